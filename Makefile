@@ -1,0 +1,89 @@
+# make builds; make check test is what CI runs. Everything but deps needs Go
+# only, and what deps brings for the tests.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL: # go test uses every core by itself
+
+# What ships needs no C, so neither does anything but the race detector.
+export CGO_ENABLED := 0
+
+# A test that hangs fails before CI's quarter of an hour is over.
+TIMEOUT := 8m
+# Inputs for each fuzz target: some seconds, to notice that it broke; give more
+# for a real hunt. A count, since Go 1.26 may fail without a cause when a
+# duration ends (golang/go issue 75804).
+FUZZTIME := 20000x
+# Starts a throw-away PostgreSQL around a command.
+POSTGRES := go run ./internal/testkit/withpostgres --
+
+# command:Debian package
+NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
+	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
+	keepassxc-cli:keepassxc pg_ctlcluster:postgresql
+
+.PHONY: build check deps tools-installed unit race fuzz e2e test bench demo clean
+
+build:
+	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
+
+check:
+	@wrong=$$(gofmt -l $(wildcard *.go cmd internal bench)); \
+	[ -z "$$wrong" ] || { echo "run gofmt -w on:" $$wrong; exit 1; }
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	go test ./internal
+	go mod verify
+	go mod tidy -diff
+	go -C tools mod tidy -diff
+
+# Prints the packages that are missing.
+define missing
+for need in $(NEEDS); do \
+	[ -n "$$(command -v "$${need%%:*}")" ] || echo "$${need##*:}"; \
+done; \
+[[ "$$(fc-list 2>&1)" == *DejaVu* ]] || echo fonts-dejavu-core; \
+[[ "$$(gcc -E -include stdlib.h -xc - <<< "" 2>&1)" == *exit* ]] || echo libc6-dev
+endef
+
+deps: tools-installed e2e/node_modules/.package-lock.json
+
+tools-installed:
+	@missing=$$($(missing)); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && [ -n "$$(command -v apt-get)" ]; then \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; \
+		missing=$$($(missing)); \
+	fi; \
+	[ -z "$$missing" ] || { echo "The tests need these Debian packages:" $$missing; exit 1; }
+
+e2e/node_modules/.package-lock.json: e2e/package-lock.json | tools-installed
+	cd e2e && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+unit:
+	$(POSTGRES) go test -timeout $(TIMEOUT) ./...
+
+race:
+	$(POSTGRES) env CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./...
+
+fuzz:
+	@targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal); \
+	while IFS=: read -r file func; do \
+		echo "$${func#func } in $${file%/*}"; \
+		go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x -timeout $(TIMEOUT) "./$${file%/*}" <&-; \
+	done <<< "$$targets"
+
+e2e: build deps
+	cd e2e && npx --no-install playwright test
+
+test: deps race fuzz e2e
+
+bench:
+	$(POSTGRES) go test -run '^$$' -bench . -benchmem ./...
+
+demo: build
+	bin/sallyport demo
+
+clean:
+	rm -rf bin e2e/test-results e2e/playwright-report
