@@ -1,0 +1,242 @@
+package secret
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	keyBytes   = 32 // AES-256, and the input of HKDF
+	keyIDBytes = 6  // random; only tells the keys of one ring apart
+
+	// maxRingBytes bounds what is read: a ring holds a few lines.
+	maxRingBytes = 64 << 10
+
+	ringHeader = "# Sallyport key ring. Whoever reads it can open every stored secret.\n" +
+		"# Keep a copy apart from the database: without it nobody's codes can be checked.\n"
+)
+
+// Errors of a key ring. All of them mean "deny", never "there is nothing".
+var (
+	// ErrUnknownKey: the secret was sealed under a key that isn't in the ring.
+	ErrUnknownKey = errors.New("sealed under a key that is not in the key ring")
+	// ErrOpen: the sealed bytes were changed, cut, or belong to another row.
+	ErrOpen = errors.New("sealed secret does not open")
+)
+
+// Ring holds the keys that seal stored secrets. The first key of the file
+// seals; every key opens. A Ring is safe for concurrent use.
+type Ring struct {
+	keys []ringKey
+	mac  []byte // of the first line ever written; see [Ring.MAC]
+}
+
+type ringKey struct {
+	id   [keyIDBytes]byte
+	aead cipher.AEAD
+	raw  []byte
+}
+
+// NewRing returns a ring with one fresh random key.
+func NewRing() *Ring {
+	var id [keyIDBytes]byte
+	rand.Read(id[:])
+	raw := make([]byte, keyBytes)
+	rand.Read(raw)
+	ring := &Ring{}
+	if err := ring.add(id, raw); err != nil {
+		panic(err) // the sizes are ours
+	}
+	return ring
+}
+
+// CreateRing writes a fresh ring to path with mode 0600, durably, and returns
+// it. It fails with [fs.ErrExist] where a file is there already.
+func CreateRing(path string) (*Ring, error) {
+	ring := NewRing()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("create key ring: %w", err)
+	}
+	_, err = f.Write(ring.marshal())
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		os.Remove(path)
+		return nil, fmt.Errorf("write key ring: %w", err)
+	}
+	// The file's name must survive a power cut too: its key will soon be the
+	// only one that opens somebody's secret.
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		dir.Sync()
+		dir.Close()
+	}
+	return ring, nil
+}
+
+// ReadRing reads the ring at path. It refuses a file that anybody but its
+// owner may read or write, and returns [fs.ErrNotExist] where there is none.
+func ReadRing(path string) (*Ring, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open key ring: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open key ring: %w", err)
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("key ring %s has mode %v, so others may read it; run: chmod 600 %s", path, mode, path)
+	}
+	if info.Size() > maxRingBytes {
+		return nil, fmt.Errorf("key ring %s is larger than %d bytes; it is not a key ring", path, maxRingBytes)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read key ring: %w", err)
+	}
+	ring, err := ParseRing(text)
+	if err != nil {
+		return nil, fmt.Errorf("key ring %s: %w", path, err)
+	}
+	return ring, nil
+}
+
+// ParseRing reads the text of a key ring: comment lines, empty lines, and one
+// line "key ID SECRET" for each key, the sealing one first. ID is 6 bytes and
+// SECRET 32 bytes of base64url without padding.
+func ParseRing(text []byte) (*Ring, error) {
+	ring := &Ring{}
+	scanner := bufio.NewScanner(bytes.NewReader(text))
+	for line := 1; scanner.Scan(); line++ {
+		fields := strings.Fields(scanner.Text())
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		// The line's text stays out of the error: it is a key.
+		bad := fmt.Errorf("line %d is not \"key ID SECRET\"; restore the file from its copy", line)
+		if len(fields) != 3 || fields[0] != "key" {
+			return nil, bad
+		}
+		id, err := base64.RawURLEncoding.Strict().DecodeString(fields[1])
+		if err != nil || len(id) != keyIDBytes {
+			return nil, bad
+		}
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(fields[2])
+		if err != nil || len(raw) != keyBytes {
+			return nil, bad
+		}
+		if err := ring.add([keyIDBytes]byte(id), raw); err != nil {
+			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	if len(ring.keys) == 0 {
+		return nil, errors.New("there is no key in it; restore the file from its copy")
+	}
+	return ring, nil
+}
+
+func (r *Ring) add(id [keyIDBytes]byte, raw []byte) error {
+	for _, k := range r.keys {
+		if k.id == id {
+			return errors.New("two keys have the same id")
+		}
+	}
+	sealKey, err := hkdf.Key(sha256.New, raw, id[:], "sallyport seal v1", keyBytes)
+	if err != nil {
+		return err
+	}
+	block, err := aes.NewCipher(sealKey)
+	if err != nil {
+		return err
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return err
+	}
+	if r.mac == nil {
+		if r.mac, err = hkdf.Key(sha256.New, raw, id[:], "sallyport mac v1", keyBytes); err != nil {
+			return err
+		}
+	}
+	r.keys = append(r.keys, ringKey{id: id, aead: aead, raw: raw})
+	return nil
+}
+
+func (r *Ring) marshal() []byte {
+	var b bytes.Buffer
+	b.WriteString(ringHeader)
+	for _, k := range r.keys {
+		fmt.Fprintf(&b, "key %s %s\n",
+			base64.RawURLEncoding.EncodeToString(k.id[:]), base64.RawURLEncoding.EncodeToString(k.raw))
+	}
+	return b.Bytes()
+}
+
+// Place says where a sealed secret is stored. It is authenticated together
+// with the secret, so a sealed value copied into another row, column or table
+// doesn't open there (ATTACKS 142).
+type Place struct{ Table, Column, Row string }
+
+func (p Place) aad(keyID [keyIDBytes]byte) []byte {
+	var b []byte
+	for _, part := range []string{p.Table, p.Column, p.Row} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
+		b = append(b, part...)
+	}
+	return append(b, keyID[:]...)
+}
+
+// Seal encrypts plain for its place: key id (6 bytes), nonce (12), AES-256-GCM
+// text and tag (16). Nonces are random; a ring key seals far fewer than the
+// 2³² secrets that would make two of them meet.
+func (r *Ring) Seal(place Place, plain []byte) []byte {
+	key := r.keys[0]
+	return key.aead.Seal(bytes.Clone(key.id[:]), nil, plain, place.aad(key.id))
+}
+
+// Open returns what was sealed for place. It fails with [ErrUnknownKey] or
+// [ErrOpen]; both mean that the secret can't be used, not that there is none.
+func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
+	if len(sealed) < keyIDBytes {
+		return nil, ErrOpen
+	}
+	id := [keyIDBytes]byte(sealed)
+	for _, key := range r.keys {
+		if key.id != id {
+			continue
+		}
+		plain, err := key.aead.Open(nil, nil, sealed[keyIDBytes:], place.aad(id))
+		if err != nil {
+			return nil, ErrOpen
+		}
+		return plain, nil
+	}
+	return nil, ErrUnknownKey
+}
+
+// MAC returns HMAC-SHA-256 of text under a key of the ring, for purpose: 32
+// bytes that nobody without the ring can compute.
+func (r *Ring) MAC(purpose, text string) []byte {
+	h := hmac.New(sha256.New, r.mac)
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(purpose))))
+	h.Write([]byte(purpose))
+	h.Write([]byte(text))
+	return h.Sum(nil)
+}

@@ -1,0 +1,138 @@
+package secret
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestTextNeverPrints(t *testing.T) {
+	text := NewText("canary")
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "text", text, "in", struct{ T Text }{text})
+	asJSON, err := json.Marshal(struct{ T Text }{text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range []string{
+		fmt.Sprint(text), fmt.Sprintf("%s %v %+v %#v %q", text, text, text, text, text),
+		fmt.Sprintf("%v %+v", struct{ T Text }{text}, &struct{ T Text }{text}), log.String(), string(asJSON),
+		fmt.Errorf("wrap: %v", text).Error(),
+	} {
+		if strings.Contains(got, "canary") {
+			t.Errorf("printed: %s", got)
+		}
+	}
+}
+
+func TestSealedSecretOpensOnlyInItsPlace(t *testing.T) {
+	ring := NewRing()
+	home := Place{"totp", "secret", "row1"}
+	sealed := ring.Seal(home, []byte("plain"))
+	if got, err := ring.Open(home, sealed); err != nil || string(got) != "plain" {
+		t.Fatalf("Open = %q, %v", got, err)
+	}
+	for _, place := range []Place{
+		{"totp", "secret", "row2"}, {"totp", "other", "row1"}, {"passwords", "secret", "row1"},
+		{"totps", "ecret", "row1"}, {"totp", "secretrow1", ""},
+	} {
+		if _, err := ring.Open(place, sealed); !errors.Is(err, ErrOpen) {
+			t.Errorf("%v: err = %v, want ErrOpen", place, err)
+		}
+	}
+	if bytes.Equal(sealed, ring.Seal(home, []byte("plain"))) {
+		t.Error("sealing twice gave the same bytes")
+	}
+	if _, err := NewRing().Open(home, sealed); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("another ring: err = %v, want ErrUnknownKey", err)
+	}
+	for i := range sealed {
+		changed := bytes.Clone(sealed)
+		changed[i] ^= 1
+		if _, err := ring.Open(home, changed); err == nil {
+			t.Errorf("opened with byte %d changed", i)
+		}
+		if _, err := ring.Open(home, sealed[:i]); err == nil {
+			t.Errorf("opened when cut to %d bytes", i)
+		}
+	}
+}
+
+func TestRingFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyring")
+	made, err := CreateRing(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+		t.Errorf("mode = %v, want 0600", info.Mode())
+	}
+	if _, err := CreateRing(path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("created over a ring: %v", err)
+	}
+	read, err := ReadRing(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := Place{"t", "c", "r"}
+	if got, err := read.Open(place, made.Seal(place, []byte("x"))); err != nil || string(got) != "x" {
+		t.Errorf("ring read back: %q, %v", got, err)
+	}
+	if !bytes.Equal(read.MAC("p", "x"), made.MAC("p", "x")) || bytes.Equal(read.MAC("p", "x"), read.MAC("px", "")) {
+		t.Error("MAC differs where it should not, or is equal where it should differ")
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	// ATTACKS 160.
+	if _, err := ReadRing(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("group-readable ring: err = %v, want one that says chmod 600", err)
+	}
+	if _, err := ReadRing(path + "x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing ring: %v", err)
+	}
+}
+
+func TestTokensAreWholeAndDifferent(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		token := NewToken().Reveal()
+		if len(token) != 43 || seen[token] {
+			t.Fatalf("token of %d characters, seen before: %v", len(token), seen[token])
+		}
+		seen[token] = true
+	}
+	token := NewToken().Reveal()
+	for _, other := range []string{token[:42], token + "A", strings.ToLower(token) + " ", ""} {
+		if bytes.Equal(Hash(token), Hash(other)) {
+			t.Errorf("%q is taken for the token", other)
+		}
+	}
+}
+
+func FuzzParseRing(f *testing.F) {
+	f.Add(NewRing().marshal())
+	f.Add([]byte("key a b\n"))
+	f.Add([]byte("# only a comment"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		ring, err := ParseRing(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseRing(ring.marshal())
+		if err != nil {
+			t.Fatalf("printed ring does not parse: %v", err)
+		}
+		place := Place{"t", "c", "r"}
+		if _, err := again.Open(place, ring.Seal(place, nil)); err != nil {
+			t.Fatalf("ring printed and parsed does not open: %v", err)
+		}
+	})
+}
