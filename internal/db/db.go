@@ -1,0 +1,243 @@
+// Package db opens the database, SQLite or PostgreSQL, migrates it and runs
+// transactions. Both engines get the same SQL text: $1, $2, …; TEXT BIGINT
+// BOOLEAN BYTEA; times as Unix milliseconds. It owns the table schema only;
+// every other table belongs to one package above.
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	// busyTimeout is how long a statement waits for another process that
+	// holds SQLite's write lock, such as the command line or a backup. Past
+	// it the person gets a 503 and nothing was done.
+	busyTimeout = 5 * time.Second
+
+	// statementTimeout ends a PostgreSQL statement that hangs on a lock or a
+	// sick disk, for the same reason.
+	statementTimeout = 5 * time.Second
+	connectTimeout   = 5 * time.Second
+
+	// sqliteReaders read beside the one writer. More only cost memory: pages
+	// are short and cached by the system.
+	sqliteReaders = 4
+
+	// postgresConns a node; PostgreSQL's default of 100 then serves six nodes.
+	postgresConns = 16
+)
+
+// Errors that callers decide upon. Every other error of this package wraps
+// [ErrUnavailable].
+var (
+	// ErrNotFound: no row matched.
+	ErrNotFound = errors.New("no such row")
+	// ErrConflict: a unique value is taken.
+	ErrConflict = errors.New("value is taken")
+	// ErrUnavailable: the database didn't answer, or not in time. Whoever
+	// asks is refused (F1).
+	ErrUnavailable = errors.New("database unavailable")
+)
+
+// Querier reads: a transaction or the pool.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Tx is a transaction that may write. Functions that change rows take one, so
+// that a caller can't forget to make several changes one.
+type Tx struct{ *sql.Tx }
+
+// DB is an open database. It is safe for concurrent use.
+type DB struct {
+	write    *sql.DB
+	read     *sql.DB
+	postgres bool
+	path     string // of the SQLite file; empty on PostgreSQL
+}
+
+// Open opens the database at rawURL, "sqlite:PATH" or "postgres://…", and
+// migrates it to the newest schema.
+func Open(ctx context.Context, rawURL string) (*DB, error) {
+	var (
+		d   *DB
+		err error
+	)
+	if path, ok := strings.CutPrefix(rawURL, "sqlite:"); ok {
+		d, err = openSQLite(path)
+	} else {
+		d, err = openPostgres(rawURL)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(ctx, d, migrations()); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func openSQLite(path string) (*DB, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("create data directory: %w", err)
+	}
+	// SQLite would create the file readable to all; the log and index files
+	// beside it take over its mode.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	f.Close()
+
+	open := func(conns int, more ...string) (*sql.DB, error) {
+		values := url.Values{"_pragma": append([]string{
+			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
+			"journal_mode(WAL)",
+			"synchronous(FULL)", // an answered request survives a power cut (F11)
+			"foreign_keys(1)",
+		}, more...)}
+		// A transaction takes the write lock when it begins: one that reads
+		// first and writes later would fail at once when another wrote
+		// between, whatever the busy timeout.
+		values.Set("_txlock", "immediate")
+		dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
+		pool, err := sql.Open("sqlite", dsn)
+		if err != nil {
+			return nil, fmt.Errorf("open database: %w", err)
+		}
+		pool.SetMaxOpenConns(conns)
+		return pool, nil
+	}
+	write, err := open(1) // SQLite has one writer; queue in Go, not in its lock
+	if err != nil {
+		return nil, err
+	}
+	read, err := open(sqliteReaders, "query_only(1)")
+	if err != nil {
+		write.Close()
+		return nil, err
+	}
+	return &DB{write: write, read: read, path: path}, nil
+}
+
+func openPostgres(rawURL string) (*DB, error) {
+	cfg, err := pgx.ParseConfig(rawURL)
+	if err != nil {
+		// pgx's own error may quote the URL, and with it the password.
+		return nil, errors.New("database: that is not a PostgreSQL URL such as postgres://name:password@host/database")
+	}
+	cfg.ConnectTimeout = connectTimeout
+	cfg.RuntimeParams["statement_timeout"] = fmt.Sprint(statementTimeout.Milliseconds())
+	cfg.RuntimeParams["application_name"] = "sallyport"
+	pool := stdlib.OpenDB(*cfg)
+	pool.SetMaxOpenConns(postgresConns)
+	pool.SetMaxIdleConns(postgresConns)
+	return &DB{write: pool, read: pool, postgres: true}, nil
+}
+
+// Close closes the database.
+func (d *DB) Close() error {
+	err := d.write.Close()
+	if d.read != d.write {
+		err = errors.Join(err, d.read.Close())
+	}
+	return err
+}
+
+// Reader returns the pool to read from, outside of any transaction.
+func (d *DB) Reader() Querier { return d.read }
+
+// Ping returns an error that wraps [ErrUnavailable] where the database
+// doesn't answer.
+func (d *DB) Ping(ctx context.Context) error {
+	var one int
+	return One(ctx, d.read, `SELECT 1`, nil, &one)
+}
+
+// Write runs change in a transaction and commits it, durably, when change
+// returns nil. Inside, use tx only: SQLite has one writing connection, and a
+// second one would wait for the first for ever.
+func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
+	tx, err := d.write.BeginTx(ctx, nil)
+	if err != nil {
+		return translate(err)
+	}
+	defer tx.Rollback() // after Commit it does nothing
+	if err := change(&Tx{tx}); err != nil {
+		return err
+	}
+	return translate(tx.Commit())
+}
+
+// Exec runs a statement in tx and returns the number of rows it changed.
+func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error) {
+	result, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, translate(err)
+	}
+	n, err := result.RowsAffected()
+	return n, translate(err)
+}
+
+// One reads the only row of a query into dest, or returns [ErrNotFound].
+func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
+	return translate(q.QueryRowContext(ctx, query, args...).Scan(dest...))
+}
+
+// Scan reads the columns of one row.
+type Scan func(dest ...any) error
+
+// All reads every row of a query, each by read.
+func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, translate(err)
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		one, err := read(rows.Scan)
+		if err != nil {
+			return nil, translate(err)
+		}
+		all = append(all, one)
+	}
+	return all, translate(rows.Err())
+}
+
+// Codes of PostgreSQL's unique_violation and of SQLite's two unique errors.
+const postgresUnique = "23505"
+
+func translate(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) {
+		return err
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotFound
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == postgresUnique {
+		return ErrConflict
+	}
+	var lite *sqlite.Error
+	if errors.As(err, &lite) && (lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) {
+		return ErrConflict
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

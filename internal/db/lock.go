@@ -1,0 +1,33 @@
+package db
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// ErrServed: another server runs on this SQLite file (F14).
+var ErrServed = errors.New("another sallyport serves this database; stop it first, or use PostgreSQL to run several nodes")
+
+// LockServer marks the database as served by this process until it ends or
+// unlock is called. On SQLite a second server gets [ErrServed]; commands
+// beside the server don't lock. On PostgreSQL any number of nodes may serve.
+func (d *DB) LockServer() (unlock func(), err error) {
+	if d.postgres {
+		return func() {}, nil
+	}
+	f, err := os.OpenFile(d.path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock database: %w", err)
+	}
+	// The kernel drops the lock with the process, however it dies.
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, ErrServed
+		}
+		return nil, fmt.Errorf("lock database: %w", err)
+	}
+	return func() { f.Close() }, nil
+}

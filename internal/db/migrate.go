@@ -1,0 +1,121 @@
+package db
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// migrationLock is the key of PostgreSQL's advisory lock: nodes that start
+// together migrate one after the other. The number means nothing.
+const migrationLock = 7_253_119_640
+
+// migration is one step forward; nothing goes back. Its number is the schema's
+// version afterwards.
+type migration struct {
+	version int64
+	// since is the oldest version whose binary may use this schema: a step
+	// that only adds keeps the one before it running during an upgrade.
+	since      int64
+	statements []string
+}
+
+// migrations reads the embedded files NNNN_name.sql. A first line
+// "-- usable since: N" names the oldest version that may use the schema.
+func migrations() []migration {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		panic(err)
+	}
+	var all []migration
+	for _, name := range names {
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			panic(err)
+		}
+		number, _, _ := strings.Cut(path.Base(name), "_")
+		version, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || version != int64(len(all))+1 {
+			panic("migration " + name + " is not the next in number")
+		}
+		m := migration{version: version, since: version}
+		if first, _, _ := strings.Cut(string(text), "\n"); strings.HasPrefix(first, "-- usable since: ") {
+			if m.since, err = strconv.ParseInt(strings.TrimPrefix(first, "-- usable since: "), 10, 64); err != nil {
+				panic("migration " + name + ": " + err.Error())
+			}
+		}
+		for statement := range strings.SplitSeq(string(text), ";\n") {
+			if strings.TrimSpace(statement) != "" {
+				m.statements = append(m.statements, statement)
+			}
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// migrate brings the schema to the newest of steps, in one transaction. It
+// refuses a schema that a newer binary made, unless that says that this one
+// may use it (F12).
+func migrate(ctx context.Context, d *DB, steps []migration) error {
+	newest := steps[len(steps)-1].version
+	// A reader's look first: a start on a current schema then waits for no
+	// writer.
+	if version, since, err := schemaVersion(ctx, d.read); err == nil && version >= newest {
+		return usable(version, since, newest)
+	}
+	return d.Write(ctx, func(tx *Tx) error {
+		if d.postgres {
+			if _, err := Exec(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+				return fmt.Errorf("wait for another node's migration: %w", err)
+			}
+		}
+		if _, err := Exec(ctx, tx, `CREATE TABLE IF NOT EXISTS schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL)`); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		version, since, err := schemaVersion(ctx, tx)
+		if err != nil {
+			return fmt.Errorf("read schema version: %w", err)
+		}
+		if version >= newest {
+			return usable(version, since, newest)
+		}
+		for _, step := range steps {
+			if step.version <= version {
+				continue
+			}
+			for _, statement := range step.statements {
+				if _, err := Exec(ctx, tx, statement); err != nil {
+					return fmt.Errorf("migrate to version %d: %w", step.version, err)
+				}
+			}
+			if _, err := Exec(ctx, tx, `DELETE FROM schema`); err != nil {
+				return err
+			}
+			if _, err := Exec(ctx, tx, `INSERT INTO schema (version, usable_since) VALUES ($1, $2)`, step.version, step.since); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func usable(version, since, newest int64) error {
+	if version > newest && since > newest {
+		return fmt.Errorf("the database has schema version %d, made by a newer sallyport; this one knows versions up to %d: start the newer one, or restore a backup of before", version, newest)
+	}
+	return nil
+}
+
+// schemaVersion returns 0 for an empty database that has the table schema.
+func schemaVersion(ctx context.Context, q Querier) (version, since int64, err error) {
+	err = One(ctx, q, `SELECT COALESCE(MAX(version), 0), COALESCE(MAX(usable_since), 0) FROM schema`, nil, &version, &since)
+	return version, since, err
+}
