@@ -1,0 +1,99 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// maxGroupRunes keeps the header Remote-Groups and the rules readable.
+const maxGroupRunes = 64
+
+// Errors for whoever names a group.
+var (
+	ErrGroupInvalid = errors.New("group name is not usable: 1 to 64 letters, digits, \"-\", \"_\" or \".\"")
+	ErrGroupTaken   = errors.New("group exists already")
+)
+
+// Group is a named set of accounts that rules refer to.
+type Group struct {
+	Name    string
+	Members int
+}
+
+// checkGroup keeps out what would break a list of groups in a header.
+func checkGroup(name string) error {
+	if n := utf8.RuneCountInString(name); n == 0 || n > maxGroupRunes || !utf8.ValidString(name) {
+		return ErrGroupInvalid
+	}
+	for _, r := range name {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' && r != '_' && r != '.' {
+			return ErrGroupInvalid
+		}
+	}
+	return nil
+}
+
+// AddGroup creates a group, or returns [ErrGroupInvalid] or [ErrGroupTaken].
+func AddGroup(ctx context.Context, tx *db.Tx, name string, now time.Time) error {
+	if err := checkGroup(name); err != nil {
+		return err
+	}
+	_, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ($1, $2)`, name, db.At{Time: now})
+	if errors.Is(err, db.ErrConflict) {
+		return ErrGroupTaken
+	}
+	return err
+}
+
+// RemoveGroup deletes a group, or returns [db.ErrNotFound].
+func RemoveGroup(ctx context.Context, tx *db.Tx, name string) error {
+	return set(ctx, tx, `DELETE FROM groups WHERE name = $1`, name)
+}
+
+// ListGroups returns all groups by name, each with its number of members.
+func ListGroups(ctx context.Context, q db.Querier) ([]Group, error) {
+	all, err := db.All(ctx, q, func(scan db.Scan) (g Group, err error) {
+		return g, scan(&g.Name, &g.Members)
+	}, `SELECT g.name, COUNT(m.account_id) FROM groups g LEFT JOIN members m ON m.group_name = g.name GROUP BY g.name ORDER BY g.name`)
+	if err != nil {
+		return nil, fmt.Errorf("list groups: %w", err)
+	}
+	return all, nil
+}
+
+// GroupsOf returns the names of an account's groups, in order.
+func GroupsOf(ctx context.Context, q db.Querier, accountID string) ([]string, error) {
+	all, err := db.All(ctx, q, func(scan db.Scan) (name string, err error) {
+		return name, scan(&name)
+	}, `SELECT group_name FROM members WHERE account_id = $1 ORDER BY group_name`, accountID)
+	if err != nil {
+		return nil, fmt.Errorf("list groups of account: %w", err)
+	}
+	return all, nil
+}
+
+// Join puts the account into a group and reports whether it wasn't in it. It
+// returns [db.ErrNotFound] where there is no such group.
+func Join(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error) {
+	var there bool
+	if err := db.One(ctx, tx, `SELECT EXISTS (SELECT 1 FROM groups WHERE name = $1)`, []any{group}, &there); err != nil {
+		return false, err
+	}
+	if !there {
+		return false, db.ErrNotFound
+	}
+	n, err := db.Exec(ctx, tx, `INSERT INTO members (group_name, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, group, accountID)
+	return n == 1, err
+}
+
+// Leave takes the account out of a group and reports whether it was in it.
+func Leave(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error) {
+	n, err := db.Exec(ctx, tx, `DELETE FROM members WHERE group_name = $1 AND account_id = $2`, group, accountID)
+	return n == 1, err
+}

@@ -1,0 +1,103 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// TicketKind is what a one-time link is for.
+type TicketKind string
+
+// The kinds. An unknown one is refused when it is read (F3).
+const (
+	TicketSetup      TicketKind = "setup"      // creates the first account
+	TicketInvitation TicketKind = "invitation" // sets the password of a new account
+	TicketEnroll     TicketKind = "enroll"     // opens the wizard of an account that an operator reset
+)
+
+// life returns how long a link of this kind works. Fifteen minutes are enough
+// to walk to a browser and too few to be found in an old log; an invitation
+// waits for its reader over a weekend.
+func (k TicketKind) life() time.Duration {
+	if k == TicketInvitation {
+		return 72 * time.Hour
+	}
+	return 15 * time.Minute
+}
+
+// ErrTicket: the link was used, has expired, or never existed.
+var ErrTicket = errors.New("one-time link is used, expired or unknown")
+
+// Ticket is a one-time link as it is stored.
+type Ticket struct {
+	Kind      TicketKind
+	AccountID string // empty for [TicketSetup]
+	ExpiresAt time.Time
+	hash      []byte
+}
+
+// IssueTicket returns the token of a new link; links of the same kind for the
+// same account that were not used die with it. accountID is empty for
+// [TicketSetup].
+func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, now time.Time) (secret.Text, error) {
+	if _, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND COALESCE(account_id, '') = $2`, string(kind), accountID); err != nil {
+		return secret.Text{}, fmt.Errorf("end older links: %w", err)
+	}
+	token := secret.NewToken()
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO tickets (token_hash, kind, account_id, created_at, expires_at)
+		VALUES ($1, $2, NULLIF($3, ''), $4, $5)`,
+		secret.Hash(token.Reveal()), string(kind), accountID, db.At{Time: now}, db.At{Time: now.Add(kind.life())})
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("issue link: %w", err)
+	}
+	return token, nil
+}
+
+// TicketByToken returns the live ticket with this token, or [ErrTicket].
+// Reading consumes nothing: mail scanners and previews open links too.
+func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {
+	t := Ticket{hash: secret.Hash(token)}
+	var expires, used db.At
+	err := db.One(ctx, q, `SELECT kind, COALESCE(account_id, ''), expires_at, used_at FROM tickets WHERE token_hash = $1`,
+		[]any{t.hash}, &t.Kind, &t.AccountID, &expires, &used)
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return Ticket{}, ErrTicket
+	case err != nil:
+		return Ticket{}, fmt.Errorf("read link: %w", err)
+	case !used.IsZero() || !now.Before(expires.Time):
+		return Ticket{}, ErrTicket
+	}
+	switch t.Kind {
+	case TicketSetup, TicketInvitation, TicketEnroll:
+	default:
+		return Ticket{}, ErrTicket
+	}
+	t.ExpiresAt = expires.Time
+	return t, nil
+}
+
+// RedeemTicket uses the ticket up. Of many callers one succeeds; the others
+// get [ErrTicket].
+func RedeemTicket(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
+	n, err := db.Exec(ctx, tx, `UPDATE tickets SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2`, t.hash, db.At{Time: now})
+	if err != nil {
+		return fmt.Errorf("use link: %w", err)
+	}
+	if n == 0 {
+		return ErrTicket
+	}
+	return nil
+}
+
+// SweepTickets deletes links that no longer work.
+func SweepTickets(ctx context.Context, tx *db.Tx, now time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE expires_at <= $1 OR used_at IS NOT NULL`, db.At{Time: now})
+	return err
+}
