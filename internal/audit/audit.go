@@ -1,0 +1,159 @@
+// Package audit owns the audit log, table events: what was done to an account,
+// by whom, from where, with which outcome. Events are only ever added. They
+// never hold a secret, a code or a token.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Kind is what happened. Each has a sentence "activity.KIND" in the message
+// catalogue.
+type Kind string
+
+// The kinds.
+const (
+	SignedIn             Kind = "signed_in" // Detail: with which proofs
+	SignInFailed         Kind = "sign_in_failed"
+	CodeFailed           Kind = "code_failed"
+	CodeReused           Kind = "code_reused"
+	Reauthenticated      Kind = "reauthenticated"
+	SignedOut            Kind = "signed_out"
+	SessionEnded         Kind = "session_ended"
+	SessionsEnded        Kind = "sessions_ended"
+	TwoFactorEnabled     Kind = "two_factor_enabled"
+	AuthenticatorAdded   Kind = "authenticator_added"   // Detail: its name
+	AuthenticatorRenamed Kind = "authenticator_renamed" // Detail: its new name
+	AuthenticatorRemoved Kind = "authenticator_removed" // Detail: its name
+	TwoFactorDisabled    Kind = "two_factor_disabled"
+	BackupCodesIssued    Kind = "backup_codes_issued"
+	BackupCodeUsed       Kind = "backup_code_used" // Number: how many are left
+	BackupCodeFailed     Kind = "backup_code_failed"
+	PasswordChanged      Kind = "password_changed"
+	PasswordSet          Kind = "password_set"
+	TwoFactorReset       Kind = "two_factor_reset"
+	AccountCreated       Kind = "account_created"
+	AccountInvited       Kind = "account_invited"
+	AccountEnabled       Kind = "account_enabled"
+	AccountDisabled      Kind = "account_disabled"
+	AccountRemoved       Kind = "account_removed"
+	EmailChanged         Kind = "email_changed"
+	ProfileChanged       Kind = "profile_changed"
+	GroupJoined          Kind = "group_joined" // Detail: the group
+	GroupLeft            Kind = "group_left"   // Detail: the group
+)
+
+// Alarming reports whether the event may be somebody else's doing: it is
+// shown with a sign.
+func (k Kind) Alarming() bool {
+	return k == SignInFailed || k == CodeFailed || k == CodeReused || k == BackupCodeFailed
+}
+
+// Who did it.
+const (
+	ByOwner    = "owner"        // whoever signed in, or tried to, as the account
+	ByOperator = "command line" // an operator on the server
+)
+
+// Outcome of an event.
+const (
+	Done    = "done"
+	Refused = "refused"
+)
+
+// Event is one entry of the log.
+type Event struct {
+	ID        string
+	At        time.Time
+	AccountID string // whom it concerns
+	Actor     string // [ByOwner] or [ByOperator]
+	Kind      Kind
+	Outcome   string // empty: [Done]
+	Detail    string // a name, see Kind
+	Number    int    // a count, see Kind
+	Address   string // of the browser; empty for the command line
+	Browser   string // its User-Agent, cut
+}
+
+// What is kept of text that others wrote.
+const (
+	maxDetail  = 200
+	maxBrowser = 300
+)
+
+// Append adds the event in tx, so that it stands if, and only if, what it
+// reports does.
+func Append(ctx context.Context, tx *db.Tx, e Event) error {
+	if e.Outcome == "" {
+		e.Outcome = Done
+	}
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		secret.NewID(), db.At{Time: e.At}, e.AccountID, e.Actor, string(e.Kind), e.Outcome,
+		Clean(e.Detail, maxDetail), e.Number, e.Address, Clean(e.Browser, maxBrowser))
+	if err != nil {
+		return fmt.Errorf("append audit event: %w", err)
+	}
+	return nil
+}
+
+// Clean returns text of others fit for a log and a page: valid UTF-8, without
+// control characters, cut to limit bytes (ATTACKS 158).
+func Clean(text string, limit int) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
+	for len(text) > limit {
+		// Cut at a character's beginning.
+		cut := limit
+		for cut > 0 && text[cut]&0xc0 == 0x80 {
+			cut--
+		}
+		text = text[:cut]
+	}
+	return text
+}
+
+// Cursor is where a page of events ended; its zero value is the beginning.
+type Cursor struct {
+	At time.Time
+	ID string
+}
+
+// List returns up to n events of an account, newest first, those before the
+// cursor.
+func List(ctx context.Context, q db.Querier, accountID string, before Cursor, n int) ([]Event, error) {
+	at := before.At
+	if at.IsZero() {
+		at = time.UnixMilli(1 << 52) // past every event
+	}
+	all, err := db.All(ctx, q, func(scan db.Scan) (Event, error) {
+		var (
+			e  Event
+			at db.At
+		)
+		err := scan(&e.ID, &at, &e.AccountID, &e.Actor, &e.Kind, &e.Outcome, &e.Detail, &e.Number, &e.Address, &e.Browser)
+		e.At = at.Time
+		return e, err
+	}, `
+		SELECT id, at, account_id, actor, kind, outcome, detail, number, address, browser
+		FROM   events
+		WHERE  account_id = $1 AND (at < $2 OR at = $2 AND id < $3)
+		ORDER  BY at DESC, id DESC
+		LIMIT  $4`, accountID, db.At{Time: at}, before.ID, n)
+	if err != nil {
+		return nil, fmt.Errorf("list audit events: %w", err)
+	}
+	return all, nil
+}
