@@ -1,0 +1,219 @@
+// Package authenticator owns what all authenticators share: their kinds, the
+// proofs that they give, and the table authenticators with one row for each
+// that an account enrolled besides its password. What a kind stores and how it
+// is verified belongs to the package below that bears its name.
+package authenticator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Kind is a kind of authenticator (SP 800-63B, "Authenticator Types").
+type Kind string
+
+// The kinds. An unknown one is refused when it is read (F3).
+const (
+	Password   Kind = "password"    // something known
+	TOTP       Kind = "totp"        // something owned: RFC 6238
+	BackupCode Kind = "backup_code" // something owned: a look-up secret
+)
+
+// MaxPerAccount bounds the authenticators of an account: a guess is compared
+// with each of them, so each makes guessing easier.
+const MaxPerAccount = 5
+
+// PendingLife is how long an enrolment may take; its secret dies then.
+const PendingLife = 15 * time.Minute
+
+// maxPending bounds the wizards that one session has open.
+const maxPending = 5
+
+const maxNameRunes = 40
+
+// Errors of this package.
+var (
+	ErrNameInvalid = errors.New("name of an authenticator: 1 to 40 printable characters")
+	ErrLimit       = errors.New("account has as many authenticators as it may")
+)
+
+// Authenticator is one that an account enrolled.
+type Authenticator struct {
+	ID          string
+	AccountID   string
+	Kind        Kind
+	Name        string // given by the owner
+	CreatedAt   time.Time
+	ConfirmedAt time.Time // zero while its enrolment is pending
+	LastUsedAt  time.Time // zero: not used yet
+}
+
+// NormalizeName returns name in NFC without space around it, or
+// [ErrNameInvalid].
+func NormalizeName(name string) (string, error) {
+	name = norm.NFC.String(strings.TrimSpace(name))
+	if n := utf8.RuneCountInString(name); n == 0 || n > maxNameRunes || !utf8.ValidString(name) {
+		return "", ErrNameInvalid
+	}
+	for _, r := range name {
+		if !unicode.IsPrint(r) {
+			return "", ErrNameInvalid
+		}
+	}
+	return name, nil
+}
+
+const columns = `id, account_id, kind, name, created_at, confirmed_at, last_used_at`
+
+func read(scan db.Scan) (Authenticator, error) {
+	var (
+		a                        Authenticator
+		created, confirmed, used db.At
+	)
+	if err := scan(&a.ID, &a.AccountID, &a.Kind, &a.Name, &created, &confirmed, &used); err != nil {
+		return Authenticator{}, err
+	}
+	if a.Kind != TOTP {
+		return Authenticator{}, fmt.Errorf("authenticator %s has the unknown kind %q", a.ID, a.Kind)
+	}
+	a.CreatedAt, a.ConfirmedAt, a.LastUsedAt = created.Time, confirmed.Time, used.Time
+	return a, nil
+}
+
+// List returns the account's confirmed authenticators, oldest first.
+func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator, error) {
+	all, err := db.All(ctx, q, read, `
+		SELECT `+columns+` FROM authenticators
+		WHERE account_id = $1 AND confirmed_at IS NOT NULL ORDER BY confirmed_at, id`, accountID)
+	if err != nil {
+		return nil, fmt.Errorf("list authenticators: %w", err)
+	}
+	return all, nil
+}
+
+// ByID returns a confirmed authenticator of this account, or
+// [db.ErrNotFound], whether it is another's or nobody's.
+func ByID(ctx context.Context, q db.Querier, accountID, id string) (Authenticator, error) {
+	return one(ctx, q, `SELECT `+columns+` FROM authenticators WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID)
+}
+
+// Pending returns the enrolment with this id that the session began and that
+// hasn't expired, or [db.ErrNotFound]. Another session of the same account
+// doesn't get at its secret (R28).
+func Pending(ctx context.Context, q db.Querier, sessionID, id string, now time.Time) (Authenticator, error) {
+	return one(ctx, q, `
+		SELECT `+columns+` FROM authenticators
+		WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL AND created_at > $3`,
+		id, sessionID, db.At{Time: now.Add(-PendingLife)})
+}
+
+func one(ctx context.Context, q db.Querier, query string, args ...any) (Authenticator, error) {
+	all, err := db.All(ctx, q, read, query, args...)
+	if err != nil {
+		return Authenticator{}, fmt.Errorf("read authenticator: %w", err)
+	}
+	if len(all) == 0 {
+		return Authenticator{}, db.ErrNotFound
+	}
+	return all[0], nil
+}
+
+// CreatePending begins an enrolment in a session. Of the session's open ones
+// the oldest make room.
+func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, kind Kind, now time.Time) (Authenticator, error) {
+	if _, err := db.Exec(ctx, tx, `
+		DELETE FROM authenticators
+		WHERE session_id = $1 AND confirmed_at IS NULL AND id NOT IN (
+			SELECT id FROM authenticators WHERE session_id = $1 AND confirmed_at IS NULL
+			ORDER BY created_at DESC LIMIT $2)`, sessionID, maxPending-1); err != nil {
+		return Authenticator{}, fmt.Errorf("drop older enrolments: %w", err)
+	}
+	a := Authenticator{ID: secret.NewID(), AccountID: accountID, Kind: kind, CreatedAt: now}
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO authenticators (id, account_id, session_id, kind, name, created_at) VALUES ($1, $2, $3, $4, '', $5)`,
+		a.ID, a.AccountID, sessionID, string(kind), db.At{Time: now})
+	if err != nil {
+		return Authenticator{}, fmt.Errorf("begin enrolment: %w", err)
+	}
+	return a, nil
+}
+
+// Confirm ends an enrolment of the session well. Of many callers one
+// succeeds; the others get [db.ErrNotFound]. Past [MaxPerAccount] it returns
+// [ErrLimit]. The caller holds the account's row (account.Restamp).
+func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, name string, now time.Time) error {
+	var others int
+	if err := db.One(ctx, tx, `SELECT COUNT(*) FROM authenticators WHERE account_id = $1 AND confirmed_at IS NOT NULL`,
+		[]any{a.AccountID}, &others); err != nil {
+		return fmt.Errorf("count authenticators: %w", err)
+	}
+	if others >= MaxPerAccount {
+		return ErrLimit
+	}
+	return change(ctx, tx, `
+		UPDATE authenticators SET confirmed_at = $3, last_used_at = NULL, session_id = NULL, name = $4
+		WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL`,
+		a.ID, sessionID, db.At{Time: now}, name)
+}
+
+// Cancel drops a pending enrolment of the session.
+func Cancel(ctx context.Context, tx *db.Tx, sessionID, id string) error {
+	return change(ctx, tx, `DELETE FROM authenticators WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL`, id, sessionID)
+}
+
+// DropPending drops the account's pending enrolments, but for those of one
+// session; an empty id spares none.
+func DropPending(ctx context.Context, tx *db.Tx, accountID, exceptSession string) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE account_id = $1 AND confirmed_at IS NULL AND session_id <> $2`, accountID, exceptSession)
+	return err
+}
+
+// Rename gives a confirmed authenticator of the account another name.
+func Rename(ctx context.Context, tx *db.Tx, accountID, id, name string) error {
+	return change(ctx, tx, `UPDATE authenticators SET name = $3 WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID, name)
+}
+
+// Remove deletes a confirmed authenticator of the account with its secret.
+func Remove(ctx context.Context, tx *db.Tx, accountID, id string) error {
+	return change(ctx, tx, `DELETE FROM authenticators WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID)
+}
+
+// RemoveAll deletes all authenticators of the account, pending ones too.
+func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE account_id = $1`, accountID)
+	return err
+}
+
+// Used notes that the authenticator proved its account.
+func Used(ctx context.Context, tx *db.Tx, id string, now time.Time) error {
+	return change(ctx, tx, `UPDATE authenticators SET last_used_at = $2 WHERE id = $1`, id, db.At{Time: now})
+}
+
+// Sweep deletes enrolments that nobody ended in time.
+func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL AND created_at <= $1`, db.At{Time: now.Add(-PendingLife)})
+	return err
+}
+
+// change runs a statement that must change one row, or returns
+// [db.ErrNotFound].
+func change(ctx context.Context, tx *db.Tx, query string, args ...any) error {
+	n, err := db.Exec(ctx, tx, query, args...)
+	if err != nil {
+		return fmt.Errorf("change authenticator: %w", err)
+	}
+	if n == 0 {
+		return db.ErrNotFound
+	}
+	return nil
+}

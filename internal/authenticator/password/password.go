@@ -1,0 +1,224 @@
+// Package password owns the password of each account, table passwords: an
+// Argon2id hash (RFC 9106), sealed under the key ring, so that a copy of the
+// database alone verifies nothing.
+//
+// Its functions that hash hold a core and some 19 MiB for tens of
+// milliseconds: callers hold a slot of throttle.Queue.
+package password
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/secure/precis"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+const (
+	saltBytes = 16 // RFC 9106, section 3.1
+
+	// MaxRunes of a password. SP 800-63B asks for 64 at least; a limit keeps
+	// the work of PRECIS bounded. Nothing is cut off.
+	MaxRunes = 256
+
+	// maxBytes is more than MaxRunes characters ever take; longer input isn't
+	// even normalised.
+	maxBytes = 4 * MaxRunes
+)
+
+// Reasons to refuse a new password.
+var (
+	ErrShort   = errors.New("password is too short")
+	ErrLong    = errors.New("password is too long")
+	ErrInvalid = errors.New("password holds characters that can't be typed everywhere")
+)
+
+// Check returns why typed can't become a password: [ErrShort] under minRunes
+// characters, [ErrLong] over [MaxRunes], [ErrInvalid] for control characters
+// and broken text, or nil. Characters are code points after normalisation.
+func Check(typed string, minRunes int) error {
+	if len(typed) > maxBytes {
+		return ErrLong
+	}
+	if typed == "" {
+		return ErrShort
+	}
+	prepared, err := prepare(typed)
+	if err != nil {
+		return ErrInvalid
+	}
+	switch n := utf8.RuneCountInString(prepared); {
+	case n < minRunes:
+		return ErrShort
+	case n > MaxRunes:
+		return ErrLong
+	}
+	return nil
+}
+
+// prepare brings typed into the form that is hashed: PRECIS OpaqueString (RFC
+// 8265, section 4.2), so that one password typed on two keyboards is the same
+// (NFC or NFD, kinds of spaces), and nothing else is.
+func prepare(typed string) (string, error) {
+	if len(typed) > maxBytes || !utf8.ValidString(typed) {
+		return "", ErrInvalid
+	}
+	return precis.OpaqueString.String(typed)
+}
+
+// Hash returns the PHC string of a password that passed [Check].
+func Hash(p secret.Argon2id, typed string) (secret.Text, error) {
+	prepared, err := prepare(typed)
+	if err != nil {
+		return secret.Text{}, ErrInvalid
+	}
+	salt := make([]byte, saltBytes)
+	rand.Read(salt)
+	return secret.NewText(phc(p, salt, p.Key(prepared, salt))), nil
+}
+
+func phc(p secret.Argon2id, salt, hash []byte) string {
+	b64 := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, p.MemoryKiB, p.Iterations, b64.EncodeToString(salt), b64.EncodeToString(hash))
+}
+
+// parsePHC reads what phc wrote, and nothing else.
+func parsePHC(text string) (p secret.Argon2id, salt, hash []byte, err error) {
+	bad := errors.New("stored password hash is not an Argon2id PHC string")
+	fields := strings.Split(text, "$")
+	if len(fields) != 6 || fields[0] != "" || fields[1] != "argon2id" {
+		return p, nil, nil, bad
+	}
+	if _, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=1", &p.MemoryKiB, &p.Iterations); err != nil {
+		return p, nil, nil, bad
+	}
+	if !p.Sound() {
+		return p, nil, nil, bad
+	}
+	b64 := base64.RawStdEncoding.Strict()
+	if salt, err = b64.DecodeString(fields[4]); err != nil || len(salt) < 8 {
+		return p, nil, nil, bad
+	}
+	if hash, err = b64.DecodeString(fields[5]); err != nil || len(hash) != secret.Argon2HashBytes {
+		return p, nil, nil, bad
+	}
+	if phc(p, salt, hash) != text {
+		return p, nil, nil, bad
+	}
+	return p, salt, hash, nil
+}
+
+// Outcome of [Verify].
+type Outcome struct {
+	Match   bool
+	Weak    bool      // it matched, and was hashed at a lower cost: store a new hash
+	Suspect time.Time // since when the password is known to somebody else; zero: it isn't
+}
+
+// Verify compares typed with the account's password. An account without one,
+// or an empty id, takes the same work and never matches (R27). An error is no
+// verdict: deny (F4).
+func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, typed string) (Outcome, error) {
+	var (
+		sealed  []byte
+		suspect db.At
+	)
+	err := db.One(ctx, q, `SELECT phc, suspect_at FROM passwords WHERE account_id = $1`, []any{accountID}, &sealed, &suspect)
+	known := err == nil
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return Outcome{}, fmt.Errorf("read password: %w", err)
+	}
+	stored, salt, want := p, make([]byte, saltBytes), make([]byte, secret.Argon2HashBytes)
+	if known {
+		text, err := ring.Open(place(accountID), sealed)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("password of account %s: %w", accountID, err)
+		}
+		if stored, salt, want, err = parsePHC(string(text)); err != nil {
+			return Outcome{}, fmt.Errorf("password of account %s: %w", accountID, err)
+		}
+	}
+	prepared, err := prepare(typed)
+	usable := err == nil
+	match := subtle.ConstantTimeCompare(stored.Key(prepared, salt), want) == 1
+	if !match || !known || !usable {
+		return Outcome{}, nil
+	}
+	return Outcome{
+		Match:   true,
+		Weak:    stored.MemoryKiB < p.MemoryKiB || stored.Iterations < p.Iterations,
+		Suspect: suspect.Time,
+	}, nil
+}
+
+func place(accountID string) secret.Place {
+	return secret.Place{Table: "passwords", Column: "phc", Row: accountID}
+}
+
+// Set stores the account's password hash and clears a suspicion.
+func Set(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, phc secret.Text, now time.Time) error {
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)
+		ON CONFLICT (account_id) DO UPDATE SET phc = $2, changed_at = $3, suspect_at = NULL`,
+		accountID, ring.Seal(place(accountID), []byte(phc.Reveal())), db.At{Time: now})
+	if err != nil {
+		return fmt.Errorf("store password: %w", err)
+	}
+	return nil
+}
+
+// Rehash stores the same password hashed at a higher cost.
+func Rehash(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, phc secret.Text) error {
+	_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $2 WHERE account_id = $1`, accountID, ring.Seal(place(accountID), []byte(phc.Reveal())))
+	return err
+}
+
+// ChangedAt returns when the account's password was last set, or the zero
+// time where it has none.
+func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, error) {
+	var changed db.At
+	err := db.One(ctx, q, `SELECT changed_at FROM passwords WHERE account_id = $1`, []any{accountID}, &changed)
+	if errors.Is(err, db.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return changed.Time, err
+}
+
+// CheckRing opens the oldest password and returns an error where the ring
+// can't: it isn't the ring that this database was written with.
+func CheckRing(ctx context.Context, q db.Querier, ring *secret.Ring) error {
+	var (
+		id     string
+		sealed []byte
+	)
+	err := db.One(ctx, q, `SELECT account_id, phc FROM passwords ORDER BY changed_at LIMIT 1`, nil, &id, &sealed)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = ring.Open(place(id), sealed)
+	return err
+}
+
+// SuspectSince returns since when the account's password is known to somebody
+// else, or the zero time.
+func SuspectSince(ctx context.Context, q db.Querier, accountID string) (time.Time, error) {
+	var suspect db.At
+	err := db.One(ctx, q, `SELECT suspect_at FROM passwords WHERE account_id = $1`, []any{accountID}, &suspect)
+	if errors.Is(err, db.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return suspect.Time, err
+}

@@ -1,0 +1,119 @@
+package authenticator
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Proof is one successful verification.
+type Proof struct {
+	Kind Kind
+	ID   string // of the authenticator; empty for a password or a backup code
+	At   time.Time
+}
+
+// AAL returns the authentication assurance level that proofs reach: 0 for
+// none, 1 for one factor, 2 for something known and something owned (SP
+// 800-63B, "Authentication Assurance Levels").
+func AAL(proofs []Proof) int {
+	var known, owned bool
+	for _, p := range proofs {
+		switch p.Kind {
+		case Password:
+			known = true
+		case TOTP, BackupCode:
+			owned = true
+		}
+	}
+	switch {
+	case known && owned:
+		return 2
+	case known || owned:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// Since returns the proofs that were made at or after t.
+func Since(proofs []Proof, t time.Time) []Proof {
+	var fresh []Proof
+	for _, p := range proofs {
+		if !p.At.Before(t) {
+			fresh = append(fresh, p)
+		}
+	}
+	return fresh
+}
+
+// Merge returns old with newer proofs of the same kind in their place.
+func Merge(old, newer []Proof) []Proof {
+	merged := make([]Proof, 0, len(old)+len(newer))
+	for _, p := range old {
+		replaced := false
+		for _, n := range newer {
+			replaced = replaced || n.Kind == p.Kind
+		}
+		if !replaced {
+			merged = append(merged, p)
+		}
+	}
+	return append(merged, newer...)
+}
+
+// Without returns the proofs that drop doesn't name.
+func Without(proofs []Proof, drop func(Proof) bool) []Proof {
+	var left []Proof
+	for _, p := range proofs {
+		if !drop(p) {
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
+// maxProofs bounds a stored list: one of each kind is all that is ever kept.
+const maxProofs = 8
+
+// EncodeProofs returns the text that is stored of proofs: "kind:id:ms" joined
+// by commas. Kinds and ids are our own; nothing that was typed gets in (R19).
+func EncodeProofs(proofs []Proof) string {
+	parts := make([]string, len(proofs))
+	for i, p := range proofs {
+		parts[i] = fmt.Sprintf("%s:%s:%d", p.Kind, p.ID, p.At.UnixMilli())
+	}
+	return strings.Join(parts, ",")
+}
+
+// ParseProofs reads what [EncodeProofs] wrote. Anything else is an error, an
+// unknown kind too, and whoever reads it denies (F3).
+func ParseProofs(text string) ([]Proof, error) {
+	if text == "" {
+		return nil, nil
+	}
+	parts := strings.Split(text, ",")
+	if len(parts) > maxProofs {
+		return nil, errors.New("stored proofs: too many")
+	}
+	proofs := make([]Proof, len(parts))
+	for i, part := range parts {
+		fields := strings.Split(part, ":")
+		if len(fields) != 3 {
+			return nil, errors.New("stored proofs: not kind:id:time")
+		}
+		ms, err := strconv.ParseInt(fields[2], 10, 64)
+		if err != nil || strconv.FormatInt(ms, 10) != fields[2] {
+			return nil, errors.New("stored proofs: time is not a number")
+		}
+		switch kind := Kind(fields[0]); kind {
+		case Password, TOTP, BackupCode:
+			proofs[i] = Proof{Kind: kind, ID: fields[1], At: time.UnixMilli(ms).UTC()}
+		default:
+			return nil, errors.New("stored proofs: unknown kind")
+		}
+	}
+	return proofs, nil
+}

@@ -1,0 +1,93 @@
+package totp
+
+import (
+	"encoding/base32"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"rsc.io/qr"
+)
+
+const (
+	// maxURIBytes keeps the QR code coarse enough for an old phone's camera.
+	maxURIBytes = 400
+	// maxIssuerBytes of the escaped issuer, which stands in the URI twice.
+	maxIssuerBytes = 96
+)
+
+// Base32 returns the secret as a person types it: 32 letters and digits
+// (RFC 4648, section 6) without padding.
+func Base32(key []byte) string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(key)
+}
+
+// KeyURI returns the otpauth:// text behind the QR code, at most 400 bytes.
+// Everything but letters, digits and "-._~" is escaped, so that no name adds a
+// parameter; a colon in the issuer, which would end it in the label, becomes a
+// space. Names too long are cut at a character, never the secret.
+//
+// Source: Google Authenticator wiki, "Key Uri Format".
+func KeyURI(issuer, account string, key []byte) string {
+	issuer = escape(strings.ReplaceAll(issuer, ":", " "), maxIssuerBytes)
+	head := "otpauth://totp/" + issuer + ":"
+	tail := "?secret=" + Base32(key) + "&issuer=" + issuer + "&algorithm=SHA1&digits=6&period=30"
+	return head + escape(account, maxURIBytes-len(head)-len(tail)) + tail
+}
+
+// escape percent-encodes text and stops before the character that would not
+// fit into limit bytes.
+func escape(text string, limit int) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for _, r := range text {
+		var one []byte
+		for _, c := range utf8.AppendRune(nil, r) {
+			if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+				one = append(one, c)
+			} else {
+				one = append(one, '%', hex[c>>4], hex[c&15])
+			}
+		}
+		if b.Len()+len(one) > limit {
+			break
+		}
+		b.Write(one)
+	}
+	return b.String()
+}
+
+// quietZone is the white margin that a reader needs, in modules (ISO/IEC
+// 18004, section 9.1).
+const quietZone = 4
+
+// QR returns the QR code of text as an SVG element with a white background
+// and margin, without any script or style. label names it for screen readers;
+// it must not need escaping beyond <, &, and quotes.
+func QR(text, label string) (string, error) {
+	code, err := qr.Encode(text, qr.M)
+	if err != nil {
+		return "", err
+	}
+	size := strconv.Itoa(code.Size + 2*quietZone)
+	var b strings.Builder
+	b.WriteString(`<svg xmlns="http://www.w3.org/2000/svg" class="qr" role="img" aria-label="` + attribute.Replace(label) +
+		`" viewBox="0 0 ` + size + ` ` + size + `" shape-rendering="crispEdges"><path fill="#fff" d="M0 0h` + size + `v` + size + `H0z"/><path fill="#000" d="`)
+	for y := range code.Size {
+		for x := 0; x < code.Size; x++ {
+			if !code.Black(x, y) {
+				continue
+			}
+			run := 1
+			for code.Black(x+run, y) {
+				run++
+			}
+			b.WriteString("M" + strconv.Itoa(x+quietZone) + " " + strconv.Itoa(y+quietZone) + "h" + strconv.Itoa(run) + "v1h-" + strconv.Itoa(run) + "z")
+			x += run
+		}
+	}
+	b.WriteString(`"/></svg>`)
+	return b.String(), nil
+}
+
+var attribute = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;")

@@ -1,0 +1,80 @@
+package totp
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// algorithm is the one that apps support everywhere.
+const algorithm = "SHA1"
+
+// ErrReused: another request used the step, or a later one, first.
+var ErrReused = errors.New("time step was used already")
+
+// place binds the sealed secret to its row and its owner: neither the secret
+// nor the whole row opens under another account (ATTACKS 142).
+func place(a authenticator.Authenticator) secret.Place {
+	return secret.Place{Table: "totp", Column: "secret", Row: a.AccountID + "/" + a.ID}
+}
+
+// Create stores a fresh random secret for a pending authenticator.
+func Create(ctx context.Context, tx *db.Tx, ring *secret.Ring, a authenticator.Authenticator) error {
+	key := make([]byte, SecretBytes)
+	rand.Read(key)
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO totp (authenticator_id, secret, algorithm, digits, period, last_step, drift_steps)
+		VALUES ($1, $2, $3, $4, $5, 0, 0)`,
+		a.ID, ring.Seal(place(a), key), algorithm, Digits, int64(Period.Seconds()))
+	if err != nil {
+		return fmt.Errorf("store secret: %w", err)
+	}
+	return nil
+}
+
+// Load returns the state of an authenticator. A secret that doesn't open, or
+// an unknown algorithm, is an error, and whoever gets it denies (F3, F4).
+func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.Authenticator) (State, error) {
+	var (
+		s              State
+		sealed         []byte
+		alg            string
+		digits, period int64
+	)
+	err := db.One(ctx, q, `SELECT secret, algorithm, digits, period, last_step, drift_steps FROM totp WHERE authenticator_id = $1`,
+		[]any{a.ID}, &sealed, &alg, &digits, &period, &s.LastStep, &s.Drift)
+	if err != nil {
+		return State{}, fmt.Errorf("read secret of authenticator %s: %w", a.ID, err)
+	}
+	if alg != algorithm || digits != Digits || period != int64(Period.Seconds()) {
+		return State{}, fmt.Errorf("authenticator %s has an unknown algorithm, number of digits or period", a.ID)
+	}
+	if s.Secret, err = ring.Open(place(a), sealed); err != nil {
+		return State{}, fmt.Errorf("secret of authenticator %s: %w", a.ID, err)
+	}
+	return s, nil
+}
+
+// Claim uses up the step, or the pair of steps, of an accepted check and keeps
+// its drift. Of many callers, on any number of nodes, one succeeds; the others
+// get [ErrReused] (R7; RFC 6238, section 5.2).
+func Claim(ctx context.Context, tx *db.Tx, id string, c Check) error {
+	if c.Result != Accepted {
+		return errors.New("claim of a code that was not accepted")
+	}
+	n, err := db.Exec(ctx, tx, `
+		UPDATE totp SET last_step = $2, drift_steps = $3
+		WHERE  authenticator_id = $1 AND last_step < $4`, id, c.Step, c.Drift, c.from)
+	if err != nil {
+		return fmt.Errorf("claim time step: %w", err)
+	}
+	if n == 0 {
+		return ErrReused
+	}
+	return nil
+}
