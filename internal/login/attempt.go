@@ -1,0 +1,148 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Purpose is what an attempt is for.
+type Purpose string
+
+// The purposes. An unknown one is refused when it is read (F3).
+const (
+	SignIn           Purpose = "sign_in"
+	Reauthentication Purpose = "reauthentication"
+)
+
+// attemptLife is how long somebody may look for their phone.
+const attemptLife = 10 * time.Minute
+
+// maxAttempts of one account are under way at once; the oldest make room.
+// Each took a right password, so only the owner or a thief gets here.
+const maxAttempts = 100
+
+// Attempt is a login under way. It is born with a right password, never
+// before.
+type Attempt struct {
+	ID        string // empty: not stored, it ends with the request
+	AccountID string
+	Stamp     string // the account's when it began; an attempt with an older one is dead
+	Purpose   Purpose
+	SessionID string // of a reauthentication: the session it began in
+	Proofs    []authenticator.Proof
+	ReturnURL string // checked
+	ExpiresAt time.Time
+}
+
+// attempt returns the live attempt with this token and its account, or
+// [ErrNoAttempt].
+func (s *Service) attempt(ctx context.Context, q db.Querier, token string) (Attempt, account.Account, error) {
+	if token == "" {
+		return Attempt{}, account.Account{}, ErrNoAttempt
+	}
+	var (
+		a       Attempt
+		proofs  string
+		expires db.At
+	)
+	err := db.One(ctx, q, `
+		SELECT id, account_id, security_stamp, purpose, COALESCE(session_id, ''), proofs, return_url, expires_at
+		FROM   attempts WHERE token_hash = $1`, []any{secret.Hash(token)},
+		&a.ID, &a.AccountID, &a.Stamp, &a.Purpose, &a.SessionID, &proofs, &a.ReturnURL, &expires)
+	if errors.Is(err, db.ErrNotFound) {
+		return Attempt{}, account.Account{}, ErrNoAttempt
+	}
+	if err != nil {
+		return Attempt{}, account.Account{}, fmt.Errorf("read attempt: %w", err)
+	}
+	a.ExpiresAt = expires.Time
+	if a.Proofs, err = authenticator.ParseProofs(proofs); err != nil {
+		return Attempt{}, account.Account{}, err
+	}
+	if a.Purpose != SignIn {
+		return Attempt{}, account.Account{}, fmt.Errorf("attempt %s has the unknown purpose %q", a.ID, a.Purpose)
+	}
+	owner, err := account.ByID(ctx, q, a.AccountID)
+	if err != nil {
+		return Attempt{}, account.Account{}, err
+	}
+	if !s.Clock().Before(a.ExpiresAt) || owner.Disabled() || owner.Stamp != a.Stamp {
+		return Attempt{}, account.Account{}, ErrNoAttempt
+	}
+	return a, owner, nil
+}
+
+// store writes the attempt under a new token, which is the only one that works
+// from now on (R16).
+func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.Text, error) {
+	token := secret.NewToken()
+	if a.ID != "" {
+		n, err := db.Exec(ctx, tx, `UPDATE attempts SET token_hash = $2, proofs = $3, security_stamp = $4 WHERE id = $1`,
+			a.ID, secret.Hash(token.Reveal()), authenticator.EncodeProofs(a.Proofs), a.Stamp)
+		if err == nil && n == 0 {
+			err = ErrNoAttempt
+		}
+		return token, err
+	}
+	a.ID, a.ExpiresAt = secret.NewID(), now.Add(attemptLife)
+	if _, err := db.Exec(ctx, tx, `
+		DELETE FROM attempts WHERE account_id = $1 AND id NOT IN (
+			SELECT id FROM attempts WHERE account_id = $1 ORDER BY created_at DESC LIMIT $2)`,
+		a.AccountID, maxAttempts-1); err != nil {
+		return secret.Text{}, fmt.Errorf("drop older attempts: %w", err)
+	}
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO attempts (id, token_hash, account_id, security_stamp, purpose, session_id, proofs, return_url, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, NULLIF($6, ''), $7, $8, $9, $10)`,
+		a.ID, secret.Hash(token.Reveal()), a.AccountID, a.Stamp, string(a.Purpose), a.SessionID,
+		authenticator.EncodeProofs(a.Proofs), a.ReturnURL, db.At{Time: now}, db.At{Time: a.ExpiresAt})
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("store attempt: %w", err)
+	}
+	return token, nil
+}
+
+// end deletes the attempt. Of many callers one succeeds; the others get
+// [ErrNoAttempt].
+func (a Attempt) end(ctx context.Context, tx *db.Tx) error {
+	if a.ID == "" {
+		return nil
+	}
+	n, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE id = $1`, a.ID)
+	if err != nil {
+		return fmt.Errorf("end attempt: %w", err)
+	}
+	if n == 0 {
+		return ErrNoAttempt
+	}
+	return nil
+}
+
+func endAttempts(ctx context.Context, tx *db.Tx, accountID string) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE account_id = $1`, accountID)
+	return err
+}
+
+// Cancel ends the attempt with this token, if there is one.
+func (s *Service) Cancel(ctx context.Context, token string) error {
+	if token == "" {
+		return nil
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE token_hash = $1`, secret.Hash(token))
+		return err
+	})
+}
+
+// SweepAttempts deletes those that took too long.
+func SweepAttempts(ctx context.Context, tx *db.Tx, now time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE expires_at <= $1`, db.At{Time: now})
+	return err
+}

@@ -1,0 +1,273 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// Me is who asks for a change: a live session with its token, its account and
+// the browser it is used in. The door has checked what the route requires.
+type Me struct {
+	Session session.Session
+	Token   string
+	Account account.Account
+	From    Browser
+}
+
+// endOthers gives the account a new stamp and ends every attempt, every
+// pending enrolment and every session of it but one. An empty id spares none.
+// It holds the account's row until tx ends.
+func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession string) (stamp string, err error) {
+	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
+		return "", err
+	}
+	if err := endAttempts(ctx, tx, accountID); err != nil {
+		return "", err
+	}
+	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {
+		return "", err
+	}
+	_, err = session.RevokeOthers(ctx, tx, accountID, exceptSession)
+	return stamp, err
+}
+
+// change runs what changes how me signs in: edit works on the rows and returns
+// the session's proofs afterwards; then everything else of the account ends
+// and the session gets a new token, which is returned (DESIGN table "what ends").
+func (s *Service) change(ctx context.Context, me Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
+	var token secret.Text
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		// The row is locked first: two changes at once see each other.
+		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
+			return err
+		}
+		proofs, err := edit(tx)
+		if err != nil {
+			return err
+		}
+		stamp, err := s.endOthers(ctx, tx, me.Account.ID, me.Session.ID)
+		if err != nil {
+			return err
+		}
+		token, err = session.Renew(ctx, tx, me.Session, stamp, proofs, time.Time{}, s.Clock())
+		return err
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		err = ErrGone
+	}
+	return token, err
+}
+
+// ChangePassword sets a new password after comparing the current one, from
+// the same budget as at sign-in. It returns [ErrWrongPassword],
+// [ErrSamePassword] or an error of password.Check.
+func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed string) (secret.Text, error) {
+	if err := password.Check(typed, s.MinRunes); err != nil {
+		return secret.Text{}, err
+	}
+	v, err := s.tryPassword(ctx, me.Account.ID, me.Account.ID, current)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	if !v.Match {
+		if err := s.note(ctx, refused(me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed))); err != nil {
+			return secret.Text{}, err
+		}
+		return secret.Text{}, ErrWrongPassword
+	}
+	phc, err := s.hashNew(ctx, me.Account.ID, typed)
+	if err != nil {
+		return secret.Text{}, errors.Join(err, s.Ledger.GiveBack(ctx, v.reservation))
+	}
+	return s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+		now := s.Clock()
+		if err := throttle.GiveBack(ctx, tx, v.reservation); err != nil {
+			return nil, err
+		}
+		if err := password.Set(ctx, tx, s.Ring, me.Account.ID, phc, now); err != nil {
+			return nil, err
+		}
+		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
+		return authenticator.Merge(me.Session.Proofs, fresh), audit.Append(ctx, tx, me.From.event(now, me.Account.ID, audit.PasswordChanged))
+	})
+}
+
+// Rename gives one of my authenticators another name.
+func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
+	name, err := authenticator.NormalizeName(name)
+	if err != nil {
+		return err
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := authenticator.Rename(ctx, tx, me.Account.ID, id, name); err != nil {
+			return err
+		}
+		event := me.From.event(s.Clock(), me.Account.ID, audit.AuthenticatorRenamed)
+		event.Detail = name
+		return audit.Append(ctx, tx, event)
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrGone
+	}
+	return err
+}
+
+// RemoveAuthenticator removes one of my authenticators. With the last one the
+// backup codes go too (R10).
+func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (secret.Text, error) {
+	return s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
+		if err != nil {
+			return nil, err
+		}
+		if err := authenticator.Remove(ctx, tx, me.Account.ID, id); err != nil {
+			return nil, err
+		}
+		left, err := authenticator.List(ctx, tx, me.Account.ID)
+		if err != nil {
+			return nil, err
+		}
+		event := me.From.event(s.Clock(), me.Account.ID, audit.AuthenticatorRemoved)
+		event.Detail = gone.Name
+		if err := audit.Append(ctx, tx, event); err != nil {
+			return nil, err
+		}
+		if len(left) == 0 {
+			return s.disabled(ctx, tx, me)
+		}
+		return authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.ID == id }), nil
+	})
+}
+
+// DisableTwoFactor removes all my authenticators and backup codes.
+func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, error) {
+	return s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+		left, err := authenticator.List(ctx, tx, me.Account.ID)
+		if err != nil {
+			return nil, err
+		}
+		if len(left) == 0 {
+			return nil, ErrGone
+		}
+		if err := authenticator.RemoveAll(ctx, tx, me.Account.ID); err != nil {
+			return nil, err
+		}
+		return s.disabled(ctx, tx, me)
+	})
+}
+
+// disabled takes away what dies with the last authenticator and returns the
+// proofs that are left.
+func (s *Service) disabled(ctx context.Context, tx *db.Tx, me Me) ([]authenticator.Proof, error) {
+	if err := backupcode.RemoveAll(ctx, tx, me.Account.ID); err != nil {
+		return nil, err
+	}
+	left := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.Kind != authenticator.Password })
+	return left, audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.TwoFactorDisabled))
+}
+
+// IssueBackupCodes replaces my backup codes and returns the new ones, which
+// exist nowhere else. Without two-factor authentication it is [ErrGone] (R10);
+// past three sets an hour a [*WaitError].
+func (s *Service) IssueBackupCodes(ctx context.Context, me Me) ([]string, error) {
+	reservation, verdict, err := s.Ledger.Reserve(ctx, throttle.Key{Account: me.Account.ID, Bucket: throttle.BackupCodeIssue}, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := refusal(verdict); err != nil {
+		return nil, err
+	}
+	set, err := s.newSet(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
+			return err
+		}
+		have, err := authenticator.List(ctx, tx, me.Account.ID)
+		if err != nil {
+			return err
+		}
+		if len(have) == 0 {
+			return ErrGone
+		}
+		if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, s.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.BackupCodesIssued))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return set.Codes, nil
+}
+
+// newSet makes a set of backup codes in a hashing slot.
+func (s *Service) newSet(ctx context.Context) (backupcode.Set, error) {
+	leave, err := s.Queue.Enter(ctx)
+	if err != nil {
+		return backupcode.Set{}, err
+	}
+	defer leave()
+	return backupcode.NewSet(s.Passwords), nil
+}
+
+// SetDisplayName changes what I am called.
+func (s *Service) SetDisplayName(ctx context.Context, me Me, name string) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.ProfileChanged))
+	})
+}
+
+// SignOut ends my session.
+func (s *Service) SignOut(ctx context.Context, me Me) error {
+	return s.revoke(ctx, me, me.Session.ID, audit.SignedOut)
+}
+
+// RevokeSession ends one of my sessions, or returns [ErrGone].
+func (s *Service) RevokeSession(ctx context.Context, me Me, id string) error {
+	return s.revoke(ctx, me, id, audit.SessionEnded)
+}
+
+func (s *Service) revoke(ctx context.Context, me Me, id string, kind audit.Kind) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		there, err := session.Revoke(ctx, tx, me.Account.ID, id)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return ErrGone
+		}
+		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, kind))
+	})
+}
+
+// RevokeOthers ends all my sessions but this one and returns how many.
+func (s *Service) RevokeOthers(ctx context.Context, me Me) (int, error) {
+	var n int
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		var err error
+		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
+			return err
+		}
+		event := me.From.event(s.Clock(), me.Account.ID, audit.SessionsEnded)
+		event.Number = n
+		return audit.Append(ctx, tx, event)
+	})
+	return n, err
+}

@@ -1,0 +1,195 @@
+package login
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// NeedsTicket reports whether the account's next authenticator is enrolled
+// only through an operator's link: after a reset (F15), or where the
+// configuration asks everybody for one.
+func (s *Service) NeedsTicket(owner account.Account, twoFactor bool) bool {
+	return owner.EnrollLocked || s.EnrollByTicket && !twoFactor
+}
+
+// enrollTicket returns the live ticket that opens the wizard for the account,
+// or [ErrLocked].
+func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.Account, token string) (account.Ticket, error) {
+	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
+	if errors.Is(err, account.ErrTicket) || err == nil && (ticket.Kind != account.TicketEnroll || ticket.AccountID != owner.ID) {
+		return account.Ticket{}, ErrLocked
+	}
+	return ticket, err
+}
+
+// BeginEnrollment starts a wizard in my session and returns its id. ticket is
+// the operator's link that the browser brought, or empty. Where the account
+// has all the authenticators it may, it returns authenticator.ErrLimit.
+func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (string, error) {
+	var id string
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		have, err := authenticator.List(ctx, tx, me.Account.ID)
+		if err != nil {
+			return err
+		}
+		if len(have) >= authenticator.MaxPerAccount {
+			return authenticator.ErrLimit
+		}
+		if s.NeedsTicket(me.Account, len(have) > 0) {
+			if _, err := s.enrollTicket(ctx, tx, me.Account, ticket); err != nil {
+				return err
+			}
+		}
+		pending, err := authenticator.CreatePending(ctx, tx, me.Account.ID, me.Session.ID, authenticator.TOTP, s.Clock())
+		if err != nil {
+			return err
+		}
+		id = pending.ID
+		return totp.Create(ctx, tx, s.Ring, pending)
+	})
+	return id, err
+}
+
+// Enrollment is what the wizard shows: the one place where a secret leaves the
+// server (R28).
+type Enrollment struct {
+	ID     string
+	First  bool        // it turns two-factor authentication on
+	Key    secret.Text // base32
+	KeyURI secret.Text
+}
+
+// Enrollment returns the enrolment with this id that my session began, or
+// [ErrGone].
+func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment, error) {
+	q := s.DB.Reader()
+	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
+	if errors.Is(err, db.ErrNotFound) {
+		return Enrollment{}, ErrGone
+	}
+	if err != nil {
+		return Enrollment{}, err
+	}
+	state, err := totp.Load(ctx, q, s.Ring, pending)
+	if err != nil {
+		return Enrollment{}, err
+	}
+	have, err := authenticator.List(ctx, q, me.Account.ID)
+	if err != nil {
+		return Enrollment{}, err
+	}
+	return Enrollment{
+		ID: id, First: len(have) == 0,
+		Key:    secret.NewText(totp.Base32(state.Secret)),
+		KeyURI: secret.NewText(totp.KeyURI(s.Issuer, me.Account.Name, state.Secret)),
+	}, nil
+}
+
+// Confirmed is an enrolment that ended well.
+type Confirmed struct {
+	Codes   []string    // the backup codes, where it was the first; shown this once
+	Session secret.Text // the session's new token
+}
+
+// ConfirmEnrollment ends the wizard with a code of the new authenticator,
+// which uses up its step and touches no bucket: there is nothing to guess for
+// whoever has the secret on the screen. It returns a [*CodeError], [ErrGone],
+// [ErrLocked], or authenticator.ErrNameInvalid and ErrLimit.
+func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, ticket string) (Confirmed, error) {
+	q := s.DB.Reader()
+	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
+	if errors.Is(err, db.ErrNotFound) {
+		return Confirmed{}, ErrGone
+	}
+	if err != nil {
+		return Confirmed{}, err
+	}
+	if name, err = authenticator.NormalizeName(name); err != nil {
+		return Confirmed{}, err
+	}
+	digits, err := totp.Normalize(code)
+	if err != nil {
+		return Confirmed{}, &CodeError{Malformed: true}
+	}
+	state, err := totp.Load(ctx, q, s.Ring, pending)
+	if err != nil {
+		return Confirmed{}, err
+	}
+	check := state.Verify(digits, s.Clock())
+	if check.Result != totp.Accepted {
+		check = state.Explain(digits, s.Clock())
+		return Confirmed{}, &CodeError{Result: check.Result, Minutes: check.Minutes}
+	}
+	have, err := authenticator.List(ctx, q, me.Account.ID)
+	if err != nil {
+		return Confirmed{}, err
+	}
+	first := len(have) == 0
+	var set backupcode.Set
+	if first {
+		// Ten hashes: before the transaction, which would hold the database.
+		if set, err = s.newSet(ctx); err != nil {
+			return Confirmed{}, err
+		}
+	}
+	var done Confirmed
+	done.Session, err = s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+		now := s.Clock()
+		have, err := authenticator.List(ctx, tx, me.Account.ID)
+		if err != nil {
+			return nil, err
+		}
+		if first != (len(have) == 0) {
+			return nil, ErrGone // another wizard was confirmed meanwhile
+		}
+		if s.NeedsTicket(me.Account, !first) {
+			opened, err := s.enrollTicket(ctx, tx, me.Account, ticket)
+			if err != nil {
+				return nil, err
+			}
+			if err := account.RedeemTicket(ctx, tx, opened, now); err != nil {
+				return nil, ErrLocked
+			}
+			if err := account.SetEnrollLocked(ctx, tx, me.Account.ID, false); err != nil {
+				return nil, err
+			}
+		}
+		if err := authenticator.Confirm(ctx, tx, me.Session.ID, pending, name, now); err != nil {
+			return nil, err
+		}
+		if err := totp.Claim(ctx, tx, id, check); err != nil {
+			return nil, err
+		}
+		event := me.From.event(now, me.Account.ID, audit.AuthenticatorAdded)
+		event.Detail = name
+		if first {
+			if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, now); err != nil {
+				return nil, err
+			}
+			event.Kind, done.Codes = audit.TwoFactorEnabled, set.Codes
+		}
+		if err := audit.Append(ctx, tx, event); err != nil {
+			return nil, err
+		}
+		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: id, At: now}}
+		return authenticator.Merge(me.Session.Proofs, proof), nil
+	})
+	return done, err
+}
+
+// CancelEnrollment drops a wizard of my session; nothing of it is left.
+func (s *Service) CancelEnrollment(ctx context.Context, me Me, id string) error {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrGone
+	}
+	return err
+}

@@ -1,0 +1,78 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// finish ends an attempt at [StageDone] and returns the token of its session.
+// It is the only place where a session begins (R13). One transaction: attempt
+// gone, session open, event written. An attempt that is gone, or whose account
+// changed since, is [ErrNoAttempt].
+func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (secret.Text, error) {
+	if err := a.end(ctx, tx); err != nil {
+		return secret.Text{}, err
+	}
+	owner, err := account.ByID(ctx, tx, a.AccountID)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	if owner.Disabled() || owner.Stamp != a.Stamp {
+		return secret.Text{}, ErrNoAttempt
+	}
+	now := s.Clock()
+	held, holder, err := session.ByToken(ctx, tx, sessionToken, s.Life, now)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return secret.Text{}, err
+	}
+	event := from.event(now, owner.ID, audit.SignedIn)
+	event.Detail = How(a.Proofs)
+	var token secret.Text
+	switch {
+	case a.Purpose == Reauthentication:
+		if held.ID == "" || held.ID != a.SessionID {
+			return secret.Text{}, ErrNoAttempt
+		}
+		event.Kind = audit.Reauthenticated
+		token, err = session.Renew(ctx, tx, held, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
+	case held.ID != "" && holder.ID == owner.ID:
+		// The browser was signed in already: same row, new token.
+		token, err = session.Renew(ctx, tx, held, owner.Stamp, a.Proofs, now.Add(s.Life.Absolute), now)
+	default:
+		if held.ID != "" {
+			// It leaves the session of another account behind; nobody holds
+			// that token any more.
+			if _, err := session.Revoke(ctx, tx, holder.ID, held.ID); err != nil {
+				return secret.Text{}, err
+			}
+		}
+		token, err = session.Create(ctx, tx, owner, a.Proofs, from.session(), s.Life, now)
+	}
+	if err != nil {
+		return secret.Text{}, err
+	}
+	return token, audit.Append(ctx, tx, event)
+}
+
+// How names the proofs of a session: the end of a key of the message
+// catalogue.
+func How(proofs []authenticator.Proof) string {
+	how := "password"
+	for _, p := range proofs {
+		switch p.Kind {
+		case authenticator.TOTP:
+			return "password_totp"
+		case authenticator.BackupCode:
+			how = "password_backup_code"
+		}
+	}
+	return how
+}

@@ -1,0 +1,194 @@
+package login
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// Service signs accounts in and changes how they do. It keeps no state of its
+// own; fill in every field. It is safe for concurrent use.
+type Service struct {
+	DB        *db.DB
+	Ring      *secret.Ring
+	Ledger    *throttle.Ledger
+	Queue     *throttle.Queue
+	Clock     func() time.Time
+	Life      session.Life
+	Passwords secret.Argon2id // cost of passwords and backup codes
+	MinRunes  int             // of a new password
+	Issuer    string          // the site's name in authenticator apps
+
+	// EnrollByTicket asks everybody for an operator's link before the first
+	// authenticator, not only those whom an operator reset.
+	EnrollByTicket bool
+}
+
+// Browser is where a request came from, as the door saw it.
+type Browser struct {
+	Address   netip.Addr
+	UserAgent string // printable and short
+}
+
+func (b Browser) session() session.Browser {
+	return session.Browser{Address: b.address(), UserAgent: b.UserAgent}
+}
+
+func (b Browser) address() string {
+	if !b.Address.IsValid() {
+		return ""
+	}
+	return b.Address.String()
+}
+
+// event is what happened to an account from this browser.
+func (b Browser) event(now time.Time, accountID string, kind audit.Kind) audit.Event {
+	return audit.Event{At: now, AccountID: accountID, Actor: audit.ByOwner, Kind: kind, Address: b.address(), Browser: b.UserAgent}
+}
+
+// Errors for a door to answer. Whatever else is returned means that the
+// request was not carried out: 503.
+var (
+	// ErrRejected: the credential was wrong. Before a right password it says
+	// nothing else; after one, see [CodeError].
+	ErrRejected = errors.New("credential rejected")
+	// ErrWrongPassword: the password of somebody who is signed in was wrong.
+	// It is an ErrRejected.
+	ErrWrongPassword = fmt.Errorf("%w: password", ErrRejected)
+	// ErrNoAttempt: there is no such attempt, or it expired, was cancelled,
+	// or the account changed since. Begin again.
+	ErrNoAttempt = errors.New("no such sign-in is under way")
+	// ErrNeedTwoCodes: a single code isn't looked at now; two in a row are.
+	ErrNeedTwoCodes = errors.New("two codes in a row are needed")
+	// ErrNoMoreCodes: no further codes are looked at now. A backup code or
+	// the operator helps.
+	ErrNoMoreCodes = errors.New("no more codes are taken for now")
+	// ErrGone: what was to be changed isn't there, or isn't the account's.
+	ErrGone = errors.New("nothing there to change")
+	// ErrSamePassword: the new password is the old one.
+	ErrSamePassword = errors.New("new password is the old one")
+	// ErrLocked: the wizard opens only through an operator's link.
+	ErrLocked = errors.New("enrolment needs an operator's link")
+)
+
+// WaitError says that nothing was verified, and when to try again.
+type WaitError struct{ RetryAfter time.Duration }
+
+func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.RetryAfter) }
+
+// CodeError is a rejected code with an honest reason. It is given only after a
+// right password. It is an [ErrRejected].
+type CodeError struct {
+	Malformed bool // it wasn't compared with anything, and cost nothing
+	Pair      bool // two codes in a row were given
+	Result    totp.Result
+	Minutes   int // see [totp.Result]
+}
+
+func (e *CodeError) Error() string { return "code rejected" }
+
+// Unwrap makes it an [ErrRejected].
+func (e *CodeError) Unwrap() error { return ErrRejected }
+
+// ErrMalformedBackupCode: it wasn't compared with anything, and cost nothing.
+var ErrMalformedBackupCode = fmt.Errorf("%w: not the shape of a backup code", ErrRejected)
+
+// nobodyBits of the HMAC of a name that doesn't exist choose its ledger row:
+// such names share 2¹⁶ rows, so that they can't fill the table.
+const nobodyBits = 16
+
+// nobody returns the account id under which tries for a name that doesn't
+// exist are kept. Without the key ring nobody can tell which names share one.
+func (s *Service) nobody(typed string) string {
+	name, err := account.NormalizeName(typed)
+	if err != nil {
+		if _, name, err = account.NormalizeEmail(typed); err != nil {
+			name = ""
+		}
+	}
+	return "nobody-" + hex.EncodeToString(s.Ring.MAC("name", name)[:nobodyBits/8])
+}
+
+// verified is a password that was compared.
+type verified struct {
+	password.Outcome
+	reservation throttle.Reservation // of a match: give it back
+	rehashed    secret.Text          // of a weak match: store it
+}
+
+// tryPassword compares typed with the password of accountID; ledgerID names
+// the budget. The order is the ledger's: look, queue, reserve, verify.
+func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed string) (verified, error) {
+	key := throttle.Key{Account: ledgerID, Bucket: throttle.PasswordUnknownDevice}
+	if verdict, err := s.Ledger.Look(ctx, key, 1); err != nil {
+		return verified{}, err
+	} else if err := refusal(verdict); err != nil {
+		return verified{}, err
+	}
+	leave, err := s.Queue.Enter(ctx)
+	if err != nil {
+		return verified{}, err
+	}
+	defer leave()
+	reservation, verdict, err := s.Ledger.Reserve(ctx, key, 1)
+	if err != nil {
+		return verified{}, err
+	}
+	if err := refusal(verdict); err != nil {
+		return verified{}, err
+	}
+	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, accountID, typed)
+	if err != nil {
+		return verified{}, err
+	}
+	v := verified{Outcome: outcome, reservation: reservation}
+	if outcome.Weak {
+		if v.rehashed, err = password.Hash(s.Passwords, typed); err != nil {
+			return verified{}, err
+		}
+	}
+	return v, nil
+}
+
+// settle gives back the reservation of a right password and stores a stronger
+// hash of it.
+func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v verified) error {
+	if v.Weak {
+		if err := password.Rehash(ctx, tx, s.Ring, accountID, v.rehashed); err != nil {
+			return err
+		}
+	}
+	return throttle.GiveBack(ctx, tx, v.reservation)
+}
+
+// refusal is the error for a verdict; nil allows.
+func refusal(v throttle.Verdict) error {
+	switch v.Answer {
+	case throttle.Allow:
+		return nil
+	case throttle.Wait:
+		return &WaitError{v.RetryAfter}
+	case throttle.NeedTwoCodes:
+		return ErrNeedTwoCodes
+	default:
+		return ErrNoMoreCodes
+	}
+}
+
+// note writes an event in a transaction of its own: for a refusal, which
+// changes nothing else.
+func (s *Service) note(ctx context.Context, e audit.Event) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
+}

@@ -1,0 +1,281 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// What an operator does on the command line, and the one-time links that come
+// of it. Each change ends what DESIGN's table says, in one transaction, so a
+// running server sees it with its next statement.
+
+// byOperator is an event that an operator caused.
+func (s *Service) byOperator(accountID string, kind audit.Kind, detail string) audit.Event {
+	return audit.Event{At: s.Clock(), AccountID: accountID, Actor: audit.ByOperator, Kind: kind, Detail: detail}
+}
+
+// AddAccount creates an account with a password. It returns the errors of
+// account.Create and password.Check.
+func (s *Service) AddAccount(ctx context.Context, a account.Account, typed string) (account.Account, error) {
+	phc, err := s.hashNew(ctx, "", typed)
+	if err != nil {
+		return account.Account{}, err
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		now := s.Clock()
+		if a, err = account.Create(ctx, tx, a, now); err != nil {
+			return err
+		}
+		if err := password.Set(ctx, tx, s.Ring, a.ID, phc, now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.AccountCreated, ""))
+	})
+	return a, err
+}
+
+// Invite returns the token of a link through which the person chooses a
+// password. It creates the account unless there is one of that name that has
+// no password yet; one that has is account.ErrNameTaken.
+func (s *Service) Invite(ctx context.Context, a account.Account) (secret.Text, error) {
+	var token secret.Text
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		now := s.Clock()
+		there, err := account.ByName(ctx, tx, a.Name)
+		switch {
+		case errors.Is(err, db.ErrNotFound):
+			if there, err = account.Create(ctx, tx, a, now); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		default:
+			if since, err := password.ChangedAt(ctx, tx, there.ID); err != nil {
+				return err
+			} else if !since.IsZero() {
+				return account.ErrNameTaken
+			}
+		}
+		if token, err = account.IssueTicket(ctx, tx, account.TicketInvitation, there.ID, now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(there.ID, audit.AccountInvited, ""))
+	})
+	return token, err
+}
+
+// SetPassword sets an account's password and ends all its sessions.
+func (s *Service) SetPassword(ctx context.Context, a account.Account, typed string) error {
+	phc, err := s.hashNew(ctx, "", typed)
+	if err != nil {
+		return err
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := s.endOthers(ctx, tx, a.ID, ""); err != nil {
+			return err
+		}
+		if err := password.Set(ctx, tx, s.Ring, a.ID, phc, s.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.PasswordSet, ""))
+	})
+}
+
+// SetEmail changes an account's e-mail address; empty removes it.
+func (s *Service) SetEmail(ctx context.Context, a account.Account, email string) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.EmailChanged, ""))
+	})
+}
+
+// Disable keeps an account from signing in and ends all its sessions.
+func (s *Service) Disable(ctx context.Context, a account.Account) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := s.endOthers(ctx, tx, a.ID, ""); err != nil {
+			return err
+		}
+		if err := account.SetDisabled(ctx, tx, a.ID, s.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.AccountDisabled, ""))
+	})
+}
+
+// Enable lets a disabled account sign in again.
+func (s *Service) Enable(ctx context.Context, a account.Account) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.SetDisabled(ctx, tx, a.ID, time.Time{}); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.AccountEnabled, ""))
+	})
+}
+
+// Remove deletes an account and all that belongs to it but its events.
+func (s *Service) Remove(ctx context.Context, a account.Account) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Remove(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := throttle.Forget(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.AccountRemoved, a.Name))
+	})
+}
+
+// ResetTwoFactor removes an account's authenticators and backup codes, ends
+// all its sessions, and returns the token of the link through which alone the
+// owner, after signing in, opens the wizard again (F15). The operator sees no
+// secret.
+func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account) (secret.Text, error) {
+	var token secret.Text
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := s.endOthers(ctx, tx, a.ID, ""); err != nil {
+			return err
+		}
+		if err := authenticator.RemoveAll(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := backupcode.RemoveAll(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := account.SetEnrollLocked(ctx, tx, a.ID, true); err != nil {
+			return err
+		}
+		var err error
+		if token, err = account.IssueTicket(ctx, tx, account.TicketEnroll, a.ID, s.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.TwoFactorReset, ""))
+	})
+	return token, err
+}
+
+// Join puts an account into a group, or returns [ErrGone] where there is none.
+func (s *Service) Join(ctx context.Context, a account.Account, group string) error {
+	return s.member(ctx, a, group, audit.GroupJoined, account.Join)
+}
+
+// Leave takes an account out of a group.
+func (s *Service) Leave(ctx context.Context, a account.Account, group string) error {
+	return s.member(ctx, a, group, audit.GroupLeft, account.Leave)
+}
+
+func (s *Service) member(ctx context.Context, a account.Account, group string, kind audit.Kind,
+	change func(context.Context, *db.Tx, string, string) (bool, error)) error {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		changed, err := change(ctx, tx, group, a.ID)
+		if err != nil || !changed {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator(a.ID, kind, group))
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrGone
+	}
+	return err
+}
+
+// SetupTicket returns the token of the link that creates the first account,
+// and false where there is an account already. Links of before die.
+func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
+	var token secret.Text
+	some, err := account.Exist(ctx, s.DB.Reader())
+	if err != nil || some {
+		return token, false, err
+	}
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		token, err = account.IssueTicket(ctx, tx, account.TicketSetup, "", s.Clock())
+		return err
+	})
+	return token, err == nil, err
+}
+
+// Opened is a one-time link that somebody opened; nothing is consumed yet.
+type Opened struct {
+	Kind    account.TicketKind
+	Account account.Account // of an invitation or a reset
+}
+
+// Open returns what the link with this token is for, or account.ErrTicket.
+func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
+	q := s.DB.Reader()
+	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
+	if err != nil {
+		return Opened{}, err
+	}
+	opened := Opened{Kind: ticket.Kind}
+	if ticket.Kind == account.TicketSetup {
+		if some, err := account.Exist(ctx, q); err != nil || some {
+			return Opened{}, errors.Join(account.ErrTicket, err)
+		}
+		return opened, nil
+	}
+	opened.Account, err = account.ByID(ctx, q, ticket.AccountID)
+	return opened, err
+}
+
+// Setup uses the link: it creates the first account, an operator, or sets the
+// password of an invited one, and returns the account's name. The person signs
+// in afterwards like everybody else.
+func (s *Service) Setup(ctx context.Context, token, name, email, typed string, from Browser) (string, error) {
+	opened, err := s.Open(ctx, token)
+	if err != nil {
+		return "", err
+	}
+	if opened.Kind == account.TicketEnroll {
+		return "", account.ErrTicket
+	}
+	if opened.Kind == account.TicketSetup {
+		// Say what is wrong with the name before it takes the time of a hash.
+		if _, err := account.NormalizeName(name); err != nil {
+			return "", err
+		}
+	}
+	phc, err := s.hashNew(ctx, "", typed)
+	if err != nil {
+		return "", err
+	}
+	owner := opened.Account
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		now := s.Clock()
+		ticket, err := account.TicketByToken(ctx, tx, token, now)
+		if err != nil {
+			return err
+		}
+		if err := account.RedeemTicket(ctx, tx, ticket, now); err != nil {
+			return err
+		}
+		kind := audit.PasswordChanged
+		if ticket.Kind == account.TicketSetup {
+			if some, err := account.Exist(ctx, tx); err != nil || some {
+				return errors.Join(account.ErrTicket, err)
+			}
+			kind = audit.AccountCreated
+			if owner, err = account.Create(ctx, tx, account.Account{Name: name, Email: email, Role: account.Operator}, now); err != nil {
+				return err
+			}
+		} else if _, err := s.endOthers(ctx, tx, owner.ID, ""); err != nil {
+			return err
+		}
+		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, from.event(now, owner.ID, kind))
+	})
+	return owner.Name, err
+}

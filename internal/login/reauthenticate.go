@@ -1,0 +1,81 @@
+package login
+
+import (
+	"context"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// Proofs is what the one form of a reauthentication holds. Code and BackupCode
+// are read only where two-factor authentication is on; a backup code goes
+// before a code.
+type Proofs struct {
+	Password   string
+	Code       string
+	NextCode   string
+	BackupCode string
+}
+
+// Reauthenticate proves again who holds the session: the password first, and
+// only after a right one the code, from the same budgets as at sign-in (R1).
+// The session gets a new token and the new proofs.
+func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owner account.Account, token string, given Proofs, returnURL string, from Browser) (Progress, error) {
+	v, err := s.tryPassword(ctx, owner.ID, owner.ID, given.Password)
+	if err != nil {
+		return Progress{}, err
+	}
+	if !v.Match {
+		if err := s.note(ctx, refused(from.event(s.Clock(), owner.ID, audit.SignInFailed))); err != nil {
+			return Progress{}, err
+		}
+		return Progress{}, ErrWrongPassword
+	}
+	// The password was right whatever comes now, and its reservation goes back
+	// before the code is looked at: a wrong code is no wrong password.
+	if err := s.DB.Write(ctx, func(tx *db.Tx) error { return s.settle(ctx, tx, owner.ID, v) }); err != nil {
+		return Progress{}, err
+	}
+	a := Attempt{
+		AccountID: owner.ID, Stamp: held.Stamp, Purpose: Reauthentication, SessionID: held.ID, ReturnURL: CheckReturn(returnURL),
+		Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: s.Clock()}},
+	}
+	second, err := authenticator.List(ctx, s.DB.Reader(), owner.ID)
+	if err != nil {
+		return Progress{}, err
+	}
+	switch {
+	case len(second) == 0:
+		var progress Progress
+		err = s.DB.Write(ctx, func(tx *db.Tx) error {
+			progress, err = s.advance(ctx, tx, a, token, from)
+			return err
+		})
+		return progress, err
+	case given.BackupCode != "":
+		return s.proveBackupCode(ctx, a, owner, given.BackupCode, token, from)
+	default:
+		return s.proveCode(ctx, a, owner, given.Code, given.NextCode, token, from)
+	}
+}
+
+// SecondFactor reports whether the account has two-factor authentication on,
+// and how many of its backup codes are unused.
+func (s *Service) SecondFactor(ctx context.Context, owner account.Account) (on bool, codesLeft int, err error) {
+	q := s.DB.Reader()
+	have, err := authenticator.List(ctx, q, owner.ID)
+	if err != nil || len(have) == 0 {
+		return false, 0, err
+	}
+	codesLeft, err = backupcode.Left(ctx, q, owner.ID)
+	return true, codesLeft, err
+}
+
+// Asked is what the form of a reauthentication needs to ask.
+func (s *Service) Asked(ctx context.Context, owner account.Account) (Waiting, error) {
+	return s.waiting(ctx, owner.ID)
+}

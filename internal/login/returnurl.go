@@ -1,0 +1,38 @@
+package login
+
+import (
+	"net/url"
+	"strings"
+)
+
+// maxReturnURL bounds what travels through the form and is stored with the
+// attempt: longer than any address that a person goes back to.
+const maxReturnURL = 2048
+
+// home is where a person goes who came from nowhere, or from somewhere that
+// isn't ours.
+const home = "/"
+
+// CheckReturn returns raw if it is an absolute path on the portal, with query
+// and fragment, and "/" for everything else. It is checked when it comes in
+// and again when it is used; what a browser might read as another host (two
+// slashes, a backslash, a control character) is never let through (R20).
+func CheckReturn(raw string) string {
+	if len(raw) > maxReturnURL || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
+		return home
+	}
+	for _, r := range raw {
+		if r <= ' ' || r == '\\' || r == 0x7f || r > 0x7e {
+			return home
+		}
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {
+		return home
+	}
+	// Where a sign-in begins or ends is no place to come back to.
+	if u.Path == "/logout" || u.Path == "/login" || strings.HasPrefix(u.Path, "/login/") {
+		return home
+	}
+	return u.String()
+}
