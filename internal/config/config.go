@@ -1,0 +1,119 @@
+// Package config reads what the operator declares: one YAML file, with the
+// environment laid over it. It is strict and complete: every fault is
+// reported at once, with file, line and key. It imports nothing of Sallyport,
+// and only cli and server import it; the others get plain values.
+package config
+
+import (
+	_ "embed"
+	"net/netip"
+	"path/filepath"
+	"time"
+)
+
+// Config is everything an operator can set. The comments are the manual;
+// default.yaml, which `sallyport config default` prints, says it for the
+// operator. A key is set in the file, or by the environment variable
+// SALLYPORT_ and the key in capitals with _ for the dot:
+// SALLYPORT_SESSION_IDLE. The environment wins; lists are comma-separated
+// there.
+type Config struct {
+	// PublicURL is where browsers reach the portal: http or https, a host,
+	// a port if need be, nothing else. Empty: http:// and listen, with
+	// 127.0.0.1 for a wildcard host.
+	PublicURL Origin `yaml:"public_url"`
+
+	// Listen is the address and port the portal answers at. An empty host,
+	// 0.0.0.0 and [::] mean every address of this machine.
+	Listen string `yaml:"listen"`
+
+	// DataDir holds the key ring and the SQLite database. A relative path
+	// starts at the working directory.
+	DataDir string `yaml:"data_dir"`
+
+	// Database is a postgres:// or postgresql:// URL, needed when several
+	// nodes share the work. Empty: the file sallyport.db in data_dir. A file
+	// with a password in it must not be readable by group or others.
+	Database Secret `yaml:"database"`
+
+	// SiteName is what pages and authenticator apps call this portal: 1 to
+	// 40 printable characters.
+	SiteName string `yaml:"site_name"`
+
+	// TrustedProxies are the addresses whose forwarded headers are believed.
+	// A bare address is a prefix of its whole length. Nobody, unless named.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+
+	Session struct {
+		// Idle is how long a session lives without a request.
+		Idle Duration `yaml:"idle"`
+		// Absolute is how long a session lives at most; idle can't be longer.
+		Absolute Duration `yaml:"absolute"`
+	} `yaml:"session"`
+
+	Password struct {
+		// MinLength is the shortest new password, in code points: 8 to 64.
+		// NIST SP 800-63B-4 asks for 15 where a password may stand alone.
+		MinLength int `yaml:"min_length"`
+		// MemoryKiB is what Argon2id fills to check one password, from 19456
+		// (19 MiB, the least that OWASP advises) to 1048576 (1 GiB).
+		MemoryKiB int `yaml:"memory_kib"`
+		// Iterations is how often Argon2id goes over that memory: 1 to 10.
+		// With 1, OWASP advises at least 47104 KiB.
+		Iterations int `yaml:"iterations"`
+	} `yaml:"password"`
+
+	TwoFactor struct {
+		// Enroll says who may set up two-factor authentication: anyone who is
+		// signed in, or who has a one-time link (ticket) from the operator.
+		Enroll Enroll `yaml:"enroll"`
+	} `yaml:"two_factor"`
+
+	// LogLevel is the least that is logged: debug, info, warn or error.
+	LogLevel LogLevel `yaml:"log_level"`
+}
+
+// Default returns the configuration of an operator who sets nothing.
+func Default() Config {
+	c := Config{
+		PublicURL: Origin{Scheme: "http", Host: "127.0.0.1:9091"},
+		Listen:    "127.0.0.1:9091",
+		DataDir:   "./sallyport-data",
+		SiteName:  "Sallyport",
+		LogLevel:  LogInfo,
+	}
+	c.Session.Idle = Duration(12 * time.Hour)
+	c.Session.Absolute = Duration(7 * day)
+	c.Password.MinLength = 15
+	c.Password.MemoryKiB = minMemoryKiB
+	c.Password.Iterations = 2
+	c.TwoFactor.Enroll = EnrollAnyone
+	return c
+}
+
+//go:embed default.yaml
+var defaultYAML string
+
+// DefaultYAML returns the text that `sallyport config default` prints: every
+// key with its default, explained. Loading it gives [Default].
+func DefaultYAML() string { return defaultYAML }
+
+// DatabaseURL returns "sqlite:" and the absolute path of sallyport.db in the
+// data directory, or the PostgreSQL URL. It may hold a password.
+func (c Config) DatabaseURL() string {
+	if url := c.Database.Reveal(); url != "" {
+		return url
+	}
+	return "sqlite:" + c.inDataDir("sallyport.db")
+}
+
+// KeyRingPath returns the absolute path of the key ring.
+func (c Config) KeyRingPath() string { return c.inDataDir("keyring") }
+
+func (c Config) inDataDir(name string) string {
+	path := filepath.Join(c.DataDir, name)
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path // the working directory has no name; relative to it is right
+}

@@ -1,0 +1,223 @@
+package config
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// schema is the keys of a struct and the fields behind them.
+type schema struct {
+	field map[string]reflect.Value // "session.idle" and the field to set
+	group map[string]bool          // "session"
+}
+
+// schemaOf returns the schema of the struct that config points to. Fields must
+// be structs, lists, or what [assign] takes, with a yaml tag each.
+func schemaOf(config any) schema {
+	s := schema{map[string]reflect.Value{}, map[string]bool{}}
+	s.add(reflect.ValueOf(config).Elem(), "")
+	return s
+}
+
+func (s schema) add(v reflect.Value, prefix string) {
+	for f, field := range v.Fields() {
+		key := prefix + f.Tag.Get("yaml")
+		if _, leaf := field.Addr().Interface().(encoding.TextUnmarshaler); !leaf && field.Kind() == reflect.Struct {
+			s.group[key] = true
+			s.add(field, key+".")
+		} else {
+			s.field[key] = field
+		}
+	}
+}
+
+func (s schema) has(key string) bool {
+	_, ok := s.field[key]
+	return ok
+}
+
+// below returns the names that are keys or groups right below prefix, sorted.
+func (s schema) below(prefix string) []string {
+	names := map[string]bool{}
+	for key := range s.field {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			name, _, _ := strings.Cut(rest, ".")
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// hint returns what an unknown name below prefix may have been meant to be, to
+// be put after the fault, or "".
+func (s schema) hint(prefix, name string) string {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	for _, key := range slices.Sorted(maps.Keys(s.field)) {
+		group, leaf, nested := strings.Cut(key, ".")
+		if nested && leaf == last {
+			return fmt.Sprintf("; %s belongs below %s:", leaf, group)
+		}
+	}
+	names := map[string]string{}
+	for _, below := range s.below(prefix) {
+		names[below] = ""
+	}
+	return didYouMean(name, names)
+}
+
+// didYouMean returns a question with the nearest of names, if one is near.
+func didYouMean(name string, names map[string]string) string {
+	const near = 2 // slips of a finger; further away lies another word
+	best, nearest := near+1, ""
+	for _, candidate := range slices.Sorted(maps.Keys(names)) {
+		if d := distance(name, candidate); d < best {
+			best, nearest = d, candidate
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", nearest)
+}
+
+// distance is Levenshtein's: how many letters to add, remove or change.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// maxName is longer than any name of a key.
+const maxName = 40
+
+// isName tells whether a node could be meant as a key: lower-case words, which
+// are safe to repeat.
+func isName(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" && n.Value != "" && len(n.Value) <= maxName &&
+		strings.Trim(n.Value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == ""
+}
+
+const noAlias = "anchors and aliases aren't supported; write the value"
+
+// assignList sets field to a list of n elements, each by element; none at all
+// is nil.
+func assignList(field reflect.Value, n int, element func(element reflect.Value, i int)) {
+	list := reflect.Zero(field.Type())
+	for i := range n {
+		list = reflect.Append(list, reflect.Zero(field.Type().Elem()))
+		element(list.Index(i), i)
+	}
+	field.Set(list)
+}
+
+// assignScalar sets field to the value of a node whose YAML type fits. Values
+// aren't repeated here: one of them may be the secret.
+func assignScalar(field reflect.Value, n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode {
+		return errors.New(noAlias)
+	}
+	tag := n.ShortTag()
+	want, advice := "text", "put it in quotes"
+	_, fits := field.Addr().Interface().(encoding.TextUnmarshaler)
+	switch {
+	case fits:
+		// Text to us, whatever YAML takes it for: 2026-01-01, 12, on.
+		fits = tag == "!!str" || tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!timestamp"
+	case field.Kind() == reflect.Int:
+		want, advice = "a whole number", "write digits without quotes"
+		fits = tag == "!!int"
+	case field.Kind() == reflect.Bool:
+		want, advice = "true or false", "write one of them without quotes"
+		fits = tag == "!!bool"
+	default:
+		fits = tag == "!!str"
+	}
+	if n.Kind == yaml.ScalarNode && fits {
+		return assign(field, n.Value)
+	}
+	if tag == "!!null" {
+		return errors.New("has no value; give it one or delete the line")
+	}
+	return fmt.Errorf("is %s, not %s; %s", describe(n), want, advice)
+}
+
+// describe returns what a node is, in words.
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.MappingNode:
+		return "a group of keys"
+	}
+	switch n.ShortTag() {
+	case "!!null":
+		return "empty"
+	case "!!str":
+		return "text"
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return "true or false"
+	case "!!timestamp":
+		return "a date"
+	default:
+		return "of a type that isn't used here"
+	}
+}
+
+// assign sets field from text. Numbers are plain decimals and bools true or
+// false, in the file as in the environment.
+func assign(field reflect.Value, text string) error {
+	switch to := field.Addr().Interface().(type) {
+	case *netip.Prefix: // its own UnmarshalText knows neither bare addresses nor our refusals
+		prefix, err := parsePrefix(text)
+		if err != nil {
+			return err
+		}
+		*to = prefix
+		return nil
+	case encoding.TextUnmarshaler:
+		return to.UnmarshalText([]byte(text))
+	}
+	switch field.Kind() {
+	case reflect.String:
+		field.SetString(text)
+	case reflect.Int:
+		n, err := strconv.Atoi(text)
+		if err != nil || strconv.Itoa(n) != text { // 017 is 15 to some and 17 to others
+			return fmt.Errorf("%s isn't a whole number; write digits only", quote(text))
+		}
+		field.SetInt(int64(n))
+	case reflect.Bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%s isn't true or false", quote(text))
+		}
+		field.SetBool(text == "true")
+	default:
+		panic("config: field of type " + field.Type().String())
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Origin is scheme, host and port as a browser writes them in the Origin
+// header, so two are the same when they are equal. The zero value is no
+// origin.
+type Origin struct {
+	Scheme string // "http" or "https"
+	Host   string // lower case; with the port unless it is the scheme's own
+}
+
+// String returns the origin without a slash at its end, or "".
+func (o Origin) String() string {
+	if o == (Origin{}) {
+		return ""
+	}
+	return o.Scheme + "://" + o.Host
+}
+
+// MarshalText returns what String does.
+func (o Origin) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText reads what [ParseOrigin] reads; empty text is the zero value.
+func (o *Origin) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*o = Origin{}
+		return nil
+	}
+	parsed, err := ParseOrigin(string(text))
+	if err != nil {
+		return err
+	}
+	*o = parsed
+	return nil
+}
+
+// ParseOrigin reads an http or https URL that is nothing but an origin; a lone
+// slash after it is dropped. Hosts which a browser would rewrite (127.1,
+// Unicode names) are refused: a comparison with them would never match.
+func ParseOrigin(text string) (Origin, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil && strings.Contains(text, "@"), err == nil && u.User != nil:
+		// Not repeated: it may hold a password.
+		return Origin{}, errors.New("must not hold a user name or password; write https://auth.example.com")
+	case err != nil:
+		return Origin{}, fmt.Errorf("%s isn't a URL; write https://auth.example.com", quote(text))
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return Origin{}, fmt.Errorf("%s must be http:// or https:// and a host; write https://auth.example.com", quote(text))
+	case u.Path != "" && u.Path != "/":
+		return Origin{}, fmt.Errorf("%s has a path, and a portal under a path isn't supported; give it a host or a port of its own", quote(text))
+	case strings.ContainsAny(text, "?#"):
+		return Origin{}, fmt.Errorf("%s has a query or fragment; leave out what follows the host", quote(text))
+	}
+	host, err := canonicalHost(u.Hostname())
+	if err != nil {
+		return Origin{}, err
+	}
+	if port := u.Port(); port != "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return Origin{}, fmt.Errorf("%s has a port outside 1 to 65535", quote(text))
+		}
+		if (u.Scheme != "http" || n != 80) && (u.Scheme != "https" || n != 443) {
+			host = fmt.Sprintf("%s:%d", host, n)
+		}
+	}
+	return Origin{Scheme: u.Scheme, Host: host}, nil
+}
+
+// canonicalHost returns host as a browser writes it, IPv6 in brackets.
+func canonicalHost(host string) (string, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		switch {
+		case addr.IsUnspecified():
+			return "", fmt.Errorf("%s is no address that a browser can reach; name this machine", quote(host))
+		case addr.Zone() != "", addr.Is4In6():
+			return "", fmt.Errorf("%s isn't an address that browsers agree on; write a host name", quote(host))
+		case addr.Is6():
+			return "[" + addr.String() + "]", nil
+		}
+		return addr.String(), nil
+	}
+	host = strings.ToLower(host)
+	if !isHostName(host) {
+		return "", fmt.Errorf("%s isn't a host name; write names with other letters in their xn-- form", quote(host))
+	}
+	return host, nil
+}
+
+// RFC 1035, section 2.3.4, without the dot at the end.
+const (
+	maxHostName  = 253
+	maxHostLabel = 63
+)
+
+// isHostName tells whether name is a lower-case host name. One that ends in a
+// number isn't: browsers read it as an IPv4 address (WHATWG URL, "ends in a
+// number").
+func isHostName(name string) bool {
+	if len(name) > maxHostName {
+		return false
+	}
+	last := ""
+	for last = range strings.SplitSeq(name, ".") {
+		if last == "" || len(last) > maxHostLabel ||
+			strings.Trim(last, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" ||
+			strings.HasPrefix(last, "-") || strings.HasSuffix(last, "-") {
+			return false
+		}
+	}
+	return strings.Trim(last, "0123456789") != "" && !strings.HasPrefix(last, "0x")
+}
+
+// splitListen reads host and port to listen at. The host may be empty.
+func splitListen(text string) (host, port string, err error) {
+	fault := fmt.Errorf("%s isn't an address and port; write 127.0.0.1:9091", quote(text))
+	host, port, err = net.SplitHostPort(text)
+	if err != nil {
+		return "", "", fault
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return "", "", fmt.Errorf("%s needs a port from 1 to 65535", quote(text))
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && !isHostName(strings.ToLower(host)) {
+		return "", "", fault
+	}
+	return host, port, nil
+}
+
+// originOf returns the origin of a portal that listens at host and port, for
+// browsers on this machine if the host is a wildcard.
+func originOf(host, port string) (Origin, error) {
+	addr, err := netip.ParseAddr(host)
+	if host == "" || err == nil && addr.Unmap().IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return ParseOrigin("http://" + net.JoinHostPort(host, port))
+}
+
+// Loopback reports whether the origin is on this machine: nobody is on the way
+// there.
+func (o Origin) Loopback() bool {
+	host := o.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}

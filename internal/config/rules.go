@@ -1,0 +1,129 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxSiteName keeps the name on one line of a phone and the key URI behind
+	// the QR code short.
+	maxSiteName = 40
+
+	// shortestSession: below a second nobody gets from one page to the next.
+	shortestSession = Duration(time.Second)
+
+	// leastMinLength and mostMinLength are the least that NIST SP 800-63B-4
+	// allows beside a second factor, and the length that it wants accepted.
+	leastMinLength = 8
+	mostMinLength  = 64
+
+	// minMemoryKiB is the least that OWASP advises for Argon2id with two
+	// passes: 19 MiB. maxMemoryKiB, 1 GiB, and maxIterations keep one sign-in
+	// from exhausting a small machine.
+	minMemoryKiB  = 19456
+	maxMemoryKiB  = 1 << 20
+	maxIterations = 10
+)
+
+// broken is a rule that a configuration doesn't keep.
+type broken struct {
+	keys []string // the keys it is about; the one to blame first
+	text string
+}
+
+// resolve fills in what follows from other keys, and returns c with the rules
+// that it breaks.
+func resolve(c Config) (Config, []broken) {
+	var faults []broken
+	fault := func(err error, keys ...string) {
+		if err != nil {
+			faults = append(faults, broken{keys, err.Error()})
+		}
+	}
+	host, port, err := splitListen(c.Listen)
+	fault(err, "listen")
+	if err == nil && c.PublicURL == (Origin{}) {
+		if c.PublicURL, err = originOf(host, port); err != nil {
+			fault(errors.New("must be set, since browsers can't use the address in listen"), "public_url", "listen")
+		}
+	}
+	if c.DataDir == "" || strings.ContainsRune(c.DataDir, 0) {
+		fault(errors.New("must name a directory"), "data_dir")
+	}
+	fault(checkDatabase(c.Database.Reveal()), "database")
+	fault(checkSiteName(c.SiteName), "site_name")
+
+	if c.Session.Idle < shortestSession {
+		fault(fmt.Errorf("%s is shorter than a second", c.Session.Idle), "session.idle")
+	}
+	if c.Session.Absolute < shortestSession {
+		fault(fmt.Errorf("%s is shorter than a second", c.Session.Absolute), "session.absolute")
+	}
+	if c.Session.Idle > c.Session.Absolute {
+		fault(fmt.Errorf("session.idle (%s) is longer than session.absolute (%s)", c.Session.Idle, c.Session.Absolute),
+			"session.idle", "session.absolute")
+	}
+	fault(checkRange(c.Password.MinLength, leastMinLength, mostMinLength), "password.min_length")
+	fault(checkRange(c.Password.MemoryKiB, minMemoryKiB, maxMemoryKiB), "password.memory_kib")
+	fault(checkRange(c.Password.Iterations, 1, maxIterations), "password.iterations")
+	return c, faults
+}
+
+func checkRange(n, low, high int) error {
+	if n < low || n > high {
+		return fmt.Errorf("%d is outside %d to %d", n, low, high)
+	}
+	return nil
+}
+
+func checkSiteName(name string) error {
+	switch n := utf8.RuneCountInString(name); {
+	case n == 0 || n > maxSiteName:
+		return fmt.Errorf("must be 1 to %d characters, not %d", maxSiteName, n)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("%s holds characters that can't be printed", quote(name))
+	case strings.TrimSpace(name) != name:
+		return fmt.Errorf("%s begins or ends with a space", quote(name))
+	}
+	return nil
+}
+
+// checkDatabase never repeats the URL: it may hold a password.
+func checkDatabase(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err == nil {
+		_, err = url.ParseQuery(u.RawQuery)
+	}
+	switch {
+	case err != nil:
+		return errors.New("isn't a URL; percent-encode the signs in the password that aren't letters or digits")
+	case u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Opaque != "":
+		return errors.New("must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir")
+	}
+	return nil
+}
+
+// holdsPassword tells whether a database URL holds a password, or may: what
+// can't be read is taken for one.
+func holdsPassword(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return true
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return true
+	}
+	_, set := u.User.Password()
+	// libpq's parameters; sslpassword opens the client's key.
+	return set || query.Has("password") || query.Has("sslpassword")
+}

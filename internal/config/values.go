@@ -1,0 +1,140 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// Duration is a [time.Duration] written with days too: 45m, 12h, 7d, 1d12h.
+type Duration time.Duration
+
+// UnmarshalText takes whole days, then what [time.ParseDuration] takes; either
+// may be missing. Signs are refused.
+func (d *Duration) UnmarshalText(text []byte) error {
+	fault := fmt.Errorf("%s isn't a duration; write 12h or 7d", quote(string(text)))
+	days, rest, found := strings.Cut(string(text), "d")
+	if !found {
+		days, rest = "0", days
+	}
+	// 16 bits of days can't overflow the 64 bits of nanoseconds.
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil || strings.ContainsAny(rest, "+-") {
+		return fault
+	}
+	var part time.Duration
+	if rest != "" || !found {
+		if part, err = time.ParseDuration(rest); err != nil {
+			return fault
+		}
+	}
+	sum := time.Duration(n)*day + part
+	if sum < 0 { // the sum overflowed
+		return fault
+	}
+	*d = Duration(sum)
+	return nil
+}
+
+// String returns whole days as 7d, everything else without needless zeros:
+// 36h, 1h30m.
+func (d Duration) String() string {
+	if d != 0 && time.Duration(d)%day == 0 {
+		return fmt.Sprintf("%dd", time.Duration(d)/day)
+	}
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// MarshalText returns what String does.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// Enroll says who may set up two-factor authentication.
+type Enroll string
+
+const (
+	EnrollAnyone Enroll = "anyone" // whoever is signed in with a fresh password
+	EnrollTicket Enroll = "ticket" // whoever has a one-time link besides
+)
+
+// UnmarshalText takes the names of the constants.
+func (e *Enroll) UnmarshalText(text []byte) error {
+	return oneOf(e, string(text), EnrollAnyone, EnrollTicket)
+}
+
+// LogLevel is the least that is logged. It is a [slog.Leveler].
+type LogLevel string
+
+const (
+	LogDebug LogLevel = "debug"
+	LogInfo  LogLevel = "info"
+	LogWarn  LogLevel = "warn"
+	LogError LogLevel = "error"
+)
+
+// UnmarshalText takes the names of the constants.
+func (l *LogLevel) UnmarshalText(text []byte) error {
+	return oneOf(l, string(text), LogDebug, LogInfo, LogWarn, LogError)
+}
+
+// Level returns slog's value of l. An unknown level, the empty one too, is
+// info.
+func (l LogLevel) Level() slog.Level {
+	switch l {
+	case LogDebug:
+		return slog.LevelDebug
+	case LogWarn:
+		return slog.LevelWarn
+	case LogError:
+		return slog.LevelError
+	default:
+		return slog.LevelInfo
+	}
+}
+
+func oneOf[T ~string](to *T, text string, choices ...T) error {
+	var names []string
+	for _, choice := range choices {
+		if text == string(choice) {
+			*to = choice
+			return nil
+		}
+		names = append(names, string(choice))
+	}
+	return fmt.Errorf("%s isn't one of %s", quote(text), strings.Join(names, ", "))
+}
+
+// parsePrefix reads a prefix or a bare address.
+func parsePrefix(text string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || addr.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("%s isn't an address or prefix; write 192.0.2.7 or 192.0.2.0/24", quote(text))
+		}
+		prefix = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	switch {
+	case prefix.Bits() == 0:
+		return netip.Prefix{}, fmt.Errorf("%s trusts every address, so anybody could forge the headers that say who asks; name your proxies", quote(text))
+	case prefix.Addr().Is4In6():
+		// netip compares it with IPv6 addresses only: it would match nobody.
+		return netip.Prefix{}, fmt.Errorf("%s is an IPv4 address in IPv6 clothes; write it as IPv4", quote(text))
+	case prefix != prefix.Masked():
+		// Either the address or the length is a slip, and a guess could trust
+		// a whole network.
+		return netip.Prefix{}, fmt.Errorf("%s has bits beyond its length; write %s, or %s alone", quote(text), prefix.Masked(), prefix.Addr())
+	}
+	return prefix, nil
+}
