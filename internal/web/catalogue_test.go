@@ -1,0 +1,180 @@
+package web
+
+import (
+	"html/template"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// families are the keys that Go puts together from a part that varies, as in
+// say("activity." + kind): each member must exist, and none else.
+var families = map[string][]string{
+	"activity.": strings.Fields(`signed_in sign_in_failed code_failed code_reused reauthenticated
+		signed_out session_ended sessions_ended two_factor_enabled authenticator_added
+		authenticator_renamed authenticator_removed two_factor_disabled backup_codes_issued
+		backup_code_used backup_code_failed password_changed password_set two_factor_reset
+		account_created account_invited account_enabled account_disabled email_changed
+		profile_changed group_joined group_left`),
+	"error.": strings.Fields(`not_found forbidden cross_origin busy unavailable internal too_many
+		too_large bad_request link_invalid setup_done misdirected untrusted_proxy`),
+	"how.": strings.Fields(`password password_totp password_backup_code`),
+	"notice.": strings.Fields(`account_created password_set signed_out confirmed added renamed
+		removed disabled password_changed profile_saved revoked revoked_others backup_code_used
+		already_confirmed locked cancelled`),
+}
+
+// familyKeys returns the whole keys of families.
+func familyKeys() []string {
+	var keys []string
+	for prefix, members := range families {
+		for _, member := range members {
+			if prefix == "error." {
+				keys = append(keys, prefix+member+".heading", prefix+member+".advice")
+				continue
+			}
+			keys = append(keys, prefix+member)
+		}
+	}
+	return keys
+}
+
+// sources returns the text of the files that match, tests left out.
+func sources(t *testing.T, pattern string) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := make(map[string]string)
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[path] = string(text)
+	}
+	return texts
+}
+
+func testCatalogue(t *testing.T) *catalogue {
+	t.Helper()
+	c, err := loadCatalogue("en", "Streaming panel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// has reports whether the catalogue knows key, in one form or in two.
+func has(c *catalogue, key string) bool {
+	_, plain := c.sentences[key]
+	_, one := c.sentences[key+".one"]
+	_, other := c.sentences[key+".other"]
+	return plain != (one && other) && one == other
+}
+
+func TestEverySentenceThatIsNamedExists(t *testing.T) {
+	c := testCatalogue(t)
+	for _, key := range familyKeys() {
+		if !has(c, key) {
+			t.Errorf("families: no sentence %s", key)
+		}
+	}
+	inTemplates := regexp.MustCompile(`\b(?:t|rich) "([^"]+)"`)
+	for path, text := range sources(t, "templates/*.html") {
+		for _, m := range inTemplates.FindAllStringSubmatch(text, -1) {
+			if !has(c, m[1]) {
+				t.Errorf("%s: no sentence %s", path, m[1])
+			}
+		}
+	}
+	inGo := regexp.MustCompile(`\bsay\("([^"]+)"`)
+	for path, text := range sources(t, "*.go") {
+		for _, m := range inGo.FindAllStringSubmatch(text, -1) {
+			switch {
+			case strings.HasSuffix(m[1], "."):
+				if families[m[1]] == nil {
+					t.Errorf("%s: no family %s", path, m[1])
+				}
+			case !has(c, m[1]):
+				t.Errorf("%s: no sentence %s", path, m[1])
+			}
+		}
+	}
+}
+
+func TestEverySentenceIsUsed(t *testing.T) {
+	used := familyKeys()
+	quoted := regexp.MustCompile(`"([a-z_0-9]+(?:\.[a-z_0-9]+)+)"`)
+	for _, pattern := range []string{"templates/*.html", "*.go"} {
+		for _, text := range sources(t, pattern) {
+			for _, m := range quoted.FindAllStringSubmatch(text, -1) {
+				used = append(used, m[1])
+			}
+		}
+	}
+	for key := range testCatalogue(t).sentences {
+		stem := strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".other")
+		if !slices.Contains(used, stem) {
+			t.Errorf("no page says %s", key)
+		}
+	}
+}
+
+func TestSentencesAreWellFormed(t *testing.T) {
+	gap := regexp.MustCompile(`\{[^}]*\}`)
+	name := regexp.MustCompile(`^\{[a-z_]+\}$`)
+	c := testCatalogue(t)
+	for key, text := range c.sentences {
+		if text == "" || strings.TrimSpace(text) != text {
+			t.Errorf("%s: empty, or spaces around: %q", key, text)
+		}
+		if strings.ContainsAny(text, "'\"<>&") {
+			t.Errorf("%s: typographic quotes and no markup, please: %s", key, text)
+		}
+		for _, g := range gap.FindAllString(text, -1) {
+			if !name.MatchString(g) {
+				t.Errorf("%s: gap %s", key, g)
+			}
+		}
+		if stem, ok := strings.CutSuffix(key, ".one"); ok && !has(c, stem) {
+			t.Errorf("%s: needs %s.other beside it, and no %s", key, stem, stem)
+		}
+		if stem, ok := strings.CutSuffix(key, ".other"); ok && !has(c, stem) {
+			t.Errorf("%s: needs %s.one beside it, and no %s", key, stem, stem)
+		}
+	}
+}
+
+func TestTextFillsGaps(t *testing.T) {
+	c := &catalogue{site: "Site", sentences: map[string]string{
+		"plain":      "Hello {name} at {site}",
+		"many.one":   "{n} code",
+		"many.other": "{n} codes",
+	}}
+	for _, test := range []struct{ got, want string }{
+		{c.text("plain", "name", "Ada"), "Hello Ada at Site"},
+		{c.text("plain", "name", "{site}"), "Hello {site} at Site"},
+		{c.text("plain", "name", say("many", "n", 2)), "Hello 2 codes at Site"},
+		{c.text("plain"), "Hello {name} at Site"},
+		{c.text("many", "n", 1), "1 code"},
+		{c.text("many", "n", int64(1)), "1 code"},
+		{c.text("many", "n", 0), "0 codes"},
+		{c.text("many"), "⟦many⟧"},
+		{c.text("absent", "n", 1), "⟦absent⟧"},
+		{c.sentence(nil), ""},
+		{string(c.rich("plain", "name", "<b>")), "Hello &lt;b&gt; at Site"},
+		{string(c.rich("plain", "name", template.HTML("<i>"))), "Hello <i> at Site"},
+	} {
+		if test.got != test.want {
+			t.Errorf("got %q, want %q", test.got, test.want)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// Faults that this door finds itself.
+var (
+	errNotFound    = errors.New("no such page")
+	errForbidden   = errors.New("forbidden")
+	errCrossOrigin = errors.New("form of another origin")
+	errBadForm     = errors.New("form can't be read")
+	errMisdirected = errors.New("request for another host")
+)
+
+// untrustedProxy: the portal is served by https, but this peer isn't named.
+type untrustedProxy struct{ peer netip.Addr }
+
+func (e *untrustedProxy) Error() string { return "peer is not in trusted_proxies" }
+
+// retryBusy is what the Retry-After of a full queue says: by then the queue
+// has turned over.
+const retryBusy = 2 * time.Second
+
+// fail answers a request that wasn't carried out: the page says what to do,
+// the log has the reason under the same reference.
+func (s *server) fail(req *request, err error) {
+	var (
+		status          = http.StatusInternalServerError
+		heading, advice = say("error.internal.heading"), say("error.internal.advice")
+		linkURL         = "/"
+		linkText        = say("error.home")
+		wait            *login.WaitError
+		proxy           *untrustedProxy
+	)
+	switch {
+	case errors.Is(err, login.ErrNoAttempt):
+		s.setCookie(req.w, attemptCookie, "", 0)
+		s.redirect(req, "/login", "notice", "expired")
+		return
+	case errors.Is(err, errNotFound), errors.Is(err, login.ErrGone):
+		status, heading, advice = http.StatusNotFound, say("error.not_found.heading"), say("error.not_found.advice")
+	case errors.Is(err, errForbidden):
+		status, heading, advice = http.StatusForbidden, say("error.forbidden.heading"), say("error.forbidden.advice")
+	case errors.Is(err, errCrossOrigin):
+		status, heading, advice = http.StatusForbidden, say("error.cross_origin.heading"), say("error.cross_origin.advice")
+	case errors.Is(err, errBadForm):
+		status, heading, advice = http.StatusBadRequest, say("error.bad_request.heading"), say("error.bad_request.advice")
+	case tooLarge(err):
+		status, heading, advice = http.StatusRequestEntityTooLarge, say("error.too_large.heading"), say("error.too_large.advice")
+	case errors.Is(err, account.ErrTicket):
+		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.link_invalid.advice")
+	case errors.Is(err, errMisdirected):
+		status, heading, advice = http.StatusMisdirectedRequest, say("error.misdirected.heading"), say("error.misdirected.advice", "url", s.PublicURL)
+		linkURL, linkText = s.PublicURL, say("error.open")
+	case errors.As(err, &proxy):
+		bits := netip.PrefixFrom(proxy.peer, proxy.peer.BitLen())
+		status, heading = http.StatusForbidden, say("error.untrusted_proxy.heading")
+		advice = say("error.untrusted_proxy.advice", "address", proxy.peer, "line", fmt.Sprintf("trusted_proxies: [%s]", bits))
+		linkURL = ""
+	case errors.As(err, &wait):
+		n := seconds(wait.RetryAfter)
+		status, heading, advice = http.StatusTooManyRequests, say("error.too_many.heading"), say("error.too_many.advice", "n", n)
+		req.w.Header().Set("Retry-After", strconv.Itoa(n))
+	case errors.Is(err, throttle.ErrQueueFull), errors.Is(err, throttle.ErrBusy):
+		status, heading, advice = http.StatusServiceUnavailable, say("error.busy.heading"), say("error.busy.advice")
+		req.w.Header().Set("Retry-After", strconv.Itoa(seconds(retryBusy)))
+	case errors.Is(err, db.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		status, heading, advice = http.StatusServiceUnavailable, say("error.unavailable.heading"), say("error.unavailable.advice")
+		req.w.Header().Set("Retry-After", strconv.Itoa(seconds(retryBusy)))
+	}
+	level := s.Log.Warn
+	if status >= http.StatusInternalServerError {
+		level = s.Log.Error
+	}
+	level("refused", "request", reference(req.Request), "status", status, "method", clean(req.Method), "path", clean(req.URL.Path),
+		"address", req.from.Address.String(), "reason", clean(err.Error()))
+	if linkURL == "/" {
+		linkURL = s.PublicURL + "/"
+	}
+	page := errorPage{
+		frame: frame{Title: say("error.title")}, Heading: heading, Advice: advice,
+		LinkURL: linkURL, LinkText: linkText, Reference: reference(req.Request),
+	}
+	if err := s.views.page(req.w, status, "error", page); err != nil {
+		s.Log.Error("error page", "request", reference(req.Request), "reason", err)
+		http.Error(req.w, http.StatusText(status), status)
+	}
+}
+
+// seconds rounds up: whoever comes back then isn't refused again.
+func seconds(d time.Duration) int { return max(1, int(math.Ceil(d.Seconds()))) }
+
+func tooLarge(err error) bool {
+	var large *http.MaxBytesError
+	return errors.As(err, &large)
+}

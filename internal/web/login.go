@@ -1,0 +1,401 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/login"
+)
+
+func (s *server) getHome(req *request) error {
+	return s.views.page(req.w, http.StatusOK, "home", homePage{
+		frame: s.frameOf(req, say("home.title"), ""), Name: req.me.Account.Called(), TwoFactor: req.twoFactor,
+	})
+}
+
+// loginTitle names the site, which every sentence knows.
+func (s *server) loginPage(req *request) loginPage {
+	return loginPage{frame: frame{Title: say("login.title"), Notice: s.noticeOf(req)}}
+}
+
+func (s *server) getLogin(req *request) error {
+	page := s.loginPage(req)
+	page.Return = login.CheckReturn(req.URL.Query().Get("return"))
+	return s.views.page(req.w, http.StatusOK, "login", page)
+}
+
+func (s *server) postPassword(req *request) error {
+	f, err := req.fields("username", "password", "return")
+	if err != nil {
+		return err
+	}
+	username, typed, returnURL := f[0], f[1], f[2]
+	page := s.loginPage(req)
+	page.Username, page.Return = username, login.CheckReturn(returnURL)
+	if strings.TrimSpace(username) == "" || typed == "" {
+		page.Error = say("login.empty")
+		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
+	}
+	progress, err := s.Login.SubmitPassword(req.Context(), username, typed, returnURL, s.cookie(req.Request, sessionCookie), req.from)
+	var wait *login.WaitError
+	switch {
+	case errors.Is(err, login.ErrRejected):
+		page.Error = say("login.wrong")
+		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
+	case errors.As(err, &wait):
+		page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
+		return s.tooMany(req, wait, "login", page)
+	case err != nil:
+		return err
+	}
+	return s.advance(req, progress)
+}
+
+// tooMany shows the form again and says when it will be read.
+func (s *server) tooMany(req *request, wait *login.WaitError, name string, page any) error {
+	req.w.Header().Set("Retry-After", strconv.Itoa(seconds(wait.RetryAfter)))
+	return s.views.page(req.w, http.StatusTooManyRequests, name, page)
+}
+
+// advance sends the browser on to the stage that its attempt is at.
+func (s *server) advance(req *request, p login.Progress) error {
+	if p.Stage != login.StageDone {
+		s.setCookie(req.w, attemptCookie, p.Attempt.Reveal(), attemptCookieLife)
+	}
+	switch p.Stage {
+	case login.StageCode:
+		s.redirect(req, "/login/code")
+	case login.StageNewPassword:
+		s.redirect(req, "/login/new-password")
+	case login.StageDone:
+		s.setCookie(req.w, attemptCookie, "", 0)
+		var query []string
+		if p.CodesLeft >= 0 {
+			query = []string{"notice", "backup_code_used"}
+		}
+		s.land(req, p.Session, login.CheckReturn(p.ReturnURL), query...)
+	default:
+		return login.ErrNoAttempt
+	}
+	return nil
+}
+
+// waiting returns the attempt that the browser holds, if it is at the stage.
+func (s *server) waiting(req *request, stage login.Stage) (string, login.Waiting, error) {
+	token := s.cookie(req.Request, attemptCookie)
+	waiting, err := s.Login.Waiting(req.Context(), token)
+	if err == nil && waiting.Stage != stage {
+		err = login.ErrNoAttempt
+	}
+	return token, waiting, err
+}
+
+func (s *server) codePage(req *request, w login.Waiting, two bool) codePage {
+	return codePage{
+		frame: frame{Title: say("code.title"), Notice: s.noticeOf(req)},
+		Two:   two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0,
+	}
+}
+
+func (s *server) getCode(req *request) error {
+	_, waiting, err := s.waiting(req, login.StageCode)
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "code", s.codePage(req, waiting, req.URL.Query().Get("two") == "1"))
+}
+
+func (s *server) postCode(req *request) error {
+	f, err := req.fields("code", "next_code")
+	if err != nil {
+		return err
+	}
+	token := s.cookie(req.Request, attemptCookie)
+	progress, err := s.Login.SubmitCode(req.Context(), token, f[0], f[1], s.cookie(req.Request, sessionCookie), req.from)
+	if err == nil {
+		return s.advance(req, progress)
+	}
+	refusal := codeMessage(err)
+	if refusal == nil {
+		return err
+	}
+	_, waiting, err := s.waiting(req, login.StageCode)
+	if err != nil {
+		return err
+	}
+	page := s.codePage(req, waiting, f[1] != "")
+	page.Error = refusal
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "code", page)
+}
+
+// codeMessage is what to say of a code that wasn't accepted, or nil where the
+// error is another.
+func codeMessage(err error) *message {
+	var code *login.CodeError
+	switch {
+	case errors.Is(err, login.ErrNeedTwoCodes):
+		return say("code.two_needed")
+	case errors.Is(err, login.ErrNoMoreCodes):
+		return say("code.two_limit")
+	case !errors.As(err, &code):
+		return nil
+	case code.Malformed:
+		return say("code.malformed")
+	}
+	switch code.Result {
+	case totp.Slow:
+		return say("code.slow", "n", code.Minutes)
+	case totp.Fast:
+		return say("code.fast", "n", code.Minutes)
+	case totp.Reused:
+		return say("code.reused")
+	case totp.SetBack:
+		return say("code.set_back", "n", code.Minutes)
+	case totp.ClockChanged:
+		return say("code.clock_changed")
+	}
+	if code.Pair {
+		return say("code.two_wrong")
+	}
+	return say("code.wrong")
+}
+
+func (s *server) getBackupCode(req *request) error {
+	_, waiting, err := s.waiting(req, login.StageCode)
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft})
+}
+
+func (s *server) postBackupCode(req *request) error {
+	typed, err := req.field("backup_code")
+	if err != nil {
+		return err
+	}
+	token := s.cookie(req.Request, attemptCookie)
+	progress, err := s.Login.SubmitBackupCode(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
+	if err == nil {
+		return s.advance(req, progress)
+	}
+	refusal, wait := backupCodeMessage(err)
+	if refusal == nil {
+		return err
+	}
+	_, waiting, err := s.waiting(req, login.StageCode)
+	if err != nil {
+		return err
+	}
+	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft, Error: refusal}
+	if wait != nil {
+		return s.tooMany(req, wait, "backup-code", page)
+	}
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "backup-code", page)
+}
+
+// backupCodeMessage is what to say of a backup code that wasn't accepted, and
+// how long to wait, or nil where the error is another.
+func backupCodeMessage(err error) (*message, *login.WaitError) {
+	var wait *login.WaitError
+	switch {
+	case errors.As(err, &wait):
+		return say("throttle.backup_wait", "n", seconds(wait.RetryAfter)), wait
+	case errors.Is(err, login.ErrMalformedBackupCode):
+		return say("backup_code.malformed"), nil
+	case errors.Is(err, login.ErrRejected):
+		return say("backup_code.wrong"), nil
+	}
+	return nil, nil
+}
+
+func (s *server) newPasswordPage(w login.Waiting) newPasswordPage {
+	return newPasswordPage{frame: frame{Title: say("new_password.title")}, Username: w.AccountName, MinLength: s.Login.MinRunes}
+}
+
+func (s *server) getNewPassword(req *request) error {
+	_, waiting, err := s.waiting(req, login.StageNewPassword)
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "new-password", s.newPasswordPage(waiting))
+}
+
+func (s *server) postNewPassword(req *request) error {
+	typed, err := req.field("new_password")
+	if err != nil {
+		return err
+	}
+	token, waiting, err := s.waiting(req, login.StageNewPassword)
+	if err != nil {
+		return err
+	}
+	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
+	if err == nil {
+		return s.advance(req, progress)
+	}
+	page := s.newPasswordPage(waiting)
+	if page.Error = s.passwordMessage(err); page.Error == nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "new-password", page)
+}
+
+// passwordMessage is what to say of a new password that can't be used, or nil
+// where the error is another.
+func (s *server) passwordMessage(err error) *message {
+	switch {
+	case errors.Is(err, password.ErrShort):
+		return say("password.short", "n", s.Login.MinRunes)
+	case errors.Is(err, password.ErrLong):
+		return say("password.long", "n", password.MaxRunes)
+	case errors.Is(err, password.ErrInvalid):
+		return say("password.invalid")
+	case errors.Is(err, login.ErrSamePassword):
+		return say("password.same")
+	}
+	return nil
+}
+
+func (s *server) postCancel(req *request) error {
+	if err := s.Login.Cancel(req.Context(), s.cookie(req.Request, attemptCookie)); err != nil {
+		return err
+	}
+	s.setCookie(req.w, attemptCookie, "", 0)
+	s.redirect(req, "/login")
+	return nil
+}
+
+func (s *server) postLogout(req *request) error {
+	if req.signedIn() {
+		if err := s.Login.SignOut(req.Context(), req.me); err != nil && !errors.Is(err, login.ErrGone) {
+			return err
+		}
+	}
+	s.setCookie(req.w, sessionCookie, "", 0)
+	s.redirect(req, "/login", "notice", "signed_out")
+	return nil
+}
+
+func (s *server) reauthenticatePage(req *request, returnURL string, two, backupCode bool) (reauthenticatePage, error) {
+	asked, err := s.Login.Asked(req.Context(), req.me.Account)
+	f := s.frameOf(req, say("reauthenticate.title"), "")
+	f.FewCodes = false
+	return reauthenticatePage{
+		frame: f, Username: req.me.Account.Name, Return: login.CheckReturn(returnURL), TwoFactor: req.twoFactor,
+		Two: two || asked.TwoCodes, TwoOnly: asked.TwoCodes, BackupCode: backupCode && asked.CodesLeft > 0, HasCodes: asked.CodesLeft > 0,
+	}, err
+}
+
+func (s *server) getReauthenticate(req *request) error {
+	query := req.URL.Query()
+	page, err := s.reauthenticatePage(req, query.Get("return"), query.Get("two") == "1", query.Get("backup") == "1")
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "reauthenticate", page)
+}
+
+func (s *server) postReauthenticate(req *request) error {
+	f, err := req.fields("password", "code", "next_code", "backup_code", "return")
+	if err != nil {
+		return err
+	}
+	given := login.Proofs{Password: f[0], Code: f[1], NextCode: f[2], BackupCode: f[3]}
+	progress, err := s.Login.Reauthenticate(req.Context(), req.me.Session, req.me.Account, req.me.Token, given, f[4], req.from)
+	if err == nil {
+		s.land(req, progress.Session, login.CheckReturn(progress.ReturnURL), "notice", "confirmed")
+		return nil
+	}
+	page, pageErr := s.reauthenticatePage(req, f[4], given.NextCode != "", given.BackupCode != "")
+	if pageErr != nil {
+		return pageErr
+	}
+	var wait *login.WaitError
+	if page.Error = codeMessage(err); page.Error == nil {
+		switch {
+		case errors.As(err, &wait):
+			page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
+			return s.tooMany(req, wait, "reauthenticate", page)
+		case errors.Is(err, login.ErrMalformedBackupCode):
+			page.Error = say("backup_code.malformed")
+		case errors.Is(err, login.ErrWrongPassword):
+			page.Error = say("password.wrong")
+		case errors.Is(err, login.ErrRejected):
+			page.Error = say("backup_code.wrong")
+		default:
+			return err
+		}
+	}
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "reauthenticate", page)
+}
+
+func (s *server) getChangePassword(req *request) error {
+	http.Redirect(req.w, req.Request, s.PublicURL+"/settings/security", http.StatusFound)
+	return nil
+}
+
+// getSetup opens a one-time link and consumes nothing. An operator's link for
+// the wizard moves into a cookie, out of the address, and waits there.
+func (s *server) getSetup(req *request) error {
+	token := req.URL.Query().Get("ticket")
+	opened, err := s.Login.Open(req.Context(), token)
+	if err != nil {
+		return err
+	}
+	if opened.Kind == account.TicketEnroll {
+		s.setCookie(req.w, ticketCookie, token, ticketCookieLife)
+		s.redirect(req, "/settings/security")
+		return nil
+	}
+	return s.views.page(req.w, http.StatusOK, "setup", s.setupPage(opened, token))
+}
+
+func (s *server) setupPage(opened login.Opened, token string) setupPage {
+	page := setupPage{
+		frame: frame{Title: say("setup.title_invitation")}, Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
+		MinLength: s.Login.MinRunes,
+	}
+	if opened.Kind == account.TicketSetup {
+		page.Title, page.First = say("setup.title_first"), true
+	}
+	return page
+}
+
+func (s *server) postSetup(req *request) error {
+	f, err := req.fields("ticket", "username", "email", "new_password")
+	if err != nil {
+		return err
+	}
+	opened, err := s.Login.Open(req.Context(), f[0])
+	if err != nil {
+		return err
+	}
+	page := s.setupPage(opened, f[0])
+	if page.First {
+		page.Username, page.Email = f[1], f[2]
+	}
+	_, err = s.Login.Setup(req.Context(), f[0], f[1], f[2], f[3], req.from)
+	switch {
+	case err == nil:
+		s.redirect(req, "/login", "notice", "account_created")
+		return nil
+	case errors.Is(err, account.ErrNameInvalid):
+		page.Error = say("setup.name_invalid")
+	case errors.Is(err, account.ErrNameTaken):
+		page.Error = say("setup.name_taken")
+	case errors.Is(err, account.ErrEmailInvalid):
+		page.Error = say("setup.email_invalid")
+	case errors.Is(err, account.ErrEmailTaken):
+		page.Error = say("setup.email_taken")
+	default:
+		if page.Error = s.passwordMessage(err); page.Error == nil {
+			return err
+		}
+	}
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "setup", page)
+}

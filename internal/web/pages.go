@@ -1,0 +1,188 @@
+package web
+
+import (
+	"html/template"
+	"time"
+)
+
+// Each page has a struct of its own; templates read nothing else. Text comes
+// from the catalogue: a handler names a sentence with [say], a template with
+// the function t. Times are shown with the template function when.
+
+// message is one sentence of the catalogue with what fills its gaps.
+type message struct {
+	key  string
+	args []any // name, value, name, value, ...
+}
+
+// say returns the sentence key of the catalogue; args are pairs of a gap's
+// name and its value.
+func say(key string, args ...any) *message { return &message{key, args} }
+
+// notice is the box on top of a page: something was done or needs attention.
+type notice struct {
+	Kind     string // "ok", "warn" or "error"
+	Text     *message
+	LinkURL  string // a path of the portal; may be empty
+	LinkText *message
+}
+
+// frame is what every page has around its content.
+type frame struct {
+	Title     *message // the page's title, without the site's name
+	Account   string   // name of the signed-in account; empty when nobody is
+	Tab       string   // "profile", "security", "sessions", "activity", or empty: no tabs
+	Notice    *notice  // may be nil
+	FewCodes  bool     // the amber banner "n backup codes left" is shown
+	CodesLeft int      // unused backup codes, where FewCodes is set and on the Security tab
+}
+
+type homePage struct {
+	frame
+	Name      string // what to call the person
+	TwoFactor bool   // two-factor authentication is on
+}
+
+type loginPage struct {
+	frame
+	Username string // kept after a wrong answer
+	Return   string // return URL, carried in a hidden field
+	Error    *message
+}
+
+type codePage struct {
+	frame
+	Two      bool // both fields are shown
+	TwoOnly  bool // both fields are needed: a single code isn't looked at
+	HasCodes bool // unused backup codes exist
+	Error    *message
+}
+
+type backupCodePage struct {
+	frame
+	Left  int // unused backup codes
+	Error *message
+}
+
+type newPasswordPage struct {
+	frame
+	Username  string // for password managers
+	MinLength int
+	Error     *message
+}
+
+type reauthenticatePage struct {
+	frame
+	Username   string // for password managers, read-only
+	Return     string // path of the portal, carried in a hidden field
+	TwoFactor  bool   // a code is needed too
+	Two        bool   // next_code is shown
+	TwoOnly    bool   // next_code is needed
+	BackupCode bool   // ask for a backup code instead of a code
+	HasCodes   bool   // unused backup codes exist
+	Error      *message
+}
+
+type profilePage struct {
+	frame
+	Name        string
+	DisplayName string
+	Email       string // may be empty
+	Operator    bool
+	Groups      []string
+	CreatedAt   time.Time
+	Error       *message
+}
+
+type securityPage struct {
+	frame
+	Username          string    // for password managers
+	PasswordChangedAt time.Time //
+	MinLength         int       // of a new password
+	TwoFactor         bool
+	TwoFactorSince    time.Time
+	Authenticators    []authenticatorRow
+	AtLimit           bool // no further authenticator may be added
+	EnrollLocked      bool // the wizard opens only through an operator's link
+	StepsDone         int  // of the check-up's three
+	PasswordError     *message
+}
+
+type authenticatorRow struct {
+	ID         string
+	Name       string
+	AddedAt    time.Time
+	LastUsedAt time.Time // zero: not used yet
+	Only       bool      // the only one: removing it turns two-factor authentication off
+}
+
+type wizardPage struct {
+	frame
+	First  bool // it turns two-factor authentication on
+	ID     string
+	QR     template.HTML // inline SVG, with its own white margin
+	Groups []string      // the key in groups of four
+	Key    string        // the key in one piece, to copy
+	KeyURI template.URL  // otpauth://
+	Name   string        // of the authenticator, filled in
+	Error  *message
+}
+
+type backupCodesPage struct {
+	frame
+	JustEnabled bool // two-factor authentication was turned on by this step
+	Codes       []string
+	Username    string
+	At          time.Time
+	Download    template.URL // data: URL of the text file
+	FileName    string
+}
+
+type sessionsPage struct {
+	frame
+	Sessions []sessionRow // this browser's first
+	Others   int          // how many more than this one
+}
+
+type sessionRow struct {
+	ID         string
+	Browser    string   // "Chrome on Linux"; may be empty
+	Address    string   //
+	How        *message // "password + code"
+	SignedInAt time.Time
+	LastSeenAt time.Time
+	Current    bool
+}
+
+type activityPage struct {
+	frame
+	Events []activityRow // newest first
+	Older  string        // URL of the next page; empty on the last
+}
+
+type activityRow struct {
+	Text    *message
+	At      time.Time
+	Address string
+	Browser string
+	Alarm   bool // something that somebody else may have done
+}
+
+type setupPage struct {
+	frame
+	Ticket    string
+	First     bool   // the first account, an operator; otherwise an invitation
+	Username  string // typed; of an invitation fixed
+	Email     string
+	MinLength int
+	Error     *message
+}
+
+type errorPage struct {
+	frame
+	Heading   *message // what happened
+	Advice    *message // what to do
+	LinkURL   string   // may be empty
+	LinkText  *message
+	Reference string // stands in the log too
+}

@@ -1,0 +1,234 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed templates/*.html templates/icons/*.svg
+var templateFiles embed.FS
+
+//go:embed static/*.css static/*.js static/*.svg
+var staticFiles embed.FS
+
+// assetHashBytes is how much of a file's SHA-256 stands in its name. It tells
+// versions of one file apart and guards nothing, so 48 bits are plenty.
+const assetHashBytes = 6
+
+// Times are written in one form everywhere. Pages are sent in UTC; the script
+// rewrites what is shown in the reader's time zone.
+const (
+	timeLayout  = "2 Jan 2006, 15:04"
+	dayLayout   = "2 Jan 2006"
+	exactLayout = "2 Jan 2006, 15:04:05 MST"
+)
+
+// views renders pages and serves the files they need. It is safe for
+// concurrent use.
+type views struct {
+	catalogue *catalogue
+	pages     map[string]*template.Template // by file name without .html
+	icons     map[string]template.HTML      // inline SVG by file name without .svg
+	assets    map[string]asset              // by URL path
+	assetURLs map[string]string             // URL path by file name
+}
+
+// asset is a static file whose name holds its content's hash.
+type asset struct {
+	contentType string
+	content     []byte
+}
+
+// newViews parses every template once; site is the portal's name as people
+// know it.
+func newViews(site string) (*views, error) {
+	c, err := loadCatalogue("en", site)
+	if err != nil {
+		return nil, err
+	}
+	v := &views{
+		catalogue: c,
+		pages:     make(map[string]*template.Template),
+		icons:     make(map[string]template.HTML),
+		assets:    make(map[string]asset),
+		assetURLs: make(map[string]string),
+	}
+	for _, load := range []func() error{v.loadAssets, v.loadIcons, v.loadPages} {
+		if err := load(); err != nil {
+			return nil, fmt.Errorf("load views: %w", err)
+		}
+	}
+	return v, nil
+}
+
+// page writes the page name, filled with data, as a whole or not at all: after
+// an error nothing was written, and an error page may be. That the browser
+// hung up is no error.
+func (v *views) page(w http.ResponseWriter, status int, name string, data any) error {
+	t, ok := v.pages[name]
+	if !ok {
+		return fmt.Errorf("render page: no template %q", name)
+	}
+	var body bytes.Buffer
+	if err := t.Execute(&body, data); err != nil {
+		return fmt.Errorf("render page: %w", err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = body.WriteTo(w)
+	return nil
+}
+
+// sentence returns the text of m in the catalogue.
+func (v *views) sentence(m *message) string { return v.catalogue.sentence(m) }
+
+// static serves the files below /static/ under the names that asset returns,
+// and 404 for every other name. A name stands for one content forever.
+func (v *views) static() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a, ok := v.assets[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", a.contentType)
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.content))
+	})
+}
+
+func (v *views) loadAssets() error {
+	// Not mime.TypeByExtension: it reads tables of the host.
+	types := map[string]string{
+		".css": "text/css; charset=utf-8",
+		".js":  "text/javascript; charset=utf-8",
+		".svg": "image/svg+xml",
+	}
+	return each(staticFiles, "static", func(name string, content []byte) error {
+		ext := path.Ext(name)
+		sum := sha256.Sum256(content)
+		hash := hex.EncodeToString(sum[:assetHashBytes])
+		url := "/static/" + strings.TrimSuffix(name, ext) + "." + hash + ext
+		v.assets[url] = asset{types[ext], content}
+		v.assetURLs[name] = url
+		return nil
+	})
+}
+
+func (v *views) loadIcons() error {
+	return each(templateFiles, "templates/icons", func(name string, content []byte) error {
+		v.icons[strings.TrimSuffix(name, ".svg")] = template.HTML(bytes.TrimSpace(content))
+		return nil
+	})
+}
+
+// loadPages joins each page with the layout, in which the page's own "main",
+// "frame" and "title" take the place of the layout's.
+func (v *views) loadPages() error {
+	const layoutFile = "layout.html"
+	layout, err := template.New(layoutFile).Funcs(v.functions()).ParseFS(templateFiles, "templates/"+layoutFile)
+	if err != nil {
+		return err
+	}
+	return each(templateFiles, "templates", func(name string, content []byte) error {
+		if name == layoutFile {
+			return nil
+		}
+		page, err := layout.Clone()
+		if err != nil {
+			return err
+		}
+		if _, err := page.New(name).Parse(string(content)); err != nil {
+			return err
+		}
+		v.pages[strings.TrimSuffix(name, ".html")] = page
+		return nil
+	})
+}
+
+// functions are what templates may call.
+func (v *views) functions() template.FuncMap {
+	return template.FuncMap{
+		"t":     v.catalogue.text,
+		"rich":  v.catalogue.rich,
+		"say":   v.catalogue.sentence,
+		"about": (*message).about,
+		"when":  func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
+		"day":   func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
+		"icon":  v.icon,
+		"asset": v.asset,
+		"site":  func() string { return v.catalogue.site },
+		"lang":  func() string { return v.catalogue.lang },
+	}
+}
+
+func (v *views) icon(name string) (template.HTML, error) {
+	svg, ok := v.icons[name]
+	if !ok {
+		return "", fmt.Errorf("no icon %q", name)
+	}
+	return svg, nil
+}
+
+func (v *views) asset(name string) (string, error) {
+	url, ok := v.assetURLs[name]
+	if !ok {
+		return "", fmt.Errorf("no asset %q", name)
+	}
+	return url, nil
+}
+
+// about reports whether m's key begins with one of prefixes: whether an error
+// concerns the field that a template is at. Nil concerns none.
+func (m *message) about(prefixes ...string) bool {
+	if m == nil {
+		return false
+	}
+	for _, prefix := range prefixes {
+		if strings.HasPrefix(m.key, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// timeElement returns a <time> with the exact time and zone in its title, and
+// nothing for the zero time. What it formats holds no markup.
+func timeElement(at time.Time, layout, attribute string) template.HTML {
+	if at.IsZero() {
+		return ""
+	}
+	at = at.UTC()
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s"%s>%s</time>`,
+		at.Format(time.RFC3339), at.Format(exactLayout), attribute, at.Format(layout)))
+}
+
+// each calls use with the name and content of every file directly in folder.
+func each(files fs.FS, folder string, use func(name string, content []byte) error) error {
+	entries, err := fs.ReadDir(files, folder)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			continue
+		}
+		content, err := fs.ReadFile(files, folder+"/"+entry.Name())
+		if err != nil {
+			return err
+		}
+		if err := use(entry.Name(), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,379 @@
+package web
+
+import (
+	"html/template"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Limits of SCREENS.md: the first view stays under 40 KB in all.
+const (
+	maxStylesheet = 20_000
+	maxScript     = 10_000
+)
+
+// sample is one way a page can look.
+type sample struct {
+	name string // of the template
+	look string
+	data any
+}
+
+// samples returns every page in every state that changes its markup. person is
+// put wherever text comes from people, so that a test can make it hostile.
+func samples(person string) []sample {
+	at := time.Date(2026, 11, 23, 15, 4, 5, 0, time.UTC)
+	outside := func(title string) frame { return frame{Title: say(title)} }
+	inside := func(title, tab string) frame {
+		return frame{Title: say(title), Account: person, Tab: tab}
+	}
+	few := inside("security.title", "security")
+	few.FewCodes, few.CodesLeft = true, 3
+	none := few
+	none.CodesLeft = 0
+	many := inside("security.title", "security")
+	many.CodesLeft = 10
+	many.Notice = &notice{Kind: "ok", Text: say("notice.added")}
+	signedOut := outside("login.title")
+	signedOut.Notice = &notice{Kind: "ok", Text: say("notice.signed_out")}
+	used := inside("home.title", "")
+	used.Notice = &notice{
+		Kind: "warn", Text: say("notice.backup_code_used", "n", 7),
+		LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
+	}
+	// A stand-in as large as the QR code of a usual key URI.
+	qr := template.HTML(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 57 57"><rect width="57" height="57" fill="#fff"/></svg>`)
+	groups := strings.Fields("JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
+	wizard := wizardPage{
+		frame: inside("wizard.title_first", "security"), First: true, ID: "a1", QR: qr, Groups: groups,
+		Key: strings.Join(groups, ""), KeyURI: "otpauth://totp/a?secret=b", Name: "Phone",
+	}
+	wizardMore := wizard
+	wizardMore.frame, wizardMore.First, wizardMore.Name = inside("wizard.title_more", "security"), false, person
+	wizardMore.Error = say("code.wrong")
+	wizardSlow := wizard
+	wizardSlow.Error = say("code.slow", "n", 3)
+	on := securityPage{
+		frame: few, Username: person, PasswordChangedAt: at, MinLength: 10, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
+		Authenticators: []authenticatorRow{{"a1", person, at, at, false}, {"a2", "Tablet at home", at, time.Time{}, false}},
+	}
+	only := on
+	only.frame, only.StepsDone, only.AtLimit = many, 3, true
+	only.Authenticators = []authenticatorRow{{"a1", person, at, at, true}}
+	only.PasswordError = say("password.wrong")
+	spent := on
+	spent.frame, spent.EnrollLocked = none, true
+	off := securityPage{frame: inside("security.title", "security"), Username: person, PasswordChangedAt: at, MinLength: 10, StepsDone: 1}
+	locked := off
+	locked.EnrollLocked, locked.PasswordChangedAt, locked.StepsDone = true, time.Time{}, 0
+	profile := profilePage{frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
+	profileWrong := profile
+	profileWrong.Email, profileWrong.Operator, profileWrong.Groups = person, true, []string{person, "ops"}
+	profileWrong.Error = say("profile.display_name_invalid")
+	sessions := []sessionRow{
+		{"s1", "Chrome on Linux", "203.0.113.7", say("how.password_totp"), at, at, true},
+		{"s2", person, "2001:db8::7", say("how.password"), at, at, false},
+		{"s3", "", "198.51.100.4", say("how.password_backup_code"), at, at, false},
+	}
+	events := []activityRow{
+		{say("activity.signed_in", "how", say("how.password_totp")), at, "203.0.113.7", "Chrome on Linux", false},
+		{say("activity.code_failed"), at, "2001:db8::7", person, true},
+		{say("activity.authenticator_added", "name", person), at, "", "", false},
+		{say("activity.backup_code_used", "n", 1), at, "203.0.113.7", "", false},
+	}
+	return []sample{
+		{"home", "off", homePage{inside("home.title", ""), person, false}},
+		{"home", "on", homePage{used, person, true}},
+		{"login", "first", loginPage{frame: outside("login.title"), Return: person}},
+		{"login", "signed-out", loginPage{frame: signedOut}},
+		{"login", "wrong", loginPage{outside("login.title"), person, "/x", say("login.wrong")}},
+		{"code", "first", codePage{frame: outside("code.title")}},
+		{"code", "slow", codePage{frame: outside("code.title"), HasCodes: true, Error: say("code.slow", "n", 3)}},
+		{"code", "two", codePage{frame: outside("code.title"), Two: true, HasCodes: true}},
+		{"code", "two-only", codePage{outside("code.title"), true, true, true, say("code.two_wrong")}},
+		{"backup-code", "first", backupCodePage{outside("backup_code.title"), 7, nil}},
+		{"backup-code", "wrong", backupCodePage{outside("backup_code.title"), 1, say("backup_code.wrong")}},
+		{"new-password", "first", newPasswordPage{outside("new_password.title"), person, 10, nil}},
+		{"new-password", "short", newPasswordPage{outside("new_password.title"), person, 10, say("password.short", "n", 10)}},
+		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: "/settings/security"}},
+		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, HasCodes: true, Error: say("code.wrong")}},
+		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, Two: true, Error: say("password.wrong")}},
+		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, TwoFactor: true, Two: true, TwoOnly: true, HasCodes: true}},
+		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, BackupCode: true, Error: say("backup_code.wrong")}},
+		{"profile", "first", profile},
+		{"profile", "wrong", profileWrong},
+		{"security", "off", off},
+		{"security", "locked", locked},
+		{"security", "on", on},
+		{"security", "only", only},
+		{"security", "spent", spent},
+		{"wizard", "first", wizard},
+		{"wizard", "more", wizardMore},
+		{"wizard", "slow", wizardSlow},
+		{"backup-codes", "first", backupCodesPage{
+			inside("backup_codes.title", "security"), true,
+			strings.Fields("K7QP-3M9X-TW2D 0ZRC-8VHN-4BJE Q5XA-DG71-MKT9 9WFS-YE3H-2PNV 6CBT-RX0Q-J8DM MZ4K-7HVA-5GWE E1YN-Q9SB-XC3F 3TJD-KP6R-0HZA VB8G-2WME-7QXS H5RA-NC4T-9FKY"),
+			person, at, "data:text/plain;charset=utf-8,codes", "backup-codes-ada.txt",
+		}},
+		{"sessions", "several", sessionsPage{inside("sessions.title", "sessions"), sessions, 2}},
+		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0}},
+		{"activity", "several", activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
+		{"activity", "none", activityPage{inside("activity.title", "activity"), nil, ""}},
+		{"setup", "first", setupPage{frame: outside("setup.title_first"), Ticket: person, First: true, MinLength: 10}},
+		{"setup", "invitation", setupPage{frame: outside("setup.title_invitation"), Username: person, Email: person, MinLength: 10}},
+		{"setup", "name", setupPage{outside("setup.title_first"), "t", true, person, person, 10, say("setup.name_taken")}},
+		{"setup", "email", setupPage{outside("setup.title_first"), "t", true, person, person, 10, say("setup.email_invalid")}},
+		{"setup", "short", setupPage{outside("setup.title_first"), "t", true, person, person, 10, say("password.short", "n", 10)}},
+		{"error", "outside", errorPage{frame: outside("error.title"), Heading: say("error.link_invalid.heading"), Advice: say("error.link_invalid.advice"), Reference: person}},
+		{"error", "inside", errorPage{inside("error.title", ""), say("error.not_found.heading"), say("error.not_found.advice"), "/", say("error.home"), "7f3k2m"}},
+		{"error", "proxy", errorPage{frame: outside("error.title"), Heading: say("error.untrusted_proxy.heading"), Advice: say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
+	}
+}
+
+// rendered returns the HTML of s.
+func rendered(t *testing.T, v *views, s sample) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	if err := v.page(w, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
+		t.Fatalf("%s, %s: %v", s.name, s.look, err)
+	}
+	if got, want := w.Code, http.StatusUnprocessableEntity; got != want {
+		t.Errorf("%s, %s: status %d, want %d", s.name, s.look, got, want)
+	}
+	if got, want := w.Header().Get("Content-Type"), "text/html; charset=utf-8"; got != want {
+		t.Errorf("%s, %s: Content-Type %q, want %q", s.name, s.look, got, want)
+	}
+	return w.Body.String()
+}
+
+func testViews(t *testing.T, site string) *views {
+	t.Helper()
+	v, err := newViews(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestPagesAreWholeAndKeepTheContentSecurityPolicy(t *testing.T) {
+	// What style-src 'self' and script-src 'self' forbid, and sentences that
+	// the catalogue doesn't have or whose gaps stayed open.
+	forbidden := regexp.MustCompile(`(?i)<style|<script>|<script [^>]*>[^<]|\sstyle=|\son[a-z]+=|javascript:|ZgotmplZ|⟦|\{[a-z_]+\}|%!`)
+	hosts := regexp.MustCompile(`(src|href|action)="(https?:)?//`)
+	id := regexp.MustCompile(`\sid="([^"]+)"`)
+	refers := regexp.MustCompile(`\s(?:for|form|aria-describedby|aria-labelledby|data-copy)="([^"]+)"`)
+
+	v := testViews(t, "Streaming panel")
+	seen := make(map[string]bool)
+	for _, s := range samples("ada") {
+		seen[s.name] = true
+		html := rendered(t, v, s)
+		if found := forbidden.FindString(html); found != "" {
+			t.Errorf("%s, %s: has %q", s.name, s.look, found)
+		}
+		if found := hosts.FindString(html); found != "" {
+			t.Errorf("%s, %s: asks another host: %q", s.name, s.look, found)
+		}
+		if !strings.HasSuffix(strings.TrimSpace(html), "</html>") {
+			t.Errorf("%s, %s: page doesn't end", s.name, s.look)
+		}
+		if got := strings.Count(html, "<h1"); got != 1 {
+			t.Errorf("%s, %s: %d main headings, want 1", s.name, s.look, got)
+		}
+		ids := make(map[string]bool)
+		for _, m := range id.FindAllStringSubmatch(html, -1) {
+			if ids[m[1]] {
+				t.Errorf("%s, %s: id %q twice", s.name, s.look, m[1])
+			}
+			ids[m[1]] = true
+		}
+		for _, m := range refers.FindAllStringSubmatch(html, -1) {
+			for _, name := range strings.Fields(m[1]) {
+				if !ids[name] {
+					t.Errorf("%s, %s: %q names nothing", s.name, s.look, name)
+				}
+			}
+		}
+		if strings.Count(html, " autofocus") > 1 {
+			t.Errorf("%s, %s: more than one field wants the focus", s.name, s.look)
+		}
+	}
+	for name := range v.pages {
+		if !seen[name] {
+			t.Errorf("page %s has no sample", name)
+		}
+	}
+}
+
+func TestPagesEscapeWhatPeopleTyped(t *testing.T) {
+	const hostile = `"'><script>alert(1)</script><img src=x onerror=alert(2)>{site}`
+	v := testViews(t, hostile)
+	for _, s := range samples(hostile) {
+		html := rendered(t, v, s)
+		for _, bad := range []string{"<script>alert", "<img", `"'>`} {
+			if strings.Contains(html, bad) {
+				t.Errorf("%s, %s: holds %q", s.name, s.look, bad)
+			}
+		}
+	}
+}
+
+func TestErrorsAreLinkedWithTheirField(t *testing.T) {
+	v := testViews(t, "Streaming panel")
+	field := regexp.MustCompile(`<input[^>]*aria-invalid="true"[^>]*>`)
+	for _, s := range samples("ada") {
+		html := rendered(t, v, s)
+		if !strings.Contains(html, `id="error"`) {
+			continue
+		}
+		fields := field.FindAllString(html, -1)
+		if len(fields) == 0 {
+			t.Errorf("%s, %s: an error without a field", s.name, s.look)
+		}
+		for _, f := range fields {
+			if !regexp.MustCompile(`aria-describedby="error[" ]`).MatchString(f) {
+				t.Errorf("%s, %s: not linked with the error: %s", s.name, s.look, f)
+			}
+		}
+	}
+}
+
+func TestFormsPostWhatTheHandlersRead(t *testing.T) {
+	v := testViews(t, "Streaming panel")
+	form := regexp.MustCompile(`(?s)<form[^>]* action="([^"]*)"[^>]*>(.*?)</form>`)
+	name := regexp.MustCompile(`<input[^>]*?\sname="([^"]*)"`)
+	got := make(map[string]map[string]bool)
+	for _, s := range samples("ada") {
+		for _, f := range form.FindAllStringSubmatch(rendered(t, v, s), -1) {
+			if got[f[1]] == nil {
+				got[f[1]] = make(map[string]bool)
+			}
+			for _, n := range name.FindAllStringSubmatch(f[2], -1) {
+				got[f[1]][n[1]] = true
+			}
+		}
+	}
+	const authenticators = "/settings/security/authenticators"
+	for action, fields := range map[string]string{
+		"/login":                           "username password return",
+		"/login/code":                      "code next_code",
+		"/login/backup-code":               "backup_code",
+		"/login/new-password":              "username new_password",
+		"/login/cancel":                    "",
+		"/logout":                          "",
+		"/reauthenticate":                  "username password code next_code backup_code return",
+		"/setup":                           "ticket username email new_password",
+		"/settings/profile":                "display_name",
+		"/settings/security":               "",
+		authenticators:                     "",
+		authenticators + "/a1/confirm":     "code name",
+		authenticators + "/a1/cancel":      "",
+		authenticators + "/a1/rename":      "name",
+		authenticators + "/a2/rename":      "name",
+		authenticators + "/a1/remove":      "",
+		authenticators + "/a2/remove":      "",
+		"/settings/security/backup-codes":  "",
+		"/settings/security/disable":       "",
+		"/settings/security/password":      "username password new_password",
+		"/settings/sessions/s2/revoke":     "",
+		"/settings/sessions/s3/revoke":     "",
+		"/settings/sessions/revoke-others": "",
+	} {
+		for _, want := range strings.Fields(fields) {
+			if !got[action][want] {
+				t.Errorf("form %s: no field %s", action, want)
+			}
+			delete(got[action], want)
+		}
+		if _, ok := got[action]; !ok {
+			t.Errorf("no form posts to %s", action)
+		}
+		for extra := range got[action] {
+			t.Errorf("form %s: unknown field %s", action, extra)
+		}
+		delete(got, action)
+	}
+	for action := range got {
+		t.Errorf("a form posts to %s", action)
+	}
+}
+
+func TestAFaultyPageSendsNothing(t *testing.T) {
+	v := testViews(t, "Streaming panel")
+	for _, s := range []sample{{"code", "another page's data", errorPage{}}, {"nowhere", "no template", nil}} {
+		w := httptest.NewRecorder()
+		if err := v.page(w, http.StatusOK, s.name, s.data); err == nil {
+			t.Errorf("%s: no error", s.look)
+		}
+		if w.Body.Len() != 0 || len(w.Header()) != 0 {
+			t.Errorf("%s: wrote %q", s.look, w.Body)
+		}
+	}
+}
+
+func TestTimesCarryTheExactTimeAndZone(t *testing.T) {
+	at := time.Date(2026, 11, 23, 16, 4, 5, 0, time.FixedZone("CET", 3600))
+	got := string(timeElement(at, timeLayout, ""))
+	want := `<time datetime="2026-11-23T15:04:05Z" title="23 Nov 2026, 15:04:05 UTC">23 Nov 2026, 15:04</time>`
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := timeElement(time.Time{}, timeLayout, ""); got != "" {
+		t.Errorf("zero time: got %s, want nothing", got)
+	}
+}
+
+func TestStaticServesHashedNamesOnly(t *testing.T) {
+	v := testViews(t, "Streaming panel")
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		v.static().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		return w
+	}
+	for name, wantType := range map[string]string{
+		"app.css":  "text/css; charset=utf-8",
+		"app.js":   "text/javascript; charset=utf-8",
+		"icon.svg": "image/svg+xml",
+	} {
+		url, err := v.asset(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile("static/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := get(url)
+		if w.Code != http.StatusOK || w.Body.String() != string(want) {
+			t.Errorf("%s: status %d and %d bytes, want 200 and %d", url, w.Code, w.Body.Len(), len(want))
+		}
+		if got := w.Header().Get("Content-Type"); got != wantType {
+			t.Errorf("%s: Content-Type %q, want %q", url, got, wantType)
+		}
+		if got, want := w.Header().Get("Cache-Control"), "public, max-age=31536000, immutable"; got != want {
+			t.Errorf("%s: Cache-Control %q, want %q", url, got, want)
+		}
+	}
+	for _, path := range []string{"/static/", "/static", "/static/app.css", "/static/ICONS.md", "/static/app.000000000000.css", "/static/../render.go"} {
+		if got := get(path).Code; got != http.StatusNotFound {
+			t.Errorf("%s: status %d, want 404", path, got)
+		}
+	}
+}
+
+func TestFirstViewIsSmall(t *testing.T) {
+	for name, limit := range map[string]int64{"app.css": maxStylesheet, "app.js": maxScript} {
+		info, err := os.Stat("static/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() >= limit {
+			t.Errorf("%s has %d bytes, want less than %d", name, info.Size(), limit)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package web
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// The portal's cookies. They live on the portal's host only.
+const (
+	sessionCookie = "sallyport"
+	attemptCookie = "sallyport-attempt" // a sign-in under way; never taken for a session
+	ticketCookie  = "sallyport-ticket"  // an operator's link, until the wizard uses it
+)
+
+// How long the browser keeps the two that aren't a session's; the server has
+// limits of its own.
+const (
+	attemptCookieLife = 10 * time.Minute
+	ticketCookieLife  = 15 * time.Minute
+)
+
+// cookieName returns the name with the prefix that keeps a sibling host from
+// planting one (RFC 6265bis, section 4.1.3). Plain http, on a LAN, can't have
+// it.
+func (s *server) cookieName(name string) string {
+	if s.https {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// cookie returns the value of the request's only cookie of that name. Several
+// of one name are somebody's plant, and none is believed (ATTACKS 73).
+func (s *server) cookie(r *http.Request, name string) string {
+	found := r.CookiesNamed(s.cookieName(name))
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0].Value
+}
+
+// setCookie sets a cookie, or deletes it where value is empty.
+func (s *server) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	c := &http.Cookie{
+		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(life.Seconds()),
+		HttpOnly: true, Secure: s.https, SameSite: http.SameSiteLaxMode,
+	}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	http.SetCookie(w, c)
+}
+
+// field returns the form's only value of that name from the body. A field sent
+// twice is nobody's browser: which of the two counts must not be a guess
+// (ATTACKS 32).
+func (r *request) field(name string) (string, error) {
+	if err := r.ParseForm(); err != nil {
+		if tooLarge(err) {
+			return "", err
+		}
+		return "", errBadForm
+	}
+	switch values := r.PostForm[name]; len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return values[0], nil
+	default:
+		return "", errBadForm
+	}
+}
+
+// fields reads several fields at once.
+func (r *request) fields(names ...string) ([]string, error) {
+	values := make([]string, len(names))
+	for i, name := range names {
+		var err error
+		if values[i], err = r.field(name); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+// maxLogged bounds what others wrote and we keep or log.
+const maxLogged = 300
+
+func clean(text string) string { return audit.Clean(text, maxLogged) }
+
+type referenceKey struct{}
+
+// withReference gives the request an id that stands in the log and on error
+// pages.
+func withReference(ctx context.Context) context.Context {
+	return context.WithValue(ctx, referenceKey{}, secret.NewID()[:12])
+}
+
+func reference(r *http.Request) string {
+	id, _ := r.Context().Value(referenceKey{}).(string)
+	return id
+}
+
+// recorder remembers the status for the log.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController and MaxBytesReader.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// peer returns the address that the connection comes from.
+func peer(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
+}
+
+func (s *server) trusted(addr netip.Addr) bool {
+	for _, prefix := range s.TrustedProxies {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// address returns where the request comes from: the peer, or behind trusted
+// proxies the last address in X-Forwarded-For that isn't one of them. What
+// stands further left the client may have written (R21); what doesn't parse
+// ends the walk.
+func (s *server) address(r *http.Request) netip.Addr {
+	addr := peer(r)
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && s.trusted(addr); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap().WithZone("")
+	}
+	return addr
+}
+
+// loopback reports whether host, with or without a port, names this machine.
+func loopback(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	if name == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil && addr.IsLoopback()
+}
+
+func port(host string) string {
+	_, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return ""
+	}
+	return port
+}

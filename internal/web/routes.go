@@ -1,0 +1,55 @@
+package web
+
+import "github.com/sallyport/sallyport/internal/access"
+
+// route is one line of the policy: what is asked of whoever comes, before the
+// handler sees the request.
+type route struct {
+	pattern string
+	needs   access.Requirement
+	handle  func(*request) error
+}
+
+// routes is the whole policy of the portal. A handler reads a form, calls one
+// function, and shows a page or redirects.
+func (s *server) routes() []route {
+	return []route{
+		{"GET /{$}", access.Session, s.getHome},
+
+		{"GET /setup", access.Public, s.getSetup},
+		{"POST /setup", access.Public, s.postSetup},
+		{"GET /login", access.Public, s.getLogin},
+		{"POST /login", access.Public, s.postPassword},
+		{"GET /login/code", access.Public, s.getCode},
+		{"POST /login/code", access.Public, s.postCode},
+		{"GET /login/backup-code", access.Public, s.getBackupCode},
+		{"POST /login/backup-code", access.Public, s.postBackupCode},
+		{"GET /login/new-password", access.Public, s.getNewPassword},
+		{"POST /login/new-password", access.Public, s.postNewPassword},
+		{"POST /login/cancel", access.Public, s.postCancel},
+		{"POST /logout", access.Public, s.postLogout},
+		{"GET /reauthenticate", access.Session, s.getReauthenticate},
+		{"POST /reauthenticate", access.Session, s.postReauthenticate},
+		{"GET /.well-known/change-password", access.Public, s.getChangePassword},
+
+		{"GET /settings", access.Session, s.getSettings},
+		{"GET /settings/profile", access.Session, s.getProfile},
+		{"POST /settings/profile", access.Session, s.postProfile},
+		{"GET /settings/sessions", access.Session, s.getSessions},
+		{"POST /settings/sessions/{id}/revoke", access.Session, s.postRevoke},
+		{"POST /settings/sessions/revoke-others", access.Session, s.postRevokeOthers},
+		{"GET /settings/activity", access.Session, s.getActivity},
+
+		// Everything that changes how one signs in needs a fresh proof (R14).
+		{"GET /settings/security", access.Session, s.getSecurity},
+		{"POST /settings/security/password", access.Fresh, s.postPasswordChange},
+		{"POST /settings/security/disable", access.Fresh, s.postDisable},
+		{"POST /settings/security/backup-codes", access.Fresh, s.postBackupCodes},
+		{"POST /settings/security/authenticators", access.Fresh, s.postAuthenticator},
+		{"GET /settings/security/authenticators/{id}", access.Fresh, s.getAuthenticator},
+		{"POST /settings/security/authenticators/{id}/confirm", access.Fresh, s.postConfirm},
+		{"POST /settings/security/authenticators/{id}/cancel", access.Session, s.postCancelEnrollment},
+		{"POST /settings/security/authenticators/{id}/rename", access.Fresh, s.postRename},
+		{"POST /settings/security/authenticators/{id}/remove", access.Fresh, s.postRemove},
+	}
+}

@@ -1,0 +1,332 @@
+// Package web is the portal's door for people: HTML pages over the functions
+// of package login. routes.go is the policy, pages.go the data of each page,
+// render.go and catalogue.go turn them into HTML. It decides nothing about a
+// credential and owns no table.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+const (
+	// maxBody of a form: the longest has a password of 1 KiB, and a return
+	// URL; more is nobody's sign-in.
+	maxBody = 64 << 10
+
+	// requestTime is how long a request may take, waits in the hashing queue
+	// and for the database included.
+	requestTime = 20 * time.Second
+)
+
+// Options are what the portal's pages need to know.
+type Options struct {
+	Login          *login.Service
+	PublicURL      string // scheme and host, without a slash at the end
+	SiteName       string
+	TrustedProxies []netip.Prefix
+	Log            *slog.Logger
+}
+
+type server struct {
+	Options
+	views  *views
+	origin *url.URL
+	https  bool
+	mux    *http.ServeMux
+}
+
+// New returns the portal's handler.
+func New(o Options) (http.Handler, error) {
+	origin, err := url.Parse(o.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("public URL: %w", err)
+	}
+	views, err := newViews(o.SiteName)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{Options: o, views: views, origin: origin, https: origin.Scheme == "https", mux: http.NewServeMux()}
+	for _, route := range s.routes() {
+		s.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
+			s.serve(w, r, route)
+		})
+	}
+	// Everything else, an unknown method among it, is a page that says so.
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, route{needs: access.Public, handle: func(*request) error { return errNotFound }})
+	})
+	s.mux.Handle("GET /static/", views.static())
+
+	foreign := http.NewCrossOriginProtection()
+	if err := foreign.AddTrustedOrigin(o.PublicURL); err != nil {
+		return nil, fmt.Errorf("public URL: %w", err)
+	}
+	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(s.newRequest(w, r), errCrossOrigin)
+	}))
+
+	outer := http.NewServeMux()
+	outer.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	outer.HandleFunc("GET /readyz", s.getReady)
+	outer.Handle("/", s.guard(foreign.Handler(s.mux)))
+	return s.frame(outer), nil
+}
+
+// frame surrounds every answer: headers, limits, a reference id, one line in
+// the log, and a page instead of a crash (F9).
+func (s *server) frame(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+		defer cancel()
+		r = r.WithContext(withReference(ctx))
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "+
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin") // stricter ones blank the Origin of our own forms
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		h.Set("Cache-Control", "no-store") // static files, which are the same for all, set their own
+		if s.https {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+
+		answer := &recorder{ResponseWriter: w}
+		begin := s.Login.Clock()
+		defer func() {
+			if crash := recover(); crash != nil {
+				s.Log.Error("panic", "request", reference(r), "panic", fmt.Sprint(crash), "stack", string(debug.Stack()))
+				if answer.status == 0 {
+					s.fail(s.newRequest(answer, r), errors.New("panic"))
+				}
+			}
+			s.Log.Debug("request", "request", reference(r), "method", clean(r.Method), "path", clean(r.URL.Path),
+				"status", answer.status, "address", s.address(r).String(), "took", s.Login.Clock().Sub(begin))
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// guard refuses what can't be a person's request to this portal: one that came
+// around the proxy, and one for another host.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if peer := peer(r); s.https && !s.trusted(peer) {
+			// TLS ends at a proxy that isn't named: all the world would count
+			// as one address.
+			s.fail(s.newRequest(w, r), &untrustedProxy{peer})
+			return
+		}
+		if r.Host != s.origin.Host {
+			s.misdirected(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// misdirected answers a request for another host name than public_url's:
+// cookies and links wouldn't work there. Two names of this machine are sorted
+// out by a redirect, everything else by a page.
+func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && loopback(r.Host) && loopback(s.origin.Host) && port(r.Host) == s.origin.Port() {
+		http.Redirect(w, r, s.PublicURL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+		return
+	}
+	s.fail(s.newRequest(w, r), errMisdirected)
+}
+
+func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
+	if err := s.Login.DB.Ping(r.Context()); err != nil {
+		s.Log.Warn("not ready", "request", reference(r), "reason", err)
+		http.Error(w, "database: unavailable", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "database: ok")
+}
+
+// request is what a handler works on.
+type request struct {
+	*http.Request
+	w    http.ResponseWriter
+	from login.Browser
+
+	// me is whoever is signed in; its session's id is empty where nobody is.
+	me        login.Me
+	twoFactor bool // me has a second authenticator; known where the route asks for a session
+	codesLeft int  // unused backup codes of me; known likewise
+}
+
+func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
+	return &request{Request: r, w: w, from: login.Browser{Address: s.address(r), UserAgent: clean(r.UserAgent())}}
+}
+
+// serve holds the request against the route's requirement and hands it on.
+func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
+	req := s.newRequest(w, r)
+	err := s.identify(req, route.needs)
+	if err != nil {
+		s.fail(req, err)
+		return
+	}
+	bearer := access.Bearer{SignedIn: req.signedIn(), Proofs: req.me.Session.Proofs, TwoFactor: req.twoFactor}
+	switch access.Check(route.needs, bearer, s.Login.Clock()) {
+	case access.Admit:
+		if err := route.handle(req); err != nil {
+			s.fail(req, err)
+		}
+	case access.SignIn:
+		s.redirect(req, "/login", "return", here(r))
+	case access.Reauthenticate:
+		s.redirect(req, "/reauthenticate", "return", here(r))
+	default:
+		s.fail(req, errForbidden)
+	}
+}
+
+// identify finds the session of the request, and for a route that asks for one
+// what its pages show of the account.
+func (s *server) identify(req *request, needs access.Requirement) error {
+	token := s.cookie(req.Request, sessionCookie)
+	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), token, s.Login.Life, s.Login.Clock())
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	req.me = login.Me{Session: held, Token: token, Account: owner, From: req.from}
+	if needs == access.Public {
+		return nil
+	}
+	if err := session.Seen(req.Context(), s.Login.DB, held, s.Login.Clock()); err != nil {
+		return err
+	}
+	req.twoFactor, req.codesLeft, err = s.Login.SecondFactor(req.Context(), owner)
+	return err
+}
+
+func (r *request) signedIn() bool { return r.me.Session.ID != "" }
+
+// here is the page that a person comes back to after proving who they are: the
+// one they asked for, or for a form the tab that it stands on. No POST is ever
+// repeated.
+func here(r *http.Request) string {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return login.CheckReturn(r.URL.RequestURI())
+	}
+	if wizard, ok := strings.CutSuffix(r.URL.Path, "/confirm"); ok {
+		return login.CheckReturn(wizard) // its QR code was scanned already
+	}
+	for _, tab := range []string{"/settings/security", "/settings/sessions", "/settings/profile"} {
+		if strings.HasPrefix(r.URL.Path, tab) {
+			return tab
+		}
+	}
+	return "/"
+}
+
+// redirect answers 303 to a path of the portal, with pairs of query names and
+// values. The address is built from the configuration, never from the request
+// (R20).
+func (s *server) redirect(req *request, path string, query ...string) {
+	target, err := url.Parse(s.PublicURL + path)
+	if err != nil {
+		target = s.origin
+	}
+	values := target.Query()
+	for i := 0; i+1 < len(query); i += 2 {
+		values.Set(query[i], query[i+1])
+	}
+	target.RawQuery = values.Encode()
+	http.Redirect(req.w, req.Request, target.String(), http.StatusSeeOther)
+}
+
+// land sets the session's new token and goes where the attempt leads.
+func (s *server) land(req *request, session secret.Text, path string, query ...string) {
+	s.setCookie(req.w, sessionCookie, session.Reveal(), s.Login.Life.Absolute)
+	s.redirect(req, path, query...)
+}
+
+// frameOf is the frame of a page for whoever is signed in.
+func (s *server) frameOf(req *request, title *message, tab string) frame {
+	f := frame{Title: title, Tab: tab, Notice: s.noticeOf(req)}
+	if req.signedIn() {
+		f.Account = req.me.Account.Called()
+		f.CodesLeft = req.codesLeft
+		f.FewCodes = req.twoFactor && req.codesLeft <= fewCodes
+	}
+	return f
+}
+
+// fewCodes is when a person is reminded to make new backup codes.
+const fewCodes = 3
+
+// notices are the sentences that a redirect may bring along in its query, and
+// the colour of each. No other text of a query reaches a page.
+var notices = map[string]struct {
+	kind string
+	text *message
+}{
+	"account_created":   {"ok", say("notice.account_created")},
+	"password_set":      {"ok", say("notice.password_set")},
+	"signed_out":        {"ok", say("notice.signed_out")},
+	"expired":           {"warn", say("login.expired")},
+	"confirmed":         {"ok", say("notice.confirmed")},
+	"added":             {"ok", say("notice.added")},
+	"renamed":           {"ok", say("notice.renamed")},
+	"removed":           {"ok", say("notice.removed")},
+	"disabled":          {"ok", say("notice.disabled")},
+	"password_changed":  {"ok", say("notice.password_changed")},
+	"profile_saved":     {"ok", say("notice.profile_saved")},
+	"revoked":           {"ok", say("notice.revoked")},
+	"already_confirmed": {"warn", say("notice.already_confirmed")},
+	"locked":            {"warn", say("notice.locked")},
+	"cancelled":         {"ok", say("notice.cancelled")},
+	"wizard_expired":    {"warn", say("wizard.expired")},
+	"wizard_limit":      {"warn", say("wizard.limit")},
+	"name_invalid":      {"warn", say("wizard.name_invalid")},
+	"codes_limit":       {"warn", say("security.codes_limit")},
+	"others_revoked":    {"ok", say("notice.revoked_others")},
+}
+
+func (s *server) noticeOf(req *request) *notice {
+	name := req.URL.Query().Get("notice")
+	if name == "backup_code_used" && req.twoFactor {
+		return &notice{
+			Kind: "warn", Text: say("notice.backup_code_used", "n", req.codesLeft),
+			LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
+		}
+	}
+	if n, ok := notices[name]; ok {
+		return &notice{Kind: n.kind, Text: n.text}
+	}
+	return nil
+}
+
+// confirmedAuthenticator reports whether id is one of my confirmed ones, for a
+// wizard page that was left open.
+func (s *server) confirmedAuthenticator(req *request, id string) bool {
+	_, err := authenticator.ByID(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, id)
+	return err == nil
+}
