@@ -1,0 +1,499 @@
+// Package internal holds only the test of the tree's shape: which package may
+// import which, read the clock, name a table or open a session.
+package internal
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "github.com/sallyport/sallyport/"
+
+// floors are the packages from the top down. A package imports from floors
+// below its own only, whichever it likes: never up, never its own floor. That
+// password, totp and backupcode import authenticator, their parent, follows.
+var floors = [][]string{
+	{"cmd/sallyport"},
+	{"internal/cli"},
+	{"internal/server"},
+	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/api", "internal/oidc"},
+	{"internal/login"},
+	{"internal/access"},
+	{"internal/session", "internal/device"},
+	{"internal/authenticator/password", "internal/authenticator/totp", "internal/authenticator/backupcode", "internal/authenticator/webauthn"},
+	{"internal/authenticator"},
+	{"internal/account", "internal/throttle", "internal/audit", "internal/mail"},
+	{"internal/secret", "internal/db"},
+}
+
+// Packages beside the floors.
+const (
+	config  = "internal/config"  // imports nothing of ours; only cli and server import it
+	testkit = "internal/testkit" // with what is below it: imports anything; only tests import it
+)
+
+// clocks are the packages that may ask what time it is; others are told.
+var clocks = []string{"internal/server", "internal/cli", testkit}
+
+// owners are the packages whose SQL may name a table.
+var owners = map[string]string{
+	"accounts":       "internal/account",
+	"groups":         "internal/account",
+	"members":        "internal/account",
+	"tickets":        "internal/account",
+	"passwords":      "internal/authenticator/password",
+	"authenticators": "internal/authenticator",
+	"totp":           "internal/authenticator/totp",
+	"backup_codes":   "internal/authenticator/backupcode",
+	"attempts":       "internal/login",
+	"sessions":       "internal/session",
+	"devices":        "internal/device",
+	"ledger":         "internal/throttle",
+	"events":         "internal/audit",
+	"schema":         "internal/db",
+}
+
+// sessionMaker is the one file that opens sessions (R13).
+const sessionMaker = "internal/login/finish.go"
+
+// checks are the rules. Each returns what a file does against it.
+var checks = []func(source) []string{checkImports, checkClock, checkTables, checkSessions, checkHabits}
+
+func TestTreeKeepsItsShape(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		base := d.Name()
+		if d.IsDir() {
+			// tools is a module of its own; the others hold no packages.
+			if name != ".." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "node_modules" || name == "../tools") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(base, ".go") || strings.HasSuffix(base, "_test.go") {
+			return nil
+		}
+		relative, err := filepath.Rel("..", name)
+		if err != nil {
+			return err
+		}
+		s, err := parse(filepath.ToSlash(relative), nil)
+		if err != nil {
+			return err
+		}
+		files++
+		for _, check := range checks {
+			for _, fault := range check(s) {
+				t.Error(fault)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files == 0 {
+		t.Error("found no files to check")
+	}
+}
+
+// source is a parsed file. Its path is relative to the module.
+type source struct {
+	path    string
+	pkg     string // the directory
+	fset    *token.FileSet
+	file    *ast.File
+	imports map[string]string // local name -> import path
+}
+
+// parse parses the file at name, or text where that isn't nil.
+func parse(name string, text any) (source, error) {
+	from := name
+	if text == nil {
+		from = filepath.Join("..", name)
+	}
+	s := source{path: name, pkg: path.Dir(name), fset: token.NewFileSet(), imports: map[string]string{}}
+	file, err := parser.ParseFile(s.fset, from, text, parser.SkipObjectResolution)
+	if err != nil {
+		return s, err
+	}
+	s.file = file
+	for _, spec := range file.Imports {
+		to, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return s, err
+		}
+		local := path.Base(to)
+		if spec.Name != nil {
+			local = spec.Name.Name
+		}
+		s.imports[local] = to
+	}
+	return s, nil
+}
+
+func (s source) fault(n ast.Node, format string, args ...any) string {
+	return fmt.Sprintf("%s:%d: %s", s.path, s.fset.Position(n.Pos()).Line, fmt.Sprintf(format, args...))
+}
+
+// floor returns the number of pkg's floor, counted from the top.
+func floor(pkg string) (int, bool) {
+	i := slices.IndexFunc(floors, func(floor []string) bool { return slices.Contains(floor, pkg) })
+	return i, i >= 0
+}
+
+func inTestkit(pkg string) bool { return pkg == testkit || strings.HasPrefix(pkg, testkit+"/") }
+
+// checkImports holds the arrows.
+func checkImports(s source) []string {
+	if inTestkit(s.pkg) {
+		return nil
+	}
+	from, known := floor(s.pkg)
+	if !known && s.pkg != config {
+		return []string{s.fault(s.file, "package %s is unknown; add it to the floors", s.pkg)}
+	}
+	var faults []string
+	for _, spec := range s.file.Imports {
+		name := strings.Trim(spec.Path.Value, "`\"")
+		if spec.Name != nil && spec.Name.Name == "." {
+			faults = append(faults, s.fault(spec, "dot import of %s hides where a name comes from", name))
+		}
+		if name == "math/rand" || name == "math/rand/v2" {
+			faults = append(faults, s.fault(spec, "%s can be guessed; use crypto/rand", name))
+		}
+		to, ours := strings.CutPrefix(name, module)
+		if !ours {
+			continue
+		}
+		below, found := floor(to)
+		switch {
+		case inTestkit(to):
+			faults = append(faults, s.fault(spec, "%s is for tests", to))
+		case to == config && (s.pkg == "internal/cli" || s.pkg == "internal/server"):
+		case to == config:
+			faults = append(faults, s.fault(spec, "only cli and server read config; take plain values"))
+		case !found:
+			faults = append(faults, s.fault(spec, "package %s is unknown; add it to the floors", to))
+		case s.pkg == config || below <= from:
+			faults = append(faults, s.fault(spec, "%s may not import %s: arrows point down", s.pkg, to))
+		}
+	}
+	return faults
+}
+
+// checkClock holds that time comes in as a value.
+func checkClock(s source) []string {
+	if !strings.HasPrefix(s.pkg, "internal/") || inTestkit(s.pkg) || slices.Contains(clocks, s.pkg) {
+		return nil
+	}
+	var faults []string
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		// Without a call too: a clock handed on is still this one.
+		if name, ok := s.selects(n, "time"); ok && (name == "Now" || name == "Since" || name == "Until") {
+			faults = append(faults, s.fault(n, "time.%s: take now as a parameter", name))
+		}
+		return true
+	})
+	return faults
+}
+
+// selects returns the name that n selects from the package at importPath.
+func (s source) selects(n ast.Node, importPath string) (string, bool) {
+	selector, ok := n.(*ast.SelectorExpr)
+	if !ok {
+		return "", false
+	}
+	x, ok := selector.X.(*ast.Ident)
+	if !ok || s.imports[x.Name] != importPath {
+		return "", false
+	}
+	return selector.Sel.Name, true
+}
+
+// checkSessions holds that one file opens sessions.
+func checkSessions(s source) []string {
+	if s.path == sessionMaker || inTestkit(s.pkg) {
+		return nil
+	}
+	var faults []string
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		name, ok := s.selects(n, module+"internal/session")
+		if !ok {
+			name, ok = methodOfSessions(n)
+		}
+		if call, is := n.(*ast.CallExpr); is && s.pkg == "internal/session" {
+			if f, is := call.Fun.(*ast.Ident); is {
+				name, ok = f.Name, true
+			}
+		}
+		if ok && name == "Create" {
+			faults = append(faults, s.fault(n, "only %s opens sessions", sessionMaker))
+		}
+		return true
+	})
+	return faults
+}
+
+// methodOfSessions returns the name that n selects from a variable or field
+// which by its name holds sessions, as in s.sessions.Create: types aren't
+// known here.
+func methodOfSessions(n ast.Node) (string, bool) {
+	selector, ok := n.(*ast.SelectorExpr)
+	if !ok {
+		return "", false
+	}
+	holder := ""
+	switch x := selector.X.(type) {
+	case *ast.Ident:
+		holder = x.Name
+	case *ast.SelectorExpr:
+		holder = x.Sel.Name
+	}
+	return selector.Sel.Name, strings.EqualFold(holder, "session") || strings.EqualFold(holder, "sessions")
+}
+
+// checkHabits holds what is nobody's to do.
+func checkHabits(s source) []string {
+	var faults []string
+	for _, decl := range s.file.Decls {
+		if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+			faults = append(faults, s.fault(f, "func init runs unseen; let the caller call it"))
+		}
+	}
+	return faults
+}
+
+// checkTables holds that a table is named in SQL by its owner only.
+func checkTables(s source) []string {
+	if inTestkit(s.pkg) {
+		return nil
+	}
+	var faults []string
+	seen := map[ast.Node]bool{} // parts of a text that was looked at as a whole
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		expr, ok := n.(ast.Expr)
+		if !ok || seen[n] {
+			return true
+		}
+		for _, table := range tables(text(expr, seen)) {
+			switch owner, ok := ownerOf(table); {
+			case !ok:
+				faults = append(faults, s.fault(n, "table %s has no owner; add it to the owners", table))
+			case owner != s.pkg:
+				faults = append(faults, s.fault(n, "table %s belongs to %s; call that", table, owner))
+			}
+		}
+		return true
+	})
+	return faults
+}
+
+// text returns the text of a string literal or of a sum of them, with a
+// question mark for what isn't a literal, and marks its parts as seen.
+func text(expr ast.Expr, seen map[ast.Node]bool) string {
+	switch e := expr.(type) {
+	case *ast.BasicLit:
+		if e.Kind == token.STRING {
+			seen[e] = true
+			value, _ := strconv.Unquote(e.Value) // parsed, so it can be unquoted
+			return value
+		}
+	case *ast.ParenExpr:
+		return text(e.X, seen)
+	case *ast.BinaryExpr:
+		if e.Op == token.ADD {
+			seen[e] = true
+			return text(e.X, seen) + text(e.Y, seen)
+		}
+	}
+	return "?"
+}
+
+// tables returns the tables that an SQL statement names after FROM, INTO,
+// UPDATE and JOIN, in order; none where sql is other text.
+func tables(sql string) []string {
+	words := sqlWord.FindAllString(sqlQuoted.ReplaceAllString(sql, "''"), -1)
+	if len(words) == 0 || !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}, words[0]) {
+		return nil
+	}
+	at := func(i int) string {
+		if i < 0 || i >= len(words) {
+			return ""
+		}
+		return words[i]
+	}
+	isName := func(word string) bool { return word != "" && (word[0] == '_' || 'a' <= word[0] && word[0] <= 'z') }
+	var names, own []string // own: queries with a name, WITH recent AS (SELECT …)
+	for i, word := range words {
+		if isName(word) && at(i+1) == "AS" && at(i+2) == "(" {
+			own = append(own, word)
+		}
+		list := word == "FROM" && at(i-1) != "DISTINCT" // IS DISTINCT FROM compares
+		if !list && word != "INTO" && word != "UPDATE" && word != "JOIN" {
+			continue
+		}
+		next := i + 1
+		for more := true; more && isName(at(next)); next++ {
+			if word == "INTO" || at(next+1) != "(" { // else it is a function
+				names = append(names, at(next))
+			}
+			if at(next+1) == "AS" {
+				next++
+			}
+			if isName(at(next + 1)) { // an alias
+				next++
+			}
+			next++
+			more = list && at(next) == ","
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(own, name) })
+}
+
+var (
+	sqlWord   = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_.]*|[(),;?*=]`)
+	sqlQuoted = regexp.MustCompile(`'[^']*'`)
+)
+
+// ownerOf returns the package whose SQL may name table.
+func ownerOf(table string) (string, bool) {
+	for _, prefix := range []string{"sqlite_", "pragma_", "pg_", "information_schema."} {
+		if strings.HasPrefix(table, prefix) {
+			return "internal/db", true // the engines' own
+		}
+	}
+	owner, ok := owners[table]
+	return owner, ok
+}
+
+func TestChecksFindFaults(t *testing.T) {
+	const ours = `import "` + module
+	tests := []struct {
+		name, path, text string
+		want             []string
+	}{
+		{"arrow down", "internal/web/a.go", ours + `internal/login"`, nil},
+		{"arrow over floors", "cmd/sallyport/main.go", ours + `internal/db"`, nil},
+		{"arrow up", "internal/session/a.go", ours + `internal/login"`,
+			[]string{"internal/session/a.go:2: internal/session may not import internal/login: arrows point down"}},
+		{"door to door", "internal/web/a.go", ours + `internal/gateway"`,
+			[]string{"internal/web/a.go:2: internal/web may not import internal/gateway: arrows point down"}},
+		{"authenticator to its parent", "internal/authenticator/totp/a.go", ours + `internal/authenticator"`, nil},
+		{"authenticator to its child", "internal/authenticator/a.go", ours + `internal/authenticator/totp"`,
+			[]string{"internal/authenticator/a.go:2: internal/authenticator may not import internal/authenticator/totp: arrows point down"}},
+		{"authenticator to its sibling", "internal/authenticator/totp/a.go", ours + `internal/authenticator/password"`,
+			[]string{"internal/authenticator/totp/a.go:2: internal/authenticator/totp may not import internal/authenticator/password: arrows point down"}},
+		{"config in server", "internal/server/a.go", ours + `internal/config"`, nil},
+		{"config in cli", "internal/cli/a.go", ours + `internal/config"`, nil},
+		{"config in a door", "internal/web/a.go", ours + `internal/config"`,
+			[]string{"internal/web/a.go:2: only cli and server read config; take plain values"}},
+		{"config in main", "cmd/sallyport/main.go", ours + `internal/config"`,
+			[]string{"cmd/sallyport/main.go:2: only cli and server read config; take plain values"}},
+		{"config imports", "internal/config/a.go", ours + `internal/secret"`,
+			[]string{"internal/config/a.go:2: internal/config may not import internal/secret: arrows point down"}},
+		{"testkit imports", "internal/testkit/withpostgres/main.go", ours + `internal/cli"`, nil},
+		{"testkit in the product", "internal/cli/a.go", ours + `internal/testkit/browser"`,
+			[]string{"internal/cli/a.go:2: internal/testkit/browser is for tests"}},
+		{"new package", "internal/utils/a.go", "",
+			[]string{"internal/utils/a.go:1: package internal/utils is unknown; add it to the floors"}},
+		{"new command", "cmd/other/main.go", "",
+			[]string{"cmd/other/main.go:1: package cmd/other is unknown; add it to the floors"}},
+		{"import of a new package", "internal/web/a.go", ours + `internal/access/rules"`,
+			[]string{"internal/web/a.go:2: package internal/access/rules is unknown; add it to the floors"}},
+		{"guessable numbers", "internal/secret/a.go", `import ("math/rand"; r "math/rand/v2")`,
+			[]string{"internal/secret/a.go:2: math/rand can be guessed; use crypto/rand", "internal/secret/a.go:2: math/rand/v2 can be guessed; use crypto/rand"}},
+		{"dot import", "internal/web/a.go", `import . "time"`,
+			[]string{"internal/web/a.go:2: dot import of time hides where a name comes from"}},
+
+		{"clock", "internal/session/a.go", `import "time"; var a = time.Now(); var b = time.Since(c)`,
+			[]string{"internal/session/a.go:2: time.Now: take now as a parameter", "internal/session/a.go:2: time.Since: take now as a parameter"}},
+		{"clock handed on", "internal/web/a.go", `import t "time"; var clock = t.Now`,
+			[]string{"internal/web/a.go:2: time.Now: take now as a parameter"}},
+		{"clock in server", "internal/server/a.go", `import "time"; var a = time.Now()`, nil},
+		{"another Now", "internal/web/a.go", `import "time"; var a = clock.Now; var b = time.Hour`, nil},
+
+		{"own table", "internal/account/a.go", "var q = `\n\tSELECT id FROM accounts JOIN members USING (id)`", nil},
+		{"other's table", "internal/web/a.go", `var q = "DELETE FROM sessions"`,
+			[]string{"internal/web/a.go:2: table sessions belongs to internal/session; call that"}},
+		{"other's table in parts", "internal/session/a.go", `var q = "SELECT " + columns + " FROM sessions, " + ("accounts")`,
+			[]string{"internal/session/a.go:2: table accounts belongs to internal/account; call that"}},
+		{"text within a call", "internal/web/a.go", `var q = f(1, "UPDATE totp SET a = 1")`,
+			[]string{"internal/web/a.go:2: table totp belongs to internal/authenticator/totp; call that"}},
+		{"new table", "internal/web/a.go", `var q = "INSERT INTO notes (a) VALUES (1)"`,
+			[]string{"internal/web/a.go:2: table notes has no owner; add it to the owners"}},
+		{"engine's table", "internal/web/a.go", `var q = "SELECT 1 FROM pg_stat_replication"`,
+			[]string{"internal/web/a.go:2: table pg_stat_replication belongs to internal/db; call that"}},
+		{"no statement", "internal/web/a.go", `var q = "Mail FROM accounts"`, nil},
+
+		{"session in finish", sessionMaker, ours + `internal/session"; var s = session.Create()`, nil},
+		{"session elsewhere in login", "internal/login/submit.go", ours + `internal/session"; var s = session.Create()`,
+			[]string{"internal/login/submit.go:2: only internal/login/finish.go opens sessions"}},
+		{"session by another name", "internal/web/a.go", ours[:7] + `s "` + module + `internal/session"; var open = s.Create`,
+			[]string{"internal/web/a.go:2: only internal/login/finish.go opens sessions"}},
+		{"session by a method", "internal/server/a.go", `var s = a.sessions.Create()`,
+			[]string{"internal/server/a.go:2: only internal/login/finish.go opens sessions"}},
+		{"session by its own package", "internal/session/a.go", `func Renew() { Create() }; func Create() {}`,
+			[]string{"internal/session/a.go:2: only internal/login/finish.go opens sessions"}},
+		{"another Create", "internal/cli/a.go", ours + `internal/account"; var a = account.Create()`, nil},
+
+		{"init", "internal/web/a.go", `func init() {}`,
+			[]string{"internal/web/a.go:2: func init runs unseen; let the caller call it"}},
+		{"method init", "internal/web/a.go", `func (s *server) init() {}`, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s, err := parse(test.path, "package p\n"+test.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, check := range checks {
+				got = append(got, check(s)...)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTablesOfAStatement(t *testing.T) {
+	for sql, want := range map[string]string{
+		"SELECT 1": "",
+		"SELECT a.id FROM accounts AS a, members m, groups WHERE a.id = $1":            "accounts members groups",
+		"SELECT 1 FROM accounts a JOIN members AS m ON a.id = m.id LEFT JOIN groups g": "accounts members groups",
+		"SELECT (SELECT count(*) FROM totp) FROM (SELECT 1 FROM events) e":             "totp events",
+		"INSERT INTO ledger (a) VALUES ($1) ON CONFLICT (a) DO UPDATE SET a = $1":      "ledger",
+		"INSERT INTO events SELECT * FROM attempts":                                    "events attempts",
+		"UPDATE totp SET last_step = $2 WHERE b IS DISTINCT FROM excluded":             "totp",
+		"UPDATE totp SET a = 1 FROM accounts":                                          "totp accounts",
+		"DELETE FROM sessions WHERE id IN (SELECT session FROM visits)":                "sessions visits",
+		"SELECT a FROM accounts FOR UPDATE":                                            "accounts",
+		"SELECT a FROM unnest($1) AS t":                                                "",
+		"SELECT 'x FROM totp' FROM accounts":                                           "accounts",
+		`SELECT 1 FROM "accounts"`:                                                     "accounts",
+		"WITH recent AS (SELECT 1 FROM events) SELECT 1 FROM recent":                   "events",
+		"select 1 from accounts":                                                       "",
+		"Choose FROM accounts":                                                         "",
+	} {
+		if got := strings.Join(tables(sql), " "); got != want {
+			t.Errorf("%s: tables %q, want %q", sql, got, want)
+		}
+	}
+}

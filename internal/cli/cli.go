@@ -1,0 +1,138 @@
+// Package cli is the command line: one file for each subcommand. What it
+// changes it changes in the database, beside a running server, which sees it
+// with its next statement.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+// Exit codes.
+const (
+	exitFailed = 1 // it was tried and didn't work
+	exitUsage  = 2 // the command or the configuration is faulty; nothing was tried
+)
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// commands is the whole command line.
+type commands struct {
+	Config string `help:"Configuration file; also SALLYPORT_CONFIG." placeholder:"FILE"`
+
+	Serve   serveCommand   `cmd:"" help:"Run the portal."`
+	Demo    demoCommand    `cmd:"" help:"Try it: a temporary portal with an account, gone at Ctrl-C."`
+	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
+	Account accounts       `cmd:"" help:"See and change accounts."`
+	Group   groups         `cmd:"" help:"See and change groups of accounts."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// run is what a command works with.
+type run struct {
+	context.Context // ends at Ctrl-C
+	streams         Streams
+	environ         []string
+	configFile      string
+}
+
+// exit unwinds kong, which ends the process by a function.
+type exit int
+
+// Main runs the command and returns its exit code.
+func Main(args []string, streams Streams, environ []string) (code int) {
+	// Ctrl-C and a service manager's stop end what runs, in order.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return mainContext(ctx, args, streams, environ)
+}
+
+func mainContext(ctx context.Context, args []string, streams Streams, environ []string) (code int) {
+	defer func() {
+		if status, ok := recover().(exit); ok {
+			code = int(status)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c, kong.Name("sallyport"),
+		kong.Description("A password, then a six-digit code, in front of any web panel."),
+		kong.Writers(streams.Out, streams.Err), kong.Exit(func(status int) { panic(exit(status)) }),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		fmt.Fprintln(streams.Err, "sallyport:", err)
+		return exitUsage
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(streams.Err, "sallyport: %v\nRun \"sallyport --help\" for the commands.\n", err)
+		return exitUsage
+	}
+	r := &run{Context: ctx, streams: streams, environ: environ, configFile: c.Config}
+	if r.configFile == "" {
+		r.configFile = variable(environ, "SALLYPORT_CONFIG")
+	}
+	if err := parsed.Run(r); err != nil {
+		var faults config.Faults
+		if errors.As(err, &faults) {
+			fmt.Fprintln(streams.Err, faults.Error())
+			return exitUsage
+		}
+		fmt.Fprintln(streams.Err, "sallyport:", err)
+		return exitFailed
+	}
+	return 0
+}
+
+func variable(environ []string, name string) string {
+	for _, one := range environ {
+		if value, ok := strings.CutPrefix(one, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+func (r *run) load() (config.Config, error) { return config.Load(r.configFile, r.environ) }
+
+// logger writes one JSON object a line.
+func (r *run) logger(level slog.Leveler) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(r.streams.Err, &slog.HandlerOptions{Level: level}))
+}
+
+// open opens the portal that the configuration names; close it afterwards.
+func (r *run) open() (*server.Portal, error) {
+	cfg, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	return server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel))
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(r *run) error {
+	version := "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	_, err := fmt.Fprintln(r.streams.Out, "sallyport", version)
+	return err
+}

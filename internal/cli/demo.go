@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type demoCommand struct {
+	Listen string `help:"Address to listen at." default:"127.0.0.1:9091" placeholder:"HOST:PORT"`
+}
+
+// Run serves a portal whose database is deleted at the end.
+func (c demoCommand) Run(r *run) error {
+	dir, err := os.MkdirTemp("", "sallyport-demo-")
+	if err != nil {
+		return fmt.Errorf("make a temporary directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	// Only what the flag says counts here: a demo must not come near the real
+	// portal's configuration.
+	cfg, err := config.Load("", []string{"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo"})
+	if err != nil {
+		return err
+	}
+	portal, err := server.Open(r, cfg, time.Now, r.logger(slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	listener, err := portal.Listen(r)
+	if err != nil {
+		return err
+	}
+	password := demoPassword()
+	demo := account.Account{Name: "demo", DisplayName: "Demo", Role: account.Operator}
+	if _, err := portal.Login.AddAccount(r, demo, password); err != nil {
+		listener.Close()
+		return err
+	}
+	fmt.Fprintf(r.streams.Out, `
+  Open      %s
+  Name      demo
+  Password  %s
+
+Sign in, then choose "Secure your account". Everything is gone when you press
+Ctrl-C.
+
+`, portal.URL("/"), password)
+	return portal.Serve(r, listener)
+}
+
+// demoPassword is random, 80 bits, and can be typed.
+func demoPassword() string {
+	var random [10]byte
+	rand.Read(random[:])
+	text := strings.ToLower(base32.StdEncoding.EncodeToString(random[:]))
+	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:]
+}

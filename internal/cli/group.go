@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type groups struct {
+	Add    groupAdd    `cmd:"" help:"Create a group."`
+	Remove groupRemove `cmd:"" help:"Delete a group; its accounts stay."`
+	List   groupList   `cmd:"" help:"List the groups."`
+	Join   groupJoin   `cmd:"" help:"Put an account into a group."`
+	Leave  groupLeave  `cmd:"" help:"Take an account out of a group."`
+}
+
+type groupAdd struct {
+	Group string `arg:"" help:"Letters, digits, \"-\", \"_\", \".\"."`
+}
+
+func (c groupAdd) Run(r *run) error {
+	return inTransaction(r, func(portal *server.Portal, tx *db.Tx) error {
+		return account.AddGroup(r, tx, c.Group, portal.Login.Clock())
+	}, "Group %s was added.\n", c.Group)
+}
+
+type groupRemove struct {
+	Group string `arg:"" help:"Its name."`
+}
+
+func (c groupRemove) Run(r *run) error {
+	return inTransaction(r, func(_ *server.Portal, tx *db.Tx) error {
+		err := account.RemoveGroup(r, tx, c.Group)
+		if errors.Is(err, db.ErrNotFound) {
+			return noGroup(c.Group)
+		}
+		return err
+	}, "Group %s was removed.\n", c.Group)
+}
+
+func noGroup(name string) error {
+	return fmt.Errorf("there is no group %q; see \"sallyport group list\"", name)
+}
+
+func inTransaction(r *run, change func(*server.Portal, *db.Tx) error, format string, args ...any) error {
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	return report(r, portal.DB.Write(r, func(tx *db.Tx) error { return change(portal, tx) }), format, args...)
+}
+
+type groupList struct{}
+
+func (groupList) Run(r *run) error {
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	all, err := account.ListGroups(r, portal.DB.Reader())
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "GROUP\tACCOUNTS")
+	for _, g := range all {
+		fmt.Fprintf(table, "%s\t%d\n", g.Name, g.Members)
+	}
+	return table.Flush()
+}
+
+type groupJoin struct {
+	Group string `arg:"" help:"The group."`
+	named
+}
+
+func (c groupJoin) Run(r *run) error {
+	return c.on(r, func(portal *server.Portal, a account.Account) error {
+		err := portal.Login.Join(r, a, c.Group)
+		if errors.Is(err, login.ErrGone) {
+			err = noGroup(c.Group)
+		}
+		return report(r, err, "%s is in group %s.\n", a.Name, c.Group)
+	})
+}
+
+type groupLeave struct {
+	Group string `arg:"" help:"The group."`
+	named
+}
+
+func (c groupLeave) Run(r *run) error {
+	return c.on(r, func(portal *server.Portal, a account.Account) error {
+		return report(r, portal.Login.Leave(r, a, c.Group), "%s is not in group %s.\n", a.Name, c.Group)
+	})
+}

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type serveCommand struct{}
+
+// Run serves until it is told to stop.
+func (serveCommand) Run(r *run) error {
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	listener, err := portal.Listen(r)
+	if err != nil {
+		return err
+	}
+	return serve(r, portal, listener)
+}
+
+// serve says where the portal is, and while it has no account how to make one.
+func serve(r *run, portal *server.Portal, listener net.Listener) error {
+	link, err := portal.SetupLink(r)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	fmt.Fprintf(r.streams.Out, "Sallyport is at %s\n", portal.URL("/"))
+	if link != "" {
+		fmt.Fprintf(r.streams.Out, "\nThere is no account yet. Create the first one, an operator, within 15 minutes:\n\n  %s\n\n", link)
+	}
+	portal.Log.Info("serving", "listen", listener.Addr().String(), "public_url", portal.Config.PublicURL.String())
+	if portal.Config.PublicURL.Scheme == "http" && !portal.Config.PublicURL.Loopback() {
+		portal.Log.Warn("public_url is plain http: whoever is on the way can read passwords and take over sessions; use it on a trusted network only")
+	}
+	return portal.Serve(r, listener)
+}

@@ -1,0 +1,221 @@
+// Package server builds everything from the configuration, joins the doors,
+// and runs until it is told to stop. It owns the clock that all others get.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/web"
+)
+
+// Time limits of a connection: a browser is done long before, and slow senders
+// don't keep a connection for ever (ATTACKS 149).
+const (
+	headerTime = 10 * time.Second
+	readTime   = 30 * time.Second
+	writeTime  = 60 * time.Second
+	idleTime   = 2 * time.Minute
+
+	// maxHeader is enough for every cookie and header of a browser.
+	maxHeader = 32 << 10
+
+	// stopTime is how long requests under way may take at the end.
+	stopTime = 10 * time.Second
+
+	// sweepEvery is how often rows that mean nothing any more are deleted.
+	sweepEvery = time.Minute
+)
+
+// Portal is an opened portal: its database, key ring and services. The command
+// line works on one beside a running server.
+type Portal struct {
+	Config  config.Config
+	Login   *login.Service
+	DB      *db.DB
+	Handler http.Handler
+	Log     *slog.Logger
+}
+
+// Open opens database and key ring, which it creates where there is no account
+// yet, and builds the services. Errors say what to do.
+func Open(ctx context.Context, cfg config.Config, clock func() time.Time, log *slog.Logger) (*Portal, error) {
+	d, err := db.Open(ctx, cfg.DatabaseURL())
+	if err != nil {
+		return nil, err
+	}
+	ring, err := openRing(ctx, d, cfg.KeyRingPath())
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	service := &login.Service{
+		DB: d, Ring: ring, Clock: clock,
+		Ledger:         throttle.NewLedger(d, clock),
+		Queue:          throttle.NewQueue(runtime.NumCPU()),
+		Life:           session.Life{Idle: time.Duration(cfg.Session.Idle), Absolute: time.Duration(cfg.Session.Absolute)},
+		Passwords:      secret.Argon2id{MemoryKiB: uint32(cfg.Password.MemoryKiB), Iterations: uint32(cfg.Password.Iterations)},
+		MinRunes:       cfg.Password.MinLength,
+		Issuer:         cfg.SiteName,
+		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
+	}
+	handler, err := web.New(web.Options{
+		Login: service, PublicURL: cfg.PublicURL.String(), SiteName: cfg.SiteName, TrustedProxies: cfg.TrustedProxies, Log: log,
+	})
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return &Portal{Config: cfg, Login: service, DB: d, Handler: handler, Log: log}, nil
+}
+
+// openRing reads the key ring, or makes one for an empty database. A ring that
+// doesn't open what the database holds is refused now, not at somebody's
+// sign-in (F4).
+func openRing(ctx context.Context, d *db.DB, path string) (*secret.Ring, error) {
+	ring, err := secret.ReadRing(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		some, err := account.Exist(ctx, d.Reader())
+		if err != nil {
+			return nil, err
+		}
+		if some {
+			return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put its key ring there (on another node: a copy of the first node's)", path)
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, fmt.Errorf("create data directory: %w", err)
+		}
+		ring, err = secret.CreateRing(path)
+		if errors.Is(err, fs.ErrExist) {
+			return secret.ReadRing(path) // another process was faster
+		}
+		return ring, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = password.CheckRing(ctx, d.Reader(), ring)
+	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
+		return nil, fmt.Errorf("the key ring at %s is not the one that this database was written with: put the right one there", path)
+	}
+	return ring, err
+}
+
+// Close closes the database.
+func (p *Portal) Close() error { return p.DB.Close() }
+
+// URL returns the address of a path of the portal.
+func (p *Portal) URL(path string) string { return p.Config.PublicURL.String() + path }
+
+// SetupLink returns the address where the first account is made, or "" where
+// there is one.
+func (p *Portal) SetupLink(ctx context.Context) (string, error) {
+	token, needed, err := p.Login.SetupTicket(ctx)
+	if err != nil || !needed {
+		return "", err
+	}
+	return p.TicketLink(token), nil
+}
+
+// TicketLink returns the address of a one-time link.
+func (p *Portal) TicketLink(token secret.Text) string {
+	return p.URL("/setup?ticket=" + token.Reveal())
+}
+
+// Listen opens the configured address. Its error says what to do.
+func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w; set listen to an address that is free", err)
+	}
+	return listener, nil
+}
+
+// Serve answers on the listener until ctx ends, then lets requests under way
+// finish. It closes the listener.
+func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
+	unlock, err := p.DB.LockServer()
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	defer unlock()
+	srv := &http.Server{
+		Handler: p.Handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
+	}
+	jobs, endJobs := context.WithCancel(ctx)
+	defer endJobs()
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		p.sweep(jobs)
+	}()
+
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		if err = srv.Shutdown(stop); err != nil {
+			srv.Close()
+		}
+	}
+	endJobs()
+	<-swept
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// sweep deletes what has expired, every minute, until ctx ends. Nothing waits
+// for it: what has expired is refused whether its row is there or not.
+func (p *Portal) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := p.Sweep(ctx); err != nil && ctx.Err() == nil {
+			p.Log.Warn("sweep", "reason", err.Error())
+		}
+	}
+}
+
+// Sweep deletes what has expired, once. Several nodes may do so at once.
+func (p *Portal) Sweep(ctx context.Context) error {
+	now := p.Login.Clock()
+	return p.DB.Write(ctx, func(tx *db.Tx) error {
+		return errors.Join(
+			login.SweepAttempts(ctx, tx, now),
+			session.Sweep(ctx, tx, p.Login.Life, now),
+			authenticator.Sweep(ctx, tx, now),
+			account.SweepTickets(ctx, tx, now),
+			throttle.Sweep(ctx, tx, now),
+		)
+	})
+}
