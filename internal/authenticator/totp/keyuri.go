@@ -91,3 +91,8 @@ func QR(text, label string) (string, error) {
 }
 
 var attribute = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;")
+
+// ParseBase32 reads what [Base32] wrote.
+func ParseBase32(text string) ([]byte, error) {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
+}

@@ -1,0 +1,261 @@
+// Package portal starts a whole server for a test, with a clock that the test
+// moves and browsers that keep cookies.
+package portal
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// Portal is a server that answers on loopback until its test ends.
+type Portal struct {
+	*server.Portal
+	Clock *testkit.Clock
+	Base  string // scheme, host and port
+	Dir   string // data directory, with the key ring
+	Logs  *Log   // what the server logged, debug lines too
+}
+
+// Log is a buffer that is safe for concurrent use.
+type Log struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *Log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+// String returns what was logged so far.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// Start starts a portal on a fresh database of that engine. Each line of
+// settings is an environment variable, "SALLYPORT_SITE_NAME=Acme".
+func Start(t testing.TB, engine string, settings ...string) *Portal {
+	t.Helper()
+	dir := t.TempDir()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"SALLYPORT_LISTEN=" + listener.Addr().String(), "SALLYPORT_DATA_DIR=" + dir}
+	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
+		environ = append(environ, "SALLYPORT_DATABASE="+rawURL)
+	}
+	cfg, err := config.Load("", append(environ, settings...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Portal{Clock: testkit.NewClock(), Base: cfg.PublicURL.String(), Dir: dir, Logs: &Log{}}
+	log := slog.New(slog.NewJSONHandler(p.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if p.Portal, err = server.Open(context.Background(), cfg, p.Clock.Now, log); err != nil {
+		t.Fatal(err)
+	}
+	p.Login.Passwords = testkit.Quick
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		p.Portal.Close()
+	})
+	return p
+}
+
+// Password is what [Portal.AddAccount] gives every account.
+const Password = "correct horse battery"
+
+// AddAccount adds an account with [Password].
+func (p *Portal) AddAccount(t testing.TB, name string) account.Account {
+	t.Helper()
+	a, err := p.Login.AddAccount(context.Background(), account.Account{Name: name}, Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Browser keeps cookies and follows no redirect by itself. It is for one
+// goroutine.
+type Browser struct {
+	t      testing.TB
+	portal *Portal
+	client *http.Client
+	Header http.Header // sent with every request
+	Last   Answer
+}
+
+// Answer is what the server said.
+type Answer struct {
+	Status   int
+	Location string // path and query, where it is on the portal
+	Body     string
+	Header   http.Header
+}
+
+// Browser returns a browser without cookies.
+func (p *Portal) Browser(t testing.TB) *Browser {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Browser{t: t, portal: p, Header: http.Header{"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"}},
+		client: &http.Client{Jar: jar, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// Do sends a request with the browser's cookies and headers.
+func (b *Browser) Do(method, path string, body io.Reader, header http.Header) Answer {
+	b.t.Helper()
+	req, err := http.NewRequest(method, b.portal.Base+path, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, from := range []http.Header{b.Header, header} {
+		for name, values := range from {
+			req.Header[name] = values
+		}
+	}
+	resp, err := b.client.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.Last = Answer{Status: resp.StatusCode, Location: strings.TrimPrefix(resp.Header.Get("Location"), b.portal.Base), Body: string(text), Header: resp.Header}
+	return b.Last
+}
+
+// Get asks for a page.
+func (b *Browser) Get(path string) Answer {
+	b.t.Helper()
+	return b.Do(http.MethodGet, path, nil, nil)
+}
+
+// Post sends a form of our own pages; fields are pairs of name and value.
+func (b *Browser) Post(path string, fields ...string) Answer {
+	b.t.Helper()
+	form := url.Values{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		form.Add(fields[i], fields[i+1])
+	}
+	return b.Do(http.MethodPost, path, strings.NewReader(form.Encode()), http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"}, "Sec-Fetch-Site": {"same-origin"}, "Origin": {b.portal.Base},
+	})
+}
+
+// Cookie returns the value of the cookie that the browser would send, or "".
+func (b *Browser) Cookie(name string) string {
+	at, err := url.Parse(b.portal.Base)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, c := range b.client.Jar.Cookies(at) {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// SetCookie plants a cookie.
+func (b *Browser) SetCookie(name, value string) {
+	at, err := url.Parse(b.portal.Base)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.client.Jar.SetCookies(at, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
+}
+
+// SignIn gives name and [Password], and fails the test unless they are right.
+func (b *Browser) SignIn(name string) Answer {
+	b.t.Helper()
+	a := b.Post("/login", "username", name, "password", Password)
+	if a.Status != http.StatusSeeOther {
+		b.t.Fatalf("sign-in of %s: %d\n%s", name, a.Status, a.Body)
+	}
+	return a
+}
+
+// SignedIn reports whether the start page opens.
+func (b *Browser) SignedIn() bool {
+	b.t.Helper()
+	return b.Get("/").Status == http.StatusOK
+}
+
+var (
+	keyPattern  = regexp.MustCompile(`secret=([A-Z2-7]{32})`)
+	codePattern = regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}\b`)
+)
+
+// Phone is an authenticator app with one entry.
+type Phone struct {
+	ID     string
+	Secret []byte
+	Codes  []string // backup codes, where it was the first
+	clock  *testkit.Clock
+}
+
+// Code returns the code that the phone shows, if its clock is off by so much.
+func (p *Phone) Code(off time.Duration) string { return totp.CodeAt(p.Secret, p.clock.Now().Add(off)) }
+
+// Enroll walks the wizard and fails the test unless it ends well. The clock is
+// moved by a step afterwards, so that the next code is a fresh one.
+func (b *Browser) Enroll(name string) *Phone {
+	b.t.Helper()
+	phone := b.BeginEnroll()
+	a := b.Post("/settings/security/authenticators/"+phone.ID+"/confirm", "code", phone.Code(0), "name", name)
+	if a.Status != http.StatusOK && a.Location != "/settings/security?notice=added" {
+		b.t.Fatalf("confirm: %d %s\n%s", a.Status, a.Location, a.Body)
+	}
+	phone.Codes = codePattern.FindAllString(a.Body[max(0, strings.Index(a.Body, "<main")):], 10)
+	b.portal.Clock.Move(totp.Period)
+	return phone
+}
+
+// BeginEnroll opens the wizard and reads its secret.
+func (b *Browser) BeginEnroll() *Phone {
+	b.t.Helper()
+	a := b.Post("/settings/security/authenticators")
+	id, ok := strings.CutPrefix(a.Location, "/settings/security/authenticators/")
+	if a.Status != http.StatusSeeOther || !ok {
+		b.t.Fatalf("begin enrolment: %d %s\n%s", a.Status, a.Location, a.Body)
+	}
+	found := keyPattern.FindStringSubmatch(b.Get(a.Location).Body)
+	if found == nil {
+		b.t.Fatalf("no key URI on the wizard page:\n%s", b.Last.Body)
+	}
+	key, err := totp.ParseBase32(found[1])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return &Phone{ID: id, Secret: key, clock: b.portal.Clock}
+}

@@ -1,0 +1,150 @@
+// Package testkit gives tests a fresh database on either engine and a clock
+// that they move by hand. Package testkit/portal starts a whole server.
+package testkit
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// PostgresVariable names the environment variable with the URL of a PostgreSQL
+// server on which tests may create databases, as a superuser.
+const PostgresVariable = "SALLYPORT_TEST_POSTGRES"
+
+// Engines are the names of both engines.
+var Engines = []string{"sqlite", "postgres"}
+
+// Quick are Argon2id costs for tests that don't measure them.
+var Quick = secret.Argon2id{MemoryKiB: 64, Iterations: 1}
+
+// Each runs a test on a fresh, migrated database of each engine.
+func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
+	t.Helper()
+	for _, engine := range Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			test(t, Open(t, DatabaseURL(t, engine)))
+		})
+	}
+}
+
+// Open opens the database at rawURL until the test ends.
+func Open(t testing.TB, rawURL string) *db.DB {
+	t.Helper()
+	d, err := db.Open(context.Background(), rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// DatabaseURL returns the URL of a new, empty database of that engine, gone at
+// the test's end.
+func DatabaseURL(t testing.TB, engine string) string {
+	t.Helper()
+	if engine == "sqlite" {
+		return "sqlite:" + filepath.Join(t.TempDir(), "sallyport.db")
+	}
+	server := os.Getenv(PostgresVariable)
+	if server == "" {
+		t.Fatalf("%s is not set; run: go run ./internal/testkit/withpostgres -- go test ./...", PostgresVariable)
+	}
+	admin, err := sql.Open("pgx", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	name := "t_" + strings.ToLower(strings.NewReplacer("-", "x", "_", "y").Replace(secret.NewID()))
+	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		admin, err := sql.Open("pgx", server)
+		if err != nil {
+			return
+		}
+		defer admin.Close()
+		admin.Exec("DROP DATABASE IF EXISTS " + name + " WITH (FORCE)")
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// Clock is a clock that stands until it is moved. It is safe for concurrent
+// use.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// Start is when every test's clock begins: the start of a time step.
+var Start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// NewClock returns a clock at [Start].
+func NewClock() *Clock { return &Clock{now: Start} }
+
+// Now returns the clock's time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Move moves the clock by d, which may be negative.
+func (c *Clock) Move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// Race calls one at once from n goroutines and returns how often each result
+// came, by its text.
+func Race(n int, one func(i int) string) map[string]int {
+	var (
+		ready, done sync.WaitGroup
+		start       = make(chan struct{})
+		results     = make([]string, n)
+	)
+	ready.Add(n)
+	for i := range n {
+		done.Go(func() {
+			ready.Done()
+			<-start
+			results[i] = one(i)
+		})
+	}
+	ready.Wait()
+	close(start)
+	done.Wait()
+	count := map[string]int{}
+	for _, r := range results {
+		count[r]++
+	}
+	return count
+}
+
+// Outcome is an error as a short text, for [Race].
+func Outcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return fmt.Sprint(err)
+}
