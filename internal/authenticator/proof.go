@@ -49,13 +49,14 @@ func Since(proofs []Proof, t time.Time) []Proof {
 	return fresh
 }
 
-// Merge returns old with newer proofs of the same kind in their place.
+// Merge returns old with newer proofs of the same authenticators in their
+// place.
 func Merge(old, newer []Proof) []Proof {
 	merged := make([]Proof, 0, len(old)+len(newer))
 	for _, p := range old {
 		replaced := false
 		for _, n := range newer {
-			replaced = replaced || n.Kind == p.Kind
+			replaced = replaced || n.Kind == p.Kind && n.ID == p.ID
 		}
 		if !replaced {
 			merged = append(merged, p)
@@ -75,8 +76,9 @@ func Without(proofs []Proof, drop func(Proof) bool) []Proof {
 	return left
 }
 
-// maxProofs bounds a stored list: one of each kind is all that is ever kept.
-const maxProofs = 8
+// maxProofs bounds a stored list: one of each authenticator of an account is
+// all that is ever kept.
+const maxProofs = 2 + MaxPerAccount
 
 // EncodeProofs returns the text that is stored of proofs: "kind:id:ms" joined
 // by commas. Kinds and ids are our own; nothing that was typed gets in (R19).

@@ -47,7 +47,7 @@ func samples(person string) []sample {
 		LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
 	}
 	// A stand-in as large as the QR code of a usual key URI.
-	qr := template.HTML(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 57 57"><rect width="57" height="57" fill="#fff"/></svg>`)
+	qr := template.HTML(`<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 57 57"><rect width="57" height="57" fill="#fff"/></svg>`)
 	groups := strings.Fields("JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
 	wizard := wizardPage{
 		frame: inside("wizard.title_first", "security"), First: true, ID: "a1", QR: qr, Groups: groups,

@@ -70,7 +70,7 @@ func run(args []string) (int, error) {
 		return 0, err
 	}
 	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-k", dir,
-		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=500", "-c", "log_min_messages=fatal")
+		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=500", "-c", "log_min_messages=panic")
 	server.SysProcAttr, server.Dir, server.Stderr = attributes, dir, os.Stderr
 	if err := server.Start(); err != nil {
 		return 0, fmt.Errorf("start postgres: %w", err)
