@@ -1,0 +1,271 @@
+package sallyport_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"html"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// TestFlows runs every script of testdata/flows against a whole server, on
+// both engines. A script reads like the thing it describes:
+//
+//	account NAME              add an account with the password $PASSWORD
+//	sallyport ARG...          the command line beside the server; its input is "stdin"
+//	browser NAME              go on in this browser, a new one at first
+//	get PATH                  ask for a page
+//	post PATH FIELD=VALUE...  send a form
+//	sign-in NAME              post name and $PASSWORD to /login
+//	wizard PHONE              start the wizard and read its secret: $PHONE_ID is its id
+//	enroll PHONE              walk the whole wizard; $PHONE_1 to $PHONE_10 are the backup codes
+//	code PHONE [OFFSET]       $CODE is what the phone shows, its clock off by so much
+//	clock DURATION            move the clock
+//	status N                  the answer's status
+//	goes PATTERN              the answer redirects to this path
+//	see TEXT, ! see TEXT      the page's text has it, or not
+//	link VARIABLE             the path of the one-time link that was printed last
+func TestFlows(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			testscript.Run(t, testscript.Params{
+				Dir:   "testdata/flows",
+				Setup: func(env *testscript.Env) error { return setUp(env, t, engine) },
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
+					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock,
+					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink,
+				},
+			})
+		})
+	}
+}
+
+// flow is what a script works on.
+type flow struct {
+	portal   *portal.Portal
+	environ  []string
+	browsers map[string]*portal.Browser
+	browser  *portal.Browser
+	phones   map[string]*portal.Phone
+	out      string // what the last command printed
+	script   *script
+}
+
+// script ends the script, not the whole test, when a browser fails.
+type script struct {
+	testing.TB
+	running *testscript.TestScript
+}
+
+func (s *script) Helper()                           {}
+func (s *script) Fatal(args ...any)                 { s.running.Fatalf("%s", fmt.Sprint(args...)) }
+func (s *script) Fatalf(format string, args ...any) { s.running.Fatalf(format, args...) }
+
+func setUp(env *testscript.Env, t *testing.T, engine string) error {
+	settings := []string{"SALLYPORT_PASSWORD_MEMORY_KIB=19456"}
+	if text, err := os.ReadFile(env.WorkDir + "/settings"); err == nil {
+		settings = append(settings, strings.Fields(string(text))...)
+	}
+	p := portal.Start(envTB{t, env}, engine, settings...)
+	f := &flow{portal: p, browsers: map[string]*portal.Browser{}, phones: map[string]*portal.Phone{}, script: &script{TB: t}}
+	f.environ = append(settings, "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base)
+	if url := p.Config.Database.Reveal(); url != "" {
+		f.environ = append(f.environ, "SALLYPORT_DATABASE="+url)
+	}
+	f.browser = p.Browser(f.script)
+	f.browsers["first"] = f.browser
+	env.Setenv("PASSWORD", portal.Password)
+	env.Setenv("BASE", p.Base)
+	env.Values["flow"] = f
+	return nil
+}
+
+// envTB ends with its script, not with the whole test.
+type envTB struct {
+	*testing.T
+	env *testscript.Env
+}
+
+func (e envTB) Cleanup(f func()) { e.env.Defer(f) }
+func (e envTB) TempDir() string  { return mkdir(e.T, e.env.WorkDir) }
+func mkdir(t *testing.T, in string) string {
+	dir, err := os.MkdirTemp(in, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func of(ts *testscript.TestScript) *flow {
+	f := ts.Value("flow").(*flow)
+	f.script.running = ts
+	return f
+}
+
+func need(ts *testscript.TestScript, neg bool, args []string, least int) {
+	if neg || len(args) < least {
+		ts.Fatalf("wrong use of the command; see TestFlows")
+	}
+}
+
+func cmdAccount(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	_, err := of(ts).portal.Login.AddAccount(context.Background(), account.Account{Name: args[0]}, portal.Password)
+	ts.Check(err)
+}
+
+func cmdSallyport(ts *testscript.TestScript, neg bool, args []string) {
+	f := of(ts)
+	var in []byte
+	if text, err := os.ReadFile(ts.MkAbs("stdin")); err == nil {
+		in = text
+	}
+	var out, errs bytes.Buffer
+	status := cli.Main(args, cli.Streams{In: bytes.NewReader(in), Out: &out, Err: &errs}, f.environ)
+	fmt.Fprint(ts.Stdout(), out.String())
+	fmt.Fprint(ts.Stderr(), errs.String())
+	f.out = out.String() + errs.String()
+	if neg == (status == 0) {
+		ts.Fatalf("sallyport %s: status %d\n%s%s", strings.Join(args, " "), status, out.String(), errs.String())
+	}
+}
+
+func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	if f.browsers[args[0]] == nil {
+		f.browsers[args[0]] = f.portal.Browser(f.script)
+	}
+	f.browser = f.browsers[args[0]]
+}
+
+func (f *flow) show(ts *testscript.TestScript) {
+	ts.Logf("%d %s", f.browser.Last.Status, f.browser.Last.Location)
+}
+
+func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	f.browser.Get(args[0])
+	f.show(ts)
+}
+
+func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	var fields []string
+	for _, arg := range args[1:] {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok {
+			ts.Fatalf("%q is not FIELD=VALUE", arg)
+		}
+		fields = append(fields, name, value)
+	}
+	f.browser.Post(args[0], fields...)
+	f.show(ts)
+}
+
+func cmdSignIn(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	f.browser.Post("/login", "username", args[0], "password", portal.Password)
+	f.show(ts)
+}
+
+func cmdWizard(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	f.phones[args[0]] = f.browser.BeginEnroll()
+	ts.Setenv(args[0]+"_ID", f.phones[args[0]].ID)
+}
+
+func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	phone := f.browser.Enroll(args[0])
+	f.phones[args[0]] = phone
+	ts.Setenv(args[0]+"_ID", phone.ID)
+	for i, code := range phone.Codes {
+		ts.Setenv(args[0]+"_"+strconv.Itoa(i+1), code)
+	}
+}
+
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	var off time.Duration
+	if len(args) > 1 {
+		var err error
+		off, err = time.ParseDuration(args[1])
+		ts.Check(err)
+	}
+	phone := f.phones[args[0]]
+	if phone == nil {
+		ts.Fatalf("no phone %s", args[0])
+	}
+	ts.Setenv("CODE", phone.Code(off))
+}
+
+func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	of(ts).portal.Clock.Move(d)
+}
+
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	if got := strconv.Itoa(of(ts).browser.Last.Status); got != args[0] {
+		ts.Fatalf("status %s, want %s\n%s", got, args[0], text(of(ts).browser.Last.Body))
+	}
+}
+
+func cmdGoes(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	last := of(ts).browser.Last
+	if last.Location != args[0] || last.Status != 303 {
+		ts.Fatalf("%d to %q, want 303 to %q\n%s", last.Status, last.Location, args[0], text(last.Body))
+	}
+}
+
+var markup = regexp.MustCompile(`(?s)<(script|style|svg).*?</(script|style|svg)>|<[^>]*>`)
+
+// text is what a person reads of a page.
+func text(page string) string {
+	return strings.Join(strings.Fields(html.UnescapeString(markup.ReplaceAllString(page, " "))), " ")
+}
+
+func cmdSee(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("see takes one text")
+	}
+	page := text(of(ts).browser.Last.Body)
+	if strings.Contains(page, args[0]) == neg {
+		ts.Fatalf("see %q: %v\n%s", args[0], !neg, page)
+	}
+}
+
+var ticketLink = regexp.MustCompile(`http\S+(/setup\?ticket=(\S+))`)
+
+func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	found := ticketLink.FindStringSubmatch(of(ts).out)
+	if found == nil {
+		ts.Fatalf("no link was printed")
+	}
+	ts.Setenv(args[0], found[2])
+}
