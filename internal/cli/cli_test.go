@@ -1,0 +1,308 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// output is what a running command printed; it is safe for concurrent use.
+type output struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	more chan struct{}
+}
+
+func newOutput() *output { return &output{more: make(chan struct{}, 1)} }
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// command is one that runs until its test ends.
+type command struct {
+	out, err *output
+	stop     context.CancelFunc
+	done     chan struct{} // closed once code is its exit code
+	code     int
+}
+
+func start(t *testing.T, environ []string, args ...string) *command {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	c := &command{out: newOutput(), err: newOutput(), stop: stop, done: make(chan struct{})}
+	go func() {
+		c.code = mainContext(ctx, args, Streams{In: strings.NewReader(""), Out: c.out, Err: c.err}, environ)
+		close(c.out.more)
+		close(c.done)
+	}()
+	t.Cleanup(func() { c.end() })
+	return c
+}
+
+// end stops the command, as Ctrl-C does, and returns its exit code.
+func (c *command) end() int {
+	c.stop()
+	<-c.done
+	return c.code
+}
+
+// waitFor returns the first match of pattern in what the command prints.
+func (c *command) waitFor(t *testing.T, pattern string) []string {
+	t.Helper()
+	expr := regexp.MustCompile(pattern)
+	for {
+		if found := expr.FindStringSubmatch(c.out.String()); found != nil {
+			return found
+		}
+		if _, ok := <-c.out.more; !ok {
+			t.Fatalf("ended without %q\n%s\n%s", pattern, c.out, c.err)
+		}
+	}
+}
+
+// call runs a command to its end.
+func call(environ []string, in string, args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	code = mainContext(context.Background(), args, Streams{In: strings.NewReader(in), Out: &o, Err: &e}, environ)
+	return code, o.String(), e.String()
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// environFor is a configuration on a fresh database of that engine.
+func environFor(t *testing.T, engine string) []string {
+	environ := []string{"SALLYPORT_LISTEN=" + freeAddress(t), "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}
+	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
+		environ = append(environ, "SALLYPORT_DATABASE="+rawURL)
+	}
+	return environ
+}
+
+func browser(t *testing.T) *http.Client {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{Jar: jar}
+}
+
+func fetch(t *testing.T, client *http.Client, link string, form url.Values) (int, string) {
+	t.Helper()
+	var (
+		resp *http.Response
+		err  error
+	)
+	if form == nil {
+		resp, err = client.Get(link)
+	} else {
+		resp, err = client.PostForm(link, form)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestServeOnAnEmptyDatabasePrintsTheLinkThatMakesTheFirstAccount(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			environ := environFor(t, engine)
+			served := start(t, environ, "serve")
+			link := served.waitFor(t, `(http://\S+)/setup\?ticket=(\S+)`)
+			client := browser(t)
+			for range 3 { // looking consumes nothing
+				if status, body := fetch(t, client, link[0], nil); status != 200 || !strings.Contains(body, "Create the first account") {
+					t.Fatalf("set-up page: %d\n%s", status, body)
+				}
+			}
+			form := url.Values{"ticket": {link[2]}, "username": {"root1"}, "new_password": {"a password of the operator"}}
+			if status, body := fetch(t, client, link[1]+"/setup", form); status != 200 || !strings.Contains(body, "Your account is ready") {
+				t.Fatalf("set up: %d\n%s", status, body)
+			}
+			if status, _ := fetch(t, client, link[1]+"/setup", form); status != 404 {
+				t.Errorf("set up twice: %d, want 404", status)
+			}
+			if status, body := fetch(t, client, link[1]+"/login", url.Values{"username": {"root1"}, "password": {"a password of the operator"}}); status != 200 || !strings.Contains(body, "Hello, root1") {
+				t.Errorf("sign-in: %d\n%s", status, body)
+			}
+			if code, out, errs := call(environ, "", "account", "show", "root1"); code != 0 || !regexp.MustCompile(`Role +operator`).MatchString(out) {
+				t.Errorf("account show: %d\n%s%s", code, out, errs)
+			}
+			if code := served.end(); code != 0 {
+				t.Errorf("serve ended with %d\n%s", code, served.err)
+			}
+			again := start(t, environ, "serve")
+			again.waitFor(t, "Sallyport is at")
+			if strings.Contains(again.out.String(), "ticket=") {
+				t.Error("a database with an account prints a set-up link")
+			}
+		})
+	}
+}
+
+func TestLaterSetUpLinkEndsTheEarlier(t *testing.T) {
+	environ := environFor(t, "sqlite")
+	first := start(t, environ, "serve")
+	old := first.waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]
+	first.end()
+	second := start(t, environ, "serve")
+	fresh := second.waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]
+	if status, _ := fetch(t, browser(t), old, nil); status != 404 {
+		t.Errorf("old link: %d, want 404", status)
+	}
+	if status, _ := fetch(t, browser(t), fresh, nil); status != 200 {
+		t.Errorf("new link: %d, want 200", status)
+	}
+}
+
+// ATTACKS 144.
+func TestAttack144SecondServerOnOneSQLiteFileIsRefused(t *testing.T) {
+	environ := environFor(t, "sqlite")
+	start(t, environ, "serve").waitFor(t, "Sallyport is at")
+	code, _, errs := call(append(environ, "SALLYPORT_LISTEN="+freeAddress(t)), "", "serve")
+	if code != exitFailed || !strings.Contains(errs, "another sallyport serves this database") {
+		t.Errorf("second server: %d\n%s", code, errs)
+	}
+}
+
+func TestDemoPrintsWhatToOpenAndLeavesNothing(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	demo := start(t, nil, "demo", "--listen", freeAddress(t))
+	found := demo.waitFor(t, `Open +(http://\S+/)\s+Name +(\S+)\s+Password +(\S+)`)
+	status, body := fetch(t, browser(t), found[1]+"login", url.Values{"username": {found[2]}, "password": {found[3]}})
+	if status != 200 || !strings.Contains(body, "Hello, Demo") {
+		t.Errorf("sign-in: %d\n%s", status, body)
+	}
+	if code := demo.end(); code != 0 {
+		t.Errorf("demo ended with %d\n%s", code, demo.err)
+	}
+	left, err := os.ReadDir(temporary)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestFaultyConfigurationIsExitCode2WithEveryFault(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	if err := os.WriteFile(file, []byte("listn: x\nsession:\n  idle: 12 hours\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"config", "check"}, {"serve"}, {"account", "list"}} {
+		code, _, errs := call(nil, "", append([]string{"--config", file}, args...)...)
+		if code != exitUsage || !strings.Contains(errs, file+":1: listn") || !strings.Contains(errs, file+":3: session.idle") {
+			t.Errorf("%v: %d\n%s", args, code, errs)
+		}
+	}
+	code, out, errs := call([]string{"SALLYPORT_PUBLIC_URL=https://auth.example.com"}, "", "config", "check")
+	if code != 0 || !strings.Contains(out, "https://auth.example.com") {
+		t.Errorf("config check: %d\n%s%s", code, out, errs)
+	}
+}
+
+func TestDefaultConfigurationIsAConfiguration(t *testing.T) {
+	_, out, _ := call(nil, "", "config", "default")
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := call([]string{"SALLYPORT_CONFIG=" + file}, "", "config", "check"); code != 0 {
+		t.Errorf("config check of the default: %d\n%s", code, errs)
+	}
+}
+
+func TestUnknownCommandIsExitCode2(t *testing.T) {
+	code, _, errs := call(nil, "", "frobnicate")
+	if code != exitUsage || !strings.Contains(errs, "--help") {
+		t.Errorf("%d\n%s", code, errs)
+	}
+	if code, out, _ := call(nil, "", "--help"); code != 0 || !strings.Contains(out, "serve") {
+		t.Errorf("--help: %d\n%s", code, out)
+	}
+}
+
+// F4: a missing or foreign key ring is refused at start, with what to do.
+func TestServeRefusesAKeyRingThatIsMissingOrForeign(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			environ := environFor(t, engine)
+			if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
+				t.Fatal(errs)
+			}
+			dir := strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR=")
+			ring := filepath.Join(dir, "keyring")
+			if err := os.Rename(ring, ring+".away"); err != nil {
+				t.Fatal(err)
+			}
+			code, _, errs := call(environ, "", "serve")
+			if code != exitFailed || !strings.Contains(errs, "no key ring at "+ring) {
+				t.Errorf("missing ring: %d\n%s", code, errs)
+			}
+			other := filepath.Join(t.TempDir(), "other")
+			if code, _, errs := call([]string{"SALLYPORT_DATA_DIR=" + other}, "", "account", "list"); code != 0 {
+				t.Fatal(errs)
+			}
+			if err := os.Rename(filepath.Join(other, "keyring"), ring); err != nil {
+				t.Fatal(err)
+			}
+			code, _, errs = call(environ, "", "serve")
+			if code != exitFailed || !strings.Contains(errs, "not the one that this database was written with") {
+				t.Errorf("foreign ring: %d\n%s", code, errs)
+			}
+		})
+	}
+}
+
+func TestFilesAreForTheirOwnerOnly(t *testing.T) {
+	environ := environFor(t, "sqlite")
+	if code, _, errs := call(environ, "", "account", "list"); code != 0 {
+		t.Fatal(errs)
+	}
+	dir := strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR=")
+	for _, name := range []string{"", "keyring", "sallyport.db"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%q: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
