@@ -64,24 +64,33 @@ func (s *Service) SubmitPassword(ctx context.Context, username, typed, returnURL
 	return progress, err
 }
 
-// advance stores the attempt at its next stage, or finishes it.
-func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (Progress, error) {
-	authenticators, err := authenticator.List(ctx, tx, a.AccountID)
+// stage says where the attempt stands, as far as the database knows.
+func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt) (Stage, error) {
+	authenticators, err := authenticator.List(ctx, q, a.AccountID)
 	if err != nil {
-		return Progress{}, err
+		return StagePassword, err
 	}
 	var kinds []authenticator.Kind
 	for _, one := range authenticators {
 		kinds = append(kinds, one.Kind)
 	}
-	suspect, err := password.SuspectSince(ctx, tx, a.AccountID)
+	suspect, err := password.SuspectSince(ctx, q, a.AccountID)
 	if err != nil {
-		return Progress{}, err
+		return StagePassword, err
 	}
 	// A reauthentication changes no password: its session is open already.
 	mustChange := !suspect.IsZero() && a.Purpose == SignIn
-	progress := Progress{Stage: Next(a.Proofs, kinds, mustChange), CodesLeft: -1}
-	if progress.Stage == StageDone {
+	return Next(a.Proofs, kinds, mustChange), nil
+}
+
+// advance stores the attempt at its next stage, or finishes it.
+func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (Progress, error) {
+	stage, err := s.stage(ctx, tx, a)
+	if err != nil {
+		return Progress{}, err
+	}
+	progress := Progress{Stage: stage, CodesLeft: -1}
+	if stage == StageDone {
 		progress.ReturnURL = a.ReturnURL
 		progress.Session, err = s.finish(ctx, tx, a, sessionToken, from)
 		return progress, err
@@ -110,10 +119,8 @@ func (s *Service) Waiting(ctx context.Context, token string) (Waiting, error) {
 		return Waiting{}, err
 	}
 	w.AccountName = owner.Name
-	if authenticator.AAL(a.Proofs) == 2 {
-		w.Stage = StageNewPassword
-	}
-	return w, nil
+	w.Stage, err = s.stage(ctx, q, a)
+	return w, err
 }
 
 func (s *Service) waiting(ctx context.Context, accountID string) (Waiting, error) {
@@ -130,7 +137,7 @@ func (s *Service) waiting(ctx context.Context, accountID string) (Waiting, error
 	if err != nil {
 		return Waiting{}, err
 	}
-	return Waiting{Stage: StageCode, CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}, nil
+	return Waiting{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}, nil
 }
 
 // SubmitCode gives the attempt a code of any of the account's TOTP
