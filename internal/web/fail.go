@@ -44,8 +44,12 @@ func (s *server) fail(req *request, err error) {
 		linkText        = say("error.home")
 		wait            *login.WaitError
 		proxy           *untrustedProxy
+		other           *otherStage
 	)
 	switch {
+	case errors.As(err, &other):
+		s.redirect(req, stagePath(other.stage))
+		return
 	case errors.Is(err, login.ErrNoAttempt):
 		s.setCookie(req.w, attemptCookie, "", 0)
 		s.redirect(req, "/login", "notice", "expired")

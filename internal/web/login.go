@@ -66,31 +66,41 @@ func (s *server) tooMany(req *request, wait *login.WaitError, name string, page 
 func (s *server) advance(req *request, p login.Progress) error {
 	if p.Stage != login.StageDone {
 		s.setCookie(req.w, attemptCookie, p.Attempt.Reveal(), attemptCookieLife)
+		s.redirect(req, stagePath(p.Stage))
+		return nil
 	}
-	switch p.Stage {
-	case login.StageCode:
-		s.redirect(req, "/login/code")
-	case login.StageNewPassword:
-		s.redirect(req, "/login/new-password")
-	case login.StageDone:
-		s.setCookie(req.w, attemptCookie, "", 0)
-		var query []string
-		if p.CodesLeft >= 0 {
-			query = []string{"notice", "backup_code_used"}
-		}
-		s.land(req, p.Session, login.CheckReturn(p.ReturnURL), query...)
-	default:
-		return login.ErrNoAttempt
+	s.setCookie(req.w, attemptCookie, "", 0)
+	var query []string
+	if p.CodesLeft >= 0 {
+		query = []string{"notice", "backup_code_used"}
 	}
+	s.land(req, p.Session, login.CheckReturn(p.ReturnURL), query...)
 	return nil
 }
+
+// stagePath is the page of a stage before the last.
+func stagePath(stage login.Stage) string {
+	switch stage {
+	case login.StageCode:
+		return "/login/code"
+	case login.StageNewPassword:
+		return "/login/new-password"
+	default:
+		return "/login"
+	}
+}
+
+// otherStage: the attempt waits for something else than this page asks.
+type otherStage struct{ stage login.Stage }
+
+func (e *otherStage) Error() string { return "attempt is at another stage" }
 
 // waiting returns the attempt that the browser holds, if it is at the stage.
 func (s *server) waiting(req *request, stage login.Stage) (string, login.Waiting, error) {
 	token := s.cookie(req.Request, attemptCookie)
 	waiting, err := s.Login.Waiting(req.Context(), token)
 	if err == nil && waiting.Stage != stage {
-		err = login.ErrNoAttempt
+		err = &otherStage{waiting.Stage}
 	}
 	return token, waiting, err
 }
