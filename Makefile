@@ -75,12 +75,12 @@ fuzz:
 	done <<< "$$targets"
 
 e2e: build deps
-	cd e2e && npx --no-install playwright test
+	$(POSTGRES) npm --prefix e2e test
 
 test: deps race fuzz e2e
 
-bench:
-	$(POSTGRES) go test -run '^$$' -bench . -benchmem ./...
+bench: build
+	go test -run '^$$' -bench . -benchtime 10s ./bench
 
 demo: build
 	bin/sallyport demo

@@ -59,14 +59,10 @@ type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// Tx is a transaction that may write. Functions that change rows take one, so
-// that a caller can't forget to make several changes one.
-type Tx struct{ *sql.Tx }
-
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
-	write    *sql.DB
-	read     *sql.DB
+	write    *pool
+	read     *pool
 	postgres bool
 	path     string // of the SQLite file; empty on PostgreSQL
 }
@@ -105,7 +101,7 @@ func openSQLite(path string) (*DB, error) {
 	}
 	f.Close()
 
-	open := func(conns int, more ...string) (*sql.DB, error) {
+	open := func(conns int, more ...string) (*pool, error) {
 		values := url.Values{"_pragma": append([]string{
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 			"journal_mode(WAL)",
@@ -117,12 +113,12 @@ func openSQLite(path string) (*DB, error) {
 		// between, whatever the busy timeout.
 		values.Set("_txlock", "immediate")
 		dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
-		pool, err := sql.Open("sqlite", dsn)
+		lite, err := sql.Open("sqlite", dsn)
 		if err != nil {
 			return nil, fmt.Errorf("open database: %w", err)
 		}
-		pool.SetMaxOpenConns(conns)
-		return pool, nil
+		lite.SetMaxOpenConns(conns)
+		return &pool{DB: lite, prepares: true}, nil
 	}
 	write, err := open(1) // SQLite has one writer; queue in Go, not in its lock
 	if err != nil {
@@ -145,10 +141,10 @@ func openPostgres(rawURL string) (*DB, error) {
 	cfg.ConnectTimeout = connectTimeout
 	cfg.RuntimeParams["statement_timeout"] = fmt.Sprint(statementTimeout.Milliseconds())
 	cfg.RuntimeParams["application_name"] = "sallyport"
-	pool := stdlib.OpenDB(*cfg)
-	pool.SetMaxOpenConns(postgresConns)
-	pool.SetMaxIdleConns(postgresConns)
-	return &DB{write: pool, read: pool, postgres: true}, nil
+	both := &pool{DB: stdlib.OpenDB(*cfg)}
+	both.SetMaxOpenConns(postgresConns)
+	both.SetMaxIdleConns(postgresConns)
+	return &DB{write: both, read: both, postgres: true}, nil
 }
 
 // Close closes the database.
@@ -174,12 +170,13 @@ func (d *DB) Ping(ctx context.Context) error {
 // returns nil. Inside, use tx only: SQLite has one writing connection, and a
 // second one would wait for the first for ever.
 func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
-	tx, err := d.write.BeginTx(ctx, nil)
+	tx, done, err := d.write.begin(ctx)
 	if err != nil {
 		return translate(err)
 	}
+	defer done()
 	defer tx.Rollback() // after Commit it does nothing
-	if err := change(&Tx{tx}); err != nil {
+	if err := change(tx); err != nil {
 		return err
 	}
 	return translate(tx.Commit())

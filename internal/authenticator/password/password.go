@@ -194,14 +194,14 @@ func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, 
 	return changed.Time, err
 }
 
-// CheckRing opens the oldest password and returns an error where the ring
-// can't: it isn't the ring that this database was written with.
+// CheckRing opens one password, any, and returns an error where the ring can't:
+// it isn't the ring that this database was written with.
 func CheckRing(ctx context.Context, q db.Querier, ring *secret.Ring) error {
 	var (
 		id     string
 		sealed []byte
 	)
-	err := db.One(ctx, q, `SELECT account_id, phc FROM passwords ORDER BY changed_at LIMIT 1`, nil, &id, &sealed)
+	err := db.One(ctx, q, `SELECT account_id, phc FROM passwords ORDER BY account_id LIMIT 1`, nil, &id, &sealed)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil
 	}
