@@ -38,6 +38,7 @@ type Account struct {
 	Role        Role
 	CreatedAt   time.Time
 	DisabledAt  time.Time // zero: enabled
+	TwoFactorAt time.Time // since when two-factor authentication is on without a break; zero: it is off
 
 	// Stamp changes with every change of how the account signs in. What was
 	// made under another stamp (sessions, attempts) is dead (R17).
@@ -85,7 +86,7 @@ func NormalizeName(name string) (string, error) {
 		return "", ErrNameInvalid
 	}
 	mapped, err := precis.UsernameCaseMapped.String(strings.TrimSpace(name))
-	if err != nil || strings.Contains(mapped, "@") ||
+	if err != nil || mapped == "" || strings.Contains(mapped, "@") ||
 		len(mapped) > maxNameBytes || utf8.RuneCountInString(mapped) > maxNameRunes {
 		return "", ErrNameInvalid
 	}
@@ -130,20 +131,20 @@ func NormalizeDisplayName(name string) (string, error) {
 	return name, nil
 }
 
-const columns = `id, name, COALESCE(email, ''), display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at`
+const columns = `id, name, COALESCE(email, ''), display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at, two_factor_at`
 
 func read(scan db.Scan) (Account, error) {
 	var (
-		a                 Account
-		created, disabled db.At
+		a                            Account
+		created, disabled, twoFactor db.At
 	)
-	if err := scan(&a.ID, &a.Name, &a.Email, &a.DisplayName, &a.Locale, &a.Role, &a.Stamp, &a.EnrollLocked, &created, &disabled); err != nil {
+	if err := scan(&a.ID, &a.Name, &a.Email, &a.DisplayName, &a.Locale, &a.Role, &a.Stamp, &a.EnrollLocked, &created, &disabled, &twoFactor); err != nil {
 		return Account{}, err
 	}
 	if a.Role != Member && a.Role != Operator {
 		return Account{}, fmt.Errorf("account %s has the unknown role %q", a.ID, a.Role)
 	}
-	a.CreatedAt, a.DisabledAt = created.Time, disabled.Time
+	a.CreatedAt, a.DisabledAt, a.TwoFactorAt = created.Time, disabled.Time, twoFactor.Time
 	return a, nil
 }
 
@@ -230,7 +231,12 @@ func Create(ctx context.Context, tx *db.Tx, a Account, now time.Time) (Account, 
 		VALUES ($1, $2, NULLIF($3, ''), NULLIF($4, ''), $5, $6, $7, $8, $9, $10)`,
 		a.ID, a.Name, a.Email, folded, a.DisplayName, a.Locale, string(a.Role), a.Stamp, a.EnrollLocked, db.At{Time: now})
 	if errors.Is(err, db.ErrConflict) {
-		return Account{}, ErrNameTaken // somebody was faster between look and insert
+		// Somebody was faster between look and insert; both engines name what
+		// is unique.
+		if strings.Contains(err.Error(), "email") {
+			return Account{}, ErrEmailTaken
+		}
+		return Account{}, ErrNameTaken
 	}
 	if err != nil {
 		return Account{}, fmt.Errorf("create account: %w", err)
@@ -268,6 +274,13 @@ func SetDisabled(ctx context.Context, tx *db.Tx, id string, at time.Time) error 
 // SetEnrollLocked says whether the next authenticator needs a one-time link.
 func SetEnrollLocked(ctx context.Context, tx *db.Tx, id string, locked bool) error {
 	return set(ctx, tx, `UPDATE accounts SET enroll_locked = $2 WHERE id = $1`, id, locked)
+}
+
+// SetTwoFactor notes since when two-factor authentication is on, or with the
+// zero time that it is off. What is asked at sign-in follows from the
+// authenticators, not from this.
+func SetTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
+	return set(ctx, tx, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
 // SetDisplayName changes what the person is called.

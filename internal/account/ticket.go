@@ -59,6 +59,14 @@ func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID stri
 	return token, nil
 }
 
+// EndTickets ends the account's links of one kind.
+func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) error {
+	if _, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND account_id = $2`, string(kind), accountID); err != nil {
+		return fmt.Errorf("end links: %w", err)
+	}
+	return nil
+}
+
 // TicketByToken returns the live ticket with this token, or [ErrTicket].
 // Reading consumes nothing: mail scanners and previews open links too.
 func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {

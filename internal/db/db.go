@@ -230,11 +230,11 @@ func translate(err error) error {
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == postgresUnique {
-		return ErrConflict
+		return fmt.Errorf("%w: %s", ErrConflict, pg.ConstraintName)
 	}
 	var lite *sqlite.Error
 	if errors.As(err, &lite) && (lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) {
-		return ErrConflict
+		return fmt.Errorf("%w: %s", ErrConflict, lite.Error())
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -173,14 +173,26 @@ func (s *Service) disabled(ctx context.Context, tx *db.Tx, me Me) ([]authenticat
 	if err := backupcode.RemoveAll(ctx, tx, me.Account.ID); err != nil {
 		return nil, err
 	}
+	if err := account.SetTwoFactor(ctx, tx, me.Account.ID, time.Time{}); err != nil {
+		return nil, err
+	}
 	left := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.Kind != authenticator.Password })
 	return left, audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.TwoFactorDisabled))
 }
 
 // IssueBackupCodes replaces my backup codes and returns the new ones, which
-// exist nowhere else. Without two-factor authentication it is [ErrGone] (R10);
-// past three sets an hour a [*WaitError].
-func (s *Service) IssueBackupCodes(ctx context.Context, me Me) ([]string, error) {
+// exist nowhere else. replaces names the set that the page showed: where
+// another one is in force by now, as when the answer is reloaded, it is
+// [ErrReplaced] and nothing changes; empty stands for any. Without two-factor
+// authentication it is [ErrGone] (R10); past three sets an hour a [*WaitError].
+func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) ([]string, error) {
+	have, err := authenticator.List(ctx, s.DB.Reader(), me.Account.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(have) == 0 {
+		return nil, ErrGone
+	}
 	reservation, verdict, err := s.Ledger.Reserve(ctx, throttle.Key{Account: me.Account.ID, Bucket: throttle.BackupCodeIssue}, 1)
 	if err != nil {
 		return nil, err
@@ -203,13 +215,18 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me) ([]string, error)
 		if len(have) == 0 {
 			return ErrGone
 		}
+		if current, err := backupcode.SetID(ctx, tx, me.Account.ID); err != nil {
+			return err
+		} else if replaces != "" && replaces != current {
+			return ErrReplaced
+		}
 		if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, s.Clock()); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.BackupCodesIssued))
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
 	}
 	return set.Codes, nil
 }

@@ -174,6 +174,9 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 			if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, now); err != nil {
 				return nil, err
 			}
+			if err := account.SetTwoFactor(ctx, tx, me.Account.ID, now); err != nil {
+				return nil, err
+			}
 			event.Kind, done.Codes = audit.TwoFactorEnabled, set.Codes
 		}
 		if err := audit.Append(ctx, tx, event); err != nil {

@@ -79,6 +79,8 @@ var (
 	ErrGone = errors.New("nothing there to change")
 	// ErrSamePassword: the new password is the old one.
 	ErrSamePassword = errors.New("new password is the old one")
+	// ErrReplaced: the backup codes to be replaced were replaced already.
+	ErrReplaced = errors.New("backup codes were replaced already")
 	// ErrLocked: the wizard opens only through an operator's link.
 	ErrLocked = errors.New("enrolment needs an operator's link")
 )

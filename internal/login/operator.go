@@ -84,6 +84,10 @@ func (s *Service) SetPassword(ctx context.Context, a account.Account, typed stri
 		if _, err := s.endOthers(ctx, tx, a.ID, ""); err != nil {
 			return err
 		}
+		// An invitation would let whoever has it choose another one.
+		if err := account.EndTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
+			return err
+		}
 		if err := password.Set(ctx, tx, s.Ring, a.ID, phc, s.Clock()); err != nil {
 			return err
 		}
@@ -151,6 +155,9 @@ func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account) (secret
 			return err
 		}
 		if err := backupcode.RemoveAll(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := account.SetTwoFactor(ctx, tx, a.ID, time.Time{}); err != nil {
 			return err
 		}
 		if err := account.SetEnrollLocked(ctx, tx, a.ID, true); err != nil {

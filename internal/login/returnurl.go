@@ -34,5 +34,8 @@ func CheckReturn(raw string) string {
 	if u.Path == "/logout" || u.Path == "/login" || strings.HasPrefix(u.Path, "/login/") {
 		return home
 	}
-	return u.String()
+	if clean := u.String(); len(clean) <= maxReturnURL {
+		return clean
+	}
+	return home
 }

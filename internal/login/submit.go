@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
@@ -69,6 +70,15 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt) (Stage, er
 	authenticators, err := authenticator.List(ctx, q, a.AccountID)
 	if err != nil {
 		return StagePassword, err
+	}
+	owner, err := account.ByID(ctx, q, a.AccountID)
+	if err != nil {
+		return StagePassword, err
+	}
+	if len(authenticators) == 0 && !owner.TwoFactorAt.IsZero() {
+		// Somebody took rows away. That must not look like an account without
+		// a second factor.
+		return StagePassword, fmt.Errorf("account %s has two-factor authentication on, but no authenticator", owner.ID)
 	}
 	var kinds []authenticator.Kind
 	for _, one := range authenticators {
@@ -351,6 +361,20 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 	var progress Progress
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
+		// The hash took its time: the attempt must still be the one that was
+		// read, for an account that nobody changed meanwhile.
+		if err := account.Lock(ctx, tx, owner.ID); err != nil {
+			return err
+		}
+		if owner, err = account.ByID(ctx, tx, owner.ID); err != nil {
+			return err
+		}
+		if owner.Disabled() || owner.Stamp != a.Stamp {
+			return ErrNoAttempt
+		}
+		if err := a.end(ctx, tx); err != nil {
+			return err
+		}
 		if a.Stamp, err = s.endOthers(ctx, tx, owner.ID, ""); err != nil {
 			return err
 		}
@@ -360,7 +384,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 		if err := audit.Append(ctx, tx, from.event(now, owner.ID, audit.PasswordChanged)); err != nil {
 			return err
 		}
-		a.ID = "" // its row went with the others
+		a.ID = "" // its row is gone
 		progress, err = s.advance(ctx, tx, a, sessionToken, from)
 		return err
 	})

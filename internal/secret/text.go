@@ -51,10 +51,19 @@ func Hash(presented string) []byte {
 	return sum[:]
 }
 
+const idBytes = 15
+
 // NewID returns a random row id: 120 bits as 20 characters of base64url. An
 // id is no secret.
 func NewID() string {
-	var b [15]byte
+	var b [idBytes]byte
 	rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// IsID reports whether text has the shape of an id: what comes from an address
+// and hasn't is nobody's row, and PostgreSQL wouldn't even compare some of it.
+func IsID(text string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil && len(b) == idBytes
 }

@@ -17,7 +17,7 @@ func Prefix(addr netip.Addr) string {
 		bits = prefixBits4
 	}
 	p, err := addr.Prefix(bits)
-	if err != nil {
+	if err != nil || !p.IsValid() {
 		return ""
 	}
 	return p.String()

@@ -26,6 +26,10 @@ func (s *server) loginPage(req *request) loginPage {
 func (s *server) getLogin(req *request) error {
 	page := s.loginPage(req)
 	page.Return = login.CheckReturn(req.URL.Query().Get("return"))
+	if req.signedIn() {
+		s.redirect(req, page.Return) // another tab, or a double click, was faster
+		return nil
+	}
 	return s.views.page(req.w, http.StatusOK, "login", page)
 }
 

@@ -102,9 +102,10 @@ type securityPage struct {
 	TwoFactor         bool
 	TwoFactorSince    time.Time
 	Authenticators    []authenticatorRow
-	AtLimit           bool // no further authenticator may be added
-	EnrollLocked      bool // the wizard opens only through an operator's link
-	StepsDone         int  // of the check-up's three
+	CodeSet           string // names the backup codes that the form replaces
+	AtLimit           bool   // no further authenticator may be added
+	EnrollLocked      bool   // the wizard opens only through an operator's link
+	StepsDone         int    // of the check-up's three
 	PasswordError     *message
 }
 
@@ -118,7 +119,8 @@ type authenticatorRow struct {
 
 type wizardPage struct {
 	frame
-	First  bool // it turns two-factor authentication on
+	First  bool   // it turns two-factor authentication on
+	Owner  string // name of the account, as in the app
 	ID     string
 	QR     template.HTML // inline SVG, with its own white margin
 	Groups []string      // the key in groups of four

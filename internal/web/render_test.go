@@ -50,7 +50,7 @@ func samples(person string) []sample {
 	qr := template.HTML(`<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 57 57"><rect width="57" height="57" fill="#fff"/></svg>`)
 	groups := strings.Fields("JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
 	wizard := wizardPage{
-		frame: inside("wizard.title_first", "security"), First: true, ID: "a1", QR: qr, Groups: groups,
+		frame: inside("wizard.title_first", "security"), First: true, Owner: person, ID: "a1", QR: qr, Groups: groups,
 		Key: strings.Join(groups, ""), KeyURI: "otpauth://totp/a?secret=b", Name: "Phone",
 	}
 	wizardMore := wizard
@@ -277,7 +277,7 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 		authenticators + "/a2/rename":      "name",
 		authenticators + "/a1/remove":      "",
 		authenticators + "/a2/remove":      "",
-		"/settings/security/backup-codes":  "",
+		"/settings/security/backup-codes":  "replaces",
 		"/settings/security/disable":       "",
 		"/settings/security/password":      "username password new_password",
 		"/settings/sessions/s2/revoke":     "",

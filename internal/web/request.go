@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"strings"
 	"time"
 
@@ -56,6 +57,15 @@ func (s *server) setCookie(w http.ResponseWriter, name, value string, life time.
 		c.MaxAge = -1
 	}
 	http.SetCookie(w, c)
+}
+
+// id returns the id in the request's path, or "", which no row has, where it
+// isn't one.
+func (r *request) id() string {
+	if id := r.PathValue("id"); secret.IsID(id) {
+		return id
+	}
+	return ""
 }
 
 // field returns the form's only value of that name from the body. A field sent
@@ -164,6 +174,21 @@ func (s *server) address(r *http.Request) netip.Addr {
 		addr = next.Unmap().WithZone("")
 	}
 	return addr
+}
+
+// canonical reports whether the path is in the one form that routes are
+// written in. ServeMux would answer others with a redirect of its own, 307 and
+// relative, which sends a password a second time.
+func canonical(r *http.Request) bool {
+	p := r.URL.Path
+	if p == "*" {
+		return true // OPTIONS *
+	}
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return strings.HasPrefix(p, "/") && p == clean
 }
 
 // loopback reports whether host, with or without a port, names this machine.

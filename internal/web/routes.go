@@ -42,6 +42,7 @@ func (s *server) routes() []route {
 
 		// Everything that changes how one signs in needs a fresh proof (R14).
 		{"GET /settings/security", access.Session, s.getSecurity},
+		{"GET /settings/security/{answer...}", access.Session, s.toSecurity},
 		{"POST /settings/security/password", access.Fresh, s.postPasswordChange},
 		{"POST /settings/security/disable", access.Fresh, s.postDisable},
 		{"POST /settings/security/backup-codes", access.Fresh, s.postBackupCodes},

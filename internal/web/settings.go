@@ -14,9 +14,11 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
@@ -83,13 +85,22 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	page.EnrollLocked = s.Login.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
 	page.StepsDone = 1 // no password under the minimum is ever stored
 	if len(mine) > 0 {
-		page.TwoFactorSince = mine[0].ConfirmedAt
+		page.TwoFactorSince = me.TwoFactorAt
+		if page.CodeSet, err = backupcode.SetID(ctx, q, me.ID); err != nil {
+			return page, err
+		}
 		page.StepsDone++
 		if page.CodesLeft > fewCodes {
 			page.StepsDone++
 		}
 	}
 	return page, nil
+}
+
+// toSecurity answers for the address of a form's answer that is opened again.
+func (s *server) toSecurity(req *request) error {
+	s.redirect(req, "/settings/security")
+	return nil
 }
 
 func (s *server) getSecurity(req *request) error {
@@ -139,7 +150,14 @@ func (s *server) postDisable(req *request) error {
 }
 
 func (s *server) postBackupCodes(req *request) error {
-	codes, err := s.Login.IssueBackupCodes(req.Context(), req.me)
+	replaces, err := req.field("replaces")
+	if err != nil {
+		return err
+	}
+	codes, err := s.Login.IssueBackupCodes(req.Context(), req.me, replaces)
+	if errors.Is(err, login.ErrReplaced) {
+		return s.toSecurity(req) // the answer was reloaded: the set that was shown stays
+	}
 	var wait *login.WaitError
 	if errors.As(err, &wait) {
 		s.redirect(req, "/settings/security", "notice", "codes_limit")
@@ -195,7 +213,7 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 		return wizardPage{}, err
 	}
 	page := wizardPage{
-		frame: s.frameOf(req, say("wizard.title_more"), "security"), First: enrollment.First, ID: id,
+		frame: s.frameOf(req, say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
 		QR: template.HTML(svg), Key: enrollment.Key.Reveal(), KeyURI: template.URL(enrollment.KeyURI.Reveal()),
 		Name: s.views.sentence(say("wizard.default_name")),
 	}
@@ -222,7 +240,7 @@ func (s *server) wizardGone(req *request, id string) error {
 }
 
 func (s *server) getAuthenticator(req *request) error {
-	id := req.PathValue("id")
+	id := req.id()
 	page, err := s.wizardPage(req, id)
 	if errors.Is(err, login.ErrGone) {
 		return s.wizardGone(req, id)
@@ -238,7 +256,7 @@ func (s *server) postConfirm(req *request) error {
 	if err != nil {
 		return err
 	}
-	id := req.PathValue("id")
+	id := req.id()
 	confirmed, err := s.Login.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
 	switch {
 	case err == nil && len(confirmed.Codes) > 0:
@@ -273,7 +291,7 @@ func (s *server) postConfirm(req *request) error {
 }
 
 func (s *server) postCancelEnrollment(req *request) error {
-	if err := s.Login.CancelEnrollment(req.Context(), req.me, req.PathValue("id")); err != nil && !errors.Is(err, login.ErrGone) {
+	if err := s.Login.CancelEnrollment(req.Context(), req.me, req.id()); err != nil && !errors.Is(err, login.ErrGone) {
 		return err
 	}
 	s.redirect(req, "/settings/security", "notice", "cancelled")
@@ -285,7 +303,7 @@ func (s *server) postRename(req *request) error {
 	if err != nil {
 		return err
 	}
-	err = s.Login.Rename(req.Context(), req.me, req.PathValue("id"), name)
+	err = s.Login.Rename(req.Context(), req.me, req.id(), name)
 	switch {
 	case errors.Is(err, authenticator.ErrNameInvalid):
 		s.redirect(req, "/settings/security", "notice", "name_invalid")
@@ -298,7 +316,7 @@ func (s *server) postRename(req *request) error {
 }
 
 func (s *server) postRemove(req *request) error {
-	token, err := s.Login.RemoveAuthenticator(req.Context(), req.me, req.PathValue("id"))
+	token, err := s.Login.RemoveAuthenticator(req.Context(), req.me, req.id())
 	if err != nil {
 		return err
 	}
@@ -351,7 +369,7 @@ func (s *server) browser(userAgent string) string {
 }
 
 func (s *server) postRevoke(req *request) error {
-	id := req.PathValue("id")
+	id := req.id()
 	if err := s.Login.RevokeSession(req.Context(), req.me, id); err != nil {
 		return err
 	}
@@ -400,7 +418,7 @@ func (s *server) getActivity(req *request) error {
 func cursor(text string) audit.Cursor {
 	at, id, _ := strings.Cut(text, ".")
 	ms, err := strconv.ParseInt(at, 10, 64)
-	if err != nil {
+	if err != nil || !secret.IsID(id) {
 		return audit.Cursor{}
 	}
 	return audit.Cursor{At: time.UnixMilli(ms), ID: id}

@@ -123,6 +123,10 @@ func (s *server) frame(next http.Handler) http.Handler {
 			s.Log.Debug("request", "request", reference(r), "method", clean(r.Method), "path", clean(r.URL.Path),
 				"status", answer.status, "address", s.address(r).String(), "took", s.Login.Clock().Sub(begin))
 		}()
+		if !canonical(r) {
+			s.fail(s.newRequest(answer, r), errNotFound)
+			return
+		}
 		next.ServeHTTP(answer, r)
 	})
 }

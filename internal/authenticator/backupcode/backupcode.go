@@ -124,6 +124,14 @@ func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	return nil
 }
 
+// SetID names the account's set of codes, or "" where it has none. It is no
+// secret.
+func SetID(ctx context.Context, q db.Querier, accountID string) (string, error) {
+	var id string
+	err := db.One(ctx, q, `SELECT COALESCE(MIN(id), '') FROM backup_codes WHERE account_id = $1`, []any{accountID}, &id)
+	return id, err
+}
+
 // Left returns how many codes of the account are unused.
 func Left(ctx context.Context, q db.Querier, accountID string) (int, error) {
 	var n int

@@ -31,9 +31,9 @@ const (
 	// the work of PRECIS bounded. Nothing is cut off.
 	MaxRunes = 256
 
-	// maxBytes is more than MaxRunes characters ever take; longer input isn't
-	// even normalised.
-	maxBytes = 4 * MaxRunes
+	// maxBytes is more than MaxRunes characters take in any script, decomposed
+	// ones too; longer input isn't even normalised.
+	maxBytes = 16 * MaxRunes
 )
 
 // Reasons to refuse a new password.

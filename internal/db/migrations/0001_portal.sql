@@ -8,6 +8,7 @@ CREATE TABLE accounts (
 	role           TEXT NOT NULL,
 	security_stamp TEXT NOT NULL,
 	enroll_locked  BOOLEAN NOT NULL,
+	two_factor_at  BIGINT,
 	created_at     BIGINT NOT NULL,
 	disabled_at    BIGINT
 );

@@ -1,0 +1,197 @@
+// The product under test: for each test a real `sallyport serve`, with a data
+// directory and a database of its own, behind a wire that keeps what passes.
+import { execFile, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test as base, expect } from '@playwright/test';
+
+export { expect };
+
+export const test = base.extend({
+	engine: ['sqlite', { option: true }],
+
+	portal: async ({ engine }, use) => {
+		const portal = await startPortal(engine);
+		await use(portal);
+		await portal.stop();
+	},
+
+	baseURL: async ({ portal }, use) => use(portal.url),
+
+	// Every page of every test is watched.
+	context: async ({ context, portal }, use) => {
+		const complaints = watch(context, portal.url);
+		await use(context);
+		expect(complaints).toEqual([]);
+	},
+
+	// anotherBrowser() is a page in a browser that shares nothing with the first.
+	anotherBrowser: async ({ browser, portal }, use) => {
+		const complaints = [];
+		const opened = [];
+		await use(async () => {
+			const context = await browser.newContext();
+			opened.push(context);
+			complaints.push(watch(context, portal.url));
+			return context.newPage();
+		});
+		for (const context of opened) await context.close();
+		expect(complaints.flat()).toEqual([]);
+	},
+});
+
+// watch returns a list that grows with whatever no page may do: speak to
+// another host, break its own content security policy, or fail in a script.
+export function watch(context, url) {
+	const complaints = [];
+	context.on('request', (request) => {
+		if (!request.url().startsWith(url + '/') && !request.url().startsWith('data:')) complaints.push(`request to ${request.url()}`);
+	});
+	context.on('console', (message) => {
+		// The browser notes every refusal there; the pages say it to people.
+		if (/^Failed to load resource: .* status of 4\d\d/.test(message.text())) return;
+		if (['error', 'warning'].includes(message.type())) complaints.push(`console: ${message.text()}`);
+	});
+	context.on('weberror', (event) => complaints.push(`script: ${event.error()}`));
+	return complaints;
+}
+
+// run returns what a program prints; input is what it reads.
+export function run(program, args, { input = '', ...options } = {}) {
+	return new Promise((resolve, reject) => {
+		const child = execFile(program, args, options, (error, stdout, stderr) => {
+			if (error) reject(new Error(`${program}: ${stderr || error.message}`));
+			else resolve(stdout.trim());
+		});
+		child.stdin.on('error', () => {}); // not every program reads
+		child.stdin.end(input);
+	});
+}
+
+const sallyport = fileURLToPath(new URL('../bin/sallyport', import.meta.url));
+
+async function startPortal(engine) {
+	const database = engine === 'postgres' ? await createDatabase() : { url: '', drop: async () => {} };
+	const dataDir = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
+	const port = await freePort();
+	const wire = await openWire(port);
+	const env = {
+		PATH: process.env.PATH,
+		SALLYPORT_DATA_DIR: dataDir,
+		SALLYPORT_DATABASE: database.url,
+		SALLYPORT_LISTEN: `127.0.0.1:${port}`,
+		SALLYPORT_PUBLIC_URL: wire.url,
+		SALLYPORT_SITE_NAME: 'Harbour Radio',
+		SALLYPORT_LOG_LEVEL: 'debug',
+	};
+
+	const server = spawn(sallyport, ['serve'], { env, cwd: dataDir, stdio: ['ignore', 'pipe', 'pipe'] });
+	const killed = () => server.kill('SIGKILL');
+	process.on('exit', killed);
+	const ended = once(server, 'exit');
+	let printed = '', log = '';
+	server.stderr.setEncoding('utf8').on('data', (text) => { log += text; });
+	await new Promise((resolve, reject) => {
+		server.stdout.setEncoding('utf8').on('data', (text) => {
+			printed += text;
+			if (printed.includes('Sallyport is at')) resolve();
+		});
+		server.on('error', reject);
+		server.on('exit', () => reject(new Error(`sallyport serve ended: ${log}`)));
+	});
+
+	return {
+		url: wire.url,
+		exchanges: wire.exchanges,
+		printed: () => printed,
+		log: () => log,
+
+		// command runs `sallyport ...` beside the server.
+		command: (args, input) => run(sallyport, args, { env, cwd: dataDir, input }),
+
+		async addAccount(name) {
+			const password = `${name} likes long walks`;
+			await this.command(['account', 'add', name, '--password-stdin'], password);
+			return { name, password };
+		},
+
+		async stop() {
+			server.kill('SIGTERM');
+			const [status] = await ended;
+			process.off('exit', killed);
+			wire.close();
+			await database.drop();
+			await rm(dataDir, { recursive: true });
+			expect(log, 'the server had no fault of its own').not.toContain('"level":"ERROR"');
+			expect(status, 'the server stops in order').toBe(0);
+		},
+	};
+}
+
+// createDatabase makes a fresh one in the server that SALLYPORT_TEST_POSTGRES
+// names.
+async function createDatabase() {
+	const server = process.env.SALLYPORT_TEST_POSTGRES;
+	if (!server) throw new Error('SALLYPORT_TEST_POSTGRES is missing; "make e2e" brings a PostgreSQL along');
+	const name = 'e2e_' + randomBytes(8).toString('hex');
+	const sql = (command) => run('psql', [server, '--no-psqlrc', '--quiet', '--command', command]);
+	await sql(`CREATE DATABASE ${name}`);
+	return {
+		url: server.replace(/^(\w+:\/\/[^/?]*)(\/[^?]*)?/, `$1/${name}`),
+		drop: () => sql(`DROP DATABASE ${name} WITH (FORCE)`),
+	};
+}
+
+async function freePort() {
+	const server = net.createServer().listen(0, '127.0.0.1');
+	await once(server, 'listening');
+	const { port } = server.address();
+	server.close();
+	await once(server, 'close');
+	return port;
+}
+
+// openWire is where the browser connects: it hands everything on to the
+// portal, and keeps it.
+async function openWire(port) {
+	const exchanges = [];
+	const wire = http.createServer(async (request, response) => {
+		const exchange = { method: request.method, url: request.url, headers: request.headers, sent: Buffer.of(), body: Buffer.of() };
+		exchanges.push(exchange);
+		try {
+			exchange.sent = await bodyOf(request);
+			// Without its encodings: what is kept can be read.
+			const { 'accept-encoding': _, ...headers } = request.headers;
+			const onward = http.request({ host: '127.0.0.1', port, method: request.method, path: request.url, headers });
+			onward.end(exchange.sent);
+			const [answer] = await once(onward, 'response');
+			exchange.status = answer.statusCode;
+			exchange.answerHeaders = answer.headers;
+			exchange.body = await bodyOf(answer);
+			response.writeHead(answer.statusCode, answer.rawHeaders).end(exchange.body);
+		} catch {
+			response.destroy(); // one of the two hung up
+		}
+	}).listen(0, '127.0.0.1');
+	await once(wire, 'listening');
+	return {
+		url: `http://127.0.0.1:${wire.address().port}`,
+		exchanges,
+		close() {
+			wire.close();
+			wire.closeAllConnections();
+		},
+	};
+}
+
+async function bodyOf(message) {
+	const chunks = [];
+	for await (const chunk of message) chunks.push(chunk);
+	return Buffer.concat(chunks);
+}

@@ -1,0 +1,58 @@
+import { test, expect } from './portal.js';
+import { openForm, signIn, signOut } from './person.js';
+
+test('a browser that was signed out from another one is at the sign-in page at its next click', async ({ page, anotherBrowser, portal }) => {
+	const ada = await portal.addAccount('ada');
+	const other = await anotherBrowser();
+	await signIn(page, ada);
+	await signIn(other, ada);
+	await page.goto('/settings/sessions');
+	const sessions = page.getByRole('main').getByRole('listitem');
+	await expect(sessions).toHaveCount(2);
+	await expect(sessions.first()).toContainText(/Chrome on Linux.*This browser.*127\.0\.0\.1 · last active .*signed in .* with password/s);
+	await expect(sessions.last()).not.toContainText('This browser');
+
+	await sessions.last().getByRole('button', { name: /^Sign out/ }).click();
+	await expect(page.getByRole('status')).toHaveText('That browser is signed out.');
+	await expect(sessions).toHaveCount(1);
+	await other.getByRole('link', { name: 'Secure your account' }).click();
+	await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
+
+	await page.goto('/settings/activity');
+	const events = page.getByRole('main').getByRole('listitem');
+	await expect(events.nth(0)).toContainText('Signed out another browser');
+	await expect(events.nth(1)).toContainText('Signed in with password');
+	await expect(events.nth(2)).toContainText(/Signed in with password.*Chrome on Linux · 127\.0\.0\.1/s);
+});
+
+test('Sign out everywhere else ends every session but this one', async ({ page, anotherBrowser, portal }) => {
+	const ada = await portal.addAccount('ada');
+	const others = [await anotherBrowser(), await anotherBrowser()];
+	for (const browser of [page, ...others]) await signIn(browser, ada);
+	await page.goto('/settings/sessions');
+	const form = await openForm(page, 'Sign out everywhere else');
+	await expect(form).toContainText('2 other sessions end at once. This browser stays signed in.');
+	await form.getByRole('button', { name: 'Sign them out' }).click();
+	await expect(page.getByRole('status')).toContainText('signed out');
+	expect(await page.content()).not.toContain('⟦'); // a sentence that the catalogue doesn't have
+	await expect(page.getByRole('main').getByRole('listitem')).toHaveCount(1);
+	for (const other of others) {
+		await other.goto('/settings/security');
+		await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
+	}
+	await page.goto('/settings/activity');
+	await expect(page.getByRole('main').getByRole('listitem').first()).toContainText('Signed out everywhere else');
+});
+
+test('signing out ends the session, and the back button shows nothing of it', async ({ page, portal }) => {
+	const ada = await portal.addAccount('ada');
+	await signIn(page, ada);
+	await page.goto('/settings/profile');
+	await page.getByLabel('Display name').fill('Ada Lovelace');
+	await page.getByRole('button', { name: 'Save' }).click();
+	await expect(page.getByRole('status')).toHaveText('Profile saved.');
+	await signOut(page);
+	await page.goBack();
+	await expect(page.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
+	expect(await page.content()).not.toContain('Lovelace');
+});

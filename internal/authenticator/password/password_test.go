@@ -1,0 +1,394 @@
+package password
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+const good = "correct horse battery"
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// create adds an account, with a password unless typed is empty, and returns
+// its id.
+func create(t *testing.T, d *db.DB, ring *secret.Ring, name, typed string) string {
+	t.Helper()
+	ctx := context.Background()
+	var a account.Account
+	must(t, d.Write(ctx, func(tx *db.Tx) (err error) {
+		a, err = account.Create(ctx, tx, account.Account{Name: name}, testkit.Start)
+		return err
+	}))
+	if typed != "" {
+		set(t, d, ring, a.ID, testkit.Quick, typed)
+	}
+	return a.ID
+}
+
+func set(t *testing.T, d *db.DB, ring *secret.Ring, accountID string, p secret.Argon2id, typed string) {
+	t.Helper()
+	phc, err := Hash(p, typed)
+	must(t, err)
+	ctx := context.Background()
+	must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, accountID, phc, testkit.Start) }))
+}
+
+func verify(t *testing.T, d *db.DB, ring *secret.Ring, accountID, typed string) Outcome {
+	t.Helper()
+	o, err := Verify(context.Background(), d.Reader(), ring, testkit.Quick, accountID, typed)
+	must(t, err)
+	return o
+}
+
+func TestCheckSaysWhatAPasswordMayBe(t *testing.T) {
+	const least = 8
+	for name, test := range map[string]struct {
+		typed string
+		want  error
+	}{
+		"empty":                       {"", ErrShort},
+		"seven":                       {"1234567", ErrShort},
+		"eight":                       {"12345678", nil},
+		"four emoji of four bytes":    {"🔐🔐🔐🔐", ErrShort},
+		"eight emoji":                 {strings.Repeat("🔐", 8), nil},
+		"64 emoji":                    {strings.Repeat("🔐", 64), nil},
+		"seven letters in NFD":        {norm.NFD.String("éééé") + "abc", ErrShort},
+		"256":                         {strings.Repeat("x", 256), nil},
+		"257":                         {strings.Repeat("x", 257), ErrLong},
+		"256 emoji":                   {strings.Repeat("🔐", 256), nil},
+		"257 emoji":                   {strings.Repeat("🔐", 257), ErrLong},
+		"a million":                   {strings.Repeat("x", 1_000_000), ErrLong},
+		"a million combining marks":   {"e" + strings.Repeat("\u0301", 1_000_000), ErrLong},
+		"space around":                {"  123456  ", nil},
+		"only spaces":                 {strings.Repeat(" ", 8), nil},
+		"NUL":                         {"1234\x005678", ErrInvalid},
+		"newline":                     {"12345678\n", ErrInvalid},
+		"tab":                         {"1234\t5678", ErrInvalid},
+		"escape":                      {"1234\x1b5678", ErrInvalid},
+		"delete":                      {"1234\x7f5678", ErrInvalid},
+		"not UTF-8":                   {"12345678\xff", ErrInvalid},
+		"overlong UTF-8":              {"1234567\xc0\xaf", ErrInvalid},
+		"surrogate half":              {"1234567\xed\xa0\x80", ErrInvalid},
+		"text turned round":           {"1234567\u202e8", ErrInvalid},
+		"Chinese":                     {"正确马电池订书钉们", nil},
+		"Arabic":                      {"كلمةالمرور", nil},
+		"like markup":                 {`'; DROP TABLE passwords; --`, nil},
+		"a stored hash, typed":        {"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA", nil},
+		"percent, quotes, backslashs": {`%s%n"'\\`, nil},
+	} {
+		if got := Check(test.typed, least); got != test.want {
+			t.Errorf("%s: Check = %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+func TestNothingOfAPasswordIsCutOffOrIgnored(t *testing.T) {
+	// Pairs that a careless hash takes for equal.
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		long := strings.Repeat("0123456789", 8)
+		for name, pair := range map[string][2]string{
+			"tail past 72 bytes":      {long + "A", long + "B"},
+			"longer than 72 bytes":    {long, long[:72]},
+			"tail of 256":             {strings.Repeat("x", 255) + "A", strings.Repeat("x", 255) + "B"},
+			"space behind":            {good + " ", good},
+			"space before":            {" " + good, good},
+			"two spaces":              {"correct  horse", "correct horse"},
+			"case":                    {"Correct Horse", "correct horse"},
+			"full width":              {"ｃorrect horse", "correct horse"},
+			"64 emoji":                {strings.Repeat("🔐", 64), strings.Repeat("🔐", 63) + "🔑"},
+			"compatibility character": {"ﬁnancial", "financial"},
+		} {
+			id := create(t, d, ring, "p"+strings.ReplaceAll(name, " ", "-"), pair[0])
+			if !verify(t, d, ring, id, pair[0]).Match {
+				t.Errorf("%s: the password itself doesn't match", name)
+			}
+			if verify(t, d, ring, id, pair[1]).Match {
+				t.Errorf("%s: %.30q is taken for %.30q", name, pair[1], pair[0])
+			}
+		}
+	})
+}
+
+func TestOnePasswordOnTwoKeyboardsIsTheSame(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		for name, typed := range map[string]string{
+			"umlauts":             "Grüße aus Köln",
+			"hangul":              "비밀번호가길어요",
+			"vietnamese":          "mật khẩu của tôi",
+			"128 hangul":          strings.Repeat("비밀번호", 32),
+			"the longest, hangul": strings.Repeat("비밀번호", MaxRunes/4),
+		} {
+			must(t, Check(typed, 8))
+			id := create(t, d, ring, "p"+strings.NewReplacer(" ", "-", ",", "").Replace(name), typed)
+			for form, text := range map[string]string{"NFC": norm.NFC.String(typed), "NFD": norm.NFD.String(typed), "no-break space": strings.ReplaceAll(typed, " ", "\u00a0")} {
+				if err := Check(text, 8); err != nil {
+					t.Errorf("%s in %s: Check = %v", name, form, err)
+				}
+				if !verify(t, d, ring, id, text).Match {
+					t.Errorf("%s in %s doesn't match", name, form)
+				}
+			}
+		}
+	})
+}
+
+func TestVerifyMatchesOnlyTheAccountsPassword(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		ada, none := create(t, d, ring, "ada", good), create(t, d, ring, "none", "")
+		eve := create(t, d, ring, "eve", "another password")
+		for _, test := range []struct {
+			name, id, typed string
+			want            Outcome
+		}{
+			{"right", ada, good, Outcome{Match: true}},
+			{"wrong", ada, "wrong", Outcome{}},
+			{"empty", ada, "", Outcome{}},
+			{"broken", ada, good + "\xff", Outcome{}},
+			{"control", ada, good + "\x00", Outcome{}},
+			{"a million", ada, strings.Repeat("x", 1_000_000), Outcome{}},
+			{"another's", eve, good, Outcome{}},
+			{"account without a password", none, good, Outcome{}},
+			{"account without a password, empty", none, "", Outcome{}},
+			{"unknown account", "no-such-id", good, Outcome{}},
+			{"no account", "", good, Outcome{}},
+			{"no account, empty", "", "", Outcome{}},
+		} {
+			if got := verify(t, d, ring, test.id, test.typed); got != test.want {
+				t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+			}
+		}
+	})
+}
+
+func TestUnusableTextNeverMatchesAnEmptyHash(t *testing.T) {
+	// Text that PRECIS refuses prepares to "": it must not open an account
+	// whose stored hash is that of "".
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring, ctx := secret.NewRing(), context.Background()
+		ada := create(t, d, ring, "ada", "")
+		salt := make([]byte, saltBytes)
+		text := secret.NewText(phc(testkit.Quick, salt, testkit.Quick.Key("", salt)))
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, text, testkit.Start) }))
+		for _, typed := range []string{"\x00", "\xff", strings.Repeat("x", 1_000_000), "a\nb"} {
+			if verify(t, d, ring, ada, typed).Match {
+				t.Errorf("%.10q matches", typed)
+			}
+		}
+	})
+}
+
+func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring, ctx := secret.NewRing(), context.Background()
+		ada := create(t, d, ring, "ada", good)
+		q := testkit.Quick
+		for _, test := range []struct {
+			name string
+			p    secret.Argon2id
+			weak bool
+		}{
+			{"same", q, false},
+			{"more memory", secret.Argon2id{MemoryKiB: q.MemoryKiB + 1, Iterations: q.Iterations}, true},
+			{"more iterations", secret.Argon2id{MemoryKiB: q.MemoryKiB, Iterations: q.Iterations + 1}, true},
+			{"less", secret.Argon2id{MemoryKiB: q.MemoryKiB - 1, Iterations: q.Iterations}, false},
+		} {
+			got, err := Verify(ctx, d.Reader(), ring, test.p, ada, good)
+			if err != nil || got != (Outcome{Match: true, Weak: test.weak}) {
+				t.Errorf("%s: %+v, %v; want weak %v", test.name, got, err, test.weak)
+			}
+			if got, err := Verify(ctx, d.Reader(), ring, test.p, ada, "wrong"); err != nil || got != (Outcome{}) {
+				t.Errorf("%s, wrong password: %+v, %v", test.name, got, err)
+			}
+		}
+		stronger := secret.Argon2id{MemoryKiB: 2 * q.MemoryKiB, Iterations: q.Iterations}
+		suspect(t, d, ada)
+		phc, err := Hash(stronger, good)
+		must(t, err)
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, phc) }))
+		got, err := Verify(ctx, d.Reader(), ring, stronger, ada, good)
+		if err != nil || got != (Outcome{Match: true, Suspect: testkit.Start}) {
+			t.Errorf("after the rehash: %+v, %v; want a match that is as suspect as before", got, err)
+		}
+		if changed, err := ChangedAt(ctx, d.Reader(), ada); err != nil || !changed.Equal(testkit.Start) {
+			t.Errorf("a rehash is no change of password: %v, %v", changed, err)
+		}
+	})
+}
+
+// suspect marks the account's password.
+func suspect(t *testing.T, d *db.DB, id string) {
+	t.Helper()
+	ctx := context.Background()
+	must(t, d.Write(ctx, func(tx *db.Tx) error {
+		_, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = $2 WHERE account_id = $1`, id, db.At{Time: testkit.Start})
+		return err
+	}))
+}
+
+func TestNewPasswordClearsASuspicion(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring, ctx := secret.NewRing(), context.Background()
+		ada, none := create(t, d, ring, "ada", good), create(t, d, ring, "none", "")
+		suspect(t, d, ada)
+		if since, err := SuspectSince(ctx, d.Reader(), ada); err != nil || !since.Equal(testkit.Start) {
+			t.Errorf("suspect since %v, %v", since, err)
+		}
+		phc, err := Hash(testkit.Quick, "a new password")
+		must(t, err)
+		later := testkit.Start.Add(time.Hour)
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, phc, later) }))
+		if since, err := SuspectSince(ctx, d.Reader(), ada); err != nil || !since.IsZero() {
+			t.Errorf("after the change suspect since %v, %v", since, err)
+		}
+		if changed, err := ChangedAt(ctx, d.Reader(), ada); err != nil || !changed.Equal(later) {
+			t.Errorf("changed at %v, %v", changed, err)
+		}
+		if verify(t, d, ring, ada, good).Match || !verify(t, d, ring, ada, "a new password").Match {
+			t.Error("the old password matches, or the new one doesn't")
+		}
+		for _, id := range []string{none, "unknown"} {
+			if since, err := SuspectSince(ctx, d.Reader(), id); err != nil || !since.IsZero() {
+				t.Errorf("%s: suspect since %v, %v", id, since, err)
+			}
+			if changed, err := ChangedAt(ctx, d.Reader(), id); err != nil || !changed.IsZero() {
+				t.Errorf("%s: changed at %v, %v", id, changed, err)
+			}
+		}
+	})
+}
+
+func TestDatabaseAloneVerifiesNothing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring, ctx := secret.NewRing(), context.Background()
+		ada, eve := create(t, d, ring, "ada", good), create(t, d, ring, "eve", "another password")
+		stored, err := db.All(ctx, d.Reader(), func(scan db.Scan) (b []byte, err error) { return b, scan(&b) }, `SELECT phc FROM passwords`)
+		must(t, err)
+		for _, sealed := range stored {
+			for _, clear := range []string{"argon2id", "$v=", "m=64", good} {
+				if bytes.Contains(sealed, []byte(clear)) {
+					t.Errorf("the stored column holds %q in clear", clear)
+				}
+			}
+		}
+		if len(stored) != 2 {
+			t.Errorf("%d passwords", len(stored))
+		}
+		// The wrong ring is an error, not a mismatch (F4).
+		if got, err := Verify(ctx, d.Reader(), secret.NewRing(), testkit.Quick, ada, good); !errors.Is(err, secret.ErrUnknownKey) || got != (Outcome{}) {
+			t.Errorf("another ring: %+v, %v", got, err)
+		}
+		if err := CheckRing(ctx, d.Reader(), secret.NewRing()); !errors.Is(err, secret.ErrUnknownKey) {
+			t.Errorf("CheckRing with another ring: %v", err)
+		}
+		must(t, CheckRing(ctx, d.Reader(), ring))
+		// Eve's hash in ada's row doesn't open ada's account.
+		must(t, d.Write(ctx, func(tx *db.Tx) error {
+			_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = (SELECT phc FROM passwords WHERE account_id = $1) WHERE account_id = $2`, eve, ada)
+			return err
+		}))
+		if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, "another password"); !errors.Is(err, secret.ErrOpen) || got != (Outcome{}) {
+			t.Errorf("eve's hash in ada's row: %+v, %v", got, err)
+		}
+		// What opens but is no PHC string of ours is an error too.
+		for _, text := range []string{"", good, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43), "$argon2id$v=19$m=4294967295,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43)} {
+			must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, secret.NewText(text), testkit.Start) }))
+			if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); err == nil || got != (Outcome{}) {
+				t.Errorf("stored %q: %+v, %v", text, got, err)
+			}
+		}
+		must(t, d.Close())
+		if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); !errors.Is(err, db.ErrUnavailable) || got != (Outcome{}) {
+			t.Errorf("closed database: %+v, %v (F1)", got, err)
+		}
+	})
+}
+
+func TestFreshDatabaseFitsAnyRing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		must(t, CheckRing(context.Background(), d.Reader(), secret.NewRing()))
+	})
+}
+
+func TestHashesAreSaltedAndRedacted(t *testing.T) {
+	one, err := Hash(testkit.Quick, good)
+	must(t, err)
+	two, err := Hash(testkit.Quick, good)
+	must(t, err)
+	if one.Reveal() == two.Reveal() {
+		t.Error("one password hashed twice gives the same")
+	}
+	if !strings.HasPrefix(one.Reveal(), "$argon2id$v=19$m=64,t=1,p=1$") || one.String() != "[redacted]" {
+		t.Errorf("hash is %q, printed as %q", one.Reveal(), one)
+	}
+	for _, bad := range []string{"\x00", "\xff", strings.Repeat("x", 1_000_000)} {
+		if phc, err := Hash(testkit.Quick, bad); !errors.Is(err, ErrInvalid) || phc.Reveal() != "" {
+			t.Errorf("Hash(%.10q) = %q, %v", bad, phc.Reveal(), err)
+		}
+	}
+}
+
+func FuzzPHC(f *testing.F) {
+	salt, hash := bytes.Repeat([]byte{7}, 16), bytes.Repeat([]byte{9}, 32)
+	f.Add(phc(testkit.Quick, salt, hash))
+	f.Add(phc(secret.Argon2id{MemoryKiB: 19456, Iterations: 2}, salt, hash))
+	for _, bad := range []string{"", "$", "$$$$$", "$argon2id$v=19$m=64,t=1,p=1$$", "$argon2id$v=16$m=64,t=1,p=1$c2FsdHNhbHQ$x", "$argon2id$v=19$m=064,t=1,p=1$c2FsdHNhbHQ$x", "$argon2id$v=19$m=-1,t=1,p=1$c2FsdHNhbHQ$x", "$2b$10$abc"} {
+		f.Add(bad)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, salt, hash, err := parsePHC(text)
+		if err != nil {
+			return
+		}
+		if !p.Sound() || len(hash) != secret.Argon2HashBytes || len(salt) < 8 {
+			t.Fatalf("%q parses to %+v, %d and %d bytes", text, p, len(salt), len(hash))
+		}
+		if got := phc(p, salt, hash); got != text {
+			t.Fatalf("printed %q, parsed %q", got, text)
+		}
+	})
+}
+
+func TestPHCReadsOnlyItsOwnForm(t *testing.T) {
+	salt, hash := bytes.Repeat([]byte{7}, 16), bytes.Repeat([]byte{9}, 32)
+	good := phc(testkit.Quick, salt, hash)
+	p, gotSalt, gotHash, err := parsePHC(good)
+	if err != nil || p != testkit.Quick || !bytes.Equal(gotSalt, salt) || !bytes.Equal(gotHash, hash) {
+		t.Fatalf("parsePHC(%q) = %+v, %x, %x, %v", good, p, gotSalt, gotHash, err)
+	}
+	for _, change := range [][2]string{
+		{"argon2id", "argon2i"}, {"argon2id", "Argon2id"}, {"v=19", "v=16"}, {"m=64", "m=064"}, {"m=64", "m=7"}, {"m=64", "m=1048577"}, {"m=64", "m=-64"}, {"m=64", "m=4294967360"},
+		{"t=1", "t=0"}, {"t=1", "t=65"}, {"t=1", "t=1 "}, {"p=1", "p=2"}, {"p=1", "p=1,x=1"}, {",t=1,p=1", ""}, {"$argon2id", "argon2id"}, {"BwcH", "!!!!"}, {"BwcHBwcHBwcHBwcHBwcHBw", "BwcHBwcHBw"}, {"BwcHBwcHBwcHBwcHBwcHBw", ""}, {"CQkJ", "CQ=="}, {"CQkJ", "CQk"},
+	} {
+		bad := strings.Replace(good, change[0], change[1], 1)
+		if bad == good {
+			t.Fatalf("%v changes nothing", change)
+		}
+		if _, _, _, err := parsePHC(bad); err == nil {
+			t.Errorf("parsed %q", bad)
+		}
+	}
+	for _, more := range []string{good + "$", good + "=", good + "\n", " " + good, good + "$x"} {
+		if _, _, _, err := parsePHC(more); err == nil {
+			t.Errorf("parsed %q", more)
+		}
+	}
+}

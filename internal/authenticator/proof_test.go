@@ -1,0 +1,158 @@
+package authenticator
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+func TestAALNeedsSomethingKnownAndSomethingOwned(t *testing.T) {
+	for _, test := range []struct {
+		kinds []Kind
+		want  int
+	}{
+		{nil, 0},
+		{[]Kind{Password}, 1},
+		{[]Kind{TOTP}, 1},
+		{[]Kind{BackupCode}, 1},
+		{[]Kind{Password, Password}, 1},
+		{[]Kind{TOTP, BackupCode}, 1},
+		{[]Kind{TOTP, TOTP}, 1},
+		{[]Kind{Password, TOTP}, 2},
+		{[]Kind{TOTP, Password}, 2},
+		{[]Kind{Password, BackupCode}, 2},
+		{[]Kind{Password, TOTP, BackupCode}, 2},
+		{[]Kind{"webauthn"}, 0},
+		{[]Kind{Password, "webauthn"}, 1},
+		{[]Kind{"", "PASSWORD"}, 0},
+	} {
+		var proofs []Proof
+		for _, k := range test.kinds {
+			proofs = append(proofs, Proof{Kind: k})
+		}
+		if got := AAL(proofs); got != test.want {
+			t.Errorf("AAL(%v) = %d, want %d", test.kinds, got, test.want)
+		}
+	}
+}
+
+// at is a proof so long after [testkit.Start].
+func at(k Kind, id string, after time.Duration) Proof {
+	return Proof{Kind: k, ID: id, At: testkit.Start.Add(after)}
+}
+
+func TestSinceKeepsFreshProofs(t *testing.T) {
+	proofs := []Proof{at(Password, "", -time.Millisecond), at(TOTP, "a", 0), at(BackupCode, "", time.Hour)}
+	if diff := cmp.Diff(proofs[1:], Since(proofs, testkit.Start)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got := Since(proofs, testkit.Start.Add(2*time.Hour)); len(got) != 0 {
+		t.Errorf("fresh: %v", got)
+	}
+}
+
+func TestMergePutsNewProofsInTheOldOnesPlace(t *testing.T) {
+	old := []Proof{at(Password, "", 0), at(TOTP, "a", 0)}
+	for name, test := range map[string]struct{ newer, want []Proof }{
+		"nothing":       {nil, old},
+		"password anew": {[]Proof{at(Password, "", 1)}, []Proof{at(TOTP, "a", 0), at(Password, "", 1)}},
+		"code anew":     {[]Proof{at(TOTP, "a", 1)}, []Proof{at(Password, "", 0), at(TOTP, "a", 1)}},
+		"backup code":   {[]Proof{at(BackupCode, "", 1)}, []Proof{at(Password, "", 0), at(TOTP, "a", 0), at(BackupCode, "", 1)}},
+		"both anew":     {[]Proof{at(Password, "", 1), at(TOTP, "a", 1)}, []Proof{at(Password, "", 1), at(TOTP, "a", 1)}},
+	} {
+		before := append([]Proof(nil), old...)
+		if diff := cmp.Diff(test.want, Merge(old, test.newer)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(before, old); diff != "" {
+			t.Errorf("%s changed its input:\n%s", name, diff)
+		}
+	}
+	if got := Merge(nil, nil); len(got) != 0 {
+		t.Errorf("Merge of nothing = %v", got)
+	}
+	// However often somebody proves again, one proof of each stays, and what
+	// is stored can be read.
+	var proofs []Proof
+	for i := range 50 {
+		proofs = Merge(proofs, []Proof{at(Password, "", time.Duration(i)), at(TOTP, string(rune('a'+i%MaxPerAccount)), time.Duration(i)), at(BackupCode, "", time.Duration(i))})
+		if _, err := ParseProofs(EncodeProofs(proofs)); err != nil {
+			t.Fatalf("after %d merges: %v", i+1, err)
+		}
+	}
+}
+
+func TestWithoutDropsWhatItIsAskedTo(t *testing.T) {
+	proofs := []Proof{at(Password, "", 0), at(TOTP, "a", 0), at(TOTP, "b", 0)}
+	got := Without(proofs, func(p Proof) bool { return p.ID == "a" })
+	if diff := cmp.Diff([]Proof{proofs[0], proofs[2]}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if len(proofs) != 3 || proofs[1].ID != "a" {
+		t.Error("changed its input")
+	}
+	if got := Without(proofs, func(Proof) bool { return true }); AAL(got) != 0 {
+		t.Errorf("without all: %v", got)
+	}
+}
+
+func TestProofsReadBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var want []Proof
+		for range rapid.IntRange(0, maxProofs).Draw(t, "proofs") {
+			p := Proof{
+				Kind: rapid.SampledFrom([]Kind{Password, TOTP, BackupCode}).Draw(t, "kind"),
+				At:   time.UnixMilli(rapid.Int64().Draw(t, "ms")).UTC(),
+			}
+			if rapid.Bool().Draw(t, "id") {
+				p.ID = secret.NewID()
+			}
+			want = append(want, p)
+		}
+		got, err := ParseProofs(EncodeProofs(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+func TestForeignProofsAreDenied(t *testing.T) {
+	// F3.
+	for _, text := range []string{
+		",", ":", "::", "password", "password:", "password::", "password::x", "password::1.5", "password::+1", "password::01", "password:: 1", "password::1 ", "password::0x1", "password::-0",
+		"PASSWORD::1", " password::1", "webauthn:id:1", ":id:1", "totp:a:b:1", "password::1,", ",password::1", "password::1,,totp:a:1", "password::1;totp:a:1",
+		"password::9223372036854775808", strings.TrimSuffix(strings.Repeat("totp:a:1,", maxProofs+1), ","), strings.Repeat(",", 1<<20),
+	} {
+		if got, err := ParseProofs(text); err == nil || got != nil {
+			t.Errorf("ParseProofs(%.40q) = %v, %v", text, got, err)
+		}
+	}
+	if got, err := ParseProofs(""); err != nil || len(got) != 0 {
+		t.Errorf("no proofs = %v, %v", got, err)
+	}
+}
+
+func FuzzProofs(f *testing.F) {
+	f.Add("")
+	f.Add("password::1700000000000,totp:abcdefghijklmnopqrst:1700000000001,backup_code::1700000000002")
+	f.Add(EncodeProofs([]Proof{{Kind: Password, At: time.UnixMilli(math.MinInt64)}, {Kind: TOTP, At: time.UnixMilli(math.MaxInt64)}}))
+	f.Fuzz(func(t *testing.T, text string) {
+		proofs, err := ParseProofs(text)
+		if err != nil {
+			return
+		}
+		if got := EncodeProofs(proofs); got != text {
+			t.Fatalf("parsed %q, printed %q", text, got)
+		}
+	})
+}

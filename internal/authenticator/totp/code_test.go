@@ -1,0 +1,398 @@
+package totp
+
+import (
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"fmt"
+	"hash"
+	mathrand "math/rand/v2"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/hotp"
+	oracle "github.com/pquerna/otp/totp"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// rfcKey is the secret of the RFCs' vectors.
+var rfcKey = []byte("12345678901234567890")
+
+// here is the step of [testkit.Start].
+var here = Step(testkit.Start)
+
+// codeOf returns the code of rfcKey at a step.
+func codeOf(step int64) string { return CodeAt(rfcKey, time.Unix(step*30, 0)) }
+
+func TestRFC4226Vectors(t *testing.T) {
+	g := newGenerator(sha1.New, rfcKey, 6)
+	for counter, want := range []string{
+		"755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489",
+	} {
+		code := g.code(int64(counter))
+		if got := string(code[:6]); got != want {
+			t.Errorf("HOTP(%d) = %s, want %s", counter, got, want)
+		}
+		if !g.is(int64(counter), want) {
+			t.Errorf("HOTP(%d) is not %s", counter, want)
+		}
+	}
+}
+
+func TestRFC6238Vectors(t *testing.T) {
+	key := func(n int) []byte { return []byte(strings.Repeat("1234567890", 7)[:n]) }
+	algorithms := []struct {
+		name string
+		hash func() hash.Hash
+		key  []byte
+	}{
+		{"SHA-1", sha1.New, key(20)},
+		{"SHA-256", sha256.New, key(32)},
+		{"SHA-512", sha512.New, key(64)},
+	}
+	for _, v := range []struct {
+		unix int64
+		want [3]string
+	}{
+		{59, [3]string{"94287082", "46119246", "90693936"}},
+		{1111111109, [3]string{"07081804", "68084774", "25091201"}},
+		{1111111111, [3]string{"14050471", "67062674", "99943326"}},
+		{1234567890, [3]string{"89005924", "91819424", "93441116"}},
+		{2000000000, [3]string{"69279037", "90698825", "38618901"}},
+		{20000000000, [3]string{"65353130", "77737706", "47863826"}},
+	} {
+		for i, a := range algorithms {
+			code := newGenerator(a.hash, a.key, 8).code(Step(time.Unix(v.unix, 0)))
+			if got := string(code[:]); got != v.want[i] {
+				t.Errorf("%s at %d: %s, want %s", a.name, v.unix, got, v.want[i])
+			}
+		}
+		if got, want := CodeAt(rfcKey, time.Unix(v.unix, 0)), v.want[0][2:]; got != want {
+			t.Errorf("CodeAt(%d) = %s, want the last six digits %s", v.unix, got, want)
+		}
+	}
+}
+
+func TestCodesPastTheYear6000AreRight(t *testing.T) {
+	// Past 2³² steps an implementation with a 32-bit counter starts anew.
+	for _, step := range []int64{1<<32 - 1, 1 << 32, 1<<32 + 1, 1<<40 + 7} {
+		want, err := hotp.GenerateCode(Base32(rfcKey), uint64(step))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := codeOf(step); got != want {
+			t.Errorf("code of step %d = %s, want %s", step, got, want)
+		}
+	}
+	if codeOf(1<<32+1) == codeOf(1) {
+		t.Error("step 2³²+1 has the code of step 1")
+	}
+	now := time.Unix((1<<32+1)*30, 0)
+	if got := (State{Secret: rfcKey}).Verify(codeOf(1<<32+1), now); got.Result != Accepted || got.Step != 1<<32+1 {
+		t.Errorf("Verify past 2³² steps = %+v", got)
+	}
+}
+
+func TestTwoOraclesAgree(t *testing.T) {
+	for i := range 200 {
+		key := make([]byte, SecretBytes)
+		rand.Read(key)
+		// Up to the year 2242: past what 32 bits of seconds hold.
+		at := time.Unix(mathrand.Int64N(1<<33), 0)
+		want, err := oracle.GenerateCodeCustom(Base32(key), at, oracle.ValidateOpts{Period: 30, Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := CodeAt(key, at)
+		if got != want {
+			t.Fatalf("%d: code of %s at %d = %s; pquerna/otp says %s", i, Base32(key), at.Unix(), got, want)
+		}
+		if want := oathtool(t, Base32(key), at); got != want {
+			t.Fatalf("%d: code of %s at %d = %s; oathtool says %s", i, Base32(key), at.Unix(), got, want)
+		}
+	}
+}
+
+// oathtool returns the code that the OATH Toolkit computes.
+func oathtool(t *testing.T, secret string, at time.Time) string {
+	t.Helper()
+	out, err := exec.Command("oathtool", "--base32", "--totp", "--now", "@"+strconv.FormatInt(at.Unix(), 10), secret).Output()
+	if err != nil {
+		t.Fatalf("oathtool: %v (Debian package oathtool)", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func TestWindowIsOneStepEachSide(t *testing.T) {
+	for _, drift := range []int64{0, 2, -2, 10, -10} {
+		for offset, want := range map[int64]bool{
+			-90: false, -60: false, -30: true, 0: true, 30: true, 60: false, 90: false,
+		} {
+			for _, within := range []time.Duration{0, Period - time.Nanosecond} {
+				now := testkit.Start.Add(within)
+				step := here + drift + offset/30
+				got := State{Secret: rfcKey, Drift: drift}.Verify(codeOf(step), now)
+				if (got.Result == Accepted) != want {
+					t.Errorf("drift %d, %+d s, %v into the step: %+v, want accepted %v", drift, offset, within, got, want)
+				}
+				if want && got != (Check{Result: Accepted, Step: step, Drift: drift, from: step}) {
+					t.Errorf("drift %d, %+d s: %+v doesn't claim step %d", drift, offset, got, step)
+				}
+			}
+		}
+	}
+}
+
+func TestVerifySaysWhatIsWrong(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		last, drift int64 // relative to here; last 0: none
+		used        bool
+		code        int64 // step, relative to here
+		want        Check
+	}{
+		{name: "used a moment ago", used: true, last: 0, code: 0, want: Check{Result: Reused}},
+		{name: "older than a used one, never used itself (ATTACKS 29)", used: true, last: 0, code: -1, want: Check{Result: Reused}},
+		{name: "two older than a used one", used: true, last: 1, code: -1, want: Check{Result: Reused}},
+		{name: "used five steps ago", used: true, last: -5, code: -5, want: Check{Result: Reused}},
+		{name: "next after a used one", used: true, last: 0, code: 1, want: Check{Result: Accepted, Step: here + 1, from: here + 1}},
+		{name: "slow by a minute", code: -2, want: Check{Result: Slow, Minutes: 1}},
+		{name: "slow by a minute and a half", code: -3, want: Check{Result: Slow, Minutes: 2}},
+		{name: "slow by ten minutes", code: -20, want: Check{Result: Slow, Minutes: 10}},
+		{name: "slow by more", code: -21, want: Check{}},
+		{name: "slow, last used before that", used: true, last: -10, code: -9, want: Check{Result: Slow, Minutes: 5}},
+		{name: "set back by three minutes", used: true, last: 5, code: 0, want: Check{Result: SetBack, Minutes: 3}},
+		{name: "set back by three steps", used: true, last: 1, code: -2, want: Check{Result: SetBack, Minutes: 2}},
+		{name: "set back by ten minutes", used: true, last: 0, code: -20, want: Check{Result: SetBack, Minutes: 11}},
+		{name: "drift no longer there", drift: 5, code: 0, want: Check{Result: ClockChanged}},
+		{name: "drift no longer there, last code typed slowly", drift: 5, code: -1, want: Check{Result: ClockChanged}},
+		{name: "drift turned into the other direction", drift: 5, code: -4, want: Check{Result: Slow, Minutes: 2}},
+		{name: "drift set right after a code with it", drift: 5, used: true, last: 5, code: 0, want: Check{Result: SetBack, Minutes: 3}},
+		{name: "a slow phone's code of our time is its future", drift: -10, code: 0, want: Check{}},
+		{name: "fast by a minute", code: 2, want: Check{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := State{Secret: rfcKey, Drift: test.drift}
+			if test.used {
+				s.LastStep = here + test.last
+			}
+			if got := s.Verify(codeOf(here+test.code), testkit.Start); got != test.want {
+				t.Errorf("Verify = %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestVerifyNeverExplainsTheFuture(t *testing.T) {
+	// Whoever learns that a guess will be right in a minute waits a minute.
+	for _, drift := range []int64{0, 2, 10, -2, -10} {
+		for _, last := range []int64{0, here - 30, here - 1, here, here + 12} {
+			for ahead := int64(window + 1); ahead <= 3*lookBack; ahead++ {
+				s := State{Secret: rfcKey, Drift: drift, LastStep: last}
+				if got := s.Verify(codeOf(here+drift+ahead), testkit.Start); got != (Check{}) {
+					t.Errorf("drift %d, last %d: code of %d steps ahead gives %+v", drift, last-here, ahead, got)
+				}
+			}
+		}
+	}
+}
+
+func TestOnlyTheKeysCodesAreAccepted(t *testing.T) {
+	s := State{Secret: rfcKey}
+	right := []string{codeOf(here - 1), codeOf(here), codeOf(here + 1)}
+	tries := slices.Clone(right)
+	for n := range 20_000 {
+		tries = append(tries, fmt.Sprintf("%06d", n*50))
+	}
+	for _, code := range tries {
+		if got := s.Verify(code, testkit.Start).Result == Accepted; got != slices.Contains(right, code) {
+			t.Errorf("Verify(%s) accepts: %v", code, got)
+		}
+	}
+	for _, code := range []string{"", codeOf(here)[:5], codeOf(here) + "0", "000000000000"} {
+		if got := s.Verify(code, testkit.Start); got != (Check{}) {
+			t.Errorf("Verify(%q) = %+v", code, got)
+		}
+	}
+	other := State{Secret: []byte("another key of 20 by")}
+	if got := other.Verify(codeOf(here), testkit.Start); got != (Check{}) {
+		t.Errorf("another key's code gives %+v (R9)", got)
+	}
+}
+
+func TestLeadingZerosCount(t *testing.T) {
+	// ATTACKS 34: find a step whose code begins with a zero.
+	step := here
+	for !strings.HasPrefix(codeOf(step), "0") {
+		step++
+	}
+	s, now := State{Secret: rfcKey}, time.Unix(step*30, 0)
+	if got := s.Verify(codeOf(step), now); got.Result != Accepted {
+		t.Errorf("Verify(%s) = %+v", codeOf(step), got)
+	}
+	if got := s.Verify(strings.TrimLeft(codeOf(step), "0"), now); got != (Check{}) {
+		t.Errorf("accepted without its zero: %+v", got)
+	}
+}
+
+func TestPairFindsAPhoneUpToTenStepsOff(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		first, second int64 // steps, relative to here
+		last          int64 // used, relative to here
+		used          bool
+		drift         int64 // learned before
+		want          Check
+	}{
+		{name: "on time", first: 0, second: 1, want: Check{Result: Accepted, Step: here + 1, from: here}},
+		{name: "just gone", first: -1, second: 0, want: Check{Result: Accepted, Step: here, from: here - 1}},
+		{name: "a step gone", first: -2, second: -1, want: Check{Result: Accepted, Step: here - 1, from: here - 2}},
+		{name: "two steps slow", first: -3, second: -2, want: Check{Result: Accepted, Step: here - 2, Drift: -2, from: here - 3}},
+		{name: "two steps fast", first: 1, second: 2, want: Check{Result: Accepted, Step: here + 2, Drift: 2, from: here + 1}},
+		{name: "ten steps fast", first: 9, second: 10, want: Check{Result: Accepted, Step: here + 10, Drift: 10, from: here + 9}},
+		{name: "ten steps slow", first: -11, second: -10, want: Check{Result: Accepted, Step: here - 10, Drift: -10, from: here - 11}},
+		{name: "eleven steps fast", first: 10, second: 11},
+		{name: "eleven steps slow", first: -12, second: -11},
+		{name: "drift that is gone", first: 0, second: 1, drift: 10, want: Check{Result: Accepted, Step: here + 1, from: here}},
+		{name: "same step twice", first: 0, second: 0},
+		{name: "not consecutive", first: 0, second: 2},
+		{name: "the wrong way round", first: 1, second: 0},
+		{name: "first used", first: 0, second: 1, used: true, last: 0, want: Check{Result: Reused}},
+		{name: "both used", first: 0, second: 1, used: true, last: 1, want: Check{Result: Reused}},
+		{name: "after the used one", first: 1, second: 2, used: true, last: 0, want: Check{Result: Accepted, Step: here + 2, Drift: 2, from: here + 1}},
+		{name: "set back", first: 0, second: 1, used: true, last: 8, want: Check{Result: SetBack, Minutes: 5}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := State{Secret: rfcKey, Drift: test.drift}
+			if test.used {
+				s.LastStep = here + test.last
+			}
+			if got := s.VerifyPair(codeOf(here+test.first), codeOf(here+test.second), testkit.Start); got != test.want {
+				t.Errorf("VerifyPair = %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestHalfRightPairsTellNothing(t *testing.T) {
+	// ATTACKS 12: all give the same Check as a pair of which nothing is right.
+	const wrong, wrongToo = "000000", "111111"
+	for _, last := range []int64{0, here - 1, here, here + 12} {
+		s := State{Secret: rfcKey, LastStep: last}
+		for off := int64(-maxDrift - 1); off <= maxDrift; off++ {
+			right := codeOf(here + off)
+			for _, pair := range [][2]string{
+				{right, wrong}, {wrong, right}, {right, right}, {right, codeOf(here + off + 2)}, {codeOf(here + off + 1), right}, {wrong, wrongToo},
+			} {
+				if got := s.VerifyPair(pair[0], pair[1], testkit.Start); got != (Check{}) {
+					t.Errorf("last %d, %+d steps: pair %v gives %+v", last, off, pair, got)
+				}
+			}
+		}
+	}
+	s := State{Secret: rfcKey}
+	if got := s.VerifyPair(codeOf(here), codeOf(here+1), testkit.Start); got.Result != Accepted {
+		t.Errorf("the right pair gives %+v", got)
+	}
+}
+
+func TestExplainKnowsSlowAndFast(t *testing.T) {
+	s := State{Secret: rfcKey}
+	for off := int64(-lookBack - 5); off <= lookBack+5; off++ {
+		var want Check
+		minutes := int(max(off, -off)+1) / 2 // two steps a minute, rounded up
+		switch {
+		case -lookBack <= off && off < -window:
+			want = Check{Result: Slow, Minutes: minutes}
+		case window < off && off <= lookBack:
+			want = Check{Result: Fast, Minutes: minutes}
+		}
+		if got := s.Explain(codeOf(here+off), testkit.Start); got != want {
+			t.Errorf("%+d steps: %+v, want %+v", off, got, want)
+		}
+	}
+}
+
+// ATTACKS 32.
+var typed = map[string]string{ // typed → normalised, "" refused
+	"123456": "123456", "000123": "000123", "123 456": "123456", "1 23456": "123456", "12345 6": "123456",
+	" 123456": "", "123456 ": "", " 12345": "", "12345 ": "", " 123 456": "", "12 34 56": "", "123  456": "", "      ": "", " ": "",
+	"123456\n": "", "\n123456": "", "123456\r\n": "", "123\t456": "", "123\n456": "", "+123456": "", "-123456": "", "+12345": "", "-12345": "",
+	"0123456": "", "1234567": "", "12345": "", "1e5": "", "1e5000": "", "123456.0": "", "1234.5": "", "": "", "\x00": "", "123456\x00": "", "12345\x00": "",
+	"0x1234": "", "123-456": "", "123,456": "", "123\u00a0456": "", "123\u2009456": "", "１２３４５６": "", "١٢٣٤٥٦": "", "12345６": "", "1２": "",
+	"\xff\xff\xff\xff\xff\xff": "", "12345\xff": "", "abcdef": "", "123456, 123456": "", `"123456"`: "", "[1,2,3]": "",
+	strings.Repeat("1", 1<<20): "", "1 " + strings.Repeat(" ", 1<<20): "",
+}
+
+func TestOnlySixDigitsAreCompared(t *testing.T) {
+	for in, want := range typed {
+		got, err := Normalize(in)
+		switch {
+		case want != "" && (err != nil || got != want):
+			t.Errorf("Normalize(%.20q) = %q, %v; want %q", in, got, err, want)
+		case want == "" && (err != ErrMalformed || got != ""):
+			t.Errorf("Normalize(%.20q) = %q, %v; want ErrMalformed", in, got, err)
+		}
+	}
+}
+
+func FuzzNormalize(f *testing.F) {
+	for in := range typed {
+		if len(in) < 100 {
+			f.Add(in)
+		}
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		got, err := Normalize(in)
+		if err != nil {
+			return
+		}
+		if len(got) != Digits || strings.Trim(got, "0123456789") != "" {
+			t.Fatalf("Normalize(%q) = %q, not six digits", in, got)
+		}
+		if strings.Replace(in, " ", "", 1) != got {
+			t.Fatalf("Normalize(%q) = %q took away more than a space", in, got)
+		}
+		if again, err := Normalize(got); err != nil || again != got {
+			t.Fatalf("Normalize(%q) = %q, %v; not itself", got, again, err)
+		}
+	})
+}
+
+func FuzzVerify(f *testing.F) {
+	f.Add([]byte("12345678901234567890"), "123456", int64(1_700_000_000), int64(0), int64(0))
+	f.Add([]byte{}, "", int64(-1), int64(-10), int64(1)<<62)
+	f.Fuzz(func(t *testing.T, key []byte, code string, unix, drift, last int64) {
+		drift = drift % (maxDrift + 1)
+		last = max(0, last)
+		// Within what a clock may say; and steps from 1 on.
+		now := time.Unix(1_000_000+int64(uint64(unix)%(1<<40)), 0)
+		s := State{Secret: key, Drift: drift, LastStep: last}
+		for _, c := range []Check{s.Verify(code, now), s.VerifyPair(code, CodeAt(key, now), now)} {
+			if c.Result == Accepted && (c.from <= last || c.Step < c.from) {
+				t.Fatalf("accepted %+v after step %d", c, last)
+			}
+			if c.Result == Fast || (c.Result == Slow || c.Result == SetBack) && c.Minutes < 1 {
+				t.Fatalf("Verify says %+v", c)
+			}
+		}
+	})
+}
+
+func TestStepsBeginAtTheEpoch(t *testing.T) {
+	for unix, want := range map[int64]int64{0: 0, 29: 0, 30: 1, 59: 1, 60: 2, 1<<40 - 1: (1<<40 - 1) / 30} {
+		if got := Step(time.Unix(unix, 999_999_999)); got != want {
+			t.Errorf("Step(%d) = %d, want %d", unix, got, want)
+		}
+	}
+	if here*30 != testkit.Start.Unix() {
+		t.Errorf("testkit.Start is not the start of a step")
+	}
+}

@@ -1,0 +1,348 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// column reads the first column of every row.
+func column(t *testing.T, d *db.DB, query string, args ...any) []string {
+	t.Helper()
+	all, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, query, args...)
+	must(t, err)
+	return all
+}
+
+// exec runs a statement in a transaction of its own.
+func exec(d *db.DB, query string, args ...any) (n int64, err error) {
+	ctx := context.Background()
+	err = d.Write(ctx, func(tx *db.Tx) error {
+		n, err = db.Exec(ctx, tx, query, args...)
+		return err
+	})
+	return n, err
+}
+
+func mustExec(t *testing.T, d *db.DB, query string, args ...any) {
+	t.Helper()
+	_, err := exec(d, query, args...)
+	must(t, err)
+}
+
+func TestErrorsAreTranslated(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		var s string
+		if err := db.One(ctx, d.Reader(), `SELECT name FROM groups`, nil, &s); err != db.ErrNotFound {
+			t.Errorf("no row: %v", err)
+		}
+		mustExec(t, d, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
+		if _, err := exec(d, `INSERT INTO groups (name, created_at) VALUES ('ops', 2)`); !errors.Is(err, db.ErrConflict) {
+			t.Errorf("primary key taken: %v", err)
+		}
+		account := func(id, name string) error {
+			_, err := exec(d, `
+				INSERT INTO accounts (id, name, display_name, locale, role, security_stamp, enroll_locked, created_at)
+				VALUES ($1, $2, '', '', 'member', '', $3, 1)`, id, name, false)
+			return err
+		}
+		must(t, account("1", "ada"))
+		if err := account("2", "ada"); !errors.Is(err, db.ErrConflict) {
+			t.Errorf("unique value taken: %v", err)
+		}
+		// Faults that are none of the two.
+		for _, query := range []string{
+			`nonsense`, `SELECT nonsense FROM groups`, `INSERT INTO groups (name) VALUES ('x')`,
+			`INSERT INTO members (group_name, account_id) VALUES ('none', 'none')`,
+		} {
+			if _, err := exec(d, query); !errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrConflict) || errors.Is(err, db.ErrNotFound) {
+				t.Errorf("%s: %v, want ErrUnavailable", query, err)
+			}
+		}
+		if n, err := exec(d, `UPDATE groups SET created_at = 3 WHERE name = 'none'`); n != 0 || err != nil {
+			t.Errorf("changed %d rows, %v", n, err)
+		}
+		if n, err := exec(d, `UPDATE groups SET created_at = 3`); n != 1 || err != nil {
+			t.Errorf("changed %d rows, %v", n, err)
+		}
+	})
+}
+
+func TestWhoCannotAskIsRefused(t *testing.T) {
+	// F1.
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		check := func(name string, ctx context.Context) {
+			t.Helper()
+			var one int
+			_, all := db.All(ctx, d.Reader(), func(scan db.Scan) (i int, err error) { return i, scan(&i) }, `SELECT 1`)
+			for what, err := range map[string]error{
+				"One": db.One(ctx, d.Reader(), `SELECT 1`, nil, &one), "All": all, "Ping": d.Ping(ctx),
+				"Write": d.Write(ctx, func(*db.Tx) error { return nil }),
+			} {
+				if !errors.Is(err, db.ErrUnavailable) {
+					t.Errorf("%s, %s: %v", name, what, err)
+				}
+			}
+		}
+		must(t, d.Ping(context.Background()))
+		cancelled, cancel := context.WithCancel(context.Background())
+		cancel()
+		check("cancelled", cancelled)
+		late, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
+		defer cancel()
+		check("too late", late)
+		must(t, d.Ping(context.Background()))
+		must(t, d.Close())
+		check("closed", context.Background())
+	})
+}
+
+func TestTransactionIsAllOrNothing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, mine := context.Background(), errors.New("mine")
+		insert := func(tx *db.Tx, name string) {
+			t.Helper()
+			_, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ($1, 1)`, name)
+			must(t, err)
+		}
+		if err := d.Write(ctx, func(tx *db.Tx) error { insert(tx, "a"); insert(tx, "b"); return mine }); err != mine {
+			t.Errorf("error of the change: %v, want it as it is", err)
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			d.Write(ctx, func(tx *db.Tx) error { insert(tx, "c"); panic("boom") })
+		}()
+		if got := column(t, d, `SELECT name FROM groups`); len(got) != 0 {
+			t.Errorf("left of transactions that failed: %v", got)
+		}
+		// Who gives up before the commit is told what became of it.
+		given, cancel := context.WithCancel(ctx)
+		err := d.Write(given, func(tx *db.Tx) error { insert(tx, "d"); insert(tx, "d2"); cancel(); return nil })
+		switch got := column(t, d, `SELECT name FROM groups`); {
+		case err == nil && len(got) == 2:
+		case errors.Is(err, db.ErrUnavailable) && len(got) == 0:
+		default:
+			t.Errorf("given up before the commit: %v, and there are %v", err, got)
+		}
+		mustExec(t, d, `DELETE FROM groups`)
+		must(t, d.Write(ctx, func(tx *db.Tx) error {
+			insert(tx, "e")
+			var n int
+			must(t, db.One(ctx, tx, `SELECT COUNT(*) FROM groups`, nil, &n))
+			if n != 1 {
+				t.Errorf("a transaction sees %d of its own rows", n)
+			}
+			must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM groups`, nil, &n))
+			if n != 0 {
+				t.Errorf("others see %d rows before the commit", n)
+			}
+			return nil
+		}))
+		if got := column(t, d, `SELECT name FROM groups`); !slices.Equal(got, []string{"e"}) {
+			t.Errorf("groups = %v", got)
+		}
+	})
+}
+
+func TestWritersQueueWithoutLoss(t *testing.T) {
+	// Two handles, as a server and a command beside it have.
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			rawURL := testkit.DatabaseURL(t, engine)
+			handles := []*db.DB{testkit.Open(t, rawURL), testkit.Open(t, rawURL)}
+			mustExec(t, handles[0], `INSERT INTO groups (name, created_at) VALUES ('ops', 0)`)
+			got := testkit.Race(32, func(i int) string {
+				_, err := exec(handles[i%2], `UPDATE groups SET created_at = created_at + 1`)
+				return testkit.Outcome(err)
+			})
+			var n int
+			must(t, db.One(context.Background(), handles[1].Reader(), `SELECT created_at FROM groups`, nil, &n))
+			if got["ok"] != 32 || n != 32 {
+				t.Errorf("32 writers: %v, %d done", got, n)
+			}
+		})
+	}
+}
+
+func TestReaderOfSQLiteCannotWrite(t *testing.T) {
+	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
+	rows, err := d.Reader().QueryContext(context.Background(), `INSERT INTO groups (name, created_at) VALUES ('ops', 1) RETURNING name`)
+	if err == nil {
+		rows.Next()
+		err = rows.Err()
+		rows.Close()
+	}
+	if err == nil || len(column(t, d, `SELECT name FROM groups`)) != 0 {
+		t.Errorf("the pool to read from wrote: %v", err)
+	}
+}
+
+func TestSQLiteSurvivesAPowerCut(t *testing.T) {
+	// F11: what makes a commit durable, as the connection has it.
+	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
+	ctx := context.Background()
+	must(t, d.Write(ctx, func(tx *db.Tx) error {
+		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "query_only": "0"} {
+			var got string
+			must(t, db.One(ctx, tx, `PRAGMA `+pragma, nil, &got))
+			if got != want {
+				t.Errorf("%s = %s, want %s", pragma, got, want)
+			}
+		}
+		return nil
+	}))
+}
+
+func TestFilesAreTheOwnersOnly(t *testing.T) {
+	// ATTACKS 160.
+	dir := filepath.Join(t.TempDir(), "data? #%20dir") // and a path that is no URL
+	d := testkit.Open(t, "sqlite:"+filepath.Join(dir, "sallyport.db"))
+	unlock, err := d.LockServer()
+	must(t, err)
+	defer unlock()
+	mustExec(t, d, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
+	found := map[string]fs.FileMode{}
+	must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		found[name] = info.Mode().Perm()
+		return err
+	}))
+	want := map[string]fs.FileMode{".": 0o700, "sallyport.db": 0o600, "sallyport.db-wal": 0o600, "sallyport.db-shm": 0o600, "sallyport.db.lock": 0o600}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Errorf("modes (-want +got):\n%s", diff)
+	}
+}
+
+func TestSecondServerIsRefused(t *testing.T) {
+	// F14.
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			rawURL := testkit.DatabaseURL(t, engine)
+			one, two := testkit.Open(t, rawURL), testkit.Open(t, rawURL)
+			unlock, err := one.LockServer()
+			must(t, err)
+			second, err := two.LockServer()
+			if engine == "postgres" { // any number of nodes
+				must(t, err)
+				second()
+				unlock()
+				return
+			}
+			if !errors.Is(err, db.ErrServed) || second != nil {
+				t.Errorf("a second server: %v, want ErrServed", err)
+			}
+			mustExec(t, two, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`) // a command beside it
+			unlock()
+			second, err = two.LockServer()
+			must(t, err)
+			if _, err := one.LockServer(); !errors.Is(err, db.ErrServed) {
+				t.Errorf("the first again: %v", err)
+			}
+			second()
+		})
+	}
+}
+
+func TestOpenSaysWhatIsWrongWithoutThePassword(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, []byte("not a database, and longer than a header of one would be: "+strings.Repeat("x", 1000)), 0o600))
+	for _, rawURL := range []string{
+		"postgres://ada:canary@host:notaport/db", "canary", "postgres://ada:canary@127.0.0.1:1/db", "mysql://ada:canary@host/db",
+		"sqlite:" + file, "sqlite:" + file + "/below/a/file",
+	} {
+		d, err := db.Open(context.Background(), rawURL)
+		if err == nil {
+			d.Close()
+			t.Errorf("%s opened", rawURL)
+			continue
+		}
+		if strings.Contains(err.Error(), "canary") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
+
+func TestTimesReadBack(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		mustExec(t, d, `INSERT INTO tickets (token_hash, kind, created_at, expires_at) VALUES ($1, '', 0, 0)`, []byte{1})
+		for _, at := range []time.Time{
+			testkit.Start, testkit.Start.Add(time.Millisecond), time.Unix(0, 0), time.Unix(-1, 0), time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC), testkit.Start.In(time.FixedZone("east", 3600)),
+			{},
+		} {
+			mustExec(t, d, `UPDATE tickets SET used_at = $1`, db.At{Time: at})
+			var got db.At
+			must(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
+			if !got.Equal(at) || got.Location() != time.UTC || got.IsZero() != at.IsZero() {
+				t.Errorf("%v reads back as %v", at, got)
+			}
+		}
+		mustExec(t, d, `UPDATE tickets SET used_at = $1`, db.At{Time: testkit.Start.Add(999_999 * time.Nanosecond)})
+		var got db.At
+		must(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
+		if !got.Equal(testkit.Start) {
+			t.Errorf("less than a millisecond reads back as %v", got)
+		}
+	})
+	for _, src := range []any{"2026-01-01", 1.5, []byte("1"), true, time.Now()} {
+		at := db.At{Time: testkit.Start}
+		if err := at.Scan(src); err == nil {
+			t.Errorf("a column with %T is read as %v", src, at)
+		}
+	}
+}
+
+func TestReadersAndAWriterDoNotStopEachOther(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		var readers sync.WaitGroup
+		must(t, d.Write(ctx, func(tx *db.Tx) error {
+			// While a transaction is open, more readers than SQLite has
+			// connections come and go.
+			for range 16 {
+				readers.Go(func() {
+					var n int
+					if err := db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM groups`, nil, &n); err != nil || n != 0 {
+						t.Errorf("reader beside a writer: %d, %v", n, err)
+					}
+				})
+			}
+			_, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
+			readers.Wait()
+			return err
+		}))
+	})
+}

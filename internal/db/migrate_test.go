@@ -1,0 +1,160 @@
+package db_test
+
+import (
+	"context"
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+var update = flag.Bool("update", false, "write schema.golden.sql")
+
+func TestFreshSchemaIsTheGoldenOne(t *testing.T) {
+	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
+	statements := column(t, d, `SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name`)
+	got := strings.Join(statements, ";\n\n") + ";\n"
+	const golden = "schema.golden.sql"
+	if *update {
+		must(t, os.WriteFile(golden, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	must(t, err)
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got); run go test -update and look at what changed:\n%s", golden, diff)
+	}
+}
+
+func TestEnginesHaveTheSameTables(t *testing.T) {
+	lite, postgres := testkit.Open(t, testkit.DatabaseURL(t, "sqlite")), testkit.Open(t, testkit.DatabaseURL(t, "postgres"))
+	want := column(t, lite, `
+		SELECT m.name || '.' || p.name || ' ' || lower(p.type) || CASE WHEN p."notnull" = 1 OR p.pk > 0 THEN '' ELSE ' null' END
+		FROM sqlite_master m, pragma_table_info(m.name) p WHERE m.type = 'table' ORDER BY 1`)
+	got := column(t, postgres, `
+		SELECT table_name || '.' || column_name || ' ' || data_type || CASE WHEN is_nullable = 'NO' THEN '' ELSE ' null' END
+		FROM information_schema.columns WHERE table_schema = 'public'`)
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("columns of PostgreSQL (-sqlite +postgres):\n%s", diff)
+	}
+	if len(got) < 80 {
+		t.Errorf("only %d columns", len(got))
+	}
+}
+
+func TestMigratingTwiceChangesNothing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		mustExec(t, d, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
+		before, since, err := d.Version(ctx)
+		must(t, err)
+		for range 2 {
+			must(t, db.Migrate(ctx, d, db.Migrations()))
+		}
+		after, sinceAfter, err := d.Version(ctx)
+		must(t, err)
+		if before != after || since != sinceAfter || before != int64(len(db.Migrations())) {
+			t.Errorf("version %d since %d, then %d since %d", before, since, after, sinceAfter)
+		}
+		if got := column(t, d, `SELECT name FROM groups`); !slices.Equal(got, []string{"ops"}) {
+			t.Errorf("groups = %v", got)
+		}
+		if got := column(t, d, `SELECT 'row' FROM schema`); len(got) != 1 {
+			t.Errorf("table schema has %d rows", len(got))
+		}
+	})
+}
+
+func TestNodesThatStartTogetherMigrateOnce(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			rawURL, opened := testkit.DatabaseURL(t, engine), make([]*db.DB, 6)
+			got := testkit.Race(len(opened), func(i int) string {
+				var err error
+				opened[i], err = db.Open(context.Background(), rawURL)
+				return testkit.Outcome(err)
+			})
+			if got["ok"] != len(opened) {
+				t.Errorf("opened at once: %v", got)
+			}
+			for _, d := range opened {
+				if d != nil {
+					defer d.Close()
+					if got := column(t, d, `SELECT 'row' FROM schema`); len(got) != 1 {
+						t.Errorf("table schema has %d rows", len(got))
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestNewerSchemaIsRefusedUnlessItSaysOtherwise(t *testing.T) {
+	// F12.
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx, rawURL := context.Background(), testkit.DatabaseURL(t, engine)
+			d := testkit.Open(t, rawURL)
+			mine := int64(len(db.Migrations()))
+			for _, test := range []struct {
+				version, since int64
+				opens          bool
+			}{
+				{mine, mine, true}, {mine + 1, mine + 1, false}, {mine + 5, mine + 2, false}, {mine + 1, mine, true}, {mine + 5, mine, true}, {mine + 5, 0, true},
+			} {
+				mustExec(t, d, `UPDATE schema SET version = $1, usable_since = $2`, test.version, test.since)
+				again, err := db.Open(ctx, rawURL)
+				if err == nil {
+					again.Close()
+				}
+				if (err == nil) != test.opens {
+					t.Errorf("schema %d, usable since %d, this is %d: %v, want it to open: %v", test.version, test.since, mine, err, test.opens)
+				}
+				if err != nil && !strings.Contains(err.Error(), "newer sallyport") {
+					t.Errorf("the error doesn't say what to do: %v", err)
+				}
+				if version, since, err := d.Version(ctx); err != nil || version != test.version || since != test.since {
+					t.Errorf("an older binary changed the schema to %d since %d, %v", version, since, err)
+				}
+			}
+		})
+	}
+}
+
+func TestMigrationsAreOneTransaction(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := context.Background()
+		mine := int64(len(db.Migrations()))
+		table := func(name string) bool {
+			_, err := exec(d, `SELECT 1 FROM `+name)
+			return err == nil
+		}
+		steps := append(db.Migrations(), db.Step(mine+1, mine, `CREATE TABLE one (a BIGINT)`), db.Step(mine+2, mine+2, `CREATE TABLE two (a BIGINT)`, `nonsense`))
+		if err := db.Migrate(ctx, d, steps); err == nil || !strings.Contains(err.Error(), "version 3") {
+			t.Errorf("a broken step: %v, want one that names version 3", err)
+		}
+		if version, _, err := d.Version(ctx); err != nil || version != mine || table("one") || table("two") {
+			t.Errorf("after a broken step: version %d, %v, tables %v %v; want nothing done", version, err, table("one"), table("two"))
+		}
+		steps[len(steps)-1] = db.Step(mine+2, mine, `CREATE TABLE two (a BIGINT)`, `INSERT INTO two (a) VALUES (1)`)
+		got := testkit.Race(4, func(int) string { return testkit.Outcome(db.Migrate(ctx, d, steps)) })
+		if got["ok"] != 4 {
+			t.Errorf("migrated at once: %v", got)
+		}
+		if version, since, err := d.Version(ctx); err != nil || version != mine+2 || since != mine || !table("one") {
+			t.Errorf("version %d since %d, %v", version, since, err)
+		}
+		if got := column(t, d, `SELECT 'row' FROM two`); len(got) != 1 {
+			t.Errorf("the step ran %d times", len(got))
+		}
+	})
+}

@@ -1,0 +1,144 @@
+CREATE TABLE accounts (
+	id             TEXT PRIMARY KEY,
+	name           TEXT NOT NULL UNIQUE,
+	email          TEXT,
+	email_folded   TEXT UNIQUE,
+	display_name   TEXT NOT NULL,
+	locale         TEXT NOT NULL,
+	role           TEXT NOT NULL,
+	security_stamp TEXT NOT NULL,
+	enroll_locked  BOOLEAN NOT NULL,
+	two_factor_at  BIGINT,
+	created_at     BIGINT NOT NULL,
+	disabled_at    BIGINT
+);
+
+CREATE TABLE attempts (
+	id             TEXT PRIMARY KEY,
+	token_hash     BYTEA NOT NULL UNIQUE,
+	account_id     TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	security_stamp TEXT NOT NULL,
+	purpose        TEXT NOT NULL,
+	session_id     TEXT,
+	proofs         TEXT NOT NULL,
+	return_url     TEXT NOT NULL,
+	created_at     BIGINT NOT NULL,
+	expires_at     BIGINT NOT NULL
+);
+
+CREATE INDEX attempts_account ON attempts (account_id);
+
+CREATE INDEX attempts_expiry ON attempts (expires_at);
+
+CREATE TABLE authenticators (
+	id           TEXT PRIMARY KEY,
+	account_id   TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	session_id   TEXT,
+	kind         TEXT NOT NULL,
+	name         TEXT NOT NULL,
+	created_at   BIGINT NOT NULL,
+	confirmed_at BIGINT,
+	last_used_at BIGINT
+);
+
+CREATE INDEX authenticators_account ON authenticators (account_id);
+
+CREATE TABLE backup_codes (
+	id         TEXT PRIMARY KEY,
+	account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	salt       BYTEA NOT NULL,
+	memory_kib BIGINT NOT NULL,
+	iterations BIGINT NOT NULL,
+	hash       BYTEA NOT NULL,
+	created_at BIGINT NOT NULL,
+	used_at    BIGINT
+);
+
+CREATE INDEX backup_codes_account ON backup_codes (account_id);
+
+CREATE TABLE events (
+	id         TEXT PRIMARY KEY,
+	at         BIGINT NOT NULL,
+	account_id TEXT NOT NULL,
+	actor      TEXT NOT NULL,
+	kind       TEXT NOT NULL,
+	outcome    TEXT NOT NULL,
+	detail     TEXT NOT NULL,
+	number     BIGINT NOT NULL,
+	address    TEXT NOT NULL,
+	browser    TEXT NOT NULL
+);
+
+CREATE INDEX events_account ON events (account_id, at);
+
+CREATE TABLE groups (
+	name       TEXT PRIMARY KEY,
+	created_at BIGINT NOT NULL
+);
+
+CREATE TABLE ledger (
+	account_id TEXT NOT NULL,
+	bucket     TEXT NOT NULL,
+	subject    TEXT NOT NULL,
+	times      BYTEA NOT NULL,
+	version    BIGINT NOT NULL,
+	changed_at BIGINT NOT NULL,
+	PRIMARY KEY (account_id, bucket, subject)
+);
+
+CREATE INDEX ledger_changed ON ledger (changed_at);
+
+CREATE TABLE members (
+	group_name TEXT NOT NULL REFERENCES groups (name) ON DELETE CASCADE,
+	account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	PRIMARY KEY (group_name, account_id)
+);
+
+CREATE INDEX members_account ON members (account_id);
+
+CREATE TABLE passwords (
+	account_id TEXT PRIMARY KEY REFERENCES accounts (id) ON DELETE CASCADE,
+	phc        BYTEA NOT NULL,
+	changed_at BIGINT NOT NULL,
+	suspect_at BIGINT
+);
+
+CREATE TABLE schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL);
+
+CREATE TABLE sessions (
+	id             TEXT PRIMARY KEY,
+	token_hash     BYTEA NOT NULL UNIQUE,
+	account_id     TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	security_stamp TEXT NOT NULL,
+	proofs         TEXT NOT NULL,
+	created_at     BIGINT NOT NULL,
+	seen_at        BIGINT NOT NULL,
+	expires_at     BIGINT NOT NULL,
+	address        TEXT NOT NULL,
+	browser        TEXT NOT NULL
+);
+
+CREATE INDEX sessions_account ON sessions (account_id);
+
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+
+CREATE TABLE tickets (
+	token_hash BYTEA PRIMARY KEY,
+	kind       TEXT NOT NULL,
+	account_id TEXT REFERENCES accounts (id) ON DELETE CASCADE,
+	created_at BIGINT NOT NULL,
+	expires_at BIGINT NOT NULL,
+	used_at    BIGINT
+);
+
+CREATE INDEX tickets_account ON tickets (account_id);
+
+CREATE TABLE totp (
+	authenticator_id TEXT PRIMARY KEY REFERENCES authenticators (id) ON DELETE CASCADE,
+	secret           BYTEA NOT NULL,
+	algorithm        TEXT NOT NULL,
+	digits           BIGINT NOT NULL,
+	period           BIGINT NOT NULL,
+	last_step        BIGINT NOT NULL,
+	drift_steps      BIGINT NOT NULL
+);

@@ -1,0 +1,330 @@
+package throttle
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// tries are entries of one unit each, so long before [testkit.Start].
+func tries(ago ...time.Duration) []entry {
+	var row []entry
+	for i, d := range ago {
+		row = append(row, entry{id: uint32(i), at: testkit.Start.Add(-d), units: 1})
+	}
+	return row
+}
+
+// times repeats d.
+func times(n int, d time.Duration) []time.Duration {
+	all := make([]time.Duration, n)
+	for i := range all {
+		all[i] = d
+	}
+	return all
+}
+
+func join(parts ...[]time.Duration) []time.Duration {
+	var all []time.Duration
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
+
+func TestRulesLineByLine(t *testing.T) {
+	const ms = time.Millisecond
+	allow, refuse, two := Verdict{Answer: Allow}, Verdict{Answer: Refuse}, Verdict{Answer: NeedTwoCodes}
+	wait := func(d time.Duration) Verdict { return Verdict{Answer: Wait, RetryAfter: d} }
+	for _, test := range []struct {
+		name   string
+		bucket Bucket
+		row    []entry
+		units  int
+		want   Verdict
+	}{
+		{"code: the first", CodeUnknownDevice, nil, 1, allow},
+		{"code: the fifth in 24 h", CodeUnknownDevice, tries(times(4, 0)...), 1, allow},
+		{"code: the sixth in 24 h", CodeUnknownDevice, tries(times(5, 0)...), 1, two},
+		{"code: a moment before 24 h are over", CodeUnknownDevice, tries(times(5, day-ms)...), 1, two},
+		{"code: 24 h are over", CodeUnknownDevice, tries(times(5, day)...), 1, allow},
+		{"code: fewer units left than authenticators", CodeUnknownDevice, tries(times(4, 0)...), 2, two},
+		{"code: as many units left as authenticators", CodeUnknownDevice, tries(times(3, 0)...), 2, allow},
+		{"code: five authenticators", CodeUnknownDevice, nil, 5, allow},
+		{"code: five authenticators, the second try", CodeUnknownDevice, []entry{{units: 5, at: testkit.Start}}, 5, two},
+		{"code: the tenth in 30 d", CodeUnknownDevice, tries(join(times(5, 29*day), times(4, 2*day))...), 1, allow},
+		{"code: the eleventh in 30 d", CodeUnknownDevice, tries(join(times(5, 30*day-ms), times(5, day))...), 1, two},
+		{"code: 30 d are over", CodeUnknownDevice, tries(join(times(5, 30*day), times(5, day))...), 1, allow},
+		{"code: the 25th in 365 d", CodeUnknownDevice, tries(join(times(10, 364*day), times(10, 200*day), times(4, 31*day))...), 1, allow},
+		{"code: the 26th in 365 d", CodeUnknownDevice, tries(join(times(10, 365*day-ms), times(10, 200*day), times(5, 31*day))...), 1, two},
+		{"code: 365 d are over", CodeUnknownDevice, tries(join(times(10, 365*day), times(10, 200*day), times(5, 31*day))...), 1, allow},
+
+		{"two codes: the tenth in 24 h", TwoCodes, tries(times(9, 0)...), 1, allow},
+		{"two codes: the eleventh in 24 h", TwoCodes, tries(times(10, day-ms)...), 1, refuse},
+		{"two codes: 24 h are over", TwoCodes, tries(times(10, day)...), 1, allow},
+
+		{"backup code: the first", BackupCode, nil, 1, allow},
+		{"backup code: at once again", BackupCode, tries(0), 1, wait(5 * time.Second)},
+		{"backup code: a moment before 5 s are over", BackupCode, tries(5*time.Second - ms), 1, wait(ms)},
+		{"backup code: 5 s are over", BackupCode, tries(5 * time.Second), 1, allow},
+		{"backup code: without end", BackupCode, tries(times(200, 5*time.Second)...), 1, allow},
+
+		{"new set: the third in an hour", BackupCodeIssue, tries(time.Minute, 0), 1, allow},
+		{"new set: the fourth in an hour", BackupCodeIssue, tries(50*time.Minute, time.Minute, 0), 1, wait(10 * time.Minute)},
+		{"new set: an hour is over", BackupCodeIssue, tries(time.Hour, time.Minute, 0), 1, allow},
+
+		{"password: the fifth in 15 min", PasswordUnknownDevice, tries(times(4, 0)...), 1, allow},
+		{"password: the sixth at once", PasswordUnknownDevice, tries(times(5, 0)...), 1, wait(5 * time.Second)},
+		{"password: the sixth a moment early", PasswordUnknownDevice, tries(times(5, 5*time.Second-ms)...), 1, wait(ms)},
+		{"password: the sixth after 5 s", PasswordUnknownDevice, tries(times(5, 5*time.Second)...), 1, allow},
+		{"password: at once, 15 min after the first", PasswordUnknownDevice, tries(15*time.Minute, 0, 0, 0, 0), 1, allow},
+
+		{"a bucket without a rule", "unknown", nil, 1, refuse},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := decide(testkit.Start, test.row, rules[test.bucket], test.units); got != test.want {
+				t.Errorf("decide = %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// simulation is a ledger row under tries at moving times, kept as Reserve
+// keeps it.
+type simulation struct {
+	rule    rule
+	row     []entry
+	allowed []entry // all that ever were
+}
+
+func (s *simulation) try(now time.Time, units int) Verdict {
+	v := decide(now, s.row, s.rule, units)
+	if v.Answer != Allow {
+		return v
+	}
+	if len(s.row) > 0 && s.row[len(s.row)-1].at.After(now) {
+		now = s.row[len(s.row)-1].at
+	}
+	e := entry{id: uint32(len(s.allowed)), at: now, units: units}
+	s.row = append(prune(now, s.row, s.rule), e)
+	s.allowed = append(s.allowed, e)
+	return v
+}
+
+// most returns the most units allowed within any window of that length.
+func most(allowed []entry, within time.Duration) int {
+	best, sum, first := 0, 0, 0
+	for _, e := range allowed {
+		sum += e.units
+		for !e.at.Before(allowed[first].at.Add(within)) {
+			sum -= allowed[first].units
+			first++
+		}
+		best = max(best, sum)
+	}
+	return best
+}
+
+// gap is a wait of anything from nothing to some weeks, all sizes alike.
+func gap(r *rand.Rand) time.Duration {
+	return time.Duration(math.Exp(r.Float64() * math.Log(float64(40*day))))
+}
+
+func TestThreeYearsOfGuessingStayWithinTheLimits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var (
+			r     = rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "schedule"), 0))
+			units = rapid.IntRange(1, 5).Draw(t, "authenticators")
+			s     = simulation{rule: rules[CodeUnknownDevice]}
+			now   = testkit.Start
+		)
+		for now.Before(testkit.Start.Add(3*year)) && len(s.allowed) < 1000 {
+			for range r.IntN(12) { // a burst
+				if v := s.try(now, units); v.Answer != Allow && v.Answer != NeedTwoCodes {
+					t.Fatalf("verdict %+v: never a lock, never a wait", v)
+				}
+			}
+			now = now.Add(gap(r))
+		}
+		for _, l := range []limit{{5, day}, {10, 30 * day}, {25, year}} {
+			if got := most(s.allowed, l.within); got > l.units {
+				t.Fatalf("%d units allowed within %v, limit %d", got, l.within, l.units)
+			}
+		}
+	})
+}
+
+func TestGreedyThiefGetsTwentyFiveCodesAYear(t *testing.T) {
+	// ATTACKS 11: five wrong codes whenever allowed for three years, tried
+	// every half hour.
+	for units := 1; units <= 5; units++ {
+		s := simulation{rule: rules[CodeUnknownDevice]}
+		for now := testkit.Start; now.Before(testkit.Start.Add(3 * year)); now = now.Add(30 * time.Minute) {
+			for s.try(now, units).Answer == Allow {
+			}
+		}
+		// k authenticators cost k units a code.
+		want := 25 / units * units
+		if got := most(s.allowed, year); got > 25 || units == 1 && got != 25 || got == 0 {
+			t.Errorf("%d authenticators: %d units in a year, want at most %d", units, got, want)
+		}
+		if got, want := len(s.allowed), 3*25/units; got > want {
+			t.Errorf("%d authenticators: %d codes compared in three years, want at most %d", units, got, want)
+		}
+		for _, e := range s.allowed {
+			if e.units != units {
+				t.Fatalf("a code cost %d units, want %d", e.units, units)
+			}
+		}
+	}
+}
+
+func TestYearlyBound(t *testing.T) {
+	// What a thief who has the password can do in a year: every single code
+	// and every pair that the rules allow, as often as they allow it.
+	codes, pairs := simulation{rule: rules[CodeUnknownDevice]}, simulation{rule: rules[TwoCodes]}
+	for now := testkit.Start; now.Before(testkit.Start.Add(2 * year)); now = now.Add(time.Hour) {
+		for codes.try(now, 1).Answer == Allow {
+		}
+		for pairs.try(now, 1).Answer == Allow {
+		}
+	}
+	const (
+		code  = 3e-6       // three steps of a million codes
+		pair  = 21 * 1e-12 // 21 pairs of steps
+		limit = 1e-4
+	)
+	singles, doubles := inAYear(codes.allowed), inAYear(pairs.allowed)
+	bound := 1 - math.Pow(1-code, float64(singles))*math.Pow(1-pair, float64(doubles))
+	t.Logf("a year's %d codes and %d pairs guess right with p = %.2e, bound %.0e", singles, doubles, bound, limit)
+	if bound >= limit || bound <= 0 {
+		t.Errorf("p = %e a year, want under %e", bound, limit)
+	}
+}
+
+// inAYear is the most within a year.
+func inAYear(allowed []entry) int { return most(allowed, year) }
+
+func TestClockSetBackNeverReopensAWindow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "schedule"), 0))
+		for bucket, rule := range rules {
+			s, now := simulation{rule: rule}, testkit.Start
+			for range 300 {
+				s.try(now, 1)
+				if r.IntN(4) == 0 {
+					now = now.Add(-gap(r)) // the clock is set back, however far
+				} else {
+					now = now.Add(gap(r) / 16)
+				}
+			}
+			for _, l := range rule.limits {
+				if rule.pace > 0 {
+					continue
+				}
+				if got := most(s.allowed, l.within); got > l.units {
+					t.Fatalf("%s: %d units within %v, limit %d", bucket, got, l.within, l.units)
+				}
+			}
+			for i := 1; i < len(s.allowed); i++ {
+				if s.allowed[i].at.Before(s.allowed[i-1].at) {
+					t.Fatalf("%s: entries are out of order", bucket)
+				}
+			}
+		}
+	})
+	// Said directly: what is full stays full at any earlier time.
+	full := tries(times(5, 0)...)
+	for _, back := range []time.Duration{time.Nanosecond, time.Hour, day, 30 * day, 100 * year} {
+		if got := decide(testkit.Start.Add(-back), full, rules[CodeUnknownDevice], 1); got.Answer != NeedTwoCodes {
+			t.Errorf("clock %v back: %+v", back, got)
+		}
+		if got := decide(testkit.Start.Add(-back), tries(0), rules[BackupCode], 1); got != (Verdict{Wait, 5 * time.Second}) {
+			t.Errorf("clock %v back, backup code: %+v", back, got)
+		}
+	}
+}
+
+func TestPasswordsArePacedNotLocked(t *testing.T) {
+	s := simulation{rule: rules[PasswordUnknownDevice]}
+	now, allowed := testkit.Start, []time.Duration{}
+	for now.Before(testkit.Start.Add(30 * time.Minute)) {
+		if s.try(now, 1).Answer == Allow {
+			allowed = append(allowed, now.Sub(testkit.Start))
+			continue
+		}
+		now = now.Add(time.Second)
+	}
+	for i, at := range allowed {
+		want := max(0, time.Duration(i-4)) * 5 * time.Second
+		if at != want {
+			t.Fatalf("password %d allowed after %v, want %v", i+1, at, want)
+		}
+	}
+	// Five, then one per 5 s: at 5 s, 10 s, … 29 min 55 s.
+	if want := 5 + 30*60/5 - 1; len(allowed) != want {
+		t.Errorf("%d passwords in half an hour, want %d", len(allowed), want)
+	}
+	// A quarter of an hour of quiet gives the five free ones back.
+	now = now.Add(15 * time.Minute)
+	for i := range 6 {
+		if got := s.try(now, 1).Answer; (got == Allow) != (i < 5) {
+			t.Errorf("after a quiet time, password %d: %v", i+1, got)
+		}
+	}
+}
+
+func TestRetryAfterIsWhenTheTryIsAllowed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bucket := rapid.SampledFrom([]Bucket{BackupCode, BackupCodeIssue, PasswordUnknownDevice}).Draw(t, "bucket")
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "schedule"), 0))
+		s, now, waited := simulation{rule: rules[bucket]}, testkit.Start, 0
+		for range 100 {
+			v := s.try(now, 1)
+			if v.Answer == Wait {
+				waited++
+				if v.RetryAfter <= 0 || v.RetryAfter > max(s.rule.pace, time.Hour) {
+					t.Fatalf("%s: wait %v", bucket, v.RetryAfter)
+				}
+				if got := decide(now.Add(v.RetryAfter), s.row, s.rule, 1); got.Answer != Allow {
+					t.Fatalf("%s: retried after exactly %v: %+v", bucket, v.RetryAfter, got)
+				}
+				if early := decide(now.Add(v.RetryAfter-1), s.row, s.rule, 1); s.rule.pace == 0 && early.Answer == Allow {
+					t.Fatalf("%s: RetryAfter %v is longer than needed", bucket, v.RetryAfter)
+				}
+			}
+			now = now.Add(gap(r) / 1e6)
+		}
+		if waited == 0 {
+			t.Fatalf("%s: 100 tries in short order never had to wait", bucket)
+		}
+	})
+}
+
+func TestPruneKeepsWhatARuleReaches(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "schedule"), 0))
+		for bucket, rule := range rules {
+			var row []entry
+			now := testkit.Start
+			for i := range 200 {
+				now = now.Add(gap(r) / 4)
+				row = append(row, entry{id: uint32(i), at: now, units: 1})
+			}
+			now = now.Add(gap(r))
+			whole, pruned := decide(now, row, rule, 1), decide(now, prune(now, row, rule), rule, 1)
+			if whole != pruned {
+				t.Fatalf("%s: %+v, after pruning %+v", bucket, whole, pruned)
+			}
+		}
+	})
+	many := tries(times(3*maxEntries, 0)...)
+	if got := prune(testkit.Start, many, rules[PasswordUnknownDevice]); len(got) != maxEntries-1 || got[0].id != uint32(2*maxEntries+1) {
+		t.Errorf("prune keeps %d entries from id %d, want the newest %d", len(got), got[0].id, maxEntries-1)
+	}
+}

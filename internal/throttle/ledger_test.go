@@ -1,0 +1,330 @@
+package throttle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+var codeKey = Key{Account: "ada", Bucket: CodeUnknownDevice}
+
+// reserve is one try of a unit, as text.
+func reserve(l *Ledger, key Key) string {
+	_, v, err := l.Reserve(context.Background(), key, 1)
+	if err != nil {
+		return err.Error()
+	}
+	return map[Answer]string{Refuse: "refuse", Allow: "allow", Wait: "wait", NeedTwoCodes: "two codes"}[v.Answer]
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rowOf returns the stored entries of key.
+func rowOf(t *testing.T, d *db.DB, key Key) []entry {
+	t.Helper()
+	row, _, err := read(context.Background(), d.Reader(), key)
+	must(t, err)
+	return row
+}
+
+func TestRacedTriesStayWithinTheLimit(t *testing.T) {
+	// ATTACKS 2.
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		clock := testkit.NewClock()
+		ledger := NewLedger(d, clock.Now)
+		got := testkit.Race(64, func(int) string { return reserve(ledger, codeKey) })
+		allowed, refused := got["allow"], got["two codes"]+got[ErrBusy.Error()]
+		if allowed > 5 || allowed < 1 || allowed+refused != 64 {
+			t.Errorf("64 tries at once = %v, want at most 5 allowed and no other error", got)
+		}
+		if n := len(rowOf(t, d, codeKey)); n != allowed {
+			t.Errorf("%d tries written down, %d allowed", n, allowed)
+		}
+		// One after the other they come to exactly five.
+		for range 10 {
+			if reserve(ledger, codeKey) == "allow" {
+				allowed++
+			}
+		}
+		if n := len(rowOf(t, d, codeKey)); allowed != 5 || n != 5 {
+			t.Errorf("%d allowed, %d written down, want 5", allowed, n)
+		}
+		clock.Move(day)
+		if got := reserve(ledger, codeKey); got != "allow" {
+			t.Errorf("a day later: %s", got)
+		}
+	})
+}
+
+func TestKeysDoNotShareABudget(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ledger := NewLedger(d, testkit.NewClock().Now)
+		for range 6 {
+			reserve(ledger, codeKey)
+		}
+		for _, key := range []Key{{"bob", CodeUnknownDevice, ""}, {"ada", TwoCodes, ""}, {"ada", CodeUnknownDevice, "device"}, {"", CodeUnknownDevice, ""}} {
+			if got := reserve(ledger, key); got != "allow" {
+				t.Errorf("%+v: %s", key, got)
+			}
+		}
+		if got := reserve(ledger, codeKey); got != "two codes" {
+			t.Errorf("ada's own: %s", got)
+		}
+	})
+}
+
+func TestLookChangesNothing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
+		for range 10 {
+			if v, err := ledger.Look(ctx, codeKey, 5); err != nil || v.Answer != Allow {
+				t.Fatalf("Look = %+v, %v", v, err)
+			}
+		}
+		if v, err := ledger.Look(ctx, codeKey, 6); err != nil || v.Answer != NeedTwoCodes {
+			t.Errorf("Look for 6 units = %+v, %v", v, err)
+		}
+		if row := rowOf(t, d, codeKey); len(row) != 0 {
+			t.Errorf("%d entries", len(row))
+		}
+	})
+}
+
+func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, clock := context.Background(), testkit.NewClock()
+		ledger := NewLedger(d, clock.Now)
+		var mine []Reservation
+		for range 4 {
+			r, v, err := ledger.Reserve(ctx, codeKey, 1)
+			if err != nil || v.Answer != Allow {
+				t.Fatalf("Reserve = %+v, %v", v, err)
+			}
+			mine = append(mine, r)
+			clock.Move(time.Minute)
+		}
+		for range 2 { // the second time it does nothing
+			must(t, ledger.GiveBack(ctx, mine[1]))
+			row := rowOf(t, d, codeKey)
+			if len(row) != 3 || row[0].id != mine[0].id || row[1].id != mine[2].id || row[2].id != mine[3].id {
+				t.Fatalf("row = %+v (R6)", row)
+			}
+			for i, minutes := range []time.Duration{0, 2, 3} {
+				if want := testkit.Start.Add(minutes * time.Minute); !row[i].at.Equal(want) || row[i].units != 1 {
+					t.Errorf("entry %d = %+v, want at %v", i, row[i], want)
+				}
+			}
+		}
+		// One that was never written, and one of another row.
+		must(t, ledger.GiveBack(ctx, Reservation{key: codeKey, id: mine[0].id + 1}))
+		must(t, ledger.GiveBack(ctx, Reservation{key: Key{Account: "bob", Bucket: CodeUnknownDevice}, id: mine[0].id}))
+		if n := len(rowOf(t, d, codeKey)); n != 3 {
+			t.Errorf("%d entries, want 3", n)
+		}
+		// What a transaction gives back stays where it ends badly.
+		rollback := errors.New("no")
+		err := d.Write(ctx, func(tx *db.Tx) error {
+			if err := GiveBack(ctx, tx, mine[0]); err != nil {
+				return err
+			}
+			return rollback
+		})
+		if n := len(rowOf(t, d, codeKey)); !errors.Is(err, rollback) || n != 3 {
+			t.Errorf("rolled back: %v, %d entries, want 3", err, n)
+		}
+		got := testkit.Race(3, func(i int) string {
+			return testkit.Outcome(ledger.GiveBack(ctx, []Reservation{mine[0], mine[2], mine[3]}[i]))
+		})
+		if n := len(rowOf(t, d, codeKey)); got["ok"] != 3 || n != 0 {
+			t.Errorf("given back at once = %v, %d left", got, n)
+		}
+	})
+}
+
+func TestRefusedTryHasNoReservationAndLeavesNoTrace(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, clock := context.Background(), testkit.NewClock()
+		ledger, key := NewLedger(d, clock.Now), Key{Account: "ada", Bucket: BackupCodeIssue}
+		for range 3 {
+			reserve(ledger, key)
+		}
+		clock.Move(10 * time.Minute)
+		_, v, err := ledger.Reserve(ctx, key, 1)
+		if err != nil || v != (Verdict{Wait, 50 * time.Minute}) {
+			t.Errorf("Reserve = %+v, %v", v, err)
+		}
+		if n := len(rowOf(t, d, key)); n != 3 {
+			t.Errorf("%d entries, want 3: a refusal must not make the wait longer", n)
+		}
+	})
+}
+
+func TestBudgetSurvivesARestart(t *testing.T) {
+	// ATTACKS 6.
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx, rawURL := context.Background(), testkit.DatabaseURL(t, engine)
+			d, err := db.Open(ctx, rawURL)
+			must(t, err)
+			ledger := NewLedger(d, testkit.NewClock().Now)
+			for range 5 {
+				if got := reserve(ledger, codeKey); got != "allow" {
+					t.Fatal(got)
+				}
+			}
+			must(t, d.Close())
+			ledger = NewLedger(testkit.Open(t, rawURL), testkit.NewClock().Now)
+			if got := reserve(ledger, codeKey); got != "two codes" {
+				t.Errorf("after a restart: %s (R4)", got)
+			}
+		})
+	}
+}
+
+func TestForgetDropsOneAccount(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
+		for _, who := range []string{"ada", "bob"} {
+			for bucket := range rules {
+				reserve(ledger, Key{Account: who, Bucket: bucket, Subject: "10.0.0.0/24"})
+			}
+		}
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Forget(ctx, tx, "ada") }))
+		var ada, bob int
+		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"ada"}, &ada))
+		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"bob"}, &bob))
+		if ada != 0 || bob != len(rules) {
+			t.Errorf("rows left: ada %d, bob %d; want 0, %d", ada, bob, len(rules))
+		}
+	})
+}
+
+func TestSweepDropsOnlyWhatNoRuleReaches(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
+		for bucket := range rules {
+			reserve(ledger, Key{Account: "ada", Bucket: bucket})
+		}
+		keep := map[Bucket]time.Duration{
+			CodeUnknownDevice: 365 * day, TwoCodes: day, BackupCode: 5 * time.Second, BackupCodeIssue: time.Hour, PasswordUnknownDevice: 15 * time.Minute,
+		}
+		if len(keep) != len(rules) {
+			t.Fatalf("%d buckets, want %d", len(rules), len(keep))
+		}
+		for _, after := range []time.Duration{5*time.Second - 1e6, 5 * time.Second, 15 * time.Minute, time.Hour, day, 365*day - 1e6, 365 * day} {
+			must(t, d.Write(ctx, func(tx *db.Tx) error { return Sweep(ctx, tx, testkit.Start.Add(after)) }))
+			for bucket, within := range keep {
+				left := len(rowOf(t, d, Key{Account: "ada", Bucket: bucket})) == 1
+				if want := after < within; left != want {
+					t.Errorf("%v later: row of %s left: %v, want %v", after, bucket, left, want)
+				}
+			}
+		}
+	})
+}
+
+func TestSweepKeepsARowThatWasGivenBackLater(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, clock := context.Background(), testkit.NewClock()
+		ledger := NewLedger(d, clock.Now)
+		first, _, err := ledger.Reserve(ctx, codeKey, 1)
+		must(t, err)
+		clock.Move(day)
+		if got := reserve(ledger, codeKey); got != "allow" {
+			t.Fatal(got)
+		}
+		must(t, ledger.GiveBack(ctx, first))
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Sweep(ctx, tx, testkit.Start.Add(365*day)) }))
+		if n := len(rowOf(t, d, codeKey)); n != 1 {
+			t.Errorf("%d entries, want the second try, which still counts", n)
+		}
+	})
+}
+
+func TestCorruptRowsAreDenied(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
+		reserve(ledger, codeKey)
+		for name, times := range map[string][]byte{
+			"cut": make([]byte, entryBytes-1), "a byte more": make([]byte, entryBytes+1), "one byte": {0}, "too many": make([]byte, (maxEntries+1)*entryBytes),
+		} {
+			must(t, d.Write(ctx, func(tx *db.Tx) error {
+				_, err := db.Exec(ctx, tx, `UPDATE ledger SET times = $1`, times)
+				return err
+			}))
+			if v, err := ledger.Look(ctx, codeKey, 1); err == nil || v.Answer != Refuse {
+				t.Errorf("%s: Look = %+v, %v", name, v, err)
+			}
+			if r, v, err := ledger.Reserve(ctx, codeKey, 1); err == nil || v.Answer != Refuse || r != (Reservation{}) {
+				t.Errorf("%s: Reserve = %+v, %+v, %v", name, r, v, err)
+			}
+			if err := ledger.GiveBack(ctx, Reservation{key: codeKey}); err == nil {
+				t.Errorf("%s: gave back", name)
+			}
+		}
+	})
+}
+
+func TestNoLedgerNoVerification(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ledger := NewLedger(d, testkit.NewClock().Now)
+		cancelled, cancel := context.WithCancel(context.Background())
+		cancel()
+		check := func(name string, ctx context.Context) {
+			if v, err := ledger.Look(ctx, codeKey, 1); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse {
+				t.Errorf("%s: Look = %+v, %v (F2)", name, v, err)
+			}
+			if r, v, err := ledger.Reserve(ctx, codeKey, 1); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse || r != (Reservation{}) {
+				t.Errorf("%s: Reserve = %+v, %v (F2)", name, v, err)
+			}
+		}
+		check("cancelled", cancelled)
+		must(t, d.Close())
+		check("closed", context.Background())
+	})
+}
+
+func TestZeroAnswerRefuses(t *testing.T) {
+	if (Verdict{}).Answer != Refuse {
+		t.Errorf("zero verdict = %v", (Verdict{}).Answer)
+	}
+}
+
+func FuzzEntries(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(encode(tries(time.Hour, 0)))
+	f.Add(bytes.Repeat([]byte{0xff}, 3*entryBytes))
+	f.Add(bytes.Repeat([]byte{0x80, 0}, 7*entryBytes))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		row, err := decode(b)
+		if err != nil {
+			if len(b)%entryBytes == 0 && len(b) <= maxEntries*entryBytes {
+				t.Fatalf("decode refuses %d whole entries: %v", len(b)/entryBytes, err)
+			}
+			return
+		}
+		if got := encode(row); !bytes.Equal(got, b) {
+			t.Fatalf("decode and encode: %x, want %x", got, b)
+		}
+		for bucket, rule := range rules {
+			// Such a row may be one that we never wrote, in any order.
+			if v := decide(testkit.Start, row, rule, 1); v.RetryAfter < 0 || v.Answer != Wait && v.RetryAfter != 0 {
+				t.Fatalf("%s: %+v for row %v", bucket, v, row)
+			}
+			if got := prune(testkit.Start, row, rule); len(got) >= maxEntries {
+				t.Fatalf("prune leaves %d entries, and one more comes", len(got))
+			}
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package throttle
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+)
+
+func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slots = 2
+		q, ctx := NewQueue(slots), t.Context()
+		var leave [slots]func()
+		for i := range leave {
+			var err error
+			if leave[i], err = q.Enter(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		impatient, giveUp := context.WithCancel(ctx)
+		entered, gaveUp := make(chan func(), queueLength), make(chan error, 1)
+		wait := func(ctx context.Context) {
+			leave, err := q.Enter(ctx)
+			if err != nil {
+				gaveUp <- err
+				return
+			}
+			entered <- leave
+		}
+		go wait(impatient)
+		for range queueLength - 1 {
+			go wait(ctx)
+		}
+		synctest.Wait()
+		if len(entered) != 0 {
+			t.Fatalf("%d entered beside %d slots", len(entered), slots)
+		}
+		// The 65th is told at once: were it to wait, this would hang.
+		if _, err := q.Enter(ctx); !errors.Is(err, ErrQueueFull) {
+			t.Fatalf("with %d waiting: %v, want ErrQueueFull", queueLength, err)
+		}
+		// Who gives up makes room for one to wait.
+		giveUp()
+		if err := <-gaveUp; !errors.Is(err, context.Canceled) {
+			t.Errorf("gave up: %v", err)
+		}
+		synctest.Wait()
+		go wait(ctx)
+		synctest.Wait()
+		if _, err := q.Enter(ctx); !errors.Is(err, ErrQueueFull) {
+			t.Errorf("after one gave up and one came: %v, want ErrQueueFull", err)
+		}
+		// Each that leaves lets one in, until all were in.
+		for _, leave := range leave {
+			leave()
+			synctest.Wait()
+		}
+		if len(entered) != slots {
+			t.Errorf("%d entered as %d left", len(entered), slots)
+		}
+		for range queueLength {
+			(<-entered)()
+		}
+		synctest.Wait()
+		for range slots {
+			if _, err := q.Enter(ctx); err != nil {
+				t.Errorf("empty queue: %v", err)
+			}
+		}
+	})
+}
+
+func TestQueueWithACancelledContextStillTakesAFreeSlotOrLeaves(t *testing.T) {
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	q := NewQueue(1)
+	leave, err := q.Enter(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Enter(cancelled); !errors.Is(err, context.Canceled) {
+		t.Errorf("full queue, cancelled: %v", err)
+	}
+	if n := q.waiting.Load(); n != 0 {
+		t.Errorf("%d are still counted as waiting", n)
+	}
+	leave()
+}
+
+func TestPrefix(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.77":              "192.0.2.0/24",
+		"192.0.2.255":             "192.0.2.0/24",
+		"192.0.3.0":               "192.0.3.0/24",
+		"0.0.0.0":                 "0.0.0.0/24",
+		"::ffff:192.0.2.77":       "192.0.2.0/24",
+		"2001:db8:1:2:3:4:5:6":    "2001:db8:1::/48",
+		"2001:db8:1:ffff::1":      "2001:db8:1::/48",
+		"2001:db8:2::1":           "2001:db8:2::/48",
+		"fe80::1%eth0":            "fe80::/48",
+		"::1":                     "::/48",
+		"::ffff:0:192.0.2.77":     "::/48",
+		"64:ff9b::192.0.2.77":     "64:ff9b::/48",
+		"2001:0DB8:0001:0:0::0:1": "2001:db8:1::/48",
+	} {
+		if got := Prefix(netip.MustParseAddr(in)); got != want {
+			t.Errorf("Prefix(%s) = %s, want %s", in, got, want)
+		}
+	}
+	if got := Prefix(netip.Addr{}); got != "" {
+		t.Errorf("Prefix of no address = %q", got)
+	}
+}
