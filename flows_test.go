@@ -36,6 +36,7 @@ import (
 //	status N                  the answer's status
 //	goes PATTERN              the answer redirects to this path
 //	see TEXT, ! see TEXT      the page's text has it, or not
+//	wrong-passwords NAME N    type so many, as fast as they are taken
 //	link VARIABLE             the path of the one-time link that was printed last
 func TestFlows(t *testing.T) {
 	for _, engine := range testkit.Engines {
@@ -48,6 +49,7 @@ func TestFlows(t *testing.T) {
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock,
 					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink,
+					"wrong-passwords": cmdWrongPasswords,
 				},
 			})
 		})
@@ -268,4 +270,24 @@ func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no link was printed")
 	}
 	ts.Setenv(args[0], found[2])
+}
+
+func cmdWrongPasswords(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2)
+	f := of(ts)
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i := 0; i < n; {
+		switch f.browser.Post("/login", "username", args[0], "password", "wrong").Status {
+		case 422:
+			i++
+		case 429:
+			wait, err := strconv.Atoi(f.browser.Last.Header.Get("Retry-After"))
+			ts.Check(err)
+			f.portal.Clock.Move(time.Duration(wait) * time.Second)
+		default:
+			f.show(ts)
+			ts.Fatalf("unexpected answer")
+		}
+	}
 }

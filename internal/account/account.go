@@ -195,6 +195,13 @@ func List(ctx context.Context, q db.Querier, after string) ([]Account, error) {
 	return all, nil
 }
 
+// Count returns the number of accounts.
+func Count(ctx context.Context, q db.Querier) (int, error) {
+	var n int
+	err := db.One(ctx, q, `SELECT COUNT(*) FROM accounts`, nil, &n)
+	return n, err
+}
+
 // Exist reports whether there is any account.
 func Exist(ctx context.Context, q db.Querier) (bool, error) {
 	var some bool

@@ -18,6 +18,7 @@ const (
 	TicketSetup      TicketKind = "setup"      // creates the first account
 	TicketInvitation TicketKind = "invitation" // sets the password of a new account
 	TicketEnroll     TicketKind = "enroll"     // opens the wizard of an account that an operator reset
+	TicketLetIn      TicketKind = "let_in"     // makes a browser known
 )
 
 // life returns how long a link of this kind works. Fifteen minutes are enough
@@ -83,7 +84,7 @@ func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Tim
 		return Ticket{}, ErrTicket
 	}
 	switch t.Kind {
-	case TicketSetup, TicketInvitation, TicketEnroll:
+	case TicketSetup, TicketInvitation, TicketEnroll, TicketLetIn:
 	default:
 		return Ticket{}, ErrTicket
 	}

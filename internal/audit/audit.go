@@ -48,12 +48,19 @@ const (
 	ProfileChanged       Kind = "profile_changed"
 	GroupJoined          Kind = "group_joined" // Detail: the group
 	GroupLeft            Kind = "group_left"   // Detail: the group
+	DeviceForgotten      Kind = "device_forgotten"
+	DevicesForgotten     Kind = "devices_forgotten"
+	LetInIssued          Kind = "let_in_issued"
+	LetInUsed            Kind = "let_in_used"
+	WrongCodesNoticed    Kind = "wrong_codes_noticed" // Number: how many
+	PasswordSuspected    Kind = "password_suspected"  // Number: of how many wrong codes
 )
 
 // Alarming reports whether the event may be somebody else's doing: it is
 // shown with a sign.
 func (k Kind) Alarming() bool {
-	return k == SignInFailed || k == CodeFailed || k == CodeReused || k == BackupCodeFailed
+	return k == SignInFailed || k == CodeFailed || k == CodeReused || k == BackupCodeFailed ||
+		k == WrongCodesNoticed || k == PasswordSuspected
 }
 
 // Who did it.

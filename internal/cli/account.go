@@ -27,6 +27,7 @@ type accounts struct {
 	Remove   accountRemove   `cmd:"" help:"Delete an account and all that belongs to it."`
 	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password; ends its sessions."`
 	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's e-mail address; \"\" removes it."`
+	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets one more browser of an account's owner in, whatever strangers tried."`
 	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the link that alone lets its owner turn it on again."`
 }
 
@@ -272,6 +273,15 @@ type accountEmail struct {
 func (c accountEmail) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
 		return report(r, portal.Login.SetEmail(r, a, c.Email), "The e-mail address of %s is changed.\n", a.Name)
+	})
+}
+
+type accountUnlock struct{ named }
+
+func (c accountUnlock) Run(r *run) error {
+	return c.on(r, func(portal *server.Portal, a account.Account) error {
+		token, err := portal.Login.Unlock(r, a)
+		return report(r, err, "Give this link to %s, who opens it in the browser to sign in with; it works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
 	})
 }
 

@@ -56,6 +56,21 @@ CREATE TABLE backup_codes (
 
 CREATE INDEX backup_codes_account ON backup_codes (account_id);
 
+CREATE TABLE devices (
+	id         TEXT PRIMARY KEY,
+	token_hash BYTEA NOT NULL,
+	account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+	created_at BIGINT NOT NULL,
+	used_at    BIGINT NOT NULL,
+	address    TEXT NOT NULL,
+	browser    TEXT NOT NULL,
+	UNIQUE (token_hash, account_id)
+);
+
+CREATE INDEX devices_account ON devices (account_id);
+
+CREATE INDEX devices_used ON devices (used_at);
+
 CREATE TABLE events (
 	id         TEXT PRIMARY KEY,
 	at         BIGINT NOT NULL,

@@ -41,6 +41,14 @@ type Attempt struct {
 	ExpiresAt time.Time
 }
 
+// tag is what the ledger keeps its tries under.
+func (a Attempt) tag() string {
+	if a.ID == "" {
+		return a.SessionID
+	}
+	return a.ID
+}
+
 // attempt returns the live attempt with this token and its account, or
 // [ErrNoAttempt].
 func (s *Service) attempt(ctx context.Context, q db.Querier, token string) (Attempt, account.Account, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -26,9 +27,10 @@ type Me struct {
 }
 
 // endOthers gives the account a new stamp and ends every attempt, every
-// pending enrolment and every session of it but one. An empty id spares none.
-// It holds the account's row until tx ends.
-func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession string) (stamp string, err error) {
+// pending enrolment, every session but one and every known browser but the one
+// that holds the device token. Empty ones spare none. It holds the account's
+// row until tx ends.
+func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err
 	}
@@ -38,6 +40,9 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
+	if err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
+		return "", err
+	}
 	_, err = session.RevokeOthers(ctx, tx, accountID, exceptSession)
 	return stamp, err
 }
@@ -45,7 +50,7 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 // change runs what changes how me signs in: edit works on the rows and returns
 // the session's proofs afterwards; then everything else of the account ends
 // and the session gets a new token, which is returned (DESIGN table "what ends").
-func (s *Service) change(ctx context.Context, me Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
+func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
 	var token secret.Text
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		// The row is locked first: two changes at once see each other.
@@ -56,7 +61,7 @@ func (s *Service) change(ctx context.Context, me Me, edit func(tx *db.Tx) ([]aut
 		if err != nil {
 			return err
 		}
-		stamp, err := s.endOthers(ctx, tx, me.Account.ID, me.Session.ID)
+		stamp, err := s.endOthers(ctx, tx, me.Account.ID, me.Session.ID, me.From.Device)
 		if err != nil {
 			return err
 		}
@@ -73,10 +78,10 @@ func (s *Service) change(ctx context.Context, me Me, edit func(tx *db.Tx) ([]aut
 // the same budget as at sign-in. It returns [ErrWrongPassword],
 // [ErrSamePassword] or an error of password.Check.
 func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed string) (secret.Text, error) {
-	if err := password.Check(typed, s.MinRunes); err != nil {
+	if err := s.checkNew(me.Account, typed); err != nil {
 		return secret.Text{}, err
 	}
-	v, err := s.tryPassword(ctx, me.Account.ID, me.Account.ID, current)
+	v, err := s.tryPassword(ctx, me.Account.ID, me.Account.ID, current, me.From)
 	if err != nil {
 		return secret.Text{}, err
 	}
@@ -86,11 +91,11 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 		}
 		return secret.Text{}, ErrWrongPassword
 	}
-	phc, err := s.hashNew(ctx, me.Account.ID, typed)
+	phc, err := s.hashNew(ctx, me.Account, typed)
 	if err != nil {
 		return secret.Text{}, errors.Join(err, s.Ledger.GiveBack(ctx, v.reservation))
 	}
-	return s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
 		if err := throttle.GiveBack(ctx, tx, v.reservation); err != nil {
 			return nil, err
@@ -126,7 +131,7 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 // RemoveAuthenticator removes one of my authenticators. With the last one the
 // backup codes go too (R10).
 func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (secret.Text, error) {
-	return s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return nil, err
@@ -152,7 +157,7 @@ func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (se
 
 // DisableTwoFactor removes all my authenticators and backup codes.
 func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, error) {
-	return s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		left, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return nil, err
@@ -193,7 +198,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	if len(have) == 0 {
 		return nil, ErrGone
 	}
-	reservation, verdict, err := s.Ledger.Reserve(ctx, throttle.Key{Account: me.Account.ID, Bucket: throttle.BackupCodeIssue}, 1)
+	reservation, verdict, err := s.Ledger.Reserve(ctx, throttle.Try{Key: throttle.Key{Account: me.Account.ID, Bucket: throttle.BackupCodeIssue}, Units: 1})
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +238,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 
 // newSet makes a set of backup codes in a hashing slot.
 func (s *Service) newSet(ctx context.Context) (backupcode.Set, error) {
-	leave, err := s.Queue.Enter(ctx)
+	leave, err := s.Queue.Enter(ctx, "", true)
 	if err != nil {
 		return backupcode.Set{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -97,6 +98,7 @@ func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment,
 type Confirmed struct {
 	Codes   []string    // the backup codes, where it was the first; shown this once
 	Session secret.Text // the session's new token
+	Device  secret.Text // the device cookie's new token
 }
 
 // ConfirmEnrollment ends the wizard with a code of the new authenticator,
@@ -141,7 +143,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 		}
 	}
 	var done Confirmed
-	done.Session, err = s.change(ctx, me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	done.Session, err = s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
@@ -182,6 +184,10 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 		if err := audit.Append(ctx, tx, event); err != nil {
 			return nil, err
 		}
+		if done.Device, err = device.Remember(ctx, tx, me.From.Device, me.Account.ID, me.From.device(), now); err != nil {
+			return nil, err
+		}
+		me.From.Device = done.Device.Reveal() // this browser stays known
 		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: id, At: now}}
 		return authenticator.Merge(me.Session.Proofs, proof), nil
 	})

@@ -9,37 +9,42 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// finish ends an attempt at [StageDone] and returns the token of its session.
-// It is the only place where a session begins (R13). One transaction: attempt
-// gone, session open, event written. An attempt that is gone, or whose account
-// changed since, is [ErrNoAttempt].
-func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (secret.Text, error) {
+// finish ends an attempt at [StageDone] and returns the token of its session
+// and, for a sign-in, of the device cookie. It is the only place where a
+// session begins (R13). One transaction: attempt gone, session open, browser
+// known under a new token, event written. An attempt that is gone, or whose
+// account changed since, is [ErrNoAttempt].
+func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (token, deviceToken secret.Text, err error) {
 	if err := a.end(ctx, tx); err != nil {
-		return secret.Text{}, err
+		return token, deviceToken, err
 	}
 	owner, err := account.ByID(ctx, tx, a.AccountID)
 	if err != nil {
-		return secret.Text{}, err
+		return token, deviceToken, err
 	}
 	if owner.Disabled() || owner.Stamp != a.Stamp {
-		return secret.Text{}, ErrNoAttempt
+		return token, deviceToken, ErrNoAttempt
 	}
 	now := s.Clock()
 	held, holder, err := session.ByToken(ctx, tx, sessionToken, s.Life, now)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		return secret.Text{}, err
+		return token, deviceToken, err
+	}
+	if err := throttle.Own(ctx, tx, owner.ID, a.tag()); err != nil {
+		return token, deviceToken, err
 	}
 	event := from.event(now, owner.ID, audit.SignedIn)
 	event.Detail = How(a.Proofs)
-	var token secret.Text
 	switch {
 	case a.Purpose == Reauthentication:
 		if held.ID == "" || held.ID != a.SessionID {
-			return secret.Text{}, ErrNoAttempt
+			return token, deviceToken, ErrNoAttempt
 		}
 		event.Kind = audit.Reauthenticated
 		token, err = session.Renew(ctx, tx, held, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
@@ -51,15 +56,20 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, sessionToken
 			// It leaves the session of another account behind; nobody holds
 			// that token any more.
 			if _, err := session.Revoke(ctx, tx, holder.ID, held.ID); err != nil {
-				return secret.Text{}, err
+				return token, deviceToken, err
 			}
 		}
 		token, err = session.Create(ctx, tx, owner, a.Proofs, from.session(), s.Life, now)
 	}
 	if err != nil {
-		return secret.Text{}, err
+		return token, deviceToken, err
 	}
-	return token, audit.Append(ctx, tx, event)
+	if a.Purpose == SignIn {
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, owner.ID, from.device(), now); err != nil {
+			return token, deviceToken, err
+		}
+	}
+	return token, deviceToken, audit.Append(ctx, tx, event)
 }
 
 // How names the proofs of a session: the end of a key of the message

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -40,10 +41,15 @@ type Service struct {
 type Browser struct {
 	Address   netip.Addr
 	UserAgent string // printable and short
+	Device    string // the token of its device cookie, or empty
 }
 
 func (b Browser) session() session.Browser {
 	return session.Browser{Address: b.address(), UserAgent: b.UserAgent}
+}
+
+func (b Browser) device() device.Browser {
+	return device.Browser{Address: b.address(), UserAgent: b.UserAgent}
 }
 
 func (b Browser) address() string {
@@ -75,6 +81,12 @@ var (
 	// ErrNoMoreCodes: no further codes are looked at now. A backup code or
 	// the operator helps.
 	ErrNoMoreCodes = errors.New("no more codes are taken for now")
+	// ErrShielded: there were so many wrong passwords that only known browsers
+	// may try. A let-in link makes this one known.
+	ErrShielded = errors.New("only known browsers may try passwords of this account now")
+	// ErrEnded: the wrong codes show that somebody else has the password; every
+	// sign-in under way was ended.
+	ErrEnded = errors.New("too many wrong codes ended every sign-in under way")
 	// ErrGone: what was to be changed isn't there, or isn't the account's.
 	ErrGone = errors.New("nothing there to change")
 	// ErrSamePassword: the new password is the old one.
@@ -131,20 +143,30 @@ type verified struct {
 }
 
 // tryPassword compares typed with the password of accountID; ledgerID names
-// the budget. The order is the ledger's: look, queue, reserve, verify.
-func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed string) (verified, error) {
-	key := throttle.Key{Account: ledgerID, Bucket: throttle.PasswordUnknownDevice}
-	if verdict, err := s.Ledger.Look(ctx, key, 1); err != nil {
+// the budget. The order is the ledger's: look, queue, reserve, verify. A
+// browser known for the account has a budget of its own, so that no stranger
+// keeps the owner out (DESIGN §6).
+func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed string, from Browser) (verified, error) {
+	known, err := device.Known(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
+	if err != nil {
+		return verified{}, err
+	}
+	tries := []throttle.Try{{Key: throttle.Key{Account: ledgerID, Bucket: throttle.PasswordKnownDevice, Subject: known.ID}, Units: 1}}
+	if known.ID == "" {
+		tries[0].Bucket = throttle.PasswordUnknownDevice
+		tries = append(tries, throttle.PrefixTries(from.Address, ledgerID)...)
+	}
+	if verdict, err := s.Ledger.Look(ctx, tries...); err != nil {
 		return verified{}, err
 	} else if err := refusal(verdict); err != nil {
 		return verified{}, err
 	}
-	leave, err := s.Queue.Enter(ctx)
+	leave, err := s.Queue.Enter(ctx, throttle.PrefixOf(from.Address), known.ID != "")
 	if err != nil {
 		return verified{}, err
 	}
 	defer leave()
-	reservation, verdict, err := s.Ledger.Reserve(ctx, key, 1)
+	reservation, verdict, err := s.Ledger.Reserve(ctx, tries...)
 	if err != nil {
 		return verified{}, err
 	}
@@ -184,6 +206,8 @@ func refusal(v throttle.Verdict) error {
 		return &WaitError{v.RetryAfter}
 	case throttle.NeedTwoCodes:
 		return ErrNeedTwoCodes
+	case throttle.Shielded:
+		return ErrShielded
 	default:
 		return ErrNoMoreCodes
 	}

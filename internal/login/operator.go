@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
@@ -27,7 +28,7 @@ func (s *Service) byOperator(accountID string, kind audit.Kind, detail string) a
 // AddAccount creates an account with a password. It returns the errors of
 // account.Create and password.Check.
 func (s *Service) AddAccount(ctx context.Context, a account.Account, typed string) (account.Account, error) {
-	phc, err := s.hashNew(ctx, "", typed)
+	phc, err := s.hashNew(ctx, a, typed)
 	if err != nil {
 		return account.Account{}, err
 	}
@@ -76,12 +77,16 @@ func (s *Service) Invite(ctx context.Context, a account.Account) (secret.Text, e
 
 // SetPassword sets an account's password and ends all its sessions.
 func (s *Service) SetPassword(ctx context.Context, a account.Account, typed string) error {
-	phc, err := s.hashNew(ctx, "", typed)
+	// The operator may set what the account has already.
+	if err := s.checkNew(a, typed); err != nil {
+		return err
+	}
+	phc, err := s.hashNew(ctx, account.Account{}, typed)
 	if err != nil {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := s.endOthers(ctx, tx, a.ID, ""); err != nil {
+		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		// An invitation would let whoever has it choose another one.
@@ -108,7 +113,7 @@ func (s *Service) SetEmail(ctx context.Context, a account.Account, email string)
 // Disable keeps an account from signing in and ends all its sessions.
 func (s *Service) Disable(ctx context.Context, a account.Account) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := s.endOthers(ctx, tx, a.ID, ""); err != nil {
+		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		if err := account.SetDisabled(ctx, tx, a.ID, s.Clock()); err != nil {
@@ -148,7 +153,7 @@ func (s *Service) Remove(ctx context.Context, a account.Account) error {
 func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account) (secret.Text, error) {
 	var token secret.Text
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := s.endOthers(ctx, tx, a.ID, ""); err != nil {
+		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		if err := authenticator.RemoveAll(ctx, tx, a.ID); err != nil {
@@ -237,27 +242,32 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 }
 
 // Setup uses the link: it creates the first account, an operator, or sets the
-// password of an invited one, and returns the account's name. The person signs
-// in afterwards like everybody else.
-func (s *Service) Setup(ctx context.Context, token, name, email, typed string, from Browser) (string, error) {
+// password of an invited one, and returns the token of the device cookie: the
+// browser is known from now on. The person signs in afterwards like everybody
+// else.
+func (s *Service) Setup(ctx context.Context, token, name, email, typed string, from Browser) (secret.Text, error) {
+	var deviceToken secret.Text
 	opened, err := s.Open(ctx, token)
 	if err != nil {
-		return "", err
+		return deviceToken, err
 	}
-	if opened.Kind == account.TicketEnroll {
-		return "", account.ErrTicket
+	if opened.Kind != account.TicketSetup && opened.Kind != account.TicketInvitation {
+		return deviceToken, account.ErrTicket
 	}
 	if opened.Kind == account.TicketSetup {
 		// Say what is wrong with the name before it takes the time of a hash.
 		if _, err := account.NormalizeName(name); err != nil {
-			return "", err
+			return deviceToken, err
 		}
 	}
-	phc, err := s.hashNew(ctx, "", typed)
-	if err != nil {
-		return "", err
-	}
 	owner := opened.Account
+	if opened.Kind == account.TicketSetup {
+		owner = account.Account{Name: name, Email: email, Role: account.Operator}
+	}
+	phc, err := s.hashNew(ctx, owner, typed)
+	if err != nil {
+		return deviceToken, err
+	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
 		ticket, err := account.TicketByToken(ctx, tx, token, now)
@@ -273,16 +283,19 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 				return errors.Join(account.ErrTicket, err)
 			}
 			kind = audit.AccountCreated
-			if owner, err = account.Create(ctx, tx, account.Account{Name: name, Email: email, Role: account.Operator}, now); err != nil {
+			if owner, err = account.Create(ctx, tx, owner, now); err != nil {
 				return err
 			}
-		} else if _, err := s.endOthers(ctx, tx, owner.ID, ""); err != nil {
+		} else if _, err := s.endOthers(ctx, tx, owner.ID, "", ""); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {
 			return err
 		}
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, owner.ID, from.device(), now); err != nil {
+			return err
+		}
 		return audit.Append(ctx, tx, from.event(now, owner.ID, kind))
 	})
-	return owner.Name, err
+	return deviceToken, err
 }

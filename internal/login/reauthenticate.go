@@ -25,7 +25,7 @@ type Proofs struct {
 // only after a right one the code, from the same budgets as at sign-in (R1).
 // The session gets a new token and the new proofs.
 func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owner account.Account, token string, given Proofs, returnURL string, from Browser) (Progress, error) {
-	v, err := s.tryPassword(ctx, owner.ID, owner.ID, given.Password)
+	v, err := s.tryPassword(ctx, owner.ID, owner.ID, given.Password, from)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -76,6 +76,6 @@ func (s *Service) SecondFactor(ctx context.Context, owner account.Account) (on b
 }
 
 // Asked is what the form of a reauthentication needs to ask.
-func (s *Service) Asked(ctx context.Context, owner account.Account) (Waiting, error) {
-	return s.waiting(ctx, owner.ID)
+func (s *Service) Asked(ctx context.Context, owner account.Account, from Browser) (Waiting, error) {
+	return s.waiting(ctx, owner.ID, from)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
@@ -21,6 +22,7 @@ type Progress struct {
 	Stage     Stage
 	Attempt   secret.Text // until [StageDone]: the attempt's new token
 	Session   secret.Text // at [StageDone]: the session's new token
+	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new token
 	ReturnURL string      // at [StageDone]: where the person goes, checked
 	CodesLeft int         // after a backup code: how many are unused; else -1
 }
@@ -37,7 +39,7 @@ func (s *Service) SubmitPassword(ctx context.Context, username, typed, returnURL
 	if owner.ID == "" {
 		ledgerID = s.nobody(username)
 	}
-	v, err := s.tryPassword(ctx, ledgerID, owner.ID, typed)
+	v, err := s.tryPassword(ctx, ledgerID, owner.ID, typed, from)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -102,7 +104,7 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 	progress := Progress{Stage: stage, CodesLeft: -1}
 	if stage == StageDone {
 		progress.ReturnURL = a.ReturnURL
-		progress.Session, err = s.finish(ctx, tx, a, sessionToken, from)
+		progress.Session, progress.Device, err = s.finish(ctx, tx, a, sessionToken, from)
 		return progress, err
 	}
 	progress.Attempt, err = a.store(ctx, tx, s.Clock())
@@ -118,13 +120,13 @@ type Waiting struct {
 }
 
 // Waiting returns where the attempt with this token stands, or [ErrNoAttempt].
-func (s *Service) Waiting(ctx context.Context, token string) (Waiting, error) {
+func (s *Service) Waiting(ctx context.Context, token string, from Browser) (Waiting, error) {
 	q := s.DB.Reader()
 	a, owner, err := s.attempt(ctx, q, token)
 	if err != nil {
 		return Waiting{}, err
 	}
-	w, err := s.waiting(ctx, owner.ID)
+	w, err := s.waiting(ctx, owner.ID, from)
 	if err != nil {
 		return Waiting{}, err
 	}
@@ -133,7 +135,7 @@ func (s *Service) Waiting(ctx context.Context, token string) (Waiting, error) {
 	return w, err
 }
 
-func (s *Service) waiting(ctx context.Context, accountID string) (Waiting, error) {
+func (s *Service) waiting(ctx context.Context, accountID string, from Browser) (Waiting, error) {
 	q := s.DB.Reader()
 	left, err := backupcode.Left(ctx, q, accountID)
 	if err != nil {
@@ -143,7 +145,11 @@ func (s *Service) waiting(ctx context.Context, accountID string) (Waiting, error
 	if err != nil {
 		return Waiting{}, err
 	}
-	verdict, err := s.Ledger.Look(ctx, throttle.Key{Account: accountID, Bucket: throttle.CodeUnknownDevice}, len(authenticators))
+	tries, _, err := s.codeTries(ctx, Attempt{}, accountID, len(authenticators), false, from)
+	if err != nil {
+		return Waiting{}, err
+	}
+	verdict, err := s.Ledger.Look(ctx, tries[0])
 	if err != nil {
 		return Waiting{}, err
 	}
@@ -175,13 +181,20 @@ func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Accoun
 	if err != nil {
 		return Progress{}, err
 	}
-	key, units := throttle.Key{Account: owner.ID, Bucket: throttle.CodeUnknownDevice}, len(authenticators)
-	if second != "" {
-		key.Bucket, units = throttle.TwoCodes, 1
-	}
-	reservation, verdict, err := s.Ledger.Reserve(ctx, key, units)
+	tries, known, err := s.codeTries(ctx, a, owner.ID, len(authenticators), second != "", from)
 	if err != nil {
 		return Progress{}, err
+	}
+	reservation, verdict, err := s.Ledger.Reserve(ctx, tries...)
+	if err != nil {
+		return Progress{}, err
+	}
+	if verdict.Answer == throttle.ForgetDevice {
+		if err := s.forgetDevice(ctx, owner.ID, known, from); err != nil {
+			return Progress{}, err
+		}
+		// From now on it is an unknown browser like any other.
+		return s.proveCode(ctx, a, owner, code, next, sessionToken, from)
 	}
 	if err := refusal(verdict); err != nil {
 		return Progress{}, err
@@ -216,6 +229,44 @@ func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Accoun
 	return Progress{}, s.rejectCode(ctx, owner.ID, reservation, check, second != "", from)
 }
 
+// codeTries are the tries that a code counts as, and the id of the known
+// browser that it comes from, or "".
+func (s *Service) codeTries(ctx context.Context, a Attempt, accountID string, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
+	q, now := s.DB.Reader(), s.Clock()
+	known, err := device.Known(ctx, q, from.Device, accountID, now)
+	if err != nil {
+		return nil, "", err
+	}
+	try := throttle.Try{Key: throttle.Key{Account: accountID, Subject: known.ID}, Units: authenticators, Tag: a.tag()}
+	switch {
+	case pair:
+		try.Bucket, try.Units = throttle.TwoCodes, 1
+		if try.PasswordSet, err = password.ChangedAt(ctx, q, accountID); err != nil {
+			return nil, "", err
+		}
+	case known.ID != "":
+		try.Bucket = throttle.CodeKnownDevice
+	default:
+		try.Bucket = throttle.CodeUnknownDevice
+	}
+	tries := []throttle.Try{try}
+	if known.ID == "" {
+		tries = append(tries, throttle.PrefixTries(from.Address, accountID)...)
+	}
+	return tries, known.ID, nil
+}
+
+// forgetDevice makes a browser unknown that gave too many wrong codes: its
+// cookie may be a copy.
+func (s *Service) forgetDevice(ctx context.Context, accountID, id string, from Browser) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := device.Forget(ctx, tx, accountID, id); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, from.event(s.Clock(), accountID, audit.DeviceForgotten))
+	})
+}
+
 // compare holds the codes against each authenticator and returns the best
 // result with the authenticator that gave it.
 func (s *Service) compare(ctx context.Context, authenticators []authenticator.Authenticator, first, second string) (authenticator.Authenticator, totp.Check, error) {
@@ -245,25 +296,64 @@ func (s *Service) compare(ctx context.Context, authenticators []authenticator.Au
 }
 
 // rejectCode settles a code that opened nothing. One that was right but used
-// costs nothing; everything else stays reserved, and so counts.
+// costs nothing; everything else stays reserved, and so counts. Too many wrong
+// ones tell that somebody else has the password.
 func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, check totp.Check, pair bool, from Browser) error {
-	event := refused(from.event(s.Clock(), accountID, audit.CodeFailed))
+	now := s.Clock()
 	used := check.Result == totp.Reused || check.Result == totp.SetBack
-	if used {
-		event.Kind = audit.CodeReused
-	}
+	ended := false
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		if used {
 			if err := throttle.GiveBack(ctx, tx, r); err != nil {
 				return err
 			}
+			return audit.Append(ctx, tx, refused(from.event(now, accountID, audit.CodeReused)))
 		}
-		return audit.Append(ctx, tx, event)
+		if err := audit.Append(ctx, tx, refused(from.event(now, accountID, audit.CodeFailed))); err != nil {
+			return err
+		}
+		var err error
+		ended, err = s.suspect(ctx, tx, accountID, from)
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	if ended {
+		return ErrEnded
+	}
 	return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
+}
+
+// suspect looks at an account's wrong codes after one more. With the third the
+// owner is told; with the fifth the password counts as known to somebody: it
+// must be changed at the next sign-in, and every sign-in under way is ended.
+func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
+	changed, err := password.ChangedAt(ctx, tx, accountID)
+	if err != nil {
+		return false, err
+	}
+	suspicion, err := s.Ledger.Suspect(ctx, tx, accountID, changed)
+	if err != nil {
+		return false, err
+	}
+	event := from.event(s.Clock(), accountID, audit.WrongCodesNoticed)
+	event.Number = suspicion.Codes
+	if suspicion.JustNoticed() {
+		return false, audit.Append(ctx, tx, event)
+	}
+	if !suspicion.Suspect {
+		return false, nil
+	}
+	marked, err := password.MarkSuspect(ctx, tx, accountID, s.Clock())
+	if err != nil || !marked {
+		return false, err
+	}
+	event.Kind = audit.PasswordSuspected
+	if err := audit.Append(ctx, tx, event); err != nil {
+		return false, err
+	}
+	return true, endAttempts(ctx, tx, accountID)
 }
 
 // SubmitBackupCode gives the attempt a backup code. It returns [ErrRejected],
@@ -283,18 +373,23 @@ func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.
 	}
 	// The pace counts for the prefix as well, so that a thief elsewhere can't
 	// keep the owner waiting.
-	key := throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.Prefix(from.Address)}
-	if verdict, err := s.Ledger.Look(ctx, key, 1); err != nil {
+	known, err := device.Known(ctx, s.DB.Reader(), from.Device, owner.ID, s.Clock())
+	if err != nil {
+		return Progress{}, err
+	}
+	prefix := throttle.PrefixOf(from.Address)
+	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
+	if verdict, err := s.Ledger.Look(ctx, try); err != nil {
 		return Progress{}, err
 	} else if err := refusal(verdict); err != nil {
 		return Progress{}, err
 	}
-	leave, err := s.Queue.Enter(ctx)
+	leave, err := s.Queue.Enter(ctx, prefix, known.ID != "")
 	if err != nil {
 		return Progress{}, err
 	}
 	defer leave()
-	reservation, verdict, err := s.Ledger.Reserve(ctx, key, 1)
+	reservation, verdict, err := s.Ledger.Reserve(ctx, try)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -347,14 +442,14 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 	if err != nil {
 		return Progress{}, err
 	}
-	w, err := s.Waiting(ctx, token)
+	w, err := s.Waiting(ctx, token, from)
 	if err != nil {
 		return Progress{}, err
 	}
 	if w.Stage != StageNewPassword {
 		return Progress{}, ErrNoAttempt
 	}
-	phc, err := s.hashNew(ctx, owner.ID, typed)
+	phc, err := s.hashNew(ctx, owner, typed)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -375,7 +470,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 		if err := a.end(ctx, tx); err != nil {
 			return err
 		}
-		if a.Stamp, err = s.endOthers(ctx, tx, owner.ID, ""); err != nil {
+		if a.Stamp, err = s.endOthers(ctx, tx, owner.ID, "", from.Device); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {
@@ -391,19 +486,25 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 	return progress, err
 }
 
+// checkNew returns why typed can't become the account's password.
+func (s *Service) checkNew(owner account.Account, typed string) error {
+	return password.Check(typed, s.MinRunes, s.Issuer, owner.Name, owner.DisplayName, owner.Email)
+}
+
 // hashNew checks and hashes a new password; one equal to the account's is
 // [ErrSamePassword].
-func (s *Service) hashNew(ctx context.Context, accountID, typed string) (secret.Text, error) {
-	if err := password.Check(typed, s.MinRunes); err != nil {
+func (s *Service) hashNew(ctx context.Context, owner account.Account, typed string) (secret.Text, error) {
+	if err := s.checkNew(owner, typed); err != nil {
 		return secret.Text{}, err
 	}
-	leave, err := s.Queue.Enter(ctx)
+	// Whoever sets a password is signed in, or has a link or the command line.
+	leave, err := s.Queue.Enter(ctx, "", true)
 	if err != nil {
 		return secret.Text{}, err
 	}
 	defer leave()
-	if accountID != "" {
-		same, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, accountID, typed)
+	if owner.ID != "" {
+		same, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, typed)
 		if err != nil {
 			return secret.Text{}, err
 		}

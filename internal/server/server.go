@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -20,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -164,11 +166,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	jobs, endJobs := context.WithCancel(ctx)
 	defer endJobs()
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		p.sweep(jobs)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { p.every(jobs, sweepEvery, "sweep", p.Sweep) })
+	running.Go(func() { p.every(jobs, throttle.MeasureEvery, "measure", p.Measure) })
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
@@ -182,17 +182,16 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		}
 	}
 	endJobs()
-	<-swept
+	running.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
 	return err
 }
 
-// sweep deletes what has expired, every minute, until ctx ends. Nothing waits
-// for it: what has expired is refused whether its row is there or not.
-func (p *Portal) sweep(ctx context.Context) {
-	ticker := time.NewTicker(sweepEvery)
+// every runs a job again and again until ctx ends.
+func (p *Portal) every(ctx context.Context, pause time.Duration, name string, job func(context.Context) error) {
+	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for {
 		select {
@@ -200,19 +199,37 @@ func (p *Portal) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if err := p.Sweep(ctx); err != nil && ctx.Err() == nil {
-			p.Log.Warn("sweep", "reason", err.Error())
+		if err := job(ctx); err != nil && ctx.Err() == nil {
+			p.Log.Warn(name, "reason", err.Error())
 		}
 	}
 }
 
-// Sweep deletes what has expired, once. Several nodes may do so at once.
+// Measure looks at the wrong codes of all accounts together, once. Each node
+// does so for itself.
+func (p *Portal) Measure(ctx context.Context) error {
+	accounts, err := account.Count(ctx, p.DB.Reader())
+	if err != nil {
+		return err
+	}
+	before := p.Login.Ledger.Hot()
+	hot, err := p.Login.Ledger.Measure(ctx, accounts)
+	if hot && !before {
+		p.Log.Error("wrong codes after right passwords on many accounts: unknown browsers must give two codes in a row now; passwords of this site may have leaked")
+	}
+	return err
+}
+
+// Sweep deletes what has expired, once. Several nodes may do so at once, and
+// nothing waits for it: what has expired is refused whether its row is there
+// or not.
 func (p *Portal) Sweep(ctx context.Context) error {
 	now := p.Login.Clock()
 	return p.DB.Write(ctx, func(tx *db.Tx) error {
 		return errors.Join(
 			login.SweepAttempts(ctx, tx, now),
 			session.Sweep(ctx, tx, p.Login.Life, now),
+			device.Sweep(ctx, tx, now),
 			authenticator.Sweep(ctx, tx, now),
 			account.SweepTickets(ctx, tx, now),
 			throttle.Sweep(ctx, tx, now),

@@ -20,6 +20,9 @@ func tries(ago ...time.Duration) []entry {
 	return row
 }
 
+// ask is the question for units and nothing else.
+func ask(units int) question { return question{units: units} }
+
 // times repeats d.
 func times(n int, d time.Duration) []time.Duration {
 	all := make([]time.Duration, n)
@@ -84,10 +87,32 @@ func TestRulesLineByLine(t *testing.T) {
 		{"password: the sixth after 5 s", PasswordUnknownDevice, tries(times(5, 5*time.Second)...), 1, allow},
 		{"password: at once, 15 min after the first", PasswordUnknownDevice, tries(15*time.Minute, 0, 0, 0, 0), 1, allow},
 
+		{"password: the hundredth in 24 h", PasswordUnknownDevice, tries(times(99, time.Hour)...), 1, allow},
+		{"password: the 101st in 24 h", PasswordUnknownDevice, tries(times(100, time.Hour)...), 1, Verdict{Answer: Shielded}},
+		{"password: 24 h are over", PasswordUnknownDevice, tries(times(100, day)...), 1, allow},
+
+		{"known code: the tenth in 24 h", CodeKnownDevice, tries(times(9, 0)...), 1, allow},
+		{"known code: the eleventh in 24 h", CodeKnownDevice, tries(times(10, 0)...), 1, Verdict{Answer: ForgetDevice}},
+		{"known code: the 25th in 365 d", CodeKnownDevice, tries(join(times(10, 100*day), times(10, 50*day), times(4, 2*day))...), 1, allow},
+		{"known code: the 26th in 365 d", CodeKnownDevice, tries(join(times(10, 100*day), times(10, 50*day), times(5, 2*day))...), 1, Verdict{Answer: ForgetDevice}},
+
+		{"known password: the tenth in 15 min", PasswordKnownDevice, tries(times(9, 0)...), 1, allow},
+		{"known password: the eleventh at once", PasswordKnownDevice, tries(times(10, 0)...), 1, wait(30 * time.Second)},
+		{"known password: the eleventh after 30 s", PasswordKnownDevice, tries(times(10, 30*time.Second)...), 1, allow},
+		{"known password: the twelfth", PasswordKnownDevice, tries(times(11, 0)...), 1, wait(time.Minute)},
+		{"known password: the thirteenth", PasswordKnownDevice, tries(times(12, 0)...), 1, wait(2 * time.Minute)},
+		{"known password: never longer than 15 min", PasswordKnownDevice, tries(times(100, 0)...), 1, wait(15 * time.Minute)},
+
+		{"prefix: the 30th in 10 min", Prefix, tries(times(29, 0)...), 1, allow},
+		{"prefix: the 31st in 10 min", Prefix, tries(times(30, time.Minute)...), 1, wait(9 * time.Minute)},
+		{"prefix: 10 min are over", Prefix, tries(times(30, 10*time.Minute)...), 1, allow},
+		{"wide prefix: the 120th in 10 min", WidePrefix, tries(times(119, 0)...), 1, allow},
+		{"wide prefix: the 121st in 10 min", WidePrefix, tries(times(120, 0)...), 1, wait(10 * time.Minute)},
+
 		{"a bucket without a rule", "unknown", nil, 1, refuse},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := decide(testkit.Start, test.row, rules[test.bucket], test.units); got != test.want {
+			if got := decide(testkit.Start, test.row, rules[test.bucket], ask(test.units)); got != test.want {
 				t.Errorf("decide = %+v, want %+v", got, test.want)
 			}
 		})
@@ -103,7 +128,7 @@ type simulation struct {
 }
 
 func (s *simulation) try(now time.Time, units int) Verdict {
-	v := decide(now, s.row, s.rule, units)
+	v := decide(now, s.row, s.rule, ask(units))
 	if v.Answer != Allow {
 		return v
 	}
@@ -241,10 +266,10 @@ func TestClockSetBackNeverReopensAWindow(t *testing.T) {
 	// Said directly: what is full stays full at any earlier time.
 	full := tries(times(5, 0)...)
 	for _, back := range []time.Duration{time.Nanosecond, time.Hour, day, 30 * day, 100 * year} {
-		if got := decide(testkit.Start.Add(-back), full, rules[CodeUnknownDevice], 1); got.Answer != NeedTwoCodes {
+		if got := decide(testkit.Start.Add(-back), full, rules[CodeUnknownDevice], ask(1)); got.Answer != NeedTwoCodes {
 			t.Errorf("clock %v back: %+v", back, got)
 		}
-		if got := decide(testkit.Start.Add(-back), tries(0), rules[BackupCode], 1); got != (Verdict{Wait, 5 * time.Second}) {
+		if got := decide(testkit.Start.Add(-back), tries(0), rules[BackupCode], ask(1)); got != (Verdict{Answer: Wait, RetryAfter: 5 * time.Second}) {
 			t.Errorf("clock %v back, backup code: %+v", back, got)
 		}
 	}
@@ -253,7 +278,7 @@ func TestClockSetBackNeverReopensAWindow(t *testing.T) {
 func TestPasswordsArePacedNotLocked(t *testing.T) {
 	s := simulation{rule: rules[PasswordUnknownDevice]}
 	now, allowed := testkit.Start, []time.Duration{}
-	for now.Before(testkit.Start.Add(30 * time.Minute)) {
+	for now.Before(testkit.Start.Add(7 * time.Minute)) {
 		if s.try(now, 1).Answer == Allow {
 			allowed = append(allowed, now.Sub(testkit.Start))
 			continue
@@ -266,9 +291,9 @@ func TestPasswordsArePacedNotLocked(t *testing.T) {
 			t.Fatalf("password %d allowed after %v, want %v", i+1, at, want)
 		}
 	}
-	// Five, then one per 5 s: at 5 s, 10 s, … 29 min 55 s.
-	if want := 5 + 30*60/5 - 1; len(allowed) != want {
-		t.Errorf("%d passwords in half an hour, want %d", len(allowed), want)
+	// Five, then one per 5 s: at 5 s, 10 s, … 6 min 55 s.
+	if want := 5 + 7*60/5 - 1; len(allowed) != want {
+		t.Errorf("%d passwords in seven minutes, want %d", len(allowed), want)
 	}
 	// A quarter of an hour of quiet gives the five free ones back.
 	now = now.Add(15 * time.Minute)
@@ -281,7 +306,7 @@ func TestPasswordsArePacedNotLocked(t *testing.T) {
 
 func TestRetryAfterIsWhenTheTryIsAllowed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		bucket := rapid.SampledFrom([]Bucket{BackupCode, BackupCodeIssue, PasswordUnknownDevice}).Draw(t, "bucket")
+		bucket := rapid.SampledFrom([]Bucket{BackupCode, BackupCodeIssue, PasswordUnknownDevice, PasswordKnownDevice, Prefix}).Draw(t, "bucket")
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "schedule"), 0))
 		s, now, waited := simulation{rule: rules[bucket]}, testkit.Start, 0
 		for range 100 {
@@ -291,10 +316,10 @@ func TestRetryAfterIsWhenTheTryIsAllowed(t *testing.T) {
 				if v.RetryAfter <= 0 || v.RetryAfter > max(s.rule.pace, time.Hour) {
 					t.Fatalf("%s: wait %v", bucket, v.RetryAfter)
 				}
-				if got := decide(now.Add(v.RetryAfter), s.row, s.rule, 1); got.Answer != Allow {
+				if got := decide(now.Add(v.RetryAfter), s.row, s.rule, ask(1)); got.Answer != Allow {
 					t.Fatalf("%s: retried after exactly %v: %+v", bucket, v.RetryAfter, got)
 				}
-				if early := decide(now.Add(v.RetryAfter-1), s.row, s.rule, 1); s.rule.pace == 0 && early.Answer == Allow {
+				if early := decide(now.Add(v.RetryAfter-1), s.row, s.rule, ask(1)); s.rule.pace == 0 && early.Answer == Allow {
 					t.Fatalf("%s: RetryAfter %v is longer than needed", bucket, v.RetryAfter)
 				}
 			}
@@ -317,7 +342,7 @@ func TestPruneKeepsWhatARuleReaches(t *testing.T) {
 				row = append(row, entry{id: uint32(i), at: now, units: 1})
 			}
 			now = now.Add(gap(r))
-			whole, pruned := decide(now, row, rule, 1), decide(now, prune(now, row, rule), rule, 1)
+			whole, pruned := decide(now, row, rule, ask(1)), decide(now, prune(now, row, rule), rule, ask(1))
 			if whole != pruned {
 				t.Fatalf("%s: %+v, after pruning %+v", bucket, whole, pruned)
 			}
@@ -326,5 +351,85 @@ func TestPruneKeepsWhatARuleReaches(t *testing.T) {
 	many := tries(times(3*maxEntries, 0)...)
 	if got := prune(testkit.Start, many, rules[PasswordUnknownDevice]); len(got) != maxEntries-1 || got[0].id != uint32(2*maxEntries+1) {
 		t.Errorf("prune keeps %d entries from id %d, want the newest %d", len(got), got[0].id, maxEntries-1)
+	}
+}
+
+func TestPrefixCountsAccounts(t *testing.T) {
+	var row []entry
+	for account := range uint64(10) {
+		if got := decide(testkit.Start, row, rules[Prefix], question{units: 1, tag: account + 1}); got.Answer != Allow {
+			t.Fatalf("account %d: %+v", account+1, got)
+		}
+		row = append(row, entry{id: uint32(account), at: testkit.Start, units: 1, tag: account + 1})
+	}
+	if got, want := decide(testkit.Start.Add(50*time.Minute), row, rules[Prefix], question{units: 1, tag: 11}), (Verdict{Answer: Wait, RetryAfter: 10 * time.Minute}); got != want {
+		t.Errorf("the eleventh account: %+v, want %+v", got, want)
+	}
+	if got := decide(testkit.Start.Add(50*time.Minute), row, rules[Prefix], question{units: 1, tag: 1}); got.Answer != Allow {
+		t.Errorf("one of the ten: %+v", got)
+	}
+	if got := decide(testkit.Start.Add(time.Hour), row, rules[Prefix], question{units: 1, tag: 11}); got.Answer != Allow {
+		t.Errorf("an hour later: %+v", got)
+	}
+}
+
+func TestAHundredPairsForOnePassword(t *testing.T) {
+	rule := rules[TwoCodes]
+	var row []entry
+	set := testkit.Start
+	now := set
+	for i := range 100 {
+		now = now.Add(3 * time.Hour)
+		if got := decide(now, row, rule, question{units: 1, passwordSet: set}); got.Answer != Allow {
+			t.Fatalf("pair %d: %+v", i+1, got)
+		}
+		row = append(row, entry{id: uint32(i), at: now, units: 1})
+	}
+	now = now.Add(2 * day)
+	if got := decide(now, row, rule, question{units: 1, passwordSet: set}); got.Answer != Refuse {
+		t.Errorf("pair 101: %+v, want Refuse", got)
+	}
+	if got := decide(now, row, rule, question{units: 1, passwordSet: now}); got.Answer != Allow {
+		t.Errorf("after a new password: %+v, want Allow", got)
+	}
+}
+
+func TestHotInstanceAsksForTwoCodes(t *testing.T) {
+	hot := question{units: 1, instanceHot: true}
+	for bucket, want := range map[Bucket]Answer{CodeUnknownDevice: NeedTwoCodes, CodeKnownDevice: Allow, TwoCodes: Allow, BackupCode: Allow, PasswordUnknownDevice: Allow} {
+		if got := decide(testkit.Start, nil, rules[bucket], hot); got.Answer != want {
+			t.Errorf("%s: %v, want %v", bucket, got.Answer, want)
+		}
+	}
+	for _, test := range []struct {
+		lastDay, lastYear, accounts int
+		want                        bool
+	}{
+		{29, 29, 10, false}, {30, 30, 10, true}, {99, 99, 1000, false}, {100, 100, 1000, true},
+		{0, 99, 10, false}, {0, 100, 10, true}, {0, 2999, 1000, false}, {0, 3000, 1000, true},
+	} {
+		if got := instanceHot(test.lastDay, test.lastYear, test.accounts); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+func TestSuspicion(t *testing.T) {
+	row := tries(31*day, 29*day, 3*day, day, time.Hour)
+	row[3].owned = true // the owner mistyped
+	for _, test := range []struct {
+		name string
+		set  time.Duration // ago
+		rows [][]entry
+		want Suspicion
+	}{
+		{"nothing", 400 * day, nil, Suspicion{}},
+		{"three in 30 days that nobody owns", 400 * day, [][]entry{row}, Suspicion{Codes: 3, Notice: true}},
+		{"pairs count too", 400 * day, [][]entry{row, tries(day, 0)}, Suspicion{Codes: 5, Notice: true, Suspect: true}},
+		{"those of before the password was set don't", 2 * day, [][]entry{row}, Suspicion{Codes: 1}},
+	} {
+		if got := suspicion(testkit.Start, testkit.Start.Add(-test.set), test.rows...); got != test.want {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
 	}
 }

@@ -1,11 +1,15 @@
 package throttle
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -27,111 +31,183 @@ var ErrBusy = errors.New("ledger row is contended")
 // Key names a row of the ledger.
 type Key struct {
 	// Account is the account's id, never what was typed (R5); for names that
-	// don't exist, what the caller derives from the name.
+	// don't exist, what the caller derives from the name; empty for a prefix.
 	Account string
 	Bucket  Bucket
 	// Subject is the device or address prefix where the bucket has one.
 	Subject string
 }
 
-// Reservation is a try that was written down before it was made. If nobody
-// gives it back, it counts as failed: so does a crash.
-type Reservation struct {
-	key Key
-	id  uint32
+// Try is what somebody wants to do.
+type Try struct {
+	Key
+	Units       int
+	Tag         string    // what it belongs to: an attempt's id, or for a prefix the account's
+	PasswordSet time.Time // for [TwoCodes]: when the password was set
 }
 
-// Ledger answers what may be tried. It keeps nothing in memory (R4).
+// Reservation is a try that was written down before it was made, in one row or
+// several. If nobody gives it back, it counts as failed: so does a crash.
+type Reservation struct {
+	keys []Key
+	id   uint32
+}
+
+// Ledger answers what may be tried. What it counts is in the database (R4).
 type Ledger struct {
 	db    *db.DB
 	clock func() time.Time
+	hot   atomic.Bool // the instance's budget; see [Ledger.Measure]
 }
 
 // NewLedger returns a ledger in d.
-func NewLedger(d *db.DB, clock func() time.Time) *Ledger { return &Ledger{d, clock} }
+func NewLedger(d *db.DB, clock func() time.Time) *Ledger { return &Ledger{db: d, clock: clock} }
 
-// Look answers whether units could be tried now, and changes nothing: it
-// spares the hashing queue those that would be refused anyway.
-func (l *Ledger) Look(ctx context.Context, key Key, units int) (Verdict, error) {
-	row, _, err := read(ctx, l.db.Reader(), key)
-	if err != nil {
-		return Verdict{}, err
-	}
-	return decide(l.clock(), row, rules[key.Bucket], units), nil
+func (l *Ledger) ask(now time.Time, row []entry, try Try) Verdict {
+	v := decide(now, row, rules[try.Bucket], question{
+		units: try.Units, tag: tag(try.Tag), passwordSet: try.PasswordSet, instanceHot: l.hot.Load(),
+	})
+	v.Bucket = try.Bucket
+	return v
 }
 
-// Reserve writes down a try of units and commits it, before anything is
-// verified (R3). Only an answer of [Allow] comes with a reservation. An error
-// means that nothing may be verified (F2).
-func (l *Ledger) Reserve(ctx context.Context, key Key, units int) (Reservation, Verdict, error) {
-	var id [4]byte
-	rand.Read(id[:])
-	reservation := Reservation{key: key, id: binary.BigEndian.Uint32(id[:])}
-	rule := rules[key.Bucket]
-	for range reserveTries {
-		var (
-			verdict Verdict
-			written bool
-		)
-		err := l.db.Write(ctx, func(tx *db.Tx) error {
-			row, version, err := read(ctx, tx, key)
-			if err != nil {
-				return err
-			}
-			now := l.clock()
-			if verdict = decide(now, row, rule, units); verdict.Answer != Allow {
-				return nil
-			}
-			if len(row) > 0 && row[len(row)-1].at.After(now) {
-				now = row[len(row)-1].at
-			}
-			row = append(prune(now, row, rule), entry{reservation.id, now, units})
-			written, err = write(ctx, tx, key, row, version, now)
-			return err
-		})
+// Look answers whether all of the tries could be made now, and changes
+// nothing: it spares the hashing queue those that would be refused anyway.
+func (l *Ledger) Look(ctx context.Context, tries ...Try) (Verdict, error) {
+	for _, try := range tries {
+		row, _, err := read(ctx, l.db.Reader(), try.Key)
 		if err != nil {
+			return Verdict{}, err
+		}
+		if v := l.ask(l.clock(), row, try); v.Answer != Allow {
+			return v, nil
+		}
+	}
+	return Verdict{Answer: Allow}, nil
+}
+
+// errContended: another request changed a row first.
+var errContended = errors.New("row changed meanwhile")
+
+// Reserve writes down the tries and commits them together, before anything is
+// verified (R3), or none of them. Only an answer of [Allow] comes with a
+// reservation. An error means that nothing may be verified (F2).
+func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdict, error) {
+	var random [4]byte
+	rand.Read(random[:])
+	r := Reservation{id: binary.BigEndian.Uint32(random[:])}
+	for _, try := range tries {
+		r.keys = append(r.keys, try.Key)
+	}
+	for range reserveTries {
+		verdict := Verdict{Answer: Allow}
+		err := l.db.Write(ctx, func(tx *db.Tx) error {
+			for _, try := range tries {
+				row, version, err := read(ctx, tx, try.Key)
+				if err != nil {
+					return err
+				}
+				now := l.clock()
+				if verdict = l.ask(now, row, try); verdict.Answer != Allow {
+					return errRefused
+				}
+				if len(row) > 0 && row[len(row)-1].at.After(now) {
+					now = row[len(row)-1].at
+				}
+				row = append(prune(now, row, rules[try.Bucket]), entry{id: r.id, at: now, units: try.Units, tag: tag(try.Tag)})
+				written, err := write(ctx, tx, try.Key, row, version, now)
+				if err != nil {
+					return err
+				}
+				if !written {
+					return errContended
+				}
+			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, errContended):
+			continue
+		case errors.Is(err, errRefused):
+			return Reservation{}, verdict, nil
+		case err != nil:
 			return Reservation{}, Verdict{}, fmt.Errorf("reserve a try: %w", err)
 		}
-		if verdict.Answer != Allow || written {
-			return reservation, verdict, nil
-		}
+		return r, verdict, nil
 	}
 	return Reservation{}, Verdict{}, ErrBusy
 }
+
+// errRefused rolls back what was reserved in other rows.
+var errRefused = errors.New("refused")
 
 // GiveBack takes a reservation out again, in tx: the try succeeded, or nothing
 // was compared. It leaves every other entry as it is, so no success refills a
 // bucket (R6).
 func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
-	for range reserveTries {
-		row, version, err := read(ctx, tx, r.key)
+	for _, key := range r.keys {
+		err := edit(ctx, tx, key, func(row []entry) []entry {
+			return slices.DeleteFunc(row, func(e entry) bool { return e.id == r.id })
+		})
 		if err != nil {
 			return fmt.Errorf("give a try back: %w", err)
-		}
-		left := row[:0:0]
-		for _, e := range row {
-			if e.id != r.id {
-				left = append(left, e)
-			}
-		}
-		if len(left) == len(row) {
-			return nil
-		}
-		written, err := write(ctx, tx, r.key, left, version, time.Time{})
-		if err != nil {
-			return fmt.Errorf("give a try back: %w", err)
-		}
-		if written {
-			return nil
 		}
 	}
-	return ErrBusy
+	return nil
 }
 
 // GiveBack is the function of that name in a transaction of its own, for a
 // try that ends without another change.
 func (l *Ledger) GiveBack(ctx context.Context, r Reservation) error {
 	return l.db.Write(ctx, func(tx *db.Tx) error { return GiveBack(ctx, tx, r) })
+}
+
+// Own notes that the attempt became a session: its wrong codes were the
+// owner's own. They stay counted against guessing.
+func Own(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
+	for _, bucket := range []Bucket{CodeUnknownDevice, TwoCodes} {
+		err := edit(ctx, tx, Key{Account: accountID, Bucket: bucket}, func(row []entry) []entry {
+			for i := range row {
+				row[i].owned = row[i].owned || row[i].tag == tag(attemptID)
+			}
+			return row
+		})
+		if err != nil {
+			return fmt.Errorf("own an attempt's tries: %w", err)
+		}
+	}
+	return nil
+}
+
+// Suspect returns what the wrong codes of an account, from unknown browsers,
+// say about its password.
+func (l *Ledger) Suspect(ctx context.Context, q db.Querier, accountID string, passwordSet time.Time) (Suspicion, error) {
+	single, _, err := read(ctx, q, Key{Account: accountID, Bucket: CodeUnknownDevice})
+	if err != nil {
+		return Suspicion{}, err
+	}
+	pairs, _, err := read(ctx, q, Key{Account: accountID, Bucket: TwoCodes})
+	return suspicion(l.clock(), passwordSet, single, pairs), err
+}
+
+// edit changes a row that is there.
+func edit(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry) error {
+	for range reserveTries {
+		row, version, err := read(ctx, tx, key)
+		if err != nil {
+			return err
+		}
+		before := encode(row)
+		after := change(row)
+		if bytes.Equal(before, encode(after)) {
+			return nil
+		}
+		written, err := write(ctx, tx, key, after, version, time.Time{})
+		if err != nil || written {
+			return err
+		}
+	}
+	return ErrBusy
 }
 
 // Forget deletes the rows of an account that is being removed.
@@ -212,8 +288,18 @@ func write(ctx context.Context, tx *db.Tx, key Key, row []entry, version int64, 
 	return n == 1, err
 }
 
-// entryBytes: id (4), Unix milliseconds (8), units (2), big-endian.
-const entryBytes = 14
+// tag returns what is kept of an id: enough to tell tries apart.
+func tag(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(id))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// entryBytes: id (4), Unix milliseconds (8), units (2), owned (1), tag (8),
+// big-endian.
+const entryBytes = 23
 
 func encode(row []entry) []byte {
 	b := make([]byte, 0, len(row)*entryBytes)
@@ -221,6 +307,12 @@ func encode(row []entry) []byte {
 		b = binary.BigEndian.AppendUint32(b, e.id)
 		b = binary.BigEndian.AppendUint64(b, uint64(e.at.UnixMilli()))
 		b = binary.BigEndian.AppendUint16(b, uint16(e.units))
+		if e.owned {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+		b = binary.BigEndian.AppendUint64(b, e.tag)
 	}
 	return b
 }
@@ -231,10 +323,15 @@ func decode(b []byte) ([]entry, error) {
 	}
 	row := make([]entry, 0, len(b)/entryBytes+1)
 	for ; len(b) > 0; b = b[entryBytes:] {
+		if b[14] > 1 {
+			return nil, errors.New("an entry has an unknown mark")
+		}
 		row = append(row, entry{
 			id:    binary.BigEndian.Uint32(b),
 			at:    time.UnixMilli(int64(binary.BigEndian.Uint64(b[4:]))).UTC(),
 			units: int(binary.BigEndian.Uint16(b[12:])),
+			owned: b[14] == 1,
+			tag:   binary.BigEndian.Uint64(b[15:]),
 		})
 	}
 	return row, nil

@@ -4,21 +4,47 @@ import "net/netip"
 
 // Sizes of what one owner of addresses usually holds.
 const (
-	prefixBits4 = 24
-	prefixBits6 = 48
+	prefixBits4     = 24
+	prefixBits6     = 56
+	prefixBits6Wide = 48
 )
 
-// Prefix returns the network that addr counts for, IPv4 /24 or IPv6 /48, as
+// PrefixOf returns the network that addr counts for, IPv4 /24 or IPv6 /56, as
 // text; an IPv4 address inside IPv6 counts as itself, and no address as "".
-func Prefix(addr netip.Addr) string {
-	addr = addr.Unmap().WithZone("")
-	bits := prefixBits6
+func PrefixOf(addr netip.Addr) string {
+	addr = addr.Unmap()
 	if addr.Is4() {
-		bits = prefixBits4
+		return network(addr, prefixBits4)
 	}
-	p, err := addr.Prefix(bits)
+	return network(addr, prefixBits6)
+}
+
+// WidePrefixOf returns the IPv6 /48 of addr, and for IPv4 its /24.
+func WidePrefixOf(addr netip.Addr) string {
+	addr = addr.Unmap()
+	if addr.Is4() {
+		return network(addr, prefixBits4)
+	}
+	return network(addr, prefixBits6Wide)
+}
+
+func network(addr netip.Addr, bits int) string {
+	p, err := addr.WithZone("").Prefix(bits)
 	if err != nil || !p.IsValid() {
 		return ""
 	}
 	return p.String()
+}
+
+// PrefixTries are the tries that a failure of accountID from addr counts as
+// besides the account's own.
+func PrefixTries(addr netip.Addr, accountID string) []Try {
+	if !addr.IsValid() {
+		return nil
+	}
+	tries := []Try{{Key: Key{Bucket: Prefix, Subject: PrefixOf(addr)}, Units: 1, Tag: accountID}}
+	if addr = addr.Unmap(); addr.Is6() {
+		tries = append(tries, Try{Key: Key{Bucket: WidePrefix, Subject: WidePrefixOf(addr)}, Units: 1, Tag: accountID})
+	}
+	return tries
 }

@@ -15,14 +15,14 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 		var leave [slots]func()
 		for i := range leave {
 			var err error
-			if leave[i], err = q.Enter(ctx); err != nil {
+			if leave[i], err = q.Enter(ctx, "", true); err != nil {
 				t.Fatal(err)
 			}
 		}
 		impatient, giveUp := context.WithCancel(ctx)
 		entered, gaveUp := make(chan func(), queueLength), make(chan error, 1)
 		wait := func(ctx context.Context) {
-			leave, err := q.Enter(ctx)
+			leave, err := q.Enter(ctx, "", true)
 			if err != nil {
 				gaveUp <- err
 				return
@@ -38,7 +38,7 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 			t.Fatalf("%d entered beside %d slots", len(entered), slots)
 		}
 		// The 65th is told at once: were it to wait, this would hang.
-		if _, err := q.Enter(ctx); !errors.Is(err, ErrQueueFull) {
+		if _, err := q.Enter(ctx, "", true); !errors.Is(err, ErrQueueFull) {
 			t.Fatalf("with %d waiting: %v, want ErrQueueFull", queueLength, err)
 		}
 		// Who gives up makes room for one to wait.
@@ -49,7 +49,7 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 		synctest.Wait()
 		go wait(ctx)
 		synctest.Wait()
-		if _, err := q.Enter(ctx); !errors.Is(err, ErrQueueFull) {
+		if _, err := q.Enter(ctx, "", true); !errors.Is(err, ErrQueueFull) {
 			t.Errorf("after one gave up and one came: %v, want ErrQueueFull", err)
 		}
 		// Each that leaves lets one in, until all were in.
@@ -65,7 +65,7 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 		}
 		synctest.Wait()
 		for range slots {
-			if _, err := q.Enter(ctx); err != nil {
+			if _, err := q.Enter(ctx, "", true); err != nil {
 				t.Errorf("empty queue: %v", err)
 			}
 		}
@@ -76,14 +76,14 @@ func TestQueueWithACancelledContextStillTakesAFreeSlotOrLeaves(t *testing.T) {
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
 	q := NewQueue(1)
-	leave, err := q.Enter(context.Background())
+	leave, err := q.Enter(context.Background(), "", true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Enter(cancelled); !errors.Is(err, context.Canceled) {
+	if _, err := q.Enter(cancelled, "", true); !errors.Is(err, context.Canceled) {
 		t.Errorf("full queue, cancelled: %v", err)
 	}
-	if n := q.waiting.Load(); n != 0 {
+	if n := len(q.known) + q.unknown; n != 0 {
 		t.Errorf("%d are still counted as waiting", n)
 	}
 	leave()
@@ -96,20 +96,87 @@ func TestPrefix(t *testing.T) {
 		"192.0.3.0":               "192.0.3.0/24",
 		"0.0.0.0":                 "0.0.0.0/24",
 		"::ffff:192.0.2.77":       "192.0.2.0/24",
-		"2001:db8:1:2:3:4:5:6":    "2001:db8:1::/48",
-		"2001:db8:1:ffff::1":      "2001:db8:1::/48",
-		"2001:db8:2::1":           "2001:db8:2::/48",
-		"fe80::1%eth0":            "fe80::/48",
-		"::1":                     "::/48",
-		"::ffff:0:192.0.2.77":     "::/48",
-		"64:ff9b::192.0.2.77":     "64:ff9b::/48",
-		"2001:0DB8:0001:0:0::0:1": "2001:db8:1::/48",
+		"2001:db8:1:2:3:4:5:6":    "2001:db8:1::/56",
+		"2001:db8:1:ffff::1":      "2001:db8:1:ff00::/56",
+		"2001:db8:2::1":           "2001:db8:2::/56",
+		"fe80::1%eth0":            "fe80::/56",
+		"::1":                     "::/56",
+		"::ffff:0:192.0.2.77":     "::/56",
+		"64:ff9b::192.0.2.77":     "64:ff9b::/56",
+		"2001:0DB8:0001:0:0::0:1": "2001:db8:1::/56",
 	} {
-		if got := Prefix(netip.MustParseAddr(in)); got != want {
-			t.Errorf("Prefix(%s) = %s, want %s", in, got, want)
+		if got := PrefixOf(netip.MustParseAddr(in)); got != want {
+			t.Errorf("PrefixOf(%s) = %s, want %s", in, got, want)
 		}
 	}
-	if got := Prefix(netip.Addr{}); got != "" {
-		t.Errorf("Prefix of no address = %q", got)
+	if got := PrefixOf(netip.Addr{}); got != "" {
+		t.Errorf("PrefixOf of no address = %q", got)
 	}
+}
+
+func TestQueueKeepsRoomForKnownBrowsersAndLetsThemGoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, ctx := NewQueue(1), t.Context()
+		leave, err := q.Enter(ctx, "flood", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order := make(chan string, queueLength)
+		wait := func(name, prefix string, known bool) {
+			leave, err := q.Enter(ctx, prefix, known)
+			if err != nil {
+				order <- err.Error()
+				return
+			}
+			order <- name
+			leave()
+		}
+		for range queueLength - queueForKnown {
+			go wait("flood", "flood", false)
+		}
+		synctest.Wait()
+		if _, err := q.Enter(ctx, "flood", false); !errors.Is(err, ErrQueueFull) {
+			t.Fatalf("unknown browsers fill the queue to the last place: %v", err)
+		}
+		go wait("known", "", true)
+		synctest.Wait()
+		leave()
+		if first := <-order; first != "known" {
+			t.Errorf("first was %s, want the known browser", first)
+		}
+	})
+}
+
+func TestQueueTakesPrefixesInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, ctx := NewQueue(1), t.Context()
+		leave, err := q.Enter(ctx, "flood", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order := make(chan string, queueLength)
+		wait := func(prefix string) {
+			leave, err := q.Enter(ctx, prefix, false)
+			if err != nil {
+				order <- err.Error()
+				return
+			}
+			order <- prefix
+			leave()
+		}
+		for range 40 {
+			go wait("flood")
+		}
+		synctest.Wait()
+		go wait("quiet")
+		synctest.Wait()
+		leave()
+		for i := range 2 {
+			if <-order == "quiet" {
+				return
+			} else if i == 1 {
+				t.Error("a quiet network waits behind a flood from another")
+			}
+		}
+	})
 }

@@ -54,6 +54,10 @@ func (s *server) fail(req *request, err error) {
 		s.setCookie(req.w, attemptCookie, "", 0)
 		s.redirect(req, "/login", "notice", "expired")
 		return
+	case errors.Is(err, login.ErrEnded):
+		s.setCookie(req.w, attemptCookie, "", 0)
+		s.redirect(req, "/login", "notice", "ended")
+		return
 	case errors.Is(err, errNotFound), errors.Is(err, login.ErrGone):
 		status, heading, advice = http.StatusNotFound, say("error.not_found.heading"), say("error.not_found.advice")
 	case errors.Is(err, errForbidden):

@@ -9,7 +9,9 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 func (s *server) getHome(req *request) error {
@@ -54,6 +56,9 @@ func (s *server) postPassword(req *request) error {
 	case errors.As(err, &wait):
 		page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
 		return s.tooMany(req, wait, "login", page)
+	case errors.Is(err, login.ErrShielded):
+		page.Error = say("login.shielded")
+		return s.views.page(req.w, http.StatusTooManyRequests, "login", page)
 	case err != nil:
 		return err
 	}
@@ -74,12 +79,18 @@ func (s *server) advance(req *request, p login.Progress) error {
 		return nil
 	}
 	s.setCookie(req.w, attemptCookie, "", 0)
+	s.rememberDevice(req, p.Device)
 	var query []string
 	if p.CodesLeft >= 0 {
 		query = []string{"notice", "backup_code_used"}
 	}
 	s.land(req, p.Session, login.CheckReturn(p.ReturnURL), query...)
 	return nil
+}
+
+// rememberDevice gives the browser the device cookie's new token.
+func (s *server) rememberDevice(req *request, token secret.Text) {
+	s.setCookie(req.w, deviceCookie, token.Reveal(), device.Life)
 }
 
 // stagePath is the page of a stage before the last.
@@ -102,7 +113,7 @@ func (e *otherStage) Error() string { return "attempt is at another stage" }
 // waiting returns the attempt that the browser holds, if it is at the stage.
 func (s *server) waiting(req *request, stage login.Stage) (string, login.Waiting, error) {
 	token := s.cookie(req.Request, attemptCookie)
-	waiting, err := s.Login.Waiting(req.Context(), token)
+	waiting, err := s.Login.Waiting(req.Context(), token, req.from)
 	if err == nil && waiting.Stage != stage {
 		err = &otherStage{waiting.Stage}
 	}
@@ -269,6 +280,8 @@ func (s *server) passwordMessage(err error) *message {
 		return say("password.long", "n", password.MaxRunes)
 	case errors.Is(err, password.ErrInvalid):
 		return say("password.invalid")
+	case errors.Is(err, password.ErrCommon):
+		return say("password.common")
 	case errors.Is(err, login.ErrSamePassword):
 		return say("password.same")
 	}
@@ -296,7 +309,7 @@ func (s *server) postLogout(req *request) error {
 }
 
 func (s *server) reauthenticatePage(req *request, returnURL string, two, backupCode bool) (reauthenticatePage, error) {
-	asked, err := s.Login.Asked(req.Context(), req.me.Account)
+	asked, err := s.Login.Asked(req.Context(), req.me.Account, req.from)
 	f := s.frameOf(req, say("reauthenticate.title"), "")
 	f.FewCodes = false
 	return reauthenticatePage{
@@ -337,6 +350,10 @@ func (s *server) postReauthenticate(req *request) error {
 			return s.tooMany(req, wait, "reauthenticate", page)
 		case errors.Is(err, login.ErrMalformedBackupCode):
 			page.Error = say("backup_code.malformed")
+		case errors.Is(err, login.ErrShielded):
+			page.Error = say("login.shielded")
+		case errors.Is(err, login.ErrEnded):
+			page.Error = say("code.wrong") // a session that is open stays open
 		case errors.Is(err, login.ErrWrongPassword):
 			page.Error = say("password.wrong")
 		case errors.Is(err, login.ErrRejected):
@@ -360,6 +377,11 @@ func (s *server) getSetup(req *request) error {
 	opened, err := s.Login.Open(req.Context(), token)
 	if err != nil {
 		return err
+	}
+	if opened.Kind == account.TicketLetIn {
+		return s.views.page(req.w, http.StatusOK, "let-in", letInPage{
+			frame: frame{Title: say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
+		})
 	}
 	if opened.Kind == account.TicketEnroll {
 		s.setCookie(req.w, ticketCookie, token, ticketCookieLife)
@@ -389,13 +411,23 @@ func (s *server) postSetup(req *request) error {
 	if err != nil {
 		return err
 	}
+	if opened.Kind == account.TicketLetIn {
+		token, err := s.Login.UseLetIn(req.Context(), f[0], req.from)
+		if err != nil {
+			return err
+		}
+		s.rememberDevice(req, token)
+		s.redirect(req, "/login", "notice", "let_in")
+		return nil
+	}
 	page := s.setupPage(opened, f[0])
 	if page.First {
 		page.Username, page.Email = f[1], f[2]
 	}
-	_, err = s.Login.Setup(req.Context(), f[0], f[1], f[2], f[3], req.from)
+	token, err := s.Login.Setup(req.Context(), f[0], f[1], f[2], f[3], req.from)
 	switch {
 	case err == nil:
+		s.rememberDevice(req, token)
 		s.redirect(req, "/login", "notice", "account_created")
 		return nil
 	case errors.Is(err, account.ErrNameInvalid):

@@ -29,12 +29,14 @@ type notice struct {
 
 // frame is what every page has around its content.
 type frame struct {
-	Title     *message // the page's title, without the site's name
-	Account   string   // name of the signed-in account; empty when nobody is
-	Tab       string   // "profile", "security", "sessions", "activity", or empty: no tabs
-	Notice    *notice  // may be nil
-	FewCodes  bool     // the amber banner "n backup codes left" is shown
-	CodesLeft int      // unused backup codes, where FewCodes is set and on the Security tab
+	Title      *message // the page's title, without the site's name
+	Account    string   // name of the signed-in account; empty when nobody is
+	Tab        string   // "profile", "security", "sessions", "activity", or empty: no tabs
+	Notice     *notice  // may be nil
+	FewCodes   bool     // the amber banner "n backup codes left" is shown
+	WrongCodes int      // wrong codes after the right password that others typed; 0: none
+	CodesLeft  int      // unused backup codes, where FewCodes is set and on the Security tab
+	Wrong      int      // wrong codes that others typed after the right password; 0: no banner
 }
 
 type homePage struct {
@@ -144,6 +146,28 @@ type sessionsPage struct {
 	frame
 	Sessions []sessionRow // this browser's first
 	Others   int          // how many more than this one
+	Devices  []deviceRow  // known browsers
+}
+
+type deviceRow struct {
+	ID      string
+	Browser string // as in sessionRow
+	Address string
+	UsedAt  time.Time // the last full sign-in
+	Current bool
+}
+
+// letInPage is what a let-in link opens: its button makes the browser known.
+type letInPage struct {
+	frame
+	Ticket   string
+	Username string
+}
+
+// letInLinkPage shows a let-in link, this once.
+type letInLinkPage struct {
+	frame
+	Link string
 }
 
 type sessionRow struct {

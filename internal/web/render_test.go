@@ -80,6 +80,9 @@ func samples(person string) []sample {
 		{"s2", person, "2001:db8::7", say("how.password"), at, at, false},
 		{"s3", "", "198.51.100.4", say("how.password_backup_code"), at, at, false},
 	}
+	devices := []deviceRow{{"d1", "Chrome on Linux", "203.0.113.7", at, true}, {"d2", person, "2001:db8::7", at, false}, {"d3", "", "198.51.100.4", at, false}}
+	told := inside("sessions.title", "sessions")
+	told.Wrong = 4
 	events := []activityRow{
 		{say("activity.signed_in", "how", say("how.password_totp")), at, "203.0.113.7", "Chrome on Linux", false},
 		{say("activity.code_failed"), at, "2001:db8::7", person, true},
@@ -120,8 +123,10 @@ func samples(person string) []sample {
 			strings.Fields("K7QP-3M9X-TW2D 0ZRC-8VHN-4BJE Q5XA-DG71-MKT9 9WFS-YE3H-2PNV 6CBT-RX0Q-J8DM MZ4K-7HVA-5GWE E1YN-Q9SB-XC3F 3TJD-KP6R-0HZA VB8G-2WME-7QXS H5RA-NC4T-9FKY"),
 			person, at, "data:text/plain;charset=utf-8,codes", "backup-codes-ada.txt",
 		}},
-		{"sessions", "several", sessionsPage{inside("sessions.title", "sessions"), sessions, 2}},
-		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0}},
+		{"sessions", "several", sessionsPage{told, sessions, 2, devices}},
+		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
+		{"let-in", "first", letInPage{outside("let_in.title"), "t", person}},
+		{"let-in-link", "first", letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
 		{"activity", "several", activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
 		{"activity", "none", activityPage{inside("activity.title", "activity"), nil, ""}},
 		{"setup", "first", setupPage{frame: outside("setup.title_first"), Ticket: person, First: true, MinLength: 10}},
@@ -283,6 +288,11 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 		"/settings/sessions/s2/revoke":     "",
 		"/settings/sessions/s3/revoke":     "",
 		"/settings/sessions/revoke-others": "",
+		"/settings/sessions/let-in":        "",
+		"/settings/devices/d1/forget":      "",
+		"/settings/devices/d2/forget":      "",
+		"/settings/devices/d3/forget":      "",
+		"/settings/devices/forget-all":     "",
 	} {
 		for _, want := range strings.Fields(fields) {
 			if !got[action][want] {

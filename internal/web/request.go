@@ -18,6 +18,7 @@ const (
 	sessionCookie = "sallyport"
 	attemptCookie = "sallyport-attempt" // a sign-in under way; never taken for a session
 	ticketCookie  = "sallyport-ticket"  // an operator's link, until the wizard uses it
+	deviceCookie  = "sallyport-device"  // marks a known browser; no factor
 )
 
 // How long the browser keeps the two that aren't a session's; the server has

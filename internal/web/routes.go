@@ -38,6 +38,9 @@ func (s *server) routes() []route {
 		{"GET /settings/sessions", access.Session, s.getSessions},
 		{"POST /settings/sessions/{id}/revoke", access.Session, s.postRevoke},
 		{"POST /settings/sessions/revoke-others", access.Session, s.postRevokeOthers},
+		{"POST /settings/sessions/let-in", access.Fresh, s.postLetIn},
+		{"POST /settings/devices/{id}/forget", access.Session, s.postForget},
+		{"POST /settings/devices/forget-all", access.Session, s.postForgetAll},
 		{"GET /settings/activity", access.Session, s.getActivity},
 
 		// Everything that changes how one signs in needs a fresh proof (R14).

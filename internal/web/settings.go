@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -260,10 +261,12 @@ func (s *server) postConfirm(req *request) error {
 	confirmed, err := s.Login.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
 	switch {
 	case err == nil && len(confirmed.Codes) > 0:
+		s.rememberDevice(req, confirmed.Device)
 		s.setCookie(req.w, sessionCookie, confirmed.Session.Reveal(), s.Login.Life.Absolute)
 		s.setCookie(req.w, ticketCookie, "", 0)
 		return s.showCodes(req, confirmed.Codes, true)
 	case err == nil:
+		s.rememberDevice(req, confirmed.Device)
 		s.land(req, confirmed.Session, "/settings/security", "notice", "added")
 		return nil
 	case errors.Is(err, login.ErrGone):
@@ -341,7 +344,48 @@ func (s *server) getSessions(req *request) error {
 			page.Sessions = append(page.Sessions, row)
 		}
 	}
+	devices, err := device.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, s.Login.Clock())
+	if err != nil {
+		return err
+	}
+	here, err := device.Known(req.Context(), s.Login.DB.Reader(), req.from.Device, req.me.Account.ID, s.Login.Clock())
+	if err != nil {
+		return err
+	}
+	for _, one := range devices {
+		page.Devices = append(page.Devices, deviceRow{
+			ID: one.ID, Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
+		})
+	}
 	return s.views.page(req.w, http.StatusOK, "sessions", page)
+}
+
+// postLetIn shows a link, this once, that makes another browser known.
+func (s *server) postLetIn(req *request) error {
+	token, err := s.Login.LetIn(req.Context(), req.me)
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "let-in-link", letInLinkPage{
+		frame: s.frameOf(req, say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
+	})
+}
+
+func (s *server) postForget(req *request) error {
+	if err := s.Login.ForgetDevice(req.Context(), req.me, req.PathValue("id")); err != nil {
+		return err
+	}
+	s.redirect(req, "/settings/sessions", "notice", "forgotten")
+	return nil
+}
+
+func (s *server) postForgetAll(req *request) error {
+	if err := s.Login.ForgetDevices(req.Context(), req.me); err != nil {
+		return err
+	}
+	s.setCookie(req.w, deviceCookie, "", 0)
+	s.redirect(req, "/settings/sessions", "notice", "forgotten")
+	return nil
 }
 
 // how names the ways of signing in, for the sentences that say so.

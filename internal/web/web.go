@@ -179,10 +179,11 @@ type request struct {
 	me        login.Me
 	twoFactor bool // me has a second authenticator; known where the route asks for a session
 	codesLeft int  // unused backup codes of me; known likewise
+	wrong     int  // wrong codes of others after my right password; known likewise
 }
 
 func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
-	return &request{Request: r, w: w, from: login.Browser{Address: s.address(r), UserAgent: clean(r.UserAgent())}}
+	return &request{Request: r, w: w, from: login.Browser{Address: s.address(r), UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie)}}
 }
 
 // serve holds the request against the route's requirement and hands it on.
@@ -226,7 +227,10 @@ func (s *server) identify(req *request, needs access.Requirement) error {
 	if err := session.Seen(req.Context(), s.Login.DB, held, s.Login.Clock()); err != nil {
 		return err
 	}
-	req.twoFactor, req.codesLeft, err = s.Login.SecondFactor(req.Context(), owner)
+	if req.twoFactor, req.codesLeft, err = s.Login.SecondFactor(req.Context(), owner); err != nil || !req.twoFactor {
+		return err
+	}
+	req.wrong, err = s.Login.WrongCodes(req.Context(), owner)
 	return err
 }
 
@@ -279,6 +283,7 @@ func (s *server) frameOf(req *request, title *message, tab string) frame {
 		f.Account = req.me.Account.Called()
 		f.CodesLeft = req.codesLeft
 		f.FewCodes = req.twoFactor && req.codesLeft <= fewCodes
+		f.Wrong = req.wrong
 	}
 	return f
 }
@@ -312,6 +317,9 @@ var notices = map[string]struct {
 	"name_invalid":      {"warn", say("wizard.name_invalid")},
 	"codes_limit":       {"warn", say("security.codes_limit")},
 	"others_revoked":    {"ok", say("notice.revoked_others")},
+	"ended":             {"warn", say("login.ended")},
+	"let_in":            {"ok", say("notice.let_in")},
+	"forgotten":         {"ok", say("notice.forgotten")},
 }
 
 func (s *server) noticeOf(req *request) *notice {

@@ -41,12 +41,15 @@ var (
 	ErrShort   = errors.New("password is too short")
 	ErrLong    = errors.New("password is too long")
 	ErrInvalid = errors.New("password holds characters that can't be typed everywhere")
+	ErrCommon  = errors.New("password is one of the first that a guesser tries")
 )
 
 // Check returns why typed can't become a password: [ErrShort] under minRunes
 // characters, [ErrLong] over [MaxRunes], [ErrInvalid] for control characters
-// and broken text, or nil. Characters are code points after normalisation.
-func Check(typed string, minRunes int) error {
+// and broken text, [ErrCommon] for one that is guessed early, or nil.
+// Characters are code points after normalisation. words are what everybody
+// knows of the account and the site.
+func Check(typed string, minRunes int, words ...string) error {
 	if len(typed) > maxBytes {
 		return ErrLong
 	}
@@ -62,6 +65,9 @@ func Check(typed string, minRunes int) error {
 		return ErrShort
 	case n > MaxRunes:
 		return ErrLong
+	}
+	if guessable(prepared, words) {
+		return ErrCommon
 	}
 	return nil
 }
@@ -221,4 +227,11 @@ func SuspectSince(ctx context.Context, q db.Querier, accountID string) (time.Tim
 		return time.Time{}, nil
 	}
 	return suspect.Time, err
+}
+
+// MarkSuspect notes that somebody else knows the account's password, and
+// reports whether that is news.
+func MarkSuspect(ctx context.Context, tx *db.Tx, accountID string, now time.Time) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = $2 WHERE account_id = $1 AND suspect_at IS NULL`, accountID, db.At{Time: now})
+	return n == 1, err
 }

@@ -1,0 +1,98 @@
+package login
+
+import (
+	"context"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// LetIn returns the token of a link that makes the browser that opens it known
+// for my account. Password and code are still asked there, and no bucket is
+// emptied.
+func (s *Service) LetIn(ctx context.Context, me Me) (secret.Text, error) {
+	return s.letIn(ctx, me.From.event(s.Clock(), me.Account.ID, audit.LetInIssued))
+}
+
+// Unlock is [Service.LetIn] for an operator on the command line.
+func (s *Service) Unlock(ctx context.Context, a account.Account) (secret.Text, error) {
+	return s.letIn(ctx, s.byOperator(a.ID, audit.LetInIssued, ""))
+}
+
+func (s *Service) letIn(ctx context.Context, event audit.Event) (secret.Text, error) {
+	var token secret.Text
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		var err error
+		if token, err = account.IssueTicket(ctx, tx, account.TicketLetIn, event.AccountID, event.At); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, event)
+	})
+	return token, err
+}
+
+// UseLetIn uses the link and returns the device cookie's new token, or
+// account.ErrTicket.
+func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (secret.Text, error) {
+	var deviceToken secret.Text
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		now := s.Clock()
+		ticket, err := account.TicketByToken(ctx, tx, token, now)
+		if err != nil {
+			return err
+		}
+		if ticket.Kind != account.TicketLetIn {
+			return account.ErrTicket
+		}
+		if err := account.RedeemTicket(ctx, tx, ticket, now); err != nil {
+			return err
+		}
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, ticket.AccountID, from.device(), now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, from.event(now, ticket.AccountID, audit.LetInUsed))
+	})
+	return deviceToken, err
+}
+
+// ForgetDevice makes one of my known browsers unknown, or returns [ErrGone].
+func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		there, err := device.Forget(ctx, tx, me.Account.ID, id)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return ErrGone
+		}
+		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.DeviceForgotten))
+	})
+}
+
+// ForgetDevices makes all my known browsers unknown, this one too.
+func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := device.ForgetOthers(ctx, tx, me.Account.ID, ""); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.DevicesForgotten))
+	})
+}
+
+// WrongCodes returns how many wrong codes of others after my right password
+// the account should be told of; 0: none.
+func (s *Service) WrongCodes(ctx context.Context, owner account.Account) (int, error) {
+	changed, err := password.ChangedAt(ctx, s.DB.Reader(), owner.ID)
+	if err != nil {
+		return 0, err
+	}
+	suspicion, err := s.Ledger.Suspect(ctx, s.DB.Reader(), owner.ID, changed)
+	if err != nil || !suspicion.Notice {
+		return 0, err
+	}
+	return suspicion.Codes, nil
+}

@@ -1,0 +1,60 @@
+package throttle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// Wrong codes of all accounts together: many accounts with leaked passwords
+// add up, whatever each may try.
+const (
+	instanceDay        = 30 // wrong codes in 24 h, or a tenth of the accounts
+	instanceYear       = 100
+	instancePerAccount = 3 // wrong codes in 365 d for each account
+
+	// MeasureEvery is how often the instance's budget is counted.
+	MeasureEvery = 10 * time.Second
+)
+
+// instanceHot is a pure function: whether so many wrong codes are too many for
+// so many accounts.
+func instanceHot(lastDay, lastYear, accounts int) bool {
+	return lastDay >= max(instanceDay, accounts/10) || lastYear >= max(instanceYear, instancePerAccount*accounts)
+}
+
+// Hot reports what [Ledger.Measure] found last.
+func (l *Ledger) Hot() bool { return l.hot.Load() }
+
+// Measure counts the wrong codes of unknown browsers over all accounts, and
+// from then on asks for two codes in a row where they are too many. It returns
+// whether they are.
+func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
+	now := l.clock()
+	rows, err := db.All(ctx, l.db.Reader(), func(scan db.Scan) ([]entry, error) {
+		var times []byte
+		if err := scan(&times); err != nil {
+			return nil, err
+		}
+		return decode(times)
+	}, `SELECT times FROM ledger WHERE bucket = $1 AND changed_at > $2`, string(CodeUnknownDevice), db.At{Time: now.Add(-year)})
+	if err != nil {
+		return false, fmt.Errorf("measure the instance: %w", err)
+	}
+	var lastDay, lastYear int
+	for _, row := range rows {
+		for _, e := range row {
+			if now.Sub(e.at) < day {
+				lastDay++
+			}
+			if now.Sub(e.at) < year {
+				lastYear++
+			}
+		}
+	}
+	hot := instanceHot(lastDay, lastYear, accounts)
+	l.hot.Store(hot)
+	return hot, nil
+}
