@@ -505,7 +505,7 @@ func TestAttack81WhatEnds(t *testing.T) {
 			"new backup codes": {true, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/security/backup-codes") }},
 			"display name":     {true, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/profile", "display_name", "A") }},
 			"password": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) {
-				b.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password")
+				b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
 			}},
 			"enrolment": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Enroll("Tablet") }},
 			"removal": {true, false, false, func(b *portal.Browser, phone *portal.Phone, _ string) {

@@ -55,7 +55,7 @@ func TestAttack99OpenRedirect(t *testing.T) {
 			if got := a.Header.Get("Location"); a.Status != http.StatusSeeOther || got != p.Base+want {
 				t.Errorf("sign-in with return %.40q: %d %q, want %q", raw, a.Status, got, p.Base+want)
 			}
-			if len(a.Header.Values("Set-Cookie")) != 2 || a.Header.Get("X-Injected") != "" {
+			if len(a.Header.Values("Set-Cookie")) != 3 || a.Header.Get("X-Injected") != "" {
 				t.Errorf("sign-in with return %.40q: cookies %q", raw, a.Header.Values("Set-Cookie"))
 			}
 			// The form carries the checked one only.
@@ -386,22 +386,22 @@ func TestAttack129Passwords(t *testing.T) {
 			}
 			return a.Status == http.StatusSeeOther && b.SignedIn()
 		}
-		long := strings.Repeat("a", 72)
+		long := strings.Repeat("horse battery ", 6)[:72]
 		for what, one := range map[string]struct {
 			password     string
 			same, others []string
 		}{
 			"more than 72 bytes":  {long + "tail", nil, []string{long, long + "liat", long + "tai", long + "tails"}},
-			"256 letters":         {strings.Repeat("b", 256), nil, []string{strings.Repeat("b", 255), strings.Repeat("b", 257)}},
-			"256 wide letters":    {strings.Repeat("語", 256), nil, []string{strings.Repeat("語", 255), strings.Repeat("語", 257)}},
-			"64 emoji":            {strings.Repeat("🙂", 64), nil, []string{strings.Repeat("🙂", 63), strings.Repeat("🙃", 64)}},
+			"256 letters":         {strings.Repeat("horsebat", 32), nil, []string{strings.Repeat("horsebat", 32)[:255], strings.Repeat("horsebat", 32) + "h"}},
+			"256 wide letters":    {strings.Repeat("語言文字密碼鑰匙", 32), nil, []string{strings.Repeat("語言文字密碼鑰匙", 31), strings.Repeat("語言文字密碼鑰匙", 32) + "語"}},
+			"64 emoji":            {strings.Repeat("🙂🙃😀😁😂🤣😃😄", 8), nil, []string{strings.Repeat("🙂🙃😀😁😂🤣😃😄", 7), strings.Repeat("🙃🙂😀😁😂🤣😃😄", 8)}},
 			"spaces around":       {"  spaces around it  ", nil, []string{"spaces around it", "  spaces around it", "spaces around it  "}},
 			"case":                {"Correct Horse Battery", nil, []string{"correct horse battery", "CORRECT HORSE BATTERY"}},
 			"NFC":                 {norm.NFC.String("éàü correct horse"), []string{norm.NFD.String("éàü correct horse")}, []string{"eau correct horse"}},
 			"NFD":                 {norm.NFD.String("éàü correct horse"), []string{norm.NFC.String("éàü correct horse")}, nil},
 			"space of a keyboard": {"correct\u00a0horse\u3000battery", []string{"correct horse battery"}, []string{"correcthorsebattery"}},
 			"signs":               {`"'<>&%\;--{{7*7}}$(x)`, nil, []string{`&#34;'<>&%\;--{{7*7}}$(x)`}},
-			"wide digits":         {"１２３４５６７８９０１２３４５", nil, []string{"123456789012345"}},
+			"wide digits":         {"１３５７９２４６８０２５８１４", nil, []string{"135792468025814"}},
 		} {
 			owner := name()
 			if _, err := p.Login.AddAccount(ctx, account.Account{Name: owner}, one.password); err != nil {
@@ -479,6 +479,7 @@ func TestAttack131And132Injection(t *testing.T) {
 		}
 		for i, payload := range payloads {
 			name := "user" + string(rune('a'+i))
+			p.Clock.Move(time.Hour) // failures on ten accounts in an hour would stop this network
 			p.AddAccount(t, name)
 			b := p.Browser(t)
 			if !strings.ContainsAny(payload, "\r\n\x00") {

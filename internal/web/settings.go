@@ -372,7 +372,7 @@ func (s *server) postLetIn(req *request) error {
 }
 
 func (s *server) postForget(req *request) error {
-	if err := s.Login.ForgetDevice(req.Context(), req.me, req.PathValue("id")); err != nil {
+	if err := s.Login.ForgetDevice(req.Context(), req.me, req.id()); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
