@@ -49,20 +49,23 @@ var clocks = []string{"internal/server", "internal/cli", testkit}
 
 // owners are the packages whose SQL may name a table.
 var owners = map[string]string{
-	"accounts":       "internal/account",
-	"groups":         "internal/account",
-	"members":        "internal/account",
-	"tickets":        "internal/account",
-	"passwords":      "internal/authenticator/password",
-	"authenticators": "internal/authenticator",
-	"totp":           "internal/authenticator/totp",
-	"backup_codes":   "internal/authenticator/backupcode",
-	"attempts":       "internal/login",
-	"sessions":       "internal/session",
-	"devices":        "internal/device",
-	"ledger":         "internal/throttle",
-	"events":         "internal/audit",
-	"schema":         "internal/db",
+	"accounts":          "internal/account",
+	"groups":            "internal/account",
+	"members":           "internal/account",
+	"tickets":           "internal/account",
+	"passwords":         "internal/authenticator/password",
+	"authenticators":    "internal/authenticator",
+	"totp":              "internal/authenticator/totp",
+	"backup_codes":      "internal/authenticator/backupcode",
+	"attempts":          "internal/login",
+	"sessions":          "internal/session",
+	"devices":           "internal/device",
+	"ledger":            "internal/throttle",
+	"events":            "internal/audit",
+	"audit_head":        "internal/audit",
+	"audit_checkpoints": "internal/audit",
+	"schema":            "internal/db",
+	"leases":            "internal/db",
 }
 
 // sessionMaker is the one file that opens sessions (R13).

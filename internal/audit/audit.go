@@ -1,11 +1,24 @@
 // Package audit owns the audit log, table events: what was done to an account,
 // by whom, from where, with which outcome. Events are only ever added. They
 // never hold a secret, a code or a token.
+//
+// [Append] adds an event within the transaction of what it reports. Soon
+// afterwards [Seal] gives it the next number of a chain of MACs (seal.go,
+// table audit_head), which [Verify] walks (verify.go, broken.go). [Prune]
+// deletes the oldest and leaves a signed checkpoint (prune.go, table
+// audit_checkpoints).
+//
+// Whoever can write to the database but can't read the key ring can change
+// nothing that was sealed unnoticed, but for one thing: cut the end off, with
+// all that tells of it. That is why each sealed head goes to the server's log,
+// for [Verify] to compare. What isn't sealed yet, some seconds of events, can
+// be forged by them.
 package audit
 
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode"
@@ -46,8 +59,10 @@ const (
 	AccountRemoved       Kind = "account_removed"
 	EmailChanged         Kind = "email_changed"
 	ProfileChanged       Kind = "profile_changed"
-	GroupJoined          Kind = "group_joined" // Detail: the group
-	GroupLeft            Kind = "group_left"   // Detail: the group
+	GroupJoined          Kind = "group_joined"  // Detail: the group
+	GroupLeft            Kind = "group_left"    // Detail: the group
+	GroupAdded           Kind = "group_added"   // Detail: the group; it concerns no account
+	GroupRemoved         Kind = "group_removed" // Detail: the group; it concerns no account
 	DeviceForgotten      Kind = "device_forgotten"
 	DevicesForgotten     Kind = "devices_forgotten"
 	LetInIssued          Kind = "let_in_issued"
@@ -87,6 +102,13 @@ type Event struct {
 	Number    int    // a count, see Kind
 	Address   string // of the browser; empty for the command line
 	Browser   string // its User-Agent, cut
+
+	// AuthenticatorID is that of the authenticator that was added, changed or
+	// accepted; empty for a password, a backup code or none.
+	AuthenticatorID string
+
+	Seq int64  // its place in the chain, from 1; 0 until it is sealed
+	MAC []byte // what seals it, see [Seal]
 }
 
 // What is kept of text that others wrote.
@@ -102,10 +124,10 @@ func Append(ctx context.Context, tx *db.Tx, e Event) error {
 		e.Outcome = Done
 	}
 	_, err := db.Exec(ctx, tx, `
-		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULLIF($11, ''))`,
 		secret.NewID(), db.At{Time: e.At}, e.AccountID, e.Actor, string(e.Kind), e.Outcome,
-		Clean(e.Detail, maxDetail), e.Number, e.Address, Clean(e.Browser, maxBrowser))
+		Clean(e.Detail, maxDetail), e.Number, e.Address, Clean(e.Browser, maxBrowser), e.AuthenticatorID)
 	if err != nil {
 		return fmt.Errorf("append audit event: %w", err)
 	}
@@ -138,6 +160,18 @@ type Cursor struct {
 	ID string
 }
 
+const columns = `id, at, account_id, actor, kind, outcome, detail, number, address, browser, COALESCE(authenticator_id, ''), COALESCE(seq, 0), mac`
+
+func read(scan db.Scan) (Event, error) {
+	var (
+		e  Event
+		at db.At
+	)
+	err := scan(&e.ID, &at, &e.AccountID, &e.Actor, &e.Kind, &e.Outcome, &e.Detail, &e.Number, &e.Address, &e.Browser, &e.AuthenticatorID, &e.Seq, &e.MAC)
+	e.At = at.Time
+	return e, err
+}
+
 // List returns up to n events of an account, newest first, those before the
 // cursor.
 func List(ctx context.Context, q db.Querier, accountID string, before Cursor, n int) ([]Event, error) {
@@ -145,22 +179,103 @@ func List(ctx context.Context, q db.Querier, accountID string, before Cursor, n 
 	if at.IsZero() {
 		at = time.UnixMilli(1 << 52) // past every event
 	}
-	all, err := db.All(ctx, q, func(scan db.Scan) (Event, error) {
-		var (
-			e  Event
-			at db.At
-		)
-		err := scan(&e.ID, &at, &e.AccountID, &e.Actor, &e.Kind, &e.Outcome, &e.Detail, &e.Number, &e.Address, &e.Browser)
-		e.At = at.Time
-		return e, err
-	}, `
-		SELECT id, at, account_id, actor, kind, outcome, detail, number, address, browser
+	all, err := db.All(ctx, q, read, `
+		SELECT `+columns+`
 		FROM   events
 		WHERE  account_id = $1 AND (at < $2 OR at = $2 AND id < $3)
 		ORDER  BY at DESC, id DESC
 		LIMIT  $4`, accountID, db.At{Time: at}, before.ID, n)
 	if err != nil {
 		return nil, fmt.Errorf("list audit events: %w", err)
+	}
+	return all, nil
+}
+
+// Newest returns the n newest events of all accounts, newest first.
+func Newest(ctx context.Context, q db.Querier, n int) ([]Event, error) {
+	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM events ORDER BY at DESC, id DESC LIMIT $1`, n)
+	if err != nil {
+		return nil, fmt.Errorf("list audit events: %w", err)
+	}
+	return all, nil
+}
+
+// page bounds what one statement reads of a long log.
+const page = 1000
+
+// Each calls visit with every event at or after since: first the sealed ones
+// in the order of the chain, then those that wait to be sealed. It ends with
+// visit's error.
+func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) error) error {
+	shown := map[string]bool{} // while they waited to be sealed
+	last := Event{Seq: math.MinInt64}
+	sealed := func() error {
+		for {
+			all, err := sealedAfter(ctx, q, last, page)
+			if err != nil || len(all) == 0 {
+				return err
+			}
+			for _, e := range all {
+				last = e
+				if shown[e.ID] || e.At.Before(since) {
+					continue
+				}
+				if err := visit(e); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := sealed(); err != nil {
+		return err
+	}
+	for after := (Event{At: since}); ; {
+		all, err := waiting(ctx, q, after, page)
+		if err != nil {
+			return err
+		}
+		if len(all) == 0 {
+			return sealed() // what was sealed meanwhile is neither missed nor told twice
+		}
+		for _, e := range all {
+			after, shown[e.ID] = e, true
+			if err := visit(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// sealedAfter returns up to n sealed events that stand behind one, in order.
+// Only who meddled can make two stand at one place; both are returned.
+func sealedAfter(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
+	all, err := db.All(ctx, q, read, `
+		SELECT `+columns+`
+		FROM   events
+		WHERE  seq >= $1 AND (seq > $1 OR id > $2)
+		ORDER  BY seq, id
+		LIMIT  $3`, after.Seq, after.ID, n)
+	if err != nil {
+		return nil, fmt.Errorf("read sealed events: %w", err)
+	}
+	return all, nil
+}
+
+// waiting returns up to n events that wait to be sealed, oldest first, those
+// after one.
+func waiting(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
+	at := db.At{Time: after.At}
+	if at.IsZero() {
+		at.Time = time.UnixMilli(math.MinInt64)
+	}
+	all, err := db.All(ctx, q, read, `
+		SELECT `+columns+`
+		FROM   events
+		WHERE  seq IS NULL AND (at > $1 OR at = $1 AND id > $2)
+		ORDER  BY at, id
+		LIMIT  $3`, at, after.ID, n)
+	if err != nil {
+		return nil, fmt.Errorf("read unsealed events: %w", err)
 	}
 	return all, nil
 }

@@ -45,9 +45,10 @@ type Ring struct {
 }
 
 type ringKey struct {
-	id   [keyIDBytes]byte
-	aead cipher.AEAD
-	raw  []byte
+	id    [keyIDBytes]byte
+	aead  cipher.AEAD
+	signs []byte // see [Ring.Sign]
+	raw   []byte
 }
 
 // NewRing returns a ring with one fresh random key.
@@ -175,7 +176,11 @@ func (r *Ring) add(id [keyIDBytes]byte, raw []byte) error {
 			return err
 		}
 	}
-	r.keys = append(r.keys, ringKey{id: id, aead: aead, raw: raw})
+	signs, err := hkdf.Key(sha256.New, raw, id[:], "sallyport sign v1", keyBytes)
+	if err != nil {
+		return err
+	}
+	r.keys = append(r.keys, ringKey{id: id, aead: aead, signs: signs, raw: raw})
 	return nil
 }
 

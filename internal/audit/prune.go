@@ -1,0 +1,110 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// checkpoint stands for the events that retention deleted: all up to its head.
+type checkpoint struct {
+	Head   Head
+	Events int64 // how many were deleted so far
+	MadeAt time.Time
+	MAC    []byte // of all this and the checkpoint before
+}
+
+func (c checkpoint) link(prev checkpoint) []byte {
+	b := appendBytes(nil, prev.MAC)
+	b = appendInt(b, c.Head.Seq)
+	b = appendBytes(b, c.Head.MAC)
+	b = appendInt(b, c.Events)
+	return appendInt(b, c.MadeAt.UnixMilli())
+}
+
+// checkpoints returns all checkpoints in order, or a [*Fault] where they
+// aren't what was signed.
+func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkpoint, error) {
+	all, err := db.All(ctx, q, func(scan db.Scan) (checkpoint, error) {
+		var (
+			c    checkpoint
+			made db.At
+		)
+		err := scan(&c.Head.Seq, &c.Head.MAC, &c.Events, &made, &c.MAC)
+		c.MadeAt = made.Time
+		return c, err
+	}, `SELECT seq, head, events, made_at, mac FROM audit_checkpoints ORDER BY seq`)
+	if err != nil {
+		return nil, fmt.Errorf("read audit checkpoints: %w", err)
+	}
+	var prev checkpoint
+	for _, c := range all {
+		if ring.Verify(forCheckpoint, c.link(prev), c.MAC) != nil {
+			return nil, &Fault{Kind: Checkpoint, Seq: c.Head.Seq,
+				Text: fmt.Sprintf("the checkpoint at event %d was changed, or one before it was deleted", c.Head.Seq)}
+		}
+		prev = c
+	}
+	return all, nil
+}
+
+// Prune deletes up to [Batch] of the oldest sealed events, those of before
+// cutoff, and leaves a signed checkpoint in their place. It returns the
+// checkpoint's head and how many went. It signs nothing that it has not
+// verified: a [*Fault] stops it, and what tells of it stays.
+func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Time) (head Head, n int, err error) {
+	err = d.Write(ctx, func(tx *db.Tx) error {
+		head, n, err = prune(ctx, tx, ring, cutoff, now)
+		return err
+	})
+	if err != nil {
+		return Head{}, 0, fmt.Errorf("prune audit events: %w", err)
+	}
+	return head, n, nil
+}
+
+func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.Time) (Head, int, error) {
+	points, err := checkpoints(ctx, tx, ring)
+	if err != nil {
+		return Head{}, 0, err
+	}
+	var prev checkpoint
+	if len(points) > 0 {
+		prev = points[len(points)-1]
+	}
+	events, err := sealedAfter(ctx, tx, Event{Seq: math.MinInt64}, Batch)
+	if err != nil {
+		return Head{}, 0, err
+	}
+	head, n := prev.Head, 0
+	for _, e := range events {
+		if e.Seq != head.Seq+1 || !follows(ring, head, e) {
+			return Head{}, 0, fmt.Errorf("event %d is not what was sealed; see \"sallyport audit verify\"", e.Seq)
+		}
+		if !e.At.Before(cutoff) {
+			break
+		}
+		head = headOf(e)
+		n++
+	}
+	if n == 0 {
+		return head, 0, nil
+	}
+	gone, err := db.Exec(ctx, tx, `DELETE FROM events WHERE seq > $1 AND seq <= $2`, prev.Head.Seq, head.Seq)
+	if err != nil {
+		return Head{}, 0, err
+	}
+	if gone != int64(n) {
+		return Head{}, 0, errors.New("another node prunes, or somebody meddles: the events to delete are not those that were read")
+	}
+	next := checkpoint{Head: head, Events: prev.Events + int64(n), MadeAt: now}
+	next.MAC = ring.Sign(forCheckpoint, next.link(prev))
+	_, err = db.Exec(ctx, tx, `INSERT INTO audit_checkpoints (seq, head, events, made_at, mac) VALUES ($1, $2, $3, $4, $5)`,
+		head.Seq, head.MAC, next.Events, db.At{Time: now}, next.MAC)
+	return head, n, err
+}

@@ -1,0 +1,417 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// add appends n events, a minute apart from the given time on.
+func add(t *testing.T, d *db.DB, from time.Time, n int) {
+	t.Helper()
+	err := d.Write(t.Context(), func(tx *db.Tx) error {
+		for i := range n {
+			e := Event{At: from.Add(time.Duration(i) * time.Minute), AccountID: "a", Actor: ByOwner, Kind: SignedIn, Number: i, Address: "192.0.2.1", AuthenticatorID: "phone"}
+			if err := Append(t.Context(), tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sealAll seals what waits and returns the head.
+func sealAll(t *testing.T, d *db.DB, ring *secret.Ring) Head {
+	t.Helper()
+	for {
+		head, n, err := Seal(t.Context(), d, ring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n < Batch {
+			return head
+		}
+	}
+}
+
+// exec runs statements as somebody would who has the database and no key.
+func exec(t *testing.T, d *db.DB, statements ...string) {
+	t.Helper()
+	err := d.Write(t.Context(), func(tx *db.Tx) error {
+		for _, s := range statements {
+			if _, err := db.Exec(t.Context(), tx, s); err != nil {
+				return fmt.Errorf("%s: %w", s, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func all(t *testing.T, d *db.DB) []Event {
+	t.Helper()
+	var events []Event
+	err := Each(t.Context(), d.Reader(), time.Time{}, func(e Event) error {
+		events = append(events, e)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
+func TestSealedLogVerifies(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 {
+			t.Fatalf("empty log: %+v, %v", report, err)
+		}
+		add(t, d, testkit.Start, 2*Batch+5)
+		if some, err := Waiting(t.Context(), d.Reader()); err != nil || !some {
+			t.Errorf("waiting: %v, %v", some, err)
+		}
+		head := sealAll(t, d, ring)
+		if some, err := Waiting(t.Context(), d.Reader()); err != nil || some {
+			t.Errorf("waiting after all were sealed: %v, %v", some, err)
+		}
+		// Later than others were sealed, though it happened before.
+		add(t, d, testkit.Start.Add(-time.Hour), 1)
+		last := sealAll(t, d, ring)
+		add(t, d, testkit.Start, 1) // waits; that is no fault
+		for _, want := range []Head{{}, head, last} {
+			report, err := Verify(t.Context(), d.Reader(), ring, want)
+			if err != nil || report.Events != 2*Batch+6 || !report.Head.equal(last) {
+				t.Errorf("verify with %s: %+v, %v", want, report, err)
+			}
+		}
+		events := all(t, d)
+		if len(events) != 2*Batch+7 {
+			t.Fatalf("%d events", len(events))
+		}
+		for i, e := range events[:2*Batch+6] {
+			if e.Seq != int64(i)+1 {
+				t.Fatalf("event %d has the number %d", i, e.Seq)
+			}
+		}
+		if e := events[2*Batch+6]; e.Seq != 0 || e.MAC != nil || e.AuthenticatorID != "phone" {
+			t.Errorf("the unsealed event comes as %+v", e)
+		}
+	})
+}
+
+func TestHeadReadsWhatItPrints(t *testing.T) {
+	h := Head{Seq: 7, MAC: []byte{1, 0xab}}
+	got, err := ParseHead(h.String())
+	if diff := cmp.Diff(h, got); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	for _, bad := range []string{"", ":", "7", "7:", "7:x", "x:ab", "0:ab", "-1:ab", "7:ab:cd"} {
+		if h, err := ParseHead(bad); err == nil {
+			t.Errorf("%q is read as %v", bad, h)
+		}
+	}
+}
+
+// ATTACKS 159: whatever is done to a row is found, and the row is named.
+func TestVerifyNamesWhatWasDone(t *testing.T) {
+	const n = 9
+	// Who owns the database drops what is in the way.
+	const noIndex = `DROP INDEX events_seq`
+	insert := func(id string, seq int) string {
+		return fmt.Sprintf(`INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, seq, mac)
+			SELECT '%s', at, account_id, actor, kind, outcome, detail, number, address, browser, %d, mac FROM events WHERE seq = 3`, id, seq)
+	}
+	tests := []struct {
+		name       string
+		statements []string
+		kind       FaultKind
+		seq        int64
+		event      int // whose id is named; 0: none or a forged one
+	}{
+		{"text changed", []string{`UPDATE events SET address = '203.0.113.9' WHERE seq = 5`}, Changed, 5, 5},
+		{"time changed", []string{`UPDATE events SET at = at - 1 WHERE seq = 5`}, Changed, 5, 5},
+		{"account changed", []string{`UPDATE events SET account_id = 'b' WHERE seq = 1`}, Changed, 1, 1},
+		{"text pushed over a boundary", []string{`UPDATE events SET detail = 'x', outcome = 'done' WHERE seq = 4`}, Changed, 4, 4},
+		{"MAC changed", []string{`UPDATE events SET mac = (SELECT mac FROM events WHERE seq = 3) WHERE seq = 5`}, Changed, 5, 5},
+		{"last changed", []string{`UPDATE events SET outcome = 'refused' WHERE seq = 9`}, Changed, 9, 9},
+		{"first and last changed", []string{`UPDATE events SET number = 77 WHERE seq = 1 OR seq = 9`}, Changed, 1, 1},
+		{"one deleted", []string{`DELETE FROM events WHERE seq = 5`}, Deleted, 5, 0},
+		{"several deleted", []string{`DELETE FROM events WHERE seq > 3 AND seq < 8`}, Deleted, 4, 0},
+		{"first deleted", []string{`DELETE FROM events WHERE seq = 1`}, Deleted, 1, 0},
+		{"deleted and renumbered", []string{noIndex, `DELETE FROM events WHERE seq = 5`, `UPDATE events SET seq = seq - 1 WHERE seq > 5`}, Deleted, 5, 0},
+		{"several deleted and renumbered", []string{noIndex, `DELETE FROM events WHERE seq > 2 AND seq < 6`, `UPDATE events SET seq = seq - 3 WHERE seq > 5`}, Deleted, 3, 0},
+		{"last but one deleted and renumbered", []string{`DELETE FROM events WHERE seq = 8`, `UPDATE events SET seq = 8 WHERE seq = 9`}, Deleted, 8, 0},
+		{"inserted at the end", []string{insert("zz", 10)}, Inserted, 10, 0},
+		{"inserted far behind the end", []string{insert("zz", 99)}, Deleted, 10, 0},
+		{"inserted at a place that is taken", []string{noIndex, insert("zzzzzzzzzzzzzzzzzzzzzzzz", 5)}, Inserted, 5, 0},
+		{"inserted before the one at that place", []string{noIndex, insert("", 5)}, Inserted, 5, 0},
+		{"inserted before the first", []string{insert("zz", 0)}, Inserted, 0, 0},
+		{"inserted and renumbered", []string{noIndex, `UPDATE events SET seq = seq + 1 WHERE seq > 4`, insert("zz", 5)}, Inserted, 5, 0},
+		{"two swapped", []string{noIndex, `UPDATE events SET seq = 13 - seq WHERE seq = 5 OR seq = 8`}, Moved, 8, 8},
+		{"neighbours swapped", []string{noIndex, `UPDATE events SET seq = 11 - seq WHERE seq = 5 OR seq = 6`}, Moved, 6, 6},
+		{"first and last swapped", []string{noIndex, `UPDATE events SET seq = 10 - seq WHERE seq = 1 OR seq = 9`}, Moved, 9, 9},
+		{"moved behind the end", []string{`UPDATE events SET seq = 10 WHERE seq = 5`}, Moved, 5, 5},
+		{"last moved", []string{`UPDATE events SET seq = 12 WHERE seq = 9`}, Moved, 9, 9},
+		{"moved later, the rest closed up", []string{noIndex, `UPDATE events SET seq = CASE WHEN seq = 3 THEN 7 ELSE seq - 1 END WHERE seq >= 3 AND seq <= 7`}, Moved, 3, 3},
+		{"moved earlier, the rest made room", []string{noIndex, `UPDATE events SET seq = CASE WHEN seq = 7 THEN 3 ELSE seq + 1 END WHERE seq >= 3 AND seq <= 7`}, Moved, 7, 7},
+		{"moved to a place that is taken", []string{noIndex, `UPDATE events SET seq = 3 WHERE seq = 7`}, Moved, 7, 7},
+		{"unsealed to be sealed anew", []string{`UPDATE events SET seq = NULL, mac = NULL WHERE seq = 4`}, Deleted, 4, 0},
+		{"end cut off", []string{`DELETE FROM events WHERE seq > 6`}, Cut, 7, 0},
+		{"all deleted", []string{`DELETE FROM events`}, Cut, 1, 0},
+		{"record of the head set back", []string{`UPDATE audit_head SET seq = 4, mac = (SELECT mac FROM events WHERE seq = 4)`}, BadHead, 9, 0},
+		{"record of the head deleted", []string{`DELETE FROM audit_head`}, BadHead, 9, 0},
+		{"event changed and record of the head deleted", []string{`UPDATE events SET number = 77 WHERE seq = 9`, `DELETE FROM audit_head`}, Changed, 9, 9},
+	}
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, n)
+		sealAll(t, d, ring)
+		events := all(t, d)
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				// What was done is undone with the transaction.
+				undo := errors.New("undo")
+				err := d.Write(t.Context(), func(tx *db.Tx) error {
+					for _, s := range test.statements {
+						if _, err := db.Exec(t.Context(), tx, s); err != nil {
+							return fmt.Errorf("%s: %w", s, err)
+						}
+					}
+					_, err := Verify(t.Context(), tx, ring, Head{})
+					var fault *Fault
+					if !errors.As(err, &fault) {
+						t.Errorf("verify: %v, want a fault", err)
+						return undo
+					}
+					t.Log(fault.Text)
+					if fault.Kind != test.kind || fault.Seq != test.seq {
+						t.Errorf("%s at %d, want %s at %d", fault.Kind, fault.Seq, test.kind, test.seq)
+					}
+					if test.event > 0 && fault.ID != events[test.event-1].ID {
+						t.Errorf("names %q, want event %d", fault.ID, test.event)
+					}
+					return undo
+				})
+				if !errors.Is(err, undo) {
+					t.Fatal(err)
+				}
+			})
+		}
+		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
+			t.Errorf("all was undone, but: %v", err)
+		}
+	})
+}
+
+// Nothing in the database tells of an end that was cut off with the record of
+// the head; the server's log does.
+func TestHeadFromTheLogFindsACutEnd(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 5)
+		early := sealAll(t, d, ring)
+		add(t, d, testkit.Start, 5)
+		late := sealAll(t, d, ring)
+		exec(t, d, `DELETE FROM events WHERE seq > 7`, `UPDATE audit_head SET seq = 7, mac = (SELECT mac FROM events WHERE seq = 7)`)
+		if _, err := Verify(t.Context(), d.Reader(), ring, early); err != nil {
+			t.Errorf("with the head of before: %v", err)
+		}
+		check := func(what string) {
+			t.Helper()
+			_, err := Verify(t.Context(), d.Reader(), ring, late)
+			if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != Cut || !strings.Contains(fault.Text, "event 10") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		check("cut")
+		// The log goes on, past the length it had.
+		add(t, d, testkit.Start, 8)
+		sealAll(t, d, ring)
+		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
+			t.Errorf("the chain itself: %v", err)
+		}
+		check("cut and gone on")
+	})
+}
+
+func TestOtherRingVerifiesNothing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		add(t, d, testkit.Start, 2)
+		sealAll(t, d, secret.NewRing())
+		_, err := Verify(t.Context(), d.Reader(), secret.NewRing(), Head{})
+		if err == nil || !strings.Contains(err.Error(), "not in the key ring") {
+			t.Errorf("verify: %v", err)
+		}
+	})
+}
+
+// Two nodes that both take the lease for theirs still give no number twice.
+func TestNoNumberIsGivenTwice(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		const events, sealers = 3*Batch + 7, 6
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, events)
+		given := testkit.Race(sealers, func(int) string {
+			for {
+				some, err := Waiting(context.Background(), d.Reader())
+				if err != nil || !some {
+					return testkit.Outcome(err)
+				}
+				if _, _, err := Seal(context.Background(), d, ring); err != nil {
+					return testkit.Outcome(err)
+				}
+			}
+		})
+		if given["ok"] != sealers {
+			t.Errorf("sealers ended with %v", given)
+		}
+		report, err := Verify(t.Context(), d.Reader(), ring, Head{})
+		if err != nil || report.Events != events {
+			t.Errorf("verify: %+v, %v", report, err)
+		}
+	})
+}
+
+// A sealer that dies before it commits has sealed nothing.
+func TestSealerThatDiesLeavesNothingHalfDone(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 5)
+		before := sealAll(t, d, ring)
+		add(t, d, testkit.Start, 5)
+		killed := errors.New("killed")
+		err := d.Write(t.Context(), func(tx *db.Tx) error {
+			if _, n, err := seal(t.Context(), tx, ring); err != nil || n != 5 {
+				return fmt.Errorf("sealed %d: %w", n, err)
+			}
+			return killed
+		})
+		if !errors.Is(err, killed) {
+			t.Fatal(err)
+		}
+		if report, err := Verify(t.Context(), d.Reader(), ring, before); err != nil || report.Events != 5 {
+			t.Errorf("after the kill: %+v, %v", report, err)
+		}
+		sealAll(t, d, ring)
+		if report, err := Verify(t.Context(), d.Reader(), ring, before); err != nil || report.Events != 10 {
+			t.Errorf("after the next: %+v, %v", report, err)
+		}
+	})
+}
+
+func TestPruningLeavesASignedCheckpoint(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 20) // a minute apart
+		head := sealAll(t, d, ring)
+		add(t, d, testkit.Start, 1) // old, but not sealed: it stays
+		prune := func(minutes, want int) {
+			t.Helper()
+			_, n, err := Prune(t.Context(), d, ring, testkit.Start.Add(time.Duration(minutes)*time.Minute), testkit.Start)
+			if err != nil || n != want {
+				t.Fatalf("pruned %d, %v; want %d", n, err, want)
+			}
+		}
+		prune(0, 0)
+		prune(5, 5)
+		prune(5, 0)
+		prune(8, 3)
+		report, err := Verify(t.Context(), d.Reader(), ring, head)
+		if err != nil || report.Events != 12 || report.Pruned.Seq != 8 {
+			t.Errorf("verify: %+v, %v", report, err)
+		}
+		if n := len(all(t, d)); n != 13 {
+			t.Errorf("%d events are left, want 13", n)
+		}
+		sealAll(t, d, ring)
+		prune(60, 13)
+		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 || report.Pruned.Seq != 21 {
+			t.Errorf("verify when all is pruned: %+v, %v", report, err)
+		}
+		if _, err := Verify(t.Context(), d.Reader(), ring, report.Pruned); err != nil {
+			t.Errorf("verify with the head of an old checkpoint: %v", err)
+		}
+		if _, err := Verify(t.Context(), d.Reader(), ring, head); err == nil || !strings.Contains(err.Error(), "pruned") {
+			t.Errorf("verify with a pruned head: %v", err)
+		}
+		add(t, d, testkit.Start, 2)
+		sealAll(t, d, ring)
+		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 2 {
+			t.Errorf("verify after it: %+v, %v", report, err)
+		}
+	})
+}
+
+func TestCheckpointsCanNotBeForged(t *testing.T) {
+	tests := []struct {
+		name, statement string
+		kind            FaultKind
+		seq             int64
+	}{
+		{"moved on", `UPDATE audit_checkpoints SET seq = 9, head = (SELECT mac FROM events WHERE seq = 9) WHERE seq = 8`, Checkpoint, 9},
+		{"count changed", `UPDATE audit_checkpoints SET events = 0 WHERE seq = 5`, Checkpoint, 5},
+		{"time changed", `UPDATE audit_checkpoints SET made_at = 0 WHERE seq = 8`, Checkpoint, 8},
+		{"first deleted", `DELETE FROM audit_checkpoints WHERE seq = 5`, Checkpoint, 8},
+		{"last deleted", `DELETE FROM audit_checkpoints WHERE seq = 8`, Deleted, 6},
+		{"all deleted", `DELETE FROM audit_checkpoints`, Deleted, 1},
+		{"next event deleted", `DELETE FROM events WHERE seq = 9`, Deleted, 9},
+	}
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 12)
+		sealAll(t, d, ring)
+		for _, minutes := range []time.Duration{5, 8} {
+			if _, _, err := Prune(t.Context(), d, ring, testkit.Start.Add(minutes*time.Minute), testkit.Start); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, test := range tests {
+			undo := errors.New("undo")
+			err := d.Write(t.Context(), func(tx *db.Tx) error {
+				if _, err := db.Exec(t.Context(), tx, test.statement); err != nil {
+					return err
+				}
+				_, err := Verify(t.Context(), tx, ring, Head{})
+				if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != test.kind || fault.Seq != test.seq {
+					t.Errorf("%s: %v, want %s at %d", test.name, err, test.kind, test.seq)
+				}
+				return undo
+			})
+			if !errors.Is(err, undo) {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Else whoever has the database would date an event back and have the
+// retention sign that it was never there.
+func TestPruningSignsNothingThatWasChanged(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 3)
+		sealAll(t, d, ring)
+		exec(t, d, `UPDATE events SET at = 0 WHERE seq = 1`)
+		if _, n, err := Prune(t.Context(), d, ring, testkit.Start.Add(-time.Hour), testkit.Start); err == nil || n != 0 {
+			t.Errorf("pruned %d, %v", n, err)
+		}
+		if n := len(all(t, d)); n != 3 {
+			t.Errorf("%d events are left", n)
+		}
+	})
+}

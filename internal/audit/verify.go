@@ -1,0 +1,140 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// FaultKind is what was done to the log.
+type FaultKind string
+
+// The kinds of faults.
+const (
+	Changed    FaultKind = "changed"
+	Deleted    FaultKind = "deleted"
+	Inserted   FaultKind = "inserted"
+	Moved      FaultKind = "moved"
+	Cut        FaultKind = "cut" // the end is missing
+	BadHead    FaultKind = "head"
+	Checkpoint FaultKind = "checkpoint"
+)
+
+// Fault is the first place where the log isn't what was sealed.
+type Fault struct {
+	Kind FaultKind
+	Seq  int64  // the place in the chain
+	ID   string // of the event that stands there or was found elsewhere; or empty
+	Text string // the whole, as a sentence
+}
+
+// Error returns the sentence.
+func (f *Fault) Error() string { return f.Text }
+
+// Report says what was verified.
+type Report struct {
+	Pruned Head  // the last checkpoint: events up to here are gone by retention
+	Head   Head  // the last event of the chain
+	Events int64 // verified
+}
+
+// Verify walks the chain from the last checkpoint to its head. It returns a
+// [*Fault] where the log isn't what was sealed. Where want isn't zero, a head
+// that the server's log keeps, that event must be in the chain: nothing else
+// finds an end that was cut off together with the record of the head. It may
+// run beside a server that seals and prunes.
+func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, want Head) (Report, error) {
+	for {
+		points, err := checkpoints(ctx, q, ring)
+		if err != nil {
+			return Report{}, err
+		}
+		report, err := verifyFrom(ctx, q, ring, points, want)
+		if fault := (*Fault)(nil); !errors.As(err, &fault) {
+			return report, err
+		}
+		// A server that pruned meanwhile made a gap which is none.
+		again, err2 := checkpoints(ctx, q, ring)
+		if err2 != nil {
+			return Report{}, err2
+		}
+		if len(again) == len(points) {
+			return report, err
+		}
+	}
+}
+
+func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []checkpoint, want Head) (Report, error) {
+	var report Report
+	if len(points) > 0 {
+		report.Pruned = points[len(points)-1].Head
+	}
+	report.Head = report.Pruned
+	witnessed := want.Seq == 0
+	for _, p := range points {
+		witnessed = witnessed || p.Head.equal(want)
+	}
+	after := Event{Seq: math.MinInt64}
+	for settled := false; ; {
+		events, err := sealedAfter(ctx, q, after, page)
+		if err != nil {
+			return report, err
+		}
+		for _, e := range events {
+			if e.Seq != report.Head.Seq+1 || !follows(ring, report.Head, e) {
+				return report, broken(ctx, q, ring, report, &e)
+			}
+			report.Head = headOf(e)
+			report.Events++
+			witnessed = witnessed || report.Head.equal(want)
+			after = e
+		}
+		if len(events) > 0 {
+			settled = false
+			continue
+		}
+		head, err := readHead(ctx, q)
+		if err != nil && !errors.Is(err, db.ErrNotFound) {
+			return report, err
+		}
+		switch {
+		case err == nil && head.equal(report.Head):
+			return report, witness(report, want, witnessed)
+		case err == nil && head.Seq > report.Head.Seq && !settled:
+			settled = true // sealed since the last look, perhaps: look once more
+		case err == nil && head.Seq > report.Head.Seq:
+			return report, &Fault{Kind: Cut, Seq: report.Head.Seq + 1,
+				Text: fmt.Sprintf("the end was cut off: %s missing", places(report.Head.Seq+1, head.Seq))}
+		default:
+			return report, &Fault{Kind: BadHead, Seq: report.Head.Seq,
+				Text: fmt.Sprintf("the record of the head was changed or deleted; the chain itself is whole up to event %d", report.Head.Seq)}
+		}
+	}
+}
+
+// witness compares the chain with a head from the server's log.
+func witness(r Report, want Head, found bool) error {
+	switch {
+	case found:
+		return nil
+	case want.Seq > r.Head.Seq:
+		return &Fault{Kind: Cut, Seq: r.Head.Seq + 1,
+			Text: fmt.Sprintf("the end was cut off: event %d was sealed, but the log ends with event %d", want.Seq, r.Head.Seq)}
+	case want.Seq <= r.Pruned.Seq:
+		return fmt.Errorf("event %d was pruned after its time, so this head can't be compared any more; give a later one", want.Seq)
+	default:
+		return &Fault{Kind: Cut, Seq: want.Seq,
+			Text: fmt.Sprintf("event %d isn't the one that was sealed with this head: the end was cut off before it, and the log went on from there", want.Seq)}
+	}
+}
+
+func places(first, last int64) string {
+	if first == last {
+		return fmt.Sprintf("event %d is", first)
+	}
+	return fmt.Sprintf("events %d to %d are", first, last)
+}

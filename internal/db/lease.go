@@ -1,0 +1,29 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Lease makes holder the one that does the work called name until now + life,
+// and reports whether it is: not while another's lease runs. Who holds one
+// renews it by asking again. Clocks of nodes may differ, so a lease saves
+// work; what must happen once needs a condition of its own.
+func (d *DB) Lease(ctx context.Context, name, holder string, life time.Duration, now time.Time) (held bool, err error) {
+	err = d.Write(ctx, func(tx *Tx) error {
+		n, err := Exec(ctx, tx, `
+			INSERT INTO leases (name, holder, expires_at)
+			VALUES ($1, $2, $3)
+			ON CONFLICT (name) DO UPDATE
+			SET    holder = excluded.holder, expires_at = excluded.expires_at
+			WHERE  leases.holder = excluded.holder OR leases.expires_at <= $4`,
+			name, holder, At{now.Add(life)}, At{now})
+		held = n == 1
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("take lease %s: %w", name, err)
+	}
+	return held, nil
+}

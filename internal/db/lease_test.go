@@ -1,0 +1,46 @@
+package db_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+func TestLeaseHasOneHolder(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		const life = time.Minute
+		now := testkit.Start
+		won := testkit.Race(8, func(i int) string {
+			held, err := d.Lease(context.Background(), "work", strconv.Itoa(i), life, now)
+			if err != nil {
+				return err.Error()
+			}
+			return strconv.FormatBool(held)
+		})
+		if won["true"] != 1 || won["false"] != 7 {
+			t.Fatalf("eight ask at once: %v", won)
+		}
+		for _, step := range []struct {
+			name, holder string
+			at           time.Duration
+			want         bool
+		}{
+			{"other work", "b", 0, true},
+			{"new work", "a", 0, true},
+			{"new work", "b", life - 1, false},
+			{"new work", "a", life / 2, true}, // renewed
+			{"new work", "b", life, false},
+			{"new work", "b", life + life/2, true}, // a's has ended
+			{"new work", "a", life + life/2, false},
+		} {
+			held, err := d.Lease(t.Context(), step.name, step.holder, life, now.Add(step.at))
+			if err != nil || held != step.want {
+				t.Errorf("%s asks for %q after %v: %v, %v; want %v", step.holder, step.name, step.at, held, err, step.want)
+			}
+		}
+	})
+}
