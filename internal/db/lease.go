@@ -9,7 +9,9 @@ import (
 // Lease makes holder the one that does the work called name until now + life,
 // and reports whether it is: not while another's lease runs. Who holds one
 // renews it by asking again. Clocks of nodes may differ, so a lease saves
-// work; what must happen once needs a condition of its own.
+// work; what must happen once needs a condition of its own. One that ends
+// later than any could is from a clock that was set back since, and counts
+// for nothing.
 func (d *DB) Lease(ctx context.Context, name, holder string, life time.Duration, now time.Time) (held bool, err error) {
 	err = d.Write(ctx, func(tx *Tx) error {
 		n, err := Exec(ctx, tx, `
@@ -17,8 +19,8 @@ func (d *DB) Lease(ctx context.Context, name, holder string, life time.Duration,
 			VALUES ($1, $2, $3)
 			ON CONFLICT (name) DO UPDATE
 			SET    holder = excluded.holder, expires_at = excluded.expires_at
-			WHERE  leases.holder = excluded.holder OR leases.expires_at <= $4`,
-			name, holder, At{now.Add(life)}, At{now})
+			WHERE  leases.holder = excluded.holder OR leases.expires_at <= $4 OR leases.expires_at > $5`,
+			name, holder, At{now.Add(life)}, At{now}, At{now.Add(2 * life)})
 		held = n == 1
 		return err
 	})
