@@ -27,8 +27,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Kind is what happened. Each has a sentence "activity.KIND" in the message
-// catalogue.
+// Kind is what happened. Each that concerns an account has a sentence
+// "activity.KIND" in the message catalogue.
 type Kind string
 
 // The kinds.

@@ -103,16 +103,16 @@ func (b *breach) fault() *Fault {
 	switch {
 	case found.Seq > place && belongs != nil:
 		return moved(*belongs, place)
-	case found.Seq > place:
+	case found.Seq > place && (b.head == nil || b.head.Seq >= place):
 		return deleted(place, found.Seq-1)
 	case b.origin != 0 && b.origin != found.Seq:
 		return moved(found, b.origin)
 	case found.Seq < place || belongs != nil || b.head != nil && found.Seq > b.head.Seq:
-		return &Fault{Kind: Inserted, Seq: found.Seq, ID: found.ID, Text: describe(found) + " was inserted"}
+		return &Fault{Kind: Inserted, Seq: found.Seq, ID: found.ID, Text: describe(found, found.Seq) + " was inserted"}
 	case b.shifted:
 		return deleted(place, place+b.short()-1)
 	default:
-		text := describe(found) + " was changed"
+		text := describe(found, place) + " was changed"
 		if err := b.ring.Verify(forEvent, link(b.prev, found), found.MAC); errors.Is(err, secret.ErrUnknownKey) {
 			text += ", or sealed under a key that is not in the key ring"
 		}
@@ -122,7 +122,7 @@ func (b *breach) fault() *Fault {
 
 func moved(e Event, from int64) *Fault {
 	return &Fault{Kind: Moved, Seq: from, ID: e.ID,
-		Text: fmt.Sprintf("%s was moved there from place %d", describe(e), from)}
+		Text: fmt.Sprintf("%s was moved to place %d", describe(e, from), e.Seq)}
 }
 
 func deleted(first, last int64) *Fault {
@@ -133,7 +133,7 @@ func deleted(first, last int64) *Fault {
 	return &Fault{Kind: Deleted, Seq: first, Text: text}
 }
 
-// describe names an event by where it stands and what it says now.
-func describe(e Event) string {
-	return fmt.Sprintf("event %d (%s, %s, id %s)", e.Seq, e.At.UTC().Format(time.RFC3339), Clean(string(e.Kind), maxDetail), Clean(e.ID, maxDetail))
+// describe names an event by its number and what it says now.
+func describe(e Event, seq int64) string {
+	return fmt.Sprintf("event %d (%s, %s, id %s)", seq, e.At.UTC().Format(time.RFC3339), Clean(string(e.Kind), maxDetail), Clean(e.ID, maxDetail))
 }

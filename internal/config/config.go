@@ -69,6 +69,12 @@ type Config struct {
 		Enroll Enroll `yaml:"enroll"`
 	} `yaml:"two_factor"`
 
+	Audit struct {
+		// Keep is how long audit events are kept, at least a day; 0: for ever.
+		// Deleted ones leave a signed checkpoint.
+		Keep Duration `yaml:"keep"`
+	} `yaml:"audit"`
+
 	// LogLevel is the least that is logged: debug, info, warn or error.
 	LogLevel LogLevel `yaml:"log_level"`
 }
@@ -88,6 +94,7 @@ func Default() Config {
 	c.Password.MemoryKiB = minMemoryKiB
 	c.Password.Iterations = 2
 	c.TwoFactor.Enroll = EnrollAnyone
+	c.Audit.Keep = Duration(400 * day)
 	return c
 }
 

@@ -104,6 +104,7 @@ func TestFaults(t *testing.T) {
 
 		{"idle after absolute", "session:\n  idle: 8d\n", "sallyport.yaml:2: session.idle: session.idle (8d) is longer than session.absolute (7d)"},
 		{"absolute before idle", "session:\n  absolute: 1h\n", "sallyport.yaml:2: session.absolute: session.idle (12h) is longer than session.absolute (1h)"},
+		{"events kept for minutes", "audit: {keep: 400m}\n", "sallyport.yaml:1: audit.keep: 6h40m is shorter than a day; write 0 to keep all for ever"},
 		{"no idle at all", "session: {idle: 0s}\n", "sallyport.yaml:1: session.idle: 0s is shorter than a second"},
 		{"short password", "password: {min_length: 7}\n", "sallyport.yaml:1: password.min_length: 7 is outside 8 to 64"},
 		{"long password", "password: {min_length: 65}\n", "sallyport.yaml:1: password.min_length: 65 is outside 8 to 64"},

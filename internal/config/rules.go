@@ -18,6 +18,9 @@ const (
 	// shortestSession: below a second nobody gets from one page to the next.
 	shortestSession = Duration(time.Second)
 
+	// shortestAudit: a slip such as 400s for 400d would delete nearly all.
+	shortestAudit = Duration(day)
+
 	// leastMinLength and mostMinLength are the least that NIST SP 800-63B-4
 	// allows beside a second factor, and the length that it wants accepted.
 	leastMinLength = 8
@@ -72,6 +75,9 @@ func resolve(c Config) (Config, []broken) {
 	fault(checkRange(c.Password.MinLength, leastMinLength, mostMinLength), "password.min_length")
 	fault(checkRange(c.Password.MemoryKiB, minMemoryKiB, maxMemoryKiB), "password.memory_kib")
 	fault(checkRange(c.Password.Iterations, 1, maxIterations), "password.iterations")
+	if c.Audit.Keep != 0 && c.Audit.Keep < shortestAudit {
+		fault(fmt.Errorf("%s is shorter than a day; write 0 to keep all for ever", c.Audit.Keep), "audit.keep")
+	}
 	return c, faults
 }
 

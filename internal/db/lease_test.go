@@ -37,7 +37,7 @@ func TestLeaseHasOneHolder(t *testing.T) {
 			{"new work", "b", life + life/2, true}, // a's has ended
 			{"new work", "a", life + life/2, false},
 			{"new work", "a", life, false}, // a's clock is behind
-			{"new work", "a", 0, true}, // too far to be one of today's
+			{"new work", "a", 0, true},     // too far to be one of today's
 		} {
 			held, err := d.Lease(t.Context(), step.name, step.holder, life, now.Add(step.at))
 			if err != nil || held != step.want {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/config"
@@ -45,6 +46,19 @@ const (
 
 	// sweepEvery is how often rows that mean nothing any more are deleted.
 	sweepEvery = time.Minute
+
+	// sealEvery is how long an event waits to be sealed; until then, who has
+	// the database could change it unnoticed.
+	sealEvery = 5 * time.Second
+
+	// pruneEvery is how often what is older than audit.keep is deleted. Each
+	// time that something is leaves a checkpoint for ever.
+	pruneEvery = 6 * time.Hour
+
+	// auditLease is the work of sealing and pruning. Another node takes over
+	// from one that has died, or was started anew, after auditLife.
+	auditLease = "audit"
+	auditLife  = 3 * sealEvery
 )
 
 // Portal is an opened portal: its database, key ring and services. The command
@@ -55,6 +69,8 @@ type Portal struct {
 	DB      *db.DB
 	Handler http.Handler
 	Log     *slog.Logger
+
+	node string // names this process to others on the database
 }
 
 // Open opens database and key ring, which it creates where there is no account
@@ -86,7 +102,7 @@ func Open(ctx context.Context, cfg config.Config, clock func() time.Time, log *s
 		d.Close()
 		return nil, err
 	}
-	return &Portal{Config: cfg, Login: service, DB: d, Handler: handler, Log: log}, nil
+	return &Portal{Config: cfg, Login: service, DB: d, Handler: handler, Log: log, node: secret.NewID()}, nil
 }
 
 // openRing reads the key ring, or makes one for an empty database. A ring that
@@ -168,6 +184,8 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	defer endJobs()
 	var running sync.WaitGroup
 	running.Go(func() { p.every(jobs, sweepEvery, "sweep", p.Sweep) })
+	running.Go(func() { p.every(jobs, sealEvery, "seal", p.Seal) })
+	running.Go(func() { p.every(jobs, pruneEvery, "prune", p.Prune) })
 	running.Go(func() { p.every(jobs, throttle.MeasureEvery, "measure", p.Measure) })
 
 	served := make(chan error, 1)
@@ -235,4 +253,52 @@ func (p *Portal) Sweep(ctx context.Context) error {
 			throttle.Sweep(ctx, tx, now),
 		)
 	})
+}
+
+// Seal puts the audit events that wait into the chain, unless another node
+// does, and logs each new head: only a log that the database's owner can't
+// change shows that the chain's end was cut off.
+func (p *Portal) Seal(ctx context.Context) error {
+	for {
+		// A look first: taking the lease is a write.
+		some, err := audit.Waiting(ctx, p.DB.Reader())
+		if err != nil || !some {
+			return err
+		}
+		mine, err := p.DB.Lease(ctx, auditLease, p.node, auditLife, p.Login.Clock())
+		if err != nil || !mine {
+			return err
+		}
+		head, n, err := audit.Seal(ctx, p.DB, p.Login.Ring)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			p.Log.Info("audit sealed", "seq", head.Seq, "head", head.String())
+		}
+	}
+}
+
+// Prune deletes the audit events that are older than the configuration keeps
+// them, unless another node does.
+func (p *Portal) Prune(ctx context.Context) error {
+	if p.Config.Audit.Keep == 0 {
+		return nil
+	}
+	for more := true; more; {
+		now := p.Login.Clock()
+		mine, err := p.DB.Lease(ctx, auditLease, p.node, auditLife, now)
+		if err != nil || !mine {
+			return err
+		}
+		head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			p.Log.Info("audit pruned", "seq", head.Seq, "head", head.String())
+		}
+		more = n == audit.Batch
+	}
+	return nil
 }
