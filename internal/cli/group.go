@@ -6,7 +6,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/server"
 )
@@ -24,9 +23,12 @@ type groupAdd struct {
 }
 
 func (c groupAdd) Run(r *run) error {
-	return inTransaction(r, func(portal *server.Portal, tx *db.Tx) error {
-		return account.AddGroup(r, tx, c.Group, portal.Login.Clock())
-	}, "Group %s was added.\n", c.Group)
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	return report(r, portal.Login.AddGroup(r, c.Group), "Group %s was added.\n", c.Group)
 }
 
 type groupRemove struct {
@@ -34,26 +36,20 @@ type groupRemove struct {
 }
 
 func (c groupRemove) Run(r *run) error {
-	return inTransaction(r, func(_ *server.Portal, tx *db.Tx) error {
-		err := account.RemoveGroup(r, tx, c.Group)
-		if errors.Is(err, db.ErrNotFound) {
-			return noGroup(c.Group)
-		}
-		return err
-	}, "Group %s was removed.\n", c.Group)
-}
-
-func noGroup(name string) error {
-	return fmt.Errorf("there is no group %q; see \"sallyport group list\"", name)
-}
-
-func inTransaction(r *run, change func(*server.Portal, *db.Tx) error, format string, args ...any) error {
 	portal, err := r.open()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	return report(r, portal.DB.Write(r, func(tx *db.Tx) error { return change(portal, tx) }), format, args...)
+	err = portal.Login.RemoveGroup(r, c.Group)
+	if errors.Is(err, login.ErrGone) {
+		err = noGroup(c.Group)
+	}
+	return report(r, err, "Group %s was removed.\n", c.Group)
+}
+
+func noGroup(name string) error {
+	return fmt.Errorf("there is no group %q; see \"sallyport group list\"", name)
 }
 
 type groupList struct{}

@@ -119,7 +119,7 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 			return err
 		}
 		event := me.From.event(s.Clock(), me.Account.ID, audit.AuthenticatorRenamed)
-		event.Detail = name
+		event.Detail, event.AuthenticatorID = name, id
 		return audit.Append(ctx, tx, event)
 	})
 	if errors.Is(err, db.ErrNotFound) {
@@ -144,7 +144,7 @@ func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (se
 			return nil, err
 		}
 		event := me.From.event(s.Clock(), me.Account.ID, audit.AuthenticatorRemoved)
-		event.Detail = gone.Name
+		event.Detail, event.AuthenticatorID = gone.Name, id
 		if err := audit.Append(ctx, tx, event); err != nil {
 			return nil, err
 		}

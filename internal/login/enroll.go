@@ -171,7 +171,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 			return nil, err
 		}
 		event := me.From.event(now, me.Account.ID, audit.AuthenticatorAdded)
-		event.Detail = name
+		event.Detail, event.AuthenticatorID = name, id
 		if first {
 			if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, now); err != nil {
 				return nil, err

@@ -41,6 +41,11 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, sessionToken
 	}
 	event := from.event(now, owner.ID, audit.SignedIn)
 	event.Detail = How(a.Proofs)
+	for _, p := range a.Proofs {
+		if p.ID != "" {
+			event.AuthenticatorID = p.ID
+		}
+	}
 	switch {
 	case a.Purpose == Reauthentication:
 		if held.ID == "" || held.ID != a.SessionID {

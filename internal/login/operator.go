@@ -177,6 +177,30 @@ func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account) (secret
 	return token, err
 }
 
+// AddGroup creates a group. It returns the errors of account.AddGroup.
+func (s *Service) AddGroup(ctx context.Context, group string) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.AddGroup(ctx, tx, group, s.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator("", audit.GroupAdded, group))
+	})
+}
+
+// RemoveGroup deletes a group, or returns [ErrGone] where there is none.
+func (s *Service) RemoveGroup(ctx context.Context, group string) error {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.RemoveGroup(ctx, tx, group); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator("", audit.GroupRemoved, group))
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrGone
+	}
+	return err
+}
+
 // Join puts an account into a group, or returns [ErrGone] where there is none.
 func (s *Service) Join(ctx context.Context, a account.Account, group string) error {
 	return s.member(ctx, a, group, audit.GroupJoined, account.Join)
