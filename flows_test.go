@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -37,6 +38,9 @@ import (
 //	goes PATTERN              the answer redirects to this path
 //	see TEXT, ! see TEXT      the page's text has it, or not
 //	wrong-passwords NAME N    type so many, as fast as they are taken
+//	seal                      seal what waits in the audit log
+//	head VARIABLE             the head of the audit log that was logged last
+//	cut-audit N               delete the audit events from the Nth on, as who has the database can
 //	link VARIABLE             the path of the one-time link that was printed last
 func TestFlows(t *testing.T) {
 	for _, engine := range testkit.Engines {
@@ -50,6 +54,7 @@ func TestFlows(t *testing.T) {
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock,
 					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink,
 					"wrong-passwords": cmdWrongPasswords,
+					"seal":            cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
 				},
 			})
 		})
@@ -270,6 +275,32 @@ func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no link was printed")
 	}
 	ts.Setenv(args[0], found[2])
+}
+
+func cmdSeal(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	ts.Check(of(ts).portal.Seal(context.Background()))
+}
+
+var loggedHead = regexp.MustCompile(`"audit sealed".*"head":"([^"]+)"`)
+
+func cmdHead(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	found := loggedHead.FindAllStringSubmatch(of(ts).portal.Logs.String(), -1)
+	if found == nil {
+		ts.Fatalf("no head was logged")
+	}
+	ts.Setenv(args[0], found[len(found)-1][1])
+}
+
+func cmdCutAudit(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	first, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(of(ts).portal.DB.Write(context.Background(), func(tx *db.Tx) error {
+		_, err := db.Exec(context.Background(), tx, `DELETE FROM events WHERE seq >= $1`, first)
+		return err
+	}))
 }
 
 func cmdWrongPasswords(ts *testscript.TestScript, neg bool, args []string) {

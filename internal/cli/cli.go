@@ -43,6 +43,7 @@ type commands struct {
 	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
 	Account accounts       `cmd:"" help:"See and change accounts."`
 	Group   groups         `cmd:"" help:"See and change groups of accounts."`
+	Audit   auditCommands  `cmd:"" help:"See, export and verify what was done."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

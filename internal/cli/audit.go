@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type auditCommands struct {
+	List   auditList   `cmd:"" help:"List the newest events."`
+	Export auditExport `cmd:"" help:"Print events as JSON, one a line, oldest first."`
+	Verify auditVerify `cmd:"" help:"Check that nobody changed the log; exit code 1 says what was done to it."`
+}
+
+// maxEventList keeps a table on what a person reads; export has no limit.
+const maxEventList = 10_000
+
+type auditList struct {
+	Account string `help:"Only what concerns this account: name, e-mail address, or the id of one that is gone." placeholder:"NAME"`
+	Limit   int    `help:"How many, up to 10000." default:"50" placeholder:"N"`
+}
+
+func (c auditList) Run(r *run) error {
+	if c.Limit < 1 || c.Limit > maxEventList {
+		return fmt.Errorf("--limit %d is outside 1 to %d", c.Limit, maxEventList)
+	}
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	events, err := c.events(r, portal)
+	if err != nil {
+		return err
+	}
+	names := newNames(r, portal)
+	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TIME\tACCOUNT\tBY\tEVENT\tOUTCOME\tDETAIL\tADDRESS\tNUMBER")
+	for _, e := range events {
+		name, err := names.of(e.AccountID)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			name = e.AccountID
+		}
+		detail, seq := e.Detail, "unsealed"
+		if e.Number != 0 {
+			detail = fmt.Sprint(e.Number)
+		}
+		if e.Seq != 0 {
+			seq = fmt.Sprint(e.Seq)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", at(e.At), name, e.Actor, e.Kind, e.Outcome, detail, e.Address, seq)
+	}
+	return table.Flush()
+}
+
+func (c auditList) events(r *run, portal *server.Portal) ([]audit.Event, error) {
+	q := portal.DB.Reader()
+	if c.Account == "" {
+		return audit.Newest(r, q, c.Limit)
+	}
+	found, err := account.ByName(r, q, c.Account)
+	id, gone := found.ID, errors.Is(err, db.ErrNotFound)
+	if gone {
+		id = c.Account
+	} else if err != nil {
+		return nil, err
+	}
+	events, err := audit.List(r, q, id, audit.Cursor{}, c.Limit)
+	if err == nil && gone && len(events) == 0 {
+		return nil, fmt.Errorf("there is no account %q, nor an event of one with this id", c.Account)
+	}
+	return events, err
+}
+
+// names finds the names of accounts, each once.
+type names struct {
+	r      *run
+	portal *server.Portal
+	known  map[string]string
+}
+
+func newNames(r *run, portal *server.Portal) *names {
+	return &names{r: r, portal: portal, known: map[string]string{"": ""}}
+}
+
+// of returns the name of the account, or "" where it is gone or never was.
+func (n *names) of(id string) (string, error) {
+	if name, ok := n.known[id]; ok {
+		return name, nil
+	}
+	a, err := account.ByID(n.r, n.portal.DB.Reader(), id)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return "", err
+	}
+	n.known[id] = a.Name
+	return a.Name, nil
+}
+
+type auditExport struct {
+	Since time.Time `help:"Only events since then, such as 2026-11-23T12:00:00Z." placeholder:"TIME"`
+}
+
+// exported is a line of the export. Programs read it: fields may be added,
+// none changes its meaning.
+type exported struct {
+	Seq             int64     `json:"seq,omitempty"` // none: not sealed yet
+	ID              string    `json:"id"`
+	At              time.Time `json:"at"` // UTC
+	Event           string    `json:"event"`
+	Outcome         string    `json:"outcome"`
+	Actor           string    `json:"actor"`
+	AccountID       string    `json:"account_id,omitempty"`
+	Account         string    `json:"account,omitempty"` // its name now; none where it is gone
+	AuthenticatorID string    `json:"authenticator_id,omitempty"`
+	Detail          string    `json:"detail,omitempty"`
+	Number          int       `json:"number,omitempty"`
+	Address         string    `json:"address,omitempty"`
+	Browser         string    `json:"browser,omitempty"`
+	MAC             string    `json:"mac,omitempty"` // hexadecimal
+}
+
+func (c auditExport) Run(r *run) error {
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	names := newNames(r, portal)
+	out := bufio.NewWriter(r.streams.Out)
+	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false)
+	err = audit.Each(r, portal.DB.Reader(), c.Since, func(e audit.Event) error {
+		name, err := names.of(e.AccountID)
+		if err != nil {
+			return err
+		}
+		return lines.Encode(exported{
+			Seq: e.Seq, ID: e.ID, At: e.At.UTC(), Event: string(e.Kind), Outcome: e.Outcome, Actor: e.Actor,
+			AccountID: e.AccountID, Account: name, AuthenticatorID: e.AuthenticatorID,
+			Detail: e.Detail, Number: e.Number, Address: e.Address, Browser: e.Browser, MAC: hex.EncodeToString(e.MAC),
+		})
+	})
+	return errors.Join(err, out.Flush())
+}
+
+type auditVerify struct {
+	Head string `help:"A head from a line \"audit sealed\" of the server's log: shows that the end was not cut off since." placeholder:"NUMBER:HEX"`
+}
+
+func (c auditVerify) Run(r *run) error {
+	var want audit.Head
+	if c.Head != "" {
+		var err error
+		if want, err = audit.ParseHead(c.Head); err != nil {
+			return err
+		}
+	}
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	done, err := audit.Verify(r, portal.DB.Reader(), portal.Login.Ring, want)
+	if fault := (*audit.Fault)(nil); errors.As(err, &fault) {
+		return fmt.Errorf("the audit log is not what was sealed: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	waiting, err := audit.Waiting(r, portal.DB.Reader())
+	if err != nil {
+		return err
+	}
+	if waiting {
+		fmt.Fprintln(r.streams.Out, "Newer events wait to be sealed; a running server does so within seconds.")
+	}
+	if done.Head.Seq == 0 {
+		_, err = fmt.Fprintln(r.streams.Out, "No event is sealed yet.")
+		return err
+	}
+	fmt.Fprintf(r.streams.Out, "The audit log is whole up to event %d; %d were verified.\n", done.Head.Seq, done.Events)
+	if done.Pruned.Seq > 0 {
+		fmt.Fprintf(r.streams.Out, "A signed checkpoint stands for events up to %d, which were deleted after their time.\n", done.Pruned.Seq)
+	}
+	_, err = fmt.Fprintf(r.streams.Out, "Head: %s\n", done.Head)
+	return err
+}
