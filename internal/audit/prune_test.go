@@ -1,0 +1,147 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+func TestPruningLeavesASignedCheckpoint(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 20) // a minute apart
+		head := sealAll(t, d, ring)
+		add(t, d, testkit.Start, 1) // old, but not sealed: it stays
+		prune := func(minutes, want int) {
+			t.Helper()
+			_, n, err := Prune(t.Context(), d, ring, testkit.Start.Add(time.Duration(minutes)*time.Minute), testkit.Start)
+			if err != nil || n != want {
+				t.Fatalf("pruned %d, %v; want %d", n, err, want)
+			}
+		}
+		prune(0, 0)
+		prune(5, 5)
+		prune(5, 0)
+		prune(8, 3)
+		report, err := Verify(t.Context(), d.Reader(), ring, head)
+		if err != nil || report.Events != 12 || report.Pruned.Seq != 8 {
+			t.Errorf("verify: %+v, %v", report, err)
+		}
+		if n := len(all(t, d)); n != 13 {
+			t.Errorf("%d events are left, want 13", n)
+		}
+		sealAll(t, d, ring)
+		prune(60, 13)
+		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 || report.Pruned.Seq != 21 {
+			t.Errorf("verify when all is pruned: %+v, %v", report, err)
+		}
+		if _, err := Verify(t.Context(), d.Reader(), ring, report.Pruned); err != nil {
+			t.Errorf("verify with the head of an old checkpoint: %v", err)
+		}
+		if _, err := Verify(t.Context(), d.Reader(), ring, head); err == nil || !strings.Contains(err.Error(), "pruned") {
+			t.Errorf("verify with a pruned head: %v", err)
+		}
+		add(t, d, testkit.Start, 2)
+		sealAll(t, d, ring)
+		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 2 {
+			t.Errorf("verify after it: %+v, %v", report, err)
+		}
+	})
+}
+
+func TestVerifyRunsBesideAServerThatSealsAndPrunes(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		const rounds = 40
+		ring := secret.NewRing()
+		running := make(chan struct{})
+		go func() {
+			defer close(running)
+			for i := range rounds {
+				from := testkit.Start.Add(time.Duration(i) * time.Hour)
+				add(t, d, from, 60)
+				if _, _, err := Seal(context.Background(), d, ring); err != nil {
+					t.Error(err)
+				}
+				if _, _, err := Prune(context.Background(), d, ring, from.Add(-time.Hour), from); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		for looks := 0; ; looks++ {
+			if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-running:
+				t.Log(looks, "looks")
+				return
+			default:
+			}
+		}
+	})
+}
+
+func TestCheckpointsCanNotBeForged(t *testing.T) {
+	tests := []struct {
+		name, statement string
+		kind            FaultKind
+		seq             int64
+	}{
+		{"moved on", `UPDATE audit_checkpoints SET seq = 9, head = (SELECT mac FROM events WHERE seq = 9) WHERE seq = 8`, Checkpoint, 9},
+		{"count changed", `UPDATE audit_checkpoints SET events = 0 WHERE seq = 5`, Checkpoint, 5},
+		{"time changed", `UPDATE audit_checkpoints SET made_at = 0 WHERE seq = 8`, Checkpoint, 8},
+		{"first deleted", `DELETE FROM audit_checkpoints WHERE seq = 5`, Checkpoint, 8},
+		{"last deleted", `DELETE FROM audit_checkpoints WHERE seq = 8`, Deleted, 6},
+		{"all deleted", `DELETE FROM audit_checkpoints`, Deleted, 1},
+		{"next event deleted", `DELETE FROM events WHERE seq = 9`, Deleted, 9},
+	}
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 12)
+		sealAll(t, d, ring)
+		for _, minutes := range []time.Duration{5, 8} {
+			if _, _, err := Prune(t.Context(), d, ring, testkit.Start.Add(minutes*time.Minute), testkit.Start); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, test := range tests {
+			undo := errors.New("undo")
+			err := d.Write(t.Context(), func(tx *db.Tx) error {
+				if _, err := db.Exec(t.Context(), tx, test.statement); err != nil {
+					return err
+				}
+				_, err := Verify(t.Context(), tx, ring, Head{})
+				if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != test.kind || fault.Seq != test.seq {
+					t.Errorf("%s: %v, want %s at %d", test.name, err, test.kind, test.seq)
+				}
+				return undo
+			})
+			if !errors.Is(err, undo) {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Else whoever has the database would date an event back and have the
+// retention sign that it was never there.
+func TestPruningSignsNothingThatWasChanged(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		add(t, d, testkit.Start, 3)
+		sealAll(t, d, ring)
+		exec(t, d, `UPDATE events SET at = 0 WHERE seq = 1`)
+		if _, n, err := Prune(t.Context(), d, ring, testkit.Start.Add(-time.Hour), testkit.Start); err == nil || n != 0 {
+			t.Errorf("pruned %d, %v", n, err)
+		}
+		if n := len(all(t, d)); n != 3 {
+			t.Errorf("%d events are left", n)
+		}
+	})
+}
