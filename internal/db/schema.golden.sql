@@ -30,6 +30,19 @@ CREATE INDEX attempts_account ON attempts (account_id);
 
 CREATE INDEX attempts_expiry ON attempts (expires_at);
 
+CREATE TABLE audit_checkpoints (
+	seq     BIGINT PRIMARY KEY,
+	head    BYTEA NOT NULL,
+	events  BIGINT NOT NULL,
+	made_at BIGINT NOT NULL,
+	mac     BYTEA NOT NULL
+);
+
+CREATE TABLE audit_head (
+	seq BIGINT NOT NULL,
+	mac BYTEA
+);
+
 CREATE TABLE authenticators (
 	id           TEXT PRIMARY KEY,
 	account_id   TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
@@ -82,13 +95,23 @@ CREATE TABLE events (
 	number     BIGINT NOT NULL,
 	address    TEXT NOT NULL,
 	browser    TEXT NOT NULL
-);
+, authenticator_id TEXT, seq BIGINT, mac BYTEA);
 
 CREATE INDEX events_account ON events (account_id, at);
+
+CREATE UNIQUE INDEX events_seq ON events (seq) WHERE seq IS NOT NULL;
+
+CREATE INDEX events_unsealed ON events (at, id) WHERE seq IS NULL;
 
 CREATE TABLE groups (
 	name       TEXT PRIMARY KEY,
 	created_at BIGINT NOT NULL
+);
+
+CREATE TABLE leases (
+	name       TEXT PRIMARY KEY,
+	holder     TEXT NOT NULL,
+	expires_at BIGINT NOT NULL
 );
 
 CREATE TABLE ledger (
