@@ -34,6 +34,7 @@ import (
 //	enroll PHONE              walk the whole wizard; $PHONE_1 to $PHONE_10 are the backup codes
 //	code PHONE [OFFSET]       $CODE is what the phone shows, its clock off by so much
 //	clock DURATION            move the clock
+//	tick                      the server looks at its clock, as it does every 10 s
 //	status N                  the answer's status
 //	goes PATTERN              the answer redirects to this path
 //	see TEXT, ! see TEXT      the page's text has it, or not
@@ -51,7 +52,7 @@ func TestFlows(t *testing.T) {
 				Setup: func(env *testscript.Env) error { return setUp(env, t, engine) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
-					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock,
+					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "tick": cmdTick,
 					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink,
 					"wrong-passwords": cmdWrongPasswords,
 					"seal":            cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
@@ -232,6 +233,11 @@ func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	of(ts).portal.Clock.Move(d)
+}
+
+func cmdTick(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	ts.Check(of(ts).portal.WatchClock(context.Background()))
 }
 
 func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {

@@ -34,7 +34,7 @@ var floors = [][]string{
 	{"internal/session", "internal/device"},
 	{"internal/authenticator/password", "internal/authenticator/totp", "internal/authenticator/backupcode", "internal/authenticator/webauthn"},
 	{"internal/authenticator"},
-	{"internal/account", "internal/throttle", "internal/audit", "internal/mail"},
+	{"internal/account", "internal/throttle", "internal/clock", "internal/audit", "internal/mail"},
 	{"internal/secret", "internal/db"},
 }
 
@@ -66,6 +66,7 @@ var owners = map[string]string{
 	"audit_checkpoints": "internal/audit",
 	"schema":            "internal/db",
 	"leases":            "internal/db",
+	"clock":             "internal/clock",
 }
 
 // sessionMaker is the one file that opens sessions (R13).

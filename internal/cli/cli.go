@@ -44,6 +44,7 @@ type commands struct {
 	Account accounts       `cmd:"" help:"See and change accounts."`
 	Group   groups         `cmd:"" help:"See and change groups of accounts."`
 	Audit   auditCommands  `cmd:"" help:"See, export and verify what was done."`
+	Clock   clockCommands  `cmd:"" help:"See what the clock is held against, and believe it."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

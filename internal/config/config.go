@@ -27,6 +27,11 @@ type Config struct {
 	// 0.0.0.0 and [::] mean every address of this machine.
 	Listen string `yaml:"listen"`
 
+	// MetricsListen is the address and port that answers /metrics, for
+	// Prometheus: an address of this machine only, since whoever reaches it
+	// reads how many sign in. Empty: off.
+	MetricsListen string `yaml:"metrics_listen"`
+
 	// DataDir holds the key ring and the SQLite database. A relative path
 	// starts at the working directory.
 	DataDir string `yaml:"data_dir"`

@@ -116,6 +116,8 @@ func TestFaults(t *testing.T) {
 		{"right-to-left override", `site_name: "a\u202eb"`, `sallyport.yaml:1: site_name: "a\u202eb" holds characters that can't be printed`},
 		{"blank site name", "site_name: ' '\n", `sallyport.yaml:1: site_name: " " begins or ends with a space`},
 		{"port 0", "listen: 127.0.0.1:0\n", `sallyport.yaml:1: listen: "127.0.0.1:0" needs a port from 1 to 65535`},
+		{"metrics at no address", "metrics_listen: localhost\n", `sallyport.yaml:1: metrics_listen: "localhost" isn't an address and port`},
+		{"metrics at the portal's address", "metrics_listen: 127.0.0.1:9091\n", "sallyport.yaml:1: metrics_listen: is the portal's own address; choose another port"},
 		{"port by name", "listen: 127.0.0.1:http\n", `sallyport.yaml:1: listen: "127.0.0.1:http" needs a port from 1 to 65535`},
 		{"address no browser can use", "listen: '[fe80::1%eth0]:9091'\n", "sallyport.yaml:1: listen: must be set, since browsers can't use the address in listen"},
 		{"database that is no URL", "database: 'postgres://a:hunter2%@b'\n", "sallyport.yaml:1: database: isn't a URL; percent-encode"},

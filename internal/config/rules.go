@@ -56,6 +56,13 @@ func resolve(c Config) (Config, []broken) {
 			fault(errors.New("must be set, since browsers can't use the address in listen"), "public_url", "listen")
 		}
 	}
+	if c.MetricsListen != "" {
+		_, _, err := splitListen(c.MetricsListen)
+		if err == nil && c.MetricsListen == c.Listen {
+			err = errors.New("is the portal's own address; choose another port")
+		}
+		fault(err, "metrics_listen", "listen")
+	}
 	if c.DataDir == "" || strings.ContainsRune(c.DataDir, 0) {
 		fault(errors.New("must name a directory"), "data_dir")
 	}

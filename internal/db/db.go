@@ -166,6 +166,17 @@ func (d *DB) Ping(ctx context.Context) error {
 	return One(ctx, d.read, `SELECT 1`, nil, &one)
 }
 
+// Clock returns the time of the PostgreSQL server, which all nodes share.
+// SQLite has none of its own: there it returns own.
+func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
+	if !d.postgres {
+		return own, nil
+	}
+	var at At
+	err := One(ctx, d.read, `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`, nil, &at)
+	return at.Time, err
+}
+
 // Write runs change in a transaction and commits it, durably, when change
 // returns nil. Inside, use tx only: SQLite has one writing connection, and a
 // second one would wait for the first for ever.

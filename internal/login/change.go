@@ -202,7 +202,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	if err != nil {
 		return nil, err
 	}
-	if err := refusal(verdict); err != nil {
+	if err := s.refusal(verdict); err != nil {
 		return nil, err
 	}
 	set, err := s.newSet(ctx)
@@ -238,7 +238,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 
 // newSet makes a set of backup codes in a hashing slot.
 func (s *Service) newSet(ctx context.Context) (backupcode.Set, error) {
-	leave, err := s.Queue.Enter(ctx, "", true)
+	leave, err := s.enter(ctx, "", true)
 	if err != nil {
 		return backupcode.Set{}, err
 	}

@@ -104,7 +104,7 @@ type Confirmed struct {
 // ConfirmEnrollment ends the wizard with a code of the new authenticator,
 // which uses up its step and touches no bucket: there is nothing to guess for
 // whoever has the secret on the screen. It returns a [*CodeError], [ErrGone],
-// [ErrLocked], or authenticator.ErrNameInvalid and ErrLimit.
+// [ErrLocked], [ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
 func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, ticket string) (Confirmed, error) {
 	q := s.DB.Reader()
 	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
@@ -120,6 +120,9 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	digits, err := totp.Normalize(code)
 	if err != nil {
 		return Confirmed{}, &CodeError{Malformed: true}
+	}
+	if err := s.checkClock(ctx); err != nil {
+		return Confirmed{}, err
 	}
 	state, err := totp.Load(ctx, q, s.Ring, pending)
 	if err != nil {

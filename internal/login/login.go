@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -20,17 +21,21 @@ import (
 )
 
 // Service signs accounts in and changes how they do. It keeps no state of its
-// own; fill in every field. It is safe for concurrent use.
+// own; fill in every field but Metrics. It is safe for concurrent use.
 type Service struct {
 	DB        *db.DB
 	Ring      *secret.Ring
 	Ledger    *throttle.Ledger
 	Queue     *throttle.Queue
+	Mark      *clock.Mark // of the time behind which no code is taken
+	Watch     *clock.Watch
 	Clock     func() time.Time
 	Life      session.Life
 	Passwords secret.Argon2id // cost of passwords and backup codes
 	MinRunes  int             // of a new password
 	Issuer    string          // the site's name in authenticator apps
+
+	Metrics Metrics // may be empty
 
 	// EnrollByTicket asks everybody for an operator's link before the first
 	// authenticator, not only those whom an operator reset.
@@ -81,6 +86,9 @@ var (
 	// ErrNoMoreCodes: no further codes are looked at now. A backup code or
 	// the operator helps.
 	ErrNoMoreCodes = errors.New("no more codes are taken for now")
+	// ErrClock: this server's clock is behind a time that was seen before, so no
+	// code is looked at (F7). A backup code helps.
+	ErrClock = errors.New("this server's clock was set back")
 	// ErrShielded: there were so many wrong passwords that only known browsers
 	// may try. A let-in link makes this one known.
 	ErrShielded = errors.New("only known browsers may try passwords of this account now")
@@ -158,10 +166,10 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	}
 	if verdict, err := s.Ledger.Look(ctx, tries...); err != nil {
 		return verified{}, err
-	} else if err := refusal(verdict); err != nil {
+	} else if err := s.refusal(verdict); err != nil {
 		return verified{}, err
 	}
-	leave, err := s.Queue.Enter(ctx, throttle.PrefixOf(from.Address), known.ID != "")
+	leave, err := s.enter(ctx, throttle.PrefixOf(from.Address), known.ID != "")
 	if err != nil {
 		return verified{}, err
 	}
@@ -170,7 +178,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	if err != nil {
 		return verified{}, err
 	}
-	if err := refusal(verdict); err != nil {
+	if err := s.refusal(verdict); err != nil {
 		return verified{}, err
 	}
 	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, accountID, typed)
@@ -197,8 +205,11 @@ func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v ver
 	return throttle.GiveBack(ctx, tx, v.reservation)
 }
 
-// refusal is the error for a verdict; nil allows.
-func refusal(v throttle.Verdict) error {
+// refusal is the error for a verdict; nil allows. Others are counted.
+func (s *Service) refusal(v throttle.Verdict) error {
+	if v.Answer != throttle.Allow {
+		s.Metrics.refused(v.Bucket)
+	}
 	switch v.Answer {
 	case throttle.Allow:
 		return nil

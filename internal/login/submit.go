@@ -31,6 +31,12 @@ type Progress struct {
 // wrong password give [ErrRejected] after the same work (R27). sessionToken is
 // what the browser holds so far, or empty.
 func (s *Service) SubmitPassword(ctx context.Context, username, typed, returnURL, sessionToken string, from Browser) (Progress, error) {
+	progress, err := s.submitPassword(ctx, username, typed, returnURL, sessionToken, from)
+	s.Metrics.begun(progress, err)
+	return progress, err
+}
+
+func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL, sessionToken string, from Browser) (Progress, error) {
 	owner, err := account.ByName(ctx, s.DB.Reader(), username)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
 		return Progress{}, err
@@ -158,17 +164,26 @@ func (s *Service) waiting(ctx context.Context, accountID string, from Browser) (
 
 // SubmitCode gives the attempt a code of any of the account's TOTP
 // authenticators, or two consecutive ones; next is empty for one. It returns a
-// [*CodeError], [ErrNeedTwoCodes], [ErrNoMoreCodes] or [ErrNoAttempt].
+// [*CodeError], [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock] or
+// [ErrNoAttempt].
 func (s *Service) SubmitCode(ctx context.Context, token, code, next, sessionToken string, from Browser) (Progress, error) {
 	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
 	if err != nil {
 		return Progress{}, err
 	}
-	return s.proveCode(ctx, a, owner, code, next, sessionToken, from)
+	progress, err := s.proveCode(ctx, a, owner, code, next, sessionToken, from)
+	s.Metrics.goneOn(progress, err)
+	return progress, err
 }
 
 // proveCode verifies a code for the attempt and advances it.
 func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Account, code, next, sessionToken string, from Browser) (Progress, error) {
+	progress, err := s.tryCode(ctx, a, owner, code, next, sessionToken, from)
+	s.Metrics.secondFactor(authenticator.TOTP, err)
+	return progress, err
+}
+
+func (s *Service) tryCode(ctx context.Context, a Attempt, owner account.Account, code, next, sessionToken string, from Browser) (Progress, error) {
 	first, err := totp.Normalize(code)
 	second := ""
 	if err == nil && next != "" {
@@ -176,6 +191,10 @@ func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Accoun
 	}
 	if err != nil {
 		return Progress{}, &CodeError{Malformed: true, Pair: next != ""}
+	}
+	// Before the try is reserved: what isn't looked at costs nothing.
+	if err := s.checkClock(ctx); err != nil {
+		return Progress{}, err
 	}
 	authenticators, err := authenticator.List(ctx, s.DB.Reader(), owner.ID)
 	if err != nil {
@@ -194,9 +213,9 @@ func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Accoun
 			return Progress{}, err
 		}
 		// From now on it is an unknown browser like any other.
-		return s.proveCode(ctx, a, owner, code, next, sessionToken, from)
+		return s.tryCode(ctx, a, owner, code, next, sessionToken, from)
 	}
-	if err := refusal(verdict); err != nil {
+	if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
 	}
 	by, check, err := s.compare(ctx, authenticators, first, second)
@@ -205,8 +224,8 @@ func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Accoun
 	}
 	var progress Progress
 	if check.Result == totp.Accepted {
+		now := s.Clock()
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			now := s.Clock()
 			if err := totp.Claim(ctx, tx, by.ID, check); err != nil {
 				return err
 			}
@@ -221,6 +240,9 @@ func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Accoun
 			progress, err = s.advance(ctx, tx, proven, sessionToken, from)
 			return err
 		})
+		if err == nil {
+			s.Watch.Accepted(by.ID, check.Step-totp.Step(now))
+		}
 		if !errors.Is(err, totp.ErrReused) {
 			return progress, err
 		}
@@ -363,10 +385,19 @@ func (s *Service) SubmitBackupCode(ctx context.Context, token, typed, sessionTok
 	if err != nil {
 		return Progress{}, err
 	}
-	return s.proveBackupCode(ctx, a, owner, typed, sessionToken, from)
+	progress, err := s.proveBackupCode(ctx, a, owner, typed, sessionToken, from)
+	s.Metrics.goneOn(progress, err)
+	return progress, err
 }
 
+// proveBackupCode verifies a backup code for the attempt and advances it.
 func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.Account, typed, sessionToken string, from Browser) (Progress, error) {
+	progress, err := s.tryBackupCode(ctx, a, owner, typed, sessionToken, from)
+	s.Metrics.secondFactor(authenticator.BackupCode, err)
+	return progress, err
+}
+
+func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Account, typed, sessionToken string, from Browser) (Progress, error) {
 	code, err := backupcode.Normalize(typed)
 	if err != nil {
 		return Progress{}, ErrMalformedBackupCode
@@ -381,10 +412,10 @@ func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.
 	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
 	if verdict, err := s.Ledger.Look(ctx, try); err != nil {
 		return Progress{}, err
-	} else if err := refusal(verdict); err != nil {
+	} else if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
 	}
-	leave, err := s.Queue.Enter(ctx, prefix, known.ID != "")
+	leave, err := s.enter(ctx, prefix, known.ID != "")
 	if err != nil {
 		return Progress{}, err
 	}
@@ -393,7 +424,7 @@ func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.
 	if err != nil {
 		return Progress{}, err
 	}
-	if err := refusal(verdict); err != nil {
+	if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
 	}
 	id, err := backupcode.Match(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, code)
@@ -483,6 +514,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 		progress, err = s.advance(ctx, tx, a, sessionToken, from)
 		return err
 	})
+	s.Metrics.goneOn(progress, err)
 	return progress, err
 }
 
@@ -498,7 +530,7 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 		return secret.Text{}, err
 	}
 	// Whoever sets a password is signed in, or has a link or the command line.
-	leave, err := s.Queue.Enter(ctx, "", true)
+	leave, err := s.enter(ctx, "", true)
 	if err != nil {
 		return secret.Text{}, err
 	}

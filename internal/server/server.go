@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
@@ -68,6 +69,7 @@ type Portal struct {
 	Login   *login.Service
 	DB      *db.DB
 	Handler http.Handler
+	Metrics http.Handler // GET /metrics
 	Log     *slog.Logger
 
 	node string // names this process to others on the database
@@ -75,7 +77,7 @@ type Portal struct {
 
 // Open opens database and key ring, which it creates where there is no account
 // yet, and builds the services. Errors say what to do.
-func Open(ctx context.Context, cfg config.Config, clock func() time.Time, log *slog.Logger) (*Portal, error) {
+func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
 	d, err := db.Open(ctx, cfg.DatabaseURL())
 	if err != nil {
 		return nil, err
@@ -85,24 +87,33 @@ func Open(ctx context.Context, cfg config.Config, clock func() time.Time, log *s
 		d.Close()
 		return nil, err
 	}
+	queue := throttle.NewQueue(runtime.NumCPU())
+	watch := &clock.Watch{}
+	counts := newMetrics(queue, watch)
 	service := &login.Service{
-		DB: d, Ring: ring, Clock: clock,
-		Ledger:         throttle.NewLedger(d, clock),
-		Queue:          throttle.NewQueue(runtime.NumCPU()),
+		DB: d, Ring: ring, Clock: now,
+		Ledger:         throttle.NewLedger(d, now),
+		Queue:          queue,
+		Watch:          watch,
+		Mark:           &clock.Mark{DB: d, Reference: func(ctx context.Context) (time.Time, error) { return d.Clock(ctx, now()) }},
 		Life:           session.Life{Idle: time.Duration(cfg.Session.Idle), Absolute: time.Duration(cfg.Session.Absolute)},
 		Passwords:      secret.Argon2id{MemoryKiB: uint32(cfg.Password.MemoryKiB), Iterations: uint32(cfg.Password.Iterations)},
 		MinRunes:       cfg.Password.MinLength,
 		Issuer:         cfg.SiteName,
+		Metrics:        counts.login(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
 	handler, err := web.New(web.Options{
 		Login: service, PublicURL: cfg.PublicURL.String(), SiteName: cfg.SiteName, TrustedProxies: cfg.TrustedProxies, Log: log,
+		Measure: counts.request,
 	})
 	if err != nil {
 		d.Close()
 		return nil, err
 	}
-	return &Portal{Config: cfg, Login: service, DB: d, Handler: handler, Log: log, node: secret.NewID()}, nil
+	return &Portal{
+		Config: cfg, Login: service, DB: d, Handler: handler, Metrics: counts.handler(), Log: log, node: secret.NewID(),
+	}, nil
 }
 
 // openRing reads the key ring, or makes one for an empty database. A ring that
@@ -167,6 +178,28 @@ func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
+// serveMetrics answers /metrics where the configuration says so, until ctx
+// ends. They have a listener of their own so that no proxy shows them to all.
+func (p *Portal) serveMetrics(ctx context.Context) (stop func(), err error) {
+	if p.Config.MetricsListen == "" {
+		return func() {}, nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.MetricsListen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w; set metrics_listen to an address that is free", err)
+	}
+	srv := p.httpServer(p.Metrics)
+	go srv.Serve(listener)
+	return func() { srv.Close() }, nil
+}
+
+func (p *Portal) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
+	}
+}
+
 // Serve answers on the listener until ctx ends, then lets requests under way
 // finish. It closes the listener.
 func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
@@ -176,9 +209,15 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	defer unlock()
-	srv := &http.Server{
-		Handler: p.Handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
+	stopMetrics, err := p.serveMetrics(ctx)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	defer stopMetrics()
+	srv := p.httpServer(p.Handler)
+	if err := p.WatchClock(ctx); err != nil {
+		p.Log.Warn("clock", "reason", err.Error()) // the job tries again
 	}
 	jobs, endJobs := context.WithCancel(ctx)
 	defer endJobs()
@@ -187,6 +226,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	running.Go(func() { p.every(jobs, sealEvery, "seal", p.Seal) })
 	running.Go(func() { p.every(jobs, pruneEvery, "prune", p.Prune) })
 	running.Go(func() { p.every(jobs, throttle.MeasureEvery, "measure", p.Measure) })
+	running.Go(func() { p.every(jobs, clock.MoveEvery, "clock", p.WatchClock) })
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
@@ -236,6 +276,27 @@ func (p *Portal) Measure(ctx context.Context) error {
 		p.Log.Error("wrong codes after right passwords on many accounts: unknown browsers must give two codes in a row now; passwords of this site may have leaked")
 	}
 	return err
+}
+
+// WatchClock moves the high-water mark, once, and says what is wrong with the
+// clock (F7).
+func (p *Portal) WatchClock(ctx context.Context) error {
+	if by := p.Login.Watch.Look(p.Login.Clock()); by > 0 {
+		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
+	}
+	before, after, err := p.Login.Mark.Move(ctx)
+	if err != nil {
+		return err
+	}
+	now := p.Login.Clock()
+	if by := after.Behind(now); by > 0 {
+		p.Log.Error("this server's clock was set back: no code is taken until it is right; if it is right now: sallyport clock accept", "behind", by.Round(time.Second).String())
+	}
+	if !after.LeaptAt.Equal(before.LeaptAt) && !after.LeaptAt.IsZero() {
+		p.Log.Warn("the clock leapt ahead, or the server was off; it is believed after an hour, or at once by: sallyport clock accept",
+			"ahead", after.LeaptAt.Sub(after.HighWater).Round(time.Second).String())
+	}
+	return nil
 }
 
 // Sweep deletes what has expired, once. Several nodes may do so at once, and

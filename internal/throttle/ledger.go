@@ -210,6 +210,18 @@ func edit(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry)
 	return ErrBusy
 }
 
+// Probe writes to the ledger as a try does and leaves nothing behind: it fails
+// where no try could be written down, on a full or read-only disk too.
+func Probe(ctx context.Context, d *db.DB) error {
+	return d.Write(ctx, func(tx *db.Tx) error {
+		key := Key{Bucket: "probe"} // no account has the empty id
+		if _, err := write(ctx, tx, key, nil, 0, time.UnixMilli(0)); err != nil {
+			return fmt.Errorf("probe the ledger: %w", err)
+		}
+		return Forget(ctx, tx, key.Account)
+	})
+}
+
 // Forget deletes the rows of an account that is being removed.
 func Forget(ctx context.Context, tx *db.Tx, accountID string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM ledger WHERE account_id = $1`, accountID)

@@ -100,6 +100,13 @@ func (q *Queue) drop(w *waiter, prefix string, known bool) {
 	}
 }
 
+// Waiting returns how many wait for a slot.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.known) + q.unknown
+}
+
 func (q *Queue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

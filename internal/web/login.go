@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -48,6 +49,7 @@ func (s *server) postPassword(req *request) error {
 		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
 	}
 	progress, err := s.Login.SubmitPassword(req.Context(), username, typed, returnURL, s.cookie(req.Request, sessionCookie), req.from)
+	s.logOutcome(req, "password", progress, err)
 	var wait *login.WaitError
 	switch {
 	case errors.Is(err, login.ErrRejected):
@@ -142,6 +144,7 @@ func (s *server) postCode(req *request) error {
 	}
 	token := s.cookie(req.Request, attemptCookie)
 	progress, err := s.Login.SubmitCode(req.Context(), token, f[0], f[1], s.cookie(req.Request, sessionCookie), req.from)
+	s.logOutcome(req, "code", progress, err)
 	if err == nil {
 		return s.advance(req, progress)
 	}
@@ -158,6 +161,18 @@ func (s *server) postCode(req *request) error {
 	return s.views.page(req.w, http.StatusUnprocessableEntity, "code", page)
 }
 
+// logOutcome writes how one step of proving who it is ended. What was typed,
+// the name too, stays out: people type passwords into the wrong field.
+func (s *server) logOutcome(req *request, step string, p login.Progress, err error) {
+	outcome := login.OutcomeOf(err)
+	level := slog.LevelInfo
+	if outcome == login.OutcomeClock {
+		level = slog.LevelError // ours to mend
+	}
+	s.Log.Log(req.Context(), level, "sign-in", "request", reference(req.Request), "step", step, "outcome", string(outcome),
+		"done", err == nil && p.Stage == login.StageDone, "address", req.from.Address.String())
+}
+
 // codeMessage is what to say of a code that wasn't accepted, or nil where the
 // error is another.
 func codeMessage(err error) *message {
@@ -165,6 +180,8 @@ func codeMessage(err error) *message {
 	switch {
 	case errors.Is(err, login.ErrNeedTwoCodes):
 		return say("code.two_needed")
+	case errors.Is(err, login.ErrClock):
+		return say("code.clock")
 	case errors.Is(err, login.ErrNoMoreCodes):
 		return say("code.two_limit")
 	case !errors.As(err, &code):
@@ -205,6 +222,7 @@ func (s *server) postBackupCode(req *request) error {
 	}
 	token := s.cookie(req.Request, attemptCookie)
 	progress, err := s.Login.SubmitBackupCode(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
+	s.logOutcome(req, "backup_code", progress, err)
 	if err == nil {
 		return s.advance(req, progress)
 	}
@@ -260,6 +278,7 @@ func (s *server) postNewPassword(req *request) error {
 		return err
 	}
 	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
+	s.logOutcome(req, "new_password", progress, err)
 	if err == nil {
 		return s.advance(req, progress)
 	}
@@ -334,6 +353,7 @@ func (s *server) postReauthenticate(req *request) error {
 	}
 	given := login.Proofs{Password: f[0], Code: f[1], NextCode: f[2], BackupCode: f[3]}
 	progress, err := s.Login.Reauthenticate(req.Context(), req.me.Session, req.me.Account, req.me.Token, given, f[4], req.from)
+	s.logOutcome(req, "reauthenticate", progress, err)
 	if err == nil {
 		s.land(req, progress.Session, login.CheckReturn(progress.ReturnURL), "notice", "confirmed")
 		return nil

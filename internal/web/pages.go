@@ -36,6 +36,7 @@ type frame struct {
 	FewCodes   bool     // the amber banner "n backup codes left" is shown
 	WrongCodes int      // wrong codes after the right password that others typed; 0: none
 	CodesLeft  int      // unused backup codes, where FewCodes is set and on the Security tab
+	Clock      *message // what is wrong with the server's clock, for operators; may be nil
 	Wrong      int      // wrong codes that others typed after the right password; 0: no banner
 }
 

@@ -33,7 +33,7 @@ func samples(person string) []sample {
 		return frame{Title: say(title), Account: person, Tab: tab}
 	}
 	few := inside("security.title", "security")
-	few.FewCodes, few.CodesLeft = true, 3
+	few.FewCodes, few.CodesLeft, few.Clock = true, 3, say("frame.clock_slow", "n", 30)
 	none := few
 	none.CodesLeft = 0
 	many := inside("security.title", "security")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
@@ -41,6 +42,9 @@ type Options struct {
 	SiteName       string
 	TrustedProxies []netip.Prefix
 	Log            *slog.Logger
+	// Measure is told of every answer; it may be nil. The route is a pattern
+	// of ours, never what was asked for.
+	Measure func(route string, status int, took time.Duration)
 }
 
 type server struct {
@@ -49,6 +53,7 @@ type server struct {
 	origin *url.URL
 	https  bool
 	mux    *http.ServeMux
+	ready  readiness
 }
 
 // New returns the portal's handler.
@@ -120,8 +125,12 @@ func (s *server) frame(next http.Handler) http.Handler {
 					s.fail(s.newRequest(answer, r), errors.New("panic"))
 				}
 			}
+			took := s.Login.Clock().Sub(begin)
+			if s.Measure != nil {
+				s.Measure(r.Pattern, answer.status, took)
+			}
 			s.Log.Debug("request", "request", reference(r), "method", clean(r.Method), "path", clean(r.URL.Path),
-				"status", answer.status, "address", s.address(r).String(), "took", s.Login.Clock().Sub(begin))
+				"status", answer.status, "address", s.address(r).String(), "took", took)
 		}()
 		if !canonical(r) {
 			s.fail(s.newRequest(answer, r), errNotFound)
@@ -158,15 +167,6 @@ func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.fail(s.newRequest(w, r), errMisdirected)
-}
-
-func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
-	if err := s.Login.DB.Ping(r.Context()); err != nil {
-		s.Log.Warn("not ready", "request", reference(r), "reason", err)
-		http.Error(w, "database: unavailable", http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "database: ok")
 }
 
 // request is what a handler works on.
@@ -284,8 +284,29 @@ func (s *server) frameOf(req *request, title *message, tab string) frame {
 		f.CodesLeft = req.codesLeft
 		f.FewCodes = req.twoFactor && req.codesLeft <= fewCodes
 		f.Wrong = req.wrong
+		if tab != "" && req.me.Account.Role == account.Operator {
+			f.Clock = s.clockMessage(req)
+		}
 	}
 	return f
+}
+
+// clockMessage is what an operator should know of the server's clock, or nil.
+func (s *server) clockMessage(req *request) *message {
+	behind, err := s.Login.ClockBehind(req.Context())
+	if err != nil {
+		s.Log.Warn("clock", "request", reference(req.Request), "reason", err.Error()) // the page is of use without it
+	}
+	off := s.Login.ClockOffset()
+	switch {
+	case behind:
+		return say("frame.clock_behind")
+	case off > 0:
+		return say("frame.clock_slow", "n", int(off.Seconds()))
+	case off < 0:
+		return say("frame.clock_fast", "n", int(-off.Seconds()))
+	}
+	return nil
 }
 
 // fewCodes is when a person is reminded to make new backup codes.

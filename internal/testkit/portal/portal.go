@@ -75,6 +75,8 @@ func Start(t testing.TB, engine string, settings ...string) *Portal {
 		t.Fatal(err)
 	}
 	p.Login.Passwords = testkit.Quick
+	// PostgreSQL's clock can't be moved: the test's is the reference there too.
+	p.Login.Mark.Reference = func(context.Context) (time.Time, error) { return p.Clock.Now(), nil }
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, listener) }()

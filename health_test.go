@@ -1,0 +1,129 @@
+package sallyport_test
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+func TestReadyzNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	const well = "database: ok\nkey_ring: ok\nledger: ok\nclock: ok\nclock_watch: ok\n"
+	for name, test := range map[string]struct {
+		harm func(t *testing.T, p *portal.Portal)
+		want string // the body; empty where it is 200 and well
+	}{
+		"well": {func(*testing.T, *portal.Portal) {}, ""},
+		"database gone": {func(_ *testing.T, p *portal.Portal) { p.DB.Close() },
+			"database: unavailable\nkey_ring: unavailable\nledger: unavailable\nclock: unavailable\nclock_watch: ok\n"},
+		"another key ring": {func(t *testing.T, p *portal.Portal) {
+			ring, err := secret.CreateRing(filepath.Join(t.TempDir(), "keyring"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Login.Ring = ring
+		}, "database: ok\nkey_ring: not the one that the database was written with\nledger: ok\nclock: ok\nclock_watch: ok\n"},
+		"ledger gone": {func(t *testing.T, p *portal.Portal) {
+			err := p.DB.Write(t.Context(), func(tx *db.Tx) error {
+				_, err := db.Exec(context.Background(), tx, `ALTER TABLE ledger RENAME TO gone`)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, "database: ok\nkey_ring: ok\nledger: unavailable\nclock: ok\nclock_watch: ok\n"},
+		"clock set back": {func(_ *testing.T, p *portal.Portal) { p.Clock.Move(-10*time.Minute - 2*time.Second) },
+			"database: ok\nkey_ring: ok\nledger: ok\nclock: behind by 10m0s; no code is taken\nclock_watch: ok\n"},
+	} {
+		for _, engine := range testkit.Engines {
+			t.Run(name+"/"+engine, func(t *testing.T) {
+				t.Parallel()
+				p := portal.Start(t, engine)
+				p.AddAccount(t, "ada")
+				b := p.Browser(t)
+				if got := b.Get("/readyz"); got.Status != 200 || got.Body != well {
+					t.Fatalf("before: %d %q", got.Status, got.Body)
+				}
+				test.harm(t, p)
+				p.Clock.Move(2 * time.Second) // so long an answer stands
+				status, want := 200, well
+				if test.want != "" {
+					status, want = 503, test.want
+				}
+				if got := b.Get("/readyz"); got.Status != status || got.Body != want {
+					t.Errorf("%d %q, want %d %q", got.Status, got.Body, status, want)
+				}
+			})
+		}
+	}
+}
+
+func TestOperatorsHearOfTheClock(t *testing.T) {
+	t.Parallel()
+	const slow, behind = "server’s clock is about 30 seconds slow", "server’s clock was set back"
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p, address := startMeasured(t, engine)
+			_, err := p.Login.AddAccount(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			operator, member := p.Browser(t), p.Browser(t)
+			operator.SignIn("op")
+			// Three phones agree that it is half a minute later.
+			for _, name := range []string{"ada", "bob", "eve"} {
+				p.AddAccount(t, name)
+				member = p.Browser(t)
+				member.SignIn(name)
+				phone := member.Enroll("phone")
+				if strings.Contains(operator.Get("/settings/profile").Body, slow) {
+					t.Fatal("two phones accuse the server")
+				}
+				b := p.Browser(t)
+				b.SignIn(name)
+				b.Post("/login/code", "code", phone.Code(30*time.Second))
+				if !b.SignedIn() {
+					t.Fatalf("%s: %d %s", name, b.Last.Status, b.Last.Body)
+				}
+			}
+			if !strings.Contains(operator.Get("/settings/profile").Body, slow) {
+				t.Error("the operator isn't told that the clock is slow")
+			}
+			if strings.Contains(member.Get("/settings/profile").Body, slow) {
+				t.Error("a member is told of the clock")
+			}
+			if got := operator.Get("/readyz"); got.Status != 200 || !strings.Contains(got.Body, "clock_watch: about 30s slow, by the phones that sign in\n") {
+				t.Errorf("readyz: %d %s", got.Status, got.Body)
+			}
+
+			if err := p.WatchClock(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			p.Clock.Move(-5 * time.Minute)
+			if err := p.WatchClock(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(operator.Get("/settings/profile").Body, behind) {
+				t.Error("the operator isn't told that codes are refused")
+			}
+			if !strings.Contains(p.Logs.String(), "no code is taken until it is right") {
+				t.Error("the log doesn't say that codes are refused")
+			}
+			got := scrape(t, address)
+			for _, want := range []string{"\nsallyport_clock_offset_seconds 30\n", "\nsallyport_clock_set_back_total 1\n"} {
+				if !strings.Contains(got, want) {
+					t.Errorf("no %q", want)
+				}
+			}
+		})
+	}
+}

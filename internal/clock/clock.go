@@ -1,0 +1,141 @@
+// Package clock owns the high-water mark of time, table clock: a server whose
+// clock was set back behind it takes no codes, since old ones would be right
+// again (F7). The decisions are pure; whoever calls brings the time.
+package clock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+const (
+	// tolerance is how far behind the mark a clock may be: the three steps
+	// that a code is right for. Less than it replays nothing that the steps
+	// don't allow anyway, and nodes differ by less.
+	tolerance = 90 * time.Second
+
+	// maxLeap is the most that the mark moves at once. A clock that jumps
+	// ahead for a moment must not leave a mark that refuses every code once it
+	// is set right.
+	maxLeap = 10 * time.Minute
+
+	// steady is how long a clock must run evenly after a leap to be believed:
+	// longer than an operator who notices takes, or a time server.
+	steady = time.Hour
+
+	// MoveEvery is how often the mark is to be moved; it is how much a server
+	// that starts with its clock set back can lose of the tolerance.
+	MoveEvery = 10 * time.Second
+)
+
+// State is what is known of the time.
+type State struct {
+	HighWater time.Time // the latest believed; zero: nothing is known yet
+	LeaptAt   time.Time // where a clock arrived by a leap that isn't believed yet; zero: there is none
+	seenAt    time.Time // the latest since that leap
+	version   int64
+}
+
+// Behind returns how far now is behind the mark, or 0 within the tolerance of
+// 90 s: then codes may be checked.
+func (s State) Behind(now time.Time) time.Duration {
+	if by := s.HighWater.Sub(now); !s.HighWater.IsZero() && by > tolerance {
+		return by
+	}
+	return 0
+}
+
+// move returns the state after a look at the clock. The mark never goes back.
+func (s State) move(now time.Time) State {
+	next := s
+	next.LeaptAt, next.seenAt = time.Time{}, time.Time{}
+	switch {
+	case s.HighWater.IsZero():
+		next.HighWater = now
+	case now.Before(s.HighWater):
+	case now.Sub(s.HighWater) <= maxLeap:
+		next.HighWater = now
+	case s.LeaptAt.IsZero(), s.seenAt.Sub(now) > tolerance, now.Sub(s.seenAt) > maxLeap:
+		next.LeaptAt, next.seenAt = now, now // a leap, or another one: the hour begins
+	case now.Sub(s.LeaptAt) >= steady:
+		next.HighWater = now
+	default:
+		next.LeaptAt, next.seenAt = s.LeaptAt, later(s.seenAt, now)
+	}
+	return next
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Mark keeps the state in the database, shared by all nodes.
+type Mark struct {
+	DB *db.DB
+	// Reference is the clock that moves the mark: the database's on
+	// PostgreSQL, so that nodes agree, else the server's own.
+	Reference func(context.Context) (time.Time, error)
+}
+
+// Read returns the state.
+func (m *Mark) Read(ctx context.Context) (State, error) { return read(ctx, m.DB.Reader()) }
+
+func read(ctx context.Context, q db.Querier) (State, error) {
+	var (
+		s                      State
+		highWater, leapt, seen db.At
+	)
+	err := db.One(ctx, q, `SELECT high_water_at, leapt_at, seen_at, version FROM clock WHERE id = 1`, nil, &highWater, &leapt, &seen, &s.version)
+	if errors.Is(err, db.ErrNotFound) {
+		return State{}, nil
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("read high-water mark: %w", err)
+	}
+	s.HighWater, s.LeaptAt, s.seenAt = highWater.Time, leapt.Time, seen.Time
+	return s, nil
+}
+
+// Move looks at the reference clock once and returns the state before and
+// after. Of several nodes that do so at once one writes.
+func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
+	now, err := m.Reference(ctx)
+	if err != nil {
+		return before, after, fmt.Errorf("ask the time: %w", err)
+	}
+	err = m.DB.Write(ctx, func(tx *db.Tx) error {
+		if before, err = read(ctx, tx); err != nil {
+			return err
+		}
+		after = before.move(now)
+		_, err := db.Exec(ctx, tx, `
+			INSERT INTO clock (id, high_water_at, leapt_at, seen_at, version) VALUES (1, $1, $2, $3, 1)
+			ON CONFLICT (id) DO UPDATE SET high_water_at = $1, leapt_at = $2, seen_at = $3, version = clock.version + 1
+			WHERE clock.version = $4`,
+			db.At{Time: after.HighWater}, db.At{Time: after.LeaptAt}, db.At{Time: after.seenAt}, before.version)
+		if err != nil {
+			return fmt.Errorf("move high-water mark: %w", err)
+		}
+		return nil
+	})
+	return before, after, err
+}
+
+// Accept forgets the mark: the next look at the clock is believed, be it back
+// or ahead. It is for an operator who has set the clock right.
+func (m *Mark) Accept(ctx context.Context) error {
+	return m.DB.Write(ctx, func(tx *db.Tx) error {
+		_, err := db.Exec(ctx, tx, `UPDATE clock SET high_water_at = NULL, leapt_at = NULL, seen_at = NULL, version = version + 1`)
+		if err != nil {
+			return fmt.Errorf("forget high-water mark: %w", err)
+		}
+		return nil
+	})
+}

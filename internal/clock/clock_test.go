@@ -1,0 +1,139 @@
+package clock_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/clock"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// look is the reference clock's offset from the start, then what must hold.
+type look struct {
+	at    time.Duration
+	mark  time.Duration
+	leapt bool
+}
+
+// evenly is a clock that runs on from one offset to another, not believed.
+func evenly(from, to, mark time.Duration) []look {
+	var all []look
+	for at := from; at <= to; at += 5 * time.Minute {
+		all = append(all, look{at, mark, true})
+	}
+	return all
+}
+
+func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
+	const s, m, h = time.Second, time.Minute, time.Hour
+	day := 24 * h
+	for name, looks := range map[string][]look{
+		"runs":              {{0, 0, false}, {10 * s, 10 * s, false}, {20 * s, 20 * s, false}},
+		"never back":        {{0, 0, false}, {10 * s, 10 * s, false}, {-h, 10 * s, false}, {20 * s, 20 * s, false}},
+		"ten minutes":       {{0, 0, false}, {10 * m, 10 * m, false}},
+		"a leap":            {{0, 0, false}, {10*m + s, 0, true}},
+		"a leap and back":   {{0, 0, false}, {day, 0, true}, {20 * s, 20 * s, false}},
+		"an even hour":      append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + h, day + h, false}),
+		"leap upon leap":    append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{2 * day, 0, true}, look{2*day + 5*m, 0, true}),
+		"set back in leap":  append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{day, 0, true}, look{day + 5*m, 0, true}),
+		"nodes in disorder": append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + 54*m, 0, true}, look{day + h, day + h, false}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testkit.Each(t, func(t *testing.T, d *db.DB) {
+				now := testkit.Start
+				mark := &clock.Mark{DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil }}
+				for i, one := range looks {
+					now = testkit.Start.Add(one.at)
+					if _, _, err := mark.Move(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					state, err := mark.Read(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := state.HighWater.Sub(testkit.Start); got != one.mark || state.LeaptAt.IsZero() == one.leapt {
+						t.Fatalf("look %d at %v: mark %v, leapt at %v; want %v, %v", i, one.at, got, state.LeaptAt, one.mark, one.leapt)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestBehindBeginsPastNinetySeconds(t *testing.T) {
+	for off, want := range map[time.Duration]time.Duration{
+		time.Hour: 0, 0: 0, -90 * time.Second: 0,
+		-90*time.Second - time.Millisecond: 90*time.Second + time.Millisecond,
+		-10 * time.Minute:                  10 * time.Minute,
+	} {
+		if got := (clock.State{HighWater: testkit.Start}).Behind(testkit.Start.Add(off)); got != want {
+			t.Errorf("clock off by %v: behind by %v, want %v", off, got, want)
+		}
+	}
+	if got := (clock.State{}).Behind(testkit.Start); got != 0 {
+		t.Errorf("nothing is known: behind by %v", got)
+	}
+}
+
+func TestAcceptBelievesTheNextLook(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		now := testkit.Start
+		mark := &clock.Mark{DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil }}
+		for _, off := range []time.Duration{0, -time.Hour, 48 * time.Hour, -time.Minute} {
+			if err := mark.Accept(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			now = testkit.Start.Add(off)
+			if state, err := mark.Read(t.Context()); err != nil || state.Behind(now) > 0 {
+				t.Errorf("before the next look: %+v, %v", state, err)
+			}
+			if _, _, err := mark.Move(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if state, err := mark.Read(t.Context()); err != nil || !state.HighWater.Equal(now) {
+				t.Errorf("accepted at %v: mark %v, %v", off, state.HighWater.Sub(testkit.Start), err)
+			}
+		}
+	})
+}
+
+func TestNodesMoveOneMark(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		count := testkit.Race(8, func(i int) string {
+			mark := &clock.Mark{DB: d, Reference: func(context.Context) (time.Time, error) {
+				return testkit.Start.Add(time.Duration(i) * time.Second), nil
+			}}
+			_, _, err := mark.Move(context.Background())
+			return testkit.Outcome(err)
+		})
+		if fmt.Sprint(count) != "map[ok:8]" {
+			t.Errorf("outcomes: %v", count)
+		}
+	})
+}
+
+// A node whose own clock is years behind must not pull the mark along on
+// PostgreSQL, where the database's clock is the reference.
+func TestPostgresTellsTheTime(t *testing.T) {
+	own := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			d := testkit.Open(t, testkit.DatabaseURL(t, engine))
+			got, err := d.Clock(t.Context(), own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if off := time.Since(got).Abs(); engine == "postgres" && off > time.Minute {
+				t.Errorf("PostgreSQL says %v, off by %v", got, off)
+			}
+			if engine == "sqlite" && !got.Equal(own) {
+				t.Errorf("SQLite says %v, want the server's own clock", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,86 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// Vital is one thing that signing in needs, and how it is.
+type Vital struct {
+	Name  string
+	Fault string // fit for anybody to read; empty: it is well
+	Err   error  // what the log gets
+	Minor bool   // the fault keeps nobody from signing in
+}
+
+// Health looks at everything that signing in needs.
+func (s *Service) Health(ctx context.Context) []Vital {
+	vitals := []Vital{
+		vital("database", s.DB.Ping(ctx)),
+		vital("key_ring", password.CheckRing(ctx, s.DB.Reader(), s.Ring)),
+		vital("ledger", throttle.Probe(ctx, s.DB)),
+	}
+	state, err := s.Mark.Read(ctx)
+	mark, watch := vital("clock", err), Vital{Name: "clock_watch", Minor: true}
+	if by := state.Behind(s.Clock()); by > 0 {
+		mark.Fault = fmt.Sprintf("behind by %v; no code is taken", by.Round(time.Second))
+		mark.Err = ErrClock
+	}
+	if off := s.ClockOffset(); off > 0 {
+		watch.Fault = fmt.Sprintf("about %v slow, by the phones that sign in", off)
+	} else if off < 0 {
+		watch.Fault = fmt.Sprintf("about %v fast, by the phones that sign in", -off)
+	} else if n := s.Watch.SetsBack(); n > 0 {
+		watch.Fault = fmt.Sprintf("set back %d times since the start", n)
+	}
+	return append(vitals, mark, watch)
+}
+
+// checkClock returns [ErrClock] where codes of the past would be right again.
+func (s *Service) checkClock(ctx context.Context) error {
+	state, err := s.Mark.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if by := state.Behind(s.Clock()); by > 0 {
+		return fmt.Errorf("%w: it is %v behind", ErrClock, by.Round(time.Second))
+	}
+	return nil
+}
+
+// ClockBehind reports whether no code is taken because of the server's clock.
+func (s *Service) ClockBehind(ctx context.Context) (bool, error) {
+	err := s.checkClock(ctx)
+	if errors.Is(err, ErrClock) {
+		return true, nil
+	}
+	return false, err
+}
+
+// ClockOffset returns how far the server's clock is behind those of the phones
+// that sign in, in whole steps; negative, ahead of them.
+func (s *Service) ClockOffset() time.Duration {
+	return time.Duration(s.Watch.Offset()) * totp.Period
+}
+
+func vital(name string, err error) Vital {
+	v := Vital{Name: name, Err: err}
+	switch {
+	case err == nil:
+	case errors.Is(err, secret.ErrUnknownKey), errors.Is(err, secret.ErrOpen):
+		v.Fault = "not the one that the database was written with"
+	case errors.Is(err, db.ErrUnavailable):
+		v.Fault = "unavailable"
+	default:
+		v.Fault = "faulty"
+	}
+	return v
+}

@@ -1,0 +1,94 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// Metrics is told what happens, to count it; a field may be nil. It is told
+// nothing about whom.
+type Metrics struct {
+	SignIn       func(Outcome)
+	SecondFactor func(authenticator.Kind, Outcome)
+	Refusal      func(throttle.Bucket)
+	Waited       func(time.Duration) // in the hashing queue
+}
+
+// Outcome is how a try ended.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeAccepted Outcome = "accepted"
+	OutcomeRejected Outcome = "rejected" // the credential was wrong, or can't be the new password
+	OutcomeRefused  Outcome = "refused"  // it wasn't looked at: a budget is used up
+	OutcomeClock    Outcome = "clock"    // it wasn't looked at: the server's clock is wrong
+	OutcomeExpired  Outcome = "expired"  // the attempt is gone
+	OutcomeBusy     Outcome = "busy"     // the hashing queue is full, or the ledger contended
+	OutcomeFailed   Outcome = "failed"   // everything else, such as the database
+)
+
+// OutcomeOf returns how a try ended that returned err.
+func OutcomeOf(err error) Outcome {
+	var wait *WaitError
+	switch {
+	case err == nil:
+		return OutcomeAccepted
+	case errors.Is(err, ErrRejected), errors.Is(err, ErrEnded), errors.Is(err, ErrSamePassword),
+		errors.Is(err, password.ErrShort), errors.Is(err, password.ErrLong), errors.Is(err, password.ErrInvalid), errors.Is(err, password.ErrCommon):
+		return OutcomeRejected
+	case errors.As(err, &wait), errors.Is(err, ErrNeedTwoCodes), errors.Is(err, ErrNoMoreCodes), errors.Is(err, ErrShielded):
+		return OutcomeRefused
+	case errors.Is(err, ErrClock):
+		return OutcomeClock
+	case errors.Is(err, ErrNoAttempt):
+		return OutcomeExpired
+	case errors.Is(err, throttle.ErrQueueFull), errors.Is(err, throttle.ErrBusy):
+		return OutcomeBusy
+	default:
+		return OutcomeFailed
+	}
+}
+
+// begun counts a sign-in that ended with its password, by a session or a
+// refusal.
+func (m Metrics) begun(p Progress, err error) {
+	if m.SignIn != nil && (err != nil || p.Stage == StageDone) {
+		m.SignIn(OutcomeOf(err))
+	}
+}
+
+// goneOn counts a sign-in that ended with a later step: only a session ends
+// it, since after a wrong code another may be given.
+func (m Metrics) goneOn(p Progress, err error) {
+	if err == nil {
+		m.begun(p, nil)
+	}
+}
+
+func (m Metrics) secondFactor(kind authenticator.Kind, err error) {
+	if m.SecondFactor != nil {
+		m.SecondFactor(kind, OutcomeOf(err))
+	}
+}
+
+func (m Metrics) refused(bucket throttle.Bucket) {
+	if m.Refusal != nil {
+		m.Refusal(bucket)
+	}
+}
+
+// enter waits for a hashing slot; see [throttle.Queue.Enter].
+func (s *Service) enter(ctx context.Context, prefix string, known bool) (leave func(), err error) {
+	begin := s.Clock()
+	leave, err = s.Queue.Enter(ctx, prefix, known)
+	if s.Metrics.Waited != nil && err == nil {
+		s.Metrics.Waited(s.Clock().Sub(begin))
+	}
+	return leave, err
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/clock"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// Bounds of the histograms' buckets, in seconds: a password hash takes about
+// 0.05, the last in a full queue waits about 2, a request has 20 at most.
+var (
+	waitBuckets    = []float64{.001, .01, .05, .1, .25, .5, 1, 2, 5, 20}
+	requestBuckets = []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 10}
+)
+
+// metrics counts what the portal does, for Prometheus. Its labels are our own
+// words and route patterns, never what somebody typed: there are few, and none
+// is a secret.
+type metrics struct {
+	registry      *prometheus.Registry
+	signIns       *prometheus.CounterVec
+	secondFactors *prometheus.CounterVec
+	refusals      *prometheus.CounterVec
+	waits         prometheus.Histogram
+	requests      *prometheus.HistogramVec
+}
+
+func newMetrics(queue *throttle.Queue, watch *clock.Watch) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_sign_ins_total", Help: "Sign-ins that ended, by outcome."}, []string{"outcome"}),
+		secondFactors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_second_factors_total", Help: "Codes and backup codes that were given, by kind and outcome."}, []string{"kind", "outcome"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_refusals_total", Help: "Tries that the ledger refused, by the bucket that was full."}, []string{"bucket"}),
+		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "sallyport_hashing_wait_seconds", Help: "How long a password or backup code waited to be hashed.", Buckets: waitBuckets}),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sallyport_http_request_duration_seconds", Help: "How long a request took, by route and status.", Buckets: requestBuckets},
+			[]string{"route", "status"}),
+	}
+	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_hashing_queue_length", Help: "How many wait to be hashed."}, func() float64 { return float64(queue.Waiting()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_clock_offset_seconds", Help: "How far the clocks of the phones that sign in are ahead of this server's, by the median."},
+			func() float64 { return float64(watch.Offset()) * totp.Period.Seconds() }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "sallyport_clock_set_back_total", Help: "How often this server's clock went back."},
+			func() float64 { return float64(watch.SetsBack()) }),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	return m
+}
+
+// login returns the hooks of the login machine.
+func (m *metrics) login() login.Metrics {
+	return login.Metrics{
+		SignIn: func(o login.Outcome) { m.signIns.WithLabelValues(string(o)).Inc() },
+		SecondFactor: func(kind authenticator.Kind, o login.Outcome) {
+			m.secondFactors.WithLabelValues(string(kind), string(o)).Inc()
+		},
+		Refusal: func(bucket throttle.Bucket) { m.refusals.WithLabelValues(string(bucket)).Inc() },
+		Waited:  func(d time.Duration) { m.waits.Observe(d.Seconds()) },
+	}
+}
+
+func (m *metrics) request(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// handler answers /metrics and nothing else.
+func (m *metrics) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	return mux
+}
