@@ -69,6 +69,14 @@ CREATE TABLE backup_codes (
 
 CREATE INDEX backup_codes_account ON backup_codes (account_id);
 
+CREATE TABLE clock (
+	id            BIGINT PRIMARY KEY,
+	high_water_at BIGINT,
+	leapt_at      BIGINT,
+	seen_at       BIGINT,
+	version       BIGINT NOT NULL
+);
+
 CREATE TABLE devices (
 	id         TEXT PRIMARY KEY,
 	token_hash BYTEA NOT NULL,
