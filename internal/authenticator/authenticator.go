@@ -117,6 +117,16 @@ func Pending(ctx context.Context, q db.Querier, sessionID, id string, now time.T
 		id, sessionID, db.At{Time: now.Add(-PendingLife)})
 }
 
+// OwnerOf returns the account of an authenticator, pending or not, or "" where
+// it has gone meanwhile.
+func OwnerOf(ctx context.Context, q db.Querier, id string) (accountID string, err error) {
+	err = db.One(ctx, q, `SELECT account_id FROM authenticators WHERE id = $1`, []any{id}, &accountID)
+	if errors.Is(err, db.ErrNotFound) {
+		return "", nil
+	}
+	return accountID, err
+}
+
 func one(ctx context.Context, q db.Querier, query string, args ...any) (Authenticator, error) {
 	all, err := db.All(ctx, q, read, query, args...)
 	if err != nil {
@@ -175,6 +185,13 @@ func Cancel(ctx context.Context, tx *db.Tx, sessionID, id string) error {
 // session; an empty id spares none.
 func DropPending(ctx context.Context, tx *db.Tx, accountID, exceptSession string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE account_id = $1 AND confirmed_at IS NULL AND session_id <> $2`, accountID, exceptSession)
+	return err
+}
+
+// EndPending drops every enrolment that isn't confirmed: the database came out
+// of a backup (F13).
+func EndPending(ctx context.Context, tx *db.Tx) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL`)
 	return err
 }
 

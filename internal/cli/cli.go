@@ -45,6 +45,9 @@ type commands struct {
 	Group   groups         `cmd:"" help:"See and change groups of accounts."`
 	Audit   auditCommands  `cmd:"" help:"See, export and verify what was done."`
 	Clock   clockCommands  `cmd:"" help:"See what the clock is held against, and believe it."`
+	Key     keyCommands    `cmd:"" help:"See, check and change the keys that seal stored secrets."`
+	Backup  backupCommand  `cmd:"" help:"Write a copy of the SQLite database to a new file, beside a running server."`
+	Restore restoreCommand `cmd:"" help:"Make the database of a backup; ends sessions, known browsers, used codes and backup codes."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

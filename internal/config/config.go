@@ -80,6 +80,19 @@ type Config struct {
 		Keep Duration `yaml:"keep"`
 	} `yaml:"audit"`
 
+	// Backup is the schedule of backups of the SQLite database, which the
+	// server makes itself.
+	Backup struct {
+		// Every is how long after the last one the next is made: an hour at
+		// least. 0: none.
+		Every Duration `yaml:"every"`
+		// Keep is how many are kept, 1 to 1000; older ones are removed.
+		Keep int `yaml:"keep"`
+		// Dir is where they are; it should be another disk. Empty: backups
+		// in data_dir.
+		Dir string `yaml:"dir"`
+	} `yaml:"backup"`
+
 	// LogLevel is the least that is logged: debug, info, warn or error.
 	LogLevel LogLevel `yaml:"log_level"`
 }
@@ -100,6 +113,7 @@ func Default() Config {
 	c.Password.Iterations = 2
 	c.TwoFactor.Enroll = EnrollAnyone
 	c.Audit.Keep = Duration(400 * day)
+	c.Backup.Keep = 7
 	return c
 }
 
@@ -121,6 +135,14 @@ func (c Config) DatabaseURL() string {
 
 // KeyRingPath returns the absolute path of the key ring.
 func (c Config) KeyRingPath() string { return c.inDataDir("keyring") }
+
+// BackupDir returns the directory of scheduled backups.
+func (c Config) BackupDir() string {
+	if c.Backup.Dir != "" {
+		return c.Backup.Dir
+	}
+	return c.inDataDir("backups")
+}
 
 func (c Config) inDataDir(name string) string {
 	path := filepath.Join(c.DataDir, name)

@@ -32,6 +32,11 @@ const (
 	minMemoryKiB  = 19456
 	maxMemoryKiB  = 1 << 20
 	maxIterations = 10
+
+	// leastBackup keeps a slip of the unit from filling the disk with whole
+	// copies of the database; so does mostBackups.
+	leastBackup = Duration(time.Hour)
+	mostBackups = 1000
 )
 
 // broken is a rule that a configuration doesn't keep.
@@ -84,6 +89,16 @@ func resolve(c Config) (Config, []broken) {
 	fault(checkRange(c.Password.Iterations, 1, maxIterations), "password.iterations")
 	if c.Audit.Keep != 0 && c.Audit.Keep < shortestAudit {
 		fault(fmt.Errorf("%s is shorter than a day; write 0 to keep all for ever", c.Audit.Keep), "audit.keep")
+	}
+	if c.Backup.Every != 0 && c.Backup.Every < leastBackup {
+		fault(fmt.Errorf("%s is shorter than an hour; write 0s for none", c.Backup.Every), "backup.every")
+	}
+	if c.Backup.Every != 0 && c.Database.Reveal() != "" {
+		fault(errors.New("copies the SQLite file only; with PostgreSQL write 0s and use pg_dump"), "backup.every", "database")
+	}
+	fault(checkRange(c.Backup.Keep, 1, mostBackups), "backup.keep")
+	if strings.ContainsRune(c.Backup.Dir, 0) {
+		fault(errors.New("must name a directory"), "backup.dir")
 	}
 	return c, faults
 }

@@ -65,6 +65,7 @@ type DB struct {
 	read     *pool
 	postgres bool
 	path     string // of the SQLite file; empty on PostgreSQL
+	backedUp bool   // a migration needs no copy of the file
 }
 
 // Open opens the database at rawURL, "sqlite:PATH" or "postgres://…", and
@@ -82,6 +83,21 @@ func Open(ctx context.Context, rawURL string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := migrate(ctx, d, migrations()); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// OpenRestored opens an SQLite file out of a backup and migrates it. The
+// backup itself is the copy of before.
+func OpenRestored(ctx context.Context, path string) (*DB, error) {
+	d, err := openSQLite(path)
+	if err != nil {
+		return nil, err
+	}
+	d.backedUp = true
 	if err := migrate(ctx, d, migrations()); err != nil {
 		d.Close()
 		return nil, err
@@ -112,8 +128,7 @@ func openSQLite(path string) (*DB, error) {
 		// first and writes later would fail at once when another wrote
 		// between, whatever the busy timeout.
 		values.Set("_txlock", "immediate")
-		dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
-		lite, err := sql.Open("sqlite", dsn)
+		lite, err := sql.Open("sqlite", sqliteName(path, values))
 		if err != nil {
 			return nil, fmt.Errorf("open database: %w", err)
 		}

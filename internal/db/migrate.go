@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -68,8 +69,17 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 	newest := steps[len(steps)-1].version
 	// A reader's look first: a start on a current schema then waits for no
 	// writer.
-	if version, since, err := schemaVersion(ctx, d.read); err == nil && version >= newest {
+	version, since, err := schemaVersion(ctx, d.read)
+	if err == nil && version >= newest {
 		return usable(version, since, newest)
+	}
+	needsCopy := !d.postgres && !d.backedUp
+	copied := int64(0) // the version of which there is a copy
+	if err == nil && version > 0 && needsCopy {
+		if err := copyBefore(ctx, d, version); err != nil {
+			return fmt.Errorf("copy the database before its migration: %w; nothing was changed: make room, and start again", err)
+		}
+		copied = version
 	}
 	return d.Write(ctx, func(tx *Tx) error {
 		if d.postgres {
@@ -86,6 +96,9 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 		}
 		if version >= newest {
 			return usable(version, since, newest)
+		}
+		if needsCopy && version != copied {
+			return errors.New("migrate: another process migrates the database too; start again")
 		}
 		for _, step := range steps {
 			if step.version <= version {

@@ -130,3 +130,10 @@ func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM devices WHERE used_at <= $1`, db.At{Time: now.Add(-Life)})
 	return err
 }
+
+// ForgetAll makes every browser of every account unknown: the database came
+// out of a backup (F13).
+func ForgetAll(ctx context.Context, tx *db.Tx) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM devices`)
+	return err
+}

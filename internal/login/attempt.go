@@ -154,3 +154,10 @@ func SweepAttempts(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE expires_at <= $1`, db.At{Time: now})
 	return err
 }
+
+// EndAttempts ends every attempt there is: the database came out of a backup
+// (F13).
+func EndAttempts(ctx context.Context, tx *db.Tx) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM attempts`)
+	return err
+}

@@ -7,7 +7,6 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -15,7 +14,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 const (
@@ -37,31 +38,44 @@ var (
 	ErrOpen = errors.New("sealed secret does not open")
 )
 
-// Ring holds the keys that seal stored secrets. The first key of the file
-// seals; every key opens. A Ring is safe for concurrent use.
+// Ring holds the keys that seal stored secrets. One key seals; every key
+// opens. A Ring is safe for concurrent use.
 type Ring struct {
-	keys []ringKey
-	mac  []byte // of the first line ever written; see [Ring.MAC]
+	set atomic.Pointer[keySet]
+	// reread returns what the file holds now, or nil where there is nothing
+	// new; nil for a ring that stays as it is. See [Ring.Follow].
+	reread func() *Ring
+}
+
+// keySet is what a ring's file says. It is never changed, only replaced.
+type keySet struct {
+	keys  []ringKey // oldest first
+	seals int       // index of the sealing key; those after it are spare
+	mac   []byte    // of the first key ever; see [Ring.MAC]
+	// dropped: the first key ever is gone from keys, so mac has a line of its
+	// own.
+	dropped bool
 }
 
 type ringKey struct {
-	id    [keyIDBytes]byte
-	aead  cipher.AEAD
-	signs []byte // see [Ring.Sign]
-	raw   []byte
+	id   keyID
+	aead cipher.AEAD
+	raw  []byte
 }
+
+type keyID [keyIDBytes]byte
+
+func (id keyID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
 // NewRing returns a ring with one fresh random key.
 func NewRing() *Ring {
-	var id [keyIDBytes]byte
-	rand.Read(id[:])
-	raw := make([]byte, keyBytes)
-	rand.Read(raw)
-	ring := &Ring{}
-	if err := ring.add(id, raw); err != nil {
-		panic(err) // the sizes are ours
-	}
-	return ring
+	return ringOf((&keySet{}).withFresh())
+}
+
+func ringOf(set *keySet) *Ring {
+	r := &Ring{}
+	r.set.Store(set)
+	return r
 }
 
 // CreateRing writes a fresh ring to path with mode 0600, durably, and returns
@@ -72,7 +86,7 @@ func CreateRing(path string) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create key ring: %w", err)
 	}
-	_, err = f.Write(ring.marshal())
+	_, err = f.Write(ring.set.Load().marshal())
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
 		os.Remove(path)
@@ -116,11 +130,15 @@ func ReadRing(path string) (*Ring, error) {
 	return ring, nil
 }
 
-// ParseRing reads the text of a key ring: comment lines, empty lines, and one
-// line "key ID SECRET" for each key, the sealing one first. ID is 6 bytes and
-// SECRET 32 bytes of base64url without padding.
+// ParseRing reads the text of a key ring: comment lines, empty lines, and
+//
+//	key ID SECRET          for each key, oldest first
+//	key ID SECRET seals    for the one that seals; without it the first does
+//	mac SECRET             once the first key ever is dropped: see [Ring.MAC]
+//
+// ID is 6 bytes and SECRET 32 bytes of base64url without padding.
 func ParseRing(text []byte) (*Ring, error) {
-	ring := &Ring{}
+	set, marked := &keySet{}, false
 	scanner := bufio.NewScanner(bytes.NewReader(text))
 	for line := 1; scanner.Scan(); line++ {
 		fields := strings.Fields(scanner.Text())
@@ -129,7 +147,16 @@ func ParseRing(text []byte) (*Ring, error) {
 		}
 		// The line's text stays out of the error: it is a key.
 		bad := fmt.Errorf("line %d is not \"key ID SECRET\"; restore the file from its copy", line)
-		if len(fields) != 3 || fields[0] != "key" {
+		if fields[0] == "mac" && len(fields) == 2 && set.mac == nil {
+			mac, err := base64.RawURLEncoding.Strict().DecodeString(fields[1])
+			if err != nil || len(mac) != keyBytes {
+				return nil, bad
+			}
+			set.mac, set.dropped = mac, true
+			continue
+		}
+		seals := len(fields) == 4 && fields[3] == "seals" && !marked
+		if len(fields) != 3 && !seals || fields[0] != "key" {
 			return nil, bad
 		}
 		id, err := base64.RawURLEncoding.Strict().DecodeString(fields[1])
@@ -140,24 +167,26 @@ func ParseRing(text []byte) (*Ring, error) {
 		if err != nil || len(raw) != keyBytes {
 			return nil, bad
 		}
-		if err := ring.add([keyIDBytes]byte(id), raw); err != nil {
+		if err := set.add(keyID(id), raw); err != nil {
 			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+		if seals {
+			set.seals, marked = len(set.keys)-1, true
 		}
 	}
 	if err := scanner.Err(); err != nil {
 		return nil, fmt.Errorf("read: %w", err)
 	}
-	if len(ring.keys) == 0 {
+	if len(set.keys) == 0 {
 		return nil, errors.New("there is no key in it; restore the file from its copy")
 	}
-	return ring, nil
+	return ringOf(set), nil
 }
 
-func (r *Ring) add(id [keyIDBytes]byte, raw []byte) error {
-	for _, k := range r.keys {
-		if k.id == id {
-			return errors.New("two keys have the same id")
-		}
+// add appends a key while the set is being made.
+func (s *keySet) add(id keyID, raw []byte) error {
+	if s.index(id) >= 0 {
+		return errors.New("two keys have the same id")
 	}
 	sealKey, err := hkdf.Key(sha256.New, raw, id[:], "sallyport seal v1", keyBytes)
 	if err != nil {
@@ -171,25 +200,33 @@ func (r *Ring) add(id [keyIDBytes]byte, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.mac == nil {
-		if r.mac, err = hkdf.Key(sha256.New, raw, id[:], "sallyport mac v1", keyBytes); err != nil {
+	if s.mac == nil {
+		if s.mac, err = hkdf.Key(sha256.New, raw, id[:], "sallyport mac v1", keyBytes); err != nil {
 			return err
 		}
 	}
-	signs, err := hkdf.Key(sha256.New, raw, id[:], "sallyport sign v1", keyBytes)
-	if err != nil {
-		return err
-	}
-	r.keys = append(r.keys, ringKey{id: id, aead: aead, signs: signs, raw: raw})
+	s.keys = append(s.keys, ringKey{id: id, aead: aead, raw: raw})
 	return nil
 }
 
-func (r *Ring) marshal() []byte {
+// index returns where the key is, or -1.
+func (s *keySet) index(id keyID) int {
+	return slices.IndexFunc(s.keys, func(k ringKey) bool { return k.id == id })
+}
+
+func (s *keySet) marshal() []byte {
+	b64 := base64.RawURLEncoding
 	var b bytes.Buffer
 	b.WriteString(ringHeader)
-	for _, k := range r.keys {
-		fmt.Fprintf(&b, "key %s %s\n",
-			base64.RawURLEncoding.EncodeToString(k.id[:]), base64.RawURLEncoding.EncodeToString(k.raw))
+	if s.dropped {
+		fmt.Fprintf(&b, "mac %s\n", b64.EncodeToString(s.mac))
+	}
+	for i, k := range s.keys {
+		fmt.Fprintf(&b, "key %s %s", k.id, b64.EncodeToString(k.raw))
+		if i == s.seals {
+			b.WriteString(" seals")
+		}
+		b.WriteString("\n")
 	}
 	return b.Bytes()
 }
@@ -199,20 +236,24 @@ func (r *Ring) marshal() []byte {
 // doesn't open there (ATTACKS 142).
 type Place struct{ Table, Column, Row string }
 
-func (p Place) aad(keyID [keyIDBytes]byte) []byte {
+func (p Place) aad(id keyID) []byte {
 	var b []byte
 	for _, part := range []string{p.Table, p.Column, p.Row} {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
 		b = append(b, part...)
 	}
-	return append(b, keyID[:]...)
+	return append(b, id[:]...)
 }
 
 // Seal encrypts plain for its place: key id (6 bytes), nonce (12), AES-256-GCM
 // text and tag (16). Nonces are random; a ring key seals far fewer than the
 // 2³² secrets that would make two of them meet.
 func (r *Ring) Seal(place Place, plain []byte) []byte {
-	key := r.keys[0]
+	// A server that goes on sealing under the key of before would undo the
+	// work of "key rotate" beside it.
+	r.refresh()
+	set := r.set.Load()
+	key := set.keys[set.seals]
 	return key.aead.Seal(bytes.Clone(key.id[:]), nil, plain, place.aad(key.id))
 }
 
@@ -222,24 +263,34 @@ func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
 	if len(sealed) < keyIDBytes {
 		return nil, ErrOpen
 	}
-	id := [keyIDBytes]byte(sealed)
-	for _, key := range r.keys {
-		if key.id != id {
-			continue
-		}
-		plain, err := key.aead.Open(nil, nil, sealed[keyIDBytes:], place.aad(id))
-		if err != nil {
-			return nil, ErrOpen
-		}
-		return plain, nil
+	id := keyID(sealed)
+	set := r.set.Load()
+	at := set.index(id)
+	if at < 0 {
+		r.refresh()
+		set = r.set.Load()
+		at = set.index(id)
 	}
-	return nil, ErrUnknownKey
+	if at < 0 {
+		return nil, ErrUnknownKey
+	}
+	plain, err := set.keys[at].aead.Open(nil, nil, sealed[keyIDBytes:], place.aad(id))
+	if err != nil {
+		return nil, ErrOpen
+	}
+	if at > set.seals {
+		// Another node has rotated to this key: nobody else can have sealed
+		// under it. Sealing under the key of before would undo that.
+		r.set.CompareAndSwap(set, set.with(set.keys, at))
+	}
+	return plain, nil
 }
 
 // MAC returns HMAC-SHA-256 of text under a key of the ring, for purpose: 32
-// bytes that nobody without the ring can compute.
+// bytes that nobody without the ring can compute. It stays the same whatever
+// keys are added, rotated or dropped: it comes from the first key ever.
 func (r *Ring) MAC(purpose, text string) []byte {
-	h := hmac.New(sha256.New, r.mac)
+	h := hmac.New(sha256.New, r.set.Load().mac)
 	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(purpose))))
 	h.Write([]byte(purpose))
 	h.Write([]byte(text))

@@ -118,15 +118,16 @@ func TestTokensAreWholeAndDifferent(t *testing.T) {
 }
 
 func FuzzParseRing(f *testing.F) {
-	f.Add(NewRing().marshal())
-	f.Add([]byte("key a b\n"))
+	f.Add(NewRing().set.Load().marshal())
+	f.Add(ringOf(NewRing().set.Load().withFresh().rotated()).set.Load().marshal())
+	f.Add([]byte("mac AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\nkey a b\n"))
 	f.Add([]byte("# only a comment"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		ring, err := ParseRing(text)
 		if err != nil {
 			return
 		}
-		again, err := ParseRing(ring.marshal())
+		again, err := ParseRing(ring.set.Load().marshal())
 		if err != nil {
 			t.Fatalf("printed ring does not parse: %v", err)
 		}

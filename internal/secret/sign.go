@@ -11,36 +11,36 @@ import (
 // ErrForged: the signed text or its signature was changed.
 var ErrForged = errors.New("signature does not match")
 
-// Sign returns a signature of text for purpose, 38 bytes: the id of the ring's
-// sealing key and HMAC-SHA-256 under a key derived from it. Unlike
-// [Ring.MAC] it says which key made it, so it can be verified after a newer
-// key has taken over.
+// Sign returns a signature of text for purpose, 38 bytes: 6 that tell rings
+// apart, and HMAC-SHA-256 under the key of [Ring.MAC], which stays when others
+// rotate, so that a signature can be verified for ever.
 func (r *Ring) Sign(purpose string, text []byte) []byte {
-	key := r.keys[0]
-	return append(bytes.Clone(key.id[:]), key.sign(purpose, text)...)
+	set := r.set.Load()
+	return append(set.signer(), set.sign(purpose, text)...)
 }
 
-// Verify returns nil where signature is one of text for purpose, by any key of
-// the ring; else [ErrForged] or [ErrUnknownKey].
+// Verify returns nil where signature is one of text for purpose by this ring;
+// else [ErrForged], or [ErrUnknownKey] where another ring made it.
 func (r *Ring) Verify(purpose string, text, signature []byte) error {
 	if len(signature) != keyIDBytes+sha256.Size {
 		return ErrForged
 	}
-	id := [keyIDBytes]byte(signature)
-	for _, key := range r.keys {
-		if key.id != id {
-			continue
-		}
-		if !hmac.Equal(key.sign(purpose, text), signature[keyIDBytes:]) {
-			return ErrForged
-		}
-		return nil
+	set := r.set.Load()
+	if !bytes.Equal(set.signer(), signature[:keyIDBytes]) {
+		return ErrUnknownKey
 	}
-	return ErrUnknownKey
+	if !hmac.Equal(set.sign(purpose, text), signature[keyIDBytes:]) {
+		return ErrForged
+	}
+	return nil
 }
 
-func (k ringKey) sign(purpose string, text []byte) []byte {
-	h := hmac.New(sha256.New, k.signs)
+// signer names the ring in its signatures.
+func (s *keySet) signer() []byte { return s.sign("signer", nil)[:keyIDBytes] }
+
+func (s *keySet) sign(purpose string, text []byte) []byte {
+	h := hmac.New(sha256.New, s.mac)
+	purpose = "sign " + purpose // no purpose of Ring.MAC begins so
 	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(purpose))))
 	h.Write([]byte(purpose))
 	h.Write(text)

@@ -3,6 +3,7 @@ package secret
 import (
 	"bytes"
 	"errors"
+	"path/filepath"
 	"testing"
 )
 
@@ -35,15 +36,31 @@ func TestSignatureIsOfOneTextForOnePurpose(t *testing.T) {
 }
 
 func TestSignatureOutlivesARotation(t *testing.T) {
-	old, fresh := NewRing(), NewRing()
-	ring, err := ParseRing(append(fresh.marshal(), old.marshal()...))
+	path := filepath.Join(t.TempDir(), "keyring")
+	first, err := CreateRing(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ring.Verify("p", []byte("text"), old.Sign("p", []byte("text"))); err != nil {
-		t.Error(err)
+	text := []byte("text")
+	old := first.Sign("p", text)
+	if _, err := AddKey(path); err != nil {
+		t.Fatal(err)
 	}
-	if err := fresh.Verify("p", []byte("text"), ring.Sign("p", []byte("text"))); err != nil {
-		t.Errorf("the first key signs: %v", err)
+	rotated, err := RotateKeys(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealing := rotated.set.Load()
+	left, err := DropOldKeys(path, sealing.keys[sealing.seals].id.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ring := range map[string]*Ring{"rotated": rotated, "old keys dropped": left} {
+		if err := ring.Verify("p", text, old); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := first.Verify("p", text, ring.Sign("p", text)); err != nil {
+			t.Errorf("%s signs: %v", name, err)
+		}
 	}
 }

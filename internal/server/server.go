@@ -87,6 +87,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		d.Close()
 		return nil, err
 	}
+	follow(ring, cfg.KeyRingPath(), log)
 	queue := throttle.NewQueue(runtime.NumCPU())
 	watch := &clock.Watch{}
 	counts := newMetrics(queue, watch)
@@ -143,7 +144,7 @@ func openRing(ctx context.Context, d *db.DB, path string) (*secret.Ring, error) 
 	}
 	err = password.CheckRing(ctx, d.Reader(), ring)
 	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
-		return nil, fmt.Errorf("the key ring at %s is not the one that this database was written with: put the right one there", path)
+		return nil, fmt.Errorf("the key ring at %s is not the one that this database was written with: put the right one there, or on another node a fresh copy of it; \"sallyport key check\" says more", path)
 	}
 	return ring, err
 }
@@ -227,6 +228,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	running.Go(func() { p.every(jobs, pruneEvery, "prune", p.Prune) })
 	running.Go(func() { p.every(jobs, throttle.MeasureEvery, "measure", p.Measure) })
 	running.Go(func() { p.every(jobs, clock.MoveEvery, "clock", p.WatchClock) })
+	if p.Config.Backup.Every > 0 {
+		running.Go(func() { p.every(jobs, scheduleEvery, "backup", p.BackUp) })
+	}
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()

@@ -169,3 +169,10 @@ func Sweep(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE expires_at <= $1 OR seen_at <= $2`, db.At{Time: now}, db.At{Time: now.Add(-life.Idle)})
 	return err
 }
+
+// EndAll ends every session there is: the database came out of a backup, and
+// may have forgotten which were ended since (F13).
+func EndAll(ctx context.Context, tx *db.Tx) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM sessions`)
+	return err
+}

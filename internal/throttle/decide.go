@@ -36,6 +36,8 @@ const (
 	Prefix Bucket = "prefix"
 	// WidePrefix counts those from one IPv6 /48.
 	WidePrefix Bucket = "wide-prefix"
+	// restored holds when the database came out of a backup; see [Restored].
+	restored Bucket = "restored"
 )
 
 // Answer is what the ledger says to a try.
@@ -96,6 +98,7 @@ var rules = map[Bucket]rule{
 	PasswordKnownDevice:   {free: limit{10, 15 * minute}, pace: 30 * time.Second, slowest: 15 * minute},
 	Prefix:                {limits: []limit{{30, 10 * minute}}, full: Wait, accounts: limit{10, time.Hour}},
 	WidePrefix:            {limits: []limit{{120, 10 * minute}}, full: Wait, accounts: limit{40, time.Hour}},
+	restored:              {limits: []limit{{1, day}}, full: NeedTwoCodes},
 }
 
 // keep returns how long an entry matters to the rule.

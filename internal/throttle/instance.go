@@ -58,3 +58,26 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	l.hot.Store(hot)
 	return hot, nil
 }
+
+// Restored notes that the database came out of a backup: it has forgotten what
+// was tried since. For a day unknown browsers need two codes in a row, as if
+// the wrong codes of the whole instance were too many (F13).
+func Restored(ctx context.Context, tx *db.Tx, now time.Time) error {
+	key := Key{Bucket: restored}
+	row, version, err := read(ctx, tx, key)
+	if err != nil {
+		return err
+	}
+	written, err := write(ctx, tx, key, append(prune(now, row, rules[restored]), entry{at: now, units: 1}), version, now)
+	if err == nil && !written {
+		err = ErrBusy
+	}
+	return err
+}
+
+// restoredLately reports whether [Restored] was within a day. It reads the row
+// each time: a cache would be empty just after the restore.
+func restoredLately(ctx context.Context, q db.Querier, now time.Time) (bool, error) {
+	row, _, err := read(ctx, q, Key{Bucket: restored})
+	return decide(now, row, rules[restored], question{units: 1}).Answer != Allow, err
+}

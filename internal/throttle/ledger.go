@@ -63,12 +63,19 @@ type Ledger struct {
 // NewLedger returns a ledger in d.
 func NewLedger(d *db.DB, clock func() time.Time) *Ledger { return &Ledger{db: d, clock: clock} }
 
-func (l *Ledger) ask(now time.Time, row []entry, try Try) Verdict {
+func (l *Ledger) ask(ctx context.Context, q db.Querier, now time.Time, row []entry, try Try) (Verdict, error) {
+	hot := l.hot.Load()
+	if !hot && try.Bucket == CodeUnknownDevice {
+		var err error
+		if hot, err = restoredLately(ctx, q, now); err != nil {
+			return Verdict{}, err
+		}
+	}
 	v := decide(now, row, rules[try.Bucket], question{
-		units: try.Units, tag: tag(try.Tag), passwordSet: try.PasswordSet, instanceHot: l.hot.Load(),
+		units: try.Units, tag: tag(try.Tag), passwordSet: try.PasswordSet, instanceHot: hot,
 	})
 	v.Bucket = try.Bucket
-	return v
+	return v, nil
 }
 
 // Look answers whether all of the tries could be made now, and changes
@@ -79,8 +86,8 @@ func (l *Ledger) Look(ctx context.Context, tries ...Try) (Verdict, error) {
 		if err != nil {
 			return Verdict{}, err
 		}
-		if v := l.ask(l.clock(), row, try); v.Answer != Allow {
-			return v, nil
+		if v, err := l.ask(ctx, l.db.Reader(), l.clock(), row, try); err != nil || v.Answer != Allow {
+			return v, err
 		}
 	}
 	return Verdict{Answer: Allow}, nil
@@ -108,7 +115,10 @@ func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdic
 					return err
 				}
 				now := l.clock()
-				if verdict = l.ask(now, row, try); verdict.Answer != Allow {
+				if verdict, err = l.ask(ctx, tx, now, row, try); err != nil {
+					return err
+				}
+				if verdict.Answer != Allow {
 					return errRefused
 				}
 				if len(row) > 0 && row[len(row)-1].at.After(now) {

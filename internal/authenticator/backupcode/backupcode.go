@@ -189,3 +189,28 @@ func Redeem(ctx context.Context, tx *db.Tx, accountID, id string, now time.Time)
 	}
 	return nil
 }
+
+// Sealed returns the next sealed codes after that row, at most
+// [secret.SealedBatch], by id, used ones too; none at the end.
+func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
+	return db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
+		var accountID string
+		err = scan(&s.ID, &accountID, &s.Bytes)
+		s.Place = place(accountID, s.ID)
+		return s, err
+	}, `SELECT id, account_id, hash FROM backup_codes WHERE id > $1 ORDER BY id LIMIT $2`, after, secret.SealedBatch)
+}
+
+// Reseal stores the same code sealed anew, and reports whether it did: not
+// where the row has changed since it was read.
+func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE backup_codes SET hash = $3 WHERE id = $1 AND hash = $2`, was.ID, was.Bytes, anew)
+	return n == 1, err
+}
+
+// EndAll deletes the codes of every account: the database came out of a
+// backup, and has forgotten which were used since (F13).
+func EndAll(ctx context.Context, tx *db.Tx) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM backup_codes`)
+	return err
+}

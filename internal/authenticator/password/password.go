@@ -235,3 +235,20 @@ func MarkSuspect(ctx context.Context, tx *db.Tx, accountID string, now time.Time
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = $2 WHERE account_id = $1 AND suspect_at IS NULL`, accountID, db.At{Time: now})
 	return n == 1, err
 }
+
+// Sealed returns the next sealed passwords after that row, at most
+// [secret.SealedBatch], by id; none at the end.
+func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
+	return db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
+		err = scan(&s.ID, &s.Bytes)
+		s.Place = place(s.ID)
+		return s, err
+	}, `SELECT account_id, phc FROM passwords WHERE account_id > $1 ORDER BY account_id LIMIT $2`, after, secret.SealedBatch)
+}
+
+// Reseal stores the same password sealed anew, and reports whether it did: not
+// where the row has changed since it was read.
+func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, was.ID, was.Bytes, anew)
+	return n == 1, err
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
@@ -77,4 +78,42 @@ func Claim(ctx context.Context, tx *db.Tx, id string, c Check) error {
 		return ErrReused
 	}
 	return nil
+}
+
+// Sealed returns the next sealed secrets after that row, at most
+// [secret.SealedBatch], by id, those of pending enrolments too; none at the
+// end.
+func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
+	all, err := db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
+		return s, scan(&s.ID, &s.Bytes)
+	}, `SELECT authenticator_id, secret FROM totp WHERE authenticator_id > $1 ORDER BY authenticator_id LIMIT $2`, after, secret.SealedBatch)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		owner, err := authenticator.OwnerOf(ctx, q, all[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		if owner != "" { // else it was removed meanwhile, and has no place
+			all[i].Place = place(authenticator.Authenticator{ID: all[i].ID, AccountID: owner})
+		}
+	}
+	return all, nil
+}
+
+// Reseal stores the same secret sealed anew, and reports whether it did: not
+// where the row has changed since it was read.
+func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE totp SET secret = $3 WHERE authenticator_id = $1 AND secret = $2`, was.ID, was.Bytes, anew)
+	return n == 1, err
+}
+
+// EndSteps marks every step that could have been accepted until now as used:
+// the database came out of a backup, and has forgotten which were (F13, R7).
+func EndSteps(ctx context.Context, tx *db.Tx, now time.Time) error {
+	_, err := db.Exec(ctx, tx, `
+		UPDATE totp SET last_step = $1 + drift_steps
+		WHERE  last_step < $1 + drift_steps`, Step(now)+window)
+	return err
 }

@@ -56,20 +56,24 @@ func (l *Log) String() string {
 // settings is an environment variable, "SALLYPORT_SITE_NAME=Acme".
 func Start(t testing.TB, engine string, settings ...string) *Portal {
 	t.Helper()
-	dir := t.TempDir()
+	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
+		settings = append([]string{"SALLYPORT_DATABASE=" + rawURL}, settings...)
+	}
+	return StartIn(t, t.TempDir(), testkit.NewClock(), settings...)
+}
+
+// StartIn starts a portal on what is in the data directory.
+func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string) *Portal {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	environ := []string{"SALLYPORT_LISTEN=" + listener.Addr().String(), "SALLYPORT_DATA_DIR=" + dir}
-	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
-		environ = append(environ, "SALLYPORT_DATABASE="+rawURL)
-	}
-	cfg, err := config.Load("", append(environ, settings...))
+	cfg, err := config.Load("", append([]string{"SALLYPORT_LISTEN=" + listener.Addr().String(), "SALLYPORT_DATA_DIR=" + dir}, settings...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Portal{Clock: testkit.NewClock(), Base: cfg.PublicURL.String(), Dir: dir, Logs: &Log{}}
+	p := &Portal{Clock: clock, Base: cfg.PublicURL.String(), Dir: dir, Logs: &Log{}}
 	log := slog.New(slog.NewJSONHandler(p.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if p.Portal, err = server.Open(context.Background(), cfg, p.Clock.Now, log); err != nil {
 		t.Fatal(err)

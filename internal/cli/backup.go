@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type backupCommand struct {
+	File      string   `arg:"" help:"The new file."`
+	Recipient []string `help:"Encrypt it for this age key, age1…; may be repeated." placeholder:"AGE_KEY"`
+}
+
+func (c backupCommand) Run(r *run) error {
+	var recipients []age.Recipient
+	for _, text := range c.Recipient {
+		found, err := age.ParseRecipients(strings.NewReader(text))
+		if err != nil {
+			return fmt.Errorf("--recipient %q is no public key of age, such as \"age-keygen\" prints: %w", text, err)
+		}
+		recipients = append(recipients, found...)
+	}
+	cfg, err := r.load()
+	if err != nil {
+		return err
+	}
+	if cfg.Database.Reveal() != "" {
+		return fmt.Errorf("the database is PostgreSQL: back it up with pg_dump, and keep a copy of the key ring, %s, apart from it; after pg_restore run: sallyport restore --after-pg-restore", cfg.KeyRingPath())
+	}
+	return withKeys(r, func(keys *server.Keys) error {
+		n, err := server.Backup(r, keys.DB, keys.Ring, c.File, recipients...)
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("%s is there already; a backup overwrites nothing: name another file", c.File)
+		case errors.Is(err, server.ErrClosed):
+			return fmt.Errorf("%w; no backup was made: \"sallyport key check\" names the rows", err)
+		}
+		return report(r, err, "%s holds the database. All %d sealed secrets in it open with the key ring.\n"+
+			"The key ring is NOT in it: keep a copy of %s elsewhere. Without it the backup lets nobody in.\n", c.File, n, cfg.KeyRingPath())
+	})
+}
+
+type restoreCommand struct {
+	File            string `arg:"" optional:"" help:"The backup."`
+	Identity        string `help:"File with the age identity that decrypts it." placeholder:"FILE"`
+	KeepBackupCodes bool   `help:"Keep backup codes, also those that were used since the backup."`
+	AfterPgRestore  bool   `help:"Instead of a file: end the same in the PostgreSQL database that pg_restore filled."`
+}
+
+func (c restoreCommand) Run(r *run) error {
+	cfg, err := r.load()
+	if err != nil {
+		return err
+	}
+	postgres := cfg.Database.Reveal() != ""
+	switch {
+	case c.AfterPgRestore && !postgres:
+		return errors.New("--after-pg-restore is for PostgreSQL; name the backup's file")
+	case c.AfterPgRestore:
+		return c.afterPgRestore(r)
+	case postgres:
+		return errors.New("the database is PostgreSQL: restore it with pg_restore while no server runs, then run: sallyport restore --after-pg-restore")
+	case c.File == "":
+		return errors.New("name the backup's file: sallyport restore FILE")
+	}
+	ring, err := secret.ReadRing(cfg.KeyRingPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no key ring at %s: put the copy of it there that belongs to the backup, then run this again", cfg.KeyRingPath())
+	}
+	if err != nil {
+		return err
+	}
+	var identities []age.Identity
+	if c.Identity != "" {
+		f, err := os.Open(c.Identity)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if identities, err = age.ParseIdentities(f); err != nil {
+			return fmt.Errorf("%s is no file of age identities, such as \"age-keygen\" writes: %w", c.Identity, err)
+		}
+	}
+	target := strings.TrimPrefix(cfg.DatabaseURL(), "sqlite:")
+	err = server.Restore(r, ring, c.File, target, time.Now(), c.KeepBackupCodes, identities...)
+	switch {
+	case errors.Is(err, server.ErrEncrypted):
+		return fmt.Errorf("%w: add --identity FILE, the file that \"age-keygen\" wrote", err)
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("there is a database in %s already; stop the server and move sallyport.db with its -wal and -shm away, or set another data_dir", filepath.Dir(target))
+	case errors.Is(err, server.ErrClosed):
+		return fmt.Errorf("%w; nothing was restored: put the copy of the key ring at %s that belongs to this backup", err, cfg.KeyRingPath())
+	case err != nil:
+		return fmt.Errorf("restore %s: %w", c.File, err)
+	}
+	return c.restored(r)
+}
+
+// restored says what ended.
+func (c restoreCommand) restored(r *run) error {
+	codes := "All backup codes ended: owners make new ones under Settings → Security."
+	if c.KeepBackupCodes {
+		codes = "Backup codes were kept, also those that were used since the backup."
+	}
+	_, err := fmt.Fprintf(r.streams.Out, "The database is restored. Sessions, known browsers and links ended; sign-ins under way begin again.\n"+
+		"%s\nFor 24 hours everybody with two-factor authentication needs two codes in a row from an unknown browser.\n"+
+		"Passwords and authenticators are those of the backup: what was changed since is undone.\n", codes)
+	return err
+}
+
+func (c restoreCommand) afterPgRestore(r *run) error {
+	return withKeys(r, func(keys *server.Keys) error {
+		found, err := keys.Check(r)
+		if err != nil {
+			return err
+		}
+		if err := closed(found); err != nil {
+			return err
+		}
+		if err := server.EndForgotten(r, keys.DB, time.Now(), c.KeepBackupCodes); err != nil {
+			return err
+		}
+		return c.restored(r)
+	})
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+)
+
+func TestRestoreSaysWhatIsMissing(t *testing.T) {
+	environ := environFor(t, "sqlite")
+	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
+		t.Fatal(errs)
+	}
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file, identities := filepath.Join(dir, "backup.age"), filepath.Join(dir, "identity")
+	if err := os.WriteFile(identities, []byte(identity.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := call(environ, "", "backup", "--recipient", identity.Recipient().String(), file); code != 0 || !strings.Contains(out, "All 1 sealed secrets") {
+		t.Fatalf("backup: %d\n%s%s", code, out, errs)
+	}
+
+	ring, err := os.ReadFile(filepath.Join(strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR="), "keyring"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	otherEnviron := []string{"SALLYPORT_DATA_DIR=" + other}
+	fails := func(want string, args ...string) {
+		t.Helper()
+		code, _, errs := call(otherEnviron, "", args...)
+		if code != exitFailed || !strings.Contains(errs, want) {
+			t.Errorf("%v: %d, want %q\n%s", args, code, want, errs)
+		}
+	}
+	// F4: a missing ring is never taken for a new portal.
+	for _, args := range [][]string{{"restore", file}, {"key", "list"}, {"key", "check"}, {"key", "add"}, {"key", "rotate"}, {"backup", file + "2"}} {
+		fails("there is no key ring at "+filepath.Join(other, "keyring"), args...)
+	}
+	if err := os.WriteFile(filepath.Join(other, "keyring"), []byte("key AAAAAAAA AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fails("add --identity FILE", "restore", file)
+	fails("put the copy of the key ring", "restore", file, "--identity", identities)
+	fails("name the backup's file", "restore")
+	if err := os.WriteFile(filepath.Join(other, "keyring"), ring, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := call(otherEnviron, "", "restore", file, "--identity", identities); code != 0 || !strings.Contains(out, "The database is restored") {
+		t.Fatalf("restore: %d\n%s%s", code, out, errs)
+	}
+	if code, out, errs := call(otherEnviron, "", "account", "list"); code != 0 || !strings.Contains(out, "ada") {
+		t.Errorf("account list: %d\n%s%s", code, out, errs)
+	}
+	fails("there is a database in "+other, "restore", file, "--identity", identities)
+}
+
+// F4: a ring without the key that sealed is named for what it is.
+func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
+	environ := environFor(t, "sqlite")
+	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
+		t.Fatal(errs)
+	}
+	ring := filepath.Join(strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR="), "keyring")
+	if err := os.WriteFile(ring, []byte("key AAAAAAAA AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := call(environ, "", "key", "check")
+	if code != exitFailed || !strings.Contains(out, "passwords.phc of row") || !strings.Contains(errs, "put back the ring's copy") {
+		t.Errorf("key check: %d\n%s%s", code, out, errs)
+	}
+	if code, _, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || !strings.Contains(errs, "nothing was dropped") {
+		t.Errorf("key rotate --drop: %d\n%s", code, errs)
+	}
+}

@@ -1,0 +1,108 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+)
+
+// ErrNotSQLite: the database is no file that could be copied.
+var ErrNotSQLite = errors.New("the database is PostgreSQL, not an SQLite file")
+
+// Path returns the SQLite file, or "" on PostgreSQL.
+func (d *DB) Path() string { return d.path }
+
+// CopyTo writes a consistent copy of the SQLite database into an empty file,
+// beside whoever reads and writes it. On PostgreSQL it returns [ErrNotSQLite].
+func (d *DB) CopyTo(ctx context.Context, path string) error {
+	if d.postgres {
+		return ErrNotSQLite
+	}
+	// A connection of its own: the one that writes must stay free for
+	// sign-ins, and a copy only reads.
+	lite, err := sql.Open("sqlite", sqliteName(d.path, url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}}))
+	if err != nil {
+		return translate(err)
+	}
+	defer lite.Close()
+	if _, err := lite.ExecContext(ctx, `VACUUM INTO $1`, path); err != nil {
+		return fmt.Errorf("copy the database: %w", translate(err))
+	}
+	return nil
+}
+
+// OpenCopy opens an SQLite file that CopyTo wrote, to read it only: it is
+// neither migrated nor changed. It refuses a damaged file, one that isn't
+// Sallyport's, and a schema that a newer binary made.
+func OpenCopy(ctx context.Context, path string) (*DB, error) {
+	lite, err := sql.Open("sqlite", sqliteName(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}))
+	if err != nil {
+		return nil, translate(err)
+	}
+	both := &pool{DB: lite, prepares: true}
+	d := &DB{write: both, read: both, path: path}
+	var verdict string
+	if err := One(ctx, both, `PRAGMA quick_check(1)`, nil, &verdict); err != nil || verdict != "ok" {
+		d.Close()
+		return nil, fmt.Errorf("it is no SQLite database, or is damaged (%s); take another backup", orText(err, verdict))
+	}
+	version, since, err := schemaVersion(ctx, both)
+	if err != nil || version == 0 {
+		d.Close()
+		return nil, errors.New("it is an SQLite database, but not one of Sallyport")
+	}
+	steps := migrations()
+	if err := usable(version, since, steps[len(steps)-1].version); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func orText(err error, text string) string {
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+// Settle writes everything into the SQLite file itself, so that it may be
+// moved, and closes it.
+func (d *DB) Settle(ctx context.Context) error {
+	var busy, log, done int
+	err := One(ctx, d.write, `PRAGMA wal_checkpoint(TRUNCATE)`, nil, &busy, &log, &done)
+	if err == nil && busy != 0 {
+		err = errors.New("another process has it open")
+	}
+	if err = errors.Join(err, d.Close()); err != nil {
+		return fmt.Errorf("settle the database: %w", err)
+	}
+	return nil
+}
+
+func sqliteName(path string, values url.Values) string {
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
+}
+
+// copyBefore keeps a copy of an SQLite file as it is before its schema leaves
+// that version (F12), beside it. Its owner deletes it.
+func copyBefore(ctx context.Context, d *DB, version int64) error {
+	var date string
+	if err := One(ctx, d.read, `SELECT strftime('%Y%m%d-%H%M%S', 'now')`, nil, &date); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(d.path), ".before-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // does nothing once it is renamed
+	err = d.CopyTo(ctx, f.Name())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), fmt.Sprintf("%s.before-%d-%s", d.path, version, date))
+}

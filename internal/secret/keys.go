@@ -1,0 +1,200 @@
+package secret
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// KeyState says what a key of the ring is for.
+type KeyState string
+
+// The states of a key, in the order in which it passes through them.
+const (
+	KeySpare KeyState = "spare" // in the file, seals nothing yet
+	KeySeals KeyState = "seals"
+	KeyOld   KeyState = "old" // opens what it sealed before
+)
+
+// Key is a key of the ring, without its secret.
+type Key struct {
+	ID    string // 8 characters; no secret
+	State KeyState
+}
+
+// Keys returns the ring's keys, oldest first. Exactly one has [KeySeals].
+func (r *Ring) Keys() []Key {
+	set := r.set.Load()
+	keys := make([]Key, len(set.keys))
+	for i, k := range set.keys {
+		keys[i] = Key{ID: k.id.String(), State: KeySpare}
+		switch {
+		case i < set.seals:
+			keys[i].State = KeyOld
+		case i == set.seals:
+			keys[i].State = KeySeals
+		}
+	}
+	return keys
+}
+
+// KeyOf returns the id of the key that sealed a stored secret, in the ring or
+// not; "" where sealed is too short to have one.
+func KeyOf(sealed []byte) string {
+	if len(sealed) < keyIDBytes {
+		return ""
+	}
+	return keyID(sealed).String()
+}
+
+// SealedBatch is how many secrets are read, and then re-sealed in one
+// transaction: a few milliseconds, so that a sign-in beside it hardly waits.
+const SealedBatch = 100
+
+// Sealed is a sealed secret as its table holds it.
+type Sealed struct {
+	ID    string // of its row
+	Place Place
+	Bytes []byte
+}
+
+// Follow makes the ring take over what reread returns, whenever it seals or
+// meets a key that it doesn't know. reread returns nil where nothing is new; it
+// is called often and from many goroutines, so it bounds how often it reads.
+// Call Follow before the ring is shared.
+func (r *Ring) Follow(reread func() *Ring) { r.reread = reread }
+
+// refresh takes over a newer ring. One with another MAC key is another portal's
+// file in the wrong place, and is left alone.
+func (r *Ring) refresh() {
+	if r.reread == nil {
+		return
+	}
+	newer := r.reread()
+	if newer != nil && bytes.Equal(newer.set.Load().mac, r.set.Load().mac) {
+		r.set.Store(newer.set.Load())
+	}
+}
+
+// with returns a copy of the set with these keys.
+func (s *keySet) with(keys []ringKey, seals int) *keySet {
+	return &keySet{keys: keys, seals: seals, mac: s.mac, dropped: s.dropped}
+}
+
+// withFresh returns the set with one more random key, a spare one.
+func (s *keySet) withFresh() *keySet {
+	var id keyID
+	rand.Read(id[:])
+	raw := make([]byte, keyBytes)
+	rand.Read(raw)
+	next := s.with(append([]ringKey(nil), s.keys...), s.seals)
+	if err := next.add(id, raw); err != nil {
+		panic(err) // the sizes are ours, and 48 random bits don't meet
+	}
+	return next
+}
+
+// rotated returns the set with its newest key sealing.
+func (s *keySet) rotated() *keySet { return s.with(s.keys, len(s.keys)-1) }
+
+// maxKeys keeps a ring within maxRingBytes, and a look at it short.
+const maxKeys = 32
+
+// AddKey appends a spare key to the ring at path, and returns the ring.
+func AddKey(path string) (*Ring, error) {
+	return updateRing(path, func(s *keySet) (*keySet, error) {
+		if len(s.keys) >= maxKeys {
+			return nil, fmt.Errorf("the key ring holds %d keys already; run: sallyport key rotate --drop", maxKeys)
+		}
+		return s.withFresh(), nil
+	})
+}
+
+// RotateKeys makes the newest key of the ring at path the one that seals, and
+// returns the ring.
+func RotateKeys(path string) (*Ring, error) {
+	return updateRing(path, func(s *keySet) (*keySet, error) {
+		if s.seals == len(s.keys)-1 {
+			return s, nil
+		}
+		return s.rotated(), nil
+	})
+}
+
+// DropOldKeys removes every old key from the ring at path, and returns the
+// ring. The caller has seen that nothing is sealed under one; whatever is
+// would be lost. sealing is the id of the key that sealed when it looked: a
+// rotation since then is an error.
+func DropOldKeys(path, sealing string) (*Ring, error) {
+	return updateRing(path, func(s *keySet) (*keySet, error) {
+		switch {
+		case s.keys[s.seals].id.String() != sealing:
+			return nil, errors.New("another command rotated the keys meanwhile; run this one again")
+		case s.seals == 0:
+			return s, nil
+		}
+		next := s.with(s.keys[s.seals:], 0)
+		next.dropped = true
+		return next, nil
+	})
+}
+
+// updateRing replaces the ring at path by what change makes of it, all or
+// nothing, durably. Two commands at once change it one after the other.
+func updateRing(path string, change func(*keySet) (*keySet, error)) (*Ring, error) {
+	path, err := filepath.EvalSymlinks(path) // else the link would be replaced
+	if err != nil {
+		return nil, fmt.Errorf("open key ring: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("open the key ring's directory: %w", err)
+	}
+	defer dir.Close() // and with it the lock
+	// The directory, not the file: the file's name will stand for another one.
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("lock the key ring's directory: %w", err)
+	}
+	ring, err := ReadRing(path)
+	if err != nil {
+		return nil, err
+	}
+	before := ring.set.Load()
+	after, err := change(before)
+	if err != nil || after == before {
+		return ring, err
+	}
+	if err := replace(path, after.marshal()); err != nil {
+		return nil, fmt.Errorf("write key ring: %w; the file is as it was", err)
+	}
+	if err := dir.Sync(); err != nil {
+		return nil, fmt.Errorf("write key ring: %w", err)
+	}
+	return ringOf(after), nil
+}
+
+// replace puts a file with this text, for its owner alone, in place of the one
+// at path. The owner stays: root may run a command beside a server that isn't.
+func replace(path string, text []byte) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".keyring-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // does nothing once it is renamed
+	_, err = f.Write(text)
+	if was, ok := info.Sys().(*syscall.Stat_t); ok && err == nil && int(was.Uid) != os.Geteuid() {
+		err = f.Chown(int(was.Uid), int(was.Gid))
+	}
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,157 @@
+package secret
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func states(r *Ring) string {
+	var all []string
+	for _, key := range r.Keys() {
+		all = append(all, string(key.State))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestKeyPassesFromSpareToOldAndNamesStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyring")
+	ring, err := CreateRing(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := Place{"t", "c", "r"}
+	first := ring.Seal(place, []byte("x"))
+	mac := ring.MAC("name", "ada")
+	for _, step := range []struct {
+		do   func() (*Ring, error)
+		want string
+	}{
+		{func() (*Ring, error) { return AddKey(path) }, "seals spare"},
+		{func() (*Ring, error) { return RotateKeys(path) }, "old seals"},
+		{func() (*Ring, error) { return RotateKeys(path) }, "old seals"},
+		{func() (*Ring, error) { return AddKey(path) }, "old seals spare"},
+		{func() (*Ring, error) { return DropOldKeys(path, ring.Keys()[1].ID) }, "seals spare"},
+		{func() (*Ring, error) { return RotateKeys(path) }, "old seals"},
+	} {
+		made, err := step.do()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := ReadRing(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(made.Keys(), read.Keys()); diff != "" || states(read) != step.want {
+			t.Errorf("keys are %q, want %q; read back (-made +read):\n%s", states(read), step.want, diff)
+		}
+		if !bytes.Equal(read.MAC("name", "ada"), mac) {
+			t.Errorf("%s: the MAC key changed", step.want)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v; want mode 0600", info, err)
+		}
+		ring = read
+	}
+	if _, err := ring.Open(place, first); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("dropped key: err = %v, want ErrUnknownKey", err)
+	}
+	if _, err := DropOldKeys(path, ring.Keys()[0].ID); err == nil || states(ring) != "old seals" {
+		t.Error("dropped keys after another command rotated")
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestRingOfBeforeRotationIsStillRead(t *testing.T) {
+	old := "key AAAAAAAA AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\nkey AAAAAAAB AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE\n"
+	ring, err := ParseRing([]byte(old))
+	if err != nil || states(ring) != "seals spare" {
+		t.Errorf("%v, %v", ring.Keys(), err)
+	}
+	for _, bad := range []string{
+		strings.ReplaceAll(old, "\n", " seals\n"), // two that seal
+		strings.Replace(old, "\n", " opens\n", 1),
+		"mac AAAA\n" + old,
+		"mac AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n",
+	} {
+		if _, err := ParseRing([]byte(bad)); err == nil {
+			t.Errorf("took\n%s", bad)
+		}
+	}
+}
+
+func TestTwoCommandsLoseNoKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyring")
+	if _, err := CreateRing(path); err != nil {
+		t.Fatal(err)
+	}
+	const n = 8
+	var adding sync.WaitGroup
+	for range n {
+		adding.Go(func() {
+			if _, err := AddKey(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	adding.Wait()
+	ring, err := ReadRing(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(ring.Keys()); got != n+1 {
+		t.Errorf("%d keys, want %d", got, n+1)
+	}
+}
+
+func TestRingFollowsItsFileAndNoOther(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyring")
+	ring, err := CreateRing(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := ring
+	ring.Follow(func() *Ring { return now })
+	if now, err = AddKey(path); err != nil {
+		t.Fatal(err)
+	}
+	if now, err = RotateKeys(path); err != nil {
+		t.Fatal(err)
+	}
+	place := Place{"t", "c", "r"}
+	if _, err := ring.Open(place, now.Seal(place, nil)); err != nil {
+		t.Errorf("key that came meanwhile: %v", err)
+	}
+	if got, want := KeyOf(ring.Seal(place, nil)), now.Keys()[1].ID; got != want {
+		t.Errorf("sealed under %s, want the new key %s", got, want)
+	}
+	stranger := NewRing()
+	now = stranger
+	if _, err := ring.Open(place, stranger.Seal(place, nil)); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("another portal's ring was taken over: %v", err)
+	}
+}
+
+// A node has the spare key in its copy of the file, and another node rotates.
+func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
+	set := NewRing().set.Load().withFresh()
+	here, there := ringOf(set), ringOf(set.rotated())
+	place := Place{"t", "c", "r"}
+	forged := there.Seal(place, nil)
+	forged[len(forged)-1] ^= 1
+	if _, err := here.Open(place, forged); err == nil || states(here) != "seals spare" {
+		t.Errorf("a forged secret made a key seal: %q, %v", states(here), err)
+	}
+	if _, err := here.Open(place, there.Seal(place, nil)); err != nil || states(here) != "old seals" {
+		t.Errorf("keys are %q, %v; want the other node's", states(here), err)
+	}
+}

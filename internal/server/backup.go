@@ -1,0 +1,304 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// ErrClosed: a sealed secret doesn't open with the key ring.
+var ErrClosed = errors.New("not every sealed secret opens with the key ring")
+
+// Backup writes a consistent copy of the SQLite database to a new file, mode
+// 0600, encrypted for the recipients where there are any, and returns how many
+// sealed secrets the copy holds: each was opened with the ring, or the error is
+// [ErrClosed] and there is no file. The key ring isn't in it. On PostgreSQL
+// the error is [db.ErrNotSQLite], where the file is there already
+// [fs.ErrExist].
+func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, recipients ...age.Recipient) (secrets int, err error) {
+	if d.Path() == "" {
+		return 0, db.ErrNotSQLite
+	}
+	if _, err := os.Lstat(file); err == nil {
+		return 0, fmt.Errorf("%s: %w", file, fs.ErrExist) // before the work
+	}
+	// Beside the database, where a copy in plain text is no more readable.
+	plain, err := temporary(filepath.Dir(d.Path()))
+	if err != nil {
+		return 0, err
+	}
+	defer discard(plain)
+	if err := d.CopyTo(ctx, plain.Name()); err != nil {
+		return 0, err
+	}
+	if secrets, err = openAll(ctx, ring, plain.Name()); err != nil {
+		return 0, err
+	}
+	return secrets, publish(plain, file, func(to io.Writer, from io.Reader) error {
+		if len(recipients) == 0 {
+			_, err := io.Copy(to, from)
+			return err
+		}
+		sealed, err := age.Encrypt(to, recipients...)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(sealed, from); err != nil {
+			return err
+		}
+		return sealed.Close()
+	})
+}
+
+// openAll opens every sealed secret of a copy and returns how many there are.
+func openAll(ctx context.Context, ring *secret.Ring, file string) (int, error) {
+	d, err := db.OpenCopy(ctx, file)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	found, err := (&Keys{DB: d, Ring: ring}).Check(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(found.Closed) > 0 {
+		return 0, fmt.Errorf("%w: %d don't", ErrClosed, len(found.Closed))
+	}
+	n := 0
+	for _, of := range found.ByKey {
+		n += of
+	}
+	return n, nil
+}
+
+func temporary(dir string) (*os.File, error) { return os.CreateTemp(dir, ".sallyport-*.tmp") } // mode 0600
+
+// discard closes and removes a temporary file, and what SQLite put beside it.
+func discard(f *os.File) {
+	f.Close()
+	for _, end := range []string{"", "-wal", "-shm", "-journal"} {
+		os.Remove(f.Name() + end)
+	}
+}
+
+// publish gives what convert makes of from the name file, which must be new,
+// once it is all there and durable.
+func publish(from *os.File, file string, convert func(io.Writer, io.Reader) error) error {
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	to, err := temporary(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer discard(to)
+	if err := errors.Join(convert(to, from), to.Sync()); err != nil {
+		return err
+	}
+	return rename(to.Name(), file)
+}
+
+// rename renames from to a name that must be new, durably.
+func rename(from, to string) error {
+	// A rename would replace what is there; a link doesn't.
+	err := os.Link(from, to)
+	if errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err != nil {
+		// A file system without links, such as a network share: take the name
+		// first.
+		reserved, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		reserved.Close()
+		if err := os.Rename(from, to); err != nil {
+			os.Remove(to)
+			return err
+		}
+	}
+	dir, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// ageHeader is how every file begins that age encrypted in binary form.
+const ageHeader = "age-encryption.org/"
+
+// ErrEncrypted: the backup is encrypted, and no identity was given.
+var ErrEncrypted = errors.New("the backup is encrypted with age")
+
+// Restore makes the SQLite database at target, where none may be, of a backup
+// that [Backup] wrote: every sealed secret must open with the ring, and what
+// the backup may have forgotten ends; see [EndForgotten]. identities decrypt an
+// encrypted backup; without them it is [ErrEncrypted]. Until it returns nil
+// there is no database.
+func Restore(ctx context.Context, ring *secret.Ring, file, target string, now time.Time, keepBackupCodes bool, identities ...age.Identity) error {
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if _, err := os.Lstat(target + end); err == nil {
+			return fmt.Errorf("%s: %w", target+end, fs.ErrExist)
+		}
+	}
+	from, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	work, err := temporary(filepath.Dir(target))
+	if err != nil {
+		return err
+	}
+	defer discard(work)
+	in := bufio.NewReader(from)
+	var plain io.Reader = in
+	if head, _ := in.Peek(len(ageHeader)); string(head) == ageHeader {
+		if len(identities) == 0 {
+			return ErrEncrypted
+		}
+		if plain, err = age.Decrypt(in, identities...); err != nil {
+			return err
+		}
+	}
+	if _, err := io.Copy(work, plain); err != nil {
+		return err
+	}
+	if _, err := openAll(ctx, ring, work.Name()); err != nil {
+		return err
+	}
+	d, err := db.OpenRestored(ctx, work.Name())
+	if err != nil {
+		return err
+	}
+	if err := EndForgotten(ctx, d, now, keepBackupCodes); err != nil {
+		d.Close()
+		return err
+	}
+	if err := d.Settle(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(giveTo(work, filepath.Dir(target)), work.Sync()); err != nil {
+		return err
+	}
+	return rename(work.Name(), target)
+}
+
+// giveTo makes the directory's owner that of the file: root may restore for a
+// server that runs as somebody else.
+func giveTo(f *os.File, dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(owner.Uid) == os.Geteuid() {
+		return nil
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
+}
+
+// EndForgotten ends, in one transaction, what a restored database takes for
+// valid although it was used up or ended since the backup (F13): sessions,
+// known browsers, attempts, pending enrolments, links, used codes and, unless
+// told to keep them, backup codes. For a day unknown browsers, and that is all
+// of them now, need two codes in a row.
+func EndForgotten(ctx context.Context, d *db.DB, now time.Time, keepBackupCodes bool) error {
+	return d.Write(ctx, func(tx *db.Tx) error {
+		for _, end := range []func(context.Context, *db.Tx) error{
+			login.EndAttempts, session.EndAll, device.ForgetAll, authenticator.EndPending, account.EndAllTickets,
+		} {
+			if err := end(ctx, tx); err != nil {
+				return err
+			}
+		}
+		if !keepBackupCodes {
+			if err := backupcode.EndAll(ctx, tx); err != nil {
+				return err
+			}
+		}
+		if err := totp.EndSteps(ctx, tx, now); err != nil {
+			return err
+		}
+		return throttle.Restored(ctx, tx, now)
+	})
+}
+
+const (
+	// backupName is the name of a scheduled backup, by its time in UTC.
+	backupName = "sallyport-20060102-150405.db"
+
+	// scheduleEvery is how often is looked whether a backup is due: a server
+	// that is restarted often still makes its backups.
+	scheduleEvery = time.Minute
+)
+
+// BackUp makes a scheduled backup if one is due, and removes the oldest past
+// those to keep.
+func (p *Portal) BackUp(ctx context.Context) error {
+	dir := p.Config.BackupDir()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory of backups: %w", err)
+	}
+	made, err := scheduled(dir)
+	if err != nil {
+		return err
+	}
+	now := p.Login.Clock().UTC()
+	if len(made) > 0 && now.Sub(made[len(made)-1]) < time.Duration(p.Config.Backup.Every) {
+		return nil
+	}
+	name := func(at time.Time) string { return filepath.Join(dir, at.Format(backupName)) }
+	secrets, err := Backup(ctx, p.DB, p.Login.Ring, name(now))
+	if err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	p.Log.Info("backed up", "file", name(now), "secrets", secrets)
+	// Only after a good new one, so that a fault never eats the last of them.
+	for made = append(made, now); len(made) > p.Config.Backup.Keep; made = made[1:] {
+		if err := os.Remove(name(made[0])); err != nil {
+			return fmt.Errorf("remove an old backup: %w", err)
+		}
+	}
+	return nil
+}
+
+// scheduled returns when the scheduled backups of dir were made, oldest first.
+// Other files aren't ours to remove.
+func scheduled(dir string) ([]time.Time, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list backups: %w", err)
+	}
+	var made []time.Time
+	for _, entry := range entries {
+		if at, err := time.Parse(backupName, entry.Name()); err == nil && at.Format(backupName) == entry.Name() {
+			made = append(made, at)
+		}
+	}
+	slices.SortFunc(made, time.Time.Compare)
+	return made, nil
+}

@@ -1,0 +1,254 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// dirWith returns a data directory that holds a copy of the portal's key ring.
+func dirWith(t *testing.T, p *portal.Portal) string {
+	t.Helper()
+	dir := t.TempDir()
+	text, err := os.ReadFile(filepath.Join(p.Dir, "keyring"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "keyring"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// F13, on SQLite through a file, on PostgreSQL as after pg_restore.
+func TestRestoredDatabaseBringsNothingBack(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			p := portal.Start(t, engine)
+			ada := p.AddAccount(t, "ada")
+			known := p.Browser(t)
+			known.SignIn("ada")
+			phone := known.Enroll("phone")
+			known.BeginEnroll() // a pending one
+			begun := p.Browser(t)
+			begun.SignIn("ada")
+			attempt := begun.Cookie("sallyport-attempt")
+			ticket, err := p.Login.Unlock(ctx, ada)
+			if err != nil {
+				t.Fatal(err)
+			}
+			session, device := known.Cookie("sallyport"), known.Cookie("sallyport-device")
+			if session == "" || device == "" || attempt == "" {
+				t.Fatal("no cookies to restore")
+			}
+			file := filepath.Join(t.TempDir(), "backup.db")
+			after := p
+			if engine == "sqlite" {
+				if n, err := server.Backup(ctx, p.DB, p.Login.Ring, file); err != nil || n != 13 {
+					t.Fatalf("backup: %d, %v; want 13 sealed secrets", n, err)
+				}
+			}
+			// What is used up after the backup: a code and a backup code.
+			other := p.Browser(t)
+			other.SignIn("ada")
+			if a := other.Post("/login/code", "code", phone.Code(0)); a.Location != "/" {
+				t.Fatalf("code: %d\n%s", a.Status, a.Body)
+			}
+			if engine == "sqlite" {
+				dir := dirWith(t, p)
+				if err := server.Restore(ctx, p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now(), false); err != nil {
+					t.Fatal(err)
+				}
+				if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+					t.Errorf("in the data directory: %v, %v; want key ring and database", left, err)
+				}
+				after = portal.StartIn(t, dir, p.Clock)
+			} else if err := server.EndForgotten(ctx, p.DB, p.Clock.Now(), false); err != nil {
+				t.Fatal(err)
+			}
+
+			b := after.Browser(t)
+			b.SetCookie("sallyport", session)
+			b.SetCookie("sallyport-device", device)
+			if b.SignedIn() {
+				t.Error("a session came back")
+			}
+			begun = after.Browser(t)
+			begun.SetCookie("sallyport-attempt", attempt)
+			if a := begun.Get("/login/code"); a.Status == 200 {
+				t.Error("an attempt came back")
+			}
+			if a := begun.Get("/setup?ticket=" + ticket.Reveal()); a.Status != 404 {
+				t.Errorf("a link came back: %d", a.Status)
+			}
+			keys, err := server.OpenKeys(ctx, after.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer keys.Close()
+			// The password and the confirmed authenticator: no backup code and
+			// no pending enrolment.
+			if found, err := keys.Check(ctx); err != nil || found.ByKey[keys.Sealing()] != 2 {
+				t.Errorf("secrets: %+v, %v; want 2", found, err)
+			}
+			b.SignIn("ada")
+			if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Status != 422 {
+				t.Errorf("backup code of before: %d %s", a.Status, a.Location)
+			}
+			for _, fields := range [][]string{
+				{"code", phone.Code(0)}, // the used one
+				{"code", phone.Code(-30 * time.Second), "next_code", phone.Code(0)},
+				{"code", phone.Code(0), "next_code", phone.Code(30 * time.Second)},
+			} {
+				if a := b.Post("/login/code", fields...); a.Status != 422 {
+					t.Errorf("%v with a used step: %d %s", fields, a.Status, a.Location)
+				}
+			}
+			p.Clock.Move(90 * time.Second)
+			if a := b.Post("/login/code", "code", phone.Code(0)); a.Status != 422 || !strings.Contains(a.Body, "two codes in a row") {
+				t.Errorf("single code: %d %s", a.Status, a.Location)
+			}
+			if a := b.Post("/login/code", "code", phone.Code(-30*time.Second), "next_code", phone.Code(0)); a.Location != "/" {
+				t.Errorf("two codes in a row: %d\n%s", a.Status, a.Body)
+			}
+			p.Clock.Move(25 * time.Hour)
+			late := after.Browser(t)
+			late.SignIn("ada")
+			if a := late.Post("/login/code", "code", phone.Code(0)); a.Location != "/" {
+				t.Errorf("single code a day later: %d\n%s", a.Status, a.Body)
+			}
+		})
+	}
+}
+
+func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	p := portal.Start(t, "sqlite")
+	p.AddAccount(t, "ada")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "b.db")
+	if _, err := server.Backup(ctx, p.DB, secret.NewRing(), file); !errors.Is(err, server.ErrClosed) {
+		t.Errorf("foreign ring: %v", err)
+	}
+	if n, err := server.Backup(ctx, p.DB, p.Login.Ring, file); err != nil || n != 1 {
+		t.Fatalf("backup: %d, %v", n, err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v; want mode 0600", info, err)
+	}
+	if _, err := server.Backup(ctx, p.DB, p.Login.Ring, file); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("backup over a backup: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+
+	to := filepath.Join(t.TempDir(), "sallyport.db")
+	restore := func(ring *secret.Ring, file string) error {
+		return server.Restore(ctx, ring, file, to, p.Clock.Now(), false)
+	}
+	if err := restore(secret.NewRing(), file); !errors.Is(err, server.ErrClosed) {
+		t.Errorf("foreign ring: %v", err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bad := range map[string][]byte{"cut": text[:len(text)/2], "empty": nil, "text": []byte("no database")} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := restore(p.Login.Ring, path); err == nil {
+			t.Errorf("restored a %s file", name)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Dir(to)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if err := restore(p.Login.Ring, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := restore(p.Login.Ring, file); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("restored over a database: %v", err)
+	}
+}
+
+func TestEncryptedBackup(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	p := portal.Start(t, "sqlite")
+	p.AddAccount(t, "ada")
+	mine, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "b.age")
+	if _, err := server.Backup(ctx, p.DB, p.Login.Ring, file, mine.Recipient()); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte("SQLite")) {
+		t.Errorf("the file is plain: %v", err)
+	}
+	to := filepath.Join(t.TempDir(), "sallyport.db")
+	if err := server.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false); !errors.Is(err, server.ErrEncrypted) {
+		t.Errorf("without identity: %v", err)
+	}
+	if err := server.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, other); err == nil {
+		t.Error("restored with another identity")
+	}
+	if err := server.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, mine); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestScheduledBackupsAreMadeAndThinnedOut(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	p := portal.Start(t, "sqlite", "SALLYPORT_BACKUP_EVERY=24h", "SALLYPORT_BACKUP_KEEP=2")
+	p.AddAccount(t, "ada")
+	dir := filepath.Join(p.Dir, "backups")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sallyport-mine.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // twice a day: every second one is due
+		if err := p.BackUp(ctx); err != nil {
+			t.Fatal(err)
+		}
+		p.Clock.Move(12 * time.Hour)
+	}
+	var got []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		got = append(got, entry.Name())
+	}
+	if want := "sallyport-20261124-120000.db sallyport-20261125-120000.db sallyport-mine.db"; strings.Join(got, " ") != want {
+		t.Errorf("backups %v, want %s", got, want)
+	}
+}

@@ -1,0 +1,260 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// ringEvery is how often the key ring's file is looked at, at most: a look is
+// a stat, and so long a server may go on sealing under the key of before.
+const ringEvery = time.Second
+
+// sealedColumn is a column that holds sealed secrets.
+type sealedColumn struct {
+	name   string
+	list   func(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error)
+	reseal func(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error)
+}
+
+// sealedColumns are all of them.
+var sealedColumns = []sealedColumn{
+	{"passwords.phc", password.Sealed, password.Reseal},
+	{"totp.secret", totp.Sealed, totp.Reseal},
+	{"backup_codes.hash", backupcode.Sealed, backupcode.Reseal},
+}
+
+// Keys is the database and its key ring, for the commands that mend what keeps
+// a portal from opening.
+type Keys struct {
+	DB   *db.DB
+	Ring *secret.Ring
+	path string
+	// pause waits until every server on this machine has seen a new ring.
+	pause func(context.Context) error
+}
+
+// OpenKeys opens them without asking whether they belong together: that is for
+// [Keys.Check] to say.
+func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
+	ring, err := secret.ReadRing(cfg.KeyRingPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no key ring at %s: put its copy there; \"sallyport serve\" makes one for a new portal only", cfg.KeyRingPath())
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := db.Open(ctx, cfg.DatabaseURL())
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{DB: d, Ring: ring, path: cfg.KeyRingPath(), pause: waitForServers}, nil
+}
+
+// Close closes the database.
+func (k *Keys) Close() error { return k.DB.Close() }
+
+// waitForServers waits for two looks at the file: one may have begun before.
+func waitForServers(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(2 * ringEvery):
+		return nil
+	}
+}
+
+// SealedReport is what [Keys.Check] found.
+type SealedReport struct {
+	ByKey  map[string]int // secrets that open, by the id of their key
+	Closed []Closed       // secrets that don't
+}
+
+// Closed is a sealed secret that doesn't open.
+type Closed struct {
+	Column, Row string
+	Key         string // that sealed it
+	Reason      error  // [secret.ErrUnknownKey] or [secret.ErrOpen]
+}
+
+// Check opens every sealed secret. The error says that it couldn't look, not
+// what it found.
+func (k *Keys) Check(ctx context.Context) (SealedReport, error) {
+	found := SealedReport{ByKey: map[string]int{}}
+	for _, column := range sealedColumns {
+		for after := ""; ; {
+			batch, err := column.list(ctx, k.DB.Reader(), after)
+			if err != nil {
+				return found, fmt.Errorf("read %s: %w", column.name, err)
+			}
+			if len(batch) == 0 {
+				break
+			}
+			for _, one := range batch {
+				if one.Place == (secret.Place{}) {
+					continue // removed meanwhile
+				}
+				if _, err := k.Ring.Open(one.Place, one.Bytes); err != nil {
+					found.Closed = append(found.Closed, Closed{Column: column.name, Row: one.ID, Key: secret.KeyOf(one.Bytes), Reason: err})
+				} else {
+					found.ByKey[secret.KeyOf(one.Bytes)]++
+				}
+			}
+			after = batch[len(batch)-1].ID
+		}
+	}
+	return found, ctx.Err()
+}
+
+// Sealing returns the id of the key that seals.
+func (k *Keys) Sealing() string {
+	for _, key := range k.Ring.Keys() {
+		if key.State == secret.KeySeals {
+			return key.ID
+		}
+	}
+	return ""
+}
+
+// Rotate makes the newest key the one that seals and seals every secret under
+// it, beside running servers. It returns how many it sealed anew. After it was
+// killed, run it again: what is done stays done. Secrets that don't open stay
+// as they are.
+func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
+	return k.rotate(ctx, sealedColumns)
+}
+
+func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int, err error) {
+	ring, err := secret.RotateKeys(k.path)
+	if err != nil {
+		return 0, err
+	}
+	k.Ring = ring
+	// A server that doesn't know yet would seal under the old key what this
+	// pass has left behind. A run before, killed, may have written the file
+	// just now: so wait in any case.
+	if err := k.pause(ctx); err != nil {
+		return 0, err
+	}
+	for _, column := range columns {
+		for after := ""; ; {
+			batch, err := column.list(ctx, k.DB.Reader(), after)
+			if err != nil {
+				return resealed, fmt.Errorf("read %s: %w", column.name, err)
+			}
+			if len(batch) == 0 {
+				break
+			}
+			n := 0
+			err = k.DB.Write(ctx, func(tx *db.Tx) error {
+				for _, one := range batch {
+					changed, err := k.reseal(ctx, tx, one, column)
+					if err != nil {
+						return fmt.Errorf("seal %s anew: %w", column.name, err)
+					}
+					if changed {
+						n++
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return resealed, err
+			}
+			resealed += n
+			after = batch[len(batch)-1].ID
+		}
+	}
+	return resealed, nil
+}
+
+func (k *Keys) reseal(ctx context.Context, tx *db.Tx, one secret.Sealed, column sealedColumn) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err // Ctrl-C: the batch of so far isn't stored
+	}
+	if secret.KeyOf(one.Bytes) == k.Sealing() || one.Place == (secret.Place{}) {
+		return false, nil
+	}
+	plain, err := k.Ring.Open(one.Place, one.Bytes)
+	if err != nil {
+		return false, nil // Check names it
+	}
+	return column.reseal(ctx, tx, one, k.Ring.Seal(one.Place, plain))
+}
+
+// ErrInUse: old keys can't be dropped, since a secret isn't sealed under the
+// newest one.
+var ErrInUse = errors.New("old keys are still needed, or a secret doesn't open; nothing was dropped. \"sallyport key check\" names the rows: restore the missing key, or reset those accounts (account set-password, account reset-two-factor), then run this again")
+
+// Drop removes the old keys from the ring once nothing is sealed under them,
+// or returns [ErrInUse]. Call it after [Keys.Rotate].
+func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
+	sealing := k.Sealing()
+	found, err := k.Check(ctx)
+	if err != nil {
+		return 0, err
+	}
+	delete(found.ByKey, sealing)
+	if len(found.Closed) > 0 || len(found.ByKey) > 0 {
+		return 0, ErrInUse
+	}
+	before := len(k.Ring.Keys())
+	ring, err := secret.DropOldKeys(k.path, sealing)
+	if err != nil {
+		return 0, err
+	}
+	k.Ring = ring
+	return before - len(ring.Keys()), nil
+}
+
+// ringFile re-reads the key ring for a running server. It is safe for
+// concurrent use.
+type ringFile struct {
+	path string
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	looked time.Time
+	seen   os.FileInfo // when it was read last
+}
+
+// follow makes the ring take over what the commands write into its file.
+func follow(ring *secret.Ring, path string, log *slog.Logger) {
+	ring.Follow((&ringFile{path: path, log: log}).reread)
+}
+
+func (f *ringFile) reread() *secret.Ring {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.looked) < ringEvery {
+		return nil
+	}
+	f.looked = time.Now()
+	info, err := os.Stat(f.path)
+	if err == nil && f.seen != nil && os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) {
+		return nil
+	}
+	var ring *secret.Ring
+	if err == nil {
+		ring, err = secret.ReadRing(f.path)
+	}
+	if err != nil {
+		// What is in memory goes on working; a restart would refuse.
+		f.log.Error("read key ring", "reason", err.Error())
+		return nil
+	}
+	f.seen = info
+	return ring
+}

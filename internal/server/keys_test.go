@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// keysOf makes a portal of that engine with so many accounts, and opens its
+// keys.
+func keysOf(t *testing.T, engine string, accounts int) (*Keys, config.Config) {
+	t.Helper()
+	ctx := context.Background()
+	environ := []string{"SALLYPORT_DATA_DIR=" + t.TempDir()}
+	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
+		environ = append(environ, "SALLYPORT_DATABASE="+rawURL)
+	}
+	cfg, err := config.Load("", environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	phc, err := password.Hash(testkit.Quick, "a password of everybody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.DB.Write(ctx, func(tx *db.Tx) error {
+		for i := range accounts {
+			a, err := account.Create(ctx, tx, account.Account{Name: fmt.Sprintf("name%d", i)}, testkit.Start)
+			if err != nil {
+				return err
+			}
+			if err := password.Set(ctx, tx, p.Login.Ring, a.ID, phc, testkit.Start); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := OpenKeys(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.pause = func(context.Context) error { return nil } // no server runs
+	t.Cleanup(func() { keys.Close() })
+	return keys, cfg
+}
+
+func TestRotationThatWasKilledGoesOn(t *testing.T) {
+	const accounts = 3*secret.SealedBatch - 1
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			keys, cfg := keysOf(t, engine, accounts)
+			if _, err := secret.AddKey(cfg.KeyRingPath()); err != nil {
+				t.Fatal(err)
+			}
+			// The first run dies while it looks at its second batch.
+			passwords := sealedColumn{"passwords.phc", password.Sealed, nil}
+			ctx, kill := context.WithCancel(context.Background())
+			done := 0
+			passwords.reseal = func(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
+				if done++; done == secret.SealedBatch+10 {
+					kill()
+				}
+				return password.Reseal(ctx, tx, was, anew)
+			}
+			if n, err := keys.rotate(ctx, []sealedColumn{passwords}); err == nil || n != secret.SealedBatch {
+				t.Fatalf("killed run: %d, %v; want one batch of %d and an error", n, err, secret.SealedBatch)
+			}
+			ctx = context.Background()
+			if _, err := keys.Drop(ctx); !errors.Is(err, ErrInUse) {
+				t.Fatalf("dropped keys that are in use: %v", err)
+			}
+			if n, err := keys.Rotate(ctx); err != nil || n != accounts-secret.SealedBatch {
+				t.Errorf("second run: %d, %v; want the rest, %d", n, err, accounts-secret.SealedBatch)
+			}
+			if n, err := keys.Rotate(ctx); err != nil || n != 0 {
+				t.Errorf("third run: %d, %v; want nothing to do", n, err)
+			}
+			if n, err := keys.Drop(ctx); err != nil || n != 1 {
+				t.Errorf("drop: %d, %v", n, err)
+			}
+			found, err := keys.Check(ctx)
+			if err != nil || len(found.Closed) != 0 || found.ByKey[keys.Sealing()] != accounts {
+				t.Errorf("check: %+v, %v", found, err)
+			}
+		})
+	}
+}
+
+// F4: what doesn't open stays, is named, and keeps the old keys.
+func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			keys, cfg := keysOf(t, engine, 3)
+			if _, err := secret.AddKey(cfg.KeyRingPath()); err != nil {
+				t.Fatal(err)
+			}
+			all, err := password.Sealed(ctx, keys.DB.Reader(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := append([]byte(nil), all[1].Bytes...)
+			changed[len(changed)-1] ^= 1
+			err = keys.DB.Write(ctx, func(tx *db.Tx) error {
+				if _, err := password.Reseal(ctx, tx, all[1], changed); err != nil {
+					return err
+				}
+				_, err := password.Reseal(ctx, tx, all[2], secret.NewRing().Seal(all[2].Place, nil))
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := keys.Rotate(ctx); n != 1 || err != nil {
+				t.Errorf("rotate: %d, %v", n, err)
+			}
+			found, err := keys.Check(ctx)
+			if err != nil || len(found.Closed) != 2 || found.ByKey[keys.Sealing()] != 1 {
+				t.Fatalf("check: %+v, %v", found, err)
+			}
+			for i, want := range []error{secret.ErrOpen, secret.ErrUnknownKey} {
+				if got := found.Closed[i]; got.Row != all[i+1].ID || !errors.Is(got.Reason, want) {
+					t.Errorf("%+v, want row %s: %v", got, all[i+1].ID, want)
+				}
+			}
+			if _, err := keys.Drop(ctx); !errors.Is(err, ErrInUse) {
+				t.Errorf("drop: %v, want ErrInUse", err)
+			}
+		})
+	}
+}
+
+// A change by the owner between read and write wins over the rotation.
+func TestRotationUndoesNoChange(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			keys, _ := keysOf(t, engine, 1)
+			all, err := password.Sealed(ctx, keys.DB.Reader(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = keys.DB.Write(ctx, func(tx *db.Tx) error {
+				return password.Set(ctx, tx, keys.Ring, all[0].ID, secret.NewText("the owner's new one"), testkit.Start)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = keys.DB.Write(ctx, func(tx *db.Tx) error {
+				changed, err := password.Reseal(ctx, tx, all[0], []byte("of before"))
+				if changed {
+					t.Error("put an old password back")
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestServerReadsANewRingAtMostOnceASecond(t *testing.T) {
+	path := t.TempDir() + "/keyring"
+	if _, err := secret.CreateRing(path); err != nil {
+		t.Fatal(err)
+	}
+	f := &ringFile{path: path, log: slog.New(slog.DiscardHandler)}
+	if f.reread() == nil {
+		t.Fatal("the first look reads nothing")
+	}
+	if _, err := secret.AddKey(path); err != nil {
+		t.Fatal(err)
+	}
+	if f.reread() != nil {
+		t.Error("read again within a second")
+	}
+	f.looked = f.looked.Add(-ringEvery)
+	if ring := f.reread(); ring == nil || len(ring.Keys()) != 2 {
+		t.Error("missed the new key")
+	}
+	f.looked = f.looked.Add(-ringEvery)
+	if f.reread() != nil {
+		t.Error("read a file that is as before")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	f.looked = f.looked.Add(-ringEvery)
+	if f.reread() != nil {
+		t.Error("read a file that is gone")
+	}
+}
