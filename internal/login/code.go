@@ -1,0 +1,320 @@
+package login
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// SubmitCode gives the attempt a code of any of the account's TOTP
+// authenticators, or two consecutive ones; next is empty for one. It returns a
+// [*CodeError], [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock] or
+// [ErrNoAttempt].
+func (s *Service) SubmitCode(ctx context.Context, token, code, next, sessionToken string, from Browser) (Progress, error) {
+	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
+	if err != nil {
+		return Progress{}, err
+	}
+	progress, err := s.proveCode(ctx, a, owner, code, next, sessionToken, from)
+	s.Metrics.goneOn(progress, err)
+	return progress, err
+}
+
+// proveCode verifies a code for the attempt and advances it.
+func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Account, code, next, sessionToken string, from Browser) (Progress, error) {
+	progress, err := s.tryCode(ctx, a, owner, code, next, sessionToken, from)
+	s.Metrics.secondFactor(authenticator.TOTP, err)
+	return progress, err
+}
+
+func (s *Service) tryCode(ctx context.Context, a Attempt, owner account.Account, code, next, sessionToken string, from Browser) (Progress, error) {
+	first, err := totp.Normalize(code)
+	second := ""
+	if err == nil && next != "" {
+		second, err = totp.Normalize(next)
+	}
+	if err != nil {
+		return Progress{}, &CodeError{Malformed: true, Pair: next != ""}
+	}
+	// Before the try is reserved: what isn't looked at costs nothing.
+	if err := s.checkClock(ctx); err != nil {
+		return Progress{}, err
+	}
+	authenticators, err := authenticator.List(ctx, s.DB.Reader(), owner.ID)
+	if err != nil {
+		return Progress{}, err
+	}
+	tries, known, err := s.codeTries(ctx, a, owner.ID, len(authenticators), second != "", from)
+	if err != nil {
+		return Progress{}, err
+	}
+	reservation, verdict, err := s.Ledger.Reserve(ctx, tries...)
+	if err != nil {
+		return Progress{}, err
+	}
+	if verdict.Answer == throttle.ForgetDevice {
+		if err := s.forgetDevice(ctx, owner.ID, known, from); err != nil {
+			return Progress{}, err
+		}
+		// From now on it is an unknown browser like any other.
+		return s.tryCode(ctx, a, owner, code, next, sessionToken, from)
+	}
+	if err := s.refusal(verdict); err != nil {
+		return Progress{}, err
+	}
+	by, check, err := s.compare(ctx, authenticators, first, second)
+	if err != nil {
+		return Progress{}, err
+	}
+	var progress Progress
+	if check.Result == totp.Accepted {
+		now := s.Clock()
+		err = s.DB.Write(ctx, func(tx *db.Tx) error {
+			if err := totp.Claim(ctx, tx, by.ID, check); err != nil {
+				return err
+			}
+			if err := authenticator.Used(ctx, tx, by.ID, now); err != nil {
+				return err
+			}
+			if err := throttle.GiveBack(ctx, tx, reservation); err != nil {
+				return err
+			}
+			proven := a
+			proven.Proofs = authenticator.Merge(a.Proofs, []authenticator.Proof{{Kind: authenticator.TOTP, ID: by.ID, At: now}})
+			progress, err = s.advance(ctx, tx, proven, sessionToken, from)
+			return err
+		})
+		if err == nil {
+			s.Watch.Accepted(by.ID, check.Step-totp.Step(now))
+		}
+		if !errors.Is(err, totp.ErrReused) {
+			return progress, err
+		}
+		check = totp.Check{Result: totp.Reused} // another request was faster
+	}
+	return Progress{}, s.rejectCode(ctx, owner.ID, reservation, check, second != "", from)
+}
+
+// codeTries are the tries that a code counts as, and the id of the known
+// browser that it comes from, or "".
+func (s *Service) codeTries(ctx context.Context, a Attempt, accountID string, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
+	q, now := s.DB.Reader(), s.Clock()
+	known, err := device.Known(ctx, q, from.Device, accountID, now)
+	if err != nil {
+		return nil, "", err
+	}
+	try := throttle.Try{Key: throttle.Key{Account: accountID, Subject: known.ID}, Units: authenticators, Tag: a.tag()}
+	switch {
+	case pair:
+		try.Bucket, try.Units = throttle.TwoCodes, 1
+		if try.PasswordSet, err = password.ChangedAt(ctx, q, accountID); err != nil {
+			return nil, "", err
+		}
+	case known.ID != "":
+		try.Bucket = throttle.CodeKnownDevice
+	default:
+		try.Bucket = throttle.CodeUnknownDevice
+	}
+	tries := []throttle.Try{try}
+	if known.ID == "" {
+		tries = append(tries, throttle.PrefixTries(from.Address, accountID)...)
+	}
+	return tries, known.ID, nil
+}
+
+// forgetDevice makes a browser unknown that gave too many wrong codes: its
+// cookie may be a copy.
+func (s *Service) forgetDevice(ctx context.Context, accountID, id string, from Browser) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := device.Forget(ctx, tx, accountID, id); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, from.event(s.Clock(), accountID, audit.DeviceForgotten))
+	})
+}
+
+// compare holds the codes against each authenticator and returns the best
+// result with the authenticator that gave it.
+func (s *Service) compare(ctx context.Context, authenticators []authenticator.Authenticator, first, second string) (authenticator.Authenticator, totp.Check, error) {
+	var (
+		by   authenticator.Authenticator
+		best totp.Check
+		now  = s.Clock()
+	)
+	for _, one := range authenticators {
+		state, err := totp.Load(ctx, s.DB.Reader(), s.Ring, one)
+		if err != nil {
+			return by, best, err
+		}
+		var check totp.Check
+		if second == "" {
+			check = state.Verify(first, now)
+		} else {
+			check = state.VerifyPair(first, second, now)
+		}
+		// All are compared whatever was found; an accepted code wins, and
+		// before it the first that had anything to say.
+		if best.Result == totp.Wrong || check.Result == totp.Accepted && best.Result != totp.Accepted {
+			by, best = one, check
+		}
+	}
+	return by, best, nil
+}
+
+// rejectCode settles a code that opened nothing. One that was right but used
+// costs nothing; everything else stays reserved, and so counts. Too many wrong
+// ones tell that somebody else has the password.
+func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, check totp.Check, pair bool, from Browser) error {
+	now := s.Clock()
+	used := check.Result == totp.Reused || check.Result == totp.SetBack
+	ended := false
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		if used {
+			if err := throttle.GiveBack(ctx, tx, r); err != nil {
+				return err
+			}
+			return audit.Append(ctx, tx, refused(from.event(now, accountID, audit.CodeReused)))
+		}
+		if err := audit.Append(ctx, tx, refused(from.event(now, accountID, audit.CodeFailed))); err != nil {
+			return err
+		}
+		var err error
+		ended, err = s.suspect(ctx, tx, accountID, from)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if ended {
+		return ErrEnded
+	}
+	return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
+}
+
+// suspect looks at an account's wrong codes after one more. With the third the
+// owner is told; with the fifth the password counts as known to somebody: it
+// must be changed at the next sign-in, and every sign-in under way is ended.
+func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
+	changed, err := password.ChangedAt(ctx, tx, accountID)
+	if err != nil {
+		return false, err
+	}
+	suspicion, err := s.Ledger.Suspect(ctx, tx, accountID, changed)
+	if err != nil {
+		return false, err
+	}
+	event := from.event(s.Clock(), accountID, audit.WrongCodesNoticed)
+	event.Number = suspicion.Codes
+	if suspicion.JustNoticed() {
+		return false, audit.Append(ctx, tx, event)
+	}
+	if !suspicion.Suspect {
+		return false, nil
+	}
+	marked, err := password.MarkSuspect(ctx, tx, accountID, s.Clock())
+	if err != nil || !marked {
+		return false, err
+	}
+	event.Kind = audit.PasswordSuspected
+	if err := audit.Append(ctx, tx, event); err != nil {
+		return false, err
+	}
+	return true, endAttempts(ctx, tx, accountID)
+}
+
+// SubmitBackupCode gives the attempt a backup code. It returns [ErrRejected],
+// [ErrMalformedBackupCode], a [*WaitError] or [ErrNoAttempt].
+func (s *Service) SubmitBackupCode(ctx context.Context, token, typed, sessionToken string, from Browser) (Progress, error) {
+	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
+	if err != nil {
+		return Progress{}, err
+	}
+	progress, err := s.proveBackupCode(ctx, a, owner, typed, sessionToken, from)
+	s.Metrics.goneOn(progress, err)
+	return progress, err
+}
+
+// proveBackupCode verifies a backup code for the attempt and advances it.
+func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.Account, typed, sessionToken string, from Browser) (Progress, error) {
+	progress, err := s.tryBackupCode(ctx, a, owner, typed, sessionToken, from)
+	s.Metrics.secondFactor(authenticator.BackupCode, err)
+	return progress, err
+}
+
+func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Account, typed, sessionToken string, from Browser) (Progress, error) {
+	code, err := backupcode.Normalize(typed)
+	if err != nil {
+		return Progress{}, ErrMalformedBackupCode
+	}
+	// The pace counts for the prefix as well, so that a thief elsewhere can't
+	// keep the owner waiting.
+	known, err := device.Known(ctx, s.DB.Reader(), from.Device, owner.ID, s.Clock())
+	if err != nil {
+		return Progress{}, err
+	}
+	prefix := throttle.PrefixOf(from.Address)
+	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
+	if verdict, err := s.Ledger.Look(ctx, try); err != nil {
+		return Progress{}, err
+	} else if err := s.refusal(verdict); err != nil {
+		return Progress{}, err
+	}
+	leave, err := s.enter(ctx, prefix, known.ID != "")
+	if err != nil {
+		return Progress{}, err
+	}
+	defer leave()
+	reservation, verdict, err := s.Ledger.Reserve(ctx, try)
+	if err != nil {
+		return Progress{}, err
+	}
+	if err := s.refusal(verdict); err != nil {
+		return Progress{}, err
+	}
+	id, err := backupcode.Match(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, code)
+	if err != nil {
+		return Progress{}, err
+	}
+	var progress Progress
+	if id != "" {
+		err = s.DB.Write(ctx, func(tx *db.Tx) error {
+			now := s.Clock()
+			if err := backupcode.Redeem(ctx, tx, owner.ID, id, now); err != nil {
+				return err
+			}
+			if err := throttle.GiveBack(ctx, tx, reservation); err != nil {
+				return err
+			}
+			left, err := backupcode.Left(ctx, tx, owner.ID)
+			if err != nil {
+				return err
+			}
+			event := from.event(now, owner.ID, audit.BackupCodeUsed)
+			event.Number = left
+			if err := audit.Append(ctx, tx, event); err != nil {
+				return err
+			}
+			proven := a
+			proven.Proofs = authenticator.Merge(a.Proofs, []authenticator.Proof{{Kind: authenticator.BackupCode, At: now}})
+			progress, err = s.advance(ctx, tx, proven, sessionToken, from)
+			progress.CodesLeft = left
+			return err
+		})
+		if !errors.Is(err, backupcode.ErrUsed) {
+			return progress, err
+		}
+	}
+	if err := s.note(ctx, refused(from.event(s.Clock(), owner.ID, audit.BackupCodeFailed))); err != nil {
+		return Progress{}, err
+	}
+	return Progress{}, ErrRejected
+}
