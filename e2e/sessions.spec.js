@@ -7,7 +7,7 @@ test('a browser that was signed out from another one is at the sign-in page at i
 	await signIn(page, ada);
 	await signIn(other, ada);
 	await page.goto('/settings/sessions');
-	const sessions = page.getByRole('main').getByRole('listitem');
+	const sessions = page.getByRole('list', { name: 'Sessions' }).getByRole('listitem');
 	await expect(sessions).toHaveCount(2);
 	await expect(sessions.first()).toContainText(/Chrome on Linux.*This browser.*127\.0\.0\.1 · last active .*signed in .* with password/s);
 	await expect(sessions.last()).not.toContainText('This browser');
@@ -35,7 +35,7 @@ test('Sign out everywhere else ends every session but this one', async ({ page, 
 	await form.getByRole('button', { name: 'Sign them out' }).click();
 	await expect(page.getByRole('status')).toContainText('signed out');
 	expect(await page.content()).not.toContain('⟦'); // a sentence that the catalogue doesn't have
-	await expect(page.getByRole('main').getByRole('listitem')).toHaveCount(1);
+	await expect(page.getByRole('list', { name: 'Sessions' }).getByRole('listitem')).toHaveCount(1);
 	for (const other of others) {
 		await other.goto('/settings/security');
 		await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
@@ -55,4 +55,29 @@ test('signing out ends the session, and the back button shows nothing of it', as
 	await page.goBack();
 	await expect(page.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
 	expect(await page.content()).not.toContain('Lovelace');
+});
+
+test('a let-in link makes another browser known, once, and is no factor', async ({ page, anotherBrowser, portal }) => {
+	const ada = await portal.addAccount('ada');
+	await signIn(page, ada);
+	await page.goto('/settings/sessions');
+	const form = await openForm(page, 'Let another browser in');
+	await form.getByRole('button', { name: 'Make the link' }).click();
+	await expect(page.getByRole('heading', { name: 'Open this link in the other browser' })).toBeVisible();
+	const link = (await page.locator('#let-in-link').textContent()).trim();
+
+	const other = await anotherBrowser();
+	await other.goto(link);
+	await other.reload(); // looking uses nothing up
+	await other.getByRole('button', { name: 'Let it in' }).click();
+	await expect(other.getByRole('status')).toContainText('This browser is known now.');
+	await other.goto('/settings/sessions'); // and it isn't signed in
+	await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
+	await signIn(other, ada);
+	await other.goto('/settings/sessions');
+	await expect(other.getByRole('list', { name: 'Known browsers' }).getByRole('listitem')).toHaveCount(2);
+
+	const third = await anotherBrowser();
+	await third.goto(link);
+	await expect(third.getByRole('heading', { name: 'This link doesn’t work any more' })).toBeVisible();
 });
