@@ -148,6 +148,13 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 	await page.goto('/settings/sessions');
 	await openForm(page, 'Sign out everywhere else');
 	await look('sessions-sign-out-others');
+	await page.goto('/settings/sessions');
+	const letIn = await openForm(page, 'Let another browser in');
+	await look('sessions-let-in');
+	await letIn.getByRole('button', { name: 'Make the link' }).click();
+	await look('let-in-link');
+	await page.goto((await page.locator('#let-in-link').textContent()).trim());
+	await look('let-in');
 
 	// After an operator's reset the wizard waits for a link.
 	await portal.command(['account', 'reset-two-factor', ada.name]);
