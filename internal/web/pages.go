@@ -34,7 +34,6 @@ type frame struct {
 	Tab        string   // "profile", "security", "sessions", "activity", or empty: no tabs
 	Notice     *notice  // may be nil
 	FewCodes   bool     // the amber banner "n backup codes left" is shown
-	WrongCodes int      // wrong codes after the right password that others typed; 0: none
 	CodesLeft  int      // unused backup codes, where FewCodes is set and on the Security tab
 	Clock      *message // what is wrong with the server's clock, for operators; may be nil
 	Wrong      int      // wrong codes that others typed after the right password; 0: no banner
