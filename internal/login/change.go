@@ -48,8 +48,9 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 }
 
 // change runs what changes how me signs in: edit works on the rows and returns
-// the session's proofs afterwards; then everything else of the account ends
-// and the session gets a new token, which is returned.
+// the session's proofs afterwards; then everything else of the account ends,
+// but for the browser that me.From.Device names by then, and the session gets a
+// new token, which is returned.
 func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
 	var token secret.Text
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {

@@ -29,14 +29,14 @@ type notice struct {
 
 // frame is what every page has around its content.
 type frame struct {
-	Title      *message // the page's title, without the site's name
-	Account    string   // name of the signed-in account; empty when nobody is
-	Tab        string   // "profile", "security", "sessions", "activity", or empty: no tabs
-	Notice     *notice  // may be nil
-	FewCodes   bool     // the amber banner "n backup codes left" is shown
-	CodesLeft  int      // unused backup codes, where FewCodes is set and on the Security tab
-	Clock      *message // what is wrong with the server's clock, for operators; may be nil
-	Wrong      int      // wrong codes that others typed after the right password; 0: no banner
+	Title     *message // the page's title, without the site's name
+	Account   string   // name of the signed-in account; empty when nobody is
+	Tab       string   // "profile", "security", "sessions", "activity", or empty: no tabs
+	Notice    *notice  // may be nil
+	FewCodes  bool     // the amber banner "n backup codes left" is shown
+	CodesLeft int      // unused backup codes, where FewCodes is set and on the Security tab
+	Clock     *message // what is wrong with the server's clock, for operators; may be nil
+	Wrong     int      // wrong codes that others typed after the right password; 0: no banner
 }
 
 type homePage struct {
