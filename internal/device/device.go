@@ -75,16 +75,19 @@ func Remember(ctx context.Context, tx *db.Tx, held, accountID string, from Brows
 	token := secret.NewToken()
 	hash := secret.Hash(token.Reveal())
 	if held != "" {
-		if _, err := db.Exec(ctx, tx, `UPDATE devices SET token_hash = $2 WHERE token_hash = $1`, secret.Hash(held), hash); err != nil {
+		n, err := db.Exec(ctx, tx, `UPDATE devices SET token_hash = $2 WHERE token_hash = $1`, secret.Hash(held), hash)
+		if err == nil && n > 0 {
+			n, err = db.Exec(ctx, tx, `UPDATE devices SET used_at = $3, address = $4, browser = $5 WHERE token_hash = $1 AND account_id = $2`,
+				hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
+		}
+		if err != nil {
 			return token, fmt.Errorf("move known browser: %w", err)
 		}
+		if n > 0 {
+			return token, nil
+		}
 	}
-	n, err := db.Exec(ctx, tx, `UPDATE devices SET used_at = $3, address = $4, browser = $5 WHERE token_hash = $1 AND account_id = $2`,
-		hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
-	if err != nil || n > 0 {
-		return token, err
-	}
-	_, err = db.Exec(ctx, tx, `
+	_, err := db.Exec(ctx, tx, `
 		INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, $5, $6)`,
 		secret.NewID(), hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
 	if err != nil {
@@ -94,6 +97,9 @@ func Remember(ctx context.Context, tx *db.Tx, held, accountID string, from Brows
 		DELETE FROM devices WHERE account_id = $1 AND id NOT IN (
 			SELECT id FROM devices WHERE account_id = $1 ORDER BY used_at DESC, id LIMIT $2)`, accountID, maxPerAccount); err != nil {
 		return token, fmt.Errorf("forget oldest browser: %w", err)
+	}
+	if held == "" {
+		return token, nil // nothing else has this token
 	}
 	_, err = db.Exec(ctx, tx, `
 		DELETE FROM devices WHERE token_hash = $1 AND id NOT IN (

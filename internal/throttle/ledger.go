@@ -49,8 +49,16 @@ type Try struct {
 // Reservation is a try that was written down before it was made, in one row or
 // several. If nobody gives it back, it counts as failed: so does a crash.
 type Reservation struct {
-	keys []Key
+	rows []reserved
 	id   uint32
+}
+
+// reserved is a row as it was before the try was written down, and the version
+// that it has had since.
+type reserved struct {
+	key     Key
+	before  []entry
+	version int64
 }
 
 // Ledger answers what may be tried. What it counts is in the database (R4).
@@ -103,11 +111,9 @@ func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdic
 	var random [4]byte
 	rand.Read(random[:])
 	r := Reservation{id: binary.BigEndian.Uint32(random[:])}
-	for _, try := range tries {
-		r.keys = append(r.keys, try.Key)
-	}
 	for range reserveTries {
 		verdict := Verdict{Answer: Allow}
+		r.rows = r.rows[:0]
 		err := l.db.Write(ctx, func(tx *db.Tx) error {
 			for _, try := range tries {
 				row, version, err := read(ctx, tx, try.Key)
@@ -124,14 +130,15 @@ func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdic
 				if len(row) > 0 && row[len(row)-1].at.After(now) {
 					now = row[len(row)-1].at
 				}
-				row = append(prune(now, row, rules[try.Bucket]), entry{id: r.id, at: now, units: try.Units, tag: tag(try.Tag)})
-				written, err := write(ctx, tx, try.Key, row, version, now)
+				row = prune(now, row, rules[try.Bucket])
+				written, err := write(ctx, tx, try.Key, append(row, entry{id: r.id, at: now, units: try.Units, tag: tag(try.Tag)}), version, now)
 				if err != nil {
 					return err
 				}
 				if !written {
 					return errContended
 				}
+				r.rows = append(r.rows, reserved{key: try.Key, before: row, version: version + 1})
 			}
 			return nil
 		})
@@ -155,10 +162,14 @@ var errRefused = errors.New("refused")
 // was compared. It leaves every other entry as it is, so no success refills a
 // bucket (R6).
 func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
-	for _, key := range r.keys {
-		err := edit(ctx, tx, key, func(row []entry) []entry {
-			return slices.DeleteFunc(row, func(e entry) bool { return e.id == r.id })
-		})
+	for _, one := range r.rows {
+		// Mostly nobody changed the row since.
+		given, err := write(ctx, tx, one.key, one.before, one.version, time.Time{})
+		if err == nil && !given {
+			err = edit(ctx, tx, one.key, func(row []entry) []entry {
+				return slices.DeleteFunc(row, func(e entry) bool { return e.id == r.id })
+			})
+		}
 		if err != nil {
 			return fmt.Errorf("give a try back: %w", err)
 		}

@@ -126,8 +126,8 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 			}
 		}
 		// One that was never written, and one of another row.
-		must(t, ledger.GiveBack(ctx, Reservation{keys: []Key{codeKey}, id: mine[0].id + 1}))
-		must(t, ledger.GiveBack(ctx, Reservation{keys: []Key{{Account: "bob", Bucket: CodeUnknownDevice}}, id: mine[0].id}))
+		must(t, ledger.GiveBack(ctx, Reservation{rows: []reserved{{key: codeKey, version: 1}}, id: mine[0].id + 1}))
+		must(t, ledger.GiveBack(ctx, Reservation{rows: []reserved{{key: Key{Account: "bob", Bucket: CodeUnknownDevice}, version: 1}}, id: mine[0].id}))
 		if n := len(rowOf(t, d, codeKey)); n != 3 {
 			t.Errorf("%d entries, want 3", n)
 		}
@@ -267,10 +267,10 @@ func TestCorruptRowsAreDenied(t *testing.T) {
 			if v, err := ledger.Look(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse {
 				t.Errorf("%s: Look = %+v, %v", name, v, err)
 			}
-			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse || len(r.keys) != 0 {
+			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse || len(r.rows) != 0 {
 				t.Errorf("%s: Reserve = %+v, %+v, %v", name, r, v, err)
 			}
-			if err := ledger.GiveBack(ctx, Reservation{keys: []Key{codeKey}}); err == nil {
+			if err := ledger.GiveBack(ctx, Reservation{rows: []reserved{{key: codeKey, version: 2}}}); err == nil {
 				t.Errorf("%s: gave back", name)
 			}
 		}
@@ -286,7 +286,7 @@ func TestNoLedgerNoVerification(t *testing.T) {
 			if v, err := ledger.Look(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse {
 				t.Errorf("%s: Look = %+v, %v (F2)", name, v, err)
 			}
-			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse || len(r.keys) != 0 {
+			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse || len(r.rows) != 0 {
 				t.Errorf("%s: Reserve = %+v, %v (F2)", name, v, err)
 			}
 		}
@@ -351,7 +351,7 @@ func TestSeveralTriesAreReservedTogetherOrNotAtAll(t *testing.T) {
 			}
 		}
 		r, v, err := ledger.Reserve(ctx, both...)
-		if err != nil || v.Answer != NeedTwoCodes || v.Bucket != CodeUnknownDevice || len(r.keys) != 0 {
+		if err != nil || v.Answer != NeedTwoCodes || v.Bucket != CodeUnknownDevice || len(r.rows) != 0 {
 			t.Fatalf("the sixth: %+v, %+v, %v", r, v, err)
 		}
 		if n := len(rowOf(t, d, prefix)); n != 5 {
