@@ -75,10 +75,11 @@ func Remember(ctx context.Context, tx *db.Tx, held, accountID string, from Brows
 	token := secret.NewToken()
 	hash := secret.Hash(token.Reveal())
 	if held != "" {
-		n, err := db.Exec(ctx, tx, `UPDATE devices SET token_hash = $2 WHERE token_hash = $1`, secret.Hash(held), hash)
-		if err == nil && n > 0 {
-			n, err = db.Exec(ctx, tx, `UPDATE devices SET used_at = $3, address = $4, browser = $5 WHERE token_hash = $1 AND account_id = $2`,
-				hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
+		n, err := db.Exec(ctx, tx, `
+			UPDATE devices SET token_hash = $2, used_at = $4, address = $5, browser = $6 WHERE token_hash = $1 AND account_id = $3`,
+			secret.Hash(held), hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
+		if err == nil {
+			_, err = db.Exec(ctx, tx, `UPDATE devices SET token_hash = $2 WHERE token_hash = $1`, secret.Hash(held), hash)
 		}
 		if err != nil {
 			return token, fmt.Errorf("move known browser: %w", err)

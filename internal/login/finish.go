@@ -19,13 +19,9 @@ import (
 // and, for a sign-in, of the device cookie. It is the only place where a
 // session begins (R13). One transaction: attempt gone, session open, browser
 // known under a new token, event written. An attempt that is gone, or whose
-// account changed since, is [ErrNoAttempt].
-func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (token, deviceToken secret.Text, err error) {
+// account, as tx read it, changed since, is [ErrNoAttempt].
+func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, sessionToken string, from Browser) (token, deviceToken secret.Text, err error) {
 	if err := a.end(ctx, tx); err != nil {
-		return token, deviceToken, err
-	}
-	owner, err := account.ByID(ctx, tx, a.AccountID)
-	if err != nil {
 		return token, deviceToken, err
 	}
 	if owner.Disabled() || owner.Stamp != a.Stamp {

@@ -71,13 +71,9 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	return progress, err
 }
 
-// stage says where the attempt stands, as far as the database knows.
-func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt) (Stage, error) {
-	authenticators, err := authenticator.List(ctx, q, a.AccountID)
-	if err != nil {
-		return StagePassword, err
-	}
-	owner, err := account.ByID(ctx, q, a.AccountID)
+// stage says where the attempt of owner stands, as far as the database knows.
+func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner account.Account) (Stage, error) {
+	authenticators, err := authenticator.List(ctx, q, owner.ID)
 	if err != nil {
 		return StagePassword, err
 	}
@@ -90,7 +86,7 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt) (Stage, er
 	for _, one := range authenticators {
 		kinds = append(kinds, one.Kind)
 	}
-	suspect, err := password.SuspectSince(ctx, q, a.AccountID)
+	suspect, err := password.SuspectSince(ctx, q, owner.ID)
 	if err != nil {
 		return StagePassword, err
 	}
@@ -101,14 +97,18 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt) (Stage, er
 
 // advance stores the attempt at its next stage, or finishes it.
 func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (Progress, error) {
-	stage, err := s.stage(ctx, tx, a)
+	owner, err := account.ByID(ctx, tx, a.AccountID)
+	if err != nil {
+		return Progress{}, err
+	}
+	stage, err := s.stage(ctx, tx, a, owner)
 	if err != nil {
 		return Progress{}, err
 	}
 	progress := Progress{Stage: stage, CodesLeft: -1}
 	if stage == StageDone {
 		progress.ReturnURL = a.ReturnURL
-		progress.Session, progress.Device, err = s.finish(ctx, tx, a, sessionToken, from)
+		progress.Session, progress.Device, err = s.finish(ctx, tx, a, owner, sessionToken, from)
 		return progress, err
 	}
 	progress.Attempt, err = a.store(ctx, tx, s.Clock())
@@ -135,7 +135,7 @@ func (s *Service) Waiting(ctx context.Context, token string, from Browser) (Wait
 		return Waiting{}, err
 	}
 	w.AccountName = owner.Name
-	w.Stage, err = s.stage(ctx, q, a)
+	w.Stage, err = s.stage(ctx, q, a, owner)
 	return w, err
 }
 

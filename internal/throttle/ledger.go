@@ -186,10 +186,17 @@ func (l *Ledger) GiveBack(ctx context.Context, r Reservation) error {
 // Own notes that the attempt became a session: its wrong codes were the
 // owner's own. They stay counted against guessing.
 func Own(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
-	for _, bucket := range []Bucket{CodeUnknownDevice, TwoCodes} {
+	buckets, err := db.All(ctx, tx, func(scan db.Scan) (b Bucket, err error) { return b, scan(&b) },
+		`SELECT bucket FROM ledger WHERE account_id = $1 AND bucket IN ($2, $3) AND subject = '' AND LENGTH(times) > 0`,
+		accountID, string(CodeUnknownDevice), string(TwoCodes))
+	if err != nil {
+		return fmt.Errorf("own an attempt's tries: %w", err)
+	}
+	mine := tag(attemptID)
+	for _, bucket := range buckets {
 		err := edit(ctx, tx, Key{Account: accountID, Bucket: bucket}, func(row []entry) []entry {
 			for i := range row {
-				row[i].owned = row[i].owned || row[i].tag == tag(attemptID)
+				row[i].owned = row[i].owned || row[i].tag == mine
 			}
 			return row
 		})
