@@ -3,9 +3,17 @@ package cli
 import (
 	"fmt"
 	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
 
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/server"
 )
+
+// servingMemory is what the server needs besides the memory that passwords are
+// hashed in: 2,000 connections at once, and room to be collected in.
+const servingMemory = 96 << 20
 
 type serveCommand struct{}
 
@@ -16,6 +24,7 @@ func (serveCommand) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
+	limitMemory(portal.Config)
 	listener, err := portal.Listen(r)
 	if err != nil {
 		return err
@@ -39,4 +48,13 @@ func serve(r *run, portal *server.Portal, listener net.Listener) error {
 		portal.Log.Warn("public_url is plain http: whoever is on the way can read passwords and take over sessions; use it on a trusted network only")
 	}
 	return portal.Serve(r, listener)
+}
+
+// limitMemory has the collector work harder before a flood of passwords fills
+// the machine: each hash leaves megabytes behind, and by default as much again
+// would be kept. It is no hard limit. GOMEMLIMIT sets another.
+func limitMemory(cfg config.Config) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(servingMemory + int64(runtime.NumCPU())*int64(cfg.Password.MemoryKiB)<<10)
+	}
 }
