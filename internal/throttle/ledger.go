@@ -242,11 +242,16 @@ func edit(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry)
 // where no try could be written down, on a full or read-only disk too.
 func Probe(ctx context.Context, d *db.DB) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
-		key := Key{Bucket: "probe"} // no account has the empty id
-		if _, err := write(ctx, tx, key, nil, 0, time.UnixMilli(0)); err != nil {
+		key := Key{Bucket: "probe"}
+		_, err := write(ctx, tx, key, nil, 0, time.UnixMilli(0))
+		if err == nil {
+			// This row alone: the others without an account are those of prefixes.
+			_, err = db.Exec(ctx, tx, `DELETE FROM ledger WHERE account_id = $1 AND bucket = $2`, key.Account, string(key.Bucket))
+		}
+		if err != nil {
 			return fmt.Errorf("probe the ledger: %w", err)
 		}
-		return Forget(ctx, tx, key.Account)
+		return nil
 	})
 }
 

@@ -360,6 +360,26 @@ func TestSeveralTriesAreReservedTogetherOrNotAtAll(t *testing.T) {
 	})
 }
 
+// Anybody may ask /readyz, which probes.
+func TestProbeLeavesTheLedgerAsItWas(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
+		prefix := Key{Bucket: Prefix, Subject: "192.0.2.0/24"}
+		reserve(ledger, prefix)
+		reserve(ledger, codeKey)
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Restored(ctx, tx, testkit.Start) }))
+		must(t, Probe(ctx, d))
+		for _, key := range []Key{prefix, codeKey, {Bucket: restored}} {
+			if n := len(rowOf(t, d, key)); n != 1 {
+				t.Errorf("%+v has %d entries after a probe, want 1", key, n)
+			}
+		}
+		if _, version, err := read(ctx, d.Reader(), Key{Bucket: "probe"}); err != nil || version != 0 {
+			t.Errorf("the probe's own row stayed: version %d, %v", version, err)
+		}
+	})
+}
+
 func TestOwnedTriesStayCountedAndAreNoSign(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, clock := context.Background(), testkit.NewClock()
