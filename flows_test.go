@@ -42,6 +42,7 @@ import (
 //	seal                      seal what waits in the audit log
 //	head VARIABLE             the head of the audit log that was logged last
 //	cut-audit N               delete the audit events from the Nth on, as who has the database can
+//	restart                   stop the server and start another on its database; browsers are new
 //	link VARIABLE             the path of the one-time link that was printed last
 func TestFlows(t *testing.T) {
 	for _, engine := range testkit.Engines {
@@ -54,7 +55,7 @@ func TestFlows(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "tick": cmdTick,
-					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink,
+					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "restart": cmdRestart,
 					"wrong-passwords": cmdWrongPasswords,
 					"seal":            cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
 				},
@@ -72,6 +73,8 @@ type flow struct {
 	phones   map[string]*portal.Phone
 	out      string // what the last command printed
 	script   *script
+	env      envTB
+	settings []string
 }
 
 // script ends the script, not the whole test, when a browser fails.
@@ -87,20 +90,25 @@ func (s *script) Fatalf(format string, args ...any) { s.running.Fatalf(format, a
 func setUp(env *testscript.Env, t *testing.T, engine string) error {
 	settings := []string{"SALLYPORT_PASSWORD_MEMORY_KIB=19456"}
 	if text, err := os.ReadFile(env.WorkDir + "/settings"); err == nil {
-		settings = append(settings, strings.Fields(string(text))...)
+		settings = append(settings, strings.Fields(strings.ReplaceAll(string(text), "$WORK", env.WorkDir))...)
 	}
-	p := portal.Start(envTB{t, env}, engine, settings...)
-	f := &flow{portal: p, browsers: map[string]*portal.Browser{}, phones: map[string]*portal.Phone{}, script: &script{TB: t}}
-	f.environ = append(settings, "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base)
+	f := &flow{settings: settings, phones: map[string]*portal.Phone{}, script: &script{TB: t}, env: envTB{t, env}}
+	f.serve(portal.Start(f.env, engine, settings...))
+	env.Setenv("PASSWORD", portal.Password)
+	env.Setenv("BASE", f.portal.Base)
+	env.Values["flow"] = f
+	return nil
+}
+
+// serve goes on with this server and new browsers.
+func (f *flow) serve(p *portal.Portal) {
+	f.portal, f.browsers = p, map[string]*portal.Browser{}
+	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base}, f.settings...)
 	if url := p.Config.Database.Reveal(); url != "" {
 		f.environ = append(f.environ, "SALLYPORT_DATABASE="+url)
 	}
 	f.browser = p.Browser(f.script)
 	f.browsers["first"] = f.browser
-	env.Setenv("PASSWORD", portal.Password)
-	env.Setenv("BASE", p.Base)
-	env.Values["flow"] = f
-	return nil
 }
 
 // envTB ends with its script, not with the whole test.
@@ -282,6 +290,17 @@ func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no link was printed")
 	}
 	ts.Setenv(args[0], found[2])
+}
+
+func cmdRestart(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	f := of(ts)
+	f.portal.Stop()
+	settings := f.settings
+	if url := f.portal.Config.Database.Reveal(); url != "" {
+		settings = append([]string{"SALLYPORT_DATABASE=" + url}, settings...)
+	}
+	f.serve(portal.StartIn(f.env, f.portal.Dir, f.portal.Clock, settings...))
 }
 
 func cmdSeal(ts *testscript.TestScript, neg bool, args []string) {

@@ -11,7 +11,6 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -34,7 +33,7 @@ func (c backupCommand) Run(r *run) error {
 		return err
 	}
 	if cfg.Database.Reveal() != "" {
-		return fmt.Errorf("the database is PostgreSQL: back it up with pg_dump, and keep a copy of the key ring, %s, apart from it; after pg_restore run: sallyport restore --after-pg-restore", cfg.KeyRingPath())
+		return fmt.Errorf("the database is PostgreSQL: back it up with pg_dump, and keep a copy of %v apart from it; after pg_restore run: sallyport restore --after-pg-restore", server.RingSource(cfg))
 	}
 	return withKeys(r, func(keys *server.Keys) error {
 		n, err := server.Backup(r, keys.DB, keys.Ring, c.File, recipients...)
@@ -45,7 +44,7 @@ func (c backupCommand) Run(r *run) error {
 			return fmt.Errorf("%w; no backup was made: \"sallyport key check\" names the rows", err)
 		}
 		return report(r, err, "%s holds the database. All %d sealed secrets in it open with the key ring.\n"+
-			"The key ring is NOT in it: keep a copy of %s elsewhere. Without it the backup lets nobody in.\n", c.File, n, cfg.KeyRingPath())
+			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it the backup lets nobody in.\n", c.File, n, server.RingSource(cfg))
 	})
 }
 
@@ -72,10 +71,8 @@ func (c restoreCommand) Run(r *run) error {
 	case c.File == "":
 		return errors.New("name the backup's file: sallyport restore FILE")
 	}
-	ring, err := secret.ReadRing(cfg.KeyRingPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no key ring at %s: put the copy of it there that belongs to the backup, then run this again", cfg.KeyRingPath())
-	}
+	from := server.RingSource(cfg)
+	ring, err := from.Read(r)
 	if err != nil {
 		return err
 	}
@@ -98,7 +95,7 @@ func (c restoreCommand) Run(r *run) error {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("there is a database in %s already; stop the server and move sallyport.db with its -wal and -shm away, or set another data_dir", filepath.Dir(target))
 	case errors.Is(err, server.ErrClosed):
-		return fmt.Errorf("%w; nothing was restored: put the copy of the key ring at %s that belongs to this backup", err, cfg.KeyRingPath())
+		return fmt.Errorf("%w; nothing was restored: %v is not the one of this backup; put back the copy that is", err, from)
 	case err != nil:
 		return fmt.Errorf("restore %s: %w", c.File, err)
 	}

@@ -48,7 +48,7 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails("add --identity FILE", "restore", file)
-	fails("put the copy of the key ring", "restore", file, "--identity", identities)
+	fails("is not the one of this backup; put back the copy", "restore", file, "--identity", identities)
 	fails("name the backup's file", "restore")
 	if err := os.WriteFile(filepath.Join(other, "keyring"), ring, 0o600); err != nil {
 		t.Fatal(err)

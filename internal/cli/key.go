@@ -3,7 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"text/tabwriter"
 
 	"github.com/sallyport/sallyport/internal/secret"
@@ -11,10 +11,19 @@ import (
 )
 
 type keyCommands struct {
+	New    keyNew    `cmd:"" help:"Print a fresh key ring, for a new portal whose key ring sallyport only reads."`
 	List   keyList   `cmd:"" help:"List the keys of the key ring."`
 	Check  keyCheck  `cmd:"" help:"Open every sealed secret and name those that don't open."`
 	Add    keyAdd    `cmd:"" help:"Add a spare key, which seals nothing until \"key rotate\"."`
 	Rotate keyRotate `cmd:"" help:"Let the newest key seal, and seal every secret anew under it, beside a running server."`
+}
+
+type keyNew struct{}
+
+// Run prints a ring; it touches neither configuration nor database.
+func (keyNew) Run(r *run) error {
+	_, err := io.WriteString(r.streams.Out, secret.NewRing().Text().Reveal())
+	return err
 }
 
 type keyList struct{}
@@ -24,9 +33,9 @@ func (keyList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	ring, err := secret.ReadRing(cfg.KeyRingPath())
+	ring, err := server.RingSource(cfg).Read(r)
 	if err != nil {
-		return noRing(cfg.KeyRingPath(), err)
+		return err
 	}
 	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "KEY\tSTATE")
@@ -36,13 +45,6 @@ func (keyList) Run(r *run) error {
 	return table.Flush()
 }
 
-func noRing(path string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no key ring at %s: put its copy there; \"sallyport serve\" makes one for a new portal only", path)
-	}
-	return err
-}
-
 type keyAdd struct{}
 
 func (keyAdd) Run(r *run) error {
@@ -50,13 +52,29 @@ func (keyAdd) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	ring, err := secret.AddKey(cfg.KeyRingPath())
+	from := server.RingSource(cfg)
+	ring, err := secret.AddKey(r, from)
 	if err != nil {
-		return noRing(cfg.KeyRingPath(), err)
+		return err
 	}
 	keys := ring.Keys()
+	added := keys[len(keys)-1].ID
+	if !from.Ours() {
+		return store(r, ring, from, fmt.Sprintf("It has the new key %s, which seals nothing yet. Then run: sallyport key rotate", added))
+	}
 	_, err = fmt.Fprintf(r.streams.Out, "Key %s was added; it seals nothing yet.\n"+
-		"Copy %s to where you keep its copy, and to every other node. Then run: sallyport key rotate\n", keys[len(keys)-1].ID, cfg.KeyRingPath())
+		"Copy %s to where you keep its copy, and to every other node. Then run: sallyport key rotate\n", added, from.Path)
+	return err
+}
+
+// store prints a ring that isn't ours to write: the ring alone to standard
+// output, so that it can be piped to where it belongs, and what to do with it
+// beside.
+func store(r *run, ring *secret.Ring, from secret.Source, then string) error {
+	if _, err := io.WriteString(r.streams.Out, ring.Text().Reveal()); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(r.streams.Err, "This ring takes the place of %v: store it there and where you keep its copy, on every node, and restart every server.\n%s\n", from, then)
 	return err
 }
 
@@ -119,19 +137,40 @@ type keyRotate struct {
 }
 
 func (c keyRotate) Run(r *run) error {
+	cfg, err := r.load()
+	if err != nil {
+		return err
+	}
+	from := server.RingSource(cfg)
+	// Standard output is the ring's alone, where it isn't ours.
+	say := r.streams.Out
+	if !from.Ours() {
+		say = r.streams.Err
+	}
 	return withKeys(r, func(keys *server.Keys) error {
 		n, err := keys.Rotate(r)
 		if err != nil {
 			return fmt.Errorf("%w\n%d secrets were sealed anew; run the command again for the rest, nothing is lost", err, n)
 		}
-		fmt.Fprintf(r.streams.Out, "Key %s seals; %d secrets were sealed anew under it.\n", keys.Sealing(), n)
-		if !c.Drop {
-			if n == 0 {
-				fmt.Fprintln(r.streams.Out, "For a new key, run first: sallyport key add")
+		fmt.Fprintf(say, "Key %s seals; %d secrets were sealed anew under it.\n", keys.Sealing(), n)
+		then := "To remove its old keys, run afterwards: sallyport key rotate --drop"
+		var dropped int
+		switch {
+		case c.Drop:
+			if dropped, err = keys.Drop(r); errors.Is(err, server.ErrUnstored) {
+				break // what it says is what to do
 			}
-			return nil
+			if err != nil {
+				return err
+			}
+			then = "Backups made before today open only with a copy of the key ring of before."
+			fmt.Fprintf(say, "%d old keys were dropped. %s\n", dropped, then)
+		case n == 0:
+			fmt.Fprintln(say, "For a new key, run first: sallyport key add")
 		}
-		dropped, err := keys.Drop(r)
-		return report(r, err, "%d old keys were dropped. Backups made before today open only with a copy of the key ring of before.\n", dropped)
+		if ring := keys.Unstored(); ring != nil {
+			return errors.Join(store(r, ring, from, then), err)
+		}
+		return err
 	})
 }

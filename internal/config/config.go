@@ -36,6 +36,15 @@ type Config struct {
 	// starts at the working directory.
 	DataDir string `yaml:"data_dir"`
 
+	// KeyRing is where the key ring is: empty, the file keyring in data_dir,
+	// which is made on the first start; credential:NAME, a systemd credential.
+	KeyRing KeyRing `yaml:"key_ring"`
+
+	// KeyRingCommand is a program, by its absolute path, and its arguments:
+	// no shell reads them. It prints the key ring, from a KMS for example,
+	// each time that a sallyport starts.
+	KeyRingCommand []string `yaml:"key_ring_command"`
+
 	// Database is a postgres:// or postgresql:// URL, needed when several
 	// nodes share the work. Empty: the file sallyport.db in data_dir. A file
 	// with a password in it must not be readable by group or others.
@@ -133,8 +142,18 @@ func (c Config) DatabaseURL() string {
 	return "sqlite:" + c.inDataDir("sallyport.db")
 }
 
-// KeyRingPath returns the absolute path of the key ring.
-func (c Config) KeyRingPath() string { return c.inDataDir("keyring") }
+// KeyRingPath returns the path of the key ring's file, or that of the
+// credential; "" where systemd named no directory of credentials.
+func (c Config) KeyRingPath() string {
+	switch {
+	case c.KeyRing.Credential == "":
+		return c.inDataDir("keyring")
+	case c.KeyRing.Directory == "":
+		return ""
+	default:
+		return filepath.Join(c.KeyRing.Directory, c.KeyRing.Credential)
+	}
+}
 
 // BackupDir returns the directory of scheduled backups.
 func (c Config) BackupDir() string {

@@ -114,6 +114,12 @@ func TestDatabaseIsTheFileUnlessAURLIsSet(t *testing.T) {
 	if got, want := c.KeyRingPath(), filepath.Join(dir, "keyring"); got != want {
 		t.Errorf("KeyRingPath() = %s, want %s", got, want)
 	}
+	for directory, want := range map[string]string{"/run/credentials/sallyport.service": "/run/credentials/sallyport.service/ring", "": ""} {
+		with, err := loadText("key_ring: credential:ring", "CREDENTIALS_DIRECTORY="+directory)
+		if got := with.KeyRingPath(); err != nil || got != want {
+			t.Errorf("credential in %q: KeyRingPath() = %q, %v; want %q", directory, got, err, want)
+		}
+	}
 	c.Database = NewSecret("postgres://db/sallyport")
 	if got, want := c.DatabaseURL(), "postgres://db/sallyport"; got != want {
 		t.Errorf("DatabaseURL() = %s, want %s", got, want)

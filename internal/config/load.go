@@ -87,6 +87,11 @@ func load(f file, environ []string) (Config, error) {
 	}
 	l.readYAML()
 	l.readEnvironment(environ)
+	for _, pair := range environ {
+		if directory, ok := strings.CutPrefix(pair, "CREDENTIALS_DIRECTORY="); ok { // systemd's
+			c.KeyRing.Directory = directory
+		}
+	}
 
 	c, rules := resolve(c)
 	for _, rule := range rules {

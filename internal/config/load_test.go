@@ -118,6 +118,13 @@ func TestFaults(t *testing.T) {
 		{"port 0", "listen: 127.0.0.1:0\n", `sallyport.yaml:1: listen: "127.0.0.1:0" needs a port from 1 to 65535`},
 		{"metrics at no address", "metrics_listen: localhost\n", `sallyport.yaml:1: metrics_listen: "localhost" isn't an address and port`},
 		{"metrics at the portal's address", "metrics_listen: 127.0.0.1:9091\n", "sallyport.yaml:1: metrics_listen: is the portal's own address; choose another port"},
+		{"key ring at a path", "key_ring: /etc/ring\n", `sallyport.yaml:1: key_ring: "/etc/ring" isn't credential:NAME; for the file keyring in data_dir write ""`},
+		{"credential without a name", "key_ring: 'credential:'\n", `sallyport.yaml:1: key_ring: "" isn't the name of a systemd credential`},
+		{"credential elsewhere", "key_ring: credential:../ring\n", `sallyport.yaml:1: key_ring: "../ring" isn't the name of a systemd credential`},
+		{"command on the search path", "key_ring_command: [vault, read]\n", `sallyport.yaml:1: key_ring_command: "vault" isn't the absolute path of a program`},
+		{"command as a line", "key_ring_command: /bin/cat ring\n", "sallyport.yaml:1: key_ring_command: is text; write a list: [a, b], or [] for none"},
+		{"command with a NUL", `key_ring_command: [/bin/cat, "a\0"]`, "sallyport.yaml:1: key_ring_command: holds a character that no argument can have"},
+		{"two sources of the key ring", "key_ring: credential:ring\nkey_ring_command: [/bin/cat]\n", "sallyport.yaml:2: key_ring_command: names one source of the key ring, and key_ring another; keep one"},
 		{"port by name", "listen: 127.0.0.1:http\n", `sallyport.yaml:1: listen: "127.0.0.1:http" needs a port from 1 to 65535`},
 		{"address no browser can use", "listen: '[fe80::1%eth0]:9091'\n", "sallyport.yaml:1: listen: must be set, since browsers can't use the address in listen"},
 		{"database that is no URL", "database: 'postgres://a:hunter2%@b'\n", "sallyport.yaml:1: database: isn't a URL; percent-encode"},
@@ -259,6 +266,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(DefaultYAML()), "")
 	f.Add([]byte("public_url: HTTPS://Example.com:443/\nsession: {idle: 1h}\n"), "SALLYPORT_SESSION_ABSOLUTE=1d2h\nSALLYPORT_LISTEN=[::1]:1")
 	f.Add([]byte("trusted_proxies: [10.0.0.1, '::1', 10.0.0.5/8]\n---\nx: &a *a\n"), "SALLYPORT_TRUSTED_PROXIES=10.0.0.0/8,::")
+	f.Add([]byte("key_ring: credential:ring\n"), "CREDENTIALS_DIRECTORY=/run/credentials/x")
+	f.Add([]byte("key_ring_command: [/bin/cat, \"a b\", '7']\n"), "SALLYPORT_KEY_RING=")
 	f.Add([]byte("database: postgres://a:b@c/d?e=f\nsite_name: \"\\u00fc \\0\"\n"), "SALLYPORT_X=1")
 	f.Add([]byte("{? [a]: b, <<: *c, 1: !!str 2, password: {min_length: 0x10}}"), "SALLYPORT_DATABASE=postgresql:///x")
 	f.Add([]byte("- %TAG ! x\n...\n\t|\n >-"), "=")
@@ -281,7 +290,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		// Printing hides the database, so that comes by the other way.
-		again, err := load(file{"again.yaml", printed, 0o600}, []string{"SALLYPORT_DATABASE=" + c.Database.Reveal()})
+		again, err := load(file{"again.yaml", printed, 0o600}, []string{"SALLYPORT_DATABASE=" + c.Database.Reveal(), "CREDENTIALS_DIRECTORY=" + c.KeyRing.Directory})
 		if err != nil {
 			t.Fatalf("what loaded doesn't load again: %v\n%s", err, printed)
 		}

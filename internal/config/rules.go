@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -71,6 +72,12 @@ func resolve(c Config) (Config, []broken) {
 	if c.DataDir == "" || strings.ContainsRune(c.DataDir, 0) {
 		fault(errors.New("must name a directory"), "data_dir")
 	}
+	if len(c.KeyRingCommand) > 0 {
+		fault(checkCommand(c.KeyRingCommand), "key_ring_command")
+		if c.KeyRing.Credential != "" {
+			fault(errors.New("names one source of the key ring, and key_ring another; keep one"), "key_ring_command", "key_ring")
+		}
+	}
 	fault(checkDatabase(c.Database.Reveal()), "database")
 	fault(checkSiteName(c.SiteName), "site_name")
 
@@ -106,6 +113,19 @@ func resolve(c Config) (Config, []broken) {
 func checkRange(n, low, high int) error {
 	if n < low || n > high {
 		return fmt.Errorf("%d is outside %d to %d", n, low, high)
+	}
+	return nil
+}
+
+func checkCommand(command []string) error {
+	if !filepath.IsAbs(command[0]) {
+		// A search path would let who can write to one of its folders choose.
+		return fmt.Errorf("%s isn't the absolute path of a program", quote(command[0]))
+	}
+	for _, word := range command {
+		if strings.ContainsRune(word, 0) || !utf8.ValidString(word) {
+			return errors.New("holds a character that no argument can have")
+		}
 	}
 	return nil
 }

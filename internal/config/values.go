@@ -60,6 +60,41 @@ func (d Duration) String() string {
 // MarshalText returns what String does.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// KeyRing is where the key ring is. Its zero value is the file in data_dir.
+type KeyRing struct {
+	Credential string // name of a systemd credential
+	Directory  string // of credentials, $CREDENTIALS_DIRECTORY; [Load] sets it
+}
+
+// maxCredential is the longest name of a file, which a credential's is.
+const maxCredential = 255
+
+// UnmarshalText takes "credential:" and a name, or nothing.
+func (k *KeyRing) UnmarshalText(text []byte) error {
+	name, found := strings.CutPrefix(string(text), "credential:")
+	switch {
+	case len(text) == 0:
+	case !found:
+		return fmt.Errorf("%s isn't credential:NAME; for the file keyring in data_dir write \"\"", quote(string(text)))
+	case name == "" || len(name) > maxCredential || strings.HasPrefix(name, ".") ||
+		strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != "":
+		return fmt.Errorf("%s isn't the name of a systemd credential: letters, digits, \"-\", \"_\", \".\"", quote(name))
+	}
+	k.Credential = name
+	return nil
+}
+
+// String returns what UnmarshalText takes.
+func (k KeyRing) String() string {
+	if k.Credential == "" {
+		return ""
+	}
+	return "credential:" + k.Credential
+}
+
+// MarshalText returns what String does.
+func (k KeyRing) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // Enroll says who may set up two-factor authentication.
 type Enroll string
 

@@ -2,9 +2,11 @@ package secret
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -101,12 +103,17 @@ func (s *keySet) withFresh() *keySet {
 // rotated returns the set with its newest key sealing.
 func (s *keySet) rotated() *keySet { return s.with(s.keys, len(s.keys)-1) }
 
+// TemporaryRing is the pattern of a ring's file while it is written.
+const TemporaryRing = ".keyring-*"
+
 // maxKeys keeps a ring within maxRingBytes, and a look at it short.
 const maxKeys = 32
 
-// AddKey appends a spare key to the ring at path, and returns the ring.
-func AddKey(path string) (*Ring, error) {
-	return updateRing(path, func(s *keySet) (*keySet, error) {
+// AddKey appends a spare key to the ring and returns it. Where the ring isn't
+// ours to write, here and in [RotateKeys] and [DropOldKeys], the operator must
+// store what is returned.
+func AddKey(ctx context.Context, from Source) (*Ring, error) {
+	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if len(s.keys) >= maxKeys {
 			return nil, fmt.Errorf("the key ring holds %d keys already; run: sallyport key rotate --drop", maxKeys)
 		}
@@ -114,10 +121,10 @@ func AddKey(path string) (*Ring, error) {
 	})
 }
 
-// RotateKeys makes the newest key of the ring at path the one that seals, and
-// returns the ring.
-func RotateKeys(path string) (*Ring, error) {
-	return updateRing(path, func(s *keySet) (*keySet, error) {
+// RotateKeys makes the newest key of the ring the one that seals, and returns
+// the ring.
+func RotateKeys(ctx context.Context, from Source) (*Ring, error) {
+	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if s.seals == len(s.keys)-1 {
 			return s, nil
 		}
@@ -125,12 +132,11 @@ func RotateKeys(path string) (*Ring, error) {
 	})
 }
 
-// DropOldKeys removes every old key from the ring at path, and returns the
-// ring. The caller has seen that nothing is sealed under one; whatever is
+// DropOldKeys removes every old key from the ring and returns it. The caller has seen that nothing is sealed under one; whatever is
 // would be lost. sealing is the id of the key that sealed when it looked: a
 // rotation since then is an error.
-func DropOldKeys(path, sealing string) (*Ring, error) {
-	return updateRing(path, func(s *keySet) (*keySet, error) {
+func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
+	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		switch {
 		case s.keys[s.seals].id.String() != sealing:
 			return nil, errors.New("another command rotated the keys meanwhile; run this one again")
@@ -143,58 +149,88 @@ func DropOldKeys(path, sealing string) (*Ring, error) {
 	})
 }
 
-// updateRing replaces the ring at path by what change makes of it, all or
-// nothing, durably. Two commands at once change it one after the other.
-func updateRing(path string, change func(*keySet) (*keySet, error)) (*Ring, error) {
-	path, err := filepath.EvalSymlinks(path) // else the link would be replaced
+// updateRing returns what change makes of the ring, and where it is ours puts
+// it in place of the one of before, all or nothing, durably. Two commands at
+// once change it one after the other.
+func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet, error)) (*Ring, error) {
+	if !from.Ours() {
+		ring, err := from.Read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		after, err := change(ring.set.Load())
+		if err != nil {
+			return nil, err
+		}
+		return ringOf(after), nil
+	}
+	path, err := filepath.EvalSymlinks(from.Path) // else the link would be replaced
+	if errors.Is(err, fs.ErrNotExist) {
+		return from.Read(ctx) // says what to do
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open key ring: %w", err)
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := lockDir(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the key ring's directory: %w", err)
+		return nil, err
 	}
-	defer dir.Close() // and with it the lock
-	// The directory, not the file: the file's name will stand for another one.
-	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, fmt.Errorf("lock the key ring's directory: %w", err)
-	}
+	defer dir.Close()
 	ring, err := ReadRing(path)
 	if err != nil {
 		return nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open key ring: %w", err)
 	}
 	before := ring.set.Load()
 	after, err := change(before)
 	if err != nil || after == before {
 		return ring, err
 	}
-	if err := replace(path, after.marshal()); err != nil {
-		return nil, fmt.Errorf("write key ring: %w; the file is as it was", err)
-	}
-	if err := dir.Sync(); err != nil {
+	if err := replace(dir, path, after.marshal(), info); err != nil {
 		return nil, fmt.Errorf("write key ring: %w", err)
 	}
 	return ringOf(after), nil
 }
 
-// replace puts a file with this text, for its owner alone, in place of the one
-// at path. The owner stays: root may run a command beside a server that isn't.
-func replace(path string, text []byte) error {
-	info, err := os.Stat(path)
+// lockDir opens the directory of the ring's file, and locks it until it is
+// closed. It is the directory, not the file: the file's name will stand for
+// another one.
+func lockDir(path string) (*os.File, error) {
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("open the key ring's directory: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".keyring-*") // mode 0600
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("lock the key ring's directory: %w", err)
+	}
+	return dir, nil
+}
+
+// replace puts a file with this text, for its owner alone, in place of the one
+// at path, durably: its key will soon be the only one that opens somebody's
+// secret. The owner of before, if any, stays: root may run a command beside a
+// server that isn't.
+func replace(dir *os.File, path string, text []byte, before os.FileInfo) error {
+	f, err := os.CreateTemp(filepath.Dir(path), TemporaryRing) // mode 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) // does nothing once it is renamed
 	_, err = f.Write(text)
-	if was, ok := info.Sys().(*syscall.Stat_t); ok && err == nil && int(was.Uid) != os.Geteuid() {
-		err = f.Chown(int(was.Uid), int(was.Gid))
+	if before != nil && err == nil {
+		if was, ok := before.Sys().(*syscall.Stat_t); ok && int(was.Uid) != os.Geteuid() {
+			err = f.Chown(int(was.Uid), int(was.Gid))
+		}
 	}
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return dir.Sync()
 }

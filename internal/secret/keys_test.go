@@ -33,12 +33,12 @@ func TestKeyPassesFromSpareToOldAndNamesStay(t *testing.T) {
 		do   func() (*Ring, error)
 		want string
 	}{
-		{func() (*Ring, error) { return AddKey(path) }, "seals spare"},
-		{func() (*Ring, error) { return RotateKeys(path) }, "old seals"},
-		{func() (*Ring, error) { return RotateKeys(path) }, "old seals"},
-		{func() (*Ring, error) { return AddKey(path) }, "old seals spare"},
-		{func() (*Ring, error) { return DropOldKeys(path, ring.Keys()[1].ID) }, "seals spare"},
-		{func() (*Ring, error) { return RotateKeys(path) }, "old seals"},
+		{func() (*Ring, error) { return AddKey(t.Context(), Source{Path: path}) }, "seals spare"},
+		{func() (*Ring, error) { return RotateKeys(t.Context(), Source{Path: path}) }, "old seals"},
+		{func() (*Ring, error) { return RotateKeys(t.Context(), Source{Path: path}) }, "old seals"},
+		{func() (*Ring, error) { return AddKey(t.Context(), Source{Path: path}) }, "old seals spare"},
+		{func() (*Ring, error) { return DropOldKeys(t.Context(), Source{Path: path}, ring.Keys()[1].ID) }, "seals spare"},
+		{func() (*Ring, error) { return RotateKeys(t.Context(), Source{Path: path}) }, "old seals"},
 	} {
 		made, err := step.do()
 		if err != nil {
@@ -62,7 +62,7 @@ func TestKeyPassesFromSpareToOldAndNamesStay(t *testing.T) {
 	if _, err := ring.Open(place, first); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("dropped key: err = %v, want ErrUnknownKey", err)
 	}
-	if _, err := DropOldKeys(path, ring.Keys()[0].ID); err == nil || states(ring) != "old seals" {
+	if _, err := DropOldKeys(t.Context(), Source{Path: path}, ring.Keys()[0].ID); err == nil || states(ring) != "old seals" {
 		t.Error("dropped keys after another command rotated")
 	}
 	left, err := os.ReadDir(filepath.Dir(path))
@@ -98,7 +98,7 @@ func TestTwoCommandsLoseNoKey(t *testing.T) {
 	var adding sync.WaitGroup
 	for range n {
 		adding.Go(func() {
-			if _, err := AddKey(path); err != nil {
+			if _, err := AddKey(t.Context(), Source{Path: path}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -121,10 +121,10 @@ func TestRingFollowsItsFileAndNoOther(t *testing.T) {
 	}
 	now := ring
 	ring.Follow(func() *Ring { return now })
-	if now, err = AddKey(path); err != nil {
+	if now, err = AddKey(t.Context(), Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
-	if now, err = RotateKeys(path); err != nil {
+	if now, err = RotateKeys(t.Context(), Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 	place := Place{"t", "c", "r"}

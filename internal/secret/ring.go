@@ -12,8 +12,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -67,6 +67,9 @@ type keyID [keyIDBytes]byte
 
 func (id keyID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
+// Text returns the ring as [ParseRing] reads it, for an operator to store.
+func (r *Ring) Text() Text { return NewText(string(r.set.Load().marshal())) }
+
 // NewRing returns a ring with one fresh random key.
 func NewRing() *Ring {
 	return ringOf((&keySet{}).withFresh())
@@ -78,25 +81,22 @@ func ringOf(set *keySet) *Ring {
 	return r
 }
 
-// CreateRing writes a fresh ring to path with mode 0600, durably, and returns
-// it. It fails with [fs.ErrExist] where a file is there already.
+// CreateRing writes a fresh ring to path with mode 0600, durably and all or
+// nothing, and returns it. It fails with [fs.ErrExist] where a file is there
+// already.
 func CreateRing(path string) (*Ring, error) {
 	ring := NewRing()
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	dir, err := lockDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("create key ring: %w", err)
 	}
-	_, err = f.Write(ring.set.Load().marshal())
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		os.Remove(path)
-		return nil, fmt.Errorf("write key ring: %w", err)
+	defer dir.Close()
+	// Under the lock nobody else makes one.
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("create key ring: %s: %w", path, fs.ErrExist)
 	}
-	// The file's name must survive a power cut too: its key will soon be the
-	// only one that opens somebody's secret.
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		dir.Sync()
-		dir.Close()
+	if err := replace(dir, path, ring.set.Load().marshal(), nil); err != nil {
+		return nil, fmt.Errorf("create key ring: %w", err)
 	}
 	return ring, nil
 }
@@ -104,28 +104,16 @@ func CreateRing(path string) (*Ring, error) {
 // ReadRing reads the ring at path. It refuses a file that anybody but its
 // owner may read or write, and returns [fs.ErrNotExist] where there is none.
 func ReadRing(path string) (*Ring, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open key ring: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("open key ring: %w", err)
-	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("key ring %s has mode %v, so others may read it; run: chmod 600 %s", path, mode, path)
-	}
-	if info.Size() > maxRingBytes {
-		return nil, fmt.Errorf("key ring %s is larger than %d bytes; it is not a key ring", path, maxRingBytes)
-	}
-	text, err := os.ReadFile(path)
+	text, mode, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read key ring: %w", err)
 	}
+	if mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("key ring %s has mode %v, so others may read it; run: chmod 600 %s", path, mode, path)
+	}
 	ring, err := ParseRing(text)
 	if err != nil {
-		return nil, fmt.Errorf("key ring %s: %w", path, err)
+		return nil, fmt.Errorf("key ring %s: %w; restore the file from its copy", path, err)
 	}
 	return ring, nil
 }
@@ -146,7 +134,7 @@ func ParseRing(text []byte) (*Ring, error) {
 			continue
 		}
 		// The line's text stays out of the error: it is a key.
-		bad := fmt.Errorf("line %d is not \"key ID SECRET\"; restore the file from its copy", line)
+		bad := fmt.Errorf("line %d is not \"key ID SECRET\"", line)
 		if fields[0] == "mac" && len(fields) == 2 && set.mac == nil {
 			mac, err := base64.RawURLEncoding.Strict().DecodeString(fields[1])
 			if err != nil || len(mac) != keyBytes {
@@ -178,7 +166,7 @@ func ParseRing(text []byte) (*Ring, error) {
 		return nil, fmt.Errorf("read: %w", err)
 	}
 	if len(set.keys) == 0 {
-		return nil, errors.New("there is no key in it; restore the file from its copy")
+		return nil, errors.New("there is no key in it")
 	}
 	return ringOf(set), nil
 }

@@ -43,15 +43,15 @@ func TestSignatureOutlivesARotation(t *testing.T) {
 	}
 	text := []byte("text")
 	old := first.Sign("p", text)
-	if _, err := AddKey(path); err != nil {
+	if _, err := AddKey(t.Context(), Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
-	rotated, err := RotateKeys(path)
+	rotated, err := RotateKeys(t.Context(), Source{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sealing := rotated.set.Load()
-	left, err := DropOldKeys(path, sealing.keys[sealing.seals].id.String())
+	left, err := DropOldKeys(t.Context(), Source{Path: path}, sealing.keys[sealing.seals].id.String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,6 +169,9 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 		return err
 	}
 	defer from.Close()
+	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+		return err
+	}
 	work, err := temporary(filepath.Dir(target))
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -36,12 +35,19 @@ var sealedColumns = []sealedColumn{
 	{"backup_codes.hash", backupcode.Sealed, backupcode.Reseal},
 }
 
+// RingSource returns where the configuration says that the key ring is.
+func RingSource(cfg config.Config) secret.Source {
+	return secret.Source{Path: cfg.KeyRingPath(), Credential: cfg.KeyRing.Credential, Command: cfg.KeyRingCommand}
+}
+
 // Keys is the database and its key ring, for the commands that mend what keeps
 // a portal from opening.
 type Keys struct {
 	DB   *db.DB
 	Ring *secret.Ring
-	path string
+	from secret.Source
+	// stored is the ring as it was read.
+	stored *secret.Ring
 	// pause waits until every server on this machine has seen a new ring.
 	pause func(context.Context) error
 }
@@ -49,10 +55,8 @@ type Keys struct {
 // OpenKeys opens them without asking whether they belong together: that is for
 // [Keys.Check] to say.
 func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
-	ring, err := secret.ReadRing(cfg.KeyRingPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no key ring at %s: put its copy there; \"sallyport serve\" makes one for a new portal only", cfg.KeyRingPath())
-	}
+	from := RingSource(cfg)
+	ring, err := from.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +64,11 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Keys{DB: d, Ring: ring, path: cfg.KeyRingPath(), pause: waitForServers}, nil
+	keys := &Keys{DB: d, Ring: ring, from: from, stored: ring, pause: waitForServers}
+	if !from.Ours() {
+		keys.pause = func(context.Context) error { return nil } // no server looks again
+	}
+	return keys, nil
 }
 
 // Close closes the database.
@@ -128,6 +136,15 @@ func (k *Keys) Sealing() string {
 	return ""
 }
 
+// Unstored returns the ring that the operator must store now, where it isn't
+// ours to write and was changed; else nil.
+func (k *Keys) Unstored() *secret.Ring {
+	if k.from.Ours() || k.Ring.Text() == k.stored.Text() {
+		return nil
+	}
+	return k.Ring
+}
+
 // Rotate makes the newest key the one that seals and seals every secret under
 // it, beside running servers. It returns how many it sealed anew. After it was
 // killed, run it again: what is done stays done. Secrets that don't open stay
@@ -137,7 +154,7 @@ func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 }
 
 func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int, err error) {
-	ring, err := secret.RotateKeys(k.path)
+	ring, err := secret.RotateKeys(ctx, k.from)
 	if err != nil {
 		return 0, err
 	}
@@ -198,10 +215,17 @@ func (k *Keys) reseal(ctx context.Context, tx *db.Tx, one secret.Sealed, column 
 // newest one.
 var ErrInUse = errors.New("old keys are still needed, or a secret doesn't open; nothing was dropped. \"sallyport key check\" names the rows: restore the missing key, or reset those accounts (account set-password, account reset-two-factor), then run this again")
 
+// ErrUnstored: a server that starts now would seal under an old key.
+var ErrUnstored = errors.New("nothing was dropped: store the ring first, restart every server, then run this again")
+
 // Drop removes the old keys from the ring once nothing is sealed under them,
-// or returns [ErrInUse]. Call it after [Keys.Rotate].
+// or returns [ErrInUse]; [ErrUnstored] where the operator has yet to store the
+// rotated ring. Call it after [Keys.Rotate].
 func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
 	sealing := k.Sealing()
+	if k.Unstored() != nil {
+		return 0, ErrUnstored
+	}
 	found, err := k.Check(ctx)
 	if err != nil {
 		return 0, err
@@ -211,7 +235,7 @@ func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
 		return 0, ErrInUse
 	}
 	before := len(k.Ring.Keys())
-	ring, err := secret.DropOldKeys(k.path, sealing)
+	ring, err := secret.DropOldKeys(ctx, k.from, sealing)
 	if err != nil {
 		return 0, err
 	}
@@ -230,9 +254,12 @@ type ringFile struct {
 	seen   os.FileInfo // when it was read last
 }
 
-// follow makes the ring take over what the commands write into its file.
-func follow(ring *secret.Ring, path string, log *slog.Logger) {
-	ring.Follow((&ringFile{path: path, log: log}).reread)
+// follow makes the ring take over what the commands write into its file. A ring
+// that isn't ours is read at the start only.
+func follow(ring *secret.Ring, from secret.Source, log *slog.Logger) {
+	if from.Ours() {
+		ring.Follow((&ringFile{path: from.Path, log: log}).reread)
+	}
 }
 
 func (f *ringFile) reread() *secret.Ring {

@@ -69,7 +69,7 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			keys, cfg := keysOf(t, engine, accounts)
-			if _, err := secret.AddKey(cfg.KeyRingPath()); err != nil {
+			if _, err := secret.AddKey(t.Context(), secret.Source{Path: cfg.KeyRingPath()}); err != nil {
 				t.Fatal(err)
 			}
 			// The first run dies while it looks at its second batch.
@@ -113,7 +113,7 @@ func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
 			t.Parallel()
 			ctx := context.Background()
 			keys, cfg := keysOf(t, engine, 3)
-			if _, err := secret.AddKey(cfg.KeyRingPath()); err != nil {
+			if _, err := secret.AddKey(t.Context(), secret.Source{Path: cfg.KeyRingPath()}); err != nil {
 				t.Fatal(err)
 			}
 			all, err := password.Sealed(ctx, keys.DB.Reader(), "")
@@ -191,7 +191,7 @@ func TestServerReadsANewRingAtMostOnceASecond(t *testing.T) {
 	if f.reread() == nil {
 		t.Fatal("the first look reads nothing")
 	}
-	if _, err := secret.AddKey(path); err != nil {
+	if _, err := secret.AddKey(t.Context(), secret.Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 	if f.reread() != nil {

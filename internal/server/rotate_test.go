@@ -25,7 +25,7 @@ func TestRotationBesideARunningServer(t *testing.T) {
 			owner := p.Browser(t)
 			owner.SignIn("name0")
 			owner.Enroll("phone")
-			if _, err := secret.AddKey(filepath.Join(p.Dir, "keyring")); err != nil {
+			if _, err := secret.AddKey(t.Context(), secret.Source{Path: filepath.Join(p.Dir, "keyring")}); err != nil {
 				t.Fatal(err)
 			}
 			mac := p.Login.Ring.MAC("name", "nobody")

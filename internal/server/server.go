@@ -82,12 +82,13 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	if err != nil {
 		return nil, err
 	}
-	ring, err := openRing(ctx, d, cfg.KeyRingPath())
+	from := RingSource(cfg)
+	ring, err := openRing(ctx, d, from)
 	if err != nil {
 		d.Close()
 		return nil, err
 	}
-	follow(ring, cfg.KeyRingPath(), log)
+	follow(ring, from, log)
 	queue := throttle.NewQueue(runtime.NumCPU())
 	watch := &clock.Watch{}
 	counts := newMetrics(queue, watch)
@@ -117,25 +118,25 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	}, nil
 }
 
-// openRing reads the key ring, or makes one for an empty database. A ring that
-// doesn't open what the database holds is refused now, not at somebody's
-// sign-in (F4).
-func openRing(ctx context.Context, d *db.DB, path string) (*secret.Ring, error) {
-	ring, err := secret.ReadRing(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// openRing reads the key ring, or makes one for an empty database where it is
+// ours to make. A ring that doesn't open what the database holds is refused
+// now, not at somebody's sign-in (F4).
+func openRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, error) {
+	ring, err := from.Read(ctx)
+	if from.Ours() && errors.Is(err, fs.ErrNotExist) {
 		some, err := account.Exist(ctx, d.Reader())
 		if err != nil {
 			return nil, err
 		}
 		if some {
-			return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put its key ring there (on another node: a copy of the first node's)", path)
+			return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put its key ring there (on another node: a copy of the first node's)", from.Path)
 		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Dir(from.Path), 0o700); err != nil {
 			return nil, fmt.Errorf("create data directory: %w", err)
 		}
-		ring, err = secret.CreateRing(path)
+		ring, err = secret.CreateRing(from.Path)
 		if errors.Is(err, fs.ErrExist) {
-			return secret.ReadRing(path) // another process was faster
+			return secret.ReadRing(from.Path) // another process was faster
 		}
 		return ring, err
 	}
@@ -144,7 +145,7 @@ func openRing(ctx context.Context, d *db.DB, path string) (*secret.Ring, error) 
 	}
 	err = password.CheckRing(ctx, d.Reader(), ring)
 	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
-		return nil, fmt.Errorf("the key ring at %s is not the one that this database was written with: put the right one there, or on another node a fresh copy of it; \"sallyport key check\" says more", path)
+		return nil, fmt.Errorf("%v is not the one that this database was written with: put the right one there, or on another node a fresh copy of it; \"sallyport key check\" says more", from)
 	}
 	return ring, err
 }

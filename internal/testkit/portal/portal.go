@@ -31,6 +31,10 @@ type Portal struct {
 	Base  string // scheme, host and port
 	Dir   string // data directory, with the key ring
 	Logs  *Log   // what the server logged, debug lines too
+
+	// Stop ends the server as its operator does, and closes it; the end of
+	// the test does too.
+	Stop func()
 }
 
 // Log is a buffer that is safe for concurrent use.
@@ -84,13 +88,14 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, listener) }()
-	t.Cleanup(func() {
+	p.Stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("serve: %v", err)
 		}
 		p.Portal.Close()
 	})
+	t.Cleanup(p.Stop)
 	return p
 }
 

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// withoutRing is a configuration whose key ring is a credential, or printed by
+// a command, and the file that the operator keeps it in.
+func withoutRing(t *testing.T, engine, source string) (environ []string, file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "ring")
+	environ = environFor(t, engine)
+	if source == "command" {
+		return append(environ, "SALLYPORT_KEY_RING_COMMAND=/bin/cat, "+file), file
+	}
+	return append(environ, "SALLYPORT_KEY_RING=credential:ring", "CREDENTIALS_DIRECTORY="+filepath.Dir(file)), file
+}
+
+// A ring that isn't ours is printed to standard output alone, and stored by
+// the operator.
+func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		for _, source := range []string{"command", "credential"} {
+			t.Run(engine+"/"+source, func(t *testing.T) {
+				t.Parallel()
+				environ, file := withoutRing(t, engine, source)
+				run := func(want string, args ...string) string {
+					t.Helper()
+					code, out, errs := call(environ, "a long password of ada\n", args...)
+					if code != 0 || !strings.Contains(out+errs, want) {
+						t.Fatalf("%v: %d, want %q\n%s%s", args, code, want, out, errs)
+					}
+					return out
+				}
+				store := func(ring string) {
+					t.Helper()
+					if err := os.WriteFile(file+".new", []byte(ring), 0o400); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.Rename(file+".new", file); err != nil {
+						t.Fatal(err)
+					}
+				}
+				// F4: nothing is made where the ring is missing.
+				for _, args := range [][]string{{"serve"}, {"account", "list"}, {"key", "list"}, {"key", "add"}, {"key", "rotate"}} {
+					if code, out, errs := call(environ, "", args...); code != exitFailed || out != "" || !strings.Contains(errs, "key_ring") {
+						t.Fatalf("%v without a ring: %d\n%s%s", args, code, out, errs)
+					}
+				}
+				store(run("seals", "key", "new"))
+				run("was added", "account", "add", "ada", "--password-stdin")
+				running := start(t, environ, "serve")
+				running.waitFor(t, `Sallyport is at (\S+)`)
+
+				first := run("seals", "key", "list")
+				added := run("which seals nothing yet", "key", "add")
+				if text, err := os.ReadFile(file); err != nil || string(text) == added {
+					t.Fatalf("the operator's file was changed: %v", err)
+				}
+				store(added)
+				run("spare", "key", "list")
+				rotated := run("1 secrets were sealed anew", "key", "rotate")
+				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || out != rotated || !strings.Contains(errs, "store the ring first") {
+					t.Errorf("drop before the ring is stored: %d\n%s%s", code, out, errs)
+				}
+				store(rotated)
+				run("old", "key", "list")
+				if again := run("0 secrets were sealed anew", "key", "rotate"); again != "" {
+					t.Errorf("a ring that is stored was printed:\n%s", again)
+				}
+				left := run("1 old keys were dropped", "key", "rotate", "--drop")
+				store(left)
+				if now := run("seals", "key", "list"); now == first || strings.Contains(now, "old") {
+					t.Errorf("keys at the end:\n%s", now)
+				}
+				if out := run("seals", "key", "check"); !strings.Contains(out, "  1\n") {
+					t.Errorf("key check:\n%s", out)
+				}
+				if running.end() != 0 {
+					t.Errorf("serve: %s", running.err)
+				}
+				if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
+					t.Errorf("beside the operator's file: %v, %v", left, err)
+				}
+				if _, err := os.Stat(filepath.Join(strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR="), "keyring")); err == nil {
+					t.Error("a key ring was written to data_dir")
+				}
+			})
+		}
+	}
+}
+
+func TestBackupAndRestoreWithARingThatIsOnlyRead(t *testing.T) {
+	environ, file := withoutRing(t, "sqlite", "credential")
+	_, ring, _ := call(nil, "", "key", "new")
+	if err := os.WriteFile(file, []byte(ring), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	for _, step := range []struct {
+		want string
+		args []string
+	}{
+		{"was added", []string{"account", "add", "ada", "--password-stdin"}},
+		{"keep a copy of the key ring in the systemd credential ring elsewhere", []string{"backup", backup}},
+	} {
+		if code, out, errs := call(environ, "a long password of ada\n", step.args...); code != 0 || !strings.Contains(out, step.want) {
+			t.Fatalf("%v: %d\n%s%s", step.args, code, out, errs)
+		}
+	}
+	// A new machine: nothing is there but the credential.
+	environ[1] = "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "new", "data")
+	if code, out, errs := call(environ, "", "restore", backup); code != 0 {
+		t.Fatalf("restore: %d\n%s%s", code, out, errs)
+	}
+	if code, out, errs := call(environ, "", "account", "list"); code != 0 || !strings.Contains(out, "ada") {
+		t.Errorf("account list: %d\n%s%s", code, out, errs)
+	}
+	// The demo keeps its own, whatever the configuration says.
+	demo := start(t, environ, "demo", "--listen", freeAddress(t))
+	demo.waitFor(t, `Open +(\S+)`)
+	if code := demo.end(); code != 0 {
+		t.Errorf("demo: %d\n%s", code, demo.err)
+	}
+}

@@ -1,0 +1,234 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// script writes a program for /bin/sh and returns its path.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "print-key-ring")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCommandPrintsTheRing(t *testing.T) {
+	want := NewRing()
+	file := filepath.Join(t.TempDir(), "ring")
+	if err := os.WriteFile(file, []byte(want.Text().Reveal()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, source := range map[string]Source{
+		"a program":        {Command: []string{"/bin/cat", file}},
+		"a noisy script":   {Command: []string{script(t, "echo asking >&2\ncat "+file+"\n")}},
+		"words stay whole": {Command: []string{script(t, `[ "$#" = 2 ] && [ "$1" = 'a $HOME; b' ] && cat "$2"`), "a $HOME; b", file}},
+		"nothing to read":  {Command: []string{script(t, `read line && exit 1; cat `+file)}},
+	} {
+		ring, err := source.Read(t.Context())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, want := ring.Text().Reveal(), want.Text().Reveal(); got != want {
+			t.Errorf("%s: another ring", name)
+		}
+		if source.Ours() || !strings.Contains(source.String(), source.Command[0]) {
+			t.Errorf("%s: %v is ours: %v", name, source, source.Ours())
+		}
+	}
+}
+
+// F4: what isn't whole is refused, with standard error and without what was
+// printed.
+func TestCommandThatPrintsNoRingIsRefused(t *testing.T) {
+	for name, test := range map[string]struct{ text, want string }{
+		"fails":        {"echo key AAAAAAAA canary; echo 'the KMS\033[31m said\nno' >&2; exit 3", "ended with exit status 3: the KMS[31m said no; it must print"},
+		"fails mutely": {"exit 1", "ended with exit status 1; it must print"},
+		"dies":         {"kill -9 $$", "ended with signal: killed"},
+		"prints none":  {":", "is no key ring: there is no key in it; give it back the ring's copy; for a new portal, \"sallyport key new\" prints one"},
+		"prints half":  {"echo key AAAAAAAA canary", `is no key ring: line 1 is not "key ID SECRET"`},
+		"has no end":   {"while :; do echo canary canary canary canary; done", "printed more than 65536 bytes"},
+		"a child keeps its output": {"sleep 300 & echo $! > \"$0.pid\"; echo canary",
+			"what it started keeps its output open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := script(t, test.text+"\n")
+			_, err := Source{Command: []string{path}}.Read(t.Context())
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "canary") || strings.ContainsAny(err.Error(), "\n\033") {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if pid, err := os.ReadFile(path + ".pid"); err == nil {
+				kill(t, string(pid))
+			}
+		})
+	}
+	if _, err := (Source{Command: []string{"/nowhere/program"}}).Read(t.Context()); err == nil || !strings.Contains(err.Error(), "run /nowhere/program: ") {
+		t.Errorf("no program: %v", err)
+	}
+}
+
+func kill(t *testing.T, pid string) {
+	t.Helper()
+	n := 0
+	for _, digit := range strings.TrimSpace(pid) {
+		n = 10*n + int(digit-'0')
+	}
+	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+}
+
+// A KMS that hangs keeps neither a start waiting nor a process behind.
+func TestCommandThatHangsEndsWithAllItStarted(t *testing.T) {
+	path := script(t, "exec 9>\"$0.lock\"; flock 9\necho waiting >&2\nsleep 300 &\nwait\n")
+	_, err := printed(t.Context(), []string{path}, 200*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "didn't end within 200ms") {
+		t.Errorf("%v, want that it didn't end", err)
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	// Its child holds the lock for five minutes, unless it is gone.
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := printed(ctx, []string{path}, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("after Ctrl-C: %v", err)
+	}
+}
+
+func TestCommandGetsNothingOfOurEnvironment(t *testing.T) {
+	t.Setenv("SALLYPORT_DATABASE", "postgres://ada:hunter2@db/sallyport")
+	t.Setenv("HOME", "/home/of/ada")
+	text, err := printed(t.Context(), []string{"/usr/bin/env"}, commandTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name != "PATH" && (name != "HOME" || value != "/home/of/ada") {
+			t.Errorf("it gets %s", line)
+		}
+	}
+}
+
+func TestCredentialIsReadAsSystemdMakesIt(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ring")
+	source := Source{Path: path, Credential: "ring"}
+	refused := func(name, want string, source Source) {
+		t.Helper()
+		if _, err := source.Read(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	refused("no directory", "CREDENTIALS_DIRECTORY isn't set", Source{Credential: "ring"})
+	refused("no file", "there is no systemd credential at "+path+": the unit needs LoadCredential=ring:FILE", source)
+	if err := os.WriteFile(path, []byte("key canary"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	refused("no ring", `is no key ring: line 1 is not "key ID SECRET"; store the ring's copy as that credential`, source)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	want := NewRing()
+	if err := os.WriteFile(path, []byte(want.Text().Reveal()), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	for mode, good := range map[fs.FileMode]bool{0o400: true, 0o440: true, 0o600: true, 0o444: false, 0o660: false, 0o404: false} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if !good {
+			refused(mode.String(), "others may read or change it", source)
+		} else if ring, err := source.Read(t.Context()); err != nil || ring.Text().Reveal() != want.Text().Reveal() {
+			t.Errorf("mode %v: %v", mode, err)
+		}
+	}
+	refused("a directory", "is no file", Source{Path: dir, Credential: "ring"})
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("a pipe", "is no file", Source{Path: pipe, Credential: "pipe"})
+}
+
+// The operator stores the new ring; we write nothing.
+func TestRingOfOthersIsPrintedNotWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ring")
+	source := Source{Path: path, Credential: "ring"}
+	store := func(ring *Ring) string {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(ring.Text().Reveal()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return ring.Text().Reveal()
+	}
+	stored := store(NewRing())
+	for _, step := range []struct {
+		change func() (*Ring, error)
+		want   string
+	}{
+		{func() (*Ring, error) { return AddKey(t.Context(), source) }, "seals spare"},
+		{func() (*Ring, error) { return RotateKeys(t.Context(), source) }, "old seals"},
+		{func() (*Ring, error) {
+			ring, err := source.Read(t.Context())
+			if err != nil {
+				return nil, err
+			}
+			return DropOldKeys(t.Context(), source, ring.Keys()[1].ID)
+		}, "seals"},
+	} {
+		ring, err := step.change()
+		if err != nil || states(ring) != step.want {
+			t.Fatalf("%q, %v; want %q", states(ring), err, step.want)
+		}
+		if text, err := os.ReadFile(path); err != nil || string(text) != stored {
+			t.Fatalf("%s: the operator's file was changed: %v", step.want, err)
+		}
+		stored = store(ring)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// Of two commands on a new portal one makes the ring, and no other reads half
+// of it.
+func TestRingIsCreatedOnceAndWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyring")
+	made := make(chan *Ring, 8)
+	for range cap(made) {
+		go func() {
+			ring, err := CreateRing(path)
+			if errors.Is(err, fs.ErrExist) {
+				ring, err = ReadRing(path)
+			}
+			if err != nil {
+				t.Error(err)
+				ring = NewRing()
+			}
+			made <- ring
+		}()
+	}
+	first := (<-made).Text()
+	for range cap(made) - 1 {
+		if ring := <-made; ring.Text() != first {
+			t.Error("two rings")
+		}
+	}
+}
