@@ -29,3 +29,16 @@ func (d *DB) Lease(ctx context.Context, name, holder string, life time.Duration,
 	}
 	return held, nil
 }
+
+// EndLeases ends all leases of a holder that stops working, so that the next
+// one needn't wait.
+func (d *DB) EndLeases(ctx context.Context, holder string) error {
+	err := d.Write(ctx, func(tx *Tx) error {
+		_, err := Exec(ctx, tx, `DELETE FROM leases WHERE holder = $1`, holder)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end leases: %w", err)
+	}
+	return nil
+}

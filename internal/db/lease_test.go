@@ -46,3 +46,28 @@ func TestLeaseHasOneHolder(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoStopsWorkingHoldsNothing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ask := func(name, holder string) bool {
+			t.Helper()
+			held, err := d.Lease(t.Context(), name, holder, time.Minute, testkit.Start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return held
+		}
+		if !ask("one", "a") || !ask("two", "a") || !ask("three", "b") {
+			t.Fatal("a free lease wasn't given")
+		}
+		if err := d.EndLeases(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if !ask("one", "c") || !ask("two", "c") {
+			t.Error("a lease of who stopped still runs")
+		}
+		if ask("three", "c") {
+			t.Error("another's lease was ended")
+		}
+	})
+}

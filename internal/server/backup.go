@@ -259,9 +259,13 @@ const (
 	scheduleEvery = time.Minute
 )
 
-// BackUp makes a scheduled backup if one is due, and removes the oldest past
-// those to keep.
+// BackUp makes a scheduled backup if one is due, unless another node does, and
+// removes the oldest past those to keep.
 func (p *Portal) BackUp(ctx context.Context) error {
+	return p.alone(ctx, backupLease, scheduleEvery, p.backUp)
+}
+
+func (p *Portal) backUp(ctx context.Context) error {
 	dir := p.Config.BackupDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of backups: %w", err)

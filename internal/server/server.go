@@ -42,8 +42,10 @@ const (
 	// maxHeader is enough for every cookie and header of a browser.
 	maxHeader = 32 << 10
 
-	// stopTime is how long requests under way may take at the end.
+	// stopTime is how long requests under way may take at the end, and restTime
+	// what the jobs leave to do: a service manager waits longer than both.
 	stopTime = 10 * time.Second
+	restTime = 5 * time.Second
 
 	// sweepEvery is how often rows that mean nothing any more are deleted.
 	sweepEvery = time.Minute
@@ -56,10 +58,18 @@ const (
 	// time that something is leaves a checkpoint for ever.
 	pruneEvery = 6 * time.Hour
 
-	// auditLease is the work of sealing and pruning. Another node takes over
-	// from one that has died, or was started anew, after auditLife.
-	auditLease = "audit"
-	auditLife  = 3 * sealEvery
+	// leasePauses is how many pauses between two runs of a job its lease
+	// lives: after so many another node takes over from one that has died, and
+	// one that is slow keeps it.
+	leasePauses = 3
+)
+
+// Names of leases: work that one node does for all.
+const (
+	sweepLease   = "sweep"
+	auditLease   = "audit" // sealing and pruning
+	measureLease = "measure"
+	backupLease  = "backup"
 )
 
 // Portal is an opened portal: its database, key ring and services. The command
@@ -221,6 +231,11 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	if err := p.WatchClock(ctx); err != nil {
 		p.Log.Warn("clock", "reason", err.Error()) // the job tries again
 	}
+	// Before the first request: what another node, or this one before it was
+	// restarted, has measured.
+	if _, err := p.Login.Ledger.Refresh(ctx); err != nil {
+		p.Log.Warn("measure", "reason", err.Error())
+	}
 	jobs, endJobs := context.WithCancel(ctx)
 	defer endJobs()
 	var running sync.WaitGroup
@@ -246,6 +261,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	endJobs()
 	running.Wait()
+	p.rest(context.WithoutCancel(ctx))
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
@@ -268,19 +284,42 @@ func (p *Portal) every(ctx context.Context, pause time.Duration, name string, jo
 	}
 }
 
-// Measure looks at the wrong codes of all accounts together, once. Each node
-// does so for itself.
-func (p *Portal) Measure(ctx context.Context) error {
-	accounts, err := account.Count(ctx, p.DB.Reader())
-	if err != nil {
+// rest is the end of the jobs: another node needn't wait for this one's leases.
+func (p *Portal) rest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, restTime)
+	defer cancel()
+	if err := p.DB.EndLeases(ctx, p.node); err != nil {
+		p.Log.Warn("stop", "reason", err.Error())
+	}
+}
+
+// alone does work that one node does for all, unless another does it. pause is
+// that between two runs.
+func (p *Portal) alone(ctx context.Context, lease string, pause time.Duration, work func(context.Context) error) error {
+	mine, err := p.DB.Lease(ctx, lease, p.node, leasePauses*pause, p.Login.Clock())
+	if err != nil || !mine {
 		return err
 	}
-	before := p.Login.Ledger.Hot()
-	hot, err := p.Login.Ledger.Measure(ctx, accounts)
-	if hot && !before {
-		p.Log.Error("wrong codes after right passwords on many accounts: unknown browsers must give two codes in a row now; passwords of this site may have leaked")
-	}
-	return err
+	return work(ctx)
+}
+
+// Measure learns what the wrong codes of all accounts together say, once. One
+// node counts them, for all.
+func (p *Portal) Measure(ctx context.Context) error {
+	err := p.alone(ctx, measureLease, throttle.MeasureEvery, func(ctx context.Context) error {
+		accounts, err := account.Count(ctx, p.DB.Reader())
+		if err != nil {
+			return err
+		}
+		before := p.Login.Ledger.Hot()
+		hot, err := p.Login.Ledger.Measure(ctx, accounts)
+		if hot && !before {
+			p.Log.Error("wrong codes after right passwords on many accounts: unknown browsers must give two codes in a row now; passwords of this site may have leaked")
+		}
+		return err
+	})
+	_, heard := p.Login.Ledger.Refresh(ctx)
+	return errors.Join(err, heard)
 }
 
 // WatchClock moves the high-water mark, once, and says what is wrong with the
@@ -304,20 +343,21 @@ func (p *Portal) WatchClock(ctx context.Context) error {
 	return nil
 }
 
-// Sweep deletes what has expired, once. Several nodes may do so at once, and
-// nothing waits for it: what has expired is refused whether its row is there
-// or not.
+// Sweep deletes what has expired, once, unless another node does. Nothing waits
+// for it: what has expired is refused whether its row is there or not.
 func (p *Portal) Sweep(ctx context.Context) error {
-	now := p.Login.Clock()
-	return p.DB.Write(ctx, func(tx *db.Tx) error {
-		return errors.Join(
-			login.SweepAttempts(ctx, tx, now),
-			session.Sweep(ctx, tx, p.Login.Life, now),
-			device.Sweep(ctx, tx, now),
-			authenticator.Sweep(ctx, tx, now),
-			account.SweepTickets(ctx, tx, now),
-			throttle.Sweep(ctx, tx, now),
-		)
+	return p.alone(ctx, sweepLease, sweepEvery, func(ctx context.Context) error {
+		now := p.Login.Clock()
+		return p.DB.Write(ctx, func(tx *db.Tx) error {
+			return errors.Join(
+				login.SweepAttempts(ctx, tx, now),
+				session.Sweep(ctx, tx, p.Login.Life, now),
+				device.Sweep(ctx, tx, now),
+				authenticator.Sweep(ctx, tx, now),
+				account.SweepTickets(ctx, tx, now),
+				throttle.Sweep(ctx, tx, now),
+			)
+		})
 	})
 }
 
@@ -325,24 +365,30 @@ func (p *Portal) Sweep(ctx context.Context) error {
 // does, and logs each new head: only a log that the database's owner can't
 // change shows that the chain's end was cut off.
 func (p *Portal) Seal(ctx context.Context) error {
-	for {
+	for more := true; more; {
 		// A look first: taking the lease is a write.
 		some, err := audit.Waiting(ctx, p.DB.Reader())
 		if err != nil || !some {
 			return err
 		}
-		mine, err := p.DB.Lease(ctx, auditLease, p.node, auditLife, p.Login.Clock())
-		if err != nil || !mine {
-			return err
-		}
-		head, n, err := audit.Seal(ctx, p.DB, p.Login.Ring)
+		more = false
+		err = p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
+			more = true
+			return p.sealBatch(ctx)
+		})
 		if err != nil {
 			return err
 		}
-		if n > 0 {
-			p.Log.Info("audit sealed", "seq", head.Seq, "head", head.String())
-		}
 	}
+	return nil
+}
+
+func (p *Portal) sealBatch(ctx context.Context) error {
+	head, n, err := audit.Seal(ctx, p.DB, p.Login.Ring)
+	if err == nil && n > 0 {
+		p.Log.Info("audit sealed", "seq", head.Seq, "head", head.String())
+	}
+	return err
 }
 
 // Prune deletes the audit events that are older than the configuration keeps
@@ -352,19 +398,20 @@ func (p *Portal) Prune(ctx context.Context) error {
 		return nil
 	}
 	for more := true; more; {
-		now := p.Login.Clock()
-		mine, err := p.DB.Lease(ctx, auditLease, p.node, auditLife, now)
-		if err != nil || !mine {
+		more = false
+		// The pause is that of sealing: both have one lease.
+		err := p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
+			now := p.Login.Clock()
+			head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
+			if err == nil && n > 0 {
+				p.Log.Info("audit pruned", "seq", head.Seq, "head", head.String())
+			}
+			more = n == audit.Batch
 			return err
-		}
-		head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
+		})
 		if err != nil {
 			return err
 		}
-		if n > 0 {
-			p.Log.Info("audit pruned", "seq", head.Seq, "head", head.String())
-		}
-		more = n == audit.Batch
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ const (
 	WidePrefix Bucket = "wide-prefix"
 	// restored holds when the database came out of a backup; see [Restored].
 	restored Bucket = "restored"
+	// instance holds the verdict on the whole instance; see [Ledger.Measure].
+	// It has no rule, so it isn't swept either.
+	instance Bucket = "instance"
 )
 
 // Answer is what the ledger says to a try.

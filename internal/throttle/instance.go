@@ -25,12 +25,17 @@ func instanceHot(lastDay, lastYear, accounts int) bool {
 	return lastDay >= max(instanceDay, accounts/10) || lastYear >= max(instanceYear, instancePerAccount*accounts)
 }
 
-// Hot reports what [Ledger.Measure] found last.
+// verdict is the row that holds whether the instance is hot, for all nodes: one
+// entry, or none.
+var verdict = Key{Bucket: instance}
+
+// Hot reports what this node heard last, by [Ledger.Measure] or
+// [Ledger.Refresh].
 func (l *Ledger) Hot() bool { return l.hot.Load() }
 
 // Measure counts the wrong codes of unknown browsers over all accounts, and
-// from then on asks for two codes in a row where they are too many. It returns
-// whether they are.
+// tells every node whether they are too many: then it asks for two codes in a
+// row. One node does so for all; the others call [Ledger.Refresh].
 func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	now := l.clock()
 	rows, err := db.All(ctx, l.db.Reader(), func(scan db.Scan) ([]entry, error) {
@@ -55,8 +60,40 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 		}
 	}
 	hot := instanceHot(lastDay, lastYear, accounts)
+	if told, err := l.Refresh(ctx); err != nil || told == hot {
+		return told, err // mostly nothing is to be written
+	}
+	err = l.db.Write(ctx, func(tx *db.Tx) error {
+		row, version, err := read(ctx, tx, verdict)
+		if err != nil || (len(row) > 0) == hot {
+			return err
+		}
+		row = nil
+		if hot {
+			row = []entry{{at: now, units: 1}}
+		}
+		written, err := write(ctx, tx, verdict, row, version, now)
+		if err == nil && !written {
+			err = ErrBusy
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("tell what the instance measures: %w", err)
+	}
 	l.hot.Store(hot)
 	return hot, nil
+}
+
+// Refresh takes over what a node has measured last, and returns it. Where it
+// can't be read what was known stands.
+func (l *Ledger) Refresh(ctx context.Context) (bool, error) {
+	row, _, err := read(ctx, l.db.Reader(), verdict)
+	if err != nil {
+		return l.Hot(), fmt.Errorf("read what the instance measures: %w", err)
+	}
+	l.hot.Store(len(row) > 0)
+	return len(row) > 0, nil
 }
 
 // Restored notes that the database came out of a backup: it has forgotten what

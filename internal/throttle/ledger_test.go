@@ -403,10 +403,10 @@ func TestOwnedTriesStayCountedAndAreNoSign(t *testing.T) {
 	})
 }
 
-func TestMeasureCountsAllAccounts(t *testing.T) {
+func TestMeasureCountsAllAccountsForAllNodes(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, clock := context.Background(), testkit.NewClock()
-		ledger := NewLedger(d, clock.Now)
+		ledger, node := NewLedger(d, clock.Now), NewLedger(d, clock.Now)
 		for i := range 30 {
 			if hot, err := ledger.Measure(ctx, 100); err != nil || hot {
 				t.Fatalf("after %d wrong codes: %v, %v", i, hot, err)
@@ -416,12 +416,39 @@ func TestMeasureCountsAllAccounts(t *testing.T) {
 		if hot, err := ledger.Measure(ctx, 100); err != nil || !hot {
 			t.Fatalf("after 30 wrong codes: %v, %v", hot, err)
 		}
-		if got := reserve(ledger, Key{Account: "zoe", Bucket: CodeUnknownDevice}); got != "two codes" {
-			t.Errorf("another account: %s", got)
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Sweep(ctx, tx, clock.Now()) }))
+		if hot, err := node.Refresh(ctx); err != nil || !hot || !node.Hot() {
+			t.Errorf("another node hears %v, %v", hot, err)
+		}
+		for name, ledger := range map[string]*Ledger{"the one that measured": ledger, "another": node} {
+			if got := reserve(ledger, Key{Account: "zoe", Bucket: CodeUnknownDevice}); got != "two codes" {
+				t.Errorf("%s: another account: %s", name, got)
+			}
 		}
 		clock.Move(day)
-		if hot, err := ledger.Measure(ctx, 100); err != nil || hot {
+		if hot, err := node.Measure(ctx, 100); err != nil || hot {
 			t.Errorf("a day later: %v, %v", hot, err)
+		}
+		if hot, err := ledger.Refresh(ctx); err != nil || hot || ledger.Hot() {
+			t.Errorf("a day later the node of before hears %v, %v", hot, err)
+		}
+	})
+}
+
+// F1: what can't be read is taken for what it was.
+func TestVerdictStandsWhileTheDatabaseIsAway(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
+		must(t, d.Write(ctx, func(tx *db.Tx) error {
+			_, err := write(ctx, tx, verdict, []entry{{at: testkit.Start, units: 1}}, 0, testkit.Start)
+			return err
+		}))
+		if hot, err := ledger.Refresh(ctx); err != nil || !hot {
+			t.Fatalf("%v, %v", hot, err)
+		}
+		d.Close()
+		if hot, err := ledger.Refresh(ctx); err == nil || !hot || !ledger.Hot() {
+			t.Errorf("%v, %v; want an error, and hot still", hot, err)
 		}
 	})
 }

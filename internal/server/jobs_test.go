@@ -1,0 +1,158 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// openNodes opens n portals on one PostgreSQL, with one clock and one log.
+func openNodes(t *testing.T, n int) ([]*Portal, *testkit.Clock, *strings.Builder) {
+	t.Helper()
+	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.TempDir(), "SALLYPORT_DATABASE=" + testkit.DatabaseURL(t, "postgres")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock, logs := testkit.NewClock(), &strings.Builder{} // slog's handler writes one line at a time
+	log := slog.New(slog.NewTextHandler(logs, nil))
+	var nodes []*Portal
+	for range n {
+		p, err := Open(t.Context(), cfg, clock.Now, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		nodes = append(nodes, p)
+	}
+	return nodes, clock, logs
+}
+
+// Three nodes want to do the same work again and again; each time one does it,
+// also when the one that did it has died.
+func TestOneNodeWorksForAll(t *testing.T) {
+	t.Parallel()
+	const pause = time.Minute
+	nodes, clock, _ := openNodes(t, 3)
+	done := make([]atomic.Int32, len(nodes))
+	everybody := func(alive func(i int) bool) (worked int) {
+		t.Helper()
+		before := 0
+		for i := range done {
+			before += int(done[i].Load())
+		}
+		testkit.Race(len(nodes), func(i int) string {
+			if !alive(i) {
+				return ""
+			}
+			err := nodes[i].alone(context.Background(), "work", pause, func(context.Context) error {
+				done[i].Add(1)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			return ""
+		})
+		after := 0
+		for i := range done {
+			after += int(done[i].Load())
+		}
+		return after - before
+	}
+	all := func(int) bool { return true }
+	for range 20 {
+		if n := everybody(all); n != 1 {
+			t.Fatalf("%d nodes did the work, want one", n)
+		}
+		clock.Move(pause)
+	}
+	dead := -1
+	for i := range done {
+		switch n := done[i].Load(); {
+		case n == 20:
+			dead = i
+		case n != 0:
+			t.Fatalf("the work went from hand to hand: node %d did it %d times", i, n)
+		}
+	}
+	// Its last run was a pause ago: two more, and its lease has ended.
+	others := func(i int) bool { return i != dead }
+	for _, want := range []int{0, 0, 1, 1} {
+		if n := everybody(others); n != want {
+			t.Fatalf("%d nodes did the work of the dead one, want %d", n, want)
+		}
+		clock.Move(pause)
+	}
+	if everybody(all) != 1 || done[dead].Load() != 20 {
+		t.Error("the one that was dead took the work back from who has it")
+	}
+	// One that stops in order hands it over at once.
+	for i, p := range nodes {
+		if i != dead {
+			p.rest(t.Context())
+		}
+	}
+	if everybody(func(i int) bool { return i == dead }) != 1 {
+		t.Error("who stopped still keeps the others waiting")
+	}
+}
+
+// The wrong codes of all accounts are counted by one node and known to each,
+// whichever dies.
+func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	nodes, clock, logs := openNodes(t, 3)
+	for i := range 30 {
+		try := throttle.Try{Key: throttle.Key{Account: fmt.Sprint("account ", i), Bucket: throttle.CodeUnknownDevice}, Units: 1}
+		if _, v, err := nodes[0].Login.Ledger.Reserve(ctx, try); err != nil || v.Answer != throttle.Allow {
+			t.Fatalf("%+v, %v", v, err)
+		}
+	}
+	measure := func(want bool, nodes ...*Portal) {
+		t.Helper()
+		// The second time each hears what one counted the first time.
+		for range 2 {
+			testkit.Race(len(nodes), func(i int) string {
+				if err := nodes[i].Measure(ctx); err != nil {
+					t.Error(err)
+				}
+				return ""
+			})
+		}
+		for i, p := range nodes {
+			if got := p.Login.Ledger.Hot(); got != want {
+				t.Errorf("node %d: hot is %v, want %v", i, got, want)
+			}
+		}
+	}
+	measure(true, nodes...)
+	if n := strings.Count(logs.String(), "wrong codes after right passwords on many accounts"); n != 1 {
+		t.Errorf("operators were told %d times, want once", n)
+	}
+	var holder string
+	if err := db.One(ctx, nodes[0].DB.Reader(), `SELECT holder FROM leases WHERE name = 'measure'`, nil, &holder); err != nil {
+		t.Fatal(err)
+	}
+	var others []*Portal
+	for _, p := range nodes {
+		if p.node != holder {
+			others = append(others, p)
+		}
+	}
+	if len(others) != 2 {
+		t.Fatalf("%d nodes don't hold the lease, want 2", len(others))
+	}
+	// A day later the one that counted is dead.
+	clock.Move(24 * time.Hour)
+	measure(false, others...)
+}

@@ -1,0 +1,49 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// again stops a portal and starts another on its database.
+func again(t *testing.T, p *portal.Portal, settings ...string) *portal.Portal {
+	t.Helper()
+	p.Stop()
+	if url := p.Config.Database.Reveal(); url != "" {
+		settings = append(settings, "SALLYPORT_DATABASE="+url)
+	}
+	next := portal.StartIn(t, p.Dir, p.Clock, settings...)
+	if a := next.Browser(t).Get("/healthz"); a.Status != 200 {
+		t.Fatalf("healthz: %d", a.Status)
+	}
+	return next
+}
+
+// R4: a restart is no way out of the harder form.
+func TestVerdictOnTheInstanceSurvivesARestart(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			p := portal.Start(t, engine)
+			for i := range 30 {
+				try := throttle.Try{Key: throttle.Key{Account: fmt.Sprint("account ", i), Bucket: throttle.CodeUnknownDevice}, Units: 1}
+				if _, v, err := p.Login.Ledger.Reserve(ctx, try); err != nil || v.Answer != throttle.Allow {
+					t.Fatalf("%+v, %v", v, err)
+				}
+			}
+			if err := p.Measure(ctx); err != nil || !p.Login.Ledger.Hot() {
+				t.Fatalf("hot is %v, %v", p.Login.Ledger.Hot(), err)
+			}
+			p = again(t, p)
+			if !p.Login.Ledger.Hot() {
+				t.Error("forgotten by a restart")
+			}
+		})
+	}
+}
