@@ -1,0 +1,190 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+const (
+	// sweepEvery is how often rows that mean nothing any more are deleted.
+	sweepEvery = time.Minute
+
+	// sealEvery is how long an event waits to be sealed; until then, who has
+	// the database could change it unnoticed.
+	sealEvery = 5 * time.Second
+
+	// pruneEvery is how often what is older than audit.keep is deleted. Each
+	// time that something is leaves a checkpoint for ever.
+	pruneEvery = 6 * time.Hour
+
+	// leasePauses is how many pauses between two runs of a job its lease
+	// lives: after so many another node takes over from one that has died, and
+	// one that is slow keeps it.
+	leasePauses = 3
+)
+
+// Names of leases: work that one node does for all.
+const (
+	sweepLease   = "sweep"
+	auditLease   = "audit" // sealing and pruning
+	measureLease = "measure"
+	backupLease  = "backup"
+)
+
+// every runs a job again and again until ctx ends.
+func (p *Portal) every(ctx context.Context, pause time.Duration, name string, job func(context.Context) error) {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := job(ctx); err != nil && ctx.Err() == nil {
+			p.Log.Warn(name, "reason", err.Error())
+		}
+	}
+}
+
+// rest is the end of the jobs: another node needn't wait for this one's leases.
+func (p *Portal) rest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, restTime)
+	defer cancel()
+	if err := p.DB.EndLeases(ctx, p.node); err != nil {
+		p.Log.Warn("stop", "reason", err.Error())
+	}
+}
+
+// alone does work that one node does for all, unless another does it. pause is
+// that between two runs.
+func (p *Portal) alone(ctx context.Context, lease string, pause time.Duration, work func(context.Context) error) error {
+	mine, err := p.DB.Lease(ctx, lease, p.node, leasePauses*pause, p.Login.Clock())
+	if err != nil || !mine {
+		return err
+	}
+	return work(ctx)
+}
+
+// Measure learns what the wrong codes of all accounts together say, once. One
+// node counts them, for all.
+func (p *Portal) Measure(ctx context.Context) error {
+	err := p.alone(ctx, measureLease, throttle.MeasureEvery, func(ctx context.Context) error {
+		accounts, err := account.Count(ctx, p.DB.Reader())
+		if err != nil {
+			return err
+		}
+		before := p.Login.Ledger.Hot()
+		hot, err := p.Login.Ledger.Measure(ctx, accounts)
+		if hot && !before {
+			p.Log.Error("wrong codes after right passwords on many accounts: unknown browsers must give two codes in a row now; passwords of this site may have leaked")
+		}
+		return err
+	})
+	_, heard := p.Login.Ledger.Refresh(ctx)
+	return errors.Join(err, heard)
+}
+
+// WatchClock moves the high-water mark, once, and says what is wrong with the
+// clock (F7).
+func (p *Portal) WatchClock(ctx context.Context) error {
+	if by := p.Login.Watch.Look(p.Login.Clock()); by > 0 {
+		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
+	}
+	before, after, err := p.Login.Mark.Move(ctx)
+	if err != nil {
+		return err
+	}
+	now := p.Login.Clock()
+	if by := after.Behind(now); by > 0 {
+		p.Log.Error("this server's clock was set back: no code is taken until it is right; if it is right now: sallyport clock accept", "behind", by.Round(time.Second).String())
+	}
+	if !after.LeaptAt.Equal(before.LeaptAt) && !after.LeaptAt.IsZero() {
+		p.Log.Warn("the clock leapt ahead, or the server was off; it is believed after an hour, or at once by: sallyport clock accept",
+			"ahead", after.LeaptAt.Sub(after.HighWater).Round(time.Second).String())
+	}
+	return nil
+}
+
+// Sweep deletes what has expired, once, unless another node does. Nothing waits
+// for it: what has expired is refused whether its row is there or not.
+func (p *Portal) Sweep(ctx context.Context) error {
+	return p.alone(ctx, sweepLease, sweepEvery, func(ctx context.Context) error {
+		now := p.Login.Clock()
+		return p.DB.Write(ctx, func(tx *db.Tx) error {
+			return errors.Join(
+				login.SweepAttempts(ctx, tx, now),
+				session.Sweep(ctx, tx, p.Login.Life, now),
+				device.Sweep(ctx, tx, now),
+				authenticator.Sweep(ctx, tx, now),
+				account.SweepTickets(ctx, tx, now),
+				throttle.Sweep(ctx, tx, now),
+			)
+		})
+	})
+}
+
+// Seal puts the audit events that wait into the chain, unless another node
+// does, and logs each new head: only a log that the database's owner can't
+// change shows that the chain's end was cut off.
+func (p *Portal) Seal(ctx context.Context) error {
+	for more := true; more; {
+		// A look first: taking the lease is a write.
+		some, err := audit.Waiting(ctx, p.DB.Reader())
+		if err != nil || !some {
+			return err
+		}
+		more = false
+		err = p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
+			more = true
+			return p.sealBatch(ctx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Portal) sealBatch(ctx context.Context) error {
+	head, n, err := audit.Seal(ctx, p.DB, p.Login.Ring)
+	if err == nil && n > 0 {
+		p.Log.Info("audit sealed", "seq", head.Seq, "head", head.String())
+	}
+	return err
+}
+
+// Prune deletes the audit events that are older than the configuration keeps
+// them, unless another node does.
+func (p *Portal) Prune(ctx context.Context) error {
+	if p.Config.Audit.Keep == 0 {
+		return nil
+	}
+	for more := true; more; {
+		more = false
+		// The pause is that of sealing: both have one lease.
+		err := p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
+			now := p.Login.Clock()
+			head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
+			if err == nil && n > 0 {
+				p.Log.Info("audit pruned", "seq", head.Seq, "head", head.String())
+			}
+			more = n == audit.Batch
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
