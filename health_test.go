@@ -16,21 +16,21 @@ import (
 
 func TestReadyzNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	const well = "database: ok\nkey_ring: ok\nledger: ok\nclock: ok\nclock_watch: ok\n"
+	const well = "database: ok\nkey_ring: ok\nledger: ok\nclock: ok\nclock_watch: ok\naudit: ok\n"
 	for name, test := range map[string]struct {
 		harm func(t *testing.T, p *portal.Portal)
 		want string // the body; empty where it is 200 and well
 	}{
 		"well": {func(*testing.T, *portal.Portal) {}, ""},
 		"database gone": {func(_ *testing.T, p *portal.Portal) { p.DB.Close() },
-			"database: unavailable\nkey_ring: unavailable\nledger: unavailable\nclock: unavailable\nclock_watch: ok\n"},
+			"database: unavailable\nkey_ring: unavailable\nledger: unavailable\nclock: unavailable\nclock_watch: ok\naudit: unavailable\n"},
 		"another key ring": {func(t *testing.T, p *portal.Portal) {
 			ring, err := secret.CreateRing(filepath.Join(t.TempDir(), "keyring"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			p.Login.Ring = ring
-		}, "database: ok\nkey_ring: not the one that the database was written with\nledger: ok\nclock: ok\nclock_watch: ok\n"},
+		}, "database: ok\nkey_ring: not the one that the database was written with\nledger: ok\nclock: ok\nclock_watch: ok\naudit: ok\n"},
 		"ledger gone": {func(t *testing.T, p *portal.Portal) {
 			err := p.DB.Write(t.Context(), func(tx *db.Tx) error {
 				_, err := db.Exec(context.Background(), tx, `ALTER TABLE ledger RENAME TO gone`)
@@ -39,9 +39,9 @@ func TestReadyzNamesWhatIsWrong(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		}, "database: ok\nkey_ring: ok\nledger: unavailable\nclock: ok\nclock_watch: ok\n"},
+		}, "database: ok\nkey_ring: ok\nledger: unavailable\nclock: ok\nclock_watch: ok\naudit: ok\n"},
 		"clock set back": {func(_ *testing.T, p *portal.Portal) { p.Clock.Move(-10*time.Minute - 2*time.Second) },
-			"database: ok\nkey_ring: ok\nledger: ok\nclock: behind by 10m0s; no code is taken\nclock_watch: ok\n"},
+			"database: ok\nkey_ring: ok\nledger: ok\nclock: behind by 10m0s; no code is taken\nclock_watch: ok\naudit: ok\n"},
 	} {
 		for _, engine := range testkit.Engines {
 			t.Run(name+"/"+engine, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -54,11 +55,14 @@ func ParseHead(text string) (Head, error) {
 // headOf returns the event's place.
 func headOf(e Event) Head { return Head{e.Seq, e.MAC} }
 
-// Waiting reports whether any event waits to be sealed.
-func Waiting(ctx context.Context, q db.Querier) (bool, error) {
-	var some bool
-	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE seq IS NULL)`, nil, &some)
-	return some, err
+// Waiting returns the time of the oldest event that waits to be sealed; the
+// zero time where none does.
+func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
+	var oldest db.At
+	if err := db.One(ctx, q, `SELECT MIN(at) FROM events WHERE seq IS NULL`, nil, &oldest); err != nil {
+		return time.Time{}, fmt.Errorf("look for unsealed events: %w", err)
+	}
+	return oldest.Time, nil
 }
 
 // Seal seals up to [Batch] waiting events, oldest first, in one transaction:

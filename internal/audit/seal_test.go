@@ -82,12 +82,12 @@ func TestSealedLogVerifies(t *testing.T) {
 			t.Fatalf("empty log: %+v, %v", report, err)
 		}
 		add(t, d, testkit.Start, 2*Batch+5)
-		if some, err := Waiting(t.Context(), d.Reader()); err != nil || !some {
-			t.Errorf("waiting: %v, %v", some, err)
+		if oldest, err := Waiting(t.Context(), d.Reader()); err != nil || oldest.IsZero() {
+			t.Errorf("waiting: %v, %v", oldest, err)
 		}
 		head := sealAll(t, d, ring)
-		if some, err := Waiting(t.Context(), d.Reader()); err != nil || some {
-			t.Errorf("waiting after all were sealed: %v, %v", some, err)
+		if oldest, err := Waiting(t.Context(), d.Reader()); err != nil || !oldest.IsZero() {
+			t.Errorf("waiting after all were sealed: %v, %v", oldest, err)
 		}
 		// Later than others were sealed, though it happened before.
 		add(t, d, testkit.Start.Add(-time.Hour), 1)
@@ -283,8 +283,8 @@ func TestNoNumberIsGivenTwice(t *testing.T) {
 		add(t, d, testkit.Start, events)
 		given := testkit.Race(sealers, func(int) string {
 			for {
-				some, err := Waiting(context.Background(), d.Reader())
-				if err != nil || !some {
+				oldest, err := Waiting(context.Background(), d.Reader())
+				if err != nil || oldest.IsZero() {
 					return testkit.Outcome(err)
 				}
 				if _, _, err := Seal(context.Background(), d, ring); err != nil {

@@ -183,7 +183,7 @@ func (c auditVerify) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	if waiting {
+	if !waiting.IsZero() {
 		fmt.Fprintln(r.streams.Out, "Newer events wait to be sealed; a running server does so within seconds.")
 	}
 	if done.Head.Seq == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/db"
@@ -41,7 +42,21 @@ func (s *Service) Health(ctx context.Context) []Vital {
 	} else if n := s.Watch.SetsBack(); n > 0 {
 		watch.Fault = fmt.Sprintf("set back %d times since the start", n)
 	}
-	return append(vitals, mark, watch)
+	return append(vitals, mark, watch, s.auditVital(ctx))
+}
+
+// sealLate is how long an audit event may wait to be sealed: far longer than a
+// node takes to take over from one that died.
+const sealLate = time.Minute
+
+func (s *Service) auditVital(ctx context.Context) Vital {
+	oldest, err := audit.Waiting(ctx, s.DB.Reader())
+	v := vital("audit", err)
+	v.Minor = true
+	if wait := s.Clock().Sub(oldest); err == nil && !oldest.IsZero() && wait > sealLate {
+		v.Fault = fmt.Sprintf("events have waited for %v to be sealed", wait.Round(time.Second))
+	}
+	return v
 }
 
 // checkClock returns [ErrClock] where codes of the past would be right again.

@@ -1,11 +1,14 @@
 package server_test
 
 import (
+	"context"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -43,5 +46,69 @@ func TestAuditIsKeptAsLongAsTheConfigurationSays(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What nobody has sealed is told: to Prometheus, to who asks /readyz, and to
+// the log by the head of the last seal.
+func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			p := portal.Start(t, engine)
+			// A node that died just now holds the lease.
+			if held, err := p.DB.Lease(ctx, "audit", "a dead node", 15*time.Second, p.Clock.Now()); err != nil || !held {
+				t.Fatalf("lease: %v, %v", held, err)
+			}
+			p.AddAccount(t, "ada")
+			if err := p.Seal(ctx); err != nil || strings.Contains(p.Logs.String(), "audit sealed") {
+				t.Fatalf("sealed beside who has the lease; %v", err)
+			}
+			p.Stop()
+			d, err := db.Open(ctx, p.Config.DatabaseURL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			report, err := audit.Verify(ctx, d.Reader(), p.Login.Ring, audit.Head{})
+			if err != nil || report.Events != 1 || !strings.Contains(p.Logs.String(), report.Head.String()) {
+				t.Errorf("verify: %+v, %v\n%s", report, err, p.Logs)
+			}
+			if oldest, err := audit.Waiting(ctx, d.Reader()); err != nil || !oldest.IsZero() {
+				t.Errorf("an event of %v waits; %v", oldest, err)
+			}
+		})
+	}
+}
+
+func TestUnsealedEventsAreTold(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p := portal.Start(t, engine)
+			told := func(metric, ready string) {
+				t.Helper()
+				page := httptest.NewRecorder()
+				p.Metrics.ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+				if got := page.Body.String(); !strings.Contains(got, "\nsallyport_audit_unsealed_seconds "+metric+"\n") {
+					t.Errorf("no sallyport_audit_unsealed_seconds %s", metric)
+				}
+				if got := p.Browser(t).Get("/readyz"); got.Status != 200 || !strings.HasSuffix(got.Body, "\naudit: "+ready+"\n") {
+					t.Errorf("readyz: %d %s, want audit: %s", got.Status, got.Body, ready)
+				}
+			}
+			told("0", "ok")
+			// Whoever holds the lease seals nothing.
+			if held, err := p.DB.Lease(t.Context(), "audit", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
+				t.Fatalf("lease: %v, %v", held, err)
+			}
+			p.AddAccount(t, "ada")
+			p.Clock.Move(time.Minute)
+			told("60", "ok")
+			p.Clock.Move(30 * time.Second)
+			p.AddAccount(t, "bob")
+			told("90", "events have waited for 1m30s to be sealed")
+		})
 	}
 }

@@ -57,11 +57,19 @@ func (p *Portal) every(ctx context.Context, pause time.Duration, name string, jo
 	}
 }
 
-// rest is the end of the jobs: another node needn't wait for this one's leases.
+// rest is the end of the jobs. What the last requests did is sealed, since
+// nobody knows when a server starts again, and another node needn't wait for
+// this one's leases.
 func (p *Portal) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
-	if err := p.DB.EndLeases(ctx, p.node); err != nil {
+	// Without asking for the lease: who holds it may be dead. Of two sealers
+	// one wins.
+	n, err := p.sealBatch(ctx)
+	for err == nil && n > 0 {
+		n, err = p.sealBatch(ctx)
+	}
+	if err := errors.Join(err, p.DB.EndLeases(ctx, p.node)); err != nil {
 		p.Log.Warn("stop", "reason", err.Error())
 	}
 }
@@ -140,14 +148,15 @@ func (p *Portal) Sweep(ctx context.Context) error {
 func (p *Portal) Seal(ctx context.Context) error {
 	for more := true; more; {
 		// A look first: taking the lease is a write.
-		some, err := audit.Waiting(ctx, p.DB.Reader())
-		if err != nil || !some {
+		oldest, err := audit.Waiting(ctx, p.DB.Reader())
+		if err != nil || oldest.IsZero() {
 			return err
 		}
 		more = false
 		err = p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
-			more = true
-			return p.sealBatch(ctx)
+			_, err := p.sealBatch(ctx)
+			more = err == nil
+			return err
 		})
 		if err != nil {
 			return err
@@ -156,12 +165,12 @@ func (p *Portal) Seal(ctx context.Context) error {
 	return nil
 }
 
-func (p *Portal) sealBatch(ctx context.Context) error {
+func (p *Portal) sealBatch(ctx context.Context) (n int, err error) {
 	head, n, err := audit.Seal(ctx, p.DB, p.Login.Ring)
 	if err == nil && n > 0 {
 		p.Log.Info("audit sealed", "seq", head.Seq, "head", head.String())
 	}
-	return err
+	return n, err
 }
 
 // Prune deletes the audit events that are older than the configuration keeps

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -35,7 +37,11 @@ type metrics struct {
 	requests      *prometheus.HistogramVec
 }
 
-func newMetrics(queue *throttle.Queue, watch *clock.Watch) *metrics {
+// scrapeTime is how long a look at the database may take for a scrape, which
+// is given up after ten seconds by default.
+const scrapeTime = 5 * time.Second
+
+func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context.Context) (time.Time, error), now func() time.Time) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -59,6 +65,20 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch) *metrics {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "sallyport_clock_set_back_total", Help: "How often this server's clock went back."},
 			func() float64 { return float64(watch.SetsBack()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_audit_unsealed_seconds", Help: "How long the oldest audit event that isn't sealed has waited; 0: all are sealed."},
+			func() float64 {
+				ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+				defer cancel()
+				oldest, err := unsealed(ctx)
+				switch {
+				case err != nil:
+					return math.NaN() // unknown
+				case oldest.IsZero():
+					return 0
+				}
+				return max(0, now().Sub(oldest).Seconds())
+			}),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }

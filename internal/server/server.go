@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/config"
@@ -74,7 +75,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	follow(ring, from, log)
 	queue := throttle.NewQueue(runtime.NumCPU())
 	watch := &clock.Watch{}
-	counts := newMetrics(queue, watch)
+	counts := newMetrics(queue, watch, func(ctx context.Context) (time.Time, error) { return audit.Waiting(ctx, d.Reader()) }, now)
 	service := &login.Service{
 		DB: d, Ring: ring, Clock: now,
 		Ledger:         throttle.NewLedger(d, now),
