@@ -71,6 +71,18 @@ const (
 	PasswordSuspected    Kind = "password_suspected"  // Number: of how many wrong codes
 )
 
+// The kinds that concern no account: what an operator does to the portal.
+const (
+	SetupLinkIssued Kind = "setup_link_issued" // for the first account
+	KeyAdded        Kind = "key_added"         // Detail: the key's id
+	KeyRotated      Kind = "key_rotated"       // Detail: the id of the key that seals now
+	SecretsResealed Kind = "secrets_resealed"  // Detail: the key's id; Number: how many
+	KeysDropped     Kind = "keys_dropped"      // Number: how many
+	BackedUp        Kind = "backed_up"         // Detail: the file; Number: how many sealed secrets
+	Restored        Kind = "restored"          // Detail: the backup's file
+	ClockAccepted   Kind = "clock_accepted"
+)
+
 // Alarming reports whether the event may be somebody else's doing: it is
 // shown with a sign.
 func (k Kind) Alarming() bool {

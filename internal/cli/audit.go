@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -55,7 +56,7 @@ func (c auditList) Run(r *run) error {
 		}
 		detail, seq := e.Detail, "unsealed"
 		if e.Number != 0 {
-			detail = fmt.Sprint(e.Number)
+			detail = strings.TrimSpace(fmt.Sprint(e.Detail, " ", e.Number))
 		}
 		if e.Seq != 0 {
 			seq = fmt.Sprint(e.Seq)

@@ -11,6 +11,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -42,6 +43,9 @@ func (c backupCommand) Run(r *run) error {
 			return fmt.Errorf("%s is there already; a backup overwrites nothing: name another file", c.File)
 		case errors.Is(err, server.ErrClosed):
 			return fmt.Errorf("%w; no backup was made: \"sallyport key check\" names the rows", err)
+		}
+		if err == nil {
+			err = keys.Note(r, audit.BackedUp, c.File, n)
 		}
 		return report(r, err, "%s holds the database. All %d sealed secrets in it open with the key ring.\n"+
 			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it the backup lets nobody in.\n", c.File, n, server.RingSource(cfg))
@@ -123,7 +127,7 @@ func (c restoreCommand) afterPgRestore(r *run) error {
 		if err := closed(found); err != nil {
 			return err
 		}
-		if err := server.EndForgotten(r, keys.DB, time.Now(), c.KeepBackupCodes); err != nil {
+		if err := server.EndForgotten(r, keys.DB, "pg_restore", time.Now(), c.KeepBackupCodes); err != nil {
 			return err
 		}
 		return c.restored(r)

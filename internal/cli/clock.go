@@ -44,5 +44,5 @@ func (clockAccept) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	return report(r, portal.Login.Mark.Accept(r), "The server's clock is believed as it is; a running server looks at it within 10 seconds.\n")
+	return report(r, portal.Login.AcceptClock(r), "The server's clock is believed as it is; a running server looks at it within 10 seconds.\n")
 }

@@ -48,23 +48,18 @@ func (keyList) Run(r *run) error {
 type keyAdd struct{}
 
 func (keyAdd) Run(r *run) error {
-	cfg, err := r.load()
-	if err != nil {
+	return withKeys(r, func(keys *server.Keys) error {
+		added, err := keys.Add(r)
+		if added == "" {
+			return err
+		}
+		if ring := keys.Unstored(); ring != nil {
+			return errors.Join(store(r, ring, keys.From, fmt.Sprintf("It has the new key %s, which seals nothing yet. Then run: sallyport key rotate", added)), err)
+		}
+		fmt.Fprintf(r.streams.Out, "Key %s was added; it seals nothing yet.\n"+
+			"Copy %s to where you keep its copy, and to every other node. Then run: sallyport key rotate\n", added, keys.From.Path)
 		return err
-	}
-	from := server.RingSource(cfg)
-	ring, err := secret.AddKey(r, from)
-	if err != nil {
-		return err
-	}
-	keys := ring.Keys()
-	added := keys[len(keys)-1].ID
-	if !from.Ours() {
-		return store(r, ring, from, fmt.Sprintf("It has the new key %s, which seals nothing yet. Then run: sallyport key rotate", added))
-	}
-	_, err = fmt.Fprintf(r.streams.Out, "Key %s was added; it seals nothing yet.\n"+
-		"Copy %s to where you keep its copy, and to every other node. Then run: sallyport key rotate\n", added, from.Path)
-	return err
+	})
 }
 
 // store prints a ring that isn't ours to write: the ring alone to standard
@@ -137,17 +132,12 @@ type keyRotate struct {
 }
 
 func (c keyRotate) Run(r *run) error {
-	cfg, err := r.load()
-	if err != nil {
-		return err
-	}
-	from := server.RingSource(cfg)
-	// Standard output is the ring's alone, where it isn't ours.
-	say := r.streams.Out
-	if !from.Ours() {
-		say = r.streams.Err
-	}
 	return withKeys(r, func(keys *server.Keys) error {
+		// Standard output is the ring's alone, where it isn't ours.
+		say := r.streams.Out
+		if !keys.From.Ours() {
+			say = r.streams.Err
+		}
 		n, err := keys.Rotate(r)
 		if err != nil {
 			return fmt.Errorf("%w\n%d secrets were sealed anew; run the command again for the rest, nothing is lost", err, n)
@@ -169,7 +159,7 @@ func (c keyRotate) Run(r *run) error {
 			fmt.Fprintln(say, "For a new key, run first: sallyport key add")
 		}
 		if ring := keys.Unstored(); ring != nil {
-			return errors.Join(store(r, ring, from, then), err)
+			return errors.Join(store(r, ring, keys.From, then), err)
 		}
 		return err
 	})

@@ -130,12 +130,10 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 
 // Accept forgets the mark: the next look at the clock is believed, be it back
 // or ahead. It is for an operator who has set the clock right.
-func (m *Mark) Accept(ctx context.Context) error {
-	return m.DB.Write(ctx, func(tx *db.Tx) error {
-		_, err := db.Exec(ctx, tx, `UPDATE clock SET high_water_at = NULL, leapt_at = NULL, seen_at = NULL, version = version + 1`)
-		if err != nil {
-			return fmt.Errorf("forget high-water mark: %w", err)
-		}
-		return nil
-	})
+func Accept(ctx context.Context, tx *db.Tx) error {
+	_, err := db.Exec(ctx, tx, `UPDATE clock SET high_water_at = NULL, leapt_at = NULL, seen_at = NULL, version = version + 1`)
+	if err != nil {
+		return fmt.Errorf("forget high-water mark: %w", err)
+	}
+	return nil
 }

@@ -84,7 +84,7 @@ func TestAcceptBelievesTheNextLook(t *testing.T) {
 		now := testkit.Start
 		mark := &clock.Mark{DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil }}
 		for _, off := range []time.Duration{0, -time.Hour, 48 * time.Hour, -time.Minute} {
-			if err := mark.Accept(t.Context()); err != nil {
+			if err := d.Write(t.Context(), func(tx *db.Tx) error { return clock.Accept(t.Context(), tx) }); err != nil {
 				t.Fatal(err)
 			}
 			now = testkit.Start.Add(off)

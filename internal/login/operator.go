@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -226,6 +227,16 @@ func (s *Service) member(ctx context.Context, a account.Account, group string, k
 	return err
 }
 
+// AcceptClock believes the server's clock as it is; see clock.Accept.
+func (s *Service) AcceptClock(ctx context.Context) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := clock.Accept(ctx, tx); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator("", audit.ClockAccepted, ""))
+	})
+}
+
 // SetupTicket returns the token of the link that creates the first account,
 // and false where there is an account already. Links of before die.
 func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
@@ -235,8 +246,10 @@ func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 		return token, false, err
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		token, err = account.IssueTicket(ctx, tx, account.TicketSetup, "", s.Clock())
-		return err
+		if token, err = account.IssueTicket(ctx, tx, account.TicketSetup, "", s.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, s.byOperator("", audit.SetupLinkIssued, ""))
 	})
 	return token, err == nil, err
 }

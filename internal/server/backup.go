@@ -16,6 +16,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
@@ -197,7 +198,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err != nil {
 		return err
 	}
-	if err := EndForgotten(ctx, d, now, keepBackupCodes); err != nil {
+	if err := EndForgotten(ctx, d, file, now, keepBackupCodes); err != nil {
 		d.Close()
 		return err
 	}
@@ -228,8 +229,8 @@ func giveTo(f *os.File, dir string) error {
 // valid although it was used up or ended since the backup (F13): sessions,
 // known browsers, attempts, pending enrolments, links, used codes and, unless
 // told to keep them, backup codes. For a day unknown browsers, and that is all
-// of them now, need two codes in a row.
-func EndForgotten(ctx context.Context, d *db.DB, now time.Time, keepBackupCodes bool) error {
+// of them now, need two codes in a row. from names the backup to the audit log.
+func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{
 			login.EndAttempts, session.EndAll, device.ForgetAll, authenticator.EndPending, account.EndAllTickets,
@@ -246,7 +247,10 @@ func EndForgotten(ctx context.Context, d *db.DB, now time.Time, keepBackupCodes 
 		if err := totp.EndSteps(ctx, tx, now); err != nil {
 			return err
 		}
-		return throttle.Restored(ctx, tx, now)
+		if err := throttle.Restored(ctx, tx, now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByOperator, Kind: audit.Restored, Detail: from})
 	})
 }
 

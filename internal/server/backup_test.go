@@ -78,7 +78,7 @@ func TestRestoredDatabaseBringsNothingBack(t *testing.T) {
 					t.Errorf("in the data directory: %v, %v; want key ring and database", left, err)
 				}
 				after = portal.StartIn(t, dir, p.Clock)
-			} else if err := server.EndForgotten(ctx, p.DB, p.Clock.Now(), false); err != nil {
+			} else if err := server.EndForgotten(ctx, p.DB, "pg_restore", p.Clock.Now(), false); err != nil {
 				t.Fatal(err)
 			}
 

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
@@ -45,7 +47,7 @@ func RingSource(cfg config.Config) secret.Source {
 type Keys struct {
 	DB   *db.DB
 	Ring *secret.Ring
-	from secret.Source
+	From secret.Source
 	// stored is the ring as it was read.
 	stored *secret.Ring
 	// pause waits until every server on this machine has seen a new ring.
@@ -60,11 +62,17 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
+	if path, ok := strings.CutPrefix(cfg.DatabaseURL(), "sqlite:"); ok {
+		// Opening it would make an empty one, in the way of a restore.
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("there is no database: %w; \"sallyport serve\" makes a new one, \"sallyport restore\" that of a backup", err)
+		}
+	}
 	d, err := db.Open(ctx, cfg.DatabaseURL())
 	if err != nil {
 		return nil, err
 	}
-	keys := &Keys{DB: d, Ring: ring, from: from, stored: ring, pause: waitForServers}
+	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, pause: waitForServers}
 	if !from.Ours() {
 		keys.pause = func(context.Context) error { return nil } // no server looks again
 	}
@@ -139,10 +147,35 @@ func (k *Keys) Sealing() string {
 // Unstored returns the ring that the operator must store now, where it isn't
 // ours to write and was changed; else nil.
 func (k *Keys) Unstored() *secret.Ring {
-	if k.from.Ours() || k.Ring.Text() == k.stored.Text() {
+	if k.From.Ours() || k.Ring.Text() == k.stored.Text() {
 		return nil
 	}
 	return k.Ring
+}
+
+// Note appends to the audit log what the command line has done.
+func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number int) error {
+	// After Ctrl-C too: what was done was done.
+	ctx = context.WithoutCancel(ctx)
+	err := k.DB.Write(ctx, func(tx *db.Tx) error {
+		return audit.Append(ctx, tx, audit.Event{At: time.Now(), Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number})
+	})
+	if err != nil {
+		return fmt.Errorf("it was done, but the audit log doesn't say so: %w", err)
+	}
+	return nil
+}
+
+// Add appends a spare key to the ring and returns its id.
+func (k *Keys) Add(ctx context.Context) (id string, err error) {
+	ring, err := secret.AddKey(ctx, k.From)
+	if err != nil {
+		return "", err
+	}
+	k.Ring = ring
+	keys := ring.Keys()
+	id = keys[len(keys)-1].ID
+	return id, k.Note(ctx, audit.KeyAdded, id, 0)
 }
 
 // Rotate makes the newest key the one that seals and seals every secret under
@@ -150,15 +183,25 @@ func (k *Keys) Unstored() *secret.Ring {
 // killed, run it again: what is done stays done. Secrets that don't open stay
 // as they are.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
-	return k.rotate(ctx, sealedColumns)
+	n, err := k.rotate(ctx, sealedColumns)
+	if n > 0 {
+		err = errors.Join(err, k.Note(ctx, audit.SecretsResealed, k.Sealing(), n))
+	}
+	return n, err
 }
 
 func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int, err error) {
-	ring, err := secret.RotateKeys(ctx, k.from)
+	ring, err := secret.RotateKeys(ctx, k.From)
 	if err != nil {
 		return 0, err
 	}
+	before := k.Sealing()
 	k.Ring = ring
+	if now := k.Sealing(); now != before {
+		if err := k.Note(ctx, audit.KeyRotated, now, 0); err != nil {
+			return 0, err
+		}
+	}
 	// A server that doesn't know yet would seal under the old key what this
 	// pass has left behind. A run before, killed, may have written the file
 	// just now: so wait in any case.
@@ -235,12 +278,15 @@ func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
 		return 0, ErrInUse
 	}
 	before := len(k.Ring.Keys())
-	ring, err := secret.DropOldKeys(ctx, k.from, sealing)
+	ring, err := secret.DropOldKeys(ctx, k.From, sealing)
 	if err != nil {
 		return 0, err
 	}
 	k.Ring = ring
-	return before - len(ring.Keys()), nil
+	if dropped = before - len(ring.Keys()); dropped > 0 {
+		err = k.Note(ctx, audit.KeysDropped, "", dropped)
+	}
+	return dropped, err
 }
 
 // ringFile re-reads the key ring for a running server. It is safe for
