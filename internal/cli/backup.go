@@ -12,26 +12,28 @@ import (
 	"filippo.io/age"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
 type backupCommand struct {
-	File      string   `arg:"" help:"The new file."`
-	Recipient []string `help:"Encrypt it for this age key, age1…; may be repeated." placeholder:"AGE_KEY"`
+	File      string             `arg:"" help:"The new file."`
+	Recipient []config.Recipient `help:"Encrypt it for this age key, age1…, instead of those of backup.recipients; may be repeated." placeholder:"AGE_KEY"`
 }
 
 func (c backupCommand) Run(r *run) error {
-	var recipients []age.Recipient
-	for _, text := range c.Recipient {
-		found, err := age.ParseRecipients(strings.NewReader(text))
-		if err != nil {
-			return fmt.Errorf("--recipient %q is no public key of age, such as \"age-keygen\" prints: %w", text, err)
-		}
-		recipients = append(recipients, found...)
+	recipients, err := server.Recipients(c.Recipient)
+	if err != nil {
+		return fmt.Errorf("--recipient: %w", err)
 	}
 	cfg, err := r.load()
 	if err != nil {
 		return err
+	}
+	if len(recipients) == 0 {
+		if recipients, err = server.Recipients(cfg.Backup.Recipients); err != nil {
+			return fmt.Errorf("backup.recipients: %w", err)
+		}
 	}
 	if cfg.Database.Reveal() != "" {
 		return fmt.Errorf("the database is PostgreSQL: back it up with pg_dump, and keep a copy of %v apart from it; after pg_restore run: sallyport restore --after-pg-restore", server.RingSource(cfg))

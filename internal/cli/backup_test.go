@@ -80,3 +80,47 @@ func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
 		t.Errorf("key rotate --drop: %d\n%s", code, errs)
 	}
 }
+
+func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
+	environ := environFor(t, "sqlite")
+	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
+		t.Fatal(errs)
+	}
+	configured, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ = append(environ, "SALLYPORT_BACKUP_RECIPIENTS="+configured.Recipient().String())
+	for name, test := range map[string]struct {
+		args   []string
+		opens  age.Identity
+		closed age.Identity
+	}{
+		"by the configuration": {nil, configured, named},
+		"by the command":       {[]string{"--recipient", named.Recipient().String()}, named, configured},
+	} {
+		file := filepath.Join(t.TempDir(), "backup.age")
+		if code, out, errs := call(environ, "", append([]string{"backup", file}, test.args...)...); code != 0 {
+			t.Fatalf("%s: %d\n%s%s", name, code, out, errs)
+		}
+		for identity, want := range map[age.Identity]bool{test.opens: true, test.closed: false} {
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := age.Decrypt(f, identity); (err == nil) != want {
+				t.Errorf("%s: %v, want it to open: %v", name, err, want)
+			}
+		}
+	}
+	// Whoever gives the secret key instead doesn't read it back in a log.
+	code, out, errs := call(environ, "", "backup", filepath.Join(t.TempDir(), "backup.age"), "--recipient", named.String())
+	if code != exitUsage || !strings.Contains(errs, "is a secret key of age") || strings.Contains(out+errs, named.String()) {
+		t.Errorf("secret key as recipient: %d\n%s%s", code, out, errs)
+	}
+}

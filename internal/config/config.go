@@ -100,6 +100,10 @@ type Config struct {
 		// Dir is where they are; it should be another disk. Empty: backups
 		// in data_dir.
 		Dir string `yaml:"dir"`
+		// Recipients are public keys of age (age1…) that backups are encrypted
+		// for, those of the command too unless it names others. None: they
+		// aren't.
+		Recipients []Recipient `yaml:"recipients"`
 	} `yaml:"backup"`
 
 	// LogLevel is the least that is logged: debug, info, warn or error.

@@ -75,6 +75,9 @@ environment: SALLYPORT_TRUSTED_PROXIES: "gw" isn't an address or prefix; write 1
 	}
 }
 
+// recipient is a public key of age.
+const recipient = "age126hhdt63fmsttx7tqg6prlklp9fkgs2jdh9kpxmfpmcddt3zpa0qra7pc4"
+
 func TestFaults(t *testing.T) {
 	tests := []struct {
 		name, text string
@@ -125,6 +128,9 @@ func TestFaults(t *testing.T) {
 		{"command as a line", "key_ring_command: /bin/cat ring\n", "sallyport.yaml:1: key_ring_command: is text; write a list: [a, b], or [] for none"},
 		{"command with a NUL", `key_ring_command: [/bin/cat, "a\0"]`, "sallyport.yaml:1: key_ring_command: holds a character that no argument can have"},
 		{"two sources of the key ring", "key_ring: credential:ring\nkey_ring_command: [/bin/cat]\n", "sallyport.yaml:2: key_ring_command: names one source of the key ring, and key_ring another; keep one"},
+		{"recipient that is none", "backup:\n  recipients:\n  - age1abc\n", `sallyport.yaml:3: backup.recipients: "age1abc" is no public key of age, such as "age-keygen" prints`},
+		{"recipient that is secret", "backup: {recipients: [AGE-SECRET-KEY-1HUNTER2hunter2]}\n", "sallyport.yaml:1: backup.recipients: is a secret key of age; write its public key"},
+		{"two recipients in one", "backup: {recipients: [\"" + recipient + `\n` + recipient + "\"]}\n", "sallyport.yaml:1: backup.recipients: \"age1"},
 		{"port by name", "listen: 127.0.0.1:http\n", `sallyport.yaml:1: listen: "127.0.0.1:http" needs a port from 1 to 65535`},
 		{"address no browser can use", "listen: '[fe80::1%eth0]:9091'\n", "sallyport.yaml:1: listen: must be set, since browsers can't use the address in listen"},
 		{"database that is no URL", "database: 'postgres://a:hunter2%@b'\n", "sallyport.yaml:1: database: isn't a URL; percent-encode"},
@@ -266,6 +272,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(DefaultYAML()), "")
 	f.Add([]byte("public_url: HTTPS://Example.com:443/\nsession: {idle: 1h}\n"), "SALLYPORT_SESSION_ABSOLUTE=1d2h\nSALLYPORT_LISTEN=[::1]:1")
 	f.Add([]byte("trusted_proxies: [10.0.0.1, '::1', 10.0.0.5/8]\n---\nx: &a *a\n"), "SALLYPORT_TRUSTED_PROXIES=10.0.0.0/8,::")
+	f.Add([]byte("backup: {recipients: ["+recipient+"]}\n"), "SALLYPORT_BACKUP_EVERY=1h")
 	f.Add([]byte("key_ring: credential:ring\n"), "CREDENTIALS_DIRECTORY=/run/credentials/x")
 	f.Add([]byte("key_ring_command: [/bin/cat, \"a b\", '7']\n"), "SALLYPORT_KEY_RING=")
 	f.Add([]byte("database: postgres://a:b@c/d?e=f\nsite_name: \"\\u00fc \\0\"\n"), "SALLYPORT_X=1")

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+
+	"filippo.io/age"
 )
 
 const day = 24 * time.Hour
@@ -94,6 +97,29 @@ func (k KeyRing) String() string {
 
 // MarshalText returns what String does.
 func (k KeyRing) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// Recipient is a public key of age, such as age1….
+type Recipient string
+
+// UnmarshalText takes what [Recipient.Age] takes.
+func (r *Recipient) UnmarshalText(text []byte) error {
+	*r = Recipient(text)
+	_, err := r.Age()
+	return err
+}
+
+// Age returns whom age encrypts for. The error never repeats a secret key.
+func (r Recipient) Age() (age.Recipient, error) {
+	text := string(r)
+	if strings.HasPrefix(strings.ToUpper(text), "AGE-SECRET-KEY-") {
+		return nil, errors.New("is a secret key of age; write its public key, which \"age-keygen -y\" prints")
+	}
+	found, err := age.ParseRecipients(strings.NewReader(text))
+	if err != nil || len(found) != 1 || strings.TrimSpace(text) != text {
+		return nil, fmt.Errorf("%s is no public key of age, such as \"age-keygen\" prints", quote(text))
+	}
+	return found[0], nil
+}
 
 // Enroll says who may set up two-factor authentication.
 type Enroll string

@@ -88,6 +88,9 @@ func sqliteName(path string, values url.Values) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
 }
 
+// TemporaryCopy is the pattern of a copy's file until it is whole.
+const TemporaryCopy = ".before-*"
+
 // copyBefore keeps a copy of an SQLite file as it is before its schema leaves
 // that version (F12), beside it. Its owner deletes it.
 func copyBefore(ctx context.Context, d *DB, version int64) error {
@@ -95,7 +98,7 @@ func copyBefore(ctx context.Context, d *DB, version int64) error {
 	if err := One(ctx, d.read, `SELECT strftime('%Y%m%d-%H%M%S', 'now')`, nil, &date); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(d.path), ".before-*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(d.path), TemporaryCopy) // mode 0600
 	if err != nil {
 		return err
 	}
@@ -104,5 +107,14 @@ func copyBefore(ctx context.Context, d *DB, version int64) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), fmt.Sprintf("%s.before-%d-%s", d.path, version, date))
+	if err := os.Rename(f.Name(), fmt.Sprintf("%s.before-%d-%s", d.path, version, date)); err != nil {
+		return err
+	}
+	// The copy's name must survive a power cut as the migration does.
+	dir, err := os.Open(filepath.Dir(d.path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }

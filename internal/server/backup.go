@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
@@ -44,6 +46,8 @@ func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, recip
 	if _, err := os.Lstat(file); err == nil {
 		return 0, fmt.Errorf("%s: %w", file, fs.ErrExist) // before the work
 	}
+	removeLeftovers(filepath.Dir(file))
+	removeLeftovers(filepath.Dir(d.Path()))
 	// Beside the database, where a copy in plain text is no more readable.
 	plain, err := temporary(filepath.Dir(d.Path()))
 	if err != nil {
@@ -93,7 +97,10 @@ func openAll(ctx context.Context, ring *secret.Ring, file string) (int, error) {
 	return n, nil
 }
 
-func temporary(dir string) (*os.File, error) { return os.CreateTemp(dir, ".sallyport-*.tmp") } // mode 0600
+// temporaryName is the pattern of a backup or a database until it is whole.
+const temporaryName = ".sallyport-*.tmp"
+
+func temporary(dir string) (*os.File, error) { return os.CreateTemp(dir, temporaryName) } // mode 0600
 
 // discard closes and removes a temporary file, and what SQLite put beside it.
 func discard(f *os.File) {
@@ -173,6 +180,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return err
 	}
+	removeLeftovers(filepath.Dir(target))
 	work, err := temporary(filepath.Dir(target))
 	if err != nil {
 		return err
@@ -258,10 +266,19 @@ const (
 	// backupName is the name of a scheduled backup, by its time in UTC.
 	backupName = "sallyport-20060102-150405.db"
 
+	// encryptedEnd is how the name of an encrypted one ends.
+	encryptedEnd = ".age"
+
 	// scheduleEvery is how often is looked whether a backup is due: a server
 	// that is restarted often still makes its backups.
 	scheduleEvery = time.Minute
 )
+
+// scheduled is a backup that the server made.
+type scheduled struct {
+	at   time.Time
+	name string
+}
 
 // BackUp makes a scheduled backup if one is due, unless another node does, and
 // removes the oldest past those to keep.
@@ -274,42 +291,65 @@ func (p *Portal) backUp(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of backups: %w", err)
 	}
-	made, err := scheduled(dir)
+	now := p.Login.Clock().UTC()
+	made, err := listScheduled(dir, now)
 	if err != nil {
 		return err
 	}
-	now := p.Login.Clock().UTC()
-	if len(made) > 0 && now.Sub(made[len(made)-1]) < time.Duration(p.Config.Backup.Every) {
+	if len(made) > 0 && now.Sub(made[len(made)-1].at) < time.Duration(p.Config.Backup.Every) {
 		return nil
 	}
-	name := func(at time.Time) string { return filepath.Join(dir, at.Format(backupName)) }
-	secrets, err := Backup(ctx, p.DB, p.Login.Ring, name(now))
+	recipients, err := Recipients(p.Config.Backup.Recipients)
+	if err != nil {
+		return fmt.Errorf("backup.recipients: %w", err)
+	}
+	next := scheduled{at: now, name: now.Format(backupName)}
+	if len(recipients) > 0 {
+		next.name += encryptedEnd
+	}
+	file := filepath.Join(dir, next.name)
+	secrets, err := Backup(ctx, p.DB, p.Login.Ring, file, recipients...)
 	if err != nil {
 		return fmt.Errorf("back up: %w", err)
 	}
-	p.Log.Info("backed up", "file", name(now), "secrets", secrets)
+	p.Log.Info("backed up", "file", file, "secrets", secrets)
 	// Only after a good new one, so that a fault never eats the last of them.
-	for made = append(made, now); len(made) > p.Config.Backup.Keep; made = made[1:] {
-		if err := os.Remove(name(made[0])); err != nil {
+	for made = append(made, next); len(made) > p.Config.Backup.Keep; made = made[1:] {
+		if err := os.Remove(filepath.Join(dir, made[0].name)); err != nil {
 			return fmt.Errorf("remove an old backup: %w", err)
 		}
 	}
 	return nil
 }
 
-// scheduled returns when the scheduled backups of dir were made, oldest first.
-// Other files aren't ours to remove.
-func scheduled(dir string) ([]time.Time, error) {
+// Recipients returns whom age encrypts for.
+func Recipients(of []config.Recipient) ([]age.Recipient, error) {
+	var all []age.Recipient
+	for _, one := range of {
+		recipient, err := one.Age()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, recipient)
+	}
+	return all, nil
+}
+
+// listScheduled returns the scheduled backups of dir, oldest first. Other files
+// aren't ours to remove, and what is from the future was made while the clock
+// was wrong: nobody knows when.
+func listScheduled(dir string, now time.Time) ([]scheduled, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list backups: %w", err)
 	}
-	var made []time.Time
+	var made []scheduled
 	for _, entry := range entries {
-		if at, err := time.Parse(backupName, entry.Name()); err == nil && at.Format(backupName) == entry.Name() {
-			made = append(made, at)
+		plain := strings.TrimSuffix(entry.Name(), encryptedEnd)
+		if at, err := time.Parse(backupName, plain); err == nil && at.Format(backupName) == plain && !at.After(now) {
+			made = append(made, scheduled{at, entry.Name()})
 		}
 	}
-	slices.SortFunc(made, time.Time.Compare)
+	slices.SortFunc(made, func(a, b scheduled) int { return a.at.Compare(b.at) })
 	return made, nil
 }

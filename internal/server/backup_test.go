@@ -234,21 +234,76 @@ func TestScheduledBackupsAreMadeAndThinnedOut(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "sallyport-mine.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Made while the clock was wrong: it neither counts nor goes.
+	if err := os.WriteFile(filepath.Join(dir, "sallyport-20991231-120000.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for range 5 { // twice a day: every second one is due
 		if err := p.BackUp(ctx); err != nil {
 			t.Fatal(err)
 		}
 		p.Clock.Move(12 * time.Hour)
 	}
-	var got []string
+	want := "sallyport-20261124-120000.db sallyport-20261125-120000.db sallyport-20991231-120000.db sallyport-mine.db"
+	if got := namesIn(t, dir); got != want {
+		t.Errorf("backups %s, want %s", got, want)
+	}
+}
+
+// namesIn returns the names of the files in dir, in order.
+func namesIn(t *testing.T, dir string) string {
+	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var names []string
 	for _, entry := range entries {
-		got = append(got, entry.Name())
+		names = append(names, entry.Name())
 	}
-	if want := "sallyport-20261124-120000.db sallyport-20261125-120000.db sallyport-mine.db"; strings.Join(got, " ") != want {
-		t.Errorf("backups %v, want %s", got, want)
+	return strings.Join(names, " ")
+}
+
+func TestScheduledBackupsAreEncryptedForTheRecipients(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	var recipients []string
+	var identities []age.Identity
+	for range 2 {
+		identity, err := age.GenerateX25519Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		recipients, identities = append(recipients, identity.Recipient().String()), append(identities, identity)
+	}
+	p := portal.Start(t, "sqlite", "SALLYPORT_BACKUP_EVERY=24h", "SALLYPORT_BACKUP_KEEP=2", "SALLYPORT_BACKUP_RECIPIENTS="+strings.Join(recipients, ", "))
+	p.AddAccount(t, "ada")
+	dir := filepath.Join(p.Dir, "backups")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// Of the days before the recipients were named: thinned out like the others.
+	for _, name := range []string{"sallyport-20261121-120000.db", "sallyport-20261122-120000.db"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := p.BackUp(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const made = "sallyport-20261123-120000.db.age"
+	if got, want := namesIn(t, dir), "sallyport-20261122-120000.db "+made; got != want {
+		t.Fatalf("backups %s, want %s", got, want)
+	}
+	for i, identity := range identities {
+		to := filepath.Join(t.TempDir(), "sallyport.db")
+		if err := server.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), to, p.Clock.Now(), false, identity); err != nil {
+			t.Errorf("identity %d: %v", i, err)
+		}
+	}
+	if err := server.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), filepath.Join(t.TempDir(), "sallyport.db"), p.Clock.Now(), false); !errors.Is(err, server.ErrEncrypted) {
+		t.Errorf("without an identity: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -71,6 +72,9 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 	d, err := db.Open(ctx, cfg.DatabaseURL())
 	if err != nil {
 		return nil, err
+	}
+	if from.Ours() {
+		removeLeftovers(filepath.Dir(from.Path))
 	}
 	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, pause: waitForServers}
 	if !from.Ours() {

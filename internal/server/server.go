@@ -201,6 +201,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	defer stopMetrics()
+	if err := removeLeftovers(p.Config.DataDir); err != nil {
+		p.Log.Warn("start", "reason", err.Error())
+	}
 	srv := p.httpServer(p.Handler)
 	if err := p.WatchClock(ctx); err != nil {
 		p.Log.Warn("clock", "reason", err.Error()) // the job tries again
