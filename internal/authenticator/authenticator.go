@@ -101,6 +101,22 @@ func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator,
 	return all, nil
 }
 
+// Owners returns the ids of all accounts that have a confirmed authenticator,
+// in one statement.
+func Owners(ctx context.Context, q db.Querier) (map[string]bool, error) {
+	all, err := db.All(ctx, q, func(scan db.Scan) (id string, err error) {
+		return id, scan(&id)
+	}, `SELECT DISTINCT account_id FROM authenticators WHERE confirmed_at IS NOT NULL`)
+	if err != nil {
+		return nil, fmt.Errorf("list accounts with authenticators: %w", err)
+	}
+	owners := make(map[string]bool, len(all))
+	for _, id := range all {
+		owners[id] = true
+	}
+	return owners, nil
+}
+
 // ByID returns a confirmed authenticator of this account, or
 // [db.ErrNotFound], whether it is another's or nobody's.
 func ByID(ctx context.Context, q db.Querier, accountID, id string) (Authenticator, error) {
