@@ -66,7 +66,7 @@ func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
 }
 
 // Seal seals up to [Batch] waiting events, oldest first, in one transaction:
-// each gets the next number, and a MAC under the ring's sealing key of the MAC
+// each gets the next number, and a signature ([secret.Ring.Sign]) of the MAC
 // before it, that number and everything the event says. It returns the new
 // head and how many were sealed; none where another sealer was faster.
 func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, err error) {

@@ -100,7 +100,14 @@ func openAll(ctx context.Context, ring *secret.Ring, file string) (int, error) {
 // temporaryName is the pattern of a backup or a database until it is whole.
 const temporaryName = ".sallyport-*.tmp"
 
-func temporary(dir string) (*os.File, error) { return os.CreateTemp(dir, temporaryName) } // mode 0600
+// temporary makes a file of that name in dir, mode 0600.
+func temporary(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, temporaryName)
+	if err != nil {
+		return nil, fmt.Errorf("%w; %s must be a directory that you may write to", err, dir)
+	}
+	return f, nil
+}
 
 // discard closes and removes a temporary file, and what SQLite put beside it.
 func discard(f *os.File) {
@@ -122,7 +129,7 @@ func publish(from *os.File, file string, convert func(io.Writer, io.Reader) erro
 	}
 	defer discard(to)
 	if err := errors.Join(convert(to, from), to.Sync()); err != nil {
-		return err
+		return fmt.Errorf("write %s: %w; nothing is left of it: make room, or name another place", file, err)
 	}
 	return rename(to.Name(), file)
 }
@@ -197,7 +204,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 		}
 	}
 	if _, err := io.Copy(work, plain); err != nil {
-		return err
+		return fmt.Errorf("copy it to %s: %w", filepath.Dir(target), err)
 	}
 	if _, err := openAll(ctx, ring, work.Name()); err != nil {
 		return err

@@ -159,6 +159,10 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 
+	if _, err := server.Backup(ctx, p.DB, p.Login.Ring, filepath.Join(dir, "nowhere", "b.db")); err == nil || !strings.Contains(err.Error(), "nowhere must be a directory that you may write to") {
+		t.Errorf("into no directory: %v", err)
+	}
+
 	to := filepath.Join(t.TempDir(), "sallyport.db")
 	restore := func(ring *secret.Ring, file string) error {
 		return server.Restore(ctx, ring, file, to, p.Clock.Now(), false)
