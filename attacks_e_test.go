@@ -1,6 +1,6 @@
 package sallyport_test
 
-// E. Sessions and the order of steps.
+// E. The order of steps.
 
 import (
 	"context"
@@ -197,89 +197,6 @@ func TestAttack20SuspectPasswordWithoutTwoFactor(t *testing.T) {
 	})
 }
 
-func TestAttack73PlantedCookies(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		p.AddAccount(t, "ada")
-		p.AddAccount(t, "eve")
-		if a := p.Browser(t).Get("/login"); a.Header.Get("Set-Cookie") != "" {
-			t.Errorf("a cookie before any password: %s", a.Header.Get("Set-Cookie"))
-		}
-		eve := p.Browser(t)
-		eve.SignIn("eve")
-		evesToken := eve.Cookie(sessionCookie)
-		for what, planted := range map[string]string{"made up": strings.Repeat("A", 43), "eve's session": evesToken} {
-			b := p.Browser(t)
-			b.SetCookie(sessionCookie, planted)
-			b.SetCookie(attemptCookie, planted)
-			b.SignIn("ada")
-			if got := b.Cookie(sessionCookie); got == "" || got == planted {
-				t.Errorf("%s: the planted token was adopted", what)
-			}
-			thief := p.Browser(t)
-			thief.SetCookie(sessionCookie, planted)
-			if thief.SignedIn() {
-				t.Errorf("%s: the planted token opens something", what)
-			}
-			if page := visible(b.Get("/settings/profile").Body); !strings.Contains(page, "ada") || strings.Contains(page, "eve") {
-				t.Errorf("%s: the session isn't ada's", what)
-			}
-		}
-		// Two cookies of one name: nobody knows whose, so nobody is signed in.
-		ada := p.Browser(t)
-		ada.SignIn("ada")
-		eve = p.Browser(t)
-		eve.SignIn("eve")
-		host := strings.TrimPrefix(p.Base, "http://")
-		one, two := sessionCookie+"="+ada.Cookie(sessionCookie), sessionCookie+"="+eve.Cookie(sessionCookie)
-		for what, cookies := range map[string]string{
-			"ada's and eve's": one + "; " + two, "eve's and ada's": two + "; " + one, "ada's twice": one + "; " + one, "ada's and junk": one + "; " + sessionCookie + "=x",
-		} {
-			if a := toListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookies}}, ""); a.Status != http.StatusSeeOther {
-				t.Errorf("%s: %s, want the sign-in page", what, short(a))
-			}
-		}
-		if a := toListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {one}}, ""); a.Status != http.StatusOK {
-			t.Errorf("ada's alone: %s", short(a))
-		}
-	})
-}
-
-// TestAttack73HostPrefix: on https no sibling host can plant a cookie.
-func TestAttack73HostPrefix(t *testing.T) {
-	t.Parallel()
-	const host = "auth.example.test"
-	p := portal.Start(t, "sqlite", "SALLYPORT_PUBLIC_URL=https://"+host, "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32")
-	p.AddAccount(t, "ada")
-	form := "username=ada&password=" + strings.ReplaceAll(portal.Password, " ", "+")
-	same := http.Header{"Sec-Fetch-Site": {"same-origin"}}
-	a := toListener(t, p, http.MethodPost, "/login", host, same, form)
-	if a.Status != http.StatusSeeOther || a.Location != "https://"+host+"/" {
-		t.Fatalf("sign-in: %s", short(a))
-	}
-	token := ""
-	for _, set := range a.Header.Values("Set-Cookie") {
-		parts := strings.Split(set, "; ")
-		if !strings.HasPrefix(set, "__Host-sallyport") || !slices.Contains(parts, "Secure") || !slices.Contains(parts, "HttpOnly") ||
-			!slices.Contains(parts, "SameSite=Lax") || !slices.Contains(parts, "Path=/") || strings.Contains(set, "Domain") {
-			t.Errorf("cookie %s", set)
-		}
-		if value, ok := strings.CutPrefix(parts[0], "__Host-sallyport="); ok {
-			token = value
-		}
-	}
-	for cookie, want := range map[string]int{
-		"__Host-sallyport=" + token: http.StatusOK, "sallyport=" + token: http.StatusSeeOther, "__host-sallyport=" + token: http.StatusSeeOther,
-		"__Secure-sallyport=" + token: http.StatusSeeOther, "sallyport=x; __Host-sallyport=" + token: http.StatusOK,
-	} {
-		if a := toListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookie}}, ""); a.Status != want {
-			t.Errorf("cookie %.25s: %s, want %d", cookie, short(a), want)
-		}
-	}
-	if got := a.Header.Get("Strict-Transport-Security"); !strings.HasPrefix(got, "max-age=") {
-		t.Errorf("Strict-Transport-Security %q", got)
-	}
-}
-
 // publicRoutes is all that somebody may reach without a session. A new line
 // here is a decision.
 var publicRoutes = []string{
@@ -390,321 +307,6 @@ func TestAttack78MixedSteps(t *testing.T) {
 	})
 }
 
-func TestAttack79AttemptLivesTenMinutes(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := withTwoFactor(t, p, "ada")
-		late, inTime := pendingSignIn(t, p, "ada"), pendingSignIn(t, p, "ada")
-		p.Clock.Move(10*time.Minute - time.Second)
-		inTime.Post("/login/code", "code", phone.Code(0))
-		opens(t, inTime, "code a second before the end", true)
-		p.Clock.Move(time.Second)
-		if a := late.Post("/login/code", "code", phone.Code(totp.Period)); a.Location != "/login?notice=expired" {
-			t.Errorf("code after ten minutes: %s", short(a))
-		}
-		opens(t, late, "code after ten minutes", false)
-		if late.Cookie(attemptCookie) != "" {
-			t.Error("the cookie of the expired attempt is kept")
-		}
-		backup := pendingSignIn(t, p, "ada")
-		p.Clock.Move(10 * time.Minute)
-		if a := backup.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Location != "/login?notice=expired" {
-			t.Errorf("backup code after ten minutes: %s", short(a))
-		}
-		if n := countRows(t, p, unusedCodesOf, "ada"); n != 10 {
-			t.Errorf("%d codes left, want 10: an expired attempt used one", n)
-		}
-	})
-}
-
-func TestAttack80SignOut(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		p.AddAccount(t, "ada")
-		b, tab, other := p.Browser(t), p.Browser(t), p.Browser(t)
-		b.SignIn("ada")
-		other.SignIn("ada")
-		tab.SetCookie(sessionCookie, b.Cookie(sessionCookie))
-		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
-			if a := b.Do(method, "/logout", nil, nil); !oneOf(a.Status, http.StatusNotFound, http.StatusMethodNotAllowed) {
-				t.Errorf("%s /logout: %s", method, short(a))
-			}
-		}
-		if !tab.SignedIn() {
-			t.Fatal("a GET signed out")
-		}
-		if a := b.Post("/logout"); a.Location != "/login?notice=signed_out" || b.Cookie(sessionCookie) != "" {
-			t.Errorf("sign-out: %s", short(a))
-		}
-		if tab.SignedIn() {
-			t.Error("the cookie works after the sign-out")
-		}
-		if !other.SignedIn() {
-			t.Error("the sign-out ended another session")
-		}
-	})
-}
-
-// TestAttack80And81OnAnotherNode: what ends on one node has ended on all.
-func TestAttack80And81OnAnotherNode(t *testing.T) {
-	t.Parallel()
-	nodes := startNodes(t, 2)
-	nodes[0].AddAccount(t, "ada")
-	there := func(b *portal.Browser) *portal.Browser {
-		copied := nodes[1].Browser(t)
-		copied.SetCookie(sessionCookie, b.Cookie(sessionCookie))
-		if !copied.SignedIn() {
-			t.Fatal("the session doesn't count on the other node")
-		}
-		return copied
-	}
-	ctx := context.Background()
-	for what, end := range map[string]func(b *portal.Browser){
-		"sign-out": func(b *portal.Browser) { b.Post("/logout") },
-		"password": func(*portal.Browser) {
-			elsewhere := nodes[0].Browser(t)
-			elsewhere.SignIn("ada")
-			elsewhere.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password")
-			elsewhere.Post("/settings/security/password", "password", "another long password", "new_password", portal.Password)
-		},
-		"revoke others": func(*portal.Browser) {
-			elsewhere := nodes[0].Browser(t)
-			elsewhere.SignIn("ada")
-			elsewhere.Post("/settings/sessions/revoke-others")
-		},
-		"disable": func(*portal.Browser) {
-			ada := mustAccount(t, nodes[0], "ada")
-			if err := nodes[0].Login.Disable(ctx, ada); err != nil {
-				t.Fatal(err)
-			}
-			if err := nodes[0].Login.Enable(ctx, ada); err != nil {
-				t.Fatal(err)
-			}
-		},
-	} {
-		b := nodes[0].Browser(t)
-		b.SignIn("ada")
-		copied := there(b)
-		end(b)
-		if copied.SignedIn() {
-			t.Errorf("%s: the session still counts on the other node", what)
-		}
-	}
-}
-
-// TestAttack81WhatEnds holds DESIGN's table of what ends when (section 7).
-func TestAttack81WhatEnds(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		ctx := context.Background()
-		for what, c := range map[string]struct {
-			own, others bool // they live on
-			attempts    bool
-			do          func(b *portal.Browser, phone *portal.Phone, name string)
-		}{
-			"rename": {true, true, true, func(b *portal.Browser, phone *portal.Phone, _ string) {
-				b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", "Mine")
-			}},
-			"new backup codes": {true, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/security/backup-codes") }},
-			"display name":     {true, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/profile", "display_name", "A") }},
-			"password": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) {
-				b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
-			}},
-			"enrolment": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Enroll("Tablet") }},
-			"removal": {true, false, false, func(b *portal.Browser, phone *portal.Phone, _ string) {
-				b.Post("/settings/security/authenticators/" + phone.ID + "/remove")
-			}},
-			"disable": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/security/disable") }},
-			"operator's password": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				check(t, p.Login.SetPassword(ctx, mustAccount(t, p, name), "set by the operator"))
-			}},
-			"operator's reset": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				_, err := p.Login.ResetTwoFactor(ctx, mustAccount(t, p, name))
-				check(t, err)
-			}},
-			"operator's disable": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				check(t, p.Login.Disable(ctx, mustAccount(t, p, name)))
-			}},
-			"operator's remove": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				check(t, p.Login.Remove(ctx, mustAccount(t, p, name)))
-			}},
-			"sign-out":      {false, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/logout") }},
-			"revoke others": {true, false, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/sessions/revoke-others") }},
-		} {
-			name := strings.NewReplacer(" ", "-", "'", "").Replace(what)
-			b, phone := withTwoFactor(t, p, name)
-			others := []*portal.Browser{p.Browser(t), p.Browser(t)}
-			for i, other := range others {
-				other.SignIn(name)
-				other.Post("/login/backup-code", "backup_code", phone.Codes[i])
-				opens(t, other, what+": another browser", true)
-			}
-			copied := p.Browser(t)
-			copied.SetCookie(sessionCookie, b.Cookie(sessionCookie))
-			pending := pendingSignIn(t, p, name)
-			c.do(b, phone, name)
-			if b.Last.Status >= 400 {
-				t.Fatalf("%s: %s", what, short(b.Last))
-			}
-			if got := b.SignedIn(); got != c.own {
-				t.Errorf("%s: own session lives %v, want %v", what, got, c.own)
-			}
-			for _, other := range others {
-				if got := other.SignedIn(); got != c.others {
-					t.Errorf("%s: another session lives %v, want %v", what, got, c.others)
-				}
-			}
-			// Where the others end, the own one has a new token.
-			if got := copied.SignedIn(); got != (c.own && c.others) && what != "revoke others" {
-				t.Errorf("%s: a copy of the own cookie lives %v", what, got)
-			}
-			if got := pending.Get("/login/code").Status == http.StatusOK; got != c.attempts {
-				t.Errorf("%s: an attempt of before lives %v, want %v", what, got, c.attempts)
-			}
-		}
-	})
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestAttackR17Stamp: a session and an attempt of another stamp are dead, even
-// where their rows are there.
-func TestAttackR17Stamp(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		b, phone := withTwoFactor(t, p, "ada")
-		pending := pendingSignIn(t, p, "ada")
-		var stamp string
-		check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT security_stamp FROM accounts`).Scan(&stamp))
-		sqlChange(t, p, `UPDATE accounts SET security_stamp = 'another'`)
-		if b.SignedIn() {
-			t.Error("a session of another stamp lives")
-		}
-		for _, r := range policy(t) {
-			if r.needs == "Public" {
-				continue
-			}
-			a := b.Do(r.method, r.at(phone.ID), nil, http.Header{"Sec-Fetch-Site": {"same-origin"}})
-			if a.Status != http.StatusSeeOther || !strings.HasPrefix(a.Location, "/login?return=") {
-				t.Errorf("%s %s with a session of another stamp: %s", r.method, r.path, short(a))
-			}
-		}
-		for _, door := range []string{"/login/code", "/login/backup-code", "/login/new-password"} {
-			one := p.Browser(t)
-			one.SetCookie(attemptCookie, pending.Cookie(attemptCookie))
-			a := one.Post(door, "code", phone.Code(0), "backup_code", phone.Codes[0], "new_password", "another long password")
-			if a.Location != "/login?notice=expired" {
-				t.Errorf("POST %s in an attempt of another stamp: %s", door, short(a))
-			}
-		}
-		sqlChange(t, p, `UPDATE accounts SET security_stamp = $1`, stamp)
-		pending.Post("/login/code", "code", phone.Code(0))
-		opens(t, pending, "the attempt under its own stamp", true)
-	})
-}
-
-func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		p.AddAccount(t, "ada")
-		idle, steady := p.Browser(t), p.Browser(t)
-		idle.SignIn("ada")
-		steady.SignIn("ada")
-		// Pages that ask for no session don't keep one alive.
-		p.Clock.Move(11 * time.Hour)
-		idle.Get("/login")
-		if !steady.SignedIn() {
-			t.Fatal("a session ended after eleven hours")
-		}
-		p.Clock.Move(time.Hour)
-		if idle.SignedIn() {
-			t.Error("a session outlives twelve hours without requests")
-		}
-		if !steady.SignedIn() {
-			t.Fatal("a session in use ended after twelve hours")
-		}
-		for hours := 12; hours+11 < 7*24; hours += 11 {
-			p.Clock.Move(11 * time.Hour)
-			if !steady.SignedIn() {
-				t.Fatalf("a session in use ended after %d hours", hours+11)
-			}
-			// Proving again doesn't put the end off.
-			if a := steady.Post("/reauthenticate", "password", portal.Password, "return", "/"); a.Status != http.StatusSeeOther {
-				t.Fatalf("reauthenticate: %s", short(a))
-			}
-		}
-		for p.Clock.Now().Sub(testkit.Start) < 7*24*time.Hour-time.Second {
-			p.Clock.Move(min(time.Hour, 7*24*time.Hour-time.Second-p.Clock.Now().Sub(testkit.Start)))
-			if !steady.SignedIn() {
-				t.Fatal("a session in use ended before seven days")
-			}
-		}
-		p.Clock.Move(time.Second)
-		if steady.SignedIn() {
-			t.Error("a session outlives seven days")
-		}
-		check(t, p.Sweep(context.Background()))
-		if n := countRows(t, p, `SELECT COUNT(*) FROM sessions`); n != 0 {
-			t.Errorf("%d rows of ended sessions are kept", n)
-		}
-	})
-}
-
-func TestAttack84CookieJunk(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		b, _ := withTwoFactor(t, p, "ada")
-		pending := pendingSignIn(t, p, "ada")
-		host := strings.TrimPrefix(p.Base, "http://")
-		session, attempt := b.Cookie(sessionCookie), pending.Cookie(attemptCookie)
-		junk := func(token string) []string {
-			all := []string{
-				"", `""`, " ", "\t", "\xff\xfe\x80", token[:42], token[:1], token + "A", token + token, token + "=", token + "==", strings.ToLower(token), strings.ToUpper(token),
-				"%00", token + "%00", "'" + token, `"` + token + "x\"", strings.Repeat("A", 8000), "null", "0", "-1", "../../etc/passwd", "' OR '1'='1",
-			}
-			for i := range token {
-				flipped := []byte(token)
-				if flipped[i] ^= 1; flipped[i] == '"' || flipped[i] == ';' || flipped[i] == ',' || flipped[i] == '`' {
-					flipped[i] = 'z'
-				}
-				all = append(all, string(flipped))
-			}
-			return all
-		}
-		get := func(path, cookies string) portal.Answer {
-			t.Helper()
-			return toListener(t, p, http.MethodGet, path, host, http.Header{"Cookie": {cookies}}, "")
-		}
-		for _, value := range junk(session) {
-			if a := get("/", sessionCookie+"="+value); a.Status != http.StatusSeeOther && a.Status != http.StatusBadRequest {
-				t.Errorf("session cookie %.30q: %s", value, short(a))
-			}
-		}
-		for _, value := range junk(attempt) {
-			if a := get("/login/code", attemptCookie+"="+value); a.Location != p.Base+"/login?notice=expired" && a.Status != http.StatusBadRequest {
-				t.Errorf("attempt cookie %.30q: %s", value, short(a))
-			}
-		}
-		if a := get("/", strings.Repeat(sessionCookie+"="+session+"; ", 50)+"x=y"); a.Status != http.StatusSeeOther {
-			t.Errorf("fifty cookies: %s", short(a))
-		}
-		for what, cookie := range map[string]string{"0 byte": session + "\x00", "line break": session + "\r\n x", "escape": "\x1b" + session} {
-			answer := rawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+host+"\r\nCookie: "+sessionCookie+"="+cookie+"\r\nConnection: close\r\n\r\n")
-			if !strings.HasPrefix(answer, "HTTP/1.1 400") && !strings.HasPrefix(answer, "HTTP/1.1 303") {
-				t.Errorf("%s in the cookie: %.40s", what, answer)
-			}
-		}
-		if a := get("/", "x="+strings.Repeat("A", 64<<10)+"; "+sessionCookie+"="+session); a.Status != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("64 KiB of cookies: %s", short(a))
-		}
-		if a := get("/", sessionCookie+"="+session); a.Status != http.StatusOK {
-			t.Errorf("the right cookie: %s", short(a))
-		}
-		if a := get("/login/code", attemptCookie+"="+attempt); a.Status != http.StatusOK {
-			t.Errorf("the right attempt cookie: %s", short(a))
-		}
-	})
-}
-
 // TestAttack78OneAttemptManyProofs: an attempt ends once, however many right
 // proofs it gets at the same time, and only one of them is used up.
 func TestAttack78OneAttemptManyProofs(t *testing.T) {
@@ -742,4 +344,30 @@ func TestAttack78OneAttemptManyProofs(t *testing.T) {
 			t.Errorf("%d backup codes are left: one proof opened, others were used up", left)
 		}
 	}, behindProxy)
+}
+
+func TestAttack79AttemptLivesTenMinutes(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := withTwoFactor(t, p, "ada")
+		late, inTime := pendingSignIn(t, p, "ada"), pendingSignIn(t, p, "ada")
+		p.Clock.Move(10*time.Minute - time.Second)
+		inTime.Post("/login/code", "code", phone.Code(0))
+		opens(t, inTime, "code a second before the end", true)
+		p.Clock.Move(time.Second)
+		if a := late.Post("/login/code", "code", phone.Code(totp.Period)); a.Location != "/login?notice=expired" {
+			t.Errorf("code after ten minutes: %s", short(a))
+		}
+		opens(t, late, "code after ten minutes", false)
+		if late.Cookie(attemptCookie) != "" {
+			t.Error("the cookie of the expired attempt is kept")
+		}
+		backup := pendingSignIn(t, p, "ada")
+		p.Clock.Move(10 * time.Minute)
+		if a := backup.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Location != "/login?notice=expired" {
+			t.Errorf("backup code after ten minutes: %s", short(a))
+		}
+		if n := countRows(t, p, unusedCodesOf, "ada"); n != 10 {
+			t.Errorf("%d codes left, want 10: an expired attempt used one", n)
+		}
+	})
 }

@@ -1,0 +1,137 @@
+package sallyport_test
+
+// B. TOTP verification where a clock or a key is wrong.
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+func TestAttack39ClockSetBack(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := withTwoFactor(t, p, "ada")
+		p.Clock.Move(time.Hour)
+		used := phone.Code(0)
+		b := pendingSignIn(t, p, "ada")
+		b.Post("/login/code", "code", used)
+		opens(t, b, "code before the clock is set back", true)
+
+		p.Clock.Move(-10 * time.Minute)
+		b = pendingSignIn(t, p, "ada")
+		b.Post("/login/code", "code", used)
+		opens(t, b, "used code after the clock was set back", false)
+		b.Post("/login/code", "code", phone.Code(0))
+		opens(t, b, "fresh code of a time before the last step", false)
+		b.Post("/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period))
+		opens(t, b, "two fresh codes of a time before the last step", false)
+		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
+		opens(t, b, "backup code", true)
+	})
+}
+
+func TestAttack41NodeWithAFastClock(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 2)
+	_, phone := withTwoFactor(t, nodes[0], "ada")
+	nodes[1].Clock.Move(totp.Period + 45*time.Second)
+	for _, order := range [][]int{{0, 1}, {1, 0}} {
+		moveAll(nodes, 10*time.Minute)
+		code := phone.Code(0)
+		for i, n := range order {
+			b := pendingSignIn(t, nodes[n], "ada")
+			b.Post("/login/code", "code", code)
+			opens(t, b, "one code on two nodes", i == 0)
+		}
+	}
+	// At once, on both.
+	moveAll(nodes, 10*time.Minute)
+	code := phone.Code(0)
+	browsers := []*portal.Browser{pendingSignIn(t, nodes[0], "ada"), pendingSignIn(t, nodes[1], "ada")}
+	got := testkit.Race(2, func(i int) string {
+		browsers[i].Post("/login/code", "code", code)
+		if browsers[i].Cookie(sessionCookie) != "" {
+			return "session"
+		}
+		return "none"
+	})
+	if got["session"] != 1 {
+		t.Errorf("got %v, want one session", got)
+	}
+}
+
+func TestAttack42LostKey(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		signedIn, phone := withTwoFactor(t, p, "ada")
+		pending := pendingSignIn(t, p, "ada")
+		before := countRows(t, p, sessionsOf, "ada")
+		right := p.Login.Ring
+
+		// The secrets that are left don't open: never "no second factor".
+		p.Login.Ring = secret.NewRing()
+		for what, a := range map[string]portal.Answer{
+			"code":        pending.Post("/login/code", "code", phone.Code(0)),
+			"backup code": pending.Post("/login/backup-code", "backup_code", phone.Codes[0]),
+			"password":    p.Browser(t).Post("/login", "username", "ada", "password", portal.Password),
+			"reauthenticate": signedIn.Post("/reauthenticate",
+				"password", portal.Password, "code", phone.Code(0), "return", "/"),
+		} {
+			if a.Status < 500 || a.Header.Get("Set-Cookie") != "" {
+				t.Errorf("%s with a lost key: %s, cookie %q; want 5xx and no cookie", what, short(a), a.Header.Get("Set-Cookie"))
+			}
+		}
+		if page := visible(signedIn.Get("/settings/security").Body); !strings.Contains(page, "Disable two-factor authentication") {
+			t.Error("with a lost key two-factor authentication looks off")
+		}
+		if after := countRows(t, p, sessionsOf, "ada"); after != before {
+			t.Errorf("sessions: %d before, %d after", before, after)
+		}
+		p.Login.Ring = right
+		pending.Post("/login/code", "code", phone.Code(0))
+		opens(t, pending, "code with the right key", true)
+	})
+}
+
+func TestAttack42LostKeyAtStart(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		dir := t.TempDir()
+		environ := []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_DATABASE=" + p.Config.Database.Reveal()}
+		if p.Config.Database.Reveal() == "" {
+			// SQLite's file lies beside the key ring: take the ring away.
+			environ = []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir}
+			dir = p.Config.DataDir
+			moveFile(t, filepath.Join(dir, "keyring"), filepath.Join(dir, "keyring.away"))
+		}
+		cfg, err := config.Load("", environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := func() string {
+			opened, err := server.Open(context.Background(), cfg, p.Clock.Now, p.Log)
+			if err == nil {
+				opened.Close()
+				return "opened"
+			}
+			return err.Error()
+		}
+		if got := open(); !strings.Contains(got, "there is no key ring at "+dir) {
+			t.Errorf("without a key ring: %s", got)
+		}
+		if _, err := secret.CreateRing(filepath.Join(dir, "keyring")); err != nil {
+			t.Fatal(err)
+		}
+		if got := open(); !strings.Contains(got, "is not the one that this database was written with") {
+			t.Errorf("with another key ring: %s", got)
+		}
+	})
+}
