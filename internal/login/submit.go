@@ -117,10 +117,10 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 
 // Waiting is what a door shows of an attempt that waits for a code.
 type Waiting struct {
-	Stage       Stage
-	AccountName string
-	CodesLeft   int  // unused backup codes
-	TwoCodes    bool // single codes aren't looked at now
+	Stage     Stage
+	Account   account.Account
+	CodesLeft int  // unused backup codes
+	TwoCodes  bool // single codes aren't looked at now
 }
 
 // Waiting returns where the attempt with this token stands, or [ErrNoAttempt].
@@ -134,7 +134,7 @@ func (s *Service) Waiting(ctx context.Context, token string, from Browser) (Wait
 	if err != nil {
 		return Waiting{}, err
 	}
-	w.AccountName = owner.Name
+	w.Account = owner
 	w.Stage, err = s.stage(ctx, q, a, owner)
 	return w, err
 }
@@ -214,7 +214,13 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 
 // checkNew returns why typed can't become the account's password.
 func (s *Service) checkNew(owner account.Account, typed string) error {
-	return password.Check(typed, s.MinRunes, s.Issuer, owner.Name, owner.DisplayName, owner.Email)
+	return password.Check(typed, s.MinRunes, s.Words(owner)...)
+}
+
+// Words are what everybody knows of the account and the site; a password made
+// of them is guessed early.
+func (s *Service) Words(owner account.Account) []string {
+	return []string{s.Issuer, owner.Name, owner.DisplayName, owner.Email}
 }
 
 // hashNew checks and hashes a new password; one equal to the account's is

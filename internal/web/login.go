@@ -257,7 +257,7 @@ func backupCodeMessage(err error) (*message, *login.WaitError) {
 }
 
 func (s *server) newPasswordPage(w login.Waiting) newPasswordPage {
-	return newPasswordPage{frame: frame{Title: say("new_password.title")}, Username: w.AccountName, MinLength: s.Login.MinRunes}
+	return newPasswordPage{frame: frame{Title: say("new_password.title")}, Username: w.Account.Name, MinLength: s.Login.MinRunes}
 }
 
 func (s *server) getNewPassword(req *request) error {

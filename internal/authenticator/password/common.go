@@ -42,30 +42,31 @@ const (
 // separators stand between words and add nothing.
 const separators = " .,@-_!?"
 
-// guessable reports whether typed, a prepared password, is one that a guesser
-// tries early: a common password with little added, the site's or the
-// account's own words, few different characters, or a run of the alphabet.
-// SP 800-63B ("Password Verifiers") asks for such a list and for no rules of
-// composition.
-func guessable(typed string, words []string) bool {
+// guessable returns why typed, a prepared password, is one that a guesser
+// tries early, or "": a common password with little added, the site's or the
+// account's own words, few different characters, or what [Strength] finds
+// within the first million tries. SP 800-63B ("Password Verifiers") asks for
+// such a list and for no rules of composition.
+func guessable(typed string, words []string) Reason {
+	own := Parts(words...)
+	bits, reason := measure([]rune(typed), own, isCommon)
 	rest := strings.ToLower(typed)
-	if isCommon(rest) || different(rest) < leastDifferent || isRun(rest) {
-		return true
+	if bits < bitsEarly || isCommon(rest) || different(rest) < leastDifferent {
+		return reason
 	}
-	for _, word := range words {
-		for _, part := range strings.FieldsFunc(strings.ToLower(word), func(r rune) bool { return strings.ContainsRune(separators, r) }) {
-			if utf8.RuneCountInString(part) >= leastWord {
-				rest = strings.ReplaceAll(rest, part, "")
-			}
-		}
+	for _, part := range own {
+		rest = strings.ReplaceAll(rest, part, "")
 	}
 	rest = strings.Map(func(r rune) rune {
-		if strings.ContainsRune(separators, r) {
+		if isSeparator(r) {
 			return -1
 		}
 		return r
 	}, rest)
-	return utf8.RuneCountInString(withoutCommon(rest)) < leastRest
+	if utf8.RuneCountInString(withoutCommon(rest)) < leastRest {
+		return reason
+	}
+	return ""
 }
 
 // withoutCommon returns text without the longest common password that it
@@ -85,17 +86,4 @@ func different(text string) int {
 		seen[r] = true
 	}
 	return len(seen)
-}
-
-// isRun reports whether each character follows the one before, up or down, as
-// in "abcdefghijklmnop" and "1234567890123456".
-func isRun(text string) bool {
-	runes := []rune(text)
-	for i := 1; i < len(runes); i++ {
-		step := runes[i] - runes[i-1]
-		if step != 1 && step != -1 && step != 9 && step != -9 {
-			return false
-		}
-	}
-	return true
 }

@@ -44,9 +44,18 @@ var (
 	ErrCommon  = errors.New("password is one of the first that a guesser tries")
 )
 
+// CommonError is [ErrCommon] with what makes the password so.
+type CommonError struct{ Reason Reason }
+
+// Error is that of [ErrCommon]: what a password is like stays out of logs.
+func (e *CommonError) Error() string { return ErrCommon.Error() }
+
+// Unwrap returns [ErrCommon].
+func (e *CommonError) Unwrap() error { return ErrCommon }
+
 // Check returns why typed can't become a password: [ErrShort] under minRunes
 // characters, [ErrLong] over [MaxRunes], [ErrInvalid] for control characters
-// and broken text, [ErrCommon] for one that is guessed early, or nil.
+// and broken text, a [*CommonError] for one that is guessed early, or nil.
 // Characters are code points after normalisation. words are what everybody
 // knows of the account and the site.
 func Check(typed string, minRunes int, words ...string) error {
@@ -66,8 +75,8 @@ func Check(typed string, minRunes int, words ...string) error {
 	case n > MaxRunes:
 		return ErrLong
 	}
-	if guessable(prepared, words) {
-		return ErrCommon
+	if reason := guessable(prepared, words); reason != "" {
+		return &CommonError{reason}
 	}
 	return nil
 }

@@ -1,0 +1,127 @@
+package password
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// The browser's estimate has no list of common passwords; its own test reads
+// the same file (e2e/strength.spec.js).
+func TestStrengthWithoutTheListIsWhatTheBrowserSays(t *testing.T) {
+	file, err := os.ReadFile("testdata/strength.json")
+	must(t, err)
+	var tests []struct {
+		Typed  string
+		Words  []string
+		Level  Level
+		Reason Reason
+	}
+	must(t, json.Unmarshal(file, &tests))
+	if len(tests) == 0 {
+		t.Fatal("no cases")
+	}
+	for _, test := range tests {
+		prepared, _ := prepare(test.Typed) // of "" it is ""
+		got := estimate(prepared, Parts(test.Words...), func(string) bool { return false })
+		if want := (Estimate{test.Level, test.Reason}); got != want {
+			bits, _ := measure([]rune(prepared), Parts(test.Words...), func(string) bool { return false })
+			t.Errorf("%q: got %v (%d bits), want %v", test.Typed, got, bits, want)
+		}
+	}
+}
+
+func TestStrengthSeesWhatAGuesserWouldTry(t *testing.T) {
+	words := []string{"Streaming panel", "ada", "Ada Lovelace", "lovelace@example.com"}
+	for typed, want := range map[string]Estimate{
+		// Of the list, whole, inside, disguised, in capitals.
+		"passwordmonkey12":             {Weak, Common},
+		"monkey dragon 4":              {Weak, Common},
+		"MONKEYdragon!!!!":             {Weak, Common},
+		"p4$$w0rd m0nk3y":              {Weak, Common},
+		"xx monkey yy":                 {Weak, Common},
+		"correct horse battery":        {Fair, Common},
+		"correct horse battery staple": {Strong, ""},
+		// What isn't on it.
+		"k7qp-3m9x-tw2d-5bzc":                  {Strong, ""},
+		"la vache qui rit encore":              {Strong, ""},
+		strings.Repeat("horsebat", 32):         {Weak, Repeat},
+		strings.Repeat("語言文字密碼鑰匙", 32):         {Fair, Repeat},
+		"ada lovelace x7f9qk":                  {Weak, Own},
+		"my panel shows seven lamps":           {Strong, ""},
+		"😀😁😂🤣😃😄😅😆😉😊😋😎😍😘🥰":                      {Strong, ""},
+		norm.NFD.String("é à ü correct horse"): Strength(norm.NFC.String("é à ü correct horse")),
+		// Not to be stored: no case for more.
+		"":                        {Weak, Few},
+		"\xff":                    {Weak, Few},
+		"a\x00b":                  {Weak, Few},
+		strings.Repeat("xy", 500): {Weak, Few},
+	} {
+		if got := Strength(typed, words...); got != want {
+			bits, _ := measure([]rune(typed), Parts(words...), isCommon)
+			t.Errorf("%.40q: got %v (%d bits), want %v", typed, got, bits, want)
+		}
+	}
+}
+
+func TestRefusalSaysWhatMakesAPasswordGuessable(t *testing.T) {
+	words := []string{"Streaming panel", "ada"}
+	for typed, want := range map[string]Reason{
+		"password":            Common,
+		"p@ssw0rdp@ssw0rd":    Common,
+		"trustno1trustno1":    Common,
+		"adminadminadmin":     Repeat,
+		"qwertyuiopasdfghjkl": Run,
+		"123456789012345678":  Run,
+		"aaaaaaaaaaaaaaaaaaa": Repeat,
+		"streamingpanel1":     Own,
+		"ada ada ada ada ada": Repeat,
+		"axqzaxqzaxqzaxqz":    Repeat,
+	} {
+		err := Check(typed, 6, words...)
+		var common *CommonError
+		if !errors.As(err, &common) || common.Reason != want {
+			t.Errorf("%q: %#v, want reason %q", typed, err, want)
+		}
+		if !errors.Is(err, ErrCommon) || err.Error() != ErrCommon.Error() {
+			t.Errorf("%q: %v, want ErrCommon, which doesn't say the reason", typed, err)
+		}
+	}
+}
+
+// Everything has a level and a reason, and what is said twice costs little more.
+func FuzzStrength(f *testing.F) {
+	for _, seed := range []string{"", "correct horse battery", "P4$$w0rd", "aaaaaaaaaa", "qwertz 12345", "Grüße\u0301", "\xff", "İstanbul", "🙂🙃"} {
+		f.Add(seed, "Streaming panel")
+	}
+	f.Fuzz(func(t *testing.T, typed, word string) {
+		got := Strength(typed, word)
+		switch got.Level {
+		case Weak, Fair:
+			switch got.Reason {
+			case Common, Own, Run, Repeat, Few:
+			default:
+				t.Fatalf("%q: %v", typed, got)
+			}
+		case Strong:
+			if got.Reason != "" {
+				t.Fatalf("%q: %v", typed, got)
+			}
+		default:
+			t.Fatalf("%q: %v", typed, got)
+		}
+		runes := []rune(typed)
+		if len(runes) < leastRepeat || len(runes) > MaxRunes {
+			return
+		}
+		once, _ := measure(runes, Parts(word), isCommon)
+		twice, _ := measure(append(runes, runes...), Parts(word), isCommon)
+		if twice > once+bitsRepeat {
+			t.Fatalf("%q costs %d bits, said twice %d", typed, once, twice)
+		}
+	})
+}
