@@ -25,7 +25,8 @@ var families = map[string][]string{
 	"how.": strings.Fields(`password password_totp password_backup_code`),
 	"notice.": strings.Fields(`account_created password_set signed_out confirmed added renamed
 		removed disabled password_changed profile_saved revoked revoked_others backup_code_used
-		already_confirmed locked cancelled let_in forgotten`),
+		already_confirmed locked cancelled let_in forgotten weak`),
+	"strength.": strings.Fields(`short weak fair good later common own run repeat few`),
 }
 
 // familyKeys returns the whole keys of families.

@@ -73,8 +73,9 @@ func (s *server) tooMany(req *request, wait *login.WaitError, name string, page 
 	return s.views.page(req.w, http.StatusTooManyRequests, name, page)
 }
 
-// advance sends the browser on to the stage that its attempt is at.
-func (s *server) advance(req *request, p login.Progress) error {
+// advance sends the browser on to the stage that its attempt is at. The pairs
+// of query go to the page behind the last.
+func (s *server) advance(req *request, p login.Progress, query ...string) error {
 	if p.Stage != login.StageDone {
 		s.setCookie(req.w, attemptCookie, p.Attempt.Reveal(), attemptCookieLife)
 		s.redirect(req, stagePath(p.Stage))
@@ -82,7 +83,6 @@ func (s *server) advance(req *request, p login.Progress) error {
 	}
 	s.setCookie(req.w, attemptCookie, "", 0)
 	s.rememberDevice(req, p.Device)
-	var query []string
 	if p.CodesLeft >= 0 {
 		query = []string{"notice", "backup_code_used"}
 	}
@@ -257,7 +257,7 @@ func backupCodeMessage(err error) (*message, *login.WaitError) {
 }
 
 func (s *server) newPasswordPage(w login.Waiting) newPasswordPage {
-	return newPasswordPage{frame: frame{Title: say("new_password.title")}, Username: w.Account.Name, MinLength: s.Login.MinRunes}
+	return newPasswordPage{frame: frame{Title: say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name}
 }
 
 func (s *server) getNewPassword(req *request) error {
@@ -280,7 +280,8 @@ func (s *server) postNewPassword(req *request) error {
 	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "new_password", progress, err)
 	if err == nil {
-		return s.advance(req, progress)
+		s.noteWeak(req, waiting.Account, typed)
+		return s.advance(req, progress, "notice", "password_set")
 	}
 	page := s.newPasswordPage(waiting)
 	if page.Error = s.passwordMessage(err); page.Error == nil {
@@ -289,9 +290,41 @@ func (s *server) postNewPassword(req *request) error {
 	return s.views.page(req.w, http.StatusUnprocessableEntity, "new-password", page)
 }
 
+func (s *server) newPassword(owner account.Account) newPassword {
+	words := strings.Join(s.Login.Words(owner), " ")
+	return newPassword{MinLength: s.Login.MinRunes, MaxLength: password.MaxRunes, Words: words}
+}
+
+// noteWeak has the next page say so where the password that was just set is
+// weak. A cookie carries it: an address would stand in the logs of proxies.
+func (s *server) noteWeak(req *request, owner account.Account, typed string) {
+	if got := password.Strength(typed, s.Login.Words(owner)...); got.Level == password.Weak {
+		s.setCookie(req.w, weakCookie, string(got.Reason), weakCookieLife)
+	}
+}
+
+// why says what makes a password guessable, and what to do, or nil where it
+// isn't one of our reasons.
+func why(reason password.Reason) *message {
+	switch reason {
+	case password.Common:
+		return say("strength.common")
+	case password.Own:
+		return say("strength.own")
+	case password.Run:
+		return say("strength.run")
+	case password.Repeat:
+		return say("strength.repeat")
+	case password.Few:
+		return say("strength.few")
+	}
+	return nil
+}
+
 // passwordMessage is what to say of a new password that can't be used, or nil
 // where the error is another.
 func (s *server) passwordMessage(err error) *message {
+	var common *password.CommonError
 	switch {
 	case errors.Is(err, password.ErrShort):
 		return say("password.short", "n", s.Login.MinRunes)
@@ -299,8 +332,8 @@ func (s *server) passwordMessage(err error) *message {
 		return say("password.long", "n", password.MaxRunes)
 	case errors.Is(err, password.ErrInvalid):
 		return say("password.invalid")
-	case errors.Is(err, password.ErrCommon):
-		return say("password.common")
+	case errors.As(err, &common):
+		return say("password.common", "why", why(common.Reason))
 	case errors.Is(err, login.ErrSamePassword):
 		return say("password.same")
 	}
@@ -413,8 +446,8 @@ func (s *server) getSetup(req *request) error {
 
 func (s *server) setupPage(opened login.Opened, token string) setupPage {
 	page := setupPage{
-		frame: frame{Title: say("setup.title_invitation")}, Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
-		MinLength: s.Login.MinRunes,
+		frame: frame{Title: say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
+		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
 	}
 	if opened.Kind == account.TicketSetup {
 		page.Title, page.First = say("setup.title_first"), true
@@ -447,6 +480,11 @@ func (s *server) postSetup(req *request) error {
 	token, err := s.Login.Setup(req.Context(), f[0], f[1], f[2], f[3], req.from)
 	switch {
 	case err == nil:
+		owner := opened.Account
+		if page.First {
+			owner = account.Account{Name: f[1], Email: f[2]}
+		}
+		s.noteWeak(req, owner, f[3])
 		s.rememberDevice(req, token)
 		s.redirect(req, "/login", "notice", "account_created")
 		return nil

@@ -52,7 +52,7 @@ func TestSuspectPasswordMustBeChangedAfterTheCode(t *testing.T) {
 					t.Errorf("%q: %d, want 422 with %q", typed, a.Status, want)
 				}
 			}
-			if a := b.Post("/login/new-password", "new_password", "a fresh long pass phrase"); a.Location != "/" {
+			if a := b.Post("/login/new-password", "new_password", "a fresh long pass phrase"); a.Location != "/?notice=password_set" {
 				t.Fatalf("new password: %d %s", a.Status, a.Location)
 			}
 			if !b.SignedIn() {

@@ -66,11 +66,18 @@ type backupCodePage struct {
 	Error *message
 }
 
+// newPassword is what stands under the field of a new password.
+type newPassword struct {
+	MinLength int // in characters
+	MaxLength int
+	Words     string // that everybody knows of the account and the site
+}
+
 type newPasswordPage struct {
 	frame
-	Username  string // for password managers
-	MinLength int
-	Error     *message
+	newPassword
+	Username string // for password managers
+	Error    *message
 }
 
 type reauthenticatePage struct {
@@ -98,16 +105,17 @@ type profilePage struct {
 
 type securityPage struct {
 	frame
+	newPassword
 	Username          string    // for password managers
 	PasswordChangedAt time.Time //
-	MinLength         int       // of a new password
 	TwoFactor         bool
 	TwoFactorSince    time.Time
 	Authenticators    []authenticatorRow
-	CodeSet           string // names the backup codes that the form replaces
-	AtLimit           bool   // no further authenticator may be added
-	EnrollLocked      bool   // the wizard opens only through an operator's link
-	StepsDone         int    // of the check-up's three
+	CodeSet           string   // names the backup codes that the form replaces
+	AtLimit           bool     // no further authenticator may be added
+	EnrollLocked      bool     // the wizard opens only through an operator's link
+	StepsDone         int      // of the check-up's three
+	PasswordAdvice    *message // why it should be changed; nil: it needn't be
 	PasswordError     *message
 }
 
@@ -196,12 +204,12 @@ type activityRow struct {
 
 type setupPage struct {
 	frame
-	Ticket    string
-	First     bool   // the first account, an operator; otherwise an invitation
-	Username  string // typed; of an invitation fixed
-	Email     string
-	MinLength int
-	Error     *message
+	newPassword
+	Ticket   string
+	First    bool   // the first account, an operator; otherwise an invitation
+	Username string // typed; of an invitation fixed
+	Email    string
+	Error    *message
 }
 
 type errorPage struct {

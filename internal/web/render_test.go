@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ type sample struct {
 // put wherever text comes from people, so that a test can make it hostile.
 func samples(person string) []sample {
 	at := time.Date(2026, 11, 23, 15, 4, 5, 0, time.UTC)
+	chosen := newPassword{MinLength: 10, MaxLength: 256, Words: "Streaming panel " + person}
 	outside := func(title string) frame { return frame{Title: say(title)} }
 	inside := func(title, tab string) frame {
 		return frame{Title: say(title), Account: person, Tab: tab}
@@ -59,7 +61,7 @@ func samples(person string) []sample {
 	wizardSlow := wizard
 	wizardSlow.Error = say("code.slow", "n", 3)
 	on := securityPage{
-		frame: few, Username: person, PasswordChangedAt: at, MinLength: 10, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
+		frame: few, newPassword: chosen, Username: person, PasswordChangedAt: at, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
 		Authenticators: []authenticatorRow{{"a1", person, at, at, false}, {"a2", "Tablet at home", at, time.Time{}, false}},
 	}
 	only := on
@@ -68,7 +70,11 @@ func samples(person string) []sample {
 	only.PasswordError = say("password.wrong")
 	spent := on
 	spent.frame, spent.EnrollLocked = none, true
-	off := securityPage{frame: inside("security.title", "security"), Username: person, PasswordChangedAt: at, MinLength: 10, StepsDone: 1}
+	off := securityPage{frame: inside("security.title", "security"), newPassword: chosen, Username: person, PasswordChangedAt: at, StepsDone: 1}
+	weak := off
+	weak.Notice = &notice{Kind: "warn", Text: say("notice.weak", "done", say("notice.password_changed"), "why", say("strength.own")), LinkURL: "/settings/security#change-password", LinkText: say("frame.change_password")}
+	weak.PasswordAdvice, weak.StepsDone = say("security.password_weak"), 0
+	weak.PasswordError = say("password.common", "why", say("strength.run"))
 	locked := off
 	locked.EnrollLocked, locked.PasswordChangedAt, locked.StepsDone = true, time.Time{}, 0
 	profile := profilePage{frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
@@ -101,8 +107,8 @@ func samples(person string) []sample {
 		{"code", "two-only", codePage{outside("code.title"), true, true, true, say("code.two_wrong")}},
 		{"backup-code", "first", backupCodePage{outside("backup_code.title"), 7, nil}},
 		{"backup-code", "wrong", backupCodePage{outside("backup_code.title"), 1, say("backup_code.wrong")}},
-		{"new-password", "first", newPasswordPage{outside("new_password.title"), person, 10, nil}},
-		{"new-password", "short", newPasswordPage{outside("new_password.title"), person, 10, say("password.short", "n", 10)}},
+		{"new-password", "first", newPasswordPage{outside("new_password.title"), chosen, person, nil}},
+		{"new-password", "short", newPasswordPage{outside("new_password.title"), chosen, person, say("password.short", "n", 10)}},
 		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: "/settings/security"}},
 		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, HasCodes: true, Error: say("code.wrong")}},
 		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, Two: true, Error: say("password.wrong")}},
@@ -111,6 +117,7 @@ func samples(person string) []sample {
 		{"profile", "first", profile},
 		{"profile", "wrong", profileWrong},
 		{"security", "off", off},
+		{"security", "weak", weak},
 		{"security", "locked", locked},
 		{"security", "on", on},
 		{"security", "only", only},
@@ -129,11 +136,11 @@ func samples(person string) []sample {
 		{"let-in-link", "first", letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
 		{"activity", "several", activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
 		{"activity", "none", activityPage{inside("activity.title", "activity"), nil, ""}},
-		{"setup", "first", setupPage{frame: outside("setup.title_first"), Ticket: person, First: true, MinLength: 10}},
-		{"setup", "invitation", setupPage{frame: outside("setup.title_invitation"), Username: person, Email: person, MinLength: 10}},
-		{"setup", "name", setupPage{outside("setup.title_first"), "t", true, person, person, 10, say("setup.name_taken")}},
-		{"setup", "email", setupPage{outside("setup.title_first"), "t", true, person, person, 10, say("setup.email_invalid")}},
-		{"setup", "short", setupPage{outside("setup.title_first"), "t", true, person, person, 10, say("password.short", "n", 10)}},
+		{"setup", "first", setupPage{frame: outside("setup.title_first"), Ticket: person, newPassword: chosen, First: true}},
+		{"setup", "invitation", setupPage{frame: outside("setup.title_invitation"), Username: person, newPassword: chosen, Email: person}},
+		{"setup", "name", setupPage{outside("setup.title_first"), chosen, "t", true, person, person, say("setup.name_taken")}},
+		{"setup", "email", setupPage{outside("setup.title_first"), chosen, "t", true, person, person, say("setup.email_invalid")}},
+		{"setup", "short", setupPage{outside("setup.title_first"), chosen, "t", true, person, person, say("password.short", "n", 10)}},
 		{"error", "outside", errorPage{frame: outside("error.title"), Heading: say("error.link_invalid.heading"), Advice: say("error.link_invalid.advice"), Reference: person}},
 		{"error", "inside", errorPage{inside("error.title", ""), say("error.not_found.heading"), say("error.not_found.advice"), "/", say("error.home"), "7f3k2m"}},
 		{"error", "proxy", errorPage{frame: outside("error.title"), Heading: say("error.untrusted_proxy.heading"), Advice: say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
@@ -346,9 +353,10 @@ func TestStaticServesHashedNamesOnly(t *testing.T) {
 		return w
 	}
 	for name, wantType := range map[string]string{
-		"app.css":  "text/css; charset=utf-8",
-		"app.js":   "text/javascript; charset=utf-8",
-		"icon.svg": "image/svg+xml",
+		"app.css":     "text/css; charset=utf-8",
+		"app.js":      "text/javascript; charset=utf-8",
+		"strength.js": "text/javascript; charset=utf-8",
+		"icon.svg":    "image/svg+xml",
 	} {
 		url, err := v.asset(name)
 		if err != nil {
@@ -377,13 +385,21 @@ func TestStaticServesHashedNamesOnly(t *testing.T) {
 }
 
 func TestFirstViewIsSmall(t *testing.T) {
-	for name, limit := range map[string]int64{"app.css": maxStylesheet, "app.js": maxScript} {
-		info, err := os.Stat("static/" + name)
-		if err != nil {
-			t.Fatal(err)
+	for pattern, limit := range map[string]int64{"static/*.css": maxStylesheet, "static/*.js": maxScript} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, names, err)
 		}
-		if info.Size() >= limit {
-			t.Errorf("%s has %d bytes, want less than %d", name, info.Size(), limit)
+		var size int64
+		for _, name := range names {
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size += info.Size()
+		}
+		if size >= limit {
+			t.Errorf("%v have %d bytes, want less than %d", names, size, limit)
 		}
 	}
 }

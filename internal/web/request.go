@@ -19,13 +19,15 @@ const (
 	attemptCookie = "sallyport-attempt" // a sign-in under way; never taken for a session
 	ticketCookie  = "sallyport-ticket"  // an operator's link, until the wizard uses it
 	deviceCookie  = "sallyport-device"  // marks a known browser; no factor
+	weakCookie    = "sallyport-weak"    // why a password just set is weak, until a page has said so
 )
 
-// How long the browser keeps the two that aren't a session's; the server has
-// limits of its own.
+// How long the browser keeps those that aren't a session's or its own; the
+// server has limits of its own.
 const (
 	attemptCookieLife = 10 * time.Minute
 	ticketCookieLife  = 15 * time.Minute
+	weakCookieLife    = time.Minute // the next page is a redirect away
 )
 
 // cookieName returns the name with the prefix that keeps a sibling host from

@@ -68,7 +68,7 @@ func (s *server) postProfile(req *request) error {
 
 func (s *server) securityPage(req *request) (securityPage, error) {
 	ctx, q, me := req.Context(), s.Login.DB.Reader(), req.me.Account
-	page := securityPage{frame: s.frameOf(req, say("security.title"), "security"), Username: me.Name, MinLength: s.Login.MinRunes, TwoFactor: req.twoFactor}
+	page := securityPage{frame: s.frameOf(req, say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.twoFactor}
 	var err error
 	if page.PasswordChangedAt, err = password.ChangedAt(ctx, q, me.ID); err != nil {
 		return page, err
@@ -84,7 +84,14 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	}
 	page.AtLimit = len(mine) >= authenticator.MaxPerAccount
 	page.EnrollLocked = s.Login.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
-	page.StepsDone = 1 // no password under the minimum is ever stored
+	switch {
+	case page.Wrong > 0:
+		page.PasswordAdvice = say("security.password_known")
+	case page.Notice != nil && page.Notice.Text.about("notice.weak"):
+		page.PasswordAdvice = say("security.password_weak") // said once: how strong it is isn't kept
+	default:
+		page.StepsDone++
+	}
 	if len(mine) > 0 {
 		page.TwoFactorSince = me.TwoFactorAt
 		if page.CodeSet, err = backupcode.SetID(ctx, q, me.ID); err != nil {
@@ -119,6 +126,7 @@ func (s *server) postPasswordChange(req *request) error {
 	}
 	token, err := s.Login.ChangePassword(req.Context(), req.me, f[0], f[1])
 	if err == nil {
+		s.noteWeak(req, req.me.Account, f[1])
 		s.land(req, token, "/settings/security", "notice", "password_changed")
 		return nil
 	}

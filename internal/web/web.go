@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -351,10 +352,19 @@ func (s *server) noticeOf(req *request) *notice {
 			LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
 		}
 	}
-	if n, ok := notices[name]; ok {
-		return &notice{Kind: n.kind, Text: n.text}
+	n, ok := notices[name]
+	if !ok {
+		return nil
 	}
-	return nil
+	if reason := why(password.Reason(s.cookie(req.Request, weakCookie))); reason != nil {
+		s.setCookie(req.w, weakCookie, "", 0)
+		weak := &notice{Kind: "warn", Text: say("notice.weak", "done", n.text, "why", reason)}
+		if req.signedIn() {
+			weak.LinkURL, weak.LinkText = "/settings/security#change-password", say("frame.change_password")
+		}
+		return weak
+	}
+	return &notice{Kind: n.kind, Text: n.text}
 }
 
 // confirmedAuthenticator reports whether id is one of my confirmed ones, for a

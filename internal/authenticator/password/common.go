@@ -51,7 +51,7 @@ func guessable(typed string, words []string) Reason {
 	own := Parts(words...)
 	bits, reason := measure([]rune(typed), own, isCommon)
 	rest := strings.ToLower(typed)
-	if bits < bitsEarly || isCommon(rest) || different(rest) < leastDifferent {
+	if bits <= bitsEarly || isCommon(rest) || different(rest) < leastDifferent {
 		return reason
 	}
 	for _, part := range own {
