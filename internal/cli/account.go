@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -54,34 +53,6 @@ func (n named) on(r *run, change func(*server.Portal, account.Account) error) er
 	return change(portal, found)
 }
 
-// passwordFrom reads a password's one line from standard input, so that it
-// stands in no list of processes and no shell history.
-type passwordFrom struct {
-	PasswordStdin bool `help:"Read the password from standard input, one line."`
-}
-
-// maxPasswordLine is more than the longest password takes.
-const maxPasswordLine = 16 << 10
-
-func (p passwordFrom) read(r *run) (string, error) {
-	if !p.PasswordStdin {
-		return "", errors.New("add --password-stdin and give the password on standard input, or let its owner choose one: sallyport account invite NAME")
-	}
-	line, err := bufio.NewReader(io.LimitReader(r.streams.In, maxPasswordLine)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("read password: %w", err)
-	}
-	return strings.TrimRight(line, "\r\n"), nil
-}
-
-// explain adds to a refused password how long it must be.
-func explain(portal *server.Portal, err error) error {
-	if errors.Is(err, password.ErrShort) {
-		return fmt.Errorf("%w: it needs %d characters (password.min_length)", err, portal.Config.Password.MinLength)
-	}
-	return err
-}
-
 type accountAdd struct {
 	Name     string `arg:"" help:"Name to sign in with; no spaces, no @."`
 	Email    string `help:"E-mail address."`
@@ -111,6 +82,7 @@ func (c accountAdd) Run(r *run) error {
 	if err != nil {
 		return explain(portal, err)
 	}
+	noteWeak(r, portal, added, typed)
 	_, err = fmt.Fprintf(r.streams.Out, "Account %s was added.\n", added.Name)
 	return err
 }
@@ -268,7 +240,11 @@ func (c accountPassword) Run(r *run) error {
 		return err
 	}
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, explain(portal, portal.Login.SetPassword(r, a, typed)), "The password of %s is set; its sessions have ended.\n", a.Name)
+		if err := portal.Login.SetPassword(r, a, typed); err != nil {
+			return explain(portal, err)
+		}
+		noteWeak(r, portal, a, typed)
+		return report(r, nil, "The password of %s is set; its sessions have ended.\n", a.Name)
 	})
 }
 

@@ -148,7 +148,8 @@ func TestWeaknessIsForgottenAfterAMinuteAndSaysOnlyOurSentences(t *testing.T) {
 	}
 }
 
-func TestEveryFormRefusesAPasswordWithTheSameSentence(t *testing.T) {
+// ATTACKS 129 and 130.
+func TestAttack129And130EveryFormSaysTheSame(t *testing.T) {
 	const (
 		short   = "Choose a longer password: at least 15 characters."
 		long    = "Choose a shorter password: at most 256 characters."

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+// passwordFrom reads a password from standard input, so that it stands in no
+// list of processes and no shell history.
+type passwordFrom struct {
+	PasswordStdin bool `help:"Read the password from standard input, one line, to its end."`
+}
+
+// maxPasswordInput is more than the longest password takes: what is cut off
+// here is too long for password.Check by far.
+const maxPasswordInput = 16 << 10
+
+// read returns the whole input but for one end of line. A second line is an
+// error: to leave it out would set another password than was given.
+func (p passwordFrom) read(r *run) (string, error) {
+	if !p.PasswordStdin {
+		return "", errors.New("add --password-stdin and give the password on standard input, or let its owner choose one: sallyport account invite NAME")
+	}
+	input, err := io.ReadAll(io.LimitReader(r.streams.In, maxPasswordInput))
+	if err != nil {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	typed := strings.TrimSuffix(strings.TrimSuffix(string(input), "\n"), "\r")
+	if strings.Contains(typed, "\n") {
+		return "", errors.New("standard input has more than one line; a password is one")
+	}
+	return typed, nil
+}
+
+// explain adds to a refused password what it must be, as the pages say it.
+func explain(portal *server.Portal, err error) error {
+	var common *password.CommonError
+	switch {
+	case errors.Is(err, password.ErrShort):
+		return fmt.Errorf("%w: it needs at least %d characters (password.min_length)", err, portal.Config.Password.MinLength)
+	case errors.Is(err, password.ErrLong):
+		return fmt.Errorf("%w: it may have %d characters at most", err, password.MaxRunes)
+	case errors.Is(err, password.ErrInvalid):
+		return fmt.Errorf("%w: use letters, digits, spaces and signs", err)
+	case errors.As(err, &common):
+		return fmt.Errorf("%w: %s", err, why(common.Reason))
+	}
+	return err
+}
+
+// noteWeak says so where a password that was just set is weak.
+func noteWeak(r *run, portal *server.Portal, owner account.Account, typed string) {
+	if got := password.Strength(typed, portal.Login.Words(owner)...); got.Level == password.Weak {
+		fmt.Fprintf(r.streams.Err, "That password is weak: %s.\n", why(got.Reason))
+	}
+}
+
+func why(reason password.Reason) string {
+	switch reason {
+	case password.Common:
+		return "much of it is on lists of common passwords; add another word or two"
+	case password.Own:
+		return "the account's name or this site's is tried first; add other words"
+	case password.Run:
+		return "runs like 12345 or qwerty are tried early; add a word or two"
+	case password.Repeat:
+		return "saying it again adds little; add other words"
+	default:
+		return "another word or two make it stronger"
+	}
+}
