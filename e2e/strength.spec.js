@@ -45,7 +45,8 @@ test('the line under a new password changes as one types, in words, and sends no
 	await field.fill('');
 	await expect(line).toBeEmpty();
 	await expect(hint).toBeVisible();
-	expect(portal.exchanges.slice(before).map(({ url }) => url)).toEqual([]);
+	const asked = portal.exchanges.slice(before).map(({ url }) => url);
+	expect(asked.filter((url) => !url.startsWith('/static/icon.'))).toEqual([]); // the browser asks for that late
 });
 
 test('axe finds nothing on the line, whatever it says, light and dark', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
