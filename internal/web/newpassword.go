@@ -1,0 +1,95 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/login"
+)
+
+func (s *server) newPasswordPage(w login.Waiting) newPasswordPage {
+	return newPasswordPage{frame: frame{Title: say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name}
+}
+
+func (s *server) getNewPassword(req *request) error {
+	_, waiting, err := s.waiting(req, login.StageNewPassword)
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "new-password", s.newPasswordPage(waiting))
+}
+
+func (s *server) postNewPassword(req *request) error {
+	typed, err := req.field("new_password")
+	if err != nil {
+		return err
+	}
+	token, waiting, err := s.waiting(req, login.StageNewPassword)
+	if err != nil {
+		return err
+	}
+	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
+	s.logOutcome(req, "new_password", progress, err)
+	if err == nil {
+		s.noteWeak(req, waiting.Account, typed)
+		return s.advance(req, progress, "notice", "password_set")
+	}
+	page := s.newPasswordPage(waiting)
+	if page.Error = s.passwordMessage(err); page.Error == nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "new-password", page)
+}
+
+func (s *server) newPassword(owner account.Account) newPassword {
+	words := strings.Join(s.Login.Words(owner), " ")
+	return newPassword{MinLength: s.Login.MinRunes, MaxLength: password.MaxRunes, Words: words}
+}
+
+// noteWeak has the next page say so where the password that was just set is
+// weak. A cookie carries it: an address would stand in the logs of proxies.
+func (s *server) noteWeak(req *request, owner account.Account, typed string) {
+	if got := password.Strength(typed, s.Login.Words(owner)...); got.Level == password.Weak {
+		s.setCookie(req.w, weakCookie, string(got.Reason), weakCookieLife)
+	}
+}
+
+// why says what makes a password guessable, and what to do, or nil where it
+// isn't one of our reasons.
+func why(reason password.Reason) *message {
+	switch reason {
+	case password.Common:
+		return say("strength.common")
+	case password.Own:
+		return say("strength.own")
+	case password.Run:
+		return say("strength.run")
+	case password.Repeat:
+		return say("strength.repeat")
+	case password.Few:
+		return say("strength.few")
+	}
+	return nil
+}
+
+// passwordMessage is what to say of a new password that can't be used, or nil
+// where the error is another.
+func (s *server) passwordMessage(err error) *message {
+	var common *password.CommonError
+	switch {
+	case errors.Is(err, password.ErrShort):
+		return say("password.short", "n", s.Login.MinRunes)
+	case errors.Is(err, password.ErrLong):
+		return say("password.long", "n", password.MaxRunes)
+	case errors.Is(err, password.ErrInvalid):
+		return say("password.invalid")
+	case errors.As(err, &common):
+		return say("password.common", "why", why(common.Reason))
+	case errors.Is(err, login.ErrSamePassword):
+		return say("password.same")
+	}
+	return nil
+}
