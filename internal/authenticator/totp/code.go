@@ -187,9 +187,11 @@ func (s State) VerifyPair(first, second string, now time.Time) Check {
 		before = isFirst
 	}
 	switch {
-	case !found:
+	case !found, matched-1 == s.LastStep:
+		// The first used, the second not: to say so would tell whoever saw the
+		// first that the second is right.
 		return Check{}
-	case matched-1 <= s.LastStep:
+	case matched <= s.LastStep:
 		return s.used(matched - 1)
 	}
 	drift := matched - here

@@ -264,7 +264,7 @@ func TestPairFindsAPhoneUpToTenStepsOff(t *testing.T) {
 		{name: "same step twice", first: 0, second: 0},
 		{name: "not consecutive", first: 0, second: 2},
 		{name: "the wrong way round", first: 1, second: 0},
-		{name: "first used", first: 0, second: 1, used: true, last: 0, want: Check{Result: Reused}},
+		{name: "first used, second not: whoever saw the first doesn't learn the second", first: 0, second: 1, used: true, last: 0},
 		{name: "both used", first: 0, second: 1, used: true, last: 1, want: Check{Result: Reused}},
 		{name: "after the used one", first: 1, second: 2, used: true, last: 0, want: Check{Result: Accepted, Step: here + 2, Drift: 2, from: here + 1}},
 		{name: "set back", first: 0, second: 1, used: true, last: 8, want: Check{Result: SetBack, Minutes: 5}},
