@@ -348,6 +348,17 @@ func TestPruneKeepsWhatARuleReaches(t *testing.T) {
 			}
 		}
 	})
+	// A network that fails as fast as it may for an hour: each account of that
+	// hour is still counted.
+	wide, row := rules[WidePrefix], []entry(nil)
+	per := wide.limits[0].within / time.Duration(wide.limits[0].units)
+	for i := range int(wide.accounts.within / per) {
+		now := testkit.Start.Add(time.Duration(i) * per)
+		row = append(prune(now, row, wide), entry{id: uint32(i), at: now, units: 1, tag: uint64(1 + min(i, wide.accounts.units-1))})
+	}
+	if got := decide(row[len(row)-1].at, row, wide, question{units: 1, tag: 1000}); got.Answer != Wait {
+		t.Errorf("one account too many for a network of %d entries: %+v", len(row), got)
+	}
 	many := tries(times(3*maxEntries, 0)...)
 	if got := prune(testkit.Start, many, rules[PasswordUnknownDevice]); len(got) != maxEntries-1 || got[0].id != uint32(2*maxEntries+1) {
 		t.Errorf("prune keeps %d entries from id %d, want the newest %d", len(got), got[0].id, maxEntries-1)

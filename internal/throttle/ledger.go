@@ -20,8 +20,8 @@ const (
 	// another request changed the same row first.
 	reserveTries = 8
 
-	// maxEntries bounds a row. No rule allows more within its windows but the
-	// paced ones, which look only at the newest.
+	// maxEntries bounds a row. No rule allows more within its windows, counted
+	// as prune does, but the paced ones, which look only at the newest.
 	maxEntries = 256
 )
 
@@ -274,11 +274,19 @@ func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
 }
 
 // prune drops entries that no window of the rule reaches, and the oldest past
-// what a row may hold.
+// what a row may hold. Where accounts are counted over a longer window than
+// tries, the newest of each is enough there.
 func prune(now time.Time, row []entry, r rule) []entry {
+	tries := r
+	tries.accounts = limit{}
+	newest := map[uint64]int{}
+	for i, e := range row {
+		newest[e.tag] = i
+	}
 	kept := make([]entry, 0, len(row)+1)
-	for _, e := range row {
-		if now.Sub(e.at) < r.keep() {
+	for i, e := range row {
+		age := now.Sub(e.at)
+		if age < tries.keep() || age < r.keep() && newest[e.tag] == i {
 			kept = append(kept, e)
 		}
 	}
