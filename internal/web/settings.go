@@ -139,6 +139,9 @@ func (s *server) postPasswordChange(req *request) error {
 	case errors.As(err, &wait):
 		page.PasswordError = say("throttle.wait", "n", seconds(wait.RetryAfter))
 		return s.tooMany(req, wait, "security", page)
+	case errors.Is(err, login.ErrShielded):
+		page.PasswordError = say("login.shielded")
+		return s.views.page(req.w, http.StatusTooManyRequests, "security", page)
 	case errors.Is(err, login.ErrRejected):
 		page.PasswordError = say("password.wrong")
 	default:
