@@ -161,24 +161,42 @@ func (s *Service) compare(ctx context.Context, authenticators []authenticator.Au
 		} else {
 			check = state.VerifyPair(first, second, now)
 		}
-		// All are compared whatever was found; an accepted code wins, and
-		// before it the first that had anything to say.
-		if best.Result == totp.Wrong || check.Result == totp.Accepted && best.Result != totp.Accepted {
+		// All are compared whatever was found. A used code wins: it costs
+		// nothing, so it must not tell whether it is right for another
+		// authenticator. Then an accepted one, then the first that had
+		// anything to say.
+		if weight(check) > weight(best) {
 			by, best = one, check
 		}
 	}
 	return by, best, nil
 }
 
+// weight ranks what authenticators say to one code.
+func weight(c totp.Check) int {
+	switch {
+	case used(c):
+		return 3
+	case c.Result == totp.Accepted:
+		return 2
+	case c.Result != totp.Wrong:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// used reports whether the code was right, but for a step that is used up.
+func used(c totp.Check) bool { return c.Result == totp.Reused || c.Result == totp.SetBack }
+
 // rejectCode settles a code that opened nothing. One that was right but used
 // costs nothing; everything else stays reserved, and so counts. Too many wrong
 // ones tell that somebody else has the password.
 func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, check totp.Check, pair bool, from Browser) error {
 	now := s.Clock()
-	used := check.Result == totp.Reused || check.Result == totp.SetBack
 	ended := false
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if used {
+		if used(check) {
 			if err := throttle.GiveBack(ctx, tx, r); err != nil {
 				return err
 			}
