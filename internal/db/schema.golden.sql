@@ -24,7 +24,7 @@ CREATE TABLE attempts (
 	return_url     TEXT NOT NULL,
 	created_at     BIGINT NOT NULL,
 	expires_at     BIGINT NOT NULL
-);
+, place TEXT NOT NULL DEFAULT '');
 
 CREATE INDEX attempts_account ON attempts (account_id);
 

@@ -24,8 +24,10 @@ const (
 // attemptLife is how long somebody may look for their phone.
 const attemptLife = 10 * time.Minute
 
-// maxAttempts of one account are under way at once; the oldest make room.
-// Each took a right password, so only the owner or a thief gets here.
+// maxAttempts of one account are under way at once in one place, a known
+// browser or a network; the oldest make room. Who has the password, and begins
+// one after the other elsewhere, ends none of the owner's. Each took a password
+// hash and expires, which bounds those of all places.
 const maxAttempts = 100
 
 // Attempt is a login under way. It is born with a right password, never
@@ -35,6 +37,7 @@ type Attempt struct {
 	AccountID string
 	Stamp     string // the account's when it began; an attempt with an older one is dead
 	Purpose   Purpose
+	Place     string // the id of the known browser it began in, or the network
 	SessionID string // of a reauthentication: the session it began in
 	Proofs    []authenticator.Proof
 	ReturnURL string // checked
@@ -101,15 +104,15 @@ func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.T
 	}
 	a.ID, a.ExpiresAt = secret.NewID(), now.Add(attemptLife)
 	if _, err := db.Exec(ctx, tx, `
-		DELETE FROM attempts WHERE account_id = $1 AND id NOT IN (
-			SELECT id FROM attempts WHERE account_id = $1 ORDER BY created_at DESC LIMIT $2)`,
-		a.AccountID, maxAttempts-1); err != nil {
+		DELETE FROM attempts WHERE account_id = $1 AND place = $2 AND id NOT IN (
+			SELECT id FROM attempts WHERE account_id = $1 AND place = $2 ORDER BY created_at DESC LIMIT $3)`,
+		a.AccountID, a.Place, maxAttempts-1); err != nil {
 		return secret.Text{}, fmt.Errorf("drop older attempts: %w", err)
 	}
 	_, err := db.Exec(ctx, tx, `
-		INSERT INTO attempts (id, token_hash, account_id, security_stamp, purpose, session_id, proofs, return_url, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, NULLIF($6, ''), $7, $8, $9, $10)`,
-		a.ID, secret.Hash(token.Reveal()), a.AccountID, a.Stamp, string(a.Purpose), a.SessionID,
+		INSERT INTO attempts (id, token_hash, account_id, security_stamp, purpose, place, session_id, proofs, return_url, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, NULLIF($7, ''), $8, $9, $10, $11)`,
+		a.ID, secret.Hash(token.Reveal()), a.AccountID, a.Stamp, string(a.Purpose), a.Place, a.SessionID,
 		authenticator.EncodeProofs(a.Proofs), a.ReturnURL, db.At{Time: now}, db.At{Time: a.ExpiresAt})
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("store attempt: %w", err)

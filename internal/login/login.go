@@ -146,6 +146,7 @@ func (s *Service) nobody(typed string) string {
 // verified is a password that was compared.
 type verified struct {
 	password.Outcome
+	place       string               // see [Attempt]
 	reservation throttle.Reservation // of a match: give it back
 	rehashed    secret.Text          // of a weak match: store it
 }
@@ -185,7 +186,10 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	if err != nil {
 		return verified{}, err
 	}
-	v := verified{Outcome: outcome, reservation: reservation}
+	v := verified{Outcome: outcome, place: known.ID, reservation: reservation}
+	if v.place == "" {
+		v.place = throttle.WidePrefixOf(from.Address)
+	}
 	if outcome.Weak {
 		if v.rehashed, err = password.Hash(s.Passwords, typed); err != nil {
 			return verified{}, err

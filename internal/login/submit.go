@@ -57,7 +57,7 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	}
 	now := s.Clock()
 	attempt := Attempt{
-		AccountID: owner.ID, Stamp: owner.Stamp, Purpose: SignIn, ReturnURL: CheckReturn(returnURL),
+		AccountID: owner.ID, Stamp: owner.Stamp, Purpose: SignIn, Place: v.place, ReturnURL: CheckReturn(returnURL),
 		Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: now}},
 	}
 	var progress Progress
