@@ -206,7 +206,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	if err := s.refusal(verdict); err != nil {
 		return nil, err
 	}
-	set, err := s.newSet(ctx)
+	set, err := s.newSet(ctx, me.Account.ID)
 	if err != nil {
 		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
 	}
@@ -238,8 +238,8 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 }
 
 // newSet makes a set of backup codes in a hashing slot.
-func (s *Service) newSet(ctx context.Context) (backupcode.Set, error) {
-	leave, err := s.enter(ctx, "", true)
+func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set, error) {
+	leave, err := s.queue(ctx, accountID, true)
 	if err != nil {
 		return backupcode.Set{}, err
 	}

@@ -279,14 +279,13 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, err
 	}
-	prefix := throttle.PrefixOf(from.Address)
 	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
 	if verdict, err := s.Ledger.Look(ctx, try); err != nil {
 		return Progress{}, err
 	} else if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
 	}
-	leave, err := s.enter(ctx, prefix, known.ID != "")
+	leave, err := s.enter(ctx, known, from)
 	if err != nil {
 		return Progress{}, err
 	}

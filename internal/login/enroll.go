@@ -141,7 +141,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	var set backupcode.Set
 	if first {
 		// Ten hashes: before the transaction, which would hold the database.
-		if set, err = s.newSet(ctx); err != nil {
+		if set, err = s.newSet(ctx, me.Account.ID); err != nil {
 			return Confirmed{}, err
 		}
 	}

@@ -170,7 +170,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	} else if err := s.refusal(verdict); err != nil {
 		return verified{}, err
 	}
-	leave, err := s.enter(ctx, throttle.PrefixOf(from.Address), known.ID != "")
+	leave, err := s.enter(ctx, known, from)
 	if err != nil {
 		return verified{}, err
 	}

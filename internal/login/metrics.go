@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
@@ -83,10 +84,19 @@ func (m Metrics) refused(bucket throttle.Bucket) {
 	}
 }
 
-// enter waits for a hashing slot; see [throttle.Queue.Enter].
-func (s *Service) enter(ctx context.Context, prefix string, known bool) (leave func(), err error) {
+// enter waits for a hashing slot, in the turn of the known browser's account or
+// of the network.
+func (s *Service) enter(ctx context.Context, known device.Device, from Browser) (leave func(), err error) {
+	if known.ID == "" {
+		return s.queue(ctx, throttle.PrefixOf(from.Address), false)
+	}
+	return s.queue(ctx, known.AccountID, true)
+}
+
+// queue is [throttle.Queue.Enter] with a measure of the wait.
+func (s *Service) queue(ctx context.Context, whose string, known bool) (leave func(), err error) {
 	begin := s.Clock()
-	leave, err = s.Queue.Enter(ctx, prefix, known)
+	leave, err = s.Queue.Enter(ctx, whose, known)
 	if s.Metrics.Waited != nil && err == nil {
 		s.Metrics.Waited(s.Clock().Sub(begin))
 	}

@@ -230,7 +230,7 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 		return secret.Text{}, err
 	}
 	// Whoever sets a password is signed in, or has a link or the command line.
-	leave, err := s.enter(ctx, "", true)
+	leave, err := s.queue(ctx, owner.ID, true)
 	if err != nil {
 		return secret.Text{}, err
 	}

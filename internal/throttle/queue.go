@@ -16,6 +16,10 @@ const (
 	// queueForKnown of them are kept for known browsers, which a flood from
 	// elsewhere must not shut out.
 	queueForKnown = queueLength / 4
+
+	// queuePerAccount of known browsers wait at once: more than one person's
+	// tabs, too few to shut out the known browsers of others.
+	queuePerAccount = 4
 )
 
 // ErrQueueFull: too many passwords are being hashed; answer 503 with
@@ -23,51 +27,90 @@ const (
 var ErrQueueFull = errors.New("hashing queue is full")
 
 // Queue bounds the password hashes that run at once, each of which holds 19
-// MiB and a core, and those that wait for it. Known browsers go first, then
-// the prefixes in turn. It is safe for concurrent use.
+// MiB and a core, and those that wait for it. Known browsers go first, their
+// accounts in turn, then the networks of the others in turn. It is safe for
+// concurrent use.
 type Queue struct {
-	mu       sync.Mutex
-	free     int // slots
-	known    []*waiter
-	turns    []string             // prefixes that have waiters, in their turn
-	prefixes map[string][]*waiter // of unknown browsers
-	unknown  int                  // how many those are
+	mu             sync.Mutex
+	free           int // slots
+	known, unknown lane
 }
 
-// waiter waits in one of the queue's lists.
+// waiter waits in one of the queue's lanes.
 type waiter struct {
 	ready chan struct{} // closed once it has a slot
 }
 
-// NewQueue returns a queue with so many slots; give it the number of cores.
-func NewQueue(slots int) *Queue {
-	return &Queue{free: slots, prefixes: map[string][]*waiter{}}
+// lane holds waiters and takes whom they wait for, accounts or networks, in
+// turn.
+type lane struct {
+	turns []string             // whoever has waiters, in their turn
+	of    map[string][]*waiter // never an empty list
+	n     int
 }
 
-// Enter waits for a slot and returns the function that leaves it. It returns
+func (l *lane) add(whose string, w *waiter) {
+	if len(l.of[whose]) == 0 {
+		l.turns = append(l.turns, whose)
+	}
+	l.of[whose] = append(l.of[whose], w)
+	l.n++
+}
+
+// drop takes out a waiter that gave up.
+func (l *lane) drop(whose string, w *waiter) {
+	l.n--
+	l.of[whose] = slices.DeleteFunc(l.of[whose], func(other *waiter) bool { return other == w })
+	if len(l.of[whose]) == 0 {
+		delete(l.of, whose)
+		l.turns = slices.DeleteFunc(l.turns, func(turn string) bool { return turn == whose })
+	}
+}
+
+// next takes out the waiter whose turn it is, or returns nil.
+func (l *lane) next() *waiter {
+	if l.n == 0 {
+		return nil
+	}
+	l.n--
+	whose := l.turns[0]
+	l.turns = l.turns[1:]
+	list := l.of[whose]
+	if len(list) > 1 {
+		l.of[whose] = list[1:]
+		l.turns = append(l.turns, whose) // to the end: the others first
+	} else {
+		delete(l.of, whose)
+	}
+	return list[0]
+}
+
+// NewQueue returns a queue with so many slots; give it the number of cores.
+func NewQueue(slots int) *Queue {
+	return &Queue{free: slots, known: lane{of: map[string][]*waiter{}}, unknown: lane{of: map[string][]*waiter{}}}
+}
+
+// Enter waits for a slot and returns the function that leaves it. whose is the
+// account of a known browser, the network of another. It returns
 // [ErrQueueFull] at once where too many wait, and ctx's error where the caller
 // gave up.
-func (q *Queue) Enter(ctx context.Context, prefix string, known bool) (leave func(), err error) {
+func (q *Queue) Enter(ctx context.Context, whose string, known bool) (leave func(), err error) {
 	q.mu.Lock()
-	if q.free > 0 && len(q.known)+q.unknown == 0 {
+	if q.free > 0 && q.known.n+q.unknown.n == 0 {
 		q.free--
 		q.mu.Unlock()
 		return q.leave, nil
 	}
-	if len(q.known)+q.unknown >= queueLength || !known && q.unknown >= queueLength-queueForKnown {
+	mine, full := &q.unknown, q.unknown.n >= queueLength-queueForKnown
+	if known {
+		mine, full = &q.known, len(q.known.of[whose]) >= queuePerAccount
+	}
+	if full || q.known.n+q.unknown.n >= queueLength {
 		q.mu.Unlock()
 		return nil, ErrQueueFull
 	}
 	w := &waiter{ready: make(chan struct{})}
-	if known {
-		q.known = append(q.known, w)
-	} else {
-		if len(q.prefixes[prefix]) == 0 {
-			q.turns = append(q.turns, prefix)
-		}
-		q.prefixes[prefix] = append(q.prefixes[prefix], w)
-		q.unknown++
-	}
+	mine.add(whose, w)
 	q.mu.Unlock()
 
 	select {
@@ -81,30 +124,16 @@ func (q *Queue) Enter(ctx context.Context, prefix string, known bool) (leave fun
 	case <-w.ready: // it came at the same moment
 		q.pass()
 	default:
-		q.drop(w, prefix, known)
+		mine.drop(whose, w)
 	}
 	return nil, ctx.Err()
-}
-
-// drop takes out a waiter that gave up.
-func (q *Queue) drop(w *waiter, prefix string, known bool) {
-	same := func(other *waiter) bool { return other == w }
-	if known {
-		q.known = slices.DeleteFunc(q.known, same)
-		return
-	}
-	q.unknown--
-	if q.prefixes[prefix] = slices.DeleteFunc(q.prefixes[prefix], same); len(q.prefixes[prefix]) == 0 {
-		delete(q.prefixes, prefix)
-		q.turns = slices.DeleteFunc(q.turns, func(turn string) bool { return turn == prefix })
-	}
 }
 
 // Waiting returns how many wait for a slot.
 func (q *Queue) Waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.known) + q.unknown
+	return q.known.n + q.unknown.n
 }
 
 func (q *Queue) leave() {
@@ -115,32 +144,13 @@ func (q *Queue) leave() {
 
 // pass hands a slot to whoever's turn it is, or keeps it.
 func (q *Queue) pass() {
-	if w := q.next(); w != nil {
-		close(w.ready)
+	w := q.known.next()
+	if w == nil {
+		w = q.unknown.next()
+	}
+	if w == nil {
+		q.free++
 		return
 	}
-	q.free++
-}
-
-// next takes out the waiter whose turn it is.
-func (q *Queue) next() *waiter {
-	if len(q.known) > 0 {
-		w := q.known[0]
-		q.known = q.known[1:]
-		return w
-	}
-	if len(q.turns) == 0 {
-		return nil
-	}
-	prefix := q.turns[0]
-	q.turns = q.turns[1:]
-	list := q.prefixes[prefix]
-	if len(list) > 1 {
-		q.prefixes[prefix] = list[1:]
-		q.turns = append(q.turns, prefix) // to the end: the others first
-	} else {
-		delete(q.prefixes, prefix)
-	}
-	q.unknown--
-	return list[0]
+	close(w.ready)
 }

@@ -3,6 +3,7 @@ package throttle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -21,17 +22,17 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 		}
 		impatient, giveUp := context.WithCancel(ctx)
 		entered, gaveUp := make(chan func(), queueLength), make(chan error, 1)
-		wait := func(ctx context.Context) {
-			leave, err := q.Enter(ctx, "", true)
+		wait := func(ctx context.Context, account int) {
+			leave, err := q.Enter(ctx, fmt.Sprint(account), true)
 			if err != nil {
 				gaveUp <- err
 				return
 			}
 			entered <- leave
 		}
-		go wait(impatient)
-		for range queueLength - 1 {
-			go wait(ctx)
+		go wait(impatient, 0)
+		for account := range queueLength - 1 {
+			go wait(ctx, 1+account)
 		}
 		synctest.Wait()
 		if len(entered) != 0 {
@@ -47,7 +48,7 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 			t.Errorf("gave up: %v", err)
 		}
 		synctest.Wait()
-		go wait(ctx)
+		go wait(ctx, 0)
 		synctest.Wait()
 		if _, err := q.Enter(ctx, "", true); !errors.Is(err, ErrQueueFull) {
 			t.Errorf("after one gave up and one came: %v, want ErrQueueFull", err)
@@ -83,7 +84,7 @@ func TestQueueWithACancelledContextStillTakesAFreeSlotOrLeaves(t *testing.T) {
 	if _, err := q.Enter(cancelled, "", true); !errors.Is(err, context.Canceled) {
 		t.Errorf("full queue, cancelled: %v", err)
 	}
-	if n := len(q.known) + q.unknown; n != 0 {
+	if n := q.Waiting(); n != 0 {
 		t.Errorf("%d are still counted as waiting", n)
 	}
 	leave()
@@ -176,6 +177,43 @@ func TestQueueTakesPrefixesInTurn(t *testing.T) {
 				return
 			} else if i == 1 {
 				t.Error("a quiet network waits behind a flood from another")
+			}
+		}
+	})
+}
+
+func TestOneAccountShutsOutNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, ctx := NewQueue(1), t.Context()
+		leave, err := q.Enter(ctx, "eve", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		order := make(chan string, queueLength)
+		wait := func(account string) {
+			leave, err := q.Enter(ctx, account, true)
+			if err != nil {
+				order <- err.Error()
+				return
+			}
+			order <- account
+			leave()
+		}
+		for range queuePerAccount {
+			go wait("eve")
+		}
+		synctest.Wait()
+		if _, err := q.Enter(ctx, "eve", true); !errors.Is(err, ErrQueueFull) {
+			t.Fatalf("eve's fifth: %v, want ErrQueueFull", err)
+		}
+		go wait("ada")
+		synctest.Wait()
+		leave()
+		for i := range 2 {
+			if <-order == "ada" {
+				return
+			} else if i == 1 {
+				t.Error("ada waits behind all of eve's")
 			}
 		}
 	})
