@@ -25,6 +25,10 @@ type Life struct {
 // each would cost more than the request, and nobody reads seconds.
 const seenEvery = time.Minute
 
+// maxPerAccount sessions are open at once; the longest unused makes room. No
+// person has so many browsers, and a list of them would be of no use.
+const maxPerAccount = 100
+
 // Session is a signed-in browser.
 type Session struct {
 	ID        string
@@ -107,8 +111,14 @@ type Browser struct {
 	UserAgent string // printable and short: the door cleans it
 }
 
-// Create opens a session and returns its token. Only login's finish calls it.
+// Create opens a session and returns its token; past [maxPerAccount] another
+// ends. Only login's finish calls it.
 func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []authenticator.Proof, from Browser, life Life, now time.Time) (secret.Text, error) {
+	if _, err := db.Exec(ctx, tx, `
+		DELETE FROM sessions WHERE account_id = $1 AND id NOT IN (
+			SELECT id FROM sessions WHERE account_id = $1 ORDER BY seen_at DESC, id LIMIT $2)`, owner.ID, maxPerAccount-1); err != nil {
+		return secret.Text{}, fmt.Errorf("end longest unused session: %w", err)
+	}
 	token := secret.NewToken()
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
