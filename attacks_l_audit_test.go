@@ -1,0 +1,379 @@
+package sallyport_test
+
+// L. The audit log's completeness.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// walk is an account with two-factor authentication whose owner changes
+// something.
+type walk struct {
+	t     *testing.T
+	p     *portal.Portal
+	name  string
+	owner *portal.Browser
+	phone *portal.Phone
+}
+
+// pending is a sign-in of the account in another browser of the same network.
+func (w *walk) pending() *portal.Browser {
+	b := w.p.Browser(w.t)
+	b.Header = w.owner.Header.Clone()
+	b.SignIn(w.name)
+	return b
+}
+
+// webEvents says for each POST route what its success, or refusal, leaves in
+// the audit log, or why it leaves nothing.
+var webEvents = map[string][]struct {
+	do   func(w *walk)
+	want string // kind:outcome
+	id   bool   // the event names the phone
+	none string // why there is no event
+}{
+	"/setup": {
+		{do: func(w *walk) { openLetIn(w.t, w.owner, linkFor(w.t, w.owner)) }, want: "let_in_used:done"},
+	},
+	"/login": {
+		{do: func(w *walk) { w.owner.Post("/login", "username", w.name, "password", "wrong") }, want: "sign_in_failed:refused"},
+	},
+	"/login/code": {
+		{do: func(w *walk) { w.pending().Post("/login/code", "code", w.phone.Code(0)) }, want: "signed_in:done", id: true},
+		{do: func(w *walk) { w.pending().Post("/login/code", "code", wrongCode(w.phone)) }, want: "code_failed:refused"},
+		{do: func(w *walk) { w.pending().Post("/login/code", "code", w.phone.Code(-totp.Period)) }, want: "code_reused:refused"},
+	},
+	"/login/backup-code": {
+		{do: func(w *walk) { w.pending().Post("/login/backup-code", "backup_code", w.phone.Codes[0]) }, want: "backup_code_used:done"},
+		{do: func(w *walk) { w.pending().Post("/login/backup-code", "backup_code", "AAAA-AAAA-AAAA") }, want: "backup_code_failed:refused"},
+	},
+	"/login/new-password": {
+		{do: func(w *walk) {
+			sqlChange(w.t, w.p, `UPDATE passwords SET suspect_at = 1 WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, w.name)
+			b := w.pending()
+			b.Post("/login/code", "code", w.phone.Code(0))
+			b.Post("/login/new-password", "new_password", "another long password")
+		}, want: "password_changed:done"},
+	},
+	"/login/cancel": {{none: "nobody was signed in, and nobody is now"}},
+	"/logout":       {{do: func(w *walk) { w.owner.Post("/logout") }, want: "signed_out:done"}},
+	"/reauthenticate": {
+		{do: func(w *walk) {
+			w.owner.Post("/reauthenticate", "password", portal.Password, "code", w.phone.Code(0), "return", "/")
+		}, want: "reauthenticated:done", id: true},
+		{do: func(w *walk) {
+			w.owner.Post("/reauthenticate", "password", "wrong", "code", w.phone.Code(0), "return", "/")
+		}, want: "sign_in_failed:refused"},
+	},
+	"/settings/profile": {{do: func(w *walk) { w.owner.Post("/settings/profile", "display_name", "Ada L.") }, want: "profile_changed:done"}},
+	"/settings/sessions/{id}/revoke": {{do: func(w *walk) {
+		w.owner.Post("/settings/sessions/" + idOf(w, "sessions") + "/revoke")
+	}, want: "session_ended:done"}},
+	"/settings/sessions/revoke-others": {{do: func(w *walk) {
+		b := w.pending()
+		b.Post("/login/code", "code", w.phone.Code(0))
+		b.Post("/settings/sessions/revoke-others")
+	}, want: "sessions_ended:done"}},
+	"/settings/sessions/let-in": {{do: func(w *walk) { linkFor(w.t, w.owner) }, want: "let_in_issued:done"}},
+	"/settings/devices/{id}/forget": {{do: func(w *walk) {
+		w.owner.Post("/settings/devices/" + idOf(w, "devices") + "/forget")
+	}, want: "device_forgotten:done"}},
+	"/settings/devices/forget-all": {{do: func(w *walk) { w.owner.Post("/settings/devices/forget-all") }, want: "devices_forgotten:done"}},
+	"/settings/security/password": {
+		{do: func(w *walk) {
+			w.owner.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password")
+		}, want: "password_changed:done"},
+		{do: func(w *walk) {
+			w.owner.Post("/settings/security/password", "password", "wrong", "new_password", "another long password")
+		}, want: "sign_in_failed:refused"},
+	},
+	"/settings/security/disable":        {{do: func(w *walk) { w.owner.Post("/settings/security/disable") }, want: "two_factor_disabled:done"}},
+	"/settings/security/backup-codes":   {{do: func(w *walk) { w.owner.Post("/settings/security/backup-codes") }, want: "backup_codes_issued:done"}},
+	"/settings/security/authenticators": {{none: "a wizard that was only begun changes nothing"}},
+	"/settings/security/authenticators/{id}/confirm": {
+		{do: func(w *walk) { w.phone = w.owner.Enroll("Tablet") }, want: "authenticator_added:done", id: true},
+		{do: func(w *walk) {
+			w.owner.Post("/settings/security/disable")
+			w.phone = w.owner.Enroll("Tablet")
+		}, want: "two_factor_enabled:done", id: true},
+	},
+	"/settings/security/authenticators/{id}/cancel": {{none: "nor one that was given up"}},
+	"/settings/security/authenticators/{id}/rename": {{do: func(w *walk) {
+		w.owner.Post("/settings/security/authenticators/"+w.phone.ID+"/rename", "name", "Old phone")
+	}, want: "authenticator_renamed:done", id: true}},
+	"/settings/security/authenticators/{id}/remove": {{do: func(w *walk) {
+		w.owner.Post("/settings/security/authenticators/" + w.phone.ID + "/remove")
+	}, want: "authenticator_removed:done", id: true}},
+}
+
+// idOf returns the id of the account's only row in a table.
+func idOf(w *walk, table string) string {
+	w.t.Helper()
+	var id string
+	err := db.One(context.Background(), w.p.DB.Reader(), `SELECT id FROM `+table+` WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, []any{w.name}, &id)
+	check(w.t, err)
+	return id
+}
+
+// eventsOf returns an account's events, newest first; an empty name stands for
+// those of no account.
+func eventsOf(t *testing.T, p *portal.Portal, name string) []audit.Event {
+	t.Helper()
+	id := ""
+	if name != "" {
+		id = mustAccount(t, p, name).ID
+	}
+	const all = 1000
+	events, err := audit.List(context.Background(), p.DB.Reader(), id, audit.Cursor{}, all)
+	check(t, err)
+	return events
+}
+
+// added returns the events that weren't there before.
+func added(before, after []audit.Event) []audit.Event {
+	return slices.DeleteFunc(after, func(e audit.Event) bool {
+		return slices.ContainsFunc(before, func(old audit.Event) bool { return old.ID == e.ID })
+	})
+}
+
+func find(events []audit.Event, want string) (audit.Event, bool) {
+	for _, e := range events {
+		if string(e.Kind)+":"+e.Outcome == want {
+			return e, true
+		}
+	}
+	return audit.Event{}, false
+}
+
+// TestAttack159EveryFormLeavesAnEvent holds the route table against webEvents:
+// a new POST route without a line there fails.
+func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		n := 0
+		for _, route := range policy(t) {
+			if route.method != http.MethodPost {
+				continue
+			}
+			if len(webEvents[route.path]) == 0 {
+				t.Errorf("POST %s: which event does it leave?", route.path)
+			}
+			for _, c := range webEvents[route.path] {
+				if c.none != "" {
+					continue
+				}
+				n++
+				w := &walk{t: t, p: p, name: fmt.Sprint("account", n), owner: from(p.Browser(t), n)}
+				p.AddAccount(t, w.name)
+				w.owner.SignIn(w.name)
+				w.phone = w.owner.Enroll("Phone")
+				before, began := eventsOf(t, p, w.name), p.Clock.Now()
+				c.do(w)
+				e, found := find(added(before, eventsOf(t, p, w.name)), c.want)
+				if !found {
+					t.Errorf("POST %s: no event %s", route.path, c.want)
+					continue
+				}
+				if e.Actor != audit.ByOwner || e.Address != network(n) || !strings.Contains(e.Browser, "Chrome") || e.At.Before(began) || e.At.After(p.Clock.Now()) {
+					t.Errorf("POST %s: %+v, want who, where and when", route.path, e)
+				}
+				if c.id && e.AuthenticatorID != w.phone.ID {
+					t.Errorf("POST %s: authenticator %q, want %q", route.path, e.AuthenticatorID, w.phone.ID)
+				}
+			}
+		}
+		// In the export each is one line, in UTC, with all that is asked of it.
+		lines := strings.Split(strings.TrimSpace(call(t, environOf(p), "", "audit", "export")), "\n")
+		for _, line := range lines {
+			var e struct{ At, Event, Outcome, Actor, Account string }
+			if err := json.Unmarshal([]byte(line), &e); err != nil || !strings.HasSuffix(e.At, "Z") || e.Event == "" || e.Outcome == "" || e.Actor == "" || e.Account == "" {
+				t.Errorf("line %.300s: %v", line, err)
+			}
+		}
+		if len(lines) < 3*n {
+			t.Errorf("the export has %d lines of %d accounts", len(lines), n)
+		}
+	}, behindProxy)
+}
+
+// environOf is the environment of a command beside the portal.
+func environOf(p *portal.Portal) []string {
+	return append(databaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base)
+}
+
+// reads is why most commands leave no event.
+const reads = "it changes nothing"
+
+// commandEvents says for each command what it leaves in the audit log, or why
+// it leaves nothing.
+var commandEvents = map[string]struct {
+	args  []string
+	input string
+	want  string // kind
+	about string // the account; empty: none
+	none  string // why there is no event
+}{
+	"account add":              {args: []string{"zoe", "--password-stdin"}, input: "a long pass phrase", want: "account_created", about: "zoe"},
+	"account invite":           {args: []string{"yan"}, want: "account_invited", about: "yan"},
+	"account disable":          {args: []string{"bob"}, want: "account_disabled", about: "bob"},
+	"account enable":           {args: []string{"bob"}, want: "account_enabled", about: "bob"},
+	"account remove":           {args: []string{"gone"}, want: "account_removed", about: "gone"},
+	"account set-password":     {args: []string{"bob", "--password-stdin"}, input: "a long pass phrase", want: "password_set", about: "bob"},
+	"account set-email":        {args: []string{"bob", "bob@example.test"}, want: "email_changed", about: "bob"},
+	"account unlock":           {args: []string{"bob"}, want: "let_in_issued", about: "bob"},
+	"account reset-two-factor": {args: []string{"bob"}, want: "two_factor_reset", about: "bob"},
+	"group add":                {args: []string{"ops"}, want: "group_added"},
+	"group join":               {args: []string{"there", "bob"}, want: "group_joined", about: "bob"},
+	"group leave":              {args: []string{"left", "bob"}, want: "group_left", about: "bob"},
+	"group remove":             {args: []string{"removed"}, want: "group_removed"},
+	"clock accept":             {want: "clock_accepted"},
+	"key rotate":               {args: []string{"--drop"}, want: "keys_rotated"},
+	"restore":                  {want: "database_restored"},
+
+	"key add":        {none: "it writes the key ring's file; the key's id stands in keys_rotated once it seals"},
+	"serve":          {none: "what it does for whom is in the events of those who sign in"},
+	"demo":           {none: "all of it is gone afterwards"},
+	"backup":         {none: reads},
+	"config check":   {none: reads},
+	"config default": {none: reads},
+	"account list":   {none: reads},
+	"account show":   {none: reads},
+	"group list":     {none: reads},
+	"audit list":     {none: reads},
+	"audit export":   {none: reads},
+	"audit verify":   {none: reads},
+	"clock show":     {none: reads},
+	"key list":       {none: reads},
+	"key check":      {none: reads},
+	"version":        {none: reads},
+}
+
+// call runs a command, fails the test unless it succeeds, and returns what it
+// printed.
+func call(t *testing.T, environ []string, input string, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if status := cli.Main(args, cli.Streams{In: strings.NewReader(input), Out: &out, Err: &out}, environ); status != 0 {
+		t.Errorf("sallyport %s: status %d\n%s", strings.Join(args, " "), status, out.String())
+	}
+	return out.String()
+}
+
+// restore runs the command where it may work and returns the database: in a
+// new directory from a backup of the portal, on PostgreSQL in its own.
+func restore(t *testing.T, p *portal.Portal) *db.DB {
+	t.Helper()
+	if databaseOf(p) != nil {
+		call(t, environOf(p), "", "restore", "--after-pg-restore")
+		return p.DB
+	}
+	dir := t.TempDir()
+	backup, restored := filepath.Join(dir, "backup"), filepath.Join(dir, "sallyport.db")
+	call(t, environOf(p), "", "backup", backup)
+	text, err := os.ReadFile(filepath.Join(p.Dir, "keyring"))
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "keyring"), text, 0o600))
+	call(t, append(environOf(p), "SALLYPORT_DATA_DIR="+dir), "", "restore", backup)
+	return testkit.Open(t, "sqlite:"+restored)
+}
+
+// TestAttack159EveryCommandLeavesAnEvent holds the help text against
+// commandEvents: a new command without a line there fails.
+func TestAttack159EveryCommandLeavesAnEvent(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := context.Background()
+		commands := regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z-]+)?) {2,}\S`).FindAllStringSubmatch(call(t, nil, "", "--help"), -1)
+		if len(commands) < 30 {
+			t.Fatalf("found %d commands in the help text", len(commands))
+		}
+		ids := map[string]string{"": "", "bob": p.AddAccount(t, "bob").ID, "gone": p.AddAccount(t, "gone").ID}
+		for _, group := range []string{"there", "left", "removed"} {
+			check(t, p.Login.AddGroup(ctx, group))
+		}
+		check(t, p.Login.Join(ctx, mustAccount(t, p, "bob"), "left"))
+
+		for _, found := range commands {
+			command := found[1]
+			c := commandEvents[command]
+			if c.want == "" {
+				if c.none == "" {
+					t.Errorf("sallyport %s: which event does it leave?", command)
+				}
+				continue
+			}
+			d, before := p.DB, everyEvent(t, p.DB)
+			if command == "restore" {
+				d = restore(t, p)
+			} else {
+				call(t, environOf(p), c.input, append(strings.Fields(command), c.args...)...)
+			}
+			e, there := find(added(before, everyEvent(t, d)), c.want+":done")
+			if !there {
+				t.Errorf("sallyport %s: no event %s", command, c.want)
+				continue
+			}
+			whom, known := ids[c.about]
+			if !known {
+				whom = mustAccount(t, p, c.about).ID
+			}
+			if e.AccountID != whom || e.Actor != audit.ByOperator || e.Address != "" || time.Since(e.At).Abs() > time.Hour {
+				t.Errorf("sallyport %s: %+v, want whom, who and when", command, e)
+			}
+		}
+		// The chain takes them all.
+		check(t, p.Seal(ctx))
+		if said := call(t, environOf(p), "", "audit", "verify"); !strings.Contains(said, "is whole") {
+			t.Errorf("verify: %s", said)
+		}
+	})
+}
+
+// everyEvent returns the events of all accounts and of none.
+func everyEvent(t *testing.T, d *db.DB) []audit.Event {
+	t.Helper()
+	const all = 1000
+	events, err := audit.Newest(context.Background(), d.Reader(), all)
+	check(t, err)
+	return events
+}
+
+// TestAttack159FirstAccount: the first account and an invited one say who made
+// them.
+func TestAttack159FirstAccount(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		token, needed, err := p.Login.SetupTicket(context.Background())
+		if err != nil || !needed {
+			t.Fatalf("set-up link: %v, %v", needed, err)
+		}
+		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "username", "root1", "new_password", "a long pass phrase")
+		if e, found := find(eventsOf(t, p, "root1"), "account_created:done"); !found || e.Actor != audit.ByOwner {
+			t.Errorf("first account: %+v", e)
+		}
+		token, err = p.Login.Invite(context.Background(), account.Account{Name: "bob"})
+		check(t, err)
+		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "new_password", "another long pass phrase")
+		for want, actor := range map[string]string{"account_invited:done": audit.ByOperator, "password_changed:done": audit.ByOwner} {
+			if e, found := find(eventsOf(t, p, "bob"), want); !found || e.Actor != actor {
+				t.Errorf("%s: %+v", want, e)
+			}
+		}
+	})
+}
