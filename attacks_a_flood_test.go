@@ -88,6 +88,34 @@ func TestAttack14StrangersLockNobodyOut(t *testing.T) {
 	}, behindProxy)
 }
 
+// TestAttack14ShieldedPasswordIsntChanged: while strangers shield the account, a
+// session in a browser that isn't known is told what to do.
+func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		owner := p.Browser(t)
+		owner.SignIn("ada")
+		for n := range 100 {
+			if n >= 5 {
+				p.Clock.Move(5 * time.Second)
+			}
+			if a := from(p.Browser(t), n).Post("/login", "username", "ada", "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
+				t.Fatalf("wrong password %d: %s", n+1, short(a))
+			}
+		}
+		owner.SetCookie(deviceCookie, "forgotten")
+		for path, fields := range map[string][]string{
+			"/settings/security/password": {"password", portal.Password, "new_password", "another long password"},
+			"/reauthenticate":             {"password", portal.Password, "return", "/"},
+		} {
+			a := owner.Post(path, fields...)
+			if a.Status >= 500 || !strings.Contains(visible(a.Body), "too many wrong passwords for this account") {
+				t.Errorf("%s: %s\n%s", path, short(a), visible(a.Body))
+			}
+		}
+	}, behindProxy)
+}
+
 // TestAttack25FullQueue: with every slot and place of the hashing queue taken,
 // a stranger is told to come back before anything is hashed or counted, and a
 // known browser still gets its place and goes first.
@@ -181,22 +209,28 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 		check(t, err)
 		leave = append(leave, one)
 	}
-	answers, busy := make(chan int, len(tabs)), 0
+	answers := make(chan int, len(tabs))
+	var flood sync.WaitGroup
+	defer flood.Wait()
 	for _, tab := range tabs {
-		go func() { answers <- tab.Post("/login", "username", "eve", "password", portal.Password).Status }()
+		flood.Go(func() { answers <- tab.Post("/login", "username", "eve", "password", portal.Password).Status })
 	}
 	const perAccount = 4
-	for range len(tabs) - perAccount {
-		if status := <-answers; status == http.StatusServiceUnavailable {
-			busy++
-		}
+	for len(answers)+p.Login.Queue.Waiting() < len(tabs) {
+		runtime.Gosched()
 	}
-	if busy != len(tabs)-perAccount {
-		t.Errorf("%d of eve's %d were told to come back, want all but %d", busy, len(tabs), perAccount)
+	waiting := p.Login.Queue.Waiting()
+	if waiting != perAccount {
+		t.Errorf("%d of eve's wait, want %d", waiting, perAccount)
+	}
+	for range len(answers) {
+		if status := <-answers; status != http.StatusServiceUnavailable {
+			t.Errorf("one of eve's: %d, want 503", status)
+		}
 	}
 	done := make(chan portal.Answer, 1)
 	go func() { done <- ada.Post("/login", "username", "ada", "password", portal.Password) }()
-	for p.Login.Queue.Waiting() < perAccount+1 {
+	for p.Login.Queue.Waiting() == waiting {
 		runtime.Gosched()
 	}
 	for _, one := range leave {
@@ -207,7 +241,4 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	}
 	ada.Post("/login/code", "code", phone.Code(0))
 	opens(t, ada, "ada's known browser", true)
-	for range perAccount {
-		<-answers
-	}
 }

@@ -34,7 +34,7 @@ func dirWith(t *testing.T, p *portal.Portal) string {
 }
 
 // F13, on SQLite through a file, on PostgreSQL as after pg_restore.
-func TestRestoredDatabaseBringsNothingBack(t *testing.T) {
+func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

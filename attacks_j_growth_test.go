@@ -1,0 +1,157 @@
+package sallyport_test
+
+// J. What grows, and by how much.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// TestAttack7And150OtherNames: names that don't exist take nothing away that
+// was counted, and what is kept of them is gone a day later.
+func TestAttack7And150OtherNames(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		const (
+			names      = 1000
+			perNetwork = 10 // as many accounts as one may try in an hour
+		)
+		_, phone := withTwoFactor(t, p, "ada")
+		useUp(t, p, phone)
+		before := countRows(t, p, `SELECT COUNT(*) FROM ledger`)
+		b := p.Browser(t)
+		for n := range names {
+			if a := from(b, n/perNetwork).Post("/login", "username", fmt.Sprint("somebody", n), "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
+				t.Fatalf("name %d: %s", n, short(a))
+			}
+		}
+		usedUp(t, p, phone, "after a thousand names")
+		if n := countRows(t, p, `SELECT COUNT(*) FROM ledger`) - before; n > names+names/perNetwork+1 {
+			t.Errorf("%d names left %d rows", names, n)
+		}
+		// Names are cut to two bytes of a MAC, so there are at most 2¹⁶ rows.
+		if n := countRows(t, p, `SELECT COUNT(*) FROM ledger WHERE account_id LIKE 'nobody-%' AND LENGTH(account_id) = $1`, len("nobody-")+4); n < names*9/10 {
+			t.Errorf("%d rows of names", n)
+		}
+		p.Clock.Move(day)
+		check(t, p.Sweep(context.Background()))
+		if n := countRows(t, p, `SELECT COUNT(*) FROM ledger WHERE account_id LIKE 'nobody-%' OR account_id = ''`); n != 0 {
+			t.Errorf("%d rows are left a day later", n)
+		}
+		if got := units(t, p, "ada", "code"); got != 5 {
+			t.Errorf("of ada's five wrong codes %d are left", got)
+		}
+	}, behindProxy)
+}
+
+// rowsBut counts the rows of every table that requests write but the audit log,
+// which has an age of its own (audit.keep).
+func rowsBut(t *testing.T, p *portal.Portal) int {
+	t.Helper()
+	n := 0
+	for _, table := range []string{"accounts", "attempts", "authenticators", "backup_codes", "devices", "ledger", "passwords", "sessions", "tickets", "totp"} {
+		n += countRows(t, p, `SELECT COUNT(*) FROM `+table)
+	}
+	return n
+}
+
+// TestAttack150MadeUpCookies: cookies and links that nobody gave out leave
+// nothing at all.
+func TestAttack150MadeUpCookies(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		rows, events := rowsBut(t, p), countRows(t, p, `SELECT COUNT(*) FROM events`)
+		b := p.Browser(t)
+		for n := range 300 {
+			token := strings.Repeat("A", 40) + fmt.Sprintf("%03d", n)
+			for _, name := range []string{sessionCookie, attemptCookie, deviceCookie} {
+				b.SetCookie(name, token)
+			}
+			b.Get("/settings/security")
+			b.Get("/setup?ticket=" + token)
+			b.Post("/setup", "ticket", token, "new_password", "a long pass phrase")
+			b.Post("/login/code", "code", "123456")
+			b.Post("/login/backup-code", "backup_code", "AAAA-AAAA-AAAA")
+			b.Post("/login/cancel")
+			b.Post("/logout")
+		}
+		if r, e := rowsBut(t, p), countRows(t, p, `SELECT COUNT(*) FROM events`); r != rows || e != events {
+			t.Errorf("made-up cookies left %d rows and %d events", r-rows, e-events)
+		}
+	})
+}
+
+// TestAttack150RowsOfOneAccount: whoever has the password, or is signed in,
+// makes no more rows than the quotas allow, and those end by themselves.
+func TestAttack150RowsOfOneAccount(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := withTwoFactor(t, p, "ada")
+		p.AddAccount(t, "bob") // without two-factor authentication
+		for range 130 {
+			pendingSignIn(t, p, "ada")
+			p.Browser(t).SignIn("bob")
+		}
+		for range 30 {
+			linkFor(t, owner)
+			owner.BeginEnroll()
+		}
+		for what, c := range map[string]struct {
+			query string
+			most  int
+		}{
+			"attempts in one network": {`SELECT COUNT(*) FROM attempts`, 100},
+			"sessions":                {`SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = 'bob')`, 100},
+			"known browsers":          {`SELECT COUNT(*) FROM devices WHERE account_id = (SELECT id FROM accounts WHERE name = 'bob')`, 20},
+			"let-in links":            {`SELECT COUNT(*) FROM tickets`, 1},
+			"wizards":                 {`SELECT COUNT(*) FROM authenticators WHERE confirmed_at IS NULL`, 5},
+		} {
+			if n := countRows(t, p, c.query); n > c.most || n == 0 {
+				t.Errorf("%s: %d, want 1 to %d", what, n, c.most)
+			}
+		}
+		// The newest of each is the one that counts.
+		b := pendingSignIn(t, p, "ada")
+		b.Post("/login/code", "code", phone.Code(0))
+		opens(t, b, "the newest attempt", true)
+		p.Clock.Move(400 * 24 * time.Hour)
+		check(t, p.Sweep(context.Background()))
+		// Two accounts, their passwords, a phone with its secret, ten codes.
+		if n := rowsBut(t, p); n != 2+2+1+1+10 {
+			t.Errorf("%d rows are left after 400 days", n)
+		}
+	})
+}
+
+// TestAttack53LastCodeOnAnotherNode: the last backup code is used up on all
+// nodes, and the authenticator still opens on each.
+func TestAttack53LastCodeOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	nodes := startNodes(t, 2)
+	_, phone := withTwoFactor(t, nodes[0], "ada")
+	nodes[1].Clock.Move(totp.Period)
+	var last *portal.Browser
+	for n, code := range phone.Codes {
+		last = pendingSignIn(t, nodes[n%2], "ada")
+		last.Post("/login/backup-code", "backup_code", code)
+		opens(t, last, fmt.Sprint("code ", n+1), true)
+	}
+	for n, p := range nodes {
+		moveAll(nodes, time.Minute)
+		there := p.Browser(t)
+		there.SetCookie(sessionCookie, last.Cookie(sessionCookie))
+		if page := visible(there.Get("/settings/security").Body); !strings.Contains(page, "No backup codes left.") {
+			t.Errorf("node %d doesn't say that no code is left", n)
+		}
+		b := pendingSignIn(t, p, "ada")
+		b.Post("/login/backup-code", "backup_code", phone.Codes[9])
+		opens(t, b, fmt.Sprint("last code again, node ", n), false)
+		b.Post("/login/code", "code", phone.Code(0))
+		opens(t, b, fmt.Sprint("code of the phone, node ", n), true)
+	}
+}
