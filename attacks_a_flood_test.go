@@ -122,6 +122,8 @@ func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
 func TestAttack25FullQueue(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		known, phone := withTwoFactor(t, p, "ada")
+		var flood sync.WaitGroup
+		defer flood.Wait()
 		ctx, giveUp := context.WithCancel(context.Background())
 		defer giveUp()
 		var leave []func()
@@ -130,8 +132,6 @@ func TestAttack25FullQueue(t *testing.T) {
 			check(t, err)
 			leave = append(leave, one)
 		}
-		var flood sync.WaitGroup
-		defer flood.Wait()
 		const places = 48 // for unknown browsers
 		for range places {
 			flood.Go(func() {

@@ -177,9 +177,9 @@ func (s *siege) record() {
 }
 
 // wait moves the clock to the next moment at which something may be possible,
-// at most three days on, and reports whether a window slides then.
+// at most six days on, and reports whether a window slides then.
 func (s *siege) wait() bool {
-	const longest = 3*day - 37*time.Minute
+	const longest = 6*day - 37*time.Minute
 	now := s.p.Clock.Now()
 	s.due = slices.DeleteFunc(s.due, func(at time.Time) bool { return !at.After(now) })
 	next := now.Add(longest)
@@ -233,8 +233,8 @@ func (s *siege) run(years int) {
 		tabs        = 6 // side by side
 		ownerEvery  = 20 * day
 		newBrowser  = 4 // of the owner's sign-ins, each fourth
-		pairsEvery  = 10
-		restartEach = 40
+		pairsEvery  = 6
+		restartEach = 25
 		second      = 350 * day // when the owner enrolls a tablet
 		secondGone  = 470 * day
 	)
