@@ -8,20 +8,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/db"
-	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -219,53 +214,6 @@ func environOf(p *portal.Portal) []string {
 	return append(databaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base)
 }
 
-// reads is why most commands leave no event.
-const reads = "it changes nothing"
-
-// commandEvents says for each command what it leaves in the audit log, or why
-// it leaves nothing.
-var commandEvents = map[string]struct {
-	args  []string
-	input string
-	want  string // kind
-	about string // the account; empty: none
-	none  string // why there is no event
-}{
-	"account add":              {args: []string{"zoe", "--password-stdin"}, input: "a long pass phrase", want: "account_created", about: "zoe"},
-	"account invite":           {args: []string{"yan"}, want: "account_invited", about: "yan"},
-	"account disable":          {args: []string{"bob"}, want: "account_disabled", about: "bob"},
-	"account enable":           {args: []string{"bob"}, want: "account_enabled", about: "bob"},
-	"account remove":           {args: []string{"gone"}, want: "account_removed", about: "gone"},
-	"account set-password":     {args: []string{"bob", "--password-stdin"}, input: "a long pass phrase", want: "password_set", about: "bob"},
-	"account set-email":        {args: []string{"bob", "bob@example.test"}, want: "email_changed", about: "bob"},
-	"account unlock":           {args: []string{"bob"}, want: "let_in_issued", about: "bob"},
-	"account reset-two-factor": {args: []string{"bob"}, want: "two_factor_reset", about: "bob"},
-	"group add":                {args: []string{"ops"}, want: "group_added"},
-	"group join":               {args: []string{"there", "bob"}, want: "group_joined", about: "bob"},
-	"group leave":              {args: []string{"left", "bob"}, want: "group_left", about: "bob"},
-	"group remove":             {args: []string{"removed"}, want: "group_removed"},
-	"clock accept":             {want: "clock_accepted"},
-	"key rotate":               {args: []string{"--drop"}, want: "keys_rotated"},
-	"restore":                  {want: "database_restored"},
-
-	"key add":        {none: "it writes the key ring's file; the key's id stands in keys_rotated once it seals"},
-	"serve":          {none: "what it does for whom is in the events of those who sign in"},
-	"demo":           {none: "all of it is gone afterwards"},
-	"backup":         {none: reads},
-	"config check":   {none: reads},
-	"config default": {none: reads},
-	"account list":   {none: reads},
-	"account show":   {none: reads},
-	"group list":     {none: reads},
-	"audit list":     {none: reads},
-	"audit export":   {none: reads},
-	"audit verify":   {none: reads},
-	"clock show":     {none: reads},
-	"key list":       {none: reads},
-	"key check":      {none: reads},
-	"version":        {none: reads},
-}
-
 // call runs a command, fails the test unless it succeeds, and returns what it
 // printed.
 func call(t *testing.T, environ []string, input string, args ...string) string {
@@ -275,84 +223,6 @@ func call(t *testing.T, environ []string, input string, args ...string) string {
 		t.Errorf("sallyport %s: status %d\n%s", strings.Join(args, " "), status, out.String())
 	}
 	return out.String()
-}
-
-// restore runs the command where it may work and returns the database: in a
-// new directory from a backup of the portal, on PostgreSQL in its own.
-func restore(t *testing.T, p *portal.Portal) *db.DB {
-	t.Helper()
-	if databaseOf(p) != nil {
-		call(t, environOf(p), "", "restore", "--after-pg-restore")
-		return p.DB
-	}
-	dir := t.TempDir()
-	backup, restored := filepath.Join(dir, "backup"), filepath.Join(dir, "sallyport.db")
-	call(t, environOf(p), "", "backup", backup)
-	text, err := os.ReadFile(filepath.Join(p.Dir, "keyring"))
-	check(t, err)
-	check(t, os.WriteFile(filepath.Join(dir, "keyring"), text, 0o600))
-	call(t, append(environOf(p), "SALLYPORT_DATA_DIR="+dir), "", "restore", backup)
-	return testkit.Open(t, "sqlite:"+restored)
-}
-
-// TestAttack159EveryCommandLeavesAnEvent holds the help text against
-// commandEvents: a new command without a line there fails.
-func TestAttack159EveryCommandLeavesAnEvent(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		ctx := context.Background()
-		commands := regexp.MustCompile(`(?m)^  ([a-z]+(?: [a-z-]+)?) {2,}\S`).FindAllStringSubmatch(call(t, nil, "", "--help"), -1)
-		if len(commands) < 30 {
-			t.Fatalf("found %d commands in the help text", len(commands))
-		}
-		ids := map[string]string{"": "", "bob": p.AddAccount(t, "bob").ID, "gone": p.AddAccount(t, "gone").ID}
-		for _, group := range []string{"there", "left", "removed"} {
-			check(t, p.Login.AddGroup(ctx, group))
-		}
-		check(t, p.Login.Join(ctx, mustAccount(t, p, "bob"), "left"))
-
-		for _, found := range commands {
-			command := found[1]
-			c := commandEvents[command]
-			if c.want == "" {
-				if c.none == "" {
-					t.Errorf("sallyport %s: which event does it leave?", command)
-				}
-				continue
-			}
-			d, before := p.DB, everyEvent(t, p.DB)
-			if command == "restore" {
-				d = restore(t, p)
-			} else {
-				call(t, environOf(p), c.input, append(strings.Fields(command), c.args...)...)
-			}
-			e, there := find(added(before, everyEvent(t, d)), c.want+":done")
-			if !there {
-				t.Errorf("sallyport %s: no event %s", command, c.want)
-				continue
-			}
-			whom, known := ids[c.about]
-			if !known {
-				whom = mustAccount(t, p, c.about).ID
-			}
-			if e.AccountID != whom || e.Actor != audit.ByOperator || e.Address != "" || time.Since(e.At).Abs() > time.Hour {
-				t.Errorf("sallyport %s: %+v, want whom, who and when", command, e)
-			}
-		}
-		// The chain takes them all.
-		check(t, p.Seal(ctx))
-		if said := call(t, environOf(p), "", "audit", "verify"); !strings.Contains(said, "is whole") {
-			t.Errorf("verify: %s", said)
-		}
-	})
-}
-
-// everyEvent returns the events of all accounts and of none.
-func everyEvent(t *testing.T, d *db.DB) []audit.Event {
-	t.Helper()
-	const all = 1000
-	events, err := audit.Newest(context.Background(), d.Reader(), all)
-	check(t, err)
-	return events
 }
 
 // TestAttack159FirstAccount: the first account and an invited one say who made
