@@ -14,6 +14,10 @@ TIMEOUT := 8m
 # for a real hunt. A count, since Go 1.26 may fail without a cause when a
 # duration ends (golang/go issue 75804).
 FUZZTIME := 20000x
+# How often make faults kills the program; go test does so 25 times. A seed may
+# follow: 500:12345.
+FAULTS := 500
+FAULTSTIME := 60m
 # Starts a throw-away PostgreSQL around a command.
 POSTGRES := go run ./internal/testkit/withpostgres --
 
@@ -22,7 +26,7 @@ NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
 	keepassxc-cli:keepassxc pg_ctlcluster:postgresql
 
-.PHONY: build check deps tools-installed unit race fuzz e2e test bench demo clean
+.PHONY: build check deps tools-installed unit race fuzz faults e2e test bench demo clean
 
 build:
 	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
@@ -73,6 +77,10 @@ fuzz:
 		echo "$${func#func } in $${file%/*}"; \
 		go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x -timeout $(TIMEOUT) "./$${file%/*}" <&-; \
 	done <<< "$$targets"
+
+# Long, so no part of test: once before a release.
+faults:
+	SALLYPORT_FAULTS=$(FAULTS) go test -run 'TestAttack136Kills|TestAttack147KilledMigration' -timeout $(FAULTSTIME) .
 
 e2e: build deps
 	$(POSTGRES) npm --prefix e2e test

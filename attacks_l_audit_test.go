@@ -20,9 +20,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// walk is an account with two-factor authentication whose owner changes
+// auditWalk is an account with two-factor authentication whose owner changes
 // something.
-type walk struct {
+type auditWalk struct {
 	t     *testing.T
 	p     *portal.Portal
 	name  string
@@ -31,7 +31,7 @@ type walk struct {
 }
 
 // pending is a sign-in of the account in another browser of the same network.
-func (w *walk) pending() *portal.Browser {
+func (w *auditWalk) pending() *portal.Browser {
 	b := w.p.Browser(w.t)
 	b.Header = w.owner.Header.Clone()
 	b.SignIn(w.name)
@@ -41,28 +41,28 @@ func (w *walk) pending() *portal.Browser {
 // webEvents says for each POST route what its success, or refusal, leaves in
 // the audit log, or why it leaves nothing.
 var webEvents = map[string][]struct {
-	do   func(w *walk)
+	do   func(w *auditWalk)
 	want string // kind:outcome
 	id   bool   // the event names the phone
 	none string // why there is no event
 }{
 	"/setup": {
-		{do: func(w *walk) { openLetIn(w.t, w.owner, linkFor(w.t, w.owner)) }, want: "let_in_used:done"},
+		{do: func(w *auditWalk) { openLetIn(w.t, w.owner, linkFor(w.t, w.owner)) }, want: "let_in_used:done"},
 	},
 	"/login": {
-		{do: func(w *walk) { w.owner.Post("/login", "username", w.name, "password", "wrong") }, want: "sign_in_failed:refused"},
+		{do: func(w *auditWalk) { w.owner.Post("/login", "username", w.name, "password", "wrong") }, want: "sign_in_failed:refused"},
 	},
 	"/login/code": {
-		{do: func(w *walk) { w.pending().Post("/login/code", "code", w.phone.Code(0)) }, want: "signed_in:done", id: true},
-		{do: func(w *walk) { w.pending().Post("/login/code", "code", wrongCode(w.phone)) }, want: "code_failed:refused"},
-		{do: func(w *walk) { w.pending().Post("/login/code", "code", w.phone.Code(-totp.Period)) }, want: "code_reused:refused"},
+		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", w.phone.Code(0)) }, want: "signed_in:done", id: true},
+		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", wrongCode(w.phone)) }, want: "code_failed:refused"},
+		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", w.phone.Code(-totp.Period)) }, want: "code_reused:refused"},
 	},
 	"/login/backup-code": {
-		{do: func(w *walk) { w.pending().Post("/login/backup-code", "backup_code", w.phone.Codes[0]) }, want: "backup_code_used:done"},
-		{do: func(w *walk) { w.pending().Post("/login/backup-code", "backup_code", "AAAA-AAAA-AAAA") }, want: "backup_code_failed:refused"},
+		{do: func(w *auditWalk) { w.pending().Post("/login/backup-code", "backup_code", w.phone.Codes[0]) }, want: "backup_code_used:done"},
+		{do: func(w *auditWalk) { w.pending().Post("/login/backup-code", "backup_code", "AAAA-AAAA-AAAA") }, want: "backup_code_failed:refused"},
 	},
 	"/login/new-password": {
-		{do: func(w *walk) {
+		{do: func(w *auditWalk) {
 			sqlChange(w.t, w.p, `UPDATE passwords SET suspect_at = 1 WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, w.name)
 			b := w.pending()
 			b.Post("/login/code", "code", w.phone.Code(0))
@@ -70,58 +70,58 @@ var webEvents = map[string][]struct {
 		}, want: "password_changed:done"},
 	},
 	"/login/cancel": {{none: "nobody was signed in, and nobody is now"}},
-	"/logout":       {{do: func(w *walk) { w.owner.Post("/logout") }, want: "signed_out:done"}},
+	"/logout":       {{do: func(w *auditWalk) { w.owner.Post("/logout") }, want: "signed_out:done"}},
 	"/reauthenticate": {
-		{do: func(w *walk) {
+		{do: func(w *auditWalk) {
 			w.owner.Post("/reauthenticate", "password", portal.Password, "code", w.phone.Code(0), "return", "/")
 		}, want: "reauthenticated:done", id: true},
-		{do: func(w *walk) {
+		{do: func(w *auditWalk) {
 			w.owner.Post("/reauthenticate", "password", "wrong", "code", w.phone.Code(0), "return", "/")
 		}, want: "sign_in_failed:refused"},
 	},
-	"/settings/profile": {{do: func(w *walk) { w.owner.Post("/settings/profile", "display_name", "Ada L.") }, want: "profile_changed:done"}},
-	"/settings/sessions/{id}/revoke": {{do: func(w *walk) {
+	"/settings/profile": {{do: func(w *auditWalk) { w.owner.Post("/settings/profile", "display_name", "Ada L.") }, want: "profile_changed:done"}},
+	"/settings/sessions/{id}/revoke": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/sessions/" + idOf(w, "sessions") + "/revoke")
 	}, want: "session_ended:done"}},
-	"/settings/sessions/revoke-others": {{do: func(w *walk) {
+	"/settings/sessions/revoke-others": {{do: func(w *auditWalk) {
 		b := w.pending()
 		b.Post("/login/code", "code", w.phone.Code(0))
 		b.Post("/settings/sessions/revoke-others")
 	}, want: "sessions_ended:done"}},
-	"/settings/sessions/let-in": {{do: func(w *walk) { linkFor(w.t, w.owner) }, want: "let_in_issued:done"}},
-	"/settings/devices/{id}/forget": {{do: func(w *walk) {
+	"/settings/sessions/let-in": {{do: func(w *auditWalk) { linkFor(w.t, w.owner) }, want: "let_in_issued:done"}},
+	"/settings/devices/{id}/forget": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/devices/" + idOf(w, "devices") + "/forget")
 	}, want: "device_forgotten:done"}},
-	"/settings/devices/forget-all": {{do: func(w *walk) { w.owner.Post("/settings/devices/forget-all") }, want: "devices_forgotten:done"}},
+	"/settings/devices/forget-all": {{do: func(w *auditWalk) { w.owner.Post("/settings/devices/forget-all") }, want: "devices_forgotten:done"}},
 	"/settings/security/password": {
-		{do: func(w *walk) {
+		{do: func(w *auditWalk) {
 			w.owner.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password")
 		}, want: "password_changed:done"},
-		{do: func(w *walk) {
+		{do: func(w *auditWalk) {
 			w.owner.Post("/settings/security/password", "password", "wrong", "new_password", "another long password")
 		}, want: "sign_in_failed:refused"},
 	},
-	"/settings/security/disable":        {{do: func(w *walk) { w.owner.Post("/settings/security/disable") }, want: "two_factor_disabled:done"}},
-	"/settings/security/backup-codes":   {{do: func(w *walk) { w.owner.Post("/settings/security/backup-codes") }, want: "backup_codes_issued:done"}},
+	"/settings/security/disable":        {{do: func(w *auditWalk) { w.owner.Post("/settings/security/disable") }, want: "two_factor_disabled:done"}},
+	"/settings/security/backup-codes":   {{do: func(w *auditWalk) { w.owner.Post("/settings/security/backup-codes") }, want: "backup_codes_issued:done"}},
 	"/settings/security/authenticators": {{none: "a wizard that was only begun changes nothing"}},
 	"/settings/security/authenticators/{id}/confirm": {
-		{do: func(w *walk) { w.phone = w.owner.Enroll("Tablet") }, want: "authenticator_added:done", id: true},
-		{do: func(w *walk) {
+		{do: func(w *auditWalk) { w.phone = w.owner.Enroll("Tablet") }, want: "authenticator_added:done", id: true},
+		{do: func(w *auditWalk) {
 			w.owner.Post("/settings/security/disable")
 			w.phone = w.owner.Enroll("Tablet")
 		}, want: "two_factor_enabled:done", id: true},
 	},
 	"/settings/security/authenticators/{id}/cancel": {{none: "nor one that was given up"}},
-	"/settings/security/authenticators/{id}/rename": {{do: func(w *walk) {
+	"/settings/security/authenticators/{id}/rename": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/security/authenticators/"+w.phone.ID+"/rename", "name", "Old phone")
 	}, want: "authenticator_renamed:done", id: true}},
-	"/settings/security/authenticators/{id}/remove": {{do: func(w *walk) {
+	"/settings/security/authenticators/{id}/remove": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/security/authenticators/" + w.phone.ID + "/remove")
 	}, want: "authenticator_removed:done", id: true}},
 }
 
 // idOf returns the id of the account's only row in a table.
-func idOf(w *walk, table string) string {
+func idOf(w *auditWalk, table string) string {
 	w.t.Helper()
 	var id string
 	err := db.One(context.Background(), w.p.DB.Reader(), `SELECT id FROM `+table+` WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, []any{w.name}, &id)
@@ -176,7 +176,7 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 					continue
 				}
 				n++
-				w := &walk{t: t, p: p, name: fmt.Sprint("account", n), owner: from(p.Browser(t), n)}
+				w := &auditWalk{t: t, p: p, name: fmt.Sprint("account", n), owner: from(p.Browser(t), n)}
 				p.AddAccount(t, w.name)
 				w.owner.SignIn(w.name)
 				w.phone = w.owner.Enroll("Phone")

@@ -127,3 +127,41 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 		})
 	}
 }
+
+// F9.
+func TestPanicInATransactionHoldsNothing(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, _ := withTwoFactor(t, p, "ada")
+		ring := p.Login.Ring
+		p.Login.Ring = nil // the first to seal or open with it panics
+		for _, form := range []struct {
+			path   string
+			fields []string
+		}{
+			{"/settings/security/authenticators", nil},
+			{"/settings/security/backup-codes", nil},
+			{"/settings/security/password", []string{"password", portal.Password, "new_password", newPassword}},
+			{"/login", []string{"username", "ada", "password", portal.Password}},
+		} {
+			// More often than there are places to hash at, or connections.
+			for range 5 {
+				if a := b.Post(form.path, form.fields...); a.Status != 500 && a.Status != 429 && a.Location != "/settings/security?notice=codes_limit" {
+					t.Errorf("%s: %s, want 500", form.path, short(a))
+				}
+			}
+			if a := b.Get("/healthz"); a.Status != 200 {
+				t.Errorf("after %s: healthz %d", form.path, a.Status)
+			}
+		}
+		p.Login.Ring = ring
+		p.Clock.Move(time.Hour) // the tries that panicked count
+		nothingHalfDone(t, p.DB)
+		if !strings.Contains(p.Logs.String(), `"msg":"panic"`) {
+			t.Error("no panic is in the log")
+		}
+		pending := pendingSignIn(t, p, "ada")
+		if a := pending.Post("/login/cancel"); a.Status != 303 {
+			t.Errorf("a write afterwards: %s", short(a))
+		}
+	})
+}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -61,6 +63,38 @@ func TestSealedSecretOpensOnlyInItsPlace(t *testing.T) {
 		}
 		if _, err := ring.Open(home, sealed[:i]); err == nil {
 			t.Errorf("opened when cut to %d bytes", i)
+		}
+	}
+}
+
+// Nodes that start together in one directory make one ring, and a crash leaves
+// none or a whole one.
+func TestNobodyFindsHalfARing(t *testing.T) {
+	for range 50 {
+		path := filepath.Join(t.TempDir(), "keyring")
+		var (
+			all  sync.WaitGroup
+			made atomic.Int32
+		)
+		for range 4 {
+			all.Go(func() {
+				_, err := CreateRing(path)
+				if err == nil {
+					made.Add(1)
+				} else if !errors.Is(err, fs.ErrExist) {
+					t.Errorf("create: %v", err)
+				}
+				if _, err := ReadRing(path); err != nil {
+					t.Errorf("read: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if made.Load() != 1 {
+			t.Errorf("%d rings were made, want 1", made.Load())
+		}
+		if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".keyring-*")); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package portal
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -260,13 +261,24 @@ func (b *Browser) BeginEnroll() *Phone {
 	if a.Status != http.StatusSeeOther || !ok {
 		b.t.Fatalf("begin enrolment: %d %s\n%s", a.Status, a.Location, a.Body)
 	}
-	found := keyPattern.FindStringSubmatch(b.Get(a.Location).Body)
-	if found == nil {
-		b.t.Fatalf("no key URI on the wizard page:\n%s", b.Last.Body)
-	}
-	key, err := totp.ParseBase32(found[1])
+	return b.Scan(id)
+}
+
+// Scan reads the secret of a wizard that is open in this browser.
+func (b *Browser) Scan(id string) *Phone {
+	b.t.Helper()
+	key, err := SecretOn(b.Get("/settings/security/authenticators/" + id).Body)
 	if err != nil {
-		b.t.Fatal(err)
+		b.t.Fatalf("%v:\n%s", err, b.Last.Body)
 	}
 	return &Phone{ID: id, Secret: key, clock: b.portal.Clock}
+}
+
+// SecretOn returns the secret that a wizard's page shows.
+func SecretOn(page string) ([]byte, error) {
+	found := keyPattern.FindStringSubmatch(page)
+	if found == nil {
+		return nil, errors.New("no key URI on the wizard's page")
+	}
+	return totp.ParseBase32(found[1])
 }

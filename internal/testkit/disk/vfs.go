@@ -1,0 +1,235 @@
+package disk
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// SQLite reaches its files through a table of C functions, and each open file
+// points to another one ("The OS Interface or VFS" of its manual). Ours is a
+// copy of the default one with a few entries of our own. Files that are under
+// no mounted disk keep SQLite's own functions.
+
+// mounted is global since SQLite's list of file systems is.
+var mounted = struct {
+	sync.RWMutex
+	vfs   *sqlite3.Tsqlite3_vfs // ours; nil until the first disk
+	below uintptr               // SQLite's own
+	disks []*Disk
+	files map[uintptr]*file   // by address of SQLite's struct
+	ours  map[uintptr]uintptr // SQLite's method tables to our copies
+}{files: map[uintptr]*file{}, ours: map[uintptr]uintptr{}}
+
+// file is an open file under a disk.
+type file struct {
+	disk *Disk
+	path string
+	own  *sqlite3.Tsqlite3_io_methods // SQLite's
+}
+
+// C's function types, as the transpiled library has them.
+type (
+	openFunc   = func(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintptr) int32
+	deleteFunc = func(tls *libc.TLS, vfs, name uintptr, syncDir int32) int32
+	closeFunc  = func(tls *libc.TLS, file uintptr) int32
+	moveFunc   = func(tls *libc.TLS, file, buffer uintptr, n int32, offset int64) int32 // read, write
+	cutFunc    = func(tls *libc.TLS, file uintptr, size int64) int32
+	syncFunc   = func(tls *libc.TLS, file uintptr, flags int32) int32
+	sizeFunc   = func(tls *libc.TLS, file, size uintptr) int32
+)
+
+// at is the T at a C address. The conversion of the address itself would be
+// one that go vet forbids, since of Go's memory it would be wrong.
+func at[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
+
+// pointer is a C function pointer to a function of a package's top level, and
+// function the way back: both sides hold the address of a word that holds the
+// code's address.
+func pointer[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
+
+func function[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&address)) }
+
+// mount makes our file system the default and puts d into it.
+func mount(d *Disk) error {
+	mounted.Lock()
+	defer mounted.Unlock()
+	if mounted.vfs == nil {
+		if err := register(); err != nil {
+			return err
+		}
+	}
+	mounted.disks = append(mounted.disks, d)
+	return nil
+}
+
+func register() error {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	below := sqlite3.Xsqlite3_vfs_find(tls, 0)
+	if below == 0 {
+		return fmt.Errorf("SQLite has no file system")
+	}
+	// C's memory: it stays where it is, for as long as the process runs.
+	address := libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
+	name, err := libc.CString("testdisk")
+	if err != nil {
+		return err
+	}
+	ours := at[sqlite3.Tsqlite3_vfs](address)
+	*ours = *at[sqlite3.Tsqlite3_vfs](below)
+	ours.FpNext, ours.FzName = 0, name
+	ours.FxOpen, ours.FxDelete = pointer[openFunc](open), pointer[deleteFunc](remove)
+	if code := sqlite3.Xsqlite3_vfs_register(tls, address, 1); code != sqlite3.SQLITE_OK {
+		return fmt.Errorf("register a file system: SQLite's error %d", code)
+	}
+	mounted.vfs, mounted.below = ours, below
+	return nil
+}
+
+func unmount(d *Disk) {
+	mounted.Lock()
+	defer mounted.Unlock()
+	for i, one := range mounted.disks {
+		if one == d {
+			mounted.disks = append(mounted.disks[:i], mounted.disks[i+1:]...)
+			return
+		}
+	}
+}
+
+// diskOf returns the disk that path is on, or nil.
+func diskOf(path string) *Disk {
+	mounted.RLock()
+	defer mounted.RUnlock()
+	for _, d := range mounted.disks {
+		if strings.HasPrefix(path, d.dir+string(filepath.Separator)) {
+			return d
+		}
+	}
+	return nil
+}
+
+func fileAt(address uintptr) *file {
+	mounted.RLock()
+	defer mounted.RUnlock()
+	return mounted.files[address]
+}
+
+func open(tls *libc.TLS, _, name, address uintptr, flags int32, outFlags uintptr) int32 {
+	own := at[sqlite3.Tsqlite3_vfs](mounted.below)
+	var d *Disk
+	if name != 0 { // else it is a temporary file without a name
+		d = diskOf(libc.GoString(name))
+	}
+	if d != nil && d.readOnly() {
+		flags = flags&^(sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE) | sqlite3.SQLITE_OPEN_READONLY
+	}
+	code := function[openFunc](own.FxOpen)(tls, mounted.below, name, address, flags, outFlags)
+	if code != sqlite3.SQLITE_OK || d == nil {
+		return code
+	}
+	methods := at[uintptr](address) // the first word of an open file
+	f := &file{disk: d, path: libc.GoString(name), own: at[sqlite3.Tsqlite3_io_methods](*methods)}
+	mounted.Lock()
+	ours, known := mounted.ours[*methods]
+	if !known {
+		ours = libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{})))
+		table := at[sqlite3.Tsqlite3_io_methods](ours)
+		*table = *f.own
+		table.FxClose, table.FxWrite = pointer[closeFunc](closeFile), pointer[moveFunc](write)
+		table.FxTruncate, table.FxSync = pointer[cutFunc](truncate), pointer[syncFunc](syncFile)
+		mounted.ours[*methods] = ours
+	}
+	mounted.files[address] = f
+	*methods = ours
+	mounted.Unlock()
+	d.opened(f.path, func() []byte { return f.content(tls, address) })
+	return code
+}
+
+func remove(tls *libc.TLS, _, name uintptr, syncDir int32) int32 {
+	path := libc.GoString(name)
+	d := diskOf(path)
+	if d != nil && d.readOnly() {
+		return sqlite3.SQLITE_IOERR_DELETE
+	}
+	code := function[deleteFunc](at[sqlite3.Tsqlite3_vfs](mounted.below).FxDelete)(tls, mounted.below, name, syncDir)
+	if code == sqlite3.SQLITE_OK && d != nil {
+		d.deleted(path)
+	}
+	return code
+}
+
+func closeFile(tls *libc.TLS, address uintptr) int32 {
+	f := fileAt(address)
+	mounted.Lock()
+	delete(mounted.files, address)
+	mounted.Unlock()
+	return function[closeFunc](f.own.FxClose)(tls, address)
+}
+
+func write(tls *libc.TLS, address, buffer uintptr, n int32, offset int64) int32 {
+	f := fileAt(address)
+	code, half := f.disk.verdict(sqlite3.SQLITE_IOERR_WRITE)
+	switch {
+	case half:
+		n /= 2
+	case code != sqlite3.SQLITE_OK:
+		return code
+	}
+	if own := function[moveFunc](f.own.FxWrite)(tls, address, buffer, n, offset); own != sqlite3.SQLITE_OK {
+		return own
+	}
+	f.disk.changed(f.path, change{offset, append([]byte{}, unsafe.Slice(at[byte](buffer), n)...)})
+	return code
+}
+
+// truncate gives up space, so a full disk lets it through.
+func truncate(tls *libc.TLS, address uintptr, size int64) int32 {
+	f := fileAt(address)
+	if code, _ := f.disk.verdict(sqlite3.SQLITE_IOERR_TRUNCATE); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {
+		return code
+	}
+	code := function[cutFunc](f.own.FxTruncate)(tls, address, size)
+	if code == sqlite3.SQLITE_OK {
+		f.disk.changed(f.path, change{offset: size})
+	}
+	return code
+}
+
+// syncFile takes no space, so a full disk lets it through. It asks nothing of
+// the disk below: what counts here is what was asked of this one.
+func syncFile(_ *libc.TLS, address uintptr, _ int32) int32 {
+	f := fileAt(address)
+	if code, _ := f.disk.verdict(sqlite3.SQLITE_IOERR_FSYNC); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {
+		return code
+	}
+	f.disk.sync(f.path)
+	return sqlite3.SQLITE_OK
+}
+
+// content reads the file through SQLite's own handle: to open and close it
+// again would drop the locks that this process holds on it.
+func (f *file) content(tls *libc.TLS, address uintptr) []byte {
+	size := tls.Alloc(8)
+	defer tls.Free(8)
+	if function[sizeFunc](f.own.FxFileSize)(tls, address, size) != sqlite3.SQLITE_OK {
+		return nil
+	}
+	n := int32(*at[int64](size))
+	if n == 0 {
+		return nil
+	}
+	buffer := libc.Xmalloc(tls, libc.Tsize_t(n))
+	defer libc.Xfree(tls, buffer)
+	if function[moveFunc](f.own.FxRead)(tls, address, buffer, n, 0) != sqlite3.SQLITE_OK {
+		return nil
+	}
+	return append([]byte(nil), unsafe.Slice(at[byte](buffer), n)...)
+}
