@@ -13,7 +13,10 @@ TIMEOUT := 8m
 # Inputs for each fuzz target: some seconds, to notice that it broke; give more
 # for a real hunt. A count, since Go 1.26 may fail without a cause when a
 # duration ends (golang/go issue 75804).
-FUZZTIME := 20000x
+FUZZTIME := 10000x
+# Years of guessing and series of kills: the race detector would make minutes of
+# them, and what they run at once others run under it.
+LONG := TestAttack(11Years|14|136Kills|147Killed)
 # How often make faults kills the program; go test does so 25 times. A seed may
 # follow: 500:12345.
 FAULTS := 500
@@ -69,7 +72,8 @@ unit:
 	$(POSTGRES) go test -timeout $(TIMEOUT) ./...
 
 race:
-	$(POSTGRES) env CGO_ENABLED=1 go test -race -timeout $(TIMEOUT) ./...
+	$(POSTGRES) env CGO_ENABLED=1 go test -race -skip '$(LONG)' -timeout $(TIMEOUT) ./...
+	$(POSTGRES) go test -run '$(LONG)' -timeout $(TIMEOUT) .
 
 fuzz:
 	@targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal); \

@@ -31,7 +31,9 @@ func scrape(t *testing.T, address string) string {
 // startMeasured starts a portal with a metrics listener.
 func startMeasured(t *testing.T, engine string) (p *portal.Portal, address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	// Another address than that of portals: one that starts meanwhile would be
+	// given this port.
+	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)
 	}

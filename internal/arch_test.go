@@ -59,6 +59,8 @@ var owners = map[string]string{
 	"backup_codes":      "internal/authenticator/backupcode",
 	"attempts":          "internal/login",
 	"sessions":          "internal/session",
+	"visits":            "internal/session",
+	"handoffs":          "internal/session",
 	"devices":           "internal/device",
 	"ledger":            "internal/throttle",
 	"events":            "internal/audit",

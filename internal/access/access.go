@@ -1,9 +1,10 @@
-// Package access decides: it holds what a door may require of a session, and
-// the one function that says whether a session meets it. It is pure and owns
-// no table.
+// Package access decides: it holds what a door may demand of a session, which
+// demand a panel makes of a path, and the one function that says whether a
+// session meets it. It is pure and owns no table.
 package access
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/authenticator"
@@ -15,17 +16,25 @@ type Requirement int
 // The requirements. The zero value is met by nobody, so that a route without
 // one is closed (F5).
 const (
-	Nobody  Requirement = iota
-	Public              // anybody
-	Session             // a session
-	Fresh               // a session whose proofs are at most [FreshFor] old
+	Nobody    Requirement = iota
+	Public                // anybody: the panels' "nothing"
+	Session               // a session
+	TwoFactor             // a session that two factors were proven for
+	Fresh                 // a session whose proofs are at most [FreshFor] old
 )
 
 // FreshFor is how long a proof counts as fresh: for what changes how one
 // signs in, as short as a person needs for it.
 const FreshFor = 10 * time.Minute
 
-// Verdict is the answer to a requirement.
+// Demand is a requirement with what a panel may add to it.
+type Demand struct {
+	Requirement Requirement
+	Groups      []string      // one of which the account must be in; none: any account
+	MaxAge      time.Duration // how old the proofs may be; 0: as old as the session
+}
+
+// Verdict is the answer to a demand.
 type Verdict int
 
 // The verdicts. The zero value denies.
@@ -33,7 +42,8 @@ const (
 	Deny           Verdict = iota
 	Admit                  // come in
 	SignIn                 // sign in first
-	Reauthenticate         // prove again who you are
+	Reauthenticate         // prove again who you are, with every factor there is
+	Enroll                 // enable two-factor authentication first
 )
 
 // Bearer is what is known of whoever comes.
@@ -41,29 +51,39 @@ type Bearer struct {
 	SignedIn  bool                  // there is a live session
 	Proofs    []authenticator.Proof // of that session
 	TwoFactor bool                  // the account has a second authenticator
+	Groups    []string              // of the account
 }
 
-// Check says whether the bearer meets the requirement at now. With two-factor
-// authentication on, fresh means password and code, both; without it the
-// password.
-func Check(r Requirement, b Bearer, now time.Time) Verdict {
+// Check says whether the bearer meets the demand at now. What asks for proofs
+// of a certain age asks for the password, and with two-factor authentication
+// on for the code as well.
+func Check(d Demand, b Bearer, now time.Time) Verdict {
 	switch {
-	case r == Public:
+	case d.Requirement == Public:
 		return Admit
-	case r != Session && r != Fresh:
+	case d.Requirement != Session && d.Requirement != TwoFactor && d.Requirement != Fresh:
 		return Deny
 	case !b.SignedIn:
 		return SignIn
-	case r == Session:
-		return Admit
+	case len(d.Groups) > 0 && !slices.ContainsFunc(b.Groups, func(g string) bool { return slices.Contains(d.Groups, g) }):
+		return Deny // no proof helps
 	}
-	fresh := authenticator.Since(b.Proofs, now.Add(-FreshFor))
-	known := false
-	for _, p := range fresh {
-		known = known || p.Kind == authenticator.Password
-	}
-	if !known || b.TwoFactor && authenticator.AAL(fresh) < 2 {
+	if age := maxAge(d); age > 0 && !provenSince(b, now.Add(-age)) {
 		return Reauthenticate
 	}
-	return Admit
+	if d.Requirement != TwoFactor || authenticator.AAL(b.Proofs) >= 2 {
+		return Admit
+	}
+	if !b.TwoFactor {
+		return Enroll
+	}
+	return Reauthenticate
+}
+
+// provenSince reports whether the bearer proved the password since then, and
+// the second factor where there is one.
+func provenSince(b Bearer, then time.Time) bool {
+	since := authenticator.Since(b.Proofs, then)
+	return slices.ContainsFunc(since, func(p authenticator.Proof) bool { return p.Kind == authenticator.Password }) &&
+		(!b.TwoFactor || authenticator.AAL(since) >= 2)
 }

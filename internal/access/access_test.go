@@ -50,7 +50,7 @@ func TestCheckAnswersEveryRequirementForEveryBearer(t *testing.T) {
 		for requirement, want := range map[Requirement]Verdict{
 			Nobody: Deny, Public: Admit, Session: test.session, Fresh: test.fresh, Fresh + 1: Deny, -1: Deny,
 		} {
-			if got := Check(requirement, test.bearer, testkit.Start); got != want {
+			if got := Check(Demand{Requirement: requirement}, test.bearer, testkit.Start); got != want {
 				t.Errorf("%s, requirement %d: verdict %d, want %d", test.name, requirement, got, want)
 			}
 		}
@@ -63,7 +63,16 @@ func TestZeroValuesDeny(t *testing.T) {
 		requirement Requirement
 		verdict     Verdict
 	)
-	if requirement != Nobody || verdict != Deny || Check(requirement, Bearer{SignedIn: true}, testkit.Start) != Deny {
+	if requirement != Nobody || verdict != Deny || Check(Demand{Requirement: requirement}, Bearer{SignedIn: true}, testkit.Start) != Deny {
 		t.Error("a route without a requirement is open, or a verdict that wasn't made admits")
+	}
+}
+
+func TestFreshStaysFreshWhateverTheAge(t *testing.T) {
+	stale := Bearer{SignedIn: true, Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: testkit.Start.Add(-FreshFor - time.Millisecond)}}}
+	for _, age := range []time.Duration{-time.Hour, 0, FreshFor, time.Hour} {
+		if got := Check(Demand{Requirement: Fresh, MaxAge: age}, stale, testkit.Start); got != Reauthenticate {
+			t.Errorf("age %v: verdict %d, want %d", age, got, Reauthenticate)
+		}
 	}
 }

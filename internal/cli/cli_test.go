@@ -208,10 +208,14 @@ func TestDemoPrintsWhatToOpenAndLeavesNothing(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
 	demo := start(t, nil, "demo", "--listen", freeAddress(t))
-	found := demo.waitFor(t, `Open +(http://\S+/)\s+Name +(\S+)\s+Password +(\S+)`)
-	status, body := fetch(t, browser(t), found[1]+"login", url.Values{"username": {found[2]}, "password": {found[3]}})
+	found := demo.waitFor(t, `Open +(http://\S+/) .*\s+Portal +(http://\S+/)\s+Name +(\S+)\s+Password +(\S+)`)
+	b := browser(t)
+	status, body := fetch(t, b, found[2]+"login", url.Values{"username": {found[3]}, "password": {found[4]}})
 	if status != 200 || !strings.Contains(body, "Hello, Demo") {
 		t.Errorf("sign-in: %d\n%s", status, body)
+	}
+	if status, body := fetch(t, b, found[1]+".sallyport/start?return=/", nil); status != 200 || !strings.Contains(body, "Harbour Streams") || !strings.Contains(body, "Hello, Demo") {
+		t.Errorf("the sample panel: %d\n%s", status, body)
 	}
 	if code := demo.end(); code != 0 {
 		t.Errorf("demo ended with %d\n%s", code, demo.err)

@@ -16,7 +16,7 @@ import (
 // operator. A key is set in the file, or by the environment variable
 // SALLYPORT_ and the key in capitals with _ for the dot:
 // SALLYPORT_SESSION_IDLE. The environment wins; lists are comma-separated
-// there.
+// there. Panels are declared in the file only: one variable holds one value.
 type Config struct {
 	// PublicURL is where browsers reach the portal: http or https, a host,
 	// a port if need be, nothing else. Empty: http:// and listen, with
@@ -108,6 +108,52 @@ type Config struct {
 
 	// LogLevel is the least that is logged: debug, info, warn or error.
 	LogLevel LogLevel `yaml:"log_level"`
+
+	// Panels are the web applications behind the gate: 64 at most, each on a
+	// host name of its own, with the scheme of public_url.
+	Panels []Panel `yaml:"panels"`
+}
+
+// Panel is a web application behind the gate.
+type Panel struct {
+	// URL is where browsers reach the panel: http or https, a host, a port if
+	// need be, nothing else. Plain http beside an https portal: on this machine
+	// only.
+	URL Origin `yaml:"url"`
+
+	// Upstream is the panel's own server, to which the gateway passes what it
+	// lets in. Empty: another proxy does that.
+	Upstream Upstream `yaml:"upstream"`
+
+	// Require is what the panel asks of whoever comes: session (the default)
+	// or two_factor.
+	Require Require `yaml:"require"`
+
+	// MaxAge is how old the proofs of a session may be, at least a minute.
+	// Absent: as old as the session.
+	MaxAge Duration `yaml:"max_age,omitempty"`
+
+	// Groups are those of which an account must be in one. Absent: any account.
+	Groups []string `yaml:"groups,omitempty"`
+
+	// Rules ask for something else below some paths, 100 at most. The first
+	// that matches counts.
+	Rules []Rule `yaml:"rules"`
+}
+
+// Rule is what a panel asks for some of its paths.
+type Rule struct {
+	// Path ends in "/" and means all below it, or is exactly one path. It is
+	// written in one way only: no percent sign, no query, no dot segments.
+	Path string `yaml:"path"`
+
+	// Require must be set: nothing, session or two_factor. With nothing there
+	// are no groups and no age.
+	Require Require `yaml:"require"`
+
+	// MaxAge and Groups are as of a panel. Absent: the panel's.
+	MaxAge Duration `yaml:"max_age,omitempty"`
+	Groups []string `yaml:"groups,omitempty"`
 }
 
 // Default returns the configuration of an operator who sets nothing.

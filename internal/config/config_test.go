@@ -47,7 +47,7 @@ func TestDefaultYAMLIsEveryKeyWithItsDefault(t *testing.T) {
 	}
 	walk("", doc.Content[0])
 	var want []string
-	for key := range schemaOf(&Config{}).field {
+	for key := range schemaOf(reflect.ValueOf(&Config{}).Elem(), "").field {
 		want = append(want, key)
 	}
 	slices.Sort(keys)
@@ -71,7 +71,7 @@ func TestNothingSetIsTheDefault(t *testing.T) {
 
 func TestEachKeyHasItsOwnVariable(t *testing.T) {
 	names := map[string]string{}
-	for key := range schemaOf(&Config{}).field {
+	for key := range schemaOf(reflect.ValueOf(&Config{}).Elem(), "").field {
 		if other, taken := names[variable(key)]; taken {
 			t.Errorf("%s and %s are both %s", key, other, variable(key))
 		}

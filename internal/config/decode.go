@@ -16,22 +16,25 @@ import (
 
 // schema is the keys of a struct and the fields behind them.
 type schema struct {
+	base  string                   // where the struct is: "", or "panels[0]."
 	field map[string]reflect.Value // "session.idle" and the field to set
 	group map[string]bool          // "session"
 }
 
-// schemaOf returns the schema of the struct that config points to. Fields must
-// be structs, lists, or what [assign] takes, with a yaml tag each.
-func schemaOf(config any) schema {
-	s := schema{map[string]reflect.Value{}, map[string]bool{}}
-	s.add(reflect.ValueOf(config).Elem(), "")
+// schemaOf returns the schema of a struct that can be set, its keys beginning
+// with base. Fields must be structs, lists of either, or what [assign] takes,
+// with a yaml tag each.
+func schemaOf(v reflect.Value, base string) schema {
+	s := schema{base, map[string]reflect.Value{}, map[string]bool{}}
+	s.add(v, base)
 	return s
 }
 
 func (s schema) add(v reflect.Value, prefix string) {
 	for f, field := range v.Fields() {
-		key := prefix + f.Tag.Get("yaml")
-		if _, leaf := field.Addr().Interface().(encoding.TextUnmarshaler); !leaf && field.Kind() == reflect.Struct {
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		key := prefix + name
+		if isGroup(field.Type()) {
 			s.group[key] = true
 			s.add(field, key+".")
 		} else {
@@ -39,6 +42,14 @@ func (s schema) add(v reflect.Value, prefix string) {
 		}
 	}
 }
+
+// isGroup tells whether a type is written as a group of keys.
+func isGroup(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+// isGroups tells whether a type is written as a list of groups of keys.
+func isGroups(t reflect.Type) bool { return t.Kind() == reflect.Slice && isGroup(t.Elem()) }
 
 func (s schema) has(key string) bool {
 	_, ok := s.field[key]
@@ -62,7 +73,10 @@ func (s schema) below(prefix string) []string {
 func (s schema) hint(prefix, name string) string {
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	for _, key := range slices.Sorted(maps.Keys(s.field)) {
-		group, leaf, nested := strings.Cut(key, ".")
+		group, leaf, nested := strings.Cut(strings.TrimPrefix(key, s.base), ".")
+		if t := s.field[key].Type(); isGroups(t) {
+			leaf, nested = last, schemaOf(reflect.New(t.Elem()).Elem(), "").has(last)
+		}
 		if nested && leaf == last {
 			return fmt.Sprintf("; %s belongs below %s:", leaf, group)
 		}

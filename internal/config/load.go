@@ -71,7 +71,7 @@ func readFile(path string) (file, error) {
 type loader struct {
 	keys   schema
 	file   file
-	places map[string]Fault // where each key got its value; Text is empty
+	places map[string]Fault // where each key, and item of a list, got its value; Text is empty
 	faulty map[string]bool  // keys whose value is unknown, so that no rule holds
 	faults Faults
 }
@@ -80,7 +80,7 @@ func load(f file, environ []string) (Config, error) {
 	c := Default()
 	c.PublicURL = Origin{} // follows from listen, unless it is set
 	l := loader{
-		keys:   schemaOf(&c),
+		keys:   schemaOf(reflect.ValueOf(&c).Elem(), ""),
 		file:   f,
 		places: map[string]Fault{},
 		faulty: map[string]bool{},
@@ -93,7 +93,7 @@ func load(f file, environ []string) (Config, error) {
 		}
 	}
 
-	c, rules := resolve(c)
+	c, rules := resolve(c, func(key string) bool { _, ok := l.places[key]; return ok })
 	for _, rule := range rules {
 		if !slices.ContainsFunc(rule.keys, func(key string) bool { return l.faulty[key] }) {
 			l.fault(l.blame(rule.keys), "%s", rule.text)
@@ -159,7 +159,7 @@ func (l *loader) readYAML() {
 	root := first.Content[0]
 	switch {
 	case root.Kind == yaml.MappingNode:
-		l.readMapping(root, "")
+		l.readMapping(l.keys, root, "")
 	case root.ShortTag() != "!!null":
 		l.fault(Fault{Source: l.file.path, Line: root.Line}, "the file must be lines of key: value")
 	}
@@ -190,7 +190,8 @@ func (l *loader) syntax(err error) {
 	l.fault(Fault{Source: l.file.path, Line: line}, "isn't YAML: %s", text)
 }
 
-func (l *loader) readMapping(mapping *yaml.Node, prefix string) {
+// readMapping reads the keys below prefix, which keys knows.
+func (l *loader) readMapping(keys schema, mapping *yaml.Node, prefix string) {
 	seen := map[string]int{}
 	for i := 0; i < len(mapping.Content); i += 2 {
 		name, value := mapping.Content[i], mapping.Content[i+1]
@@ -207,39 +208,62 @@ func (l *loader) readMapping(mapping *yaml.Node, prefix string) {
 			seen[key] = name.Line
 		}
 		switch {
-		case l.keys.group[key] && value.Kind == yaml.MappingNode:
-			l.readMapping(value, key+".")
-		case l.keys.group[key]:
-			l.fault(place, "needs keys below it: %s", strings.Join(l.keys.below(key+"."), ", "))
-		case l.keys.has(key) && !strings.Contains(name.Value, "."):
-			l.assignNode(key, place, value)
-			l.checkMode(key, place)
+		case keys.group[key] && value.Kind == yaml.MappingNode:
+			l.readMapping(keys, value, key+".")
+		case keys.group[key]:
+			l.fault(place, "needs keys below it: %s", strings.Join(keys.below(key+"."), ", "))
+		case keys.has(key) && !strings.Contains(name.Value, "."):
+			l.assignNode(keys.field[key], place, value)
+			l.checkMode(keys.field[key], place)
 		default:
-			l.fault(place, "unknown key%s", l.keys.hint(prefix, name.Value))
+			l.fault(place, "unknown key%s", keys.hint(prefix, name.Value))
 		}
 	}
 }
 
-// assignNode sets key to the value of a YAML node. Lists replace lists.
-func (l *loader) assignNode(key string, place Fault, n *yaml.Node) {
-	field := l.keys.field[key]
+// assignNode sets the field of place's key to the value of a YAML node. Lists
+// replace lists.
+func (l *loader) assignNode(field reflect.Value, place Fault, n *yaml.Node) {
+	key := place.Key
 	switch {
 	case field.Kind() != reflect.Slice:
 		l.assigned(key, place, assignScalar(field, n))
+	case n.Kind != yaml.SequenceNode && isGroups(field.Type()):
+		l.assigned(key, place, fmt.Errorf("is %s; write a list of groups of keys, each after a dash, or [] for none", describe(n)))
 	case n.Kind != yaml.SequenceNode:
 		l.assigned(key, place, fmt.Errorf("is %s; write a list: [a, b], or [] for none", describe(n)))
 	default:
+		l.places[key] = place
 		assignList(field, len(n.Content), func(element reflect.Value, i int) {
-			at := place
+			at, item := place, fmt.Sprintf("%s[%d]", key, i)
 			at.Line = n.Content[i].Line
+			if isGroups(field.Type()) {
+				at.Key = item
+				l.assigned(item, at, l.assignGroup(element, at, n.Content[i]))
+				return
+			}
+			l.places[item] = at
 			l.assigned(key, at, assignScalar(element, n.Content[i]))
 		})
 	}
 }
 
+// assignGroup sets a struct to the group of keys at place.
+func (l *loader) assignGroup(group reflect.Value, place Fault, n *yaml.Node) error {
+	keys := schemaOf(group, place.Key+".")
+	switch n.Kind {
+	case yaml.AliasNode:
+		return errors.New(noAlias)
+	case yaml.MappingNode:
+		l.readMapping(keys, n, keys.base)
+		return nil
+	}
+	return fmt.Errorf("needs keys below it: %s", strings.Join(keys.below(keys.base), ", "))
+}
+
 // checkMode refuses a file with a password that others may read.
-func (l *loader) checkMode(key string, place Fault) {
-	s, ok := l.keys.field[key].Addr().Interface().(*Secret)
+func (l *loader) checkMode(field reflect.Value, place Fault) {
+	s, ok := field.Addr().Interface().(*Secret)
 	if ok && l.file.mode&0o077 != 0 && holdsPassword(s.Reveal()) {
 		l.fault(place, "holds a password, and others on this machine may read the file; run: chmod 600 %s", l.file.path)
 	}
@@ -249,8 +273,13 @@ func (l *loader) checkMode(key string, place Fault) {
 // last counts, as in [os/exec.Cmd].
 func (l *loader) readEnvironment(environ []string) {
 	keys := map[string]string{}
-	for key := range l.keys.field {
-		keys[variable(key)] = key
+	var none []string // the variables that can't be
+	for key, field := range l.keys.field {
+		if isGroups(field.Type()) {
+			none = append(none, variable(key))
+		} else {
+			keys[variable(key)] = key
+		}
 	}
 	values := map[string]string{}
 	for _, pair := range environ {
@@ -264,6 +293,8 @@ func (l *loader) readEnvironment(environ []string) {
 		place := Fault{Source: environment, Key: name}
 		if key, ok := keys[name]; ok {
 			l.assignVariable(key, place, value)
+		} else if slices.ContainsFunc(none, func(v string) bool { return name == v || strings.HasPrefix(name, v+"_") }) {
+			l.fault(place, "is no variable, since one can't hold a list of groups of keys; write it in the file")
 		} else {
 			l.fault(place, "unknown variable%s", didYouMean(name, keys))
 		}

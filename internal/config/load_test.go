@@ -39,7 +39,7 @@ log_level:
 listen: :1
 `, "SALLYPORT_PASSWORD_MIN_LENGTH=7", "SALLYPORT_PASSWORD_MEMORY_KIB=lots", "SALLYPORT_TRUSTED_PROXIES=10.0.0.1, gw",
 		"SALLYPORT_LISTN=:1", "SALLYPORT_COLOUR=red", "HOME=/root")
-	want := `sallyport.yaml:1: public_url: "https://example.com/auth" has a path, and a portal under a path isn't supported; give it a host or a port of its own
+	want := `sallyport.yaml:1: public_url: "https://example.com/auth" has a path, and neither a portal nor a panel can be under one; give it a host name of its own
 sallyport.yaml:2: listen: "localhost" isn't an address and port; write 127.0.0.1:9091
 sallyport.yaml:3: data_dir: must name a directory
 sallyport.yaml:4: database: must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir
@@ -252,7 +252,7 @@ func TestSwitchesAreTrueOrFalse(t *testing.T) {
 	var c struct {
 		On bool `yaml:"on"`
 	}
-	on := schemaOf(&c).field["on"]
+	on := schemaOf(reflect.ValueOf(&c).Elem(), "").field["on"]
 	for text, want := range map[string]bool{"true": true, "false": false} {
 		if err := assignScalar(on, &yaml.Node{Kind: yaml.ScalarNode, Value: text}); err != nil || c.On != want {
 			t.Errorf("%s is read as %v, %v", text, c.On, err)
@@ -277,6 +277,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("key_ring_command: [/bin/cat, \"a b\", '7']\n"), "SALLYPORT_KEY_RING=")
 	f.Add([]byte("database: postgres://a:b@c/d?e=f\nsite_name: \"\\u00fc \\0\"\n"), "SALLYPORT_X=1")
 	f.Add([]byte("{? [a]: b, <<: *c, 1: !!str 2, password: {min_length: 0x10}}"), "SALLYPORT_DATABASE=postgresql:///x")
+	f.Add([]byte("public_url: https://a.example\npanels:\n  - url: https://b.example\n    upstream: http://[::1]:1\n    require: two_factor\n    max_age: 1h1s\n    groups: ['1', 'on']\n    rules: [{path: /a/, require: nothing}, {path: /, require: session, groups: [b], max_age: 1m}]\n"), "")
+	f.Add([]byte("panels: [{}, [], x, {url: , rules: [{}, 1, {path: a}], <<: {}}]\npanels: {}\n"), "SALLYPORT_PANELS=[]")
 	f.Add([]byte("- %TAG ! x\n...\n\t|\n >-"), "=")
 	f.Fuzz(func(t *testing.T, text []byte, env string) {
 		c, err := load(file{"sallyport.yaml", text, 0o600}, strings.Split(env, "\n"))

@@ -43,6 +43,34 @@ func (o *Origin) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Upstream is scheme, host and port of a panel's own server. The zero value is
+// none.
+type Upstream Origin
+
+// String returns the address without a slash at its end, or "".
+func (u Upstream) String() string { return Origin(u).String() }
+
+// MarshalText returns what String does.
+func (u Upstream) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText reads what [ParseOrigin] reads; empty text is the zero value.
+func (u *Upstream) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*u = Upstream{}
+		return nil
+	}
+	parsed, err := ParseOrigin(string(text))
+	switch {
+	case err != nil && strings.Contains(string(text), "@"):
+		// Not repeated: it may hold a password.
+		return errors.New("must not hold a user name or password; write http://127.0.0.1:8082")
+	case err != nil:
+		return fmt.Errorf("%s must be http:// or https://, a host, a port if need be, and nothing else; write http://127.0.0.1:8082", quote(string(text)))
+	}
+	*u = Upstream(parsed)
+	return nil
+}
+
 // ParseOrigin reads an http or https URL that is nothing but an origin; a lone
 // slash after it is dropped. Hosts which a browser would rewrite (127.1,
 // Unicode names) are refused: a comparison with them would never match.
@@ -57,7 +85,7 @@ func ParseOrigin(text string) (Origin, error) {
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
 		return Origin{}, fmt.Errorf("%s must be http:// or https:// and a host; write https://auth.example.com", quote(text))
 	case u.Path != "" && u.Path != "/":
-		return Origin{}, fmt.Errorf("%s has a path, and a portal under a path isn't supported; give it a host or a port of its own", quote(text))
+		return Origin{}, fmt.Errorf("%s has a path, and neither a portal nor a panel can be under one; give it a host name of its own", quote(text))
 	case strings.ContainsAny(text, "?#"):
 		return Origin{}, fmt.Errorf("%s has a query or fragment; leave out what follows the host", quote(text))
 	}
@@ -151,10 +179,47 @@ func originOf(host, port string) (Origin, error) {
 // Loopback reports whether the origin is on this machine: nobody is on the way
 // there.
 func (o Origin) Loopback() bool {
-	host := o.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	host := o.Hostname()
+	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// Hostname returns the host without port and brackets: what cookies go by.
+func (o Origin) Hostname() string {
+	if host, _, err := net.SplitHostPort(o.Host); err == nil {
+		return host
+	}
+	return strings.Trim(o.Host, "[]")
+}
+
+// port returns the port, the scheme's own if none is written.
+func (o Origin) port() string {
+	if _, port, err := net.SplitHostPort(o.Host); err == nil {
+		return port
+	}
+	if o.Scheme == "https" {
+		return "443"
+	}
+	return "80"
+}
+
+// reaches tells whether o leads to a server of this machine that listens at
+// host and port. It may say no where only the resolver knows.
+func (o Origin) reaches(host, port string) bool {
+	if o.port() != port {
+		return false
+	}
+	at := Origin{Host: strings.ToLower(host)}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err == nil:
+		at.Host = addr.Unmap().String()
+	case host == "":
+		addr = netip.IPv6Unspecified()
+	}
+	if addr.IsValid() && addr.Unmap().IsUnspecified() {
+		return o.Loopback()
+	}
+	named := o.Hostname() == "localhost" || at.Host == "localhost" // 127.0.0.1, ::1 or both
+	return o.Hostname() == at.Host || named && o.Loopback() && at.Loopback()
 }

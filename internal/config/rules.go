@@ -47,8 +47,8 @@ type broken struct {
 }
 
 // resolve fills in what follows from other keys, and returns c with the rules
-// that it breaks.
-func resolve(c Config) (Config, []broken) {
+// that it breaks. Set tells whether a key was given a value at all.
+func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	var faults []broken
 	fault := func(err error, keys ...string) {
 		if err != nil {
@@ -107,6 +107,7 @@ func resolve(c Config) (Config, []broken) {
 	if strings.ContainsRune(c.Backup.Dir, 0) {
 		fault(errors.New("must name a directory"), "backup.dir")
 	}
+	checkPanels(c, set, fault)
 	return c, faults
 }
 

@@ -134,6 +134,20 @@ func (e *Enroll) UnmarshalText(text []byte) error {
 	return oneOf(e, string(text), EnrollAnyone, EnrollTicket)
 }
 
+// Require is what a panel asks of whoever comes. Empty text is none of them.
+type Require string
+
+const (
+	RequireNothing   Require = "nothing" // anybody; for rules only
+	RequireSession   Require = "session"
+	RequireTwoFactor Require = "two_factor"
+)
+
+// UnmarshalText takes the names of the constants.
+func (r *Require) UnmarshalText(text []byte) error {
+	return oneOf(r, string(text), RequireNothing, RequireSession, RequireTwoFactor)
+}
+
 // LogLevel is the least that is logged. It is a [slog.Leveler].
 type LogLevel string
 

@@ -116,6 +116,19 @@ CREATE TABLE groups (
 	created_at BIGINT NOT NULL
 );
 
+CREATE TABLE handoffs (
+	token_hash BYTEA PRIMARY KEY,
+	session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+	panel      TEXT NOT NULL,
+	state_hash BYTEA NOT NULL,
+	return_url TEXT NOT NULL,
+	expires_at BIGINT NOT NULL
+);
+
+CREATE INDEX handoffs_expiry ON handoffs (expires_at);
+
+CREATE INDEX handoffs_session ON handoffs (session_id);
+
 CREATE TABLE leases (
 	name       TEXT PRIMARY KEY,
 	holder     TEXT NOT NULL,
@@ -188,3 +201,13 @@ CREATE TABLE totp (
 	last_step        BIGINT NOT NULL,
 	drift_steps      BIGINT NOT NULL
 );
+
+CREATE TABLE visits (
+	id         TEXT PRIMARY KEY,
+	token_hash BYTEA NOT NULL UNIQUE,
+	session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+	panel      TEXT NOT NULL,
+	created_at BIGINT NOT NULL
+);
+
+CREATE INDEX visits_session ON visits (session_id, panel);

@@ -15,9 +15,22 @@ const home = "/"
 
 // CheckReturn returns raw if it is an absolute path on the portal, with query
 // and fragment, and "/" for everything else. It is checked when it comes in
-// and again when it is used; what a browser might read as another host (two
-// slashes, a backslash, a control character) is never let through (R20).
+// and again when it is used (R20).
 func CheckReturn(raw string) string {
+	checked := CheckPath(raw)
+	u, err := url.Parse(checked)
+	// Where a sign-in begins or ends is no place to come back to.
+	if err != nil || u.Path == "/logout" || u.Path == "/login" || strings.HasPrefix(u.Path, "/login/") {
+		return home
+	}
+	return checked
+}
+
+// CheckPath returns raw if it is an absolute path, with query and fragment, of
+// whatever host stands before it, and "/" for everything else. What a browser
+// might read as another host (two slashes, a backslash, a control character)
+// is never let through.
+func CheckPath(raw string) string {
 	if len(raw) > maxReturnURL || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
 		return home
 	}
@@ -28,10 +41,6 @@ func CheckReturn(raw string) string {
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {
-		return home
-	}
-	// Where a sign-in begins or ends is no place to come back to.
-	if u.Path == "/logout" || u.Path == "/login" || strings.HasPrefix(u.Path, "/login/") {
 		return home
 	}
 	if clean := u.String(); len(clean) <= maxReturnURL {

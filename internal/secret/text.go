@@ -67,3 +67,9 @@ func IsID(text string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	return err == nil && len(b) == idBytes
 }
+
+// IsToken reports whether text has the shape of a token.
+func IsToken(text string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return err == nil && len(b) == tokenBytes
+}

@@ -133,6 +133,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 			return errors.Join(
 				login.SweepAttempts(ctx, tx, now),
 				session.Sweep(ctx, tx, p.Login.Life, now),
+				session.SweepHandoffs(ctx, tx, now),
 				device.Sweep(ctx, tx, now),
 				authenticator.Sweep(ctx, tx, now),
 				account.SweepTickets(ctx, tx, now),

@@ -89,10 +89,15 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Metrics:        counts.login(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
-	handler, err := web.New(web.Options{
+	declared, err := panels(cfg)
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	handler, err := newDoors(web.Options{
 		Login: service, PublicURL: cfg.PublicURL.String(), SiteName: cfg.SiteName, TrustedProxies: cfg.TrustedProxies, Log: log,
-		Measure: counts.request,
-	})
+		Panels: declared, Measure: counts.request,
+	}, upstreams(cfg))
 	if err != nil {
 		d.Close()
 		return nil, err

@@ -1,7 +1,8 @@
-// Package session owns sessions, table sessions: what a browser holds once a
-// sign-in is done. A session exists only after every stage of an attempt
-// (R12), and only package login opens one (R13). Its token lives in a cookie;
-// the database has its hash.
+// Package session owns sessions, visits and handoffs, the tables of these
+// names: what a browser holds once a sign-in is done. A session exists only
+// after every stage of an attempt (R12), and only package login opens one
+// (R13); a visit is its admission to one panel, a handoff what carries it
+// there. Tokens live in cookies; the database has their hashes.
 package session
 
 import (

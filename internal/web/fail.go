@@ -23,6 +23,9 @@ var (
 	errCrossOrigin = errors.New("form of another origin")
 	errBadForm     = errors.New("form can't be read")
 	errMisdirected = errors.New("request for another host")
+	errNoCookies   = errors.New("the browser keeps no cookie of this host")
+	errPanelDown   = errors.New("panel doesn't answer")
+	errPanelSlow   = errors.New("panel didn't answer in time")
 )
 
 // untrustedProxy: the portal is served by https, but this peer isn't named.
@@ -73,6 +76,13 @@ func (s *server) fail(req *request, err error) {
 	case errors.Is(err, errMisdirected):
 		status, heading, advice = http.StatusMisdirectedRequest, say("error.misdirected.heading"), say("error.misdirected.advice", "url", s.PublicURL)
 		linkURL, linkText = s.PublicURL, say("error.open")
+	case errors.Is(err, errNoCookies):
+		status, heading, advice = http.StatusBadRequest, say("error.no_cookies.heading"), say("error.no_cookies.advice")
+		linkURL, linkText = "", nil
+	case errors.Is(err, errPanelDown):
+		status, heading, advice = http.StatusBadGateway, say("error.panel_down.heading"), say("error.panel_down.advice")
+	case errors.Is(err, errPanelSlow):
+		status, heading, advice = http.StatusGatewayTimeout, say("error.panel_slow.heading"), say("error.panel_slow.advice")
 	case errors.As(err, &proxy):
 		bits := netip.PrefixFrom(proxy.peer, proxy.peer.BitLen())
 		status, heading = http.StatusForbidden, say("error.untrusted_proxy.heading")

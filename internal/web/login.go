@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/device"
@@ -15,9 +16,17 @@ import (
 )
 
 func (s *server) getHome(req *request) error {
-	return s.views.page(req.w, http.StatusOK, "home", homePage{
-		frame: s.frameOf(req, say("home.title"), ""), Name: req.me.Account.Called(), TwoFactor: req.twoFactor,
-	})
+	page := homePage{frame: s.frameOf(req, say("home.title"), ""), Name: req.me.Account.Called(), TwoFactor: req.twoFactor}
+	for _, panel := range s.Panels {
+		verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, "/")
+		if err != nil {
+			return err
+		}
+		if verdict != access.Deny {
+			page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Host()})
+		}
+	}
+	return s.views.page(req.w, http.StatusOK, "home", page)
 }
 
 // loginTitle names the site, which every sentence knows.

@@ -43,6 +43,19 @@ type homePage struct {
 	frame
 	Name      string // what to call the person
 	TwoFactor bool   // two-factor authentication is on
+	Panels    []panelLink
+}
+
+// panelLink is a panel that the account may enter.
+type panelLink struct {
+	URL  string
+	Name string // its host
+}
+
+type panelLogoutPage struct {
+	frame
+	Action string // path of the panel's host
+	Back   string // address of the panel
 }
 
 type loginPage struct {

@@ -35,6 +35,7 @@ const (
 // views renders pages and serves the files they need. It is safe for
 // concurrent use.
 type views struct {
+	base      string
 	catalogue *catalogue
 	pages     map[string]*template.Template // by file name without .html
 	icons     map[string]template.HTML      // inline SVG by file name without .svg
@@ -49,13 +50,15 @@ type asset struct {
 }
 
 // newViews parses every template once; site is the portal's name as people
-// know it.
-func newViews(site string) (*views, error) {
+// know it, base the path below which its files are served, "/" or
+// "/.sallyport/".
+func newViews(site, base string) (*views, error) {
 	c, err := loadCatalogue("en", site)
 	if err != nil {
 		return nil, err
 	}
 	v := &views{
+		base:      base,
 		catalogue: c,
 		pages:     make(map[string]*template.Template),
 		icons:     make(map[string]template.HTML),
@@ -91,7 +94,7 @@ func (v *views) page(w http.ResponseWriter, status int, name string, data any) e
 // sentence returns the text of m in the catalogue.
 func (v *views) sentence(m *message) string { return v.catalogue.sentence(m) }
 
-// static serves the files below /static/ under the names that asset returns,
+// static serves the files below static/ under the names that asset returns,
 // and 404 for every other name. A name stands for one content forever.
 func (v *views) static() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -117,7 +120,7 @@ func (v *views) loadAssets() error {
 		ext := path.Ext(name)
 		sum := sha256.Sum256(content)
 		hash := hex.EncodeToString(sum[:assetHashBytes])
-		url := "/static/" + strings.TrimSuffix(name, ext) + "." + hash + ext
+		url := v.base + "static/" + strings.TrimSuffix(name, ext) + "." + hash + ext
 		v.assets[url] = asset{types[ext], content}
 		v.assetURLs[name] = url
 		return nil

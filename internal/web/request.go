@@ -19,6 +19,7 @@ const (
 	attemptCookie = "sallyport-attempt" // a sign-in under way; never taken for a session
 	ticketCookie  = "sallyport-ticket"  // an operator's link, until the wizard uses it
 	deviceCookie  = "sallyport-device"  // marks a known browser; no factor
+	returnCookie  = "sallyport-return"  // the panel that asked for two-factor authentication
 	weakCookie    = "sallyport-weak"    // why a password just set is weak, until a page has said so
 )
 
@@ -143,41 +144,6 @@ func (w *recorder) Write(b []byte) (int, error) {
 
 // Unwrap is for http.ResponseController and MaxBytesReader.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// peer returns the address that the connection comes from.
-func peer(r *http.Request) netip.Addr {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return at.Addr().Unmap().WithZone("")
-}
-
-func (s *server) trusted(addr netip.Addr) bool {
-	for _, prefix := range s.TrustedProxies {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// address returns where the request comes from: the peer, or behind trusted
-// proxies the last address in X-Forwarded-For that isn't one of them. What
-// stands further left the client may have written (R21); what doesn't parse
-// ends the walk.
-func (s *server) address(r *http.Request) netip.Addr {
-	addr := peer(r)
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && s.trusted(addr); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		addr = next.Unmap().WithZone("")
-	}
-	return addr
-}
 
 // canonical reports whether the path is in the one form that routes are
 // written in. ServeMux would answer others with a redirect of its own, 307 and

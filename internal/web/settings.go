@@ -112,6 +112,9 @@ func (s *server) toSecurity(req *request) error {
 }
 
 func (s *server) getSecurity(req *request) error {
+	if s.onward(req) {
+		return nil
+	}
 	page, err := s.securityPage(req)
 	if err != nil {
 		return err

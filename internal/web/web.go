@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -41,7 +40,8 @@ type Options struct {
 	Login          *login.Service
 	PublicURL      string // scheme and host, without a slash at the end
 	SiteName       string
-	TrustedProxies []netip.Prefix
+	TrustedProxies access.Proxies
+	Panels         []*access.Panel
 	Log            *slog.Logger
 	// Measure is told of every answer; it may be nil. The route is a pattern
 	// of ours, never what was asked for.
@@ -53,21 +53,43 @@ type server struct {
 	views  *views
 	origin *url.URL
 	https  bool
+	policy string // the Content-Security-Policy of every page
 	mux    *http.ServeMux
 	ready  readiness
 }
 
-// New returns the portal's handler.
-func New(o Options) (http.Handler, error) {
+// newServer returns a server whose pages find their files below base.
+func newServer(o Options, base string) (*server, error) {
 	origin, err := url.Parse(o.PublicURL)
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	views, err := newViews(o.SiteName)
+	views, err := newViews(o.SiteName, base)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{Options: o, views: views, origin: origin, https: origin.Scheme == "https", mux: http.NewServeMux()}
+	// A form may lead from the portal to a panel, and Chromium holds the
+	// redirects after it against form-action as well.
+	forms := "'self'"
+	if len(o.Panels) > 0 {
+		forms += " " + origin.String()
+	}
+	for _, panel := range o.Panels {
+		forms += " " + panel.Origin
+	}
+	return &server{
+		Options: o, views: views, origin: origin, https: origin.Scheme == "https", mux: http.NewServeMux(),
+		policy: "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; " +
+			"form-action " + forms + "; base-uri 'none'; frame-ancestors 'none'; object-src 'none'",
+	}, nil
+}
+
+// New returns the portal's handler.
+func New(o Options) (http.Handler, error) {
+	s, err := newServer(o, "/")
+	if err != nil {
+		return nil, err
+	}
 	for _, route := range s.routes() {
 		s.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
 			s.serve(w, r, route)
@@ -77,7 +99,7 @@ func New(o Options) (http.Handler, error) {
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, route{needs: access.Public, handle: func(*request) error { return errNotFound }})
 	})
-	s.mux.Handle("GET /static/", views.static())
+	s.mux.Handle("GET /static/", s.views.static())
 
 	foreign := http.NewCrossOriginProtection()
 	if err := foreign.AddTrustedOrigin(o.PublicURL); err != nil {
@@ -104,8 +126,7 @@ func (s *server) frame(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "+
-			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'")
+		h.Set("Content-Security-Policy", s.policy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin") // stricter ones blank the Origin of our own forms
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -131,7 +152,7 @@ func (s *server) frame(next http.Handler) http.Handler {
 				s.Measure(r.Pattern, answer.status, took)
 			}
 			s.Log.Debug("request", "request", reference(r), "method", clean(r.Method), "path", clean(r.URL.Path),
-				"status", answer.status, "address", s.address(r).String(), "took", took)
+				"status", answer.status, "address", s.TrustedProxies.Address(r).String(), "took", took)
 		}()
 		if !canonical(r) {
 			s.fail(s.newRequest(answer, r), errNotFound)
@@ -145,7 +166,7 @@ func (s *server) frame(next http.Handler) http.Handler {
 // around the proxy, and one for another host.
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if peer := peer(r); s.https && !s.trusted(peer) {
+		if peer := access.Peer(r); s.https && !s.TrustedProxies.Contain(peer) {
 			// TLS ends at a proxy that isn't named: all the world would count
 			// as one address.
 			s.fail(s.newRequest(w, r), &untrustedProxy{peer})
@@ -184,7 +205,7 @@ type request struct {
 }
 
 func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
-	return &request{Request: r, w: w, from: login.Browser{Address: s.address(r), UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie)}}
+	return &request{Request: r, w: w, from: login.Browser{Address: s.TrustedProxies.Address(r), UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie)}}
 }
 
 // serve holds the request against the route's requirement and hands it on.
@@ -196,7 +217,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 		return
 	}
 	bearer := access.Bearer{SignedIn: req.signedIn(), Proofs: req.me.Session.Proofs, TwoFactor: req.twoFactor}
-	switch access.Check(route.needs, bearer, s.Login.Clock()) {
+	switch access.Check(access.Demand{Requirement: route.needs}, bearer, s.Login.Clock()) {
 	case access.Admit:
 		if err := route.handle(req); err != nil {
 			s.fail(req, err)
@@ -331,6 +352,7 @@ var notices = map[string]struct {
 	"password_changed":  {"ok", say("notice.password_changed")},
 	"profile_saved":     {"ok", say("notice.profile_saved")},
 	"revoked":           {"ok", say("notice.revoked")},
+	"required":          {"warn", say("notice.required")},
 	"already_confirmed": {"warn", say("notice.already_confirmed")},
 	"locked":            {"warn", say("notice.locked")},
 	"cancelled":         {"ok", say("notice.cancelled")},

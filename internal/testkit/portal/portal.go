@@ -30,6 +30,7 @@ type Portal struct {
 	*server.Portal
 	Clock *testkit.Clock
 	Base  string // scheme, host and port
+	At    string // address it listens at
 	Dir   string // data directory, with the key ring
 	Logs  *Log   // what the server logged, debug lines too
 
@@ -67,18 +68,25 @@ func Start(t testing.TB, engine string, settings ...string) *Portal {
 	return StartIn(t, t.TempDir(), testkit.NewClock(), settings...)
 }
 
-// StartIn starts a portal on what is in the data directory.
+// StartIn starts a portal on what is in the data directory. A setting
+// "SALLYPORT_CONFIG=FILE" is read as the command line would.
 func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string) *Portal {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load("", append([]string{"SALLYPORT_LISTEN=" + listener.Addr().String(), "SALLYPORT_DATA_DIR=" + dir}, settings...))
+	file := ""
+	for _, one := range settings {
+		if path, ok := strings.CutPrefix(one, "SALLYPORT_CONFIG="); ok {
+			file = path
+		}
+	}
+	cfg, err := config.Load(file, append([]string{"SALLYPORT_LISTEN=" + listener.Addr().String(), "SALLYPORT_DATA_DIR=" + dir}, settings...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Portal{Clock: clock, Base: cfg.PublicURL.String(), Dir: dir, Logs: &Log{}}
+	p := &Portal{Clock: clock, Base: cfg.PublicURL.String(), At: listener.Addr().String(), Dir: dir, Logs: &Log{}}
 	log := slog.New(slog.NewJSONHandler(p.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if p.Portal, err = server.Open(context.Background(), cfg, p.Clock.Now, log); err != nil {
 		t.Fatal(err)
@@ -137,14 +145,20 @@ func (p *Portal) Browser(t testing.TB) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Whatever a host is called, it is here.
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, p.At)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
 	return &Browser{t: t, portal: p, Header: http.Header{"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"}},
-		client: &http.Client{Jar: jar, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+		client: &http.Client{Jar: jar, Transport: transport, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// Do sends a request with the browser's cookies and headers.
+// Do sends a request with the browser's cookies and headers. The path may be a
+// whole URL, of a panel.
 func (b *Browser) Do(method, path string, body io.Reader, header http.Header) Answer {
 	b.t.Helper()
-	req, err := http.NewRequest(method, b.portal.Base+path, body)
+	req, err := http.NewRequest(method, b.url(path), body)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -166,6 +180,13 @@ func (b *Browser) Do(method, path string, body io.Reader, header http.Header) An
 	return b.Last
 }
 
+func (b *Browser) url(path string) string {
+	if !strings.HasPrefix(path, "/") && path != "" {
+		return path
+	}
+	return b.portal.Base + path
+}
+
 // Get asks for a page.
 func (b *Browser) Get(path string) Answer {
 	b.t.Helper()
@@ -179,14 +200,23 @@ func (b *Browser) Post(path string, fields ...string) Answer {
 	for i := 0; i+1 < len(fields); i += 2 {
 		form.Add(fields[i], fields[i+1])
 	}
+	at, err := url.Parse(b.url(path))
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	return b.Do(http.MethodPost, path, strings.NewReader(form.Encode()), http.Header{
-		"Content-Type": {"application/x-www-form-urlencoded"}, "Sec-Fetch-Site": {"same-origin"}, "Origin": {b.portal.Base},
+		"Content-Type": {"application/x-www-form-urlencoded"}, "Sec-Fetch-Site": {"same-origin"}, "Origin": {at.Scheme + "://" + at.Host},
 	})
 }
 
-// Cookie returns the value of the cookie that the browser would send, or "".
-func (b *Browser) Cookie(name string) string {
-	at, err := url.Parse(b.portal.Base)
+// Cookie returns the value of the cookie that the browser would send to the
+// portal, or "".
+func (b *Browser) Cookie(name string) string { return b.CookieAt("", name) }
+
+// CookieAt returns the value of the cookie that the browser would send to
+// origin, or "".
+func (b *Browser) CookieAt(origin, name string) string {
+	at, err := url.Parse(b.url(origin))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -199,12 +229,29 @@ func (b *Browser) Cookie(name string) string {
 }
 
 // SetCookie plants a cookie.
-func (b *Browser) SetCookie(name, value string) {
-	at, err := url.Parse(b.portal.Base)
+func (b *Browser) SetCookie(name, value string) { b.SetCookieAt("", name, value) }
+
+// SetCookieAt plants a cookie of origin.
+func (b *Browser) SetCookieAt(origin, name, value string) {
+	at, err := url.Parse(b.url(origin))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.client.Jar.SetCookies(at, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
+}
+
+// Follow goes where the last answer redirected, until a page comes, and fails
+// the test where no end is in sight.
+func (b *Browser) Follow() Answer {
+	b.t.Helper()
+	for range 10 {
+		if b.Last.Location == "" {
+			return b.Last
+		}
+		b.Get(b.Last.Location)
+	}
+	b.t.Fatalf("redirects without an end: %s", b.Last.Location)
+	return Answer{}
 }
 
 // SignIn gives name and [Password], and fails the test unless they are right.

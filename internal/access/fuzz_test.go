@@ -1,0 +1,107 @@
+package access
+
+import (
+	"bufio"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Whatever comes, DemandOf answers; where it admits it reads like net/url, and
+// no reader finds more behind it.
+func FuzzDemandOf(f *testing.F) {
+	for _, part := range parts {
+		f.Add(part)
+		f.Add("/admin/" + part)
+		f.Add("/public/" + part + "/admin?x")
+	}
+	for _, path := range []string{"", "*", "http://panel.example.com/admin/", "//x//../admin/", "/x/%2e%2e/../admin/", "/%25%36%31", "/\u212A"} {
+		f.Add(path)
+	}
+	all := houses(f)
+	f.Fuzz(func(t *testing.T, raw string) {
+		for _, h := range all {
+			h.check(t, raw)
+		}
+		path, _, _ := strings.Cut(raw, "?")
+		read, ok := readings(path)
+		if !ok {
+			return
+		}
+		u, err := url.ParseRequestURI(path)
+		if err != nil {
+			t.Fatalf("%q has readings, but net/url has none: %v", raw, err)
+		}
+		if got := decode(path); got != u.Path {
+			t.Errorf("%q decoded: %q, want %q", raw, got, u.Path)
+		}
+		canonical := cleanPath(u.Path)
+		if got := resolve(mergeSlashes(decode(path))); got != canonical {
+			t.Errorf("%q in canonical form: %q, want %q", raw, got, canonical)
+		}
+		if !slices.Contains(read, canonical) {
+			t.Errorf("%q has the readings %q without the canonical %q", raw, read, canonical)
+		}
+		only := len(read) == 1
+		if only && path != canonical {
+			t.Errorf("%q has one reading, but is %q in canonical form", raw, canonical)
+		}
+		if plain(path) && !only {
+			t.Errorf("%q is plain, but has the readings %q", raw, read)
+		}
+		// Written out and read again it is the same, and as nobody's browser
+		// changes it.
+		again := (&url.URL{Path: canonical}).EscapedPath()
+		if got := resolve(mergeSlashes(decode(again))); got != canonical {
+			t.Errorf("%q, written as %q, is %q", canonical, again, got)
+		}
+		for _, reading := range read {
+			folded, ok := fold(reading)
+			if !ok {
+				continue
+			}
+			if twice, ok := fold(folded); !ok || twice != folded {
+				t.Errorf("%q folded: %q, and once more: %q", reading, folded, twice)
+			}
+		}
+	})
+}
+
+// A host that is accepted is the same host for net/url, net/http and ourselves.
+func FuzzCanonicalHost(f *testing.F) {
+	for _, host := range []string{
+		"panel.example.com", "Panel.Example.COM:443", "[2001:DB8::1]:80", "[::ffff:192.0.2.1]", "192.0.2.7", "0x7f.1", "a.", "a:", "[::1", "u@h",
+		"a,b", "a b", "\u212A", "[fe80::1%25en0]", "1_0", "a..b", "h:00080", "%41", "h\r\nX: y",
+	} {
+		f.Add(host)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		got, err := CanonicalHost(host)
+		if err != nil {
+			if got != "" {
+				t.Errorf("%q: %q with an error", host, got)
+			}
+			return
+		}
+		if again, err := CanonicalHost(got); err != nil || again != got {
+			t.Errorf("%q: %q, which is %q, %v", host, got, again, err)
+		}
+		u, err := url.Parse("http://" + host + "/x")
+		if err != nil {
+			t.Fatalf("%q: %q, for net/url %v", host, got, err)
+		}
+		theirs, err := CanonicalHost(u.Host)
+		if err != nil || theirs != got || u.User != nil || u.Path != "/x" {
+			t.Errorf("%q: %q, for net/url %q", host, got, u.Host)
+		}
+		if name := strings.ToLower(u.Hostname()); !strings.HasPrefix(got, "[") && name != got {
+			t.Errorf("%q: %q, for net/url %q", host, got, name)
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET /x HTTP/1.1\r\nHost: " + host + "\r\n\r\n")))
+		if err != nil || r.Host != host {
+			t.Errorf("%q: for net/http %v, %v", host, r, err)
+		}
+	})
+}

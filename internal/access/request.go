@@ -1,0 +1,153 @@
+package access
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// Identity headers tell a panel who is there. All four are always sent; the
+// client's own are removed first.
+const (
+	UserHeader   = "Remote-User"
+	NameHeader   = "Remote-Name"
+	EmailHeader  = "Remote-Email"
+	GroupsHeader = "Remote-Groups"
+)
+
+// IdentityHeaders are all of them.
+func IdentityHeaders() []string { return []string{UserHeader, NameHeader, EmailHeader, GroupsHeader} }
+
+// Aliased returns a header that isn't spelled like an identity header but that
+// CGI, WSGI or PHP would read as one, since they write other signs as "_"; or
+// "". Nobody sends one by accident.
+func Aliased(h http.Header) string {
+	for name := range h {
+		if !strings.HasPrefix(strings.ToLower(name), "remote") {
+			continue
+		}
+		plain := http.CanonicalHeaderKey(strings.NewReplacer("_", "-", ".", "-").Replace(name))
+		if plain == http.CanonicalHeaderKey(name) {
+			continue
+		}
+		for _, identity := range IdentityHeaders() {
+			if plain == identity {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// Navigation reports whether the request is a person's browser that goes to a
+// page: it can be led to the sign-in. Everything else, such as a script, an
+// iframe or a prefetch, is told 401.
+func Navigation(method string, h http.Header) bool {
+	if method != http.MethodGet && method != http.MethodHead {
+		return false
+	}
+	mode, dest := h.Get("Sec-Fetch-Mode"), h.Get("Sec-Fetch-Dest")
+	if mode != "" || dest != "" {
+		return mode == "navigate" && dest == "document"
+	}
+	return strings.Contains(h.Get("Accept"), "text/html")
+}
+
+// ReturnPath is where a person comes back to on the panel after the sign-in:
+// the page they asked for, or for a form the page that it stands on, if the
+// Referer is of this panel, else "/". No form is ever repeated.
+func (p *Panel) ReturnPath(method, target string, h http.Header) string {
+	if method == http.MethodGet || method == http.MethodHead {
+		return target
+	}
+	if path, ok := strings.CutPrefix(h.Get("Referer"), p.Origin+"/"); ok {
+		return "/" + path
+	}
+	return "/"
+}
+
+// StartPath is where a sign-in begins on a panel's host, without its query.
+const StartPath = "/.sallyport/start"
+
+// OwnPrefix is the part of each panel's host that is ours.
+const OwnPrefix = "/.sallyport/"
+
+// StartURL returns the absolute address where a sign-in begins that comes back
+// to a path of the panel.
+func (p *Panel) StartURL(returnPath string) string {
+	return p.Origin + StartPath + "?" + url.Values{"return": {returnPath}}.Encode()
+}
+
+// Names of the cookies on panels' hosts.
+const (
+	VisitCookie = "sallyport-visit"
+	StateCookie = "sallyport-state"
+)
+
+// CookieName returns the name with the prefix that keeps a sibling host from
+// planting one (RFC 6265bis, section 4.1.3). Plain http can't have it.
+func (p *Panel) CookieName(name string) string {
+	if p.HTTPS() {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// HTTPS reports whether browsers reach the panel by https.
+func (p *Panel) HTTPS() bool { return strings.HasPrefix(p.Origin, "https://") }
+
+// Host is the panel's host, with a port where the origin has one.
+func (p *Panel) Host() string {
+	_, host, _ := strings.Cut(p.Origin, "://")
+	return host
+}
+
+// Cookie returns the value of the only cookie of that name. Several of one
+// name are somebody's plant, and none is believed (ATTACKS 73).
+func (p *Panel) Cookie(r *http.Request, name string) string {
+	found := r.CookiesNamed(p.CookieName(name))
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0].Value
+}
+
+// Proxies are the addresses whose forwarded headers are believed.
+type Proxies []netip.Prefix
+
+// Contain reports whether addr is one of them.
+func (p Proxies) Contain(addr netip.Addr) bool {
+	for _, prefix := range p {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// Peer returns the address that the connection comes from.
+func Peer(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
+}
+
+// Address returns where the request comes from: the peer, or behind trusted
+// proxies the last address in X-Forwarded-For that isn't one of them. What
+// stands further left the client may have written (R21); what doesn't parse
+// ends the walk.
+func (p Proxies) Address(r *http.Request) netip.Addr {
+	addr := Peer(r)
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && p.Contain(addr); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap().WithZone("")
+	}
+	return addr
+}

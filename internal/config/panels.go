@@ -1,0 +1,205 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// mostPanels keeps the portal's Content-Security-Policy, which names every
+	// panel, within the 4 KiB that proxies keep for headers.
+	mostPanels = 64
+
+	// mostRules are walked one after another at each request to a panel.
+	mostRules = 100
+
+	// shortestAge: below a minute the proofs are stale before the panel is in
+	// sight.
+	shortestAge = Duration(time.Minute)
+
+	// maxGroupRunes is the longest name that account gives a group.
+	maxGroupRunes = 64
+
+	// gatePath is where the gate itself answers on a panel's host.
+	gatePath = "/.sallyport/"
+
+	// pathSigns are what a path holds unencoded (RFC 3986, section 3.3), but
+	// for ";", which some panels cut paths at, and "*".
+	pathSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-._~!$&'()+,=:@"
+)
+
+// checkPanels fills in what panels leave out, and reports what they break.
+func checkPanels(c Config, set func(key string) bool, fault func(err error, keys ...string)) {
+	if len(c.Panels) > mostPanels {
+		fault(fmt.Errorf("has %d items; %d are the most", len(c.Panels), mostPanels), "panels")
+		return
+	}
+	for i := range c.Panels {
+		p, key := &c.Panels[i], fmt.Sprintf("panels[%d]", i)
+		if p.URL == (Origin{}) {
+			fault(errors.New("url must be set, such as https://panel.example.com"), key+".url", key)
+		} else {
+			checkPlace(c, i, fault)
+		}
+		checkUpstream(c, i, fault)
+		if p.Require == RequireNothing {
+			fault(errors.New("nothing would leave the panel open; write session or two_factor, and nothing in rules for some paths"), key+".require", key)
+		}
+		if p.Require == "" {
+			p.Require = RequireSession
+		}
+		checkLimits(key, p.MaxAge, p.Groups, set, fault)
+		checkRules(key+".rules", p.Rules, set, fault)
+	}
+}
+
+// checkPlace reports a panel that shares cookies with the portal or an earlier
+// panel, or whose scheme undoes what https gives to the other.
+func checkPlace(c Config, i int, fault func(err error, keys ...string)) {
+	at, key := c.Panels[i].URL, fmt.Sprintf("panels[%d]", i)
+	portal := c.PublicURL
+	if portal != (Origin{}) {
+		keys := []string{key + ".url", "public_url", "listen", key}
+		switch {
+		case at.Hostname() == portal.Hostname():
+			fault(sharedHost(at, portal, "public_url"), keys...)
+			return
+		case at.Scheme == "https" && portal.Scheme == "http":
+			fault(fmt.Errorf("%s is https, but public_url (%s) isn't: who listens on the way to the portal gets in here too; give public_url https as well", at, portal), keys...)
+		case at.Scheme == "http" && portal.Scheme == "https" && !at.Loopback():
+			// The visit's cookie has no Secure there: whoever listens is in,
+			// without password and code.
+			fault(fmt.Errorf("%s is http, but public_url is https: who listens on the way takes the cookie that opens the panel; write https, and leave http to upstream", at), keys...)
+		}
+	}
+	for j, other := range c.Panels[:i] {
+		if other.URL != (Origin{}) && at.Hostname() == other.URL.Hostname() {
+			otherKey := fmt.Sprintf("panels[%d]", j)
+			fault(sharedHost(at, other.URL, otherKey+".url"), key+".url", otherKey+".url", key, otherKey)
+			return
+		}
+	}
+}
+
+func sharedHost(at, other Origin, otherKey string) error {
+	if at == other {
+		return fmt.Errorf("%s is %s too, and they would share all cookies; give it a host name of its own", at, otherKey)
+	}
+	return fmt.Errorf("%s has the host name of %s (%s), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own", at, otherKey, other)
+}
+
+// checkUpstream reports an upstream that leads back to the gate.
+func checkUpstream(c Config, i int, fault func(err error, keys ...string)) {
+	up, key := Origin(c.Panels[i].Upstream), fmt.Sprintf("panels[%d]", i)
+	if up == (Origin{}) {
+		return
+	}
+	host, port, err := splitListen(c.Listen)
+	switch {
+	case up == c.Panels[i].URL:
+		fault(fmt.Errorf("%s is the panel's url, where the gate answers; name the panel's own server", up), key+".upstream", key+".url", key)
+	case up == c.PublicURL || err == nil && up.reaches(host, port):
+		fault(fmt.Errorf("%s is the portal itself; name the panel's own server", up), key+".upstream", "listen", "public_url", key)
+	}
+}
+
+func checkRules(list string, rules []Rule, set func(key string) bool, fault func(err error, keys ...string)) {
+	if len(rules) > mostRules {
+		fault(fmt.Errorf("has %d items; %d are the most", len(rules), mostRules), list)
+		return
+	}
+	for i, r := range rules {
+		key := fmt.Sprintf("%s[%d]", list, i)
+		err := checkPath(r.Path)
+		for j := 0; j < i && err == nil; j++ {
+			err = checkOrder(rules[j].Path, r.Path, j)
+		}
+		fault(err, key+".path", key)
+		if r.Require == "" {
+			fault(errors.New("require must be set: nothing, session or two_factor"), key+".require", key)
+		}
+		if r.Require == RequireNothing {
+			for _, name := range []string{".groups", ".max_age"} {
+				if set(key + name) {
+					fault(errors.New("has no effect beside require: nothing; delete the line, or write session there"), key+name, key+".require")
+				}
+			}
+			continue
+		}
+		checkLimits(key, r.MaxAge, r.Groups, set, fault)
+	}
+}
+
+// checkPath refuses a path that could be written in another way too: a panel
+// may take both for one, a rule doesn't.
+func checkPath(path string) error {
+	switch {
+	case path == "":
+		return errors.New("path must be set, such as /status/")
+	case path[0] != '/':
+		return fmt.Errorf("%s doesn't begin with /", quote(path))
+	case strings.Contains(path, "*"):
+		return fmt.Errorf("%s has a *, which stands for itself only; a path that ends in / means all below it", quote(path))
+	case strings.ContainsAny(path, "?#"):
+		return fmt.Errorf("%s has a query or fragment, and rules see paths only; leave it out", quote(path))
+	case strings.Trim(path, pathSigns) != "":
+		return fmt.Errorf("%s holds signs that panels read in more than one way; use letters a to z, digits and / - . _ ~ ! $ & ' ( ) + , = : @, or the folder above", quote(path))
+	case strings.Contains(path, "//"):
+		return fmt.Errorf("%s has a doubled slash, and panels may read it as one; write one", quote(path))
+	case strings.HasPrefix(strings.ToLower(path)+"/", gatePath):
+		return fmt.Errorf("%s is the gate's own, where no rule counts", quote(path))
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return fmt.Errorf("%s has the segment %s, and panels resolve it; write the path it leads to", quote(path), segment)
+		}
+	}
+	return nil
+}
+
+// checkOrder reports a path that an earlier rule's covers: its own rule would
+// never count.
+func checkOrder(earlier, path string, i int) error {
+	switch {
+	case path == earlier:
+		return fmt.Errorf("%s is the path of rules[%d] too; keep one", quote(path), i)
+	case strings.HasSuffix(earlier, "/") && strings.HasPrefix(path, earlier):
+		return fmt.Errorf("%s is never looked at, since rules[%d] (%s) comes first; put it before that", quote(path), i, quote(earlier))
+	}
+	return nil
+}
+
+// checkLimits reports the age and the groups of the panel or rule at key.
+func checkLimits(key string, age Duration, groups []string, set func(key string) bool, fault func(err error, keys ...string)) {
+	if set(key+".max_age") && age < shortestAge {
+		fault(fmt.Errorf("%s is shorter than a minute", age), key+".max_age")
+	}
+	list := key + ".groups"
+	if set(list) && len(groups) == 0 { // is that nobody, or everybody?
+		fault(errors.New("names no group; name one or delete the line"), list)
+	}
+	seen := map[string]bool{}
+	for i, name := range groups {
+		err := checkGroup(name)
+		if err == nil && seen[name] {
+			err = fmt.Errorf("%s is there twice", quote(name))
+		}
+		seen[name] = true
+		fault(err, fmt.Sprintf("%s[%d]", list, i), list)
+	}
+}
+
+// checkGroup is account's rule for the names of groups.
+func checkGroup(name string) error {
+	if n := utf8.RuneCountInString(name); n == 0 || n > maxGroupRunes || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, func(r rune) bool {
+			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
+		}) {
+		return fmt.Errorf("%s is no name of a group: 1 to %d letters, digits and . - _", quote(name), maxGroupRunes)
+	}
+	return nil
+}

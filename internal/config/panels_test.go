@@ -1,0 +1,324 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestPanelsAreReadWhole(t *testing.T) {
+	c, err := loadText(`public_url: https://auth.example.com
+panels:
+  - url: HTTPS://Panel.Example.com:443/
+    upstream: http://127.0.0.1:8082
+    require: two_factor
+    max_age: 8h
+    groups: [ops, größe-2.b_c]
+    rules:
+      - path: /status/
+        require: nothing
+      - path: /admin/
+        require: session
+        max_age: 1m
+        groups:
+          - admins
+      - {path: /, require: two_factor}
+  - url: https://logs.example.org:8443
+  - url: http://127.0.0.1:3000
+    upstream: ""
+    rules: []
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Panel{
+		{
+			URL: Origin{"https", "panel.example.com"}, Upstream: Upstream{"http", "127.0.0.1:8082"},
+			Require: RequireTwoFactor, MaxAge: Duration(8 * time.Hour), Groups: []string{"ops", "größe-2.b_c"},
+			Rules: []Rule{
+				{Path: "/status/", Require: RequireNothing},
+				{Path: "/admin/", Require: RequireSession, MaxAge: Duration(time.Minute), Groups: []string{"admins"}},
+				{Path: "/", Require: RequireTwoFactor},
+			},
+		},
+		{URL: Origin{"https", "logs.example.org:8443"}, Require: RequireSession},
+		{URL: Origin{"http", "127.0.0.1:3000"}, Require: RequireSession},
+	}
+	if diff := cmp.Diff(want, c.Panels); diff != "" {
+		t.Errorf("panels (-want +got):\n%s", diff)
+	}
+}
+
+func TestExamplesOfPanelsAreConfigurations(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, inReadme, _ := strings.Cut(string(readme), "### Put it in front of a panel\n\n```yaml\n")
+	inReadme, _, _ = strings.Cut(inReadme, "```")
+	_, inDefault, _ := strings.Cut(DefaultYAML(), "An example:\n#\n")
+	inDefault, _, _ = strings.Cut(inDefault, "\npanels: []")
+	inDefault = strings.ReplaceAll("\n"+inDefault, "\n# ", "\n")
+	for name, text := range map[string]string{"README.md": inReadme, "default.yaml": "public_url: https://auth.example.com" + inDefault} {
+		c, err := loadText(text)
+		if err != nil || len(c.Panels) != 1 || c.Panels[0].Require != RequireTwoFactor || len(c.Panels[0].Rules) != 2 {
+			t.Errorf("the example in %s loads as %+v, %v", name, c.Panels, err)
+		}
+	}
+}
+
+func TestEveryFaultOfPanelsIsReportedAtOnce(t *testing.T) {
+	_, err := loadText(`public_url: https://auth.example.com
+url: https://panel.example.com
+panels:
+  - url: https://panel.example.com/app
+    upstream: 127.0.0.1:8082
+    require: password
+    max_age: 30s
+    max_age: soon
+    groups:
+      - ops
+      - a b
+      - ops
+    rule: []
+    rules:
+      - path: status
+        require: everything
+      - path: /x/
+        require: nothing
+        groups: [ops]
+        max_age: 1h
+        url: x
+      - /y/
+      - require: [session]
+      - path: 5
+        require: session
+        max_age: 59s
+  - upstream: http://name:hunter2@127.0.0.1:8082
+    path: /z/
+  - https://panel.example.com
+  - url: https://auth.example.com:8443
+    listen: :1
+    rules: {path: /}
+`, "SALLYPORT_PANELS=https://panel.example.com", "SALLYPORT_PANELS_0_URL=x")
+	want := `sallyport.yaml:2: url: unknown key; url belongs below panels:
+sallyport.yaml:4: panels[0].url: "https://panel.example.com/app" has a path, and neither a portal nor a panel can be under one; give it a host name of its own
+sallyport.yaml:5: panels[0].upstream: "127.0.0.1:8082" must be http:// or https://, a host, a port if need be, and nothing else; write http://127.0.0.1:8082
+sallyport.yaml:6: panels[0].require: "password" isn't one of nothing, session, two_factor
+sallyport.yaml:8: panels[0].max_age: is set twice; the first is in line 7
+sallyport.yaml:8: panels[0].max_age: "soon" isn't a duration; write 12h or 7d
+sallyport.yaml:11: panels[0].groups: "a b" is no name of a group: 1 to 64 letters, digits and . - _
+sallyport.yaml:12: panels[0].groups: "ops" is there twice
+sallyport.yaml:13: panels[0].rule: unknown key; did you mean rules?
+sallyport.yaml:15: panels[0].rules[0].path: "status" doesn't begin with /
+sallyport.yaml:16: panels[0].rules[0].require: "everything" isn't one of nothing, session, two_factor
+sallyport.yaml:19: panels[0].rules[1].groups: has no effect beside require: nothing; delete the line, or write session there
+sallyport.yaml:20: panels[0].rules[1].max_age: has no effect beside require: nothing; delete the line, or write session there
+sallyport.yaml:21: panels[0].rules[1].url: unknown key
+sallyport.yaml:22: panels[0].rules[2]: needs keys below it: groups, max_age, path, require
+sallyport.yaml:23: panels[0].rules[3].require: is a list, not text; put it in quotes
+sallyport.yaml:23: panels[0].rules[3]: path must be set, such as /status/
+sallyport.yaml:24: panels[0].rules[4].path: is a number, not text; put it in quotes
+sallyport.yaml:26: panels[0].rules[4].max_age: 59s is shorter than a minute
+sallyport.yaml:27: panels[1].upstream: must not hold a user name or password; write http://127.0.0.1:8082
+sallyport.yaml:27: panels[1]: url must be set, such as https://panel.example.com
+sallyport.yaml:28: panels[1].path: unknown key; path belongs below rules:
+sallyport.yaml:29: panels[2]: needs keys below it: groups, max_age, require, rules, upstream, url
+sallyport.yaml:30: panels[3].url: https://auth.example.com:8443 has the host name of public_url (https://auth.example.com), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own
+sallyport.yaml:31: panels[3].listen: unknown key
+sallyport.yaml:32: panels[3].rules: is a group of keys; write a list of groups of keys, each after a dash, or [] for none
+environment: SALLYPORT_PANELS: is no variable, since one can't hold a list of groups of keys; write it in the file
+environment: SALLYPORT_PANELS_0_URL: is no variable, since one can't hold a list of groups of keys; write it in the file`
+	if err == nil {
+		t.Fatal("no fault")
+	}
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
+func TestFaultsOfPanels(t *testing.T) {
+	const (
+		shared = ", and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own"
+		places = "public_url: https://auth.example.com\npanels:\n"
+	)
+	var many strings.Builder
+	for i := range mostPanels + 1 {
+		fmt.Fprintf(&many, "  - url: https://panel%d.example.com\n", i)
+	}
+	tests := []struct {
+		name, text string
+		want       string // of the one fault
+	}{
+		{"no list", "panels:\n", "sallyport.yaml:1: panels: is empty; write a list of groups of keys, each after a dash, or [] for none"},
+		{"empty item", "panels:\n  -\n", "sallyport.yaml:2: panels[0]: needs keys below it: groups, "},
+		{"list in a list", "panels: [[]]\n", "sallyport.yaml:1: panels[0]: needs keys below it: groups, "},
+		{"nothing in an item", "panels: [{}]\n", "sallyport.yaml:1: panels[0]: url must be set"},
+		{"set twice", "panels: []\npanels: []\n", "sallyport.yaml:2: panels: is set twice; the first is in line 1"},
+		{"alias", places + "  - &a\n    url: https://panel.example.com\n  - *a\n", "sallyport.yaml:5: panels[1]: anchors and aliases aren't supported"},
+		{"merge key", places + "  - url: https://panel.example.com\n    <<: {}\n", "sallyport.yaml:4: this isn't a key"},
+		{"dotted key", places + "  - url: https://panel.example.com\n    rules.path: /\n", "sallyport.yaml:4: panels[0].rules.path: unknown key; path belongs below rules:"},
+		{"key of the whole", places + "  - url: https://panel.example.com\n    panels: []\n", "sallyport.yaml:4: panels[0].panels: unknown key"},
+		{"too many panels", places + many.String(), "sallyport.yaml:2: panels: has 65 items; 64 are the most"},
+
+		{"empty url", places + "  - url: ''\n", "sallyport.yaml:3: panels[0].url: url must be set, such as https://panel.example.com"},
+		{"the portal's origin", places + "  - url: https://auth.example.com\n", "sallyport.yaml:3: panels[0].url: https://auth.example.com is public_url too, and they would share all cookies; give it a host name of its own"},
+		{"the portal's host, other port", places + "  - url: https://auth.example.com:8443\n", "sallyport.yaml:3: panels[0].url: https://auth.example.com:8443 has the host name of public_url (https://auth.example.com)" + shared},
+		{"the portal's host, other scheme", places + "  - url: http://auth.example.com\n", "sallyport.yaml:3: panels[0].url: http://auth.example.com has the host name of public_url (https://auth.example.com)" + shared},
+		{"the host that listen gives", "panels:\n  - url: http://127.0.0.1:3000\n", "sallyport.yaml:2: panels[0].url: http://127.0.0.1:3000 has the host name of public_url (http://127.0.0.1:9091)" + shared},
+		{"IPv6 host, other port", "public_url: http://[::1]\npanels:\n  - url: http://[0:0::1]:3000\n", "sallyport.yaml:3: panels[0].url: http://[::1]:3000 has the host name of public_url (http://[::1])" + shared},
+		{"an origin twice", places + "  - url: https://a.example.com\n  - url: https://A.example.com:443\n", "sallyport.yaml:4: panels[1].url: https://a.example.com is panels[0].url too"},
+		{"a host twice", places + "  - url: https://a.example.com:8443\n  - url: https://b.example.com\n  - url: https://a.example.com\n", "sallyport.yaml:5: panels[2].url: https://a.example.com has the host name of panels[0].url (https://a.example.com:8443)" + shared},
+		{"a host with both schemes", places + "  - url: http://localhost\n  - url: https://localhost\n", "sallyport.yaml:4: panels[1].url: https://localhost has the host name of panels[0].url (http://localhost)" + shared},
+		{"https behind http", "public_url: http://auth.lan\npanels:\n  - url: https://panel.example.com\n", "sallyport.yaml:3: panels[0].url: https://panel.example.com is https, but public_url (http://auth.lan) isn't"},
+		{"https behind what listen gives", "panels:\n  - url: https://panel.example.com\n", "sallyport.yaml:2: panels[0].url: https://panel.example.com is https, but public_url (http://127.0.0.1:9091) isn't"},
+		{"http behind https", places + "  - url: http://panel.example.com\n", "sallyport.yaml:3: panels[0].url: http://panel.example.com is http, but public_url is https"},
+
+		{"upstream with a path", places + "  - {url: 'https://panel.example.com', upstream: 'http://127.0.0.1:8082/app'}\n", `sallyport.yaml:3: panels[0].upstream: "http://127.0.0.1:8082/app" must be http:// or https://, a host`},
+		{"upstream is the panel", places + "  - {url: 'https://panel.example.com', upstream: 'https://panel.example.com:443'}\n", "sallyport.yaml:3: panels[0].upstream: https://panel.example.com is the panel's url, where the gate answers"},
+		{"upstream is the portal", places + "  - {url: 'https://panel.example.com', upstream: 'https://auth.example.com'}\n", "sallyport.yaml:3: panels[0].upstream: https://auth.example.com is the portal itself"},
+		{"upstream is where the portal listens", places + "  - {url: 'https://panel.example.com', upstream: 'http://localhost:9091'}\n", "sallyport.yaml:3: panels[0].upstream: http://localhost:9091 is the portal itself"},
+
+		{"open panel", places + "  - {url: 'https://panel.example.com', require: nothing}\n", "sallyport.yaml:3: panels[0].require: nothing would leave the panel open; write session or two_factor"},
+		{"empty require", places + "  - {url: 'https://panel.example.com', require: ''}\n", `sallyport.yaml:3: panels[0].require: "" isn't one of`},
+		{"no age at all", places + "  - {url: 'https://panel.example.com', max_age: 0s}\n", "sallyport.yaml:3: panels[0].max_age: 0s is shorter than a minute"},
+		{"no groups", places + "  - {url: 'https://panel.example.com', groups: []}\n", "sallyport.yaml:3: panels[0].groups: names no group; name one or delete the line"},
+		{"one group as text", places + "  - {url: 'https://panel.example.com', groups: ops}\n", "sallyport.yaml:3: panels[0].groups: is text; write a list: [a, b], or [] for none"},
+		{"group with a comma", places + "  - {url: 'https://panel.example.com', groups: ['a,b']}\n", `sallyport.yaml:3: panels[0].groups: "a,b" is no name of a group`},
+		{"empty group", places + "  - {url: 'https://panel.example.com', groups: ['']}\n", `sallyport.yaml:3: panels[0].groups: "" is no name of a group`},
+		{"long group", places + "  - {url: 'https://panel.example.com', groups: [" + strings.Repeat("ä", 65) + "]}\n", `sallyport.yaml:3: panels[0].groups: "` + strings.Repeat("ä", 30) + `"… is no name of a group`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := loadText(test.text)
+			var faults Faults
+			if !errors.As(err, &faults) || len(faults) != 1 {
+				t.Fatalf("loads as %+v, %v; want one fault", c, err)
+			}
+			if got := err.Error(); !strings.HasPrefix(got, test.want) || strings.Contains(got, "\n") {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestFaultsOfRules(t *testing.T) {
+	rule := func(path string) string { return fmt.Sprintf("      - {path: %q, require: session}\n", path) }
+	var many strings.Builder
+	for i := range mostRules + 1 {
+		many.WriteString(rule(fmt.Sprintf("/%d", i)))
+	}
+	tests := []struct {
+		name, rules string
+		want        string // of the one fault; "" for none
+	}{
+		{"all signs", rule("/Az09/-._~!$&'()+,=:@/...a/.b/"), ""},
+		{"folder and file", rule("/a") + rule("/a/"), ""},
+		{"inner before outer", rule("/a/b/") + rule("/a/") + rule("/"), ""},
+		{"same letters, other segment", rule("/a/") + rule("/ab/") + rule("/A/"), ""},
+		{"beside the gate", rule("/.sallyport-x/") + rule("/x/.sallyport/"), ""},
+
+		{"no path", "      - require: session\n", "5: panels[0].rules[0]: path must be set, such as /status/"},
+		{"empty path", rule(""), "5: panels[0].rules[0].path: path must be set, such as /status/"},
+		{"no require", "      - path: /a/\n", "5: panels[0].rules[0]: require must be set: nothing, session or two_factor"},
+		{"relative", rule("a/"), `5: panels[0].rules[0].path: "a/" doesn't begin with /`},
+		{"whole address", rule("https://panel.example.com/a/"), `5: panels[0].rules[0].path: "https://panel.example.com/a/" doesn't begin with /`},
+		{"pattern", rule("/a/*"), `5: panels[0].rules[0].path: "/a/*" has a *, which stands for itself only`},
+		{"query", rule("/a?b"), `5: panels[0].rules[0].path: "/a?b" has a query or fragment`},
+		{"fragment", rule("/a#b"), `5: panels[0].rules[0].path: "/a#b" has a query or fragment`},
+		{"percent sign", rule("/%61"), `5: panels[0].rules[0].path: "/%61" holds signs that panels read in more than one way`},
+		{"backslash", rule(`/a\b`), `5: panels[0].rules[0].path: "/a\\b" holds signs`},
+		{"semicolon", rule("/a;b"), `5: panels[0].rules[0].path: "/a;b" holds signs`},
+		{"zero byte", rule("/a\x00"), `5: panels[0].rules[0].path: "/a\x00" holds signs`},
+		{"line end", rule("/a\nb"), `5: panels[0].rules[0].path: "/a\nb" holds signs`},
+		{"space", rule("/a b"), `5: panels[0].rules[0].path: "/a b" holds signs`},
+		{"beyond ASCII", rule("/ä/"), `5: panels[0].rules[0].path: "/ä/" holds signs`},
+		{"doubled slash", rule("/a//b"), `5: panels[0].rules[0].path: "/a//b" has a doubled slash`},
+		{"two slashes", rule("//"), `5: panels[0].rules[0].path: "//" has a doubled slash`},
+		{"dot", rule("/a/."), `5: panels[0].rules[0].path: "/a/." has the segment ., and panels resolve it`},
+		{"two dots", rule("/a/../b"), `5: panels[0].rules[0].path: "/a/../b" has the segment ..`},
+		{"the gate's own", rule("/.sallyport/"), `5: panels[0].rules[0].path: "/.sallyport/" is the gate's own, where no rule counts`},
+		{"the gate's own, below", rule("/.Sallyport/start"), `5: panels[0].rules[0].path: "/.Sallyport/start" is the gate's own`},
+		{"the gate's own, without a slash", rule("/.sallyport"), `5: panels[0].rules[0].path: "/.sallyport" is the gate's own`},
+		{"twice", rule("/a") + rule("/b") + rule("/a"), `7: panels[0].rules[2].path: "/a" is the path of rules[0] too; keep one`},
+		{"covered", rule("/x") + rule("/a/") + rule("/a/b"), `7: panels[0].rules[2].path: "/a/b" is never looked at, since rules[1] ("/a/") comes first; put it before that`},
+		{"covered by all", rule("/") + rule("/a"), `6: panels[0].rules[1].path: "/a" is never looked at, since rules[0] ("/") comes first`},
+		{"too many", many.String(), "4: panels[0].rules: has 101 items; 100 are the most"},
+		{"nothing with groups", "      - {path: /a, require: nothing, groups: []}\n", "5: panels[0].rules[0].groups: has no effect beside require: nothing"},
+		{"nothing with an age", "      - {path: /a, require: nothing, max_age: 0s}\n", "5: panels[0].rules[0].max_age: has no effect beside require: nothing"},
+		{"no groups", "      - {path: /a, require: session, groups: []}\n", "5: panels[0].rules[0].groups: names no group"},
+		{"group twice", "      - {path: /a, require: session, groups: [b, a, b]}\n", `5: panels[0].rules[0].groups: "b" is there twice`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := loadText("public_url: https://auth.example.com\npanels:\n  - url: https://panel.example.com\n    rules:\n" + test.rules)
+			if test.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			var faults Faults
+			if !errors.As(err, &faults) || len(faults) != 1 {
+				t.Fatalf("loads as %+v, %v; want one fault", c, err)
+			}
+			if got := err.Error(); !strings.HasPrefix(got, "sallyport.yaml:"+test.want) || strings.Contains(got, "\n") {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestUpstreamMayNotBeWhereThePortalListens(t *testing.T) {
+	for _, test := range []struct {
+		listen, upstream string
+		want             bool // the portal itself
+	}{
+		{"127.0.0.1:9091", "http://127.0.0.1:9091", true},
+		{"127.0.0.1:9091", "https://127.0.0.1:9091", true},
+		{"127.0.0.1:9091", "http://localhost:9091", true},
+		{"127.0.0.1:80", "http://127.0.0.1", true},
+		{"127.0.0.1:443", "https://127.0.0.1", true},
+		{"localhost:9091", "http://127.0.0.1:9091", true},
+		{"localhost:9091", "http://[::1]:9091", true},
+		{"[::1]:9091", "http://[::1]:9091", true},
+		{"[::ffff:127.0.0.1]:9091", "http://127.0.0.1:9091", true},
+		{":9091", "http://127.0.0.1:9091", true},
+		{":9091", "http://[::1]:9091", true},
+		{"0.0.0.0:9091", "http://localhost:9091", true},
+		{"[::]:9091", "http://127.0.0.2:9091", true},
+		{"NAS.lan:9091", "http://nas.lan:9091", true},
+		{"192.168.1.10:9091", "http://192.168.1.10:9091", true},
+
+		{"127.0.0.1:9091", "http://127.0.0.1:8082", false},
+		{"127.0.0.1:9091", "http://127.0.0.2:9091", false},
+		{"127.0.0.1:9091", "http://127.0.0.1", false},
+		{"127.0.0.1:9091", "http://192.168.1.10:9091", false},
+		{"192.168.1.10:9091", "http://127.0.0.1:9091", false},
+		{":9091", "http://panel.lan:9091", false},
+	} {
+		_, err := loadText(fmt.Sprintf("listen: %q\npublic_url: https://auth.example.com\npanels:\n  - {url: 'https://panel.example.com', upstream: %q}\n", test.listen, test.upstream))
+		if got := err != nil && strings.Contains(err.Error(), "is the portal itself"); got != test.want || (err != nil) != test.want {
+			t.Errorf("listen %s, upstream %s: %v", test.listen, test.upstream, err)
+		}
+	}
+}
+
+func TestFaultyPortalHidesNoFaultOfItsPanels(t *testing.T) {
+	_, err := loadText("public_url: auth\npanels:\n  - {url: 'https://a.example.com', max_age: 1s}\n  - {url: 'https://a.example.com'}\n")
+	want := []string{"sallyport.yaml:1: public_url", "sallyport.yaml:3: panels[0].max_age", "sallyport.yaml:4: panels[1].url"}
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) != len(want) {
+		t.Fatalf("got %v, want faults at %q", err, want)
+	}
+	for i, fault := range faults {
+		if !strings.HasPrefix(fault.String(), want[i]+":") {
+			t.Errorf("got %s, want it at %s", fault, want[i])
+		}
+	}
+}

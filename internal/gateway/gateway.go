@@ -1,0 +1,236 @@
+// Package gateway is the built-in reverse proxy in front of panels: it asks
+// package login about every request and passes on what is admitted, with
+// headers that say who is there. WebSockets, server-sent events, uploads and
+// downloads of any size pass as they are, and end when their visit does. It
+// owns no table.
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/login"
+)
+
+const (
+	// dialTime is how long a panel may take to accept a connection: it is near.
+	dialTime = 5 * time.Second
+
+	// headerTime is how long a panel may think about an answer; what it sends
+	// then may take as long as it likes.
+	headerTime = 2 * time.Minute
+
+	// watchEvery is how often the visit of a stream, or of a long up- or
+	// download, is looked at again. With a cache's bound it is how long one
+	// outlives its visit at most.
+	watchEvery = 5 * time.Second
+
+	// idleConns to one panel are kept: each browser sends some requests at once.
+	idleConns = 64
+	idleTime  = 90 * time.Second
+)
+
+// Refusal answers a request that wasn't passed on; see the fields of [Options].
+type Refusal func(w http.ResponseWriter, r *http.Request, reason error)
+
+// Options are what the gateway needs to know.
+type Options struct {
+	Login   *login.Service
+	Panel   *access.Panel
+	To      *url.URL // scheme and host of the panel's own server
+	Proxies access.Proxies
+	Log     *slog.Logger
+
+	// Pages that say why.
+	Denied, Down, Slow, Unavailable Refusal
+}
+
+// gateway is the door of one panel.
+type gateway struct {
+	Options
+	proxy *httputil.ReverseProxy
+}
+
+// New returns the handler of everything on the panel's host but what is below
+// /.sallyport/. It must get requests before any mux: ServeMux would answer
+// some paths with a redirect of its own.
+func New(o Options) http.Handler {
+	g := &gateway{Options: o}
+	g.proxy = &httputil.ReverseProxy{
+		Rewrite:        g.rewrite,
+		ModifyResponse: g.clean,
+		FlushInterval:  -1, // events as they come
+		ErrorHandler:   g.failed,
+		ErrorLog:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		Transport: &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: dialTime}).DialContext,
+			ResponseHeaderTimeout: headerTime,
+			TLSHandshakeTimeout:   dialTime,
+			MaxIdleConnsPerHost:   idleConns,
+			IdleConnTimeout:       idleTime,
+			DisableCompression:    true, // what the panel sends is passed as it is
+			ForceAttemptHTTP2:     true,
+		},
+	}
+	return g
+}
+
+type admissionKey struct{}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if alias := access.Aliased(r.Header); alias != "" {
+		g.Denied(w, r, errors.New("header "+alias+" would be read as an identity header"))
+		return
+	}
+	token := g.Panel.Cookie(r, access.VisitCookie)
+	admission, err := g.Login.Admit(r.Context(), g.Panel, r.RequestURI, token)
+	switch {
+	case err != nil:
+		g.Unavailable(w, r, err)
+	case admission.Verdict == access.Admit:
+		g.pass(w, r, admission, token)
+	case admission.Verdict == access.Deny:
+		g.Denied(w, r, nil)
+	default:
+		g.begin(w, r)
+	}
+}
+
+// begin leads a person to the sign-in and tells everything else where it is.
+func (g *gateway) begin(w http.ResponseWriter, r *http.Request) {
+	start := g.Panel.StartURL(login.CheckPath(g.Panel.ReturnPath(r.Method, r.RequestURI, r.Header)))
+	w.Header().Set("Cache-Control", "no-store")
+	if access.Navigation(r.Method, r.Header) {
+		http.Redirect(w, r, start, http.StatusSeeOther)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusUnauthorized)
+	json.NewEncoder(w).Encode(map[string]string{"login": start})
+}
+
+// pass hands the request to the panel and watches its visit meanwhile.
+func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission, token string) {
+	// A long transfer is not a slow client: the server's limits don't fit.
+	control := http.NewResponseController(w)
+	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
+		g.Log.Debug("gateway", "reason", err.Error())
+	}
+	ctx, end := context.WithCancel(context.WithValue(r.Context(), admissionKey{}, a))
+	defer end()
+	if err := g.Login.Seen(ctx, a); err != nil {
+		g.Unavailable(w, r, err)
+		return
+	}
+	go g.watch(ctx, end, r.RequestURI, token)
+	g.proxy.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// watch ends what lasts when its visit has ended. A database that doesn't
+// answer ends nothing: what was admitted goes on until somebody says no.
+func (g *gateway) watch(ctx context.Context, end func(), target, token string) {
+	again := time.NewTicker(watchEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+		if a, err := g.Login.Admit(ctx, g.Panel, target, token); err == nil && a.Verdict != access.Admit {
+			end()
+			return
+		}
+	}
+}
+
+// rewrite makes the request that the panel gets: the path as it was sent, no
+// cookie of ours, and identity headers that are nobody else's.
+func (g *gateway) rewrite(p *httputil.ProxyRequest) {
+	a, _ := p.In.Context().Value(admissionKey{}).(login.Admission)
+	p.Out.URL.Scheme, p.Out.URL.Host = g.To.Scheme, g.To.Host
+	p.Out.Host = p.In.Host
+	p.Out.Trailer = nil // some servers read them as headers
+	h := p.Out.Header
+	h.Set("X-Forwarded-For", g.Proxies.Address(p.In).String())
+	h.Set("X-Forwarded-Host", g.Panel.Host())
+	h.Set("X-Forwarded-Proto", g.To.Scheme)
+	if proto, _, ok := strings.Cut(g.Panel.Origin, "://"); ok {
+		h.Set("X-Forwarded-Proto", proto)
+	}
+	withoutOurs(h)
+	for name, value := range Identity(a) {
+		h.Set(name, value)
+	}
+}
+
+// Identity returns the identity headers of an admission, all four, empty where
+// nobody visits.
+func Identity(a login.Admission) map[string]string {
+	owner := a.Visit.Owner
+	name := ""
+	if owner.ID != "" {
+		name = owner.Called()
+	}
+	return map[string]string{
+		access.UserHeader: owner.Name, access.NameHeader: name,
+		access.EmailHeader: owner.Email, access.GroupsHeader: strings.Join(a.Groups, ","),
+	}
+}
+
+// ours reports whether a cookie is Sallyport's.
+func ours(name string) bool {
+	return strings.HasPrefix(strings.ToLower(strings.TrimPrefix(name, "__Host-")), "sallyport")
+}
+
+// withoutOurs removes our cookies from what the panel gets, and leaves the
+// others as the browser wrote them.
+func withoutOurs(h http.Header) {
+	var kept []string
+	for _, line := range h.Values("Cookie") {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.TrimSpace(pair)
+			if name, _, _ := strings.Cut(pair, "="); pair != "" && !ours(strings.TrimSpace(name)) {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	h.Del("Cookie")
+	if len(kept) > 0 {
+		h.Set("Cookie", strings.Join(kept, "; "))
+	}
+}
+
+// clean removes from a panel's answer what would set a cookie of ours.
+func (g *gateway) clean(resp *http.Response) error {
+	lines := resp.Header.Values("Set-Cookie")
+	resp.Header.Del("Set-Cookie")
+	for _, line := range lines {
+		if name, _, _ := strings.Cut(line, "="); !ours(strings.TrimSpace(name)) {
+			resp.Header.Add("Set-Cookie", line)
+		}
+	}
+	return nil
+}
+
+// failed answers for a panel that didn't.
+func (g *gateway) failed(w http.ResponseWriter, r *http.Request, err error) {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		panic(http.ErrAbortHandler) // the browser left, or its visit ended: nobody reads an answer
+	case errors.As(err, &timeout) && timeout.Timeout():
+		g.Slow(w, r, err)
+	default:
+		g.Down(w, r, err)
+	}
+}

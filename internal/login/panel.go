@@ -1,0 +1,125 @@
+package login
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// Admission is the answer to a request for a panel.
+type Admission struct {
+	Verdict access.Verdict
+	Visit   session.Visit // its ID is empty where nobody visits
+	Groups  []string      // of the visit's account
+}
+
+// Admit holds a request for a path of a panel against what the panel demands
+// of it; rawPath is as it was sent, token that of the visit or "". The path
+// decides before the visit is looked at, so that what can't be read the one
+// way is denied to everybody (R22).
+func (s *Service) Admit(ctx context.Context, panel *access.Panel, rawPath, token string) (Admission, error) {
+	demand, ok := panel.DemandOf(rawPath)
+	if !ok {
+		return Admission{Verdict: access.Deny}, nil
+	}
+	a, err := s.visit(ctx, panel, token)
+	if err != nil {
+		return Admission{}, err
+	}
+	bearer := access.Bearer{
+		SignedIn: a.Visit.ID != "", Proofs: a.Visit.Session.Proofs,
+		TwoFactor: !a.Visit.Owner.TwoFactorAt.IsZero(), Groups: a.Groups,
+	}
+	a.Verdict = access.Check(demand, bearer, s.Clock())
+	return a, nil
+}
+
+func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) (Admission, error) {
+	v, err := session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, s.Clock())
+	if errors.Is(err, db.ErrNotFound) {
+		return Admission{}, nil
+	}
+	if err != nil {
+		return Admission{}, err
+	}
+	groups, err := account.GroupsOf(ctx, s.DB.Reader(), v.Owner.ID)
+	return Admission{Visit: v, Groups: groups}, err
+}
+
+// Seen notes that a visit was used, so that its session doesn't end as idle.
+func (s *Service) Seen(ctx context.Context, a Admission) error {
+	if a.Visit.ID == "" {
+		return nil
+	}
+	return session.Seen(ctx, s.DB, a.Visit.Session, s.Clock())
+}
+
+// MayEnter holds the session of somebody at the portal against what the panel
+// demands of a path.
+func (s *Service) MayEnter(ctx context.Context, me Me, panel *access.Panel, rawPath string) (access.Verdict, error) {
+	demand, ok := panel.DemandOf(rawPath)
+	if !ok {
+		return access.Deny, nil
+	}
+	if demand.Requirement == access.Public {
+		demand.Requirement = access.Session // whoever came here wants to be known
+	}
+	if me.Session.ID == "" {
+		return access.SignIn, nil
+	}
+	groups, err := account.GroupsOf(ctx, s.DB.Reader(), me.Account.ID)
+	if err != nil {
+		return access.Deny, err
+	}
+	bearer := access.Bearer{
+		SignedIn: true, Proofs: me.Session.Proofs, TwoFactor: !me.Account.TwoFactorAt.IsZero(), Groups: groups,
+	}
+	return access.Check(demand, bearer, s.Clock()), nil
+}
+
+// HandOff carries my session to a panel: the token is for the browser that
+// holds state there, and for the path returnURL.
+func (s *Service) HandOff(ctx context.Context, me Me, panel *access.Panel, state, returnURL string) (token secret.Text, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		token, err = session.HandOff(ctx, tx, me.Session, panel.Origin, state, returnURL, s.Clock())
+		return err
+	})
+	return token, err
+}
+
+// Enter spends a handoff at the panel's host and begins a visit; see
+// [session.Enter].
+func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (visit secret.Text, returnURL string, err error) {
+	var outcome error
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		visit, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
+		if errors.Is(outcome, session.ErrHandoff) || errors.Is(outcome, session.ErrState) {
+			return nil // it is spent
+		}
+		return outcome
+	})
+	if err == nil {
+		err = outcome
+	}
+	return visit, returnURL, err
+}
+
+// LeavePanel signs the session out that a panel's visit belongs to, and so closes
+// every panel of it.
+func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token string, from Browser) error {
+	a, err := s.visit(ctx, panel, token)
+	if err != nil || a.Visit.ID == "" {
+		return err
+	}
+	err = s.revoke(ctx, Me{Session: a.Visit.Session, Account: a.Visit.Owner, From: from}, a.Visit.Session.ID, audit.SignedOut)
+	if errors.Is(err, ErrGone) {
+		return nil
+	}
+	return err
+}

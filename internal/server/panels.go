@@ -1,0 +1,62 @@
+package server
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// panels returns the declared panels as access knows them. A rule has the
+// panel's groups and age where it names none.
+func panels(cfg config.Config) ([]*access.Panel, error) {
+	var all []*access.Panel
+	for _, p := range cfg.Panels {
+		var rules []access.Rule
+		for _, r := range p.Rules {
+			groups, age := r.Groups, r.MaxAge
+			if len(groups) == 0 {
+				groups = p.Groups
+			}
+			if age == 0 {
+				age = p.MaxAge
+			}
+			rules = append(rules, access.Rule{Path: r.Path, Demand: demand(r.Require, groups, age)})
+		}
+		panel, err := access.NewPanel(p.URL.String(), demand(p.Require, p.Groups, p.MaxAge), rules)
+		if err != nil {
+			return nil, fmt.Errorf("panel %s: %w", p.URL, err)
+		}
+		all = append(all, panel)
+	}
+	return all, nil
+}
+
+// upstreams returns the panels' own servers, nil where another proxy passes on.
+func upstreams(cfg config.Config) []*url.URL {
+	var all []*url.URL
+	for _, p := range cfg.Panels {
+		var to *url.URL
+		if at := config.Origin(p.Upstream); at != (config.Origin{}) {
+			to = &url.URL{Scheme: at.Scheme, Host: at.Host}
+		}
+		all = append(all, to)
+	}
+	return all
+}
+
+// demand translates a requirement; one that is unknown is met by nobody.
+func demand(require config.Require, groups []string, age config.Duration) access.Demand {
+	d := access.Demand{Groups: groups, MaxAge: time.Duration(age)}
+	switch require {
+	case config.RequireNothing:
+		return access.Demand{Requirement: access.Public}
+	case config.RequireSession:
+		d.Requirement = access.Session
+	case config.RequireTwoFactor:
+		d.Requirement = access.TwoFactor
+	}
+	return d
+}

@@ -1,0 +1,135 @@
+package session
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+const (
+	// maxVisits of one session to one panel live at once; the oldest makes
+	// room. A browser needs one; ten tabs that are restored together a few.
+	maxVisits = 5
+
+	// handoffLife is how long a browser may take from the portal to the panel:
+	// one redirect.
+	handoffLife = time.Minute
+)
+
+// Errors of [Enter].
+var (
+	// ErrHandoff: there is no such handoff for this panel, or it expired, was
+	// spent, or its session ended.
+	ErrHandoff = errors.New("no such handoff")
+	// ErrState: the handoff was made for another browser, or an earlier try.
+	ErrState = errors.New("handoff is another browser's")
+)
+
+// Visit is a session's admission to one panel. Its token lives in a cookie of
+// the panel's host and opens nothing anywhere else.
+type Visit struct {
+	ID      string
+	Session Session
+	Owner   account.Account
+}
+
+// VisitByToken returns the visit with this token to the panel, an origin, or
+// [db.ErrNotFound]: for an unknown token, one of another panel, and whatever
+// [ByToken] says so of its session.
+func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life Life, now time.Time) (Visit, error) {
+	if token == "" {
+		return Visit{}, db.ErrNotFound
+	}
+	var (
+		v                      Visit
+		proofs                 string
+		created, seen, expires db.At
+	)
+	s := &v.Session
+	err := db.One(ctx, q, `
+		SELECT v.id, s.id, s.account_id, s.security_stamp, s.proofs, s.created_at, s.seen_at, s.expires_at, s.address, s.browser
+		FROM   visits v JOIN sessions s ON s.id = v.session_id
+		WHERE  v.token_hash = $1 AND v.panel = $2`, []any{secret.Hash(token), panel},
+		&v.ID, &s.ID, &s.AccountID, &s.Stamp, &proofs, &created, &seen, &expires, &s.Address, &s.Browser)
+	if err != nil {
+		return Visit{}, err
+	}
+	s.CreatedAt, s.SeenAt, s.ExpiresAt = created.Time, seen.Time, expires.Time
+	if s.Proofs, err = authenticator.ParseProofs(proofs); err != nil {
+		return Visit{}, err
+	}
+	if v.Owner, err = account.ByID(ctx, q, s.AccountID); err != nil {
+		return Visit{}, err
+	}
+	if v.Owner.Disabled() || !s.live(now, life, v.Owner.Stamp) {
+		return Visit{}, db.ErrNotFound
+	}
+	return v, nil
+}
+
+// HandOff returns a token that one browser, the one that holds state, takes to
+// the panel within a minute, to be let in there at returnURL.
+func HandOff(ctx context.Context, tx *db.Tx, s Session, panel, state, returnURL string, now time.Time) (secret.Text, error) {
+	token := secret.NewToken()
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO handoffs (token_hash, session_id, panel, state_hash, return_url, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		secret.Hash(token.Reveal()), s.ID, panel, secret.Hash(state), returnURL, db.At{Time: now.Add(handoffLife)})
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("hand off: %w", err)
+	}
+	return token, nil
+}
+
+// Enter spends a handoff, whatever the outcome, and begins a visit. It returns
+// the visit's token and where the browser goes. With [ErrState] the second
+// holds too; the transaction must be committed all the same.
+func Enter(ctx context.Context, tx *db.Tx, token, panel, state string, now time.Time) (visit secret.Text, returnURL string, err error) {
+	var (
+		sessionID, of string
+		stateHash     []byte
+		expires       db.At
+	)
+	hash := secret.Hash(token)
+	err = db.One(ctx, tx, `SELECT session_id, panel, state_hash, return_url, expires_at FROM handoffs WHERE token_hash = $1`, []any{hash},
+		&sessionID, &of, &stateHash, &returnURL, &expires)
+	if errors.Is(err, db.ErrNotFound) {
+		return visit, "", ErrHandoff
+	}
+	if err != nil {
+		return visit, "", fmt.Errorf("read handoff: %w", err)
+	}
+	// Of many that bring it, the one whose statement deletes it is let in.
+	n, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE token_hash = $1`, hash)
+	switch {
+	case err != nil:
+		return visit, "", fmt.Errorf("spend handoff: %w", err)
+	case n == 0 || of != panel || !now.Before(expires.Time):
+		return visit, "", ErrHandoff
+	case subtle.ConstantTimeCompare(stateHash, secret.Hash(state)) != 1:
+		return visit, returnURL, ErrState
+	}
+	visit = secret.NewToken()
+	id := secret.NewID()
+	if _, err := db.Exec(ctx, tx, `INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`,
+		id, secret.Hash(visit.Reveal()), sessionID, panel, db.At{Time: now}); err != nil {
+		return visit, "", fmt.Errorf("begin visit: %w", err)
+	}
+	_, err = db.Exec(ctx, tx, `
+		DELETE FROM visits WHERE session_id = $1 AND panel = $2 AND id <> $3 AND id NOT IN (
+			SELECT id FROM visits WHERE session_id = $1 AND panel = $2 ORDER BY created_at DESC, id LIMIT $4)`,
+		sessionID, panel, id, maxVisits)
+	return visit, returnURL, err
+}
+
+// SweepHandoffs deletes those that nobody took to their panel.
+func SweepHandoffs(ctx context.Context, tx *db.Tx, now time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE expires_at <= $1`, db.At{Time: now})
+	return err
+}

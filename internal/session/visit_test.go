@@ -1,0 +1,205 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+const (
+	panel   = "https://panel.example.com"
+	another = "https://another.example.org"
+	state   = "what the browser holds"
+)
+
+func handOff(t *testing.T, d *db.DB, s Session, now time.Time) string {
+	t.Helper()
+	var token secret.Text
+	write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
+		token, err = HandOff(ctx, tx, s, panel, state, "/there?x=1", now)
+		return err
+	})
+	return token.Reveal()
+}
+
+// enter spends a handoff and commits, whatever comes of it.
+func enter(d *db.DB, token, panel, state string, now time.Time) (visit, returnURL string, err error) {
+	ctx := context.Background()
+	var text secret.Text
+	failed := d.Write(ctx, func(tx *db.Tx) error {
+		text, returnURL, err = Enter(ctx, tx, token, panel, state, now)
+		if errors.Is(err, ErrHandoff) || errors.Is(err, ErrState) {
+			return nil
+		}
+		return err
+	})
+	return text.Reveal(), returnURL, errors.Join(err, failed)
+}
+
+func visits(t *testing.T, d *db.DB, token, panel string, now time.Time) bool {
+	t.Helper()
+	v, err := VisitByToken(context.Background(), d.Reader(), token, panel, life, now)
+	if errors.Is(err, db.ErrNotFound) {
+		return false
+	}
+	must(t, err)
+	if v.ID == "" || v.Owner.ID != v.Session.AccountID {
+		t.Errorf("visit %+v", v)
+	}
+	return true
+}
+
+func signedIn(t *testing.T, d *db.DB) (account.Account, Session) {
+	t.Helper()
+	ada := add(t, d, "ada")
+	return ada, *live(t, d, open(t, d, ada, testkit.Start), testkit.Start)
+}
+
+func TestHandoffLetsOneBrowserInOnce(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		_, s := signedIn(t, d)
+		now := testkit.Start
+		for _, test := range []struct {
+			name, panel, state string
+			after              time.Duration
+			want               error
+			back               string
+		}{
+			{"right", panel, state, 0, nil, "/there?x=1"},
+			{"another panel", another, state, 0, ErrHandoff, ""},
+			{"another browser", panel, "planted", 0, ErrState, "/there?x=1"},
+			{"no state", panel, "", 0, ErrState, "/there?x=1"},
+			{"at the last moment", panel, state, handoffLife - time.Millisecond, nil, "/there?x=1"},
+			{"too late", panel, state, handoffLife, ErrHandoff, ""},
+		} {
+			token := handOff(t, d, s, now)
+			visit, back, err := enter(d, token, test.panel, test.state, now.Add(test.after))
+			if !errors.Is(err, test.want) || back != test.back || (visit != "") != (test.want == nil) {
+				t.Errorf("%s: visit %v, back %q, %v", test.name, visit != "", back, err)
+			}
+			if _, _, err := enter(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
+				t.Errorf("%s, once more: %v, want spent", test.name, err)
+			}
+		}
+		if _, _, err := enter(d, "", panel, state, now); !errors.Is(err, ErrHandoff) {
+			t.Errorf("no handoff: %v", err)
+		}
+	})
+}
+
+func TestOfManyThatBringAHandoffOneEnters(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		_, s := signedIn(t, d)
+		token := handOff(t, d, s, testkit.Start)
+		got := testkit.Race(32, func(int) string {
+			_, _, err := enter(d, token, panel, state, testkit.Start)
+			return testkit.Outcome(err)
+		})
+		if got["ok"] != 1 {
+			t.Errorf("outcomes %v, want one ok", got)
+		}
+	})
+}
+
+func TestVisitOpensItsPanelWhileItsSessionLives(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada, s := signedIn(t, d)
+		now := testkit.Start
+		begin := func() string {
+			visit, _, err := enter(d, handOff(t, d, s, now), panel, state, now)
+			must(t, err)
+			return visit
+		}
+		visit := begin()
+		for name, got := range map[string]bool{
+			"its panel":       visits(t, d, visit, panel, now),
+			"another panel":   visits(t, d, visit, another, now),
+			"no token":        visits(t, d, "", panel, now),
+			"a part":          visits(t, d, visit[1:], panel, now),
+			"idle too long":   visits(t, d, visit, panel, now.Add(life.Idle)),
+			"after its end":   visits(t, d, visit, panel, now.Add(life.Absolute)),
+			"at the portal":   live(t, d, visit, now) != nil,
+			"at another path": visits(t, d, visit, panel+"/", now),
+		} {
+			if want := name == "its panel"; got != want {
+				t.Errorf("%s: visits %v, want %v", name, got, want)
+			}
+		}
+		// A renewed session, as after fresh proof, keeps its visits.
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			_, err := Renew(ctx, tx, s, ada.Stamp, proofs, time.Time{}, now)
+			return err
+		})
+		if !visits(t, d, visit, panel, now) {
+			t.Error("the visit ended with the old token")
+		}
+		// The newest few live.
+		all := []string{visit}
+		for range maxVisits {
+			now = now.Add(time.Second)
+			all = append(all, begin())
+		}
+		for i, one := range all {
+			if got, want := visits(t, d, one, panel, now), i > 0; got != want {
+				t.Errorf("visit %d of %d: %v, want %v", i, len(all), got, want)
+			}
+		}
+		last := all[len(all)-1]
+		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, now) })
+		if visits(t, d, last, panel, now) {
+			t.Error("visits for a disabled account")
+		}
+		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, time.Time{}) })
+		if !visits(t, d, last, panel, now) {
+			t.Error("enabled again: doesn't visit")
+		}
+		token := handOff(t, d, s, now)
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			_, err := Revoke(ctx, tx, ada.ID, s.ID)
+			return err
+		})
+		if visits(t, d, last, panel, now) {
+			t.Error("visits for a session that was ended")
+		}
+		if _, _, err := enter(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
+			t.Errorf("handoff of a session that was ended: %v", err)
+		}
+	})
+}
+
+func TestStampEndsVisits(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada, s := signedIn(t, d)
+		visit, _, err := enter(d, handOff(t, d, s, testkit.Start), panel, state, testkit.Start)
+		must(t, err)
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			_, err := account.Restamp(ctx, tx, ada.ID)
+			return err
+		})
+		if visits(t, d, visit, panel, testkit.Start) {
+			t.Error("visits with an older stamp (R17)")
+		}
+	})
+}
+
+func TestSweepDropsHandoffsThatNobodyTook(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		_, s := signedIn(t, d)
+		handOff(t, d, s, testkit.Start)
+		young := handOff(t, d, s, testkit.Start.Add(handoffLife))
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			return SweepHandoffs(ctx, tx, testkit.Start.Add(handoffLife))
+		})
+		var n int
+		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
+		if _, _, err := enter(d, young, panel, state, testkit.Start.Add(handoffLife)); n != 1 || err != nil {
+			t.Errorf("%d handoffs are left, %v", n, err)
+		}
+	})
+}

@@ -1,0 +1,164 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// enterPath is where a browser brings a handoff to.
+const enterPath = access.OwnPrefix + "enter"
+
+// stateCookieLife is how long a sign-in that began at a panel may take.
+const stateCookieLife = 10 * time.Minute
+
+// PanelHost answers what is below /.sallyport/ on the panels' hosts: where a
+// sign-in begins, where it comes back to, and where it ends.
+type PanelHost struct {
+	server *server
+	pages  http.Handler
+}
+
+// NewPanelHost returns the handler for all panels.
+func NewPanelHost(o Options) (*PanelHost, error) {
+	s, err := newServer(o, access.OwnPrefix)
+	if err != nil {
+		return nil, err
+	}
+	foreign := http.NewCrossOriginProtection()
+	for _, panel := range o.Panels {
+		if err := foreign.AddTrustedOrigin(panel.Origin); err != nil {
+			return nil, err
+		}
+	}
+	mux := http.NewServeMux()
+	for pattern, handle := range map[string]func(*request, *access.Panel) error{
+		"GET " + access.StartPath:             s.getStart,
+		"GET " + enterPath:                    s.getPanelEnter,
+		"GET " + access.OwnPrefix + "logout":  s.getPanelLogout,
+		"POST " + access.OwnPrefix + "logout": s.postPanelLogout,
+		"/":                                   func(*request, *access.Panel) error { return errNotFound },
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			req := s.newRequest(w, r)
+			panel := s.panelAt(r.Host)
+			if panel == nil {
+				s.fail(req, errMisdirected)
+			} else if err := handle(req, panel); err != nil {
+				s.fail(req, err)
+			}
+		})
+	}
+	mux.Handle("GET "+access.OwnPrefix+"static/", s.views.static())
+	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(s.newRequest(w, r), errCrossOrigin)
+	}))
+	return &PanelHost{server: s, pages: s.frame(foreign.Handler(mux))}, nil
+}
+
+func (h *PanelHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.pages.ServeHTTP(w, r) }
+
+// Refusal is why a request for a panel wasn't passed on.
+type Refusal int
+
+// The refusals.
+const (
+	Denied         Refusal = iota // the account may not, or the path can't be read the one way
+	PanelDown                     // the panel doesn't answer
+	PanelSlow                     // the panel didn't answer in time
+	Unavailable                   // our database doesn't answer
+	UntrustedProxy                // the request came around the proxy
+)
+
+// Refuse answers with a page that says why a request for a panel wasn't passed
+// on; reason is for the log.
+func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, reason error) {
+	faults := map[Refusal]error{Denied: errForbidden, PanelDown: errPanelDown, PanelSlow: errPanelSlow, Unavailable: reason}
+	fault, ok := faults[why]
+	if why == UntrustedProxy {
+		fault = &untrustedProxy{access.Peer(r)}
+	} else if !ok {
+		fault = errForbidden
+	} else if reason != nil && why != Unavailable {
+		fault = errors.Join(fault, reason)
+	}
+	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.server.fail(h.server.newRequest(w, r), fault)
+	})).ServeHTTP(w, r)
+}
+
+func (s *server) panelAt(host string) *access.Panel {
+	for _, p := range s.Panels {
+		if p.Host() == strings.ToLower(host) {
+			return p
+		}
+	}
+	return nil
+}
+
+// setPanelCookie sets a cookie of the panel's host, or deletes it where value
+// is empty.
+func setPanelCookie(w http.ResponseWriter, panel *access.Panel, name, value string, life time.Duration) {
+	c := &http.Cookie{
+		Name: panel.CookieName(name), Value: value, Path: "/", MaxAge: int(life.Seconds()),
+		HttpOnly: true, Secure: panel.HTTPS(), SameSite: http.SameSiteLaxMode,
+	}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	http.SetCookie(w, c)
+}
+
+// getStart marks the browser and sends it to the portal. The mark, which only
+// this browser at this host has, is what the handoff will be held against: a
+// link that somebody else prepared lets nobody in as him.
+func (s *server) getStart(req *request, panel *access.Panel) error {
+	state := panel.Cookie(req.Request, access.StateCookie)
+	if !secret.IsToken(state) {
+		state = secret.NewToken().Reveal() // several tabs share one
+	}
+	setPanelCookie(req.w, panel, access.StateCookie, state, stateCookieLife)
+	s.redirect(req, "/enter", "panel", panel.Origin, "return", login.CheckPath(req.URL.Query().Get("return")), "state", state)
+	return nil
+}
+
+// getPanelEnter spends a handoff and begins a visit.
+func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
+	state := panel.Cookie(req.Request, access.StateCookie)
+	visit, back, err := s.Login.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
+	switch {
+	case errors.Is(err, session.ErrHandoff):
+		back = "/" // it was used, as with the back button, or is too old: begin again, or go on
+	case errors.Is(err, session.ErrState) && state == "":
+		return errNoCookies
+	case errors.Is(err, session.ErrState):
+		// Another browser's link: this one begins anew.
+	case err != nil:
+		return err
+	default:
+		setPanelCookie(req.w, panel, access.VisitCookie, visit.Reveal(), s.Login.Life.Absolute)
+	}
+	http.Redirect(req.w, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
+	return nil
+}
+
+func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
+	return s.views.page(req.w, http.StatusOK, "panel-logout", panelLogoutPage{
+		frame: frame{Title: say("panel_logout.title")}, Action: access.OwnPrefix + "logout", Back: panel.Origin + "/",
+	})
+}
+
+func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
+	if err := s.Login.LeavePanel(req.Context(), panel, panel.Cookie(req.Request, access.VisitCookie), req.from); err != nil {
+		return err
+	}
+	setPanelCookie(req.w, panel, access.VisitCookie, "", 0)
+	s.redirect(req, "/login", "notice", "signed_out")
+	return nil
+}

@@ -1,0 +1,78 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// returnCookieLife is how long a person may take to enable two-factor
+// authentication and still be led to the panel that asked for it: as long as
+// the wizard is open.
+const returnCookieLife = 15 * time.Minute
+
+// getEnter is where a panel's start page sends a browser. Whoever meets what
+// the panel demands is handed over; others are led to what is missing, and
+// back here.
+func (s *server) getEnter(req *request) error {
+	query := req.URL.Query()
+	panel := s.panel(query.Get("panel"))
+	state := query.Get("state")
+	if panel == nil || !secret.IsToken(state) {
+		return errNotFound
+	}
+	back := login.CheckPath(query.Get("return"))
+	self := "/enter?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
+	if login.CheckReturn(self) != self {
+		// Too long to come back to: the panel's start page is better than ours.
+		back = "/"
+		self = "/enter?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
+	}
+	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, back)
+	if err != nil {
+		return err
+	}
+	switch verdict {
+	case access.Admit:
+		token, err := s.Login.HandOff(req.Context(), req.me, panel, state, back)
+		if err != nil {
+			return err
+		}
+		http.Redirect(req.w, req.Request, panel.Origin+enterPath+"?"+url.Values{"handoff": {token.Reveal()}}.Encode(), http.StatusSeeOther)
+	case access.SignIn:
+		s.redirect(req, "/login", "return", self)
+	case access.Reauthenticate:
+		s.redirect(req, "/reauthenticate", "return", self)
+	case access.Enroll:
+		s.setCookie(req.w, returnCookie, self, returnCookieLife)
+		s.redirect(req, "/settings/security", "notice", "required")
+	default:
+		return errForbidden
+	}
+	return nil
+}
+
+func (s *server) panel(origin string) *access.Panel {
+	for _, p := range s.Panels {
+		if p.Origin == origin {
+			return p
+		}
+	}
+	return nil
+}
+
+// onward leads who has enabled two-factor authentication on to the panel that
+// asked for it, once, and reports whether it did.
+func (s *server) onward(req *request) bool {
+	path := s.cookie(req.Request, returnCookie)
+	if path == "" || !req.twoFactor {
+		return false
+	}
+	s.setCookie(req.w, returnCookie, "", 0)
+	s.redirect(req, login.CheckReturn(path))
+	return true
+}
