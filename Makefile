@@ -16,7 +16,7 @@ TIMEOUT := 8m
 FUZZTIME := 10000x
 # Years of guessing and series of kills: the race detector would make minutes of
 # them, and what they run at once others run under it.
-LONG := TestAttack(11Years|14|136Kills|147Killed)
+LONG := TestAttack(11Years|14[A-Z]|136Kills|147Killed)
 # How often make faults kills the program; go test does so 25 times. A seed may
 # follow: 500:12345.
 FAULTS := 500
