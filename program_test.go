@@ -41,12 +41,16 @@ type program struct {
 	path string
 	dir  string
 	base string // where it serves: scheme, host and port
+	file string // configuration, or empty
 }
 
 func (p *program) environ() []string {
 	environ := []string{"SALLYPORT_DATA_DIR=" + p.dir, behindProxy}
 	if p.base != "" {
 		environ = append(environ, "SALLYPORT_LISTEN="+strings.TrimPrefix(p.base, "http://"))
+	}
+	if p.file != "" {
+		environ = append(environ, "SALLYPORT_CONFIG="+p.file)
 	}
 	return environ
 }

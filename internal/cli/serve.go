@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/server"
@@ -25,6 +27,7 @@ func (serveCommand) Run(r *run) error {
 	}
 	defer portal.Close()
 	limitMemory(portal.Config)
+	defer r.reloadOnHangup(portal)()
 	listener, err := portal.Listen(r)
 	if err != nil {
 		return err
@@ -56,5 +59,21 @@ func serve(r *run, portal *server.Portal, listener net.Listener) error {
 func limitMemory(cfg config.Config) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(servingMemory + int64(runtime.NumCPU())*int64(cfg.Password.MemoryKiB)<<10)
+	}
+}
+
+// reloadOnHangup reads the configuration again at each SIGHUP, until stop is
+// called. What is wrong with it the portal says.
+func (r *run) reloadOnHangup(portal *server.Portal) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			portal.Reload(r.load())
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
 	}
 }

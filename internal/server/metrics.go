@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,6 +82,18 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 			}),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
+}
+
+// watchReload shows whether the configuration that was read last is faulty.
+func (m *metrics) watchReload(faulty *atomic.Bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sallyport_configuration_faulty", Help: "1 where the configuration that was read last is faulty, so that the one before is in force."},
+		func() float64 {
+			if faulty.Load() {
+				return 1
+			}
+			return 0
+		}))
 }
 
 // login returns the hooks of the login machine.

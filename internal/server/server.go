@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -52,11 +53,13 @@ type Portal struct {
 	Config  config.Config
 	Login   *login.Service
 	DB      *db.DB
-	Handler http.Handler
+	Handler *swap
 	Metrics http.Handler // GET /metrics
 	Log     *slog.Logger
 
-	node string // names this process to others on the database
+	node   string      // names this process to others on the database
+	faulty atomic.Bool // the configuration that was read last is not in force
+	count  func(route string, status int, took time.Duration)
 }
 
 // Open opens database and key ring, which it creates where there is no account
@@ -89,22 +92,28 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Metrics:        counts.login(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
+	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, Log: log, node: secret.NewID(), count: counts.request}
+	counts.watchReload(&p.faulty)
+	p.Metrics = counts.handler()
+	handler, err := p.doors(cfg)
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	p.Handler.now.Store(&handler)
+	return p, nil
+}
+
+// doors builds what answers requests, as cfg declares it.
+func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
 	declared, err := panels(cfg)
 	if err != nil {
-		d.Close()
 		return nil, err
 	}
-	handler, err := newDoors(web.Options{
-		Login: service, PublicURL: cfg.PublicURL.String(), SiteName: cfg.SiteName, TrustedProxies: cfg.TrustedProxies, Log: log,
-		Panels: declared, Measure: counts.request,
+	return newDoors(web.Options{
+		Login: p.Login, PublicURL: p.Config.PublicURL.String(), SiteName: p.Config.SiteName, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
+		Panels: declared, Measure: p.count, Vital: p.vital,
 	}, upstreams(cfg))
-	if err != nil {
-		d.Close()
-		return nil, err
-	}
-	return &Portal{
-		Config: cfg, Login: service, DB: d, Handler: handler, Metrics: counts.handler(), Log: log, node: secret.NewID(),
-	}, nil
 }
 
 // openRing reads the key ring, or makes one for an empty database where it is

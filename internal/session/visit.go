@@ -21,6 +21,10 @@ const (
 	// handoffLife is how long a browser may take from the portal to the panel:
 	// one redirect.
 	handoffLife = time.Minute
+
+	// maxHandoffs of one session are under way at once, such as the tabs of a
+	// window that is restored; the oldest make room.
+	maxHandoffs = 50
 )
 
 // Errors of [Enter].
@@ -81,6 +85,11 @@ func HandOff(ctx context.Context, tx *db.Tx, s Session, panel, state, returnURL 
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO handoffs (token_hash, session_id, panel, state_hash, return_url, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 		secret.Hash(token.Reveal()), s.ID, panel, secret.Hash(state), returnURL, db.At{Time: now.Add(handoffLife)})
+	if err == nil {
+		_, err = db.Exec(ctx, tx, `
+			DELETE FROM handoffs WHERE session_id = $1 AND token_hash NOT IN (
+				SELECT token_hash FROM handoffs WHERE session_id = $1 ORDER BY expires_at DESC LIMIT $2)`, s.ID, maxHandoffs)
+	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("hand off: %w", err)
 	}

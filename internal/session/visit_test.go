@@ -203,3 +203,18 @@ func TestSweepDropsHandoffsThatNobodyTook(t *testing.T) {
 		}
 	})
 }
+
+func TestHandoffsOfASessionAreBounded(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		_, s := signedIn(t, d)
+		var last string
+		for i := range maxHandoffs + 5 {
+			last = handOff(t, d, s, testkit.Start.Add(time.Duration(i)*time.Millisecond))
+		}
+		var n int
+		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
+		if _, _, err := enter(d, last, panel, state, testkit.Start); n != maxHandoffs || err != nil {
+			t.Errorf("%d handoffs, want %d; the newest: %v", n, maxHandoffs, err)
+		}
+	})
+}

@@ -79,14 +79,18 @@ const (
 // Refuse answers with a page that says why a request for a panel wasn't passed
 // on; reason is for the log.
 func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, reason error) {
-	faults := map[Refusal]error{Denied: errForbidden, PanelDown: errPanelDown, PanelSlow: errPanelSlow, Unavailable: reason}
-	fault, ok := faults[why]
-	if why == UntrustedProxy {
+	var fault error
+	switch why {
+	case PanelDown:
+		fault = errors.Join(errPanelDown, reason)
+	case PanelSlow:
+		fault = errors.Join(errPanelSlow, reason)
+	case Unavailable:
+		fault = reason
+	case UntrustedProxy:
 		fault = &untrustedProxy{access.Peer(r)}
-	} else if !ok {
-		fault = errForbidden
-	} else if reason != nil && why != Unavailable {
-		fault = errors.Join(fault, reason)
+	default:
+		fault = errors.Join(errForbidden, reason)
 	}
 	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.server.fail(h.server.newRequest(w, r), fault)

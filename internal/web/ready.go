@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +46,13 @@ func (r *readiness) look(ctx context.Context, service *login.Service) []login.Vi
 // each, and 503 where one isn't. Reasons go to the log, since anybody may ask.
 func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 	status, lines := http.StatusOK, ""
-	for _, v := range s.ready.look(r.Context(), s.Login) {
+	vitals := s.ready.look(r.Context(), s.Login)
+	if s.Vital != nil {
+		if v, wrong := s.Vital(); wrong {
+			vitals = append(slices.Clip(vitals), v)
+		}
+	}
+	for _, v := range vitals {
 		fault := v.Fault
 		if fault == "" {
 			fault = "ok"

@@ -1,0 +1,84 @@
+package sallyport_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestAttack161Reload sends SIGHUP to the real program: a broken configuration
+// leaves the one before in force, and a whole one takes its place without an
+// end of the connection.
+func TestAttack161Reload(t *testing.T) {
+	t.Parallel()
+	panel := startPanel(t, "radio")
+	p := &program{t: t, path: buildProgram(t), dir: t.TempDir(), file: filepath.Join(t.TempDir(), "sallyport.yaml")}
+	write := func(text string) { check(t, os.WriteFile(p.file, []byte(text), 0o600)) }
+	declared := func(host string) string {
+		return fmt.Sprintf("panels:\n  - {url: 'http://%s', upstream: '%s'}\n", host, panel.URL)
+	}
+	write(declared("one.test"))
+	server := p.serve()
+
+	get := func(host, path string) (status int, body string) {
+		req, err := http.NewRequest(http.MethodGet, p.base+path, nil)
+		check(t, err)
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		check(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		check(t, err)
+		return resp.StatusCode, string(text)
+	}
+	// A panel asks for a sign-in; other hosts are nobody's.
+	served := func(host string) bool {
+		status, _ := get(host, "/x")
+		return status == http.StatusUnauthorized
+	}
+	hangUp := func(text string, until func() bool) {
+		t.Helper()
+		write(text)
+		check(t, server.cmd.Process.Signal(syscall.SIGHUP))
+		for begin := time.Now(); !until(); time.Sleep(5 * time.Millisecond) {
+			if time.Since(begin) > startTime {
+				t.Fatalf("nothing came of:\n%s", text)
+			}
+		}
+	}
+	own := strings.TrimPrefix(p.base, "http://")
+	faulty := func() bool {
+		_, body := get(own, "/readyz")
+		return strings.Contains(body, "configuration: faulty")
+	}
+	if !served("one.test") || served("two.test") || faulty() {
+		t.Fatal("at the start: not what was declared")
+	}
+	for _, broken := range []string{"panels: [", "panles: []\n", "panels:\n  - {url: 'http://two.test'}\n", declared("two.test") + "site_name: ''\n"} {
+		hangUp(broken, faulty)
+		if !served("one.test") || served("two.test") {
+			t.Errorf("a broken configuration is in force:\n%s", broken)
+		}
+		if status, _ := get(own, "/readyz"); status != http.StatusOK {
+			t.Errorf("/readyz: %d, and yet people can sign in", status)
+		}
+		hangUp(declared("one.test"), func() bool { return !faulty() })
+	}
+	hangUp(declared("two.test"), func() bool { return served("two.test") })
+	if served("one.test") || faulty() {
+		t.Error("the configuration of before is in force too")
+	}
+	server.kill()
+	out := server.output()
+	for _, want := range []string{p.file + ":1: panles", "stays in force", "configuration reloaded"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the log doesn't say %q:\n%s", want, out)
+		}
+	}
+}
