@@ -341,7 +341,7 @@ func TestHandoffsThatGoAstray(t *testing.T) {
 			t.Errorf("without cookies: %d", a.Status)
 		}
 		// Where it leads is a path of the panel, whatever is asked for.
-		for _, bad := range []string{"//evil.test/", "https://evil.test/", "/\\evil.test", "javascript:alert(1)", ""} {
+		for _, bad := range []string{"//evil.test/", "https://evil.test/", "/\\evil.test", "javascript:alert(1)", "", "/" + strings.Repeat("x", 2040)} {
 			eve.Get(radio + "/.sallyport/start?" + url.Values{"return": {bad}}.Encode())
 			if s := got(t, eve.Follow()); s.Panel != "radio" || s.URI != "/" {
 				t.Errorf("return %q leads to %s%s", bad, s.Panel, s.URI)

@@ -128,7 +128,11 @@ func (s *server) getStart(req *request, panel *access.Panel) error {
 		state = secret.NewToken().Reveal() // several tabs share one
 	}
 	setPanelCookie(req.w, panel, access.StateCookie, state, stateCookieLife)
-	s.redirect(req, "/enter", "panel", panel.Origin, "return", login.CheckPath(req.URL.Query().Get("return")), "state", state)
+	enter := enterAt(panel, login.CheckPath(req.URL.Query().Get("return")), state)
+	if login.CheckReturn(enter) != enter {
+		enter = enterAt(panel, "/", state) // too long to come back to
+	}
+	s.redirect(req, enter)
 	return nil
 }
 

@@ -26,12 +26,7 @@ func (s *server) getEnter(req *request) error {
 		return errNotFound
 	}
 	back := login.CheckPath(query.Get("return"))
-	self := "/enter?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
-	if login.CheckReturn(self) != self {
-		// Too long to come back to: the panel's start page is better than ours.
-		back = "/"
-		self = "/enter?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
-	}
+	self := enterAt(panel, back, state)
 	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, back)
 	if err != nil {
 		return err
@@ -43,8 +38,6 @@ func (s *server) getEnter(req *request) error {
 			return err
 		}
 		http.Redirect(req.w, req.Request, panel.Origin+enterPath+"?"+url.Values{"handoff": {token.Reveal()}}.Encode(), http.StatusSeeOther)
-	case access.SignIn:
-		s.redirect(req, "/login", "return", self)
 	case access.Reauthenticate:
 		s.redirect(req, "/reauthenticate", "return", self)
 	case access.Enroll:
@@ -54,6 +47,11 @@ func (s *server) getEnter(req *request) error {
 		return errForbidden
 	}
 	return nil
+}
+
+// enterAt is the path of getEnter for a panel's page.
+func enterAt(panel *access.Panel, back, state string) string {
+	return "/enter?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
 }
 
 func (s *server) panel(origin string) *access.Panel {

@@ -15,7 +15,7 @@ type route struct {
 func (s *server) routes() []route {
 	return []route{
 		{"GET /{$}", access.Session, s.getHome},
-		{"GET /enter", access.Public, s.getEnter}, // the panel's demand is held against the session there
+		{"GET /enter", access.Session, s.getEnter}, // where the panel's demand is held against the session
 
 		{"GET /setup", access.Public, s.getSetup},
 		{"POST /setup", access.Public, s.postSetup},
