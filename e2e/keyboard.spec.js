@@ -43,6 +43,7 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	await keyboard.press('Enter');
 	await tabTo(page, page.getByRole('link', { name: 'Secure your account' }));
 	await keyboard.press('Enter');
+	await expect(page.getByRole('button', { name: 'Enable two-factor authentication' })).toBeVisible();
 	await tabTo(page, page.getByRole('button', { name: 'Enable two-factor authentication' }));
 	await keyboard.press('Enter');
 
@@ -61,6 +62,7 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	await keyboard.type(await phone.code());
 	await keyboard.press('Enter');
 
+	await expect(page.getByRole('button', { name: 'Done' })).toBeVisible(); // the page has come
 	await tabTo(page, page.getByLabel('I have saved these codes'));
 	await keyboard.press('Space');
 	await tabTo(page, page.getByRole('button', { name: 'Done' }));
