@@ -39,7 +39,7 @@ func startPanel(t *testing.T, name string) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == "/echo":
+		case strings.HasSuffix(r.URL.Path, "/echo") && r.Header.Get("Upgrade") != "":
 			echo(w, r)
 			return
 		case r.URL.Path == "/events":
@@ -52,6 +52,8 @@ func startPanel(t *testing.T, name string) *httptest.Server {
 			for _, name := range []string{"sallyport", "sallyport-visit", "__Host-sallyport-visit", "Sallyport-State", "own"} {
 				http.SetCookie(w, &http.Cookie{Name: name, Value: "planted", Path: "/"})
 			}
+			// Browsers send back what has no name as it stands.
+			w.Header().Add("Set-Cookie", "=sallyport-visit=planted; Path=/")
 		}
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Content-Type", "application/json")
@@ -272,7 +274,9 @@ func TestGatewayRemovesWhatIsOursAndWhatIsForged(t *testing.T) {
 			}
 		}
 		before := b.CookieAt(radio, "sallyport-visit")
-		b.Get(radio + "/plants")
+		if set := b.Get(radio + "/plants").Header.Values("Set-Cookie"); len(set) != 1 || !strings.HasPrefix(set[0], "own=") {
+			t.Errorf("a panel sets %q", set)
+		}
 		if b.CookieAt(radio, "own") != "planted" || b.CookieAt(radio, "sallyport-visit") != before || b.CookieAt(radio, "sallyport") != "" {
 			t.Error("a panel sets cookies of ours, or none of its own")
 		}
@@ -394,7 +398,7 @@ func TestStreamsPassAndEndWithTheirVisit(t *testing.T) {
 		b := visit(t, p, "bob", radio+"/")
 		cookie := "sallyport-visit=" + b.CookieAt(radio, "sallyport-visit")
 		conn := dial(t, p)
-		fmt.Fprintf(conn, "GET /echo HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: echo\r\nCookie: %s\r\n\r\n", cookie)
+		fmt.Fprintf(conn, "GET /echo HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: %s\r\n\r\n", cookie)
 		reader := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(reader, nil)
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -20,24 +21,26 @@ const (
 func IdentityHeaders() []string { return []string{UserHeader, NameHeader, EmailHeader, GroupsHeader} }
 
 // Aliased returns a header that isn't spelled like an identity header but that
-// CGI, WSGI or PHP would read as one, since they write other signs as "_"; or
-// "". Nobody sends one by accident.
+// CGI, WSGI or PHP would read as one; or "". Nobody sends one by accident.
 func Aliased(h http.Header) string {
 	for name := range h {
-		if !strings.HasPrefix(strings.ToLower(name), "remote") {
-			continue
-		}
-		plain := http.CanonicalHeaderKey(strings.NewReplacer("_", "-", ".", "-").Replace(name))
-		if plain == http.CanonicalHeaderKey(name) {
-			continue
-		}
-		for _, identity := range IdentityHeaders() {
-			if plain == identity {
-				return name
-			}
+		if plain := PlainHeader(name); plain != http.CanonicalHeaderKey(name) && slices.Contains(IdentityHeaders(), plain) {
+			return name
 		}
 	}
 	return ""
+}
+
+// PlainHeader returns the canonical name of a header, with "-" for every sign
+// that CGI, WSGI or PHP write as "_": for some servers that is all but letters
+// and digits.
+func PlainHeader(name string) string {
+	return http.CanonicalHeaderKey(strings.Map(func(c rune) rune {
+		if '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' {
+			return c
+		}
+		return '-'
+	}, name))
 }
 
 // Navigation reports whether the request is a person's browser that goes to a

@@ -49,6 +49,7 @@ type Options struct {
 	To      *url.URL // scheme and host of the panel's own server
 	Proxies access.Proxies
 	Log     *slog.Logger
+	Now     func() time.Time // the machine's clock, which the limits of connections go by
 
 	// Pages that say why.
 	Denied, Down, Slow, Unavailable Refusal
@@ -120,9 +121,13 @@ func (g *gateway) begin(w http.ResponseWriter, r *http.Request) {
 
 // pass hands the request to the panel and watches its visit meanwhile.
 func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission, token string) {
-	// A long transfer is not a slow client: the server's limits don't fit.
-	control := http.NewResponseController(w)
-	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
+	var err error
+	if a.Visit.ID != "" {
+		err = unlimited(w)
+	} else {
+		w, r, err = paced(w, r, g.Now)
+	}
+	if err != nil {
 		g.Log.Debug("gateway", "reason", err.Error())
 	}
 	ctx, end := context.WithCancel(context.WithValue(r.Context(), admissionKey{}, a))
@@ -131,13 +136,14 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 		g.Unavailable(w, r, err)
 		return
 	}
-	go g.watch(ctx, end, r.RequestURI, token)
+	go g.watch(ctx, end, r.RequestURI, token, a.Visit.ID)
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// watch ends what lasts when its visit has ended. A database that doesn't
-// answer ends nothing: what was admitted goes on until somebody says no.
-func (g *gateway) watch(ctx context.Context, end func(), target, token string) {
+// watch ends what lasts when its visit has ended, on open paths too: the panel
+// was told a name. A database that doesn't answer ends nothing: what was
+// admitted goes on until somebody says no.
+func (g *gateway) watch(ctx context.Context, end func(), target, token, visitID string) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	for {
@@ -146,31 +152,55 @@ func (g *gateway) watch(ctx context.Context, end func(), target, token string) {
 			return
 		case <-again.C:
 		}
-		if a, err := g.Login.Admit(ctx, g.Panel, target, token); err == nil && a.Verdict != access.Admit {
+		if a, err := g.Login.Admit(ctx, g.Panel, target, token); err == nil && (a.Verdict != access.Admit || a.Visit.ID != visitID) {
 			end()
 			return
 		}
 	}
 }
 
-// rewrite makes the request that the panel gets: the path as it was sent, no
-// cookie of ours, and identity headers that are nobody else's.
+// rewrite makes the request that the panel gets: path and query as they were
+// sent, no cookie of ours, no upgrade but to WebSockets, and headers on who is
+// there and where the request comes from that are nobody else's.
 func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	a, _ := p.In.Context().Value(admissionKey{}).(login.Admission)
 	p.Out.URL.Scheme, p.Out.URL.Host = g.To.Scheme, g.To.Host
-	p.Out.Host = p.In.Host
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // a ";" in it is the panel's business
+	proto, host, _ := strings.Cut(g.Panel.Origin, "://")
+	p.Out.Host = host
 	p.Out.Trailer = nil // some servers read them as headers
 	h := p.Out.Header
-	h.Set("X-Forwarded-For", g.Proxies.Address(p.In).String())
-	h.Set("X-Forwarded-Host", g.Panel.Host())
-	h.Set("X-Forwarded-Proto", g.To.Scheme)
-	if proto, _, ok := strings.Cut(g.Panel.Origin, "://"); ok {
-		h.Set("X-Forwarded-Proto", proto)
+	for name := range h {
+		if forwarded(name) {
+			delete(h, name)
+		}
 	}
+	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
+		// Behind an upgrade to HTTP/2 anything could be asked for, in
+		// anybody's name.
+		h.Del("Upgrade")
+		h.Del("Connection")
+		h.Del("HTTP2-Settings")
+	}
+	h.Set("X-Forwarded-For", g.Proxies.Address(p.In).String())
+	h.Set("X-Forwarded-Host", host)
+	h.Set("X-Forwarded-Proto", proto)
 	withoutOurs(h)
 	for name, value := range Identity(a) {
 		h.Set(name, value)
 	}
+}
+
+// forwarded reports whether panels may take a header for a proxy's word on the
+// request: some go by X-Original-URL rather than by the path that was admitted.
+func forwarded(name string) bool {
+	plain := access.PlainHeader(name)
+	for _, family := range []string{"X-Forwarded-", "X-Original-", "X-Rewrite-"} {
+		if strings.HasPrefix(plain, family) {
+			return true
+		}
+	}
+	return plain == "X-Real-Ip"
 }
 
 // Identity returns the identity headers of an admission, all four, empty where
@@ -215,7 +245,8 @@ func (g *gateway) clean(resp *http.Response) error {
 	lines := resp.Header.Values("Set-Cookie")
 	resp.Header.Del("Set-Cookie")
 	for _, line := range lines {
-		if name, _, _ := strings.Cut(line, "="); !ours(strings.TrimSpace(name)) {
+		// Browsers send back "=name=value" without the first sign.
+		if name, _, _ := strings.Cut(strings.TrimLeft(line, "= \t"), "="); !ours(strings.TrimSpace(name)) {
 			resp.Header.Add("Set-Cookie", line)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/gateway"
@@ -45,7 +46,7 @@ func newDoors(o web.Options, upstreams []*url.URL) (http.Handler, error) {
 			return nil, fmt.Errorf("panel %s has no upstream, and only the gateway serves panels so far: set upstream to the address of its own server", panel.Origin)
 		}
 		d.panels[panel.Host()] = door{panel, gateway.New(gateway.Options{
-			Login: o.Login, Panel: panel, To: upstreams[i], Proxies: o.TrustedProxies, Log: o.Log,
+			Login: o.Login, Panel: panel, To: upstreams[i], Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now,
 			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow), Unavailable: refuse(web.Unavailable),
 		})}
 	}
