@@ -89,9 +89,10 @@ const (
 )
 
 // CookieName returns the name with the prefix that keeps a sibling host from
-// planting one (RFC 6265bis, section 4.1.3). Plain http can't have it.
-func (p *Panel) CookieName(name string) string {
-	if p.HTTPS() {
+// planting one (RFC 6265bis, section 4.1.3). Plain http, on a LAN, can't have
+// it.
+func CookieName(name string, https bool) string {
+	if https {
 		return "__Host-" + name
 	}
 	return name
@@ -108,12 +109,17 @@ func (p *Panel) Host() string {
 
 // Cookie returns the value of the only cookie of that name. Several of one
 // name are somebody's plant, and none is believed (ATTACKS 73).
-func (p *Panel) Cookie(r *http.Request, name string) string {
-	found := r.CookiesNamed(p.CookieName(name))
+func Cookie(r *http.Request, name string) string {
+	found := r.CookiesNamed(name)
 	if len(found) != 1 {
 		return ""
 	}
 	return found[0].Value
+}
+
+// Cookie is that function for a cookie of the panel's host.
+func (p *Panel) Cookie(r *http.Request, name string) string {
+	return Cookie(r, CookieName(name, p.HTTPS()))
 }
 
 // Proxies are the addresses whose forwarded headers are believed.

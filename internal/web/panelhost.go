@@ -106,19 +106,6 @@ func (s *server) panelAt(host string) *access.Panel {
 	return nil
 }
 
-// setPanelCookie sets a cookie of the panel's host, or deletes it where value
-// is empty.
-func setPanelCookie(w http.ResponseWriter, panel *access.Panel, name, value string, life time.Duration) {
-	c := &http.Cookie{
-		Name: panel.CookieName(name), Value: value, Path: "/", MaxAge: int(life.Seconds()),
-		HttpOnly: true, Secure: panel.HTTPS(), SameSite: http.SameSiteLaxMode,
-	}
-	if value == "" {
-		c.MaxAge = -1
-	}
-	http.SetCookie(w, c)
-}
-
 // getStart marks the browser and sends it to the portal. The mark, which only
 // this browser at this host has, is what the handoff will be held against: a
 // link that somebody else prepared lets nobody in as him.
@@ -127,7 +114,7 @@ func (s *server) getStart(req *request, panel *access.Panel) error {
 	if !secret.IsToken(state) {
 		state = secret.NewToken().Reveal() // several tabs share one
 	}
-	setPanelCookie(req.w, panel, access.StateCookie, state, stateCookieLife)
+	setHostCookie(req.w, panel.HTTPS(), access.StateCookie, state, stateCookieLife)
 	enter := enterAt(panel, login.CheckPath(req.URL.Query().Get("return")), state)
 	if login.CheckReturn(enter) != enter {
 		enter = enterAt(panel, "/", state) // too long to come back to
@@ -150,7 +137,7 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	case err != nil:
 		return err
 	default:
-		setPanelCookie(req.w, panel, access.VisitCookie, visit.Reveal(), s.Login.Life.Absolute)
+		setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, visit.Reveal(), s.Login.Life.Absolute)
 	}
 	http.Redirect(req.w, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
 	return nil
@@ -166,7 +153,7 @@ func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
 	if err := s.Login.LeavePanel(req.Context(), panel, panel.Cookie(req.Request, access.VisitCookie), req.from); err != nil {
 		return err
 	}
-	setPanelCookie(req.w, panel, access.VisitCookie, "", 0)
+	setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, "", 0)
 	s.redirect(req, "/login", "notice", "signed_out")
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/secret"
 )
@@ -31,31 +32,23 @@ const (
 	weakCookieLife    = time.Minute // the next page is a redirect away
 )
 
-// cookieName returns the name with the prefix that keeps a sibling host from
-// planting one (RFC 6265bis, section 4.1.3). Plain http, on a LAN, can't have
-// it.
-func (s *server) cookieName(name string) string {
-	if s.https {
-		return "__Host-" + name
-	}
-	return name
-}
-
-// cookie returns the value of the request's only cookie of that name. Several
-// of one name are somebody's plant, and none is believed (ATTACKS 73).
+// cookie returns the value of the request's only cookie of that name.
 func (s *server) cookie(r *http.Request, name string) string {
-	found := r.CookiesNamed(s.cookieName(name))
-	if len(found) != 1 {
-		return ""
-	}
-	return found[0].Value
+	return access.Cookie(r, access.CookieName(name, s.https))
 }
 
-// setCookie sets a cookie, or deletes it where value is empty.
+// setCookie sets a cookie of the portal's host, or deletes it where value is
+// empty.
 func (s *server) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	setHostCookie(w, s.https, name, value, life)
+}
+
+// setHostCookie sets a cookie of this host alone, or deletes it where value is
+// empty.
+func setHostCookie(w http.ResponseWriter, https bool, name, value string, life time.Duration) {
 	c := &http.Cookie{
-		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(life.Seconds()),
-		HttpOnly: true, Secure: s.https, SameSite: http.SameSiteLaxMode,
+		Name: access.CookieName(name, https), Value: value, Path: "/", MaxAge: int(life.Seconds()),
+		HttpOnly: true, Secure: https, SameSite: http.SameSiteLaxMode,
 	}
 	if value == "" {
 		c.MaxAge = -1
