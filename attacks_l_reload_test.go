@@ -60,7 +60,7 @@ func TestAttack161Reload(t *testing.T) {
 	if !served("one.test") || served("two.test") || faulty() {
 		t.Fatal("at the start: not what was declared")
 	}
-	for _, broken := range []string{"panels: [", "panles: []\n", "panels:\n  - {url: 'http://two.test'}\n", declared("two.test") + "site_name: ''\n"} {
+	for _, broken := range []string{"panels: [", "panles: []\n", "panels:\n  - {url: 'http://two.test', upstream: 'http://two.test'}\n", declared("two.test") + "site_name: ''\n"} {
 		hangUp(broken, faulty)
 		if !served("one.test") || served("two.test") {
 			t.Errorf("a broken configuration is in force:\n%s", broken)

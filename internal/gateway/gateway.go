@@ -7,7 +7,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -51,6 +50,8 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // the machine's clock, which the limits of connections go by
 
+	// Begin leads a person to the sign-in and tells everything else where it is.
+	Begin http.HandlerFunc
 	// Pages that say why.
 	Denied, Down, Slow, Unavailable Refusal
 }
@@ -102,21 +103,8 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case admission.Verdict == access.Deny:
 		g.Denied(w, r, nil)
 	default:
-		g.begin(w, r)
+		g.Begin(w, r)
 	}
-}
-
-// begin leads a person to the sign-in and tells everything else where it is.
-func (g *gateway) begin(w http.ResponseWriter, r *http.Request) {
-	start := g.Panel.StartURL(login.CheckPath(g.Panel.ReturnPath(r.Method, r.RequestURI, r.Header)))
-	w.Header().Set("Cache-Control", "no-store")
-	if access.Navigation(r.Method, r.Header) {
-		http.Redirect(w, r, start, http.StatusSeeOther)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusUnauthorized)
-	json.NewEncoder(w).Encode(map[string]string{"login": start})
 }
 
 // pass hands the request to the panel and watches its visit meanwhile.
@@ -186,7 +174,7 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	h.Set("X-Forwarded-Host", host)
 	h.Set("X-Forwarded-Proto", proto)
 	withoutOurs(h)
-	for name, value := range Identity(a) {
+	for name, value := range a.Identity() {
 		h.Set(name, value)
 	}
 }
@@ -201,20 +189,6 @@ func forwarded(name string) bool {
 		}
 	}
 	return plain == "X-Real-Ip"
-}
-
-// Identity returns the identity headers of an admission, all four, empty where
-// nobody visits.
-func Identity(a login.Admission) map[string]string {
-	owner := a.Visit.Owner
-	name := ""
-	if owner.ID != "" {
-		name = owner.Called()
-	}
-	return map[string]string{
-		access.UserHeader: owner.Name, access.NameHeader: name,
-		access.EmailHeader: owner.Email, access.GroupsHeader: strings.Join(a.Groups, ","),
-	}
 }
 
 // ours reports whether a cookie is Sallyport's.

@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -17,6 +18,20 @@ type Admission struct {
 	Verdict access.Verdict
 	Visit   session.Visit // its ID is empty where nobody visits
 	Groups  []string      // of the visit's account
+}
+
+// Identity returns the identity headers that tell the panel who is there: all
+// four, empty where nobody visits.
+func (a Admission) Identity() map[string]string {
+	owner := a.Visit.Owner
+	name := ""
+	if owner.ID != "" {
+		name = owner.Called()
+	}
+	return map[string]string{
+		access.UserHeader: owner.Name, access.NameHeader: name,
+		access.EmailHeader: owner.Email, access.GroupsHeader: strings.Join(a.Groups, ","),
+	}
 }
 
 // Admit holds a request for a path of a panel against what the panel demands

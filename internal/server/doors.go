@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/forwardauth"
 	"github.com/sallyport/sallyport/internal/gateway"
 	"github.com/sallyport/sallyport/internal/web"
 )
@@ -15,7 +17,9 @@ import (
 // doors joins the portal, the panels' hosts and the gateways into one handler.
 type doors struct {
 	portal  http.Handler
+	at      string // the portal's host
 	host    *web.PanelHost
+	verify  http.Handler    // what other proxies ask
 	panels  map[string]door // by host
 	proxies access.Proxies
 }
@@ -23,7 +27,7 @@ type doors struct {
 // door is what answers for one panel.
 type door struct {
 	panel   *access.Panel
-	gateway http.Handler
+	gateway http.Handler // nil where another proxy serves the panel
 }
 
 // newDoors builds the portal and what stands beside it; upstreams are the
@@ -37,16 +41,32 @@ func newDoors(o web.Options, upstreams []*url.URL) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &doors{portal: portal, host: host, panels: map[string]door{}, proxies: o.TrustedProxies}
-	refuse := func(why web.Refusal) gateway.Refusal {
+	_, at, _ := strings.Cut(o.PublicURL, "://")
+	d := &doors{portal: portal, at: at, host: host, panels: map[string]door{}, proxies: o.TrustedProxies}
+	refuse := func(why web.Refusal) func(http.ResponseWriter, *http.Request, error) {
 		return func(w http.ResponseWriter, r *http.Request, reason error) { host.Refuse(w, r, why, reason) }
 	}
+	names := map[string]*access.Panel{}
+	d.verify = forwardauth.New(forwardauth.Options{
+		Login: o.Login, Panel: func(host string) *access.Panel { return names[host] }, Proxies: o.TrustedProxies,
+		Begin: host.Begin, Denied: refuse(web.Denied), Unavailable: refuse(web.Unavailable),
+	})
 	for i, panel := range o.Panels {
 		if upstreams[i] == nil {
-			return nil, fmt.Errorf("panel %s has no upstream, and only the gateway serves panels so far: set upstream to the address of its own server", panel.Origin)
+			if len(o.TrustedProxies) == 0 {
+				return nil, fmt.Errorf("panel %s has no upstream, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, or the panel's own server in upstream", panel.Origin)
+			}
+			name, err := access.CanonicalHost(panel.Host())
+			if err != nil {
+				return nil, fmt.Errorf("panel %s: %w", panel.Origin, err)
+			}
+			names[name] = panel
+			d.panels[panel.Host()] = door{panel: panel}
+			continue
 		}
 		d.panels[panel.Host()] = door{panel, gateway.New(gateway.Options{
 			Login: o.Login, Panel: panel, To: upstreams[i], Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now,
+			Begin:  func(w http.ResponseWriter, r *http.Request) { host.Begin(w, r, panel, r.Method, r.RequestURI) },
 			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow), Unavailable: refuse(web.Unavailable),
 		})}
 	}
@@ -56,8 +76,11 @@ func newDoors(o web.Options, upstreams []*url.URL) (http.Handler, error) {
 // ServeHTTP picks the door by the host that was asked for, before any mux
 // looks at the path.
 func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	one, ok := d.panels[strings.ToLower(r.Host)]
+	host := strings.ToLower(r.Host)
+	one, ok := d.panels[host]
 	switch {
+	case strings.HasPrefix(r.URL.Path, forwardauth.Prefix) && host != d.at && one.gateway == nil:
+		d.verify.ServeHTTP(w, r)
 	case !ok:
 		d.portal.ServeHTTP(w, r)
 	case one.panel.HTTPS() && !d.proxies.Contain(access.Peer(r)):
@@ -66,6 +89,8 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.host.Refuse(w, r, web.UntrustedProxy, nil)
 	case strings.HasPrefix(r.URL.Path, access.OwnPrefix):
 		d.host.ServeHTTP(w, r)
+	case one.gateway == nil:
+		d.host.Refuse(w, r, web.Denied, errors.New("another proxy serves this panel, and sends only /.sallyport/ here"))
 	default:
 		one.gateway.ServeHTTP(w, r)
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -95,6 +96,23 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.server.fail(h.server.newRequest(w, r), fault)
 	})).ServeHTTP(w, r)
+}
+
+// Begin answers a request for target on a panel by somebody who must sign in
+// first: it leads a person there, and tells everything else where it is.
+func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
+	start := panel.StartURL(login.CheckPath(panel.ReturnPath(method, target, r.Header)))
+	w.Header().Set("Cache-Control", "no-store")
+	if access.Navigation(method, r.Header) {
+		// Not http.Redirect, which takes the method of whoever asks for the
+		// client's.
+		w.Header().Set("Location", start)
+		w.WriteHeader(http.StatusSeeOther)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusUnauthorized)
+	json.NewEncoder(w).Encode(map[string]string{"login": start})
 }
 
 func (s *server) panelAt(host string) *access.Panel {

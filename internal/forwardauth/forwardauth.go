@@ -1,0 +1,191 @@
+// Package forwardauth is the door for proxies that serve a panel themselves and
+// ask about each request first. Every proxy asks at a path of its own, in its
+// own dialect, one file each; the answer is package login's, the same that the
+// gateway goes by. Only 200 admits. It owns no table.
+//
+// A question is believed only from a trusted proxy, and only where each header
+// that the dialect reads is there once, under its plain name (R21): a proxy
+// that forgot to set one would pass on what the client wrote.
+package forwardauth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/login"
+)
+
+// Prefix is the part of our address that is for proxies.
+const Prefix = "/verify/"
+
+// question is the request that a proxy asks about, as the client sent it.
+type question struct {
+	method string
+	host   string // with or without a port
+	target string // path and query, percent-encoded
+}
+
+// dialect is how one kind of proxy asks, and what it makes of the answer.
+type dialect struct {
+	path  string // ends in "/" where the path asked for follows
+	reads []string
+	read  func(r *http.Request) (question, error)
+	// led: every answer but 200 goes to the client as it is. Where not, the
+	// proxy knows yes and no only: 401 and 403.
+	led bool
+}
+
+func dialects() []dialect {
+	return []dialect{nginx(), nginxRefused(), caddy(), haproxy(), traefik(), envoy()}
+}
+
+// Options are what the door needs to know.
+type Options struct {
+	Login   *login.Service
+	Panel   func(host string) *access.Panel // nil where there is none at a canonical host
+	Proxies access.Proxies
+
+	// What a person sees in place of the panel, who asked for target.
+	Begin       func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string)
+	Denied      func(w http.ResponseWriter, r *http.Request, reason error)
+	Unavailable func(w http.ResponseWriter, r *http.Request, reason error)
+}
+
+type door struct {
+	Options
+	dialects []dialect
+}
+
+// New returns the handler of everything below [Prefix]. It must get requests
+// before any mux, which would answer some paths with a redirect of its own.
+func New(o Options) http.Handler { return &door{Options: o, dialects: dialects()} }
+
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if peer := access.Peer(r); !d.Proxies.Contain(peer) {
+		d.Denied(w, r, fmt.Errorf("%v asked about a panel and is no trusted proxy: add its address to trusted_proxies", peer))
+		return
+	}
+	spoken := slices.IndexFunc(d.dialects, func(one dialect) bool { return one.speaks(r) })
+	if spoken < 0 {
+		d.Denied(w, r, errors.New("no proxy asks at this path"))
+		return
+	}
+	d.answer(w, r, d.dialects[spoken])
+}
+
+// speaks reports whether the request came to the dialect's path. The path is
+// taken as it was sent: whoever asks writes it one way.
+func (l dialect) speaks(r *http.Request) bool {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if strings.HasSuffix(l.path, "/") {
+		return strings.HasPrefix(path, l.path)
+	}
+	return path == l.path
+}
+
+func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
+	q, panel, err := d.ask(r, l)
+	if err != nil {
+		d.Denied(w, r, err)
+		return
+	}
+	a, err := d.Login.Admit(r.Context(), panel, q.target, panel.Cookie(r, access.VisitCookie))
+	if err == nil && a.Verdict == access.Admit {
+		err = d.Login.Seen(r.Context(), a)
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	switch {
+	case err != nil:
+		d.Unavailable(w, r, err)
+	case a.Verdict == access.Admit && !ours(q.target):
+		for name, value := range a.Identity() {
+			h.Set(name, value)
+		}
+		w.WriteHeader(http.StatusOK)
+	case a.Verdict == access.Admit, a.Verdict == access.Deny:
+		d.Denied(w, r, nil)
+	case l.led:
+		d.Begin(w, r, panel, q.method, q.target)
+	default:
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+}
+
+// ask reads what the proxy asks about.
+func (d *door) ask(r *http.Request, l dialect) (question, *access.Panel, error) {
+	// Not removed but refused: we don't see what the proxy passes on, and one
+	// whose configuration lacks a line would pass on the client's own.
+	for name := range r.Header {
+		if slices.Contains(access.IdentityHeaders(), access.PlainHeader(name)) {
+			return question{}, nil, fmt.Errorf("the client wrote the identity header %s", name)
+		}
+	}
+	if err := l.sound(r.Header); err != nil {
+		return question{}, nil, err
+	}
+	q, err := l.read(r)
+	if err != nil {
+		return question{}, nil, err
+	}
+	if !strings.HasPrefix(q.target, "/") {
+		return question{}, nil, errors.New("the path asked for doesn't begin with a slash")
+	}
+	host, err := access.CanonicalHost(q.host)
+	if err != nil {
+		return question{}, nil, err
+	}
+	panel := d.Panel(host)
+	if panel == nil {
+		return question{}, nil, fmt.Errorf("no panel is declared at host %s", host)
+	}
+	return q, panel, nil
+}
+
+// sound reports a header of the dialect that isn't there once, or that is there
+// under a second spelling which a server behind might prefer.
+func (l dialect) sound(h http.Header) error {
+	for name, values := range h {
+		plain := access.PlainHeader(name)
+		switch {
+		case !slices.Contains(l.reads, plain):
+		case plain != name:
+			return fmt.Errorf("header %s stands beside %s: the client wrote it", name, plain)
+		case len(values) != 1:
+			return fmt.Errorf("header %s is there %d times", name, len(values))
+		}
+	}
+	for _, name := range l.reads {
+		if h.Get(name) == "" {
+			return fmt.Errorf("header %s is missing: take the proxy's file from deploy/proxy", name)
+		}
+	}
+	return nil
+}
+
+// ours reports whether a panel would get a path that is the gate's own, which
+// no proxy may send there.
+func ours(target string) bool {
+	path, _, _ := strings.Cut(target, "?")
+	if decoded, err := url.PathUnescape(path); err == nil {
+		path = decoded
+	}
+	return strings.HasPrefix(strings.ToLower(path)+"/", access.OwnPrefix)
+}
+
+// forwarded is the family of headers that Traefik, Caddy and, by our Lua,
+// HAProxy set, none of them the client's.
+func forwarded() []string {
+	return []string{"X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri"}
+}
+
+func readForwarded(r *http.Request) (question, error) {
+	return question{
+		method: r.Header.Get("X-Forwarded-Method"), host: r.Header.Get("X-Forwarded-Host"), target: r.Header.Get("X-Forwarded-Uri"),
+	}, nil
+}

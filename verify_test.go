@@ -1,0 +1,164 @@
+package sallyport_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// asked are questions about a page of video in the shape that each proxy sends:
+// for Traefik pkg/middlewares/auth/forward.go, for Envoy
+// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc; the other
+// three run for real in proxies_test.go.
+func asked(proxy, target string) (address string, header http.Header) {
+	switch proxy {
+	case "nginx", "nginx/refused":
+		return "http://sallyport/verify/" + proxy, http.Header{"X-Original-Method": {"GET"}, "X-Original-Url": {video + target}}
+	case "envoy":
+		return video + "/verify/envoy" + target, http.Header{"X-Forwarded-Proto": {"http"}, "X-Forwarded-For": {"192.0.2.7"}, "X-Envoy-Internal": {"true"}}
+	}
+	return "http://sallyport/verify/" + proxy, http.Header{
+		"X-Forwarded-Method": {"GET"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"video.test"},
+		"X-Forwarded-Uri": {target}, "X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Port": {"80"}, "X-Real-Ip": {"192.0.2.7"},
+	}
+}
+
+var verifyDialects = []string{"nginx", "nginx/refused", "caddy", "haproxy", "traefik", "envoy"}
+
+// aboutVideo runs a test on a portal whose panel video another proxy serves.
+func aboutVideo(t *testing.T, trusted string, test func(t *testing.T, p *portal.Portal)) {
+	t.Helper()
+	onBothEngines(t, test, "SALLYPORT_CONFIG="+writeConfig(t, fmt.Sprintf(`public_url: %s
+trusted_proxies: [%s]
+panels:
+  - url: %s
+    rules:
+      - path: /status/
+        require: nothing
+`, portalAt, trusted, video)))
+}
+
+// ask asks about a page with the visit of a browser, and more headers.
+func ask(b *portal.Browser, proxy, target string, more http.Header) portal.Answer {
+	address, header := asked(proxy, target)
+	for name, values := range more {
+		header[name] = values
+	}
+	if visit := b.CookieAt(video, "sallyport-visit"); visit != "" && proxy != "envoy" {
+		header["Cookie"] = []string{"sallyport-visit=" + visit}
+	}
+	return b.Do(http.MethodGet, address, nil, header)
+}
+
+func TestVerifyAdmitsWithIdentityAndLeadsStrangersToTheSignIn(t *testing.T) {
+	aboutVideo(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		b := p.Browser(t)
+		// No proxy serves the panel here: the way to a visit is walked by hand.
+		b.Get(video + "/.sallyport/start?return=/rack")
+		b.Follow()
+		signIn := fieldOf(b.Last.Body, "return")
+		b.Post("/login", "username", "ada", "password", portal.Password, "return", signIn)
+		for !strings.HasPrefix(b.Last.Location, video+"/rack") {
+			if b.Last.Location == "" {
+				t.Fatalf("no way to the panel: %d\n%s", b.Last.Status, b.Last.Body)
+			}
+			b.Get(b.Last.Location)
+		}
+		stranger := p.Browser(t)
+		page := http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
+		for _, proxy := range verifyDialects {
+			a := ask(b, proxy, "/rack?a=b", nil)
+			if a.Status != http.StatusOK || a.Header.Get("Remote-User") != "ada" || len(a.Header["Remote-Groups"]) != 1 || len(a.Header["Set-Cookie"]) != 0 {
+				t.Errorf("%s, signed in: %d %v", proxy, a.Status, a.Header)
+			}
+			if a := ask(b, proxy, "/.sallyport/x", nil); a.Status != http.StatusForbidden {
+				t.Errorf("%s, a path of ours: %d", proxy, a.Status)
+			}
+			if a := ask(stranger, proxy, "/status/x", nil); a.Status != http.StatusOK || len(a.Header["Remote-User"]) != 1 || a.Header.Get("Remote-User") != "" {
+				t.Errorf("%s, an open path: %d %v", proxy, a.Status, a.Header)
+			}
+			led, script := ask(stranger, proxy, "/rack?a=b", page), ask(stranger, proxy, "/rack?a=b", nil)
+			if proxy == "nginx" { // which knows yes and no only
+				if led.Status != http.StatusUnauthorized || script.Status != http.StatusUnauthorized {
+					t.Errorf("nginx: %d, %d", led.Status, script.Status)
+				}
+				continue
+			}
+			if want := video + "/.sallyport/start?return=%2Frack%3Fa%3Db"; led.Status != http.StatusSeeOther || led.Location != want {
+				t.Errorf("%s, a page: %d %s, want %s", proxy, led.Status, led.Location, want)
+			}
+			var body struct{ Login string }
+			if err := json.Unmarshal([]byte(script.Body), &body); script.Status != http.StatusUnauthorized || err != nil || !strings.HasPrefix(body.Login, video+"/.sallyport/start?") {
+				t.Errorf("%s, a script: %d %q", proxy, script.Status, script.Body)
+			}
+		}
+	})
+}
+
+// R21, R22: a question with a header that is missing, doubled, spelled
+// otherwise, or the client's is no; so is a panel that isn't declared.
+func TestR21VerifyBelievesOneFamilyOfHeaders(t *testing.T) {
+	aboutVideo(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
+		b := p.Browser(t)
+		for _, proxy := range verifyDialects {
+			_, header := asked(proxy, "/status/")
+			read := []string{"X-Original-Method", "X-Original-Url", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri"}
+			for _, name := range read {
+				values, there := header[name]
+				if !there || proxy == "envoy" {
+					continue
+				}
+				for _, more := range []http.Header{
+					{name: nil}, {name: {""}}, {name: {values[0], values[0]}}, {strings.ReplaceAll(name, "-", "_"): values}, {strings.ReplaceAll(name, "-", "."): values},
+				} {
+					if a := ask(b, proxy, "/status/", more); a.Status != http.StatusForbidden {
+						t.Errorf("%s with %v: %d", proxy, more, a.Status)
+					}
+				}
+			}
+			for _, name := range []string{"Remote-User", "Remote_User", "remote.groups"} {
+				if a := ask(b, proxy, "/status/", http.Header{name: {"root"}}); a.Status != http.StatusForbidden {
+					t.Errorf("%s with %s: %d", proxy, name, a.Status)
+				}
+			}
+			for _, target := range []string{"/status/../rack", "/status/..%2frack", "/status/%00", "//status/", "/status/%2e%2e/rack"} {
+				if a := ask(b, proxy, target, nil); a.Status == http.StatusOK {
+					t.Errorf("%s admits to %s", proxy, target)
+				}
+			}
+		}
+		for _, host := range []string{"other.test", "video.test.", "video.test@other.test", "video.test, other.test", ""} {
+			if a := ask(b, "caddy", "/status/", http.Header{"X-Forwarded-Host": {host}}); a.Status != http.StatusForbidden {
+				t.Errorf("host %q: %d", host, a.Status)
+			}
+		}
+		for _, address := range []string{portalAt + "/verify/caddy", portalAt + "/verify/envoy/status/"} {
+			if _, header := asked("caddy", "/status/"); b.Do(http.MethodGet, address, nil, header).Status == http.StatusOK {
+				t.Errorf("%s answers on the portal's own host", address)
+			}
+		}
+		if a := b.Do(http.MethodGet, "http://sallyport/verify/other", nil, nil); a.Status != http.StatusForbidden {
+			t.Errorf("an unknown proxy: %d", a.Status)
+		}
+	})
+}
+
+// ATTACKS 89: nobody but a trusted proxy is answered.
+func TestAttack89UntrustedCaller(t *testing.T) {
+	aboutVideo(t, "192.0.2.1", func(t *testing.T, p *portal.Portal) {
+		b := p.Browser(t)
+		for _, proxy := range verifyDialects {
+			if a := ask(b, proxy, "/status/", http.Header{"X-Forwarded-For": {"192.0.2.1"}}); a.Status != http.StatusForbidden {
+				t.Errorf("%s: %d", proxy, a.Status)
+			}
+		}
+		if log := p.Logs.String(); !strings.Contains(log, "trusted_proxies") {
+			t.Error("the log doesn't say what to do")
+		}
+	})
+}
