@@ -407,3 +407,43 @@ func TestAttack98PortalDown(t *testing.T) {
 		}
 	}
 }
+
+// silence is how long a client listens to a panel whose portal says nothing.
+const silence = 2 * time.Second
+
+// ATTACKS 98: a portal that doesn't answer keeps the panel closed, and the proxy
+// serves others meanwhile.
+func TestAttack98PortalSlow(t *testing.T) {
+	t.Parallel()
+	for name, command := range realProxies {
+		if beforeGateway[name] {
+			continue // the gateway is the portal
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gate, err := net.Listen("tcp", "127.0.0.1:0") // connects, and that is all
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { gate.Close() })
+			at := startProxy(t, gate.Addr().String(), startPanel(t, "radio"), startPanel(t, "video"), command)
+			for range 20 { // more than one worker's worth
+				conn, err := net.Dial("tcp", at)
+				if err != nil {
+					t.Fatalf("the proxy takes no more connections: %v", err)
+				}
+				defer conn.Close()
+				fmt.Fprint(conn, "GET /admin HTTP/1.1\r\nHost: radio.example\r\n\r\n")
+				conn.SetReadDeadline(time.Now().Add(silence / 20))
+				answer := make([]byte, 4<<10)
+				if n, _ := conn.Read(answer); strings.Contains(string(answer[:n]), "200 OK") {
+					t.Fatalf("the panel is open: %s", answer[:n])
+				}
+			}
+			// What nobody asks the portal about still works.
+			if status, _ := raw(t, at, "radio.example", "/a b c"); status != http.StatusBadRequest {
+				t.Errorf("a request line that isn't one: %d", status)
+			}
+		})
+	}
+}
