@@ -74,7 +74,28 @@ func TestAttack161Reload(t *testing.T) {
 	if served("one.test") || faulty() {
 		t.Error("the configuration of before is in force too")
 	}
+	// The command tells the server too, and faults nobody's server: it says
+	// them itself.
+	write(declared("one.test"))
+	p.command("reload")
+	for begin := time.Now(); !served("one.test"); time.Sleep(5 * time.Millisecond) {
+		if time.Since(begin) > startTime {
+			t.Fatal("nothing came of sallyport reload")
+		}
+	}
+	write("panles: []\n")
+	if one := p.background("reload"); one.wait() == nil || !strings.Contains(one.output(), "panles") {
+		t.Errorf("reload of a faulty file: %v\n%s", one.err, one.output())
+	}
+	write(declared("one.test"))
+	if faulty() {
+		t.Error("reload told the server of a faulty file")
+	}
 	server.kill()
+	// Its number is there still, and may be another process's by now.
+	if one := p.background("reload"); one.wait() == nil || !strings.Contains(one.output(), "no server is running") {
+		t.Errorf("reload without a server: %v\n%s", one.err, one.output())
+	}
 	out := server.output()
 	for _, want := range []string{p.file + ":1: panles", "stays in force", "configuration reloaded"} {
 		if !strings.Contains(out, want) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/server"
 )
 
 type configCommands struct {
@@ -15,6 +16,9 @@ type configCheck struct{}
 
 func (configCheck) Run(r *run) error {
 	cfg, err := r.load()
+	if err == nil {
+		err = server.Check(cfg)
+	}
 	if err != nil {
 		return err
 	}

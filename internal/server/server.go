@@ -209,6 +209,11 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	defer unlock()
+	if unmark, err := markRunning(p.Config.DataDir); err != nil {
+		p.Log.Warn("\"sallyport reload\" won't find this server; SIGHUP works", "reason", err.Error())
+	} else {
+		defer unmark()
+	}
 	stopMetrics, err := p.serveMetrics(ctx)
 	if err != nil {
 		listener.Close()

@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type reloadCommand struct{}
+
+// Run checks the configuration as it is now, and only then has the running
+// server read it: a faulty one is told of here, and changes nothing there.
+func (reloadCommand) Run(r *run) error {
+	cfg, err := r.load()
+	if err != nil {
+		return err
+	}
+	if err := server.Check(cfg); err != nil {
+		return err
+	}
+	process, err := server.TellReload(cfg.DataDir)
+	if errors.Is(err, server.ErrNotRunning) {
+		return fmt.Errorf("%w with data_dir %s; start one with \"sallyport serve\"", err, cfg.DataDir)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(r.streams.Out, "Process %d reads its configuration again; its log and /readyz say if something is wrong.\n", process)
+	return err
+}

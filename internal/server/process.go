@@ -1,0 +1,79 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// processFile holds the process id of the server that works in a data
+// directory, and is locked by it: what a dead one left is told from a living
+// one, whose number another process may have by now.
+const processFile = "server.pid"
+
+// maxProcessID is more bytes than any process id has.
+const maxProcessID = 32
+
+// ErrNotRunning: no server works in the data directory.
+var ErrNotRunning = errors.New("no server is running")
+
+// markRunning writes this process into the data directory, until stop is called
+// or it dies. Where another server does so already, on PostgreSQL, that one
+// stays.
+func markRunning(dataDir string) (stop func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dataDir, processFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("note the process: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		f.Close()
+		return func() {}, nil
+	}
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		_, err = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("note the process: %w", err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// TellReload has the server that works in the data directory read its
+// configuration again, and returns its process id; or [ErrNotRunning].
+func TellReload(dataDir string) (process int, err error) {
+	f, err := os.Open(filepath.Join(dataDir, processFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, ErrNotRunning
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the server: %w", err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
+		return 0, ErrNotRunning
+	} else if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return 0, fmt.Errorf("find the server: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxProcessID))
+	if err == nil {
+		process, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	if err != nil || process <= 1 {
+		return 0, errors.New("the server is just starting; try again")
+	}
+	if err := syscall.Kill(process, syscall.SIGHUP); err != nil {
+		return 0, fmt.Errorf("tell process %d: %w; run the command as the server's own user", process, err)
+	}
+	return process, nil
+}
