@@ -35,11 +35,17 @@ func Aliased(h http.Header) string {
 // that CGI, WSGI or PHP write as "_": for some servers that is all but letters
 // and digits.
 func PlainHeader(name string) string {
+	odd := func(c rune) bool {
+		return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	}
+	if strings.IndexFunc(name, odd) < 0 {
+		return http.CanonicalHeaderKey(name) // mostly, and each click asks for each of its headers
+	}
 	return http.CanonicalHeaderKey(strings.Map(func(c rune) rune {
-		if '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' {
-			return c
+		if odd(c) {
+			return '-'
 		}
-		return '-'
+		return c
 	}, name))
 }
 
