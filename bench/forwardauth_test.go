@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -185,7 +186,9 @@ func visitPanel(b *testing.B, at string) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	person := &http.Client{Jar: jar, Timeout: answerTime, Transport: &http.Transport{Dial: func(network, _ string) (net.Conn, error) { return net.Dial(network, at) }},
+	person := &http.Client{Jar: jar, Timeout: answerTime, Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, at)
+	}},
 		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 			if r.URL.String() == panelOrigin+"/rack" {
 				return http.ErrUseLastResponse // another proxy would serve that

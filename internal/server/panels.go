@@ -25,9 +25,6 @@ func panels(cfg config.Config) ([]*access.Panel, error) {
 			}
 			rules = append(rules, access.Rule{Path: r.Path, Demand: demand(r.Require, groups, age)})
 		}
-		if p.Upstream == (config.Upstream{}) && len(cfg.TrustedProxies) == 0 {
-			return nil, fmt.Errorf("panel %s has no upstream, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, or the panel's own server in upstream", p.URL)
-		}
 		panel, err := access.NewPanel(p.URL.String(), demand(p.Require, p.Groups, p.MaxAge), rules)
 		if err != nil {
 			return nil, fmt.Errorf("panel %s: %w", p.URL, err)
@@ -39,6 +36,11 @@ func panels(cfg config.Config) ([]*access.Panel, error) {
 
 // Check returns why a configuration whose values are right can't be in force.
 func Check(cfg config.Config) error {
+	for _, p := range cfg.Panels {
+		if p.Upstream == (config.Upstream{}) && len(cfg.TrustedProxies) == 0 {
+			return fmt.Errorf("panel %s has no upstream, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, or the panel's own server in upstream", p.URL)
+		}
+	}
 	_, err := panels(cfg)
 	return err
 }

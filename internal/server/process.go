@@ -46,7 +46,10 @@ func markRunning(dataDir string) (stop func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("note the process: %w", err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		os.Remove(f.Name())
+		f.Close()
+	}, nil
 }
 
 // TellReload has the server that works in the data directory read its

@@ -106,6 +106,9 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 
 // doors builds what answers requests, as cfg declares it.
 func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
+	if err := Check(cfg); err != nil {
+		return nil, err
+	}
 	declared, err := panels(cfg)
 	if err != nil {
 		return nil, err
