@@ -41,8 +41,7 @@ var realProxies = map[string]realProxy{
 events { worker_connections 256; }
 http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
 upstream sallyport { server %[2]s; }
-server { listen %[3]s; server_name auth.test; location / { proxy_pass http://sallyport; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } }
-%[4]s%[5]s}`, dir, gate, at, server(radio, one), server(video, two))
+%[4]s%[5]sserver { listen %[3]s; server_name auth.test; location / { proxy_pass http://sallyport; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } } }`, dir, gate, at, server(radio, one), server(video, two))
 		writeFile(t, filepath.Join(dir, "nginx.conf"), text)
 		return exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
 	},
@@ -87,8 +86,8 @@ frontend all
     acl portal hdr(host) -i auth.test
     http-request lua.sallyport %[3]s if !portal !{ path_beg /.sallyport/ }
     use_backend sallyport if portal or { path_beg /.sallyport/ }
-    use_backend radio if { hdr(host) -i radio.example }
-    default_backend video
+    use_backend radio if { req.hdr(host),host_only -i radio.example }
+    use_backend video if { req.hdr(host),host_only -i video.test }
 backend sallyport
     option forwardfor
     server one %[3]s
@@ -169,6 +168,10 @@ panels:
         groups: [ops]
   - url: %s%s
     require: two_factor
+  - url: http://elsewhere.test
+    rules:
+      - path: /open/
+        require: nothing
 `, portalAt, radio, upstream(one), video, upstream(two))))
 			p.At = startProxy(t, p.At, one, two, command)
 			test(t, p)
@@ -331,6 +334,18 @@ func TestAttack91RealProxies(t *testing.T) {
 		for _, two := range []string{"http://radio.example/status/", "/status/"} {
 			if status, body := raw(t, p.At, "video.test", two); strings.Contains(body, `"Panel":"video"`) {
 				t.Errorf("%s of another host: %d\n%s", two, status, body)
+			}
+		}
+	})
+}
+
+// A panel that is declared, but that this proxy doesn't serve: its open path must
+// not open that of the panel that gets what no other site of the proxy takes.
+func TestAttack87HostOfAnotherPanel(t *testing.T) {
+	behindProxies(t, func(t *testing.T, p *portal.Portal) {
+		for _, host := range []string{"elsewhere.test", "elsewhere.test:80", "ELSEWHERE.test"} {
+			if status, body := raw(t, p.At, host, "/open/x"); strings.Contains(body, `"URI"`) {
+				t.Errorf("%s opens another panel: %d\n%s", host, status, body)
 			}
 		}
 	})

@@ -6,10 +6,13 @@
 --     frontend panel
 --         http-request lua.sallyport 127.0.0.1:9091 if !{ path_beg /.sallyport/ }
 --         use_backend sallyport if { path_beg /.sallyport/ }
---         default_backend panel
+--         use_backend panel if { req.hdr(host),host_only -i panel.example.com }
 --     backend sallyport
 --         option forwardfor
 --         server sallyport 127.0.0.1:9091
+
+-- Name the host of each panel as above, and have no default_backend: it would get
+-- requests for other hosts, and Sallyport answers for the host that was asked for.
 
 -- What belongs to the client's connection, or is written anew below.
 local kept_back = {
