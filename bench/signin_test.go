@@ -62,12 +62,16 @@ func open(b *testing.B) (*portal.Portal, *portal.Phone, func()) {
 	p := portal.Start(b, "sqlite")
 	cost := p.Config.Password
 	p.Login.Passwords = secret.Argon2id{MemoryKiB: uint32(cost.MemoryKiB), Iterations: uint32(cost.Iterations)}
+	salt := make([]byte, 16)
+	return p, addAlice(b, p), func() {
+		argon2.IDKey([]byte(portal.Password), salt, uint32(cost.Iterations), uint32(cost.MemoryKiB), 1, secret.Argon2HashBytes)
+	}
+}
+
+// addAlice adds an account at the costs of p and returns its phone.
+func addAlice(b *testing.B, p *portal.Portal) *portal.Phone {
 	p.AddAccount(b, "alice")
 	browser := p.Browser(b)
 	browser.SignIn("alice")
-	phone := browser.Enroll("Phone")
-	salt := make([]byte, 16)
-	return p, phone, func() {
-		argon2.IDKey([]byte(portal.Password), salt, uint32(cost.Iterations), uint32(cost.MemoryKiB), 1, secret.Argon2HashBytes)
-	}
+	return browser.Enroll("Phone")
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"text/tabwriter"
+
+	"github.com/sallyport/sallyport/internal/clock"
 )
 
 type clockCommands struct {
@@ -18,7 +20,7 @@ func (clockShow) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	state, err := portal.Login.Mark.Read(r)
+	state, err := clock.Read(r, portal.DB.Reader())
 	if err != nil {
 		return err
 	}

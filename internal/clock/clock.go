@@ -85,9 +85,7 @@ type Mark struct {
 }
 
 // Read returns the state.
-func (m *Mark) Read(ctx context.Context) (State, error) { return read(ctx, m.DB.Reader()) }
-
-func read(ctx context.Context, q db.Querier) (State, error) {
+func Read(ctx context.Context, q db.Querier) (State, error) {
 	var (
 		s                      State
 		highWater, leapt, seen db.At
@@ -111,7 +109,7 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 		return before, after, fmt.Errorf("ask the time: %w", err)
 	}
 	err = m.DB.Write(ctx, func(tx *db.Tx) error {
-		if before, err = read(ctx, tx); err != nil {
+		if before, err = Read(ctx, tx); err != nil {
 			return err
 		}
 		after = before.move(now)

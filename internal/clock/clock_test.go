@@ -51,7 +51,7 @@ func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
 					if _, _, err := mark.Move(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-					state, err := mark.Read(t.Context())
+					state, err := clock.Read(t.Context(), d.Reader())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -88,13 +88,13 @@ func TestAcceptBelievesTheNextLook(t *testing.T) {
 				t.Fatal(err)
 			}
 			now = testkit.Start.Add(off)
-			if state, err := mark.Read(t.Context()); err != nil || state.Behind(now) > 0 {
+			if state, err := clock.Read(t.Context(), d.Reader()); err != nil || state.Behind(now) > 0 {
 				t.Errorf("before the next look: %+v, %v", state, err)
 			}
 			if _, _, err := mark.Move(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if state, err := mark.Read(t.Context()); err != nil || !state.HighWater.Equal(now) {
+			if state, err := clock.Read(t.Context(), d.Reader()); err != nil || !state.HighWater.Equal(now) {
 				t.Errorf("accepted at %v: mark %v, %v", off, state.HighWater.Sub(testkit.Start), err)
 			}
 		}

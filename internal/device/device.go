@@ -94,9 +94,14 @@ func Remember(ctx context.Context, tx *db.Tx, held, accountID string, from Brows
 	if err != nil {
 		return token, fmt.Errorf("remember browser: %w", err)
 	}
-	if _, err = db.Exec(ctx, tx, `
-		DELETE FROM devices WHERE account_id = $1 AND id NOT IN (
-			SELECT id FROM devices WHERE account_id = $1 ORDER BY used_at DESC, id LIMIT $2)`, accountID, maxPerAccount); err != nil {
+	var n int
+	err = db.One(ctx, tx, `SELECT COUNT(*) FROM devices WHERE account_id = $1`, []any{accountID}, &n)
+	if err == nil && n > maxPerAccount { // to count is much cheaper, and mostly all there is to do
+		_, err = db.Exec(ctx, tx, `
+			DELETE FROM devices WHERE id IN (
+				SELECT id FROM devices WHERE account_id = $1 ORDER BY used_at, id DESC LIMIT $2)`, accountID, n-maxPerAccount)
+	}
+	if err != nil {
 		return token, fmt.Errorf("forget oldest browser: %w", err)
 	}
 	if held == "" {

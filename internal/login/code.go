@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
@@ -45,19 +46,23 @@ func (s *Service) tryCode(ctx context.Context, a Attempt, owner account.Account,
 	if err != nil {
 		return Progress{}, &CodeError{Malformed: true, Pair: next != ""}
 	}
-	// Before the try is reserved: what isn't looked at costs nothing.
-	if err := s.checkClock(ctx); err != nil {
-		return Progress{}, err
-	}
-	authenticators, err := authenticator.List(ctx, s.DB.Reader(), owner.ID)
-	if err != nil {
-		return Progress{}, err
-	}
-	tries, known, err := s.codeTries(ctx, a, owner.ID, len(authenticators), second != "", from)
-	if err != nil {
-		return Progress{}, err
-	}
-	reservation, verdict, err := s.Ledger.Reserve(ctx, tries...)
+	var (
+		phones []phone
+		known  string
+	)
+	// What the try needs is read where it is reserved: one transaction is
+	// cheaper than five queries beside it.
+	reservation, verdict, err := s.Ledger.ReserveFound(ctx, func(tx *db.Tx) (tries []throttle.Try, err error) {
+		// First of all: what isn't looked at costs nothing.
+		if err := s.checkClock(ctx, tx); err != nil {
+			return nil, err
+		}
+		if phones, err = s.phones(ctx, tx, owner.ID); err != nil {
+			return nil, err
+		}
+		tries, known, err = s.codeTries(ctx, tx, a, owner.ID, len(phones), second != "", from)
+		return tries, err
+	})
 	if err != nil {
 		return Progress{}, err
 	}
@@ -71,10 +76,7 @@ func (s *Service) tryCode(ctx context.Context, a Attempt, owner account.Account,
 	if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
 	}
-	by, check, err := s.compare(ctx, authenticators, first, second)
-	if err != nil {
-		return Progress{}, err
-	}
+	by, check := compare(phones, first, second, s.Clock())
 	var progress Progress
 	if check.Result == totp.Accepted {
 		now := s.Clock()
@@ -106,9 +108,8 @@ func (s *Service) tryCode(ctx context.Context, a Attempt, owner account.Account,
 
 // codeTries are the tries that a code counts as, and the id of the known
 // browser that it comes from, or "".
-func (s *Service) codeTries(ctx context.Context, a Attempt, accountID string, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
-	q, now := s.DB.Reader(), s.Clock()
-	known, err := device.Known(ctx, q, from.Device, accountID, now)
+func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, accountID string, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
+	known, err := device.Known(ctx, q, from.Device, accountID, s.Clock())
 	if err != nil {
 		return nil, "", err
 	}
@@ -142,24 +143,36 @@ func (s *Service) forgetDevice(ctx context.Context, accountID, id string, from B
 	})
 }
 
-// compare holds the codes against each authenticator and returns the best
-// result with the authenticator that gave it.
-func (s *Service) compare(ctx context.Context, authenticators []authenticator.Authenticator, first, second string) (authenticator.Authenticator, totp.Check, error) {
-	var (
-		by   authenticator.Authenticator
-		best totp.Check
-		now  = s.Clock()
-	)
-	for _, one := range authenticators {
-		state, err := totp.Load(ctx, s.DB.Reader(), s.Ring, one)
-		if err != nil {
-			return by, best, err
+// phone is an authenticator with what its codes are compared with.
+type phone struct {
+	authenticator.Authenticator
+	totp.State
+}
+
+func (s *Service) phones(ctx context.Context, q db.Querier, accountID string) ([]phone, error) {
+	authenticators, err := authenticator.List(ctx, q, accountID)
+	if err != nil {
+		return nil, err
+	}
+	phones := make([]phone, len(authenticators))
+	for i, one := range authenticators {
+		phones[i].Authenticator = one
+		if phones[i].State, err = totp.Load(ctx, q, s.Ring, one); err != nil {
+			return nil, err
 		}
+	}
+	return phones, nil
+}
+
+// compare holds the codes against each phone and returns the best result with
+// the one that gave it.
+func compare(phones []phone, first, second string, now time.Time) (by phone, best totp.Check) {
+	for _, one := range phones {
 		var check totp.Check
 		if second == "" {
-			check = state.Verify(first, now)
+			check = one.Verify(first, now)
 		} else {
-			check = state.VerifyPair(first, second, now)
+			check = one.VerifyPair(first, second, now)
 		}
 		// All are compared whatever was found. A used code wins: it costs
 		// nothing, so it must not tell whether it is right for another
@@ -169,7 +182,7 @@ func (s *Service) compare(ctx context.Context, authenticators []authenticator.Au
 			by, best = one, check
 		}
 	}
-	return by, best, nil
+	return by, best
 }
 
 // weight ranks what authenticators say to one code.

@@ -121,7 +121,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	if err != nil {
 		return Confirmed{}, &CodeError{Malformed: true}
 	}
-	if err := s.checkClock(ctx); err != nil {
+	if err := s.checkClock(ctx, q); err != nil {
 		return Confirmed{}, err
 	}
 	state, err := totp.Load(ctx, q, s.Ring, pending)

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -29,7 +30,7 @@ func (s *Service) Health(ctx context.Context) []Vital {
 		vital("key_ring", password.CheckRing(ctx, s.DB.Reader(), s.Ring)),
 		vital("ledger", throttle.Probe(ctx, s.DB)),
 	}
-	state, err := s.Mark.Read(ctx)
+	state, err := clock.Read(ctx, s.DB.Reader())
 	mark, watch := vital("clock", err), Vital{Name: "clock_watch", Minor: true}
 	if by := state.Behind(s.Clock()); by > 0 {
 		mark.Fault = fmt.Sprintf("behind by %v; no code is taken", by.Round(time.Second))
@@ -60,8 +61,8 @@ func (s *Service) auditVital(ctx context.Context) Vital {
 }
 
 // checkClock returns [ErrClock] where codes of the past would be right again.
-func (s *Service) checkClock(ctx context.Context) error {
-	state, err := s.Mark.Read(ctx)
+func (s *Service) checkClock(ctx context.Context, q db.Querier) error {
+	state, err := clock.Read(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func (s *Service) checkClock(ctx context.Context) error {
 
 // ClockBehind reports whether no code is taken because of the server's clock.
 func (s *Service) ClockBehind(ctx context.Context) (bool, error) {
-	err := s.checkClock(ctx)
+	err := s.checkClock(ctx, s.DB.Reader())
 	if errors.Is(err, ErrClock) {
 		return true, nil
 	}

@@ -149,7 +149,7 @@ func (s *Service) waiting(ctx context.Context, accountID string, from Browser) (
 	if err != nil {
 		return Waiting{}, err
 	}
-	tries, _, err := s.codeTries(ctx, Attempt{}, accountID, len(authenticators), false, from)
+	tries, _, err := s.codeTries(ctx, q, Attempt{}, accountID, len(authenticators), false, from)
 	if err != nil {
 		return Waiting{}, err
 	}

@@ -119,8 +119,8 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []auth
 	err := db.One(ctx, tx, `SELECT COUNT(*) FROM sessions WHERE account_id = $1`, []any{owner.ID}, &n)
 	if err == nil && n >= maxPerAccount { // to count is much cheaper, and mostly all there is to do
 		_, err = db.Exec(ctx, tx, `
-			DELETE FROM sessions WHERE account_id = $1 AND id NOT IN (
-				SELECT id FROM sessions WHERE account_id = $1 ORDER BY seen_at DESC, id LIMIT $2)`, owner.ID, maxPerAccount-1)
+			DELETE FROM sessions WHERE id IN (
+				SELECT id FROM sessions WHERE account_id = $1 ORDER BY seen_at, id DESC LIMIT $2)`, owner.ID, n-maxPerAccount+1)
 	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("end longest unused session: %w", err)

@@ -108,39 +108,26 @@ var errContended = errors.New("row changed meanwhile")
 // verified (R3), or none of them. Only an answer of [Allow] comes with a
 // reservation. An error means that nothing may be verified (F2).
 func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdict, error) {
+	return l.ReserveFound(ctx, func(*db.Tx) ([]Try, error) { return tries, nil })
+}
+
+// ReserveFound is [Ledger.Reserve] of the tries that find reads in the same
+// transaction, perhaps more than once; its error is returned, and nothing is
+// reserved.
+func (l *Ledger) ReserveFound(ctx context.Context, find func(tx *db.Tx) ([]Try, error)) (Reservation, Verdict, error) {
 	var random [4]byte
 	rand.Read(random[:])
 	r := Reservation{id: binary.BigEndian.Uint32(random[:])}
 	for range reserveTries {
-		verdict := Verdict{Answer: Allow}
+		var verdict Verdict
 		r.rows = r.rows[:0]
 		err := l.db.Write(ctx, func(tx *db.Tx) error {
-			for _, try := range tries {
-				row, version, err := read(ctx, tx, try.Key)
-				if err != nil {
-					return err
-				}
-				now := l.clock()
-				if verdict, err = l.ask(ctx, tx, now, row, try); err != nil {
-					return err
-				}
-				if verdict.Answer != Allow {
-					return errRefused
-				}
-				if len(row) > 0 && row[len(row)-1].at.After(now) {
-					now = row[len(row)-1].at
-				}
-				row = prune(now, row, rules[try.Bucket])
-				written, err := write(ctx, tx, try.Key, append(row, entry{id: r.id, at: now, units: try.Units, tag: tag(try.Tag)}), version, now)
-				if err != nil {
-					return err
-				}
-				if !written {
-					return errContended
-				}
-				r.rows = append(r.rows, reserved{key: try.Key, before: row, version: version + 1})
+			tries, err := find(tx)
+			if err != nil {
+				return err
 			}
-			return nil
+			verdict, err = l.reserve(ctx, tx, &r, tries)
+			return err
 		})
 		switch {
 		case errors.Is(err, errContended):
@@ -153,6 +140,35 @@ func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdic
 		return r, verdict, nil
 	}
 	return Reservation{}, Verdict{}, ErrBusy
+}
+
+// reserve adds the tries to their rows, and the rows to r.
+func (l *Ledger) reserve(ctx context.Context, tx *db.Tx, r *Reservation, tries []Try) (Verdict, error) {
+	for _, try := range tries {
+		row, version, err := read(ctx, tx, try.Key)
+		if err != nil {
+			return Verdict{}, err
+		}
+		now := l.clock()
+		if v, err := l.ask(ctx, tx, now, row, try); err != nil {
+			return Verdict{}, err
+		} else if v.Answer != Allow {
+			return v, errRefused
+		}
+		if len(row) > 0 && row[len(row)-1].at.After(now) {
+			now = row[len(row)-1].at
+		}
+		row = prune(now, row, rules[try.Bucket])
+		written, err := write(ctx, tx, try.Key, append(row, entry{id: r.id, at: now, units: try.Units, tag: tag(try.Tag)}), version, now)
+		if err != nil {
+			return Verdict{}, err
+		}
+		if !written {
+			return Verdict{}, errContended
+		}
+		r.rows = append(r.rows, reserved{key: try.Key, before: row, version: version + 1})
+	}
+	return Verdict{Answer: Allow}, nil
 }
 
 // errRefused rolls back what was reserved in other rows.
