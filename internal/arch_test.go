@@ -74,8 +74,18 @@ var owners = map[string]string{
 // sessionMaker is the one file that opens sessions (R13).
 const sessionMaker = "internal/login/finish.go"
 
+// kept are the tables whose rows login.Admissions holds in memory for seconds.
+var kept = []string{"accounts", "groups", "members", "sessions", "visits"}
+
+// tellNobody change rows of those tables and weaken nothing.
+var tellNobody = []string{
+	"internal/account/AddGroup", "internal/account/Create", // nobody has it yet
+	"internal/session/Seen",  // its caller keeps the time
+	"internal/session/Sweep", // what expires is looked at each time
+}
+
 // checks are the rules. Each returns what a file does against it.
-var checks = []func(source) []string{checkImports, checkClock, checkTables, checkSessions, checkHabits}
+var checks = []func(source) []string{checkImports, checkClock, checkTables, checkKept, checkSessions, checkHabits}
 
 func TestTreeKeepsItsShape(t *testing.T) {
 	files := 0
@@ -310,6 +320,46 @@ func checkTables(s source) []string {
 	return faults
 }
 
+// checkKept holds that a function which changes what is kept in memory says so.
+// account's set does it for those that call it.
+func checkKept(s source) []string {
+	if inTestkit(s.pkg) {
+		return nil
+	}
+	var faults []string
+	for _, decl := range s.file.Decls {
+		f, ok := decl.(*ast.FuncDecl)
+		if !ok || slices.Contains(tellNobody, s.pkg+"/"+f.Name.Name) {
+			continue
+		}
+		changed, told := "", false
+		seen := map[ast.Node]bool{}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok {
+				switch fun := call.Fun.(type) {
+				case *ast.SelectorExpr:
+					told = told || fun.Sel.Name == "Changed"
+				case *ast.Ident:
+					told = told || fun.Name == "set" && s.pkg == "internal/account"
+				}
+			}
+			expr, ok := n.(ast.Expr)
+			if !ok || seen[n] {
+				return true
+			}
+			sql := strings.TrimSpace(text(expr, seen))
+			if all := tables(sql); len(all) > 0 && !strings.HasPrefix(sql, "SELECT") && slices.Contains(kept, all[0]) {
+				changed = all[0]
+			}
+			return true
+		})
+		if changed != "" && !told {
+			faults = append(faults, s.fault(f, "%s changes %s, which are kept in memory: tell it by tx.Changed", f.Name.Name, changed))
+		}
+	}
+	return faults
+}
+
 // text returns the text of a string literal or of a sum of them, with a
 // question mark for what isn't a literal, and marks its parts as seen.
 func text(expr ast.Expr, seen map[ast.Node]bool) string {
@@ -446,6 +496,13 @@ func TestChecksFindFaults(t *testing.T) {
 		{"engine's table", "internal/web/a.go", `var q = "SELECT 1 FROM pg_stat_replication"`,
 			[]string{"internal/web/a.go:2: table pg_stat_replication belongs to internal/db; call that"}},
 		{"no statement", "internal/web/a.go", `var q = "Mail FROM accounts"`, nil},
+
+		{"change untold", "internal/session/a.go", "func End() { exec(`\n\tDELETE FROM visits`) }",
+			[]string{"internal/session/a.go:2: End changes visits, which are kept in memory: tell it by tx.Changed"}},
+		{"change told", "internal/session/a.go", "func End() { tx.Changed(id); exec(`DELETE FROM visits`) }", nil},
+		{"change told by set", "internal/account/a.go", "func End() { set(`DELETE FROM groups`) }", nil},
+		{"change that tells nobody", "internal/session/a.go", "func Sweep() { exec(`DELETE FROM sessions`) }", nil},
+		{"read of what is kept", "internal/session/a.go", "func Read() { exec(`SELECT id FROM visits`) }", nil},
 
 		{"session in finish", sessionMaker, ours + `internal/session"; var s = session.Create()`, nil},
 		{"session elsewhere in login", "internal/login/submit.go", ours + `internal/session"; var s = session.Create()`,

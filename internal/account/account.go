@@ -269,25 +269,25 @@ func emailFree(ctx context.Context, q db.Querier, folded, except string) error {
 // locked until tx ends, so changes of one account come one after the other.
 func Restamp(ctx context.Context, tx *db.Tx, id string) (string, error) {
 	stamp := secret.NewID()
-	return stamp, set(ctx, tx, `UPDATE accounts SET security_stamp = $2 WHERE id = $1`, id, stamp)
+	return stamp, set(ctx, tx, id, `UPDATE accounts SET security_stamp = $2 WHERE id = $1`, id, stamp)
 }
 
 // SetDisabled disables the account at the given time, or enables it where at
 // is zero.
 func SetDisabled(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
-	return set(ctx, tx, `UPDATE accounts SET disabled_at = $2 WHERE id = $1`, id, db.At{Time: at})
+	return set(ctx, tx, id, `UPDATE accounts SET disabled_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
 // SetEnrollLocked says whether the next authenticator needs a one-time link.
 func SetEnrollLocked(ctx context.Context, tx *db.Tx, id string, locked bool) error {
-	return set(ctx, tx, `UPDATE accounts SET enroll_locked = $2 WHERE id = $1`, id, locked)
+	return set(ctx, tx, id, `UPDATE accounts SET enroll_locked = $2 WHERE id = $1`, id, locked)
 }
 
 // SetTwoFactor notes since when two-factor authentication is on, or with the
 // zero time that it is off. What is asked at sign-in follows from the
 // authenticators, not from this.
 func SetTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
-	return set(ctx, tx, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
+	return set(ctx, tx, id, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
 // SetDisplayName changes what the person is called.
@@ -296,7 +296,7 @@ func SetDisplayName(ctx context.Context, tx *db.Tx, id, name string) error {
 	if err != nil {
 		return err
 	}
-	return set(ctx, tx, `UPDATE accounts SET display_name = $2 WHERE id = $1`, id, name)
+	return set(ctx, tx, id, `UPDATE accounts SET display_name = $2 WHERE id = $1`, id, name)
 }
 
 // SetEmail changes the e-mail address; empty removes it.
@@ -308,7 +308,7 @@ func SetEmail(ctx context.Context, tx *db.Tx, id, email string) error {
 	if err := emailFree(ctx, tx, folded, id); err != nil {
 		return err
 	}
-	err = set(ctx, tx, `UPDATE accounts SET email = NULLIF($2, ''), email_folded = NULLIF($3, '') WHERE id = $1`, id, kept, folded)
+	err = set(ctx, tx, id, `UPDATE accounts SET email = NULLIF($2, ''), email_folded = NULLIF($3, '') WHERE id = $1`, id, kept, folded)
 	if errors.Is(err, db.ErrConflict) {
 		return ErrEmailTaken
 	}
@@ -317,11 +317,13 @@ func SetEmail(ctx context.Context, tx *db.Tx, id, email string) error {
 
 // Remove deletes the account and all that belongs to it; its events stay.
 func Remove(ctx context.Context, tx *db.Tx, id string) error {
-	return set(ctx, tx, `DELETE FROM accounts WHERE id = $1`, id)
+	return set(ctx, tx, id, `DELETE FROM accounts WHERE id = $1`, id)
 }
 
-// set runs a statement that must change one row.
-func set(ctx context.Context, tx *db.Tx, query string, args ...any) error {
+// set runs a statement that must change one row, of the account with that id,
+// or with "" of all.
+func set(ctx context.Context, tx *db.Tx, id, query string, args ...any) error {
+	tx.Changed(id)
 	n, err := db.Exec(ctx, tx, query, args...)
 	if err != nil {
 		return fmt.Errorf("change account: %w", err)
@@ -335,5 +337,5 @@ func set(ctx context.Context, tx *db.Tx, query string, args ...any) error {
 // Lock holds the account's row until tx ends, so that two changes of what
 // belongs to it come one after the other.
 func Lock(ctx context.Context, tx *db.Tx, id string) error {
-	return set(ctx, tx, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
+	return set(ctx, tx, id, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
 }

@@ -53,7 +53,7 @@ func AddGroup(ctx context.Context, tx *db.Tx, name string, now time.Time) error 
 
 // RemoveGroup deletes a group, or returns [db.ErrNotFound].
 func RemoveGroup(ctx context.Context, tx *db.Tx, name string) error {
-	return set(ctx, tx, `DELETE FROM groups WHERE name = $1`, name)
+	return set(ctx, tx, "", `DELETE FROM groups WHERE name = $1`, name)
 }
 
 // ListGroups returns all groups by name, each with its number of members.
@@ -88,12 +88,14 @@ func Join(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error)
 	if !there {
 		return false, db.ErrNotFound
 	}
+	tx.Changed(accountID)
 	n, err := db.Exec(ctx, tx, `INSERT INTO members (group_name, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, group, accountID)
 	return n == 1, err
 }
 
 // Leave takes the account out of a group and reports whether it was in it.
 func Leave(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error) {
+	tx.Changed(accountID)
 	n, err := db.Exec(ctx, tx, `DELETE FROM members WHERE group_name = $1 AND account_id = $2`, group, accountID)
 	return n == 1, err
 }

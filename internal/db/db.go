@@ -66,6 +66,8 @@ type DB struct {
 	postgres bool
 	path     string // of the SQLite file; empty on PostgreSQL
 	backedUp bool   // a migration needs no copy of the file
+	changes  changes
+	listener *pgx.ConnConfig // of the connection that hears of changes, on PostgreSQL
 }
 
 // Open opens the database at rawURL, "sqlite:PATH" or "postgres://…", and
@@ -159,7 +161,7 @@ func openPostgres(rawURL string) (*DB, error) {
 	both := &pool{DB: stdlib.OpenDB(*cfg)}
 	both.SetMaxOpenConns(postgresConns)
 	both.SetMaxIdleConns(postgresConns)
-	return &DB{write: both, read: both, postgres: true}, nil
+	return &DB{write: both, read: both, postgres: true, listener: cfg}, nil
 }
 
 // Close closes the database.
@@ -205,7 +207,12 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	if err := change(tx); err != nil {
 		return err
 	}
-	return translate(tx.Commit())
+	if err := d.announce(ctx, tx); err != nil {
+		return err
+	}
+	err = tx.Commit()
+	d.changes.tell(tx.changed...) // after an error too: the commit may have gone through
+	return translate(err)
 }
 
 // Exec runs a statement in tx and returns the number of rows it changed.

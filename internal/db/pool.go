@@ -66,8 +66,9 @@ func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *
 // that a caller can't forget to make several changes one.
 type Tx struct {
 	*sql.Tx
-	pool   *pool
-	missed []string // queries that ran unprepared
+	pool    *pool
+	missed  []string // queries that ran unprepared
+	changed []string // see [Tx.Changed]
 }
 
 // begin begins a transaction; done must be called after it ended. Waiting for

@@ -23,17 +23,18 @@ import (
 // Service signs accounts in and changes how they do. It keeps no state of its
 // own; fill in every field but Metrics. It is safe for concurrent use.
 type Service struct {
-	DB        *db.DB
-	Ring      *secret.Ring
-	Ledger    *throttle.Ledger
-	Queue     *throttle.Queue
-	Mark      *clock.Mark // of the time behind which no code is taken
-	Watch     *clock.Watch
-	Clock     func() time.Time
-	Life      session.Life
-	Passwords secret.Argon2id // cost of passwords and backup codes
-	MinRunes  int             // of a new password
-	Issuer    string          // the site's name in authenticator apps
+	DB         *db.DB
+	Ring       *secret.Ring
+	Ledger     *throttle.Ledger
+	Queue      *throttle.Queue
+	Mark       *clock.Mark // of the time behind which no code is taken
+	Watch      *clock.Watch
+	Admissions *Admissions // to panels, lately
+	Clock      func() time.Time
+	Life       session.Life
+	Passwords  secret.Argon2id // cost of passwords and backup codes
+	MinRunes   int             // of a new password
+	Issuer     string          // the site's name in authenticator apps
 
 	Metrics Metrics // may be empty
 

@@ -18,6 +18,8 @@ type Admission struct {
 	Verdict access.Verdict
 	Visit   session.Visit // its ID is empty where nobody visits
 	Groups  []string      // of the visit's account
+
+	hash tokenHash
 }
 
 // Identity returns the identity headers that tell the panel who is there: all
@@ -56,7 +58,15 @@ func (s *Service) Admit(ctx context.Context, panel *access.Panel, rawPath, token
 }
 
 func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) (Admission, error) {
-	v, err := session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, s.Clock())
+	if token == "" {
+		return Admission{}, nil
+	}
+	now, hash := s.Clock(), tokenHash(secret.Hash(token))
+	if a, ok := s.Admissions.get(hash, now); ok && a.Visit.Panel == panel.Origin && a.Visit.Live(s.Life, now) {
+		return a, nil
+	}
+	drops := s.Admissions.begin()
+	v, err := session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, now)
 	if errors.Is(err, db.ErrNotFound) {
 		return Admission{}, nil
 	}
@@ -64,15 +74,21 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) 
 		return Admission{}, err
 	}
 	groups, err := account.GroupsOf(ctx, s.DB.Reader(), v.Owner.ID)
-	return Admission{Visit: v, Groups: groups}, err
+	if err != nil {
+		return Admission{}, err
+	}
+	a := Admission{Visit: v, Groups: groups, hash: hash}
+	s.Admissions.put(a, now, drops)
+	return a, nil
 }
 
 // Seen notes that a visit was used, so that its session doesn't end as idle.
 func (s *Service) Seen(ctx context.Context, a Admission) error {
-	if a.Visit.ID == "" {
+	now := s.Clock()
+	if a.Visit.ID == "" || !a.Visit.Session.SeenIsOld(now) || !s.Admissions.seen(a, now) {
 		return nil
 	}
-	return session.Seen(ctx, s.DB, a.Visit.Session, s.Clock())
+	return session.Seen(ctx, s.DB, a.Visit.Session, now)
 }
 
 // MayEnter holds the session of somebody at the portal against what the panel

@@ -27,6 +27,10 @@ const (
 	// time that something is leaves a checkpoint for ever.
 	pruneEvery = 6 * time.Hour
 
+	// watchAgain is the pause before changes are listened for again, after the
+	// database was away.
+	watchAgain = time.Second
+
 	// leasePauses is how many pauses between two runs of a job its lease
 	// lives: after so many another node takes over from one that has died, and
 	// one that is slow keeps it.
@@ -53,6 +57,20 @@ func (p *Portal) every(ctx context.Context, pause time.Duration, name string, jo
 		}
 		if err := job(ctx); err != nil && ctx.Err() == nil {
 			p.Log.Warn(name, "reason", err.Error())
+		}
+	}
+}
+
+// watchChanges hears what other processes change, so that what is kept of
+// visits in memory is true. While it can't, each is read anew.
+func (p *Portal) watchChanges(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := p.DB.Watch(ctx, p.Login.Clock); err != nil && ctx.Err() == nil {
+			p.Log.Warn("changes of other processes are not heard; every check reads the database until they are", "reason", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchAgain):
 		}
 	}
 }

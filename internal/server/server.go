@@ -80,7 +80,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	watch := &clock.Watch{}
 	counts := newMetrics(queue, watch, func(ctx context.Context) (time.Time, error) { return audit.Waiting(ctx, d.Reader()) }, now)
 	service := &login.Service{
-		DB: d, Ring: ring, Clock: now,
+		DB: d, Ring: ring, Clock: now, Admissions: login.NewAdmissions(d),
 		Ledger:         throttle.NewLedger(d, now),
 		Queue:          queue,
 		Watch:          watch,
@@ -238,6 +238,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	jobs, endJobs := context.WithCancel(ctx)
 	defer endJobs()
 	var running sync.WaitGroup
+	running.Go(func() { p.watchChanges(jobs) })
 	running.Go(func() { p.every(jobs, sweepEvery, "sweep", p.Sweep) })
 	running.Go(func() { p.every(jobs, sealEvery, "seal", p.Seal) })
 	running.Go(func() { p.every(jobs, pruneEvery, "prune", p.Prune) })

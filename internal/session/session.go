@@ -121,6 +121,7 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []auth
 		_, err = db.Exec(ctx, tx, `
 			DELETE FROM sessions WHERE id IN (
 				SELECT id FROM sessions WHERE account_id = $1 ORDER BY seen_at, id DESC LIMIT $2)`, owner.ID, n-maxPerAccount+1)
+		tx.Changed(owner.ID)
 	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("end longest unused session: %w", err)
@@ -143,6 +144,7 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []auth
 // anew: expires is its new end, or zero to leave it.
 func Renew(ctx context.Context, tx *db.Tx, s Session, stamp string, proofs []authenticator.Proof, expires time.Time, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
+	tx.Changed(s.ID)
 	n, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET token_hash = $2, security_stamp = $3, proofs = $4, seen_at = $5, expires_at = COALESCE($6, expires_at)
 		WHERE id = $1`,
@@ -156,9 +158,12 @@ func Renew(ctx context.Context, tx *db.Tx, s Session, stamp string, proofs []aut
 	return token, nil
 }
 
+// SeenIsOld reports whether a use at now is to be noted.
+func (s Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= seenEvery }
+
 // Seen notes a use of the session, at most once a minute.
 func Seen(ctx context.Context, d *db.DB, s Session, now time.Time) error {
-	if now.Sub(s.SeenAt) < seenEvery {
+	if !s.SeenIsOld(now) {
 		return nil
 	}
 	return d.Write(ctx, func(tx *db.Tx) error {
@@ -169,6 +174,7 @@ func Seen(ctx context.Context, d *db.DB, s Session, now time.Time) error {
 
 // Revoke ends one session of the account and reports whether it was there.
 func Revoke(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) {
+	tx.Changed(id)
 	n, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE id = $1 AND account_id = $2`, id, accountID)
 	return n == 1, err
 }
@@ -176,6 +182,7 @@ func Revoke(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) 
 // RevokeOthers ends all sessions of the account but one, and returns how many;
 // an empty id spares none.
 func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, except string) (int, error) {
+	tx.Changed(accountID)
 	n, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE account_id = $1 AND id <> $2`, accountID, except)
 	return int(n), err
 }
@@ -189,6 +196,7 @@ func Sweep(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
 // EndAll ends every session there is: the database came out of a backup, and
 // may have forgotten which were ended since (F13).
 func EndAll(ctx context.Context, tx *db.Tx) error {
+	tx.Changed("")
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions`)
 	return err
 }

@@ -40,6 +40,7 @@ var (
 // the panel's host and opens nothing anywhere else.
 type Visit struct {
 	ID      string
+	Panel   string // its origin
 	Session Session
 	Owner   account.Account
 }
@@ -52,7 +53,7 @@ func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life L
 		return Visit{}, db.ErrNotFound
 	}
 	var (
-		v                      Visit
+		v                      = Visit{Panel: panel}
 		proofs                 string
 		created, seen, expires db.At
 	)
@@ -72,10 +73,15 @@ func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life L
 	if v.Owner, err = account.ByID(ctx, q, s.AccountID); err != nil {
 		return Visit{}, err
 	}
-	if v.Owner.Disabled() || !s.live(now, life, v.Owner.Stamp) {
+	if !v.Live(life, now) {
 		return Visit{}, db.ErrNotFound
 	}
 	return v, nil
+}
+
+// Live reports whether the visit, as it was read, still counts at now.
+func (v Visit) Live(life Life, now time.Time) bool {
+	return !v.Owner.Disabled() && v.Session.live(now, life, v.Owner.Stamp)
 }
 
 // HandOff returns a token that one browser, the one that holds state, takes to
@@ -130,10 +136,13 @@ func Enter(ctx context.Context, tx *db.Tx, token, panel, state string, now time.
 		id, secret.Hash(visit.Reveal()), sessionID, panel, db.At{Time: now}); err != nil {
 		return visit, "", fmt.Errorf("begin visit: %w", err)
 	}
-	_, err = db.Exec(ctx, tx, `
+	n, err = db.Exec(ctx, tx, `
 		DELETE FROM visits WHERE session_id = $1 AND panel = $2 AND id <> $3 AND id NOT IN (
 			SELECT id FROM visits WHERE session_id = $1 AND panel = $2 ORDER BY created_at DESC, id LIMIT $4)`,
 		sessionID, panel, id, maxVisits)
+	if n > 0 {
+		tx.Changed(sessionID)
+	}
 	return visit, returnURL, err
 }
 

@@ -1,0 +1,111 @@
+package sallyport_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// warm has the portal keep the browser's visit in memory.
+func warm(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
+	t.Helper()
+	until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
+	got(t, navigate(b, page))
+}
+
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	const atMost = 20 * time.Second // a busy machine; it takes a moment
+	for begin := time.Now(); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > atMost {
+			t.Fatalf("%s: not within %v", what, atMost)
+		}
+	}
+}
+
+// What another process changes, such as the command line, ends what this one
+// keeps in memory. The clock stands still here, so nothing ends by its age.
+func TestAttack103ChangesByAnotherProcess(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		other, err := server.Open(t.Context(), p.Config, p.Clock.Now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { other.Close() })
+		if err := other.Login.AddGroup(t.Context(), "ops"); err != nil {
+			t.Fatal(err)
+		}
+		const page = radio + "/ops/x"
+		for name, change := range map[string]func(ctx context.Context, s *login.Service, a account.Account) error{
+			"bob": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Disable(ctx, a) },
+			"eve": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Leave(ctx, a, "ops") },
+			"joe": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Remove(ctx, a) },
+			"kim": func(ctx context.Context, s *login.Service, a account.Account) error {
+				return s.SetPassword(ctx, a, "a longer password of kim's own")
+			},
+			"zoe": func(ctx context.Context, s *login.Service, _ account.Account) error { return s.RemoveGroup(ctx, "ops") },
+		} {
+			t.Run(name, func(t *testing.T) {
+				a := p.AddAccount(t, name)
+				if err := other.Login.AddGroup(t.Context(), "ops"); err != nil && err != account.ErrGroupTaken {
+					t.Fatal(err)
+				}
+				if err := other.Login.Join(t.Context(), a, "ops"); err != nil {
+					t.Fatal(err)
+				}
+				b := visit(t, p, name, page)
+				warm(t, p, b, page)
+				if err := change(t.Context(), other.Login, a); err != nil {
+					t.Fatal(err)
+				}
+				until(t, "refusal", func() bool {
+					return b.Do(http.MethodGet, page, nil, nil).Status != http.StatusOK
+				})
+			})
+		}
+	})
+}
+
+// The other node is told who signed out.
+func TestAttack103SignOutOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	one := startPanel(t, "radio")
+	nodes := startNodes(t, 2, "SALLYPORT_CONFIG="+writeConfig(t, "public_url: "+portalAt+"\npanels:\n  - url: "+radio+"\n    upstream: "+one.URL+"\n"))
+	nodes[0].AddAccount(t, "ada")
+	b := visit(t, nodes[0], "ada", radio+"/page")
+	there := nodes[1].Browser(t)
+	there.SetCookieAt(radio, "sallyport-visit", b.CookieAt(radio, "sallyport-visit"))
+	warm(t, nodes[1], there, radio+"/page")
+	b.Post("/logout")
+	if a := b.Do(http.MethodGet, radio+"/page", nil, nil); a.Status == http.StatusOK {
+		t.Error("the node that ended the session still admits")
+	}
+	until(t, "refusal", func() bool {
+		return there.Do(http.MethodGet, radio+"/page", nil, nil).Status == http.StatusUnauthorized
+	})
+}
+
+// Where the database is away, what was read is believed for five seconds and
+// no longer (F1).
+func TestAttack140VisitsAreKeptForSecondsOnly(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		b := visit(t, p, "ada", radio+"/page")
+		warm(t, p, b, radio+"/page")
+		if err := p.DB.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got(t, b.Do(http.MethodGet, radio+"/page", nil, nil))
+		p.Clock.Move(5 * time.Second)
+		if a := b.Do(http.MethodGet, radio+"/page", nil, nil); a.Status != http.StatusServiceUnavailable {
+			t.Errorf("five seconds later: %d", a.Status)
+		}
+	})
+}
