@@ -101,6 +101,9 @@ panels:
       - path: /ops/
         require: session
         groups: [ops]
+      - path: /api/
+        require: session
+        preflight: true
       - path: /vault/
         require: session
         max_age: 1h

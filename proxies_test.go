@@ -166,6 +166,9 @@ panels:
       - path: /ops/
         require: session
         groups: [ops]
+      - path: /api/
+        require: session
+        preflight: true
   - url: %s%s
     require: two_factor
   - url: http://elsewhere.test

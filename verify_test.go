@@ -39,6 +39,9 @@ panels:
     rules:
       - path: /status/
         require: nothing
+      - path: /api/
+        require: session
+        preflight: true
 `, portalAt, trusted, video)))
 }
 

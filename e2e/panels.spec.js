@@ -1,21 +1,8 @@
 // The demo in a real browser: a panel on one host, the portal on another.
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import net from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { AxeBuilder } from '@axe-core/playwright';
 import { test, expect } from '@playwright/test';
-
-const sallyport = fileURLToPath(new URL('../bin/sallyport', import.meta.url));
-
-async function freePort() {
-	const server = net.createServer().listen(0, '127.0.0.1');
-	await once(server, 'listening');
-	const { port } = server.address();
-	server.close();
-	await once(server, 'close');
-	return port;
-}
+import { freePort, sallyport } from './portal.js';
 
 async function startDemo() {
 	const child = spawn(sallyport, ['demo', '--listen', `127.0.0.1:${await freePort()}`], { env: {} });

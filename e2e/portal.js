@@ -74,7 +74,36 @@ export function run(program, args, { input = '', ...options } = {}) {
 	});
 }
 
-const sallyport = fileURLToPath(new URL('../bin/sallyport', import.meta.url));
+export const sallyport = fileURLToPath(new URL('../bin/sallyport', import.meta.url));
+
+// serve starts a `sallyport serve` that listens when this returns; stop()
+// returns its exit code.
+export async function serve(env, dataDir) {
+	const server = spawn(sallyport, ['serve'], { env, cwd: dataDir, stdio: ['ignore', 'pipe', 'pipe'] });
+	const killed = () => server.kill('SIGKILL');
+	process.on('exit', killed);
+	const ended = once(server, 'exit');
+	let printed = '', log = '';
+	server.stderr.setEncoding('utf8').on('data', (text) => { log += text; });
+	await new Promise((resolve, reject) => {
+		server.stdout.setEncoding('utf8').on('data', (text) => {
+			printed += text;
+			if (printed.includes('Sallyport is at')) resolve();
+		});
+		server.on('error', reject);
+		server.on('exit', () => reject(new Error(`sallyport serve ended: ${log}`)));
+	});
+	return {
+		printed: () => printed,
+		log: () => log,
+		async stop() {
+			server.kill('SIGTERM');
+			const [status] = await ended;
+			process.off('exit', killed);
+			return status;
+		},
+	};
+}
 
 async function startPortal(engine) {
 	const database = engine === 'postgres' ? await createDatabase() : { url: '', drop: async () => {} };
@@ -91,26 +120,13 @@ async function startPortal(engine) {
 		SALLYPORT_LOG_LEVEL: 'debug',
 	};
 
-	const server = spawn(sallyport, ['serve'], { env, cwd: dataDir, stdio: ['ignore', 'pipe', 'pipe'] });
-	const killed = () => server.kill('SIGKILL');
-	process.on('exit', killed);
-	const ended = once(server, 'exit');
-	let printed = '', log = '';
-	server.stderr.setEncoding('utf8').on('data', (text) => { log += text; });
-	await new Promise((resolve, reject) => {
-		server.stdout.setEncoding('utf8').on('data', (text) => {
-			printed += text;
-			if (printed.includes('Sallyport is at')) resolve();
-		});
-		server.on('error', reject);
-		server.on('exit', () => reject(new Error(`sallyport serve ended: ${log}`)));
-	});
+	const server = await serve(env, dataDir);
 
 	return {
 		url: wire.url,
 		exchanges: wire.exchanges,
-		printed: () => printed,
-		log: () => log,
+		printed: server.printed,
+		log: server.log,
 
 		// command runs `sallyport ...` beside the server.
 		command: (args, input) => run(sallyport, args, { env, cwd: dataDir, input }),
@@ -122,13 +138,11 @@ async function startPortal(engine) {
 		},
 
 		async stop() {
-			server.kill('SIGTERM');
-			const [status] = await ended;
-			process.off('exit', killed);
+			const status = await server.stop();
 			wire.close();
 			await database.drop();
 			await rm(dataDir, { recursive: true });
-			expect(log, 'the server had no fault of its own').not.toContain('"level":"ERROR"');
+			expect(server.log(), 'the server had no fault of its own').not.toContain('"level":"ERROR"');
 			expect(status, 'the server stops in order').toBe(0);
 		},
 	};
@@ -148,7 +162,7 @@ async function createDatabase() {
 	};
 }
 
-async function freePort() {
+export async function freePort() {
 	const server = net.createServer().listen(0, '127.0.0.1');
 	await once(server, 'listening');
 	const { port } = server.address();

@@ -13,6 +13,10 @@ type Panel struct {
 	Origin string // as a browser writes it: https://panel.example.com
 	Demand Demand // where no rule matches
 
+	// Preflights is this panel as CORS preflights find it: a path is open to them
+	// where it demands nothing. nil: they are like other requests.
+	Preflights *Panel
+
 	rules  []rule
 	differ bool // some rule demands something else than the panel
 }

@@ -154,6 +154,10 @@ type Rule struct {
 	// MaxAge and Groups are as of a panel. Absent: the panel's.
 	MaxAge Duration `yaml:"max_age,omitempty"`
 	Groups []string `yaml:"groups,omitempty"`
+
+	// Preflight lets CORS preflights pass, whoever asks: what browsers send
+	// before a script of another site may ask here.
+	Preflight bool `yaml:"preflight,omitempty"`
 }
 
 // Default returns the configuration of an operator who sets nothing.

@@ -123,7 +123,7 @@ func checkRules(list string, rules []Rule, set func(key string) bool, fault func
 			fault(errors.New("require must be set: nothing, session or two_factor"), key+".require", key)
 		}
 		if r.Require == RequireNothing {
-			for _, name := range []string{".groups", ".max_age"} {
+			for _, name := range []string{".groups", ".max_age", ".preflight"} {
 				if set(key + name) {
 					fault(errors.New("has no effect beside require: nothing; delete the line, or write session there"), key+name, key+".require")
 				}

@@ -22,6 +22,7 @@ panels:
     rules:
       - path: /status/
         require: nothing
+      - {path: /api/, require: session, preflight: true}
       - path: /admin/
         require: session
         max_age: 1m
@@ -42,6 +43,7 @@ panels:
 			Require: RequireTwoFactor, MaxAge: Duration(8 * time.Hour), Groups: []string{"ops", "größe-2.b_c"},
 			Rules: []Rule{
 				{Path: "/status/", Require: RequireNothing},
+				{Path: "/api/", Require: RequireSession, Preflight: true},
 				{Path: "/admin/", Require: RequireSession, MaxAge: Duration(time.Minute), Groups: []string{"admins"}},
 				{Path: "/", Require: RequireTwoFactor},
 			},
@@ -66,7 +68,7 @@ func TestExamplesOfPanelsAreConfigurations(t *testing.T) {
 	inDefault = strings.ReplaceAll("\n"+inDefault, "\n# ", "\n")
 	for name, text := range map[string]string{"README.md": inReadme, "default.yaml": "public_url: https://auth.example.com" + inDefault} {
 		c, err := loadText(text)
-		if err != nil || len(c.Panels) != 1 || c.Panels[0].Require != RequireTwoFactor || len(c.Panels[0].Rules) != 2 {
+		if err != nil || len(c.Panels) != 1 || c.Panels[0].Require != RequireTwoFactor || len(c.Panels[0].Rules) < 2 {
 			t.Errorf("the example in %s loads as %+v, %v", name, c.Panels, err)
 		}
 	}
@@ -120,7 +122,7 @@ sallyport.yaml:16: panels[0].rules[0].require: "everything" isn't one of nothing
 sallyport.yaml:19: panels[0].rules[1].groups: has no effect beside require: nothing; delete the line, or write session there
 sallyport.yaml:20: panels[0].rules[1].max_age: has no effect beside require: nothing; delete the line, or write session there
 sallyport.yaml:21: panels[0].rules[1].url: unknown key
-sallyport.yaml:22: panels[0].rules[2]: needs keys below it: groups, max_age, path, require
+sallyport.yaml:22: panels[0].rules[2]: needs keys below it: groups, max_age, path, preflight, require
 sallyport.yaml:23: panels[0].rules[3].require: is a list, not text; put it in quotes
 sallyport.yaml:23: panels[0].rules[3]: path must be set, such as /status/
 sallyport.yaml:24: panels[0].rules[4].path: is a number, not text; put it in quotes
@@ -251,6 +253,8 @@ func TestFaultsOfRules(t *testing.T) {
 		{"too many", many.String(), "4: panels[0].rules: has 101 items; 100 are the most"},
 		{"nothing with groups", "      - {path: /a, require: nothing, groups: []}\n", "5: panels[0].rules[0].groups: has no effect beside require: nothing"},
 		{"nothing with an age", "      - {path: /a, require: nothing, max_age: 0s}\n", "5: panels[0].rules[0].max_age: has no effect beside require: nothing"},
+		{"nothing with preflights", "      - {path: /a, require: nothing, preflight: true}\n", "5: panels[0].rules[0].preflight: has no effect beside require: nothing"},
+		{"preflight of a word", "      - {path: /a, require: session, preflight: always}\n", "5: panels[0].rules[0].preflight: is text, not true or false"},
 		{"no groups", "      - {path: /a, require: session, groups: []}\n", "5: panels[0].rules[0].groups: names no group"},
 		{"group twice", "      - {path: /a, require: session, groups: [b, a, b]}\n", `5: panels[0].rules[0].groups: "b" is there twice`},
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -14,7 +15,7 @@ import (
 func panels(cfg config.Config) ([]*access.Panel, error) {
 	var all []*access.Panel
 	for _, p := range cfg.Panels {
-		var rules []access.Rule
+		var rules, preflights []access.Rule
 		for _, r := range p.Rules {
 			groups, age := r.Groups, r.MaxAge
 			if len(groups) == 0 {
@@ -23,9 +24,18 @@ func panels(cfg config.Config) ([]*access.Panel, error) {
 			if age == 0 {
 				age = p.MaxAge
 			}
-			rules = append(rules, access.Rule{Path: r.Path, Demand: demand(r.Require, groups, age)})
+			rule := access.Rule{Path: r.Path, Demand: demand(r.Require, groups, age)}
+			rules = append(rules, rule)
+			if r.Preflight {
+				rule.Demand = access.Demand{Requirement: access.Public}
+			}
+			preflights = append(preflights, rule)
 		}
-		panel, err := access.NewPanel(p.URL.String(), demand(p.Require, p.Groups, p.MaxAge), rules)
+		whole := demand(p.Require, p.Groups, p.MaxAge)
+		panel, err := access.NewPanel(p.URL.String(), whole, rules)
+		if err == nil && slices.ContainsFunc(p.Rules, func(r config.Rule) bool { return r.Preflight }) {
+			panel.Preflights, err = access.NewPanel(p.URL.String(), whole, preflights)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("panel %s: %w", p.URL, err)
 		}

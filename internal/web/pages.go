@@ -58,6 +58,12 @@ type panelLogoutPage struct {
 	Back   string // address of the panel
 }
 
+type panelSignedInPage struct {
+	frame
+	Panel  panelLink
+	Script string // path of the script that tells the other tabs
+}
+
 type loginPage struct {
 	frame
 	Username string // kept after a wrong answer

@@ -42,6 +42,9 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 	for pattern, handle := range map[string]func(*request, *access.Panel) error{
 		"GET " + access.StartPath:             s.getStart,
 		"GET " + enterPath:                    s.getPanelEnter,
+		"GET " + scriptPath:                   s.getScript(),
+		"GET " + checkPath:                    s.getCheck,
+		"GET " + signedInPath:                 s.getSignedIn,
 		"GET " + access.OwnPrefix + "logout":  s.getPanelLogout,
 		"POST " + access.OwnPrefix + "logout": s.postPanelLogout,
 		"/":                                   func(*request, *access.Panel) error { return errNotFound },
@@ -110,6 +113,11 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 		w.WriteHeader(http.StatusSeeOther)
 		return
 	}
+	unauthorized(w, start)
+}
+
+// unauthorized tells whatever isn't a navigation where a person may sign in.
+func unauthorized(w http.ResponseWriter, start string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusUnauthorized)
 	json.NewEncoder(w).Encode(map[string]string{"login": start})

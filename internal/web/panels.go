@@ -27,7 +27,7 @@ func (s *server) getEnter(req *request) error {
 	}
 	back := login.CheckPath(query.Get("return"))
 	self := enterAt(panel, back, state)
-	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, back)
+	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, soughtAt(back))
 	if err != nil {
 		return err
 	}

@@ -99,6 +99,7 @@ func samples(person string) []sample {
 		{"home", "off", homePage{inside("home.title", ""), person, false, nil}},
 		{"home", "on", homePage{used, person, true, []panelLink{{"https://panel.example.com/", "panel.example.com"}}}},
 		{"panel-logout", "first", panelLogoutPage{outside("panel_logout.title"), "/.sallyport/logout", "/"}},
+		{"panel-signed-in", "first", panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", "panel.example.com"}, scriptPath}},
 		{"login", "first", loginPage{frame: outside("login.title"), Return: person}},
 		{"login", "signed-out", loginPage{frame: signedOut}},
 		{"login", "wrong", loginPage{outside("login.title"), person, "/x", say("login.wrong")}},

@@ -1,0 +1,135 @@
+// A panel behind the gate: Sallyport's own gateway, or nginx with our files of
+// deploy/proxy as they stand. Hosts below .localhost are this machine for every
+// browser, and sites apart from each other.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { expect } from '@playwright/test';
+import { freePort, run, sallyport, serve } from './portal.js';
+
+const files = fileURLToPath(new URL('../deploy/proxy/nginx/', import.meta.url));
+const [portalHost, panelHost] = ['auth.localhost', 'panel.localhost'];
+
+// startGate puts a panel, a handler of node:http, behind door: 'gateway' or
+// 'nginx'. rules are lines of Sallyport's configuration.
+export async function startGate(door, panel, rules = '') {
+	const dir = await mkdtemp(join(tmpdir(), 'sallyport-gate-'));
+	await chmod(dir, 0o755); // a proxy that gives its rights up must still find its folder
+	const upstream = http.createServer(panel).listen(0, '127.0.0.1');
+	await once(upstream, 'listening');
+	const own = `127.0.0.1:${upstream.address().port}`;
+	const gate = await freePort();
+	const port = door === 'nginx' ? await freePort() : gate;
+	const [portal, origin] = [`http://${portalHost}:${port}`, `http://${panelHost}:${port}`];
+	await writeFile(join(dir, 'sallyport.yaml'), `public_url: ${portal}
+trusted_proxies: [127.0.0.1]
+panels:
+  - url: ${origin}
+    ${door === 'gateway' ? `upstream: http://${own}` : 'require: session'}
+${rules}`);
+	const env = {
+		PATH: process.env.PATH,
+		SALLYPORT_CONFIG: join(dir, 'sallyport.yaml'),
+		SALLYPORT_DATA_DIR: join(dir, 'data'),
+		SALLYPORT_LISTEN: `127.0.0.1:${gate}`,
+	};
+	const server = await serve(env, dir);
+	const proxy = door === 'nginx' ? await startNginx(dir, port, gate, own) : { stop: async () => {} };
+	return {
+		portal,
+		panel: origin,
+
+		async addAccount(name) {
+			const password = `${name} likes long walks`;
+			await run(sallyport, ['account', 'add', name, '--password-stdin'], { env, cwd: dir, input: password });
+			return { name, password };
+		},
+
+		// ask asks for a page of the panel as a program does.
+		async ask(target, headers = {}) {
+			const request = http.get({ host: '127.0.0.1', port, path: target, headers: { Host: new URL(origin).host, ...headers } });
+			const [answer] = await once(request, 'response');
+			let body = '';
+			for await (const chunk of answer.setEncoding('utf8')) body += chunk;
+			return { status: answer.statusCode, location: answer.headers.location, body };
+		},
+
+		// endSessions ends whatever the account has open, as its operator may.
+		endSessions: ({ name, password }) =>
+			run(sallyport, ['account', 'set-password', name, '--password-stdin'], { env, cwd: dir, input: password }),
+
+		async stop() {
+			await proxy.stop();
+			const status = await server.stop();
+			upstream.close();
+			upstream.closeAllConnections();
+			await rm(dir, { recursive: true });
+			expect(server.log(), 'the server had no fault of its own').not.toContain('"level":"ERROR"');
+			expect(status, 'the server stops in order').toBe(0);
+		},
+	};
+}
+
+async function startNginx(dir, port, gate, own) {
+	for (const name of ['sallyport.conf', 'sallyport-headers.conf']) await copyFile(join(files, name), join(dir, name));
+	const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${dir}/${name};`).join(' ');
+	await writeFile(join(dir, 'nginx.conf'), `daemon off; pid ${dir}/pid; error_log stderr; worker_processes 1;
+events { worker_connections 256; }
+http {
+	access_log off; ${folders}
+	upstream sallyport { server 127.0.0.1:${gate}; }
+	server {
+		listen 127.0.0.1:${port};
+		server_name ${portalHost};
+		location / {
+			proxy_pass http://sallyport;
+			proxy_set_header Host $http_host;
+			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+		}
+	}
+	server {
+		listen 127.0.0.1:${port};
+		server_name ${panelHost};
+		include sallyport.conf;
+		location / {
+			proxy_pass http://${own};
+		}
+	}
+}
+`);
+	const child = spawn('nginx', ['-p', dir, '-c', join(dir, 'nginx.conf'), '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'pipe'] });
+	const killed = () => child.kill('SIGTERM');
+	process.on('exit', killed);
+	const ended = once(child, 'exit');
+	let log = '';
+	child.stderr.setEncoding('utf8').on('data', (text) => { log += text; });
+	while (!(await listens(port))) {
+		if (child.exitCode !== null) throw new Error(`nginx ended: ${log}`);
+		await sleep(20);
+	}
+	return {
+		async stop() {
+			child.kill('SIGTERM');
+			await ended;
+			process.off('exit', killed);
+		},
+	};
+}
+
+async function listens(port) {
+	const socket = net.connect(port, '127.0.0.1');
+	try {
+		await once(socket, 'connect');
+		return true;
+	} catch {
+		return false;
+	} finally {
+		socket.destroy();
+	}
+}

@@ -1,0 +1,150 @@
+// The optional script on a panel's page: what was typed outlives the session.
+import { AxeBuilder } from '@axe-core/playwright';
+import { test, expect } from '@playwright/test';
+import { startGate } from './gate.js';
+
+// The strictest policy that lets the script in at all.
+const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'self'; img-src data:";
+
+const form = `<!doctype html>
+<html lang="en">
+<title>Stream</title>
+<link rel="icon" href="data:,">
+<script src="/.sallyport/session.js" defer></script>
+<script src="/page.js" defer></script>
+<h1>Stream</h1>
+<form method="post" action="/save">
+<p><label>Title <input name="action"></label></p>
+<p><label>Notes <textarea name="notes"></textarea></label></p>
+<p><button name="kind" value="draft">Save</button> <button type="button" id="preview">Preview</button>
+<button type="button" id="old">Count</button></p>
+</form>
+<p id="state"></p>
+<dialog aria-label="Stop the stream"><form method="post" action="/save"><label>Reason <input name="reason"></label> <button>Stop</button></form></dialog>
+</html>`;
+
+const script = `
+const state = document.getElementById('state');
+document.getElementById('preview').onclick = async () => {
+	const answer = await fetch('/preview');
+	state.textContent = answer.status + ' ' + Object.keys(await answer.json());
+};
+document.getElementById('old').onclick = () => {
+	const request = new XMLHttpRequest();
+	request.open('GET', '/preview');
+	request.onload = () => { state.textContent = 'counted ' + request.status; };
+	request.send();
+};
+let submitted = 0;
+document.forms[0].addEventListener('submit', () => { state.textContent = 'submitted ' + ++submitted; });
+document.addEventListener('sallyport:ended', (event) => { document.title = 'ended'; });
+document.addEventListener('sallyport:signed-in', (event) => { document.title = 'signed in'; });
+`;
+
+// panel keeps what it was sent.
+function panel(saved) {
+	return async (request, response) => {
+		let body = '';
+		for await (const chunk of request) body += chunk;
+		const answer = (type, text) => response.setHeader('Content-Type', type).end(text);
+		if (request.url === '/page.js') return answer('text/javascript', script);
+		if (request.url === '/preview') return answer('application/json', '{"preview":1}');
+		if (request.url === '/refused') return response.writeHead(401).end('{"login":"/mine"}');
+		if (request.method === 'POST') saved.push(Object.fromEntries(new URLSearchParams(body)));
+		response.setHeader('Content-Security-Policy', policy);
+		answer('text/html; charset=utf-8', request.method === 'POST' ? '<!doctype html><title>Saved</title><h1>Saved</h1>' : form);
+	};
+}
+
+for (const door of ['gateway', 'nginx']) {
+	test(`a half-filled form outlives its session behind ${door} @scripts @one-engine`, async ({ browser }) => {
+		const saved = [];
+		const gate = await startGate(door, panel(saved));
+		const context = await browser.newContext();
+		const complaints = [];
+		context.on('console', (message) => {
+			if (/^Failed to load resource: .* status of 401/.test(message.text())) return;
+			if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+		});
+		context.on('weberror', (event) => complaints.push(String(event.error())));
+		try {
+			const ada = await gate.addAccount('ada');
+			const signIn = async (page) => {
+				await page.getByLabel('User name or e-mail').fill(ada.name);
+				await page.getByLabel('Password', { exact: true }).fill(ada.password);
+				await page.getByRole('button', { name: 'Sign in' }).click();
+			};
+			const page = await context.newPage();
+			const title = page.getByLabel('Title'), notes = page.getByLabel('Notes');
+			const bar = page.getByRole('alert'), state = page.locator('#state');
+			const again = bar.getByRole('link', { name: 'Sign in again' });
+			const signInAgain = async () => {
+				const [tab] = await Promise.all([context.waitForEvent('page'), again.click()]);
+				expect(await tab.evaluate(() => window.opener)).toBeNull();
+				await signIn(tab);
+				await expect(tab.getByRole('heading', { name: 'You’re signed in' })).toBeVisible();
+				expect(new URL(tab.url()).origin).toBe(gate.panel);
+				expect((await new AxeBuilder({ page: tab }).analyze()).violations).toEqual([]);
+				await tab.close();
+				await expect(bar).toBeHidden();
+				await expect(page).toHaveTitle('signed in');
+			};
+			await page.goto(`${gate.panel}/form`);
+			await signIn(page);
+			await expect(page).toHaveURL(`${gate.panel}/form`);
+			await title.fill('Regatta');
+			await notes.fill('Begins at noon.\nTwo cameras.');
+			await page.getByRole('button', { name: 'Preview' }).click();
+			await expect(state).toHaveText('200 preview');
+			await expect(bar).toBeHidden();
+
+			// A request of the page's own is refused, and sees its answer unchanged.
+			await gate.endSessions(ada);
+			await page.getByRole('button', { name: 'Preview' }).click();
+			await expect(bar).toContainText('Your session ended. What you typed is still here.');
+			await expect(state).toHaveText('401 login');
+			await expect(page).toHaveTitle('ended');
+			expect((await new AxeBuilder({ page }).disableRules(['landmark-one-main', 'region']).analyze()).violations).toEqual([]);
+			await signInAgain();
+			await expect(title).toHaveValue('Regatta');
+			await expect(notes).toHaveValue('Begins at noon.\nTwo cameras.');
+
+			// The form waits too: nothing was sent, and nothing is sent by itself.
+			await gate.endSessions(ada);
+			await page.getByRole('button', { name: 'Save' }).click();
+			await expect(again).toBeFocused();
+			await signInAgain();
+			await expect(page).toHaveURL(`${gate.panel}/form`);
+			await expect(state).toHaveText('401 login'); // the page's own listener wasn't told
+			expect(saved).toEqual([]);
+			await page.getByRole('button', { name: 'Save' }).dblclick();
+			await expect(page.getByRole('heading', { name: 'Saved' })).toBeVisible();
+			expect(saved).toEqual([{ action: 'Regatta', notes: 'Begins at noon.\r\nTwo cameras.', kind: 'draft' }]);
+
+			// XMLHttpRequest; the bar can be closed. A 401 of the panel's own is its own.
+			await page.goBack();
+			await page.evaluate(() => fetch('/refused'));
+			await page.getByRole('button', { name: 'Count' }).click();
+			await expect(state).toHaveText('counted 200');
+			await expect(bar).toBeHidden();
+			await gate.endSessions(ada);
+			await page.getByRole('button', { name: 'Count' }).click();
+			await expect(state).toHaveText('counted 401');
+			await bar.getByRole('button', { name: 'Close' }).click();
+			await expect(bar).toBeHidden();
+
+			// From within an open dialog, beside which nothing can be clicked.
+			await page.evaluate(() => document.querySelector('dialog').showModal());
+			await page.getByLabel('Reason').fill('storm');
+			await page.getByRole('button', { name: 'Stop' }).click();
+			await signInAgain();
+			await page.getByRole('button', { name: 'Stop' }).click();
+			await expect(page.getByRole('heading', { name: 'Saved' })).toBeVisible();
+			expect(saved[1]).toEqual({ reason: 'storm' });
+			expect(complaints).toEqual([]);
+		} finally {
+			await context.close();
+			await gate.stop();
+		}
+	});
+}
