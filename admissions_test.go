@@ -10,24 +10,15 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // warm has the portal keep the browser's visit in memory.
 func warm(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
 	t.Helper()
-	until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
+	testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
 	got(t, navigate(b, page))
-}
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	const atMost = 20 * time.Second // a busy machine; it takes a moment
-	for begin := time.Now(); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(begin) > atMost {
-			t.Fatalf("%s: not within %v", what, atMost)
-		}
-	}
 }
 
 // What another process changes, such as the command line, ends what this one
@@ -65,7 +56,7 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 				if err := change(t.Context(), other.Login, a); err != nil {
 					t.Fatal(err)
 				}
-				until(t, "refusal", func() bool {
+				testkit.Until(t, "refusal", func() bool {
 					return b.Do(http.MethodGet, page, nil, nil).Status != http.StatusOK
 				})
 			})
@@ -87,7 +78,7 @@ func TestAttack103SignOutOnAnotherNode(t *testing.T) {
 	if a := b.Do(http.MethodGet, radio+"/page", nil, nil); a.Status == http.StatusOK {
 		t.Error("the node that ended the session still admits")
 	}
-	until(t, "refusal", func() bool {
+	testkit.Until(t, "refusal", func() bool {
 		return there.Do(http.MethodGet, radio+"/page", nil, nil).Status == http.StatusUnauthorized
 	})
 }

@@ -13,9 +13,6 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// eventually is what a busy machine may take for what takes it a moment.
-const eventually = 20 * time.Second
-
 // heard keeps what a database tells.
 type heard struct {
 	mu  sync.Mutex
@@ -38,15 +35,6 @@ func (h *heard) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ids = nil
-}
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for begin := time.Now(); !done(); time.Sleep(time.Millisecond) {
-		if time.Since(begin) > eventually {
-			t.Fatalf("%s: not within %v", what, eventually)
-		}
-	}
 }
 
 func change(d *db.DB, outcome error, ids ...string) error {
@@ -100,7 +88,7 @@ func TestOtherProcessesChangesAreHeard(t *testing.T) {
 			ctx, stop := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
 			go func() { ended <- here.Watch(ctx, time.Now) }()
-			until(t, "watching", func() bool { return here.Current(time.Now()) })
+			testkit.Until(t, "watching", func() bool { return here.Current(time.Now()) })
 			if !h.has("") {
 				t.Error("what happened before was not dropped")
 			}
@@ -109,11 +97,11 @@ func TestOtherProcessesChangesAreHeard(t *testing.T) {
 				id := fmt.Sprint("alice", round)
 				must(t, change(there, nil, id))
 				// SQLite tells that something changed, PostgreSQL tells whom.
-				until(t, "hearing "+id, func() bool { return h.has(id) || engine == "sqlite" && h.has("") })
+				testkit.Until(t, "hearing "+id, func() bool { return h.has(id) || engine == "sqlite" && h.has("") })
 			}
 			h.forget()
 			must(t, change(there, nil, ""))
-			until(t, "hearing that all changed", func() bool { return h.has("") })
+			testkit.Until(t, "hearing that all changed", func() bool { return h.has("") })
 			if engine == "sqlite" {
 				h.forget()
 				must(t, change(here, nil, "bob"))
@@ -142,7 +130,7 @@ func TestCutListenerIsNoticed(t *testing.T) {
 	ended := make(chan error, 1)
 	watch := func() { ended <- d.Watch(t.Context(), time.Now) }
 	go watch()
-	until(t, "watching", func() bool { return d.Current(time.Now()) })
+	testkit.Until(t, "watching", func() bool { return d.Current(time.Now()) })
 	cut := func() {
 		// It is the one whose last statement is a notification or LISTEN.
 		column(t, d, `SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity
@@ -155,6 +143,6 @@ func TestCutListenerIsNoticed(t *testing.T) {
 	h.forget()
 	must(t, change(d, nil)) // unheard
 	go watch()
-	until(t, "hearing again", func() bool { return h.has("") })
-	until(t, "watching again", func() bool { return d.Current(time.Now()) })
+	testkit.Until(t, "hearing again", func() bool { return h.has("") })
+	testkit.Until(t, "watching again", func() bool { return d.Current(time.Now()) })
 }

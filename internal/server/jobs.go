@@ -64,8 +64,13 @@ func (p *Portal) every(ctx context.Context, pause time.Duration, name string, jo
 // watchChanges hears what other processes change, so that what is kept of
 // visits in memory is true. While it can't, each is read anew.
 func (p *Portal) watchChanges(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := p.DB.Watch(ctx, p.Login.Clock); err != nil && ctx.Err() == nil {
+	for said := false; ctx.Err() == nil; {
+		err := p.DB.Watch(ctx, p.Login.Clock)
+		// Once for each time that they were heard before: a database may be away
+		// for hours, and a pooler never lets anybody listen.
+		said = said && !p.DB.Current(p.Login.Clock())
+		if ctx.Err() == nil && !said {
+			said = true
 			p.Log.Warn("changes of other processes are not heard; every check reads the database until they are", "reason", err.Error())
 		}
 		select {

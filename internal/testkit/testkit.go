@@ -27,6 +27,19 @@ const PostgresVariable = "SALLYPORT_TEST_POSTGRES"
 // Engines are the names of both engines.
 var Engines = []string{"sqlite", "postgres"}
 
+// eventually is what a busy machine may take for what takes it a moment.
+const eventually = 20 * time.Second
+
+// Until waits until what another goroutine or process does is done.
+func Until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for begin := time.Now(); !done(); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > eventually {
+			t.Fatalf("%s: not within %v", what, eventually)
+		}
+	}
+}
+
 // Quick are Argon2id costs for tests that don't measure them.
 var Quick = secret.Argon2id{MemoryKiB: 64, Iterations: 1}
 
