@@ -60,9 +60,15 @@ ${rules}`);
 			return { status: answer.statusCode, location: answer.headers.location, body };
 		},
 
-		// endSessions ends whatever the account has open, as its operator may.
-		endSessions: ({ name, password }) =>
-			run(sallyport, ['account', 'set-password', name, '--password-stdin'], { env, cwd: dir, input: password }),
+		// endSessions ends whatever the account has open, as its operator may. The
+		// running server hears within a second what a command changed: then the
+		// visit of the browser context is refused.
+		async endSessions({ name, password }, context) {
+			await run(sallyport, ['account', 'set-password', name, '--password-stdin'], { env, cwd: dir, input: password });
+			const Cookie = (await context.cookies(origin)).map((one) => `${one.name}=${one.value}`).join('; ');
+			expect(Cookie).toContain('sallyport-visit=');
+			await expect.poll(async () => (await this.ask('/', { Cookie })).status).toBe(401);
+		},
 
 		async stop() {
 			await proxy.stop();

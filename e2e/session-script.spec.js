@@ -99,7 +99,7 @@ for (const door of ['gateway', 'nginx']) {
 			await expect(bar).toBeHidden();
 
 			// A request of the page's own is refused, and sees its answer unchanged.
-			await gate.endSessions(ada);
+			await gate.endSessions(ada, context);
 			await page.getByRole('button', { name: 'Preview' }).click();
 			await expect(bar).toContainText('Your session ended. What you typed is still here.');
 			await expect(state).toHaveText('401 login');
@@ -110,7 +110,7 @@ for (const door of ['gateway', 'nginx']) {
 			await expect(notes).toHaveValue('Begins at noon.\nTwo cameras.');
 
 			// The form waits too: nothing was sent, and nothing is sent by itself.
-			await gate.endSessions(ada);
+			await gate.endSessions(ada, context);
 			await page.getByRole('button', { name: 'Save' }).click();
 			await expect(again).toBeFocused();
 			await signInAgain();
@@ -127,7 +127,7 @@ for (const door of ['gateway', 'nginx']) {
 			await page.getByRole('button', { name: 'Count' }).click();
 			await expect(state).toHaveText('counted 200');
 			await expect(bar).toBeHidden();
-			await gate.endSessions(ada);
+			await gate.endSessions(ada, context);
 			await page.getByRole('button', { name: 'Count' }).click();
 			await expect(state).toHaveText('counted 401');
 			await bar.getByRole('button', { name: 'Close' }).click();
