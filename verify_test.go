@@ -17,7 +17,7 @@ import (
 func asked(proxy, target string) (address string, header http.Header) {
 	switch proxy {
 	case "nginx", "nginx/refused":
-		return "http://sallyport/verify/" + proxy, http.Header{"X-Original-Method": {"GET"}, "X-Original-Url": {video + target}}
+		return "http://sallyport/verify/" + proxy, http.Header{"X-Original-Method": {"GET"}, "X-Original-Url": {video + target}, "X-Real-Ip": {"192.0.2.7"}}
 	case "envoy":
 		return video + "/verify/envoy" + target, http.Header{"X-Forwarded-Proto": {"http"}, "X-Forwarded-For": {"192.0.2.7"}, "X-Envoy-Internal": {"true"}}
 	}

@@ -30,6 +30,7 @@ var floors = [][]string{
 	{"internal/server"},
 	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/api", "internal/oidc"},
 	{"internal/login"},
+	{"internal/pass"},
 	{"internal/access"},
 	{"internal/session", "internal/device"},
 	{"internal/authenticator/password", "internal/authenticator/totp", "internal/authenticator/backupcode", "internal/authenticator/webauthn"},
@@ -62,6 +63,7 @@ var owners = map[string]string{
 	"visits":            "internal/session",
 	"handoffs":          "internal/session",
 	"devices":           "internal/device",
+	"passes":            "internal/pass",
 	"ledger":            "internal/throttle",
 	"events":            "internal/audit",
 	"audit_head":        "internal/audit",
@@ -75,13 +77,13 @@ var owners = map[string]string{
 const sessionMaker = "internal/login/finish.go"
 
 // kept are the tables whose rows login.Admissions holds in memory for seconds.
-var kept = []string{"accounts", "groups", "members", "sessions", "visits"}
+var kept = []string{"accounts", "groups", "members", "sessions", "visits", "passes"}
 
 // tellNobody change rows of those tables and weaken nothing.
 var tellNobody = []string{
-	"internal/account/AddGroup", "internal/account/Create", // nobody has it yet
-	"internal/session/Seen",  // its caller keeps the time
-	"internal/session/Sweep", // what expires is looked at each time
+	"internal/account/AddGroup", "internal/account/Create", "internal/pass/Create", // nobody has it yet
+	"internal/session/Seen", "internal/pass/Seen", // its caller keeps the time
+	"internal/session/Sweep", "internal/pass/Sweep", // what expires is looked at each time
 }
 
 // checks are the rules. Each returns what a file does against it.

@@ -21,7 +21,9 @@ local kept_back = {
   ["x-forwarded-method"] = true, ["x-forwarded-host"] = true, ["x-forwarded-uri"] = true,
 }
 
-local identity = { "Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups" }
+-- What the panel gets of the answer, and never of the client. Authorization is the
+-- client's own there, but for machine passes.
+local told = { "Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Authorization", "Sallyport-Pass" }
 
 -- An answer that takes longer is none: the panel stays closed.
 local timeout_ms = 10000
@@ -45,12 +47,16 @@ core.register_action("sallyport", { "http-req" }, function(txn, address)
   for name, values in pairs(txn.http:req_get_headers()) do
     if not kept_back[name] then
       local list = {}
-      for _, value in pairs(values) do
-        list[#list + 1] = value
+      while values[#list] do -- they begin at 0
+        list[#list + 1] = values[#list]
       end
       headers[name] = list
     end
   end
+  -- Behind what proxies before this one said.
+  local hops = headers["x-forwarded-for"] or {}
+  hops[#hops + 1] = txn.sf:src()
+  headers["x-forwarded-for"] = hops
   headers["host"] = { "sallyport" }
   headers["x-forwarded-method"] = { txn.sf:method() }
   headers["x-forwarded-host"] = { txn.sf:req_hdr("host") }
@@ -67,7 +73,7 @@ core.register_action("sallyport", { "http-req" }, function(txn, address)
     answer(txn, said.status, said.headers, said.body or "")
     return
   end
-  for _, name in ipairs(identity) do
+  for _, name in ipairs(told) do
     txn.http:req_del_header(name)
     local values = said.headers[name:lower()]
     if values and values[0] and values[0] ~= "" then

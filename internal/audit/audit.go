@@ -67,6 +67,8 @@ const (
 	DevicesForgotten     Kind = "devices_forgotten"
 	LetInIssued          Kind = "let_in_issued"
 	LetInUsed            Kind = "let_in_used"
+	PassMade             Kind = "pass_made"           // Detail: its name
+	PassRevoked          Kind = "pass_revoked"        // Detail: its name
 	WrongCodesNoticed    Kind = "wrong_codes_noticed" // Number: how many
 	PasswordSuspected    Kind = "password_suspected"  // Number: of how many wrong codes
 )

@@ -18,7 +18,7 @@ import (
 
 // harmless commands change nothing of the portal.
 var harmless = strings.Fields(`demo config_check config_default account_list account_show group_list
-	audit_list audit_export audit_verify clock_show key_new key_list key_check reload version`)
+	pass_list audit_list audit_export audit_verify clock_show key_new key_list key_check reload version`)
 
 // audited are the others, in an order in which they can be run, each with the
 // events that it leaves: kind, whose (the account's name, or "-"), detail,

@@ -44,11 +44,12 @@ type commands struct {
 	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
 	Account accounts       `cmd:"" help:"See and change accounts."`
 	Group   groups         `cmd:"" help:"See and change groups of accounts."`
+	Pass    passes         `cmd:"" help:"See, make and end machine passes, which let scripts into panels."`
 	Audit   auditCommands  `cmd:"" help:"See, export and verify what was done."`
 	Clock   clockCommands  `cmd:"" help:"See what the clock is held against, and believe it."`
 	Key     keyCommands    `cmd:"" help:"See, check and change the keys that seal stored secrets."`
 	Backup  backupCommand  `cmd:"" help:"Write a copy of the SQLite database to a new file, beside a running server."`
-	Restore restoreCommand `cmd:"" help:"Make the database of a backup; ends sessions, known browsers, used codes and backup codes."`
+	Restore restoreCommand `cmd:"" help:"Make the database of a backup; ends sessions, machine passes, known browsers, used codes and backup codes."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

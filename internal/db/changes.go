@@ -39,7 +39,7 @@ type changes struct {
 }
 
 // OnChange has hear called, before the change is answered, with the id of each
-// account or session whose rows changed, or with "" for all of them. There is
+// account, session or pass whose rows changed, or with "" for all of them. There is
 // one to hear; it must not use the database.
 func (d *DB) OnChange(hear func(id string)) { d.changes.hear.Store(&hear) }
 
@@ -63,7 +63,7 @@ func (d *DB) Current(now time.Time) bool {
 }
 
 // Changed notes in the transaction that it changes or deletes rows of the
-// account or session with this id that somebody may keep in memory; "" stands
+// account, session or pass with this id that somebody may keep in memory; "" stands
 // for all. Those on other nodes hear of it with the commit.
 func (t *Tx) Changed(id string) {
 	if !slices.Contains(t.changed, id) {

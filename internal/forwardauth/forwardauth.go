@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,18 +27,22 @@ const Prefix = "/verify/"
 // question is the request that a proxy asks about, as the client sent it.
 type question struct {
 	method string
-	host   string // with or without a port
-	target string // path and query, percent-encoded
+	host   string     // with or without a port
+	target string     // path and query, percent-encoded
+	from   netip.Addr // a trusted proxy, or invalid, where the client's isn't known
 }
 
 // dialect is how one kind of proxy asks, and what it makes of the answer.
 type dialect struct {
 	path  string // ends in "/" where the path asked for follows
 	reads []string
-	read  func(r *http.Request) (question, error)
+	read  func(r *http.Request, proxies access.Proxies) (question, error)
 	// led: every answer but 200 goes to the client as it is. Where not, the
 	// proxy knows yes and no only: 401 and 403.
 	led bool
+	// removes is the header that names those the proxy takes from the request;
+	// "" where its file says that by itself.
+	removes string
 }
 
 func dialects() []dialect {
@@ -50,8 +55,9 @@ type Options struct {
 	Panel   func(host string) *access.Panel // nil where there is none at a canonical host
 	Proxies access.Proxies
 
-	// What a person sees in place of the panel, who asked for target.
-	Begin       func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string)
+	// What is answered in place of the panel to who asked for target; refused is
+	// why the pass that came along opens nothing, or nil.
+	Begin       func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error)
 	Denied      func(w http.ResponseWriter, r *http.Request, reason error)
 	Unavailable func(w http.ResponseWriter, r *http.Request, reason error)
 }
@@ -98,7 +104,10 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
 	if panel.Preflight(q.method, q.target, r.Header) { // of bodies proxies tell nothing
 		a.Verdict = access.Admit
 	} else {
-		a, err = d.Login.Admit(r.Context(), panel, q.target, panel.Cookie(r, access.VisitCookie))
+		a, err = d.Login.Admit(r.Context(), panel, login.Request{
+			Target: q.target, Method: access.MethodOf(q.method, r.Header), From: d.Proxies.Client(q.from),
+			Visit: panel.Cookie(r, access.VisitCookie), Pass: access.Pass(r.Header),
+		})
 	}
 	if err == nil && a.Verdict == access.Admit {
 		err = d.Login.Seen(r.Context(), a)
@@ -112,11 +121,12 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
 		for name, value := range a.Identity() {
 			h.Set(name, value)
 		}
+		l.withoutPass(h, r.Header)
 		w.WriteHeader(http.StatusOK)
 	case a.Verdict == access.Admit, a.Verdict == access.Deny:
 		d.Denied(w, r, nil)
 	case l.led:
-		d.Begin(w, r, panel, q.method, q.target)
+		d.Begin(w, r, panel, q.method, q.target, a.Refused)
 	default:
 		w.WriteHeader(http.StatusUnauthorized)
 	}
@@ -135,7 +145,7 @@ func (d *door) ask(r *http.Request, l dialect) (question, *access.Panel, error) 
 	if err := l.sound(r.Header); err != nil {
 		return question{}, nil, err
 	}
-	q, err := l.read(r)
+	q, err := l.read(r, d.Proxies)
 	if err != nil {
 		return question{}, nil, err
 	}
@@ -174,6 +184,20 @@ func (l dialect) sound(h http.Header) error {
 	return nil
 }
 
+// withoutPass has the proxy keep the pass from the panel: the answer's Authorization,
+// or none, takes the place of the client's.
+func (l dialect) withoutPass(answer, asked http.Header) {
+	kept := access.PanelAuthorization(asked)
+	switch {
+	case l.removes == "":
+		answer.Set("Authorization", strings.Join(kept, ","))
+	case len(kept) < len(asked["Authorization"]):
+		answer.Set(l.removes, access.PassHeader+",Authorization")
+	default:
+		answer.Set(l.removes, access.PassHeader)
+	}
+}
+
 // ours reports whether a panel would get a path that is the gate's own, which
 // no proxy may send there.
 func ours(target string) bool {
@@ -190,8 +214,9 @@ func forwarded() []string {
 	return []string{"X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri"}
 }
 
-func readForwarded(r *http.Request) (question, error) {
+func readForwarded(r *http.Request, proxies access.Proxies) (question, error) {
 	return question{
 		method: r.Header.Get("X-Forwarded-Method"), host: r.Header.Get("X-Forwarded-Host"), target: r.Header.Get("X-Forwarded-Uri"),
+		from: proxies.Address(r),
 	}, nil
 }

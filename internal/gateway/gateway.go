@@ -50,8 +50,9 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // the machine's clock, which the limits of connections go by
 
-	// Begin leads a person to the sign-in and tells everything else where it is.
-	Begin http.HandlerFunc
+	// Begin leads a person to the sign-in and tells everything else where it is,
+	// and why the pass that it brought opens nothing.
+	Begin Refusal
 	// Pages that say why.
 	Denied, Down, Slow, Unavailable Refusal
 }
@@ -93,32 +94,35 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.Denied(w, r, errors.New("header "+alias+" would be read as an identity header"))
 		return
 	}
-	token := g.Panel.Cookie(r, access.VisitCookie)
-	admission, err := g.admit(r.Context(), r, token)
+	admission, err := g.admit(r.Context(), r)
 	switch {
 	case err != nil:
 		g.Unavailable(w, r, err)
 	case admission.Verdict == access.Admit:
-		g.pass(w, r, admission, token)
+		g.pass(w, r, admission)
 	case admission.Verdict == access.Deny:
 		g.Denied(w, r, nil)
 	default:
-		g.Begin(w, r)
+		g.Begin(w, r, admission.Refused)
 	}
 }
 
 // admit is the answer to the request; a preflight has nobody's identity.
-func (g *gateway) admit(ctx context.Context, r *http.Request, token string) (login.Admission, error) {
+func (g *gateway) admit(ctx context.Context, r *http.Request) (login.Admission, error) {
 	if r.ContentLength == 0 && g.Panel.Preflight(r.Method, r.RequestURI, r.Header) {
 		return login.Admission{Verdict: access.Admit}, nil
 	}
-	return g.Login.Admit(ctx, g.Panel, r.RequestURI, token)
+	return g.Login.Admit(ctx, g.Panel, login.Request{
+		Target: r.RequestURI, Method: access.MethodOf(r.Method, r.Header), From: g.Proxies.Client(g.Proxies.Address(r)),
+		Visit: g.Panel.Cookie(r, access.VisitCookie), Pass: access.Pass(r.Header),
+	})
 }
 
-// pass hands the request to the panel and watches its visit meanwhile.
-func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission, token string) {
+// pass hands the request to the panel and watches its visit or machine pass
+// meanwhile.
+func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission) {
 	var err error
-	if a.Visit.ID != "" {
+	if a.Bearer() != "" {
 		err = unlimited(w)
 	} else {
 		w, r, err = paced(w, r, g.Now)
@@ -132,14 +136,14 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 		g.Unavailable(w, r, err)
 		return
 	}
-	go g.watch(ctx, end, r, token, a.Visit.ID)
+	go g.watch(ctx, end, r, a.Bearer())
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// watch ends what lasts when its visit has ended, on open paths too: the panel
-// was told a name. A database that doesn't answer ends nothing: what was
-// admitted goes on until somebody says no.
-func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, token, visitID string) {
+// watch ends what lasts when its visit or pass, the bearer, has ended, on open
+// paths too: the panel was told a name. A database that doesn't answer ends
+// nothing: what was admitted goes on until somebody says no.
+func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	for {
@@ -148,7 +152,7 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, token,
 			return
 		case <-again.C:
 		}
-		if a, err := g.admit(ctx, r, token); err == nil && (a.Verdict != access.Admit || a.Visit.ID != visitID) {
+		if a, err := g.admit(ctx, r); err == nil && (a.Verdict != access.Admit || a.Bearer() != bearer) {
 			end()
 			return
 		}
@@ -156,7 +160,7 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, token,
 }
 
 // rewrite makes the request that the panel gets: path and query as they were
-// sent, no cookie of ours, no upgrade but to WebSockets, and headers on who is
+// sent, no cookie and no pass of ours, no upgrade but to WebSockets, and headers on who is
 // there and where the request comes from that are nobody else's.
 func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	a, _ := p.In.Context().Value(admissionKey{}).(login.Admission)
@@ -167,9 +171,12 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	p.Out.Trailer = nil // some servers read them as headers
 	h := p.Out.Header
 	for name := range h {
-		if forwarded(name) {
+		if forwarded(name) || access.PlainHeader(name) == access.PassHeader {
 			delete(h, name)
 		}
+	}
+	if kept := access.PanelAuthorization(h); len(kept) < len(h["Authorization"]) {
+		h["Authorization"] = kept
 	}
 	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
 		// Behind an upgrade to HTTP/2 anything could be asked for, in

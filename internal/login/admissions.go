@@ -11,16 +11,16 @@ const (
 	// keptFor bounds how old what is kept may be, whatever else fails.
 	keptFor = 5 * time.Second
 
-	// maxKept visits are kept, of less than 1 kB each; more are read again.
+	// maxKept visits and passes are kept, of about 1 kB each; more are read again.
 	maxKept = 8192
 )
 
-// tokenHash is what a visit is found by.
+// tokenHash is what a visit or a pass is found by.
 type tokenHash [32]byte
 
-// Admissions keeps for seconds who visits which panel, since every click asks.
-// It isn't what decides: whatever ends or changes a visit, its session or its
-// account drops it, on every node (DESIGN §12), and what expires with time is
+// Admissions keeps for seconds who visits which panel, and by which pass, since
+// every click asks. It isn't what decides: whatever ends or changes a visit, its
+// session, a pass or the account drops it, on every node (DESIGN §12), and what expires with time is
 // looked at each time. Where it isn't certain that every change was heard, all
 // is read from the database.
 type Admissions struct {
@@ -82,7 +82,15 @@ func (k *Admissions) put(a Admission, now time.Time, drops uint64) {
 	k.young[a.hash] = &admitted{a, now}
 }
 
-// seen notes that the visit is used at now, and reports whether nobody else
+// seenAt is the last use that was noted of the visit's session or the pass.
+func (a Admission) seenAt() time.Time {
+	if a.Pass.ID != "" {
+		return a.Pass.SeenAt
+	}
+	return a.Visit.Session.SeenAt
+}
+
+// seen notes that the visit or pass is used at now, and reports whether nobody else
 // noted it since a was read: then the database must be told.
 func (k *Admissions) seen(a Admission, now time.Time) bool {
 	k.mu.Lock()
@@ -92,17 +100,17 @@ func (k *Admissions) seen(a Admission, now time.Time) bool {
 		if !ok {
 			continue
 		}
-		if one.Visit.Session.SeenAt.After(a.Visit.Session.SeenAt) {
+		if one.seenAt().After(a.seenAt()) {
 			return false
 		}
 		anew := *one // who reads the old one isn't disturbed
-		anew.Visit.Session.SeenAt = now
+		anew.Visit.Session.SeenAt, anew.Pass.SeenAt = now, now
 		kept[a.hash] = &anew
 	}
 	return true
 }
 
-// drop forgets what belongs to the account or session with this id; "" is
+// drop forgets what belongs to the account, session or pass with this id; "" is
 // everything.
 func (k *Admissions) drop(id string) {
 	k.mu.Lock()
@@ -115,7 +123,7 @@ func (k *Admissions) drop(id string) {
 	}
 	for _, kept := range []map[tokenHash]*admitted{k.young, k.old} {
 		for hash, one := range kept {
-			if one.Visit.Owner.ID == id || one.Visit.Session.ID == id {
+			if one.Owner.ID == id || one.Visit.Session.ID == id || one.Pass.ID == id {
 				delete(kept, hash)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -26,15 +27,18 @@ type Me struct {
 	From    Browser
 }
 
-// endOthers gives the account a new stamp and ends every attempt, every
-// pending enrolment, every session but one and every known browser but the one
-// that holds the device token. Empty ones spare none. It holds the account's
+// endOthers gives the account a new stamp and ends every attempt, every machine
+// pass, every pending enrolment, every session but one and every known browser but
+// the one that holds the device token. Empty ones spare none. It holds the account's
 // row until tx ends.
 func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err
 	}
 	if err := endAttempts(ctx, tx, accountID); err != nil {
+		return "", err
+	}
+	if err := pass.RevokeAll(ctx, tx, accountID); err != nil {
 		return "", err
 	}
 	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {

@@ -3,29 +3,55 @@ package login
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// Admission is the answer to a request for a panel.
+// Request is a request for a panel, as its door read it.
+type Request struct {
+	Target string     // path and query as they were sent
+	Method string     // as access.MethodOf says; only passes ask
+	From   netip.Addr // of the client; invalid where it isn't known; only passes ask
+	Visit  string     // token of the visit, or ""
+	Pass   string     // token of the pass, or ""
+}
+
+// Admission is the answer to a request for a panel. Who is there comes by a visit
+// or a pass; of both the IDs are empty where it is nobody.
 type Admission struct {
 	Verdict access.Verdict
-	Visit   session.Visit // its ID is empty where nobody visits
-	Groups  []string      // of the visit's account
+	Visit   session.Visit
+	Pass    pass.Pass
+	Owner   account.Account // of either
+	Groups  []string        // of the owner
+	Refused error           // why the pass that came along opens nothing; its holder may read it
 
 	hash tokenHash
 }
 
+// Bearer returns the id of the visit or pass that names who is there, or "".
+func (a Admission) Bearer() string { return a.Visit.ID + a.Pass.ID }
+
+func (a Admission) bearer() access.Bearer {
+	b := access.Bearer{SignedIn: a.Bearer() != "", Proofs: a.Visit.Session.Proofs, TwoFactor: !a.Owner.TwoFactorAt.IsZero(), Groups: a.Groups}
+	if a.Pass.ID != "" {
+		b.Proofs, b.Vouched = a.Pass.Proofs, a.Pass.ByOperator
+	}
+	return b
+}
+
 // Identity returns the identity headers that tell the panel who is there: all
-// four, empty where nobody visits.
+// four, empty where it is nobody.
 func (a Admission) Identity() map[string]string {
-	owner := a.Visit.Owner
+	owner := a.Owner
 	name := ""
 	if owner.ID != "" {
 		name = owner.Called()
@@ -36,25 +62,32 @@ func (a Admission) Identity() map[string]string {
 	}
 }
 
-// Admit holds a request for a path of a panel against what the panel demands
-// of it; rawPath is as it was sent, token that of the visit or "". The path
-// decides before the visit is looked at, so that what can't be read the one
-// way is denied to everybody (R22).
-func (s *Service) Admit(ctx context.Context, panel *access.Panel, rawPath, token string) (Admission, error) {
-	demand, ok := panel.DemandOf(rawPath)
+// Admit holds a request against what the panel demands of its path. The path
+// decides before anybody is looked at, so that what can't be read the one way is
+// denied to everybody (R22). A visit that is admitted needs no pass, and whatever
+// comes of the pass takes nothing from a visit.
+func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
+	demand, ok := panel.DemandOf(r.Target)
 	if !ok {
 		return Admission{Verdict: access.Deny}, nil
 	}
-	a, err := s.visit(ctx, panel, token)
+	a, err := s.visit(ctx, panel, r.Visit)
 	if err != nil {
 		return Admission{}, err
 	}
-	bearer := access.Bearer{
-		SignedIn: a.Visit.ID != "", Proofs: a.Visit.Session.Proofs,
-		TwoFactor: !a.Visit.Owner.TwoFactorAt.IsZero(), Groups: a.Groups,
+	a.Verdict = access.Check(demand, a.bearer(), s.Clock())
+	if r.Pass == "" || a.Visit.ID != "" && a.Verdict == access.Admit {
+		return a, nil
 	}
-	a.Verdict = access.Check(demand, bearer, s.Clock())
-	return a, nil
+	b, refused, err := s.byPass(ctx, panel, demand, r)
+	if err != nil {
+		return Admission{}, err
+	}
+	if refused != nil {
+		a.Refused = refused
+		return a, nil
+	}
+	return b, nil
 }
 
 func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) (Admission, error) {
@@ -77,18 +110,22 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) 
 	if err != nil {
 		return Admission{}, err
 	}
-	a := Admission{Visit: v, Groups: groups, hash: hash}
+	a := Admission{Visit: v, Owner: v.Owner, Groups: groups, hash: hash}
 	s.Admissions.put(a, now, drops)
 	return a, nil
 }
 
-// Seen notes that a visit was used, so that its session doesn't end as idle.
+// Seen notes that a visit was used, so that its session doesn't end as idle, or a
+// pass, so that its owner sees which are.
 func (s *Service) Seen(ctx context.Context, a Admission) error {
 	now := s.Clock()
-	if a.Visit.ID == "" || !a.Visit.Session.SeenIsOld(now) || !s.Admissions.seen(a, now) {
-		return nil
+	switch {
+	case a.Visit.ID != "" && a.Visit.Session.SeenIsOld(now) && s.Admissions.seen(a, now):
+		return session.Seen(ctx, s.DB, a.Visit.Session, now)
+	case a.Pass.ID != "" && a.Pass.SeenIsOld(now) && s.Admissions.seen(a, now):
+		return pass.Seen(ctx, s.DB, a.Pass, now)
 	}
-	return session.Seen(ctx, s.DB, a.Visit.Session, now)
+	return nil
 }
 
 // MayEnter holds the session of somebody at the portal against what the panel
@@ -148,7 +185,7 @@ func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token str
 	if err != nil || a.Visit.ID == "" {
 		return err
 	}
-	err = s.revoke(ctx, Me{Session: a.Visit.Session, Account: a.Visit.Owner, From: from}, a.Visit.Session.ID, audit.SignedOut)
+	err = s.revoke(ctx, Me{Session: a.Visit.Session, Account: a.Owner, From: from}, a.Visit.Session.ID, audit.SignedOut)
 	if errors.Is(err, ErrGone) {
 		return nil
 	}

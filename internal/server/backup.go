@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -241,14 +242,14 @@ func giveTo(f *os.File, dir string) error {
 }
 
 // EndForgotten ends, in one transaction, what a restored database takes for
-// valid although it was used up or ended since the backup (F13): sessions,
-// known browsers, attempts, pending enrolments, links, used codes and, unless
+// valid although it was used up or ended since the backup (F13): sessions, machine
+// passes, known browsers, attempts, pending enrolments, links, used codes and, unless
 // told to keep them, backup codes. For a day unknown browsers, and that is all
 // of them now, need two codes in a row. from names the backup to the audit log.
 func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{
-			login.EndAttempts, session.EndAll, device.ForgetAll, authenticator.EndPending, account.EndAllTickets,
+			login.EndAttempts, session.EndAll, device.ForgetAll, authenticator.EndPending, account.EndAllTickets, pass.EndAll,
 		} {
 			if err := end(ctx, tx); err != nil {
 				return err

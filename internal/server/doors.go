@@ -63,7 +63,9 @@ func newDoors(o web.Options, upstreams []*url.URL) (http.Handler, error) {
 		}
 		d.panels[panel.Host()] = door{panel, gateway.New(gateway.Options{
 			Login: o.Login, Panel: panel, To: upstreams[i], Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now,
-			Begin:  func(w http.ResponseWriter, r *http.Request) { host.Begin(w, r, panel, r.Method, r.RequestURI) },
+			Begin: func(w http.ResponseWriter, r *http.Request, refused error) {
+				host.Begin(w, r, panel, r.Method, r.RequestURI, refused)
+			},
 			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow), Unavailable: refuse(web.Unavailable),
 		})}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
@@ -158,6 +159,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 				session.Sweep(ctx, tx, p.Login.Life, now),
 				session.SweepHandoffs(ctx, tx, now),
 				device.Sweep(ctx, tx, now),
+				pass.Sweep(ctx, tx, now),
 				authenticator.Sweep(ctx, tx, now),
 				account.SweepTickets(ctx, tx, now),
 				throttle.Sweep(ctx, tx, now),

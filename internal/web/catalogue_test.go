@@ -19,13 +19,13 @@ var families = map[string][]string{
 		backup_code_used backup_code_failed password_changed password_set two_factor_reset
 		account_created account_invited account_enabled account_disabled account_removed email_changed
 		profile_changed group_joined group_left device_forgotten devices_forgotten let_in_issued
-		let_in_used wrong_codes_noticed password_suspected`),
+		let_in_used pass_made pass_revoked wrong_codes_noticed password_suspected`),
 	"error.": strings.Fields(`not_found forbidden cross_origin busy unavailable internal too_many
 		too_large bad_request link_invalid setup_done misdirected untrusted_proxy`),
 	"how.": strings.Fields(`password password_totp password_backup_code`),
 	"notice.": strings.Fields(`account_created password_set signed_out confirmed added renamed
 		removed disabled password_changed profile_saved revoked revoked_others backup_code_used
-		already_confirmed locked cancelled let_in forgotten weak`),
+		already_confirmed locked cancelled let_in forgotten weak pass_revoked`),
 	"strength.": strings.Fields(`short weak fair good later common own run repeat few`),
 }
 

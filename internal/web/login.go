@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/device"
@@ -17,14 +16,12 @@ import (
 
 func (s *server) getHome(req *request) error {
 	page := homePage{frame: s.frameOf(req, say("home.title"), ""), Name: req.me.Account.Called(), TwoFactor: req.twoFactor}
-	for _, panel := range s.Panels {
-		verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, "/")
-		if err != nil {
-			return err
-		}
-		if verdict != access.Deny {
-			page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Host()})
-		}
+	mine, err := s.myPanels(req)
+	if err != nil {
+		return err
+	}
+	for _, panel := range mine {
+		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Host()})
 	}
 	return s.views.page(req.w, http.StatusOK, "home", page)
 }

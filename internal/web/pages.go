@@ -136,6 +136,41 @@ type securityPage struct {
 	StepsDone         int      // of the check-up's three
 	PasswordAdvice    *message // why it should be changed; nil: it needn't be
 	PasswordError     *message
+	Passes            []passRow
+	SomePanel         bool // there is one to make passes for
+}
+
+type passRow struct {
+	ID         string
+	Name       string
+	Opens      string // the panel's origin and the path
+	Methods    string // empty: all
+	Addresses  string // empty: from anywhere
+	ExpiresAt  time.Time
+	LastUsedAt time.Time // zero: not used yet
+	Expired    bool
+	ByOperator bool
+}
+
+type newPassPage struct {
+	frame
+	Panels    []string // origins to choose from
+	Name      string
+	Panel     string
+	Path      string
+	Methods   string
+	Addresses string
+	Days      int
+	Lives     []int // to choose from
+	Error     *message
+}
+
+// passPage shows the token of a new machine pass, this once.
+type passPage struct {
+	frame
+	Name  string
+	Opens string // as in passRow
+	Token string
 }
 
 type authenticatorRow struct {

@@ -102,8 +102,9 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 }
 
 // Begin answers a request for target on a panel by somebody who must sign in
-// first: it leads a person there, and tells everything else where it is.
-func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
+// first: it leads a person there, and tells everything else where it is, and why
+// the pass that it brought opens nothing; nil where it brought none.
+func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	start := panel.StartURL(login.CheckPath(panel.ReturnPath(method, target, r.Header)))
 	w.Header().Set("Cache-Control", "no-store")
 	if access.Navigation(method, r.Header) {
@@ -113,14 +114,19 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 		w.WriteHeader(http.StatusSeeOther)
 		return
 	}
-	unauthorized(w, start)
+	unauthorized(w, start, refused)
 }
 
-// unauthorized tells whatever isn't a navigation where a person may sign in.
-func unauthorized(w http.ResponseWriter, start string) {
+// unauthorized tells whatever isn't a navigation where a person may sign in, and
+// what was wrong with its pass.
+func unauthorized(w http.ResponseWriter, start string, refused error) {
+	answer := map[string]string{"login": start}
+	if refused != nil {
+		answer["pass"] = refused.Error()
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusUnauthorized)
-	json.NewEncoder(w).Encode(map[string]string{"login": start})
+	json.NewEncoder(w).Encode(answer)
 }
 
 func (s *server) panelAt(host string) *access.Panel {

@@ -64,6 +64,11 @@ func samples(person string) []sample {
 		frame: few, newPassword: chosen, Username: person, PasswordChangedAt: at, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
 		Authenticators: []authenticatorRow{{"a1", person, at, at, false}, {"a2", "Tablet at home", at, time.Time{}, false}},
 	}
+	on.SomePanel = true
+	on.Passes = []passRow{
+		{"p1", person, "https://panel.example.com/api/", "GET, POST", "192.0.2.7, 10.0.0.0/8", at, at, false, false},
+		{"p2", "nightly backup", "https://panel.example.com/", "", "", at, time.Time{}, true, true},
+	}
 	only := on
 	only.frame, only.StepsDone, only.AtLimit = many, 3, true
 	only.Authenticators = []authenticatorRow{{"a1", person, at, at, true}}
@@ -134,6 +139,12 @@ func samples(person string) []sample {
 		}},
 		{"sessions", "several", sessionsPage{told, sessions, 2, devices}},
 		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
+		{"new-pass", "first", newPassPage{frame: inside("passes.new", "security"), Panels: []string{"https://panel.example.com", "https://" + person}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
+		{"new-pass", "wrong", newPassPage{
+			inside("passes.new", "security"), []string{person}, person, person, person, person, person, 7, passLives, say("passes.addresses_invalid"),
+		}},
+		{"new-pass", "none", newPassPage{frame: inside("passes.new", "security")}},
+		{"pass", "first", passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "spp_" + strings.Repeat("x", 43)}},
 		{"let-in", "first", letInPage{outside("let_in.title"), "t", person}},
 		{"let-in-link", "first", letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
 		{"activity", "several", activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
@@ -239,7 +250,7 @@ func TestPagesEscapeWhatPeopleTyped(t *testing.T) {
 
 func TestErrorsAreLinkedWithTheirField(t *testing.T) {
 	v := testViews(t, "Streaming panel")
-	field := regexp.MustCompile(`<input[^>]*aria-invalid="true"[^>]*>`)
+	field := regexp.MustCompile(`<(?:input|select)[^>]*aria-invalid="true"[^>]*>`)
 	for _, s := range samples("ada") {
 		html := rendered(t, v, s)
 		if !strings.Contains(html, `id="error"`) {
@@ -260,7 +271,7 @@ func TestErrorsAreLinkedWithTheirField(t *testing.T) {
 func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 	v := testViews(t, "Streaming panel")
 	form := regexp.MustCompile(`(?s)<form[^>]* action="([^"]*)"[^>]*>(.*?)</form>`)
-	name := regexp.MustCompile(`<input[^>]*?\sname="([^"]*)"`)
+	name := regexp.MustCompile(`<(?:input|select)[^>]*?\sname="([^"]*)"`)
 	got := make(map[string]map[string]bool)
 	for _, s := range samples("ada") {
 		for _, f := range form.FindAllStringSubmatch(rendered(t, v, s), -1) {
@@ -295,6 +306,9 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 		"/settings/security/backup-codes":  "replaces",
 		"/settings/security/disable":       "",
 		"/settings/security/password":      "username password new_password",
+		"/settings/security/passes":        "name panel path methods addresses days",
+		passesPath + "/p1/revoke":          "",
+		passesPath + "/p2/revoke":          "",
 		"/settings/sessions/s2/revoke":     "",
 		"/settings/sessions/s3/revoke":     "",
 		"/settings/sessions/revoke-others": "",

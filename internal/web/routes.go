@@ -56,5 +56,8 @@ func (s *server) routes() []route {
 		{"POST /settings/security/authenticators/{id}/cancel", access.Session, s.postCancelEnrollment},
 		{"POST /settings/security/authenticators/{id}/rename", access.Fresh, s.postRename},
 		{"POST /settings/security/authenticators/{id}/remove", access.Fresh, s.postRemove},
+		{"GET /settings/security/passes/new", access.Fresh, s.getNewPass},
+		{"POST /settings/security/passes", access.Fresh, s.postPass},
+		{"POST /settings/security/passes/{id}/revoke", access.Fresh, s.postRevokePass},
 	}
 }

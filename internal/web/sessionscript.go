@@ -64,7 +64,7 @@ func (s *server) getCheck(req *request, panel *access.Panel) error {
 	case verdict == access.Deny:
 		return errForbidden
 	}
-	unauthorized(req.w, panel.StartURL(signedInFor(path)))
+	unauthorized(req.w, panel.StartURL(signedInFor(path)), nil)
 	return nil
 }
 
@@ -89,7 +89,7 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 // query.
 func (s *server) checked(req *request, panel *access.Panel) (path string, verdict access.Verdict, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
-	a, err := s.Login.Admit(req.Context(), panel, path, panel.Cookie(req.Request, access.VisitCookie))
+	a, err := s.Login.Admit(req.Context(), panel, login.Request{Target: path, Visit: panel.Cookie(req.Request, access.VisitCookie)})
 	return path, a.Verdict, err
 }
 

@@ -82,6 +82,10 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 			ID: a.ID, Name: a.Name, AddedAt: a.ConfirmedAt, LastUsedAt: a.LastUsedAt, Only: len(mine) == 1,
 		})
 	}
+	page.SomePanel = len(s.Panels) > 0
+	if page.Passes, err = s.passRows(req); err != nil {
+		return page, err
+	}
 	page.AtLimit = len(mine) >= authenticator.MaxPerAccount
 	page.EnrollLocked = s.Login.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
 	switch {

@@ -271,6 +271,9 @@ func here(r *http.Request) string {
 	if wizard, ok := strings.CutSuffix(r.URL.Path, "/confirm"); ok {
 		return login.CheckReturn(wizard) // its QR code was scanned already
 	}
+	if r.URL.Path == passesPath {
+		return newPassPath
+	}
 	for _, tab := range []string{"/settings/security", "/settings/sessions", "/settings/profile"} {
 		if strings.HasPrefix(r.URL.Path, tab) {
 			return tab
@@ -367,6 +370,7 @@ var notices = map[string]struct {
 	"ended":             {"warn", say("login.ended")},
 	"let_in":            {"ok", say("notice.let_in")},
 	"forgotten":         {"ok", say("notice.forgotten")},
+	"pass_revoked":      {"ok", say("notice.pass_revoked")},
 }
 
 func (s *server) noticeOf(req *request) *notice {

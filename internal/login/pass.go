@@ -1,0 +1,159 @@
+package login
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// Why a pass opens nothing, besides the errors of access.Scope.Check. Whoever
+// brings it may read them: they tell of nothing but that pass.
+var (
+	errPassUnknown = errors.New("there is no such pass for this panel, or it was revoked")
+	errPassExpired = errors.New("the pass has expired")
+	errPassGroups  = errors.New("the pass's account may not enter here")
+	errPassProofs  = errors.New("this page asks for newer or further proofs than the pass was made with")
+)
+
+// byPass is the admission of whoever brings the pass, and why it opens nothing,
+// or nil.
+func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access.Demand, r Request) (a Admission, refused, err error) {
+	now := s.Clock()
+	a, err = s.pass(ctx, panel, r.Pass)
+	switch {
+	case err != nil:
+		return Admission{}, nil, err
+	case a.Pass.ID == "":
+		return a, errPassUnknown, nil
+	case a.Pass.Expired(now):
+		return a, errPassExpired, nil
+	}
+	if refused := a.Pass.Scope.Check(r.Method, r.Target, r.From); refused != nil {
+		return a, refused, nil
+	}
+	switch a.Verdict = access.Check(demand, a.bearer(), now); a.Verdict {
+	case access.Admit:
+		return a, nil, nil
+	case access.Deny:
+		return a, errPassGroups, nil
+	default:
+		return a, errPassProofs, nil
+	}
+}
+
+// pass finds the pass with this token to the panel; its ID is empty where there
+// is none.
+func (s *Service) pass(ctx context.Context, panel *access.Panel, token string) (Admission, error) {
+	now, hash := s.Clock(), tokenHash(secret.Hash(token))
+	if a, ok := s.Admissions.get(hash, now); ok && a.Pass.ID != "" && a.Pass.Scope.Panel == panel.Origin && a.Pass.Counts(a.Owner) {
+		return a, nil
+	}
+	drops := s.Admissions.begin()
+	p, owner, err := pass.ByToken(ctx, s.DB.Reader(), token, panel.Origin)
+	if errors.Is(err, db.ErrNotFound) {
+		return Admission{}, nil
+	}
+	if err != nil {
+		return Admission{}, err
+	}
+	groups, err := account.GroupsOf(ctx, s.DB.Reader(), owner.ID)
+	if err != nil {
+		return Admission{}, err
+	}
+	a := Admission{Pass: p, Owner: owner, Groups: groups, hash: hash}
+	s.Admissions.put(a, now, drops)
+	return a, nil
+}
+
+// AddPass makes a pass of mine and returns its token. Of p it takes name, scope
+// and end. Where my session ended meanwhile it is [ErrGone]; else it returns the
+// errors of pass.Create, or authenticator.ErrNameInvalid.
+func (s *Service) AddPass(ctx context.Context, me Me, p pass.Pass) (token secret.Text, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		// A change of how I sign in comes before or after, and ends the pass or
+		// the session that makes it.
+		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
+			return err
+		}
+		held, owner, err := session.ByToken(ctx, tx, me.Token, s.Life, s.Clock())
+		if err != nil {
+			return err
+		}
+		p.Proofs, p.ByOperator = held.Proofs, false
+		token, err = addPass(ctx, tx, owner, p, me.From.event(s.Clock(), owner.ID, audit.PassMade))
+		return err
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		err = ErrGone
+	}
+	return token, err
+}
+
+// IssuePass makes a pass of the account for an operator on the command line.
+func (s *Service) IssuePass(ctx context.Context, a account.Account, p pass.Pass) (token secret.Text, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		owner, err := account.ByID(ctx, tx, a.ID)
+		if err != nil {
+			return err
+		}
+		p.Proofs, p.ByOperator = nil, true
+		token, err = addPass(ctx, tx, owner, p, s.byOperator(a.ID, audit.PassMade, ""))
+		return err
+	})
+	return token, err
+}
+
+func addPass(ctx context.Context, tx *db.Tx, owner account.Account, p pass.Pass, event audit.Event) (secret.Text, error) {
+	var err error
+	if p.Name, err = authenticator.NormalizeName(p.Name); err != nil {
+		return secret.Text{}, err
+	}
+	token, err := pass.Create(ctx, tx, owner, p, event.At)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	event.Detail = p.Name
+	return token, audit.Append(ctx, tx, event)
+}
+
+// RevokePass ends one of my passes, or returns [ErrGone].
+func (s *Service) RevokePass(ctx context.Context, me Me, id string) error {
+	return s.revokePass(ctx, id, me.From.event(s.Clock(), me.Account.ID, audit.PassRevoked))
+}
+
+// WithdrawPass is [Service.RevokePass] for an operator on the command line.
+func (s *Service) WithdrawPass(ctx context.Context, a account.Account, id string) error {
+	return s.revokePass(ctx, id, s.byOperator(a.ID, audit.PassRevoked, ""))
+}
+
+func (s *Service) revokePass(ctx context.Context, id string, event audit.Event) error {
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		p, err := pass.ByID(ctx, tx, event.AccountID, id)
+		if errors.Is(err, db.ErrNotFound) {
+			return ErrGone
+		}
+		if err != nil {
+			return err
+		}
+		there, err := pass.Revoke(ctx, tx, event.AccountID, id)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return ErrGone
+		}
+		event.Detail = p.Name
+		return audit.Append(ctx, tx, event)
+	})
+}
