@@ -140,14 +140,17 @@ type Answer struct {
 }
 
 // Browser returns a browser without cookies.
-func (p *Portal) Browser(t testing.TB) *Browser {
+func (p *Portal) Browser(t testing.TB) *Browser { return p.BrowserAt(t, "127.0.0.1") }
+
+// BrowserAt returns a browser at an address of this machine, 127.0.0.0/8.
+func (p *Portal) BrowserAt(t testing.TB, address string) *Browser {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Whatever a host is called, it is here.
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, p.At)
+		return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext(ctx, network, p.At)
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &Browser{t: t, portal: p, Header: http.Header{"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"}},

@@ -1,0 +1,187 @@
+package sallyport_test
+
+// Machine passes: through the gateway, every dialect and every real proxy.
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// scriptAt is where a script runs: on no proxy's address.
+const scriptAt = "127.0.0.7"
+
+var shownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
+
+// makePass makes a pass in the browser; more are fields in place of the usual
+// ones.
+func makePass(t *testing.T, b *portal.Browser, name string, more ...string) string {
+	t.Helper()
+	a := b.Post("/settings/security/passes", passFields(name, more...)...)
+	token := shownPass.FindString(a.Body)
+	if a.Status != http.StatusOK || token == "" {
+		t.Fatalf("pass %s: %s", name, short(a))
+	}
+	return token
+}
+
+func passFields(name string, more ...string) []string {
+	fields := map[string]string{"name": name, "panel": radio, "path": "/", "methods": "", "addresses": "", "days": "90"}
+	for i := 0; i+1 < len(more); i += 2 {
+		fields[more[i]] = more[i+1]
+	}
+	var pairs []string
+	for field, value := range fields {
+		pairs = append(pairs, field, value)
+	}
+	return pairs
+}
+
+// operatorsPass makes a pass as the command line does.
+func operatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, path, methods, addresses string) string {
+	t.Helper()
+	scope, err := access.NewScope(panel, path, methods, addresses)
+	check(t, err)
+	token, err := p.Login.IssuePass(context.Background(), a, pass.Pass{Name: "of the operator", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+	check(t, err)
+	return token.Reveal()
+}
+
+func asHeader(token string) http.Header { return http.Header{"Sallyport-Pass": {token}} }
+func asBearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+func asBasic(token string) http.Header {
+	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
+}
+
+// refusal returns what a machine is told of its pass, and fails the test unless it
+// is a 401 that sets no cookie.
+func refusal(t *testing.T, what string, a portal.Answer) string {
+	t.Helper()
+	var body struct{ Login, Pass string }
+	if err := json.Unmarshal([]byte(a.Body), &body); a.Status != http.StatusUnauthorized || err != nil || body.Login == "" || len(a.Header["Set-Cookie"]) > 0 {
+		t.Errorf("%s: %s, want 401 that says where to sign in", what, short(a))
+	}
+	return body.Pass
+}
+
+// passesOpen holds what every way to a panel must do: panel radio, no rules but
+// those of behindGate and behindProxies.
+func passesOpen(t *testing.T, p *portal.Portal) {
+	ada := p.AddAccount(t, "ada")
+	owner := p.Browser(t)
+	owner.SignIn("ada")
+	token := makePass(t, owner, "nightly backup", "path", "/files/", "methods", "GET, POST", "addresses", "10.0.0.0/8, "+scriptAt)
+	if strings.Contains(owner.Get("/settings/security").Body, token) || owner.Last.Status != http.StatusOK {
+		t.Error("the pass is shown again")
+	}
+	script := p.BrowserAt(t, scriptAt)
+	for name, h := range map[string]http.Header{"header": asHeader(token), "bearer": asBearer(token), "basic": asBasic(token)} {
+		h.Set("Cookie", "theirs=stays")
+		a := script.Do(http.MethodPost, radio+"/files/7?a=b", strings.NewReader("x=y"), h)
+		s := got(t, a)
+		if s.Panel != "radio" || s.Method != http.MethodPost || s.URI != "/files/7?a=b" || s.Body != "x=y" || s.Header.Get("Cookie") != "theirs=stays" {
+			t.Errorf("%s: the panel got %+v", name, s)
+		}
+		if s.Header.Get("Remote-User") != "ada" || s.Header.Get("Remote-Name") != "ada" {
+			t.Errorf("%s: the panel saw %q", name, s.Header.Get("Remote-User"))
+		}
+		if strings.Contains(a.Body, "spp_") || s.Header.Get("Authorization") != "" || s.Header.Get("Sallyport-Pass") != "" {
+			t.Errorf("%s: the panel saw the pass: %v", name, s.Header)
+		}
+		if len(a.Header["Set-Cookie"]) > 0 {
+			t.Errorf("%s: sets cookies %q", name, a.Header["Set-Cookie"])
+		}
+	}
+	if a := script.Do(http.MethodHead, radio+"/files/", nil, asHeader(token)); a.Status != http.StatusOK {
+		t.Errorf("HEAD: %s", short(a))
+	}
+	// What is the panel's own passes beside it.
+	both := asHeader(token)
+	both.Set("Authorization", "Bearer of-the-panel")
+	if s := got(t, script.Do(http.MethodGet, radio+"/files/", nil, both)); s.Header.Get("Authorization") != "Bearer of-the-panel" || s.Header.Get("Sallyport-Pass") != "" {
+		t.Errorf("beside the panel's own: %v", s.Header)
+	}
+
+	elsewhere := operatorsPass(t, p, ada, radio, "/", "", "203.0.113.0/24")
+	for what, a := range map[string]portal.Answer{
+		"from another machine":             p.Browser(t).Do(http.MethodGet, radio+"/files/", nil, asHeader(token)),
+		"another path":                     script.Do(http.MethodGet, radio+"/admin", nil, asHeader(token)),
+		"another path by dots":             script.Do(http.MethodGet, radio+"/files/%2e%2e/admin", nil, asHeader(token)),
+		"another method":                   script.Do(http.MethodDelete, radio+"/files/", nil, asBearer(token)),
+		"another method by a header":       script.Do(http.MethodPost, radio+"/files/", nil, with(asHeader(token), "X-Http-Method-Override", "DELETE")),
+		"another address":                  script.Do(http.MethodGet, radio+"/files/", nil, asHeader(elsewhere)),
+		"another address, by its word":     script.Do(http.MethodGet, radio+"/files/", nil, with(asHeader(elsewhere), "X-Forwarded-For", "203.0.113.9")),
+		"another address, by another's":    script.Do(http.MethodGet, radio+"/files/", nil, with(asHeader(elsewhere), "X-Real-Ip", "203.0.113.9")),
+		"another panel":                    script.Do(http.MethodGet, video+"/files/", nil, asHeader(token)),
+		"one that never was":               script.Do(http.MethodGet, radio+"/files/", nil, asBasic("spp_"+strings.Repeat("A", 43))),
+		"a shortened one":                  script.Do(http.MethodGet, radio+"/files/", nil, asHeader(token[:len(token)-1])),
+		"one without its mark":             script.Do(http.MethodGet, radio+"/files/", nil, asHeader(strings.TrimPrefix(token, "spp_"))),
+		"one that is a visit's, or a pass": script.Do(http.MethodGet, radio+"/files/", nil, http.Header{"Cookie": {"sallyport-visit=" + token}, "Sallyport-Pass": {"x"}}),
+	} {
+		if said := refusal(t, what, a); !strings.Contains(said, "pass") {
+			t.Errorf("%s: says %q of the pass", what, said)
+		}
+	}
+	// A foreign Authorization is nobody's pass, and an open path stays open.
+	if said := refusal(t, "a foreign bearer", script.Do(http.MethodGet, radio+"/files/", nil, asBearer("eyJ"))); said != "" {
+		t.Errorf("a foreign bearer: says %q", said)
+	}
+	if s := got(t, script.Do(http.MethodGet, radio+"/status/", nil, asHeader(token))); s.Header.Get("Remote-User") != "" || s.Header.Get("Sallyport-Pass") != "" {
+		t.Errorf("an open path outside of the pass's: %v", s.Header)
+	}
+	// Neither the portal nor what is ours on the panel's host.
+	for _, page := range []string{portalAt + "/", portalAt + "/settings/security", radio + "/.sallyport/session?for=/files/", radio + "/.sallyport/signed-in?for=/files/"} {
+		if a := script.Do(http.MethodGet, page, nil, asHeader(token)); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
+			t.Errorf("the pass opens %s: %d", page, a.Status)
+		}
+	}
+	// A group that its owner isn't in, then is, then isn't.
+	ops := operatorsPass(t, p, p.AddAccount(t, "bob"), radio, "/", "", "")
+	ctx := context.Background()
+	check(t, p.Login.AddGroup(ctx, "ops"))
+	if said := refusal(t, "another group", script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(ops))); !strings.Contains(said, "may not enter") {
+		t.Errorf("another group: says %q", said)
+	}
+	check(t, p.Login.Join(ctx, mustAccount(t, p, "bob"), "ops"))
+	if s := got(t, script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(ops))); s.Header.Get("Remote-User") != "bob" || s.Header.Get("Remote-Groups") != "ops" {
+		t.Errorf("a group of bob's: %v", s.Header)
+	}
+	// Revoked.
+	owner.Post("/settings/security/passes/" + onlyPass(t, p, "ada", "nightly backup").ID + "/revoke")
+	if owner.Last.Location != "/settings/security?notice=pass_revoked" {
+		t.Fatalf("revoke: %s", short(owner.Last))
+	}
+	refusal(t, "a revoked one", script.Do(http.MethodGet, radio+"/files/", nil, asHeader(token)))
+}
+
+// onlyPass returns the account's pass of that name.
+func onlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
+	t.Helper()
+	all, err := pass.List(context.Background(), p.DB.Reader(), mustAccount(t, p, owner).ID)
+	check(t, err)
+	for _, one := range all {
+		if one.Name == name {
+			return one
+		}
+	}
+	t.Fatalf("%s has no pass %q", owner, name)
+	return pass.Pass{}
+}
+
+func TestPassesThroughTheGateway(t *testing.T) {
+	behindGate(t, passesOpen)
+}
+
+func TestPassesThroughRealProxies(t *testing.T) {
+	behindProxies(t, passesOpen)
+}
