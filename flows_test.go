@@ -44,6 +44,8 @@ import (
 //	cut-audit N               delete the audit events from the Nth on, as who has the database can
 //	restart                   stop the server and start another on its database; browsers are new
 //	link VARIABLE             the path of the one-time link that was printed last
+//	pass VARIABLE             the machine pass that was shown or printed last
+//	script METHOD URL PASS    a script asks a panel with a machine pass
 func TestFlows(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -55,7 +57,7 @@ func TestFlows(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "tick": cmdTick,
-					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "restart": cmdRestart,
+					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
 					"wrong-passwords": cmdWrongPasswords,
 					"seal":            cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
 				},
@@ -290,6 +292,28 @@ func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no link was printed")
 	}
 	ts.Setenv(args[0], found[2])
+}
+
+func cmdPass(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	token := shownPass.FindString(f.browser.Last.Body)
+	if printed := shownPass.FindString(f.out); printed != "" {
+		token = printed
+	}
+	f.out = ""
+	if token == "" {
+		ts.Fatalf("no pass was shown")
+	}
+	ts.Setenv(args[0], token)
+}
+
+func cmdScript(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3)
+	f := of(ts)
+	b := f.portal.Browser(f.script)
+	f.browser.Last = b.Do(args[0], args[1], nil, asHeader(args[2]))
+	f.show(ts)
 }
 
 func cmdRestart(ts *testscript.TestScript, neg bool, args []string) {
