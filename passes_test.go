@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -184,4 +185,64 @@ func TestPassesThroughTheGateway(t *testing.T) {
 
 func TestPassesThroughRealProxies(t *testing.T) {
 	behindProxies(t, passesOpen)
+}
+
+// TestPassesInEveryDialect: what each proxy is told of a pass, for itself and for
+// the panel.
+func TestPassesInEveryDialect(t *testing.T) {
+	aboutVideo(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
+		ada := p.AddAccount(t, "ada")
+		token := operatorsPass(t, p, ada, video, "/rack/", "GET", "192.0.2.0/24")
+		b := p.Browser(t)
+		for _, proxy := range verifyDialects {
+			for name, test := range map[string]struct {
+				header          http.Header
+				kept, envoysOff string
+			}{
+				"header":         {asHeader(token), "", "Sallyport-Pass"},
+				"bearer":         {asBearer(token), "", "Sallyport-Pass,Authorization"},
+				"basic":          {asBasic(token), "", "Sallyport-Pass,Authorization"},
+				"beside another": {with(asHeader(token), "Authorization", "Bearer eyJ"), "Bearer eyJ", "Sallyport-Pass"},
+			} {
+				a := ask(b, proxy, "/rack/7?a=b", test.header)
+				if a.Status != http.StatusOK || a.Header.Get("Remote-User") != "ada" || len(a.Header["Set-Cookie"]) > 0 || strings.Contains(fmt.Sprint(a.Header), token) {
+					t.Errorf("%s, %s: %d %v", proxy, name, a.Status, a.Header)
+				}
+				told, off := a.Header["Authorization"], a.Header.Get("X-Envoy-Auth-Headers-To-Remove")
+				if proxy == "envoy" && (off != test.envoysOff || told != nil) || proxy != "envoy" && (off != "" || len(told) != 1 || told[0] != test.kept) {
+					t.Errorf("%s, %s: the panel gets %q, the proxy removes %q", proxy, name, told, off)
+				}
+			}
+			for name, a := range map[string]portal.Answer{
+				"another path": ask(b, proxy, "/rack", asHeader(token)),
+				"an override":  ask(b, proxy, "/rack/7", with(asHeader(token), "X-Http-Method", "DELETE")),
+				"an unknown":   ask(b, proxy, "/rack/7", asHeader("spp_x")),
+			} {
+				if proxy != "nginx" {
+					refusal(t, proxy+", "+name, a)
+				} else if a.Status != http.StatusUnauthorized {
+					t.Errorf("nginx, %s: %s", name, short(a))
+				}
+			}
+			addresses := map[string]bool{"192.0.2.9": true, "203.0.113.9": false, "127.0.0.1": false, "unix:": false, "::ffff:192.0.2.9": true}
+			header := "X-Real-Ip"
+			if !strings.HasPrefix(proxy, "nginx") {
+				header = "X-Forwarded-For"
+				addresses["203.0.113.9, 192.0.2.9"], addresses["192.0.2.9, 203.0.113.9"], addresses["192.0.2.9, 127.0.0.1"] = true, false, true
+			}
+			for from, want := range addresses {
+				if a := ask(b, proxy, "/rack/7", with(asHeader(token), header, from)); (a.Status == http.StatusOK) != want {
+					t.Errorf("%s, from %q: %s, want %v", proxy, from, short(a), want)
+				}
+			}
+		}
+		whole := operatorsPass(t, p, p.AddAccount(t, "bob"), video, "/", "", "")
+		for _, proxy := range verifyDialects {
+			for _, target := range []string{"/.sallyport/x", "/.Sallyport/", "/%2esallyport/x"} {
+				if a := ask(b, proxy, target, asHeader(whole)); a.Status != http.StatusForbidden {
+					t.Errorf("%s, %s: %s", proxy, target, short(a))
+				}
+			}
+		}
+	})
 }

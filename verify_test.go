@@ -111,6 +111,9 @@ func TestR21VerifyBelievesOneFamilyOfHeaders(t *testing.T) {
 		for _, proxy := range verifyDialects {
 			_, header := asked(proxy, "/status/")
 			read := []string{"X-Original-Method", "X-Original-Url", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri"}
+			if strings.HasPrefix(proxy, "nginx") {
+				read = append(read, "X-Real-Ip")
+			}
 			for _, name := range read {
 				values, there := header[name]
 				if !there || proxy == "envoy" {
