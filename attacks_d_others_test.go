@@ -166,6 +166,9 @@ func TestAttack62And83StaleSession(t *testing.T) {
 				"confirm": func() portal.Answer {
 					return b.Post("/settings/security/authenticators/"+pending.ID+"/confirm", "code", pending.Code(0), "name", "Eve")
 				},
+				"new pass": func() portal.Answer { return b.Get("/settings/security/passes/new") },
+				"pass":     func() portal.Answer { return b.Post("/settings/security/passes", passFields("Eve")...) },
+				"revoke":   func() portal.Answer { return b.Post("/settings/security/passes/" + id + "/revoke") },
 				"password": func() portal.Answer {
 					return b.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password")
 				},
@@ -249,9 +252,11 @@ func TestAttack63ForeignIDs(t *testing.T) {
 		if found == nil {
 			t.Fatal("no id of a session on ada's page")
 		}
+		operatorsPass(t, p, mustAccount(t, p, "ada"), radio, "/", "", "")
+		passID := onlyPass(t, p, "ada", "of the operator").ID
 		eve, evesPhone := withTwoFactor(t, p, "eve")
 		reference := regexp.MustCompile(`<code>[A-Za-z0-9_-]{12}</code>`)
-		state := `SELECT (SELECT COUNT(*) FROM authenticators WHERE name = 'Phone') * 100 + (SELECT COUNT(*) FROM authenticators) * 10 + (SELECT COUNT(*) FROM sessions)`
+		state := `SELECT (SELECT COUNT(*) FROM authenticators WHERE name = 'Phone') * 100 + (SELECT COUNT(*) FROM authenticators) * 10 + (SELECT COUNT(*) FROM sessions) * 1000 + (SELECT COUNT(*) FROM passes) * 10000`
 		before := countRows(t, p, state)
 		ask := func(r policyRoute, id string) (int, string, string) {
 			var a portal.Answer
@@ -270,7 +275,7 @@ func TestAttack63ForeignIDs(t *testing.T) {
 			if wantStatus == http.StatusOK {
 				t.Errorf("%s %s: 200 for an id of nobody", r.method, r.path)
 			}
-			for what, id := range map[string]string{"authenticator": phone.ID, "wizard": wizard.ID, "session": found[1], "account": "ada"} {
+			for what, id := range map[string]string{"authenticator": phone.ID, "wizard": wizard.ID, "session": found[1], "pass": passID, "account": "ada"} {
 				if status, location, body := ask(r, id); status != wantStatus || location != wantLocation || body != wantBody {
 					t.Errorf("%s %s with the id of ada's %s: %d %s, want %d %s as for nobody's", r.method, r.path, what, status, location, wantStatus, wantLocation)
 				}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -93,7 +94,7 @@ func TestAttack81WhatEnds(t *testing.T) {
 		ctx := context.Background()
 		for what, c := range map[string]struct {
 			own, others bool // they live on
-			attempts    bool
+			attempts    bool // and machine passes
 			do          func(b *portal.Browser, phone *portal.Phone, name string)
 		}{
 			"rename": {true, true, true, func(b *portal.Browser, phone *portal.Phone, _ string) {
@@ -136,6 +137,8 @@ func TestAttack81WhatEnds(t *testing.T) {
 			copied := p.Browser(t)
 			copied.SetCookie(sessionCookie, b.Cookie(sessionCookie))
 			pending := pendingSignIn(t, p, name)
+			account := mustAccount(t, p, name)
+			operatorsPass(t, p, account, radio, "/", "", "")
 			c.do(b, phone, name)
 			if b.Last.Status >= 400 {
 				t.Fatalf("%s: %s", what, short(b.Last))
@@ -154,6 +157,11 @@ func TestAttack81WhatEnds(t *testing.T) {
 			}
 			if got := pending.Get("/login/code").Status == http.StatusOK; got != c.attempts {
 				t.Errorf("%s: an attempt of before lives %v, want %v", what, got, c.attempts)
+			}
+			left, err := pass.List(ctx, p.DB.Reader(), account.ID)
+			check(t, err)
+			if got := len(left) > 0; got != c.attempts {
+				t.Errorf("%s: a machine pass lives %v, want %v", what, got, c.attempts)
 			}
 		}
 	})

@@ -185,9 +185,10 @@ func TestAttack133And134HeadersOfEveryPage(t *testing.T) {
 // scripts sends, and that a password manager fills in.
 func TestAttack135WithoutScripts(t *testing.T) {
 	t.Parallel()
-	p := portal.Start(t, "sqlite")
+	p := portal.Start(t, "sqlite", panelRadio(t))
 	b, phone := withTwoFactor(t, p, "ada")
 	wizard := b.BeginEnroll()
+	shown := b.Post("/settings/security/passes", passFields("backup")...)
 	token, err := p.Login.Invite(context.Background(), account.Account{Name: "bob"})
 	check(t, err)
 	pending := pendingSignIn(t, p, "ada")
@@ -201,7 +202,7 @@ func TestAttack135WithoutScripts(t *testing.T) {
 		"/login": p.Browser(t).Get("/login"), "/login/code": pending.Get("/login/code"), "/login/code?two=1": pending.Get("/login/code?two=1"),
 		"/login/backup-code": pending.Get("/login/backup-code"), "/login/new-password": suspect.Get("/login/new-password"),
 		"/setup": p.Browser(t).Get("/setup?ticket=" + token.Reveal()), "wizard": b.Get("/settings/security/authenticators/" + wizard.ID),
-		"new codes": b.Post("/settings/security/backup-codes"),
+		"new codes": b.Post("/settings/security/backup-codes"), "pass": shown, "/settings/security/passes/new": b.Get("/settings/security/passes/new"),
 	}
 	for _, path := range []string{"/", "/reauthenticate", "/reauthenticate?backup=1", "/settings/profile", "/settings/security", "/settings/sessions", "/settings/activity"} {
 		pages[path] = b.Get(path)
@@ -263,6 +264,9 @@ func TestAttack135WithoutScripts(t *testing.T) {
 			if regexp.MustCompile(`action="/settings/sessions/[^"/]+/revoke"`).MatchString(pages["/settings/sessions"].Body) {
 				continue
 			}
+		}
+		if strings.HasPrefix(r.path, "/settings/security/passes/{id}") {
+			path = r.at(onlyPass(t, p, "ada", "backup").ID)
 		}
 		if strings.HasPrefix(r.path, "/settings/devices/{id}") {
 			if regexp.MustCompile(`action="/settings/devices/[^"/]+/forget"`).MatchString(pages["/settings/sessions"].Body) {

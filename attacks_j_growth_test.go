@@ -55,7 +55,7 @@ func TestAttack7And150OtherNames(t *testing.T) {
 func rowsBut(t *testing.T, p *portal.Portal) int {
 	t.Helper()
 	n := 0
-	for _, table := range []string{"accounts", "attempts", "authenticators", "backup_codes", "devices", "ledger", "passwords", "sessions", "tickets", "totp"} {
+	for _, table := range []string{"accounts", "attempts", "authenticators", "backup_codes", "devices", "ledger", "passes", "passwords", "sessions", "tickets", "totp"} {
 		n += countRows(t, p, `SELECT COUNT(*) FROM `+table)
 	}
 	return n
@@ -97,9 +97,10 @@ func TestAttack150RowsOfOneAccount(t *testing.T) {
 			pendingSignIn(t, p, "ada")
 			p.Browser(t).SignIn("bob")
 		}
-		for range 30 {
+		for i := range 30 {
 			linkFor(t, owner)
 			owner.BeginEnroll()
+			owner.Post("/settings/security/passes", passFields(fmt.Sprint("pass ", i))...)
 		}
 		for what, c := range map[string]struct {
 			query string
@@ -109,6 +110,7 @@ func TestAttack150RowsOfOneAccount(t *testing.T) {
 			"sessions":                {`SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = 'bob')`, 100},
 			"known browsers":          {`SELECT COUNT(*) FROM devices WHERE account_id = (SELECT id FROM accounts WHERE name = 'bob')`, 20},
 			"let-in links":            {`SELECT COUNT(*) FROM tickets`, 1},
+			"machine passes":          {`SELECT COUNT(*) FROM passes`, 20},
 			"wizards":                 {`SELECT COUNT(*) FROM authenticators WHERE confirmed_at IS NULL`, 5},
 		} {
 			if n := countRows(t, p, c.query); n > c.most || n == 0 {
@@ -125,7 +127,7 @@ func TestAttack150RowsOfOneAccount(t *testing.T) {
 		if n := rowsBut(t, p); n != 2+2+1+1+10 {
 			t.Errorf("%d rows are left after 400 days", n)
 		}
-	})
+	}, panelRadio(t))
 }
 
 // TestAttack53LastCodeOnAnotherNode: the last backup code is used up on all

@@ -118,6 +118,11 @@ var webEvents = map[string][]struct {
 	"/settings/security/authenticators/{id}/remove": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/security/authenticators/" + w.phone.ID + "/remove")
 	}, want: "authenticator_removed:done", id: true}},
+	"/settings/security/passes": {{do: func(w *auditWalk) { makePass(w.t, w.owner, "backup") }, want: "pass_made:done"}},
+	"/settings/security/passes/{id}/revoke": {{do: func(w *auditWalk) {
+		makePass(w.t, w.owner, "backup")
+		w.owner.Post("/settings/security/passes/" + idOf(w, "passes") + "/revoke")
+	}, want: "pass_revoked:done"}},
 }
 
 // idOf returns the id of the account's only row in a table.
@@ -206,7 +211,7 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 		if len(lines) < 3*n {
 			t.Errorf("the export has %d lines of %d accounts", len(lines), n)
 		}
-	}, behindProxy)
+	}, behindProxy, panelRadio(t))
 }
 
 // environOf is the environment of a command beside the portal.

@@ -15,13 +15,13 @@ import (
 )
 
 // fields are those of all forms, and those of queries.
-var fields = []string{"username", "password", "code", "next_code", "backup_code", "new_password", "return", "ticket", "email", "display_name", "name"}
+var fields = []string{"username", "password", "code", "next_code", "backup_code", "new_password", "return", "ticket", "email", "display_name", "name", "panel", "path", "methods", "addresses", "days"}
 
 // forms are the routes that read them.
 var forms = []string{"/login", "/login/code", "/login/backup-code", "/login/new-password", "/login/cancel", "/reauthenticate", "/setup",
 	"/settings/profile", "/settings/security/password", "/settings/security/disable", "/settings/security/backup-codes",
 	"/settings/security/authenticators", "/settings/security/authenticators/none/confirm", "/settings/security/authenticators/none/rename",
-	"/settings/sessions/let-in", "/settings/sessions/revoke-others", "/nowhere", "/logout"}
+	"/settings/security/passes", "/settings/security/passes/none/revoke", "/settings/sessions/let-in", "/settings/sessions/revoke-others", "/nowhere", "/logout"}
 
 // TestNoSecretReachesLogsOrMetrics types a marked secret into every field of
 // every form, into queries, cookies and headers, signed in and not, and walks
@@ -31,8 +31,8 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, address := startMeasured(t, engine)
-			p.AddAccount(t, "ada")
+			p, address := startMeasured(t, engine, panelRadio(t))
+			ada := p.AddAccount(t, "ada")
 			secrets := map[string]string{"password": portal.Password, "canary": "canary"}
 			owner := p.Browser(t)
 			keep := func(b *portal.Browser) {
@@ -55,6 +55,14 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 				secrets["let-in link"] = after[:40]
 			} else {
 				t.Fatalf("no let-in link: %s", link)
+			}
+
+			secrets["machine pass"] = operatorsPass(t, p, ada, radio, "/", "", "")
+			for _, h := range []http.Header{asHeader(secrets["machine pass"]), asBearer(secrets["machine pass"]), asBasic(secrets["machine pass"])} {
+				p.Browser(t).Do(http.MethodGet, "/settings/security", nil, h)
+				if a := p.Browser(t).Do(http.MethodGet, radio+"/x", nil, h); a.Status != http.StatusBadGateway {
+					t.Errorf("the pass opens no panel: %d", a.Status)
+				}
 			}
 
 			b := p.Browser(t)

@@ -29,7 +29,7 @@ func scrape(t *testing.T, address string) string {
 }
 
 // startMeasured starts a portal with a metrics listener.
-func startMeasured(t *testing.T, engine string) (p *portal.Portal, address string) {
+func startMeasured(t *testing.T, engine string, settings ...string) (p *portal.Portal, address string) {
 	t.Helper()
 	// Another address than that of portals: one that starts meanwhile would be
 	// given this port.
@@ -39,7 +39,7 @@ func startMeasured(t *testing.T, engine string) (p *portal.Portal, address strin
 	}
 	listener.Close()
 	address = listener.Addr().String()
-	return portal.Start(t, engine, "SALLYPORT_METRICS_LISTEN="+address), address
+	return portal.Start(t, engine, append(settings, "SALLYPORT_METRICS_LISTEN="+address)...), address
 }
 
 func TestMetricsCountSignIns(t *testing.T) {

@@ -24,6 +24,12 @@ const scriptAt = "127.0.0.7"
 
 var shownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
 
+// panelRadio is a setting that declares one panel, which doesn't run.
+func panelRadio(t *testing.T) string {
+	t.Helper()
+	return "SALLYPORT_CONFIG=" + writeConfig(t, "panels: [{url: "+radio+", upstream: 'http://127.0.0.1:9'}]\n")
+}
+
 // makePass makes a pass in the browser; more are fields in place of the usual
 // ones.
 func makePass(t *testing.T, b *portal.Browser, name string, more ...string) string {

@@ -36,6 +36,8 @@ var audited = []struct {
 	{"account_reset-two-factor", []string{"account", "reset-two-factor", "ada"}, []string{"two_factor_reset ada - 0"}},
 	{"account_disable", []string{"account", "disable", "ada"}, []string{"account_disabled ada - 0"}},
 	{"account_enable", []string{"account", "enable", "ada"}, []string{"account_enabled ada - 0"}},
+	{"pass_add", []string{"pass", "add", "ada", "backup", "--panel", "http://panel.test"}, []string{"pass_made ada backup 0"}},
+	{"pass_revoke", []string{"pass", "revoke", "ada", "backup"}, []string{"pass_revoked ada backup 0"}},
 	{"group_add", []string{"group", "add", "ops"}, []string{"group_added - ops 0"}},
 	{"group_join", []string{"group", "join", "ops", "ada"}, []string{"group_joined ada ops 0"}},
 	{"group_leave", []string{"group", "leave", "ops", "ada"}, []string{"group_left ada ops 0"}},
@@ -71,7 +73,11 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := environFor(t, engine)
+			config := filepath.Join(t.TempDir(), "sallyport.yml")
+			if err := os.WriteFile(config, []byte("panels: [{url: http://panel.test, upstream: 'http://127.0.0.1:9'}]\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			environ := append(environFor(t, engine), "SALLYPORT_CONFIG="+config)
 			running := start(t, environ, "serve") // its link is the first event; the others happen beside it
 			running.waitFor(t, `setup\?ticket=`)
 			want := []string{"setup_link_issued - - 0"}

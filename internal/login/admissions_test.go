@@ -8,16 +8,22 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 func admission(n uint32) Admission {
-	a := Admission{Visit: session.Visit{
-		ID: "visit", Owner: account.Account{ID: "owner"}, Session: session.Session{ID: "session", SeenAt: testkit.Start},
+	a := Admission{Owner: account.Account{ID: "owner"}, Visit: session.Visit{
+		ID: "visit", Session: session.Session{ID: "session", SeenAt: testkit.Start},
 	}}
 	binary.BigEndian.PutUint32(a.hash[:], n)
 	return a
+}
+
+// passAdmission is one by a pass.
+func passAdmission(n uint32) Admission {
+	return Admission{Owner: account.Account{ID: "owner"}, Pass: pass.Pass{ID: "pass", SeenAt: testkit.Start}, hash: admission(n).hash}
 }
 
 // keeping returns what keeps admissions, at [testkit.Start], of a database whose
@@ -45,18 +51,20 @@ func TestAdmissionsEnd(t *testing.T) {
 	if k.has(1, 0) {
 		t.Error("kept from before the changes were heard")
 	}
-	for _, id := range []string{"owner", "session", ""} {
-		k.put(admission(2), testkit.Start, k.begin())
-		if k.drop("somebody else"); !k.has(2, 0) || k.has(3, 0) {
-			t.Errorf("before %q changes: %v, %v", id, k.has(2, 0), k.has(3, 0))
-		}
-		if k.drop(id); k.has(2, 0) {
-			t.Errorf("kept after %q changed", id)
-		}
-		began := k.begin()
-		k.drop(id)
-		if k.put(admission(2), testkit.Start, began); k.has(2, 0) {
-			t.Errorf("kept what was read before %q changed", id)
+	for what, by := range map[string]Admission{"visit": admission(2), "pass": passAdmission(2)} {
+		for _, id := range []string{"owner", by.Visit.Session.ID + by.Pass.ID, ""} {
+			k.put(by, testkit.Start, k.begin())
+			if k.drop("somebody else"); !k.has(2, 0) || k.has(3, 0) {
+				t.Errorf("%s, before %q changes: %v, %v", what, id, k.has(2, 0), k.has(3, 0))
+			}
+			if k.drop(id); k.has(2, 0) {
+				t.Errorf("%s, kept after %q changed", what, id)
+			}
+			began := k.begin()
+			k.drop(id)
+			if k.put(by, testkit.Start, began); k.has(2, 0) {
+				t.Errorf("%s, kept what was read before %q changed", what, id)
+			}
 		}
 	}
 }
@@ -90,22 +98,24 @@ func TestAdmissionsAreBounded(t *testing.T) {
 // Of those that see at once that a minute is over, one tells the database.
 func TestAdmissionIsSeenOnce(t *testing.T) {
 	k := keeping(t)
-	k.put(admission(1), testkit.Start, k.begin())
-	a, _ := k.get(admission(1).hash, testkit.Start)
-	var (
-		tell atomic.Int32
-		all  sync.WaitGroup
-	)
-	for range 100 {
-		all.Go(func() {
-			if k.seen(a, testkit.Start.Add(time.Minute)) {
-				tell.Add(1)
-			}
-		})
-	}
-	all.Wait()
-	if n := tell.Load(); n != 1 {
-		t.Errorf("%d tell the database, want 1", n)
+	for what, by := range map[string]Admission{"visit": admission(1), "pass": passAdmission(1)} {
+		k.put(by, testkit.Start, k.begin())
+		a, _ := k.get(by.hash, testkit.Start)
+		var (
+			tell atomic.Int32
+			all  sync.WaitGroup
+		)
+		for range 100 {
+			all.Go(func() {
+				if k.seen(a, testkit.Start.Add(time.Minute)) {
+					tell.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if n := tell.Load(); n != 1 {
+			t.Errorf("%s: %d tell the database, want 1", what, n)
+		}
 	}
 	if !k.seen(admission(2), testkit.Start) {
 		t.Error("what isn't kept is noted by nobody")

@@ -13,6 +13,8 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -50,6 +52,13 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			attempt := begun.Cookie("sallyport-attempt")
 			ticket, err := p.Login.Unlock(ctx, ada)
 			if err != nil {
+				t.Fatal(err)
+			}
+			scope, err := access.NewScope("https://panel.example.com", "/", "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Login.IssuePass(ctx, ada, pass.Pass{Name: "backup", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)}); err != nil {
 				t.Fatal(err)
 			}
 			session, device := known.Cookie("sallyport"), known.Cookie("sallyport-device")
@@ -95,6 +104,9 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			}
 			if a := begun.Get("/setup?ticket=" + ticket.Reveal()); a.Status != 404 {
 				t.Errorf("a link came back: %d", a.Status)
+			}
+			if left, err := pass.List(ctx, after.DB.Reader(), ada.ID); err != nil || len(left) != 0 {
+				t.Errorf("machine passes came back: %+v, %v", left, err)
 			}
 			keys, err := server.OpenKeys(ctx, after.Config)
 			if err != nil {

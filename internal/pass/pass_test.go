@@ -1,0 +1,255 @@
+package pass
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+const panel = "https://panel.example.com"
+
+func write(t *testing.T, d *db.DB, change func(ctx context.Context, tx *db.Tx) error) {
+	t.Helper()
+	ctx := context.Background()
+	if err := d.Write(ctx, func(tx *db.Tx) error { return change(ctx, tx) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func owner(t *testing.T, d *db.DB, name string) (a account.Account) {
+	t.Helper()
+	write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
+		a, err = account.Create(ctx, tx, account.Account{Name: name}, testkit.Start)
+		return err
+	})
+	return a
+}
+
+// sample is a pass with everything set.
+func sample(t *testing.T, name string) Pass {
+	t.Helper()
+	scope, err := access.NewScope(panel, "/api/", "GET, POST", "192.0.2.7, 10.0.0.0/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Pass{Name: name, Scope: scope, Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: testkit.Start}}, ExpiresAt: testkit.Start.Add(time.Hour)}
+}
+
+func create(d *db.DB, a account.Account, p Pass) (token string, err error) {
+	ctx := context.Background()
+	var text secret.Text
+	err = d.Write(ctx, func(tx *db.Tx) (err error) {
+		text, err = Create(ctx, tx, a, p, testkit.Start)
+		return err
+	})
+	return text.Reveal(), err
+}
+
+func found(t *testing.T, d *db.DB, token, panel string) bool {
+	t.Helper()
+	p, _, err := ByToken(context.Background(), d.Reader(), token, panel)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return p.ID != ""
+}
+
+func TestPassIsFoundByItsWholeTokenAndNothingElse(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada := owner(t, d, "ada")
+		want := sample(t, "backup")
+		token, err := create(d, ada, want)
+		if err != nil || !strings.HasPrefix(token, access.PassPrefix) || !secret.IsToken(strings.TrimPrefix(token, access.PassPrefix)) {
+			t.Fatalf("token %q: %v", token, err)
+		}
+		got, of, err := ByToken(context.Background(), d.Reader(), token, panel)
+		if err != nil || of.ID != ada.ID {
+			t.Fatalf("owner %+v: %v", of, err)
+		}
+		want.AccountID, want.Stamp, want.CreatedAt = ada.ID, ada.Stamp, testkit.Start
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Pass{}, "ID"), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			t.Errorf("pass (-want +got):\n%s", diff)
+		}
+		var stored []byte
+		if err := db.One(context.Background(), d.Reader(), `SELECT token_hash FROM passes`, nil, &stored); err != nil {
+			t.Fatal(err)
+		}
+		for what, other := range map[string]string{
+			"shortened": token[:len(token)-1], "lengthened": token + "A", "without its mark": token[len(access.PassPrefix):],
+			"empty": "", "what is stored": string(stored), "another case": strings.ToUpper(token),
+		} {
+			if found(t, d, other, panel) {
+				t.Errorf("found by a token that is %s", what)
+			}
+		}
+		if found(t, d, token, panel+":8443") || found(t, d, token, "") {
+			t.Error("found at another panel")
+		}
+	})
+}
+
+func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		for name, end := range map[string]func(ctx context.Context, tx *db.Tx, a account.Account, id string) error{
+			"stamp": func(ctx context.Context, tx *db.Tx, a account.Account, _ string) error {
+				_, err := account.Restamp(ctx, tx, a.ID)
+				return err
+			},
+			"disabled": func(ctx context.Context, tx *db.Tx, a account.Account, _ string) error {
+				return account.SetDisabled(ctx, tx, a.ID, testkit.Start)
+			},
+			"removed": func(ctx context.Context, tx *db.Tx, a account.Account, _ string) error {
+				return account.Remove(ctx, tx, a.ID)
+			},
+			"revoked": func(ctx context.Context, tx *db.Tx, a account.Account, id string) error {
+				there, err := Revoke(ctx, tx, a.ID, id)
+				if !there {
+					t.Error("the pass to revoke isn't there")
+				}
+				return err
+			},
+			"all": func(ctx context.Context, tx *db.Tx, a account.Account, _ string) error {
+				return RevokeAll(ctx, tx, a.ID)
+			},
+		} {
+			a, other := owner(t, d, name), owner(t, d, "other-"+name)
+			token, err := create(d, a, sample(t, "one"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			others, err := create(d, other, sample(t, "one"))
+			if err != nil || !found(t, d, token, panel) {
+				t.Fatalf("%s: not there from the start: %v", name, err)
+			}
+			write(t, d, func(ctx context.Context, tx *db.Tx) error {
+				mine, err := List(ctx, tx, a.ID)
+				if err != nil {
+					return err
+				}
+				if there, err := Revoke(ctx, tx, other.ID, mine[0].ID); err != nil || there {
+					t.Errorf("another account revokes it: %v, %v", there, err)
+				}
+				return end(ctx, tx, a, mine[0].ID)
+			})
+			if found(t, d, token, panel) || !found(t, d, others, panel) {
+				t.Errorf("%s: counts %v, another account's %v", name, found(t, d, token, panel), found(t, d, others, panel))
+			}
+		}
+		write(t, d, EndAll)
+		var n int
+		if err := db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM passes`, nil, &n); err != nil || n != 0 {
+			t.Errorf("after the end of all: %d, %v", n, err)
+		}
+	})
+}
+
+func TestPassesAreLimited(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada, bob := owner(t, d, "ada"), owner(t, d, "bob")
+		for what, ends := range map[string]time.Duration{"too late": MaxLife + time.Second, "now": 0, "before": -time.Hour} {
+			p := sample(t, what)
+			p.ExpiresAt = testkit.Start.Add(ends)
+			if _, err := create(d, ada, p); !errors.Is(err, ErrLife) {
+				t.Errorf("ends %s: %v", what, err)
+			}
+		}
+		for i := range maxPerAccount {
+			if _, err := create(d, ada, sample(t, fmt.Sprint("pass ", i))); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := create(d, ada, sample(t, "pass 0")); i < maxPerAccount-1 && !errors.Is(err, ErrNameTaken) {
+				t.Errorf("a second of that name: %v", err)
+			}
+		}
+		if _, err := create(d, ada, sample(t, "one more")); !errors.Is(err, ErrLimit) {
+			t.Errorf("one more: %v", err)
+		}
+		if _, err := create(d, bob, sample(t, "pass 0")); err != nil {
+			t.Errorf("another account's: %v", err)
+		}
+		// Those that ended are listed for a while, then gone.
+		for after, want := range map[time.Duration]int{time.Hour + keptFor - time.Second: maxPerAccount, time.Hour + keptFor: 0} {
+			var left []Pass
+			err := d.Write(context.Background(), func(tx *db.Tx) error {
+				if err := Sweep(context.Background(), tx, testkit.Start.Add(after)); err != nil {
+					return err
+				}
+				var err error
+				if left, err = List(context.Background(), tx, ada.ID); err != nil {
+					return err
+				}
+				return errors.New("roll back")
+			})
+			if len(left) != want {
+				t.Errorf("%v after: %d are left, want %d: %v", after, len(left), want, err)
+			}
+		}
+	})
+}
+
+func TestLastUseOnlyMovesForward(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada := owner(t, d, "ada")
+		if _, err := create(d, ada, sample(t, "one")); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct{ at, want time.Duration }{{time.Minute, time.Minute}, {0, time.Minute}, {time.Hour, time.Hour}} {
+			all, err := List(context.Background(), d.Reader(), ada.ID)
+			if err == nil {
+				err = Seen(context.Background(), d, all[0], testkit.Start.Add(test.at))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all, err = List(context.Background(), d.Reader(), ada.ID); err != nil || !all[0].SeenAt.Equal(testkit.Start.Add(test.want)) {
+				t.Errorf("used at %v: %v, %v", test.at, all[0].SeenAt, err)
+			}
+		}
+	})
+}
+
+// A scope or a proof that can't be read denies (F3).
+func TestCorruptPassesAreDenied(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada := owner(t, d, "ada")
+		token, err := create(d, ada, sample(t, "one"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for column, values := range map[string][]string{
+			"path": {"", "api", "/a//b", "/%2e/"}, "methods": {"G;T", "*"}, "addresses": {"anywhere", "10.0.0.0/99"}, "proofs": {"x:y:1", "password"},
+		} {
+			for _, value := range values {
+				err := d.Write(context.Background(), func(tx *db.Tx) error {
+					if _, err := db.Exec(context.Background(), tx, `UPDATE passes SET `+column+` = $1`, value); err != nil {
+						return err
+					}
+					if p, _, err := ByToken(context.Background(), tx, token, panel); err == nil || errors.Is(err, db.ErrNotFound) {
+						t.Errorf("%s %q is read as %+v, %v", column, value, p, err)
+					}
+					return errors.New("roll back")
+				})
+				if err == nil {
+					t.Error("not rolled back")
+				}
+			}
+		}
+		if !found(t, d, token, panel) {
+			t.Error("not found as it was")
+		}
+	})
+}
