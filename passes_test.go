@@ -36,7 +36,7 @@ func makePass(t *testing.T, b *portal.Browser, name string, more ...string) stri
 	t.Helper()
 	a := b.Post("/settings/security/passes", passFields(name, more...)...)
 	token := shownPass.FindString(a.Body)
-	if a.Status != http.StatusOK || token == "" {
+	if a.Status != http.StatusOK || token == "" || a.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("pass %s: %s", name, short(a))
 	}
 	return token

@@ -22,10 +22,10 @@ type accounts struct {
 	Invite   accountInvite   `cmd:"" help:"Create an account and print a link where its owner chooses the password."`
 	List     accountList     `cmd:"" help:"List the accounts."`
 	Show     accountShow     `cmd:"" help:"Show one account."`
-	Disable  accountDisable  `cmd:"" help:"Keep an account from signing in; ends its sessions."`
+	Disable  accountDisable  `cmd:"" help:"Keep an account from signing in; ends its sessions and machine passes."`
 	Enable   accountEnable   `cmd:"" help:"Let a disabled account sign in again."`
 	Remove   accountRemove   `cmd:"" help:"Delete an account and all that belongs to it."`
-	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password; ends its sessions."`
+	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password; ends its sessions and machine passes."`
 	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's e-mail address; \"\" removes it."`
 	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets one more browser of an account's owner in, whatever strangers tried."`
 	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the link that alone lets its owner turn it on again."`

@@ -171,7 +171,7 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	p.Out.Trailer = nil // some servers read them as headers
 	h := p.Out.Header
 	for name := range h {
-		if forwarded(name) || access.PlainHeader(name) == access.PassHeader {
+		if plain := access.PlainHeader(name); forwarded(plain) || plain == access.PassHeader {
 			delete(h, name)
 		}
 	}
@@ -194,10 +194,10 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
-// forwarded reports whether panels may take a header for a proxy's word on the
-// request: some go by X-Original-URL rather than by the path that was admitted.
-func forwarded(name string) bool {
-	plain := access.PlainHeader(name)
+// forwarded reports whether panels may take a header of that plain name for a
+// proxy's word on the request: some go by X-Original-URL rather than by the path
+// that was admitted.
+func forwarded(plain string) bool {
 	for _, family := range []string{"X-Forwarded-", "X-Original-", "X-Rewrite-"} {
 		if strings.HasPrefix(plain, family) {
 			return true
