@@ -3,7 +3,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -110,8 +110,12 @@ async function startPortal(engine) {
 	const dataDir = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
 	const port = await freePort();
 	const wire = await openWire(port);
+	// A panel to make machine passes for; nothing runs there.
+	const config = join(dataDir, 'sallyport.yaml');
+	await writeFile(config, 'panels: [{url: http://panel.localhost, upstream: http://127.0.0.1:9}]\n');
 	const env = {
 		PATH: process.env.PATH,
+		SALLYPORT_CONFIG: config,
 		SALLYPORT_DATA_DIR: dataDir,
 		SALLYPORT_DATABASE: database.url,
 		SALLYPORT_LISTEN: `127.0.0.1:${port}`,

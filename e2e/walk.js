@@ -85,6 +85,22 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 	await page.getByRole('button', { name: 'Save new password' }).click();
 	await expect(alert).toBeVisible();
 	await look('security-wrong-password');
+	await page.goto('/settings/security');
+	await page.getByRole('link', { name: 'New machine pass' }).click();
+	await look('new-pass');
+	await page.getByLabel('Name', { exact: false }).fill('The nightly backup of the whole rack, to the other site');
+	await page.getByLabel('Addresses').fill('192.0.2.7, 10.0.0.0/8 2001:db8:1234:5678::/64 everywhere');
+	await page.getByRole('button', { name: 'Make the pass' }).click();
+	await expect(alert).toBeVisible();
+	await look('new-pass-wrong');
+	await page.getByLabel('Addresses').fill('192.0.2.7, 10.0.0.0/8 2001:db8:1234:5678::/64');
+	await page.getByRole('button', { name: 'Make the pass' }).click();
+	await expect(page.locator('#pass')).toContainText('spp_');
+	await look('pass');
+	await portal.command(['pass', 'add', 'ada', 'deploy', '--panel', 'http://panel.localhost']);
+	await page.getByRole('link', { name: 'Back to Security' }).click();
+	await openForm(page, 'Revoke');
+	await look('security-passes');
 	await page.goto('/reauthenticate?return=/settings/security');
 	await look('reauthenticate-off');
 

@@ -1,0 +1,75 @@
+// Machine passes: made and revoked in a browser, carried by a program.
+import { test, expect } from '@playwright/test';
+import { startGate } from './gate.js';
+import { enable, openForm, signIn } from './person.js';
+
+function panel(request, response) {
+	response.end(JSON.stringify({ url: request.url, headers: request.headers }));
+}
+
+for (const door of ['gateway', 'nginx']) {
+	test(`a script gets in with a machine pass, through ${door}, until its owner revokes it @one-engine`, async ({ browser, javaScriptEnabled }) => {
+		const gate = await startGate(door, panel);
+		const context = await browser.newContext({ baseURL: gate.portal, javaScriptEnabled, permissions: ['clipboard-read', 'clipboard-write'] });
+		try {
+			const page = await context.newPage();
+			await signIn(page, await gate.addAccount('ada'));
+			await page.goto('/settings/security');
+			await page.getByRole('link', { name: 'New machine pass' }).click();
+			await page.getByLabel('Name').fill('nightly backup');
+			await page.getByLabel('Path').fill('files');
+			await page.getByRole('button', { name: 'Make the pass' }).click();
+			await expect(page.getByRole('alert')).toHaveText('Begin the path with a slash, and use only characters that addresses show as they are.');
+			await expect(page.getByLabel('Path')).toBeFocused();
+			await expect(page.getByLabel('Name')).toHaveValue('nightly backup');
+			await page.getByLabel('Path').fill('/files/');
+			await page.getByRole('button', { name: 'Make the pass' }).click();
+
+			await expect(page.getByText(`nightly backup opens ${gate.panel}/files/.`)).toBeVisible();
+			const token = (await page.locator('#pass').textContent()).trim();
+			expect(token).toMatch(/^spp_[\w-]{43}$/);
+			const copy = page.getByRole('button', { name: 'Copy' });
+			if (javaScriptEnabled) {
+				await copy.click();
+				await expect(page.getByRole('button', { name: 'Copied' })).toBeVisible();
+				expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(token);
+			} else {
+				await expect(copy).toBeHidden();
+			}
+			await page.reload(); // sends the form again: no second pass
+			await expect(page.getByRole('alert')).toHaveText('You have a pass of that name. Choose another one, or revoke it first.');
+			expect(await page.content()).not.toContain('spp_');
+			await page.getByRole('link', { name: 'Cancel' }).click();
+
+			const passes = page.getByRole('list', { name: 'Machine passes' }).getByRole('listitem');
+			await expect(passes).toHaveCount(1);
+			await expect(passes).toContainText(/nightly backup.*GET · .*\/files\/.*until .* · not used yet/s);
+			const { body } = await gate.ask('/files/7', { Authorization: `Bearer ${token}` });
+			const saw = JSON.parse(body);
+			expect([saw.url, saw.headers['remote-user'], saw.headers.authorization]).toEqual(['/files/7', 'ada', undefined]);
+			expect(body).not.toContain('spp_');
+			expect(await gate.ask('/admin', { 'Sallyport-Pass': token })).toMatchObject({ status: 401, body: expect.stringContaining("isn't for this path") });
+			await page.reload();
+			await expect(passes).toContainText('last used');
+
+			const form = await openForm(page, 'Revoke');
+			await form.getByRole('button', { name: 'Revoke nightly backup' }).click();
+			await expect(page.getByRole('status')).toHaveText('That pass opens nothing any more.');
+			await expect(passes).toHaveCount(0);
+			expect((await gate.ask('/files/7', { 'Sallyport-Pass': token })).status).toBe(401);
+
+			// Another one ends with a change of how its owner signs in.
+			await page.getByRole('link', { name: 'New machine pass' }).click();
+			await page.getByLabel('Name').fill('sync');
+			await page.getByRole('button', { name: 'Make the pass' }).click();
+			const second = (await page.locator('#pass').textContent()).trim();
+			expect((await gate.ask('/', { 'Sallyport-Pass': second })).status).toBe(200);
+			await enable(page);
+			await expect(passes).toHaveCount(0);
+			expect((await gate.ask('/', { 'Sallyport-Pass': second })).status).toBe(401);
+		} finally {
+			await context.close();
+			await gate.stop();
+		}
+	});
+}
