@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -95,6 +96,27 @@ func (r *request) fields(names ...string) ([]string, error) {
 		}
 	}
 	return values, nil
+}
+
+// here is the page that a person comes back to after proving who they are: the
+// one they asked for, or for a form the tab that it stands on. No POST is ever
+// repeated.
+func here(r *http.Request) string {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return login.CheckReturn(r.URL.RequestURI())
+	}
+	if wizard, ok := strings.CutSuffix(r.URL.Path, "/confirm"); ok {
+		return login.CheckReturn(wizard) // its QR code was scanned already
+	}
+	if r.URL.Path == passesPath {
+		return newPassPath
+	}
+	for _, tab := range []string{"/settings/security", "/settings/sessions", "/settings/profile"} {
+		if strings.HasPrefix(r.URL.Path, tab) {
+			return tab
+		}
+	}
+	return "/"
 }
 
 // maxLogged bounds what others wrote and we keep or log.

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -260,27 +259,6 @@ func (s *server) identify(req *request, needs access.Requirement) error {
 }
 
 func (r *request) signedIn() bool { return r.me.Session.ID != "" }
-
-// here is the page that a person comes back to after proving who they are: the
-// one they asked for, or for a form the tab that it stands on. No POST is ever
-// repeated.
-func here(r *http.Request) string {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return login.CheckReturn(r.URL.RequestURI())
-	}
-	if wizard, ok := strings.CutSuffix(r.URL.Path, "/confirm"); ok {
-		return login.CheckReturn(wizard) // its QR code was scanned already
-	}
-	if r.URL.Path == passesPath {
-		return newPassPath
-	}
-	for _, tab := range []string{"/settings/security", "/settings/sessions", "/settings/profile"} {
-		if strings.HasPrefix(r.URL.Path, tab) {
-			return tab
-		}
-	}
-	return "/"
-}
 
 // redirect answers 303 to a path of the portal, with pairs of query names and
 // values. The address is built from the configuration, never from the request
