@@ -98,7 +98,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
 	if panel.Preflight(q.method, q.target, r.Header) { // of bodies proxies tell nothing
 		a.Verdict = access.Admit
 	} else {
-		a, err = d.Login.Admit(r.Context(), panel, q.target, panel.Cookie(r, access.VisitCookie))
+		a, err = d.Login.Admit(r.Context(), panel, q.target, panel.Visit(r))
 	}
 	if err == nil && a.Verdict == access.Admit {
 		err = d.Login.Seen(r.Context(), a)

@@ -93,7 +93,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.Denied(w, r, errors.New("header "+alias+" would be read as an identity header"))
 		return
 	}
-	token := g.Panel.Cookie(r, access.VisitCookie)
+	token := g.Panel.Visit(r)
 	admission, err := g.admit(r.Context(), r, token)
 	switch {
 	case err != nil:

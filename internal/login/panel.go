@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -66,7 +67,7 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) 
 		return a, nil
 	}
 	drops := s.Admissions.begin()
-	v, err := session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, now)
+	v, err := s.readVisit(ctx, panel, token, now)
 	if errors.Is(err, db.ErrNotFound) {
 		return Admission{}, nil
 	}
@@ -80,6 +81,16 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) 
 	a := Admission{Visit: v, Groups: groups, hash: hash}
 	s.Admissions.put(a, now, drops)
 	return a, nil
+}
+
+// readVisit returns the visit with this token, or [db.ErrNotFound]. Where the
+// portal is on the panel's host the session is the visit.
+func (s *Service) readVisit(ctx context.Context, panel *access.Panel, token string, now time.Time) (session.Visit, error) {
+	if !panel.Shared {
+		return session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, now)
+	}
+	held, owner, err := session.ByToken(ctx, s.DB.Reader(), token, s.Life, now)
+	return session.Visit{ID: held.ID, Panel: panel.Origin, Session: held, Owner: owner}, err
 }
 
 // Seen notes that a visit was used, so that its session doesn't end as idle.
