@@ -138,6 +138,10 @@ func (s *Service) HandOff(ctx context.Context, me Me, panel *access.Panel, state
 // Enter spends a handoff at the panel's host and begins a visit; see
 // [session.Enter].
 func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (visit secret.Text, returnURL string, err error) {
+	// Whoever makes handoffs up takes no turn of those who write.
+	if err := session.IsHandoff(ctx, s.DB.Reader(), handoff); err != nil {
+		return visit, "", err
+	}
 	var outcome error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		visit, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
