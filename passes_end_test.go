@@ -241,3 +241,27 @@ func TestPassIsntMadeByASessionThatEnded(t *testing.T) {
 		}
 	})
 }
+
+// TestPassOnThePortalsOwnHost: it is made with password and code in its form, since
+// the panel's scripts share the origin, and opens the panel, not the portal beside it.
+func TestPassOnThePortalsOwnHost(t *testing.T) {
+	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		b := person(t, p)
+		b.SignIn("ada")
+		fields := passFields("backup", "panel", sharedHost)
+		if a := b.Post("/settings/security/passes", fields...); a.Status != http.StatusOK || shownPass.MatchString(a.Body) || !strings.Contains(a.Body, `name="methods"`) {
+			t.Errorf("without a proof: %s\n%s", short(a), a.Body)
+		}
+		token := shownPass.FindString(b.Post("/settings/security/passes", append(fields, "password", portal.Password)...).Body)
+		script := p.Browser(t)
+		if s := got(t, script.Do(http.MethodGet, sharedHost+"/rack", nil, asBearer(token))); s.Header.Get("Remote-User") != "ada" || s.Header.Get("Authorization") != "" {
+			t.Errorf("the panel got %+v", s)
+		}
+		for _, page := range []string{"/", "/settings/security", sharedHost + "/.sallyport/session?for=/"} {
+			if a := script.Do(http.MethodGet, page, nil, with(asHeader(token), "Accept", "text/html")); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
+				t.Errorf("the pass opens %s: %s", page, short(a))
+			}
+		}
+	})
+}

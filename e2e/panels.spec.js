@@ -1,7 +1,8 @@
-// The demo in a real browser: a panel on one host, the portal on another.
+// The demo in a real browser: a panel, and the portal below /.sallyport/ of its host.
 import { spawn } from 'node:child_process';
 import { AxeBuilder } from '@axe-core/playwright';
 import { test, expect } from '@playwright/test';
+import { Phone, backupCodes } from './person.js';
 import { freePort, sallyport } from './portal.js';
 
 async function startDemo() {
@@ -34,7 +35,6 @@ test('one sign-in leads to the panel and back', async ({ browser, javaScriptEnab
 		await page.getByLabel('User name').fill('demo');
 		await page.getByLabel('Password', { exact: true }).fill(demo.password);
 		await page.getByRole('button', { name: 'Sign in' }).click();
-		// The form's redirects lead to another origin: form-action must allow it.
 		await expect(page).toHaveURL(`${demo.panel}?from=a%20bookmark`);
 		await expect(page.getByText('Hello, Demo')).toBeVisible();
 		if (javaScriptEnabled) {
@@ -47,6 +47,9 @@ test('one sign-in leads to the panel and back', async ({ browser, javaScriptEnab
 		await expect(page.getByRole('link', { name: new URL(demo.panel).host })).toBeVisible();
 		if (javaScriptEnabled) expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
 		await page.getByRole('link', { name: new URL(demo.panel).host }).click();
+		await page.getByRole('link', { name: 'Account' }).click();
+		await expect(page).toHaveURL(demo.portal);
+		await page.goBack();
 		await page.getByRole('link', { name: 'Sign out' }).click();
 		if (javaScriptEnabled) expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
 		await page.getByRole('button', { name: 'Sign out' }).click();
@@ -54,6 +57,70 @@ test('one sign-in leads to the panel and back', async ({ browser, javaScriptEnab
 		await page.goto(demo.panel);
 		await expect(page).toHaveURL(new RegExp(`^${demo.portal}login`));
 		expect(complaints).toEqual([]);
+	} finally {
+		await context.close();
+		demo.stop();
+	}
+});
+
+test('every change of the sign-in asks for its proof on the panel’s host @one-engine', async ({ browser, javaScriptEnabled }) => {
+	const demo = await startDemo();
+	const context = await browser.newContext({ javaScriptEnabled });
+	try {
+		const page = await context.newPage();
+		await page.goto(`${demo.portal}settings/security`);
+		await page.getByLabel('User name').fill('demo');
+		await page.getByLabel('Password', { exact: true }).fill(demo.password);
+		await page.getByRole('button', { name: 'Sign in' }).click();
+		const proof = page.getByRole('heading', { name: 'Confirm that it’s you' });
+		const prove = async (label, code) => {
+			await page.getByLabel('Password', { exact: true }).fill(demo.password);
+			if (label) await page.getByLabel(label).fill(code);
+			await page.getByRole('button', { name: 'Confirm' }).click();
+		};
+
+		// The sign-in was a moment ago, and yet.
+		await page.getByRole('button', { name: 'Enable two-factor authentication' }).click();
+		await expect(proof).toBeVisible();
+		await prove();
+		const phone = await Phone.scan(page);
+		await page.getByLabel('Code', { exact: true }).fill(await phone.code());
+		await page.getByRole('button', { name: 'Enable' }).click();
+		const codes = await backupCodes(page);
+
+		if (javaScriptEnabled) {
+			// A script of the panel reads nothing, and its form meets the question.
+			await page.goto(demo.panel);
+			const status = (path) => page.evaluate(async (path) => (await fetch(path, { headers: { Accept: 'text/html' } })).status, path);
+			expect(await status('/.sallyport/settings/security')).toBe(403);
+			expect(await status('/.sallyport/')).toBe(403);
+			expect(await status('/.sallyport/session?for=/')).toBe(204);
+			await page.evaluate(() => {
+				const form = document.body.appendChild(document.createElement('form'));
+				form.method = 'post';
+				form.action = '/.sallyport/settings/security/disable';
+				form.submit();
+			});
+			await expect(proof).toBeVisible();
+		}
+
+		await page.goto(`${demo.portal}settings/security`);
+		const disable = async () => {
+			await page.getByText('Disable two-factor authentication', { exact: true }).click();
+			await page.locator('form[action$="/disable"]').getByRole('button').click();
+			await expect(proof).toBeVisible();
+		};
+		await disable();
+		for (const [width, colorScheme] of [[1280, 'light'], [360, 'dark']]) {
+			await page.setViewportSize({ width, height: 800 });
+			await page.emulateMedia({ colorScheme });
+			if (javaScriptEnabled) expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
+		}
+		await page.getByRole('button', { name: 'Use a backup code' }).click();
+		await prove('Backup code', codes[0]);
+		await expect(page.getByRole('button', { name: 'Enable two-factor authentication' })).toBeVisible();
+		await page.goto(demo.panel);
+		await expect(page.getByText('Hello, Demo')).toBeVisible();
 	} finally {
 		await context.close();
 		demo.stop();

@@ -173,7 +173,7 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 
 	// Few backup codes are left, and somebody else was here.
 	while (codes.length > 2) {
-		await page.goto('/reauthenticate?backup=1&return=/settings/security');
+		await page.goto('/reauthenticate?ask=backup&return=/settings/security');
 		if (codes.length === 9) await look('reauthenticate-backup-code');
 		await page.getByLabel('Password', { exact: true }).fill(ada.password);
 		await page.getByLabel('Backup code').fill(codes.pop());

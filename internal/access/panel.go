@@ -17,6 +17,9 @@ type Panel struct {
 	// where it demands nothing. nil: they are like other requests.
 	Preflights *Panel
 
+	// Shared: the portal is on this host, and its session is the visit.
+	Shared bool
+
 	rules  []rule
 	differ bool // some rule demands something else than the panel
 }

@@ -53,9 +53,13 @@ func PlainHeader(name string) string {
 // page: it can be led to the sign-in. Everything else, such as a script, an
 // iframe or a prefetch, is told 401.
 func Navigation(method string, h http.Header) bool {
-	if method != http.MethodGet && method != http.MethodHead {
-		return false
-	}
+	return (method == http.MethodGet || method == http.MethodHead) && Document(h)
+}
+
+// Document reports whether a browser shows the answer as a page of its own: it
+// follows a link or sends a form. Browsers that don't say so are told by what
+// they accept.
+func Document(h http.Header) bool {
 	mode, dest := h.Get("Sec-Fetch-Mode"), h.Get("Sec-Fetch-Dest")
 	if mode != "" || dest != "" {
 		return mode == "navigate" && dest == "document"
@@ -88,10 +92,11 @@ func (p *Panel) StartURL(returnPath string) string {
 	return p.Origin + StartPath + "?" + url.Values{"return": {returnPath}}.Encode()
 }
 
-// Names of the cookies on panels' hosts.
+// Names of the cookies on panels' hosts, and of the session's on the portal's.
 const (
-	VisitCookie = "sallyport-visit"
-	StateCookie = "sallyport-state"
+	VisitCookie   = "sallyport-visit"
+	StateCookie   = "sallyport-state"
+	SessionCookie = "sallyport"
 )
 
 // CookieName returns the name with the prefix that keeps a sibling host from
@@ -126,6 +131,15 @@ func Cookie(r *http.Request, name string) string {
 // Cookie is that function for a cookie of the panel's host.
 func (p *Panel) Cookie(r *http.Request, name string) string {
 	return Cookie(r, CookieName(name, p.HTTPS()))
+}
+
+// Visit returns the token that opens the panel: a visit's, or a session's where
+// the portal is on the panel's host.
+func (p *Panel) Visit(r *http.Request) string {
+	if p.Shared {
+		return p.Cookie(r, SessionCookie)
+	}
+	return p.Cookie(r, VisitCookie)
 }
 
 // Proxies are the addresses whose forwarded headers are believed.

@@ -121,15 +121,19 @@ func browser(t *testing.T) *http.Client {
 
 func fetch(t *testing.T, client *http.Client, link string, form url.Values) (int, string) {
 	t.Helper()
-	var (
-		resp *http.Response
-		err  error
-	)
-	if form == nil {
-		resp, err = client.Get(link)
-	} else {
-		resp, err = client.PostForm(link, form)
+	method := http.MethodGet
+	if form != nil {
+		method = http.MethodPost
 	}
+	req, err := http.NewRequest(method, link, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/html")
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (configCheck) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(r.streams.Out, "The configuration is fine. The portal will be at %s\n", cfg.PublicURL)
+	_, err = fmt.Fprintf(r.streams.Out, "The configuration is fine. The portal will be at %s\n", cfg.PortalURL())
 	return err
 }
 

@@ -4,12 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,12 +29,17 @@ func (c demoCommand) Run(r *run) error {
 	defer os.RemoveAll(dir)
 	// Only what the flag says counts here: a demo must not come near the real
 	// portal's configuration.
-	file, panel, err := c.samplePanel(dir)
+	panel, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return fmt.Errorf("start the sample panel: %w", err)
 	}
-	defer panel.Close()
-	cfg, err := config.Load(file, []string{"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo"})
+	sample := &http.Server{Handler: samplePanel(), ReadHeaderTimeout: sampleHeaderTime}
+	go sample.Serve(panel)
+	defer sample.Close()
+	cfg, err := config.Load("", []string{
+		"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo",
+		"SALLYPORT_UPSTREAM=http://" + panel.Addr().String(),
+	})
 	if err != nil {
 		return err
 	}
@@ -55,41 +58,17 @@ func (c demoCommand) Run(r *run) error {
 		listener.Close()
 		return err
 	}
-	open := portal.URL("/")
-	if len(cfg.Panels) > 0 {
-		open = cfg.Panels[0].URL.String() + "/   (a sample panel behind the gate)\n  Portal    " + open
-	}
 	fmt.Fprintf(r.streams.Out, `
-  Open      %s
+  Open      %s/   (a sample panel behind the gate)
+  Portal    %s
   Name      demo
   Password  %s
 
 Sign in, then choose "Secure your account" at the portal. Everything is gone
 when you press Ctrl-C.
 
-`, open, password)
+`, cfg.PublicURL, portal.URL("/"), password)
 	return portal.Serve(r, listener)
-}
-
-// samplePanel starts the sample panel and writes a configuration with it. Of
-// the two names that this machine has for itself the portal gets one and the
-// panel the other: cookies tell hosts apart, not ports. Where the demo listens
-// to others there is no second name, and no panel.
-func (c demoCommand) samplePanel(dir string) (file string, panel io.Closer, err error) {
-	host, port, err := net.SplitHostPort(c.Listen)
-	other := map[string]string{"127.0.0.1": "localhost", "localhost": "127.0.0.1"}[host]
-	if err != nil || other == "" {
-		return "", io.NopCloser(nil), nil // what is wrong with the address config says
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("start the sample panel: %w", err)
-	}
-	srv := &http.Server{Handler: samplePanel(), ReadHeaderTimeout: sampleHeaderTime}
-	go srv.Serve(listener)
-	file = filepath.Join(dir, "sallyport.yaml")
-	text := fmt.Sprintf("panels:\n  - url: http://%s\n    upstream: http://%s\n", net.JoinHostPort(other, port), listener.Addr())
-	return file, srv, os.WriteFile(file, []byte(text), 0o600)
 }
 
 // demoPassword is random, 80 bits, and can be typed.

@@ -17,10 +17,15 @@ import (
 // hashed in: 2,000 connections at once, and room to be collected in.
 const servingMemory = 96 << 20
 
-type serveCommand struct{}
+type serveCommand struct {
+	Upstream string `help:"One panel's own server: the panel and the portal, below /.sallyport/, share this host; also SALLYPORT_UPSTREAM." placeholder:"URL"`
+}
 
 // Run serves until it is told to stop.
-func (serveCommand) Run(r *run) error {
+func (c serveCommand) Run(r *run) error {
+	if c.Upstream != "" {
+		r.environ = append(r.environ, "SALLYPORT_UPSTREAM="+c.Upstream)
+	}
 	portal, err := r.open()
 	if err != nil {
 		return err
@@ -42,13 +47,19 @@ func serve(r *run, portal *server.Portal, listener net.Listener) error {
 		listener.Close()
 		return err
 	}
+	if portal.Config.SharedHost {
+		fmt.Fprintf(r.streams.Out, "The panel is at %s/\n", portal.Config.PublicURL)
+	}
 	fmt.Fprintf(r.streams.Out, "Sallyport is at %s\n", portal.URL("/"))
 	if link != "" {
 		fmt.Fprintf(r.streams.Out, "\nThere is no account yet. Create the first one, an operator, within 15 minutes:\n\n  %s\n\n", link)
 	}
-	portal.Log.Info("serving", "listen", listener.Addr().String(), "public_url", portal.Config.PublicURL.String())
+	portal.Log.Info("serving", "listen", listener.Addr().String(), "public_url", portal.Config.PortalURL())
 	if portal.Config.PublicURL.Scheme == "http" && !portal.Config.PublicURL.Loopback() {
 		portal.Log.Warn("public_url is plain http: whoever is on the way can read passwords and take over sessions; use it on a trusted network only")
+	}
+	if portal.Config.SharedHost {
+		portal.Log.Warn("the panel is on the portal's host: its pages can act here as whoever is signed in; do this only with a panel that you trust with every account, or give the portal a host name of its own")
 	}
 	return portal.Serve(r, listener)
 }

@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -109,6 +110,15 @@ type Config struct {
 	// LogLevel is the least that is logged: debug, info, warn or error.
 	LogLevel LogLevel `yaml:"log_level"`
 
+	// Upstream is the own server of one panel on the portal's host: short for
+	// shared_host and that panel, which asks for a session.
+	Upstream Upstream `yaml:"upstream"`
+
+	// SharedHost puts the portal below /.sallyport/ of the host of the one panel.
+	// The panel's scripts then share the portal's origin: who writes the panel is
+	// trusted with every account.
+	SharedHost bool `yaml:"shared_host"`
+
 	// Panels are the web applications behind the gate: 64 at most, each on a
 	// host name of its own, with the scheme of public_url.
 	Panels []Panel `yaml:"panels"`
@@ -194,6 +204,14 @@ func (c Config) DatabaseURL() string {
 		return url
 	}
 	return "sqlite:" + c.inDataDir("sallyport.db")
+}
+
+// PortalURL returns where the portal's home page is, without a slash at the end.
+func (c Config) PortalURL() string {
+	if c.SharedHost {
+		return c.PublicURL.String() + strings.TrimSuffix(gatePath, "/")
+	}
+	return c.PublicURL.String()
 }
 
 // KeyRingPath returns the path of the key ring's file, or that of the

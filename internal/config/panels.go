@@ -38,6 +38,9 @@ func checkPanels(c Config, set func(key string) bool, fault func(err error, keys
 		fault(fmt.Errorf("has %d items; %d are the most", len(c.Panels), mostPanels), "panels")
 		return
 	}
+	if c.SharedHost {
+		checkShared(c, fault)
+	}
 	for i := range c.Panels {
 		p, key := &c.Panels[i], fmt.Sprintf("panels[%d]", i)
 		if p.URL == (Origin{}) {
@@ -57,12 +60,41 @@ func checkPanels(c Config, set func(key string) bool, fault func(err error, keys
 	}
 }
 
+// withUpstream returns the configuration with what upstream is short for.
+func withUpstream(c Config, fault func(err error, keys ...string)) Config {
+	if c.Upstream == (Upstream{}) {
+		return c
+	}
+	if len(c.Panels) > 0 {
+		fault(errors.New("is short for one panel on the portal's host, and panels are declared; write it below that panel, and shared_host: true"), "upstream", "panels")
+		return c
+	}
+	c.SharedHost = true
+	c.Panels = []Panel{{URL: c.PublicURL, Upstream: c.Upstream}}
+	return c
+}
+
+// checkShared reports a portal that can't be on its panel's host.
+func checkShared(c Config, fault func(err error, keys ...string)) {
+	if len(c.Panels) != 1 {
+		fault(fmt.Errorf("is for one panel, and %d are declared; give the portal a host name of its own in public_url", len(c.Panels)), "shared_host", "panels")
+		return
+	}
+	p := c.Panels[0]
+	if p.URL != (Origin{}) && c.PublicURL != (Origin{}) && p.URL != c.PublicURL {
+		fault(fmt.Errorf("%s isn't public_url (%s), and with shared_host the portal is below %s of the panel's host; write the same in both", p.URL, c.PublicURL, gatePath), "panels[0].url", "public_url", "shared_host")
+	}
+	if p.Upstream == (Upstream{}) {
+		fault(errors.New("upstream must be set with shared_host: only our own gateway keeps the portal's cookies from the panel"), "panels[0]", "shared_host")
+	}
+}
+
 // checkPlace reports a panel that shares cookies with the portal or an earlier
 // panel, or whose scheme undoes what https gives to the other.
 func checkPlace(c Config, i int, fault func(err error, keys ...string)) {
 	at, key := c.Panels[i].URL, fmt.Sprintf("panels[%d]", i)
 	portal := c.PublicURL
-	if portal != (Origin{}) {
+	if portal != (Origin{}) && !c.SharedHost {
 		keys := []string{key + ".url", "public_url", "listen", key}
 		switch {
 		case at.Hostname() == portal.Hostname():
@@ -101,9 +133,9 @@ func checkUpstream(c Config, i int, fault func(err error, keys ...string)) {
 	host, port, err := splitListen(c.Listen)
 	switch {
 	case up == c.Panels[i].URL:
-		fault(fmt.Errorf("%s is the panel's url, where the gate answers; name the panel's own server", up), key+".upstream", key+".url", key)
+		fault(fmt.Errorf("%s is the panel's url, where the gate answers; name the panel's own server", up), key+".upstream", key+".url", "upstream", key)
 	case up == c.PublicURL || err == nil && up.reaches(host, port):
-		fault(fmt.Errorf("%s is the portal itself; name the panel's own server", up), key+".upstream", "listen", "public_url", key)
+		fault(fmt.Errorf("%s is the portal itself; name the panel's own server", up), key+".upstream", "upstream", "listen", "public_url", key)
 	}
 }
 

@@ -56,6 +56,27 @@ panels:
 	}
 }
 
+func TestPanelOnThePortalsHost(t *testing.T) {
+	panel := Panel{URL: Origin{"https", "panel.example.com"}, Upstream: Upstream{"http", "127.0.0.1:8082"}, Require: RequireSession}
+	const place = "public_url: https://panel.example.com\n"
+	for text, environ := range map[string][]string{
+		place + "shared_host: true\npanels:\n  - {url: 'https://panel.example.com', upstream: 'http://127.0.0.1:8082'}\n": nil,
+		place + "upstream: http://127.0.0.1:8082\n": nil,
+		place: {"SALLYPORT_UPSTREAM=http://127.0.0.1:8082"},
+	} {
+		c, err := loadText(text, environ...)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if diff := cmp.Diff([]Panel{panel}, c.Panels); diff != "" || !c.SharedHost || c.PortalURL() != "https://panel.example.com/.sallyport" {
+			t.Errorf("%sthe portal is at %s, shared %v, panels (-want +got):\n%s", text, c.PortalURL(), c.SharedHost, diff)
+		}
+	}
+	if c, err := loadText(place); err != nil || c.PortalURL() != "https://panel.example.com" {
+		t.Errorf("alone the portal is at %s, %v", c.PortalURL(), err)
+	}
+}
+
 func TestExamplesOfPanelsAreConfigurations(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -185,6 +206,13 @@ func TestFaultsOfPanels(t *testing.T) {
 		{"upstream is the panel", places + "  - {url: 'https://panel.example.com', upstream: 'https://panel.example.com:443'}\n", "sallyport.yaml:3: panels[0].upstream: https://panel.example.com is the panel's url, where the gate answers"},
 		{"upstream is the portal", places + "  - {url: 'https://panel.example.com', upstream: 'https://auth.example.com'}\n", "sallyport.yaml:3: panels[0].upstream: https://auth.example.com is the portal itself"},
 		{"upstream is where the portal listens", places + "  - {url: 'https://panel.example.com', upstream: 'http://localhost:9091'}\n", "sallyport.yaml:3: panels[0].upstream: http://localhost:9091 is the portal itself"},
+
+		{"shared host, no panel", "shared_host: true\n", "sallyport.yaml:1: shared_host: is for one panel, and 0 are declared; give the portal a host name of its own in public_url"},
+		{"shared host, two panels", "shared_host: true\n" + places + "  - url: https://a.example.com\n  - url: https://b.example.com\n", "sallyport.yaml:1: shared_host: is for one panel, and 2 are declared"},
+		{"shared host, other host", "shared_host: true\n" + places + "  - {url: 'https://panel.example.com', upstream: 'http://127.0.0.1:8082'}\n", "sallyport.yaml:4: panels[0].url: https://panel.example.com isn't public_url (https://auth.example.com)"},
+		{"shared host, another proxy", "shared_host: true\n" + places + "  - url: https://auth.example.com\n", "sallyport.yaml:4: panels[0]: upstream must be set with shared_host: only our own gateway keeps the portal's cookies from the panel"},
+		{"upstream beside panels", "upstream: http://127.0.0.1:8082\n" + places + "  - url: https://panel.example.com\n", "sallyport.yaml:1: upstream: is short for one panel on the portal's host, and panels are declared"},
+		{"short upstream is the portal", "upstream: http://localhost:9091\n", "sallyport.yaml:1: upstream: http://localhost:9091 is the portal itself"},
 
 		{"open panel", places + "  - {url: 'https://panel.example.com', require: nothing}\n", "sallyport.yaml:3: panels[0].require: nothing would leave the panel open; write session or two_factor"},
 		{"empty require", places + "  - {url: 'https://panel.example.com', require: ''}\n", `sallyport.yaml:3: panels[0].require: "" isn't one of`},

@@ -107,6 +107,7 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	if strings.ContainsRune(c.Backup.Dir, 0) {
 		fault(errors.New("must name a directory"), "backup.dir")
 	}
+	c = withUpstream(c, fault)
 	checkPanels(c, set, fault)
 	return c, faults
 }

@@ -106,7 +106,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
 	} else {
 		a, err = d.Login.Admit(r.Context(), panel, login.Request{
 			Target: q.target, Method: access.MethodOf(q.method, r.Header), From: d.Proxies.Client(q.from),
-			Visit: panel.Cookie(r, access.VisitCookie), Pass: access.Pass(r.Header),
+			Visit: panel.Visit(r), Pass: access.Pass(r.Header),
 		})
 	}
 	if err == nil && a.Verdict == access.Admit {

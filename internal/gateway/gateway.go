@@ -114,7 +114,7 @@ func (g *gateway) admit(ctx context.Context, r *http.Request) (login.Admission, 
 	}
 	return g.Login.Admit(ctx, g.Panel, login.Request{
 		Target: r.RequestURI, Method: access.MethodOf(r.Method, r.Header), From: g.Proxies.Client(g.Proxies.Address(r)),
-		Visit: g.Panel.Cookie(r, access.VisitCookie), Pass: access.Pass(r.Header),
+		Visit: g.Panel.Visit(r), Pass: access.Pass(r.Header),
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -99,7 +100,7 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) 
 		return a, nil
 	}
 	drops := s.Admissions.begin()
-	v, err := session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, now)
+	v, err := s.readVisit(ctx, panel, token, now)
 	if errors.Is(err, db.ErrNotFound) {
 		return Admission{}, nil
 	}
@@ -113,6 +114,16 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) 
 	a := Admission{Visit: v, Owner: v.Owner, Groups: groups, hash: hash}
 	s.Admissions.put(a, now, drops)
 	return a, nil
+}
+
+// readVisit returns the visit with this token, or [db.ErrNotFound]. Where the
+// portal is on the panel's host the session is the visit.
+func (s *Service) readVisit(ctx context.Context, panel *access.Panel, token string, now time.Time) (session.Visit, error) {
+	if !panel.Shared {
+		return session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, now)
+	}
+	held, owner, err := session.ByToken(ctx, s.DB.Reader(), token, s.Life, now)
+	return session.Visit{ID: held.ID, Panel: panel.Origin, Session: held, Owner: owner}, err
 }
 
 // Seen notes that a visit was used, so that its session doesn't end as idle, or a
@@ -164,6 +175,10 @@ func (s *Service) HandOff(ctx context.Context, me Me, panel *access.Panel, state
 // Enter spends a handoff at the panel's host and begins a visit; see
 // [session.Enter].
 func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (visit secret.Text, returnURL string, err error) {
+	// Whoever makes handoffs up takes no turn of those who write.
+	if err := session.IsHandoff(ctx, s.DB.Reader(), handoff); err != nil {
+		return visit, "", err
+	}
 	var outcome error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		visit, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())

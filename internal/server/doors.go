@@ -42,6 +42,7 @@ func newDoors(o web.Options, upstreams []*url.URL) (http.Handler, error) {
 		return nil, err
 	}
 	_, at, _ := strings.Cut(o.PublicURL, "://")
+	at, _, _ = strings.Cut(at, "/")
 	d := &doors{portal: portal, at: at, host: host, panels: map[string]door{}, proxies: o.TrustedProxies}
 	refuse := func(why web.Refusal) func(http.ResponseWriter, *http.Request, error) {
 		return func(w http.ResponseWriter, r *http.Request, reason error) { host.Refuse(w, r, why, reason) }
@@ -86,6 +87,8 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// TLS ends at a proxy that isn't named: all the world would count as
 		// one address.
 		d.host.Refuse(w, r, web.UntrustedProxy, nil)
+	case one.panel.Shared && strings.HasPrefix(r.URL.Path, access.OwnPrefix):
+		d.portal.ServeHTTP(w, r)
 	case strings.HasPrefix(r.URL.Path, access.OwnPrefix):
 		d.host.ServeHTTP(w, r)
 	case one.gateway == nil:

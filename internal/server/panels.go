@@ -39,6 +39,7 @@ func panels(cfg config.Config) ([]*access.Panel, error) {
 		if err != nil {
 			return nil, fmt.Errorf("panel %s: %w", p.URL, err)
 		}
+		panel.Shared = cfg.SharedHost
 		all = append(all, panel)
 	}
 	return all, nil

@@ -114,7 +114,7 @@ func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
 		return nil, err
 	}
 	return newDoors(web.Options{
-		Login: p.Login, PublicURL: p.Config.PublicURL.String(), SiteName: p.Config.SiteName, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
+		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Vital: p.vital,
 	}, upstreams(cfg))
 }
@@ -155,7 +155,7 @@ func openRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, 
 func (p *Portal) Close() error { return p.DB.Close() }
 
 // URL returns the address of a path of the portal.
-func (p *Portal) URL(path string) string { return p.Config.PublicURL.String() + path }
+func (p *Portal) URL(path string) string { return p.Config.PortalURL() + path }
 
 // SetupLink returns the address where the first account is made, or "" where
 // there is one.

@@ -102,6 +102,17 @@ func HandOff(ctx context.Context, tx *db.Tx, s Session, panel, state, returnURL 
 	return token, nil
 }
 
+// IsHandoff reports whether there is a handoff with this token, [ErrHandoff] if
+// not. It changes nothing.
+func IsHandoff(ctx context.Context, q db.Querier, token string) error {
+	var one int
+	err := db.One(ctx, q, `SELECT 1 FROM handoffs WHERE token_hash = $1`, []any{secret.Hash(token)}, &one)
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrHandoff
+	}
+	return err
+}
+
 // Enter spends a handoff, whatever the outcome, and begins a visit. It returns
 // the visit's token and where the browser goes. With [ErrState] the second
 // holds too; the transaction must be committed all the same.

@@ -21,6 +21,7 @@ var (
 	errNotFound    = errors.New("no such page")
 	errForbidden   = errors.New("forbidden")
 	errCrossOrigin = errors.New("form of another origin")
+	errNoDocument  = errors.New("asked for by a script or a frame, on a panel's host")
 	errBadForm     = errors.New("form can't be read")
 	errMisdirected = errors.New("request for another host")
 	errNoCookies   = errors.New("the browser keeps no cookie of this host")
@@ -67,6 +68,8 @@ func (s *server) fail(req *request, err error) {
 		status, heading, advice = http.StatusForbidden, say("error.forbidden.heading"), say("error.forbidden.advice")
 	case errors.Is(err, errCrossOrigin):
 		status, heading, advice = http.StatusForbidden, say("error.cross_origin.heading"), say("error.cross_origin.advice")
+	case errors.Is(err, errNoDocument):
+		status, heading, advice = http.StatusForbidden, say("error.no_document.heading"), say("error.no_document.advice")
 	case errors.Is(err, errBadForm):
 		status, heading, advice = http.StatusBadRequest, say("error.bad_request.heading"), say("error.bad_request.advice")
 	case tooLarge(err):

@@ -281,64 +281,6 @@ func (s *server) postLogout(req *request) error {
 	return nil
 }
 
-func (s *server) reauthenticatePage(req *request, returnURL string, two, backupCode bool) (reauthenticatePage, error) {
-	asked, err := s.Login.Asked(req.Context(), req.me.Account, req.from)
-	f := s.frameOf(req, say("reauthenticate.title"), "")
-	f.FewCodes = false
-	return reauthenticatePage{
-		frame: f, Username: req.me.Account.Name, Return: login.CheckReturn(returnURL), TwoFactor: req.twoFactor,
-		Two: two || asked.TwoCodes, TwoOnly: asked.TwoCodes, BackupCode: backupCode && asked.CodesLeft > 0, HasCodes: asked.CodesLeft > 0,
-	}, err
-}
-
-func (s *server) getReauthenticate(req *request) error {
-	query := req.URL.Query()
-	page, err := s.reauthenticatePage(req, query.Get("return"), query.Get("two") == "1", query.Get("backup") == "1")
-	if err != nil {
-		return err
-	}
-	return s.views.page(req.w, http.StatusOK, "reauthenticate", page)
-}
-
-func (s *server) postReauthenticate(req *request) error {
-	f, err := req.fields("password", "code", "next_code", "backup_code", "return")
-	if err != nil {
-		return err
-	}
-	given := login.Proofs{Password: f[0], Code: f[1], NextCode: f[2], BackupCode: f[3]}
-	progress, err := s.Login.Reauthenticate(req.Context(), req.me.Session, req.me.Account, req.me.Token, given, f[4], req.from)
-	s.logOutcome(req, "reauthenticate", progress, err)
-	if err == nil {
-		s.land(req, progress.Session, login.CheckReturn(progress.ReturnURL), "notice", "confirmed")
-		return nil
-	}
-	page, pageErr := s.reauthenticatePage(req, f[4], given.NextCode != "", given.BackupCode != "")
-	if pageErr != nil {
-		return pageErr
-	}
-	var wait *login.WaitError
-	if page.Error = codeMessage(err); page.Error == nil {
-		switch {
-		case errors.As(err, &wait):
-			page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
-			return s.tooMany(req, wait, "reauthenticate", page)
-		case errors.Is(err, login.ErrMalformedBackupCode):
-			page.Error = say("backup_code.malformed")
-		case errors.Is(err, login.ErrShielded):
-			page.Error = say("login.shielded")
-		case errors.Is(err, login.ErrEnded):
-			page.Error = say("code.wrong") // a session that is open stays open
-		case errors.Is(err, login.ErrWrongPassword):
-			page.Error = say("password.wrong")
-		case errors.Is(err, login.ErrRejected):
-			page.Error = say("backup_code.wrong")
-		default:
-			return err
-		}
-	}
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "reauthenticate", page)
-}
-
 func (s *server) getChangePassword(req *request) error {
 	http.Redirect(req.w, req.Request, s.PublicURL+"/settings/security", http.StatusFound)
 	return nil

@@ -101,14 +101,22 @@ type newPasswordPage struct {
 
 type reauthenticatePage struct {
 	frame
-	Username   string // for password managers, read-only
-	Return     string // path of the portal, carried in a hidden field
-	TwoFactor  bool   // a code is needed too
-	Two        bool   // next_code is shown
-	TwoOnly    bool   // next_code is needed
-	BackupCode bool   // ask for a backup code instead of a code
-	HasCodes   bool   // unused backup codes exist
+	Username   string    // for password managers, read-only
+	Action     string    // path of the portal that the form is sent to
+	InForm     bool      // it is another form's, proven with this one
+	Carried    []carried // the other form's fields
+	Return     string    // path of the portal, carried in a hidden field
+	TwoFactor  bool      // a code is needed too
+	Two        bool      // next_code is shown
+	BackupCode bool      // ask for a backup code instead of a code
+	Ways       []way     // to prove it with something else
 	Error      *message
+}
+
+// way is another field that a code can be typed into.
+type way struct {
+	Ask  string
+	Text *message
 }
 
 type profilePage struct {

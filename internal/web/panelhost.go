@@ -13,8 +13,11 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// enterPath is where a browser brings a handoff to.
-const enterPath = access.OwnPrefix + "enter"
+// Where a browser brings a handoff to, and where it leaves.
+const (
+	enterPath  = access.OwnPrefix + "enter"
+	logoutPath = access.OwnPrefix + "logout"
+)
 
 // stateCookieLife is how long a sign-in that began at a panel may take.
 const stateCookieLife = 10 * time.Minute
@@ -39,16 +42,34 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	for pattern, handle := range map[string]func(*request, *access.Panel) error{
-		"GET " + access.StartPath:             s.getStart,
-		"GET " + enterPath:                    s.getPanelEnter,
-		"GET " + scriptPath:                   s.getScript(),
-		"GET " + checkPath:                    s.getCheck,
-		"GET " + signedInPath:                 s.getSignedIn,
-		"GET " + access.OwnPrefix + "logout":  s.getPanelLogout,
-		"POST " + access.OwnPrefix + "logout": s.postPanelLogout,
-		"/":                                   func(*request, *access.Panel) error { return errNotFound },
-	} {
+	s.servePanelHost(mux, s.panelRoutes())
+	s.servePanelHost(mux, map[string]panelHandler{
+		"GET " + enterPath:   s.getPanelEnter,
+		"POST " + logoutPath: s.postPanelLogout,
+		"/":                  func(*request, *access.Panel) error { return errNotFound },
+	})
+	mux.Handle("GET "+access.OwnPrefix+"static/", s.views.static())
+	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(s.newRequest(w, r), errCrossOrigin)
+	}))
+	return &PanelHost{server: s, pages: s.frame(foreign.Handler(mux))}, nil
+}
+
+type panelHandler func(*request, *access.Panel) error
+
+// panelRoutes are those that every panel's host has, the portal's own too.
+func (s *server) panelRoutes() map[string]panelHandler {
+	return map[string]panelHandler{
+		"GET " + access.StartPath: s.getStart,
+		"GET " + scriptPath:       s.getScript(),
+		"GET " + checkPath:        s.getCheck,
+		"GET " + signedInPath:     s.getSignedIn,
+		"GET " + logoutPath:       s.getPanelLogout,
+	}
+}
+
+func (s *server) servePanelHost(mux *http.ServeMux, routes map[string]panelHandler) {
+	for pattern, handle := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			req := s.newRequest(w, r)
 			panel := s.panelAt(r.Host)
@@ -59,11 +80,6 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 			}
 		})
 	}
-	mux.Handle("GET "+access.OwnPrefix+"static/", s.views.static())
-	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(s.newRequest(w, r), errCrossOrigin)
-	}))
-	return &PanelHost{server: s, pages: s.frame(foreign.Handler(mux))}, nil
 }
 
 func (h *PanelHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.pages.ServeHTTP(w, r) }
@@ -142,11 +158,13 @@ func (s *server) panelAt(host string) *access.Panel {
 // this browser at this host has, is what the handoff will be held against: a
 // link that somebody else prepared lets nobody in as him.
 func (s *server) getStart(req *request, panel *access.Panel) error {
-	state := panel.Cookie(req.Request, access.StateCookie)
-	if !secret.IsToken(state) {
-		state = secret.NewToken().Reveal() // several tabs share one
+	state := ""
+	if !panel.Shared { // nothing is handed over there
+		if state = panel.Cookie(req.Request, access.StateCookie); !secret.IsToken(state) {
+			state = secret.NewToken().Reveal() // several tabs share one
+		}
+		setHostCookie(req.w, panel.HTTPS(), access.StateCookie, state, stateCookieLife)
 	}
-	setHostCookie(req.w, panel.HTTPS(), access.StateCookie, state, stateCookieLife)
 	enter := enterAt(panel, login.CheckPath(req.URL.Query().Get("return")), state)
 	if login.CheckReturn(enter) != enter {
 		enter = enterAt(panel, "/", state) // too long to come back to
@@ -177,12 +195,12 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 
 func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
 	return s.views.page(req.w, http.StatusOK, "panel-logout", panelLogoutPage{
-		frame: frame{Title: say("panel_logout.title")}, Action: access.OwnPrefix + "logout", Back: panel.Origin + "/",
+		frame: frame{Title: say("panel_logout.title")}, Action: logoutPath, Back: panel.Origin + "/",
 	})
 }
 
 func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
-	if err := s.Login.LeavePanel(req.Context(), panel, panel.Cookie(req.Request, access.VisitCookie), req.from); err != nil {
+	if err := s.Login.LeavePanel(req.Context(), panel, panel.Visit(req.Request), req.from); err != nil {
 		return err
 	}
 	setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, "", 0)

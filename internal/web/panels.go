@@ -22,7 +22,7 @@ func (s *server) getEnter(req *request) error {
 	query := req.URL.Query()
 	panel := s.panel(query.Get("panel"))
 	state := query.Get("state")
-	if panel == nil || !secret.IsToken(state) {
+	if panel == nil || !panel.Shared && !secret.IsToken(state) {
 		return errNotFound
 	}
 	back := login.CheckPath(query.Get("return"))
@@ -33,6 +33,10 @@ func (s *server) getEnter(req *request) error {
 	}
 	switch verdict {
 	case access.Admit:
+		if panel.Shared {
+			http.Redirect(req.w, req.Request, panel.Origin+back, http.StatusSeeOther)
+			return nil
+		}
 		token, err := s.Login.HandOff(req.Context(), req.me, panel, state, back)
 		if err != nil {
 			return err

@@ -35,6 +35,7 @@ const (
 // views renders pages and serves the files they need. It is safe for
 // concurrent use.
 type views struct {
+	portal    string // path before those of the portal's pages
 	base      string
 	catalogue *catalogue
 	pages     map[string]*template.Template // by file name without .html
@@ -50,14 +51,15 @@ type asset struct {
 }
 
 // newViews parses every template once; site is the portal's name as people
-// know it, base the path below which its files are served, "/" or
-// "/.sallyport/".
-func newViews(site, base string) (*views, error) {
+// know it, portal the path before those of its pages, "" or "/.sallyport", base
+// the path below which its files are served, "/" or "/.sallyport/".
+func newViews(site, portal, base string) (*views, error) {
 	c, err := loadCatalogue("en", site)
 	if err != nil {
 		return nil, err
 	}
 	v := &views{
+		portal:    portal,
 		base:      base,
 		catalogue: c,
 		pages:     make(map[string]*template.Template),
@@ -161,16 +163,17 @@ func (v *views) loadPages() error {
 // functions are what templates may call.
 func (v *views) functions() template.FuncMap {
 	return template.FuncMap{
-		"t":     v.catalogue.text,
-		"rich":  v.catalogue.rich,
-		"say":   v.catalogue.sentence,
-		"about": (*message).about,
-		"when":  func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
-		"day":   func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
-		"icon":  v.icon,
-		"asset": v.asset,
-		"site":  func() string { return v.catalogue.site },
-		"lang":  func() string { return v.catalogue.lang },
+		"t":      v.catalogue.text,
+		"rich":   v.catalogue.rich,
+		"say":    v.catalogue.sentence,
+		"about":  (*message).about,
+		"when":   func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
+		"day":    func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
+		"icon":   v.icon,
+		"asset":  v.asset,
+		"site":   func() string { return v.catalogue.site },
+		"portal": func() string { return v.portal },
+		"lang":   func() string { return v.catalogue.lang },
 	}
 }
 

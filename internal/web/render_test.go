@@ -116,11 +116,12 @@ func samples(person string) []sample {
 		{"backup-code", "wrong", backupCodePage{outside("backup_code.title"), 1, say("backup_code.wrong")}},
 		{"new-password", "first", newPasswordPage{outside("new_password.title"), chosen, person, nil}},
 		{"new-password", "short", newPasswordPage{outside("new_password.title"), chosen, person, say("password.short", "n", 10)}},
-		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: "/settings/security"}},
-		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, HasCodes: true, Error: say("code.wrong")}},
-		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, Two: true, Error: say("password.wrong")}},
-		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, TwoFactor: true, Two: true, TwoOnly: true, HasCodes: true}},
-		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Return: person, TwoFactor: true, BackupCode: true, Error: say("backup_code.wrong")}},
+		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
+		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []way{{askBackupCode, say("code.use_backup")}, {askTwoCodes, say("code.use_two")}}, Error: say("code.wrong")}},
+		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []way{{"", say("code.use_one")}}, Error: say("password.wrong")}},
+		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []way{{askBackupCode, say("code.use_backup")}}}},
+		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []way{{"", say("backup_code.use_app")}}, Error: say("backup_code.wrong")}},
+		{"reauthenticate", "in-form", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carried{{"name", person}}, TwoFactor: true, Ways: []way{{askTwoCodes, say("code.use_two")}}}},
 		{"profile", "first", profile},
 		{"profile", "wrong", profileWrong},
 		{"security", "off", off},
@@ -178,7 +179,7 @@ func rendered(t *testing.T, v *views, s sample) string {
 
 func testViews(t *testing.T, site string) *views {
 	t.Helper()
-	v, err := newViews(site, "/")
+	v, err := newViews(site, "", "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,6 +306,7 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 		authenticators + "/a2/remove":      "",
 		"/settings/security/backup-codes":  "replaces",
 		"/settings/security/disable":       "",
+		"/settings/security/proven":        "username password code name",
 		"/settings/security/password":      "username password new_password",
 		"/settings/security/passes":        "name panel path methods addresses days",
 		passesPath + "/p1/revoke":          "",

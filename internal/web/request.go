@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 // The portal's cookies. They live on the portal's host only.
 const (
-	sessionCookie = "sallyport"
+	sessionCookie = access.SessionCookie
 	attemptCookie = "sallyport-attempt" // a sign-in under way; never taken for a session
 	ticketCookie  = "sallyport-ticket"  // an operator's link, until the wizard uses it
 	deviceCookie  = "sallyport-device"  // marks a known browser; no factor
@@ -54,6 +55,8 @@ func setHostCookie(w http.ResponseWriter, https bool, name, value string, life t
 	if value == "" {
 		c.MaxAge = -1
 	}
+	h := w.Header() // of two with one name browsers differ in which they keep
+	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, c.Name+"=") })
 	http.SetCookie(w, c)
 }
 

@@ -1,6 +1,10 @@
 package web
 
-import "github.com/sallyport/sallyport/internal/access"
+import (
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
 
 // route is one line of the policy: what is asked of whoever comes, before the
 // handler sees the request.
@@ -8,6 +12,12 @@ type route struct {
 	pattern string
 	needs   access.Requirement
 	handle  func(*request) error
+}
+
+// changes reports whether the route changes how one signs in. An enrolment was
+// proven where it began.
+func (r route) changes() bool {
+	return r.needs == access.Fresh && strings.HasPrefix(r.pattern, "POST ") && !strings.HasSuffix(r.pattern, "/confirm")
 }
 
 // routes is the whole policy of the portal. A handler reads a form, calls one

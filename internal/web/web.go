@@ -12,12 +12,12 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
-	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -37,7 +37,7 @@ const (
 // Options are what the portal's pages need to know.
 type Options struct {
 	Login          *login.Service
-	PublicURL      string // scheme and host, without a slash at the end
+	PublicURL      string // without a slash at the end; with a path where a panel shares its host
 	SiteName       string
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
@@ -60,13 +60,17 @@ type server struct {
 	ready  readiness
 }
 
-// newServer returns a server whose pages find their files below base.
+// newServer returns a server whose pages find their files below base, or, where
+// that is empty, below the public URL.
 func newServer(o Options, base string) (*server, error) {
 	origin, err := url.Parse(o.PublicURL)
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	views, err := newViews(o.SiteName, base)
+	if base == "" {
+		base = origin.Path + "/"
+	}
+	views, err := newViews(o.SiteName, origin.Path, base)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +78,7 @@ func newServer(o Options, base string) (*server, error) {
 	// redirects after it against form-action as well.
 	forms := "'self'"
 	if len(o.Panels) > 0 {
-		forms += " " + origin.String()
+		forms += " " + originOf(origin)
 	}
 	for _, panel := range o.Panels {
 		forms += " " + panel.Origin
@@ -86,12 +90,16 @@ func newServer(o Options, base string) (*server, error) {
 	}, nil
 }
 
+// originOf is scheme and host.
+func originOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
 // New returns the portal's handler.
 func New(o Options) (http.Handler, error) {
-	s, err := newServer(o, "/")
+	s, err := newServer(o, "")
 	if err != nil {
 		return nil, err
 	}
+	at := s.origin.Path
 	for _, route := range s.routes() {
 		s.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
 			s.serve(w, r, route)
@@ -101,10 +109,15 @@ func New(o Options) (http.Handler, error) {
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, route{needs: access.Public, handle: func(*request) error { return errNotFound }})
 	})
-	s.mux.Handle("GET /static/", s.views.static())
+	pages := http.NewServeMux()
+	pages.Handle("GET "+at+"/static/", s.views.static())
+	pages.Handle("/", below(at, s.mux))
+	if s.shared() {
+		s.servePanelHost(pages, s.panelRoutes())
+	}
 
 	foreign := http.NewCrossOriginProtection()
-	if err := foreign.AddTrustedOrigin(o.PublicURL); err != nil {
+	if err := foreign.AddTrustedOrigin(originOf(s.origin)); err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -112,9 +125,11 @@ func New(o Options) (http.Handler, error) {
 	}))
 
 	outer := http.NewServeMux()
-	outer.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	outer.HandleFunc("GET /readyz", s.getReady)
-	outer.Handle("/", s.guard(foreign.Handler(s.mux)))
+	for _, path := range slices.Compact([]string{"", at}) { // who asks without our host's name gets here too
+		outer.HandleFunc("GET "+path+"/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+		outer.HandleFunc("GET "+path+"/readyz", s.getReady)
+	}
+	outer.Handle("/", s.guard(foreign.Handler(pages)))
 	return s.frame(outer), nil
 }
 
@@ -187,7 +202,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 // out by a redirect, everything else by a page.
 func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && loopback(r.Host) && loopback(s.origin.Host) && port(r.Host) == s.origin.Port() {
-		http.Redirect(w, r, s.PublicURL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+		http.Redirect(w, r, originOf(s.origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
 	}
 	s.fail(s.newRequest(w, r), errMisdirected)
@@ -213,10 +228,22 @@ func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
 // serve holds the request against the route's requirement and hands it on.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 	req := s.newRequest(w, r)
+	if s.shared() && !access.Document(r.Header) {
+		s.fail(req, errNoDocument)
+		return
+	}
 	err := s.identify(req, route.needs)
 	if err != nil {
 		s.fail(req, err)
 		return
+	}
+	if s.shared() && route.changes() && req.signedIn() {
+		if proven, err := s.proveInForm(req); err != nil || !proven {
+			if err != nil {
+				s.fail(req, err)
+			}
+			return
+		}
 	}
 	bearer := access.Bearer{SignedIn: req.signedIn(), Proofs: req.me.Session.Proofs, TwoFactor: req.twoFactor}
 	switch access.Check(access.Demand{Requirement: route.needs}, bearer, s.Login.Clock()) {
@@ -317,62 +344,6 @@ func (s *server) clockMessage(req *request) *message {
 
 // fewCodes is when a person is reminded to make new backup codes.
 const fewCodes = 3
-
-// notices are the sentences that a redirect may bring along in its query, and
-// the colour of each. No other text of a query reaches a page.
-var notices = map[string]struct {
-	kind string
-	text *message
-}{
-	"account_created":   {"ok", say("notice.account_created")},
-	"password_set":      {"ok", say("notice.password_set")},
-	"signed_out":        {"ok", say("notice.signed_out")},
-	"expired":           {"warn", say("login.expired")},
-	"confirmed":         {"ok", say("notice.confirmed")},
-	"added":             {"ok", say("notice.added")},
-	"renamed":           {"ok", say("notice.renamed")},
-	"removed":           {"ok", say("notice.removed")},
-	"disabled":          {"ok", say("notice.disabled")},
-	"password_changed":  {"ok", say("notice.password_changed")},
-	"profile_saved":     {"ok", say("notice.profile_saved")},
-	"revoked":           {"ok", say("notice.revoked")},
-	"required":          {"warn", say("notice.required")},
-	"already_confirmed": {"warn", say("notice.already_confirmed")},
-	"locked":            {"warn", say("notice.locked")},
-	"cancelled":         {"ok", say("notice.cancelled")},
-	"wizard_expired":    {"warn", say("wizard.expired")},
-	"wizard_limit":      {"warn", say("wizard.limit")},
-	"name_invalid":      {"warn", say("wizard.name_invalid")},
-	"codes_limit":       {"warn", say("security.codes_limit")},
-	"others_revoked":    {"ok", say("notice.revoked_others")},
-	"ended":             {"warn", say("login.ended")},
-	"let_in":            {"ok", say("notice.let_in")},
-	"forgotten":         {"ok", say("notice.forgotten")},
-	"pass_revoked":      {"ok", say("notice.pass_revoked")},
-}
-
-func (s *server) noticeOf(req *request) *notice {
-	name := req.URL.Query().Get("notice")
-	if name == "backup_code_used" && req.twoFactor {
-		return &notice{
-			Kind: "warn", Text: say("notice.backup_code_used", "n", req.codesLeft),
-			LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
-		}
-	}
-	n, ok := notices[name]
-	if !ok {
-		return nil
-	}
-	if reason := why(password.Reason(s.cookie(req.Request, weakCookie))); reason != nil {
-		s.setCookie(req.w, weakCookie, "", 0)
-		weak := &notice{Kind: "warn", Text: say("notice.weak", "done", n.text, "why", reason)}
-		if req.signedIn() {
-			weak.LinkURL, weak.LinkText = "/settings/security#change-password", say("frame.change_password")
-		}
-		return weak
-	}
-	return &notice{Kind: n.kind, Text: n.text}
-}
 
 // confirmedAuthenticator reports whether id is one of my confirmed ones, for a
 // wizard page that was left open.

@@ -86,7 +86,7 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Portal{Clock: clock, Base: cfg.PublicURL.String(), At: listener.Addr().String(), Dir: dir, Logs: &Log{}}
+	p := &Portal{Clock: clock, Base: cfg.PortalURL(), At: listener.Addr().String(), Dir: dir, Logs: &Log{}}
 	log := slog.New(slog.NewJSONHandler(p.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if p.Portal, err = server.Open(context.Background(), cfg, p.Clock.Now, log); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,121 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/login"
+)
+
+const reauthenticatePath = "/reauthenticate"
+
+// What a person asks to prove it with, where it isn't one code.
+const (
+	askTwoCodes   = "two"
+	askBackupCode = "backup"
+)
+
+// proofForm is the form of a proof: at /reauthenticate, or added to another
+// form, whose fields it carries.
+type proofForm struct {
+	action    string
+	returnURL string
+	carried   []carried
+	ask       string
+}
+
+func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticatePage, error) {
+	asked, err := s.Login.Asked(req.Context(), req.me.Account, req.from)
+	f := s.frameOf(req, say("reauthenticate.title"), "")
+	f.FewCodes = false
+	page := reauthenticatePage{
+		frame: f, Username: req.me.Account.Name, TwoFactor: req.twoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
+		Carried: form.carried, Return: login.CheckReturn(form.returnURL),
+		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: form.ask == askBackupCode && asked.CodesLeft > 0,
+	}
+	if !req.twoFactor {
+		return page, err
+	}
+	switch {
+	case page.BackupCode:
+		page.Ways = []way{{"", say("backup_code.use_app")}}
+		return page, err
+	case asked.CodesLeft > 0:
+		page.Ways = []way{{askBackupCode, say("code.use_backup")}}
+	}
+	switch {
+	case !page.Two:
+		page.Ways = append(page.Ways, way{askTwoCodes, say("code.use_two")})
+	case !asked.TwoCodes:
+		page.Ways = append(page.Ways, way{"", say("code.use_one")})
+	}
+	return page, err
+}
+
+func (s *server) getReauthenticate(req *request) error {
+	query := req.URL.Query()
+	page, err := s.reauthenticatePage(req, proofForm{action: reauthenticatePath, returnURL: query.Get("return"), ask: query.Get("ask")})
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "reauthenticate", page)
+}
+
+func (s *server) postReauthenticate(req *request) error {
+	back, err := req.field("return")
+	if err != nil {
+		return err
+	}
+	progress, proven, err := s.proveAgain(req, proofForm{action: reauthenticatePath, returnURL: back})
+	if err != nil || !proven {
+		return err
+	}
+	s.land(req, progress.Session, login.CheckReturn(progress.ReturnURL), "notice", "confirmed")
+	return nil
+}
+
+// proveAgain proves from the request's form who holds the session, which gets a
+// new token. false: the form was shown again, and says what is wrong.
+func (s *server) proveAgain(req *request, form proofForm) (progress login.Progress, proven bool, err error) {
+	f, err := req.fields("password", "code", "next_code", "backup_code")
+	if err != nil {
+		return login.Progress{}, false, err
+	}
+	given := login.Proofs{Password: f[0], Code: f[1], NextCode: f[2], BackupCode: f[3]}
+	progress, err = s.Login.Reauthenticate(req.Context(), req.me.Session, req.me.Account, req.me.Token, given, form.returnURL, req.from)
+	s.logOutcome(req, "reauthenticate", progress, err)
+	if err == nil {
+		return progress, true, nil
+	}
+	switch {
+	case given.NextCode != "":
+		form.ask = askTwoCodes
+	case given.BackupCode != "":
+		form.ask = askBackupCode
+	}
+	page, pageErr := s.reauthenticatePage(req, form)
+	if pageErr != nil {
+		return login.Progress{}, false, pageErr
+	}
+	var wait *login.WaitError
+	if page.Error = codeMessage(err); page.Error == nil {
+		switch {
+		case errors.As(err, &wait):
+			page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
+			return login.Progress{}, false, s.tooMany(req, wait, "reauthenticate", page)
+		case errors.Is(err, login.ErrMalformedBackupCode):
+			page.Error = say("backup_code.malformed")
+		case errors.Is(err, login.ErrShielded):
+			page.Error = say("login.shielded")
+		case errors.Is(err, login.ErrEnded):
+			page.Error = say("code.wrong") // a session that is open stays open
+		case errors.Is(err, login.ErrWrongPassword):
+			page.Error = say("password.wrong")
+		case errors.Is(err, login.ErrRejected):
+			page.Error = say("backup_code.wrong")
+		default:
+			return login.Progress{}, false, err
+		}
+	}
+	return login.Progress{}, false, s.views.page(req.w, http.StatusUnprocessableEntity, "reauthenticate", page)
+}
