@@ -108,6 +108,7 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 		fault(errors.New("must name a directory"), "backup.dir")
 	}
 	checkPanels(c, set, fault)
+	checkTLS(c, fault)
 	return c, faults
 }
 
