@@ -49,7 +49,7 @@ func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// A form has told its secrets already: that is to be noticed, not mended.
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "use https", http.StatusMethodNotAllowed)
-	case path[0] != '/':
+	case path[0] != '/' || r.URL.Opaque != "":
 		http.Error(w, "not a path", http.StatusBadRequest)
 	case d.ca != nil && challenge && isChallenge(token):
 		r.Host = host // the CA may name the port
