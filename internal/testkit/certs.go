@@ -34,7 +34,7 @@ func NewCA(t testing.TB) *CA {
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "CA of a test"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	der, key := ca.sign(template, Start.Add(-years), Start.Add(10*years))
+	der, key := ca.sign(template, Start.Add(-10*years), Start.Add(10*years))
 	var err error
 	if ca.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
