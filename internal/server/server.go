@@ -214,6 +214,9 @@ func (p *Portal) WatchCertificates(ctx context.Context) error {
 func (p *Portal) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		// WriteTimeout is a stream's in HTTP/2: whoever reads nothing at all would
+		// keep the connection.
+		HTTP2:          &http.HTTP2Config{WriteByteTimeout: writeTime},
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 	}
 }
