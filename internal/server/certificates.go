@@ -130,16 +130,18 @@ func (c *certificates) put(cfg config.Config) error {
 }
 
 // watch notices what changed on the disk, obtains what is missing from the CA,
-// and warns of what ends. It is called by one goroutine.
-func (c *certificates) watch(ctx context.Context) error {
+// and warns of what ends.
+func (c *certificates) watch(ctx context.Context) {
 	if c.ca != nil {
 		c.obtain(ctx)
 	} else {
 		c.reread()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := c.now()
 	if now.Sub(c.warned) < warnEvery {
-		return nil
+		return
 	}
 	for host, one := range *c.inForce.Load() {
 		if host != "" && endsSoon(one, now) {
@@ -147,7 +149,6 @@ func (c *certificates) watch(ctx context.Context) error {
 			c.log.Warn("a certificate ends soon; renew it", "host", host, "ends", one.Leaf.NotAfter)
 		}
 	}
-	return nil
 }
 
 // reread puts files in force that aren't the ones which were read last. They
