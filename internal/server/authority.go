@@ -20,6 +20,10 @@ const (
 	// ways, and Let's Encrypt bears five failures an hour.
 	askAgain = 30 * time.Minute
 
+	// forgetTime is how long autocert answers from a failure before it would ask
+	// anew: a minute, and then some.
+	forgetTime = time.Minute + 5*time.Second
+
 	// answerTime is how long one answer of the CA may take.
 	answerTime = 30 * time.Second
 )
@@ -36,8 +40,8 @@ type authority struct {
 }
 
 type refusal struct {
-	at  time.Time
-	err error
+	at, next time.Time // when it was, and when the CA may be asked again
+	err      error
 }
 
 var errNotServed = errors.New("no host of this portal")
@@ -66,20 +70,23 @@ func newAuthority(cfg config.Config, serves func(host string) bool, log *slog.Lo
 	return a
 }
 
-// again forgets refusals: what made them may have changed.
+// again has the CA asked soon: what made it refuse may have changed.
 func (a *authority) again() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	clear(a.refused)
+	for host, last := range a.refused {
+		last.next = last.at.Add(forgetTime)
+		a.refused[host] = last
+	}
 }
 
 // certificate returns that of a host, from the CA where none is kept. It is
 // renewed in time by itself, when a third of its life is left.
 func (a *authority) certificate(ctx context.Context, host string) (*tls.Certificate, error) {
 	a.mu.Lock()
-	last, refused := a.refused[host]
+	last := a.refused[host]
 	a.mu.Unlock()
-	if refused && time.Since(last.at) < askAgain {
+	if time.Now().Before(last.next) {
 		return nil, last.err
 	}
 	type answer struct {
@@ -98,11 +105,12 @@ func (a *authority) certificate(ctx context.Context, host string) (*tls.Certific
 		if answer.err == nil {
 			return answer.one, nil
 		}
-		a.log.Error("the CA gave no certificate; the name must lead here, and the world reach listen at its port 443, or redirect_listen at port 80; the next try is in half an hour, or after a reload",
+		a.log.Error("the CA gave no certificate; the name must lead here, and the CA reach its port 443, or port 80 where redirect_listen is set; the next try is in half an hour, or soon after a reload",
 			"host", host, "reason", answer.err.Error())
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.refused[host] = refusal{time.Now(), answer.err}
+		now := time.Now()
+		a.refused[host] = refusal{now, now.Add(askAgain), answer.err}
 		return nil, answer.err
 	}
 }

@@ -62,9 +62,8 @@ func newCertificates(cfg config.Config, now func() time.Time, log *slog.Logger) 
 	return c
 }
 
-// config returns how the listener speaks. What it is not asked for by a name
-// of ours it doesn't answer: [tls] sends unrecognized_name (RFC 6066, section
-// 3). Suites and curves are those that crypto/tls takes for good.
+// config returns how the listener speaks. Suites and curves are those that
+// crypto/tls takes for good.
 func (c *certificates) config() *tls.Config {
 	own := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.of}
 	if c.ca != nil {
@@ -73,6 +72,9 @@ func (c *certificates) config() *tls.Config {
 	return own
 }
 
+// of returns the certificate of the host that a client names. Where there is
+// none [tls] sends unrecognized_name (RFC 6066, section 3), and nobody sees
+// another host's.
 func (c *certificates) of(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	host := strings.ToLower(hello.ServerName)
 	if c.ca != nil && slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) && c.serves(host) {
@@ -207,6 +209,9 @@ func (c *certificates) obtain(ctx context.Context) {
 			continue
 		}
 		missing = missing || outdated(one, c.now()) != nil
+		if before := next[host]; before == nil || !before.Leaf.Equal(one.Leaf) {
+			c.log.Info("a certificate of the CA is in force", "host", host, "ends", one.Leaf.NotAfter)
+		}
 		next[host] = one
 		if i == 0 {
 			next[""] = one
