@@ -33,21 +33,24 @@ type pebble struct {
 	cmd       *exec.Cmd
 }
 
+// buildPebble builds both programs and returns their folder.
+func buildPebble(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	out, err := exec.Command("go", "build", "-modfile=tools/go.mod", "-o", dir, "github.com/letsencrypt/pebble/v2/cmd/...").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
 // startPebble starts one that asks back at these ports, as the real one does at
 // 443 and 80.
-func startPebble(t *testing.T, tlsPort, httpPort string) *pebble {
+func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	t.Helper()
 	dir, ca := t.TempDir(), testkit.NewCA(t)
-	build := func(name string) string {
-		path := filepath.Join(dir, name)
-		out, err := exec.Command("go", "build", "-modfile=tools/go.mod", "-o", path, "github.com/letsencrypt/pebble/v2/cmd/"+name).CombinedOutput()
-		if err != nil {
-			t.Fatalf("go build %s: %v\n%s", name, err, out)
-		}
-		return path
-	}
 	names, at, manage, namesManage := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
-	server := exec.Command(build("pebble-challtestsrv"), "-dnsserver", names, "-management", namesManage, "-defaultIPv4", "127.0.0.2", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
+	server := exec.Command(filepath.Join(programs, "pebble-challtestsrv"), "-dnsserver", names, "-management", namesManage, "-defaultIPv4", "127.0.0.2", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
 	startBeside(t, namesManage, server)
 
 	cert, key := ca.IssueFor(dir, "pebble", time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "127.0.0.2")
@@ -63,7 +66,7 @@ func startPebble(t *testing.T, tlsPort, httpPort string) *pebble {
 	p := &pebble{
 		directory: "https://" + at + "/dir", manage: "https://" + manage, trust: trust,
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Roots}}},
-		cmd:    exec.Command(build("pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", names),
+		cmd:    exec.Command(filepath.Join(programs, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", names),
 	}
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
 	p.log = startBeside(t, at, p.cmd)
@@ -118,6 +121,7 @@ func certified(t *testing.T, one *process, at, host string, roots *x509.CertPool
 // asks back; the real program, and a real CA.
 func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 	t.Parallel()
+	path, programs := buildProgram(t), buildPebble(t)
 	for _, way := range []string{"tls-alpn-01", "http-01"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
@@ -127,12 +131,12 @@ func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 				check(t, err)
 				return port
 			}
-			p := &program{t: t, path: buildProgram(t), dir: t.TempDir(), file: filepath.Join(t.TempDir(), "sallyport.yaml")}
+			p := &program{t: t, path: path, dir: t.TempDir(), file: filepath.Join(t.TempDir(), "sallyport.yaml")}
 			tlsPort, more := port(listen), ""
 			if way == "http-01" {
 				tlsPort, more = port(nowhere), "redirect_listen: "+redirect+"\n"
 			}
-			ca := startPebble(t, tlsPort, port(redirect))
+			ca := startPebble(t, programs, tlsPort, port(redirect))
 			panel := startPanel(t, "radio")
 			writeFile(t, p.file, fmt.Sprintf(`public_url: %s
 listen: %s
