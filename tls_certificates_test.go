@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -155,6 +156,44 @@ func TestExpiryIsSaidTwoWeeksBefore(t *testing.T) {
 		}
 		if ready, _ := look(14 * day); !strings.Contains(ready, "\ncertificates: one is out of date\n") {
 			t.Errorf("after its end: %s", ready)
+		}
+	})
+}
+
+// TestReloadMovesEveryListener: a panel that comes or goes does so in the
+// handshake, behind it, and where http is led to https.
+func TestReloadMovesEveryListener(t *testing.T) {
+	overTLS(t, func(t *testing.T, s *secured) {
+		served := func(host string) (handshake, redirect bool) {
+			_, err := s.dial(t, host)
+			conn, dialed := net.Dial("tcp", s.Config.RedirectListen)
+			check(t, dialed)
+			defer conn.Close()
+			resp := sendLines(t, conn, bufio.NewReader(conn), "GET /x HTTP/1.1", "Host: "+host)
+			return err == nil, resp.StatusCode == http.StatusPermanentRedirect
+		}
+		text, err := os.ReadFile(s.file)
+		check(t, err)
+		for host, want := range map[string]bool{"radio.example": true, "new.test": false} {
+			if handshake, redirect := served(host); handshake != want || redirect != want {
+				t.Errorf("before, %s: handshake %v, redirect %v", host, handshake, redirect)
+			}
+		}
+		check(t, os.WriteFile(s.file, []byte(strings.ReplaceAll(string(text), secureRadio, "https://new.test")), 0o600))
+		check(t, s.Reload(config.Load(s.file, s.environ())))
+		for host, want := range map[string]bool{"radio.example": false, "new.test": true} {
+			if handshake, redirect := served(host); handshake != want || redirect != want {
+				t.Errorf("after, %s: handshake %v, redirect %v", host, handshake, redirect)
+			}
+		}
+		if a := s.Browser(t).Get("https://new.test/x"); a.Status != http.StatusUnauthorized {
+			t.Errorf("the new panel: %d", a.Status)
+		}
+		// What waits for the next start changes nothing, and the log says so.
+		check(t, os.WriteFile(s.file, []byte("public_url: "+secureAt+"\ntls: {acme: {accept_terms: true}}\n"), 0o600))
+		check(t, s.Reload(config.Load(s.file, s.environ())))
+		if handshake, _ := served("auth.test"); !handshake || !strings.Contains(s.Logs.String(), "wait for the next start") {
+			t.Error("a CA instead of files is taken up by a reload, or nobody is told that it isn't")
 		}
 	})
 }
