@@ -55,7 +55,7 @@ func newAuthority(cfg config.Config, serves func(host string) bool, log *slog.Lo
 			log.Info("the CA's terms of service are accepted, as tls.acme.accept_terms says", "terms", terms)
 			return true
 		},
-		Cache: autocert.DirCache(cfg.ACMEDir()),
+		Cache: keptCertificates{cfg.ACMEDir(), log},
 		Email: cfg.TLS.ACME.Email,
 		Client: &acme.Client{
 			DirectoryURL: cfg.TLS.ACME.Directory, UserAgent: "sallyport", HTTPClient: &http.Client{Timeout: answerTime},

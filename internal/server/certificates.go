@@ -91,10 +91,15 @@ func (c *certificates) serves(host string) bool {
 }
 
 // begin puts the files in force for the first time. Those that are out of date
-// are better than none: other hosts have others.
+// are better than none: other hosts have others. A CA is asked once the listener
+// answers.
 func (c *certificates) begin() error {
 	if c.ca != nil {
-		return nil // the CA is asked once the listener answers
+		dir := c.cfg.ACMEDir()
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("keep certificates: %w", err)
+		}
+		return removeLeftovers(dir)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,11 +8,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -31,6 +35,9 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 	cfg.TLS.ACME.AcceptTerms = true
 	synctest.Test(t, func(t *testing.T) {
 		c := newCertificates(cfg, time.Now, slog.New(slog.DiscardHandler))
+		if err := c.begin(); err != nil {
+			t.Fatal(err)
+		}
 		asked := 0
 		c.ca.manager.Client.HTTPClient.Transport = answers(func(r *http.Request) (*http.Response, error) {
 			asked++
@@ -115,5 +122,56 @@ func TestShortLivesAreWarnedOfInTheirLastQuarter(t *testing.T) {
 		if endsSoon(one, at) || !endsSoon(one, at.Add(time.Second)) {
 			t.Errorf("a life of %v isn't warned of %v before its end", test.life, test.before)
 		}
+	}
+}
+
+func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var log strings.Builder
+	kept := keptCertificates{filepath.Join(dir, "acme"), slog.New(slog.NewTextHandler(&log, nil))}
+	if err := kept.Put(t.Context(), "auth.test", nil); err == nil || !strings.Contains(log.String(), "can't be kept") {
+		t.Errorf("without the folder: %v, %s", err, log.String())
+	}
+	if err := os.Mkdir(kept.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kept.Get(t.Context(), "auth.test"); err != autocert.ErrCacheMiss {
+		t.Errorf("what isn't there: %v", err)
+	}
+	for _, text := range []string{"first", "second"} {
+		if err := kept.Put(t.Context(), "auth.test", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := kept.Get(t.Context(), "auth.test"); err != nil || string(got) != text {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	entries, err := os.ReadDir(kept.dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("%d files, %v", len(entries), err)
+	}
+	if info, err := os.Stat(filepath.Join(kept.dir, "auth.test")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	for range 2 {
+		if err := kept.Delete(t.Context(), "auth.test"); err != nil {
+			t.Error(err)
+		}
+	}
+	secret := filepath.Join(dir, "keyring")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"../keyring", "x/../../keyring", "/../keyring"} {
+		if got, err := kept.Get(t.Context(), name); err == nil {
+			t.Errorf("%s reads %q", name, got)
+		}
+		if err := kept.Delete(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(secret); err != nil {
+		t.Error(err)
 	}
 }
