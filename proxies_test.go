@@ -201,8 +201,15 @@ func startProxy(t *testing.T, gate string, one, two *httptest.Server, command re
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	startBeside(t, at, command(t, dir, at, gate, one.URL, two.URL))
+	return at
+}
+
+// startBeside starts another server, which ends with the test, and waits until
+// it listens at an address. It returns what it says.
+func startBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
+	t.Helper()
 	log := &portal.Log{}
-	cmd := command(t, dir, at, gate, one.URL, two.URL)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v; the tests need it: make deps", err)
@@ -225,10 +232,10 @@ func startProxy(t *testing.T, gate string, one, two *httptest.Server, command re
 		conn, err := net.Dial("tcp", at)
 		if err == nil {
 			conn.Close()
-			return at
+			return log
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the proxy doesn't listen: %v\n%s", err, log.String())
+			t.Fatalf("%s doesn't listen: %v\n%s", cmd.Path, err, log.String())
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// A panel behind the gate: Sallyport's own gateway, or nginx with our files of
-// deploy/proxy as they stand. Hosts below .localhost are this machine for every
+// A panel behind the gate: Sallyport's own gateway, that with TLS of its own, or
+// nginx with our files of deploy/proxy as they stand. Hosts below .localhost are this machine for every
 // browser, and sites apart from each other.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,22 +16,25 @@ import { freePort, run, sallyport, serve } from './portal.js';
 const files = fileURLToPath(new URL('../deploy/proxy/nginx/', import.meta.url));
 const [portalHost, panelHost] = ['auth.localhost', 'panel.localhost'];
 
-// startGate puts a panel, a handler of node:http, behind door: 'gateway' or
-// 'nginx'. rules are lines of Sallyport's configuration.
-export async function startGate(door, panel, rules = '') {
+// startGate puts a panel, a handler of node:http, behind door: 'gateway', 'tls'
+// or 'nginx'. rules are lines of Sallyport's configuration; upgrade takes upgraded
+// connections.
+export async function startGate(door, panel, rules = '', upgrade = undefined) {
 	const dir = await mkdtemp(join(tmpdir(), 'sallyport-gate-'));
 	await chmod(dir, 0o755); // a proxy that gives its rights up must still find its folder
 	const upstream = http.createServer(panel).listen(0, '127.0.0.1');
+	if (upgrade) upstream.on('upgrade', upgrade);
 	await once(upstream, 'listening');
 	const own = `127.0.0.1:${upstream.address().port}`;
 	const gate = await freePort();
 	const port = door === 'nginx' ? await freePort() : gate;
-	const [portal, origin] = [`http://${portalHost}:${port}`, `http://${panelHost}:${port}`];
+	const scheme = door === 'tls' ? 'https' : 'http';
+	const [portal, origin] = [`${scheme}://${portalHost}:${port}`, `${scheme}://${panelHost}:${port}`];
 	await writeFile(join(dir, 'sallyport.yaml'), `public_url: ${portal}
-trusted_proxies: [127.0.0.1]
+${door === 'tls' ? await certificates(dir) : 'trusted_proxies: [127.0.0.1]'}
 panels:
   - url: ${origin}
-    ${door === 'gateway' ? `upstream: http://${own}` : 'require: session'}
+    ${door === 'nginx' ? 'require: session' : `upstream: http://${own}`}
 ${rules}`);
 	const env = {
 		PATH: process.env.PATH,
@@ -80,6 +83,14 @@ ${rules}`);
 			expect(status, 'the server stops in order').toBe(0);
 		},
 	};
+}
+
+// certificates makes a pair, which no browser trusts unless it is told to, and
+// returns the lines that name it.
+async function certificates(dir) {
+	const generate = join(await run('go', ['env', 'GOROOT']), 'src/crypto/tls/generate_cert.go');
+	await run('go', ['run', generate, '--host', `${portalHost},${panelHost}`, '--ecdsa-curve', 'P256'], { cwd: dir });
+	return `tls: {certificates: [{cert: ${dir}/cert.pem, key: ${dir}/key.pem}]}`;
 }
 
 async function startNginx(dir, port, gate, own) {

@@ -180,3 +180,8 @@ func (p Proxies) Address(r *http.Request) netip.Addr {
 	}
 	return addr
 }
+
+// Private reports whether nobody was on the way: the request came by TLS that
+// ends here, or from a proxy that is named, where it ended. Else, behind a
+// proxy that isn't named, all the world would count as one address.
+func (p Proxies) Private(r *http.Request) bool { return r.TLS != nil || p.Contain(Peer(r)) }

@@ -39,7 +39,7 @@ type commands struct {
 	Config string `help:"Configuration file; also SALLYPORT_CONFIG." placeholder:"FILE"`
 
 	Serve   serveCommand   `cmd:"" help:"Run the portal."`
-	Reload  reloadCommand  `cmd:"" help:"Have the running server read panels and trusted_proxies again, if they are right."`
+	Reload  reloadCommand  `cmd:"" help:"Have the running server read panels, trusted_proxies and certificates again, if they are right."`
 	Demo    demoCommand    `cmd:"" help:"Try it: a temporary portal with an account, gone at Ctrl-C."`
 	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
 	Account accounts       `cmd:"" help:"See and change accounts."`

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/server"
@@ -17,7 +19,7 @@ type configCheck struct{}
 func (configCheck) Run(r *run) error {
 	cfg, err := r.load()
 	if err == nil {
-		err = server.Check(cfg)
+		err = errors.Join(server.Check(cfg), server.CheckCertificates(cfg, time.Now()))
 	}
 	if err != nil {
 		return err

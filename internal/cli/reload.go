@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/server"
 )
@@ -16,7 +17,7 @@ func (reloadCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	if err := server.Check(cfg); err != nil {
+	if err := errors.Join(server.Check(cfg), server.CheckCertificates(cfg, time.Now())); err != nil {
 		return err
 	}
 	process, err := server.TellReload(cfg.DataDir)

@@ -17,7 +17,8 @@ import (
 // operator. A key is set in the file, or by the environment variable
 // SALLYPORT_ and the key in capitals with _ for the dot:
 // SALLYPORT_SESSION_IDLE. The environment wins; lists are comma-separated
-// there. Panels are declared in the file only: one variable holds one value.
+// there. Panels and pairs of certificates are declared in the file only: one
+// variable holds one value.
 type Config struct {
 	// PublicURL is where browsers reach the portal: http or https, a host,
 	// a port if need be, nothing else. Empty: http:// and listen, with
@@ -32,6 +33,33 @@ type Config struct {
 	// Prometheus: an address of this machine only, since whoever reaches it
 	// reads how many sign in. Empty: off.
 	MetricsListen string `yaml:"metrics_listen"`
+
+	// RedirectListen is the address and port that leads browsers from http to
+	// https, and answers the CA of tls.acme: port 80 of this machine, as others
+	// see it. Only beside tls. Empty: off.
+	RedirectListen string `yaml:"redirect_listen"`
+
+	// TLS ends here with certificates from files, or from a CA. Neither: at a
+	// proxy, or nowhere.
+	TLS struct {
+		// Certificates are pairs, of which each host gets the first that names
+		// it. Together they name the hosts of public_url and of every panel with
+		// an upstream. In the file only.
+		Certificates []Pair `yaml:"certificates"`
+
+		// ACME obtains a certificate for each of those hosts, and renews it
+		// (RFC 8555). The CA asks back at port 443 of the host, or at port 80,
+		// where redirect_listen answers.
+		ACME struct {
+			// AcceptTerms says that the operator has read the CA's terms of
+			// service and agrees. Nothing is asked of a CA before.
+			AcceptTerms bool `yaml:"accept_terms"`
+			// Email is where the CA writes to. It may be empty.
+			Email string `yaml:"email"`
+			// Directory is the URL of the CA's ACME directory.
+			Directory string `yaml:"directory"`
+		} `yaml:"acme"`
+	} `yaml:"tls"`
 
 	// DataDir holds the key ring and the SQLite database. A relative path
 	// starts at the working directory.
@@ -179,6 +207,7 @@ func Default() Config {
 		SiteName:  "Sallyport",
 		LogLevel:  LogInfo,
 	}
+	c.TLS.ACME.Directory = letsEncrypt
 	c.Session.Idle = Duration(12 * time.Hour)
 	c.Session.Absolute = Duration(7 * day)
 	c.Password.MinLength = 15

@@ -109,6 +109,7 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	}
 	c = withUpstream(c, fault)
 	checkPanels(c, set, fault)
+	checkTLS(c, fault)
 	return c, faults
 }
 

@@ -83,9 +83,7 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.verify.ServeHTTP(w, r)
 	case !ok:
 		d.portal.ServeHTTP(w, r)
-	case one.panel.HTTPS() && !d.proxies.Contain(access.Peer(r)):
-		// TLS ends at a proxy that isn't named: all the world would count as
-		// one address.
+	case one.panel.HTTPS() && !d.proxies.Private(r):
 		d.host.Refuse(w, r, web.UntrustedProxy, nil)
 	case one.panel.Shared && strings.HasPrefix(r.URL.Path, access.OwnPrefix):
 		d.portal.ServeHTTP(w, r)

@@ -105,6 +105,21 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	left(cfg.DataDir, "keyring", "sallyport.db")
+
+	acme := t.TempDir()
+	litter(acme)
+	cfg.DataDir, cfg.TLS.ACME.AcceptTerms = filepath.Dir(acme), true
+	if err := os.Rename(acme, cfg.ACMEDir()); err != nil {
+		t.Fatal(err)
+	}
+	kept := keptCertificates{cfg.ACMEDir(), slog.New(slog.DiscardHandler)}
+	if err := kept.Put(ctx, "auth.test", []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := newCertificates(cfg, time.Now, slog.New(slog.DiscardHandler)).begin(); err != nil {
+		t.Fatal(err)
+	}
+	left(cfg.ACMEDir(), "auth.test")
 }
 
 // The patterns are those of the files that are really written.

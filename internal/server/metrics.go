@@ -88,12 +88,31 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 func (m *metrics) watchReload(faulty *atomic.Bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sallyport_configuration_faulty", Help: "1 where the configuration that was read last is faulty, so that the one before is in force."},
-		func() float64 {
-			if faulty.Load() {
-				return 1
-			}
-			return 0
-		}))
+		func() float64 { return oneIf(faulty.Load()) }))
+}
+
+// watchCertificates shows how TLS of our own is.
+func (m *metrics) watchCertificates(c *certificates) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_certificates_faulty", Help: "1 where the certificates that were read last are faulty, or the CA gave none for a host."},
+			func() float64 { return oneIf(c.faulty.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_certificate_end_timestamp_seconds", Help: "When the first of the certificates in force ends; 0: there is none."},
+			func() float64 {
+				first := c.first()
+				if first.IsZero() {
+					return 0
+				}
+				return float64(first.Unix())
+			}))
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // login returns the hooks of the login machine.

@@ -15,32 +15,49 @@ type swap struct{ now atomic.Pointer[http.Handler] }
 
 func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*s.now.Load()).ServeHTTP(w, r) }
 
-// Reload puts a configuration in force beside the requests under way: panels
-// and trusted proxies. A faulty one, of which err says what is wrong, leaves
-// the one before in force, and the log, /readyz and a metric say so (F10).
+func (s *swap) set(handler http.Handler) { s.now.Store(&handler) }
+
+// Reload puts a configuration in force beside the requests under way: panels,
+// trusted proxies and the files of certificates. A faulty one, of which err
+// says what is wrong, leaves the one before in force, and the log, /readyz and
+// a metric say so (F10).
 func (p *Portal) Reload(cfg config.Config, err error) error {
+	next := p.Config
+	next.Panels, next.TrustedProxies = cfg.Panels, cfg.TrustedProxies
+	if len(next.TLS.Certificates) > 0 && len(cfg.TLS.Certificates) > 0 {
+		next.TLS.Certificates = cfg.TLS.Certificates
+	}
 	var handler http.Handler
 	if err == nil {
-		handler, err = p.doors(cfg)
+		handler, err = p.doors(next)
+	}
+	if err == nil && p.certificates != nil {
+		err = p.certificates.use(next)
 	}
 	if err != nil {
 		p.faulty.Store(true)
 		p.Log.Error("the configuration is faulty; the one before stays in force", "reason", err.Error())
 		return err
 	}
-	p.Handler.now.Store(&handler)
+	p.Handler.set(handler)
+	p.redirect.set(newRedirect(next, p.certificates))
 	p.faulty.Store(false)
 	p.Log.Info("configuration reloaded")
-	same := p.Config
-	same.Panels, same.TrustedProxies = cfg.Panels, cfg.TrustedProxies
-	if !reflect.DeepEqual(same, cfg) {
-		p.Log.Warn("some settings that changed wait for the next start: all but panels and trusted_proxies do")
+	if !reflect.DeepEqual(next, cfg) {
+		p.Log.Warn("some settings that changed wait for the next start: all but panels, trusted_proxies and tls.certificates do")
 	}
 	return nil
 }
 
-// vital is the line of /readyz on the configuration; it is there only where
-// something is wrong.
-func (p *Portal) vital() (v login.Vital, wrong bool) {
-	return login.Vital{Name: "configuration", Fault: "faulty; the one before is in force", Minor: true}, p.faulty.Load()
+// vitals are the lines of /readyz on the configuration and what belongs to it;
+// they are there only where something is wrong.
+func (p *Portal) vitals() []login.Vital {
+	var all []login.Vital
+	if p.faulty.Load() {
+		all = append(all, login.Vital{Name: "configuration", Fault: "faulty; the one before is in force", Minor: true})
+	}
+	if p.certificates != nil {
+		all = append(all, p.certificates.vitals()...)
+	}
+	return all
 }

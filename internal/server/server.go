@@ -57,6 +57,9 @@ type Portal struct {
 	Metrics http.Handler // GET /metrics
 	Log     *slog.Logger
 
+	certificates *certificates // nil where TLS isn't ours
+	redirect     *swap         // what redirect_listen answers
+
 	node   string      // names this process to others on the database
 	faulty atomic.Bool // the configuration that was read last is not in force
 	count  func(route string, status int, took time.Duration)
@@ -92,15 +95,20 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Metrics:        counts.login(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
-	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, Log: log, node: secret.NewID(), count: counts.request}
+	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request}
 	counts.watchReload(&p.faulty)
+	if cfg.OwnTLS() {
+		p.certificates = newCertificates(cfg, now, log)
+		counts.watchCertificates(p.certificates)
+	}
 	p.Metrics = counts.handler()
 	handler, err := p.doors(cfg)
 	if err != nil {
 		d.Close()
 		return nil, err
 	}
-	p.Handler.now.Store(&handler)
+	p.Handler.set(handler)
+	p.redirect.set(newRedirect(cfg, p.certificates))
 	return p, nil
 }
 
@@ -115,7 +123,7 @@ func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
 	}
 	return newDoors(web.Options{
 		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
-		Panels: declared, Measure: p.count, Vital: p.vital,
+		Panels: declared, Measure: p.count, Vitals: p.vitals,
 	}, upstreams(cfg))
 }
 
@@ -181,24 +189,34 @@ func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-// serveMetrics answers /metrics where the configuration says so, until ctx
-// ends. They have a listener of their own so that no proxy shows them to all.
-func (p *Portal) serveMetrics(ctx context.Context) (stop func(), err error) {
-	if p.Config.MetricsListen == "" {
+// serveBeside answers at another address of the configuration, that of key,
+// unless it is empty.
+func (p *Portal) serveBeside(ctx context.Context, key, address string, handler http.Handler) (stop func(), err error) {
+	if address == "" {
 		return func() {}, nil
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.MetricsListen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w; set metrics_listen to an address that is free", err)
+		return nil, fmt.Errorf("listen: %w; set %s to an address that is free", err, key)
 	}
-	srv := p.httpServer(p.Metrics)
+	srv := p.httpServer(handler)
 	go srv.Serve(listener)
 	return func() { srv.Close() }, nil
+}
+
+// WatchCertificates notices files that changed, and asks the CA for what is
+// missing.
+func (p *Portal) WatchCertificates(ctx context.Context) error {
+	p.certificates.watch(ctx)
+	return nil
 }
 
 func (p *Portal) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		// WriteTimeout is a stream's in HTTP/2: whoever reads nothing at all would
+		// keep the connection.
+		HTTP2:          &http.HTTP2Config{WriteByteTimeout: writeTime},
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 	}
 }
@@ -217,12 +235,25 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	} else {
 		defer unmark()
 	}
-	stopMetrics, err := p.serveMetrics(ctx)
+	if p.certificates != nil {
+		if err := p.certificates.begin(); err != nil {
+			listener.Close()
+			return err
+		}
+	}
+	// Metrics have a listener of their own so that no proxy shows them to all.
+	stopMetrics, err := p.serveBeside(ctx, "metrics_listen", p.Config.MetricsListen, p.Metrics)
 	if err != nil {
 		listener.Close()
 		return err
 	}
 	defer stopMetrics()
+	stopRedirect, err := p.serveBeside(ctx, "redirect_listen", p.Config.RedirectListen, p.redirect)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	defer stopRedirect()
 	if err := removeLeftovers(p.Config.DataDir); err != nil {
 		p.Log.Warn("start", "reason", err.Error())
 	}
@@ -248,8 +279,17 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		running.Go(func() { p.every(jobs, scheduleEvery, "backup", p.BackUp) })
 	}
 
+	serve := srv.Serve
+	if p.certificates != nil {
+		srv.TLSConfig = p.certificates.config()
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+		running.Go(func() {
+			p.WatchCertificates(jobs)
+			p.every(jobs, certificatesEvery, "certificates", p.WatchCertificates)
+		})
+	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(listener) }()
+	go func() { served <- serve(listener) }()
 	select {
 	case err = <-served:
 	case <-ctx.Done():

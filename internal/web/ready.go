@@ -47,10 +47,8 @@ func (r *readiness) look(ctx context.Context, service *login.Service) []login.Vi
 func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 	status, lines := http.StatusOK, ""
 	vitals := s.ready.look(r.Context(), s.Login)
-	if s.Vital != nil {
-		if v, wrong := s.Vital(); wrong {
-			vitals = append(slices.Clip(vitals), v)
-		}
+	if s.Vitals != nil {
+		vitals = append(slices.Clip(vitals), s.Vitals()...)
 	}
 	for _, v := range vitals {
 		fault := v.Fault

@@ -45,9 +45,9 @@ type Options struct {
 	// Measure is told of every answer; it may be nil. The route is a pattern
 	// of ours, never what was asked for.
 	Measure func(route string, status int, took time.Duration)
-	// Vital is a line of /readyz besides those of Login, where something is
+	// Vitals are the lines of /readyz besides those of Login, where something is
 	// wrong; it may be nil.
-	Vital func() (v login.Vital, wrong bool)
+	Vitals func() []login.Vital
 }
 
 type server struct {
@@ -183,10 +183,8 @@ func (s *server) frame(next http.Handler) http.Handler {
 // around the proxy, and one for another host.
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if peer := access.Peer(r); s.https && !s.TrustedProxies.Contain(peer) {
-			// TLS ends at a proxy that isn't named: all the world would count
-			// as one address.
-			s.fail(s.newRequest(w, r), &untrustedProxy{peer})
+		if s.https && !s.TrustedProxies.Private(r) {
+			s.fail(s.newRequest(w, r), &untrustedProxy{access.Peer(r)})
 			return
 		}
 		if r.Host != s.origin.Host {

@@ -5,6 +5,8 @@ package portal
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -29,10 +31,11 @@ import (
 type Portal struct {
 	*server.Portal
 	Clock *testkit.Clock
-	Base  string // scheme, host and port
-	At    string // address it listens at
-	Dir   string // data directory, with the key ring
-	Logs  *Log   // what the server logged, debug lines too
+	Base  string         // scheme, host and port
+	At    string         // address it listens at
+	Dir   string         // data directory, with the key ring
+	Logs  *Log           // what the server logged, debug lines too
+	Roots *x509.CertPool // whom browsers trust, where TLS ends at the portal
 
 	// Stop ends the server as its operator does, and closes it; the end of
 	// the test does too.
@@ -149,9 +152,12 @@ func (p *Portal) BrowserAt(t testing.TB, address string) *Browser {
 		t.Fatal(err)
 	}
 	// Whatever a host is called, it is here.
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext(ctx, network, p.At)
-	}}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext(ctx, network, p.At)
+		},
+		TLSClientConfig: &tls.Config{RootCAs: p.Roots, Time: p.Clock.Now}, ForceAttemptHTTP2: true,
+	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &Browser{t: t, portal: p, Header: http.Header{"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"}},
 		client: &http.Client{Jar: jar, Transport: transport, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}

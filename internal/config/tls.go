@@ -1,0 +1,135 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// letsEncrypt is the directory of Let's Encrypt.
+const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+
+// mostPairs: each host of a portal with every panel has one at most.
+const mostPairs = mostPanels + 1
+
+// Pair is a certificate and its key, in files that are read again when they
+// change.
+type Pair struct {
+	// Cert is a file with the certificate and then those of the CAs that lead
+	// to a root, in PEM.
+	Cert string `yaml:"cert"`
+
+	// Key is a file with the private key, in PEM. Others can't read it, nor the
+	// group unless root owns it.
+	Key string `yaml:"key"`
+}
+
+// OwnTLS reports whether TLS ends here, and not at a proxy.
+func (c Config) OwnTLS() bool { return len(c.TLS.Certificates) > 0 || c.TLS.ACME.AcceptTerms }
+
+// ACMEDir returns the directory of what a CA gave.
+func (c Config) ACMEDir() string { return c.inDataDir("acme") }
+
+var errNoTerms = errors.New("has no effect until tls.acme.accept_terms is true: read the CA's terms of service, then write true there")
+
+// checkTLS reports what the listeners can't serve.
+func checkTLS(c Config, fault func(err error, keys ...string)) {
+	acme := c.TLS.ACME
+	if !acme.AcceptTerms && acme.Email != "" {
+		fault(errNoTerms, "tls.acme.email")
+	} else if !acme.AcceptTerms && acme.Directory != letsEncrypt {
+		fault(errNoTerms, "tls.acme.directory")
+	}
+	fault(checkEmail(acme.Email), "tls.acme.email")
+	fault(checkDirectory(acme.Directory), "tls.acme.directory")
+	checkRedirect(c, fault)
+	if len(c.TLS.Certificates) > mostPairs {
+		fault(fmt.Errorf("has %d items; %d are the most", len(c.TLS.Certificates), mostPairs), "tls.certificates")
+		return
+	}
+	for i, pair := range c.TLS.Certificates {
+		key := fmt.Sprintf("tls.certificates[%d]", i)
+		fault(checkFile(pair.Cert), key+".cert", key)
+		fault(checkFile(pair.Key), key+".key", key)
+	}
+	if !c.OwnTLS() {
+		return
+	}
+	if acme.AcceptTerms && len(c.TLS.Certificates) > 0 {
+		fault(errors.New("has certificates from a CA, and tls.certificates has them from files; keep one"), "tls.acme.accept_terms", "tls.certificates")
+	}
+	if c.PublicURL.Scheme == "http" {
+		fault(fmt.Errorf("must begin with https://, since TLS ends here (tls); it is %s", c.PublicURL), "public_url", "tls.certificates", "tls.acme.accept_terms")
+		return
+	}
+	checkServed(c, fault)
+}
+
+// checkServed reports hosts that can't be served by TLS of our own.
+func checkServed(c Config, fault func(err error, keys ...string)) {
+	check := func(at Origin, keys ...string) {
+		host := at.Hostname()
+		_, err := netip.ParseAddr(host)
+		switch {
+		case at == (Origin{}):
+		case at.Scheme == "http":
+			fault(fmt.Errorf("%s is http, but the gateway serves it by TLS (tls); write https", at), keys...)
+		case c.TLS.ACME.AcceptTerms && (err == nil || !strings.Contains(host, ".")):
+			fault(fmt.Errorf("no CA gives %s a certificate by ACME; use a public host name, or tls.certificates", host), keys...)
+		case err == nil && at != c.PublicURL:
+			fault(fmt.Errorf("%s is an address, which clients don't name in TLS: they would get the portal's certificate; use a host name", host), keys...)
+		}
+	}
+	check(c.PublicURL, "public_url")
+	for i, p := range c.Panels {
+		if key := fmt.Sprintf("panels[%d]", i); p.Upstream != (Upstream{}) {
+			check(p.URL, key+".url", key)
+		}
+	}
+}
+
+func checkRedirect(c Config, fault func(err error, keys ...string)) {
+	if c.RedirectListen == "" {
+		return
+	}
+	_, _, err := splitListen(c.RedirectListen)
+	switch {
+	case err != nil:
+	case c.RedirectListen == c.Listen || c.RedirectListen == c.MetricsListen:
+		err = errors.New("is the address of another listener; choose another port")
+	case !c.OwnTLS():
+		err = errors.New("leads to TLS of our own, which tls doesn't set up; behind a proxy let that redirect")
+	}
+	fault(err, "redirect_listen", "listen", "metrics_listen")
+}
+
+func checkFile(path string) error {
+	if path == "" || strings.ContainsRune(path, 0) {
+		return errors.New("must name a file; a pair has cert and key")
+	}
+	return nil
+}
+
+// checkEmail takes what fits into a mailto: URL as it stands.
+func checkEmail(text string) error {
+	name, domain, _ := strings.Cut(text, "@")
+	if text != "" && (name == "" || domain == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("?&%,;:<>\"", r) })) {
+		return fmt.Errorf("%s isn't an e-mail address", quote(text))
+	}
+	return nil
+}
+
+// checkDirectory refuses plain http, but to a CA on this machine: who is on the
+// way would be the CA.
+func checkDirectory(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("%s isn't the URL of an ACME directory; write %s", quote(text), letsEncrypt)
+	case u.Scheme == "http" && !(Origin{Host: u.Host}).Loopback():
+		return fmt.Errorf("%s is plain http, so that anybody on the way could be the CA; write https", quote(text))
+	}
+	return nil
+}

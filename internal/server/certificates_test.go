@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// answers is a CA within the test's own time.
+type answers func(*http.Request) (*http.Response, error)
+
+func (f answers) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A CA that refuses isn't asked again at each look, or at anybody's connection:
+// it bears a few failures an hour. After a reload it is asked soon.
+func TestCAThatRefusesIsLeftAlone(t *testing.T) {
+	cfg := config.Default()
+	cfg.DataDir, cfg.PublicURL = t.TempDir(), config.Origin{Scheme: "https", Host: "auth.example.com"}
+	cfg.TLS.ACME.AcceptTerms = true
+	synctest.Test(t, func(t *testing.T) {
+		c := newCertificates(cfg, time.Now, slog.New(slog.DiscardHandler))
+		if err := c.begin(); err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		c.ca.manager.Client.HTTPClient.Transport = answers(func(r *http.Request) (*http.Response, error) {
+			asked++
+			return &http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody, Request: r}, nil
+		})
+		begin, want := time.Now(), 0
+		until := func(end time.Duration, more int) {
+			t.Helper()
+			for want += more; time.Since(begin) < end; time.Sleep(certificatesEvery) {
+				c.watch(t.Context())
+				if one, err := c.of(modern("auth.example.com")); one != nil || err != nil {
+					t.Errorf("a handshake gets %v, %v", one, err)
+				}
+			}
+			if asked != want {
+				t.Errorf("until %v the CA was asked %d times, want %d", end, asked, want)
+			}
+			if v := c.vitals(); len(v) != 1 || v[0].Fault != "the CA gave none for some hosts" || !v[0].Minor {
+				t.Errorf("vitals %+v", v)
+			}
+		}
+		until(time.Minute, 1)
+		if err := c.use(cfg); err != nil {
+			t.Fatal(err)
+		}
+		until(4*time.Minute, 1)
+		until(30*time.Minute, 0)
+		until(40*time.Minute, 1)
+		if one, err := c.of(&tls.ClientHelloInfo{ServerName: "evil.example.com", SupportedProtos: []string{"acme-tls/1"}}); one != nil || err != nil {
+			t.Errorf("another host's challenge: %v, %v", one, err)
+		}
+	})
+}
+
+// The end of the server doesn't wait for a CA.
+func TestCAThatHangsHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	hangs := make(chan struct{})
+	ca := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hangs }))
+	t.Cleanup(ca.Close)
+	t.Cleanup(func() { close(hangs) })
+	cfg := config.Default()
+	cfg.DataDir, cfg.TLS.ACME.Directory = t.TempDir(), ca.URL
+	a := newAuthority(cfg, func(string) bool { return true }, slog.New(slog.DiscardHandler))
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := a.certificate(ctx, "auth.example.com"); err != context.Canceled {
+		t.Errorf("got %v", err)
+	}
+}
+
+// mode is a file of an owner with a mode.
+type mode struct {
+	fs.FileInfo
+	mode  fs.FileMode
+	owner uint32
+}
+
+func (m mode) Mode() fs.FileMode { return m.mode }
+func (m mode) Sys() any          { return &syscall.Stat_t{Uid: m.owner} }
+
+func TestKeysThatOthersReadAreRefused(t *testing.T) {
+	for _, test := range []struct {
+		mode  fs.FileMode
+		owner uint32
+		fine  bool
+	}{
+		{0o600, 0, true}, {0o600, 1000, true}, {0o400, 1000, true}, {0o640, 0, true}, {0o440, 0, true},
+		{0o640, 1000, false}, {0o604, 0, false}, {0o644, 0, false}, {0o660, 0, false}, {0o610, 1000, false},
+	} {
+		if err := checkKeyMode("x.key", mode{mode: test.mode, owner: test.owner}); (err == nil) != test.fine || err != nil && !strings.Contains(err.Error(), "chmod 600 x.key") {
+			t.Errorf("%o of %d: %v", test.mode, test.owner, err)
+		}
+	}
+}
+
+func TestShortLivesAreWarnedOfInTheirLastQuarter(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, test := range []struct{ life, before time.Duration }{{365 * day, 14 * day}, {90 * day, 14 * day}, {8 * day, 2 * day}} {
+		one := &tls.Certificate{Leaf: &x509.Certificate{NotBefore: testkit.Start, NotAfter: testkit.Start.Add(test.life)}}
+		at := one.Leaf.NotAfter.Add(-test.before)
+		if endsSoon(one, at) || !endsSoon(one, at.Add(time.Second)) {
+			t.Errorf("a life of %v isn't warned of %v before its end", test.life, test.before)
+		}
+	}
+}
+
+func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var log strings.Builder
+	kept := keptCertificates{filepath.Join(dir, "acme"), slog.New(slog.NewTextHandler(&log, nil))}
+	if err := kept.Put(t.Context(), "auth.test", nil); err == nil || !strings.Contains(log.String(), "can't be kept") {
+		t.Errorf("without the folder: %v, %s", err, log.String())
+	}
+	if err := os.Mkdir(kept.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kept.Get(t.Context(), "auth.test"); err != autocert.ErrCacheMiss {
+		t.Errorf("what isn't there: %v", err)
+	}
+	for _, text := range []string{"first", "second"} {
+		if err := kept.Put(t.Context(), "auth.test", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := kept.Get(t.Context(), "auth.test"); err != nil || string(got) != text {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	entries, err := os.ReadDir(kept.dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("%d files, %v", len(entries), err)
+	}
+	if info, err := os.Stat(filepath.Join(kept.dir, "auth.test")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	for range 2 {
+		if err := kept.Delete(t.Context(), "auth.test"); err != nil {
+			t.Error(err)
+		}
+	}
+	secret := filepath.Join(dir, "keyring")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"../keyring", "x/../../keyring", "/../keyring"} {
+		if got, err := kept.Get(t.Context(), name); err == nil {
+			t.Errorf("%s reads %q", name, got)
+		}
+		if err := kept.Delete(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(secret); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,68 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/acme/autocert"
+)
+
+// keptCertificates is the directory of what a CA gave: the account's key, and
+// each certificate with its own, a file each, for the server's user only. Unlike
+// [autocert.DirCache] it is durable before it counts, and what a killed server
+// left half written is known by its name.
+type keptCertificates struct {
+	dir string
+	log *slog.Logger
+}
+
+// Get returns a file, or [autocert.ErrCacheMiss].
+func (k keptCertificates) Get(_ context.Context, name string) ([]byte, error) {
+	text, err := os.ReadFile(k.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, autocert.ErrCacheMiss
+	}
+	return text, err
+}
+
+// Put writes a file. The log has the error as well: autocert goes on without.
+func (k keptCertificates) Put(_ context.Context, name string, text []byte) error {
+	err := k.write(name, text)
+	if err != nil {
+		k.log.Error("what the CA gave can't be kept; the next start asks it again", "reason", err.Error())
+	}
+	return err
+}
+
+func (k keptCertificates) write(name string, text []byte) error {
+	f, err := temporary(k.dir)
+	if err != nil {
+		return err
+	}
+	defer discard(f)
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), k.path(name))
+}
+
+// Delete removes a file, if it is there.
+func (k keptCertificates) Delete(_ context.Context, name string) error {
+	err := os.Remove(k.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// path keeps names, which the CA has a hand in, below the directory.
+func (k keptCertificates) path(name string) string {
+	return filepath.Join(k.dir, filepath.Clean("/"+name))
+}
