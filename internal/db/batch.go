@@ -81,31 +81,26 @@ func (d *DB) join(ctx context.Context, b *batch, change func(tx *Tx) error) (*ba
 	return b, b.run(ctx, change)
 }
 
-// run runs one change. The first needs no savepoint: the batch ends with it if
-// it fails.
-func (b *batch) run(ctx context.Context, change func(tx *Tx) error) (err error) {
+// run runs one change, and undoes it unless it returns nil.
+func (b *batch) run(ctx context.Context, change func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return translate(err)
 	}
-	tx, first, kept := &Tx{Tx: b.tx.Tx, pool: b.tx.pool}, b.size == 0, false
-	if !first {
-		if err := b.mark(tx, `SAVEPOINT change`); err != nil {
-			return err
-		}
+	if err := b.mark(`SAVEPOINT change`); err != nil {
+		return err
 	}
+	tx, kept := &Tx{Tx: b.tx.Tx, pool: b.tx.pool}, false
 	defer func() {
 		b.tx.missed = append(b.tx.missed, tx.missed...)
-		if !kept && !first && b.mark(tx, `ROLLBACK TO change`) == nil {
-			b.mark(tx, `RELEASE change`)
+		if !kept && b.mark(`ROLLBACK TO change`) == nil {
+			b.mark(`RELEASE change`)
 		}
 	}()
 	if err := change(tx); err != nil {
 		return err
 	}
-	if !first {
-		if err := b.mark(tx, `RELEASE change`); err != nil {
-			return err
-		}
+	if err := b.mark(`RELEASE change`); err != nil {
+		return err
 	}
 	b.tx.changed = append(b.tx.changed, tx.changed...)
 	b.size++
@@ -114,9 +109,13 @@ func (b *batch) run(ctx context.Context, change func(tx *Tx) error) (err error) 
 }
 
 // mark runs a statement about the savepoint. It fails where SQLite has rolled
-// back everything by itself, as it may when the disk is full or sick.
-func (b *batch) mark(tx *Tx, statement string) error {
-	_, err := tx.ExecContext(context.Background(), statement)
+// back everything by itself, as it may on a full or sick disk. The first change
+// needs no savepoint: the batch ends with it if it fails.
+func (b *batch) mark(statement string) error {
+	if b.size == 0 {
+		return nil
+	}
+	_, err := b.tx.ExecContext(context.Background(), statement)
 	if err != nil {
 		b.err, b.broken = translate(err), true
 	}
