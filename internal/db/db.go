@@ -63,6 +63,7 @@ type Querier interface {
 type DB struct {
 	write    *pool
 	read     *pool
+	turn     turn // to write, on SQLite
 	postgres bool
 	path     string // of the SQLite file; empty on PostgreSQL
 	backedUp bool   // a migration needs no copy of the file
@@ -198,6 +199,9 @@ func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
 // returns nil. Inside, use tx only: SQLite has one writing connection, and a
 // second one would wait for the first for ever.
 func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
+	if !d.postgres {
+		return d.share(ctx, change)
+	}
 	tx, done, err := d.write.begin(ctx)
 	if err != nil {
 		return translate(err)

@@ -21,3 +21,9 @@ func Step(version, since int64, statements ...string) Migration {
 func (d *DB) Version(ctx context.Context) (version, since int64, err error) {
 	return schemaVersion(ctx, d.read)
 }
+
+// Bounds of a batch.
+const (
+	BatchSize = batchSize
+	BatchTime = batchTime
+)
