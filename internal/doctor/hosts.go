@@ -1,0 +1,140 @@
+package doctor
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// unnamed is a host that nobody has.
+func (d *doctor) unnamed() string { return d.mark + ".invalid" }
+
+// home is what strangers ask for to see who answers.
+func (p *patient) home(host string) request {
+	return request{origin: p.Origin, host: host, path: "/", header: http.Header{"Accept": {"text/html"}}}
+}
+
+// hosts asks at the panel's address for hosts that aren't the panel's: whichever
+// site of the proxy takes those must not be the panel's without the gate.
+func (p *patient) hosts(ctx context.Context) {
+	scheme, _, _ := strings.Cut(p.Origin, "://")
+	if p.closed("/") {
+		// The panel by another spelling, which a proxy may compare otherwise.
+		for _, host := range []string{nameOf(p.Origin) + ":1", strings.ToUpper(hostOf(p.Origin)), nameOf(p.Origin) + "."} {
+			p.tryHost(ctx, "host.mismatch", p.home(host))
+		}
+		// The panel by another's name in TLS.
+		sibling := p.home(hostOf(p.Origin))
+		sibling.origin, sibling.via, sibling.called = p.PublicURL, p.Origin, "by the portal's name in TLS"
+		if scheme == "https" {
+			p.tryHost(ctx, "host.mismatch", sibling)
+		}
+	}
+	for _, host := range []string{p.unnamed(), p.bare(ctx)} {
+		if host == "" {
+			continue
+		}
+		r := p.home("")
+		r.origin, r.via = scheme+"://"+host, p.Origin
+		p.tryHost(ctx, "host.unnamed", r)
+	}
+	for _, other := range p.Panels {
+		if other.Origin == p.Origin || p.sameAddress(ctx, other.Origin) {
+			continue
+		}
+		for _, path := range other.Open {
+			r := request{origin: other.Origin, via: p.Origin, path: p.below(path), called: "at the address of " + hostOf(p.Origin)}
+			p.tryHost(ctx, "host.other", r)
+			r.origin, r.host, r.via = p.Origin, hostOf(other.Origin), ""
+			p.tryHost(ctx, "host.other", r)
+		}
+	}
+}
+
+// bare returns the address of the panel as a host.
+func (p *patient) bare(ctx context.Context) string {
+	found := p.client.addresses(ctx, p.Origin)
+	if len(found) == 0 {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(hostPort(p.Origin))
+	return net.JoinHostPort(found[0].String(), port)
+}
+
+// sameAddress reports whether another host is served where the panel is.
+func (p *patient) sameAddress(ctx context.Context, origin string) bool {
+	mine := p.client.addresses(ctx, p.Origin)
+	return slices.ContainsFunc(p.client.addresses(ctx, origin), func(a netip.Addr) bool { return slices.Contains(mine, a) })
+}
+
+// tryHost asks for another host and notes under id what comes from the panel. A
+// site of somebody else's may answer for a host that nobody named; only the
+// panel's own server tells whether it is the panel.
+func (p *patient) tryHost(ctx context.Context, id string, r request) {
+	a := p.client.ask(ctx, r)
+	_, _, refused := refusal(a)
+	if a.err != nil || refused || p.ours(a) {
+		return
+	}
+	if known, same := p.fromUpstream(ctx, r, a); known {
+		if same {
+			p.find(id, p.Origin, r, a)
+		}
+		return
+	}
+	switch {
+	case a.status >= 300 || a.body == "" && a.status != http.StatusSwitchingProtocols:
+		// A refusal, a way elsewhere, or a server that says nothing: Caddy.
+	case id == "host.unnamed":
+		p.find("host.unknown", p.Origin, r, a)
+	default:
+		p.find(id, p.Origin, r, a)
+	}
+}
+
+// fromUpstream reports whether the panel's own server gives an answer like a to
+// the same question, where it is known and answers.
+func (p *patient) fromUpstream(ctx context.Context, r request, a answer) (known, same bool) {
+	if p.Upstream == "" {
+		return false, false
+	}
+	r.host, r.origin, r.via = hostOf(p.Origin), p.Upstream, ""
+	there := p.client.ask(ctx, r)
+	return there.err == nil, alike(a, there)
+}
+
+// verify asks what only proxies may ask. The question is about a page that isn't
+// there; an answer that is about it came from behind the door.
+func (p *patient) verify(ctx context.Context) {
+	if p.Gateway || !p.closed(p.page()) {
+		return
+	}
+	scheme, _, _ := strings.Cut(p.Origin, "://")
+	page := p.page() + "-verify"
+	for _, r := range []request{
+		{origin: p.Origin}, {origin: p.PublicURL}, {origin: scheme + "://" + p.unnamed(), via: p.Origin},
+	} {
+		asked := r
+		asked.path, asked.called = "/verify/nginx/refused", "with X-Original-URL"
+		if r.via != "" {
+			asked.called += " at " + r.origin
+		}
+		asked = asked.with("X-Original-URL", p.Origin+page).with("X-Original-Method", "GET")
+		p.tryVerify(ctx, r.origin, asked, page)
+		asked = r
+		asked.path, asked.host = "/verify/envoy"+page, hostOf(p.Origin)
+		if r.via == "" && r.origin == p.Origin {
+			p.tryVerify(ctx, r.origin, asked, page)
+		}
+	}
+}
+
+func (p *patient) tryVerify(ctx context.Context, at string, r request, page string) {
+	a := p.client.ask(ctx, r)
+	if origin, asked, ok := refusal(a); ok && origin == p.Origin && asked == page {
+		p.findSeen("verify.reachable", at, r.String(), "the gate's answer to a proxy")
+	}
+}
