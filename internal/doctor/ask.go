@@ -21,6 +21,9 @@ const (
 	// dialTime is how long a connection may take; a firewall that drops is slow.
 	dialTime = 3 * time.Second
 
+	// bodyTime is how long an answer is read, once it began: some never end.
+	bodyTime = 2 * time.Second
+
 	// mostBody is how much of an answer is read: enough for a title.
 	mostBody = 64 << 10
 
@@ -183,6 +186,7 @@ func (c *client) ask(ctx context.Context, r request) answer {
 	a := answer{status: resp.StatusCode, header: resp.Header, tls: resp.TLS}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		// Half a body is enough to judge by.
+		defer time.AfterFunc(bodyTime, cancel).Stop()
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, mostBody))
 		a.body = string(text)
 	}

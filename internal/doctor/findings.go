@@ -119,6 +119,11 @@ func (d *doctor) seen(id, at, asked, got string) {
 	}
 }
 
+// found reports whether there is a finding of that id and place.
+func (d *doctor) found(id, at string) bool {
+	return slices.ContainsFunc(d.report.Findings, func(f Finding) bool { return f.ID == id && f.At == at })
+}
+
 // finding returns the one of that id and place, which it makes if need be.
 func (d *doctor) finding(id, at string) *Finding {
 	for i := range d.report.Findings {

@@ -64,7 +64,7 @@ const (
 // judge asks for something that only the signed-in may have. Whatever isn't the
 // gate's word is taken for the panel's, unless the proxy refuses the like of it
 // everywhere: the same request is then refused the same way where Sallyport
-// answers, below /.sallyport/.
+// answers.
 func (p *patient) judge(ctx context.Context, r request) (verdict, answer) {
 	a := p.client.ask(ctx, r)
 	_, _, refused := refusal(a)
@@ -86,10 +86,10 @@ func (p *patient) judge(ctx context.Context, r request) (verdict, answer) {
 }
 
 func (p *patient) refusedEverywhere(ctx context.Context, r request, a answer) bool {
-	if !p.routed {
-		return false
-	}
 	r.path = access.OwnPrefix + p.mark
+	if !p.routed {
+		r.origin, r.path = p.PublicURL, p.page()
+	}
 	there := p.client.ask(ctx, r)
 	return there.err == nil && there.status == a.status && !p.ours(there)
 }

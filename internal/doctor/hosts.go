@@ -17,22 +17,26 @@ func (p *patient) home(host string) request {
 	return request{origin: p.Origin, host: host, path: "/", header: http.Header{"Accept": {"text/html"}}}
 }
 
+// spellings asks for the panel's host as proxies may compare it otherwise than
+// Sallyport does, and by another's name in TLS.
+func (p *patient) spellings(ctx context.Context) {
+	if !p.closed("/") {
+		return
+	}
+	for _, host := range []string{nameOf(p.Origin) + ":1", strings.ToUpper(hostOf(p.Origin)), nameOf(p.Origin) + "."} {
+		p.tryHost(ctx, "host.mismatch", p.home(host))
+	}
+	sibling := p.home(hostOf(p.Origin))
+	sibling.origin, sibling.via, sibling.called = p.PublicURL, p.Origin, "by the portal's name in TLS"
+	if p.HTTPS() {
+		p.tryHost(ctx, "host.mismatch", sibling)
+	}
+}
+
 // hosts asks at the panel's address for hosts that aren't the panel's: whichever
 // site of the proxy takes those must not be the panel's without the gate.
 func (p *patient) hosts(ctx context.Context) {
 	scheme, _, _ := strings.Cut(p.Origin, "://")
-	if p.closed("/") {
-		// The panel by another spelling, which a proxy may compare otherwise.
-		for _, host := range []string{nameOf(p.Origin) + ":1", strings.ToUpper(hostOf(p.Origin)), nameOf(p.Origin) + "."} {
-			p.tryHost(ctx, "host.mismatch", p.home(host))
-		}
-		// The panel by another's name in TLS.
-		sibling := p.home(hostOf(p.Origin))
-		sibling.origin, sibling.via, sibling.called = p.PublicURL, p.Origin, "by the portal's name in TLS"
-		if scheme == "https" {
-			p.tryHost(ctx, "host.mismatch", sibling)
-		}
-	}
 	for _, host := range []string{p.unnamed(), p.bare(ctx)} {
 		if host == "" {
 			continue
@@ -113,26 +117,23 @@ func (p *patient) verify(ctx context.Context) {
 		return
 	}
 	scheme, _, _ := strings.Cut(p.Origin, "://")
-	page := p.page() + "-verify"
-	for _, r := range []request{
-		{origin: p.Origin}, {origin: p.PublicURL}, {origin: scheme + "://" + p.unnamed(), via: p.Origin},
-	} {
-		asked := r
-		asked.path, asked.called = "/verify/nginx/refused", "with X-Original-URL"
-		if r.via != "" {
-			asked.called += " at " + r.origin
-		}
-		asked = asked.with("X-Original-URL", p.Origin+page).with("X-Original-Method", "GET")
-		p.tryVerify(ctx, r.origin, asked, page)
-		asked = r
-		asked.path, asked.host = "/verify/envoy"+page, hostOf(p.Origin)
-		if r.via == "" && r.origin == p.Origin {
-			p.tryVerify(ctx, r.origin, asked, page)
-		}
+	stranger := request{origin: scheme + "://" + p.unnamed(), via: p.Origin, called: "at a host that nobody named"}
+	p.tryVerify(ctx, p.PublicURL, request{origin: p.PublicURL})
+	p.tryVerify(ctx, p.Origin, stranger)
+	if !p.found("forged.target", p.Origin) { // every page would look like it
+		p.tryVerify(ctx, p.Origin, request{origin: p.Origin})
 	}
 }
 
-func (p *patient) tryVerify(ctx context.Context, at string, r request, page string) {
+func (p *patient) tryVerify(ctx context.Context, at string, r request) {
+	page := p.page() + "-verify"
+	r.path = "/verify/nginx/refused"
+	p.answersProxies(ctx, at, r.with("X-Original-URL", p.Origin+page).with("X-Original-Method", "GET"), page)
+	r.path, r.host = "/verify/envoy"+page, hostOf(p.Origin)
+	p.answersProxies(ctx, at, r, page)
+}
+
+func (p *patient) answersProxies(ctx context.Context, at string, r request, page string) {
 	a := p.client.ask(ctx, r)
 	if origin, asked, ok := refusal(a); ok && origin == p.Origin && asked == page {
 		p.findSeen("verify.reachable", at, r.String(), "the gate's answer to a proxy")

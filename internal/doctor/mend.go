@@ -66,7 +66,7 @@ func (d *doctor) filler(at, path string) *strings.Replacer {
 	_, port, _ := net.SplitHostPort(hostPort(upstream))
 	return strings.NewReplacer(
 		"{host}", nameOf(at), "{origin}", at, "{portal}", nameOf(d.PublicURL), "{portalurl}", d.PublicURL,
-		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", port, "{path}", d.family(path),
+		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", port, "{path}", d.family(path), "{location}", d.location(path),
 	)
 }
 
@@ -80,6 +80,14 @@ func (d *doctor) family(path string) string {
 		return "/"
 	}
 	return path
+}
+
+// location returns what nginx calls it.
+func (d *doctor) location(path string) string {
+	if i := strings.LastIndexByte(path, '.'); i > 0 && strings.Contains(path, d.mark) {
+		return `~ \` + path[i:] + "$"
+	}
+	return d.family(path)
 }
 
 // shellWord quotes a word for a shell, where it must be.

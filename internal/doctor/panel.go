@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -41,6 +42,7 @@ func (d *doctor) panel(ctx context.Context, panel *Panel) {
 		p.paths(ctx)
 		p.ways(ctx)
 		p.forgeries(ctx)
+		p.spellings(ctx)
 	}
 	p.identities(ctx)
 	p.hosts(ctx)
@@ -191,6 +193,9 @@ func preflight(r request) request {
 func (p *patient) forgeries(ctx context.Context) {
 	page := request{origin: p.Origin, path: p.page()}
 	targets := []request{{origin: p.Origin, path: p.page() + "-forged"}}
+	if i := slices.IndexFunc(p.Panels, func(other Panel) bool { return other.Origin != p.Origin }); i >= 0 {
+		targets = append(targets, request{origin: p.Panels[i].Origin, path: p.page() + "-forged"})
+	}
 	for _, panel := range p.Panels {
 		for _, path := range panel.Open {
 			targets = append(targets, request{origin: panel.Origin, path: p.below(path)})
