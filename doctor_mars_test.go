@@ -93,8 +93,9 @@ var mars = []mar{
 		change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\treverse_proxy TWO\n}\nhttps://video.test {"},
 		[]string{"host.mismatch" + atVideo, "host.unnamed" + atVideo}, "", change{}},
 	{"caddy", "cookies for all hosts of a domain",
-		change{"Caddyfile", "import sallyport GATE\n\treverse_proxy ONE", "header >Set-Cookie \"(.*)\" \"$1; Domain=radio.example\"\n\timport sallyport GATE\n\treverse_proxy ONE"},
-		[]string{"cookie.scope" + atRadio}, "", change{}},
+		change{"sallyport.caddy", "\t\treverse_proxy {args.0}\n", "\t\treverse_proxy {args.0} {\n\t\t\theader_down Set-Cookie \"(.*)\" \"$1; Domain=radio.example\"\n\t\t}\n"},
+		[]string{"cookie.scope" + atRadio, "cookie.scope" + atVideo},
+		"cookie.scope", change{"sallyport.caddy", "handle @sallyport {\n\t\treverse_proxy {args.0} {\n\t\t\theader_down Set-Cookie \"(.*)\" \"$1; Domain=radio.example\"\n\t\t}\n\t}", "LINES"}},
 
 	{"haproxy", "OPTIONS beside the gate",
 		change{"haproxy.cfg", asks, asks + " !METH_OPTIONS"},
@@ -106,7 +107,7 @@ var mars = []mar{
 		"request.open", change{"haproxy.cfg", asks + " !{ req.hdr(user-agent) -m beg kube-probe }", "LINES"}},
 	{"haproxy", "the host compared with its port",
 		change{"haproxy.cfg", asks, "default_backend radio\n    http-request lua.sallyport GATE if { hdr(host) -i radio.example video.test } !{ path_beg /.sallyport/ }"},
-		[]string{"host.mismatch" + atRadio, "host.unnamed" + atRadio},
+		[]string{"host.mismatch" + atRadio, "host.mismatch" + atVideo, "host.unnamed" + atRadio},
 		"host.mismatch", change{"haproxy.cfg", "default_backend radio\n    http-request lua.sallyport GATE if { hdr(host) -i radio.example video.test } !{ path_beg /.sallyport/ }", "LINES"}},
 	{"haproxy", "another spelling kept from the gate",
 		change{"sallyport.lua", `["host"] = true,`, `["host"] = true, ["remote_user"] = true,`},
@@ -125,7 +126,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	for _, m := range mars {
 		t.Run(m.proxy+"/"+m.name, func(t *testing.T) {
 			t.Parallel()
-			broken := startSite(t, m.proxy, "", m.change)
+			broken := startSite(t, m.proxy, siteConfig, m.change)
 			code, d := consult(t, broken.environ, broken.args...)
 			if diff := cmp.Diff(m.ids, d.ids()); diff != "" || code != 1 {
 				t.Fatalf("exit code %d, findings (-want +got):\n%s\n%+v", code, diff, d.Findings)
@@ -135,7 +136,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 			}
 			mend := m.mend
 			mend.new = strings.ReplaceAll(mend.new, "LINES", d.lines(m.lines, m.proxy))
-			mended := startSite(t, m.proxy, "", m.change, mend)
+			mended := startSite(t, m.proxy, siteConfig, m.change, mend)
 			if _, d := consult(t, mended.environ, mended.args...); len(d.Findings) > 0 {
 				t.Errorf("after %s: %+v", mend.new, d.Findings)
 			}

@@ -156,11 +156,8 @@ func titled(t *testing.T, title string) *httptest.Server {
 	return s
 }
 
-// startSite starts one behind a proxy, whose files are changed first.
-func startSite(t *testing.T, name, panels string, changes ...change) *site {
-	t.Helper()
-	one, two := titled(t, "Radio"), titled(t, "Video")
-	config := writeConfig(t, fmt.Sprintf(`public_url: https://auth.test
+// siteConfig is Sallyport's, where a proxy serves both panels.
+const siteConfig = `public_url: https://auth.test
 trusted_proxies: [127.0.0.1]
 panels:
   - url: https://radio.example
@@ -172,7 +169,13 @@ panels:
         preflight: true
   - url: https://video.test
     require: two_factor
-%s`, panels))
+`
+
+// startSite starts one behind a proxy, whose files are changed first.
+func startSite(t *testing.T, name, text string, changes ...change) *site {
+	t.Helper()
+	one, two := titled(t, "Radio"), titled(t, "Video")
+	config := writeConfig(t, text)
 	s := &site{portal: portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config), plain: freeAddress(t)}
 	if err := os.Chmod(s.portal.Dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -202,7 +205,7 @@ func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
 	for _, name := range tlsProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, name, "")
+			s := startSite(t, name, siteConfig)
 			_, d := consult(t, s.environ, s.args...)
 			if len(d.Findings) > 0 || len(d.Skipped) > 0 {
 				t.Errorf("found %+v, skipped %+v", d.Findings, d.Skipped)

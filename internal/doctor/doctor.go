@@ -73,9 +73,14 @@ type doctor struct {
 	mark   string // of this run, in names of pages and hosts that aren't there
 }
 
+// runTime is how long all of it may take. What is asked later has no answer.
+const runTime = 10 * time.Minute
+
 // Run looks at everything. It asks one question after the other, each for at
 // most [askTime].
 func Run(ctx context.Context, o Options) Report {
+	ctx, cancel := context.WithTimeout(ctx, runTime)
+	defer cancel()
 	var random [8]byte
 	rand.Read(random[:])
 	d := &doctor{Options: o, client: newClient(o.Connect), mark: "sallyport-doctor-" + hex.EncodeToString(random[:])}

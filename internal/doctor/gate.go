@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -75,14 +76,18 @@ func (p *patient) judge(ctx context.Context, r request) (verdict, answer) {
 		return closed, a
 	case refused, p.ours(a):
 		return closed, a
+	case failed(a): // the proxy's answer, or that of a panel that is down
+		return unclear, a
 	case a.status >= 400 && p.refusedEverywhere(ctx, r, a):
 		return closed, a
 	}
-	switch a.status {
-	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return unclear, a // the proxy's, or of a panel that is down
-	}
 	return open, a
+}
+
+func failed(a answer) bool {
+	return slices.Contains([]int{
+		http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}, a.status)
 }
 
 func (p *patient) refusedEverywhere(ctx context.Context, r request, a answer) bool {

@@ -38,11 +38,15 @@ func (d *doctor) panel(ctx context.Context, panel *Panel) {
 	if p.routed {
 		p.cookie(ctx)
 	}
-	if p.guarded(ctx) {
+	guarded, answers := p.guarded(ctx)
+	if guarded {
 		p.paths(ctx)
 		p.ways(ctx)
 		p.forgeries(ctx)
 		p.spellings(ctx)
+	}
+	if !answers {
+		return
 	}
 	p.identities(ctx)
 	p.hosts(ctx)
@@ -56,32 +60,33 @@ func (p *Panel) closed(path string) bool {
 	return !ok || demand.Requirement != access.Public
 }
 
-// guarded reports whether the gate refuses a page that isn't there. Where it
-// doesn't, nothing more need be asked about.
-func (p *patient) guarded(ctx context.Context) bool {
+// guarded reports whether the gate refuses a page that isn't there, so that it is
+// worth while to ask for ways around it, and whether anything answers at all:
+// proxies take long to say that their gate doesn't.
+func (p *patient) guarded(ctx context.Context) (guarded, answers bool) {
 	r := request{origin: p.Origin, path: p.page()}
 	if !p.closed(r.path) {
 		p.skip("what is closed at "+p.Origin, "its rules open every path")
-		return false
+		return false, true
 	}
 	v, a := p.judge(ctx, r)
 	_, _, refused := refusal(a)
 	switch {
 	case v == open:
 		p.find("gate.absent", p.Origin, r, a)
-		return false
+		return false, true
 	case v == unclear || a.err != nil || p.ours(a) && a.status >= 500:
 		p.find("gate.silent", p.Origin, r, a)
-		return false
+		return false, false
 	case !refused:
 		p.find("gate.refuses", p.Origin, r, a) // but a forged header may make it admit
-		return true
+		return true, true
 	}
 	r.header, r.called = asPerson(), "as a browser goes to a page"
 	if a := p.client.ask(ctx, r); a.status != http.StatusSeeOther {
 		p.find("gate.refuses", p.Origin, r, a)
 	}
-	return true
+	return true, true
 }
 
 // try asks for what must be refused, and notes it under id where it isn't.

@@ -99,7 +99,7 @@ func (p *patient) cookie(ctx context.Context) {
 			continue
 		}
 		if c.Domain != "" || c.Path != "/" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Secure != p.HTTPS() {
-			c.Value = "…"
+			c.Value = "x"
 			p.findSeen("cookie.scope", p.Origin, r.String(), "Set-Cookie: "+c.String())
 		}
 		return
