@@ -18,9 +18,9 @@ import (
 type doctorCommand struct {
 	JSON     bool             `name:"json" help:"Print one JSON document."`
 	CA       string           `name:"ca" help:"PEM file of who else may sign certificates." placeholder:"FILE"`
-	Connect  []doctor.Connect `name:"connect-to" help:"Connect elsewhere than names lead, as curl's option does; may be repeated." placeholder:"HOST1:PORT1:HOST2:PORT2"`
-	Upstream []string         `help:"The panel's own server, where another proxy serves it; may be repeated." placeholder:"[PANEL=]URL"`
-	Path     []string         `help:"A path of the panels to ask for too, such as that of a WebSocket; may be repeated." placeholder:"PATH"`
+	Connect  []doctor.Connect `name:"connect-to" help:"Connect elsewhere than names lead, as curl's option does; may be repeated." sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2"`
+	Upstream []string         `help:"The panel's own server, where another proxy serves it; may be repeated." sep:"none" placeholder:"[PANEL=]URL"`
+	Path     []string         `help:"A path of the panels to ask for too, such as that of a WebSocket; may be repeated." sep:"none" placeholder:"PATH"`
 	Proxy    string           `help:"The proxy in front, where it isn't recognised: nginx, caddy, haproxy, traefik, envoy, apache." placeholder:"NAME"`
 }
 

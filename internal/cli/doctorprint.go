@@ -68,16 +68,17 @@ func printMends(b *strings.Builder, f doctor.Finding) {
 // wrapped writes text in lines that fit, each after indent, the later ones two
 // signs further in. A word that is too long stays whole.
 func wrapped(b *strings.Builder, indent, text string) {
-	line := indent
-	for i, word := range strings.Fields(text) {
-		if i > 0 && len(line)+1+len(word) > width {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = indent + word
+		case len(line)+1+len(word) > width:
 			fmt.Fprintln(b, line)
-			line, i = indent+"  ", 0
+			line = indent + "  " + word
+		default:
+			line += " " + word
 		}
-		if i > 0 {
-			line += " "
-		}
-		line += word
 	}
 	fmt.Fprintln(b, line)
 }
