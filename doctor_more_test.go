@@ -168,3 +168,19 @@ func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
 	}
 }
+
+// The metrics have a listener of their own, and a site of the proxy leads there.
+func TestDoctorReadsNoMetrics(t *testing.T) {
+	t.Parallel()
+	metrics := freeAddress(t)
+	config := "metrics_listen: " + metrics + "\n" + siteConfig
+	const portalSite = "server_name auth.test; "
+	s := startSite(t, "nginx", config)
+	_, d := consult(t, s.environ, s.args...)
+	wantIDs(t, d)
+	metrics = freeAddress(t)
+	config = "metrics_listen: " + metrics + "\n" + siteConfig
+	s = startSite(t, "nginx", config, change{"nginx.conf", portalSite, portalSite + "location /metrics { proxy_pass http://" + metrics + "; } "})
+	_, d = consult(t, s.environ, s.args...)
+	wantIDs(t, d, "metrics.reachable"+atPortal)
+}

@@ -148,13 +148,14 @@ func (a answer) timedOut() bool {
 type client struct {
 	connect   []Connect
 	transport *http.Transport
+	lookup    func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	asked     int
 }
 
 type viaKey struct{}
 
 func newClient(connect []Connect) *client {
-	c := &client{connect: connect}
+	c := &client{connect: connect, lookup: net.DefaultResolver.LookupNetIP}
 	c.transport = &http.Transport{
 		DialContext:        c.dial,
 		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true},
@@ -229,7 +230,7 @@ func (c *client) addresses(ctx context.Context, origin string) []netip.Addr {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	found, err := c.lookup(ctx, "ip", host)
 	if err != nil {
 		return nil
 	}

@@ -2,8 +2,12 @@ package doctor
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/access"
 )
 
 // Whatever is found has a sentence, lines for whichever proxy is there, and a
@@ -168,5 +174,36 @@ func TestProxiesAreRecognised(t *testing.T) {
 		if got := d.proxy(srv.URL); got != name {
 			t.Errorf("%q was taken for %q", name, got)
 		}
+	}
+}
+
+// A name leads to two addresses, and at one of them nothing asks the gate.
+func TestEveryAddressOfAPanelIsAsked(t *testing.T) {
+	serve := func(address string, handler http.HandlerFunc) string {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{Handler: handler}
+		t.Cleanup(func() { srv.Close() })
+		go srv.Serve(listener)
+		return listener.Addr().String()
+	}
+	at := serve("127.0.0.1:0", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprintf(w, `{"login":"http://panel.test/.sallyport/start?return=%s"}`, url.QueryEscape(r.RequestURI))
+	})
+	_, port, _ := net.SplitHostPort(at)
+	serve("127.0.0.2:"+port, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "come in") })
+
+	panel := &Panel{Panel: &access.Panel{Origin: "http://panel.test", Demand: access.Demand{Requirement: access.Session}}}
+	d := &doctor{client: newClient([]Connect{{Port: "80", ToPort: port}}), report: Report{Proxies: map[string]string{}}, mark: "mark"}
+	d.client.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
+	}
+	(&patient{doctor: d, Panel: panel}).addresses(context.Background())
+	if len(d.report.Findings) != 1 || d.report.Findings[0].ID != "gate.absent" || len(d.report.Findings[0].Seen) != 1 ||
+		!strings.Contains(d.report.Findings[0].Seen[0].Asked, "at 127.0.0.2:"+port) {
+		t.Errorf("found %+v", d.report.Findings)
 	}
 }

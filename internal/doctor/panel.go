@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ func (d *doctor) panel(ctx context.Context, panel *Panel) {
 	}
 	guarded, answers := p.guarded(ctx)
 	if guarded {
+		p.addresses(ctx)
 		p.paths(ctx)
 		p.ways(ctx)
 		p.forgeries(ctx)
@@ -87,6 +89,17 @@ func (p *patient) guarded(ctx context.Context) (guarded, answers bool) {
 		p.find("gate.refuses", p.Origin, r, a)
 	}
 	return true, true
+}
+
+// addresses asks at each address that the panel's name leads to, since one of IPv6
+// or of a second machine may have another listener.
+func (p *patient) addresses(ctx context.Context) {
+	scheme, _, _ := strings.Cut(p.Origin, "://")
+	_, port, _ := net.SplitHostPort(p.client.led(hostPort(p.Origin)))
+	for _, addr := range p.client.addresses(ctx, p.Origin) {
+		at := net.JoinHostPort(addr.String(), port)
+		p.try(ctx, "gate.absent", request{origin: p.Origin, via: scheme + "://" + at, path: p.page(), called: "at " + at})
+	}
 }
 
 // try asks for what must be refused, and notes it under id where it isn't.
