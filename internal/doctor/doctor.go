@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +46,7 @@ type Panel struct {
 	Rules    []string // paths of the other rules
 }
 
-// Report is what was found. Findings are in the order of the checks.
+// Report is what was found, the worst first.
 type Report struct {
 	Findings []Finding
 	Skipped  []Skipped
@@ -96,15 +97,15 @@ func Run(ctx context.Context, o Options) Report {
 	d.strangers(ctx)
 	d.metrics(ctx)
 	d.report.Asked = d.client.asked
+	slices.SortStableFunc(d.report.Findings, func(a, b Finding) int {
+		return slices.Index(severities, a.Severity) - slices.Index(severities, b.Severity)
+	})
 	return d.report
 }
 
 func (d *doctor) skip(what, why string) {
 	d.report.Skipped = append(d.report.Skipped, Skipped{what, why})
 }
-
-// page returns the path of a page that no panel has.
-func (d *doctor) page() string { return "/" + d.mark }
 
 // portal looks at the portal's own host, and reports whether it is there.
 func (d *doctor) portal(ctx context.Context) bool {

@@ -143,7 +143,7 @@ func TestClocksAreCompared(t *testing.T) {
 		{time.Now(), nil},
 		{time.Now().Add(20 * time.Second), nil},
 		{time.Now().Add(-time.Minute), []string{"clock.off"}},
-		{ends.Add(-24 * time.Hour), []string{"tls.expiring", "clock.off"}},
+		{ends.Add(-24 * time.Hour), []string{"clock.off", "tls.expiring"}},
 		{ends.Add(time.Hour), []string{"tls.invalid", "clock.off"}},
 	} {
 		report := Run(context.Background(), Options{

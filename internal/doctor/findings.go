@@ -16,6 +16,8 @@ const (
 	Advice  Severity = "advice"  // it could be better
 )
 
+var severities = []Severity{Open, Broken, Unclear, Advice}
+
 // Finding is one thing that is wrong at one place.
 type Finding struct {
 	ID       string // stable: what is wrong

@@ -93,15 +93,22 @@ func failed(a answer) bool {
 func (p *patient) refusedEverywhere(ctx context.Context, r request, a answer) bool {
 	r.path = access.OwnPrefix + p.mark
 	if !p.routed {
-		r.origin, r.path = p.PublicURL, p.page()
+		r.origin, r.path = p.PublicURL, "/"+p.mark
 	}
 	there := p.client.ask(ctx, r)
 	return there.err == nil && there.status == a.status && !p.ours(there)
 }
 
 // alike reports whether two answers are of one server, as far as a stranger can
-// tell.
+// tell: pages change, and errors without a page of their own are everybody's.
 func alike(a, b answer) bool {
-	return a.err == nil && b.err == nil && a.status == b.status && a.title() == b.title() &&
-		a.header.Get("Content-Type") == b.header.Get("Content-Type")
+	if a.err != nil || b.err != nil || a.status != b.status || a.title() != b.title() {
+		return false
+	}
+	for _, name := range []string{"Content-Type", "Location"} {
+		if a.header.Get(name) != b.header.Get(name) {
+			return false
+		}
+	}
+	return a.status < 300 || a.body == b.body
 }

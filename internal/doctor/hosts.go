@@ -33,17 +33,20 @@ func (p *patient) spellings(ctx context.Context) {
 	}
 }
 
+// nobodys asks at the panel's address for a host that nobody named.
+func (p *patient) nobodys() request {
+	scheme, _, _ := strings.Cut(p.Origin, "://")
+	r := p.home("")
+	r.origin, r.via = scheme+"://"+p.unnamed(), p.Origin
+	return r
+}
+
 // hosts asks at the panel's address for hosts that aren't the panel's: whichever
 // site of the proxy takes those must not be the panel's without the gate.
 func (p *patient) hosts(ctx context.Context) {
-	scheme, _, _ := strings.Cut(p.Origin, "://")
-	for _, host := range []string{p.unnamed(), p.bare(ctx)} {
-		if host == "" {
-			continue
-		}
-		r := p.home("")
-		r.origin, r.via = scheme+"://"+host, p.Origin
-		p.tryHost(ctx, "host.unnamed", r)
+	p.tryHost(ctx, "host.unnamed", p.nobodys())
+	if host := p.bare(ctx); host != "" {
+		p.tryHost(ctx, "host.unnamed", request{origin: host, via: p.Origin, path: "/", header: p.home("").header, called: "at the bare address"})
 	}
 	for _, other := range p.Panels {
 		if other.Origin == p.Origin || p.sameAddress(ctx, other.Origin) {
@@ -58,14 +61,15 @@ func (p *patient) hosts(ctx context.Context) {
 	}
 }
 
-// bare returns the address of the panel as a host.
+// bare returns the address of the panel as an origin, or "".
 func (p *patient) bare(ctx context.Context) string {
 	found := p.client.addresses(ctx, p.Origin)
 	if len(found) == 0 {
 		return ""
 	}
+	scheme, _, _ := strings.Cut(p.Origin, "://")
 	_, port, _ := net.SplitHostPort(hostPort(p.Origin))
-	return net.JoinHostPort(found[0].String(), port)
+	return scheme + "://" + net.JoinHostPort(found[0].String(), port)
 }
 
 // sameAddress reports whether another host is served where the panel is.
@@ -75,8 +79,8 @@ func (p *patient) sameAddress(ctx context.Context, origin string) bool {
 }
 
 // tryHost asks for another host and notes under id what comes from the panel. A
-// site of somebody else's may answer for a host that nobody named; only the
-// panel's own server tells whether it is the panel.
+// site of somebody else's may answer for a host that nobody named, or for the
+// panel's in another spelling; only the panel's own server tells which it is.
 func (p *patient) tryHost(ctx context.Context, id string, r request) {
 	a := p.client.ask(ctx, r)
 	_, _, refused := refusal(a)
@@ -94,6 +98,8 @@ func (p *patient) tryHost(ctx context.Context, id string, r request) {
 		// A refusal, a way elsewhere, or a server that says nothing: Caddy.
 	case id == "host.unnamed":
 		p.find("host.unknown", p.Origin, r, a)
+	case id == "host.mismatch" && alike(a, p.client.ask(ctx, p.nobodys())):
+		// Which is looked at as host.unknown.
 	default:
 		p.find(id, p.Origin, r, a)
 	}
@@ -113,11 +119,11 @@ func (p *patient) fromUpstream(ctx context.Context, r request, a answer) (known,
 // verify asks what only proxies may ask. The question is about a page that isn't
 // there; an answer that is about it came from behind the door.
 func (p *patient) verify(ctx context.Context) {
-	if p.Gateway || !p.closed(p.page()) {
+	if p.Gateway || p.page() == "" {
 		return
 	}
-	scheme, _, _ := strings.Cut(p.Origin, "://")
-	stranger := request{origin: scheme + "://" + p.unnamed(), via: p.Origin, called: "at a host that nobody named"}
+	stranger := p.nobodys()
+	stranger.header, stranger.called = nil, "at a host that nobody named"
 	p.tryVerify(ctx, p.PublicURL, request{origin: p.PublicURL})
 	p.tryVerify(ctx, p.Origin, stranger)
 	if !p.found("forged.target", p.Origin) { // every page would look like it

@@ -48,7 +48,11 @@ func (d *doctor) mends(id, at, path string) []Mend {
 		proxy := d.proxy(at)
 		for _, one := range m.proxies {
 			if slices.Contains(m.ids, id) && (one == anyProxy || proxy == "" || one == proxy) {
-				all = append(all, Mend{For: one, Where: fill.Replace(m.where), Lines: strings.Split(fill.Replace(strings.Join(m.lines, "\n")), "\n")})
+				mend := Mend{For: one, Where: fill.Replace(m.where), Lines: []string{}}
+				for _, line := range m.lines {
+					mend.Lines = append(mend.Lines, fill.Replace(line))
+				}
+				all = append(all, mend)
 			}
 		}
 	}

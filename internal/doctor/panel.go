@@ -62,12 +62,23 @@ func (p *Panel) closed(path string) bool {
 	return !ok || demand.Requirement != access.Public
 }
 
+// page returns the path of a page that isn't there and that demands a sign-in, or
+// "" where its rules open everything.
+func (p *patient) page() string {
+	for _, folder := range append([]string{"/"}, p.Rules...) {
+		if strings.HasSuffix(folder, "/") && p.closed(folder+p.mark) {
+			return folder + p.mark
+		}
+	}
+	return ""
+}
+
 // guarded reports whether the gate refuses a page that isn't there, so that it is
 // worth while to ask for ways around it, and whether anything answers at all:
 // proxies take long to say that their gate doesn't.
 func (p *patient) guarded(ctx context.Context) (guarded, answers bool) {
 	r := request{origin: p.Origin, path: p.page()}
-	if !p.closed(r.path) {
+	if r.path == "" {
 		p.skip("what is closed at "+p.Origin, "its rules open every path")
 		return false, true
 	}
@@ -248,13 +259,15 @@ func (p *patient) identities(ctx context.Context) {
 		for _, name := range p.identityNames() {
 			forged := r.with(name, p.mark)
 			forged.called = "with " + name
-			if a := p.client.ask(ctx, forged); a.err == nil && a.status != http.StatusForbidden && a.status != http.StatusBadRequest {
+			a := p.client.ask(ctx, forged)
+			denied := a.status == http.StatusForbidden || a.status == http.StatusBadRequest
+			if a.err == nil && !p.ours(a) && (!denied || a.status == plain.status) {
 				p.find("identity.forged", p.Origin, forged, a)
 			}
 		}
 		return // one open path tells
 	}
-	if !p.closed(p.page()) {
+	if p.page() == "" {
 		return
 	}
 	forged := request{origin: p.Origin, path: p.page(), called: "with " + access.UserHeader}.with(access.UserHeader, p.mark)
