@@ -57,6 +57,17 @@ func TestDoctorSaysWhatItCanNotTell(t *testing.T) {
 	}
 }
 
+// A site of somebody else's takes hosts that nobody named: it isn't the panel, if
+// doctor may compare, and never the panel under its own name.
+func TestDoctorTellsADefaultSiteFromThePanel(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "caddy", siteConfig, change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\trespond <title>Welcome</title>\n}\nhttps://video.test {"})
+	_, d := consult(t, s.environ, s.args...)
+	wantIDs(t, d)
+	_, d = consult(t, s.environ, s.args[:6]...)
+	wantIDs(t, d, "host.unknown"+atRadio, "host.unknown"+atVideo)
+}
+
 // The panel's own server listens at an address that its name leads to.
 func TestDoctorReachesThePanelAroundTheProxy(t *testing.T) {
 	t.Parallel()

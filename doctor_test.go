@@ -142,13 +142,17 @@ type site struct {
 	environ   []string
 }
 
-// titled starts a panel that names itself on every page, as panels do.
+// titled starts a panel that names itself on every page, as panels do, and that
+// has few.
 func titled(t *testing.T, title string) *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		if r.URL.Path == "/events" {
 			events(w, r)
 			return
+		}
+		if r.URL.Path != "/" && r.URL.Path != "/socket" {
+			w.WriteHeader(http.StatusNotFound)
 		}
 		fmt.Fprintf(w, "<title>%s</title>\n%s %s", title, r.Method, r.URL.Path)
 	}))
