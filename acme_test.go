@@ -49,7 +49,7 @@ func buildPebble(t *testing.T) string {
 func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	t.Helper()
 	dir, ca := t.TempDir(), testkit.NewCA(t)
-	names, at, manage, namesManage := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	names, at, manage, namesManage := secondAddress(t), secondAddress(t), secondAddress(t), secondAddress(t)
 	server := exec.Command(filepath.Join(programs, "pebble-challtestsrv"), "-dnsserver", names, "-management", namesManage, "-defaultIPv4", "127.0.0.2", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
 	startBeside(t, namesManage, server)
 
@@ -125,7 +125,7 @@ func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 	for _, way := range []string{"tls-alpn-01", "http-01"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			listen, redirect, nowhere := freeAddress(t), freeAddress(t), freeAddress(t)
+			listen, redirect, nowhere := secondAddress(t), secondAddress(t), secondAddress(t)
 			port := func(address string) string {
 				_, port, err := net.SplitHostPort(address)
 				check(t, err)

@@ -182,16 +182,22 @@ panels:
 	}
 }
 
-// startProxy starts a real proxy, which ends with the test, and returns where it
-// listens.
-func startProxy(t *testing.T, gate string, one, two *httptest.Server, command realProxy) string {
+// freeAddress returns an address that nobody listens at.
+func freeAddress(t *testing.T) string {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := free.Addr().String()
-	free.Close()
+	defer free.Close()
+	return free.Addr().String()
+}
+
+// startProxy starts a real proxy, which ends with the test, and returns where it
+// listens.
+func startProxy(t *testing.T, gate string, one, two *httptest.Server, command realProxy) string {
+	t.Helper()
+	at := freeAddress(t)
 	dir, err := os.MkdirTemp("", "sallyport-proxy-")
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func overTLS(t *testing.T, test func(t *testing.T, s *secured)) {
 			s.ca.Issue(s.dir, "radio", "radio.example")
 			s.file = writeConfig(t, s.declare(startPanel(t, "radio").URL, startPanel(t, "video").URL))
 			s.Portal = portal.Start(t, engine, "SALLYPORT_CONFIG="+s.file,
-				"SALLYPORT_METRICS_LISTEN="+freeAddress(t), "SALLYPORT_REDIRECT_LISTEN="+freeAddress(t))
+				"SALLYPORT_METRICS_LISTEN="+secondAddress(t), "SALLYPORT_REDIRECT_LISTEN="+secondAddress(t))
 			s.Roots = s.ca.Roots
 			if a := s.Browser(t).Get("/healthz"); a.Status != http.StatusOK { // the others listen by then
 				t.Fatalf("healthz: %d", a.Status)
@@ -267,9 +267,9 @@ func TestRequestsAroundTheProxyAreRefusedWhereTLSIsNotOurs(t *testing.T) {
 	}
 }
 
-// freeAddress returns an address that no portal of a test listens at: they are
+// secondAddress returns an address that no portal of a test listens at: they are
 // at 127.0.0.1.
-func freeAddress(t *testing.T) string {
+func secondAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	check(t, err)

@@ -28,7 +28,7 @@ var floors = [][]string{
 	{"cmd/sallyport"},
 	{"internal/cli"},
 	{"internal/server"},
-	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/api", "internal/oidc"},
+	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/doctor", "internal/api", "internal/oidc"},
 	{"internal/login"},
 	{"internal/pass"},
 	{"internal/access"},

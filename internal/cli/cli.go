@@ -42,6 +42,7 @@ type commands struct {
 	Reload  reloadCommand  `cmd:"" help:"Have the running server read panels, trusted_proxies and certificates again, if they are right."`
 	Demo    demoCommand    `cmd:"" help:"Try it: a temporary portal with an account, gone at Ctrl-C."`
 	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
+	Doctor  doctorCommand  `cmd:"" help:"Look at the live set-up from outside, as a stranger: what is open, and the lines that mend it. Exit code 1 where something is."`
 	Account accounts       `cmd:"" help:"See and change accounts."`
 	Group   groups         `cmd:"" help:"See and change groups of accounts."`
 	Pass    passes         `cmd:"" help:"See, make and end machine passes, which let scripts into panels."`
@@ -52,6 +53,9 @@ type commands struct {
 	Restore restoreCommand `cmd:"" help:"Make the database of a backup; ends sessions, machine passes, known browsers, used codes and backup codes."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
+
+// usageError is a fault of the command line that only the configuration shows.
+type usageError struct{ error }
 
 // run is what a command works with.
 type run struct {
@@ -103,6 +107,9 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 			return exitUsage
 		}
 		fmt.Fprintln(streams.Err, "sallyport:", err)
+		if errors.As(err, new(usageError)) {
+			return exitUsage
+		}
 		return exitFailed
 	}
 	return 0

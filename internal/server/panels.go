@@ -10,9 +10,9 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// panels returns the declared panels as access knows them. A rule has the
+// Panels returns the declared panels as access knows them. A rule has the
 // panel's groups and age where it names none.
-func panels(cfg config.Config) ([]*access.Panel, error) {
+func Panels(cfg config.Config) ([]*access.Panel, error) {
 	var all []*access.Panel
 	for _, p := range cfg.Panels {
 		var rules, preflights []access.Rule
@@ -52,7 +52,7 @@ func Check(cfg config.Config) error {
 			return fmt.Errorf("panel %s has no upstream, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, or the panel's own server in upstream", p.URL)
 		}
 	}
-	_, err := panels(cfg)
+	_, err := Panels(cfg)
 	return err
 }
 

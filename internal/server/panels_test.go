@@ -49,7 +49,7 @@ panels:
 		t.Fatal(err)
 	}
 	ops, eight := []string{"ops"}, 8*time.Hour
-	all, err := panels(cfg)
+	all, err := Panels(cfg)
 	if err != nil || len(all) != 2 {
 		t.Fatalf("panels: %v, %v", all, err)
 	}
@@ -80,14 +80,14 @@ panels:
 }
 
 func TestPanelsThatNobodyCheckedAreClosed(t *testing.T) {
-	got, err := panels(config.Config{Panels: []config.Panel{{Require: "Nothing", Rules: []config.Rule{{Path: "/x/", Require: "Nothing"}}}}})
+	got, err := Panels(config.Config{Panels: []config.Panel{{Require: "Nothing", Rules: []config.Rule{{Path: "/x/", Require: "Nothing"}}}}})
 	if err != nil || len(got) != 1 || got[0].Demand.Requirement != access.Nobody {
 		t.Fatalf("an unknown requirement: %+v, %v", got, err)
 	}
 	if d, _ := got[0].DemandOf("/x/y"); d.Requirement != access.Nobody {
 		t.Errorf("an unknown requirement of a rule asks for %+v, want nobody", d)
 	}
-	if got, err := panels(config.Default()); got != nil || err != nil {
+	if got, err := Panels(config.Default()); got != nil || err != nil {
 		t.Errorf("panels of the default: %+v, %v", got, err)
 	}
 }

@@ -117,7 +117,7 @@ func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
 	if err := Check(cfg); err != nil {
 		return nil, err
 	}
-	declared, err := panels(cfg)
+	declared, err := Panels(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,160 @@
+package sallyport_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// change is a text of one of the proxy's files that becomes another. ONE and TWO
+// stand for the panels' own servers, GATE for Sallyport, AT and PLAIN for the
+// proxy, DIR for its folder.
+type change struct{ file, old, new string }
+
+// mar is a way to break a set-up that was found clean.
+type mar struct {
+	proxy, name string
+	change      change
+	ids         []string // of what doctor finds, and nothing else
+
+	// mend is where LINES, those of the finding lines, go to; it is clean then.
+	lines string
+	mend  change
+}
+
+const (
+	atRadio  = " https://radio.example"
+	atVideo  = " https://video.test"
+	atPortal = " https://auth.test"
+
+	inRadio = "server_name radio.example; include sallyport.conf;"
+	inVideo = "server_name video.test; include sallyport.conf;"
+	asks    = "http-request lua.sallyport GATE if !portal !{ path_beg /.sallyport/ }"
+	nobody  = "server { listen AT ssl default_server; ssl_reject_handshake on; }"
+	takeAll = "server { listen AT ssl default_server; ssl_certificate DIR/cert.pem; ssl_certificate_key DIR/key.pem; location / { proxy_pass http://"
+)
+
+var mars = []mar{
+	{"nginx", "a location for WebSockets without the gate",
+		change{"nginx.conf", inRadio, inRadio + " location /socket { auth_request off; proxy_pass http://ONE; }"},
+		[]string{"path.open" + atRadio, "websocket.open" + atRadio},
+		"websocket.open", change{"nginx.conf", "location /socket { auth_request off; proxy_pass http://ONE; }", "LINES"}},
+	{"nginx", "files without the gate",
+		change{"nginx.conf", inVideo, inVideo + ` location ~ \.(css)$ { auth_request off; proxy_pass http://TWO; }`},
+		[]string{"path.open" + atVideo},
+		"path.open", change{"nginx.conf", `location ~ \.(css)$ { auth_request off; proxy_pass http://TWO; }`, "LINES"}},
+	{"nginx", "the gate or this machine",
+		change{"nginx.conf", inVideo, inVideo + " satisfy any; allow 127.0.0.1; deny all;"},
+		[]string{"gate.absent" + atVideo},
+		"gate.absent", change{"nginx.conf", inVideo + " satisfy any; allow 127.0.0.1; deny all;", "LINES"}},
+	{"nginx", "the gate or what says that it is near",
+		change{"nginx.conf", inVideo, inVideo + " set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For; satisfy any; allow 10.0.0.0/8;"},
+		[]string{"request.open" + atVideo},
+		"request.open", change{"nginx.conf", "include sallyport.conf; set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For; satisfy any; allow 10.0.0.0/8;", "LINES set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;"}},
+	{"nginx", "a site for hosts that nobody named",
+		change{"nginx.conf", nobody, takeAll + "ONE; } }"},
+		[]string{"host.unnamed" + atRadio}, "", change{}},
+	{"nginx", "the page that is asked for isn't said",
+		change{"sallyport.conf", "proxy_set_header X-Original-URL $scheme://$server_name$request_uri;", ""},
+		[]string{"forged.target" + atRadio, "forged.target" + atVideo, "gate.refuses" + atRadio, "gate.refuses" + atVideo},
+		"forged.target", change{"sallyport.conf", `proxy_set_header Host sallyport;
+    proxy_set_header Content-Length "";
+    proxy_set_header Upgrade "";
+    proxy_set_header X-Original-Method $request_method;
+    
+    proxy_set_header X-Forwarded-For "";
+    proxy_set_header X-Forwarded-Host "";
+    proxy_set_header X-Forwarded-Proto "";`, `proxy_set_header Content-Length ""; proxy_set_header Upgrade ""; LINES`}},
+	{"nginx", "the portal's site takes all hosts",
+		change{"nginx.conf", nobody, takeAll + "sallyport; proxy_set_header Host $http_host; } }"},
+		[]string{"verify.reachable" + atRadio, "verify.reachable" + atVideo}, "", change{}},
+	{"nginx", "no HSTS",
+		change{"sallyport.conf", "location ^~ /.sallyport/ {", "location ^~ /.sallyport/ { proxy_hide_header Strict-Transport-Security;"},
+		[]string{"hsts.missing" + atRadio, "hsts.missing" + atVideo},
+		"hsts.missing", change{"sallyport.conf", "proxy_hide_header Strict-Transport-Security;", "LINES"}},
+	{"nginx", "plain http",
+		change{"nginx.conf", "default_server; return 301 https://$host$request_uri; }", "default_server; location / { proxy_pass http://sallyport; proxy_set_header Host $host; } }"},
+		[]string{"http.open" + atPortal},
+		"http.open", change{"nginx.conf", "upstream sallyport", "LINES\nupstream sallyport"}},
+	{"nginx", "the way to the sign-in isn't routed",
+		change{"sallyport.conf", "location ^~ /.sallyport/ {", "location ^~ /.other/ {"},
+		[]string{"sallyport.unrouted" + atRadio, "sallyport.unrouted" + atVideo},
+		"sallyport.unrouted", change{"sallyport.conf", "location ^~ /.other/ {", "LINES\nlocation ^~ /.other/ {"}},
+
+	{"caddy", "a path beside the gate",
+		change{"Caddyfile", "import sallyport GATE\n\treverse_proxy ONE", "handle /api/* {\n\t\treverse_proxy ONE\n\t}\n\thandle {\n\t\timport sallyport GATE\n\t\treverse_proxy ONE\n\t}"},
+		[]string{"path.open" + atRadio, "websocket.open" + atRadio},
+		"path.open", change{"Caddyfile", "handle /api/* {\n\t\treverse_proxy ONE\n\t}\n\thandle {\n\t\timport sallyport GATE", "LINES\n\thandle {"}},
+	{"caddy", "WebSockets beside the gate",
+		change{"sallyport.caddy", "@guarded not path /.sallyport/*", "@guarded {\n\t\tnot path /.sallyport/*\n\t\tnot header Upgrade websocket\n\t}"},
+		[]string{"request.open" + atRadio, "request.open" + atVideo, "websocket.open" + atRadio, "websocket.open" + atVideo}, "", change{}},
+	{"caddy", "the client's word on the host",
+		change{"sallyport.caddy", "uri /verify/caddy\n\t\theader_up Host sallyport", "uri /verify/caddy\n\t\ttrusted_proxies private_ranges\n\t\theader_up Host sallyport"},
+		[]string{"forged.target" + atRadio, "forged.target" + atVideo},
+		"forged.target", change{"sallyport.caddy", "uri /verify/caddy\n\t\ttrusted_proxies private_ranges\n\t\theader_up Host sallyport", "LINES"}},
+	{"caddy", "a site for hosts that nobody named",
+		change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\treverse_proxy TWO\n}\nhttps://video.test {"},
+		[]string{"host.mismatch" + atVideo, "host.unnamed" + atVideo}, "", change{}},
+	{"caddy", "cookies for all hosts of a domain",
+		change{"sallyport.caddy", "\t\treverse_proxy {args.0}\n", "\t\treverse_proxy {args.0} {\n\t\t\theader_down Set-Cookie \"(.*)\" \"$1; Domain=radio.example\"\n\t\t}\n"},
+		[]string{"cookie.scope" + atRadio, "cookie.scope" + atVideo},
+		"cookie.scope", change{"sallyport.caddy", "handle @sallyport {\n\t\treverse_proxy {args.0} {\n\t\t\theader_down Set-Cookie \"(.*)\" \"$1; Domain=radio.example\"\n\t\t}\n\t}", "LINES"}},
+
+	{"haproxy", "OPTIONS beside the gate",
+		change{"haproxy.cfg", asks, asks + " !METH_OPTIONS"},
+		[]string{"method.open" + atRadio, "method.open" + atVideo},
+		"method.open", change{"haproxy.cfg", asks + " !METH_OPTIONS", "LINES"}},
+	{"haproxy", "a health check's name beside the gate",
+		change{"haproxy.cfg", asks, asks + " !{ req.hdr(user-agent) -m beg kube-probe }"},
+		[]string{"request.open" + atRadio, "request.open" + atVideo},
+		"request.open", change{"haproxy.cfg", asks + " !{ req.hdr(user-agent) -m beg kube-probe }", "LINES"}},
+	{"haproxy", "the host compared with its port",
+		change{"haproxy.cfg", asks, "default_backend radio\n    http-request lua.sallyport GATE if { hdr(host) -i radio.example video.test } !{ path_beg /.sallyport/ }"},
+		[]string{"host.mismatch" + atRadio, "host.mismatch" + atVideo, "host.unnamed" + atRadio},
+		"host.mismatch", change{"haproxy.cfg", "default_backend radio\n    http-request lua.sallyport GATE if { hdr(host) -i radio.example video.test } !{ path_beg /.sallyport/ }", "LINES"}},
+	{"haproxy", "another spelling kept from the gate",
+		change{"sallyport.lua", `["host"] = true,`, `["host"] = true, ["remote_user"] = true,`},
+		[]string{"identity.forged" + atRadio},
+		"identity.forged", change{"haproxy.cfg", asks, "LINES\n    " + asks}},
+	{"haproxy", "no redirect to https",
+		change{"haproxy.cfg", "http-request redirect scheme https unless { ssl_fc }", ""},
+		[]string{"http.open" + atPortal},
+		"http.open", change{"haproxy.cfg", "acl portal", "LINES\n    acl portal"}},
+}
+
+// Each is found under its name and no other, and those lines mend it which are
+// printed with it.
+func TestDoctorFindsWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	for _, m := range mars {
+		t.Run(m.proxy+"/"+m.name, func(t *testing.T) {
+			t.Parallel()
+			broken := startSite(t, m.proxy, siteConfig, m.change)
+			code, d := consult(t, broken.environ, broken.args...)
+			if diff := cmp.Diff(m.ids, d.ids()); diff != "" || code != 1 {
+				t.Fatalf("exit code %d, findings (-want +got):\n%s\n%+v", code, diff, d.Findings)
+			}
+			if m.lines == "" {
+				return
+			}
+			mend := m.mend
+			mend.new = strings.ReplaceAll(mend.new, "LINES", d.lines(m.lines, m.proxy))
+			mended := startSite(t, m.proxy, siteConfig, m.change, mend)
+			if _, d := consult(t, mended.environ, mended.args...); len(d.Findings) > 0 {
+				t.Errorf("after %s: %+v", mend.new, d.Findings)
+			}
+		})
+	}
+}
+
+// lines returns those that mend the first finding of an id, for this test's
+// ports, files and names.
+func (d diagnosis) lines(id, proxy string) string {
+	for _, f := range d.Findings {
+		if f.ID == id && len(f.Mend) == 1 && f.Mend[0].For == proxy {
+			return strings.NewReplacer("listen 80;", "listen PLAIN;", "use_backend panel ", "use_backend radio ").Replace(strings.Join(f.Mend[0].Lines, "\n"))
+		}
+	}
+	return "no lines for " + id
+}

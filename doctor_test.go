@@ -1,0 +1,227 @@
+package sallyport_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// liveOverTLS is a real proxy as operators run it: https, and at plain a redirect to it.
+// What is replaced is what realProxies write for plain http.
+func liveOverTLS(name, plain string) realProxy {
+	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
+		cmd := realProxies[name](t, dir, at, gate, one, two)
+		certificate(t, dir, time.Now().Add(90*24*time.Hour))
+		switch name {
+		case "nginx":
+			edit(t, dir, "nginx.conf", "listen "+at+";", fmt.Sprintf("listen %s ssl; ssl_certificate %[2]s/cert.pem; ssl_certificate_key %[2]s/key.pem;", at, dir))
+			edit(t, dir, "nginx.conf", "upstream sallyport", fmt.Sprintf("server { listen %s default_server; return 301 https://$host$request_uri; }\nserver { listen %s ssl default_server; ssl_reject_handshake on; }\nupstream sallyport", plain, at))
+		case "caddy":
+			_, port, _ := net.SplitHostPort(at)
+			_, plainPort, _ := net.SplitHostPort(plain)
+			edit(t, dir, "Caddyfile", "auto_https off", "auto_https disable_redirects\n\thttps_port "+port)
+			edit(t, dir, "Caddyfile", "http_port "+port, "http_port "+plainPort)
+			for _, host := range []string{"auth.test", "radio.example", "video.test"} {
+				edit(t, dir, "Caddyfile", "http://"+host+" {", fmt.Sprintf("https://%s {\n\ttls %[2]s/cert.pem %[2]s/key.pem", host, dir))
+			}
+			edit(t, dir, "Caddyfile", "import sallyport.caddy\n", "import sallyport.caddy\nhttp:// {\n\tredir https://{host}{uri}\n}\n")
+		case "haproxy":
+			edit(t, dir, "haproxy.cfg", "bind "+at, fmt.Sprintf("bind %s ssl crt %s/both.pem\n    bind %s\n    http-request redirect scheme https unless { ssl_fc }", at, dir, plain))
+		}
+		return cmd
+	}
+}
+
+// edit replaces a text in a file of a proxy's folder.
+func edit(t *testing.T, dir, file, old, new string) {
+	t.Helper()
+	path := filepath.Join(dir, file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), old) {
+		t.Fatalf("%s doesn't hold %q:\n%s", file, old, text)
+	}
+	writeFile(t, path, strings.ReplaceAll(string(text), old, new))
+}
+
+// certificate writes a certificate for all hosts, which signs itself: ca.pem,
+// cert.pem, key.pem, and both.pem with the latter two.
+func certificate(t *testing.T, dir string, until time.Time) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "doctor's test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
+		DNSNames: []string{"auth.test", "radio.example", "video.test"}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+	for name, text := range map[string]string{"cert.pem": cert, "key.pem": private, "both.pem": cert + private} {
+		writeFile(t, filepath.Join(dir, name), text)
+	}
+}
+
+// diagnosis is what doctor --json prints.
+type diagnosis struct {
+	Bad      bool
+	Asked    int
+	Proxies  []struct{ At, Name string }
+	Findings []struct {
+		ID, Severity, At, Says string
+		Seen                   []struct{ Asked, Got string }
+		Mend                   []struct {
+			For, Where string
+			Lines      []string
+		}
+	}
+	Skipped []struct{ What, Why string }
+}
+
+func (d diagnosis) ids() []string {
+	ids := []string{}
+	for _, f := range d.Findings {
+		ids = append(ids, f.ID+" "+f.At)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// consult runs doctor on a configuration and returns its exit code too.
+func consult(t *testing.T, environ []string, args ...string) (int, diagnosis) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := cli.Main(append([]string{"doctor", "--json"}, args...), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}, environ)
+	var d diagnosis
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
+		t.Fatalf("exit code %d, and no JSON: %v\n%s%s", code, err, out.String(), errs.String())
+	}
+	if d.Bad != (code == 1) || code > 1 {
+		t.Errorf("exit code %d where bad is %v\n%s", code, d.Bad, errs.String())
+	}
+	return code, d
+}
+
+// site is a set-up for doctor: a portal, two panels and a proxy, over TLS.
+type site struct {
+	portal    *portal.Portal
+	dir       string // of the proxy
+	at, plain string // where it listens
+	args      []string
+	environ   []string
+}
+
+// titled starts a panel that names itself on every page, as panels do, and that
+// has few.
+func titled(t *testing.T, title string) *httptest.Server {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if r.URL.Path == "/events" {
+			events(w, r)
+			return
+		}
+		if r.URL.Path != "/" && r.URL.Path != "/socket" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		fmt.Fprintf(w, "<title>%s</title>\n%s %s", title, r.Method, r.URL.Path)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// siteConfig is Sallyport's, where a proxy serves both panels.
+const siteConfig = `public_url: https://auth.test
+trusted_proxies: [127.0.0.1]
+panels:
+  - url: https://radio.example
+    rules:
+      - path: /status/
+        require: nothing
+      - path: /api/
+        require: session
+        preflight: true
+  - url: https://video.test
+    require: two_factor
+`
+
+// startSite starts one behind a proxy, whose files are changed first.
+func startSite(t *testing.T, name, text string, changes ...change) *site {
+	t.Helper()
+	one, two := titled(t, "Radio"), titled(t, "Video")
+	config := writeConfig(t, text)
+	s := &site{portal: portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config), plain: freeAddress(t)}
+	if err := os.Chmod(s.portal.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.at = startProxy(t, s.portal.At, one, two, func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
+		cmd := liveOverTLS(name, s.plain)(t, dir, at, gate, one, two)
+		s.dir = dir
+		fill := strings.NewReplacer("ONE", hostOf(one), "TWO", hostOf(two), "GATE", gate, "AT", at, "PLAIN", s.plain, "DIR", dir)
+		for _, c := range changes {
+			edit(t, dir, c.file, fill.Replace(c.old), fill.Replace(c.new))
+		}
+		return cmd
+	})
+	s.args = []string{
+		"--ca", filepath.Join(s.dir, "cert.pem"), "--connect-to", ":443:" + s.at, "--connect-to", ":80:" + s.plain,
+		"--upstream", "radio.example=" + one.URL, "--upstream", "video.test=" + two.URL,
+	}
+	s.environ = []string{"SALLYPORT_CONFIG=" + config, "SALLYPORT_LISTEN=" + s.portal.At, "SALLYPORT_DATA_DIR=" + s.portal.Dir}
+	return s
+}
+
+var tlsProxies = []string{"nginx", "caddy", "haproxy"}
+
+// The files as they are shipped, with what docs/proxies.md has around them.
+func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
+	t.Parallel()
+	for _, name := range tlsProxies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startSite(t, name, siteConfig)
+			_, d := consult(t, s.environ, s.args...)
+			if len(d.Findings) > 0 || len(d.Skipped) > 0 {
+				t.Errorf("found %+v, skipped %+v", d.Findings, d.Skipped)
+			}
+			for _, p := range d.Proxies {
+				if p.Name != name {
+					t.Errorf("%s was taken for %s", p.At, p.Name)
+				}
+			}
+			if len(d.Proxies) != 3 {
+				t.Errorf("recognised %+v", d.Proxies)
+			}
+		})
+	}
+}

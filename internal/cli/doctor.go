@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/doctor"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type doctorCommand struct {
+	JSON     bool             `name:"json" help:"Print one JSON document."`
+	CA       string           `name:"ca" help:"PEM file of who else may sign certificates." placeholder:"FILE"`
+	Connect  []doctor.Connect `name:"connect-to" help:"Connect elsewhere than names lead, as curl's option does; may be repeated." sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2"`
+	Upstream []string         `help:"The panel's own server, where another proxy serves it; may be repeated." sep:"none" placeholder:"[PANEL=]URL"`
+	Path     []string         `help:"A path of the panels to ask for too, such as that of a WebSocket; may be repeated." sep:"none" placeholder:"PATH"`
+	Proxy    string           `help:"The proxy in front, where it isn't recognised: nginx, caddy, haproxy, traefik, envoy, apache." placeholder:"NAME"`
+}
+
+// Run asks the live set-up. Exit code 1: something is open, broken or unclear.
+func (c doctorCommand) Run(r *run) error {
+	cfg, err := r.load()
+	if err == nil {
+		err = server.Check(cfg)
+	}
+	if err != nil {
+		return err
+	}
+	o, err := c.options(r, cfg)
+	if err != nil {
+		return usageError{err}
+	}
+	began := time.Now()
+	report := doctor.Run(r, o)
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("stopped before all was asked: %w", err)
+	}
+	if c.JSON {
+		err = printJSON(r.streams.Out, report, began)
+	} else {
+		err = printReport(r.streams.Out, report, time.Since(began))
+	}
+	if err == nil && report.Bad() {
+		err = errors.New("doctor found what must be mended")
+	}
+	return err
+}
+
+// options reads what is to be looked at.
+func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error) {
+	o := doctor.Options{
+		PublicURL: cfg.PublicURL.String(), Base: strings.TrimPrefix(cfg.PortalURL(), cfg.PublicURL.String()), Listen: cfg.Listen, Metrics: cfg.MetricsListen,
+		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: files(r.configFile, cfg),
+	}
+	if c.Proxy != "" && !slices.Contains(doctor.Proxies(), c.Proxy) {
+		return o, fmt.Errorf("--proxy %s is unknown; there are %s", c.Proxy, strings.Join(doctor.Proxies(), ", "))
+	}
+	for _, path := range c.Path {
+		if !strings.HasPrefix(path, "/") {
+			return o, fmt.Errorf("--path %s doesn't begin with /", path)
+		}
+	}
+	err := c.roots(&o)
+	if err == nil {
+		err = c.panels(&o, cfg)
+	}
+	return o, err
+}
+
+// files are those that hold secrets, or say who may come.
+func files(configFile string, cfg config.Config) doctor.Files {
+	f := doctor.Files{Config: configFile, Folders: []string{cfg.DataDir}}
+	if _, err := os.Stat(cfg.BackupDir()); err == nil {
+		f.Folders = append(f.Folders, cfg.BackupDir())
+	}
+	if path := cfg.KeyRingPath(); len(cfg.KeyRingCommand) == 0 && path != "" && filepath.Dir(path) != filepath.Clean(cfg.DataDir) {
+		f.KeyRing = path
+	}
+	return f
+}
+
+func (c doctorCommand) roots(o *doctor.Options) error {
+	if c.CA == "" {
+		return nil
+	}
+	text, err := os.ReadFile(c.CA)
+	if err != nil {
+		return err
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(text) {
+		return fmt.Errorf("%s holds no certificate in PEM", c.CA)
+	}
+	o.Roots = roots
+	return nil
+}
+
+// panels reads what is declared, and where the panels' own servers are.
+func (c doctorCommand) panels(o *doctor.Options, cfg config.Config) error {
+	declared, err := server.Panels(cfg)
+	if err != nil {
+		return err
+	}
+	for i, p := range cfg.Panels {
+		one := doctor.Panel{Panel: declared[i], Upstream: p.Upstream.String(), Gateway: p.Upstream != config.Upstream{}}
+		for _, rule := range p.Rules {
+			if rule.Require == config.RequireNothing {
+				one.Open = append(one.Open, rule.Path)
+			} else {
+				one.Rules = append(one.Rules, rule.Path)
+			}
+		}
+		o.Panels = append(o.Panels, one)
+	}
+	for _, text := range c.Upstream {
+		if err := upstream(o.Panels, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// upstream gives a panel its own server: PANEL=URL, where PANEL is a url or host
+// of the configuration, or URL for the only panel.
+func upstream(panels []doctor.Panel, text string) error {
+	name, address, named := strings.Cut(text, "=")
+	if !named {
+		name, address = "", text
+	}
+	at, err := config.ParseOrigin(address)
+	if err != nil {
+		return fmt.Errorf("--upstream: %w", err)
+	}
+	i := slices.IndexFunc(panels, func(p doctor.Panel) bool { return p.Origin == name || p.Host() == name })
+	if !named && len(panels) == 1 {
+		i = 0
+	}
+	if i < 0 {
+		return fmt.Errorf("--upstream %s: write PANEL=URL with a panel of the configuration", text)
+	}
+	panels[i].Upstream = at.String()
+	return nil
+}

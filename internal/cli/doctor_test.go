@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/doctor"
+)
+
+func TestDoctorFindsOnlyTheSharedHostInTheDemo(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.Addr().String()
+	free.Close()
+	demo := start(t, nil, "demo", "--listen", at)
+	demo.waitFor(t, `Password  `)
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	text := fmt.Sprintf("listen: %s\ndata_dir: %s/none\nupstream: http://127.0.0.1:1\n", at, t.TempDir())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := call(nil, "", "doctor", "--config", file)
+	if code != 0 || !strings.Contains(out, "host.shared") || !strings.HasSuffix(out, ": 1 advice.\n") || strings.Contains(out, "OPEN") {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
+	}
+}
+
+func TestDoctorRefusesWhatItCanNotUse(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	if err := os.WriteFile(file, []byte("trusted_proxies: [127.0.0.1]\npanels:\n  - url: http://a.test\n  - url: http://b.test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"--proxy", "squid"}, {"--path", "socket"}, {"--connect-to", "a.test"}, {"--ca", file}, {"--ca", file + ".none"},
+		{"--upstream", "http://127.0.0.1:1"}, {"--upstream", "c.test=http://127.0.0.1:1"}, {"--upstream", "a.test=127.0.0.1"},
+		{"--config", file + ".none"},
+	} {
+		code, out, errs := call([]string{"SALLYPORT_CONFIG=" + file}, "", append([]string{"doctor"}, args...)...)
+		if code != exitUsage || out != "" || errs == "" {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
+		}
+	}
+}
+
+// What is printed for a person fits a terminal, but for lines to be copied.
+func TestDoctorPrintsForEightyColumns(t *testing.T) {
+	long := strings.Repeat("server { listen 443 ssl; } ", 6)
+	report := doctor.Report{Asked: 7, Skipped: []doctor.Skipped{{What: "the files in /var/lib/sallyport", Why: "run doctor on the server, as whom it runs as: permission denied"}}}
+	f := doctor.Finding{ID: "path.open", Severity: doctor.Open, At: "https://panel.example.com", Proxy: "nginx", Says: strings.Repeat("Some paths are answered. ", 8),
+		Mend: []doctor.Mend{{For: "nginx", Where: "the server block of panel.example.com, and wherever else there are such lines", Lines: []string{long}}}}
+	for i := range 9 {
+		f.Seen = append(f.Seen, doctor.Seen{Asked: fmt.Sprint("GET /", i, ", with a header that is called X-Original-URL"), Got: "200 text/html; charset=utf-8"})
+	}
+	report.Findings = []doctor.Finding{f}
+	var out strings.Builder
+	if err := printReport(&out, report, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if line = strings.TrimSuffix(line, "\n"); len(line) > width && strings.TrimSpace(line) != strings.TrimSpace(long) || strings.HasSuffix(line, " ") && !strings.Contains(line, "server {") {
+			t.Errorf("line of %d: %q", len(line), line)
+		}
+	}
+	for _, want := range []string{"OPEN  path.open  https://panel.example.com\n", "and 5 more\n", "      " + long + "\n", "  nginx, the server block", "7 questions in 1s: 1 open.\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q isn't in\n%s", want, out.String())
+		}
+	}
+	// Several proxies' lines would bury the others.
+	report.Findings[0].Mend = append(f.Mend, doctor.Mend{For: "caddy"})
+	out.Reset()
+	if err := printReport(&out, report, time.Second); err != nil || !strings.Contains(out.String(), "--proxy NAME") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if err := printJSON(io.Discard, report, time.Now()); err != nil {
+		t.Error(err)
+	}
+}

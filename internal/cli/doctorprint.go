@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/doctor"
+)
+
+const (
+	// width is how much of a line a terminal shows.
+	width = 80
+
+	// mostSeen is how many questions of one finding are printed; --json has all.
+	mostSeen = 4
+)
+
+// printReport prints what a person reads. The lines that mend a finding stand as
+// they are to be copied, however long.
+func printReport(w io.Writer, report doctor.Report, took time.Duration) error {
+	var b strings.Builder
+	for _, f := range report.Findings {
+		fmt.Fprintf(&b, "%s  %s  %s\n", strings.ToUpper(string(f.Severity)), f.ID, f.At)
+		wrapped(&b, "  ", f.Says)
+		for i, s := range f.Seen {
+			if i == mostSeen {
+				fmt.Fprintf(&b, "    and %d more\n", len(f.Seen)-i)
+				break
+			}
+			wrapped(&b, "    ", s.Asked+" -> "+s.Got)
+		}
+		printMends(&b, f)
+		fmt.Fprintln(&b)
+	}
+	for _, s := range report.Skipped {
+		wrapped(&b, "", "Not looked at: "+s.What+": "+s.Why+".")
+	}
+	fmt.Fprintf(&b, "%d questions in %s: %s.\n", report.Asked, took.Round(100*time.Millisecond), tally(report))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printMends(b *strings.Builder, f doctor.Finding) {
+	if len(f.Mend) > 1 {
+		wrapped(b, "  ", "Which proxy is this? Its lines come with --proxy NAME; all are in --json.")
+		return
+	}
+	for _, m := range f.Mend {
+		where := "Mend"
+		if m.Where != "" {
+			where = m.Where
+		}
+		if f.Proxy == m.For {
+			where = f.Proxy + ", " + where
+		}
+		wrapped(b, "  ", where+":")
+		for _, line := range m.Lines {
+			fmt.Fprintln(b, "      "+line)
+		}
+	}
+}
+
+// wrapped writes text in lines that fit, each after indent, the later ones two
+// signs further in. A word that is too long stays whole.
+func wrapped(b *strings.Builder, indent, text string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = indent + word
+		case len(line)+1+len(word) > width:
+			fmt.Fprintln(b, line)
+			line = indent + "  " + word
+		default:
+			line += " " + word
+		}
+	}
+	fmt.Fprintln(b, line)
+}
+
+// tally counts findings: "2 open, 1 advice".
+func tally(report doctor.Report) string {
+	count := map[doctor.Severity]int{}
+	for _, f := range report.Findings {
+		count[f.Severity]++
+	}
+	var parts []string
+	for _, severity := range []doctor.Severity{doctor.Open, doctor.Broken, doctor.Unclear, doctor.Advice} {
+		if n := count[severity]; n > 0 {
+			parts = append(parts, fmt.Sprint(n, " ", severity))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing is open"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Programs read these: fields and ids may be added, none changes its meaning.
+type (
+	doctorReport struct {
+		At       time.Time       `json:"at"`  // UTC
+		Bad      bool            `json:"bad"` // exit code 1
+		Asked    int             `json:"asked"`
+		Proxies  []doctorProxy   `json:"proxies"`
+		Findings []doctorFinding `json:"findings"`
+		Skipped  []doctorSkipped `json:"skipped"`
+	}
+	doctorProxy struct {
+		At   string `json:"at"`
+		Name string `json:"name"`
+	}
+	doctorFinding struct {
+		ID       string       `json:"id"`
+		Severity string       `json:"severity"` // open, broken, unclear, advice
+		At       string       `json:"at"`
+		Says     string       `json:"says"`
+		Seen     []doctorSeen `json:"seen"`
+		Mend     []doctorMend `json:"mend"`
+	}
+	doctorSeen struct {
+		Asked string `json:"asked"`
+		Got   string `json:"got"`
+	}
+	doctorMend struct {
+		For   string   `json:"for"` // a proxy; any, config, shell
+		Where string   `json:"where"`
+		Lines []string `json:"lines"`
+	}
+	doctorSkipped struct {
+		What string `json:"what"`
+		Why  string `json:"why"`
+	}
+)
+
+func printJSON(w io.Writer, report doctor.Report, at time.Time) error {
+	out := doctorReport{At: at.UTC(), Bad: report.Bad(), Asked: report.Asked, Proxies: []doctorProxy{}, Findings: []doctorFinding{}, Skipped: []doctorSkipped{}}
+	for _, at := range slices.Sorted(maps.Keys(report.Proxies)) {
+		out.Proxies = append(out.Proxies, doctorProxy{at, report.Proxies[at]})
+	}
+	for _, f := range report.Findings {
+		one := doctorFinding{ID: f.ID, Severity: string(f.Severity), At: f.At, Says: f.Says, Seen: []doctorSeen{}, Mend: []doctorMend{}}
+		for _, s := range f.Seen {
+			one.Seen = append(one.Seen, doctorSeen(s))
+		}
+		for _, m := range f.Mend {
+			one.Mend = append(one.Mend, doctorMend(m))
+		}
+		out.Findings = append(out.Findings, one)
+	}
+	for _, s := range report.Skipped {
+		out.Skipped = append(out.Skipped, doctorSkipped(s))
+	}
+	lines := json.NewEncoder(w)
+	lines.SetEscapeHTML(false)
+	lines.SetIndent("", "  ")
+	return lines.Encode(out)
+}

@@ -1,0 +1,69 @@
+package doctor
+
+import "net/http"
+
+// usualPaths are treated on their own in many configurations of proxies: live
+// connections, health checks, interfaces for machines, files for everybody. One
+// that ends in a slash is asked for with a name below it.
+var usualPaths = []string{
+	"/ws", "/socket", "/websocket", "/socket.io/", "/live", "/stream", "/events",
+	"/health", "/healthz", "/status", "/ping", "/metrics", "/api/health",
+	"/api/", "/rpc", "/graphql", "/webhook/", "/hooks/",
+	"/static/", "/assets/", "/public/", "/media/", "/favicon.ico",
+	"/admin/", "/login", "/.well-known/",
+}
+
+// usualEndings are exempted from sign-ins as "only files".
+var usualEndings = []string{".css", ".js", ".json", ".png", ".svg", ".ico", ".woff2", "/x.css", ".php"}
+
+// methods that are asked with, all for a page that isn't there. One is nobody's.
+var methods = []string{http.MethodOptions, http.MethodPost, http.MethodPut, "PROPFIND", http.MethodTrace, "get", "SALLYPORT"}
+
+type way struct {
+	called  string
+	headers [][2]string
+}
+
+// strangeWays are requests that proxies have let through: for what they say they
+// are, for where they say they are from, or for being no navigation.
+var strangeWays = []way{
+	{"as a script", [][2]string{{"Sec-Fetch-Mode", "cors"}, {"Sec-Fetch-Dest", "empty"}, {"X-Requested-With", "XMLHttpRequest"}}},
+	{"as an image", [][2]string{{"Sec-Fetch-Mode", "no-cors"}, {"Sec-Fetch-Dest", "image"}, {"Accept", "image/*"}}},
+	{"as a prefetch", [][2]string{{"Sec-Purpose", "prefetch"}, {"Purpose", "prefetch"}}},
+	{"as an event stream", [][2]string{{"Accept", "text/event-stream"}}},
+	{"as gRPC", [][2]string{{"Content-Type", "application/grpc"}, {"Te", "trailers"}}},
+	{"as a WebSocket", [][2]string{{"Connection", "Upgrade"}, {"Upgrade", "websocket"}, {"Sec-WebSocket-Version", "13"}, {"Sec-WebSocket-Key", "c2FsbHlwb3J0LWRvY3Rvcg=="}}},
+	{"with an upgrade to HTTP/2", [][2]string{{"Connection", "Upgrade, HTTP2-Settings"}, {"Upgrade", "h2c"}, {"HTTP2-Settings", "AAMAAABkAAQAAP__"}}},
+	{"from kube-probe", [][2]string{{"User-Agent", "kube-probe/1.30"}}},
+	{"from GoogleHC", [][2]string{{"User-Agent", "GoogleHC/1.0"}}},
+	{"from ELB-HealthChecker", [][2]string{{"User-Agent", "ELB-HealthChecker/2.0"}}},
+	{"from Uptime-Kuma", [][2]string{{"User-Agent", "Uptime-Kuma/1.23"}}},
+	{"from curl", [][2]string{{"User-Agent", "curl/8.5.0"}}},
+	{"from Googlebot", [][2]string{{"User-Agent", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"}}},
+	{"as if from this machine", [][2]string{{"X-Forwarded-For", "127.0.0.1"}, {"X-Real-Ip", "127.0.0.1"}, {"Forwarded", "for=127.0.0.1"}, {"X-Client-Ip", "127.0.0.1"}}},
+	{"as if from a private network", [][2]string{{"X-Forwarded-For", "10.0.0.1"}, {"X-Real-Ip", "10.0.0.1"}}},
+	{"with a bearer token", [][2]string{{"Authorization", "Bearer sallyport-doctor"}}},
+	{"with a password", [][2]string{{"Authorization", "Basic c2FsbHlwb3J0OmRvY3Rvcg=="}}},
+	{"with made-up cookies", [][2]string{{"Cookie", "sallyport-visit=x; __Host-sallyport-visit=x; session=x"}}},
+	{"with another method in a header", [][2]string{{"X-Http-Method-Override", "OPTIONS"}}},
+}
+
+// forged returns headers that would make a proxy ask the gate about to, where
+// it takes the client's word, alone and as a family.
+func forged(to request) [][][2]string {
+	host := hostOf(to.origin)
+	return [][][2]string{
+		{{"X-Original-URL", to.origin + to.path}},
+		{{"X-Original-URL", to.origin + to.path}, {"X-Original-Method", "GET"}},
+		{{"X-Original-URL", to.path}},
+		{{"X-Original-Method", "OPTIONS"}},
+		{{"X-Forwarded-Uri", to.path}},
+		{{"X-Forwarded-Uri", to.path}, {"X-Forwarded-Host", host}, {"X-Forwarded-Method", "GET"}},
+		{{"X-Forwarded-Host", host}},
+		{{"X-Forwarded-Method", "OPTIONS"}},
+		{{"X-Forwarded-Prefix", to.path}},
+		{{"X-Rewrite-Url", to.path}},
+		{{"Forwarded", "host=" + host}},
+		{{"X_Original_URL", to.origin + to.path}, {"X_Forwarded_Uri", to.path}},
+	}
+}
