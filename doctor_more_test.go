@@ -61,11 +61,12 @@ func TestDoctorSaysWhatItCanNotTell(t *testing.T) {
 // doctor may compare, and never the panel under its own name.
 func TestDoctorTellsADefaultSiteFromThePanel(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, "caddy", siteConfig, change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\trespond <title>Welcome</title>\n}\nhttps://video.test {"})
-	_, d := consult(t, s.environ, s.args...)
-	wantIDs(t, d)
-	_, d = consult(t, s.environ, s.args[:6]...)
-	wantIDs(t, d, "host.unknown"+atRadio, "host.unknown"+atVideo)
+	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // nobody is there
+	s := startSite(t, "caddy", siteConfig+lone, change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\trespond <title>Welcome</title>\n}\nhttps://video.test {"})
+	_, d := consult(t, s.environ, append(aside, s.args...)...)
+	wantIDs(t, d, "host.unreachable https://lone.test")
+	_, d = consult(t, s.environ, append(aside, s.args[:6]...)...)
+	wantIDs(t, d, "host.unreachable https://lone.test", "host.unknown"+atRadio, "host.unknown"+atVideo)
 }
 
 // The panel's own server listens at an address that its name leads to.

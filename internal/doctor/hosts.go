@@ -33,18 +33,20 @@ func (p *patient) spellings(ctx context.Context) {
 	}
 }
 
-// nobodys asks at the panel's address for a host that nobody named.
-func (p *patient) nobodys() request {
+// nobodys is the same question at the same address for a host that nobody named.
+func (p *patient) nobodys(r request) request {
+	if r.via == "" {
+		r.via = r.origin
+	}
 	scheme, _, _ := strings.Cut(p.Origin, "://")
-	r := p.home("")
-	r.origin, r.via = scheme+"://"+p.unnamed(), p.Origin
+	r.origin, r.host, r.called = scheme+"://"+p.unnamed(), "", ""
 	return r
 }
 
 // hosts asks at the panel's address for hosts that aren't the panel's: whichever
 // site of the proxy takes those must not be the panel's without the gate.
 func (p *patient) hosts(ctx context.Context) {
-	p.tryHost(ctx, "host.unnamed", p.nobodys())
+	p.tryHost(ctx, "host.unnamed", p.nobodys(p.home("")))
 	if host := p.bare(ctx); host != "" {
 		p.tryHost(ctx, "host.unnamed", request{origin: host, via: p.Origin, path: "/", header: p.home("").header, called: "at the bare address"})
 	}
@@ -98,7 +100,7 @@ func (p *patient) tryHost(ctx context.Context, id string, r request) {
 		// A refusal, a way elsewhere, or a server that says nothing: Caddy.
 	case id == "host.unnamed":
 		p.find("host.unknown", p.Origin, r, a)
-	case id == "host.mismatch" && alike(a, p.client.ask(ctx, p.nobodys())):
+	case alike(a, p.client.ask(ctx, p.nobodys(r))):
 		// Which is looked at as host.unknown.
 	default:
 		p.find(id, p.Origin, r, a)
@@ -122,7 +124,7 @@ func (p *patient) verify(ctx context.Context) {
 	if p.Gateway || p.page() == "" {
 		return
 	}
-	stranger := p.nobodys()
+	stranger := p.nobodys(p.home(""))
 	stranger.header, stranger.called = nil, "at a host that nobody named"
 	p.tryVerify(ctx, p.PublicURL, request{origin: p.PublicURL})
 	p.tryVerify(ctx, p.Origin, stranger)
