@@ -94,7 +94,7 @@ systemd-nspawn --quiet --directory "$root" --boot --register=no --keep-unit --pr
 container=$!
 trap 'kill -KILL $container; wait $container || true; rm -rf "$work"' EXIT
 for _ in $(seq 100); do
-	init=$(pgrep --parent $container --exact systemd) && [ "$(inside systemctl is-system-running)" = running ] && break
+	init=$(pgrep --parent $container --exact systemd) && [ "$(inside systemctl is-system-running 2>&1)" = running ] && break
 	sleep 0.2
 done
 so running systemctl is-system-running
