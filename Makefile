@@ -28,7 +28,8 @@ POSTGRES := go run ./internal/testkit/withpostgres --
 NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
 	keepassxc-cli:keepassxc pg_ctlcluster:postgresql \
-	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2
+	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
+	systemd-analyze:systemd shellcheck:shellcheck
 
 # What packages are called: the tag that is built, or so many commits after it,
 # which sorts above it.
