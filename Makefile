@@ -28,9 +28,21 @@ POSTGRES := go run ./internal/testkit/withpostgres --
 NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
 	keepassxc-cli:keepassxc pg_ctlcluster:postgresql \
-	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2
+	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
+	systemd-analyze:systemd shellcheck:shellcheck
 
-.PHONY: build check deps tools-installed unit race fuzz faults e2e test bench demo clean
+# What packages are called: the tag that is built, or so many commits after it,
+# which sorts above it.
+VERSION = $(or $(shell git describe --tags --match 'v[0-9]*' 2>&- | sed -E 's/^v//; s/-([0-9]+)-g/+\1.g/'),0.0.0+$(shell git rev-list --count HEAD).g$(shell git rev-parse --short HEAD))
+# $(call nfpm,VERSION,DIRECTORY)
+define nfpm
+for format in deb rpm; do \
+	ARCH=$$(go env GOARCH) VERSION='$(1)' SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	go tool -modfile=tools/nfpm/go.mod nfpm package --config deploy/packages/nfpm.yaml --packager $$format --target $(2); \
+done
+endef
+
+.PHONY: build check deps tools-installed unit race fuzz faults e2e test bench packages packages-test demo clean
 
 build:
 	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
@@ -94,6 +106,23 @@ test: deps race fuzz e2e
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 10s ./bench
+
+# Builds bin/*.deb and bin/*.rpm.
+packages: build
+	mkdir -p bin/package
+	sed 's|^data_dir: .*|data_dir: /var/lib/sallyport|' internal/config/default.yaml > bin/package/sallyport.yaml
+	deploy/packages/copyright.sh > bin/package/copyright
+	rm -f bin/*.deb bin/*.rpm
+	$(call nfpm,$(VERSION),bin)
+
+# As root, on Debian: a fresh system boots, and gets both packages, their next
+# version, and rid of them.
+packages-test: packages
+	rm -rf bin/package/next
+	mkdir bin/package/next
+	echo '# The next version says more.' >> bin/package/sallyport.yaml
+	$(call nfpm,99.0.0,bin/package/next)
+	deploy/packages/test.sh
 
 demo: build
 	bin/sallyport demo

@@ -69,7 +69,7 @@ func serve(r *run, portal *server.Portal, listener net.Listener) error {
 // would be kept. It is no hard limit. GOMEMLIMIT sets another.
 func limitMemory(cfg config.Config) {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(servingMemory + int64(runtime.NumCPU())*int64(cfg.Password.MemoryKiB)<<10)
+		debug.SetMemoryLimit(servingMemory + int64(runtime.GOMAXPROCS(0))*int64(cfg.Password.MemoryKiB)<<10)
 	}
 }
 

@@ -34,6 +34,9 @@ const (
 	OutcomeFailed   Outcome = "failed"   // everything else, such as the database
 )
 
+// Outcomes are all of them.
+var Outcomes = []Outcome{OutcomeAccepted, OutcomeRejected, OutcomeRefused, OutcomeClock, OutcomeExpired, OutcomeBusy, OutcomeFailed}
+
 // OutcomeOf returns how a try ended that returned err.
 func OutcomeOf(err error) Outcome {
 	var wait *WaitError

@@ -57,6 +57,7 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 			Name: "sallyport_http_request_duration_seconds", Help: "How long a request took, by route and status.", Buckets: requestBuckets},
 			[]string{"route", "status"}),
 	}
+	m.begin()
 	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_hashing_queue_length", Help: "How many wait to be hashed."}, func() float64 { return float64(queue.Waiting()) }),
@@ -82,6 +83,20 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 			}),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
+}
+
+// begin shows a zero for what hasn't happened: the first time that something
+// does is a step up then, which Prometheus misses in a series that is new.
+func (m *metrics) begin() {
+	for _, outcome := range login.Outcomes {
+		m.signIns.WithLabelValues(string(outcome))
+		for _, kind := range []authenticator.Kind{authenticator.TOTP, authenticator.BackupCode} {
+			m.secondFactors.WithLabelValues(string(kind), string(outcome))
+		}
+	}
+	for _, bucket := range throttle.Buckets() {
+		m.refusals.WithLabelValues(string(bucket))
+	}
 }
 
 // watchReload shows whether the configuration that was read last is faulty.

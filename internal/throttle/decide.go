@@ -10,7 +10,11 @@
 // No success gives tries back; windows only slide.
 package throttle
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Bucket is one budget.
 type Bucket string
@@ -102,6 +106,11 @@ var rules = map[Bucket]rule{
 	Prefix:                {limits: []limit{{30, 10 * minute}}, full: Wait, accounts: limit{10, time.Hour}},
 	WidePrefix:            {limits: []limit{{120, 10 * minute}}, full: Wait, accounts: limit{40, time.Hour}},
 	restored:              {limits: []limit{{1, day}}, full: NeedTwoCodes},
+}
+
+// Buckets returns those that refuse tries.
+func Buckets() []Bucket {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(rules)), func(b Bucket) bool { return b == restored })
 }
 
 // keep returns how long an entry matters to the rule.

@@ -1,0 +1,133 @@
+package sallyport_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// mostExposed is what systemd-analyze may say of the unit: 0 can't do anything,
+// 10 is root.
+const mostExposed = 2.0
+
+func TestUnitIsHardened(t *testing.T) {
+	t.Parallel()
+	const unit = "deploy/systemd/sallyport.service"
+	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", unit).CombinedOutput()
+	check(t, err)
+	found := regexp.MustCompile(`Overall exposure level for sallyport.service: ([0-9.]+)`).FindSubmatch(out)
+	if found == nil {
+		t.Fatalf("no exposure level:\n%s", out)
+	}
+	if level, err := strconv.ParseFloat(string(found[1]), 64); err != nil || level >= mostExposed {
+		t.Errorf("exposure level %s, want below %v:\n%s", found[1], mostExposed, out)
+	}
+
+	// A misspelt setting is only a warning to systemd.
+	root := t.TempDir()
+	units := filepath.Join(root, "usr/lib/systemd/system")
+	check(t, os.MkdirAll(units, 0o755))
+	copyInto(t, unit, units)
+	for _, target := range []string{"network-online", "multi-user", "basic", "sysinit", "shutdown"} {
+		writeFile(t, filepath.Join(units, target+".target"), "[Unit]\nDescription="+target+"\n")
+	}
+	check(t, os.MkdirAll(filepath.Join(root, "usr/bin"), 0o755))
+	check(t, os.WriteFile(filepath.Join(root, "usr/bin/sallyport"), nil, 0o755))
+	out, err = exec.Command("systemd-analyze", "verify", "--man=no", "--root="+root, "sallyport.service").CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
+// packaged is what nfpm.yaml declares of one file.
+type packaged struct {
+	Src, Dst, Type string
+	FileInfo       struct{ Mode fs.FileMode } `yaml:"file_info"`
+}
+
+// make packages-test installs the packages; this finds at once what is gone or
+// readable to the wrong people.
+func TestPackagesHoldWhatExists(t *testing.T) {
+	t.Parallel()
+	var declared struct {
+		Contents []packaged
+		Scripts  map[string]string
+	}
+	readYAML(t, "deploy/packages/nfpm.yaml", &declared)
+	found := map[string]packaged{}
+	for _, one := range declared.Contents {
+		found[one.Dst] = one
+		made := strings.HasPrefix(one.Src, "bin/") || one.Type == "dir"
+		if _, err := os.Stat(one.Src); err != nil && !made {
+			t.Error(err)
+		}
+		if mode := one.FileInfo.Mode; mode&0o022 != 0 || mode == 0 && one.Type != "tree" {
+			t.Errorf("%s has mode %o", one.Dst, mode)
+		}
+	}
+	for path, want := range map[string]packaged{
+		"/usr/bin/sallyport":                         {Src: "bin/sallyport"},
+		"/usr/lib/systemd/system/sallyport.service":  {Src: "deploy/systemd/sallyport.service"},
+		"/etc/sallyport/sallyport.yaml":              {Src: "bin/package/sallyport.yaml", Type: "config|noreplace"},
+		"/usr/share/doc/sallyport/copyright":         {Src: "bin/package/copyright"},
+		"/usr/share/doc/sallyport/docs":              {Src: "docs", Type: "tree"},
+		"/usr/share/doc/sallyport/deploy/prometheus": {Src: "deploy/prometheus", Type: "tree"},
+	} {
+		if got := found[path]; got.Src != want.Src || got.Type != want.Type {
+			t.Errorf("%s is %q of type %q", path, got.Src, got.Type)
+		}
+	}
+	if mode := found["/etc/sallyport/sallyport.yaml"].FileInfo.Mode; mode != 0o640 {
+		t.Errorf("the configuration has mode %o", mode)
+	}
+	if len(declared.Scripts) != 3 {
+		t.Errorf("scripts: %v", declared.Scripts)
+	}
+	scripts, err := filepath.Glob("deploy/packages/*.sh")
+	check(t, err)
+	for _, script := range declared.Scripts {
+		if !slices.Contains(scripts, script) {
+			t.Errorf("there is no %s", script)
+		}
+	}
+	if out, err := exec.Command("shellcheck", scripts...).CombinedOutput(); err != nil {
+		t.Errorf("shellcheck: %v\n%s", err, out)
+	}
+}
+
+// The Makefile writes data_dir into the packaged configuration by such a line.
+func TestPackagedConfigurationIsFine(t *testing.T) {
+	t.Parallel()
+	text := config.DefaultYAML()
+	line := "data_dir: ./sallyport-data\n"
+	if strings.Count(text, "\n"+line) != 1 {
+		t.Fatalf("not one line %q", line)
+	}
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	writeFile(t, file, strings.Replace(text, line, "data_dir: /var/lib/sallyport\n", 1))
+	cfg, err := config.Load(file, nil)
+	check(t, err)
+	if cfg.DataDir != "/var/lib/sallyport" {
+		t.Errorf("data_dir is %s", cfg.DataDir)
+	}
+}
+
+func readYAML(t *testing.T, file string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	check(t, err)
+	if err := yaml.Unmarshal(text, into); err != nil {
+		t.Fatal(fmt.Errorf("%s: %w", file, err))
+	}
+}
