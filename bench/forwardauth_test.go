@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -19,8 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -69,7 +72,7 @@ func serveBare(at string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/login", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/verify/caddy", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Cookie") != "" {
+		if r.Header.Get("Cookie") != "" || r.Header.Get(access.PassHeader) != "" {
 			admit(w, r)
 			return
 		}
@@ -93,7 +96,7 @@ panels:
 		b.Fatal(err)
 	}
 	environ := []string{"SALLYPORT_CONFIG=" + file, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_LISTEN=" + at}
-	addPerson(b, file, environ)
+	pass := addPerson(b, file, environ)
 	ours := startFor(b, at, environ)
 	cookie := visitPanel(b, at)
 
@@ -113,10 +116,10 @@ panels:
 		}
 	}
 
-	for name, sent := range map[string]string{"valid-visit": cookie, "without-cookie": ""} {
+	for name, sent := range map[string]http.Header{"valid-visit": {"Cookie": {cookie}}, "valid-pass": {access.PassHeader: {pass}}, "without-cookie": nil} {
 		b.Run(name, func(b *testing.B) {
 			want := http.StatusOK
-			if sent == "" {
+			if sent == nil {
 				want = http.StatusUnauthorized
 			}
 			ask(b, at, sent, want)
@@ -136,7 +139,8 @@ panels:
 	}
 }
 
-func addPerson(b *testing.B, file string, environ []string) {
+// addPerson adds an account and returns a machine pass of it.
+func addPerson(b *testing.B, file string, environ []string) string {
 	b.Helper()
 	cfg, err := config.Load(file, environ)
 	if err != nil {
@@ -147,9 +151,19 @@ func addPerson(b *testing.B, file string, environ []string) {
 		b.Fatal(err)
 	}
 	defer p.Close()
-	if _, err := p.Login.AddAccount(b.Context(), account.Account{Name: "ada"}, portal.Password); err != nil {
+	ada, err := p.Login.AddAccount(b.Context(), account.Account{Name: "ada"}, portal.Password)
+	if err != nil {
 		b.Fatal(err)
 	}
+	scope, err := access.NewScope(panelOrigin, "/", "", "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	token, err := p.Login.IssuePass(b.Context(), ada, pass.Pass{Name: "script", Scope: scope, ExpiresAt: time.Now().Add(time.Hour)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return token.Reveal()
 }
 
 // startFor starts the binary, whose pages are for another host than it listens
@@ -223,7 +237,7 @@ func visitPanel(b *testing.B, at string) string {
 }
 
 // ask asks once as many as [questions], from [askers] at a time.
-func ask(b *testing.B, at, cookie string, want int) {
+func ask(b *testing.B, at string, sent http.Header, want int) {
 	b.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: askers}
 	defer transport.CloseIdleConnections()
@@ -235,12 +249,11 @@ func ask(b *testing.B, at, cookie string, want int) {
 				req.Host = "sallyport"
 				for name, value := range map[string]string{
 					"X-Forwarded-Method": "GET", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "panel.test",
-					"X-Forwarded-Uri": "/rack?a=b", "X-Forwarded-For": "192.0.2.7", "Cookie": cookie,
+					"X-Forwarded-Uri": "/rack?a=b", "X-Forwarded-For": "192.0.2.7",
 				} {
-					if value != "" {
-						req.Header.Set(name, value)
-					}
+					req.Header.Set(name, value)
 				}
+				maps.Copy(req.Header, sent)
 				resp, err := transport.RoundTrip(req)
 				if err != nil {
 					b.Error(err)
@@ -259,10 +272,10 @@ func ask(b *testing.B, at, cookie string, want int) {
 }
 
 // asked returns the processor time that a process took for the questions.
-func asked(b *testing.B, process int, at, cookie string, want int) time.Duration {
+func asked(b *testing.B, process int, at string, sent http.Header, want int) time.Duration {
 	b.Helper()
 	begin := timesOf(b, process)
-	ask(b, at, cookie, want)
+	ask(b, at, sent, want)
 	return timesOf(b, process) - begin
 }
 

@@ -17,8 +17,9 @@ const files = fileURLToPath(new URL('../deploy/proxy/nginx/', import.meta.url));
 const [portalHost, panelHost] = ['auth.localhost', 'panel.localhost'];
 
 // startGate puts a panel, a handler of node:http, behind door: 'gateway', 'tls'
-// or 'nginx'. rules are lines of Sallyport's configuration; upgrade takes upgraded
-// connections.
+// or 'nginx'. rules are lines of Sallyport's configuration after the panel's first,
+// or return them for the port of the door and the panel's own address; upgrade takes
+// upgraded connections.
 export async function startGate(door, panel, rules = '', upgrade = undefined) {
 	const dir = await mkdtemp(join(tmpdir(), 'sallyport-gate-'));
 	await chmod(dir, 0o755); // a proxy that gives its rights up must still find its folder
@@ -35,7 +36,7 @@ ${door === 'tls' ? await certificates(dir) : 'trusted_proxies: [127.0.0.1]'}
 panels:
   - url: ${origin}
     ${door === 'nginx' ? 'require: session' : `upstream: http://${own}`}
-${rules}`);
+${typeof rules === 'function' ? rules(port, own) : rules}`);
 	const env = {
 		PATH: process.env.PATH,
 		SALLYPORT_CONFIG: join(dir, 'sallyport.yaml'),

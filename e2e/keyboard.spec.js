@@ -84,6 +84,7 @@ test('Escape closes the account menu', { tag: ['@scripts', '@one-engine'] }, asy
 	await page.keyboard.press('Tab');
 	await page.keyboard.type(ada.password);
 	await page.keyboard.press('Enter');
+	await expect(page).toHaveURL(path('/')); // a key before that goes to the page before
 	const menu = page.getByRole('banner').locator('summary');
 	await tabTo(page, menu);
 	await page.keyboard.press('Enter');
