@@ -119,10 +119,10 @@ func (l *lane) below(n int64) int64 {
 // addOwners adds accounts while the program doesn't run, half of them with
 // two-factor authentication. Their hashes cost little, so that a round has time
 // for more than enrolments.
-func (l *lane) addOwners(t *testing.T, n int) {
+func (l *lane) addOwners(t *testing.T, n int, settings ...string) {
 	clock := testkit.NewClock()
 	clock.Move(time.Since(clock.Now()))
-	p := portal.StartIn(t, l.dir, clock)
+	p := portal.StartIn(t, l.dir, clock, settings...)
 	for i := range n {
 		o := &owner{name: fmt.Sprint("ada", i)}
 		if i%2 == 0 {

@@ -40,8 +40,9 @@ type program struct {
 	t    *testing.T
 	path string
 	dir  string
-	base string // where it serves: scheme, host and port
-	file string // configuration, or empty
+	base string   // where it serves: scheme, host and port
+	file string   // configuration, or empty
+	more []string // settings of its own
 }
 
 func (p *program) environ() []string {
@@ -52,7 +53,7 @@ func (p *program) environ() []string {
 	if p.file != "" {
 		environ = append(environ, "SALLYPORT_CONFIG="+p.file)
 	}
-	return environ
+	return append(environ, p.more...)
 }
 
 // process is a run of the program, which ends with the test at the latest.

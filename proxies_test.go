@@ -182,9 +182,16 @@ panels:
 	}
 }
 
-// startProxy starts a real proxy, which ends with the test, and returns where it
-// listens.
+// startProxy starts a real proxy in front of two panels, which ends with the test,
+// and returns where it listens.
 func startProxy(t *testing.T, gate string, one, two *httptest.Server, command realProxy) string {
+	t.Helper()
+	return startListener(t, func(dir, at string) *exec.Cmd { return command(t, dir, at, gate, one.URL, two.URL) })
+}
+
+// startListener starts a program that listens at the address that it is told, and
+// ends with the test; it returns the address.
+func startListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -202,7 +209,7 @@ func startProxy(t *testing.T, gate string, one, two *httptest.Server, command re
 		t.Fatal(err)
 	}
 	log := &portal.Log{}
-	cmd := command(t, dir, at, gate, one.URL, two.URL)
+	cmd := command(dir, at)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v; the tests need it: make deps", err)
@@ -228,7 +235,7 @@ func startProxy(t *testing.T, gate string, one, two *httptest.Server, command re
 			return at
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the proxy doesn't listen: %v\n%s", err, log.String())
+			t.Fatalf("it doesn't listen: %v\n%s", err, log.String())
 		}
 	}
 }

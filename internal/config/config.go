@@ -33,6 +33,10 @@ type Config struct {
 	// reads how many sign in. Empty: off.
 	MetricsListen string `yaml:"metrics_listen"`
 
+	// Drain is how long a server that was told to stop goes on, while /readyz
+	// says no already: longer than the balancer takes to notice, 1m at most.
+	Drain Duration `yaml:"drain"`
+
 	// DataDir holds the key ring and the SQLite database. A relative path
 	// starts at the working directory.
 	DataDir string `yaml:"data_dir"`

@@ -19,6 +19,10 @@ const (
 	// shortestSession: below a second nobody gets from one page to the next.
 	shortestSession = Duration(time.Second)
 
+	// longestDrain, with what requests under way may take, stays below the 90
+	// seconds after which systemd kills what it has told to stop.
+	longestDrain = Duration(time.Minute)
+
 	// shortestAudit: a slip such as 400s for 400d would delete nearly all.
 	shortestAudit = Duration(day)
 
@@ -68,6 +72,9 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 			err = errors.New("is the portal's own address; choose another port")
 		}
 		fault(err, "metrics_listen", "listen")
+	}
+	if c.Drain > longestDrain {
+		fault(fmt.Errorf("%s is longer than a minute; service managers kill what takes too long to stop", c.Drain), "drain")
 	}
 	if c.DataDir == "" || strings.ContainsRune(c.DataDir, 0) {
 		fault(errors.New("must name a directory"), "data_dir")

@@ -19,7 +19,7 @@ import (
 type Vital struct {
 	Name  string
 	Fault string // fit for anybody to read; empty: it is well
-	Err   error  // what the log gets
+	Err   error  // what the log gets; nil: it knows
 	Minor bool   // the fault keeps nobody from signing in
 }
 

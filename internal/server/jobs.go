@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
@@ -44,6 +46,25 @@ const (
 	measureLease = "measure"
 	backupLease  = "backup"
 )
+
+// startJobs starts all jobs; end ends them and waits until they have ended.
+func (p *Portal) startJobs(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { p.watchChanges(ctx) })
+	running.Go(func() { p.every(ctx, sweepEvery, "sweep", p.Sweep) })
+	running.Go(func() { p.every(ctx, sealEvery, "seal", p.Seal) })
+	running.Go(func() { p.every(ctx, pruneEvery, "prune", p.Prune) })
+	running.Go(func() { p.every(ctx, throttle.MeasureEvery, "measure", p.Measure) })
+	running.Go(func() { p.every(ctx, clock.MoveEvery, "clock", p.WatchClock) })
+	if p.Config.Backup.Every > 0 {
+		running.Go(func() { p.every(ctx, scheduleEvery, "backup", p.BackUp) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
 
 // every runs a job again and again until ctx ends.
 func (p *Portal) every(ctx context.Context, pause time.Duration, name string, job func(context.Context) error) {

@@ -11,9 +11,19 @@ import (
 
 // swap is a handler that can be replaced. Requests under way end with the one
 // that they began with.
-type swap struct{ now atomic.Pointer[http.Handler] }
+type swap struct {
+	now      atomic.Pointer[http.Handler]
+	draining atomic.Bool
+}
 
-func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*s.now.Load()).ServeHTTP(w, r) }
+func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() && r.Header.Get("Upgrade") == "" {
+		// Else a proxy would keep a connection for a request that comes when
+		// nobody answers any more.
+		w.Header().Set("Connection", "close")
+	}
+	(*s.now.Load()).ServeHTTP(w, r)
+}
 
 // Reload puts a configuration in force beside the requests under way: panels
 // and trusted proxies. A faulty one, of which err says what is wrong, leaves
@@ -39,8 +49,14 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	return nil
 }
 
-// vital is the line of /readyz on the configuration; it is there only where
+// vitals are the lines of /readyz on this process; they are there only where
 // something is wrong.
-func (p *Portal) vital() (v login.Vital, wrong bool) {
-	return login.Vital{Name: "configuration", Fault: "faulty; the one before is in force", Minor: true}, p.faulty.Load()
+func (p *Portal) vitals() (wrong []login.Vital) {
+	if p.faulty.Load() {
+		wrong = append(wrong, login.Vital{Name: "configuration", Fault: "faulty; the one before is in force", Minor: true})
+	}
+	if p.Handler.draining.Load() {
+		wrong = append(wrong, login.Vital{Name: "server", Fault: "draining"})
+	}
+	return wrong
 }

@@ -46,9 +46,9 @@ type Options struct {
 	// Measure is told of every answer; it may be nil. The route is a pattern
 	// of ours, never what was asked for.
 	Measure func(route string, status int, took time.Duration)
-	// Vital is a line of /readyz besides those of Login, where something is
+	// Vitals are lines of /readyz besides those of Login, where something is
 	// wrong; it may be nil.
-	Vital func() (v login.Vital, wrong bool)
+	Vitals func() []login.Vital
 }
 
 type server struct {
