@@ -34,8 +34,9 @@ const (
 
 // cluster is three nodes behind an HAProxy that hands each request to the next.
 type cluster struct {
-	*lane // of whoever comes through HAProxy
-	nodes []*node
+	*lane    // of whoever comes through HAProxy
+	nodes    []*node
+	database string
 }
 
 type node struct {
@@ -44,9 +45,9 @@ type node struct {
 	name string
 }
 
-// startCluster starts the nodes on an empty database. before is called with the
-// settings of all, and may fill it.
-func startCluster(t *testing.T, before func(l *lane, settings []string)) *cluster {
+// startCluster starts the nodes on a database with so many owners, and with a
+// panel that asks for a session.
+func startCluster(t *testing.T, owners int) *cluster {
 	t.Helper()
 	path := buildProgram(t)
 	c := &cluster{}
@@ -60,9 +61,11 @@ func startCluster(t *testing.T, before func(l *lane, settings []string)) *cluste
 			program: &program{t: t, path: path, dir: t.TempDir(), base: "http://" + free.Addr().String()}})
 	}
 	at := startListener(t, c.haproxy(t))
-	settings := []string{"SALLYPORT_DATABASE=" + testkit.DatabaseURL(t, "postgres"), "SALLYPORT_PUBLIC_URL=http://" + at, clusterDrain}
+	c.database = testkit.DatabaseURL(t, "postgres")
+	config := writeConfig(t, "panels:\n  - url: "+radio+"\n    upstream: "+startPanel(t, "radio").URL+"\n")
+	settings := []string{"SALLYPORT_DATABASE=" + c.database, "SALLYPORT_PUBLIC_URL=http://" + at, "SALLYPORT_CONFIG=" + config, clusterDrain}
 	c.lane = &lane{program: &program{t: t, path: path, dir: c.nodes[0].dir, base: "http://" + at}, rng: rand.New(rand.NewPCG(1, 2))}
-	before(c.lane, settings)
+	c.addOwners(t, owners, settings...)
 	ring, err := os.ReadFile(filepath.Join(c.nodes[0].dir, "keyring"))
 	check(t, err)
 	for _, one := range c.nodes {
@@ -133,7 +136,7 @@ func (c *cluster) restart(one *node) {
 // codes and backup codes, mistype and make new ones: nobody notices.
 func TestAttack148RollingRestart(t *testing.T) {
 	t.Parallel()
-	c := startCluster(t, func(l *lane, settings []string) { l.addOwners(t, clusterOwners, settings...) })
+	c := startCluster(t, clusterOwners)
 	stays := c.signedInOnEachNode()
 	var clients sync.WaitGroup
 	for range clientsPerLane {
