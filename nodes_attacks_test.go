@@ -37,6 +37,7 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 		return tabs
 	}
 	t.Run("one code", func(t *testing.T) {
+		nodes := map[string]bool{}
 		for round := range rounds {
 			o := c.owners[2*round]
 			tabs, path, field, code := pending(o), "/login/code", "code", ""
@@ -45,7 +46,7 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 			} else {
 				path, field, code = "/login/backup-code", "backup_code", o.unused[0]
 			}
-			before, nodes := countRows(t, p, sessionsOf, o.name), map[string]bool{}
+			before := countRows(t, p, sessionsOf, o.name)
 			got := testkit.Race(atOnce, func(i int) string { return tryCode(tabs[i], path, field, code) })
 			for _, b := range tabs {
 				nodes[b.Last.Header.Get(nodeHeader)] = true
@@ -53,9 +54,9 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 			if got[passed] != 1 || countRows(t, p, sessionsOf, o.name) != before+1 {
 				t.Errorf("%s: %v, want one session", path, got)
 			}
-			if len(nodes) != len(c.nodes) {
-				t.Fatalf("%v answered, want every node", nodes)
-			}
+		}
+		if len(nodes) != len(c.nodes) {
+			t.Errorf("%v answered, want every node", nodes)
 		}
 	})
 	t.Run("one budget", func(t *testing.T) {

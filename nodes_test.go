@@ -88,6 +88,7 @@ func (c *cluster) haproxy(t *testing.T) func(dir, at string) *exec.Cmd {
     timeout connect 5s
     timeout client 30s
     timeout server 30s
+    timeout check 5s
     retries 0
 frontend all
     bind %s
