@@ -147,11 +147,21 @@ func (p *Portal) Measure(ctx context.Context) error {
 	return errors.Join(err, heard)
 }
 
-// WatchClock moves the high-water mark, once, and says what is wrong with the
-// clock (F7).
+// WatchClock holds the clock against the database's and moves the high-water
+// mark, once, and says what is wrong (F7).
 func (p *Portal) WatchClock(ctx context.Context) error {
 	if by := p.Login.Watch.Look(p.Login.Clock()); by > 0 {
 		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
+	}
+	ahead, err := p.Login.Mark.Ahead(ctx, p.Login.Clock)
+	if err != nil {
+		return err
+	}
+	p.Login.Watch.Differs(ahead)
+	if off := p.Login.Watch.Astray(); off != 0 {
+		p.Log.Error("this server's clock is not the database's: no code is taken here until both are right", "ahead", off.Round(time.Second).String())
+	} else if off := p.Login.Watch.Off(); off != 0 {
+		p.Log.Warn("this server's clock is not the database's: let a time server set both", "ahead", off.Round(time.Second).String())
 	}
 	before, after, err := p.Login.Mark.Move(ctx)
 	if err != nil {
