@@ -55,6 +55,15 @@ type Config struct {
 	// with a password in it must not be readable by group or others.
 	Database Secret `yaml:"database"`
 
+	// Pooler says that a pooler answers at Database, which lends a connection to
+	// one transaction after the other, such as PgBouncer in transaction mode.
+	Pooler bool `yaml:"pooler"`
+
+	// DatabaseDirect is the URL past the pooler, for what needs a connection of
+	// its own: new versions change the schema through it, and nodes hear through
+	// it what others change. Empty: they read everything anew each time.
+	DatabaseDirect Secret `yaml:"database_direct"`
+
 	// SiteName is what pages and authenticator apps call this portal: 1 to
 	// 40 printable characters.
 	SiteName string `yaml:"site_name"`

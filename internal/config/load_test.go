@@ -121,6 +121,8 @@ func TestFaults(t *testing.T) {
 		{"port 0", "listen: 127.0.0.1:0\n", `sallyport.yaml:1: listen: "127.0.0.1:0" needs a port from 1 to 65535`},
 		{"metrics at no address", "metrics_listen: localhost\n", `sallyport.yaml:1: metrics_listen: "localhost" isn't an address and port`},
 		{"a drain that no service manager waits for", "drain: 1h\n", "sallyport.yaml:1: drain: 1h is longer than a minute; service managers kill what takes too long to stop"},
+		{"a pooler of nothing", "pooler: true\n", "sallyport.yaml:1: pooler: is about a PostgreSQL database; set database too"},
+		{"a way past no pooler", "database: postgres://db/a\ndatabase_direct: postgres://db/a\n", "sallyport.yaml:2: database_direct: is the way past a pooler; set pooler: true too"},
 		{"metrics at the portal's address", "metrics_listen: 127.0.0.1:9091\n", "sallyport.yaml:1: metrics_listen: is the portal's own address; choose another port"},
 		{"key ring at a path", "key_ring: /etc/ring\n", `sallyport.yaml:1: key_ring: "/etc/ring" isn't credential:NAME; for the file keyring in data_dir write ""`},
 		{"credential without a name", "key_ring: 'credential:'\n", `sallyport.yaml:1: key_ring: "" isn't the name of a systemd credential`},

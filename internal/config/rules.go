@@ -86,6 +86,13 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 		}
 	}
 	fault(checkDatabase(c.Database.Reveal()), "database")
+	fault(checkDatabase(c.DatabaseDirect.Reveal()), "database_direct")
+	if c.Pooler && c.Database.Reveal() == "" {
+		fault(errors.New("is about a PostgreSQL database; set database too"), "pooler", "database")
+	}
+	if c.DatabaseDirect.Reveal() != "" && !c.Pooler {
+		fault(errors.New("is the way past a pooler; set pooler: true too"), "database_direct", "pooler")
+	}
 	fault(checkSiteName(c.SiteName), "site_name")
 
 	if c.Session.Idle < shortestSession {

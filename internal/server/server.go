@@ -65,7 +65,7 @@ type Portal struct {
 // Open opens database and key ring, which it creates where there is no account
 // yet, and builds the services. Errors say what to do.
 func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
-	d, err := db.Open(ctx, cfg.DatabaseURL())
+	d, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +102,13 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	}
 	p.Handler.now.Store(&handler)
 	return p, nil
+}
+
+func openDatabase(ctx context.Context, cfg config.Config) (*db.DB, error) {
+	if cfg.Pooler {
+		return db.OpenPooled(ctx, cfg.DatabaseURL(), cfg.DatabaseDirect.Reveal())
+	}
+	return db.Open(ctx, cfg.DatabaseURL())
 }
 
 // doors builds what answers requests, as cfg declares it.
