@@ -27,7 +27,7 @@ POSTGRES := go run ./internal/testkit/withpostgres --
 # command:Debian package
 NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
-	keepassxc-cli:keepassxc pg_ctlcluster:postgresql \
+	keepassxc-cli:keepassxc pg_ctlcluster:postgresql pgbouncer:pgbouncer \
 	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
 	systemd-analyze:systemd shellcheck:shellcheck
 
