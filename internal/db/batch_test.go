@@ -23,7 +23,7 @@ import (
 
 var (
 	errMine  = errors.New("mine")
-	errNever = errors.New("Write did not return")
+	errNever = errors.New("write did not return")
 )
 
 // insert adds a group, whose names tell in these tests what is there.
