@@ -14,9 +14,9 @@ TIMEOUT := 8m
 # for a real hunt. A count, since Go 1.26 may fail without a cause when a
 # duration ends (golang/go issue 75804).
 FUZZTIME := 10000x
-# Years of guessing and series of kills: the race detector would make minutes of
-# them, and what they run at once others run under it.
-LONG := TestAttack(11Years|14[A-Z]|136Kills|147Killed)
+# Years of guessing, series of kills, and what asks other programs: the race
+# detector would make minutes of them, and what they run at once others run under it.
+LONG := Test(Attack(11Years|14[A-Z]|136Kills|147Killed)|Doctor|ACME|Composed|Kubernetes|Packages)
 # How often make faults kills the program; go test does so 25 times. A seed may
 # follow: 500:12345.
 FAULTS := 500

@@ -63,6 +63,7 @@ var mars = []mar{
     proxy_set_header Upgrade "";
     proxy_set_header X-Original-Method $request_method;
     
+    proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-Forwarded-For "";
     proxy_set_header X-Forwarded-Host "";
     proxy_set_header X-Forwarded-Proto "";`, `proxy_set_header Content-Length ""; proxy_set_header Upgrade ""; LINES`}},

@@ -57,6 +57,7 @@ func serveBare(at string) {
 		h.Set("Remote-Name", "ada")
 		h.Set("Remote-Email", "")
 		h.Set("Remote-Groups", "")
+		h.Set("Authorization", "")
 	}
 	refuse := func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -20,11 +19,20 @@ const (
 // IdentityHeaders are all of them.
 func IdentityHeaders() []string { return []string{UserHeader, NameHeader, EmailHeader, GroupsHeader} }
 
+// IsIdentity reports whether a header, by its canonical name, is one of them.
+func IsIdentity(name string) bool {
+	switch name {
+	case UserHeader, NameHeader, EmailHeader, GroupsHeader:
+		return true
+	}
+	return false
+}
+
 // Aliased returns a header that isn't spelled like an identity header but that
 // CGI, WSGI or PHP would read as one; or "". Nobody sends one by accident.
 func Aliased(h http.Header) string {
 	for name := range h {
-		if plain := PlainHeader(name); plain != http.CanonicalHeaderKey(name) && slices.Contains(IdentityHeaders(), plain) {
+		if plain := PlainHeader(name); IsIdentity(plain) && plain != http.CanonicalHeaderKey(name) {
 			return name
 		}
 	}
@@ -35,18 +43,30 @@ func Aliased(h http.Header) string {
 // that CGI, WSGI or PHP write as "_": for some servers that is all but letters
 // and digits.
 func PlainHeader(name string) string {
-	odd := func(c rune) bool {
-		return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
-	}
-	if strings.IndexFunc(name, odd) < 0 {
-		return http.CanonicalHeaderKey(name) // mostly, and each click asks for each of its headers
+	if isPlain(name) {
+		return name // mostly, and each click asks for each of its headers
 	}
 	return http.CanonicalHeaderKey(strings.Map(func(c rune) rune {
-		if odd(c) {
+		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
 			return '-'
 		}
 		return c
 	}, name))
+}
+
+// isPlain reports whether [PlainHeader] would return the name as it is.
+func isPlain(name string) bool {
+	first := true
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'a' <= c && c <= 'z' && !first, 'A' <= c && c <= 'Z' && first, '0' <= c && c <= '9', c == '-':
+		default:
+			return false
+		}
+		first = c == '-'
+	}
+	return true
 }
 
 // Navigation reports whether the request is a person's browser that goes to a
@@ -89,7 +109,7 @@ const OwnPrefix = "/.sallyport/"
 // StartURL returns the absolute address where a sign-in begins that comes back
 // to a path of the panel.
 func (p *Panel) StartURL(returnPath string) string {
-	return p.Origin + StartPath + "?" + url.Values{"return": {returnPath}}.Encode()
+	return p.Origin + StartPath + "?return=" + url.QueryEscape(returnPath)
 }
 
 // Names of the cookies on panels' hosts, and of the session's on the portal's.

@@ -136,7 +136,7 @@ func (p *patient) verify(ctx context.Context) {
 func (p *patient) tryVerify(ctx context.Context, at string, r request) {
 	page := p.page() + "-verify"
 	r.path = "/verify/nginx/refused"
-	p.answersProxies(ctx, at, r.with("X-Original-URL", p.Origin+page).with("X-Original-Method", "GET"), page)
+	p.answersProxies(ctx, at, r.with("X-Original-URL", p.Origin+page).with("X-Original-Method", "GET").with("X-Real-IP", "192.0.2.1"), page)
 	r.path, r.host = "/verify/envoy"+page, hostOf(p.Origin)
 	p.answersProxies(ctx, at, r, page)
 }

@@ -27,16 +27,18 @@ const Prefix = "/verify/"
 // question is the request that a proxy asks about, as the client sent it.
 type question struct {
 	method string
-	host   string     // with or without a port
-	target string     // path and query, percent-encoded
-	from   netip.Addr // a trusted proxy, or invalid, where the client's isn't known
+	host   string // with or without a port
+	target string // path and query, percent-encoded
 }
 
 // dialect is how one kind of proxy asks, and what it makes of the answer.
 type dialect struct {
 	path  string // ends in "/" where the path asked for follows
 	reads []string
-	read  func(r *http.Request, proxies access.Proxies) (question, error)
+	read  func(r *http.Request) (question, error)
+	// from returns the client's address: that of a trusted proxy, or an invalid
+	// one, where it isn't known.
+	from func(r *http.Request, proxies access.Proxies) netip.Addr
 	// led: every answer but 200 goes to the client as it is. Where not, the
 	// proxy knows yes and no only: 401 and 403.
 	led bool
@@ -76,17 +78,18 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.Denied(w, r, fmt.Errorf("%v asked about a panel and is no trusted proxy: add its address to trusted_proxies", peer))
 		return
 	}
-	spoken := slices.IndexFunc(d.dialects, func(one dialect) bool { return one.speaks(r) })
-	if spoken < 0 {
-		d.Denied(w, r, errors.New("no proxy asks at this path"))
-		return
+	for i := range d.dialects {
+		if d.dialects[i].speaks(r) {
+			d.answer(w, r, &d.dialects[i])
+			return
+		}
 	}
-	d.answer(w, r, d.dialects[spoken])
+	d.Denied(w, r, errors.New("no proxy asks at this path"))
 }
 
 // speaks reports whether the request came to the dialect's path. The path is
 // taken as it was sent: whoever asks writes it one way.
-func (l dialect) speaks(r *http.Request) bool {
+func (l *dialect) speaks(r *http.Request) bool {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if strings.HasSuffix(l.path, "/") {
 		return strings.HasPrefix(path, l.path)
@@ -94,7 +97,7 @@ func (l dialect) speaks(r *http.Request) bool {
 	return path == l.path
 }
 
-func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
+func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	q, panel, err := d.ask(r, l)
 	if err != nil {
 		d.Denied(w, r, err)
@@ -104,10 +107,11 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
 	if panel.Preflight(q.method, q.target, r.Header) { // of bodies proxies tell nothing
 		a.Verdict = access.Admit
 	} else {
-		a, err = d.Login.Admit(r.Context(), panel, login.Request{
-			Target: q.target, Method: access.MethodOf(q.method, r.Header), From: d.Proxies.Client(q.from),
-			Visit: panel.Visit(r), Pass: access.Pass(r.Header),
-		})
+		asked := login.Request{Target: q.target, Visit: panel.Visit(r), Pass: access.Pass(r.Header)}
+		if asked.Pass != "" {
+			asked.Method, asked.From = access.MethodOf(q.method, r.Header), d.Proxies.Client(l.from(r, d.Proxies))
+		}
+		a, err = d.Login.Admit(r.Context(), panel, asked)
 	}
 	if err == nil && a.Verdict == access.Admit {
 		err = d.Login.Seen(r.Context(), a)
@@ -118,9 +122,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
 	case err != nil:
 		d.Unavailable(w, r, err)
 	case a.Verdict == access.Admit && !ours(q.target):
-		for name, value := range a.Identity() {
-			h.Set(name, value)
-		}
+		a.Identify(h)
 		l.withoutPass(h, r.Header)
 		w.WriteHeader(http.StatusOK)
 	case a.Verdict == access.Admit, a.Verdict == access.Deny:
@@ -133,19 +135,11 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l dialect) {
 }
 
 // ask reads what the proxy asks about.
-func (d *door) ask(r *http.Request, l dialect) (question, *access.Panel, error) {
-	// Not removed but refused: we don't see what the proxy passes on, and one
-	// whose configuration lacks a line would pass on the client's own.
-	identity := access.IdentityHeaders()
-	for name := range r.Header {
-		if slices.Contains(identity, access.PlainHeader(name)) {
-			return question{}, nil, fmt.Errorf("the client wrote the identity header %s", name)
-		}
-	}
+func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error) {
 	if err := l.sound(r.Header); err != nil {
 		return question{}, nil, err
 	}
-	q, err := l.read(r, d.Proxies)
+	q, err := l.read(r)
 	if err != nil {
 		return question{}, nil, err
 	}
@@ -164,11 +158,15 @@ func (d *door) ask(r *http.Request, l dialect) (question, *access.Panel, error) 
 }
 
 // sound reports a header of the dialect that isn't there once, or that is there
-// under a second spelling which a server behind might prefer.
-func (l dialect) sound(h http.Header) error {
+// under a second spelling which a server behind might prefer, and an identity
+// header. Those aren't removed but refused: we don't see what the proxy passes on,
+// and one whose configuration lacks a line would pass on the client's own.
+func (l *dialect) sound(h http.Header) error {
 	for name, values := range h {
 		plain := access.PlainHeader(name)
 		switch {
+		case access.IsIdentity(plain):
+			return fmt.Errorf("the client wrote the identity header %s", name)
 		case !slices.Contains(l.reads, plain):
 		case plain != name:
 			return fmt.Errorf("header %s stands beside %s: the client wrote it", name, plain)
@@ -177,16 +175,24 @@ func (l dialect) sound(h http.Header) error {
 		}
 	}
 	for _, name := range l.reads {
-		if h.Get(name) == "" {
+		if first(h, name) == "" {
 			return fmt.Errorf("header %s is missing: take the proxy's file from deploy/proxy", name)
 		}
 	}
 	return nil
 }
 
+// first returns the first value of a header by its canonical name.
+func first(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
 // withoutPass has the proxy keep the pass from the panel: the answer's Authorization,
 // or none, takes the place of the client's.
-func (l dialect) withoutPass(answer, asked http.Header) {
+func (l *dialect) withoutPass(answer, asked http.Header) {
 	kept := access.PanelAuthorization(asked)
 	switch {
 	case l.removes == "":
@@ -214,9 +220,11 @@ func forwarded() []string {
 	return []string{"X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri"}
 }
 
-func readForwarded(r *http.Request, proxies access.Proxies) (question, error) {
+func readForwarded(r *http.Request) (question, error) {
 	return question{
-		method: r.Header.Get("X-Forwarded-Method"), host: r.Header.Get("X-Forwarded-Host"), target: r.Header.Get("X-Forwarded-Uri"),
-		from: proxies.Address(r),
+		method: first(r.Header, "X-Forwarded-Method"), host: first(r.Header, "X-Forwarded-Host"), target: first(r.Header, "X-Forwarded-Uri"),
 	}, nil
 }
+
+// fromForwarded is the last address in X-Forwarded-For that isn't a proxy's.
+func fromForwarded(r *http.Request, proxies access.Proxies) netip.Addr { return proxies.Address(r) }

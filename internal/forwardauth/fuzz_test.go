@@ -40,7 +40,7 @@ func FuzzAsk(f *testing.F) {
 		if name = http.CanonicalHeaderKey(name); name != "" {
 			r.Header[name] = append(r.Header[name], value)
 		}
-		q, got, err := d.ask(r, l)
+		q, got, err := d.ask(r, &l)
 		if err != nil {
 			return
 		}

@@ -12,27 +12,29 @@ import (
 // nginx asks by auth_request: a subrequest whose answer is 2xx, 401 or 403,
 // without headers or body for the client.
 func nginx() dialect {
-	return dialect{path: Prefix + "nginx", reads: original(), read: readOriginal}
+	return dialect{path: Prefix + "nginx", reads: original(), read: readOriginal, from: fromReal}
 }
 
 // nginxRefused is where nginx takes a request that was refused: it asks again,
 // and this answer goes to the client.
 func nginxRefused() dialect {
-	return dialect{path: Prefix + "nginx/refused", reads: original(), read: readOriginal, led: true}
+	return dialect{path: Prefix + "nginx/refused", reads: original(), read: readOriginal, from: fromReal, led: true}
 }
 
 func original() []string { return []string{"X-Original-Method", "X-Original-Url", "X-Real-Ip"} }
 
 // readOriginal reads X-Original-URL, such as https://panel.example.com/a?b.
 // The path is kept as the client wrote it.
-func readOriginal(r *http.Request, _ access.Proxies) (question, error) {
+func readOriginal(r *http.Request) (question, error) {
 	_, rest, ok := strings.Cut(r.Header.Get("X-Original-Url"), "://")
 	slash := strings.IndexByte(rest, '/')
 	if !ok || slash < 0 {
 		return question{}, errors.New("X-Original-URL is no address of a page")
 	}
+	return question{method: r.Header.Get("X-Original-Method"), host: rest[:slash], target: rest[slash:]}, nil
+}
+
+func fromReal(r *http.Request, _ access.Proxies) netip.Addr {
 	from, _ := netip.ParseAddr(r.Header.Get("X-Real-Ip")) // "unix:" is none
-	return question{
-		method: r.Header.Get("X-Original-Method"), host: rest[:slash], target: rest[slash:], from: from.Unmap().WithZone(""),
-	}, nil
+	return from.Unmap().WithZone("")
 }

@@ -115,10 +115,11 @@ func (g *gateway) admit(ctx context.Context, r *http.Request) (login.Admission, 
 	if r.ContentLength == 0 && g.Panel.Preflight(r.Method, r.RequestURI, r.Header) {
 		return login.Admission{Verdict: access.Admit}, nil
 	}
-	return g.Login.Admit(ctx, g.Panel, login.Request{
-		Target: r.RequestURI, Method: access.MethodOf(r.Method, r.Header), From: g.Proxies.Client(g.Proxies.Address(r)),
-		Visit: g.Panel.Visit(r), Pass: access.Pass(r.Header),
-	})
+	asked := login.Request{Target: r.RequestURI, Visit: g.Panel.Visit(r), Pass: access.Pass(r.Header)}
+	if asked.Pass != "" {
+		asked.Method, asked.From = access.MethodOf(r.Method, r.Header), g.Proxies.Client(g.Proxies.Address(r))
+	}
+	return g.Login.Admit(ctx, g.Panel, asked)
 }
 
 // pass hands the request to the panel and watches its visit or machine pass
@@ -206,9 +207,7 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	h.Set("X-Forwarded-Host", host)
 	h.Set("X-Forwarded-Proto", proto)
 	withoutOurs(h)
-	for name, value := range a.Identity() {
-		h.Set(name, value)
-	}
+	a.Identify(h)
 }
 
 // forwarded reports whether panels may take a header of that plain name for a

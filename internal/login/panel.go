@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -49,18 +50,16 @@ func (a Admission) bearer() access.Bearer {
 	return b
 }
 
-// Identity returns the identity headers that tell the panel who is there: all
-// four, empty where it is nobody.
-func (a Admission) Identity() map[string]string {
-	owner := a.Owner
+// Identify sets the identity headers that tell the panel who is there: all four,
+// empty where nobody visits.
+func (a Admission) Identify(h http.Header) {
 	name := ""
-	if owner.ID != "" {
-		name = owner.Called()
+	if a.Owner.ID != "" {
+		name = a.Owner.Called()
 	}
-	return map[string]string{
-		access.UserHeader: owner.Name, access.NameHeader: name,
-		access.EmailHeader: owner.Email, access.GroupsHeader: strings.Join(a.Groups, ","),
-	}
+	values := []string{a.Owner.Name, name, a.Owner.Email, strings.Join(a.Groups, ",")}
+	h[access.UserHeader], h[access.NameHeader] = values[0:1:1], values[1:2:2]
+	h[access.EmailHeader], h[access.GroupsHeader] = values[2:3:3], values[3:4:4]
 }
 
 // Admit holds a request against what the panel demands of its path. The path

@@ -136,13 +136,17 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 // unauthorized tells whatever isn't a navigation where a person may sign in, and
 // what was wrong with its pass.
 func unauthorized(w http.ResponseWriter, start string, refused error) {
-	answer := map[string]string{"login": start}
+	var answer struct {
+		Login string `json:"login"`
+		Pass  string `json:"pass,omitempty"`
+	}
+	answer.Login = start
 	if refused != nil {
-		answer["pass"] = refused.Error()
+		answer.Pass = refused.Error()
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusUnauthorized)
-	json.NewEncoder(w).Encode(answer)
+	json.NewEncoder(w).Encode(&answer)
 }
 
 func (s *server) panelAt(host string) *access.Panel {
