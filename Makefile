@@ -16,7 +16,7 @@ TIMEOUT := 8m
 FUZZTIME := 10000x
 # Years of guessing, series of kills, and what asks other programs: the race
 # detector would make minutes of them, and what they run at once others run under it.
-LONG := Test(Attack(11Years|14[A-Z]|136Kills|147Killed)|Doctor|ACME|Composed|Kubernetes|Packages)
+LONG := Test(Attack(11Years|14[A-Z]|136Kills|147Killed)|AttacksOnThreeNodes|Attack148|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages)
 # How often make faults kills the program; go test does so 25 times. A seed may
 # follow: 500:12345.
 FAULTS := 500
@@ -27,7 +27,7 @@ POSTGRES := go run ./internal/testkit/withpostgres --
 # command:Debian package
 NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
-	keepassxc-cli:keepassxc pg_ctlcluster:postgresql \
+	keepassxc-cli:keepassxc pg_ctlcluster:postgresql pgbouncer:pgbouncer \
 	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
 	systemd-analyze:systemd shellcheck:shellcheck
 

@@ -4,11 +4,13 @@ package sallyport_test
 
 import (
 	"context"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -66,6 +68,62 @@ func TestAttack41NodeWithAFastClock(t *testing.T) {
 	})
 	if got["session"] != 1 {
 		t.Errorf("got %v, want one session", got)
+	}
+}
+
+// A node whose clock is far from the database's would take codes that all others
+// refuse.
+func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
+	t.Parallel()
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p, metrics := startMeasured(t, engine)
+			_, err := p.Login.AddAccount(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			check(t, err)
+			operator := p.Browser(t)
+			operator.SignIn("op")
+			_, phone := withTwoFactor(t, p, "ada")
+			for _, test := range []struct {
+				ahead              time.Duration
+				taken              bool
+				ready, page, gauge string
+			}{
+				{5 * time.Second, true, "", "", "5"},
+				{-6 * time.Second, true, "clock_watch: 6s behind the database's\n", "is 6 seconds off the database’s. Let", "-6"},
+				{31 * time.Second, false, "clock: 31s ahead of the database's; no code is taken\n", "is 31 seconds off the database’s, so it takes no codes.", "31"},
+				{-time.Hour, false, "clock: 1h0m0s behind the database's; no code is taken\n", "so it takes no codes.", "-3600"},
+				{0, true, "", "", "0"},
+			} {
+				p.Clock.Move(5 * time.Minute)
+				p.Ahead.Store(int64(test.ahead))
+				check(t, p.WatchClock(t.Context()))
+				b := pendingSignIn(t, p, "ada")
+				a := b.Post("/login/code", "code", phone.Code(0))
+				opens(t, b, test.ahead.String(), test.taken)
+				if !test.taken {
+					if !strings.Contains(visible(a.Body), "this server’s clock is wrong") {
+						t.Errorf("%v: the page doesn't say why", test.ahead)
+					}
+					b.Post("/login/backup-code", "backup_code", phone.Codes[0])
+					opens(t, b, "backup code", true)
+					phone.Codes = phone.Codes[1:]
+				}
+				ready, page := operator.Get("/readyz"), visible(operator.Get("/settings/profile").Body)
+				if (ready.Status == http.StatusOK) != test.taken || !strings.Contains(ready.Body, test.ready) {
+					t.Errorf("%v: readyz %d %s", test.ahead, ready.Status, ready.Body)
+				}
+				if !strings.Contains(page, test.page) || strings.Contains(page, "off the database") != (test.page != "") {
+					t.Errorf("%v: the operator isn't told what is so", test.ahead)
+				}
+				if got := scrape(t, metrics); !strings.Contains(got, "\nsallyport_clock_ahead_of_database_seconds "+test.gauge+"\n") {
+					t.Errorf("%v: the metric says something else", test.ahead)
+				}
+			}
+			if logs := p.Logs.String(); !strings.Contains(logs, "no code is taken here") || !strings.Contains(logs, "let a time server set both") {
+				t.Error("the log doesn't say what is wrong")
+			}
+		})
 	}
 }
 

@@ -100,6 +100,12 @@ type owner struct {
 	lastStep int64
 }
 
+// codeNow is a code of a step that wasn't used, which may be the next one.
+func (o *owner) codeNow() string {
+	o.lastStep = max(o.lastStep+1, totp.Step(time.Now()))
+	return totp.CodeAt(o.secret, time.Unix(o.lastStep*int64(totp.Period/time.Second), 0))
+}
+
 // lane is one program and those who use it.
 type lane struct {
 	*program
@@ -119,10 +125,10 @@ func (l *lane) below(n int64) int64 {
 // addOwners adds accounts while the program doesn't run, half of them with
 // two-factor authentication. Their hashes cost little, so that a round has time
 // for more than enrolments.
-func (l *lane) addOwners(t *testing.T, n int) {
+func (l *lane) addOwners(t *testing.T, n int, settings ...string) {
 	clock := testkit.NewClock()
 	clock.Move(time.Since(clock.Now()))
-	p := portal.StartIn(t, l.dir, clock)
+	p := portal.StartIn(t, l.dir, clock, settings...)
 	for i := range n {
 		o := &owner{name: fmt.Sprint("ada", i)}
 		if i%2 == 0 {
@@ -220,10 +226,8 @@ func (l *lane) give(o *owner, c credential) error {
 	return nil
 }
 
-// code gives a code of a step that wasn't used, which may be the next one.
 func (l *lane) code(o *owner) error {
-	o.lastStep = max(o.lastStep+1, totp.Step(time.Now()))
-	return l.give(o, credential{code: totp.CodeAt(o.secret, time.Unix(o.lastStep*int64(totp.Period/time.Second), 0))})
+	return l.give(o, credential{code: o.codeNow()})
 }
 
 func (l *lane) redeem(o *owner) error {

@@ -397,39 +397,59 @@ func writeConfig(t *testing.T, text string) string {
 
 func TestStreamsPassAndEndWithTheirVisit(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
-		p.AddAccount(t, "bob")
-		b := visit(t, p, "bob", radio+"/")
-		cookie := "sallyport-visit=" + b.CookieAt(radio, "sallyport-visit")
-		conn := dial(t, p)
-		fmt.Fprintf(conn, "GET /echo HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: %s\r\n\r\n", cookie)
-		reader := bufio.NewReader(conn)
-		resp, err := http.ReadResponse(reader, nil)
-		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("upgrade: %v, %v", resp, err)
-		}
-		fmt.Fprint(conn, "hello\n")
-		if line, err := reader.ReadString('\n'); line != "hello\n" || err != nil {
-			t.Fatalf("echo: %q, %v", line, err)
-		}
-		stream := dial(t, p)
-		fmt.Fprintf(stream, "GET /events HTTP/1.1\r\nHost: radio.example\r\nCookie: %s\r\n\r\n", cookie)
-		events, err := http.ReadResponse(bufio.NewReader(stream), nil)
-		if err != nil || events.StatusCode != http.StatusOK {
-			t.Fatalf("events: %v, %v", events, err)
-		}
-		lines := bufio.NewReader(events.Body)
-		if line, err := lines.ReadString('\n'); !strings.HasPrefix(line, "data: ") || err != nil {
-			t.Fatalf("event: %q, %v", line, err)
-		}
+		b, ended := openStreams(t, p)
 		b.Post(radio + "/.sallyport/logout")
-		// Both end by themselves; the connections' deadlines are far behind that.
-		if _, err := reader.ReadString('\n'); err == nil {
+		ended()
+	})
+}
+
+// Who stops a server doesn't wait for what has no end.
+func TestStreamsEndWithTheServer(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		_, ended := openStreams(t, p)
+		p.Stop() // fails the test where something is still under way
+		ended()
+	})
+}
+
+// openStreams opens a WebSocket and events for a page through the gateway; ended
+// fails the test unless both end.
+func openStreams(t *testing.T, p *portal.Portal) (b *portal.Browser, ended func()) {
+	t.Helper()
+	p.AddAccount(t, "bob")
+	b = visit(t, p, "bob", radio+"/")
+	cookie := "sallyport-visit=" + b.CookieAt(radio, "sallyport-visit")
+	conn := dial(t, p)
+	fmt.Fprintf(conn, "GET /echo HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: %s\r\n\r\n", cookie)
+	reader := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("upgrade: %v, %v", resp, err)
+	}
+	fmt.Fprint(conn, "hello\n")
+	if line, err := reader.ReadString('\n'); line != "hello\n" || err != nil {
+		t.Fatalf("echo: %q, %v", line, err)
+	}
+	stream := dial(t, p)
+	fmt.Fprintf(stream, "GET /events HTTP/1.1\r\nHost: radio.example\r\nAccept: text/event-stream\r\nCookie: %s\r\n\r\n", cookie)
+	events, err := http.ReadResponse(bufio.NewReader(stream), nil)
+	if err != nil || events.StatusCode != http.StatusOK {
+		t.Fatalf("events: %v, %v", events, err)
+	}
+	lines := bufio.NewReader(events.Body)
+	if line, err := lines.ReadString('\n'); !strings.HasPrefix(line, "data: ") || err != nil {
+		t.Fatalf("event: %q, %v", line, err)
+	}
+	return b, func() {
+		t.Helper()
+		// The connections' deadlines are far behind that.
+		if _, err := reader.ReadString('\n'); err == nil || isTimeout(err) {
 			t.Error("the upgraded connection goes on")
 		}
 		if _, err := io.Copy(io.Discard, lines); err != nil && isTimeout(err) {
 			t.Error("the events go on")
 		}
-	})
+	}
 }
 
 func isTimeout(err error) bool {

@@ -193,9 +193,16 @@ func freeAddress(t *testing.T) string {
 	return free.Addr().String()
 }
 
-// startProxy starts a real proxy, which ends with the test, and returns where it
-// listens.
+// startProxy starts a real proxy in front of two panels, which ends with the test,
+// and returns where it listens.
 func startProxy(t *testing.T, gate string, one, two *httptest.Server, command realProxy) string {
+	t.Helper()
+	return startListener(t, func(dir, at string) *exec.Cmd { return command(t, dir, at, gate, one.URL, two.URL) })
+}
+
+// startListener starts a program that listens at the address that it is told, and
+// ends with the test; it returns the address.
+func startListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
 	at := freeAddress(t)
 	dir, err := os.MkdirTemp("", "sallyport-proxy-")
@@ -207,7 +214,7 @@ func startProxy(t *testing.T, gate string, one, two *httptest.Server, command re
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	startBeside(t, at, command(t, dir, at, gate, one.URL, two.URL))
+	startBeside(t, at, command(dir, at))
 	return at
 }
 

@@ -73,6 +73,7 @@ func Main(args []string, streams Streams, environ []string) (code int) {
 	// Ctrl-C and a service manager's stop end what runs, in order.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends it at once
 	return mainContext(ctx, args, streams, environ)
 }
 

@@ -84,6 +84,17 @@ type Mark struct {
 	Reference func(context.Context) (time.Time, error)
 }
 
+// Ahead returns how far own is ahead of the reference; negative, behind it. An
+// answer is taken to be from the middle of the wait for it.
+func (m *Mark) Ahead(ctx context.Context, own func() time.Time) (time.Duration, error) {
+	asked := own()
+	reference, err := m.Reference(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("ask the time: %w", err)
+	}
+	return asked.Add(own().Sub(asked) / 2).Sub(reference), nil
+}
+
 // Read returns the state.
 func Read(ctx context.Context, q db.Querier) (State, error) {
 	var (

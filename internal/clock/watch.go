@@ -14,20 +14,29 @@ const (
 	// that is wrong would accuse the server.
 	leastWatched = 3
 
+	// noticed is how far a node's clock may be from the database's; time servers
+	// keep both within much less.
+	noticed = 5 * time.Second
+
+	// astray is one step of a code: farther off, one node would take the codes
+	// that all others refuse.
+	astray = 30 * time.Second
+
 	// leastStep is how far back a clock must go between two looks to be set
 	// back, not slewed.
 	leastStep = time.Second
 )
 
 // Watch holds the server's clock against those of the phones that sign in,
-// which get theirs from the telephone network, and against itself: no time
-// server is asked. It is of this process alone. Its zero value is ready, and it
+// which get theirs from the telephone network, against that of the database, and
+// against itself: no time server is asked. It is of this process alone. Its zero value is ready, and it
 // is safe for concurrent use.
 type Watch struct {
 	mu       sync.Mutex
 	offsets  []offset // the newest last, one for each authenticator
 	last     time.Time
 	setsBack int
+	ahead    time.Duration // of the database's clock
 }
 
 type offset struct {
@@ -78,6 +87,38 @@ func (w *Watch) Look(now time.Time) time.Duration {
 	}
 	w.setsBack++
 	return by
+}
+
+// Differs notes how far the clock is ahead of the database's; see [Mark.Ahead].
+func (w *Watch) Differs(ahead time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ahead = ahead
+}
+
+// Ahead returns how far the clock was ahead of the database's when it was last
+// looked at; negative, behind it.
+func (w *Watch) Ahead() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ahead
+}
+
+// Off returns what [Watch.Ahead] does, or 0 up to 5 s.
+func (w *Watch) Off() time.Duration {
+	if ahead := w.Ahead(); ahead.Abs() > noticed {
+		return ahead
+	}
+	return 0
+}
+
+// Astray returns what [Watch.Ahead] does, or 0 up to 30 s: then codes may be
+// checked.
+func (w *Watch) Astray() time.Duration {
+	if ahead := w.Ahead(); ahead.Abs() > astray {
+		return ahead
+	}
+	return 0
 }
 
 // SetsBack returns how often [Watch.Look] saw the clock go back.

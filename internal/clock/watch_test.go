@@ -47,6 +47,22 @@ func TestOnePhoneHasOneVoice(t *testing.T) {
 	}
 }
 
+func TestOffAndAstrayBeginPastTheirBounds(t *testing.T) {
+	for ahead, want := range map[time.Duration]struct{ off, astray time.Duration }{
+		0: {}, 5 * time.Second: {}, -5 * time.Second: {},
+		5001 * time.Millisecond:   {off: 5001 * time.Millisecond},
+		-30 * time.Second:         {off: -30 * time.Second},
+		30001 * time.Millisecond:  {off: 30001 * time.Millisecond, astray: 30001 * time.Millisecond},
+		-30001 * time.Millisecond: {off: -30001 * time.Millisecond, astray: -30001 * time.Millisecond},
+	} {
+		var w Watch
+		w.Differs(ahead)
+		if w.Off() != want.off || w.Astray() != want.astray || w.Ahead() != ahead {
+			t.Errorf("%v ahead: off by %v, astray by %v", ahead, w.Off(), w.Astray())
+		}
+	}
+}
+
 func TestLookSeesTheClockSetBack(t *testing.T) {
 	var w Watch
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

@@ -61,6 +61,10 @@ type Config struct {
 		} `yaml:"acme"`
 	} `yaml:"tls"`
 
+	// Drain is how long a server that was told to stop goes on, while /readyz
+	// says no already: longer than the balancer takes to notice, 1m at most.
+	Drain Duration `yaml:"drain"`
+
 	// DataDir holds the key ring and the SQLite database. A relative path
 	// starts at the working directory.
 	DataDir string `yaml:"data_dir"`
@@ -78,6 +82,15 @@ type Config struct {
 	// nodes share the work. Empty: the file sallyport.db in data_dir. A file
 	// with a password in it must not be readable by group or others.
 	Database Secret `yaml:"database"`
+
+	// Pooler says that a pooler answers at Database, which lends a connection to
+	// one transaction after the other, such as PgBouncer in transaction mode.
+	Pooler bool `yaml:"pooler"`
+
+	// DatabaseDirect is the URL past the pooler, for what needs a connection of
+	// its own: new versions change the schema through it, and nodes hear through
+	// it what others change. Empty: they read everything anew each time.
+	DatabaseDirect Secret `yaml:"database_direct"`
 
 	// SiteName is what pages and authenticator apps call this portal: 1 to
 	// 40 printable characters.

@@ -19,6 +19,10 @@ const (
 	// shortestSession: below a second nobody gets from one page to the next.
 	shortestSession = Duration(time.Second)
 
+	// longestDrain, with what requests under way may take, stays below the 90
+	// seconds after which systemd kills what it has told to stop.
+	longestDrain = Duration(time.Minute)
+
 	// shortestAudit: a slip such as 400s for 400d would delete nearly all.
 	shortestAudit = Duration(day)
 
@@ -69,6 +73,9 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 		}
 		fault(err, "metrics_listen", "listen")
 	}
+	if c.Drain > longestDrain {
+		fault(fmt.Errorf("%s is longer than a minute; service managers kill what takes too long to stop", c.Drain), "drain")
+	}
 	if c.DataDir == "" || strings.ContainsRune(c.DataDir, 0) {
 		fault(errors.New("must name a directory"), "data_dir")
 	}
@@ -79,6 +86,13 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 		}
 	}
 	fault(checkDatabase(c.Database.Reveal()), "database")
+	fault(checkDatabase(c.DatabaseDirect.Reveal()), "database_direct")
+	if c.Pooler && c.Database.Reveal() == "" {
+		fault(errors.New("is about a PostgreSQL database; set database too"), "pooler", "database")
+	}
+	if c.DatabaseDirect.Reveal() != "" && !c.Pooler {
+		fault(errors.New("is the way past a pooler; set pooler: true too"), "database_direct", "pooler")
+	}
 	fault(checkSiteName(c.SiteName), "site_name")
 
 	if c.Session.Idle < shortestSession {

@@ -125,7 +125,10 @@ func (d *DB) look(ctx context.Context, now func() time.Time) error {
 // order of the commits, so whoever hears its own beat has heard all that was
 // committed before it.
 func (d *DB) listen(ctx context.Context, now func() time.Time) error {
-	conn, err := pgx.ConnectConfig(ctx, d.listener)
+	if d.direct == nil {
+		return errNoDirect
+	}
+	conn, err := pgx.ConnectConfig(ctx, d.direct)
 	if err != nil {
 		return translate(err)
 	}

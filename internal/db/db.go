@@ -17,7 +17,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -28,17 +27,9 @@ const (
 	// it the person gets a 503 and nothing was done.
 	busyTimeout = 5 * time.Second
 
-	// statementTimeout ends a PostgreSQL statement that hangs on a lock or a
-	// sick disk, for the same reason.
-	statementTimeout = 5 * time.Second
-	connectTimeout   = 5 * time.Second
-
 	// sqliteReaders read beside the one writer. More only cost memory: pages
 	// are short and cached by the system.
 	sqliteReaders = 4
-
-	// postgresConns a node; PostgreSQL's default of 100 then serves six nodes.
-	postgresConns = 16
 )
 
 // Errors that callers decide upon. Every other error of this package wraps
@@ -68,7 +59,8 @@ type DB struct {
 	path     string // of the SQLite file; empty on PostgreSQL
 	backedUp bool   // a migration needs no copy of the file
 	changes  changes
-	listener *pgx.ConnConfig // of the connection that hears of changes, on PostgreSQL
+	pooled   bool            // see [OpenPooled]
+	direct   *pgx.ConnConfig // of connections of its own, on PostgreSQL; nil where there is no way
 }
 
 // Open opens the database at rawURL, "sqlite:PATH" or "postgres://…", and
@@ -148,21 +140,6 @@ func openSQLite(path string) (*DB, error) {
 		return nil, err
 	}
 	return &DB{write: write, read: read, path: path}, nil
-}
-
-func openPostgres(rawURL string) (*DB, error) {
-	cfg, err := pgx.ParseConfig(rawURL)
-	if err != nil {
-		// pgx's own error may quote the URL, and with it the password.
-		return nil, errors.New("database: that is not a PostgreSQL URL such as postgres://name:password@host/database")
-	}
-	cfg.ConnectTimeout = connectTimeout
-	cfg.RuntimeParams["statement_timeout"] = fmt.Sprint(statementTimeout.Milliseconds())
-	cfg.RuntimeParams["application_name"] = "sallyport"
-	both := &pool{DB: stdlib.OpenDB(*cfg)}
-	both.SetMaxOpenConns(postgresConns)
-	both.SetMaxIdleConns(postgresConns)
-	return &DB{write: both, read: both, postgres: true, listener: cfg}, nil
 }
 
 // Close closes the database.

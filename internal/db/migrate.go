@@ -73,6 +73,9 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 	if err == nil && version >= newest {
 		return usable(version, since, newest)
 	}
+	if d.pooled {
+		return migrateDirect(ctx, d, steps)
+	}
 	needsCopy := !d.postgres && !d.backedUp
 	copied := int64(0) // the version of which there is a copy
 	if err == nil && version > 0 && needsCopy {
@@ -118,6 +121,20 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 		}
 		return nil
 	})
+}
+
+// migrateDirect migrates past the pooler: a long transaction would keep one of
+// its few connections, and it may end one that it thinks too long.
+func migrateDirect(ctx context.Context, d *DB, steps []migration) error {
+	if err := d.Ping(ctx); err != nil {
+		return err
+	}
+	if d.direct == nil {
+		return fmt.Errorf("the database's schema must be brought to version %d first: %w; set it, at least for this start", steps[len(steps)-1].version, errNoDirect)
+	}
+	past := connect(d.direct)
+	defer past.Close()
+	return migrate(ctx, past, steps)
 }
 
 func usable(version, since, newest int64) error {

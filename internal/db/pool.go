@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strings"
 	"sync"
 )
@@ -13,6 +14,7 @@ import (
 type pool struct {
 	*sql.DB
 	prepares bool
+	pooled   bool     // see [OpenPooled]
 	prepared sync.Map // query text to *sql.Stmt; the texts are ours, so they are few
 }
 
@@ -76,6 +78,11 @@ type Tx struct {
 func (p *pool) begin(ctx context.Context) (tx *Tx, done func(), err error) {
 	if !p.prepares {
 		plain, err := p.BeginTx(ctx, nil)
+		if err == nil && p.pooled {
+			if _, err = plain.ExecContext(ctx, fmt.Sprintf(`SET LOCAL statement_timeout = %d`, statementTimeout.Milliseconds())); err != nil {
+				plain.Rollback()
+			}
+		}
 		return &Tx{Tx: plain, pool: p}, func() {}, err
 	}
 	conn, err := p.Conn(ctx)

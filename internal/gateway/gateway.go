@@ -50,6 +50,9 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // the machine's clock, which the limits of connections go by
 
+	// Ending is closed when the server stops: what would last for ever ends.
+	Ending <-chan struct{}
+
 	// Begin leads a person to the sign-in and tells everything else where it is,
 	// and why the pass that it brought opens nothing.
 	Begin Refusal
@@ -143,13 +146,21 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 
 // watch ends what lasts when its visit or pass, the bearer, has ended, on open
 // paths too: the panel was told a name. A database that doesn't answer ends
-// nothing: what was admitted goes on until somebody says no.
+// nothing: what was admitted goes on until somebody says no. A server that
+// stops waits for what ends by itself only.
 func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
+	var ending <-chan struct{}
+	if isStream(r) {
+		ending = g.Ending
+	}
 	for {
 		select {
 		case <-ctx.Done():
+			return
+		case <-ending:
+			end()
 			return
 		case <-again.C:
 		}
@@ -158,6 +169,12 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 			return
 		}
 	}
+}
+
+// isStream reports whether the answer has no end: it is a WebSocket's, or
+// events for a page, which asks again by itself where they break off.
+func isStream(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" || strings.HasPrefix(r.Header.Get("Accept"), "text/event-stream")
 }
 
 // rewrite makes the request that the panel gets: path and query as they were

@@ -19,7 +19,7 @@ import (
 type Vital struct {
 	Name  string
 	Fault string // fit for anybody to read; empty: it is well
-	Err   error  // what the log gets
+	Err   error  // what the log gets; nil: it knows
 	Minor bool   // the fault keeps nobody from signing in
 }
 
@@ -36,7 +36,13 @@ func (s *Service) Health(ctx context.Context) []Vital {
 		mark.Fault = fmt.Sprintf("behind by %v; no code is taken", by.Round(time.Second))
 		mark.Err = ErrClock
 	}
-	if off := s.ClockOffset(); off > 0 {
+	if off := s.Watch.Astray(); off != 0 {
+		mark.Fault = fromDatabase(off) + "; no code is taken"
+		mark.Err = ErrClock
+	}
+	if off := s.Watch.Off(); off != 0 {
+		watch.Fault = fromDatabase(off)
+	} else if off := s.ClockOffset(); off > 0 {
 		watch.Fault = fmt.Sprintf("about %v slow, by the phones that sign in", off)
 	} else if off < 0 {
 		watch.Fault = fmt.Sprintf("about %v fast, by the phones that sign in", -off)
@@ -44,6 +50,14 @@ func (s *Service) Health(ctx context.Context) []Vital {
 		watch.Fault = fmt.Sprintf("set back %d times since the start", n)
 	}
 	return append(vitals, mark, watch, s.auditVital(ctx))
+}
+
+// fromDatabase says how far the clock is from the database's.
+func fromDatabase(ahead time.Duration) string {
+	if ahead < 0 {
+		return fmt.Sprintf("%v behind the database's", -ahead.Round(time.Second))
+	}
+	return fmt.Sprintf("%v ahead of the database's", ahead.Round(time.Second))
 }
 
 // sealLate is how long an audit event may wait to be sealed: far longer than a
@@ -60,8 +74,11 @@ func (s *Service) auditVital(ctx context.Context) Vital {
 	return v
 }
 
-// checkClock returns [ErrClock] where codes of the past would be right again.
+// checkClock returns [ErrClock] where codes of another time would be right.
 func (s *Service) checkClock(ctx context.Context, q db.Querier) error {
+	if off := s.Watch.Astray(); off != 0 {
+		return fmt.Errorf("%w: it is %s", ErrClock, fromDatabase(off))
+	}
 	state, err := clock.Read(ctx, q)
 	if err != nil {
 		return err
@@ -72,8 +89,8 @@ func (s *Service) checkClock(ctx context.Context, q db.Querier) error {
 	return nil
 }
 
-// ClockBehind reports whether no code is taken because of the server's clock.
-func (s *Service) ClockBehind(ctx context.Context) (bool, error) {
+// CodesRefused reports whether no code is taken because of the server's clock.
+func (s *Service) CodesRefused(ctx context.Context) (bool, error) {
 	err := s.checkClock(ctx, s.DB.Reader())
 	if errors.Is(err, ErrClock) {
 		return true, nil

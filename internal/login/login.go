@@ -87,9 +87,9 @@ var (
 	// ErrNoMoreCodes: no further codes are looked at now. A backup code or
 	// the operator helps.
 	ErrNoMoreCodes = errors.New("no more codes are taken for now")
-	// ErrClock: this server's clock is behind a time that was seen before, so no
-	// code is looked at (F7). A backup code helps.
-	ErrClock = errors.New("this server's clock was set back")
+	// ErrClock: this server's clock is behind a time that was seen before, or far
+	// from the database's, so no code is looked at (F7). A backup code helps.
+	ErrClock = errors.New("this server's clock is wrong")
 	// ErrShielded: there were so many wrong passwords that only known browsers
 	// may try. A let-in link makes this one known.
 	ErrShielded = errors.New("only known browsers may try passwords of this account now")

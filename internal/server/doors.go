@@ -31,8 +31,9 @@ type door struct {
 }
 
 // newDoors builds the portal and what stands beside it; upstreams are the
-// addresses of the panels' own servers, nil where there is none.
-func newDoors(o web.Options, upstreams []*url.URL) (http.Handler, error) {
+// addresses of the panels' own servers, nil where there is none. Streams end
+// when ending is closed.
+func newDoors(o web.Options, upstreams []*url.URL, ending <-chan struct{}) (http.Handler, error) {
 	portal, err := web.New(o)
 	if err != nil || len(o.Panels) == 0 {
 		return portal, err
@@ -63,7 +64,7 @@ func newDoors(o web.Options, upstreams []*url.URL) (http.Handler, error) {
 			continue
 		}
 		d.panels[panel.Host()] = door{panel, gateway.New(gateway.Options{
-			Login: o.Login, Panel: panel, To: upstreams[i], Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now,
+			Login: o.Login, Panel: panel, To: upstreams[i], Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Ending: ending,
 			Begin: func(w http.ResponseWriter, r *http.Request, refused error) {
 				host.Begin(w, r, panel, r.Method, r.RequestURI, refused)
 			},

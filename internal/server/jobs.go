@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
@@ -45,6 +47,31 @@ const (
 	measureLease = "measure"
 	backupLease  = "backup"
 )
+
+// startJobs starts all jobs; end ends them and waits until they have ended.
+func (p *Portal) startJobs(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { p.watchChanges(ctx) })
+	running.Go(func() { p.every(ctx, sweepEvery, "sweep", p.Sweep) })
+	running.Go(func() { p.every(ctx, sealEvery, "seal", p.Seal) })
+	running.Go(func() { p.every(ctx, pruneEvery, "prune", p.Prune) })
+	running.Go(func() { p.every(ctx, throttle.MeasureEvery, "measure", p.Measure) })
+	running.Go(func() { p.every(ctx, clock.MoveEvery, "clock", p.WatchClock) })
+	if p.Config.Backup.Every > 0 {
+		running.Go(func() { p.every(ctx, scheduleEvery, "backup", p.BackUp) })
+	}
+	if p.certificates != nil {
+		running.Go(func() {
+			p.WatchCertificates(ctx)
+			p.every(ctx, certificatesEvery, "certificates", p.WatchCertificates)
+		})
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
 
 // every runs a job again and again until ctx ends.
 func (p *Portal) every(ctx context.Context, pause time.Duration, name string, job func(context.Context) error) {
@@ -127,11 +154,21 @@ func (p *Portal) Measure(ctx context.Context) error {
 	return errors.Join(err, heard)
 }
 
-// WatchClock moves the high-water mark, once, and says what is wrong with the
-// clock (F7).
+// WatchClock holds the clock against the database's and moves the high-water
+// mark, once, and says what is wrong (F7).
 func (p *Portal) WatchClock(ctx context.Context) error {
 	if by := p.Login.Watch.Look(p.Login.Clock()); by > 0 {
 		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
+	}
+	ahead, err := p.Login.Mark.Ahead(ctx, p.Login.Clock)
+	if err != nil {
+		return err
+	}
+	p.Login.Watch.Differs(ahead)
+	if off := p.Login.Watch.Astray(); off != 0 {
+		p.Log.Error("this server's clock is not the database's: no code is taken here until both are right", "ahead", off.Round(time.Second).String())
+	} else if off := p.Login.Watch.Off(); off != 0 {
+		p.Log.Warn("this server's clock is not the database's: let a time server set both", "ahead", off.Round(time.Second).String())
 	}
 	before, after, err := p.Login.Mark.Move(ctx)
 	if err != nil {

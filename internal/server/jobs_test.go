@@ -106,6 +106,32 @@ func TestOneNodeWorksForAll(t *testing.T) {
 	}
 }
 
+// On PostgreSQL the database's clock is the reference; SQLite has none.
+func TestClockIsHeldAgainstPostgres(t *testing.T) {
+	t.Parallel()
+	for engine, want := range map[string]time.Duration{"sqlite": 0, "postgres": time.Hour} {
+		environ := []string{"SALLYPORT_DATA_DIR=" + t.TempDir()}
+		if engine == "postgres" {
+			environ = append(environ, "SALLYPORT_DATABASE="+testkit.DatabaseURL(t, engine))
+		}
+		cfg, err := config.Load("", environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Open(t.Context(), cfg, func() time.Time { return time.Now().Add(time.Hour) }, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		if err := p.WatchClock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Login.Watch.Ahead(); (got - want).Abs() > time.Minute {
+			t.Errorf("%s: %v ahead, want about %v", engine, got, want)
+		}
+	}
+}
+
 // The wrong codes of all accounts are counted by one node and known to each,
 // whichever dies.
 func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {

@@ -69,7 +69,7 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 			return nil, fmt.Errorf("there is no database: %w; \"sallyport serve\" makes a new one, \"sallyport restore\" that of a backup", err)
 		}
 	}
-	d, err := db.Open(ctx, cfg.DatabaseURL())
+	d, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_clock_offset_seconds", Help: "How far the clocks of the phones that sign in are ahead of this server's, by the median."},
 			func() float64 { return float64(watch.Offset()) * totp.Period.Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sallyport_clock_ahead_of_database_seconds", Help: "How far this server's clock is ahead of PostgreSQL's."},
+			func() float64 { return watch.Ahead().Seconds() }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "sallyport_clock_set_back_total", Help: "How often this server's clock went back."},
 			func() float64 { return float64(watch.SetsBack()) }),

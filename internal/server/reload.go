@@ -11,9 +11,19 @@ import (
 
 // swap is a handler that can be replaced. Requests under way end with the one
 // that they began with.
-type swap struct{ now atomic.Pointer[http.Handler] }
+type swap struct {
+	now      atomic.Pointer[http.Handler]
+	draining atomic.Bool
+}
 
-func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*s.now.Load()).ServeHTTP(w, r) }
+func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() && r.Header.Get("Upgrade") == "" {
+		// Else a proxy would keep a connection for a request that comes when
+		// nobody answers any more.
+		w.Header().Set("Connection", "close")
+	}
+	(*s.now.Load()).ServeHTTP(w, r)
+}
 
 func (s *swap) set(handler http.Handler) { s.now.Store(&handler) }
 
@@ -49,12 +59,15 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	return nil
 }
 
-// vitals are the lines of /readyz on the configuration and what belongs to it;
+// vitals are the lines of /readyz on this process and what belongs to it;
 // they are there only where something is wrong.
 func (p *Portal) vitals() []login.Vital {
 	var all []login.Vital
 	if p.faulty.Load() {
 		all = append(all, login.Vital{Name: "configuration", Fault: "faulty; the one before is in force", Minor: true})
+	}
+	if p.Handler.draining.Load() {
+		all = append(all, login.Vital{Name: "server", Fault: "draining"})
 	}
 	if p.certificates != nil {
 		all = append(all, p.certificates.vitals()...)

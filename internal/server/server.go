@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,15 +59,16 @@ type Portal struct {
 	certificates *certificates // nil where TLS isn't ours
 	redirect     *swap         // what redirect_listen answers
 
-	node   string      // names this process to others on the database
-	faulty atomic.Bool // the configuration that was read last is not in force
+	node   string        // names this process to others on the database
+	faulty atomic.Bool   // the configuration that was read last is not in force
+	ending chan struct{} // closed once nothing new may last
 	count  func(route string, status int, took time.Duration)
 }
 
 // Open opens database and key ring, which it creates where there is no account
 // yet, and builds the services. Errors say what to do.
 func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
-	d, err := db.Open(ctx, cfg.DatabaseURL())
+	d, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Metrics:        counts.login(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
-	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request}
+	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request, ending: make(chan struct{})}
 	counts.watchReload(&p.faulty)
 	if cfg.OwnTLS() {
 		p.certificates = newCertificates(cfg, now, log)
@@ -112,6 +112,13 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	return p, nil
 }
 
+func openDatabase(ctx context.Context, cfg config.Config) (*db.DB, error) {
+	if cfg.Pooler {
+		return db.OpenPooled(ctx, cfg.DatabaseURL(), cfg.DatabaseDirect.Reveal())
+	}
+	return db.Open(ctx, cfg.DatabaseURL())
+}
+
 // doors builds what answers requests, as cfg declares it.
 func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
 	if err := Check(cfg); err != nil {
@@ -124,7 +131,7 @@ func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
 	return newDoors(web.Options{
 		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Vitals: p.vitals,
-	}, upstreams(cfg))
+	}, upstreams(cfg), p.ending)
 }
 
 // openRing reads the key ring, or makes one for an empty database where it is
@@ -221,8 +228,8 @@ func (p *Portal) httpServer(handler http.Handler) *http.Server {
 	}
 }
 
-// Serve answers on the listener until ctx ends, then lets requests under way
-// finish. It closes the listener.
+// Serve answers on the listener until ctx ends, then drains it and lets requests
+// under way finish. It closes the listener, and is called once.
 func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	unlock, err := p.DB.LockServer()
 	if err != nil {
@@ -266,44 +273,45 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	if _, err := p.Login.Ledger.Refresh(ctx); err != nil {
 		p.Log.Warn("measure", "reason", err.Error())
 	}
-	jobs, endJobs := context.WithCancel(ctx)
-	defer endJobs()
-	var running sync.WaitGroup
-	running.Go(func() { p.watchChanges(jobs) })
-	running.Go(func() { p.every(jobs, sweepEvery, "sweep", p.Sweep) })
-	running.Go(func() { p.every(jobs, sealEvery, "seal", p.Seal) })
-	running.Go(func() { p.every(jobs, pruneEvery, "prune", p.Prune) })
-	running.Go(func() { p.every(jobs, throttle.MeasureEvery, "measure", p.Measure) })
-	running.Go(func() { p.every(jobs, clock.MoveEvery, "clock", p.WatchClock) })
-	if p.Config.Backup.Every > 0 {
-		running.Go(func() { p.every(jobs, scheduleEvery, "backup", p.BackUp) })
-	}
+	endJobs := p.startJobs(context.WithoutCancel(ctx)) // a server that drains still works
 
 	serve := srv.Serve
 	if p.certificates != nil {
 		srv.TLSConfig = p.certificates.config()
 		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
-		running.Go(func() {
-			p.WatchCertificates(jobs)
-			p.every(jobs, certificatesEvery, "certificates", p.WatchCertificates)
-		})
 	}
 	served := make(chan error, 1)
 	go func() { served <- serve(listener) }()
 	select {
 	case err = <-served:
 	case <-ctx.Done():
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-		defer cancel()
-		if err = srv.Shutdown(stop); err != nil {
-			srv.Close()
-		}
+		err = p.drain(srv, served)
 	}
 	endJobs()
-	running.Wait()
 	p.rest(context.WithoutCancel(ctx))
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
+	}
+	return err
+}
+
+// drain ends serving in order: balancers are told to send nobody any more, then
+// nobody can connect, streams end, and requests under way get their answer.
+func (p *Portal) drain(srv *http.Server, served <-chan error) error {
+	pause := time.Duration(p.Config.Drain)
+	p.Log.Info("draining", "for", pause.String())
+	p.Handler.draining.Store(true)
+	select {
+	case err := <-served:
+		return err
+	case <-time.After(pause):
+	}
+	close(p.ending)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		srv.Close()
 	}
 	return err
 }

@@ -48,7 +48,7 @@ func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 	status, lines := http.StatusOK, ""
 	vitals := s.ready.look(r.Context(), s.Login)
 	if s.Vitals != nil {
-		vitals = append(slices.Clip(vitals), s.Vitals()...)
+		vitals = slices.Concat(vitals, s.Vitals())
 	}
 	for _, v := range vitals {
 		fault := v.Fault
@@ -56,7 +56,9 @@ func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 			fault = "ok"
 		} else if !v.Minor {
 			status = http.StatusServiceUnavailable
-			s.Log.Warn("not ready", "request", reference(r), "what", v.Name, "reason", clean(v.Err.Error()))
+			if v.Err != nil {
+				s.Log.Warn("not ready", "request", reference(r), "what", v.Name, "reason", clean(v.Err.Error()))
+			}
 		}
 		lines += v.Name + ": " + fault + "\n"
 	}

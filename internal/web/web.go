@@ -45,7 +45,7 @@ type Options struct {
 	// Measure is told of every answer; it may be nil. The route is a pattern
 	// of ours, never what was asked for.
 	Measure func(route string, status int, took time.Duration)
-	// Vitals are the lines of /readyz besides those of Login, where something is
+	// Vitals are lines of /readyz besides those of Login, where something is
 	// wrong; it may be nil.
 	Vitals func() []login.Vital
 }
@@ -324,14 +324,18 @@ func (s *server) frameOf(req *request, title *message, tab string) frame {
 
 // clockMessage is what an operator should know of the server's clock, or nil.
 func (s *server) clockMessage(req *request) *message {
-	behind, err := s.Login.ClockBehind(req.Context())
+	refused, err := s.Login.CodesRefused(req.Context())
 	if err != nil {
 		s.Log.Warn("clock", "request", reference(req.Request), "reason", err.Error()) // the page is of use without it
 	}
-	off := s.Login.ClockOffset()
+	astray, apart, off := s.Login.Watch.Astray(), s.Login.Watch.Off(), s.Login.ClockOffset()
 	switch {
-	case behind:
+	case astray != 0:
+		return say("frame.clock_astray", "n", int(astray.Abs().Seconds()))
+	case refused:
 		return say("frame.clock_behind")
+	case apart != 0:
+		return say("frame.clock_apart", "n", int(apart.Abs().Seconds()))
 	case off > 0:
 		return say("frame.clock_slow", "n", int(off.Seconds()))
 	case off < 0:

@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ type Portal struct {
 	Dir   string         // data directory, with the key ring
 	Logs  *Log           // what the server logged, debug lines too
 	Roots *x509.CertPool // whom browsers trust, where TLS ends at the portal
+	Ahead atomic.Int64   // nanoseconds that Clock is ahead of the database's clock
 
 	// Stop ends the server as its operator does, and closes it; the end of
 	// the test does too.
@@ -96,7 +98,9 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	}
 	p.Login.Passwords = testkit.Quick
 	// PostgreSQL's clock can't be moved: the test's is the reference there too.
-	p.Login.Mark.Reference = func(context.Context) (time.Time, error) { return p.Clock.Now(), nil }
+	p.Login.Mark.Reference = func(context.Context) (time.Time, error) {
+		return p.Clock.Now().Add(-time.Duration(p.Ahead.Load())), nil
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, listener) }()

@@ -9,11 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -55,7 +53,7 @@ func run(args []string) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	attributes, err := unprivileged(dir)
+	attributes, err := testkit.Unprivileged(dir)
 	if err != nil {
 		return 0, err
 	}
@@ -65,7 +63,7 @@ func run(args []string) (int, error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	port, err := freePort()
+	port, err := testkit.FreePort()
 	if err != nil {
 		return 0, err
 	}
@@ -115,33 +113,6 @@ func programs() (string, error) {
 func version(initdb string) int {
 	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(initdb))))
 	return n
-}
-
-// unprivileged hands dir to the user postgres where we are root, as whom
-// PostgreSQL refuses to run.
-func unprivileged(dir string) (*syscall.SysProcAttr, error) {
-	attributes := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for the server
-	if os.Getuid() != 0 {
-		return attributes, nil
-	}
-	postgres, err := user.Lookup("postgres")
-	if err != nil {
-		return nil, fmt.Errorf("PostgreSQL won't run as root, and there is no user for it: %w", err)
-	}
-	uid, _ := strconv.Atoi(postgres.Uid)
-	gid, _ := strconv.Atoi(postgres.Gid)
-	attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return attributes, os.Chown(dir, uid, gid)
-}
-
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	return port, err
 }
 
 func answer(url string) error {
