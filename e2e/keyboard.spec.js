@@ -1,5 +1,5 @@
 import { test, expect } from './portal.js';
-import { Phone } from './person.js';
+import { Phone, path } from './person.js';
 
 // tabTo presses Tab until the focus is on the target. Wherever it comes to
 // rest it can be seen.
