@@ -138,7 +138,7 @@ func openSQLite(path string) (*DB, error) {
 		lite.SetMaxOpenConns(conns)
 		return &pool{DB: lite, prepares: true}, nil
 	}
-	write, err := open(1) // SQLite has one writer; queue in Go, not in its lock
+	write, err := open(1, "temp_store(MEMORY)") // SQLite has one writer; queue in Go, not in its lock
 	if err != nil {
 		return nil, err
 	}
