@@ -138,7 +138,9 @@ func openSQLite(path string) (*DB, error) {
 		lite.SetMaxOpenConns(conns)
 		return &pool{DB: lite, prepares: true}, nil
 	}
-	write, err := open(1, "temp_store(MEMORY)") // SQLite has one writer; queue in Go, not in its lock
+	// SQLite has one writer; queue in Go, not in its lock. What a savepoint may
+	// undo stays in memory: a temporary file costs more than a change does.
+	write, err := open(1, "temp_store(MEMORY)")
 	if err != nil {
 		return nil, err
 	}
