@@ -17,7 +17,7 @@ import (
 
 var (
 	errMine  = errors.New("mine")
-	errNever = errors.New("Write did not return")
+	errNever = errors.New("did not return")
 )
 
 // insert adds a group, whose names tell in these tests what is there.

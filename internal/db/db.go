@@ -199,7 +199,8 @@ func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
 
 // Write runs change in a transaction and commits it, durably, when change
 // returns nil. Inside, use tx only: SQLite has one writing connection, and a
-// second one would wait for the first for ever.
+// second one would wait for the first for ever. What change found there may
+// still come to nothing, so act on it once Write has returned.
 func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	if !d.postgres {
 		return d.share(ctx, change)
