@@ -130,7 +130,9 @@ func openSQLite(path string) (*DB, error) {
 		lite.SetMaxOpenConns(conns)
 		return &pool{DB: lite, prepares: true}, nil
 	}
-	write, err := open(1) // SQLite has one writer; queue in Go, not in its lock
+	// SQLite has one writer; queue in Go, not in its lock. What a savepoint may
+	// undo stays in memory: a temporary file costs more than a change does.
+	write, err := open(1, "temp_store(MEMORY)")
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +176,8 @@ func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
 
 // Write runs change in a transaction and commits it, durably, when change
 // returns nil. Inside, use tx only: SQLite has one writing connection, and a
-// second one would wait for the first for ever.
+// second one would wait for the first for ever. What change found there may
+// still come to nothing, so act on it once Write has returned.
 func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	if !d.postgres {
 		return d.share(ctx, change)

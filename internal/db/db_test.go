@@ -207,7 +207,7 @@ func TestSQLiteSurvivesAPowerCut(t *testing.T) {
 	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
 	ctx := context.Background()
 	must(t, d.Write(ctx, func(tx *db.Tx) error {
-		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "query_only": "0"} {
+		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "query_only": "0", "temp_store": "2"} {
 			var got string
 			must(t, db.One(ctx, tx, `PRAGMA `+pragma, nil, &got))
 			if got != want {
