@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs, upgrades and removes both packages in a fresh Debian that runs its own
-# systemd. make packages-test builds what it needs.
+# systemd, and has Prometheus' own tool evaluate the alerts. make packages-test
+# builds what it needs.
 set -euo pipefail
 
 work=$(mktemp -d)
 root=$work/debian
+trap 'rm -rf "$work"' EXIT
 config=/etc/sallyport/sallyport.yaml
 data=/var/lib/sallyport
 
@@ -82,6 +84,10 @@ walk() {
 	so "$ring" sha256sum $data/keyring
 }
 
+# Not installed: Debian's package would start a server.
+(cd "$work" && apt-get download -qq prometheus && dpkg-deb --extract prometheus_*.deb prometheus) 2>&1 | grep -v unsandboxed || true
+"$work/prometheus/usr/bin/promtool" test rules testdata/alerts.yaml
+
 # shellcheck source=/dev/null
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,rpm "$release" "$root"
@@ -92,7 +98,7 @@ for format in deb rpm; do
 done
 systemd-nspawn --quiet --directory "$root" --boot --register=no --keep-unit --private-network < /dev/null > "$work/console" 2>&1 &
 container=$!
-trap 'kill -KILL $container; wait $container || true; rm -rf "$work"' EXIT
+trap 'kill -KILL $container; wait $container 2>&- || true; rm -rf "$work"' EXIT
 for _ in $(seq 100); do
 	init=$(pgrep --parent $container --exact systemd) && [ "$(inside systemctl is-system-running 2>&1)" = running ] && break
 	sleep 0.2

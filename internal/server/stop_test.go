@@ -1,0 +1,34 @@
+package server
+
+import (
+	"os"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// A service manager that kills too early leaves audit events unsealed.
+func TestServiceManagersWaitForTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, one := range []struct {
+		file, setting string
+		before        time.Duration // what of it is spent before the signal
+	}{
+		{"systemd/sallyport.service", `(?m)^TimeoutStopSec=(\d+)s$`, 0},
+		{"container/compose.yaml", `stop_grace_period: (\d+)s\n`, 0},
+		{"kubernetes/sallyport.yaml", `terminationGracePeriodSeconds: (\d+)\n`, 5 * time.Second},
+	} {
+		text, err := os.ReadFile("../../deploy/" + one.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(one.setting).FindSubmatch(text)
+		if found == nil {
+			t.Errorf("%s: no %s", one.file, one.setting)
+			continue
+		}
+		if wait, err := time.ParseDuration(string(found[1]) + "s"); err != nil || wait-one.before <= stopTime+restTime {
+			t.Errorf("%s waits %v, %v of it before the signal; the server may take %v", one.file, wait, one.before, stopTime+restTime)
+		}
+	}
+}
