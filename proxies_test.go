@@ -75,6 +75,7 @@ http://video.test {
 	"haproxy": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
 		copyInto(t, "deploy/proxy/sallyport.lua", dir)
 		text := fmt.Sprintf(`global
+    tune.lua.maxmem 64
     lua-load %[1]s/sallyport.lua
 defaults
     mode http
@@ -443,6 +444,35 @@ func TestAttack98PortalDown(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// ATTACKS 98: an answer without an end keeps the panel closed and nobody else out.
+func TestAttack98PortalWithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	for name, command := range realProxies {
+		if beforeGateway[name] {
+			continue // the gateway is the portal
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			portal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusForbidden)
+				for part := make([]byte, 64<<10); ; {
+					if _, err := w.Write(part); err != nil {
+						return
+					}
+				}
+			}))
+			t.Cleanup(portal.Close)
+			t.Cleanup(portal.CloseClientConnections) // before, or Close waits for ever
+			at := startProxy(t, strings.TrimPrefix(portal.URL, "http://"), startPanel(t, "radio"), startPanel(t, "video"), command)
+			for range 5 {
+				if status, body := raw(t, at, "radio.example", "/admin"); status < 400 || strings.Contains(body, `"Panel"`) {
+					t.Fatalf("the panel is open: %d\n%.200s", status, body)
+				}
+			}
+		})
 	}
 }
 

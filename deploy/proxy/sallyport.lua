@@ -2,6 +2,7 @@
 -- this file to /etc/haproxy; then, with the address that Sallyport listens at:
 --
 --     global
+--         tune.lua.maxmem 64
 --         lua-load /etc/haproxy/sallyport.lua
 --     frontend panel
 --         http-request lua.sallyport 127.0.0.1:9091 if !{ path_beg /.sallyport/ }
@@ -11,6 +12,9 @@
 --         option forwardfor
 --         server sallyport 127.0.0.1:9091
 
+-- The bound on memory ends answers that have no end: without it HAProxy would die of
+-- a portal that went mad.
+--
 -- Name the host of each panel as above, and have no default_backend: it would get
 -- requests for other hosts, and Sallyport answers for the host that was asked for.
 
