@@ -139,6 +139,7 @@ func get(url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Accept", "text/html") // as who opens a page
 	req.Header.Set("Accept-Encoding", "gzip")
 	resp, err := once.Do(req)
 	if err != nil {
