@@ -98,7 +98,9 @@ for format in deb rpm; do
 done
 systemd-nspawn --quiet --directory "$root" --boot --register=no --keep-unit --private-network < /dev/null > "$work/console" 2>&1 &
 container=$!
-trap 'kill -KILL $container; wait $container 2>&- || true; rm -rf "$work"' EXIT
+init=
+# Killed, since the system's first process takes no orders; all others go with it.
+trap 'kill -KILL $init $container; wait $container 2>&- || true; rm -rf "$work"' EXIT
 for _ in $(seq 100); do
 	init=$(pgrep --parent $container --exact systemd) && [ "$(inside systemctl is-system-running 2>&1)" = running ] && break
 	sleep 0.2
