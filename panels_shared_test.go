@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -219,6 +221,30 @@ func TestLinksLeadToThePortalOnItsPanelsHost(t *testing.T) {
 			if a.Header.Get("Location") != sharedHost+"/" {
 				t.Errorf("%s leads to %s", back, a.Header.Get("Location"))
 			}
+		}
+	})
+}
+
+// A panel that comes to the portal's host, or leaves it, takes the portal along:
+// beside requests under way that can't be.
+func TestReloadMovesNoPortal(t *testing.T) {
+	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+		for what, change := range map[string]func(*config.Config){
+			"apart":     func(c *config.Config) { c.SharedHost = false },
+			"elsewhere": func(c *config.Config) { c.PublicURL.Host, c.Panels[0].URL.Host = "other.test", "other.test" },
+		} {
+			moved := p.Config
+			moved.Panels = slices.Clone(moved.Panels)
+			change(&moved)
+			if err := p.Reload(moved, nil); err == nil || !strings.Contains(err.Error(), "restart the server") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if a := navigate(person(t, p), sharedHost+"/"); !strings.Contains(a.Body, `action="/.sallyport/login"`) {
+			t.Errorf("the portal is gone: %s", short(a))
+		}
+		if err := p.Reload(p.Config, nil); err != nil {
+			t.Errorf("as it was: %v", err)
 		}
 	})
 }

@@ -8,8 +8,13 @@ import { expect, run } from './portal.js';
 // path matches an address whatever its query.
 export const path = (pathname) => (url) => url.pathname === pathname;
 
-export async function typePassword(page, { name, password }) {
+export async function typePassword(page, account) {
 	await page.goto('/login');
+	await fillIn(page, account);
+}
+
+// fillIn fills in the sign-in page that one is at.
+export async function fillIn(page, { name, password }) {
 	await page.getByLabel('User name or e-mail').fill(name);
 	await page.getByLabel('Password', { exact: true }).fill(password);
 	await page.getByRole('button', { name: 'Sign in' }).click();

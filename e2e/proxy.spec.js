@@ -1,7 +1,7 @@
 // A panel that somebody else's proxy serves: nginx, with our files as they stand.
 import { test, expect } from '@playwright/test';
 import { startGate } from './gate.js';
-import { enable, path, typeCode } from './person.js';
+import { enable, fillIn, path, typeCode } from './person.js';
 
 // panel shows who is there; its pages frame one of theirs, and fetch another ahead.
 function panel(request, response) {
@@ -17,13 +17,8 @@ test('behind nginx: in with a code, to the exact page, and out @one-engine', asy
 	try {
 		const ada = await gate.addAccount('ada');
 		const page = await context.newPage();
-		const fillIn = async () => {
-			await page.getByLabel('User name or e-mail').fill(ada.name);
-			await page.getByLabel('Password', { exact: true }).fill(ada.password);
-			await page.getByRole('button', { name: 'Sign in' }).click();
-		};
 		await page.goto(`${gate.panel}/`);
-		await fillIn();
+		await fillIn(page, ada);
 		await expect(page.getByRole('heading')).toHaveText('ada at /');
 		const { phone } = await enable(page);
 		await page.goto(`${gate.panel}/.sallyport/logout`);
@@ -49,7 +44,7 @@ test('behind nginx: in with a code, to the exact page, and out @one-engine', asy
 		const exact = `${gate.panel}/rack/7?sort=name&x=%2Fa%20b&x`;
 		await page.goto(exact);
 		await expect(page).toHaveURL(path('/login'));
-		await fillIn();
+		await fillIn(page, ada);
 		await expect(page).toHaveURL(path('/login/code'));
 		await typeCode(page, '000000');
 		await expect(page.getByRole('alert')).toBeVisible();

@@ -1,7 +1,7 @@
 // Two panels on hosts of their own, and the portal on a third.
 import { test, expect } from '@playwright/test';
 import { startGate } from './gate.js';
-import { enable, path, typeCode } from './person.js';
+import { enable, fillIn, path, typeCode } from './person.js';
 
 function panel(request, response) {
 	response.setHeader('Content-Type', 'text/html; charset=utf-8');
@@ -15,11 +15,6 @@ test('one sign-in opens both panels, and no cookie of one opens another host @on
 	try {
 		const ada = await gate.addAccount('ada');
 		const page = await context.newPage();
-		const fillIn = async () => {
-			await page.getByLabel('User name or e-mail').fill(ada.name);
-			await page.getByLabel('Password', { exact: true }).fill(ada.password);
-			await page.getByRole('button', { name: 'Sign in' }).click();
-		};
 		const here = (origin) => `ada at ${new URL(origin).host}`;
 		const signOutAt = async (origin) => {
 			await page.goto(`${origin}/.sallyport/logout`);
@@ -27,13 +22,13 @@ test('one sign-in opens both panels, and no cookie of one opens another host @on
 			await expect(page.getByText('You’re signed out')).toBeVisible();
 		};
 		await page.goto(`${gate.panel}/`);
-		await fillIn();
+		await fillIn(page, ada);
 		await expect(page.getByRole('heading')).toHaveText(here(gate.panel));
 		const { phone } = await enable(page);
 		await signOutAt(gate.panel);
 
 		await page.goto(`${gate.panel}/rack?a=1`);
-		await fillIn();
+		await fillIn(page, ada);
 		await typeCode(page, await phone.code());
 		await expect(page).toHaveURL(`${gate.panel}/rack?a=1`);
 		await page.goto(`${video}/live`);

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"sync/atomic"
@@ -36,6 +37,9 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	next.Panels, next.TrustedProxies = cfg.Panels, cfg.TrustedProxies
 	if len(next.TLS.Certificates) > 0 && len(cfg.TLS.Certificates) > 0 {
 		next.TLS.Certificates = cfg.TLS.Certificates
+	}
+	if err == nil && (cfg.SharedHost != p.Config.SharedHost || cfg.SharedHost && cfg.PublicURL != p.Config.PublicURL) {
+		err = errors.New("the portal would be elsewhere, since shared_host or its public_url changed: restart the server")
 	}
 	var handler http.Handler
 	if err == nil {
