@@ -64,6 +64,15 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				}
 				store(added)
 				run("spare", "key", "list")
+				// The server that runs knows nothing of it.
+				if code, out, errs := call(environ, "", "key", "rotate"); code != exitFailed || out != "" || !strings.Contains(errs, "restart them") {
+					t.Fatalf("rotate before the server has the key: %d\n%s%s", code, out, errs)
+				}
+				if running.end() != 0 {
+					t.Errorf("serve: %s", running.err)
+				}
+				running = start(t, environ, "serve")
+				running.waitFor(t, `Sallyport is at (\S+)`)
 				rotated := run("1 secrets were sealed anew", "key", "rotate")
 				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || out != rotated || !strings.Contains(errs, "store the ring first") {
 					t.Errorf("drop before the ring is stored: %d\n%s%s", code, out, errs)

@@ -1,7 +1,7 @@
 // Package db opens the database, SQLite or PostgreSQL, migrates it and runs
 // transactions. Both engines get the same SQL text: $1, $2, …; TEXT BIGINT
-// BOOLEAN BYTEA; times as Unix milliseconds. It owns the table schema only;
-// every other table belongs to one package above.
+// BOOLEAN BYTEA; times as Unix milliseconds. It owns the tables schema,
+// leases and nodes; every other belongs to one package above.
 package db
 
 import (

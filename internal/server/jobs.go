@@ -53,6 +53,7 @@ func (p *Portal) startJobs(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { p.watchChanges(ctx) })
+	running.Go(func() { p.every(ctx, ringEvery, "report", p.Report) })
 	running.Go(func() { p.every(ctx, sweepEvery, "sweep", p.Sweep) })
 	running.Go(func() { p.every(ctx, sealEvery, "seal", p.Seal) })
 	running.Go(func() { p.every(ctx, pruneEvery, "prune", p.Prune) })

@@ -51,6 +51,8 @@ type Keys struct {
 	From secret.Source
 	// stored is the ring as it was read.
 	stored *secret.Ring
+	// patience is how long nodes may take to report a key.
+	patience time.Duration
 	// pause waits until every server on this machine has seen a new ring.
 	pause func(context.Context) error
 }
@@ -76,9 +78,9 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 	if from.Ours() {
 		removeLeftovers(filepath.Dir(from.Path))
 	}
-	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, pause: waitForServers}
-	if !from.Ours() {
-		keys.pause = func(context.Context) error { return nil } // no server looks again
+	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, patience: reportTime, pause: waitForServers}
+	if !from.Ours() { // no server looks again
+		keys.patience, keys.pause = 0, func(context.Context) error { return nil }
 	}
 	return keys, nil
 }
@@ -183,7 +185,8 @@ func (k *Keys) Add(ctx context.Context) (id string, err error) {
 }
 
 // Rotate makes the newest key the one that seals and seals every secret under
-// it, beside running servers. It returns how many it sealed anew. After it was
+// it, beside running servers, once all of them have it; else it is
+// [ErrNotSpread]. It returns how many it sealed anew. After it was
 // killed, run it again: what is done stays done. Secrets that don't open stay
 // as they are.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
@@ -195,7 +198,11 @@ func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 }
 
 func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int, err error) {
-	ring, err := secret.RotateKeys(ctx, k.From)
+	newest, err := k.spread(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ring, err := secret.RotateKeys(ctx, k.From, newest)
 	if err != nil {
 		return 0, err
 	}

@@ -68,8 +68,8 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			keys, cfg := keysOf(t, engine, accounts)
-			if _, err := secret.AddKey(t.Context(), secret.Source{Path: cfg.KeyRingPath()}); err != nil {
+			keys, _ := keysOf(t, engine, accounts)
+			if _, err := keys.Add(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			// The first run dies while it looks at its second batch.
@@ -112,8 +112,8 @@ func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			ctx := context.Background()
-			keys, cfg := keysOf(t, engine, 3)
-			if _, err := secret.AddKey(t.Context(), secret.Source{Path: cfg.KeyRingPath()}); err != nil {
+			keys, _ := keysOf(t, engine, 3)
+			if _, err := keys.Add(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			all, err := password.Sealed(ctx, keys.DB.Reader(), "")
