@@ -58,10 +58,12 @@ func keysOf(t *testing.T, engine string, accounts int) (*Keys, config.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys.pause = func(context.Context) error { return nil } // no server runs
+	keys.pause = noPause // no server runs
 	t.Cleanup(func() { keys.Close() })
 	return keys, cfg
 }
+
+func noPause(context.Context) error { return nil }
 
 func TestRotationThatWasKilledGoesOn(t *testing.T) {
 	const accounts = 3*secret.SealedBatch - 1
