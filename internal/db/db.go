@@ -199,6 +199,16 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	return translate(err)
 }
 
+// Together returns how many of n rows, which others change in another order, may
+// be changed in one transaction: all of them where there is one writer; on
+// PostgreSQL one, or two transactions could wait for each other.
+func (d *DB) Together(n int) int {
+	if d.postgres {
+		return 1
+	}
+	return n
+}
+
 // Exec runs a statement in tx and returns the number of rows it changed.
 func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error) {
 	result, err := tx.ExecContext(ctx, query, args...)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -228,27 +229,35 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 			if len(batch) == 0 {
 				break
 			}
-			n := 0
-			err = k.DB.Write(ctx, func(tx *db.Tx) error {
-				for _, one := range batch {
-					changed, err := k.reseal(ctx, tx, one, column)
-					if err != nil {
-						return fmt.Errorf("seal %s anew: %w", column.name, err)
-					}
-					if changed {
-						n++
-					}
+			for some := range slices.Chunk(batch, k.DB.Together(len(batch))) {
+				n, err := k.resealAll(ctx, some, column)
+				if err != nil {
+					return resealed, fmt.Errorf("seal %s anew: %w", column.name, err)
 				}
-				return nil
-			})
-			if err != nil {
-				return resealed, err
+				resealed += n
 			}
-			resealed += n
 			after = batch[len(batch)-1].ID
 		}
 	}
 	return resealed, nil
+}
+
+// resealAll seals secrets anew in one transaction, and returns how many it did.
+func (k *Keys) resealAll(ctx context.Context, all []secret.Sealed, column sealedColumn) (n int, err error) {
+	err = k.DB.Write(ctx, func(tx *db.Tx) error {
+		n = 0
+		for _, one := range all {
+			changed, err := k.reseal(ctx, tx, one, column)
+			if err != nil {
+				return err
+			}
+			if changed {
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
 }
 
 func (k *Keys) reseal(ctx context.Context, tx *db.Tx, one secret.Sealed, column sealedColumn) (bool, error) {
