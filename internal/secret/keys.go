@@ -53,7 +53,7 @@ func KeyOf(sealed []byte) string {
 	return keyID(sealed).String()
 }
 
-// SealedBatch is how many secrets are read, and then re-sealed in one
+// SealedBatch is how many secrets are read, and on SQLite then re-sealed in one
 // transaction: a few milliseconds, so that a sign-in beside it hardly waits.
 const SealedBatch = 100
 
