@@ -2,8 +2,13 @@ package sallyport_test
 
 import (
 	"context"
+	"database/sql"
+	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -126,6 +131,84 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 			}
 		})
 	}
+}
+
+// R7 outlives a failover only where the standby has every commit.
+func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
+	t.Parallel()
+	// A server of its own: all that use it have the standby.
+	dir, err := os.MkdirTemp("", "sallyport-postgres-")
+	check(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	super, stop, err := testkit.StartPostgres(dir)
+	check(t, err)
+	t.Cleanup(stop)
+	admin, err := sql.Open("pgx", super)
+	check(t, err)
+	t.Cleanup(func() { admin.Close() })
+	sqlAll := func(statements ...string) {
+		t.Helper()
+		for _, one := range statements {
+			if _, err := admin.Exec(one); err != nil {
+				t.Fatalf("%s: %v", one, err)
+			}
+		}
+	}
+	sqlAll("CREATE ROLE app LOGIN", "CREATE DATABASE one", "CREATE DATABASE two OWNER app")
+	for role, database := range map[string]string{"postgres": "one", "app": "two"} {
+		p := portal.StartIn(t, t.TempDir(), testkit.NewClock(),
+			"SALLYPORT_DATABASE="+strings.Replace(strings.Replace(super, "postgres@", role+"@", 1), "/postgres?", "/"+database+"?", 1))
+		lags := func(when string, want bool) {
+			t.Helper()
+			p.Clock.Move(2 * time.Second) // so long an answer stands
+			a := p.Browser(t).Get("/readyz")
+			if got := strings.Contains(a.Body, "\nstandby: none is synchronous"); a.Status != http.StatusOK || got != want {
+				t.Errorf("%s, %s: %d %s", role, when, a.Status, a.Body)
+			}
+		}
+		lags("no standby", false)
+		end := startStandby(t, super, dir)
+		testkit.Until(t, "the standby", func() bool { return standbys(t, admin, "true") == 1 })
+		lags("a standby", true)
+		sqlAll("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+		testkit.Until(t, "the synchronous standby", func() bool { return standbys(t, admin, "sync_state = 'sync'") == 1 })
+		lags("a synchronous standby", false)
+		careless := testkit.Open(t, p.Config.Database.Reveal()+"&synchronous_commit=local")
+		if loses, err := careless.LosesCommits(t.Context()); err != nil || !loses {
+			t.Errorf("%s, whose commits don't wait for it: %v, %v", role, loses, err)
+		}
+		p.Stop()
+		sqlAll("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+		end()
+		testkit.Until(t, "the end of the standby", func() bool { return standbys(t, admin, "true") == 0 })
+	}
+}
+
+func standbys(t *testing.T, admin *sql.DB, which string) (n int) {
+	t.Helper()
+	check(t, admin.QueryRow("SELECT COUNT(*) FROM pg_stat_replication WHERE state = 'streaming' AND "+which).Scan(&n))
+	return n
+}
+
+// startStandby starts what takes every commit of a PostgreSQL over, and confirms
+// each, as a standby does.
+func startStandby(t *testing.T, super, dir string) (end func()) {
+	t.Helper()
+	bin, err := testkit.PostgresPrograms()
+	check(t, err)
+	to, err := os.MkdirTemp(dir, "standby-")
+	check(t, err)
+	attributes, err := testkit.Unprivileged(to)
+	check(t, err)
+	cmd := exec.Command(filepath.Join(bin, "pg_receivewal"), "-D", to, "--synchronous", "-d", super)
+	cmd.SysProcAttr, cmd.Dir = attributes, to
+	check(t, cmd.Start())
+	end = sync.OnceFunc(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	t.Cleanup(end)
+	return end
 }
 
 // F9.

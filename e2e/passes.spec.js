@@ -49,8 +49,10 @@ for (const door of ['gateway', 'nginx']) {
 			expect([saw.url, saw.headers['remote-user'], saw.headers.authorization]).toEqual(['/files/7', 'ada', undefined]);
 			expect(body).not.toContain('spp_');
 			expect(await gate.ask('/admin', { 'Sallyport-Pass': token })).toMatchObject({ status: 401, body: expect.stringContaining("isn't for this path") });
-			await page.reload();
-			await expect(passes).toContainText('last used');
+			await expect(async () => { // it is written within seconds
+				await page.reload();
+				expect(await passes.innerText()).toContain('last used');
+			}).toPass();
 
 			const form = await openForm(page, 'Revoke');
 			await form.getByRole('button', { name: 'Revoke nightly backup' }).click();

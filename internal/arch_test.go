@@ -70,6 +70,7 @@ var owners = map[string]string{
 	"audit_checkpoints": "internal/audit",
 	"schema":            "internal/db",
 	"leases":            "internal/db",
+	"nodes":             "internal/db",
 	"clock":             "internal/clock",
 }
 

@@ -139,6 +139,9 @@ func (c keyRotate) Run(r *run) error {
 			say = r.streams.Err
 		}
 		n, err := keys.Rotate(r)
+		if errors.Is(err, server.ErrNotSpread) {
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("%w\n%d secrets were sealed anew; run the command again for the rest, nothing is lost", err, n)
 		}

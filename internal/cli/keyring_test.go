@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,16 @@ func withoutRing(t *testing.T, engine, source string) (environ []string, file st
 		return append(environ, "SALLYPORT_KEY_RING_COMMAND=/bin/cat, "+file), file
 	}
 	return append(environ, "SALLYPORT_KEY_RING=credential:ring", "CREDENTIALS_DIRECTORY="+filepath.Dir(file)), file
+}
+
+// answers waits until a server that was started answers.
+func answers(t *testing.T, server *command) {
+	t.Helper()
+	resp, err := http.Get(server.waitFor(t, `Sallyport is at (\S+)`)[1] + "healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
 }
 
 // A ring that isn't ours is printed to standard output alone, and stored by
@@ -55,7 +66,7 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				store(run("seals", "key", "new"))
 				run("was added", "account", "add", "ada", "--password-stdin")
 				running := start(t, environ, "serve")
-				running.waitFor(t, `Sallyport is at (\S+)`)
+				answers(t, running)
 
 				first := run("seals", "key", "list")
 				added := run("which seals nothing yet", "key", "add")
@@ -64,6 +75,15 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				}
 				store(added)
 				run("spare", "key", "list")
+				// The server that runs knows nothing of it.
+				if code, out, errs := call(environ, "", "key", "rotate"); code != exitFailed || out != "" || !strings.Contains(errs, "restart them") {
+					t.Fatalf("rotate before the server has the key: %d\n%s%s", code, out, errs)
+				}
+				if running.end() != 0 {
+					t.Errorf("serve: %s", running.err)
+				}
+				running = start(t, environ, "serve")
+				answers(t, running)
 				rotated := run("1 secrets were sealed anew", "key", "rotate")
 				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || out != rotated || !strings.Contains(errs, "store the ring first") {
 					t.Errorf("drop before the ring is stored: %d\n%s%s", code, out, errs)

@@ -1,7 +1,7 @@
 // Package db opens the database, SQLite or PostgreSQL, migrates it and runs
 // transactions. Both engines get the same SQL text: $1, $2, …; TEXT BIGINT
-// BOOLEAN BYTEA; times as Unix milliseconds. It owns the table schema only;
-// every other table belongs to one package above.
+// BOOLEAN BYTEA; times as Unix milliseconds. It owns the tables schema,
+// leases and nodes; every other belongs to one package above.
 package db
 
 import (
@@ -197,6 +197,16 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	err = tx.Commit()
 	d.changes.tell(tx.changed...) // after an error too: the commit may have gone through
 	return translate(err)
+}
+
+// Together returns how many of n rows, which others change in another order, may
+// be changed in one transaction: all of them where there is one writer; on
+// PostgreSQL one, or two transactions could wait for each other.
+func (d *DB) Together(n int) int {
+	if d.postgres {
+		return 1
+	}
+	return n
 }
 
 // Exec runs a statement in tx and returns the number of rows it changed.

@@ -30,11 +30,14 @@ func (d *DB) Lease(ctx context.Context, name, holder string, life time.Duration,
 	return held, nil
 }
 
-// EndLeases ends all leases of a holder that stops working, so that the next
-// one needn't wait.
+// EndLeases ends all leases of a holder that stops working, and what it reported,
+// so that nobody need wait.
 func (d *DB) EndLeases(ctx context.Context, holder string) error {
 	err := d.Write(ctx, func(tx *Tx) error {
-		_, err := Exec(ctx, tx, `DELETE FROM leases WHERE holder = $1`, holder)
+		if _, err := Exec(ctx, tx, `DELETE FROM leases WHERE holder = $1`, holder); err != nil {
+			return err
+		}
+		_, err := Exec(ctx, tx, `DELETE FROM nodes WHERE id = $1`, holder)
 		return err
 	})
 	if err != nil {

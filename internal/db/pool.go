@@ -142,3 +142,13 @@ func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 	}
 	return t.Tx.ExecContext(ctx, query, args...)
 }
+
+// UnlessLocked ends a query so that it leaves rows out that another transaction
+// changes right now. So one that changes many rows, in any order, waits for
+// nobody, and never for somebody who waits for it. SQLite has one writer.
+func (t *Tx) UnlessLocked() string {
+	if t.pool.prepares {
+		return ""
+	}
+	return ` FOR NO KEY UPDATE SKIP LOCKED`
+}

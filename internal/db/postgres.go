@@ -84,3 +84,20 @@ func connect(cfg *pgx.ConnConfig) *DB {
 	both.SetMaxIdleConns(postgresConns)
 	return &DB{write: both, read: both, postgres: true, direct: cfg}
 }
+
+// LosesCommits reports whether PostgreSQL has standbys, of which none has a
+// commit before it is answered: one that takes over may have forgotten which
+// code was used (R7). Who may not see how standbys follow, a role without
+// pg_monitor, goes by the setting that asks them to.
+func (d *DB) LosesCommits(ctx context.Context) (bool, error) {
+	if !d.postgres {
+		return false, nil
+	}
+	var standbys, sure int
+	err := One(ctx, d.read, `
+		SELECT COUNT(*), COUNT(*) FILTER (
+			WHERE (sync_state IN ('sync', 'quorum') OR sync_state IS NULL AND current_setting('synchronous_standby_names') <> '')
+			AND   current_setting('synchronous_commit') NOT IN ('off', 'local'))
+		FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'`, nil, &standbys, &sure)
+	return standbys > 0 && sure == 0, err
+}

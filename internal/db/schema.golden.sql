@@ -155,6 +155,13 @@ CREATE TABLE members (
 
 CREATE INDEX members_account ON members (account_id);
 
+CREATE TABLE nodes (
+	id         TEXT PRIMARY KEY,
+	name       TEXT NOT NULL,
+	ring_keys  TEXT NOT NULL,
+	expires_at BIGINT NOT NULL
+);
+
 CREATE TABLE passes (
 	id             TEXT PRIMARY KEY,
 	token_hash     BYTEA NOT NULL UNIQUE,

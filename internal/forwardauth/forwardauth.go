@@ -114,7 +114,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 		a, err = d.Login.Admit(r.Context(), panel, asked)
 	}
 	if err == nil && a.Verdict == access.Admit {
-		err = d.Login.Seen(r.Context(), a)
+		d.Login.Seen(a)
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")

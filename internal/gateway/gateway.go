@@ -136,10 +136,7 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 	}
 	ctx, end := context.WithCancel(context.WithValue(r.Context(), admissionKey{}, a))
 	defer end()
-	if err := g.Login.Seen(ctx, a); err != nil {
-		g.Unavailable(w, r, err)
-		return
-	}
+	g.Login.Seen(a)
 	go g.watch(ctx, end, r, a.Bearer())
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }

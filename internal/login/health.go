@@ -49,7 +49,11 @@ func (s *Service) Health(ctx context.Context) []Vital {
 	} else if n := s.Watch.SetsBack(); n > 0 {
 		watch.Fault = fmt.Sprintf("set back %d times since the start", n)
 	}
-	return append(vitals, mark, watch, s.auditVital(ctx))
+	vitals = append(vitals, mark, watch, s.auditVital(ctx))
+	if loses, err := s.DB.LosesCommits(ctx); loses && err == nil {
+		vitals = append(vitals, Vital{Name: "standby", Minor: true, Fault: "none is synchronous; one that takes over may take used codes again"})
+	}
+	return vitals
 }
 
 // fromDatabase says how far the clock is from the database's.

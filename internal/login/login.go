@@ -38,6 +38,8 @@ type Service struct {
 
 	Metrics Metrics // may be empty
 
+	uses uses
+
 	// EnrollByTicket asks everybody for an operator's link before the first
 	// authenticator, not only those whom an operator reset.
 	EnrollByTicket bool

@@ -125,19 +125,6 @@ func (s *Service) readVisit(ctx context.Context, panel *access.Panel, token stri
 	return session.Visit{ID: held.ID, Panel: panel.Origin, Session: held, Owner: owner}, err
 }
 
-// Seen notes that a visit was used, so that its session doesn't end as idle, or a
-// pass, so that its owner sees which are.
-func (s *Service) Seen(ctx context.Context, a Admission) error {
-	now := s.Clock()
-	switch {
-	case a.Visit.ID != "" && a.Visit.Session.SeenIsOld(now) && s.Admissions.seen(a, now):
-		return session.Seen(ctx, s.DB, a.Visit.Session, now)
-	case a.Pass.ID != "" && a.Pass.SeenIsOld(now) && s.Admissions.seen(a, now):
-		return pass.Seen(ctx, s.DB, a.Pass, now)
-	}
-	return nil
-}
-
 // MayEnter holds the session of somebody at the portal against what the panel
 // demands of a path.
 func (s *Service) MayEnter(ctx context.Context, me Me, panel *access.Panel, rawPath string) (access.Verdict, error) {

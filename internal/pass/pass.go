@@ -177,12 +177,13 @@ func RevokeAll(ctx context.Context, tx *db.Tx, accountID string) error {
 // SeenIsOld reports whether a use at now is to be noted.
 func (p Pass) SeenIsOld(now time.Time) bool { return now.Sub(p.SeenAt) >= seenEvery }
 
-// Seen notes a use of the pass.
-func Seen(ctx context.Context, d *db.DB, p Pass, now time.Time) error {
-	return d.Write(ctx, func(tx *db.Tx) error {
-		_, err := db.Exec(ctx, tx, `UPDATE passes SET seen_at = $2 WHERE id = $1 AND (seen_at IS NULL OR seen_at < $2)`, p.ID, db.At{Time: now})
-		return err
-	})
+// Seen stores that the pass with this id was used, unless somebody changes it
+// right now.
+func Seen(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
+	_, err := db.Exec(ctx, tx, `
+		UPDATE passes SET seen_at = $2 WHERE id = (
+			SELECT id FROM passes WHERE id = $1 AND (seen_at IS NULL OR seen_at < $2)`+tx.UnlessLocked()+`)`, id, db.At{Time: at})
+	return err
 }
 
 // Sweep deletes passes that ended by themselves some time ago.

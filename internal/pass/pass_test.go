@@ -210,7 +210,9 @@ func TestLastUseOnlyMovesForward(t *testing.T) {
 		for _, test := range []struct{ at, want time.Duration }{{time.Minute, time.Minute}, {0, time.Minute}, {time.Hour, time.Hour}} {
 			all, err := List(context.Background(), d.Reader(), ada.ID)
 			if err == nil {
-				err = Seen(context.Background(), d, all[0], testkit.Start.Add(test.at))
+				err = d.Write(context.Background(), func(tx *db.Tx) error {
+					return Seen(context.Background(), tx, all[0].ID, testkit.Start.Add(test.at))
+				})
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -53,7 +53,7 @@ func KeyOf(sealed []byte) string {
 	return keyID(sealed).String()
 }
 
-// SealedBatch is how many secrets are read, and then re-sealed in one
+// SealedBatch is how many secrets are read, and on SQLite then re-sealed in one
 // transaction: a few milliseconds, so that a sign-in beside it hardly waits.
 const SealedBatch = 100
 
@@ -70,9 +70,9 @@ type Sealed struct {
 // Call Follow before the ring is shared.
 func (r *Ring) Follow(reread func() *Ring) { r.reread = reread }
 
-// refresh takes over a newer ring. One with another MAC key is another portal's
+// Refresh takes over a newer ring, if there is one; see [Ring.Follow]. One with another MAC key is another portal's
 // file in the wrong place, and is left alone.
-func (r *Ring) refresh() {
+func (r *Ring) Refresh() {
 	if r.reread == nil {
 		return
 	}
@@ -122,9 +122,13 @@ func AddKey(ctx context.Context, from Source) (*Ring, error) {
 }
 
 // RotateKeys makes the newest key of the ring the one that seals, and returns
-// the ring.
-func RotateKeys(ctx context.Context, from Source) (*Ring, error) {
+// the ring. newest is its id when the caller looked: one that was added since
+// then is an error.
+func RotateKeys(ctx context.Context, from Source, newest string) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
+		if s.keys[len(s.keys)-1].id.String() != newest {
+			return nil, errors.New("another command added a key meanwhile; run this one again")
+		}
 		if s.seals == len(s.keys)-1 {
 			return s, nil
 		}
@@ -132,8 +136,8 @@ func RotateKeys(ctx context.Context, from Source) (*Ring, error) {
 	})
 }
 
-// DropOldKeys removes every old key from the ring and returns it. The caller has seen that nothing is sealed under one; whatever is
-// would be lost. sealing is the id of the key that sealed when it looked: a
+// DropOldKeys removes every old key from the ring and returns it. The caller
+// has seen that nothing is sealed under one; whatever is would be lost. sealing is the id of the key that sealed when it looked: a
 // rotation since then is an error.
 func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {

@@ -34,11 +34,11 @@ func TestKeyPassesFromSpareToOldAndNamesStay(t *testing.T) {
 		want string
 	}{
 		{func() (*Ring, error) { return AddKey(t.Context(), Source{Path: path}) }, "seals spare"},
-		{func() (*Ring, error) { return RotateKeys(t.Context(), Source{Path: path}) }, "old seals"},
-		{func() (*Ring, error) { return RotateKeys(t.Context(), Source{Path: path}) }, "old seals"},
+		{func() (*Ring, error) { return rotate(t, Source{Path: path}) }, "old seals"},
+		{func() (*Ring, error) { return rotate(t, Source{Path: path}) }, "old seals"},
 		{func() (*Ring, error) { return AddKey(t.Context(), Source{Path: path}) }, "old seals spare"},
 		{func() (*Ring, error) { return DropOldKeys(t.Context(), Source{Path: path}, ring.Keys()[1].ID) }, "seals spare"},
-		{func() (*Ring, error) { return RotateKeys(t.Context(), Source{Path: path}) }, "old seals"},
+		{func() (*Ring, error) { return rotate(t, Source{Path: path}) }, "old seals"},
 	} {
 		made, err := step.do()
 		if err != nil {
@@ -124,7 +124,7 @@ func TestRingFollowsItsFileAndNoOther(t *testing.T) {
 	if now, err = AddKey(t.Context(), Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
-	if now, err = RotateKeys(t.Context(), Source{Path: path}); err != nil {
+	if now, err = rotate(t, Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 	place := Place{"t", "c", "r"}
@@ -153,5 +153,38 @@ func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
 	}
 	if _, err := here.Open(place, there.Seal(place, nil)); err != nil || states(here) != "old seals" {
 		t.Errorf("keys are %q, %v; want the other node's", states(here), err)
+	}
+}
+
+// rotate rotates to the newest key that there is.
+func rotate(t *testing.T, from Source) (*Ring, error) {
+	t.Helper()
+	ring, err := from.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := ring.Keys()
+	return RotateKeys(t.Context(), from, keys[len(keys)-1].ID)
+}
+
+// Nobody else has it yet.
+func TestKeyThatCameMeanwhileIsNotRotatedTo(t *testing.T) {
+	from := Source{Path: filepath.Join(t.TempDir(), "keyring")}
+	looked, err := CreateRing(from.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, err := AddKey(t.Context(), from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RotateKeys(t.Context(), from, looked.Keys()[0].ID); err == nil {
+		t.Error("rotated to a key that the caller didn't see")
+	}
+	if now, err := ReadRing(from.Path); err != nil || states(now) != "seals spare" {
+		t.Errorf("keys are %q, %v", states(now), err)
+	}
+	if _, err := RotateKeys(t.Context(), from, added.Keys()[1].ID); err != nil {
+		t.Error(err)
 	}
 }

@@ -239,7 +239,7 @@ func (p Place) aad(id keyID) []byte {
 func (r *Ring) Seal(place Place, plain []byte) []byte {
 	// A server that goes on sealing under the key of before would undo the
 	// work of "key rotate" beside it.
-	r.refresh()
+	r.Refresh()
 	set := r.set.Load()
 	key := set.keys[set.seals]
 	return key.aead.Seal(bytes.Clone(key.id[:]), nil, plain, place.aad(key.id))
@@ -255,7 +255,7 @@ func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
 	set := r.set.Load()
 	at := set.index(id)
 	if at < 0 {
-		r.refresh()
+		r.Refresh()
 		set = r.set.Load()
 		at = set.index(id)
 	}

@@ -46,7 +46,7 @@ func TestSignatureOutlivesARotation(t *testing.T) {
 	if _, err := AddKey(t.Context(), Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
-	rotated, err := RotateKeys(t.Context(), Source{Path: path})
+	rotated, err := rotate(t, Source{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

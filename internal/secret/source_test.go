@@ -188,7 +188,7 @@ func TestRingOfOthersIsPrintedNotWritten(t *testing.T) {
 		want   string
 	}{
 		{func() (*Ring, error) { return AddKey(t.Context(), source) }, "seals spare"},
-		{func() (*Ring, error) { return RotateKeys(t.Context(), source) }, "old seals"},
+		{func() (*Ring, error) { return rotate(t, source) }, "old seals"},
 		{func() (*Ring, error) {
 			ring, err := source.Read(t.Context())
 			if err != nil {

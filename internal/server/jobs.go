@@ -22,6 +22,10 @@ const (
 	// sweepEvery is how often rows that mean nothing any more are deleted.
 	sweepEvery = time.Minute
 
+	// writeUsesEvery is how much of the last uses of sessions a server that is
+	// killed forgets at most.
+	writeUsesEvery = 5 * time.Second
+
 	// sealEvery is how long an event waits to be sealed; until then, who has
 	// the database could change it unnoticed.
 	sealEvery = 5 * time.Second
@@ -53,7 +57,9 @@ func (p *Portal) startJobs(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { p.watchChanges(ctx) })
+	running.Go(func() { p.every(ctx, ringEvery, "report", p.Report) })
 	running.Go(func() { p.every(ctx, sweepEvery, "sweep", p.Sweep) })
+	running.Go(func() { p.every(ctx, writeUsesEvery, "seen", p.Login.WriteUses) })
 	running.Go(func() { p.every(ctx, sealEvery, "seal", p.Seal) })
 	running.Go(func() { p.every(ctx, pruneEvery, "prune", p.Prune) })
 	running.Go(func() { p.every(ctx, throttle.MeasureEvery, "measure", p.Measure) })
@@ -120,7 +126,7 @@ func (p *Portal) rest(ctx context.Context) {
 	for err == nil && n > 0 {
 		n, err = p.sealBatch(ctx)
 	}
-	if err := errors.Join(err, p.DB.EndLeases(ctx, p.node)); err != nil {
+	if err := errors.Join(err, p.Login.WriteUses(ctx), p.DB.EndLeases(ctx, p.node)); err != nil {
 		p.Log.Warn("stop", "reason", err.Error())
 	}
 }

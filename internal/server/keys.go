@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,8 @@ type Keys struct {
 	From secret.Source
 	// stored is the ring as it was read.
 	stored *secret.Ring
+	// patience is how long nodes may take to report a key.
+	patience time.Duration
 	// pause waits until every server on this machine has seen a new ring.
 	pause func(context.Context) error
 }
@@ -76,9 +79,9 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 	if from.Ours() {
 		removeLeftovers(filepath.Dir(from.Path))
 	}
-	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, pause: waitForServers}
-	if !from.Ours() {
-		keys.pause = func(context.Context) error { return nil } // no server looks again
+	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, patience: reportTime, pause: waitForServers}
+	if !from.Ours() { // no server looks again
+		keys.patience, keys.pause = 0, func(context.Context) error { return nil }
 	}
 	return keys, nil
 }
@@ -183,7 +186,8 @@ func (k *Keys) Add(ctx context.Context) (id string, err error) {
 }
 
 // Rotate makes the newest key the one that seals and seals every secret under
-// it, beside running servers. It returns how many it sealed anew. After it was
+// it, beside running servers, once all of them have it; else it is
+// [ErrNotSpread]. It returns how many it sealed anew. After it was
 // killed, run it again: what is done stays done. Secrets that don't open stay
 // as they are.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
@@ -195,7 +199,11 @@ func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 }
 
 func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int, err error) {
-	ring, err := secret.RotateKeys(ctx, k.From)
+	newest, err := k.spread(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ring, err := secret.RotateKeys(ctx, k.From, newest)
 	if err != nil {
 		return 0, err
 	}
@@ -221,27 +229,35 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 			if len(batch) == 0 {
 				break
 			}
-			n := 0
-			err = k.DB.Write(ctx, func(tx *db.Tx) error {
-				for _, one := range batch {
-					changed, err := k.reseal(ctx, tx, one, column)
-					if err != nil {
-						return fmt.Errorf("seal %s anew: %w", column.name, err)
-					}
-					if changed {
-						n++
-					}
+			for some := range slices.Chunk(batch, k.DB.Together(len(batch))) {
+				n, err := k.resealAll(ctx, some, column)
+				if err != nil {
+					return resealed, fmt.Errorf("seal %s anew: %w", column.name, err)
 				}
-				return nil
-			})
-			if err != nil {
-				return resealed, err
+				resealed += n
 			}
-			resealed += n
 			after = batch[len(batch)-1].ID
 		}
 	}
 	return resealed, nil
+}
+
+// resealAll seals secrets anew in one transaction, and returns how many it did.
+func (k *Keys) resealAll(ctx context.Context, all []secret.Sealed, column sealedColumn) (n int, err error) {
+	err = k.DB.Write(ctx, func(tx *db.Tx) error {
+		n = 0
+		for _, one := range all {
+			changed, err := k.reseal(ctx, tx, one, column)
+			if err != nil {
+				return err
+			}
+			if changed {
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
 }
 
 func (k *Keys) reseal(ctx context.Context, tx *db.Tx, one secret.Sealed, column sealedColumn) (bool, error) {

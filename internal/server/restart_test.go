@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -43,6 +45,26 @@ func TestVerdictOnTheInstanceSurvivesARestart(t *testing.T) {
 			p = again(t, p)
 			if !p.Login.Ledger.Hot() {
 				t.Error("forgotten by a restart")
+			}
+		})
+	}
+}
+
+// What was gathered is written at the end.
+func TestLastUseSurvivesARestart(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p := portal.Start(t, engine)
+			p.AddAccount(t, "ada")
+			b := p.Browser(t)
+			b.SignIn("ada")
+			p.Clock.Move(time.Hour)
+			b.Get("/settings/profile")
+			p = again(t, p)
+			var at db.At
+			if err := db.One(t.Context(), p.DB.Reader(), `SELECT seen_at FROM sessions`, nil, &at); err != nil || !at.Equal(p.Clock.Now()) {
+				t.Errorf("last used at %v, %v; want %v", at, err, p.Clock.Now())
 			}
 		})
 	}

@@ -62,7 +62,10 @@ type Portal struct {
 	node   string        // names this process to others on the database
 	faulty atomic.Bool   // the configuration that was read last is not in force
 	ending chan struct{} // closed once nothing new may last
-	count  func(route string, status int, took time.Duration)
+
+	ring     *secret.Ring
+	reported report
+	count    func(route string, status int, took time.Duration)
 }
 
 // Open opens database and key ring, which it creates where there is no account
@@ -95,7 +98,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Metrics:        counts.login(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
-	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request, ending: make(chan struct{})}
+	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request, ending: make(chan struct{}), ring: ring}
 	counts.watchReload(&p.faulty)
 	if cfg.OwnTLS() {
 		p.certificates = newCertificates(cfg, now, log)
@@ -272,6 +275,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	// restarted, has measured.
 	if _, err := p.Login.Ledger.Refresh(ctx); err != nil {
 		p.Log.Warn("measure", "reason", err.Error())
+	}
+	if err := p.Report(ctx); err != nil {
+		p.Log.Warn("report", "reason", err.Error())
 	}
 	endJobs := p.startJobs(context.WithoutCancel(ctx)) // a server that drains still works
 

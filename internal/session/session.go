@@ -161,15 +161,13 @@ func Renew(ctx context.Context, tx *db.Tx, s Session, stamp string, proofs []aut
 // SeenIsOld reports whether a use at now is to be noted.
 func (s Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= seenEvery }
 
-// Seen notes a use of the session, at most once a minute.
-func Seen(ctx context.Context, d *db.DB, s Session, now time.Time) error {
-	if !s.SeenIsOld(now) {
-		return nil
-	}
-	return d.Write(ctx, func(tx *db.Tx) error {
-		_, err := db.Exec(ctx, tx, `UPDATE sessions SET seen_at = $2 WHERE id = $1 AND seen_at < $2`, s.ID, db.At{Time: now})
-		return err
-	})
+// Seen stores that the session with this id was used, unless somebody changes it
+// right now: one that ends or is renewed needs no such note.
+func Seen(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
+	_, err := db.Exec(ctx, tx, `
+		UPDATE sessions SET seen_at = $2 WHERE id = (
+			SELECT id FROM sessions WHERE id = $1 AND seen_at < $2`+tx.UnlessLocked()+`)`, id, db.At{Time: at})
+	return err
 }
 
 // Revoke ends one session of the account and reports whether it was there.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -104,8 +105,9 @@ func DatabaseURL(t testing.TB, engine string) string {
 // Clock is a clock that stands until it is moved. It is safe for concurrent
 // use.
 type Clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu     sync.Mutex
+	now    time.Time
+	before []func()
 }
 
 // Start is when every test's clock begins: the start of a time step.
@@ -121,8 +123,21 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
+// BeforeMove has f called before each move: what jobs do while time passes.
+func (c *Clock) BeforeMove(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.before = append(c.before, f)
+}
+
 // Move moves the clock by d, which may be negative.
 func (c *Clock) Move(d time.Duration) {
+	c.mu.Lock()
+	before := slices.Clone(c.before)
+	c.mu.Unlock()
+	for _, f := range before {
+		f()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)

@@ -273,9 +273,7 @@ func (s *server) identify(req *request, needs access.Requirement) error {
 	if needs == access.Public {
 		return nil
 	}
-	if err := session.Seen(req.Context(), s.Login.DB, held, s.Login.Clock()); err != nil {
-		return err
-	}
+	s.Login.SeenSession(held)
 	if req.twoFactor, req.codesLeft, err = s.Login.SecondFactor(req.Context(), owner); err != nil || !req.twoFactor {
 		return err
 	}

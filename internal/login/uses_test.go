@@ -1,0 +1,113 @@
+package login
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// sessionsOf opens n sessions of a new account at [testkit.Start].
+func sessionsOf(t *testing.T, d *db.DB, n int) (owner account.Account, held []session.Session) {
+	t.Helper()
+	life := session.Life{Idle: 24 * time.Hour, Absolute: 24 * time.Hour}
+	err := d.Write(t.Context(), func(tx *db.Tx) (err error) {
+		if owner, err = account.Create(t.Context(), tx, account.Account{Name: "ada"}, testkit.Start); err != nil {
+			return err
+		}
+		proofs := []authenticator.Proof{{Kind: authenticator.Password, ID: owner.ID, At: testkit.Start}}
+		for range n {
+			if _, err := session.Create(t.Context(), tx, owner, proofs, session.Browser{}, life, testkit.Start); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		held, err = session.List(t.Context(), d.Reader(), owner, life, testkit.Start)
+	}
+	if err != nil || len(held) != n {
+		t.Fatalf("%d sessions, %v", len(held), err)
+	}
+	return owner, held
+}
+
+// seenAfter returns how long after [testkit.Start] the session was used last.
+func seenAfter(t *testing.T, d *db.DB, id string) time.Duration {
+	t.Helper()
+	var at db.At
+	if err := db.One(context.Background(), d.Reader(), `SELECT seen_at FROM sessions WHERE id = $1`, []any{id}, &at); err != nil {
+		t.Fatal(err)
+	}
+	return at.Sub(testkit.Start)
+}
+
+func TestUsesAreGatheredAndWrittenTogether(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		_, held := sessionsOf(t, d, 3)
+		clock := testkit.NewClock()
+		s := &Service{DB: d, Clock: clock.Now}
+		written := func(when string, want ...time.Duration) {
+			t.Helper()
+			for i, one := range held {
+				if got := seenAfter(t, d, one.ID); got != want[i] {
+					t.Errorf("%s: session %d was used after %v, want %v", when, i, got, want[i])
+				}
+			}
+		}
+		write := func() {
+			t.Helper()
+			if err := s.WriteUses(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clock.Move(time.Minute - time.Millisecond)
+		s.SeenSession(held[0])
+		write()
+		written("within the minute", 0, 0, 0)
+		clock.Move(time.Minute)
+		s.SeenSession(held[0])
+		s.SeenSession(held[1])
+		clock.Move(time.Second)
+		s.SeenSession(held[1])
+		clock.Move(-10 * time.Second)
+		s.SeenSession(held[1]) // a clock that was set back moves nothing back
+		written("not yet", 0, 0, 0)
+		write()
+		first, second := 2*time.Minute-time.Millisecond, 2*time.Minute+time.Second-time.Millisecond
+		written("written", first, second, 0)
+		write()
+		written("and forgotten", first, second, 0)
+	})
+}
+
+// Who ends sessions holds their rows, in any order: that keeps no note waiting,
+// and no note keeps them. SQLite has one writer.
+func TestUsesWaitForNobody(t *testing.T) {
+	t.Parallel()
+	d := testkit.Open(t, testkit.DatabaseURL(t, "postgres"))
+	owner, held := sessionsOf(t, d, 3)
+	clock := testkit.NewClock()
+	clock.Move(time.Hour)
+	s := &Service{DB: d, Clock: clock.Now}
+	for _, one := range held {
+		s.SeenSession(one)
+	}
+	err := d.Write(t.Context(), func(tx *db.Tx) error {
+		if _, err := session.Revoke(t.Context(), tx, owner.ID, held[1].ID); err != nil {
+			return err
+		}
+		return s.WriteUses(t.Context()) // on another connection
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seenAfter(t, d, held[0].ID) != time.Hour || seenAfter(t, d, held[2].ID) != time.Hour {
+		t.Error("the others' use wasn't noted")
+	}
+}
