@@ -81,8 +81,8 @@ func (d *DB) announce(ctx context.Context, tx *Tx) error {
 		return nil
 	}
 	for _, id := range tx.changed {
-		if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, id); err != nil {
-			return translate(err)
+		if _, err := Exec(ctx, tx, `SELECT pg_notify($1, $2)`, channel, id); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -133,15 +133,15 @@ func (d *DB) listen(ctx context.Context, now func() time.Time) error {
 		return translate(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
-		return translate(err)
+	if err := say(ctx, conn, `LISTEN `+channel); err != nil {
+		return err
 	}
 	d.changes.tell("") // what was changed while nobody listened
 	mine := beat + rand.Text()
 	for ctx.Err() == nil {
 		at := now()
-		if _, err := conn.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, mine); err != nil {
-			return translate(err)
+		if err := say(ctx, conn, `SELECT pg_notify($1, $2)`, channel, mine); err != nil {
+			return err
 		}
 		heard, err := d.hear(ctx, conn, silence, mine)
 		if err != nil {
@@ -156,6 +156,14 @@ func (d *DB) listen(ctx context.Context, now func() time.Time) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// say runs a statement on the connection that listens.
+func say(ctx context.Context, conn *pgx.Conn, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	_, err := conn.Exec(ctx, query, args...)
+	return translate(err)
 }
 
 // hear passes on what comes within that time, and reports whether, at last, it

@@ -182,18 +182,28 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	if !d.postgres {
 		return d.share(ctx, change)
 	}
+	// Statements have limits of their own, so that only silence ends a long change.
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	patience := time.AfterFunc(answerTime, giveUp)
+	defer patience.Stop()
 	tx, done, err := d.write.begin(ctx)
 	if err != nil {
 		return translate(err)
 	}
 	defer done()
-	defer tx.Rollback() // after Commit it does nothing
+	patience.Stop()
+	defer func() {
+		patience.Reset(answerTime)
+		tx.Rollback() // after Commit it does nothing
+	}()
 	if err := change(tx); err != nil {
 		return err
 	}
 	if err := d.announce(ctx, tx); err != nil {
 		return err
 	}
+	patience.Reset(answerTime)
 	err = tx.Commit()
 	d.changes.tell(tx.changed...) // after an error too: the commit may have gone through
 	return translate(err)
@@ -211,6 +221,8 @@ func (d *DB) Together(n int) int {
 
 // Exec runs a statement in tx and returns the number of rows it changed.
 func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, translate(err)
@@ -221,6 +233,8 @@ func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error)
 
 // One reads the only row of a query into dest, or returns [ErrNotFound].
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	return translate(q.QueryRowContext(ctx, query, args...).Scan(dest...))
 }
 
@@ -229,6 +243,8 @@ type Scan func(dest ...any) error
 
 // All reads every row of a query, each by read.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, translate(err)

@@ -27,3 +27,6 @@ const (
 	BatchSize = batchSize
 	BatchTime = batchTime
 )
+
+// Conns are the connections of a node.
+const Conns = postgresConns

@@ -79,7 +79,11 @@ func (p *pool) begin(ctx context.Context) (tx *Tx, done func(), err error) {
 	if !p.prepares {
 		plain, err := p.BeginTx(ctx, nil)
 		if err == nil && p.pooled {
-			if _, err = plain.ExecContext(ctx, fmt.Sprintf(`SET LOCAL statement_timeout = %d`, statementTimeout.Milliseconds())); err != nil {
+			all := ""
+			for name, ms := range timeouts {
+				all += fmt.Sprintf("SET LOCAL %s = %d;", name, ms)
+			}
+			if _, err = plain.ExecContext(ctx, all); err != nil {
 				plain.Rollback()
 			}
 		}

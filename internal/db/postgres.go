@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -15,6 +16,12 @@ const (
 	// sick disk, as busyTimeout does on SQLite.
 	statementTimeout = 5 * time.Second
 	connectTimeout   = 5 * time.Second
+
+	// answerTime is how long a node waits for an answer of PostgreSQL, for one of
+	// its own connections to it, or to be told that a standby has its commit: a
+	// server that froze or vanished never says anything. It is also how long
+	// PostgreSQL keeps the locks of a node that did.
+	answerTime = 2 * statementTimeout
 
 	// postgresConns a node; PostgreSQL's default of 100 then serves six nodes.
 	postgresConns = 16
@@ -42,7 +49,7 @@ func OpenPooled(ctx context.Context, rawURL, direct string) (*DB, error) {
 			d.Close()
 			return nil, err
 		}
-		withTimeout(d.direct)
+		withTimeouts(d.direct)
 	}
 	if err := migrate(ctx, d, migrations()); err != nil {
 		d.Close()
@@ -56,7 +63,7 @@ func openPostgres(rawURL string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	withTimeout(cfg)
+	withTimeouts(cfg)
 	return connect(cfg), nil
 }
 
@@ -69,13 +76,23 @@ func parsePostgres(name, rawURL string) (*pgx.ConnConfig, error) {
 	}
 	cfg.ConnectTimeout = connectTimeout
 	cfg.RuntimeParams["application_name"] = "sallyport"
+	// A standby may not know yet what has ended; of several hosts the next is tried.
+	cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	return cfg, nil
 }
 
-// withTimeout sets statementTimeout for a connection's whole life. Poolers refuse
-// that; there each transaction sets it.
-func withTimeout(cfg *pgx.ConnConfig) {
-	cfg.RuntimeParams["statement_timeout"] = fmt.Sprint(statementTimeout.Milliseconds())
+// timeouts are PostgreSQL's own, in milliseconds.
+var timeouts = map[string]int64{
+	"statement_timeout":                   statementTimeout.Milliseconds(),
+	"idle_in_transaction_session_timeout": answerTime.Milliseconds(),
+}
+
+// withTimeouts sets the timeouts for a connection's whole life. Poolers refuse
+// that; there each transaction sets them.
+func withTimeouts(cfg *pgx.ConnConfig) {
+	for name, ms := range timeouts {
+		cfg.RuntimeParams[name] = fmt.Sprint(ms)
+	}
 }
 
 func connect(cfg *pgx.ConnConfig) *DB {

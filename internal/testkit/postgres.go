@@ -18,43 +18,82 @@ import (
 // postgresStarts is how long a server may take to answer on a busy machine.
 const postgresStarts = time.Minute
 
-// StartPostgres starts a PostgreSQL on loopback with its files in dir, and
-// returns the URL of its superuser. It trusts everybody.
+// Postgres is a PostgreSQL server on loopback. It trusts everybody.
+type Postgres struct {
+	dir    string // with its files in data
+	port   string
+	bin    string
+	server *exec.Cmd
+}
+
+// StartPostgres starts a PostgreSQL with its files in dir, and returns the URL of
+// its superuser.
 func StartPostgres(dir string) (url string, stop func(), err error) {
+	p, err := newPostgres(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := p.create("initdb", "-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"); err != nil {
+		return "", nil, err
+	}
+	return p.URL("postgres"), p.stop, p.start()
+}
+
+func newPostgres(dir string) (*Postgres, error) {
 	bin, err := PostgresPrograms()
 	if err != nil {
-		return "", nil, err
-	}
-	attributes, err := Unprivileged(dir)
-	if err != nil {
-		return "", nil, err
-	}
-	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
-	initdb.SysProcAttr, initdb.Dir = attributes, dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return "", nil, fmt.Errorf("initdb: %w\n%s", err, out)
+		return nil, err
 	}
 	port, err := FreePort()
+	return &Postgres{dir: dir, port: port, bin: bin}, err
+}
+
+func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
+
+// URL is that of a database, as a superuser.
+func (p *Postgres) URL(database string) string {
+	return "postgres://postgres@" + p.Address() + "/" + database + "?sslmode=disable"
+}
+
+// Address is where it listens: host and port.
+func (p *Postgres) Address() string { return "127.0.0.1:" + p.port }
+
+// create makes the server's files by one of PostgreSQL's programs.
+func (p *Postgres) create(program string, args ...string) error {
+	attributes, err := Unprivileged(p.dir)
 	if err != nil {
-		return "", nil, err
+		return err
 	}
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-k", dir,
+	cmd := exec.Command(filepath.Join(p.bin, program), args...)
+	cmd.SysProcAttr, cmd.Dir = attributes, p.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", program, err, out)
+	}
+	return nil
+}
+
+// start starts the server and waits until it answers.
+func (p *Postgres) start() error {
+	attributes, err := Unprivileged(p.dir)
+	if err != nil {
+		return err
+	}
+	p.server = exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-p", p.port, "-k", p.dir,
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=500", "-c", "log_min_messages=panic")
-	server.SysProcAttr, server.Dir, server.Stderr = attributes, dir, os.Stderr
-	if err := server.Start(); err != nil {
-		return "", nil, fmt.Errorf("start postgres: %w", err)
+	p.server.SysProcAttr, p.server.Dir, p.server.Stderr = attributes, p.dir, os.Stderr
+	if err := p.server.Start(); err != nil {
+		return fmt.Errorf("start postgres: %w", err)
 	}
-	stop = func() {
-		server.Process.Signal(syscall.SIGINT) // "fast": ends connections and stops
-		server.Wait()
+	if err := answers(p.URL("postgres")); err != nil {
+		p.stop()
+		return err
 	}
-	url = "postgres://postgres@127.0.0.1:" + port + "/postgres?sslmode=disable"
-	if err := answers(url); err != nil {
-		stop()
-		return "", nil, err
-	}
-	return url, stop, nil
+	return nil
+}
+
+func (p *Postgres) stop() {
+	p.server.Process.Signal(syscall.SIGINT) // "fast": ends connections and stops
+	p.server.Wait()
 }
 
 // PostgresPrograms returns the folder of PostgreSQL's newest server programs; Debian

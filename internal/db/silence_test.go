@@ -1,0 +1,163 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// overWire opens a new PostgreSQL database over a wire, and past it.
+func overWire(t *testing.T) (over, past *db.DB, wire *testkit.Wire) {
+	t.Helper()
+	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
+	must(t, err)
+	past = testkit.Open(t, at.String())
+	wire = testkit.NewWire(t, at.Host)
+	at.Host = wire.Address()
+	return testkit.Open(t, at.String()), past, wire
+}
+
+func rename(d *db.DB) error {
+	return d.Write(context.Background(), func(tx *db.Tx) error {
+		_, err := db.Exec(context.Background(), tx, `UPDATE groups SET created_at = created_at + 1`)
+		return err
+	})
+}
+
+// Whoever asks a server that says nothing isn't kept waiting, and nothing of that
+// is left once it speaks.
+func TestSilenceIsUnavailable(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		harm testkit.Harm
+		ask  func(d *db.DB) error
+	}{
+		"read":    {testkit.Held, func(d *db.DB) error { return d.Ping(context.Background()) }},
+		"list":    {testkit.Held, func(d *db.DB) error { _, err := d.Nodes(context.Background(), time.Now()); return err }},
+		"write":   {testkit.Held, rename},
+		"commit":  {testkit.Interrupted, rename},
+		"answers": {testkit.Forgetful, rename},
+		"cut":     {testkit.Cut, rename},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, _, wire := overWire(t)
+			must(t, rename(d))
+			wire.Do(test.harm)
+			ended := make(chan error, 1)
+			go func() { ended <- test.ask(d) }()
+			var err error
+			testkit.Until(t, "an answer", func() bool {
+				select {
+				case err = <-ended:
+					return true
+				default:
+					return false
+				}
+			})
+			if !errors.Is(err, db.ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+			wire.Do(testkit.Whole)
+			testkit.Until(t, "the server", func() bool { return test.ask(d) == nil })
+		})
+	}
+}
+
+// A listener that hears nothing ends, so that another can begin.
+func TestSilentListenerEnds(t *testing.T) {
+	t.Parallel()
+	for _, harm := range []testkit.Harm{testkit.Held, testkit.Cut} {
+		d, _, wire := overWire(t)
+		ended := make(chan error, 1)
+		go func() { ended <- d.Watch(t.Context(), time.Now) }()
+		testkit.Until(t, "hearing", func() bool { return d.Current(time.Now()) })
+		wire.DoToWatching(harm)
+		var err error
+		testkit.Until(t, "the end", func() bool {
+			select {
+			case err = <-ended:
+				return true
+			default:
+				return false
+			}
+		})
+		if !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+		must(t, rename(d)) // the others work
+		wire.DoToWatching(testkit.Whole)
+		go d.Watch(t.Context(), time.Now)
+		testkit.Until(t, "hearing again", func() bool { return d.Current(time.Now()) })
+	}
+}
+
+// A node that vanished within a change keeps nobody from changing the same.
+func TestVanishedNodeHoldsNoLock(t *testing.T) {
+	t.Parallel()
+	d, past, wire := overWire(t)
+	mustExec(t, past, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
+	wire.Do(testkit.Interrupted)
+	go rename(d)
+	testkit.Until(t, "the lock", func() bool { // of the row that is changed, not yet committed
+		return len(column(t, past, `SELECT mode FROM pg_locks WHERE relation = 'groups'::regclass AND mode = 'RowExclusiveLock'`)) > 0
+	})
+	testkit.Until(t, "the row", func() bool { return rename(past) == nil })
+}
+
+// Where every connection is taken nobody waits for one without an end.
+func TestNoConnectionLeftIsUnavailable(t *testing.T) {
+	t.Parallel()
+	d, _, _ := overWire(t)
+	release, holding := make(chan struct{}), make(chan error)
+	for range db.Conns {
+		go func() {
+			holding <- d.Write(context.Background(), func(*db.Tx) error {
+				holding <- nil
+				<-release
+				return nil
+			})
+		}()
+	}
+	for range db.Conns {
+		must(t, <-holding)
+	}
+	for name, ask := range map[string]func(d *db.DB) error{"read": func(d *db.DB) error { return d.Ping(context.Background()) }, "write": rename} {
+		if err := ask(d); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	close(release)
+	for range db.Conns {
+		<-holding // it may have been silent for too long
+	}
+	must(t, rename(d))
+}
+
+// A standby may not know yet what has ended, so it is no database; of several hosts
+// it is passed by.
+func TestStandbyIsNoDatabase(t *testing.T) {
+	t.Parallel()
+	primary := testkit.NewPostgres(t)
+	testkit.Open(t, primary.URL("postgres"))
+	standby := primary.Standby(t)
+	if d, err := db.Open(t.Context(), standby.URL("postgres")); err == nil || !strings.Contains(err.Error(), "read only") {
+		t.Errorf("a standby: %v", err)
+		d.Close()
+	}
+	both := strings.Replace(primary.URL("postgres"), primary.Address(), standby.Address()+","+primary.Address(), 1)
+	d := testkit.Open(t, both)
+	must(t, rename(d))
+	primary.Kill()
+	if err := rename(d); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("the primary is gone: %v", err)
+	}
+	standby.Promote(t)
+	testkit.Until(t, "the new primary", func() bool { return rename(d) == nil })
+}
