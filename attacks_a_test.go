@@ -35,7 +35,10 @@ const (
 
 // tryCode gives a code, or two, at a door, and says what became of it.
 func tryCode(b *portal.Browser, path string, fields ...string) string {
-	a := b.Post(path, fields...)
+	return becameOf(b.Post(path, fields...))
+}
+
+func becameOf(a portal.Answer) string {
 	said := visible(a.Body)
 	switch {
 	case a.Location == "/login?notice=ended": // the wrong one that ends all attempts

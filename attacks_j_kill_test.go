@@ -28,7 +28,7 @@ import (
 
 const (
 	// killRounds is how often a program is killed; faultsVariable asks for
-	// another number: "500", or "500:SEED".
+	// another number.
 	killRounds     = 25
 	faultsVariable = "SALLYPORT_FAULTS"
 
@@ -55,22 +55,23 @@ const (
 	wrongAtMost = 2
 )
 
-// faults returns how many rounds to run, and the seed of what is random.
-func faults(t *testing.T) (rounds int, seed uint64) {
+// series returns how many rounds to run, and the seed of what is random. A
+// variable "500", or "500:SEED", asks for others.
+func series(t *testing.T, variable string, rounds int) (n int, seed uint64) {
 	t.Helper()
-	rounds, seed = killRounds, rand.Uint64()
-	if text := os.Getenv(faultsVariable); text != "" {
+	n, seed = rounds, rand.Uint64()
+	if text := os.Getenv(variable); text != "" {
 		number, given, fixed := strings.Cut(text, ":")
 		var err error
-		rounds, err = strconv.Atoi(number)
+		n, err = strconv.Atoi(number)
 		check(t, err)
 		if fixed {
 			seed, err = strconv.ParseUint(given, 10, 64)
 			check(t, err)
 		}
 	}
-	t.Logf("%s=%d:%d", faultsVariable, rounds, seed)
-	return rounds, seed
+	t.Logf("%s=%d:%d", variable, n, seed)
+	return n, seed
 }
 
 // credential is a code or a backup code.
@@ -114,7 +115,8 @@ type lane struct {
 	owners  []*owner
 	next    atomic.Int64
 	answers atomic.Int64
-	exact   bool // nobody mistypes: so many do that the whole instance would ask for two codes
+	exact   bool                     // nobody mistypes: so many do that the whole instance would ask for two codes
+	through func() http.RoundTripper // how a visitor comes, where there is more than one way
 }
 
 func (l *lane) below(n int64) int64 {
@@ -147,7 +149,11 @@ func (l *lane) addOwners(t *testing.T, n int, settings ...string) {
 // an address counts.
 func (l *lane) visitor() *visitor {
 	n := l.below(1 << 24)
-	return newVisitor(l.t, l.program.base, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
+	v := newVisitor(l.t, l.program.base, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
+	if l.through != nil {
+		v.client.Transport = l.through()
+	}
+	return v
 }
 
 // pending gives the owner's password, for which a code is asked.
@@ -362,7 +368,7 @@ func (l *lane) examine(touched []*owner) {
 // and people sign in, enrol, mistype, use backup codes and make new ones.
 func TestAttack136Kills(t *testing.T) {
 	t.Parallel()
-	rounds, seed := faults(t)
+	rounds, seed := series(t, faultsVariable, killRounds)
 	path := buildProgram(t)
 	var running sync.WaitGroup
 	defer running.Wait()

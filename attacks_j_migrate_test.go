@@ -115,7 +115,7 @@ func stateOf(t *testing.T, path string) (s state) {
 // time. The schema is the old one or the new one, and the next start serves.
 func TestAttack147KilledMigration(t *testing.T) {
 	t.Parallel()
-	rounds, seed := faults(t)
+	rounds, seed := series(t, faultsVariable, killRounds)
 	path := buildProgram(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	p := portal.Start(t, "sqlite")

@@ -1,0 +1,244 @@
+package sallyport_test
+
+// Three nodes, the built program, on a PostgreSQL with a synchronous standby, and
+// what may happen to any of them.
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+const (
+	// goesOnWithin is the promise: whatever was lost, people sign in again.
+	goesOnWithin = 30 * time.Second
+
+	// strangers are accounts that make the site so big that tries which nobody
+	// could give back, since the database was away, don't count as an attack on
+	// all of it.
+	strangers = 20000
+)
+
+// ordeal is nodes and their database, under faults.
+type ordeal struct {
+	*lane
+	nodes            []*harmed
+	primary, standby *testkit.Postgres
+	faults           int     // so far
+	turn             []fault // those to come
+}
+
+// harmed is a node. The first knows one address of the database, which moves, and
+// the others both hosts, as docs/nodes.md says.
+type harmed struct {
+	node
+	wires   []*testkit.Wire // to the database's hosts, the primary's first
+	way     *http.Transport // to the node, whatever a host is called
+	metrics string
+}
+
+// startOrdeal starts everything, with so many owners.
+func startOrdeal(t *testing.T, owners int, seed uint64) *ordeal {
+	t.Helper()
+	path := buildProgram(t)
+	s := &ordeal{primary: testkit.NewPostgres(t)}
+	config := writeConfig(t, "panels:\n  - url: "+radio+"\n    upstream: "+startPanel(t, "radio").URL+"\n")
+	shared := []string{"SALLYPORT_PUBLIC_URL=" + portalAt, "SALLYPORT_CONFIG=" + config}
+	s.lane = &lane{program: &program{t: t, path: path, dir: t.TempDir(), base: portalAt}, rng: rand.New(rand.NewPCG(seed, 0))}
+	s.through = func() http.RoundTripper { return s.any().way }
+	database := "SALLYPORT_DATABASE=" + s.primary.URL("postgres")
+	t.Run("owners", func(t *testing.T) { s.addOwners(t, owners, append(shared, database)...) })
+	s.env = append(shared, database)
+	s.primary.Exec(t, fmt.Sprintf(`
+		INSERT INTO accounts (id, name, display_name, locale, role, security_stamp, enroll_locked, created_at)
+		SELECT 'stranger' || i, 'stranger' || i, '', '', 'member', '', false, 0 FROM generate_series(1, %d) AS i`, strangers))
+	s.standby = s.primary.Standby(t)
+	for i := range 3 {
+		s.nodes = append(s.nodes, s.startNode(t, i, shared))
+	}
+	return s
+}
+
+func (s *ordeal) startNode(t *testing.T, i int, settings []string) *harmed {
+	t.Helper()
+	hosts := []*testkit.Wire{testkit.NewWire(t, s.primary.Address())}
+	if i > 0 {
+		hosts = append(hosts, testkit.NewWire(t, s.standby.Address()))
+	}
+	var at []string
+	for _, wire := range hosts {
+		at = append(at, wire.Address())
+	}
+	listen, metrics := free(t), free(t)
+	n := &harmed{wires: hosts, metrics: metrics, way: &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}).DialContext(ctx, network, listen)
+		},
+		MaxIdleConnsPerHost: 64,
+	}}
+	n.node = node{name: fmt.Sprint("node", i+1), program: &program{t: t, path: s.path, dir: t.TempDir(), base: "http://" + listen}}
+	n.env = append([]string{"SALLYPORT_METRICS_LISTEN=" + metrics,
+		"SALLYPORT_DATABASE=postgres://postgres@" + strings.Join(at, ",") + "/postgres?sslmode=disable"}, settings...)
+	copyFile(t, s.dir+"/keyring", n.dir+"/keyring")
+	t.Cleanup(func() { // after its end
+		if t.Failed() {
+			t.Logf("%s: %s", n.name, n.output())
+		}
+	})
+	n.start()
+	return n
+}
+
+// free is an address that nobody else binds; see [startCluster].
+func free(t *testing.T) string {
+	t.Helper()
+	one, err := net.Listen("tcp", "127.0.0.3:0")
+	check(t, err)
+	one.Close()
+	return one.Addr().String()
+}
+
+func (n *harmed) start() {
+	n.process = n.background("serve")
+	n.await(n.process)
+}
+
+// do harms every wire of the node.
+func (n *harmed) do(h testkit.Harm) {
+	for _, wire := range n.wires {
+		wire.Do(h)
+	}
+}
+
+func (n *harmed) doToWatching(h testkit.Harm) {
+	for _, wire := range n.wires {
+		wire.DoToWatching(h)
+	}
+}
+
+// any is a node.
+func (s *ordeal) any() *harmed { return s.nodes[s.below(int64(len(s.nodes)))] }
+
+// at is the visitor at a node, with the same cookies.
+func (v *visitor) at(n *harmed) *visitor {
+	client := *v.client
+	client.Transport = n.way
+	return &visitor{base: v.base, from: v.from, client: &client}
+}
+
+// fault is something that happens, and how it is mended.
+type fault struct {
+	name   string
+	goesOn bool // before it is mended
+	harm   func(s *ordeal, n *harmed) (mend func())
+}
+
+// onWires is a fault of a node's way to the database.
+func onWires(name string, h testkit.Harm) fault {
+	return fault{name: name, harm: func(_ *ordeal, n *harmed) func() {
+		n.do(h)
+		return func() { n.do(testkit.Whole) }
+	}}
+}
+
+func onWatching(name string, h testkit.Harm) fault {
+	return fault{name: name, harm: func(_ *ordeal, n *harmed) func() {
+		n.doToWatching(h)
+		return func() { n.doToWatching(testkit.Whole) }
+	}}
+}
+
+// everyFault is what happens to nodes and to their database.
+var everyFault = []fault{
+	{"nothing", true, func(*ordeal, *harmed) func() { return func() {} }},
+	onWires("a node cut off", testkit.Cut),
+	onWires("a node that nothing reaches", testkit.Held),
+	onWires("a slow network", testkit.Slow),
+	onWires("answers to commits lost", testkit.Forgetful),
+	onWires("commits on their way", testkit.Interrupted),
+	onWatching("a listener cut", testkit.Cut),
+	onWatching("a deaf listener", testkit.Held),
+	{"a frozen node", false, func(_ *ordeal, n *harmed) func() {
+		n.cmd.Process.Signal(syscall.SIGSTOP)
+		return func() { n.cmd.Process.Signal(syscall.SIGCONT) }
+	}},
+	{"a killed node", false, func(_ *ordeal, n *harmed) func() {
+		n.kill()
+		return n.start
+	}},
+	{"a frozen database", false, func(s *ordeal, _ *harmed) func() {
+		s.primary.Freeze()
+		return s.primary.Thaw
+	}},
+	{"a killed database", false, func(s *ordeal, _ *harmed) func() {
+		s.primary.Kill()
+		return func() { s.primary.Restart(s.t) }
+	}},
+	{"a frozen standby", false, func(s *ordeal, _ *harmed) func() {
+		s.standby.Freeze()
+		return s.standby.Thaw
+	}},
+	{"a lost primary", true, func(s *ordeal, _ *harmed) func() {
+		old := s.primary
+		old.Kill()
+		return s.failOver(old)
+	}},
+	{"a primary that vanished", true, func(s *ordeal, _ *harmed) func() {
+		old := s.primary
+		old.Freeze()
+		return s.failOver(old)
+	}},
+}
+
+// failOver makes the standby the primary, as an operator's tools do. To mend is to
+// start another standby.
+func (s *ordeal) failOver(old *testkit.Postgres) (mend func()) {
+	s.primary = s.standby
+	s.primary.Promote(s.t)
+	s.nodes[0].wires[0].Turn(s.primary.Address())
+	return func() {
+		old.Kill()
+		s.standby = s.primary.Standby(s.t)
+		for _, n := range s.nodes[1:] {
+			n.wires[0].Turn(s.standby.Address())
+			n.wires[0], n.wires[1] = n.wires[1], n.wires[0]
+		}
+	}
+}
+
+// goesOn waits until somebody can sign in at every node, within what is promised
+// since a fault began.
+func (s *ordeal) goesOn(begin time.Time, after string) {
+	s.t.Helper()
+	var waiting sync.WaitGroup
+	for _, n := range s.nodes {
+		waiting.Go(func() {
+			for {
+				// Another each time: tries that nobody could give back pace an account.
+				_, err := s.visitor().at(n).post(leads("/"), "/login", "username", s.anybody().name, "password", portal.Password)
+				if err == nil {
+					return
+				}
+				if time.Since(begin) > goesOnWithin {
+					s.t.Errorf("%s: nobody signs in at %s within %v: %v", after, n.name, goesOnWithin, err)
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+	}
+	waiting.Wait()
+}
+
+// anybody is an owner without two-factor authentication.
+func (s *ordeal) anybody() *owner { return s.owners[2*s.below(int64(len(s.owners)/2))+1] }
