@@ -98,6 +98,7 @@ func (s *ordeal) during(f fault, all ...func()) {
 	mend()
 	doing.Wait()
 	s.goesOn(time.Now(), f.name+", mended")
+	s.t.Logf("DEBUG %s at %s for %v: %v", f.name, n.name, lasts, time.Since(begin))
 	if s.t.Failed() {
 		s.t.Fatalf("%s at %s for %v", f.name, n.name, lasts)
 	}
