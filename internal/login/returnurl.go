@@ -34,10 +34,15 @@ func CheckPath(raw string) string {
 	if len(raw) > maxReturnURL || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
 		return home
 	}
+	asIs := true
 	for _, r := range raw {
 		if r <= ' ' || r == '\\' || r == 0x7f || r > 0x7e {
 			return home
 		}
+		asIs = asIs && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/?-._~=&", r))
+	}
+	if asIs {
+		return raw // what follows would say the same, mostly
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {
