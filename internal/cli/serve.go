@@ -64,9 +64,9 @@ func serve(r *run, portal *server.Portal, listener net.Listener) error {
 	return portal.Serve(r, listener)
 }
 
-// garbagePercent is how much garbage may stand beside what is in use, some 4 MB: the
+// garbagePercent is how much garbage may stand beside what is in use, some 3 MB: the
 // collector would take a tenth of the time of forward-auth at Go's 100.
-const garbagePercent = 400
+const garbagePercent = 350
 
 // limitMemory has the collector work harder before a flood of passwords fills
 // the machine: each hash leaves megabytes behind, and several times as much

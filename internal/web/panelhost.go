@@ -30,9 +30,12 @@ type PanelHost struct {
 	pages  http.Handler
 }
 
+// panelPages are all that the panels' hosts show: each keeps some 70 kB.
+var panelPages = []string{"error", "panel-logout", "panel-signed-in"}
+
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {
-	s, err := newServer(o, access.OwnPrefix)
+	s, err := newServer(o, access.OwnPrefix, panelPages...)
 	if err != nil {
 		return nil, err
 	}
