@@ -82,6 +82,14 @@ func (v *Visitor) Identify(h http.Header) {
 // denied to everybody (R22). A visit that is admitted needs no pass, and whatever
 // comes of the pass takes nothing from a visit.
 func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
+	a, err := s.admit(ctx, panel, r)
+	if s.Metrics.Checked != nil {
+		s.Metrics.Checked(a.Verdict, err)
+	}
+	return a, err
+}
+
+func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
 	demand, ok := panel.DemandOf(r.Target)
 	if !ok {
 		return Admission{Verdict: access.Deny, Visitor: nobodyThere}, nil
