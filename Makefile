@@ -16,7 +16,7 @@ TIMEOUT := 8m
 FUZZTIME := 10000x
 # Years of guessing, series of kills, and what asks other programs: the race
 # detector would make minutes of them, and what they run at once others run under it.
-LONG := Test(Attack(11Years|14[A-Z]|136Kills|147Killed)|AttacksOnThreeNodes|Attack148|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages)
+LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148)|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages)
 # How often make faults kills the program; go test does so 25 times. A seed may
 # follow: 500:12345.
 FAULTS := 500
