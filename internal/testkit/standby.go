@@ -153,8 +153,12 @@ func (p *Postgres) MakeRoom(t testing.TB) { p.limit(t, "unlimited") }
 
 func (p *Postgres) limit(t testing.TB, bytes string) {
 	t.Helper()
+	attributes, err := Unprivileged(p.dir)
+	must(t, err)
 	for _, id := range p.processes() {
-		out, err := exec.Command("prlimit", "--pid", strconv.Itoa(id), "--fsize="+bytes+":unlimited").CombinedOutput()
+		prlimit := exec.Command("prlimit", "--pid", strconv.Itoa(id), "--fsize="+bytes+":unlimited")
+		prlimit.SysProcAttr = attributes // where root may not change another user's limits
+		out, err := prlimit.CombinedOutput()
 		if err != nil && syscall.Kill(id, 0) == nil {
 			t.Fatalf("prlimit: %v\n%s", err, out)
 		}
