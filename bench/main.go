@@ -31,6 +31,8 @@ var groups = []group{
 	{"a", "Forward-auth with a valid visit", measureVisit},
 	{"b", "Forward-auth without a cookie", measureStranger},
 	{"c", "The gateway", measureGateway},
+	{"d", "Signing in with a code", measureSignIn},
+	{"e", "Second-factor verifications", measureCodes},
 }
 
 // bench is a run.
@@ -46,6 +48,8 @@ type sizes struct {
 	rounds      int
 	round       time.Duration
 	connections []int // of forward-auth and the gateway
+	hashes      int   // of passwords, in a round
+	clients     []int // who verify codes
 	warm, flood int   // questions without a cookie, before and while memory is looked at
 }
 
@@ -54,11 +58,11 @@ func (s sizes) most() int { return s.connections[len(s.connections)-1] }
 
 var (
 	whole = sizes{
-		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
+		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, hashes: 20, clients: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
 	}
 	// quick is for who works on this program: its figures say little.
 	quick = sizes{
-		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, warm: 1000, flood: 10_000,
+		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, hashes: 2, clients: []int{1, 64}, warm: 1000, flood: 10_000,
 	}
 )
 

@@ -19,8 +19,9 @@ import (
 const postgresStarts = time.Minute
 
 // StartPostgres starts a PostgreSQL on loopback with its files in dir, and
-// returns the URL of its superuser. It trusts everybody.
-func StartPostgres(dir string) (url string, stop func(), err error) {
+// returns the URL of its superuser. It trusts everybody and syncs nothing to the
+// disk; settings, as "fsync=on", say otherwise.
+func StartPostgres(dir string, settings ...string) (url string, stop func(), err error) {
 	bin, err := PostgresPrograms()
 	if err != nil {
 		return "", nil, err
@@ -41,6 +42,9 @@ func StartPostgres(dir string) (url string, stop func(), err error) {
 	}
 	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-k", dir,
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=500", "-c", "log_min_messages=panic")
+	for _, setting := range settings {
+		server.Args = append(server.Args, "-c", setting)
+	}
 	server.SysProcAttr, server.Dir, server.Stderr = attributes, dir, os.Stderr
 	if err := server.Start(); err != nil {
 		return "", nil, fmt.Errorf("start postgres: %w", err)
