@@ -45,12 +45,13 @@ type bench struct {
 
 // sizes are how much is done.
 type sizes struct {
-	rounds      int
-	round       time.Duration
-	connections []int // of forward-auth and the gateway
-	hashes      int   // of passwords, in a round
-	clients     []int // who verify codes
-	warm, flood int   // questions without a cookie, before and while memory is looked at
+	rounds       int
+	round        time.Duration
+	connections  []int // of forward-auth and the gateway
+	hashes       int   // of passwords, in a round
+	clients      []int // who verify codes
+	transactions int   // of pgbench, in a round
+	warm, flood  int   // questions without a cookie, before and while memory is looked at
 }
 
 // most is how many connections ask where one number is enough.
@@ -58,11 +59,11 @@ func (s sizes) most() int { return s.connections[len(s.connections)-1] }
 
 var (
 	whole = sizes{
-		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, hashes: 20, clients: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
+		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, hashes: 20, clients: []int{1, 16, 64}, transactions: 4096, warm: 100_000, flood: 1_000_000,
 	}
 	// quick is for who works on this program: its figures say little.
 	quick = sizes{
-		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, hashes: 2, clients: []int{1, 64}, warm: 1000, flood: 10_000,
+		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, hashes: 2, clients: []int{1, 64}, transactions: 256, warm: 1000, flood: 10_000,
 	}
 )
 
