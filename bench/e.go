@@ -5,7 +5,7 @@ import "fmt"
 // measureCodes measures second-factor verifications with the whole ledger on
 // both engines, right and wrong codes apart.
 func measureCodes(b *bench) {
-	//	b.within(b.codesOnSQLite)
+	b.within(b.codesOnSQLite)
 	b.within(b.codesOnPostgres)
 	b.within(b.commits)
 	b.latencyOfCodes()

@@ -33,6 +33,7 @@ var groups = []group{
 	{"c", "The gateway", measureGateway},
 	{"d", "Signing in with a code", measureSignIn},
 	{"e", "Second-factor verifications", measureCodes},
+	{"f", "As accounts and sessions grow", measureGrowth},
 }
 
 // bench is a run.
@@ -45,13 +46,18 @@ type bench struct {
 
 // sizes are how much is done.
 type sizes struct {
-	rounds       int
-	round        time.Duration
-	connections  []int // of forward-auth and the gateway
-	hashes       int   // of passwords, in a round
-	clients      []int // who verify codes
-	transactions int   // of pgbench, in a round
-	warm, flood  int   // questions without a cookie, before and while memory is looked at
+	rounds      int
+	round       time.Duration
+	connections []int         // of forward-auth and the gateway
+	warm, flood int           // questions without a cookie, before and while memory is looked at
+	hashes      int           // of passwords, in a round
+	clients     []int         // who verify codes
+	turns       int           // of each of pgbench's clients, in a round
+	towns       []int         // accounts, each with a session
+	idle        time.Duration // before memory is looked at
+	rates       int           // at which questions come, up to what is too many
+	paced       time.Duration // each of them
+	strangers   int           // who give a password at once
 }
 
 // most is how many connections ask where one number is enough.
@@ -59,11 +65,15 @@ func (s sizes) most() int { return s.connections[len(s.connections)-1] }
 
 var (
 	whole = sizes{
-		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, hashes: 20, clients: []int{1, 16, 64}, transactions: 4096, warm: 100_000, flood: 1_000_000,
+		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
+		hashes: 20, clients: []int{1, 16, 64}, turns: 64, towns: []int{1000, 10_000, 100_000, 1_000_000}, idle: 3 * time.Second,
+		rates: 11, paced: 5 * time.Second, strangers: 2000,
 	}
 	// quick is for who works on this program: its figures say little.
 	quick = sizes{
-		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, hashes: 2, clients: []int{1, 64}, transactions: 256, warm: 1000, flood: 10_000,
+		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, warm: 1000, flood: 10_000,
+		hashes: 2, clients: []int{1, 64}, turns: 4, towns: []int{1000, 5000}, idle: 100 * time.Millisecond,
+		rates: 3, paced: 200 * time.Millisecond, strangers: 100,
 	}
 )
 

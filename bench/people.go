@@ -61,8 +61,11 @@ func (p *people) begin(i int) error {
 	return err
 }
 
-func (p *people) right(i int) error {
-	done, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], p.phones[i].Code(0), "", "", p.from[i])
+func (p *people) right(i int) error { return p.give(i, p.phones[i].Code(0)) }
+
+// give gives a code that is right.
+func (p *people) give(i int, code string) error {
+	done, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], code, "", "", p.from[i])
 	p.from[i].Device = done.Device.Reveal()
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -206,7 +207,7 @@ func (g *postgres) fillBare() string {
 	bare, err := sql.Open("pgx", url)
 	g.must(err)
 	defer bare.Close()
-	people := fmt.Sprintf(`FROM (SELECT %d + n AS id, 'ada' || n AS name FROM generate_series(1, %d) AS n) AS people`, firstNumber, g.transactions)
+	people := fmt.Sprintf(`FROM (SELECT %d + n AS id, 'ada' || n AS name FROM generate_series(1, %d) AS n) AS people`, firstNumber, g.turns*slices.Max(g.clients))
 	g.run(bare,
 		`INSERT INTO accounts (id, name, display_name, locale, role, security_stamp, enroll_locked, two_factor_at, created_at)
 			SELECT id, name, '', '', 'member', id, FALSE, 0, 0 `+people,
@@ -241,7 +242,9 @@ func (g *postgres) pgbench(url, script string, clients int) sample {
 	g.must(err)
 	file := filepath.Join(g.TempDir(), "code.sql")
 	g.must(os.WriteFile(file, []byte(script), 0o600))
-	share := g.transactions / clients
+	// Each client prepares its statements first, so it needs its turns; few
+	// clients need more of them, or a round would be over at once.
+	share := max(g.turns, 4*g.turns/clients)
 	out, err := exec.CommandContext(g.ctx, filepath.Join(programs, "pgbench"), "--no-vacuum", "--protocol=prepared", "--file="+file,
 		"--client="+strconv.Itoa(clients), "--transactions="+strconv.Itoa(share),
 		"--define=turn=0", "--define=proofs="+proofs, fmt.Sprintf("--define=share=%d", share), fmt.Sprintf("--define=round=%d", g.round), url).CombinedOutput()
