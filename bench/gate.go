@@ -30,6 +30,7 @@ const (
 	askedPanel  = "http://panel.test"
 	passedPanel = "http://gate.test"
 
+	portalHost  = "auth.test"
 	visitCookie = "sallyport-visit"
 )
 
@@ -44,7 +45,7 @@ type gate struct {
 // startGate starts the binary on what is in the data directory; upstream is
 // where the gateway's panel is served, or "".
 func (b *bench) startGate(dir, upstream string) *gate {
-	text := "public_url: http://auth.test\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: " + askedPanel + "\n"
+	text := "public_url: http://" + portalHost + "\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: " + askedPanel + "\n"
 	if upstream != "" {
 		text += "  - url: " + passedPanel + "\n    upstream: http://" + upstream + "\n"
 	}
@@ -106,7 +107,7 @@ func (g *gate) visit(panel string) string {
 	if back == nil {
 		s.Fatalf("no sign-in page:\n%s", text)
 	}
-	resp, err := person.PostForm("http://auth.test/login", url.Values{
+	resp, err := person.PostForm("http://"+portalHost+"/login", url.Values{
 		"username": {"ada"}, "password": {portal.Password}, "return": {strings.ReplaceAll(string(back[1]), "&amp;", "&")},
 	})
 	s.must(err)
@@ -145,16 +146,18 @@ func request(path, host string, headers ...string) []byte {
 var once = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 
 func answers(url string) bool {
-	_, err := get(url)
+	_, err := get(url, "")
 	return err == nil
 }
 
-// get returns the body of a page as it was sent.
-func get(url string) ([]byte, error) {
+// get returns the body of a page as it was sent; host is what the server is
+// called there, unless empty.
+func get(url, host string) ([]byte, error) {
 	req, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
+	req.Host = host
 	req.Header.Set("Accept", "text/html") // as who opens a page
 	req.Header.Set("Accept-Encoding", "gzip")
 	resp, err := once.Do(req)

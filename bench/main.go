@@ -34,6 +34,8 @@ var groups = []group{
 	{"d", "Signing in with a code", measureSignIn},
 	{"e", "Second-factor verifications", measureCodes},
 	{"f", "As accounts and sessions grow", measureGrowth},
+	{"g", "Latency at fixed rates", measureOpenLoop},
+	{"h", "Memory, size and start", measureSize},
 }
 
 // bench is a run.
