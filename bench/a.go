@@ -17,6 +17,6 @@ func measureVisit(b *bench) {
 
 	ours, bare = b.beside("Sallyport", g.process, g.at, question(access.PassHeader, pass))
 	got := b.rush(b.most(), ours, bare)
-	b.add(row{what: "A valid machine pass, 64 connections", unit: "µs CPU",
+	b.add(row{what: "A valid machine pass, " + some(b.most(), "connection"), unit: "µs CPU",
 		got: middle(got[0], cpuOf), bare: middle(got[1], cpuOf), ratio: paired(got[0], got[1], cpuOf)})
 }

@@ -69,7 +69,7 @@ func (b *bench) overConnections(what string, target *target, all ...asked) {
 		}
 		for i := 0; i < len(all); i += 2 {
 			ours, bare := got[i], got[i+1]
-			r := row{what: fmt.Sprintf("%s, %d connections: %s", what, n, all[i].name), unit: "µs CPU",
+			r := row{what: fmt.Sprintf("%s, %s: %s", what, some(n, "connection"), all[i].name), unit: "µs CPU",
 				got: middle(ours, cpuOf), bare: middle(bare, cpuOf), ratio: paired(ours, bare, cpuOf)}
 			if i == 0 && n == b.most() {
 				r.target = target

@@ -2,7 +2,6 @@ package main
 
 import (
 	"database/sql"
-	"fmt"
 	"path/filepath"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -47,7 +46,7 @@ func (b *bench) commits() {
 					})
 				})
 			}, b.bareCommits())
-			b.add(row{what: fmt.Sprintf("SQLite, one row each of %d writers", n), unit: "/s",
+			b.add(row{what: "SQLite, one row each of " + some(n, "writer"), unit: "/s",
 				got: middle(got[0], rateOf), bare: middle(got[1], rateOf), ratio: paired(got[0], got[1], rateOf)})
 		})
 	}

@@ -35,7 +35,7 @@ func (b *bench) overClients(file, engine, bareName string, p *people, bare func(
 		ours, least := curve{name: verdict + " codes"}, curve{name: bareName + ", beside " + verdict + " codes"}
 		for _, n := range b.clients {
 			got := alternate(b.rounds, p.codes(n, p.giving(verdict)), bare(verdict, n))
-			r := row{what: fmt.Sprintf("%s, %s codes of %d clients", engine, verdict, n), unit: "/s",
+			r := row{what: fmt.Sprintf("%s, %s codes of %s", engine, verdict, some(n, "client")), unit: "/s",
 				got: middle(got[0], rateOf), bare: middle(got[1], rateOf), ratio: paired(got[0], got[1], rateOf)}
 			if n == b.clients[len(b.clients)-1] {
 				r.target = atLeast(0.5)

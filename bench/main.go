@@ -93,6 +93,8 @@ func main() {
 		named = append(named, text)
 		return nil
 	})
+	flag.IntVar(&o.rounds, "rounds", 0, "how often both sides take their `turns`, where not as usual")
+	flag.IntVar(&o.largest, "largest", 0, "how many accounts and sessions there are `at most`, where not a million")
 	flag.Parse()
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
@@ -127,6 +129,9 @@ type options struct {
 	only  []string // groups; all of them where empty
 	quick bool
 	out   string
+
+	rounds, largest int // 0: as usual
+
 	cores cores
 	peers []peer
 }
@@ -141,6 +146,12 @@ func run(ctx context.Context, o options) (r *report, err error) {
 	b := &bench{stage: &stage{ctx: ctx}, report: newReport(o), sizes: whole}
 	if o.quick {
 		b.sizes = quick
+	}
+	if o.rounds > 0 {
+		b.rounds = o.rounds
+	}
+	if o.largest > 0 {
+		b.towns = slices.DeleteFunc(slices.Clone(b.towns), func(size int) bool { return size > o.largest })
 	}
 	// What is under way at an interrupt fails once its program is gone.
 	defer context.AfterFunc(ctx, b.end)()

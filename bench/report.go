@@ -124,6 +124,14 @@ func number(x float64) string {
 	}
 }
 
+// some says how many: 1 connection, 64 connections.
+func some(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}
+
 // print writes the rows as a terminal shows them.
 func (r *report) print(to io.Writer) {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
@@ -166,9 +174,9 @@ func (r *report) page() (string, error) {
 		},
 		"details": r.detailsOf,
 		"plots":   r.plotsOf,
-		"has":     func(group string) bool { return r.table(func(one row) bool { return one.group == group }) != "" },
 		"machine": r.machine,
 		"quick":   func() bool { return r.quick },
+		"has":     func(group string) bool { return r.table(func(one row) bool { return one.group == group }) != "" },
 	}).Parse(pageText)
 	if err != nil {
 		return "", err
