@@ -24,14 +24,19 @@ const looks = 20
 
 func (b *bench) floodOfStrangers() {
 	g, _ := b.withAda("")
+	asked := 0
 	next := func(i int) []byte { // each another path, as crawlers ask
+		i += asked
 		return request("/verify/caddy", "sallyport", "X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "panel.test",
 			"X-Forwarded-Uri", fmt.Sprintf("/rack/%d", i), "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i%256))
 	}
 	crowd, err := newCrowd(g.at, b.most(), http.StatusUnauthorized, next)
 	b.must(err)
 	defer crowd.close()
-	ask := func(n int) { b.must(crowd.times(n)) }
+	ask := func(n int) {
+		b.must(crowd.times(n))
+		asked += n
+	}
 	ask(b.warm)
 	before := g.resident()
 	memory := plot{file: "memory", title: "Memory while strangers ask", x: "questions without a cookie", y: "memory, MB", lines: []curve{{name: "Sallyport"}}}

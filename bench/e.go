@@ -23,7 +23,7 @@ func (p *people) giving(verdict string) func(i int) error {
 
 func (b *bench) codesOnSQLite() {
 	p, bare := b.newPeople("sqlite"), b.bareCommits()
-	b.overClients("sqlite", "SQLite", "one row after the other, committed", p, func(string, int) side { return bare })
+	b.overClients("sqlite", "SQLite", "bare commits", p, func(string, int) side { return bare })
 }
 
 // overClients measures codes of 1 to 64 clients beside what bare returns for
@@ -32,7 +32,7 @@ func (b *bench) overClients(file, engine, bareName string, p *people, bare func(
 	table := detail{header: []string{"clients", "code", "verifications/s", "p50 ms", "p99 ms", "bare/s"}}
 	rates := plot{file: file, title: "Second-factor verifications on " + engine, x: "clients", y: "per second", logX: true}
 	for _, verdict := range verdicts {
-		ours, least := curve{name: verdict + " codes"}, curve{name: bareName + ", beside " + verdict + " codes"}
+		ours, least := curve{name: verdict + " codes"}, curve{name: bareName + ", beside " + verdict}
 		for _, n := range b.clients {
 			got := alternate(b.rounds, p.codes(n, p.giving(verdict)), bare(verdict, n))
 			r := row{what: fmt.Sprintf("%s, %s codes of %s", engine, verdict, some(n, "client")), unit: "/s",

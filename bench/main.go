@@ -69,7 +69,7 @@ var (
 	whole = sizes{
 		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
 		hashes: 20, clients: []int{1, 16, 64}, turns: 64, towns: []int{1000, 10_000, 100_000, 1_000_000}, idle: 3 * time.Second,
-		rates: 11, paced: 5 * time.Second, strangers: 2000,
+		rates: 11, paced: 1500 * time.Millisecond, strangers: 2000,
 	}
 	// quick is for who works on this program: its figures say little.
 	quick = sizes{

@@ -33,6 +33,7 @@ type people struct {
 	phones   []*portal.Phone
 	from     []login.Browser
 	attempts []string
+	tidy     func() // before each round; may be nil
 }
 
 // newPeople starts a portal on that engine. Its passwords aren't measured: their
@@ -85,6 +86,9 @@ func (p *people) prepare() {
 	p.together(signingIn, func(i int) error { return errors.Join(p.begin(i), p.right(i)) })
 	p.portal.Clock.Move(totp.Period)
 	p.together(signingIn, p.begin)
+	if p.tidy != nil {
+		p.tidy()
+	}
 }
 
 // codes is a side in which so many clients give everybody's code; what goes

@@ -29,7 +29,7 @@ func (c *curve) add(x, y float64) { c.xs, c.ys = append(c.xs, x), append(c.ys, y
 // Sizes in pixels.
 const (
 	width, height            = 760, 440
-	left, right, top, bottom = 72, 20, 52, 56
+	left, right, top, bottom = 72, 28, 52, 56
 	legendRow                = 20
 	legendColumns            = 2
 )
@@ -145,7 +145,7 @@ type axis struct {
 	ticks    []float64
 }
 
-// fewValues are shown as ticks themselves on a logarithmic axis.
+// fewValues are shown as ticks themselves on a horizontal logarithmic axis.
 const fewValues = 7
 
 func newAxis(log bool, values []float64, from, to float64) axis {
@@ -162,7 +162,7 @@ func newAxis(log bool, values []float64, from, to float64) axis {
 		return a
 	}
 	slices.Sort(values)
-	if own := slices.Compact(values); len(own) > 1 && len(own) <= fewValues && from < to {
+	if own := slices.Compact(values); len(own) > 1 && len(own) <= fewValues && a.horizontal() {
 		a.ticks = own
 		return a
 	}
@@ -184,14 +184,16 @@ func (a *axis) linear() {
 			step = round * size
 		}
 	}
-	for n := 0.0; ; n++ {
+	if !a.horizontal() {
+		a.top = step * math.Ceil(a.top/step)
+	}
+	for n := 0.0; n*step <= a.top*1.001; n++ {
 		a.ticks = append(a.ticks, n*step)
-		if n*step >= a.top {
-			a.top = n * step
-			return
-		}
 	}
 }
+
+// horizontal axes end with their values.
+func (a *axis) horizontal() bool { return a.from < a.to }
 
 // decades has ticks at 1, 2 and 5 of each power of ten, or at the powers only
 // where those are many.
@@ -210,6 +212,13 @@ func (a *axis) decades() {
 				a.ticks = append(a.ticks, tick)
 			}
 		}
+	}
+	// Only those around the values.
+	for len(a.ticks) > 2 && a.ticks[1] <= a.low {
+		a.ticks = a.ticks[1:]
+	}
+	for len(a.ticks) > 2 && a.ticks[len(a.ticks)-2] >= a.top {
+		a.ticks = a.ticks[:len(a.ticks)-1]
 	}
 	a.low, a.top = a.ticks[0], a.ticks[len(a.ticks)-1]
 }
