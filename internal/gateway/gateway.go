@@ -14,6 +14,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -75,6 +76,7 @@ func New(o Options) http.Handler {
 		Rewrite:        g.rewrite,
 		ModifyResponse: g.clean,
 		FlushInterval:  -1, // events as they come
+		BufferPool:     &buffers{},
 		ErrorHandler:   g.failed,
 		ErrorLog:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		Transport: &http.Transport{
@@ -89,6 +91,23 @@ func New(o Options) http.Handler {
 	}
 	return g
 }
+
+// pieceSize is what an answer is passed on in, at most: httputil's own size.
+const pieceSize = 32 << 10
+
+// buffers are kept between requests, each of which would leave one to be collected.
+type buffers struct{ pool sync.Pool }
+
+// Get returns one.
+func (b *buffers) Get() []byte {
+	if kept, ok := b.pool.Get().(*[pieceSize]byte); ok {
+		return kept[:]
+	}
+	return make([]byte, pieceSize)
+}
+
+// Put takes it back.
+func (b *buffers) Put(piece []byte) { b.pool.Put((*[pieceSize]byte)(piece)) }
 
 type visitorKey struct{}
 
