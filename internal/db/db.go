@@ -219,9 +219,24 @@ func (d *DB) Together(n int) int {
 	return n
 }
 
+// inTime bounds how long a server may be silent; SQLite is none.
+func inTime(ctx context.Context, q Querier) (context.Context, context.CancelFunc) {
+	switch on := q.(type) {
+	case *pool:
+		if on.prepares {
+			return ctx, func() {}
+		}
+	case *Tx:
+		if on.pool.prepares {
+			return ctx, func() {}
+		}
+	}
+	return context.WithTimeout(ctx, answerTime)
+}
+
 // Exec runs a statement in tx and returns the number of rows it changed.
 func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := inTime(ctx, tx)
 	defer cancel()
 	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
@@ -233,7 +248,7 @@ func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error)
 
 // One reads the only row of a query into dest, or returns [ErrNotFound].
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := inTime(ctx, q)
 	defer cancel()
 	return translate(q.QueryRowContext(ctx, query, args...).Scan(dest...))
 }
@@ -243,7 +258,7 @@ type Scan func(dest ...any) error
 
 // All reads every row of a query, each by read.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := inTime(ctx, q)
 	defer cancel()
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
