@@ -3,33 +3,14 @@ package sallyport_test
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
-	"testing"
-	"time"
 
-	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 const (
-	// codeRounds is how many codes are given to all nodes at once;
-	// roundsVariable asks for another number.
-	codeRounds     = 60
-	roundsVariable = "SALLYPORT_ROUNDS"
-
 	// roundsPerFault are under way while something happens.
 	roundsPerFault = 4
-
-	// harmedFor is how long a fault lasts at most; every longHarm-th lasts
-	// harmedForLong, which is longer than a node waits for the database.
-	harmedFor     = 1500 * time.Millisecond
-	harmedForLong = 12 * time.Second
-	longHarm      = 16
-
-	// givenWithin: a code is given while a fault begins.
-	givenWithin = 100 * time.Millisecond
 
 	// budgets are used up by so many accounts, whose wrong codes are too few to
 	// count as an attack on the whole site.
@@ -70,52 +51,6 @@ func (s *ordeal) waiting(n *harmed, o *owner) *visitor {
 		s.t.Fatalf("%s at %s: %v", o.name, n.name, err)
 	}
 	return v
-}
-
-// during has something happen to a node while others do something, which begins
-// within a moment, and returns once it is mended, they are done, and people sign in.
-func (s *ordeal) during(f fault, all ...func()) {
-	s.t.Helper()
-	lasts := time.Duration(s.below(int64(harmedFor)))
-	if s.faults++; s.faults%longHarm == 0 {
-		lasts = harmedForLong
-	}
-	n := s.any()
-	var doing sync.WaitGroup
-	for _, one := range all {
-		pause := time.Duration(s.below(int64(givenWithin)))
-		doing.Go(func() {
-			time.Sleep(pause)
-			one()
-		})
-	}
-	begin := time.Now()
-	mend := f.harm(s, n)
-	time.Sleep(lasts)
-	if f.goesOn {
-		s.goesOn(begin, f.name)
-	}
-	mend()
-	doing.Wait()
-	s.goesOn(time.Now(), f.name+", mended")
-	s.t.Logf("DEBUG %s at %s for %v: %v", f.name, n.name, lasts, time.Since(begin))
-	if s.t.Failed() {
-		s.t.Fatalf("%s at %s for %v", f.name, n.name, lasts)
-	}
-}
-
-// next returns every fault in turn, each turn in another order.
-func (s *ordeal) nextFault() fault {
-	if len(s.turn) == 0 {
-		s.turn = slices.Clone(everyFault)
-		for i := range s.turn {
-			j := i + int(s.below(int64(len(s.turn)-i)))
-			s.turn[i], s.turn[j] = s.turn[j], s.turn[i]
-		}
-	}
-	f := s.turn[0]
-	s.turn = s.turn[1:]
-	return f
 }
 
 // codes has codes given to all nodes at once while something happens to them. Each
@@ -233,22 +168,4 @@ func tryAt(v *visitor, code string) string {
 		return unknown
 	}
 	return becameOf(a)
-}
-
-// Codes, budgets and visits, and what is promised of them, while nodes, their
-// database and all between them break.
-func TestFaults(t *testing.T) {
-	t.Parallel()
-	rounds, seed := series(t, roundsVariable, codeRounds)
-	forCodes := (rounds + 1) / 2 // each gives a code and a backup code
-	s := startOrdeal(t, 2*(forCodes+budgets), seed)
-	var owners []*owner
-	for i := 0; i < len(s.owners); i += 2 {
-		owners = append(owners, s.owners[i])
-	}
-	s.budgetsHold(owners[forCodes:])
-	s.codes(owners[:forCodes])
-	d := testkit.Open(t, s.primary.URL("postgres"))
-	nothingHalfDone(t, d)
-	s.nodes[0].command("audit", "verify")
 }

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,7 +57,7 @@ func startOrdeal(t *testing.T, owners int, seed uint64) *ordeal {
 	config := writeConfig(t, "panels:\n  - url: "+radio+"\n    upstream: "+startPanel(t, "radio").URL+"\n")
 	shared := []string{"SALLYPORT_PUBLIC_URL=" + portalAt, "SALLYPORT_CONFIG=" + config}
 	s.lane = &lane{program: &program{t: t, path: path, dir: t.TempDir(), base: portalAt}, rng: rand.New(rand.NewPCG(seed, 0))}
-	s.through = func() http.RoundTripper { return s.any().way }
+	s.through = func() http.RoundTripper { return balancer{s} }
 	database := "SALLYPORT_DATABASE=" + s.primary.URL("postgres")
 	t.Run("owners", func(t *testing.T) { s.addOwners(t, owners, append(shared, database)...) })
 	s.env = append(shared, database)
@@ -126,6 +128,11 @@ func (n *harmed) doToWatching(h testkit.Harm) {
 	}
 }
 
+// balancer hands each request to another node.
+type balancer struct{ *ordeal }
+
+func (b balancer) RoundTrip(r *http.Request) (*http.Response, error) { return b.any().way.RoundTrip(r) }
+
 // any is a node.
 func (s *ordeal) any() *harmed { return s.nodes[s.below(int64(len(s.nodes)))] }
 
@@ -136,10 +143,26 @@ func (v *visitor) at(n *harmed) *visitor {
 	return &visitor{base: v.base, from: v.from, client: &client}
 }
 
+// cookieAt returns the value of the cookie that the visitor would send to origin,
+// or "".
+func (v *visitor) cookieAt(origin, name string) string {
+	at, err := url.Parse(origin)
+	if err != nil {
+		return ""
+	}
+	for _, c := range v.client.Jar.Cookies(at) {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
+}
+
 // fault is something that happens, and how it is mended.
 type fault struct {
 	name   string
 	goesOn bool // before it is mended
+	forAll bool // it isn't one node's
 	harm   func(s *ordeal, n *harmed) (mend func())
 }
 
@@ -158,9 +181,19 @@ func onWatching(name string, h testkit.Harm) fault {
 	}}
 }
 
+// Faults that somebody asks for.
+const (
+	nothingHappens = "nothing"
+	lostPrimary    = "a lost primary"
+)
+
+func faultCalled(name string) fault {
+	return everyFault[slices.IndexFunc(everyFault, func(f fault) bool { return f.name == name })]
+}
+
 // everyFault is what happens to nodes and to their database.
 var everyFault = []fault{
-	{"nothing", true, func(*ordeal, *harmed) func() { return func() {} }},
+	{name: nothingHappens, goesOn: true, harm: func(*ordeal, *harmed) func() { return func() {} }},
 	onWires("a node cut off", testkit.Cut),
 	onWires("a node that nothing reaches", testkit.Held),
 	onWires("a slow network", testkit.Slow),
@@ -168,32 +201,32 @@ var everyFault = []fault{
 	onWires("commits on their way", testkit.Interrupted),
 	onWatching("a listener cut", testkit.Cut),
 	onWatching("a deaf listener", testkit.Held),
-	{"a frozen node", false, func(_ *ordeal, n *harmed) func() {
+	{name: "a frozen node", harm: func(_ *ordeal, n *harmed) func() {
 		n.cmd.Process.Signal(syscall.SIGSTOP)
 		return func() { n.cmd.Process.Signal(syscall.SIGCONT) }
 	}},
-	{"a killed node", false, func(_ *ordeal, n *harmed) func() {
+	{name: "a killed node", harm: func(_ *ordeal, n *harmed) func() {
 		n.kill()
 		return n.start
 	}},
-	{"a frozen database", false, func(s *ordeal, _ *harmed) func() {
+	{name: "a frozen database", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
 		s.primary.Freeze()
 		return s.primary.Thaw
 	}},
-	{"a killed database", false, func(s *ordeal, _ *harmed) func() {
+	{name: "a killed database", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
 		s.primary.Kill()
 		return func() { s.primary.Restart(s.t) }
 	}},
-	{"a frozen standby", false, func(s *ordeal, _ *harmed) func() {
+	{name: "a frozen standby", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
 		s.standby.Freeze()
 		return s.standby.Thaw
 	}},
-	{"a lost primary", true, func(s *ordeal, _ *harmed) func() {
+	{name: lostPrimary, goesOn: true, forAll: true, harm: func(s *ordeal, _ *harmed) func() {
 		old := s.primary
 		old.Kill()
 		return s.failOver(old)
 	}},
-	{"a primary that vanished", true, func(s *ordeal, _ *harmed) func() {
+	{name: "a primary that vanished", goesOn: true, forAll: true, harm: func(s *ordeal, _ *harmed) func() {
 		old := s.primary
 		old.Freeze()
 		return s.failOver(old)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -178,22 +179,33 @@ func (v *visitor) send(method, path string, fields ...string) (portal.Answer, er
 	for i := 0; i+1 < len(fields); i += 2 {
 		form.Add(fields[i], fields[i+1])
 	}
-	req, err := http.NewRequest(method, v.base+path, strings.NewReader(form.Encode()))
+	header := http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
+	if method == http.MethodPost {
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	return v.request(method, path, strings.NewReader(form.Encode()), header)
+}
+
+// request sends what a page or a script does; the path may be a whole URL, of a
+// panel.
+func (v *visitor) request(method, path string, body io.Reader, header http.Header) (portal.Answer, error) {
+	if strings.HasPrefix(path, "/") {
+		path = v.base + path
+	}
+	req, err := http.NewRequest(method, path, body)
 	if err != nil {
 		return portal.Answer{}, err
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("X-Forwarded-For", v.from)
-	if method == http.MethodPost {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
 	resp, err := v.client.Do(req)
 	if err != nil {
 		return portal.Answer{}, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	return portal.Answer{
-		Status: resp.StatusCode, Location: strings.TrimPrefix(resp.Header.Get("Location"), v.base), Body: string(body), Header: resp.Header,
+		Status: resp.StatusCode, Location: strings.TrimPrefix(resp.Header.Get("Location"), v.base), Body: string(text), Header: resp.Header,
 	}, err
 }
 

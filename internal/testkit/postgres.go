@@ -79,7 +79,7 @@ func (p *Postgres) start() error {
 		return err
 	}
 	p.server = exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-p", p.port, "-k", p.dir,
-		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=500", "-c", "log_min_messages=panic")
+		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=500", "-c", "wal_retrieve_retry_interval=100ms", "-c", "log_min_messages=panic")
 	p.server.SysProcAttr, p.server.Dir, p.server.Stderr = attributes, p.dir, os.Stderr
 	if err := p.server.Start(); err != nil {
 		return fmt.Errorf("start postgres: %w", err)

@@ -1,0 +1,173 @@
+package sallyport_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+const (
+	// soakers keep two cores busy.
+	soakers = 4
+
+	// unansweredAtMost of an account: with five its password would count as known
+	// to somebody, since a try that nobody could give back counts as failed.
+	unansweredAtMost = 2
+
+	// restsAtMost is the pause between two faults.
+	restsAtMost = 2 * time.Second
+
+	// goroutinesMore may run after the soak than before: connections that the
+	// pool opened since, and one that is being closed.
+	goroutinesMore = 8
+
+	// memoryMore is what the process may have more than before: the collector lets
+	// the heap double before it looks, and the rest is stacks and the database's
+	// connections. A leak of a kilobyte a sign-in would be more in ten minutes.
+	memoryMore = 32 << 20
+)
+
+// soak has people do everything while anything happens, and then looks at what the
+// nodes have become.
+func (s *ordeal) soak(owners []*owner, lasts time.Duration) {
+	s.t.Helper()
+	before := s.vitals()
+	h, over := newHistory(), make(chan struct{})
+	visits := newHistory()
+	var done atomic.Int64
+	var living sync.WaitGroup
+	for i := range soakers {
+		var mine []*owner
+		for j := i; j < len(owners); j += soakers {
+			mine = append(mine, owners[j])
+		}
+		living.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				s.liveOn(mine[n%len(mine)], h)
+				s.visitOnce(fmt.Sprint(i, " ", n), visits)
+				done.Add(1)
+			}
+		})
+	}
+	for begin := time.Now(); time.Since(begin) < lasts; {
+		s.during(s.nextFault())
+		time.Sleep(time.Duration(s.below(int64(min(restsAtMost, lasts/10)))))
+	}
+	close(over)
+	living.Wait()
+	s.goesOn(time.Now(), "the soak")
+	for thing, wrong := range map[string][]string{"a code that opens once": h.wrong(once), "a visit that ends": visits.wrong(visited)} {
+		if len(wrong) > 0 {
+			s.t.Errorf("soak: that can't be of %s: %q", thing, wrong)
+		}
+	}
+	s.t.Logf("soak: %d rounds of everything, %d codes were given", done.Load(), len(h.all))
+	s.wellAgain(before)
+}
+
+// liveOn gives a code and a backup code of an owner; whatever wasn't answered is given
+// again, and what was accepted is refused.
+func (s *ordeal) liveOn(o *owner, h *history) {
+	var all []credential
+	if o.lastStep < totp.Step(time.Now()) {
+		all = append(all, credential{code: o.codeNow()})
+	}
+	if len(o.unused) > 1 {
+		all = append(all, credential{backup: true, code: o.unused[0]})
+		o.unused = o.unused[1:]
+	}
+	for _, c := range all {
+		for tries := 0; tries < 3 && len(o.unsure) < unansweredAtMost; tries++ {
+			v, err := s.pending(o)
+			if err != nil {
+				s.excuse(err)
+				time.Sleep(askEvery)
+				continue
+			}
+			if h.did(fmt.Sprint(o.name, " ", c.code), "", func() string { return give(v, c) }) == unknown {
+				o.unsure = append(o.unsure, c)
+			}
+		}
+	}
+}
+
+// visitOnce enters a panel, signs out, and asks until that is known.
+func (s *ordeal) visitOnce(name string, h *history) {
+	v := s.visitor()
+	if err := v.enter(s.anybody().name); err != nil {
+		s.excuse(err)
+		return
+	}
+	for _, n := range s.nodes {
+		h.did(name+n.name, aVisit, func() string { return v.asks(n) })
+	}
+	call := time.Since(h.begin)
+	_, err := v.post(signedOut, "/logout")
+	end, outcome := time.Since(h.begin), accepted
+	if err != nil {
+		s.excuse(err)
+		outcome = unknown
+	}
+	for _, n := range s.nodes {
+		h.add(name+n.name, theEnd, outcome, call, end+endsWithin)
+		h.did(name+n.name, aVisit, func() string { return v.asks(n) })
+	}
+}
+
+// excuse fails the test where an error isn't that of a node or database in trouble.
+func (s *ordeal) excuse(err error) {
+	answered, ok := err.(*unexpected)
+	if !gone(err) && !(ok && answered.answer.Status >= http.StatusInternalServerError) {
+		s.t.Errorf("soak: %v", err)
+	}
+}
+
+// vital is what a node says about itself.
+type vital struct{ goroutines, memory float64 }
+
+func (s *ordeal) vitals() (all []vital) {
+	for _, n := range s.nodes {
+		n.way.CloseIdleConnections()
+		all = append(all, vital{reading(scrape(s.t, n.metrics), "go_goroutines"), reading(scrape(s.t, n.metrics), "process_resident_memory_bytes")})
+	}
+	return all
+}
+
+// reading returns what a metric says.
+func reading(text, name string) float64 {
+	_, rest, _ := strings.Cut(text, "\n"+name+" ")
+	line, _, _ := strings.Cut(rest, "\n")
+	n, _ := strconv.ParseFloat(line, 64)
+	return n
+}
+
+// wellAgain waits until no node has become more than it was.
+func (s *ordeal) wellAgain(before []vital) {
+	s.t.Helper()
+	testkit.Until(s.t, "the end of what the soak began", func() bool {
+		for i, now := range s.vitals() {
+			if now.goroutines > before[i].goroutines+goroutinesMore {
+				return false
+			}
+		}
+		return true
+	})
+	for i, now := range s.vitals() {
+		s.t.Logf("%s: %v, and before: %v", s.nodes[i].name, now, before[i])
+		if now.memory > before[i].memory+memoryMore {
+			s.t.Errorf("%s has %v bytes, and had %v", s.nodes[i].name, now.memory, before[i].memory)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package sallyport_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+var signedOut = leads("/login?notice=signed_out")
+
+const (
+	// endsWithin is when the end of a visit is known to every node, and
+	// endsWithinWhole when those can talk to each other.
+	endsWithin      = 5 * time.Second
+	endsWithinWhole = time.Second
+
+	// askEvery is how often somebody asks whether a visit still is one.
+	askEvery = 5 * time.Millisecond
+
+	// entering at once, while the primary is lost.
+	entering = 8
+
+	thePage = radio + "/page"
+)
+
+// walk asks for a page as a person does and follows every redirect.
+func (v *visitor) walk(page string) (a portal.Answer, err error) {
+	for range 10 {
+		if a, err = v.send(http.MethodGet, page); err != nil || a.Location == "" {
+			return a, err
+		}
+		page = a.Location
+	}
+	return a, fmt.Errorf("redirects without an end: %s", page)
+}
+
+// enter signs in on the way to a page of the panel, and returns an error unless it
+// is shown.
+func (v *visitor) enter(name string) error {
+	a, err := v.walk(thePage)
+	if err != nil {
+		return err
+	}
+	a, err = v.send(http.MethodPost, "/login", "username", name, "password", portal.Password, "return", fieldOf(a.Body, "return"))
+	if err == nil && a.Location != "" {
+		a, err = v.walk(a.Location)
+	}
+	if err == nil && a.Status != http.StatusOK {
+		err = &unexpected{thePage, a}
+	}
+	return err
+}
+
+// asks asks a node for the page, by script.
+func (v *visitor) asks(n *harmed) string {
+	a, err := v.at(n).request(http.MethodGet, thePage, nil, nil)
+	switch {
+	case err == nil && a.Status == http.StatusOK:
+		return accepted
+	case err == nil && a.Status == http.StatusUnauthorized:
+		return refused
+	}
+	return unknown
+}
+
+// visitsEnd signs out at the first node while something happens to another, and asks
+// all of them all the time.
+func (s *ordeal) visitsEnd(quick bool) {
+	s.t.Helper()
+	for _, f := range everyFault {
+		if f.forAll && !f.goesOn {
+			continue // nobody can sign out
+		}
+		within := endsWithin
+		if quick && f.name == nothingHappens {
+			within = endsWithinWhole
+		}
+		v := s.visitor()
+		if err := v.enter(s.anybody().name); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, n := range s.nodes { // they remember it now
+			if said := v.asks(n); said != accepted {
+				s.t.Fatalf("%s: a visit is %s", n.name, said)
+			}
+		}
+		h, over := newHistory(), make(chan struct{})
+		var asking sync.WaitGroup
+		for _, n := range s.nodes {
+			asking.Go(func() {
+				for {
+					h.did(n.name, aVisit, func() string { return v.asks(n) })
+					select {
+					case <-over:
+						return
+					case <-time.After(askEvery):
+					}
+				}
+			})
+		}
+		begin, n := time.Now(), s.nodes[1+s.below(2)]
+		mend := f.harm(s, n)
+		if f.goesOn {
+			s.goesOn(begin, f.name)
+		}
+		call := time.Since(h.begin)
+		if _, err := v.at(s.nodes[0]).post(signedOut, "/logout"); err != nil {
+			s.t.Errorf("%s: sign-out: %v", f.name, err)
+		}
+		end := time.Since(h.begin)
+		for _, n := range s.nodes {
+			h.add(n.name, theEnd, accepted, call, end+within)
+		}
+		s.allRefuse(v, n)
+		mend()
+		s.goesOn(time.Now(), f.name+", mended")
+		s.allRefuse(v, nil)
+		close(over)
+		asking.Wait()
+		if wrong := h.wrong(visited); len(wrong) > 0 {
+			s.t.Errorf("%s at %s: a visit that ended was one for longer than %v at %v", f.name, n.name, within, wrong)
+		}
+	}
+}
+
+// allRefuse waits until every node refuses a visit, but for a harmed one.
+func (s *ordeal) allRefuse(v *visitor, harmed *harmed) {
+	s.t.Helper()
+	for _, n := range s.nodes {
+		testkit.Until(s.t, "refusal by "+n.name, func() bool { return n == harmed || v.asks(n) == refused })
+	}
+}
+
+// doorsHaveSessions has people enter a panel while the primary is lost. Whoever was
+// let in has a session in the database that serves now, and nobody else is let in.
+func (s *ordeal) doorsHaveSessions() {
+	s.t.Helper()
+	visitors, entered := make([]*visitor, entering), make([]error, entering)
+	var all []func()
+	for i := range entering {
+		visitors[i] = s.visitor()
+		all = append(all, func() { entered[i] = visitors[i].enter(s.anybody().name) })
+	}
+	s.during(faultCalled(lostPrimary), all...)
+	d := testkit.Open(s.t, s.primary.URL("postgres"))
+	for i, v := range visitors {
+		rows, token := 0, v.cookieAt(radio, "sallyport-visit")
+		check(s.t, db.One(context.Background(), d.Reader(), `
+			SELECT COUNT(*) FROM visits JOIN sessions ON sessions.id = session_id WHERE visits.token_hash = $1`, []any{secret.Hash(token)}, &rows))
+		want := refused
+		if rows == 1 {
+			want = accepted
+		}
+		if entered[i] == nil && rows == 0 {
+			s.t.Error("somebody was let in, of whom the new primary doesn't know")
+		}
+		for _, n := range s.nodes {
+			if said := v.asks(n); said != want {
+				s.t.Errorf("with %d visits in the database one is %s at %s", rows, said, n.name)
+			}
+		}
+	}
+}
