@@ -28,10 +28,11 @@ const (
 	// pool opened since, and one that is being closed.
 	goroutinesMore = 8
 
-	// memoryMore is what the process may have more than before: the collector lets
-	// the heap double before it looks, and the rest is stacks and the database's
-	// connections. A leak of a kilobyte a sign-in would be more in ten minutes.
-	memoryMore = 32 << 20
+	// memoryMore is what the process may have more than before: two passwords that
+	// are hashed, of 19 MiB each, twice, since the collector lets the heap double
+	// before it looks; and stacks and connections. What kept four kilobytes of each
+	// sign-in would be more within ten minutes.
+	memoryMore = 96 << 20
 )
 
 // soak has people do everything while anything happens, and then looks at what the

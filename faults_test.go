@@ -29,7 +29,7 @@ const (
 	// harmedForLong, which is longer than a node waits for the database.
 	harmedFor     = time.Second
 	harmedForLong = 12 * time.Second
-	longHarm      = 20
+	longHarm      = 40
 
 	// begunWithin: what is done during a fault begins while it does.
 	begunWithin = 100 * time.Millisecond
@@ -46,7 +46,7 @@ func TestFaults(t *testing.T) {
 		lasts, err = time.ParseDuration(text)
 		check(t, err)
 	}
-	forCodes, forSoak := (rounds+1)/2, soakOwners*int(lasts.Seconds())
+	budgets, forCodes, forSoak := rounds/roundsPerBudget, (rounds+1)/2, soakOwners*int(lasts.Seconds())
 	s := startOrdeal(t, 2*(budgets+forCodes+forSoak), seed)
 	var owners []*owner // with two-factor authentication
 	for i := 0; i < len(s.owners); i += 2 {

@@ -151,11 +151,13 @@ func (p *Postgres) FillDisk(t testing.TB) { p.limit(t, strconv.Itoa(walMegabyte<
 // MakeRoom ends FillDisk.
 func (p *Postgres) MakeRoom(t testing.TB) { p.limit(t, "unlimited") }
 
+// limit is set by the server's own user: root may not everywhere.
 func (p *Postgres) limit(t testing.TB, bytes string) {
 	t.Helper()
 	for _, id := range p.processes() {
-		out, err := exec.Command("prlimit", "--pid", strconv.Itoa(id), "--fsize="+bytes+":unlimited").CombinedOutput()
-		if err != nil && syscall.Kill(id, 0) == nil {
+		cmd := exec.Command("prlimit", "--pid", strconv.Itoa(id), "--fsize="+bytes+":")
+		cmd.SysProcAttr, cmd.Dir = p.server.SysProcAttr, p.dir
+		if out, err := cmd.CombinedOutput(); err != nil && syscall.Kill(id, 0) == nil {
 			t.Fatalf("prlimit: %v\n%s", err, out)
 		}
 	}
