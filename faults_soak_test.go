@@ -90,14 +90,15 @@ func (s *ordeal) liveOn(o *owner, h *history) {
 		o.unused = o.unused[1:]
 	}
 	for _, c := range all {
-		for tries := 0; tries < 3 && len(o.unsure) < unansweredAtMost; tries++ {
+		for said := unknown; said != refused && len(o.unsure) < unansweredAtMost; {
 			v, err := s.pending(o)
 			if err != nil {
 				s.excuse(err)
 				time.Sleep(askEvery)
 				continue
 			}
-			if h.did(fmt.Sprint(o.name, " ", c.code), "", func() string { return give(v, c) }) == unknown {
+			said = h.did(fmt.Sprint(o.name, " ", c.code), "", func() string { return give(v, c) })
+			if said == unknown {
 				o.unsure = append(o.unsure, c)
 			}
 		}

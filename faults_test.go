@@ -90,12 +90,13 @@ func (s *ordeal) during(f fault, all ...func()) {
 	mend()
 	doing.Wait()
 	s.goesOn(time.Now(), f.name+", mended")
+	s.t.Logf("%s at %s for %v; all was well after %v", f.name, n.name, lasts, time.Since(begin))
 	if s.t.Failed() {
-		s.t.Fatalf("%s at %s for %v", f.name, n.name, lasts)
+		s.t.FailNow()
 	}
 }
 
-// next returns every fault in turn, each turn in another order.
+// nextFault returns every fault in turn, each turn in another order.
 func (s *ordeal) nextFault() fault {
 	if len(s.turn) == 0 {
 		s.turn = slices.Clone(everyFault)
