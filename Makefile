@@ -16,11 +16,14 @@ TIMEOUT := 8m
 FUZZTIME := 10000x
 # Years of guessing, series of kills, and what asks other programs: the race
 # detector would make minutes of them, and what they run at once others run under it.
-LONG := Test(Attack(11Years|14[A-Z]|136Kills|147Killed)|AttacksOnThreeNodes|Attack148|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages)
-# How often make faults kills the program; go test does so 25 times. A seed may
-# follow: 500:12345.
+LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148)|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages)
+# How often make faults kills the program, how many codes it gives to three nodes
+# while something breaks, and how long everything happens at once; go test does some
+# of each. A seed may follow: 500:12345.
 FAULTS := 500
-FAULTSTIME := 60m
+ROUNDS := 1000
+SOAK := 10m
+FAULTSTIME := 90m
 # Starts a throw-away PostgreSQL around a command.
 POSTGRES := go run ./internal/testkit/withpostgres --
 
@@ -98,14 +101,16 @@ fuzz:
 # Long, so no part of test: once before a release.
 faults:
 	SALLYPORT_FAULTS=$(FAULTS) go test -run 'TestAttack136Kills|TestAttack147KilledMigration' -timeout $(FAULTSTIME) .
+	$(POSTGRES) env SALLYPORT_ROUNDS=$(ROUNDS) SALLYPORT_SOAK=$(SOAK) go test -run 'TestFaults' -v -timeout $(FAULTSTIME) .
 
 e2e: build deps
 	$(POSTGRES) npm --prefix e2e test
 
 test: deps race fuzz e2e
 
-bench: build
-	go test -run '^$$' -bench . -benchtime 10s ./bench
+# Half an hour on a machine with nothing else to do; writes docs/performance.md.
+bench: tools-installed
+	go run ./bench -out docs
 
 # Builds bin/*.deb and bin/*.rpm.
 packages: build

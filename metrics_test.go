@@ -111,3 +111,30 @@ func TestMetricsCountSignIns(t *testing.T) {
 		})
 	}
 }
+
+// Panels are asked for by the gateway's way; forward-auth takes the same.
+func TestMetricsCountRequestsForPanels(t *testing.T) {
+	t.Parallel()
+	panel := startPanel(t, "radio")
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			config := writeConfig(t, "panels:\n  - url: "+radio+"\n    upstream: "+panel.URL+"\n    rules:\n      - {path: /ops/, require: session, groups: [ops]}\n")
+			p, address := startMeasured(t, engine, "SALLYPORT_CONFIG="+config)
+			p.AddAccount(t, "ada")
+			b := visit(t, p, "ada", radio+"/") // is led to the sign-in, and comes back
+			b.Get(radio + "/ops/")
+			got := scrape(t, address)
+			for _, want := range []string{
+				`sallyport_panel_checks_total{outcome="admitted"} 1`,
+				`sallyport_panel_checks_total{outcome="denied"} 1`,
+				`sallyport_panel_checks_total{outcome="sign_in"} 1`,
+				`sallyport_panel_checks_total{outcome="unavailable"} 0`,
+			} {
+				if !strings.Contains(got, want+"\n") {
+					t.Errorf("no %s", want)
+				}
+			}
+		})
+	}
+}

@@ -439,8 +439,12 @@ func TestAttack98PortalDown(t *testing.T) {
 					}
 				}
 				gate.Close()
-				if status, body := raw(t, at, "radio.example", "/admin"); status < 500 {
+				status, body := raw(t, at, "radio.example", "/admin")
+				if status < 500 {
 					t.Errorf("without a portal: %d\n%s", status, body)
+				}
+				if name == "nginx" && (status != http.StatusServiceUnavailable || !strings.Contains(body, "Try again in a moment")) {
+					t.Errorf("nginx doesn't say what to do: %d\n%s", status, body)
 				}
 			})
 		}

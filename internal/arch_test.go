@@ -42,7 +42,8 @@ var floors = [][]string{
 // Packages beside the floors.
 const (
 	config  = "internal/config"  // imports nothing of ours; only cli and server import it
-	testkit = "internal/testkit" // with what is below it: imports anything; only tests import it
+	testkit = "internal/testkit" // with what is below it: imports anything; only tests and bench import it
+	bench   = "bench"            // measures, and ships nowhere: imports anything
 )
 
 // clocks are the packages that may ask what time it is; others are told.
@@ -176,7 +177,10 @@ func floor(pkg string) (int, bool) {
 	return i, i >= 0
 }
 
-func inTestkit(pkg string) bool { return pkg == testkit || strings.HasPrefix(pkg, testkit+"/") }
+// inTestkit reports whether a package is made for tests and measurements only.
+func inTestkit(pkg string) bool {
+	return pkg == testkit || strings.HasPrefix(pkg, testkit+"/") || pkg == bench
+}
 
 // checkImports holds the arrows.
 func checkImports(s source) []string {

@@ -105,3 +105,25 @@ func FuzzCanonicalHost(f *testing.F) {
 		}
 	})
 }
+
+// A cookie that is found is the one of that name, and net/http finds no other.
+func FuzzCookie(f *testing.F) {
+	const name = "sallyport-visit"
+	for _, line := range []string{
+		"", "sallyport-visit=a", "a=b; sallyport-visit=c", "sallyport-visit=a; sallyport-visit=b", ` sallyport-visit = "a" ;`,
+		"sallyport-visit", "=sallyport-visit=a", "Sallyport-Visit=a", "sallyport-visit=a\tb", `sallyport-visit="`, "xsallyport-visit=a", "sallyport-visit=a,sallyport-visit=b",
+	} {
+		f.Add(line, "")
+		f.Add("a=b", line)
+	}
+	f.Fuzz(func(t *testing.T, one, two string) {
+		r := &http.Request{Header: http.Header{"Cookie": {one, two}}}
+		got, theirs := Cookie(r, name), r.CookiesNamed(name)
+		if len(theirs) > 1 && got != "" {
+			t.Errorf("of the cookies %v %q was believed", theirs, got)
+		}
+		if len(theirs) == 1 && got != theirs[0].Value && strings.Count(one+two, name) == 1 {
+			t.Errorf("%q, %q: %q, want %q", one, two, got, theirs[0].Value)
+		}
+	})
+}

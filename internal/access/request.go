@@ -3,6 +3,7 @@ package access
 import (
 	"net/http"
 	"net/netip"
+	"net/textproto"
 	"net/url"
 	"strings"
 )
@@ -80,11 +81,11 @@ func Navigation(method string, h http.Header) bool {
 // follows a link or sends a form. Browsers that don't say so are told by what
 // they accept.
 func Document(h http.Header) bool {
-	mode, dest := h.Get("Sec-Fetch-Mode"), h.Get("Sec-Fetch-Dest")
+	mode, dest := first(h["Sec-Fetch-Mode"]), first(h["Sec-Fetch-Dest"])
 	if mode != "" || dest != "" {
 		return mode == "navigate" && dest == "document"
 	}
-	return strings.Contains(h.Get("Accept"), "text/html")
+	return strings.Contains(first(h["Accept"]), "text/html")
 }
 
 // ReturnPath is where a person comes back to on the panel after the sign-in:
@@ -139,13 +140,26 @@ func (p *Panel) Host() string {
 }
 
 // Cookie returns the value of the only cookie of that name. Several of one
-// name are somebody's plant, and none is believed (ATTACKS 73).
+// name are somebody's plant, and none is believed (ATTACKS 73). It reads as
+// net/http does, without its copies: every click asks.
 func Cookie(r *http.Request, name string) string {
-	found := r.CookiesNamed(name)
-	if len(found) != 1 {
-		return ""
+	value, found := "", false
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			given, rest, _ := strings.Cut(textproto.TrimString(pair), "=")
+			if textproto.TrimString(given) != name {
+				continue
+			}
+			if found {
+				return ""
+			}
+			value, found = rest, true
+		}
 	}
-	return found[0].Value
+	if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
+		value = value[1 : n-1]
+	}
+	return value
 }
 
 // Cookie is that function for a cookie of the panel's host.
@@ -205,3 +219,11 @@ func (p Proxies) Address(r *http.Request) netip.Addr {
 // ends here, or from a proxy that is named, where it ended. Else, behind a
 // proxy that isn't named, all the world would count as one address.
 func (p Proxies) Private(r *http.Request) bool { return r.TLS != nil || p.Contain(Peer(r)) }
+
+// first is the first of a header's values, or "".
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}

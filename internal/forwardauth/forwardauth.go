@@ -45,10 +45,19 @@ type dialect struct {
 	// removes is the header that names those the proxy takes from the request;
 	// "" where its file says that by itself.
 	removes string
+
+	// lengths has a bit for each length of a header that [dialect.sound] minds.
+	lengths uint64
 }
 
 func dialects() []dialect {
-	return []dialect{nginx(), nginxRefused(), caddy(), haproxy(), traefik(), envoy()}
+	all := []dialect{nginx(), nginxRefused(), caddy(), haproxy(), traefik(), envoy()}
+	for i := range all {
+		for _, name := range append(access.IdentityHeaders(), all[i].reads...) {
+			all[i].lengths |= 1 << len(name)
+		}
+	}
+	return all
 }
 
 // Options are what the door needs to know.
@@ -97,6 +106,9 @@ func (l *dialect) speaks(r *http.Request) bool {
 	return path == l.path
 }
 
+// Values that all answers share.
+var noStore, empty = []string{"no-store"}, []string{""}
+
 func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	q, panel, err := d.ask(r, l)
 	if err != nil {
@@ -105,7 +117,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	}
 	var a login.Admission
 	if panel.Preflight(q.method, q.target, r.Header) { // of bodies proxies tell nothing
-		a.Verdict = access.Admit
+		a = login.AdmitNobody()
 	} else {
 		asked := login.Request{Target: q.target, Visit: panel.Visit(r), Pass: access.Pass(r.Header)}
 		if asked.Pass != "" {
@@ -114,10 +126,10 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 		a, err = d.Login.Admit(r.Context(), panel, asked)
 	}
 	if err == nil && a.Verdict == access.Admit {
-		d.Login.Seen(a)
+		d.Login.Seen(a.Visitor)
 	}
 	h := w.Header()
-	h.Set("Cache-Control", "no-store")
+	h["Cache-Control"] = noStore
 	switch {
 	case err != nil:
 		d.Unavailable(w, r, err)
@@ -146,6 +158,9 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 	if !strings.HasPrefix(q.target, "/") {
 		return question{}, nil, errors.New("the path asked for doesn't begin with a slash")
 	}
+	if panel := d.Panel(q.host); panel != nil {
+		return q, panel, nil // the host is in canonical form, or none would be found
+	}
 	host, err := access.CanonicalHost(q.host)
 	if err != nil {
 		return question{}, nil, err
@@ -163,6 +178,9 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 // and one whose configuration lacks a line would pass on the client's own.
 func (l *dialect) sound(h http.Header) error {
 	for name, values := range h {
+		if l.lengths>>len(name)&1 == 0 {
+			continue // under every spelling: names that reach us are ASCII
+		}
 		plain := access.PlainHeader(name)
 		switch {
 		case access.IsIdentity(plain):
@@ -195,6 +213,8 @@ func first(h http.Header, name string) string {
 func (l *dialect) withoutPass(answer, asked http.Header) {
 	kept := access.PanelAuthorization(asked)
 	switch {
+	case l.removes == "" && len(kept) == 0:
+		answer["Authorization"] = empty
 	case l.removes == "":
 		answer.Set("Authorization", strings.Join(kept, ","))
 	case len(kept) < len(asked["Authorization"]):

@@ -14,6 +14,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -75,6 +76,7 @@ func New(o Options) http.Handler {
 		Rewrite:        g.rewrite,
 		ModifyResponse: g.clean,
 		FlushInterval:  -1, // events as they come
+		BufferPool:     &buffers{},
 		ErrorHandler:   g.failed,
 		ErrorLog:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		Transport: &http.Transport{
@@ -90,7 +92,24 @@ func New(o Options) http.Handler {
 	return g
 }
 
-type admissionKey struct{}
+// pieceSize is what an answer is passed on in, at most: httputil's own size.
+const pieceSize = 32 << 10
+
+// buffers are kept between requests, each of which would leave one to be collected.
+type buffers struct{ pool sync.Pool }
+
+// Get returns one.
+func (b *buffers) Get() []byte {
+	if kept, ok := b.pool.Get().(*[pieceSize]byte); ok {
+		return kept[:]
+	}
+	return make([]byte, pieceSize)
+}
+
+// Put takes it back.
+func (b *buffers) Put(piece []byte) { b.pool.Put((*[pieceSize]byte)(piece)) }
+
+type visitorKey struct{}
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if alias := access.Aliased(r.Header); alias != "" {
@@ -113,7 +132,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit is the answer to the request; a preflight has nobody's identity.
 func (g *gateway) admit(ctx context.Context, r *http.Request) (login.Admission, error) {
 	if r.ContentLength == 0 && g.Panel.Preflight(r.Method, r.RequestURI, r.Header) {
-		return login.Admission{Verdict: access.Admit}, nil
+		return login.AdmitNobody(), nil
 	}
 	asked := login.Request{Target: r.RequestURI, Visit: g.Panel.Visit(r), Pass: access.Pass(r.Header)}
 	if asked.Pass != "" {
@@ -134,10 +153,15 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 	if err != nil {
 		g.Log.Debug("gateway", "reason", err.Error())
 	}
-	ctx, end := context.WithCancel(context.WithValue(r.Context(), admissionKey{}, a))
+	ctx, end := context.WithCancel(context.WithValue(r.Context(), visitorKey{}, a.Visitor))
 	defer end()
-	g.Login.Seen(a)
-	go g.watch(ctx, end, r, a.Bearer())
+	g.Login.Seen(a.Visitor)
+	watch := func() { g.watch(ctx, end, r, a.Bearer()) }
+	if isStream(r) {
+		go watch()
+	} else {
+		defer time.AfterFunc(watchEvery, watch).Stop() // most are over by then
+	}
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
@@ -153,6 +177,10 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 		ending = g.Ending
 	}
 	for {
+		if a, err := g.admit(ctx, r); err == nil && (a.Verdict != access.Admit || a.Bearer() != bearer) {
+			end()
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -160,10 +188,6 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 			end()
 			return
 		case <-again.C:
-		}
-		if a, err := g.admit(ctx, r); err == nil && (a.Verdict != access.Admit || a.Bearer() != bearer) {
-			end()
-			return
 		}
 	}
 }
@@ -178,7 +202,7 @@ func isStream(r *http.Request) bool {
 // sent, no cookie and no pass of ours, no upgrade but to WebSockets, and headers on who is
 // there and where the request comes from that are nobody else's.
 func (g *gateway) rewrite(p *httputil.ProxyRequest) {
-	a, _ := p.In.Context().Value(admissionKey{}).(login.Admission)
+	visitor := p.In.Context().Value(visitorKey{}).(*login.Visitor)
 	p.Out.URL.Scheme, p.Out.URL.Host = g.To.Scheme, g.To.Host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // a ";" in it is the panel's business
 	proto, host, _ := strings.Cut(g.Panel.Origin, "://")
@@ -204,7 +228,7 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	h.Set("X-Forwarded-Host", host)
 	h.Set("X-Forwarded-Proto", proto)
 	withoutOurs(h)
-	a.Identify(h)
+	visitor.Identify(h)
 }
 
 // forwarded reports whether panels may take a header of that plain name for a

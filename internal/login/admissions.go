@@ -27,26 +27,26 @@ type Admissions struct {
 	db *db.DB
 
 	mu         sync.RWMutex
-	young, old map[tokenHash]*admitted // old ones go when the young are half of all
+	young, old map[tokenHash]admitted // old ones go when the young are half of all
 	drops      uint64
 }
 
 type admitted struct {
-	Admission
+	*Visitor
 	at time.Time // it was read no earlier
 }
 
 // NewAdmissions returns what hears of every change in d.
 func NewAdmissions(d *db.DB) *Admissions {
-	k := &Admissions{db: d, young: map[tokenHash]*admitted{}}
+	k := &Admissions{db: d, young: map[tokenHash]admitted{}}
 	d.OnChange(k.drop)
 	return k
 }
 
-// get returns what is kept for the token and true, or false.
-func (k *Admissions) get(hash tokenHash, now time.Time) (Admission, bool) {
+// get returns who is kept for the token, or nil.
+func (k *Admissions) get(hash tokenHash, now time.Time) *Visitor {
 	if !k.db.Current(now) {
-		return Admission{}, false
+		return nil
 	}
 	k.mu.RLock()
 	one, ok := k.young[hash]
@@ -54,11 +54,10 @@ func (k *Admissions) get(hash tokenHash, now time.Time) (Admission, bool) {
 		one, ok = k.old[hash]
 	}
 	k.mu.RUnlock()
-	if !ok {
-		return Admission{}, false
+	if age := now.Sub(one.at); !ok || age < 0 || age >= keptFor {
+		return nil
 	}
-	age := now.Sub(one.at)
-	return one.Admission, age >= 0 && age < keptFor
+	return one.Visitor
 }
 
 // begin is called before the database is read for put: what is dropped between
@@ -69,43 +68,43 @@ func (k *Admissions) begin() (drops uint64) {
 	return k.drops
 }
 
-// put keeps what was read after now and begin.
-func (k *Admissions) put(a Admission, now time.Time, drops uint64) {
+// put keeps who was read after now and begin.
+func (k *Admissions) put(v *Visitor, now time.Time, drops uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.drops != drops {
 		return
 	}
 	if len(k.young) >= maxKept/2 {
-		k.young, k.old = map[tokenHash]*admitted{}, k.young
+		k.young, k.old = map[tokenHash]admitted{}, k.young
 	}
-	k.young[a.hash] = &admitted{a, now}
+	k.young[v.hash] = admitted{v, now}
 }
 
 // seenAt is the last use that was noted of the visit's session or the pass.
-func (a Admission) seenAt() time.Time {
-	if a.Pass.ID != "" {
-		return a.Pass.SeenAt
+func (v *Visitor) seenAt() time.Time {
+	if v.Pass.ID != "" {
+		return v.Pass.SeenAt
 	}
-	return a.Visit.Session.SeenAt
+	return v.Visit.Session.SeenAt
 }
 
 // seen notes that the visit or pass is used at now, and reports whether nobody else
-// noted it since a was read: then the database must be told.
-func (k *Admissions) seen(a Admission, now time.Time) bool {
+// noted it since v was read: then the database must be told.
+func (k *Admissions) seen(v *Visitor, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, kept := range []map[tokenHash]*admitted{k.young, k.old} {
-		one, ok := kept[a.hash]
+	for _, kept := range []map[tokenHash]admitted{k.young, k.old} {
+		one, ok := kept[v.hash]
 		if !ok {
 			continue
 		}
-		if one.seenAt().After(a.seenAt()) {
+		if one.seenAt().After(v.seenAt()) {
 			return false
 		}
-		anew := *one // who reads the old one isn't disturbed
+		anew := *one.Visitor // who reads the old one isn't disturbed
 		anew.Visit.Session.SeenAt, anew.Pass.SeenAt = now, now
-		kept[a.hash] = &anew
+		kept[v.hash] = admitted{&anew, one.at}
 	}
 	return true
 }
@@ -121,7 +120,7 @@ func (k *Admissions) drop(id string) {
 		k.old = nil
 		return
 	}
-	for _, kept := range []map[tokenHash]*admitted{k.young, k.old} {
+	for _, kept := range []map[tokenHash]admitted{k.young, k.old} {
 		for hash, one := range kept {
 			if one.Owner.ID == id || one.Visit.Session.ID == id || one.Pass.ID == id {
 				delete(kept, hash)

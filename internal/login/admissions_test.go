@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-func admission(n uint32) Admission {
-	a := Admission{Owner: account.Account{ID: "owner"}, Visit: session.Visit{
+func admission(n uint32) *Visitor {
+	a := &Visitor{Owner: account.Account{ID: "owner"}, Visit: session.Visit{
 		ID: "visit", Session: session.Session{ID: "session", SeenAt: testkit.Start},
 	}}
 	binary.BigEndian.PutUint32(a.hash[:], n)
@@ -22,8 +22,8 @@ func admission(n uint32) Admission {
 }
 
 // passAdmission is one by a pass.
-func passAdmission(n uint32) Admission {
-	return Admission{Owner: account.Account{ID: "owner"}, Pass: pass.Pass{ID: "pass", SeenAt: testkit.Start}, hash: admission(n).hash}
+func passAdmission(n uint32) *Visitor {
+	return &Visitor{Owner: account.Account{ID: "owner"}, Pass: pass.Pass{ID: "pass", SeenAt: testkit.Start}, hash: admission(n).hash}
 }
 
 // keeping returns what keeps admissions, at [testkit.Start], of a database whose
@@ -33,7 +33,7 @@ func keeping(t *testing.T) *Admissions {
 	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
 	k := NewAdmissions(d)
 	k.put(admission(1), testkit.Start, k.begin())
-	if _, ok := k.get(admission(1).hash, testkit.Start); ok {
+	if k.get(admission(1).hash, testkit.Start) != nil {
 		t.Error("kept, though nobody hears of changes")
 	}
 	go d.Watch(t.Context(), func() time.Time { return testkit.Start })
@@ -42,8 +42,7 @@ func keeping(t *testing.T) *Admissions {
 }
 
 func (k *Admissions) has(n uint32, after time.Duration) bool {
-	_, ok := k.get(admission(n).hash, testkit.Start.Add(after))
-	return ok
+	return k.get(admission(n).hash, testkit.Start.Add(after)) != nil
 }
 
 func TestAdmissionsEnd(t *testing.T) {
@@ -51,7 +50,7 @@ func TestAdmissionsEnd(t *testing.T) {
 	if k.has(1, 0) {
 		t.Error("kept from before the changes were heard")
 	}
-	for what, by := range map[string]Admission{"visit": admission(2), "pass": passAdmission(2)} {
+	for what, by := range map[string]*Visitor{"visit": admission(2), "pass": passAdmission(2)} {
 		for _, id := range []string{"owner", by.Visit.Session.ID + by.Pass.ID, ""} {
 			k.put(by, testkit.Start, k.begin())
 			if k.drop("somebody else"); !k.has(2, 0) || k.has(3, 0) {
@@ -98,9 +97,9 @@ func TestAdmissionsAreBounded(t *testing.T) {
 // Of those that see at once that a minute is over, one tells the database.
 func TestAdmissionIsSeenOnce(t *testing.T) {
 	k := keeping(t)
-	for what, by := range map[string]Admission{"visit": admission(1), "pass": passAdmission(1)} {
+	for what, by := range map[string]*Visitor{"visit": admission(1), "pass": passAdmission(1)} {
 		k.put(by, testkit.Start, k.begin())
-		a, _ := k.get(by.hash, testkit.Start)
+		a := k.get(by.hash, testkit.Start)
 		var (
 			tell atomic.Int32
 			all  sync.WaitGroup

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/device"
@@ -18,6 +19,10 @@ type Metrics struct {
 	SecondFactor func(authenticator.Kind, Outcome)
 	Refusal      func(throttle.Bucket)
 	Waited       func(time.Duration) // in the hashing queue
+
+	// Checked is told of each request for a panel that was held against what the
+	// panel demands; err is not nil where the database didn't answer.
+	Checked func(verdict access.Verdict, err error)
 }
 
 // Outcome is how a try ended.

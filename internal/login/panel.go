@@ -26,40 +26,55 @@ type Request struct {
 	Pass   string     // token of the pass, or ""
 }
 
-// Admission is the answer to a request for a panel. Who is there comes by a visit
-// or a pass; of both the IDs are empty where it is nobody.
+// Admission is the answer to a request for a panel.
 type Admission struct {
 	Verdict access.Verdict
-	Visit   session.Visit
-	Pass    pass.Pass
-	Owner   account.Account // of either
-	Groups  []string        // of the owner
-	Refused error           // why the pass that came along opens nothing; its holder may read it
-
-	hash tokenHash
+	*Visitor
+	Refused error // why the pass that came along opens nothing; its holder may read it
 }
 
-// Bearer returns the id of the visit or pass that names who is there, or "".
-func (a Admission) Bearer() string { return a.Visit.ID + a.Pass.ID }
+// Visitor is who asks for a panel, by a visit or a pass; of both the IDs are empty
+// where it is nobody. It is shared by all who ask and must not be changed.
+type Visitor struct {
+	Visit  session.Visit
+	Pass   pass.Pass
+	Owner  account.Account // of either
+	Groups []string        // of the owner
 
-func (a Admission) bearer() access.Bearer {
-	b := access.Bearer{SignedIn: a.Bearer() != "", Proofs: a.Visit.Session.Proofs, TwoFactor: !a.Owner.TwoFactorAt.IsZero(), Groups: a.Groups}
-	if a.Pass.ID != "" {
-		b.Proofs, b.Vouched = a.Pass.Proofs, a.Pass.ByOperator
+	hash     tokenHash
+	identity [4][]string // values of the identity headers
+}
+
+var nobodyThere = newVisitor(Visitor{})
+
+func newVisitor(v Visitor) *Visitor {
+	name := ""
+	if v.Owner.ID != "" {
+		name = v.Owner.Called()
+	}
+	v.identity = [...][]string{{v.Owner.Name}, {name}, {v.Owner.Email}, {strings.Join(v.Groups, ",")}}
+	return &v
+}
+
+// AdmitNobody is the admission of what passes whoever sent it.
+func AdmitNobody() Admission { return Admission{Verdict: access.Admit, Visitor: nobodyThere} }
+
+// Bearer returns the id of the visit or pass that names who is there, or "".
+func (v *Visitor) Bearer() string { return v.Visit.ID + v.Pass.ID }
+
+func (v *Visitor) bearer() access.Bearer {
+	b := access.Bearer{SignedIn: v.Bearer() != "", Proofs: v.Visit.Session.Proofs, TwoFactor: !v.Owner.TwoFactorAt.IsZero(), Groups: v.Groups}
+	if v.Pass.ID != "" {
+		b.Proofs, b.Vouched = v.Pass.Proofs, v.Pass.ByOperator
 	}
 	return b
 }
 
 // Identify sets the identity headers that tell the panel who is there: all four,
 // empty where nobody visits.
-func (a Admission) Identify(h http.Header) {
-	name := ""
-	if a.Owner.ID != "" {
-		name = a.Owner.Called()
-	}
-	values := []string{a.Owner.Name, name, a.Owner.Email, strings.Join(a.Groups, ",")}
-	h[access.UserHeader], h[access.NameHeader] = values[0:1:1], values[1:2:2]
-	h[access.EmailHeader], h[access.GroupsHeader] = values[2:3:3], values[3:4:4]
+func (v *Visitor) Identify(h http.Header) {
+	h[access.UserHeader], h[access.NameHeader] = v.identity[0], v.identity[1]
+	h[access.EmailHeader], h[access.GroupsHeader] = v.identity[2], v.identity[3]
 }
 
 // Admit holds a request against what the panel demands of its path. The path
@@ -67,52 +82,62 @@ func (a Admission) Identify(h http.Header) {
 // denied to everybody (R22). A visit that is admitted needs no pass, and whatever
 // comes of the pass takes nothing from a visit.
 func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
-	demand, ok := panel.DemandOf(r.Target)
-	if !ok {
-		return Admission{Verdict: access.Deny}, nil
+	a, err := s.admit(ctx, panel, r)
+	if s.Metrics.Checked != nil {
+		s.Metrics.Checked(a.Verdict, err)
 	}
-	a, err := s.visit(ctx, panel, r.Visit)
-	if err != nil {
-		return Admission{}, err
-	}
-	a.Verdict = access.Check(demand, a.bearer(), s.Clock())
-	if r.Pass == "" || a.Visit.ID != "" && a.Verdict == access.Admit {
-		return a, nil
-	}
-	b, refused, err := s.byPass(ctx, panel, demand, r)
-	if err != nil {
-		return Admission{}, err
-	}
-	if refused != nil {
-		a.Refused = refused
-		return a, nil
-	}
-	return b, nil
+	return a, err
 }
 
-func (s *Service) visit(ctx context.Context, panel *access.Panel, token string) (Admission, error) {
-	if token == "" {
-		return Admission{}, nil
+func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
+	demand, ok := panel.DemandOf(r.Target)
+	if !ok {
+		return Admission{Verdict: access.Deny, Visitor: nobodyThere}, nil
 	}
-	now, hash := s.Clock(), tokenHash(secret.Hash(token))
-	if a, ok := s.Admissions.get(hash, now); ok && a.Visit.Panel == panel.Origin && a.Visit.Live(s.Life, now) {
+	now := s.Clock()
+	v, err := s.visit(ctx, panel, r.Visit, now)
+	if err != nil {
+		return Admission{}, err
+	}
+	a := Admission{Verdict: access.Check(demand, v.bearer(), now), Visitor: v}
+	if r.Pass == "" || v.Visit.ID != "" && a.Verdict == access.Admit {
 		return a, nil
 	}
+	by, refused, err := s.byPass(ctx, panel, demand, r, now)
+	switch {
+	case err != nil:
+		return Admission{}, err
+	case refused != nil:
+		a.Refused = refused
+		return a, nil
+	default:
+		return Admission{Verdict: access.Admit, Visitor: by}, nil
+	}
+}
+
+func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, now time.Time) (*Visitor, error) {
+	if token == "" {
+		return nobodyThere, nil
+	}
+	hash := tokenHash(secret.Hash(token))
+	if v := s.Admissions.get(hash, now); v != nil && v.Visit.Panel == panel.Origin && v.Visit.Live(s.Life, now) {
+		return v, nil
+	}
 	drops := s.Admissions.begin()
-	v, err := s.readVisit(ctx, panel, token, now)
+	read, err := s.readVisit(ctx, panel, token, now)
 	if errors.Is(err, db.ErrNotFound) {
-		return Admission{}, nil
+		return nobodyThere, nil
 	}
 	if err != nil {
-		return Admission{}, err
+		return nil, err
 	}
-	groups, err := account.GroupsOf(ctx, s.DB.Reader(), v.Owner.ID)
+	groups, err := account.GroupsOf(ctx, s.DB.Reader(), read.Owner.ID)
 	if err != nil {
-		return Admission{}, err
+		return nil, err
 	}
-	a := Admission{Visit: v, Owner: v.Owner, Groups: groups, hash: hash}
-	s.Admissions.put(a, now, drops)
-	return a, nil
+	v := newVisitor(Visitor{Visit: read, Owner: read.Owner, Groups: groups, hash: hash})
+	s.Admissions.put(v, now, drops)
+	return v, nil
 }
 
 // readVisit returns the visit with this token, or [db.ErrNotFound]. Where the
@@ -182,11 +207,11 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 // LeavePanel signs the session out that a panel's visit belongs to, and so closes
 // every panel of it.
 func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token string, from Browser) error {
-	a, err := s.visit(ctx, panel, token)
-	if err != nil || a.Visit.ID == "" {
+	v, err := s.visit(ctx, panel, token, s.Clock())
+	if err != nil || v.Visit.ID == "" {
 		return err
 	}
-	err = s.revoke(ctx, Me{Session: a.Visit.Session, Account: a.Owner, From: from}, a.Visit.Session.ID, audit.SignedOut)
+	err = s.revoke(ctx, Me{Session: v.Visit.Session, Account: v.Owner, From: from}, v.Visit.Session.ID, audit.SignedOut)
 	if errors.Is(err, ErrGone) {
 		return nil
 	}

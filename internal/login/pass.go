@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
@@ -23,54 +24,52 @@ var (
 	errPassProofs  = errors.New("this page asks for newer or further proofs than the pass was made with")
 )
 
-// byPass is the admission of whoever brings the pass, and why it opens nothing,
-// or nil.
-func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access.Demand, r Request) (a Admission, refused, err error) {
-	now := s.Clock()
-	a, err = s.pass(ctx, panel, r.Pass)
+// byPass is whoever brings the pass, or why it opens nothing.
+func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access.Demand, r Request, now time.Time) (v *Visitor, refused, err error) {
+	v, err = s.pass(ctx, panel, r.Pass, now)
 	switch {
 	case err != nil:
-		return Admission{}, nil, err
-	case a.Pass.ID == "":
-		return a, errPassUnknown, nil
-	case a.Pass.Expired(now):
-		return a, errPassExpired, nil
+		return nil, nil, err
+	case v.Pass.ID == "":
+		return nil, errPassUnknown, nil
+	case v.Pass.Expired(now):
+		return nil, errPassExpired, nil
 	}
-	if refused := a.Pass.Scope.Check(r.Method, r.Target, r.From); refused != nil {
-		return a, refused, nil
+	if refused := v.Pass.Scope.Check(r.Method, r.Target, r.From); refused != nil {
+		return nil, refused, nil
 	}
-	switch a.Verdict = access.Check(demand, a.bearer(), now); a.Verdict {
+	switch access.Check(demand, v.bearer(), now) {
 	case access.Admit:
-		return a, nil, nil
+		return v, nil, nil
 	case access.Deny:
-		return a, errPassGroups, nil
+		return nil, errPassGroups, nil
 	default:
-		return a, errPassProofs, nil
+		return nil, errPassProofs, nil
 	}
 }
 
 // pass finds the pass with this token to the panel; its ID is empty where there
 // is none.
-func (s *Service) pass(ctx context.Context, panel *access.Panel, token string) (Admission, error) {
-	now, hash := s.Clock(), tokenHash(secret.Hash(token))
-	if a, ok := s.Admissions.get(hash, now); ok && a.Pass.ID != "" && a.Pass.Scope.Panel == panel.Origin && a.Pass.Counts(a.Owner) {
-		return a, nil
+func (s *Service) pass(ctx context.Context, panel *access.Panel, token string, now time.Time) (*Visitor, error) {
+	hash := tokenHash(secret.Hash(token))
+	if v := s.Admissions.get(hash, now); v != nil && v.Pass.ID != "" && v.Pass.Scope.Panel == panel.Origin && v.Pass.Counts(v.Owner) {
+		return v, nil
 	}
 	drops := s.Admissions.begin()
 	p, owner, err := pass.ByToken(ctx, s.DB.Reader(), token, panel.Origin)
 	if errors.Is(err, db.ErrNotFound) {
-		return Admission{}, nil
+		return nobodyThere, nil
 	}
 	if err != nil {
-		return Admission{}, err
+		return nil, err
 	}
 	groups, err := account.GroupsOf(ctx, s.DB.Reader(), owner.ID)
 	if err != nil {
-		return Admission{}, err
+		return nil, err
 	}
-	a := Admission{Pass: p, Owner: owner, Groups: groups, hash: hash}
-	s.Admissions.put(a, now, drops)
-	return a, nil
+	v := newVisitor(Visitor{Pass: p, Owner: owner, Groups: groups, hash: hash})
+	s.Admissions.put(v, now, drops)
+	return v, nil
 }
 
 // AddPass makes a pass of mine and returns its token. Of p it takes name, scope

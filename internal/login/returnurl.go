@@ -34,10 +34,18 @@ func CheckPath(raw string) string {
 	if len(raw) > maxReturnURL || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
 		return home
 	}
+	asIs := true
 	for _, r := range raw {
-		if r <= ' ' || r == '\\' || r == 0x7f || r > 0x7e {
+		switch {
+		case r <= ' ' || r == '\\' || r > 0x7e:
 			return home
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.IndexByte("/?-._~=&", byte(r)) >= 0:
+		default:
+			asIs = false
 		}
+	}
+	if asIs {
+		return raw // as net/url would write it, and most are like that
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {

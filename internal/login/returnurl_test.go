@@ -79,6 +79,9 @@ func FuzzCheckReturn(f *testing.F) {
 		if got[0] != '/' || strings.HasPrefix(got, "//") {
 			t.Fatalf("CheckReturn(%q) = %q is no path", raw, got)
 		}
+		if own, err := url.Parse(got); err != nil || own.String() != got {
+			t.Fatalf("CheckReturn(%q) = %q, which net/url writes otherwise: %v, %v", raw, got, own, err)
+		}
 		u, err := portal.Parse(got)
 		if err != nil {
 			t.Fatalf("CheckReturn(%q) = %q: %v", raw, got, err)

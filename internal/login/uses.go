@@ -42,13 +42,13 @@ func (u *uses) note(of *map[string]time.Time, id string, now time.Time) {
 
 // Seen notes that a visit was used, so that its session doesn't end as idle, or a
 // pass, so that its owner sees which are. It is written by [Service.WriteUses].
-func (s *Service) Seen(a Admission) {
+func (s *Service) Seen(v *Visitor) {
 	now := s.Clock()
 	switch {
-	case a.Visit.ID != "" && a.Visit.Session.SeenIsOld(now) && s.Admissions.seen(a, now):
-		s.uses.note(&s.uses.sessions, a.Visit.Session.ID, now)
-	case a.Pass.ID != "" && a.Pass.SeenIsOld(now) && s.Admissions.seen(a, now):
-		s.uses.note(&s.uses.passes, a.Pass.ID, now)
+	case v.Visit.ID != "" && v.Visit.Session.SeenIsOld(now) && s.Admissions.seen(v, now):
+		s.uses.note(&s.uses.sessions, v.Visit.Session.ID, now)
+	case v.Pass.ID != "" && v.Pass.SeenIsOld(now) && s.Admissions.seen(v, now):
+		s.uses.note(&s.uses.passes, v.Pass.ID, now)
 	}
 }
 

@@ -175,7 +175,7 @@ func RevokeAll(ctx context.Context, tx *db.Tx, accountID string) error {
 }
 
 // SeenIsOld reports whether a use at now is to be noted.
-func (p Pass) SeenIsOld(now time.Time) bool { return now.Sub(p.SeenAt) >= seenEvery }
+func (p *Pass) SeenIsOld(now time.Time) bool { return now.Sub(p.SeenAt) >= seenEvery }
 
 // Seen stores that the pass with this id was used, unless somebody changes it
 // right now.

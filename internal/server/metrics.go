@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/clock"
@@ -36,7 +37,14 @@ type metrics struct {
 	refusals      *prometheus.CounterVec
 	waits         prometheus.Histogram
 	requests      *prometheus.HistogramVec
+	checks        *prometheus.CounterVec
 }
+
+// verdicts are the words for those of package access, in their order.
+var verdicts = [...]string{access.Deny: "denied", access.Admit: "admitted", access.SignIn: "sign_in", access.Reauthenticate: "reauthenticate", access.Enroll: "enroll"}
+
+// unanswered is the word where the database didn't answer.
+const unanswered = "unavailable"
 
 // scrapeTime is how long a look at the database may take for a scrape, which
 // is given up after ten seconds by default.
@@ -56,9 +64,11 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "sallyport_http_request_duration_seconds", Help: "How long a request took, by route and status.", Buckets: requestBuckets},
 			[]string{"route", "status"}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_panel_checks_total", Help: "How often a request for a panel was held against what the panel demands, by outcome; one that lasts is every few seconds."}, []string{"outcome"}),
 	}
 	m.begin()
-	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests,
+	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests, m.checks,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_hashing_queue_length", Help: "How many wait to be hashed."}, func() float64 { return float64(queue.Waiting()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -135,7 +145,20 @@ func oneIf(is bool) float64 {
 
 // login returns the hooks of the login machine.
 func (m *metrics) login() login.Metrics {
+	// Each click asks: looking a label up would cost more than the answer.
+	var counters [len(verdicts)]prometheus.Counter
+	for verdict, word := range verdicts {
+		counters[verdict] = m.checks.WithLabelValues(word)
+	}
+	failed := m.checks.WithLabelValues(unanswered)
 	return login.Metrics{
+		Checked: func(verdict access.Verdict, err error) {
+			if err != nil {
+				failed.Inc()
+			} else {
+				counters[verdict].Inc()
+			}
+		},
 		SignIn: func(o login.Outcome) { m.signIns.WithLabelValues(string(o)).Inc() },
 		SecondFactor: func(kind authenticator.Kind, o login.Outcome) {
 			m.secondFactors.WithLabelValues(string(kind), string(o)).Inc()

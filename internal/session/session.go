@@ -62,7 +62,7 @@ func read(scan db.Scan) (Session, error) {
 
 // live reports whether the session still counts at now for an account with
 // this stamp (R17).
-func (s Session) live(now time.Time, life Life, stamp string) bool {
+func (s *Session) live(now time.Time, life Life, stamp string) bool {
 	return now.Before(s.ExpiresAt) && now.Sub(s.SeenAt) < life.Idle && s.Stamp == stamp
 }
 
@@ -159,7 +159,7 @@ func Renew(ctx context.Context, tx *db.Tx, s Session, stamp string, proofs []aut
 }
 
 // SeenIsOld reports whether a use at now is to be noted.
-func (s Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= seenEvery }
+func (s *Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= seenEvery }
 
 // Seen stores that the session with this id was used, unless somebody changes it
 // right now: one that ends or is renewed needs no such note.

@@ -182,7 +182,7 @@ func TestLiveLooksAtEverything(t *testing.T) {
 			t.Errorf("%s: live %v, want %v", test.name, got, test.want)
 		}
 	}
-	if (Session{}).live(testkit.Start, life, "") {
+	if (&Session{}).live(testkit.Start, life, "") {
 		t.Error("the zero session is live")
 	}
 }

@@ -80,7 +80,7 @@ func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life L
 }
 
 // Live reports whether the visit, as it was read, still counts at now.
-func (v Visit) Live(life Life, now time.Time) bool {
+func (v *Visit) Live(life Life, now time.Time) bool {
 	return !v.Owner.Disabled() && v.Session.live(now, life, v.Owner.Stamp)
 }
 

@@ -18,21 +18,25 @@ import (
 // postgresStarts is how long a server may take to answer on a busy machine.
 const postgresStarts = time.Minute
 
-// Postgres is a PostgreSQL server on loopback. It trusts everybody.
+// Postgres is a PostgreSQL server on loopback. It trusts everybody and, unless the
+// settings say otherwise, syncs nothing to the disk.
 type Postgres struct {
 	dir    string // with its files in data
 	port   string
 	bin    string
 	server *exec.Cmd
+
+	settings []string // such as "fsync=on"
 }
 
 // StartPostgres starts a PostgreSQL with its files in dir, and returns the URL of
 // its superuser.
-func StartPostgres(dir string) (url string, stop func(), err error) {
+func StartPostgres(dir string, settings ...string) (url string, stop func(), err error) {
 	p, err := newPostgres(dir)
 	if err != nil {
 		return "", nil, err
 	}
+	p.settings = settings
 	if err := p.create("initdb", "-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"); err != nil {
 		return "", nil, err
 	}
@@ -80,6 +84,9 @@ func (p *Postgres) start() error {
 	}
 	p.server = exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data(), "-p", p.port, "-k", p.dir,
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=500", "-c", "wal_retrieve_retry_interval=100ms", "-c", "log_min_messages=panic")
+	for _, setting := range p.settings {
+		p.server.Args = append(p.server.Args, "-c", setting)
+	}
 	p.server.SysProcAttr, p.server.Dir, p.server.Stderr = attributes, p.dir, os.Stderr
 	if err := p.server.Start(); err != nil {
 		return fmt.Errorf("start postgres: %w", err)

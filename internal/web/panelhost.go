@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -29,9 +30,12 @@ type PanelHost struct {
 	pages  http.Handler
 }
 
+// panelPages are all that the panels' hosts show: each keeps some 70 kB.
+var panelPages = []string{"error", "panel-logout", "panel-signed-in"}
+
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {
-	s, err := newServer(o, access.OwnPrefix)
+	s, err := newServer(o, access.OwnPrefix, panelPages...)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +126,7 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 // the pass that it brought opens nothing; nil where it brought none.
 func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	start := panel.StartURL(login.CheckPath(panel.ReturnPath(method, target, r.Header)))
-	w.Header().Set("Cache-Control", "no-store")
+	w.Header()["Cache-Control"] = noStore
 	if access.Navigation(method, r.Header) {
 		// Not http.Redirect, which takes the method of whoever asks for the
 		// client's.
@@ -133,20 +137,20 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 	unauthorized(w, start, refused)
 }
 
+// Values that answers share.
+var noStore, contentJSON = []string{"no-store"}, []string{"application/json"}
+
 // unauthorized tells whatever isn't a navigation where a person may sign in, and
 // what was wrong with its pass.
 func unauthorized(w http.ResponseWriter, start string, refused error) {
-	var answer struct {
-		Login string `json:"login"`
-		Pass  string `json:"pass,omitempty"`
-	}
-	answer.Login = start
+	answer := `{"login":"` + start + `"` // an origin and an escaped path: plain in JSON
 	if refused != nil {
-		answer.Pass = refused.Error()
+		reason, _ := json.Marshal(refused.Error()) // of a string: never an error
+		answer += `,"pass":` + string(reason)
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header()["Content-Type"] = contentJSON
 	w.WriteHeader(http.StatusUnauthorized)
-	json.NewEncoder(w).Encode(&answer)
+	io.WriteString(w, answer+"}\n")
 }
 
 func (s *server) panelAt(host string) *access.Panel {

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,10 +51,11 @@ type asset struct {
 	content     []byte
 }
 
-// newViews parses every template once; site is the portal's name as people
-// know it, portal the path before those of its pages, "" or "/.sallyport", base
-// the path below which its files are served, "/" or "/.sallyport/".
-func newViews(site, portal, base string) (*views, error) {
+// newViews parses the templates of these pages once, or of all where none is named;
+// site is the portal's name as people know it, portal the path before those of its
+// pages, "" or "/.sallyport", base the path below which its files are served, "/" or
+// "/.sallyport/".
+func newViews(site, portal, base string, pages ...string) (*views, error) {
 	c, err := loadCatalogue("en", site)
 	if err != nil {
 		return nil, err
@@ -67,7 +69,7 @@ func newViews(site, portal, base string) (*views, error) {
 		assets:    make(map[string]asset),
 		assetURLs: make(map[string]string),
 	}
-	for _, load := range []func() error{v.loadAssets, v.loadIcons, v.loadPages} {
+	for _, load := range []func() error{v.loadAssets, v.loadIcons, func() error { return v.loadPages(pages) }} {
 		if err := load(); err != nil {
 			return nil, fmt.Errorf("load views: %w", err)
 		}
@@ -138,24 +140,25 @@ func (v *views) loadIcons() error {
 
 // loadPages joins each page with the layout, in which the page's own "main",
 // "frame" and "title" take the place of the layout's.
-func (v *views) loadPages() error {
+func (v *views) loadPages(named []string) error {
 	const layoutFile = "layout.html"
 	layout, err := template.New(layoutFile).Funcs(v.functions()).ParseFS(templateFiles, "templates/"+layoutFile)
 	if err != nil {
 		return err
 	}
-	return each(templateFiles, "templates", func(name string, content []byte) error {
-		if name == layoutFile {
+	return each(templateFiles, "templates", func(file string, content []byte) error {
+		name := strings.TrimSuffix(file, ".html")
+		if file == layoutFile || len(named) > 0 && !slices.Contains(named, name) {
 			return nil
 		}
 		page, err := layout.Clone()
 		if err != nil {
 			return err
 		}
-		if _, err := page.New(name).Parse(string(content)); err != nil {
+		if _, err := page.New(file).Parse(string(content)); err != nil {
 			return err
 		}
-		v.pages[strings.TrimSuffix(name, ".html")] = page
+		v.pages[name] = page
 		return nil
 	})
 }

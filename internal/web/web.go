@@ -62,7 +62,7 @@ type server struct {
 
 // newServer returns a server whose pages find their files below base, or, where
 // that is empty, below the public URL.
-func newServer(o Options, base string) (*server, error) {
+func newServer(o Options, base string, pages ...string) (*server, error) {
 	origin, err := url.Parse(o.PublicURL)
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
@@ -70,7 +70,7 @@ func newServer(o Options, base string) (*server, error) {
 	if base == "" {
 		base = origin.Path + "/"
 	}
-	views, err := newViews(o.SiteName, origin.Path, base)
+	views, err := newViews(o.SiteName, origin.Path, base, pages...)
 	if err != nil {
 		return nil, err
 	}

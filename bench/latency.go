@@ -1,10 +1,9 @@
-package bench
+package main
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"net/netip"
-	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -13,77 +12,74 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-const (
-	// apart are two tries: no window of the ledger fills up, and a known
-	// browser stays known.
-	apart = 100 * 24 * time.Hour
+// codesInARound of one person follow one another.
+const codesInARound = 20
 
-	// codes are tried in each round.
-	codes = 20
-)
-
-// BenchmarkCode holds a code with the whole ledger, on SQLite, against the two
+// latencyOfCodes holds a code with the whole ledger, on SQLite, against the two
 // commits that it can't do without: one before the code is compared, one with
 // the outcome. The bare side writes the same rows in as many durable
 // transactions; it reads and decides nothing.
-func BenchmarkCode(b *testing.B) {
-	for code, right := range map[string]bool{"wrong": false, "right": true} {
-		for browser, known := range map[string]bool{"unknown-browser": false, "known-browser": true} {
-			b.Run(code+"/"+browser, func(b *testing.B) {
-				// The password isn't measured. Its hash is a quick one, or what 19 MiB
-				// leave to be collected would be.
-				p := portal.Start(b, "sqlite")
-				phone := addAlice(b, p)
-				from := login.Browser{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "bench"}
-				attempt := func() string {
-					p.Clock.Move(apart)
-					begun, err := p.Login.SubmitPassword(b.Context(), "alice", portal.Password, "/", "", from)
-					if err != nil {
-						b.Fatal(err)
-					}
-					return begun.Attempt.Reveal()
+func (b *bench) latencyOfCodes() {
+	for _, verdict := range verdicts {
+		for _, known := range []bool{true, false} {
+			b.within(func() {
+				browser := "known browser"
+				if !known {
+					browser = "unknown browser"
 				}
-				give := func(token string, right bool) time.Duration {
-					typed := phone.Code(0)
-					if !right {
-						typed = phone.Code(-100 * apart)
-					}
-					begin := time.Now()
-					done, err := p.Login.SubmitCode(b.Context(), token, typed, "", "", from)
-					took := time.Since(begin)
-					if right && done.Stage != login.StageDone || !right && !errors.Is(err, login.ErrRejected) {
-						b.Fatal(done.Stage, err)
-					}
-					if right && known {
-						from.Device = done.Device.Reveal()
-					}
-					return took
-				}
-				give(attempt(), true) // a first time, not measured
-				bare := openBare(b, known)
-				bare.code(right)
-				var ratios, mine, least []float64
-				for b.Loop() {
-					var ours, limit time.Duration
-					for range codes {
-						ours += give(attempt(), right)
-						limit += bare.code(right)
-					}
-					ratios = append(ratios, float64(ours)/float64(limit))
-					mine, least = append(mine, float64(ours)/codes), append(least, float64(limit)/codes)
-				}
-				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(median(mine), "ours-ns")
-				b.ReportMetric(median(least), "bare-ns")
-				b.ReportMetric(median(ratios), "ratio")
+				right := verdict == "right"
+				bare := b.openBareCode(known)
+				got := alternate(b.rounds, b.oneByOne(known, right), func() sample {
+					return b.summed(func() time.Duration { return bare.code(right) })
+				})
+				b.add(row{what: fmt.Sprintf("Latency of a %s code, %s", verdict, browser), unit: "µs",
+					got: middle(got[0], p50Of), bare: middle(got[1], p50Of), ratio: paired(got[0], got[1], p50Of), target: atMost(1.5)})
 			})
 		}
 	}
 }
 
-// bare writes what a code writes.
-type bare struct {
-	b             *testing.B
+// summed makes a sample of a round; its p50 is the mean, so that the ratio is
+// one of whole rounds.
+func (b *bench) summed(one func() time.Duration) sample {
+	var sum time.Duration
+	for range codesInARound {
+		sum += one()
+	}
+	return sample{n: codesInARound, p50: microseconds(sum) / codesInARound}
+}
+
+// oneByOne is a side in which one person gives a code after the other.
+func (b *bench) oneByOne(known, right bool) side {
+	p := portal.Start(b.stage, "sqlite")
+	phone := addPerson(b.stage, p, "alice")
+	from := login.Browser{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "bench"}
+	give := func(right bool) time.Duration {
+		p.Clock.Move(apart)
+		begun, err := p.Login.SubmitPassword(b.ctx, "alice", portal.Password, "/", "", from)
+		b.must(err)
+		typed := phone.Code(0)
+		if !right {
+			typed = phone.Code(-100 * apart)
+		}
+		begin := time.Now()
+		done, err := p.Login.SubmitCode(b.ctx, begun.Attempt.Reveal(), typed, "", "", from)
+		took := time.Since(begin)
+		if right && done.Stage != login.StageDone || !right && !errors.Is(err, login.ErrRejected) {
+			b.Fatal("a code: ", done.Stage, err)
+		}
+		if right && known {
+			from.Device = done.Device.Reveal()
+		}
+		return took
+	}
+	give(true) // a first time, not measured
+	return func() sample { return b.summed(func() time.Duration { return give(right) }) }
+}
+
+// bareCode writes what a code writes.
+type bareCode struct {
+	*bench
 	db            *db.DB
 	account       string
 	authenticator string
@@ -91,11 +87,11 @@ type bare struct {
 	known         bool
 }
 
-// openBare fills a database like the one that is measured.
-func openBare(b *testing.B, known bool) *bare {
-	p := portal.Start(b, "sqlite")
-	phone, owner := addAlice(b, p), p.AddAccount(b, "bob")
-	w := &bare{b: b, db: p.DB, account: owner.ID, authenticator: phone.ID, buckets: []string{"code", "prefix"}, known: known}
+// openBareCode fills a database like the one that is measured.
+func (b *bench) openBareCode(known bool) *bareCode {
+	p := portal.Start(b.stage, "sqlite")
+	phone, owner := addPerson(b.stage, p, "alice"), p.AddAccount(b.stage, "bob")
+	w := &bareCode{bench: b, db: p.DB, account: owner.ID, authenticator: phone.ID, buckets: []string{"code", "prefix"}, known: known}
 	if known {
 		w.buckets = []string{"code-known"}
 	}
@@ -113,19 +109,17 @@ func openBare(b *testing.B, known bool) *bare {
 // entry is as long as one of the ledger's.
 var entry = make([]byte, 23)
 
-func (w *bare) write(change func(tx *db.Tx)) {
-	if err := w.db.Write(context.Background(), func(tx *db.Tx) error { change(tx); return nil }); err != nil {
-		w.b.Fatal(err)
+func (w *bareCode) write(change func(tx *db.Tx)) {
+	w.must(w.db.Write(w.ctx, func(tx *db.Tx) error { change(tx); return nil }))
+}
+
+func (w *bareCode) exec(tx *db.Tx, query string, args ...any) {
+	if n, err := db.Exec(w.ctx, tx, query, args...); err != nil || n != 1 {
+		w.Fatal(n, err)
 	}
 }
 
-func (w *bare) exec(tx *db.Tx, query string, args ...any) {
-	if n, err := db.Exec(context.Background(), tx, query, args...); err != nil || n != 1 {
-		w.b.Fatal(n, err)
-	}
-}
-
-func (w *bare) count(tx *db.Tx) {
+func (w *bareCode) count(tx *db.Tx) {
 	for _, bucket := range w.buckets {
 		w.exec(tx, `UPDATE ledger SET times = $3, version = version + 1, changed_at = $4 WHERE account_id = $1 AND bucket = $2 AND subject = ''`,
 			w.account, bucket, entry, time.Now().UnixMilli())
@@ -134,7 +128,7 @@ func (w *bare) count(tx *db.Tx) {
 
 // code returns how long the commits of a code take; before those of a right
 // one it writes the attempt that it ends.
-func (w *bare) code(right bool) time.Duration {
+func (w *bareCode) code(right bool) time.Duration {
 	now := time.Now().UnixMilli()
 	if right {
 		w.write(func(tx *db.Tx) {

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"math/bits"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+)
+
+// cpuSet has a bit for each core, as sched_setaffinity(2) takes them.
+type cpuSet [16]uint64
+
+func (s cpuSet) count() int {
+	n := 0
+	for _, word := range s {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
+
+// split returns the first core of s and the others.
+func (s cpuSet) split() (first, others cpuSet) {
+	others = s
+	for i, word := range s {
+		if word != 0 {
+			first[i] = word & -word
+			others[i] &^= first[i]
+			break
+		}
+	}
+	return first, others
+}
+
+// cores are where the two sides of a measurement run: what is measured on one,
+// what asks on the others. Where there is one core only, nothing is pinned.
+type cores struct {
+	all, server, load cpuSet
+	pinned            bool
+}
+
+// shareCores moves this process to the load's cores.
+func shareCores() (cores, error) {
+	all, err := affinity(0)
+	if err != nil {
+		return cores{}, err
+	}
+	c := cores{all: all, server: all, load: all}
+	if all.count() < 2 {
+		return c, nil
+	}
+	c.pinned = true
+	c.server, c.load = all.split()
+	if err := pin(os.Getpid(), c.load); err != nil {
+		return cores{}, err
+	}
+	// Threads that wait in the kernel for the next question's time would hold
+	// the only place: the cores are the kernel's to share out.
+	runtime.GOMAXPROCS(4 * c.load.count())
+	return c, nil
+}
+
+// start calls start on a thread of those cores: what it starts stays there.
+func (c cores) start(on cpuSet, start func() error) error {
+	if !c.pinned {
+		return start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := setAffinity(0, on); err != nil {
+		return err
+	}
+	defer setAffinity(0, c.load)
+	return start()
+}
+
+// pin moves all threads of a process.
+func pin(process int, to cpuSet) error {
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", process))
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return err
+		}
+		if err := setAffinity(id, to); err != nil && err != syscall.ESRCH { // it ended meanwhile
+			return fmt.Errorf("pin thread %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// affinity returns the cores of a thread, 0 for the one that calls.
+func affinity(thread int) (set cpuSet, err error) {
+	_, _, errno := syscall.Syscall(syscall.SYS_SCHED_GETAFFINITY, uintptr(thread), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)))
+	if errno != 0 {
+		return set, errno
+	}
+	return set, nil
+}
+
+func setAffinity(thread int, set cpuSet) error {
+	_, _, errno := syscall.Syscall(syscall.SYS_SCHED_SETAFFINITY, uintptr(thread), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// large are the posts, one in so many, that carry a megabyte.
+const large = 10
+
+// passwordsAtOnce sends strangers' passwords at once, each from a network of its
+// own, some of a megabyte, while a known browser signs in again and again.
+func (b *bench) passwordsAtOnce() {
+	g, _ := b.withAda("")
+	owner := b.newClient()
+	sign := func() time.Duration {
+		began := time.Now()
+		_, status, err := post(owner, g.at, "10.0.0.1", "ada", portal.Password)
+		if err != nil || status != http.StatusSeeOther {
+			b.Fatalf("the known browser was kept out: %d, %v", status, err)
+		}
+		return time.Since(began)
+	}
+	sign() // known from now on
+	time.Sleep(b.idle)
+	before := g.resident()
+	most, over := make(chan float64), make(chan struct{})
+	go func() {
+		highest := before
+		for {
+			select {
+			case <-over:
+				most <- highest
+				return
+			case <-time.After(10 * time.Millisecond):
+				highest = max(highest, g.resident())
+			}
+		}
+	}()
+	var unlike int
+	go func() { defer close(over); unlike = b.strangersAtOnce(g.at) }()
+	slowest, times := time.Duration(0), 0
+	for flooding := true; flooding; times++ {
+		select {
+		case <-over:
+			flooding = false
+		default:
+		}
+		slowest = max(slowest, sign())
+	}
+	b.add(row{what: fmt.Sprintf("Memory over idle while %d passwords come at once", b.strangers), unit: "MB", got: (<-most - before) / MB, target: atMost(150)})
+	b.add(row{what: fmt.Sprintf("Slowest of a known browser's %d sign-ins meanwhile", times), unit: "ms", got: milliseconds(slowest), target: atMost(2000)})
+	b.add(row{what: "Other answers than 422, 413, or 429 and 503 with Retry-After", got: float64(unlike), target: atMost(0)})
+}
+
+// strangersAtOnce returns how many got an answer that they shouldn't.
+func (b *bench) strangersAtOnce(at string) int {
+	var (
+		all    sync.WaitGroup
+		mu     sync.Mutex
+		unlike int
+		begin  = make(chan struct{})
+	)
+	for i := range b.strangers {
+		client := b.newClient()
+		all.Go(func() {
+			<-begin
+			name, password := "ada", "a wrong one, but long"
+			if i%2 == 1 {
+				name = fmt.Sprintf("nobody%d", i) // whose budget is untouched
+			}
+			if i%large == 0 {
+				password = strings.Repeat("x", 1<<20)
+			}
+			header, status, err := post(client, at, fmt.Sprintf("10.%d.%d.1", 1+i/250, i%250), name, password)
+			early := status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
+			if err != nil || early && header.Get("Retry-After") != "" ||
+				slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge}, status) {
+				return // an error: a body that nobody wants to read to its end
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			unlike++
+		})
+	}
+	close(begin)
+	all.Wait()
+	return unlike
+}
+
+// newClient returns a browser with a connection of its own.
+func (b *bench) newClient() *http.Client {
+	jar, err := cookiejar.New(nil)
+	b.must(err)
+	transport := &http.Transport{}
+	b.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Jar: jar, Timeout: time.Minute, Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// post gives a name and a password at the portal, whatever it is called.
+func post(client *http.Client, at, address, name, password string) (http.Header, int, error) {
+	form := url.Values{"username": {name}, "password": {password}}.Encode()
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+at+"/login", strings.NewReader(form))
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Host = portalHost
+	req.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Sec-Fetch-Site": {"same-origin"}, "X-Forwarded-For": {address}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.Header, resp.StatusCode, err
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"debug/elf"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// measureSize measures how small the binary is and stays.
+func measureSize(b *bench) {
+	b.file()
+	b.coldStart()
+	b.within(b.atRest)
+	b.within(b.passwordsAtOnce)
+}
+
+func (b *bench) file() {
+	info, err := os.Stat(b.binary)
+	b.must(err)
+	b.add(row{what: "Size of the binary", unit: "MB", got: float64(info.Size()) / MB, target: atMost(25)})
+	file, err := elf.Open(b.binary)
+	b.must(err)
+	defer file.Close()
+	libraries, err := file.ImportedLibraries()
+	b.must(err)
+	needs, symbols := len(libraries), 0
+	for _, part := range file.Progs {
+		if part.Type == elf.PT_INTERP {
+			needs++
+		}
+	}
+	for _, section := range file.Sections {
+		if section.Type == elf.SHT_SYMTAB || strings.HasPrefix(section.Name, ".debug_") || strings.HasPrefix(section.Name, ".zdebug_") {
+			symbols++
+		}
+	}
+	b.add(row{what: "Shared libraries and loaders that it needs: it is static", got: float64(needs), target: atMost(0)})
+	b.add(row{what: "Tables of symbols left in it: it is stripped", got: float64(symbols), target: atMost(0)})
+}
+
+// coldStart measures until a sign-in page is answered, on an empty data
+// directory; the system has the files in memory.
+func (b *bench) coldStart() {
+	// The demo's portal is on its panel's host.
+	for _, one := range []struct {
+		command, page string
+		limit         time.Duration
+	}{{"serve", "/login", 300 * time.Millisecond}, {"demo", "/.sallyport/login", 2 * time.Second}} {
+		var took []time.Duration
+		for range startsCount {
+			b.within(func() {
+				at := b.freeAddress()
+				args, environ := []string{one.command}, []string{"SALLYPORT_LISTEN=" + at, "SALLYPORT_DATA_DIR=" + b.TempDir()}
+				if one.command == "demo" {
+					args, environ = append(args, "--listen", at), nil
+				}
+				p := b.start(b.cores.server, environ, b.binary, args...)
+				took = append(took, p.await(func() bool { return answers("http://" + at + one.page) }))
+			})
+		}
+		b.add(row{what: one.command + " until its sign-in page is answered", unit: "ms", got: milliseconds(median(took)), target: atMost(milliseconds(one.limit))})
+	}
+}
+
+var asset = regexp.MustCompile(`(?:href|src)="(/static/[^"]+)"`)
+
+// atRest looks at memory after nothing happened, and while 64 connections ask;
+// and at what a browser receives for its first page.
+func (b *bench) atRest() {
+	t := b.newTown()
+	t.growTo(1)
+	g := b.startGate(t.dir, "")
+	time.Sleep(b.idle)
+	b.add(row{what: "Memory, idle", unit: "MB", got: g.resident() / MB, target: atMost(25)})
+
+	first, err := get("http://"+g.at+"/login", portalHost)
+	b.must(err)
+	sent := len(first)
+	found := asset.FindAllSubmatch(first, -1)
+	for _, one := range found {
+		file, err := get("http://"+g.at+string(one[1]), portalHost)
+		b.must(err)
+		sent += len(file)
+	}
+	b.add(row{what: fmt.Sprintf("First view: /login and its %d files", len(found)), unit: "kB", got: float64(sent) / kB, target: atMost(40)})
+
+	known := asked{"Sallyport", g.process, g.at, always(question("Cookie", visitCookie+"="+tokenOf("visit", 0))), http.StatusOK}
+	b.rush(b.most(), known)
+	b.add(row{what: fmt.Sprintf("Memory under %d connections that ask with a valid visit", b.most()), unit: "MB", got: g.resident() / MB, target: atMost(45)})
+
+	// What a password was hashed in is given back by and by.
+	g, _ = b.withAda("")
+	known = asked{"Sallyport", g.process, g.at, always(question("Cookie", g.visit(askedPanel))), http.StatusOK}
+	b.rush(b.most(), known)
+	b.add(row{what: "The same after a sign-in, which hashed a password in 19 MiB", unit: "MB", got: g.resident() / MB})
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"text/template"
+)
+
+// report is what was measured, in order.
+type report struct {
+	options
+	group   group // under way
+	rows    []row
+	details []detail
+	plots   []plot
+}
+
+// row is one figure: what was measured, beside the bare work where there is any.
+type row struct {
+	group  string
+	what   string
+	unit   string
+	got    float64
+	bare   float64 // 0: there is none
+	ratio  float64 // ours to bare, where there is
+	target *target
+}
+
+// target is what the ratio, or what was measured where nothing bare stands
+// beside it, should be.
+type target struct {
+	limit float64
+	least bool
+}
+
+func atMost(limit float64) *target { return &target{limit: limit} }
+
+func atLeast(limit float64) *target { return &target{limit: limit, least: true} }
+
+// detail is a table of its own below a group's figures.
+type detail struct {
+	group  string
+	header []string
+	rows   [][]string
+}
+
+func newReport(o options) *report { return &report{options: o} }
+
+func (r *report) add(one row) {
+	one.group = r.group.name
+	r.rows = append(r.rows, one)
+}
+
+func (r *report) detail(one detail) {
+	one.group = r.group.name
+	r.details = append(r.details, one)
+}
+
+func (r *report) plot(one plot) {
+	one.file = r.group.name + "-" + one.file
+	r.plots = append(r.plots, one)
+}
+
+// judged is the number that the target is for.
+func (r row) judged() float64 {
+	if r.bare != 0 {
+		return r.ratio
+	}
+	return r.got
+}
+
+func (r row) met() string {
+	switch {
+	case r.target == nil:
+		return ""
+	case r.target.least && r.judged() >= r.target.limit, !r.target.least && r.judged() <= r.target.limit:
+		return "met"
+	default:
+		return "missed"
+	}
+}
+
+// cells are the row as text: what, measured, bare, ratio, target, met.
+func (r row) cells() []string {
+	cells := []string{r.what, strings.TrimSpace(number(r.got) + " " + r.unit), "", "", "", r.met()}
+	if r.bare != 0 {
+		cells[2], cells[3] = strings.TrimSpace(number(r.bare)+" "+r.unit), fmt.Sprintf("%.2f", r.ratio)
+	}
+	if r.target != nil {
+		sign, unit := "≤ ", " "+r.unit
+		if r.target.least {
+			sign = "≥ "
+		}
+		if r.bare != 0 {
+			unit = ""
+		}
+		cells[4] = strings.TrimSpace(sign + strconv.FormatFloat(r.target.limit, 'g', -1, 64) + unit)
+	}
+	return cells
+}
+
+var columns = []string{"what", "measured", "bare", "ratio", "target", ""}
+
+// number writes three digits that matter, and whole numbers whole.
+func number(x float64) string {
+	switch size := math.Abs(x); {
+	case !sound(x):
+		return "?"
+	case size >= 100 || x == math.Trunc(x):
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	case size >= 10:
+		return strconv.FormatFloat(x, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(x, 'f', 2, 64)
+	}
+}
+
+// some says how many: 1 connection, 64 connections.
+func some(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}
+
+// print writes the rows as a terminal shows them.
+func (r *report) print(to io.Writer) {
+	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\t"+strings.Join(columns, "\t"))
+	for _, one := range r.rows {
+		fmt.Fprintln(table, one.group+"\t"+strings.Join(one.cells(), "\t"))
+	}
+	table.Flush()
+}
+
+//go:embed performance.md.tmpl
+var pageText string
+
+// write writes performance.md and its plots to dir.
+func (r *report) write(dir string) error {
+	plots := filepath.Join(dir, "performance")
+	if err := os.RemoveAll(plots); err != nil { // of a run before
+		return err
+	}
+	if err := os.MkdirAll(plots, 0o755); err != nil {
+		return err
+	}
+	for _, p := range r.plots {
+		if err := os.WriteFile(filepath.Join(plots, p.file+".svg"), []byte(p.svg()), 0o644); err != nil {
+			return err
+		}
+	}
+	page, err := r.page()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "performance.md"), []byte(page), 0o644)
+}
+
+func (r *report) page() (string, error) {
+	page, err := template.New("performance.md").Funcs(template.FuncMap{
+		"targets": func() string { return r.table(func(one row) bool { return one.target != nil }) },
+		"figures": func(group string) string {
+			return r.table(func(one row) bool { return one.group == group && one.target == nil })
+		},
+		"details": r.detailsOf,
+		"plots":   r.plotsOf,
+		"machine": r.machine,
+		"quick":   func() bool { return r.quick },
+		"has":     func(group string) bool { return r.table(func(one row) bool { return one.group == group }) != "" },
+	}).Parse(pageText)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = page.Execute(&b, nil)
+	return strings.TrimRight(b.String(), "\n") + "\n", err
+}
+
+func (r *report) table(which func(row) bool) string {
+	var rows [][]string
+	for _, one := range r.rows {
+		if which(one) {
+			rows = append(rows, append([]string{one.group}, one.cells()...))
+		}
+	}
+	if len(rows) == 0 {
+		return ""
+	}
+	return markdown(append([]string{""}, columns...), rows)
+}
+
+func (r *report) detailsOf(group string) string {
+	var b strings.Builder
+	for _, one := range r.details {
+		if one.group == group {
+			b.WriteString(markdown(one.header, one.rows) + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (r *report) plotsOf(group string) string {
+	var b strings.Builder
+	for _, one := range r.plots {
+		if strings.HasPrefix(one.file, group+"-") {
+			fmt.Fprintf(&b, "![%s](performance/%s.svg)\n\n", one.title, one.file)
+		}
+	}
+	return b.String()
+}
+
+func markdown(header []string, rows [][]string) string {
+	var b strings.Builder
+	line := func(cells []string) {
+		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
+	}
+	line(header)
+	b.WriteString(strings.Repeat("|---", len(header)) + "|\n")
+	for _, one := range rows {
+		line(one)
+	}
+	return b.String()
+}
+
+// machine says what it was measured on, and nothing that names it.
+func (r *report) machine() string {
+	var system syscall.Utsname
+	kernel := "?"
+	if err := syscall.Uname(&system); err == nil {
+		var release strings.Builder
+		for _, c := range system.Release {
+			if c == 0 || c == '-' { // behind it stands whose build it is
+				break
+			}
+			release.WriteByte(byte(c))
+		}
+		kernel = release.String()
+	}
+	model := "a processor"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	where := "one core, so nothing was pinned and both sides had to share it"
+	if n := r.cores.all.count(); r.cores.pinned {
+		where = fmt.Sprintf("%d cores, what is measured pinned to the first, what asks to the others", n)
+	} else if n != 1 {
+		where = fmt.Sprintf("%d cores, nothing pinned", n)
+	}
+	return fmt.Sprintf("%s; %s; Linux %s; %s/%s; %s", model, where, kernel, runtime.GOOS, runtime.GOARCH, runtime.Version())
+}

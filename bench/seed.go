@@ -1,0 +1,115 @@
+package main
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// town is a data directory with many accounts. Each has a password, an
+// authenticator, a known browser, a session and a visit, in rows of the shape
+// that the product writes.
+type town struct {
+	*bench
+	dir  string
+	size int
+}
+
+// newTown makes one without anybody.
+func (b *bench) newTown() *town {
+	t := &town{bench: b, dir: b.TempDir()}
+	t.open().Close() // the tables, and a key ring
+	return t
+}
+
+func (t *town) open() *server.Portal {
+	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.dir})
+	t.must(err)
+	p, err := server.Open(t.ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
+	t.must(err)
+	return p
+}
+
+// Everything of an inhabitant follows from its number, so that nothing has to
+// be kept in memory here.
+func tokenOf(kind string, i int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func idOf(kind string, i int) string { return tokenOf(kind, i)[:len(secret.NewID())] }
+
+func secretOf(i int) []byte { return []byte(tokenOf("secret", i))[:totp.SecretBytes] }
+
+// inhabitant writes one; the statements are prepared in this order.
+var inhabitant = []string{
+	`INSERT INTO accounts (id, name, email, email_folded, display_name, locale, role, security_stamp, enroll_locked, two_factor_at, created_at)
+		VALUES ($1, $2, $3, $3, $2, '', '` + string(account.Member) + `', $4, FALSE, $5, $5)`,
+	`INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)`,
+	`INSERT INTO authenticators (id, account_id, kind, name, created_at, confirmed_at) VALUES ($1, $2, 'totp', 'Phone', $3, $3)`,
+	`INSERT INTO totp (authenticator_id, secret, algorithm, digits, period, last_step, drift_steps) VALUES ($1, $2, 'SHA1', 6, 30, 1, 0)`,
+	`INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, '192.0.2.7', 'bench')`,
+	`INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
+		VALUES ($1, $2, $3, $4, $5, $6, $6, $7, '192.0.2.7', 'bench')`,
+	`INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`,
+}
+
+// growTo adds inhabitants until there are so many, in one transaction. A power
+// cut would cost the town, so nothing is synced.
+func (t *town) growTo(size int) {
+	p := t.open()
+	ring := p.Login.Ring
+	absolute := p.Login.Life.Absolute
+	p.Close()
+	phc, err := password.Hash(testkit.Quick, portal.Password)
+	t.must(err)
+	lite, err := sql.Open("sqlite", "file:"+filepath.Join(t.dir, "sallyport.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=cache_size(-1000000)")
+	t.must(err)
+	defer lite.Close()
+	tx, err := lite.BeginTx(t.ctx, nil)
+	t.must(err)
+	defer tx.Rollback()
+	var insert []*sql.Stmt
+	for _, query := range inhabitant {
+		statement, err := tx.Prepare(query)
+		t.must(err)
+		insert = append(insert, statement)
+	}
+	now := time.Now()
+	at, end := db.At{Time: now}, db.At{Time: now.Add(absolute)}
+	for i := t.size; i < size; i++ {
+		id, phone, session, name := idOf("account", i), idOf("phone", i), idOf("session", i), nameOf(i)
+		stamp := idOf("stamp", i)
+		proofs := authenticator.EncodeProofs([]authenticator.Proof{{Kind: authenticator.Password, At: now}, {Kind: authenticator.TOTP, ID: phone, At: now}})
+		for n, values := range [][]any{
+			{id, name, name + "@example.org", stamp, at},
+			{id, ring.Seal(secret.Place{Table: "passwords", Column: "phc", Row: id}, []byte(phc.Reveal())), at},
+			{phone, id, at},
+			{phone, ring.Seal(secret.Place{Table: "totp", Column: "secret", Row: id + "/" + phone}, secretOf(i))},
+			{idOf("device", i), secret.Hash(tokenOf("device", i)), id, at},
+			{session, secret.Hash(tokenOf("session", i)), id, stamp, proofs, at, end},
+			{idOf("visit", i), secret.Hash(tokenOf("visit", i)), session, askedPanel, at},
+		} {
+			if _, err := insert[n].ExecContext(t.ctx, values...); err != nil {
+				t.Fatal(inhabitant[n], err)
+			}
+		}
+	}
+	t.must(tx.Commit())
+	t.size = size
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// stage stands in for a test where internal/testkit asks for one, so that
+// portals and databases are started here as tests start them. What goes wrong
+// ends the whole run: half a measurement says nothing.
+type stage struct {
+	testing.TB // for the method that nobody else can write; none of its others is called
+
+	ctx      context.Context
+	mu       sync.Mutex
+	cleanups []func()
+}
+
+// failure is what [stage.Fatal] panics with.
+type failure struct{ reason string }
+
+func (*stage) Helper() {}
+
+func (s *stage) Context() context.Context { return s.ctx }
+
+func (s *stage) Cleanup(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanups = append(s.cleanups, f)
+}
+
+func (s *stage) TempDir() string {
+	dir, err := os.MkdirTemp("", "sallyport-bench-")
+	s.must(err)
+	s.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func (*stage) Fatal(args ...any) { panic(failure{fmt.Sprint(args...)}) }
+
+func (*stage) Fatalf(format string, args ...any) { panic(failure{fmt.Sprintf(format, args...)}) }
+
+func (s *stage) Error(args ...any) { s.Fatal(args...) }
+
+func (s *stage) Errorf(format string, args ...any) { s.Fatalf(format, args...) }
+
+func (s *stage) must(err error) {
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// within runs part on a stage of its own: what it starts ends with it.
+func (b *bench) within(part func()) {
+	outer, inner := b.stage, &stage{ctx: b.ctx}
+	outer.Cleanup(inner.end) // where an interrupt ends the run
+	b.stage = inner
+	defer func() { b.stage = outer }()
+	defer inner.end()
+	part()
+}
+
+// end undoes what was done, the last first.
+func (s *stage) end() {
+	s.mu.Lock()
+	all := s.cleanups
+	s.cleanups = nil
+	s.mu.Unlock()
+	for _, f := range slices.Backward(all) {
+		f()
+	}
+}
