@@ -93,7 +93,7 @@ func (s *ordeal) liveOn(o *owner, h *history) {
 		o.unused = o.unused[1:]
 	}
 	for _, c := range all {
-		for said := unknown; said != refused && len(o.unsure) < unansweredAtMost; {
+		for said := unknown; (said == unknown || said == accepted) && len(o.unsure) < unansweredAtMost; {
 			v, err := s.pending(o)
 			if err != nil {
 				s.excuse(err)
