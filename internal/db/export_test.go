@@ -30,3 +30,6 @@ const (
 
 // Conns are the connections of a node.
 const Conns = postgresConns
+
+// AnswerTime is how long a statement may take.
+const AnswerTime = answerTime

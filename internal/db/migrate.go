@@ -86,7 +86,10 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 	}
 	return d.Write(ctx, func(tx *Tx) error {
 		if d.postgres {
-			if _, err := Exec(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+			if err := patiently(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
+				return err
+			}
+			if err := patiently(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 				return fmt.Errorf("wait for another node's migration: %w", err)
 			}
 		}
@@ -108,7 +111,7 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 				continue
 			}
 			for _, statement := range step.statements {
-				if _, err := Exec(ctx, tx, statement); err != nil {
+				if err := patiently(ctx, tx, statement); err != nil {
 					return fmt.Errorf("migrate to version %d: %w", step.version, err)
 				}
 			}
@@ -121,6 +124,12 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 		}
 		return nil
 	})
+}
+
+// patiently runs a statement that may take minutes where there are many rows.
+func patiently(ctx context.Context, tx *Tx, statement string, args ...any) error {
+	_, err := tx.ExecContext(ctx, statement, args...)
+	return translate(err)
 }
 
 // migrateDirect migrates past the pooler: a long transaction would keep one of

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -158,4 +159,22 @@ func TestMigrationsAreOneTransaction(t *testing.T) {
 			t.Errorf("the step ran %d times", len(got))
 		}
 	})
+}
+
+// A change of a schema with many rows takes longer than any other statement may,
+// and than another node that starts meanwhile would wait for one.
+func TestLongMigrationIsNotCutOff(t *testing.T) {
+	t.Parallel()
+	url := testkit.DatabaseURL(t, "postgres")
+	d, other := testkit.Open(t, url), testkit.Open(t, url)
+	version, _, err := d.Version(t.Context())
+	must(t, err)
+	long := append(db.Migrations(), db.Step(version+1, version, fmt.Sprintf(`SELECT pg_sleep(%f)`, (db.AnswerTime+time.Second).Seconds())))
+	waited := make(chan error, 1)
+	go func() { waited <- db.Migrate(t.Context(), other, long) }()
+	must(t, db.Migrate(t.Context(), d, long))
+	must(t, <-waited)
+	if got, _, err := d.Version(t.Context()); err != nil || got != version+1 {
+		t.Errorf("version %d, %v", got, err)
+	}
 }
