@@ -12,9 +12,8 @@ const (
 	// roundsPerFault are under way while something happens.
 	roundsPerFault = 4
 
-	// budgets are used up by so many accounts, whose wrong codes are too few to
-	// count as an attack on the whole site.
-	budgets = 5
+	// roundsPerBudget are for each account whose budget is used up.
+	roundsPerBudget = 26
 )
 
 // round is a code of somebody, that everybody who has the password gives at once.
@@ -145,7 +144,7 @@ func (s *ordeal) budgetsHold(owners []*owner) {
 			all = append(all, func() { h.did(o.name, aWrongOne, func() string { return tryAt(tab, wrong) }) })
 		}
 		s.during(f, all...)
-		for range budgets { // one after the other, until none is left
+		for range codesADay { // one after the other, until none is left
 			tab := s.waiting(s.any(), o)
 			h.did(o.name, aWrongOne, func() string { return tryAt(tab, wrong) })
 		}

@@ -15,7 +15,7 @@ import (
 
 const (
 	// waitingAtOnce are more than a node has connections.
-	waitingAtOnce = 40
+	waitingAtOnce = 24
 
 	// fullOf events fill more than a megabyte; see [testkit.Postgres.FillDisk].
 	fullOf = 10000

@@ -29,7 +29,7 @@ const (
 	// harmedForLong, which is longer than a node waits for the database.
 	harmedFor     = time.Second
 	harmedForLong = 12 * time.Second
-	longHarm      = 20
+	longHarm      = 40
 
 	// begunWithin: what is done during a fault begins while it does.
 	begunWithin = 100 * time.Millisecond
@@ -46,7 +46,7 @@ func TestFaults(t *testing.T) {
 		lasts, err = time.ParseDuration(text)
 		check(t, err)
 	}
-	forCodes, forSoak := (rounds+1)/2, soakOwners*int(lasts.Seconds())
+	budgets, forCodes, forSoak := rounds/roundsPerBudget, (rounds+1)/2, soakOwners*int(lasts.Seconds())
 	s := startOrdeal(t, 2*(budgets+forCodes+forSoak), seed)
 	var owners []*owner // with two-factor authentication
 	for i := 0; i < len(s.owners); i += 2 {
@@ -90,12 +90,13 @@ func (s *ordeal) during(f fault, all ...func()) {
 	mend()
 	doing.Wait()
 	s.goesOn(time.Now(), f.name+", mended")
+	s.t.Logf("%s at %s for %v; all was well after %v", f.name, n.name, lasts, time.Since(begin))
 	if s.t.Failed() {
-		s.t.Fatalf("%s at %s for %v", f.name, n.name, lasts)
+		s.t.FailNow()
 	}
 }
 
-// next returns every fault in turn, each turn in another order.
+// nextFault returns every fault in turn, each turn in another order.
 func (s *ordeal) nextFault() fault {
 	if len(s.turn) == 0 {
 		s.turn = slices.Clone(everyFault)

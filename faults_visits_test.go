@@ -13,6 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
+var signedOut = leads("/login?notice=signed_out")
+
 const (
 	// endsWithin is when the end of a visit is known to every node, and
 	// endsWithinWhole when those can talk to each other.
@@ -25,8 +27,7 @@ const (
 	// entering at once, while the primary is lost.
 	entering = 8
 
-	thePage   = radio + "/page"
-	signedOut = "/login?notice=signed_out"
+	thePage = radio + "/page"
 )
 
 // walk asks for a page as a person does and follows every redirect.
@@ -73,10 +74,8 @@ func (v *visitor) asks(n *harmed) string {
 // all of them all the time.
 func (s *ordeal) visitsEnd(quick bool) {
 	s.t.Helper()
-	for _, f := range everyFault {
-		if f.forAll && !f.goesOn {
-			continue // nobody can sign out
-		}
+	for _, name := range []string{nothingHappens, "a node cut off", "a node that nothing reaches", "a listener cut", "a deaf listener", "a frozen node", lostPrimary} {
+		f := faultCalled(name)
 		within := endsWithin
 		if quick && f.name == nothingHappens {
 			within = endsWithinWhole
@@ -110,44 +109,35 @@ func (s *ordeal) visitsEnd(quick bool) {
 			s.goesOn(begin, f.name)
 		}
 		call := time.Since(h.begin)
-		if _, err := v.at(s.nodes[0]).post(leads(signedOut), "/logout"); err != nil {
+		if _, err := v.at(s.nodes[0]).post(signedOut, "/logout"); err != nil {
 			s.t.Errorf("%s: sign-out: %v", f.name, err)
 		}
 		end := time.Since(h.begin)
 		for _, n := range s.nodes {
 			h.add(n.name, theEnd, accepted, call, end+within)
 		}
-		for time.Since(h.begin) < end+within && !s.allRefuse(v, n) {
-			time.Sleep(askEvery)
+		spared := n
+		if f.deaf {
+			spared = nil // it refuses by itself, though nobody told it
 		}
+		s.allRefuse(v, spared)
 		mend()
 		s.goesOn(time.Now(), f.name+", mended")
+		s.allRefuse(v, nil)
 		close(over)
 		asking.Wait()
-		for _, n := range s.nodes {
-			said := accepted
-			for said != refused && time.Since(h.begin) < end+within+askEvery {
-				said = h.did(n.name, aVisit, func() string { return v.asks(n) })
-				time.Sleep(askEvery)
-			}
-			if said != refused {
-				s.t.Errorf("%s: in the end a visit is %s at %s", f.name, said, n.name)
-			}
-		}
 		if wrong := h.wrong(visited); len(wrong) > 0 {
 			s.t.Errorf("%s at %s: a visit that ended was one for longer than %v at %v", f.name, n.name, within, wrong)
 		}
 	}
 }
 
-// allRefuse reports whether every node that answers refuses, but for the harmed one.
-func (s *ordeal) allRefuse(v *visitor, harmed *harmed) bool {
+// allRefuse waits until every node refuses a visit, but for the one that is spared.
+func (s *ordeal) allRefuse(v *visitor, spared *harmed) {
+	s.t.Helper()
 	for _, n := range s.nodes {
-		if n != harmed && v.asks(n) != refused {
-			return false
-		}
+		testkit.Until(s.t, "refusal by "+n.name, func() bool { return n == spared || v.asks(n) == refused })
 	}
-	return true
 }
 
 // doorsHaveSessions has people enter a panel while the primary is lost. Whoever was

@@ -163,6 +163,7 @@ type fault struct {
 	name   string
 	goesOn bool // before it is mended
 	forAll bool // it isn't one node's
+	deaf   bool // the node goes on, and doesn't hear of changes
 	harm   func(s *ordeal, n *harmed) (mend func())
 }
 
@@ -175,7 +176,7 @@ func onWires(name string, h testkit.Harm) fault {
 }
 
 func onWatching(name string, h testkit.Harm) fault {
-	return fault{name: name, harm: func(_ *ordeal, n *harmed) func() {
+	return fault{name: name, deaf: true, harm: func(_ *ordeal, n *harmed) func() {
 		n.doToWatching(h)
 		return func() { n.doToWatching(testkit.Whole) }
 	}}

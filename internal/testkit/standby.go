@@ -151,15 +151,13 @@ func (p *Postgres) FillDisk(t testing.TB) { p.limit(t, strconv.Itoa(walMegabyte<
 // MakeRoom ends FillDisk.
 func (p *Postgres) MakeRoom(t testing.TB) { p.limit(t, "unlimited") }
 
+// limit is set by the server's own user: root may not everywhere.
 func (p *Postgres) limit(t testing.TB, bytes string) {
 	t.Helper()
-	attributes, err := Unprivileged(p.dir)
-	must(t, err)
 	for _, id := range p.processes() {
-		prlimit := exec.Command("prlimit", "--pid", strconv.Itoa(id), "--fsize="+bytes+":unlimited")
-		prlimit.SysProcAttr = attributes // where root may not change another user's limits
-		out, err := prlimit.CombinedOutput()
-		if err != nil && syscall.Kill(id, 0) == nil {
+		cmd := exec.Command("prlimit", "--pid", strconv.Itoa(id), "--fsize="+bytes+":")
+		cmd.SysProcAttr, cmd.Dir = p.server.SysProcAttr, p.dir
+		if out, err := cmd.CombinedOutput(); err != nil && syscall.Kill(id, 0) == nil {
 			t.Fatalf("prlimit: %v\n%s", err, out)
 		}
 	}
