@@ -43,7 +43,7 @@ var floors = [][]string{
 const (
 	config  = "internal/config"  // imports nothing of ours; only cli and server import it
 	testkit = "internal/testkit" // with what is below it: imports anything; only tests and bench import it
-	bench   = "bench"            // measures, and ships nowhere: imports anything
+	bench   = "bench"            // with what is below it: measures, and ships nowhere; imports anything
 )
 
 // clocks are the packages that may ask what time it is; others are told.
@@ -179,7 +179,7 @@ func floor(pkg string) (int, bool) {
 
 // inTestkit reports whether a package is made for tests and measurements only.
 func inTestkit(pkg string) bool {
-	return pkg == testkit || strings.HasPrefix(pkg, testkit+"/") || pkg == bench
+	return pkg == testkit || strings.HasPrefix(pkg, testkit+"/") || pkg == bench || strings.HasPrefix(pkg, bench+"/")
 }
 
 // checkImports holds the arrows.
