@@ -156,3 +156,12 @@ func (t *Tx) UnlessLocked() string {
 	}
 	return ` FOR NO KEY UPDATE SKIP LOCKED`
 }
+
+// Locked ends a query so that the rows stay as they are read until the transaction
+// ends, but for what it changes itself. SQLite has one writer.
+func (t *Tx) Locked() string {
+	if t.pool.prepares {
+		return ""
+	}
+	return ` FOR NO KEY UPDATE`
+}

@@ -145,7 +145,7 @@ func (l *Ledger) ReserveFound(ctx context.Context, find func(tx *db.Tx) ([]Try, 
 // reserve adds the tries to their rows, and the rows to r.
 func (l *Ledger) reserve(ctx context.Context, tx *db.Tx, r *Reservation, tries []Try) (Verdict, error) {
 	for _, try := range tries {
-		row, version, err := read(ctx, tx, try.Key)
+		row, version, err := readToWrite(ctx, tx, try.Key)
 		if err != nil {
 			return Verdict{}, err
 		}
@@ -237,7 +237,7 @@ func (l *Ledger) Suspect(ctx context.Context, q db.Querier, accountID string, pa
 // edit changes a row that is there.
 func edit(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry) error {
 	for range reserveTries {
-		row, version, err := read(ctx, tx, key)
+		row, version, err := readToWrite(ctx, tx, key)
 		if err != nil {
 			return err
 		}
@@ -315,11 +315,21 @@ func prune(now time.Time, row []entry, r rule) []entry {
 // read returns a row's entries, oldest first, and its version; a missing row
 // is empty and has version 0.
 func read(ctx context.Context, q db.Querier, key Key) ([]entry, int64, error) {
+	return readRow(ctx, q, key, "")
+}
+
+// readToWrite is read of a row that is written next: whoever else wants to waits
+// for that, since people of one network would keep each other from it.
+func readToWrite(ctx context.Context, tx *db.Tx, key Key) ([]entry, int64, error) {
+	return readRow(ctx, tx, key, tx.Locked())
+}
+
+func readRow(ctx context.Context, q db.Querier, key Key, locked string) ([]entry, int64, error) {
 	var (
 		times   []byte
 		version int64
 	)
-	err := db.One(ctx, q, `SELECT times, version FROM ledger WHERE account_id = $1 AND bucket = $2 AND subject = $3`,
+	err := db.One(ctx, q, `SELECT times, version FROM ledger WHERE account_id = $1 AND bucket = $2 AND subject = $3`+locked,
 		[]any{key.Account, string(key.Bucket), key.Subject}, &times, &version)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, 0, nil

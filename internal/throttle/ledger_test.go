@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -62,6 +63,29 @@ func TestRacedTriesStayWithinTheLimit(t *testing.T) {
 		clock.Move(day)
 		if got := reserve(ledger, codeKey); got != "allow" {
 			t.Errorf("a day later: %s", got)
+		}
+	})
+}
+
+// An office behind one address signs in at nine: nobody is told to come later.
+func TestNetworkThatComesAtOnceIsntContended(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ledger := NewLedger(d, testkit.NewClock().Now)
+		got := testkit.Race(32, func(i int) (said string) {
+			for range 8 {
+				r, v, err := ledger.Reserve(context.Background(),
+					Try{Key: Key{fmt.Sprint("ada", i), CodeUnknownDevice, ""}, Units: 1}, Try{Key: Key{"", Prefix, "192.0.2.0/24"}, Units: 1})
+				if err == nil && v.Answer == Allow {
+					err = d.Write(context.Background(), func(tx *db.Tx) error { return GiveBack(context.Background(), tx, r) })
+				}
+				if err != nil {
+					return err.Error()
+				}
+			}
+			return "allow"
+		})
+		if got[ErrBusy.Error()] > 0 || got["allow"] == 0 {
+			t.Errorf("32 people of one network at once: %v", got)
 		}
 	})
 }
