@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -251,6 +252,42 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 		check(t, p.Sweep(context.Background()))
 		if n := countRows(t, p, `SELECT COUNT(*) FROM sessions`); n != 0 {
 			t.Errorf("%d rows of ended sessions are kept", n)
+		}
+	})
+}
+
+// What can't be swept keeps nothing else.
+func TestSweepsFailByThemselves(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		p.Browser(t).SignIn("ada")
+		statements := []string{`CREATE TRIGGER stuck BEFORE DELETE ON devices BEGIN SELECT RAISE(ABORT, 'stuck'); END`}
+		if p.DB.Path() == "" { // PostgreSQL
+			statements = []string{
+				`CREATE FUNCTION stuck() RETURNS trigger AS $$ BEGIN RAISE 'stuck'; END $$ LANGUAGE plpgsql`,
+				`CREATE TRIGGER stuck BEFORE DELETE ON devices FOR EACH ROW EXECUTE FUNCTION stuck()`,
+			}
+		}
+		for _, statement := range statements {
+			check(t, p.DB.Write(context.Background(), func(tx *db.Tx) error {
+				_, err := db.Exec(context.Background(), tx, statement)
+				return err
+			}))
+		}
+		swept := []string{"sessions", "ledger"} // before and after what is stuck
+		for _, table := range swept {
+			if countRows(t, p, `SELECT COUNT(*) FROM `+table) == 0 {
+				t.Fatalf("nothing in %s to sweep", table)
+			}
+		}
+		p.Clock.Move(10 * 365 * 24 * time.Hour)
+		if err := p.Sweep(context.Background()); err == nil || !strings.Contains(err.Error(), "stuck") {
+			t.Errorf("swept: %v", err)
+		}
+		for _, table := range swept {
+			if n := countRows(t, p, `SELECT COUNT(*) FROM `+table); n != 0 {
+				t.Errorf("%d rows of %s are kept", n, table)
+			}
 		}
 	})
 }

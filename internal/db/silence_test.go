@@ -30,6 +30,23 @@ func rename(d *db.DB) error {
 	})
 }
 
+// isUnavailable waits for the end of what was begun.
+func isUnavailable(t *testing.T, ended <-chan error) {
+	t.Helper()
+	var err error
+	testkit.Until(t, "the end", func() bool {
+		select {
+		case err = <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Whoever asks a server that says nothing isn't kept waiting, and nothing of that
 // is left once it speaks.
 func TestSilenceIsUnavailable(t *testing.T) {
@@ -52,18 +69,7 @@ func TestSilenceIsUnavailable(t *testing.T) {
 			wire.Do(test.harm)
 			ended := make(chan error, 1)
 			go func() { ended <- test.ask(d) }()
-			var err error
-			testkit.Until(t, "an answer", func() bool {
-				select {
-				case err = <-ended:
-					return true
-				default:
-					return false
-				}
-			})
-			if !errors.Is(err, db.ErrUnavailable) {
-				t.Errorf("got %v", err)
-			}
+			isUnavailable(t, ended)
 			wire.Do(testkit.Whole)
 			testkit.Until(t, "the server", func() bool { return test.ask(d) == nil })
 		})
@@ -79,18 +85,7 @@ func TestSilentListenerEnds(t *testing.T) {
 		go func() { ended <- d.Watch(t.Context(), time.Now) }()
 		testkit.Until(t, "hearing", func() bool { return d.Current(time.Now()) })
 		wire.DoToWatching(harm)
-		var err error
-		testkit.Until(t, "the end", func() bool {
-			select {
-			case err = <-ended:
-				return true
-			default:
-				return false
-			}
-		})
-		if !errors.Is(err, db.ErrUnavailable) {
-			t.Errorf("got %v", err)
-		}
+		isUnavailable(t, ended)
 		must(t, rename(d)) // the others work
 		wire.DoToWatching(testkit.Whole)
 		go d.Watch(t.Context(), time.Now)

@@ -44,7 +44,7 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 			return nil, err
 		}
 		return decode(times)
-	}, `SELECT times FROM ledger WHERE bucket = $1 AND changed_at > $2`, string(CodeUnknownDevice), db.At{Time: now.Add(-year)})
+	}, `SELECT times FROM ledger WHERE bucket = $1 AND changed_at > $2 AND LENGTH(times) > 0`, string(CodeUnknownDevice), db.At{Time: now.Add(-year)})
 	if err != nil {
 		return false, fmt.Errorf("measure the instance: %w", err)
 	}
