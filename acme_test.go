@@ -70,6 +70,13 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	}
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
 	p.log = startBeside(t, at, p.cmd)
+	testkit.Until(t, "the CA's second listener", func() bool { // it comes after the first
+		conn, err := net.Dial("tcp", manage)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
 	return p
 }
 
