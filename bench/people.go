@@ -33,7 +33,7 @@ type people struct {
 	phones   []*portal.Phone
 	from     []login.Browser
 	attempts []string
-	tidy     func() // before each round; may be nil
+	tidy     func() // before each round, after a sweep; may be nil
 }
 
 // newPeople starts a portal on that engine. Its passwords aren't measured: their
@@ -86,6 +86,7 @@ func (p *people) prepare() {
 	p.together(signingIn, func(i int) error { return errors.Join(p.begin(i), p.right(i)) })
 	p.portal.Clock.Move(totp.Period)
 	p.together(signingIn, p.begin)
+	p.must(p.portal.Sweep(p.ctx))
 	if p.tidy != nil {
 		p.tidy()
 	}
