@@ -38,26 +38,9 @@ func (l *Ledger) Hot() bool { return l.hot.Load() }
 // row. One node does so for all; the others call [Ledger.Refresh].
 func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	now := l.clock()
-	rows, err := db.All(ctx, l.db.Reader(), func(scan db.Scan) ([]entry, error) {
-		var times []byte
-		if err := scan(&times); err != nil {
-			return nil, err
-		}
-		return decode(times)
-	}, `SELECT times FROM ledger WHERE bucket = $1 AND changed_at > $2 AND LENGTH(times) > 0`, string(CodeUnknownDevice), db.At{Time: now.Add(-year)})
+	lastDay, lastYear, err := wrongCodes(ctx, l.db.Reader(), now)
 	if err != nil {
 		return false, fmt.Errorf("measure the instance: %w", err)
-	}
-	var lastDay, lastYear int
-	for _, row := range rows {
-		for _, e := range row {
-			if now.Sub(e.at) < day {
-				lastDay++
-			}
-			if now.Sub(e.at) < year {
-				lastYear++
-			}
-		}
 	}
 	hot := instanceHot(lastDay, lastYear, accounts)
 	if told, err := l.Refresh(ctx); err != nil || told == hot {
@@ -83,6 +66,32 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	}
 	l.hot.Store(hot)
 	return hot, nil
+}
+
+// wrongCodes counts those of all accounts from unknown browsers. A year's are as
+// many as the accounts that mistyped in it, so the database counts them; in a row
+// that was written within it some may be older.
+func wrongCodes(ctx context.Context, q db.Querier, now time.Time) (lastDay, lastYear int, err error) {
+	err = db.One(ctx, q, `SELECT COALESCE(SUM(LENGTH(times)), 0) FROM ledger WHERE bucket = $1 AND changed_at > $2`,
+		[]any{string(CodeUnknownDevice), db.At{Time: now.Add(-year)}}, &lastYear)
+	if err != nil {
+		return 0, 0, err
+	}
+	rows, err := db.All(ctx, q, func(scan db.Scan) ([]entry, error) {
+		var times []byte
+		if err := scan(&times); err != nil {
+			return nil, err
+		}
+		return decode(times)
+	}, `SELECT times FROM ledger WHERE bucket = $1 AND changed_at > $2 AND LENGTH(times) > 0`, string(CodeUnknownDevice), db.At{Time: now.Add(-day)})
+	for _, row := range rows {
+		for _, e := range row {
+			if now.Sub(e.at) < day {
+				lastDay++
+			}
+		}
+	}
+	return lastDay, lastYear / entryBytes, err
 }
 
 // Refresh takes over what a node has measured last, and returns it. Where it
