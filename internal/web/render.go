@@ -21,6 +21,9 @@ var templateFiles embed.FS
 //go:embed static/*.css static/*.js static/*.svg
 var staticFiles embed.FS
 
+// layoutFile holds the frames that pages stand in.
+const layoutFile = "layout.html"
+
 // assetHashBytes is how much of a file's SHA-256 stands in its name. It tells
 // versions of one file apart and guards nothing, so 48 bits are plenty.
 const assetHashBytes = 6
@@ -39,10 +42,10 @@ type views struct {
 	portal    string // path before those of the portal's pages
 	base      string
 	catalogue *catalogue
-	pages     map[string]*template.Template // by file name without .html
-	icons     map[string]template.HTML      // inline SVG by file name without .svg
-	assets    map[string]asset              // by URL path
-	assetURLs map[string]string             // URL path by file name
+	pages     *template.Template       // by file name
+	icons     map[string]template.HTML // inline SVG by file name without .svg
+	assets    map[string]asset         // by URL path
+	assetURLs map[string]string        // URL path by file name
 }
 
 // asset is a static file whose name holds its content's hash.
@@ -64,7 +67,6 @@ func newViews(site, portal, base string, pages ...string) (*views, error) {
 		portal:    portal,
 		base:      base,
 		catalogue: c,
-		pages:     make(map[string]*template.Template),
 		icons:     make(map[string]template.HTML),
 		assets:    make(map[string]asset),
 		assetURLs: make(map[string]string),
@@ -81,12 +83,8 @@ func newViews(site, portal, base string, pages ...string) (*views, error) {
 // an error nothing was written, and an error page may be. That the browser
 // hung up is no error.
 func (v *views) page(w http.ResponseWriter, status int, name string, data any) error {
-	t, ok := v.pages[name]
-	if !ok {
-		return fmt.Errorf("render page: no template %q", name)
-	}
 	var body bytes.Buffer
-	if err := t.Execute(&body, data); err != nil {
+	if err := v.pages.ExecuteTemplate(&body, name+".html", data); err != nil {
 		return fmt.Errorf("render page: %w", err)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -138,28 +136,17 @@ func (v *views) loadIcons() error {
 	})
 }
 
-// loadPages joins each page with the layout, in which the page's own "main",
-// "frame" and "title" take the place of the layout's.
+// loadPages parses these pages, or all, and the frames that they stand in, as one
+// set: a copy of the frames for each page would be most of what the portal keeps in
+// memory.
 func (v *views) loadPages(named []string) error {
-	const layoutFile = "layout.html"
-	layout, err := template.New(layoutFile).Funcs(v.functions()).ParseFS(templateFiles, "templates/"+layoutFile)
-	if err != nil {
-		return err
-	}
+	v.pages = template.New("").Funcs(v.functions())
 	return each(templateFiles, "templates", func(file string, content []byte) error {
-		name := strings.TrimSuffix(file, ".html")
-		if file == layoutFile || len(named) > 0 && !slices.Contains(named, name) {
+		if file != layoutFile && len(named) > 0 && !slices.Contains(named, strings.TrimSuffix(file, ".html")) {
 			return nil
 		}
-		page, err := layout.Clone()
-		if err != nil {
-			return err
-		}
-		if _, err := page.New(file).Parse(string(content)); err != nil {
-			return err
-		}
-		v.pages[name] = page
-		return nil
+		_, err := v.pages.New(file).Parse(string(content))
+		return err
 	})
 }
 
@@ -169,6 +156,7 @@ func (v *views) functions() template.FuncMap {
 		"t":      v.catalogue.text,
 		"rich":   v.catalogue.rich,
 		"say":    v.catalogue.sentence,
+		"title":  v.title,
 		"about":  (*message).about,
 		"when":   func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
 		"day":    func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
@@ -178,6 +166,16 @@ func (v *views) functions() template.FuncMap {
 		"portal": func() string { return v.portal },
 		"lang":   func() string { return v.catalogue.lang },
 	}
+}
+
+// title is that of a browser's tab: what the page is called, and of which site
+// unless that says it.
+func (v *views) title(m *message) string {
+	title := v.sentence(m)
+	if strings.Contains(title, v.catalogue.site) {
+		return title
+	}
+	return title + " · " + v.catalogue.site
 }
 
 func (v *views) icon(name string) (template.HTML, error) {

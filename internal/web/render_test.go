@@ -229,9 +229,21 @@ func TestPagesAreWholeAndKeepTheContentSecurityPolicy(t *testing.T) {
 			t.Errorf("%s, %s: more than one field wants the focus", s.name, s.look)
 		}
 	}
-	for name := range v.pages {
-		if !seen[name] {
+	each(templateFiles, "templates", func(file string, _ []byte) error {
+		if name := strings.TrimSuffix(file, ".html"); file != layoutFile && !seen[name] {
 			t.Errorf("page %s has no sample", name)
+		}
+		return nil
+	})
+}
+
+func TestTitlesNameTheSiteOnce(t *testing.T) {
+	v := testViews(t, "Streaming panel")
+	title := regexp.MustCompile(`<title>(.*)</title>`)
+	for _, s := range samples("ada") {
+		found := title.FindStringSubmatch(rendered(t, v, s))
+		if found == nil || strings.Count(found[1], "Streaming panel") != 1 || strings.HasPrefix(found[1], " ") {
+			t.Errorf("%s, %s: title %q", s.name, s.look, found)
 		}
 	}
 }
