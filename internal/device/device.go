@@ -6,6 +6,7 @@ package device
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -75,16 +76,17 @@ func Remember(ctx context.Context, tx *db.Tx, held, accountID string, from Brows
 	token := secret.NewToken()
 	hash := secret.Hash(token.Reveal())
 	if held != "" {
-		n, err := db.Exec(ctx, tx, `
-			UPDATE devices SET token_hash = $2, used_at = $4, address = $5, browser = $6 WHERE token_hash = $1 AND account_id = $3`,
+		moved, err := db.All(ctx, tx, func(scan db.Scan) (id string, err error) { return id, scan(&id) }, `
+			UPDATE devices SET token_hash = $2,
+				used_at = CASE account_id WHEN $3 THEN $4 ELSE used_at END,
+				address = CASE account_id WHEN $3 THEN $5 ELSE address END,
+				browser = CASE account_id WHEN $3 THEN $6 ELSE browser END
+			WHERE token_hash = $1 RETURNING account_id`,
 			secret.Hash(held), hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
-		if err == nil {
-			_, err = db.Exec(ctx, tx, `UPDATE devices SET token_hash = $2 WHERE token_hash = $1`, secret.Hash(held), hash)
-		}
 		if err != nil {
 			return token, fmt.Errorf("move known browser: %w", err)
 		}
-		if n > 0 {
+		if slices.Contains(moved, accountID) {
 			return token, nil
 		}
 	}

@@ -21,57 +21,63 @@ import (
 // [*CodeError], [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock] or
 // [ErrNoAttempt].
 func (s *Service) SubmitCode(ctx context.Context, token, code, next, sessionToken string, from Browser) (Progress, error) {
-	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
-	if err != nil {
-		return Progress{}, err
-	}
-	progress, err := s.proveCode(ctx, a, owner, code, next, sessionToken, from)
+	progress, err := s.proveCode(ctx, func(q db.Querier) (Attempt, error) {
+		a, _, err := s.attempt(ctx, q, token)
+		return a, err
+	}, code, next, sessionToken, from)
 	s.Metrics.goneOn(progress, err)
 	return progress, err
 }
 
-// proveCode verifies a code for the attempt and advances it.
-func (s *Service) proveCode(ctx context.Context, a Attempt, owner account.Account, code, next, sessionToken string, from Browser) (Progress, error) {
-	progress, err := s.tryCode(ctx, a, owner, code, next, sessionToken, from)
+// proveCode verifies a code for the attempt that open reads, and advances it.
+func (s *Service) proveCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next, sessionToken string, from Browser) (Progress, error) {
+	progress, err := s.tryCode(ctx, open, code, next, sessionToken, from)
 	s.Metrics.secondFactor(authenticator.TOTP, err)
 	return progress, err
 }
 
-func (s *Service) tryCode(ctx context.Context, a Attempt, owner account.Account, code, next, sessionToken string, from Browser) (Progress, error) {
+func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next, sessionToken string, from Browser) (Progress, error) {
 	first, err := totp.Normalize(code)
 	second := ""
 	if err == nil && next != "" {
 		second, err = totp.Normalize(next)
 	}
 	if err != nil {
+		if _, err := open(s.DB.Reader()); err != nil {
+			return Progress{}, err
+		}
 		return Progress{}, &CodeError{Malformed: true, Pair: next != ""}
 	}
 	var (
+		a      Attempt
 		phones []phone
 		known  string
 	)
 	// What the try needs is read where it is reserved: one transaction is
-	// cheaper than five queries beside it.
+	// cheaper than seven queries beside it.
 	reservation, verdict, err := s.Ledger.ReserveFound(ctx, func(tx *db.Tx) (tries []throttle.Try, err error) {
-		// First of all: what isn't looked at costs nothing.
+		if a, err = open(tx); err != nil {
+			return nil, err
+		}
+		// Before the rest: what isn't looked at costs nothing.
 		if err := s.checkClock(ctx, tx); err != nil {
 			return nil, err
 		}
-		if phones, err = s.phones(ctx, tx, owner.ID); err != nil {
+		if phones, err = s.phones(ctx, tx, a.AccountID); err != nil {
 			return nil, err
 		}
-		tries, known, err = s.codeTries(ctx, tx, a, owner.ID, len(phones), second != "", from)
+		tries, known, err = s.codeTries(ctx, tx, a, a.AccountID, len(phones), second != "", from)
 		return tries, err
 	})
 	if err != nil {
 		return Progress{}, err
 	}
 	if verdict.Answer == throttle.ForgetDevice {
-		if err := s.forgetDevice(ctx, owner.ID, known, from); err != nil {
+		if err := s.forgetDevice(ctx, a.AccountID, known, from); err != nil {
 			return Progress{}, err
 		}
 		// From now on it is an unknown browser like any other.
-		return s.tryCode(ctx, a, owner, code, next, sessionToken, from)
+		return s.tryCode(ctx, open, code, next, sessionToken, from)
 	}
 	if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
@@ -103,7 +109,7 @@ func (s *Service) tryCode(ctx context.Context, a Attempt, owner account.Account,
 		}
 		check = totp.Check{Result: totp.Reused} // another request was faster
 	}
-	return Progress{}, s.rejectCode(ctx, owner.ID, reservation, check, second != "", from)
+	return Progress{}, s.rejectCode(ctx, a.AccountID, reservation, check, second != "", from)
 }
 
 // codeTries are the tries that a code counts as, and the id of the known

@@ -59,7 +59,7 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 	case given.BackupCode != "":
 		return s.proveBackupCode(ctx, a, owner, given.BackupCode, token, from)
 	default:
-		return s.proveCode(ctx, a, owner, given.Code, given.NextCode, token, from)
+		return s.proveCode(ctx, func(db.Querier) (Attempt, error) { return a, nil }, given.Code, given.NextCode, token, from)
 	}
 }
 
