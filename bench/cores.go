@@ -62,6 +62,20 @@ func shareCores() (cores, error) {
 	return c, nil
 }
 
+// onAllCores runs part on a stage of its own and on every core: what it measures
+// works in this process, and nobody asks from elsewhere.
+func (b *bench) onAllCores(part func()) {
+	if b.cores.pinned {
+		b.must(pin(os.Getpid(), b.cores.all))
+		before := runtime.GOMAXPROCS(b.cores.all.count())
+		defer func() {
+			runtime.GOMAXPROCS(before)
+			b.must(pin(os.Getpid(), b.cores.load))
+		}()
+	}
+	b.within(part)
+}
+
 // start calls start on a thread of those cores: what it starts stays there.
 func (c cores) start(on cpuSet, start func() error) error {
 	if !c.pinned {

@@ -58,7 +58,7 @@ func processor() time.Duration {
 
 // signIn measures one way to sign in to a portal on SQLite.
 func (b *bench) signIn(what string, target *target, way func(*portal.Portal, *portal.Phone) func()) {
-	b.within(func() {
+	b.onAllCores(func() {
 		p := portal.Start(b.stage, "sqlite")
 		cost := p.Config.Password
 		p.Login.Passwords = secret.Argon2id{MemoryKiB: uint32(cost.MemoryKiB), Iterations: uint32(cost.Iterations)}

@@ -5,10 +5,10 @@ import "fmt"
 // measureCodes measures second-factor verifications with the whole ledger on
 // both engines, right and wrong codes apart.
 func measureCodes(b *bench) {
-	b.within(b.codesOnSQLite)
+	b.onAllCores(b.codesOnSQLite)
 	b.within(b.codesOnPostgres)
-	b.within(b.commits)
-	b.latencyOfCodes()
+	b.onAllCores(b.commits)
+	b.onAllCores(b.latencyOfCodes)
 }
 
 // verdicts are what codes are given for.

@@ -98,7 +98,7 @@ func (t *town) visited() (v visited) {
 // in known browsers. The clock is never far ahead of the machine's: the town's
 // sessions must not end.
 func (t *town) codes(clock *testkit.Clock) (perSecond, commits float64) {
-	t.within(func() {
+	t.onAllCores(func() {
 		if behind := time.Until(clock.Now()); behind < 0 {
 			clock.Move(-behind)
 		}
