@@ -30,6 +30,35 @@ func (c checkpoint) link(prev checkpoint) []byte {
 // checkpoints returns all checkpoints in order, or a [*Fault] where they
 // aren't what was signed.
 func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkpoint, error) {
+	all, err := readCheckpoints(ctx, q, `ORDER BY seq`)
+	if err != nil {
+		return nil, err
+	}
+	var prev checkpoint
+	for _, c := range all {
+		if err := c.follows(ring, prev); err != nil {
+			return nil, err
+		}
+		prev = c
+	}
+	return all, nil
+}
+
+// lastCheckpoint returns the newest, which is zero where there is none, or a
+// [*Fault] where it isn't what was signed after the one before.
+func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last checkpoint, err error) {
+	newest, err := readCheckpoints(ctx, q, `ORDER BY seq DESC LIMIT 2`)
+	if err != nil || len(newest) == 0 {
+		return checkpoint{}, err
+	}
+	var prev checkpoint
+	if len(newest) > 1 {
+		prev = newest[1]
+	}
+	return newest[0], newest[0].follows(ring, prev)
+}
+
+func readCheckpoints(ctx context.Context, q db.Querier, which string) ([]checkpoint, error) {
 	all, err := db.All(ctx, q, func(scan db.Scan) (checkpoint, error) {
 		var (
 			c    checkpoint
@@ -38,19 +67,20 @@ func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkp
 		err := scan(&c.Head.Seq, &c.Head.MAC, &c.Events, &made, &c.MAC)
 		c.MadeAt = made.Time
 		return c, err
-	}, `SELECT seq, head, events, made_at, mac FROM audit_checkpoints ORDER BY seq`)
+	}, `SELECT seq, head, events, made_at, mac FROM audit_checkpoints `+which)
 	if err != nil {
 		return nil, fmt.Errorf("read audit checkpoints: %w", err)
 	}
-	var prev checkpoint
-	for _, c := range all {
-		if ring.Verify(forCheckpoint, c.link(prev), c.MAC) != nil {
-			return nil, &Fault{Kind: Checkpoint, Seq: c.Head.Seq,
-				Text: fmt.Sprintf("the checkpoint at event %d was changed, or one before it was deleted", c.Head.Seq)}
-		}
-		prev = c
-	}
 	return all, nil
+}
+
+// follows returns a [*Fault] unless the checkpoint was signed after prev.
+func (c checkpoint) follows(ring *secret.Ring, prev checkpoint) error {
+	if ring.Verify(forCheckpoint, c.link(prev), c.MAC) != nil {
+		return &Fault{Kind: Checkpoint, Seq: c.Head.Seq,
+			Text: fmt.Sprintf("the checkpoint at event %d was changed, or one before it was deleted", c.Head.Seq)}
+	}
+	return nil
 }
 
 // Prune deletes up to [Batch] of the oldest sealed events, those of before
@@ -70,13 +100,9 @@ func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Ti
 }
 
 func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.Time) (Head, int, error) {
-	points, err := checkpoints(ctx, tx, ring)
+	prev, err := lastCheckpoint(ctx, tx, ring)
 	if err != nil {
 		return Head{}, 0, err
-	}
-	var prev checkpoint
-	if len(points) > 0 {
-		prev = points[len(points)-1]
 	}
 	events, err := sealedAfter(ctx, tx, Event{Seq: math.MinInt64}, Batch)
 	if err != nil {
