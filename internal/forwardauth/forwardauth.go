@@ -87,8 +87,9 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.Denied(w, r, fmt.Errorf("%v asked about a panel and is no trusted proxy: add its address to trusted_proxies", peer))
 		return
 	}
+	path, _, _ := strings.Cut(r.RequestURI, "?") // as it was sent: whoever asks writes it one way
 	for i := range d.dialects {
-		if d.dialects[i].speaks(r) {
+		if d.dialects[i].speaks(path) {
 			d.answer(w, r, &d.dialects[i])
 			return
 		}
@@ -96,10 +97,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.Denied(w, r, errors.New("no proxy asks at this path"))
 }
 
-// speaks reports whether the request came to the dialect's path. The path is
-// taken as it was sent: whoever asks writes it one way.
-func (l *dialect) speaks(r *http.Request) bool {
-	path, _, _ := strings.Cut(r.RequestURI, "?")
+// speaks reports whether a path is where the dialect's proxies ask.
+func (l *dialect) speaks(path string) bool {
 	if strings.HasSuffix(l.path, "/") {
 		return strings.HasPrefix(path, l.path)
 	}
@@ -177,20 +176,29 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 // header. Those aren't removed but refused: we don't see what the proxy passes on,
 // and one whose configuration lacks a line would pass on the client's own.
 func (l *dialect) sound(h http.Header) error {
+	there := 0
 	for name, values := range h {
 		if l.lengths>>len(name)&1 == 0 {
 			continue // under every spelling: names that reach us are ASCII
 		}
-		plain := access.PlainHeader(name)
-		switch {
+		if slices.Contains(l.reads, name) {
+			if len(values) != 1 {
+				return fmt.Errorf("header %s is there %d times", name, len(values))
+			}
+			if values[0] != "" {
+				there++
+			}
+			continue
+		}
+		switch plain := access.PlainHeader(name); {
 		case access.IsIdentity(plain):
 			return fmt.Errorf("the client wrote the identity header %s", name)
-		case !slices.Contains(l.reads, plain):
-		case plain != name:
+		case slices.Contains(l.reads, plain):
 			return fmt.Errorf("header %s stands beside %s: the client wrote it", name, plain)
-		case len(values) != 1:
-			return fmt.Errorf("header %s is there %d times", name, len(values))
 		}
+	}
+	if there == len(l.reads) {
+		return nil
 	}
 	for _, name := range l.reads {
 		if first(h, name) == "" {

@@ -143,14 +143,15 @@ var noStore, contentJSON = []string{"no-store"}, []string{"application/json"}
 // unauthorized tells whatever isn't a navigation where a person may sign in, and
 // what was wrong with its pass.
 func unauthorized(w http.ResponseWriter, start string, refused error) {
-	answer := `{"login":"` + start + `"` // an origin and an escaped path: plain in JSON
+	pass := ""
 	if refused != nil {
 		reason, _ := json.Marshal(refused.Error()) // of a string: never an error
-		answer += `,"pass":` + string(reason)
+		pass = `,"pass":` + string(reason)
 	}
 	w.Header()["Content-Type"] = contentJSON
 	w.WriteHeader(http.StatusUnauthorized)
-	io.WriteString(w, answer+"}\n")
+	// An origin and an escaped path are plain in JSON.
+	io.WriteString(w, `{"login":"`+start+`"`+pass+"}\n")
 }
 
 func (s *server) panelAt(host string) *access.Panel {
