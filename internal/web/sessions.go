@@ -1,0 +1,106 @@
+package web
+
+import (
+	"net/http"
+
+	"github.com/mileusna/useragent"
+
+	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+func (s *server) getSessions(req *request) error {
+	all, err := session.List(req.Context(), s.Login.DB.Reader(), req.me.Account, s.Login.Life, s.Login.Clock())
+	if err != nil {
+		return err
+	}
+	page := sessionsPage{frame: s.frameOf(req, say("sessions.title"), "sessions"), Others: len(all) - 1}
+	for _, one := range all {
+		row := sessionRow{
+			ID: one.ID, Browser: s.browser(one.Browser), Address: one.Address, How: how(login.How(one.Proofs)),
+			SignedInAt: one.CreatedAt, LastSeenAt: one.SeenAt, Current: one.ID == req.me.Session.ID,
+		}
+		if row.Current {
+			page.Sessions = append([]sessionRow{row}, page.Sessions...)
+		} else {
+			page.Sessions = append(page.Sessions, row)
+		}
+	}
+	devices, err := device.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, s.Login.Clock())
+	if err != nil {
+		return err
+	}
+	here, err := device.Known(req.Context(), s.Login.DB.Reader(), req.from.Device, req.me.Account.ID, s.Login.Clock())
+	if err != nil {
+		return err
+	}
+	for _, one := range devices {
+		page.Devices = append(page.Devices, deviceRow{
+			ID: one.ID, Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
+		})
+	}
+	return s.views.page(req.w, http.StatusOK, "sessions", page)
+}
+
+// postLetIn shows a link, this once, that makes another browser known.
+func (s *server) postLetIn(req *request) error {
+	token, err := s.Login.LetIn(req.Context(), req.me)
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "let-in-link", letInLinkPage{
+		frame: s.frameOf(req, say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
+	})
+}
+
+func (s *server) postForget(req *request) error {
+	if err := s.Login.ForgetDevice(req.Context(), req.me, req.id()); err != nil {
+		return err
+	}
+	s.redirect(req, "/settings/sessions", "notice", "forgotten")
+	return nil
+}
+
+func (s *server) postForgetAll(req *request) error {
+	if err := s.Login.ForgetDevices(req.Context(), req.me); err != nil {
+		return err
+	}
+	s.setCookie(req.w, deviceCookie, "", 0)
+	s.redirect(req, "/settings/sessions", "notice", "forgotten")
+	return nil
+}
+
+// browser puts a User-Agent into words, "Chrome on Linux"; what it doesn't
+// know it leaves out.
+func (s *server) browser(userAgent string) string {
+	ua := useragent.Parse(userAgent)
+	switch {
+	case ua.Name != "" && ua.OS != "":
+		return s.views.sentence(say("sessions.browser", "browser", ua.Name, "system", ua.OS))
+	default:
+		return ua.Name
+	}
+}
+
+func (s *server) postRevoke(req *request) error {
+	id := req.id()
+	if err := s.Login.RevokeSession(req.Context(), req.me, id); err != nil {
+		return err
+	}
+	if id == req.me.Session.ID {
+		s.setCookie(req.w, sessionCookie, "", 0)
+		s.redirect(req, "/login", "notice", "signed_out")
+		return nil
+	}
+	s.redirect(req, "/settings/sessions", "notice", "revoked")
+	return nil
+}
+
+func (s *server) postRevokeOthers(req *request) error {
+	if _, err := s.Login.RevokeOthers(req.Context(), req.me); err != nil {
+		return err
+	}
+	s.redirect(req, "/settings/sessions", "notice", "others_revoked")
+	return nil
+}

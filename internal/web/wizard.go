@@ -1,0 +1,127 @@
+package web
+
+import (
+	"errors"
+	"html/template"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/login"
+)
+
+func (s *server) postAuthenticator(req *request) error {
+	id, err := s.Login.BeginEnrollment(req.Context(), req.me, s.cookie(req.Request, ticketCookie))
+	switch {
+	case errors.Is(err, login.ErrLocked):
+		s.setCookie(req.w, ticketCookie, "", 0)
+		s.redirect(req, "/settings/security", "notice", "locked")
+	case errors.Is(err, authenticator.ErrLimit):
+		s.redirect(req, "/settings/security", "notice", "wizard_limit")
+	case err != nil:
+		return err
+	default:
+		s.redirect(req, "/settings/security/authenticators/"+id)
+	}
+	return nil
+}
+
+func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
+	enrollment, err := s.Login.Enrollment(req.Context(), req.me, id)
+	if err != nil {
+		return wizardPage{}, err
+	}
+	svg, err := totp.QR(enrollment.KeyURI.Reveal(), s.views.sentence(say("wizard.qr")))
+	if err != nil {
+		return wizardPage{}, err
+	}
+	page := wizardPage{
+		frame: s.frameOf(req, say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
+		QR: template.HTML(svg), Key: enrollment.Key.Reveal(), KeyURI: template.URL(enrollment.KeyURI.Reveal()),
+		Name: s.views.sentence(say("wizard.default_name")),
+	}
+	if page.First {
+		page.Title = say("wizard.title_first")
+	}
+	for key := page.Key; key != ""; {
+		n := min(4, len(key))
+		page.Groups = append(page.Groups, key[:n])
+		key = key[n:]
+	}
+	return page, nil
+}
+
+// wizardGone answers for a wizard that isn't open in this session: it was
+// confirmed, it expired, or it never was ours.
+func (s *server) wizardGone(req *request, id string) error {
+	if s.confirmedAuthenticator(req, id) {
+		s.redirect(req, "/settings/security", "notice", "already_confirmed")
+	} else {
+		s.redirect(req, "/settings/security", "notice", "wizard_expired")
+	}
+	return nil
+}
+
+func (s *server) getAuthenticator(req *request) error {
+	id := req.id()
+	page, err := s.wizardPage(req, id)
+	if errors.Is(err, login.ErrGone) {
+		return s.wizardGone(req, id)
+	}
+	if err != nil {
+		return err
+	}
+	return s.views.page(req.w, http.StatusOK, "wizard", page)
+}
+
+func (s *server) postConfirm(req *request) error {
+	f, err := req.fields("code", "name")
+	if err != nil {
+		return err
+	}
+	id := req.id()
+	confirmed, err := s.Login.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
+	if errors.Is(err, login.ErrClock) {
+		s.logOutcome(req, "confirm", login.Progress{}, err) // no sign-in else
+	}
+	switch {
+	case err == nil && len(confirmed.Codes) > 0:
+		s.rememberDevice(req, confirmed.Device)
+		s.setCookie(req.w, sessionCookie, confirmed.Session.Reveal(), s.Login.Life.Absolute)
+		s.setCookie(req.w, ticketCookie, "", 0)
+		return s.showCodes(req, confirmed.Codes, true)
+	case err == nil:
+		s.rememberDevice(req, confirmed.Device)
+		s.land(req, confirmed.Session, "/settings/security", "notice", "added")
+		return nil
+	case errors.Is(err, login.ErrGone):
+		return s.wizardGone(req, id)
+	case errors.Is(err, login.ErrLocked):
+		s.setCookie(req.w, ticketCookie, "", 0)
+		s.redirect(req, "/settings/security", "notice", "locked")
+		return nil
+	case errors.Is(err, authenticator.ErrLimit):
+		s.redirect(req, "/settings/security", "notice", "wizard_limit")
+		return nil
+	}
+	page, pageErr := s.wizardPage(req, id)
+	if pageErr != nil {
+		return pageErr
+	}
+	page.Name = f[1]
+	if page.Error = codeMessage(err); page.Error == nil {
+		if !errors.Is(err, authenticator.ErrNameInvalid) {
+			return err
+		}
+		page.Error = say("wizard.name_invalid")
+	}
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "wizard", page)
+}
+
+func (s *server) postCancelEnrollment(req *request) error {
+	if err := s.Login.CancelEnrollment(req.Context(), req.me, req.id()); err != nil && !errors.Is(err, login.ErrGone) {
+		return err
+	}
+	s.redirect(req, "/settings/security", "notice", "cancelled")
+	return nil
+}
