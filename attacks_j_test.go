@@ -8,7 +8,6 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -295,10 +294,7 @@ func TestAttack144TwoServersOnOneFile(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	free.Close()
-	environ := []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir, "SALLYPORT_LISTEN=" + free.Addr().String()}
+	environ := []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir, "SALLYPORT_LISTEN=" + testkit.FreeAddress(t)}
 	run := func(args ...string) (int, string) {
 		var out bytes.Buffer
 		done := make(chan int, 1)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -72,7 +73,7 @@ func TestDoctorTellsADefaultSiteFromThePanel(t *testing.T) {
 // The panel's own server listens at an address that its name leads to.
 func TestDoctorReachesThePanelAroundTheProxy(t *testing.T) {
 	t.Parallel()
-	second := "127.0.0.3:" + port(freeAddress(t))
+	second := "127.0.0.3:" + port(testkit.FreeAddress(t))
 	s := startSite(t, "haproxy", siteConfig, change{"haproxy.cfg", "bind PLAIN", "bind PLAIN\n    bind " + second + " ssl crt DIR/both.pem"})
 	args := append([]string{"--connect-to", "radio.example:443:" + second}, s.args...)
 	_, d := consult(t, s.environ, args...)
@@ -184,13 +185,13 @@ func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 // The metrics have a listener of their own, and a site of the proxy leads there.
 func TestDoctorReadsNoMetrics(t *testing.T) {
 	t.Parallel()
-	metrics := freeAddress(t)
+	metrics := testkit.FreeAddress(t)
 	config := "metrics_listen: " + metrics + "\n" + siteConfig
 	const portalSite = "server_name auth.test; "
 	s := startSite(t, "nginx", config)
 	_, d := consult(t, s.environ, s.args...)
 	wantIDs(t, d)
-	metrics = freeAddress(t)
+	metrics = testkit.FreeAddress(t)
 	config = "metrics_listen: " + metrics + "\n" + siteConfig
 	s = startSite(t, "nginx", config, change{"nginx.conf", portalSite, portalSite + "location /metrics { proxy_pass http://" + metrics + "; } "})
 	_, d = consult(t, s.environ, s.args...)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -180,7 +181,7 @@ func startSite(t *testing.T, name, text string, changes ...change) *site {
 	t.Helper()
 	one, two := titled(t, "Radio"), titled(t, "Video")
 	config := writeConfig(t, text)
-	s := &site{portal: portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config), plain: freeAddress(t)}
+	s := &site{portal: portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config), plain: testkit.FreeAddress(t)}
 	if err := os.Chmod(s.portal.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -371,12 +372,7 @@ func TestHandoffsThatGoAstray(t *testing.T) {
 }
 
 func TestDeadPanelIsSaid(t *testing.T) {
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.Close()
-	file := writeConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, upstream: 'http://%s'}\n", portalAt, radio, dead.Addr()))
+	file := writeConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, upstream: 'http://%s'}\n", portalAt, radio, testkit.FreeAddress(t)))
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "bob")
 		b := visit(t, p, "bob", radio+"/")

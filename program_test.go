@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -84,10 +84,7 @@ func (p *program) background(args ...string) *process {
 // begin starts the server at a new port, where nobody of before connects.
 func (p *program) begin() *process {
 	p.t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	check(p.t, err)
-	p.base = "http://" + free.Addr().String()
-	free.Close()
+	p.base = "http://" + testkit.FreeAddress(p.t)
 	return p.background("serve")
 }
 

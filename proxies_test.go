@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -183,17 +184,6 @@ panels:
 	}
 }
 
-// freeAddress returns an address that nobody listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer free.Close()
-	return free.Addr().String()
-}
-
 // startProxy starts a real proxy in front of two panels, which ends with the test,
 // and returns where it listens.
 func startProxy(t *testing.T, gate string, one, two *httptest.Server, command realProxy) string {
@@ -205,7 +195,7 @@ func startProxy(t *testing.T, gate string, one, two *httptest.Server, command re
 // ends with the test; it returns the address.
 func startListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
-	at := freeAddress(t)
+	at := testkit.FreeAddress(t)
 	dir, err := os.MkdirTemp("", "sallyport-proxy-")
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // bareVariable has this program serve as the bare side instead.
@@ -62,7 +64,7 @@ func (s bareServer) handler() http.Handler {
 
 // startBare starts a bare server on those cores and returns its address.
 func (b *bench) startBare(on cpuSet, s bareServer) (*process, string) {
-	s.At = b.freeAddress()
+	s.At = testkit.FreeAddress(b.stage)
 	text, err := json.Marshal(s)
 	b.must(err)
 	self, err := os.Executable()

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -51,7 +52,7 @@ func (b *bench) startGate(dir, upstream string) *gate {
 	}
 	file := filepath.Join(dir, "sallyport.yaml")
 	b.must(os.WriteFile(file, []byte(text), 0o600))
-	g := &gate{at: b.freeAddress()}
+	g := &gate{at: testkit.FreeAddress(b.stage)}
 	g.environ = []string{"SALLYPORT_CONFIG=" + file, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_LISTEN=" + g.at}
 	g.process = b.start(b.cores.server, g.environ, b.binary, "serve")
 	g.took = g.await(func() bool { return answers("http://" + g.at + "/healthz") })

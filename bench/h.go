@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // measureSize measures how small the binary is and stays.
@@ -53,7 +55,7 @@ func (b *bench) coldStart() {
 		var took []time.Duration
 		for range startsCount {
 			b.within(func() {
-				at := b.freeAddress()
+				at := testkit.FreeAddress(b.stage)
 				args, environ := []string{one.command}, []string{"SALLYPORT_LISTEN=" + at, "SALLYPORT_DATA_DIR=" + b.TempDir()}
 				if one.command == "demo" {
 					args, environ = append(args, "--listen", at), nil

@@ -120,14 +120,6 @@ func (p *process) resident() float64 {
 	return float64(kib) * 1024
 }
 
-// freeAddress returns an address of loopback where nobody listens.
-func (s *stage) freeAddress() string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	s.must(err)
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 // listens reports whether somebody does at the address.
 func listens(at string) bool {
 	conn, err := net.Dial("tcp", at)

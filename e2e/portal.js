@@ -1,7 +1,7 @@
 // The product under test: for each test a real `sallyport serve`, with a data
 // directory and a database of its own, behind a wire that keeps what passes.
 import { execFile, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
@@ -166,13 +166,24 @@ async function createDatabase() {
 	};
 }
 
+// A port below 32768, from where Linux takes those of connections: one of these
+// could take it before whoever it is for does.
 export async function freePort() {
-	const server = net.createServer().listen(0, '127.0.0.1');
-	await once(server, 'listening');
-	const { port } = server.address();
-	server.close();
-	await once(server, 'close');
-	return port;
+	for (;;) {
+		const port = randomInt(20_000, 32_000);
+		const server = net.createServer().listen(port, '127.0.0.1');
+		try {
+			await once(server, 'listening');
+		} catch (error) {
+			if (error.code !== 'EADDRINUSE') {
+				throw error;
+			}
+			continue;
+		}
+		server.close();
+		await once(server, 'close');
+		return port;
+	}
 }
 
 // openWire is where the browser connects: it hands everything on to the

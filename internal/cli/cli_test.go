@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -92,19 +91,9 @@ func call(environ []string, in string, args ...string) (code int, out, errs stri
 	return code, o.String(), e.String()
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 // environFor is a configuration on a fresh database of that engine.
 func environFor(t *testing.T, engine string) []string {
-	environ := []string{"SALLYPORT_LISTEN=" + freeAddress(t), "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}
+	environ := []string{"SALLYPORT_LISTEN=" + testkit.FreeAddress(t), "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}
 	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
 		environ = append(environ, "SALLYPORT_DATABASE="+rawURL)
 	}
@@ -202,7 +191,7 @@ func TestLaterSetUpLinkEndsTheEarlier(t *testing.T) {
 func TestAttack144SecondServerOnOneSQLiteFileIsRefused(t *testing.T) {
 	environ := environFor(t, "sqlite")
 	start(t, environ, "serve").waitFor(t, "Sallyport is at")
-	code, _, errs := call(append(environ, "SALLYPORT_LISTEN="+freeAddress(t)), "", "serve")
+	code, _, errs := call(append(environ, "SALLYPORT_LISTEN="+testkit.FreeAddress(t)), "", "serve")
 	if code != exitFailed || !strings.Contains(errs, "another sallyport serves this database") {
 		t.Errorf("second server: %d\n%s", code, errs)
 	}
@@ -211,7 +200,7 @@ func TestAttack144SecondServerOnOneSQLiteFileIsRefused(t *testing.T) {
 func TestDemoPrintsWhatToOpenAndLeavesNothing(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	demo := start(t, nil, "demo", "--listen", freeAddress(t))
+	demo := start(t, nil, "demo", "--listen", testkit.FreeAddress(t))
 	found := demo.waitFor(t, `Open +(http://\S+/) .*\s+Portal +(http://\S+/)\s+Name +(\S+)\s+Password +(\S+)`)
 	b := browser(t)
 	status, body := fetch(t, b, found[2]+"login", url.Values{"username": {found[3]}, "password": {found[4]}})

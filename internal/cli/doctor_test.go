@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,15 +10,11 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/doctor"
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 func TestDoctorFindsOnlyTheSharedHostInTheDemo(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := free.Addr().String()
-	free.Close()
+	at := testkit.FreeAddress(t)
 	demo := start(t, nil, "demo", "--listen", at)
 	demo.waitFor(t, `Password  `)
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")

@@ -142,7 +142,7 @@ func TestBackupAndRestoreWithARingThatIsOnlyRead(t *testing.T) {
 		t.Errorf("account list: %d\n%s%s", code, out, errs)
 	}
 	// The demo keeps its own, whatever the configuration says.
-	demo := start(t, environ, "demo", "--listen", freeAddress(t))
+	demo := start(t, environ, "demo", "--listen", testkit.FreeAddress(t))
 	demo.waitFor(t, `Open +(\S+)`)
 	if code := demo.end(); code != 0 {
 		t.Errorf("demo: %d\n%s", code, demo.err)

@@ -98,14 +98,3 @@ func Unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	attributes.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	return attributes, os.Chown(dir, uid, gid)
 }
-
-// FreePort returns a port of 127.0.0.1 that nobody listens at.
-func FreePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	return port, err
-}
