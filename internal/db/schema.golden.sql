@@ -56,6 +56,8 @@ CREATE TABLE authenticators (
 
 CREATE INDEX authenticators_account ON authenticators (account_id);
 
+CREATE INDEX authenticators_pending ON authenticators (session_id) WHERE confirmed_at IS NULL;
+
 CREATE TABLE backup_codes (
 	id         TEXT PRIMARY KEY,
 	account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
