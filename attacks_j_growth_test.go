@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -62,12 +63,21 @@ func rowsBut(t *testing.T, p *portal.Portal) int {
 }
 
 // TestAttack150MadeUpCookies: cookies and links that nobody gave out leave
-// nothing at all.
+// nothing at all, and take no turn of those who write.
 func TestAttack150MadeUpCookies(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		rows, events := rowsBut(t, p), countRows(t, p, `SELECT COUNT(*) FROM events`)
 		b := p.Browser(t)
+		b.Get("/login") // it serves: to begin it wrote
+		writes, release := make(chan bool), make(chan bool)
+		go p.DB.Write(context.Background(), func(*db.Tx) error {
+			close(writes)
+			<-release
+			return nil
+		})
+		<-writes
+		stuck := time.AfterFunc(time.Minute, func() { close(release) })
 		for n := range 300 {
 			token := strings.Repeat("A", 40) + fmt.Sprintf("%03d", n)
 			for _, name := range []string{sessionCookie, attemptCookie, deviceCookie} {
@@ -80,6 +90,11 @@ func TestAttack150MadeUpCookies(t *testing.T) {
 			b.Post("/login/backup-code", "backup_code", "AAAA-AAAA-AAAA")
 			b.Post("/login/cancel")
 			b.Post("/logout")
+		}
+		if stuck.Stop() {
+			close(release)
+		} else {
+			t.Error("made-up cookies waited for their turn to write")
 		}
 		if r, e := rowsBut(t, p), countRows(t, p, `SELECT COUNT(*) FROM events`); r != rows || e != events {
 			t.Errorf("made-up cookies left %d rows and %d events", r-rows, e-events)

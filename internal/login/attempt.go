@@ -90,6 +90,17 @@ func (s *Service) attempt(ctx context.Context, q db.Querier, token string) (Atte
 	return a, owner, nil
 }
 
+// isAttempt returns [ErrNoAttempt] for a token that nobody was given: whoever makes
+// them up takes no turn of those who write.
+func (s *Service) isAttempt(ctx context.Context, token string) error {
+	var one int
+	err := db.One(ctx, s.DB.Reader(), `SELECT 1 FROM attempts WHERE token_hash = $1`, []any{secret.Hash(token)}, &one)
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrNoAttempt
+	}
+	return err
+}
+
 // store writes the attempt under a new token, which is the only one that works
 // from now on (R16).
 func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.Text, error) {
@@ -143,8 +154,11 @@ func endAttempts(ctx context.Context, tx *db.Tx, accountID string) error {
 
 // Cancel ends the attempt with this token, if there is one.
 func (s *Service) Cancel(ctx context.Context, token string) error {
-	if token == "" {
-		return nil
+	if err := s.isAttempt(ctx, token); err != nil {
+		if errors.Is(err, ErrNoAttempt) {
+			return nil
+		}
+		return err
 	}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE token_hash = $1`, secret.Hash(token))

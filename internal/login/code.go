@@ -21,6 +21,9 @@ import (
 // [*CodeError], [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock] or
 // [ErrNoAttempt].
 func (s *Service) SubmitCode(ctx context.Context, token, code, next, sessionToken string, from Browser) (Progress, error) {
+	if err := s.isAttempt(ctx, token); err != nil {
+		return Progress{}, err
+	}
 	progress, err := s.proveCode(ctx, func(q db.Querier) (Attempt, error) {
 		a, _, err := s.attempt(ctx, q, token)
 		return a, err
