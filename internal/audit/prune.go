@@ -86,8 +86,8 @@ func (c checkpoint) follows(ring *secret.Ring, prev checkpoint) error {
 // Prune deletes up to [Batch] of the oldest sealed events, those of before
 // cutoff, and leaves a signed checkpoint in their place. It returns the
 // checkpoint's head and how many went. It signs nothing that it has not
-// verified: an event or a checkpoint that isn't what was sealed stops it, and
-// what tells of it stays.
+// verified: an event or a last checkpoint that isn't what was sealed stops it.
+// What tells of it stays, as it does for older checkpoints.
 func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Time) (head Head, n int, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		head, n, err = prune(ctx, tx, ring, cutoff, now)

@@ -120,6 +120,14 @@ func TestCheckpointsCanNotBeForged(t *testing.T) {
 				if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != test.kind || fault.Seq != test.seq {
 					t.Errorf("%s: %v, want %s at %d", test.name, err, test.kind, test.seq)
 				}
+				// What was changed before the last checkpoint stays to tell of it.
+				if _, _, err := prune(t.Context(), tx, ring, testkit.Start.Add(time.Hour), testkit.Start); (err == nil) != (test.name == "count changed") {
+					t.Errorf("%s: retention: %v", test.name, err)
+				}
+				_, err = Verify(t.Context(), tx, ring, Head{})
+				if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != test.kind || fault.Seq != test.seq {
+					t.Errorf("%s, after retention: %v, want %s at %d", test.name, err, test.kind, test.seq)
+				}
 				return undo
 			})
 			if !errors.Is(err, undo) {
