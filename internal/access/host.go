@@ -99,3 +99,30 @@ func canonicalName(name string) (string, error) {
 type hostFault string
 
 func (f hostFault) Error() string { return string(f) }
+
+// SameHost reports whether two values of Host headers or authorities name the same host:
+// in any case, with any port, with any spelling of an IPv6 address. One that isn't a host
+// is the same as none.
+func SameHost(a, b string) bool {
+	one, err := CanonicalHost(a)
+	if err != nil {
+		return false
+	}
+	two, err := CanonicalHost(b)
+	return err == nil && one == two
+}
+
+// WithoutLastDot returns the canonical host that is written with a dot at its end, or
+// "" where there is no such dot or no host. Browsers keep the cookies of "a.example."
+// apart from those of "a.example", so nobody is signed in there.
+func WithoutLastDot(host string) string {
+	name, _, err := splitPort(host)
+	if err != nil || !strings.HasSuffix(name, ".") {
+		return ""
+	}
+	name, err = CanonicalHost(strings.TrimSuffix(name, "."))
+	if err != nil {
+		return ""
+	}
+	return name
+}

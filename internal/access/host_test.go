@@ -101,3 +101,26 @@ func TestR22HostErrorsRepeatLittle(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestSameHostWhateverPortAndCase(t *testing.T) {
+	for _, pair := range [][2]string{{"a.example", "A.EXAMPLE:443"}, {"[2001:DB8::0:1]:1", "[2001:db8::1]"}} {
+		if !SameHost(pair[0], pair[1]) {
+			t.Errorf("%q isn't %q", pair[0], pair[1])
+		}
+	}
+	for _, pair := range [][2]string{{"a.example", "a.example."}, {"", ""}, {"a.example,b.example", "a.example,b.example"}, {"a.example", "b.example"}} {
+		if SameHost(pair[0], pair[1]) {
+			t.Errorf("%q is %q", pair[0], pair[1])
+		}
+	}
+}
+
+func TestADotAtTheEndIsAnotherHost(t *testing.T) {
+	for host, want := range map[string]string{
+		"A.example.": "a.example", "a.example.:8443": "a.example", "a.example": "", "a.example..": "", ".": "", "": "", "a,b.": "",
+	} {
+		if got := WithoutLastDot(host); got != want {
+			t.Errorf("%q: %q, want %q", host, got, want)
+		}
+	}
+}

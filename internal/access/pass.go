@@ -64,15 +64,6 @@ func PanelAuthorization(h http.Header) []string {
 	return kept
 }
 
-// MethodOf returns the method of a request, or "", which no list of methods
-// holds, where a header has some frameworks take it for another.
-func MethodOf(method string, h http.Header) string {
-	if overridden(h) {
-		return ""
-	}
-	return method
-}
-
 const (
 	// maxScopePath is the longest path of a scope, in bytes.
 	maxScopePath = 500
@@ -96,6 +87,8 @@ var (
 	ErrPassMethod  = errors.New("the pass isn't for this method")
 	ErrPassAddress = errors.New("the pass isn't for the address that it comes from")
 	ErrPassPath    = errors.New("the pass isn't for this path")
+	ErrPassNamed   = errors.New("the pass isn't for the second path that a header of the request names")
+	ErrPassBody    = errors.New("the request names in its body what it is about, and the pass is for one path of the panel only")
 )
 
 // Scope is the part of a panel that a machine pass opens. [NewScope] makes one;
@@ -175,20 +168,29 @@ func (s Scope) AddressList() string {
 	return strings.Join(all, ", ")
 }
 
-// Check returns why the pass isn't for a request, or nil: method as [MethodOf]
-// says, target as in the request line, from an address that may be unknown, and
-// then is none of those listed.
-func (s Scope) Check(method, target string, from netip.Addr) error {
+// Check returns why the pass isn't for a request, or nil: from is the client's address,
+// which may be unknown, and then is none of those listed. Every resource that the request
+// names must lie within the scope.
+func (s Scope) Check(a Ask, from netip.Addr) error {
+	method := a.Method
 	if method == http.MethodHead && slices.Contains(s.Methods, http.MethodGet) {
 		method = http.MethodGet
 	}
 	switch {
-	case len(s.Methods) > 0 && !slices.Contains(s.Methods, method):
+	case len(s.Methods) > 0 && (!slices.Contains(s.Methods, method) || overridden(a.Header)):
 		return ErrPassMethod
 	case len(s.Addresses) > 0 && !Proxies(s.Addresses).Contain(from):
 		return ErrPassAddress
-	case !s.holds(target):
+	case !s.holds(a.Target):
 		return ErrPassPath
+	case s.Path == "/" || a.isPlain() && !a.namesInBody():
+		return nil
+	case a.namesInBody() || a.hasMethod(queryMethods):
+		return ErrPassBody
+	}
+	targets, err := a.named(s.Panel)
+	if err != nil || slices.ContainsFunc(targets, func(target string) bool { return !s.holds(target) }) {
+		return ErrPassNamed
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func within(path, served string, lax bool) bool {
 // checkScope holds R22 for a pass: where its scope holds, no reader finds another
 // path.
 func checkScope(t interface{ Errorf(string, ...any) }, s Scope, raw string) bool {
-	if s.Check("GET", raw, netip.Addr{}) != nil {
+	if s.Check(Ask{Method: "GET", Target: raw}, netip.Addr{}) != nil {
 		return false
 	}
 	for _, r := range readers {
@@ -109,7 +109,7 @@ func TestScopeOpensWhatItSays(t *testing.T) {
 		{"/", "", "0.0.0.0/0", "GET", "/", "", ErrPassAddress},
 	} {
 		addr, _ := netip.ParseAddr(test.from)
-		if got := scope(t, test.path, test.methods, test.addresses).Check(test.method, test.target, addr); got != test.want {
+		if got := scope(t, test.path, test.methods, test.addresses).Check(Ask{Method: test.method, Target: test.target}, addr); got != test.want {
 			t.Errorf("%q %q %q, %s %s from %q: %v, want %v", test.path, test.methods, test.addresses, test.method, test.target, test.from, got, test.want)
 		}
 	}

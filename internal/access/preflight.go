@@ -1,9 +1,6 @@
 package access
 
-import (
-	"net/http"
-	"slices"
-)
+import "net/http"
 
 // Preflight reports whether a request for a path, written as in the request line,
 // is a CORS preflight that the panel may answer whoever asks: OPTIONS, as browsers
@@ -27,9 +24,15 @@ func once(h http.Header, name string) bool {
 // another method. No browser's preflight has such a header.
 func overridden(h http.Header) bool {
 	for name := range h {
-		if slices.Contains([]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}, PlainHeader(name)) {
+		if isOverride(PlainHeader(name)) {
 			return true
 		}
 	}
 	return false
+}
+
+// isOverride reports whether a header, by its plain name, has some frameworks take the
+// request for one with the method that it says.
+func isOverride(plain string) bool {
+	return plain == "X-Http-Method-Override" || plain == "X-Http-Method" || plain == "X-Method-Override"
 }

@@ -70,24 +70,6 @@ func isPlain(name string) bool {
 	return true
 }
 
-// Navigation reports whether the request is a person's browser that goes to a
-// page: it can be led to the sign-in. Everything else, such as a script, an
-// iframe or a prefetch, is told 401.
-func Navigation(method string, h http.Header) bool {
-	return (method == http.MethodGet || method == http.MethodHead) && Document(h)
-}
-
-// Document reports whether a browser shows the answer as a page of its own: it
-// follows a link or sends a form. Browsers that don't say so are told by what
-// they accept.
-func Document(h http.Header) bool {
-	mode, dest := first(h["Sec-Fetch-Mode"]), first(h["Sec-Fetch-Dest"])
-	if mode != "" || dest != "" {
-		return mode == "navigate" && dest == "document"
-	}
-	return strings.Contains(first(h["Accept"]), "text/html")
-}
-
 // ReturnPath is where a person comes back to on the panel after the sign-in:
 // the page they asked for, or for a form the page that it stands on, if the
 // Referer is of this panel, else "/". No form is ever repeated.

@@ -118,9 +118,12 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	if panel.Preflight(q.method, q.target, r.Header) { // of bodies proxies tell nothing
 		a = login.AdmitNobody()
 	} else {
-		asked := login.Request{Target: q.target, Visit: panel.Visit(r), Pass: access.Pass(r.Header)}
+		asked := login.Request{
+			Ask:   access.Ask{Method: q.method, Target: q.target, Header: r.Header},
+			Visit: panel.Visit(r), Pass: access.Pass(r.Header),
+		}
 		if asked.Pass != "" {
-			asked.Method, asked.From = access.MethodOf(q.method, r.Header), d.Proxies.Client(l.from(r, d.Proxies))
+			asked.From = d.Proxies.Client(l.from(r, d.Proxies))
 		}
 		a, err = d.Login.Admit(r.Context(), panel, asked)
 	}
@@ -137,7 +140,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 		l.withoutPass(h, r.Header)
 		w.WriteHeader(http.StatusOK)
 	case a.Verdict == access.Admit, a.Verdict == access.Deny:
-		d.Denied(w, r, nil)
+		d.Denied(w, r, a.Denied)
 	case l.led:
 		d.Begin(w, r, panel, q.method, q.target, a.Refused)
 	default:

@@ -123,7 +123,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case admission.Verdict == access.Admit:
 		g.pass(w, r, admission)
 	case admission.Verdict == access.Deny:
-		g.Denied(w, r, nil)
+		g.Denied(w, r, admission.Denied)
 	default:
 		g.Begin(w, r, admission.Refused)
 	}
@@ -134,9 +134,12 @@ func (g *gateway) admit(ctx context.Context, r *http.Request) (login.Admission, 
 	if r.ContentLength == 0 && g.Panel.Preflight(r.Method, r.RequestURI, r.Header) {
 		return login.AdmitNobody(), nil
 	}
-	asked := login.Request{Target: r.RequestURI, Visit: g.Panel.Visit(r), Pass: access.Pass(r.Header)}
+	asked := login.Request{
+		Ask:   access.Ask{Method: r.Method, Target: r.RequestURI, Header: r.Header},
+		Visit: g.Panel.Visit(r), Pass: access.Pass(r.Header),
+	}
 	if asked.Pass != "" {
-		asked.Method, asked.From = access.MethodOf(r.Method, r.Header), g.Proxies.Client(g.Proxies.Address(r))
+		asked.From = g.Proxies.Client(g.Proxies.Address(r))
 	}
 	return g.Login.Admit(ctx, g.Panel, asked)
 }

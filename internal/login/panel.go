@@ -19,17 +19,18 @@ import (
 
 // Request is a request for a panel, as its door read it.
 type Request struct {
-	Target string     // path and query as they were sent
-	Method string     // as access.MethodOf says; only passes ask
-	From   netip.Addr // of the client; invalid where it isn't known; only passes ask
-	Visit  string     // token of the visit, or ""
-	Pass   string     // token of the pass, or ""
+	access.Ask
+	From  netip.Addr // of the client; invalid where it isn't known; read only where there is a pass
+	Visit string     // token of the visit, or ""
+	Pass  string     // token of the pass, or ""
 }
 
 // Admission is the answer to a request for a panel.
 type Admission struct {
 	Verdict access.Verdict
 	*Visitor
+	Open    bool  // the panel demands nothing of anybody there
+	Denied  error // why everybody is denied, whoever asks; or nil
 	Refused error // why the pass that came along opens nothing; its holder may read it
 }
 
@@ -57,7 +58,9 @@ func newVisitor(v Visitor) *Visitor {
 }
 
 // AdmitNobody is the admission of what passes whoever sent it.
-func AdmitNobody() Admission { return Admission{Verdict: access.Admit, Visitor: nobodyThere} }
+func AdmitNobody() Admission {
+	return Admission{Verdict: access.Admit, Visitor: nobodyThere, Open: true}
+}
 
 // Bearer returns the id of the visit or pass that names who is there, or "".
 func (v *Visitor) Bearer() string { return v.Visit.ID + v.Pass.ID }
@@ -90,16 +93,17 @@ func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 }
 
 func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
-	demand, ok := panel.DemandOf(r.Target)
-	if !ok {
-		return Admission{Verdict: access.Deny, Visitor: nobodyThere}, nil
+	demand, err := panel.DemandFor(r.Ask)
+	if err != nil {
+		return Admission{Verdict: access.Deny, Visitor: nobodyThere, Denied: err}, nil
 	}
+	open := demand.Requirement == access.Public
 	now := s.Clock()
 	v, err := s.visit(ctx, panel, r.Visit, now)
 	if err != nil {
 		return Admission{}, err
 	}
-	a := Admission{Verdict: access.Check(demand, v.bearer(), now), Visitor: v}
+	a := Admission{Verdict: access.Check(demand, v.bearer(), now), Visitor: v, Open: open}
 	if r.Pass == "" || v.Visit.ID != "" && a.Verdict == access.Admit {
 		return a, nil
 	}
@@ -111,7 +115,7 @@ func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 		a.Refused = refused
 		return a, nil
 	default:
-		return Admission{Verdict: access.Admit, Visitor: by}, nil
+		return Admission{Verdict: access.Admit, Visitor: by, Open: open}, nil
 	}
 }
 

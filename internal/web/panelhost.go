@@ -127,7 +127,7 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	start := panel.StartURL(login.CheckPath(panel.ReturnPath(method, target, r.Header)))
 	w.Header()["Cache-Control"] = noStore
-	if access.Navigation(method, r.Header) {
+	if access.AskerOf(method, r.Header) == access.Navigation {
 		// Not http.Redirect, which takes the method of whoever asks for the
 		// client's.
 		w.Header().Set("Location", start)

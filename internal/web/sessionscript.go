@@ -89,7 +89,7 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 // query.
 func (s *server) checked(req *request, panel *access.Panel) (path string, verdict access.Verdict, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
-	a, err := s.Login.Admit(req.Context(), panel, login.Request{Target: path, Visit: panel.Visit(req.Request)})
+	a, err := s.Login.Admit(req.Context(), panel, login.Request{Ask: access.Ask{Method: http.MethodGet, Target: path}, Visit: panel.Visit(req.Request)})
 	return path, a.Verdict, err
 }
 

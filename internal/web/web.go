@@ -226,7 +226,7 @@ func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
 // serve holds the request against the route's requirement and hands it on.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 	req := s.newRequest(w, r)
-	if s.shared() && !access.Document(r.Header) {
+	if s.shared() && !access.IsDocument(r.Header) {
 		s.fail(req, errNoDocument)
 		return
 	}

@@ -1,0 +1,98 @@
+package access
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// proxyFamilies are beginnings of plain header names. Panels take a header with such
+// a name for the word of the proxy in front of them: where the request comes from, by
+// which scheme, for which host and path, or who sent it. Some panels go by
+// X-Original-URL rather than by the path that was admitted.
+var proxyFamilies = []string{
+	"Cf-Connecting-", "Client-Cert", "Fastly-Client-", "Forwarded", "Proxy", "Remote-", "Ssl-Client-", "Tailscale-User-",
+	"X-Accel-", "X-Appengine-", "X-Auth-Request-", "X-Authenticated-", "X-Authentik-", "X-Azure-", "X-Client-Cert",
+	"X-Forwarded", "X-Goog-Authenticated-User-", "X-Ms-Client-Principal", "X-Original-", "X-Proxyuser-", "X-Real-",
+	"X-Remote-", "X-Rewrite-", "X-Sendfile-", "X-Ssl-", "X-Webauth-",
+}
+
+// proxyHeaders are the plain names that the proxies' files in deploy/proxy delete, since
+// most proxies can't delete a family: those that products are known to read.
+var proxyHeaders = []string{
+	// The client's address and certificate.
+	"Ali-Cdn-Real-Ip", "Cdn-Src-Ip", "Cf-Connecting-Ip", "Cf-Connecting-Ipv6", "Cf-Pseudo-Ipv4", "Client-Cert", "Client-Cert-Chain",
+	"Client-Ip", "Fastly-Client-Ip", "Fly-Client-Ip", "Forwarded", "Forwarded-For", "Proxy-Client-Ip", "Remote-Addr", "Remote-Host",
+	"Ssl-Client-Cert", "Ssl-Client-S-Dn", "Ssl-Client-Verify", "True-Client-Ip", "Wl-Proxy-Client-Ip", "X-Appengine-Remote-Addr",
+	"X-Appengine-User-Ip", "X-Arr-Clientcert", "X-Azure-Clientip", "X-Azure-Socketip", "X-Client-Cert", "X-Client-Dn", "X-Client-Ip",
+	"X-Client-Port", "X-Client-Verify", "X-Cluster-Client-Ip", "X-Envoy-External-Address", "X-Forwarded", "X-Forwarded-By",
+	"X-Forwarded-Client-Cert", "X-Forwarded-For", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info",
+	"X-Nf-Client-Connection-Ip", "X-Originating-Ip", "X-Proxyuser-Ip", "X-Real-Ip", "X-Real-Port", "X-Remote-Addr", "X-Remote-Ip",
+	"X-Ssl-Client-Cert", "X-Ssl-Client-Dn", "X-Ssl-Client-S-Dn", "X-Ssl-Client-Verify",
+	// The scheme.
+	"Cf-Visitor", "Cloudfront-Forwarded-Proto", "Fastly-Ssl", "Front-End-Https", "Https", "X-Arr-Ssl", "X-Forwarded-Proto",
+	"X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Https", "X-Original-Proto", "X-Original-Scheme", "X-Scheme",
+	"X-Ssl", "X-Url-Scheme",
+	// Host and path.
+	"Forwarded-Host", "Forwarded-Proto", "Proxy", "Proxy-Host", "Proxy-Url", "Request-Uri", "X-Accel-Mapping", "X-Backend-Host",
+	"X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server",
+	"X-Forwarded-Uri", "X-Host", "X-Http-Host-Override", "X-Http-Path-Override", "X-Ingress-Path", "X-Original-Forwarded-For",
+	"X-Original-Host", "X-Original-Method", "X-Original-Remote-Addr", "X-Original-Uri", "X-Original-Url", "X-Proxy-Host", "X-Proxy-Url",
+	"X-Rewrite-Url", "X-Script-Name", "X-Sendfile-Type", "X-Url",
+	// The person.
+	"Cf-Access-Authenticated-User-Email", "Remote-Ident", "Tailscale-User-Login", "Tailscale-User-Name", "X-Amzn-Oidc-Identity",
+	"X-Auth-Request-Email", "X-Auth-Request-Groups", "X-Auth-Request-Preferred-Username", "X-Auth-Request-User",
+	"X-Authenticated-User", "X-Authenticated-Userid", "X-Authentik-Email", "X-Authentik-Groups", "X-Authentik-Name",
+	"X-Authentik-Username", "X-Forwarded-Access-Token", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username",
+	"X-Forwarded-User", "X-Goog-Authenticated-User-Email", "X-Goog-Authenticated-User-Id", "X-Ms-Client-Principal",
+	"X-Ms-Client-Principal-Id", "X-Ms-Client-Principal-Name", "X-Remote-Email", "X-Remote-Groups", "X-Remote-Name", "X-Remote-User",
+	"X-Token-Subject", "X-Token-User-Email", "X-Token-User-Name", "X-Vouch-User", "X-Webauth-Email", "X-Webauth-Groups",
+	"X-Webauth-Name", "X-Webauth-Role", "X-Webauth-User",
+}
+
+var isProxyHeader = func() map[string]bool {
+	all := map[string]bool{}
+	for _, name := range proxyHeaders {
+		all[name] = true
+	}
+	return all
+}()
+
+// ProxyHeaders returns the plain names, sorted, of the headers that each file of
+// deploy/proxy keeps from panels or sets itself. The gateway removes their whole
+// families.
+func ProxyHeaders() []string { return slices.Sorted(slices.Values(proxyHeaders)) }
+
+// IsProxyHeader reports whether panels may take a header, by its plain name (see
+// [PlainHeader]), for a proxy's word on where a request comes from, by which scheme,
+// for which host and path, or who sent it. No client's own passes to a panel. The
+// identity headers are among them.
+func IsProxyHeader(plain string) bool {
+	switch plain[:min(1, len(plain))] {
+	default:
+		return false // most headers
+	case "A", "C", "F", "H", "P", "R", "S", "T", "W", "X":
+	}
+	return isProxyHeader[plain] || slices.ContainsFunc(proxyFamilies, func(family string) bool { return strings.HasPrefix(plain, family) })
+}
+
+// ProxyAlias returns a header that CGI, WSGI or PHP would read as a proxy's word (see
+// [IsProxyHeader]) although it is spelled otherwise, such as X_Forwarded_For or
+// x.real.ip; or "". No client sends one by accident.
+func ProxyAlias(h http.Header) string {
+	for name := range h {
+		if !isPlain(name) && IsProxyHeader(PlainHeader(name)) {
+			return name
+		}
+	}
+	return ""
+}
+
+// IsWebSocket reports whether a request asks for an upgrade to WebSocket and nothing
+// else (RFC 6455, section 4.2.1). Every other upgrade is refused to clients: what is
+// sent through its tunnel afterwards reaches the panel unasked, such as requests in
+// HTTP/2 behind "h2c".
+func IsWebSocket(h http.Header) bool {
+	given := h["Upgrade"]
+	return len(given) == 1 && strings.EqualFold(given[0], "websocket")
+}

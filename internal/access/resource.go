@@ -1,0 +1,268 @@
+package access
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Some requests are about more than the path in their request line: WebDAV's COPY and
+// MOVE have a Destination (RFC 4918, sections 9.8 and 9.9), object stores copy from what
+// a header names, and some methods list what they change in their body. Where a panel's
+// rules differ, or a pass opens a part of a panel, the gate holds every resource that a
+// request names against them, or refuses the request where it can't see them.
+
+// Reasons why the gate refuses a request whoever sends it. People read them, with their
+// path, and so do the holders of passes.
+var (
+	ErrPath   = errors.New("the path can be read in more than one way, and this panel's rules are not the same for all of them")
+	ErrNamed  = errors.New("a header of the request names a second resource that the gate can't check")
+	ErrMixed  = errors.New("the resources that the request names have rules that can't be met together")
+	ErrInBody = errors.New("the request names resources in its body, which the gate doesn't read, and this panel's rules differ")
+)
+
+// Ask is a request, as far as rules and the scopes of passes look at it.
+type Ask struct {
+	Method string      // as the client sent it
+	Target string      // path and query as in the request line
+	Header http.Header // all headers that the client sent
+}
+
+// maxAncestors bounds how many folders above a request's path a relative name may be
+// meant from. Paths of WebDAV and object stores are far less deep.
+const maxAncestors = 32
+
+// DemandFor returns what the panel demands of a request: the strictest of the demands of
+// all resources that it names. The error, one of the above, says why the request is
+// refused to everybody.
+func (p *Panel) DemandFor(a Ask) (Demand, error) {
+	if !p.differ {
+		return p.Demand, nil // whatever it names
+	}
+	d, ok := p.DemandOf(a.Target)
+	if !ok {
+		return Demand{}, ErrPath
+	}
+	if a.namesInBody() {
+		return Demand{}, ErrInBody
+	}
+	if a.isPlain() {
+		return d, nil
+	}
+	targets, err := a.named(p.Origin)
+	if err != nil {
+		return Demand{}, err
+	}
+	all := append([]string{a.Target}, targets...)
+	for _, target := range targets {
+		there, ok := p.DemandOf(target)
+		if !ok {
+			return Demand{}, ErrNamed
+		}
+		if d, ok = stricter(d, there); !ok {
+			return Demand{}, ErrMixed
+		}
+	}
+	if a.hasMethod(queryMethods) {
+		all = []string{"/"} // the body says where
+	}
+	if a.isTree() || a.hasMethod(queryMethods) {
+		for _, target := range all {
+			if d, ok = p.below(target, d); !ok {
+				return Demand{}, ErrMixed
+			}
+		}
+	}
+	return d, nil
+}
+
+// below returns the strictest of d and the demands of all rules for paths below target:
+// the request is about everything there. ok is false where they can't be compared.
+func (p *Panel) below(target string, d Demand) (strictest Demand, ok bool) {
+	path, _, _ := strings.Cut(target, "?")
+	all, ok := readings(path)
+	if !ok {
+		return Demand{}, false
+	}
+	for _, reading := range all {
+		folded, ok := fold(reading)
+		if !ok {
+			return Demand{}, false
+		}
+		folder := strings.TrimSuffix(folded, "/") + "/"
+		for _, r := range p.rules {
+			if !strings.HasPrefix(r.folded+"/", folder) {
+				continue
+			}
+			if d, ok = stricter(d, r.demand); !ok {
+				return Demand{}, false
+			}
+		}
+	}
+	return d, true
+}
+
+// isPlain reports whether a request is about its path alone, as nearly all are.
+func (a Ask) isPlain() bool {
+	switch a.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodOptions:
+	default:
+		return false
+	}
+	for name := range a.Header {
+		if plain := PlainHeader(name); namesResource(plain) || movesRoot(plain) || isOverride(plain) {
+			return false
+		}
+	}
+	return true
+}
+
+// namesResource reports whether a header, by its plain name, names a resource: WebDAV's
+// and Swift's Destination, and what S3, Google, Azure and the stores like them copy or
+// rename from.
+func namesResource(plain string) bool {
+	switch plain {
+	case "Destination", "X-Copy-From", "X-Move-From":
+		return true
+	}
+	for _, ending := range []string{"-Copy-Source", "-Rename-Source", "-Move-Source", "-Destination"} {
+		if strings.HasSuffix(plain, ending) {
+			return true
+		}
+	}
+	return false
+}
+
+// movesRoot reports whether a header, by its plain name, has other names of the request
+// start elsewhere, or has the resource stand for others later (Swift's large objects,
+// links and versions).
+func movesRoot(plain string) bool {
+	switch plain {
+	case "Destination-Account", "X-Copy-From-Account", "X-Object-Manifest", "X-Symlink-Target", "X-Symlink-Target-Account",
+		"X-Versions-Location", "X-History-Location", "Redirect-Ref":
+		return true
+	}
+	return false
+}
+
+var (
+	// bodyMethods name what they bind, link or merge in their body, or in a header of
+	// many values: RFC 5842, 4437, 2068 and 3253.
+	bodyMethods = []string{"BIND", "REBIND", "UNBIND", "MKREDIRECTREF", "UPDATEREDIRECTREF", "LINK", "UNLINK", "MERGE"}
+	// queryMethods read what their body names (RFC 3253, 4791 and 5323): calendars are
+	// read so, hence who may read everything may send them.
+	queryMethods = []string{"REPORT", "SEARCH"}
+	// treeMethods are about everything below their path.
+	treeMethods = []string{"COPY", "MOVE", "DELETE", "LOCK"}
+)
+
+// bodyQueries are what the query of a request holds whose body names resources: S3's and
+// Swift's deletion of many objects, Azure's batch, Swift's large objects and archives.
+// Any value will do where none is written here.
+var bodyQueries = map[string]string{"bulk-delete": "", "comp": "batch", "multipart-manifest": "put", "extract-archive": ""}
+
+// hasMethod reports whether the request has one of the methods, or asks a framework to
+// take it for one.
+func (a Ask) hasMethod(methods []string) bool {
+	if slices.Contains(methods, strings.ToUpper(a.Method)) {
+		return true
+	}
+	for name, values := range a.Header {
+		if isOverride(PlainHeader(name)) && slices.ContainsFunc(values, func(v string) bool {
+			return slices.Contains(methods, strings.ToUpper(strings.TrimSpace(v)))
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// isTree reports whether the request is about everything below its path. Without a Depth
+// PROPFIND is (RFC 4918, section 9.1).
+func (a Ask) isTree() bool {
+	if a.hasMethod(treeMethods) {
+		return true
+	}
+	depth := a.Header["Depth"]
+	return a.hasMethod([]string{"PROPFIND"}) && !(len(depth) == 1 && (depth[0] == "0" || depth[0] == "1"))
+}
+
+// namesInBody reports whether the body of the request names what it is about.
+func (a Ask) namesInBody() bool {
+	if a.hasMethod(bodyMethods) {
+		return true
+	}
+	_, query, _ := strings.Cut(a.Target, "?")
+	if query == "" || (a.Method == http.MethodGet || a.Method == http.MethodHead) && !overridden(a.Header) {
+		return false
+	}
+	for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
+		name, value, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil {
+			return true
+		}
+		if name == "delete" && value == "" {
+			return true // S3; with a value it is some panel's own
+		}
+		if want, ok := bodyQueries[name]; ok && (want == "" || strings.EqualFold(value, want)) {
+			return true
+		}
+	}
+	return false
+}
+
+// named returns the targets that the request's headers name, as in a request line, each
+// in every way that a panel at origin may find it.
+func (a Ask) named(origin string) (targets []string, err error) {
+	path, _, _ := strings.Cut(a.Target, "?")
+	for name, values := range a.Header {
+		plain := PlainHeader(name)
+		if movesRoot(plain) {
+			return nil, ErrNamed
+		}
+		if !namesResource(plain) {
+			continue
+		}
+		if len(values) != 1 {
+			return nil, ErrNamed
+		}
+		here, err := namedBy(values[0], path, origin)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, here...)
+	}
+	return targets, nil
+}
+
+// namedBy returns the targets that a header's value may name in a request for path: that
+// of a whole address at the panel's own host, or a name that counts from the root or from
+// a folder above path. Where the root of an object store lies within the panel is unknown.
+func namedBy(value, path, origin string) ([]string, error) {
+	scheme, rest, isURL := strings.Cut(value, "://")
+	if isURL && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")) {
+		slash := strings.IndexByte(rest, '/')
+		if slash < 0 {
+			slash, rest = len(rest), rest+"/"
+		}
+		_, ours, _ := strings.Cut(origin, "://")
+		if !SameHost(rest[:slash], ours) {
+			return nil, ErrNamed
+		}
+		return []string{rest[slash:]}, nil
+	}
+	name := strings.TrimPrefix(value, "/")
+	if value == "" || isURL || strings.Count(path, "/") > maxAncestors {
+		return nil, ErrNamed
+	}
+	targets := []string{"/" + name}
+	for i := 1; i <= len(path); i++ {
+		if (i == len(path) || path[i] == '/') && path[i-1] != '/' {
+			targets = append(targets, path[:i]+"/"+name)
+		}
+	}
+	return targets, nil
+}

@@ -1,0 +1,150 @@
+package access
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"testing"
+)
+
+// filesPanel has an open folder, a strict one and one for a group.
+func filesPanel(t testing.TB) *Panel {
+	t.Helper()
+	p, err := NewPanel("https://files.example.com", Demand{Requirement: Session}, []Rule{
+		{Path: "/status/", Demand: Demand{Requirement: Public}},
+		{Path: "/files/admin/", Demand: Demand{Requirement: TwoFactor}},
+		{Path: "/v1/acct/private/", Demand: Demand{Requirement: TwoFactor}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestEveryResourceOfARequestIsHeldAgainstTheRules(t *testing.T) {
+	p := filesPanel(t)
+	for _, test := range []struct {
+		method, target string
+		header         http.Header
+		want           Requirement
+		err            error
+	}{
+		{"GET", "/files/x", nil, Session, nil},
+		{"COPY", "/files/x", http.Header{"Destination": {"https://files.example.com/files/y"}}, Session, nil},
+		{"COPY", "/files/x", http.Header{"Destination": {"https://FILES.example.com:443/files/admin/y"}}, TwoFactor, nil},
+		{"MOVE", "/files/x", http.Header{"Destination": {"/files/admin/y"}}, TwoFactor, nil},
+		{"MOVE", "/files/x", http.Header{"Destination": {"/files/%61dmin/y"}}, 0, ErrNamed},
+		{"MOVE", "/files/x", http.Header{"Destination": {"/files/a%2fdmin/y"}}, 0, ErrNamed},
+		{"MOVE", "/files/x", http.Header{"Destination": {"https://elsewhere.example.com/files/y"}}, 0, ErrNamed},
+		{"MOVE", "/files/x", http.Header{"Destination": {"https://files.example.com@evil.example/files/y"}}, 0, ErrNamed},
+		{"MOVE", "/files/x", http.Header{"Destination": {"ftp://files.example.com/files/y"}}, 0, ErrNamed},
+		{"MOVE", "/files/x", http.Header{"Destination": {""}}, 0, ErrNamed},
+		{"MOVE", "/files/x", http.Header{"Destination": {"/files/y", "/files/admin/y"}}, 0, ErrNamed},
+		{"MOVE", "/status/x", http.Header{"Destination": {"/status/y"}}, Public, nil},
+		{"PUT", "/files/y", http.Header{"X-Amz-Copy-Source": {"files/admin/x"}}, TwoFactor, nil},
+		{"PUT", "/files/y", http.Header{"X-Amz-Copy-Source": {"arn:aws:s3:us-west-2:1:accesspoint/a/object/b"}}, Session, nil},
+		{"PUT", "/files/y", http.Header{"X_amz_copy_source": {"/files/admin/x"}}, TwoFactor, nil},
+		{"PUT", "/files/y", http.Header{"X-Ms-Copy-Source": {"https://files.example.com/files/admin/x"}}, TwoFactor, nil},
+		{"PUT", "/files/y", http.Header{"X-Goog-Copy-Source": {"/files/admin/x"}}, TwoFactor, nil},
+		{"PUT", "/files/y", http.Header{"X-Ms-Rename-Source": {"/files/admin/x"}}, TwoFactor, nil},
+		{"PUT", "/v1/acct/open/y", http.Header{"X-Copy-From": {"/private/x"}}, TwoFactor, nil},
+		{"COPY", "/v1/acct/open/y", http.Header{"Destination": {"private/x"}}, TwoFactor, nil},
+		{"COPY", "/v1/acct/open/y", http.Header{"Destination": {"open/x"}, "Destination-Account": {"other"}}, 0, ErrNamed},
+		{"PUT", "/v1/acct/open/y", http.Header{"X-Object-Manifest": {"private/x"}}, 0, ErrNamed},
+		{"BIND", "/files/", nil, 0, ErrInBody},
+		{"rebind", "/files/", nil, 0, ErrInBody},
+		{"POST", "/files/", http.Header{"X-Http-Method-Override": {"bind"}}, 0, ErrInBody},
+		{"POST", "/bucket?delete", nil, 0, ErrInBody},
+		{"POST", "/bucket?x=1&%64elete=", nil, 0, ErrInBody},
+		{"POST", "/bucket?delete=7", nil, Session, nil},
+		{"GET", "/bucket?delete", nil, Session, nil},
+		{"GET", "/bucket?delete", http.Header{"X-Method-Override": {"POST"}}, 0, ErrInBody},
+		{"POST", "/?comp=batch", nil, 0, ErrInBody},
+		{"DELETE", "/files/", nil, TwoFactor, nil},
+		{"DELETE", "/files", nil, TwoFactor, nil},
+		{"DELETE", "/FILES", nil, TwoFactor, nil},
+		{"DELETE", "/files/x", nil, Session, nil},
+		{"MOVE", "/", http.Header{"Destination": {"/files2"}}, TwoFactor, nil},
+		{"PROPFIND", "/files/", nil, TwoFactor, nil},
+		{"PROPFIND", "/files/", http.Header{"Depth": {"1"}}, Session, nil},
+		{"REPORT", "/status/", nil, TwoFactor, nil},
+	} {
+		got, err := p.DemandFor(Ask{Method: test.method, Target: test.target, Header: test.header})
+		if got.Requirement != test.want || !errors.Is(err, test.err) {
+			t.Errorf("%s %s %v: demands %v, %v; want %v, %v", test.method, test.target, test.header, got.Requirement, err, test.want, test.err)
+		}
+	}
+	// Where no rule differs the panel's own rights decide.
+	plain := &Panel{Origin: "https://files.example.com", Demand: Demand{Requirement: Session}}
+	if got, err := plain.DemandFor(Ask{"BIND", "/x", http.Header{"Destination": {"https://other.example/"}}}); got.Requirement != Session || err != nil {
+		t.Errorf("a panel without rules: %v, %v", got, err)
+	}
+}
+
+func TestResourcesThatNobodyMeetsTogetherAreRefused(t *testing.T) {
+	p, err := NewPanel("https://files.example.com", Demand{Requirement: Session}, []Rule{
+		{Path: "/a/", Demand: Demand{Requirement: Session, Groups: []string{"a"}}},
+		{Path: "/b/", Demand: Demand{Requirement: Session, Groups: []string{"b"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ask := range []Ask{
+		{"COPY", "/a/x", http.Header{"Destination": {"https://files.example.com/b/x"}}},
+		{"DELETE", "/", nil},
+	} {
+		if _, err := p.DemandFor(ask); !errors.Is(err, ErrMixed) {
+			t.Errorf("%s %s: %v", ask.Method, ask.Target, err)
+		}
+	}
+}
+
+func TestAPassHoldsForEveryResourceOfARequest(t *testing.T) {
+	s, err := NewScope("https://files.example.com", "/shared/", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		ask  Ask
+		want error
+	}{
+		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"https://files.example.com/shared/y"}}}, nil},
+		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"/shared/y"}}}, nil},
+		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"https://files.example.com/private/y"}}}, ErrPassNamed},
+		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"/shared/../private/y"}}}, ErrPassNamed},
+		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"https://other.example/shared/y"}}}, ErrPassNamed},
+		{Ask{"PUT", "/shared/x", http.Header{"X-Amz-Copy-Source": {"private/y"}}}, ErrPassNamed},
+		{Ask{"PUT", "/shared/x", http.Header{"X-Amz-Copy-Source": {"shared/y"}}}, nil},
+		{Ask{"BIND", "/shared/", nil}, ErrPassBody},
+		{Ask{"REPORT", "/shared/", nil}, ErrPassBody},
+		{Ask{"POST", "/shared/?delete", nil}, ErrPassBody},
+	} {
+		if got := s.Check(test.ask, netip.Addr{}); got != test.want {
+			t.Errorf("%v: %v, want %v", test.ask, got, test.want)
+		}
+	}
+}
+
+// FuzzNamedResource: a header names nothing outside of what the demand is for. A panel
+// that takes it for a path below /files/admin/ has been asked for two factors.
+func FuzzNamedResource(f *testing.F) {
+	for _, value := range []string{"/files/admin/x", "https://files.example.com/files/admin/x", "files/admin", "//x/files/admin/", "/files/%61dmin/x", "http:/files/admin/x"} {
+		f.Add("/files/x", value)
+	}
+	f.Fuzz(func(t *testing.T, target, value string) {
+		p := filesPanel(t)
+		d, err := p.DemandFor(Ask{"COPY", target, http.Header{"Destination": {value}}})
+		if err != nil || d.Requirement == TwoFactor {
+			return
+		}
+		for _, r := range readers {
+			path := value
+			if u, err := http.NewRequest("GET", value, nil); err == nil && u.URL.Host != "" {
+				path = u.URL.EscapedPath()
+			}
+			if served, ok := r.read(path); ok && within("/files/admin/", served, r.lax) {
+				t.Errorf("COPY %q to %q is %q when read %s, and asks for less", target, value, served, r.name)
+			}
+		}
+	})
+}
