@@ -149,7 +149,7 @@ func TestAttackR20Redirects(t *testing.T) {
 		t.Errorf("only %d redirects were looked at", asked)
 	}
 	// Another Host isn't served at all.
-	for _, other := range []string{"evil.test", "evil.test:443", host + ".evil.test", host + ":8443", "x." + host, "127.0.0.1", ""} {
+	for _, other := range []string{"evil.test", "evil.test:443", host + ".evil.test", host + ".", host + ",evil.test", "evil.test," + host, "x." + host, "127.0.0.1", ""} {
 		for _, path := range []string{"/", "/login", "/settings/security"} {
 			answer := rawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: "+other+"\r\nCookie: "+cookie+"\r\nConnection: close\r\n\r\n")
 			if !strings.HasPrefix(answer, "HTTP/1.1 421") || strings.Contains(answer, "\nLocation:") {

@@ -231,7 +231,7 @@ func TestTLSOfItsOwnShowsNobodyAnothersCertificate(t *testing.T) {
 			want  int
 		}{
 			{[]string{"GET /login HTTP/1.1", "Host: other.test"}, http.StatusMisdirectedRequest},
-			{[]string{"GET /login HTTP/1.1", "Host: auth.test:9091"}, http.StatusMisdirectedRequest},
+			{[]string{"GET /login HTTP/1.1", "Host: auth.test:9091"}, http.StatusOK},
 			{[]string{"GET https://other.test/login HTTP/1.1", "Host: auth.test"}, http.StatusMisdirectedRequest},
 			{[]string{"GET /x HTTP/1.1", "Host: radio.example"}, http.StatusUnauthorized},
 			{[]string{"CONNECT 127.0.0.1:22 HTTP/1.1", "Host: 127.0.0.1:22"}, http.StatusNotFound},

@@ -20,6 +20,14 @@ type Panel struct {
 	// Shared: the portal is on this host, and its session is the visit.
 	Shared bool
 
+	// ForgetAtSignOut: at a sign-out, and when another account enters, the browser
+	// drops the panel's cookies and stored data.
+	ForgetAtSignOut bool
+
+	// PercentIdentity: the identity headers are percent-encoded, so that they are ASCII
+	// (RFC 9110, section 5.5). Otherwise they are UTF-8.
+	PercentIdentity bool
+
 	rules  []rule
 	differ bool // some rule demands something else than the panel
 }

@@ -99,6 +99,7 @@ func (p *Panel) StartURL(returnPath string) string {
 const (
 	VisitCookie   = "sallyport-visit"
 	StateCookie   = "sallyport-state"
+	HTTPSCookie   = "sallyport-https" // proves that the browser comes by https; see [Proxies.CameByHTTP]
 	SessionCookie = "sallyport"
 )
 
@@ -182,19 +183,72 @@ func Peer(r *http.Request) netip.Addr {
 
 // Address returns where the request comes from: the peer, or behind trusted
 // proxies the last address in X-Forwarded-For that isn't one of them. What
-// stands further left the client may have written (R21); what doesn't parse
+// stands further left the client may have written (R21); what can't be read
 // ends the walk.
 func (p Proxies) Address(r *http.Request) netip.Addr {
-	addr := Peer(r)
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && p.Contain(addr); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		addr = next.Unmap().WithZone("")
-	}
+	addr, _ := p.Hops(r)
 	return addr
+}
+
+// Hops returns the same address, and what stands in X-Forwarded-For where a trusted
+// proxy should have written an address; "" where every address could be read.
+func (p Proxies) Hops(r *http.Request) (addr netip.Addr, unreadable string) {
+	addr = Peer(r)
+	given := r.Header["X-Forwarded-For"]
+	if len(given) == 0 {
+		return addr, ""
+	}
+	hops := strings.Split(strings.Join(given, ","), ",")
+	for i := len(hops) - 1; i >= 0 && p.Contain(addr); i-- {
+		next := HopAddress(hops[i])
+		if !next.IsValid() {
+			return addr, strings.TrimSpace(hops[i])
+		}
+		addr = next
+	}
+	return addr, ""
+}
+
+// HopAddress reads an address as proxies write it, with or without a port: 192.0.2.7,
+// 192.0.2.7:40000, 2001:db8::1, [2001:db8::1] or [2001:db8::1]:40000. It is invalid where
+// there is none.
+func HopAddress(text string) netip.Addr {
+	text = strings.TrimSpace(text)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		var at netip.AddrPort
+		at, err = netip.ParseAddrPort(text)
+		addr = at.Addr()
+	}
+	if err != nil {
+		inner, opened := strings.CutPrefix(text, "[")
+		inner, closed := strings.CutSuffix(inner, "]")
+		if addr, err = netip.ParseAddr(inner); err != nil || !opened || !closed || !addr.Is6() {
+			return netip.Addr{}
+		}
+	}
+	return addr.Unmap().WithZone("")
+}
+
+// CameByHTTP reports whether a trusted proxy says that the browser reached it by plain
+// http, although the site is https. A cookie of ours that only https carries proves the
+// contrary: then a proxy further out ends TLS, and the inner one doesn't know.
+func (p Proxies) CameByHTTP(r *http.Request) bool {
+	given := r.Header["X-Forwarded-Proto"]
+	if len(given) == 0 || r.TLS != nil || !p.Contain(Peer(r)) {
+		return false
+	}
+	last := given[len(given)-1]
+	last = last[strings.LastIndexByte(last, ',')+1:]
+	if !strings.EqualFold(strings.TrimSpace(last), "http") {
+		return false
+	}
+	for _, line := range r.Header["Cookie"] {
+		if strings.Contains(line, CookieName(SessionCookie, true)) { // begins the name of each of ours
+			return false
+		}
+	}
+	return true
 }
 
 // Private reports whether nobody was on the way: the request came by TLS that

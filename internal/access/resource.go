@@ -23,6 +23,15 @@ var (
 	ErrInBody = errors.New("the request names resources in its body, which the gate doesn't read, and this panel's rules differ")
 )
 
+// RefusedError is why a request is refused to everybody.
+type RefusedError struct {
+	Target string // path and query as in the request line
+	Reason error  // one of the above
+}
+
+func (e *RefusedError) Error() string { return e.Reason.Error() }
+func (e *RefusedError) Unwrap() error { return e.Reason }
+
 // Ask is a request, as far as rules and the scopes of passes look at it.
 type Ask struct {
 	Method string      // as the client sent it

@@ -148,6 +148,10 @@ type Config struct {
 		Recipients []Recipient `yaml:"recipients"`
 	} `yaml:"backup"`
 
+	// MaxHeaderKiB is how much all headers of one request may hold together, in KiB: 16 to
+	// 1024. Panels that set many cookies need more than most.
+	MaxHeaderKiB int `yaml:"max_header_kib"`
+
 	// LogLevel is the least that is logged: debug, info, warn or error.
 	LogLevel LogLevel `yaml:"log_level"`
 
@@ -175,6 +179,37 @@ type Panel struct {
 	// Upstream is the panel's own server, to which the gateway passes what it
 	// lets in. Empty: another proxy does that.
 	Upstream Upstream `yaml:"upstream"`
+
+	// UpstreamCA is a PEM file with the certificates of those who may sign that of an
+	// https upstream, in place of those that this machine trusts. It is read at start and
+	// reload.
+	UpstreamCA string `yaml:"upstream_ca,omitempty"`
+
+	// UpstreamName is the host name that the certificate of an https upstream must be for.
+	// Absent: the host of upstream.
+	UpstreamName string `yaml:"upstream_name,omitempty"`
+
+	// UpstreamFingerprint is the SHA-256 of the one certificate that an https upstream may
+	// show, in hexadecimal, with or without colons. Names, dates and signers don't count
+	// then.
+	UpstreamFingerprint Fingerprint `yaml:"upstream_fingerprint,omitempty"`
+
+	// AnswerWithin is how long the upstream may take to begin an answer: a second to a
+	// day. Absent: two minutes.
+	AnswerWithin Duration `yaml:"answer_within,omitempty"`
+
+	// WebSockets says whether what a browser sends over a WebSocket keeps its session from
+	// ending as idle: use, or idle (the default), since many pages send something by
+	// themselves.
+	WebSockets WebSockets `yaml:"websockets,omitempty"`
+
+	// ForgetAtSignOut has browsers drop what they keep of the panel, cookies and stored
+	// data too, when its user signs out and when another account enters.
+	ForgetAtSignOut bool `yaml:"forget_at_sign_out,omitempty"`
+
+	// IdentityEncoding is how names that aren't ASCII stand in the identity headers: utf-8
+	// (the default), or percent, as in addresses.
+	IdentityEncoding IdentityEncoding `yaml:"identity_encoding,omitempty"`
 
 	// Require is what the panel asks of whoever comes: session (the default)
 	// or two_factor.
@@ -229,6 +264,7 @@ func Default() Config {
 	c.TwoFactor.Enroll = EnrollAnyone
 	c.Audit.Keep = Duration(400 * day)
 	c.Backup.Keep = 7
+	c.MaxHeaderKiB = 64
 	return c
 }
 

@@ -10,9 +10,13 @@ import (
 )
 
 const (
-	// mostPanels keeps the portal's Content-Security-Policy, which names every
-	// panel, within the 4 KiB that proxies keep for headers.
+	// mostPanels is what one person's start page can show at a glance.
 	mostPanels = 64
+
+	// shortestAnswer and longestAnswer bound how long a panel may take: below a second a
+	// busy one is taken for a dead one, and past a day nobody waits.
+	shortestAnswer = Duration(time.Second)
+	longestAnswer  = Duration(day)
 
 	// mostRules are walked one after another at each request to a panel.
 	mostRules = 100
@@ -49,6 +53,7 @@ func checkPanels(c Config, set func(key string) bool, fault func(err error, keys
 			checkPlace(c, i, fault)
 		}
 		checkUpstream(c, i, fault)
+		checkUpstreamSettings(*p, key, set, fault)
 		if p.Require == RequireNothing {
 			fault(errors.New("nothing would leave the panel open; write session or two_factor, and nothing in rules for some paths"), key+".require", key)
 		}
@@ -136,6 +141,30 @@ func checkUpstream(c Config, i int, fault func(err error, keys ...string)) {
 		fault(fmt.Errorf("%s is the panel's url, where the gate answers; name the panel's own server", up), key+".upstream", key+".url", "upstream", key)
 	case up == c.PublicURL || err == nil && up.reaches(host, port):
 		fault(fmt.Errorf("%s is the portal itself; name the panel's own server", up), key+".upstream", "upstream", "listen", "public_url", key)
+	}
+}
+
+// checkUpstreamSettings reports settings of the gateway for a panel that it doesn't serve,
+// or that contradict each other.
+func checkUpstreamSettings(p Panel, key string, set func(key string) bool, fault func(err error, keys ...string)) {
+	for _, name := range []string{".upstream_ca", ".upstream_name", ".upstream_fingerprint", ".answer_within", ".websockets"} {
+		if set(key+name) && p.Upstream == (Upstream{}) {
+			fault(errors.New("has no effect without upstream: your proxy has a setting of its own for it; delete the line"), key+name, key)
+		} else if set(key+name) && strings.HasPrefix(name, ".upstream") && p.Upstream.Scheme != "https" {
+			fault(fmt.Errorf("is about a certificate, and upstream (%s) has none; write https there, or delete the line", p.Upstream), key+name, key+".upstream")
+		}
+	}
+	if p.UpstreamFingerprint != nil && (p.UpstreamCA != "" || p.UpstreamName != "") {
+		fault(errors.New("names the one certificate that is right, so upstream_ca and upstream_name have no effect; keep one way"), key+".upstream_fingerprint", key+".upstream_ca", key+".upstream_name")
+	}
+	if p.UpstreamCA != "" {
+		fault(checkFile(p.UpstreamCA), key+".upstream_ca")
+	}
+	if name := p.UpstreamName; name != "" && strings.ToLower(strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")) != "" {
+		fault(fmt.Errorf("%s is no host name", quote(name)), key+".upstream_name")
+	}
+	if set(key+".answer_within") && (p.AnswerWithin < shortestAnswer || p.AnswerWithin > longestAnswer) {
+		fault(fmt.Errorf("%s is outside 1s to 1d", p.AnswerWithin), key+".answer_within")
 	}
 }
 

@@ -42,6 +42,11 @@ const (
 	// copies of the database; so does mostBackups.
 	leastBackup = Duration(time.Hour)
 	mostBackups = 1000
+
+	// leastHeaderKiB is what browsers send with a handful of cookies; mostHeaderKiB
+	// bounds the memory that each connection of a stranger may take.
+	leastHeaderKiB = 16
+	mostHeaderKiB  = 1024
 )
 
 // broken is a rule that a configuration doesn't keep.
@@ -121,6 +126,7 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	if strings.ContainsRune(c.Backup.Dir, 0) {
 		fault(errors.New("must name a directory"), "backup.dir")
 	}
+	fault(checkRange(c.MaxHeaderKiB, leastHeaderKiB, mostHeaderKiB), "max_header_kib")
 	c = withUpstream(c, fault)
 	checkPanels(c, set, fault)
 	checkTLS(c, fault)

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -146,6 +148,57 @@ const (
 // UnmarshalText takes the names of the constants.
 func (r *Require) UnmarshalText(text []byte) error {
 	return oneOf(r, string(text), RequireNothing, RequireSession, RequireTwoFactor)
+}
+
+// WebSockets says what counts as a use of a session. Empty text is [WebSocketsIdle].
+type WebSockets string
+
+const (
+	WebSocketsIdle WebSockets = "idle" // requests alone
+	WebSocketsUse  WebSockets = "use"  // what browsers send over WebSockets too
+)
+
+// UnmarshalText takes the names of the constants.
+func (w *WebSockets) UnmarshalText(text []byte) error {
+	return oneOf(w, string(text), WebSocketsIdle, WebSocketsUse)
+}
+
+// IdentityEncoding is how identity headers hold what isn't ASCII. Empty text is
+// [IdentityUTF8].
+type IdentityEncoding string
+
+const (
+	IdentityUTF8    IdentityEncoding = "utf-8"
+	IdentityPercent IdentityEncoding = "percent" // percent-encoded UTF-8, as in addresses
+)
+
+// UnmarshalText takes the names of the constants.
+func (e *IdentityEncoding) UnmarshalText(text []byte) error {
+	return oneOf(e, string(text), IdentityUTF8, IdentityPercent)
+}
+
+// Fingerprint is the SHA-256 of a certificate in DER, 32 bytes; nil is none.
+type Fingerprint []byte
+
+// String returns it in hexadecimal.
+func (f Fingerprint) String() string { return hex.EncodeToString(f) }
+
+// MarshalText returns what String does.
+func (f Fingerprint) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText reads 64 hexadecimal digits, with or without the colons that "openssl x509
+// -fingerprint -sha256" prints; empty text is none.
+func (f *Fingerprint) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*f = nil
+		return nil
+	}
+	digits, err := hex.DecodeString(strings.ReplaceAll(string(text), ":", ""))
+	if err != nil || len(digits) != sha256.Size {
+		return fmt.Errorf("%s is no SHA-256 fingerprint: 64 hexadecimal digits, as \"openssl x509 -noout -fingerprint -sha256 -in FILE\" prints them", quote(string(text)))
+	}
+	*f = digits
+	return nil
 }
 
 // LogLevel is the least that is logged. It is a [slog.Leveler].

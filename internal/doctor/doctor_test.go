@@ -130,7 +130,7 @@ func TestHSTSIsReadAsBrowsersDo(t *testing.T) {
 // The times of certificates and of the server's clock are held against ours.
 func TestClocksAreCompared(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		w.Header().Set("Content-Security-Policy", access.PagePolicy)
 		w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 	}))
 	t.Cleanup(srv.Close)

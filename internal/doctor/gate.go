@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 )
@@ -32,14 +31,11 @@ func refusal(a answer) (origin, page string, ok bool) {
 	return to.Scheme + "://" + to.Host, to.Query().Get("return"), true
 }
 
-// ours reports whether an answer is a page of Sallyport's, which all have one
-// policy: no panel's lets forms go to the portal and nobody frame it.
+// ours reports whether an answer is a page of Sallyport's, which all have one policy, to
+// the letter.
 func (d *doctor) ours(a answer) bool {
-	policy := "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-	if len(d.Panels) > 0 {
-		policy = "form-action 'self' " + d.PublicURL
-	}
-	return a.err == nil && strings.Contains(a.header.Get("Content-Security-Policy"), policy)
+	policy := a.header.Get("Content-Security-Policy")
+	return a.err == nil && (policy == access.PagePolicy || policy == access.FramedPolicy)
 }
 
 var proxiesLine = regexp.MustCompile(`trusted_proxies: \[[0-9a-fA-F.:/]+\]`)

@@ -24,6 +24,11 @@ import (
 // Prefix is the part of our address that is for proxies.
 const Prefix = "/verify/"
 
+// Host is the host name that proxies ask at, besides those of the panels. No browser
+// reaches it: a proxy that passes clients on to the portal passes on the host that they
+// wrote, which the portal's site of the proxy takes for the portal's alone.
+const Host = "sallyport"
+
 // question is the request that a proxy asks about, as the client sent it.
 type question struct {
 	method string
@@ -42,6 +47,9 @@ type dialect struct {
 	// led: every answer but 200 goes to the client as it is. Where not, the
 	// proxy knows yes and no only: 401 and 403.
 	led bool
+	// afterRefusal: the proxy asks what to show in place of a request that was refused,
+	// so there is no 200.
+	afterRefusal bool
 	// removes is the header that names those the proxy takes from the request;
 	// "" where its file says that by itself.
 	removes string
@@ -65,12 +73,19 @@ type Options struct {
 	Login   *login.Service
 	Panel   func(host string) *access.Panel // nil where there is none at a canonical host
 	Proxies access.Proxies
+	// TooLong reports whether a request has more headers than we read.
+	TooLong func(h http.Header) bool
 
-	// What is answered in place of the panel to who asked for target; refused is
-	// why the pass that came along opens nothing, or nil.
-	Begin       func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error)
-	Denied      func(w http.ResponseWriter, r *http.Request, reason error)
-	Unavailable func(w http.ResponseWriter, r *http.Request, reason error)
+	// Begin answers in place of the panel to a client that asked for target and must
+	// sign in first; refused is why its pass opens nothing, or nil.
+	Begin func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error)
+	// Moved answers where a dot stands at the end of the panel's host.
+	Moved func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string)
+	// PanelRefused answers where the gate admits the request and the panel itself
+	// refused it.
+	PanelRefused func(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string)
+	// Pages that say why.
+	Denied, HeadersTooLong, Unavailable func(w http.ResponseWriter, r *http.Request, reason error)
 }
 
 type door struct {
@@ -109,8 +124,16 @@ func (l *dialect) speaks(path string) bool {
 var noStore, empty = []string{"no-store"}, []string{""}
 
 func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
+	if d.TooLong(r.Header) {
+		d.refuse(w, r, l, d.HeadersTooLong, errors.New("the headers are too long"))
+		return
+	}
 	q, panel, err := d.ask(r, l)
-	if err != nil {
+	switch {
+	case errors.Is(err, errLastDot) && l.led:
+		d.Moved(w, r, panel, q.method, q.target)
+		return
+	case err != nil:
 		d.Denied(w, r, err)
 		return
 	}
@@ -135,6 +158,8 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	switch {
 	case err != nil:
 		d.Unavailable(w, r, err)
+	case a.Verdict == access.Admit && l.afterRefusal:
+		d.PanelRefused(w, r, panel, q.target)
 	case a.Verdict == access.Admit && !ours(q.target):
 		a.Identify(h)
 		l.withoutPass(h, r.Header)
@@ -148,7 +173,21 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	}
 }
 
-// ask reads what the proxy asks about.
+// refuse shows a page to a proxy that passes it on, and 403 to others: nginx takes any
+// other status for a fault of ours, and comes back for the page after 403.
+func (d *door) refuse(w http.ResponseWriter, r *http.Request, l *dialect, page func(http.ResponseWriter, *http.Request, error), reason error) {
+	if l.led {
+		page(w, r, reason)
+		return
+	}
+	w.WriteHeader(http.StatusForbidden)
+}
+
+// errLastDot: a dot stands at the end of the panel's host.
+var errLastDot = errors.New("a dot stands at the end of the panel's host")
+
+// ask reads what the proxy asks about. With errLastDot the panel is the one without the
+// dot.
 func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error) {
 	if err := l.sound(r.Header); err != nil {
 		return question{}, nil, err
@@ -156,6 +195,9 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 	q, err := l.read(r)
 	if err != nil {
 		return question{}, nil, err
+	}
+	if q.method == http.MethodConnect {
+		return question{}, nil, errors.New("the client asks for a tunnel")
 	}
 	if !strings.HasPrefix(q.target, "/") {
 		return question{}, nil, errors.New("the path asked for doesn't begin with a slash")
@@ -165,6 +207,9 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 	}
 	host, err := access.CanonicalHost(q.host)
 	if err != nil {
+		if panel := d.Panel(access.WithoutLastDot(q.host)); panel != nil {
+			return q, panel, errLastDot
+		}
 		return question{}, nil, err
 	}
 	panel := d.Panel(host)
@@ -174,11 +219,18 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 	return q, panel, nil
 }
 
-// sound reports a header of the dialect that isn't there once, or that is there
-// under a second spelling which a server behind might prefer, and an identity
-// header. Those aren't removed but refused: we don't see what the proxy passes on,
-// and one whose configuration lacks a line would pass on the client's own.
+// sound reports a header of the dialect that isn't there once, an identity header, an
+// upgrade to something else than WebSocket, and a header that a server behind might take
+// for one that the proxy writes, since it is spelled nearly like it. Those aren't removed
+// but refused: we don't see what the proxy passes on, and one whose configuration lacks a
+// line would pass on the client's own.
 func (l *dialect) sound(h http.Header) error {
+	if given := h["Upgrade"]; len(given) > 0 && given[0] != "" && !access.IsWebSocket(h) {
+		return errors.New("the client asks for an upgrade to something else than WebSocket")
+	}
+	if alias := access.ProxyAlias(h); alias != "" {
+		return fmt.Errorf("the client wrote the header %s, which some servers read as %s", alias, access.PlainHeader(alias))
+	}
 	there := 0
 	for name, values := range h {
 		if l.lengths>>len(name)&1 == 0 {
@@ -193,11 +245,8 @@ func (l *dialect) sound(h http.Header) error {
 			}
 			continue
 		}
-		switch plain := access.PlainHeader(name); {
-		case access.IsIdentity(plain):
+		if access.IsIdentity(name) {
 			return fmt.Errorf("the client wrote the identity header %s", name)
-		case slices.Contains(l.reads, plain):
-			return fmt.Errorf("header %s stands beside %s: the client wrote it", name, plain)
 		}
 	}
 	if there == len(l.reads) {

@@ -16,9 +16,10 @@ func nginx() dialect {
 }
 
 // nginxRefused is where nginx takes a request that was refused: it asks again,
-// and this answer goes to the client.
+// and this answer goes to the client. With proxy_intercept_errors nginx brings what the
+// panel itself refused there too.
 func nginxRefused() dialect {
-	return dialect{path: Prefix + "nginx/refused", reads: original(), read: readOriginal, from: fromReal, led: true}
+	return dialect{path: Prefix + "nginx/refused", reads: original(), read: readOriginal, from: fromReal, led: true, afterRefusal: true}
 }
 
 func original() []string { return []string{"X-Original-Method", "X-Original-Url", "X-Real-Ip"} }
@@ -35,6 +36,5 @@ func readOriginal(r *http.Request) (question, error) {
 }
 
 func fromReal(r *http.Request, _ access.Proxies) netip.Addr {
-	from, _ := netip.ParseAddr(r.Header.Get("X-Real-Ip")) // "unix:" is none
-	return from.Unmap().WithZone("")
+	return access.HopAddress(r.Header.Get("X-Real-Ip")) // "unix:" is none
 }

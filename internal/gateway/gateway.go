@@ -7,7 +7,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,9 +27,10 @@ const (
 	// dialTime is how long a panel may take to accept a connection: it is near.
 	dialTime = 5 * time.Second
 
-	// headerTime is how long a panel may think about an answer; what it sends
-	// then may take as long as it likes.
-	headerTime = 2 * time.Minute
+	// AnswerWithin is how long a panel may take to begin its answer, where its operator
+	// sets nothing: long enough for a large report. What it sends then may take as long
+	// as it likes.
+	AnswerWithin = 2 * time.Minute
 
 	// watchEvery is how often the visit of a stream, or of a long up- or
 	// download, is looked at again. With a cache's bound it is how long one
@@ -47,9 +50,21 @@ type Options struct {
 	Login   *login.Service
 	Panel   *access.Panel
 	To      *url.URL // scheme and host of the panel's own server
+	Trust   Trust    // how that server is known, where To is https
 	Proxies access.Proxies
 	Log     *slog.Logger
 	Now     func() time.Time // the machine's clock, which the limits of connections go by
+
+	// AnswerWithin is how long the panel may take to begin an answer; 0 is the default
+	// of that name.
+	AnswerWithin time.Duration
+	// SocketsAreUse: data that a browser sends over a WebSocket counts as a use of its
+	// session, as a request does.
+	SocketsAreUse bool
+
+	// InForce returns the panel as it is declared now, which a reload may have changed;
+	// nil where the gateway no longer serves it.
+	InForce func() *access.Panel
 
 	// Ending is closed when the server stops: what would last for ever ends.
 	Ending <-chan struct{}
@@ -58,7 +73,7 @@ type Options struct {
 	// and why the pass that it brought opens nothing.
 	Begin Refusal
 	// Pages that say why.
-	Denied, Down, Slow, Unavailable Refusal
+	Denied, Down, Slow, Untrusted, Unavailable Refusal
 }
 
 // gateway is the door of one panel.
@@ -79,15 +94,7 @@ func New(o Options) http.Handler {
 		BufferPool:     &buffers{},
 		ErrorHandler:   g.failed,
 		ErrorLog:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
-		Transport: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: dialTime}).DialContext,
-			ResponseHeaderTimeout: headerTime,
-			TLSHandshakeTimeout:   dialTime,
-			MaxIdleConnsPerHost:   idleConns,
-			IdleConnTimeout:       idleTime,
-			DisableCompression:    true, // what the panel sends is passed as it is
-			ForceAttemptHTTP2:     true,
-		},
+		Transport:      newConnections(o),
 	}
 	return g
 }
@@ -109,14 +116,30 @@ func (b *buffers) Get() []byte {
 // Put takes it back.
 func (b *buffers) Put(piece []byte) { b.pool.Put((*[pieceSize]byte)(piece)) }
 
-type visitorKey struct{}
+// passed is what the gateway knows of a request that it passes on.
+type passed struct {
+	visitor     *login.Visitor
+	bearer      string // id of the visitor's visit or pass, or ""
+	open        bool   // the panel demands nothing of anybody there
+	link        *link  // the connection that the request came over; nil where nobody follows it
+	multiplexed bool   // it carries many requests at once
+	byProxy     bool   // it comes from a trusted proxy, and so may carry many people's requests
+}
+
+type passedKey struct{}
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if alias := access.Aliased(r.Header); alias != "" {
 		g.Denied(w, r, errors.New("header "+alias+" would be read as an identity header"))
 		return
 	}
-	admission, err := g.admit(r.Context(), r)
+	if g.Panel.Shared && r.Header.Get("Service-Worker") != "" {
+		// A worker for the whole host would stand between people and the portal, read
+		// what they type and change what they send. No script can leave the header out.
+		g.Denied(w, r, errors.New("a service worker is refused on the portal's own host"))
+		return
+	}
+	admission, err := g.admit(r.Context(), g.Panel, r)
 	switch {
 	case err != nil:
 		g.Unavailable(w, r, err)
@@ -129,19 +152,20 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admit is the answer to the request; a preflight has nobody's identity.
-func (g *gateway) admit(ctx context.Context, r *http.Request) (login.Admission, error) {
-	if r.ContentLength == 0 && g.Panel.Preflight(r.Method, r.RequestURI, r.Header) {
+// admit is the answer of a panel's rules to the request; a preflight has nobody's
+// identity.
+func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Request) (login.Admission, error) {
+	if r.ContentLength == 0 && panel.Preflight(r.Method, r.RequestURI, r.Header) {
 		return login.AdmitNobody(), nil
 	}
 	asked := login.Request{
 		Ask:   access.Ask{Method: r.Method, Target: r.RequestURI, Header: r.Header},
-		Visit: g.Panel.Visit(r), Pass: access.Pass(r.Header),
+		Visit: panel.Visit(r), Pass: access.Pass(r.Header),
 	}
 	if asked.Pass != "" {
 		asked.From = g.Proxies.Client(g.Proxies.Address(r))
 	}
-	return g.Login.Admit(ctx, g.Panel, asked)
+	return g.Login.Admit(ctx, panel, asked)
 }
 
 // pass hands the request to the panel and watches its visit or machine pass
@@ -156,10 +180,17 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 	if err != nil {
 		g.Log.Debug("gateway", "reason", err.Error())
 	}
-	ctx, end := context.WithCancel(context.WithValue(r.Context(), visitorKey{}, a.Visitor))
+	ctx, end := context.WithCancel(context.WithValue(r.Context(), passedKey{}, &passed{
+		visitor: a.Visitor, bearer: a.Bearer(), open: a.Open,
+		link: linkOf(r.Context()), multiplexed: r.ProtoMajor > 1, byProxy: g.Proxies.Contain(access.Peer(r)),
+	}))
 	defer end()
 	g.Login.Seen(a.Visitor)
-	watch := func() { g.watch(ctx, end, r, a.Bearer()) }
+	var heard *heard
+	if g.SocketsAreUse && access.IsWebSocket(r.Header) {
+		w, heard = listen(w)
+	}
+	watch := func() { g.watch(ctx, end, r, a.Bearer(), heard) }
 	if isStream(r) {
 		go watch()
 	} else {
@@ -168,11 +199,12 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// watch ends what lasts when its visit or pass, the bearer, has ended, on open
-// paths too: the panel was told a name. A database that doesn't answer ends
-// nothing: what was admitted goes on until somebody says no. A server that
-// stops waits for what ends by itself only.
-func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string) {
+// watch ends what lasts when its visit or pass, the bearer, has ended, or when the panel
+// that is declared now doesn't admit it, on open paths too: the panel was told a name. A
+// database that doesn't answer ends nothing: what was admitted goes on until somebody says
+// no. A server that stops waits for what ends by itself only. What is heard of a WebSocket
+// counts as a use of the session.
+func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string, heard *heard) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	var ending <-chan struct{}
@@ -180,9 +212,18 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 		ending = g.Ending
 	}
 	for {
-		if a, err := g.admit(ctx, r); err == nil && (a.Verdict != access.Admit || a.Bearer() != bearer) {
+		panel := g.InForce()
+		if panel == nil {
 			end()
 			return
+		}
+		a, err := g.admit(ctx, panel, r)
+		if err == nil && (a.Verdict != access.Admit || a.Bearer() != bearer) {
+			end()
+			return
+		}
+		if err == nil && heard.any() {
+			g.Login.Seen(a.Visitor)
 		}
 		select {
 		case <-ctx.Done():
@@ -201,95 +242,21 @@ func isStream(r *http.Request) bool {
 	return r.Header.Get("Upgrade") != "" || strings.HasPrefix(r.Header.Get("Accept"), "text/event-stream")
 }
 
-// rewrite makes the request that the panel gets: path and query as they were
-// sent, no cookie and no pass of ours, no upgrade but to WebSockets, and headers on who is
-// there and where the request comes from that are nobody else's.
-func (g *gateway) rewrite(p *httputil.ProxyRequest) {
-	visitor := p.In.Context().Value(visitorKey{}).(*login.Visitor)
-	p.Out.URL.Scheme, p.Out.URL.Host = g.To.Scheme, g.To.Host
-	p.Out.URL.RawQuery = p.In.URL.RawQuery // a ";" in it is the panel's business
-	proto, host, _ := strings.Cut(g.Panel.Origin, "://")
-	p.Out.Host = host
-	p.Out.Trailer = nil // some servers read them as headers
-	h := p.Out.Header
-	for name := range h {
-		if plain := access.PlainHeader(name); forwarded(plain) || plain == access.PassHeader {
-			delete(h, name)
-		}
-	}
-	if kept := access.PanelAuthorization(h); len(kept) < len(h["Authorization"]) {
-		h["Authorization"] = kept
-	}
-	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
-		// Behind an upgrade to HTTP/2 anything could be asked for, in
-		// anybody's name.
-		h.Del("Upgrade")
-		h.Del("Connection")
-		h.Del("HTTP2-Settings")
-	}
-	h.Set("X-Forwarded-For", g.Proxies.Address(p.In).String())
-	h.Set("X-Forwarded-Host", host)
-	h.Set("X-Forwarded-Proto", proto)
-	withoutOurs(h)
-	visitor.Identify(h)
-}
-
-// forwarded reports whether panels may take a header of that plain name for a
-// proxy's word on the request: some go by X-Original-URL rather than by the path
-// that was admitted.
-func forwarded(plain string) bool {
-	for _, family := range []string{"X-Forwarded-", "X-Original-", "X-Rewrite-"} {
-		if strings.HasPrefix(plain, family) {
-			return true
-		}
-	}
-	return plain == "X-Real-Ip"
-}
-
-// ours reports whether a cookie is Sallyport's.
-func ours(name string) bool {
-	return strings.HasPrefix(strings.ToLower(strings.TrimPrefix(name, "__Host-")), "sallyport")
-}
-
-// withoutOurs removes our cookies from what the panel gets, and leaves the
-// others as the browser wrote them.
-func withoutOurs(h http.Header) {
-	var kept []string
-	for _, line := range h.Values("Cookie") {
-		for pair := range strings.SplitSeq(line, ";") {
-			pair = strings.TrimSpace(pair)
-			if name, _, _ := strings.Cut(pair, "="); pair != "" && !ours(strings.TrimSpace(name)) {
-				kept = append(kept, pair)
-			}
-		}
-	}
-	h.Del("Cookie")
-	if len(kept) > 0 {
-		h.Set("Cookie", strings.Join(kept, "; "))
-	}
-}
-
-// clean removes from a panel's answer what would set a cookie of ours.
-func (g *gateway) clean(resp *http.Response) error {
-	lines := resp.Header.Values("Set-Cookie")
-	resp.Header.Del("Set-Cookie")
-	for _, line := range lines {
-		// Browsers send back "=name=value" without the first sign.
-		if name, _, _ := strings.Cut(strings.TrimLeft(line, "= \t"), "="); !ours(strings.TrimSpace(name)) {
-			resp.Header.Add("Set-Cookie", line)
-		}
-	}
-	return nil
-}
-
 // failed answers for a panel that didn't.
 func (g *gateway) failed(w http.ResponseWriter, r *http.Request, err error) {
-	var timeout net.Error
+	var (
+		timeout   net.Error
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
 	switch {
 	case errors.Is(err, context.Canceled):
 		panic(http.ErrAbortHandler) // the browser left, or its visit ended: nobody reads an answer
 	case errors.As(err, &timeout) && timeout.Timeout():
 		g.Slow(w, r, err)
+	case errors.Is(err, errFingerprint), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
+		g.Untrusted(w, r, fmt.Errorf("%w: set upstream_ca, upstream_name or upstream_fingerprint of the panel", err))
 	default:
 		g.Down(w, r, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,14 +48,28 @@ type Visitor struct {
 	identity [4][]string // values of the identity headers
 }
 
-var nobodyThere = newVisitor(Visitor{})
+var nobodyThere = newVisitor(Visitor{}, &access.Panel{})
 
-func newVisitor(v Visitor) *Visitor {
+// newVisitor returns a visitor whose identity headers are as the panel wants them.
+func newVisitor(v Visitor, panel *access.Panel) *Visitor {
 	name := ""
 	if v.Owner.ID != "" {
 		name = v.Owner.Called()
 	}
-	v.identity = [...][]string{{v.Owner.Name}, {name}, {v.Owner.Email}, {strings.Join(v.Groups, ",")}}
+	groups := slices.Clone(v.Groups)
+	values := [...]string{v.Owner.Name, name, v.Owner.Email, ""}
+	if panel.PercentIdentity {
+		for i := range values {
+			values[i] = url.PathEscape(values[i])
+		}
+		for i := range groups {
+			groups[i] = url.PathEscape(groups[i])
+		}
+	}
+	values[3] = strings.Join(groups, ",")
+	for i, value := range values {
+		v.identity[i] = []string{value}
+	}
 	return &v
 }
 
@@ -139,7 +155,7 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, 
 	if err != nil {
 		return nil, err
 	}
-	v := newVisitor(Visitor{Visit: read, Owner: read.Owner, Groups: groups, hash: hash})
+	v := newVisitor(Visitor{Visit: read, Owner: read.Owner, Groups: groups, hash: hash}, panel)
 	s.Admissions.put(v, now, drops)
 	return v, nil
 }
@@ -187,16 +203,22 @@ func (s *Service) HandOff(ctx context.Context, me Me, panel *access.Panel, state
 	return token, err
 }
 
+// Entry is a visit to a panel that has begun.
+type Entry struct {
+	Token   secret.Text // of the visit
+	Account string      // id of the account that visits
+}
+
 // Enter spends a handoff at the panel's host and begins a visit; see
 // [session.Enter].
-func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (visit secret.Text, returnURL string, err error) {
+func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (entry Entry, returnURL string, err error) {
 	// Whoever makes handoffs up takes no turn of those who write.
 	if err := session.IsHandoff(ctx, s.DB.Reader(), handoff); err != nil {
-		return visit, "", err
+		return Entry{}, "", err
 	}
 	var outcome error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		visit, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
+		entry.Token, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
 		if errors.Is(outcome, session.ErrHandoff) || errors.Is(outcome, session.ErrState) {
 			return nil // it is spent
 		}
@@ -205,7 +227,15 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 	if err == nil {
 		err = outcome
 	}
-	return visit, returnURL, err
+	if err != nil {
+		return Entry{}, returnURL, err
+	}
+	v, err := s.visit(ctx, panel, entry.Token.Reveal(), s.Clock())
+	if err != nil {
+		return Entry{}, "", err
+	}
+	entry.Account = v.Owner.ID
+	return entry, returnURL, nil
 }
 
 // LeavePanel signs the session out that a panel's visit belongs to, and so closes

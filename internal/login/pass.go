@@ -67,7 +67,7 @@ func (s *Service) pass(ctx context.Context, panel *access.Panel, token string, n
 	if err != nil {
 		return nil, err
 	}
-	v := newVisitor(Visitor{Pass: p, Owner: owner, Groups: groups, hash: hash})
+	v := newVisitor(Visitor{Pass: p, Owner: owner, Groups: groups, hash: hash}, panel)
 	s.Admissions.put(v, now, drops)
 	return v, nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -16,12 +15,13 @@ import (
 
 // doors joins the portal, the panels' hosts and the gateways into one handler.
 type doors struct {
-	portal  http.Handler
-	at      string // the portal's host
-	host    *web.PanelHost
-	verify  http.Handler    // what other proxies ask
-	panels  map[string]door // by host
-	proxies access.Proxies
+	portal    http.Handler
+	name      string // the portal's canonical host
+	host      *web.PanelHost
+	verify    http.Handler    // what other proxies ask
+	panels    map[string]door // by canonical host
+	proxies   access.Proxies
+	maxHeader int // bytes
 }
 
 // door is what answers for one panel.
@@ -30,13 +30,19 @@ type door struct {
 	gateway http.Handler // nil where another proxy serves the panel
 }
 
-// newDoors builds the portal and what stands beside it; upstreams are the
-// addresses of the panels' own servers, nil where there is none. Streams end
-// when ending is closed.
-func newDoors(o web.Options, upstreams []*url.URL, ending <-chan struct{}) (http.Handler, error) {
+// limits are those of a server's requests.
+type limits struct {
+	maxHeader int             // bytes of all headers of a request
+	ending    <-chan struct{} // closed when the server stops: streams end
+}
+
+// newDoors builds the portal and what stands beside it; each upstream is that of the
+// panel at its place. inForce returns the panel that the gateway serves now at an origin,
+// or nil.
+func newDoors(o web.Options, upstreams []upstream, l limits, inForce func(origin string) *access.Panel) (*doors, error) {
 	portal, err := web.New(o)
-	if err != nil || len(o.Panels) == 0 {
-		return portal, err
+	if err != nil {
+		return nil, err
 	}
 	host, err := web.NewPanelHost(o)
 	if err != nil {
@@ -44,48 +50,92 @@ func newDoors(o web.Options, upstreams []*url.URL, ending <-chan struct{}) (http
 	}
 	_, at, _ := strings.Cut(o.PublicURL, "://")
 	at, _, _ = strings.Cut(at, "/")
-	d := &doors{portal: portal, at: at, host: host, panels: map[string]door{}, proxies: o.TrustedProxies}
+	name, err := access.CanonicalHost(at)
+	if err != nil {
+		return nil, fmt.Errorf("public URL: %w", err)
+	}
+	d := &doors{portal: portal, name: name, host: host, panels: map[string]door{}, proxies: o.TrustedProxies, maxHeader: l.maxHeader}
 	refuse := func(why web.Refusal) func(http.ResponseWriter, *http.Request, error) {
 		return func(w http.ResponseWriter, r *http.Request, reason error) { host.Refuse(w, r, why, reason) }
 	}
-	names := map[string]*access.Panel{}
 	d.verify = forwardauth.New(forwardauth.Options{
-		Login: o.Login, Panel: func(host string) *access.Panel { return names[host] }, Proxies: o.TrustedProxies,
-		Begin: host.Begin, Denied: refuse(web.Denied), Unavailable: refuse(web.Unavailable),
+		Login: o.Login, Panel: d.asked, Proxies: o.TrustedProxies, TooLong: d.tooLong,
+		Begin: host.Begin, Moved: host.Moved, PanelRefused: host.PanelRefused,
+		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
 	for i, panel := range o.Panels {
-		if upstreams[i] == nil {
-			name, err := access.CanonicalHost(panel.Host())
-			if err != nil {
-				return nil, fmt.Errorf("panel %s: %w", panel.Origin, err)
-			}
-			names[name] = panel
-			d.panels[panel.Host()] = door{panel: panel}
+		name, err := access.CanonicalHost(panel.Host())
+		if err != nil {
+			return nil, fmt.Errorf("panel %s: %w", panel.Origin, err)
+		}
+		up := upstreams[i]
+		if up.to == nil {
+			d.panels[name] = door{panel: panel}
 			continue
 		}
-		d.panels[panel.Host()] = door{panel, gateway.New(gateway.Options{
-			Login: o.Login, Panel: panel, To: upstreams[i], Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Ending: ending,
+		d.panels[name] = door{panel, gateway.New(gateway.Options{
+			Login: o.Login, Panel: panel, To: up.to, Trust: up.trust, AnswerWithin: up.answerWithin, SocketsAreUse: up.socketsAreUse,
+			Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Ending: l.ending,
+			InForce: func() *access.Panel { return inForce(panel.Origin) },
 			Begin: func(w http.ResponseWriter, r *http.Request, refused error) {
 				host.Begin(w, r, panel, r.Method, r.RequestURI, refused)
 			},
-			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow), Unavailable: refuse(web.Unavailable),
+			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow),
+			Untrusted: refuse(web.PanelUntrusted), Unavailable: refuse(web.Unavailable),
 		})}
 	}
 	return d, nil
 }
 
+// served returns the panel at an origin that the gateway serves, or nil.
+func (d *doors) served(origin string) *access.Panel {
+	for _, one := range d.panels {
+		if one.panel.Origin == origin && one.gateway != nil {
+			return one.panel
+		}
+	}
+	return nil
+}
+
+// asked returns the panel at a canonical host that another proxy serves, or nil.
+func (d *doors) asked(host string) *access.Panel {
+	if one, ok := d.panels[host]; ok && one.gateway == nil {
+		return one.panel
+	}
+	return nil
+}
+
+// hostOf returns the canonical host of a request, or "" where it has none.
+func (d *doors) hostOf(r *http.Request) string {
+	if _, ok := d.panels[r.Host]; ok {
+		return r.Host // as nearly all are
+	}
+	host, err := access.CanonicalHost(r.Host)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
 // ServeHTTP picks the door by the host that was asked for, before any mux
 // looks at the path.
 func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	host := strings.ToLower(r.Host)
+	host := d.hostOf(r)
 	one, ok := d.panels[host]
+	question := strings.HasPrefix(r.URL.Path, forwardauth.Prefix)
 	switch {
-	case strings.HasPrefix(r.URL.Path, forwardauth.Prefix) && host != d.at && one.gateway == nil:
+	case question && (host == forwardauth.Host || ok && one.gateway == nil):
 		d.verify.ServeHTTP(w, r)
-	case !ok:
+	case d.tooLong(r.Header):
+		d.host.Refuse(w, r, web.HeadersTooLong, nil)
+	case !ok && question && host != d.name && d.proxies.Contain(access.Peer(r)):
+		d.host.Refuse(w, r, web.Misdirected, fmt.Errorf("a proxy asked about a panel at host %.100q: it must ask at host %s, as the files in deploy/proxy do", r.Host, forwardauth.Host))
+	case !ok, r.Method == http.MethodConnect: // a tunnel, past which nobody looks
 		d.portal.ServeHTTP(w, r)
 	case one.panel.HTTPS() && !d.proxies.Private(r):
 		d.host.Refuse(w, r, web.UntrustedProxy, nil)
+	case one.panel.HTTPS() && d.proxies.CameByHTTP(r):
+		d.host.ToHTTPS(w, r, one.panel)
 	case one.panel.Shared && strings.HasPrefix(r.URL.Path, access.OwnPrefix):
 		d.portal.ServeHTTP(w, r)
 	case strings.HasPrefix(r.URL.Path, access.OwnPrefix):
@@ -95,4 +145,16 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		one.gateway.ServeHTTP(w, r)
 	}
+}
+
+// tooLong reports whether a request has more headers than max_header_kib. net/http refuses
+// what is much longer, without a page.
+func (d *doors) tooLong(h http.Header) bool {
+	n := 0
+	for name, values := range h {
+		for _, value := range values {
+			n += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return n > d.maxHeader
 }

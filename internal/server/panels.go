@@ -1,13 +1,17 @@
 package server
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/forwardauth"
+	"github.com/sallyport/sallyport/internal/gateway"
 )
 
 // Panels returns the declared panels as access knows them. A rule has the
@@ -40,6 +44,8 @@ func Panels(cfg config.Config) ([]*access.Panel, error) {
 			return nil, fmt.Errorf("panel %s: %w", p.URL, err)
 		}
 		panel.Shared = cfg.SharedHost
+		panel.ForgetAtSignOut = p.ForgetAtSignOut
+		panel.PercentIdentity = p.IdentityEncoding == config.IdentityPercent
 		all = append(all, panel)
 	}
 	return all, nil
@@ -52,21 +58,48 @@ func Check(cfg config.Config) error {
 			return fmt.Errorf("panel %s has no upstream, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, or the panel's own server in upstream", p.URL)
 		}
 	}
+	if cfg.PublicURL.Hostname() == forwardauth.Host && slices.ContainsFunc(cfg.Panels, func(p config.Panel) bool { return p.Upstream == (config.Upstream{}) }) {
+		return fmt.Errorf("public_url has the host name %s, by which proxies ask about panels: give the portal another one", forwardauth.Host)
+	}
+	if _, err := upstreams(cfg); err != nil {
+		return err
+	}
 	_, err := Panels(cfg)
 	return err
 }
 
-// upstreams returns the panels' own servers, nil where another proxy passes on.
-func upstreams(cfg config.Config) []*url.URL {
-	var all []*url.URL
+// upstream is a panel's own server, and how the gateway speaks to it.
+type upstream struct {
+	to            *url.URL // nil where another proxy passes requests on
+	trust         gateway.Trust
+	answerWithin  time.Duration // 0: as the gateway thinks best
+	socketsAreUse bool
+}
+
+// upstreams returns the panels' own servers. It reads the files of their certificates.
+func upstreams(cfg config.Config) ([]upstream, error) {
+	var all []upstream
 	for _, p := range cfg.Panels {
-		var to *url.URL
-		if at := config.Origin(p.Upstream); at != (config.Origin{}) {
-			to = &url.URL{Scheme: at.Scheme, Host: at.Host}
+		one := upstream{
+			trust:        gateway.Trust{Name: p.UpstreamName, Fingerprint: p.UpstreamFingerprint},
+			answerWithin: time.Duration(p.AnswerWithin), socketsAreUse: p.WebSockets == config.WebSocketsUse,
 		}
-		all = append(all, to)
+		if at := config.Origin(p.Upstream); at != (config.Origin{}) {
+			one.to = &url.URL{Scheme: at.Scheme, Host: at.Host}
+		}
+		if p.UpstreamCA != "" {
+			text, err := os.ReadFile(p.UpstreamCA)
+			if err != nil {
+				return nil, fmt.Errorf("panel %s: upstream_ca: %w", p.URL, err)
+			}
+			one.trust.Authorities = x509.NewCertPool()
+			if !one.trust.Authorities.AppendCertsFromPEM(text) {
+				return nil, fmt.Errorf("panel %s: upstream_ca: there is no certificate in %s; it must be PEM, which begins with -----BEGIN CERTIFICATE-----", p.URL, p.UpstreamCA)
+			}
+		}
+		all = append(all, one)
 	}
-	return all
+	return all, nil
 }
 
 // demand translates a requirement; one that is unknown is met by nobody.

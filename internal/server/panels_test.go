@@ -74,8 +74,8 @@ panels:
 	if all[0].Origin != "https://panel.example.com" || all[1].Origin != "https://logs.example.org:8443" {
 		t.Errorf("origins %s, %s", all[0].Origin, all[1].Origin)
 	}
-	if got := upstreams(cfg); got[0].String() != "http://127.0.0.1:8082" || got[1] != nil {
-		t.Errorf("upstreams %v", got)
+	if got, err := upstreams(cfg); err != nil || got[0].to.String() != "http://127.0.0.1:8082" || got[1].to != nil {
+		t.Errorf("upstreams %v, %v", got, err)
 	}
 }
 

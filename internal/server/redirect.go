@@ -1,10 +1,10 @@
 package server
 
 import (
-	"net"
 	"net/http"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/config"
 )
 
@@ -16,16 +16,22 @@ const challengePrefix = "/.well-known/acme-challenge/"
 // Its target is built from the configured origin (R20); it shows nothing and
 // sets no cookie.
 type redirect struct {
-	origins map[string]string // by host, without a port
+	origins map[string]string // by canonical host
 	ca      http.Handler      // answers challenges; nil without a CA
 }
 
 // newRedirect returns the handler of redirect_listen.
 func newRedirect(cfg config.Config, from *certificates) http.Handler {
-	d := &redirect{origins: map[string]string{cfg.PublicURL.Hostname(): cfg.PublicURL.String()}}
+	d := &redirect{origins: map[string]string{}}
+	add := func(at config.Origin) {
+		if host, err := access.CanonicalHost(at.Host); err == nil {
+			d.origins[host] = at.String()
+		}
+	}
+	add(cfg.PublicURL)
 	for _, panel := range cfg.Panels {
 		if panel.Upstream != (config.Upstream{}) {
-			d.origins[panel.URL.Hostname()] = panel.URL.String()
+			add(panel.URL)
 		}
 	}
 	if cfg.RedirectListen != "" && from != nil && from.ca != nil {
@@ -35,7 +41,10 @@ func newRedirect(cfg config.Config, from *certificates) http.Handler {
 }
 
 func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	host := hostname(r.Host)
+	host, err := access.CanonicalHost(r.Host)
+	if err != nil && access.AskerOf(r.Method, r.Header) == access.Navigation {
+		host = access.WithoutLastDot(r.Host)
+	}
 	origin, ok := d.origins[host]
 	path := r.URL.EscapedPath()
 	if path == "" {
@@ -71,12 +80,4 @@ const maxChallenge = 200
 func isChallenge(text string) bool {
 	return text != "" && len(text) <= maxChallenge &&
 		strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""
-}
-
-// hostname returns a Host header in lower case and without its port.
-func hostname(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	return strings.ToLower(strings.Trim(host, "[]"))
 }

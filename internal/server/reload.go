@@ -41,7 +41,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	if err == nil && (cfg.SharedHost != p.Config.SharedHost || cfg.SharedHost && cfg.PublicURL != p.Config.PublicURL) {
 		err = errors.New("the portal would be elsewhere, since shared_host or its public_url changed: restart the server")
 	}
-	var handler http.Handler
+	var handler *doors
 	if err == nil {
 		handler, err = p.doors(next)
 	}
@@ -53,7 +53,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 		p.Log.Error("the configuration is faulty; the one before stays in force", "reason", err.Error())
 		return err
 	}
-	p.Handler.set(handler)
+	p.use(handler)
 	p.redirect.set(newRedirect(next, p.certificates))
 	p.faulty.Store(false)
 	p.Log.Info("configuration reloaded")

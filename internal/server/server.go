@@ -16,12 +16,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/gateway"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -37,8 +39,12 @@ const (
 	writeTime  = 60 * time.Second
 	idleTime   = 2 * time.Minute
 
-	// maxHeader is enough for every cookie and header of a browser.
-	maxHeader = 32 << 10
+	// moreHeader is how much longer than max_header_kib the headers of a request may be, and
+	// still be answered by a page that names the longest cookies.
+	moreHeader = 64 << 10
+
+	// besideHeader is enough for a browser on its way to https, and for Prometheus.
+	besideHeader = 32 << 10
 
 	// stopTime is how long requests under way may take at the end, and restTime
 	// what the jobs leave to do: a service manager waits longer than both.
@@ -56,8 +62,10 @@ type Portal struct {
 	Metrics http.Handler // GET /metrics
 	Log     *slog.Logger
 
-	certificates *certificates // nil where TLS isn't ours
-	redirect     *swap         // what redirect_listen answers
+	links        gateway.Links         // connections of clients
+	inForce      atomic.Pointer[doors] // what Handler holds
+	certificates *certificates         // nil where TLS isn't ours
+	redirect     *swap                 // what redirect_listen answers
 
 	node   string        // names this process to others on the database
 	faulty atomic.Bool   // the configuration that was read last is not in force
@@ -110,7 +118,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		d.Close()
 		return nil, err
 	}
-	p.Handler.set(handler)
+	p.use(handler)
 	p.redirect.set(newRedirect(cfg, p.certificates))
 	return p, nil
 }
@@ -123,7 +131,7 @@ func openDatabase(ctx context.Context, cfg config.Config) (*db.DB, error) {
 }
 
 // doors builds what answers requests, as cfg declares it.
-func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
+func (p *Portal) doors(cfg config.Config) (*doors, error) {
 	if err := Check(cfg); err != nil {
 		return nil, err
 	}
@@ -131,11 +139,24 @@ func (p *Portal) doors(cfg config.Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	up, err := upstreams(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return newDoors(web.Options{
 		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Vitals: p.vitals,
-	}, upstreams(cfg), p.ending)
+	}, up, limits{p.maxHeader(), p.ending}, func(origin string) *access.Panel { return p.inForce.Load().served(origin) })
 }
+
+// use puts doors in force for the requests that follow.
+func (p *Portal) use(d *doors) {
+	p.inForce.Store(d)
+	p.Handler.set(d)
+}
+
+// maxHeader returns how many bytes the headers of a request may have.
+func (p *Portal) maxHeader() int { return p.Config.MaxHeaderKiB << 10 }
 
 // openRing reads the key ring, or makes one for an empty database where it is
 // ours to make. A ring that doesn't open what the database holds is refused
@@ -210,6 +231,7 @@ func (p *Portal) serveBeside(ctx context.Context, key, address string, handler h
 		return nil, fmt.Errorf("listen: %w; set %s to an address that is free", err, key)
 	}
 	srv := p.httpServer(handler)
+	srv.MaxHeaderBytes = besideHeader
 	go srv.Serve(listener)
 	return func() { srv.Close() }, nil
 }
@@ -227,7 +249,8 @@ func (p *Portal) httpServer(handler http.Handler) *http.Server {
 		// WriteTimeout is a stream's in HTTP/2: whoever reads nothing at all would
 		// keep the connection.
 		HTTP2:          &http.HTTP2Config{WriteByteTimeout: writeTime},
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
+		MaxHeaderBytes: p.maxHeader() + moreHeader, ConnContext: p.links.ConnContext, ConnState: p.links.ConnState,
+		ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 	}
 }
 

@@ -7,9 +7,12 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
@@ -27,12 +30,47 @@ var (
 	errNoCookies   = errors.New("the browser keeps no cookie of this host")
 	errPanelDown   = errors.New("panel doesn't answer")
 	errPanelSlow   = errors.New("panel didn't answer in time")
+
+	errPanelUntrusted = errors.New("the panel's certificate isn't the one that is asked for")
 )
 
 // untrustedProxy: the portal is served by https, but this peer isn't named.
 type untrustedProxy struct{ peer netip.Addr }
 
 func (e *untrustedProxy) Error() string { return "peer is not in trusted_proxies" }
+
+// plainHTTP: a trusted proxy says that the request came by plain http, but the site, at
+// origin, is https.
+type plainHTTP struct{ origin string }
+
+func (e *plainHTTP) Error() string { return "request by plain http for " + e.origin }
+
+// panelRefused: the gate admits the request to the address, and the panel itself said no.
+type panelRefused struct{ address string }
+
+func (e *panelRefused) Error() string { return "the panel itself refused the request" }
+
+// headersTooLong: the request has more headers than we read. Usually cookies have grown.
+type headersTooLong struct{ cookies string }
+
+func (e *headersTooLong) Error() string { return "the request's headers are too long: " + e.cookies }
+
+// longestNamed is how many cookies are named to somebody who must delete some.
+const longestNamed = 5
+
+// longestCookies names the longest cookies of a request, with the bytes of each.
+func longestCookies(r *http.Request) string {
+	all := r.Cookies()
+	slices.SortStableFunc(all, func(a, b *http.Cookie) int { return len(b.Value) - len(a.Value) })
+	var named []string
+	for _, c := range all[:min(longestNamed, len(all))] {
+		named = append(named, fmt.Sprintf("%s (%d bytes)", clean(c.Name), len(c.Value)))
+	}
+	if len(named) == 0 {
+		return "no cookies"
+	}
+	return strings.Join(named, ", ")
+}
 
 // retryBusy is what the Retry-After of a full queue says: by then the queue
 // has turned over.
@@ -49,6 +87,10 @@ func (s *server) fail(req *request, err error) {
 		wait            *login.WaitError
 		proxy           *untrustedProxy
 		other           *otherStage
+		plain           *plainHTTP
+		refused         *access.RefusedError
+		byPanel         *panelRefused
+		long            *headersTooLong
 	)
 	switch {
 	case errors.As(err, &other):
@@ -64,6 +106,22 @@ func (s *server) fail(req *request, err error) {
 		return
 	case errors.Is(err, errNotFound), errors.Is(err, login.ErrGone):
 		status, heading, advice = http.StatusNotFound, say("error.not_found.heading"), say("error.not_found.advice")
+	case errors.As(err, &refused) && errors.Is(err, access.ErrPath):
+		status, heading = http.StatusForbidden, say("error.path.heading")
+		advice = say("error.path.advice", "path", clean(refused.Target))
+	case errors.As(err, &refused):
+		status, heading = http.StatusForbidden, say("error.named.heading")
+		advice = say("error.named.advice", "path", clean(refused.Target))
+	case errors.As(err, &byPanel):
+		status, heading, advice = http.StatusForbidden, say("error.by_panel.heading"), say("error.by_panel.advice")
+		linkURL, linkText = byPanel.address, say("error.reload")
+	case errors.As(err, &plain):
+		status, heading, advice = http.StatusForbidden, say("error.plain_http.heading"), say("error.plain_http.advice", "url", plain.origin)
+		linkURL, linkText = plain.origin+"/", say("error.open")
+	case errors.As(err, &long):
+		status, heading = http.StatusRequestHeaderFieldsTooLarge, say("error.headers.heading")
+		advice = say("error.headers.advice", "cookies", long.cookies)
+		linkURL = ""
 	case errors.Is(err, errForbidden):
 		status, heading, advice = http.StatusForbidden, say("error.forbidden.heading"), say("error.forbidden.advice")
 	case errors.Is(err, errCrossOrigin):
@@ -84,6 +142,8 @@ func (s *server) fail(req *request, err error) {
 		linkURL, linkText = "", nil
 	case errors.Is(err, errPanelDown):
 		status, heading, advice = http.StatusBadGateway, say("error.panel_down.heading"), say("error.panel_down.advice")
+	case errors.Is(err, errPanelUntrusted):
+		status, heading, advice = http.StatusBadGateway, say("error.panel_untrusted.heading"), say("error.panel_untrusted.advice")
 	case errors.Is(err, errPanelSlow):
 		status, heading, advice = http.StatusGatewayTimeout, say("error.panel_slow.heading"), say("error.panel_slow.advice")
 	case errors.As(err, &proxy):

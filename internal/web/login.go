@@ -277,6 +277,9 @@ func (s *server) postLogout(req *request) error {
 		}
 	}
 	s.setCookie(req.w, sessionCookie, "", 0)
+	if s.shared() && s.Panels[0].ForgetAtSignOut {
+		forget(req.w.Header(), req.Request)
+	}
 	s.redirect(req, "/login", "notice", "signed_out")
 	return nil
 }

@@ -58,6 +58,19 @@ type panelLogoutPage struct {
 	Back   string // address of the panel
 }
 
+// continuePage leads on to an address by itself, and has a link for browsers that don't.
+type continuePage struct {
+	frame
+	URL string // whole
+}
+
+// panelSignInPage fills a frame, or answers a form, where nobody is signed in.
+type panelSignInPage struct {
+	frame
+	URL  string // where the sign-in begins
+	Form bool   // a form was sent, and wasn't passed on
+}
+
 type panelSignedInPage struct {
 	frame
 	Panel  panelLink

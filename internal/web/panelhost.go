@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -16,8 +15,9 @@ import (
 
 // Where a browser brings a handoff to, and where it leaves.
 const (
-	enterPath  = access.OwnPrefix + "enter"
-	logoutPath = access.OwnPrefix + "logout"
+	enterPath     = access.OwnPrefix + "enter"
+	logoutPath    = access.OwnPrefix + "logout"
+	signedOutPath = access.OwnPrefix + "signed-out"
 )
 
 // stateCookieLife is how long a sign-in that began at a panel may take.
@@ -31,7 +31,7 @@ type PanelHost struct {
 }
 
 // panelPages are all that the panels' hosts show: each keeps some 70 kB.
-var panelPages = []string{"error", "panel-logout", "panel-signed-in"}
+var panelPages = []string{"error", "panel-logout", "panel-sign-in", "panel-signed-in", "panel-signed-out"}
 
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {
@@ -48,15 +48,16 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 	mux := http.NewServeMux()
 	s.servePanelHost(mux, s.panelRoutes())
 	s.servePanelHost(mux, map[string]panelHandler{
-		"GET " + enterPath:   s.getPanelEnter,
-		"POST " + logoutPath: s.postPanelLogout,
-		"/":                  func(*request, *access.Panel) error { return errNotFound },
+		"GET " + enterPath:     s.getPanelEnter,
+		"POST " + logoutPath:   s.postPanelLogout,
+		"GET " + signedOutPath: s.getPanelSignedOut,
+		"/":                    func(*request, *access.Panel) error { return errNotFound },
 	})
 	mux.Handle("GET "+access.OwnPrefix+"static/", s.views.static())
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(s.newRequest(w, r), errCrossOrigin)
 	}))
-	return &PanelHost{server: s, pages: s.frame(foreign.Handler(mux))}, nil
+	return &PanelHost{server: s, pages: s.frame(s.canonicalOnly(foreign.Handler(mux)))}, nil
 }
 
 type panelHandler func(*request, *access.Panel) error
@@ -93,11 +94,14 @@ type Refusal int
 
 // The refusals.
 const (
-	Denied         Refusal = iota // the account may not, or the path can't be read the one way
+	Denied         Refusal = iota // the account may not, or the gate can't tell what the request is about
 	PanelDown                     // the panel doesn't answer
 	PanelSlow                     // the panel didn't answer in time
+	PanelUntrusted                // the panel's certificate isn't the one that the configuration asks for
 	Unavailable                   // our database doesn't answer
 	UntrustedProxy                // the request came around the proxy
+	HeadersTooLong                // the request has more headers than max_header_kib
+	Misdirected                   // the request is for a host that isn't ours here
 )
 
 // Refuse answers with a page that says why a request for a panel wasn't passed
@@ -109,58 +113,114 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 		fault = errors.Join(errPanelDown, reason)
 	case PanelSlow:
 		fault = errors.Join(errPanelSlow, reason)
+	case PanelUntrusted:
+		fault = errors.Join(errPanelUntrusted, reason)
 	case Unavailable:
 		fault = reason
 	case UntrustedProxy:
 		fault = &untrustedProxy{access.Peer(r)}
+	case HeadersTooLong:
+		fault = &headersTooLong{longestCookies(r)}
+	case Misdirected:
+		fault = errors.Join(errMisdirected, reason)
 	default:
 		fault = errors.Join(errForbidden, reason)
 	}
+	h.fail(w, r, fault)
+}
+
+// PanelRefused answers for a proxy that asks what to show in place of a panel's answer,
+// although the gate admits the request: the panel itself refused it. There is no way on
+// but to load the page again, since an answer that leads on would go round for ever.
+func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string) {
+	h.fail(w, r, &panelRefused{panel.Origin + login.CheckPath(target)})
+}
+
+func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
 	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.server.fail(h.server.newRequest(w, r), fault)
 	})).ServeHTTP(w, r)
 }
 
+// ToHTTPS leads a person who came to a panel by plain http to the same page by https.
+func (h *PanelHost) ToHTTPS(w http.ResponseWriter, r *http.Request, panel *access.Panel) {
+	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.server.toHTTPS(w, r, panel.Origin)
+	})).ServeHTTP(w, r)
+}
+
+// Moved answers a proxy's question about a host of a panel that is written with a dot at
+// its end, where no browser has the panel's cookies: a person is led to the host without
+// it.
+func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
+	w.Header()["Cache-Control"] = noStore
+	if access.AskerOf(method, r.Header) == access.Navigation {
+		w.Header().Set("Location", panel.Origin+target)
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return
+	}
+	h.Refuse(w, r, Misdirected, errors.New("a dot stands at the end of the panel's host"))
+}
+
 // Begin answers a request for target on a panel by somebody who must sign in
-// first: it leads a person there, and tells everything else where it is, and why
-// the pass that it brought opens nothing; nil where it brought none.
+// first: it leads a person there, or shows a page with the way where nobody can be led,
+// and tells everything else where it is, and why the pass that it brought opens nothing;
+// nil where it brought none.
 func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	start := panel.StartURL(login.CheckPath(panel.ReturnPath(method, target, r.Header)))
 	w.Header()["Cache-Control"] = noStore
-	if access.AskerOf(method, r.Header) == access.Navigation {
+	switch access.AskerOf(method, r.Header) {
+	case access.Navigation:
 		// Not http.Redirect, which takes the method of whoever asks for the
 		// client's.
 		w.Header().Set("Location", start)
 		w.WriteHeader(http.StatusSeeOther)
-		return
+	case access.Viewer:
+		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.server.signInHere(w, r, start, method != http.MethodGet && method != http.MethodHead)
+		})).ServeHTTP(w, r)
+	default:
+		unauthorized(w, r, start, refused)
 	}
-	unauthorized(w, start, refused)
+}
+
+// signInHere shows the way to the sign-in to a person who can't be led there: the page
+// fills a frame, or answers a form, which wasn't sent on.
+func (s *server) signInHere(w http.ResponseWriter, r *http.Request, start string, form bool) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", access.FramedPolicy)
+	h.Del("X-Frame-Options")
+	access.Challenge(h, r.Header)
+	page := panelSignInPage{frame: frame{Title: say("panel_sign_in.title")}, URL: start, Form: form}
+	if err := s.views.page(w, http.StatusUnauthorized, "panel-sign-in", page); err != nil {
+		s.fail(s.newRequest(w, r), err)
+	}
 }
 
 // Values that answers share.
 var noStore, contentJSON = []string{"no-store"}, []string{"application/json"}
 
-// unauthorized tells whatever isn't a navigation where a person may sign in, and
+// unauthorized tells whatever isn't a person's browser where a person may sign in, and
 // what was wrong with its pass.
-func unauthorized(w http.ResponseWriter, start string, refused error) {
+func unauthorized(w http.ResponseWriter, r *http.Request, start string, refused error) {
 	pass := ""
 	if refused != nil {
 		reason, _ := json.Marshal(refused.Error()) // of a string: never an error
 		pass = `,"pass":` + string(reason)
 	}
 	w.Header()["Content-Type"] = contentJSON
+	access.Challenge(w.Header(), r.Header)
 	w.WriteHeader(http.StatusUnauthorized)
 	// An origin and an escaped path are plain in JSON.
 	io.WriteString(w, `{"login":"`+start+`"`+pass+"}\n")
 }
 
 func (s *server) panelAt(host string) *access.Panel {
-	for _, p := range s.Panels {
-		if p.Host() == strings.ToLower(host) {
-			return p
-		}
+	name, err := access.CanonicalHost(host)
+	if err != nil {
+		return nil
 	}
-	return nil
+	return s.panels[name]
 }
 
 // getStart marks the browser and sends it to the portal. The mark, which only
@@ -178,14 +238,14 @@ func (s *server) getStart(req *request, panel *access.Panel) error {
 	if login.CheckReturn(enter) != enter {
 		enter = enterAt(panel, "/", state) // too long to come back to
 	}
-	s.redirect(req, enter)
+	http.Redirect(req.w, req.Request, s.PublicURL+enter, http.StatusSeeOther)
 	return nil
 }
 
 // getPanelEnter spends a handoff and begins a visit.
 func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	state := panel.Cookie(req.Request, access.StateCookie)
-	visit, back, err := s.Login.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
+	entry, back, err := s.Login.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
 	switch {
 	case errors.Is(err, session.ErrHandoff):
 		back = "/" // it was used, as with the back button, or is too old: begin again, or go on
@@ -196,7 +256,8 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	case err != nil:
 		return err
 	default:
-		setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, visit.Reveal(), s.Login.Life.Absolute)
+		setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, entry.Token.Reveal(), s.Login.Life.Absolute)
+		s.clearForAnother(req, panel, entry.Account)
 	}
 	http.Redirect(req.w, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
 	return nil
@@ -208,11 +269,23 @@ func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
 	})
 }
 
+// postPanelLogout ends the session, and leads on by a page of the panel's host: a form
+// leads to no other origin (see [access.PagePolicy]).
 func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
 	if err := s.Login.LeavePanel(req.Context(), panel, panel.Visit(req.Request), req.from); err != nil {
 		return err
 	}
 	setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, "", 0)
-	s.redirect(req, "/login", "notice", "signed_out")
+	if panel.ForgetAtSignOut {
+		forget(req.w.Header(), req.Request)
+	}
+	http.Redirect(req.w, req.Request, panel.Origin+signedOutPath, http.StatusSeeOther)
 	return nil
+}
+
+// getPanelSignedOut leads on to the portal.
+func (s *server) getPanelSignedOut(req *request, _ *access.Panel) error {
+	to := s.PublicURL + "/login?notice=signed_out"
+	req.w.Header().Set("Refresh", "0; url="+to)
+	return s.views.page(req.w, http.StatusOK, "panel-signed-out", continuePage{frame: frame{Title: say("panel_signed_out.title")}, URL: to})
 }

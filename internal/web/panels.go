@@ -15,6 +15,20 @@ import (
 // the wizard is open.
 const returnCookieLife = 15 * time.Minute
 
+const (
+	// enterPagePath is where a panel's start page sends a browser.
+	enterPagePath = "/enter"
+	// continuePath is the page that leads on to a panel after a form.
+	continuePath = "/continue"
+)
+
+// getContinue ends the redirects that follow a form, and leads on by itself.
+func (s *server) getContinue(req *request) error {
+	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
+	req.w.Header().Set("Refresh", "0; url="+to)
+	return s.views.page(req.w, http.StatusOK, "continue", continuePage{frame: frame{Title: say("continue.title")}, URL: to})
+}
+
 // getEnter is where a panel's start page sends a browser. Whoever meets what
 // the panel demands is handed over; others are led to what is missing, and
 // back here.
@@ -34,6 +48,7 @@ func (s *server) getEnter(req *request) error {
 	switch verdict {
 	case access.Admit:
 		if panel.Shared {
+			s.clearForAnother(req, panel, req.me.Account.ID)
 			http.Redirect(req.w, req.Request, panel.Origin+back, http.StatusSeeOther)
 			return nil
 		}
@@ -55,7 +70,7 @@ func (s *server) getEnter(req *request) error {
 
 // enterAt is the path of getEnter for a panel's page.
 func enterAt(panel *access.Panel, back, state string) string {
-	return "/enter?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
+	return enterPagePath + "?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
 }
 
 func (s *server) panel(origin string) *access.Panel {

@@ -64,7 +64,7 @@ func (s *server) getCheck(req *request, panel *access.Panel) error {
 	case verdict == access.Deny:
 		return errForbidden
 	}
-	unauthorized(req.w, panel.StartURL(signedInFor(path)), nil)
+	unauthorized(req.w, req.Request, panel.StartURL(signedInFor(path)), nil)
 	return nil
 }
 

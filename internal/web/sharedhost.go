@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -16,6 +18,26 @@ import (
 
 // shared reports whether the portal is on its panel's host.
 func (s *server) shared() bool { return len(s.Panels) == 1 && s.Panels[0].Shared }
+
+// Workers of the panel that were registered for the whole host before the gate refused
+// them (see package gateway) end with the browser's storage: its first page of ours in
+// each browser says so, and so does every answer that a worker asked for.
+const (
+	clearedCookie     = "sallyport-cleared"
+	clearedCookieLife = 400 * 24 * time.Hour // the longest that browsers keep one
+)
+
+// ownDocument reports whether a request on the shared host is for a page in a tab of its
+// own, and has the browser forget the workers of the panel.
+func (s *server) ownDocument(req *request) bool {
+	document := access.IsDocument(req.Header)
+	worker := !document && access.AskerOf(req.Method, req.Header) == access.Navigation
+	if worker || document && s.cookie(req.Request, clearedCookie) == "" {
+		req.w.Header().Set("Clear-Site-Data", `"storage"`)
+		s.setCookie(req.w, clearedCookie, "1", clearedCookieLife)
+	}
+	return document
+}
 
 // below has next see paths without the prefix.
 func below(prefix string, next http.Handler) http.Handler {

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -55,9 +57,11 @@ type server struct {
 	views  *views
 	origin *url.URL
 	https  bool
-	policy string // the Content-Security-Policy of every page
+	panels map[string]*access.Panel // by canonical host
 	mux    *http.ServeMux
 	ready  readiness
+
+	unreadable sync.Once // an address in X-Forwarded-For that can't be read was logged
 }
 
 // newServer returns a server whose pages find their files below base, or, where
@@ -74,20 +78,17 @@ func newServer(o Options, base string, pages ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A form may lead from the portal to a panel, and Chromium holds the
-	// redirects after it against form-action as well.
-	forms := "'self'"
-	if len(o.Panels) > 0 {
-		forms += " " + originOf(origin)
+	s := &server{
+		Options: o, views: views, origin: origin, https: origin.Scheme == "https", panels: map[string]*access.Panel{}, mux: http.NewServeMux(),
 	}
 	for _, panel := range o.Panels {
-		forms += " " + panel.Origin
+		host, err := access.CanonicalHost(panel.Host())
+		if err != nil {
+			return nil, fmt.Errorf("panel %s: %w", panel.Origin, err)
+		}
+		s.panels[host] = panel
 	}
-	return &server{
-		Options: o, views: views, origin: origin, https: origin.Scheme == "https", mux: http.NewServeMux(),
-		policy: "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; " +
-			"form-action " + forms + "; base-uri 'none'; frame-ancestors 'none'; object-src 'none'",
-	}, nil
+	return s, nil
 }
 
 // originOf is scheme and host.
@@ -130,7 +131,7 @@ func New(o Options) (http.Handler, error) {
 		outer.HandleFunc("GET "+path+"/readyz", s.getReady)
 	}
 	outer.Handle("/", s.guard(foreign.Handler(pages)))
-	return s.frame(outer), nil
+	return s.frame(s.canonicalOnly(outer)), nil
 }
 
 // frame surrounds every answer: headers, limits, a reference id, one line in
@@ -143,7 +144,7 @@ func (s *server) frame(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 
 		h := w.Header()
-		h.Set("Content-Security-Policy", s.policy)
+		h.Set("Content-Security-Policy", access.PagePolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin") // stricter ones blank the Origin of our own forms
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -171,39 +172,85 @@ func (s *server) frame(next http.Handler) http.Handler {
 			s.Log.Debug("request", "request", reference(r), "method", clean(r.Method), "path", clean(r.URL.Path),
 				"status", answer.status, "address", s.TrustedProxies.Address(r).String(), "took", took)
 		}()
-		if !canonical(r) {
-			s.fail(s.newRequest(answer, r), errNotFound)
-			return
-		}
 		next.ServeHTTP(answer, r)
 	})
 }
 
-// guard refuses what can't be a person's request to this portal: one that came
-// around the proxy, and one for another host.
-func (s *server) guard(next http.Handler) http.Handler {
+// canonicalOnly keeps paths that aren't written in the one way from a mux, which would
+// answer some of them with a redirect of its own.
+func (s *server) canonicalOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.https && !s.TrustedProxies.Private(r) {
-			s.fail(s.newRequest(w, r), &untrustedProxy{access.Peer(r)})
-			return
-		}
-		if r.Host != s.origin.Host {
-			s.misdirected(w, r)
+		if !canonical(r) {
+			s.fail(s.newRequest(w, r), errNotFound)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+// guard refuses what can't be a person's request to this portal: one that came
+// around the proxy or by plain http, and one for another host.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case s.https && !s.TrustedProxies.Private(r):
+			s.fail(s.newRequest(w, r), &untrustedProxy{access.Peer(r)})
+		case !access.SameHost(r.Host, s.origin.Host):
+			s.misdirected(w, r)
+		case s.https && s.TrustedProxies.CameByHTTP(r):
+			s.toHTTPS(w, r, originOf(s.origin))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
 // misdirected answers a request for another host name than public_url's:
-// cookies and links wouldn't work there. Two names of this machine are sorted
-// out by a redirect, everything else by a page.
+// cookies and links wouldn't work there. Two names of this machine, and a host of
+// ours with a dot at its end, are sorted out by a redirect, everything else by a page.
 func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && loopback(r.Host) && loopback(s.origin.Host) && port(r.Host) == s.origin.Port() {
 		http.Redirect(w, r, originOf(s.origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
 	}
-	s.fail(s.newRequest(w, r), errMisdirected)
+	if origin := s.originWithoutDot(r.Host); origin != "" && access.AskerOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
+		w.Header().Set("Location", origin+r.RequestURI)
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return
+	}
+	s.fail(s.newRequest(w, r), errors.Join(errMisdirected, fmt.Errorf("host %q", clean(r.Host))))
+}
+
+// originWithoutDot returns our origin, the portal's or a panel's, whose host is written
+// with a dot at its end; "" where there is none.
+func (s *server) originWithoutDot(host string) string {
+	name := access.WithoutLastDot(host)
+	switch {
+	case name == "":
+		return ""
+	case access.SameHost(name, s.origin.Host):
+		return originOf(s.origin)
+	case s.panels[name] != nil:
+		return s.panels[name].Origin
+	}
+	return ""
+}
+
+// httpsCookieLife bounds how long the proof of https is kept: a minute is more than the
+// redirect takes.
+const httpsCookieLife = time.Minute
+
+// toHTTPS leads a person who came by plain http to the same page by https, and tells
+// everything else. The cookie is stored by a browser that came by https after all, and
+// ends a loop there.
+func (s *server) toHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
+	setHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
+	if access.AskerOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
+		w.Header().Set("Location", origin+r.RequestURI)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	s.fail(s.newRequest(w, r), &plainHTTP{origin})
 }
 
 // request is what a handler works on.
@@ -220,13 +267,20 @@ type request struct {
 }
 
 func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
-	return &request{Request: r, w: w, from: login.Browser{Address: s.TrustedProxies.Address(r), UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie)}}
+	address, unreadable := s.TrustedProxies.Hops(r)
+	if unreadable != "" {
+		s.unreadable.Do(func() {
+			s.Log.Warn("a trusted proxy sends what is no address in X-Forwarded-For, so all its clients count as one network",
+				"proxy", address.String(), "value", clean(unreadable))
+		})
+	}
+	return &request{Request: r, w: w, from: login.Browser{Address: address, UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie)}}
 }
 
 // serve holds the request against the route's requirement and hands it on.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 	req := s.newRequest(w, r)
-	if s.shared() && !access.IsDocument(r.Header) {
+	if s.shared() && !s.ownDocument(req) {
 		s.fail(req, errNoDocument)
 		return
 	}
@@ -285,8 +339,11 @@ func (r *request) signedIn() bool { return r.me.Session.ID != "" }
 
 // redirect answers 303 to a path of the portal, with pairs of query names and
 // values. The address is built from the configuration, never from the request
-// (R20).
+// (R20). On the way to a panel a page leads on: see [access.PagePolicy].
 func (s *server) redirect(req *request, path string, query ...string) {
+	if strings.HasPrefix(path, enterPagePath+"?") {
+		path, query = continuePath, []string{"return", path}
+	}
 	target, err := url.Parse(s.PublicURL + path)
 	if err != nil {
 		target = s.origin

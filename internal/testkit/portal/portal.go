@@ -143,7 +143,7 @@ type Browser struct {
 // Answer is what the server said.
 type Answer struct {
 	Status   int
-	Location string // path and query, where it is on the portal
+	Location string // where the browser goes next: path and query, where it is on the portal
 	Body     string
 	Header   http.Header
 }
@@ -191,7 +191,11 @@ func (b *Browser) Do(method, path string, body io.Reader, header http.Header) An
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.Last = Answer{Status: resp.StatusCode, Location: strings.TrimPrefix(resp.Header.Get("Location"), b.portal.Base), Body: string(text), Header: resp.Header}
+	to := resp.Header.Get("Location")
+	if _, address, leadsOn := strings.Cut(resp.Header.Get("Refresh"), "url="); leadsOn && to == "" {
+		to = address // by itself, as after a form
+	}
+	b.Last = Answer{Status: resp.StatusCode, Location: strings.TrimPrefix(to, b.portal.Base), Body: string(text), Header: resp.Header}
 	return b.Last
 }
 
