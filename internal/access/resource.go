@@ -44,12 +44,20 @@ type Ask struct {
 const maxAncestors = 32
 
 // DemandFor returns what the panel demands of a request: the strictest of the demands of
-// all resources that it names. The error, one of the above, says why the request is
+// all resources that it names. The error, a [*RefusedError], says why the request is
 // refused to everybody.
 func (p *Panel) DemandFor(a Ask) (Demand, error) {
 	if !p.differ {
 		return p.Demand, nil // whatever it names
 	}
+	d, err := p.demandFor(a)
+	if err != nil {
+		return Demand{}, &RefusedError{a.Target, err}
+	}
+	return d, nil
+}
+
+func (p *Panel) demandFor(a Ask) (Demand, error) {
 	d, ok := p.DemandOf(a.Target)
 	if !ok {
 		return Demand{}, ErrPath

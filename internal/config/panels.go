@@ -154,7 +154,7 @@ func checkUpstreamSettings(p Panel, key string, set func(key string) bool, fault
 			fault(fmt.Errorf("is about a certificate, and upstream (%s) has none; write https there, or delete the line", p.Upstream), key+name, key+".upstream")
 		}
 	}
-	if p.UpstreamFingerprint != nil && (p.UpstreamCA != "" || p.UpstreamName != "") {
+	if p.UpstreamFingerprint != "" && (p.UpstreamCA != "" || p.UpstreamName != "") {
 		fault(errors.New("names the one certificate that is right, so upstream_ca and upstream_name have no effect; keep one way"), key+".upstream_fingerprint", key+".upstream_ca", key+".upstream_name")
 	}
 	if p.UpstreamCA != "" {

@@ -177,28 +177,28 @@ func (e *IdentityEncoding) UnmarshalText(text []byte) error {
 	return oneOf(e, string(text), IdentityUTF8, IdentityPercent)
 }
 
-// Fingerprint is the SHA-256 of a certificate in DER, 32 bytes; nil is none.
-type Fingerprint []byte
-
-// String returns it in hexadecimal.
-func (f Fingerprint) String() string { return hex.EncodeToString(f) }
-
-// MarshalText returns what String does.
-func (f Fingerprint) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+// Fingerprint is the SHA-256 of a certificate in DER, as 64 hexadecimal digits in lower
+// case; empty is none.
+type Fingerprint string
 
 // UnmarshalText reads 64 hexadecimal digits, with or without the colons that "openssl x509
 // -fingerprint -sha256" prints; empty text is none.
 func (f *Fingerprint) UnmarshalText(text []byte) error {
-	if len(text) == 0 {
-		*f = nil
-		return nil
-	}
 	digits, err := hex.DecodeString(strings.ReplaceAll(string(text), ":", ""))
-	if err != nil || len(digits) != sha256.Size {
+	if len(text) > 0 && (err != nil || len(digits) != sha256.Size) {
 		return fmt.Errorf("%s is no SHA-256 fingerprint: 64 hexadecimal digits, as \"openssl x509 -noout -fingerprint -sha256 -in FILE\" prints them", quote(string(text)))
 	}
-	*f = digits
+	*f = Fingerprint(hex.EncodeToString(digits))
 	return nil
+}
+
+// Bytes returns the 32 bytes, or nil where there is none.
+func (f Fingerprint) Bytes() []byte {
+	digits, err := hex.DecodeString(string(f))
+	if err != nil || len(digits) == 0 {
+		return nil
+	}
+	return digits
 }
 
 // LogLevel is the least that is logged. It is a [slog.Leveler].

@@ -81,7 +81,7 @@ func upstreams(cfg config.Config) ([]upstream, error) {
 	var all []upstream
 	for _, p := range cfg.Panels {
 		one := upstream{
-			trust:        gateway.Trust{Name: p.UpstreamName, Fingerprint: p.UpstreamFingerprint},
+			trust:        gateway.Trust{Name: p.UpstreamName, Fingerprint: p.UpstreamFingerprint.Bytes()},
 			answerWithin: time.Duration(p.AnswerWithin), socketsAreUse: p.WebSockets == config.WebSocketsUse,
 		}
 		if at := config.Origin(p.Upstream); at != (config.Origin{}) {

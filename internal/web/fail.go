@@ -72,6 +72,14 @@ func longestCookies(r *http.Request) string {
 	return strings.Join(named, ", ")
 }
 
+// because returns a fault with its reason, which may be nil.
+func because(fault, reason error) error {
+	if reason == nil {
+		return fault
+	}
+	return fmt.Errorf("%w: %w", fault, reason)
+}
+
 // retryBusy is what the Retry-After of a full queue says: by then the queue
 // has turned over.
 const retryBusy = 2 * time.Second

@@ -110,11 +110,11 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 	var fault error
 	switch why {
 	case PanelDown:
-		fault = errors.Join(errPanelDown, reason)
+		fault = because(errPanelDown, reason)
 	case PanelSlow:
-		fault = errors.Join(errPanelSlow, reason)
+		fault = because(errPanelSlow, reason)
 	case PanelUntrusted:
-		fault = errors.Join(errPanelUntrusted, reason)
+		fault = because(errPanelUntrusted, reason)
 	case Unavailable:
 		fault = reason
 	case UntrustedProxy:
@@ -122,9 +122,9 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 	case HeadersTooLong:
 		fault = &headersTooLong{longestCookies(r)}
 	case Misdirected:
-		fault = errors.Join(errMisdirected, reason)
+		fault = because(errMisdirected, reason)
 	default:
-		fault = errors.Join(errForbidden, reason)
+		fault = because(errForbidden, reason)
 	}
 	h.fail(w, r, fault)
 }

@@ -218,7 +218,7 @@ func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusPermanentRedirect)
 		return
 	}
-	s.fail(s.newRequest(w, r), errors.Join(errMisdirected, fmt.Errorf("host %q", clean(r.Host))))
+	s.fail(s.newRequest(w, r), because(errMisdirected, fmt.Errorf("host %q", clean(r.Host))))
 }
 
 // originWithoutDot returns our origin, the portal's or a panel's, whose host is written
