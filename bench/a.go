@@ -13,7 +13,7 @@ func measureVisit(b *bench) {
 		peer, bare := b.beside(p.name, p.process(b), p.at, p.known)
 		all = append(all, peer, bare)
 	}
-	b.overConnections("A valid visit", atMost(1.15), all...)
+	b.overConnections("A valid visit", "", atMost(1.15), all...)
 
 	ours, bare = b.beside("Sallyport", g.process, g.at, question(access.PassHeader, pass))
 	got := b.rush(b.most(), ours, bare)

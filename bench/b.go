@@ -15,7 +15,7 @@ func measureStranger(b *bench) {
 		peer, bare := b.beside(p.name, p.process(b), p.at, p.stranger)
 		all = append(all, peer, bare)
 	}
-	b.overConnections("Without a cookie", atMost(1.10), all...)
+	b.overConnections("Without a cookie", "", atMost(1.10), all...)
 	b.within(b.floodOfStrangers)
 }
 

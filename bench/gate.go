@@ -133,12 +133,21 @@ func question(headers ...string) []byte {
 }
 
 func request(path, host string, headers ...string) []byte {
+	return requestWith(http.MethodGet, path, host, "", headers...)
+}
+
+// requestWith returns a request with a body, which may be empty; headers are
+// pairs of name and value.
+func requestWith(method, path, host, body string, headers ...string) []byte {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, host)
+	fmt.Fprintf(&text, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, host)
 	for pair := range slices.Chunk(headers, 2) {
 		fmt.Fprintf(&text, "%s: %s\r\n", pair[0], pair[1])
 	}
-	text.WriteString("\r\n")
+	if body != "" {
+		fmt.Fprintf(&text, "Content-Length: %d\r\n", len(body))
+	}
+	text.WriteString("\r\n" + body)
 	return text.Bytes()
 }
 
