@@ -25,6 +25,14 @@ func (b *bench) beside(name string, p *process, at string, request []byte) (ours
 	return ours, bare
 }
 
+// mustAnswer ends the run where a program answers with another status than
+// expected, so that refusals aren't measured as admissions.
+func (b *bench) mustAnswer(a asked, status int) {
+	if a.want != status {
+		b.Fatalf("%s answers with status %d, not %d", a.name, a.want, status)
+	}
+}
+
 // rush has so many connections ask each in turn, and returns its samples.
 func (b *bench) rush(connections int, all ...asked) [][]sample {
 	sides := make([]side, len(all))
