@@ -33,17 +33,28 @@ type comparison struct {
 	rows               []comparedRow
 }
 
-// comparedRow is one figure of both binaries.
+// comparedRow is one figure of both binaries: the ratio to the bare side, where
+// there is one. What slows the machine down slows the bare side of the same run
+// too, so the ratio varies less between runs than the time itself. But the bare
+// side sends the bytes that the measured binary sends: what a longer answer
+// costs shows in the medians of the time alone.
 type comparedRow struct {
-	group, what, unit string
-	older, newer      spread
-	worse             bool
+	group, what  string
+	unit         string // "" of a ratio
+	older, newer spread
+	worse        bool
+	medians      string // of what the ratios are made from, for people to read
 }
 
 // spread is what several runs found for one row.
 type spread struct{ median, min, max float64 }
 
-func spreadOf(values []float64) spread {
+// spreadOf returns the spread of what the runs have in row i.
+func spreadOf(runs [][]row, i int, what func(row) float64) spread {
+	var values []float64
+	for _, rows := range runs {
+		values = append(values, what(rows[i]))
+	}
 	return spread{median: median(values), min: slices.Min(values), max: slices.Max(values)}
 }
 
@@ -62,28 +73,23 @@ func isWorse(older, newer spread, moreIsBetter bool) bool {
 func compareRows(older, newer [][]row) ([]comparedRow, error) {
 	var all []comparedRow
 	for i, first := range older[0] {
-		valuesOf := func(runs [][]row) (spread, error) {
-			var values []float64
-			for _, rows := range runs {
-				if len(rows) != len(older[0]) || rows[i].what != first.what {
-					return spread{}, fmt.Errorf("%s: some runs have other rows", first.what)
-				}
-				if !sound(rows[i].got) {
-					return spread{}, fmt.Errorf("%s: %v was measured", first.what, rows[i].got)
-				}
-				values = append(values, rows[i].got)
+		for _, rows := range slices.Concat(older, newer) {
+			if len(rows) != len(older[0]) || rows[i].what != first.what {
+				return nil, fmt.Errorf("%s: some runs have other rows", first.what)
 			}
-			return spreadOf(values), nil
+			if !sound(rows[i].judged()) {
+				return nil, fmt.Errorf("%s: %v was measured", first.what, rows[i].judged())
+			}
 		}
-		o, err := valuesOf(older)
-		if err != nil {
-			return nil, err
+		one := comparedRow{group: first.group, what: first.what, unit: first.unit,
+			older: spreadOf(older, i, row.judged), newer: spreadOf(newer, i, row.judged)}
+		if first.bare != 0 {
+			measured := func(r row) float64 { return r.got }
+			one.unit = ""
+			one.medians = fmt.Sprintf("%s, %s %s", number(spreadOf(older, i, measured).median), number(spreadOf(newer, i, measured).median), first.unit)
 		}
-		n, err := valuesOf(newer)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, comparedRow{first.group, first.what, first.unit, o, n, isWorse(o, n, first.unit == "/s")})
+		one.worse = isWorse(one.older, one.newer, first.unit == "/s")
+		all = append(all, one)
 	}
 	return all, nil
 }
@@ -161,21 +167,21 @@ func (b *bench) versionOf(binary string) string {
 // print writes both binaries' figures as a terminal shows them.
 func (c *comparison) print(to io.Writer) {
 	fmt.Fprintf(to, "old: %s\nnew: %s\n", c.oldBuild, c.newBuild)
-	fmt.Fprintf(to, "median (lowest..highest) of %d short runs of each in turn: %d rounds of %v for each row\n\n", c.pairs, c.rounds, c.round)
+	fmt.Fprintf(to, "%d short runs of each in turn, %d rounds of %v for each row; median (lowest..highest), as a ratio to bare where no unit is named\n\n", c.pairs, c.rounds, c.round)
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\twhat\told\tnew\tchange\t")
+	fmt.Fprintln(table, "\twhat\told\tnew\tchange\t\told, new measured")
 	for _, one := range c.rows {
 		fmt.Fprintln(table, strings.Join(one.cells(), "\t"))
 	}
 	table.Flush()
 }
 
-// cells are the row as text: group, what, old, new, change, worse.
+// cells are the row as text: group, what, old, new, change, worse, medians.
 func (r comparedRow) cells() []string {
 	shown := func(s spread) string {
-		return fmt.Sprintf("%s %s (%s..%s)", number(s.median), r.unit, number(s.min), number(s.max))
+		return fmt.Sprintf("%s (%s..%s)", strings.TrimSpace(number(s.median)+" "+r.unit), number(s.min), number(s.max))
 	}
-	cells := []string{r.group, r.what, shown(r.older), shown(r.newer), "", ""}
+	cells := []string{r.group, r.what, shown(r.older), shown(r.newer), "", "", r.medians}
 	if r.older.median > 0 { // memory that was added may be none, or less than that
 		cells[4] = fmt.Sprintf("%+.1f %%", 100*(r.newer.median/r.older.median-1))
 	}
