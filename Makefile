@@ -24,6 +24,13 @@ FAULTS := 500
 ROUNDS := 1000
 SOAK := 10m
 FAULTSTIME := 90m
+# Where make vulncheck reads which vulnerabilities are known; it takes file:// too.
+VULNDB := https://vuln.go.dev
+# How many seconds that database has to answer before it counts as not reachable: its
+# answer is a few bytes, and a machine without a network shouldn't wait for long.
+VULNDB_SECONDS := 10
+# What make vulncheck reads.
+VULNCHECK := ./...
 # Starts a throw-away PostgreSQL around a command.
 POSTGRES := go run ./internal/testkit/withpostgres --
 
@@ -45,7 +52,7 @@ for format in deb rpm; do \
 done
 endef
 
-.PHONY: build check deps tools-installed unit race fuzz faults e2e test bench packages packages-test demo clean
+.PHONY: build check deps tools-installed vulncheck unit race fuzz faults e2e test bench packages packages-test demo clean
 
 build:
 	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
@@ -59,6 +66,17 @@ check:
 	go mod verify
 	go mod tidy -diff
 	go -C tools mod tidy -diff
+
+# Fails where the code calls something with a known vulnerability. It needs the
+# network, so it is no part of check and test. govulncheck -version names the
+# database's age only if it could read it.
+vulncheck:
+	go build -modfile=tools/govulncheck/go.mod -o bin/govulncheck golang.org/x/vuln/cmd/govulncheck
+	@if timeout $(VULNDB_SECONDS) bin/govulncheck -db '$(VULNDB)' -version | grep '^DB updated:'; then \
+		bin/govulncheck -db '$(VULNDB)' $(VULNCHECK); \
+	else \
+		echo 'Nothing was checked: the vulnerability database $(VULNDB) is not reachable.'; \
+	fi
 
 # Prints the packages that are missing.
 define missing

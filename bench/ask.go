@@ -25,6 +25,14 @@ func (b *bench) beside(name string, p *process, at string, request []byte) (ours
 	return ours, bare
 }
 
+// mustAnswer ends the run where a program answers with another status than
+// expected, so that refusals aren't measured as admissions.
+func (b *bench) mustAnswer(a asked, status int) {
+	if a.want != status {
+		b.Fatalf("%s answers with status %d, not %d", a.name, a.want, status)
+	}
+}
+
 // rush has so many connections ask each in turn, and returns its samples.
 func (b *bench) rush(connections int, all ...asked) [][]sample {
 	sides := make([]side, len(all))
@@ -45,11 +53,11 @@ func (b *bench) rush(connections int, all ...asked) [][]sample {
 
 // overConnections measures pairs of a program and its bare side at 1 to 64
 // connections; target is for the last of the first pair. It adds a table, and
-// plots of processor time and of latency.
-func (b *bench) overConnections(what string, target *target, all ...asked) {
+// plots of processor time and of latency, whose files' names begin with prefix.
+func (b *bench) overConnections(what, prefix string, target *target, all ...asked) {
 	table := detail{header: []string{"connections", "who", "CPU µs/request", "requests/s", "p50 µs", "p99 µs"}}
-	cpu := plot{file: "cpu", title: what + ": processor time", x: "connections", y: "CPU, µs per request", logX: true}
-	latency := plot{file: "latency", title: what + ": latency as fast as answers come", x: "connections", y: "µs", logX: true, logY: true}
+	cpu := plot{file: prefix + "cpu", title: what + ": processor time", x: "connections", y: "CPU, µs per request", logX: true}
+	latency := plot{file: prefix + "latency", title: what + ": latency as fast as answers come", x: "connections", y: "µs", logX: true, logY: true}
 	for _, a := range all {
 		cpu.lines = append(cpu.lines, curve{name: a.name})
 		latency.lines = append(latency.lines, curve{name: a.name + ", p50"}, curve{name: a.name + ", p99"})

@@ -10,12 +10,13 @@ import (
 func measureStranger(b *bench) {
 	g, _ := b.withAda("")
 	ours, bare := b.beside("Sallyport", g.process, g.at, question())
+	b.mustAnswer(ours, http.StatusUnauthorized)
 	all := []asked{ours, bare}
 	for _, p := range b.peers {
 		peer, bare := b.beside(p.name, p.process(b), p.at, p.stranger)
 		all = append(all, peer, bare)
 	}
-	b.overConnections("Without a cookie", atMost(1.10), all...)
+	b.overConnections("Without a cookie", "", atMost(1.10), all...)
 	b.within(b.floodOfStrangers)
 }
 

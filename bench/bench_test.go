@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +71,54 @@ func TestSmallRunGivesSoundRatios(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkPage(t, dir, string(page))
+}
+
+func TestTheGatewayIsMeasuredWithPostsToo(t *testing.T) {
+	r, err := run(t.Context(), options{only: []string{"c"}, quick: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range quick.connections {
+		want := "Through the gateway, POST of 1 kB, " + some(n, "connection") + ": Sallyport"
+		i := slices.IndexFunc(r.rows, func(one row) bool { return one.what == want })
+		if i < 0 {
+			t.Errorf("no row %q", want)
+			continue
+		}
+		if one := r.rows[i]; !(one.got > 0 && one.bare > 0 && one.ratio > 0) {
+			t.Errorf("%s: %v beside %v is %v", want, one.got, one.bare, one.ratio)
+		}
+	}
+	dir := t.TempDir()
+	if err := r.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkPage(t, dir, string(page))
+	for _, want := range []string{"`POST` of a form of 1 kB", "](performance/c-cpu.svg)", "](performance/c-post-cpu.svg)"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page doesn't show %s", want)
+		}
+	}
+}
+
+func TestRequestsHaveTheirBodysLength(t *testing.T) {
+	for _, body := range []string{"", form} {
+		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(requestWith(http.MethodPost, "/rack", "gate.test", body, "Origin", passedPanel))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r.Body)
+		if err != nil || string(got) != body || r.Method != http.MethodPost || r.Host != "gate.test" {
+			t.Errorf("%s %s with %q, %v; want %q", r.Method, r.Host, got, err, body)
+		}
+	}
+	if len(form) != kB {
+		t.Errorf("the form has %d bytes", len(form))
+	}
 }
 
 // What stands in the repository is what some run wrote.

@@ -8,14 +8,25 @@ import (
 // page is what the panel behind both proxies answers.
 var page = bareServer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Body: strings.Repeat("<p>rack</p>\n", 100)}
 
+// form is what a browser posts to the panel.
+var form = "note=" + strings.Repeat("x", kB-len("note="))
+
 // measureGateway passes requests with a valid visit on to a panel, which
 // answers at the load's cores, beside a reverse proxy that only passes on.
 func measureGateway(b *bench) {
 	_, panel := b.startBare(b.cores.load, page)
 	g, _ := b.withAda(panel)
-	known := request("/rack?a=b", "gate.test", "Cookie", g.visit(passedPanel), "Accept", "text/html")
+	visit := g.visit(passedPanel)
 	proxy, at := b.startBare(b.cores.server, bareServer{Panel: "http://" + panel})
-	b.overConnections("Through the gateway", atMost(1.15),
-		asked{"Sallyport", g.process, g.at, always(known), http.StatusOK},
-		asked{"httputil.ReverseProxy", proxy, at, always(known), http.StatusOK})
+	beside := func(request []byte) []asked {
+		return []asked{
+			{"Sallyport", g.process, g.at, always(request), http.StatusOK},
+			{"httputil.ReverseProxy", proxy, at, always(request), http.StatusOK},
+		}
+	}
+	b.overConnections("Through the gateway", "", atMost(1.15),
+		beside(request("/rack?a=b", "gate.test", "Cookie", visit, "Accept", "text/html"))...)
+	b.overConnections("Through the gateway, POST of 1 kB", "post-", nil,
+		beside(requestWith(http.MethodPost, "/rack?a=b", "gate.test", form, "Cookie", visit, "Accept", "text/html",
+			"Origin", passedPanel, "Content-Type", "application/x-www-form-urlencoded"))...)
 }

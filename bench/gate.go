@@ -5,23 +5,18 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/access"
-	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/pass"
-	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -38,48 +33,55 @@ const (
 // gate is the shipped binary with both panels.
 type gate struct {
 	*process
-	at      string
-	environ []string
-	took    time.Duration // until it answered
+	at   string
+	took time.Duration // until it answered
 }
 
-// startGate starts the binary on what is in the data directory; upstream is
-// where the gateway's panel is served, or "".
-func (b *bench) startGate(dir, upstream string) *gate {
+// configure writes the configuration of both panels into the data directory and
+// returns the environment in which the binary uses it; upstream is where the
+// gateway's panel is served, or "". Older binaries read it too, so it names no
+// setting that some of them don't know.
+func (b *bench) configure(dir, upstream string) []string {
 	text := "public_url: http://" + portalHost + "\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: " + askedPanel + "\n"
 	if upstream != "" {
 		text += "  - url: " + passedPanel + "\n    upstream: http://" + upstream + "\n"
 	}
 	file := filepath.Join(dir, "sallyport.yaml")
 	b.must(os.WriteFile(file, []byte(text), 0o600))
+	return []string{"SALLYPORT_CONFIG=" + file, "SALLYPORT_DATA_DIR=" + dir}
+}
+
+// startGate starts the binary on what is in the data directory; upstream is
+// where the gateway's panel is served, or "".
+func (b *bench) startGate(dir, upstream string) *gate {
 	g := &gate{at: testkit.FreeAddress(b.stage)}
-	g.environ = []string{"SALLYPORT_CONFIG=" + file, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_LISTEN=" + g.at}
-	g.process = b.start(b.cores.server, g.environ, b.binary, "serve")
+	g.process = b.start(b.cores.server, append(b.configure(dir, upstream), "SALLYPORT_LISTEN="+g.at), b.binary, "serve")
 	g.took = g.await(func() bool { return answers("http://" + g.at + "/healthz") })
 	return g
 }
 
 // withAda starts a gate with an account, and returns a machine pass of it too.
+// The binary itself makes both: an older one would refuse a database with the
+// tables of this tree.
 func (b *bench) withAda(upstream string) (*gate, string) {
 	dir := b.TempDir()
-	token := addAda(b.stage, dir)
-	return b.startGate(dir, upstream), token
+	environ := b.configure(dir, upstream)
+	b.command(environ, portal.Password, "account", "add", "ada", "--password-stdin")
+	token := b.command(environ, "", "pass", "add", "ada", "script", "--panel", askedPanel, "--for", "1h")
+	return b.startGate(dir, upstream), strings.TrimSpace(token)
 }
 
-// addAda adds an account to a data directory and returns a machine pass of it.
-func addAda(s *stage, dir string) string {
-	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir})
-	s.must(err)
-	p, err := server.Open(s.ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
-	s.must(err)
-	defer p.Close()
-	ada, err := p.Login.AddAccount(s.ctx, account.Account{Name: "ada"}, portal.Password)
-	s.must(err)
-	scope, err := access.NewScope(askedPanel, "/", "", "")
-	s.must(err)
-	token, err := p.Login.IssuePass(s.ctx, ada, pass.Pass{Name: "script", Scope: scope, ExpiresAt: time.Now().Add(time.Hour)})
-	s.must(err)
-	return token.Reveal()
+// command runs one of the binary's commands and returns what it prints.
+func (b *bench) command(environ []string, input string, args ...string) string {
+	c := exec.CommandContext(b.ctx, b.binary, args...)
+	c.Env, c.Dir = environ, b.TempDir()
+	var faults bytes.Buffer
+	c.Stdin, c.Stderr = strings.NewReader(input), &faults
+	printed, err := c.Output()
+	if err != nil {
+		b.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, &faults)
+	}
+	return string(printed)
 }
 
 var returnField = regexp.MustCompile(`name="return" value="([^"]*)"`)
@@ -133,12 +135,21 @@ func question(headers ...string) []byte {
 }
 
 func request(path, host string, headers ...string) []byte {
+	return requestWith(http.MethodGet, path, host, "", headers...)
+}
+
+// requestWith returns a request with a body, which may be empty; headers are
+// pairs of name and value.
+func requestWith(method, path, host, body string, headers ...string) []byte {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, host)
+	fmt.Fprintf(&text, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, host)
 	for pair := range slices.Chunk(headers, 2) {
 		fmt.Fprintf(&text, "%s: %s\r\n", pair[0], pair[1])
 	}
-	text.WriteString("\r\n")
+	if body != "" {
+		fmt.Fprintf(&text, "Content-Length: %d\r\n", len(body))
+	}
+	text.WriteString("\r\n" + body)
 	return text.Bytes()
 }
 

@@ -7,6 +7,11 @@
 // -out, writes performance.md and its plots there. What is measured stands in
 // performance.md.tmpl, beside each group's file, a.go to h.go. It needs Linux,
 // and for group e PostgreSQL's server programs and pgbench.
+//
+// With -against it compares the binary of this tree with an older one instead,
+// and exits with status 1 where this one is worse:
+//
+//	go run ./bench -only a,b,c -against ../old/bin/sallyport
 package main
 
 import (
@@ -25,17 +30,22 @@ import (
 type group struct {
 	name, title string
 	measure     func(*bench)
+	// comparable groups know the binary only from outside, by its command line
+	// and its listener, so they measure an older one too. The others call this
+	// tree's functions, fill a database with its tables, or name their rows
+	// after what they measured.
+	comparable bool
 }
 
 var groups = []group{
-	{"a", "Forward-auth with a valid visit", measureVisit},
-	{"b", "Forward-auth without a cookie", measureStranger},
-	{"c", "The gateway", measureGateway},
-	{"d", "Signing in with a code", measureSignIn},
-	{"e", "Second-factor verifications", measureCodes},
-	{"f", "As accounts and sessions grow", measureGrowth},
-	{"g", "Latency at fixed rates", measureOpenLoop},
-	{"h", "Memory, size and start", measureSize},
+	{"a", "Forward-auth with a valid visit", measureVisit, true},
+	{"b", "Forward-auth without a cookie", measureStranger, true},
+	{"c", "The gateway", measureGateway, true},
+	{"d", "Signing in with a code", measureSignIn, false},
+	{"e", "Second-factor verifications", measureCodes, false},
+	{"f", "As accounts and sessions grow", measureGrowth, false},
+	{"g", "Latency at fixed rates", measureOpenLoop, false},
+	{"h", "Memory, size and start", measureSize, false},
 }
 
 // bench is a run.
@@ -71,6 +81,11 @@ var (
 		hashes: 20, clients: []int{1, 16, 64}, turns: 64, towns: []int{1000, 10_000, 100_000, 1_000_000}, idle: 3 * time.Second,
 		rates: 11, paced: 1500 * time.Millisecond, strangers: 2000,
 	}
+	// compared is for -against, whose time goes into more runs instead: ten of
+	// these take a quarter of an hour in groups a, b and c.
+	compared = sizes{
+		rounds: 5, round: 500 * time.Millisecond, connections: whole.connections, warm: 50_000, flood: 200_000,
+	}
 	// quick is for who works on this program: its figures say little.
 	quick = sizes{
 		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, warm: 1000, flood: 10_000,
@@ -93,6 +108,8 @@ func main() {
 		named = append(named, text)
 		return nil
 	})
+	flag.StringVar(&o.against, "against", "", "compare with an older `binary`, instead of measuring this tree's alone; of groups "+comparableNames())
+	flag.IntVar(&o.pairs, "pairs", comparedPairs, "how many `runs` each binary has in a comparison")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often both sides take their `turns`, where not as usual")
 	flag.IntVar(&o.largest, "largest", 0, "how many accounts and sessions there are `at most`, where not a million")
 	flag.Parse()
@@ -108,6 +125,14 @@ func main() {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
+		if o.against != "" {
+			c, err := compare(ctx, o)
+			if err != nil {
+				return err
+			}
+			c.print(os.Stdout)
+			return c.verdict()
+		}
 		r, err := run(ctx, o)
 		if err != nil {
 			return err
@@ -132,20 +157,39 @@ type options struct {
 
 	rounds, largest int // 0: as usual
 
+	against string // path of an older binary; "": nothing is compared
+	pairs   int    // runs of each binary in a comparison
+
 	cores cores
 	peers []peer
 }
 
-// run measures. Whatever happens, it leaves nothing behind.
-func run(ctx context.Context, o options) (r *report, err error) {
+// run measures this tree's binary. Whatever happens, it leaves nothing behind.
+func run(ctx context.Context, o options) (*report, error) {
+	b, err := newBench(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	err = b.perform(func() {
+		b.build()
+		b.measureGroups()
+	})
+	return b.report, err
+}
+
+// newBench returns a bench that measures as much as the options say.
+func newBench(ctx context.Context, o options) (*bench, error) {
 	for _, name := range o.only {
 		if !slices.ContainsFunc(groups, func(g group) bool { return g.name == name }) {
 			return nil, fmt.Errorf("there is no group %q", name)
 		}
 	}
 	b := &bench{stage: &stage{ctx: ctx}, report: newReport(o), sizes: whole}
-	if o.quick {
+	switch {
+	case o.quick:
 		b.sizes = quick
+	case o.against != "":
+		b.sizes = compared
 	}
 	if o.rounds > 0 {
 		b.rounds = o.rounds
@@ -153,8 +197,14 @@ func run(ctx context.Context, o options) (r *report, err error) {
 	if o.largest > 0 {
 		b.towns = slices.DeleteFunc(slices.Clone(b.towns), func(size int) bool { return size > o.largest })
 	}
+	return b, nil
+}
+
+// perform runs what a bench does, ends what that started, and returns the
+// failure that ended it, if any.
+func (b *bench) perform(all func()) (err error) {
 	// What is under way at an interrupt fails once its program is gone.
-	defer context.AfterFunc(ctx, b.end)()
+	defer context.AfterFunc(b.ctx, b.end)()
 	defer b.end()
 	defer func() {
 		switch f := recover().(type) {
@@ -165,9 +215,15 @@ func run(ctx context.Context, o options) (r *report, err error) {
 			panic(f)
 		}
 	}()
-	b.build()
+	all()
+	return nil
+}
+
+// measureGroups measures the groups that were asked for, and adds what it finds
+// to the report.
+func (b *bench) measureGroups() {
 	for _, g := range groups {
-		if len(o.only) > 0 && !slices.Contains(o.only, g.name) {
+		if len(b.only) > 0 && !slices.Contains(b.only, g.name) {
 			continue
 		}
 		begin := time.Now()
@@ -175,5 +231,4 @@ func run(ctx context.Context, o options) (r *report, err error) {
 		b.within(func() { g.measure(b) })
 		fmt.Fprintf(os.Stderr, "%s: %s, %.0f s\n", g.name, g.title, time.Since(begin).Seconds())
 	}
-	return b.report, nil
 }

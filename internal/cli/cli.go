@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -51,7 +52,7 @@ type commands struct {
 	Key     keyCommands    `cmd:"" help:"See, check and change the keys that seal stored secrets."`
 	Backup  backupCommand  `cmd:"" help:"Write a copy of the SQLite database to a new file, beside a running server."`
 	Restore restoreCommand `cmd:"" help:"Make the database of a backup; ends sessions, machine passes, known browsers, used codes and backup codes."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Version versionCommand `cmd:"" help:"Print the version, and the version of Go that built it."`
 }
 
 // usageError is a fault of the command line that only the configuration shows.
@@ -148,6 +149,7 @@ func (versionCommand) Run(r *run) error {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
 	}
-	_, err := fmt.Fprintln(r.streams.Out, "sallyport", version)
+	// Much of what a binary does is Go's: TLS, HTTP, certificates.
+	_, err := fmt.Fprintln(r.streams.Out, "sallyport", version, runtime.Version())
 	return err
 }
