@@ -16,7 +16,7 @@ TIMEOUT := 10m
 FUZZTIME := 10000x
 # Years of guessing, series of kills, and what asks other programs: the race
 # detector would make minutes of them, and what they run at once others run under it.
-LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148)|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages)
+LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148)|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages|Vulncheck)
 # How often make faults kills the program, how many codes it gives to three nodes
 # while something breaks, and how long everything happens at once; go test does some
 # of each. A seed may follow: 500:12345.
