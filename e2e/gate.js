@@ -95,19 +95,20 @@ async function certificates(dir) {
 }
 
 async function startNginx(dir, port, gate, own) {
-	for (const name of ['sallyport.conf', 'sallyport-headers.conf']) await copyFile(join(files, name), join(dir, name));
+	for (const name of ['sallyport.conf', 'sallyport-headers.conf', 'sallyport-maps.conf']) await copyFile(join(files, name), join(dir, name));
 	const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${dir}/${name};`).join(' ');
 	await writeFile(join(dir, 'nginx.conf'), `daemon off; pid ${dir}/pid; error_log stderr; worker_processes 1;
 events { worker_connections 256; }
 http {
 	access_log off; ${folders}
+	include sallyport-maps.conf;
 	upstream sallyport { server 127.0.0.1:${gate}; }
 	server {
 		listen 127.0.0.1:${port};
 		server_name ${portalHost};
 		location / {
 			proxy_pass http://sallyport;
-			proxy_set_header Host $http_host;
+			proxy_set_header Host $host;
 			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 		}
 	}

@@ -17,6 +17,7 @@ func (g *gateway) clean(resp *http.Response) error {
 	clearLess(h)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		respell(h)
+		return nil
 	}
 	if g.Panel.Shared {
 		h.Del("Service-Worker-Allowed")

@@ -28,7 +28,8 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	if kept := access.PanelAuthorization(h); len(kept) < len(h["Authorization"]) {
 		h["Authorization"] = kept
 	}
-	if access.IsWebSocket(p.In.Header) {
+	// One with a body is none (RFC 6455, section 4.1), and the panel might not read it.
+	if access.IsWebSocket(p.In.Header) && p.In.ContentLength == 0 {
 		respell(h)
 	} else {
 		h.Del("Upgrade")
