@@ -29,8 +29,9 @@ type Me struct {
 
 // endOthers gives the account a new stamp and ends every attempt, every machine
 // pass, every pending enrolment, every session but one and every known browser but
-// the one that holds the device token. Empty ones spare none. It holds the account's
-// row until tx ends.
+// the one that holds the device token. Empty ones spare none. Links that make
+// browsers known end too: a thief may have made one in a session that ends now.
+// It holds the account's row until tx ends.
 func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err
@@ -45,6 +46,9 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 		return "", err
 	}
 	if err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
+		return "", err
+	}
+	if err := account.EndTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
 	_, err = session.RevokeOthers(ctx, tx, accountID, exceptSession)
@@ -134,7 +138,7 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 }
 
 // RemoveAuthenticator removes one of my authenticators. With the last one the
-// backup codes go too (R10).
+// backup codes go too (R10); while the password is suspect that is [ErrSuspect].
 func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (secret.Text, error) {
 	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
@@ -160,7 +164,8 @@ func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (se
 	})
 }
 
-// DisableTwoFactor removes all my authenticators and backup codes.
+// DisableTwoFactor removes all my authenticators and backup codes. While the
+// password is suspect it returns [ErrSuspect].
 func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, error) {
 	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		left, err := authenticator.List(ctx, tx, me.Account.ID)
@@ -180,6 +185,13 @@ func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, err
 // disabled takes away what dies with the last authenticator and returns the
 // proofs that are left.
 func (s *Service) disabled(ctx context.Context, tx *db.Tx, me Me) ([]authenticator.Proof, error) {
+	// Without a second factor a suspect password opens nothing, and the owner would
+	// need an operator: the owner changes it before.
+	if suspect, err := password.SuspectSince(ctx, tx, me.Account.ID); err != nil {
+		return nil, err
+	} else if !suspect.IsZero() {
+		return nil, ErrSuspect
+	}
 	if err := backupcode.RemoveAll(ctx, tx, me.Account.ID); err != nil {
 		return nil, err
 	}

@@ -73,10 +73,14 @@ func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
 	})
 }
 
-// ForgetDevices makes all my known browsers unknown, this one too.
+// ForgetDevices makes all my known browsers unknown, this one too, and ends the
+// links that make browsers known.
 func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := device.ForgetOthers(ctx, tx, me.Account.ID, ""); err != nil {
+			return err
+		}
+		if err := account.EndTickets(ctx, tx, account.TicketLetIn, me.Account.ID); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.DevicesForgotten))

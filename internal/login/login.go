@@ -104,6 +104,11 @@ var (
 	ErrSamePassword = errors.New("new password is the old one")
 	// ErrReplaced: the backup codes to be replaced were replaced already.
 	ErrReplaced = errors.New("backup codes were replaced already")
+	// ErrPasswordEnded: the password was right, but somebody else knows it, and the
+	// account has no second authenticator. An operator's link sets a new one.
+	ErrPasswordEnded = errors.New("password is suspect and opens nothing by itself")
+	// ErrSuspect: first the password must be changed, since somebody else knows it.
+	ErrSuspect = errors.New("the suspect password must be changed first")
 	// ErrLocked: the wizard opens only through an operator's link.
 	ErrLocked = errors.New("enrolment needs an operator's link")
 )

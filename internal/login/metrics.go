@@ -48,7 +48,7 @@ func OutcomeOf(err error) Outcome {
 	switch {
 	case err == nil:
 		return OutcomeAccepted
-	case errors.Is(err, ErrRejected), errors.Is(err, ErrEnded), errors.Is(err, ErrSamePassword),
+	case errors.Is(err, ErrRejected), errors.Is(err, ErrEnded), errors.Is(err, ErrPasswordEnded), errors.Is(err, ErrSamePassword),
 		errors.Is(err, password.ErrShort), errors.Is(err, password.ErrLong), errors.Is(err, password.ErrInvalid), errors.Is(err, password.ErrCommon):
 		return OutcomeRejected
 	case errors.As(err, &wait), errors.Is(err, ErrNeedTwoCodes), errors.Is(err, ErrNoMoreCodes), errors.Is(err, ErrShielded):

@@ -68,6 +68,9 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 		progress, err = s.advance(ctx, tx, attempt, sessionToken, from)
 		return err
 	})
+	if errors.Is(err, ErrPasswordEnded) {
+		return Progress{}, errors.Join(err, s.note(ctx, refused(from.event(s.Clock(), owner.ID, audit.SignInFailed))))
+	}
 	return progress, err
 }
 
@@ -104,6 +107,9 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 	stage, err := s.stage(ctx, tx, a, owner)
 	if err != nil {
 		return Progress{}, err
+	}
+	if stage == StageLink {
+		return Progress{}, ErrPasswordEnded
 	}
 	progress := Progress{Stage: stage, CodesLeft: -1}
 	if stage == StageDone {

@@ -245,6 +245,14 @@ func MarkSuspect(ctx context.Context, tx *db.Tx, accountID string, now time.Time
 	return n == 1, err
 }
 
+// EndSuspect takes the mark of a suspect password away, for a caller that sets a new
+// one in the same transaction, and reports whether it was there: of many callers
+// one gets true.
+func EndSuspect(ctx context.Context, tx *db.Tx, accountID string) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = NULL WHERE account_id = $1 AND suspect_at IS NOT NULL`, accountID)
+	return n == 1, err
+}
+
 // Sealed returns the next sealed passwords after that row, at most
 // [secret.SealedBatch], by id; none at the end.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
