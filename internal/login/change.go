@@ -255,7 +255,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 
 // newSet makes a set of backup codes in a hashing slot.
 func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set, error) {
-	leave, err := s.queue(ctx, accountID, true)
+	leave, err := s.queue(ctx, throttle.Place{Account: accountID, Known: true})
 	if err != nil {
 		return backupcode.Set{}, err
 	}

@@ -307,7 +307,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	} else if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
 	}
-	leave, err := s.enter(ctx, known, from)
+	leave, err := s.enter(ctx, owner.ID, known, from)
 	if err != nil {
 		return Progress{}, err
 	}

@@ -178,7 +178,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	} else if err := s.refusal(verdict); err != nil {
 		return verified{}, err
 	}
-	leave, err := s.enter(ctx, known, from)
+	leave, err := s.enter(ctx, ledgerID, known, from)
 	if err != nil {
 		return verified{}, err
 	}

@@ -236,7 +236,7 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 		return secret.Text{}, err
 	}
 	// Whoever sets a password is signed in, or has a link or the command line.
-	leave, err := s.queue(ctx, owner.ID, true)
+	leave, err := s.queue(ctx, throttle.Place{Account: owner.ID, Known: true})
 	if err != nil {
 		return secret.Text{}, err
 	}
