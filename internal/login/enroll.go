@@ -98,7 +98,7 @@ func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment,
 type Confirmed struct {
 	Codes   []string    // the backup codes, where it was the first; shown this once
 	Session secret.Text // the session's new token
-	Device  secret.Text // the device cookie's new token
+	Device  secret.Text // the device cookie's new value
 }
 
 // ConfirmEnrollment ends the wizard with a code of the new authenticator,

@@ -35,7 +35,7 @@ func (s *Service) letIn(ctx context.Context, event audit.Event) (secret.Text, er
 	return token, err
 }
 
-// UseLetIn uses the link and returns the device cookie's new token, or
+// UseLetIn uses the link and returns the device cookie's new value, or
 // account.ErrTicket.
 func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (secret.Text, error) {
 	var deviceToken secret.Text

@@ -49,7 +49,7 @@ type Service struct {
 type Browser struct {
 	Address   netip.Addr
 	UserAgent string // printable and short
-	Device    string // the token of its device cookie, or empty
+	Device    string // its device cookie, see package device, or empty
 }
 
 func (b Browser) session() session.Browser {

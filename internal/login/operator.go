@@ -304,7 +304,7 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 // Setup uses the link: it creates the first account, an operator, or sets the
 // password of an invited one, or the new password of one whose old one was suspect
 // when an operator reset it. That last link goes on to open the wizard. It returns
-// the token of the device cookie: the browser is known from now on. The person
+// the device cookie's new value: the browser is known from now on. The person
 // signs in afterwards like everybody else.
 func (s *Service) Setup(ctx context.Context, token, name, email, typed string, from Browser) (secret.Text, error) {
 	var deviceToken secret.Text

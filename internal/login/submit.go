@@ -20,7 +20,7 @@ type Progress struct {
 	Stage     Stage
 	Attempt   secret.Text // until [StageDone]: the attempt's new token
 	Session   secret.Text // at [StageDone]: the session's new token
-	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new token
+	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new value
 	ReturnURL string      // at [StageDone]: where the person goes, checked
 	CodesLeft int         // after a backup code: how many are unused; else -1
 }

@@ -98,7 +98,7 @@ func (s *server) advance(req *request, p login.Progress, query ...string) error 
 	return nil
 }
 
-// rememberDevice gives the browser the device cookie's new token.
+// rememberDevice gives the browser the device cookie's new value.
 func (s *server) rememberDevice(req *request, token secret.Text) {
 	s.setCookie(req.w, deviceCookie, token.Reveal(), device.Life)
 }
