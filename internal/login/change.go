@@ -27,6 +27,28 @@ type Me struct {
 	From    Browser
 }
 
+// holding runs what me asks for in one transaction that holds the account's row, so that
+// changes of one account come one after the other. It reads session and account
+// again: the request may have waited, and its session may have ended or got a new
+// token meanwhile. Then, and where edit finds nothing, it returns [ErrGone].
+func (s *Service) holding(ctx context.Context, me *Me, edit func(tx *db.Tx) error) error {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
+			return err
+		}
+		held, owner, err := session.ByToken(ctx, tx, me.Token, s.Life, s.Clock())
+		if err != nil {
+			return err
+		}
+		me.Session, me.Account = held, owner
+		return edit(tx)
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrGone
+	}
+	return err
+}
+
 // endOthers gives the account a new stamp and ends every attempt, every machine
 // pass, every pending enrolment, every session but one and every known browser but
 // the one that holds the device token. Empty ones spare none. Links that make
@@ -61,11 +83,7 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 // new token, which is returned.
 func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
 	var token secret.Text
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		// The row is locked first: two changes at once see each other.
-		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
-			return err
-		}
+	err := s.holding(ctx, me, func(tx *db.Tx) error {
 		proofs, err := edit(tx)
 		if err != nil {
 			return err
@@ -77,9 +95,6 @@ func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]au
 		token, err = session.Renew(ctx, tx, me.Session, stamp, proofs, time.Time{}, s.Clock())
 		return err
 	})
-	if errors.Is(err, db.ErrNotFound) {
-		err = ErrGone
-	}
 	return token, err
 }
 
@@ -123,7 +138,7 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 	if err != nil {
 		return err
 	}
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+	return s.holding(ctx, &me, func(tx *db.Tx) error {
 		if err := authenticator.Rename(ctx, tx, me.Account.ID, id, name); err != nil {
 			return err
 		}
@@ -131,10 +146,6 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 		event.Detail, event.AuthenticatorID = name, id
 		return audit.Append(ctx, tx, event)
 	})
-	if errors.Is(err, db.ErrNotFound) {
-		return ErrGone
-	}
-	return err
 }
 
 // RemoveAuthenticator removes one of my authenticators. With the last one the
@@ -226,10 +237,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	if err != nil {
 		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
 	}
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
-			return err
-		}
+	err = s.holding(ctx, &me, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -265,7 +273,7 @@ func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set,
 
 // SetDisplayName changes what I am called.
 func (s *Service) SetDisplayName(ctx context.Context, me Me, name string) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
+	return s.holding(ctx, &me, func(tx *db.Tx) error {
 		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
 			return err
 		}
@@ -284,7 +292,7 @@ func (s *Service) RevokeSession(ctx context.Context, me Me, id string) error {
 }
 
 func (s *Service) revoke(ctx context.Context, me Me, id string, kind audit.Kind) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
+	return s.holding(ctx, &me, func(tx *db.Tx) error {
 		there, err := session.Revoke(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return err
@@ -299,7 +307,7 @@ func (s *Service) revoke(ctx context.Context, me Me, id string, kind audit.Kind)
 // RevokeOthers ends all my sessions but this one and returns how many.
 func (s *Service) RevokeOthers(ctx context.Context, me Me) (int, error) {
 	var n int
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+	err := s.holding(ctx, &me, func(tx *db.Tx) error {
 		var err error
 		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
 			return err

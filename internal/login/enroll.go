@@ -36,7 +36,7 @@ func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.
 // has all the authenticators it may, it returns authenticator.ErrLimit.
 func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (string, error) {
 	var id string
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+	err := s.holding(ctx, &me, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -199,9 +199,5 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 
 // CancelEnrollment drops a wizard of my session; nothing of it is left.
 func (s *Service) CancelEnrollment(ctx context.Context, me Me, id string) error {
-	err := s.DB.Write(ctx, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
-	if errors.Is(err, db.ErrNotFound) {
-		return ErrGone
-	}
-	return err
+	return s.holding(ctx, &me, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
 }
