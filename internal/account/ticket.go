@@ -75,12 +75,13 @@ func IssueTicketFor(ctx context.Context, tx *db.Tx, kind TicketKind, accountID s
 	return token, nil
 }
 
-// EndTickets ends the account's links of one kind.
-func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) error {
-	if _, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND account_id = $2`, string(kind), accountID); err != nil {
-		return fmt.Errorf("end links: %w", err)
+// EndTickets ends the account's links of one kind and returns how many there were.
+func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) (int, error) {
+	n, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND account_id = $2`, string(kind), accountID)
+	if err != nil {
+		return 0, fmt.Errorf("end links: %w", err)
 	}
-	return nil
+	return int(n), nil
 }
 
 // TicketByToken returns the live ticket with this token, or [ErrTicket].

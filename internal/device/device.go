@@ -186,16 +186,16 @@ func Forget(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) 
 }
 
 // ForgetOthers makes all browsers of the account unknown but the one whose cookie
-// this is; an empty one spares none.
-func ForgetOthers(ctx context.Context, tx *db.Tx, accountID, cookie string) error {
+// this is, and returns how many; an empty cookie spares none.
+func ForgetOthers(ctx context.Context, tx *db.Tx, accountID, cookie string) (int, error) {
 	query, args := `DELETE FROM devices WHERE account_id = $1`, []any{accountID}
 	if tokens := held(cookie); len(tokens) > 0 {
 		var places string
 		places, args = hashesOf(tokens, 2, args...)
 		query += ` AND token_hash NOT IN (` + places + `)`
 	}
-	_, err := db.Exec(ctx, tx, query, args...)
-	return err
+	n, err := db.Exec(ctx, tx, query, args...)
+	return int(n), err
 }
 
 // Sweep deletes browsers that were unused for too long.

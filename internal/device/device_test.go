@@ -133,7 +133,7 @@ func TestACookieHoldsSoManyTokensAndNoDeadOnes(t *testing.T) {
 		if knows(t, d, cookie, ids[0], now) != "" || knows(t, d, cookie, ids[1], now) == "" {
 			t.Error("the longest unused didn't make room, or another did")
 		}
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return ForgetOthers(ctx, tx, ids[5], "") }))
+		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { _, err := ForgetOthers(ctx, tx, ids[5], ""); return err }))
 		cookie = remember(t, d, strings.Repeat("x.", 3)+cookie, ids[2], now)
 		if n := len(held(cookie)); n > maxPerBrowser-2 || knows(t, d, cookie, ids[2], now) == "" {
 			t.Errorf("%d tokens with one dead and three made up", n)
@@ -146,7 +146,7 @@ func TestForgetOthersSparesTheBrowserWithTheCookie(t *testing.T) {
 		now, ada, bob := testkit.Start, addAccount(t, d, "ada"), addAccount(t, d, "bob")
 		here, there := remember(t, d, "", bob, now), remember(t, d, "", ada, now)
 		here = remember(t, d, here, ada, now)
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return ForgetOthers(ctx, tx, ada, here) }))
+		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { _, err := ForgetOthers(ctx, tx, ada, here); return err }))
 		if knows(t, d, here, ada, now) == "" || knows(t, d, there, ada, now) != "" || knows(t, d, here, bob, now) == "" {
 			t.Error("the wrong browser was forgotten")
 		}

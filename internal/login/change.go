@@ -49,6 +49,23 @@ func (s *Service) holding(ctx context.Context, me *Me, edit func(tx *db.Tx) erro
 	return err
 }
 
+// changing is [Service.holding] for what an owner may do again and again, each time
+// with an event or a row: each kind has a pace for the account, so that none fills
+// the disk. Past it nothing happens, and the answer is a [*WaitError].
+func (s *Service) changing(ctx context.Context, me *Me, kind audit.Kind, edit func(tx *db.Tx) error) error {
+	return s.holding(ctx, me, func(tx *db.Tx) error {
+		try := throttle.Try{Key: throttle.Key{Account: me.Account.ID, Bucket: throttle.Change, Subject: string(kind)}, Units: 1}
+		verdict, err := s.Ledger.Spend(ctx, tx, try)
+		if err != nil {
+			return err
+		}
+		if err := s.refusal(verdict); err != nil {
+			return err
+		}
+		return edit(tx)
+	})
+}
+
 // endOthers gives the account a new stamp and ends every attempt, every machine
 // pass, every pending enrolment, every session but one and every known browser but
 // the one that holds the device token. Empty ones spare none. Links that make
@@ -67,10 +84,10 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
-	if err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
+	if _, err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
 		return "", err
 	}
-	if err := account.EndTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
+	if _, err := account.EndTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
 	_, err = session.RevokeOthers(ctx, tx, accountID, exceptSession)
@@ -110,14 +127,16 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 		return secret.Text{}, err
 	}
 	if !v.Match {
-		if err := s.note(ctx, refused(me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed))); err != nil {
+		ctx, done := regardless(ctx)
+		defer done()
+		if err := s.failed(ctx, me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed), v.known, me.From); err != nil {
 			return secret.Text{}, err
 		}
 		return secret.Text{}, ErrWrongPassword
 	}
 	phc, err := s.hashNew(ctx, me.Account, typed)
 	if err != nil {
-		return secret.Text{}, errors.Join(err, s.Ledger.GiveBack(ctx, v.reservation))
+		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
 	}
 	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
@@ -132,13 +151,17 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	})
 }
 
-// Rename gives one of my authenticators another name.
+// Rename gives one of my authenticators another name. Past the pace of changes it
+// returns a [*WaitError].
 func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 	name, err := authenticator.NormalizeName(name)
 	if err != nil {
 		return err
 	}
-	return s.holding(ctx, &me, func(tx *db.Tx) error {
+	if one, err := authenticator.ByID(ctx, s.DB.Reader(), me.Account.ID, id); err == nil && one.Name == name {
+		return nil
+	}
+	return s.changing(ctx, &me, audit.AuthenticatorRenamed, func(tx *db.Tx) error {
 		if err := authenticator.Rename(ctx, tx, me.Account.ID, id, name); err != nil {
 			return err
 		}
@@ -235,7 +258,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	}
 	set, err := s.newSet(ctx, me.Account.ID)
 	if err != nil {
-		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
+		return nil, errors.Join(err, s.giveBack(ctx, reservation))
 	}
 	err = s.holding(ctx, &me, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
@@ -256,7 +279,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.BackupCodesIssued))
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
+		return nil, errors.Join(err, s.giveBack(ctx, reservation))
 	}
 	return set.Codes, nil
 }
@@ -271,9 +294,14 @@ func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set,
 	return backupcode.NewSet(s.Passwords), nil
 }
 
-// SetDisplayName changes what I am called.
+// SetDisplayName changes what I am called. Past the pace of changes it returns a
+// [*WaitError].
 func (s *Service) SetDisplayName(ctx context.Context, me Me, name string) error {
-	return s.holding(ctx, &me, func(tx *db.Tx) error {
+	name, err := account.NormalizeDisplayName(name)
+	if err != nil || name == me.Account.DisplayName {
+		return err
+	}
+	return s.changing(ctx, &me, audit.ProfileChanged, func(tx *db.Tx) error {
 		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
 			return err
 		}

@@ -33,10 +33,11 @@ func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.
 
 // BeginEnrollment starts a wizard in my session and returns its id. ticket is
 // the operator's link that the browser brought, or empty. Where the account
-// has all the authenticators it may, it returns authenticator.ErrLimit.
+// has all the authenticators it may, it returns authenticator.ErrLimit; past the pace
+// of changes a [*WaitError].
 func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (string, error) {
 	var id string
-	err := s.holding(ctx, &me, func(tx *db.Tx) error {
+	err := s.changing(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err

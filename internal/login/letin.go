@@ -13,10 +13,10 @@ import (
 
 // LetIn returns the token of a link that makes the browser that opens it known
 // for my account. Password and code are still asked there, and no bucket is
-// emptied.
+// emptied. Past the pace of changes it returns a [*WaitError].
 func (s *Service) LetIn(ctx context.Context, me Me) (secret.Text, error) {
 	var token secret.Text
-	err := s.holding(ctx, &me, func(tx *db.Tx) (err error) {
+	err := s.changing(ctx, &me, audit.LetInIssued, func(tx *db.Tx) (err error) {
 		token, err = letIn(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.LetInIssued))
 		return err
 	})
@@ -83,10 +83,12 @@ func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
 // links that make browsers known.
 func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
 	return s.holding(ctx, &me, func(tx *db.Tx) error {
-		if err := device.ForgetOthers(ctx, tx, me.Account.ID, ""); err != nil {
+		browsers, err := device.ForgetOthers(ctx, tx, me.Account.ID, "")
+		if err != nil {
 			return err
 		}
-		if err := account.EndTickets(ctx, tx, account.TicketLetIn, me.Account.ID); err != nil {
+		links, err := account.EndTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
+		if err != nil || browsers+links == 0 {
 			return err
 		}
 		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.DevicesForgotten))

@@ -20,8 +20,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Service signs accounts in and changes how they do. It keeps no state of its
-// own; fill in every field but Metrics. It is safe for concurrent use.
+// Service signs accounts in and changes how they do. All that it keeps itself is how
+// many failures this hour had; fill in every field but Metrics. It is safe for concurrent use.
 type Service struct {
 	DB         *db.DB
 	Ring       *secret.Ring
@@ -38,7 +38,8 @@ type Service struct {
 
 	Metrics Metrics // may be empty
 
-	uses uses
+	uses     uses
+	failures failures
 
 	// EnrollByTicket asks everybody for an operator's link before the first
 	// authenticator, not only those whom an operator reset.
@@ -114,7 +115,10 @@ var (
 )
 
 // WaitError says that nothing was verified, and when to try again.
-type WaitError struct{ RetryAfter time.Duration }
+type WaitError struct {
+	RetryAfter time.Duration
+	Change     bool // the account was changed too often; else too much was tried
+}
 
 func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.RetryAfter) }
 
@@ -155,6 +159,7 @@ func (s *Service) nobody(typed string) string {
 type verified struct {
 	password.Outcome
 	place       string               // see [Attempt]
+	known       device.Device        // that it was typed in; its id is empty for an unknown browser
 	reservation throttle.Reservation // of a match: give it back
 	rehashed    secret.Text          // of a weak match: store it
 }
@@ -194,7 +199,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	if err != nil {
 		return verified{}, err
 	}
-	v := verified{Outcome: outcome, place: known.ID, reservation: reservation}
+	v := verified{Outcome: outcome, place: known.ID, known: known, reservation: reservation}
 	if v.place == "" {
 		v.place = throttle.WidePrefixOf(from.Address)
 	}
@@ -226,7 +231,7 @@ func (s *Service) refusal(v throttle.Verdict) error {
 	case throttle.Allow:
 		return nil
 	case throttle.Wait:
-		return &WaitError{v.RetryAfter}
+		return &WaitError{RetryAfter: v.RetryAfter, Change: v.Bucket == throttle.Change}
 	case throttle.NeedTwoCodes:
 		return ErrNeedTwoCodes
 	case throttle.Shielded:
@@ -234,10 +239,4 @@ func (s *Service) refusal(v throttle.Verdict) error {
 	default:
 		return ErrNoMoreCodes
 	}
-}
-
-// note writes an event in a transaction of its own: for a refusal, which
-// changes nothing else.
-func (s *Service) note(ctx context.Context, e audit.Event) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
 }

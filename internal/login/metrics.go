@@ -107,7 +107,7 @@ func (s *Service) queue(ctx context.Context, p throttle.Place) (leave func(), er
 	begin := s.Clock()
 	leave, err = s.Queue.Enter(ctx, p)
 	if pace := (*throttle.PaceError)(nil); errors.As(err, &pace) {
-		return nil, &WaitError{pace.RetryAfter}
+		return nil, &WaitError{RetryAfter: pace.RetryAfter}
 	}
 	if s.Metrics.Waited != nil && err == nil {
 		s.Metrics.Waited(s.Clock().Sub(begin))

@@ -91,7 +91,7 @@ func (s *Service) SetPassword(ctx context.Context, a account.Account, typed stri
 			return err
 		}
 		// An invitation would let whoever has it choose another one.
-		if err := account.EndTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
+		if _, err := account.EndTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, a.ID, phc, s.Clock()); err != nil {
@@ -118,7 +118,7 @@ func (s *Service) Disable(ctx context.Context, a account.Account) error {
 			return err
 		}
 		for _, kind := range []account.TicketKind{account.TicketInvitation, account.TicketEnroll} {
-			if err := account.EndTickets(ctx, tx, kind, a.ID); err != nil {
+			if _, err := account.EndTickets(ctx, tx, kind, a.ID); err != nil {
 				return err
 			}
 		}

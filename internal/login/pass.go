@@ -75,7 +75,7 @@ func (s *Service) pass(ctx context.Context, panel *access.Panel, token string, n
 // and end. Where my session ended meanwhile it is [ErrGone]; else it returns the
 // errors of pass.Create, or authenticator.ErrNameInvalid.
 func (s *Service) AddPass(ctx context.Context, me Me, p pass.Pass) (token secret.Text, err error) {
-	err = s.holding(ctx, &me, func(tx *db.Tx) (err error) {
+	err = s.changing(ctx, &me, audit.PassMade, func(tx *db.Tx) (err error) {
 		p.Proofs, p.ByOperator = me.Session.Proofs, false
 		token, err = addPass(ctx, tx, me.Account, p, me.From.event(s.Clock(), me.Account.ID, audit.PassMade))
 		return err

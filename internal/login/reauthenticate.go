@@ -30,7 +30,9 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 		return Progress{}, err
 	}
 	if !v.Match {
-		if err := s.note(ctx, refused(from.event(s.Clock(), owner.ID, audit.SignInFailed))); err != nil {
+		ctx, done := regardless(ctx)
+		defer done()
+		if err := s.failed(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
 		return Progress{}, ErrWrongPassword

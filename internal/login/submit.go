@@ -47,10 +47,12 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	if err != nil {
 		return Progress{}, err
 	}
+	ctx, done := regardless(ctx)
+	defer done()
 	if !v.Match || owner.Disabled() {
 		// The event is written for names that don't exist too: its commit
 		// takes longer than the rest of the difference.
-		if err := s.note(ctx, refused(from.event(s.Clock(), ledgerID, audit.SignInFailed))); err != nil {
+		if err := s.failed(ctx, from.event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
 		return Progress{}, ErrRejected
@@ -69,7 +71,7 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 		return err
 	})
 	if errors.Is(err, ErrPasswordEnded) {
-		return Progress{}, errors.Join(err, s.note(ctx, refused(from.event(s.Clock(), owner.ID, audit.SignInFailed))))
+		return Progress{}, errors.Join(err, s.failed(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from))
 	}
 	return progress, err
 }

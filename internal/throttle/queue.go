@@ -3,7 +3,6 @@ package throttle
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +32,11 @@ const (
 	// so that only right ones meet this.
 	paceHashes = 240
 	paceWithin = 30 * time.Minute
+
+	// pacePerAccount is the same for all known browsers of an account together, and
+	// for all others together: each sign-in leaves events, and a sign-in makes its
+	// browser known, with a pace of its own.
+	pacePerAccount = 360
 )
 
 // ErrQueueFull: too many passwords are being hashed; answer 503 with
@@ -43,7 +47,7 @@ var ErrQueueFull = errors.New("hashing queue is full")
 type PaceError struct{ RetryAfter time.Duration }
 
 func (e *PaceError) Error() string {
-	return fmt.Sprintf("more than %d passwords in %v in one browser", paceHashes, paceWithin)
+	return "too many passwords in one browser, or for one account"
 }
 
 // Place is what a hash is for, and where it comes from.
@@ -74,8 +78,14 @@ type Queue struct {
 	free           int // slots
 	known, unknown lane
 	inARow         int                   // hashes of known browsers that started while others waited
-	begun          map[Place][]time.Time // hashes within paceWithin, oldest first
+	begun          map[pacer][]time.Time // hashes within paceWithin, oldest first
 	swept          time.Time             // when old entries of begun were dropped
+}
+
+// pacer is what has a pace: a place, or all places of an account of one kind.
+type pacer struct {
+	Place
+	all bool
 }
 
 // waiter waits in one of the queue's lanes.
@@ -173,7 +183,7 @@ func (l *lane) waiting(p Place) int {
 
 // NewQueue returns a queue with so many slots; give it the number of cores.
 func NewQueue(slots int, clock func() time.Time) *Queue {
-	return &Queue{clock: clock, free: slots, known: newLane(), unknown: newLane(), begun: map[Place][]time.Time{}}
+	return &Queue{clock: clock, free: slots, known: newLane(), unknown: newLane(), begun: map[pacer][]time.Time{}}
 }
 
 // Enter waits for a slot and returns the function that leaves it. It returns a
@@ -235,17 +245,21 @@ func (q *Queue) pace(p Place) error {
 	old := func(at time.Time) bool { return now.Sub(at) >= paceWithin || at.After(now) }
 	if old(q.swept) {
 		for place, begun := range q.begun {
-			if old(begun[len(begun)-1]) {
+			if len(begun) == 0 || old(begun[len(begun)-1]) {
 				delete(q.begun, place)
 			}
 		}
 		q.swept = now
 	}
-	begun := slices.DeleteFunc(q.begun[p], old)
-	if len(begun) >= paceHashes {
-		return &PaceError{RetryAfter: paceWithin - now.Sub(begun[0])}
+	paces := map[pacer]int{{Place: p}: paceHashes, {Place: Place{Account: p.Account, Known: p.Known}, all: true}: pacePerAccount}
+	for one, most := range paces {
+		if q.begun[one] = slices.DeleteFunc(q.begun[one], old); len(q.begun[one]) >= most {
+			return &PaceError{RetryAfter: paceWithin - now.Sub(q.begun[one][0])}
+		}
 	}
-	q.begun[p] = append(begun, now)
+	for one := range paces {
+		q.begun[one] = append(q.begun[one], now)
+	}
 	return nil
 }
 

@@ -334,7 +334,19 @@ func TestRightPasswordsHaveAPaceToo(t *testing.T) {
 		t.Errorf("once the first is old: %v", err)
 	}
 	now = now.Add(2 * paceWithin)
-	if err := enter(Place{Account: "ada", Known: true}); err != nil || len(q.begun) != 1 {
-		t.Errorf("%v; %d browsers are remembered, want 1", err, len(q.begun))
+	if err := enter(Place{Account: "ada", Known: true}); err != nil || len(q.begun) != 2 {
+		t.Errorf("%v; %d paces are remembered, want those of ada's browser and of ada", err, len(q.begun))
+	}
+	// More browsers don't add up to more.
+	for n := range pacePerAccount {
+		if err := enter(Place{Account: "bob", Known: true, Browser: fmt.Sprint(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := enter(Place{Account: "bob", Known: true, Browser: "one more"}); !errors.As(err, &pace) {
+		t.Errorf("a browser for each of bob's sign-ins: %v", err)
+	}
+	if err := enter(Place{Account: "bob", Browser: "unknown"}); err != nil {
+		t.Errorf("bob's unknown browser: %v", err)
 	}
 }
