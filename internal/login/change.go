@@ -122,7 +122,7 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	if err := s.checkNew(me.Account, typed); err != nil {
 		return secret.Text{}, err
 	}
-	v, err := s.tryPassword(ctx, me.Account.ID, me.Account.ID, current, me.From)
+	v, err := s.tryPassword(ctx, me.Account.ID, me.Account, current, me.From)
 	if err != nil {
 		return secret.Text{}, err
 	}

@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -164,11 +165,21 @@ type verified struct {
 	rehashed    secret.Text          // of a weak match: store it
 }
 
-// tryPassword compares typed with the password of accountID; ledgerID names
+// standIn returns the id under which a name that doesn't exist looks for the work of
+// its verification: anywhere among the accounts, and always there.
+func (s *Service) standIn(ledgerID string) string {
+	const idBytes = 15 // as [secret.NewID]
+	return base64.RawURLEncoding.EncodeToString(s.Ring.MAC("stand-in", ledgerID)[:idBytes])
+}
+
+// tryPassword compares typed with the password of owner, who is nobody where the name
+// doesn't exist; ledgerID names
 // the budget. The order is the ledger's: look, queue, reserve, verify. A
 // browser known for the account has a budget of its own, so that no stranger
 // keeps the owner out (DESIGN §6).
-func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed string, from Browser) (verified, error) {
+func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (verified, error) {
+	accountID := owner.ID
+
 	known, err := device.Known(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
 	if err != nil {
 		return verified{}, err
@@ -195,7 +206,11 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	if err := s.refusal(verdict); err != nil {
 		return verified{}, err
 	}
-	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, accountID, typed)
+	hashedAs := accountID
+	if hashedAs == "" {
+		hashedAs = s.standIn(ledgerID)
+	}
+	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, hashedAs, typed)
 	if err != nil {
 		return verified{}, err
 	}
@@ -203,7 +218,8 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	if v.place == "" {
 		v.place = throttle.WidePrefixOf(from.Address)
 	}
-	if outcome.Weak {
+	// A disabled account takes no more work than a wrong password.
+	if outcome.Weak && !owner.Disabled() {
 		if v.rehashed, err = password.Hash(s.Passwords, typed); err != nil {
 			return verified{}, err
 		}

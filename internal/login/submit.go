@@ -43,7 +43,7 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	if owner.ID == "" {
 		ledgerID = s.nobody(username)
 	}
-	v, err := s.tryPassword(ctx, ledgerID, owner.ID, typed, from)
+	v, err := s.tryPassword(ctx, ledgerID, owner, typed, from)
 	if err != nil {
 		return Progress{}, err
 	}
