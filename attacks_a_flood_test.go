@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/throttle"
 )
 
 // TestAttack14StrangersLockNobodyOut floods one name for ten days with 10,000
@@ -127,15 +128,18 @@ func TestAttack25FullQueue(t *testing.T) {
 		ctx, giveUp := context.WithCancel(context.Background())
 		defer giveUp()
 		var leave []func()
-		for range runtime.NumCPU() {
-			one, err := p.Login.Queue.Enter(ctx, "flood", false)
+		for n := range runtime.NumCPU() {
+			one, err := p.Login.Queue.Enter(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)})
 			check(t, err)
 			leave = append(leave, one)
 		}
 		const places = 48 // for unknown browsers
-		for range places {
+		for n := range runtime.NumCPU() + places {
+			if n < runtime.NumCPU() {
+				continue // they have a slot
+			}
 			flood.Go(func() {
-				if leave, err := p.Login.Queue.Enter(ctx, "flood", false); err == nil {
+				if leave, err := p.Login.Queue.Enter(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)}); err == nil {
 					<-ctx.Done()
 					leave()
 				}
@@ -205,7 +209,7 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	}
 	var leave []func()
 	for range runtime.NumCPU() {
-		one, err := p.Login.Queue.Enter(context.Background(), "flood", false)
+		one, err := p.Login.Queue.Enter(context.Background(), throttle.Place{Browser: "flood"})
 		check(t, err)
 		leave = append(leave, one)
 	}

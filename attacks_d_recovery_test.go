@@ -71,7 +71,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		token, err := p.Login.ResetTwoFactor(context.Background(), ada)
+		token, err := p.Login.ResetTwoFactor(context.Background(), ada, account.MinLinkLife)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -115,7 +115,7 @@ func TestAttack81WhatEnds(t *testing.T) {
 				check(t, p.Login.SetPassword(ctx, mustAccount(t, p, name), "set by the operator"))
 			}},
 			"operator's reset": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				_, err := p.Login.ResetTwoFactor(ctx, mustAccount(t, p, name))
+				_, err := p.Login.ResetTwoFactor(ctx, mustAccount(t, p, name), time.Hour)
 				check(t, err)
 			}},
 			"operator's disable": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {

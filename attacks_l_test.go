@@ -182,7 +182,7 @@ func TestAttack157Canaries(t *testing.T) {
 			t.Fatalf("password: %s", short(a))
 		}
 		keep("last session", backup.Cookie(sessionCookie))
-		token, err := p.Login.ResetTwoFactor(ctx, mustAccount(t, p, "ada"))
+		token, err := p.Login.ResetTwoFactor(ctx, mustAccount(t, p, "ada"), account.MinLinkLife)
 		check(t, err)
 		keep("ticket", token.Reveal())
 		p.Browser(t).Get("/setup?ticket=" + token.Reveal())

@@ -28,8 +28,18 @@ func (k TicketKind) life() time.Duration {
 	if k == TicketInvitation {
 		return 72 * time.Hour
 	}
-	return 15 * time.Minute
+	return MinLinkLife
 }
+
+// How long an operator may let the link of a reset work: from the time of a walk to
+// a browser to that of a letter.
+const (
+	MinLinkLife = 15 * time.Minute
+	MaxLinkLife = 7 * 24 * time.Hour
+)
+
+// ErrLinkLife: the life of a link is out of bounds.
+var ErrLinkLife = errors.New("a link may work from 15 minutes to 7 days")
 
 // ErrTicket: the link was used, has expired, or never existed.
 var ErrTicket = errors.New("one-time link is used, expired or unknown")
@@ -46,6 +56,11 @@ type Ticket struct {
 // same account that were not used die with it. accountID is empty for
 // [TicketSetup].
 func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, now time.Time) (secret.Text, error) {
+	return IssueTicketFor(ctx, tx, kind, accountID, kind.life(), now)
+}
+
+// IssueTicketFor is [IssueTicket] with a life that the caller chooses.
+func IssueTicketFor(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, life time.Duration, now time.Time) (secret.Text, error) {
 	if _, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND COALESCE(account_id, '') = $2`, string(kind), accountID); err != nil {
 		return secret.Text{}, fmt.Errorf("end older links: %w", err)
 	}
@@ -53,19 +68,20 @@ func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID stri
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO tickets (token_hash, kind, account_id, created_at, expires_at)
 		VALUES ($1, $2, NULLIF($3, ''), $4, $5)`,
-		secret.Hash(token.Reveal()), string(kind), accountID, db.At{Time: now}, db.At{Time: now.Add(kind.life())})
+		secret.Hash(token.Reveal()), string(kind), accountID, db.At{Time: now}, db.At{Time: now.Add(life)})
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("issue link: %w", err)
 	}
 	return token, nil
 }
 
-// EndTickets ends the account's links of one kind.
-func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) error {
-	if _, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND account_id = $2`, string(kind), accountID); err != nil {
-		return fmt.Errorf("end links: %w", err)
+// EndTickets ends the account's links of one kind and returns how many there were.
+func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) (int, error) {
+	n, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND account_id = $2`, string(kind), accountID)
+	if err != nil {
+		return 0, fmt.Errorf("end links: %w", err)
 	}
-	return nil
+	return int(n), nil
 }
 
 // TicketByToken returns the live ticket with this token, or [ErrTicket].

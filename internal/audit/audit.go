@@ -33,10 +33,10 @@ type Kind string
 
 // The kinds.
 const (
-	SignedIn             Kind = "signed_in" // Detail: with which proofs
-	SignInFailed         Kind = "sign_in_failed"
+	SignedIn             Kind = "signed_in"      // Detail: with which proofs
+	SignInFailed         Kind = "sign_in_failed" // Number: not 0: how many it stands for, in an hour
 	CodeFailed           Kind = "code_failed"
-	CodeReused           Kind = "code_reused"
+	CodeReused           Kind = "code_reused" // Number: likewise
 	Reauthenticated      Kind = "reauthenticated"
 	SignedOut            Kind = "signed_out"
 	SessionEnded         Kind = "session_ended"
@@ -47,8 +47,8 @@ const (
 	AuthenticatorRemoved Kind = "authenticator_removed" // Detail: its name
 	TwoFactorDisabled    Kind = "two_factor_disabled"
 	BackupCodesIssued    Kind = "backup_codes_issued"
-	BackupCodeUsed       Kind = "backup_code_used" // Number: how many are left
-	BackupCodeFailed     Kind = "backup_code_failed"
+	BackupCodeUsed       Kind = "backup_code_used"   // Number: how many are left
+	BackupCodeFailed     Kind = "backup_code_failed" // Number: as of [SignInFailed]
 	PasswordChanged      Kind = "password_changed"
 	PasswordSet          Kind = "password_set"
 	TwoFactorReset       Kind = "two_factor_reset"
@@ -91,6 +91,10 @@ func (k Kind) Alarming() bool {
 	return k == SignInFailed || k == CodeFailed || k == CodeReused || k == BackupCodeFailed ||
 		k == WrongCodesNoticed || k == PasswordSuspected
 }
+
+// Counted reports whether an event of this kind may stand for many within an hour:
+// its number says for how many.
+func (k Kind) Counted() bool { return k == SignInFailed || k == CodeReused || k == BackupCodeFailed }
 
 // Who did it.
 const (
@@ -166,6 +170,17 @@ func Clean(text string, limit int) string {
 		text = text[:cut]
 	}
 	return text
+}
+
+// Happened reports whether the account has an event of that kind at or after since.
+func Happened(ctx context.Context, q db.Querier, accountID string, kind Kind, since time.Time) (bool, error) {
+	var some bool
+	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE account_id = $1 AND at >= $2 AND kind = $3)`,
+		[]any{accountID, db.At{Time: since}, string(kind)}, &some)
+	if err != nil {
+		return false, fmt.Errorf("look for an audit event: %w", err)
+	}
+	return some, nil
 }
 
 // Cursor is where a page of events ended; its zero value is the beginning.

@@ -268,14 +268,25 @@ func (c accountUnlock) Run(r *run) error {
 	})
 }
 
-type accountReset struct{ named }
+type accountReset struct {
+	named
+	LinkLife time.Duration `default:"15m" help:"How long the link works, from 15m to 168h (7 days)."`
+}
 
 func (c accountReset) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		token, err := portal.Login.ResetTwoFactor(r, a)
+		token, err := portal.Login.ResetTwoFactor(r, a, c.LinkLife)
 		return report(r, err, "Two-factor authentication of %s is off and its sessions have ended.\n"+
-			"Give this link to its owner, who signs in and turns it on again; it works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
+			"Give this link to its owner, who signs in and turns it on again; it works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
 	})
+}
+
+// lifeInWords says how long a link works.
+func lifeInWords(life time.Duration) string {
+	if hours := int(life.Hours()); life >= 2*time.Hour {
+		return fmt.Sprint(hours, " hours")
+	}
+	return fmt.Sprint(int(life.Minutes()), " minutes")
 }
 
 // report prints what was done, or returns why it wasn't.

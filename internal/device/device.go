@@ -6,7 +6,8 @@ package device
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -17,8 +18,8 @@ const (
 	// maxPerAccount known browsers; the longest unused makes room.
 	maxPerAccount = 20
 
-	// maxPerBrowser accounts share one cookie, as on a family's computer; the
-	// longest unused makes room.
+	// maxPerBrowser accounts have a token in one cookie, as on a family's computer;
+	// that of the longest unused makes room. They take 900 bytes.
 	maxPerBrowser = 20
 
 	// Life of a known browser without a sign-in.
@@ -50,15 +51,41 @@ func read(scan db.Scan) (d Device, err error) {
 	return d, err
 }
 
-// Known returns the device that token names for the account; its ID is empty
-// where the browser isn't known. The cookie of one account says nothing about
-// another (ATTACKS 19).
-func Known(ctx context.Context, q db.Querier, token, accountID string, now time.Time) (Device, error) {
-	if token == "" || accountID == "" {
+// separator stands between the tokens of a cookie; no token has it.
+const separator = "."
+
+// held returns the tokens that a cookie holds, the newest first, at most
+// [maxPerBrowser] of them.
+func held(cookie string) []string {
+	if cookie == "" {
+		return nil
+	}
+	tokens := strings.SplitN(cookie, separator, maxPerBrowser+1)
+	return tokens[:min(len(tokens), maxPerBrowser)]
+}
+
+// hashesOf returns the placeholders of the tokens' hashes, from $first on, and args
+// with the hashes behind them.
+func hashesOf(tokens []string, first int, args ...any) (string, []any) {
+	places := make([]string, len(tokens))
+	for i, token := range tokens {
+		places[i] = "$" + strconv.Itoa(first+i)
+		args = append(args, secret.Hash(token))
+	}
+	return strings.Join(places, ", "), args
+}
+
+// Known returns the device of the account that a token in the cookie names; its ID is
+// empty where the browser isn't known. The token of one account says nothing about
+// another (ATTACKS 19), unless it is of the time when accounts shared one.
+func Known(ctx context.Context, q db.Querier, cookie, accountID string, now time.Time) (Device, error) {
+	tokens := held(cookie)
+	if len(tokens) == 0 || accountID == "" {
 		return Device{}, nil
 	}
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM devices WHERE token_hash = $1 AND account_id = $2 AND used_at > $3`,
-		secret.Hash(token), accountID, db.At{Time: now.Add(-Life)})
+	places, args := hashesOf(tokens, 3, accountID, db.At{Time: now.Add(-Life)})
+	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM devices WHERE account_id = $1 AND used_at > $2 AND token_hash IN (`+places+`)
+		ORDER BY used_at DESC, id LIMIT 1`, args...)
 	if err != nil {
 		return Device{}, fmt.Errorf("read known browser: %w", err)
 	}
@@ -68,33 +95,42 @@ func Known(ctx context.Context, q db.Querier, token, accountID string, now time.
 	return all[0], nil
 }
 
-// Remember makes the browser known for the account and returns its new token.
-// The token that it held so far is dead, so a copied cookie dies with the
-// owner's next sign-in; other accounts that the browser is known for move to
-// the new one.
-func Remember(ctx context.Context, tx *db.Tx, held, accountID string, from Browser, now time.Time) (secret.Text, error) {
+// Remember makes the browser known for the account and returns what its cookie holds
+// from now on: a new token for the account, then those for other accounts that
+// still work. The account's older token is dead, so a copied cookie dies with the
+// owner's next sign-in. A sign-in changes no other account's row: whoever signs in
+// with a copy of somebody's cookie takes no browser over.
+func Remember(ctx context.Context, tx *db.Tx, cookie, accountID string, from Browser, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
-	hash := secret.Hash(token.Reveal())
-	if held != "" {
-		moved, err := db.All(ctx, tx, func(scan db.Scan) (id string, err error) { return id, scan(&id) }, `
-			UPDATE devices SET token_hash = $2,
-				used_at = CASE account_id WHEN $3 THEN $4 ELSE used_at END,
-				address = CASE account_id WHEN $3 THEN $5 ELSE address END,
-				browser = CASE account_id WHEN $3 THEN $6 ELSE browser END
-			WHERE token_hash = $1 RETURNING account_id`,
-			secret.Hash(held), hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
-		if err != nil {
-			return token, fmt.Errorf("move known browser: %w", err)
-		}
-		if slices.Contains(moved, accountID) {
-			return token, nil
+	tokens := held(cookie)
+	if len(tokens) == 0 {
+		return token, add(ctx, tx, token, accountID, from, now)
+	}
+	// One row, if somebody put two of the account's tokens into the cookie.
+	places, args := hashesOf(tokens, 6, accountID, secret.Hash(token.Reveal()), db.At{Time: now}, from.Address, from.UserAgent)
+	n, err := db.Exec(ctx, tx, `
+		UPDATE devices SET token_hash = $2, used_at = $3, address = $4, browser = $5
+		WHERE account_id = $1 AND token_hash IN (`+places+`) AND id = (
+			SELECT id FROM devices WHERE account_id = $1 AND token_hash IN (`+places+`) ORDER BY used_at DESC, id LIMIT 1)`, args...)
+	if err != nil {
+		return token, fmt.Errorf("renew known browser: %w", err)
+	}
+	if n == 0 {
+		if err := add(ctx, tx, token, accountID, from, now); err != nil {
+			return token, err
 		}
 	}
+	others, err := ofOthers(ctx, tx, tokens, accountID, now)
+	return secret.NewText(strings.Join(append([]string{token.Reveal()}, others...), separator)), err
+}
+
+// add makes a browser known; of the account's others the longest unused makes room.
+func add(ctx context.Context, tx *db.Tx, token secret.Text, accountID string, from Browser, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, $5, $6)`,
-		secret.NewID(), hash, accountID, db.At{Time: now}, from.Address, from.UserAgent)
+		secret.NewID(), secret.Hash(token.Reveal()), accountID, db.At{Time: now}, from.Address, from.UserAgent)
 	if err != nil {
-		return token, fmt.Errorf("remember browser: %w", err)
+		return fmt.Errorf("remember browser: %w", err)
 	}
 	var n int
 	err = db.One(ctx, tx, `SELECT COUNT(*) FROM devices WHERE account_id = $1`, []any{accountID}, &n)
@@ -104,15 +140,32 @@ func Remember(ctx context.Context, tx *db.Tx, held, accountID string, from Brows
 				SELECT id FROM devices WHERE account_id = $1 ORDER BY used_at, id DESC LIMIT $2)`, accountID, n-maxPerAccount)
 	}
 	if err != nil {
-		return token, fmt.Errorf("forget oldest browser: %w", err)
+		return fmt.Errorf("forget oldest browser: %w", err)
 	}
-	if held == "" {
-		return token, nil // nothing else has this token
+	return nil
+}
+
+// ofOthers returns those of the tokens that make the browser known for other
+// accounts, at most as many as fit beside one more.
+func ofOthers(ctx context.Context, tx *db.Tx, tokens []string, accountID string, now time.Time) ([]string, error) {
+	places, args := hashesOf(tokens, 3, accountID, db.At{Time: now.Add(-Life)})
+	all, err := db.All(ctx, tx, func(scan db.Scan) (hash []byte, err error) { return hash, scan(&hash) },
+		`SELECT token_hash FROM devices WHERE account_id <> $1 AND used_at > $2 AND token_hash IN (`+places+`)`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read known browsers of others: %w", err)
 	}
-	_, err = db.Exec(ctx, tx, `
-		DELETE FROM devices WHERE token_hash = $1 AND id NOT IN (
-			SELECT id FROM devices WHERE token_hash = $1 ORDER BY used_at DESC, id LIMIT $2)`, hash, maxPerBrowser)
-	return token, err
+	live := map[string]bool{}
+	for _, hash := range all {
+		live[string(hash)] = true
+	}
+	var others []string
+	for _, token := range tokens {
+		if hash := string(secret.Hash(token)); live[hash] && len(others) < maxPerBrowser-1 {
+			others = append(others, token)
+			delete(live, hash) // a cookie may name it twice
+		}
+	}
+	return others, nil
 }
 
 // List returns the account's known browsers, the last used first.
@@ -132,11 +185,17 @@ func Forget(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) 
 	return n == 1, err
 }
 
-// ForgetOthers makes all browsers of the account unknown but the one that
-// holds token; an empty token spares none.
-func ForgetOthers(ctx context.Context, tx *db.Tx, accountID, token string) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM devices WHERE account_id = $1 AND token_hash <> $2`, accountID, secret.Hash(token))
-	return err
+// ForgetOthers makes all browsers of the account unknown but the one whose cookie
+// this is, and returns how many; an empty cookie spares none.
+func ForgetOthers(ctx context.Context, tx *db.Tx, accountID, cookie string) (int, error) {
+	query, args := `DELETE FROM devices WHERE account_id = $1`, []any{accountID}
+	if tokens := held(cookie); len(tokens) > 0 {
+		var places string
+		places, args = hashesOf(tokens, 2, args...)
+		query += ` AND token_hash NOT IN (` + places + `)`
+	}
+	n, err := db.Exec(ctx, tx, query, args...)
+	return int(n), err
 }
 
 // Sweep deletes browsers that were unused for too long.

@@ -27,10 +27,50 @@ type Me struct {
 	From    Browser
 }
 
+// holding runs what me asks for in one transaction that holds the account's row, so that
+// changes of one account come one after the other. It reads session and account
+// again: the request may have waited, and its session may have ended or got a new
+// token meanwhile. Then, and where edit finds nothing, it returns [ErrGone].
+func (s *Service) holding(ctx context.Context, me *Me, edit func(tx *db.Tx) error) error {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
+			return err
+		}
+		held, owner, err := session.ByToken(ctx, tx, me.Token, s.Life, s.Clock())
+		if err != nil {
+			return err
+		}
+		me.Session, me.Account = held, owner
+		return edit(tx)
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrGone
+	}
+	return err
+}
+
+// changing is [Service.holding] for what an owner may do again and again, each time
+// with an event or a row: each kind has a pace for the account, so that none fills
+// the disk. Past it nothing happens, and the answer is a [*WaitError].
+func (s *Service) changing(ctx context.Context, me *Me, kind audit.Kind, edit func(tx *db.Tx) error) error {
+	return s.holding(ctx, me, func(tx *db.Tx) error {
+		try := throttle.Try{Key: throttle.Key{Account: me.Account.ID, Bucket: throttle.Change, Subject: string(kind)}, Units: 1}
+		verdict, err := s.Ledger.Spend(ctx, tx, try)
+		if err != nil {
+			return err
+		}
+		if err := s.refusal(verdict); err != nil {
+			return err
+		}
+		return edit(tx)
+	})
+}
+
 // endOthers gives the account a new stamp and ends every attempt, every machine
 // pass, every pending enrolment, every session but one and every known browser but
-// the one that holds the device token. Empty ones spare none. It holds the account's
-// row until tx ends.
+// the one that holds the device token. Empty ones spare none. Links that make
+// browsers known end too: a thief may have made one in a session that ends now.
+// It holds the account's row until tx ends.
 func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err
@@ -44,7 +84,10 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
-	if err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
+	if _, err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
+		return "", err
+	}
+	if _, err := account.EndTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
 	_, err = session.RevokeOthers(ctx, tx, accountID, exceptSession)
@@ -57,11 +100,7 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 // new token, which is returned.
 func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
 	var token secret.Text
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		// The row is locked first: two changes at once see each other.
-		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
-			return err
-		}
+	err := s.holding(ctx, me, func(tx *db.Tx) error {
 		proofs, err := edit(tx)
 		if err != nil {
 			return err
@@ -73,9 +112,6 @@ func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]au
 		token, err = session.Renew(ctx, tx, me.Session, stamp, proofs, time.Time{}, s.Clock())
 		return err
 	})
-	if errors.Is(err, db.ErrNotFound) {
-		err = ErrGone
-	}
 	return token, err
 }
 
@@ -86,19 +122,21 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	if err := s.checkNew(me.Account, typed); err != nil {
 		return secret.Text{}, err
 	}
-	v, err := s.tryPassword(ctx, me.Account.ID, me.Account.ID, current, me.From)
+	v, err := s.tryPassword(ctx, me.Account.ID, me.Account, current, me.From)
 	if err != nil {
 		return secret.Text{}, err
 	}
 	if !v.Match {
-		if err := s.note(ctx, refused(me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed))); err != nil {
+		ctx, done := regardless(ctx)
+		defer done()
+		if err := s.failed(ctx, me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed), v.known, me.From); err != nil {
 			return secret.Text{}, err
 		}
 		return secret.Text{}, ErrWrongPassword
 	}
 	phc, err := s.hashNew(ctx, me.Account, typed)
 	if err != nil {
-		return secret.Text{}, errors.Join(err, s.Ledger.GiveBack(ctx, v.reservation))
+		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
 	}
 	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
@@ -113,13 +151,17 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	})
 }
 
-// Rename gives one of my authenticators another name.
+// Rename gives one of my authenticators another name. Past the pace of changes it
+// returns a [*WaitError].
 func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 	name, err := authenticator.NormalizeName(name)
 	if err != nil {
 		return err
 	}
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+	if one, err := authenticator.ByID(ctx, s.DB.Reader(), me.Account.ID, id); err == nil && one.Name == name {
+		return nil
+	}
+	return s.changing(ctx, &me, audit.AuthenticatorRenamed, func(tx *db.Tx) error {
 		if err := authenticator.Rename(ctx, tx, me.Account.ID, id, name); err != nil {
 			return err
 		}
@@ -127,14 +169,10 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 		event.Detail, event.AuthenticatorID = name, id
 		return audit.Append(ctx, tx, event)
 	})
-	if errors.Is(err, db.ErrNotFound) {
-		return ErrGone
-	}
-	return err
 }
 
 // RemoveAuthenticator removes one of my authenticators. With the last one the
-// backup codes go too (R10).
+// backup codes go too (R10); while the password is suspect that is [ErrSuspect].
 func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (secret.Text, error) {
 	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
@@ -160,7 +198,8 @@ func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (se
 	})
 }
 
-// DisableTwoFactor removes all my authenticators and backup codes.
+// DisableTwoFactor removes all my authenticators and backup codes. While the
+// password is suspect it returns [ErrSuspect].
 func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, error) {
 	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		left, err := authenticator.List(ctx, tx, me.Account.ID)
@@ -180,6 +219,13 @@ func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, err
 // disabled takes away what dies with the last authenticator and returns the
 // proofs that are left.
 func (s *Service) disabled(ctx context.Context, tx *db.Tx, me Me) ([]authenticator.Proof, error) {
+	// Without a second factor a suspect password opens nothing, and the owner would
+	// need an operator: the owner changes it before.
+	if suspect, err := password.SuspectSince(ctx, tx, me.Account.ID); err != nil {
+		return nil, err
+	} else if !suspect.IsZero() {
+		return nil, ErrSuspect
+	}
 	if err := backupcode.RemoveAll(ctx, tx, me.Account.ID); err != nil {
 		return nil, err
 	}
@@ -212,12 +258,9 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	}
 	set, err := s.newSet(ctx, me.Account.ID)
 	if err != nil {
-		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
+		return nil, errors.Join(err, s.giveBack(ctx, reservation))
 	}
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
-			return err
-		}
+	err = s.holding(ctx, &me, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -236,14 +279,14 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.BackupCodesIssued))
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.Ledger.GiveBack(ctx, reservation))
+		return nil, errors.Join(err, s.giveBack(ctx, reservation))
 	}
 	return set.Codes, nil
 }
 
 // newSet makes a set of backup codes in a hashing slot.
 func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set, error) {
-	leave, err := s.queue(ctx, accountID, true)
+	leave, err := s.queue(ctx, throttle.Place{Account: accountID, Known: true})
 	if err != nil {
 		return backupcode.Set{}, err
 	}
@@ -251,9 +294,14 @@ func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set,
 	return backupcode.NewSet(s.Passwords), nil
 }
 
-// SetDisplayName changes what I am called.
+// SetDisplayName changes what I am called. Past the pace of changes it returns a
+// [*WaitError].
 func (s *Service) SetDisplayName(ctx context.Context, me Me, name string) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
+	name, err := account.NormalizeDisplayName(name)
+	if err != nil || name == me.Account.DisplayName {
+		return err
+	}
+	return s.changing(ctx, &me, audit.ProfileChanged, func(tx *db.Tx) error {
 		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
 			return err
 		}
@@ -272,7 +320,7 @@ func (s *Service) RevokeSession(ctx context.Context, me Me, id string) error {
 }
 
 func (s *Service) revoke(ctx context.Context, me Me, id string, kind audit.Kind) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
+	return s.holding(ctx, &me, func(tx *db.Tx) error {
 		there, err := session.Revoke(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return err
@@ -287,7 +335,7 @@ func (s *Service) revoke(ctx context.Context, me Me, id string, kind audit.Kind)
 // RevokeOthers ends all my sessions but this one and returns how many.
 func (s *Service) RevokeOthers(ctx context.Context, me Me) (int, error) {
 	var n int
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+	err := s.holding(ctx, &me, func(tx *db.Tx) error {
 		var err error
 		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
 			return err

@@ -86,6 +86,8 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		return Progress{}, err
 	}
 	by, check := compare(phones, first, second, s.Clock())
+	ctx, done := regardless(ctx)
+	defer done()
 	var progress Progress
 	if check.Result == totp.Accepted {
 		now := s.Clock()
@@ -216,14 +218,17 @@ func used(c totp.Check) bool { return c.Result == totp.Reused || c.Result == tot
 // ones tell that somebody else has the password.
 func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, check totp.Check, pair bool, from Browser) error {
 	now := s.Clock()
+	if used(check) {
+		if err := s.Ledger.GiveBack(ctx, r); err != nil {
+			return err
+		}
+		if err := s.failed(ctx, from.event(now, accountID, audit.CodeReused), device.Device{}, from); err != nil {
+			return err
+		}
+		return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
+	}
 	ended := false
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if used(check) {
-			if err := throttle.GiveBack(ctx, tx, r); err != nil {
-				return err
-			}
-			return audit.Append(ctx, tx, refused(from.event(now, accountID, audit.CodeReused)))
-		}
 		if err := audit.Append(ctx, tx, refused(from.event(now, accountID, audit.CodeFailed))); err != nil {
 			return err
 		}
@@ -240,8 +245,8 @@ func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.R
 	return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
 }
 
-// suspect looks at an account's wrong codes after one more. With the third the
-// owner is told; with the fifth the password counts as known to somebody: it
+// suspect looks at an account's wrong codes after one more. From the third on the
+// owner is told, once; from the fifth on the password counts as known to somebody: it
 // must be changed at the next sign-in, and every sign-in under way is ended.
 func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
 	changed, err := password.ChangedAt(ctx, tx, accountID)
@@ -252,10 +257,23 @@ func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from
 	if err != nil {
 		return false, err
 	}
+	if !suspicion.Notice {
+		return false, nil
+	}
+	// Of several wrong codes at once one tells the owner.
+	if err := account.Lock(ctx, tx, accountID); err != nil {
+		return false, err
+	}
 	event := from.event(s.Clock(), accountID, audit.WrongCodesNoticed)
 	event.Number = suspicion.Codes
-	if suspicion.JustNoticed() {
-		return false, audit.Append(ctx, tx, event)
+	told, err := audit.Happened(ctx, tx, accountID, event.Kind, later(changed, event.At.Add(-throttle.SuspectWithin)))
+	if err != nil {
+		return false, err
+	}
+	if !told {
+		if err := audit.Append(ctx, tx, event); err != nil {
+			return false, err
+		}
 	}
 	if !suspicion.Suspect {
 		return false, nil
@@ -269,6 +287,14 @@ func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from
 		return false, err
 	}
 	return true, endAttempts(ctx, tx, accountID)
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // SubmitBackupCode gives the attempt a backup code. It returns [ErrRejected],
@@ -307,7 +333,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	} else if err := s.refusal(verdict); err != nil {
 		return Progress{}, err
 	}
-	leave, err := s.enter(ctx, known, from)
+	leave, err := s.enter(ctx, owner.ID, known, from)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -323,6 +349,8 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, err
 	}
+	ctx, done := regardless(ctx)
+	defer done()
 	var progress Progress
 	if id != "" {
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -352,7 +380,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 			return progress, err
 		}
 	}
-	if err := s.note(ctx, refused(from.event(s.Clock(), owner.ID, audit.BackupCodeFailed))); err != nil {
+	if err := s.failed(ctx, from.event(s.Clock(), owner.ID, audit.BackupCodeFailed), known, from); err != nil {
 		return Progress{}, err
 	}
 	return Progress{}, ErrRejected

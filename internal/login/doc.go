@@ -15,6 +15,9 @@
 //	          │ right: one more proof        │               │
 //	          └───────────────┴── new token ─┴───────────────┘
 //
+// At StageLink, which isn't drawn, a suspect password is all that was proven: the
+// attempt ends there, and an operator's link sets a new password.
+//
 // An attempt is not a session: another row, token and cookie, and no door
 // takes one for the other (R12). Next alone decides what comes next; finish
 // alone opens a session (R13). Reauthentication is an attempt with another

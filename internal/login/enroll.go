@@ -33,10 +33,11 @@ func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.
 
 // BeginEnrollment starts a wizard in my session and returns its id. ticket is
 // the operator's link that the browser brought, or empty. Where the account
-// has all the authenticators it may, it returns authenticator.ErrLimit.
+// has all the authenticators it may, it returns authenticator.ErrLimit; past the pace
+// of changes a [*WaitError].
 func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (string, error) {
 	var id string
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+	err := s.changing(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -98,7 +99,7 @@ func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment,
 type Confirmed struct {
 	Codes   []string    // the backup codes, where it was the first; shown this once
 	Session secret.Text // the session's new token
-	Device  secret.Text // the device cookie's new token
+	Device  secret.Text // the device cookie's new value
 }
 
 // ConfirmEnrollment ends the wizard with a code of the new authenticator,
@@ -199,9 +200,5 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 
 // CancelEnrollment drops a wizard of my session; nothing of it is left.
 func (s *Service) CancelEnrollment(ctx context.Context, me Me, id string) error {
-	err := s.DB.Write(ctx, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
-	if errors.Is(err, db.ErrNotFound) {
-		return ErrGone
-	}
-	return err
+	return s.holding(ctx, &me, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
 }

@@ -13,29 +13,35 @@ import (
 
 // LetIn returns the token of a link that makes the browser that opens it known
 // for my account. Password and code are still asked there, and no bucket is
-// emptied.
+// emptied. Past the pace of changes it returns a [*WaitError].
 func (s *Service) LetIn(ctx context.Context, me Me) (secret.Text, error) {
-	return s.letIn(ctx, me.From.event(s.Clock(), me.Account.ID, audit.LetInIssued))
-}
-
-// Unlock is [Service.LetIn] for an operator on the command line.
-func (s *Service) Unlock(ctx context.Context, a account.Account) (secret.Text, error) {
-	return s.letIn(ctx, s.byOperator(a.ID, audit.LetInIssued, ""))
-}
-
-func (s *Service) letIn(ctx context.Context, event audit.Event) (secret.Text, error) {
 	var token secret.Text
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		var err error
-		if token, err = account.IssueTicket(ctx, tx, account.TicketLetIn, event.AccountID, event.At); err != nil {
-			return err
-		}
-		return audit.Append(ctx, tx, event)
+	err := s.changing(ctx, &me, audit.LetInIssued, func(tx *db.Tx) (err error) {
+		token, err = letIn(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.LetInIssued))
+		return err
 	})
 	return token, err
 }
 
-// UseLetIn uses the link and returns the device cookie's new token, or
+// Unlock is [Service.LetIn] for an operator on the command line.
+func (s *Service) Unlock(ctx context.Context, a account.Account) (secret.Text, error) {
+	var token secret.Text
+	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		token, err = letIn(ctx, tx, s.byOperator(a.ID, audit.LetInIssued, ""))
+		return err
+	})
+	return token, err
+}
+
+func letIn(ctx context.Context, tx *db.Tx, event audit.Event) (secret.Text, error) {
+	token, err := account.IssueTicket(ctx, tx, account.TicketLetIn, event.AccountID, event.At)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	return token, audit.Append(ctx, tx, event)
+}
+
+// UseLetIn uses the link and returns the device cookie's new value, or
 // account.ErrTicket.
 func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (secret.Text, error) {
 	var deviceToken secret.Text
@@ -61,7 +67,7 @@ func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (sec
 
 // ForgetDevice makes one of my known browsers unknown, or returns [ErrGone].
 func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
+	return s.holding(ctx, &me, func(tx *db.Tx) error {
 		there, err := device.Forget(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return err
@@ -73,10 +79,16 @@ func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
 	})
 }
 
-// ForgetDevices makes all my known browsers unknown, this one too.
+// ForgetDevices makes all my known browsers unknown, this one too, and ends the
+// links that make browsers known.
 func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := device.ForgetOthers(ctx, tx, me.Account.ID, ""); err != nil {
+	return s.holding(ctx, &me, func(tx *db.Tx) error {
+		browsers, err := device.ForgetOthers(ctx, tx, me.Account.ID, "")
+		if err != nil {
+			return err
+		}
+		links, err := account.EndTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
+		if err != nil || browsers+links == 0 {
 			return err
 		}
 		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.DevicesForgotten))

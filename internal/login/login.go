@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Service signs accounts in and changes how they do. It keeps no state of its
-// own; fill in every field but Metrics. It is safe for concurrent use.
+// Service signs accounts in and changes how they do. All that it keeps itself is how
+// many failures this hour had; fill in every field but Metrics. It is safe for concurrent use.
 type Service struct {
 	DB         *db.DB
 	Ring       *secret.Ring
@@ -38,7 +39,8 @@ type Service struct {
 
 	Metrics Metrics // may be empty
 
-	uses uses
+	uses     uses
+	failures failures
 
 	// EnrollByTicket asks everybody for an operator's link before the first
 	// authenticator, not only those whom an operator reset.
@@ -49,7 +51,7 @@ type Service struct {
 type Browser struct {
 	Address   netip.Addr
 	UserAgent string // printable and short
-	Device    string // the token of its device cookie, or empty
+	Device    string // its device cookie, see package device, or empty
 }
 
 func (b Browser) session() session.Browser {
@@ -104,12 +106,20 @@ var (
 	ErrSamePassword = errors.New("new password is the old one")
 	// ErrReplaced: the backup codes to be replaced were replaced already.
 	ErrReplaced = errors.New("backup codes were replaced already")
+	// ErrPasswordEnded: the password was right, but somebody else knows it, and the
+	// account has no second authenticator. An operator's link sets a new one.
+	ErrPasswordEnded = errors.New("password is suspect and opens nothing by itself")
+	// ErrSuspect: first the password must be changed, since somebody else knows it.
+	ErrSuspect = errors.New("the suspect password must be changed first")
 	// ErrLocked: the wizard opens only through an operator's link.
 	ErrLocked = errors.New("enrolment needs an operator's link")
 )
 
 // WaitError says that nothing was verified, and when to try again.
-type WaitError struct{ RetryAfter time.Duration }
+type WaitError struct {
+	RetryAfter time.Duration
+	Change     bool // the account was changed too often; else too much was tried
+}
 
 func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.RetryAfter) }
 
@@ -150,15 +160,26 @@ func (s *Service) nobody(typed string) string {
 type verified struct {
 	password.Outcome
 	place       string               // see [Attempt]
+	known       device.Device        // that it was typed in; its id is empty for an unknown browser
 	reservation throttle.Reservation // of a match: give it back
 	rehashed    secret.Text          // of a weak match: store it
 }
 
-// tryPassword compares typed with the password of accountID; ledgerID names
+// standIn returns the id under which a name that doesn't exist looks for the work of
+// its verification: anywhere among the accounts, and always there.
+func (s *Service) standIn(ledgerID string) string {
+	const idBytes = 15 // as [secret.NewID]
+	return base64.RawURLEncoding.EncodeToString(s.Ring.MAC("stand-in", ledgerID)[:idBytes])
+}
+
+// tryPassword compares typed with the password of owner, who is nobody where the name
+// doesn't exist; ledgerID names
 // the budget. The order is the ledger's: look, queue, reserve, verify. A
 // browser known for the account has a budget of its own, so that no stranger
 // keeps the owner out (DESIGN §6).
-func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed string, from Browser) (verified, error) {
+func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (verified, error) {
+	accountID := owner.ID
+
 	known, err := device.Known(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
 	if err != nil {
 		return verified{}, err
@@ -173,7 +194,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	} else if err := s.refusal(verdict); err != nil {
 		return verified{}, err
 	}
-	leave, err := s.enter(ctx, known, from)
+	leave, err := s.enter(ctx, ledgerID, known, from)
 	if err != nil {
 		return verified{}, err
 	}
@@ -185,15 +206,20 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID, accountID, typed st
 	if err := s.refusal(verdict); err != nil {
 		return verified{}, err
 	}
-	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, accountID, typed)
+	hashedAs := accountID
+	if hashedAs == "" {
+		hashedAs = s.standIn(ledgerID)
+	}
+	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, hashedAs, typed)
 	if err != nil {
 		return verified{}, err
 	}
-	v := verified{Outcome: outcome, place: known.ID, reservation: reservation}
+	v := verified{Outcome: outcome, place: known.ID, known: known, reservation: reservation}
 	if v.place == "" {
 		v.place = throttle.WidePrefixOf(from.Address)
 	}
-	if outcome.Weak {
+	// A disabled account takes no more work than a wrong password.
+	if outcome.Weak && !owner.Disabled() {
 		if v.rehashed, err = password.Hash(s.Passwords, typed); err != nil {
 			return verified{}, err
 		}
@@ -221,7 +247,7 @@ func (s *Service) refusal(v throttle.Verdict) error {
 	case throttle.Allow:
 		return nil
 	case throttle.Wait:
-		return &WaitError{v.RetryAfter}
+		return &WaitError{RetryAfter: v.RetryAfter, Change: v.Bucket == throttle.Change}
 	case throttle.NeedTwoCodes:
 		return ErrNeedTwoCodes
 	case throttle.Shielded:
@@ -229,10 +255,4 @@ func (s *Service) refusal(v throttle.Verdict) error {
 	default:
 		return ErrNoMoreCodes
 	}
-}
-
-// note writes an event in a transaction of its own: for a refusal, which
-// changes nothing else.
-func (s *Service) note(ctx context.Context, e audit.Event) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
 }

@@ -48,7 +48,7 @@ func OutcomeOf(err error) Outcome {
 	switch {
 	case err == nil:
 		return OutcomeAccepted
-	case errors.Is(err, ErrRejected), errors.Is(err, ErrEnded), errors.Is(err, ErrSamePassword),
+	case errors.Is(err, ErrRejected), errors.Is(err, ErrEnded), errors.Is(err, ErrPasswordEnded), errors.Is(err, ErrSamePassword),
 		errors.Is(err, password.ErrShort), errors.Is(err, password.ErrLong), errors.Is(err, password.ErrInvalid), errors.Is(err, password.ErrCommon):
 		return OutcomeRejected
 	case errors.As(err, &wait), errors.Is(err, ErrNeedTwoCodes), errors.Is(err, ErrNoMoreCodes), errors.Is(err, ErrShielded):
@@ -92,19 +92,23 @@ func (m Metrics) refused(bucket throttle.Bucket) {
 	}
 }
 
-// enter waits for a hashing slot, in the turn of the known browser's account or
-// of the network.
-func (s *Service) enter(ctx context.Context, known device.Device, from Browser) (leave func(), err error) {
+// enter waits for a hashing slot for the account, in the turn of the known browser's
+// account or of the network.
+func (s *Service) enter(ctx context.Context, accountID string, known device.Device, from Browser) (leave func(), err error) {
 	if known.ID == "" {
-		return s.queue(ctx, throttle.PrefixOf(from.Address), false)
+		return s.queue(ctx, throttle.Place{Account: accountID, Browser: throttle.PrefixOf(from.Address)})
 	}
-	return s.queue(ctx, known.AccountID, true)
+	return s.queue(ctx, throttle.Place{Account: accountID, Known: true, Browser: known.ID})
 }
 
-// queue is [throttle.Queue.Enter] with a measure of the wait.
-func (s *Service) queue(ctx context.Context, whose string, known bool) (leave func(), err error) {
+// queue is [throttle.Queue.Enter] with a measure of the wait. Past the pace it
+// returns a [*WaitError].
+func (s *Service) queue(ctx context.Context, p throttle.Place) (leave func(), err error) {
 	begin := s.Clock()
-	leave, err = s.Queue.Enter(ctx, whose, known)
+	leave, err = s.Queue.Enter(ctx, p)
+	if pace := (*throttle.PaceError)(nil); errors.As(err, &pace) {
+		return nil, &WaitError{RetryAfter: pace.RetryAfter}
+	}
 	if s.Metrics.Waited != nil && err == nil {
 		s.Metrics.Waited(s.Clock().Sub(begin))
 	}

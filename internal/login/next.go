@@ -9,7 +9,8 @@ type Stage int
 const (
 	StagePassword    Stage = iota
 	StageCode              // a code or backup code is due
-	StageNewPassword       // the password is known to somebody else and must be changed
+	StageLink              // the password is suspect and nothing else is proven: only an operator's link helps
+	StageNewPassword       // the password is suspect and must be changed
 	StageDone
 )
 
@@ -25,6 +26,9 @@ func Next(proven []authenticator.Proof, has []authenticator.Kind, suspect bool) 
 		return StagePassword
 	case len(has) > 0 && authenticator.AAL(proven) < 2:
 		return StageCode
+	case suspect && authenticator.AAL(proven) < 2:
+		// A thief has the same password: it can't choose the next one.
+		return StageLink
 	case suspect:
 		return StageNewPassword
 	default:

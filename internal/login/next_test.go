@@ -44,6 +44,8 @@ func TestNextFollowsTheRulesInEveryState(t *testing.T) {
 			want = StagePassword // the password comes first, whatever else was proven
 		case len(has) > 0 && owned == 0:
 			want = StageCode // who has a second authenticator proves it or a backup code
+		case suspect && owned == 0:
+			want = StageLink // whoever knows a suspect password doesn't choose the next one
 		case suspect:
 			want = StageNewPassword // only then is a suspect password changed
 		default:
@@ -55,7 +57,7 @@ func TestNextFollowsTheRulesInEveryState(t *testing.T) {
 		}
 		reached[got]++
 	})
-	if states != 48 || len(reached) != 4 {
+	if states != 48 || len(reached) != 5 {
 		t.Errorf("%d states, stages %v; want 48 states and every stage", states, reached)
 	}
 }

@@ -91,7 +91,7 @@ func (s *Service) SetPassword(ctx context.Context, a account.Account, typed stri
 			return err
 		}
 		// An invitation would let whoever has it choose another one.
-		if err := account.EndTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
+		if _, err := account.EndTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, a.ID, phc, s.Clock()); err != nil {
@@ -111,11 +111,16 @@ func (s *Service) SetEmail(ctx context.Context, a account.Account, email string)
 	})
 }
 
-// Disable keeps an account from signing in and ends all its sessions.
+// Disable keeps an account from signing in and ends all its sessions and links.
 func (s *Service) Disable(ctx context.Context, a account.Account) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
+		}
+		for _, kind := range []account.TicketKind{account.TicketInvitation, account.TicketEnroll} {
+			if _, err := account.EndTickets(ctx, tx, kind, a.ID); err != nil {
+				return err
+			}
 		}
 		if err := account.SetDisabled(ctx, tx, a.ID, s.Clock()); err != nil {
 			return err
@@ -149,10 +154,14 @@ func (s *Service) Remove(ctx context.Context, a account.Account) error {
 
 // ResetTwoFactor removes an account's authenticators and backup codes, ends
 // all its sessions, and returns the token of the link through which alone the
-// owner, after signing in, opens the wizard again (F15). The operator sees no
-// secret.
-func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account) (secret.Text, error) {
+// owner, after signing in, opens the wizard again (F15). A suspect password opens
+// nothing afterwards: there the link sets a new one first. It works for life, from
+// [account.MinLinkLife] to [account.MaxLinkLife]. The operator sees no secret.
+func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account, life time.Duration) (secret.Text, error) {
 	var token secret.Text
+	if life < account.MinLinkLife || life > account.MaxLinkLife {
+		return token, account.ErrLinkLife
+	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
@@ -170,7 +179,7 @@ func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account) (secret
 			return err
 		}
 		var err error
-		if token, err = account.IssueTicket(ctx, tx, account.TicketEnroll, a.ID, s.Clock()); err != nil {
+		if token, err = account.IssueTicketFor(ctx, tx, account.TicketEnroll, a.ID, life, s.Clock()); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.TwoFactorReset, ""))
@@ -256,8 +265,9 @@ func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 
 // Opened is a one-time link that somebody opened; nothing is consumed yet.
 type Opened struct {
-	Kind    account.TicketKind
-	Account account.Account // of an invitation or a reset
+	Kind        account.TicketKind
+	Account     account.Account // of an invitation or a reset
+	NewPassword bool            // the link sets a password
 }
 
 // Open returns what the link with this token is for, or account.ErrTicket.
@@ -269,26 +279,40 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	}
 	opened := Opened{Kind: ticket.Kind}
 	if ticket.Kind == account.TicketSetup {
+		opened.NewPassword = true
 		if some, err := account.Exist(ctx, q); err != nil || some {
 			return Opened{}, errors.Join(account.ErrTicket, err)
 		}
 		return opened, nil
 	}
-	opened.Account, err = account.ByID(ctx, q, ticket.AccountID)
-	return opened, err
+	if opened.Account, err = account.ByID(ctx, q, ticket.AccountID); err != nil {
+		return Opened{}, err
+	}
+	switch ticket.Kind {
+	case account.TicketInvitation:
+		opened.NewPassword = true
+	case account.TicketEnroll:
+		suspect, err := password.SuspectSince(ctx, q, ticket.AccountID)
+		if err != nil {
+			return Opened{}, err
+		}
+		opened.NewPassword = !suspect.IsZero()
+	}
+	return opened, nil
 }
 
 // Setup uses the link: it creates the first account, an operator, or sets the
-// password of an invited one, and returns the token of the device cookie: the
-// browser is known from now on. The person signs in afterwards like everybody
-// else.
+// password of an invited one, or the new password of one whose old one was suspect
+// when an operator reset it. That last link goes on to open the wizard. It returns
+// the device cookie's new value: the browser is known from now on. The person
+// signs in afterwards like everybody else.
 func (s *Service) Setup(ctx context.Context, token, name, email, typed string, from Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	opened, err := s.Open(ctx, token)
 	if err != nil {
 		return deviceToken, err
 	}
-	if opened.Kind != account.TicketSetup && opened.Kind != account.TicketInvitation {
+	if !opened.NewPassword {
 		return deviceToken, account.ErrTicket
 	}
 	if opened.Kind == account.TicketSetup {
@@ -311,7 +335,17 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 		if err != nil {
 			return err
 		}
-		if err := account.RedeemTicket(ctx, tx, ticket, now); err != nil {
+		if ticket.Kind == account.TicketEnroll {
+			// Of many callers one succeeds; the link itself waits for the wizard.
+			if err := account.Lock(ctx, tx, owner.ID); err != nil {
+				return err
+			}
+			if there, err := password.EndSuspect(ctx, tx, owner.ID); err != nil {
+				return err
+			} else if !there {
+				return account.ErrTicket
+			}
+		} else if err := account.RedeemTicket(ctx, tx, ticket, now); err != nil {
 			return err
 		}
 		kind := audit.PasswordChanged

@@ -12,7 +12,6 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
-	"github.com/sallyport/sallyport/internal/session"
 )
 
 // Why a pass opens nothing, besides the errors of access.Scope.Check. Whoever
@@ -76,23 +75,11 @@ func (s *Service) pass(ctx context.Context, panel *access.Panel, token string, n
 // and end. Where my session ended meanwhile it is [ErrGone]; else it returns the
 // errors of pass.Create, or authenticator.ErrNameInvalid.
 func (s *Service) AddPass(ctx context.Context, me Me, p pass.Pass) (token secret.Text, err error) {
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		// A change of how I sign in comes before or after, and ends the pass or
-		// the session that makes it.
-		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
-			return err
-		}
-		held, owner, err := session.ByToken(ctx, tx, me.Token, s.Life, s.Clock())
-		if err != nil {
-			return err
-		}
-		p.Proofs, p.ByOperator = held.Proofs, false
-		token, err = addPass(ctx, tx, owner, p, me.From.event(s.Clock(), owner.ID, audit.PassMade))
+	err = s.changing(ctx, &me, audit.PassMade, func(tx *db.Tx) (err error) {
+		p.Proofs, p.ByOperator = me.Session.Proofs, false
+		token, err = addPass(ctx, tx, me.Account, p, me.From.event(s.Clock(), me.Account.ID, audit.PassMade))
 		return err
 	})
-	if errors.Is(err, db.ErrNotFound) {
-		err = ErrGone
-	}
 	return token, err
 }
 
@@ -128,31 +115,31 @@ func addPass(ctx context.Context, tx *db.Tx, owner account.Account, p pass.Pass,
 
 // RevokePass ends one of my passes, or returns [ErrGone].
 func (s *Service) RevokePass(ctx context.Context, me Me, id string) error {
-	return s.revokePass(ctx, id, me.From.event(s.Clock(), me.Account.ID, audit.PassRevoked))
+	return s.holding(ctx, &me, func(tx *db.Tx) error {
+		return revokePass(ctx, tx, id, me.From.event(s.Clock(), me.Account.ID, audit.PassRevoked))
+	})
 }
 
 // WithdrawPass is [Service.RevokePass] for an operator on the command line.
 func (s *Service) WithdrawPass(ctx context.Context, a account.Account, id string) error {
-	return s.revokePass(ctx, id, s.byOperator(a.ID, audit.PassRevoked, ""))
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return revokePass(ctx, tx, id, s.byOperator(a.ID, audit.PassRevoked, "")) })
 }
 
-func (s *Service) revokePass(ctx context.Context, id string, event audit.Event) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		p, err := pass.ByID(ctx, tx, event.AccountID, id)
-		if errors.Is(err, db.ErrNotFound) {
-			return ErrGone
-		}
-		if err != nil {
-			return err
-		}
-		there, err := pass.Revoke(ctx, tx, event.AccountID, id)
-		if err != nil {
-			return err
-		}
-		if !there {
-			return ErrGone
-		}
-		event.Detail = p.Name
-		return audit.Append(ctx, tx, event)
-	})
+func revokePass(ctx context.Context, tx *db.Tx, id string, event audit.Event) error {
+	p, err := pass.ByID(ctx, tx, event.AccountID, id)
+	if errors.Is(err, db.ErrNotFound) {
+		return ErrGone
+	}
+	if err != nil {
+		return err
+	}
+	there, err := pass.Revoke(ctx, tx, event.AccountID, id)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return ErrGone
+	}
+	event.Detail = p.Name
+	return audit.Append(ctx, tx, event)
 }

@@ -25,12 +25,14 @@ type Proofs struct {
 // only after a right one the code, from the same budgets as at sign-in (R1).
 // The session gets a new token and the new proofs.
 func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owner account.Account, token string, given Proofs, returnURL string, from Browser) (Progress, error) {
-	v, err := s.tryPassword(ctx, owner.ID, owner.ID, given.Password, from)
+	v, err := s.tryPassword(ctx, owner.ID, owner, given.Password, from)
 	if err != nil {
 		return Progress{}, err
 	}
 	if !v.Match {
-		if err := s.note(ctx, refused(from.event(s.Clock(), owner.ID, audit.SignInFailed))); err != nil {
+		ctx, done := regardless(ctx)
+		defer done()
+		if err := s.failed(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
 		return Progress{}, ErrWrongPassword

@@ -20,7 +20,7 @@ type Progress struct {
 	Stage     Stage
 	Attempt   secret.Text // until [StageDone]: the attempt's new token
 	Session   secret.Text // at [StageDone]: the session's new token
-	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new token
+	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new value
 	ReturnURL string      // at [StageDone]: where the person goes, checked
 	CodesLeft int         // after a backup code: how many are unused; else -1
 }
@@ -43,14 +43,16 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	if owner.ID == "" {
 		ledgerID = s.nobody(username)
 	}
-	v, err := s.tryPassword(ctx, ledgerID, owner.ID, typed, from)
+	v, err := s.tryPassword(ctx, ledgerID, owner, typed, from)
 	if err != nil {
 		return Progress{}, err
 	}
+	ctx, done := regardless(ctx)
+	defer done()
 	if !v.Match || owner.Disabled() {
 		// The event is written for names that don't exist too: its commit
 		// takes longer than the rest of the difference.
-		if err := s.note(ctx, refused(from.event(s.Clock(), ledgerID, audit.SignInFailed))); err != nil {
+		if err := s.failed(ctx, from.event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
 		return Progress{}, ErrRejected
@@ -68,6 +70,9 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 		progress, err = s.advance(ctx, tx, attempt, sessionToken, from)
 		return err
 	})
+	if errors.Is(err, ErrPasswordEnded) {
+		return Progress{}, errors.Join(err, s.failed(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from))
+	}
 	return progress, err
 }
 
@@ -104,6 +109,9 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 	stage, err := s.stage(ctx, tx, a, owner)
 	if err != nil {
 		return Progress{}, err
+	}
+	if stage == StageLink {
+		return Progress{}, ErrPasswordEnded
 	}
 	progress := Progress{Stage: stage, CodesLeft: -1}
 	if stage == StageDone {
@@ -230,7 +238,7 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 		return secret.Text{}, err
 	}
 	// Whoever sets a password is signed in, or has a link or the command line.
-	leave, err := s.queue(ctx, owner.ID, true)
+	leave, err := s.queue(ctx, throttle.Place{Account: owner.ID, Known: true})
 	if err != nil {
 		return secret.Text{}, err
 	}

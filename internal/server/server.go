@@ -90,7 +90,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		return nil, err
 	}
 	follow(ring, from, log)
-	queue := throttle.NewQueue(runtime.GOMAXPROCS(0)) // the cores that a container may use, not those that it sees
+	queue := throttle.NewQueue(runtime.GOMAXPROCS(0), now) // the cores that a container may use, not those that it sees
 	watch := &clock.Watch{}
 	counts := newMetrics(queue, watch, func(ctx context.Context) (time.Time, error) { return audit.Waiting(ctx, d.Reader()) }, now)
 	service := &login.Service{

@@ -36,6 +36,10 @@ const (
 	PasswordUnknownDevice Bucket = "password"
 	// PasswordKnownDevice counts the same for one known browser.
 	PasswordKnownDevice Bucket = "password-known"
+	// Change paces what an account's owner may change again and again, for each kind
+	// of change: each leaves an event or a row, and none must fill the disk. What ends
+	// a thief's access has no such pace, or the thief would use it up.
+	Change Bucket = "change"
 	// Prefix counts failures of unknown devices from one IPv4 /24 or IPv6 /56.
 	Prefix Bucket = "prefix"
 	// WidePrefix counts those from one IPv6 /48.
@@ -103,6 +107,7 @@ var rules = map[Bucket]rule{
 	BackupCodeIssue:       {limits: []limit{{3, time.Hour}}, full: Wait},
 	PasswordUnknownDevice: {limits: []limit{{100, day}}, full: Shielded, free: limit{5, 15 * minute}, pace: 5 * time.Second},
 	PasswordKnownDevice:   {free: limit{10, 15 * minute}, pace: 30 * time.Second, slowest: 15 * minute},
+	Change:                {limits: []limit{{60, time.Hour}, {240, day}}, full: Wait},
 	Prefix:                {limits: []limit{{30, 10 * minute}}, full: Wait, accounts: limit{10, time.Hour}},
 	WidePrefix:            {limits: []limit{{120, 10 * minute}}, full: Wait, accounts: limit{40, time.Hour}},
 	restored:              {limits: []limit{{1, day}}, full: NeedTwoCodes},

@@ -164,6 +164,22 @@ func (l *Ledger) reserve(ctx context.Context, tx *db.Tx, r *Reservation, tries [
 	return Verdict{Answer: Allow}, nil
 }
 
+// Spend writes down a try in the caller's transaction, where it stays: for what is
+// paced, and not guessed. The caller holds a lock on whatever the row is about.
+func (l *Ledger) Spend(ctx context.Context, tx *db.Tx, try Try) (Verdict, error) {
+	var r Reservation
+	verdict, err := l.reserve(ctx, tx, &r, []Try{try})
+	switch {
+	case errors.Is(err, errRefused):
+		return verdict, nil
+	case errors.Is(err, errContended):
+		return Verdict{}, ErrBusy
+	case err != nil:
+		return Verdict{}, fmt.Errorf("spend a try: %w", err)
+	}
+	return verdict, nil
+}
+
 // errRefused rolls back what was reserved in other rows.
 var errRefused = errors.New("refused")
 
@@ -192,18 +208,42 @@ func (l *Ledger) GiveBack(ctx context.Context, r Reservation) error {
 	return l.db.Write(ctx, func(tx *db.Tx) error { return GiveBack(ctx, tx, r) })
 }
 
+// codeBuckets count wrong codes.
+var codeBuckets = []any{string(CodeUnknownDevice), string(CodeKnownDevice), string(TwoCodes)}
+
+// codeRow is a row of tries with codes.
+type codeRow struct {
+	Key
+	row []entry
+}
+
+// codeRows returns those of an account, from every browser, in which there is a try.
+func codeRows(ctx context.Context, q db.Querier, accountID string) ([]codeRow, error) {
+	return db.All(ctx, q, func(scan db.Scan) (r codeRow, err error) {
+		r.Account = accountID
+		var times []byte
+		if err = scan(&r.Bucket, &r.Subject, &times); err == nil {
+			r.row, err = decode(times)
+		}
+		return r, err
+	}, `SELECT bucket, subject, times FROM ledger
+		WHERE account_id = $1 AND bucket IN ($2, $3, $4) AND LENGTH(times) > 0 ORDER BY bucket, subject`,
+		append([]any{accountID}, codeBuckets...)...)
+}
+
 // Own notes that the attempt became a session: its wrong codes were the
 // owner's own. They stay counted against guessing.
 func Own(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
-	buckets, err := db.All(ctx, tx, func(scan db.Scan) (b Bucket, err error) { return b, scan(&b) },
-		`SELECT bucket FROM ledger WHERE account_id = $1 AND bucket IN ($2, $3) AND subject = '' AND LENGTH(times) > 0`,
-		accountID, string(CodeUnknownDevice), string(TwoCodes))
+	rows, err := codeRows(ctx, tx, accountID)
 	if err != nil {
 		return fmt.Errorf("own an attempt's tries: %w", err)
 	}
 	mine := tag(attemptID)
-	for _, bucket := range buckets {
-		err := edit(ctx, tx, Key{Account: accountID, Bucket: bucket}, func(row []entry) []entry {
+	for _, one := range rows {
+		if !slices.ContainsFunc(one.row, func(e entry) bool { return e.tag == mine }) {
+			continue
+		}
+		err := edit(ctx, tx, one.Key, func(row []entry) []entry {
 			for i := range row {
 				row[i].owned = row[i].owned || row[i].tag == mine
 			}
@@ -216,15 +256,18 @@ func Own(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
 	return nil
 }
 
-// Suspect returns what the wrong codes of an account, from unknown browsers,
-// say about its password.
+// Suspect returns what the wrong codes of an account say about its password, known
+// browsers' too: a thief may have copied the cookie of one.
 func (l *Ledger) Suspect(ctx context.Context, q db.Querier, accountID string, passwordSet time.Time) (Suspicion, error) {
-	single, _, err := read(ctx, q, Key{Account: accountID, Bucket: CodeUnknownDevice})
+	all, err := codeRows(ctx, q, accountID)
 	if err != nil {
-		return Suspicion{}, err
+		return Suspicion{}, fmt.Errorf("read wrong codes: %w", err)
 	}
-	pairs, _, err := read(ctx, q, Key{Account: accountID, Bucket: TwoCodes})
-	return suspicion(l.clock(), passwordSet, single, pairs), err
+	rows := make([][]entry, len(all))
+	for i, one := range all {
+		rows[i] = one.row
+	}
+	return suspicion(l.clock(), passwordSet, rows...), nil
 }
 
 // edit changes a row that is there.

@@ -6,10 +6,11 @@ import "time"
 const (
 	// noticeCodes wrong ones are told to the owner.
 	noticeCodes = 3
-	// suspectCodes wrong ones in suspectWithin show that somebody else has the
+	// suspectCodes wrong ones in [SuspectWithin] show that somebody else has the
 	// password (SP 800-63B: "evidence of compromise").
-	suspectCodes  = 5
-	suspectWithin = 30 * day
+	suspectCodes = 5
+	// SuspectWithin is how long a wrong code says something of the password.
+	SuspectWithin = 30 * day
 )
 
 // Suspicion is what the wrong codes of an account say about its password.
@@ -19,15 +20,12 @@ type Suspicion struct {
 	Suspect bool // the password must be changed
 }
 
-// JustNoticed reports whether the last wrong code made it a notice.
-func (s Suspicion) JustNoticed() bool { return s.Codes == noticeCodes }
-
 // suspicion is a pure function over the entries of the code buckets.
 func suspicion(now, passwordSet time.Time, rows ...[]entry) Suspicion {
 	var s Suspicion
 	for _, row := range rows {
 		for _, e := range row {
-			if !e.owned && now.Sub(e.at) < suspectWithin && e.at.After(passwordSet) {
+			if !e.owned && now.Sub(e.at) < SuspectWithin && e.at.After(passwordSet) {
 				s.Codes++
 			}
 		}

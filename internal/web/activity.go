@@ -27,8 +27,12 @@ func (s *server) getActivity(req *request) error {
 		page.Older = "/settings/activity?before=" + strconv.FormatInt(last.At.UnixMilli(), 10) + "." + url.QueryEscape(last.ID)
 	}
 	for _, e := range events {
+		text := say("activity."+string(e.Kind), "how", how(e.Detail), "name", e.Detail, "n", e.Number)
+		if e.Number > 0 && e.Kind.Counted() {
+			text = say("activity.repeated", "what", text, "times", e.Number)
+		}
 		page.Events = append(page.Events, activityRow{
-			Text: say("activity."+string(e.Kind), "how", how(e.Detail), "name", e.Detail, "n", e.Number),
+			Text: text,
 			At:   e.At, Address: e.Address, Browser: s.browser(e.Browser), Alarm: e.Kind.Alarming(),
 		})
 	}

@@ -162,6 +162,9 @@ func (s *server) fail(req *request, err error) {
 	case errors.As(err, &wait):
 		n := seconds(wait.RetryAfter)
 		status, heading, advice = http.StatusTooManyRequests, say("error.too_many.heading"), say("error.too_many.advice", "n", n)
+		if wait.Change {
+			heading, advice = say("error.many_changes.heading"), say("error.many_changes.advice")
+		}
 		req.w.Header().Set("Retry-After", strconv.Itoa(n))
 	case errors.Is(err, throttle.ErrQueueFull), errors.Is(err, throttle.ErrBusy):
 		status, heading, advice = http.StatusServiceUnavailable, say("error.busy.heading"), say("error.busy.advice")

@@ -66,6 +66,9 @@ func (s *server) postPassword(req *request) error {
 	case errors.Is(err, login.ErrShielded):
 		page.Error = say("login.shielded")
 		return s.views.page(req.w, http.StatusTooManyRequests, "login", page)
+	case errors.Is(err, login.ErrPasswordEnded):
+		page.Error = say("login.password_ended")
+		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
 	case err != nil:
 		return err
 	}
@@ -95,7 +98,7 @@ func (s *server) advance(req *request, p login.Progress, query ...string) error 
 	return nil
 }
 
-// rememberDevice gives the browser the device cookie's new token.
+// rememberDevice gives the browser the device cookie's new value.
 func (s *server) rememberDevice(req *request, token secret.Text) {
 	s.setCookie(req.w, deviceCookie, token.Reveal(), device.Life)
 }
@@ -302,7 +305,7 @@ func (s *server) getSetup(req *request) error {
 			frame: frame{Title: say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
 		})
 	}
-	if opened.Kind == account.TicketEnroll {
+	if opened.Kind == account.TicketEnroll && !opened.NewPassword {
 		s.setCookie(req.w, ticketCookie, token, ticketCookieLife)
 		s.redirect(req, "/settings/security")
 		return nil
@@ -315,8 +318,11 @@ func (s *server) setupPage(opened login.Opened, token string) setupPage {
 		frame: frame{Title: say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
 		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
 	}
-	if opened.Kind == account.TicketSetup {
+	switch opened.Kind {
+	case account.TicketSetup:
 		page.Title, page.First = say("setup.title_first"), true
+	case account.TicketEnroll:
+		page.Title, page.Reset = say("new_password.title"), true
 	}
 	return page
 }
@@ -352,6 +358,11 @@ func (s *server) postSetup(req *request) error {
 		}
 		s.noteWeak(req, owner, f[3])
 		s.rememberDevice(req, token)
+		if page.Reset {
+			s.setCookie(req.w, ticketCookie, f[0], ticketCookieLife)
+			s.redirect(req, "/login", "return", "/settings/security", "notice", "password_set")
+			return nil
+		}
 		s.redirect(req, "/login", "notice", "account_created")
 		return nil
 	case errors.Is(err, account.ErrNameInvalid):

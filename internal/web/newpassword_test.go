@@ -11,7 +11,6 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// Nothing marks a password suspect yet; the stage it leads to is there.
 func TestSuspectPasswordMustBeChangedAfterTheCode(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {

@@ -16,6 +16,7 @@ var notices = map[string]struct {
 	"added":             {"ok", say("notice.added")},
 	"renamed":           {"ok", say("notice.renamed")},
 	"removed":           {"ok", say("notice.removed")},
+	"suspect":           {"warn", say("notice.suspect")},
 	"disabled":          {"ok", say("notice.disabled")},
 	"password_changed":  {"ok", say("notice.password_changed")},
 	"profile_saved":     {"ok", say("notice.profile_saved")},

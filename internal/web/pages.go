@@ -281,7 +281,8 @@ type setupPage struct {
 	frame
 	newPassword
 	Ticket   string
-	First    bool   // the first account, an operator; otherwise an invitation
+	First    bool   // the first account, an operator
+	Reset    bool   // a new password in place of a suspect one; neither: an invitation
 	Username string // typed; of an invitation fixed
 	Email    string
 	Error    *message

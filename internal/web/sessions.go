@@ -66,7 +66,6 @@ func (s *server) postForgetAll(req *request) error {
 	if err := s.Login.ForgetDevices(req.Context(), req.me); err != nil {
 		return err
 	}
-	s.setCookie(req.w, deviceCookie, "", 0)
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
 	return nil
 }

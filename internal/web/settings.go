@@ -152,6 +152,10 @@ func (s *server) postPasswordChange(req *request) error {
 
 func (s *server) postDisable(req *request) error {
 	token, err := s.Login.DisableTwoFactor(req.Context(), req.me)
+	if errors.Is(err, login.ErrSuspect) {
+		s.redirect(req, "/settings/security", "notice", "suspect")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -216,6 +220,10 @@ func (s *server) postRename(req *request) error {
 
 func (s *server) postRemove(req *request) error {
 	token, err := s.Login.RemoveAuthenticator(req.Context(), req.me, req.id())
+	if errors.Is(err, login.ErrSuspect) {
+		s.redirect(req, "/settings/security", "notice", "suspect")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

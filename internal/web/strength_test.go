@@ -60,6 +60,9 @@ var doors = map[string]door{
 	}},
 	"suspect": {"eve", func(t *testing.T, p *portal.Portal) (*portal.Browser, func(string) portal.Answer) {
 		eve := p.AddAccount(t, "eve")
+		b := p.Browser(t)
+		b.SignIn("eve")
+		phone := b.Enroll("Phone")
 		err := p.DB.Write(context.Background(), func(tx *db.Tx) error {
 			_, err := password.MarkSuspect(context.Background(), tx, eve.ID, p.Clock.Now())
 			return err
@@ -67,8 +70,8 @@ var doors = map[string]door{
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := p.Browser(t)
 		b.SignIn("eve")
+		b.Post("/login/code", "code", phone.Code(0))
 		return b, func(typed string) portal.Answer { return b.Post("/login/new-password", "new_password", typed) }
 	}},
 }

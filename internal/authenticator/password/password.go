@@ -140,28 +140,15 @@ type Outcome struct {
 	Suspect time.Time // since when the password is known to somebody else; zero: it isn't
 }
 
-// Verify compares typed with the account's password. An account without one,
-// or an empty id, takes the same work and never matches (R27). An error is no
+// Verify compares typed with the account's password. An account without one, or an
+// id that no account has, takes the work of some account that has one, the same each
+// time, and never matches (R27). So a cost that was raised tells nobody which names
+// exist: of unknown names as many take the old cost as of accounts. An error is no
 // verdict: deny (F4).
 func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, typed string) (Outcome, error) {
-	var (
-		sealed  []byte
-		suspect db.At
-	)
-	err := db.One(ctx, q, `SELECT phc, suspect_at FROM passwords WHERE account_id = $1`, []any{accountID}, &sealed, &suspect)
-	known := err == nil
-	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		return Outcome{}, fmt.Errorf("read password: %w", err)
-	}
-	stored, salt, want := p, make([]byte, saltBytes), make([]byte, secret.Argon2HashBytes)
-	if known {
-		text, err := ring.Open(place(accountID), sealed)
-		if err != nil {
-			return Outcome{}, fmt.Errorf("password of account %s: %w", accountID, err)
-		}
-		if stored, salt, want, err = parsePHC(string(text)); err != nil {
-			return Outcome{}, fmt.Errorf("password of account %s: %w", accountID, err)
-		}
+	known, suspect, stored, salt, want, err := work(ctx, q, ring, p, accountID)
+	if err != nil {
+		return Outcome{}, err
 	}
 	prepared, err := prepare(typed)
 	usable := err == nil
@@ -172,8 +159,45 @@ func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon
 	return Outcome{
 		Match:   true,
 		Weak:    stored.MemoryKiB < p.MemoryKiB || stored.Iterations < p.Iterations,
-		Suspect: suspect.Time,
+		Suspect: suspect,
 	}, nil
+}
+
+// work returns what one verification hashes with, and holds against: of the account's
+// password or, where it has none (known is false), of the one that stands next.
+func work(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID string) (
+	known bool, suspect time.Time, cost secret.Argon2id, salt, want []byte, err error) {
+	var (
+		id     string
+		sealed []byte
+		at     db.At
+	)
+	const columns = `SELECT account_id, phc, suspect_at FROM passwords `
+	err = db.One(ctx, q, columns+`WHERE account_id >= $1 ORDER BY account_id LIMIT 1`, []any{accountID}, &id, &sealed, &at)
+	if errors.Is(err, db.ErrNotFound) {
+		err = db.One(ctx, q, columns+`ORDER BY account_id LIMIT 1`, nil, &id, &sealed, &at)
+	}
+	nobody := func() (bool, time.Time, secret.Argon2id, []byte, []byte, error) {
+		return false, time.Time{}, p, make([]byte, saltBytes), make([]byte, secret.Argon2HashBytes), nil
+	}
+	if errors.Is(err, db.ErrNotFound) {
+		return nobody() // there is no password at all
+	}
+	if err != nil {
+		return false, time.Time{}, p, nil, nil, fmt.Errorf("read password: %w", err)
+	}
+	known = id == accountID
+	text, err := ring.Open(place(id), sealed)
+	if err == nil {
+		cost, salt, want, err = parsePHC(string(text))
+	}
+	switch {
+	case err != nil && known:
+		return false, time.Time{}, p, nil, nil, fmt.Errorf("password of account %s: %w", id, err)
+	case err != nil:
+		return nobody() // another account's row is broken: that isn't this one's fault
+	}
+	return known, at.Time, cost, salt, want, nil
 }
 
 func place(accountID string) secret.Place {
@@ -242,6 +266,14 @@ func SuspectSince(ctx context.Context, q db.Querier, accountID string) (time.Tim
 // reports whether that is news.
 func MarkSuspect(ctx context.Context, tx *db.Tx, accountID string, now time.Time) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = $2 WHERE account_id = $1 AND suspect_at IS NULL`, accountID, db.At{Time: now})
+	return n == 1, err
+}
+
+// EndSuspect takes the mark of a suspect password away, for a caller that sets a new
+// one in the same transaction, and reports whether it was there: of many callers
+// one gets true.
+func EndSuspect(ctx context.Context, tx *db.Tx, accountID string) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = NULL WHERE account_id = $1 AND suspect_at IS NOT NULL`, accountID)
 	return n == 1, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -391,4 +392,38 @@ func TestPHCReadsOnlyItsOwnForm(t *testing.T) {
 			t.Errorf("parsed %q", more)
 		}
 	}
+}
+
+// TestARaisedCostTellsNobodyWhichNamesExist: half of the accounts still have the old
+// cost, and so half of the names that don't exist take it, each always the same.
+func TestARaisedCostTellsNobodyWhichNamesExist(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ring := context.Background(), secret.NewRing()
+		raised := secret.Argon2id{MemoryKiB: testkit.Quick.MemoryKiB, Iterations: testkit.Quick.Iterations + 1}
+		costs := map[secret.Argon2id]int{}
+		for n := range 16 {
+			id := create(t, d, ring, fmt.Sprint("account", n), "correct horse battery")
+			if n%2 == 0 {
+				set(t, d, ring, id, raised, "correct horse battery")
+			}
+		}
+		const names = 400
+		for range names {
+			id := secret.NewID()
+			known, _, cost, _, _, err := work(ctx, d.Reader(), ring, raised, id)
+			if err != nil || known {
+				t.Fatalf("an id of nobody: known %v, %v", known, err)
+			}
+			if _, _, again, _, _, err := work(ctx, d.Reader(), ring, raised, id); err != nil || again != cost {
+				t.Errorf("the same name takes %v, then %v", cost, again)
+			}
+			costs[cost]++
+		}
+		if costs[raised]+costs[testkit.Quick] != names || costs[raised] == 0 || costs[testkit.Quick] == 0 {
+			t.Errorf("names that don't exist take %v", costs)
+		}
+		if o, err := Verify(ctx, d.Reader(), ring, raised, secret.NewID(), "correct horse battery"); err != nil || o.Match {
+			t.Errorf("nobody matches: %+v, %v", o, err)
+		}
+	})
 }
