@@ -28,8 +28,8 @@ func (clockShow) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	portal.Login.Watch.Differs(ahead)
 	now := portal.Login.Clock()
+	portal.Login.Watch.Compared(now, ahead, state)
 	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "This machine's clock\t%s\nHigh-water mark\t%s\n", at(now), at(state.HighWater))
 	if !state.LeaptAt.IsZero() {

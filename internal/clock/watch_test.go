@@ -56,7 +56,7 @@ func TestOffAndAstrayBeginPastTheirBounds(t *testing.T) {
 		-30001 * time.Millisecond: {off: -30001 * time.Millisecond, astray: -30001 * time.Millisecond},
 	} {
 		var w Watch
-		w.Differs(ahead)
+		w.Compared(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ahead, State{})
 		if w.Off() != want.off || w.Astray() != want.astray || w.Ahead() != ahead {
 			t.Errorf("%v ahead: off by %v, astray by %v", ahead, w.Off(), w.Astray())
 		}
