@@ -2,8 +2,14 @@ package db
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -101,6 +107,51 @@ func connect(cfg *pgx.ConnConfig) *DB {
 	both.SetMaxIdleConns(postgresConns)
 	return &DB{write: both, read: both, postgres: true, direct: cfg}
 }
+
+// replaced reports whether err says that a connection of the pool q was dead
+// before it answered, as all are after a failover; then the next statement gets a fresh
+// one. What changes nothing may be tried once more. A statement in a transaction may
+// not: q is none.
+func replaced(q Querier, err error) bool {
+	p, ok := q.(*pool)
+	if !ok || p.prepares || !isDead(err) {
+		return false
+	}
+	// The others that wait for work have the same end, and would fail one after the other.
+	p.SetMaxIdleConns(0)
+	p.SetMaxIdleConns(postgresConns)
+	return true
+}
+
+// isDead reports whether the connection ended, rather than the statement, the time to
+// wait for it, or the way to the server.
+func isDead(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var (
+		connecting *pgconn.ConnectError
+		told       *pgconn.PgError
+	)
+	switch {
+	case errors.As(err, &told):
+		return slices.Contains(ended, told.Code)
+	case errors.As(err, &connecting):
+		return false // there is no way to the server
+	}
+	for _, end := range []error{
+		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, driver.ErrBadConn, sql.ErrConnDone, pgconn.ErrConnClosed,
+	} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// ended are the codes with which PostgreSQL ends a connection: admin_shutdown (also
+// by pg_terminate_backend), crash_shutdown and idle_session_timeout.
+var ended = []string{"57P01", "57P02", "57P05"}
 
 // LosesCommits reports whether PostgreSQL has standbys, of which none has a
 // commit before it is answered: one that takes over may have forgotten which
