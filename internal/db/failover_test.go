@@ -2,7 +2,10 @@ package db_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -105,5 +108,35 @@ func terminate(t *testing.T, admin *db.DB) {
 		WHERE datname = current_database() AND pid <> pg_backend_pid()`, nil, &n)
 	if err != nil {
 		t.Fatal(fmt.Errorf("end all connections: %w", err))
+	}
+}
+
+// An operator needs to know which server, and why; what else the URL holds is nobody's
+// business, since a part of it may be a password.
+func TestErrorsOfConnectingNameTheServerAlone(t *testing.T) {
+	t.Parallel()
+	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
+	must(t, err)
+	gone := *at
+	gone.Path, gone.User = "/secretdatabase", url.UserPassword("secretuser", "secretword")
+	noDatabase := *at
+	noDatabase.Path = "/secretdatabase"
+	port, err := testkit.FreePort()
+	must(t, err)
+	for text, want := range map[string]string{
+		"postgres://secretuser:secretword@127.0.0.1:" + port + "/secretdatabase":   "connect to 127.0.0.1:" + port + ": connect: connection refused",
+		"postgres://secretuser:secretword@no-such-host.invalid/secretdatabase":     "connect to no-such-host.invalid:5432: ",
+		"postgres://secretuser:secretword@127.0.0.1:" + port + ",127.0.0.2:1/secr": "connect to 127.0.0.1:" + port + ", 127.0.0.2:1: connect: connection refused",
+		gone.String():       "connect to " + at.Host + ": ",
+		noDatabase.String(): "connect to " + at.Host + ": there is no such database (SQLSTATE 3D000)",
+	} {
+		_, direct := db.OpenPooled(context.Background(), at.String(), text)
+		if direct != nil && strings.Contains(direct.Error(), "secr") {
+			t.Errorf("database_direct: %v", direct)
+		}
+		_, err := db.Open(context.Background(), text)
+		if err == nil || !errors.Is(err, db.ErrUnavailable) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secr") {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -85,6 +87,77 @@ func parsePostgres(name, rawURL string) (*pgx.ConnConfig, error) {
 	// A standby may not know yet what has ended; of several hosts the next is tried.
 	cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	return cfg, nil
+}
+
+// connectError is why no connection came about. pgx's text names the user and the
+// database, and quotes what the server says of them; this names the servers alone.
+type connectError struct {
+	at     string // hosts and ports
+	reason string
+	err    error
+}
+
+func (e *connectError) Error() string { return "connect to " + e.at + ": " + e.reason }
+func (e *connectError) Unwrap() error { return e.err }
+
+// quiet returns err as [connectError] where it is about connecting.
+func quiet(err error) error {
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	var at []string
+	add := func(host string, port uint16) {
+		if one := net.JoinHostPort(host, fmt.Sprint(port)); !slices.Contains(at, one) {
+			at = append(at, one)
+		}
+	}
+	add(failed.Config.Host, failed.Config.Port)
+	for _, other := range failed.Config.Fallbacks {
+		add(other.Host, other.Port)
+	}
+	return &connectError{strings.Join(at, ", "), whyNot(err), err}
+}
+
+// whyNot returns the reason in words that name nobody.
+func whyNot(err error) string {
+	var (
+		told   *pgconn.PgError
+		dns    *net.DNSError
+		dial   *net.OpError
+		untrue *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &told):
+		reason := map[string]string{
+			"28P01": "the password, or the user's name, is wrong",
+			"28000": "this user may not connect from here, or doesn't exist",
+			"3D000": "there is no such database",
+			"42501": "this user may not use the database",
+			"53300": "it has too many connections",
+			"57P03": "it is starting or stopping",
+		}[told.Code]
+		if reason == "" {
+			reason = "it refuses the connection"
+		}
+		return reason + " (SQLSTATE " + told.Code + ")"
+	case errors.As(err, &dns):
+		return dns.Err
+	case errors.As(err, &untrue):
+		return untrue.Error()
+	case errors.As(err, &dial) && dial.Err != nil:
+		return dial.Err.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	case strings.Contains(err.Error(), "read only connection"):
+		return "it is read only, as a standby is"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return "it ended the connection"
+	default:
+		return "the connection came to nothing; PostgreSQL's own log says more"
+	}
 }
 
 // timeouts are PostgreSQL's own, in milliseconds.
