@@ -164,6 +164,21 @@ func (p *Portal) Measure(ctx context.Context) error {
 	return errors.Join(err, heard)
 }
 
+// CompareClocks holds the clock against the reference, once, and changes nothing:
+// from then on Login.Clock goes by the reference. A server calls [Portal.WatchClock].
+func (p *Portal) CompareClocks(ctx context.Context) error {
+	ahead, err := p.Login.Mark.Ahead(ctx, p.now)
+	if err != nil {
+		return err
+	}
+	state, err := clock.Read(ctx, p.DB.Reader())
+	if err != nil {
+		return err
+	}
+	p.Login.Watch.Compared(p.now(), ahead, state)
+	return nil
+}
+
 // WatchClock holds the clock against the database's and moves the high-water
 // mark, once, and says what is wrong (F7).
 func (p *Portal) WatchClock(ctx context.Context) error {
