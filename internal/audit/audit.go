@@ -73,7 +73,8 @@ const (
 	PasswordSuspected    Kind = "password_suspected"  // Number: of how many wrong codes
 )
 
-// The kinds that concern no account: what an operator does to the portal.
+// The kinds that concern no account: what an operator does to the portal, and what the
+// server notices.
 const (
 	SetupLinkIssued Kind = "setup_link_issued" // for the first account
 	KeyAdded        Kind = "key_added"         // Detail: the key's id

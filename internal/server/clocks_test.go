@@ -372,3 +372,81 @@ func events(t *testing.T, p *server.Portal) string {
 	}
 	return text.String()
 }
+
+func TestAClockAheadTakesNoLease(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p := portal.Start(t, engine)
+			p.AddAccount(t, "ada")
+			do(t, p.Seal) // and holds the lease
+			p.AddAccount(t, "bob")
+			for _, ahead := range []time.Duration{20 * time.Second, leap, -leap} {
+				b := node(t, p, ahead)
+				do(t, b.WatchClock, b.Seal)
+			}
+			if oldest, err := audit.Waiting(t.Context(), p.DB.Reader()); err != nil || oldest.IsZero() {
+				t.Errorf("another node sealed: %v", err)
+			}
+		})
+	}
+}
+
+// A machine starts with a wrong date, and a phone has it too. Once the date is right
+// the owner's next code is taken, and the one of then isn't taken a second time.
+func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		for _, ahead := range []time.Duration{2 * time.Hour, leap} {
+			t.Run(fmt.Sprint(engine, " ", ahead), func(t *testing.T) {
+				t.Parallel()
+				dir, clock := t.TempDir(), testkit.NewClock()
+				var settings []string
+				if url := testkit.DatabaseURL(t, engine); engine == "postgres" {
+					settings = []string{"SALLYPORT_DATABASE=" + url}
+				}
+				p := portal.StartIn(t, dir, clock, settings...)
+				p.AddAccount(t, "ada")
+				b := p.Browser(t)
+				b.SignIn("ada")
+				phone := b.Enroll("phone")
+				do(t, p.WatchClock)
+				p.Stop()
+				signIn := func(code string) *portal.Browser {
+					t.Helper()
+					b := p.Browser(t)
+					b.SignIn("ada")
+					b.Post("/login/code", "code", code)
+					return b
+				}
+
+				clock.Set(ahead)
+				p = portal.StartIn(t, dir, clock, settings...)
+				do(t, p.WatchClock)
+				code := phone.Code(0)
+				held := signIn(code)
+				if !held.SignedIn() {
+					t.Fatalf("in the leap: %d", held.Last.Status)
+				}
+				clock.Set(time.Minute - ahead)
+				do(t, p.WatchClock, p.WatchClock)
+				if b := signIn(phone.Code(0)); !b.SignedIn() {
+					t.Errorf("the first code once the date is right: %d %s", b.Last.Status, b.Last.Body)
+				}
+				if held.SignedIn() {
+					t.Error("a session that began in the future lives")
+				}
+				if got := events(t, p.Portal); strings.Count(got, "clock_went_back") != 1 {
+					t.Errorf("events: %s", got)
+				}
+				clock.Move(ahead - time.Minute)
+				if signIn(code).SignedIn() {
+					t.Error("the code of the leap opens a second door when its time has come")
+				}
+				clock.Move(time.Minute)
+				if !signIn(phone.Code(0)).SignedIn() {
+					t.Error("the code after it isn't taken")
+				}
+			})
+		}
+	}
+}
