@@ -278,6 +278,50 @@ func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
 	}
 }
 
+// A disk that takes no writes keeps a live visit going, through the gateway and for
+// other proxies, but lets nobody in or out.
+func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*disk.Disk){"full": (*disk.Disk).Fill, "read-only": (*disk.Disk).Protect} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			under := disk.Under(t, dir)
+			file := writeConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s\n    upstream: %s\n  - url: %s\n",
+				portalAt, radio, startPanel(t, "radio").URL, video))
+			p := portal.StartIn(t, dir, testkit.NewClock(), "SALLYPORT_CONFIG="+file)
+			p.AddAccount(t, "ada")
+			b := visit(t, p, "ada", radio+"/")
+			got(t, b.Last)
+			// No proxy serves the other panel here: the way to a visit is walked by hand.
+			b.Get(video + "/.sallyport/start?return=/rack")
+			for !strings.HasPrefix(b.Last.Location, video+"/rack") {
+				if b.Last.Location == "" {
+					t.Fatalf("no way to the panel: %s", short(b.Last))
+				}
+				b.Get(b.Last.Location)
+			}
+			fail(under)
+			p.Clock.Move(2 * time.Minute) // what is kept in memory is read again
+			got(t, b.Get(radio+"/"))
+			if a := ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
+				t.Errorf("forward-auth: %s", short(a))
+			}
+			if a := b.Post("/logout"); a.Status != http.StatusServiceUnavailable {
+				t.Errorf("sign-out: %s", short(a))
+			}
+			if a := p.Browser(t).Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusServiceUnavailable {
+				t.Errorf("sign-in: %s", short(a))
+			}
+			p.Clock.Move(13 * time.Hour) // the visit ends as idle
+			if a, other := b.Get(radio+"/"), ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
+				t.Error("an idle visit goes on while nothing can be written")
+			}
+			under.Mend()
+		})
+	}
+}
+
 // TestAttack138PowerCut: what was answered is on the disk.
 func TestAttack138PowerCut(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,8 @@ import (
 //	wizard PHONE              start the wizard and read its secret: $PHONE_ID is its id
 //	enroll PHONE              walk the whole wizard; $PHONE_1 to $PHONE_10 are the backup codes
 //	code PHONE [OFFSET]       $CODE is what the phone shows, its clock off by so much
-//	clock DURATION            move the clock
+//	clock DURATION            let time pass
+//	set-clock DURATION        set the clock ahead, or back
 //	tick                      the server looks at its clock, as it does every 10 s
 //	status N                  the answer's status
 //	goes PATTERN              the answer redirects to this path
@@ -56,7 +57,7 @@ func TestFlows(t *testing.T) {
 				Setup:     func(env *testscript.Env) error { return setUp(env, t, engine) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
-					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "tick": cmdTick,
+					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
 					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
 					"wrong-passwords": cmdWrongPasswords,
 					"seal":            cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
@@ -244,6 +245,13 @@ func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	of(ts).portal.Clock.Move(d)
+}
+
+func cmdSetClock(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	of(ts).portal.Clock.Set(d)
 }
 
 func cmdTick(ts *testscript.TestScript, neg bool, args []string) {

@@ -27,6 +27,12 @@ const (
 // signs in, as short as a person needs for it.
 const FreshFor = 10 * time.Minute
 
+// clocksDiffer is how far the clocks of two nodes may be apart that both take codes,
+// each up to 30 s from the database's, and a step of a code more. A proof that is
+// further in the future was written by a clock that was ahead, and would stay fresh
+// for as long as it was.
+const clocksDiffer = 90 * time.Second
+
 // Demand is a requirement with what a panel may add to it.
 type Demand struct {
 	Requirement Requirement
@@ -73,7 +79,7 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	case b.Vouched:
 		return Admit
 	}
-	if age := maxAge(d); age > 0 && !provenSince(b, now.Add(-age)) {
+	if age := maxAge(d); age > 0 && !proven(b, now.Add(-age), now.Add(clocksDiffer)) {
 		return Reauthenticate
 	}
 	if d.Requirement != TwoFactor || authenticator.AAL(b.Proofs) >= 2 {
@@ -85,10 +91,11 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	return Reauthenticate
 }
 
-// provenSince reports whether the bearer proved the password since then, and
+// proven reports whether the bearer proved the password between the two times, and
 // the second factor where there is one.
-func provenSince(b Bearer, then time.Time) bool {
-	since := authenticator.Since(b.Proofs, then)
+func proven(b Bearer, first, last time.Time) bool {
+	since := authenticator.Without(authenticator.Since(b.Proofs, first),
+		func(p authenticator.Proof) bool { return p.At.After(last) })
 	return slices.ContainsFunc(since, func(p authenticator.Proof) bool { return p.Kind == authenticator.Password }) &&
 		(!b.TwoFactor || authenticator.AAL(since) >= 2)
 }

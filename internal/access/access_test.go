@@ -45,6 +45,11 @@ func TestCheckAnswersEveryRequirementForEveryBearer(t *testing.T) {
 		{"two factors, both stale (ATTACKS 83)", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(password, stale), proof(code, stale))}, Admit, Reauthenticate},
 		{"two factors, code and backup code", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(code, now), proof(backup, now))}, Admit, Reauthenticate},
 		{"two factors, unknown kinds", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof("x", now), proof(password, now))}, Admit, Reauthenticate},
+		{"one factor, proven by a clock a minute ahead", Bearer{SignedIn: true, Proofs: list(proof(password, -time.Minute))}, Admit, Admit},
+		{"one factor, proven in the future", Bearer{SignedIn: true, Proofs: list(proof(password, -clocksDiffer-time.Millisecond))}, Admit, Reauthenticate},
+		{"one factor, proven in a year", Bearer{SignedIn: true, Proofs: list(proof(password, -365*24*time.Hour))}, Admit, Reauthenticate},
+		{"two factors, code in the future", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(password, now), proof(code, -time.Hour))}, Admit, Reauthenticate},
+
 		{"two factors, no proof left", Bearer{SignedIn: true, TwoFactor: true}, Admit, Reauthenticate},
 	} {
 		for requirement, want := range map[Requirement]Verdict{

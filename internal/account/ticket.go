@@ -133,3 +133,10 @@ func EndAllTickets(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets`)
 	return err
 }
+
+// EndFutureTickets ends links that were issued after latest, by a clock that was
+// ahead: they would work for as long as it was.
+func EndFutureTickets(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE created_at > $1`, db.At{Time: latest})
+	return err
+}

@@ -73,7 +73,8 @@ const (
 	PasswordSuspected    Kind = "password_suspected"  // Number: of how many wrong codes
 )
 
-// The kinds that concern no account: what an operator does to the portal.
+// The kinds that concern no account: what an operator does to the portal, and what the
+// server notices.
 const (
 	SetupLinkIssued Kind = "setup_link_issued" // for the first account
 	KeyAdded        Kind = "key_added"         // Detail: the key's id
@@ -82,7 +83,8 @@ const (
 	KeysDropped     Kind = "keys_dropped"      // Number: how many
 	BackedUp        Kind = "backed_up"         // Detail: the file; Number: how many sealed secrets
 	Restored        Kind = "restored"          // Detail: the backup's file
-	ClockAccepted   Kind = "clock_accepted"
+	ClockAccepted   Kind = "clock_accepted"    // Number: of authenticators that take codes again
+	ClockWentBack   Kind = "clock_went_back"   // from a time that was never believed; Number as above
 )
 
 // Alarming reports whether the event may be somebody else's doing: it is
@@ -100,6 +102,7 @@ func (k Kind) Counted() bool { return k == SignInFailed || k == CodeReused || k 
 const (
 	ByOwner    = "owner"        // whoever signed in, or tried to, as the account
 	ByOperator = "command line" // an operator on the server
+	ByServer   = "server"       // nobody: the server noticed it
 )
 
 // Outcome of an event.
@@ -113,7 +116,7 @@ type Event struct {
 	ID        string
 	At        time.Time
 	AccountID string // whom it concerns
-	Actor     string // [ByOwner] or [ByOperator]
+	Actor     string // [ByOwner], [ByOperator] or [ByServer]
 	Kind      Kind
 	Outcome   string // empty: [Done]
 	Detail    string // a name, see Kind

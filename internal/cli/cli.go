@@ -139,7 +139,16 @@ func (r *run) open() (*server.Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel))
+	portal, err := server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel))
+	if err != nil {
+		return nil, err
+	}
+	// What a command writes down goes by the reference clock too, wherever it runs.
+	if err := portal.CompareClocks(r); err != nil {
+		portal.Close()
+		return nil, err
+	}
+	return portal, nil
 }
 
 type versionCommand struct{}

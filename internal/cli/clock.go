@@ -24,24 +24,20 @@ func (clockShow) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	ahead, err := portal.Login.Mark.Ahead(r, portal.Login.Clock)
-	if err != nil {
-		return err
-	}
-	portal.Login.Watch.Differs(ahead)
-	now := portal.Login.Clock()
+	reference := portal.Login.Clock()
+	now := reference.Add(portal.Login.Watch.Ahead())
 	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "This machine's clock\t%s\nHigh-water mark\t%s\n", at(now), at(state.HighWater))
 	if !state.LeaptAt.IsZero() {
 		fmt.Fprintf(table, "Leapt ahead to\t%s, believed after an even hour\n", at(state.LeaptAt))
 	}
 	if portal.Login.Watch.Off() != 0 {
-		fmt.Fprintf(table, "Database's clock\t%s\n", at(now.Add(-ahead)))
+		fmt.Fprintf(table, "Database's clock\t%s\n", at(reference))
 	}
 	switch {
 	case portal.Login.Watch.Astray() != 0:
 		fmt.Fprintf(table, "Codes\trefused: the clock is not the database's\n")
-	case state.Behind(now) > 0:
+	case state.Behind(reference) > 0:
 		fmt.Fprintf(table, "Codes\trefused: the clock is behind the mark\n")
 	default:
 		fmt.Fprintf(table, "Codes\ttaken\n")

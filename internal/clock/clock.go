@@ -1,6 +1,8 @@
-// Package clock owns the high-water mark of time, table clock: a server whose
-// clock was set back behind it takes no codes, since old ones would be right
-// again (F7). The decisions are pure; whoever calls brings the time.
+// Package clock owns the high-water mark of time, table clock, and says which
+// time to believe. A server whose clock was set back behind the mark takes no
+// codes, since old ones would be right again (F7). What counts, ends or deletes
+// goes by the reference clock, so that no node's own clock decides for the others.
+// The decisions are pure; the caller brings the time.
 package clock
 
 import (
@@ -22,6 +24,10 @@ const (
 	// ahead for a moment must not leave a mark that refuses every code once it
 	// is set right.
 	maxLeap = 10 * time.Minute
+
+	// Slack is how far in the future a stored time may be and still be right:
+	// nodes write down times by clocks that differ by less.
+	Slack = tolerance
 
 	// steady is how long a clock must run evenly after a leap to be believed:
 	// longer than an operator who notices takes, or a time server.
@@ -47,6 +53,38 @@ func (s State) Behind(now time.Time) time.Duration {
 		return by
 	}
 	return 0
+}
+
+// IsAhead reports whether now is so far past the mark that it isn't believed:
+// the clock leapt, or no server ran for that long.
+func (s State) IsAhead(now time.Time) bool {
+	return !s.HighWater.IsZero() && now.Sub(s.HighWater) > maxLeap
+}
+
+// Believed returns the time to count budgets by when a clock says now. It is now
+// itself, unless the mark contradicts: a clock that leapt neither ends a window
+// early nor writes down a try in the future. In a leap that isn't believed yet,
+// time goes on from the mark as it does since the leap, so that a short wait ends.
+func (s State) Believed(now time.Time) time.Time {
+	if s.Behind(now) > 0 {
+		return s.HighWater
+	}
+	if !s.IsAhead(now) {
+		return now
+	}
+	if s.LeaptAt.IsZero() {
+		return s.HighWater
+	}
+	if now.Sub(s.seenAt) > maxLeap {
+		now = s.seenAt // another leap, which nobody has looked at yet
+	}
+	return s.HighWater.Add(max(0, now.Sub(s.LeaptAt)))
+}
+
+// wasAhead reports whether the clock went back from the leap that earlier tells
+// of, before the leap was believed.
+func (s State) wasAhead(earlier State) bool {
+	return !earlier.LeaptAt.IsZero() && s.LeaptAt.IsZero() && s.HighWater.Before(earlier.LeaptAt)
 }
 
 // move returns the state after a look at the clock. The mark never goes back.
@@ -82,6 +120,29 @@ type Mark struct {
 	// Reference is the clock that moves the mark: the database's on
 	// PostgreSQL, so that nodes agree, else the server's own.
 	Reference func(context.Context) (time.Time, error)
+	// WentBack, unless it is nil, is called in the transaction that notices that the
+	// reference clock is back at now from a leap that was never believed: once,
+	// whichever nodes look.
+	WentBack func(ctx context.Context, tx *db.Tx, now time.Time) error
+}
+
+// Trusted returns the reference clock's time, and whether to delete and to end
+// things by it. It is not trusted while own, this node's clock, is more than 30 s
+// from it, nor in a leap that isn't believed yet.
+func (m *Mark) Trusted(ctx context.Context, own func() time.Time) (now time.Time, trusted bool, err error) {
+	ahead, err := m.Ahead(ctx, own)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	if ahead.Abs() > astray {
+		return time.Time{}, false, nil
+	}
+	state, err := Read(ctx, m.DB.Reader())
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	now = own().Add(-ahead)
+	return now, state.LeaptAt.IsZero() && !state.IsAhead(now), nil
 }
 
 // Ahead returns how far own is ahead of the reference; negative, behind it. An
@@ -113,7 +174,8 @@ func Read(ctx context.Context, q db.Querier) (State, error) {
 }
 
 // Move looks at the reference clock once and returns the state before and
-// after. Of several nodes that do so at once one writes.
+// after. Of several nodes that do so at once one writes; to the others nothing
+// has changed.
 func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 	now, err := m.Reference(ctx)
 	if err != nil {
@@ -124,13 +186,21 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 			return err
 		}
 		after = before.move(now)
-		_, err := db.Exec(ctx, tx, `
+		n, err := db.Exec(ctx, tx, `
 			INSERT INTO clock (id, high_water_at, leapt_at, seen_at, version) VALUES (1, $1, $2, $3, 1)
 			ON CONFLICT (id) DO UPDATE SET high_water_at = $1, leapt_at = $2, seen_at = $3, version = clock.version + 1
 			WHERE clock.version = $4`,
 			db.At{Time: after.HighWater}, db.At{Time: after.LeaptAt}, db.At{Time: after.seenAt}, before.version)
 		if err != nil {
 			return fmt.Errorf("move high-water mark: %w", err)
+		}
+		if n == 0 { // another node looked at the same time
+			after, err = Read(ctx, tx)
+			before = after
+			return err
+		}
+		if m.WentBack != nil && after.wasAhead(before) {
+			return m.WentBack(ctx, tx, now)
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package clock
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,14 +30,36 @@ const (
 
 // Watch holds the server's clock against those of the phones that sign in,
 // which get theirs from the telephone network, against that of the database, and
-// against itself: no time server is asked. It is of this process alone. Its zero value is ready, and it
-// is safe for concurrent use.
+// against itself: no time server is asked. It knows this process alone. Its zero
+// value is ready, and it is safe for concurrent use.
 type Watch struct {
+	// Running returns how long the machine has run, by a clock that can't be set; nil
+	// stands for the kernel's. Times without a monotonic reading, which are those of
+	// tests, are taken for such a clock where it is nil.
+	Running func() time.Duration
+
 	mu       sync.Mutex
-	offsets  []offset // the newest last, one for each authenticator
+	offsets  []offset  // the newest last, one for each authenticator
+	began    time.Time // the first look
 	last     time.Time
 	setsBack int
-	ahead    time.Duration // of the database's clock
+	even     reading // since when the clock has run evenly
+
+	now atomic.Pointer[comparison]
+}
+
+// reading is the wall clock and the clock that can't be set, at one moment.
+type reading struct {
+	wall    time.Time
+	running time.Duration
+}
+
+// comparison is what was found when the clock was held against the database's.
+type comparison struct {
+	own   time.Time
+	ahead time.Duration
+	mark  State
+	leapt time.Duration // see [Watch.Leapt]
 }
 
 type offset struct {
@@ -75,13 +98,17 @@ func (w *Watch) Offset() int64 {
 
 // Look notes the time and returns how far the clock went back since the last
 // look, or 0.
-func (w *Watch) Look(now time.Time) time.Duration {
-	now = now.Round(0) // the wall clock: the monotonic one never goes back
+func (w *Watch) Look(at time.Time) time.Duration {
+	now := at.Round(0) // the wall clock: the monotonic one never goes back
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	by := w.last.Sub(now)
 	set := !w.last.IsZero() && by >= leastStep
 	w.last = now
+	if w.began.IsZero() {
+		w.began = at
+		w.even = w.read(at)
+	}
 	if !set {
 		return 0
 	}
@@ -89,19 +116,78 @@ func (w *Watch) Look(now time.Time) time.Duration {
 	return by
 }
 
-// Differs notes how far the clock is ahead of the database's; see [Mark.Ahead].
-func (w *Watch) Differs(ahead time.Duration) {
+// Compared notes that the clock was ahead of the database's by so much when it
+// said own, and the mark of then.
+func (w *Watch) Compared(own time.Time, ahead time.Duration, mark State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ahead = ahead
+	c := &comparison{own: own, ahead: ahead, mark: mark}
+	r := w.read(own)
+	if w.began.IsZero() || !mark.IsAhead(own.Add(-ahead)) {
+		w.even = r
+	} else if by := r.wall.Sub(w.even.wall) - (r.running - w.even.running); by > maxLeap {
+		c.leapt = by
+	}
+	w.now.Store(c)
+}
+
+// Mark returns the mark of the last comparison.
+func (w *Watch) Mark() State {
+	if c := w.now.Load(); c != nil {
+		return c.mark
+	}
+	return State{}
 }
 
 // Ahead returns how far the clock was ahead of the database's when it was last
 // looked at; negative, behind it.
 func (w *Watch) Ahead() time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.ahead
+	if c := w.now.Load(); c != nil {
+		return c.ahead
+	}
+	return 0
+}
+
+// Reference returns what the reference clock says when this server's clock says
+// now: as far as that is from the last comparison, by a clock that can't be set. It
+// is now itself until there was one.
+func (w *Watch) Reference(now time.Time) time.Time {
+	c := w.now.Load()
+	if c == nil {
+		return now
+	}
+	return c.own.Round(0).Add(now.Sub(c.own) - c.ahead)
+}
+
+// Believed returns the time to count budgets by; see [State.Believed].
+func (w *Watch) Believed(now time.Time) time.Time {
+	c := w.now.Load()
+	if c == nil {
+		return now
+	}
+	return c.mark.Believed(w.Reference(now))
+}
+
+// Leapt returns how far the clock was set ahead while this process runs, if it isn't
+// believed yet and is more than 10 minutes; else 0. A machine that slept, or was off
+// before the process began, has not leapt.
+func (w *Watch) Leapt() time.Duration {
+	if c := w.now.Load(); c != nil {
+		return c.leapt
+	}
+	return 0
+}
+
+func (w *Watch) read(now time.Time) reading {
+	wall := now.Round(0)
+	switch {
+	case w.Running != nil:
+		return reading{wall, w.Running()}
+	case wall == now:
+		return reading{wall, time.Duration(wall.UnixNano())}
+	default:
+		return reading{wall, running(now, w.began)}
+	}
 }
 
 // Off returns what [Watch.Ahead] does, or 0 up to 5 s.

@@ -56,7 +56,7 @@ func TestOffAndAstrayBeginPastTheirBounds(t *testing.T) {
 		-30001 * time.Millisecond: {off: -30001 * time.Millisecond, astray: -30001 * time.Millisecond},
 	} {
 		var w Watch
-		w.Differs(ahead)
+		w.Compared(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ahead, State{})
 		if w.Off() != want.off || w.Astray() != want.astray || w.Ahead() != ahead {
 			t.Errorf("%v ahead: off by %v, astray by %v", ahead, w.Off(), w.Astray())
 		}
@@ -76,5 +76,68 @@ func TestLookSeesTheClockSetBack(t *testing.T) {
 	}
 	if got := w.SetsBack(); got != 2 {
 		t.Errorf("%d times, want 2", got)
+	}
+}
+
+func TestALeapMovesNoBudget(t *testing.T) {
+	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	const year = 365 * 24 * time.Hour
+	for _, test := range []struct {
+		name           string
+		leapt, seen    time.Duration // after start, or 0
+		now, want      time.Duration
+		ahead, noState bool
+	}{
+		{name: "nothing is known", noState: true, now: year, want: year},
+		{name: "at the mark"},
+		{name: "ten minutes", now: 10 * time.Minute, want: 10 * time.Minute},
+		{name: "a leap that nobody noticed yet", now: year, ahead: true},
+		{name: "a leap", leapt: year, seen: year, now: year, ahead: true},
+		{name: "nine minutes after a leap", leapt: year, seen: year, now: year + 9*time.Minute, want: 9 * time.Minute, ahead: true},
+		{name: "an hour after a leap", leapt: year, seen: year + 59*time.Minute, now: year + time.Hour, want: time.Hour, ahead: true},
+		{name: "a leap after a leap", leapt: year, seen: year + 5*time.Minute, now: 2 * year, want: 5 * time.Minute, ahead: true},
+		{name: "another leap, back into the first", leapt: 2 * year, seen: 2 * year, now: year, ahead: true},
+		{name: "behind, within the tolerance", now: -90 * time.Second, want: -90 * time.Second},
+		{name: "set back", now: -time.Hour},
+	} {
+		s := State{HighWater: start}
+		if test.leapt != 0 {
+			s.LeaptAt, s.seenAt = start.Add(test.leapt), start.Add(test.seen)
+		}
+		if test.noState {
+			s = State{}
+		}
+		now := start.Add(test.now)
+		if got := s.Believed(now).Sub(start); got != test.want || s.IsAhead(now) != test.ahead {
+			t.Errorf("%s: believed %v, ahead %v; want %v, %v", test.name, got, s.IsAhead(now), test.want, test.ahead)
+		}
+	}
+}
+
+// Between two looks time goes by the clock that can't be set; a machine that slept
+// has not leapt.
+func TestLeaptTellsALeapFromSleep(t *testing.T) {
+	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	running := time.Duration(0)
+	w := Watch{Running: func() time.Duration { return running }}
+	now, mark := start, State{HighWater: start}
+	look := func(wall, ran time.Duration) time.Duration {
+		now, running = now.Add(wall), running+ran
+		mark = mark.move(now)
+		w.Look(now)
+		w.Compared(now, 0, mark)
+		return w.Leapt()
+	}
+	const day = 24 * time.Hour
+	for i, one := range []struct{ wall, ran, want time.Duration }{
+		{0, 0, 0}, {10 * time.Second, 10 * time.Second, 0}, {9 * time.Minute, 0, 0},
+		{day, day, 0}, // slept
+		{-day, 0, 0},
+		{-time.Hour, 0, 0}, {time.Hour, 10 * time.Second, 0}, // set back, and right again
+		{2 * day, 0, 2 * day}, {5 * time.Minute, 5 * time.Minute, 2 * day}, {-2 * day, 0, 0},
+	} {
+		if got := look(one.wall, one.ran).Round(time.Hour); got != one.want {
+			t.Errorf("look %d: leapt by %v, want %v", i, got, one.want)
+		}
 	}
 }

@@ -295,7 +295,7 @@ func (l *loader) readEnvironment(environ []string) {
 			l.assignVariable(key, place, value)
 		} else if slices.ContainsFunc(none, func(v string) bool { return name == v || strings.HasPrefix(name, v+"_") }) {
 			l.fault(place, "is no variable, since one can't hold a list of groups of keys; write it in the file")
-		} else {
+		} else if !isServiceLink(name, value) {
 			l.fault(place, "unknown variable%s", didYouMean(name, keys))
 		}
 	}

@@ -194,6 +194,30 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 	}
 }
 
+// What Kubernetes sets for a Service called sallyport, and for sallyport-metrics.
+func TestVariablesOfKubernetesServicesArePassedOver(t *testing.T) {
+	links := []string{
+		"SALLYPORT_SERVICE_HOST=10.96.0.7", "SALLYPORT_SERVICE_PORT=9091", "SALLYPORT_SERVICE_PORT_HTTP=9091",
+		"SALLYPORT_PORT=tcp://10.96.0.7:9091", "SALLYPORT_PORT_9091_TCP=tcp://10.96.0.7:9091", "SALLYPORT_PORT_9091_TCP_PROTO=tcp",
+		"SALLYPORT_PORT_9091_TCP_PORT=9091", "SALLYPORT_PORT_9091_TCP_ADDR=10.96.0.7",
+		"SALLYPORT_METRICS_SERVICE_HOST=fd00::7", "SALLYPORT_METRICS_SERVICE_PORT=9092", "SALLYPORT_METRICS_PORT=udp://[fd00::7]:9092",
+		"SALLYPORT_METRICS_PORT_9092_UDP=udp://[fd00::7]:9092", "SALLYPORT_METRICS_PORT_9092_UDP_ADDR=fd00::7",
+	}
+	if _, err := loadText("", links...); err != nil {
+		t.Errorf("%v", err)
+	}
+	for _, other := range []string{
+		"SALLYPORT_PORT=9091", "SALLYPORT_PORT=", "SALLYPORT_PORT=http://10.96.0.7:9091", "SALLYPORT_PORT=tcp://sallyport:9091",
+		"SALLYPORT_SERVICE_HOST=sallyport", "SALLYPORT_SERVICE_PORT=0", "SALLYPORT_SERVICE_PORTS=80", "SALLYPORT_SERVICE=10.96.0.7",
+		"SALLYPORT_PORT_TCP=tcp://10.96.0.7:9091", "SALLYPORT_PORT_9091_TCP=9091", "SALLYPORT_PORT_9091_TCP_NAME=10.96.0.7",
+		"SALLYPORT_LISTEN_PORT=9091", "SALLYPORT_SITENAME=x",
+	} {
+		if _, err := loadText("", append(links, other)...); err == nil || !strings.Contains(err.Error(), "unknown variable") {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+}
+
 func TestPasswordInAFileForOthersIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		mode  fs.FileMode

@@ -165,24 +165,6 @@ func checkSiteName(name string) error {
 	return nil
 }
 
-// checkDatabase never repeats the URL: it may hold a password.
-func checkDatabase(text string) error {
-	if text == "" {
-		return nil
-	}
-	u, err := url.Parse(text)
-	if err == nil {
-		_, err = url.ParseQuery(u.RawQuery)
-	}
-	switch {
-	case err != nil:
-		return errors.New("isn't a URL; percent-encode the signs in the password that aren't letters or digits")
-	case u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Opaque != "":
-		return errors.New("must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir")
-	}
-	return nil
-}
-
 // holdsPassword tells whether a database URL holds a password, or may: what
 // can't be read is taken for one.
 func holdsPassword(text string) bool {

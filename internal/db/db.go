@@ -188,6 +188,9 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	patience := time.AfterFunc(answerTime, giveUp)
 	defer patience.Stop()
 	tx, done, err := d.write.begin(ctx)
+	if replaced(d.write, err) {
+		tx, done, err = d.write.begin(ctx) // nothing was done yet
+	}
 	if err != nil {
 		return translate(err)
 	}
@@ -248,6 +251,14 @@ func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error)
 
 // One reads the only row of a query into dest, or returns [ErrNotFound].
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
+	err := one(ctx, q, query, args, dest...)
+	if replaced(q, err) {
+		err = one(ctx, q, query, args, dest...)
+	}
+	return err
+}
+
+func one(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
 	ctx, cancel := inTime(ctx, q)
 	defer cancel()
 	return translate(q.QueryRowContext(ctx, query, args...).Scan(dest...))
@@ -256,8 +267,16 @@ func One(ctx context.Context, q Querier, query string, args []any, dest ...any) 
 // Scan reads the columns of one row.
 type Scan func(dest ...any) error
 
-// All reads every row of a query, each by read.
+// All reads every row of a query, each by read, which changes nothing else.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := all(ctx, q, read, query, args...)
+	if replaced(q, err) {
+		rows, err = all(ctx, q, read, query, args...)
+	}
+	return rows, err
+}
+
+func all[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
 	ctx, cancel := inTime(ctx, q)
 	defer cancel()
 	rows, err := q.QueryContext(ctx, query, args...)
@@ -294,5 +313,5 @@ func translate(err error) error {
 	if errors.As(err, &lite) && (lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) {
 		return fmt.Errorf("%w: %s", ErrConflict, lite.Error())
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", ErrUnavailable, quiet(err))
 }

@@ -2,8 +2,16 @@ package db
 
 import (
 	"context"
+	"crypto/tls"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,6 +89,77 @@ func parsePostgres(name, rawURL string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
+// connectError is why no connection came about. pgx's text names the user and the
+// database, and quotes what the server says of them; this names the servers alone.
+type connectError struct {
+	at     string // hosts and ports
+	reason string
+	err    error
+}
+
+func (e *connectError) Error() string { return "connect to " + e.at + ": " + e.reason }
+func (e *connectError) Unwrap() error { return e.err }
+
+// quiet returns err as [connectError] where it is about connecting.
+func quiet(err error) error {
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	var at []string
+	add := func(host string, port uint16) {
+		if one := net.JoinHostPort(host, fmt.Sprint(port)); !slices.Contains(at, one) {
+			at = append(at, one)
+		}
+	}
+	add(failed.Config.Host, failed.Config.Port)
+	for _, other := range failed.Config.Fallbacks {
+		add(other.Host, other.Port)
+	}
+	return &connectError{strings.Join(at, ", "), whyNot(err), err}
+}
+
+// whyNot returns the reason in words that name nobody.
+func whyNot(err error) string {
+	var (
+		told   *pgconn.PgError
+		dns    *net.DNSError
+		dial   *net.OpError
+		untrue *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &told):
+		reason := map[string]string{
+			"28P01": "the password, or the user's name, is wrong",
+			"28000": "this user may not connect from here, or doesn't exist",
+			"3D000": "there is no such database",
+			"42501": "this user may not use the database",
+			"53300": "it has too many connections",
+			"57P03": "it is starting or stopping",
+		}[told.Code]
+		if reason == "" {
+			reason = "it refuses the connection"
+		}
+		return reason + " (SQLSTATE " + told.Code + ")"
+	case errors.As(err, &dns):
+		return dns.Err
+	case errors.As(err, &untrue):
+		return untrue.Error()
+	case errors.As(err, &dial) && dial.Err != nil:
+		return dial.Err.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	case strings.Contains(err.Error(), "read only connection"):
+		return "it is read only, as a standby is"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return "it ended the connection"
+	default:
+		return "the connection came to nothing; PostgreSQL's own log says more"
+	}
+}
+
 // timeouts are PostgreSQL's own, in milliseconds.
 var timeouts = map[string]int64{
 	"statement_timeout":                   statementTimeout.Milliseconds(),
@@ -101,6 +180,51 @@ func connect(cfg *pgx.ConnConfig) *DB {
 	both.SetMaxIdleConns(postgresConns)
 	return &DB{write: both, read: both, postgres: true, direct: cfg}
 }
+
+// replaced reports whether err says that a connection of the pool q was dead
+// before it answered, as all are after a failover; then the next statement gets a fresh
+// one. What changes nothing may be tried once more. A statement in a transaction may
+// not: q is none.
+func replaced(q Querier, err error) bool {
+	p, ok := q.(*pool)
+	if !ok || p.prepares || !isDead(err) {
+		return false
+	}
+	// The others that wait for work have the same end, and would fail one after the other.
+	p.SetMaxIdleConns(0)
+	p.SetMaxIdleConns(postgresConns)
+	return true
+}
+
+// isDead reports whether the connection ended, rather than the statement, the time to
+// wait for it, or the way to the server.
+func isDead(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var (
+		connecting *pgconn.ConnectError
+		told       *pgconn.PgError
+	)
+	switch {
+	case errors.As(err, &told):
+		return slices.Contains(ended, told.Code)
+	case errors.As(err, &connecting):
+		return false // there is no way to the server
+	}
+	for _, end := range []error{
+		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, driver.ErrBadConn, sql.ErrConnDone, pgconn.ErrConnClosed,
+	} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// ended are the codes with which PostgreSQL ends a connection: admin_shutdown (also
+// by pg_terminate_backend), crash_shutdown and idle_session_timeout.
+var ended = []string{"57P01", "57P02", "57P05"}
 
 // LosesCommits reports whether PostgreSQL has standbys, of which none has a
 // commit before it is answered: one that takes over may have forgotten which

@@ -229,7 +229,7 @@ CREATE TABLE totp (
 	period           BIGINT NOT NULL,
 	last_step        BIGINT NOT NULL,
 	drift_steps      BIGINT NOT NULL
-);
+, step_ahead BIGINT NOT NULL DEFAULT 0);
 
 CREATE TABLE visits (
 	id         TEXT PRIMARY KEY,

@@ -210,3 +210,9 @@ func ForgetAll(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM devices`)
 	return err
 }
+
+// BringBack brings last uses that a clock which was ahead wrote down back to latest.
+func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	_, err := db.Exec(ctx, tx, `UPDATE devices SET used_at = $1 WHERE used_at > $1`, db.At{Time: latest})
+	return err
+}

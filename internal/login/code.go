@@ -55,6 +55,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		a      Attempt
 		phones []phone
 		known  string
+		unsure bool // the clock may be ahead
 	)
 	// What the try needs is read where it is reserved: one transaction is
 	// cheaper than seven queries beside it.
@@ -63,7 +64,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			return nil, err
 		}
 		// Before the rest: what isn't looked at costs nothing.
-		if err := s.checkClock(ctx, tx); err != nil {
+		if unsure, err = s.checkClock(ctx, tx); err != nil {
 			return nil, err
 		}
 		if phones, err = s.phones(ctx, tx, a.AccountID); err != nil {
@@ -92,7 +93,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 	if check.Result == totp.Accepted {
 		now := s.Clock()
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			if err := totp.Claim(ctx, tx, by.ID, check); err != nil {
+			if err := totp.Claim(ctx, tx, by.ID, check, unsure); err != nil {
 				return err
 			}
 			if err := authenticator.Used(ctx, tx, by.ID, now); err != nil {

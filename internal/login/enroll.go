@@ -122,7 +122,8 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	if err != nil {
 		return Confirmed{}, &CodeError{Malformed: true}
 	}
-	if err := s.checkClock(ctx, q); err != nil {
+	unsure, err := s.checkClock(ctx, q)
+	if err != nil {
 		return Confirmed{}, err
 	}
 	state, err := totp.Load(ctx, q, s.Ring, pending)
@@ -171,7 +172,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 		if err := authenticator.Confirm(ctx, tx, me.Session.ID, pending, name, now); err != nil {
 			return nil, err
 		}
-		if err := totp.Claim(ctx, tx, id, check); err != nil {
+		if err := totp.Claim(ctx, tx, id, check, unsure); err != nil {
 			return nil, err
 		}
 		event := me.From.event(now, me.Account.ID, audit.AuthenticatorAdded)

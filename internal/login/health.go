@@ -36,6 +36,10 @@ func (s *Service) Health(ctx context.Context) []Vital {
 		mark.Fault = fmt.Sprintf("behind by %v; no code is taken", by.Round(time.Second))
 		mark.Err = ErrClock
 	}
+	if by := s.Watch.Leapt(); by > 0 && state.IsAhead(s.Clock()) {
+		mark.Fault = fmt.Sprintf("set ahead by %v; no code is taken", by.Round(time.Second))
+		mark.Err = ErrClock
+	}
 	if off := s.Watch.Astray(); off != 0 {
 		mark.Fault = fromDatabase(off) + "; no code is taken"
 		mark.Err = ErrClock
@@ -78,24 +82,31 @@ func (s *Service) auditVital(ctx context.Context) Vital {
 	return v
 }
 
-// checkClock returns [ErrClock] where codes of another time would be right.
-func (s *Service) checkClock(ctx context.Context, q db.Querier) error {
+// checkClock returns [ErrClock] where codes of another time would be right. unsure
+// says that the clock may be ahead: after a start it is more than ten minutes past
+// the mark, since no server ran for so long or since the machine has a wrong date.
+func (s *Service) checkClock(ctx context.Context, q db.Querier) (unsure bool, err error) {
 	if off := s.Watch.Astray(); off != 0 {
-		return fmt.Errorf("%w: it is %s", ErrClock, fromDatabase(off))
+		return false, fmt.Errorf("%w: it is %s", ErrClock, fromDatabase(off))
 	}
 	state, err := clock.Read(ctx, q)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if by := state.Behind(s.Clock()); by > 0 {
-		return fmt.Errorf("%w: it is %v behind", ErrClock, by.Round(time.Second))
+	now := s.Clock()
+	if by := state.Behind(now); by > 0 {
+		return false, fmt.Errorf("%w: it is %v behind", ErrClock, by.Round(time.Second))
 	}
-	return nil
+	unsure = state.IsAhead(now)
+	if by := s.Watch.Leapt(); unsure && by > 0 {
+		return true, fmt.Errorf("%w: it was set %v ahead", ErrClock, by.Round(time.Second))
+	}
+	return unsure, nil
 }
 
 // CodesRefused reports whether no code is taken because of the server's clock.
 func (s *Service) CodesRefused(ctx context.Context) (bool, error) {
-	err := s.checkClock(ctx, s.DB.Reader())
+	_, err := s.checkClock(ctx, s.DB.Reader())
 	if errors.Is(err, ErrClock) {
 		return true, nil
 	}

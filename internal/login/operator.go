@@ -10,7 +10,6 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
-	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -234,16 +233,6 @@ func (s *Service) member(ctx context.Context, a account.Account, group string, k
 		return ErrGone
 	}
 	return err
-}
-
-// AcceptClock believes the server's clock as it is; see clock.Accept.
-func (s *Service) AcceptClock(ctx context.Context) error {
-	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := clock.Accept(ctx, tx); err != nil {
-			return err
-		}
-		return audit.Append(ctx, tx, s.byOperator("", audit.ClockAccepted, ""))
-	})
 }
 
 // SetupTicket returns the token of the link that creates the first account,

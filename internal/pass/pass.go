@@ -199,3 +199,14 @@ func EndAll(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM passes`)
 	return err
 }
+
+// BringBack brings last uses that a clock which was ahead wrote down back to latest,
+// and the ends of passes that were made by it to [MaxLife] from there.
+func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	tx.Changed("")
+	if _, err := db.Exec(ctx, tx, `UPDATE passes SET seen_at = $1 WHERE seen_at > $1`, db.At{Time: latest}); err != nil {
+		return err
+	}
+	_, err := db.Exec(ctx, tx, `UPDATE passes SET expires_at = $1 WHERE expires_at > $1`, db.At{Time: latest.Add(MaxLife)})
+	return err
+}

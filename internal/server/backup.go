@@ -299,6 +299,10 @@ func (p *Portal) backUp(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of backups: %w", err)
 	}
+	_, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
+	if err != nil {
+		return err
+	}
 	now := p.Login.Clock().UTC()
 	made, err := listScheduled(dir, now)
 	if err != nil {
@@ -321,7 +325,11 @@ func (p *Portal) backUp(ctx context.Context) error {
 		return fmt.Errorf("back up: %w", err)
 	}
 	p.Log.Info("backed up", "file", file, "secrets", secrets)
-	// Only after a good new one, so that a fault never eats the last of them.
+	// Only after a good new one, so that a fault never eats the last of them. A clock
+	// that leaps, again and again, must not have them all replaced by new ones.
+	if !trusted {
+		return nil
+	}
 	for made = append(made, next); len(made) > p.Config.Backup.Keep; made = made[1:] {
 		if err := os.Remove(filepath.Join(dir, made[0].name)); err != nil {
 			return fmt.Errorf("remove an old backup: %w", err)

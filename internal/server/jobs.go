@@ -134,7 +134,11 @@ func (p *Portal) rest(ctx context.Context) {
 // alone does work that one node does for all, unless another does it. pause is
 // that between two runs.
 func (p *Portal) alone(ctx context.Context, lease string, pause time.Duration, work func(context.Context) error) error {
-	mine, err := p.DB.Lease(ctx, lease, p.node, leasePauses*pause, p.Login.Clock())
+	now, err := p.Login.Mark.Reference(ctx)
+	if err != nil {
+		return err
+	}
+	mine, err := p.DB.Lease(ctx, lease, p.node, leasePauses*pause, now)
 	if err != nil || !mine {
 		return err
 	}
@@ -160,42 +164,64 @@ func (p *Portal) Measure(ctx context.Context) error {
 	return errors.Join(err, heard)
 }
 
-// WatchClock holds the clock against the database's and moves the high-water
-// mark, once, and says what is wrong (F7).
-func (p *Portal) WatchClock(ctx context.Context) error {
-	if by := p.Login.Watch.Look(p.Login.Clock()); by > 0 {
-		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
-	}
-	ahead, err := p.Login.Mark.Ahead(ctx, p.Login.Clock)
+// CompareClocks holds the clock against the reference, once, and changes nothing:
+// from then on Login.Clock goes by the reference. A server calls [Portal.WatchClock].
+func (p *Portal) CompareClocks(ctx context.Context) error {
+	ahead, err := p.Login.Mark.Ahead(ctx, p.now)
 	if err != nil {
 		return err
 	}
-	p.Login.Watch.Differs(ahead)
+	state, err := clock.Read(ctx, p.DB.Reader())
+	if err != nil {
+		return err
+	}
+	p.Login.Watch.Compared(p.now(), ahead, state)
+	return nil
+}
+
+// WatchClock holds the clock against the database's and moves the high-water
+// mark, once, and says what is wrong (F7).
+func (p *Portal) WatchClock(ctx context.Context) error {
+	if by := p.Login.Watch.Look(p.now()); by > 0 {
+		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
+	}
+	ahead, err := p.Login.Mark.Ahead(ctx, p.now)
+	if err != nil {
+		return err
+	}
+	before, after, err := p.Login.Mark.Move(ctx)
+	if err != nil {
+		before = p.Login.Watch.Mark() // what is known of the clocks counts all the same
+		after = before
+	}
+	p.Login.Watch.Compared(p.now(), ahead, after)
 	if off := p.Login.Watch.Astray(); off != 0 {
 		p.Log.Error("this server's clock is not the database's: no code is taken here until both are right", "ahead", off.Round(time.Second).String())
 	} else if off := p.Login.Watch.Off(); off != 0 {
 		p.Log.Warn("this server's clock is not the database's: let a time server set both", "ahead", off.Round(time.Second).String())
 	}
-	before, after, err := p.Login.Mark.Move(ctx)
-	if err != nil {
-		return err
-	}
-	now := p.Login.Clock()
-	if by := after.Behind(now); by > 0 {
+	if by := after.Behind(p.Login.Clock()); by > 0 {
 		p.Log.Error("this server's clock was set back: no code is taken until it is right; if it is right now: sallyport clock accept", "behind", by.Round(time.Second).String())
 	}
 	if !after.LeaptAt.Equal(before.LeaptAt) && !after.LeaptAt.IsZero() {
 		p.Log.Warn("the clock leapt ahead, or the server was off; it is believed after an hour, or at once by: sallyport clock accept",
 			"ahead", after.LeaptAt.Sub(after.HighWater).Round(time.Second).String())
 	}
-	return nil
+	if by := p.Login.Watch.Leapt(); by > 0 {
+		p.Log.Error("this server's clock was set ahead while it ran: no code is taken for an hour, unless it goes back; if it is right now: sallyport clock accept", "ahead", by.Round(time.Second).String())
+	}
+	return err
 }
 
-// Sweep deletes what has expired, once, unless another node does. Nothing waits
-// for it: what has expired is refused whether its row is there or not.
+// Sweep deletes what has expired, once, unless another node does or the time isn't
+// certain. Nothing waits for it: what has expired is refused whether its row is
+// there or not.
 func (p *Portal) Sweep(ctx context.Context) error {
+	now, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
+	if err != nil || !trusted {
+		return err
+	}
 	return p.alone(ctx, sweepLease, sweepEvery, func(ctx context.Context) error {
-		now := p.Login.Clock()
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
 			login.SweepAttempts, p.sweepSessions, session.SweepHandoffs, device.Sweep,
@@ -244,16 +270,19 @@ func (p *Portal) sealBatch(ctx context.Context) (n int, err error) {
 }
 
 // Prune deletes the audit events that are older than the configuration keeps
-// them, unless another node does.
+// them, unless another node does or the time isn't certain.
 func (p *Portal) Prune(ctx context.Context) error {
 	if p.Config.Audit.Keep == 0 {
 		return nil
+	}
+	now, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
+	if err != nil || !trusted {
+		return err
 	}
 	for more := true; more; {
 		more = false
 		// The pause is that of sealing: both have one lease.
 		err := p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
-			now := p.Login.Clock()
 			head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
 			if err == nil && n > 0 {
 				p.Log.Info("audit pruned", "seq", head.Seq, "head", head.String())

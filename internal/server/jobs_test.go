@@ -31,6 +31,7 @@ func openNodes(t *testing.T, n int) ([]*Portal, *testkit.Clock, *strings.Builder
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { p.Close() })
+		p.Login.Mark.Reference = func(context.Context) (time.Time, error) { return clock.Now(), nil }
 		nodes = append(nodes, p)
 	}
 	return nodes, clock, logs

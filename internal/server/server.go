@@ -67,9 +67,10 @@ type Portal struct {
 	certificates *certificates         // nil where TLS isn't ours
 	redirect     *swap                 // what redirect_listen answers
 
-	node   string        // names this process to others on the database
-	faulty atomic.Bool   // the configuration that was read last is not in force
-	ending chan struct{} // closed once nothing new may last
+	now    func() time.Time // this machine's own clock; all else goes by Login.Clock
+	node   string           // names this process to others on the database
+	faulty atomic.Bool      // the configuration that was read last is not in force
+	ending chan struct{}    // closed once nothing new may last
 
 	ring     *secret.Ring
 	reported report
@@ -94,8 +95,9 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	watch := &clock.Watch{}
 	counts := newMetrics(queue, watch, func(ctx context.Context) (time.Time, error) { return audit.Waiting(ctx, d.Reader()) }, now)
 	service := &login.Service{
-		DB: d, Ring: ring, Clock: now, Admissions: login.NewAdmissions(d),
-		Ledger:         throttle.NewLedger(d, now),
+		DB: d, Ring: ring, Admissions: login.NewAdmissions(d),
+		Clock:          func() time.Time { return watch.Reference(now()) },
+		Ledger:         throttle.NewLedger(d, func() time.Time { return watch.Believed(now()) }),
 		Queue:          queue,
 		Watch:          watch,
 		Mark:           &clock.Mark{DB: d, Reference: func(ctx context.Context) (time.Time, error) { return d.Clock(ctx, now()) }},
@@ -106,7 +108,8 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Metrics:        counts.login(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
-	p := &Portal{Config: cfg, Login: service, DB: d, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request, ending: make(chan struct{}), ring: ring}
+	service.Mark.WentBack = service.ClockWentBack
+	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request, ending: make(chan struct{}), ring: ring}
 	counts.watchReload(&p.faulty)
 	if cfg.OwnTLS() {
 		p.certificates = newCertificates(cfg, now, log)

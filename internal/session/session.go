@@ -198,3 +198,25 @@ func EndAll(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions`)
 	return err
 }
+
+// EndFuture ends sessions that a clock which was ahead opened, or renewed, after
+// latest, and brings the last use of the others back to it.
+func EndFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	tx.Changed("")
+	// A sign-in may have renewed an older session; its proofs tell.
+	all, err := db.All(ctx, tx, read, `SELECT `+columns+` FROM sessions WHERE created_at > $1 OR seen_at > $1`, db.At{Time: latest})
+	if err != nil {
+		return fmt.Errorf("find sessions of the future: %w", err)
+	}
+	for _, s := range all {
+		if s.CreatedAt.After(latest) || len(authenticator.Since(s.Proofs, latest)) > 0 {
+			_, err = db.Exec(ctx, tx, `DELETE FROM sessions WHERE id = $1`, s.ID)
+		} else {
+			_, err = db.Exec(ctx, tx, `UPDATE sessions SET seen_at = $2 WHERE id = $1`, s.ID, db.At{Time: latest})
+		}
+		if err != nil {
+			return fmt.Errorf("end a session of the future: %w", err)
+		}
+	}
+	return nil
+}

@@ -108,6 +108,7 @@ type Clock struct {
 	mu     sync.Mutex
 	now    time.Time
 	before []func()
+	passed []func(time.Duration)
 }
 
 // Start is when every test's clock begins: the start of a time step.
@@ -130,14 +131,30 @@ func (c *Clock) BeforeMove(f func()) {
 	c.before = append(c.before, f)
 }
 
-// Move moves the clock by d, which may be negative.
+// AfterMove has f called after each move, by how much: what jobs do while time
+// passes.
+func (c *Clock) AfterMove(f func(time.Duration)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.passed = append(c.passed, f)
+}
+
+// Move lets time d pass. A negative one sets the clock back.
 func (c *Clock) Move(d time.Duration) {
 	c.mu.Lock()
-	before := slices.Clone(c.before)
+	before, passed := slices.Clone(c.before), slices.Clone(c.passed)
 	c.mu.Unlock()
 	for _, f := range before {
 		f()
 	}
+	c.Set(d)
+	for _, f := range passed {
+		f(d)
+	}
+}
+
+// Set sets the clock ahead, or back, by d: nobody works meanwhile.
+func (c *Clock) Set(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)

@@ -324,3 +324,37 @@ func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
 	}
 	return nil
 }
+
+// BringBack moves tries that a clock which was ahead wrote down after latest to it.
+// They still count, but neither empty the windows before them nor hold them open.
+func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	type keyed struct {
+		Key
+		times []byte
+	}
+	rows, err := db.All(ctx, tx, func(scan db.Scan) (r keyed, err error) {
+		return r, scan(&r.Account, &r.Bucket, &r.Subject, &r.times)
+	}, `SELECT account_id, bucket, subject, times FROM ledger WHERE changed_at > $1`+tx.Locked(), db.At{Time: latest})
+	if err != nil {
+		return fmt.Errorf("find tries of the future: %w", err)
+	}
+	for _, r := range rows {
+		entries, err := decode(r.times)
+		if err != nil {
+			return err
+		}
+		for i := range entries {
+			if entries[i].at.After(latest) {
+				entries[i].at = latest
+			}
+		}
+		_, err = db.Exec(ctx, tx, `
+			UPDATE ledger SET times = $4, version = version + 1, changed_at = $5
+			WHERE account_id = $1 AND bucket = $2 AND subject = $3`,
+			r.Account, string(r.Bucket), r.Subject, encode(entries), db.At{Time: latest})
+		if err != nil {
+			return fmt.Errorf("bring tries back: %w", err)
+		}
+	}
+	return nil
+}

@@ -29,6 +29,10 @@ const (
 	// learned by two codes in a row.
 	maxDrift = 10
 
+	// reach is how many steps before one that was used may be acceptable at the
+	// same time: the whole width of what a phone may be off.
+	reach = 2 * (maxDrift + window)
+
 	// lookBack is how many steps back a code is recognised, never accepted, to
 	// tell a person that the phone's clock is slow. Codes of the past are
 	// worth nothing; those of the future would be.
@@ -123,7 +127,24 @@ type Check struct {
 type State struct {
 	Secret   []byte
 	LastStep int64 // the newest step that was used; 0: none
-	Drift    int64 // how many steps the phone is ahead
+
+	// StepAhead is the newest step that was used by a clock that may have been
+	// ahead; 0: none. It and those shortly before are used, but none long before.
+	StepAhead int64
+
+	Drift int64 // how many steps the phone is ahead
+}
+
+// usedUntil returns the step that uses up step, itself or a later one; 0: none does.
+func (s State) usedUntil(step int64) int64 {
+	switch {
+	case step <= s.StepAhead && step >= s.StepAhead-reach:
+		return max(s.LastStep, s.StepAhead)
+	case step <= s.LastStep:
+		return s.LastStep
+	default:
+		return 0
+	}
 }
 
 // Verify compares a normalised code with the steps acceptable at now. It is
@@ -139,7 +160,7 @@ func (s State) Verify(code string, now time.Time) Check {
 		}
 	}
 	switch {
-	case matched > s.LastStep:
+	case matched > 0 && s.usedUntil(matched) == 0:
 		return Check{Result: Accepted, Step: matched, Drift: s.Drift, from: matched}
 	case matched > 0:
 		return s.used(matched)
@@ -149,7 +170,7 @@ func (s State) Verify(code string, now time.Time) Check {
 			continue
 		}
 		switch {
-		case step <= s.LastStep:
+		case s.usedUntil(step) > 0:
 			return s.used(step)
 		case step >= Step(now)-window:
 			return Check{Result: ClockChanged}
@@ -160,13 +181,13 @@ func (s State) Verify(code string, now time.Time) Check {
 	return Check{}
 }
 
-// used is the answer to a right code for step, which is not newer than the
-// last one used.
+// used is the answer to a right code for step, which is used up.
 func (s State) used(step int64) Check {
-	if s.LastStep-step <= 2*window {
+	until := s.usedUntil(step)
+	if until-step <= 2*window {
 		return Check{Result: Reused}
 	}
-	return Check{Result: SetBack, Minutes: minutes(s.LastStep + 1 - step)}
+	return Check{Result: SetBack, Minutes: minutes(until + 1 - step)}
 }
 
 // VerifyPair compares two codes with every two consecutive steps at which a
@@ -187,11 +208,11 @@ func (s State) VerifyPair(first, second string, now time.Time) Check {
 		before = isFirst
 	}
 	switch {
-	case !found, matched-1 == s.LastStep:
+	case !found, matched-1 == s.LastStep, matched-1 == s.StepAhead:
 		// The first used, the second not: to say so would tell whoever saw the
 		// first that the second is right.
 		return Check{}
-	case matched <= s.LastStep:
+	case s.usedUntil(matched) > 0, s.usedUntil(matched-1) > 0:
 		return s.used(matched - 1)
 	}
 	drift := matched - here

@@ -47,8 +47,8 @@ func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.
 		alg            string
 		digits, period int64
 	)
-	err := db.One(ctx, q, `SELECT secret, algorithm, digits, period, last_step, drift_steps FROM totp WHERE authenticator_id = $1`,
-		[]any{a.ID}, &sealed, &alg, &digits, &period, &s.LastStep, &s.Drift)
+	err := db.One(ctx, q, `SELECT secret, algorithm, digits, period, last_step, step_ahead, drift_steps FROM totp WHERE authenticator_id = $1`,
+		[]any{a.ID}, &sealed, &alg, &digits, &period, &s.LastStep, &s.StepAhead, &s.Drift)
 	if err != nil {
 		return State{}, fmt.Errorf("read secret of authenticator %s: %w", a.ID, err)
 	}
@@ -63,14 +63,21 @@ func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.
 
 // Claim uses up the step, or the pair of steps, of an accepted check and keeps
 // its drift. Of many callers, on any number of nodes, one succeeds; the others
-// get [ErrReused] (R7; RFC 6238, section 5.2).
-func Claim(ctx context.Context, tx *db.Tx, id string, c Check) error {
+// get [ErrReused] (R7; RFC 6238, section 5.2). unsure says that the clock may be
+// ahead: then the step is kept apart, as [State.StepAhead], so that it locks nobody
+// out of the time before it.
+func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) error {
 	if c.Result != Accepted {
 		return errors.New("claim of a code that was not accepted")
 	}
+	column := "last_step"
+	if unsure {
+		column = "step_ahead"
+	}
 	n, err := db.Exec(ctx, tx, `
-		UPDATE totp SET last_step = $2, drift_steps = $3
-		WHERE  authenticator_id = $1 AND last_step < $4`, id, c.Step, c.Drift, c.from)
+		UPDATE totp SET `+column+` = $2, drift_steps = $3
+		WHERE  authenticator_id = $1 AND last_step < $4 AND (step_ahead < $4 OR step_ahead > $5)`,
+		id, c.Step, c.Drift, c.from, c.Step+reach)
 	if err != nil {
 		return fmt.Errorf("claim time step: %w", err)
 	}
@@ -116,4 +123,19 @@ func EndSteps(ctx context.Context, tx *db.Tx, now time.Time) error {
 		UPDATE totp SET last_step = $1 + drift_steps
 		WHERE  last_step < $1 + drift_steps`, Step(now)+window)
 	return err
+}
+
+// BringBack brings the newest used step of every authenticator back to now, by
+// which the clock was found to have been ahead, and returns of how many it did. The
+// steps that it comes from stay used until their time has passed.
+func BringBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
+	n, err := db.Exec(ctx, tx, `
+		UPDATE totp SET
+			step_ahead = CASE WHEN step_ahead > last_step THEN step_ahead ELSE last_step END,
+			last_step = drift_steps + $1
+		WHERE  last_step > drift_steps + $1`, Step(now)+window)
+	if err != nil {
+		return 0, fmt.Errorf("bring used steps back: %w", err)
+	}
+	return int(n), nil
 }

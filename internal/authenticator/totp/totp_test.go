@@ -3,6 +3,7 @@ package totp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -49,7 +50,127 @@ func load(t *testing.T, d *db.DB, ring *secret.Ring, a authenticator.Authenticat
 }
 
 func claim(d *db.DB, id string, c Check) error {
-	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c) })
+	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, false) })
+}
+
+// claimUnsure is claim by a clock that may be ahead.
+func claimUnsure(d *db.DB, id string, c Check) error {
+	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, true) })
+}
+
+// Some requests see the clock before it is believed, some after.
+func TestCodeOpensOneDoorOnceWhileTheClockIsUnsure(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		a := enroll(t, d, ring, "ada")
+		s := load(t, d, ring, a)
+		for round := range 6 {
+			now := testkit.Start.Add(time.Duration(2*round) * Period)
+			check := s.Verify(CodeAt(s.Secret, now), now)
+			if round%2 == 1 {
+				check = s.VerifyPair(CodeAt(s.Secret, now.Add(-Period)), CodeAt(s.Secret, now), now)
+			}
+			got := testkit.Race(32, func(i int) string {
+				if i%2 == 0 {
+					return testkit.Outcome(claim(d, a.ID, check))
+				}
+				return testkit.Outcome(claimUnsure(d, a.ID, check))
+			})
+			if got["ok"] != 1 || got[ErrReused.Error()] != 31 {
+				t.Errorf("round %d: 32 claims of one step = %v, want one ok", round, got)
+			}
+			s = load(t, d, ring, a)
+			if got := s.Verify(CodeAt(s.Secret, now), now); got != (Check{Result: Reused}) {
+				t.Errorf("round %d: the code again = %+v", round, got)
+			}
+			if got := s.Verify(CodeAt(s.Secret, now.Add(-Period)), now); got != (Check{Result: Reused}) {
+				t.Errorf("round %d: the code before = %+v", round, got)
+			}
+		}
+	})
+}
+
+func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
+	for _, leap := range []time.Duration{15 * time.Minute, 2 * time.Hour, 400 * 24 * time.Hour} {
+		for _, believed := range []bool{false, true} {
+			t.Run(fmt.Sprint(leap, " believed ", believed), func(t *testing.T) {
+				t.Parallel()
+				testkit.Each(t, func(t *testing.T, d *db.DB) {
+					ring := secret.NewRing()
+					a := enroll(t, d, ring, "ada")
+					s := load(t, d, ring, a)
+					ahead := testkit.Start.Add(leap)
+					check := s.Verify(CodeAt(s.Secret, ahead), ahead)
+					now := testkit.Start.Add(2 * Period)
+					if believed { // a version of before, or a clock that ran ahead for hours
+						if err := claim(d, a.ID, check); err != nil {
+							t.Fatal(err)
+						}
+						err := write(d, func(ctx context.Context, tx *db.Tx) error {
+							n, err := BringBack(ctx, tx, testkit.Start)
+							if n != 1 {
+								t.Errorf("%d authenticators brought back", n)
+							}
+							return err
+						})
+						if err != nil {
+							t.Fatal(err)
+						}
+					} else if err := claimUnsure(d, a.ID, check); err != nil {
+						t.Fatal(err)
+					}
+					s = load(t, d, ring, a)
+					if got := s.Verify(CodeAt(s.Secret, ahead), ahead); got.Result != Reused {
+						t.Errorf("the code of the leap, when its time has come: %+v", got)
+					}
+					first := s.Verify(CodeAt(s.Secret, now), now)
+					if err := claim(d, a.ID, first); first.Result != Accepted || err != nil {
+						t.Fatalf("first code after the leap: %+v, %v", first, err)
+					}
+					s = load(t, d, ring, a)
+					// Its time comes, and is over.
+					if got := s.Verify(CodeAt(s.Secret, ahead), ahead); got.Result != Reused {
+						t.Errorf("the code of the leap again: %+v", got)
+					}
+					if err := claim(d, a.ID, check); !errors.Is(err, ErrReused) {
+						t.Errorf("claim of the leap's step: %v", err)
+					}
+					later := ahead.Add(Period)
+					next := s.Verify(CodeAt(s.Secret, later), later)
+					if err := claim(d, a.ID, next); next.Result != Accepted || err != nil {
+						t.Errorf("the code after it: %+v, %v", next, err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A pair may be ten steps off either way, so an older one must not follow a newer.
+func TestAPairIsUsedUpWhileTheClockIsUnsure(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		a := enroll(t, d, ring, "ada")
+		s := load(t, d, ring, a)
+		at := func(steps int) string { return CodeAt(s.Secret, testkit.Start.Add(time.Duration(steps)*Period)) }
+		old := s.VerifyPair(at(-10), at(-9), testkit.Start)
+		newest := s.VerifyPair(at(9), at(10), testkit.Start)
+		if old.Result != Accepted || newest.Result != Accepted {
+			t.Fatalf("pairs: %+v, %+v", old, newest)
+		}
+		if err := claimUnsure(d, a.ID, newest); err != nil {
+			t.Fatal(err)
+		}
+		if err := claimUnsure(d, a.ID, old); !errors.Is(err, ErrReused) {
+			t.Errorf("claim of an older pair: %v", err)
+		}
+		if err := claim(d, a.ID, old); !errors.Is(err, ErrReused) {
+			t.Errorf("claim of an older pair once the clock is believed: %v", err)
+		}
+		if got := load(t, d, ring, a).VerifyPair(at(-10), at(-9), testkit.Start); got.Result == Accepted {
+			t.Errorf("the older pair: %+v", got)
+		}
+	})
 }
 
 func TestCodeOpensOneDoorOnce(t *testing.T) {

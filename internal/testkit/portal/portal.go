@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
@@ -38,6 +39,8 @@ type Portal struct {
 	Logs  *Log           // what the server logged, debug lines too
 	Roots *x509.CertPool // whom browsers trust, where TLS ends at the portal
 	Ahead atomic.Int64   // nanoseconds that Clock is ahead of the database's clock
+
+	unmarked time.Duration // that has passed since the mark was moved
 
 	// Stop ends the server as its operator does, and closes it; the end of
 	// the test does too.
@@ -103,6 +106,7 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	}
 	// Its error is not the test's: databases that are away are what some test.
 	clock.BeforeMove(func() { p.Login.WriteUses(context.Background()) })
+	clock.AfterMove(p.passed)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, listener) }()
@@ -115,6 +119,32 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	})
 	t.Cleanup(p.Stop)
 	return p
+}
+
+// passed moves the high-water mark as looks every ten seconds would have while time
+// d passed. Short times it leaves to the next look.
+func (p *Portal) passed(d time.Duration) {
+	p.unmarked += max(0, d)
+	if p.unmarked < 5*time.Minute {
+		return
+	}
+	p.unmarked = 0
+	p.Believe()
+}
+
+// Believe moves the high-water mark to what the clock says, as an hour without a leap
+// would have. A database that is away keeps it where it is.
+func (p *Portal) Believe() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := p.DB.Write(ctx, func(tx *db.Tx) error {
+		_, err := db.Exec(ctx, tx, `UPDATE clock SET high_water_at = $1, leapt_at = NULL, seen_at = NULL, version = version + 1 WHERE high_water_at < $1`,
+			db.At{Time: p.Clock.Now()})
+		return err
+	})
+	if err == nil {
+		p.WatchClock(ctx)
+	}
 }
 
 // Password is what [Portal.AddAccount] gives every account.

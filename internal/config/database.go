@@ -1,0 +1,124 @@
+package config
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Faults of a database URL. None repeats any of it: where a password holds signs that
+// mean something in a URL, nobody knows which part is the password.
+var (
+	errDatabaseScheme = errors.New("must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir")
+	errDatabaseSigns  = errors.New("isn't a URL; percent-encode the signs in the password that aren't letters or digits: @ is %40, / is %2F, ? is %3F, # is %23")
+	errDatabaseHost   = errors.New("names no host before the port, or one that can't be; write postgres://name:password@host:5432/database, with the signs of the password percent-encoded")
+	errDatabaseNone   = errors.New("names neither a user nor a database; write postgres://name:password@host:5432/database, between quotes where the password holds # or :")
+	errDatabaseQuery  = errors.New("has a parameter behind its ? that isn't known, or that is given twice; percent-encode the signs of a password there: & is %26, + is %2B")
+)
+
+// databaseParameters are what a database URL may say behind its "?": the driver's
+// own, and some that PostgreSQL takes at the start of a connection. Others are refused,
+// since part of a password that holds a raw & would be one.
+func databaseParameters() []string {
+	return []string{
+		"host", "port", "user", "password", "dbname", "database", "passfile", "service", "servicefile", "connect_timeout",
+		"sslmode", "sslkey", "sslcert", "sslcertmode", "sslrootcert", "sslpassword", "sslsni", "sslnegotiation",
+		"krbspn", "krbsrvname", "target_session_attrs", "min_protocol_version", "max_protocol_version", "channel_binding", "require_auth",
+		"application_name", "options", "search_path", "timezone", "client_encoding", "lock_timeout", "idle_session_timeout", "work_mem",
+	}
+}
+
+// checkDatabase returns why text can't be the URL of a database, or can be read in
+// two ways: in one of them a part of the password would be asked of DNS, or logged.
+func checkDatabase(text string) error {
+	if text == "" {
+		return nil
+	}
+	rest, found := strings.CutPrefix(text, "postgres://")
+	if !found {
+		if rest, found = strings.CutPrefix(text, "postgresql://"); !found {
+			return errDatabaseScheme
+		}
+	}
+	if strings.Trim(rest, urlSigns) != "" {
+		return errDatabaseSigns
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	authority, database, _ := strings.Cut(rest, "/")
+	user, hosts, named := strings.Cut(authority, "@")
+	if !named {
+		user, hosts = "", authority
+	}
+	for _, part := range []string{hosts, database, query} {
+		if strings.Contains(part, "@") {
+			return errDatabaseSigns
+		}
+	}
+	for _, part := range []string{user, hosts, database} {
+		if _, err := url.PathUnescape(part); err != nil {
+			return errDatabaseSigns
+		}
+	}
+	switch {
+	case strings.ContainsAny(user, "[]"), strings.Contains(database, "/"):
+		return errDatabaseSigns
+	case !areHosts(hosts):
+		return errDatabaseHost
+	case !named && database == "" && query == "":
+		return errDatabaseNone
+	}
+	return checkDatabaseQuery(query)
+}
+
+// urlSigns are the characters of a URL (RFC 3986), but for "#".
+const urlSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/?[]@!$&'()*+,;=%"
+
+func checkDatabaseQuery(query string) error {
+	if query == "" {
+		return nil
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil || strings.Contains(query, "+") { // which is itself to some, a space to others
+		return errDatabaseQuery
+	}
+	for key, all := range values {
+		if len(all) > 1 || !slices.Contains(databaseParameters(), key) {
+			return errDatabaseQuery
+		}
+	}
+	if host := values.Get("host"); !filepath.IsAbs(host) && !areHosts(host) {
+		return errDatabaseHost
+	}
+	if strings.Trim(values.Get("port"), "0123456789,") != "" {
+		return errDatabaseHost
+	}
+	return nil
+}
+
+// areHosts reports whether text is one host or several with commas between, each
+// with a port or without; or nothing, which is this machine.
+func areHosts(text string) bool {
+	return text == "" || !slices.ContainsFunc(strings.Split(text, ","), func(one string) bool { return !isHostPort(one) })
+}
+
+func isHostPort(text string) bool {
+	if socket, err := url.PathUnescape(text); err == nil && strings.HasPrefix(socket, "/") {
+		return true
+	}
+	host, port := text, ""
+	if i := strings.LastIndexByte(text, ':'); i > strings.LastIndexByte(text, ']') {
+		host, port = text[:i], text[i+1:]
+		if !isPort(port) {
+			return false
+		}
+	}
+	if inner, found := strings.CutPrefix(host, "["); found {
+		addr, err := netip.ParseAddr(strings.ReplaceAll(strings.TrimSuffix(inner, "]"), "%25", "%"))
+		return err == nil && addr.Is6() && strings.HasSuffix(host, "]")
+	}
+	const name = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
+	return host != "" && strings.Trim(host, name) == ""
+}

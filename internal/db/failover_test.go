@@ -1,0 +1,142 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// A failover, or an administrator, ends every connection while they are in use.
+func TestReadsOutliveTheEndOfEveryConnection(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := testkit.DatabaseURL(t, "postgres")
+	d, admin := testkit.Open(t, url), testkit.Open(t, url)
+	must(t, d.Write(ctx, func(tx *db.Tx) error {
+		_, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ('ops', 0)`)
+		return err
+	}))
+	var (
+		stop    atomic.Bool
+		busy    sync.WaitGroup
+		reads   [8]atomic.Int64
+		changes atomic.Int64
+	)
+	const ends = 30
+	for i := range reads {
+		busy.Go(func() {
+			for !stop.Load() {
+				if i%2 == 0 {
+					if err := d.Ping(ctx); err != nil {
+						t.Errorf("read: %v", err)
+						return
+					}
+				} else if _, err := db.All(ctx, d.Reader(), func(scan db.Scan) (name string, err error) { return name, scan(&name) },
+					`SELECT name FROM groups`); err != nil {
+					t.Errorf("list: %v", err)
+					return
+				}
+				reads[i].Add(1)
+			}
+		})
+	}
+	// Writes fail, or are done once.
+	busy.Go(func() {
+		for !stop.Load() {
+			if rename(d) == nil {
+				changes.Add(1)
+			}
+		}
+	})
+	for range ends {
+		terminate(t, admin)
+		// Each has read since: none is tried a second time when all end again.
+		for i := range reads {
+			before := reads[i].Load()
+			testkit.Until(t, "reads", func() bool { return reads[i].Load() > before+1 || t.Failed() })
+		}
+	}
+	stop.Store(true)
+	busy.Wait()
+	var created int64
+	must(t, db.One(ctx, admin.Reader(), `SELECT created_at FROM groups`, nil, &created))
+	// An end may have come between a commit and its answer, once each time.
+	if done := changes.Load(); created < done || created > done+ends {
+		t.Errorf("%d changes were answered, %d were made", done, created)
+	}
+}
+
+// A change whose transaction didn't begin is begun again; one that was under way
+// isn't made twice.
+func TestWritesBeginOnALiveConnection(t *testing.T) {
+	t.Parallel()
+	url := testkit.DatabaseURL(t, "postgres")
+	d, admin := testkit.Open(t, url), testkit.Open(t, url)
+	for i := range 10 {
+		testkit.Race(8, func(int) string { return testkit.Outcome(d.Ping(context.Background())) })
+		terminate(t, admin)
+		if err := rename(d); err != nil {
+			t.Errorf("write %d after every connection ended: %v", i, err)
+		}
+	}
+	runs := 0
+	err := d.Write(context.Background(), func(tx *db.Tx) error {
+		runs++
+		terminate(t, admin)
+		_, err := db.Exec(context.Background(), tx, `UPDATE groups SET created_at = 1`)
+		return err
+	})
+	if err == nil || runs != 1 {
+		t.Errorf("a change that was cut off ran %d times: %v", runs, err)
+	}
+}
+
+// terminate ends every connection to admin's database but admin's own.
+func terminate(t *testing.T, admin *db.DB) {
+	t.Helper()
+	var n int
+	err := db.One(context.Background(), admin.Reader(), `
+		SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`, nil, &n)
+	if err != nil {
+		t.Fatal(fmt.Errorf("end all connections: %w", err))
+	}
+}
+
+// An operator needs to know which server, and why; what else the URL holds is nobody's
+// business, since a part of it may be a password.
+func TestErrorsOfConnectingNameTheServerAlone(t *testing.T) {
+	t.Parallel()
+	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
+	must(t, err)
+	gone := *at
+	gone.Path, gone.User = "/secretdatabase", url.UserPassword("secretuser", "secretword")
+	noDatabase := *at
+	noDatabase.Path = "/secretdatabase"
+	port, err := testkit.FreePort()
+	must(t, err)
+	for text, want := range map[string]string{
+		"postgres://secretuser:secretword@127.0.0.1:" + port + "/secretdatabase":   "connect to 127.0.0.1:" + port + ": connect: connection refused",
+		"postgres://secretuser:secretword@no-such-host.invalid/secretdatabase":     "connect to no-such-host.invalid:5432: ",
+		"postgres://secretuser:secretword@127.0.0.1:" + port + ",127.0.0.2:1/secr": "connect to 127.0.0.1:" + port + ", 127.0.0.2:1: connect: connection refused",
+		gone.String():       "connect to " + at.Host + ": ",
+		noDatabase.String(): "connect to " + at.Host + ": there is no such database (SQLSTATE 3D000)",
+	} {
+		_, direct := db.OpenPooled(context.Background(), at.String(), text)
+		if direct != nil && strings.Contains(direct.Error(), "secr") {
+			t.Errorf("database_direct: %v", direct)
+		}
+		_, err := db.Open(context.Background(), text)
+		if err == nil || !errors.Is(err, db.ErrUnavailable) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secr") {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}

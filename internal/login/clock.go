@@ -1,0 +1,66 @@
+package login
+
+import (
+	"context"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/clock"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// AcceptClock believes the reference clock as it is, see clock.Accept, and takes back
+// what was written by one that was ahead of it.
+func (s *Service) AcceptClock(ctx context.Context) error {
+	now, err := s.Mark.Reference(ctx)
+	if err != nil {
+		return err
+	}
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := clock.Accept(ctx, tx); err != nil {
+			return err
+		}
+		event := s.byOperator("", audit.ClockAccepted, "")
+		if event.Number, err = s.takeBack(ctx, tx, now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, event)
+	})
+}
+
+// ClockWentBack takes back what was written while the clock was ahead; see
+// clock.Mark.WentBack.
+func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) error {
+	n, err := s.takeBack(ctx, tx, now)
+	if err != nil {
+		return err
+	}
+	return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByServer, Kind: audit.ClockWentBack, Number: n})
+}
+
+// takeBack undoes what a clock that was ahead left in the future of now, so that
+// none of it lives longer than it may or locks an owner out: sessions, links and
+// sign-ins under way end; used steps, tries and last uses move to now. It returns
+// how many authenticators take codes again because of it.
+func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
+	latest := now.Add(clock.Slack)
+	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
+		endFutureAttempts, account.EndFutureTickets, session.EndFuture, device.BringBack, pass.BringBack, throttle.BringBack,
+	} {
+		if err := end(ctx, tx, latest); err != nil {
+			return 0, err
+		}
+	}
+	return totp.BringBack(ctx, tx, now)
+}
+
+func endFutureAttempts(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE created_at > $1`, db.At{Time: latest})
+	return err
+}
