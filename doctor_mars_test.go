@@ -60,7 +60,7 @@ var mars = []mar{
 		[]string{"forged.target" + atRadio, "forged.target" + atVideo, "gate.refuses" + atRadio, "gate.refuses" + atVideo},
 		"forged.target", change{"sallyport.conf", `proxy_set_header Host sallyport;
     proxy_set_header Content-Length "";
-    proxy_set_header Upgrade "";
+    proxy_set_header Upgrade $http_upgrade;
     proxy_set_header X-Original-Method $request_method;
     
     proxy_set_header X-Real-IP $remote_addr;
@@ -91,7 +91,7 @@ var mars = []mar{
 		change{"sallyport.caddy", "@guarded not path /.sallyport/*", "@guarded {\n\t\tnot path /.sallyport/*\n\t\tnot header Upgrade websocket\n\t}"},
 		[]string{"request.open" + atRadio, "request.open" + atVideo, "websocket.open" + atRadio, "websocket.open" + atVideo}, "", change{}},
 	{"caddy", "the client's word on the host",
-		change{"sallyport.caddy", "uri /verify/caddy\n\t\theader_up Host sallyport", "uri /verify/caddy\n\t\ttrusted_proxies private_ranges\n\t\theader_up Host sallyport"},
+		change{"sallyport.caddy", "uri /verify/caddy\n\t\theader_up Host sallyport\n\t\theader_up X-Forwarded-Host {http.request.host}", "uri /verify/caddy\n\t\ttrusted_proxies private_ranges\n\t\theader_up Host sallyport"},
 		[]string{"forged.target" + atRadio, "forged.target" + atVideo},
 		"forged.target", change{"sallyport.caddy", "uri /verify/caddy\n\t\ttrusted_proxies private_ranges\n\t\theader_up Host sallyport", "LINES"}},
 	{"caddy", "a site for hosts that nobody named",

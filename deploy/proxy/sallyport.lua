@@ -5,18 +5,28 @@
 --         tune.lua.maxmem 64
 --         lua-load /etc/haproxy/sallyport.lua
 --     frontend panel
+--         http-request deny deny_status 400 if { req.fhdr(host) -m sub , }
 --         http-request lua.sallyport 127.0.0.1:9091 if !{ path_beg /.sallyport/ }
 --         use_backend sallyport if { path_beg /.sallyport/ }
---         use_backend panel if { req.hdr(host),host_only -i panel.example.com }
+--         use_backend panel if { req.fhdr(host),host_only -i panel.example.com } !{ path_beg /.sallyport/ }
 --     backend sallyport
 --         option forwardfor
 --         server sallyport 127.0.0.1:9091
-
+--     backend panel
+--         option http-server-close
+--         server panel 127.0.0.1:8082
+--
 -- The bound on memory ends answers that have no end: without it HAProxy would die of
 -- a portal that went mad.
 --
 -- Name the host of each panel as above, and have no default_backend: it would get
--- requests for other hosts, and Sallyport answers for the host that was asked for.
+-- requests for other hosts, and Sallyport answers for the host that was asked for. Take
+-- req.fhdr, never hdr or req.hdr: those split the host at its commas and match any part,
+-- so Sallyport would be asked about another panel than the one that answers.
+--
+-- A connection to the panel that is used again could take an unread body for the next
+-- request: http-server-close has the panel close each. Panels that ask for NTLM or
+-- Negotiate need "http-reuse never" in its place.
 
 -- What belongs to the client's connection, or is written anew below.
 local kept_back = {
@@ -29,8 +39,65 @@ local kept_back = {
 -- client's own there, but for machine passes.
 local told = { "Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Authorization", "Sallyport-Pass" }
 
+-- Panels take headers with these beginnings, and with these names, for the word of a
+-- proxy, so none of the client's own passes. Every sign but letters and digits counts as
+-- "-": to some servers X_Forwarded_For is X-Forwarded-For.
+local families = {
+  "cf-connecting-", "client-cert", "fastly-client-", "forwarded", "proxy", "remote-",
+  "ssl-client-", "tailscale-user-", "x-accel-", "x-appengine-", "x-auth-request-",
+  "x-authenticated-", "x-authentik-", "x-azure-", "x-client-cert", "x-forwarded",
+  "x-goog-authenticated-user-", "x-ms-client-principal", "x-original-", "x-proxyuser-", "x-real-",
+  "x-remote-", "x-rewrite-", "x-sendfile-", "x-ssl-", "x-webauth-",
+}
+local names = {
+  "ali-cdn-real-ip", "cdn-src-ip", "cf-access-authenticated-user-email", "cf-pseudo-ipv4",
+  "cf-visitor", "client-ip", "cloudfront-forwarded-proto", "fastly-ssl", "fly-client-ip",
+  "front-end-https", "https", "request-uri", "true-client-ip", "wl-proxy-client-ip",
+  "x-amzn-oidc-identity", "x-arr-clientcert", "x-arr-ssl", "x-backend-host", "x-client-dn",
+  "x-client-ip", "x-client-port", "x-client-verify", "x-cluster-client-ip",
+  "x-envoy-external-address", "x-host", "x-http-host-override", "x-http-path-override", "x-https",
+  "x-ingress-path", "x-nf-client-connection-ip", "x-originating-ip", "x-proxy-host",
+  "x-proxy-url", "x-scheme", "x-script-name", "x-ssl", "x-token-subject", "x-token-user-email",
+  "x-token-user-name", "x-url", "x-url-scheme", "x-vouch-user",
+}
+
+local function is_proxy_header(name)
+  local plain = name:lower():gsub("[^a-z0-9]", "-")
+  for _, family in ipairs(families) do
+    if plain:sub(1, #family) == family then
+      return true
+    end
+  end
+  for _, one in ipairs(names) do
+    if plain == one then
+      return true
+    end
+  end
+  return false
+end
+
 -- An answer that takes longer is none: the panel stays closed.
 local timeout_ms = 10000
+
+-- clean takes from the request what the client may not tell a panel. What it asks by
+-- "Upgrade: websocket" passes; behind another upgrade, such as h2c, the client would send
+-- the panel requests that nobody asks Sallyport about.
+local function clean(txn, host)
+  local given = txn.http:req_get_headers()
+  for name in pairs(given) do
+    if is_proxy_header(name) then
+      txn.http:req_del_header(name)
+    end
+  end
+  local upgrade = given["upgrade"]
+  if upgrade and (upgrade[1] or upgrade[0]:lower() ~= "websocket") then
+    txn.http:req_del_header("upgrade")
+  end
+  txn.http:req_del_header("http2-settings")
+  txn.http:req_set_header("X-Forwarded-For", txn.sf:src())
+  txn.http:req_set_header("X-Forwarded-Host", host)
+  txn.http:req_set_header("X-Forwarded-Proto", txn.f:ssl_fc() and "https" or "http")
+end
 
 local function answer(txn, status, headers, body)
   local reply = txn:reply({ status = status })
@@ -63,7 +130,9 @@ core.register_action("sallyport", { "http-req" }, function(txn, address)
   headers["x-forwarded-for"] = hops
   headers["host"] = { "sallyport" }
   headers["x-forwarded-method"] = { txn.sf:method() }
-  headers["x-forwarded-host"] = { txn.sf:req_hdr("host") }
+  -- The whole of it: Sallyport refuses one with a comma.
+  local host = txn.sf:req_fhdr("host")
+  headers["x-forwarded-host"] = { host }
   headers["x-forwarded-uri"] = { txn.sf:pathq() }
 
   local asked, said = pcall(function()
@@ -77,6 +146,7 @@ core.register_action("sallyport", { "http-req" }, function(txn, address)
     answer(txn, said.status, said.headers, said.body or "")
     return
   end
+  clean(txn, host)
   for _, name in ipairs(told) do
     txn.http:req_del_header(name)
     local values = said.headers[name:lower()]
