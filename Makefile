@@ -32,6 +32,7 @@ NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
 	keepassxc-cli:keepassxc pg_ctlcluster:postgresql pgbouncer:pgbouncer \
 	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
+	git:git wget:wget rclone:rclone mount.davfs:davfs2 \
 	systemd-analyze:systemd shellcheck:shellcheck
 
 # What packages are called: the tag that is built, or so many commits after it,
