@@ -185,6 +185,10 @@ var mars = []mar{
 		[]change{{"haproxy.cfg", noComma + portalIs, "acl portal hdr(host) -i auth.test\n    use_backend video if { hdr(host) -i video.test } !{ path_beg /.sallyport/ }"}},
 		[]string{"host.joined" + atVideo},
 		"host.joined", change{"haproxy.cfg", "acl portal hdr(host) -i auth.test", "LINES"}},
+	{"haproxy", "the beginning of a host is compared",
+		[]change{{"haproxy.cfg", asks, "use_backend video if { req.fhdr(host) -i -m beg video.test } !{ path_beg /.sallyport/ }\n    http-request lua.sallyport GATE if { req.fhdr(host),host_only -i radio.example video.test } !{ path_beg /.sallyport/ }"}},
+		[]string{"host.mismatch" + atVideo},
+		"host.mismatch", change{"haproxy.cfg", "use_backend video if { req.fhdr(host) -i -m beg video.test } !{ path_beg /.sallyport/ }\n    http-request lua.sallyport GATE if { req.fhdr(host),host_only -i radio.example video.test } !{ path_beg /.sallyport/ }", "LINES"}},
 	{"haproxy", "the gate is asked about the last of two hosts",
 		[]change{
 			{"haproxy.cfg", noComma + portalIs, portalIs},
@@ -247,7 +251,8 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 func (d diagnosis) lines(id, proxy string) string {
 	for _, f := range d.Findings {
 		if f.ID == id && len(f.Mend) == 1 && f.Mend[0].For == proxy {
-			return strings.NewReplacer("listen 80;", "listen PLAIN;", "use_backend panel ", "use_backend radio ").Replace(strings.Join(f.Mend[0].Lines, "\n"))
+			panel, _, _ := strings.Cut(hostOf(f.At), ".")
+			return strings.NewReplacer("listen 80;", "listen PLAIN;", "use_backend panel ", "use_backend "+panel+" ").Replace(strings.Join(f.Mend[0].Lines, "\n"))
 		}
 	}
 	return "no lines for " + id

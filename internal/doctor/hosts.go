@@ -23,7 +23,8 @@ func (p *patient) spellings(ctx context.Context) {
 	if !p.closed("/") {
 		return
 	}
-	for _, host := range []string{nameOf(p.Origin) + ":1", strings.ToUpper(hostOf(p.Origin)), nameOf(p.Origin) + "."} {
+	name := nameOf(p.Origin)
+	for _, host := range []string{name + ":1", strings.ToUpper(hostOf(p.Origin)), name + ".", name + "." + p.unnamed()} {
 		p.tryHost(ctx, "host.mismatch", p.home(host))
 	}
 	sibling := p.home(hostOf(p.Origin))
