@@ -137,7 +137,7 @@ func TestClientsThatAreNoBrowsersSignInWithAPass(t *testing.T) {
 			to.Store(p.At)
 			if door == "nginx" {
 				to.Store(startListener(t, func(dir, at string) *exec.Cmd {
-					return startNginx(t, dir, at, p.At, []proxySite{{portalAt, ""}, {"http://localhost", panel.URL}})
+					return nginxCommand(t, dir, at, p.At, []proxySite{{portalAt, ""}, {"http://localhost", panel.URL}})
 				}))
 			}
 			token := operatorsPass(t, p, p.AddAccount(t, "ci"), origin, "/", "", "")

@@ -195,6 +195,8 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 		t.Errorf("%s: panel %s served it for host %s", what, s.Panel, s.Host)
 	case cookie == "" && (p.whom == members || !strings.HasPrefix(path, "/status/") || strings.Contains(path, "..") || namesAnother(s.Header)):
 		t.Errorf("%s: the panel served a stranger %s", what, s.URI)
+	case s.Header.Get("X-Forwarded-Proto") != "http" || !access.SameHost(s.Header.Get("X-Forwarded-Host"), "radio.example"):
+		t.Errorf("%s: the panel was told %q", what, s.Header)
 	case strings.Join(s.Header.Values("Upgrade"), "\n") != "":
 		t.Errorf("%s: the panel saw Upgrade %q", what, s.Header.Values("Upgrade"))
 	}

@@ -51,21 +51,21 @@ var realProxies = inOrder(portalFirst)
 func inOrder(written order) map[string]realProxy {
 	return map[string]realProxy{
 		"nginx": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-			return startNginx(t, dir, at, gate, written.sites(one, two))
+			return nginxCommand(t, dir, at, gate, written.sites(one, two))
 		},
 		"caddy": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-			return startCaddy(t, dir, at, gate, written.sites(one, two))
+			return caddyCommand(t, dir, at, gate, written.sites(one, two))
 		},
 		"haproxy": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-			return startHAProxy(t, dir, at, gate, written.sites(one, two))
+			return haproxyCommand(t, dir, at, gate, written.sites(one, two))
 		},
 		"apache": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-			return startApache(t, dir, at, gate, written.sites(one, two))
+			return apacheCommand(t, dir, at, gate, written.sites(one, two))
 		},
 	}
 }
 
-func startNginx(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
+func nginxCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
 	for _, file := range []string{"sallyport.conf", "sallyport-headers.conf", "sallyport-maps.conf"} {
 		copyInto(t, "deploy/proxy/nginx/"+file, dir)
 	}
@@ -89,7 +89,7 @@ upstream sallyport { server %[2]s; }
 	return exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
 }
 
-func startCaddy(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
+func caddyCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
 	copyInto(t, "deploy/proxy/sallyport.caddy", dir)
 	_, port, _ := net.SplitHostPort(at)
 	text := fmt.Sprintf(`{
@@ -113,7 +113,7 @@ import sallyport.caddy
 	return cmd
 }
 
-func startHAProxy(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
+func haproxyCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
 	copyInto(t, "deploy/proxy/sallyport.lua", dir)
 	text := fmt.Sprintf(`global
     tune.lua.maxmem 64
@@ -148,7 +148,7 @@ frontend all
 	return exec.Command("haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 }
 
-func startApache(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
+func apacheCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
 	copyInto(t, "deploy/proxy/apache.conf", dir)
 	text := fmt.Sprintf(`ServerRoot %[1]s
 PidFile %[1]s/pid

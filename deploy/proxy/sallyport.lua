@@ -90,13 +90,17 @@ local function clean(txn, host)
     end
   end
   local upgrade = given["upgrade"]
-  if upgrade and (upgrade[1] or upgrade[0]:lower() ~= "websocket") then
+  if not upgrade or upgrade[1] or upgrade[0]:lower() ~= "websocket" then
     txn.http:req_del_header("upgrade")
+    -- HAProxy writes its own then. Of the client's it would leave "upgrade", and not tell
+    -- the panel to close the connection.
+    txn.http:req_del_header("connection")
   end
   txn.http:req_del_header("http2-settings")
   txn.http:req_set_header("X-Forwarded-For", txn.sf:src())
   txn.http:req_set_header("X-Forwarded-Host", host)
-  txn.http:req_set_header("X-Forwarded-Proto", txn.f:ssl_fc() and "https" or "http")
+  local tls = txn.f:ssl_fc() -- 0 or 1 in some versions, and 0 is true to Lua
+  txn.http:req_set_header("X-Forwarded-Proto", (tls == true or tls == 1) and "https" or "http")
 end
 
 local function answer(txn, status, headers, body)
