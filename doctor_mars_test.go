@@ -43,6 +43,10 @@ const (
 	caddyUpgrades = `	@websocket header_regexp Upgrade (?i)^websocket$
 	@upgrade not header_regexp Upgrade (?i)^websocket$
 	request_header @websocket Upgrade websocket
+	# It has no body, which the panel could take for its next request.
+	request_body @websocket {
+		max_size 1
+	}
 	request_header @upgrade -Upgrade
 `
 	keptBack = `local kept_back = {

@@ -95,7 +95,7 @@ func (p *patient) judgeHost(ctx context.Context, id string, r request, a answer)
 		return
 	}
 	if known, same := p.fromUpstream(ctx, r, a); known {
-		if same && !(id == "host.joined" && p.isUnnamed(ctx, a)) {
+		if same && !p.isUnnamed(ctx, id, r, a) {
 			p.find(id, p.Origin, r, a)
 		}
 		return
@@ -105,17 +105,19 @@ func (p *patient) judgeHost(ctx context.Context, id string, r request, a answer)
 		// A refusal, a way elsewhere, or a server that says nothing: Caddy.
 	case id == "host.unnamed":
 		p.find("host.unknown", p.Origin, r, a)
-	case alike(a, p.client.ask(ctx, p.nobodys(r))), id == "host.joined" && p.isUnnamed(ctx, a):
+	case alike(a, p.client.ask(ctx, p.nobodys(r))), p.isUnnamed(ctx, id, r, a):
 		// Which is looked at as host.unknown.
 	default:
 		p.find(id, p.Origin, r, a)
 	}
 }
 
-// isUnnamed reports whether a is what the panel's address answers to every host that
-// nobody named, which [patient.hosts] looks at.
-func (p *patient) isUnnamed(ctx context.Context, a answer) bool {
-	return alike(a, p.client.ask(ctx, p.home(p.unnamed())))
+// isUnnamed reports whether r is for a host that nobody named, although the panel's name
+// is a part of it, and gets the same answer as all those hosts: [patient.hosts] looks at
+// that.
+func (p *patient) isUnnamed(ctx context.Context, id string, r request, a answer) bool {
+	return (id == "host.joined" || id == "host.mismatch" && strings.HasSuffix(r.host, p.unnamed())) &&
+		alike(a, p.client.ask(ctx, p.home(p.unnamed())))
 }
 
 // fromUpstream reports whether the panel's own server gives an answer like a to
