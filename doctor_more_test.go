@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -179,6 +181,43 @@ func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 	wantIDs(t, d, "plain.http "+portalAt, "plain.http "+radio, "plain.http "+video)
 	if code != 0 || len(d.Proxies) != 3 || d.Proxies[0].Name != "apache" {
 		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
+	}
+}
+
+// What reaches a panel changes nothing there: through the gate that is what a stranger may
+// send to an open path, and without a gate it is everything that doctor asks.
+func TestDoctorChangesNothingOnAPanel(t *testing.T) {
+	t.Parallel()
+	var reached []string
+	var mutex sync.Mutex
+	panel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		reached = append(reached, r.Method+" "+r.URL.Path)
+		http.NotFound(w, r)
+	}))
+	t.Cleanup(panel.Close)
+	for _, gate := range []bool{true, false} {
+		upstream, at := "", hostOf(panel.URL)
+		if gate {
+			upstream = "    upstream: " + panel.URL + "\n"
+		}
+		config := writeConfig(t, "public_url: http://127.0.0.1\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: http://localhost\n"+upstream+"    rules:\n      - path: /open/\n        require: nothing\n")
+		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
+		if gate {
+			at = p.At
+		}
+		reached = nil
+		environ := []string{"SALLYPORT_CONFIG=" + config, "SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir}
+		consult(t, environ, "--connect-to", "localhost:80:"+at, "--connect-to", ":80:"+p.At)
+		if len(reached) == 0 {
+			t.Errorf("gate %v: nothing reached the panel", gate)
+		}
+		for _, one := range reached {
+			if method, _, _ := strings.Cut(one, " "); method != "GET" && method != "HEAD" && method != "OPTIONS" {
+				t.Errorf("gate %v: %s reached the panel", gate, one)
+			}
+		}
 	}
 }
 

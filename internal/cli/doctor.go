@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/doctor"
 	"github.com/sallyport/sallyport/internal/server"
@@ -141,7 +142,11 @@ func upstream(panels []doctor.Panel, text string) error {
 	if err != nil {
 		return fmt.Errorf("--upstream: %w", err)
 	}
-	i := slices.IndexFunc(panels, func(p doctor.Panel) bool { return p.Origin == name || p.Host() == name })
+	host := name
+	if o, err := config.ParseOrigin(name); err == nil {
+		_, host, _ = strings.Cut(o.String(), "://")
+	}
+	i := slices.IndexFunc(panels, func(p doctor.Panel) bool { return access.SameHost(p.Host(), host) })
 	if !named && len(panels) == 1 {
 		i = 0
 	}

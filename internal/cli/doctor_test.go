@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/doctor"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
@@ -41,6 +42,30 @@ func TestDoctorRefusesWhatItCanNotUse(t *testing.T) {
 		code, out, errs := call([]string{"SALLYPORT_CONFIG=" + file}, "", append([]string{"doctor"}, args...)...)
 		if code != exitUsage || out != "" || errs == "" {
 			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errs)
+		}
+	}
+}
+
+// A panel is picked by its host, however that is written.
+func TestDoctorPicksAPanelByAnySpellingOfItsHost(t *testing.T) {
+	for _, name := range []string{
+		"panel.test", "PANEL.test", "panel.test:443", "panel.test:8443", "https://panel.test", "https://panel.test/", "HTTPS://Panel.test:8443",
+	} {
+		panels := []doctor.Panel{
+			{Panel: &access.Panel{Origin: "http://[2001:db8::1]:8080"}},
+			{Panel: &access.Panel{Origin: "https://panel.test:8443"}},
+		}
+		if err := upstream(panels, name+"=http://127.0.0.1:1"); err != nil || panels[1].Upstream != "http://127.0.0.1:1" || panels[0].Upstream != "" {
+			t.Errorf("%s: %v, %+v", name, err, panels)
+		}
+	}
+	panels := []doctor.Panel{{Panel: &access.Panel{Origin: "http://[2001:db8::1]:8080"}}}
+	if err := upstream(panels, "[2001:DB8:0::1]=http://127.0.0.1:1"); err != nil || panels[0].Upstream == "" {
+		t.Errorf("IPv6: %v", err)
+	}
+	for _, name := range []string{"", "panel.test.", "other.test", "panel", "panel.test,other.test", "https://"} {
+		if err := upstream(panels, name+"=http://127.0.0.1:1"); err == nil {
+			t.Errorf("%q is taken for a panel", name)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
 )
 
 const (
@@ -63,6 +66,14 @@ type request struct {
 	path   string // as it stands in the request line
 	header http.Header
 	called string // what a person calls it, where the request line says too little
+	raw    *rawHead
+}
+
+// rawHead is the beginning of a request that Go's client refuses to send.
+type rawHead struct {
+	version string   // of HTTP
+	target  string   // what stands in the request line; the path, if empty
+	hosts   []string // the value of each Host line
 }
 
 // String says what was asked, for a finding.
@@ -170,6 +181,9 @@ func (c *client) ask(ctx context.Context, r request) answer {
 	c.asked++
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, viaKey{}, r.via), askTime)
 	defer cancel()
+	if r.raw != nil {
+		return c.askRaw(ctx, r)
+	}
 	req, err := http.NewRequestWithContext(ctx, r.verb(), r.origin+r.path, nil)
 	if err != nil {
 		return answer{err: err}
@@ -192,6 +206,56 @@ func (c *client) ask(ctx context.Context, r request) answer {
 		a.body = string(text)
 	}
 	return a
+}
+
+// askRaw sends a request as its raw head says.
+func (c *client) askRaw(ctx context.Context, r request) answer {
+	conn, err := c.open(ctx, r.origin)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer conn.Close()
+	target := r.raw.target
+	if target == "" {
+		target = r.path
+	}
+	head := r.verb() + " " + target + " HTTP/" + r.raw.version + "\r\n"
+	for _, host := range r.raw.hosts {
+		head += "Host: " + host + "\r\n"
+	}
+	head += "User-Agent: " + userAgent + "\r\nConnection: close\r\n"
+	for name, values := range r.header {
+		for _, value := range values {
+			head += name + ": " + value + "\r\n"
+		}
+	}
+	if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
+		return answer{err: err}
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.verb()})
+	if err != nil {
+		return answer{err: err}
+	}
+	defer resp.Body.Close()
+	defer time.AfterFunc(bodyTime, func() { conn.Close() }).Stop()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, mostBody))
+	return answer{status: resp.StatusCode, header: resp.Header, body: string(text)}
+}
+
+// open connects to an origin, by TLS where its scheme says so. The connection ends with
+// the context's deadline.
+func (c *client) open(ctx context.Context, origin string) (net.Conn, error) {
+	conn, err := c.dial(ctx, "tcp", hostPort(origin))
+	if err != nil {
+		return nil, err
+	}
+	if end, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(end)
+	}
+	if strings.HasPrefix(origin, "https://") {
+		return tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: nameOf(origin)}), nil
+	}
+	return conn, nil
 }
 
 func (c *client) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -246,17 +310,11 @@ func (c *client) malformed(ctx context.Context, origin string) string {
 	c.asked++
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	conn, err := c.dial(ctx, "tcp", hostPort(origin))
+	conn, err := c.open(ctx, origin)
 	if err != nil {
 		return ""
 	}
 	defer conn.Close()
-	if end, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(end)
-	}
-	if strings.HasPrefix(origin, "https://") {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: nameOf(origin)})
-	}
 	fmt.Fprintf(conn, "GET /a b c HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", hostOf(origin))
 	text, _ := io.ReadAll(io.LimitReader(conn, mostBody))
 	return string(text)
@@ -268,13 +326,13 @@ func hostOf(origin string) string {
 	return host
 }
 
-// nameOf returns the host of an origin without port and brackets.
+// nameOf returns the canonical host of an origin, without its port.
 func nameOf(origin string) string {
-	host, _, err := net.SplitHostPort(hostPort(origin))
+	name, err := access.CanonicalHost(hostOf(origin))
 	if err != nil {
 		return hostOf(origin)
 	}
-	return host
+	return name
 }
 
 // hostPort returns the host of an origin with its port.

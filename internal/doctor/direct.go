@@ -10,7 +10,7 @@ import (
 )
 
 func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 

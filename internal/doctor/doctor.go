@@ -124,6 +124,7 @@ func (d *doctor) portal(ctx context.Context) bool {
 		d.find("portal.unrouted", d.PublicURL, r, a)
 	}
 	d.transport(ctx, d.PublicURL, r, a)
+	d.withoutHost(ctx, d.PublicURL, r.path)
 	return d.ours(a)
 }
 

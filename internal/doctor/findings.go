@@ -52,6 +52,10 @@ var kinds = map[string]kind{
 	"method.open":    {Open, "Some methods pass without Sallyport's word."},
 	"websocket.open": {Open, "WebSockets are connected without Sallyport's word."},
 	"request.open":   {Open, "Requests that say they are something else pass without Sallyport's word."},
+	"path.deadend":   {Broken, "Some paths answer strangers with nginx's own 401 page, which doesn't lead to the sign-in."},
+
+	"upgrade.passed":  {Open, "The panel gets upgrades to other protocols than WebSocket: Sallyport isn't asked about the requests that follow."},
+	"resource.hidden": {Open, "A header that names a second resource is kept from Sallyport; the panel may follow it."},
 
 	"forged.target":   {Open, "A header of the client's changes which request Sallyport is asked about."},
 	"identity.forged": {Open, "A client's own identity header is kept from Sallyport; the panel may believe it."},
@@ -61,6 +65,8 @@ var kinds = map[string]kind{
 	"host.unknown":       {Unclear, "Something answers to a host name that nobody declared; if it is the panel, it is open. With --upstream doctor can tell."},
 	"host.mismatch":      {Open, "The panel answers without the gate when its host is written in another way."},
 	"host.other":         {Open, "The panel is served under the host of another one, whose open paths open it."},
+	"host.joined":        {Open, "A request that names two hosts is taken for one of them: the proxy may serve one and ask Sallyport about the other."},
+	"host.lost":          {Broken, "nginx tells Sallyport no host where the request has no Host line: with HTTP/3 nobody can sign in."},
 	"host.unreachable":   {Broken, "Nobody answers there."},
 	"verify.reachable":   {Open, "Anybody can ask what only the proxy should: /verify/ is passed on to Sallyport."},
 	"portal.unrouted":    {Broken, "The portal doesn't answer at public_url."},

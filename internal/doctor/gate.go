@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 )
@@ -38,6 +39,15 @@ func (d *doctor) ours(a answer) bool {
 	return a.err == nil && (policy == access.PagePolicy || policy == access.FramedPolicy)
 }
 
+// isBare reports whether nginx shows a page of its own in place of the gate's refusal:
+// its auth_request got 401, whose error_page leads nowhere. A panel's own 401 has a
+// challenge.
+func isBare(a answer) bool {
+	challenge := a.header.Get("WWW-Authenticate")
+	return a.status == http.StatusUnauthorized && a.title() == "401 Authorization Required" && strings.Contains(a.body, "<hr><center>") &&
+		(challenge == "" || strings.Contains(challenge, `realm="Sallyport"`))
+}
+
 var proxiesLine = regexp.MustCompile(`trusted_proxies: \[[0-9a-fA-F.:/]+\]`)
 
 // untrusted returns the line that the configuration lacks, where Sallyport says
@@ -60,7 +70,7 @@ const (
 
 // judge asks for something that only the signed-in may have. Whatever isn't the
 // gate's word is taken for the panel's, unless the proxy refuses the like of it
-// everywhere: the same request is then refused the same way where Sallyport
+// everywhere: the same request is then answered the same way where Sallyport
 // answers.
 func (p *patient) judge(ctx context.Context, r request) (verdict, answer) {
 	a := p.client.ask(ctx, r)
@@ -72,9 +82,14 @@ func (p *patient) judge(ctx context.Context, r request) (verdict, answer) {
 		return closed, a
 	case refused, p.ours(a):
 		return closed, a
+	case isBare(a):
+		if _, same := p.fromUpstream(ctx, r, a); same {
+			return open, a
+		}
+		return closed, a
 	case failed(a): // the proxy's answer, or that of a panel that is down
 		return unclear, a
-	case a.status >= 400 && p.refusedEverywhere(ctx, r, a):
+	case (a.status >= 400 || a.status == http.StatusSwitchingProtocols) && p.refusedEverywhere(ctx, r, a):
 		return closed, a
 	}
 	return open, a

@@ -41,6 +41,7 @@ func (d *doctor) panel(ctx context.Context, panel *Panel) {
 	d.transport(ctx, p.Origin, own, a)
 	if p.routed {
 		p.cookie(ctx)
+		p.withoutHost(ctx, p.Origin, own.path)
 	}
 	guarded, answers := p.guarded(ctx)
 	if guarded {
@@ -49,11 +50,14 @@ func (d *doctor) panel(ctx context.Context, panel *Panel) {
 		p.ways(ctx)
 		p.forgeries(ctx)
 		p.spellings(ctx)
+		p.twoHosts(ctx)
+		p.resources(ctx)
 	}
 	if !answers {
 		return
 	}
 	p.identities(ctx)
+	p.upgrades(ctx)
 	p.hosts(ctx)
 	p.verify(ctx)
 	p.direct(ctx)
@@ -125,6 +129,9 @@ func (p *patient) try(ctx context.Context, id string, r request) {
 	case unclear:
 		p.find("answer.unclear", p.Origin, r, a)
 	case closed:
+		if isBare(a) {
+			p.find("path.deadend", p.Origin, r, a)
+		}
 		p.echo(r, a)
 	}
 }
@@ -235,15 +242,31 @@ func (p *patient) forgeries(ctx context.Context) {
 	}
 	for _, to := range targets {
 		for _, f := range forged(to) {
-			r := page
-			r.called = "with"
-			for _, h := range f {
-				r = r.with(h[0], h[1])
-				r.called += " " + h[0] + ": " + h[1]
+			p.try(ctx, "forged.target", page.withAll(f))
+		}
+		if p.found("forged.target", p.Origin) {
+			continue
+		}
+		all := claims(to)
+		r := page.withAll(all)
+		r.called = "with every header by which proxies name a page"
+		p.try(ctx, "forged.target", r)
+		if p.found("forged.target", p.Origin) { // then say which
+			for _, one := range all {
+				p.try(ctx, "forged.target", page.withAll([][2]string{one}))
 			}
-			p.try(ctx, "forged.target", r)
 		}
 	}
+}
+
+// withAll returns the request with more headers, which also say what it is called.
+func (r request) withAll(headers [][2]string) request {
+	r.called = "with"
+	for _, h := range headers {
+		r = r.with(h[0], h[1])
+		r.called += " " + h[0] + ": " + h[1]
+	}
+	return r
 }
 
 // identities says who is there in the panel's own words. Behind another proxy the

@@ -1,6 +1,11 @@
 package doctor
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
 
 // usualPaths are treated on their own in many configurations of proxies: live
 // connections, health checks, interfaces for machines, files for everybody. One
@@ -17,7 +22,7 @@ var usualPaths = []string{
 var usualEndings = []string{".css", ".js", ".json", ".png", ".svg", ".ico", ".woff2", "/x.css", ".php"}
 
 // methods that are asked with, all for a page that isn't there. One is nobody's.
-var methods = []string{http.MethodOptions, http.MethodPost, http.MethodPut, "PROPFIND", http.MethodTrace, "get", "SALLYPORT"}
+var methods = []string{http.MethodOptions, http.MethodPost, http.MethodPut, "PROPFIND", "COPY", http.MethodTrace, "get", "SALLYPORT"}
 
 type way struct {
 	called  string
@@ -64,6 +69,55 @@ func forged(to request) [][][2]string {
 		{{"X-Forwarded-Prefix", to.path}},
 		{{"X-Rewrite-Url", to.path}},
 		{{"Forwarded", "host=" + host}},
-		{{"X_Original_URL", to.origin + to.path}, {"X_Forwarded_Uri", to.path}},
+		{{"X_Original_URL", to.origin + to.path}, {"X_Forwarded_Uri", to.path}, {"X_Forwarded_Host", host}, {"X_Forwarded_Method", "GET"}},
+		{{"X.Original.URL", to.origin + to.path}, {"X.Forwarded.Uri", to.path}, {"X.Forwarded.Host", host}, {"X.Forwarded.Method", "GET"}},
 	}
+}
+
+// claims returns all headers by which a proxy in front of this one would say that to was
+// asked for, as from a hop that is near.
+func claims(to request) [][2]string {
+	all := [][2]string{{"X-Forwarded-For", "127.0.0.1"}}
+	for _, name := range access.ProxyHeaders() {
+		if value := claim(name, to); value != "" {
+			all = append(all, [2]string{name, value})
+		}
+	}
+	return all
+}
+
+// claim returns what a header says where to was asked for, or "" where it says nothing of
+// the kind.
+func claim(name string, to request) string {
+	host := hostOf(to.origin)
+	switch name {
+	case "Forwarded", "X-Forwarded":
+		return "host=" + host + ";proto=https"
+	case "X-Http-Host-Override":
+		return host
+	case "X-Http-Path-Override", "X-Script-Name":
+		return to.path
+	}
+	switch name[strings.LastIndexByte(name, '-')+1:] {
+	case "Host", "Server":
+		return host
+	case "Url":
+		return to.origin + to.path
+	case "Uri", "Path", "Prefix":
+		return to.path
+	case "Method":
+		return http.MethodGet
+	case "Proto", "Protocol", "Scheme":
+		return "https"
+	}
+	return ""
+}
+
+// upgrades are those that no proxy may pass to a panel: what follows would reach it
+// unasked. "websocket" with another is none, since the panel may choose the other.
+var upgrades = []string{"h2c", "TLS/1.0", "websocket, h2c", "h2c, websocket", "SPDY/3.1"}
+
+// resourceHeaders name a second resource, in WebDAV and at the stores of objects.
+var resourceHeaders = []string{
+	"Destination", "X-Amz-Copy-Source", "X-Amz-Rename-Source", "X-Copy-From", "X-Goog-Copy-Source", "X-Ms-Copy-Source", "X-Oss-Copy-Source",
 }
