@@ -88,6 +88,12 @@ panels:
 			t.Errorf("a question at host %q: %.40q, want %s", host, answer, want)
 		}
 	}
+	// A proxy may resolve dot segments to choose its location, and pass them on as they are.
+	for _, path := range []string{"/verify/envoy/../../.sallyport/x", "/verify/envoy/%2e%2e/..%2f.sallyport/x", "/verify/envoy/./x", "/verify/envoy/.."} {
+		if answer := rawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 403") {
+			t.Errorf("%s: %.40q", path, answer)
+		}
+	}
 	if !strings.Contains(p.Logs.String(), "it must ask at host sallyport") {
 		t.Error("the log doesn't say where a proxy must ask")
 	}

@@ -122,7 +122,7 @@ func (d *doors) hostOf(r *http.Request) string {
 func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host := d.hostOf(r)
 	one, ok := d.panels[host]
-	question := strings.HasPrefix(r.URL.Path, forwardauth.Prefix)
+	question := isQuestion(r.URL.Path)
 	switch {
 	case question && (host == forwardauth.Host || ok && one.gateway == nil):
 		d.verify.ServeHTTP(w, r)
@@ -145,6 +145,13 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		one.gateway.ServeHTTP(w, r)
 	}
+}
+
+// isQuestion reports whether a path is one where proxies ask. A client's path with dot
+// segments is none: a proxy that resolves them to choose where it goes, and then passes
+// them on as they are, would bring a client here.
+func isQuestion(path string) bool {
+	return strings.HasPrefix(path, forwardauth.Prefix) && !strings.Contains(path+"/", "/../") && !strings.Contains(path+"/", "/./")
 }
 
 // tooLong reports whether a request has more headers than max_header_kib. net/http refuses
