@@ -121,6 +121,9 @@ func TestPlainHTTPLeadsToHTTPSWithoutALoop(t *testing.T) {
 	if answer := ask("POST", "auth.test", "/login", "X-Forwarded-Proto: https, http\r\nContent-Length: 0\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 403") || !strings.Contains(answer, "https://auth.test") {
 		t.Errorf("a form by http: %.200s", answer)
 	}
+	if answer := rawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: auth.test\r\nConnection: close\r\nX-Forwarded-Proto: http\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 200") {
+		t.Errorf("a script: %.60s", answer)
+	}
 	for name, more := range map[string]string{
 		"https": "X-Forwarded-Proto: https\r\n", "nothing said": "", "the outer proxy's word": "X-Forwarded-Proto: http, https\r\n",
 		"a cookie that only https carries": "X-Forwarded-Proto: http\r\nCookie: __Host-sallyport-https=1\r\n",

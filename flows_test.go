@@ -1,6 +1,8 @@
 package sallyport_test
 
 import (
+	"slices"
+	"net/http"
 	"bytes"
 	"context"
 	"fmt"
@@ -29,6 +31,9 @@ import (
 //	browser NAME              go on in this browser, a new one at first
 //	get PATH                  ask for a page
 //	post PATH FIELD=VALUE...  send a form
+//	send METHOD URL HEADER=VALUE...  send any request
+//	follow                    go where the answers lead, until a page comes
+//	header TEXT               the answer has this header line
 //	sign-in NAME              post name and $PASSWORD to /login
 //	wizard PHONE              start the wizard and read its secret: $PHONE_ID is its id
 //	enroll PHONE              walk the whole wizard; $PHONE_1 to $PHONE_10 are the backup codes
@@ -59,7 +64,7 @@ func TestFlows(t *testing.T) {
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
 					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
-					"wrong-passwords": cmdWrongPasswords,
+					"wrong-passwords": cmdWrongPasswords, "send": cmdSend, "header": cmdHeader, "follow": cmdFollow,
 					"seal":            cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
 				},
 			})
@@ -197,6 +202,32 @@ func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	f.browser.Post(args[0], fields...)
 	f.show(ts)
+}
+
+func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2)
+	f := of(ts)
+	header := http.Header{}
+	for _, arg := range args[2:] {
+		name, value, _ := strings.Cut(arg, "=")
+		header.Add(name, value)
+	}
+	f.browser.Do(args[0], args[1], nil, header)
+	f.show(ts)
+}
+
+func cmdFollow(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	of(ts).browser.Follow()
+	of(ts).show(ts)
+}
+
+func cmdHeader(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	name, want, _ := strings.Cut(args[0], ": ")
+	if got := of(ts).browser.Last.Header.Values(name); !slices.Contains(got, want) {
+		ts.Fatalf("%s is %q, want %q", name, got, want)
+	}
 }
 
 func cmdSignIn(ts *testscript.TestScript, neg bool, args []string) {

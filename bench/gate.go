@@ -115,6 +115,12 @@ func (g *gate) visit(panel string) string {
 	})
 	s.must(err)
 	resp.Body.Close()
+	// A page leads on to the panel; older binaries go there by themselves.
+	if _, to, leadsOn := strings.Cut(resp.Header.Get("Refresh"), "url="); leadsOn {
+		resp, err = person.Get(to)
+		s.must(err)
+		resp.Body.Close()
+	}
 	at, _ := url.Parse(panel)
 	for _, c := range jar.Cookies(at) {
 		if c.Name == visitCookie {

@@ -122,3 +122,30 @@ test('the next person doesn’t meet the first one’s pages @one-engine', async
 		}
 	});
 });
+
+test('a long address and its fragment come back @one-engine @scripts', async ({ browser, javaScriptEnabled }) => {
+	const panel = (request, answer) => page(answer, `<h1>${request.url.length} bytes</h1>`);
+	await withGate(browser, javaScriptEnabled, panel, '', async (gate, context, ada) => {
+		for (const target of ['/app?x=1#/dashboard/7', `/explore?left=${'%22q%22,'.repeat(200)}#/a`, `/explore?left=${'x'.repeat(7480)}#/b`]) {
+			const tab = await context.newPage();
+			await tab.goto(`${gate.panel}${target}`);
+			await signIn(tab, ada);
+			await expect(tab.getByRole('heading', { name: `${target.split('#')[0].length} bytes` })).toBeVisible();
+			expect(tab.url()).toBe(`${gate.panel}${target}`);
+			await tab.close();
+			await context.clearCookies();
+		}
+	});
+});
+
+test('without scripts a page says before the sign-in where it leads @one-engine @no-scripts', async ({ browser, javaScriptEnabled }) => {
+	const panel = (request, answer) => page(answer, `<h1>At ${request.url}</h1>`);
+	await withGate(browser, javaScriptEnabled, panel, '', async (gate, context, ada) => {
+		const tab = await context.newPage();
+		await tab.goto(`${gate.panel}/explore?left=${'x'.repeat(7480)}`);
+		await expect(tab.getByText('you’ll be at /explore')).toBeVisible();
+		await tab.getByRole('link', { name: 'Sign in' }).click();
+		await signIn(tab, ada);
+		await expect(tab.getByRole('heading', { name: 'At /explore' })).toBeVisible();
+	});
+});

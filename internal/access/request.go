@@ -230,12 +230,13 @@ func HopAddress(text string) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-// CameByHTTP reports whether a trusted proxy says that the browser reached it by plain
-// http, although the site is https. A cookie of ours that only https carries proves the
-// contrary: then a proxy further out ends TLS, and the inner one doesn't know.
+// CameByHTTP reports whether a trusted proxy says that a person's browser reached it by
+// plain http, although the site is https. A cookie of ours that only https carries proves
+// the contrary: then a proxy further out ends TLS, and the inner one doesn't know. Scripts
+// have no such cookie to prove it with, and can't be led elsewhere.
 func (p Proxies) CameByHTTP(r *http.Request) bool {
 	given := r.Header["X-Forwarded-Proto"]
-	if len(given) == 0 || r.TLS != nil || !p.Contain(Peer(r)) {
+	if len(given) == 0 || r.TLS != nil || !p.Contain(Peer(r)) || AskerOf(r.Method, r.Header) == Script {
 		return false
 	}
 	last := given[len(given)-1]

@@ -25,6 +25,10 @@ const (
 	// sight.
 	shortestAge = Duration(time.Minute)
 
+	// maxRulePath is the longest path of a rule: the sign-in carries so much of a page's
+	// path to know what the panel demands there.
+	maxRulePath = 500
+
 	// maxGroupRunes is the longest name that account gives a group.
 	maxGroupRunes = 64
 
@@ -201,6 +205,8 @@ func checkPath(path string) error {
 	switch {
 	case path == "":
 		return errors.New("path must be set, such as /status/")
+	case len(path) > maxRulePath:
+		return fmt.Errorf("%s… has %d bytes; %d are the most", quote(path[:20]), len(path), maxRulePath)
 	case path[0] != '/':
 		return fmt.Errorf("%s doesn't begin with /", quote(path))
 	case strings.Contains(path, "*"):

@@ -320,16 +320,19 @@ func (s *Service) RevokeSession(ctx context.Context, me Me, id string) error {
 }
 
 func (s *Service) revoke(ctx context.Context, me Me, id string, kind audit.Kind) error {
-	return s.holding(ctx, &me, func(tx *db.Tx) error {
-		there, err := session.Revoke(ctx, tx, me.Account.ID, id)
-		if err != nil {
-			return err
-		}
-		if !there {
-			return ErrGone
-		}
-		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, kind))
-	})
+	return s.holding(ctx, &me, func(tx *db.Tx) error { return s.revokeIn(ctx, tx, me, id, kind) })
+}
+
+// revokeIn ends one of my sessions, or returns [ErrGone].
+func (s *Service) revokeIn(ctx context.Context, tx *db.Tx, me Me, id string, kind audit.Kind) error {
+	there, err := session.Revoke(ctx, tx, me.Account.ID, id)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return ErrGone
+	}
+	return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, kind))
 }
 
 // RevokeOthers ends all my sessions but this one and returns how many.

@@ -144,7 +144,7 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, 
 		return v, nil
 	}
 	drops := s.Admissions.begin()
-	read, err := s.readVisit(ctx, panel, token, now)
+	read, err := s.readVisit(ctx, s.DB.Reader(), panel, token, now)
 	if errors.Is(err, db.ErrNotFound) {
 		return nobodyThere, nil
 	}
@@ -162,11 +162,11 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, 
 
 // readVisit returns the visit with this token, or [db.ErrNotFound]. Where the
 // portal is on the panel's host the session is the visit.
-func (s *Service) readVisit(ctx context.Context, panel *access.Panel, token string, now time.Time) (session.Visit, error) {
+func (s *Service) readVisit(ctx context.Context, q db.Querier, panel *access.Panel, token string, now time.Time) (session.Visit, error) {
 	if !panel.Shared {
-		return session.VisitByToken(ctx, s.DB.Reader(), token, panel.Origin, s.Life, now)
+		return session.VisitByToken(ctx, q, token, panel.Origin, s.Life, now)
 	}
-	held, owner, err := session.ByToken(ctx, s.DB.Reader(), token, s.Life, now)
+	held, owner, err := session.ByToken(ctx, q, token, s.Life, now)
 	return session.Visit{ID: held.ID, Panel: panel.Origin, Session: held, Owner: owner}, err
 }
 
@@ -241,13 +241,15 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 // LeavePanel signs the session out that a panel's visit belongs to, and so closes
 // every panel of it.
 func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token string, from Browser) error {
-	v, err := s.visit(ctx, panel, token, s.Clock())
-	if err != nil || v.Visit.ID == "" {
-		return err
-	}
-	err = s.revoke(ctx, Me{Session: v.Visit.Session, Account: v.Owner, From: from}, v.Visit.Session.ID, audit.SignedOut)
-	if errors.Is(err, ErrGone) {
-		return nil
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		v, err := s.readVisit(ctx, tx, panel, token, s.Clock())
+		if err != nil {
+			return err
+		}
+		return s.revokeIn(ctx, tx, Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
+	})
+	if errors.Is(err, ErrGone) || errors.Is(err, db.ErrNotFound) {
+		return nil // it has ended already
 	}
 	return err
 }

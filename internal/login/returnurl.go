@@ -9,6 +9,10 @@ import (
 // attempt: longer than any address that a person goes back to.
 const maxReturnURL = 2048
 
+// LongestAddress bounds the path and query of a panel that a person comes back to: what
+// the request lines that servers and proxies take, of 8 KiB, can hold.
+const LongestAddress = 8 << 10
+
 // home is where a person goes who came from nowhere, or from somewhere that
 // isn't ours.
 const home = "/"
@@ -29,9 +33,15 @@ func CheckReturn(raw string) string {
 // CheckPath returns raw if it is an absolute path, with query and fragment, of
 // whatever host stands before it, and "/" for everything else. What a browser
 // might read as another host (two slashes, a backslash, a control character)
-// is never let through.
-func CheckPath(raw string) string {
-	if len(raw) > maxReturnURL || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
+// is never let through. One that is longer than 2048 bytes, which is too long to travel
+// in another address, is "/" too.
+func CheckPath(raw string) string { return checkPath(raw, maxReturnURL) }
+
+// CheckAddress is [CheckPath] for up to [LongestAddress] bytes.
+func CheckAddress(raw string) string { return checkPath(raw, LongestAddress) }
+
+func checkPath(raw string, longest int) string {
+	if len(raw) > longest || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
 		return home
 	}
 	asIs := true
@@ -51,7 +61,7 @@ func CheckPath(raw string) string {
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {
 		return home
 	}
-	if clean := u.String(); len(clean) <= maxReturnURL {
+	if clean := u.String(); len(clean) <= longest {
 		return clean
 	}
 	return home

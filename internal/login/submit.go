@@ -127,8 +127,9 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 type Waiting struct {
 	Stage     Stage
 	Account   account.Account
-	CodesLeft int  // unused backup codes
-	TwoCodes  bool // single codes aren't looked at now
+	CodesLeft int    // unused backup codes
+	TwoCodes  bool   // single codes aren't looked at now
+	ReturnURL string // where the attempt leads, checked
 }
 
 // Waiting returns where the attempt with this token stands, or [ErrNoAttempt].
@@ -142,7 +143,7 @@ func (s *Service) Waiting(ctx context.Context, token string, from Browser) (Wait
 	if err != nil {
 		return Waiting{}, err
 	}
-	w.Account = owner
+	w.Account, w.ReturnURL = owner, a.ReturnURL
 	w.Stage, err = s.stage(ctx, q, a, owner)
 	return w, err
 }

@@ -104,6 +104,13 @@ func (s *server) fail(req *request, err error) {
 	case errors.As(err, &other):
 		s.redirect(req, stagePath(other.stage))
 		return
+	case errors.Is(err, login.ErrNoAttempt) && s.cookiesBlocked(req):
+		status, heading, advice = http.StatusBadRequest, say("error.no_cookies.heading"), say("error.no_cookies.advice")
+		linkURL, linkText = "", nil
+	case errors.Is(err, login.ErrNoAttempt) && req.signedIn() && req.PostForm.Has("return"):
+		// The form was sent twice, or another tab was faster.
+		s.redirect(req, login.CheckReturn(req.PostForm.Get("return")))
+		return
 	case errors.Is(err, login.ErrNoAttempt):
 		s.setCookie(req.w, attemptCookie, "", 0)
 		s.redirect(req, "/login", "notice", "expired")

@@ -38,6 +38,9 @@ func (s *server) getLogin(req *request) error {
 		s.redirect(req, page.Return) // another tab, or a double click, was faster
 		return nil
 	}
+	if s.cookie(req.Request, cookiesCookie) == "" {
+		s.setCookie(req.w, cookiesCookie, "1", cookiesCookieLife)
+	}
 	return s.views.page(req.w, http.StatusOK, "login", page)
 }
 
@@ -79,6 +82,15 @@ func (s *server) postPassword(req *request) error {
 func (s *server) tooMany(req *request, wait *login.WaitError, name string, page any) error {
 	req.w.Header().Set("Retry-After", strconv.Itoa(seconds(wait.RetryAfter)))
 	return s.views.page(req.w, http.StatusTooManyRequests, name, page)
+}
+
+// advanceFrom is advance after a form that says where its own tab leads: another tab may
+// have begun a sign-in since, which the browser's cookie belongs to.
+func (s *server) advanceFrom(req *request, p login.Progress, returnURL string, query ...string) error {
+	if returnURL != "" {
+		p.ReturnURL = returnURL // checked where it is used
+	}
+	return s.advance(req, p, query...)
 }
 
 // advance sends the browser on to the stage that its attempt is at. The pairs
@@ -133,7 +145,7 @@ func (s *server) waiting(req *request, stage login.Stage) (string, login.Waiting
 func (s *server) codePage(req *request, w login.Waiting, two bool) codePage {
 	return codePage{
 		frame: frame{Title: say("code.title"), Notice: s.noticeOf(req)},
-		Two:   two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0,
+		Two:   two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0, Return: w.ReturnURL,
 	}
 }
 
@@ -146,7 +158,7 @@ func (s *server) getCode(req *request) error {
 }
 
 func (s *server) postCode(req *request) error {
-	f, err := req.fields("code", "next_code")
+	f, err := req.fields("code", "next_code", "return")
 	if err != nil {
 		return err
 	}
@@ -154,7 +166,7 @@ func (s *server) postCode(req *request) error {
 	progress, err := s.Login.SubmitCode(req.Context(), token, f[0], f[1], s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "code", progress, err)
 	if err == nil {
-		return s.advance(req, progress)
+		return s.advanceFrom(req, progress, f[2])
 	}
 	refusal := codeMessage(err)
 	if refusal == nil {
@@ -165,8 +177,17 @@ func (s *server) postCode(req *request) error {
 		return err
 	}
 	page := s.codePage(req, waiting, f[1] != "")
-	page.Error = refusal
+	page.Return, page.Error = returnOf(f[2], waiting), refusal
 	return s.views.page(req.w, http.StatusUnprocessableEntity, "code", page)
+}
+
+// returnOf is where a form leads that is shown again: where it led before, or where the
+// attempt does.
+func returnOf(field string, w login.Waiting) string {
+	if field != "" {
+		return login.CheckReturn(field)
+	}
+	return w.ReturnURL
 }
 
 // logOutcome writes how one step of proving who it is ended. What was typed,
@@ -220,19 +241,20 @@ func (s *server) getBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft})
+	return s.views.page(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft, Return: waiting.ReturnURL})
 }
 
 func (s *server) postBackupCode(req *request) error {
-	typed, err := req.field("backup_code")
+	f, err := req.fields("backup_code", "return")
 	if err != nil {
 		return err
 	}
+	typed := f[0]
 	token := s.cookie(req.Request, attemptCookie)
 	progress, err := s.Login.SubmitBackupCode(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "backup_code", progress, err)
 	if err == nil {
-		return s.advance(req, progress)
+		return s.advanceFrom(req, progress, f[1])
 	}
 	refusal, wait := backupCodeMessage(err)
 	if refusal == nil {
@@ -242,7 +264,7 @@ func (s *server) postBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft, Error: refusal}
+	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft, Return: returnOf(f[1], waiting), Error: refusal}
 	if wait != nil {
 		return s.tooMany(req, wait, "backup-code", page)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func (s *server) newPasswordPage(w login.Waiting) newPasswordPage {
-	return newPasswordPage{frame: frame{Title: say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name}
+	return newPasswordPage{frame: frame{Title: say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
 }
 
 func (s *server) getNewPassword(req *request) error {
@@ -23,10 +23,11 @@ func (s *server) getNewPassword(req *request) error {
 }
 
 func (s *server) postNewPassword(req *request) error {
-	typed, err := req.field("new_password")
+	f, err := req.fields("new_password", "return")
 	if err != nil {
 		return err
 	}
+	typed := f[0]
 	token, waiting, err := s.waiting(req, login.StageNewPassword)
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ func (s *server) postNewPassword(req *request) error {
 	s.logOutcome(req, "new_password", progress, err)
 	if err == nil {
 		s.noteWeak(req, waiting.Account, typed)
-		return s.advance(req, progress, "notice", "password_set")
+		return s.advanceFrom(req, progress, f[1], "notice", "password_set")
 	}
 	page := s.newPasswordPage(waiting)
 	if page.Error = s.passwordMessage(err); page.Error == nil {

@@ -64,6 +64,20 @@ type continuePage struct {
 	URL string // whole
 }
 
+// panelKeepPage stands at an address that is too long for a cookie.
+type panelKeepPage struct {
+	frame
+	URL     string // where a sign-in begins that comes back to the folder
+	KeptURL string // the same, once the script has kept the address
+	Folder  string // where the sign-in leads without the script
+}
+
+// panelBackPage leads to the address that the script kept.
+type panelBackPage struct {
+	frame
+	URL string // of the folder, where none was kept
+}
+
 // panelSignInPage fills a frame, or answers a form, where nobody is signed in.
 type panelSignInPage struct {
 	frame
@@ -89,13 +103,15 @@ type codePage struct {
 	Two      bool // both fields are shown
 	TwoOnly  bool // both fields are needed: a single code isn't looked at
 	HasCodes bool // unused backup codes exist
+	Return   string
 	Error    *message
 }
 
 type backupCodePage struct {
 	frame
-	Left  int // unused backup codes
-	Error *message
+	Left   int // unused backup codes
+	Return string
+	Error  *message
 }
 
 // newPassword is what stands under the field of a new password.
@@ -109,6 +125,7 @@ type newPasswordPage struct {
 	frame
 	newPassword
 	Username string // for password managers
+	Return   string
 	Error    *message
 }
 

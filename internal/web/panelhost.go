@@ -31,7 +31,7 @@ type PanelHost struct {
 }
 
 // panelPages are all that the panels' hosts show: each keeps some 70 kB.
-var panelPages = []string{"error", "panel-logout", "panel-sign-in", "panel-signed-in", "panel-signed-out"}
+var panelPages = []string{"error", "panel-back", "panel-keep", "panel-logout", "panel-sign-in", "panel-signed-in", "panel-signed-out"}
 
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {
@@ -70,6 +70,7 @@ func (s *server) panelRoutes() map[string]panelHandler {
 		"GET " + checkPath:        s.getCheck,
 		"GET " + signedInPath:     s.getSignedIn,
 		"GET " + logoutPath:       s.getPanelLogout,
+		"GET " + backPath:         s.getBack,
 	}
 }
 
@@ -167,15 +168,27 @@ func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.
 // and tells everything else where it is, and why the pass that it brought opens nothing;
 // nil where it brought none.
 func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
-	start := panel.StartURL(login.CheckPath(panel.ReturnPath(method, target, r.Header)))
+	address := login.CheckAddress(panel.ReturnPath(method, target, r.Header))
+	back := wayBackTo(address)
+	start := panel.StartURL(back.path)
+	if back.cookie != "" || back.kept {
+		start = panel.StartURL(folderOf(address)) // of those that come back by a link
+	}
 	w.Header()["Cache-Control"] = noStore
-	switch access.AskerOf(method, r.Header) {
-	case access.Navigation:
+	switch asker := access.AskerOf(method, r.Header); {
+	case asker == access.Navigation && back.kept:
+		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.server.keepAddress(w, r, panel, address, back.path)
+		})).ServeHTTP(w, r)
+	case asker == access.Navigation:
+		if back.cookie != "" {
+			setHostCookie(w, panel.HTTPS(), backCookie, back.cookie, backCookieLife)
+		}
 		// Not http.Redirect, which takes the method of whoever asks for the
 		// client's.
-		w.Header().Set("Location", start)
+		w.Header().Set("Location", panel.StartURL(back.path))
 		w.WriteHeader(http.StatusSeeOther)
-	case access.Viewer:
+	case asker == access.Viewer:
 		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.server.signInHere(w, r, start, method != http.MethodGet && method != http.MethodHead)
 		})).ServeHTTP(w, r)
@@ -234,9 +247,10 @@ func (s *server) getStart(req *request, panel *access.Panel) error {
 		}
 		setHostCookie(req.w, panel.HTTPS(), access.StateCookie, state, stateCookieLife)
 	}
-	enter := enterAt(panel, login.CheckPath(req.URL.Query().Get("return")), state)
+	query := req.URL.Query()
+	enter := enterAt(panel, login.CheckPath(query.Get("return")), state, query.Has("again"))
 	if login.CheckReturn(enter) != enter {
-		enter = enterAt(panel, "/", state) // too long to come back to
+		enter = enterAt(panel, "/", state, query.Has("again")) // too long to come back to
 	}
 	http.Redirect(req.w, req.Request, s.PublicURL+enter, http.StatusSeeOther)
 	return nil
@@ -249,8 +263,13 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	switch {
 	case errors.Is(err, session.ErrHandoff):
 		back = "/" // it was used, as with the back button, or is too old: begin again, or go on
-	case errors.Is(err, session.ErrState) && state == "":
+	case errors.Is(err, session.ErrState) && state == "" && req.URL.Query().Has("again"):
 		return errNoCookies
+	case errors.Is(err, session.ErrState) && state == "":
+		// The sign-in took longer than the state's cookie lives, or there are no cookies:
+		// whoever comes without one again has none.
+		http.Redirect(req.w, req.Request, panel.StartURL(login.CheckPath(back))+"&again=1", http.StatusSeeOther)
+		return nil
 	case errors.Is(err, session.ErrState):
 		// Another browser's link: this one begins anew.
 	case err != nil:

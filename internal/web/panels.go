@@ -11,9 +11,9 @@ import (
 )
 
 // returnCookieLife is how long a person may take to enable two-factor
-// authentication and still be led to the panel that asked for it: as long as
-// the wizard is open.
-const returnCookieLife = 15 * time.Minute
+// authentication and still be led to the panel that asked for it: the wizard is open for
+// 15 minutes, and then there are backup codes to put away.
+const returnCookieLife = time.Hour
 
 const (
 	// enterPagePath is where a panel's start page sends a browser.
@@ -24,6 +24,9 @@ const (
 
 // getContinue ends the redirects that follow a form, and leads on by itself.
 func (s *server) getContinue(req *request) error {
+	if !req.signedIn() && s.cookiesBlocked(req) {
+		return errNoCookies
+	}
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.w.Header().Set("Refresh", "0; url="+to)
 	return s.views.page(req.w, http.StatusOK, "continue", continuePage{frame: frame{Title: say("continue.title")}, URL: to})
@@ -40,7 +43,8 @@ func (s *server) getEnter(req *request) error {
 		return errNotFound
 	}
 	back := login.CheckPath(query.Get("return"))
-	self := enterAt(panel, back, state)
+	again := query.Has("again")
+	self := enterAt(panel, back, state, again)
 	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, soughtAt(back))
 	if err != nil {
 		return err
@@ -56,7 +60,11 @@ func (s *server) getEnter(req *request) error {
 		if err != nil {
 			return err
 		}
-		http.Redirect(req.w, req.Request, panel.Origin+enterPath+"?"+url.Values{"handoff": {token.Reveal()}}.Encode(), http.StatusSeeOther)
+		handoff := url.Values{"handoff": {token.Reveal()}}
+		if again {
+			handoff.Set("again", "1")
+		}
+		http.Redirect(req.w, req.Request, panel.Origin+enterPath+"?"+handoff.Encode(), http.StatusSeeOther)
 	case access.Reauthenticate:
 		s.redirect(req, "/reauthenticate", "return", self)
 	case access.Enroll:
@@ -68,9 +76,14 @@ func (s *server) getEnter(req *request) error {
 	return nil
 }
 
-// enterAt is the path of getEnter for a panel's page.
-func enterAt(panel *access.Panel, back, state string) string {
-	return enterPagePath + "?" + url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}.Encode()
+// enterAt is the path of getEnter for a panel's page; again: the browser came back without
+// the state's cookie before.
+func enterAt(panel *access.Panel, back, state string, again bool) string {
+	values := url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}
+	if again {
+		values.Set("again", "1")
+	}
+	return enterPagePath + "?" + values.Encode()
 }
 
 func (s *server) panel(origin string) *access.Panel {

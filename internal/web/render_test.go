@@ -105,6 +105,8 @@ func samples(person string) []sample {
 		{"home", "on", homePage{used, person, true, []panelLink{{"https://panel.example.com/", "panel.example.com"}}}},
 		{"panel-logout", "first", panelLogoutPage{outside("panel_logout.title"), "/.sallyport/logout", "/"}},
 		{"continue", "first", continuePage{outside("continue.title"), "https://auth.example.com/enter?panel=x"}},
+		{"panel-keep", "first", panelKeepPage{outside("panel_sign_in.title"), "https://panel.example.com/.sallyport/start?return=%2Fexplore", "https://panel.example.com/.sallyport/start?return=x", "/explore"}},
+		{"panel-back", "first", panelBackPage{outside("panel_back.title"), "https://panel.example.com/explore"}},
 		{"panel-sign-in", "form", panelSignInPage{outside("panel_sign_in.title"), "https://panel.example.com/.sallyport/start", true}},
 		{"panel-sign-in", "frame", panelSignInPage{outside("panel_sign_in.title"), "https://panel.example.com/.sallyport/start", false}},
 		{"panel-signed-out", "first", continuePage{outside("panel_signed_out.title"), "https://auth.example.com/login"}},

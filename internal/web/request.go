@@ -24,6 +24,7 @@ const (
 	deviceCookie  = "sallyport-device"  // marks a known browser; no factor
 	returnCookie  = "sallyport-return"  // the panel that asked for two-factor authentication
 	weakCookie    = "sallyport-weak"    // why a password just set is weak, until a page has said so
+	cookiesCookie = "sallyport-cookies" // the browser keeps cookies; see cookiesBlocked
 )
 
 // How long the browser keeps those that aren't a session's or its own; the
@@ -31,7 +32,8 @@ const (
 const (
 	attemptCookieLife = 10 * time.Minute
 	ticketCookieLife  = 15 * time.Minute
-	weakCookieLife    = time.Minute // the next page is a redirect away
+	weakCookieLife    = time.Minute    // the next page is a redirect away
+	cookiesCookieLife = 24 * time.Hour // longer than any sign-in under way
 )
 
 // cookie returns the value of the request's only cookie of that name.
@@ -58,6 +60,18 @@ func setHostCookie(w http.ResponseWriter, https bool, name, value string, life t
 	h := w.Header() // of two with one name browsers differ in which they keep
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, c.Name+"=") })
 	http.SetCookie(w, c)
+}
+
+// cookiesBlocked reports whether the browser comes from a sign-in page, which sets a
+// cookie, and brings none of ours: it keeps none. A sign-in that took too long is told
+// apart from that by the cookie, which lives longer.
+func (s *server) cookiesBlocked(req *request) bool {
+	if !strings.HasPrefix(req.Header.Get("Referer"), s.PublicURL+"/login") {
+		return false
+	}
+	return !slices.ContainsFunc(req.Cookies(), func(c *http.Cookie) bool {
+		return strings.HasPrefix(strings.TrimPrefix(c.Name, "__Host-"), sessionCookie)
+	})
 }
 
 // id returns the id in the request's path, or "", which no row has, where it

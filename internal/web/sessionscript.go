@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -94,14 +93,3 @@ func (s *server) checked(req *request, panel *access.Panel) (path string, verdic
 }
 
 func signedInFor(path string) string { return signedInPath + "?" + url.Values{"for": {path}}.Encode() }
-
-// soughtAt is the path of the panel that a person who comes back to a path needs
-// to be admitted to: where another tab waits, the one that it waits for.
-func soughtAt(back string) string {
-	query, ok := strings.CutPrefix(back, signedInPath+"?")
-	if !ok {
-		return back
-	}
-	values, _ := url.ParseQuery(query)
-	return login.CheckPath(values.Get("for"))
-}

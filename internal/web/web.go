@@ -304,6 +304,10 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 			s.fail(req, err)
 		}
 	case access.SignIn:
+		if s.cookiesBlocked(req) {
+			s.fail(req, errNoCookies)
+			return
+		}
 		s.redirect(req, "/login", "return", here(r))
 	case access.Reauthenticate:
 		s.redirect(req, "/reauthenticate", "return", here(r))
