@@ -1,14 +1,14 @@
 package sallyport_test
 
 import (
-	"slices"
-	"net/http"
 	"bytes"
 	"context"
 	"fmt"
 	"html"
+	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,7 +65,7 @@ func TestFlows(t *testing.T) {
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
 					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
 					"wrong-passwords": cmdWrongPasswords, "send": cmdSend, "header": cmdHeader, "follow": cmdFollow,
-					"seal":            cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
+					"seal": cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
 				},
 			})
 		})
