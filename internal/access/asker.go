@@ -58,8 +58,11 @@ func IsDocument(h http.Header) bool {
 // itself one, as all browsers do. A browser would show a dialog of its own where it is
 // challenged to give a password (Basic, RFC 7617).
 func FromBrowser(h http.Header) bool {
-	for name := range h {
-		if strings.HasPrefix(name, "Sec-") {
+	if strings.HasPrefix(first(h["User-Agent"]), "Mozilla/") || len(h["Origin"]) > 0 || len(h["Referer"]) > 0 || len(h["X-Requested-With"]) > 0 {
+		return true
+	}
+	for _, line := range h["Accept"] {
+		if strings.Contains(line, "text/html") {
 			return true
 		}
 	}
@@ -68,18 +71,28 @@ func FromBrowser(h http.Header) bool {
 			return true
 		}
 	}
-	return len(h["Origin"]) > 0 || len(h["Referer"]) > 0 || len(h["X-Requested-With"]) > 0 ||
-		strings.Contains(strings.Join(h["Accept"], ","), "text/html") || strings.HasPrefix(h.Get("User-Agent"), "Mozilla/")
+	for name := range h {
+		if strings.HasPrefix(name, "Sec-") {
+			return true
+		}
+	}
+	return false
 }
+
+// Values that all answers share.
+var (
+	bearerChallenge = []string{`Bearer realm="Sallyport"`}
+	bothChallenges  = []string{`Bearer realm="Sallyport"`, `Basic realm="Sallyport", charset="UTF-8"`}
+)
 
 // Challenge adds to an answer with status 401 what RFC 9110, section 15.5.2, demands:
 // how a request may prove who sends it. A machine pass is a bearer token; clients that
 // wait for a challenge before they send a password, such as git and wget, send it as the
 // password of Basic.
 func Challenge(answer, asked http.Header) {
-	challenges := []string{`Bearer realm="Sallyport"`}
-	if !FromBrowser(asked) {
-		challenges = append(challenges, `Basic realm="Sallyport", charset="UTF-8"`)
+	if FromBrowser(asked) {
+		answer["Www-Authenticate"] = bearerChallenge
+	} else {
+		answer["Www-Authenticate"] = bothChallenges
 	}
-	answer["Www-Authenticate"] = challenges
 }

@@ -76,17 +76,13 @@ func IsProxyHeader(plain string) bool {
 	return isProxyHeader[plain] || slices.ContainsFunc(proxyFamilies, func(family string) bool { return strings.HasPrefix(plain, family) })
 }
 
-// ProxyAlias returns a header that CGI, WSGI or PHP would read as a proxy's word (see
-// [IsProxyHeader]) although it is spelled otherwise, such as X_Forwarded_For or
-// x.real.ip; or "". No client sends one by accident.
-func ProxyAlias(h http.Header) string {
-	for name := range h {
-		if !isPlain(name) && IsProxyHeader(PlainHeader(name)) {
-			return name
-		}
-	}
-	return ""
-}
+// IsProxyAlias reports whether CGI, WSGI or PHP would read a header, by its canonical
+// name, as a proxy's word (see [IsProxyHeader]) although it is spelled otherwise, such as
+// X_forwarded_for or X.real.ip. No client sends one by accident.
+func IsProxyAlias(name string) bool { return !isPlain(name) && IsProxyHeader(PlainHeader(name)) }
+
+// HeaderLine returns how many bytes a header takes in a request.
+func HeaderLine(name, value string) int { return len(name) + len(value) + len(": \r\n") }
 
 // IsWebSocket reports whether a request asks for an upgrade to WebSocket and nothing
 // else (RFC 6455, section 4.2.1). Every other upgrade is refused to clients: what is

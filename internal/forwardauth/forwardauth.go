@@ -73,8 +73,8 @@ type Options struct {
 	Login   *login.Service
 	Panel   func(host string) *access.Panel // nil where there is none at a canonical host
 	Proxies access.Proxies
-	// TooLong reports whether a request has more headers than we read.
-	TooLong func(h http.Header) bool
+	// MaxHeader is how many bytes the headers of a question may have together.
+	MaxHeader int
 
 	// Begin answers in place of the panel to a client that asked for target and must
 	// sign in first; refused is why its pass opens nothing, or nil.
@@ -124,14 +124,13 @@ func (l *dialect) speaks(path string) bool {
 var noStore, empty = []string{"no-store"}, []string{""}
 
 func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
-	if d.TooLong(r.Header) {
-		d.refuse(w, r, l, d.HeadersTooLong, errors.New("the headers are too long"))
-		return
-	}
 	q, panel, err := d.ask(r, l)
 	switch {
 	case errors.Is(err, errLastDot) && l.led:
 		d.Moved(w, r, panel, q.method, q.target)
+		return
+	case errors.Is(err, errTooLong):
+		d.refuse(w, r, l, d.HeadersTooLong, err)
 		return
 	case err != nil:
 		d.Denied(w, r, err)
@@ -183,13 +182,16 @@ func (d *door) refuse(w http.ResponseWriter, r *http.Request, l *dialect, page f
 	w.WriteHeader(http.StatusForbidden)
 }
 
+// errTooLong: the question has more headers than we read.
+var errTooLong = errors.New("the headers are too long")
+
 // errLastDot: a dot stands at the end of the panel's host.
 var errLastDot = errors.New("a dot stands at the end of the panel's host")
 
 // ask reads what the proxy asks about. With errLastDot the panel is the one without the
 // dot.
 func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error) {
-	if err := l.sound(r.Header); err != nil {
+	if err := l.sound(r.Header, d.MaxHeader); err != nil {
 		return question{}, nil, err
 	}
 	q, err := l.read(r)
@@ -224,17 +226,22 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 // for one that the proxy writes, since it is spelled nearly like it. Those aren't removed
 // but refused: we don't see what the proxy passes on, and one whose configuration lacks a
 // line would pass on the client's own.
-func (l *dialect) sound(h http.Header) error {
+func (l *dialect) sound(h http.Header, maxHeader int) error {
 	if given := h["Upgrade"]; len(given) > 0 && given[0] != "" && !access.IsWebSocket(h) {
 		return errors.New("the client asks for an upgrade to something else than WebSocket")
 	}
-	if alias := access.ProxyAlias(h); alias != "" {
-		return fmt.Errorf("the client wrote the header %s, which some servers read as %s", alias, access.PlainHeader(alias))
-	}
-	there := 0
+	there, length := 0, 0
 	for name, values := range h {
+		for _, value := range values {
+			if length += access.HeaderLine(name, value); length > maxHeader {
+				return errTooLong
+			}
+		}
+		if access.IsProxyAlias(name) {
+			return fmt.Errorf("the client wrote the header %s, which some servers read as %s", name, access.PlainHeader(name))
+		}
 		if l.lengths>>len(name)&1 == 0 {
-			continue // under every spelling: names that reach us are ASCII
+			continue // names that reach us are ASCII
 		}
 		if slices.Contains(l.reads, name) {
 			if len(values) != 1 {

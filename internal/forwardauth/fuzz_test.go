@@ -20,7 +20,7 @@ func FuzzAsk(f *testing.F) {
 	f.Add(5, "GET", "/a/../b", "Remote.User", "root")
 	f.Add(5, "GET", "//evil.test/a", "Host", "panel.test")
 	panel := &access.Panel{Origin: "https://panel.test", Demand: access.Demand{Requirement: access.Session}}
-	d := &door{Options: Options{Panel: func(host string) *access.Panel {
+	d := &door{Options: Options{MaxHeader: 64 << 10, Panel: func(host string) *access.Panel {
 		if host == "panel.test" {
 			return panel
 		}

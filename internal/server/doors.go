@@ -59,7 +59,7 @@ func newDoors(o web.Options, upstreams []upstream, l limits, inForce func(origin
 		return func(w http.ResponseWriter, r *http.Request, reason error) { host.Refuse(w, r, why, reason) }
 	}
 	d.verify = forwardauth.New(forwardauth.Options{
-		Login: o.Login, Panel: d.asked, Proxies: o.TrustedProxies, TooLong: d.tooLong,
+		Login: o.Login, Panel: d.asked, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
 		Begin: host.Begin, Moved: host.Moved, PanelRefused: host.PanelRefused,
 		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
@@ -125,7 +125,7 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	question := isQuestion(r.URL.Path)
 	switch {
 	case question && (host == forwardauth.Host || ok && one.gateway == nil):
-		d.verify.ServeHTTP(w, r)
+		d.verify.ServeHTTP(w, r) // which looks at the length itself, for each proxy in its way
 	case d.tooLong(r.Header):
 		d.host.Refuse(w, r, web.HeadersTooLong, nil)
 	case !ok && question && host != d.name && d.proxies.Contain(access.Peer(r)):
@@ -160,7 +160,7 @@ func (d *doors) tooLong(h http.Header) bool {
 	n := 0
 	for name, values := range h {
 		for _, value := range values {
-			n += len(name) + len(value) + len(": \r\n")
+			n += access.HeaderLine(name, value)
 		}
 	}
 	return n > d.maxHeader

@@ -50,10 +50,10 @@ type wayBack struct {
 
 // wayBackTo returns the way back to an address of a panel, a checked path with a query.
 func wayBackTo(address string) wayBack {
-	held := encodeBack(address)
-	switch {
-	case len(url.QueryEscape(address)) <= maxInAddress:
+	if 3*len(address) <= maxInAddress || len(url.QueryEscape(address)) <= maxInAddress {
 		return wayBack{path: address}
+	}
+	switch held := encodeBack(address); {
 	case len(held) <= maxInCookie:
 		key := secret.NewID()
 		return wayBack{path: backAt(address, "key", key), cookie: key + "." + held}

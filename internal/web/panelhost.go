@@ -170,10 +170,6 @@ func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.
 func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	address := login.CheckAddress(panel.ReturnPath(method, target, r.Header))
 	back := wayBackTo(address)
-	start := panel.StartURL(back.path)
-	if back.cookie != "" || back.kept {
-		start = panel.StartURL(folderOf(address)) // of those that come back by a link
-	}
 	w.Header()["Cache-Control"] = noStore
 	switch asker := access.AskerOf(method, r.Header); {
 	case asker == access.Navigation && back.kept:
@@ -189,12 +185,22 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 		w.Header().Set("Location", panel.StartURL(back.path))
 		w.WriteHeader(http.StatusSeeOther)
 	case asker == access.Viewer:
+		start := startByLink(panel, address, back)
 		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.server.signInHere(w, r, start, method != http.MethodGet && method != http.MethodHead)
 		})).ServeHTTP(w, r)
 	default:
-		unauthorized(w, r, start, refused)
+		unauthorized(w, r, startByLink(panel, address, back), refused)
 	}
+}
+
+// startByLink returns where a sign-in begins that nobody is led to: it comes back to the
+// address, or to its folder where the address is too long to stand in a link.
+func startByLink(panel *access.Panel, address string, back wayBack) string {
+	if back.cookie != "" || back.kept {
+		return panel.StartURL(folderOf(address))
+	}
+	return panel.StartURL(address)
 }
 
 // signInHere shows the way to the sign-in to a person who can't be led there: the page
