@@ -19,7 +19,7 @@ func TestLongAddressesComeBack(t *testing.T) {
 	behindProxies(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		for _, size := range []int{20, 700, 1400, 3500} {
-			target := "/explore?left=" + strings.Repeat("query:abc,", size)[:size-len("/explore?left=")]
+			target := "/explore?left=" + strings.Repeat("query%20abc/", size)[:size-len("/explore?left=")]
 			b := visit(t, p, "ada", radio+target)
 			if s := got(t, b.Last); s.URI != target {
 				t.Errorf("%d bytes: back at %.60s… (%d bytes)", size, s.URI, len(s.URI))

@@ -33,8 +33,9 @@ const (
 	maxInAddress = 600
 
 	// maxInCookie is the longest address, encoded, that a cookie holds: browsers take 4096
-	// bytes with the cookie's name and key.
-	maxInCookie = 3900
+	// bytes with the cookie's name and key, and nginx keeps 4 KiB for the headers of an
+	// answer unless it is told otherwise.
+	maxInCookie = 3500
 
 	// maxFolder is the longest folder that stands for an address: the path of a rule is no
 	// longer.
@@ -93,6 +94,11 @@ func soughtAt(back string) string {
 	return back
 }
 
+// pageHeaders are headers of our pages that browsers heed on pages only.
+var pageHeaders = []string{
+	"Content-Security-Policy", "X-Content-Type-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "X-Frame-Options", "Permissions-Policy",
+}
+
 // getBack leads to the address that waits. Where it is gone, the folder must do.
 func (s *server) getBack(req *request, panel *access.Panel) error {
 	query := req.URL.Query()
@@ -105,6 +111,9 @@ func (s *server) getBack(req *request, panel *access.Panel) error {
 	if key != "" && key == query.Get("key") {
 		to = panel.Origin + login.CheckAddress(decodeBack(held))
 		setHostCookie(req.w, panel.HTTPS(), backCookie, "", 0)
+	}
+	for _, name := range pageHeaders { // which say nothing beside a redirect, and take room
+		req.w.Header().Del(name)
 	}
 	http.Redirect(req.w, req.Request, to, http.StatusSeeOther)
 	return nil
