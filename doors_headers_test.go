@@ -119,6 +119,18 @@ func TestAnswersReachNoFurtherThanTheirPanel(t *testing.T) {
 	}
 }
 
+// What comes before the final answer is looked at by nobody else.
+func TestEarlyAnswersBringLinksOnly(t *testing.T) {
+	t.Parallel()
+	_, at := rawPanel(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: sallyport-visit=planted\r\nClear-Site-Data: \"cookies\"\r\n\r\n"+
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	p := guardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
+	answer := rawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n")
+	if !strings.Contains(answer, "HTTP/1.1 103") || !strings.Contains(answer, "a.css") || strings.Contains(answer, "planted") || strings.Contains(answer, "Clear-Site-Data") {
+		t.Errorf("the browser gets\n%s", answer)
+	}
+}
+
 func TestNamesThatAreNotASCIIReachAPanelAsItWants(t *testing.T) {
 	t.Parallel()
 	for encoding, want := range map[string][]string{

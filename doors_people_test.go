@@ -208,6 +208,36 @@ func TestTheNextPersonMeetsNothingOfThePanel(t *testing.T) {
 	}
 }
 
+// A panel may have more cookies than one answer can end.
+func TestManyCookiesOfAPanelAreForgotten(t *testing.T) {
+	t.Parallel()
+	p := guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for i := range 40 {
+			w.Header().Add("Set-Cookie", fmt.Sprintf("panel_cookie_%d=x; Path=/", i))
+		}
+		w.Header().Add("Set-Cookie", "php[a]=x; Path=/")
+	}), "    forget_at_sign_out: true")
+	p.AddAccount(t, "ada")
+	b := visit(t, p, "ada", radio+"/")
+	b.Post(radio + "/.sallyport/logout")
+	for b.Last.Location != "" && strings.HasPrefix(b.Last.Location, radio) {
+		size := 0
+		for name, values := range b.Get(b.Last.Location).Header {
+			for _, value := range values {
+				size += len(name) + len(value) + 4
+			}
+		}
+		if size > 4000 {
+			t.Errorf("an answer has %d bytes of headers", size)
+		}
+	}
+	for i := range 40 {
+		if b.CookieAt(radio, fmt.Sprintf("panel_cookie_%d", i)) != "" {
+			t.Errorf("cookie %d stays", i)
+		}
+	}
+}
+
 // Panels that set many cookies: the gate says which ones to delete.
 func TestTooManyCookiesAreNamed(t *testing.T) {
 	t.Parallel()
@@ -264,7 +294,10 @@ func TestNoWorkerOfThePanelStandsBeforeThePortal(t *testing.T) {
 	if script.Status != http.StatusOK || script.Header.Get("Service-Worker-Allowed") != "" || !strings.Contains(script.Header.Get("Vary"), "Service-Worker") {
 		t.Errorf("the same as a script: %s %v", short(script), script.Header)
 	}
-	// A worker of before passes a page on, and is told to go.
+	// A worker of before passes a page on, or asks for it anew, and is told to go.
+	if anew := b.Do("GET", "/login", nil, with(fetched("cors", "empty"), "Sec-Fetch-Site", "same-origin")); anew.Status != http.StatusForbidden || anew.Header.Get("Clear-Site-Data") != `"storage"` {
+		t.Errorf("asked for anew by a worker: %s %v", short(anew), anew.Header)
+	}
 	through := b.Do("GET", "/login", nil, fetched("navigate", "empty"))
 	if through.Status != http.StatusForbidden || through.Header.Get("Clear-Site-Data") != `"storage"` {
 		t.Errorf("through a worker: %s %v", short(through), through.Header)

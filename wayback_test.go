@@ -24,9 +24,6 @@ func TestLongAddressesComeBack(t *testing.T) {
 			if s := got(t, b.Last); s.URI != target {
 				t.Errorf("%d bytes: back at %.60s… (%d bytes)", size, s.URI, len(s.URI))
 			}
-			if left := b.CookieAt(radio, "sallyport-back"); left != "" {
-				t.Errorf("%d bytes: the cookie stays", size)
-			}
 		}
 		b := p.Browser(t)
 		long := radio + "/deep/explore?left=" + strings.Repeat("x", 7480)
@@ -37,7 +34,7 @@ func TestLongAddressesComeBack(t *testing.T) {
 		}
 		// Without the script the link leads to the folder; with it a page of ours on the
 		// panel's host, which knows the whole address.
-		for i, want := range map[int]string{1: radio + "/deep/explore", 2: radio + "/.sallyport/back?"} {
+		for i, want := range map[int]string{1: radio + "/deep/explore", 2: radio + "/.sallyport/back/kept?"} {
 			b := p.Browser(t)
 			navigate(b, html.UnescapeString(links[i]))
 			back := fieldOf(b.Last.Body, "return")
@@ -54,6 +51,29 @@ func TestLongAddressesComeBack(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Each tab's address waits by itself.
+func TestTwoTabsWithLongAddresses(t *testing.T) {
+	t.Parallel()
+	p := guarded(t, http.HandlerFunc(reports))
+	p.AddAccount(t, "ada")
+	b := p.Browser(t)
+	var backs []string
+	targets := []string{"/one?q=" + strings.Repeat("1", 1000), "/two?q=" + strings.Repeat("2", 1000)}
+	for _, target := range targets {
+		navigate(b, radio+target)
+		backs = append(backs, fieldOf(b.Last.Body, "return"))
+	}
+	for i, target := range targets {
+		b.Post("/login", "username", "ada", "password", portal.Password, "return", backs[i])
+		if s := got(t, b.Follow()); s.URI != target {
+			t.Errorf("tab %d is at %.40s…", i, s.URI)
+		}
+	}
+	if a := p.Browser(t).Do("GET", radio+"/far/away?q="+strings.Repeat("x", 9000), nil, asPerson()); a.Status != http.StatusUnauthorized || !strings.Contains(visible(a.Body), "you’ll be at /far/away") {
+		t.Errorf("9,000 bytes: %s", short(a))
+	}
 }
 
 // A page of sign-in that was left open outlives the cookie that marks the browser. Only

@@ -43,13 +43,16 @@ local told = { "Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "A
 -- proxy, so none of the client's own passes. Every sign but letters and digits counts as
 -- "-": to some servers X_Forwarded_For is X-Forwarded-For.
 local families = {
-  "cf-connecting-", "client-cert", "fastly-client-", "forwarded", "proxy", "remote-",
+  "cf-connecting-", "client-cert", "cloudfront-viewer-", "fastly-client-", "fly-", "forwarded",
+  "iv-", "oidc-", "proxy", "remote-", "shib-", "sm-user", "wl-proxy-", "x-consumer-",
+  "x-envoy-original-", "x-oidc-", "x-pomerium-", "x-vercel-",
   "ssl-client-", "tailscale-user-", "x-accel-", "x-appengine-", "x-auth-request-",
   "x-authenticated-", "x-authentik-", "x-azure-", "x-client-cert", "x-forwarded",
   "x-goog-authenticated-user-", "x-ms-client-principal", "x-original-", "x-proxyuser-", "x-real-",
   "x-remote-", "x-rewrite-", "x-sendfile-", "x-ssl-", "x-webauth-",
 }
 local names = {
+  "do-connecting-ip", "incap-client-ip", "x-request-uri", "x-sucuri-clientip",
   "ali-cdn-real-ip", "cdn-src-ip", "cf-access-authenticated-user-email", "cf-pseudo-ipv4",
   "cf-visitor", "client-ip", "cloudfront-forwarded-proto", "fastly-ssl", "fly-client-ip",
   "front-end-https", "https", "request-uri", "true-client-ip", "wl-proxy-client-ip",

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Asker is what waits for the answer to a request, so that it gets one that it can use.
+// Asker is the kind of client that sent a request. It decides the form of the answer.
 type Asker int
 
 // The askers.

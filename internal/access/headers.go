@@ -11,10 +11,12 @@ import (
 // which scheme, for which host and path, or who sent it. Some panels go by
 // X-Original-URL rather than by the path that was admitted.
 var proxyFamilies = []string{
-	"Cf-Connecting-", "Client-Cert", "Fastly-Client-", "Forwarded", "Proxy", "Remote-", "Ssl-Client-", "Tailscale-User-",
+	"Cf-Connecting-", "Client-Cert", "Cloudfront-Viewer-", "Fastly-Client-", "Fly-", "Forwarded", "Iv-", "Oidc-", "Proxy", "Remote-",
+	"Shib-", "Sm-User", "Ssl-Client-", "Tailscale-User-", "Wl-Proxy-",
 	"X-Accel-", "X-Appengine-", "X-Auth-Request-", "X-Authenticated-", "X-Authentik-", "X-Azure-", "X-Client-Cert",
-	"X-Forwarded", "X-Goog-Authenticated-User-", "X-Ms-Client-Principal", "X-Original-", "X-Proxyuser-", "X-Real-",
-	"X-Remote-", "X-Rewrite-", "X-Sendfile-", "X-Ssl-", "X-Webauth-",
+	"X-Consumer-", "X-Envoy-Original-", "X-Forwarded", "X-Goog-Authenticated-User-", "X-Ms-Client-Principal", "X-Oidc-",
+	"X-Original-", "X-Pomerium-", "X-Proxyuser-", "X-Real-", "X-Remote-", "X-Rewrite-", "X-Sendfile-", "X-Ssl-", "X-Vercel-",
+	"X-Webauth-",
 }
 
 // proxyHeaders are the plain names that the proxies' files in deploy/proxy delete, since
@@ -22,13 +24,13 @@ var proxyFamilies = []string{
 var proxyHeaders = []string{
 	// The client's address and certificate.
 	"Ali-Cdn-Real-Ip", "Cdn-Src-Ip", "Cf-Connecting-Ip", "Cf-Connecting-Ipv6", "Cf-Pseudo-Ipv4", "Client-Cert", "Client-Cert-Chain",
-	"Client-Ip", "Fastly-Client-Ip", "Fly-Client-Ip", "Forwarded", "Forwarded-For", "Proxy-Client-Ip", "Remote-Addr", "Remote-Host",
+	"Client-Ip", "Do-Connecting-Ip", "Fastly-Client-Ip", "Incap-Client-Ip", "Fly-Client-Ip", "Forwarded", "Forwarded-For", "Proxy-Client-Ip", "Remote-Addr", "Remote-Host",
 	"Ssl-Client-Cert", "Ssl-Client-S-Dn", "Ssl-Client-Verify", "True-Client-Ip", "Wl-Proxy-Client-Ip", "X-Appengine-Remote-Addr",
 	"X-Appengine-User-Ip", "X-Arr-Clientcert", "X-Azure-Clientip", "X-Azure-Socketip", "X-Client-Cert", "X-Client-Dn", "X-Client-Ip",
 	"X-Client-Port", "X-Client-Verify", "X-Cluster-Client-Ip", "X-Envoy-External-Address", "X-Forwarded", "X-Forwarded-By",
 	"X-Forwarded-Client-Cert", "X-Forwarded-For", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info",
 	"X-Nf-Client-Connection-Ip", "X-Originating-Ip", "X-Proxyuser-Ip", "X-Real-Ip", "X-Real-Port", "X-Remote-Addr", "X-Remote-Ip",
-	"X-Ssl-Client-Cert", "X-Ssl-Client-Dn", "X-Ssl-Client-S-Dn", "X-Ssl-Client-Verify",
+	"X-Ssl-Client-Cert", "X-Ssl-Client-Dn", "X-Ssl-Client-S-Dn", "X-Ssl-Client-Verify", "X-Sucuri-Clientip",
 	// The scheme.
 	"Cf-Visitor", "Cloudfront-Forwarded-Proto", "Fastly-Ssl", "Front-End-Https", "Https", "X-Arr-Ssl", "X-Forwarded-Proto",
 	"X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Https", "X-Original-Proto", "X-Original-Scheme", "X-Scheme",
@@ -38,7 +40,7 @@ var proxyHeaders = []string{
 	"X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server",
 	"X-Forwarded-Uri", "X-Host", "X-Http-Host-Override", "X-Http-Path-Override", "X-Ingress-Path", "X-Original-Forwarded-For",
 	"X-Original-Host", "X-Original-Method", "X-Original-Remote-Addr", "X-Original-Uri", "X-Original-Url", "X-Proxy-Host", "X-Proxy-Url",
-	"X-Rewrite-Url", "X-Script-Name", "X-Sendfile-Type", "X-Url",
+	"X-Request-Uri", "X-Rewrite-Url", "X-Script-Name", "X-Sendfile-Type", "X-Url",
 	// The person.
 	"Cf-Access-Authenticated-User-Email", "Remote-Ident", "Tailscale-User-Login", "Tailscale-User-Name", "X-Amzn-Oidc-Identity",
 	"X-Auth-Request-Email", "X-Auth-Request-Groups", "X-Auth-Request-Preferred-Username", "X-Auth-Request-User",
@@ -65,13 +67,13 @@ func ProxyHeaders() []string { return slices.Sorted(slices.Values(proxyHeaders))
 
 // IsProxyHeader reports whether panels may take a header, by its plain name (see
 // [PlainHeader]), for a proxy's word on where a request comes from, by which scheme,
-// for which host and path, or who sent it. No client's own passes to a panel. The
-// identity headers are among them.
+// for which host and path, or who sent it. The gateway removes such headers from every
+// request. The identity headers are among them.
 func IsProxyHeader(plain string) bool {
 	switch plain[:min(1, len(plain))] {
 	default:
 		return false // most headers
-	case "A", "C", "F", "H", "P", "R", "S", "T", "W", "X":
+	case "A", "C", "D", "F", "H", "I", "O", "P", "R", "S", "T", "W", "X":
 	}
 	return isProxyHeader[plain] || slices.ContainsFunc(proxyFamilies, func(family string) bool { return strings.HasPrefix(plain, family) })
 }

@@ -177,18 +177,20 @@ func (s Scope) Check(a Ask, from netip.Addr) error {
 		method = http.MethodGet
 	}
 	switch {
-	case len(s.Methods) > 0 && (!slices.Contains(s.Methods, method) || overridden(a.Header)):
+	case len(s.Methods) > 0 && (!slices.Contains(s.Methods, method) || a.isOverridden()):
 		return ErrPassMethod
 	case len(s.Addresses) > 0 && !Proxies(s.Addresses).Contain(from):
 		return ErrPassAddress
 	case !s.holds(a.Target):
 		return ErrPassPath
+	case !strings.HasSuffix(s.Path, "/") && a.isTree():
+		return ErrPassPath // what lies below isn't the pass's
 	case s.Path == "/" || a.isPlain() && !a.namesInBody():
 		return nil
 	case a.namesInBody() || a.hasMethod(queryMethods):
 		return ErrPassBody
 	}
-	targets, err := a.named(s.Panel)
+	targets, err := a.namedTargets(s.Panel)
 	if err != nil || slices.ContainsFunc(targets, func(target string) bool { return !s.holds(target) }) {
 		return ErrPassNamed
 	}

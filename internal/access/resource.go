@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -68,7 +69,7 @@ func (p *Panel) demandFor(a Ask) (Demand, error) {
 	if a.isPlain() {
 		return d, nil
 	}
-	targets, err := a.named(p.Origin)
+	targets, err := a.namedTargets(p.Origin)
 	if err != nil {
 		return Demand{}, err
 	}
@@ -87,7 +88,7 @@ func (p *Panel) demandFor(a Ask) (Demand, error) {
 	}
 	if a.isTree() || a.hasMethod(queryMethods) {
 		for _, target := range all {
-			if d, ok = p.below(target, d); !ok {
+			if d, ok = p.demandOfTree(target, d); !ok {
 				return Demand{}, ErrMixed
 			}
 		}
@@ -95,9 +96,10 @@ func (p *Panel) demandFor(a Ask) (Demand, error) {
 	return d, nil
 }
 
-// below returns the strictest of d and the demands of all rules for paths below target:
-// the request is about everything there. ok is false where they can't be compared.
-func (p *Panel) below(target string, d Demand) (strictest Demand, ok bool) {
+// demandOfTree returns the strictest of d and the demands for all paths below target: those
+// of the rules there, and the panel's own for what no rule covers. ok is false where they
+// can't be compared.
+func (p *Panel) demandOfTree(target string, d Demand) (strictest Demand, ok bool) {
 	path, _, _ := strings.Cut(target, "?")
 	all, ok := readings(path)
 	if !ok {
@@ -109,6 +111,12 @@ func (p *Panel) below(target string, d Demand) (strictest Demand, ok bool) {
 			return Demand{}, false
 		}
 		folder := strings.TrimSuffix(folded, "/") + "/"
+		covered := slices.ContainsFunc(p.rules, func(r rule) bool { return r.prefix && strings.HasPrefix(folder, r.folded+"/") })
+		if !covered {
+			if d, ok = stricter(d, p.Demand); !ok {
+				return Demand{}, false
+			}
+		}
 		for _, r := range p.rules {
 			if !strings.HasPrefix(r.folded+"/", folder) {
 				continue
@@ -128,8 +136,11 @@ func (a Ask) isPlain() bool {
 	default:
 		return false
 	}
+	if strings.Contains(a.Target, "_method") {
+		return false
+	}
 	for name := range a.Header {
-		if plain := PlainHeader(name); namesResource(plain) || movesRoot(plain) || isOverride(plain) {
+		if plain := PlainHeader(name); namesResource(plain) || namesForeignRoot(plain) || isOverride(plain) {
 			return false
 		}
 	}
@@ -144,7 +155,7 @@ func namesResource(plain string) bool {
 	case "Destination", "X-Copy-From", "X-Move-From":
 		return true
 	}
-	for _, ending := range []string{"-Copy-Source", "-Rename-Source", "-Move-Source", "-Destination"} {
+	for _, ending := range []string{"-Copy-Source", "-Rename-Source", "-Move-Source", "-Destination", "-Symlink-Target"} {
 		if strings.HasSuffix(plain, ending) {
 			return true
 		}
@@ -152,13 +163,13 @@ func namesResource(plain string) bool {
 	return false
 }
 
-// movesRoot reports whether a header, by its plain name, has other names of the request
+// namesForeignRoot reports whether a header, by its plain name, has other names of the request
 // start elsewhere, or has the resource stand for others later (Swift's large objects,
 // links and versions).
-func movesRoot(plain string) bool {
+func namesForeignRoot(plain string) bool {
 	switch plain {
-	case "Destination-Account", "X-Copy-From-Account", "X-Object-Manifest", "X-Symlink-Target", "X-Symlink-Target-Account",
-		"X-Versions-Location", "X-History-Location", "Redirect-Ref":
+	case "Destination-Account", "X-Copy-From-Account", "X-Object-Manifest", "X-Symlink-Target-Account",
+		"X-Versions-Location", "X-History-Location", "X-Ms-Source-Container-Name", "Redirect-Ref":
 		return true
 	}
 	return false
@@ -167,18 +178,20 @@ func movesRoot(plain string) bool {
 var (
 	// bodyMethods name what they bind, link or merge in their body, or in a header of
 	// many values: RFC 5842, 4437, 2068 and 3253.
-	bodyMethods = []string{"BIND", "REBIND", "UNBIND", "MKREDIRECTREF", "UPDATEREDIRECTREF", "LINK", "UNLINK", "MERGE"}
-	// queryMethods read what their body names (RFC 3253, 4791 and 5323): calendars are
-	// read so, hence who may read everything may send them.
+	bodyMethods = []string{
+		"BIND", "REBIND", "UNBIND", "MKREDIRECTREF", "UPDATEREDIRECTREF", "LINK", "UNLINK", "MERGE", "UPDATE", "VERSION-CONTROL", "BASELINE-CONTROL",
+	}
+	// queryMethods read what their body names (RFC 3253, 4791 and 5323). Calendars are read
+	// so; a client needs access to the whole panel to send one.
 	queryMethods = []string{"REPORT", "SEARCH"}
-	// treeMethods are about everything below their path.
-	treeMethods = []string{"COPY", "MOVE", "DELETE", "LOCK"}
 )
 
-// bodyQueries are what the query of a request holds whose body names resources: S3's and
-// Swift's deletion of many objects, Azure's batch, Swift's large objects and archives.
-// Any value will do where none is written here.
-var bodyQueries = map[string]string{"bulk-delete": "", "comp": "batch", "multipart-manifest": "put", "extract-archive": ""}
+// bodyQueries are parameters of requests whose body names resources: S3's and Swift's
+// deletion of many objects, Azure's batch, Google's composition, Swift's large objects and
+// archives. An empty string matches any value.
+var bodyQueries = map[string]string{
+	"delete": "", "bulk-delete": "", "comp": "batch", "compose": "", "multipart-manifest": "put", "extract-archive": "",
+}
 
 // hasMethod reports whether the request has one of the methods, or asks a framework to
 // take it for one.
@@ -186,24 +199,53 @@ func (a Ask) hasMethod(methods []string) bool {
 	if slices.Contains(methods, strings.ToUpper(a.Method)) {
 		return true
 	}
+	is := func(text string) bool { return slices.Contains(methods, strings.ToUpper(strings.TrimSpace(text))) }
 	for name, values := range a.Header {
-		if isOverride(PlainHeader(name)) && slices.ContainsFunc(values, func(v string) bool {
-			return slices.Contains(methods, strings.ToUpper(strings.TrimSpace(v)))
-		}) {
+		if isOverride(PlainHeader(name)) && slices.ContainsFunc(values, is) {
+			return true
+		}
+	}
+	for name, value := range a.parameters() {
+		if name == "_method" && is(value) {
 			return true
 		}
 	}
 	return false
 }
 
-// isTree reports whether the request is about everything below its path. Without a Depth
-// PROPFIND is (RFC 4918, section 9.1).
-func (a Ask) isTree() bool {
-	if a.hasMethod(treeMethods) {
-		return true
+// parameters yields the names and values in the request's query. One that can't be read
+// has an empty name.
+func (a Ask) parameters() iter.Seq2[string, string] {
+	_, query, _ := strings.Cut(a.Target, "?")
+	return func(yield func(name, value string) bool) {
+		for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
+			rawName, rawValue, _ := strings.Cut(pair, "=")
+			name, err := url.QueryUnescape(rawName)
+			value, valueErr := url.QueryUnescape(rawValue)
+			if err != nil || valueErr != nil {
+				name = ""
+			}
+			if !yield(name, value) {
+				return
+			}
+		}
 	}
+}
+
+// isTree reports whether the request is about everything below its path. Without a Depth
+// COPY, LOCK and PROPFIND are (RFC 4918, sections 9.1, 9.8.3 and 9.10.3).
+func (a Ask) isTree() bool {
 	depth := a.Header["Depth"]
-	return a.hasMethod([]string{"PROPFIND"}) && !(len(depth) == 1 && (depth[0] == "0" || depth[0] == "1"))
+	alone := len(depth) == 1 && depth[0] == "0"
+	switch {
+	case a.hasMethod([]string{"MOVE", "DELETE"}):
+		return true
+	case a.hasMethod([]string{"COPY", "LOCK"}):
+		return !alone
+	case a.hasMethod([]string{"PROPFIND"}):
+		return !alone && !(len(depth) == 1 && depth[0] == "1")
+	}
+	return false
 }
 
 // namesInBody reports whether the body of the request names what it is about.
@@ -211,18 +253,13 @@ func (a Ask) namesInBody() bool {
 	if a.hasMethod(bodyMethods) {
 		return true
 	}
-	_, query, _ := strings.Cut(a.Target, "?")
-	if query == "" || (a.Method == http.MethodGet || a.Method == http.MethodHead) && !overridden(a.Header) {
+	path, query, _ := strings.Cut(a.Target, "?")
+	if query == "" || (a.Method == http.MethodGet || a.Method == http.MethodHead) && !a.isOverridden() {
 		return false
 	}
-	for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
-		name, value, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(name)
-		if err != nil {
+	for name, value := range a.parameters() {
+		if name == "" || name == "from" && strings.Contains(path, "/blobs/uploads") { // a registry's mount
 			return true
-		}
-		if name == "delete" && value == "" {
-			return true // S3; with a value it is some panel's own
 		}
 		if want, ok := bodyQueries[name]; ok && (want == "" || strings.EqualFold(value, want)) {
 			return true
@@ -231,13 +268,27 @@ func (a Ask) namesInBody() bool {
 	return false
 }
 
-// named returns the targets that the request's headers name, as in a request line, each
+// isOverridden reports whether some frameworks would take the request for one with another
+// method.
+func (a Ask) isOverridden() bool {
+	if overridden(a.Header) {
+		return true
+	}
+	for name := range a.parameters() {
+		if name == "_method" {
+			return true
+		}
+	}
+	return false
+}
+
+// namedTargets returns the targets that the request's headers name, as in a request line, each
 // in every way that a panel at origin may find it.
-func (a Ask) named(origin string) (targets []string, err error) {
+func (a Ask) namedTargets(origin string) (targets []string, err error) {
 	path, _, _ := strings.Cut(a.Target, "?")
 	for name, values := range a.Header {
 		plain := PlainHeader(name)
-		if movesRoot(plain) {
+		if namesForeignRoot(plain) {
 			return nil, ErrNamed
 		}
 		if !namesResource(plain) {
@@ -246,7 +297,7 @@ func (a Ask) named(origin string) (targets []string, err error) {
 		if len(values) != 1 {
 			return nil, ErrNamed
 		}
-		here, err := namedBy(values[0], path, origin)
+		here, err := targetsOf(values[0], path, origin)
 		if err != nil {
 			return nil, err
 		}
@@ -255,11 +306,14 @@ func (a Ask) named(origin string) (targets []string, err error) {
 	return targets, nil
 }
 
-// namedBy returns the targets that a header's value may name in a request for path: that
+// targetsOf returns the targets that a header's value may name in a request for path: that
 // of a whole address at the panel's own host, or a name that counts from the root or from
 // a folder above path. Where the root of an object store lies within the panel is unknown.
-func namedBy(value, path, origin string) ([]string, error) {
+func targetsOf(value, path, origin string) ([]string, error) {
 	scheme, rest, isURL := strings.Cut(value, "://")
+	if i := strings.IndexAny(value, ":/?#"); !isURL && i >= 0 && value[i] == ':' && !strings.HasPrefix(value, "arn:") {
+		return nil, ErrNamed // "http:/path" is a path of this host to some
+	}
 	if isURL && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")) {
 		slash := strings.IndexByte(rest, '/')
 		if slash < 0 {

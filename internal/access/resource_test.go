@@ -56,7 +56,16 @@ func TestEveryResourceOfARequestIsHeldAgainstTheRules(t *testing.T) {
 		{"POST", "/files/", http.Header{"X-Http-Method-Override": {"bind"}}, 0, ErrInBody},
 		{"POST", "/bucket?delete", nil, 0, ErrInBody},
 		{"POST", "/bucket?x=1&%64elete=", nil, 0, ErrInBody},
-		{"POST", "/bucket?delete=7", nil, Session, nil},
+		{"POST", "/bucket?delete=1", nil, 0, ErrInBody}, // MinIO takes any value
+		{"POST", "/files/x?_method=BIND", nil, 0, ErrInBody},
+		{"POST", "/files?_method=delete", nil, TwoFactor, nil},
+		{"PUT", "/files/y?compose", nil, 0, ErrInBody},
+		{"UPDATE", "/files/x", nil, 0, ErrInBody},
+		{"MOVE", "/files/x", http.Header{"Destination": {"http:/files/admin/y"}}, 0, ErrNamed},
+		{"MOVE", "/files/x", http.Header{"Destination": {"x:/files/admin/y"}}, 0, ErrNamed},
+		{"COPY", "/files/x", http.Header{"Destination": {"https:files/admin/y"}}, 0, ErrNamed},
+		{"LOCK", "/files/", http.Header{"Depth": {"0"}}, Session, nil},
+		{"PUT", "/files/y", http.Header{"X-Oss-Symlink-Target": {"files/admin/x"}}, TwoFactor, nil},
 		{"GET", "/bucket?delete", nil, Session, nil},
 		{"GET", "/bucket?delete", http.Header{"X-Method-Override": {"POST"}}, 0, ErrInBody},
 		{"POST", "/?comp=batch", nil, 0, ErrInBody},
@@ -73,6 +82,21 @@ func TestEveryResourceOfARequestIsHeldAgainstTheRules(t *testing.T) {
 		if got.Requirement != test.want || !errors.Is(err, test.err) {
 			t.Errorf("%s %s %v: demands %v, %v; want %v, %v", test.method, test.target, test.header, got.Requirement, err, test.want, test.err)
 		}
+	}
+	// Where rules only loosen, the panel's own demand holds below them.
+	loose, err := NewPanel("https://files.example.com", Demand{Requirement: TwoFactor}, []Rule{
+		{Path: "/status/", Demand: Demand{Requirement: Public}}, {Path: "/files", Demand: Demand{Requirement: Public}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ask := range []Ask{{"REPORT", "/status/", nil}, {"SEARCH", "/status/x", nil}, {"DELETE", "/files", nil}, {"PROPFIND", "/files", nil}, {"DELETE", "/", nil}} {
+		if got, err := loose.DemandFor(ask); got.Requirement != TwoFactor || err != nil {
+			t.Errorf("%s %s where rules only loosen: %v, %v", ask.Method, ask.Target, got.Requirement, err)
+		}
+	}
+	if got, err := loose.DemandFor(Ask{"DELETE", "/status/x", nil}); got.Requirement != Public || err != nil {
+		t.Errorf("DELETE below an open folder: %v, %v", got.Requirement, err)
 	}
 	// Where no rule differs the panel's own rights decide.
 	plain := &Panel{Origin: "https://files.example.com", Demand: Demand{Requirement: Session}}
@@ -139,7 +163,7 @@ func FuzzNamedResource(f *testing.F) {
 		}
 		for _, r := range readers {
 			path := value
-			if u, err := http.NewRequest("GET", value, nil); err == nil && u.URL.Host != "" {
+			if u, err := http.NewRequest("GET", value, nil); err == nil && u.URL.Scheme != "" {
 				path = u.URL.EscapedPath()
 			}
 			if served, ok := r.read(path); ok && within("/files/admin/", served, r.lax) {

@@ -227,7 +227,7 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 // but refused: we don't see what the proxy passes on, and one whose configuration lacks a
 // line would pass on the client's own.
 func (l *dialect) sound(h http.Header, maxHeader int) error {
-	if given := h["Upgrade"]; len(given) > 0 && given[0] != "" && !access.IsWebSocket(h) {
+	if strings.Join(h["Upgrade"], "") != "" && !access.IsWebSocket(h) {
 		return errors.New("the client asks for an upgrade to something else than WebSocket")
 	}
 	there, length := 0, 0

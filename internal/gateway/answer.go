@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -16,7 +17,6 @@ func (g *gateway) clean(resp *http.Response) error {
 	}
 	clearLess(h)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		respell(h)
 		return nil
 	}
 	if g.Panel.Shared {
@@ -80,14 +80,17 @@ func clearLess(h http.Header) {
 }
 
 // sharedCaching are headers that only shared caches obey, besides Cache-Control.
-var sharedCaching = []string{"Surrogate-Control", "Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Netlify-Cdn-Cache-Control", "Vercel-Cdn-Cache-Control", "Edge-Control"}
+// A CDN's own header ends in CDN-Cache-Control (RFC 9213).
+var sharedCaching = []string{"Surrogate-Control", "Cdn-Cache-Control", "Edge-Control", "X-Litespeed-Cache-Control"}
 
-// keepPrivate has no shared cache keep an answer that somebody had to sign in for: it
-// would be shown to people who haven't (RFC 9111, section 5.2.2.7). What the person's own
+// keepPrivate has no shared cache keep an answer that asked for a sign-in: it would be
+// shown to people who aren't signed in (RFC 9111, section 5.2.2.7). What the person's own
 // browser may keep doesn't change.
 func keepPrivate(h http.Header) {
-	for _, name := range sharedCaching {
-		h.Del(name)
+	for name := range h {
+		if slices.Contains(sharedCaching, name) || strings.HasSuffix(name, "-Cdn-Cache-Control") {
+			delete(h, name)
+		}
 	}
 	lines := h["Cache-Control"]
 	kept := []string{"private"}
@@ -123,9 +126,9 @@ func directives(text string) func(yield func(string) bool) {
 	}
 }
 
-// remembers reports whether an Authorization or WWW-Authenticate has a scheme by which a
+// hasConnectionAuth reports whether an Authorization or WWW-Authenticate has a scheme by which a
 // server remembers who authenticated on a connection.
-func remembers(values []string) bool {
+func hasConnectionAuth(values []string) bool {
 	for _, value := range values {
 		for part := range strings.SplitSeq(value, ",") {
 			if isConnectionScheme(part) {
@@ -145,12 +148,12 @@ func isConnectionScheme(challenge string) bool {
 // removes them where the client has no such connection.
 func cleanChallenges(resp *http.Response) {
 	challenges := resp.Header["Www-Authenticate"]
-	if !remembers(challenges) {
+	if !hasConnectionAuth(challenges) {
 		return
 	}
 	from := resp.Request.Context().Value(passedKey{}).(*passed)
-	if from.link != nil && !from.multiplexed {
-		from.link.pin()
+	if from.mayDedicate() {
+		from.link.dedicate(from)
 		resp.Header.Set("Proxy-Support", "Session-Based-Authentication")
 		return
 	}
@@ -167,3 +170,22 @@ func cleanChallenges(resp *http.Response) {
 		}
 	}
 }
+
+// finalAnswer lets only the final answer set headers: of those before it (103 Early Hints)
+// only Link passes, since [gateway.clean] sees none of them.
+type finalAnswer struct{ http.ResponseWriter }
+
+// WriteHeader is called for each answer of the panel.
+func (a finalAnswer) WriteHeader(status int) {
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		for name := range a.Header() {
+			if name != "Link" {
+				a.Header().Del(name)
+			}
+		}
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (a finalAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

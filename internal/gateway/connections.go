@@ -59,9 +59,9 @@ type connections struct {
 	proxies access.Proxies
 	new     func() *http.Transport
 
-	pooled *http.Transport // for requests without a body, in either HTTP
-	twos   *http.Transport // for those with a body, where the panel speaks HTTP/2
-	isTwo  atomic.Bool     // the panel answered in HTTP/2 the last time
+	pooled      *http.Transport // for requests without a body, in either HTTP
+	http2Only   *http.Transport // for those with a body, where the panel speaks HTTP/2
+	speaksHTTP2 atomic.Bool     // the panel answered in HTTP/2 the last time
 }
 
 func newConnections(o Options) *connections {
@@ -82,15 +82,14 @@ func newConnections(o Options) *connections {
 			Protocols:             &http.Protocols{},
 		}
 	}
-	c.pooled, c.twos = c.new(), c.new()
+	c.pooled, c.http2Only = c.new(), c.new()
 	c.pooled.Protocols.SetHTTP1(true)
 	c.pooled.Protocols.SetHTTP2(true)
-	c.twos.Protocols.SetHTTP2(true)
-	verify := c.twos.TLSClientConfig.VerifyConnection
-	c.twos.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
+	c.http2Only.Protocols.SetHTTP2(true)
+	verify := c.http2Only.TLSClientConfig.VerifyConnection
+	c.http2Only.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
 		if state.NegotiatedProtocol != "h2" {
-			c.isTwo.Store(false)
-			return errors.New("the panel speaks HTTP/2 no more; the next request will do without")
+			return errors.New("the panel no longer offers HTTP/2; the next request uses HTTP/1.1")
 		}
 		if verify == nil {
 			return nil
@@ -100,33 +99,40 @@ func newConnections(o Options) *connections {
 	return c
 }
 
-// RoundTrip sends a request over a connection that nothing else is left on.
+// RoundTrip sends a request over a connection that carries no state of another client.
 func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
 	from := req.Context().Value(passedKey{}).(*passed)
-	if remembers(req.Header["Authorization"]) {
-		from.link.pin()
+	dedicated := hasConnectionAuth(req.Header["Authorization"])
+	if dedicated {
+		from.link.dedicate(from)
 	}
 	if own := from.link.transport(c, from); own != nil {
+		req.Close = req.ContentLength != 0 // the client authenticates again
 		return own.RoundTrip(req)
 	}
-	req.Close = req.ContentLength != 0 || remembers(req.Header["Authorization"])
-	if req.Close && c.isTwo.Load() {
+	req.Close = req.ContentLength != 0 || dedicated
+	if req.Close && !dedicated && c.speaksHTTP2.Load() {
 		req.Close = false
-		return c.twos.RoundTrip(req)
+		resp, err := c.http2Only.RoundTrip(req)
+		if err != nil {
+			c.speaksHTTP2.Store(false) // perhaps no more; the next request asks
+		}
+		return resp, err
 	}
 	resp, err := c.pooled.RoundTrip(req)
 	if err == nil {
-		c.isTwo.Store(resp.ProtoMajor == 2)
+		c.speaksHTTP2.Store(resp.ProtoMajor == 2)
 	}
 	return resp, err
 }
 
 // link is the connection of a client to us.
 type link struct {
-	mu     sync.Mutex
-	pinned bool // some panel remembers who authenticated
-	closed bool
-	own    map[*connections]ownConnection
+	mu        sync.Mutex
+	dedicated bool   // requests of the bearer go over connections of their own
+	bearer    string // who authenticated to some panel
+	closed    bool
+	own       map[*connections]ownConnection
 }
 
 // ownConnection is a connection to a panel that serves one visit on one link.
@@ -135,26 +141,32 @@ type ownConnection struct {
 	transport *http.Transport
 }
 
-// pin has the requests that follow go over connections of their own.
-func (l *link) pin() {
-	if l != nil {
+// mayDedicate reports whether a request's client can have a connection to the panel of its
+// own: HTTP/2 isn't one request after the other, and whose requests a proxy sends over
+// one connection is known only where the client is signed in.
+func (p *passed) mayDedicate() bool {
+	return p.link != nil && !p.multiplexed && (p.bearer != "" || !p.byProxy)
+}
+
+// dedicate has the bearer's requests that follow go over connections of their own, and
+// nobody else's.
+func (l *link) dedicate(from *passed) {
+	if from.mayDedicate() {
 		l.mu.Lock()
-		l.pinned = true
+		l.dedicated, l.bearer = true, from.bearer
 		l.mu.Unlock()
 	}
 }
 
 // transport returns what carries a request over the link's own connection to a panel, or
-// nil where it needs none or has none: HTTP/2 isn't one request after the other, and
-// whose requests a proxy sends over one connection is only known where somebody is signed
-// in. What served another visit before is closed.
+// nil where it needs none or has none. It closes the transport of an earlier bearer.
 func (l *link) transport(c *connections, from *passed) *http.Transport {
-	if l == nil || from.multiplexed || from.bearer == "" && from.byProxy {
+	if !from.mayDedicate() {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.pinned || l.closed {
+	if !l.dedicated || l.closed || l.bearer != from.bearer {
 		return nil
 	}
 	one, ok := l.own[c]

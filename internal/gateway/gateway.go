@@ -136,6 +136,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.Panel.Shared && r.Header.Get("Service-Worker") != "" {
 		// A worker for the whole host would stand between people and the portal, read
 		// what they type and change what they send. No script can leave the header out.
+		w.Header().Set("Clear-Site-Data", `"storage"`) // for one that is there and asks for its update
 		g.Denied(w, r, errors.New("a service worker is refused on the portal's own host"))
 		return
 	}
@@ -186,11 +187,12 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 	}))
 	defer end()
 	g.Login.Seen(a.Visitor)
-	var heard *heard
+	w = finalAnswer{w}
+	var data *clientData
 	if g.SocketsAreUse && access.IsWebSocket(r.Header) {
-		w, heard = listen(w)
+		w, data = watchClientData(w)
 	}
-	watch := func() { g.watch(ctx, end, r, a.Bearer(), heard) }
+	watch := func() { g.watch(ctx, end, r, a.Bearer(), data) }
 	if isStream(r) {
 		go watch()
 	} else {
@@ -202,9 +204,9 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 // watch ends what lasts when its visit or pass, the bearer, has ended, or when the panel
 // that is declared now doesn't admit it, on open paths too: the panel was told a name. A
 // database that doesn't answer ends nothing: what was admitted goes on until somebody says
-// no. A server that stops waits for what ends by itself only. What is heard of a WebSocket
-// counts as a use of the session.
-func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string, heard *heard) {
+// no. A server that stops waits for what ends by itself only. Data over a WebSocket counts
+// as a use of the session.
+func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string, data *clientData) {
 	again := time.NewTicker(watchEvery)
 	defer again.Stop()
 	var ending <-chan struct{}
@@ -222,7 +224,7 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 			end()
 			return
 		}
-		if err == nil && heard.any() {
+		if err == nil && data.any() {
 			g.Login.Seen(a.Visitor)
 		}
 		select {

@@ -7,23 +7,23 @@ import (
 	"sync/atomic"
 )
 
-// heard notes whether data came from a client over a connection that was upgraded. Nil
-// never does.
-type heard struct{ data atomic.Bool }
+// clientData notes whether data came from a client over a connection that was upgraded. A
+// nil *clientData reports that none came.
+type clientData struct{ came atomic.Bool }
 
 // any reports whether data came since the last call.
-func (h *heard) any() bool { return h != nil && h.data.Swap(false) }
+func (d *clientData) any() bool { return d != nil && d.came.Swap(false) }
 
-// listen returns an answer whose connection, once it is upgraded, notes what comes from
+// watchClientData returns an answer whose connection, once it is upgraded, notes what comes from
 // the client.
-func listen(w http.ResponseWriter) (http.ResponseWriter, *heard) {
-	h := &heard{}
-	return &socketAnswer{w, h}, h
+func watchClientData(w http.ResponseWriter) (http.ResponseWriter, *clientData) {
+	d := &clientData{}
+	return &socketAnswer{w, d}, d
 }
 
 type socketAnswer struct {
 	http.ResponseWriter
-	heard *heard
+	data *clientData
 }
 
 // Hijack is for [http.ResponseController].
@@ -32,7 +32,7 @@ func (a *socketAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &socket{conn, a.heard}, buffered, nil
+	return &socket{conn, a.data}, buffered, nil
 }
 
 // Unwrap is for [http.ResponseController].
@@ -41,13 +41,13 @@ func (a *socketAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 // socket is a client's connection.
 type socket struct {
 	net.Conn
-	heard *heard
+	data *clientData
 }
 
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if n > 0 {
-		s.heard.data.Store(true)
+		s.data.came.Store(true)
 	}
 	return n, err
 }

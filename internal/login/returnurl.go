@@ -57,6 +57,7 @@ func checkPath(raw string, longest int) string {
 	if asIs {
 		return raw // as net/url would write it, and most are like that
 	}
+	raw = escapeOddSigns(raw)
 	u, err := url.Parse(raw)
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {
 		return home
@@ -65,4 +66,23 @@ func checkPath(raw string, longest int) string {
 		return clean
 	}
 	return home
+}
+
+// oddSigns are signs that no path or fragment has unescaped (RFC 3986, section 3.3), and
+// that browsers send as they are. Where one is there net/url would write the whole path
+// anew, and a %2F in it as a slash.
+var oddSigns = strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", "^", "%5E", "`", "%60", "{", "%7B", "|", "%7C", "}", "%7D")
+
+// escapeOddSigns escapes them before the query and behind it; in the query they may stay.
+func escapeOddSigns(raw string) string {
+	rest, fragment, hasFragment := strings.Cut(raw, "#")
+	path, query, hasQuery := strings.Cut(rest, "?")
+	raw = oddSigns.Replace(path)
+	if hasQuery {
+		raw += "?" + query
+	}
+	if hasFragment {
+		raw += "#" + oddSigns.Replace(fragment)
+	}
+	return raw
 }

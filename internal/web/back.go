@@ -18,10 +18,15 @@ import (
 // address lies in, which is enough to know what the panel demands there.
 
 const (
-	// backPath is where a person comes back to whose address waits on the panel's host.
-	backPath = access.OwnPrefix + "back"
+	// backPath, and a key behind it, is where a person comes back to whose address waits on
+	// the panel's host.
+	backPath = access.OwnPrefix + "back/"
 
-	// backCookie holds one address on the panel's host: its key, a dot, and the address.
+	// keptKey is the key of an address that waits in the browser's session storage.
+	keptKey = "kept"
+
+	// backCookie holds an address. Each has a path of its own, with its key, so that no
+	// other request brings it, and each tab has its own.
 	backCookie = "sallyport-back"
 
 	// backCookieLife is how long a person may take to sign in and still come back to a
@@ -33,7 +38,7 @@ const (
 	maxInAddress = 600
 
 	// maxInCookie is the longest address, encoded, that a cookie holds: browsers take 4096
-	// bytes with the cookie's name and key, and nginx keeps 4 KiB for the headers of an
+	// bytes with the cookie's name, and nginx keeps 4 KiB for the headers of an
 	// answer unless it is told otherwise.
 	maxInCookie = 3500
 
@@ -46,7 +51,7 @@ const (
 type wayBack struct {
 	path   string // for the sign-in's own addresses
 	cookie string // value of backCookie; empty where none is needed
-	kept   bool   // a script must keep the address before
+	kept   bool   // a script must keep the address before the redirect
 }
 
 // wayBackTo returns the way back to an address of a panel, a checked path with a query.
@@ -56,16 +61,28 @@ func wayBackTo(address string) wayBack {
 	}
 	switch held := encodeBack(address); {
 	case len(held) <= maxInCookie:
-		key := secret.NewID()
-		return wayBack{path: backAt(address, "key", key), cookie: key + "." + held}
+		return wayBack{path: backAt(address, secret.NewID()), cookie: held}
 	default:
-		return wayBack{path: backAt(address, "kept", "1"), kept: true}
+		return wayBack{path: backAt(address, keptKey), kept: true}
 	}
 }
 
-// backAt returns backPath for an address that waits.
-func backAt(address, name, value string) string {
-	return backPath + "?" + url.Values{"at": {folderOf(address)}, name: {value}}.Encode()
+// backAt returns where a person comes back to whose address waits under a key.
+func backAt(address, key string) string {
+	return backPath + key + "?" + url.Values{"at": {folderOf(address)}}.Encode()
+}
+
+// setBackCookie stores an address for the way back, or deletes it where the life is 0.
+func setBackCookie(w http.ResponseWriter, panel *access.Panel, back wayBack, life time.Duration) {
+	path, _, _ := strings.Cut(back.path, "?")
+	c := &http.Cookie{
+		Name: backCookie, Value: back.cookie, Path: path, MaxAge: int(life.Seconds()),
+		HttpOnly: true, Secure: panel.HTTPS(), SameSite: http.SameSiteLaxMode,
+	}
+	if life == 0 {
+		c.MaxAge = -1
+	}
+	http.SetCookie(w, c)
 }
 
 // folderOf returns what a panel's rules see of an address: its path, or where that is too
@@ -85,10 +102,10 @@ func soughtAt(back string) string {
 	back, _, _ = strings.Cut(back, "#")
 	path, query, _ := strings.Cut(back, "?")
 	values, _ := url.ParseQuery(query)
-	switch path {
-	case signedInPath:
+	switch {
+	case path == signedInPath:
 		return login.CheckPath(values.Get("for"))
-	case backPath:
+	case strings.HasPrefix(path, backPath):
 		return login.CheckPath(values.Get("at"))
 	}
 	return back
@@ -99,18 +116,16 @@ var pageHeaders = []string{
 	"Content-Security-Policy", "X-Content-Type-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "X-Frame-Options", "Permissions-Policy",
 }
 
-// getBack leads to the address that waits. Where it is gone, the folder must do.
+// getBack redirects to the address that waits. If it is gone, it redirects to its folder.
 func (s *server) getBack(req *request, panel *access.Panel) error {
-	query := req.URL.Query()
-	folder := panel.Origin + login.CheckPath(query.Get("at"))
-	if query.Get("kept") != "" {
+	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
+	if req.PathValue("key") == keptKey {
 		return s.views.page(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: say("panel_back.title")}, URL: folder})
 	}
-	key, held, _ := strings.Cut(panel.Cookie(req.Request, backCookie), ".")
 	to := folder
-	if key != "" && key == query.Get("key") {
+	if held := access.Cookie(req.Request, backCookie); held != "" {
 		to = panel.Origin + login.CheckAddress(decodeBack(held))
-		setHostCookie(req.w, panel.HTTPS(), backCookie, "", 0)
+		setBackCookie(req.w, panel, wayBack{path: req.URL.Path}, 0)
 	}
 	for _, name := range pageHeaders { // which say nothing beside a redirect, and take room
 		req.w.Header().Del(name)

@@ -2,9 +2,9 @@ package web
 
 import (
 	"encoding/base64"
+	"iter"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -20,9 +20,13 @@ const (
 	accountCookie     = "sallyport-account"
 	accountCookieLife = 400 * 24 * time.Hour // the longest that browsers keep one
 
-	// maxForgottenLines bounds the lines of an answer that end a panel's cookies: with 80
-	// bytes each they stay below the 32 KiB of headers that browsers and proxies take.
-	maxForgottenLines = 200
+	// maxForgottenBytes bounds the lines of one answer that end a panel's cookies: nginx
+	// keeps 4 KiB for the headers of an answer.
+	maxForgottenBytes = 2500
+
+	// maxForgetRounds is how many answers in a row may do that: enough for all the cookies
+	// that a request can bring.
+	maxForgetRounds = 10
 )
 
 // clearForAnother has the browser drop what it keeps of a panel when another account
@@ -42,52 +46,57 @@ func (s *server) clearForAnother(req *request, panel *access.Panel, accountID st
 }
 
 // forget has the browser drop everything of a panel that it keeps for this host: cached
-// pages, stored data and workers, and the panel's cookies that it sent. Clear-Site-Data's
-// "cookies" isn't used: it would reach every host of the registrable domain, and the
+// pages, stored data and workers, and the panel's cookies that it sent, as many as one
+// answer can end; it reports whether there were any. Cookies are ended one by one, since
+// Clear-Site-Data's "cookies" would reach every host of the registrable domain, and the
 // portal's marks of known browsers there.
-func forget(h http.Header, r *http.Request) {
+func forget(h http.Header, r *http.Request) (any bool) {
 	h.Set("Clear-Site-Data", `"cache", "storage"`)
-	paths := prefixes(r.URL.Path)
-	if from, err := url.Parse(r.Header.Get("Referer")); err == nil && access.SameHost(from.Host, r.Host) {
-		paths = append(paths, prefixes(from.Path)...)
-	}
 	domains := append([]string{""}, parents(r.Host)...)
-	seen := map[string]bool{}
-	for _, c := range r.Cookies() {
-		if strings.HasPrefix(strings.TrimPrefix(c.Name, "__Host-"), access.SessionCookie) {
-			continue // ours
+	size := 0
+	for name := range panelCookies(r) {
+		any = true
+		lines := make([]string, len(domains))
+		for i, domain := range domains {
+			// Nearly all cookies that come here have this path.
+			lines[i] = name + "=; Max-Age=0; Path=/"
+			if domain != "" {
+				lines[i] += "; Domain=" + domain
+			}
+			if strings.HasPrefix(name, "__") {
+				lines[i] += "; Secure"
+			}
+			size += access.HeaderLine("Set-Cookie", lines[i])
 		}
-		for _, path := range paths {
-			for _, domain := range domains {
-				line := c.Name + "=; Max-Age=0; Path=" + path
-				if domain != "" {
-					line += "; Domain=" + domain
+		if size > maxForgottenBytes {
+			break
+		}
+		for _, line := range lines {
+			h.Add("Set-Cookie", line)
+		}
+	}
+	return any
+}
+
+// panelCookies yields the names of the cookies that a request brings and that aren't ours,
+// each once. PHP's may have brackets in them, which net/http takes for none.
+func panelCookies(r *http.Request) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for _, line := range r.Header["Cookie"] {
+			for pair := range strings.SplitSeq(line, ";") {
+				name, _, found := strings.Cut(strings.TrimSpace(pair), "=")
+				ours := strings.HasPrefix(strings.TrimPrefix(name, "__Host-"), access.SessionCookie)
+				if !found || name == "" || ours || seen[name] {
+					continue
 				}
-				if strings.HasPrefix(c.Name, "__") {
-					line += "; Secure"
-				}
-				if !seen[line] && len(seen) < maxForgottenLines {
-					seen[line] = true
-					h.Add("Set-Cookie", line)
+				seen[name] = true
+				if !yield(name) {
+					return
 				}
 			}
 		}
 	}
-}
-
-// prefixes returns the paths that a cookie may have that is sent to path: "/", "/a",
-// "/a/", "/a/b".
-func prefixes(path string) []string {
-	all := []string{"/"}
-	for i := 1; i < len(path); i++ {
-		if path[i] == '/' {
-			all = append(all, path[:i], path[:i+1])
-		}
-	}
-	if len(path) > 1 && !strings.ContainsAny(path, ";, \t\r\n") {
-		all = append(all, path)
-	}
-	return all
 }
 
 // parents returns the domains that a cookie may have that is sent to host: its own name

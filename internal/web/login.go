@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
 )
 
 func (s *server) getHome(req *request) error {
@@ -103,6 +104,13 @@ func (s *server) advance(req *request, p login.Progress, query ...string) error 
 	}
 	s.setCookie(req.w, attemptCookie, "", 0)
 	s.rememberDevice(req, p.Device)
+	if s.shared() {
+		_, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), p.Session.Reveal(), s.Login.Life, s.Login.Clock())
+		if err != nil {
+			return err
+		}
+		s.clearForAnother(req, s.Panels[0], owner.ID)
+	}
 	if p.CodesLeft >= 0 {
 		query = []string{"notice", "backup_code_used"}
 	}

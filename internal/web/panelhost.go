@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -65,12 +66,12 @@ type panelHandler func(*request, *access.Panel) error
 // panelRoutes are those that every panel's host has, the portal's own too.
 func (s *server) panelRoutes() map[string]panelHandler {
 	return map[string]panelHandler{
-		"GET " + access.StartPath: s.getStart,
-		"GET " + scriptPath:       s.getScript(),
-		"GET " + checkPath:        s.getCheck,
-		"GET " + signedInPath:     s.getSignedIn,
-		"GET " + logoutPath:       s.getPanelLogout,
-		"GET " + backPath:         s.getBack,
+		"GET " + access.StartPath:   s.getStart,
+		"GET " + scriptPath:         s.getScript(),
+		"GET " + checkPath:          s.getCheck,
+		"GET " + signedInPath:       s.getSignedIn,
+		"GET " + logoutPath:         s.getPanelLogout,
+		"GET " + backPath + "{key}": s.getBack,
 	}
 }
 
@@ -134,13 +135,22 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 // although the gate admits the request: the panel itself refused it. There is no way on
 // but to load the page again, since an answer that leads on would go round for ever.
 func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string) {
-	h.fail(w, r, &panelRefused{panel.Origin + login.CheckPath(target)})
+	h.fail(w, r, &panelRefused{panel.Origin + login.CheckAddress(target)})
 }
 
 func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
 	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if access.AskerOf(r.Method, r.Header) == access.Viewer {
+			allowFrame(w.Header())
+		}
 		h.server.fail(h.server.newRequest(w, r), fault)
 	})).ServeHTTP(w, r)
+}
+
+// allowFrame lets a page fill a frame of the panel's, or of a page that shows the panel.
+func allowFrame(h http.Header) {
+	h.Set("Content-Security-Policy", access.FramedPolicy)
+	h.Del("X-Frame-Options")
 }
 
 // ToHTTPS leads a person who came to a panel by plain http to the same page by https.
@@ -168,8 +178,14 @@ func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.
 // and tells everything else where it is, and why the pass that it brought opens nothing;
 // nil where it brought none.
 func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
-	address := login.CheckAddress(panel.ReturnPath(method, target, r.Header))
-	back := wayBackTo(address)
+	address := panel.ReturnPath(method, target, r.Header)
+	back := wayBackTo(login.CheckAddress(address))
+	if len(address) > login.LongestAddress { // only a script can keep it
+		address = login.CheckPath(folderOf(address))
+		back = wayBack{path: backAt(address, keptKey), kept: true}
+	} else {
+		address = login.CheckAddress(address)
+	}
 	w.Header()["Cache-Control"] = noStore
 	switch asker := access.AskerOf(method, r.Header); {
 	case asker == access.Navigation && back.kept:
@@ -178,7 +194,7 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 		})).ServeHTTP(w, r)
 	case asker == access.Navigation:
 		if back.cookie != "" {
-			setHostCookie(w, panel.HTTPS(), backCookie, back.cookie, backCookieLife)
+			setBackCookie(w, panel, back, backCookieLife)
 		}
 		// Not http.Redirect, which takes the method of whoever asks for the
 		// client's.
@@ -207,8 +223,7 @@ func startByLink(panel *access.Panel, address string, back wayBack) string {
 // fills a frame, or answers a form, which wasn't sent on.
 func (s *server) signInHere(w http.ResponseWriter, r *http.Request, start string, form bool) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", access.FramedPolicy)
-	h.Del("X-Frame-Options")
+	allowFrame(h)
 	access.Challenge(h, r.Header)
 	page := panelSignInPage{frame: frame{Title: say("panel_sign_in.title")}, URL: start, Form: form}
 	if err := s.views.page(w, http.StatusUnauthorized, "panel-sign-in", page); err != nil {
@@ -308,8 +323,14 @@ func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
 	return nil
 }
 
-// getPanelSignedOut leads on to the portal.
-func (s *server) getPanelSignedOut(req *request, _ *access.Panel) error {
+// getPanelSignedOut leads on to the portal, once the browser has dropped the panel's cookies
+// where it must: more of them than one answer can end are ended by the next.
+func (s *server) getPanelSignedOut(req *request, panel *access.Panel) error {
+	round, _ := strconv.Atoi(req.URL.Query().Get("round"))
+	if panel.ForgetAtSignOut && panel.Visit(req.Request) == "" && round < maxForgetRounds && forget(req.w.Header(), req.Request) {
+		http.Redirect(req.w, req.Request, panel.Origin+signedOutPath+"?round="+strconv.Itoa(round+1), http.StatusSeeOther)
+		return nil
+	}
 	to := s.PublicURL + "/login?notice=signed_out"
 	req.w.Header().Set("Refresh", "0; url="+to)
 	return s.views.page(req.w, http.StatusOK, "panel-signed-out", continuePage{frame: frame{Title: say("panel_signed_out.title")}, URL: to})

@@ -306,9 +306,9 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 	const authenticators = "/settings/security/authenticators"
 	for action, fields := range map[string]string{
 		"/login":                           "username password return",
-		"/login/code":                      "code next_code",
-		"/login/backup-code":               "backup_code",
-		"/login/new-password":              "username new_password",
+		"/login/code":                      "code next_code return",
+		"/login/backup-code":               "backup_code return",
+		"/login/new-password":              "username new_password return",
 		"/login/cancel":                    "",
 		"/logout":                          "",
 		"/.sallyport/logout":               "",

@@ -20,8 +20,8 @@ import (
 func (s *server) shared() bool { return len(s.Panels) == 1 && s.Panels[0].Shared }
 
 // Workers of the panel that were registered for the whole host before the gate refused
-// them (see package gateway) end with the browser's storage: its first page of ours in
-// each browser says so, and so does every answer that a worker asked for.
+// them (see package gateway) end with the browser's storage: the portal's first
+// page in each browser sends Clear-Site-Data, and so does every answer to a worker.
 const (
 	clearedCookie     = "sallyport-cleared"
 	clearedCookieLife = 400 * 24 * time.Hour // the longest that browsers keep one
@@ -31,7 +31,8 @@ const (
 // own, and has the browser forget the workers of the panel.
 func (s *server) ownDocument(req *request) bool {
 	document := access.IsDocument(req.Header)
-	worker := !document && access.AskerOf(req.Method, req.Header) == access.Navigation
+	// A worker passes the navigation on, or asks for the page anew as a script would.
+	worker := !document && (access.AskerOf(req.Method, req.Header) == access.Navigation || req.Header.Get("Sec-Fetch-Site") == "same-origin")
 	if worker || document && s.cookie(req.Request, clearedCookie) == "" {
 		req.w.Header().Set("Clear-Site-Data", `"storage"`)
 		s.setCookie(req.w, clearedCookie, "1", clearedCookieLife)

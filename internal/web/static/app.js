@@ -74,45 +74,6 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 	});
 }
 
-// The part of an address behind "#" doesn't reach a server. A sign-in on the way to a page
-// carries it in the form, behind the page's own address.
-const longestReturn = 2000; // bytes; the server takes 2048
-for (const field of document.querySelectorAll("form input[name=return]")) {
-	if (!location.hash) break;
-	let to = field.value;
-	if (to.startsWith("/enter?")) {
-		const query = new URLSearchParams(to.slice("/enter?".length));
-		const page = query.get("return") || "/";
-		if (!page.includes("#")) query.set("return", page + location.hash);
-		to = `/enter?${query}`;
-	} else if (!to.includes("#")) {
-		to += location.hash;
-	}
-	if (to.length <= longestReturn) field.value = to;
-}
-for (const link of document.querySelectorAll('.links a[href*="return="]')) link.hash = location.hash;
-
-// An address that is too long to travel waits in this tab.
-const kept = "sallyport-back";
-for (const link of document.querySelectorAll("a[data-keep]")) {
-	try {
-		sessionStorage.setItem(kept, location.pathname + location.search + location.hash);
-		location.replace(link.dataset.keep);
-	} catch {
-		// Without storage the link leads to the folder.
-	}
-}
-for (const link of document.querySelectorAll("a[data-back]")) {
-	let to = "";
-	try {
-		to = sessionStorage.getItem(kept) || "";
-		sessionStorage.removeItem(kept);
-	} catch {
-		// Then the folder must do.
-	}
-	location.replace(to.startsWith("/") ? location.origin + to : link.href);
-}
-
 // The second click of a double click doesn't send a form again: a code sent
 // twice would be refused as used.
 const sent = new WeakMap();
