@@ -1,6 +1,4 @@
 // The way back: what stands behind "#", and an address that is too long to travel.
-"use strict";
-
 const hash = location.hash.replace(/%(?![0-9a-f]{2})/gi, "%25").replace(/[\\ "<>^`{|}]/g, encodeURIComponent);
 for (const field of document.querySelectorAll("[name=return]")) {
 	let [to, query] = field.value.split("?");
