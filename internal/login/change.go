@@ -290,7 +290,7 @@ func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set,
 	if err != nil {
 		return backupcode.Set{}, err
 	}
-	defer leave()
+	defer leave(true)
 	return backupcode.NewSet(s.Passwords), nil
 }
 

@@ -338,7 +338,8 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, err
 	}
-	defer leave()
+	matched := false
+	defer func() { leave(matched) }()
 	reservation, verdict, err := s.Ledger.Reserve(ctx, try)
 	if err != nil {
 		return Progress{}, err
@@ -350,10 +351,11 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, err
 	}
+	matched = id != ""
 	ctx, done := regardless(ctx)
 	defer done()
 	var progress Progress
-	if id != "" {
+	if matched {
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
 			now := s.Clock()
 			if err := backupcode.Redeem(ctx, tx, owner.ID, id, now); err != nil {

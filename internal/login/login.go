@@ -198,7 +198,8 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	if err != nil {
 		return verified{}, err
 	}
-	defer leave()
+	matched := false
+	defer func() { leave(matched) }()
 	reservation, verdict, err := s.Ledger.Reserve(ctx, tries...)
 	if err != nil {
 		return verified{}, err
@@ -214,6 +215,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	if err != nil {
 		return verified{}, err
 	}
+	matched = outcome.Match
 	v := verified{Outcome: outcome, place: known.ID, known: known, reservation: reservation}
 	if v.place == "" {
 		v.place = throttle.WidePrefixOf(from.Address)

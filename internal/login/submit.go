@@ -243,7 +243,7 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 	if err != nil {
 		return secret.Text{}, err
 	}
-	defer leave()
+	defer leave(true)
 	if owner.ID != "" {
 		same, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, typed)
 		if err != nil {
