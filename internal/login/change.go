@@ -68,7 +68,7 @@ func (s *Service) changing(ctx context.Context, me *Me, kind audit.Kind, edit fu
 
 // endOthers gives the account a new stamp and ends every attempt, every machine
 // pass, every pending enrolment, every session but one and every known browser but
-// the one that holds the device token. Empty ones spare none. Links that make
+// the one that holds the device cookie. Empty ones spare none. Links that make
 // browsers known end too: a thief may have made one in a session that ends now.
 // It holds the account's row until tx ends.
 func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
@@ -84,13 +84,14 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
-	if _, err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
+	if _, err := session.RevokeOthers(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
+	// First the links, then the browsers that they made known.
 	if _, err := account.EndTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
-	_, err = session.RevokeOthers(ctx, tx, accountID, exceptSession)
+	_, err = device.ForgetOthers(ctx, tx, accountID, exceptDevice)
 	return stamp, err
 }
 

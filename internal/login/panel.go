@@ -255,6 +255,9 @@ func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token str
 		if err != nil {
 			return err
 		}
+		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
+			return err
+		}
 		return s.revokeIn(ctx, tx, Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
 	})
 	if errors.Is(err, ErrGone) || errors.Is(err, db.ErrNotFound) {

@@ -54,6 +54,9 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 	case len(second) == 0:
 		var progress Progress
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
+			if err := s.lock(ctx, tx, owner.ID, token); err != nil {
+				return err
+			}
 			progress, err = s.advance(ctx, tx, a, token, from)
 			return err
 		})
