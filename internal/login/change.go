@@ -114,7 +114,7 @@ func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]au
 		if err := session.EndVisits(ctx, tx, me.Session.ID); err != nil {
 			return err
 		}
-		token, err = session.Renew(ctx, tx, me.Session, stamp, proofs, time.Time{}, s.Clock())
+		token, err = session.Renew(ctx, tx, me.Session, me.Token, stamp, proofs, time.Time{}, s.Clock())
 		return err
 	})
 	return token, err
@@ -143,7 +143,7 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	if err != nil {
 		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
 	}
-	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	token, err := s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
 		if err := throttle.GiveBack(ctx, tx, v.reservation); err != nil {
 			return nil, err
@@ -154,6 +154,10 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
 		return authenticator.Merge(me.Session.Proofs, fresh), audit.Append(ctx, tx, me.From.event(now, me.Account.ID, audit.PasswordChanged))
 	})
+	if err != nil {
+		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
+	}
+	return token, nil
 }
 
 // Rename gives one of my authenticators another name. Past the pace of changes it

@@ -75,10 +75,10 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 			return token, deviceToken, ErrNoAttempt
 		}
 		event.Kind = audit.Reauthenticated
-		token, err = session.Renew(ctx, tx, held, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
+		token, err = session.Renew(ctx, tx, held, sessionToken, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
 	case held.ID != "" && holder.ID == owner.ID:
 		// The browser was signed in already: same row, new token.
-		token, err = session.Renew(ctx, tx, held, owner.Stamp, a.Proofs, now.Add(s.Life.Absolute), now)
+		token, err = session.Renew(ctx, tx, held, sessionToken, owner.Stamp, a.Proofs, now.Add(s.Life.Absolute), now)
 	default:
 		if held.ID != "" {
 			// It leaves the session of another account behind; nobody holds
@@ -88,6 +88,9 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 			}
 		}
 		token, err = session.Create(ctx, tx, owner, a.Proofs, from.session(), s.Life, now)
+	}
+	if errors.Is(err, db.ErrNotFound) {
+		err = ErrGone // the session ended or got another token meanwhile
 	}
 	if err != nil {
 		return token, deviceToken, err
