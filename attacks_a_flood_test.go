@@ -127,7 +127,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		defer flood.Wait()
 		ctx, giveUp := context.WithCancel(context.Background())
 		defer giveUp()
-		var leave []func()
+		var leave []func(bool)
 		for n := range runtime.NumCPU() {
 			one, err := p.Login.Queue.Enter(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)})
 			check(t, err)
@@ -141,7 +141,7 @@ func TestAttack25FullQueue(t *testing.T) {
 			flood.Go(func() {
 				if leave, err := p.Login.Queue.Enter(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)}); err == nil {
 					<-ctx.Done()
-					leave()
+					leave(true)
 				}
 			})
 		}
@@ -163,7 +163,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		for p.Login.Queue.Waiting() < places+1 {
 			runtime.Gosched()
 		}
-		leave[0]() // one slot: 49 wait for it
+		leave[0](true) // one slot: 49 wait for it
 		if a := <-done; a.Location != "/login/code" {
 			t.Errorf("known browser: %s", short(a))
 		}
@@ -171,7 +171,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		known.Post("/login/code", "code", phone.Code(0))
 		opens(t, known, "known browser", true)
 		for _, one := range leave[1:] {
-			one()
+			one(true)
 		}
 	})
 }
@@ -207,7 +207,7 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	for i := range tabs {
 		tabs[i] = knownBrowser(t, p, eve)
 	}
-	var leave []func()
+	var leave []func(bool)
 	for range runtime.NumCPU() {
 		one, err := p.Login.Queue.Enter(context.Background(), throttle.Place{Browser: "flood"})
 		check(t, err)
@@ -238,7 +238,7 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 		runtime.Gosched()
 	}
 	for _, one := range leave {
-		one()
+		one(true)
 	}
 	if a := <-done; a.Location != "/login/code" {
 		t.Errorf("ada's known browser: %s", short(a))

@@ -83,6 +83,7 @@ var kept = []string{"accounts", "groups", "members", "sessions", "visits", "pass
 
 // tellNobody change rows of those tables and weaken nothing.
 var tellNobody = []string{
+	"internal/account/Lock",                                                        // it locks a row and changes nothing
 	"internal/account/AddGroup", "internal/account/Create", "internal/pass/Create", // nobody has it yet
 	"internal/session/Seen", "internal/pass/Seen", // its caller keeps the time
 	"internal/session/Sweep", "internal/pass/Sweep", // what expires is looked at each time

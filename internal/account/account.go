@@ -334,8 +334,17 @@ func set(ctx context.Context, tx *db.Tx, id, query string, args ...any) error {
 	return nil
 }
 
-// Lock holds the account's row until tx ends, so that two changes of what
-// belongs to it come one after the other.
+// Lock locks the account's row until tx ends, so that two changes of what belongs to
+// it run one after the other. It comes before every other statement that writes rows
+// of the account: transactions that lock rows in different orders deadlock. An account
+// that doesn't exist is [db.ErrNotFound].
 func Lock(ctx context.Context, tx *db.Tx, id string) error {
-	return set(ctx, tx, id, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
+	n, err := db.Exec(ctx, tx, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
+	if err != nil {
+		return fmt.Errorf("lock account: %w", err)
+	}
+	if n == 0 {
+		return db.ErrNotFound
+	}
+	return nil
 }

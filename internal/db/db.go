@@ -188,7 +188,7 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	patience := time.AfterFunc(answerTime, giveUp)
 	defer patience.Stop()
 	tx, done, err := d.write.begin(ctx)
-	if replaced(d.write, err) {
+	if dropDead(d.write, err) {
 		tx, done, err = d.write.begin(ctx) // nothing was done yet
 	}
 	if err != nil {
@@ -252,7 +252,7 @@ func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error)
 // One reads the only row of a query into dest, or returns [ErrNotFound].
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
 	err := one(ctx, q, query, args, dest...)
-	if replaced(q, err) {
+	if dropDead(q, err) {
 		err = one(ctx, q, query, args, dest...)
 	}
 	return err
@@ -270,7 +270,7 @@ type Scan func(dest ...any) error
 // All reads every row of a query, each by read, which changes nothing else.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := all(ctx, q, read, query, args...)
-	if replaced(q, err) {
+	if dropDead(q, err) {
 		rows, err = all(ctx, q, read, query, args...)
 	}
 	return rows, err

@@ -181,11 +181,11 @@ func connect(cfg *pgx.ConnConfig) *DB {
 	return &DB{write: both, read: both, postgres: true, direct: cfg}
 }
 
-// replaced reports whether err says that a connection of the pool q was dead
+// dropDead reports whether err says that a connection of the pool q was dead
 // before it answered, as all are after a failover; then the next statement gets a fresh
 // one. What changes nothing may be tried once more. A statement in a transaction may
 // not: q is none.
-func replaced(q Querier, err error) bool {
+func dropDead(q Querier, err error) bool {
 	p, ok := q.(*pool)
 	if !ok || p.prepares || !isDead(err) {
 		return false

@@ -68,7 +68,7 @@ func (s *Service) changing(ctx context.Context, me *Me, kind audit.Kind, edit fu
 
 // endOthers gives the account a new stamp and ends every attempt, every machine
 // pass, every pending enrolment, every session but one and every known browser but
-// the one that holds the device token. Empty ones spare none. Links that make
+// the one that holds the device cookie. Empty ones spare none. Links that make
 // browsers known end too: a thief may have made one in a session that ends now.
 // It holds the account's row until tx ends.
 func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
@@ -84,20 +84,22 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
-	if _, err := device.ForgetOthers(ctx, tx, accountID, exceptDevice); err != nil {
+	if _, err := session.RevokeOthers(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
+	// First the links, then the browsers that they made known.
 	if _, err := account.EndTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
-	_, err = session.RevokeOthers(ctx, tx, accountID, exceptSession)
+	_, err = device.ForgetOthers(ctx, tx, accountID, exceptDevice)
 	return stamp, err
 }
 
 // change runs what changes how me signs in: edit works on the rows and returns
 // the session's proofs afterwards; then everything else of the account ends,
 // but for the browser that me.From.Device names by then, and the session gets a
-// new token, which is returned.
+// new token, which is returned. Its visits to panels end too: somebody who copied the
+// old session cookie may have opened them.
 func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
 	var token secret.Text
 	err := s.holding(ctx, me, func(tx *db.Tx) error {
@@ -109,7 +111,10 @@ func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]au
 		if err != nil {
 			return err
 		}
-		token, err = session.Renew(ctx, tx, me.Session, stamp, proofs, time.Time{}, s.Clock())
+		if err := session.EndVisits(ctx, tx, me.Session.ID); err != nil {
+			return err
+		}
+		token, err = session.Renew(ctx, tx, me.Session, me.Token, stamp, proofs, time.Time{}, s.Clock())
 		return err
 	})
 	return token, err
@@ -138,7 +143,7 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	if err != nil {
 		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
 	}
-	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	token, err := s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
 		if err := throttle.GiveBack(ctx, tx, v.reservation); err != nil {
 			return nil, err
@@ -149,6 +154,10 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
 		return authenticator.Merge(me.Session.Proofs, fresh), audit.Append(ctx, tx, me.From.event(now, me.Account.ID, audit.PasswordChanged))
 	})
+	if err != nil {
+		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
+	}
+	return token, nil
 }
 
 // Rename gives one of my authenticators another name. Past the pace of changes it
@@ -290,7 +299,7 @@ func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set,
 	if err != nil {
 		return backupcode.Set{}, err
 	}
-	defer leave()
+	defer leave(true)
 	return backupcode.NewSet(s.Passwords), nil
 }
 

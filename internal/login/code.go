@@ -93,6 +93,9 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 	if check.Result == totp.Accepted {
 		now := s.Clock()
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
+			if err := s.lock(ctx, tx, a.AccountID, sessionToken); err != nil {
+				return err
+			}
 			if err := totp.Claim(ctx, tx, by.ID, check, unsure); err != nil {
 				return err
 			}
@@ -338,7 +341,8 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, err
 	}
-	defer leave()
+	matched := false
+	defer func() { leave(matched) }()
 	reservation, verdict, err := s.Ledger.Reserve(ctx, try)
 	if err != nil {
 		return Progress{}, err
@@ -350,12 +354,16 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, err
 	}
+	matched = id != ""
 	ctx, done := regardless(ctx)
 	defer done()
 	var progress Progress
-	if id != "" {
+	if matched {
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
 			now := s.Clock()
+			if err := s.lock(ctx, tx, owner.ID, sessionToken); err != nil {
+				return err
+			}
 			if err := backupcode.Redeem(ctx, tx, owner.ID, id, now); err != nil {
 				return err
 			}

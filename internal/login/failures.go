@@ -57,9 +57,10 @@ type failures struct {
 	told      int // events of them
 }
 
-// note counts a failure and reports whether it is an event, and of how many in this
-// hour; 0: of itself alone.
-func (f *failures) note(now time.Time, of failure, stranger bool) (number int, event bool) {
+// note counts a failure and reports whether to write an event for it. The event stands
+// for number failures of this hour, or for this one alone if that is 0. ofAll says that
+// they are those of all accounts and networks, so that the event must name none.
+func (f *failures) note(now time.Time, of failure, stranger bool) (number int, ofAll, event bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if hour := now.Truncate(time.Hour); !hour.Equal(f.hour) {
@@ -69,7 +70,7 @@ func (f *failures) note(now time.Time, of failure, stranger bool) (number int, e
 		f.strangers++
 		if f.told >= strangersFailures {
 			// Too many to tell them apart, or to remember.
-			return f.strangers, f.strangers > strangersFailures && doubles(f.strangers, strangersFailures)
+			return f.strangers, true, f.strangers > strangersFailures && doubles(f.strangers, strangersFailures)
 		}
 	}
 	f.counts[of]++
@@ -82,7 +83,7 @@ func (f *failures) note(now time.Time, of failure, stranger bool) (number int, e
 	if stranger && event {
 		f.told++
 	}
-	return number, event
+	return number, false, event
 }
 
 // doubles reports whether n is first·2, first·4, first·8 and so on.
@@ -99,10 +100,13 @@ func (s *Service) failed(ctx context.Context, e audit.Event, known device.Device
 	if e.Kind == audit.SignInFailed {
 		of.network, stranger = throttle.WidePrefixOf(from.Address), known.ID == ""
 	}
-	number, event := s.failures.note(e.At, of, stranger)
+	number, ofAll, event := s.failures.note(e.At, of, stranger)
 	if !event {
 		return nil
 	}
 	e.Number, e.Outcome = number, audit.Refused
+	if ofAll {
+		e.AccountID, e.Actor, e.Address, e.Browser = "", audit.ByServer, "", ""
+	}
 	return s.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
 }

@@ -27,6 +27,9 @@ func (s *Service) LetIn(ctx context.Context, me Me) (secret.Text, error) {
 func (s *Service) Unlock(ctx context.Context, a account.Account) (secret.Text, error) {
 	var token secret.Text
 	err := s.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		if err := account.Lock(ctx, tx, a.ID); err != nil {
+			return err
+		}
 		token, err = letIn(ctx, tx, s.byOperator(a.ID, audit.LetInIssued, ""))
 		return err
 	})
@@ -53,6 +56,10 @@ func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (sec
 		}
 		if ticket.Kind != account.TicketLetIn {
 			return account.ErrTicket
+		}
+		// A reset that runs meanwhile ends the link, or finds the browser known.
+		if err := account.Lock(ctx, tx, ticket.AccountID); err != nil {
+			return err
 		}
 		if err := account.RedeemTicket(ctx, tx, ticket, now); err != nil {
 			return err
@@ -83,11 +90,11 @@ func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
 // links that make browsers known.
 func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
 	return s.holding(ctx, &me, func(tx *db.Tx) error {
-		browsers, err := device.ForgetOthers(ctx, tx, me.Account.ID, "")
+		links, err := account.EndTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
 		if err != nil {
 			return err
 		}
-		links, err := account.EndTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
+		browsers, err := device.ForgetOthers(ctx, tx, me.Account.ID, "")
 		if err != nil || browsers+links == 0 {
 			return err
 		}

@@ -21,8 +21,9 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Service signs accounts in and changes how they do. All that it keeps itself is how
-// many failures this hour had; fill in every field but Metrics. It is safe for concurrent use.
+// Service signs accounts in and changes how they sign in. In memory it keeps only how
+// many failures there were in this hour, and last uses that aren't written yet. Callers
+// set every exported field; Metrics may be empty. It is safe for concurrent use.
 type Service struct {
 	DB         *db.DB
 	Ring       *secret.Ring
@@ -172,11 +173,10 @@ func (s *Service) standIn(ledgerID string) string {
 	return base64.RawURLEncoding.EncodeToString(s.Ring.MAC("stand-in", ledgerID)[:idBytes])
 }
 
-// tryPassword compares typed with the password of owner, who is nobody where the name
-// doesn't exist; ledgerID names
-// the budget. The order is the ledger's: look, queue, reserve, verify. A
-// browser known for the account has a budget of its own, so that no stranger
-// keeps the owner out (DESIGN §6).
+// tryPassword compares typed with the password of owner, which is the zero account
+// where the name doesn't exist; ledgerID names the budget. The order is that of the
+// ledger: look, queue, reserve, verify. A known browser of the account has a budget of
+// its own, so that no stranger keeps the owner out.
 func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (verified, error) {
 	accountID := owner.ID
 
@@ -198,7 +198,8 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	if err != nil {
 		return verified{}, err
 	}
-	defer leave()
+	matched := false
+	defer func() { leave(matched) }()
 	reservation, verdict, err := s.Ledger.Reserve(ctx, tries...)
 	if err != nil {
 		return verified{}, err
@@ -214,6 +215,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	if err != nil {
 		return verified{}, err
 	}
+	matched = outcome.Match
 	v := verified{Outcome: outcome, place: known.ID, known: known, reservation: reservation}
 	if v.place == "" {
 		v.place = throttle.WidePrefixOf(from.Address)
@@ -236,6 +238,18 @@ func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v ver
 		}
 	}
 	return throttle.GiveBack(ctx, tx, v.reservation)
+}
+
+// settleAlone is settle in a transaction of its own, whether the client waits or not.
+func (s *Service) settleAlone(ctx context.Context, accountID string, v verified) error {
+	ctx, done := regardless(ctx)
+	defer done()
+	return s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, accountID); err != nil {
+			return err
+		}
+		return s.settle(ctx, tx, accountID, v)
+	})
 }
 
 // refusal is the error for a verdict; nil allows. Others are counted.

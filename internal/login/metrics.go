@@ -92,9 +92,9 @@ func (m Metrics) refused(bucket throttle.Bucket) {
 	}
 }
 
-// enter waits for a hashing slot for the account, in the turn of the known browser's
-// account or of the network.
-func (s *Service) enter(ctx context.Context, accountID string, known device.Device, from Browser) (leave func(), err error) {
+// enter waits for a hashing slot for a password or backup code of the account that was
+// typed in the known browser or, where its id is empty, in an unknown one.
+func (s *Service) enter(ctx context.Context, accountID string, known device.Device, from Browser) (leave func(matched bool), err error) {
 	if known.ID == "" {
 		return s.queue(ctx, throttle.Place{Account: accountID, Browser: throttle.PrefixOf(from.Address)})
 	}
@@ -103,7 +103,7 @@ func (s *Service) enter(ctx context.Context, accountID string, known device.Devi
 
 // queue is [throttle.Queue.Enter] with a measure of the wait. Past the pace it
 // returns a [*WaitError].
-func (s *Service) queue(ctx context.Context, p throttle.Place) (leave func(), err error) {
+func (s *Service) queue(ctx context.Context, p throttle.Place) (leave func(matched bool), err error) {
 	begin := s.Clock()
 	leave, err = s.Queue.Enter(ctx, p)
 	if pace := (*throttle.PaceError)(nil); errors.As(err, &pace) {

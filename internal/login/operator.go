@@ -61,6 +61,9 @@ func (s *Service) Invite(ctx context.Context, a account.Account) (secret.Text, e
 		case err != nil:
 			return err
 		default:
+			if err := account.Lock(ctx, tx, there.ID); err != nil {
+				return err
+			}
 			if since, err := password.ChangedAt(ctx, tx, there.ID); err != nil {
 				return err
 			} else if !since.IsZero() {
@@ -324,11 +327,13 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 		if err != nil {
 			return err
 		}
-		if ticket.Kind == account.TicketEnroll {
-			// Of many callers one succeeds; the link itself waits for the wizard.
-			if err := account.Lock(ctx, tx, owner.ID); err != nil {
+		if ticket.AccountID != "" {
+			if err := account.Lock(ctx, tx, ticket.AccountID); err != nil {
 				return err
 			}
+		}
+		if ticket.Kind == account.TicketEnroll {
+			// Of many callers one succeeds; the link itself waits for the wizard.
 			if there, err := password.EndSuspect(ctx, tx, owner.ID); err != nil {
 				return err
 			} else if !there {

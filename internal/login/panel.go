@@ -194,9 +194,10 @@ func (s *Service) MayEnter(ctx context.Context, me Me, panel *access.Panel, rawP
 }
 
 // HandOff carries my session to a panel: the token is for the browser that
-// holds state there, and for the path returnURL.
+// holds state there, and for the path returnURL. If my session ended or got a new
+// token meanwhile, it returns [ErrGone].
 func (s *Service) HandOff(ctx context.Context, me Me, panel *access.Panel, state, returnURL string) (token secret.Text, err error) {
-	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+	err = s.holding(ctx, &me, func(tx *db.Tx) (err error) {
 		token, err = session.HandOff(ctx, tx, me.Session, panel.Origin, state, returnURL, s.Clock())
 		return err
 	})
@@ -213,11 +214,19 @@ type Entry struct {
 // [session.Enter].
 func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (entry Entry, returnURL string, err error) {
 	// Whoever makes handoffs up takes no turn of those who write.
-	if err := session.IsHandoff(ctx, s.DB.Reader(), handoff); err != nil {
+	accountID, err := session.HandoffAccount(ctx, s.DB.Reader(), handoff)
+	if err != nil {
 		return Entry{}, "", err
 	}
 	var outcome error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		// A change of the account ends the visit, or finds the handoff and ends that.
+		if err := account.Lock(ctx, tx, accountID); errors.Is(err, db.ErrNotFound) {
+			outcome = session.ErrHandoff
+			return nil
+		} else if err != nil {
+			return err
+		}
 		entry.Token, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
 		if errors.Is(outcome, session.ErrHandoff) || errors.Is(outcome, session.ErrState) {
 			return nil // it is spent
@@ -244,6 +253,9 @@ func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token str
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		v, err := s.readVisit(ctx, tx, panel, token, s.Clock())
 		if err != nil {
+			return err
+		}
+		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
 			return err
 		}
 		return s.revokeIn(ctx, tx, Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)

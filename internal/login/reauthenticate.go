@@ -39,7 +39,7 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 	}
 	// The password was right whatever comes now, and its reservation goes back
 	// before the code is looked at: a wrong code is no wrong password.
-	if err := s.DB.Write(ctx, func(tx *db.Tx) error { return s.settle(ctx, tx, owner.ID, v) }); err != nil {
+	if err := s.settleAlone(ctx, owner.ID, v); err != nil {
 		return Progress{}, err
 	}
 	a := Attempt{
@@ -54,6 +54,9 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 	case len(second) == 0:
 		var progress Progress
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
+			if err := s.lock(ctx, tx, owner.ID, token); err != nil {
+				return err
+			}
 			progress, err = s.advance(ctx, tx, a, token, from)
 			return err
 		})

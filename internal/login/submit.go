@@ -64,12 +64,20 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	}
 	var progress Progress
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := s.lock(ctx, tx, owner.ID, sessionToken); err != nil {
+			return err
+		}
 		if err := s.settle(ctx, tx, owner.ID, v); err != nil {
 			return err
 		}
 		progress, err = s.advance(ctx, tx, attempt, sessionToken, from)
 		return err
 	})
+	if err != nil {
+		// The transaction was rolled back, and the give-back with it; the password was
+		// right all the same.
+		err = errors.Join(err, s.giveBack(ctx, v.reservation))
+	}
 	if errors.Is(err, ErrPasswordEnded) {
 		return Progress{}, errors.Join(err, s.failed(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from))
 	}
@@ -100,7 +108,8 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner acco
 	return Next(a.Proofs, kinds, mustChange), nil
 }
 
-// advance stores the attempt at its next stage, or finishes it.
+// advance stores the attempt at its next stage, or finishes it. tx holds
+// [Service.lock] since before it changed anything.
 func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (Progress, error) {
 	owner, err := account.ByID(ctx, tx, a.AccountID)
 	if err != nil {
@@ -192,7 +201,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 		now := s.Clock()
 		// The hash took its time: the attempt must still be the one that was
 		// read, for an account that nobody changed meanwhile.
-		if err := account.Lock(ctx, tx, owner.ID); err != nil {
+		if err := s.lock(ctx, tx, owner.ID, sessionToken); err != nil {
 			return err
 		}
 		if owner, err = account.ByID(ctx, tx, owner.ID); err != nil {
@@ -243,7 +252,7 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 	if err != nil {
 		return secret.Text{}, err
 	}
-	defer leave()
+	defer leave(true)
 	if owner.ID != "" {
 		same, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, typed)
 		if err != nil {

@@ -139,16 +139,16 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []auth
 }
 
 // Renew gives the session a new token, these proofs and this stamp; the old
-// token is dead (R16). A session that was revoked meanwhile is not revived:
-// [db.ErrNotFound]. A sign-in, unlike a reauthentication, begins its time
+// token, by which s was read, is dead (R16). A session that was revoked or got another
+// token since is not changed: [db.ErrNotFound]. A sign-in, unlike a reauthentication, begins its time
 // anew: expires is its new end, or zero to leave it.
-func Renew(ctx context.Context, tx *db.Tx, s Session, stamp string, proofs []authenticator.Proof, expires time.Time, now time.Time) (secret.Text, error) {
+func Renew(ctx context.Context, tx *db.Tx, s Session, old, stamp string, proofs []authenticator.Proof, expires time.Time, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	tx.Changed(s.ID)
 	n, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET token_hash = $2, security_stamp = $3, proofs = $4, seen_at = $5, expires_at = COALESCE($6, expires_at)
-		WHERE id = $1`,
-		s.ID, secret.Hash(token.Reveal()), stamp, authenticator.EncodeProofs(proofs), db.At{Time: now}, db.At{Time: expires})
+		WHERE id = $1 AND token_hash = $7`,
+		s.ID, secret.Hash(token.Reveal()), stamp, authenticator.EncodeProofs(proofs), db.At{Time: now}, db.At{Time: expires}, secret.Hash(old))
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("renew session: %w", err)
 	}

@@ -224,13 +224,15 @@ func TestRenewKillsTheOldToken(t *testing.T) {
 		ada := add(t, d, "ada")
 		old := open(t, d, ada, testkit.Start)
 		s := *live(t, d, old, testkit.Start)
+		current := old
 		renew := func(stamp string, proofs []authenticator.Proof, expires time.Time) string {
 			var token secret.Text
 			write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
-				token, err = Renew(ctx, tx, s, stamp, proofs, expires, later)
+				token, err = Renew(ctx, tx, s, current, stamp, proofs, expires, later)
 				return err
 			})
-			return token.Reveal()
+			current = token.Reveal()
+			return current
 		}
 		token := renew(ada.Stamp, proofs[:1], time.Time{})
 		got := live(t, d, token, later)
@@ -253,10 +255,17 @@ func TestRenewKillsTheOldToken(t *testing.T) {
 		if dead := renew("another stamp", proofs, time.Time{}); live(t, d, dead, later) != nil {
 			t.Error("live under a stamp that isn't the account's")
 		}
+		// Nor is one that got another token since it was read.
+		if err := d.Write(ctx, func(tx *db.Tx) error {
+			_, err := Renew(ctx, tx, s, old, ada.Stamp, proofs, time.Time{}, later)
+			return err
+		}); !errors.Is(err, db.ErrNotFound) {
+			t.Errorf("renewed by an older token: %v", err)
+		}
 		// One that was revoked isn't revived.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { _, err := Revoke(ctx, tx, ada.ID, s.ID); return err })
 		err := d.Write(ctx, func(tx *db.Tx) error {
-			token, err := Renew(ctx, tx, s, ada.Stamp, proofs, time.Time{}, later)
+			token, err := Renew(ctx, tx, s, current, ada.Stamp, proofs, time.Time{}, later)
 			if token.Reveal() != "" {
 				t.Error("a token for a revoked session")
 			}

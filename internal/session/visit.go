@@ -102,15 +102,27 @@ func HandOff(ctx context.Context, tx *db.Tx, s Session, panel, state, returnURL 
 	return token, nil
 }
 
-// IsHandoff reports whether there is a handoff with this token, [ErrHandoff] if
-// not. It changes nothing.
-func IsHandoff(ctx context.Context, q db.Querier, token string) error {
-	var one int
-	err := db.One(ctx, q, `SELECT 1 FROM handoffs WHERE token_hash = $1`, []any{secret.Hash(token)}, &one)
+// HandoffAccount returns the id of the account whose session made the handoff with
+// this token, or [ErrHandoff]. It changes nothing.
+func HandoffAccount(ctx context.Context, q db.Querier, token string) (accountID string, err error) {
+	err = db.One(ctx, q, `SELECT s.account_id FROM handoffs h JOIN sessions s ON s.id = h.session_id WHERE h.token_hash = $1`,
+		[]any{secret.Hash(token)}, &accountID)
 	if errors.Is(err, db.ErrNotFound) {
-		return ErrHandoff
+		err = ErrHandoff
 	}
-	return err
+	return accountID, err
+}
+
+// EndVisits ends the session's visits and handoffs; the session itself stays. A
+// browser that holds the session gets a new visit by a redirect.
+func EndVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
+	tx.Changed(sessionID)
+	for _, statement := range []string{`DELETE FROM handoffs WHERE session_id = $1`, `DELETE FROM visits WHERE session_id = $1`} {
+		if _, err := db.Exec(ctx, tx, statement, sessionID); err != nil {
+			return fmt.Errorf("end visits: %w", err)
+		}
+	}
+	return nil
 }
 
 // Enter spends a handoff, whatever the outcome, and begins a visit. It returns

@@ -109,8 +109,9 @@ func TestOfManyThatBringAHandoffOneEnters(t *testing.T) {
 
 func TestVisitOpensItsPanelWhileItsSessionLives(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ada, s := signedIn(t, d)
-		now := testkit.Start
+		ada, now := add(t, d, "ada"), testkit.Start
+		token := open(t, d, ada, now)
+		s := *live(t, d, token, now)
 		begin := func() string {
 			visit, _, err := enter(d, handOff(t, d, s, now), panel, state, now)
 			must(t, err)
@@ -133,7 +134,7 @@ func TestVisitOpensItsPanelWhileItsSessionLives(t *testing.T) {
 		}
 		// A renewed session, as after fresh proof, keeps its visits.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
-			_, err := Renew(ctx, tx, s, ada.Stamp, proofs, time.Time{}, now)
+			_, err := Renew(ctx, tx, s, token, ada.Stamp, proofs, time.Time{}, now)
 			return err
 		})
 		if !visits(t, d, visit, panel, now) {
@@ -159,7 +160,7 @@ func TestVisitOpensItsPanelWhileItsSessionLives(t *testing.T) {
 		if !visits(t, d, last, panel, now) {
 			t.Error("enabled again: doesn't visit")
 		}
-		token := handOff(t, d, s, now)
+		token = handOff(t, d, s, now)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := Revoke(ctx, tx, ada.ID, s.ID)
 			return err

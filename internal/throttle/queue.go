@@ -18,32 +18,42 @@ const (
 	// others: a flood of the one kind must not shut out the other.
 	queueForEach = queueLength / 4
 
-	// queuePerAccount wait at once for an account in known browsers, or from one
-	// network: more than one person's tabs, too few to shut out other people.
-	queuePerAccount = 4
+	// queuePerBrowser hashes of an account wait at once for one known browser, or for
+	// one network: more than one person's tabs, too few to shut out other people.
+	queuePerBrowser = 4
+
+	// queuePerAccount hashes wait at once for all known browsers of an account. From
+	// queuePerBrowser on, only a browser of which none waits adds one: so one browser
+	// doesn't shut out the account's others, nor the account the other accounts.
+	queuePerAccount = 2 * queuePerBrowser
 
 	// knownInARow hashes of known browsers start before one of the others, while
 	// both kinds wait. Known browsers get most of the machine, and nobody all of it.
 	knownInARow = 3
 
-	// paceHashes may begin within paceWithin for one account in one known browser, or
-	// from one network: eight a minute for long, where a person needs few. All of a
-	// browser's tabs may sign in at once. The rules for wrong passwords are stricter,
-	// so that only right ones meet this.
+	// paceHashes passwords of one account may match within paceWithin in one known
+	// browser, or from one network: eight a minute for long, where a person needs few.
+	// All of a browser's tabs may sign in at once. Wrong passwords don't count here,
+	// since the ledger counts them: a stranger must not use up the owner's pace.
 	paceHashes = 240
 	paceWithin = 30 * time.Minute
 
 	// pacePerAccount is the same for all known browsers of an account together, and
-	// for all others together: each sign-in leaves events, and a sign-in makes its
+	// for all its other browsers together: each sign-in writes events, and makes its
 	// browser known, with a pace of its own.
 	pacePerAccount = 360
+
+	// paceForEach passwords may match in each browser, or from each network, even if
+	// the account's other browsers have used up pacePerAccount: so they don't shut it
+	// out.
+	paceForEach = 10
 )
 
 // ErrQueueFull: too many passwords are being hashed; answer 503 with
 // Retry-After, before hashing anything.
 var ErrQueueFull = errors.New("hashing queue is full")
 
-// PaceError: the same browser had too many passwords hashed of late.
+// PaceError: too many passwords of the account matched lately in the same browser.
 type PaceError struct{ RetryAfter time.Duration }
 
 func (e *PaceError) Error() string {
@@ -57,10 +67,11 @@ type Place struct {
 	Browser string // the id of the known browser, or the network of another
 }
 
-// turns returns what takes turns with its like: first the outer, then the inner.
+// turns returns by what the queue is shared out, in round-robin order: first among the
+// outer names, then among the inner names of one outer name.
 func (p Place) turns() (outer, inner string) {
 	if p.Known {
-		return p.Account, ""
+		return p.Account, p.Browser
 	}
 	return p.Browser, p.Account
 }
@@ -69,8 +80,8 @@ func (p Place) turns() (outer, inner string) {
 // MiB and a core, and those that wait for it. Of one account a single hash runs at
 // a time, or two, where one is of a known browser and one isn't. While hashes of
 // known browsers and of others wait, three of those start, then one of these. Among
-// the known browsers accounts take turns; among the others networks do, and within
-// a network accounts. It is safe for concurrent use.
+// the known browsers accounts take turns, and within an account its browsers; among
+// the others networks do, and within a network accounts. It is safe for concurrent use.
 type Queue struct {
 	clock func() time.Time
 
@@ -78,11 +89,11 @@ type Queue struct {
 	free           int // slots
 	known, unknown lane
 	inARow         int                   // hashes of known browsers that started while others waited
-	begun          map[pacer][]time.Time // hashes within paceWithin, oldest first
-	swept          time.Time             // when old entries of begun were dropped
+	matched        map[pacer][]time.Time // when passwords matched within paceWithin, oldest first
+	swept          time.Time             // when old entries of matched were dropped
 }
 
-// pacer is what has a pace: a place, or all places of an account of one kind.
+// pacer has a pace: a place, or all places of an account of one kind.
 type pacer struct {
 	Place
 	all bool
@@ -153,7 +164,8 @@ func (l *lane) before(a, b *waiter) bool {
 	return false
 }
 
-// start takes out a waiter; those it takes turns with go before its like.
+// start removes w from the lane and moves its outer and inner name to the end of the
+// round.
 func (l *lane) start(w *waiter) {
 	for _, key := range w.keys() {
 		l.last++
@@ -169,32 +181,37 @@ func (l *lane) run(p Place) {
 	}
 }
 
-// waiting returns how many wait for the account, and come from the network where
-// they aren't from known browsers.
-func (l *lane) waiting(p Place) int {
-	n := 0
+// isFull reports whether p can't wait in the lane, because too many wait already: in
+// all, for the same browser or network, or for the same account in known browsers.
+func (l *lane) isFull(p Place) bool {
+	ofBrowser, ofAccount := 0, 0
 	for _, w := range l.waiters {
 		if w.keys() == p.keys() {
-			n++
+			ofBrowser++
+		}
+		if p.Known && w.Account == p.Account {
+			ofAccount++
 		}
 	}
-	return n
+	return len(l.waiters) >= queueLength-queueForEach || ofBrowser >= queuePerBrowser ||
+		ofAccount >= queuePerAccount || ofAccount >= queuePerBrowser && ofBrowser > 0
 }
 
 // NewQueue returns a queue with so many slots; give it the number of cores.
 func NewQueue(slots int, clock func() time.Time) *Queue {
-	return &Queue{clock: clock, free: slots, known: newLane(), unknown: newLane(), begun: map[pacer][]time.Time{}}
+	return &Queue{clock: clock, free: slots, known: newLane(), unknown: newLane(), matched: map[pacer][]time.Time{}}
 }
 
-// Enter waits for a slot and returns the function that leaves it. It returns a
-// [*PaceError] where the browser came too often, [ErrQueueFull] at once where too
+// Enter waits for a slot and returns the function that leaves it; its argument says
+// whether the password or code matched, or was set, which counts for the pace. Enter
+// returns a [*PaceError] where too many matched, [ErrQueueFull] at once where too
 // many wait, and ctx's error where the caller gave up.
-func (q *Queue) Enter(ctx context.Context, p Place) (leave func(), err error) {
+func (q *Queue) Enter(ctx context.Context, p Place) (leave func(matched bool), err error) {
 	w := &waiter{Place: p, ready: make(chan struct{})}
 	if err := q.admit(w); err != nil {
 		return nil, err
 	}
-	leave = func() { q.leave(p) }
+	leave = func(matched bool) { q.leave(p, matched) }
 	select {
 	case <-w.ready:
 		return leave, nil
@@ -224,7 +241,7 @@ func (q *Queue) admit(w *waiter) error {
 	defer q.mu.Unlock()
 	mine, n := q.lane(w.Place), len(q.known.waiters)+len(q.unknown.waiters)
 	if q.free == 0 || mine.running[w.Account] { // else it starts at once: whoever waits can't
-		if n >= queueLength || len(mine.waiters) >= queueLength-queueForEach || mine.waiting(w.Place) >= queuePerAccount {
+		if n >= queueLength || mine.isFull(w.Place) {
 			return ErrQueueFull
 		}
 	}
@@ -236,31 +253,56 @@ func (q *Queue) admit(w *waiter) error {
 	return nil
 }
 
-// pace notes a hash, or says when the next may begin.
+// pacers returns whose pace p counts for: its own, and that of all places of the
+// account and kind.
+func (p Place) pacers() (own, all pacer) {
+	return pacer{Place: p}, pacer{Place: Place{Account: p.Account, Known: p.Known}, all: true}
+}
+
+// isOld reports whether a password that matched at the given time no longer counts.
+func isOld(at, now time.Time) bool { return now.Sub(at) >= paceWithin || at.After(now) }
+
+// pace says when the next password may be hashed at p, or nil for now. It notes
+// nothing.
 func (q *Queue) pace(p Place) error {
 	if p.Account == "" {
 		return nil
 	}
 	now := q.clock()
-	old := func(at time.Time) bool { return now.Sub(at) >= paceWithin || at.After(now) }
-	if old(q.swept) {
-		for place, begun := range q.begun {
-			if len(begun) == 0 || old(begun[len(begun)-1]) {
-				delete(q.begun, place)
+	recent := func(of pacer) []time.Time {
+		return slices.DeleteFunc(slices.Clone(q.matched[of]), func(at time.Time) bool { return isOld(at, now) })
+	}
+	own, all := p.pacers()
+	inBrowser, inAll := recent(own), recent(all)
+	switch {
+	case len(inBrowser) >= paceHashes:
+		return &PaceError{RetryAfter: paceWithin - now.Sub(inBrowser[0])}
+	case len(inBrowser) >= paceForEach && len(inAll) >= pacePerAccount:
+		return &PaceError{RetryAfter: paceWithin - now.Sub(inAll[0])}
+	default:
+		return nil
+	}
+}
+
+// note counts a password that matched at p.
+func (q *Queue) note(p Place) {
+	if p.Account == "" {
+		return
+	}
+	now := q.clock()
+	if isOld(q.swept, now) {
+		for of, times := range q.matched {
+			if isOld(times[len(times)-1], now) {
+				delete(q.matched, of)
 			}
 		}
 		q.swept = now
 	}
-	paces := map[pacer]int{{Place: p}: paceHashes, {Place: Place{Account: p.Account, Known: p.Known}, all: true}: pacePerAccount}
-	for one, most := range paces {
-		if q.begun[one] = slices.DeleteFunc(q.begun[one], old); len(q.begun[one]) >= most {
-			return &PaceError{RetryAfter: paceWithin - now.Sub(q.begun[one][0])}
-		}
+	own, all := p.pacers()
+	for _, of := range []pacer{own, all} {
+		times := slices.DeleteFunc(q.matched[of], func(at time.Time) bool { return isOld(at, now) })
+		q.matched[of] = append(times, now)
 	}
-	for one := range paces {
-		q.begun[one] = append(q.begun[one], now)
-	}
-	return nil
 }
 
 func (q *Queue) lane(p Place) *lane {
@@ -277,9 +319,12 @@ func (q *Queue) Waiting() int {
 	return len(q.known.waiters) + len(q.unknown.waiters)
 }
 
-func (q *Queue) leave(p Place) {
+func (q *Queue) leave(p Place, matched bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if matched {
+		q.note(p)
+	}
 	q.end(p)
 }
 

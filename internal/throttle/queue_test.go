@@ -15,7 +15,7 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slots = 2
 		q, ctx := NewQueue(slots, time.Now), t.Context()
-		var leave [slots]func()
+		var leave [slots]func(bool)
 		for i := range leave {
 			var err error
 			if leave[i], err = q.Enter(ctx, Place{Known: true}); err != nil {
@@ -23,7 +23,7 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 			}
 		}
 		impatient, giveUp := context.WithCancel(ctx)
-		entered, gaveUp := make(chan func(), queueLength), make(chan error, 1)
+		entered, gaveUp := make(chan func(bool), queueLength), make(chan error, 1)
 		wait := func(ctx context.Context, account int) {
 			leave, err := q.Enter(ctx, Place{Account: fmt.Sprint(account), Known: account%2 == 0})
 			if err != nil {
@@ -57,14 +57,14 @@ func TestQueueHoldsSoManyAndNoMore(t *testing.T) {
 		}
 		// Each that leaves lets one in, until all were in.
 		for _, leave := range leave {
-			leave()
+			leave(true)
 			synctest.Wait()
 		}
 		if len(entered) != slots {
 			t.Errorf("%d entered as %d left", len(entered), slots)
 		}
 		for range queueLength {
-			(<-entered)()
+			(<-entered)(true)
 		}
 		synctest.Wait()
 		for range slots {
@@ -89,7 +89,7 @@ func TestQueueWithACancelledContextStillTakesAFreeSlotOrLeaves(t *testing.T) {
 	if n := q.Waiting(); n != 0 {
 		t.Errorf("%d are still counted as waiting", n)
 	}
-	leave()
+	leave(true)
 }
 
 func TestPrefix(t *testing.T) {
@@ -125,7 +125,7 @@ func turn(ctx context.Context, q *Queue, order chan<- string, name string, p Pla
 		return
 	}
 	order <- name
-	leave()
+	leave(true)
 }
 
 func TestQueueKeepsRoomForEachKindAndKnownBrowsersGoFirst(t *testing.T) {
@@ -146,7 +146,7 @@ func TestQueueKeepsRoomForEachKindAndKnownBrowsersGoFirst(t *testing.T) {
 			}
 			go turn(ctx, q, order, "other", Place{Account: "other", Known: !flooding, Browser: "other"})
 			synctest.Wait()
-			leave()
+			leave(true)
 			synctest.Wait()
 			for place := 0; ; place++ {
 				if <-order != "other" {
@@ -175,7 +175,7 @@ func TestQueueTakesNetworksInTurn(t *testing.T) {
 		synctest.Wait()
 		go turn(ctx, q, order, "quiet", Place{Account: "ada", Browser: "quiet"})
 		synctest.Wait()
-		leave()
+		leave(true)
 		if one, two := <-order, <-order; one != "quiet" && two != "quiet" {
 			t.Error("a quiet network waits behind a flood from another")
 		}
@@ -192,7 +192,7 @@ func TestOneAccountShutsOutNoOther(t *testing.T) {
 				t.Fatal(err)
 			}
 			order := make(chan string, queueLength)
-			for range queuePerAccount {
+			for range queuePerBrowser {
 				go turn(ctx, q, order, "eve", eve)
 			}
 			synctest.Wait()
@@ -201,7 +201,7 @@ func TestOneAccountShutsOutNoOther(t *testing.T) {
 			}
 			go turn(ctx, q, order, "ada", ada)
 			synctest.Wait()
-			leave()
+			leave(true)
 			if one, two := <-order, <-order; one != "ada" && two != "ada" {
 				t.Errorf("known %v: ada waits behind all of eve's", known)
 			}
@@ -218,7 +218,7 @@ func TestOneHashOfAnAccountRunsAtATime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			entered := make(chan func(), 1)
+			entered := make(chan func(bool), 1)
 			go func() {
 				leave, err := q.Enter(ctx, eve)
 				if err != nil {
@@ -235,9 +235,9 @@ func TestOneHashOfAnAccountRunsAtATime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			other()
-			leave()
-			(<-entered)()
+			other(true)
+			leave(true)
+			(<-entered)(true)
 			if q.free != 4 || len(q.known.running)+len(q.unknown.running)+len(q.known.order)+len(q.unknown.order) != 0 {
 				t.Errorf("known %v: an empty queue has %d free slots and remembers somebody", known, q.free)
 			}
@@ -276,7 +276,7 @@ func TestNobodyIsKeptOutByOneAccount(t *testing.T) {
 								}
 								started <- false
 								time.Sleep(hash)
-								leave()
+								leave(true)
 							}
 						})
 					}
@@ -293,7 +293,7 @@ func TestNobodyIsKeptOutByOneAccount(t *testing.T) {
 							t.Errorf("%d hashes started before the stranger's, want at most %d", before, longest)
 						}
 						time.Sleep(hash)
-						leave()
+						leave(true)
 						time.Sleep(hash)
 					}
 				})
@@ -308,7 +308,7 @@ func TestRightPasswordsHaveAPaceToo(t *testing.T) {
 	enter := func(p Place) error {
 		leave, err := q.Enter(ctx, p)
 		if err == nil {
-			leave()
+			leave(true)
 		}
 		return err
 	}
@@ -334,19 +334,88 @@ func TestRightPasswordsHaveAPaceToo(t *testing.T) {
 		t.Errorf("once the first is old: %v", err)
 	}
 	now = now.Add(2 * paceWithin)
-	if err := enter(Place{Account: "ada", Known: true}); err != nil || len(q.begun) != 2 {
-		t.Errorf("%v; %d paces are remembered, want those of ada's browser and of ada", err, len(q.begun))
+	if err := enter(Place{Account: "ada", Known: true}); err != nil || len(q.matched) != 2 {
+		t.Errorf("%v; %d paces are remembered, want those of ada's browser and of ada", err, len(q.matched))
 	}
-	// More browsers don't add up to more.
+	// More browsers don't add up to more than a few in each.
 	for n := range pacePerAccount {
-		if err := enter(Place{Account: "bob", Known: true, Browser: fmt.Sprint(n)}); err != nil {
+		if err := enter(Place{Account: "bob", Known: true, Browser: fmt.Sprint(n % 18)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := enter(Place{Account: "bob", Known: true, Browser: "one more"}); !errors.As(err, &pace) {
-		t.Errorf("a browser for each of bob's sign-ins: %v", err)
+	if err := enter(Place{Account: "bob", Known: true, Browser: "0"}); !errors.As(err, &pace) {
+		t.Errorf("bob's other browsers used the account's pace up: %v", err)
+	}
+	for range paceForEach {
+		if err := enter(Place{Account: "bob", Known: true, Browser: "quiet"}); err != nil {
+			t.Errorf("bob's browser that had few: %v", err)
+		}
+	}
+	if err := enter(Place{Account: "bob", Known: true, Browser: "quiet"}); !errors.As(err, &pace) {
+		t.Errorf("once it had %d: %v", paceForEach, err)
 	}
 	if err := enter(Place{Account: "bob", Browser: "unknown"}); err != nil {
 		t.Errorf("bob's unknown browser: %v", err)
 	}
+}
+
+func TestWrongPasswordsAndGoneClientsUseUpNoPace(t *testing.T) {
+	q := NewQueue(1, time.Now)
+	ada := Place{Account: "ada", Browser: "office"}
+	running, err := q.Enter(t.Context(), Place{Account: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	for range 2 * pacePerAccount {
+		if _, err := q.Enter(gone, ada); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	running(true)
+	for n := range 2 * pacePerAccount {
+		for _, p := range []Place{ada, {Account: "ada", Browser: fmt.Sprint(n)}, {Account: fmt.Sprint("nobody-", n), Browser: "office"}} {
+			leave, err := q.Enter(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave(false)
+		}
+	}
+	if len(q.matched) != 2 {
+		t.Errorf("%d paces are remembered, want those of the one password that matched", len(q.matched))
+	}
+}
+
+func TestOneKnownBrowserShutsOutNoOtherOfItsAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, ctx := NewQueue(1, time.Now), t.Context()
+		eve := func(browser string) Place { return Place{Account: "eve", Known: true, Browser: browser} }
+		leave, err := q.Enter(ctx, eve("flood"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		order := make(chan string, queueLength)
+		for range queuePerBrowser {
+			go turn(ctx, q, order, "flood", eve("flood"))
+		}
+		synctest.Wait()
+		go turn(ctx, q, order, "quiet", eve("quiet"))
+		synctest.Wait()
+		if _, err := q.Enter(ctx, eve("quiet")); !errors.Is(err, ErrQueueFull) {
+			t.Errorf("a second of the quiet browser, past the account's first places: %v", err)
+		}
+		for n := range queuePerAccount - queuePerBrowser - 1 {
+			go turn(ctx, q, order, "more", eve(fmt.Sprint(n)))
+			synctest.Wait()
+		}
+		if _, err := q.Enter(ctx, eve("one more")); !errors.Is(err, ErrQueueFull) {
+			t.Errorf("past all places of an account: %v", err)
+		}
+		leave(true)
+		if one, two := <-order, <-order; one != "quiet" && two != "quiet" {
+			t.Error("a quiet known browser waits behind all of another's")
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -57,6 +58,10 @@ func (s *server) getEnter(req *request) error {
 			return nil
 		}
 		token, err := s.Login.HandOff(req.Context(), req.me, panel, state, back)
+		if errors.Is(err, login.ErrGone) {
+			s.redirect(req, self) // by now another tab may have got the session's new token
+			return nil
+		}
 		if err != nil {
 			return err
 		}
