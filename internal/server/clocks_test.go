@@ -393,11 +393,15 @@ func TestAClockAheadTakesNoLease(t *testing.T) {
 }
 
 // A machine starts with a wrong date, and a phone has it too. Once the date is right
-// the owner's next code is taken, and the one of then isn't taken a second time.
+// the owner's next code is taken, and the one of then isn't taken a second time. The
+// machine may have been off for weeks before: then the right date is past the mark, too.
 func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 	for _, engine := range testkit.Engines {
-		for _, ahead := range []time.Duration{2 * time.Hour, leap} {
-			t.Run(fmt.Sprint(engine, " ", ahead), func(t *testing.T) {
+		for _, test := range []struct{ off, ahead time.Duration }{
+			{0, 2 * time.Hour}, {0, leap}, {21 * 24 * time.Hour, 2 * time.Hour}, {21 * 24 * time.Hour, leap},
+		} {
+			ahead := test.ahead
+			t.Run(fmt.Sprint(engine, " ", test), func(t *testing.T) {
 				t.Parallel()
 				dir, clock := t.TempDir(), testkit.NewClock()
 				var settings []string
@@ -419,7 +423,7 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 					return b
 				}
 
-				clock.Set(ahead)
+				clock.Set(test.off + ahead)
 				p = portal.StartIn(t, dir, clock, settings...)
 				do(t, p.WatchClock)
 				code := phone.Code(0)
