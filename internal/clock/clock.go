@@ -72,13 +72,25 @@ func (s State) Believed(now time.Time) time.Time {
 	if !s.IsAhead(now) {
 		return now
 	}
-	if s.LeaptAt.IsZero() {
-		return s.HighWater
-	}
-	if now.Sub(s.seenAt) > maxLeap {
-		now = s.seenAt // another leap, which nobody has looked at yet
+	if s.isAnotherLeap(now) {
+		return s.ran(now) // the next look begins another leap
 	}
 	return s.HighWater.Add(max(0, now.Sub(s.LeaptAt)))
+}
+
+// isAnotherLeap reports whether a clock that says now, which is past the mark by a leap,
+// began that leap since the last look.
+func (s State) isAnotherLeap(now time.Time) bool {
+	return s.LeaptAt.IsZero() || s.wentBack(now) || now.Sub(s.seenAt) > maxLeap
+}
+
+// ran returns the mark, moved on by the time that servers ran since the leap, which is
+// less than an hour, but no further than now.
+func (s State) ran(now time.Time) time.Time {
+	if mark := s.HighWater.Add(s.seenAt.Sub(s.LeaptAt)); mark.Before(now) {
+		return mark
+	}
+	return now
 }
 
 // wentBack reports whether a clock that says now went back from a leap that isn't
@@ -98,8 +110,10 @@ func (s State) move(now time.Time) State {
 	case now.Before(s.HighWater):
 	case now.Sub(s.HighWater) <= maxLeap:
 		next.HighWater = now
-	case s.LeaptAt.IsZero(), s.wentBack(now), now.Sub(s.seenAt) > maxLeap:
-		next.LeaptAt, next.seenAt = now, now // a leap, or another one: the hour begins
+	case s.isAnotherLeap(now): // the hour begins
+		next.LeaptAt, next.seenAt = now, now
+		// A server that never runs for an hour would keep its mark, and every try, for ever.
+		next.HighWater = s.ran(now)
 	case now.Sub(s.LeaptAt) >= steady:
 		next.HighWater = now
 	default:

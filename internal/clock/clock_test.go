@@ -32,15 +32,18 @@ func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
 	const s, m, h = time.Second, time.Minute, time.Hour
 	day := 24 * h
 	for name, looks := range map[string][]look{
-		"runs":              {{0, 0, false}, {10 * s, 10 * s, false}, {20 * s, 20 * s, false}},
-		"never back":        {{0, 0, false}, {10 * s, 10 * s, false}, {-h, 10 * s, false}, {20 * s, 20 * s, false}},
-		"ten minutes":       {{0, 0, false}, {10 * m, 10 * m, false}},
-		"a leap":            {{0, 0, false}, {10*m + s, 0, true}},
-		"a leap and back":   {{0, 0, false}, {day, 0, true}, {20 * s, 20 * s, false}},
-		"an even hour":      append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + h, day + h, false}),
-		"leap upon leap":    append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{2 * day, 0, true}, look{2*day + 5*m, 0, true}),
-		"set back in leap":  append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{day, 0, true}, look{day + 5*m, 0, true}),
-		"nodes in disorder": append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + 54*m, 0, true}, look{day + h, day + h, false}),
+		"runs":             {{0, 0, false}, {10 * s, 10 * s, false}, {20 * s, 20 * s, false}},
+		"never back":       {{0, 0, false}, {10 * s, 10 * s, false}, {-h, 10 * s, false}, {20 * s, 20 * s, false}},
+		"ten minutes":      {{0, 0, false}, {10 * m, 10 * m, false}},
+		"a leap":           {{0, 0, false}, {10*m + s, 0, true}},
+		"a leap and back":  {{0, 0, false}, {day, 0, true}, {20 * s, 20 * s, false}},
+		"an even hour":     append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + h, day + h, false}),
+		"leap upon leap":   append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{2 * day, 50 * m, true}, look{2*day + 5*m, 50 * m, true}),
+		"set back in leap": append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{day, 50 * m, true}, look{day + 5*m, 50 * m, true}),
+		"runs for short times": append(append(append([]look{{0, 0, false}}, evenly(day, day+30*m, 0)...), evenly(2*day, 2*day+40*m, 30*m)...),
+			evenly(3*day, 3*day+10*m, 70*m)...),
+		"back to shortly after": append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{20 * m, 20 * m, true}, look{21 * m, 21 * m, false}),
+		"nodes in disorder":     append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + 54*m, 0, true}, look{day + h, day + h, false}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

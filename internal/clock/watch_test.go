@@ -97,6 +97,8 @@ func TestALeapMovesNoBudget(t *testing.T) {
 		{name: "an hour after a leap", leapt: year, seen: year + 59*time.Minute, now: year + time.Hour, want: time.Hour, ahead: true},
 		{name: "a leap after a leap", leapt: year, seen: year + 5*time.Minute, now: 2 * year, want: 5 * time.Minute, ahead: true},
 		{name: "another leap, back into the first", leapt: 2 * year, seen: 2 * year, now: year, ahead: true},
+		{name: "another leap, back in part", leapt: 2 * year, seen: 2*year + 5*time.Minute, now: year, want: 5 * time.Minute, ahead: true},
+		{name: "another leap, back to shortly after the mark", leapt: year, seen: year + 50*time.Minute, now: 20 * time.Minute, want: 20 * time.Minute, ahead: true},
 		{name: "behind, within the tolerance", now: -90 * time.Second, want: -90 * time.Second},
 		{name: "set back", now: -time.Hour},
 	} {

@@ -454,3 +454,34 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 		}
 	}
 }
+
+// A machine that runs for half an hour a day is in a leap each time. What it counted
+// slides out of its windows by the time that it ran.
+func TestBudgetsComeBackToAServerThatNeverRunsForAnHour(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p := portal.Start(t, engine)
+			ada := p.AddAccount(t, "ada")
+			do(t, p.WatchClock)
+			for range 5 {
+				tryCode(t, p.Portal, ada.ID)
+			}
+			for day := range 60 {
+				p.Clock.Set(24 * time.Hour)
+				do(t, p.WatchClock)
+				want := throttle.NeedTwoCodes
+				if time.Duration(day)*30*time.Minute >= 24*time.Hour {
+					want = throttle.Allow
+				}
+				if v, err := p.Login.Ledger.Look(t.Context(), throttle.Try{Key: throttle.Key{Account: ada.ID, Bucket: throttle.CodeUnknownDevice}, Units: 1}); err != nil || v.Answer != want {
+					t.Fatalf("day %d: answer %d, %v; want %d", day, v.Answer, err, want)
+				}
+				for range 3 {
+					p.Clock.Set(10 * time.Minute)
+					do(t, p.WatchClock)
+				}
+			}
+		})
+	}
+}
