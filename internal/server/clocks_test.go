@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -481,6 +482,72 @@ func TestBudgetsComeBackToAServerThatNeverRunsForAnHour(t *testing.T) {
 					p.Clock.Set(10 * time.Minute)
 					do(t, p.WatchClock)
 				}
+			}
+		})
+	}
+}
+
+// What a leap leaves in the future neither lives for as long as the leap was nor hides
+// wrong codes from the owner.
+func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p := portal.Start(t, engine)
+			ada := p.AddAccount(t, "ada")
+			p.AddAccount(t, "bob")
+			eve := p.AddAccount(t, "eve")
+			b := p.Browser(t)
+			b.SignIn("ada")
+			phone := b.Enroll("phone")
+			p.Browser(t).SignIn("eve")
+			do(t, p.WatchClock)
+			p.Clock.Set(leap)
+			do(t, p.WatchClock)
+			if err := p.Login.SetPassword(t.Context(), ada, portal.Password); err != nil {
+				t.Fatal(err)
+			}
+			bob := p.Browser(t)
+			bob.SignIn("bob")
+			bob.BeginEnroll()
+			err := p.DB.Write(t.Context(), func(tx *db.Tx) error {
+				// A browser that is signed in from before goes to a panel.
+				_, err := db.Exec(t.Context(), tx, `
+					INSERT INTO handoffs (token_hash, session_id, panel, state_hash, return_url, expires_at)
+					SELECT $1, MIN(id), '', $1, '', $2 FROM sessions WHERE account_id = $3`,
+					[]byte("token"), db.At{Time: p.Login.Clock().Add(time.Minute)}, eve.ID)
+				if err != nil {
+					return err
+				}
+				return audit.Append(t.Context(), tx, audit.Event{At: p.Login.Clock(), AccountID: ada.ID, Actor: audit.ByServer, Kind: audit.WrongCodesNoticed})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Clock.Set(-leap)
+			do(t, p.WatchClock)
+			latest := p.Login.Clock().Add(clock.Slack)
+			for name, query := range map[string]string{
+				"passwords":  `SELECT COUNT(*) FROM passwords WHERE changed_at > $1`,
+				"enrolments": `SELECT COUNT(*) FROM authenticators WHERE created_at > $1`,
+				"handoffs":   `SELECT COUNT(*) FROM handoffs WHERE expires_at > $1`,
+				"sessions":   `SELECT COUNT(*) FROM sessions WHERE created_at > $1 OR seen_at > $1`,
+				"attempts":   `SELECT COUNT(*) FROM attempts WHERE created_at > $1`,
+			} {
+				var n int
+				if err := db.One(t.Context(), p.DB.Reader(), query, []any{db.At{Time: latest}}, &n); err != nil || n != 0 {
+					t.Errorf("%s of the future: %d, %v", name, n, err)
+				}
+			}
+			p.Clock.Move(2 * time.Minute)
+			thief := p.Browser(t)
+			thief.SignIn("ada")
+			for range 5 {
+				thief.Post("/login/code", "code", phone.Code(12*time.Hour))
+			}
+			got := events(t, p.Portal)
+			if strings.Count(got, "wrong_codes_noticed") != 2 || strings.Count(got, "password_suspected") != 1 {
+				t.Errorf("events after five wrong codes: %s", got)
 			}
 		})
 	}
