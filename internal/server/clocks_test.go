@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -550,5 +551,37 @@ func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
 				t.Errorf("events after five wrong codes: %s", got)
 			}
 		})
+	}
+}
+
+func TestALastUseOfALeapIsWrittenAsOfNow(t *testing.T) {
+	p := portal.Start(t, "sqlite")
+	p.AddAccount(t, "ada")
+	b := p.Browser(t)
+	b.SignIn("ada")
+	do(t, p.WatchClock)
+	p.Clock.Set(time.Hour)
+	do(t, p.WatchClock)
+	b.Get("/")
+	p.Clock.Set(-time.Hour)
+	do(t, p.WatchClock, p.Login.WriteUses)
+	var seen db.At
+	if err := db.One(t.Context(), p.DB.Reader(), `SELECT MAX(seen_at) FROM sessions`, nil, &seen); err != nil {
+		t.Fatal(err)
+	}
+	if late := seen.Time.Sub(p.Login.Clock()); late > clock.Slack || late <= 0 {
+		t.Errorf("last use %v after now", late)
+	}
+}
+
+func TestABackupOfALeapHasNoNameOfTheFuture(t *testing.T) {
+	p := portal.Start(t, "sqlite")
+	p.AddAccount(t, "ada")
+	do(t, p.WatchClock)
+	p.Clock.Set(leap)
+	do(t, p.WatchClock, p.BackUp)
+	names, err := filepath.Glob(filepath.Join(p.Config.BackupDir(), "*.db"))
+	if want := testkit.Start.UTC().Format("sallyport-20060102-"); err != nil || len(names) != 1 || !strings.Contains(names[0], want) {
+		t.Errorf("backups %v, %v; want one of %s", names, err, want)
 	}
 }
