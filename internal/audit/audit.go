@@ -175,11 +175,13 @@ func Clean(text string, limit int) string {
 	return text
 }
 
-// Happened reports whether the account has an event of that kind at or after since.
-func Happened(ctx context.Context, q db.Querier, accountID string, kind Kind, since time.Time) (bool, error) {
+// Happened reports whether the account has an event of that kind from since to until.
+// Events can't be changed, so those that a clock which was ahead wrote after until stay
+// there, and tell nothing.
+func Happened(ctx context.Context, q db.Querier, accountID string, kind Kind, since, until time.Time) (bool, error) {
 	var some bool
-	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE account_id = $1 AND at >= $2 AND kind = $3)`,
-		[]any{accountID, db.At{Time: since}, string(kind)}, &some)
+	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE account_id = $1 AND at >= $2 AND at <= $3 AND kind = $4)`,
+		[]any{accountID, db.At{Time: since}, db.At{Time: until}, string(kind)}, &some)
 	if err != nil {
 		return false, fmt.Errorf("look for an audit event: %w", err)
 	}

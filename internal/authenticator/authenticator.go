@@ -211,6 +211,16 @@ func EndPending(ctx context.Context, tx *db.Tx) error {
 	return err
 }
 
+// EndFuturePending drops the enrolments that aren't confirmed and that a clock which was
+// ahead began after latest: they would wait for as long as it was ahead.
+func EndFuturePending(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL AND created_at > $1`, db.At{Time: latest})
+	if err != nil {
+		return fmt.Errorf("end enrolments of the future: %w", err)
+	}
+	return nil
+}
+
 // Rename gives a confirmed authenticator of the account another name.
 func Rename(ctx context.Context, tx *db.Tx, accountID, id, name string) error {
 	return change(ctx, tx, `UPDATE authenticators SET name = $3 WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID, name)

@@ -72,19 +72,32 @@ func (s State) Believed(now time.Time) time.Time {
 	if !s.IsAhead(now) {
 		return now
 	}
-	if s.LeaptAt.IsZero() {
-		return s.HighWater
-	}
-	if now.Sub(s.seenAt) > maxLeap {
-		now = s.seenAt // another leap, which nobody has looked at yet
+	if s.isAnotherLeap(now) {
+		return s.ran(now) // the next look begins another leap
 	}
 	return s.HighWater.Add(max(0, now.Sub(s.LeaptAt)))
 }
 
-// wasAhead reports whether the clock went back from the leap that earlier tells
-// of, before the leap was believed.
-func (s State) wasAhead(earlier State) bool {
-	return !earlier.LeaptAt.IsZero() && s.LeaptAt.IsZero() && s.HighWater.Before(earlier.LeaptAt)
+// isAnotherLeap reports whether a clock that says now, which is past the mark by a leap,
+// began that leap since the last look.
+func (s State) isAnotherLeap(now time.Time) bool {
+	return s.LeaptAt.IsZero() || s.wentBack(now) || now.Sub(s.seenAt) > maxLeap
+}
+
+// ran returns the mark, moved on by the time that servers ran since the leap, which is
+// less than an hour, but no further than now.
+func (s State) ran(now time.Time) time.Time {
+	if mark := s.HighWater.Add(s.seenAt.Sub(s.LeaptAt)); mark.Before(now) {
+		return mark
+	}
+	return now
+}
+
+// wentBack reports whether a clock that says now went back from a leap that isn't
+// believed yet, all of the way or in part: a server that was off for weeks and started
+// with a wrong date is still past the mark when the date is set right.
+func (s State) wentBack(now time.Time) bool {
+	return !s.LeaptAt.IsZero() && s.seenAt.Sub(now) > tolerance
 }
 
 // move returns the state after a look at the clock. The mark never goes back.
@@ -97,8 +110,10 @@ func (s State) move(now time.Time) State {
 	case now.Before(s.HighWater):
 	case now.Sub(s.HighWater) <= maxLeap:
 		next.HighWater = now
-	case s.LeaptAt.IsZero(), s.seenAt.Sub(now) > tolerance, now.Sub(s.seenAt) > maxLeap:
-		next.LeaptAt, next.seenAt = now, now // a leap, or another one: the hour begins
+	case s.isAnotherLeap(now): // the hour begins
+		next.LeaptAt, next.seenAt = now, now
+		// A server that never runs for an hour would keep its mark, and every try, for ever.
+		next.HighWater = s.ran(now)
 	case now.Sub(s.LeaptAt) >= steady:
 		next.HighWater = now
 	default:
@@ -121,8 +136,8 @@ type Mark struct {
 	// PostgreSQL, so that nodes agree, else the server's own.
 	Reference func(context.Context) (time.Time, error)
 	// WentBack, unless it is nil, is called in the transaction that notices that the
-	// reference clock is back at now from a leap that was never believed: once,
-	// whichever nodes look.
+	// reference clock went back to now from a leap that was never believed, all of the
+	// way or in part: once for each time, whichever nodes look.
 	WentBack func(ctx context.Context, tx *db.Tx, now time.Time) error
 }
 
@@ -199,7 +214,7 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 			before = after
 			return err
 		}
-		if m.WentBack != nil && after.wasAhead(before) {
+		if m.WentBack != nil && before.wentBack(now) {
 			return m.WentBack(ctx, tx, now)
 		}
 		return nil

@@ -3,6 +3,7 @@ package clock_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,15 +32,18 @@ func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
 	const s, m, h = time.Second, time.Minute, time.Hour
 	day := 24 * h
 	for name, looks := range map[string][]look{
-		"runs":              {{0, 0, false}, {10 * s, 10 * s, false}, {20 * s, 20 * s, false}},
-		"never back":        {{0, 0, false}, {10 * s, 10 * s, false}, {-h, 10 * s, false}, {20 * s, 20 * s, false}},
-		"ten minutes":       {{0, 0, false}, {10 * m, 10 * m, false}},
-		"a leap":            {{0, 0, false}, {10*m + s, 0, true}},
-		"a leap and back":   {{0, 0, false}, {day, 0, true}, {20 * s, 20 * s, false}},
-		"an even hour":      append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + h, day + h, false}),
-		"leap upon leap":    append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{2 * day, 0, true}, look{2*day + 5*m, 0, true}),
-		"set back in leap":  append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{day, 0, true}, look{day + 5*m, 0, true}),
-		"nodes in disorder": append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + 54*m, 0, true}, look{day + h, day + h, false}),
+		"runs":             {{0, 0, false}, {10 * s, 10 * s, false}, {20 * s, 20 * s, false}},
+		"never back":       {{0, 0, false}, {10 * s, 10 * s, false}, {-h, 10 * s, false}, {20 * s, 20 * s, false}},
+		"ten minutes":      {{0, 0, false}, {10 * m, 10 * m, false}},
+		"a leap":           {{0, 0, false}, {10*m + s, 0, true}},
+		"a leap and back":  {{0, 0, false}, {day, 0, true}, {20 * s, 20 * s, false}},
+		"an even hour":     append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + h, day + h, false}),
+		"leap upon leap":   append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{2 * day, 50 * m, true}, look{2*day + 5*m, 50 * m, true}),
+		"set back in leap": append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{day, 50 * m, true}, look{day + 5*m, 50 * m, true}),
+		"runs for short times": append(append(append([]look{{0, 0, false}}, evenly(day, day+30*m, 0)...), evenly(2*day, 2*day+40*m, 30*m)...),
+			evenly(3*day, 3*day+10*m, 70*m)...),
+		"back to shortly after": append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{20 * m, 20 * m, true}, look{21 * m, 21 * m, false}),
+		"nodes in disorder":     append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + 54*m, 0, true}, look{day + h, day + h, false}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +62,52 @@ func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
 					if got := state.HighWater.Sub(testkit.Start); got != one.mark || state.LeaptAt.IsZero() == one.leapt {
 						t.Fatalf("look %d at %v: mark %v, leapt at %v; want %v, %v", i, one.at, got, state.LeaptAt, one.mark, one.leapt)
 					}
+				}
+			})
+		})
+	}
+}
+
+// A server that was off for weeks may start with a wrong date: when the date is set
+// right, the clock is still far past the mark.
+func TestALeapThatGoesBackInPartIsNoticedOnce(t *testing.T) {
+	const week, day = 7 * 24 * time.Hour, 24 * time.Hour
+	for name, test := range map[string]struct {
+		looks []time.Duration
+		back  []int // the looks that notice
+	}{
+		"no leap":                {[]time.Duration{0, time.Minute, 0}, nil},
+		"all of the way":         {[]time.Duration{0, day, time.Minute, 2 * time.Minute}, []int{2}},
+		"in part":                {[]time.Duration{0, 3*week + 400*day, 3*week + time.Minute, 3*week + 2*time.Minute}, []int{2}},
+		"in two parts":           {[]time.Duration{0, 400 * day, 3 * week, time.Minute, 2 * time.Minute}, []int{2, 3}},
+		"back behind the mark":   {[]time.Duration{0, day, -time.Hour, 0}, []int{2}},
+		"back before the leap":   {[]time.Duration{0, 12 * time.Minute, 11 * time.Minute, 9 * time.Minute}, []int{3}},
+		"ahead once more":        {[]time.Duration{0, day, 2 * day, 3 * day}, nil},
+		"back from the last one": {[]time.Duration{0, day, 2 * day, day + time.Minute}, []int{3}},
+		"nodes that differ":      {[]time.Duration{0, day, day - time.Minute, day}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testkit.Each(t, func(t *testing.T, d *db.DB) {
+				now, look := testkit.Start, 0
+				var back []int
+				mark := &clock.Mark{
+					DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil },
+					WentBack: func(_ context.Context, _ *db.Tx, at time.Time) error {
+						if back = append(back, look); !at.Equal(now) {
+							t.Errorf("went back to %v, want %v", at, now)
+						}
+						return nil
+					},
+				}
+				for i, at := range test.looks {
+					now, look = testkit.Start.Add(at), i
+					if _, _, err := mark.Move(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !slices.Equal(back, test.back) {
+					t.Errorf("noticed at the looks %v, want %v", back, test.back)
 				}
 			})
 		})

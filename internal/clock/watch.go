@@ -44,6 +44,8 @@ type Watch struct {
 	last     time.Time
 	setsBack int
 	even     reading // since when the clock has run evenly
+	behind   reading // of the first comparison since the clock has been behind the mark
+	isBehind bool
 
 	now atomic.Pointer[comparison]
 }
@@ -56,10 +58,13 @@ type reading struct {
 
 // comparison is what was found when the clock was held against the database's.
 type comparison struct {
-	own   time.Time
-	ahead time.Duration
-	mark  State
-	leapt time.Duration // see [Watch.Leapt]
+	own    time.Time
+	at     reading // of own
+	began  time.Time
+	ahead  time.Duration
+	mark   State
+	leapt  time.Duration // see [Watch.Leapt]
+	behind time.Duration // how long the clock had been behind the mark
 }
 
 type offset struct {
@@ -107,7 +112,7 @@ func (w *Watch) Look(at time.Time) time.Duration {
 	w.last = now
 	if w.began.IsZero() {
 		w.began = at
-		w.even = w.read(at)
+		w.even = w.read(at, at)
 	}
 	if !set {
 		return 0
@@ -121,8 +126,16 @@ func (w *Watch) Look(at time.Time) time.Duration {
 func (w *Watch) Compared(own time.Time, ahead time.Duration, mark State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := &comparison{own: own, ahead: ahead, mark: mark}
-	r := w.read(own)
+	r := w.read(own, w.began)
+	c := &comparison{own: own, at: r, began: w.began, ahead: ahead, mark: mark}
+	if mark.Behind(own.Add(-ahead)) == 0 {
+		w.isBehind = false
+	} else {
+		if !w.isBehind {
+			w.isBehind, w.behind = true, r
+		}
+		c.behind = r.running - w.behind.running
+	}
 	if w.began.IsZero() || !mark.IsAhead(own.Add(-ahead)) {
 		w.even = r
 	} else if by := r.wall.Sub(w.even.wall) - (r.running - w.even.running); by > maxLeap {
@@ -156,16 +169,29 @@ func (w *Watch) Reference(now time.Time) time.Time {
 	if c == nil {
 		return now
 	}
-	return c.own.Round(0).Add(now.Sub(c.own) - c.ahead)
+	return c.at.wall.Add(w.since(c, now) - c.ahead)
 }
 
-// Believed returns the time to count budgets by; see [State.Believed].
+// since returns how long after the comparison now is, by a clock that can't be set. The
+// time that the machine slept counts: the database's clock went on meanwhile.
+func (w *Watch) since(c *comparison, now time.Time) time.Duration {
+	return w.read(now, c.began).running - c.at.running
+}
+
+// Believed returns the time to count budgets by; see [State.Believed]. While the clock
+// is behind the mark, time goes on from the mark as it does since this process first
+// saw so: a short wait must end, since backup codes are the only way in then.
 func (w *Watch) Believed(now time.Time) time.Time {
 	c := w.now.Load()
 	if c == nil {
 		return now
 	}
-	return c.mark.Believed(w.Reference(now))
+	reference := w.Reference(now)
+	believed := c.mark.Believed(reference)
+	if c.mark.Behind(reference) > 0 {
+		believed = believed.Add(c.behind + w.since(c, now))
+	}
+	return believed
 }
 
 // Leapt returns how far the clock was set ahead while this process runs, if it isn't
@@ -178,7 +204,7 @@ func (w *Watch) Leapt() time.Duration {
 	return 0
 }
 
-func (w *Watch) read(now time.Time) reading {
+func (w *Watch) read(now, began time.Time) reading {
 	wall := now.Round(0)
 	switch {
 	case w.Running != nil:
@@ -186,7 +212,7 @@ func (w *Watch) read(now time.Time) reading {
 	case wall == now:
 		return reading{wall, time.Duration(wall.UnixNano())}
 	default:
-		return reading{wall, running(now, w.began)}
+		return reading{wall, running(now, began)}
 	}
 }
 

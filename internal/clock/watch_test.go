@@ -97,6 +97,8 @@ func TestALeapMovesNoBudget(t *testing.T) {
 		{name: "an hour after a leap", leapt: year, seen: year + 59*time.Minute, now: year + time.Hour, want: time.Hour, ahead: true},
 		{name: "a leap after a leap", leapt: year, seen: year + 5*time.Minute, now: 2 * year, want: 5 * time.Minute, ahead: true},
 		{name: "another leap, back into the first", leapt: 2 * year, seen: 2 * year, now: year, ahead: true},
+		{name: "another leap, back in part", leapt: 2 * year, seen: 2*year + 5*time.Minute, now: year, want: 5 * time.Minute, ahead: true},
+		{name: "another leap, back to shortly after the mark", leapt: year, seen: year + 50*time.Minute, now: 20 * time.Minute, want: 20 * time.Minute, ahead: true},
 		{name: "behind, within the tolerance", now: -90 * time.Second, want: -90 * time.Second},
 		{name: "set back", now: -time.Hour},
 	} {
@@ -139,5 +141,48 @@ func TestLeaptTellsALeapFromSleep(t *testing.T) {
 		if got := look(one.wall, one.ran).Round(time.Hour); got != one.want {
 			t.Errorf("look %d: leapt by %v, want %v", i, got, one.want)
 		}
+	}
+}
+
+func TestTimeGoesOnBehindTheMark(t *testing.T) {
+	mark := State{HighWater: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	running := time.Duration(0)
+	w := Watch{Running: func() time.Duration { return running }}
+	now := mark.HighWater
+	w.Compared(now, 0, mark)
+	for i, one := range []struct {
+		wall, ran, want time.Duration
+		compared        bool
+	}{
+		{wall: -9 * time.Hour, compared: true},
+		{wall: 5 * time.Second, ran: 5 * time.Second, want: 5 * time.Second},
+		{wall: 5 * time.Second, ran: 5 * time.Second, want: 10 * time.Second, compared: true},
+		{ran: 3 * time.Second, want: 13 * time.Second},
+		{wall: -3 * time.Hour, want: 13 * time.Second, compared: true}, // back once more
+		{wall: time.Hour, ran: time.Hour, want: time.Hour + 13*time.Second, compared: true},
+		{wall: 11*time.Hour + 2*time.Second, want: 12 * time.Second, compared: true}, // set right
+		{wall: -time.Hour, compared: true},                                           // behind anew
+		{ran: time.Second, want: time.Second},
+	} {
+		now, running = now.Add(one.wall), running+one.ran
+		if one.compared {
+			w.Compared(now, 0, mark)
+		}
+		if got := w.Believed(now).Sub(mark.HighWater); got != one.want {
+			t.Errorf("%d: %v after the mark, want %v", i, got, one.want)
+		}
+	}
+}
+
+// Go's monotonic clock stands still while a machine sleeps.
+func TestTheReferenceGoesOnWhileTheMachineSleeps(t *testing.T) {
+	running := time.Duration(0)
+	w := Watch{Running: func() time.Duration { return running }}
+	own := time.Now()
+	w.Compared(own, time.Second, State{})
+	woken := own.Add(2 * time.Second) // by the monotonic clock
+	running = 8 * time.Hour
+	if got := w.Reference(woken).Sub(own.Round(0)); got != 8*time.Hour-time.Second {
+		t.Errorf("the reference moved by %v", got)
 	}
 }

@@ -11,17 +11,17 @@ import (
 // SALLYPORT_SERVICE_HOST=10.0.0.1, SALLYPORT_PORT_80_TCP=tcp://10.0.0.1:80 and so on.
 // It belongs to no key: name and value have a form that no setting has.
 func isServiceLink(name, value string) bool {
-	_, end, found := strings.Cut(name, "_SERVICE_")
-	if found {
-		if end == "HOST" {
-			return isAddress(value)
+	// The last one: the Service's own name may contain "SERVICE".
+	if at := strings.LastIndex(name, "_SERVICE_"); at >= 0 {
+		end := name[at+len("_SERVICE_"):]
+		if end == "HOST" && isAddress(value) || (end == "PORT" || strings.HasPrefix(end, "PORT_")) && isPort(value) {
+			return true
 		}
-		return (end == "PORT" || strings.HasPrefix(end, "PORT_")) && isPort(value)
 	}
 	if strings.HasSuffix(name, "_PORT") && isEndpoint(value) {
 		return true
 	}
-	_, end, _ = strings.Cut(name, "_PORT_")
+	_, end, _ := strings.Cut(name, "_PORT_")
 	number, end, _ := strings.Cut(end, "_")
 	protocol, part, _ := strings.Cut(end, "_")
 	if !isPort(number) || !isProtocol(protocol) {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
@@ -45,13 +47,15 @@ func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) e
 }
 
 // takeBack undoes what a clock that was ahead left in the future of now, so that
-// none of it lives longer than it may or locks an owner out: sessions, links and
-// sign-ins under way end; used steps, tries and last uses move to now. It returns
+// none of it lives longer than it may or locks an owner out: sessions, links, handoffs,
+// sign-ins and enrolments under way end; used steps, tries, last uses and the times of
+// passwords move to now. It returns
 // how many authenticators take codes again because of it.
 func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	latest := now.Add(clock.Slack)
 	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
-		endFutureAttempts, account.EndFutureTickets, session.EndFuture, device.BringBack, pass.BringBack, throttle.BringBack,
+		endFutureAttempts, account.EndFutureTickets, authenticator.EndFuturePending, session.EndFuture,
+		device.BringBack, pass.BringBack, password.BringBack, throttle.BringBack,
 	} {
 		if err := end(ctx, tx, latest); err != nil {
 			return 0, err

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -270,7 +271,8 @@ func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from
 	}
 	event := from.event(s.Clock(), accountID, audit.WrongCodesNoticed)
 	event.Number = suspicion.Codes
-	told, err := audit.Happened(ctx, tx, accountID, event.Kind, later(changed, event.At.Add(-throttle.SuspectWithin)))
+	told, err := audit.Happened(ctx, tx, accountID, event.Kind,
+		later(changed, event.At.Add(-throttle.SuspectWithin)), event.At.Add(clock.Slack))
 	if err != nil {
 		return false, err
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
@@ -59,9 +60,18 @@ func (s *Service) SeenSession(held session.Session) {
 	}
 }
 
-// WriteUses writes what was noted, in one transaction.
+// WriteUses writes what was noted, in one transaction. What a clock noted that was ahead
+// and has gone back meanwhile is written as of now.
 func (s *Service) WriteUses(ctx context.Context) error {
 	sessions, passes := s.uses.take()
+	latest := s.Clock().Add(clock.Slack)
+	for _, uses := range []map[string]time.Time{sessions, passes} {
+		for id, at := range uses {
+			if at.After(latest) {
+				uses[id] = latest
+			}
+		}
+	}
 	if len(sessions)+len(passes) == 0 {
 		return nil
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -393,11 +395,15 @@ func TestAClockAheadTakesNoLease(t *testing.T) {
 }
 
 // A machine starts with a wrong date, and a phone has it too. Once the date is right
-// the owner's next code is taken, and the one of then isn't taken a second time.
+// the owner's next code is taken, and the one of then isn't taken a second time. The
+// machine may have been off for weeks before: then the right date is past the mark, too.
 func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 	for _, engine := range testkit.Engines {
-		for _, ahead := range []time.Duration{2 * time.Hour, leap} {
-			t.Run(fmt.Sprint(engine, " ", ahead), func(t *testing.T) {
+		for _, test := range []struct{ off, ahead time.Duration }{
+			{0, 2 * time.Hour}, {0, leap}, {21 * 24 * time.Hour, 2 * time.Hour}, {21 * 24 * time.Hour, leap},
+		} {
+			ahead := test.ahead
+			t.Run(fmt.Sprint(engine, " ", test), func(t *testing.T) {
 				t.Parallel()
 				dir, clock := t.TempDir(), testkit.NewClock()
 				var settings []string
@@ -419,7 +425,7 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 					return b
 				}
 
-				clock.Set(ahead)
+				clock.Set(test.off + ahead)
 				p = portal.StartIn(t, dir, clock, settings...)
 				do(t, p.WatchClock)
 				code := phone.Code(0)
@@ -448,5 +454,134 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A machine that runs for half an hour a day is in a leap each time. What it counted
+// slides out of its windows by the time that it ran.
+func TestBudgetsComeBackToAServerThatNeverRunsForAnHour(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p := portal.Start(t, engine)
+			ada := p.AddAccount(t, "ada")
+			do(t, p.WatchClock)
+			for range 5 {
+				tryCode(t, p.Portal, ada.ID)
+			}
+			for day := range 60 {
+				p.Clock.Set(24 * time.Hour)
+				do(t, p.WatchClock)
+				want := throttle.NeedTwoCodes
+				if time.Duration(day)*30*time.Minute >= 24*time.Hour {
+					want = throttle.Allow
+				}
+				if v, err := p.Login.Ledger.Look(t.Context(), throttle.Try{Key: throttle.Key{Account: ada.ID, Bucket: throttle.CodeUnknownDevice}, Units: 1}); err != nil || v.Answer != want {
+					t.Fatalf("day %d: answer %d, %v; want %d", day, v.Answer, err, want)
+				}
+				for range 3 {
+					p.Clock.Set(10 * time.Minute)
+					do(t, p.WatchClock)
+				}
+			}
+		})
+	}
+}
+
+// What a leap leaves in the future neither lives for as long as the leap was nor hides
+// wrong codes from the owner.
+func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p := portal.Start(t, engine)
+			ada := p.AddAccount(t, "ada")
+			p.AddAccount(t, "bob")
+			eve := p.AddAccount(t, "eve")
+			b := p.Browser(t)
+			b.SignIn("ada")
+			phone := b.Enroll("phone")
+			p.Browser(t).SignIn("eve")
+			do(t, p.WatchClock)
+			p.Clock.Set(leap)
+			do(t, p.WatchClock)
+			if err := p.Login.SetPassword(t.Context(), ada, portal.Password); err != nil {
+				t.Fatal(err)
+			}
+			bob := p.Browser(t)
+			bob.SignIn("bob")
+			bob.BeginEnroll()
+			err := p.DB.Write(t.Context(), func(tx *db.Tx) error {
+				// A browser that is signed in from before goes to a panel.
+				_, err := db.Exec(t.Context(), tx, `
+					INSERT INTO handoffs (token_hash, session_id, panel, state_hash, return_url, expires_at)
+					SELECT $1, MIN(id), '', $1, '', $2 FROM sessions WHERE account_id = $3`,
+					[]byte("token"), db.At{Time: p.Login.Clock().Add(time.Minute)}, eve.ID)
+				if err != nil {
+					return err
+				}
+				return audit.Append(t.Context(), tx, audit.Event{At: p.Login.Clock(), AccountID: ada.ID, Actor: audit.ByServer, Kind: audit.WrongCodesNoticed})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Clock.Set(-leap)
+			do(t, p.WatchClock)
+			latest := p.Login.Clock().Add(clock.Slack)
+			for name, query := range map[string]string{
+				"passwords":  `SELECT COUNT(*) FROM passwords WHERE changed_at > $1`,
+				"enrolments": `SELECT COUNT(*) FROM authenticators WHERE created_at > $1`,
+				"handoffs":   `SELECT COUNT(*) FROM handoffs WHERE expires_at > $1`,
+				"sessions":   `SELECT COUNT(*) FROM sessions WHERE created_at > $1 OR seen_at > $1`,
+				"attempts":   `SELECT COUNT(*) FROM attempts WHERE created_at > $1`,
+			} {
+				var n int
+				if err := db.One(t.Context(), p.DB.Reader(), query, []any{db.At{Time: latest}}, &n); err != nil || n != 0 {
+					t.Errorf("%s of the future: %d, %v", name, n, err)
+				}
+			}
+			p.Clock.Move(2 * time.Minute)
+			thief := p.Browser(t)
+			thief.SignIn("ada")
+			for range 5 {
+				thief.Post("/login/code", "code", phone.Code(12*time.Hour))
+			}
+			got := events(t, p.Portal)
+			if strings.Count(got, "wrong_codes_noticed") != 2 || strings.Count(got, "password_suspected") != 1 {
+				t.Errorf("events after five wrong codes: %s", got)
+			}
+		})
+	}
+}
+
+func TestALastUseOfALeapIsWrittenAsOfNow(t *testing.T) {
+	p := portal.Start(t, "sqlite")
+	p.AddAccount(t, "ada")
+	b := p.Browser(t)
+	b.SignIn("ada")
+	do(t, p.WatchClock)
+	p.Clock.Set(time.Hour)
+	do(t, p.WatchClock)
+	b.Get("/")
+	p.Clock.Set(-time.Hour)
+	do(t, p.WatchClock, p.Login.WriteUses)
+	var seen db.At
+	if err := db.One(t.Context(), p.DB.Reader(), `SELECT MAX(seen_at) FROM sessions`, nil, &seen); err != nil {
+		t.Fatal(err)
+	}
+	if late := seen.Time.Sub(p.Login.Clock()); late > clock.Slack || late <= 0 {
+		t.Errorf("last use %v after now", late)
+	}
+}
+
+func TestABackupOfALeapHasNoNameOfTheFuture(t *testing.T) {
+	p := portal.Start(t, "sqlite")
+	p.AddAccount(t, "ada")
+	do(t, p.WatchClock)
+	p.Clock.Set(leap)
+	do(t, p.WatchClock, p.BackUp)
+	names, err := filepath.Glob(filepath.Join(p.Config.BackupDir(), "*.db"))
+	if want := testkit.Start.UTC().Format("sallyport-20060102-"); err != nil || len(names) != 1 || !strings.Contains(names[0], want) {
+		t.Errorf("backups %v, %v; want one of %s", names, err, want)
 	}
 }

@@ -200,7 +200,8 @@ func EndAll(ctx context.Context, tx *db.Tx) error {
 }
 
 // EndFuture ends sessions that a clock which was ahead opened, or renewed, after
-// latest, and brings the last use of the others back to it.
+// latest, and the handoffs that it made; it brings the last use of the others back to
+// latest.
 func EndFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
 	// A sign-in may have renewed an older session; its proofs tell.
@@ -217,6 +218,9 @@ func EndFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 		if err != nil {
 			return fmt.Errorf("end a session of the future: %w", err)
 		}
+	}
+	if _, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE expires_at > $1`, db.At{Time: latest.Add(handoffLife)}); err != nil {
+		return fmt.Errorf("end handoffs of the future: %w", err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -326,7 +327,9 @@ func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
 }
 
 // BringBack moves tries that a clock which was ahead wrote down after latest to it.
-// They still count, but neither empty the windows before them nor hold them open.
+// They still count, but neither empty the windows before them nor hold them open. A row
+// that can't be read is logged and left as it is: every try in it is refused anyway. Rows
+// are locked in the order in which [Ledger.Reserve] locks those of an account.
 func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	type keyed struct {
 		Key
@@ -334,14 +337,16 @@ func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	}
 	rows, err := db.All(ctx, tx, func(scan db.Scan) (r keyed, err error) {
 		return r, scan(&r.Account, &r.Bucket, &r.Subject, &r.times)
-	}, `SELECT account_id, bucket, subject, times FROM ledger WHERE changed_at > $1`+tx.Locked(), db.At{Time: latest})
+	}, `SELECT account_id, bucket, subject, times FROM ledger WHERE changed_at > $1
+		ORDER BY account_id DESC, bucket, subject`+tx.Locked(), db.At{Time: latest})
 	if err != nil {
 		return fmt.Errorf("find tries of the future: %w", err)
 	}
 	for _, r := range rows {
 		entries, err := decode(r.times)
 		if err != nil {
-			return err
+			slog.Error("a row of the ledger can't be read; it stays as it is", "account", r.Account, "bucket", string(r.Bucket), "reason", err.Error())
+			continue
 		}
 		for i := range entries {
 			if entries[i].at.After(latest) {

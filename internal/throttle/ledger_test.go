@@ -476,3 +476,32 @@ func TestVerdictStandsWhileTheDatabaseIsAway(t *testing.T) {
 		}
 	})
 }
+
+func TestARowThatCannotBeReadKeepsNoOtherFromComingBack(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		latest := testkit.Start.Add(time.Minute)
+		err := d.Write(t.Context(), func(tx *db.Tx) error {
+			for _, account := range []string{"a", "b", "c"} {
+				times := encode([]entry{{id: 1, at: testkit.Start.Add(time.Hour), units: 1}})
+				if account == "b" {
+					times = times[1:]
+				}
+				_, err := db.Exec(t.Context(), tx, `INSERT INTO ledger (account_id, bucket, subject, times, version, changed_at) VALUES ($1, 'code', '', $2, 1, $3)`,
+					account, times, db.At{Time: testkit.Start.Add(time.Hour)})
+				if err != nil {
+					return err
+				}
+			}
+			return BringBack(t.Context(), tx, latest)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, account := range []string{"a", "c"} {
+			row, _, err := read(t.Context(), d.Reader(), Key{Account: account, Bucket: CodeUnknownDevice})
+			if err != nil || len(row) != 1 || !row[0].at.Equal(latest) {
+				t.Errorf("%s: %+v, %v", account, row, err)
+			}
+		}
+	})
+}

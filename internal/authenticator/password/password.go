@@ -233,6 +233,16 @@ func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, 
 	return changed.Time, err
 }
 
+// BringBack moves the times of passwords that a clock which was ahead set after latest to
+// it: wrong codes are signs of a stolen password only if they are later.
+func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
+	_, err := db.Exec(ctx, tx, `UPDATE passwords SET changed_at = $1 WHERE changed_at > $1`, db.At{Time: latest})
+	if err != nil {
+		return fmt.Errorf("bring times of passwords back: %w", err)
+	}
+	return nil
+}
+
 // CheckRing opens one password, any, and returns an error where the ring can't:
 // it isn't the ring that this database was written with.
 func CheckRing(ctx context.Context, q db.Querier, ring *secret.Ring) error {

@@ -135,8 +135,8 @@ type State struct {
 	Drift int64 // how many steps the phone is ahead
 }
 
-// usedUntil returns the step that uses up step, itself or a later one; 0: none does.
-func (s State) usedUntil(step int64) int64 {
+// usedBy returns the step that uses up step, itself or a later one; 0: none does.
+func (s State) usedBy(step int64) int64 {
 	switch {
 	case step <= s.StepAhead && step >= s.StepAhead-reach:
 		return max(s.LastStep, s.StepAhead)
@@ -160,7 +160,7 @@ func (s State) Verify(code string, now time.Time) Check {
 		}
 	}
 	switch {
-	case matched > 0 && s.usedUntil(matched) == 0:
+	case matched > 0 && s.usedBy(matched) == 0:
 		return Check{Result: Accepted, Step: matched, Drift: s.Drift, from: matched}
 	case matched > 0:
 		return s.used(matched)
@@ -170,7 +170,7 @@ func (s State) Verify(code string, now time.Time) Check {
 			continue
 		}
 		switch {
-		case s.usedUntil(step) > 0:
+		case s.usedBy(step) > 0:
 			return s.used(step)
 		case step >= Step(now)-window:
 			return Check{Result: ClockChanged}
@@ -183,7 +183,7 @@ func (s State) Verify(code string, now time.Time) Check {
 
 // used is the answer to a right code for step, which is used up.
 func (s State) used(step int64) Check {
-	until := s.usedUntil(step)
+	until := s.usedBy(step)
 	if until-step <= 2*window {
 		return Check{Result: Reused}
 	}
@@ -212,7 +212,7 @@ func (s State) VerifyPair(first, second string, now time.Time) Check {
 		// The first used, the second not: to say so would tell whoever saw the
 		// first that the second is right.
 		return Check{}
-	case s.usedUntil(matched) > 0, s.usedUntil(matched-1) > 0:
+	case s.usedBy(matched) > 0, s.usedBy(matched-1) > 0:
 		return s.used(matched - 1)
 	}
 	drift := matched - here

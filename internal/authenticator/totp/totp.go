@@ -65,17 +65,24 @@ func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.
 // its drift. Of many callers, on any number of nodes, one succeeds; the others
 // get [ErrReused] (R7; RFC 6238, section 5.2). unsure says that the clock may be
 // ahead: then the step is kept apart, as [State.StepAhead], so that it locks nobody
-// out of the time before it.
+// out of the time before it. If a later step is kept there already, that one stays, and
+// this one becomes [State.LastStep], which [BringBack] can bring back.
+//
+// A row holds two steps. So of several steps that were used while the clock was unsure,
+// the latest and those within 11 minutes before it stay used if the clock goes back.
+// The code of an earlier one would be taken once more when its time comes.
 func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) error {
 	if c.Result != Accepted {
 		return errors.New("claim of a code that was not accepted")
 	}
-	column := "last_step"
+	set := `last_step = $2`
 	if unsure {
-		column = "step_ahead"
+		set = `
+			step_ahead = CASE WHEN step_ahead > $2 THEN step_ahead ELSE $2 END,
+			last_step = CASE WHEN step_ahead > $2 THEN $2 ELSE last_step END`
 	}
 	n, err := db.Exec(ctx, tx, `
-		UPDATE totp SET `+column+` = $2, drift_steps = $3
+		UPDATE totp SET `+set+`, drift_steps = $3
 		WHERE  authenticator_id = $1 AND last_step < $4 AND (step_ahead < $4 OR step_ahead > $5)`,
 		id, c.Step, c.Drift, c.from, c.Step+reach)
 	if err != nil {

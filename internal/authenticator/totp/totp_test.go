@@ -146,6 +146,59 @@ func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
 	}
 }
 
+// A server starts with its clock far ahead, the clock is set right in part, and a code is
+// taken while it is still unsure.
+func TestAnUnsureClaimKeepsTheLaterStep(t *testing.T) {
+	const weeks = 21 * 24 * time.Hour
+	for name, ahead := range map[string]time.Duration{"hours": weeks + 2*time.Hour, "a year": weeks + 400*24*time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			testkit.Each(t, func(t *testing.T, d *db.DB) {
+				ring := secret.NewRing()
+				a := enroll(t, d, ring, "ada")
+				verify := func(at time.Duration) Check {
+					s := load(t, d, ring, a)
+					return s.Verify(CodeAt(s.Secret, testkit.Start.Add(at)), testkit.Start.Add(at))
+				}
+				for _, at := range []time.Duration{ahead, weeks, weeks + time.Minute} {
+					check := verify(at)
+					if check.Result != Accepted {
+						t.Fatalf("%v ahead: %+v", at, check)
+					}
+					count := testkit.Race(4, func(int) string {
+						err := claimUnsure(d, a.ID, check)
+						if errors.Is(err, ErrReused) {
+							return "reused"
+						}
+						return testkit.Outcome(err)
+					})
+					if count["ok"] != 1 || count["reused"] != 3 {
+						t.Errorf("%v ahead: outcomes %v", at, count)
+					}
+				}
+				for _, at := range []time.Duration{weeks + time.Minute, weeks, ahead} {
+					if got := verify(at); got.Result != Reused {
+						t.Errorf("the code of %v ahead once more: %+v", at, got)
+					}
+				}
+				// The clock goes back the rest of the way.
+				now := time.Minute
+				if err := write(d, func(ctx context.Context, tx *db.Tx) error {
+					_, err := BringBack(ctx, tx, testkit.Start.Add(now-3*window*Period))
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if got := verify(now); got.Result != Accepted {
+					t.Errorf("a code once the clock is right: %+v", got)
+				}
+				if got := verify(ahead); got.Result != Reused {
+					t.Errorf("the code of %v ahead, when its time has come: %+v", ahead, got)
+				}
+			})
+		})
+	}
+}
+
 // A pair may be ten steps off either way, so an older one must not follow a newer.
 func TestAPairIsUsedUpWhileTheClockIsUnsure(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
