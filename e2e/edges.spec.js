@@ -95,7 +95,7 @@ test('a panel in a frame shows the way to the sign-in @one-engine', async ({ bro
 		const tab = await context.newPage();
 		await tab.goto(`${gate.panel}/open/dashboard`);
 		const frame = tab.frameLocator('iframe');
-		await expect(frame.getByRole('heading', { name: 'Sign in to continue' })).toBeVisible();
+		await expect(frame.getByRole('heading', { name: `Sign in to ${new URL(gate.panel).host}` })).toBeVisible();
 		await frame.getByRole('link', { name: 'Sign in' }).click();
 		await expect(tab).toHaveURL(new RegExp(`^${gate.portal}/login`));
 		await signIn(tab, ada);

@@ -176,6 +176,10 @@ type Panel struct {
 	// only.
 	URL Origin `yaml:"url"`
 
+	// Name is what pages call the panel: 1 to 40 printable characters, and no other
+	// panel's name or host. Absent: its host.
+	Name string `yaml:"name,omitempty"`
+
 	// Upstream is the panel's own server, to which the gateway passes what it
 	// lets in. Empty: another proxy does that.
 	Upstream Upstream `yaml:"upstream"`

@@ -98,7 +98,7 @@ func (s *server) getBack(req *request, panel *access.Panel) error {
 	query := req.URL.Query()
 	folder := panel.Origin + login.CheckPath(query.Get("at"))
 	if query.Get("kept") != "" {
-		return s.views.page(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: say("panel_back.title")}, URL: folder})
+		return s.views.page(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: say("panel_back.title")}, Panel: panel.Name, URL: folder})
 	}
 	key, held, _ := strings.Cut(panel.Cookie(req.Request, backCookie), ".")
 	to := folder
@@ -116,7 +116,7 @@ func (s *server) getBack(req *request, panel *access.Panel) error {
 func (s *server) keepAddress(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
 	access.Challenge(w.Header(), r.Header)
 	page := panelKeepPage{
-		frame: frame{Title: say("panel_sign_in.title")},
+		frame: frame{Title: say("panel_sign_in.title", "panel", panel.Name)},
 		URL:   panel.StartURL(folderOf(address)), KeptURL: panel.StartURL(back), Folder: folderOf(address),
 	}
 	if err := s.views.page(w, http.StatusUnauthorized, "panel-keep", page); err != nil {

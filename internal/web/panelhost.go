@@ -134,7 +134,7 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 // although the gate admits the request: the panel itself refused it. There is no way on
 // but to load the page again, since an answer that leads on would go round for ever.
 func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string) {
-	h.fail(w, r, &panelRefused{panel.Origin + login.CheckPath(target)})
+	h.fail(w, r, &panelRefused{panel.Name, panel.Origin + login.CheckPath(target)})
 }
 
 func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
@@ -190,7 +190,7 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 		w.WriteHeader(http.StatusSeeOther)
 	case asker == access.Viewer:
 		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.server.signInHere(w, r, start, method != http.MethodGet && method != http.MethodHead)
+			h.server.signInHere(w, r, panel, start, method != http.MethodGet && method != http.MethodHead)
 		})).ServeHTTP(w, r)
 	default:
 		unauthorized(w, r, start, refused)
@@ -199,12 +199,12 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 
 // signInHere shows the way to the sign-in to a person who can't be led there: the page
 // fills a frame, or answers a form, which wasn't sent on.
-func (s *server) signInHere(w http.ResponseWriter, r *http.Request, start string, form bool) {
+func (s *server) signInHere(w http.ResponseWriter, r *http.Request, panel *access.Panel, start string, form bool) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", access.FramedPolicy)
 	h.Del("X-Frame-Options")
 	access.Challenge(h, r.Header)
-	page := panelSignInPage{frame: frame{Title: say("panel_sign_in.title")}, URL: start, Form: form}
+	page := panelSignInPage{frame: frame{Title: say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
 	if err := s.views.page(w, http.StatusUnauthorized, "panel-sign-in", page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
@@ -284,7 +284,7 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 
 func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
 	return s.views.page(req.w, http.StatusOK, "panel-logout", panelLogoutPage{
-		frame: frame{Title: say("panel_logout.title")}, Action: logoutPath, Back: panel.Origin + "/",
+		frame: frame{Title: say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
 	})
 }
 
