@@ -106,3 +106,23 @@ func TestALinkCantNameAPanel(t *testing.T) {
 		}
 	}
 }
+
+func TestSignInAndErrorPagesSayWhomToAsk(t *testing.T) {
+	for contact, link := range map[string]string{
+		"help@example.com":                      `href="mailto:help@example.com">help@example.com</a>`,
+		"a?subject=b&c@example.com":             `href="mailto:a%3Fsubject=b&c@example.com">a?subject=b&c@example.com</a>`,
+		"https://chat.example.com/?a=<b>&c='d'": `href="https://chat.example.com/?a=%3cb%3e&c=%27d%27">https://chat.example.com/?a=<b>&c='d'</a>`,
+	} {
+		file := writeConfig(t, fmt.Sprintf("public_url: %s\noperator_contact: %q\npanels: [{url: %s, upstream: 'http://127.0.0.1:9'}]\n", portalAt, contact, radio))
+		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
+		b := p.Browser(t)
+		for _, page := range []string{"/login", "/nowhere", "/setup?ticket=none", radio + "/.sallyport/nowhere", radio + "/.sallyport/logout"} {
+			if a := b.Get(page); !strings.Contains(html.UnescapeString(a.Body), link) || strings.Contains(a.Body, "<b>") {
+				t.Errorf("%s, %s: no link %s\n%s", contact, page, link, a.Body)
+			}
+		}
+	}
+	if a := portal.Start(t, "sqlite").Browser(t).Get("/login"); !strings.Contains(a.Body, "Forgot your password? Ask your administrator.") || strings.Contains(a.Body, "Need help?") {
+		t.Errorf("without a contact:\n%s", a.Body)
+	}
+}

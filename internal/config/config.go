@@ -96,6 +96,10 @@ type Config struct {
 	// 40 printable characters.
 	SiteName string `yaml:"site_name"`
 
+	// OperatorContact is where people ask for help, as sign-in and error pages say: an
+	// email address, or an http or https URL. Empty: pages name nobody.
+	OperatorContact Contact `yaml:"operator_contact"`
+
 	// TrustedProxies are the addresses whose forwarded headers are believed.
 	// A bare address is a prefix of its whole length. Nobody, unless named.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
