@@ -8,7 +8,7 @@ import { startGate } from './gate.js';
 const page = (answer, body) => answer.setHeader('Content-Type', 'text/html; charset=utf-8').end(`<!doctype html><title>panel</title>${body}`);
 
 async function signIn(at, { name, password }) {
-	await at.getByLabel('User name').fill(name);
+	await at.getByLabel('Username').fill(name);
 	await at.getByLabel('Password', { exact: true }).fill(password);
 	await at.getByRole('button', { name: 'Sign in' }).click();
 }

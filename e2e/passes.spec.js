@@ -19,7 +19,7 @@ for (const door of ['gateway', 'nginx']) {
 			await page.getByLabel('Name').fill('nightly backup');
 			await page.getByLabel('Path').fill('files');
 			await page.getByRole('button', { name: 'Make the pass' }).click();
-			await expect(page.getByRole('alert')).toHaveText('Begin the path with a slash, and use only characters that addresses show as they are.');
+			await expect(page.getByRole('alert')).toHaveText('Start the path with a slash, and use only characters that need no escaping in a URL.');
 			await expect(page.getByLabel('Path')).toBeFocused();
 			await expect(page.getByLabel('Name')).toHaveValue('nightly backup');
 			await page.getByLabel('Path').fill('/files/');
@@ -37,7 +37,7 @@ for (const door of ['gateway', 'nginx']) {
 				await expect(copy).toBeHidden();
 			}
 			await page.reload(); // sends the form again: no second pass
-			await expect(page.getByRole('alert')).toHaveText('You have a pass of that name. Choose another one, or revoke it first.');
+			await expect(page.getByRole('alert')).toHaveText('You already have a pass with that name. Choose another name, or revoke that pass first.');
 			expect(await page.content()).not.toContain('spp_');
 			await page.getByRole('link', { name: 'Cancel' }).click();
 
@@ -56,7 +56,7 @@ for (const door of ['gateway', 'nginx']) {
 
 			const form = await openForm(page, 'Revoke');
 			await form.getByRole('button', { name: 'Revoke nightly backup' }).click();
-			await expect(page.getByRole('status')).toHaveText('That pass opens nothing any more.');
+			await expect(page.getByRole('status')).toHaveText('Pass revoked.');
 			await expect(passes).toHaveCount(0);
 			expect((await gate.ask('/files/7', { 'Sallyport-Pass': token })).status).toBe(401);
 
