@@ -25,7 +25,7 @@ for (const door of ['gateway', 'nginx']) {
 			await page.getByLabel('Path').fill('/files/');
 			await page.getByRole('button', { name: 'Make the pass' }).click();
 
-			await expect(page.getByText(`nightly backup opens ${gate.panel}/files/.`)).toBeVisible();
+			await expect(page.getByText(`The pass “nightly backup” won’t be shown again. Anyone who has it can open ${gate.panel}/files/ as you`)).toBeVisible();
 			const token = (await page.locator('#pass').textContent()).trim();
 			expect(token).toMatch(/^spp_[\w-]{43}$/);
 			const copy = page.getByRole('button', { name: 'Copy' });
@@ -43,7 +43,7 @@ for (const door of ['gateway', 'nginx']) {
 
 			const passes = page.getByRole('list', { name: 'Machine passes' }).getByRole('listitem');
 			await expect(passes).toHaveCount(1);
-			await expect(passes).toContainText(/nightly backup.*GET · .*\/files\/.*until .* · not used yet/s);
+			await expect(passes).toContainText(/nightly backup.*GET · .*\/files\/.*expires .* · not used yet/s);
 			const { body } = await gate.ask('/files/7', { Authorization: `Bearer ${token}` });
 			const saw = JSON.parse(body);
 			expect([saw.url, saw.headers['remote-user'], saw.headers.authorization]).toEqual(['/files/7', 'ada', undefined]);

@@ -40,7 +40,7 @@ test('the line under a new password changes as one types, in words, and sends no
 	await expect(line).toContainText('Good so far.');
 	await page.getByLabel('Username').fill('octavia');
 	await page.getByLabel('Email').fill('tides@example.com');
-	await expect(line).toContainText('Weak. Your name');
+	await expect(line).toContainText('Weak. Attackers try your name');
 
 	await field.fill('');
 	await expect(line).toBeEmpty();
@@ -98,7 +98,7 @@ test('with the invitation, the change and the forced change the same line is the
 	await other.getByLabel('Current password').fill('1234567890123456');
 	await expect(line(other)).toBeEmpty();
 	await other.getByLabel('New password').fill('countess of tides');
-	await expect(line(other)).toContainText('Weak. Your name');
+	await expect(line(other)).toContainText('Weak. Attackers try your name');
 
 	// Five wrong codes after the right password: it must be changed.
 	const { phone } = await enable(other);
@@ -112,7 +112,7 @@ test('with the invitation, the change and the forced change the same line is the
 	await typeCode(other, await phone.code());
 	await expect(other.getByRole('heading', { name: 'Choose a new password' })).toBeVisible();
 	await other.getByLabel('New password').fill('countess of tides');
-	await expect(line(other)).toContainText('Weak. Your name');
+	await expect(line(other)).toContainText('Weak. Attackers try your name');
 	await other.getByRole('button', { name: 'Change password and continue' }).click();
 	await expect(other.getByRole('status')).toHaveText('Your new password is set. That password is weak, though. Attackers try your name and the site’s name first. Add other words. Change your password');
 });
