@@ -16,7 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-const banner = "Somebody typed your password and"
+const banner = "Someone entered your password and then"
 
 func TestAttack20NoticeAndForcedChange(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {

@@ -49,9 +49,9 @@ func becameOf(a portal.Answer) string {
 		return passed
 	case strings.Contains(said, "That code didn’t match."), strings.Contains(said, "Those codes didn’t match."):
 		return compared
-	case strings.Contains(said, "There were too many wrong codes. Enter two codes in a row:"):
+	case strings.Contains(said, "There were too many wrong codes, so we need two in a row."):
 		return twoCodes
-	case strings.Contains(said, "Too many wrong codes for today."):
+	case strings.Contains(said, "There were too many wrong codes today."):
 		return noMore
 	}
 	return short(a)

@@ -90,9 +90,9 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 				ready, page, gauge string
 			}{
 				{5 * time.Second, true, "", "", "5"},
-				{-6 * time.Second, true, "clock_watch: 6s behind the database's\n", "is 6 seconds off the database’s. Let", "-6"},
-				{31 * time.Second, false, "clock: 31s ahead of the database's; no code is taken\n", "is 31 seconds off the database’s, so it takes no codes.", "31"},
-				{-time.Hour, false, "clock: 1h0m0s behind the database's; no code is taken\n", "so it takes no codes.", "-3600"},
+				{-6 * time.Second, true, "clock_watch: 6s behind the database's\n", "differs from the database’s by 6 seconds. Synchronize", "-6"},
+				{31 * time.Second, false, "clock: 31s ahead of the database's; no code is taken\n", "differs from the database’s by 31 seconds, so it refuses codes", "31"},
+				{-time.Hour, false, "clock: 1h0m0s behind the database's; no code is taken\n", "so it refuses codes", "-3600"},
 				{0, true, "", "", "0"},
 			} {
 				p.Clock.Move(5 * time.Minute)
@@ -113,7 +113,7 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 				if (ready.Status == http.StatusOK) != test.taken || !strings.Contains(ready.Body, test.ready) {
 					t.Errorf("%v: readyz %d %s", test.ahead, ready.Status, ready.Body)
 				}
-				if !strings.Contains(page, test.page) || strings.Contains(page, "off the database") != (test.page != "") {
+				if !strings.Contains(page, test.page) || strings.Contains(page, "differs from the database") != (test.page != "") {
 					t.Errorf("%v: the operator isn't told what is so", test.ahead)
 				}
 				if got := scrape(t, metrics); !strings.Contains(got, "\nsallyport_clock_ahead_of_database_seconds "+test.gauge+"\n") {

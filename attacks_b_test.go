@@ -90,7 +90,7 @@ func TestAttack28ReplayOfTheSameStep(t *testing.T) {
 		if n := kinds(t, p)["code_reused:refused"]; n < 7 {
 			t.Errorf("got %d events code_reused, want one for each replay", n)
 		}
-		if !strings.Contains(visible(b.Get("/settings/activity").Body), "Code that was already used") {
+		if !strings.Contains(visible(b.Get("/settings/activity").Body), "a code that was already used") {
 			t.Error("the owner isn't told of the replay")
 		}
 		// Replays cost nothing, so one fresh code is still looked at.

@@ -23,7 +23,7 @@ func TestAttack43BackupCodeWorksOnce(t *testing.T) {
 		b := pendingSignIn(t, p, "ada")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
 		opens(t, b, "backup code", true)
-		if page := visible(b.Get("/?notice=backup_code_used").Body); !strings.Contains(page, "Backup code used. 9 left.") {
+		if page := visible(b.Get("/?notice=backup_code_used").Body); !strings.Contains(page, "Backup code used. You have 9 left.") {
 			t.Error("the page doesn't say that nine codes are left")
 		}
 		if page := visible(b.Get("/settings/activity").Body); !strings.Contains(page, "Backup code used, 9 left") {
@@ -374,7 +374,7 @@ func TestAttack53LastCode(t *testing.T) {
 		}
 		for _, path := range []string{"/", "/settings/profile", "/settings/sessions"} {
 			page := b.Get(path).Body
-			if !strings.Contains(visible(page), "No backup codes left.") || !strings.Contains(page, `href="/settings/security#new-codes"`) {
+			if !strings.Contains(visible(page), "You have no backup codes left.") || !strings.Contains(page, `href="/settings/security#new-codes"`) {
 				t.Errorf("%s doesn't lead to new codes", path)
 			}
 		}

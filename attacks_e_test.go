@@ -181,7 +181,7 @@ func TestAttack20SuspectPasswordWithoutTwoFactor(t *testing.T) {
 		sqlChange(t, p, `UPDATE passwords SET suspect_at = 1`)
 		b := p.Browser(t)
 		if a := b.Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusUnprocessableEntity ||
-			!strings.Contains(visible(a.Body), "Ask your operator for a link") {
+			!strings.Contains(visible(a.Body), "Ask your administrator for a link") {
 			t.Errorf("the suspect password: %s", short(a))
 		}
 		if n := countRows(t, p, `SELECT COUNT(*) FROM attempts`) + countRows(t, p, `SELECT COUNT(*) FROM sessions`); n != 0 {

@@ -162,7 +162,7 @@ func TestAttack53LastCodeOnAnotherNode(t *testing.T) {
 		moveAll(nodes, time.Minute)
 		there := p.Browser(t)
 		there.SetCookie(sessionCookie, last.Cookie(sessionCookie))
-		if page := visible(there.Get("/settings/security").Body); !strings.Contains(page, "No backup codes left.") {
+		if page := visible(there.Get("/settings/security").Body); !strings.Contains(page, "You have no backup codes left.") {
 			t.Errorf("node %d doesn't say that no code is left", n)
 		}
 		b := pendingSignIn(t, p, "ada")

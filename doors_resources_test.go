@@ -88,7 +88,7 @@ func TestNoSecondResourceGoesAroundARule(t *testing.T) {
 			t.Errorf("the refusal of %s says %s", destination, a.Body)
 		}
 	}
-	if a := b.Do("BIND", radio+"/files/", nil, asPerson()); !strings.Contains(visible(a.Body), "names something else") {
+	if a := b.Do("BIND", radio+"/files/", nil, asPerson()); !strings.Contains(visible(a.Body), "names a second address") {
 		t.Errorf("the page about BIND says %s", visible(a.Body))
 	}
 }

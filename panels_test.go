@@ -236,7 +236,7 @@ func TestPanelsDemandWhatTheyDeclare(t *testing.T) {
 			t.Errorf("after the proof: %s", s.URI)
 		}
 		// Two factors: through the wizard, and on to the exact page.
-		if a := navigate(b, video+"/deep?er"); !strings.Contains(a.Body, "asks for two-factor authentication") {
+		if a := navigate(b, video+"/deep?er"); !strings.Contains(a.Body, "video.test requires two-factor authentication") {
 			t.Fatalf("video without two factors: %d\n%s", a.Status, a.Body)
 		}
 		b.Enroll("Phone")
@@ -383,7 +383,7 @@ func TestDeadPanelIsSaid(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "bob")
 		b := visit(t, p, "bob", radio+"/")
-		if a := b.Last; a.Status != http.StatusBadGateway || !strings.Contains(a.Body, "doesn’t answer") {
+		if a := b.Last; a.Status != http.StatusBadGateway || !strings.Contains(a.Body, "radio.example isn’t responding") {
 			t.Errorf("a dead panel: %d\n%s", a.Status, a.Body)
 		}
 	}, "SALLYPORT_CONFIG="+file)

@@ -212,7 +212,7 @@ func TestPassesInEveryDialect(t *testing.T) {
 			} {
 				a := ask(b, proxy, "/rack/7?a=b", test.header)
 				if proxy == "nginx/refused" {
-					if a.Status != http.StatusForbidden || a.Header.Get("Remote-User") != "" || !strings.Contains(a.Body, "The page itself refused this") {
+					if a.Status != http.StatusForbidden || a.Header.Get("Remote-User") != "" || !strings.Contains(a.Body, "video.test refused your request") {
 						t.Errorf("%s, %s: %s", proxy, name, short(a))
 					}
 					continue

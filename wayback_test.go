@@ -102,7 +102,7 @@ func TestASignInMayTakeLongerThanItsCookie(t *testing.T) {
 		b.SetCookieAt(radio, "sallyport-state", "")
 		b.Get(b.Last.Location)
 	}
-	if b.Last.Status != http.StatusBadRequest || !strings.Contains(visible(b.Last.Body), "keeps no cookies") {
+	if b.Last.Status != http.StatusBadRequest || !strings.Contains(visible(b.Last.Body), "is blocking cookies") {
 		t.Errorf("without cookies: %s\n%s", short(b.Last), visible(b.Last.Body))
 	}
 }
@@ -176,7 +176,7 @@ func TestBlockedCookiesAreSaid(t *testing.T) {
 		return p.Browser(t).Do("GET", path, nil, http.Header{"Referer": {p.Base + "/login?return=%2F"}, "Accept": {"text/html"}})
 	}
 	for _, path := range []string{"/", "/login/code", "/settings/security", "/continue?return=/enter"} {
-		if a := blocked(path); a.Status != http.StatusBadRequest || !strings.Contains(visible(a.Body), "keeps no cookies") {
+		if a := blocked(path); a.Status != http.StatusBadRequest || !strings.Contains(visible(a.Body), "is blocking cookies") {
 			t.Errorf("%s: %s", path, short(a))
 		}
 	}

@@ -8,7 +8,7 @@ import { startGate } from './gate.js';
 const page = (answer, body) => answer.setHeader('Content-Type', 'text/html; charset=utf-8').end(`<!doctype html><title>panel</title>${body}`);
 
 async function signIn(at, { name, password }) {
-	await at.getByLabel('User name').fill(name);
+	await at.getByLabel('Username').fill(name);
 	await at.getByLabel('Password', { exact: true }).fill(password);
 	await at.getByRole('button', { name: 'Sign in' }).click();
 }
@@ -95,7 +95,7 @@ test('a panel in a frame shows the way to the sign-in @one-engine', async ({ bro
 		const tab = await context.newPage();
 		await tab.goto(`${gate.panel}/open/dashboard`);
 		const frame = tab.frameLocator('iframe');
-		await expect(frame.getByRole('heading', { name: 'Sign in to continue' })).toBeVisible();
+		await expect(frame.getByRole('heading', { name: `Sign in to ${new URL(gate.panel).host}` })).toBeVisible();
 		await frame.getByRole('link', { name: 'Sign in' }).click();
 		await expect(tab).toHaveURL(new RegExp(`^${gate.portal}/login`));
 		await signIn(tab, ada);

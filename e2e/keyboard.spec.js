@@ -25,16 +25,16 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	const password = page.getByLabel('Password', { exact: true });
 
 	await page.goto('/login');
-	await expect(page.getByLabel('User name or e-mail')).toBeFocused();
+	await expect(page.getByLabel('Username or email')).toBeFocused();
 	await keyboard.type(ada.name);
 	await tabTo(page, password);
 	await keyboard.type('not the right one');
 	await keyboard.press('Enter');
 
 	// The error is announced, and stands beside the field that has the focus.
-	await expect(page.getByRole('alert')).toHaveText('That name and password don’t match.');
+	await expect(page.getByRole('alert')).toHaveText('That username and password don’t match.');
 	await expect(password).toBeFocused();
-	await expect(password).toHaveAccessibleDescription('That name and password don’t match.');
+	await expect(password).toHaveAccessibleDescription('That username and password don’t match.');
 	await keyboard.type(ada.password);
 	await keyboard.press('Enter');
 
@@ -58,7 +58,7 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	await keyboard.press('Enter');
 	await expect(page.getByRole('alert')).toContainText('That code didn’t match.');
 	await expect(code).toBeFocused();
-	await expect(code).toHaveAccessibleDescription(/That code didn’t match\..*Enter the 6-digit code it shows/);
+	await expect(code).toHaveAccessibleDescription(/That code didn’t match\..*Enter the 6-digit code from the app/);
 	await keyboard.type(await phone.code());
 	await keyboard.press('Enter');
 
@@ -67,7 +67,7 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	await keyboard.press('Space');
 	await tabTo(page, page.getByRole('button', { name: 'Done' }));
 	await keyboard.press('Enter');
-	await expect(page.getByText('All three done.')).toBeVisible();
+	await expect(page.getByText('All three steps are done.')).toBeVisible();
 
 	// Forms behind a button open and close in place.
 	await tabTo(page, page.locator('summary', { hasText: 'Disable two-factor authentication' }));

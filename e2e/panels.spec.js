@@ -32,7 +32,7 @@ test('one sign-in leads to the panel and back', async ({ browser, javaScriptEnab
 		const page = await context.newPage();
 		await page.goto(`${demo.panel}?from=a%20bookmark`);
 		await expect(page).toHaveURL(new RegExp(`^${demo.portal}login`));
-		await page.getByLabel('User name').fill('demo');
+		await page.getByLabel('Username').fill('demo');
 		await page.getByLabel('Password', { exact: true }).fill(demo.password);
 		await page.getByRole('button', { name: 'Sign in' }).click();
 		await expect(page).toHaveURL(`${demo.panel}?from=a%20bookmark`);
@@ -69,7 +69,7 @@ test('every change of the sign-in asks for its proof on the panel’s host @one-
 	try {
 		const page = await context.newPage();
 		await page.goto(`${demo.portal}settings/security`);
-		await page.getByLabel('User name').fill('demo');
+		await page.getByLabel('Username').fill('demo');
 		await page.getByLabel('Password', { exact: true }).fill(demo.password);
 		await page.getByRole('button', { name: 'Sign in' }).click();
 		const proof = page.getByRole('heading', { name: 'Confirm that it’s you' });

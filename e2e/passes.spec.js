@@ -19,13 +19,13 @@ for (const door of ['gateway', 'nginx']) {
 			await page.getByLabel('Name').fill('nightly backup');
 			await page.getByLabel('Path').fill('files');
 			await page.getByRole('button', { name: 'Make the pass' }).click();
-			await expect(page.getByRole('alert')).toHaveText('Begin the path with a slash, and use only characters that addresses show as they are.');
+			await expect(page.getByRole('alert')).toHaveText('Start the path with a slash, and use only characters that need no escaping in a URL.');
 			await expect(page.getByLabel('Path')).toBeFocused();
 			await expect(page.getByLabel('Name')).toHaveValue('nightly backup');
 			await page.getByLabel('Path').fill('/files/');
 			await page.getByRole('button', { name: 'Make the pass' }).click();
 
-			await expect(page.getByText(`nightly backup opens ${gate.panel}/files/.`)).toBeVisible();
+			await expect(page.getByText(`The pass “nightly backup” won’t be shown again. Anyone who has it can open ${gate.panel}/files/ as you`)).toBeVisible();
 			const token = (await page.locator('#pass').textContent()).trim();
 			expect(token).toMatch(/^spp_[\w-]{43}$/);
 			const copy = page.getByRole('button', { name: 'Copy' });
@@ -37,13 +37,13 @@ for (const door of ['gateway', 'nginx']) {
 				await expect(copy).toBeHidden();
 			}
 			await page.reload(); // sends the form again: no second pass
-			await expect(page.getByRole('alert')).toHaveText('You have a pass of that name. Choose another one, or revoke it first.');
+			await expect(page.getByRole('alert')).toHaveText('You already have a pass with that name. Choose another name, or revoke that pass first.');
 			expect(await page.content()).not.toContain('spp_');
 			await page.getByRole('link', { name: 'Cancel' }).click();
 
 			const passes = page.getByRole('list', { name: 'Machine passes' }).getByRole('listitem');
 			await expect(passes).toHaveCount(1);
-			await expect(passes).toContainText(/nightly backup.*GET · .*\/files\/.*until .* · not used yet/s);
+			await expect(passes).toContainText(/nightly backup.*GET · .*\/files\/.*expires .* · not used yet/s);
 			const { body } = await gate.ask('/files/7', { Authorization: `Bearer ${token}` });
 			const saw = JSON.parse(body);
 			expect([saw.url, saw.headers['remote-user'], saw.headers.authorization]).toEqual(['/files/7', 'ada', undefined]);
@@ -56,7 +56,7 @@ for (const door of ['gateway', 'nginx']) {
 
 			const form = await openForm(page, 'Revoke');
 			await form.getByRole('button', { name: 'Revoke nightly backup' }).click();
-			await expect(page.getByRole('status')).toHaveText('That pass opens nothing any more.');
+			await expect(page.getByRole('status')).toHaveText('Pass revoked.');
 			await expect(passes).toHaveCount(0);
 			expect((await gate.ask('/files/7', { 'Sallyport-Pass': token })).status).toBe(401);
 

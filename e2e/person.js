@@ -15,7 +15,7 @@ export async function typePassword(page, account) {
 
 // fillIn fills in the sign-in page that one is at.
 export async function fillIn(page, { name, password }) {
-	await page.getByLabel('User name or e-mail').fill(name);
+	await page.getByLabel('Username or email').fill(name);
 	await page.getByLabel('Password', { exact: true }).fill(password);
 	await page.getByRole('button', { name: 'Sign in' }).click();
 }

@@ -70,7 +70,7 @@ for (const door of ['gateway', 'nginx']) {
 		try {
 			const ada = await gate.addAccount('ada');
 			const signIn = async (page) => {
-				await page.getByLabel('User name or e-mail').fill(ada.name);
+				await page.getByLabel('Username or email').fill(ada.name);
 				await page.getByLabel('Password', { exact: true }).fill(ada.password);
 				await page.getByRole('button', { name: 'Sign in' }).click();
 			};
@@ -101,7 +101,7 @@ for (const door of ['gateway', 'nginx']) {
 			// A request of the page's own is refused, and sees its answer unchanged.
 			await gate.endSessions(ada, context);
 			await page.getByRole('button', { name: 'Preview' }).click();
-			await expect(bar).toContainText('Your session ended. What you typed is still here.');
+			await expect(bar).toContainText('You were signed out. What you typed is still here.');
 			await expect(state).toHaveText('401 login');
 			await expect(page).toHaveTitle('ended');
 			expect((await new AxeBuilder({ page }).disableRules(['landmark-one-main', 'region']).analyze()).violations).toEqual([]);

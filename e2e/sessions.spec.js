@@ -13,7 +13,7 @@ test('a browser that was signed out from another one is at the sign-in page at i
 	await expect(sessions.last()).not.toContainText('This browser');
 
 	await sessions.last().getByRole('button', { name: /^Sign out/ }).click();
-	await expect(page.getByRole('status')).toHaveText('That browser is signed out.');
+	await expect(page.getByRole('status')).toHaveText('That browser was signed out.');
 	await expect(sessions).toHaveCount(1);
 	await other.getByRole('link', { name: 'Secure your account' }).click();
 	await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
@@ -31,7 +31,7 @@ test('Sign out everywhere else ends every session but this one', async ({ page, 
 	for (const browser of [page, ...others]) await signIn(browser, ada);
 	await page.goto('/settings/sessions');
 	const form = await openForm(page, 'Sign out everywhere else');
-	await expect(form).toContainText('2 other sessions end at once. This browser stays signed in.');
+	await expect(form).toContainText('This signs out 2 other browsers immediately. You stay signed in here.');
 	await form.getByRole('button', { name: 'Sign them out' }).click();
 	await expect(page.getByRole('status')).toContainText('signed out');
 	expect(await page.content()).not.toContain('⟦'); // a sentence that the catalogue doesn't have
@@ -70,7 +70,7 @@ test('a let-in link makes another browser known, once, and is no factor', async 
 	await other.goto(link);
 	await other.reload(); // looking uses nothing up
 	await other.getByRole('button', { name: 'Let it in' }).click();
-	await expect(other.getByRole('status')).toContainText('This browser is known now.');
+	await expect(other.getByRole('status')).toContainText('This browser may sign in now.');
 	await other.goto('/settings/sessions'); // and it isn't signed in
 	await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
 	await signIn(other, ada);

@@ -8,15 +8,15 @@ test('the link that an empty portal prints makes the first account, an operator,
 	await other.goto(link);
 
 	const ada = { name: 'ada', password: 'ada likes long walks' };
-	await page.getByLabel('User name').fill(ada.name);
+	await page.getByLabel('Username').fill(ada.name);
 	await page.getByLabel('Password', { exact: true }).fill(ada.password);
 	await page.getByRole('button', { name: 'Create account' }).click();
 	await expect(page.getByRole('status')).toHaveText('Your account is ready. Sign in with your new password.');
 	await signIn(page, ada);
 	await page.goto('/settings/profile');
-	await expect(page.getByRole('main')).toContainText('Operator');
+	await expect(page.getByRole('main')).toContainText('Administrator');
 
-	await other.getByLabel('User name').fill('mallory');
+	await other.getByLabel('Username').fill('mallory');
 	await other.getByLabel('Password', { exact: true }).fill('mallory likes long walks');
 	await other.getByRole('button', { name: 'Create account' }).click();
 	await expect(other.getByRole('heading', { name: 'This link doesn’t work any more' })).toBeVisible();
@@ -28,7 +28,7 @@ test('the link that an empty portal prints makes the first account, an operator,
 test('an invitation lets its owner choose the password, and makes no operator', async ({ page, portal }) => {
 	const link = (await portal.command(['account', 'invite', 'grace'])).match(/http\S+/)[0];
 	await page.goto(link);
-	await expect(page.getByLabel('User name')).toHaveValue('grace');
+	await expect(page.getByLabel('Username')).toHaveValue('grace');
 	await page.getByLabel('Password', { exact: true }).fill('grace likes long walks');
 	await page.getByRole('button', { name: 'Create account' }).click();
 	await signIn(page, { name: 'grace', password: 'grace likes long walks' });

@@ -21,12 +21,12 @@ test('the line under a new password changes as one types, in words, and sends no
 		['k', 'Too short: 1 of 15 characters.'],
 		['seven🙂🙃', 'Too short: 7 of 15 characters.'],
 		['e\u0301e\u0301e\u0301', 'Too short: 3 of 15 characters.'],
-		['qwertyuiop 123456', 'Weak. Runs like 12345 or qwerty are tried early. Add a word or two.'],
-		['so much so much so much', 'Weak. Saying it again adds little. Add other words.'],
-		['harbour-radio-harbour', 'Weak. Your name or this site’s is tried first. Add other words.'],
-		['tall red dogs run', 'Fair. Another word or two make it stronger.'],
-		['tall red dogs run past the mill', 'Good so far. Common passwords are looked up when you send it.'],
-		['x'.repeat(257), 'Choose a shorter password: at most 256 characters.'],
+		['qwertyuiop 123456', 'Weak. Attackers try sequences like 12345 or qwerty early. Add a word or two.'],
+		['so much so much so much', 'Weak. Repeating it adds little. Add other words.'],
+		['harbour-radio-harbour', 'Weak. Attackers try your name and the site’s name first. Add other words.'],
+		['tall red dogs run', 'Fair. Another word or two would make it stronger.'],
+		['tall red dogs run past the mill', 'Good so far. We’ll check it against common passwords when you submit it.'],
+		['x'.repeat(257), 'That password is too long. Use at most 256 characters.'],
 	]) {
 		await field.pressSequentially(typed.slice(0, 1));
 		await field.fill(typed);
@@ -38,9 +38,9 @@ test('the line under a new password changes as one types, in words, and sends no
 	// What is typed beside it counts at once.
 	await field.fill('octavia and the long tides');
 	await expect(line).toContainText('Good so far.');
-	await page.getByLabel('User name').fill('octavia');
-	await page.getByLabel('E-mail').fill('tides@example.com');
-	await expect(line).toContainText('Weak. Your name');
+	await page.getByLabel('Username').fill('octavia');
+	await page.getByLabel('Email').fill('tides@example.com');
+	await expect(line).toContainText('Weak. Attackers try your name');
 
 	await field.fill('');
 	await expect(line).toBeEmpty();
@@ -98,7 +98,7 @@ test('with the invitation, the change and the forced change the same line is the
 	await other.getByLabel('Current password').fill('1234567890123456');
 	await expect(line(other)).toBeEmpty();
 	await other.getByLabel('New password').fill('countess of tides');
-	await expect(line(other)).toContainText('Weak. Your name');
+	await expect(line(other)).toContainText('Weak. Attackers try your name');
 
 	// Five wrong codes after the right password: it must be changed.
 	const { phone } = await enable(other);
@@ -112,9 +112,9 @@ test('with the invitation, the change and the forced change the same line is the
 	await typeCode(other, await phone.code());
 	await expect(other.getByRole('heading', { name: 'Choose a new password' })).toBeVisible();
 	await other.getByLabel('New password').fill('countess of tides');
-	await expect(line(other)).toContainText('Weak. Your name');
-	await other.getByRole('button', { name: 'Change and go on' }).click();
-	await expect(other.getByRole('status')).toHaveText('Your new password is set. But that password is weak. Your name or this site’s is tried first. Add other words. Change your password');
+	await expect(line(other)).toContainText('Weak. Attackers try your name');
+	await other.getByRole('button', { name: 'Change password and continue' }).click();
+	await expect(other.getByRole('status')).toHaveText('Your new password is set. That password is weak, though. Attackers try your name and the site’s name first. Add other words. Change your password');
 });
 
 test('a weak password is taken, and the next page says so once; one that is guessed early isn’t', { tag: '@one-engine' }, async ({ page, portal }) => {
@@ -128,14 +128,14 @@ test('a weak password is taken, and the next page says so once; one that is gues
 		await page.getByRole('button', { name: 'Save new password' }).click();
 	};
 	await change('harbour radio harbour');
-	await expect(page.getByRole('alert')).toHaveText('That password is easy to guess. Your name or this site’s is tried first. Add other words.');
+	await expect(page.getByRole('alert')).toHaveText('That password is easy to guess. Attackers try your name and the site’s name first. Add other words.');
 	await expect(page.getByLabel('New password')).toHaveAttribute('aria-invalid', 'true');
 	await page.goto('/settings/security');
 	await change('password monkey 4');
-	await expect(page.getByRole('status')).toHaveText('Password changed. All your other sessions are signed out. But that password is weak. Much of it is on lists of common passwords. Add another word or two. Change your password');
+	await expect(page.getByRole('status')).toHaveText('Password changed. You were signed out everywhere else. That password is weak, though. Much of it is on lists of common passwords. Add another word or two. Change your password');
 	await expect(page.getByText('the one you chose is weak')).toBeVisible();
 	await page.reload();
-	await expect(page.getByRole('status')).toHaveText('Password changed. All your other sessions are signed out.');
+	await expect(page.getByRole('status')).toHaveText('Password changed. You were signed out everywhere else.');
 	await signOut(page);
 	await signIn(page, { ...ada, password: 'password monkey 4' });
 });

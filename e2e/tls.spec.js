@@ -27,7 +27,7 @@ test('TLS of its own: in with a code, over HTTP/2, with a WebSocket @one-engine'
 		const complaints = [];
 		page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
 		const fillIn = async () => {
-			await page.getByLabel('User name or e-mail').fill(ada.name);
+			await page.getByLabel('Username or email').fill(ada.name);
 			await page.getByLabel('Password', { exact: true }).fill(ada.password);
 			await page.getByRole('button', { name: 'Sign in' }).click();
 		};

@@ -11,8 +11,8 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 
 	await test.step('1. sign in with name and password', async () => {
 		await typePassword(page, { ...ada, password: 'not the right one' });
-		await expect(page.getByRole('alert')).toHaveText('That name and password don’t match.');
-		await expect(page.getByLabel('User name or e-mail')).toHaveValue('ada');
+		await expect(page.getByRole('alert')).toHaveText('That username and password don’t match.');
+		await expect(page.getByLabel('Username or email')).toHaveValue('ada');
 		await expect(page.getByLabel('Password', { exact: true })).toHaveValue('');
 		await signIn(page, ada);
 	});
@@ -34,7 +34,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 
 		await page.getByLabel('Code', { exact: true }).fill(wrongCode);
 		await page.getByRole('button', { name: 'Enable' }).click();
-		await expect(page.getByRole('alert')).toContainText('That code didn’t match. Check that the phone’s clock');
+		await expect(page.getByRole('alert')).toContainText('That code didn’t match. Enter the newest code from your app before it changes. Also check that your phone’s clock');
 		expect((await Phone.scan(page)).secret, 'the QR code after a wrong code').toBe(phone.secret);
 
 		await expect(page.getByLabel('Name of this authenticator')).toHaveValue('Phone');
@@ -66,13 +66,13 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 
 	await test.step('5. the Security tab says what is on, since when, and offers what can be done', async () => {
 		await expect(page).toHaveURL(path('/settings/security'));
-		await expect(page.getByText('All three done.')).toBeVisible();
+		await expect(page.getByText('All three steps are done.')).toBeVisible();
 		const card = page.getByRole('region', { name: 'Two-factor authentication' });
 		await expect(card.getByText('On', { exact: true })).toBeVisible();
 		await expect(page.getByText(/^since \d+ \w+ \d{4}$/)).toBeVisible();
 		await expect(card.getByRole('heading', { name: 'Phone' })).toBeVisible();
 		await expect(card.getByText(/^added \d+ \w+ \d{4} · not used yet$/)).toBeVisible();
-		await expect(card.getByText('10 left, for the day the phone is lost')).toBeVisible();
+		await expect(card.getByText('10 left, for when you don’t have your phone')).toBeVisible();
 		for (const offer of ['Rename', 'Remove', 'Add another authenticator', 'Generate new backup codes', 'Disable two-factor authentication']) {
 			await expect(card.getByText(offer, { exact: true })).toBeVisible();
 		}
@@ -87,9 +87,9 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await expect(page.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
 		await page.goto('/login/code');
 		await typeCode(page, wrongCode);
-		await expect(page.getByRole('alert')).toHaveText('That code didn’t match.');
+		await expect(page.getByRole('alert')).toHaveText('That code didn’t match. Enter the newest code from your app before it changes.');
 		await typeCode(page, used);
-		await expect(page.getByRole('alert')).toHaveText('That code was already used. Wait for the next one.');
+		await expect(page.getByRole('alert')).toHaveText('That code was already used. Wait until your app shows a new one.');
 		const code = await phone.code();
 		await typeCode(page, `${code.slice(0, 3)} ${code.slice(3)}`); // as apps show it
 		await expect(page.getByRole('heading', { name: 'You’re signed in' })).toBeVisible();
@@ -101,14 +101,14 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await page.getByRole('link', { name: 'Use a backup code' }).click();
 		await page.getByLabel('Backup code').fill(codes[3].replaceAll('-', '').toLowerCase());
 		await page.getByRole('button', { name: 'Continue' }).click();
-		await expect(page.getByRole('status')).toContainText('Backup code used. 9 left.');
+		await expect(page.getByRole('status')).toContainText('Backup code used. You have 9 left.');
 
 		await signOut(page);
 		await typePassword(page, ada);
 		await page.getByRole('link', { name: 'Use a backup code' }).click();
 		await page.getByLabel('Backup code').fill(codes[3]);
 		await page.getByRole('button', { name: 'Continue' }).click();
-		await expect(page.getByRole('alert')).toHaveText('That backup code didn’t match, or it was used before. Try another one.');
+		await expect(page.getByRole('alert')).toHaveText('That backup code didn’t match, or it was already used. Try another one.');
 	});
 
 	await test.step('Cancel at the code form goes back to the sign-in page and ends the attempt', async () => {
@@ -123,7 +123,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await signIn(page, ada, phone);
 		await page.goto('/settings/security');
 		const form = await openForm(page, 'Disable two-factor authentication');
-		await expect(form).toContainText('Your password alone will open this account.');
+		await expect(form).toContainText('Only your password will protect this account.');
 		await form.getByRole('button', { name: 'Turn it off' }).click();
 		await expect(page.getByRole('status')).toHaveText('Two-factor authentication is off.');
 		await expect(page.getByRole('button', { name: 'Enable two-factor authentication' })).toBeVisible();
@@ -246,11 +246,11 @@ test('a second authenticator can be added, renamed and used; removing the first 
 	await row('Phone').getByRole('button', { name: 'Remove Phone' }).click();
 	await expect(page.getByRole('status')).toHaveText('Authenticator removed.');
 	await expect(row('Phone')).toHaveCount(0);
-	await expect(page.getByText('10 left, for the day the phone is lost')).toBeVisible();
+	await expect(page.getByText('10 left, for when you don’t have your phone')).toBeVisible();
 	await signOut(page);
 	await typePassword(page, ada);
 	await typeCode(page, await phone.code());
-	await expect(page.getByRole('alert')).toHaveText('That code didn’t match.');
+	await expect(page.getByRole('alert')).toHaveText('That code didn’t match. Enter the newest code from your app before it changes.');
 	await typeCode(page, await tablet.code());
 	await expect(page.getByRole('heading', { name: 'You’re signed in' })).toBeVisible();
 });
@@ -261,7 +261,7 @@ test('removing the only authenticator turns two-factor authentication off', asyn
 	await enable(page);
 	const form = await openForm(page, 'Remove');
 	await expect(form).toContainText('Phone is your only authenticator.');
-	await form.getByRole('button', { name: 'Remove it and turn off' }).click();
+	await form.getByRole('button', { name: 'Remove it and turn two-factor authentication off' }).click();
 	await expect(page.getByRole('button', { name: 'Enable two-factor authentication' })).toBeVisible();
 	await signOut(page);
 	await signIn(page, ada);
@@ -285,12 +285,12 @@ test('new backup codes end the old ones', async ({ page, portal }) => {
 		await page.getByRole('button', { name: 'Continue' }).click();
 	};
 	await type(old[0]);
-	await expect(page.getByRole('alert')).toHaveText('That backup code didn’t match, or it was used before. Try another one.');
+	await expect(page.getByRole('alert')).toHaveText('That backup code didn’t match, or it was already used. Try another one.');
 	await type(codes[0]);
 	await expect(page.getByRole('alert')).toContainText(/Wait \d seconds? between backup codes/);
 	await sleep(5_000); // what the page asks for
 	await type(codes[0]);
-	await expect(page.getByRole('status')).toContainText('Backup code used. 9 left.');
+	await expect(page.getByRole('status')).toContainText('Backup code used. You have 9 left.');
 });
 
 test('a changed password signs in, the old one doesn’t, and the code is asked as before', async ({ page, portal }) => {
@@ -307,11 +307,11 @@ test('a changed password signs in, the old one doesn’t, and the code is asked 
 	await change('not the right one', changed.password);
 	await expect(page.getByRole('alert')).toHaveText('That isn’t your current password.');
 	await change(ada.password, changed.password);
-	await expect(page.getByRole('status')).toHaveText('Password changed. All your other sessions are signed out.');
+	await expect(page.getByRole('status')).toHaveText('Password changed. You were signed out everywhere else.');
 
 	await signOut(page);
 	await typePassword(page, ada);
-	await expect(page.getByRole('alert')).toHaveText('That name and password don’t match.');
+	await expect(page.getByRole('alert')).toHaveText('That username and password don’t match.');
 	await signIn(page, changed, phone);
 });
 
@@ -324,7 +324,7 @@ test('two codes in a row, or a backup code with the password, prove again who is
 	await page.getByLabel('Password', { exact: true }).fill(ada.password);
 	await page.getByLabel('6-digit code').fill(await phone.code());
 	await page.getByRole('button', { name: 'Confirm' }).click();
-	await expect(page.getByRole('status')).toContainText('Confirmed.');
+	await expect(page.getByRole('status')).toContainText('Thanks.');
 
 	await page.goto('/reauthenticate?return=/settings/security');
 	await page.getByRole('link', { name: 'Use a backup code' }).click();
@@ -332,14 +332,14 @@ test('two codes in a row, or a backup code with the password, prove again who is
 	await page.getByLabel('Backup code').fill(codes[0]);
 	await page.getByRole('button', { name: 'Confirm' }).click();
 	await expect(page).toHaveURL(path('/settings/security'));
-	await expect(page.getByText('9 left, for the day the phone is lost')).toBeVisible();
+	await expect(page.getByText('9 left, for when you don’t have your phone')).toBeVisible();
 
 	await signOut(page);
 	await typePassword(page, ada);
 	await page.getByRole('link', { name: 'My codes don’t work' }).click();
 	const [now, next] = await phone.pair();
 	await page.getByLabel('The code you see now').fill(now);
-	await page.getByLabel('The code after it').fill(next);
+	await page.getByLabel('The next code').fill(next);
 	await page.getByRole('button', { name: 'Continue' }).click();
 	await expect(page.getByRole('heading', { name: 'You’re signed in' })).toBeVisible();
 });

@@ -24,12 +24,12 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 	await look('set-up-fair');
 	await typed('four long walks a week', 'good');
 	await look('set-up-good');
-	await page.getByLabel('User name').fill('ada@example.com');
+	await page.getByLabel('Username').fill('ada@example.com');
 	await page.getByLabel('Password', { exact: true }).fill(ada.password);
 	await page.getByRole('button', { name: 'Create account' }).click();
 	await expect(alert).toBeVisible();
 	await look('set-up-wrong-name');
-	await page.getByLabel('User name').fill(ada.name);
+	await page.getByLabel('Username').fill(ada.name);
 	await page.getByLabel('Password', { exact: true }).fill(ada.password);
 	await page.getByRole('button', { name: 'Create account' }).click();
 	await look('sign-in-after-set-up');
@@ -89,11 +89,11 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 	await page.getByRole('link', { name: 'New machine pass' }).click();
 	await look('new-pass');
 	await page.getByLabel('Name', { exact: false }).fill('The nightly backup of the rack');
-	await page.getByLabel('Addresses').fill('192.0.2.7, 10.0.0.0/8 2001:db8:1234:5678::/64 everywhere');
+	await page.getByLabel('IP addresses').fill('192.0.2.7, 10.0.0.0/8 2001:db8:1234:5678::/64 everywhere');
 	await page.getByRole('button', { name: 'Make the pass' }).click();
 	await expect(alert).toBeVisible();
 	await look('new-pass-wrong');
-	await page.getByLabel('Addresses').fill('192.0.2.7, 10.0.0.0/8 2001:db8:1234:5678::/64');
+	await page.getByLabel('IP addresses').fill('192.0.2.7, 10.0.0.0/8 2001:db8:1234:5678::/64');
 	await page.getByRole('button', { name: 'Make the pass' }).click();
 	await expect(page.locator('#pass')).toContainText('spp_');
 	await look('pass');
@@ -157,7 +157,7 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 	await page.getByRole('link', { name: 'My codes don’t work' }).click();
 	await look('two-codes');
 	await page.getByLabel('The code you see now').fill('000000');
-	await page.getByLabel('The code after it').fill('000000');
+	await page.getByLabel('The next code').fill('000000');
 	await page.getByRole('button', { name: 'Continue' }).click();
 	await expect(alert).toBeVisible();
 	await look('two-codes-wrong');
@@ -178,7 +178,7 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 		await page.getByLabel('Password', { exact: true }).fill(ada.password);
 		await page.getByLabel('Backup code').fill(codes.pop());
 		await page.getByRole('button', { name: 'Confirm' }).click();
-		await expect(page.getByRole('status')).toContainText('Confirmed.');
+		await expect(page.getByRole('status')).toContainText('Thanks.');
 	}
 	await look('security-few-codes');
 	const other = await anotherBrowser();

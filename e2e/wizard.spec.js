@@ -29,7 +29,7 @@ test('wizards in two tabs have secrets of their own, and each takes the codes of
 	await confirm(tab, await tablet.code());
 	await expect(tab).toHaveURL(path('/settings/security'));
 	await expect(tab.getByRole('status')).toHaveText('Authenticator added.');
-	await expect(tab.getByText('10 left, for the day the phone is lost')).toBeVisible();
+	await expect(tab.getByText('10 left, for when you don’t have your phone')).toBeVisible();
 });
 
 test('a wizard belongs to the browser that began it; the first to be confirmed ends the other', async ({ page, anotherBrowser, portal }) => {

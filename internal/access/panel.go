@@ -11,6 +11,7 @@ import (
 // number of goroutines may use it.
 type Panel struct {
 	Origin string // as a browser writes it: https://panel.example.com
+	Name   string // what pages call the panel; see [NewPanel]
 	Demand Demand // where no rule matches
 
 	// Preflights is this panel as CORS preflights find it: a path is open to them
@@ -47,13 +48,15 @@ type rule struct {
 	less   bool // it asks for less than the panel
 }
 
-// NewPanel returns a panel with rules, of which the first that matches counts.
+// NewPanel returns a panel with rules, of which the first that matches counts. Its name
+// is its host.
 // The error lists each rule whose path isn't written as it must be: from the
 // root, not percent-encoded, without dot segments, doubled slashes and the
 // characters that no path may have where rules differ. Written otherwise it
 // would match nothing, and what it should protect would be open.
 func NewPanel(origin string, d Demand, rules []Rule) (*Panel, error) {
 	p := &Panel{Origin: origin, Demand: d}
+	p.Name = p.Host()
 	var faults []error
 	for i, r := range rules {
 		made, err := p.compile(r)

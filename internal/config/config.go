@@ -96,6 +96,10 @@ type Config struct {
 	// 40 printable characters.
 	SiteName string `yaml:"site_name"`
 
+	// OperatorContact is where people ask for help, as sign-in and error pages say: an
+	// email address, or an http or https URL. Empty: pages name nobody.
+	OperatorContact Contact `yaml:"operator_contact"`
+
 	// TrustedProxies are the addresses whose forwarded headers are believed.
 	// A bare address is a prefix of its whole length. Nobody, unless named.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
@@ -175,6 +179,10 @@ type Panel struct {
 	// need be, nothing else. Plain http beside an https portal: on this machine
 	// only.
 	URL Origin `yaml:"url"`
+
+	// Name is what pages call the panel: 1 to 40 printable characters, and no other
+	// panel's name or host. Absent: its host.
+	Name string `yaml:"name,omitempty"`
 
 	// Upstream is the panel's own server, to which the gateway passes what it
 	// lets in. Empty: another proxy does that.

@@ -56,6 +56,9 @@ func checkPanels(c Config, set func(key string) bool, fault func(err error, keys
 		} else {
 			checkPlace(c, i, fault)
 		}
+		if set(key + ".name") {
+			fault(checkPanelName(c.Panels, i), key+".name", key)
+		}
 		checkUpstream(c, i, fault)
 		checkUpstreamSettings(*p, key, set, fault)
 		if p.Require == RequireNothing {
@@ -96,6 +99,25 @@ func checkShared(c Config, fault func(err error, keys ...string)) {
 	if p.Upstream == (Upstream{}) {
 		fault(errors.New("upstream must be set with shared_host: only our own gateway keeps the portal's cookies from the panel"), "panels[0]", "shared_host")
 	}
+}
+
+// checkPanelName refuses a name that no page could show, or that doesn't tell panel i from
+// another one: a sign-in page for the name would lead to either.
+func checkPanelName(panels []Panel, i int) error {
+	name := panels[i].Name
+	if err := checkName(name); err != nil {
+		return err
+	}
+	for j, other := range panels {
+		switch {
+		case j == i:
+		case j < i && strings.EqualFold(name, other.Name):
+			return fmt.Errorf("%s is the name of panels[%d] too; choose another one", quote(name), j)
+		case strings.EqualFold(name, other.URL.Host), strings.EqualFold(name, other.URL.Hostname()):
+			return fmt.Errorf("%s is the host of panels[%d]; choose another name", quote(name), j)
+		}
+	}
+	return nil
 }
 
 // checkPlace reports a panel that shares cookies with the portal or an earlier

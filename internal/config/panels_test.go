@@ -15,6 +15,7 @@ func TestPanelsAreReadWhole(t *testing.T) {
 	c, err := loadText(`public_url: https://auth.example.com
 panels:
   - url: HTTPS://Panel.Example.com:443/
+    name: Grafana größe
     upstream: http://127.0.0.1:8082
     require: two_factor
     max_age: 8h
@@ -39,7 +40,7 @@ panels:
 	}
 	want := []Panel{
 		{
-			URL: Origin{"https", "panel.example.com"}, Upstream: Upstream{"http", "127.0.0.1:8082"},
+			URL: Origin{"https", "panel.example.com"}, Name: "Grafana größe", Upstream: Upstream{"http", "127.0.0.1:8082"},
 			Require: RequireTwoFactor, MaxAge: Duration(8 * time.Hour), Groups: []string{"ops", "größe-2.b_c"},
 			Rules: []Rule{
 				{Path: "/status/", Require: RequireNothing},
@@ -151,7 +152,7 @@ sallyport.yaml:26: panels[0].rules[4].max_age: 59s is shorter than a minute
 sallyport.yaml:27: panels[1].upstream: must not hold a user name or password; write http://127.0.0.1:8082
 sallyport.yaml:27: panels[1]: url must be set, such as https://panel.example.com
 sallyport.yaml:28: panels[1].path: unknown key; path belongs below rules:
-sallyport.yaml:29: panels[2]: needs keys below it: answer_within, forget_at_sign_out, groups, identity_encoding, max_age, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets
+sallyport.yaml:29: panels[2]: needs keys below it: answer_within, forget_at_sign_out, groups, identity_encoding, max_age, name, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets
 sallyport.yaml:30: panels[3].url: https://auth.example.com:8443 has the host name of public_url (https://auth.example.com), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own
 sallyport.yaml:31: panels[3].listen: unknown key
 sallyport.yaml:32: panels[3].rules: is a group of keys; write a list of groups of keys, each after a dash, or [] for none
@@ -188,6 +189,14 @@ func TestFaultsOfPanels(t *testing.T) {
 		{"dotted key", places + "  - url: https://panel.example.com\n    rules.path: /\n", "sallyport.yaml:4: panels[0].rules.path: unknown key; path belongs below rules:"},
 		{"key of the whole", places + "  - url: https://panel.example.com\n    panels: []\n", "sallyport.yaml:4: panels[0].panels: unknown key"},
 		{"too many panels", places + many.String(), "sallyport.yaml:2: panels: has 65 items; 64 are the most"},
+
+		{"empty name", places + "  - url: https://a.example.com\n    name: ''\n", "sallyport.yaml:4: panels[0].name: must be 1 to 40 characters, not 0"},
+		{"long name", places + "  - url: https://a.example.com\n    name: " + strings.Repeat("ä", 41) + "\n", "sallyport.yaml:4: panels[0].name: must be 1 to 40 characters, not 41"},
+		{"name with an invisible character", places + "  - url: https://a.example.com\n    name: \"a\\u200bb\"\n", `sallyport.yaml:4: panels[0].name: "a\u200bb" holds characters that can't be printed`},
+		{"name with a space around", places + "  - url: https://a.example.com\n    name: 'Wiki '\n", `sallyport.yaml:4: panels[0].name: "Wiki " begins or ends with a space`},
+		{"name twice", places + "  - {url: https://a.example.com, name: Wiki}\n  - url: https://b.example.com\n    name: wiki\n", `sallyport.yaml:5: panels[1].name: "wiki" is the name of panels[0] too; choose another one`},
+		{"name of a later panel's host", places + "  - url: https://a.example.com\n    name: B.example.com\n  - url: https://b.example.com\n", `sallyport.yaml:4: panels[0].name: "B.example.com" is the host of panels[1]; choose another name`},
+		{"name of a host without its port", places + "  - url: https://a.example.com:8443\n  - url: https://b.example.com\n    name: a.example.com\n", `sallyport.yaml:5: panels[1].name: "a.example.com" is the host of panels[0]; choose another name`},
 
 		{"empty url", places + "  - url: ''\n", "sallyport.yaml:3: panels[0].url: url must be set, such as https://panel.example.com"},
 		{"the portal's origin", places + "  - url: https://auth.example.com\n", "sallyport.yaml:3: panels[0].url: https://auth.example.com is public_url too, and they would share all cookies; give it a host name of its own"},
@@ -352,5 +361,11 @@ func TestFaultyPortalHidesNoFaultOfItsPanels(t *testing.T) {
 		if !strings.HasPrefix(fault.String(), want[i]+":") {
 			t.Errorf("got %s, want it at %s", fault, want[i])
 		}
+	}
+}
+
+func TestAPanelsNameMayBeItsOwnHost(t *testing.T) {
+	if _, err := loadText("public_url: https://auth.example.com\npanels: [{url: https://a.example.com, name: a.example.com}, {url: https://b.example.com}]\n"); err != nil {
+		t.Error(err)
 	}
 }

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxSiteName keeps the name on one line of a phone and the key URI behind
+	// maxShownName keeps the name on one line of a phone and the key URI behind
 	// the QR code short.
-	maxSiteName = 40
+	maxShownName = 40
 
 	// shortestSession: below a second nobody gets from one page to the next.
 	shortestSession = Duration(time.Second)
@@ -98,7 +98,7 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	if c.DatabaseDirect.Reveal() != "" && !c.Pooler {
 		fault(errors.New("is the way past a pooler; set pooler: true too"), "database_direct", "pooler")
 	}
-	fault(checkSiteName(c.SiteName), "site_name")
+	fault(checkName(c.SiteName), "site_name")
 
 	if c.Session.Idle < shortestSession {
 		fault(fmt.Errorf("%s is shorter than a second", c.Session.Idle), "session.idle")
@@ -153,10 +153,11 @@ func checkCommand(command []string) error {
 	return nil
 }
 
-func checkSiteName(name string) error {
+// checkName refuses a name that pages and apps can't show whole.
+func checkName(name string) error {
 	switch n := utf8.RuneCountInString(name); {
-	case n == 0 || n > maxSiteName:
-		return fmt.Errorf("must be 1 to %d characters, not %d", maxSiteName, n)
+	case n == 0 || n > maxShownName:
+		return fmt.Errorf("must be 1 to %d characters, not %d", maxShownName, n)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return fmt.Errorf("%s holds characters that can't be printed", quote(name))
 	case strings.TrimSpace(name) != name:

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/mail"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -121,6 +123,35 @@ func (r Recipient) Age() (age.Recipient, error) {
 		return nil, fmt.Errorf("%s is no public key of age, such as \"age-keygen\" prints", quote(text))
 	}
 	return found[0], nil
+}
+
+// Contact is where people ask for help: an email address, or an http or https URL. Empty
+// text is none.
+type Contact string
+
+// maxContact keeps the line below a sign-in page a line or two; no email address is
+// longer than 254 bytes.
+const maxContact = 254
+
+// UnmarshalText takes an address of ASCII characters without a display name, or a URL
+// without a user name and password.
+func (c *Contact) UnmarshalText(text []byte) error {
+	contact := string(text)
+	u, err := url.Parse(contact)
+	isURL := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
+	address, err := mail.ParseAddress(contact)
+	isAddress := err == nil && address.Address == contact && !strings.ContainsAny(contact, "\"[")
+	switch {
+	case contact == "":
+	case len(contact) > maxContact:
+		return fmt.Errorf("has %d bytes; %d are the most", len(contact), maxContact)
+	case isURL && u.User != nil:
+		return errors.New("must not hold a user name or password, since every page shows it") // not repeated
+	case !isURL && !isAddress || strings.ContainsFunc(contact, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return fmt.Errorf("%s is no email address and no URL; write help@example.com or https://chat.example.com/help", quote(contact))
+	}
+	*c = Contact(contact)
+	return nil
 }
 
 // Enroll says who may set up two-factor authentication.

@@ -32,9 +32,18 @@ type Admission struct {
 	Verdict access.Verdict
 	*Visitor
 	Open    bool  // the panel demands nothing of anybody there
-	Denied  error // why everybody is denied, whoever asks; or nil
+	Denied  error // why the request is denied; nil where it isn't
 	Refused error // why the pass that came along opens nothing; its holder may read it
 }
+
+// NotAdmittedError: the account may not enter the panel, whatever it proves.
+type NotAdmittedError struct {
+	Panel    *access.Panel
+	Username string // of the account
+}
+
+// Error names neither: the log knows the request.
+func (e *NotAdmittedError) Error() string { return "the panel doesn't admit the account" }
 
 // Visitor is who asks for a panel, by a visit or a pass; of both the IDs are empty
 // where it is nobody. It is shared by all who ask and must not be changed.
@@ -120,6 +129,9 @@ func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 		return Admission{}, err
 	}
 	a := Admission{Verdict: access.Check(demand, v.bearer(), now), Visitor: v, Open: open}
+	if a.Verdict == access.Deny {
+		a.Denied = &NotAdmittedError{panel, v.Owner.Name}
+	}
 	if r.Pass == "" || v.Visit.ID != "" && a.Verdict == access.Admit {
 		return a, nil
 	}

@@ -43,6 +43,9 @@ func Panels(cfg config.Config) ([]*access.Panel, error) {
 		if err != nil {
 			return nil, fmt.Errorf("panel %s: %w", p.URL, err)
 		}
+		if p.Name != "" {
+			panel.Name = p.Name
+		}
 		panel.Shared = cfg.SharedHost
 		panel.ForgetAtSignOut = p.ForgetAtSignOut
 		panel.PercentIdentity = p.IdentityEncoding == config.IdentityPercent

@@ -120,7 +120,7 @@ var pageHeaders = []string{
 func (s *server) getBack(req *request, panel *access.Panel) error {
 	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
 	if req.PathValue("key") == keptKey {
-		return s.views.page(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: say("panel_back.title")}, URL: folder})
+		return s.views.page(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: say("panel_back.title")}, Panel: panel.Name, URL: folder})
 	}
 	to := folder
 	if held := access.Cookie(req.Request, backCookie); held != "" {
@@ -140,7 +140,7 @@ func (s *server) getBack(req *request, panel *access.Panel) error {
 func (s *server) keepAddress(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
 	access.Challenge(w.Header(), r.Header)
 	page := panelKeepPage{
-		frame: frame{Title: say("panel_sign_in.title")},
+		frame: frame{Title: say("panel_sign_in.title", "panel", panel.Name)},
 		URL:   panel.StartURL(folderOf(address)), KeptURL: panel.StartURL(back), Folder: folderOf(address),
 	}
 	if err := s.views.page(w, http.StatusUnauthorized, "panel-keep", page); err != nil {

@@ -46,7 +46,7 @@ type plainHTTP struct{ origin string }
 func (e *plainHTTP) Error() string { return "request by plain http for " + e.origin }
 
 // panelRefused: the gate admits the request to the address, and the panel itself said no.
-type panelRefused struct{ address string }
+type panelRefused struct{ panel, address string }
 
 func (e *panelRefused) Error() string { return "the panel itself refused the request" }
 
@@ -92,10 +92,13 @@ func (s *server) fail(req *request, err error) {
 		heading, advice = say("error.internal.heading"), say("error.internal.advice")
 		linkURL         = "/"
 		linkText        = say("error.home")
+		homeURL         string
+		signOut         string
 		wait            *login.WaitError
 		proxy           *untrustedProxy
 		other           *otherStage
 		plain           *plainHTTP
+		notAdmitted     *login.NotAdmittedError
 		refused         *access.RefusedError
 		byPanel         *panelRefused
 		long            *headersTooLong
@@ -128,7 +131,7 @@ func (s *server) fail(req *request, err error) {
 		status, heading = http.StatusForbidden, say("error.named.heading")
 		advice = say("error.named.advice", "path", clean(refused.Target))
 	case errors.As(err, &byPanel):
-		status, heading, advice = http.StatusForbidden, say("error.by_panel.heading"), say("error.by_panel.advice")
+		status, heading, advice = http.StatusForbidden, say("error.by_panel.heading", "panel", byPanel.panel), say("error.by_panel.advice", "panel", byPanel.panel)
 		linkURL, linkText = byPanel.address, say("error.reload")
 	case errors.As(err, &plain):
 		status, heading, advice = http.StatusForbidden, say("error.plain_http.heading"), say("error.plain_http.advice", "url", plain.origin)
@@ -137,6 +140,10 @@ func (s *server) fail(req *request, err error) {
 		status, heading = http.StatusRequestHeaderFieldsTooLarge, say("error.headers.heading")
 		advice = say("error.headers.advice", "cookies", long.cookies)
 		linkURL = ""
+	case errors.As(err, &notAdmitted):
+		status, heading = http.StatusForbidden, say("error.not_admitted.heading", "panel", notAdmitted.Panel.Name)
+		advice = say("error.not_admitted.advice", "name", notAdmitted.Username)
+		linkText, signOut = say("home.panels"), s.views.base+"logout"
 	case errors.Is(err, errForbidden):
 		status, heading, advice = http.StatusForbidden, say("error.forbidden.heading"), say("error.forbidden.advice")
 	case errors.Is(err, errCrossOrigin):
@@ -156,11 +163,14 @@ func (s *server) fail(req *request, err error) {
 		status, heading, advice = http.StatusBadRequest, say("error.no_cookies.heading"), say("error.no_cookies.advice")
 		linkURL, linkText = "", nil
 	case errors.Is(err, errPanelDown):
-		status, heading, advice = http.StatusBadGateway, say("error.panel_down.heading"), say("error.panel_down.advice")
+		status, heading, advice = http.StatusBadGateway, say("error.panel_down.heading", "panel", s.panelName(req)), say("error.panel_down.advice")
+		linkURL, linkText, homeURL = s.sameURL(req), say("error.again"), s.PublicURL+"/"
 	case errors.Is(err, errPanelUntrusted):
-		status, heading, advice = http.StatusBadGateway, say("error.panel_untrusted.heading"), say("error.panel_untrusted.advice")
+		status, heading, advice = http.StatusBadGateway, say("error.panel_untrusted.heading", "panel", s.panelName(req)), say("error.panel_untrusted.advice", "panel", s.panelName(req))
+		linkText = say("home.panels")
 	case errors.Is(err, errPanelSlow):
-		status, heading, advice = http.StatusGatewayTimeout, say("error.panel_slow.heading"), say("error.panel_slow.advice")
+		status, heading, advice = http.StatusGatewayTimeout, say("error.panel_slow.heading", "panel", s.panelName(req)), say("error.panel_slow.advice")
+		linkURL, linkText, homeURL = s.sameURL(req), say("error.again"), s.PublicURL+"/"
 	case errors.As(err, &proxy):
 		bits := netip.PrefixFrom(proxy.peer, proxy.peer.BitLen())
 		status, heading = http.StatusForbidden, say("error.untrusted_proxy.heading")
@@ -191,12 +201,33 @@ func (s *server) fail(req *request, err error) {
 	}
 	page := errorPage{
 		frame: frame{Title: say("error.title")}, Heading: heading, Advice: advice,
-		LinkURL: linkURL, LinkText: linkText, Reference: reference(req.Request),
+		LinkURL: linkURL, LinkText: linkText, HomeURL: homeURL, SignOut: signOut, Reference: reference(req.Request),
 	}
 	if err := s.views.page(req.w, status, "error", page); err != nil {
 		s.Log.Error("error page", "request", reference(req.Request), "reason", err)
 		http.Error(req.w, http.StatusText(status), status)
 	}
+}
+
+// panelName returns what pages call the panel that a request is for, or the site's name.
+func (s *server) panelName(req *request) string {
+	if panel := s.panelAt(req.Host); panel != nil {
+		return panel.Name
+	}
+	return s.SiteName
+}
+
+// sameURL returns the address of a panel that a request is for, or the panel's first page
+// where the request was more than a look at a page.
+func (s *server) sameURL(req *request) string {
+	panel := s.panelAt(req.Host)
+	switch {
+	case panel == nil:
+		return "/"
+	case req.Method != http.MethodGet && req.Method != http.MethodHead:
+		return panel.Origin + "/"
+	}
+	return panel.Origin + login.CheckAddress(req.URL.RequestURI())
 }
 
 // seconds rounds up: whoever comes back then isn't refused again.

@@ -22,19 +22,23 @@ func (s *server) getHome(req *request) error {
 		return err
 	}
 	for _, panel := range mine {
-		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Host()})
+		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name})
 	}
 	return s.views.page(req.w, http.StatusOK, "home", page)
 }
 
-// loginTitle names the site, which every sentence knows.
-func (s *server) loginPage(req *request) loginPage {
-	return loginPage{frame: frame{Title: say("login.title"), Notice: s.noticeOf(req)}}
+// loginPage names the panel that the return URL leads to, so that people see where their
+// password goes, or else the site.
+func (s *server) loginPage(req *request, returnURL string) loginPage {
+	page := loginPage{frame: frame{Title: say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
+	if panel := s.panelOf(page.Return); panel != nil {
+		page.Title, page.ForPanel = say("login.title_panel", "panel", panel.Name), true
+	}
+	return page
 }
 
 func (s *server) getLogin(req *request) error {
-	page := s.loginPage(req)
-	page.Return = login.CheckReturn(req.URL.Query().Get("return"))
+	page := s.loginPage(req, req.URL.Query().Get("return"))
 	if req.signedIn() {
 		s.redirect(req, page.Return) // another tab, or a double click, was faster
 		return nil
@@ -51,8 +55,8 @@ func (s *server) postPassword(req *request) error {
 		return err
 	}
 	username, typed, returnURL := f[0], f[1], f[2]
-	page := s.loginPage(req)
-	page.Username, page.Return = username, login.CheckReturn(returnURL)
+	page := s.loginPage(req, returnURL)
+	page.Username = username
 	if strings.TrimSpace(username) == "" || typed == "" {
 		page.Error = say("login.empty")
 		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)

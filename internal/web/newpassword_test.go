@@ -45,7 +45,7 @@ func TestSuspectPasswordMustBeChangedAfterTheCode(t *testing.T) {
 			}
 			for typed, want := range map[string]string{
 				"short":         "at least 15 characters",
-				portal.Password: "other than the one you have",
+				portal.Password: "your current password. Choose a different one",
 			} {
 				if a := b.Post("/login/new-password", "new_password", typed); a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, want) {
 					t.Errorf("%q: %d, want 422 with %q", typed, a.Status, want)

@@ -1,6 +1,9 @@
 package web
 
-import "github.com/sallyport/sallyport/internal/authenticator/password"
+import (
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+)
 
 // notices are the sentences that a redirect may bring along in its query, and
 // the colour of each. No other text of a query reaches a page.
@@ -44,6 +47,9 @@ func (s *server) noticeOf(req *request) *notice {
 			LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
 		}
 	}
+	if panel := s.requiring(req); name == "required" && panel != nil {
+		return requiredBy(panel)
+	}
 	n, ok := notices[name]
 	if !ok {
 		return nil
@@ -57,4 +63,10 @@ func (s *server) noticeOf(req *request) *notice {
 		return weak
 	}
 	return &notice{Kind: n.kind, Text: n.text}
+}
+
+// requiredBy says why a person who came from the panel is to enable two-factor
+// authentication.
+func requiredBy(panel *access.Panel) *notice {
+	return &notice{Kind: "warn", Text: say("notice.required_panel", "panel", panel.Name)}
 }

@@ -49,11 +49,12 @@ type homePage struct {
 // panelLink is a panel that the account may enter.
 type panelLink struct {
 	URL  string
-	Name string // its host
+	Name string // as pages call it
 }
 
 type panelLogoutPage struct {
 	frame
+	Panel  string // its name
 	Action string // path of the panel's host
 	Back   string // address of the panel
 }
@@ -61,7 +62,8 @@ type panelLogoutPage struct {
 // continuePage leads on to an address by itself, and has a link for browsers that don't.
 type continuePage struct {
 	frame
-	URL string // whole
+	Panel string // name of the panel that the address leads to; empty: none
+	URL   string // whole
 }
 
 // panelKeepPage stands at an address that is too long for a cookie.
@@ -75,14 +77,16 @@ type panelKeepPage struct {
 // panelBackPage leads to the address that the script kept.
 type panelBackPage struct {
 	frame
-	URL string // of the folder, where none was kept
+	Panel string // its name
+	URL   string // of the folder, where none was kept
 }
 
 // panelSignInPage fills a frame, or answers a form, where nobody is signed in.
 type panelSignInPage struct {
 	frame
-	URL  string // where the sign-in begins
-	Form bool   // a form was sent, and wasn't passed on
+	Panel string // its name
+	URL   string // where the sign-in begins
+	Form  bool   // a form was sent, and wasn't passed on
 }
 
 type panelSignedInPage struct {
@@ -93,6 +97,7 @@ type panelSignedInPage struct {
 
 type loginPage struct {
 	frame
+	ForPanel bool   // the title names a panel
 	Username string // kept after a wrong answer
 	Return   string // return URL, carried in a hidden field
 	Error    *message
@@ -131,6 +136,7 @@ type newPasswordPage struct {
 
 type reauthenticatePage struct {
 	frame
+	Panel      string    // name of the panel that asks for a recent sign-in; empty: a change does
 	Username   string    // for password managers, read-only
 	Action     string    // path of the portal that the form is sent to
 	InForm     bool      // it is another form's, proven with this one
@@ -181,7 +187,7 @@ type securityPage struct {
 type passRow struct {
 	ID         string
 	Name       string
-	Opens      string // the panel's origin and the path
+	Opens      string // the panel's name, where it has one, and the address
 	Methods    string // empty: all
 	Addresses  string // empty: from anywhere
 	ExpiresAt  time.Time
@@ -192,15 +198,21 @@ type passRow struct {
 
 type newPassPage struct {
 	frame
-	Panels    []string // origins to choose from
+	Panels    []panelChoice
 	Name      string
-	Panel     string
+	Panel     string // origin of the chosen one
 	Path      string
 	Methods   string
 	Addresses string
 	Days      int
 	Lives     []int // to choose from
 	Error     *message
+}
+
+// panelChoice is a panel that a pass can be for.
+type panelChoice struct {
+	Origin string
+	Name   string // as pages call it, with the origin where they differ
 }
 
 // passPage shows the token of a new machine pass, this once.
@@ -311,5 +323,7 @@ type errorPage struct {
 	Advice    *message // what to do
 	LinkURL   string   // may be empty
 	LinkText  *message
+	HomeURL   string // of the panels' list, beside another link; may be empty
+	SignOut   string // path that the form to sign out is sent to; empty: no form
 	Reference string // stands in the log too
 }

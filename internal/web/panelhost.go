@@ -135,7 +135,7 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 // although the gate admits the request: the panel itself refused it. There is no way on
 // but to load the page again, since an answer that leads on would go round for ever.
 func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string) {
-	h.fail(w, r, &panelRefused{panel.Origin + login.CheckAddress(target)})
+	h.fail(w, r, &panelRefused{panel.Name, panel.Origin + login.CheckAddress(target)})
 }
 
 func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
@@ -203,7 +203,7 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 	case asker == access.Viewer:
 		start := startByLink(panel, address, back)
 		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.server.signInHere(w, r, start, method != http.MethodGet && method != http.MethodHead)
+			h.server.signInHere(w, r, panel, start, method != http.MethodGet && method != http.MethodHead)
 		})).ServeHTTP(w, r)
 	default:
 		unauthorized(w, r, startByLink(panel, address, back), refused)
@@ -221,11 +221,11 @@ func startByLink(panel *access.Panel, address string, back wayBack) string {
 
 // signInHere shows the way to the sign-in to a person who can't be led there: the page
 // fills a frame, or answers a form, which wasn't sent on.
-func (s *server) signInHere(w http.ResponseWriter, r *http.Request, start string, form bool) {
+func (s *server) signInHere(w http.ResponseWriter, r *http.Request, panel *access.Panel, start string, form bool) {
 	h := w.Header()
 	allowFrame(h)
 	access.Challenge(h, r.Header)
-	page := panelSignInPage{frame: frame{Title: say("panel_sign_in.title")}, URL: start, Form: form}
+	page := panelSignInPage{frame: frame{Title: say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
 	if err := s.views.page(w, http.StatusUnauthorized, "panel-sign-in", page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
@@ -305,7 +305,7 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 
 func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
 	return s.views.page(req.w, http.StatusOK, "panel-logout", panelLogoutPage{
-		frame: frame{Title: say("panel_logout.title")}, Action: logoutPath, Back: panel.Origin + "/",
+		frame: frame{Title: say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
 	})
 }
 

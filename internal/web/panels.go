@@ -30,7 +30,11 @@ func (s *server) getContinue(req *request) error {
 	}
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.w.Header().Set("Refresh", "0; url="+to)
-	return s.views.page(req.w, http.StatusOK, "continue", continuePage{frame: frame{Title: say("continue.title")}, URL: to})
+	page := continuePage{frame: frame{Title: say("continue.title")}, URL: to}
+	if panel := s.panelOf(req.URL.Query().Get("return")); panel != nil {
+		page.Panel = panel.Name
+	}
+	return s.views.page(req.w, http.StatusOK, "continue", page)
 }
 
 // getEnter is where a panel's start page sends a browser. Whoever meets what
@@ -76,7 +80,7 @@ func (s *server) getEnter(req *request) error {
 		s.setCookie(req.w, returnCookie, self, returnCookieLife)
 		s.redirect(req, "/settings/security", "notice", "required")
 	default:
-		return errForbidden
+		return &login.NotAdmittedError{Panel: panel, Username: req.me.Account.Name}
 	}
 	return nil
 }
@@ -98,6 +102,22 @@ func (s *server) panel(origin string) *access.Panel {
 		}
 	}
 	return nil
+}
+
+// panelOf returns the panel that a return URL leads to, or nil where it leads to a page of
+// the portal. What pages say of the panel comes from the configuration, never from the URL.
+func (s *server) panelOf(returnURL string) *access.Panel {
+	u, err := url.Parse(login.CheckReturn(returnURL))
+	if err != nil || u.Path != enterPagePath {
+		return nil
+	}
+	return s.panel(u.Query().Get("panel"))
+}
+
+// requiring returns the panel that sent the browser to enable two-factor authentication,
+// or nil.
+func (s *server) requiring(req *request) *access.Panel {
+	return s.panelOf(s.cookie(req.Request, returnCookie))
 }
 
 // onward leads who has enabled two-factor authentication on to the panel that

@@ -32,11 +32,28 @@ func (s *server) passRows(req *request) ([]passRow, error) {
 	var rows []passRow
 	for _, p := range all {
 		rows = append(rows, passRow{
-			ID: p.ID, Name: p.Name, Opens: p.Scope.Panel + p.Scope.Path, Methods: p.Scope.MethodList(), Addresses: p.Scope.AddressList(),
+			ID: p.ID, Name: p.Name, Opens: s.opens(p.Scope), Methods: p.Scope.MethodList(), Addresses: p.Scope.AddressList(),
 			ExpiresAt: p.ExpiresAt, LastUsedAt: p.SeenAt, Expired: p.Expired(s.Login.Clock()), ByOperator: p.ByOperator,
 		})
 	}
 	return rows, nil
+}
+
+// opens returns what a pass opens.
+func (s *server) opens(scope access.Scope) string {
+	address := scope.Panel + scope.Path
+	if panel := s.panel(scope.Panel); panel != nil {
+		return named(panel, address)
+	}
+	return address // the panel is declared no more
+}
+
+// named returns an address of the panel, after the panel's name where that says more.
+func named(panel *access.Panel, address string) string {
+	if panel.Name == panel.Host() {
+		return address
+	}
+	return panel.Name + " (" + address + ")"
 }
 
 // myPanels are the panels that the account may enter.
@@ -58,7 +75,7 @@ func (s *server) newPassPage(req *request) (newPassPage, error) {
 	page := newPassPage{frame: s.frameOf(req, say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
 	mine, err := s.myPanels(req)
 	for _, panel := range mine {
-		page.Panels = append(page.Panels, panel.Origin)
+		page.Panels = append(page.Panels, panelChoice{panel.Origin, named(panel, panel.Origin)})
 	}
 	return page, err
 }
@@ -91,7 +108,7 @@ func (s *server) postPass(req *request) error {
 		token, made := s.Login.AddPass(req.Context(), req.me, p)
 		if made == nil {
 			return s.views.page(req.w, http.StatusOK, "pass", passPage{
-				frame: s.frameOf(req, say("passes.made"), "security"), Name: page.Name, Opens: scope.Panel + scope.Path, Token: token.Reveal(),
+				frame: s.frameOf(req, say("passes.made"), "security"), Name: page.Name, Opens: s.opens(scope), Token: token.Reveal(),
 			})
 		}
 		err = made
@@ -106,9 +123,9 @@ var errPanelUnknown = errors.New("no panel that the account may enter")
 
 // scope reads what the form says that the pass opens.
 func (p newPassPage) scope() (access.Scope, error) {
-	for _, origin := range p.Panels {
-		if origin == p.Panel {
-			return access.NewScope(origin, p.Path, p.Methods, p.Addresses)
+	for _, panel := range p.Panels {
+		if panel.Origin == p.Panel {
+			return access.NewScope(panel.Origin, p.Path, p.Methods, p.Addresses)
 		}
 	}
 	return access.Scope{}, errPanelUnknown

@@ -33,6 +33,9 @@ func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticat
 		Carried: form.carried, Return: login.CheckReturn(form.returnURL),
 		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: form.ask == askBackupCode && asked.CodesLeft > 0,
 	}
+	if panel := s.panelOf(page.Return); panel != nil && !page.InForm {
+		page.Title, page.Panel = say("reauthenticate.title_panel", "panel", panel.Name), panel.Name
+	}
 	if !req.twoFactor {
 		return page, err
 	}

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ const (
 // concurrent use.
 type views struct {
 	portal    string // path before those of the portal's pages
+	contact   string // email address or URL where people ask for help; may be empty
 	base      string
 	catalogue *catalogue
 	pages     *template.Template       // by file name
@@ -164,8 +166,18 @@ func (v *views) functions() template.FuncMap {
 		"asset":  v.asset,
 		"site":   func() string { return v.catalogue.site },
 		"portal": func() string { return v.portal },
+		"help":   func() string { return v.contact },
+		"helpAt": func() string { return contactURL(v.contact) },
 		"lang":   func() string { return v.catalogue.lang },
 	}
+}
+
+// contactURL returns the address of a link to a contact.
+func contactURL(contact string) string {
+	if strings.Contains(contact, "://") {
+		return contact
+	}
+	return "mailto:" + url.PathEscape(contact) // an address may hold a "?"
 }
 
 // title is that of a browser's tab: what the page is called, and of which site

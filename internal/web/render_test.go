@@ -41,6 +41,7 @@ func samples(person string) []sample {
 	many := inside("security.title", "security")
 	many.CodesLeft = 10
 	many.Notice = &notice{Kind: "ok", Text: say("notice.added")}
+	toPanel := frame{Title: say("login.title_panel", "panel", person)}
 	signedOut := outside("login.title")
 	signedOut.Notice = &notice{Kind: "ok", Text: say("notice.signed_out")}
 	used := inside("home.title", "")
@@ -58,6 +59,7 @@ func samples(person string) []sample {
 	wizardMore := wizard
 	wizardMore.frame, wizardMore.First, wizardMore.Name = inside("wizard.title_more", "security"), false, person
 	wizardMore.Error = say("code.wrong")
+	wizard.Notice = &notice{Kind: "warn", Text: say("notice.required_panel", "panel", person)}
 	wizardSlow := wizard
 	wizardSlow.Error = say("code.slow", "n", 3)
 	on := securityPage{
@@ -102,18 +104,20 @@ func samples(person string) []sample {
 	}
 	return []sample{
 		{"home", "off", homePage{inside("home.title", ""), person, false, nil}},
-		{"home", "on", homePage{used, person, true, []panelLink{{"https://panel.example.com/", "panel.example.com"}}}},
-		{"panel-logout", "first", panelLogoutPage{outside("panel_logout.title"), "/.sallyport/logout", "/"}},
-		{"continue", "first", continuePage{outside("continue.title"), "https://auth.example.com/enter?panel=x"}},
-		{"panel-keep", "first", panelKeepPage{outside("panel_sign_in.title"), "https://panel.example.com/.sallyport/start?return=%2Fexplore", "https://panel.example.com/.sallyport/start?return=x", "/explore"}},
-		{"panel-back", "first", panelBackPage{outside("panel_back.title"), "https://panel.example.com/explore"}},
-		{"panel-sign-in", "form", panelSignInPage{outside("panel_sign_in.title"), "https://panel.example.com/.sallyport/start", true}},
-		{"panel-sign-in", "frame", panelSignInPage{outside("panel_sign_in.title"), "https://panel.example.com/.sallyport/start", false}},
-		{"panel-signed-out", "first", continuePage{outside("panel_signed_out.title"), "https://auth.example.com/login"}},
-		{"panel-signed-in", "first", panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", "panel.example.com"}, scriptPath}},
+		{"home", "on", homePage{used, person, true, []panelLink{{"https://panel.example.com/", person}}}},
+		{"panel-logout", "first", panelLogoutPage{outside("panel_logout.title"), person, "/.sallyport/logout", "/"}},
+		{"continue", "first", continuePage{outside("continue.title"), "", "https://auth.example.com/settings/security"}},
+		{"continue", "panel", continuePage{outside("continue.title"), person, "https://auth.example.com/enter?panel=x"}},
+		{"panel-keep", "first", panelKeepPage{toPanel, "https://panel.example.com/.sallyport/start?return=%2Fexplore", "https://panel.example.com/.sallyport/start?return=x", "/explore"}},
+		{"panel-back", "first", panelBackPage{outside("panel_back.title"), person, "https://panel.example.com/explore"}},
+		{"panel-sign-in", "form", panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", true}},
+		{"panel-sign-in", "frame", panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", false}},
+		{"panel-signed-out", "first", continuePage{outside("panel_signed_out.title"), "", "https://auth.example.com/login"}},
+		{"panel-signed-in", "first", panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", person}, scriptPath}},
 		{"login", "first", loginPage{frame: outside("login.title"), Return: person}},
 		{"login", "signed-out", loginPage{frame: signedOut}},
-		{"login", "wrong", loginPage{outside("login.title"), person, "/x", say("login.wrong")}},
+		{"login", "panel", loginPage{frame: toPanel, ForPanel: true, Return: person}},
+		{"login", "wrong", loginPage{outside("login.title"), false, person, "/x", say("login.wrong")}},
 		{"code", "first", codePage{frame: outside("code.title")}},
 		{"code", "slow", codePage{frame: outside("code.title"), HasCodes: true, Error: say("code.slow", "n", 3)}},
 		{"code", "two", codePage{frame: outside("code.title"), Two: true, HasCodes: true}},
@@ -123,6 +127,7 @@ func samples(person string) []sample {
 		{"new-password", "first", newPasswordPage{outside("new_password.title"), chosen, person, "/x", nil}},
 		{"new-password", "short", newPasswordPage{outside("new_password.title"), chosen, person, "/x", say("password.short", "n", 10)}},
 		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
+		{"reauthenticate", "panel", reauthenticatePage{frame: frame{Title: say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
 		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []way{{askBackupCode, say("code.use_backup")}, {askTwoCodes, say("code.use_two")}}, Error: say("code.wrong")}},
 		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []way{{"", say("code.use_one")}}, Error: say("password.wrong")}},
 		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []way{{askBackupCode, say("code.use_backup")}}}},
@@ -146,9 +151,9 @@ func samples(person string) []sample {
 		}},
 		{"sessions", "several", sessionsPage{told, sessions, 2, devices}},
 		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
-		{"new-pass", "first", newPassPage{frame: inside("passes.new", "security"), Panels: []string{"https://panel.example.com", "https://" + person}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
+		{"new-pass", "first", newPassPage{frame: inside("passes.new", "security"), Panels: []panelChoice{{"https://panel.example.com", "https://panel.example.com"}, {"https://" + person, person}}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
 		{"new-pass", "wrong", newPassPage{
-			inside("passes.new", "security"), []string{person}, person, person, person, person, person, 7, passLives, say("passes.addresses_invalid"),
+			inside("passes.new", "security"), []panelChoice{{person, person}}, person, person, person, person, person, 7, passLives, say("passes.addresses_invalid"),
 		}},
 		{"new-pass", "none", newPassPage{frame: inside("passes.new", "security")}},
 		{"pass", "first", passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "spp_" + strings.Repeat("x", 43)}},
@@ -163,7 +168,9 @@ func samples(person string) []sample {
 		{"setup", "email", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("setup.email_invalid")}},
 		{"setup", "short", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("password.short", "n", 10)}},
 		{"error", "outside", errorPage{frame: outside("error.title"), Heading: say("error.link_invalid.heading"), Advice: say("error.link_invalid.advice"), Reference: person}},
-		{"error", "inside", errorPage{inside("error.title", ""), say("error.not_found.heading"), say("error.not_found.advice"), "/", say("error.home"), "7f3k2m"}},
+		{"error", "inside", errorPage{frame: inside("error.title", ""), Heading: say("error.not_found.heading"), Advice: say("error.not_found.advice"), LinkURL: "/", LinkText: say("error.home"), Reference: "7f3k2m"}},
+		{"error", "forbidden", errorPage{frame: outside("error.title"), Heading: say("error.not_admitted.heading", "panel", person), Advice: say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: say("home.panels"), SignOut: "/logout"}},
+		{"error", "down", errorPage{frame: outside("error.title"), Heading: say("error.panel_down.heading", "panel", person), Advice: say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: say("error.again"), HomeURL: "https://auth.example.com/"}},
 		{"error", "proxy", errorPage{frame: outside("error.title"), Heading: say("error.untrusted_proxy.heading"), Advice: say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
 	}
 }

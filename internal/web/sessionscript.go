@@ -53,15 +53,15 @@ func (s *server) getScript() func(*request, *access.Panel) error {
 // getCheck answers whether the visit opens a path of the panel, and changes
 // nothing: 204, or 401 with the address of a sign-in that ends at signedInPath.
 func (s *server) getCheck(req *request, panel *access.Panel) error {
-	path, verdict, err := s.checked(req, panel)
+	path, a, err := s.checked(req, panel)
 	switch {
 	case err != nil:
 		return err
-	case verdict == access.Admit:
+	case a.Verdict == access.Admit:
 		req.w.WriteHeader(http.StatusNoContent)
 		return nil
-	case verdict == access.Deny:
-		return errForbidden
+	case a.Verdict == access.Deny:
+		return because(errForbidden, a.Denied)
 	}
 	unauthorized(req.w, req.Request, panel.StartURL(signedInFor(path)), nil)
 	return nil
@@ -69,27 +69,27 @@ func (s *server) getCheck(req *request, panel *access.Panel) error {
 
 // getSignedIn is where a sign-in ends that another tab waits for.
 func (s *server) getSignedIn(req *request, panel *access.Panel) error {
-	path, verdict, err := s.checked(req, panel)
+	path, a, err := s.checked(req, panel)
 	switch {
 	case err != nil:
 		return err
-	case verdict == access.Deny:
-		return errForbidden
-	case verdict != access.Admit:
+	case a.Verdict == access.Deny:
+		return because(errForbidden, a.Denied)
+	case a.Verdict != access.Admit:
 		http.Redirect(req.w, req.Request, panel.StartURL(signedInFor(path)), http.StatusSeeOther)
 		return nil
 	}
 	return s.views.page(req.w, http.StatusOK, "panel-signed-in", panelSignedInPage{
-		frame: frame{Title: say("panel_signed_in.title")}, Panel: panelLink{panel.Origin + "/", panel.Host()}, Script: scriptPath,
+		frame: frame{Title: say("panel_signed_in.title")}, Panel: panelLink{panel.Origin + "/", panel.Name}, Script: scriptPath,
 	})
 }
 
 // checked holds the visit against what the panel demands of the path in the
 // query.
-func (s *server) checked(req *request, panel *access.Panel) (path string, verdict access.Verdict, err error) {
+func (s *server) checked(req *request, panel *access.Panel) (path string, a login.Admission, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
-	a, err := s.Login.Admit(req.Context(), panel, login.Request{Ask: access.Ask{Method: http.MethodGet, Target: path}, Visit: panel.Visit(req.Request)})
-	return path, a.Verdict, err
+	a, err = s.Login.Admit(req.Context(), panel, login.Request{Ask: access.Ask{Method: http.MethodGet, Target: path}, Visit: panel.Visit(req.Request)})
+	return path, a, err
 }
 
 func signedInFor(path string) string { return signedInPath + "?" + url.Values{"for": {path}}.Encode() }

@@ -21,7 +21,7 @@ const (
 	fairPassword = "seven lamps by the door"
 )
 
-var weakSentence = regexp.MustCompile(`But that password is weak\. [^.]+\. [^.<]+\.`)
+var weakSentence = regexp.MustCompile(`That password is weak, though\. [^.]+\. [^.<]+\.`)
 
 // door is a form that sets a password.
 type door struct {
@@ -154,9 +154,9 @@ func TestWeaknessIsForgottenAfterAMinuteAndSaysOnlyOurSentences(t *testing.T) {
 // ATTACKS 129 and 130.
 func TestAttack129And130EveryFormSaysTheSame(t *testing.T) {
 	const (
-		short   = "Choose a longer password: at least 15 characters."
-		long    = "Choose a shorter password: at most 256 characters."
-		invalid = "That password holds characters that can’t be typed everywhere. Use letters, digits, spaces and signs."
+		short   = "That password is too short. Use at least 15 characters."
+		long    = "That password is too long. Use at most 256 characters."
+		invalid = "That password contains characters that can’t be typed on every keyboard. Use letters, digits, spaces and punctuation."
 		easy    = "That password is easy to guess. "
 	)
 	atEveryDoor(t, func(t *testing.T, p *portal.Portal, d door) {
@@ -171,10 +171,10 @@ func TestAttack129And130EveryFormSaysTheSame(t *testing.T) {
 			"a password with \xff in it":          invalid,
 			"a password with \x1b in it":          invalid,
 			"passwordpassword":                    easy + "Much of it is on lists of common passwords. Add another word or two.",
-			"Sallyport2026Sallyport":              easy + "Your name or this site’s is tried first. Add other words.",
-			d.account + " at sallyport 1":         easy + "Your name or this site’s is tried first. Add other words.",
-			"qwertyuiop asdfghjkl":                easy + "Runs like 12345 or qwerty are tried early. Add a word or two.",
-			"password password password":          easy + "Saying it again adds little. Add other words.",
+			"Sallyport2026Sallyport":              easy + "Attackers try your name and the site’s name first. Add other words.",
+			d.account + " at sallyport 1":         easy + "Attackers try your name and the site’s name first. Add other words.",
+			"qwertyuiop asdfghjkl":                easy + "Attackers try sequences like 12345 or qwerty early. Add a word or two.",
+			"password password password":          easy + "Repeating it adds little. Add other words.",
 			"pa$$w0rd-pa$$w0rd-pa$$w0rd-pa$$w0rd": easy,
 		} {
 			a := send(typed)

@@ -41,6 +41,7 @@ type Options struct {
 	Login          *login.Service
 	PublicURL      string // without a slash at the end; with a path where a panel shares its host
 	SiteName       string
+	Contact        string // email address or URL where people ask for help; may be empty
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
 	Log            *slog.Logger
@@ -78,6 +79,7 @@ func newServer(o Options, base string, pages ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	views.contact = o.Contact
 	s := &server{
 		Options: o, views: views, origin: origin, https: origin.Scheme == "https", panels: map[string]*access.Panel{}, mux: http.NewServeMux(),
 	}

@@ -42,6 +42,9 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 	}
 	if page.First {
 		page.Title = say("wizard.title_first")
+		if panel := s.requiring(req); panel != nil {
+			page.Notice = requiredBy(panel)
+		}
 	}
 	for key := page.Key; key != ""; {
 		n := min(4, len(key))
