@@ -129,7 +129,13 @@ func (c restoreCommand) afterPgRestore(r *run) error {
 		if err := closed(found); err != nil {
 			return err
 		}
-		if err := server.EndForgotten(r, keys.DB, "pg_restore", time.Now(), c.KeepBackupCodes); err != nil {
+		// The database's clock: the operator's may be wrong, and steps that were used by it
+		// would lock owners out.
+		now, err := keys.DB.Clock(r, time.Now())
+		if err != nil {
+			return fmt.Errorf("ask the time: %w", err)
+		}
+		if err := server.EndForgotten(r, keys.DB, "pg_restore", now, c.KeepBackupCodes); err != nil {
 			return err
 		}
 		return c.restored(r)

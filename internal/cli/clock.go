@@ -39,6 +39,8 @@ func (clockShow) Run(r *run) error {
 		fmt.Fprintf(table, "Codes\trefused: the clock is not the database's\n")
 	case state.Behind(reference) > 0:
 		fmt.Fprintf(table, "Codes\trefused: the clock is behind the mark\n")
+	case !state.LeaptAt.IsZero():
+		fmt.Fprintf(table, "Codes\ttaken, unless the clock was set ahead while the server ran: then refused for an hour (/readyz says)\n")
 	default:
 		fmt.Fprintf(table, "Codes\ttaken\n")
 	}

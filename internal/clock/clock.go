@@ -61,6 +61,14 @@ func (s State) IsAhead(now time.Time) bool {
 	return !s.HighWater.IsZero() && now.Sub(s.HighWater) > maxLeap
 }
 
+// Sure returns now, but no more than 10 minutes past the mark.
+func (s State) Sure(now time.Time) time.Time {
+	if s.IsAhead(now) {
+		return s.HighWater.Add(maxLeap)
+	}
+	return now
+}
+
 // Believed returns the time to count budgets by when a clock says now. It is now
 // itself, unless the mark contradicts: a clock that leapt neither ends a window
 // early nor writes down a try in the future. In a leap that isn't believed yet,

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
@@ -260,7 +261,11 @@ func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, kee
 				return err
 			}
 		}
-		if err := totp.EndSteps(ctx, tx, now); err != nil {
+		state, err := clock.Read(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := totp.EndSteps(ctx, tx, state.Sure(now), now); err != nil {
 			return err
 		}
 		if err := throttle.Restored(ctx, tx, now); err != nil {

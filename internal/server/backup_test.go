@@ -148,6 +148,29 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 	}
 }
 
+func TestRestoreByAClockAheadLocksNobodyOut(t *testing.T) {
+	p := portal.Start(t, "sqlite")
+	p.AddAccount(t, "ada")
+	b := p.Browser(t)
+	b.SignIn("ada")
+	phone := b.Enroll("phone")
+	do(t, p.WatchClock)
+	file, dir := filepath.Join(t.TempDir(), "backup.db"), dirWith(t, p)
+	if _, err := server.Backup(t.Context(), p.DB, p.Login.Ring, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Restore(t.Context(), p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now().Add(leap), false); err != nil {
+		t.Fatal(err)
+	}
+	after := portal.StartIn(t, dir, p.Clock)
+	p.Clock.Move(15 * time.Minute)
+	b = after.Browser(t)
+	b.SignIn("ada")
+	if a := b.Post("/login/code", "code", phone.Code(-30*time.Second), "next_code", phone.Code(0)); a.Location != "/" {
+		t.Errorf("two codes in a row: %d\n%s", a.Status, a.Body)
+	}
+}
+
 func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

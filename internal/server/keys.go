@@ -164,9 +164,13 @@ func (k *Keys) Unstored() *secret.Ring {
 func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number int) error {
 	// After Ctrl-C too: what was done was done.
 	ctx = context.WithoutCancel(ctx)
-	err := k.DB.Write(ctx, func(tx *db.Tx) error {
-		return audit.Append(ctx, tx, audit.Event{At: time.Now(), Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number})
-	})
+	// The command may run on another machine than the database.
+	now, err := k.DB.Clock(ctx, time.Now())
+	if err == nil {
+		err = k.DB.Write(ctx, func(tx *db.Tx) error {
+			return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number})
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("it was done, but the audit log doesn't say so: %w", err)
 	}

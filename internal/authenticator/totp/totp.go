@@ -123,12 +123,19 @@ func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (boo
 	return n == 1, err
 }
 
-// EndSteps marks every step that could have been accepted until now as used:
-// the database came out of a backup, and has forgotten which were (F13, R7).
-func EndSteps(ctx context.Context, tx *db.Tx, now time.Time) error {
+// EndSteps marks every step that could have been accepted until sure, or shortly before
+// now, as used: the database came out of a backup, and has forgotten which were (F13,
+// R7). A clock that says now may be ahead of sure; such a step locks nobody out of the
+// time before it, as in [Claim].
+func EndSteps(ctx context.Context, tx *db.Tx, sure, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE totp SET last_step = $1 + drift_steps
-		WHERE  last_step < $1 + drift_steps`, Step(now)+window)
+		WHERE  last_step < $1 + drift_steps`, Step(sure)+window)
+	if err == nil && now.After(sure) {
+		_, err = db.Exec(ctx, tx, `
+			UPDATE totp SET step_ahead = $1 + drift_steps
+			WHERE  step_ahead < $1 + drift_steps`, Step(now)+window)
+	}
 	return err
 }
 
