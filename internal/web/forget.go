@@ -99,8 +99,8 @@ func panelCookies(r *http.Request) iter.Seq[string] {
 	}
 }
 
-// parents returns the domains that a cookie may have that is sent to host: its own name
-// and the names above it with a dot in them. Browsers take no cookie of a public suffix.
+// parents returns every Domain attribute that matches host: its own name and the names
+// above it that have a dot. Browsers accept no cookie for a public suffix.
 func parents(host string) []string {
 	name, err := access.CanonicalHost(host)
 	if err != nil {

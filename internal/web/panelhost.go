@@ -210,8 +210,9 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 	}
 }
 
-// startByLink returns where a sign-in begins that nobody is led to: it comes back to the
-// address, or to its folder where the address is too long to stand in a link.
+// startByLink returns the link to a sign-in for clients that can't be redirected. The
+// sign-in comes back to the address, or, if the address is too long for a link, to its
+// folder.
 func startByLink(panel *access.Panel, address string, back wayBack) string {
 	if back.cookie != "" || back.kept {
 		return panel.StartURL(folderOf(address))
