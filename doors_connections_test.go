@@ -149,7 +149,7 @@ func TestAPanelOfHTTP2KeepsItsConnection(t *testing.T) {
 
 // mailbox is a panel that remembers on each connection who authenticated there, as NTLM
 // has it, in three messages.
-type mailbox struct{ connections sync.Map }
+type mailbox struct{}
 
 type connKey struct{}
 

@@ -20,15 +20,15 @@ func asUpgrade(r request, protocol string) request {
 // Only a panel that switches shows that the proxy passes them on; where no path is open,
 // nobody without an account can tell.
 func (p *patient) upgrades(ctx context.Context) {
-	for _, path := range p.Open {
+	if len(p.Open) > 0 { // one open path tells
 		for _, protocol := range upgrades {
-			r := asUpgrade(request{origin: p.Origin, path: p.below(path)}, protocol)
+			r := asUpgrade(request{origin: p.Origin, path: p.below(p.Open[0])}, protocol)
 			a := p.client.ask(ctx, r)
 			if a.status == http.StatusSwitchingProtocols && !p.refusedEverywhere(ctx, r, a) {
 				p.find("upgrade.passed", p.Origin, r, a)
 			}
 		}
-		return // one open path tells
+		return
 	}
 	if p.Upstream == "" || p.Gateway {
 		return
