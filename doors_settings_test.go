@@ -55,7 +55,7 @@ func TestAPanelIsKnownByItsCertificate(t *testing.T) {
 		if a.Status != test.want {
 			t.Errorf("%s: %s, want %d", name, short(a), test.want)
 		}
-		if test.want != http.StatusOK && (!strings.Contains(a.Body, "another certificate") || !strings.Contains(p.Logs.String(), "upstream_fingerprint")) {
+		if test.want != http.StatusOK && (!strings.Contains(a.Body, "isn’t the expected one") || !strings.Contains(p.Logs.String(), "upstream_fingerprint")) {
 			t.Errorf("%s: the page or the log doesn't speak of the certificate:\n%s", name, visible(a.Body))
 		}
 	}

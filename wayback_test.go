@@ -29,7 +29,7 @@ func TestLongAddressesComeBack(t *testing.T) {
 		long := radio + "/deep/explore?left=" + strings.Repeat("x", 7480)
 		page := b.Do("GET", long, nil, asPerson())
 		links := keepLink.FindStringSubmatch(page.Body)
-		if page.Status != http.StatusUnauthorized || page.Header.Get("WWW-Authenticate") == "" || links == nil || !strings.Contains(visible(page.Body), "you’ll be at /deep/explore") {
+		if page.Status != http.StatusUnauthorized || page.Header.Get("WWW-Authenticate") == "" || links == nil || !strings.Contains(visible(page.Body), "/deep/explore opens instead") {
 			t.Fatalf("7,500 bytes: %s\n%s", short(page), page.Body)
 		}
 		// Without the script the link leads to the folder; with it a page of ours on the
@@ -71,7 +71,7 @@ func TestTwoTabsWithLongAddresses(t *testing.T) {
 			t.Errorf("tab %d is at %.40s…", i, s.URI)
 		}
 	}
-	if a := p.Browser(t).Do("GET", radio+"/far/away?q="+strings.Repeat("x", 9000), nil, asPerson()); a.Status != http.StatusUnauthorized || !strings.Contains(visible(a.Body), "you’ll be at /far/away") {
+	if a := p.Browser(t).Do("GET", radio+"/far/away?q="+strings.Repeat("x", 9000), nil, asPerson()); a.Status != http.StatusUnauthorized || !strings.Contains(visible(a.Body), "/far/away opens instead") {
 		t.Errorf("9,000 bytes: %s", short(a))
 	}
 }
