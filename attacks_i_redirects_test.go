@@ -241,7 +241,7 @@ func TestAttackR21ForwardedFor(t *testing.T) {
 					"only proxies":             {[]string{"198.51.100.9, 127.0.0.1"}, "198.51.100.9"},
 					"text":                     {[]string{"203.0.113.9, a"}, "127.0.0.1"},
 					"text behind a proxy":      {[]string{"203.0.113.9, a, 198.51.100.7"}, "198.51.100.7"},
-					"port":                     {[]string{"203.0.113.9:80"}, "127.0.0.1"},
+					"port":                     {[]string{"203.0.113.9:80"}, "203.0.113.9"},
 					"empty":                    {[]string{""}, "127.0.0.1"},
 					"empty last":               {[]string{"203.0.113.9,"}, "127.0.0.1"},
 					"mapped":                   {[]string{"::ffff:203.0.113.9"}, "203.0.113.9"},

@@ -349,11 +349,16 @@ func TestHandoffsThatGoAstray(t *testing.T) {
 		if a := eve.Last; a.Location != radio+"/" {
 			t.Errorf("a spent handoff: %d %s", a.Status, a.Location)
 		}
-		// Without cookies there is no end: a page says so.
+		// Without the cookie it begins anew, once; then a page says so.
 		eve.Get(radio + "/.sallyport/start?return=/x")
 		eve.Get(eve.Last.Location)
+		if a := p.Browser(t).Get(eve.Last.Location); a.Status != http.StatusSeeOther || a.Location != radio+"/.sallyport/start?return=%2Fx&again=1" {
+			t.Errorf("without cookies: %s", short(a))
+		}
+		eve.Get(radio + "/.sallyport/start?return=/x&again=1")
+		eve.Get(eve.Last.Location)
 		if a := p.Browser(t).Get(eve.Last.Location); a.Status != http.StatusBadRequest || !strings.Contains(a.Body, "cookies") {
-			t.Errorf("without cookies: %d", a.Status)
+			t.Errorf("without cookies again: %s", short(a))
 		}
 		// Where it leads is a path of the panel, whatever is asked for.
 		for _, bad := range []string{"//evil.test/", "https://evil.test/", "/\\evil.test", "javascript:alert(1)", "", "/" + strings.Repeat("x", 2040)} {

@@ -33,10 +33,8 @@ const (
 // against itself: no time server is asked. It knows this process alone. Its zero
 // value is ready, and it is safe for concurrent use.
 type Watch struct {
-	// Running returns how long the machine has run, by a clock that can't be set; nil
-	// stands for the kernel's. Times without a monotonic reading, which are those of
-	// tests, are taken for such a clock where it is nil.
-	Running func() time.Duration
+	// running returns how long the machine has run; see [Watch.SetRunning].
+	running atomic.Pointer[func() time.Duration]
 
 	mu       sync.Mutex
 	offsets  []offset  // the newest last, one for each authenticator
@@ -204,11 +202,16 @@ func (w *Watch) Leapt() time.Duration {
 	return 0
 }
 
+// SetRunning has the watch go by a function that returns how long the machine has run, by a
+// clock that can't be set, in place of the kernel's. Without one, times that have no
+// monotonic reading, which are those of tests, are taken for such a clock.
+func (w *Watch) SetRunning(running func() time.Duration) { w.running.Store(&running) }
+
 func (w *Watch) read(now, began time.Time) reading {
 	wall := now.Round(0)
 	switch {
-	case w.Running != nil:
-		return reading{wall, w.Running()}
+	case w.running.Load() != nil:
+		return reading{wall, (*w.running.Load())()}
 	case wall == now:
 		return reading{wall, time.Duration(wall.UnixNano())}
 	default:

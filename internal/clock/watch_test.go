@@ -121,7 +121,8 @@ func TestALeapMovesNoBudget(t *testing.T) {
 func TestLeaptTellsALeapFromSleep(t *testing.T) {
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	running := time.Duration(0)
-	w := Watch{Running: func() time.Duration { return running }}
+	w := Watch{}
+	w.SetRunning(func() time.Duration { return running })
 	now, mark := start, State{HighWater: start}
 	look := func(wall, ran time.Duration) time.Duration {
 		now, running = now.Add(wall), running+ran
@@ -147,7 +148,8 @@ func TestLeaptTellsALeapFromSleep(t *testing.T) {
 func TestTimeGoesOnBehindTheMark(t *testing.T) {
 	mark := State{HighWater: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	running := time.Duration(0)
-	w := Watch{Running: func() time.Duration { return running }}
+	w := Watch{}
+	w.SetRunning(func() time.Duration { return running })
 	now := mark.HighWater
 	w.Compared(now, 0, mark)
 	for i, one := range []struct {
@@ -177,7 +179,8 @@ func TestTimeGoesOnBehindTheMark(t *testing.T) {
 // Go's monotonic clock stands still while a machine sleeps.
 func TestTheReferenceGoesOnWhileTheMachineSleeps(t *testing.T) {
 	running := time.Duration(0)
-	w := Watch{Running: func() time.Duration { return running }}
+	w := Watch{}
+	w.SetRunning(func() time.Duration { return running })
 	own := time.Now()
 	w.Compared(own, time.Second, State{})
 	woken := own.Add(2 * time.Second) // by the monotonic clock

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,11 +252,11 @@ func TestNoCodeIsTakenWhileTheClockLeapsInARunningProcess(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine)
 			began := p.Clock.Now()
-			running := time.Duration(0) // by a clock that can't be set
-			p.Login.Watch.Running = func() time.Duration { return running }
+			var running atomic.Int64 // nanoseconds, by a clock that can't be set
+			p.Login.Watch.SetRunning(func() time.Duration { return time.Duration(running.Load()) })
 			pass := func(d time.Duration) {
 				t.Helper()
-				running += d
+				running.Add(int64(d))
 				p.Clock.Set(d)
 				do(t, p.WatchClock)
 			}
@@ -303,7 +304,7 @@ func TestNoCodeIsTakenWhileTheClockLeapsInARunningProcess(t *testing.T) {
 				t.Errorf("it is %v later", got)
 			}
 			// A long time without a look at the clock is no leap.
-			running += 48 * time.Hour
+			running.Add(int64(48 * time.Hour))
 			p.Clock.Set(48 * time.Hour)
 			do(t, p.WatchClock)
 			signIn("after the database was away for two days", true)
@@ -476,7 +477,9 @@ func TestBudgetsComeBackToAServerThatNeverRunsForAnHour(t *testing.T) {
 				if time.Duration(day)*30*time.Minute >= 24*time.Hour {
 					want = throttle.Allow
 				}
-				if v, err := p.Login.Ledger.Look(t.Context(), throttle.Try{Key: throttle.Key{Account: ada.ID, Bucket: throttle.CodeUnknownDevice}, Units: 1}); err != nil || v.Answer != want {
+				// The server's own look at the clock may come between two of the test's.
+				near := (time.Duration(day)*30*time.Minute - 24*time.Hour).Abs() <= 2*time.Hour
+				if v, err := p.Login.Ledger.Look(t.Context(), throttle.Try{Key: throttle.Key{Account: ada.ID, Bucket: throttle.CodeUnknownDevice}, Units: 1}); err != nil || v.Answer != want && !near {
 					t.Fatalf("day %d: answer %d, %v; want %d", day, v.Answer, err, want)
 				}
 				for range 3 {

@@ -92,8 +92,8 @@ func (s *server) tooMany(req *request, wait *login.WaitError, name string, page 
 // advanceFrom is advance after a form that says where its own tab leads: another tab may
 // have begun a sign-in since, which the browser's cookie belongs to.
 func (s *server) advanceFrom(req *request, p login.Progress, returnURL string, query ...string) error {
-	if returnURL != "" {
-		p.ReturnURL = returnURL // checked where it is used
+	if checked := login.CheckReturn(returnURL); checked == returnURL {
+		p.ReturnURL = checked
 	}
 	return s.advance(req, p, query...)
 }

@@ -25,7 +25,7 @@ func (r route) changes() bool {
 func (s *server) routes() []route {
 	return []route{
 		{"GET /{$}", access.Session, s.getHome},
-		{"GET /continue", access.Public, s.getContinue},
+		{"GET /continue", access.Session, s.getContinue},
 		{"GET /enter", access.Session, s.getEnter}, // where the panel's demand is held against the session
 
 		{"GET /setup", access.Public, s.getSetup},
