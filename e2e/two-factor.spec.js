@@ -287,7 +287,7 @@ test('new backup codes end the old ones', async ({ page, portal }) => {
 	await type(old[0]);
 	await expect(page.getByRole('alert')).toHaveText('That backup code didn’t match, or it was already used. Try another one.');
 	await type(codes[0]);
-	await expect(page.getByRole('alert')).toContainText(/Wait \d seconds? between backup codes/);
+	await expect(page.getByRole('alert')).toContainText(/Please wait \d seconds? before/);
 	await sleep(5_000); // what the page asks for
 	await type(codes[0]);
 	await expect(page.getByRole('status')).toContainText('Backup code used. You have 9 left.');

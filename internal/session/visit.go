@@ -113,18 +113,6 @@ func HandoffAccount(ctx context.Context, q db.Querier, token string) (accountID 
 	return accountID, err
 }
 
-// EndVisits ends the session's visits and handoffs; the session itself stays. A
-// browser that holds the session gets a new visit by a redirect.
-func EndVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
-	tx.Changed(sessionID)
-	for _, statement := range []string{`DELETE FROM handoffs WHERE session_id = $1`, `DELETE FROM visits WHERE session_id = $1`} {
-		if _, err := db.Exec(ctx, tx, statement, sessionID); err != nil {
-			return fmt.Errorf("end visits: %w", err)
-		}
-	}
-	return nil
-}
-
 // Enter spends a handoff, whatever the outcome, and begins a visit. It returns
 // the visit's token and where the browser goes. With [ErrState] the second
 // holds too; the transaction must be committed all the same.
