@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sallyport/sallyport/internal/session"
-	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
