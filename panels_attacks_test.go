@@ -2,12 +2,18 @@ package sallyport_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -100,6 +106,89 @@ func TestNamedStreamsOnOpenPathsEndWithTheirVisit(t *testing.T) {
 		b.Post(radio + "/.sallyport/logout")
 		if _, err := reader.ReadString('\n'); err == nil || isTimeout(err) {
 			t.Errorf("the upgraded connection goes on: %v", err)
+		}
+	})
+}
+
+// TestAChangedPasswordEndsTheVisitsOfItsOwnSession: somebody who copied the session's
+// cookie before may have opened them.
+func TestAChangedPasswordEndsTheVisitsOfItsOwnSession(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		ada := p.AddAccount(t, "ada")
+		b := visit(t, p, "ada", radio+"/")
+		thief := p.Browser(t)
+		thief.SetCookie(sessionCookie, b.Cookie(sessionCookie))
+		if s := got(t, navigate(thief, radio+"/")); s.Header.Get("Remote-User") != "ada" {
+			t.Fatalf("the copied session opens nothing: %+v", s)
+		}
+		held, owner, err := session.ByToken(t.Context(), p.DB.Reader(), thief.Cookie(sessionCookie), p.Login.Life, p.Clock.Now())
+		check(t, err)
+		me := login.Me{Session: held, Token: thief.Cookie(sessionCookie), Account: owner}
+		at := &access.Panel{Origin: radio}
+		state := strings.Repeat("s", 43)
+		handoff, err := p.Login.HandOff(t.Context(), me, at, state, "/")
+		check(t, err)
+		// A reauthentication ends none.
+		b.Post("/reauthenticate", "password", portal.Password)
+		if a := thief.Get(radio + "/"); a.Status != http.StatusOK {
+			t.Errorf("a reauthentication ended a visit: %s", short(a))
+		}
+		b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
+		if a := thief.Get(radio + "/"); a.Status == http.StatusOK {
+			t.Error("a visit of before the change is still open")
+		}
+		if _, _, err := p.Login.Enter(t.Context(), at, handoff.Reveal(), state); !errors.Is(err, session.ErrHandoff) {
+			t.Errorf("a handoff of before the change: %v", err)
+		}
+		if _, err := p.Login.HandOff(t.Context(), me, at, state, "/"); !errors.Is(err, login.ErrGone) {
+			t.Errorf("a request that read the session before the change: %v", err)
+		}
+		// The owner comes back by redirects alone, and a sign-out at a panel that wasn't
+		// opened since ends the session all the same.
+		if s := got(t, navigate(b, radio+"/")); s.Header.Get("Remote-User") != ada.Name {
+			t.Errorf("the owner's own panel: %+v", s)
+		}
+		b.Post("/settings/security/password", "password", "seven lamps on a sill", "new_password", portal.Password)
+		if b.Post(radio + "/.sallyport/logout"); b.SignedIn() {
+			t.Error("a sign-out by a visit that has ended left the session")
+		}
+	})
+}
+
+// TestNoHandoffOutlivesAChangeOfThePassword: handoffs that are made and spent while the
+// password changes leave no visit.
+func TestNoHandoffOutlivesAChangeOfThePassword(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		b := visit(t, p, "ada", radio+"/")
+		at, state := &access.Panel{Origin: radio}, strings.Repeat("s", 43)
+		passwords := []string{portal.Password, "seven lamps on a sill"}
+		for round := range 6 {
+			token := b.Cookie(sessionCookie)
+			held, owner, err := session.ByToken(t.Context(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
+			check(t, err)
+			me := login.Me{Session: held, Token: token, Account: owner}
+			testkit.Race(5, func(i int) string {
+				if i == 0 {
+					return short(b.Post("/settings/security/password", "password", passwords[round%2], "new_password", passwords[1-round%2]))
+				}
+				for range 5 {
+					handoff, err := p.Login.HandOff(context.Background(), me, at, state, "/")
+					if err == nil {
+						_, _, err = p.Login.Enter(context.Background(), at, handoff.Reveal(), state)
+					}
+					if err != nil && !errors.Is(err, login.ErrGone) && !errors.Is(err, session.ErrHandoff) {
+						t.Error(err)
+					}
+				}
+				return ""
+			})
+			if a := b.Last; a.Location != "/settings/security?notice=password_changed" {
+				t.Fatalf("round %d: %s", round, short(a))
+			}
+			if n := countRows(t, p, `SELECT COUNT(*) FROM visits WHERE NOT ended`) + countRows(t, p, `SELECT COUNT(*) FROM handoffs`); n != 0 {
+				t.Fatalf("round %d: %d visits and handoffs outlived the change", round, n)
+			}
 		}
 	})
 }

@@ -237,6 +237,6 @@ CREATE TABLE visits (
 	session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
 	panel      TEXT NOT NULL,
 	created_at BIGINT NOT NULL
-);
+, ended BOOLEAN NOT NULL DEFAULT FALSE);
 
 CREATE INDEX visits_session ON visits (session_id, panel);

@@ -98,8 +98,8 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 // change runs what changes how me signs in: edit works on the rows and returns
 // the session's proofs afterwards; then everything else of the account ends,
 // but for the browser that me.From.Device names by then, and the session gets a
-// new token, which is returned. Its visits to panels stay: a sign-out at a panel needs its
-// visit to find the session.
+// new token, which is returned. Its visits to panels end too: a thief who copied the old
+// session cookie may have opened them.
 func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
 	var token secret.Text
 	err := s.holding(ctx, me, func(tx *db.Tx) error {
@@ -109,6 +109,9 @@ func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]au
 		}
 		stamp, err := s.endOthers(ctx, tx, me.Account.ID, me.Session.ID, me.From.Device)
 		if err != nil {
+			return err
+		}
+		if err := session.EndVisits(ctx, tx, me.Session.ID); err != nil {
 			return err
 		}
 		token, err = session.Renew(ctx, tx, me.Session, me.Token, stamp, proofs, time.Time{}, s.Clock())

@@ -157,7 +157,7 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, 
 	}
 	drops := s.Admissions.begin()
 	read, err := s.readVisit(ctx, s.DB.Reader(), panel, token, now)
-	if errors.Is(err, db.ErrNotFound) {
+	if errors.Is(err, db.ErrNotFound) || err == nil && read.Ended {
 		return nobodyThere, nil
 	}
 	if err != nil {
@@ -260,7 +260,7 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 }
 
 // LeavePanel signs the session out that a panel's visit belongs to, and so closes
-// every panel of it.
+// every panel of it. A visit that has ended will do.
 func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token string, from Browser) error {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		v, err := s.readVisit(ctx, tx, panel, token, s.Clock())

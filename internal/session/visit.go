@@ -41,13 +41,14 @@ var (
 type Visit struct {
 	ID      string
 	Panel   string // its origin
+	Ended   bool   // it admits nobody, but a sign-out at the panel finds the session by it
 	Session Session
 	Owner   account.Account
 }
 
-// VisitByToken returns the visit with this token to the panel, an origin, or
-// [db.ErrNotFound]: for an unknown token, one of another panel, and whatever
-// [ByToken] says so of its session.
+// VisitByToken returns the visit with this token to the panel, an origin; also one that
+// has ended, which says so. It returns [db.ErrNotFound] if the token is unknown or another
+// panel's, and if [ByToken] would return it for the visit's session.
 func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life Life, now time.Time) (Visit, error) {
 	if token == "" {
 		return Visit{}, db.ErrNotFound
@@ -59,10 +60,10 @@ func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life L
 	)
 	s := &v.Session
 	err := db.One(ctx, q, `
-		SELECT v.id, s.id, s.account_id, s.security_stamp, s.proofs, s.created_at, s.seen_at, s.expires_at, s.address, s.browser
+		SELECT v.id, v.ended, s.id, s.account_id, s.security_stamp, s.proofs, s.created_at, s.seen_at, s.expires_at, s.address, s.browser
 		FROM   visits v JOIN sessions s ON s.id = v.session_id
 		WHERE  v.token_hash = $1 AND v.panel = $2`, []any{secret.Hash(token), panel},
-		&v.ID, &s.ID, &s.AccountID, &s.Stamp, &proofs, &created, &seen, &expires, &s.Address, &s.Browser)
+		&v.ID, &v.Ended, &s.ID, &s.AccountID, &s.Stamp, &proofs, &created, &seen, &expires, &s.Address, &s.Browser)
 	if err != nil {
 		return Visit{}, err
 	}
@@ -73,15 +74,30 @@ func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life L
 	if v.Owner, err = account.ByID(ctx, q, s.AccountID); err != nil {
 		return Visit{}, err
 	}
-	if !v.Live(life, now) {
+	if v.Owner.Disabled() || !s.live(now, life, v.Owner.Stamp) {
 		return Visit{}, db.ErrNotFound
 	}
 	return v, nil
 }
 
+// EndVisits ends the session's visits and deletes its handoffs. The session stays, and a
+// browser that has it gets new visits by redirects.
+func EndVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
+	tx.Changed(sessionID)
+	for _, statement := range []string{
+		`DELETE FROM handoffs WHERE session_id = $1`,
+		`UPDATE visits SET ended = TRUE WHERE session_id = $1 AND NOT ended`,
+	} {
+		if _, err := db.Exec(ctx, tx, statement, sessionID); err != nil {
+			return fmt.Errorf("end visits: %w", err)
+		}
+	}
+	return nil
+}
+
 // Live reports whether the visit, as it was read, still counts at now.
 func (v *Visit) Live(life Life, now time.Time) bool {
-	return !v.Owner.Disabled() && v.Session.live(now, life, v.Owner.Stamp)
+	return !v.Ended && !v.Owner.Disabled() && v.Session.live(now, life, v.Owner.Stamp)
 }
 
 // HandOff returns a token that one browser, the one that holds state, takes to
