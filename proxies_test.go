@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -267,7 +268,7 @@ func startBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
 	done := make(chan struct{})
 	go func() { cmd.Wait(); close(done) }()
 	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
+		cmd.Process.Signal(syscall.SIGTERM) // not SIGINT, which background jobs of a shell ignore
 		select {
 		case <-done:
 		case <-time.After(proxyStarts):

@@ -44,8 +44,9 @@ func run(args []string) (int, error) {
 	}
 	defer stop()
 
-	// Ctrl-C reaches the command too; stay until it has ended.
-	signal.Ignore(os.Interrupt)
+	// Ctrl-C reaches the command too; stay until it has ended. The signal is caught, since
+	// the command would inherit that it is ignored.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	command := exec.Command(args[0], args[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.Env = append(os.Environ(), testkit.PostgresVariable+"="+url)
