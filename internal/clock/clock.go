@@ -144,8 +144,9 @@ type Mark struct {
 	// PostgreSQL, so that nodes agree, else the server's own.
 	Reference func(context.Context) (time.Time, error)
 	// WentBack, unless it is nil, is called in the transaction that notices that the
-	// reference clock went back to now from a leap that was never believed, all of the
-	// way or in part: once for each time, whichever nodes look.
+	// reference clock went back from a leap that was never believed, all of the way or in
+	// part: once for each time, whichever nodes look. now is the clock's time, or the mark
+	// where the clock went back behind it: nothing before the mark is from the future.
 	WentBack func(ctx context.Context, tx *db.Tx, now time.Time) error
 }
 
@@ -223,7 +224,7 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 			return err
 		}
 		if m.WentBack != nil && before.wentBack(now) {
-			return m.WentBack(ctx, tx, now)
+			return m.WentBack(ctx, tx, later(now, after.HighWater))
 		}
 		return nil
 	})

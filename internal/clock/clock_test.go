@@ -94,8 +94,12 @@ func TestALeapThatGoesBackInPartIsNoticedOnce(t *testing.T) {
 				mark := &clock.Mark{
 					DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil },
 					WentBack: func(_ context.Context, _ *db.Tx, at time.Time) error {
-						if back = append(back, look); !at.Equal(now) {
-							t.Errorf("went back to %v, want %v", at, now)
+						want := now
+						if now.Before(testkit.Start) { // the mark: rows since then are of a right clock
+							want = testkit.Start
+						}
+						if back = append(back, look); !at.Equal(want) {
+							t.Errorf("went back to %v, want %v", at, want)
 						}
 						return nil
 					},

@@ -41,7 +41,7 @@ type Watch struct {
 	began    time.Time // the first look
 	last     time.Time
 	setsBack int
-	even     reading // since when the clock has run evenly
+	even     reading // the last one that the mark doesn't contradict, or the first one
 	behind   reading // of the first comparison since the clock has been behind the mark
 	isBehind bool
 
@@ -110,7 +110,6 @@ func (w *Watch) Look(at time.Time) time.Duration {
 	w.last = now
 	if w.began.IsZero() {
 		w.began = at
-		w.even = w.read(at, at)
 	}
 	if !set {
 		return 0
@@ -126,19 +125,21 @@ func (w *Watch) Compared(own time.Time, ahead time.Duration, mark State) {
 	defer w.mu.Unlock()
 	r := w.read(own, w.began)
 	c := &comparison{own: own, at: r, began: w.began, ahead: ahead, mark: mark}
-	if mark.Behind(own.Add(-ahead)) == 0 {
-		w.isBehind = false
-	} else {
-		if !w.isBehind {
-			w.isBehind, w.behind = true, r
-		}
+	now := own.Add(-ahead)
+	isBehind := mark.Behind(now) > 0
+	switch {
+	case isBehind && !w.isBehind:
+		w.behind = r
+	case isBehind:
 		c.behind = r.running - w.behind.running
-	}
-	if w.began.IsZero() || !mark.IsAhead(own.Add(-ahead)) {
+	case w.even == reading{} || !mark.IsAhead(now):
 		w.even = r
-	} else if by := r.wall.Sub(w.even.wall) - (r.running - w.even.running); by > maxLeap {
-		c.leapt = by
+	default:
+		if by := r.wall.Sub(w.even.wall) - (r.running - w.even.running); by > maxLeap {
+			c.leapt = by
+		}
 	}
+	w.isBehind = isBehind
 	w.now.Store(c)
 }
 

@@ -44,8 +44,11 @@ func wrongCodes(t *testing.T, p *server.Portal, accountID string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bytes / 23 // of an entry
+	return bytes / entryBytes
 }
+
+// entryBytes is the size of one try in a row of the ledger.
+const entryBytes = 23
 
 func do(t *testing.T, jobs ...func(context.Context) error) {
 	t.Helper()
@@ -59,7 +62,12 @@ func do(t *testing.T, jobs ...func(context.Context) error) {
 // node opens another node on p's database, whose own clock is ahead of the reference.
 func node(t *testing.T, p *portal.Portal, ahead time.Duration) *server.Portal {
 	t.Helper()
-	own := func() time.Time { return p.Clock.Now().Add(ahead) }
+	return openNode(t, p, func() time.Time { return p.Clock.Now().Add(ahead) })
+}
+
+// openNode opens another node on p's database, which has a clock of its own.
+func openNode(t *testing.T, p *portal.Portal, own func() time.Time) *server.Portal {
+	t.Helper()
 	b, err := server.Open(t.Context(), p.Config, own, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
