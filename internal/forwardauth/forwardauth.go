@@ -44,9 +44,9 @@ type dialect struct {
 	// from returns the client's address: that of a trusted proxy, or an invalid
 	// one, where it isn't known.
 	from func(r *http.Request, proxies access.Proxies) netip.Addr
-	// led: every answer but 200 goes to the client as it is. Where not, the
+	// passesAnswersOn: every answer but 200 goes to the client as it is. Where not, the
 	// proxy knows yes and no only: 401 and 403.
-	led bool
+	passesAnswersOn bool
 	// afterRefusal: the proxy asks what to show in place of a request that was refused,
 	// so there is no 200.
 	afterRefusal bool
@@ -54,7 +54,7 @@ type dialect struct {
 	// "" where its file says that by itself.
 	removes string
 
-	// lengths has a bit for each length of a header that [dialect.sound] minds.
+	// lengths has a bit for each length of a header that [dialect.checkHeaders] minds.
 	lengths uint64
 }
 
@@ -126,7 +126,7 @@ var noStore, empty = []string{"no-store"}, []string{""}
 func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	q, panel, err := d.ask(r, l)
 	switch {
-	case errors.Is(err, errLastDot) && l.led:
+	case errors.Is(err, errLastDot) && l.passesAnswersOn:
 		d.Moved(w, r, panel, q.method, q.target)
 		return
 	case errors.Is(err, errTooLong):
@@ -159,13 +159,13 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 		d.Unavailable(w, r, err)
 	case a.Verdict == access.Admit && l.afterRefusal:
 		d.PanelRefused(w, r, panel, q.target)
-	case a.Verdict == access.Admit && !ours(q.target):
+	case a.Verdict == access.Admit && !isOwnPath(q.target):
 		a.Identify(h)
 		l.withoutPass(h, r.Header)
 		w.WriteHeader(http.StatusOK)
 	case a.Verdict == access.Admit, a.Verdict == access.Deny:
 		d.Denied(w, r, a.Denied)
-	case l.led:
+	case l.passesAnswersOn:
 		d.Begin(w, r, panel, q.method, q.target, a.Refused)
 	default:
 		w.WriteHeader(http.StatusUnauthorized)
@@ -175,7 +175,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 // refuse shows a page to a proxy that passes it on, and 403 to others: nginx takes any
 // other status for a fault of ours, and comes back for the page after 403.
 func (d *door) refuse(w http.ResponseWriter, r *http.Request, l *dialect, page func(http.ResponseWriter, *http.Request, error), reason error) {
-	if l.led {
+	if l.passesAnswersOn {
 		page(w, r, reason)
 		return
 	}
@@ -191,7 +191,7 @@ var errLastDot = errors.New("a dot stands at the end of the panel's host")
 // ask reads what the proxy asks about. With errLastDot the panel is the one without the
 // dot.
 func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error) {
-	if err := l.sound(r.Header, d.MaxHeader); err != nil {
+	if err := l.checkHeaders(r.Header, d.MaxHeader); err != nil {
 		return question{}, nil, err
 	}
 	q, err := l.read(r)
@@ -221,12 +221,12 @@ func (d *door) ask(r *http.Request, l *dialect) (question, *access.Panel, error)
 	return q, panel, nil
 }
 
-// sound reports a header of the dialect that isn't there once, an identity header, an
+// checkHeaders reports a header of the dialect that isn't there once, an identity header, an
 // upgrade to something else than WebSocket, and a header that a server behind might take
 // for one that the proxy writes, since it is spelled nearly like it. Those aren't removed
 // but refused: we don't see what the proxy passes on, and one whose configuration lacks a
 // line would pass on the client's own.
-func (l *dialect) sound(h http.Header, maxHeader int) error {
+func (l *dialect) checkHeaders(h http.Header, maxHeader int) error {
 	if strings.Join(h["Upgrade"], "") != "" && !access.IsWebSocket(h) {
 		return errors.New("the client asks for an upgrade to something else than WebSocket")
 	}
@@ -291,9 +291,9 @@ func (l *dialect) withoutPass(answer, asked http.Header) {
 	}
 }
 
-// ours reports whether a panel would get a path that is the gate's own, which
+// isOwnPath reports whether a panel would get a path that is the gate's own, which
 // no proxy may send there.
-func ours(target string) bool {
+func isOwnPath(target string) bool {
 	path, _, _ := strings.Cut(target, "?")
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded

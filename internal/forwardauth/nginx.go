@@ -19,7 +19,7 @@ func nginx() dialect {
 // and this answer goes to the client. With proxy_intercept_errors nginx brings what the
 // panel itself refused there too.
 func nginxRefused() dialect {
-	return dialect{path: Prefix + "nginx/refused", reads: original(), read: readOriginal, from: fromReal, led: true, afterRefusal: true}
+	return dialect{path: Prefix + "nginx/refused", reads: original(), read: readOriginal, from: fromReal, passesAnswersOn: true, afterRefusal: true}
 }
 
 func original() []string { return []string{"X-Original-Method", "X-Original-Url", "X-Real-Ip"} }

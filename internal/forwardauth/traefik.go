@@ -4,5 +4,5 @@ package forwardauth
 // answer but 2xx, and resolves a relative Location against our own address:
 // ours are absolute.
 func traefik() dialect {
-	return dialect{path: Prefix + "traefik", reads: forwarded(), read: readForwarded, from: fromForwarded, led: true}
+	return dialect{path: Prefix + "traefik", reads: forwarded(), read: readForwarded, from: fromForwarded, passesAnswersOn: true}
 }

@@ -59,7 +59,7 @@ func newDoors(o web.Options, upstreams []upstream, l limits, inForce func(origin
 		return func(w http.ResponseWriter, r *http.Request, reason error) { host.Refuse(w, r, why, reason) }
 	}
 	d.verify = forwardauth.New(forwardauth.Options{
-		Login: o.Login, Panel: d.asked, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
+		Login: o.Login, Panel: d.panelOfProxy, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
 		Begin: host.Begin, Moved: host.Moved, PanelRefused: host.PanelRefused,
 		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
@@ -87,8 +87,8 @@ func newDoors(o web.Options, upstreams []upstream, l limits, inForce func(origin
 	return d, nil
 }
 
-// served returns the panel at an origin that the gateway serves, or nil.
-func (d *doors) served(origin string) *access.Panel {
+// panelOfGateway returns the panel at an origin that the gateway serves, or nil.
+func (d *doors) panelOfGateway(origin string) *access.Panel {
 	for _, one := range d.panels {
 		if one.panel.Origin == origin && one.gateway != nil {
 			return one.panel
@@ -97,8 +97,8 @@ func (d *doors) served(origin string) *access.Panel {
 	return nil
 }
 
-// asked returns the panel at a canonical host that another proxy serves, or nil.
-func (d *doors) asked(host string) *access.Panel {
+// panelOfProxy returns the panel at a canonical host that another proxy serves, or nil.
+func (d *doors) panelOfProxy(host string) *access.Panel {
 	if one, ok := d.panels[host]; ok && one.gateway == nil {
 		return one.panel
 	}

@@ -95,10 +95,10 @@ func folderOf(address string) string {
 	return path[:strings.LastIndexByte(path[:maxFolder], '/')+1]
 }
 
-// soughtAt is the path of the panel that a person who comes back to a path needs
+// demandPath is the path of the panel that a person who comes back to a path needs
 // to be admitted to: where another tab waits, the one that it waits for, and where a long
 // address waits, its folder.
-func soughtAt(back string) string {
+func demandPath(back string) string {
 	back, _, _ = strings.Cut(back, "#")
 	path, query, _ := strings.Cut(back, "?")
 	values, _ := url.ParseQuery(query)

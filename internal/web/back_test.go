@@ -26,7 +26,7 @@ func TestAnAddressTravelsAsFarAsItCan(t *testing.T) {
 		if (back.cookie != "") != test.cookie || back.kept != test.kept {
 			t.Errorf("%s: cookie %v, kept %v", name, back.cookie != "", back.kept)
 		}
-		if got := soughtAt(back.path); got != test.sought {
+		if got := demandPath(back.path); got != test.sought {
 			t.Errorf("%s: %q is sought, want %q", name, got, test.sought)
 		}
 		if login.CheckPath(back.path) != back.path || len(url.QueryEscape(back.path)) > 3*maxInAddress {

@@ -47,7 +47,7 @@ func (s *server) getEnter(req *request) error {
 	back := login.CheckPath(query.Get("return"))
 	again := query.Has("again")
 	self := enterAt(panel, back, state, again)
-	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, soughtAt(back))
+	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, demandPath(back))
 	if err != nil {
 		return err
 	}
