@@ -1,9 +1,11 @@
 package sallyport_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,13 +32,17 @@ const (
 	thePage = radio + "/page"
 )
 
-// walk asks for a page as a person does and follows every redirect.
+// walk asks for a page as a person does and follows every redirect, the one of the page
+// that leads on after a form too.
 func (v *visitor) walk(page string) (a portal.Answer, err error) {
 	for range 10 {
-		if a, err = v.send(http.MethodGet, page); err != nil || a.Location == "" {
+		if a, err = v.send(http.MethodGet, page); err != nil {
 			return a, err
 		}
-		page = a.Location
+		_, refresh, _ := strings.Cut(a.Header.Get("Refresh"), "url=")
+		if page = cmp.Or(a.Location, refresh); page == "" {
+			return a, nil
+		}
 	}
 	return a, fmt.Errorf("redirects without an end: %s", page)
 }
