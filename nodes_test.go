@@ -178,6 +178,7 @@ func TestAttack117RotationOnThreeNodes(t *testing.T) {
 	})
 	for _, one := range c.nodes {
 		one.command("key", "check")
+		one.command("audit", "verify")
 	}
 	if ring, err := os.ReadFile(filepath.Join(first.dir, "keyring")); err != nil || strings.Count(string(ring), "\nkey ") != 1 {
 		t.Errorf("the old key is still there, or %v", err)

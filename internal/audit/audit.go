@@ -8,6 +8,11 @@
 // deletes the oldest and leaves a signed checkpoint (prune.go, table
 // audit_checkpoints).
 //
+// Each key of the ring has a MAC key of its own. The last event of the chain
+// says which one seals the next, for all nodes, whatever their rings say; only
+// [HandOver] changes it, when keys rotate. The ring keeps that place, and from
+// there on an older key counts no more: a copy of an old ring forges nothing.
+//
 // Whoever can write to the database but can't read the key ring can change
 // nothing that was sealed unnoticed, but for one thing: cut the end off, with
 // all that tells of it. That is why each sealed head goes to the server's log,

@@ -17,10 +17,10 @@ import (
 // shows which event it stood behind, wherever either stands now.
 func broken(ctx context.Context, q db.Querier, ring *secret.Ring, report Report, found *Event) error {
 	b := breach{ring: ring, prev: report.Head, found: *found}
-	switch head, err := readHead(ctx, q); {
+	switch head, err := readHead(ctx, q, ""); {
 	case err == nil:
 		b.head = &head
-	case !errors.Is(err, db.ErrNotFound):
+	case !errors.Is(err, errNoHead):
 		return err
 	}
 	if err := db.One(ctx, q, `SELECT MAX(seq) FROM events`, nil, &b.last); err != nil {
@@ -69,12 +69,12 @@ func (b *breach) see(e Event) {
 	// Where e was sealed is unknown when it was shifted itself: by one place,
 	// to either side.
 	for seq := e.Seq - 1; seq <= e.Seq+1; seq++ {
-		if follows(b.ring, Head{seq, e.MAC}, b.found) {
+		if follows(b.ring, Head{Seq: seq, MAC: e.MAC}, b.found) {
 			b.origin = seq + 1
 		}
 	}
 	if e.Seq == b.found.Seq+1 && b.short() > 0 {
-		b.shifted = b.shifted || follows(b.ring, Head{b.found.Seq + b.short(), b.found.MAC}, e)
+		b.shifted = b.shifted || follows(b.ring, Head{Seq: b.found.Seq + b.short(), MAC: b.found.MAC}, e)
 	}
 }
 
@@ -90,7 +90,7 @@ func (b *breach) short() int64 {
 func (b *breach) fault() *Fault {
 	place := b.prev.Seq + 1
 	found, belongs := b.found, b.belongs
-	if belongs != nil && found.ID != belongs.ID && follows(b.ring, Head{place, belongs.MAC}, found) {
+	if belongs != nil && found.ID != belongs.ID && follows(b.ring, Head{Seq: place, MAC: belongs.MAC}, found) {
 		b.origin = place + 1
 		if belongs.Seq > place+1 {
 			// The rest closed up behind it.
@@ -113,8 +113,13 @@ func (b *breach) fault() *Fault {
 		return deleted(place, place+b.short()-1)
 	default:
 		text := describe(found, place) + " was changed"
-		if err := b.ring.Verify(forEvent, link(b.prev, found), found.MAC); errors.Is(err, secret.ErrUnknownKey) {
+		switch err := b.ring.VerifyAt(forEvent, link(b.prev, found), Head{Seq: place, MAC: found.MAC}); {
+		case errors.Is(err, secret.ErrUnknownKey):
 			text += ", or sealed under a key that is not in the key ring"
+		case errors.Is(err, secret.ErrEnded):
+			text = describe(found, place) + " was sealed under an old key after a newer one had replaced it"
+		case place > 1 && secret.KeyOf(b.prev.MAC) != secret.KeyOf(found.MAC):
+			text += ", or those before it were forged under an old key"
 		}
 		return &Fault{Kind: Changed, Seq: place, ID: found.ID, Text: text}
 	}

@@ -41,21 +41,24 @@ func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkp
 		}
 		prev = c
 	}
-	return all, nil
+	return all, prev.isCurrent(ring)
 }
 
-// lastCheckpoint returns the newest, which is zero where there is none, or a
-// [*Fault] where it isn't what was signed after the one before.
-func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last checkpoint, err error) {
+// lastCheckpoint returns the newest and the one before, which are zero where
+// there is none, or a [*Fault] where the newest isn't what was signed.
+func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last, prev checkpoint, err error) {
 	newest, err := readCheckpoints(ctx, q, `ORDER BY seq DESC LIMIT 2`)
 	if err != nil || len(newest) == 0 {
-		return checkpoint{}, err
+		return last, prev, err
 	}
-	var prev checkpoint
+	last = newest[0]
 	if len(newest) > 1 {
 		prev = newest[1]
 	}
-	return newest[0], newest[0].follows(ring, prev)
+	if err := last.follows(ring, prev); err != nil {
+		return last, prev, err
+	}
+	return last, prev, last.isCurrent(ring)
 }
 
 func readCheckpoints(ctx context.Context, q db.Querier, which string) ([]checkpoint, error) {
@@ -83,6 +86,32 @@ func (c checkpoint) follows(ring *secret.Ring, prev checkpoint) error {
 	return nil
 }
 
+// isCurrent returns a [*Fault] where the last checkpoint is signed with a key
+// that was replaced: [HandOver] signs the last one anew, and through it those
+// before. Else a copy of an old key ring would make one for any event.
+func (c checkpoint) isCurrent(ring *secret.Ring) error {
+	if len(c.MAC) > 0 && !ring.IsCurrent(c.MAC) {
+		return &Fault{Kind: Checkpoint, Seq: c.Head.Seq,
+			Text: fmt.Sprintf("the checkpoint at event %d was forged under an old key, or a later one was deleted", c.Head.Seq)}
+	}
+	return nil
+}
+
+// resignCheckpoint signs the last checkpoint with the signer of the key that
+// seals. One that isn't what was signed stays, for [Verify] to name it.
+func resignCheckpoint(ctx context.Context, tx *db.Tx, ring *secret.Ring) error {
+	last, prev, err := lastCheckpoint(ctx, tx, ring)
+	if fault := (*Fault)(nil); errors.As(err, &fault) {
+		return nil
+	}
+	if err != nil || last.Head.Seq == 0 {
+		return err
+	}
+	_, err = db.Exec(ctx, tx, `UPDATE audit_checkpoints SET mac = $2 WHERE seq = $1`,
+		last.Head.Seq, ring.Signer().Sign(forCheckpoint, last.link(prev)))
+	return err
+}
+
 // Prune deletes up to [Batch] of the oldest sealed events, those of before
 // cutoff, and leaves a signed checkpoint in their place. It returns the
 // checkpoint's head and how many went. It signs nothing that it has not
@@ -100,7 +129,16 @@ func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Ti
 }
 
 func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.Time) (Head, int, error) {
-	prev, err := lastCheckpoint(ctx, tx, ring)
+	// No hand-over comes between: the checkpoint is under the key of the head.
+	end, err := readHead(ctx, tx, tx.Locked())
+	if err != nil {
+		return Head{}, 0, err
+	}
+	signer, err := signerAfter(ring, end)
+	if err != nil {
+		return Head{}, 0, err
+	}
+	prev, _, err := lastCheckpoint(ctx, tx, ring)
 	if err != nil {
 		return Head{}, 0, err
 	}
@@ -130,7 +168,7 @@ func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.T
 		return Head{}, 0, errors.New("another node prunes, or somebody meddles: the events to delete are not those that were read")
 	}
 	next := checkpoint{Head: head, Events: prev.Events + int64(n), MadeAt: now}
-	next.MAC = ring.Sign(forCheckpoint, next.link(prev))
+	next.MAC = signer.Sign(forCheckpoint, next.link(prev))
 	_, err = db.Exec(ctx, tx, `INSERT INTO audit_checkpoints (seq, head, events, made_at, mac) VALUES ($1, $2, $3, $4, $5)`,
 		head.Seq, head.MAC, next.Events, db.At{Time: now}, next.MAC)
 	return head, n, err

@@ -1,14 +1,10 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -28,32 +24,10 @@ const (
 
 // Head is an event's place in the chain and the MAC that seals it and, through
 // it, all before. Its zero value is the place before the first event.
-type Head struct {
-	Seq int64
-	MAC []byte
-}
-
-// String returns the number, a colon and the MAC in hexadecimal, as
-// [ParseHead] reads it.
-func (h Head) String() string { return strconv.FormatInt(h.Seq, 10) + ":" + hex.EncodeToString(h.MAC) }
-
-// ParseHead reads what [Head.String] wrote.
-func ParseHead(text string) (Head, error) {
-	seq, mac, _ := strings.Cut(text, ":")
-	var (
-		h          Head
-		err1, err2 error
-	)
-	h.Seq, err1 = strconv.ParseInt(seq, 10, 64)
-	h.MAC, err2 = hex.DecodeString(mac)
-	if err1 != nil || err2 != nil || h.Seq < 1 || len(h.MAC) == 0 {
-		return Head{}, errors.New("a head is NUMBER:HEX, as the line \"audit sealed\" of the server's log has it")
-	}
-	return h, nil
-}
+type Head = secret.Head
 
 // headOf returns the event's place.
-func headOf(e Event) Head { return Head{e.Seq, e.MAC} }
+func headOf(e Event) Head { return Head{Seq: e.Seq, MAC: e.MAC} }
 
 // Waiting returns the time of the oldest event that waits to be sealed; the
 // zero time where none does.
@@ -66,9 +40,10 @@ func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
 }
 
 // Seal seals up to [Batch] waiting events, oldest first, in one transaction:
-// each gets the next number, and a signature ([secret.Ring.Sign]) of the MAC
-// before it, that number and everything the event says. It returns the new
-// head and how many were sealed; none where another sealer was faster.
+// each gets the next number, and a signature of the MAC before it, that number
+// and everything the event says. The key is that of the head: it stays the same
+// for all nodes, whatever their rings say, until [HandOver]. Seal returns the
+// new head and how many were sealed; none where another sealer was faster.
 func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		head, n, err = seal(ctx, tx, ring)
@@ -81,13 +56,68 @@ func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, e
 }
 
 func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) {
-	old, err := readHead(ctx, tx)
-	if errors.Is(err, db.ErrNotFound) {
-		return Head{}, 0, errors.New("the record of the head is gone; see \"sallyport audit verify\"")
-	}
+	old, err := readHead(ctx, tx, "")
 	if err != nil {
 		return Head{}, 0, err
 	}
+	signer, err := signerAfter(ring, old)
+	if err != nil {
+		return Head{}, 0, err
+	}
+	return sealBehind(ctx, tx, old, signer)
+}
+
+// CanSeal returns an error where this node's ring lacks the key that seals the
+// chain, so that another node should seal.
+func CanSeal(ctx context.Context, q db.Querier, ring *secret.Ring) error {
+	head, err := readHead(ctx, q, "")
+	if err == nil {
+		_, err = signerAfter(ring, head)
+	}
+	if err != nil {
+		return fmt.Errorf("seal audit events: %w", err)
+	}
+	return nil
+}
+
+func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
+	signer, err := ring.SignerAfter(head.MAC)
+	if err != nil {
+		return signer, fmt.Errorf("event %d was %w: copy the newest key ring to this node; if this is the newest, see \"sallyport audit verify\"", head.Seq, err)
+	}
+	return signer, nil
+}
+
+// HandOver appends e and lets the chain go on under the signer of the key that
+// seals in ring, in one transaction: no other sealer comes between, and all of
+// them follow. It returns a head that this signer has signed, for
+// [secret.RotateKeys] to keep: a ring that has it takes nothing behind it from
+// an older key. What waits past the first [Batch] is sealed later.
+func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, e Event) (head Head, err error) {
+	err = d.Write(ctx, func(tx *db.Tx) error {
+		old, err := readHead(ctx, tx, tx.Locked())
+		if err != nil {
+			return err
+		}
+		if err := Append(ctx, tx, e); err != nil {
+			return err
+		}
+		if err := resignCheckpoint(ctx, tx, ring); err != nil {
+			return err
+		}
+		head, _, err = sealBehind(ctx, tx, old, ring.Signer())
+		if err == nil && head.Seq <= 0 {
+			err = errors.New("somebody changed the record of the head; see \"sallyport audit verify\"")
+		}
+		return err
+	})
+	if err != nil {
+		return Head{}, fmt.Errorf("let the audit log go on under the new key: %w", err)
+	}
+	return head, nil
+}
+
+func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) (Head, int, error) {
 	// After the head: what another sealer has sealed since would be missing
 	// here, and then the statement below finds another head.
 	events, err := waiting(ctx, tx, Event{}, Batch)
@@ -97,7 +127,7 @@ func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) 
 	head := old
 	for i := range events {
 		events[i].Seq = head.Seq + 1
-		events[i].MAC = ring.Sign(forEvent, link(head, events[i]))
+		events[i].MAC = signer.Sign(forEvent, link(head, events[i]))
 		head = headOf(events[i])
 	}
 	// Of many sealers one moves the head on; the others have sealed nothing.
@@ -117,9 +147,16 @@ func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) 
 	return head, len(events), nil
 }
 
-func readHead(ctx context.Context, q db.Querier) (Head, error) {
+// errNoHead: somebody deleted the record of the head.
+var errNoHead = errors.New("the record of the head is gone; see \"sallyport audit verify\"")
+
+// readHead returns the record of the head, or [errNoHead]; lock ends the query.
+func readHead(ctx context.Context, q db.Querier, lock string) (Head, error) {
 	var h Head
-	err := db.One(ctx, q, `SELECT seq, mac FROM audit_head`, nil, &h.Seq, &h.MAC)
+	err := db.One(ctx, q, `SELECT seq, mac FROM audit_head`+lock, nil, &h.Seq, &h.MAC)
+	if errors.Is(err, db.ErrNotFound) {
+		err = errNoHead
+	}
 	return h, err
 }
 
@@ -147,9 +184,7 @@ func appendBytes(b, part []byte) []byte {
 func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
 
 // follows reports whether e was sealed right behind prev, wherever it stands
-// now.
+// now, by a key that counted there.
 func follows(ring *secret.Ring, prev Head, e Event) bool {
-	return ring.Verify(forEvent, link(prev, e), e.MAC) == nil
+	return ring.VerifyAt(forEvent, link(prev, e), Head{Seq: prev.Seq + 1, MAC: e.MAC}) == nil
 }
-
-func (h Head) equal(other Head) bool { return h.Seq == other.Seq && bytes.Equal(h.MAC, other.MAC) }

@@ -76,7 +76,7 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 	report.Head = report.Pruned
 	witnessed := want.Seq == 0
 	for _, p := range points {
-		witnessed = witnessed || p.Head.equal(want)
+		witnessed = witnessed || p.Head.Equal(want)
 	}
 	after := Event{Seq: math.MinInt64}
 	for settled := false; ; {
@@ -90,19 +90,22 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 			}
 			report.Head = headOf(e)
 			report.Events++
-			witnessed = witnessed || report.Head.equal(want)
+			witnessed = witnessed || report.Head.Equal(want)
 			after = e
 		}
 		if len(events) > 0 {
 			settled = false
 			continue
 		}
-		head, err := readHead(ctx, q)
-		if err != nil && !errors.Is(err, db.ErrNotFound) {
+		head, err := readHead(ctx, q, "")
+		if err != nil && !errors.Is(err, errNoHead) {
 			return report, err
 		}
 		switch {
-		case err == nil && head.equal(report.Head):
+		case err == nil && head.Equal(report.Head):
+			if err := missing(ring, report.Head); err != nil {
+				return report, err
+			}
 			return report, witness(report, want, witnessed)
 		case err == nil && head.Seq > report.Head.Seq && !settled:
 			settled = true // sealed since the last look, perhaps: look once more
@@ -114,6 +117,18 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 				Text: fmt.Sprintf("the record of the head was changed or deleted; the chain itself is whole up to event %d", report.Head.Seq)}
 		}
 	}
+}
+
+// missing returns a [*Fault] where the chain ends before a place that the key
+// ring keeps; those within it were compared on the way.
+func missing(ring *secret.Ring, end Head) error {
+	for _, head := range ring.Handovers() {
+		if head.Seq > end.Seq {
+			return &Fault{Kind: Cut, Seq: end.Seq + 1,
+				Text: fmt.Sprintf("the end was cut off: event %d was sealed when the keys were rotated, as the key ring says, but the log ends with event %d", head.Seq, end.Seq)}
+		}
+	}
+	return nil
 }
 
 // witness compares the chain with a head from the server's log.

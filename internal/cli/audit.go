@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -164,7 +165,7 @@ func (c auditVerify) Run(r *run) error {
 	var want audit.Head
 	if c.Head != "" {
 		var err error
-		if want, err = audit.ParseHead(c.Head); err != nil {
+		if want, err = secret.ParseHead(c.Head); err != nil {
 			return err
 		}
 	}

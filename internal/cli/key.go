@@ -138,6 +138,7 @@ func (c keyRotate) Run(r *run) error {
 		if !keys.From.Ours() {
 			say = r.streams.Err
 		}
+		before := keys.Ring.Text()
 		n, err := keys.Rotate(r)
 		if errors.Is(err, server.ErrNotSpread) {
 			return err
@@ -163,6 +164,9 @@ func (c keyRotate) Run(r *run) error {
 		}
 		if ring := keys.Unstored(); ring != nil {
 			return errors.Join(store(r, ring, keys.From, then), err)
+		}
+		if keys.Ring.Text() != before {
+			fmt.Fprintf(say, "Copy %s anew to where you keep its copy, and to every other node: it says where the audit log goes on under this key.\n", keys.From.Path)
 		}
 		return err
 	})

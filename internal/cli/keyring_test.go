@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -30,6 +31,12 @@ func answers(t *testing.T, server *command) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
+}
+
+// withoutPlaces returns the ring without the places in the audit log where keys
+// took over: each rotation that isn't stored has one of its own.
+func withoutPlaces(ring string) string {
+	return regexp.MustCompile(` since \S+`).ReplaceAllString(ring, "")
 }
 
 // A ring that isn't ours is printed to standard output alone, and stored by
@@ -85,7 +92,7 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				running = start(t, environ, "serve")
 				answers(t, running)
 				rotated := run("1 secrets were sealed anew", "key", "rotate")
-				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || out != rotated || !strings.Contains(errs, "store the ring first") {
+				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || withoutPlaces(out) != withoutPlaces(rotated) || !strings.Contains(errs, "store the ring first") {
 					t.Errorf("drop before the ring is stored: %d\n%s%s", code, out, errs)
 				}
 				store(rotated)

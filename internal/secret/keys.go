@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -70,21 +71,22 @@ type Sealed struct {
 // Call Follow before the ring is shared.
 func (r *Ring) Follow(reread func() *Ring) { r.reread = reread }
 
-// Refresh takes over a newer ring, if there is one; see [Ring.Follow]. One with another MAC key is another portal's
-// file in the wrong place, and is left alone.
+// Refresh takes over a newer ring, if there is one; see [Ring.Follow]. One with
+// another key of [Ring.MAC] is another portal's file in the wrong place, and is
+// left alone.
 func (r *Ring) Refresh() {
 	if r.reread == nil {
 		return
 	}
 	newer := r.reread()
-	if newer != nil && bytes.Equal(newer.set.Load().mac, r.set.Load().mac) {
+	if newer != nil && bytes.Equal(newer.set.Load().signers[0].key, r.set.Load().signers[0].key) {
 		r.set.Store(newer.set.Load())
 	}
 }
 
 // with returns a copy of the set with these keys.
 func (s *keySet) with(keys []ringKey, seals int) *keySet {
-	return &keySet{keys: keys, seals: seals, mac: s.mac, dropped: s.dropped}
+	return &keySet{keys: keys, seals: seals, signers: slices.Clone(s.signers)}
 }
 
 // withFresh returns the set with one more random key, a spare one.
@@ -106,8 +108,14 @@ func (s *keySet) rotated() *keySet { return s.with(s.keys, len(s.keys)-1) }
 // TemporaryRing is the pattern of a ring's file while it is written.
 const TemporaryRing = ".keyring-*"
 
-// maxKeys keeps a ring within maxRingBytes, and a look at it short.
-const maxKeys = 32
+const (
+	// maxKeys keeps a look at a ring short.
+	maxKeys = 32
+
+	// maxSigners keeps a ring within maxRingBytes: what is written must be read.
+	// A key that is dropped each week leaves as many in 20 years.
+	maxSigners = 1000 + maxKeys
+)
 
 // AddKey appends a spare key to the ring and returns it. Where the ring isn't
 // ours to write, here and in [RotateKeys] and [DropOldKeys], the operator must
@@ -117,28 +125,42 @@ func AddKey(ctx context.Context, from Source) (*Ring, error) {
 		if len(s.keys) >= maxKeys {
 			return nil, fmt.Errorf("the key ring holds %d keys already; run: sallyport key rotate --drop", maxKeys)
 		}
+		if len(s.signers) >= maxSigners {
+			return nil, fmt.Errorf("%d keys were dropped, and the key ring can't keep what verifies the audit log of more; go on with the key that seals", s.dropped())
+		}
 		return s.withFresh(), nil
 	})
 }
 
 // RotateKeys makes the newest key of the ring the one that seals, and returns
 // the ring. newest is its id when the caller looked: one that was added since
-// then is an error.
-func RotateKeys(ctx context.Context, from Source, newest string) (*Ring, error) {
+// then is an error. handOver gets the rotated ring before it is stored; it lets
+// the chain of signatures go on under [Ring.Signer] and returns a head that
+// this has signed, or zero where it couldn't: then the next call asks again.
+func RotateKeys(ctx context.Context, from Source, newest string, handOver func(*Ring) Head) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if s.keys[len(s.keys)-1].id.String() != newest {
 			return nil, errors.New("another command added a key meanwhile; run this one again")
 		}
-		if s.seals == len(s.keys)-1 {
+		if s.seals == len(s.keys)-1 && s.handedOver() {
 			return s, nil
 		}
-		return s.rotated(), nil
+		next := s.rotated()
+		next.signers[len(next.signers)-1].since = handOver(ringOf(s.rotated()))
+		return next, nil
 	})
 }
 
-// DropOldKeys removes every old key from the ring and returns it. The caller
-// has seen that nothing is sealed under one; whatever is would be lost. sealing is the id of the key that sealed when it looked: a
-// rotation since then is an error.
+// handedOver reports whether the signer of the sealing key has taken over.
+func (s *keySet) handedOver() bool {
+	signer := s.dropped() + s.seals
+	return signer == 0 || s.signers[signer].since.Seq > 0
+}
+
+// DropOldKeys removes every old key from the ring, but not its signer, and
+// returns the ring. The caller has seen that nothing is sealed under one;
+// whatever is would be lost. sealing is the id of the key that sealed when it
+// looked: a rotation since then is an error.
 func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		switch {
@@ -146,10 +168,10 @@ func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error
 			return nil, errors.New("another command rotated the keys meanwhile; run this one again")
 		case s.seals == 0:
 			return s, nil
+		case !s.handedOver():
+			return nil, errors.New("the audit log doesn't go on under the key that seals yet; run: sallyport key rotate")
 		}
-		next := s.with(s.keys[s.seals:], 0)
-		next.dropped = true
-		return next, nil
+		return s.with(s.keys[s.seals:], 0), nil
 	})
 }
 

@@ -156,6 +156,9 @@ func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
 	}
 }
 
+// handOver stands for a chain that goes on at once.
+func handOver(r *Ring) Head { return Head{Seq: 7, MAC: r.Signer().Sign("p", nil)} }
+
 // rotate rotates to the newest key that there is.
 func rotate(t *testing.T, from Source) (*Ring, error) {
 	t.Helper()
@@ -164,7 +167,7 @@ func rotate(t *testing.T, from Source) (*Ring, error) {
 		t.Fatal(err)
 	}
 	keys := ring.Keys()
-	return RotateKeys(t.Context(), from, keys[len(keys)-1].ID)
+	return RotateKeys(t.Context(), from, keys[len(keys)-1].ID, handOver)
 }
 
 // Nobody else has it yet.
@@ -178,13 +181,13 @@ func TestKeyThatCameMeanwhileIsNotRotatedTo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RotateKeys(t.Context(), from, looked.Keys()[0].ID); err == nil {
+	if _, err := RotateKeys(t.Context(), from, looked.Keys()[0].ID, handOver); err == nil {
 		t.Error("rotated to a key that the caller didn't see")
 	}
 	if now, err := ReadRing(from.Path); err != nil || states(now) != "seals spare" {
 		t.Errorf("keys are %q, %v", states(now), err)
 	}
-	if _, err := RotateKeys(t.Context(), from, added.Keys()[1].ID); err != nil {
+	if _, err := RotateKeys(t.Context(), from, added.Keys()[1].ID, handOver); err != nil {
 		t.Error(err)
 	}
 }

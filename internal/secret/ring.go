@@ -6,7 +6,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -23,8 +22,9 @@ const (
 	keyBytes   = 32 // AES-256, and the input of HKDF
 	keyIDBytes = 6  // random; only tells the keys of one ring apart
 
-	// maxRingBytes bounds what is read: a ring holds a few lines.
-	maxRingBytes = 64 << 10
+	// maxRingBytes limits what is read: a ring holds a few lines, and one of at
+	// most 190 bytes for each key that was ever dropped; see maxSigners.
+	maxRingBytes = 256 << 10
 
 	ringHeader = "# Sallyport key ring. Whoever reads it can open every stored secret.\n" +
 		"# Keep a copy apart from the database: without it nobody's codes can be checked.\n"
@@ -51,11 +51,13 @@ type Ring struct {
 type keySet struct {
 	keys  []ringKey // oldest first
 	seals int       // index of the sealing key; those after it are spare
-	mac   []byte    // of the first key ever; see [Ring.MAC]
-	// dropped: the first key ever is gone from keys, so mac has a line of its
-	// own.
-	dropped bool
+	// signers are those of the keys that were dropped, then of keys. The first
+	// is of the first key ever.
+	signers []Signer
 }
+
+// dropped returns how many signers are of keys that were dropped.
+func (s *keySet) dropped() int { return len(s.signers) - len(s.keys) }
 
 type ringKey struct {
 	id   keyID
@@ -120,11 +122,13 @@ func ReadRing(path string) (*Ring, error) {
 
 // ParseRing reads the text of a key ring: comment lines, empty lines, and
 //
+//	mac SECRET             once the first key ever is dropped: see [Ring.MAC]
+//	past SECRET            for each later key that was dropped: see [Signer]
 //	key ID SECRET          for each key, oldest first
 //	key ID SECRET seals    for the one that seals; without it the first does
-//	mac SECRET             once the first key ever is dropped: see [Ring.MAC]
 //
-// ID is 6 bytes and SECRET 32 bytes of base64url without padding.
+// ID is 6 bytes and SECRET 32 bytes of base64url without padding. "since HEAD"
+// ends the line of a key whose signer took over from an older one, there.
 func ParseRing(text []byte) (*Ring, error) {
 	set, marked := &keySet{}, false
 	scanner := bufio.NewScanner(bytes.NewReader(text))
@@ -135,32 +139,39 @@ func ParseRing(text []byte) (*Ring, error) {
 		}
 		// The line's text stays out of the error: it is a key.
 		bad := fmt.Errorf("line %d is not \"key ID SECRET\"", line)
-		if fields[0] == "mac" && len(fields) == 2 && set.mac == nil {
-			mac, err := base64.RawURLEncoding.Strict().DecodeString(fields[1])
-			if err != nil || len(mac) != keyBytes {
+		var since Head
+		if n := len(fields); n > 2 && fields[n-2] == "since" {
+			var err error
+			if since, err = ParseHead(fields[n-1]); err != nil {
 				return nil, bad
 			}
-			set.mac, set.dropped = mac, true
-			continue
+			fields = fields[:n-2]
 		}
 		seals := len(fields) == 4 && fields[3] == "seals" && !marked
-		if len(fields) != 3 && !seals || fields[0] != "key" {
+		switch {
+		case len(fields) == 2 && fields[0] == "mac" && len(set.signers) == 0,
+			len(fields) == 2 && fields[0] == "past" && len(set.signers) > 0 && len(set.keys) == 0:
+			key, err := parseSecret(fields[1], keyBytes)
+			if err != nil {
+				return nil, bad
+			}
+			set.signers = append(set.signers, newSigner(key))
+		case fields[0] == "key" && (len(fields) == 3 || seals):
+			id, err1 := parseSecret(fields[1], keyIDBytes)
+			raw, err2 := parseSecret(fields[2], keyBytes)
+			if err1 != nil || err2 != nil {
+				return nil, bad
+			}
+			if err := set.add(keyID(id), raw); err != nil {
+				return nil, fmt.Errorf("line %d: %w", line, err)
+			}
+			if seals {
+				set.seals, marked = len(set.keys)-1, true
+			}
+		default:
 			return nil, bad
 		}
-		id, err := base64.RawURLEncoding.Strict().DecodeString(fields[1])
-		if err != nil || len(id) != keyIDBytes {
-			return nil, bad
-		}
-		raw, err := base64.RawURLEncoding.Strict().DecodeString(fields[2])
-		if err != nil || len(raw) != keyBytes {
-			return nil, bad
-		}
-		if err := set.add(keyID(id), raw); err != nil {
-			return nil, fmt.Errorf("line %d: %w", line, err)
-		}
-		if seals {
-			set.seals, marked = len(set.keys)-1, true
-		}
+		set.signers[len(set.signers)-1].since = since
 	}
 	if err := scanner.Err(); err != nil {
 		return nil, fmt.Errorf("read: %w", err)
@@ -169,6 +180,14 @@ func ParseRing(text []byte) (*Ring, error) {
 		return nil, errors.New("there is no key in it")
 	}
 	return ringOf(set), nil
+}
+
+func parseSecret(text string, size int) ([]byte, error) {
+	secret, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err == nil && len(secret) != size {
+		err = errors.New("wrong size")
+	}
+	return secret, err
 }
 
 // add appends a key while the set is being made.
@@ -188,12 +207,16 @@ func (s *keySet) add(id keyID, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	if s.mac == nil {
-		if s.mac, err = hkdf.Key(sha256.New, raw, id[:], "sallyport mac v1", keyBytes); err != nil {
-			return err
-		}
+	use := "sallyport sign v1"
+	if len(s.signers) == 0 {
+		use = "sallyport mac v1" // the first key ever, which signs with that of Ring.MAC
+	}
+	signKey, err := hkdf.Key(sha256.New, raw, id[:], use, keyBytes)
+	if err != nil {
+		return err
 	}
 	s.keys = append(s.keys, ringKey{id: id, aead: aead, raw: raw})
+	s.signers = append(s.signers, newSigner(signKey))
 	return nil
 }
 
@@ -206,13 +229,21 @@ func (s *keySet) marshal() []byte {
 	b64 := base64.RawURLEncoding
 	var b bytes.Buffer
 	b.WriteString(ringHeader)
-	if s.dropped {
-		fmt.Fprintf(&b, "mac %s\n", b64.EncodeToString(s.mac))
-	}
-	for i, k := range s.keys {
-		fmt.Fprintf(&b, "key %s %s", k.id, b64.EncodeToString(k.raw))
-		if i == s.seals {
+	for i, signer := range s.signers {
+		at := i - s.dropped() // in keys
+		switch {
+		case at >= 0:
+			fmt.Fprintf(&b, "key %s %s", s.keys[at].id, b64.EncodeToString(s.keys[at].raw))
+		case i == 0:
+			fmt.Fprintf(&b, "mac %s", b64.EncodeToString(signer.key))
+		default:
+			fmt.Fprintf(&b, "past %s", b64.EncodeToString(signer.key))
+		}
+		if at == s.seals {
 			b.WriteString(" seals")
+		}
+		if signer.since.Seq > 0 {
+			fmt.Fprintf(&b, " since %s", signer.since)
 		}
 		b.WriteString("\n")
 	}
@@ -276,11 +307,9 @@ func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
 
 // MAC returns HMAC-SHA-256 of text under a key of the ring, for purpose: 32
 // bytes that nobody without the ring can compute. It stays the same whatever
-// keys are added, rotated or dropped: it comes from the first key ever.
+// keys are added, rotated or dropped, since it comes from the first key ever:
+// a copy of an old ring computes it too. So it may only find things or hide
+// names; what must not be forged is signed, see [Signer].
 func (r *Ring) MAC(purpose, text string) []byte {
-	h := hmac.New(sha256.New, r.set.Load().mac)
-	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(purpose))))
-	h.Write([]byte(purpose))
-	h.Write([]byte(text))
-	return h.Sum(nil)
+	return sum(r.set.Load().signers[0].key, purpose, []byte(text))
 }

@@ -61,7 +61,7 @@ func TestCommandThatPrintsNoRingIsRefused(t *testing.T) {
 		"dies":         {"kill -9 $$", "ended with signal: killed"},
 		"prints none":  {":", "is no key ring: there is no key in it; give it back the ring's copy; for a new portal, \"sallyport key new\" prints one"},
 		"prints half":  {"echo key AAAAAAAA canary", `is no key ring: line 1 is not "key ID SECRET"`},
-		"has no end":   {"while :; do echo canary canary canary canary; done", "printed more than 65536 bytes"},
+		"has no end":   {"while :; do echo canary canary canary canary; done", "printed more than 262144 bytes"},
 		"a child keeps its output": {"sleep 300 & echo $! > \"$0.pid\"; echo canary",
 			"what it started keeps its output open"},
 	} {

@@ -248,6 +248,10 @@ func (p *Portal) Seal(ctx context.Context) error {
 		if err != nil || oldest.IsZero() {
 			return err
 		}
+		// Else a node without the newest key would keep the lease from others.
+		if err := audit.CanSeal(ctx, p.DB.Reader(), p.Login.Ring); err != nil {
+			return err
+		}
 		more = false
 		err = p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
 			_, err := p.sealBatch(ctx)

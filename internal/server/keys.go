@@ -142,8 +142,10 @@ func (k *Keys) Check(ctx context.Context) (SealedReport, error) {
 }
 
 // Sealing returns the id of the key that seals.
-func (k *Keys) Sealing() string {
-	for _, key := range k.Ring.Keys() {
+func (k *Keys) Sealing() string { return sealing(k.Ring) }
+
+func sealing(ring *secret.Ring) string {
+	for _, key := range ring.Keys() {
 		if key.State == secret.KeySeals {
 			return key.ID
 		}
@@ -164,17 +166,30 @@ func (k *Keys) Unstored() *secret.Ring {
 func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number int) error {
 	// After Ctrl-C too: what was done was done.
 	ctx = context.WithoutCancel(ctx)
-	// The command may run on another machine than the database.
-	now, err := k.DB.Clock(ctx, time.Now())
+	e, err := k.event(ctx, kind, detail, number)
 	if err == nil {
-		err = k.DB.Write(ctx, func(tx *db.Tx) error {
-			return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number})
-		})
+		err = k.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
 	}
 	if err != nil {
 		return fmt.Errorf("it was done, but the audit log doesn't say so: %w", err)
 	}
 	return nil
+}
+
+// event returns an event of now. The command may run on another machine than
+// the database.
+func (k *Keys) event(ctx context.Context, kind audit.Kind, detail string, number int) (audit.Event, error) {
+	now, err := k.DB.Clock(ctx, time.Now())
+	return audit.Event{At: now, Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number}, err
+}
+
+// handOver lets the audit log go on under the key that seals in ring.
+func (k *Keys) handOver(ctx context.Context, ring *secret.Ring) (audit.Head, error) {
+	e, err := k.event(ctx, audit.KeyRotated, sealing(ring), 0)
+	if err != nil {
+		return audit.Head{}, err
+	}
+	return audit.HandOver(ctx, k.DB, ring, e)
 }
 
 // Add appends a spare key to the ring and returns its id.
@@ -193,7 +208,9 @@ func (k *Keys) Add(ctx context.Context) (id string, err error) {
 // it, beside running servers, once all of them have it; else it is
 // [ErrNotSpread]. It returns how many it sealed anew. After it was
 // killed, run it again: what is done stays done. Secrets that don't open stay
-// as they are.
+// as they are. The audit log goes on under the new key before any secret does,
+// so that every database whose secrets are all under it has the hand-over. If
+// that fails, secrets are sealed anew all the same.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 	n, err := k.rotate(ctx, sealedColumns)
 	if n > 0 {
@@ -207,17 +224,15 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 	if err != nil {
 		return 0, err
 	}
-	ring, err := secret.RotateKeys(ctx, k.From, newest)
+	var notHandedOver error
+	ring, err := secret.RotateKeys(ctx, k.From, newest, func(rotated *secret.Ring) (head audit.Head) {
+		head, notHandedOver = k.handOver(ctx, rotated)
+		return head
+	})
 	if err != nil {
 		return 0, err
 	}
-	before := k.Sealing()
 	k.Ring = ring
-	if now := k.Sealing(); now != before {
-		if err := k.Note(ctx, audit.KeyRotated, now, 0); err != nil {
-			return 0, err
-		}
-	}
 	// A server that doesn't know yet would seal under the old key what this
 	// pass has left behind. A run before, killed, may have written the file
 	// just now: so wait in any case.
@@ -243,7 +258,7 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 			after = batch[len(batch)-1].ID
 		}
 	}
-	return resealed, nil
+	return resealed, notHandedOver
 }
 
 // resealAll seals secrets anew in one transaction, and returns how many it did.

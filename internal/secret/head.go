@@ -1,0 +1,39 @@
+package secret
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// Head is a place in a chain of signatures, counted from 1, and the signature
+// there, which covers the whole chain up to it. Its zero value is the place
+// before the first.
+type Head struct {
+	Seq int64
+	MAC []byte
+}
+
+// String returns the number, a colon and the signature in hexadecimal, as
+// [ParseHead] reads it.
+func (h Head) String() string { return strconv.FormatInt(h.Seq, 10) + ":" + hex.EncodeToString(h.MAC) }
+
+// ParseHead reads what [Head.String] wrote.
+func ParseHead(text string) (Head, error) {
+	seq, mac, _ := strings.Cut(text, ":")
+	var (
+		h          Head
+		err1, err2 error
+	)
+	h.Seq, err1 = strconv.ParseInt(seq, 10, 64)
+	h.MAC, err2 = hex.DecodeString(mac)
+	if err1 != nil || err2 != nil || h.Seq < 1 || len(h.MAC) == 0 {
+		return Head{}, errors.New("a head is NUMBER:HEX, as the line \"audit sealed\" of the server's log has it")
+	}
+	return h, nil
+}
+
+// Equal reports whether both are the same place with the same signature.
+func (h Head) Equal(other Head) bool { return h.Seq == other.Seq && bytes.Equal(h.MAC, other.MAC) }

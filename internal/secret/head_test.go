@@ -1,0 +1,35 @@
+package secret
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestHeadReadsWhatItPrints(t *testing.T) {
+	h := Head{Seq: 7, MAC: []byte{1, 0xab}}
+	got, err := ParseHead(h.String())
+	if diff := cmp.Diff(h, got); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	for _, bad := range []string{"", ":", "7", "7:", "7:x", "x:ab", "0:ab", "-1:ab", "7:ab:cd"} {
+		if h, err := ParseHead(bad); err == nil {
+			t.Errorf("%q is read as %v", bad, h)
+		}
+	}
+}
+
+func FuzzParseHead(f *testing.F) {
+	for _, seed := range []string{"", "7:01ab", "07:AB", "9223372036854775808:ab"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		h, err := ParseHead(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseHead(h.String()); err != nil || !again.Equal(h) {
+			t.Errorf("%q is %v, which is read as %v, %v", text, h, again, err)
+		}
+	})
+}
