@@ -147,6 +147,15 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 	return head, len(events), nil
 }
 
+// End returns the head of the chain.
+func End(ctx context.Context, q db.Querier) (Head, error) {
+	head, err := readHead(ctx, q, "")
+	if err != nil {
+		return Head{}, fmt.Errorf("read the end of the audit log: %w", err)
+	}
+	return head, nil
+}
+
 // errNoHead: somebody deleted the record of the head.
 var errNoHead = errors.New("the record of the head is gone; see \"sallyport audit verify\"")
 

@@ -105,16 +105,32 @@ func (c restoreCommand) Run(r *run) error {
 	case err != nil:
 		return fmt.Errorf("restore %s: %w", c.File, err)
 	}
-	return c.restored(r)
+	return withKeys(r, func(keys *server.Keys) error { return c.restored(r, keys) })
 }
 
-// restored says what ended.
-func (c restoreCommand) restored(r *run) error {
+// restored says what ended. The key ring may know of a later end of the audit
+// log than the restored one has.
+func (c restoreCommand) restored(r *run, keys *server.Keys) error {
+	rewound, err := keys.Rewind(r)
+	if err != nil {
+		return fmt.Errorf("the database is restored, but the key ring was not compared with its audit log: %w", err)
+	}
 	codes := "All backup codes ended: owners make new ones under Settings → Security."
 	if c.KeepBackupCodes {
 		codes = "Backup codes were kept, also those that were used since the backup."
 	}
-	_, err := fmt.Fprintf(r.streams.Out, "The database is restored. Sessions, known browsers and links ended; sign-ins under way begin again.\n"+
+	say := r.streams.Out
+	const then = "The audit log of the backup ends before the keys were rotated. To let it go on under the newest key, run: sallyport key rotate"
+	switch ring := keys.Unstored(); {
+	case rewound && ring != nil:
+		say = r.streams.Err // standard output is the ring's alone
+		if err := store(r, ring, keys.From, then); err != nil {
+			return err
+		}
+	case rewound:
+		fmt.Fprintln(say, then)
+	}
+	_, err = fmt.Fprintf(say, "The database is restored. Sessions, known browsers and links ended; sign-ins under way begin again.\n"+
 		"%s\nFor 24 hours everybody with two-factor authentication needs two codes in a row from an unknown browser.\n"+
 		"Passwords and authenticators are those of the backup: what was changed since is undone.\n", codes)
 	return err
@@ -138,6 +154,6 @@ func (c restoreCommand) afterPgRestore(r *run) error {
 		if err := server.EndForgotten(r, keys.DB, "pg_restore", now, c.KeepBackupCodes); err != nil {
 			return err
 		}
-		return c.restored(r)
+		return c.restored(r, keys)
 	})
 }

@@ -124,3 +124,50 @@ func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
 		t.Errorf("secret key as recipient: %d\n%s%s", code, out, errs)
 	}
 }
+
+// A backup from before a rotation lacks what the key ring knows of the audit
+// log: the ring forgets it, and the next rotation hands the log over again.
+func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
+	for _, source := range []string{"file", "command"} {
+		t.Run(source, func(t *testing.T) {
+			t.Parallel()
+			environ, file := environFor(t, "sqlite"), ""
+			if source == "command" {
+				environ, file = withoutRing(t, "sqlite", source)
+			}
+			run := func(want string, args ...string) {
+				t.Helper()
+				code, out, errs := call(environ, "a long password of ada\n", args...)
+				if code != 0 || !strings.Contains(out+errs, want) {
+					t.Fatalf("%v: %d, want %q\n%s%s", args, code, want, out, errs)
+				}
+				if source == "command" && strings.Contains(out, "\nkey ") {
+					if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if source == "command" {
+				run("", "key", "new")
+			}
+			run("was added", "account", "add", "ada", "--password-stdin")
+			backup := filepath.Join(t.TempDir(), "backup.db")
+			run("", "backup", backup)
+			run("", "key", "add")
+			run("seals", "key", "rotate")
+			run("The audit log is whole", "audit", "verify")
+			dir := strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR=")
+			for _, end := range []string{"", "-wal", "-shm"} {
+				if err := os.Remove(filepath.Join(dir, "sallyport.db"+end)); err != nil && !os.IsNotExist(err) {
+					t.Fatal(err)
+				}
+			}
+			run("run: sallyport key rotate", "restore", backup)
+			run("No event is sealed yet", "audit", "verify")
+			run("seals", "key", "rotate")
+			run("The audit log is whole", "audit", "verify")
+			run("1 old keys were dropped", "key", "rotate", "--drop")
+			run("The audit log is whole", "audit", "verify")
+		})
+	}
+}

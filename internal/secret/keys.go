@@ -157,6 +157,24 @@ func (s *keySet) handedOver() bool {
 	return signer == 0 || s.signers[signer].since.Seq > 0
 }
 
+// ForgetHandovers makes the ring forget the hand-overs behind the end of the
+// chain, which a restored database has lost, and returns the ring. [RotateKeys]
+// hands over again.
+func ForgetHandovers(ctx context.Context, from Source, end int64) (*Ring, error) {
+	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
+		next, changed := s.with(s.keys, s.seals), false
+		for i := range next.signers {
+			if next.signers[i].since.Seq > end {
+				next.signers[i].since, changed = Head{}, true
+			}
+		}
+		if !changed {
+			return s, nil
+		}
+		return next, nil
+	})
+}
+
 // DropOldKeys removes every old key from the ring, but not its signer, and
 // returns the ring. The caller has seen that nothing is sealed under one;
 // whatever is would be lost. sealing is the id of the key that sealed when it

@@ -204,6 +204,22 @@ func (k *Keys) Add(ctx context.Context) (id string, err error) {
 	return id, k.Note(ctx, audit.KeyAdded, id, 0)
 }
 
+// Rewind makes the ring forget the hand-overs of the audit log that aren't in a
+// restored database, since its log ends before them, and reports whether there
+// were any. [Keys.Rotate] hands over again.
+func (k *Keys) Rewind(ctx context.Context) (rewound bool, err error) {
+	end, err := audit.End(ctx, k.DB.Reader())
+	if err != nil {
+		return false, err
+	}
+	before := k.Ring
+	if k.Ring, err = secret.ForgetHandovers(ctx, k.From, end.Seq); err != nil {
+		k.Ring = before
+		return false, err
+	}
+	return k.Ring.Text() != before.Text(), nil
+}
+
 // Rotate makes the newest key the one that seals and seals every secret under
 // it, beside running servers, once all of them have it; else it is
 // [ErrNotSpread]. It returns how many it sealed anew. After it was
