@@ -93,7 +93,7 @@ func TestDoctorReachesThePanelAroundTheProxy(t *testing.T) {
 	go srv.Serve(listener)
 	_, d = consult(t, s.environ, args...)
 	wantIDs(t, d, "upstream.reachable"+atRadio)
-	if lines := strings.Join(d.Findings[0].Mend[0].Lines, "\n"); !strings.Contains(lines, "--dport "+own) {
+	if lines := strings.Join(d.Findings[0].Fixes[0].Lines, "\n"); !strings.Contains(lines, "--dport "+own) {
 		t.Errorf("lines:\n%s", lines)
 	}
 }
@@ -108,7 +108,7 @@ func TestDoctorReadsCertificates(t *testing.T) {
 	wantIDs(t, d, "tls.invalid"+atPortal, "tls.invalid"+atRadio, "tls.invalid"+atVideo)
 }
 
-// What others on the machine may read or change, and its mending.
+// What others on the machine may read or change, and how to fix it.
 func TestDoctorReadsFileModes(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "caddy", siteConfig)
@@ -122,8 +122,8 @@ func TestDoctorReadsFileModes(t *testing.T) {
 	_, d := consult(t, s.environ, s.args...)
 	wantIDs(t, d, "file.mode "+ring, "file.mode "+database, "file.mode "+s.portal.Dir, "file.mode "+config)
 	for _, f := range d.Findings {
-		if out, err := exec.Command("sh", "-c", f.Mend[0].Lines[0]).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v %s", f.Mend[0].Lines, err, out)
+		if out, err := exec.Command("sh", "-c", f.Fixes[0].Lines[0]).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v %s", f.Fixes[0].Lines, err, out)
 		}
 	}
 	_, d = consult(t, s.environ, s.args...)
@@ -136,7 +136,7 @@ func TestDoctorReadsTheLineThatNamesTheProxy(t *testing.T) {
 	s := startSite(t, "nginx", strings.Replace(siteConfig, "[127.0.0.1]", "[192.0.2.7]", 1))
 	_, d := consult(t, s.environ, s.args...)
 	wantIDs(t, d, "proxy.untrusted"+atPortal, "proxy.untrusted"+atRadio, "proxy.untrusted"+atVideo)
-	if line := d.Findings[0].Mend[0].Lines[0]; line != "trusted_proxies: [127.0.0.1/32]" {
+	if line := d.Findings[0].Fixes[0].Lines[0]; line != "trusted_proxies: [127.0.0.1/32]" {
 		t.Errorf("line %q", line)
 	}
 }

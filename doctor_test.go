@@ -102,7 +102,7 @@ type diagnosis struct {
 	Findings []struct {
 		ID, Severity, At, Says string
 		Seen                   []struct{ Asked, Got string }
-		Mend                   []struct {
+		Fixes                  []struct {
 			For, Where string
 			Lines      []string
 		}

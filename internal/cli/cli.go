@@ -43,7 +43,7 @@ type commands struct {
 	Reload  reloadCommand  `cmd:"" help:"Have the running server read panels, trusted_proxies and certificates again, if they are right."`
 	Demo    demoCommand    `cmd:"" help:"Try it: a temporary portal with an account, gone at Ctrl-C."`
 	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
-	Doctor  doctorCommand  `cmd:"" help:"Look at the live set-up from outside, as a stranger: what is open, and the lines that mend it. Exit code 1 where something is."`
+	Doctor  doctorCommand  `cmd:"" help:"Look at the live set-up from outside, as a stranger: what is open, and the lines that fix it. Exit code 1 where something is."`
 	Account accounts       `cmd:"" help:"See and change accounts."`
 	Group   groups         `cmd:"" help:"See and change groups of accounts."`
 	Pass    passes         `cmd:"" help:"See, make and end machine passes, which let scripts into panels."`

@@ -49,7 +49,7 @@ func (c doctorCommand) Run(r *run) error {
 		err = printReport(r.streams.Out, report, time.Since(began))
 	}
 	if err == nil && report.Bad() {
-		err = errors.New("doctor found what must be mended")
+		err = errors.New("doctor found faults that must be fixed")
 	}
 	return err
 }

@@ -75,7 +75,7 @@ func TestDoctorPrintsForEightyColumns(t *testing.T) {
 	long := strings.Repeat("server { listen 443 ssl; } ", 6)
 	report := doctor.Report{Asked: 7, Skipped: []doctor.Skipped{{What: "the files in /var/lib/sallyport", Why: "run doctor on the server, as whom it runs as: permission denied"}}}
 	f := doctor.Finding{ID: "path.open", Severity: doctor.Open, At: "https://panel.example.com", Proxy: "nginx", Says: strings.Repeat("Some paths are answered. ", 8),
-		Mend: []doctor.Mend{{For: "nginx", Where: "the server block of panel.example.com, and wherever else there are such lines", Lines: []string{long}}}}
+		Fixes: []doctor.Fix{{For: "nginx", Where: "the server block of panel.example.com, and wherever else there are such lines", Lines: []string{long}}}}
 	for i := range 9 {
 		f.Seen = append(f.Seen, doctor.Seen{Asked: fmt.Sprint("GET /", i, ", with a header that is called X-Original-URL"), Got: "200 text/html; charset=utf-8"})
 	}
@@ -95,7 +95,7 @@ func TestDoctorPrintsForEightyColumns(t *testing.T) {
 		}
 	}
 	// Several proxies' lines would bury the others.
-	report.Findings[0].Mend = append(f.Mend, doctor.Mend{For: "caddy"})
+	report.Findings[0].Fixes = append(f.Fixes, doctor.Fix{For: "caddy"})
 	out.Reset()
 	if err := printReport(&out, report, time.Second); err != nil || !strings.Contains(out.String(), "--proxy NAME") {
 		t.Errorf("%v\n%s", err, out.String())

@@ -20,7 +20,7 @@ const (
 	mostSeen = 4
 )
 
-// printReport prints what a person reads. The lines that mend a finding stand as
+// printReport prints what a person reads. The lines that fix a finding stand as
 // they are to be copied, however long.
 func printReport(w io.Writer, report doctor.Report, took time.Duration) error {
 	var b strings.Builder
@@ -34,7 +34,7 @@ func printReport(w io.Writer, report doctor.Report, took time.Duration) error {
 			}
 			wrapped(&b, "    ", s.Asked+" -> "+s.Got)
 		}
-		printMends(&b, f)
+		printFixes(&b, f)
 		fmt.Fprintln(&b)
 	}
 	for _, s := range report.Skipped {
@@ -45,13 +45,13 @@ func printReport(w io.Writer, report doctor.Report, took time.Duration) error {
 	return err
 }
 
-func printMends(b *strings.Builder, f doctor.Finding) {
-	if len(f.Mend) > 1 {
+func printFixes(b *strings.Builder, f doctor.Finding) {
+	if len(f.Fixes) > 1 {
 		wrapped(b, "  ", "Which proxy is this? Its lines come with --proxy NAME; all are in --json.")
 		return
 	}
-	for _, m := range f.Mend {
-		where := "Mend"
+	for _, m := range f.Fixes {
+		where := "Fix"
 		if m.Where != "" {
 			where = m.Where
 		}
@@ -121,13 +121,13 @@ type (
 		At       string       `json:"at"`
 		Says     string       `json:"says"`
 		Seen     []doctorSeen `json:"seen"`
-		Mend     []doctorMend `json:"mend"`
+		Fixes    []doctorFix  `json:"fixes"`
 	}
 	doctorSeen struct {
 		Asked string `json:"asked"`
 		Got   string `json:"got"`
 	}
-	doctorMend struct {
+	doctorFix struct {
 		For   string   `json:"for"` // a proxy; any, config, shell
 		Where string   `json:"where"`
 		Lines []string `json:"lines"`
@@ -144,12 +144,12 @@ func printJSON(w io.Writer, report doctor.Report, at time.Time) error {
 		out.Proxies = append(out.Proxies, doctorProxy{at, report.Proxies[at]})
 	}
 	for _, f := range report.Findings {
-		one := doctorFinding{ID: f.ID, Severity: string(f.Severity), At: f.At, Says: f.Says, Seen: []doctorSeen{}, Mend: []doctorMend{}}
+		one := doctorFinding{ID: f.ID, Severity: string(f.Severity), At: f.At, Says: f.Says, Seen: []doctorSeen{}, Fixes: []doctorFix{}}
 		for _, s := range f.Seen {
 			one.Seen = append(one.Seen, doctorSeen(s))
 		}
-		for _, m := range f.Mend {
-			one.Mend = append(one.Mend, doctorMend(m))
+		for _, m := range f.Fixes {
+			one.Fixes = append(one.Fixes, doctorFix(m))
 		}
 		out.Findings = append(out.Findings, one)
 	}

@@ -11,7 +11,7 @@ import (
 // again, and one line on a screen.
 const maxQuote = 60
 
-// Fault is one thing that is wrong with the configuration, and how to mend it.
+// Fault is one thing that is wrong with the configuration, and how to fix it.
 // It never repeats a secret.
 type Fault struct {
 	Source string // the file's path, or "environment"

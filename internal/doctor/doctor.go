@@ -1,8 +1,8 @@
 // Package doctor looks at a live set-up from outside, as a stranger: whether
 // anything reaches a panel without the gate's word. It asks questions whose only
 // right answer is the gate's own refusal, so it needs no account, signs nobody in
-// and changes nothing. What it may find, and the lines that mend it for each
-// proxy, stand in findings.go and mend.go. It owns no table.
+// and changes nothing. What it may find, and the lines that fix it for each
+// proxy, stand in findings.go and fixes.go. It owns no table.
 //
 // The gate's refusal names the page that a sign-in would come back to. So it
 // also tells which request the proxy asked about, and whether a header of the
@@ -26,7 +26,7 @@ import (
 type Options struct {
 	PublicURL string  // of the portal: scheme and host
 	Base      string  // path before those of its pages, where a panel shares its host
-	Listen    string  // address that the portal listens at, for the lines that mend
+	Listen    string  // address that the portal listens at, for the lines that fix a finding
 	Metrics   string  // address that answers /metrics; none if empty
 	Panels    []Panel // as declared
 	Files     Files

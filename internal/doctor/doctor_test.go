@@ -21,23 +21,23 @@ import (
 
 // Whatever is found has a sentence, lines for whichever proxy is there, and a
 // place in the docs.
-func TestEveryFindingIsMendedForEveryProxy(t *testing.T) {
+func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 	page, err := os.ReadFile("../../docs/doctor.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	known := []string{}
-	for _, m := range parseMends(mendText) {
+	for _, m := range parseFixes(fixesText) {
 		known = append(known, m.ids...)
 		for _, proxy := range m.proxies {
 			if proxy != anyProxy && !slices.Contains(Proxies(), proxy) {
-				t.Errorf("mend.txt: %q is no proxy", proxy)
+				t.Errorf("fixes.txt: %q is no proxy", proxy)
 			}
 		}
 	}
 	for _, id := range known {
 		if kinds[id].says == "" {
-			t.Errorf("mend.txt: nothing is called %s", id)
+			t.Errorf("fixes.txt: nothing is called %s", id)
 		}
 	}
 	for id, k := range kinds {
@@ -52,7 +52,7 @@ func TestEveryFindingIsMendedForEveryProxy(t *testing.T) {
 		}
 		for _, proxy := range Proxies() {
 			d := &doctor{Options: Options{PublicURL: "https://auth.test", Listen: "127.0.0.1:9091"}, report: Report{Proxies: map[string]string{"https://panel.test": proxy}}, mark: "mark"}
-			all := d.mends(id, "https://panel.test", "/ws")
+			all := d.fixes(id, "https://panel.test", "/ws")
 			if len(all) != 1 || all[0].Where == "" {
 				t.Errorf("%s behind %s: %+v", id, proxy, all)
 				continue

@@ -26,14 +26,14 @@ type Finding struct {
 	Says     string // one sentence
 	Seen     []Seen // what was asked, and what came back
 	Proxy    string // that is in front there; empty: not recognised
-	Mend     []Mend
+	Fixes    []Fix
 }
 
 // Seen is a question and its answer.
 type Seen struct{ Asked, Got string }
 
-// Mend is what to write where.
-type Mend struct {
+// Fix is what to write where.
+type Fix struct {
 	For   string // one of [Proxies], "config" for Sallyport's own, "shell"
 	Where string
 	Lines []string
@@ -95,22 +95,22 @@ var kinds = map[string]kind{
 // find notes that a came back to r.
 func (d *doctor) find(id, at string, r request, a answer) { d.findSeen(id, at, r.String(), a.String()) }
 
-// findLine notes it where the line that mends it is known.
+// findLine notes it where the line that fixes it is known.
 func (d *doctor) findLine(id, at string, r request, a answer, line string) {
 	if r.path != "" {
 		d.seen(id, at, r.String(), a.String())
 	}
 	f := d.finding(id, at)
-	f.Mend = []Mend{{For: "config", Where: "sallyport.yaml, then sallyport reload", Lines: []string{line}}}
+	f.Fixes = []Fix{{For: "config", Where: "sallyport.yaml, then sallyport reload", Lines: []string{line}}}
 	if id == "file.mode" {
-		f.Mend = []Mend{{For: "shell", Lines: []string{line}}}
+		f.Fixes = []Fix{{For: "shell", Lines: []string{line}}}
 	}
 }
 
 func (d *doctor) findSeen(id, at, asked, got string) {
 	d.seen(id, at, asked, got)
 	f := d.finding(id, at)
-	f.Mend = d.mends(id, at, f.Seen[0].path())
+	f.Fixes = d.fixes(id, at, f.Seen[0].path())
 }
 
 // path returns the path of what was asked.

@@ -44,7 +44,7 @@ func RingSource(cfg config.Config) secret.Source {
 	return secret.Source{Path: cfg.KeyRingPath(), Credential: cfg.KeyRing.Credential, Command: cfg.KeyRingCommand}
 }
 
-// Keys is the database and its key ring, for the commands that mend what keeps
+// Keys is the database and its key ring, for the commands that fix what keeps
 // a portal from opening.
 type Keys struct {
 	DB   *db.DB

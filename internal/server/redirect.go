@@ -55,7 +55,7 @@ func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.Error(w, "no such host here", http.StatusMisdirectedRequest)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		// A form has told its secrets already: that is to be noticed, not mended.
+		// A form has told its secrets already: that is to be noticed, not hidden.
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "use https", http.StatusMethodNotAllowed)
 	case path[0] != '/' || r.URL.Opaque != "":

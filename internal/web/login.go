@@ -208,7 +208,7 @@ func (s *server) logOutcome(req *request, step string, p login.Progress, err err
 	outcome := login.OutcomeOf(err)
 	level := slog.LevelInfo
 	if outcome == login.OutcomeClock {
-		level = slog.LevelError // ours to mend
+		level = slog.LevelError // ours to fix
 	}
 	s.Log.Log(req.Context(), level, "sign-in", "request", reference(req.Request), "step", step, "outcome", string(outcome),
 		"done", err == nil && p.Stage == login.StageDone, "address", req.from.Address.String())

@@ -13,15 +13,15 @@ import (
 // proxy, DIR for its folder.
 type change struct{ file, old, new string }
 
-// mar is a way to break a set-up that was found clean.
-type mar struct {
+// brokenSetup is a way to break a set-up that was found clean.
+type brokenSetup struct {
 	proxy, name string
 	changes     []change
 	ids         []string // of what doctor finds, and nothing else
 
-	// mend is where LINES, those of the finding lines, go to; it is clean then.
+	// fix is where LINES, those of the finding lines, go to; it is clean then.
 	lines string
-	mend  change
+	fix   change
 }
 
 const (
@@ -56,7 +56,7 @@ const (
 }`
 )
 
-var mars = []mar{
+var brokenSetups = []brokenSetup{
 	{"nginx", "a location for WebSockets without the gate",
 		[]change{{"nginx.conf", inRadio, inRadio + " location /socket { auth_request off; proxy_pass http://ONE; }"}},
 		[]string{"path.open" + atRadio, "websocket.open" + atRadio},
@@ -225,11 +225,11 @@ var mars = []mar{
 		"verify.reachable", change{"haproxy.cfg", "default_backend sallyport", "default_backend sallyport\n    LINES"}},
 }
 
-// Each is found under its name and no other, and those lines mend it which are
+// Each is found under its name and no other, and those lines fix it which are
 // printed with it.
 func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	t.Parallel()
-	for _, m := range mars {
+	for _, m := range brokenSetups {
 		t.Run(m.proxy+"/"+m.name, func(t *testing.T) {
 			t.Parallel()
 			broken := startSite(t, m.proxy, siteConfig, m.changes...)
@@ -240,23 +240,23 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 			if m.lines == "" {
 				return
 			}
-			mend := m.mend
-			mend.new = strings.ReplaceAll(mend.new, "LINES", d.lines(m.lines, m.proxy))
-			mended := startSite(t, m.proxy, siteConfig, append(slices.Clip(m.changes), mend)...)
-			if _, d := consult(t, mended.environ, mended.args...); len(d.Findings) > 0 {
-				t.Errorf("after %s: %+v", mend.new, d.Findings)
+			fix := m.fix
+			fix.new = strings.ReplaceAll(fix.new, "LINES", d.lines(m.lines, m.proxy))
+			fixed := startSite(t, m.proxy, siteConfig, append(slices.Clip(m.changes), fix)...)
+			if _, d := consult(t, fixed.environ, fixed.args...); len(d.Findings) > 0 {
+				t.Errorf("after %s: %+v", fix.new, d.Findings)
 			}
 		})
 	}
 }
 
-// lines returns those that mend the first finding of an id, for this test's
+// lines returns those that fix the first finding of an id, for this test's
 // ports, files and names.
 func (d diagnosis) lines(id, proxy string) string {
 	for _, f := range d.Findings {
-		if f.ID == id && len(f.Mend) == 1 && f.Mend[0].For == proxy {
+		if f.ID == id && len(f.Fixes) == 1 && f.Fixes[0].For == proxy {
 			panel, _, _ := strings.Cut(hostOf(f.At), ".")
-			return strings.NewReplacer("listen 80;", "listen PLAIN;", "use_backend panel ", "use_backend "+panel+" ").Replace(strings.Join(f.Mend[0].Lines, "\n"))
+			return strings.NewReplacer("listen 80;", "listen PLAIN;", "use_backend panel ", "use_backend "+panel+" ").Replace(strings.Join(f.Fixes[0].Lines, "\n"))
 		}
 	}
 	return "no lines for " + id

@@ -7,29 +7,29 @@ import (
 	"strings"
 )
 
-//go:embed mend.txt
-var mendText string
+//go:embed fixes.txt
+var fixesText string
 
 // anyProxy marks what doesn't depend on the proxy.
 const anyProxy = "any"
 
-// mended is what mend.txt says for one heading.
-type mended struct {
+// entry is what fixes.txt says for one heading.
+type entry struct {
 	ids, proxies []string
 	where        string
 	lines        []string
 }
 
-// parseMends reads mend.txt.
-func parseMends(text string) []mended {
-	var all []mended
+// parseFixes reads fixes.txt.
+func parseFixes(text string) []entry {
+	var all []entry
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		heading, found := strings.CutPrefix(line, "== ")
 		switch {
 		case found:
 			parts := strings.SplitN(heading, " | ", 3)
-			all = append(all, mended{ids: strings.Split(parts[0], ", "), proxies: strings.Split(parts[1], ", "), where: parts[2]})
+			all = append(all, entry{ids: strings.Split(parts[0], ", "), proxies: strings.Split(parts[1], ", "), where: parts[2]})
 		case line == "" || len(all) == 0:
 		default:
 			last := &all[len(all)-1]
@@ -39,20 +39,20 @@ func parseMends(text string) []mended {
 	return all
 }
 
-// mends returns what mends a finding: for the proxy there, or for all where it
+// fixes returns what fixes a finding: for the proxy there, or for all where it
 // wasn't recognised. path is what was asked for.
-func (d *doctor) mends(id, at, path string) []Mend {
+func (d *doctor) fixes(id, at, path string) []Fix {
 	fill := d.filler(at, path)
-	var all []Mend
-	for _, m := range parseMends(mendText) {
+	var all []Fix
+	for _, m := range parseFixes(fixesText) {
 		proxy := d.proxy(at)
 		for _, one := range m.proxies {
 			if slices.Contains(m.ids, id) && (one == anyProxy || proxy == "" || one == proxy) {
-				mend := Mend{For: one, Where: fill.Replace(m.where), Lines: []string{}}
+				fix := Fix{For: one, Where: fill.Replace(m.where), Lines: []string{}}
 				for _, line := range m.lines {
-					mend.Lines = append(mend.Lines, fill.Replace(line))
+					fix.Lines = append(fix.Lines, fill.Replace(line))
 				}
-				all = append(all, mend)
+				all = append(all, fix)
 			}
 		}
 	}
