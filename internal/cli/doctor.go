@@ -57,7 +57,8 @@ func (c doctorCommand) Run(r *run) error {
 // options reads what is to be looked at.
 func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error) {
 	o := doctor.Options{
-		PublicURL: cfg.PublicURL.String(), Base: strings.TrimPrefix(cfg.PortalURL(), cfg.PublicURL.String()), Listen: cfg.Listen, Metrics: cfg.MetricsListen,
+		PublicURL: cfg.PublicURL.String(), Base: strings.TrimPrefix(cfg.PortalURL(), cfg.PublicURL.String()), Metrics: cfg.MetricsListen,
+		Listen: cfg.Listen, OwnTLS: cfg.OwnTLS(), Trusting: len(cfg.TrustedProxies) > 0,
 		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: files(r.configFile, cfg),
 	}
 	if c.Proxy != "" && !slices.Contains(doctor.Proxies(), c.Proxy) {

@@ -304,6 +304,18 @@ func (c *client) addresses(ctx context.Context, origin string) []netip.Addr {
 	return found
 }
 
+// where returns where an origin is reached, for a finding.
+func (c *client) where(ctx context.Context, origin string) string {
+	var all []string
+	for _, addr := range c.addresses(ctx, origin) {
+		all = append(all, addr.String())
+	}
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}
+
 // malformed sends a request line that isn't one and returns the answer's
 // beginning: proxies that don't name themselves are told apart by it.
 func (c *client) malformed(ctx context.Context, origin string) string {

@@ -14,9 +14,13 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
+	"mime"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -26,7 +30,9 @@ import (
 type Options struct {
 	PublicURL string  // of the portal: scheme and host
 	Base      string  // path before those of its pages, where a panel shares its host
-	Listen    string  // address that the portal listens at, for the lines that fix a finding
+	Listen    string  // address that the server listens at; empty: unknown
+	OwnTLS    bool    // the server ends TLS itself
+	Trusting  bool    // some proxy is trusted
 	Metrics   string  // address that answers /metrics; none if empty
 	Panels    []Panel // as declared
 	Files     Files
@@ -47,7 +53,8 @@ type Panel struct {
 	Rules    []string // paths of the other rules
 }
 
-// Report is what was found, the worst first.
+// Report is what was found: what keeps Sallyport itself from answering comes first, since
+// other findings may follow from it, and then the worst.
 type Report struct {
 	Findings []Finding
 	Skipped  []Skipped
@@ -70,7 +77,10 @@ func (r Report) Bad() bool {
 
 type doctor struct {
 	Options
-	client *client
+	client *client  // asks where names, or Connect, lead
+	itself *client  // asks at the server's own address
+	up     bool     // the server answers there
+	dead   []string // addresses, with ports, where nothing answers
 	report Report
 	mark   string // of this run, in names of pages and hosts that aren't there
 }
@@ -85,23 +95,31 @@ func Run(ctx context.Context, o Options) Report {
 	defer cancel()
 	var random [8]byte
 	rand.Read(random[:])
-	d := &doctor{Options: o, client: newClient(o.Connect), mark: "sallyport-doctor-" + hex.EncodeToString(random[:])}
+	d := &doctor{Options: o, client: newClient(o.Connect), itself: newClient(nil), mark: "sallyport-doctor-" + hex.EncodeToString(random[:])}
 	d.report.Proxies = map[string]string{}
 	d.files()
+	if d.running(ctx) {
+		d.outside(ctx)
+	}
+	d.report.Asked = d.client.asked + d.itself.asked
+	slices.SortStableFunc(d.report.Findings, func(a, b Finding) int { return a.rank() - b.rank() })
+	return d.report
+}
+
+// outside asks at the public addresses.
+func (d *doctor) outside(ctx context.Context) {
 	if d.portal(ctx) {
 		d.clock(ctx)
 		d.ready(ctx)
+	}
+	if d.found("url.scheme", d.PublicURL) {
+		return // the panels have that scheme too
 	}
 	for i := range d.Panels {
 		d.panel(ctx, &d.Panels[i])
 	}
 	d.strangers(ctx)
 	d.metrics(ctx)
-	d.report.Asked = d.client.asked
-	slices.SortStableFunc(d.report.Findings, func(a, b Finding) int {
-		return slices.Index(severities, a.Severity) - slices.Index(severities, b.Severity)
-	})
-	return d.report
 }
 
 func (d *doctor) skip(what, why string) {
@@ -114,18 +132,65 @@ func (d *doctor) portal(ctx context.Context) bool {
 	r := request{origin: d.PublicURL, path: d.Base + "/login", header: asPerson()}
 	a := d.client.ask(ctx, r)
 	switch {
+	case d.wrongScheme(ctx, r, a):
+		return false
 	case a.err != nil:
-		d.find("host.unreachable", d.PublicURL, r, a)
+		d.unreachable(r, a)
 		return false
 	case d.untrusted(a) != "":
 		d.findLine("proxy.untrusted", d.PublicURL, r, a, d.untrusted(a))
 		return false
+	case d.up && isGatewayError(a):
+		d.find("sallyport.unreached", d.PublicURL, r, a)
 	case a.status != http.StatusOK || !d.ours(a):
 		d.find("portal.unrouted", d.PublicURL, r, a)
+		d.seen("portal.unrouted", d.PublicURL, "the addresses of "+nameOf(d.PublicURL), d.client.where(ctx, d.PublicURL))
 	}
+	d.everyAddress(ctx, r)
 	d.transport(ctx, d.PublicURL, r, a)
-	d.withoutHost(ctx, d.PublicURL, r.path)
+	if a.status == http.StatusOK {
+		d.withoutHost(ctx, d.PublicURL, r.path)
+	}
 	return d.ours(a)
+}
+
+// unreachable notes that no answer came to r.
+func (d *doctor) unreachable(r request, a answer) {
+	id := "host.unreachable"
+	var missing *net.DNSError
+	if errors.As(a.err, &missing) && missing.IsNotFound {
+		id = "dns.missing"
+	}
+	d.find(id, r.origin, r, a)
+}
+
+// isGatewayError reports whether a proxy says that it doesn't reach the server behind it.
+func isGatewayError(a answer) bool {
+	return a.status == http.StatusBadGateway || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout
+}
+
+// everyAddress asks r at each address of its host, where there are several: a browser picks
+// one of them, and each must answer.
+func (d *doctor) everyAddress(ctx context.Context, r request) {
+	all := d.client.addresses(ctx, r.origin)
+	if len(all) < 2 {
+		return
+	}
+	scheme, _, _ := strings.Cut(r.origin, "://")
+	_, port, _ := net.SplitHostPort(d.client.led(hostPort(r.origin)))
+	for _, addr := range all {
+		at := net.JoinHostPort(addr.String(), port)
+		r.via, r.called = scheme+"://"+at, "at "+at
+		a := d.client.ask(ctx, r)
+		switch {
+		case a.err == nil:
+		case errors.Is(a.err, syscall.ENETUNREACH), errors.Is(a.err, syscall.EADDRNOTAVAIL):
+			d.skip(hostOf(r.origin)+" at "+addr.String(), "this machine has no way there")
+		default:
+			d.find("address.dead", r.origin, r, a)
+			d.dead = append(d.dead, at)
+		}
+	}
 }
 
 // asPerson is what a browser sends that goes to a page.
@@ -154,8 +219,9 @@ func (d *doctor) clock(ctx context.Context) {
 func (d *doctor) ready(ctx context.Context) {
 	r := request{origin: d.PublicURL, path: d.Base + "/readyz"}
 	a := d.client.ask(ctx, r)
-	if !d.ours(a) {
-		d.skip("what the server itself finds wrong", "the proxy doesn't pass /readyz on")
+	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
+	if !d.ours(a) || kind != "text/plain" || a.status != http.StatusOK && a.status != http.StatusServiceUnavailable {
+		d.skip("what the server itself finds wrong", "the proxy doesn't pass /readyz on: "+a.String())
 		return
 	}
 	id := "server.notes"

@@ -3,14 +3,18 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,7 +51,7 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 		if !strings.Contains(string(page), "`"+id+"` | "+string(k.severity)+" |") {
 			t.Errorf("docs/doctor.md doesn't explain %s, which is %s", id, k.severity)
 		}
-		if id == "file.mode" || id == "proxy.untrusted" {
+		if slices.Contains([]string{"file.mode", "proxy.untrusted", "server.down", "server.other", "url.scheme"}, id) {
 			continue // their lines are made where they are found
 		}
 		for _, proxy := range Proxies() {
@@ -58,7 +62,7 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 				continue
 			}
 			text := all[0].Where + strings.Join(all[0].Lines, "\n")
-			for _, hole := range []string{"{host}", "{portal}", "{origin}", "{path}", "{location}", "{sallyport}", "{upstream}", "{upport}", "{portalurl}"} {
+			for _, hole := range []string{"{host}", "{portal}", "{origin}", "{path}", "{location}", "{sallyport}", "{upstream}", "{upport}", "{port}", "{portalurl}"} {
 				if strings.Contains(text, hole) {
 					t.Errorf("%s behind %s leaves %s", id, proxy, hole)
 				}
@@ -144,7 +148,8 @@ func TestClocksAreCompared(t *testing.T) {
 		{time.Now().Add(20 * time.Second), nil},
 		{time.Now().Add(-time.Minute), []string{"clock.off"}},
 		{ends.Add(-24 * time.Hour), []string{"clock.off", "tls.expiring"}},
-		{ends.Add(time.Hour), []string{"tls.invalid", "clock.off"}},
+		{ends.Add(time.Hour), []string{"tls.expired", "clock.off"}},
+		{srv.Certificate().NotBefore.Add(-time.Hour), []string{"tls.early", "clock.off"}},
 	} {
 		report := Run(context.Background(), Options{
 			PublicURL: srv.URL, Roots: roots, Connect: []Connect{{Port: "80", ToHost: "127.0.0.1", ToPort: "1"}},
@@ -173,6 +178,158 @@ func TestProxiesAreRecognised(t *testing.T) {
 		srv.Close()
 		if got := d.proxy(srv.URL); got != name {
 			t.Errorf("%q was taken for %q", name, got)
+		}
+	}
+}
+
+// DNS has two addresses for the portal and its panel, and nothing listens at the second.
+func TestADeadAddressIsFound(t *testing.T) {
+	at := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", access.PagePolicy)
+	}, false).Origin
+	_, port, _ := net.SplitHostPort(hostOf(at))
+	d := &doctor{client: newClient([]Connect{{Port: "80", ToPort: port}}), report: Report{Proxies: map[string]string{}}, mark: "mark"}
+	d.client.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
+	}
+	d.everyAddress(context.Background(), request{origin: "http://auth.test", path: "/login"})
+	if len(d.report.Findings) != 1 || d.report.Findings[0].ID != "address.dead" || len(d.report.Findings[0].Seen) != 1 ||
+		!strings.Contains(d.report.Findings[0].Seen[0].Asked, "at 127.0.0.2:"+port) {
+		t.Errorf("found %+v", d.report.Findings)
+	}
+	panel := &patient{doctor: d, Panel: &Panel{Panel: &access.Panel{Origin: "http://auth.test"}}}
+	if panel.addresses(context.Background()); len(d.report.Findings) != 1 {
+		t.Errorf("the dead address is asked again: %+v", d.report.Findings)
+	}
+}
+
+// A name that DNS doesn't have is told from one where nothing listens.
+func TestANameWithoutAnAddressIsFound(t *testing.T) {
+	for want, err := range map[string]error{
+		"dns.missing":      &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "auth.test", IsNotFound: true}},
+		"host.unreachable": &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
+	} {
+		d := &doctor{report: Report{Proxies: map[string]string{}}}
+		if d.unreachable(request{origin: "https://auth.test", path: "/login"}, answer{err: err}); !d.found(want, "https://auth.test") {
+			t.Errorf("%v: found %+v", err, d.report.Findings)
+		}
+	}
+}
+
+// Without systemd's unit there is the command that starts the server.
+func TestAServerThatIsDownIsAllThatIsSaid(t *testing.T) {
+	defer func(folders []string) { unitFolders = folders }(unitFolders)
+	for _, unit := range []bool{true, false} {
+		folder := t.TempDir()
+		unitFolders = []string{folder}
+		want := "sallyport serve --config '/etc/my sallyport.yaml'"
+		if unit {
+			want = "systemctl status sallyport\njournalctl -u sallyport -n 20"
+			if err := os.WriteFile(filepath.Join(folder, "sallyport.service"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report := Run(context.Background(), Options{
+			PublicURL: "http://127.0.0.1:1", Listen: "127.0.0.1:1", Files: Files{Config: "/etc/my sallyport.yaml"}, Now: time.Now,
+			Panels: []Panel{{Panel: &access.Panel{Origin: "http://localhost:1"}}},
+		})
+		if len(report.Findings) != 1 || report.Findings[0].ID != "server.down" || strings.Join(report.Findings[0].Fixes[0].Lines, "\n") != want {
+			t.Errorf("unit %v: %+v", unit, report)
+		}
+	}
+}
+
+// The server's own address may end TLS, may be a wildcard, and may be taken by a stranger.
+func TestTheServerIsAskedAtItsOwnAddress(t *testing.T) {
+	ours := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" && r.Host == "auth.invalid" {
+			w.Header().Set("Content-Security-Policy", access.PagePolicy)
+		}
+	}
+	for _, test := range []struct {
+		name    string
+		handler http.HandlerFunc
+		tls     bool // of the server
+		ownTLS  bool // of the configuration
+		listen  func(port string) string
+		want    string
+	}{
+		{"plain", ours, false, false, func(port string) string { return "127.0.0.1:" + port }, ""},
+		{"every address", ours, false, false, func(port string) string { return ":" + port }, ""},
+		{"every address of IPv4", ours, true, true, func(port string) string { return "0.0.0.0:" + port }, ""},
+		{"TLS", ours, true, true, func(port string) string { return "127.0.0.1:" + port }, ""},
+		{"a stranger", http.NotFound, false, false, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
+		{"not restarted since TLS was set", ours, false, true, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
+		{"not restarted since TLS was removed", ours, true, false, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
+	} {
+		srv := httptest.NewUnstartedServer(test.handler)
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		if test.tls {
+			srv.StartTLS()
+		} else {
+			srv.Start()
+		}
+		_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
+		d := &doctor{
+			Options: Options{PublicURL: "https://auth.invalid", Listen: test.listen(port), OwnTLS: test.ownTLS},
+			client:  newClient([]Connect{{ToHost: "127.0.0.1", ToPort: "1"}}), itself: newClient(nil), report: Report{Proxies: map[string]string{}},
+		}
+		goOn := d.running(context.Background())
+		srv.Close()
+		var got string
+		if len(d.report.Findings) > 0 {
+			got = d.report.Findings[0].ID
+		}
+		if got != test.want || goOn != (test.want == "") || d.up != goOn {
+			t.Errorf("%s: %q, goes on %v, up %v", test.name, got, goOn, d.up)
+		}
+	}
+}
+
+// What others follow from comes first, then the worst.
+func TestFindingsAreInTheOrderToFixThem(t *testing.T) {
+	var got []string
+	all := []Finding{{ID: "tls.expiring", Severity: Advice}, {ID: "host.lost", Severity: Broken}, {ID: "verify.reachable", Severity: Open}, {ID: "portal.unrouted", Severity: Broken}}
+	slices.SortStableFunc(all, func(a, b Finding) int { return a.rank() - b.rank() })
+	for _, f := range all {
+		got = append(got, f.ID)
+	}
+	if diff := cmp.Diff([]string{"portal.unrouted", "verify.reachable", "host.lost", "tls.expiring"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, id := range first {
+		if _, there := kinds[id]; !there {
+			t.Errorf("nothing is called %s", id)
+		}
+	}
+}
+
+// Lines name the port of the origin, and only its scheme.
+func TestLinesHaveThePortOfTheOrigin(t *testing.T) {
+	for origin, want := range map[string]string{
+		"https://panel.test":      "server { listen 80 default_server; return 444; }\nserver { listen 443 ssl default_server; ssl_reject_handshake on; }",
+		"https://panel.test:8443": "server { listen 80 default_server; return 444; }\nserver { listen 8443 ssl default_server; ssl_reject_handshake on; }",
+		"http://panel.test:8080":  "server { listen 8080 default_server; return 444; }",
+	} {
+		d := &doctor{report: Report{Proxies: map[string]string{origin: "nginx"}}}
+		if got := strings.Join(d.fixes("host.unnamed", origin, "/")[0].Lines, "\n"); got != want {
+			t.Errorf("%s:\n%s", origin, got)
+		}
+	}
+}
+
+// A page of Sallyport's at /readyz is no list of what is wrong.
+func TestOnlyReadyzsOwnAnswerIsRead(t *testing.T) {
+	for kind, want := range map[string]int{"text/html; charset=utf-8": 0, "text/plain; charset=utf-8": 1} {
+		p := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", access.PagePolicy)
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, "database: away\n")
+		}, false)
+		p.PublicURL = p.Origin
+		if p.ready(context.Background()); len(p.report.Findings) != want || len(p.report.Skipped) != 1-want {
+			t.Errorf("%s: %+v", kind, p.report)
 		}
 	}
 }

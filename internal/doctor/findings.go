@@ -10,9 +10,9 @@ type Severity string
 
 // The severities.
 const (
-	Open    Severity = "open"    // somebody gets in, or sees what he mustn't
-	Broken  Severity = "broken"  // nobody gets in, or not to where they should
-	Unclear Severity = "unclear" // it couldn't be told
+	Open    Severity = "open"    // a stranger gets in, or sees what is secret
+	Broken  Severity = "broken"  // people can't sign in, or don't get to where they should
+	Unclear Severity = "unclear" // doctor couldn't tell
 	Advice  Severity = "advice"  // it could be better
 )
 
@@ -47,49 +47,73 @@ type kind struct {
 
 // kinds are all findings. docs/doctor.md explains each.
 var kinds = map[string]kind{
+	"server.down":         {Broken, "Sallyport isn't running: nothing answers at the address in listen. Nothing else was asked."},
+	"server.other":        {Broken, "Another program, or a Sallyport with an older configuration, answers at the address in listen. Nothing else was asked."},
+	"url.scheme":          {Broken, "public_url says http, but https is spoken there. Nothing else was asked."},
+	"tls.absent":          {Broken, "The configuration says https, but the proxy speaks plain http there."},
+	"sallyport.unreached": {Broken, "Sallyport is running, but the proxy doesn't reach it: it asks at another address, or a firewall is between."},
+
 	"gate.absent":    {Open, "Nothing asks Sallyport before this panel answers."},
-	"path.open":      {Open, "Some paths are answered without Sallyport's word."},
-	"method.open":    {Open, "Some methods pass without Sallyport's word."},
-	"websocket.open": {Open, "WebSockets are connected without Sallyport's word."},
-	"request.open":   {Open, "Requests that say they are something else pass without Sallyport's word."},
-	"path.deadend":   {Broken, "Some paths answer strangers with nginx's own 401 page, which doesn't lead to the sign-in."},
+	"path.open":      {Open, "The panel answers some paths without a question to Sallyport."},
+	"method.open":    {Open, "The panel answers some methods without a question to Sallyport."},
+	"websocket.open": {Open, "The panel accepts WebSockets without a question to Sallyport."},
+	"request.open":   {Open, "The panel answers without a question to Sallyport when a request says that it is something else."},
+	"path.deadend":   {Broken, "On some paths strangers get nginx's own 401 page, which doesn't lead to the sign-in."},
 
 	"upgrade.passed":  {Open, "The panel gets upgrades to other protocols than WebSocket: Sallyport isn't asked about the requests that follow."},
-	"resource.hidden": {Open, "A header that names a second resource is kept from Sallyport; the panel may follow it."},
+	"resource.hidden": {Open, "The proxy keeps a header that names a second resource from Sallyport, and the panel may follow it."},
 
-	"forged.target":   {Open, "A header of the client's changes which request Sallyport is asked about."},
-	"identity.forged": {Open, "A client's own identity header is kept from Sallyport; the panel may believe it."},
-	"identity.hidden": {Advice, "A client's own identity header is kept from Sallyport; be sure that the panel doesn't get it."},
+	"forged.target":   {Open, "A header of the client changes which request Sallyport is asked about."},
+	"identity.forged": {Open, "The proxy keeps a client's own identity header from Sallyport, and the panel may believe it."},
+	"identity.hidden": {Advice, "The proxy keeps a client's own identity header from Sallyport; make sure that the panel doesn't get it."},
 
-	"host.unnamed":       {Open, "The panel answers, without the gate, to a host name that nobody gave it."},
-	"host.unknown":       {Unclear, "Something answers to a host name that nobody declared; if it is the panel, it is open. With --upstream doctor can tell."},
+	"host.unnamed":       {Open, "The panel answers without the gate to a host name that isn't its own."},
+	"host.unknown":       {Unclear, "Something answers to a host name that isn't declared. If it is the panel, the panel is open; with --upstream doctor can tell."},
 	"host.mismatch":      {Open, "The panel answers without the gate when its host is written in another way."},
-	"host.other":         {Open, "The panel is served under the host of another one, whose open paths open it."},
+	"host.other":         {Open, "The panel is served under the host of another panel, whose open paths open it."},
 	"host.joined":        {Open, "A request that names two hosts is taken for one of them: the proxy may serve one and ask Sallyport about the other."},
-	"host.lost":          {Broken, "nginx tells Sallyport no host where the request has no Host line: with HTTP/3 nobody can sign in."},
-	"host.unreachable":   {Broken, "Nobody answers there."},
-	"verify.reachable":   {Open, "Anybody can ask what only the proxy should: /verify/ is passed on to Sallyport."},
-	"portal.unrouted":    {Broken, "The portal doesn't answer at public_url."},
-	"sallyport.unrouted": {Broken, "What is below /.sallyport/ on the panel's host doesn't reach Sallyport: nobody can sign in there."},
+	"host.lost":          {Broken, "nginx tells Sallyport no host where the request has no Host line: with HTTP/3 sign-ins fail."},
+	"host.unreachable":   {Broken, "Nothing answers there."},
+	"dns.missing":        {Broken, "DNS has no address for this name."},
+	"address.dead":       {Broken, "DNS has several addresses for this name, and one of them doesn't answer: some browsers try that one."},
+	"verify.reachable":   {Open, "Clients can ask what only the proxy should: it passes /verify/ on to Sallyport."},
+	"portal.unrouted":    {Broken, "Something else than Sallyport answers at public_url."},
+	"sallyport.unrouted": {Broken, "What is below /.sallyport/ on the panel's host doesn't reach Sallyport, so sign-ins fail there."},
 	"proxy.untrusted":    {Broken, "Sallyport refuses the proxy's requests: trusted_proxies doesn't name it."},
 	"gate.refuses":       {Broken, "The gate answers, but doesn't lead to the sign-in: it is asked about something else."},
-	"gate.silent":        {Broken, "The proxy gets no word from Sallyport, or the panel is down."},
+	"gate.silent":        {Broken, "The proxy gets no answer from Sallyport, or the panel is down."},
 	"answer.unclear":     {Unclear, "Some answers are neither Sallyport's nor clearly the panel's: a limit on requests, or a panel that is down."},
 
-	"http.open":    {Open, "Plain http is answered: a password may be typed into it."},
-	"hsts.missing": {Open, "Browsers aren't told to stay with https, as Sallyport would."},
+	"http.open":    {Open, "Port 80 answers plain http without a redirect to https: people may type passwords into it."},
+	"hsts.missing": {Open, "The proxy removes or shortens Strict-Transport-Security, by which Sallyport keeps browsers on https."},
+	"tls.expired":  {Open, "The certificate has expired: browsers show a warning instead of the page."},
+	"tls.early":    {Open, "The certificate isn't valid yet. Is the clock of this machine, or of the one that made it, right?"},
+	"tls.name":     {Open, "The certificate is for another name."},
+	"tls.unknown":  {Open, "The certificate is self-signed, or its chain is incomplete, or this machine doesn't know its CA. With --ca doctor trusts a CA of yours."},
 	"tls.invalid":  {Open, "The certificate isn't valid."},
 	"tls.expiring": {Advice, "The certificate ends soon."},
-	"host.shared":  {Advice, "The panel is on the portal's host: its pages can act as whoever is signed in."},
-	"plain.http":   {Advice, "This host is reached by plain http: who listens on the way reads passwords and cookies."},
+	"host.shared":  {Advice, "The panel is on the portal's host: its pages can act in the name of the person who is signed in."},
+	"plain.http":   {Advice, "This host is reached by plain http: anybody on the way reads passwords and cookies."},
 	"cookie.scope": {Open, "The proxy changes Sallyport's cookies on the panel's host, or drops them."},
 
-	"upstream.reachable": {Open, "The panel's own server answers around the proxy: whoever reaches it is in."},
-	"metrics.reachable":  {Open, "Anybody reads the metrics."},
-	"clock.off":          {Broken, "The server's clock and this machine's differ: right codes are refused where it is the server's that is wrong."},
+	"upstream.reachable": {Open, "The panel's own server answers around the proxy: every client that reaches it is in."},
+	"metrics.reachable":  {Open, "Anybody can read the metrics."},
+	"clock.off":          {Broken, "The server's clock and this machine's differ. If the server's is wrong, it refuses right codes."},
 	"server.unready":     {Broken, "The server says that something it needs is wrong."},
-	"server.notes":       {Advice, "The server says that something is wrong which keeps nobody from signing in."},
+	"server.notes":       {Advice, "The server says that something is wrong which doesn't keep people from signing in."},
 	"file.mode":          {Open, "Others on this machine may read or change a file."},
+}
+
+// first are the findings from which others may follow: their lines fix those too, so that
+// they are shown before findings that are worse.
+var first = []string{"server.down", "server.other", "url.scheme", "tls.absent", "proxy.untrusted", "sallyport.unreached", "portal.unrouted"}
+
+// rank is the finding's place in a report.
+func (f Finding) rank() int {
+	if i := slices.Index(first, f.ID); i >= 0 {
+		return i
+	}
+	return len(first) + slices.Index(severities, f.Severity)
 }
 
 // find notes that a came back to r.

@@ -50,13 +50,27 @@ func (d *doctor) fixes(id, at, path string) []Fix {
 			if slices.Contains(m.ids, id) && (one == anyProxy || proxy == "" || one == proxy) {
 				fix := Fix{For: one, Where: fill.Replace(m.where), Lines: []string{}}
 				for _, line := range m.lines {
-					fix.Lines = append(fix.Lines, fill.Replace(line))
+					if line, there := forScheme(at, line); there {
+						fix.Lines = append(fix.Lines, fill.Replace(line))
+					}
 				}
 				all = append(all, fix)
 			}
 		}
 	}
 	return all
+}
+
+// forScheme returns a line that stands in every fix, or only in those of http or https
+// origins.
+func forScheme(at, line string) (text string, there bool) {
+	scheme, _, _ := strings.Cut(at, "://")
+	for _, one := range []string{"http", "https"} {
+		if text, found := strings.CutPrefix(line, "?"+one+" "); found {
+			return text, one == scheme
+		}
+	}
+	return line, true
 }
 
 // filler puts in what the lines have of this set-up.
@@ -67,10 +81,11 @@ func (d *doctor) filler(at, path string) *strings.Replacer {
 			upstream = panel.Upstream
 		}
 	}
-	_, port, _ := net.SplitHostPort(hostPort(upstream))
+	_, upstreamPort, _ := net.SplitHostPort(hostPort(upstream))
+	_, port, _ := net.SplitHostPort(hostPort(at))
 	return strings.NewReplacer(
 		"{host}", nameOf(at), "{origin}", at, "{portal}", nameOf(d.PublicURL), "{portalurl}", d.PublicURL,
-		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", port, "{path}", d.family(path), "{location}", d.location(path),
+		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", upstreamPort, "{port}", port, "{path}", d.family(path), "{location}", d.location(path),
 	)
 }
 

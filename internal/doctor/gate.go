@@ -102,6 +102,11 @@ func failed(a answer) bool {
 }
 
 func (p *patient) refusedEverywhere(ctx context.Context, r request, a answer) bool {
+	if !p.routed && p.found("portal.unrouted", p.PublicURL) { // Sallyport answers nowhere
+		if _, same := p.fromUpstream(ctx, r, a); same {
+			return false
+		}
+	}
 	r.path = access.OwnPrefix + p.mark
 	if !p.routed {
 		r.origin, r.path = p.PublicURL, p.Base+"/"+p.mark

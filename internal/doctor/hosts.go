@@ -159,8 +159,9 @@ func (p *patient) tryTwo(ctx context.Context, called string, raw rawHead) {
 	r.raw, r.called = &raw, called
 	a := p.client.ask(ctx, r)
 	// No site has a comma in its name: a gate that was asked about another panel got a
-	// part of it.
-	if origin, _, refused := refusal(a); refused && origin != p.Origin && strings.Contains(raw.hosts[0], ",") {
+	// part of it. nginx asks about the server block that serves the request, whichever it
+	// takes: the block of all unknown hosts, or that of the host before a port.
+	if origin, _, refused := refusal(a); refused && origin != p.Origin && strings.Contains(raw.hosts[0], ",") && p.proxy(p.Origin) != "nginx" {
 		p.findSeen("host.joined", p.Origin, r.String(), "the gate was asked about "+origin)
 		return
 	}

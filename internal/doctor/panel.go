@@ -26,8 +26,11 @@ func (d *doctor) panel(ctx context.Context, panel *Panel) {
 	}
 	own := request{origin: p.Origin, path: access.OwnPrefix + "session.js"}
 	a := d.client.ask(ctx, own)
+	if d.wrongScheme(ctx, own, a) {
+		return
+	}
 	if a.err != nil {
-		d.find("host.unreachable", p.Origin, own, a)
+		d.unreachable(own, a)
 		return
 	}
 	if line := d.untrusted(a); line != "" {
@@ -35,6 +38,11 @@ func (d *doctor) panel(ctx context.Context, panel *Panel) {
 		return
 	}
 	p.routed = a.status == http.StatusOK && d.ours(a)
+	d.everyAddress(ctx, own)
+	if d.up && isGatewayError(a) {
+		d.find("sallyport.unreached", p.Origin, own, a)
+		return // so the gate is silent too
+	}
 	if !p.routed {
 		d.find("sallyport.unrouted", p.Origin, own, a)
 	}
@@ -116,6 +124,9 @@ func (p *patient) addresses(ctx context.Context) {
 	_, port, _ := net.SplitHostPort(p.client.led(hostPort(p.Origin)))
 	for _, addr := range p.client.addresses(ctx, p.Origin) {
 		at := net.JoinHostPort(addr.String(), port)
+		if slices.Contains(p.dead, at) {
+			continue
+		}
 		p.try(ctx, "gate.absent", request{origin: p.Origin, via: scheme + "://" + at, path: p.page(), called: "at " + at})
 	}
 }

@@ -9,11 +9,12 @@ import (
 
 // usualPaths are treated on their own in many configurations of proxies: live
 // connections, health checks, interfaces for machines, files for everybody. One
-// that ends in a slash is asked for with a name below it.
+// that ends in a slash is asked for with a name below it. Folders come before what is in
+// them: the first that is open is what the lines of a fix name.
 var usualPaths = []string{
 	"/ws", "/socket", "/websocket", "/socket.io/", "/live", "/stream", "/events",
-	"/health", "/healthz", "/status", "/ping", "/metrics", "/api/health",
-	"/api/", "/rpc", "/graphql", "/webhook/", "/hooks/",
+	"/health", "/healthz", "/status", "/ping", "/metrics",
+	"/api/", "/api/health", "/rpc", "/graphql", "/webhook/", "/hooks/",
 	"/static/", "/assets/", "/public/", "/media/", "/favicon.ico",
 	"/admin/", "/login", "/.well-known/",
 }

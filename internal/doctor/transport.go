@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,7 +17,7 @@ const (
 	// ones are renewed in the last sixth of their life.
 	expiresSoon = 14 * 24 * time.Hour
 
-	// leastHSTS is the shortest that helps who comes twice a year.
+	// leastHSTS is the shortest that helps people who come twice a year.
 	leastHSTS = 180 * 24 * time.Hour
 )
 
@@ -75,12 +76,29 @@ func (d *doctor) certificate(origin string, r request, a answer) {
 	now := d.Now()
 	_, err := leaf.Verify(x509.VerifyOptions{DNSName: nameOf(origin), Roots: d.Roots, Intermediates: chain, CurrentTime: now})
 	if err != nil {
-		d.findSeen("tls.invalid", origin, r.String(), err.Error())
+		d.findSeen(whyInvalid(leaf, now, err), origin, r.String(), err.Error())
 		return
 	}
 	if left := leaf.NotAfter.Sub(now); left < min(expiresSoon, leaf.NotAfter.Sub(leaf.NotBefore)/6) {
 		d.findSeen("tls.expiring", origin, r.String(), "a certificate that ends at "+leaf.NotAfter.UTC().Format(time.DateTime)+" UTC")
 	}
+}
+
+// whyInvalid returns the finding of a certificate that x509 refuses.
+func whyInvalid(leaf *x509.Certificate, now time.Time, err error) string {
+	var name x509.HostnameError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case now.After(leaf.NotAfter):
+		return "tls.expired"
+	case now.Before(leaf.NotBefore):
+		return "tls.early"
+	case errors.As(err, &name):
+		return "tls.name"
+	case errors.As(err, &unknown):
+		return "tls.unknown"
+	}
+	return "tls.invalid"
 }
 
 // cookie begins a sign-in, as anybody may, and looks at the mark that it leaves:
