@@ -105,7 +105,7 @@ func TestDoctorReadsCertificates(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "nginx", siteConfig)
 	_, d := consult(t, s.environ, s.args[2:]...)
-	wantIDs(t, d, "tls.invalid"+atPortal, "tls.invalid"+atRadio, "tls.invalid"+atVideo)
+	wantIDs(t, d, "tls.unknown"+atPortal, "tls.unknown"+atRadio, "tls.unknown"+atVideo)
 }
 
 // What others on the machine may read or change, and how to fix it.
@@ -141,17 +141,39 @@ func TestDoctorReadsTheLineThatNamesTheProxy(t *testing.T) {
 	}
 }
 
-// A server that is down keeps everything closed, and that is said as such.
-func TestDoctorTellsDownFromOpen(t *testing.T) {
+// Where the server is down that is all that is said, and where another program has its
+// address.
+func TestDoctorAsksFirstWhetherTheServerRuns(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"nginx", "caddy"} { // HAProxy takes seconds for each no
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := startSite(t, name, siteConfig)
-			s.portal.Stop()
-			_, d := consult(t, s.environ, s.args...)
-			wantIDs(t, d, "portal.unrouted"+atPortal, "sallyport.unrouted"+atRadio, "sallyport.unrouted"+atVideo, "gate.silent"+atRadio, "gate.silent"+atVideo)
-		})
+	s := startSite(t, "nginx", siteConfig)
+	s.portal.Stop()
+	_, d := consult(t, s.environ, s.args...)
+	wantIDs(t, d, "server.down "+s.portal.At)
+	if lines := d.Findings[0].Fixes[0].Lines; len(lines) != 1 || lines[0] != "sallyport serve --config "+strings.TrimPrefix(s.environ[0], "SALLYPORT_CONFIG=") {
+		t.Errorf("lines %q", lines)
+	}
+	listener, err := net.Listen("tcp", s.portal.At)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.NotFoundHandler()}
+	t.Cleanup(func() { srv.Close() })
+	go srv.Serve(listener)
+	_, d = consult(t, s.environ, s.args...)
+	wantIDs(t, d, "server.other "+s.portal.At)
+	if lines := d.Findings[0].Fixes[0].Lines; !strings.Contains(lines[0], "ss -ltnp 'sport = :"+port(s.portal.At)) {
+		t.Errorf("lines %q", lines)
+	}
+}
+
+// On another machine than the server's nothing answers at listen, and all else is asked.
+func TestDoctorMayRunOnAnotherMachine(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "caddy", siteConfig)
+	_, d := consult(t, append(s.environ, "SALLYPORT_LISTEN=127.0.0.9:1"), s.args...)
+	wantIDs(t, d)
+	if len(d.Skipped) != 1 || !strings.Contains(d.Skipped[0].Why, "another machine") {
+		t.Errorf("skipped %+v", d.Skipped)
 	}
 }
 

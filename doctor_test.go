@@ -32,7 +32,7 @@ import (
 func liveOverTLS(name, plain string) realProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
 		cmd := realProxies[name](t, dir, at, gate, one, two)
-		certificate(t, dir, time.Now().Add(90*24*time.Hour))
+		certificates(t, dir)
 		switch name {
 		case "nginx":
 			edit(t, dir, "nginx.conf", "listen "+at+";", fmt.Sprintf("listen %s ssl; ssl_certificate %[2]s/cert.pem; ssl_certificate_key %[2]s/key.pem;", at, dir))
@@ -48,10 +48,23 @@ func liveOverTLS(name, plain string) realProxy {
 			edit(t, dir, "Caddyfile", "import sallyport.caddy\n", "import sallyport.caddy\nhttp:// {\n\tredir https://{host}{uri}\n}\n")
 		case "haproxy":
 			edit(t, dir, "haproxy.cfg", "bind "+at, fmt.Sprintf("bind %s ssl crt %s/both.pem\n    bind %s\n    http-request redirect scheme https unless { ssl_fc }", at, dir, plain))
+		case "apache":
+			edit(t, dir, "httpd.conf", "Listen "+at+"\n", "Listen "+at+"\nListen "+plain+"\n"+modules)
+			edit(t, dir, "httpd.conf", "<VirtualHost *:*>", "<VirtualHost "+at+">\nSSLEngine on")
+			for _, host := range []string{"auth.test", "radio.example", "video.test"} {
+				edit(t, dir, "httpd.conf", "ServerName "+host+"\n", fmt.Sprintf("ServerName %s\nSSLCertificateFile %[2]s/cert.pem\nSSLCertificateKeyFile %[2]s/key.pem\n", host, dir))
+			}
+			edit(t, dir, "httpd.conf", "Define sallyport "+gate+"\n", "Define sallyport "+gate+"\n<VirtualHost "+plain+">\nRedirect permanent / https://auth.test/\n</VirtualHost>\n")
 		}
 		return cmd
 	}
 }
+
+// modules are those that Apache needs for what is around our file.
+const modules = `LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
+LoadModule alias_module /usr/lib/apache2/modules/mod_alias.so
+LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
+`
 
 // edit replaces a text in a file of a proxy's folder.
 func edit(t *testing.T, dir, file, old, new string) {
@@ -67,17 +80,40 @@ func edit(t *testing.T, dir, file, old, new string) {
 	writeFile(t, path, strings.ReplaceAll(string(text), old, new))
 }
 
-// certificate writes a certificate for all hosts, which signs itself: ca.pem,
-// cert.pem, key.pem, and both.pem with the latter two.
-func certificate(t *testing.T, dir string, until time.Time) {
+// certificates writes cert.pem and key.pem for all hosts, both.pem with the two, and pairs
+// with one fault each: expired, early, others. Each signs itself, and ca.pem has them all.
+func certificates(t *testing.T, dir string) {
+	t.Helper()
+	hosts := []string{"auth.test", "radio.example", "video.test"}
+	now := time.Now()
+	const day = 24 * time.Hour
+	cert, key := certificate(t, hosts, now.Add(-time.Hour), now.Add(90*day))
+	files := map[string]string{"cert.pem": cert, "key.pem": key, "both.pem": cert + key, "ca.pem": cert}
+	for name, make := range map[string]func() (cert, key string){
+		"expired": func() (string, string) { return certificate(t, hosts, now.Add(-90*day), now.Add(-day)) },
+		"early":   func() (string, string) { return certificate(t, hosts, now.Add(day), now.Add(90*day)) },
+		"others": func() (string, string) {
+			return certificate(t, []string{"other.test"}, now.Add(-time.Hour), now.Add(90*day))
+		},
+	} {
+		files[name+".pem"], files[name+".key"] = make()
+		files["ca.pem"] += files[name+".pem"]
+	}
+	for name, text := range files {
+		writeFile(t, filepath.Join(dir, name), text)
+	}
+}
+
+// certificate returns a certificate that signs itself, and its key, in PEM.
+func certificate(t *testing.T, hosts []string, from, until time.Time) (cert, private string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "doctor's test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
-		DNSNames: []string{"auth.test", "radio.example", "video.test"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(from.UnixNano()), Subject: pkix.Name{CommonName: "doctor's test of " + hosts[0] + from.String()}, NotBefore: from, NotAfter: until,
+		DNSNames: hosts, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -87,11 +123,7 @@ func certificate(t *testing.T, dir string, until time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
-	for name, text := range map[string]string{"cert.pem": cert, "key.pem": private, "both.pem": cert + private} {
-		writeFile(t, filepath.Join(dir, name), text)
-	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 }
 
 // diagnosis is what doctor --json prints.
@@ -182,28 +214,52 @@ panels:
     require: two_factor
 `
 
-// startSite starts one behind a proxy, whose files are changed first.
+// gatewayConfig is Sallyport's, where its gateway serves both panels.
+const gatewayConfig = `public_url: https://auth.test
+trusted_proxies: [127.0.0.1]
+panels:
+  - url: https://radio.example
+    upstream: ONE
+  - url: https://video.test
+    upstream: TWO
+    require: two_factor
+`
+
+// ported is a configuration whose hosts have the port that the proxy listens at.
+func ported(text string) string {
+	for _, host := range []string{"auth.test", "radio.example", "video.test"} {
+		text = strings.ReplaceAll(text, "//"+host, "//"+host+":PORT")
+	}
+	return text
+}
+
+// startSite starts one behind a proxy, whose files are changed first. In its configuration
+// ONE and TWO are the panels' own servers, PORT is the proxy's.
 func startSite(t *testing.T, name, text string, changes ...change) *site {
 	t.Helper()
 	one, two := titled(t, "Radio"), titled(t, "Video")
-	config := writeConfig(t, text)
-	s := &site{portal: portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config), plain: testkit.FreeAddress(t)}
+	s := &site{at: testkit.FreeAddress(t), plain: testkit.FreeAddress(t)}
+	config := writeConfig(t, strings.NewReplacer("ONE", one.URL, "TWO", two.URL, "PORT", port(s.at)).Replace(text))
+	s.portal = portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
 	if err := os.Chmod(s.portal.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s.at = startProxy(t, s.portal.At, one, two, func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-		cmd := liveOverTLS(name, s.plain)(t, dir, at, gate, one, two)
+	startListenerAt(t, s.at, func(dir, at string) *exec.Cmd {
+		cmd := liveOverTLS(name, s.plain)(t, dir, at, s.portal.At, one.URL, two.URL)
 		s.dir = dir
-		fill := strings.NewReplacer("ONE", hostOf(one), "TWO", hostOf(two), "GATE", gate, "AT", at, "PLAIN", s.plain, "DIR", dir)
+		fill := strings.NewReplacer("ONE", hostOf(one.URL), "TWO", hostOf(two.URL), "GATE", s.portal.At, "AT", at, "PLAIN", s.plain, "DIR", dir)
 		for _, c := range changes {
 			edit(t, dir, c.file, fill.Replace(c.old), fill.Replace(c.new))
 		}
 		return cmd
 	})
-	s.args = []string{
-		"--ca", filepath.Join(s.dir, "cert.pem"), "--connect-to", ":443:" + s.at, "--connect-to", ":80:" + s.plain,
-		"--upstream", "radio.example=" + one.URL, "--upstream", "video.test=" + two.URL,
+	s.args = []string{"--ca", filepath.Join(s.dir, "ca.pem"), "--connect-to", ":443:" + s.at, "--connect-to", ":80:" + s.plain}
+	if strings.Contains(text, "PORT") {
+		for _, host := range []string{"auth.test", "radio.example", "video.test"} {
+			s.args = append(s.args, "--connect-to", host+"::127.0.0.1:")
+		}
 	}
+	s.args = append(s.args, "--upstream", "radio.example="+one.URL, "--upstream", "video.test="+two.URL)
 	s.environ = []string{"SALLYPORT_CONFIG=" + config, "SALLYPORT_LISTEN=" + s.portal.At, "SALLYPORT_DATA_DIR=" + s.portal.Dir}
 	return s
 }
@@ -211,7 +267,7 @@ func startSite(t *testing.T, name, text string, changes ...change) *site {
 // mostAsked is how many questions about two panels an operator's logs may be filled with.
 const mostAsked = 450
 
-var tlsProxies = []string{"nginx", "caddy", "haproxy"}
+var tlsProxies = []string{"nginx", "caddy", "haproxy", "apache"}
 
 // The files as they are shipped, with what docs/proxies.md has around them.
 func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
@@ -219,7 +275,7 @@ func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
 	for _, name := range tlsProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startSite(t, name, siteConfig)
+			s := startSite(t, name, configOf(name))
 			_, d := consult(t, s.environ, s.args...)
 			t.Logf("asked %d times", d.Asked)
 			if len(d.Findings) > 0 || len(d.Skipped) > 0 {
@@ -238,4 +294,11 @@ func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
 			}
 		})
 	}
+	t.Run("nginx, the panel's site takes all hosts", func(t *testing.T) { // the gate is asked about the panel
+		t.Parallel()
+		s := startSite(t, "nginx", siteConfig,
+			change{"nginx.conf", nobody, ""}, change{"nginx.conf", "listen AT ssl; " + ownCertificate + " server_name radio.example", "listen AT ssl default_server; " + ownCertificate + " server_name radio.example"})
+		_, d := consult(t, s.environ, s.args...)
+		wantIDs(t, d)
+	})
 }

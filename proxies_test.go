@@ -243,6 +243,13 @@ func startProxy(t *testing.T, gate string, one, two *httptest.Server, command re
 func startListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
 	at := testkit.FreeAddress(t)
+	startListenerAt(t, at, command)
+	return at
+}
+
+// startListenerAt does so at an address that was chosen before.
+func startListenerAt(t *testing.T, at string, command func(dir, at string) *exec.Cmd) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "sallyport-proxy-")
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +260,6 @@ func startListener(t *testing.T, command func(dir, at string) *exec.Cmd) string 
 		t.Fatal(err)
 	}
 	startBeside(t, at, command(dir, at))
-	return at
 }
 
 // startBeside starts another server, which ends with the test, and waits until
