@@ -64,6 +64,7 @@ type run struct {
 	streams         Streams
 	environ         []string
 	configFile      string
+	places          config.Places // of the configuration that was read last
 }
 
 // exit unwinds kong, which ends the process by a function.
@@ -105,7 +106,7 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 	if err := parsed.Run(r); err != nil {
 		var faults config.Faults
 		if errors.As(err, &faults) {
-			fmt.Fprintln(streams.Err, faults.Error())
+			fmt.Fprintln(streams.Err, r.places.Complete(faults).Error())
 			return exitUsage
 		}
 		fmt.Fprintln(streams.Err, "sallyport:", err)
@@ -126,7 +127,17 @@ func variable(environ []string, name string) string {
 	return ""
 }
 
-func (r *run) load() (config.Config, error) { return config.Load(r.configFile, r.environ) }
+func (r *run) load() (cfg config.Config, err error) {
+	cfg, r.places, err = config.Read(r.configFile, r.environ)
+	return cfg, err
+}
+
+// warn tells of what is likely to be wrong with a configuration that is in order.
+func (r *run) warn(cfg config.Config) {
+	for _, fault := range r.places.Complete(server.Warnings(cfg)) {
+		fmt.Fprintln(r.streams.Err, "Warning:", fault)
+	}
+}
 
 // logger writes one JSON object a line.
 func (r *run) logger(level slog.Leveler) *slog.Logger {

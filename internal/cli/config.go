@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -19,11 +18,12 @@ type configCheck struct{}
 func (configCheck) Run(r *run) error {
 	cfg, err := r.load()
 	if err == nil {
-		err = errors.Join(server.Check(cfg), server.CheckCertificates(cfg, time.Now()))
+		err = server.CheckAll(cfg, time.Now())
 	}
 	if err != nil {
 		return err
 	}
+	r.warn(cfg)
 	_, err = fmt.Fprintf(r.streams.Out, "The configuration is fine. The portal will be at %s\n", cfg.PortalURL())
 	return err
 }

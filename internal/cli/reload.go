@@ -17,9 +17,10 @@ func (reloadCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(server.Check(cfg), server.CheckCertificates(cfg, time.Now())); err != nil {
+	if err := server.CheckAll(cfg, time.Now()); err != nil {
 		return err
 	}
+	r.warn(cfg)
 	process, err := server.TellReload(cfg.DataDir)
 	if errors.Is(err, server.ErrNotRunning) {
 		return fmt.Errorf("%w with data_dir %s; start one with \"sallyport serve\"", err, cfg.DataDir)

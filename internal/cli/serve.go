@@ -87,7 +87,7 @@ func (r *run) reloadOnHangup(portal *server.Portal) (stop func()) {
 	signal.Notify(hangups, syscall.SIGHUP)
 	go func() {
 		for range hangups {
-			portal.Reload(r.load())
+			portal.Reload(config.Load(r.configFile, r.environ))
 		}
 	}()
 	return func() {

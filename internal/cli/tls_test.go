@@ -57,7 +57,7 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 			must(t, os.Remove(dir+"/own.pem"))
 			must(t, os.Remove(dir+"/panel.key"))
 		},
-			[]string{"tls.certificates[0]: open ", "own.pem: no such file", "tls.certificates[1]: open ", "panel.key: no such file"}, false},
+			[]string{"sallyport.yaml:4: tls.certificates[0].cert: open ", "own.pem: no such file", "sallyport.yaml:5: tls.certificates[1].key: open ", "panel.key: no such file"}, false},
 		"mismatched": {func(t *testing.T, _ *testkit.CA, dir string) {
 			must(t, os.Rename(dir+"/own.key", dir+"/panel.key"))
 			must(t, os.WriteFile(dir+"/own.key", nil, 0o600))
@@ -102,7 +102,7 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 			}
 			if !test.starts {
 				code, _, errs := call(environ, "", "serve")
-				if code != exitFailed {
+				if code != exitUsage || strings.Contains(errs, "Sallyport is at") {
 					t.Errorf("serve: %d\n%s", code, errs)
 				}
 				says(errs)

@@ -8,6 +8,8 @@ import (
 	_ "embed"
 	"net/netip"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -274,6 +276,19 @@ func Default() Config {
 	c.Backup.Keep = 7
 	c.MaxHeaderKiB = 64
 	return c
+}
+
+// Changed returns the keys whose values differ between two configurations, sorted.
+func Changed(a, b Config) []string {
+	before, after := schemaOf(reflect.ValueOf(&a).Elem(), ""), schemaOf(reflect.ValueOf(&b).Elem(), "")
+	var keys []string
+	for key, field := range before.field {
+		if !reflect.DeepEqual(field.Interface(), after.field[key].Interface()) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 //go:embed default.yaml

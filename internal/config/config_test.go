@@ -18,7 +18,8 @@ import (
 
 // loadText loads text as sallyport.yaml, readable by its owner only.
 func loadText(text string, environ ...string) (Config, error) {
-	return load(file{"sallyport.yaml", []byte(text), 0o600}, environ)
+	c, _, err := load(file{"sallyport.yaml", []byte(text), 0o600}, environ)
+	return c, err
 }
 
 func TestDefaultYAMLIsEveryKeyWithItsDefault(t *testing.T) {
@@ -263,5 +264,27 @@ func TestLogLevelIsSlogs(t *testing.T) {
 		if got := level.Level(); got != want {
 			t.Errorf("%q is %v, want %v", level, got, want)
 		}
+	}
+}
+
+// A fault that was found later gets the place of its key: that of the group where the key
+// itself wasn't set, and the variable where the environment set it.
+func TestFaultsGetTheirPlaces(t *testing.T) {
+	_, places, err := load(file{"sallyport.yaml", []byte("listen: 127.0.0.1:9091\npanels:\n  - url: http://a.test\n\nsession:\n  idle: 1h\n"), 0o600}, []string{"SALLYPORT_DATA_DIR=/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := places.Complete(Faults{{Key: "data_dir", Text: "d"}, {Key: "panels[0].upstream", Text: "p"}, {Key: "session.idle", Text: "i"}, {Key: "database", Text: "n"}}).Error()
+	want := "sallyport.yaml: database: n\nsallyport.yaml:3: panels[0].upstream: p\nsallyport.yaml:6: session.idle: i\nenvironment: SALLYPORT_DATA_DIR: d"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestChangedNamesTheKeys(t *testing.T) {
+	a, b := Default(), Default()
+	b.Listen, b.Session.Idle, b.Panels, b.Database = ":1", Duration(1), []Panel{{Name: "x"}}, NewSecret("postgres://x@y/z")
+	if diff := cmp.Diff([]string{"database", "listen", "panels", "session.idle"}, Changed(a, b)); diff != "" || len(Changed(a, Default())) > 0 {
+		t.Error(diff)
 	}
 }

@@ -14,7 +14,7 @@ const maxQuote = 60
 // Fault is one thing that is wrong with the configuration, and how to fix it.
 // It never repeats a secret.
 type Fault struct {
-	Source string // the file's path, or "environment"
+	Source string // the file's path, or "environment"; "" until [Places.Complete]
 	Line   int    // in the file, from 1; 0 where there is none
 	Key    string // such as "session.idle", or the variable's name; may be empty
 	Text   string // one line
@@ -29,10 +29,10 @@ func (f Fault) String() string {
 	if f.Key != "" {
 		b.WriteString(": " + f.Key)
 	}
-	return b.String() + ": " + f.Text
+	return strings.TrimPrefix(b.String()+": "+f.Text, ": ")
 }
 
-// Faults is the error of [Load]: every fault, the file's by line and then the
+// Faults is the error of [Load], and of others that find a configuration at fault: every fault, the file's by line and then the
 // environment's by name. It is never empty.
 type Faults []Fault
 

@@ -26,6 +26,18 @@ const environment = "environment"
 // form of [os.Environ]) and fills in what follows from other keys. The error is
 // a [Faults] with everything that is wrong; then the Config is zero.
 func Load(path string, environ []string) (Config, error) {
+	c, _, err := Read(path, environ)
+	return c, err
+}
+
+// Places are where each key, and each item of a list, got its value.
+type Places struct {
+	path string
+	at   map[string]Fault // Text is empty
+}
+
+// Read is [Load], and returns where each key got its value too.
+func Read(path string, environ []string) (Config, Places, error) {
 	if path == "" {
 		return load(file{}, environ)
 	}
@@ -35,9 +47,42 @@ func Load(path string, environ []string) (Config, error) {
 		if errors.As(err, &inner) {
 			err = inner.Err
 		}
-		return Config{}, Faults{{Source: path, Text: err.Error()}}
+		return Config{}, Places{}, Faults{{Source: path, Text: err.Error()}}
 	}
 	return load(f, environ)
+}
+
+// Complete returns faults that others found, which name keys only, with their places. A
+// key that wasn't set is where the group was that it is missing in.
+func (p Places) Complete(faults Faults) Faults {
+	var all Faults
+	for _, fault := range faults {
+		if fault.Source == "" {
+			fault = p.place(fault)
+		}
+		all = append(all, fault)
+	}
+	slices.SortStableFunc(all, inOrder)
+	return all
+}
+
+func (p Places) place(fault Fault) Fault {
+	for key := fault.Key; key != ""; {
+		if at, ok := p.at[key]; ok {
+			if at.Source == environment {
+				fault.Key = at.Key
+			}
+			fault.Source, fault.Line = at.Source, at.Line
+			return fault
+		}
+		end := strings.LastIndexAny(key, ".[")
+		key = key[:max(end, 0)]
+	}
+	fault.Source = "default"
+	if p.path != "" {
+		fault.Source = p.path
+	}
+	return fault
 }
 
 // file is a configuration file that was read.
@@ -76,7 +121,7 @@ type loader struct {
 	faults Faults
 }
 
-func load(f file, environ []string) (Config, error) {
+func load(f file, environ []string) (Config, Places, error) {
 	c := Default()
 	c.PublicURL = Origin{} // follows from listen, unless it is set
 	l := loader{
@@ -101,9 +146,9 @@ func load(f file, environ []string) (Config, error) {
 	}
 	if len(l.faults) > 0 {
 		slices.SortStableFunc(l.faults, inOrder)
-		return Config{}, l.faults
+		return Config{}, Places{}, l.faults
 	}
-	return c, nil
+	return c, Places{f.path, l.places}, nil
 }
 
 // inOrder puts the file before the environment; lines and names ascend.
@@ -184,10 +229,30 @@ func (l *loader) syntax(err error) {
 			}
 		}
 	}
+	if tab := l.file.tabNear(line); tab > 0 && (strings.Contains(text, "cannot start any token") || strings.Contains(text, "tab")) {
+		l.fault(Fault{Source: l.file.path, Line: tab}, "is indented by a tab, which YAML doesn't allow; write spaces in its place, two for each level")
+		return
+	}
 	if strings.HasPrefix(text, "unknown anchor") {
 		text = noAlias // the parser's text repeats the value, which may be a secret
 	}
 	l.fault(Fault{Source: l.file.path, Line: line}, "isn't YAML: %s", text)
+}
+
+// tabNear returns the line that has a tab before its first other character, that of the
+// parser's complaint or one beside it; 0 where none has.
+func (f file) tabNear(line int) int {
+	lines := strings.Split(string(f.text), "\n")
+	for _, n := range []int{line, line + 1, line - 1} {
+		if n < 1 || n > len(lines) {
+			continue
+		}
+		text := strings.TrimLeft(lines[n-1], " -")
+		if strings.HasPrefix(text, "\t") || strings.Contains(lines[n-1], ":\t") {
+			return n
+		}
+	}
+	return 0
 }
 
 // readMapping reads the keys below prefix, which keys knows.
@@ -226,6 +291,8 @@ func (l *loader) readMapping(keys schema, mapping *yaml.Node, prefix string) {
 func (l *loader) assignNode(field reflect.Value, place Fault, n *yaml.Node) {
 	key := place.Key
 	switch {
+	case strings.HasSuffix(key, "listen") && n.ShortTag() == "!!int":
+		l.assigned(key, place, errors.New("is a port alone; write 127.0.0.1:9091, an address and a port"))
 	case field.Kind() != reflect.Slice:
 		l.assigned(key, place, assignScalar(field, n))
 	case n.Kind != yaml.SequenceNode && isGroups(field.Type()):

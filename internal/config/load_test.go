@@ -317,7 +317,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("panels: [{}, [], x, {url: , rules: [{}, 1, {path: a}], <<: {}}]\npanels: {}\n"), "SALLYPORT_PANELS=[]")
 	f.Add([]byte("- %TAG ! x\n...\n\t|\n >-"), "=")
 	f.Fuzz(func(t *testing.T, text []byte, env string) {
-		c, err := load(file{"sallyport.yaml", text, 0o600}, strings.Split(env, "\n"))
+		c, _, err := load(file{"sallyport.yaml", text, 0o600}, strings.Split(env, "\n"))
 		if err != nil {
 			var faults Faults
 			if !errors.As(err, &faults) || len(faults) == 0 {
@@ -335,7 +335,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		// Printing hides the database, so that comes by the other way.
-		again, err := load(file{"again.yaml", printed, 0o600}, []string{"SALLYPORT_DATABASE=" + c.Database.Reveal(), "CREDENTIALS_DIRECTORY=" + c.KeyRing.Directory})
+		again, _, err := load(file{"again.yaml", printed, 0o600}, []string{"SALLYPORT_DATABASE=" + c.Database.Reveal(), "CREDENTIALS_DIRECTORY=" + c.KeyRing.Directory})
 		if err != nil {
 			t.Fatalf("what loaded doesn't load again: %v\n%s", err, printed)
 		}

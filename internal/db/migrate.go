@@ -94,6 +94,9 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 			}
 		}
 		if _, err := Exec(ctx, tx, `CREATE TABLE IF NOT EXISTS schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL)`); err != nil {
+			if IsMisconfigured(err) {
+				return fmt.Errorf("this user may not make tables in the database: %w%s", err, advice[postgresDenied])
+			}
 			return fmt.Errorf("migrate: %w", err)
 		}
 		version, since, err := schemaVersion(ctx, tx)
@@ -125,6 +128,9 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 		return nil
 	})
 }
+
+// postgresDenied is PostgreSQL's insufficient_privilege.
+const postgresDenied = "42501"
 
 // patiently runs a statement that may take minutes where there are many rows.
 func patiently(ctx context.Context, tx *Tx, statement string, args ...any) error {

@@ -119,6 +119,32 @@ func quiet(err error) error {
 	return &connectError{strings.Join(at, ", "), whyNot(err), err}
 }
 
+// PostgreSQL's codes, in words that name nobody, and what to do about those that only its
+// administrator can change.
+var (
+	reasons = map[string]string{
+		"28P01": "the password, or the user's name, is wrong",
+		"28000": "this user may not connect from here, or doesn't exist",
+		"3D000": "there is no such database",
+		"42501": "this user may not use the database",
+		"53300": "it has too many connections",
+		"57P03": "it is starting or stopping",
+	}
+	advice = map[string]string{
+		"28P01": "; to create the user, as PostgreSQL's own: createuser --pwprompt sallyport",
+		"28000": "; to create the user, as PostgreSQL's own: createuser --pwprompt sallyport",
+		"3D000": "; to create it, as PostgreSQL's own user: createdb --owner=sallyport sallyport",
+		"42501": "; to let it, as PostgreSQL's own user: psql -c 'ALTER DATABASE sallyport OWNER TO sallyport', or for a new one: createdb --owner=sallyport sallyport",
+	}
+)
+
+// IsMisconfigured reports whether err is of a PostgreSQL that answers, but has no such
+// user or database, or gives the user too few rights: to try again won't help.
+func IsMisconfigured(err error) bool {
+	var told *pgconn.PgError
+	return errors.As(err, &told) && advice[told.Code] != ""
+}
+
 // whyNot returns the reason in words that name nobody.
 func whyNot(err error) string {
 	var (
@@ -129,18 +155,11 @@ func whyNot(err error) string {
 	)
 	switch {
 	case errors.As(err, &told):
-		reason := map[string]string{
-			"28P01": "the password, or the user's name, is wrong",
-			"28000": "this user may not connect from here, or doesn't exist",
-			"3D000": "there is no such database",
-			"42501": "this user may not use the database",
-			"53300": "it has too many connections",
-			"57P03": "it is starting or stopping",
-		}[told.Code]
+		reason := reasons[told.Code]
 		if reason == "" {
 			reason = "it refuses the connection"
 		}
-		return reason + " (SQLSTATE " + told.Code + ")"
+		return reason + " (SQLSTATE " + told.Code + ")" + advice[told.Code]
 	case errors.As(err, &dns):
 		return dns.Err
 	case errors.As(err, &untrue):

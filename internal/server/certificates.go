@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -308,11 +307,11 @@ func readCurrent(cfg config.Config, now time.Time) (hostCertificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	var faults []error
+	var faults config.Faults
 	for _, host := range slices.Sorted(maps.Keys(read)) {
 		if err := outdated(read[host], now); err != nil && host != "" {
-			faults = append(faults, fmt.Errorf("tls.certificates: that of %s %w", host, err))
+			faults = append(faults, faultAt("tls.certificates", "that of %s %v", host, err)...)
 		}
 	}
-	return read, errors.Join(faults...)
+	return read, joinFaults(faults)
 }

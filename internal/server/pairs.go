@@ -19,17 +19,17 @@ const maxPEM = 1 << 20
 // its TLS here, and for others that one names. The error says all that is wrong.
 func readPairs(cfg config.Config) (hostCertificates, error) {
 	var pairs []*tls.Certificate
-	var faults []error
+	var faults config.Faults
 	for i, pair := range cfg.TLS.Certificates {
-		one, err := readPair(pair)
+		one, name, err := readPair(pair)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("tls.certificates[%d]: %w", i, err))
+			faults = append(faults, faultAt(fmt.Sprintf("tls.certificates[%d].%s", i, name), "%v", err)...)
 			continue
 		}
 		pairs = append(pairs, one)
 	}
 	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+		return nil, faults
 	}
 	read := hostCertificates{}
 	name := func(host string) bool {
@@ -43,34 +43,43 @@ func readPairs(cfg config.Config) (hostCertificates, error) {
 	}
 	for _, host := range servedHosts(cfg) {
 		if !name(host) {
-			faults = append(faults, fmt.Errorf("tls.certificates: none names %s; add a pair that does, or name the host in one", host))
+			faults = append(faults, faultAt("tls.certificates", "none names %s; add a pair that does, or name the host in one", host)...)
 		}
 	}
 	for _, p := range cfg.Panels {
 		name(p.URL.Hostname()) // its proxy may ask here by TLS
 	}
 	read[""] = read[servedHosts(cfg)[0]]
-	return read, errors.Join(faults...)
+	return read, joinFaults(faults)
 }
 
-// readPair reads one pair. Nobody's error repeats what is in the key.
-func readPair(pair config.Pair) (*tls.Certificate, error) {
+// readPair reads one pair. An error, which never repeats what is in the key, comes with
+// the name of the setting that it is about.
+func readPair(pair config.Pair) (one *tls.Certificate, name string, err error) {
 	cert, _, err := readPEM(pair.Cert)
 	if err != nil {
-		return nil, err
+		return nil, "cert", unreadable(err)
 	}
 	key, info, err := readPEM(pair.Key)
 	if err != nil {
-		return nil, err
+		return nil, "key", unreadable(err)
 	}
 	if err := checkKeyMode(pair.Key, info); err != nil {
-		return nil, err
+		return nil, "key", err
 	}
-	one, err := tls.X509KeyPair(cert, key)
+	both, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("%s and %s are no pair: %w", pair.Cert, pair.Key, err)
+		return nil, "cert", fmt.Errorf("%s and %s are no pair: %w; name the certificate, with its chain, and the key that it was made for", pair.Cert, pair.Key, err)
 	}
-	return &one, nil
+	return &both, "", nil
+}
+
+// unreadable says what to do about a file that can't be read.
+func unreadable(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; write the path of a PEM file", err)
+	}
+	return fmt.Errorf("%w; let the user that runs Sallyport read it", err)
 }
 
 func readPEM(path string) ([]byte, fs.FileInfo, error) {

@@ -56,19 +56,20 @@ func Panels(cfg config.Config) ([]*access.Panel, error) {
 
 // Check returns why a configuration whose values are right can't be in force.
 func Check(cfg config.Config) error {
-	for _, p := range cfg.Panels {
-		if p.Upstream == (config.Upstream{}) && len(cfg.TrustedProxies) == 0 {
-			return fmt.Errorf("panel %s has no upstream, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, or the panel's own server in upstream", p.URL)
+	var faults config.Faults
+	asks := func(p config.Panel) bool { return p.Upstream == (config.Upstream{}) } // its proxy does
+	for i, p := range cfg.Panels {
+		if asks(p) && len(cfg.TrustedProxies) == 0 {
+			faults = append(faults, faultAt(fmt.Sprintf("panels[%d].upstream", i),
+				"isn't set for %s, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, such as trusted_proxies: [127.0.0.1], or the panel's own server in upstream, such as upstream: http://127.0.0.1:8082", p.URL)...)
 		}
 	}
-	if cfg.PublicURL.Hostname() == forwardauth.Host && slices.ContainsFunc(cfg.Panels, func(p config.Panel) bool { return p.Upstream == (config.Upstream{}) }) {
-		return fmt.Errorf("public_url has the host name %s, by which proxies ask about panels: give the portal another one", forwardauth.Host)
+	if cfg.PublicURL.Hostname() == forwardauth.Host && slices.ContainsFunc(cfg.Panels, asks) {
+		faults = append(faults, faultAt("public_url", "has the host name %s, by which proxies ask about panels: give the portal another one", forwardauth.Host)...)
 	}
-	if _, err := upstreams(cfg); err != nil {
-		return err
-	}
-	_, err := Panels(cfg)
-	return err
+	_, noUpstreams := upstreams(cfg)
+	_, noPanels := Panels(cfg)
+	return joinFaults(faults, noUpstreams, noPanels)
 }
 
 // upstream is a panel's own server, and how the gateway speaks to it.
@@ -82,7 +83,8 @@ type upstream struct {
 // upstreams returns the panels' own servers. It reads the files of their certificates.
 func upstreams(cfg config.Config) ([]upstream, error) {
 	var all []upstream
-	for _, p := range cfg.Panels {
+	for i, p := range cfg.Panels {
+		key := fmt.Sprintf("panels[%d].upstream_ca", i)
 		one := upstream{
 			trust:        gateway.Trust{Name: p.UpstreamName, Fingerprint: p.UpstreamFingerprint.Bytes()},
 			answerWithin: time.Duration(p.AnswerWithin), socketsAreUse: p.WebSockets == config.WebSocketsUse,
@@ -93,11 +95,11 @@ func upstreams(cfg config.Config) ([]upstream, error) {
 		if p.UpstreamCA != "" {
 			text, err := os.ReadFile(p.UpstreamCA)
 			if err != nil {
-				return nil, fmt.Errorf("panel %s: upstream_ca: %w", p.URL, err)
+				return nil, faultAt(key, "%v", unreadable(err))
 			}
 			one.trust.Authorities = x509.NewCertPool()
 			if !one.trust.Authorities.AppendCertsFromPEM(text) {
-				return nil, fmt.Errorf("panel %s: upstream_ca: there is no certificate in %s; it must be PEM, which begins with -----BEGIN CERTIFICATE-----", p.URL, p.UpstreamCA)
+				return nil, faultAt(key, "there is no certificate in %s; it must be PEM, which begins with -----BEGIN CERTIFICATE-----", p.UpstreamCA)
 			}
 		}
 		all = append(all, one)

@@ -3,7 +3,7 @@ package server
 import (
 	"errors"
 	"net/http"
-	"reflect"
+	"strings"
 	"sync/atomic"
 
 	"github.com/sallyport/sallyport/internal/config"
@@ -57,10 +57,19 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	p.redirect.set(newRedirect(next, p.certificates))
 	p.faulty.Store(false)
 	p.Log.Info("configuration reloaded")
-	if !reflect.DeepEqual(next, cfg) {
-		p.Log.Warn("some settings that changed wait for the next start: all but panels, trusted_proxies and tls.certificates do")
+	p.warned.Store(len(Warnings(next)) > 0)
+	p.warn(next)
+	if waiting := config.Changed(next, cfg); len(waiting) > 0 {
+		p.Log.Warn("settings that changed wait for the next start: restart the server to use them", "settings", strings.Join(waiting, ", "))
 	}
 	return nil
+}
+
+// warn logs what is likely to be wrong with the configuration in force.
+func (p *Portal) warn(cfg config.Config) {
+	for _, fault := range Warnings(cfg) {
+		p.Log.Warn(fault.Text, "setting", fault.Key)
+	}
 }
 
 // vitals are the lines of /readyz on this process and what belongs to it;
@@ -69,6 +78,9 @@ func (p *Portal) vitals() []login.Vital {
 	var all []login.Vital
 	if p.faulty.Load() {
 		all = append(all, login.Vital{Name: "configuration", Fault: "faulty; the one before is in force", Minor: true})
+	}
+	if p.warned.Load() {
+		all = append(all, login.Vital{Name: "trusted_proxies", Fault: refusesAll, Minor: true})
 	}
 	if p.Handler.draining.Load() {
 		all = append(all, login.Vital{Name: "server", Fault: "draining"})

@@ -70,6 +70,7 @@ type Portal struct {
 	now    func() time.Time // this machine's own clock; all else goes by Login.Clock
 	node   string           // names this process to others on the database
 	faulty atomic.Bool      // the configuration that was read last is not in force
+	warned atomic.Bool      // that in force has [Warnings]
 	ending chan struct{}    // closed once nothing new may last
 
 	ring     *secret.Ring
@@ -82,13 +83,13 @@ type Portal struct {
 func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
 	d, err := openDatabase(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return nil, whyNoDatabase(cfg, err)
 	}
 	from := RingSource(cfg)
 	ring, err := openRing(ctx, d, from)
 	if err != nil {
 		d.Close()
-		return nil, err
+		return nil, whyNoRing(err)
 	}
 	follow(ring, from, log)
 	queue := throttle.NewQueue(runtime.GOMAXPROCS(0), now) // the cores that a container may use, not those that it sees
@@ -122,6 +123,7 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		return nil, err
 	}
 	p.use(handler)
+	p.warned.Store(len(Warnings(cfg)) > 0)
 	p.redirect.set(newRedirect(cfg, p.certificates))
 	return p, nil
 }
@@ -214,11 +216,17 @@ func (p *Portal) TicketLink(token secret.Text) string {
 	return p.URL("/setup?ticket=" + token.Reveal())
 }
 
-// Listen opens the configured address. Its error says what to do.
+// Listen opens the configured address, once the files of certificates are in order. Its
+// error says what to do.
 func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
+	if len(p.Config.TLS.Certificates) > 0 {
+		if _, err := readPairs(p.Config); err != nil {
+			return nil, err
+		}
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w; set listen to an address that is free", err)
+		return nil, whyNoListener("listen", err)
 	}
 	return listener, nil
 }
@@ -231,7 +239,7 @@ func (p *Portal) serveBeside(ctx context.Context, key, address string, handler h
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w; set %s to an address that is free", err, key)
+		return nil, whyNoListener(key, err)
 	}
 	srv := p.httpServer(handler)
 	srv.MaxHeaderBytes = besideHeader
@@ -290,6 +298,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	defer stopRedirect()
+	p.warn(p.Config)
 	if err := removeLeftovers(p.Config.DataDir); err != nil {
 		p.Log.Warn("start", "reason", err.Error())
 	}

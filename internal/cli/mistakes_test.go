@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"database/sql"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// mistake is what a person may write into the configuration. DIR is a folder with good.pem,
+// good.key and other files; lines of the text are counted from 1.
+type mistake struct {
+	name string
+	text string
+	line int    // 0 where the file has none for it
+	key  string // as it is shown
+	says string // what to write, or do
+}
+
+var mistakes = []mistake{
+	// Those that new operators made.
+	{"a key that doesn't exist", "public_urll: https://auth.example.com\n", 1, "public_urll", "did you mean public_url?"},
+	{"a path", "public_url: https://example.com/auth\n", 1, "public_url", "give it a host name of its own"},
+	{"no scheme", "public_url: auth.example.com\n", 1, "public_url", "write https://auth.example.com"},
+	{"every proxy is trusted", "trusted_proxies: [0.0.0.0/0]\n", 1, "trusted_proxies", "name your proxies"},
+	{"http panel under https portal", "public_url: https://auth.example.com\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: http://panel.example.com\n", 4, "panels[0].url", "write https"},
+	{"upstream without scheme", "panels:\n  - url: http://panel.test\n    upstream: 127.0.0.1:8082\n", 3, "panels[0].upstream", "write http://127.0.0.1:8082"},
+	{"upstream is the portal", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:9091\n", 3, "panels[0].upstream", "name the panel's own server"},
+	{"a requirement of another product", "panels:\n  - url: http://panel.test\n    require: 2fa\n", 3, "panels[0].require", "two_factor"},
+	{"one host, two ports", "public_url: http://auth.test\npanels:\n  - url: http://auth.test:8080\n    upstream: http://127.0.0.1:1\n", 3, "panels[0].url", "give it a host name of its own"},
+	{"a number as duration", "session:\n  idle: 30\n", 2, "session.idle", "write 12h or 7d"},
+	{"words as duration", "session:\n  absolute: 1 week\n", 2, "session.absolute", "write 12h or 7d"},
+	{"a key twice", "log_level: info\nsite_name: A\nlog_level: warn\n", 3, "log_level", "the first is in line 1"},
+	{"a rule that can't count", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    rules:\n      - path: /a/\n        require: session\n      - path: /a/b/\n        require: nothing\n", 7, "panels[0].rules[1].path", "put it before that"},
+	{"text in place of a list", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    groups: ops\n", 4, "panels[0].groups", "write a list: [a, b]"},
+	{"panels as a map", "panels:\n  wiki:\n    url: http://wiki.test\n", 1, "panels", "each after a dash"},
+	{"ACME without terms", "tls:\n  acme:\n    email: ada@example.com\n", 3, "tls.acme.email", "write true there"},
+	{"no certificate file", pair("DIR/none.pem", "DIR/good.key"), 4, "tls.certificates[0].cert", "write the path of a PEM file"},
+	{"no pair", pair("DIR/good.pem", "DIR/other.key"), 4, "tls.certificates[0].cert", "the key that it was made for"},
+	{"a key that others may read", pair("DIR/good.pem", "DIR/open.key"), 5, "tls.certificates[0].key", "run: chmod 600"},
+	{"a certificate for another host", pair("DIR/other.pem", "DIR/other.key"), 3, "tls.certificates", "add a pair that does"},
+	{"a tab", "session:\n\tidle: 12h\n", 2, "", "is indented by a tab"},
+
+	// Their siblings.
+	{"a tab below a list", "panels:\n  - url: http://panel.test\n\t  upstream: http://127.0.0.1:1\n", 3, "", "write spaces in its place"},
+	{"a panel without upstream and proxy", "site_name: A\npanels:\n  - url: http://panel.test\n", 3, "panels[0].upstream", "trusted_proxies: [127.0.0.1]"},
+	{"a panel by two doors", "panels:\n  - url: http://a.test\n    upstream: http://127.0.0.1:1\n  - url: http://b.test\n", 4, "panels[1].upstream", "upstream: http://127.0.0.1:8082"},
+	{"no certificate of the CA", "panels:\n  - url: http://panel.test\n    upstream: https://127.0.0.1:1\n    upstream_ca: DIR/none.pem\n", 4, "panels[0].upstream_ca", "write the path of a PEM file"},
+	{"a key in place of the CA", "panels:\n  - url: http://panel.test\n    upstream: https://127.0.0.1:1\n    upstream_ca: DIR/good.key\n", 4, "panels[0].upstream_ca", "-----BEGIN CERTIFICATE-----"},
+	{"a folder as certificate", pair("DIR", "DIR/good.key"), 4, "tls.certificates[0].cert", "let the user that runs Sallyport read it"},
+	{"certificate and key swapped", pair("DIR/good.key", "DIR/good.pem"), 5, "tls.certificates[0].key", "run: chmod 600"},
+	{"an expired certificate", pair("DIR/old.pem", "DIR/old.key"), 3, "tls.certificates", "renew it"},
+	{"half a pair", "public_url: https://auth.test\ntls:\n  certificates:\n    - cert: DIR/good.pem\n", 4, "tls.certificates[0]", "a pair has cert and key"},
+	{"TLS and plain http", "public_url: http://auth.test\ntls:\n  certificates:\n    - cert: DIR/good.pem\n      key: DIR/good.key\n", 1, "public_url", "must begin with https://"},
+	{"ACME for an address", "public_url: https://192.0.2.1\ntls:\n  acme:\n    accept_terms: true\n", 1, "public_url", "use a public host name"},
+	{"a port alone", "listen: 9091\n", 1, "listen", "write 127.0.0.1:9091"},
+	{"a URL to listen at", "listen: http://127.0.0.1:9091\n", 1, "listen", "write 127.0.0.1:9091"},
+	{"a name as proxy", "trusted_proxies: [nginx]\n", 1, "trusted_proxies", "write 192.0.2.7 or 192.0.2.0/24"},
+	{"a query in a rule", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    rules:\n      - path: /a?b=c\n        require: nothing\n", 5, "panels[0].rules[0].path", "leave it out"},
+	{"a star in a rule", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    rules:\n      - path: /static/*\n        require: nothing\n", 5, "panels[0].rules[0].path", "a path that ends in / means all below it"},
+	{"a rule without requirement", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    rules:\n      - path: /static/\n", 5, "panels[0].rules[0]", "nothing, session or two_factor"},
+	{"a password of MySQL", "database: mysql://sallyport@db/sallyport\n", 1, "database", "postgres://"},
+	{"a key ring by its path", "key_ring: /etc/sallyport/keyring\n", 1, "key_ring", "credential:NAME"},
+	{"a command of the shell", "key_ring_command: [cat, /etc/keyring]\n", 1, "key_ring_command", "absolute"},
+	{"yes in place of true", "shared_host: yes\n", 1, "shared_host", "true or false"},
+	{"a group of keys in one line", "session: 12h\n", 1, "session", "needs keys below it: absolute, idle"},
+	{"a key of a group at the top", "idle: 12h\n", 1, "idle", "belongs below session:"},
+	{"the end of a quote is missing", "site_name: \"Radio\nlisten: 127.0.0.1:9091\n", 0, "", "isn't YAML"},
+	{"the panel's host is the portal's", "public_url: http://auth.test\nupstream: http://127.0.0.1:1\npanels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:2\n", 2, "upstream", "shared_host: true"},
+	{"a backup every minute", "backup:\n  every: 1m\n", 2, "backup.every", "write 0s for none"},
+}
+
+func pair(cert, key string) string {
+	return "public_url: https://auth.test\ntls:\n  certificates:\n    - cert: " + cert + "\n      key: " + key + "\n"
+}
+
+// Each mistake is answered by file, line and key, and by what to write, with the exit code
+// after which a service manager doesn't try again.
+func TestEveryMistakeIsAnsweredByWhatToWrite(t *testing.T) {
+	dir := t.TempDir()
+	ca := testkit.NewCA(t)
+	now := time.Now()
+	ca.IssueFor(dir, "good", now.Add(-time.Hour), now.Add(90*24*time.Hour), "auth.test")
+	ca.IssueFor(dir, "other", now.Add(-time.Hour), now.Add(90*24*time.Hour), "other.test")
+	ca.IssueFor(dir, "open", now.Add(-time.Hour), now.Add(90*24*time.Hour), "auth.test")
+	ca.IssueFor(dir, "old", now.Add(-90*24*time.Hour), now.Add(-24*time.Hour), "auth.test")
+	must(t, os.Chmod(dir+"/open.key", 0o644))
+	must(t, os.Chmod(dir+"/good.pem", 0o644))
+	file := filepath.Join(dir, "sallyport.yaml")
+	for _, m := range mistakes {
+		must(t, os.WriteFile(file, []byte(strings.ReplaceAll(m.text, "DIR", dir)), 0o600))
+		code, out, errs := call(nil, "", "config", "check", "--config", file)
+		begin := file + ":"
+		if m.line > 0 {
+			begin += fmt.Sprint(m.line) + ": "
+		}
+		if m.key != "" {
+			begin += m.key + ": "
+		}
+		found := false
+		for line := range strings.Lines(errs) {
+			found = found || strings.HasPrefix(line, begin) && strings.Contains(line, m.says)
+		}
+		if !found || code != exitUsage || out != "" {
+			t.Errorf("%s: exit code %d, want %s…%s, got\n%s", m.name, code, begin, m.says, errs)
+		}
+	}
+}
+
+// What only the start shows: the data directory, the key ring, the database, the address.
+func TestMistakesThatTheStartShowsAreAnsweredToo(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "sallyport.yaml")
+	must(t, os.WriteFile(filepath.Join(dir, "afile"), nil, 0o600))
+	postgres, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
+	must(t, err)
+	withName := func(user *url.Userinfo, database string) string {
+		at := *postgres
+		at.Path = "/" + database
+		if user != nil {
+			at.User = user
+		}
+		return at.String()
+	}
+	role := fmt.Sprintf("sallyport_test_%d", time.Now().UnixNano())
+	admin, err := sql.Open("pgx", postgres.String())
+	must(t, err)
+	defer admin.Close()
+	_, err = admin.Exec("CREATE ROLE " + role + " LOGIN")
+	must(t, err)
+	defer admin.Exec("DROP ROLE " + role)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	for name, test := range map[string]struct {
+		text string
+		line int
+		key  string
+		says string
+		code int
+	}{
+		"data_dir below a file":         {"listen: 127.0.0.1:1\ndata_dir: DIR/afile/data\n", 2, "data_dir", "chown -R sallyport DIR/afile/data", exitUsage},
+		"no such credential":            {"key_ring: credential:ring\ndata_dir: DIR/data\n", 1, "key_ring", "LoadCredential=ring:FILE", exitUsage},
+		"no such command":               {"data_dir: DIR/data\nkey_ring_command: [DIR/none]\n", 2, "key_ring_command", "write the absolute path of a program", exitUsage},
+		"no such database":              {"site_name: A\ndatabase: " + withName(nil, "nosuchdatabase") + "\n", 2, "database", "createdb --owner=sallyport sallyport", exitUsage},
+		"no such role":                  {"database: " + withName(url.User("nosuchrole"), "postgres") + "\n", 1, "database", "createuser --pwprompt sallyport", exitUsage},
+		"no right to make tables":       {"database: " + withName(url.User(role), strings.TrimPrefix(postgres.Path, "/")) + "\n", 1, "database", "createdb --owner=sallyport sallyport", exitUsage},
+		"an address of another machine": {"data_dir: DIR/data\nlisten: 192.0.2.77:9091\n", 2, "listen", "ip address", exitUsage},
+		"a port that is taken":          {"data_dir: DIR/data\nlisten: " + listener.Addr().String() + "\n", 0, "", "ss -ltnp", exitFailed},
+	} {
+		must(t, os.WriteFile(file, []byte(strings.ReplaceAll(test.text, "DIR", dir)), 0o600))
+		code, _, errs := call(nil, "", "serve", "--config", file)
+		begin := ""
+		if test.key != "" {
+			begin = fmt.Sprintf("%s:%d: %s: ", file, test.line, test.key)
+		}
+		found := false
+		for line := range strings.Lines(errs) {
+			found = found || strings.HasPrefix(line, begin) && strings.Contains(line, strings.ReplaceAll(test.says, "DIR", dir))
+		}
+		if !found || code != test.code {
+			t.Errorf("%s: exit code %d, want %s…%s, got\n%s", name, code, begin, test.says, errs)
+		}
+	}
+}
+
+// A portal by https that nobody can reach is in order, and is warned of.
+func TestCheckWarnsWhereEveryRequestWillBeRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	for text, warned := range map[string]bool{
+		"site_name: A\npublic_url: https://auth.test\n":                              true,
+		"public_url: https://auth.test\ntrusted_proxies: [127.0.0.1]\n":              false,
+		"public_url: http://auth.test\n":                                             false,
+		"public_url: https://auth.test.example\ntls: {acme: {accept_terms: true}}\n": false,
+	} {
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		code, out, errs := call(nil, "", "config", "check", "--config", file)
+		want := ""
+		if warned {
+			want = "Warning: " + file + ":2: public_url: https://auth.test is https, but nothing here ends TLS, so every request will be refused: name your proxy in trusted_proxies, or set tls\n"
+		}
+		if code != 0 || out == "" || errs != want {
+			t.Errorf("%q: exit code %d\n%s%s", text, code, out, errs)
+		}
+	}
+}
