@@ -9,6 +9,7 @@
 package forwardauth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -156,7 +157,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 	h["Cache-Control"] = noStore
 	switch {
 	case err != nil:
-		d.Unavailable(w, r, err)
+		d.Unavailable(w, r, &login.AboutError{Panel: panel, Err: err})
 	case a.Verdict == access.Admit && l.afterRefusal:
 		d.PanelRefused(w, r, panel, q.target)
 	case a.Verdict == access.Admit && !isOwnPath(q.target):
@@ -164,7 +165,7 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, l *dialect) {
 		l.withoutPass(h, r.Header)
 		w.WriteHeader(http.StatusOK)
 	case a.Verdict == access.Admit, a.Verdict == access.Deny:
-		d.Denied(w, r, a.Denied)
+		d.Denied(w, r, &login.AboutError{Panel: panel, Username: a.Username(), Err: cmp.Or(a.Denied, errOwnPath)})
 	case l.passesAnswersOn:
 		d.Begin(w, r, panel, q.method, q.target, a.Refused)
 	default:
@@ -184,6 +185,9 @@ func (d *door) refuse(w http.ResponseWriter, r *http.Request, l *dialect, page f
 
 // errTooLong: the question has more headers than we read.
 var errTooLong = errors.New("the headers are too long")
+
+// errOwnPath: a proxy asked about a path that it should pass on to Sallyport.
+var errOwnPath = errors.New("the path is the gate's own, which the proxy must pass on without a question")
 
 // errLastDot: a dot stands at the end of the panel's host.
 var errLastDot = errors.New("a dot stands at the end of the panel's host")

@@ -252,14 +252,19 @@ func (g *gateway) failed(w http.ResponseWriter, r *http.Request, err error) {
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
 	)
+	about := &login.AboutError{Panel: g.Panel, Err: err}
+	if from, ok := r.Context().Value(passedKey{}).(*passed); ok {
+		about.Username = from.visitor.Owner.Name
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		panic(http.ErrAbortHandler) // the browser left, or its visit ended: nobody reads an answer
 	case errors.As(err, &timeout) && timeout.Timeout():
-		g.Slow(w, r, err)
+		g.Slow(w, r, about)
 	case errors.Is(err, errFingerprint), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
-		g.Untrusted(w, r, fmt.Errorf("%w: set upstream_ca, upstream_name or upstream_fingerprint of the panel", err))
+		about.Err = fmt.Errorf("%w: set upstream_ca, upstream_name or upstream_fingerprint of the panel", err)
+		g.Untrusted(w, r, about)
 	default:
-		g.Down(w, r, err)
+		g.Down(w, r, about)
 	}
 }

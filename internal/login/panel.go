@@ -36,6 +36,14 @@ type Admission struct {
 	Refused error // why the pass that came along opens nothing; its holder may read it
 }
 
+// Username returns the name of the account that asks, or "".
+func (a Admission) Username() string {
+	if a.Visitor == nil {
+		return ""
+	}
+	return a.Owner.Name
+}
+
 // NotAdmittedError: the account may not enter the panel, whatever it proves.
 type NotAdmittedError struct {
 	Panel    *access.Panel
@@ -44,6 +52,19 @@ type NotAdmittedError struct {
 
 // Error names neither: the log knows the request.
 func (e *NotAdmittedError) Error() string { return "the panel doesn't admit the account" }
+
+// AboutError is why a request for a panel wasn't served, with what the log names besides:
+// the panel, and the account where one is known.
+type AboutError struct {
+	Panel    *access.Panel
+	Username string // of the account; may be empty
+	Err      error
+}
+
+func (e *AboutError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *AboutError) Unwrap() error { return e.Err }
 
 // Visitor is who asks for a panel, by a visit or a pass; of both the IDs are empty
 // where it is nobody. It is shared by all who ask and must not be changed.

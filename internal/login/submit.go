@@ -23,6 +23,7 @@ type Progress struct {
 	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new value
 	ReturnURL string      // at [StageDone]: where the person goes, checked
 	CodesLeft int         // after a backup code: how many are unused; else -1
+	Username  string      // of the account, for the log
 }
 
 // SubmitPassword begins a sign-in. An unknown name, a disabled account and a
@@ -122,7 +123,7 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 	if stage == StageLink {
 		return Progress{}, ErrPasswordEnded
 	}
-	progress := Progress{Stage: stage, CodesLeft: -1}
+	progress := Progress{Stage: stage, CodesLeft: -1, Username: owner.Name}
 	if stage == StageDone {
 		progress.ReturnURL = a.ReturnURL
 		progress.Session, progress.Device, err = s.finish(ctx, tx, a, owner, sessionToken, from)

@@ -50,7 +50,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	}
 	if err != nil {
 		p.faulty.Store(true)
-		p.Log.Error("the configuration is faulty; the one before stays in force", "reason", err.Error())
+		p.Log.Error("the configuration is faulty; the one before stays in force", "reason", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return err
 	}
 	p.use(handler)

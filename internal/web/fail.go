@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,10 @@ type plainHTTP struct{ origin string }
 func (e *plainHTTP) Error() string { return "request by plain http for " + e.origin }
 
 // panelRefused: the gate admits the request to the address, and the panel itself said no.
-type panelRefused struct{ panel, address string }
+type panelRefused struct {
+	panel   *access.Panel
+	address string
+}
 
 func (e *panelRefused) Error() string { return "the panel itself refused the request" }
 
@@ -131,7 +135,7 @@ func (s *server) fail(req *request, err error) {
 		status, heading = http.StatusForbidden, say("error.named.heading")
 		advice = say("error.named.advice", "path", clean(refused.Target))
 	case errors.As(err, &byPanel):
-		status, heading, advice = http.StatusForbidden, say("error.by_panel.heading", "panel", byPanel.panel), say("error.by_panel.advice", "panel", byPanel.panel)
+		status, heading, advice = http.StatusForbidden, say("error.by_panel.heading", "panel", byPanel.panel.Name), say("error.by_panel.advice", "panel", byPanel.panel.Name)
 		linkURL, linkText = byPanel.address, say("error.reload")
 	case errors.As(err, &plain):
 		status, heading, advice = http.StatusForbidden, say("error.plain_http.heading"), say("error.plain_http.advice", "url", plain.origin)
@@ -194,8 +198,8 @@ func (s *server) fail(req *request, err error) {
 	if status >= http.StatusInternalServerError {
 		level = s.Log.Error
 	}
-	level("refused", "request", reference(req.Request), "status", status, "method", clean(req.Method), "path", clean(req.URL.Path),
-		"address", req.from.Address.String(), "reason", clean(err.Error()))
+	line := append([]any{"request", reference(req.Request), "status", status, "method", clean(req.Method)}, s.about(req, err)...)
+	level("refused", append(line, "path", clean(req.URL.Path), "address", req.from.Address.String(), "reason", cleanReason(err))...)
 	if linkURL == "/" {
 		linkURL = s.PublicURL + "/"
 	}
@@ -208,6 +212,48 @@ func (s *server) fail(req *request, err error) {
 		http.Error(req.w, http.StatusText(status), status)
 	}
 }
+
+// about returns what a line of the log says a refused request was about: the host that was
+// asked for, and where they are known the panel and the account. It holds nothing that was
+// typed, and no query.
+func (s *server) about(req *request, err error) []any {
+	var (
+		panel       = s.panelAt(req.Host)
+		username    = req.me.Account.Name
+		notAdmitted *login.NotAdmittedError
+		byPanel     *panelRefused
+		more        *login.AboutError
+	)
+	if panel == nil && req.URL.Path == s.origin.Path+enterPagePath {
+		panel = s.panel(req.URL.Query().Get("panel"))
+	}
+	if errors.As(err, &byPanel) {
+		panel = byPanel.panel
+	}
+	if errors.As(err, &more) {
+		panel, username = more.Panel, cmp.Or(username, more.Username)
+	}
+	if errors.As(err, &notAdmitted) {
+		panel, username = notAdmitted.Panel, notAdmitted.Username
+	}
+	return aboutLine(req.Host, panel, username)
+}
+
+// aboutLine returns what a line of the log says of a host, and of a panel and an account
+// where they are known.
+func aboutLine(host string, panel *access.Panel, username string) []any {
+	line := []any{"host", clean(host)}
+	if panel != nil {
+		line = append(line, "panel", panel.Host())
+	}
+	if username != "" {
+		line = append(line, "account", clean(username))
+	}
+	return line
+}
+
+// cleanReason is the text of an error on one line; joined ones have ": " between them.
+func cleanReason(err error) string { return clean(strings.ReplaceAll(err.Error(), "\n", ": ")) }
 
 // panelName returns what pages call the panel that a request is for, or the site's name.
 func (s *server) panelName(req *request) string {

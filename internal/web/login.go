@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -62,7 +63,7 @@ func (s *server) postPassword(req *request) error {
 		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
 	}
 	progress, err := s.Login.SubmitPassword(req.Context(), username, typed, returnURL, s.cookie(req.Request, sessionCookie), req.from)
-	s.logOutcome(req, "password", progress, err)
+	s.logOutcome(req, "password", progress, returnURL, err)
 	var wait *login.WaitError
 	switch {
 	case errors.Is(err, login.ErrRejected):
@@ -176,7 +177,7 @@ func (s *server) postCode(req *request) error {
 	}
 	token := s.cookie(req.Request, attemptCookie)
 	progress, err := s.Login.SubmitCode(req.Context(), token, f[0], f[1], s.cookie(req.Request, sessionCookie), req.from)
-	s.logOutcome(req, "code", progress, err)
+	s.logOutcome(req, "code", progress, f[2], err)
 	if err == nil {
 		return s.advanceFrom(req, progress, f[2])
 	}
@@ -202,16 +203,22 @@ func returnOf(field string, w login.Waiting) string {
 	return w.ReturnURL
 }
 
-// logOutcome writes how one step of proving who it is ended. What was typed,
-// the name too, stays out: people type passwords into the wrong field.
-func (s *server) logOutcome(req *request, step string, p login.Progress, err error) {
+// logOutcome writes how one step of proving who it is ended, and for which panel: where
+// p leads, or else returnURL. What was typed, the name too, stays out: people type passwords
+// into the wrong field. An account is named once its password was right.
+func (s *server) logOutcome(req *request, step string, p login.Progress, returnURL string, err error) {
 	outcome := login.OutcomeOf(err)
 	level := slog.LevelInfo
 	if outcome == login.OutcomeClock {
 		level = slog.LevelError // ours to fix
 	}
-	s.Log.Log(req.Context(), level, "sign-in", "request", reference(req.Request), "step", step, "outcome", string(outcome),
-		"done", err == nil && p.Stage == login.StageDone, "address", req.from.Address.String())
+	panel := s.panelAt(req.Host)
+	if panel == nil {
+		panel = s.panelOf(cmp.Or(p.ReturnURL, returnURL))
+	}
+	line := append([]any{"request", reference(req.Request), "step", step, "outcome", string(outcome), "done", err == nil && p.Stage == login.StageDone},
+		aboutLine(req.Host, panel, cmp.Or(p.Username, req.me.Account.Name))...)
+	s.Log.Log(req.Context(), level, "sign-in", append(line, "address", req.from.Address.String())...)
 }
 
 // codeMessage is what to say of a code that wasn't accepted, or nil where the
@@ -264,7 +271,7 @@ func (s *server) postBackupCode(req *request) error {
 	typed := f[0]
 	token := s.cookie(req.Request, attemptCookie)
 	progress, err := s.Login.SubmitBackupCode(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
-	s.logOutcome(req, "backup_code", progress, err)
+	s.logOutcome(req, "backup_code", progress, f[1], err)
 	if err == nil {
 		return s.advanceFrom(req, progress, f[1])
 	}

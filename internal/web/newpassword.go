@@ -33,7 +33,7 @@ func (s *server) postNewPassword(req *request) error {
 		return err
 	}
 	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
-	s.logOutcome(req, "new_password", progress, err)
+	s.logOutcome(req, "new_password", progress, f[1], err)
 	if err == nil {
 		s.noteWeak(req, waiting.Account, typed)
 		return s.advanceFrom(req, progress, f[1], "notice", "password_set")

@@ -135,7 +135,7 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, 
 // although the gate admits the request: the panel itself refused it. There is no way on
 // but to load the page again, since an answer that leads on would go round for ever.
 func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string) {
-	h.fail(w, r, &panelRefused{panel.Name, panel.Origin + login.CheckAddress(target)})
+	h.fail(w, r, &panelRefused{panel, panel.Origin + login.CheckAddress(target)})
 }
 
 func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {

@@ -57,7 +57,7 @@ func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 		} else if !v.Minor {
 			status = http.StatusServiceUnavailable
 			if v.Err != nil {
-				s.Log.Warn("not ready", "request", reference(r), "what", v.Name, "reason", clean(v.Err.Error()))
+				s.Log.Warn("not ready", "request", reference(r), "what", v.Name, "reason", cleanReason(v.Err))
 			}
 		}
 		lines += v.Name + ": " + fault + "\n"

@@ -86,7 +86,7 @@ func (s *server) proveAgain(req *request, form proofForm) (progress login.Progre
 	}
 	given := login.Proofs{Password: f[0], Code: f[1], NextCode: f[2], BackupCode: f[3]}
 	progress, err = s.Login.Reauthenticate(req.Context(), req.me.Session, req.me.Account, req.me.Token, given, form.returnURL, req.from)
-	s.logOutcome(req, "reauthenticate", progress, err)
+	s.logOutcome(req, "reauthenticate", progress, form.returnURL, err)
 	if err == nil {
 		return progress, true, nil
 	}

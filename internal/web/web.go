@@ -162,7 +162,7 @@ func (s *server) frame(next http.Handler) http.Handler {
 		begin := s.Login.Clock()
 		defer func() {
 			if crash := recover(); crash != nil {
-				s.Log.Error("panic", "request", reference(r), "panic", fmt.Sprint(crash), "stack", string(debug.Stack()))
+				s.Log.Error("panic", "request", reference(r), "host", clean(r.Host), "path", clean(r.URL.Path), "panic", fmt.Sprint(crash), "stack", string(debug.Stack()))
 				if answer.status == 0 {
 					s.fail(s.newRequest(answer, r), errors.New("panic"))
 				}
@@ -171,7 +171,7 @@ func (s *server) frame(next http.Handler) http.Handler {
 			if s.Measure != nil {
 				s.Measure(r.Pattern, answer.status, took)
 			}
-			s.Log.Debug("request", "request", reference(r), "method", clean(r.Method), "path", clean(r.URL.Path),
+			s.Log.Debug("request", "request", reference(r), "method", clean(r.Method), "host", clean(r.Host), "path", clean(r.URL.Path),
 				"status", answer.status, "address", s.TrustedProxies.Address(r).String(), "took", took)
 		}()
 		next.ServeHTTP(answer, r)

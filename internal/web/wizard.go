@@ -85,7 +85,7 @@ func (s *server) postConfirm(req *request) error {
 	id := req.id()
 	confirmed, err := s.Login.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
 	if errors.Is(err, login.ErrClock) {
-		s.logOutcome(req, "confirm", login.Progress{}, err) // no sign-in else
+		s.logOutcome(req, "confirm", login.Progress{}, "", err) // no sign-in else
 	}
 	switch {
 	case err == nil && len(confirmed.Codes) > 0:
