@@ -18,7 +18,7 @@ import (
 
 type doctorCommand struct {
 	JSON     bool             `name:"json" help:"Print one JSON document."`
-	CA       string           `name:"ca" help:"PEM file of who else may sign certificates." placeholder:"FILE"`
+	CA       string           `name:"ca" help:"PEM file with certificates of CAs to trust too." placeholder:"FILE"`
 	Connect  []doctor.Connect `name:"connect-to" help:"Connect elsewhere than names lead, as curl's option does; may be repeated." sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2"`
 	Upstream []string         `help:"The panel's own server, where another proxy serves it; may be repeated." sep:"none" placeholder:"[PANEL=]URL"`
 	Path     []string         `help:"A path of the panels to ask for too, such as that of a WebSocket; may be repeated." sep:"none" placeholder:"PATH"`
@@ -76,7 +76,7 @@ func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error
 	return o, err
 }
 
-// files are those that hold secrets, or say who may come.
+// files are those that hold secrets, or decide who is let in.
 func files(configFile string, cfg config.Config) doctor.Files {
 	f := doctor.Files{Config: configFile, Folders: []string{cfg.DataDir}}
 	if _, err := os.Stat(cfg.BackupDir()); err == nil {
