@@ -294,7 +294,7 @@ func TestAttack144TwoServersOnOneFile(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
-	environ := []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir, "SALLYPORT_LISTEN=" + testkit.FreeAddress(t)}
+	environ := []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir, "SALLYPORT_LISTEN=" + testkit.FreeAddress(t), noConfig}
 	run := func(args ...string) (int, string) {
 		var out bytes.Buffer
 		done := make(chan int, 1)

@@ -216,7 +216,7 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 
 // environOf is the environment of a command beside the portal.
 func environOf(p *portal.Portal) []string {
-	return append(databaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base)
+	return append(databaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base, noConfig)
 }
 
 // call runs a command, fails the test unless it succeeds, and returns what it

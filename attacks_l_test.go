@@ -324,7 +324,7 @@ func TestAttack160RefusesToStart(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			environ := append([]string{"SALLYPORT_DATA_DIR=" + dir}, c.environ...)
+			environ := append([]string{"SALLYPORT_DATA_DIR=" + dir, noConfig}, c.environ...)
 			args := []string{"config", "check"}
 			if c.file != "" {
 				path := filepath.Join(dir, "config.yaml")

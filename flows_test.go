@@ -111,13 +111,16 @@ func setUp(env *testscript.Env, t *testing.T, engine string) error {
 // serve goes on with this server and new browsers.
 func (f *flow) serve(p *portal.Portal) {
 	f.portal, f.browsers = p, map[string]*portal.Browser{}
-	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base}, f.settings...)
+	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base, noConfig}, f.settings...)
 	if url := p.Config.Database.Reveal(); url != "" {
 		f.environ = append(f.environ, "SALLYPORT_DATABASE="+url)
 	}
 	f.browser = p.Browser(f.script)
 	f.browsers["first"] = f.browser
 }
+
+// noConfig keeps a command from the configuration of this machine's own portal.
+const noConfig = "SALLYPORT_CONFIG=/dev/null"
 
 // envTB ends with its script, not with the whole test.
 type envTB struct {

@@ -53,6 +53,8 @@ func (p *program) environ() []string {
 	}
 	if p.file != "" {
 		environ = append(environ, "SALLYPORT_CONFIG="+p.file)
+	} else {
+		environ = append(environ, noConfig)
 	}
 	return append(environ, p.env...)
 }

@@ -59,7 +59,7 @@ walk() {
 	inside systemctl enable --quiet --now sallyport
 	ready
 	so "600 sallyport:sallyport" stat -c '%a %U:%G' $data/keyring
-	inside runuser -u sallyport -- sallyport --config $config group add "$format"
+	inside runuser -u sallyport -- sallyport group add "$format"
 	so 0 sh -c "systemctl reload sallyport; echo \$?"
 	before=$(process)
 	ring=$(inside sha256sum $data/keyring)

@@ -17,7 +17,7 @@ import (
 )
 
 // harmless commands change nothing of the portal.
-var harmless = strings.Fields(`demo doctor config_check config_default account_list account_show group_list
+var harmless = strings.Fields(`init demo doctor config_check config_default account_list account_show group_list
 	pass_list audit_list audit_export audit_verify clock_show key_new key_list key_check reload version`)
 
 // audited are the others, in an order in which they can be run, each with the

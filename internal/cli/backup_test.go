@@ -10,7 +10,7 @@ import (
 )
 
 func TestRestoreSaysWhatIsMissing(t *testing.T) {
-	environ := environFor(t, "sqlite")
+	environ := madeFor(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}
@@ -64,7 +64,7 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 
 // F4: a ring without the key that sealed is named for what it is.
 func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
-	environ := environFor(t, "sqlite")
+	environ := madeFor(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}
@@ -82,7 +82,7 @@ func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
 }
 
 func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
-	environ := environFor(t, "sqlite")
+	environ := madeFor(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}

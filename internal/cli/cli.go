@@ -37,10 +37,11 @@ type Streams struct {
 
 // commands is the whole command line.
 type commands struct {
-	Config string `help:"Configuration file; also SALLYPORT_CONFIG." placeholder:"FILE"`
+	Config string `help:"Configuration file. Without it: SALLYPORT_CONFIG, then ./sallyport.yaml, then /etc/sallyport/sallyport.yaml." placeholder:"FILE"`
 
 	Serve   serveCommand   `cmd:"" help:"Run the portal."`
 	Reload  reloadCommand  `cmd:"" help:"Have the running server read panels, trusted_proxies and certificates again, if they are right."`
+	Init    initCommand    `cmd:"" help:"Make the data directory, key ring and database of a configuration, and say what was made."`
 	Demo    demoCommand    `cmd:"" help:"Try it: a temporary portal with an account, gone at Ctrl-C."`
 	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
 	Doctor  doctorCommand  `cmd:"" help:"Look at the live set-up from outside, as a stranger: what is open, and the lines that fix it. Exit code 1 where something is."`
@@ -63,7 +64,8 @@ type run struct {
 	context.Context // ends at Ctrl-C
 	streams         Streams
 	environ         []string
-	configFile      string
+	lookIn          []string      // where configurations are looked for
+	configFile      string        // the one in use; empty: there is none
 	places          config.Places // of the configuration that was read last
 }
 
@@ -76,10 +78,11 @@ func Main(args []string, streams Streams, environ []string) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second one ends it at once
-	return mainContext(ctx, args, streams, environ)
+	return mainContext(ctx, args, streams, environ, ownConfig, systemConfig)
 }
 
-func mainContext(ctx context.Context, args []string, streams Streams, environ []string) (code int) {
+// mainContext looks for a configuration that nothing names in places, in their order.
+func mainContext(ctx context.Context, args []string, streams Streams, environ []string, places ...string) (code int) {
 	defer func() {
 		if status, ok := recover().(exit); ok {
 			code = int(status)
@@ -99,17 +102,16 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 		fmt.Fprintf(streams.Err, "sallyport: %v\nRun \"sallyport --help\" for the commands.\n", err)
 		return exitUsage
 	}
-	r := &run{Context: ctx, streams: streams, environ: environ, configFile: c.Config}
-	if r.configFile == "" {
-		r.configFile = variable(environ, "SALLYPORT_CONFIG")
-	}
+	r := &run{Context: ctx, streams: streams, environ: environ, lookIn: places, configFile: findConfig(c.Config, environ, places)}
 	if err := parsed.Run(r); err != nil {
 		var faults config.Faults
 		if errors.As(err, &faults) {
 			fmt.Fprintln(streams.Err, r.places.Complete(faults).Error())
+			r.adviseOnConfig()
 			return exitUsage
 		}
 		fmt.Fprintln(streams.Err, "sallyport:", err)
+		r.adviseOnOwner(err)
 		if errors.As(err, new(usageError)) {
 			return exitUsage
 		}
@@ -118,18 +120,15 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 	return 0
 }
 
-func variable(environ []string, name string) string {
+// variable returns the value of a variable. Of two with one name the last counts, as in
+// [config.Load].
+func variable(environ []string, name string) (value string) {
 	for _, one := range environ {
-		if value, ok := strings.CutPrefix(one, name+"="); ok {
-			return value
+		if found, ok := strings.CutPrefix(one, name+"="); ok {
+			value = found
 		}
 	}
-	return ""
-}
-
-func (r *run) load() (cfg config.Config, err error) {
-	cfg, r.places, err = config.Read(r.configFile, r.environ)
-	return cfg, err
+	return value
 }
 
 // warn tells of what is likely to be wrong with a configuration that is in order.
@@ -144,13 +143,26 @@ func (r *run) logger(level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(r.streams.Err, &slog.HandlerOptions{Level: level}))
 }
 
-// open opens the portal that the configuration names; close it afterwards.
+// open opens the portal that the configuration names; close it afterwards. Where there
+// is none, it makes none.
 func (r *run) open() (*server.Portal, error) {
 	cfg, err := r.load()
 	if err != nil {
 		return nil, err
 	}
-	portal, err := server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel))
+	return r.opened(server.OpenExisting(r, cfg, time.Now, r.logger(cfg.LogLevel)))
+}
+
+// openOrMake is open for the commands that make a portal where there is none.
+func (r *run) openOrMake() (*server.Portal, error) {
+	cfg, err := r.read()
+	if err != nil {
+		return nil, err
+	}
+	return r.opened(server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel)))
+}
+
+func (r *run) opened(portal *server.Portal, err error) (*server.Portal, error) {
 	if err != nil {
 		return nil, err
 	}

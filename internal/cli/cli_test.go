@@ -53,10 +53,16 @@ type command struct {
 
 func start(t *testing.T, environ []string, args ...string) *command {
 	t.Helper()
+	return startAt(t, nil, environ, args...)
+}
+
+// startAt is start where configurations are looked for in places.
+func startAt(t *testing.T, places, environ []string, args ...string) *command {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	c := &command{out: newOutput(), err: newOutput(), stop: stop, done: make(chan struct{})}
 	go func() {
-		c.code = mainContext(ctx, args, Streams{In: strings.NewReader(""), Out: c.out, Err: c.err}, environ)
+		c.code = mainContext(ctx, args, Streams{In: strings.NewReader(""), Out: c.out, Err: c.err}, environ, places...)
 		close(c.out.more)
 		close(c.done)
 	}()
@@ -97,6 +103,16 @@ func environFor(t *testing.T, engine string) []string {
 	environ := []string{"SALLYPORT_LISTEN=" + testkit.FreeAddress(t), "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}
 	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
 		environ = append(environ, "SALLYPORT_DATABASE="+rawURL)
+	}
+	return environ
+}
+
+// madeFor is [environFor] with a portal that is there.
+func madeFor(t *testing.T, engine string) []string {
+	t.Helper()
+	environ := environFor(t, engine)
+	if code, _, errs := call(environ, "", "init"); code != 0 {
+		t.Fatalf("init: %d\n%s", code, errs)
 	}
 	return environ
 }
@@ -263,7 +279,7 @@ func TestServeRefusesAKeyRingThatIsMissingOrForeign(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := environFor(t, engine)
+			environ := madeFor(t, engine)
 			if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 				t.Fatal(errs)
 			}
@@ -277,7 +293,7 @@ func TestServeRefusesAKeyRingThatIsMissingOrForeign(t *testing.T) {
 				t.Errorf("missing ring: %d\n%s", code, errs)
 			}
 			other := filepath.Join(t.TempDir(), "other")
-			if code, _, errs := call([]string{"SALLYPORT_DATA_DIR=" + other}, "", "account", "list"); code != 0 {
+			if code, _, errs := call([]string{"SALLYPORT_DATA_DIR=" + other}, "", "init"); code != 0 {
 				t.Fatal(errs)
 			}
 			if err := os.Rename(filepath.Join(other, "keyring"), ring); err != nil {
@@ -293,7 +309,7 @@ func TestServeRefusesAKeyRingThatIsMissingOrForeign(t *testing.T) {
 
 func TestFilesAreForTheirOwnerOnly(t *testing.T) {
 	environ := environFor(t, "sqlite")
-	if code, _, errs := call(environ, "", "account", "list"); code != 0 {
+	if code, _, errs := call(environ, "", "init"); code != 0 {
 		t.Fatal(errs)
 	}
 	dir := strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR=")

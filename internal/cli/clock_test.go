@@ -14,7 +14,7 @@ func TestClockShowsTheMarkOfARunningServer(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := environFor(t, engine)
+			environ := madeFor(t, engine)
 			if code, out, errs := call(environ, "", "clock", "show"); code != 0 || !strings.Contains(out, "never") {
 				t.Fatalf("before: %d\n%s%s", code, out, errs)
 			}

@@ -58,7 +58,12 @@ func (c demoCommand) Run(r *run) error {
 		listener.Close()
 		return err
 	}
-	fmt.Fprintf(r.streams.Out, `
+	portal.Begun = func() error { return c.announce(r, portal, password) }
+	return portal.Serve(r, listener)
+}
+
+func (demoCommand) announce(r *run, portal *server.Portal, password string) error {
+	_, err := fmt.Fprintf(r.streams.Out, `
   Open      %s/   (a sample panel behind the gate)
   Portal    %s
   Name      demo
@@ -67,8 +72,8 @@ func (c demoCommand) Run(r *run) error {
 Sign in, then choose "Secure your account" at the portal. Everything is gone
 when you press Ctrl-C.
 
-`, cfg.PublicURL, portal.URL("/"), password)
-	return portal.Serve(r, listener)
+`, portal.Config.PublicURL, portal.URL("/"), password)
+	return err
 }
 
 // demoPassword is random, 80 bits, and can be typed.

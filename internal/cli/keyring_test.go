@@ -65,12 +65,13 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 					}
 				}
 				// F4: nothing is made where the ring is missing.
-				for _, args := range [][]string{{"serve"}, {"account", "list"}, {"key", "list"}, {"key", "add"}, {"key", "rotate"}} {
+				for _, args := range [][]string{{"serve"}, {"init"}, {"account", "list"}, {"key", "list"}, {"key", "add"}, {"key", "rotate"}} {
 					if code, out, errs := call(environ, "", args...); code == 0 || out != "" || !strings.Contains(strings.ToLower(errs), "key_ring") {
 						t.Fatalf("%v without a ring: %d\n%s%s", args, code, out, errs)
 					}
 				}
 				store(run("seals", "key", "new"))
+				run("Made the", "init")
 				run("was added", "account", "add", "ada", "--password-stdin")
 				running := start(t, environ, "serve")
 				answers(t, running)
@@ -133,6 +134,7 @@ func TestBackupAndRestoreWithARingThatIsOnlyRead(t *testing.T) {
 		want string
 		args []string
 	}{
+		{"Made the database", []string{"init"}},
 		{"was added", []string{"account", "add", "ada", "--password-stdin"}},
 		{"keep a copy of the key ring in the systemd credential ring elsewhere", []string{"backup", backup}},
 	} {

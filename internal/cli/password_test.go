@@ -22,7 +22,7 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := environFor(t, engine)
+			environ := madeFor(t, engine)
 			if code, _, errs := call(environ, "seven lamps by the door\r\n", "account", "add", "ada", "--password-stdin"); code != 0 || errs != "" {
 				t.Fatalf("%d\n%s", code, errs)
 			}
@@ -67,7 +67,7 @@ func TestWeakPasswordOnTheCommandLineIsSetAndCalledSo(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := environFor(t, engine)
+			environ := madeFor(t, engine)
 			for _, test := range []struct{ command, in, out, errs string }{
 				{"add", "password monkey 4\n", "Account ada was added.\n", weak},
 				{"set-password", "monkey password 4\n", "The password of ada is set; its sessions have ended.\n", weak},

@@ -26,7 +26,7 @@ func (c serveCommand) Run(r *run) error {
 	if c.Upstream != "" {
 		r.environ = append(r.environ, "SALLYPORT_UPSTREAM="+c.Upstream)
 	}
-	portal, err := r.open()
+	portal, err := r.openOrMake()
 	if err != nil {
 		return err
 	}
@@ -37,22 +37,25 @@ func (c serveCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	return serve(r, portal, listener)
+	portal.Begun = func() error { return r.announce(portal, listener) }
+	return portal.Serve(r, listener)
 }
 
-// serve says where the portal is, and while it has no account how to make one.
-func serve(r *run, portal *server.Portal, listener net.Listener) error {
+// announce says where the portal is, and while it has no account how to make one. A
+// server that can't serve must neither print a link nor issue one.
+func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 	link, err := portal.SetupLink(r)
 	if err != nil {
-		listener.Close()
 		return err
 	}
+	fmt.Fprintln(r.streams.Out, r.describeConfig(portal.Config))
 	if portal.Config.SharedHost {
 		fmt.Fprintf(r.streams.Out, "The panel is at %s/\n", portal.Config.PublicURL)
 	}
 	fmt.Fprintf(r.streams.Out, "Sallyport is at %s\n", portal.URL("/"))
 	if link != "" {
-		fmt.Fprintf(r.streams.Out, "\nThere is no account yet. Create the first one, an operator, within 15 minutes:\n\n  %s\n\n", link)
+		fmt.Fprintf(r.streams.Out, "\nThere is no account yet. Create the first one, an administrator, within 15 minutes:\n\n  %s\n\n"+
+			"For a new link, run: sallyport account setup-link\n\n", link)
 	}
 	portal.Log.Info("serving", "listen", listener.Addr().String(), "public_url", portal.Config.PortalURL())
 	if portal.Config.PublicURL.Scheme == "http" && !portal.Config.PublicURL.Loopback() {
@@ -61,7 +64,7 @@ func serve(r *run, portal *server.Portal, listener net.Listener) error {
 	if portal.Config.SharedHost {
 		portal.Log.Warn("the panel is on the portal's host: its pages can act here as whoever is signed in; do this only with a panel that you trust with every account, or give the portal a host name of its own")
 	}
-	return portal.Serve(r, listener)
+	return nil
 }
 
 // garbagePercent is how much garbage may stand beside what is in use, some 3 MB: the

@@ -66,6 +66,23 @@ func OpenPooled(ctx context.Context, rawURL, direct string) (*DB, error) {
 	return d, nil
 }
 
+// HasSchema reports whether the PostgreSQL database at rawURL has the table schema, which
+// [Open] creates. It creates nothing, and works through a pooler too.
+func HasSchema(ctx context.Context, rawURL string) (bool, error) {
+	cfg, err := parsePostgres("database", rawURL)
+	if err != nil {
+		return false, err
+	}
+	// A prepared statement may be on another connection of the pooler the next time.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
+	d := connect(cfg)
+	defer d.Close()
+	var has bool
+	err = One(ctx, d.read, `SELECT to_regclass('schema') IS NOT NULL`, nil, &has)
+	return has, err
+}
+
 func openPostgres(rawURL string) (*DB, error) {
 	cfg, err := parsePostgres("database", rawURL)
 	if err != nil {

@@ -222,15 +222,15 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err := d.Settle(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(giveTo(work, filepath.Dir(target)), work.Sync()); err != nil {
+	if err := errors.Join(giveTo(work.Chown, filepath.Dir(target)), work.Sync()); err != nil {
 		return err
 	}
 	return rename(work.Name(), target)
 }
 
-// giveTo makes the directory's owner that of the file: root may restore for a
-// server that runs as somebody else.
-func giveTo(f *os.File, dir string) error {
+// giveTo makes the directory's owner that of a file, which chown changes: root may make
+// it for a server that runs as another user.
+func giveTo(chown func(uid, gid int) error, dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
@@ -239,7 +239,7 @@ func giveTo(f *os.File, dir string) error {
 	if !ok || int(owner.Uid) == os.Geteuid() {
 		return nil
 	}
-	return f.Chown(int(owner.Uid), int(owner.Gid))
+	return chown(int(owner.Uid), int(owner.Gid))
 }
 
 // EndForgotten ends, in one transaction, what a restored database takes for

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -66,11 +65,9 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	if path, ok := strings.CutPrefix(cfg.DatabaseURL(), "sqlite:"); ok {
-		// Opening it would make an empty one, in the way of a restore.
-		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("there is no database: %w; \"sallyport serve\" makes a new one, \"sallyport restore\" that of a backup", err)
-		}
+	// Opening it would make an empty one, in the way of a restore.
+	if err := exists(ctx, cfg, false); err != nil {
+		return nil, err
 	}
 	d, err := openDatabase(ctx, cfg)
 	if err != nil {

@@ -62,6 +62,10 @@ type Portal struct {
 	Metrics http.Handler // GET /metrics
 	Log     *slog.Logger
 
+	// Begun, unless it is nil, is called by Serve once nothing keeps it from serving any
+	// more: every address is bound and the database is locked. Its error ends Serve.
+	Begun func() error
+
 	links        gateway.Links         // connections of clients
 	inForce      atomic.Pointer[doors] // what Handler holds
 	certificates *certificates         // nil where TLS isn't ours
@@ -81,12 +85,35 @@ type Portal struct {
 // Open opens database and key ring, which it creates where there is no account
 // yet, and builds the services. Errors say what to do.
 func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
+	return open(ctx, cfg, now, log, true)
+}
+
+// OpenExisting is [Open] for commands that must not make a portal: where there is none,
+// it creates nothing and returns [ErrNoPortal].
+func OpenExisting(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
+	return open(ctx, cfg, now, log, false)
+}
+
+func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger, create bool) (*Portal, error) {
+	from := RingSource(cfg)
+	ring, missing, err := readRing(ctx, from) // before a database is made that it doesn't open
+	if err != nil {
+		return nil, err
+	}
+	if !create {
+		if err := exists(ctx, cfg, missing); err != nil {
+			return nil, err
+		}
+	}
 	d, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, whyNoDatabase(cfg, err)
 	}
-	from := RingSource(cfg)
-	ring, err := openRing(ctx, d, from)
+	if missing {
+		ring, err = makeRing(ctx, d, from)
+	} else {
+		err = checkRing(ctx, d, ring, from)
+	}
 	if err != nil {
 		d.Close()
 		return nil, whyNoRing(err)
@@ -163,36 +190,43 @@ func (p *Portal) use(d *doors) {
 // maxHeader returns how many bytes the headers of a request may have.
 func (p *Portal) maxHeader() int { return p.Config.MaxHeaderKiB << 10 }
 
-// openRing reads the key ring, or makes one for an empty database where it is
-// ours to make. A ring that doesn't open what the database holds is refused
-// now, not at somebody's sign-in (F4).
-func openRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, error) {
-	ring, err := from.Read(ctx)
+// readRing reads the key ring. missing says that its file isn't there and is ours to
+// make.
+func readRing(ctx context.Context, from secret.Source) (ring *secret.Ring, missing bool, err error) {
+	ring, err = from.Read(ctx)
 	if from.Ours() && errors.Is(err, fs.ErrNotExist) {
-		some, err := account.Exist(ctx, d.Reader())
-		if err != nil {
-			return nil, err
-		}
-		if some {
-			return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put its key ring there (on another node: a copy of the first node's)", from.Path)
-		}
-		if err := os.MkdirAll(filepath.Dir(from.Path), 0o700); err != nil {
-			return nil, fmt.Errorf("create data directory: %w", err)
-		}
-		ring, err = secret.CreateRing(from.Path)
-		if errors.Is(err, fs.ErrExist) {
-			return secret.ReadRing(from.Path) // another process was faster
-		}
-		return ring, err
+		return nil, true, nil
 	}
+	return ring, false, err
+}
+
+// makeRing makes the key ring of an empty database.
+func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, error) {
+	some, err := account.Exist(ctx, d.Reader())
 	if err != nil {
 		return nil, err
 	}
-	err = password.CheckRing(ctx, d.Reader(), ring)
-	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
-		return nil, fmt.Errorf("%v is not the one that this database was written with: put the right one there, or on another node a fresh copy of it; \"sallyport key check\" says more", from)
+	if some {
+		return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put its key ring there (on another node: a copy of the first node's)", from.Path)
+	}
+	if err := os.MkdirAll(filepath.Dir(from.Path), 0o700); err != nil {
+		return nil, fmt.Errorf("create data directory: %w", err)
+	}
+	ring, err := secret.CreateRing(from.Path)
+	if errors.Is(err, fs.ErrExist) {
+		return secret.ReadRing(from.Path) // another process was faster
 	}
 	return ring, err
+}
+
+// checkRing refuses a ring that doesn't open what the database holds now, not at
+// somebody's sign-in (F4).
+func checkRing(ctx context.Context, d *db.DB, ring *secret.Ring, from secret.Source) error {
+	err := password.CheckRing(ctx, d.Reader(), ring)
+	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
+		return fmt.Errorf("%v is not the one that this database was written with: put the right one there, or on another node a fresh copy of it; \"sallyport key check\" says more", from)
+	}
+	return err
 }
 
 // Close closes the database.
@@ -313,6 +347,12 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	if err := p.Report(ctx); err != nil {
 		p.Log.Warn("report", "reason", err.Error())
+	}
+	if p.Begun != nil {
+		if err := p.Begun(); err != nil {
+			listener.Close()
+			return err
+		}
 	}
 	endJobs := p.startJobs(context.WithoutCancel(ctx)) // a server that drains still works
 

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// Where a configuration is looked for that neither --config nor SALLYPORT_CONFIG names:
+// in the working directory, and where the packages install it.
+const (
+	ownConfig    = "./sallyport.yaml"
+	systemConfig = "/etc/sallyport/sallyport.yaml"
+)
+
+// findConfig returns the configuration file that is in use, or "". A file that is there
+// is returned even if it can't be read: to pass over it would work on another portal.
+func findConfig(flag string, environ, places []string) string {
+	if flag != "" {
+		return flag
+	}
+	if file := variable(environ, "SALLYPORT_CONFIG"); file != "" {
+		return file
+	}
+	for _, place := range places {
+		// A link that leads nowhere is there too.
+		_, err := os.Lstat(place)
+		// "sudo -u sallyport" keeps the working directory, such as /root, in which that
+		// user can't look for a file.
+		hidden := place == ownConfig && errors.Is(err, fs.ErrPermission)
+		if !errors.Is(err, fs.ErrNotExist) && !hidden {
+			return place
+		}
+	}
+	return ""
+}
+
+// load reads the configuration for a command that works on a portal which is there.
+// Where neither a file nor a variable nor the default data directory says that there is
+// one, it is an error: the default configuration would be a guess.
+func (r *run) load() (config.Config, error) {
+	if r.configFile == "" && !hasSettings(r.environ) {
+		dir := config.Default().DataDir
+		if _, err := os.Stat(dir); err != nil {
+			looked := strings.Join(append(r.lookIn, dir), ", ")
+			return config.Config{}, usageError{fmt.Errorf("there is no configuration and no portal here; looked for %s\n"+
+				"Name the configuration with --config FILE or SALLYPORT_CONFIG. To make a new portal, run: sallyport init, or sallyport serve", looked)}
+		}
+	}
+	return r.read()
+}
+
+// read reads the configuration, whichever it is.
+func (r *run) read() (cfg config.Config, err error) {
+	cfg, r.places, err = config.Read(r.configFile, r.environ)
+	return cfg, err
+}
+
+// hasSettings reports whether a variable sets a key of the configuration.
+func hasSettings(environ []string) bool {
+	for _, one := range environ {
+		if strings.HasPrefix(one, "SALLYPORT_") && !strings.HasPrefix(one, "SALLYPORT_CONFIG=") && !strings.HasPrefix(one, "SALLYPORT_TEST_") {
+			return true
+		}
+	}
+	return false
+}
+
+// describeConfig says which configuration is in force, in a line.
+func (r *run) describeConfig(cfg config.Config) string {
+	if r.configFile != "" {
+		return fmt.Sprintf("The configuration is %s", r.configFile)
+	}
+	dir := cfg.DataDir
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	return fmt.Sprintf("There is no configuration file (%s), so the defaults are in force; data is kept in %s", strings.Join(r.lookIn, ", "), dir)
+}
+
+// adviseOnConfig says how to read a configuration that this user may not read.
+func (r *run) adviseOnConfig() {
+	f, err := os.Open(r.configFile)
+	if err == nil {
+		f.Close()
+		return
+	}
+	r.adviseOnOwner(err)
+}
+
+// adviseOnOwner says, where err is that this user may not open a file, to whom the file
+// belongs and what to run.
+func (r *run) adviseOnOwner(err error) { r.adviseAs(err, userName(os.Geteuid())) }
+
+func (r *run) adviseAs(err error, me string) {
+	var at *fs.PathError
+	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &at) {
+		return
+	}
+	path, info := nearest(at.Path)
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return
+	}
+	its := userName(int(owner.Uid))
+	if info.Mode().Perm()&0o040 != 0 {
+		// The packages' configuration: root owns it, and the server's group reads it.
+		if group, err := user.LookupGroupId(strconv.Itoa(int(owner.Gid))); err == nil {
+			if _, err := user.Lookup(group.Name); err == nil {
+				its = group.Name
+			}
+		}
+	}
+	switch {
+	case its == me: // its mode, or what it is mounted with
+		fmt.Fprintf(r.streams.Err, "%s belongs to %s, who runs this command, and has mode %#o.\n", path, me, info.Mode().Perm())
+	case its == "root":
+		if !info.IsDir() {
+			path = filepath.Dir(path)
+		}
+		fmt.Fprintf(r.streams.Err, "%s belongs to root, and this command runs as %s. If %s runs the server, run as root: chown -R %s: %s\n", path, me, me, me, path)
+	default:
+		fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as its owner: sudo -u %s sallyport …\n", path, its, me, its)
+	}
+}
+
+// nearest returns path, or the nearest folder above that this user can look at.
+func nearest(path string) (string, fs.FileInfo) {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	for {
+		info, err := os.Stat(path)
+		if err == nil || path == filepath.Dir(path) {
+			return path, info
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// userName returns the name of the user, or its number where it has none.
+func userName(id int) string {
+	if found, err := user.LookupId(strconv.Itoa(id)); err == nil {
+		return found.Username
+	}
+	return strconv.Itoa(id)
+}

@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// callAt is call where configurations are looked for in places.
+func callAt(places []string, environ []string, args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	code = mainContext(context.Background(), args, Streams{In: strings.NewReader(""), Out: &o, Err: &e}, environ, places...)
+	return code, o.String(), e.String()
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+// everywhere are the commands that need no portal; makers make one.
+var (
+	everywhere = []string{"version", "config default", "key new"}
+	makers     = []string{"serve", "demo", "init"}
+)
+
+// In an empty folder every command but the makers says what is missing and leaves
+// nothing behind.
+func TestCommandsMakeNothingInAnEmptyFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	places := []string{ownConfig, filepath.Join(t.TempDir(), "sallyport.yaml")}
+	walked := 0
+	for _, leaf := range leaves(t) {
+		if slices.Contains(makers, leaf.name) {
+			continue
+		}
+		walked++
+		code, out, errs := callAt(places, nil, leaf.args...)
+		left, err := os.ReadDir(".")
+		must(t, err)
+		if len(left) > 0 {
+			t.Fatalf("%s leaves %v", leaf.name, left)
+		}
+		if slices.Contains(everywhere, leaf.name) {
+			if code != 0 {
+				t.Errorf("%s: %d\n%s", leaf.name, code, errs)
+			}
+			continue
+		}
+		if code == 0 || out != "" {
+			t.Errorf("%s: %d, prints %q", leaf.name, code, out)
+		}
+		for _, want := range []string{"there is no configuration and no portal here", places[0], places[1], "./sallyport-data", "--config FILE", "SALLYPORT_CONFIG", "sallyport init"} {
+			if !strings.Contains(errs, want) {
+				t.Errorf("%s doesn't say %q:\n%s", leaf.name, want, errs)
+			}
+		}
+	}
+	if walked < 30 {
+		t.Errorf("only %d commands were walked", walked)
+	}
+}
+
+// A configuration whose portal isn't there is no reason to make one either.
+func TestCommandsMakeNoPortalForAConfiguration(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			environ := environFor(t, engine)
+			dir := strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR=")
+			for _, args := range [][]string{{"account", "list"}, {"account", "invite", "ada"}, {"group", "add", "ops"}, {"clock", "show"}, {"audit", "verify"}} {
+				code, _, errs := call(environ, "", args...)
+				if code != exitFailed || !strings.Contains(errs, "there is no portal in ") || !strings.Contains(errs, "sallyport init") {
+					t.Errorf("%v: %d\n%s", args, code, errs)
+				}
+				if _, err := os.Stat(dir); err == nil {
+					t.Fatalf("%v made %s", args, dir)
+				}
+			}
+			code, out, errs := call(environ, "", "init")
+			if code != 0 || !strings.Contains(out, "Made the data directory "+dir+"\n") || !strings.Contains(out, "Made the key ring "+dir+"/keyring\n") || !strings.Contains(out, "copy of the key ring") {
+				t.Fatalf("init: %d\n%s%s", code, out, errs)
+			}
+			if want := map[string]string{"sqlite": "Made the database " + dir + "/sallyport.db\n", "postgres": "Made the schema in the PostgreSQL database\n"}[engine]; !strings.Contains(out, want) {
+				t.Errorf("init doesn't say %q:\n%s", want, out)
+			}
+			if code, out, errs := call(environ, "", "account", "list"); code != 0 {
+				t.Errorf("account list: %d\n%s%s", code, out, errs)
+			}
+			ring, err := os.ReadFile(filepath.Join(dir, "keyring"))
+			must(t, err)
+			code, out, errs = call(environ, "", "init")
+			if code != 0 || strings.Contains(out, "Made") || strings.Count(out, "was there already") != 3 {
+				t.Errorf("init again: %d\n%s%s", code, out, errs)
+			}
+			if again, err := os.ReadFile(filepath.Join(dir, "keyring")); err != nil || !bytes.Equal(ring, again) {
+				t.Error("init again changed the key ring", err)
+			}
+			must(t, os.Remove(filepath.Join(dir, "keyring")))
+			if code, _, errs := call(environ, "", "account", "list"); code != exitFailed || !strings.Contains(errs, "there is no key ring at "+dir) {
+				t.Errorf("without the key ring: %d\n%s", code, errs)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "keyring")); err == nil {
+				t.Error("a command made a key ring")
+			}
+		})
+	}
+}
+
+func TestConfigurationIsFoundInOneOrder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	elsewhere := t.TempDir()
+	var files []string
+	for _, name := range []string{"system", "own", "variable", "flag"} {
+		file := filepath.Join(elsewhere, name)
+		if name == "own" {
+			file = ownConfig
+		}
+		write(t, file, "public_url: https://"+name+".example.com\n")
+		files = append(files, file)
+	}
+	places := []string{ownConfig, files[0]}
+	finds := func(want string, environ []string, args ...string) {
+		t.Helper()
+		code, out, errs := callAt(places, environ, append([]string{"config", "check"}, args...)...)
+		if code != 0 || !strings.Contains(out, "https://"+want+".example.com") {
+			t.Errorf("want %s: %d\n%s%s", want, code, out, errs)
+		}
+	}
+	variable := []string{"SALLYPORT_CONFIG=" + files[2]}
+	finds("flag", variable, "--config", files[3])
+	finds("variable", variable)
+	finds("own", nil)
+	must(t, os.Remove(ownConfig))
+	finds("system", nil)
+	// One that is there but can't be read is no reason to use the next.
+	must(t, os.Symlink("nowhere", ownConfig))
+	if code, _, errs := callAt(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig+": no such file") {
+		t.Errorf("a link that leads nowhere: %d\n%s", code, errs)
+	}
+	must(t, os.Remove(ownConfig))
+	must(t, os.Mkdir(ownConfig, 0o700))
+	if code, _, errs := callAt(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig) {
+		t.Errorf("a folder: %d\n%s", code, errs)
+	}
+}
+
+func TestServeSaysWhichConfigurationIsInForce(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("SALLYPORT_CONFIG", "")
+	environ := []string{"SALLYPORT_LISTEN=" + testkit.FreeAddress(t)}
+	serve := func() string {
+		t.Helper()
+		c := startAt(t, []string{ownConfig}, environ, "serve")
+		c.waitFor(t, "Sallyport is at")
+		if code := c.end(); code != 0 {
+			t.Fatalf("serve: %d\n%s", code, c.err)
+		}
+		return c.out.String()
+	}
+	if out := serve(); !strings.Contains(out, "There is no configuration file (./sallyport.yaml), so the defaults are in force; data is kept in /") {
+		t.Errorf("without a file:\n%s", out)
+	}
+	write(t, ownConfig, "site_name: Acme\n")
+	if out := serve(); !strings.Contains(out, "The configuration is ./sallyport.yaml") {
+		t.Errorf("with a file:\n%s", out)
+	}
+	// Commands beside it, in the same folder, need no --config.
+	if code, _, errs := callAt([]string{ownConfig}, nil, "account", "list"); code != 0 {
+		t.Errorf("account list: %d\n%s", code, errs)
+	}
+}
+
+func TestPermissionDeniedNamesTheOwnerAndWhatToRun(t *testing.T) {
+	me, err := user.Current()
+	must(t, err)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "sallyport.db")
+	write(t, file, "")
+	advise := func() string {
+		var e bytes.Buffer
+		r := &run{streams: Streams{Err: &e}}
+		r.adviseOnOwner(&os.PathError{Op: "open", Path: filepath.Join(file, "below"), Err: syscall.EACCES})
+		return e.String()
+	}
+	if got := advise(); !strings.Contains(got, file+" belongs to "+me.Username) {
+		t.Errorf("one's own file: %q", got)
+	}
+	root := &os.PathError{Op: "open", Path: "/proc/1/sallyport.db", Err: syscall.EACCES}
+	var e bytes.Buffer
+	(&run{streams: Streams{Err: &e}}).adviseAs(root, "bob")
+	if want := "/proc/1 belongs to root, and this command runs as bob. If bob runs the server, run as root: chown -R bob: /proc/1\n"; e.String() != want {
+		t.Errorf("root's folder: %q, want %q", e.String(), want)
+	}
+	e.Reset()
+	(&run{streams: Streams{Err: &e}}).adviseAs(&os.PathError{Op: "open", Path: file, Err: syscall.EACCES}, "bob")
+	if want := "sudo -u " + me.Username + " sallyport"; me.Username != "root" && !strings.Contains(e.String(), want) {
+		t.Errorf("another's file: %q, want %q", e.String(), want)
+	}
+}
+
+// leaf is a command, and arguments that it takes.
+type leaf struct {
+	name string
+	args []string
+}
+
+// leaves returns every command of the parser.
+func leaves(t *testing.T) []leaf {
+	t.Helper()
+	parser, err := kong.New(&commands{})
+	must(t, err)
+	var all []leaf
+	for _, node := range parser.Model.Leaves(false) {
+		var path []string
+		for n := node; n.Type == kong.CommandNode; n = n.Parent {
+			path = append([]string{n.Name}, path...)
+		}
+		one := leaf{name: strings.Join(path, " "), args: path}
+		for _, arg := range node.Positional {
+			switch {
+			case arg.Enum != "":
+				one.args = append(one.args, strings.Split(arg.Enum, ",")[0])
+			case arg.Required:
+				one.args = append(one.args, "name")
+			}
+		}
+		for _, flag := range node.Flags {
+			if flag.Required {
+				one.args = append(one.args, "--"+flag.Name, "http://panel.test")
+			}
+			if flag.Name == "password-stdin" || flag.Name == "yes" {
+				one.args = append(one.args, "--"+flag.Name)
+			}
+		}
+		all = append(all, one)
+	}
+	return all
+}
