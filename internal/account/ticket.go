@@ -54,15 +54,18 @@ type Ticket struct {
 
 // IssueTicket returns the token of a new link; links of the same kind for the
 // same account that were not used die with it. accountID is empty for
-// [TicketSetup].
+// [TicketSetup], and those links live on: each node prints one, and what was
+// printed must work.
 func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, now time.Time) (secret.Text, error) {
 	return IssueTicketFor(ctx, tx, kind, accountID, kind.life(), now)
 }
 
 // IssueTicketFor is [IssueTicket] with a life that the caller chooses.
 func IssueTicketFor(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, life time.Duration, now time.Time) (secret.Text, error) {
-	if _, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND COALESCE(account_id, '') = $2`, string(kind), accountID); err != nil {
-		return secret.Text{}, fmt.Errorf("end older links: %w", err)
+	if accountID != "" {
+		if _, err := EndTickets(ctx, tx, kind, accountID); err != nil {
+			return secret.Text{}, err
+		}
 	}
 	token := secret.NewToken()
 	_, err := db.Exec(ctx, tx, `
@@ -108,10 +111,16 @@ func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Tim
 	return t, nil
 }
 
-// RedeemTicket uses the ticket up. Of many callers one succeeds; the others
-// get [ErrTicket].
+// RedeemTicket uses the ticket up; a [TicketSetup] uses up every other one too. Of many
+// callers one succeeds; the others get [ErrTicket].
 func RedeemTicket(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
-	n, err := db.Exec(ctx, tx, `UPDATE tickets SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2`, t.hash, db.At{Time: now})
+	// Two links to the first account must not make two: they update each other's row, so
+	// the second waits for the first.
+	where, key := `token_hash = $1`, any(t.hash)
+	if t.Kind == TicketSetup {
+		where, key = `kind = $1`, string(TicketSetup)
+	}
+	n, err := db.Exec(ctx, tx, `UPDATE tickets SET used_at = $2 WHERE `+where+` AND used_at IS NULL AND expires_at > $2`, key, db.At{Time: now})
 	if err != nil {
 		return fmt.Errorf("use link: %w", err)
 	}

@@ -86,17 +86,36 @@ func TestNewerTicketKillsTheOlder(t *testing.T) {
 			}
 			return err == nil
 		}
-		setup, enroll := issue(t, d, TicketSetup, "", start), issue(t, d, TicketEnroll, ada.ID, start)
+		setup, invitation, enroll := issue(t, d, TicketSetup, "", start), issue(t, d, TicketInvitation, ada.ID, start), issue(t, d, TicketEnroll, ada.ID, start)
 		others := []string{issue(t, d, TicketInvitation, ada.ID, start), issue(t, d, TicketEnroll, eve.ID, start)}
 		newSetup, newEnroll := issue(t, d, TicketSetup, "", start), issue(t, d, TicketEnroll, ada.ID, start)
-		for _, dead := range []string{setup, enroll} {
+		for _, dead := range []string{invitation, enroll} {
 			if works(dead) {
 				t.Error("an older link works beside a newer one")
 			}
 		}
-		for _, alive := range append(others, newSetup, newEnroll) {
+		for _, alive := range append(others, setup, newSetup, newEnroll) {
 			if !works(alive) {
 				t.Error("a link of another kind or account died")
+			}
+		}
+	})
+}
+
+// Each node prints a link to the first account; all of them are for one account.
+func TestOneSetUpLinkUsesUpTheOthers(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		tokens := make([]string, 8)
+		for i := range tokens {
+			tokens[i] = issue(t, d, TicketSetup, "", testkit.Start)
+		}
+		got := testkit.Race(32, func(i int) string { return testkit.Outcome(redeem(d, tokens[i%len(tokens)], testkit.Start)) })
+		if got["ok"] != 1 || got[ErrTicket.Error()] != 31 {
+			t.Errorf("32 redeem 8 links = %v", got)
+		}
+		for _, token := range tokens {
+			if _, err := TicketByToken(context.Background(), d.Reader(), token, testkit.Start); !errors.Is(err, ErrTicket) {
+				t.Errorf("a link works after another one was used: %v", err)
 			}
 		}
 	})

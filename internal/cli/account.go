@@ -20,6 +20,7 @@ import (
 type accounts struct {
 	Add      accountAdd      `cmd:"" help:"Create an account."`
 	Invite   accountInvite   `cmd:"" help:"Create an account and print a link where its owner chooses the password."`
+	Setup    accountSetup    `cmd:"" name:"setup-link" help:"Print a link that creates the first account."`
 	List     accountList     `cmd:"" help:"List the accounts."`
 	Show     accountShow     `cmd:"" help:"Show one account."`
 	Disable  accountDisable  `cmd:"" help:"Keep an account from signing in; ends its sessions and machine passes."`
@@ -105,6 +106,21 @@ func (c accountInvite) Run(r *run) error {
 	}
 	_, err = fmt.Fprintf(r.streams.Out, "Give this link to %s. It works once, within 72 hours:\n%s\n", c.Name, portal.TicketLink(token))
 	return err
+}
+
+type accountSetup struct{}
+
+func (accountSetup) Run(r *run) error {
+	portal, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer portal.Close()
+	link, err := portal.SetupLink(r)
+	if err == nil && link == "" {
+		err = errors.New("there is an account already; for another one run: sallyport account invite NAME --administrator")
+	}
+	return report(r, err, "This link creates the first account, an administrator. It works once, within 15 minutes:\n%s\n", link)
 }
 
 type accountList struct{}

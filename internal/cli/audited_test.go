@@ -28,6 +28,7 @@ var audited = []struct {
 	args    []string
 	events  []string
 }{
+	{"account_setup-link", []string{"account", "setup-link"}, []string{"setup_link_issued - - 0"}},
 	{"account_add", []string{"account", "add", "ada", "--password-stdin"}, []string{"account_created ada - 0"}},
 	{"account_invite", []string{"account", "invite", "bob"}, []string{"account_invited bob - 0"}},
 	{"account_set-password", []string{"account", "set-password", "ada", "--password-stdin"}, []string{"password_set ada - 0"}},

@@ -189,18 +189,63 @@ func TestServeOnAnEmptyDatabasePrintsTheLinkThatMakesTheFirstAccount(t *testing.
 	}
 }
 
-func TestLaterSetUpLinkEndsTheEarlier(t *testing.T) {
-	environ := environFor(t, "sqlite")
-	first := start(t, environ, "serve")
-	old := first.waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]
-	first.end()
-	second := start(t, environ, "serve")
-	fresh := second.waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]
-	if status, _ := fetch(t, browser(t), old, nil); status != 404 {
-		t.Errorf("old link: %d, want 404", status)
+// What was printed works: that of a server which was restarted, of each node, and of the
+// command, until there is an account.
+func TestEverySetUpLinkThatWasPrintedWorks(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			environ := environFor(t, engine)
+			link := func(c *command) string {
+				t.Helper()
+				return c.waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]
+			}
+			first := start(t, environ, "serve")
+			links := []string{link(first)}
+			if engine == "sqlite" {
+				first.end()
+			} else { // another node
+				ring, err := os.ReadFile(filepath.Join(strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR="), "keyring"))
+				must(t, err)
+				other := filepath.Join(t.TempDir(), "other")
+				write(t, filepath.Join(other, "keyring"), string(ring))
+				links = append(links, link(start(t, append(environ, "SALLYPORT_DATA_DIR="+other, "SALLYPORT_LISTEN="+testkit.FreeAddress(t)), "serve")))
+			}
+			if engine == "sqlite" {
+				links = append(links, link(start(t, environ, "serve")))
+			}
+			code, out, errs := call(environ, "", "account", "setup-link")
+			if code != 0 {
+				t.Fatalf("setup-link: %d\n%s", code, errs)
+			}
+			links = append(links, regexp.MustCompile(`http://\S+`).FindString(out))
+			for i, one := range links {
+				if status, body := fetch(t, browser(t), one, nil); status != http.StatusOK {
+					t.Errorf("link %d: %d\n%s", i, status, body)
+				}
+			}
+		})
 	}
-	if status, _ := fetch(t, browser(t), fresh, nil); status != 200 {
-		t.Errorf("new link: %d, want 200", status)
+}
+
+// A start that fails prints no link, and ends none.
+func TestAStartThatFailsPrintsNoSetUpLink(t *testing.T) {
+	environ := environFor(t, "sqlite")
+	link := start(t, environ, "serve").waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]
+	for name, more := range map[string]string{
+		"another server on the database": "SALLYPORT_LISTEN=" + testkit.FreeAddress(t),
+		"a taken address":                environ[0],
+	} {
+		if code, out, errs := call(append(environ, more), "", "serve"); code != exitFailed || out != "" || strings.Contains(errs, "ticket=") {
+			t.Errorf("%s: %d\n%s%s", name, code, out, errs)
+		}
+	}
+	if status, _ := fetch(t, browser(t), link, nil); status != http.StatusOK {
+		t.Errorf("the running server's link: %d", status)
+	}
+	_, out, _ := call(environ, "", "audit", "export")
+	if n := strings.Count(out, "setup_link_issued"); n != 1 {
+		t.Errorf("%d links were issued, want 1", n)
 	}
 }
 

@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -238,8 +239,8 @@ func (s *Service) member(ctx context.Context, a account.Account, group string, k
 	return err
 }
 
-// SetupTicket returns the token of the link that creates the first account,
-// and false where there is an account already. Links of before die.
+// SetupTicket returns the token of a link that creates the first account, and false
+// where there is an account already. Earlier links work until then too.
 func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 	var token secret.Text
 	some, err := account.Exist(ctx, s.DB.Reader())
@@ -262,10 +263,21 @@ type Opened struct {
 	NewPassword bool            // the link sets a password
 }
 
+// ErrSetupTicket is [account.ErrTicket] while there is no account: who opened the link is
+// the administrator, who can make a new one.
+var ErrSetupTicket = fmt.Errorf("%w, and there is no account yet", account.ErrTicket)
+
 // Open returns what the link with this token is for, or account.ErrTicket.
 func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	q := s.DB.Reader()
 	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
+	if errors.Is(err, account.ErrTicket) {
+		some, unread := account.Exist(ctx, q)
+		if unread == nil && !some {
+			err = ErrSetupTicket
+		}
+		return Opened{}, errors.Join(err, unread)
+	}
 	if err != nil {
 		return Opened{}, err
 	}

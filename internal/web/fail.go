@@ -158,6 +158,8 @@ func (s *server) fail(req *request, err error) {
 		status, heading, advice = http.StatusBadRequest, say("error.bad_request.heading"), say("error.bad_request.advice")
 	case tooLarge(err):
 		status, heading, advice = http.StatusRequestEntityTooLarge, say("error.too_large.heading"), say("error.too_large.advice")
+	case errors.Is(err, login.ErrSetupTicket):
+		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.setup_link.advice")
 	case errors.Is(err, account.ErrTicket):
 		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.link_invalid.advice")
 	case errors.Is(err, errMisdirected):
