@@ -71,7 +71,7 @@ const (
 
 // Errors for whoever names an account.
 var (
-	ErrNameInvalid        = errors.New("name is not usable: 1 to 64 letters, digits or signs, no spaces, no @")
+	ErrNameInvalid        = errors.New("name is not usable: 1 to 64 letters, digits or signs, with a letter or digit, no spaces, no @, no dash in front")
 	ErrNameTaken          = errors.New("name is taken")
 	ErrEmailInvalid       = errors.New("e-mail address is not usable")
 	ErrEmailTaken         = errors.New("e-mail address is taken")
@@ -129,6 +129,21 @@ func NormalizeDisplayName(name string) (string, error) {
 		}
 	}
 	return name, nil
+}
+
+// CheckNewName returns how a new account's name is stored, or [ErrNameInvalid]. Beyond
+// what [NormalizeName] asks, it has a letter or digit, and doesn't begin with a dash:
+// "-", ".." or "--yes" are something else to programs and file systems.
+func CheckNewName(name string) (string, error) {
+	normal, err := NormalizeName(name)
+	if err == nil && !isNewName(normal) {
+		err = ErrNameInvalid
+	}
+	return normal, err
+}
+
+func isNewName(name string) bool {
+	return !strings.HasPrefix(name, "-") && strings.ContainsFunc(name, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
 }
 
 const columns = `id, name, COALESCE(email, ''), display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at, two_factor_at`
@@ -213,7 +228,7 @@ func Exist(ctx context.Context, q db.Querier) (bool, error) {
 // of the Normalize functions, [ErrNameTaken] or [ErrEmailTaken].
 func Create(ctx context.Context, tx *db.Tx, a Account, now time.Time) (Account, error) {
 	var err error
-	if a.Name, err = NormalizeName(a.Name); err != nil {
+	if a.Name, err = CheckNewName(a.Name); err != nil {
 		return Account{}, err
 	}
 	var folded string

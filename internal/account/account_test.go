@@ -68,6 +68,22 @@ func TestNamesHaveOneForm(t *testing.T) {
 	}
 }
 
+// A new name is one that a person and a command line can tell from something else; old
+// ones are found as before.
+func TestNewNamesHaveALetterOrDigitAndNoDashInFront(t *testing.T) {
+	for in, ok := range map[string]bool{
+		"ada": true, "7": true, "a-b": true, "_x": true, "Größe": true, ".a": true,
+		"-": false, "..": false, ".": false, "_": false, "--yes": false, "-ada": false, "a b": false, "": false,
+	} {
+		if _, err := CheckNewName(in); (err == nil) != ok || !ok && !errors.Is(err, ErrNameInvalid) {
+			t.Errorf("CheckNewName(%q): %v", in, err)
+		}
+	}
+	if name, err := NormalizeName(".."); name != ".." || err != nil {
+		t.Errorf("an old name isn't found: %q, %v", name, err)
+	}
+}
+
 func FuzzNormalizeName(f *testing.F) {
 	for in := range names {
 		if len(in) < 200 {
@@ -211,6 +227,7 @@ func TestNamesAndAddressesAreUnique(t *testing.T) {
 			{Account{Name: "ａda"}, ErrNameTaken},
 			{Account{Name: "new", Email: "ADA@EXAMPLE.TEST"}, ErrEmailTaken},
 			{Account{Name: "a b"}, ErrNameInvalid},
+			{Account{Name: "-"}, ErrNameInvalid},
 			{Account{Name: "new", Email: "nonsense"}, ErrEmailInvalid},
 			{Account{Name: "new", DisplayName: "\u202e"}, ErrDisplayNameInvalid},
 		} {

@@ -321,7 +321,7 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 	}
 	if opened.Kind == account.TicketSetup {
 		// Say what is wrong with the name before it takes the time of a hash.
-		if _, err := account.NormalizeName(name); err != nil {
+		if _, err := account.CheckNewName(name); err != nil {
 			return deviceToken, err
 		}
 	}
