@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"net/url"
@@ -9,10 +10,14 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/forwardauth"
 	"github.com/sallyport/sallyport/internal/gateway"
 )
+
+// groupTime is how long the look at groups may take: a start and a reload wait for it.
+const groupTime = 5 * time.Second
 
 // Panels returns the declared panels as access knows them. A rule has the
 // panel's groups and age where it names none.
@@ -52,6 +57,34 @@ func Panels(cfg config.Config) ([]*access.Panel, error) {
 		all = append(all, panel)
 	}
 	return all, nil
+}
+
+// warnOfEmptyGroups logs each group that panels ask for and that has no account: most
+// likely its name is misspelled.
+func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
+	ctx, cancel := context.WithTimeout(ctx, groupTime)
+	defer cancel()
+	all, err := account.ListGroups(ctx, p.DB.Reader())
+	if err != nil {
+		p.Log.Warn("read groups", "reason", err.Error())
+		return
+	}
+	known := map[string]bool{}
+	for _, g := range all {
+		known[g.Name] = g.Members > 0
+	}
+	for _, panel := range cfg.Panels {
+		groups := slices.Clone(panel.Groups)
+		for _, rule := range panel.Rules {
+			groups = append(groups, rule.Groups...)
+		}
+		slices.Sort(groups)
+		for _, group := range slices.Compact(groups) {
+			if !known[group] {
+				p.Log.Warn(fmt.Sprintf("group %s has no account, so it lets nobody into %s; add one: sallyport group add %[1]s; sallyport group join %[1]s NAME", group, panel.URL), "group", group, "panel", panel.URL.String())
+			}
+		}
+	}
 }
 
 // Check returns why a configuration whose values are right can't be in force.

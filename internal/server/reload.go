@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -59,6 +60,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	p.Log.Info("configuration reloaded")
 	p.warned.Store(len(Warnings(next)) > 0)
 	p.warn(next)
+	p.warnOfEmptyGroups(context.Background(), next)
 	if waiting := config.Changed(next, cfg); len(waiting) > 0 {
 		p.Log.Warn("settings that changed wait for the next start: restart the server to use them", "settings", strings.Join(waiting, ", "))
 	}

@@ -348,6 +348,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	if err := p.Report(ctx); err != nil {
 		p.Log.Warn("report", "reason", err.Error())
 	}
+	p.warnOfEmptyGroups(ctx, p.Config)
 	if p.Begun != nil {
 		if err := p.Begun(); err != nil {
 			listener.Close()
@@ -380,7 +381,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 // nobody can connect, streams end, and requests under way get their answer.
 func (p *Portal) drain(srv *http.Server, served <-chan error) error {
 	pause := time.Duration(p.Config.Drain)
-	p.Log.Info("draining", "for", pause.String())
+	if pause > 0 {
+		p.Log.Info("draining", "for", pause.String())
+	}
 	p.Handler.draining.Store(true)
 	select {
 	case err := <-served:

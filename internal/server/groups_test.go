@@ -1,0 +1,64 @@
+package server_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// A group of a panel that has no account is named at the start and at each reload.
+func TestGroupsWithoutAccountsAreNamed(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "sallyport.yaml")
+			text := `panels:
+  - url: http://panel.test
+    upstream: http://127.0.0.1:9
+    groups: [opss, ops]
+    rules: [{path: /logs/, require: session, groups: [dev, opss]}]
+`
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			p := portal.Start(t, engine, "SALLYPORT_CONFIG="+file)
+			p.Browser(t).Get("/healthz") // it serves: what it says at the start was said
+			named := func() []string {
+				var all []string
+				for line := range strings.Lines(p.Logs.String()) {
+					for _, group := range []string{"opss", "ops", "dev"} {
+						if strings.Contains(line, `"msg":"group `+group+` has no account, so it lets nobody into http://panel.test; add one: sallyport group add `+group) && strings.Contains(line, `"level":"WARN"`) {
+							all = append(all, group)
+						}
+					}
+				}
+				return all
+			}
+			if got := named(); !slices.Equal(got, []string{"dev", "ops", "opss"}) {
+				t.Fatalf("at the start: %q", got)
+			}
+			a := p.AddAccount(t, "ada")
+			for _, err := range []error{p.Login.AddGroup(t.Context(), "ops"), p.Login.Join(t.Context(), a, "ops"), p.Login.AddGroup(t.Context(), "dev")} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			cfg, err := config.Load(file, []string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_LISTEN=" + p.At})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Reload(cfg, nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := named(); !slices.Equal(got[3:], []string{"dev", "opss"}) {
+				t.Errorf("at a reload: %q", got[3:])
+			}
+		})
+	}
+}
