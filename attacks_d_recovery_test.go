@@ -138,7 +138,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 func TestAttack68InvitationEndsWithAnotherPassword(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
-		token, err := p.Login.Invite(ctx, account.Account{Name: "ada"})
+		token, _, err := p.Login.Invite(ctx, account.Account{Name: "ada"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -189,7 +189,7 @@ func TestAttack135WithoutScripts(t *testing.T) {
 	b, phone := withTwoFactor(t, p, "ada")
 	wizard := b.BeginEnroll()
 	shown := b.Post("/settings/security/passes", passFields("backup")...)
-	token, err := p.Login.Invite(context.Background(), account.Account{Name: "bob"})
+	token, _, err := p.Login.Invite(context.Background(), account.Account{Name: "bob"})
 	check(t, err)
 	pending := pendingSignIn(t, p, "ada")
 	other := pendingSignIn(t, p, "ada")

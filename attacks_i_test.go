@@ -27,7 +27,7 @@ func TestAttack127Enumeration(t *testing.T) {
 		p.AddAccount(t, "ada2")     // none
 		p.AddAccount(t, "ada3")     // disabled
 		check(t, p.Login.Disable(ctx, mustAccount(t, p, "ada3")))
-		_, err := p.Login.Invite(ctx, account.Account{Name: "ada4"}) // no password
+		_, _, err := p.Login.Invite(ctx, account.Account{Name: "ada4"}) // no password
 		check(t, err)
 		check(t, p.Login.SetEmail(ctx, mustAccount(t, p, "ada2"), "ada2@example.test"))
 

@@ -242,7 +242,7 @@ func TestAttack159FirstAccount(t *testing.T) {
 		if e, found := find(eventsOf(t, p, "root1"), "account_created:done"); !found || e.Actor != audit.ByOwner {
 			t.Errorf("first account: %+v", e)
 		}
-		token, err = p.Login.Invite(context.Background(), account.Account{Name: "bob"})
+		token, _, err = p.Login.Invite(context.Background(), account.Account{Name: "bob"})
 		check(t, err)
 		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "new_password", "another long pass phrase")
 		for want, actor := range map[string]string{"account_invited:done": audit.ByOperator, "password_changed:done": audit.ByOwner} {

@@ -87,6 +87,26 @@ func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID strin
 	return int(n), nil
 }
 
+// Invitations returns until when the invitation of each account works that has one, in one
+// statement.
+func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]time.Time, error) {
+	type invitation struct {
+		account string
+		until   db.At
+	}
+	all, err := db.All(ctx, q, func(scan db.Scan) (one invitation, err error) {
+		return one, scan(&one.account, &one.until)
+	}, `SELECT account_id, expires_at FROM tickets WHERE kind = $1 AND used_at IS NULL AND expires_at > $2`, string(TicketInvitation), db.At{Time: now})
+	if err != nil {
+		return nil, fmt.Errorf("list invitations: %w", err)
+	}
+	until := make(map[string]time.Time, len(all))
+	for _, one := range all {
+		until[one.account] = one.until.Time
+	}
+	return until, nil
+}
+
 // TicketByToken returns the live ticket with this token, or [ErrTicket].
 // Reading consumes nothing: mail scanners and previews open links too.
 func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,23 +20,23 @@ import (
 )
 
 type accounts struct {
-	Add      accountAdd      `cmd:"" help:"Create an account."`
-	Invite   accountInvite   `cmd:"" help:"Create an account and print a link where its owner chooses the password."`
-	Setup    accountSetup    `cmd:"" name:"setup-link" help:"Print a link that creates the first account."`
-	List     accountList     `cmd:"" help:"List the accounts."`
-	Show     accountShow     `cmd:"" help:"Show one account."`
-	Disable  accountDisable  `cmd:"" help:"Keep an account from signing in; ends its sessions and machine passes."`
-	Enable   accountEnable   `cmd:"" help:"Let a disabled account sign in again."`
-	Remove   accountRemove   `cmd:"" help:"Delete an account and all that belongs to it."`
-	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password; ends its sessions and machine passes."`
-	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's e-mail address; \"\" removes it."`
-	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets one more browser of an account's owner in, whatever strangers tried."`
-	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the link that alone lets its owner turn it on again."`
+	Add      accountAdd      `cmd:"" help:"Create an account with a password." example:"sallyport account add bob --password-stdin < password.txt"`
+	Invite   accountInvite   `cmd:"" help:"Create an account and print a link where its owner chooses the password." example:"sallyport account invite ada --email ada@example.com"`
+	Setup    accountSetup    `cmd:"" name:"setup-link" help:"Print a link that creates the first account." example:"sallyport account setup-link"`
+	List     accountList     `cmd:"" help:"List the accounts." example:"sallyport account list --json | jq .name"`
+	Show     accountShow     `cmd:"" help:"Show one account." example:"sallyport account show ada"`
+	Disable  accountDisable  `cmd:"" help:"Keep an account from signing in. Ends its sessions and machine passes." example:"sallyport account disable bob"`
+	Enable   accountEnable   `cmd:"" help:"Let a disabled account sign in again." example:"sallyport account enable bob"`
+	Remove   accountRemove   `cmd:"" help:"Delete an account and all that belongs to it." example:"sallyport account remove bob"`
+	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password. Ends its sessions and machine passes." example:"sallyport account set-password bob --password-stdin < password.txt"`
+	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's email address. An empty one (\"\") removes it." example:"sallyport account set-email ada ada@example.com"`
+	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets one more browser of an account's owner in, whatever strangers tried." example:"sallyport account unlock ada"`
+	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the one link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
 }
 
 // named is a command on one account.
 type named struct {
-	Name string `arg:"" help:"Its name or e-mail address."`
+	Name string `arg:"" help:"Its name or email address."`
 }
 
 // on opens the portal and hands change the account.
@@ -55,15 +57,15 @@ func (n named) on(r *run, change func(*server.Portal, account.Account) error) er
 }
 
 type accountAdd struct {
-	Name     string `arg:"" help:"Name to sign in with; no spaces, no @."`
-	Email    string `help:"E-mail address."`
-	Operator bool   `help:"Make it an operator."`
+	Name          string `arg:"" help:"Name to sign in with; no spaces, no @."`
+	Email         string `help:"Email address." placeholder:"ADDRESS"`
+	Administrator bool   `aliases:"operator" help:"Make it an administrator."`
 	passwordFrom
 }
 
 func (c accountAdd) account() account.Account {
 	a := account.Account{Name: c.Name, Email: c.Email}
-	if c.Operator {
+	if c.Administrator {
 		a.Role = account.Operator
 	}
 	return a
@@ -89,9 +91,9 @@ func (c accountAdd) Run(r *run) error {
 }
 
 type accountInvite struct {
-	Name     string `arg:"" help:"Name to sign in with; no spaces, no @."`
-	Email    string `help:"E-mail address."`
-	Operator bool   `help:"Make it an operator."`
+	Name          string `arg:"" help:"Name to sign in with; no spaces, no @."`
+	Email         string `help:"Email address." placeholder:"ADDRESS"`
+	Administrator bool   `aliases:"operator" help:"Make it an administrator."`
 }
 
 func (c accountInvite) Run(r *run) error {
@@ -100,9 +102,12 @@ func (c accountInvite) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	token, err := portal.Login.Invite(r, accountAdd{Name: c.Name, Email: c.Email, Operator: c.Operator}.account())
+	token, again, err := portal.Login.Invite(r, accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
 	if err != nil {
 		return err
+	}
+	if again {
+		fmt.Fprintf(r.streams.Out, "%s was invited before; the earlier link no longer works.\n", c.Name)
 	}
 	_, err = fmt.Fprintf(r.streams.Out, "Give this link to %s. It works once, within 72 hours:\n%s\n", c.Name, portal.TicketLink(token))
 	return err
@@ -123,46 +128,102 @@ func (accountSetup) Run(r *run) error {
 	return report(r, err, "This link creates the first account, an administrator. It works once, within 15 minutes:\n%s\n", link)
 }
 
-type accountList struct{}
+type accountList struct{ listing }
 
-func (accountList) Run(r *run) error {
+func (c accountList) Run(r *run) error {
 	portal, err := r.open()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	return listAccounts(r, portal.DB.Reader(), r.streams.Out)
+	return listAccounts(r, portal.DB.Reader(), c.to(r.streams.Out, "NAME", "EMAIL", "ROLE", "STATE", "TWO-FACTOR"), portal.Login.Clock())
 }
 
-// listAccounts prints a table of all accounts. It asks the database once for
-// each page of them, and once for all that have two-factor authentication on.
-func listAccounts(ctx context.Context, q db.Querier, out io.Writer) error {
+// accountRow is an account in a list.
+type accountRow struct {
+	Name         string     `json:"name"`
+	Email        string     `json:"email,omitempty"`
+	Role         string     `json:"role"`                    // member, administrator
+	State        string     `json:"state"`                   // enabled, disabled, invited
+	InvitedUntil *time.Time `json:"invited_until,omitempty"` // none: the invitation's link has expired
+	TwoFactor    bool       `json:"two_factor"`
+}
+
+func (a accountRow) cells() []string {
+	return []string{a.Name, a.Email, a.Role, a.stateInWords(), onOff(a.TwoFactor)}
+}
+
+func (a accountRow) stateInWords() string {
+	switch {
+	case a.State != stateInvited:
+		return a.State
+	case a.InvitedUntil == nil:
+		return "invited, link has expired"
+	default:
+		return "invited, link until " + at(*a.InvitedUntil)
+	}
+}
+
+// What an account is. One that was invited has no password yet.
+const (
+	stateEnabled  = "enabled"
+	stateDisabled = "disabled"
+	stateInvited  = "invited"
+)
+
+// listAccounts lists all accounts. It asks the database once for each page of them, and
+// once for all that have two-factor authentication on, a password or an invitation.
+func listAccounts(ctx context.Context, q db.Querier, to *list, now time.Time) error {
 	on, err := authenticator.Owners(ctx, q)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tE-MAIL\tROLE\tSTATE\tTWO-FACTOR")
+	passwords, err := password.Owners(ctx, q)
+	if err != nil {
+		return err
+	}
+	invited, err := account.Invitations(ctx, q, now)
+	if err != nil {
+		return err
+	}
 	for after := ""; ; {
 		page, err := account.List(ctx, q, after)
 		if err != nil {
 			return err
 		}
 		if len(page) == 0 {
-			return table.Flush()
+			return to.end()
 		}
 		for _, a := range page {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", a.Name, a.Email, a.Role, state(a), onOff(on[a.ID]))
+			if err := to.add(newAccountRow(a, passwords[a.ID], invited[a.ID], on[a.ID])); err != nil {
+				return err
+			}
 			after = a.Name
 		}
 	}
 }
 
-func state(a account.Account) string {
-	if a.Disabled() {
-		return "disabled"
+func newAccountRow(a account.Account, hasPassword bool, invitedUntil time.Time, twoFactor bool) accountRow {
+	one := accountRow{Name: a.Name, Email: a.Email, Role: role(a), State: stateEnabled, TwoFactor: twoFactor}
+	switch {
+	case a.Disabled():
+		one.State = stateDisabled
+	case !hasPassword:
+		one.State = stateInvited
+		if !invitedUntil.IsZero() {
+			until := invitedUntil.UTC()
+			one.InvitedUntil = &until
+		}
 	}
-	return "enabled"
+	return one
+}
+
+// role is what people call an account's role.
+func role(a account.Account) string {
+	if a.Role == account.Operator {
+		return "administrator"
+	}
+	return string(a.Role)
 }
 
 func onOff(on bool) string {
@@ -172,46 +233,113 @@ func onOff(on bool) string {
 	return "off"
 }
 
-type accountShow struct{ named }
+type accountShow struct {
+	named
+	JSON bool `name:"json" help:"Print one JSON object."`
+}
+
+// accountDetail is an account by itself.
+type accountDetail struct {
+	accountRow
+	DisplayName     string                `json:"display_name,omitempty"`
+	CreatedAt       time.Time             `json:"created_at"`
+	PasswordSetAt   *time.Time            `json:"password_set_at,omitempty"`
+	Groups          []string              `json:"groups"`
+	Sessions        int                   `json:"sessions"`
+	Authenticators  []authenticatorDetail `json:"authenticators"`
+	BackupCodesLeft int                   `json:"backup_codes_left"`
+	EnrollLocked    bool                  `json:"enroll_locked"` // two-factor authentication is turned on only through a link
+}
+
+type authenticatorDetail struct {
+	Name       string     `json:"name"`
+	AddedAt    time.Time  `json:"added_at"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+}
 
 func (c accountShow) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		q := portal.DB.Reader()
-		changed, err := password.ChangedAt(r, q, a.ID)
+		one, err := detailOf(r, portal, a)
 		if err != nil {
 			return err
 		}
-		have, err := authenticator.List(r, q, a.ID)
-		if err != nil {
-			return err
+		if c.JSON {
+			lines := json.NewEncoder(r.streams.Out)
+			lines.SetEscapeHTML(false)
+			return lines.Encode(one)
 		}
-		_, codes, err := portal.Login.SecondFactor(r, a)
-		if err != nil {
-			return err
-		}
-		sessions, err := session.List(r, q, a, portal.Login.Life, portal.Login.Clock())
-		if err != nil {
-			return err
-		}
-		groups, err := account.GroupsOf(r, q, a.ID)
-		if err != nil {
-			return err
-		}
-		table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(table, "Name\t%s\nDisplay name\t%s\nE-mail\t%s\nRole\t%s\nState\t%s\n", a.Name, a.DisplayName, a.Email, a.Role, state(a))
-		fmt.Fprintf(table, "Created\t%s\nPassword set\t%s\nGroups\t%s\n", at(a.CreatedAt), at(changed), strings.Join(groups, ", "))
-		fmt.Fprintf(table, "Sessions\t%d\nTwo-factor\t%s\n", len(sessions), onOff(len(have) > 0))
-		for _, one := range have {
-			fmt.Fprintf(table, "Authenticator\t%s, added %s, last used %s\n", one.Name, at(one.ConfirmedAt), at(one.LastUsedAt))
-		}
-		if len(have) > 0 {
-			fmt.Fprintf(table, "Backup codes left\t%d\n", codes)
-		}
-		if a.EnrollLocked {
-			fmt.Fprintf(table, "Enrolment\tonly through an operator's link\n")
-		}
-		return table.Flush()
+		return one.print(r.streams.Out)
 	})
+}
+
+func detailOf(ctx context.Context, portal *server.Portal, a account.Account) (accountDetail, error) {
+	q := portal.DB.Reader()
+	changed, err := password.ChangedAt(ctx, q, a.ID)
+	if err != nil {
+		return accountDetail{}, err
+	}
+	have, err := authenticator.List(ctx, q, a.ID)
+	if err != nil {
+		return accountDetail{}, err
+	}
+	_, codes, err := portal.Login.SecondFactor(ctx, a)
+	if err != nil {
+		return accountDetail{}, err
+	}
+	sessions, err := session.List(ctx, q, a, portal.Login.Life, portal.Login.Clock())
+	if err != nil {
+		return accountDetail{}, err
+	}
+	groups, err := account.GroupsOf(ctx, q, a.ID)
+	if err != nil {
+		return accountDetail{}, err
+	}
+	invited, err := account.Invitations(ctx, q, portal.Login.Clock())
+	if err != nil {
+		return accountDetail{}, err
+	}
+	one := accountDetail{
+		accountRow:  newAccountRow(a, !changed.IsZero(), invited[a.ID], len(have) > 0),
+		DisplayName: a.DisplayName, CreatedAt: a.CreatedAt.UTC(), PasswordSetAt: timeOrNone(changed), Groups: append([]string{}, groups...),
+		Sessions: len(sessions), Authenticators: []authenticatorDetail{}, BackupCodesLeft: codes, EnrollLocked: a.EnrollLocked,
+	}
+	for _, h := range have {
+		one.Authenticators = append(one.Authenticators, authenticatorDetail{h.Name, h.ConfirmedAt.UTC(), timeOrNone(h.LastUsedAt)})
+	}
+	return one, nil
+}
+
+func (one accountDetail) print(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "Name\t%s\nDisplay name\t%s\nEmail\t%s\nRole\t%s\nState\t%s\n", one.Name, one.DisplayName, one.Email, one.Role, one.stateInWords())
+	fmt.Fprintf(table, "Created\t%s\nPassword set\t%s\nGroups\t%s\n", at(one.CreatedAt), orNever(one.PasswordSetAt), strings.Join(one.Groups, ", "))
+	fmt.Fprintf(table, "Sessions\t%d\nTwo-factor\t%s\n", one.Sessions, onOff(one.TwoFactor))
+	for _, a := range one.Authenticators {
+		fmt.Fprintf(table, "Authenticator\t%s, added %s, last used %s\n", a.Name, at(a.AddedAt), orNever(a.LastUsedAt))
+	}
+	if one.TwoFactor {
+		fmt.Fprintf(table, "Backup codes left\t%d\n", one.BackupCodesLeft)
+	}
+	if one.EnrollLocked {
+		fmt.Fprintf(table, "Enrolment\tonly through an administrator's link\n")
+	}
+	return table.Flush()
+}
+
+// timeOrNone is nil for the zero time, which JSON would show as the year 1.
+func timeOrNone(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func orNever(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return at(*t)
 }
 
 func at(t time.Time) string {
@@ -225,7 +353,7 @@ type accountDisable struct{ named }
 
 func (c accountDisable) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.Disable(r, a), "Account %s is disabled; its sessions have ended.\n", a.Name)
+		return report(r, portal.Login.Disable(r, a), "Account %s is disabled. Its sessions have ended.\n", a.Name)
 	})
 }
 
@@ -237,12 +365,42 @@ func (c accountEnable) Run(r *run) error {
 	})
 }
 
-type accountRemove struct{ named }
+type accountRemove struct {
+	named
+	Yes bool `help:"Don't ask. Needed where no person can answer."`
+}
 
 func (c accountRemove) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
+		if err := c.confirm(r, a); err != nil {
+			return err
+		}
 		return report(r, portal.Login.Remove(r, a), "Account %s was removed.\n", a.Name)
 	})
+}
+
+// confirm asks on a terminal, since nothing brings an account back.
+func (c accountRemove) confirm(r *run, a account.Account) error {
+	if c.Yes {
+		return nil
+	}
+	if !isTerminal(r.streams.In) {
+		return usageError{fmt.Errorf("removing account %s can't be undone, and nobody is there to ask: add --yes", a.Name)}
+	}
+	fmt.Fprintf(r.streams.Err, "Remove account %s and all that belongs to it? This can't be undone. Type its name to remove it: ", a.Name)
+	return confirmed(r.streams.In, a.Name)
+}
+
+// confirmed reads a line, which must be name.
+func confirmed(in io.Reader, name string) error {
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(line) != name {
+		return errors.New("that isn't its name; nothing was removed")
+	}
+	return nil
 }
 
 type accountPassword struct {
@@ -260,18 +418,18 @@ func (c accountPassword) Run(r *run) error {
 			return explain(portal, err)
 		}
 		noteWeak(r, portal, a, typed)
-		return report(r, nil, "The password of %s is set; its sessions have ended.\n", a.Name)
+		return report(r, nil, "The password of %s is set. Its sessions have ended.\n", a.Name)
 	})
 }
 
 type accountEmail struct {
 	named
-	Email string `arg:"" help:"E-mail address, or \"\"."`
+	Email string `arg:"" help:"Email address, or \"\"."`
 }
 
 func (c accountEmail) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.SetEmail(r, a, c.Email), "The e-mail address of %s is changed.\n", a.Name)
+		return report(r, portal.Login.SetEmail(r, a, c.Email), "The email address of %s is changed.\n", a.Name)
 	})
 }
 
@@ -280,7 +438,7 @@ type accountUnlock struct{ named }
 func (c accountUnlock) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
 		token, err := portal.Login.Unlock(r, a)
-		return report(r, err, "Give this link to %s, who opens it in the browser to sign in with; it works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
+		return report(r, err, "Give this link to %s, who opens it in the browser to sign in with. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
 	})
 }
 
@@ -293,7 +451,7 @@ func (c accountReset) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
 		token, err := portal.Login.ResetTwoFactor(r, a, c.LinkLife)
 		return report(r, err, "Two-factor authentication of %s is off and its sessions have ended.\n"+
-			"Give this link to its owner, who signs in and turns it on again; it works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
+			"Give this link to its owner, who signs in and turns it on again. It works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
 	})
 }
 

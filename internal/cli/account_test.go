@@ -67,7 +67,7 @@ func TestAccountListAsksOnceForAllAccounts(t *testing.T) {
 		for i, n := range []int{3, 200} {
 			add(i*10, n)
 			q, out := &counting{Querier: d.Reader()}, &bytes.Buffer{}
-			if err := listAccounts(ctx, q, out); err != nil {
+			if err := listAccounts(ctx, q, listing{}.to(out, "NAME"), testkit.Start); err != nil {
 				t.Fatal(err)
 			}
 			lines := strings.Split(strings.TrimSpace(out.String()), "\n")[1:]

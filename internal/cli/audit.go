@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -18,16 +17,17 @@ import (
 )
 
 type auditCommands struct {
-	List   auditList   `cmd:"" help:"List the newest events."`
-	Export auditExport `cmd:"" help:"Print events as JSON, one a line, oldest first."`
-	Verify auditVerify `cmd:"" help:"Check that nobody changed the log; exit code 1 says what was done to it."`
+	List   auditList   `cmd:"" help:"List the newest events." example:"sallyport audit list --account ada"`
+	Export auditExport `cmd:"" help:"Print events as JSON, one a line, oldest first." example:"sallyport audit export --since 2026-11-01T00:00:00Z"`
+	Verify auditVerify `cmd:"" help:"Check that nobody changed the log. Exit code 1 if somebody did, and what." example:"sallyport audit verify --head 812:6f0c…"`
 }
 
 // maxEventList keeps a table on what a person reads; export has no limit.
 const maxEventList = 10_000
 
 type auditList struct {
-	Account string `help:"Only what concerns this account: name, e-mail address, or the id of one that is gone." placeholder:"NAME"`
+	listing
+	Account string `help:"Only what concerns this account: its name, email address, or the id of one that was removed." placeholder:"NAME"`
 	Limit   int    `help:"How many, up to 10000." default:"50" placeholder:"N"`
 }
 
@@ -45,26 +45,31 @@ func (c auditList) Run(r *run) error {
 		return err
 	}
 	names := newNames(r, portal)
-	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TIME\tACCOUNT\tBY\tEVENT\tOUTCOME\tDETAIL\tADDRESS\tNUMBER")
+	to := c.to(r.streams.Out, "TIME", "ACCOUNT", "BY", "EVENT", "OUTCOME", "DETAIL", "ADDRESS", "NUMBER")
 	for _, e := range events {
 		name, err := names.of(e.AccountID)
 		if err != nil {
 			return err
 		}
-		if name == "" {
-			name = e.AccountID
+		if err := to.add(newExported(e, name)); err != nil {
+			return err
 		}
-		detail, seq := e.Detail, "unsealed"
-		if e.Number != 0 {
-			detail = strings.TrimSpace(fmt.Sprint(e.Detail, " ", e.Number))
-		}
-		if e.Seq != 0 {
-			seq = fmt.Sprint(e.Seq)
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", at(e.At), name, e.Actor, e.Kind, e.Outcome, detail, e.Address, seq)
 	}
-	return table.Flush()
+	return to.end()
+}
+
+func (e exported) cells() []string {
+	name, detail, seq := e.Account, e.Detail, "unsealed"
+	if name == "" {
+		name = e.AccountID
+	}
+	if e.Number != 0 {
+		detail = strings.TrimSpace(fmt.Sprint(e.Detail, " ", e.Number))
+	}
+	if e.Seq != 0 {
+		seq = fmt.Sprint(e.Seq)
+	}
+	return []string{at(e.At), name, e.Actor, e.Event, e.Outcome, detail, e.Address, seq}
 }
 
 func (c auditList) events(r *run, portal *server.Portal) ([]audit.Event, error) {
@@ -81,7 +86,7 @@ func (c auditList) events(r *run, portal *server.Portal) ([]audit.Event, error) 
 	}
 	events, err := audit.List(r, q, id, audit.Cursor{}, c.Limit)
 	if err == nil && gone && len(events) == 0 {
-		return nil, fmt.Errorf("there is no account %q, nor an event of one with this id", c.Account)
+		return nil, fmt.Errorf("there is no account %q, and no event of a removed one with this id", c.Account)
 	}
 	return events, err
 }
@@ -114,7 +119,7 @@ type auditExport struct {
 	Since time.Time `help:"Only events since then, such as 2026-11-23T12:00:00Z." placeholder:"TIME"`
 }
 
-// exported is a line of the export. Programs read it: fields may be added,
+// exported is a line of the export, and of the list. Programs read it: fields may be added,
 // none changes its meaning.
 type exported struct {
 	Seq             int64     `json:"seq,omitempty"` // none: not sealed yet
@@ -148,13 +153,17 @@ func (c auditExport) Run(r *run) error {
 		if err != nil {
 			return err
 		}
-		return lines.Encode(exported{
-			Seq: e.Seq, ID: e.ID, At: e.At.UTC(), Event: string(e.Kind), Outcome: e.Outcome, Actor: e.Actor,
-			AccountID: e.AccountID, Account: name, AuthenticatorID: e.AuthenticatorID,
-			Detail: e.Detail, Number: e.Number, Address: e.Address, Browser: e.Browser, MAC: hex.EncodeToString(e.MAC),
-		})
+		return lines.Encode(newExported(e, name))
 	})
 	return errors.Join(err, out.Flush())
+}
+
+func newExported(e audit.Event, name string) exported {
+	return exported{
+		Seq: e.Seq, ID: e.ID, At: e.At.UTC(), Event: string(e.Kind), Outcome: e.Outcome, Actor: e.Actor,
+		AccountID: e.AccountID, Account: name, AuthenticatorID: e.AuthenticatorID,
+		Detail: e.Detail, Number: e.Number, Address: e.Address, Browser: e.Browser, MAC: hex.EncodeToString(e.MAC),
+	}
 }
 
 type auditVerify struct {
@@ -186,13 +195,13 @@ func (c auditVerify) Run(r *run) error {
 		return err
 	}
 	if !waiting.IsZero() {
-		fmt.Fprintln(r.streams.Out, "Newer events wait to be sealed; a running server does so within seconds.")
+		fmt.Fprintln(r.streams.Out, "Newer events wait to be sealed. A running server does so within seconds.")
 	}
 	if done.Head.Seq == 0 {
 		_, err = fmt.Fprintln(r.streams.Out, "No event is sealed yet.")
 		return err
 	}
-	fmt.Fprintf(r.streams.Out, "The audit log is whole up to event %d; %d were verified.\n", done.Head.Seq, done.Events)
+	fmt.Fprintf(r.streams.Out, "The audit log is whole up to event %d. %s.\n", done.Head.Seq, count(int(done.Events), "event was verified", "events were verified"))
 	if done.Pruned.Seq > 0 {
 		fmt.Fprintf(r.streams.Out, "A signed checkpoint stands for events up to %d, which were deleted after their time.\n", done.Pruned.Seq)
 	}

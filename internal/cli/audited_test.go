@@ -17,7 +17,7 @@ import (
 )
 
 // harmless commands change nothing of the portal.
-var harmless = strings.Fields(`init demo doctor config_check config_default account_list account_show group_list
+var harmless = strings.Fields(`init healthcheck config_show completion man help demo doctor config_check config_default account_list account_show group_list
 	pass_list audit_list audit_export audit_verify clock_show key_new key_list key_check reload version`)
 
 // audited are the others, in an order in which they can be run, each with the
@@ -48,7 +48,7 @@ var audited = []struct {
 	{"key_rotate", []string{"key", "rotate", "--drop"}, []string{"key_rotated - KEY 0", "secrets_resealed - KEY 1", "keys_dropped - - 1"}},
 	{"backup", []string{"backup", "FILE"}, []string{"backed_up - FILE 1"}},
 	{"restore", []string{"restore", "--after-pg-restore"}, []string{"restored - pg_restore 0"}},
-	{"account_remove", []string{"account", "remove", "ada"}, []string{"account_removed GONE ada 0"}},
+	{"account_remove", []string{"account", "remove", "ada", "--yes"}, []string{"account_removed GONE ada 0"}},
 }
 
 // TestAttack159EveryCommandThatChangesSomethingIsAudited walks every command of

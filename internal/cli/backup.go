@@ -49,9 +49,21 @@ func (c backupCommand) Run(r *run) error {
 		if err == nil {
 			err = keys.Note(r, audit.BackedUp, c.File, n)
 		}
-		return report(r, err, "%s holds the database. All %d sealed secrets in it open with the key ring.\n"+
-			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it the backup lets nobody in.\n", c.File, n, server.RingSource(cfg))
+		return report(r, err, "%s holds the database. %s\n"+
+			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it nobody can sign in after a restore.\n", c.File, opens(n), server.RingSource(cfg))
 	})
+}
+
+// opens says how many sealed secrets were opened.
+func opens(n int) string {
+	switch n {
+	case 0:
+		return "It holds no sealed secrets yet."
+	case 1:
+		return "The one sealed secret in it opens with the key ring."
+	default:
+		return fmt.Sprintf("All %d sealed secrets in it open with the key ring.", n)
+	}
 }
 
 type restoreCommand struct {

@@ -23,7 +23,7 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 	if err := os.WriteFile(identities, []byte(identity.String()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := call(environ, "", "backup", "--recipient", identity.Recipient().String(), file); code != 0 || !strings.Contains(out, "All 1 sealed secrets") {
+	if code, out, errs := call(environ, "", "backup", "--recipient", identity.Recipient().String(), file); code != 0 || !strings.Contains(out, "The one sealed secret in it opens") {
 		t.Fatalf("backup: %d\n%s%s", code, out, errs)
 	}
 

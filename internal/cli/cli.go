@@ -35,25 +35,36 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
-// commands is the whole command line.
+// commands is the whole command line. Help, manual pages and completion are made of it:
+// every command has a help and an example, those of the first level a group too.
 type commands struct {
-	Config string `help:"Configuration file. Without it: SALLYPORT_CONFIG, then ./sallyport.yaml, then /etc/sallyport/sallyport.yaml." placeholder:"FILE"`
+	Config      string      `help:"Configuration file. Without it: SALLYPORT_CONFIG, then ./sallyport.yaml, then /etc/sallyport/sallyport.yaml." placeholder:"FILE"`
+	ShowVersion versionFlag `name:"version" short:"v" help:"Print the version."`
 
-	Serve   serveCommand   `cmd:"" help:"Run the portal."`
-	Reload  reloadCommand  `cmd:"" help:"Have the running server read panels, trusted_proxies and certificates again, if they are right."`
-	Init    initCommand    `cmd:"" help:"Make the data directory, key ring and database of a configuration, and say what was made."`
-	Demo    demoCommand    `cmd:"" help:"Try it: a temporary portal with an account, gone at Ctrl-C."`
-	Conf    configCommands `cmd:"" name:"config" help:"Check or print the configuration."`
-	Doctor  doctorCommand  `cmd:"" help:"Look at the live set-up from outside, as a stranger: what is open, and the lines that fix it. Exit code 1 where something is."`
-	Account accounts       `cmd:"" help:"See and change accounts."`
-	Group   groups         `cmd:"" help:"See and change groups of accounts."`
-	Pass    passes         `cmd:"" help:"See, make and end machine passes, which let scripts into panels."`
-	Audit   auditCommands  `cmd:"" help:"See, export and verify what was done."`
-	Clock   clockCommands  `cmd:"" help:"See what the clock is held against, and believe it."`
-	Key     keyCommands    `cmd:"" help:"See, check and change the keys that seal stored secrets."`
-	Backup  backupCommand  `cmd:"" help:"Write a copy of the SQLite database to a new file, beside a running server."`
-	Restore restoreCommand `cmd:"" help:"Make the database of a backup; ends sessions, machine passes, known browsers, used codes and backup codes."`
-	Version versionCommand `cmd:"" help:"Print the version, and the version of Go that built it."`
+	Serve       serveCommand       `cmd:"" group:"Running" help:"Run the portal." example:"sallyport serve --config sallyport.yaml"`
+	Init        initCommand        `cmd:"" group:"Running" help:"Make the data directory, key ring and database of a configuration, and say what was made." example:"sudo -u sallyport sallyport init"`
+	Reload      reloadCommand      `cmd:"" group:"Running" help:"Check the configuration, and have the running server read panels, trusted_proxies and certificates again." example:"sallyport reload"`
+	Healthcheck healthcheckCommand `cmd:"" group:"Running" help:"Ask the running server at its own address whether people can sign in. Exit code 1 if they can't." example:"sallyport healthcheck"`
+	Demo        demoCommand        `cmd:"" group:"Running" help:"Try it: a temporary portal with an account and a sample panel, gone at Ctrl-C." example:"sallyport demo --listen 127.0.0.1:8080"`
+
+	Conf   configCommands `cmd:"" name:"config" group:"Configuration" help:"Check or print the configuration."`
+	Doctor doctorCommand  `cmd:"" group:"Configuration" help:"Ask the live set-up what a stranger would, and print what is open with the lines that close it. Exit code 1 if something is." example:"sallyport doctor --upstream http://127.0.0.1:8082"`
+
+	Account accounts `cmd:"" group:"Accounts" help:"See and change accounts."`
+	Group   groups   `cmd:"" group:"Accounts" help:"See and change groups of accounts."`
+	Pass    passes   `cmd:"" group:"Accounts" help:"See, make and revoke machine passes, which let scripts into panels."`
+
+	Audit auditCommands `cmd:"" group:"Audit log and clock" help:"See, export and verify what was done."`
+	Clock clockCommands `cmd:"" group:"Audit log and clock" help:"See what the clock is compared with, and accept it."`
+
+	Key     keyCommands    `cmd:"" group:"Keys and backups" help:"See, check and change the keys that seal stored secrets."`
+	Backup  backupCommand  `cmd:"" group:"Keys and backups" help:"Write a copy of the SQLite database to a new file, beside a running server." example:"sallyport backup /mnt/backups/monday.db"`
+	Restore restoreCommand `cmd:"" group:"Keys and backups" help:"Make the database from a backup. Ends sessions, machine passes, known browsers, links and backup codes." example:"sallyport restore /mnt/backups/monday.db"`
+
+	Completion completionCommand `cmd:"" group:"More" help:"Print the completion script of a shell." example:"source <(sallyport completion bash)"`
+	Man        manCommand        `cmd:"" group:"More" help:"Print a manual page." example:"sallyport man | man -l -"`
+	Help       helpCommand       `cmd:"" group:"More" help:"Show the help of a command." example:"sallyport help account add"`
+	Version    versionCommand    `cmd:"" group:"More" help:"Print the version, and the version of Go that built it." example:"sallyport version"`
 }
 
 // usageError is a fault of the command line that only the configuration shows.
@@ -88,18 +99,21 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 			code = int(status)
 		}
 	}()
+	if len(args) > 0 && args[0] == completeWord {
+		if err := complete(streams, args[1:]); err != nil {
+			return exitFailed
+		}
+		return 0
+	}
 	var c commands
-	parser, err := kong.New(&c, kong.Name("sallyport"),
-		kong.Description("A password, then a six-digit code, in front of any web panel."),
-		kong.Writers(streams.Out, streams.Err), kong.Exit(func(status int) { panic(exit(status)) }),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	parser, err := newParser(&c, streams)
 	if err != nil {
 		fmt.Fprintln(streams.Err, "sallyport:", err)
 		return exitUsage
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(streams.Err, "sallyport: %v\nRun \"sallyport --help\" for the commands.\n", err)
+		explainUsage(streams.Err, parser, err)
 		return exitUsage
 	}
 	r := &run{Context: ctx, streams: streams, environ: environ, lookIn: places, configFile: findConfig(c.Config, environ, places)}
@@ -120,6 +134,32 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 	return 0
 }
 
+func newParser(c *commands, streams Streams) (*kong.Kong, error) {
+	parser, err := kong.New(c, kong.Name("sallyport"),
+		kong.Description("A password, then a six-digit code, in front of any web panel."),
+		kong.Writers(streams.Out, streams.Err), kong.Exit(func(status int) { panic(exit(status)) }), kong.Help(help))
+	if err == nil {
+		parser.Model.HelpFlag.Help = "Show the help of a command."
+	}
+	return parser, err
+}
+
+// explainUsage says what is wrong with a command line, and how its command is used.
+func explainUsage(out io.Writer, parser *kong.Kong, err error) {
+	node := parser.Model.Node
+	if at := (*kong.ParseError)(nil); errors.As(err, &at) {
+		if selected := at.Context.Selected(); selected != nil {
+			node = selected
+		}
+		// A command is missing: these are there.
+		if len(node.Children) > 0 && strings.HasPrefix(err.Error(), "expected one of") {
+			fmt.Fprintf(out, "sallyport: name a command\n\n%s", helpText(node, widthOf(out)))
+			return
+		}
+	}
+	fmt.Fprintf(out, "sallyport: %v\nUsage: %s\nRun \"%s --help\" for more.\n", err, usage(node), path(node))
+}
+
 // variable returns the value of a variable. Of two with one name the last counts, as in
 // [config.Load].
 func variable(environ []string, name string) (value string) {
@@ -138,9 +178,13 @@ func (r *run) warn(cfg config.Config) {
 	}
 }
 
-// logger writes one JSON object a line.
-func (r *run) logger(level slog.Leveler) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(r.streams.Err, &slog.HandlerOptions{Level: level}))
+// logger writes a line for a person or a JSON object, as format says.
+func (r *run) logger(level slog.Leveler, format config.LogFormat) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == config.LogText || format == config.LogAuto && isTerminal(r.streams.Err) {
+		return slog.New(slog.NewTextHandler(r.streams.Err, options))
+	}
+	return slog.New(slog.NewJSONHandler(r.streams.Err, options))
 }
 
 // open opens the portal that the configuration names; close it afterwards. Where there
@@ -150,7 +194,7 @@ func (r *run) open() (*server.Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.opened(server.OpenExisting(r, cfg, time.Now, r.logger(cfg.LogLevel)))
+	return r.opened(server.OpenExisting(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
 }
 
 // openOrMake is open for the commands that make a portal where there is none.
@@ -159,7 +203,7 @@ func (r *run) openOrMake() (*server.Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.opened(server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel)))
+	return r.opened(server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
 }
 
 func (r *run) opened(portal *server.Portal, err error) (*server.Portal, error) {
@@ -174,14 +218,37 @@ func (r *run) opened(portal *server.Portal, err error) (*server.Portal, error) {
 	return portal, nil
 }
 
+// version is what packages and images are called, set by the linker; empty: what Go knows.
+var version string
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "(unknown)"
+}
+
 type versionCommand struct{}
 
-func (versionCommand) Run(r *run) error {
-	version := "(unknown)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
+func (versionCommand) Run(r *run) error { return printVersion(r.streams.Out) }
+
+// versionFlag is the command, where people look for it first.
+type versionFlag bool
+
+// BeforeReset runs before the command line is found to lack a command.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	if err := printVersion(app.Stdout); err != nil {
+		return err
 	}
+	app.Exit(0)
+	return nil
+}
+
+func printVersion(out io.Writer) error {
 	// Much of what a binary does is Go's: TLS, HTTP, certificates.
-	_, err := fmt.Fprintln(r.streams.Out, "sallyport", version, runtime.Version())
+	_, err := fmt.Fprintln(out, "sallyport", versionText(), runtime.Version())
 	return err
 }

@@ -59,10 +59,17 @@ func start(t *testing.T, environ []string, args ...string) *command {
 // startAt is start where configurations are looked for in places.
 func startAt(t *testing.T, places, environ []string, args ...string) *command {
 	t.Helper()
+	return startOn(t, Streams{In: strings.NewReader(""), Out: newOutput(), Err: newOutput()}, places, environ, args...)
+}
+
+// startOn is startAt on streams of which Out is an output.
+func startOn(t *testing.T, streams Streams, places, environ []string, args ...string) *command {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	c := &command{out: newOutput(), err: newOutput(), stop: stop, done: make(chan struct{})}
+	c := &command{out: streams.Out.(*output), stop: stop, done: make(chan struct{})}
+	c.err, _ = streams.Err.(*output)
 	go func() {
-		c.code = mainContext(ctx, args, Streams{In: strings.NewReader(""), Out: c.out, Err: c.err}, environ, places...)
+		c.code = mainContext(ctx, args, streams, environ, places...)
 		close(c.out.more)
 		close(c.done)
 	}()
@@ -174,7 +181,7 @@ func TestServeOnAnEmptyDatabasePrintsTheLinkThatMakesTheFirstAccount(t *testing.
 			if status, body := fetch(t, client, link[1]+"/login", url.Values{"username": {"root1"}, "password": {"a password of the operator"}}); status != 200 || !strings.Contains(body, "Hello, root1") {
 				t.Errorf("sign-in: %d\n%s", status, body)
 			}
-			if code, out, errs := call(environ, "", "account", "show", "root1"); code != 0 || !regexp.MustCompile(`Role +operator`).MatchString(out) {
+			if code, out, errs := call(environ, "", "account", "show", "root1"); code != 0 || !regexp.MustCompile(`Role +administrator`).MatchString(out) {
 				t.Errorf("account show: %d\n%s%s", code, out, errs)
 			}
 			if code := served.end(); code != 0 {

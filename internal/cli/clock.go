@@ -1,20 +1,35 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/clock"
 )
 
 type clockCommands struct {
-	Show   clockShow   `cmd:"" help:"Show the clock and the latest time that was seen."`
-	Accept clockAccept `cmd:"" help:"Believe the server's clock as it is now: after you set it right, or after it leapt."`
+	Show   clockShow   `cmd:"" help:"Show the clock and the latest time that was seen." example:"sallyport clock show"`
+	Accept clockAccept `cmd:"" help:"Accept the server's clock as it is now, after you corrected it or after it leapt ahead." example:"sallyport clock accept"`
 }
 
-type clockShow struct{}
+type clockShow struct {
+	JSON bool `name:"json" help:"Print one JSON object."`
+}
 
-func (clockShow) Run(r *run) error {
+// clockState is what the clock is compared with.
+type clockState struct {
+	Now           time.Time  `json:"now"` // this machine's clock
+	HighWaterMark *time.Time `json:"high_water_mark,omitempty"`
+	LeaptAheadTo  *time.Time `json:"leapt_ahead_to,omitempty"`
+	Database      *time.Time `json:"database,omitempty"` // its clock, where it is off
+	Codes         string     `json:"codes"`              // taken, refused
+	because       string
+}
+
+func (c clockShow) Run(r *run) error {
 	portal, err := r.open()
 	if err != nil {
 		return err
@@ -26,24 +41,34 @@ func (clockShow) Run(r *run) error {
 	}
 	reference := portal.Login.Clock()
 	now := reference.Add(portal.Login.Watch.Ahead())
-	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "This machine's clock\t%s\nHigh-water mark\t%s\n", at(now), at(state.HighWater))
-	if !state.LeaptAt.IsZero() {
-		fmt.Fprintf(table, "Leapt ahead to\t%s, believed after an even hour\n", at(state.LeaptAt))
-	}
+	shown := clockState{Now: now.UTC(), HighWaterMark: timeOrNone(state.HighWater), LeaptAheadTo: timeOrNone(state.LeaptAt), Codes: "taken"}
 	if portal.Login.Watch.Off() != 0 {
-		fmt.Fprintf(table, "Database's clock\t%s\n", at(reference))
+		shown.Database = timeOrNone(reference)
 	}
 	switch {
 	case portal.Login.Watch.Astray() != 0:
-		fmt.Fprintf(table, "Codes\trefused: the clock is not the database's\n")
+		shown.Codes, shown.because = "refused", ": the clock is not the database's"
 	case state.Behind(reference) > 0:
-		fmt.Fprintf(table, "Codes\trefused: the clock is behind the mark\n")
+		shown.Codes, shown.because = "refused", ": the clock is behind the mark"
 	case !state.LeaptAt.IsZero():
-		fmt.Fprintf(table, "Codes\ttaken, unless the clock was set ahead while the server ran: then refused for an hour (/readyz says)\n")
-	default:
-		fmt.Fprintf(table, "Codes\ttaken\n")
+		shown.because = ", unless the clock was set ahead while the server ran: then refused for an hour (/readyz says)"
 	}
+	if c.JSON {
+		return json.NewEncoder(r.streams.Out).Encode(shown)
+	}
+	return shown.print(r.streams.Out)
+}
+
+func (s clockState) print(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "This machine's clock\t%s\nHigh-water mark\t%s\n", at(s.Now), orNever(s.HighWaterMark))
+	if s.LeaptAheadTo != nil {
+		fmt.Fprintf(table, "Leapt ahead to\t%s, accepted after an even hour\n", at(*s.LeaptAheadTo))
+	}
+	if s.Database != nil {
+		fmt.Fprintf(table, "Database's clock\t%s\n", at(*s.Database))
+	}
+	fmt.Fprintf(table, "Codes\t%s%s\n", s.Codes, s.because)
 	return table.Flush()
 }
 
@@ -55,5 +80,5 @@ func (clockAccept) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	return report(r, portal.Login.AcceptClock(r), "The server's clock is believed as it is; a running server looks at it within 10 seconds.\n")
+	return report(r, portal.Login.AcceptClock(r), "The server's clock is accepted as it is. A running server looks at it within 10 seconds.\n")
 }

@@ -9,8 +9,9 @@ import (
 )
 
 type configCommands struct {
-	Check   configCheck   `cmd:"" help:"Check the configuration; says every fault, exit code 2."`
-	Default configDefault `cmd:"" help:"Print the default configuration, every key explained."`
+	Check   configCheck   `cmd:"" help:"Check the configuration, and say every fault. Exit code 2 if there is one." example:"sallyport config check --config sallyport.yaml"`
+	Show    configShow    `cmd:"" help:"Print the configuration that is in force and where each key comes from, without secrets." example:"sallyport config show"`
+	Default configDefault `cmd:"" help:"Print the default configuration, every key explained." example:"sallyport config default > sallyport.yaml"`
 }
 
 type configCheck struct{}
@@ -25,6 +26,21 @@ func (configCheck) Run(r *run) error {
 	}
 	r.warn(cfg)
 	_, err = fmt.Fprintf(r.streams.Out, "The configuration is fine. The portal will be at %s\n", cfg.PortalURL())
+	return err
+}
+
+type configShow struct{}
+
+func (configShow) Run(r *run) error {
+	cfg, err := r.load()
+	if err != nil {
+		return err
+	}
+	text, err := r.places.Show(cfg)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(r.streams.Out, "# %s\n%s", r.describeConfig(cfg), text)
 	return err
 }
 

@@ -43,7 +43,7 @@ func (c demoCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	portal, err := server.Open(r, cfg, time.Now, r.logger(slog.LevelWarn))
+	portal, err := server.Open(r, cfg, time.Now, r.logger(slog.LevelWarn, config.LogAuto))
 	if err != nil {
 		return err
 	}

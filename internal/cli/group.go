@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/login"
@@ -11,11 +10,11 @@ import (
 )
 
 type groups struct {
-	Add    groupAdd    `cmd:"" help:"Create a group."`
-	Remove groupRemove `cmd:"" help:"Delete a group; its accounts stay."`
-	List   groupList   `cmd:"" help:"List the groups."`
-	Join   groupJoin   `cmd:"" help:"Put an account into a group."`
-	Leave  groupLeave  `cmd:"" help:"Take an account out of a group."`
+	Add    groupAdd    `cmd:"" help:"Create a group." example:"sallyport group add ops"`
+	Remove groupRemove `cmd:"" help:"Delete a group. Its accounts stay." example:"sallyport group remove ops"`
+	List   groupList   `cmd:"" help:"List the groups." example:"sallyport group list"`
+	Join   groupJoin   `cmd:"" help:"Put an account into a group." example:"sallyport group join ops ada"`
+	Leave  groupLeave  `cmd:"" help:"Take an account out of a group." example:"sallyport group leave ops ada"`
 }
 
 type groupAdd struct {
@@ -52,9 +51,16 @@ func noGroup(name string) error {
 	return fmt.Errorf("there is no group %q; see \"sallyport group list\"", name)
 }
 
-type groupList struct{}
+type groupList struct{ listing }
 
-func (groupList) Run(r *run) error {
+type groupRow struct {
+	Name     string `json:"name"`
+	Accounts int    `json:"accounts"`
+}
+
+func (g groupRow) cells() []string { return []string{g.Name, fmt.Sprint(g.Accounts)} }
+
+func (c groupList) Run(r *run) error {
 	portal, err := r.open()
 	if err != nil {
 		return err
@@ -64,12 +70,13 @@ func (groupList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "GROUP\tACCOUNTS")
+	to := c.to(r.streams.Out, "GROUP", "ACCOUNTS")
 	for _, g := range all {
-		fmt.Fprintf(table, "%s\t%d\n", g.Name, g.Members)
+		if err := to.add(groupRow{g.Name, g.Members}); err != nil {
+			return err
+		}
 	}
-	return table.Flush()
+	return to.end()
 }
 
 type groupJoin struct {

@@ -4,18 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
 type keyCommands struct {
-	New    keyNew    `cmd:"" help:"Print a fresh key ring, for a new portal whose key ring sallyport only reads."`
-	List   keyList   `cmd:"" help:"List the keys of the key ring."`
-	Check  keyCheck  `cmd:"" help:"Open every sealed secret and name those that don't open."`
-	Add    keyAdd    `cmd:"" help:"Add a spare key, which seals nothing until \"key rotate\"."`
-	Rotate keyRotate `cmd:"" help:"Let the newest key seal, and seal every secret anew under it, beside a running server."`
+	New    keyNew    `cmd:"" help:"Print a fresh key ring, for a new portal whose key ring Sallyport only reads." example:"sallyport key new > keyring"`
+	List   keyList   `cmd:"" help:"List the keys of the key ring." example:"sallyport key list"`
+	Check  keyCheck  `cmd:"" help:"Open every sealed secret and name those that don't open." example:"sallyport key check"`
+	Add    keyAdd    `cmd:"" help:"Add a spare key, which seals nothing until \"key rotate\"." example:"sallyport key add"`
+	Rotate keyRotate `cmd:"" help:"Let the newest key seal, and seal every secret again under it, beside a running server." example:"sallyport key rotate --drop"`
 }
 
 type keyNew struct{}
@@ -26,9 +25,22 @@ func (keyNew) Run(r *run) error {
 	return err
 }
 
-type keyList struct{}
+type keyList struct{ listing }
 
-func (keyList) Run(r *run) error {
+type keyRow struct {
+	ID      string `json:"id"`
+	State   string `json:"state"`             // seals, old, spare
+	Secrets *int   `json:"secrets,omitempty"` // that it opens; only of a check
+}
+
+func (k keyRow) cells() []string {
+	if k.Secrets == nil {
+		return []string{k.ID, k.State}
+	}
+	return []string{k.ID, k.State, fmt.Sprint(*k.Secrets)}
+}
+
+func (c keyList) Run(r *run) error {
 	cfg, err := r.load()
 	if err != nil {
 		return err
@@ -37,12 +49,13 @@ func (keyList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "KEY\tSTATE")
+	to := c.to(r.streams.Out, "KEY", "STATE")
 	for _, key := range ring.Keys() {
-		fmt.Fprintf(table, "%s\t%s\n", key.ID, key.State)
+		if err := to.add(keyRow{ID: key.ID, State: string(key.State)}); err != nil {
+			return err
+		}
 	}
-	return table.Flush()
+	return to.end()
 }
 
 type keyAdd struct{}
@@ -87,24 +100,30 @@ func withKeys(r *run, use func(*server.Keys) error) error {
 	return use(keys)
 }
 
-type keyCheck struct{}
+type keyCheck struct{ listing }
 
-func (keyCheck) Run(r *run) error {
+func (c keyCheck) Run(r *run) error {
 	return withKeys(r, func(keys *server.Keys) error {
 		found, err := keys.Check(r)
 		if err != nil {
 			return err
 		}
-		table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "KEY\tSTATE\tSECRETS")
+		to := c.to(r.streams.Out, "KEY", "STATE", "SECRETS")
 		for _, key := range keys.Ring.Keys() {
-			fmt.Fprintf(table, "%s\t%s\t%d\n", key.ID, key.State, found.ByKey[key.ID])
+			secrets := found.ByKey[key.ID]
+			if err := to.add(keyRow{ID: key.ID, State: string(key.State), Secrets: &secrets}); err != nil {
+				return err
+			}
 		}
-		if err := table.Flush(); err != nil {
+		if err := to.end(); err != nil {
 			return err
 		}
+		beside := r.streams.Out
+		if c.JSON {
+			beside = r.streams.Err // standard output is for programs
+		}
 		for _, one := range found.Closed {
-			fmt.Fprintf(r.streams.Out, "%s of row %s: %v (key %s)\n", one.Column, one.Row, one.Reason, one.Key)
+			fmt.Fprintf(beside, "%s of row %s: %v (key %s)\n", one.Column, one.Row, one.Reason, one.Key)
 		}
 		return closed(found)
 	})
@@ -120,15 +139,15 @@ func closed(found server.SealedReport) error {
 	}
 	switch {
 	case unknown > 0:
-		return fmt.Errorf("%d sealed secrets need a key that isn't in the key ring: put back the ring's copy that has it; until then those accounts are refused", unknown)
+		return fmt.Errorf("%s a key that isn't in the key ring: put back the ring's copy that has it; until then those accounts are refused", count(unknown, "sealed secret needs", "sealed secrets need"))
 	case len(found.Closed) > 0:
-		return fmt.Errorf("%d sealed secrets were changed or moved in the database: restore a backup, or give those accounts new ones (account set-password, account reset-two-factor)", len(found.Closed))
+		return fmt.Errorf("%s changed or moved in the database: restore a backup, or give those accounts new ones (account set-password, account reset-two-factor)", count(len(found.Closed), "sealed secret was", "sealed secrets were"))
 	}
 	return nil
 }
 
 type keyRotate struct {
-	Drop bool `help:"Afterwards remove old keys, once nothing is sealed under them. Backups of before need a copy of the ring of before."`
+	Drop bool `help:"Afterwards remove old keys, once nothing is sealed under them. Earlier backups then need a copy of the earlier ring."`
 }
 
 func (c keyRotate) Run(r *run) error {
@@ -144,9 +163,9 @@ func (c keyRotate) Run(r *run) error {
 			return err
 		}
 		if err != nil {
-			return fmt.Errorf("%w\n%d secrets were sealed anew; run the command again for the rest, nothing is lost", err, n)
+			return fmt.Errorf("%w\n%s; run the command again for the rest, nothing is lost", err, count(n, "secret was sealed again", "secrets were sealed again"))
 		}
-		fmt.Fprintf(say, "Key %s seals; %d secrets were sealed anew under it.\n", keys.Sealing(), n)
+		fmt.Fprintf(say, "Key %s seals; %s under it.\n", keys.Sealing(), count(n, "secret was sealed again", "secrets were sealed again"))
 		then := "To remove its old keys, run afterwards: sallyport key rotate --drop"
 		var dropped int
 		switch {
@@ -157,8 +176,8 @@ func (c keyRotate) Run(r *run) error {
 			if err != nil {
 				return err
 			}
-			then = "Backups made before today open only with a copy of the key ring of before."
-			fmt.Fprintf(say, "%d old keys were dropped. %s\n", dropped, then)
+			then = "Earlier backups open only with a copy of the earlier key ring."
+			fmt.Fprintf(say, "%s dropped. %s\n", count(dropped, "old key was", "old keys were"), then)
 		case n == 0:
 			fmt.Fprintln(say, "For a new key, run first: sallyport key add")
 		}

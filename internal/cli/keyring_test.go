@@ -92,16 +92,16 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				}
 				running = start(t, environ, "serve")
 				answers(t, running)
-				rotated := run("1 secrets were sealed anew", "key", "rotate")
+				rotated := run("1 secret was sealed again", "key", "rotate")
 				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || withoutPlaces(out) != withoutPlaces(rotated) || !strings.Contains(errs, "store the ring first") {
 					t.Errorf("drop before the ring is stored: %d\n%s%s", code, out, errs)
 				}
 				store(rotated)
 				run("old", "key", "list")
-				if again := run("0 secrets were sealed anew", "key", "rotate"); again != "" {
+				if again := run("0 secrets were sealed again", "key", "rotate"); again != "" {
 					t.Errorf("a ring that is stored was printed:\n%s", again)
 				}
-				left := run("1 old keys were dropped", "key", "rotate", "--drop")
+				left := run("1 old key was dropped", "key", "rotate", "--drop")
 				store(left)
 				if now := run("seals", "key", "list"); now == first || strings.Contains(now, "old") {
 					t.Errorf("keys at the end:\n%s", now)

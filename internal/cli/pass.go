@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -14,9 +13,9 @@ import (
 )
 
 type passes struct {
-	Add    passAdd    `cmd:"" help:"Make a machine pass and print it, this once."`
-	List   passList   `cmd:"" help:"List the machine passes of an account."`
-	Revoke passRevoke `cmd:"" help:"End a machine pass."`
+	Add    passAdd    `cmd:"" help:"Make a machine pass and print it. It can't be printed again." example:"sallyport pass add ada nightly --panel https://panel.example.com --path /api/"`
+	List   passList   `cmd:"" help:"List the machine passes of an account." example:"sallyport pass list ada"`
+	Revoke passRevoke `cmd:"" help:"Revoke a machine pass." example:"sallyport pass revoke ada nightly"`
 }
 
 type passAdd struct {
@@ -47,7 +46,7 @@ func (c passAdd) Run(r *run) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(r.streams.Err, "This pass opens %s as %s until %s. It won't be shown again:\n", scope.Panel+scope.Path, a.Name, at(ends))
+		fmt.Fprintf(r.streams.Err, "This pass opens %s as %s until %s. It can't be shown again:\n", scope.Panel+scope.Path, a.Name, at(ends))
 		_, err = fmt.Fprintln(r.streams.Out, token.Reveal())
 		return err
 	})
@@ -65,7 +64,36 @@ func declared(portal *server.Portal, url string) (string, error) {
 	return "", fmt.Errorf("no panel is declared at %q; there are: %s", url, strings.Join(all, ", "))
 }
 
-type passList struct{ named }
+type passList struct {
+	named
+	listing
+}
+
+type passRow struct {
+	Name      string     `json:"name"`
+	Panel     string     `json:"panel"`
+	Path      string     `json:"path"`
+	Methods   string     `json:"methods,omitempty"` // none: all
+	From      string     `json:"from,omitempty"`    // none: any address
+	Until     time.Time  `json:"until"`
+	LastUsed  *time.Time `json:"last_used,omitempty"`
+	MadeBy    string     `json:"made_by"` // owner, command line
+	ownerName string
+}
+
+// Who made a pass.
+const (
+	madeByOwner       = "owner"
+	madeByCommandLine = "command line"
+)
+
+func (p passRow) cells() []string {
+	by := p.MadeBy
+	if by == madeByOwner {
+		by = p.ownerName
+	}
+	return []string{p.Name, p.Panel + p.Path, orAll(p.Methods), orAll(p.From), at(p.Until), orNever(p.LastUsed), by}
+}
 
 func (c passList) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
@@ -73,17 +101,20 @@ func (c passList) Run(r *run) error {
 		if err != nil {
 			return err
 		}
-		table := tabwriter.NewWriter(r.streams.Out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "PASS\tOPENS\tMETHODS\tFROM\tUNTIL\tLAST USED\tMADE BY")
+		to := c.to(r.streams.Out, "PASS", "OPENS", "METHODS", "FROM", "UNTIL", "LAST USED", "MADE BY")
 		for _, p := range all {
-			by := a.Name
-			if p.ByOperator {
-				by = "command line"
+			one := passRow{
+				Name: p.Name, Panel: p.Scope.Panel, Path: p.Scope.Path, Methods: p.Scope.MethodList(), From: p.Scope.AddressList(),
+				Until: p.ExpiresAt.UTC(), LastUsed: timeOrNone(p.SeenAt), MadeBy: madeByOwner, ownerName: a.Name,
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Scope.Panel+p.Scope.Path,
-				orAll(p.Scope.MethodList()), orAll(p.Scope.AddressList()), at(p.ExpiresAt), at(p.SeenAt), by)
+			if p.ByOperator {
+				one.MadeBy = madeByCommandLine
+			}
+			if err := to.add(one); err != nil {
+				return err
+			}
 		}
-		return table.Flush()
+		return to.end()
 	})
 }
 
@@ -107,7 +138,7 @@ func (c passRevoke) Run(r *run) error {
 		}
 		for _, p := range all {
 			if p.Name == c.Pass {
-				return report(r, portal.Login.WithdrawPass(r, a, p.ID), "Pass %s of %s opens nothing any more.\n", p.Name, a.Name)
+				return report(r, portal.Login.WithdrawPass(r, a, p.ID), "Pass %s of %s is revoked.\n", p.Name, a.Name)
 			}
 		}
 		return fmt.Errorf("%s has no pass %q; see \"sallyport pass list %s\"", a.Name, c.Pass, a.Name)

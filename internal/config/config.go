@@ -161,6 +161,10 @@ type Config struct {
 	// LogLevel is the least that is logged: debug, info, warn or error.
 	LogLevel LogLevel `yaml:"log_level"`
 
+	// LogFormat is how log lines are written: text, json, or auto, which is text on a
+	// terminal and JSON elsewhere.
+	LogFormat LogFormat `yaml:"log_format"`
+
 	// Upstream is the own server of one panel on the portal's host: short for
 	// shared_host and that panel, which asks for a session.
 	Upstream Upstream `yaml:"upstream"`
@@ -264,6 +268,7 @@ func Default() Config {
 		DataDir:   "./sallyport-data",
 		SiteName:  "Sallyport",
 		LogLevel:  LogInfo,
+		LogFormat: LogAuto,
 	}
 	c.TLS.ACME.Directory = letsEncrypt
 	c.Session.Idle = Duration(12 * time.Hour)

@@ -262,6 +262,20 @@ func (l LogLevel) Level() slog.Level {
 	}
 }
 
+// LogFormat is how log lines are written.
+type LogFormat string
+
+const (
+	LogAuto LogFormat = "auto" // text on a terminal, JSON elsewhere
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// UnmarshalText takes the names of the constants.
+func (f *LogFormat) UnmarshalText(text []byte) error {
+	return oneOf(f, string(text), LogAuto, LogText, LogJSON)
+}
+
 func oneOf[T ~string](to *T, text string, choices ...T) error {
 	var names []string
 	for _, choice := range choices {

@@ -48,12 +48,13 @@ func (s *Service) AddAccount(ctx context.Context, a account.Account, typed strin
 
 // Invite returns the token of a link through which the person chooses a
 // password. It creates the account unless there is one of that name that has
-// no password yet; one that has is account.ErrNameTaken.
-func (s *Service) Invite(ctx context.Context, a account.Account) (secret.Text, error) {
-	var token secret.Text
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+// no password yet: that is invited again, and the earlier link ends. One that has is
+// account.ErrNameTaken.
+func (s *Service) Invite(ctx context.Context, a account.Account) (token secret.Text, again bool, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
 		there, err := account.ByName(ctx, tx, a.Name)
+		again = err == nil
 		switch {
 		case errors.Is(err, db.ErrNotFound):
 			if there, err = account.Create(ctx, tx, a, now); err != nil {
@@ -76,7 +77,7 @@ func (s *Service) Invite(ctx context.Context, a account.Account) (secret.Text, e
 		}
 		return audit.Append(ctx, tx, s.byOperator(there.ID, audit.AccountInvited, ""))
 	})
-	return token, err
+	return token, again, err
 }
 
 // SetPassword sets an account's password and ends all its sessions.

@@ -41,7 +41,7 @@ var doors = map[string]door{
 		}
 	}},
 	"invitation": {"grace", func(t *testing.T, p *portal.Portal) (*portal.Browser, func(string) portal.Answer) {
-		token, err := p.Login.Invite(context.Background(), account.Account{Name: "grace"})
+		token, _, err := p.Login.Invite(context.Background(), account.Account{Name: "grace"})
 		if err != nil {
 			t.Fatal(err)
 		}

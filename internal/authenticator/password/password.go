@@ -303,3 +303,18 @@ func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (boo
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err
 }
+
+// Owners returns the ids of all accounts that have a password, in one statement.
+func Owners(ctx context.Context, q db.Querier) (map[string]bool, error) {
+	all, err := db.All(ctx, q, func(scan db.Scan) (id string, err error) {
+		return id, scan(&id)
+	}, `SELECT account_id FROM passwords`)
+	if err != nil {
+		return nil, fmt.Errorf("list accounts with passwords: %w", err)
+	}
+	owners := make(map[string]bool, len(all))
+	for _, id := range all {
+		owners[id] = true
+	}
+	return owners, nil
+}

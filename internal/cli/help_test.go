@@ -1,0 +1,271 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+// model returns the commands as the parser knows them.
+func model(t *testing.T) *kong.Kong {
+	t.Helper()
+	parser, err := newParser(&commands{}, Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
+	must(t, err)
+	return parser
+}
+
+func TestEveryCommandHasAHelpAGroupAndAnExampleThatParses(t *testing.T) {
+	parser := model(t)
+	for _, node := range parser.Model.Leaves(false) {
+		if group := node.ClosestGroup(); group == nil || group.Title == "" {
+			t.Errorf("%s has no group", path(node))
+		}
+		if !strings.HasSuffix(node.Help, ".") {
+			t.Errorf("%s: the help %q is no sentence", path(node), node.Help)
+		}
+		example := node.Tag.Get("example")
+		at := strings.Index(example, path(node))
+		if at < 0 {
+			t.Errorf("%s: the example %q is another command's", path(node), example)
+			continue
+		}
+		// What follows is the shell's.
+		command, _, _ := strings.Cut(strings.TrimSuffix(example[at:], ")"), " < ")
+		command, _, _ = strings.Cut(command, " > ")
+		command, _, _ = strings.Cut(command, " | ")
+		if _, err := model(t).Parse(strings.Fields(command)[1:]); err != nil {
+			t.Errorf("%s: the example %q: %v", path(node), example, err)
+		}
+		for _, width := range []int{40, 80, 200} {
+			text := helpText(node, width)
+			if !strings.Contains(text, "Usage: "+usage(node)+"\n") || !strings.Contains(text, "\nExample:\n  "+example+"\n") {
+				t.Errorf("%s --help:\n%s", path(node), text)
+			}
+		}
+		for _, value := range node.Values() {
+			if value.HasDefault && value.Default != "" && !strings.Contains(helpText(node, 200), "Default: "+value.Default+".") {
+				t.Errorf("%s --help doesn't show the default of %s", path(node), value.Name)
+			}
+		}
+	}
+}
+
+func TestHelpIsGroupedAndFitsTheWidth(t *testing.T) {
+	root := model(t).Model.Node
+	for _, width := range []int{40, 80, 100} {
+		text := helpText(root, width)
+		for _, title := range []string{"Running", "Configuration", "Accounts", "Audit log and clock", "Keys and backups", "More"} {
+			if !strings.Contains(text, "\n"+title+":\n") {
+				t.Errorf("no group %s at %d:\n%s", title, width, text)
+			}
+		}
+		for line := range strings.Lines(text) {
+			if n := len([]rune(strings.TrimRight(line, "\n"))); n > width && len(strings.Fields(line)) > 1 && width >= 80 {
+				t.Errorf("%d columns of %d: %q", n, width, line)
+			}
+		}
+	}
+}
+
+func TestHelpIsFoundInEveryWay(t *testing.T) {
+	_, want, _ := call(nil, "", "account", "add", "--help")
+	for _, args := range [][]string{{"help", "account", "add"}, {"account", "add", "-h"}, {"account", "--help", "add"}} {
+		code, out, errs := call(nil, "", args...)
+		if code != 0 || errs != "" || out != want && args[0] != "account" {
+			t.Errorf("%v: %d\n%s%s", args, code, out, errs)
+		}
+	}
+	_, whole, _ := call(nil, "", "--help")
+	if code, out, _ := call(nil, "", "help"); code != 0 || out != whole {
+		t.Errorf("help: %d\n%s", code, out)
+	}
+	if code, _, errs := call(nil, "", "help", "account", "frobnicate"); code != exitUsage || !strings.Contains(errs, "sallyport account --help") {
+		t.Errorf("help of what isn't there: %d\n%s", code, errs)
+	}
+	_, version, _ := call(nil, "", "version")
+	for _, flag := range []string{"--version", "-v"} {
+		if code, out, errs := call(nil, "", flag); code != 0 || out != version || errs != "" {
+			t.Errorf("%s: %d, %q, %q", flag, code, out, errs)
+		}
+	}
+}
+
+func TestUsageErrorsNameTheCommand(t *testing.T) {
+	for _, test := range []struct {
+		args string
+		want []string
+	}{
+		{"account add", []string{`expected "<name>"`, "Usage: sallyport account add <name> [flags]\n", `Run "sallyport account add --help"`}},
+		{"account add ada --mail x", []string{"unknown flag --mail", "Usage: sallyport account add", `"sallyport account add --help"`}},
+		{"pass add ada nightly", []string{"--panel=URL", "Usage: sallyport pass add <name> <pass> --panel=URL [flags]\n"}},
+		{"account", []string{"name a command", "Usage: sallyport account <command>\n", "reset-two-factor"}},
+		{"", []string{"name a command", "Usage: sallyport <command> [flags]\n"}},
+		{"frobnicate", []string{"frobnicate", `Run "sallyport --help"`}},
+		{"completion tcsh", []string{"bash", "Usage: sallyport completion <shell>\n"}},
+	} {
+		code, out, errs := call(nil, "", strings.Fields(test.args)...)
+		if code != exitUsage || out != "" {
+			t.Errorf("%q: %d, %q", test.args, code, out)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(errs, want) {
+				t.Errorf("%q doesn't say %q:\n%s", test.args, want, errs)
+			}
+		}
+	}
+}
+
+func TestManualPagesHaveEveryCommandAndLint(t *testing.T) {
+	for _, page := range []string{commandPage, configPage} {
+		code, out, errs := call(nil, "", "man", page)
+		if code != 0 {
+			t.Fatalf("man %s: %d\n%s", page, code, errs)
+		}
+		lint := exec.Command("mandoc", "-Tlint", "-Wwarning")
+		lint.Stdin = strings.NewReader(out)
+		said, _ := lint.CombinedOutput()
+		for line := range strings.Lines(string(said)) {
+			if !strings.Contains(line, "missing date") { // a test's binary has none
+				t.Errorf("mandoc -Tlint of %s: %s", page, line)
+			}
+		}
+		plain := plainText(t, out)
+		if page == configPage {
+			if !strings.Contains(plain, "public_url: ") {
+				t.Errorf("%s:\n%s", page, plain)
+			}
+			continue
+		}
+		for _, leaf := range leaves(t) {
+			if !strings.Contains(plain, leaf.name) {
+				t.Errorf("%s isn't in the manual", leaf.name)
+			}
+		}
+		for _, want := range []string{"sallyport account add bob --password-stdin < password.txt", "--link-life=", "/etc/sallyport/sallyport.yaml"} {
+			if !strings.Contains(plain, want) {
+				t.Errorf("the manual doesn't say %q:\n%s", want, plain)
+			}
+		}
+	}
+}
+
+// plainText is a manual page as mandoc shows it, without bold and underlined text.
+func plainText(t *testing.T, page string) string {
+	t.Helper()
+	show := exec.Command("mandoc", "-Tascii", "-Owidth=200")
+	show.Stdin = strings.NewReader(page)
+	shown, err := show.Output()
+	must(t, err)
+	var plain []byte
+	for _, c := range shown {
+		if c == '\b' {
+			plain = plain[:len(plain)-1]
+			continue
+		}
+		plain = append(plain, c)
+	}
+	return string(plain)
+}
+
+// program builds the program, which the completion scripts ask.
+func program(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "sallyport"), "../../cmd/sallyport")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// inShell runs a script of a shell in a folder with the files ring.age and ring.txt.
+func inShell(t *testing.T, dir, shell string, args ...string) string {
+	t.Helper()
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "ring.age"), "")
+	write(t, filepath.Join(folder, "my ring.txt"), "")
+	cmd := exec.Command(shell, args...)
+	cmd.Dir = folder
+	cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TERM=dumb", "LANG=C.UTF-8"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", shell, err, out)
+	}
+	return string(out)
+}
+
+// completions are lines as a person types them before a tab, and what is offered.
+var completions = []struct {
+	line string
+	want []string
+	not  string
+}{
+	{"sallyport acc", []string{"account"}, "audit"},
+	{"sallyport account ", []string{"add", "invite", "setup-link", "reset-two-factor"}, "serve"},
+	{"sallyport account add --pass", []string{"--password-stdin"}, "--email"},
+	{"sallyport completion ", []string{"bash", "zsh", "fish"}, "account"},
+	{"sallyport help account re", []string{"remove", "reset-two-factor"}, "add"},
+	{"sallyport --config ring.age key ro", []string{"rotate"}, "list"},
+	{"sallyport restore --identity ring", []string{"ring.age"}, "my"},
+	{"sallyport restore my", []string{"my"}, "ring.age"},
+}
+
+func TestCompletionWorksInBash(t *testing.T) {
+	dir := program(t)
+	for _, test := range completions {
+		// As readline calls it.
+		script := `source <(sallyport completion bash)
+line=$1
+read -ra COMP_WORDS <<< "$line"
+[[ $line == *" " ]] && COMP_WORDS+=("")
+COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 ))
+_sallyport sallyport "${COMP_WORDS[COMP_CWORD]}"
+printf '%s\n' "${COMPREPLY[@]}"
+complete -p sallyport >/dev/null`
+		checkCompletion(t, "bash", test.line, inShell(t, dir, "bash", "-c", script, "bash", test.line), test.want, test.not)
+	}
+}
+
+func TestCompletionWorksInFish(t *testing.T) {
+	dir := program(t)
+	for _, test := range completions {
+		checkCompletion(t, "fish", test.line, inShell(t, dir, "fish", "--no-config", "-c", "sallyport completion fish | source; complete -C $argv[1]", test.line), test.want, test.not)
+	}
+}
+
+func TestCompletionWorksInZsh(t *testing.T) {
+	dir := program(t)
+	for _, test := range completions {
+		// zsh completes at a terminal only: zpty is one. ^D lists what fits.
+		script := `zmodload zsh/zpty
+zpty terminal zsh -f -i
+zpty -w terminal 'fpath=('"$2"' $fpath); autoload -Uz compinit; compinit -D -u; LISTMAX=1000; bindkey "^D" list-choices; PS1="GO""ON>"'
+zpty -r -m terminal line '*GOON>*'
+zpty -n -w terminal "$1"$'\x04\x15'"print -r -- DO"'""'"NE:"$'\n'
+zpty -r -m terminal line '*DONE:*'
+print -r -- "$line"`
+		functions := t.TempDir()
+		_, text, _ := call(nil, "", "completion", "zsh")
+		write(t, filepath.Join(functions, "_sallyport"), text)
+		checkCompletion(t, "zsh", test.line, inShell(t, dir, "zsh", "-f", "-c", script, "zsh", test.line, functions), test.want, test.not)
+	}
+}
+
+func checkCompletion(t *testing.T, shell, line, out string, want []string, not string) {
+	t.Helper()
+	// What was typed may be shown again.
+	offered := strings.ReplaceAll(out, line, "")
+	for _, one := range want {
+		if !strings.Contains(offered, one) {
+			t.Errorf("%s doesn't offer %q after %q:\n%s", shell, one, line, out)
+		}
+	}
+	if strings.Contains(offered, not) {
+		t.Errorf("%s offers %q after %q:\n%s", shell, not, line, out)
+	}
+}
