@@ -41,6 +41,7 @@ NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
 	keepassxc-cli:keepassxc pg_ctlcluster:postgresql pgbouncer:pgbouncer \
 	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
+	bash:bash zsh:zsh fish:fish mandoc:mandoc \
 	git:git wget:wget rclone:rclone mount.davfs:davfs2 \
 	systemd-analyze:systemd shellcheck:shellcheck
 
@@ -58,7 +59,7 @@ endef
 .PHONY: build check deps tools-installed vulncheck unit race fuzz faults e2e test bench packages packages-test demo clean
 
 build:
-	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
+	go build -trimpath -ldflags '-s -w -X github.com/sallyport/sallyport/internal/cli.version=$(VERSION)' -o bin/sallyport ./cmd/sallyport
 
 check:
 	@wrong=$$(gofmt -l $(wildcard *.go cmd internal bench)); \
@@ -138,6 +139,9 @@ packages: build
 	mkdir -p bin/package
 	sed 's|^data_dir: .*|data_dir: /var/lib/sallyport|' internal/config/default.yaml > bin/package/sallyport.yaml
 	deploy/packages/copyright.sh > bin/package/copyright
+	for shell in bash zsh fish; do bin/sallyport completion $$shell > bin/package/completion.$$shell; done
+	bin/sallyport man | gzip -9n > bin/package/sallyport.1.gz
+	bin/sallyport man sallyport.yaml | gzip -9n > bin/package/sallyport.yaml.5.gz
 	rm -f bin/*.deb bin/*.rpm
 	$(call nfpm,$(VERSION),bin)
 

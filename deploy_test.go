@@ -77,12 +77,19 @@ func TestPackagesHoldWhatExists(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]packaged{
-		"/usr/bin/sallyport":                         {Src: "bin/sallyport"},
-		"/usr/lib/systemd/system/sallyport.service":  {Src: "deploy/systemd/sallyport.service"},
-		"/etc/sallyport/sallyport.yaml":              {Src: "bin/package/sallyport.yaml", Type: "config|noreplace"},
-		"/usr/share/doc/sallyport/copyright":         {Src: "bin/package/copyright"},
-		"/usr/share/doc/sallyport/docs":              {Src: "docs", Type: "tree"},
-		"/usr/share/doc/sallyport/deploy/prometheus": {Src: "deploy/prometheus", Type: "tree"},
+		"/usr/bin/sallyport":                        {Src: "bin/sallyport"},
+		"/usr/lib/systemd/system/sallyport.service": {Src: "deploy/systemd/sallyport.service"},
+		"/etc/sallyport/sallyport.yaml":             {Src: "bin/package/sallyport.yaml", Type: "config|noreplace"},
+		"/usr/share/doc/sallyport/copyright":        {Src: "bin/package/copyright"},
+		"/usr/share/man/man1/sallyport.1.gz":        {Src: "bin/package/sallyport.1.gz"},
+		"/usr/share/man/man5/sallyport.yaml.5.gz":   {Src: "bin/package/sallyport.yaml.5.gz"},
+
+		"/usr/share/bash-completion/completions/sallyport":    {Src: "bin/package/completion.bash"},
+		"/usr/share/zsh/vendor-completions/_sallyport":        {Src: "bin/package/completion.zsh"},
+		"/usr/share/zsh/site-functions/_sallyport":            {Src: "bin/package/completion.zsh"},
+		"/usr/share/fish/vendor_completions.d/sallyport.fish": {Src: "bin/package/completion.fish"},
+		"/usr/share/doc/sallyport/docs":                       {Src: "docs", Type: "tree"},
+		"/usr/share/doc/sallyport/deploy/prometheus":          {Src: "deploy/prometheus", Type: "tree"},
 	} {
 		if got := found[path]; got.Src != want.Src || got.Type != want.Type {
 			t.Errorf("%s is %q of type %q", path, got.Src, got.Type)

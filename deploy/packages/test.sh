@@ -53,6 +53,9 @@ walk() {
 	so "755 root:root" stat -c '%a %U:%G' /usr/bin/sallyport
 	so "" find /usr/share/doc/sallyport ! -perm -o+r
 	so "" systemd-analyze verify --man=no sallyport.service
+	# shellcheck disable=SC2016 # the inner bash expands it
+	inside bash -c 'source /usr/share/bash-completion/completions/sallyport; COMP_WORDS=(sallyport acc) COMP_CWORD=1; _sallyport sallyport acc; [ "${COMPREPLY[*]}" = account ]'
+	inside sh -c 'zcat /usr/share/man/man1/sallyport.1.gz | grep -q "sallyport account add bob"'
 
 	echo "$format: started by the operator"
 	inside sed -i 's/^site_name: .*/site_name: Edited/' $config
