@@ -150,6 +150,7 @@ func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
 			if source == "command" {
 				run("", "key", "new")
 			}
+			run("", "init")
 			run("was added", "account", "add", "ada", "--password-stdin")
 			backup := filepath.Join(t.TempDir(), "backup.db")
 			run("", "backup", backup)
@@ -166,7 +167,7 @@ func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
 			run("No event is sealed yet", "audit", "verify")
 			run("seals", "key", "rotate")
 			run("The audit log is whole", "audit", "verify")
-			run("1 old keys were dropped", "key", "rotate", "--drop")
+			run("1 old key was dropped", "key", "rotate", "--drop")
 			run("The audit log is whole", "audit", "verify")
 		})
 	}

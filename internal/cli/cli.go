@@ -122,6 +122,7 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 		if errors.As(err, &faults) {
 			fmt.Fprintln(streams.Err, r.places.Complete(faults).Error())
 			r.adviseOnConfig()
+			r.adviseOnOwner(err)
 			return exitUsage
 		}
 		fmt.Fprintln(streams.Err, "sallyport:", err)

@@ -73,6 +73,15 @@ func whyNoDatabase(cfg config.Config, err error) error {
 	return err
 }
 
+// withCause returns why, and where it is a fault its cause too: the command line asks
+// whose the file is that couldn't be opened.
+func withCause(why, cause error) error {
+	if errors.As(why, new(config.Faults)) {
+		return errors.Join(why, cause)
+	}
+	return why
+}
+
 // whyNoRing returns err of opening the key ring as a fault of the setting that names it. A
 // command that fails may succeed the next time, so that only one that isn't there is a
 // fault.

@@ -25,7 +25,7 @@ func exists(ctx context.Context, cfg config.Config, noRing bool) error {
 	if !sqlite {
 		made, err := db.HasSchema(ctx, cfg.DatabaseURL())
 		if err != nil {
-			return err
+			return whyNoDatabase(cfg, err)
 		}
 		if !made {
 			return fmt.Errorf("%w in the PostgreSQL database, which has no tables of Sallyport; to make a new one, run: sallyport init", ErrNoPortal)
@@ -71,12 +71,12 @@ func Make(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	} else {
 		made, err := db.HasSchema(ctx, cfg.DatabaseURL())
 		if err != nil {
-			return nil, err
+			return nil, whyNoDatabase(cfg, err)
 		}
 		parts = append(parts, Made{What: "schema in the PostgreSQL database", New: !made})
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("create data directory: %w", err)
+		return nil, withCause(whyNoDatabase(cfg, err), fmt.Errorf("create data directory: %w", err))
 	}
 	p, err := Open(ctx, cfg, now, log)
 	if err != nil {

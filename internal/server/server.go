@@ -98,7 +98,11 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	from := RingSource(cfg)
 	ring, missing, err := readRing(ctx, from) // before a database is made that it doesn't open
 	if err != nil {
-		return nil, err
+		why := whyNoRing(err)
+		if create && from.Ours() { // in data_dir, as an SQLite database
+			why = whyNoDatabase(cfg, err)
+		}
+		return nil, withCause(why, err)
 	}
 	if !create {
 		if err := exists(ctx, cfg, missing); err != nil {
@@ -107,7 +111,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	}
 	d, err := openDatabase(ctx, cfg)
 	if err != nil {
-		return nil, whyNoDatabase(cfg, err)
+		return nil, withCause(whyNoDatabase(cfg, err), err)
 	}
 	if missing {
 		ring, err = makeRing(ctx, d, from)
