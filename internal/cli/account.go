@@ -30,7 +30,7 @@ type accounts struct {
 	Remove   accountRemove   `cmd:"" help:"Delete an account and all that belongs to it." example:"sallyport account remove bob"`
 	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password. Ends its sessions and machine passes." example:"sallyport account set-password bob --password-stdin < password.txt"`
 	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's email address. An empty one (\"\") removes it." example:"sallyport account set-email ada ada@example.com"`
-	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets one more browser of an account's owner in, whatever strangers tried." example:"sallyport account unlock ada"`
+	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets one more browser of an account's owner in, however often strangers tried." example:"sallyport account unlock ada"`
 	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the one link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
 }
 

@@ -19,7 +19,7 @@ import (
 type auditCommands struct {
 	List   auditList   `cmd:"" help:"List the newest events." example:"sallyport audit list --account ada"`
 	Export auditExport `cmd:"" help:"Print events as JSON, one a line, oldest first." example:"sallyport audit export --since 2026-11-01T00:00:00Z"`
-	Verify auditVerify `cmd:"" help:"Check that nobody changed the log. Exit code 1 if somebody did, and what." example:"sallyport audit verify --head 812:6f0c…"`
+	Verify auditVerify `cmd:"" help:"Check that nobody changed the log. Exit code 1 if somebody did, with what was changed." example:"sallyport audit verify --head 812:6f0c…"`
 }
 
 // maxEventList keeps a table on what a person reads; export has no limit.
@@ -167,7 +167,7 @@ func newExported(e audit.Event, name string) exported {
 }
 
 type auditVerify struct {
-	Head string `help:"A head from a line \"audit sealed\" of the server's log: shows that the end was not cut off since." placeholder:"NUMBER:HEX"`
+	Head string `help:"A head from an \"audit sealed\" line of the server's log. It proves that no event up to there was cut off." placeholder:"NUMBER:HEX"`
 }
 
 func (c auditVerify) Run(r *run) error {
@@ -203,7 +203,7 @@ func (c auditVerify) Run(r *run) error {
 	}
 	fmt.Fprintf(r.streams.Out, "The audit log is whole up to event %d. %s.\n", done.Head.Seq, count(int(done.Events), "event was verified", "events were verified"))
 	if done.Pruned.Seq > 0 {
-		fmt.Fprintf(r.streams.Out, "A signed checkpoint stands for events up to %d, which were deleted after their time.\n", done.Pruned.Seq)
+		fmt.Fprintf(r.streams.Out, "A signed checkpoint stands for the events up to %d, which were deleted when their time was over.\n", done.Pruned.Seq)
 	}
 	_, err = fmt.Fprintf(r.streams.Out, "Head: %s\n", done.Head)
 	return err

@@ -18,7 +18,7 @@ import (
 
 type backupCommand struct {
 	File      string             `arg:"" help:"The new file."`
-	Recipient []config.Recipient `help:"Encrypt it for this age key, age1…, instead of those of backup.recipients; may be repeated." placeholder:"AGE_KEY"`
+	Recipient []config.Recipient `help:"Encrypt it for this age key, age1…, instead of those in backup.recipients. May be repeated." placeholder:"AGE_KEY"`
 }
 
 func (c backupCommand) Run(r *run) error {
@@ -69,8 +69,8 @@ func opens(n int) string {
 type restoreCommand struct {
 	File            string `arg:"" optional:"" help:"The backup."`
 	Identity        string `help:"File with the age identity that decrypts it." placeholder:"FILE"`
-	KeepBackupCodes bool   `help:"Keep backup codes, also those that were used since the backup."`
-	AfterPgRestore  bool   `help:"Instead of a file: end the same in the PostgreSQL database that pg_restore filled."`
+	KeepBackupCodes bool   `help:"Keep backup codes, even those that were used since the backup."`
+	AfterPgRestore  bool   `help:"Instead of restoring a file, end the same things in the PostgreSQL database that pg_restore filled."`
 }
 
 func (c restoreCommand) Run(r *run) error {
@@ -102,7 +102,7 @@ func (c restoreCommand) Run(r *run) error {
 		}
 		defer f.Close()
 		if identities, err = age.ParseIdentities(f); err != nil {
-			return fmt.Errorf("%s is no file of age identities, such as \"age-keygen\" writes: %w", c.Identity, err)
+			return fmt.Errorf("%s isn't a file of age identities, such as \"age-keygen\" writes: %w", c.Identity, err)
 		}
 	}
 	target := strings.TrimPrefix(cfg.DatabaseURL(), "sqlite:")
@@ -127,9 +127,9 @@ func (c restoreCommand) restored(r *run, keys *server.Keys) error {
 	if err != nil {
 		return fmt.Errorf("the database is restored, but the key ring was not compared with its audit log: %w", err)
 	}
-	codes := "All backup codes ended: owners make new ones under Settings → Security."
+	codes := "All backup codes have ended: owners make new ones under Settings → Security."
 	if c.KeepBackupCodes {
-		codes = "Backup codes were kept, also those that were used since the backup."
+		codes = "Backup codes were kept, even those that were used since the backup."
 	}
 	say := r.streams.Out
 	const then = "The audit log of the backup ends before the keys were rotated. To let it go on under the newest key, run: sallyport key rotate"
@@ -142,9 +142,9 @@ func (c restoreCommand) restored(r *run, keys *server.Keys) error {
 	case rewound:
 		fmt.Fprintln(say, then)
 	}
-	_, err = fmt.Fprintf(say, "The database is restored. Sessions, known browsers and links ended; sign-ins under way begin again.\n"+
-		"%s\nFor 24 hours everybody with two-factor authentication needs two codes in a row from an unknown browser.\n"+
-		"Passwords and authenticators are those of the backup: what was changed since is undone.\n", codes)
+	_, err = fmt.Fprintf(say, "The database is restored. Sessions, known browsers and links have ended, and sign-ins under way start again.\n"+
+		"%s\nFor 24 hours, people with two-factor authentication need two codes in a row in a browser that isn't known.\n"+
+		"Passwords and authenticators are those of the backup: later changes are undone.\n", codes)
 	return err
 }
 

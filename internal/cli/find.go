@@ -126,7 +126,7 @@ func (r *run) adviseAs(err error, me string) {
 		if !info.IsDir() {
 			path = filepath.Dir(path)
 		}
-		fmt.Fprintf(r.streams.Err, "%s belongs to root, and this command runs as %s. If %s runs the server, run as root: chown -R %s: %s\n", path, me, me, me, path)
+		fmt.Fprintf(r.streams.Err, "%s belongs to root, and this command runs as %s. If %s runs the server, run as root: chown -R %s: %s\nIf not, run the command as root: sudo sallyport …\n", path, me, me, me, path)
 	default:
 		fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as its owner: sudo -u %s sallyport …\n", path, its, me, its)
 	}

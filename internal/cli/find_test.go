@@ -200,7 +200,7 @@ func TestPermissionDeniedNamesTheOwnerAndWhatToRun(t *testing.T) {
 	root := &os.PathError{Op: "open", Path: "/proc/1/sallyport.db", Err: syscall.EACCES}
 	var e bytes.Buffer
 	(&run{streams: Streams{Err: &e}}).adviseAs(root, "bob")
-	if want := "/proc/1 belongs to root, and this command runs as bob. If bob runs the server, run as root: chown -R bob: /proc/1\n"; e.String() != want {
+	if want := "/proc/1 belongs to root, and this command runs as bob. If bob runs the server, run as root: chown -R bob: /proc/1\nIf not, run the command as root: sudo sallyport …\n"; e.String() != want {
 		t.Errorf("root's folder: %q, want %q", e.String(), want)
 	}
 	e.Reset()

@@ -20,12 +20,12 @@ type passes struct {
 
 type passAdd struct {
 	named
-	Pass    string          `arg:"" help:"What to call the pass."`
-	Panel   string          `required:"" placeholder:"URL" help:"The panel, as its url in the configuration."`
-	Path    string          `default:"/" help:"Ending in a slash: everything below; else exactly this path."`
-	Methods string          `default:"" placeholder:"LIST" help:"Such as GET,POST; all if it isn't given."`
-	From    string          `default:"" placeholder:"LIST" help:"Addresses or prefixes that it may come from; any if it isn't given."`
-	For     config.Duration `default:"90d" help:"How long it lives, at most 366d."`
+	Pass    string          `arg:"" help:"A name for the pass."`
+	Panel   string          `required:"" placeholder:"URL" help:"The panel's url, as in the configuration."`
+	Path    string          `default:"/" help:"Ending in a slash: everything below it. Otherwise exactly this path."`
+	Methods string          `default:"" placeholder:"LIST" help:"HTTP methods, such as GET,POST. All, if it isn't given."`
+	From    string          `default:"" placeholder:"LIST" help:"IP addresses or prefixes that it may be used from. Any, if it isn't given."`
+	For     config.Duration `default:"90d" help:"How long it is valid, at most 366d."`
 }
 
 // Run prints the pass alone to the standard output, for a script to keep. It
@@ -127,7 +127,7 @@ func orAll(list string) string {
 
 type passRevoke struct {
 	named
-	Pass string `arg:"" help:"What the pass is called."`
+	Pass string `arg:"" help:"The name of the pass."`
 }
 
 func (c passRevoke) Run(r *run) error {

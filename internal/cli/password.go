@@ -33,7 +33,7 @@ func (p passwordFrom) read(r *run) (string, error) {
 	}
 	typed := strings.TrimSuffix(strings.TrimSuffix(string(input), "\n"), "\r")
 	if strings.Contains(typed, "\n") {
-		return "", errors.New("standard input has more than one line; a password is one")
+		return "", errors.New("standard input has more than one line, and a password is one line")
 	}
 	return typed, nil
 }
@@ -47,7 +47,7 @@ func explain(portal *server.Portal, err error) error {
 	case errors.Is(err, password.ErrLong):
 		return fmt.Errorf("%w: it may have %d characters at most", err, password.MaxRunes)
 	case errors.Is(err, password.ErrInvalid):
-		return fmt.Errorf("%w: use letters, digits, spaces and signs", err)
+		return fmt.Errorf("%w: use letters, digits, spaces and punctuation", err)
 	case errors.As(err, &common):
 		return fmt.Errorf("%w: %s", err, why(common.Reason))
 	}
@@ -66,12 +66,12 @@ func why(reason password.Reason) string {
 	case password.Common:
 		return "much of it is on lists of common passwords; add another word or two"
 	case password.Own:
-		return "the account's name or this site's is tried first; add other words"
+		return "attackers try the account's name and the site's name first; add other words"
 	case password.Run:
-		return "runs like 12345 or qwerty are tried early; add a word or two"
+		return "sequences like 12345 or qwerty are easy to guess; add a word or two"
 	case password.Repeat:
-		return "saying it again adds little; add other words"
+		return "repeating it adds little; add other words"
 	default:
-		return "another word or two make it stronger"
+		return "another word or two would make it stronger"
 	}
 }

@@ -15,9 +15,9 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 	const (
 		short   = "password is too short: it needs at least 15 characters (password.min_length)"
 		long    = "password is too long: it may have 256 characters at most"
-		invalid = "password holds characters that can't be typed everywhere: use letters, digits, spaces and signs"
+		invalid = "password holds characters that can't be typed everywhere: use letters, digits, spaces and punctuation"
 		guessed = "password is one of the first that a guesser tries: "
-		lines   = "standard input has more than one line; a password is one"
+		lines   = "standard input has more than one line, and a password is one line"
 	)
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -43,9 +43,9 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 				"a password with two ends\r\r\n":    invalid,
 				"\ufeffa password with a mark\n":    invalid,
 				"passwordpassword\n":                guessed + "much of it is on lists of common passwords; add another word or two",
-				"ada at sallyport\n":                guessed + "the account's name or this site's is tried first; add other words",
-				"qwertyuiop asdfghjkl\n":            guessed + "runs like 12345 or qwerty are tried early; add a word or two",
-				"abcxabcxabcxabcxabcx\n":            guessed + "saying it again adds little; add other words",
+				"ada at sallyport\n":                guessed + "attackers try the account's name and the site's name first; add other words",
+				"qwertyuiop asdfghjkl\n":            guessed + "sequences like 12345 or qwerty are easy to guess; add a word or two",
+				"abcxabcxabcxabcxabcx\n":            guessed + "repeating it adds little; add other words",
 			} {
 				for _, command := range [][]string{{"add", "adam"}, {"set-password", "ada"}} {
 					args := append([]string{"account"}, append(command, "--password-stdin")...)

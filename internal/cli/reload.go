@@ -28,6 +28,6 @@ func (reloadCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(r.streams.Out, "Process %d reads its configuration again; its log and /readyz say if something is wrong.\n", process)
+	_, err = fmt.Fprintf(r.streams.Out, "Process %d is reading its configuration again. Its log and /readyz say if something is wrong.\n", process)
 	return err
 }
