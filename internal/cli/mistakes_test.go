@@ -121,6 +121,9 @@ func TestMistakesThatTheStartShowsAreAnsweredToo(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "sallyport.yaml")
 	must(t, os.WriteFile(filepath.Join(dir, "afile"), nil, 0o600))
+	must(t, os.Mkdir(filepath.Join(dir, "open"), 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "open", "keyring"), nil, 0o644))
+	must(t, os.Chmod(filepath.Join(dir, "open", "keyring"), 0o644))
 	postgres, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
 	must(t, err)
 	withName := func(user *url.Userinfo, database string) string {
@@ -149,6 +152,7 @@ func TestMistakesThatTheStartShowsAreAnsweredToo(t *testing.T) {
 		code int
 	}{
 		"data_dir below a file":         {"listen: 127.0.0.1:1\ndata_dir: DIR/afile/data\n", 2, "data_dir", "chown -R sallyport DIR/afile/data", exitUsage},
+		"a key ring for others":         {"site_name: A\ndata_dir: DIR/open\n", 2, "data_dir", "run: chmod 600 DIR/open/keyring", exitUsage},
 		"no such credential":            {"key_ring: credential:ring\ndata_dir: DIR/data\n", 1, "key_ring", "LoadCredential=ring:FILE", exitUsage},
 		"no such command":               {"data_dir: DIR/data\nkey_ring_command: [DIR/none]\n", 2, "key_ring_command", "write the absolute path of a program", exitUsage},
 		"no such database":              {"site_name: A\ndatabase: " + withName(nil, "nosuchdatabase") + "\n", 2, "database", "createdb --owner=sallyport sallyport", exitUsage},

@@ -36,7 +36,7 @@ func (d *doctor) files() {
 func (d *doctor) folder(path string) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		d.skip("the files in "+path, "run doctor on the server, as whom it runs as: "+pathless(err))
+		d.skip("the files in "+path, "run doctor on the server, as the user that Sallyport runs as: "+pathless(err))
 		return
 	}
 	d.file(path, othersWrite)

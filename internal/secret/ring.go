@@ -103,6 +103,9 @@ func CreateRing(path string) (*Ring, error) {
 	return ring, nil
 }
 
+// ErrOthersRead: a key ring's file has a mode that lets others on this machine read it.
+var ErrOthersRead = errors.New("others may read it")
+
 // ReadRing reads the ring at path. It refuses a file that anybody but its
 // owner may read or write, and returns [fs.ErrNotExist] where there is none.
 func ReadRing(path string) (*Ring, error) {
@@ -111,7 +114,7 @@ func ReadRing(path string) (*Ring, error) {
 		return nil, fmt.Errorf("read key ring: %w", err)
 	}
 	if mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("key ring %s has mode %v, so others may read it; run: chmod 600 %s", path, mode, path)
+		return nil, fmt.Errorf("key ring %s has mode %v, so %w; run: chmod 600 %s", path, mode, ErrOthersRead, path)
 	}
 	ring, err := ParseRing(text)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // What is wrong with a configuration that only its use shows: files, addresses, the
@@ -88,6 +89,9 @@ func withCause(why, cause error) error {
 func whyNoRing(err error) error {
 	if text, found := strings.CutPrefix(err.Error(), "key_ring: "); found {
 		return faultAt("key_ring", "%s", text)
+	}
+	if errors.Is(err, secret.ErrOthersRead) {
+		return faultAt("data_dir", "%v", err)
 	}
 	text, found := strings.CutPrefix(err.Error(), "key_ring_command: ")
 	if found && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
