@@ -99,8 +99,8 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	ring, missing, err := readRing(ctx, from) // before a database is made that it doesn't open
 	if err != nil {
 		why := whyNoRing(err)
-		if create && from.Ours() { // in data_dir, as an SQLite database
-			why = whyNoDatabase(cfg, err)
+		if create && from.Ours() && !errors.As(why, new(config.Faults)) {
+			why = whyNoDatabase(cfg, err) // the ring is in data_dir, as an SQLite database is
 		}
 		return nil, withCause(why, err)
 	}
