@@ -16,6 +16,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/label"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -63,10 +64,12 @@ func (a Account) Disabled() bool { return !a.DisabledAt.IsZero() }
 // What a name and the rest may be. Longer ones are nobody's and would burst a
 // QR code, a header or a page.
 const (
-	maxNameRunes        = 64
-	maxNameBytes        = 128
-	maxEmailBytes       = 254 // RFC 5321, section 4.5.3.1.3
-	maxDisplayNameRunes = 80
+	maxNameRunes  = 64
+	maxNameBytes  = 128
+	maxEmailBytes = 254 // RFC 5321, section 4.5.3.1.3
+
+	// MaxDisplayNameRunes bounds a display name, in code points.
+	MaxDisplayNameRunes = 80
 )
 
 // Errors for whoever names an account.
@@ -114,19 +117,12 @@ func NormalizeEmail(email string) (kept, folded string, err error) {
 	return kept, strings.ToLower(kept), nil
 }
 
-// NormalizeDisplayName returns name in NFC without space around it, or
-// [ErrDisplayNameInvalid]. Empty is allowed.
+// NormalizeDisplayName returns name as [label.Normalize] does, or [ErrDisplayNameInvalid]
+// with its reason. Empty is allowed.
 func NormalizeDisplayName(name string) (string, error) {
-	name = norm.NFC.String(strings.TrimSpace(name))
-	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxDisplayNameRunes {
-		return "", ErrDisplayNameInvalid
-	}
-	for _, r := range name {
-		// Marks that turn the direction of text are not printable: a name
-		// can't dress up what stands beside it (ATTACKS 69, 71).
-		if !unicode.IsPrint(r) {
-			return "", ErrDisplayNameInvalid
-		}
+	name, err := label.Normalize(name, MaxDisplayNameRunes)
+	if err != nil && !errors.Is(err, label.ErrEmpty) {
+		return "", fmt.Errorf("%w: %w", ErrDisplayNameInvalid, err)
 	}
 	return name, nil
 }

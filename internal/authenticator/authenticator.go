@@ -8,14 +8,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/label"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -39,7 +35,8 @@ const PendingLife = 15 * time.Minute
 // maxPending bounds the wizards that one session has open.
 const maxPending = 5
 
-const maxNameRunes = 40
+// MaxNameRunes bounds a name, in code points.
+const MaxNameRunes = 40
 
 // Errors of this package.
 var (
@@ -58,17 +55,11 @@ type Authenticator struct {
 	LastUsedAt  time.Time // zero: not used yet
 }
 
-// NormalizeName returns name in NFC without space around it, or
-// [ErrNameInvalid].
+// NormalizeName returns name as [label.Normalize] does, or [ErrNameInvalid] with its reason.
 func NormalizeName(name string) (string, error) {
-	name = norm.NFC.String(strings.TrimSpace(name))
-	if n := utf8.RuneCountInString(name); n == 0 || n > maxNameRunes || !utf8.ValidString(name) {
-		return "", ErrNameInvalid
-	}
-	for _, r := range name {
-		if !unicode.IsPrint(r) {
-			return "", ErrNameInvalid
-		}
+	name, err := label.Normalize(name, MaxNameRunes)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNameInvalid, err)
 	}
 	return name, nil
 }

@@ -11,6 +11,7 @@ import (
 	"hash"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // What every authenticator app supports, and therefore all that we enroll.
@@ -42,13 +43,16 @@ const (
 // ErrMalformed: what was typed is not six ASCII digits.
 var ErrMalformed = errors.New("code is not six digits")
 
-// Normalize returns the six digits of what was typed, with one inner space
-// removed ("123 456"). Anything else is [ErrMalformed] before it is compared
-// with anything (R8).
+// Normalize returns the six digits of what was typed, without spaces and dashes
+// ("123 456", "123-456"). Anything else is [ErrMalformed] before it is compared with
+// anything (R8).
 func Normalize(typed string) (string, error) {
-	if i := strings.IndexByte(typed, ' '); i > 0 && i < len(typed)-1 {
-		typed = typed[:i] + typed[i+1:]
-	}
+	typed = strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Zs, unicode.Pd) {
+			return -1
+		}
+		return r
+	}, typed)
 	if len(typed) != Digits {
 		return "", ErrMalformed
 	}
