@@ -98,6 +98,18 @@ type Config struct {
 	// 40 printable characters.
 	SiteName string `yaml:"site_name"`
 
+	// Logo is a file that stands beside the site's name on every page: SVG or PNG, at
+	// most 32 KiB. It is read at start and reload. Empty: our own drawing.
+	Logo string `yaml:"logo"`
+
+	// Accent is the colour of buttons and links, for browsers that prefer light and for
+	// those that prefer dark pages. Each has a contrast of at least 4.5 to the text on it
+	// and to the pages behind it. Both are set, or none.
+	Accent struct {
+		Light Color `yaml:"light"`
+		Dark  Color `yaml:"dark"`
+	} `yaml:"accent"`
+
 	// OperatorContact is where people ask for help, as sign-in and error pages say: an
 	// email address, or an http or https URL. Empty: pages name nobody.
 	OperatorContact Contact `yaml:"operator_contact"`
@@ -189,6 +201,10 @@ type Panel struct {
 	// Name is what pages call the panel: 1 to 40 printable characters, and no other
 	// panel's name or host. Absent: its host.
 	Name string `yaml:"name,omitempty"`
+
+	// Icon is a file that stands beside the panel's name on people's list of panels: as
+	// Logo. Absent: the drawing of a screen.
+	Icon string `yaml:"icon,omitempty"`
 
 	// Upstream is the panel's own server, to which the gateway passes what it
 	// lets in. Empty: another proxy does that.

@@ -172,6 +172,9 @@ func assignScalar(field reflect.Value, n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode && fits {
 		return assign(field, n.Value)
 	}
+	if _, isColor := field.Addr().Interface().(*Color); isColor && tag == "!!null" {
+		return errors.New(`has no value, since YAML takes # for the beginning of a comment; put the colour in quotes, such as "#2f5fe0"`)
+	}
 	if tag == "!!null" {
 		return errors.New("has no value; give it one or delete the line")
 	}

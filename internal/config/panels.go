@@ -59,6 +59,7 @@ func checkPanels(c Config, set func(key string) bool, fault func(err error, keys
 		if set(key + ".name") {
 			fault(checkPanelName(c.Panels, i), key+".name", key)
 		}
+		fault(checkPicture(p.Icon), key+".icon", key)
 		checkUpstream(c, i, fault)
 		checkUpstreamSettings(*p, key, set, fault)
 		if p.Require == RequireNothing {

@@ -152,7 +152,7 @@ sallyport.yaml:26: panels[0].rules[4].max_age: 59s is shorter than a minute
 sallyport.yaml:27: panels[1].upstream: must not hold a user name or password; write http://127.0.0.1:8082
 sallyport.yaml:27: panels[1]: url must be set, such as https://panel.example.com
 sallyport.yaml:28: panels[1].path: unknown key; path belongs below rules:
-sallyport.yaml:29: panels[2]: needs keys below it: answer_within, forget_at_sign_out, groups, identity_encoding, max_age, name, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets
+sallyport.yaml:29: panels[2]: needs keys below it: answer_within, forget_at_sign_out, groups, icon, identity_encoding, max_age, name, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets
 sallyport.yaml:30: panels[3].url: https://auth.example.com:8443 has the host name of public_url (https://auth.example.com), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own
 sallyport.yaml:31: panels[3].listen: unknown key
 sallyport.yaml:32: panels[3].rules: is a group of keys; write a list of groups of keys, each after a dash, or [] for none

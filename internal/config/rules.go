@@ -99,6 +99,8 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 		fault(errors.New("is the way past a pooler; set pooler: true too"), "database_direct", "pooler")
 	}
 	fault(checkName(c.SiteName), "site_name")
+	fault(checkPicture(c.Logo), "logo")
+	checkAccent(c, fault)
 
 	if c.Session.Idle < shortestSession {
 		fault(fmt.Errorf("%s is shorter than a second", c.Session.Idle), "session.idle")
