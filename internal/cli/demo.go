@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,8 +18,16 @@ import (
 )
 
 type demoCommand struct {
-	Listen string `help:"Address to listen at." default:"127.0.0.1:9091" placeholder:"HOST:PORT"`
+	Listen     string `help:"Address of this machine to listen at." default:"127.0.0.1:9091" placeholder:"HOST:PORT"`
+	SharedHost bool   `help:"Put the portal on the panel's own host, for browsers that don't know the names below .localhost."`
 }
+
+// The demo's hosts. Browsers lead every name below .localhost to their own machine (RFC 6761,
+// section 6.3).
+const (
+	demoPortal = "portal.localhost"
+	demoPanel  = "panel.localhost"
+)
 
 // Run serves a portal whose database is deleted at the end.
 func (c demoCommand) Run(r *run) error {
@@ -27,22 +36,18 @@ func (c demoCommand) Run(r *run) error {
 		return fmt.Errorf("make a temporary directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	// Only what the flag says counts here: a demo must not come near the real
-	// portal's configuration.
 	panel, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("start the sample panel: %w", err)
 	}
-	sample := &http.Server{Handler: samplePanel(), ReadHeaderTimeout: sampleHeaderTime}
-	go sample.Serve(panel)
-	defer sample.Close()
-	cfg, err := config.Load("", []string{
-		"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo",
-		"SALLYPORT_UPSTREAM=http://" + panel.Addr().String(),
-	})
+	cfg, err := c.config(dir, panel.Addr().String())
 	if err != nil {
+		panel.Close()
 		return err
 	}
+	sample := &http.Server{Handler: samplePanel(cfg.PortalURL() + "/"), ReadHeaderTimeout: sampleHeaderTime}
+	go sample.Serve(panel)
+	defer sample.Close()
 	portal, err := server.Open(r, cfg, time.Now, r.logger(slog.LevelWarn, config.LogAuto))
 	if err != nil {
 		return err
@@ -62,18 +67,50 @@ func (c demoCommand) Run(r *run) error {
 	return portal.Serve(r, listener)
 }
 
-func (demoCommand) announce(r *run, portal *server.Portal, password string) error {
+func (c demoCommand) announce(r *run, portal *server.Portal, password string) error {
 	_, err := fmt.Fprintf(r.streams.Out, `
-  Open      %s/   (a sample panel behind the gate)
+  Panel     %s/   (a sample panel behind the gate)
   Portal    %s
   Name      demo
   Password  %s
 
-Sign in, then choose "Secure your account" at the portal. Everything is gone
-when you press Ctrl-C.
+Open the panel and sign in. Then turn on two-factor authentication at the portal.
+Everything is gone when you press Ctrl-C.
 
-`, portal.Config.PublicURL, portal.URL("/"), password)
+`, portal.Config.Panels[0].URL, portal.URL("/"), password)
+	if err != nil || c.SharedHost {
+		return err
+	}
+	_, err = fmt.Fprintf(r.streams.Out, `Chromium, Firefox and curl find names below .localhost by themselves. If your
+browser doesn't, add this line to /etc/hosts, or run the demo with --shared-host:
+
+  127.0.0.1 %s %s
+
+`, demoPortal, demoPanel)
 	return err
+}
+
+// config returns the configuration of a demo that keeps its files in dir, and whose panel
+// has this address. The real portal's configuration doesn't count: a demo must not come
+// near its data.
+func (c demoCommand) config(dir, panel string) (config.Config, error) {
+	environ := []string{"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo"}
+	if c.SharedHost {
+		return config.Load("", append(environ, "SALLYPORT_UPSTREAM=http://"+panel))
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return config.Load("", environ) // which says what is wrong
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return config.Config{}, usageError{fmt.Errorf("names below .localhost lead browsers to their own machine, so the demo can't listen at %s: leave --listen out, or add --shared-host", c.Listen)}
+	}
+	file := filepath.Join(dir, "sallyport.yaml") // panels are declared in a file only
+	text := fmt.Sprintf("public_url: http://%s:%s\npanels:\n  - url: http://%s:%s\n    name: Harbour Streams\n    upstream: http://%s\n", demoPortal, port, demoPanel, port, panel)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return config.Config{}, fmt.Errorf("write the demo's configuration: %w", err)
+	}
+	return config.Load(file, environ)
 }
 
 // demoPassword is random, 80 bits, and can be typed.

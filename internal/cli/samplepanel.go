@@ -18,17 +18,18 @@ var samplePage string
 
 // samplePanel is what stands behind the gate in the demo: a streaming server's
 // control panel that knows nobody's password. It believes the gateway's
-// headers, as a real one would that can be reached through the gate only.
-func samplePanel() http.Handler {
+// headers, as a real one would that can be reached through the gate only. Its page links to
+// the portal at that URL.
+func samplePanel(portal string) http.Handler {
 	page := template.Must(template.New("").Parse(samplePage)) // a test opens it
 	begun := time.Now()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		page.Execute(w, struct {
-			Name, User string
-			Servers    []sampleServer
-		}{r.Header.Get(access.NameHeader), r.Header.Get(access.UserHeader), sampleServers(time.Since(begun))})
+			Name, User, Portal string
+			Servers            []sampleServer
+		}{r.Header.Get(access.NameHeader), r.Header.Get(access.UserHeader), portal, sampleServers(time.Since(begun))})
 	})
 	// Numbers that move, as server-sent events.
 	mux.HandleFunc("GET /viewers", func(w http.ResponseWriter, r *http.Request) {
