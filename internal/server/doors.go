@@ -126,6 +126,11 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case question && (host == forwardauth.Host || ok && one.gateway == nil):
 		d.verify.ServeHTTP(w, r) // which looks at the length itself, for each proxy in its way
+	// To everybody: the page of a refusal needs its style sheet too.
+	case isFileBelow(access.OwnPrefix+"static/", r):
+		d.host.Static(w, r)
+	case !ok && isFileBelow("/static/", r):
+		d.portal.ServeHTTP(w, r)
 	case d.tooLong(r.Header):
 		d.host.Refuse(w, r, web.HeadersTooLong, nil)
 	case !ok && question && host != d.name && d.proxies.Contain(access.Peer(r)):
@@ -145,6 +150,11 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		one.gateway.ServeHTTP(w, r)
 	}
+}
+
+// isFileBelow reports whether a request reads a file below a folder.
+func isFileBelow(folder string, r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.HasPrefix(r.URL.Path, folder)
 }
 
 // isQuestion reports whether a path is one where proxies ask. A client's path with dot

@@ -179,8 +179,12 @@ func (p *Portal) doors(cfg config.Config) (*doors, error) {
 	if err != nil {
 		return nil, err
 	}
+	look, err := lookOf(cfg)
+	if err != nil {
+		return nil, err
+	}
 	return newDoors(web.Options{
-		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), TrustedProxies: cfg.TrustedProxies, Log: p.Log,
+		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Vitals: p.vitals,
 	}, up, limits{p.maxHeader(), p.ending}, func(origin string) *access.Panel { return p.inForce.Load().panelOfGateway(origin) })
 }

@@ -36,6 +36,7 @@ var panelPages = []string{"error", "panel-back", "panel-keep", "panel-logout", "
 
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {
+	o.Look.Icons = nil // which stand on the portal's first page
 	s, err := newServer(o, access.OwnPrefix, panelPages...)
 	if err != nil {
 		return nil, err
@@ -54,7 +55,6 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 		"GET " + signedOutPath: s.getPanelSignedOut,
 		"/":                    func(*request, *access.Panel) error { return errNotFound },
 	})
-	mux.Handle("GET "+access.OwnPrefix+"static/", s.views.static())
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(s.newRequest(w, r), errCrossOrigin)
 	}))
@@ -87,6 +87,11 @@ func (s *server) servePanelHost(mux *http.ServeMux, routes map[string]panelHandl
 			}
 		})
 	}
+}
+
+// Static answers for the files of the pages that panels' hosts show.
+func (h *PanelHost) Static(w http.ResponseWriter, r *http.Request) {
+	h.server.frame(h.server.views.static()).ServeHTTP(w, r)
 }
 
 func (h *PanelHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.pages.ServeHTTP(w, r) }

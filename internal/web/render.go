@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -12,7 +13,9 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -48,19 +51,80 @@ type views struct {
 	icons     map[string]template.HTML // inline SVG by file name without .svg
 	assets    map[string]asset         // by URL path
 	assetURLs map[string]string        // URL path by file name
+	logo      string                   // URL path of the operator's logo; empty: our drawing
+
+	panelIcons map[string]string // URL paths by the panels' origins
 }
 
-// asset is a static file whose name holds its content's hash.
+// asset is a static file whose name holds its content's hash. It is the same for everybody
+// and holds no secret.
 type asset struct {
 	contentType string
 	content     []byte
+	compressed  func() []byte // by gzip; nil where that saves nothing
+}
+
+// newAsset returns an asset that is compressed once, when the first browser asks for it.
+//
+// Pages are never compressed: they hold secrets, such as backup codes, beside text that
+// others choose, such as a return URL, and the size of a compressed page would tell what
+// both have in common (the BREACH attack).
+func newAsset(contentType string, content []byte) asset {
+	a := asset{contentType: contentType, content: content}
+	if contentType != pictureType {
+		a.compressed = sync.OnceValue(func() []byte { return compress(content) })
+	}
+	return a
+}
+
+// pictureType is the type of the pictures that are compressed already.
+const pictureType = "image/png"
+
+func compress(content []byte) []byte {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil {
+		return nil
+	}
+	if _, err := w.Write(content); err != nil || w.Close() != nil {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// acceptsGzip reports whether a client takes gzip (RFC 9110, section 12.5.3).
+func acceptsGzip(h http.Header) bool {
+	for _, line := range h.Values("Accept-Encoding") {
+		for coding := range strings.SplitSeq(line, ",") {
+			name, weight, _ := strings.Cut(coding, ";")
+			name, weight = strings.TrimSpace(name), strings.ReplaceAll(weight, " ", "")
+			if strings.EqualFold(name, "gzip") {
+				return strings.Trim(strings.TrimPrefix(weight, "q="), "0.") != "" || weight == ""
+			}
+		}
+	}
+	return false
+}
+
+// Look is what the operator sets of how pages look.
+type Look struct {
+	Logo        Picture            // stands beside the site's name; its zero value is our drawing
+	Icons       map[string]Picture // of panels, by origin
+	AccentLight string             // such as #2f5fe0, for light pages; empty: ours
+	AccentDark  string
+}
+
+// Picture is an SVG or PNG file.
+type Picture struct {
+	Type    string // media type
+	Content []byte
 }
 
 // newViews parses the templates of these pages once, or of all where none is named;
 // site is the portal's name as people know it, portal the path before those of its
 // pages, "" or "/.sallyport", base the path below which its files are served, "/" or
 // "/.sallyport/".
-func newViews(site, portal, base string, pages ...string) (*views, error) {
+func newViews(site, portal, base string, look Look, pages ...string) (*views, error) {
 	c, err := loadCatalogue("en", site)
 	if err != nil {
 		return nil, err
@@ -72,8 +136,10 @@ func newViews(site, portal, base string, pages ...string) (*views, error) {
 		icons:     make(map[string]template.HTML),
 		assets:    make(map[string]asset),
 		assetURLs: make(map[string]string),
+
+		panelIcons: make(map[string]string),
 	}
-	for _, load := range []func() error{v.loadAssets, v.loadIcons, func() error { return v.loadPages(pages) }} {
+	for _, load := range []func() error{func() error { return v.loadAssets(look) }, v.loadIcons, func() error { return v.loadPages(pages) }} {
 		if err := load(); err != nil {
 			return nil, fmt.Errorf("load views: %w", err)
 		}
@@ -107,28 +173,81 @@ func (v *views) static() http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		w.Header().Set("Content-Type", a.contentType)
-		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.content))
+		h := w.Header()
+		h.Set("Content-Type", a.contentType)
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		h.Set("Content-Security-Policy", assetPolicy)
+		content := a.content
+		if a.compressed != nil {
+			h.Set("Vary", "Accept-Encoding")
+			// A range would be one of the compressed bytes: whoever asks for one gets them as they are.
+			if zip := a.compressed(); acceptsGzip(r.Header) && r.Header.Get("Range") == "" && len(zip) > 0 && len(zip) < len(content) {
+				h.Set("Content-Encoding", "gzip")
+				h.Set("Content-Length", strconv.Itoa(len(zip))) // which ServeContent leaves out
+				content = zip
+			}
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	})
 }
 
-func (v *views) loadAssets() error {
-	// Not mime.TypeByExtension: it reads tables of the host.
-	types := map[string]string{
+// Types of static files by the end of their names, and the other way round. Not
+// mime.TypeByExtension, which reads tables of the host.
+var (
+	types = map[string]string{
 		".css": "text/css; charset=utf-8",
 		".js":  "text/javascript; charset=utf-8",
 		".svg": "image/svg+xml",
+		".png": pictureType,
+	}
+	extensions = inverse(types)
+)
+
+func inverse(m map[string]string) map[string]string {
+	other := make(map[string]string, len(m))
+	for key, value := range m {
+		other[value] = key
+	}
+	return other
+}
+
+// assetPolicy keeps a file that is opened by itself from doing anything: a logo in SVG may
+// hold a script.
+const assetPolicy = "default-src 'none'; sandbox"
+
+func (v *views) loadAssets(look Look) error {
+	if len(look.Logo.Content) > 0 {
+		v.logo = v.addAsset("logo", look.Logo.Type, look.Logo.Content)
+	}
+	for origin, icon := range look.Icons {
+		v.panelIcons[origin] = v.addAsset("panel", icon.Type, icon.Content)
 	}
 	return each(staticFiles, "static", func(name string, content []byte) error {
+		if name == "app.css" {
+			content = append(content, look.accents()...)
+		}
 		ext := path.Ext(name)
-		sum := sha256.Sum256(content)
-		hash := hex.EncodeToString(sum[:assetHashBytes])
-		url := v.base + "static/" + strings.TrimSuffix(name, ext) + "." + hash + ext
-		v.assets[url] = asset{types[ext], content}
-		v.assetURLs[name] = url
+		v.assetURLs[name] = v.addAsset(strings.TrimSuffix(name, ext), types[ext], content)
 		return nil
 	})
+}
+
+// addAsset returns the URL path of a file with this name, to which its content's hash is
+// added.
+func (v *views) addAsset(name, contentType string, content []byte) string {
+	sum := sha256.Sum256(content)
+	url := v.base + "static/" + name + "." + hex.EncodeToString(sum[:assetHashBytes]) + extensions[contentType]
+	v.assets[url] = newAsset(contentType, content)
+	return url
+}
+
+// accents are the lines of the style sheet that set the operator's colours.
+func (l Look) accents() string {
+	if l.AccentLight == "" || l.AccentDark == "" {
+		return ""
+	}
+	return ":root { --accent: " + l.AccentLight + "; }\n" +
+		"@media (prefers-color-scheme: dark) { :root { --accent: " + l.AccentDark + "; } }\n"
 }
 
 func (v *views) loadIcons() error {
@@ -164,6 +283,7 @@ func (v *views) functions() template.FuncMap {
 		"day":    func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
 		"icon":   v.icon,
 		"asset":  v.asset,
+		"logo":   func() string { return v.logo },
 		"site":   func() string { return v.catalogue.site },
 		"portal": func() string { return v.portal },
 		"help":   func() string { return v.contact },

@@ -1,12 +1,15 @@
 package web
 
 import (
+	"compress/gzip"
 	"html/template"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,7 +196,7 @@ func rendered(t *testing.T, v *views, s sample) string {
 
 func testViews(t *testing.T, site string) *views {
 	t.Helper()
-	v, err := newViews(site, "", "/")
+	v, err := newViews(site, "", "/", Look{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,5 +449,96 @@ func TestFirstViewIsSmall(t *testing.T) {
 		if size >= limit {
 			t.Errorf("%v have %d bytes, want less than %d", names, size, limit)
 		}
+	}
+}
+
+func TestStaticFilesAreCompressedForWhoAsksForIt(t *testing.T) {
+	v := testViews(t, "Streaming panel")
+	url, err := v.asset("app.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("static/app.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for accept, compressed := range map[string]bool{
+		"gzip, deflate, br": true, "br;q=1.0, gzip;q=0.8": true, "GZIP": true, "gzip;q=0": false, "gzip; q=0.000": false, "deflate, br": false, "identity": false, "": false,
+	} {
+		r := httptest.NewRequest("GET", url, nil)
+		r.Header.Set("Accept-Encoding", accept)
+		w := httptest.NewRecorder()
+		v.static().ServeHTTP(w, r)
+		body := io.Reader(w.Body)
+		if got := w.Header().Get("Content-Encoding") == "gzip"; got != compressed {
+			t.Errorf("%q: compressed is %v, want %v", accept, got, compressed)
+		}
+		if got := w.Header().Get("Content-Length"); got != strconv.Itoa(w.Body.Len()) {
+			t.Errorf("%q: Content-Length %q of %d bytes", accept, got, w.Body.Len())
+		}
+		if compressed {
+			if 2*w.Body.Len() > len(want) {
+				t.Errorf("%q: %d of %d bytes", accept, w.Body.Len(), len(want))
+			}
+			if body, err = gzip.NewReader(w.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := io.ReadAll(body); err != nil || string(got) != string(want) {
+			t.Errorf("%q: other content, %v", accept, err)
+		}
+		if got := w.Header().Get("Vary"); got != "Accept-Encoding" {
+			t.Errorf("%q: Vary %q", accept, got)
+		}
+	}
+}
+
+// Pages hold secrets beside text that others choose.
+func TestPagesAreNotCompressed(t *testing.T) {
+	w := httptest.NewRecorder()
+	if err := testViews(t, "Streaming panel").page(w, http.StatusOK, "login", loginPage{frame: frame{Title: say("login.title")}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Header().Get("Content-Encoding"); got != "" || !strings.HasPrefix(w.Body.String(), "<!doctype html>") {
+		t.Errorf("a page has Content-Encoding %q", got)
+	}
+}
+
+func TestTheOperatorsLook(t *testing.T) {
+	const script = `<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`
+	v, err := newViews("Streaming panel", "", "/", Look{
+		Logo:        Picture{"image/svg+xml", []byte(script)},
+		Icons:       map[string]Picture{"https://wiki.example.com": {"image/png", []byte("png")}},
+		AccentLight: "#007a3d", AccentDark: "#5fd3a0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(url string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		v.static().ServeHTTP(w, httptest.NewRequest("GET", url, nil))
+		return w
+	}
+	html := rendered(t, v, sample{"login", "logo", loginPage{frame: frame{Title: say("login.title")}}})
+	logo := regexp.MustCompile(`<img class="logo" src="(/static/logo\.[0-9a-f]{12}\.svg)" alt="">`).FindStringSubmatch(html)
+	if logo == nil {
+		t.Fatalf("no logo in %s", html)
+	}
+	if w := get(logo[1]); w.Code != http.StatusOK || w.Body.String() != script || w.Header().Get("Content-Type") != "image/svg+xml" ||
+		w.Header().Get("Content-Security-Policy") != "default-src 'none'; sandbox" {
+		t.Errorf("logo: %d, %v", w.Code, w.Header())
+	}
+	if w := get(v.panelIcons["https://wiki.example.com"]); w.Code != http.StatusOK || w.Header().Get("Content-Type") != "image/png" {
+		t.Errorf("icon: %d, %v", w.Code, w.Header())
+	}
+	css, err := v.asset("app.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := get(css).Body.String(); !strings.HasSuffix(body, "\n:root { --accent: #007a3d; }\n@media (prefers-color-scheme: dark) { :root { --accent: #5fd3a0; } }\n") {
+		t.Errorf("app.css ends in %q", body[len(body)-120:])
+	}
+	if plain, err := testViews(t, "Streaming panel").asset("app.css"); err != nil || plain == css {
+		t.Errorf("two style sheets have the name %s (%v)", plain, err)
 	}
 }

@@ -80,7 +80,7 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 		return nil
 	}
 	return s.views.page(req.w, http.StatusOK, "panel-signed-in", panelSignedInPage{
-		frame: frame{Title: say("panel_signed_in.title")}, Panel: panelLink{panel.Origin + "/", panel.Name}, Script: scriptPath,
+		frame: frame{Title: say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
 	})
 }
 

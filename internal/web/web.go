@@ -42,6 +42,7 @@ type Options struct {
 	PublicURL      string // without a slash at the end; with a path where a panel shares its host
 	SiteName       string
 	Contact        string // email address or URL where people ask for help; may be empty
+	Look           Look
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
 	Log            *slog.Logger
@@ -75,7 +76,7 @@ func newServer(o Options, base string, pages ...string) (*server, error) {
 	if base == "" {
 		base = origin.Path + "/"
 	}
-	views, err := newViews(o.SiteName, origin.Path, base, pages...)
+	views, err := newViews(o.SiteName, origin.Path, base, o.Look, pages...)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,6 @@ func New(o Options) (http.Handler, error) {
 		s.serve(w, r, route{needs: access.Public, handle: func(*request) error { return errNotFound }})
 	})
 	pages := http.NewServeMux()
-	pages.Handle("GET "+at+"/static/", s.views.static())
 	pages.Handle("/", below(at, s.mux))
 	if s.shared() {
 		s.servePanelHost(pages, s.panelRoutes())
@@ -132,6 +132,8 @@ func New(o Options) (http.Handler, error) {
 		outer.HandleFunc("GET "+path+"/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 		outer.HandleFunc("GET "+path+"/readyz", s.getReady)
 	}
+	// Before the guard, which answers other hosts and untrusted proxies with a page.
+	outer.Handle("GET "+at+"/static/", s.views.static())
 	outer.Handle("/", s.guard(foreign.Handler(pages)))
 	return s.frame(s.canonicalOnly(outer)), nil
 }

@@ -1,0 +1,32 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/web"
+)
+
+// lookOf returns what the configuration says of how pages look. It reads the files of the
+// pictures.
+func lookOf(cfg config.Config) (web.Look, error) {
+	look := web.Look{AccentLight: string(cfg.Accent.Light), AccentDark: string(cfg.Accent.Dark), Icons: map[string]web.Picture{}}
+	if cfg.Logo != "" {
+		logo, err := config.ReadPicture(cfg.Logo)
+		if err != nil {
+			return look, fmt.Errorf("logo: %w", err)
+		}
+		look.Logo = web.Picture(logo)
+	}
+	for _, p := range cfg.Panels {
+		if p.Icon == "" {
+			continue
+		}
+		icon, err := config.ReadPicture(p.Icon)
+		if err != nil {
+			return look, fmt.Errorf("panel %s: icon: %w", p.URL, err)
+		}
+		look.Icons[p.URL.String()] = web.Picture(icon)
+	}
+	return look, nil
+}
