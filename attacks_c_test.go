@@ -23,7 +23,7 @@ func TestAttack43BackupCodeWorksOnce(t *testing.T) {
 		b := pendingSignIn(t, p, "ada")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
 		opens(t, b, "backup code", true)
-		if page := visible(b.Get("/?notice=backup_code_used").Body); !strings.Contains(page, "Backup code used. You have 9 left.") {
+		if page := visible(b.Get("/?notice=backup_code_used").Body); !strings.Contains(page, "Backup code used, 9 left.") {
 			t.Error("the page doesn't say that nine codes are left")
 		}
 		if page := visible(b.Get("/settings/activity").Body); !strings.Contains(page, "Backup code used, 9 left") {

@@ -113,7 +113,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 			p.Browser(t).Do(http.MethodHead, link, nil, nil)
 			p.Browser(t).Get(link)
 		}
-		if a := again.Get(link); a.Location != "/settings/security" {
+		if a := again.Get(link); a.Location != "/settings/security/authenticators/new" {
 			t.Fatalf("link: %s", short(a))
 		}
 		again.Enroll("New phone")

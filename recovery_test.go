@@ -56,7 +56,7 @@ func TestAResetGivesNoAccountToWhoeverHasTheSuspectPassword(t *testing.T) {
 		got := testkit.Race(len(browsers), func(i int) string {
 			return short(browsers[i].Post("/setup", append(fields, chosen)...))
 		})
-		const next = "/login?notice=password_set&return=%2Fsettings%2Fsecurity"
+		const next = "/login?notice=password_set&return=%2Fsettings%2Fsecurity%2Fauthenticators%2Fnew"
 		if got["303 "+next] != 1 {
 			t.Errorf("eight set the password at once: %v", got)
 		}
@@ -117,7 +117,7 @@ func TestALinkOfAResetLivesAsLongAsTheOperatorSays(t *testing.T) {
 			}
 			link := "/setup?ticket=" + token.Reveal()
 			p.Clock.Move(life - time.Second)
-			if a := p.Browser(t).Get(link); a.Location != "/settings/security" {
+			if a := p.Browser(t).Get(link); a.Location != "/settings/security/authenticators/new" {
 				t.Errorf("a second before %v: %s", life, short(a))
 			}
 			p.Clock.Move(time.Second)

@@ -38,7 +38,7 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	await keyboard.type(ada.password);
 	await keyboard.press('Enter');
 
-	await expect(page.getByRole('heading', { name: 'You’re signed in' })).toBeVisible();
+	await expect(page.getByRole('heading', { name: 'Your panels' })).toBeVisible();
 	await tabTo(page, page.getByRole('link', { name: 'Skip to content' }));
 	await keyboard.press('Enter');
 	await tabTo(page, page.getByRole('link', { name: 'Secure your account' }));

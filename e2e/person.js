@@ -32,7 +32,7 @@ export async function signIn(page, account, phone) {
 		await expect(page).toHaveURL('/login/code');
 		await typeCode(page, await phone.code());
 	}
-	await expect(page.getByRole('heading', { name: 'You’re signed in' })).toBeVisible();
+	await expect(page.getByRole('heading', { name: 'Your panels' })).toBeVisible();
 }
 
 export async function signOut(page) {
@@ -46,7 +46,7 @@ export async function signOut(page) {
 export async function openForm(page, button) {
 	const summary = page.locator('summary', { hasText: button });
 	await summary.click();
-	return summary.locator('..').locator('form');
+	return summary.locator('xpath=../following-sibling::form[1]');
 }
 
 // openWizard goes to the wizard from anywhere: the first time, or for another

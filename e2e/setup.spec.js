@@ -12,6 +12,8 @@ test('the link that an empty portal prints makes the first account, an operator,
 	await page.getByLabel('Password', { exact: true }).fill(ada.password);
 	await page.getByRole('button', { name: 'Create account' }).click();
 	await expect(page.getByRole('status')).toHaveText('Your account is ready. Sign in with your new password.');
+	await expect(page.getByLabel('Username or email')).toHaveValue('ada');
+	await expect(page.getByLabel('Password', { exact: true })).toBeFocused();
 	await signIn(page, ada);
 	await page.goto('/settings/profile');
 	await expect(page.getByRole('main')).toContainText('Administrator');
@@ -30,7 +32,8 @@ test('an invitation lets its owner choose the password, and makes no operator', 
 	await page.goto(link);
 	await expect(page.getByLabel('Username')).toHaveValue('grace');
 	await page.getByLabel('Password', { exact: true }).fill('grace likes long walks');
-	await page.getByRole('button', { name: 'Create account' }).click();
+	await page.getByRole('button', { name: 'Set password' }).click();
+	await expect(page.getByLabel('Username or email')).toHaveValue('grace');
 	await signIn(page, { name: 'grace', password: 'grace likes long walks' });
 	await page.goto('/settings/profile');
 	await expect(page.getByRole('main')).toContainText('Member');

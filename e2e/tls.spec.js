@@ -33,7 +33,7 @@ test('TLS of its own: in with a code, over HTTP/2, with a WebSocket @one-engine'
 		};
 		await page.goto('/login');
 		await fillIn();
-		await expect(page.getByRole('heading', { name: 'You’re signed in' })).toBeVisible();
+		await expect(page.getByRole('heading', { name: 'Your panels' })).toBeVisible();
 		const { phone } = await enable(page);
 		await context.clearCookies();
 

@@ -137,9 +137,11 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 type Waiting struct {
 	Stage     Stage
 	Account   account.Account
-	CodesLeft int    // unused backup codes
-	TwoCodes  bool   // single codes aren't looked at now
-	ReturnURL string // where the attempt leads, checked
+	CodesLeft int  // unused backup codes
+	TwoCodes  bool // single codes aren't looked at now
+	// Authenticators are the names of those whose codes are accepted, oldest first.
+	Authenticators []string
+	ReturnURL      string // where the attempt leads, checked
 }
 
 // Waiting returns where the attempt with this token stands, or [ErrNoAttempt].
@@ -176,7 +178,11 @@ func (s *Service) waiting(ctx context.Context, accountID string, from Browser) (
 	if err != nil {
 		return Waiting{}, err
 	}
-	return Waiting{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}, nil
+	w := Waiting{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}
+	for _, a := range authenticators {
+		w.Authenticators = append(w.Authenticators, a.Name)
+	}
+	return w, nil
 }
 
 // SubmitNewPassword changes a suspect password at the end of a sign-in. It

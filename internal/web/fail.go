@@ -206,7 +206,7 @@ func (s *server) fail(req *request, err error) {
 		linkURL = s.PublicURL + "/"
 	}
 	page := errorPage{
-		frame: frame{Title: say("error.title")}, Heading: heading, Advice: advice,
+		frame: frame{Title: heading}, Advice: advice,
 		LinkURL: linkURL, LinkText: linkText, HomeURL: homeURL, SignOut: signOut, Reference: reference(req.Request),
 	}
 	if err := s.views.page(req.w, status, "error", page); err != nil {

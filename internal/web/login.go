@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
@@ -23,7 +25,8 @@ func (s *server) getHome(req *request) error {
 		return err
 	}
 	for _, panel := range mine {
-		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name})
+		page.Title = say("home.panels")
+		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.views.panelIcons[panel.Origin]})
 	}
 	return s.views.page(req.w, http.StatusOK, "home", page)
 }
@@ -44,10 +47,20 @@ func (s *server) getLogin(req *request) error {
 		s.redirect(req, page.Return) // another tab, or a double click, was faster
 		return nil
 	}
+	page.Username = s.linkedName(req)
 	if s.cookie(req.Request, cookiesCookie) == "" {
 		s.setCookie(req.w, cookiesCookie, "1", cookiesCookieLife)
 	}
 	return s.views.page(req.w, http.StatusOK, "login", page)
+}
+
+// linkedName returns the account's name whose link this browser used just now, or "".
+func (s *server) linkedName(req *request) string {
+	name, err := url.QueryUnescape(s.cookie(req.Request, nameCookie))
+	if err != nil || !utf8.ValidString(name) {
+		return ""
+	}
+	return name
 }
 
 func (s *server) postPassword(req *request) error {
@@ -108,6 +121,9 @@ func (s *server) advance(req *request, p login.Progress, query ...string) error 
 		return nil
 	}
 	s.setCookie(req.w, attemptCookie, "", 0)
+	if s.cookie(req.Request, nameCookie) != "" {
+		s.setCookie(req.w, nameCookie, "", 0)
+	}
 	s.rememberDevice(req, p.Device)
 	if s.shared() {
 		_, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), p.Session.Reveal(), s.Login.Life, s.Login.Clock())
@@ -156,9 +172,13 @@ func (s *server) waiting(req *request, stage login.Stage) (string, login.Waiting
 }
 
 func (s *server) codePage(req *request, w login.Waiting, two bool) codePage {
+	names := ""
+	if len(w.Authenticators) > 1 {
+		names = strings.Join(w.Authenticators, ", ")
+	}
 	return codePage{
-		frame: frame{Title: say("code.title"), Notice: s.noticeOf(req)},
-		Two:   two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0, Return: w.ReturnURL,
+		frame: frame{Title: say("code.title"), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
+		Two: two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0, Return: w.ReturnURL,
 	}
 }
 
@@ -310,7 +330,7 @@ func (s *server) postCancel(req *request) error {
 		return err
 	}
 	s.setCookie(req.w, attemptCookie, "", 0)
-	s.redirect(req, "/login")
+	s.redirect(req, "/login", "notice", "sign_in_cancelled")
 	return nil
 }
 
@@ -329,7 +349,7 @@ func (s *server) postLogout(req *request) error {
 }
 
 func (s *server) getChangePassword(req *request) error {
-	http.Redirect(req.w, req.Request, s.PublicURL+"/settings/security", http.StatusFound)
+	http.Redirect(req.w, req.Request, s.PublicURL+changePasswordForm, http.StatusFound)
 	return nil
 }
 
@@ -348,7 +368,7 @@ func (s *server) getSetup(req *request) error {
 	}
 	if opened.Kind == account.TicketEnroll && !opened.NewPassword {
 		s.setCookie(req.w, ticketCookie, token, ticketCookieLife)
-		s.redirect(req, "/settings/security")
+		s.redirect(req, newAuthenticatorPath)
 		return nil
 	}
 	return s.views.page(req.w, http.StatusOK, "setup", s.setupPage(opened, token))
@@ -383,6 +403,7 @@ func (s *server) postSetup(req *request) error {
 			return err
 		}
 		s.rememberDevice(req, token)
+		s.setCookie(req.w, nameCookie, url.QueryEscape(opened.Account.Name), nameCookieLife)
 		s.redirect(req, "/login", "notice", "let_in")
 		return nil
 	}
@@ -399,9 +420,10 @@ func (s *server) postSetup(req *request) error {
 		}
 		s.noteWeak(req, owner, f[3])
 		s.rememberDevice(req, token)
+		s.setCookie(req.w, nameCookie, url.QueryEscape(owner.Name), nameCookieLife)
 		if page.Reset {
 			s.setCookie(req.w, ticketCookie, f[0], ticketCookieLife)
-			s.redirect(req, "/login", "return", "/settings/security", "notice", "password_set")
+			s.redirect(req, "/login", "return", newAuthenticatorPath, "notice", "password_set")
 			return nil
 		}
 		s.redirect(req, "/login", "notice", "account_created")

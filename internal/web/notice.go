@@ -16,6 +16,9 @@ var notices = map[string]struct {
 	"signed_out":        {"ok", say("notice.signed_out")},
 	"expired":           {"warn", say("login.expired")},
 	"confirmed":         {"ok", say("notice.confirmed")},
+	"confirmed_form":    {"ok", say("notice.confirmed_form")},
+	"link":              {"ok", say("notice.link")},
+	"sign_in_cancelled": {"ok", say("notice.sign_in_cancelled")},
 	"added":             {"ok", say("notice.added")},
 	"renamed":           {"ok", say("notice.renamed")},
 	"removed":           {"ok", say("notice.removed")},
@@ -30,7 +33,6 @@ var notices = map[string]struct {
 	"cancelled":         {"ok", say("notice.cancelled")},
 	"wizard_expired":    {"warn", say("wizard.expired")},
 	"wizard_limit":      {"warn", say("wizard.limit")},
-	"name_invalid":      {"warn", say("wizard.name_invalid")},
 	"codes_limit":       {"warn", say("security.codes_limit")},
 	"others_revoked":    {"ok", say("notice.revoked_others")},
 	"ended":             {"warn", say("login.ended")},
@@ -42,9 +44,9 @@ var notices = map[string]struct {
 func (s *server) noticeOf(req *request) *notice {
 	name := req.URL.Query().Get("notice")
 	if name == "backup_code_used" && req.twoFactor {
-		return &notice{
-			Kind: "warn", Text: say("notice.backup_code_used", "n", req.codesLeft),
-			LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
+		return &notice{ // where few are left, a banner asks for new ones
+			Kind: "info", Text: say("notice.backup_code_used", "n", req.codesLeft),
+			LinkURL: "/settings/security#two-factor", LinkText: say("notice.new_phone"),
 		}
 	}
 	if panel := s.requiring(req); name == "required" && panel != nil {
@@ -58,7 +60,7 @@ func (s *server) noticeOf(req *request) *notice {
 		s.setCookie(req.w, weakCookie, "", 0)
 		weak := &notice{Kind: "warn", Text: say("notice.weak", "done", n.text, "why", reason)}
 		if req.signedIn() {
-			weak.LinkURL, weak.LinkText = "/settings/security#change-password", say("frame.change_password")
+			weak.LinkURL, weak.LinkText = changePasswordForm, say("frame.change_password")
 		}
 		return weak
 	}

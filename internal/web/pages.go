@@ -21,7 +21,7 @@ func say(key string, args ...any) *message { return &message{key, args} }
 
 // notice is the box on top of a page: something was done or needs attention.
 type notice struct {
-	Kind     string // "ok", "warn" or "error"
+	Kind     string // "ok", "info", "warn" or "error"
 	Text     *message
 	LinkURL  string // a path of the portal; may be empty
 	LinkText *message
@@ -50,6 +50,7 @@ type homePage struct {
 type panelLink struct {
 	URL  string
 	Name string // as pages call it
+	Icon string // URL path of its picture; may be empty
 }
 
 type panelLogoutPage struct {
@@ -105,9 +106,11 @@ type loginPage struct {
 
 type codePage struct {
 	frame
-	Two      bool // both fields are shown
-	TwoOnly  bool // both fields are needed: a single code isn't looked at
-	HasCodes bool // unused backup codes exist
+	Entry    string // name of the account, as in the app
+	Names    string // of the authenticators, where there are several
+	Two      bool   // both fields are shown
+	TwoOnly  bool   // both fields are needed: a single code isn't looked at
+	HasCodes bool   // unused backup codes exist
 	Return   string
 	Error    *message
 }
@@ -159,6 +162,7 @@ type profilePage struct {
 	frame
 	Name        string
 	DisplayName string
+	Max         int    // code points of a display name
 	Email       string // may be empty
 	Operator    bool
 	Groups      []string
@@ -180,6 +184,7 @@ type securityPage struct {
 	StepsDone         int      // of the check-up's three
 	PasswordAdvice    *message // why it should be changed; nil: it needn't be
 	PasswordError     *message
+	MaxName           int // of an authenticator, in code points
 	Passes            []passRow
 	SomePanel         bool // there is one to make passes for
 }
@@ -218,9 +223,13 @@ type panelChoice struct {
 // passPage shows the token of a new machine pass, this once.
 type passPage struct {
 	frame
-	Name  string
-	Opens string // as in passRow
-	Token string
+	Name      string
+	Opens     string // as in passRow
+	Methods   string // as in passRow
+	Addresses string // as in passRow
+	ExpiresAt time.Time
+	Token     string
+	Example   string // a command that uses it
 }
 
 type authenticatorRow struct {
@@ -229,6 +238,8 @@ type authenticatorRow struct {
 	AddedAt    time.Time
 	LastUsedAt time.Time // zero: not used yet
 	Only       bool      // the only one: removing it turns two-factor authentication off
+	Typed      string    // a new name that was refused
+	Error      *message  // why it was
 }
 
 type wizardPage struct {
@@ -241,6 +252,7 @@ type wizardPage struct {
 	Key    string        // the key in one piece, to copy
 	KeyURI template.URL  // otpauth://
 	Name   string        // of the authenticator, filled in
+	Max    int           // code points of a name
 	Error  *message
 }
 
@@ -248,6 +260,7 @@ type backupCodesPage struct {
 	frame
 	JustEnabled bool // two-factor authentication was turned on by this step
 	Codes       []string
+	URL         string // of the portal
 	Username    string
 	At          time.Time
 	Download    template.URL // data: URL of the text file
@@ -263,6 +276,7 @@ type sessionsPage struct {
 
 type deviceRow struct {
 	ID      string
+	Phone   bool   // as in sessionRow
 	Browser string // as in sessionRow
 	Address string
 	UsedAt  time.Time // the last full sign-in
@@ -284,6 +298,7 @@ type letInLinkPage struct {
 
 type sessionRow struct {
 	ID         string
+	Phone      bool     // a phone or a tablet
 	Browser    string   // "Chrome on Linux"; may be empty
 	Address    string   //
 	How        *message // "password + code"
@@ -304,6 +319,7 @@ type activityRow struct {
 	Address string
 	Browser string
 	Alarm   bool // something that somebody else may have done
+	Backup  bool // a backup code was used
 }
 
 type setupPage struct {
@@ -317,9 +333,9 @@ type setupPage struct {
 	Error    *message
 }
 
+// errorPage says what happened in its title.
 type errorPage struct {
 	frame
-	Heading   *message // what happened
 	Advice    *message // what to do
 	LinkURL   string   // may be empty
 	LinkText  *message

@@ -75,7 +75,7 @@ func (s *server) getEnter(req *request) error {
 		s.redirect(req, "/reauthenticate", "return", self)
 	case access.Enroll:
 		s.setCookie(req.w, returnCookie, self, returnCookieLife)
-		s.redirect(req, "/settings/security", "notice", "required")
+		s.redirect(req, newAuthenticatorPath)
 	default:
 		return &login.NotAdmittedError{Panel: panel, Username: req.me.Account.Name}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
@@ -108,7 +109,8 @@ func (s *server) postPass(req *request) error {
 		token, made := s.Login.AddPass(req.Context(), req.me, p)
 		if made == nil {
 			return s.views.page(req.w, http.StatusOK, "pass", passPage{
-				frame: s.frameOf(req, say("passes.made"), "security"), Name: page.Name, Opens: s.opens(scope), Token: token.Reveal(),
+				frame: s.frameOf(req, say("passes.made"), "security"), Name: p.Name, Opens: s.opens(scope), Methods: scope.MethodList(),
+				Addresses: scope.AddressList(), ExpiresAt: p.ExpiresAt, Token: token.Reveal(), Example: example(scope, token.Reveal()),
 			})
 		}
 		err = made
@@ -117,6 +119,16 @@ func (s *server) postPass(req *request) error {
 		return err
 	}
 	return s.views.page(req.w, http.StatusUnprocessableEntity, "new-pass", page)
+}
+
+// example returns a shell command that uses a pass.
+func example(scope access.Scope, token string) string {
+	method := ""
+	if len(scope.Methods) > 0 && !slices.Contains(scope.Methods, http.MethodGet) {
+		method = "-X " + scope.Methods[0] + " "
+	}
+	path := strings.ReplaceAll(scope.Path, "'", `'\''`)
+	return "curl " + method + "-H '" + access.PassHeader + ": " + token + "' '" + scope.Panel + path + "'"
 }
 
 var errPanelUnknown = errors.New("no panel that the account may enter")
@@ -135,7 +147,7 @@ func (p newPassPage) scope() (access.Scope, error) {
 func passMessage(err error) *message {
 	switch {
 	case errors.Is(err, authenticator.ErrNameInvalid):
-		return say("passes.name_invalid")
+		return nameMessage(err, authenticator.MaxNameRunes)
 	case errors.Is(err, pass.ErrNameTaken):
 		return say("passes.name_taken")
 	case errors.Is(err, pass.ErrLimit):

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/login"
 )
@@ -73,7 +74,15 @@ func (s *server) postReauthenticate(req *request) error {
 	if err != nil || !proven {
 		return err
 	}
-	s.land(req, progress.Session, login.CheckReturn(progress.ReturnURL), "notice", "confirmed")
+	back = login.CheckReturn(progress.ReturnURL)
+	switch tab, _, isForm := strings.Cut(back, "#"); {
+	case isForm:
+		s.land(req, progress.Session, back, "notice", "confirmed_form")
+	case strings.HasPrefix(tab, "/settings/") && strings.Count(tab, "/") == 2:
+		s.land(req, progress.Session, back, "notice", "confirmed")
+	default: // the page itself is what was asked for
+		s.land(req, progress.Session, back)
+	}
 	return nil
 }
 

@@ -50,7 +50,7 @@ func samples(person string) []sample {
 	used := inside("home.title", "")
 	used.Notice = &notice{
 		Kind: "warn", Text: say("notice.backup_code_used", "n", 7),
-		LinkURL: "/settings/security#new-codes", LinkText: say("frame.new_codes"),
+		LinkURL: "/settings/security#two-factor", LinkText: say("notice.new_phone"),
 	}
 	// A stand-in as large as the QR code of a usual key URI.
 	qr := template.HTML(`<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 57 57"><rect width="57" height="57" fill="#fff"/></svg>`)
@@ -67,7 +67,7 @@ func samples(person string) []sample {
 	wizardSlow.Error = say("code.slow", "n", 3)
 	on := securityPage{
 		frame: few, newPassword: chosen, Username: person, PasswordChangedAt: at, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
-		Authenticators: []authenticatorRow{{"a1", person, at, at, false}, {"a2", "Tablet at home", at, time.Time{}, false}},
+		Authenticators: []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at}, {ID: "a2", Name: "Tablet at home", AddedAt: at}},
 	}
 	on.SomePanel = true
 	on.Passes = []passRow{
@@ -76,8 +76,10 @@ func samples(person string) []sample {
 	}
 	only := on
 	only.frame, only.StepsDone, only.AtLimit = many, 3, true
-	only.Authenticators = []authenticatorRow{{"a1", person, at, at, true}}
+	only.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at, Only: true}}
 	only.PasswordError = say("password.wrong")
+	renamed := on
+	renamed.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, Typed: person, Error: say("name.character", "character", "U+202E")}}
 	spent := on
 	spent.frame, spent.EnrollLocked = none, true
 	off := securityPage{frame: inside("security.title", "security"), newPassword: chosen, Username: person, PasswordChangedAt: at, StepsDone: 1}
@@ -90,24 +92,24 @@ func samples(person string) []sample {
 	profile := profilePage{frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
 	profileWrong := profile
 	profileWrong.Email, profileWrong.Operator, profileWrong.Groups = person, true, []string{person, "ops"}
-	profileWrong.Error = say("profile.display_name_invalid")
+	profileWrong.Error = say("name.long", "n", 80)
 	sessions := []sessionRow{
-		{"s1", "Chrome on Linux", "203.0.113.7", say("how.password_totp"), at, at, true},
-		{"s2", person, "2001:db8::7", say("how.password"), at, at, false},
-		{"s3", "", "198.51.100.4", say("how.password_backup_code"), at, at, false},
+		{"s1", false, "Chrome on Linux", "203.0.113.7", say("how.password_totp"), at, at, true},
+		{"s2", true, person, "2001:db8::7", say("how.password"), at, at, false},
+		{"s3", false, "", "198.51.100.4", say("how.password_backup_code"), at, at, false},
 	}
-	devices := []deviceRow{{"d1", "Chrome on Linux", "203.0.113.7", at, true}, {"d2", person, "2001:db8::7", at, false}, {"d3", "", "198.51.100.4", at, false}}
+	devices := []deviceRow{{"d1", false, "Chrome on Linux", "203.0.113.7", at, true}, {"d2", true, person, "2001:db8::7", at, false}, {"d3", false, "", "198.51.100.4", at, false}}
 	told := inside("sessions.title", "sessions")
 	told.Wrong = 4
 	events := []activityRow{
-		{say("activity.signed_in", "how", say("how.password_totp")), at, "203.0.113.7", "Chrome on Linux", false},
-		{say("activity.code_failed"), at, "2001:db8::7", person, true},
-		{say("activity.authenticator_added", "name", person), at, "", "", false},
-		{say("activity.backup_code_used", "n", 1), at, "203.0.113.7", "", false},
+		{say("activity.signed_in", "how", say("how.password_totp")), at, "203.0.113.7", "Chrome on Linux", false, false},
+		{say("activity.code_failed"), at, "2001:db8::7", person, true, false},
+		{say("activity.authenticator_added", "name", person), at, "", "", false, false},
+		{say("activity.backup_code_used", "n", 1), at, "203.0.113.7", "", false, true},
 	}
 	return []sample{
 		{"home", "off", homePage{inside("home.title", ""), person, false, nil}},
-		{"home", "on", homePage{used, person, true, []panelLink{{"https://panel.example.com/", person}}}},
+		{"home", "on", homePage{used, person, true, []panelLink{{"https://panel.example.com/", person, ""}, {"https://wiki.example.com/", "Wiki", "/static/wiki.0123456789ab.svg"}}}},
 		{"panel-logout", "first", panelLogoutPage{outside("panel_logout.title"), person, "/.sallyport/logout", "/"}},
 		{"continue", "first", continuePage{outside("continue.title"), "", "https://auth.example.com/settings/security"}},
 		{"continue", "panel", continuePage{outside("continue.title"), person, "https://auth.example.com/enter?panel=x"}},
@@ -116,15 +118,15 @@ func samples(person string) []sample {
 		{"panel-sign-in", "form", panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", true}},
 		{"panel-sign-in", "frame", panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", false}},
 		{"panel-signed-out", "first", continuePage{outside("panel_signed_out.title"), "", "https://auth.example.com/login"}},
-		{"panel-signed-in", "first", panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", person}, scriptPath}},
+		{"panel-signed-in", "first", panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", person, ""}, scriptPath}},
 		{"login", "first", loginPage{frame: outside("login.title"), Return: person}},
 		{"login", "signed-out", loginPage{frame: signedOut}},
 		{"login", "panel", loginPage{frame: toPanel, ForPanel: true, Return: person}},
 		{"login", "wrong", loginPage{outside("login.title"), false, person, "/x", say("login.wrong")}},
-		{"code", "first", codePage{frame: outside("code.title")}},
+		{"code", "first", codePage{frame: outside("code.title"), Entry: person}},
 		{"code", "slow", codePage{frame: outside("code.title"), HasCodes: true, Error: say("code.slow", "n", 3)}},
 		{"code", "two", codePage{frame: outside("code.title"), Two: true, HasCodes: true}},
-		{"code", "two-only", codePage{outside("code.title"), true, true, true, "/x", say("code.two_wrong")}},
+		{"code", "two-only", codePage{outside("code.title"), person, person + ", Tablet", true, true, true, "/x", say("code.two_wrong")}},
 		{"backup-code", "first", backupCodePage{outside("backup_code.title"), 7, "/x", nil}},
 		{"backup-code", "wrong", backupCodePage{outside("backup_code.title"), 1, "/x", say("backup_code.wrong")}},
 		{"new-password", "first", newPasswordPage{outside("new_password.title"), chosen, person, "/x", nil}},
@@ -144,13 +146,14 @@ func samples(person string) []sample {
 		{"security", "on", on},
 		{"security", "only", only},
 		{"security", "spent", spent},
+		{"security", "renamed", renamed},
 		{"wizard", "first", wizard},
 		{"wizard", "more", wizardMore},
 		{"wizard", "slow", wizardSlow},
 		{"backup-codes", "first", backupCodesPage{
-			inside("backup_codes.title", "security"), true,
+			outside("backup_codes.title"), true,
 			strings.Fields("K7QP-3M9X-TW2D 0ZRC-8VHN-4BJE Q5XA-DG71-MKT9 9WFS-YE3H-2PNV 6CBT-RX0Q-J8DM MZ4K-7HVA-5GWE E1YN-Q9SB-XC3F 3TJD-KP6R-0HZA VB8G-2WME-7QXS H5RA-NC4T-9FKY"),
-			person, at, "data:text/plain;charset=utf-8,codes", "backup-codes-ada.txt",
+			"https://auth.example.com", person, at, "data:text/plain;charset=utf-8,codes", "backup-codes-ada.txt",
 		}},
 		{"sessions", "several", sessionsPage{told, sessions, 2, devices}},
 		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
@@ -159,7 +162,7 @@ func samples(person string) []sample {
 			inside("passes.new", "security"), []panelChoice{{person, person}}, person, person, person, person, person, 7, passLives, say("passes.addresses_invalid"),
 		}},
 		{"new-pass", "none", newPassPage{frame: inside("passes.new", "security")}},
-		{"pass", "first", passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "spp_" + strings.Repeat("x", 43)}},
+		{"pass", "first", passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "GET", "192.0.2.7", at, "spp_" + strings.Repeat("x", 43), "curl -H 'Sallyport-Pass: spp_x' 'https://panel.example.com/api/'"}},
 		{"let-in", "first", letInPage{outside("let_in.title"), "t", person}},
 		{"let-in-link", "first", letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
 		{"activity", "several", activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
@@ -170,11 +173,11 @@ func samples(person string) []sample {
 		{"setup", "name", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("setup.name_taken")}},
 		{"setup", "email", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("setup.email_invalid")}},
 		{"setup", "short", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("password.short", "n", 10)}},
-		{"error", "outside", errorPage{frame: outside("error.title"), Heading: say("error.link_invalid.heading"), Advice: say("error.link_invalid.advice"), Reference: person}},
-		{"error", "inside", errorPage{frame: inside("error.title", ""), Heading: say("error.not_found.heading"), Advice: say("error.not_found.advice"), LinkURL: "/", LinkText: say("error.home"), Reference: "7f3k2m"}},
-		{"error", "forbidden", errorPage{frame: outside("error.title"), Heading: say("error.not_admitted.heading", "panel", person), Advice: say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: say("home.panels"), SignOut: "/logout"}},
-		{"error", "down", errorPage{frame: outside("error.title"), Heading: say("error.panel_down.heading", "panel", person), Advice: say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: say("error.again"), HomeURL: "https://auth.example.com/"}},
-		{"error", "proxy", errorPage{frame: outside("error.title"), Heading: say("error.untrusted_proxy.heading"), Advice: say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
+		{"error", "outside", errorPage{frame: outside("error.link_invalid.heading"), Advice: say("error.link_invalid.advice"), Reference: person}},
+		{"error", "inside", errorPage{frame: frame{Title: say("error.not_found.heading"), Account: person}, Advice: say("error.not_found.advice"), LinkURL: "/", LinkText: say("error.home"), Reference: "7f3k2m"}},
+		{"error", "forbidden", errorPage{frame: frame{Title: say("error.not_admitted.heading", "panel", person)}, Advice: say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: say("home.panels"), SignOut: "/logout"}},
+		{"error", "down", errorPage{frame: frame{Title: say("error.panel_down.heading", "panel", person)}, Advice: say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: say("error.again"), HomeURL: "https://auth.example.com/"}},
+		{"error", "proxy", errorPage{frame: outside("error.untrusted_proxy.heading"), Advice: say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
 	}
 }
 
@@ -270,7 +273,7 @@ func TestPagesEscapeWhatPeopleTyped(t *testing.T) {
 	v := testViews(t, hostile)
 	for _, s := range samples(hostile) {
 		html := rendered(t, v, s)
-		for _, bad := range []string{"<script>alert", "<img", `"'>`} {
+		for _, bad := range []string{"<script>alert", "<img src=x", `"'>`} {
 			if strings.Contains(html, bad) {
 				t.Errorf("%s, %s: holds %q", s.name, s.look, bad)
 			}

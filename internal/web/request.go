@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ const (
 	ticketCookie  = "sallyport-ticket"  // an operator's link, until the wizard uses it
 	deviceCookie  = "sallyport-device"  // marks a known browser; no factor
 	returnCookie  = "sallyport-return"  // the panel that asked for two-factor authentication
+	nameCookie    = "sallyport-name"    // whose link was used, for the sign-in page
 	weakCookie    = "sallyport-weak"    // why a password just set is weak, until a page has said so
 	cookiesCookie = "sallyport-cookies" // the browser keeps cookies; see cookiesBlocked
 )
@@ -32,6 +34,7 @@ const (
 const (
 	attemptCookieLife = 10 * time.Minute
 	ticketCookieLife  = 15 * time.Minute
+	nameCookieLife    = 10 * time.Minute
 	weakCookieLife    = time.Minute    // the next page is a redirect away
 	cookiesCookieLife = 24 * time.Hour // longer than any sign-in under way
 )
@@ -125,8 +128,14 @@ func here(r *http.Request) string {
 	if wizard, ok := strings.CutSuffix(r.URL.Path, "/confirm"); ok {
 		return login.CheckReturn(wizard) // its QR code was scanned already
 	}
-	if r.URL.Path == passesPath {
+	switch r.URL.Path {
+	case passesPath:
 		return newPassPath
+	case "/settings/security/authenticators":
+		return newAuthenticatorPath
+	}
+	if form := formAt(r.URL.Path); form != "" {
+		return form
 	}
 	for _, tab := range []string{"/settings/security", "/settings/sessions", "/settings/profile"} {
 		if strings.HasPrefix(r.URL.Path, tab) {
@@ -135,6 +144,28 @@ func here(r *http.Request) string {
 	}
 	return "/"
 }
+
+// Which form of a tab posts to a path, as the fragment of the tab's address.
+var (
+	forms = map[string]string{
+		"/settings/security/password":     changePasswordForm,
+		"/settings/security/backup-codes": "/settings/security#new-codes",
+		"/settings/security/disable":      "/settings/security#disable",
+		"/settings/sessions/let-in":       "/settings/sessions#let-in",
+	}
+	rowForm = regexp.MustCompile(`^/settings/security/(?:authenticators|passes)/([^/]+)/(rename|remove|revoke)$`)
+)
+
+// formAt returns the address of the form that posts to path, or "".
+func formAt(path string) string {
+	if row := rowForm.FindStringSubmatch(path); row != nil && secret.IsID(row[1]) {
+		return "/settings/security#" + row[2] + "-" + row[1]
+	}
+	return forms[path]
+}
+
+// changePasswordForm is where the password is changed.
+const changePasswordForm = "/settings/security#change-password"
 
 // maxLogged bounds what others wrote and we keep or log.
 const maxLogged = 300

@@ -62,6 +62,7 @@ func (s *server) routes() []route {
 		{"POST /settings/security/disable", access.Fresh, s.postDisable},
 		{"POST /settings/security/backup-codes", access.Fresh, s.postBackupCodes},
 		{"POST /settings/security/authenticators", access.Fresh, s.postAuthenticator},
+		{"GET /settings/security/authenticators/new", access.Fresh, s.getNewAuthenticator},
 		{"GET /settings/security/authenticators/{id}", access.Fresh, s.getAuthenticator},
 		{"POST /settings/security/authenticators/{id}/confirm", access.Fresh, s.postConfirm},
 		{"POST /settings/security/authenticators/{id}/cancel", access.Session, s.postCancelEnrollment},

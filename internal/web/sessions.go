@@ -18,7 +18,7 @@ func (s *server) getSessions(req *request) error {
 	page := sessionsPage{frame: s.frameOf(req, say("sessions.title"), "sessions"), Others: len(all) - 1}
 	for _, one := range all {
 		row := sessionRow{
-			ID: one.ID, Browser: s.browser(one.Browser), Address: one.Address, How: how(login.How(one.Proofs)),
+			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: how(login.How(one.Proofs)),
 			SignedInAt: one.CreatedAt, LastSeenAt: one.SeenAt, Current: one.ID == req.me.Session.ID,
 		}
 		if row.Current {
@@ -37,7 +37,7 @@ func (s *server) getSessions(req *request) error {
 	}
 	for _, one := range devices {
 		page.Devices = append(page.Devices, deviceRow{
-			ID: one.ID, Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
+			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
 		})
 	}
 	return s.views.page(req.w, http.StatusOK, "sessions", page)
@@ -80,6 +80,12 @@ func (s *server) browser(userAgent string) string {
 	default:
 		return ua.Name
 	}
+}
+
+// isPhone reports whether a User-Agent is that of a phone or a tablet.
+func isPhone(userAgent string) bool {
+	ua := useragent.Parse(userAgent)
+	return ua.Mobile || ua.Tablet
 }
 
 func (s *server) postRevoke(req *request) error {

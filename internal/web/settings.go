@@ -2,15 +2,18 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/label"
 	"github.com/sallyport/sallyport/internal/login"
 )
 
@@ -24,7 +27,7 @@ func (s *server) profilePage(req *request) (profilePage, error) {
 	groups, err := account.GroupsOf(req.Context(), s.Login.DB.Reader(), me.ID)
 	return profilePage{
 		frame: s.frameOf(req, say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
-		Operator: me.Role == account.Operator, Groups: groups, CreatedAt: me.CreatedAt,
+		Max: account.MaxDisplayNameRunes, Operator: me.Role == account.Operator, Groups: groups, CreatedAt: me.CreatedAt,
 	}, err
 }
 
@@ -47,7 +50,7 @@ func (s *server) postProfile(req *request) error {
 		if err != nil {
 			return err
 		}
-		page.DisplayName, page.Error = name, say("profile.display_name_invalid")
+		page.DisplayName, page.Error = name, nameMessage(err, account.MaxDisplayNameRunes)
 		return s.views.page(req.w, http.StatusUnprocessableEntity, "profile", page)
 	}
 	if err != nil {
@@ -77,6 +80,7 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	if page.Passes, err = s.passRows(req); err != nil {
 		return page, err
 	}
+	page.MaxName = authenticator.MaxNameRunes
 	page.AtLimit = len(mine) >= authenticator.MaxPerAccount
 	page.EnrollLocked = s.Login.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
 	switch {
@@ -186,8 +190,6 @@ func (s *server) postBackupCodes(req *request) error {
 // showCodes writes the one page on which backup codes ever stand.
 func (s *server) showCodes(req *request, codes []string, justEnabled bool) error {
 	now := s.Login.Clock()
-	f := s.frameOf(req, say("backup_codes.title"), "security")
-	f.FewCodes = false
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
 			return '-' // not allowed in file names somewhere
@@ -195,8 +197,10 @@ func (s *server) showCodes(req *request, codes []string, justEnabled bool) error
 		return r
 	}, s.SiteName+" "+req.me.Account.Name+" backup codes.txt")
 	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(dayLayout) + "\n\n" + strings.Join(codes, "\n") + "\n"
+	// Without the account's menu and tabs: one click on them would lose the codes.
 	return s.views.page(req.w, http.StatusOK, "backup-codes", backupCodesPage{
-		frame: f, JustEnabled: justEnabled, Codes: codes, Username: req.me.Account.Name, At: now,
+		frame: frame{Title: say("backup_codes.title")}, JustEnabled: justEnabled, Codes: codes,
+		URL: s.PublicURL, Username: req.me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
 	})
 }
@@ -207,15 +211,36 @@ func (s *server) postRename(req *request) error {
 		return err
 	}
 	err = s.Login.Rename(req.Context(), req.me, req.id(), name)
-	switch {
-	case errors.Is(err, authenticator.ErrNameInvalid):
-		s.redirect(req, "/settings/security", "notice", "name_invalid")
-	case err != nil:
-		return err
-	default:
+	if err == nil {
 		s.redirect(req, "/settings/security", "notice", "renamed")
+		return nil
 	}
-	return nil
+	if !errors.Is(err, authenticator.ErrNameInvalid) {
+		return err
+	}
+	page, pageErr := s.securityPage(req)
+	if pageErr != nil {
+		return pageErr
+	}
+	i := slices.IndexFunc(page.Authenticators, func(a authenticatorRow) bool { return a.ID == req.id() })
+	if i < 0 {
+		return login.ErrGone
+	}
+	page.Authenticators[i].Typed, page.Authenticators[i].Error = name, nameMessage(err, authenticator.MaxNameRunes)
+	return s.views.page(req.w, http.StatusUnprocessableEntity, "security", page)
+}
+
+// nameMessage says why a name of at most so many characters was refused.
+func nameMessage(err error, most int) *message {
+	var character *label.CharacterError
+	switch {
+	case errors.Is(err, label.ErrEmpty):
+		return say("name.empty")
+	case errors.As(err, &character):
+		return say("name.character", "character", fmt.Sprintf("%U", character.Character))
+	default:
+		return say("name.long", "n", most)
+	}
 }
 
 func (s *server) postRemove(req *request) error {

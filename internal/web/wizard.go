@@ -10,6 +10,26 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
+// newAuthenticatorPath leads to a new wizard.
+const newAuthenticatorPath = "/settings/security/authenticators/new"
+
+// getNewAuthenticator begins an enrolment for a browser that was sent to set up two-factor
+// authentication by a panel, an operator's link or a sign-in of its own. On the panel's
+// host the form of the Security tab does that, which holds a proof itself.
+func (s *server) getNewAuthenticator(req *request) error {
+	switch {
+	case s.onward(req):
+		return nil
+	case !s.shared():
+		return s.postAuthenticator(req)
+	case s.cookie(req.Request, ticketCookie) != "":
+		s.redirect(req, "/settings/security#two-factor", "notice", "link")
+	default:
+		s.redirect(req, "/settings/security#two-factor", "notice", "required")
+	}
+	return nil
+}
+
 func (s *server) postAuthenticator(req *request) error {
 	id, err := s.Login.BeginEnrollment(req.Context(), req.me, s.cookie(req.Request, ticketCookie))
 	switch {
@@ -38,7 +58,7 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 	page := wizardPage{
 		frame: s.frameOf(req, say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
 		QR: template.HTML(svg), Key: enrollment.Key.Reveal(), KeyURI: template.URL(enrollment.KeyURI.Reveal()),
-		Name: s.views.sentence(say("wizard.default_name")),
+		Name: s.views.sentence(say("wizard.default_name")), Max: authenticator.MaxNameRunes,
 	}
 	if page.First {
 		page.Title = say("wizard.title_first")
@@ -116,7 +136,7 @@ func (s *server) postConfirm(req *request) error {
 		if !errors.Is(err, authenticator.ErrNameInvalid) {
 			return err
 		}
-		page.Error = say("wizard.name_invalid")
+		page.Error = nameMessage(err, authenticator.MaxNameRunes)
 	}
 	return s.views.page(req.w, http.StatusUnprocessableEntity, "wizard", page)
 }

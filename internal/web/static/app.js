@@ -1,111 +1,118 @@
-// Comforts for browsers that run scripts. Every page works without them, so
-// whatever needs this file is hidden in the page and shown from here. What it
-// says comes from the catalogue, through data attributes.
+// Pages work without this file; what needs it is hidden until it runs.
 "use strict";
 
 const words = document.body.dataset;
 const lang = document.documentElement.lang;
 
 // Times arrive in UTC and are shown in the reader's zone, in the same form.
-const number = (date, options) => new Intl.DateTimeFormat(lang, options).format(date);
 const two = (n) => String(n).padStart(2, "0");
 for (const element of document.querySelectorAll("time[datetime]")) {
 	const date = new Date(element.dateTime);
-	if (isNaN(date)) continue;
-	const day = `${date.getDate()} ${number(date, { month: "short" })} ${date.getFullYear()}`;
-	const minute = `${two(date.getHours())}:${two(date.getMinutes())}`;
-	const zone = new Intl.DateTimeFormat(lang, { timeZoneName: "short" })
-		.formatToParts(date).find((part) => part.type === "timeZoneName");
-	element.textContent = "day" in element.dataset ? day : `${day}, ${minute}`;
-	element.title = `${day}, ${minute}:${two(date.getSeconds())} ${zone ? zone.value : ""}`;
+	const part = (options) => date.toLocaleString(lang, options);
+	const day = `${date.getDate()} ${part({ month: "short" })} ${date.getFullYear()}`;
+	const minute = `${day}, ${two(date.getHours())}:${two(date.getMinutes())}`;
+	element.textContent = "day" in element.dataset ? day : minute;
+	element.title = `${minute}:${two(date.getSeconds())} ${part({ timeZoneName: "short" }).split(" ").at(-1)}`;
 }
 
-// A button to look at the password one is typing.
+// A button shows the password.
 for (const input of document.querySelectorAll(".secret > input")) {
 	const button = document.createElement("button");
 	const show = (shown) => {
 		input.type = shown ? "text" : "password";
 		button.textContent = shown ? words.hide : words.show;
-		button.setAttribute("aria-label", shown ? words.hideLabel : words.showLabel);
+		button.ariaLabel = shown ? words.hideLabel : words.showLabel;
 	};
 	button.type = "button";
 	button.className = "reveal";
-	button.setAttribute("aria-controls", input.id);
 	button.addEventListener("click", () => show(input.type === "password"));
-	// Sent as text, the browser would offer it as a suggestion next time.
+	// Sent as text, browsers would suggest it next time.
 	input.form.addEventListener("submit", () => show(false));
 	show(false);
 	input.after(button);
 }
 
 // Codes are pasted in many shapes: "Your code: 123 456".
-for (const input of document.querySelectorAll("input[inputmode=numeric]")) {
-	input.addEventListener("paste", (event) => {
-		const digits = event.clipboardData.getData("text").replace(/\D/g, "");
-		if (digits.length !== 6) return;
-		event.preventDefault();
-		input.value = digits;
-	});
+document.addEventListener("paste", (event) => {
+	const digits = event.clipboardData.getData("text").replace(/\D/g, "");
+	if (event.target.inputMode !== "numeric" || digits.length !== 6) return;
+	event.preventDefault();
+	event.target.value = digits;
+});
+
+const print = document.querySelector("[data-print]");
+if (print) {
+	print.hidden = false;
+	print.onclick = () => window.print();
 }
 
-for (const button of document.querySelectorAll("[data-print]")) {
-	button.hidden = false;
-	button.addEventListener("click", () => window.print());
-}
-
-// Copy says on the button, and to screen readers, that it worked. Where the
-// browser forbids the clipboard (plain http) the text is selected instead.
+// Where the browser forbids the clipboard (plain http) the text is selected instead.
 for (const button of document.querySelectorAll("[data-copy]")) {
 	const source = document.getElementById(button.dataset.copy);
 	const label = button.querySelector("span");
 	const before = label.textContent;
-	label.setAttribute("aria-live", "polite"); // a role would take the button its name
 	button.hidden = false;
 	button.addEventListener("click", async () => {
-		const items = [...source.querySelectorAll("li")].map((item) => item.textContent.trim());
 		try {
-			await navigator.clipboard.writeText(source.dataset.whole || items.join("\n"));
+			await navigator.clipboard.writeText(source.dataset.whole ?? source.innerText);
 			label.textContent = words.copied;
 		} catch {
 			getSelection().selectAllChildren(source);
 			label.textContent = words.selected;
 		}
-		setTimeout(() => { label.textContent = before; }, 3000);
+		setTimeout(() => label.textContent = before, 3000);
 	});
 }
 
-// The second click of a double click doesn't send a form again: a code sent
-// twice would be refused as used.
+// A double click sends a form once.
 const sent = new WeakMap();
 document.addEventListener("submit", (event) => {
 	const now = performance.now();
-	if (now - (sent.get(event.target) ?? -Infinity) < 1000) event.preventDefault();
+	if (now - sent.get(event.target) < 1000) event.preventDefault();
 	else sent.set(event.target, now);
 });
 
-// The account menu closes like a menu.
-const menu = document.querySelector("details.menu");
-if (menu) {
-	document.addEventListener("click", (event) => {
-		if (!menu.contains(event.target)) menu.open = false;
-	});
-	menu.addEventListener("keydown", (event) => {
-		if (event.key !== "Escape") return;
-		menu.open = false;
-		menu.querySelector("summary").focus();
+// Escape and Cancel close what a button opened, and the button gets the focus back.
+const close = (details) => {
+	if (!details?.open) return;
+	details.open = false;
+	details.firstElementChild.focus();
+	history.replaceState(null, "", location.pathname + location.search); // the link to it works again
+};
+const opener = (form) => form?.previousElementSibling;
+document.addEventListener("keydown", ({ key, target }) => {
+	if (key === "Escape") close(opener(target.closest(".asked")) ?? target.closest("details"));
+});
+document.addEventListener("click", (event) => {
+	const menu = document.querySelector("details.menu");
+	if (menu && !menu.contains(event.target)) menu.open = false;
+	if (!event.target.closest("[data-close]")) return;
+	const form = event.target.closest(".asked");
+	event.preventDefault();
+	form.reset();
+	close(opener(form));
+});
+
+for (const form of document.querySelectorAll(".asked")) {
+	const details = opener(form);
+	details.addEventListener("toggle", () => {
+		if (!details.open || form.querySelector("[autofocus]")) return;
+		form.querySelector(".field input")?.focus({ preventScroll: true });
+		// Once a double click has ended: its second click would meet another button.
+		setTimeout(() => form.scrollIntoView({ block: "nearest" }), 600);
 	});
 }
 
-// A link to a form behind a button opens it.
 const reveal = () => {
-	const target = location.hash && document.getElementById(location.hash.slice(1));
-	const ask = target && target.closest("details");
-	if (!ask) return;
-	ask.open = true;
-	ask.scrollIntoView({ block: "nearest" });
+	const form = document.getElementById(location.hash.slice(1));
+	if (form?.matches(".asked")) opener(form).open = true;
 };
 addEventListener("hashchange", reveal);
 reveal();
+
+// Leaving before the codes are saved asks first.
+const saved = document.querySelector("[data-saved]");
+if (saved) addEventListener("beforeunload", (event) => saved.checked || event.preventDefault());
 
 // An error that belongs to no field gets the focus itself.
 const error = document.getElementById("error");

@@ -1,13 +1,11 @@
-// The line under the field of a new password: how it would be guessed, as far
-// as that can be told without the list of common passwords. Nothing is sent.
-// It says what internal/authenticator/password/strength.go says: the cases of
-// testdata/strength.json there hold both to it.
+// How a new password would be guessed, as password/strength.go says, without its list of
+// common passwords: testdata/strength.json there holds both to it. Nothing is sent.
 "use strict";
 {
 	const separator = /[ .,@\-_!?]/, digit = /\p{Nd}/u, small = /\p{Ll}/u, capital = /\p{Lu}/u;
 	const disguises = { 0: "o", 3: "e", 4: "a", 5: "s", 7: "t", "@": "a", $: "s", "!": "i" };
-	const rows = "qwertyuiop asdfghjkl zxcvbnm qwertzuiop yxcvbnm azertyuiop qsdfghjklm wxcvbn " +
-		"poiuytrewq lkjhgfdsa mnbvcxz poiuztrewq mnbvcxy poiuytreza mlkjhgfdsq nbvcxw";
+	const forth = "qwertyuiop asdfghjkl zxcvbnm qwertzuiop yxcvbnm azertyuiop qsdfghjklm wxcvbn";
+	const rows = forth + " " + [...forth].reverse().join("");
 
 	// characters are what the server counts.
 	const characters = (typed) => [...typed.normalize("NFC").replace(/\p{Zs}/gu, " ")];
@@ -93,7 +91,7 @@
 		says.level = level;
 	};
 
-	// A pause in typing, so that a screen reader isn't interrupted by each key.
+	// So that a screen reader isn't interrupted by each key.
 	const pause = 250;
 	let timer;
 	input.form.addEventListener("input", () => {
