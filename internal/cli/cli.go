@@ -78,6 +78,7 @@ type run struct {
 	lookIn          []string      // where configurations are looked for
 	configFile      string        // the one in use; empty: there is none
 	places          config.Places // of the configuration that was read last
+	dataDir         string        // of that configuration
 }
 
 // exit unwinds kong, which ends the process by a function.

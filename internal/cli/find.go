@@ -61,6 +61,7 @@ func (r *run) load() (config.Config, error) {
 // read reads the configuration, whichever it is.
 func (r *run) read() (cfg config.Config, err error) {
 	cfg, r.places, err = config.Read(r.configFile, r.environ)
+	r.dataDir = absolute(cfg.DataDir)
 	return cfg, err
 }
 
@@ -79,64 +80,80 @@ func (r *run) describeConfig(cfg config.Config) string {
 	if r.configFile != "" {
 		return fmt.Sprintf("The configuration is %s", r.configFile)
 	}
-	dir := cfg.DataDir
-	if abs, err := filepath.Abs(dir); err == nil {
-		dir = abs
-	}
-	return fmt.Sprintf("There is no configuration file (%s), so the defaults are in force; data is kept in %s", strings.Join(r.lookIn, ", "), dir)
+	return fmt.Sprintf("There is no configuration file (%s), so the defaults are in force; data is kept in %s", strings.Join(r.lookIn, ", "), absolute(cfg.DataDir))
 }
 
-// adviseOnConfig says how to read a configuration that this user may not read.
+// adviseOnConfig says who may read a configuration that this user may not read.
 func (r *run) adviseOnConfig() {
 	f, err := os.Open(r.configFile)
 	if err == nil {
 		f.Close()
+	}
+	if !errors.Is(err, fs.ErrPermission) {
 		return
 	}
-	r.adviseOnOwner(err)
+	path, owner, _ := ownerOf(r.configFile)
+	fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as a user who may read it: sudo -u %s sallyport …\n", path, owner, userName(os.Geteuid()), owner)
 }
 
-// adviseOnOwner says, where err is that this user may not open a file, to whom the file
-// belongs and what to run.
+// adviseOnOwner says, where err is that this user may not open a file of the data
+// directory, to whom it belongs and what to run.
 func (r *run) adviseOnOwner(err error) { r.adviseAs(err, userName(os.Geteuid())) }
 
 func (r *run) adviseAs(err error, me string) {
 	var at *fs.PathError
-	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &at) {
-		return
+	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &at) || !isBelow(at.Path, r.dataDir) {
+		return // such as the file that a backup is to be written to
 	}
-	path, info := nearest(at.Path)
-	owner, ok := info.Sys().(*syscall.Stat_t)
+	path, owner, mode := ownerOf(at.Path)
+	switch {
+	case !isBelow(path, r.dataDir): // it isn't there, or this user can't look into what it is in
+		fmt.Fprintf(r.streams.Err, "%s belongs to %s, so %s can't make or enter %s. If %s runs the server, run as root: install -d -m 0700 -o %s %s\n", path, owner, me, r.dataDir, me, me, r.dataDir)
+	case owner == me: // its mode, or what it is mounted with
+		fmt.Fprintf(r.streams.Err, "%s belongs to %s, who runs this command, and has mode %#o.\n", path, me, mode)
+	case owner == "root":
+		fmt.Fprintf(r.streams.Err, "%s belongs to root, and this command runs as %s. If %s runs the server, run as root: chown -R %s: %s\nIf not, run the command as root: sudo sallyport …\n", path, me, me, me, r.dataDir)
+	default:
+		fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as its owner: sudo -u %s sallyport …\n", path, owner, me, owner)
+	}
+}
+
+// isBelow reports whether path is the folder or below it.
+func isBelow(path, folder string) bool {
+	path, folder = absolute(path), absolute(folder)
+	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// ownerOf returns path, or the nearest folder above that this user can look at, and whose
+// it is. Where root owns it and another user's own group may read it, as the packages'
+// configuration, it is that user's.
+func ownerOf(path string) (at, owner string, mode fs.FileMode) {
+	at, info := nearest(path)
+	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return
+		return at, "another user", info.Mode().Perm()
 	}
-	its := userName(int(owner.Uid))
-	if info.Mode().Perm()&0o040 != 0 {
-		// The packages' configuration: root owns it, and the server's group reads it.
-		if group, err := user.LookupGroupId(strconv.Itoa(int(owner.Gid))); err == nil {
+	owner = userName(int(stat.Uid))
+	if owner == "root" && info.Mode().Perm()&0o040 != 0 && !info.IsDir() {
+		if group, err := user.LookupGroupId(strconv.Itoa(int(stat.Gid))); err == nil {
 			if _, err := user.Lookup(group.Name); err == nil {
-				its = group.Name
+				owner = group.Name
 			}
 		}
 	}
-	switch {
-	case its == me: // its mode, or what it is mounted with
-		fmt.Fprintf(r.streams.Err, "%s belongs to %s, who runs this command, and has mode %#o.\n", path, me, info.Mode().Perm())
-	case its == "root":
-		if !info.IsDir() {
-			path = filepath.Dir(path)
-		}
-		fmt.Fprintf(r.streams.Err, "%s belongs to root, and this command runs as %s. If %s runs the server, run as root: chown -R %s: %s\nIf not, run the command as root: sudo sallyport …\n", path, me, me, me, path)
-	default:
-		fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as its owner: sudo -u %s sallyport …\n", path, its, me, its)
-	}
+	return at, owner, info.Mode().Perm()
 }
 
 // nearest returns path, or the nearest folder above that this user can look at.
 func nearest(path string) (string, fs.FileInfo) {
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
-	}
+	path = absolute(path)
 	for {
 		info, err := os.Stat(path)
 		if err == nil || path == filepath.Dir(path) {

@@ -188,25 +188,20 @@ func TestPermissionDeniedNamesTheOwnerAndWhatToRun(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "sallyport.db")
 	write(t, file, "")
-	advise := func() string {
+	for name, test := range map[string]struct {
+		dataDir, path, as, want string
+	}{
+		"one's own":                     {dir, file, me.Username, file + " belongs to " + me.Username + ", who runs this command, and has mode 0600.\n"},
+		"root's":                        {"/proc/1", "/proc/1/sallyport.db", "bob", "/proc/1 belongs to root, and this command runs as bob. If bob runs the server, run as root: chown -R bob: /proc/1\nIf not, run the command as root: sudo sallyport …\n"},
+		"one that can't be made":        {"/proc/sallyport", "/proc/sallyport/keyring", "bob", "/proc belongs to root, so bob can't make or enter /proc/sallyport. If bob runs the server, run as root: install -d -m 0700 -o bob /proc/sallyport\n"},
+		"outside of the data directory": {dir, "/proc/backup.db", "bob", ""},
+	} {
 		var e bytes.Buffer
-		r := &run{streams: Streams{Err: &e}}
-		r.adviseOnOwner(&os.PathError{Op: "open", Path: filepath.Join(file, "below"), Err: syscall.EACCES})
-		return e.String()
-	}
-	if got := advise(); !strings.Contains(got, file+" belongs to "+me.Username) {
-		t.Errorf("one's own file: %q", got)
-	}
-	root := &os.PathError{Op: "open", Path: "/proc/1/sallyport.db", Err: syscall.EACCES}
-	var e bytes.Buffer
-	(&run{streams: Streams{Err: &e}}).adviseAs(root, "bob")
-	if want := "/proc/1 belongs to root, and this command runs as bob. If bob runs the server, run as root: chown -R bob: /proc/1\nIf not, run the command as root: sudo sallyport …\n"; e.String() != want {
-		t.Errorf("root's folder: %q, want %q", e.String(), want)
-	}
-	e.Reset()
-	(&run{streams: Streams{Err: &e}}).adviseAs(&os.PathError{Op: "open", Path: file, Err: syscall.EACCES}, "bob")
-	if want := "sudo -u " + me.Username + " sallyport"; me.Username != "root" && !strings.Contains(e.String(), want) {
-		t.Errorf("another's file: %q, want %q", e.String(), want)
+		r := &run{streams: Streams{Err: &e}, dataDir: test.dataDir}
+		r.adviseAs(&os.PathError{Op: "open", Path: test.path, Err: syscall.EACCES}, test.as)
+		if e.String() != test.want {
+			t.Errorf("%s: %q, want %q", name, e.String(), test.want)
+		}
 	}
 }
 
