@@ -18,7 +18,7 @@ FUZZTIME := 10000x
 # Years of guessing, thousands of requests in a row, series of kills, and what asks other
 # programs: the race detector would make minutes of them, and what they run at once others
 # run under it.
-LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148|4Many|7And150|37Used|52Ways|69Names|131And132)|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages|Vulncheck)
+LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148|4Many|7And150|37Used|52Ways|69Names|131And132)|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages|Vulncheck|FiveMinutes)
 # How often make faults kills the program, how many codes it gives to three nodes
 # while something breaks, and how long everything happens at once; go test does some
 # of each. A seed may follow: 500:12345.
@@ -43,7 +43,7 @@ NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
 	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
 	bash:bash zsh:zsh fish:fish mandoc:mandoc \
 	git:git wget:wget rclone:rclone mount.davfs:davfs2 \
-	systemd-analyze:systemd shellcheck:shellcheck
+	systemd-analyze:systemd shellcheck:shellcheck openssl:openssl ip:iproute2
 
 # What packages are called: the tag that is built, or so many commits after it,
 # which sorts above it.

@@ -36,5 +36,6 @@ Sallyport is installed, but not started: it can't know its address. Write
 public_url into /etc/sallyport/sallyport.yaml, then:
   systemctl enable --now sallyport
   journalctl --unit sallyport      # has the link that creates the first account
+Step by step: /usr/share/doc/sallyport/docs/five-minutes
 END
 fi

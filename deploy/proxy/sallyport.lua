@@ -5,16 +5,22 @@
 --         tune.lua.maxmem 64
 --         lua-load /etc/haproxy/sallyport.lua
 --     frontend panel
+--         mode http
 --         http-request deny deny_status 400 if { req.fhdr(host) -m sub , }
 --         http-request lua.sallyport 127.0.0.1:9091 if !{ path_beg /.sallyport/ }
 --         use_backend sallyport if { path_beg /.sallyport/ }
 --         use_backend panel if { req.fhdr(host),host_only -i panel.example.com } !{ path_beg /.sallyport/ }
 --     backend sallyport
+--         mode http
 --         option forwardfor
 --         server sallyport 127.0.0.1:9091
 --     backend panel
+--         mode http
 --         option http-server-close
 --         server panel 127.0.0.1:8082
+--
+-- Without "mode http" HAProxy only warns that it ignores the rules, and the panel is open to
+-- everybody.
 --
 -- The bound on memory ends answers that have no end: without it HAProxy would die of
 -- a portal that went mad.
