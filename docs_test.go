@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,5 +49,97 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 		if _, err := os.Stat(filepath.Join("testdata", "flows", script[1])); err != nil {
 			t.Errorf("ARCHITECTURE.md: %v", err)
 		}
+	}
+}
+
+// documents are the pages that people read, by path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	pages := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/five-minutes/*.md"} {
+		paths, err := filepath.Glob(pattern)
+		check(t, err)
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			check(t, err)
+			pages[path] = string(text)
+		}
+	}
+	return pages
+}
+
+func TestDocumentsLinkToWhatExists(t *testing.T) {
+	t.Parallel()
+	pages := documents(t)
+	links := 0
+	for path, text := range pages {
+		for _, found := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			if strings.Contains(found[1], "://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(found[1], "#")
+			to := path
+			if file != "" {
+				to = filepath.Join(filepath.Dir(path), file)
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s: %v", path, found[1], err)
+			} else if anchor != "" && !slices.Contains(anchors(pages[to]), anchor) {
+				t.Errorf("%s links to %s, and there is no such heading", path, found[1])
+			}
+		}
+	}
+	if links < 40 {
+		t.Errorf("found %d links only", links)
+	}
+}
+
+// anchors returns what the headings of a page are called in links.
+func anchors(page string) (all []string) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		all = append(all, strings.ReplaceAll(name, " ", "-"))
+	}
+	return all
+}
+
+// othersSay are messages in docs/troubleshooting.md that other programs write.
+var othersSay = []string{
+	"permission denied", "address already in use", "bind: permission denied", "permission denied for schema public", "unrecognized name",
+	"a duplicate default server for 0.0.0.0:80", "rules ignored for frontend", "as they require HTTP mode", "Invalid command 'SSLEngine'", "'ProxyPass'",
+}
+
+// The first column of the tables in docs/troubleshooting.md quotes messages: `those of
+// commands and logs` and "those of pages". Each must still be what Sallyport writes.
+func TestTroubleshootingQuotesRealMessages(t *testing.T) {
+	t.Parallel()
+	var sources strings.Builder
+	for _, root := range []string{"internal", "deploy/proxy"} {
+		check(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			sources.Write(text)
+			return err
+		}))
+	}
+	quoted := 0
+	for line := range strings.Lines(documents(t)["docs/troubleshooting.md"]) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		for _, found := range regexp.MustCompile("`([^`]+)`|\"([^\"]+)\"").FindAllStringSubmatch(cells[1], -1) {
+			message := found[1] + found[2]
+			quoted++
+			if !strings.Contains(sources.String(), message) && !slices.Contains(othersSay, message) {
+				t.Errorf("docs/troubleshooting.md quotes %q, which Sallyport doesn't write", message)
+			}
+		}
+	}
+	if quoted < 30 {
+		t.Errorf("found %d messages only", quoted)
 	}
 }
