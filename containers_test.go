@@ -113,6 +113,20 @@ func TestComposedNodesShareTheWork(t *testing.T) {
 	}
 }
 
+// TestFiveMinutes runs what this file declares; that can't see what it keeps away.
+func TestComposedSingleNodeMayDoLittle(t *testing.T) {
+	t.Parallel()
+	var compose composition
+	readYAML(t, "deploy/container/sqlite/compose.yaml", &compose)
+	node := compose.Services["sallyport"]
+	if !node.ReadOnly || len(node.CapDrop) != 1 || node.CapDrop[0] != "ALL" {
+		t.Errorf("the node may do more than it needs: %+v", node)
+	}
+	if panel := compose.Services["panel"]; len(panel.Ports) > 0 || panel.Image == "" {
+		t.Errorf("the panel can be reached past Sallyport: %+v", panel)
+	}
+}
+
 // secretRing makes a key ring as compose and Kubernetes hand it over, and returns
 // the variable that tells where.
 func secretRing(t *testing.T, mode fs.FileMode) []string {
