@@ -106,7 +106,7 @@ func anchors(page string) (all []string) {
 
 // othersSay are messages in docs/troubleshooting.md that other programs write.
 var othersSay = []string{
-	"permission denied", "address already in use", "bind: permission denied", "permission denied for schema public", "unrecognized name",
+	"permission denied", "address already in use", "bind: permission denied", "unrecognized name",
 	"a duplicate default server for 0.0.0.0:80", "rules ignored for frontend", "as they require HTTP mode", "Invalid command 'SSLEngine'", "'ProxyPass'",
 }
 
