@@ -185,7 +185,11 @@ func credential(owner *user.User) (*syscall.Credential, error) {
 // only the one that opens ports below 1024.
 func (u unit) capabilities() []uintptr {
 	const port = "CAP_NET_BIND_SERVICE"
-	if _, bounded := u.keys["CapabilityBoundingSet"]; bounded && u.last("CapabilityBoundingSet") != port || u.last("AmbientCapabilities") != port {
+	_, bounded := u.keys["CapabilityBoundingSet"]
+	switch {
+	case bounded && u.last("CapabilityBoundingSet") != port, u.last("AmbientCapabilities") != port:
+		return nil
+	case u.last("PrivateUsers") == "yes": // it holds in a user namespace only, which owns no port
 		return nil
 	}
 	return []uintptr{unix.CAP_NET_BIND_SERVICE}
