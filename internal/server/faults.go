@@ -105,7 +105,7 @@ func whyNoRing(err error) error {
 func whyNoListener(key string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return faultAt(key, "%v: ports below 1024 are root's; write a port above and leave 443 to a proxy, or allow it to the service: systemctl edit sallyport, with AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE below [Service]", err)
+		return faultAt(key, "%v: ports below 1024 are root's; write a port above and leave 443 to a proxy, or allow it to the service: systemctl edit sallyport, with AmbientCapabilities=CAP_NET_BIND_SERVICE, CapabilityBoundingSet=CAP_NET_BIND_SERVICE and PrivateUsers=no below [Service]", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return faultAt(key, "%v: this machine doesn't have that address; \"ip address\" shows those that it has", err)
 	}
