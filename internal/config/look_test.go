@@ -75,7 +75,7 @@ func TestAccentsAreReadable(t *testing.T) {
 		"accent:\n  light: '#1a237e'\n":                    `sallyport.yaml:2: accent.light: needs accent.dark beside it, for browsers that prefer dark pages; write dark: "#8186b8"`,
 		"accent:\n  dark: '#86a5ff'\n":                     `sallyport.yaml:2: accent.dark: needs accent.light beside it, for browsers that prefer light pages; write light: "#`,
 	} {
-		_, err := load(file{path: "sallyport.yaml", text: []byte(text), mode: 0o600}, nil)
+		_, _, err := load(file{path: "sallyport.yaml", text: []byte(text), mode: 0o600}, nil)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q:\ngot  %v\nwant %s", text, err, want)
 		}
