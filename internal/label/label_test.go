@@ -9,7 +9,7 @@ import (
 func TestNamesThatPeopleGive(t *testing.T) {
 	const most = 40
 	for _, name := range []string{
-		"Phone", "📱 Handy von Jürgen 👨‍👩‍👧‍👦", "👩‍🚀 Ada 🇬🇧 Łódź", "❤️‍🔥", "👩🏽‍💻", "🏳️‍🌈", "🙂‍↔️", "می‌خواهم", "क्‍ष", "手机", "טלפון",
+		"Phone", "📱 Handy von Jürgen 👨\u200d👩\u200d👧\u200d👦", "👩\u200d🚀 Ada 🇬🇧 Łódź", "❤️\u200d🔥", "👩🏽\u200d💻", "🏳️\u200d🌈", "🙂\u200d↔️", "می\u200cخواهم", "क्\u200dष", "手机", "טלפון",
 		strings.Repeat("é", most),
 	} {
 		if got, err := Normalize("  "+name+" ", most); err != nil || got != name {
