@@ -49,7 +49,7 @@ func becameOf(a portal.Answer) string {
 		return passed
 	case strings.Contains(said, "That code didn’t match."), strings.Contains(said, "Those codes didn’t match."):
 		return compared
-	case strings.Contains(said, "There were too many wrong codes, so we need two in a row."):
+	case strings.Contains(said, "After wrong codes we ask for two in a row. Enter the code you see now"):
 		return twoCodes
 	case strings.Contains(said, "There were too many wrong codes today."):
 		return noMore

@@ -318,8 +318,8 @@ func TestAttack160RefusesToStart(t *testing.T) {
 		"no YAML":                  {file: "a: [\n", mode: 0o644, code: 2, want: []string{"isn't YAML"}},
 		"binary":                   {file: "\x7fELF\x00\x01", mode: 0o644, code: 2, want: []string{"config.yaml"}},
 		"unknown variable":         {environ: []string{"SALLYPORT_SITENAME=x"}, code: 2, want: []string{"SALLYPORT_SITENAME", "SALLYPORT_SITE_NAME"}},
-		"open key ring":            {ring: 0o644, code: 1, want: []string{"key ring", "chmod 600"}},
-		"key ring of the group":    {ring: 0o640, code: 1, want: []string{"key ring", "chmod 600"}},
+		"open key ring":            {ring: 0o644, code: 2, want: []string{"key ring", "chmod 600"}},
+		"key ring of the group":    {ring: 0o640, code: 2, want: []string{"key ring", "chmod 600"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

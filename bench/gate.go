@@ -61,14 +61,15 @@ func (b *bench) startGate(dir, upstream string) *gate {
 }
 
 // withAda starts a gate with an account, and returns a machine pass of it too.
-// The binary itself makes both: an older one would refuse a database with the
-// tables of this tree.
+// The binary itself makes database, account and pass: an older one would refuse a
+// database with the tables of this tree.
 func (b *bench) withAda(upstream string) (*gate, string) {
 	dir := b.TempDir()
 	environ := b.configure(dir, upstream)
+	g := b.startGate(dir, upstream)
 	b.command(environ, portal.Password, "account", "add", "ada", "--password-stdin")
 	token := b.command(environ, "", "pass", "add", "ada", "script", "--panel", askedPanel, "--for", "1h")
-	return b.startGate(dir, upstream), strings.TrimSpace(token)
+	return g, strings.TrimSpace(token)
 }
 
 // command runs one of the binary's commands and returns what it prints.

@@ -319,7 +319,7 @@ func TestNamesOfAuthenticators(t *testing.T) {
 		"": "", " ": "", "\t\n": "", strings.Repeat("x", 41): "", "a\nb": "", "a\tb": "", "a\x00b": "", "a\x1b[31m": "", "\xff": "", "a\u202eb": "", "a\u200bb": "", "a\u2028b": "", "a\u00a0b": "", strings.Repeat("x", 1<<20): "",
 	} {
 		got, err := NormalizeName(in)
-		if want != "" && (err != nil || got != want) || want == "" && (err != ErrNameInvalid || got != "") {
+		if want != "" && (err != nil || got != want) || want == "" && (!errors.Is(err, ErrNameInvalid) || got != "") {
 			t.Errorf("NormalizeName(%.30q) = %q, %v; want %q", in, got, err, want)
 		}
 	}

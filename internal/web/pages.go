@@ -242,6 +242,11 @@ type authenticatorRow struct {
 	Error      *message  // why it was
 }
 
+type newAuthenticatorPage struct {
+	frame
+	First bool // it turns two-factor authentication on
+}
+
 type wizardPage struct {
 	frame
 	First  bool   // it turns two-factor authentication on

@@ -147,6 +147,8 @@ func samples(person string) []sample {
 		{"security", "only", only},
 		{"security", "spent", spent},
 		{"security", "renamed", renamed},
+		{"new-authenticator", "required", newAuthenticatorPage{frame: wizard.frame, First: true}},
+		{"new-authenticator", "more", newAuthenticatorPage{frame: inside("wizard.title_more", "security")}},
 		{"wizard", "first", wizard},
 		{"wizard", "more", wizardMore},
 		{"wizard", "slow", wizardSlow},

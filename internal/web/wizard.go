@@ -10,24 +10,36 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
-// newAuthenticatorPath leads to a new wizard.
+// newAuthenticatorPath is the page that leads to a new wizard.
 const newAuthenticatorPath = "/settings/security/authenticators/new"
 
-// getNewAuthenticator begins an enrolment for a browser that was sent to set up two-factor
-// authentication by a panel, an operator's link or a sign-in of its own. On the panel's
-// host the form of the Security tab does that, which holds a proof itself.
+// getNewAuthenticator is for a browser that was sent to set up two-factor authentication by
+// a panel, an administrator's link or a sign-in for that. Its button begins the enrolment: a
+// page of another site can have a browser get any address. On the panel's host the form of
+// the Security tab does that, which has fields for a proof.
 func (s *server) getNewAuthenticator(req *request) error {
+	hasLink := s.cookie(req.Request, ticketCookie) != ""
 	switch {
 	case s.onward(req):
 		return nil
-	case !s.shared():
-		return s.postAuthenticator(req)
-	case s.cookie(req.Request, ticketCookie) != "":
+	case s.shared() && hasLink:
 		s.redirect(req, "/settings/security#two-factor", "notice", "link")
-	default:
+		return nil
+	case s.shared():
 		s.redirect(req, "/settings/security#two-factor", "notice", "required")
+		return nil
 	}
-	return nil
+	page := newAuthenticatorPage{frame: s.frameOf(req, say("wizard.title_more"), "security"), First: !req.twoFactor}
+	if page.First {
+		page.Title = say("wizard.title_first")
+	}
+	switch panel := s.requiring(req); {
+	case panel != nil:
+		page.Notice = requiredBy(panel)
+	case hasLink:
+		page.Notice = &notice{Kind: "ok", Text: say("notice.link")}
+	}
+	return s.views.page(req.w, http.StatusOK, "new-authenticator", page)
 }
 
 func (s *server) postAuthenticator(req *request) error {
