@@ -99,12 +99,13 @@ func TestWritesBeginOnALiveConnection(t *testing.T) {
 	}
 }
 
-// terminate ends every connection to admin's database but admin's own.
+// terminate ends every connection to admin's database but admin's own, and waits up to ten
+// seconds for the end of each.
 func terminate(t *testing.T, admin *db.DB) {
 	t.Helper()
 	var n int
 	err := db.One(context.Background(), admin.Reader(), `
-		SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
+		SELECT COUNT(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
 		WHERE datname = current_database() AND pid <> pg_backend_pid()`, nil, &n)
 	if err != nil {
 		t.Fatal(fmt.Errorf("end all connections: %w", err))
