@@ -3,8 +3,8 @@ package db_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,17 +99,16 @@ func TestWritesBeginOnALiveConnection(t *testing.T) {
 	}
 }
 
-// terminate ends every connection to admin's database but admin's own, and waits up to ten
-// seconds for the end of each.
+// terminate ends every connection to admin's database but admin's own, and waits until
+// those have ended.
 func terminate(t *testing.T, admin *db.DB) {
 	t.Helper()
-	var n int
-	err := db.One(context.Background(), admin.Reader(), `
-		SELECT COUNT(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
-		WHERE datname = current_database() AND pid <> pg_backend_pid()`, nil, &n)
-	if err != nil {
-		t.Fatal(fmt.Errorf("end all connections: %w", err))
-	}
+	pids := column(t, admin, `
+		SELECT CAST(pid AS TEXT) FROM pg_stat_activity
+		WHERE CASE WHEN datname = current_database() AND pid <> pg_backend_pid() THEN pg_terminate_backend(pid) ELSE FALSE END`)
+	testkit.Until(t, "the end of all connections", func() bool {
+		return !slices.ContainsFunc(column(t, admin, `SELECT CAST(pid AS TEXT) FROM pg_stat_activity`), func(pid string) bool { return slices.Contains(pids, pid) })
+	})
 }
 
 // An operator needs to know which server, and why; what else the URL holds is nobody's
