@@ -42,7 +42,7 @@ func openLetIn(t *testing.T, b *portal.Browser, ticket string) {
 
 var shownTicket = regexp.MustCompile(`/setup\?ticket=([\w-]+)`)
 
-// linkFor returns the ticket that "Let another browser in" shows in the
+// linkFor returns the ticket that "Allow another browser" shows in the
 // browser.
 func linkFor(t *testing.T, b *portal.Browser) string {
 	t.Helper()

@@ -76,7 +76,7 @@ panels:
 		}
 
 		p.Clock.Move(2 * time.Hour)
-		says("an old sign-in", navigate(b, radio+"/vault/"), http.StatusOK, "Sign in again for "+radioName, radioName+" asks for a recent sign-in, and yours is older. You’re signed in as ada.")
+		says("an old sign-in", navigate(b, radio+"/vault/"), http.StatusOK, "Sign in again for "+radioName, radioName+" requires a more recent sign-in than yours. You’re signed in as ada.")
 		says("an old sign-in and a change", b.Get("/reauthenticate?return=/settings/security"), http.StatusOK, "Confirm that it’s you")
 	}, "SALLYPORT_CONFIG="+file)
 }

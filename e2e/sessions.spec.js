@@ -61,15 +61,15 @@ test('a let-in link makes another browser known, once, and is no factor', async 
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	await page.goto('/settings/sessions');
-	const form = await openForm(page, 'Let another browser in');
-	await form.getByRole('button', { name: 'Make the link' }).click();
+	const form = await openForm(page, 'Allow another browser');
+	await form.getByRole('button', { name: 'Create the link' }).click();
 	await expect(page.getByRole('heading', { name: 'Open this link in the other browser' })).toBeVisible();
 	const link = (await page.locator('#let-in-link').textContent()).trim();
 
 	const other = await anotherBrowser();
 	await other.goto(link);
 	await other.reload(); // looking uses nothing up
-	await other.getByRole('button', { name: 'Let it in' }).click();
+	await other.getByRole('button', { name: 'Allow it' }).click();
 	await expect(other.getByRole('status')).toContainText('This browser may sign in now.');
 	await other.goto('/settings/sessions'); // and it isn't signed in
 	await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();

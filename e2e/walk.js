@@ -191,9 +191,9 @@ export async function walk({ page, anotherBrowser, portal, look }) {
 	await openForm(page, 'Sign out everywhere else');
 	await look('sessions-sign-out-others');
 	await page.goto('/settings/sessions');
-	const letIn = await openForm(page, 'Let another browser in');
+	const letIn = await openForm(page, 'Allow another browser');
 	await look('sessions-let-in');
-	await letIn.getByRole('button', { name: 'Make the link' }).click();
+	await letIn.getByRole('button', { name: 'Create the link' }).click();
 	await look('let-in-link');
 	await page.goto((await page.locator('#let-in-link').textContent()).trim());
 	await look('let-in');
