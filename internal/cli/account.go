@@ -27,16 +27,16 @@ type accounts struct {
 	Show     accountShow     `cmd:"" help:"Show one account." example:"sallyport account show ada"`
 	Disable  accountDisable  `cmd:"" help:"Keep an account from signing in. Ends its sessions and machine passes." example:"sallyport account disable bob"`
 	Enable   accountEnable   `cmd:"" help:"Let a disabled account sign in again." example:"sallyport account enable bob"`
-	Remove   accountRemove   `cmd:"" help:"Delete an account and all that belongs to it." example:"sallyport account remove bob"`
+	Remove   accountRemove   `cmd:"" help:"Delete an account and everything that belongs to it." example:"sallyport account remove bob"`
 	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password. Ends its sessions and machine passes." example:"sallyport account set-password bob --password-stdin < password.txt"`
 	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's email address. An empty one (\"\") removes it." example:"sallyport account set-email ada ada@example.com"`
-	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets one more browser of an account's owner in, however often strangers tried." example:"sallyport account unlock ada"`
-	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the one link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
+	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets an account's owner sign in with a new browser, even after too many wrong passwords." example:"sallyport account unlock ada"`
+	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the only link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
 }
 
 // named is a command on one account.
 type named struct {
-	Name string `arg:"" help:"Its name or email address."`
+	Name string `arg:"" help:"The account's name or email address."`
 }
 
 // on opens the portal and hands change the account.
@@ -123,7 +123,7 @@ func (accountSetup) Run(r *run) error {
 	defer portal.Close()
 	link, err := portal.SetupLink(r)
 	if err == nil && link == "" {
-		err = errors.New("there is an account already; for another one run: sallyport account invite NAME --administrator")
+		err = errors.New("the first account exists already; to add another, run: sallyport account invite NAME --administrator")
 	}
 	return report(r, err, "This link creates the first account, an administrator. It works once, within 15 minutes:\n%s\n", link)
 }
@@ -353,7 +353,7 @@ type accountDisable struct{ named }
 
 func (c accountDisable) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.Disable(r, a), "Account %s is disabled. Its sessions have ended.\n", a.Name)
+		return report(r, portal.Login.Disable(r, a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
 	})
 }
 
@@ -367,7 +367,7 @@ func (c accountEnable) Run(r *run) error {
 
 type accountRemove struct {
 	named
-	Yes bool `help:"Don't ask. Needed where no person can answer."`
+	Yes bool `help:"Don't ask for confirmation. Scripts need this."`
 }
 
 func (c accountRemove) Run(r *run) error {
@@ -385,9 +385,9 @@ func (c accountRemove) confirm(r *run, a account.Account) error {
 		return nil
 	}
 	if !isTerminal(r.streams.In) {
-		return usageError{fmt.Errorf("removing account %s can't be undone, and nobody is there to ask: add --yes", a.Name)}
+		return usageError{fmt.Errorf("removing account %s can't be undone, and there is no terminal to confirm it at: add --yes", a.Name)}
 	}
-	fmt.Fprintf(r.streams.Err, "Remove account %s and all that belongs to it? This can't be undone. Type its name to remove it: ", a.Name)
+	fmt.Fprintf(r.streams.Err, "Remove account %s and everything that belongs to it? This can't be undone. Type its name to remove it: ", a.Name)
 	return confirmed(r.streams.In, a.Name)
 }
 
@@ -398,7 +398,7 @@ func confirmed(in io.Reader, name string) error {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if strings.TrimSpace(line) != name {
-		return errors.New("that isn't its name; nothing was removed")
+		return errors.New("that isn't the account's name; nothing was removed")
 	}
 	return nil
 }
@@ -418,7 +418,7 @@ func (c accountPassword) Run(r *run) error {
 			return explain(portal, err)
 		}
 		noteWeak(r, portal, a, typed)
-		return report(r, nil, "The password of %s is set. Its sessions have ended.\n", a.Name)
+		return report(r, nil, "The password of %s was set, and the account's sessions have ended.\n", a.Name)
 	})
 }
 
@@ -429,7 +429,7 @@ type accountEmail struct {
 
 func (c accountEmail) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.SetEmail(r, a, c.Email), "The email address of %s is changed.\n", a.Name)
+		return report(r, portal.Login.SetEmail(r, a, c.Email), "The email address of %s was changed.\n", a.Name)
 	})
 }
 
@@ -438,7 +438,7 @@ type accountUnlock struct{ named }
 func (c accountUnlock) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
 		token, err := portal.Login.Unlock(r, a)
-		return report(r, err, "Give this link to %s, who opens it in the browser to sign in with. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
+		return report(r, err, "Give this link to %s, to open in the browser that should sign in. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
 	})
 }
 
@@ -450,8 +450,8 @@ type accountReset struct {
 func (c accountReset) Run(r *run) error {
 	return c.on(r, func(portal *server.Portal, a account.Account) error {
 		token, err := portal.Login.ResetTwoFactor(r, a, c.LinkLife)
-		return report(r, err, "Two-factor authentication of %s is off and its sessions have ended.\n"+
-			"Give this link to its owner, who signs in and turns it on again. It works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
+		return report(r, err, "Two-factor authentication of %s is off, and the account's sessions have ended.\n"+
+			"Give this link to the owner, to sign in and turn it on again. It works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
 	})
 }
 

@@ -18,8 +18,8 @@ import (
 
 type auditCommands struct {
 	List   auditList   `cmd:"" help:"List the newest events." example:"sallyport audit list --account ada"`
-	Export auditExport `cmd:"" help:"Print events as JSON, one a line, oldest first." example:"sallyport audit export --since 2026-11-01T00:00:00Z"`
-	Verify auditVerify `cmd:"" help:"Check that nobody changed the log. Exit code 1 if somebody did, with what was changed." example:"sallyport audit verify --head 812:6f0c…"`
+	Export auditExport `cmd:"" help:"Print events as JSON, one per line, oldest first." example:"sallyport audit export --since 2026-11-01T00:00:00Z"`
+	Verify auditVerify `cmd:"" help:"Check that nobody changed the log. If somebody did, print what was changed, with exit code 1." example:"sallyport audit verify --head 812:6f0c…"`
 }
 
 // maxEventList keeps a table on what a person reads; export has no limit.
@@ -27,8 +27,8 @@ const maxEventList = 10_000
 
 type auditList struct {
 	listing
-	Account string `help:"Only what concerns this account: its name, email address, or the id of one that was removed." placeholder:"NAME"`
-	Limit   int    `help:"How many, up to 10000." default:"50" placeholder:"N"`
+	Account string `help:"Only events of this account: its name or email address, or the id of a removed account." placeholder:"NAME"`
+	Limit   int    `help:"How many events, up to 10000." default:"50" placeholder:"N"`
 }
 
 func (c auditList) Run(r *run) error {
@@ -86,7 +86,7 @@ func (c auditList) events(r *run, portal *server.Portal) ([]audit.Event, error) 
 	}
 	events, err := audit.List(r, q, id, audit.Cursor{}, c.Limit)
 	if err == nil && gone && len(events) == 0 {
-		return nil, fmt.Errorf("there is no account %q, and no event of a removed one with this id", c.Account)
+		return nil, fmt.Errorf("there is no account %q, and no event of a removed account with this id; see \"sallyport account list\"", c.Account)
 	}
 	return events, err
 }
@@ -116,7 +116,7 @@ func (n *names) of(id string) (string, error) {
 }
 
 type auditExport struct {
-	Since time.Time `help:"Only events since then, such as 2026-11-23T12:00:00Z." placeholder:"TIME"`
+	Since time.Time `help:"Only events since this time, such as 2026-11-23T12:00:00Z." placeholder:"TIME"`
 }
 
 // exported is a line of the export, and of the list. Programs read it: fields may be added,
@@ -167,7 +167,7 @@ func newExported(e audit.Event, name string) exported {
 }
 
 type auditVerify struct {
-	Head string `help:"A head from an \"audit sealed\" line of the server's log. It proves that no event up to there was cut off." placeholder:"NUMBER:HEX"`
+	Head string `help:"A head from an \"audit sealed\" line of the server's log, to check that no event up to it was cut off." placeholder:"NUMBER:HEX"`
 }
 
 func (c auditVerify) Run(r *run) error {
@@ -185,7 +185,7 @@ func (c auditVerify) Run(r *run) error {
 	defer portal.Close()
 	done, err := audit.Verify(r, portal.DB.Reader(), portal.Login.Ring, want)
 	if fault := (*audit.Fault)(nil); errors.As(err, &fault) {
-		return fmt.Errorf("the audit log is not what was sealed: %w", err)
+		return fmt.Errorf("the audit log doesn't match its seals: %w", err)
 	}
 	if err != nil {
 		return err
@@ -195,15 +195,15 @@ func (c auditVerify) Run(r *run) error {
 		return err
 	}
 	if !waiting.IsZero() {
-		fmt.Fprintln(r.streams.Out, "Newer events wait to be sealed. A running server does so within seconds.")
+		fmt.Fprintln(r.streams.Out, "Newer events aren't sealed yet. A running server seals them within seconds.")
 	}
 	if done.Head.Seq == 0 {
 		_, err = fmt.Fprintln(r.streams.Out, "No event is sealed yet.")
 		return err
 	}
-	fmt.Fprintf(r.streams.Out, "The audit log is whole up to event %d. %s.\n", done.Head.Seq, count(int(done.Events), "event was verified", "events were verified"))
+	fmt.Fprintf(r.streams.Out, "The audit log is intact up to event %d. %s.\n", done.Head.Seq, count(int(done.Events), "event was verified", "events were verified"))
 	if done.Pruned.Seq > 0 {
-		fmt.Fprintf(r.streams.Out, "A signed checkpoint stands for the events up to %d, which were deleted when their time was over.\n", done.Pruned.Seq)
+		fmt.Fprintf(r.streams.Out, "Events up to %d are older than audit.keep and were deleted; a signed checkpoint replaces them.\n", done.Pruned.Seq)
 	}
 	_, err = fmt.Fprintf(r.streams.Out, "Head: %s\n", done.Head)
 	return err

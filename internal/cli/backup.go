@@ -18,7 +18,7 @@ import (
 
 type backupCommand struct {
 	File      string             `arg:"" help:"The new file."`
-	Recipient []config.Recipient `help:"Encrypt it for this age key, age1…, instead of those in backup.recipients. May be repeated." placeholder:"AGE_KEY"`
+	Recipient []config.Recipient `help:"Encrypt the backup for this age key, age1…, instead of those in backup.recipients. May be repeated." placeholder:"AGE_KEY"`
 }
 
 func (c backupCommand) Run(r *run) error {
@@ -42,14 +42,14 @@ func (c backupCommand) Run(r *run) error {
 		n, err := server.Backup(r, keys.DB, keys.Ring, c.File, recipients...)
 		switch {
 		case errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("%s is there already; a backup overwrites nothing: name another file", c.File)
+			return fmt.Errorf("%s exists already, and a backup never overwrites a file; name another one", c.File)
 		case errors.Is(err, server.ErrClosed):
-			return fmt.Errorf("%w; no backup was made: \"sallyport key check\" names the rows", err)
+			return fmt.Errorf("%w; no backup was made; \"sallyport key check\" shows which secrets don't open", err)
 		}
 		if err == nil {
 			err = keys.Note(r, audit.BackedUp, c.File, n)
 		}
-		return report(r, err, "%s holds the database. %s\n"+
+		return report(r, err, "%s contains the database. %s\n"+
 			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it nobody can sign in after a restore.\n", c.File, opens(n), server.RingSource(cfg))
 	})
 }
@@ -58,7 +58,7 @@ func (c backupCommand) Run(r *run) error {
 func opens(n int) string {
 	switch n {
 	case 0:
-		return "It holds no sealed secrets yet."
+		return "It contains no sealed secrets yet."
 	case 1:
 		return "The one sealed secret in it opens with the key ring."
 	default:
@@ -67,10 +67,10 @@ func opens(n int) string {
 }
 
 type restoreCommand struct {
-	File            string `arg:"" optional:"" help:"The backup."`
-	Identity        string `help:"File with the age identity that decrypts it." placeholder:"FILE"`
+	File            string `arg:"" optional:"" help:"The backup file."`
+	Identity        string `help:"File with the age identity that decrypts the backup." placeholder:"FILE"`
 	KeepBackupCodes bool   `help:"Keep backup codes, even those that were used since the backup."`
-	AfterPgRestore  bool   `help:"Instead of restoring a file, end the same things in the PostgreSQL database that pg_restore filled."`
+	AfterPgRestore  bool   `help:"For PostgreSQL, after pg_restore: restore no file, but end sessions, passes, links and codes in the restored database."`
 }
 
 func (c restoreCommand) Run(r *run) error {
@@ -81,7 +81,7 @@ func (c restoreCommand) Run(r *run) error {
 	postgres := cfg.Database.Reveal() != ""
 	switch {
 	case c.AfterPgRestore && !postgres:
-		return errors.New("--after-pg-restore is for PostgreSQL; name the backup's file")
+		return errors.New("--after-pg-restore is for PostgreSQL, and the database is SQLite; name the backup's file instead")
 	case c.AfterPgRestore:
 		return c.afterPgRestore(r)
 	case postgres:
@@ -111,9 +111,9 @@ func (c restoreCommand) Run(r *run) error {
 	case errors.Is(err, server.ErrEncrypted):
 		return fmt.Errorf("%w: add --identity FILE, the file that \"age-keygen\" wrote", err)
 	case errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("there is a database in %s already; stop the server and move sallyport.db with its -wal and -shm away, or set another data_dir", filepath.Dir(target))
+		return fmt.Errorf("there is a database in %s already; stop the server and move sallyport.db, sallyport.db-wal and sallyport.db-shm away, or set another data_dir", filepath.Dir(target))
 	case errors.Is(err, server.ErrClosed):
-		return fmt.Errorf("%w; nothing was restored: %v is not the one of this backup; put back the copy that is", err, from)
+		return fmt.Errorf("%w; nothing was restored: %v is not this backup's; put a copy of the backup's key ring there", err, from)
 	case err != nil:
 		return fmt.Errorf("restore %s: %w", c.File, err)
 	}
@@ -125,14 +125,14 @@ func (c restoreCommand) Run(r *run) error {
 func (c restoreCommand) restored(r *run, keys *server.Keys) error {
 	rewound, err := keys.Rewind(r)
 	if err != nil {
-		return fmt.Errorf("the database is restored, but the key ring was not compared with its audit log: %w", err)
+		return fmt.Errorf("the database was restored, but its audit log couldn't be compared with the key ring: %w", err)
 	}
-	codes := "All backup codes have ended: owners make new ones under Settings → Security."
+	codes := "No backup code works any more: owners generate new ones under Settings → Security."
 	if c.KeepBackupCodes {
 		codes = "Backup codes were kept, even those that were used since the backup."
 	}
 	say := r.streams.Out
-	const then = "The audit log of the backup ends before the keys were rotated. To let it go on under the newest key, run: sallyport key rotate"
+	const then = "The backup's audit log ends before the keys were rotated. To continue it under the newest key, run: sallyport key rotate"
 	switch ring := keys.Unstored(); {
 	case rewound && ring != nil:
 		say = r.streams.Err // standard output is the ring's alone
@@ -142,7 +142,7 @@ func (c restoreCommand) restored(r *run, keys *server.Keys) error {
 	case rewound:
 		fmt.Fprintln(say, then)
 	}
-	_, err = fmt.Fprintf(say, "The database is restored. Sessions, known browsers and links have ended, and sign-ins under way start again.\n"+
+	_, err = fmt.Fprintf(say, "The database was restored. Sessions, known browsers and links have ended, and people who were signing in must start again.\n"+
 		"%s\nFor 24 hours, people with two-factor authentication need two codes in a row in a browser that isn't known.\n"+
 		"Passwords and authenticators are those of the backup: later changes are undone.\n", codes)
 	return err
@@ -161,7 +161,7 @@ func (c restoreCommand) afterPgRestore(r *run) error {
 		// would lock owners out.
 		now, err := keys.DB.Clock(r, time.Now())
 		if err != nil {
-			return fmt.Errorf("ask the time: %w", err)
+			return fmt.Errorf("read the time from the database: %w", err)
 		}
 		if err := server.EndForgotten(r, keys.DB, "pg_restore", now, c.KeepBackupCodes); err != nil {
 			return err

@@ -48,12 +48,12 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	fails("add --identity FILE", "restore", file)
-	fails("is not the one of this backup; put back the copy", "restore", file, "--identity", identities)
+	fails("is not this backup's; put a copy of", "restore", file, "--identity", identities)
 	fails("name the backup's file", "restore")
 	if err := os.WriteFile(filepath.Join(other, "keyring"), ring, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, errs := call(otherEnviron, "", "restore", file, "--identity", identities); code != 0 || !strings.Contains(out, "The database is restored") {
+	if code, out, errs := call(otherEnviron, "", "restore", file, "--identity", identities); code != 0 || !strings.Contains(out, "The database was restored") {
 		t.Fatalf("restore: %d\n%s%s", code, out, errs)
 	}
 	if code, out, errs := call(otherEnviron, "", "account", "list"); code != 0 || !strings.Contains(out, "ada") {
@@ -73,7 +73,7 @@ func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out, errs := call(environ, "", "key", "check")
-	if code != exitFailed || !strings.Contains(out, "passwords.phc of row") || !strings.Contains(errs, "put back the ring's copy") {
+	if code != exitFailed || !strings.Contains(out, "passwords.phc of row") || !strings.Contains(errs, "put back a copy of the key ring") {
 		t.Errorf("key check: %d\n%s%s", code, out, errs)
 	}
 	if code, _, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || !strings.Contains(errs, "nothing was dropped") {
@@ -156,7 +156,7 @@ func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
 			run("", "backup", backup)
 			run("", "key", "add")
 			run("seals", "key", "rotate")
-			run("The audit log is whole", "audit", "verify")
+			run("The audit log is intact", "audit", "verify")
 			dir := strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR=")
 			for _, end := range []string{"", "-wal", "-shm"} {
 				if err := os.Remove(filepath.Join(dir, "sallyport.db"+end)); err != nil && !os.IsNotExist(err) {
@@ -166,9 +166,9 @@ func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
 			run("run: sallyport key rotate", "restore", backup)
 			run("No event is sealed yet", "audit", "verify")
 			run("seals", "key", "rotate")
-			run("The audit log is whole", "audit", "verify")
+			run("The audit log is intact", "audit", "verify")
 			run("1 old key was dropped", "key", "rotate", "--drop")
-			run("The audit log is whole", "audit", "verify")
+			run("The audit log is intact", "audit", "verify")
 		})
 	}
 }

@@ -42,26 +42,26 @@ type commands struct {
 	ShowVersion versionFlag `name:"version" short:"v" help:"Print the version."`
 
 	Serve       serveCommand       `cmd:"" group:"Running" help:"Run the portal." example:"sallyport serve --config sallyport.yaml"`
-	Init        initCommand        `cmd:"" group:"Running" help:"Make the data directory, key ring and database of a configuration, and say what was made." example:"sudo -u sallyport sallyport init"`
+	Init        initCommand        `cmd:"" group:"Running" help:"Make the data directory, key ring and database of a configuration, and print what was made." example:"sudo -u sallyport sallyport init"`
 	Reload      reloadCommand      `cmd:"" group:"Running" help:"Check the configuration, and have the running server read panels, trusted_proxies and certificates again." example:"sallyport reload"`
 	Healthcheck healthcheckCommand `cmd:"" group:"Running" help:"Ask the running server at its own address whether people can sign in. Exit code 1 if they can't." example:"sallyport healthcheck"`
 	Demo        demoCommand        `cmd:"" group:"Running" help:"Try it: a temporary portal with an account and a sample panel, gone at Ctrl-C." example:"sallyport demo --listen 127.0.0.1:8080"`
 
 	Conf   configCommands `cmd:"" name:"config" group:"Configuration" help:"Check or print the configuration."`
-	Doctor doctorCommand  `cmd:"" group:"Configuration" help:"Ask the live set-up what a stranger would, and print what is open with the lines that close it. Exit code 1 if something is." example:"sallyport doctor --upstream http://127.0.0.1:8082"`
+	Doctor doctorCommand  `cmd:"" group:"Configuration" help:"Test the live set-up as a stranger would, and print what is open, with the lines that close it. Exit code 1 if anything is open, broken or unclear." example:"sallyport doctor --upstream http://127.0.0.1:8082"`
 
 	Account accounts `cmd:"" group:"Accounts" help:"See and change accounts."`
 	Group   groups   `cmd:"" group:"Accounts" help:"See and change groups of accounts."`
 	Pass    passes   `cmd:"" group:"Accounts" help:"See, make and revoke machine passes, which let scripts into panels."`
 
-	Audit auditCommands `cmd:"" group:"Audit log and clock" help:"See, export and verify what was done."`
-	Clock clockCommands `cmd:"" group:"Audit log and clock" help:"See what the clock is compared with, and accept it."`
+	Audit auditCommands `cmd:"" group:"Audit log and clock" help:"See, export and verify the audit log."`
+	Clock clockCommands `cmd:"" group:"Audit log and clock" help:"See how the clock compares with the latest time that was seen, and accept the clock."`
 
 	Key     keyCommands    `cmd:"" group:"Keys and backups" help:"See, check and change the keys that seal stored secrets."`
-	Backup  backupCommand  `cmd:"" group:"Keys and backups" help:"Write a copy of the SQLite database to a new file, beside a running server." example:"sallyport backup /mnt/backups/monday.db"`
-	Restore restoreCommand `cmd:"" group:"Keys and backups" help:"Make the database from a backup. Ends sessions, machine passes, known browsers, links and backup codes." example:"sallyport restore /mnt/backups/monday.db"`
+	Backup  backupCommand  `cmd:"" group:"Keys and backups" help:"Write a copy of the SQLite database to a new file. The server may run meanwhile." example:"sallyport backup /mnt/backups/monday.db"`
+	Restore restoreCommand `cmd:"" group:"Keys and backups" help:"Restore the database from a backup. Ends sessions, machine passes, known browsers, links and backup codes." example:"sallyport restore /mnt/backups/monday.db"`
 
-	Completion completionCommand `cmd:"" group:"More" help:"Print the completion script of a shell." example:"source <(sallyport completion bash)"`
+	Completion completionCommand `cmd:"" group:"More" help:"Print the completion script for a shell." example:"source <(sallyport completion bash)"`
 	Man        manCommand        `cmd:"" group:"More" help:"Print a manual page." example:"sallyport man | man -l -"`
 	Help       helpCommand       `cmd:"" group:"More" help:"Show the help of a command." example:"sallyport help account add"`
 	Version    versionCommand    `cmd:"" group:"More" help:"Print the version, and the version of Go that built it." example:"sallyport version"`
@@ -155,7 +155,7 @@ func explainUsage(out io.Writer, parser *kong.Kong, err error) {
 		}
 		// A command is missing: these are there.
 		if len(node.Children) > 0 && strings.HasPrefix(err.Error(), "expected one of") {
-			fmt.Fprintf(out, "sallyport: name a command\n\n%s", helpText(node, widthOf(out)))
+			fmt.Fprintf(out, "sallyport: give a command\n\n%s", helpText(node, widthOf(out)))
 			return
 		}
 	}

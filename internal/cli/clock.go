@@ -12,7 +12,7 @@ import (
 
 type clockCommands struct {
 	Show   clockShow   `cmd:"" help:"Show the clock and the latest time that was seen." example:"sallyport clock show"`
-	Accept clockAccept `cmd:"" help:"Accept the server's clock as it is now, after you corrected it or after it leapt ahead." example:"sallyport clock accept"`
+	Accept clockAccept `cmd:"" help:"Accept the server's clock as it is now, after you corrected it or after it jumped ahead." example:"sallyport clock accept"`
 }
 
 type clockShow struct {
@@ -47,11 +47,11 @@ func (c clockShow) Run(r *run) error {
 	}
 	switch {
 	case portal.Login.Watch.Astray() != 0:
-		shown.Codes, shown.because = "refused", ": the clock is not the database's"
+		shown.Codes, shown.because = "refused", ": the clock differs from the database's"
 	case state.Behind(reference) > 0:
-		shown.Codes, shown.because = "refused", ": the clock is behind the mark"
+		shown.Codes, shown.because = "refused", ": the clock is behind the high-water mark"
 	case !state.LeaptAt.IsZero():
-		shown.because = ", unless the clock was set ahead while the server ran: then refused for an hour (/readyz says)"
+		shown.because = ", unless the clock was set ahead while the server ran: then refused for an hour, as /readyz shows"
 	}
 	if c.JSON {
 		return json.NewEncoder(r.streams.Out).Encode(shown)
@@ -63,7 +63,7 @@ func (s clockState) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "This machine's clock\t%s\nHigh-water mark\t%s\n", at(s.Now), orNever(s.HighWaterMark))
 	if s.LeaptAheadTo != nil {
-		fmt.Fprintf(table, "Leapt ahead to\t%s, accepted after an even hour\n", at(*s.LeaptAheadTo))
+		fmt.Fprintf(table, "Jumped ahead to\t%s, accepted after an hour in which the clock runs evenly\n", at(*s.LeaptAheadTo))
 	}
 	if s.Database != nil {
 		fmt.Fprintf(table, "Database's clock\t%s\n", at(*s.Database))
@@ -80,5 +80,5 @@ func (clockAccept) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	return report(r, portal.Login.AcceptClock(r), "The server's clock is accepted as it is. A running server looks at it within 10 seconds.\n")
+	return report(r, portal.Login.AcceptClock(r), "The server's clock is accepted as it is. A running server notices within 10 seconds.\n")
 }

@@ -9,7 +9,7 @@ import (
 )
 
 type configCommands struct {
-	Check   configCheck   `cmd:"" help:"Check the configuration, and say every fault. Exit code 2 if there is one." example:"sallyport config check --config sallyport.yaml"`
+	Check   configCheck   `cmd:"" help:"Check the configuration, and print every fault. Exit code 2 if there are any." example:"sallyport config check --config sallyport.yaml"`
 	Show    configShow    `cmd:"" help:"Print the configuration that is in force and where each key comes from, without secrets." example:"sallyport config show"`
 	Default configDefault `cmd:"" help:"Print the default configuration, every key explained." example:"sallyport config default > sallyport.yaml"`
 }

@@ -103,7 +103,7 @@ func (c demoCommand) config(dir, panel string) (config.Config, error) {
 		return config.Load("", environ) // which says what is wrong
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return config.Config{}, usageError{fmt.Errorf("names below .localhost lead browsers to their own machine, so the demo can't listen at %s: leave --listen out, or add --shared-host", c.Listen)}
+		return config.Config{}, usageError{fmt.Errorf("names below .localhost lead browsers to their own machine, so the demo can't listen at %s: leave out --listen, or add --shared-host", c.Listen)}
 	}
 	file := filepath.Join(dir, "sallyport.yaml") // panels are declared in a file only
 	text := fmt.Sprintf("public_url: http://%s:%s\npanels:\n  - url: http://%s:%s\n    name: Harbour Streams\n    upstream: http://%s\n", demoPortal, port, demoPanel, port, panel)

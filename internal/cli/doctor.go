@@ -19,10 +19,10 @@ import (
 type doctorCommand struct {
 	JSON     bool             `name:"json" help:"Print one JSON document."`
 	CA       string           `name:"ca" help:"PEM file with certificates of CAs to trust too." placeholder:"FILE"`
-	Connect  []doctor.Connect `name:"connect-to" help:"Connect elsewhere than names lead, as curl's option does; may be repeated." sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2"`
-	Upstream []string         `help:"The panel's own server, where another proxy serves it; may be repeated." sep:"none" placeholder:"[PANEL=]URL"`
-	Path     []string         `help:"A path of the panels to ask for too, such as that of a WebSocket; may be repeated." sep:"none" placeholder:"PATH"`
-	Proxy    string           `help:"The proxy in front, where it isn't recognised: nginx, caddy, haproxy, traefik, envoy, apache." placeholder:"NAME"`
+	Connect  []doctor.Connect `name:"connect-to" help:"Connect to HOST2:PORT2 instead of HOST1:PORT1, as curl's option does; may be repeated." sep:"none" placeholder:"HOST1:PORT1:HOST2:PORT2"`
+	Upstream []string         `help:"URL of the panel's own server, if another proxy serves the panel; may be repeated." sep:"none" placeholder:"[PANEL=]URL"`
+	Path     []string         `help:"Another path of the panels to test, such as that of a WebSocket; may be repeated." sep:"none" placeholder:"PATH"`
+	Proxy    string           `help:"The proxy in front, if doctor doesn't recognise it: nginx, caddy, haproxy, traefik, envoy, apache." placeholder:"NAME"`
 }
 
 // Run asks the live set-up. Exit code 1: something is open, broken or unclear.
@@ -41,7 +41,7 @@ func (c doctorCommand) Run(r *run) error {
 	began := time.Now()
 	report := doctor.Run(r, o)
 	if err := r.Err(); err != nil {
-		return fmt.Errorf("stopped before all was asked: %w", err)
+		return fmt.Errorf("doctor stopped before it had tested everything: %w", err)
 	}
 	if c.JSON {
 		err = printJSON(r.streams.Out, report, began)
@@ -62,7 +62,7 @@ func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error
 		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: files(r.configFile, cfg),
 	}
 	if c.Proxy != "" && !slices.Contains(doctor.Proxies(), c.Proxy) {
-		return o, fmt.Errorf("--proxy %s is unknown; there are %s", c.Proxy, strings.Join(doctor.Proxies(), ", "))
+		return o, fmt.Errorf("--proxy %s is unknown; use one of %s", c.Proxy, strings.Join(doctor.Proxies(), ", "))
 	}
 	for _, path := range c.Path {
 		if !strings.HasPrefix(path, "/") {
@@ -101,7 +101,7 @@ func (c doctorCommand) roots(o *doctor.Options) error {
 		roots = x509.NewCertPool()
 	}
 	if !roots.AppendCertsFromPEM(text) {
-		return fmt.Errorf("%s holds no certificate in PEM", c.CA)
+		return fmt.Errorf("--ca: %s contains no PEM certificate; name a file that does", c.CA)
 	}
 	o.Roots = roots
 	return nil
@@ -152,7 +152,7 @@ func upstream(panels []doctor.Panel, text string) error {
 		i = 0
 	}
 	if i < 0 {
-		return fmt.Errorf("--upstream %s: write PANEL=URL with a panel of the configuration", text)
+		return fmt.Errorf("--upstream %s: write PANEL=URL, with a panel's url from the configuration", text)
 	}
 	panels[i].Upstream = at.String()
 	return nil

@@ -89,7 +89,7 @@ func TestDoctorPrintsForEightyColumns(t *testing.T) {
 			t.Errorf("line of %d: %q", len(line), line)
 		}
 	}
-	for _, want := range []string{"OPEN  path.open  https://panel.example.com\n", "and 5 more\n", "      " + long + "\n", "  nginx, the server block", "7 questions in 1s: 1 open.\n"} {
+	for _, want := range []string{"OPEN  path.open  https://panel.example.com\n", "and 5 more\n", "      " + long + "\n", "  nginx, the server block", "7 requests in 1s: 1 open.\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q isn't in\n%s", want, out.String())
 		}

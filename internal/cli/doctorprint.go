@@ -38,16 +38,16 @@ func printReport(w io.Writer, report doctor.Report, took time.Duration) error {
 		fmt.Fprintln(&b)
 	}
 	for _, s := range report.Skipped {
-		wrapped(&b, "", "Not looked at: "+s.What+": "+s.Why+".")
+		wrapped(&b, "", "Not tested: "+s.What+": "+s.Why+".")
 	}
-	fmt.Fprintf(&b, "%d questions in %s: %s.\n", report.Asked, took.Round(100*time.Millisecond), tally(report))
+	fmt.Fprintf(&b, "%d requests in %s: %s.\n", report.Asked, took.Round(100*time.Millisecond), tally(report))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 func printFixes(b *strings.Builder, f doctor.Finding) {
 	if len(f.Fixes) > 1 {
-		wrapped(b, "  ", "Which proxy is this? Its lines come with --proxy NAME; all are in --json.")
+		wrapped(b, "  ", "Which proxy is this? Add --proxy NAME to see the lines for it, or --json to see the lines for every proxy.")
 		return
 	}
 	for _, m := range f.Fixes {

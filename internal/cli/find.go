@@ -110,7 +110,7 @@ func (r *run) adviseAs(err error, me string) {
 	case !isBelow(path, r.dataDir): // it isn't there, or this user can't look into what it is in
 		fmt.Fprintf(r.streams.Err, "%s belongs to %s, so %s can't make or enter %s. If %s runs the server, run as root: install -d -m 0700 -o %s %s\n", path, owner, me, r.dataDir, me, me, r.dataDir)
 	case owner == me: // its mode, or what it is mounted with
-		fmt.Fprintf(r.streams.Err, "%s belongs to %s, who runs this command, and has mode %#o.\n", path, me, mode)
+		fmt.Fprintf(r.streams.Err, "%s belongs to %s, who runs this command, and has mode %#o. Check the mode, and how the file system is mounted.\n", path, me, mode)
 	case owner == "root":
 		fmt.Fprintf(r.streams.Err, "%s belongs to root, and this command runs as %s. If %s runs the server, run as root: chown -R %s: %s\nIf not, run the command as root: sudo sallyport …\n", path, me, me, me, r.dataDir)
 	default:

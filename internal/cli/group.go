@@ -18,7 +18,7 @@ type groups struct {
 }
 
 type groupAdd struct {
-	Group string `arg:"" help:"Letters, digits, \"-\", \"_\", \".\"."`
+	Group string `arg:"" help:"The group's name: letters, digits, \"-\", \"_\", \".\"."`
 }
 
 func (c groupAdd) Run(r *run) error {
@@ -31,7 +31,7 @@ func (c groupAdd) Run(r *run) error {
 }
 
 type groupRemove struct {
-	Group string `arg:"" help:"Its name."`
+	Group string `arg:"" help:"The group's name."`
 }
 
 func (c groupRemove) Run(r *run) error {

@@ -24,7 +24,7 @@ const (
 )
 
 type healthcheckCommand struct {
-	Live bool `help:"Ask only whether the process lives (/healthz), not whether people can sign in (/readyz)."`
+	Live bool `help:"Ask only whether the process runs (/healthz), not whether people can sign in (/readyz)."`
 }
 
 // Run asks the running server at its own address, past every proxy.
@@ -44,7 +44,7 @@ func (c healthcheckCommand) Run(r *run) error {
 		return fmt.Errorf("the server at %s doesn't answer: %w", cfg.Listen, err)
 	}
 	if status != http.StatusOK {
-		return fmt.Errorf("the server at %s isn't well: %s answers %d\n%s", cfg.Listen, page, status, strings.TrimSpace(text))
+		return fmt.Errorf("the server at %s isn't healthy: %s answers %d\n%s", cfg.Listen, page, status, strings.TrimSpace(text))
 	}
 	_, err = io.WriteString(r.streams.Out, text)
 	return err

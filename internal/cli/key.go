@@ -10,11 +10,11 @@ import (
 )
 
 type keyCommands struct {
-	New    keyNew    `cmd:"" help:"Print a fresh key ring, for a new portal whose key ring Sallyport only reads." example:"sallyport key new > keyring"`
+	New    keyNew    `cmd:"" help:"Print a new key ring, for a new portal with key_ring or key_ring_command." example:"sallyport key new > keyring"`
 	List   keyList   `cmd:"" help:"List the keys of the key ring." example:"sallyport key list"`
 	Check  keyCheck  `cmd:"" help:"Open every sealed secret and name those that don't open." example:"sallyport key check"`
 	Add    keyAdd    `cmd:"" help:"Add a spare key, which seals nothing until \"key rotate\"." example:"sallyport key add"`
-	Rotate keyRotate `cmd:"" help:"Let the newest key seal, and seal every secret again under it, beside a running server." example:"sallyport key rotate --drop"`
+	Rotate keyRotate `cmd:"" help:"Make the newest key the sealing key, and seal every secret again under it. The server may run meanwhile." example:"sallyport key rotate --drop"`
 }
 
 type keyNew struct{}
@@ -67,10 +67,10 @@ func (keyAdd) Run(r *run) error {
 			return err
 		}
 		if ring := keys.Unstored(); ring != nil {
-			return errors.Join(store(r, ring, keys.From, fmt.Sprintf("It has the new key %s, which seals nothing yet. Then run: sallyport key rotate", added)), err)
+			return errors.Join(store(r, ring, keys.From, fmt.Sprintf("The new key %s seals nothing yet. Then run: sallyport key rotate", added)), err)
 		}
 		fmt.Fprintf(r.streams.Out, "Key %s was added; it seals nothing yet.\n"+
-			"Copy %s to where you keep its copy, and to every other node. Then run: sallyport key rotate\n", added, keys.From.Path)
+			"Copy %s to every other node, and replace your safe copy with it. Then run: sallyport key rotate\n", added, keys.From.Path)
 		return err
 	})
 }
@@ -82,7 +82,7 @@ func store(r *run, ring *secret.Ring, from secret.Source, then string) error {
 	if _, err := io.WriteString(r.streams.Out, ring.Text().Reveal()); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(r.streams.Err, "This ring takes the place of %v: store it there and where you keep its copy, on every node, and restart every server.\n%s\n", from, then)
+	_, err := fmt.Fprintf(r.streams.Err, "This ring replaces %v: store it there on every node, replace your safe copy with it, and restart every server.\n%s\n", from, then)
 	return err
 }
 
@@ -139,9 +139,9 @@ func closed(found server.SealedReport) error {
 	}
 	switch {
 	case unknown > 0:
-		return fmt.Errorf("%s a key that isn't in the key ring: put back the ring's copy that has it; until then those accounts are refused", count(unknown, "sealed secret needs", "sealed secrets need"))
+		return fmt.Errorf("%s a key that isn't in the key ring: put back a copy of the key ring that has it; until then sign-ins to those accounts are refused", count(unknown, "sealed secret needs", "sealed secrets need"))
 	case len(found.Closed) > 0:
-		return fmt.Errorf("%s changed or moved in the database: restore a backup, or give those accounts new ones (account set-password, account reset-two-factor)", count(len(found.Closed), "sealed secret was", "sealed secrets were"))
+		return fmt.Errorf("%s changed or moved in the database: restore a backup, or give those accounts new secrets (account set-password, account reset-two-factor)", count(len(found.Closed), "sealed secret was", "sealed secrets were"))
 	}
 	return nil
 }
@@ -163,10 +163,10 @@ func (c keyRotate) Run(r *run) error {
 			return err
 		}
 		if err != nil {
-			return fmt.Errorf("%w\n%s; run the command again for the rest, nothing is lost", err, count(n, "secret was sealed again", "secrets were sealed again"))
+			return fmt.Errorf("%w\n%s, and nothing is lost; run the command again for the rest", err, count(n, "secret was sealed again", "secrets were sealed again"))
 		}
-		fmt.Fprintf(say, "Key %s seals; %s under it.\n", keys.Sealing(), count(n, "secret was sealed again", "secrets were sealed again"))
-		then := "To remove its old keys, run afterwards: sallyport key rotate --drop"
+		fmt.Fprintf(say, "Key %s is now the sealing key; %s under it.\n", keys.Sealing(), count(n, "secret was sealed again", "secrets were sealed again"))
+		then := "To remove the old keys, run afterwards: sallyport key rotate --drop"
 		var dropped int
 		switch {
 		case c.Drop:
@@ -179,13 +179,13 @@ func (c keyRotate) Run(r *run) error {
 			then = "Earlier backups open only with a copy of the earlier key ring."
 			fmt.Fprintf(say, "%s dropped. %s\n", count(dropped, "old key was", "old keys were"), then)
 		case n == 0:
-			fmt.Fprintln(say, "For a new key, run first: sallyport key add")
+			fmt.Fprintln(say, "To rotate to a new key, run first: sallyport key add")
 		}
 		if ring := keys.Unstored(); ring != nil {
 			return errors.Join(store(r, ring, keys.From, then), err)
 		}
 		if keys.Ring.Text() != before {
-			fmt.Fprintf(say, "Copy %s anew to where you keep its copy, and to every other node: it says where the audit log goes on under this key.\n", keys.From.Path)
+			fmt.Fprintf(say, "Copy %s to every other node, and replace your safe copy with it: it records where the audit log continues under this key.\n", keys.From.Path)
 		}
 		return err
 	})

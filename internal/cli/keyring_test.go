@@ -77,7 +77,7 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				answers(t, running)
 
 				first := run("seals", "key", "list")
-				added := run("which seals nothing yet", "key", "add")
+				added := run("seals nothing yet", "key", "add")
 				if text, err := os.ReadFile(file); err != nil || string(text) == added {
 					t.Fatalf("the operator's file was changed: %v", err)
 				}

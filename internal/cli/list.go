@@ -10,7 +10,7 @@ import (
 
 // listing is what every list prints: a table, or with --json one JSON object a line.
 type listing struct {
-	JSON bool `name:"json" help:"Print JSON, one object a line."`
+	JSON bool `name:"json" help:"Print JSON, one object per line."`
 }
 
 // row is a line of a list. Its JSON form is read by programs: fields may be added, none

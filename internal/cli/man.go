@@ -52,13 +52,13 @@ func commandManual(out io.Writer, app *kong.Node) error {
 	b.WriteString(`.SH EXIT STATUS
 .TP
 .B 0
-It was done.
+The command succeeded.
 .TP
 .B 1
-It was tried and didn't work.
+The command failed.
 .TP
 .B 2
-The command line or the configuration is faulty, and nothing was tried.
+The command line or the configuration is faulty, and nothing was done.
 .SH ENVIRONMENT
 .TP
 .B SALLYPORT_CONFIG

@@ -22,10 +22,10 @@ type passAdd struct {
 	named
 	Pass    string          `arg:"" help:"A name for the pass."`
 	Panel   string          `required:"" placeholder:"URL" help:"The panel's url, as in the configuration."`
-	Path    string          `default:"/" help:"Ending in a slash: everything below it. Otherwise exactly this path."`
-	Methods string          `default:"" placeholder:"LIST" help:"HTTP methods, such as GET,POST. All, if it isn't given."`
-	From    string          `default:"" placeholder:"LIST" help:"IP addresses or prefixes that it may be used from. Any, if it isn't given."`
-	For     config.Duration `default:"90d" help:"How long it is valid, at most 366d."`
+	Path    string          `default:"/" help:"The path that the pass opens: if it ends in a slash, everything below it, otherwise exactly this path."`
+	Methods string          `default:"" placeholder:"LIST" help:"HTTP methods, such as GET,POST. Left out: all."`
+	From    string          `default:"" placeholder:"LIST" help:"IP addresses or prefixes that may use the pass. Left out: any."`
+	For     config.Duration `default:"90d" help:"How long the pass is valid, at most 366d."`
 }
 
 // Run prints the pass alone to the standard output, for a script to keep. It
@@ -61,7 +61,7 @@ func declared(portal *server.Portal, url string) (string, error) {
 			return p.URL.String(), nil
 		}
 	}
-	return "", fmt.Errorf("no panel is declared at %q; there are: %s", url, strings.Join(all, ", "))
+	return "", fmt.Errorf("no panel has the url %q; the panels are: %s", url, strings.Join(all, ", "))
 }
 
 type passList struct {

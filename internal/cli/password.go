@@ -14,7 +14,7 @@ import (
 // passwordFrom reads a password from standard input, so that it stands in no
 // list of processes and no shell history.
 type passwordFrom struct {
-	PasswordStdin bool `help:"Read the password from standard input, one line, to its end."`
+	PasswordStdin bool `help:"Read the password from standard input, as one line."`
 }
 
 // maxPasswordInput is more than the longest password takes: what is cut off
@@ -25,7 +25,7 @@ const maxPasswordInput = 16 << 10
 // error: to leave it out would set another password than was given.
 func (p passwordFrom) read(r *run) (string, error) {
 	if !p.PasswordStdin {
-		return "", errors.New("add --password-stdin and give the password on standard input, or let its owner choose one: sallyport account invite NAME")
+		return "", errors.New("add --password-stdin and give the password on standard input, or let the account's owner choose one: sallyport account invite NAME")
 	}
 	input, err := io.ReadAll(io.LimitReader(r.streams.In, maxPasswordInput))
 	if err != nil {

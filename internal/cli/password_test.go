@@ -70,8 +70,8 @@ func TestWeakPasswordOnTheCommandLineIsSetAndCalledSo(t *testing.T) {
 			environ := madeFor(t, engine)
 			for _, test := range []struct{ command, in, out, errs string }{
 				{"add", "password monkey 4\n", "Account ada was added.\n", weak},
-				{"set-password", "monkey password 4\n", "The password of ada is set. Its sessions have ended.\n", weak},
-				{"set-password", "seven lamps by the door\n", "The password of ada is set. Its sessions have ended.\n", ""},
+				{"set-password", "monkey password 4\n", "The password of ada was set, and the account's sessions have ended.\n", weak},
+				{"set-password", "seven lamps by the door\n", "The password of ada was set, and the account's sessions have ended.\n", ""},
 			} {
 				code, out, errs := call(environ, test.in, "account", test.command, "ada", "--password-stdin")
 				if code != 0 || out != test.out || errs != test.errs {

@@ -18,7 +18,7 @@ import (
 const servingMemory = 96 << 20
 
 type serveCommand struct {
-	Upstream string `help:"A panel's own server. Panel and portal then share one host, with the portal below /.sallyport/. Also SALLYPORT_UPSTREAM." placeholder:"URL"`
+	Upstream string `help:"URL of a panel's own server. Panel and portal then share one host, with the portal below /.sallyport/. Also SALLYPORT_UPSTREAM." placeholder:"URL"`
 }
 
 // Run serves until it is told to stop.
@@ -59,10 +59,10 @@ func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 	}
 	portal.Log.Info("serving", "listen", listener.Addr().String(), "public_url", portal.Config.PortalURL())
 	if portal.Config.PublicURL.Scheme == "http" && !portal.Config.PublicURL.Loopback() {
-		portal.Log.Warn("public_url is plain http: anyone on the network path can read passwords and take over sessions; use it on a trusted network only")
+		portal.Log.Warn("public_url is plain http: anyone on the network path can read passwords and take over sessions; use http on a trusted network only")
 	}
 	if portal.Config.SharedHost {
-		portal.Log.Warn("the panel is on the portal's host: its pages can act here as the person who is signed in; do this only with a panel that you trust with every account, or give the portal a host name of its own")
+		portal.Log.Warn("the panel is on the portal's host, so its pages can act in the portal as the person who is signed in; do this only with a panel that you trust with every account, or give the portal a host name of its own")
 	}
 	return nil
 }

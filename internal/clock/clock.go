@@ -175,7 +175,7 @@ func (m *Mark) Ahead(ctx context.Context, own func() time.Time) (time.Duration, 
 	asked := own()
 	reference, err := m.Reference(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("ask the time: %w", err)
+		return 0, fmt.Errorf("read the time from the database: %w", err)
 	}
 	return asked.Add(own().Sub(asked) / 2).Sub(reference), nil
 }
@@ -203,7 +203,7 @@ func Read(ctx context.Context, q db.Querier) (State, error) {
 func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 	now, err := m.Reference(ctx)
 	if err != nil {
-		return before, after, fmt.Errorf("ask the time: %w", err)
+		return before, after, fmt.Errorf("read the time from the database: %w", err)
 	}
 	err = m.DB.Write(ctx, func(tx *db.Tx) error {
 		if before, err = Read(ctx, tx); err != nil {
