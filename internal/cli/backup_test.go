@@ -120,7 +120,7 @@ func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
 	}
 	// Whoever gives the secret key instead doesn't read it back in a log.
 	code, out, errs := call(environ, "", "backup", filepath.Join(t.TempDir(), "backup.age"), "--recipient", named.String())
-	if code != exitUsage || !strings.Contains(errs, "is a secret key of age") || strings.Contains(out+errs, named.String()) {
+	if code != exitUsage || !strings.Contains(errs, "is an age secret key") || strings.Contains(out+errs, named.String()) {
 		t.Errorf("secret key as recipient: %d\n%s%s", code, out, errs)
 	}
 }

@@ -13,10 +13,10 @@ import (
 // mean something in a URL, nobody knows which part is the password.
 var (
 	errDatabaseScheme = errors.New("must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir")
-	errDatabaseSigns  = errors.New("isn't a URL; percent-encode the signs in the password that aren't letters or digits: @ is %40, / is %2F, ? is %3F, # is %23")
-	errDatabaseHost   = errors.New("names no host before the port, or one that can't be; write postgres://name:password@host:5432/database, with the signs of the password percent-encoded")
-	errDatabaseNone   = errors.New("names neither a user nor a database; write postgres://name:password@host:5432/database, between quotes where the password holds a number sign or a colon")
-	errDatabaseQuery  = errors.New("has a parameter behind its ? that isn't known, or that is given twice; percent-encode the signs of a password there: & is %26, + is %2B")
+	errDatabaseSigns  = errors.New("isn't a URL; percent-encode the characters in the password that aren't letters or digits: @ is %40, / is %2F, ? is %3F, # is %23")
+	errDatabaseHost   = errors.New("has no host before the port, or an invalid one; write postgres://name:password@host:5432/database, with special characters in the password percent-encoded")
+	errDatabaseNone   = errors.New("names neither a user nor a database; write postgres://name:password@host:5432/database, in quotes if the password contains a number sign or a colon")
+	errDatabaseQuery  = errors.New("has an unknown or repeated parameter after the ?; percent-encode special characters in a password there: & is %26, + is %2B")
 )
 
 // databaseParameters are what a database URL may say behind its "?": the driver's

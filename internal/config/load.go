@@ -107,7 +107,7 @@ func readFile(path string) (file, error) {
 		return file{}, err
 	}
 	if len(text) > maxFile {
-		return file{}, fmt.Errorf("is larger than %d bytes; that is no configuration", maxFile)
+		return file{}, fmt.Errorf("is larger than %d bytes, so it can't be a configuration; name the right file", maxFile)
 	}
 	return file{path, text, info.Mode()}, nil
 }
@@ -206,14 +206,14 @@ func (l *loader) readYAML() {
 	case root.Kind == yaml.MappingNode:
 		l.readMapping(l.keys, root, "")
 	case root.ShortTag() != "!!null":
-		l.fault(Fault{Source: l.file.path, Line: root.Line}, "the file must be lines of key: value")
+		l.fault(Fault{Source: l.file.path, Line: root.Line}, "the file must consist of lines such as key: value")
 	}
 	switch err := documents.Decode(&second); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
 		l.syntax(err)
 	default:
-		l.fault(Fault{Source: l.file.path, Line: second.Line}, "a second document begins here; keep one, without ---")
+		l.fault(Fault{Source: l.file.path, Line: second.Line}, "a second document begins here; keep only one, without ---")
 	}
 }
 
@@ -262,7 +262,7 @@ func (l *loader) readMapping(keys schema, mapping *yaml.Node, prefix string) {
 		name, value := mapping.Content[i], mapping.Content[i+1]
 		if !isName(name) {
 			// Not repeated: it may be a value that lost its key.
-			l.fault(Fault{Source: l.file.path, Line: name.Line}, "this isn't a key")
+			l.fault(Fault{Source: l.file.path, Line: name.Line}, "this isn't a key; write lines such as key: value")
 			continue
 		}
 		key := prefix + name.Value
@@ -292,7 +292,7 @@ func (l *loader) assignNode(field reflect.Value, place Fault, n *yaml.Node) {
 	key := place.Key
 	switch {
 	case strings.HasSuffix(key, "listen") && n.ShortTag() == "!!int":
-		l.assigned(key, place, errors.New("is a port alone; write 127.0.0.1:9091, an address and a port"))
+		l.assigned(key, place, errors.New("is only a port; write an address and a port, such as 127.0.0.1:9091"))
 	case field.Kind() != reflect.Slice:
 		l.assigned(key, place, assignScalar(field, n))
 	case n.Kind != yaml.SequenceNode && isGroups(field.Type()):
@@ -332,7 +332,7 @@ func (l *loader) assignGroup(group reflect.Value, place Fault, n *yaml.Node) err
 func (l *loader) checkMode(field reflect.Value, place Fault) {
 	s, ok := field.Addr().Interface().(*Secret)
 	if ok && l.file.mode&0o077 != 0 && holdsPassword(s.Reveal()) {
-		l.fault(place, "holds a password, and others on this machine may read the file; run: chmod 600 %s", l.file.path)
+		l.fault(place, "contains a password, and others on this machine may read the file; run: chmod 600 %s", l.file.path)
 	}
 }
 
@@ -361,7 +361,7 @@ func (l *loader) readEnvironment(environ []string) {
 		if key, ok := keys[name]; ok {
 			l.assignVariable(key, place, value)
 		} else if slices.ContainsFunc(none, func(v string) bool { return name == v || strings.HasPrefix(name, v+"_") }) {
-			l.fault(place, "is no variable, since one can't hold a list of groups of keys; write it in the file")
+			l.fault(place, "can't be set by a variable, since it is a list of groups of keys; write it in the file")
 		} else if !isServiceLink(name, value) {
 			l.fault(place, "unknown variable%s", didYouMean(name, keys))
 		}

@@ -40,25 +40,25 @@ listen: :1
 `, "SALLYPORT_PASSWORD_MIN_LENGTH=7", "SALLYPORT_PASSWORD_MEMORY_KIB=lots", "SALLYPORT_TRUSTED_PROXIES=10.0.0.1, gw",
 		"SALLYPORT_LISTN=:1", "SALLYPORT_COLOUR=red", "HOME=/root")
 	want := `sallyport.yaml:1: public_url: "https://example.com/auth" has a path, and neither a portal nor a panel can be under one; give it a host name of its own
-sallyport.yaml:2: listen: "localhost" isn't an address and port; write 127.0.0.1:9091
+sallyport.yaml:2: listen: "localhost" isn't an address and port; write it like 127.0.0.1:9091
 sallyport.yaml:3: data_dir: must name a directory
 sallyport.yaml:4: database: must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir
 sallyport.yaml:5: site_name: is a number, not text; put it in quotes
 sallyport.yaml:6: site_nam: unknown key; did you mean site_name?
-sallyport.yaml:8: session.idle: "12 hours" isn't a duration; write 12h or 7d
+sallyport.yaml:8: session.idle: "12 hours" isn't a duration; write it like 12h or 7d
 sallyport.yaml:10: session.idle: is set twice; the first is in line 8
 sallyport.yaml:11: password: needs keys below it: iterations, memory_kib, min_length
 sallyport.yaml:13: two_factor.enroll: "nobody" isn't one of anyone, ticket
 sallyport.yaml:14: two_factor.min_length: unknown key; min_length belongs below password:
-sallyport.yaml:17: trusted_proxies: "0.0.0.0/0" trusts every address, so anybody could forge the headers that say who asks; name your proxies
-sallyport.yaml:18: trusted_proxies: "10.0.0.5/8" has bits beyond its length; write 10.0.0.0/8, or 10.0.0.5 alone
+sallyport.yaml:17: trusted_proxies: "0.0.0.0/0" trusts every address, so anybody could forge the headers that proxies add; name only your proxies
+sallyport.yaml:18: trusted_proxies: "10.0.0.5/8" has bits set beyond its prefix length; write 10.0.0.0/8, or only 10.0.0.5
 sallyport.yaml:19: log_level: has no value; give it one or delete the line
-sallyport.yaml:20: a second document begins here; keep one, without ---
+sallyport.yaml:20: a second document begins here; keep only one, without ---
 environment: SALLYPORT_COLOUR: unknown variable
 environment: SALLYPORT_LISTN: unknown variable; did you mean SALLYPORT_LISTEN?
 environment: SALLYPORT_PASSWORD_MEMORY_KIB: "lots" isn't a whole number; write digits only
 environment: SALLYPORT_PASSWORD_MIN_LENGTH: 7 is outside 8 to 64
-environment: SALLYPORT_TRUSTED_PROXIES: "gw" isn't an address or prefix; write 192.0.2.7 or 192.0.2.0/24`
+environment: SALLYPORT_TRUSTED_PROXIES: "gw" isn't an address or prefix; write it like 192.0.2.7 or 192.0.2.0/24`
 	if err == nil {
 		t.Fatal("no fault")
 	}
@@ -85,12 +85,12 @@ func TestFaults(t *testing.T) {
 	}{
 		{"broken YAML", "listen: :1\n  x: [\n", "sallyport.yaml:2: isn't YAML: "},
 		{"broken YAML in the first line", "listen: a: b", "sallyport.yaml:1: isn't YAML: mapping values"},
-		{"not a mapping", "- listen\n", "sallyport.yaml:1: the file must be lines of key: value"},
-		{"lone text", "listen\n", "sallyport.yaml:1: the file must be lines of key: value"},
+		{"not a mapping", "- listen\n", "sallyport.yaml:1: the file must consist of lines such as key: value"},
+		{"lone text", "listen\n", "sallyport.yaml:1: the file must consist of lines such as key: value"},
 		{"dotted key", "session.idle: 1h\n", "sallyport.yaml:1: session.idle: unknown key; idle belongs below session:"},
 		{"case of a key", "Listen: :1\n", "sallyport.yaml:1: Listen: unknown key; did you mean listen?"},
-		{"value without a key", "'postgres://a:hunter2@b': x\n", "sallyport.yaml:1: this isn't a key"},
-		{"merge key", "<<: {}\n", "sallyport.yaml:1: this isn't a key"},
+		{"value without a key", "'postgres://a:hunter2@b': x\n", "sallyport.yaml:1: this isn't a key; write lines such as key: value"},
+		{"merge key", "<<: {}\n", "sallyport.yaml:1: this isn't a key; write lines such as key: value"},
 		{"group set twice", "session: {idle: 1h}\nsession: {}\n", "sallyport.yaml:2: session: is set twice; the first is in line 1"},
 		{"empty group", "session:\n", "sallyport.yaml:1: session: needs keys below it: absolute, idle"},
 		{"alias", "site_name: &a x\ndata_dir: *a\n", "sallyport.yaml:2: data_dir: anchors and aliases aren't supported"},
@@ -103,11 +103,11 @@ func TestFaults(t *testing.T) {
 		{"text for a list", "trusted_proxies: 127.0.0.1\n", "sallyport.yaml:1: trusted_proxies: is text; write a list: [a, b], or [] for none"},
 		{"list in a list", "trusted_proxies: [[127.0.0.1]]\n", "sallyport.yaml:1: trusted_proxies: is a list, not text"},
 		{"binary text", "site_name: !!binary aGk=\n", "sallyport.yaml:1: site_name: is of a type that isn't used here"},
-		{"number for a duration", "session: {idle: 12}\n", `sallyport.yaml:1: session.idle: "12" isn't a duration; write 12h or 7d`},
+		{"number for a duration", "session: {idle: 12}\n", `sallyport.yaml:1: session.idle: "12" isn't a duration; write it like 12h or 7d`},
 
 		{"idle after absolute", "session:\n  idle: 8d\n", "sallyport.yaml:2: session.idle: session.idle (8d) is longer than session.absolute (7d)"},
 		{"absolute before idle", "session:\n  absolute: 1h\n", "sallyport.yaml:2: session.absolute: session.idle (12h) is longer than session.absolute (1h)"},
-		{"events kept for minutes", "audit: {keep: 400m}\n", "sallyport.yaml:1: audit.keep: 6h40m is shorter than a day; write 0 to keep all for ever"},
+		{"events kept for minutes", "audit: {keep: 400m}\n", "sallyport.yaml:1: audit.keep: 6h40m is shorter than a day; write 0 to keep events for ever"},
 		{"no idle at all", "session: {idle: 0s}\n", "sallyport.yaml:1: session.idle: 0s is shorter than a second"},
 		{"short password", "password: {min_length: 7}\n", "sallyport.yaml:1: password.min_length: 7 is outside 8 to 64"},
 		{"long password", "password: {min_length: 65}\n", "sallyport.yaml:1: password.min_length: 65 is outside 8 to 64"},
@@ -115,39 +115,39 @@ func TestFaults(t *testing.T) {
 		{"no iterations", "password: {iterations: 0}\n", "sallyport.yaml:1: password.iterations: 0 is outside 1 to 10"},
 		{"empty site name", "site_name: ''\n", "sallyport.yaml:1: site_name: must be 1 to 40 characters, not 0"},
 		{"long site name", "site_name: " + strings.Repeat("ä", 41) + "\n", "sallyport.yaml:1: site_name: must be 1 to 40 characters, not 41"},
-		{"control character", `site_name: "a\nb"`, `sallyport.yaml:1: site_name: "a\nb" holds characters that can't be printed`},
-		{"right-to-left override", `site_name: "a\u202eb"`, `sallyport.yaml:1: site_name: "a\u202eb" holds characters that can't be printed`},
-		{"blank site name", "site_name: ' '\n", `sallyport.yaml:1: site_name: " " begins or ends with a space`},
-		{"contact that is a name", "operator_contact: Ada\n", `sallyport.yaml:1: operator_contact: "Ada" is no email address and no URL; write help@example.com or https://chat.example.com/help`},
-		{"contact with a display name", "operator_contact: Ada <ada@example.com>\n", `sallyport.yaml:1: operator_contact: "Ada <ada@example.com>" is no email address`},
-		{"contact that is a script", "operator_contact: javascript:alert(1)\n", `sallyport.yaml:1: operator_contact: "javascript:alert(1)" is no email address`},
-		{"contact without a host", "operator_contact: https:///help\n", `sallyport.yaml:1: operator_contact: "https:///help" is no email address`},
-		{"contact with a mark of direction", `operator_contact: "https://example.com/\u202e"`, `sallyport.yaml:1: operator_contact: "https://example.com/\u202e" is no email address`},
-		{"contact with a password", "operator_contact: https://a:hunter2@example.com/\n", "sallyport.yaml:1: operator_contact: must not hold a user name or password"},
-		{"long contact", "operator_contact: https://example.com/" + strings.Repeat("x", 250) + "\n", "sallyport.yaml:1: operator_contact: has 270 bytes; 254 are the most"},
+		{"control character", `site_name: "a\nb"`, `sallyport.yaml:1: site_name: "a\nb" contains characters that can't be printed; remove them`},
+		{"right-to-left override", `site_name: "a\u202eb"`, `sallyport.yaml:1: site_name: "a\u202eb" contains characters that can't be printed; remove them`},
+		{"blank site name", "site_name: ' '\n", `sallyport.yaml:1: site_name: " " begins or ends with a space; remove it`},
+		{"contact that is a name", "operator_contact: Ada\n", `sallyport.yaml:1: operator_contact: "Ada" is neither an email address nor a URL; write it like help@example.com or https://chat.example.com/help`},
+		{"contact with a display name", "operator_contact: Ada <ada@example.com>\n", `sallyport.yaml:1: operator_contact: "Ada <ada@example.com>" is neither an email address`},
+		{"contact that is a script", "operator_contact: javascript:alert(1)\n", `sallyport.yaml:1: operator_contact: "javascript:alert(1)" is neither an email address`},
+		{"contact without a host", "operator_contact: https:///help\n", `sallyport.yaml:1: operator_contact: "https:///help" is neither an email address`},
+		{"contact with a mark of direction", `operator_contact: "https://example.com/\u202e"`, `sallyport.yaml:1: operator_contact: "https://example.com/\u202e" is neither an email address`},
+		{"contact with a password", "operator_contact: https://a:hunter2@example.com/\n", "sallyport.yaml:1: operator_contact: must not contain a user name or password"},
+		{"long contact", "operator_contact: https://example.com/" + strings.Repeat("x", 250) + "\n", "sallyport.yaml:1: operator_contact: has 270 bytes; at most 254 are allowed"},
 		{"port 0", "listen: 127.0.0.1:0\n", `sallyport.yaml:1: listen: "127.0.0.1:0" needs a port from 1 to 65535`},
 		{"metrics at no address", "metrics_listen: localhost\n", `sallyport.yaml:1: metrics_listen: "localhost" isn't an address and port`},
-		{"a drain that no service manager waits for", "drain: 1h\n", "sallyport.yaml:1: drain: 1h is longer than a minute; service managers kill what takes too long to stop"},
-		{"a pooler of nothing", "pooler: true\n", "sallyport.yaml:1: pooler: is about a PostgreSQL database; set database too"},
-		{"a way past no pooler", "database: postgres://db/a\ndatabase_direct: postgres://db/a\n", "sallyport.yaml:2: database_direct: is the way past a pooler; set pooler: true too"},
+		{"a drain that no service manager waits for", "drain: 1h\n", "sallyport.yaml:1: drain: 1h is longer than a minute; write 1m or less, since service managers kill a server that takes longer to stop"},
+		{"a pooler of nothing", "pooler: true\n", "sallyport.yaml:1: pooler: is for PostgreSQL only; set database too"},
+		{"a way past no pooler", "database: postgres://db/a\ndatabase_direct: postgres://db/a\n", "sallyport.yaml:2: database_direct: is the URL past a pooler; set pooler: true too"},
 		{"metrics at the portal's address", "metrics_listen: 127.0.0.1:9091\n", "sallyport.yaml:1: metrics_listen: is the portal's own address; choose another port"},
 		{"key ring at a path", "key_ring: /etc/ring\n", `sallyport.yaml:1: key_ring: "/etc/ring" isn't credential:NAME; for the file keyring in data_dir write ""`},
 		{"credential without a name", "key_ring: 'credential:'\n", `sallyport.yaml:1: key_ring: "" isn't the name of a systemd credential`},
 		{"credential elsewhere", "key_ring: credential:../ring\n", `sallyport.yaml:1: key_ring: "../ring" isn't the name of a systemd credential`},
 		{"command on the search path", "key_ring_command: [vault, read]\n", `sallyport.yaml:1: key_ring_command: "vault" isn't the absolute path of a program`},
 		{"command as a line", "key_ring_command: /bin/cat ring\n", "sallyport.yaml:1: key_ring_command: is text; write a list: [a, b], or [] for none"},
-		{"command with a NUL", `key_ring_command: [/bin/cat, "a\0"]`, "sallyport.yaml:1: key_ring_command: holds a character that no argument can have"},
+		{"command with a NUL", `key_ring_command: [/bin/cat, "a\0"]`, "sallyport.yaml:1: key_ring_command: contains a character that arguments can't contain; remove it"},
 		{"two sources of the key ring", "key_ring: credential:ring\nkey_ring_command: [/bin/cat]\n", "sallyport.yaml:2: key_ring_command: names one source of the key ring, and key_ring another; keep one"},
-		{"recipient that is none", "backup:\n  recipients:\n  - age1abc\n", `sallyport.yaml:3: backup.recipients: "age1abc" is no public key of age, such as "age-keygen" prints`},
-		{"recipient that is secret", "backup: {recipients: [AGE-SECRET-KEY-1HUNTER2hunter2]}\n", "sallyport.yaml:1: backup.recipients: is a secret key of age; write its public key"},
+		{"recipient that is none", "backup:\n  recipients:\n  - age1abc\n", `sallyport.yaml:3: backup.recipients: "age1abc" isn't an age public key (age1…), such as "age-keygen" prints`},
+		{"recipient that is secret", "backup: {recipients: [AGE-SECRET-KEY-1HUNTER2hunter2]}\n", "sallyport.yaml:1: backup.recipients: is an age secret key; write its public key"},
 		{"two recipients in one", "backup: {recipients: [\"" + recipient + `\n` + recipient + "\"]}\n", "sallyport.yaml:1: backup.recipients: \"age1"},
 		{"port by name", "listen: 127.0.0.1:http\n", `sallyport.yaml:1: listen: "127.0.0.1:http" needs a port from 1 to 65535`},
 		{"address no browser can use", "listen: '[fe80::1%eth0]:9091'\n", "sallyport.yaml:1: listen: must be set, since browsers can't use the address in listen"},
 		{"database that is no URL", "database: 'postgres://a:hunter2%@b'\n", "sallyport.yaml:1: database: isn't a URL; percent-encode"},
 		{"database in key=value form", "database: host=db password=hunter2\n", "sallyport.yaml:1: database: must be a postgres:// or postgresql:// URL"},
 		{"long values are shortened", "session: {idle: " + strings.Repeat("ü", 100) + "}\n", `sallyport.yaml:1: session.idle: "` + strings.Repeat("ü", 30) + `"… isn't a duration`},
-		{"password in public_url", "public_url: https://a:hunter2@b\n", "sallyport.yaml:1: public_url: must not hold a user name or password"},
-		{"password in broken public_url", "public_url: https://a:hunter2%@b\n", "sallyport.yaml:1: public_url: must not hold a user name or password"},
+		{"password in public_url", "public_url: https://a:hunter2@b\n", "sallyport.yaml:1: public_url: must not contain a user name or password"},
+		{"password in broken public_url", "public_url: https://a:hunter2%@b\n", "sallyport.yaml:1: public_url: must not contain a user name or password"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestPasswordInAFileForOthersIsRefused(t *testing.T) {
 		_, err := Load(path, nil)
 		want := ""
 		if test.fault {
-			want = path + ":2: database: holds a password, and others on this machine may read the file; run: chmod 600 " + path
+			want = path + ":2: database: contains a password, and others on this machine may read the file; run: chmod 600 " + path
 		}
 		if got := ""; err != nil {
 			got = err.Error()
@@ -275,7 +275,7 @@ func TestUnreadableFileIsAFault(t *testing.T) {
 	for path, want := range map[string]string{
 		filepath.Join(dir, "missing.yaml"): "no such file or directory",
 		dir:                                "is a directory",
-		big:                                "is larger than 1048576 bytes; that is no configuration",
+		big:                                "is larger than 1048576 bytes, so it can't be a configuration; name the right file",
 	} {
 		_, err := Load(path, nil)
 		if err == nil || err.Error() != path+": "+want {

@@ -63,9 +63,9 @@ func (u *Upstream) UnmarshalText(text []byte) error {
 	switch {
 	case err != nil && strings.Contains(string(text), "@"):
 		// Not repeated: it may hold a password.
-		return errors.New("must not hold a user name or password; write http://127.0.0.1:8082")
+		return errors.New("must not contain a user name or password; write it like http://127.0.0.1:8082")
 	case err != nil:
-		return fmt.Errorf("%s must be http:// or https://, a host, a port if need be, and nothing else; write http://127.0.0.1:8082", quote(string(text)))
+		return fmt.Errorf("%s must be http:// or https://, a host, a port if needed, and nothing else; write it like http://127.0.0.1:8082", quote(string(text)))
 	}
 	*u = Upstream(parsed)
 	return nil
@@ -79,11 +79,11 @@ func ParseOrigin(text string) (Origin, error) {
 	switch {
 	case err != nil && strings.Contains(text, "@"), err == nil && u.User != nil:
 		// Not repeated: it may hold a password.
-		return Origin{}, errors.New("must not hold a user name or password; write https://auth.example.com")
+		return Origin{}, errors.New("must not contain a user name or password; write it like https://auth.example.com")
 	case err != nil:
-		return Origin{}, fmt.Errorf("%s isn't a URL; write https://auth.example.com", quote(text))
+		return Origin{}, fmt.Errorf("%s isn't a URL; write it like https://auth.example.com", quote(text))
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return Origin{}, fmt.Errorf("%s must be http:// or https:// and a host; write https://auth.example.com", quote(text))
+		return Origin{}, fmt.Errorf("%s must be http:// or https:// and a host; write it like https://auth.example.com", quote(text))
 	case u.Path != "" && u.Path != "/":
 		return Origin{}, fmt.Errorf("%s has a path, and neither a portal nor a panel can be under one; give it a host name of its own", quote(text))
 	case strings.ContainsAny(text, "?#"):
@@ -96,7 +96,7 @@ func ParseOrigin(text string) (Origin, error) {
 	if port := u.Port(); port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return Origin{}, fmt.Errorf("%s has a port outside 1 to 65535", quote(text))
+			return Origin{}, fmt.Errorf("%s has a port outside 1 to 65535; correct the port", quote(text))
 		}
 		if (u.Scheme != "http" || n != 80) && (u.Scheme != "https" || n != 443) {
 			host = fmt.Sprintf("%s:%d", host, n)
@@ -110,9 +110,9 @@ func canonicalHost(host string) (string, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		switch {
 		case addr.IsUnspecified():
-			return "", fmt.Errorf("%s is no address that a browser can reach; name this machine", quote(host))
+			return "", fmt.Errorf("browsers can't reach %s; write this machine's host name or address", quote(host))
 		case addr.Zone() != "", addr.Is4In6():
-			return "", fmt.Errorf("%s isn't an address that browsers agree on; write a host name", quote(host))
+			return "", fmt.Errorf("browsers don't agree on the address %s; write a host name", quote(host))
 		case addr.Is6():
 			return "[" + addr.String() + "]", nil
 		}
@@ -120,7 +120,7 @@ func canonicalHost(host string) (string, error) {
 	}
 	host = strings.ToLower(host)
 	if !isHostName(host) {
-		return "", fmt.Errorf("%s isn't a host name; write names with other letters in their xn-- form", quote(host))
+		return "", fmt.Errorf("%s isn't a host name; write names with letters beyond a to z in their xn-- form", quote(host))
 	}
 	return host, nil
 }
@@ -151,7 +151,7 @@ func isHostName(name string) bool {
 
 // splitListen reads host and port to listen at. The host may be empty.
 func splitListen(text string) (host, port string, err error) {
-	fault := fmt.Errorf("%s isn't an address and port; write 127.0.0.1:9091", quote(text))
+	fault := fmt.Errorf("%s isn't an address and port; write it like 127.0.0.1:9091", quote(text))
 	host, port, err = net.SplitHostPort(text)
 	if err != nil {
 		return "", "", fault

@@ -43,7 +43,7 @@ const (
 // checkPanels fills in what panels leave out, and reports what they break.
 func checkPanels(c Config, set func(key string) bool, fault func(err error, keys ...string)) {
 	if len(c.Panels) > mostPanels {
-		fault(fmt.Errorf("has %d items; %d are the most", len(c.Panels), mostPanels), "panels")
+		fault(fmt.Errorf("has %d items; at most %d are allowed", len(c.Panels), mostPanels), "panels")
 		return
 	}
 	if c.SharedHost {
@@ -63,7 +63,7 @@ func checkPanels(c Config, set func(key string) bool, fault func(err error, keys
 		checkUpstream(c, i, fault)
 		checkUpstreamSettings(*p, key, set, fault)
 		if p.Require == RequireNothing {
-			fault(errors.New("nothing would leave the panel open; write session or two_factor, and nothing in rules for some paths"), key+".require", key)
+			fault(errors.New("with nothing the whole panel would be open; write session or two_factor, and open single paths by rules"), key+".require", key)
 		}
 		if p.Require == "" {
 			p.Require = RequireSession
@@ -79,7 +79,7 @@ func withUpstream(c Config, fault func(err error, keys ...string)) Config {
 		return c
 	}
 	if len(c.Panels) > 0 {
-		fault(errors.New("is short for one panel on the portal's host, and panels are declared; write it below that panel, and shared_host: true"), "upstream", "panels")
+		fault(errors.New("declares one panel on the portal's host, but panels declares some too; move it below the panel there, and set shared_host: true"), "upstream", "panels")
 		return c
 	}
 	c.SharedHost = true
@@ -90,7 +90,7 @@ func withUpstream(c Config, fault func(err error, keys ...string)) Config {
 // checkShared reports a portal that can't be on its panel's host.
 func checkShared(c Config, fault func(err error, keys ...string)) {
 	if len(c.Panels) != 1 {
-		fault(fmt.Errorf("is for one panel, and %d are declared; give the portal a host name of its own in public_url", len(c.Panels)), "shared_host", "panels")
+		fault(fmt.Errorf("is for a single panel, but %d are declared; give the portal a host name of its own in public_url", len(c.Panels)), "shared_host", "panels")
 		return
 	}
 	p := c.Panels[0]
@@ -133,11 +133,11 @@ func checkPlace(c Config, i int, fault func(err error, keys ...string)) {
 			fault(sharedHost(at, portal, "public_url"), keys...)
 			return
 		case at.Scheme == "https" && portal.Scheme == "http":
-			fault(fmt.Errorf("%s is https, but public_url (%s) isn't: who listens on the way to the portal gets in here too; give public_url https as well", at, portal), keys...)
+			fault(fmt.Errorf("%s is https, but public_url (%s) isn't: anybody who can listen on the way to the portal could open this panel too; make public_url https as well", at, portal), keys...)
 		case at.Scheme == "http" && portal.Scheme == "https" && !at.Loopback():
 			// The visit's cookie has no Secure there: whoever listens is in,
 			// without password and code.
-			fault(fmt.Errorf("%s is http, but public_url is https: who listens on the way takes the cookie that opens the panel; write https, and leave http to upstream", at), keys...)
+			fault(fmt.Errorf("%s is http, but public_url is https: anybody who can listen on the way could take the cookie that opens the panel; write https here; only upstream may be http", at), keys...)
 		}
 	}
 	for j, other := range c.Panels[:i] {
@@ -151,7 +151,7 @@ func checkPlace(c Config, i int, fault func(err error, keys ...string)) {
 
 func sharedHost(at, other Origin, otherKey string) error {
 	if at == other {
-		return fmt.Errorf("%s is %s too, and they would share all cookies; give it a host name of its own", at, otherKey)
+		return fmt.Errorf("%s is the same as %s, so they would share all cookies; give it a host name of its own", at, otherKey)
 	}
 	return fmt.Errorf("%s has the host name of %s (%s), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own", at, otherKey, other)
 }
@@ -182,13 +182,13 @@ func checkUpstreamSettings(p Panel, key string, set func(key string) bool, fault
 		}
 	}
 	if p.UpstreamFingerprint != "" && (p.UpstreamCA != "" || p.UpstreamName != "") {
-		fault(errors.New("names the one certificate that is right, so upstream_ca and upstream_name have no effect; keep one way"), key+".upstream_fingerprint", key+".upstream_ca", key+".upstream_name")
+		fault(errors.New("names the only certificate that is accepted, so upstream_ca and upstream_name have no effect; keep either it or them"), key+".upstream_fingerprint", key+".upstream_ca", key+".upstream_name")
 	}
 	if p.UpstreamCA != "" {
 		fault(checkFile(p.UpstreamCA), key+".upstream_ca")
 	}
 	if name := p.UpstreamName; name != "" && strings.ToLower(strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")) != "" {
-		fault(fmt.Errorf("%s is no host name", quote(name)), key+".upstream_name")
+		fault(fmt.Errorf("%s isn't a host name", quote(name)), key+".upstream_name")
 	}
 	if set(key+".answer_within") && (p.AnswerWithin < shortestAnswer || p.AnswerWithin > longestAnswer) {
 		fault(fmt.Errorf("%s is outside 1s to 1d", p.AnswerWithin), key+".answer_within")
@@ -197,7 +197,7 @@ func checkUpstreamSettings(p Panel, key string, set func(key string) bool, fault
 
 func checkRules(list string, rules []Rule, set func(key string) bool, fault func(err error, keys ...string)) {
 	if len(rules) > mostRules {
-		fault(fmt.Errorf("has %d items; %d are the most", len(rules), mostRules), list)
+		fault(fmt.Errorf("has %d items; at most %d are allowed", len(rules), mostRules), list)
 		return
 	}
 	for i, r := range rules {
@@ -229,23 +229,23 @@ func checkPath(path string) error {
 	case path == "":
 		return errors.New("path must be set, such as /status/")
 	case len(path) > maxRulePath:
-		return fmt.Errorf("%s… has %d bytes; %d are the most", quote(path[:20]), len(path), maxRulePath)
+		return fmt.Errorf("%s… has %d bytes; at most %d are allowed", quote(path[:20]), len(path), maxRulePath)
 	case path[0] != '/':
 		return fmt.Errorf("%s doesn't begin with /", quote(path))
 	case strings.Contains(path, "*"):
-		return fmt.Errorf("%s has a *, which stands for itself only; a path that ends in / means all below it", quote(path))
+		return fmt.Errorf("%s has a *, which isn't a wildcard here; a path that ends in / covers everything below it", quote(path))
 	case strings.ContainsAny(path, "?#"):
 		return fmt.Errorf("%s has a query or fragment, and rules see paths only; leave it out", quote(path))
 	case strings.Trim(path, pathSigns) != "":
-		return fmt.Errorf("%s holds signs that panels read in more than one way; use letters a to z, digits and / - . _ ~ ! $ & ' ( ) + , = : @, or the folder above", quote(path))
+		return fmt.Errorf("%s contains characters that panels read in more than one way; use letters a to z, digits and / - . _ ~ ! $ & ' ( ) + , = : @, or name the folder above", quote(path))
 	case strings.Contains(path, "//"):
-		return fmt.Errorf("%s has a doubled slash, and panels may read it as one; write one", quote(path))
+		return fmt.Errorf("%s has a double slash, which panels may read as a single one; write a single one", quote(path))
 	case strings.HasPrefix(strings.ToLower(path)+"/", gatePath):
-		return fmt.Errorf("%s is the gate's own, where no rule counts", quote(path))
+		return fmt.Errorf("%s belongs to the gate, which applies no rules there; delete the rule", quote(path))
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "." || segment == ".." {
-			return fmt.Errorf("%s has the segment %s, and panels resolve it; write the path it leads to", quote(path), segment)
+			return fmt.Errorf("%s has the segment %s, which panels resolve; write the path it leads to", quote(path), segment)
 		}
 	}
 	return nil
@@ -258,7 +258,7 @@ func checkOrder(earlier, path string, i int) error {
 	case path == earlier:
 		return fmt.Errorf("%s is the path of rules[%d] too; keep one", quote(path), i)
 	case strings.HasSuffix(earlier, "/") && strings.HasPrefix(path, earlier):
-		return fmt.Errorf("%s is never looked at, since rules[%d] (%s) comes first; put it before that", quote(path), i, quote(earlier))
+		return fmt.Errorf("%s never applies, since rules[%d] (%s) comes first; move it before that rule", quote(path), i, quote(earlier))
 	}
 	return nil
 }
@@ -270,13 +270,13 @@ func checkLimits(key string, age Duration, groups []string, set func(key string)
 	}
 	list := key + ".groups"
 	if set(list) && len(groups) == 0 { // is that nobody, or everybody?
-		fault(errors.New("names no group; name one or delete the line"), list)
+		fault(errors.New("names no group; name at least one, or delete the line"), list)
 	}
 	seen := map[string]bool{}
 	for i, name := range groups {
 		err := checkGroup(name)
 		if err == nil && seen[name] {
-			err = fmt.Errorf("%s is there twice", quote(name))
+			err = fmt.Errorf("%s is listed twice; delete one", quote(name))
 		}
 		seen[name] = true
 		fault(err, fmt.Sprintf("%s[%d]", list, i), list)
@@ -289,7 +289,7 @@ func checkGroup(name string) error {
 		strings.ContainsFunc(name, func(r rune) bool {
 			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r)
 		}) {
-		return fmt.Errorf("%s is no name of a group: 1 to %d letters, digits and . - _", quote(name), maxGroupRunes)
+		return fmt.Errorf("%s isn't a group name; use 1 to %d letters, digits and . - _", quote(name), maxGroupRunes)
 	}
 	return nil
 }

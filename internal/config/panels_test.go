@@ -132,12 +132,12 @@ panels:
 `, "SALLYPORT_PANELS=https://panel.example.com", "SALLYPORT_PANELS_0_URL=x")
 	want := `sallyport.yaml:2: url: unknown key; url belongs below panels:
 sallyport.yaml:4: panels[0].url: "https://panel.example.com/app" has a path, and neither a portal nor a panel can be under one; give it a host name of its own
-sallyport.yaml:5: panels[0].upstream: "127.0.0.1:8082" must be http:// or https://, a host, a port if need be, and nothing else; write http://127.0.0.1:8082
+sallyport.yaml:5: panels[0].upstream: "127.0.0.1:8082" must be http:// or https://, a host, a port if needed, and nothing else; write it like http://127.0.0.1:8082
 sallyport.yaml:6: panels[0].require: "password" isn't one of nothing, session, two_factor
 sallyport.yaml:8: panels[0].max_age: is set twice; the first is in line 7
-sallyport.yaml:8: panels[0].max_age: "soon" isn't a duration; write 12h or 7d
-sallyport.yaml:11: panels[0].groups: "a b" is no name of a group: 1 to 64 letters, digits and . - _
-sallyport.yaml:12: panels[0].groups: "ops" is there twice
+sallyport.yaml:8: panels[0].max_age: "soon" isn't a duration; write it like 12h or 7d
+sallyport.yaml:11: panels[0].groups: "a b" isn't a group name; use 1 to 64 letters, digits and . - _
+sallyport.yaml:12: panels[0].groups: "ops" is listed twice; delete one
 sallyport.yaml:13: panels[0].rule: unknown key; did you mean rules?
 sallyport.yaml:15: panels[0].rules[0].path: "status" doesn't begin with /
 sallyport.yaml:16: panels[0].rules[0].require: "everything" isn't one of nothing, session, two_factor
@@ -149,15 +149,15 @@ sallyport.yaml:23: panels[0].rules[3].require: is a list, not text; put it in qu
 sallyport.yaml:23: panels[0].rules[3]: path must be set, such as /status/
 sallyport.yaml:24: panels[0].rules[4].path: is a number, not text; put it in quotes
 sallyport.yaml:26: panels[0].rules[4].max_age: 59s is shorter than a minute
-sallyport.yaml:27: panels[1].upstream: must not hold a user name or password; write http://127.0.0.1:8082
+sallyport.yaml:27: panels[1].upstream: must not contain a user name or password; write it like http://127.0.0.1:8082
 sallyport.yaml:27: panels[1]: url must be set, such as https://panel.example.com
 sallyport.yaml:28: panels[1].path: unknown key; path belongs below rules:
 sallyport.yaml:29: panels[2]: needs keys below it: answer_within, forget_at_sign_out, groups, icon, identity_encoding, max_age, name, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets
 sallyport.yaml:30: panels[3].url: https://auth.example.com:8443 has the host name of public_url (https://auth.example.com), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own
 sallyport.yaml:31: panels[3].listen: unknown key
 sallyport.yaml:32: panels[3].rules: is a group of keys; write a list of groups of keys, each after a dash, or [] for none
-environment: SALLYPORT_PANELS: is no variable, since one can't hold a list of groups of keys; write it in the file
-environment: SALLYPORT_PANELS_0_URL: is no variable, since one can't hold a list of groups of keys; write it in the file`
+environment: SALLYPORT_PANELS: can't be set by a variable, since it is a list of groups of keys; write it in the file
+environment: SALLYPORT_PANELS_0_URL: can't be set by a variable, since it is a list of groups of keys; write it in the file`
 	if err == nil {
 		t.Fatal("no fault")
 	}
@@ -185,26 +185,26 @@ func TestFaultsOfPanels(t *testing.T) {
 		{"nothing in an item", "panels: [{}]\n", "sallyport.yaml:1: panels[0]: url must be set"},
 		{"set twice", "panels: []\npanels: []\n", "sallyport.yaml:2: panels: is set twice; the first is in line 1"},
 		{"alias", places + "  - &a\n    url: https://panel.example.com\n  - *a\n", "sallyport.yaml:5: panels[1]: anchors and aliases aren't supported"},
-		{"merge key", places + "  - url: https://panel.example.com\n    <<: {}\n", "sallyport.yaml:4: this isn't a key"},
+		{"merge key", places + "  - url: https://panel.example.com\n    <<: {}\n", "sallyport.yaml:4: this isn't a key; write lines such as key: value"},
 		{"dotted key", places + "  - url: https://panel.example.com\n    rules.path: /\n", "sallyport.yaml:4: panels[0].rules.path: unknown key; path belongs below rules:"},
 		{"key of the whole", places + "  - url: https://panel.example.com\n    panels: []\n", "sallyport.yaml:4: panels[0].panels: unknown key"},
-		{"too many panels", places + many.String(), "sallyport.yaml:2: panels: has 65 items; 64 are the most"},
+		{"too many panels", places + many.String(), "sallyport.yaml:2: panels: has 65 items; at most 64 are allowed"},
 
 		{"empty name", places + "  - url: https://a.example.com\n    name: ''\n", "sallyport.yaml:4: panels[0].name: must be 1 to 40 characters, not 0"},
 		{"long name", places + "  - url: https://a.example.com\n    name: " + strings.Repeat("ä", 41) + "\n", "sallyport.yaml:4: panels[0].name: must be 1 to 40 characters, not 41"},
-		{"name with an invisible character", places + "  - url: https://a.example.com\n    name: \"a\\u200bb\"\n", `sallyport.yaml:4: panels[0].name: "a\u200bb" holds characters that can't be printed`},
-		{"name with a space around", places + "  - url: https://a.example.com\n    name: 'Wiki '\n", `sallyport.yaml:4: panels[0].name: "Wiki " begins or ends with a space`},
+		{"name with an invisible character", places + "  - url: https://a.example.com\n    name: \"a\\u200bb\"\n", `sallyport.yaml:4: panels[0].name: "a\u200bb" contains characters that can't be printed; remove them`},
+		{"name with a space around", places + "  - url: https://a.example.com\n    name: 'Wiki '\n", `sallyport.yaml:4: panels[0].name: "Wiki " begins or ends with a space; remove it`},
 		{"name twice", places + "  - {url: https://a.example.com, name: Wiki}\n  - url: https://b.example.com\n    name: wiki\n", `sallyport.yaml:5: panels[1].name: "wiki" is the name of panels[0] too; choose another one`},
 		{"name of a later panel's host", places + "  - url: https://a.example.com\n    name: B.example.com\n  - url: https://b.example.com\n", `sallyport.yaml:4: panels[0].name: "B.example.com" is the host of panels[1]; choose another name`},
 		{"name of a host without its port", places + "  - url: https://a.example.com:8443\n  - url: https://b.example.com\n    name: a.example.com\n", `sallyport.yaml:5: panels[1].name: "a.example.com" is the host of panels[0]; choose another name`},
 
 		{"empty url", places + "  - url: ''\n", "sallyport.yaml:3: panels[0].url: url must be set, such as https://panel.example.com"},
-		{"the portal's origin", places + "  - url: https://auth.example.com\n", "sallyport.yaml:3: panels[0].url: https://auth.example.com is public_url too, and they would share all cookies; give it a host name of its own"},
+		{"the portal's origin", places + "  - url: https://auth.example.com\n", "sallyport.yaml:3: panels[0].url: https://auth.example.com is the same as public_url, so they would share all cookies; give it a host name of its own"},
 		{"the portal's host, other port", places + "  - url: https://auth.example.com:8443\n", "sallyport.yaml:3: panels[0].url: https://auth.example.com:8443 has the host name of public_url (https://auth.example.com)" + shared},
 		{"the portal's host, other scheme", places + "  - url: http://auth.example.com\n", "sallyport.yaml:3: panels[0].url: http://auth.example.com has the host name of public_url (https://auth.example.com)" + shared},
 		{"the host that listen gives", "panels:\n  - url: http://127.0.0.1:3000\n", "sallyport.yaml:2: panels[0].url: http://127.0.0.1:3000 has the host name of public_url (http://127.0.0.1:9091)" + shared},
 		{"IPv6 host, other port", "public_url: http://[::1]\npanels:\n  - url: http://[0:0::1]:3000\n", "sallyport.yaml:3: panels[0].url: http://[::1]:3000 has the host name of public_url (http://[::1])" + shared},
-		{"an origin twice", places + "  - url: https://a.example.com\n  - url: https://A.example.com:443\n", "sallyport.yaml:4: panels[1].url: https://a.example.com is panels[0].url too"},
+		{"an origin twice", places + "  - url: https://a.example.com\n  - url: https://A.example.com:443\n", "sallyport.yaml:4: panels[1].url: https://a.example.com is the same as panels[0].url"},
 		{"a host twice", places + "  - url: https://a.example.com:8443\n  - url: https://b.example.com\n  - url: https://a.example.com\n", "sallyport.yaml:5: panels[2].url: https://a.example.com has the host name of panels[0].url (https://a.example.com:8443)" + shared},
 		{"a host with both schemes", places + "  - url: http://localhost\n  - url: https://localhost\n", "sallyport.yaml:4: panels[1].url: https://localhost has the host name of panels[0].url (http://localhost)" + shared},
 		{"https behind http", "public_url: http://auth.lan\npanels:\n  - url: https://panel.example.com\n", "sallyport.yaml:3: panels[0].url: https://panel.example.com is https, but public_url (http://auth.lan) isn't"},
@@ -216,21 +216,21 @@ func TestFaultsOfPanels(t *testing.T) {
 		{"upstream is the portal", places + "  - {url: 'https://panel.example.com', upstream: 'https://auth.example.com'}\n", "sallyport.yaml:3: panels[0].upstream: https://auth.example.com is the portal itself"},
 		{"upstream is where the portal listens", places + "  - {url: 'https://panel.example.com', upstream: 'http://localhost:9091'}\n", "sallyport.yaml:3: panels[0].upstream: http://localhost:9091 is the portal itself"},
 
-		{"shared host, no panel", "shared_host: true\n", "sallyport.yaml:1: shared_host: is for one panel, and 0 are declared; give the portal a host name of its own in public_url"},
-		{"shared host, two panels", "shared_host: true\n" + places + "  - url: https://a.example.com\n  - url: https://b.example.com\n", "sallyport.yaml:1: shared_host: is for one panel, and 2 are declared"},
+		{"shared host, no panel", "shared_host: true\n", "sallyport.yaml:1: shared_host: is for a single panel, but 0 are declared; give the portal a host name of its own in public_url"},
+		{"shared host, two panels", "shared_host: true\n" + places + "  - url: https://a.example.com\n  - url: https://b.example.com\n", "sallyport.yaml:1: shared_host: is for a single panel, but 2 are declared"},
 		{"shared host, other host", "shared_host: true\n" + places + "  - {url: 'https://panel.example.com', upstream: 'http://127.0.0.1:8082'}\n", "sallyport.yaml:4: panels[0].url: https://panel.example.com isn't public_url (https://auth.example.com)"},
 		{"shared host, another proxy", "shared_host: true\n" + places + "  - url: https://auth.example.com\n", "sallyport.yaml:4: panels[0]: upstream must be set with shared_host: only our own gateway keeps the portal's cookies from the panel"},
-		{"upstream beside panels", "upstream: http://127.0.0.1:8082\n" + places + "  - url: https://panel.example.com\n", "sallyport.yaml:1: upstream: is short for one panel on the portal's host, and panels are declared"},
+		{"upstream beside panels", "upstream: http://127.0.0.1:8082\n" + places + "  - url: https://panel.example.com\n", "sallyport.yaml:1: upstream: declares one panel on the portal's host"},
 		{"short upstream is the portal", "upstream: http://localhost:9091\n", "sallyport.yaml:1: upstream: http://localhost:9091 is the portal itself"},
 
-		{"open panel", places + "  - {url: 'https://panel.example.com', require: nothing}\n", "sallyport.yaml:3: panels[0].require: nothing would leave the panel open; write session or two_factor"},
+		{"open panel", places + "  - {url: 'https://panel.example.com', require: nothing}\n", "sallyport.yaml:3: panels[0].require: with nothing the whole panel would be open; write session or two_factor"},
 		{"empty require", places + "  - {url: 'https://panel.example.com', require: ''}\n", `sallyport.yaml:3: panels[0].require: "" isn't one of`},
 		{"no age at all", places + "  - {url: 'https://panel.example.com', max_age: 0s}\n", "sallyport.yaml:3: panels[0].max_age: 0s is shorter than a minute"},
-		{"no groups", places + "  - {url: 'https://panel.example.com', groups: []}\n", "sallyport.yaml:3: panels[0].groups: names no group; name one or delete the line"},
+		{"no groups", places + "  - {url: 'https://panel.example.com', groups: []}\n", "sallyport.yaml:3: panels[0].groups: names no group; name at least one, or delete the line"},
 		{"one group as text", places + "  - {url: 'https://panel.example.com', groups: ops}\n", "sallyport.yaml:3: panels[0].groups: is text; write a list: [a, b], or [] for none"},
-		{"group with a comma", places + "  - {url: 'https://panel.example.com', groups: ['a,b']}\n", `sallyport.yaml:3: panels[0].groups: "a,b" is no name of a group`},
-		{"empty group", places + "  - {url: 'https://panel.example.com', groups: ['']}\n", `sallyport.yaml:3: panels[0].groups: "" is no name of a group`},
-		{"long group", places + "  - {url: 'https://panel.example.com', groups: [" + strings.Repeat("ä", 65) + "]}\n", `sallyport.yaml:3: panels[0].groups: "` + strings.Repeat("ä", 30) + `"… is no name of a group`},
+		{"group with a comma", places + "  - {url: 'https://panel.example.com', groups: ['a,b']}\n", `sallyport.yaml:3: panels[0].groups: "a,b" isn't a group name`},
+		{"empty group", places + "  - {url: 'https://panel.example.com', groups: ['']}\n", `sallyport.yaml:3: panels[0].groups: "" isn't a group name`},
+		{"long group", places + "  - {url: 'https://panel.example.com', groups: [" + strings.Repeat("ä", 65) + "]}\n", `sallyport.yaml:3: panels[0].groups: "` + strings.Repeat("ä", 30) + `"… isn't a group name`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -267,33 +267,33 @@ func TestFaultsOfRules(t *testing.T) {
 		{"no require", "      - path: /a/\n", "5: panels[0].rules[0]: require must be set: nothing, session or two_factor"},
 		{"relative", rule("a/"), `5: panels[0].rules[0].path: "a/" doesn't begin with /`},
 		{"whole address", rule("https://panel.example.com/a/"), `5: panels[0].rules[0].path: "https://panel.example.com/a/" doesn't begin with /`},
-		{"pattern", rule("/a/*"), `5: panels[0].rules[0].path: "/a/*" has a *, which stands for itself only`},
+		{"pattern", rule("/a/*"), `5: panels[0].rules[0].path: "/a/*" has a *, which isn't a wildcard here`},
 		{"query", rule("/a?b"), `5: panels[0].rules[0].path: "/a?b" has a query or fragment`},
 		{"fragment", rule("/a#b"), `5: panels[0].rules[0].path: "/a#b" has a query or fragment`},
-		{"percent sign", rule("/%61"), `5: panels[0].rules[0].path: "/%61" holds signs that panels read in more than one way`},
-		{"backslash", rule(`/a\b`), `5: panels[0].rules[0].path: "/a\\b" holds signs`},
-		{"semicolon", rule("/a;b"), `5: panels[0].rules[0].path: "/a;b" holds signs`},
-		{"zero byte", rule("/a\x00"), `5: panels[0].rules[0].path: "/a\x00" holds signs`},
-		{"line end", rule("/a\nb"), `5: panels[0].rules[0].path: "/a\nb" holds signs`},
-		{"space", rule("/a b"), `5: panels[0].rules[0].path: "/a b" holds signs`},
-		{"beyond ASCII", rule("/ä/"), `5: panels[0].rules[0].path: "/ä/" holds signs`},
-		{"doubled slash", rule("/a//b"), `5: panels[0].rules[0].path: "/a//b" has a doubled slash`},
-		{"two slashes", rule("//"), `5: panels[0].rules[0].path: "//" has a doubled slash`},
-		{"dot", rule("/a/."), `5: panels[0].rules[0].path: "/a/." has the segment ., and panels resolve it`},
+		{"percent sign", rule("/%61"), `5: panels[0].rules[0].path: "/%61" contains characters that panels read in more than one way`},
+		{"backslash", rule(`/a\b`), `5: panels[0].rules[0].path: "/a\\b" contains characters`},
+		{"semicolon", rule("/a;b"), `5: panels[0].rules[0].path: "/a;b" contains characters`},
+		{"zero byte", rule("/a\x00"), `5: panels[0].rules[0].path: "/a\x00" contains characters`},
+		{"line end", rule("/a\nb"), `5: panels[0].rules[0].path: "/a\nb" contains characters`},
+		{"space", rule("/a b"), `5: panels[0].rules[0].path: "/a b" contains characters`},
+		{"beyond ASCII", rule("/ä/"), `5: panels[0].rules[0].path: "/ä/" contains characters`},
+		{"doubled slash", rule("/a//b"), `5: panels[0].rules[0].path: "/a//b" has a double slash`},
+		{"two slashes", rule("//"), `5: panels[0].rules[0].path: "//" has a double slash`},
+		{"dot", rule("/a/."), `5: panels[0].rules[0].path: "/a/." has the segment ., which panels resolve`},
 		{"two dots", rule("/a/../b"), `5: panels[0].rules[0].path: "/a/../b" has the segment ..`},
-		{"the gate's own", rule("/.sallyport/"), `5: panels[0].rules[0].path: "/.sallyport/" is the gate's own, where no rule counts`},
-		{"the gate's own, below", rule("/.Sallyport/start"), `5: panels[0].rules[0].path: "/.Sallyport/start" is the gate's own`},
-		{"the gate's own, without a slash", rule("/.sallyport"), `5: panels[0].rules[0].path: "/.sallyport" is the gate's own`},
+		{"the gate's own", rule("/.sallyport/"), `5: panels[0].rules[0].path: "/.sallyport/" belongs to the gate, which applies no rules there; delete the rule`},
+		{"the gate's own, below", rule("/.Sallyport/start"), `5: panels[0].rules[0].path: "/.Sallyport/start" belongs to the gate`},
+		{"the gate's own, without a slash", rule("/.sallyport"), `5: panels[0].rules[0].path: "/.sallyport" belongs to the gate`},
 		{"twice", rule("/a") + rule("/b") + rule("/a"), `7: panels[0].rules[2].path: "/a" is the path of rules[0] too; keep one`},
-		{"covered", rule("/x") + rule("/a/") + rule("/a/b"), `7: panels[0].rules[2].path: "/a/b" is never looked at, since rules[1] ("/a/") comes first; put it before that`},
-		{"covered by all", rule("/") + rule("/a"), `6: panels[0].rules[1].path: "/a" is never looked at, since rules[0] ("/") comes first`},
-		{"too many", many.String(), "4: panels[0].rules: has 101 items; 100 are the most"},
+		{"covered", rule("/x") + rule("/a/") + rule("/a/b"), `7: panels[0].rules[2].path: "/a/b" never applies, since rules[1] ("/a/") comes first; move it before that rule`},
+		{"covered by all", rule("/") + rule("/a"), `6: panels[0].rules[1].path: "/a" never applies, since rules[0] ("/") comes first`},
+		{"too many", many.String(), "4: panels[0].rules: has 101 items; at most 100 are allowed"},
 		{"nothing with groups", "      - {path: /a, require: nothing, groups: []}\n", "5: panels[0].rules[0].groups: has no effect beside require: nothing"},
 		{"nothing with an age", "      - {path: /a, require: nothing, max_age: 0s}\n", "5: panels[0].rules[0].max_age: has no effect beside require: nothing"},
 		{"nothing with preflights", "      - {path: /a, require: nothing, preflight: true}\n", "5: panels[0].rules[0].preflight: has no effect beside require: nothing"},
 		{"preflight of a word", "      - {path: /a, require: session, preflight: always}\n", "5: panels[0].rules[0].preflight: is text, not true or false"},
 		{"no groups", "      - {path: /a, require: session, groups: []}\n", "5: panels[0].rules[0].groups: names no group"},
-		{"group twice", "      - {path: /a, require: session, groups: [b, a, b]}\n", `5: panels[0].rules[0].groups: "b" is there twice`},
+		{"group twice", "      - {path: /a, require: session, groups: [b, a, b]}\n", `5: panels[0].rules[0].groups: "b" is listed twice; delete one`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -79,7 +79,7 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 		fault(err, "metrics_listen", "listen")
 	}
 	if c.Drain > longestDrain {
-		fault(fmt.Errorf("%s is longer than a minute; service managers kill what takes too long to stop", c.Drain), "drain")
+		fault(fmt.Errorf("%s is longer than a minute; write 1m or less, since service managers kill a server that takes longer to stop", c.Drain), "drain")
 	}
 	if c.DataDir == "" || strings.ContainsRune(c.DataDir, 0) {
 		fault(errors.New("must name a directory"), "data_dir")
@@ -93,10 +93,10 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	fault(checkDatabase(c.Database.Reveal()), "database")
 	fault(checkDatabase(c.DatabaseDirect.Reveal()), "database_direct")
 	if c.Pooler && c.Database.Reveal() == "" {
-		fault(errors.New("is about a PostgreSQL database; set database too"), "pooler", "database")
+		fault(errors.New("is for PostgreSQL only; set database too"), "pooler", "database")
 	}
 	if c.DatabaseDirect.Reveal() != "" && !c.Pooler {
-		fault(errors.New("is the way past a pooler; set pooler: true too"), "database_direct", "pooler")
+		fault(errors.New("is the URL past a pooler; set pooler: true too"), "database_direct", "pooler")
 	}
 	fault(checkName(c.SiteName), "site_name")
 	fault(checkPicture(c.Logo), "logo")
@@ -116,10 +116,10 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	fault(checkRange(c.Password.MemoryKiB, minMemoryKiB, maxMemoryKiB), "password.memory_kib")
 	fault(checkRange(c.Password.Iterations, 1, maxIterations), "password.iterations")
 	if c.Audit.Keep != 0 && c.Audit.Keep < shortestAudit {
-		fault(fmt.Errorf("%s is shorter than a day; write 0 to keep all for ever", c.Audit.Keep), "audit.keep")
+		fault(fmt.Errorf("%s is shorter than a day; write 0 to keep events for ever", c.Audit.Keep), "audit.keep")
 	}
 	if c.Backup.Every != 0 && c.Backup.Every < leastBackup {
-		fault(fmt.Errorf("%s is shorter than an hour; write 0s for none", c.Backup.Every), "backup.every")
+		fault(fmt.Errorf("%s is shorter than an hour; write 0s for no backups", c.Backup.Every), "backup.every")
 	}
 	if c.Backup.Every != 0 && c.Database.Reveal() != "" {
 		fault(errors.New("copies the SQLite file only; with PostgreSQL write 0s and use pg_dump"), "backup.every", "database")
@@ -149,7 +149,7 @@ func checkCommand(command []string) error {
 	}
 	for _, word := range command {
 		if strings.ContainsRune(word, 0) || !utf8.ValidString(word) {
-			return errors.New("holds a character that no argument can have")
+			return errors.New("contains a character that arguments can't contain; remove it")
 		}
 	}
 	return nil
@@ -161,9 +161,9 @@ func checkName(name string) error {
 	case n == 0 || n > maxShownName:
 		return fmt.Errorf("must be 1 to %d characters, not %d", maxShownName, n)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return fmt.Errorf("%s holds characters that can't be printed", quote(name))
+		return fmt.Errorf("%s contains characters that can't be printed; remove them", quote(name))
 	case strings.TrimSpace(name) != name:
-		return fmt.Errorf("%s begins or ends with a space", quote(name))
+		return fmt.Errorf("%s begins or ends with a space; remove it", quote(name))
 	}
 	return nil
 }

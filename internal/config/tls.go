@@ -46,7 +46,7 @@ func checkTLS(c Config, fault func(err error, keys ...string)) {
 	fault(checkDirectory(acme.Directory), "tls.acme.directory")
 	checkRedirect(c, fault)
 	if len(c.TLS.Certificates) > mostPairs {
-		fault(fmt.Errorf("has %d items; %d are the most", len(c.TLS.Certificates), mostPairs), "tls.certificates")
+		fault(fmt.Errorf("has %d items; at most %d are allowed", len(c.TLS.Certificates), mostPairs), "tls.certificates")
 		return
 	}
 	for i, pair := range c.TLS.Certificates {
@@ -58,10 +58,10 @@ func checkTLS(c Config, fault func(err error, keys ...string)) {
 		return
 	}
 	if acme.AcceptTerms && len(c.TLS.Certificates) > 0 {
-		fault(errors.New("has certificates from a CA, and tls.certificates has them from files; keep one"), "tls.acme.accept_terms", "tls.certificates")
+		fault(errors.New("gets certificates from a CA, and tls.certificates reads them from files; keep only one"), "tls.acme.accept_terms", "tls.certificates")
 	}
 	if c.PublicURL.Scheme == "http" {
-		fault(fmt.Errorf("must begin with https://, since TLS ends here (tls); it is %s", c.PublicURL), "public_url", "tls.certificates", "tls.acme.accept_terms")
+		fault(fmt.Errorf("must begin with https://, since tls is set up; it is %s", c.PublicURL), "public_url", "tls.certificates", "tls.acme.accept_terms")
 		return
 	}
 	checkServed(c, fault)
@@ -75,9 +75,9 @@ func checkServed(c Config, fault func(err error, keys ...string)) {
 		switch {
 		case at == (Origin{}):
 		case at.Scheme == "http":
-			fault(fmt.Errorf("%s is http, but the gateway serves it by TLS (tls); write https", at), keys...)
+			fault(fmt.Errorf("%s is http, but the gateway serves it over TLS, since tls is set up; write https", at), keys...)
 		case c.TLS.ACME.AcceptTerms && (err == nil || !strings.Contains(host, ".")):
-			fault(fmt.Errorf("no CA gives %s a certificate by ACME; use a public host name, or tls.certificates", host), keys...)
+			fault(fmt.Errorf("no CA issues a certificate for %s by ACME; use a public host name, or tls.certificates", host), keys...)
 		case err == nil && at != c.PublicURL:
 			fault(fmt.Errorf("%s is an address, which clients don't name in TLS: they would get the portal's certificate; use a host name", host), keys...)
 		}
@@ -100,7 +100,7 @@ func checkRedirect(c Config, fault func(err error, keys ...string)) {
 	case c.RedirectListen == c.Listen || c.RedirectListen == c.MetricsListen:
 		err = errors.New("is the address of another listener; choose another port")
 	case !c.OwnTLS():
-		err = errors.New("leads to TLS of our own, which tls doesn't set up; behind a proxy let that redirect")
+		err = errors.New("redirects to Sallyport's own https, but tls isn't set up; behind a proxy, let the proxy redirect")
 	}
 	fault(err, "redirect_listen", "listen", "metrics_listen")
 }
@@ -129,7 +129,7 @@ func checkDirectory(text string) error {
 	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
 		return fmt.Errorf("%s isn't the URL of an ACME directory; write %s", quote(text), letsEncrypt)
 	case u.Scheme == "http" && !(Origin{Host: u.Host}).Loopback():
-		return fmt.Errorf("%s is plain http, so that anybody on the way could be the CA; write https", quote(text))
+		return fmt.Errorf("%s is plain http, so anybody on the way could impersonate the CA; write https", quote(text))
 	}
 	return nil
 }

@@ -50,24 +50,24 @@ func TestFaultsOfTLS(t *testing.T) {
 		name, text string
 		want       string // of the one fault
 	}{
-		{"without a URL", "tls: {certificates: [{cert: a, key: b}]}", "sallyport.yaml:1: tls.certificates: must begin with https://, since TLS ends here (tls); it is http://127.0.0.1:9091"},
+		{"without a URL", "tls: {certificates: [{cert: a, key: b}]}", "sallyport.yaml:1: tls.certificates: must begin with https://, since tls is set up; it is http://127.0.0.1:9091"},
 		{"plain http", "public_url: http://auth.example.com\ntls: {acme: {accept_terms: true}}", "sallyport.yaml:1: public_url: must begin with https://"},
 		{"no key", "public_url: https://a.example\ntls:\n  certificates:\n    - cert: a.pem\n", "sallyport.yaml:4: tls.certificates[0]: must name a file; a pair has cert and key"},
 		{"no file", "public_url: https://a.example\ntls:\n  certificates:\n    - cert: a.pem\n      key: ''\n", "sallyport.yaml:5: tls.certificates[0].key: must name a file"},
 		{"one file for both, as a key of its own", "public_url: https://a.example\ntls: {certificates: [{file: a.pem, cert: a, key: b}]}", "sallyport.yaml:2: tls.certificates[0].file: unknown key"},
 		{"pair as text", "public_url: https://a.example\ntls: {certificates: a.pem}", "sallyport.yaml:2: tls.certificates: is text; write a list of groups of keys"},
-		{"both", "public_url: https://a.example\ntls:\n  certificates: [{cert: a, key: b}]\n  acme:\n    accept_terms: true\n", "sallyport.yaml:5: tls.acme.accept_terms: has certificates from a CA, and tls.certificates has them from files; keep one"},
+		{"both", "public_url: https://a.example\ntls:\n  certificates: [{cert: a, key: b}]\n  acme:\n    accept_terms: true\n", "sallyport.yaml:5: tls.acme.accept_terms: gets certificates from a CA, and tls.certificates reads them from files; keep only one"},
 		{"terms that nobody read", "tls:\n  acme:\n    email: ops@example.com\n", "sallyport.yaml:3: tls.acme.email: has no effect until tls.acme.accept_terms is true"},
 		{"a CA whose terms nobody read", "tls:\n  acme:\n    directory: https://ca.example.com/dir\n", "sallyport.yaml:3: tls.acme.directory: has no effect until tls.acme.accept_terms is true"},
 		{"terms in other words", "public_url: https://a.example\ntls: {acme: {accept_terms: yes please}}", "sallyport.yaml:2: tls.acme.accept_terms: is text, not true or false"},
 		{"no e-mail address", "public_url: https://a.example\ntls: {acme: {accept_terms: true, email: 'a@example.com?to=b@example.com'}}", `sallyport.yaml:2: tls.acme.email: "a@example.com?to=b@example.com" isn't an e-mail address`},
-		{"CA by http", "public_url: https://a.example\ntls: {acme: {accept_terms: true, directory: 'http://ca.example.com/dir'}}", `sallyport.yaml:2: tls.acme.directory: "http://ca.example.com/dir" is plain http, so that anybody on the way could be the CA; write https`},
+		{"CA by http", "public_url: https://a.example\ntls: {acme: {accept_terms: true, directory: 'http://ca.example.com/dir'}}", `sallyport.yaml:2: tls.acme.directory: "http://ca.example.com/dir" is plain http, so anybody on the way could impersonate the CA; write https`},
 		{"CA by name", "public_url: https://a.example\ntls: {acme: {accept_terms: true, directory: letsencrypt}}", `sallyport.yaml:2: tls.acme.directory: "letsencrypt" isn't the URL of an ACME directory`},
-		{"ACME for an address", "public_url: https://192.0.2.1\ntls: {acme: {accept_terms: true}}", "sallyport.yaml:1: public_url: no CA gives 192.0.2.1 a certificate by ACME; use a public host name, or tls.certificates"},
-		{"ACME for a short name", withACME + "panels: [{url: 'https://nas', upstream: 'http://127.0.0.1:1'}]", "sallyport.yaml:3: panels[0].url: no CA gives nas a certificate by ACME"},
+		{"ACME for an address", "public_url: https://192.0.2.1\ntls: {acme: {accept_terms: true}}", "sallyport.yaml:1: public_url: no CA issues a certificate for 192.0.2.1"},
+		{"ACME for a short name", withACME + "panels: [{url: 'https://nas', upstream: 'http://127.0.0.1:1'}]", "sallyport.yaml:3: panels[0].url: no CA issues a certificate for nas"},
 		{"a panel by address", withPair + "panels: [{url: 'https://192.0.2.1', upstream: 'http://127.0.0.1:1'}]", "sallyport.yaml:3: panels[0].url: 192.0.2.1 is an address, which clients don't name in TLS"},
-		{"a panel by http", withPair + "panels: [{url: 'http://localhost', upstream: 'http://127.0.0.1:1'}]", "sallyport.yaml:3: panels[0].url: http://localhost is http, but the gateway serves it by TLS (tls); write https"},
-		{"redirect without TLS", "public_url: https://a.example\nredirect_listen: :80\n", "sallyport.yaml:2: redirect_listen: leads to TLS of our own, which tls doesn't set up"},
+		{"a panel by http", withPair + "panels: [{url: 'http://localhost', upstream: 'http://127.0.0.1:1'}]", "sallyport.yaml:3: panels[0].url: http://localhost is http, but the gateway serves it over TLS, since tls is set up; write https"},
+		{"redirect without TLS", "public_url: https://a.example\nredirect_listen: :80\n", "sallyport.yaml:2: redirect_listen: redirects to Sallyport's own https"},
 		{"redirect at the portal's address", withPair + "listen: :443\nredirect_listen: :443\n", "sallyport.yaml:4: redirect_listen: is the address of another listener; choose another port"},
 		{"redirect at the metrics' address", withPair + "metrics_listen: :443\nredirect_listen: :443\n", "sallyport.yaml:4: redirect_listen: is the address of another listener; choose another port"},
 		{"redirect at no address", withPair + "redirect_listen: '80'\n", `sallyport.yaml:3: redirect_listen: "80" isn't an address and port`},
@@ -84,7 +84,7 @@ func TestFaultsOfTLS(t *testing.T) {
 			}
 		})
 	}
-	if _, err := loadText(withACME, "SALLYPORT_TLS_CERTIFICATES=a.pem"); err == nil || !strings.Contains(err.Error(), "is no variable") {
+	if _, err := loadText(withACME, "SALLYPORT_TLS_CERTIFICATES=a.pem"); err == nil || !strings.Contains(err.Error(), "can't be set by a variable") {
 		t.Errorf("pairs in a variable: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ type Duration time.Duration
 // UnmarshalText takes whole days, then what [time.ParseDuration] takes; either
 // may be missing. Signs are refused.
 func (d *Duration) UnmarshalText(text []byte) error {
-	fault := fmt.Errorf("%s isn't a duration; write 12h or 7d", quote(string(text)))
+	fault := fmt.Errorf("%s isn't a duration; write it like 12h or 7d", quote(string(text)))
 	days, rest, found := strings.Cut(string(text), "d")
 	if !found {
 		days, rest = "0", days
@@ -116,11 +116,11 @@ func (r *Recipient) UnmarshalText(text []byte) error {
 func (r Recipient) Age() (age.Recipient, error) {
 	text := string(r)
 	if strings.HasPrefix(strings.ToUpper(text), "AGE-SECRET-KEY-") {
-		return nil, errors.New("is a secret key of age; write its public key, which \"age-keygen -y\" prints")
+		return nil, errors.New("is an age secret key; write its public key, which \"age-keygen -y\" prints")
 	}
 	found, err := age.ParseRecipients(strings.NewReader(text))
 	if err != nil || len(found) != 1 || strings.TrimSpace(text) != text {
-		return nil, fmt.Errorf("%s is no public key of age, such as \"age-keygen\" prints", quote(text))
+		return nil, fmt.Errorf("%s isn't an age public key (age1…), such as \"age-keygen\" prints", quote(text))
 	}
 	return found[0], nil
 }
@@ -144,11 +144,11 @@ func (c *Contact) UnmarshalText(text []byte) error {
 	switch {
 	case contact == "":
 	case len(contact) > maxContact:
-		return fmt.Errorf("has %d bytes; %d are the most", len(contact), maxContact)
+		return fmt.Errorf("has %d bytes; at most %d are allowed", len(contact), maxContact)
 	case isURL && u.User != nil:
-		return errors.New("must not hold a user name or password, since every page shows it") // not repeated
+		return errors.New("must not contain a user name or password, since every page shows it") // not repeated
 	case !isURL && !isAddress || strings.ContainsFunc(contact, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return fmt.Errorf("%s is no email address and no URL; write help@example.com or https://chat.example.com/help", quote(contact))
+		return fmt.Errorf("%s is neither an email address nor a URL; write it like help@example.com or https://chat.example.com/help", quote(contact))
 	}
 	*c = Contact(contact)
 	return nil
@@ -217,7 +217,7 @@ type Fingerprint string
 func (f *Fingerprint) UnmarshalText(text []byte) error {
 	digits, err := hex.DecodeString(strings.ReplaceAll(string(text), ":", ""))
 	if len(text) > 0 && (err != nil || len(digits) != sha256.Size) {
-		return fmt.Errorf("%s is no SHA-256 fingerprint: 64 hexadecimal digits, as \"openssl x509 -noout -fingerprint -sha256 -in FILE\" prints them", quote(string(text)))
+		return fmt.Errorf("%s isn't a SHA-256 fingerprint; write 64 hexadecimal digits, as \"openssl x509 -noout -fingerprint -sha256 -in FILE\" prints them", quote(string(text)))
 	}
 	*f = Fingerprint(hex.EncodeToString(digits))
 	return nil
@@ -294,20 +294,20 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	if err != nil {
 		addr, err := netip.ParseAddr(text)
 		if err != nil || addr.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("%s isn't an address or prefix; write 192.0.2.7 or 192.0.2.0/24", quote(text))
+			return netip.Prefix{}, fmt.Errorf("%s isn't an address or prefix; write it like 192.0.2.7 or 192.0.2.0/24", quote(text))
 		}
 		prefix = netip.PrefixFrom(addr, addr.BitLen())
 	}
 	switch {
 	case prefix.Bits() == 0:
-		return netip.Prefix{}, fmt.Errorf("%s trusts every address, so anybody could forge the headers that say who asks; name your proxies", quote(text))
+		return netip.Prefix{}, fmt.Errorf("%s trusts every address, so anybody could forge the headers that proxies add; name only your proxies", quote(text))
 	case prefix.Addr().Is4In6():
 		// netip compares it with IPv6 addresses only: it would match nobody.
-		return netip.Prefix{}, fmt.Errorf("%s is an IPv4 address in IPv6 clothes; write it as IPv4", quote(text))
+		return netip.Prefix{}, fmt.Errorf("%s is an IPv4 address written as IPv6; write it as IPv4", quote(text))
 	case prefix != prefix.Masked():
 		// Either the address or the length is a slip, and a guess could trust
 		// a whole network.
-		return netip.Prefix{}, fmt.Errorf("%s has bits beyond its length; write %s, or %s alone", quote(text), prefix.Masked(), prefix.Addr())
+		return netip.Prefix{}, fmt.Errorf("%s has bits set beyond its prefix length; write %s, or only %s", quote(text), prefix.Masked(), prefix.Addr())
 	}
 	return prefix, nil
 }
