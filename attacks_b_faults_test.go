@@ -91,8 +91,8 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 			}{
 				{5 * time.Second, true, "", "", "5"},
 				{-6 * time.Second, true, "clock_watch: 6s behind the database's\n", "differs from the database’s by 6 seconds. Synchronize", "-6"},
-				{31 * time.Second, false, "clock: 31s ahead of the database's; no code is taken\n", "differs from the database’s by 31 seconds, so it refuses codes", "31"},
-				{-time.Hour, false, "clock: 1h0m0s behind the database's; no code is taken\n", "so it refuses codes", "-3600"},
+				{31 * time.Second, false, "clock: 31s ahead of the database's; no codes are accepted\n", "differs from the database’s by 31 seconds, so it refuses codes", "31"},
+				{-time.Hour, false, "clock: 1h0m0s behind the database's; no codes are accepted\n", "so it refuses codes", "-3600"},
 				{0, true, "", "", "0"},
 			} {
 				p.Clock.Move(5 * time.Minute)
@@ -120,7 +120,7 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 					t.Errorf("%v: the metric says something else", test.ahead)
 				}
 			}
-			if logs := p.Logs.String(); !strings.Contains(logs, "no code is taken here") || !strings.Contains(logs, "let a time server set both") {
+			if logs := p.Logs.String(); !strings.Contains(logs, "it refuses codes from authenticator apps") || !strings.Contains(logs, "synchronize both with a time server") {
 				t.Error("the log doesn't say what is wrong")
 			}
 		})

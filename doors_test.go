@@ -153,7 +153,7 @@ func TestAForwardedAddressMayHaveAPort(t *testing.T) {
 	for range 2 {
 		p.Browser(t).Do("GET", "/login", nil, http.Header{"X-Forwarded-For": {"unknown"}})
 	}
-	if n := strings.Count(p.Logs.String(), "no address in X-Forwarded-For"); n != 1 {
+	if n := strings.Count(p.Logs.String(), "in X-Forwarded-For that isn't an address"); n != 1 {
 		t.Errorf("the log says %d times that an address can't be read, want once", n)
 	}
 }

@@ -46,7 +46,7 @@ func TestReadyzNamesWhatIsWrong(t *testing.T) {
 			}
 		}, "database: ok\nkey_ring: ok\nledger: unavailable\nclock: ok\nclock_watch: ok\naudit: ok\n"},
 		"clock set back": {func(_ *testing.T, p *portal.Portal) { p.Clock.Move(-10*time.Minute - 2*time.Second) },
-			"database: ok\nkey_ring: ok\nledger: ok\nclock: behind by 10m0s; no code is taken\nclock_watch: ok\naudit: ok\n"},
+			"database: ok\nkey_ring: ok\nledger: ok\nclock: behind by 10m0s; no codes are accepted\nclock_watch: ok\naudit: ok\n"},
 	} {
 		for _, engine := range testkit.Engines {
 			t.Run(name+"/"+engine, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 			if !strings.Contains(operator.Get("/settings/profile").Body, behind) {
 				t.Error("the operator isn't told that codes are refused")
 			}
-			if !strings.Contains(p.Logs.String(), "no code is taken until it is right") {
+			if !strings.Contains(p.Logs.String(), "it refuses codes from authenticator apps: correct the clock") {
 				t.Error("the log doesn't say that codes are refused")
 			}
 			got := scrape(t, address)

@@ -94,7 +94,7 @@ func TestPoolerWithoutAWayPastIt(t *testing.T) {
 	if !b.SignedIn() {
 		t.Error("nobody is signed in")
 	}
-	testkit.Until(t, "the log", func() bool { return strings.Contains(p.Logs.String(), "database_direct names no way past it") })
+	testkit.Until(t, "the log", func() bool { return strings.Contains(p.Logs.String(), "database_direct isn't set") })
 	if p.DB.Current(p.Clock.Now()) {
 		t.Error("what was read before is believed")
 	}

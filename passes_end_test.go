@@ -34,7 +34,7 @@ func TestPassesProveWhatTheirSessionDid(t *testing.T) {
 		bob.SignIn("bob")
 		one, two := makePass(t, bob, "one"), makePass(t, bob, "two", "panel", video)
 		got(t, ask(radio+"/vault/", one))
-		if said := refusal(t, "one factor at video", ask(video+"/", two)); !strings.Contains(said, "newer or further proofs") {
+		if said := refusal(t, "one factor at video", ask(video+"/", two)); !strings.Contains(said, "newer or stronger sign-in") {
 			t.Errorf("one factor at video: says %q", said)
 		}
 		ada, _ := withTwoFactor(t, p, "ada")
@@ -46,7 +46,7 @@ func TestPassesProveWhatTheirSessionDid(t *testing.T) {
 		got(t, ask(video+"/", mine))
 
 		p.Clock.Move(time.Hour + time.Second)
-		if said := refusal(t, "an hour later", ask(radio+"/vault/", one)); !strings.Contains(said, "newer or further proofs") {
+		if said := refusal(t, "an hour later", ask(radio+"/vault/", one)); !strings.Contains(said, "newer or stronger sign-in") {
 			t.Errorf("an hour later: says %q", said)
 		}
 		got(t, ask(radio+"/list", one))

@@ -104,7 +104,7 @@ func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
 					t.Errorf("the certificate of before isn't in force: %v", err)
 				}
 				b := s.Browser(t)
-				if a := b.Get("/readyz"); a.Status != http.StatusOK || !strings.Contains(a.Body, "\ncertificates: faulty; those before are in force\n") {
+				if a := b.Get("/readyz"); a.Status != http.StatusOK || !strings.Contains(a.Body, "\ncertificates: faulty; the previous ones are in use\n") {
 					t.Errorf("readyz: %d %s", a.Status, a.Body)
 				}
 				if gauge() != "1" || !strings.Contains(s.Logs.String(), test.want) {
@@ -136,7 +136,7 @@ func TestExpiryIsSaidTwoWeeksBefore(t *testing.T) {
 		look := func(move time.Duration) (ready string, warnings int) {
 			s.Clock.Move(move)
 			check(t, s.WatchCertificates(t.Context()))
-			return s.Browser(t).Get("/readyz").Body, strings.Count(s.Logs.String(), "a certificate ends soon")
+			return s.Browser(t).Get("/readyz").Body, strings.Count(s.Logs.String(), "a certificate expires soon")
 		}
 		const day = 24 * time.Hour
 		if ready, n := look(6*day - time.Second); n != 0 || strings.Contains(ready, "certificates") {
@@ -145,7 +145,7 @@ func TestExpiryIsSaidTwoWeeksBefore(t *testing.T) {
 		if want := fmt.Sprintf("\nsallyport_certificate_end_timestamp_seconds %g\n", float64(end.Unix())); !strings.Contains(scrape(t, s.Config.MetricsListen), want) {
 			t.Errorf("no %q", want)
 		}
-		if ready, n := look(2 * time.Second); n != 1 || !strings.Contains(ready, "\ncertificates: one ends soon\n") {
+		if ready, n := look(2 * time.Second); n != 1 || !strings.Contains(ready, "\ncertificates: one expires soon\n") {
 			t.Errorf("14 days before: %d warnings, %s", n, ready)
 		}
 		if _, n := look(time.Hour); n != 1 {
@@ -154,7 +154,7 @@ func TestExpiryIsSaidTwoWeeksBefore(t *testing.T) {
 		if _, n := look(day); n != 2 {
 			t.Errorf("%d warnings on the second day", n)
 		}
-		if ready, _ := look(14 * day); !strings.Contains(ready, "\ncertificates: one is out of date\n") {
+		if ready, _ := look(14 * day); !strings.Contains(ready, "\ncertificates: one has expired or isn't valid yet\n") {
 			t.Errorf("after its end: %s", ready)
 		}
 	})
@@ -192,7 +192,7 @@ func TestReloadMovesEveryListener(t *testing.T) {
 		// What waits for the next start changes nothing, and the log says so.
 		check(t, os.WriteFile(s.file, []byte("public_url: "+secureAt+"\ntls: {acme: {accept_terms: true}}\n"), 0o600))
 		check(t, s.Reload(config.Load(s.file, s.environ())))
-		if handshake, _ := served("auth.test"); !handshake || !strings.Contains(s.Logs.String(), "wait for the next start") {
+		if handshake, _ := served("auth.test"); !handshake || !strings.Contains(s.Logs.String(), "take effect only at a start") {
 			t.Error("a CA instead of files is taken up by a reload, or nobody is told that it isn't")
 		}
 	})

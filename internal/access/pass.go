@@ -88,7 +88,7 @@ var (
 	ErrPassAddress = errors.New("the pass isn't for the address that it comes from")
 	ErrPassPath    = errors.New("the pass isn't for this path")
 	ErrPassNamed   = errors.New("the pass isn't for the second path that a header of the request names")
-	ErrPassBody    = errors.New("the request names in its body what it is about, and the pass is for one path of the panel only")
+	ErrPassBody    = errors.New("the request names resources in its body, which the gate doesn't read, and the pass is for one path of the panel only")
 )
 
 // Scope is the part of a panel that a machine pass opens. [NewScope] makes one;

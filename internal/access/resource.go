@@ -20,7 +20,7 @@ import (
 var (
 	ErrPath   = errors.New("the path can be read in more than one way, and this panel's rules are not the same for all of them")
 	ErrNamed  = errors.New("a header of the request names a second resource that the gate can't check")
-	ErrMixed  = errors.New("the resources that the request names have rules that can't be met together")
+	ErrMixed  = errors.New("the request names resources whose rules can't be met together")
 	ErrInBody = errors.New("the request names resources in its body, which the gate doesn't read, and this panel's rules differ")
 )
 

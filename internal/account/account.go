@@ -74,11 +74,11 @@ const (
 
 // Errors for whoever names an account.
 var (
-	ErrNameInvalid        = errors.New("name is not usable: 1 to 64 letters, digits or signs, with a letter or digit, no spaces, no @, no dash in front")
+	ErrNameInvalid        = errors.New("name is not usable: use 1 to 64 letters, digits or symbols, with at least one letter or digit, no spaces, no @, and no dash in front")
 	ErrNameTaken          = errors.New("name is taken")
 	ErrEmailInvalid       = errors.New("e-mail address is not usable")
 	ErrEmailTaken         = errors.New("e-mail address is taken")
-	ErrDisplayNameInvalid = errors.New("display name is not usable: at most 80 printable characters")
+	ErrDisplayNameInvalid = errors.New("display name is not usable: use at most 80 printable characters")
 )
 
 // NormalizeName returns the one form of name that is stored and looked up:

@@ -16,7 +16,7 @@ const maxGroupRunes = 64
 
 // Errors for whoever names a group.
 var (
-	ErrGroupInvalid = errors.New("group name is not usable: 1 to 64 letters, digits, \"-\", \"_\" or \".\"")
+	ErrGroupInvalid = errors.New("group name is not usable: use 1 to 64 letters, digits, \"-\", \"_\" or \".\"")
 	ErrGroupTaken   = errors.New("group exists already")
 )
 

@@ -149,7 +149,7 @@ func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.T
 	head, n := prev.Head, 0
 	for _, e := range events {
 		if e.Seq != head.Seq+1 || !follows(ring, head, e) {
-			return Head{}, 0, fmt.Errorf("event %d is not what was sealed; see \"sallyport audit verify\"", e.Seq)
+			return Head{}, 0, fmt.Errorf("event %d doesn't match its seal; run: sallyport audit verify", e.Seq)
 		}
 		if !e.At.Before(cutoff) {
 			break
@@ -165,7 +165,7 @@ func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.T
 		return Head{}, 0, err
 	}
 	if gone != int64(n) {
-		return Head{}, 0, errors.New("another node prunes, or somebody meddles: the events to delete are not those that were read")
+		return Head{}, 0, errors.New("the events to delete changed since they were read: another node deletes them too, or somebody changed the log")
 	}
 	next := checkpoint{Head: head, Events: prev.Events + int64(n), MadeAt: now}
 	next.MAC = signer.Sign(forCheckpoint, next.link(prev))

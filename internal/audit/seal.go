@@ -83,7 +83,7 @@ func CanSeal(ctx context.Context, q db.Querier, ring *secret.Ring) error {
 func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
 	signer, err := ring.SignerAfter(head.MAC)
 	if err != nil {
-		return signer, fmt.Errorf("event %d was %w: copy the newest key ring to this node; if this is the newest, see \"sallyport audit verify\"", head.Seq, err)
+		return signer, fmt.Errorf("event %d was %w: copy the newest key ring to this node; if it has the newest, run: sallyport audit verify", head.Seq, err)
 	}
 	return signer, nil
 }
@@ -112,7 +112,7 @@ func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, e Event) (head H
 		return err
 	})
 	if err != nil {
-		return Head{}, fmt.Errorf("let the audit log go on under the new key: %w", err)
+		return Head{}, fmt.Errorf("continue the audit log under the new key: %w", err)
 	}
 	return head, nil
 }

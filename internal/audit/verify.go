@@ -114,7 +114,7 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 				Text: fmt.Sprintf("the end was cut off: %s missing", places(report.Head.Seq+1, head.Seq))}
 		default:
 			return report, &Fault{Kind: BadHead, Seq: report.Head.Seq,
-				Text: fmt.Sprintf("the record of the head was changed or deleted; the chain itself is whole up to event %d", report.Head.Seq)}
+				Text: fmt.Sprintf("the record of the head was changed or deleted; the chain itself is intact up to event %d", report.Head.Seq)}
 		}
 	}
 }
@@ -140,10 +140,10 @@ func witness(r Report, want Head, found bool) error {
 		return &Fault{Kind: Cut, Seq: r.Head.Seq + 1,
 			Text: fmt.Sprintf("the end was cut off: event %d was sealed, but the log ends with event %d", want.Seq, r.Head.Seq)}
 	case want.Seq <= r.Pruned.Seq:
-		return fmt.Errorf("event %d was pruned after its time, so this head can't be compared any more; give a later one", want.Seq)
+		return fmt.Errorf("event %d is older than audit.keep and was deleted, so this head can't be compared any more; give a later one", want.Seq)
 	default:
 		return &Fault{Kind: Cut, Seq: want.Seq,
-			Text: fmt.Sprintf("event %d isn't the one that was sealed with this head: the end was cut off before it, and the log went on from there", want.Seq)}
+			Text: fmt.Sprintf("event %d isn't the one that was sealed with this head: the end was cut off before it, and the log continued from there", want.Seq)}
 	}
 }
 

@@ -47,7 +47,7 @@ var mistakes = []mistake{
 	{"no certificate file", pair("DIR/none.pem", "DIR/good.key"), 4, "tls.certificates[0].cert", "write the path of a PEM file"},
 	{"no pair", pair("DIR/good.pem", "DIR/other.key"), 4, "tls.certificates[0].cert", "the key that it was made for"},
 	{"a key that others may read", pair("DIR/good.pem", "DIR/open.key"), 5, "tls.certificates[0].key", "run: chmod 600"},
-	{"a certificate for another host", pair("DIR/other.pem", "DIR/other.key"), 3, "tls.certificates", "add a pair that does"},
+	{"a certificate for another host", pair("DIR/other.pem", "DIR/other.key"), 3, "tls.certificates", "add a pair that is"},
 	{"a tab", "session:\n\tidle: 12h\n", 2, "", "is indented by a tab"},
 
 	// Their siblings.
@@ -56,7 +56,7 @@ var mistakes = []mistake{
 	{"a panel by two doors", "panels:\n  - url: http://a.test\n    upstream: http://127.0.0.1:1\n  - url: http://b.test\n", 4, "panels[1].upstream", "upstream: http://127.0.0.1:8082"},
 	{"no certificate of the CA", "panels:\n  - url: http://panel.test\n    upstream: https://127.0.0.1:1\n    upstream_ca: DIR/none.pem\n", 4, "panels[0].upstream_ca", "write the path of a PEM file"},
 	{"a key in place of the CA", "panels:\n  - url: http://panel.test\n    upstream: https://127.0.0.1:1\n    upstream_ca: DIR/good.key\n", 4, "panels[0].upstream_ca", "-----BEGIN CERTIFICATE-----"},
-	{"a folder as certificate", pair("DIR", "DIR/good.key"), 4, "tls.certificates[0].cert", "let the user that runs Sallyport read it"},
+	{"a folder as certificate", pair("DIR", "DIR/good.key"), 4, "tls.certificates[0].cert", "make the file readable by the user that runs Sallyport"},
 	{"certificate and key swapped", pair("DIR/good.key", "DIR/good.pem"), 5, "tls.certificates[0].key", "run: chmod 600"},
 	{"an expired certificate", pair("DIR/old.pem", "DIR/old.key"), 3, "tls.certificates", "renew it"},
 	{"half a pair", "public_url: https://auth.test\ntls:\n  certificates:\n    - cert: DIR/good.pem\n", 4, "tls.certificates[0]", "a pair has cert and key"},
@@ -190,7 +190,7 @@ func TestCheckWarnsWhereEveryRequestWillBeRefused(t *testing.T) {
 		code, out, errs := call(nil, "", "config", "check", "--config", file)
 		want := ""
 		if warned {
-			want = "Warning: " + file + ":2: public_url: https://auth.test is https, but nothing here ends TLS, so every request will be refused: name your proxy in trusted_proxies, or set tls\n"
+			want = "Warning: " + file + ":2: public_url: https://auth.test is https, but neither tls nor trusted_proxies is set, so every request will be refused: name your proxy in trusted_proxies, or set tls\n"
 		}
 		if code != 0 || out == "" || errs != want {
 			t.Errorf("%q: exit code %d\n%s%s", text, code, out, errs)

@@ -15,8 +15,8 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 	const (
 		short   = "password is too short: it needs at least 15 characters (password.min_length)"
 		long    = "password is too long: it may have 256 characters at most"
-		invalid = "password holds characters that can't be typed everywhere: use letters, digits, spaces and punctuation"
-		guessed = "password is one of the first that a guesser tries: "
+		invalid = "password contains characters that can't be typed on every keyboard: use letters, digits, spaces and punctuation"
+		guessed = "password is easy to guess: "
 		lines   = "standard input has more than one line, and a password is one line"
 	)
 	for _, engine := range testkit.Engines {

@@ -148,7 +148,7 @@ func (d *DB) listen(ctx context.Context, now func() time.Time) error {
 			return err
 		}
 		if !heard {
-			return fmt.Errorf("%w: nothing was heard of it for %v", ErrUnavailable, silence)
+			return fmt.Errorf("%w: it hasn't answered for %v", ErrUnavailable, silence)
 		}
 		d.changes.certain.Store(&at)
 		if _, err := d.hear(ctx, conn, watchEvery, ""); err != nil {

@@ -48,7 +48,7 @@ func OpenCopy(ctx context.Context, path string) (*DB, error) {
 	var verdict string
 	if err := One(ctx, both, `PRAGMA quick_check(1)`, nil, &verdict); err != nil || verdict != "ok" {
 		d.Close()
-		return nil, fmt.Errorf("it is no SQLite database, or is damaged (%s); take another backup", orText(err, verdict))
+		return nil, fmt.Errorf("it isn't an SQLite database, or is damaged (%s); use another backup", orText(err, verdict))
 	}
 	version, since, err := schemaVersion(ctx, both)
 	if err != nil || version == 0 {

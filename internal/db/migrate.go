@@ -80,7 +80,7 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 	copied := int64(0) // the version of which there is a copy
 	if err == nil && version > 0 && needsCopy {
 		if err := copyBefore(ctx, d, version); err != nil {
-			return fmt.Errorf("copy the database before its migration: %w; nothing was changed: make room, and start again", err)
+			return fmt.Errorf("copy the database before its migration: %w; nothing was changed: make room on the disk, and start again", err)
 		}
 		copied = version
 	}
@@ -145,7 +145,7 @@ func migrateDirect(ctx context.Context, d *DB, steps []migration) error {
 		return err
 	}
 	if d.direct == nil {
-		return fmt.Errorf("the database's schema must be brought to version %d first: %w; set it, at least for this start", steps[len(steps)-1].version, errNoDirect)
+		return fmt.Errorf("the database's schema must be upgraded to version %d first: %w; set it, at least for this start", steps[len(steps)-1].version, errNoDirect)
 	}
 	past := connect(d.direct)
 	defer past.Close()
@@ -154,7 +154,7 @@ func migrateDirect(ctx context.Context, d *DB, steps []migration) error {
 
 func usable(version, since, newest int64) error {
 	if version > newest && since > newest {
-		return fmt.Errorf("the database has schema version %d, made by a newer sallyport; this one knows versions up to %d: start the newer one, or restore a backup of before", version, newest)
+		return fmt.Errorf("the database has schema version %d, made by a newer sallyport; this one knows versions up to %d: start the newer one, or restore a backup from before the upgrade", version, newest)
 	}
 	return nil
 }

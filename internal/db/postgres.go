@@ -36,7 +36,7 @@ const (
 )
 
 // errNoDirect: a connection of its own is needed, and only a pooler is known.
-var errNoDirect = errors.New("a pooler stands before the database, and database_direct names no way past it")
+var errNoDirect = errors.New("a pooler is in front of the database, and database_direct isn't set")
 
 // OpenPooled opens the PostgreSQL database at rawURL, where a pooler lends a
 // connection to one transaction after the other. Hearing of changes and
@@ -148,10 +148,10 @@ var (
 		"57P03": "it is starting or stopping",
 	}
 	advice = map[string]string{
-		"28P01": "; to create the user, as PostgreSQL's own: createuser --pwprompt sallyport",
-		"28000": "; to create the user, as PostgreSQL's own: createuser --pwprompt sallyport",
+		"28P01": "; to create the user, as PostgreSQL's own user: createuser --pwprompt sallyport",
+		"28000": "; to create the user, as PostgreSQL's own user: createuser --pwprompt sallyport",
 		"3D000": "; to create it, as PostgreSQL's own user: createdb --owner=sallyport sallyport",
-		"42501": "; to let it, as PostgreSQL's own user: psql -c 'ALTER DATABASE sallyport OWNER TO sallyport', or for a new one: createdb --owner=sallyport sallyport",
+		"42501": "; to allow it, as PostgreSQL's own user: psql -c 'ALTER DATABASE sallyport OWNER TO sallyport', or for a new one: createdb --owner=sallyport sallyport",
 	}
 )
 
@@ -192,7 +192,7 @@ func whyNot(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return "it ended the connection"
 	default:
-		return "the connection came to nothing; PostgreSQL's own log says more"
+		return "the connection failed; PostgreSQL's own log says more"
 	}
 }
 

@@ -100,7 +100,7 @@ func New(o Options) http.Handler { return &door{Options: o, dialects: dialects()
 
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if peer := access.Peer(r); !d.Proxies.Contain(peer) {
-		d.Denied(w, r, fmt.Errorf("%v asked about a panel and is no trusted proxy: add its address to trusted_proxies", peer))
+		d.Denied(w, r, fmt.Errorf("%v asked about a panel, but isn't a trusted proxy: if it is your proxy, add its address to trusted_proxies", peer))
 		return
 	}
 	path, _, _ := strings.Cut(r.RequestURI, "?") // as it was sent: whoever asks writes it one way
@@ -187,7 +187,7 @@ func (d *door) refuse(w http.ResponseWriter, r *http.Request, l *dialect, page f
 var errTooLong = errors.New("the headers are too long")
 
 // errOwnPath: a proxy asked about a path that it should pass on to Sallyport.
-var errOwnPath = errors.New("the path is the gate's own, which the proxy must pass on without a question")
+var errOwnPath = errors.New("the path belongs to the gate, so the proxy must pass it on without asking")
 
 // errLastDot: a dot stands at the end of the panel's host.
 var errLastDot = errors.New("a dot stands at the end of the panel's host")
@@ -249,7 +249,7 @@ func (l *dialect) checkHeaders(h http.Header, maxHeader int) error {
 		}
 		if slices.Contains(l.reads, name) {
 			if len(values) != 1 {
-				return fmt.Errorf("header %s is there %d times", name, len(values))
+				return fmt.Errorf("header %s occurs %d times", name, len(values))
 			}
 			if values[0] != "" {
 				there++

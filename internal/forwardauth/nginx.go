@@ -30,7 +30,7 @@ func readOriginal(r *http.Request) (question, error) {
 	_, rest, ok := strings.Cut(r.Header.Get("X-Original-Url"), "://")
 	slash := strings.IndexByte(rest, '/')
 	if !ok || slash < 0 {
-		return question{}, errors.New("X-Original-URL is no address of a page")
+		return question{}, errors.New("X-Original-URL isn't the address of a page")
 	}
 	return question{method: r.Header.Get("X-Original-Method"), host: rest[:slash], target: rest[slash:]}, nil
 }

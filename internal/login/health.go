@@ -33,15 +33,15 @@ func (s *Service) Health(ctx context.Context) []Vital {
 	state, err := clock.Read(ctx, s.DB.Reader())
 	mark, watch := vital("clock", err), Vital{Name: "clock_watch", Minor: true}
 	if by := state.Behind(s.Clock()); by > 0 {
-		mark.Fault = fmt.Sprintf("behind by %v; no code is taken", by.Round(time.Second))
+		mark.Fault = fmt.Sprintf("behind by %v; no codes are accepted", by.Round(time.Second))
 		mark.Err = ErrClock
 	}
 	if by := s.Watch.Leapt(); by > 0 && state.IsAhead(s.Clock()) {
-		mark.Fault = fmt.Sprintf("set ahead by %v; no code is taken", by.Round(time.Second))
+		mark.Fault = fmt.Sprintf("set ahead by %v; no codes are accepted", by.Round(time.Second))
 		mark.Err = ErrClock
 	}
 	if off := s.Watch.Astray(); off != 0 {
-		mark.Fault = fromDatabase(off) + "; no code is taken"
+		mark.Fault = fromDatabase(off) + "; no codes are accepted"
 		mark.Err = ErrClock
 	}
 	if off := s.Watch.Off(); off != 0 {
@@ -55,7 +55,7 @@ func (s *Service) Health(ctx context.Context) []Vital {
 	}
 	vitals = append(vitals, mark, watch, s.auditVital(ctx))
 	if loses, err := s.DB.LosesCommits(ctx); loses && err == nil {
-		vitals = append(vitals, Vital{Name: "standby", Minor: true, Fault: "none is synchronous; one that takes over may take used codes again"})
+		vitals = append(vitals, Vital{Name: "standby", Minor: true, Fault: "no standby is synchronous; one that takes over may accept used codes again"})
 	}
 	return vitals
 }
@@ -77,7 +77,7 @@ func (s *Service) auditVital(ctx context.Context) Vital {
 	v := vital("audit", err)
 	v.Minor = true
 	if wait := s.Clock().Sub(oldest); err == nil && !oldest.IsZero() && wait > sealLate {
-		v.Fault = fmt.Sprintf("events have waited for %v to be sealed", wait.Round(time.Second))
+		v.Fault = fmt.Sprintf("some events have been unsealed for %v", wait.Round(time.Second))
 	}
 	return v
 }

@@ -91,7 +91,7 @@ var (
 	ErrNeedTwoCodes = errors.New("two codes in a row are needed")
 	// ErrNoMoreCodes: no further codes are looked at now. A backup code or
 	// the operator helps.
-	ErrNoMoreCodes = errors.New("no more codes are taken for now")
+	ErrNoMoreCodes = errors.New("no more codes are accepted for now")
 	// ErrClock: this server's clock is behind a time that was seen before, or far
 	// from the database's, so no code is looked at (F7). A backup code helps.
 	ErrClock = errors.New("this server's clock is wrong")
@@ -102,18 +102,18 @@ var (
 	// sign-in under way was ended.
 	ErrEnded = errors.New("too many wrong codes ended every sign-in under way")
 	// ErrGone: what was to be changed isn't there, or isn't the account's.
-	ErrGone = errors.New("nothing there to change")
+	ErrGone = errors.New("there is nothing to change")
 	// ErrSamePassword: the new password is the old one.
 	ErrSamePassword = errors.New("new password is the old one")
 	// ErrReplaced: the backup codes to be replaced were replaced already.
 	ErrReplaced = errors.New("backup codes were replaced already")
 	// ErrPasswordEnded: the password was right, but somebody else knows it, and the
 	// account has no second authenticator. An operator's link sets a new one.
-	ErrPasswordEnded = errors.New("password is suspect and opens nothing by itself")
+	ErrPasswordEnded = errors.New("password is suspect and isn't enough by itself")
 	// ErrSuspect: first the password must be changed, since somebody else knows it.
 	ErrSuspect = errors.New("the suspect password must be changed first")
 	// ErrLocked: the wizard opens only through an operator's link.
-	ErrLocked = errors.New("enrolment needs an operator's link")
+	ErrLocked = errors.New("enrolment needs an administrator's link")
 )
 
 // WaitError says that nothing was verified, and when to try again.

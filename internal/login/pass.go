@@ -19,8 +19,8 @@ import (
 var (
 	errPassUnknown = errors.New("there is no such pass for this panel, or it was revoked")
 	errPassExpired = errors.New("the pass has expired")
-	errPassGroups  = errors.New("the pass's account may not enter here")
-	errPassProofs  = errors.New("this page asks for newer or further proofs than the pass was made with")
+	errPassGroups  = errors.New("the pass's account has no access here")
+	errPassProofs  = errors.New("this page requires a newer or stronger sign-in than the one that the pass was made with")
 )
 
 // byPass is whoever brings the pass, or why it opens nothing.

@@ -36,8 +36,8 @@ const (
 // Errors for whoever makes a pass.
 var (
 	ErrLimit     = fmt.Errorf("the account has %d passes already: revoke one first", maxPerAccount)
-	ErrNameTaken = errors.New("the account has a pass of that name")
-	ErrLife      = errors.New("a pass lives for a year at most")
+	ErrNameTaken = errors.New("the account has a pass of that name already; choose another name")
+	ErrLife      = errors.New("a pass is valid for a year at most")
 )
 
 // Pass is a machine pass.

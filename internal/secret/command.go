@@ -26,7 +26,7 @@ const (
 	maxComplaint = 1 << 10
 )
 
-var errTooLong = errors.New("it printed too much")
+var errTooLong = errors.New("the program printed too much")
 
 // printed runs a command to its end and returns what it printed. No shell reads
 // its words; it reads nothing; of our environment it gets HOME only, since the
@@ -49,7 +49,7 @@ func printed(ctx context.Context, command []string, within time.Duration) ([]byt
 	err := cmd.Run()
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errTooLong):
-		return nil, fmt.Errorf("%s printed more than %d bytes; that is no key ring", command[0], maxRingBytes)
+		return nil, fmt.Errorf("%s printed more than %d bytes, so it isn't a key ring", command[0], maxRingBytes)
 	case errors.Is(cause, context.DeadlineExceeded):
 		return nil, fmt.Errorf("%s didn't end within %v%s", command[0], within, complaint)
 	case cause != nil:
@@ -60,7 +60,7 @@ func printed(ctx context.Context, command []string, within time.Duration) ([]byt
 	case errors.As(err, &ended):
 		return nil, fmt.Errorf("%s ended with %v%s", command[0], ended.ProcessState, complaint)
 	case errors.Is(err, exec.ErrWaitDelay):
-		return nil, fmt.Errorf("%s ended, but what it started keeps its output open%s", command[0], complaint)
+		return nil, fmt.Errorf("%s ended, but a program that it started keeps its output open%s", command[0], complaint)
 	case err != nil:
 		return nil, fmt.Errorf("run %s: %w", command[0], err)
 	}

@@ -30,7 +30,7 @@ func ParseHead(text string) (Head, error) {
 	h.Seq, err1 = strconv.ParseInt(seq, 10, 64)
 	h.MAC, err2 = hex.DecodeString(mac)
 	if err1 != nil || err2 != nil || h.Seq < 1 || len(h.MAC) == 0 {
-		return Head{}, errors.New("a head is NUMBER:HEX, as the line \"audit sealed\" of the server's log has it")
+		return Head{}, errors.New("a head has the form NUMBER:HEX; copy it from an \"audit sealed\" line of the server's log")
 	}
 	return h, nil
 }

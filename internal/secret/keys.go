@@ -126,7 +126,7 @@ func AddKey(ctx context.Context, from Source) (*Ring, error) {
 			return nil, fmt.Errorf("the key ring holds %d keys already; run: sallyport key rotate --drop", maxKeys)
 		}
 		if len(s.signers) >= maxSigners {
-			return nil, fmt.Errorf("%d keys were dropped, and the key ring can't keep what verifies the audit log of more; go on with the key that seals", s.dropped())
+			return nil, fmt.Errorf("%d keys were dropped, and the key ring has no room to verify the audit log of more; keep using the key that seals", s.dropped())
 		}
 		return s.withFresh(), nil
 	})
@@ -140,7 +140,7 @@ func AddKey(ctx context.Context, from Source) (*Ring, error) {
 func RotateKeys(ctx context.Context, from Source, newest string, handOver func(*Ring) Head) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if s.keys[len(s.keys)-1].id.String() != newest {
-			return nil, errors.New("another command added a key meanwhile; run this one again")
+			return nil, errors.New("another command added a key meanwhile; run this command again")
 		}
 		if s.seals == len(s.keys)-1 && s.handedOver() {
 			return s, nil
@@ -183,11 +183,11 @@ func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		switch {
 		case s.keys[s.seals].id.String() != sealing:
-			return nil, errors.New("another command rotated the keys meanwhile; run this one again")
+			return nil, errors.New("another command rotated the keys meanwhile; run this command again")
 		case s.seals == 0:
 			return s, nil
 		case !s.handedOver():
-			return nil, errors.New("the audit log doesn't go on under the key that seals yet; run: sallyport key rotate")
+			return nil, errors.New("the audit log doesn't continue under the sealing key yet; run: sallyport key rotate")
 		}
 		return s.with(s.keys[s.seals:], 0), nil
 	})

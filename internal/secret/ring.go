@@ -180,7 +180,7 @@ func ParseRing(text []byte) (*Ring, error) {
 		return nil, fmt.Errorf("read: %w", err)
 	}
 	if len(set.keys) == 0 {
-		return nil, errors.New("there is no key in it")
+		return nil, errors.New("it contains no key")
 	}
 	return ringOf(set), nil
 }

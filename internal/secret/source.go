@@ -60,11 +60,11 @@ func (s Source) Read(ctx context.Context) (*Ring, error) {
 func (s Source) run(ctx context.Context) (*Ring, error) {
 	text, err := printed(ctx, s.Command, commandTime)
 	if err != nil {
-		return nil, fmt.Errorf("key_ring_command: %w; it must print the key ring and end with status 0: run it by hand, as who runs sallyport", err)
+		return nil, fmt.Errorf("key_ring_command: %w; it must print the key ring and end with status 0: run it by hand, as the user that runs Sallyport", err)
 	}
 	ring, err := ParseRing(text)
 	if err != nil {
-		return nil, fmt.Errorf("key_ring_command: what %s printed is no key ring: %w; give it back the ring's copy; %s", s.Command[0], err, forNew)
+		return nil, fmt.Errorf("key_ring_command: %s printed something that isn't a key ring: %w; put back a copy of the key ring where it reads it; %s", s.Command[0], err, forNew)
 	}
 	return ring, nil
 }
@@ -88,7 +88,7 @@ func (s Source) readCredential() (*Ring, error) {
 	}
 	ring, err := ParseRing(text)
 	if err != nil {
-		return nil, fmt.Errorf("key_ring: the systemd credential at %s is no key ring: %w; store the ring's copy as that credential; %s", s.Path, err, forNew)
+		return nil, fmt.Errorf("key_ring: the systemd credential at %s isn't a key ring: %w; store a copy of the key ring as that credential; %s", s.Path, err, forNew)
 	}
 	return ring, nil
 }
@@ -106,11 +106,11 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 		return nil, 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is no file; name the key ring's", path)
+		return nil, 0, fmt.Errorf("%s isn't a file; name the key ring's file", path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxRingBytes+1))
 	if err == nil && len(text) > maxRingBytes {
-		err = fmt.Errorf("%s is larger than %d bytes; that is no key ring", path, maxRingBytes)
+		err = fmt.Errorf("%s is larger than %d bytes, so it isn't a key ring; name the key ring's file", path, maxRingBytes)
 	}
 	return text, info.Mode(), err
 }

@@ -59,11 +59,11 @@ func TestCommandThatPrintsNoRingIsRefused(t *testing.T) {
 		"fails":        {"echo key AAAAAAAA canary; echo 'the KMS\033[31m said\nno' >&2; exit 3", "ended with exit status 3: the KMS[31m said no; it must print"},
 		"fails mutely": {"exit 1", "ended with exit status 1; it must print"},
 		"dies":         {"kill -9 $$", "ended with signal: killed"},
-		"prints none":  {":", "is no key ring: there is no key in it; give it back the ring's copy; for a new portal, \"sallyport key new\" prints one"},
-		"prints half":  {"echo key AAAAAAAA canary", `is no key ring: line 1 is not "key ID SECRET"`},
+		"prints none":  {":", "isn't a key ring: it contains no key; put back a copy of the key ring where it reads it; for a new portal, \"sallyport key new\" prints one"},
+		"prints half":  {"echo key AAAAAAAA canary", `isn't a key ring: line 1 is not "key ID SECRET"`},
 		"has no end":   {"while :; do echo canary canary canary canary; done", "printed more than 262144 bytes"},
 		"a child keeps its output": {"sleep 300 & echo $! > \"$0.pid\"; echo canary",
-			"what it started keeps its output open"},
+			"a program that it started keeps its output open"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,7 +145,7 @@ func TestCredentialIsReadAsSystemdMakesIt(t *testing.T) {
 	if err := os.WriteFile(path, []byte("key canary"), 0o400); err != nil {
 		t.Fatal(err)
 	}
-	refused("no ring", `is no key ring: line 1 is not "key ID SECRET"; store the ring's copy as that credential`, source)
+	refused("no ring", `isn't a key ring: line 1 is not "key ID SECRET"; store a copy of the key ring as that credential`, source)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}

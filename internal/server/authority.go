@@ -105,7 +105,7 @@ func (a *authority) certificate(ctx context.Context, host string) (*tls.Certific
 		if answer.err == nil {
 			return answer.one, nil
 		}
-		a.log.Error("the CA gave no certificate; the name must lead here, and the CA reach its port 443, or port 80 where redirect_listen is set; the next try is in half an hour, or soon after a reload",
+		a.log.Error("the CA issued no certificate; the host name must resolve to this server, and the CA must reach port 443, or port 80 if redirect_listen is set; Sallyport tries again in half an hour, or soon after a reload",
 			"host", host, "reason", answer.err.Error())
 		a.mu.Lock()
 		defer a.mu.Unlock()

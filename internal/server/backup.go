@@ -33,7 +33,7 @@ import (
 )
 
 // ErrClosed: a sealed secret doesn't open with the key ring.
-var ErrClosed = errors.New("not every sealed secret opens with the key ring")
+var ErrClosed = errors.New("some sealed secrets don't open with the key ring")
 
 // Backup writes a consistent copy of the SQLite database to a new file, mode
 // 0600, encrypted for the recipients where there are any, and returns how many
@@ -90,7 +90,7 @@ func openAll(ctx context.Context, ring *secret.Ring, file string) (int, error) {
 		return 0, err
 	}
 	if len(found.Closed) > 0 {
-		return 0, fmt.Errorf("%w: %d don't", ErrClosed, len(found.Closed))
+		return 0, fmt.Errorf("%w (%d)", ErrClosed, len(found.Closed))
 	}
 	n := 0
 	for _, of := range found.ByKey {
@@ -131,7 +131,7 @@ func publish(from *os.File, file string, convert func(io.Writer, io.Reader) erro
 	}
 	defer discard(to)
 	if err := errors.Join(convert(to, from), to.Sync()); err != nil {
-		return fmt.Errorf("write %s: %w; nothing is left of it: make room, or name another place", file, err)
+		return fmt.Errorf("write %s: %w; the unfinished file was removed: make room, or name another place", file, err)
 	}
 	return rename(to.Name(), file)
 }

@@ -152,7 +152,7 @@ func (c *certificates) watch(ctx context.Context) {
 	for host, one := range *c.inForce.Load() {
 		if host != "" && endsSoon(one, now) {
 			c.warned = now
-			c.log.Warn("a certificate ends soon; renew it", "host", host, "ends", one.Leaf.NotAfter)
+			c.log.Warn("a certificate expires soon; renew it", "host", host, "ends", one.Leaf.NotAfter)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func (c *certificates) reread() {
 	c.seen = seen
 	if err := c.put(c.cfg); err != nil {
 		c.faulty.Store(true)
-		c.log.Error("the certificates are faulty; those before stay in force", "reason", err.Error())
+		c.log.Error("the certificates are faulty, so the previous ones stay in use; correct the files", "reason", err.Error())
 		return
 	}
 	c.log.Info("the certificates changed and were read again")
@@ -214,7 +214,7 @@ func (c *certificates) obtain(ctx context.Context) {
 		}
 		missing = missing || outdated(one, c.now()) != nil
 		if before := next[host]; before == nil || !before.Leaf.Equal(one.Leaf) {
-			c.log.Info("a certificate of the CA is in force", "host", host, "ends", one.Leaf.NotAfter)
+			c.log.Info("a certificate from the CA is now in use", "host", host, "ends", one.Leaf.NotAfter)
 		}
 		next[host] = one
 		if i == 0 {
@@ -245,17 +245,17 @@ func (c *certificates) vitals() []login.Vital {
 	now := c.now()
 	for _, one := range *c.inForce.Load() {
 		if endsSoon(one, now) {
-			v.Fault = "one ends soon"
+			v.Fault = "one expires soon"
 		}
 		if outdated(one, now) != nil {
-			v.Fault = "one is out of date"
+			v.Fault = "one has expired or isn't valid yet"
 			break
 		}
 	}
 	if c.faulty.Load() {
-		v.Fault = "faulty; those before are in force"
+		v.Fault = "faulty; the previous ones are in use"
 		if c.ca != nil {
-			v.Fault = "the CA gave none for some hosts"
+			v.Fault = "the CA issued none for some hosts"
 		}
 	}
 	if v.Fault == "" {
@@ -310,7 +310,7 @@ func readCurrent(cfg config.Config, now time.Time) (hostCertificates, error) {
 	var faults config.Faults
 	for _, host := range slices.Sorted(maps.Keys(read)) {
 		if err := outdated(read[host], now); err != nil && host != "" {
-			faults = append(faults, faultAt("tls.certificates", "that of %s %v", host, err)...)
+			faults = append(faults, faultAt("tls.certificates", "the certificate of %s %v", host, err)...)
 		}
 	}
 	return read, joinFaults(faults)

@@ -55,7 +55,7 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 			if asked != want {
 				t.Errorf("until %v the CA was asked %d times, want %d", end, asked, want)
 			}
-			if v := c.vitals(); len(v) != 1 || v[0].Fault != "the CA gave none for some hosts" || !v[0].Minor {
+			if v := c.vitals(); len(v) != 1 || v[0].Fault != "the CA issued none for some hosts" || !v[0].Minor {
 				t.Errorf("vitals %+v", v)
 			}
 		}

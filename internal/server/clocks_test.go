@@ -282,7 +282,7 @@ func TestNoCodeIsTakenWhileTheClockLeapsInARunningProcess(t *testing.T) {
 					t.Errorf("%s: signed in: %v, want %v: %d %s", when, !want, want, b.Last.Status, b.Last.Body)
 				}
 				ready := b.Get("/readyz")
-				if refused := strings.Contains(ready.Body, "no code is taken"); refused == want {
+				if refused := strings.Contains(ready.Body, "no codes are accepted"); refused == want {
 					t.Errorf("%s: /readyz: %s", when, ready.Body)
 				}
 			}

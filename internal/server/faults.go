@@ -49,7 +49,7 @@ func CheckAll(cfg config.Config, now time.Time) error {
 // Warnings are what is likely to be wrong with a configuration that is in order.
 func Warnings(cfg config.Config) config.Faults {
 	if cfg.PublicURL.Scheme == "https" && !cfg.OwnTLS() && len(cfg.TrustedProxies) == 0 {
-		return faultAt("public_url", "%s is https, but nothing here ends TLS, so %s", cfg.PublicURL, refusesAll)
+		return faultAt("public_url", "%s is https, but neither tls nor trusted_proxies is set, so %s", cfg.PublicURL, refusesAll)
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func Warnings(cfg config.Config) config.Faults {
 const refusesAll = "every request will be refused: name your proxy in trusted_proxies, or set tls"
 
 // ownerAdvice is what to do about a directory that isn't ours.
-const ownerAdvice = "write a directory that belongs to the user that runs Sallyport, or give it to that user: chown -R sallyport %s"
+const ownerAdvice = "name a directory that belongs to the user that runs Sallyport, or give this one to that user: chown -R sallyport %s"
 
 // whyNoDatabase returns err of opening the database as a fault of the setting that it
 // follows from. What may pass, such as a database that is away, stays as it is.
@@ -105,9 +105,9 @@ func whyNoRing(err error) error {
 func whyNoListener(key string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return faultAt(key, "%v: ports below 1024 are root's; write a port above and leave 443 to a proxy, or allow it to the service: systemctl edit sallyport, with AmbientCapabilities=CAP_NET_BIND_SERVICE, CapabilityBoundingSet=CAP_NET_BIND_SERVICE and PrivateUsers=no below [Service]", err)
+		return faultAt(key, "%v: only root may use ports below 1024; write a higher port and leave 443 to a proxy, or allow the service to use it: systemctl edit sallyport, with AmbientCapabilities=CAP_NET_BIND_SERVICE, CapabilityBoundingSet=CAP_NET_BIND_SERVICE and PrivateUsers=no below [Service]", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return faultAt(key, "%v: this machine doesn't have that address; \"ip address\" shows those that it has", err)
+		return faultAt(key, "%v: this machine doesn't have that address; write one that \"ip address\" shows", err)
 	}
-	return fmt.Errorf("listen: %w; set %s to an address that is free, or stop what has it: ss -ltnp shows it", err, key)
+	return fmt.Errorf("listen: %w; set %s to a free address, or stop the program that uses this one: ss -ltnp shows it", err, key)
 }

@@ -33,7 +33,7 @@ func TestGroupsWithoutAccountsAreNamed(t *testing.T) {
 				var all []string
 				for line := range strings.Lines(p.Logs.String()) {
 					for _, group := range []string{"opss", "ops", "dev"} {
-						if strings.Contains(line, `"msg":"group `+group+` has no account, so it lets nobody into http://panel.test; add one: sallyport group add `+group) && strings.Contains(line, `"level":"WARN"`) {
+						if strings.Contains(line, `"msg":"group `+group+` has no accounts, so it gives nobody access to http://panel.test; add one: sallyport group add `+group) && strings.Contains(line, `"level":"WARN"`) {
 							all = append(all, group)
 						}
 					}

@@ -90,7 +90,7 @@ func (p *Portal) every(ctx context.Context, pause time.Duration, name string, jo
 		case <-ticker.C:
 		}
 		if err := job(ctx); err != nil && ctx.Err() == nil {
-			p.Log.Warn(name, "reason", err.Error())
+			p.Log.Warn("a background job failed and will run again", "job", name, "reason", err.Error())
 		}
 	}
 }
@@ -105,7 +105,7 @@ func (p *Portal) watchChanges(ctx context.Context) {
 		said = said && !p.DB.Current(p.Login.Clock())
 		if ctx.Err() == nil && !said {
 			said = true
-			p.Log.Warn("changes of other processes are not heard; every check reads the database until they are", "reason", err.Error())
+			p.Log.Warn("the database doesn't report changes by other processes to this node; until it does, every check reads the database", "reason", err.Error())
 		}
 		select {
 		case <-ctx.Done():
@@ -127,7 +127,7 @@ func (p *Portal) rest(ctx context.Context) {
 		n, err = p.sealBatch(ctx)
 	}
 	if err := errors.Join(err, p.Login.WriteUses(ctx), p.DB.EndLeases(ctx, p.node)); err != nil {
-		p.Log.Warn("stop", "reason", err.Error())
+		p.Log.Warn("the last work before the stop failed", "reason", err.Error())
 	}
 }
 
@@ -156,7 +156,7 @@ func (p *Portal) Measure(ctx context.Context) error {
 		before := p.Login.Ledger.Hot()
 		hot, err := p.Login.Ledger.Measure(ctx, accounts)
 		if hot && !before {
-			p.Log.Error("wrong codes after right passwords on many accounts: unknown browsers must give two codes in a row now; passwords of this site may have leaked")
+			p.Log.Error("wrong codes after right passwords on many accounts: passwords of this site may have leaked, so unknown browsers must now give two codes in a row")
 		}
 		return err
 	})
@@ -196,19 +196,19 @@ func (p *Portal) WatchClock(ctx context.Context) error {
 	}
 	p.Login.Watch.Compared(p.now(), ahead, after)
 	if off := p.Login.Watch.Astray(); off != 0 {
-		p.Log.Error("this server's clock is not the database's: no code is taken here until both are right", "ahead", off.Round(time.Second).String())
+		p.Log.Error("this server's clock differs from the database's, so it refuses codes from authenticator apps: synchronize both with a time server", "ahead", off.Round(time.Second).String())
 	} else if off := p.Login.Watch.Off(); off != 0 {
-		p.Log.Warn("this server's clock is not the database's: let a time server set both", "ahead", off.Round(time.Second).String())
+		p.Log.Warn("this server's clock differs from the database's: synchronize both with a time server", "ahead", off.Round(time.Second).String())
 	}
 	if by := after.Behind(p.Login.Clock()); by > 0 {
-		p.Log.Error("this server's clock was set back: no code is taken until it is right; if it is right now: sallyport clock accept", "behind", by.Round(time.Second).String())
+		p.Log.Error("this server's clock was set back, so it refuses codes from authenticator apps: correct the clock, or if it is right now, run: sallyport clock accept", "behind", by.Round(time.Second).String())
 	}
 	if !after.LeaptAt.Equal(before.LeaptAt) && !after.LeaptAt.IsZero() {
-		p.Log.Warn("the clock leapt ahead, or the server was off; it is believed after an hour, or at once by: sallyport clock accept",
+		p.Log.Warn("the clock jumped ahead, or the server was off; Sallyport accepts the new time after an hour, or at once if you run: sallyport clock accept",
 			"ahead", after.LeaptAt.Sub(after.HighWater).Round(time.Second).String())
 	}
 	if by := p.Login.Watch.Leapt(); by > 0 {
-		p.Log.Error("this server's clock was set ahead while it ran: no code is taken for an hour, unless it goes back; if it is right now: sallyport clock accept", "ahead", by.Round(time.Second).String())
+		p.Log.Error("this server's clock was set ahead while it ran, so it refuses codes from authenticator apps for an hour: correct the clock, or if it is right now, run: sallyport clock accept", "ahead", by.Round(time.Second).String())
 	}
 	return err
 }

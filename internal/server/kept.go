@@ -33,7 +33,7 @@ func (k keptCertificates) Get(_ context.Context, name string) ([]byte, error) {
 func (k keptCertificates) Put(_ context.Context, name string, text []byte) error {
 	err := k.write(name, text)
 	if err != nil {
-		k.log.Error("what the CA gave can't be kept; the next start asks it again", "reason", err.Error())
+		k.log.Error("the CA's certificates can't be stored, so the next start asks the CA again; check the reason", "reason", err.Error())
 	}
 	return err
 }

@@ -168,7 +168,7 @@ func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number 
 		err = k.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
 	}
 	if err != nil {
-		return fmt.Errorf("it was done, but the audit log doesn't say so: %w", err)
+		return fmt.Errorf("the command succeeded, but couldn't be recorded in the audit log: %w", err)
 	}
 	return nil
 }
@@ -308,10 +308,10 @@ func (k *Keys) reseal(ctx context.Context, tx *db.Tx, one secret.Sealed, column 
 
 // ErrInUse: old keys can't be dropped, since a secret isn't sealed under the
 // newest one.
-var ErrInUse = errors.New("old keys are still needed, or a secret doesn't open; nothing was dropped. \"sallyport key check\" names the rows: restore the missing key, or reset those accounts (account set-password, account reset-two-factor), then run this again")
+var ErrInUse = errors.New("old keys are still needed, or a secret doesn't open; nothing was dropped. \"sallyport key check\" shows which: put back the missing key, or reset those accounts (account set-password, account reset-two-factor), then run this command again")
 
 // ErrUnstored: a server that starts now would seal under an old key.
-var ErrUnstored = errors.New("nothing was dropped: store the ring first, restart every server, then run this again")
+var ErrUnstored = errors.New("nothing was dropped: store the ring first, restart every server, then run this command again")
 
 // Drop removes the old keys from the ring once nothing is sealed under them,
 // or returns [ErrInUse]; [ErrUnstored] where the operator has yet to store the
@@ -377,7 +377,7 @@ func (f *ringFile) reread() *secret.Ring {
 	}
 	if err != nil {
 		// What is in memory goes on working; a restart would refuse.
-		f.log.Error("read key ring", "reason", err.Error())
+		f.log.Error("the changed key ring can't be read; the previous one stays in use", "reason", err.Error())
 		return nil
 	}
 	f.seen = info

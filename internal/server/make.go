@@ -31,13 +31,13 @@ func exists(ctx context.Context, cfg config.Config, noRing bool) error {
 			return fmt.Errorf("%w in the PostgreSQL database, which has no tables of Sallyport; to make a new one, run: sallyport init", ErrNoPortal)
 		}
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w in %s, since there is no %s; name another configuration with --config FILE or SALLYPORT_CONFIG, or make a new portal with \"sallyport init\", or that of a backup with \"sallyport restore\"",
+		return fmt.Errorf("%w in %s, since there is no %s; name another configuration with --config FILE or SALLYPORT_CONFIG, make a new portal with \"sallyport init\", or restore a backup with \"sallyport restore\"",
 			ErrNoPortal, filepath.Dir(path), filepath.Base(path))
 	} else if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
 	if noRing {
-		return fmt.Errorf("there is no key ring at %s, but there is a database: put its key ring there (on another node: a copy of the first node's)", cfg.KeyRingPath())
+		return fmt.Errorf("there is no key ring at %s, but there is a database: put the database's key ring there (on another node: a copy of the first node's)", cfg.KeyRingPath())
 	}
 	return nil
 }

@@ -56,23 +56,23 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_sign_ins_total", Help: "Sign-ins that ended, by outcome."}, []string{"outcome"}),
 		secondFactors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_second_factors_total", Help: "Codes and backup codes that were given, by kind and outcome."}, []string{"kind", "outcome"}),
+			Name: "sallyport_second_factors_total", Help: "Codes and backup codes that people entered, by kind and outcome."}, []string{"kind", "outcome"}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_refusals_total", Help: "Tries that the ledger refused, by the bucket that was full."}, []string{"bucket"}),
+			Name: "sallyport_refusals_total", Help: "Tries that the rate limits refused, by the limit that was reached."}, []string{"bucket"}),
 		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sallyport_hashing_wait_seconds", Help: "How long a password or backup code waited to be hashed.", Buckets: waitBuckets}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "sallyport_http_request_duration_seconds", Help: "How long a request took, by route and status.", Buckets: requestBuckets},
 			[]string{"route", "status"}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_panel_checks_total", Help: "How often a request for a panel was held against what the panel demands, by outcome; one that lasts is every few seconds."}, []string{"outcome"}),
+			Name: "sallyport_panel_checks_total", Help: "Checks of requests against their panel's demands, by outcome. A long-lived request is checked every few seconds."}, []string{"outcome"}),
 	}
 	m.begin()
 	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests, m.checks,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_hashing_queue_length", Help: "How many wait to be hashed."}, func() float64 { return float64(queue.Waiting()) }),
+			Name: "sallyport_hashing_queue_length", Help: "How many passwords and backup codes wait to be hashed."}, func() float64 { return float64(queue.Waiting()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_clock_offset_seconds", Help: "How far the clocks of the phones that sign in are ahead of this server's, by the median."},
+			Name: "sallyport_clock_offset_seconds", Help: "How far the clocks of the phones that sign in are ahead of this server's: the median."},
 			func() float64 { return float64(watch.Offset()) * totp.Period.Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_clock_ahead_of_database_seconds", Help: "How far this server's clock is ahead of PostgreSQL's."},
@@ -81,7 +81,7 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 			Name: "sallyport_clock_set_back_total", Help: "How often this server's clock went back."},
 			func() float64 { return float64(watch.SetsBack()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_audit_unsealed_seconds", Help: "How long the oldest audit event that isn't sealed has waited; 0: all are sealed."},
+			Name: "sallyport_audit_unsealed_seconds", Help: "How long the oldest unsealed audit event has waited; 0: all events are sealed."},
 			func() float64 {
 				ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 				defer cancel()
@@ -115,7 +115,7 @@ func (m *metrics) begin() {
 // watchReload shows whether the configuration that was read last is faulty.
 func (m *metrics) watchReload(faulty *atomic.Bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "sallyport_configuration_faulty", Help: "1 where the configuration that was read last is faulty, so that the one before is in force."},
+		Name: "sallyport_configuration_faulty", Help: "1 if the configuration that was read last is faulty, so the previous one is in force."},
 		func() float64 { return oneIf(faulty.Load()) }))
 }
 
@@ -123,10 +123,10 @@ func (m *metrics) watchReload(faulty *atomic.Bool) {
 func (m *metrics) watchCertificates(c *certificates) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_certificates_faulty", Help: "1 where the certificates that were read last are faulty, or the CA gave none for a host."},
+			Name: "sallyport_certificates_faulty", Help: "1 if the certificates that were read last are faulty, or the CA issued none for a host."},
 			func() float64 { return oneIf(c.faulty.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_certificate_end_timestamp_seconds", Help: "When the first of the certificates in force ends; 0: there is none."},
+			Name: "sallyport_certificate_end_timestamp_seconds", Help: "When the first of the certificates in use expires; 0: there is none."},
 			func() float64 {
 				first := c.first()
 				if first.IsZero() {

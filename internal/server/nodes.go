@@ -78,7 +78,7 @@ func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 			return newest, nil
 		}
 		if time.Since(begin) >= k.patience {
-			return "", fmt.Errorf("%w: %s\n%s; one that was killed is forgotten after %v", ErrNotSpread, strings.Join(lacking, ", "), howToSpread(k.From), reportLife)
+			return "", fmt.Errorf("%w: %s\n%s; Sallyport forgets a node that was killed after %v", ErrNotSpread, strings.Join(lacking, ", "), howToSpread(k.From), reportLife)
 		}
 		select {
 		case <-ctx.Done():
@@ -90,7 +90,7 @@ func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 
 func howToSpread(from secret.Source) string {
 	if from.Ours() {
-		return "copy " + from.Path + " to each of them, which take it over within seconds, and run this again"
+		return "copy " + from.Path + " to each of them, wait some seconds until they have read it, and run this command again"
 	}
-	return "store the ring that \"key add\" printed for each of them, restart them, and run this again"
+	return "store the ring that \"key add\" printed for each of them, restart them, and run this command again"
 }

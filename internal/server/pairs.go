@@ -43,7 +43,7 @@ func readPairs(cfg config.Config) (hostCertificates, error) {
 	}
 	for _, host := range servedHosts(cfg) {
 		if !name(host) {
-			faults = append(faults, faultAt("tls.certificates", "none names %s; add a pair that does, or name the host in one", host)...)
+			faults = append(faults, faultAt("tls.certificates", "no certificate is for %s; add a pair that is, or have one reissued with that host", host)...)
 		}
 	}
 	for _, p := range cfg.Panels {
@@ -69,7 +69,7 @@ func readPair(pair config.Pair) (one *tls.Certificate, name string, err error) {
 	}
 	both, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, "cert", fmt.Errorf("%s and %s are no pair: %w; name the certificate, with its chain, and the key that it was made for", pair.Cert, pair.Key, err)
+		return nil, "cert", fmt.Errorf("%s and %s don't belong together: %w; name the certificate, with its chain, and the key that it was made for", pair.Cert, pair.Key, err)
 	}
 	return &both, "", nil
 }
@@ -79,7 +79,7 @@ func unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w; write the path of a PEM file", err)
 	}
-	return fmt.Errorf("%w; let the user that runs Sallyport read it", err)
+	return fmt.Errorf("%w; make the file readable by the user that runs Sallyport", err)
 }
 
 func readPEM(path string) ([]byte, fs.FileInfo, error) {

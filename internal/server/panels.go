@@ -66,7 +66,7 @@ func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	defer cancel()
 	all, err := account.ListGroups(ctx, p.DB.Reader())
 	if err != nil {
-		p.Log.Warn("read groups", "reason", err.Error())
+		p.Log.Warn("the groups couldn't be read", "reason", err.Error())
 		return
 	}
 	known := map[string]bool{}
@@ -81,7 +81,7 @@ func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 		slices.Sort(groups)
 		for _, group := range slices.Compact(groups) {
 			if !known[group] {
-				p.Log.Warn(fmt.Sprintf("group %s has no account, so it lets nobody into %s; add one: sallyport group add %[1]s; sallyport group join %[1]s NAME", group, panel.URL), "group", group, "panel", panel.URL.String())
+				p.Log.Warn(fmt.Sprintf("group %s has no accounts, so it gives nobody access to %s; add one: sallyport group add %[1]s; sallyport group join %[1]s NAME", group, panel.URL), "group", group, "panel", panel.URL.String())
 			}
 		}
 	}

@@ -29,7 +29,7 @@ var ErrNotRunning = errors.New("no server is running")
 func markRunning(dataDir string) (stop func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dataDir, processFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("note the process: %w", err)
+		return nil, fmt.Errorf("record the process ID: %w", err)
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -44,7 +44,7 @@ func markRunning(dataDir string) (stop func(), err error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("note the process: %w", err)
+		return nil, fmt.Errorf("record the process ID: %w", err)
 	}
 	return func() {
 		os.Remove(f.Name())
@@ -76,7 +76,7 @@ func TellReload(dataDir string) (process int, err error) {
 		return 0, errors.New("the server is just starting; try again")
 	}
 	if err := syscall.Kill(process, syscall.SIGHUP); err != nil {
-		return 0, fmt.Errorf("tell process %d: %w; run the command as the server's own user", process, err)
+		return 0, fmt.Errorf("signal process %d: %w; run the command as the user that runs the server", process, err)
 	}
 	return process, nil
 }

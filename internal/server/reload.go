@@ -40,7 +40,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 		next.TLS.Certificates = cfg.TLS.Certificates
 	}
 	if err == nil && (cfg.SharedHost != p.Config.SharedHost || cfg.SharedHost && cfg.PublicURL != p.Config.PublicURL) {
-		err = errors.New("the portal would be elsewhere, since shared_host or its public_url changed: restart the server")
+		err = errors.New("a reload can't move the portal, and shared_host or its public_url changed: restart the server")
 	}
 	var handler *doors
 	if err == nil {
@@ -51,7 +51,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	}
 	if err != nil {
 		p.faulty.Store(true)
-		p.Log.Error("the configuration is faulty; the one before stays in force", "reason", strings.ReplaceAll(err.Error(), "\n", "; "))
+		p.Log.Error("the configuration is faulty, so the previous one stays in force; correct the file and reload again", "reason", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return err
 	}
 	p.use(handler)
@@ -62,7 +62,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	p.warn(next)
 	p.warnOfEmptyGroups(context.Background(), next)
 	if waiting := config.Changed(next, cfg); len(waiting) > 0 {
-		p.Log.Warn("settings that changed wait for the next start: restart the server to use them", "settings", strings.Join(waiting, ", "))
+		p.Log.Warn("some changed settings take effect only at a start: restart the server to use them", "settings", strings.Join(waiting, ", "))
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func (p *Portal) warn(cfg config.Config) {
 func (p *Portal) vitals() []login.Vital {
 	var all []login.Vital
 	if p.faulty.Load() {
-		all = append(all, login.Vital{Name: "configuration", Fault: "faulty; the one before is in force", Minor: true})
+		all = append(all, login.Vital{Name: "configuration", Fault: "faulty; the previous one is in force", Minor: true})
 	}
 	if p.warned.Load() {
 		all = append(all, login.Vital{Name: "trusted_proxies", Fault: refusesAll, Minor: true})

@@ -215,7 +215,7 @@ func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, 
 		return nil, err
 	}
 	if some {
-		return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put its key ring there (on another node: a copy of the first node's)", from.Path)
+		return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put the database's key ring there (on another node: a copy of the first node's)", from.Path)
 	}
 	if err := os.MkdirAll(filepath.Dir(from.Path), 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
@@ -232,7 +232,7 @@ func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, 
 func checkRing(ctx context.Context, d *db.DB, ring *secret.Ring, from secret.Source) error {
 	err := password.CheckRing(ctx, d.Reader(), ring)
 	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
-		return fmt.Errorf("%v is not the one that this database was written with: put the right one there, or on another node a fresh copy of it; \"sallyport key check\" says more", from)
+		return fmt.Errorf("%v is not the one that this database was written with: put the right one there, or on another node a new copy of it; \"sallyport key check\" shows more", from)
 	}
 	return err
 }
@@ -317,7 +317,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	defer unlock()
 	if unmark, err := markRunning(p.Config.DataDir); err != nil {
-		p.Log.Warn("\"sallyport reload\" won't find this server; SIGHUP works", "reason", err.Error())
+		p.Log.Warn("\"sallyport reload\" won't find this server; send it SIGHUP instead", "reason", err.Error())
 	} else {
 		defer unmark()
 	}
@@ -342,19 +342,19 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	defer stopRedirect()
 	p.warn(p.Config)
 	if err := removeLeftovers(p.Config.DataDir); err != nil {
-		p.Log.Warn("start", "reason", err.Error())
+		p.Log.Warn("left-over files stay in data_dir", "reason", err.Error())
 	}
 	srv := p.httpServer(p.Handler)
 	if err := p.WatchClock(ctx); err != nil {
-		p.Log.Warn("clock", "reason", err.Error()) // the job tries again
+		p.Log.Warn("the clock couldn't be checked and will be checked again", "reason", err.Error())
 	}
 	// Before the first request: what another node, or this one before it was
 	// restarted, has measured.
 	if _, err := p.Login.Ledger.Refresh(ctx); err != nil {
-		p.Log.Warn("measure", "reason", err.Error())
+		p.Log.Warn("the rate limits couldn't be measured and will be measured again", "reason", err.Error())
 	}
 	if err := p.Report(ctx); err != nil {
-		p.Log.Warn("report", "reason", err.Error())
+		p.Log.Warn("this node couldn't report its keys and will try again", "reason", err.Error())
 	}
 	p.warnOfEmptyGroups(ctx, p.Config)
 	if p.Begun != nil {

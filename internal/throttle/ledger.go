@@ -345,7 +345,7 @@ func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	for _, r := range rows {
 		entries, err := decode(r.times)
 		if err != nil {
-			slog.Error("a row of the ledger can't be read; it stays as it is", "account", r.Account, "bucket", string(r.Bucket), "reason", err.Error())
+			slog.Error("a row of the rate limits can't be read, and was left unchanged", "account", r.Account, "bucket", string(r.Bucket), "reason", err.Error())
 			continue
 		}
 		for i := range entries {

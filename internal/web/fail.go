@@ -24,7 +24,7 @@ import (
 var (
 	errNotFound    = errors.New("no such page")
 	errForbidden   = errors.New("forbidden")
-	errCrossOrigin = errors.New("form of another origin")
+	errCrossOrigin = errors.New("form from another origin")
 	errNoDocument  = errors.New("asked for by a script or a frame, on a panel's host")
 	errBadForm     = errors.New("form can't be read")
 	errMisdirected = errors.New("request for another host")
@@ -32,7 +32,7 @@ var (
 	errPanelDown   = errors.New("panel doesn't answer")
 	errPanelSlow   = errors.New("panel didn't answer in time")
 
-	errPanelUntrusted = errors.New("the panel's certificate isn't the one that is asked for")
+	errPanelUntrusted = errors.New("the panel's certificate isn't the configured one")
 )
 
 // untrustedProxy: the portal is served by https, but this peer isn't named.

@@ -131,7 +131,7 @@ func example(scope access.Scope, token string) string {
 	return "curl " + method + "-H '" + access.PassHeader + ": " + token + "' '" + scope.Panel + path + "'"
 }
 
-var errPanelUnknown = errors.New("no panel that the account may enter")
+var errPanelUnknown = errors.New("no panel that the account has access to")
 
 // scope reads what the form says that the pass opens.
 func (p newPassPage) scope() (access.Scope, error) {

@@ -274,7 +274,7 @@ func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
 	address, unreadable := s.TrustedProxies.Hops(r)
 	if unreadable != "" {
 		s.unreadable.Do(func() {
-			s.Log.Warn("a trusted proxy sends what is no address in X-Forwarded-For, so all its clients count as one network",
+			s.Log.Warn("a trusted proxy sends something in X-Forwarded-For that isn't an address, so all its clients count as one network; correct the proxy",
 				"proxy", address.String(), "value", clean(unreadable))
 		})
 	}
@@ -389,7 +389,7 @@ func (s *server) frameOf(req *request, title *message, tab string) frame {
 func (s *server) clockMessage(req *request) *message {
 	refused, err := s.Login.CodesRefused(req.Context())
 	if err != nil {
-		s.Log.Warn("clock", "request", reference(req.Request), "reason", err.Error()) // the page is of use without it
+		s.Log.Warn("the clock couldn't be checked", "request", reference(req.Request), "reason", err.Error()) // the page is of use without it
 	}
 	astray, apart, off := s.Login.Watch.Astray(), s.Login.Watch.Off(), s.Login.ClockOffset()
 	switch {

@@ -40,8 +40,8 @@ const (
 var (
 	ErrShort   = errors.New("password is too short")
 	ErrLong    = errors.New("password is too long")
-	ErrInvalid = errors.New("password holds characters that can't be typed everywhere")
-	ErrCommon  = errors.New("password is one of the first that a guesser tries")
+	ErrInvalid = errors.New("password contains characters that can't be typed on every keyboard")
+	ErrCommon  = errors.New("password is easy to guess")
 )
 
 // CommonError is [ErrCommon] with what makes the password so.
