@@ -18,13 +18,13 @@ func loopback(host string) bool {
 // addresses that the panel's name leads to, and at this machine's.
 func (p *patient) direct(ctx context.Context) {
 	if p.Upstream == "" {
-		p.skip("whether "+p.Origin+" is reached around the proxy", "its own server isn't known; say --upstream")
+		p.skip("whether "+p.Origin+" can be reached around the proxy", "the URL of its own server isn't known; add --upstream")
 		return
 	}
 	r := request{origin: p.Upstream, host: hostOf(p.Origin), path: "/", header: http.Header{"Accept": {"text/html"}}}
 	own := p.client.ask(ctx, r)
 	if own.err != nil {
-		p.skip("whether "+p.Origin+" is reached around the proxy", "its own server doesn't answer here: "+own.String())
+		p.skip("whether "+p.Origin+" can be reached around the proxy", "its own server doesn't answer here: "+own.String())
 		return
 	}
 	for _, at := range p.elsewhere(ctx, p.Upstream) {

@@ -185,7 +185,7 @@ func (d *doctor) everyAddress(ctx context.Context, r request) {
 		switch {
 		case a.err == nil:
 		case errors.Is(a.err, syscall.ENETUNREACH), errors.Is(a.err, syscall.EADDRNOTAVAIL):
-			d.skip(hostOf(r.origin)+" at "+addr.String(), "this machine has no way there")
+			d.skip(hostOf(r.origin)+" at "+addr.String(), "this machine has no route to it")
 		default:
 			d.find("address.dead", r.origin, r, a)
 			d.dead = append(d.dead, at)

@@ -28,7 +28,7 @@ func (p *patient) spellings(ctx context.Context) {
 		p.tryHost(ctx, "host.mismatch", p.home(host))
 	}
 	sibling := p.home(hostOf(p.Origin))
-	sibling.origin, sibling.via, sibling.called = p.PublicURL, p.Origin, "by the portal's name in TLS"
+	sibling.origin, sibling.via, sibling.called = p.PublicURL, p.Origin, "with the portal's name in TLS"
 	if p.HTTPS() {
 		p.tryHost(ctx, "host.mismatch", sibling)
 	}
@@ -200,7 +200,7 @@ func (p *patient) verify(ctx context.Context) {
 		portal.host = host
 		p.tryVerify(ctx, p.PublicURL, portal)
 	}
-	stranger.host, stranger.called = proxiesHost, "by a name in TLS that nobody has"
+	stranger.host, stranger.called = proxiesHost, "with an unknown name in TLS"
 	p.tryVerify(ctx, p.Origin, stranger)
 	p.tryVerify(ctx, p.Origin, request{origin: p.Origin, host: proxiesHost})
 	if p.found("forged.target", p.Origin) { // every page of the panel would look like it

@@ -26,7 +26,7 @@ func (d *doctor) running(ctx context.Context) bool {
 		return true
 	}
 	if d.ours(d.client.ask(ctx, request{origin: d.PublicURL, path: d.Base + "/healthz"})) {
-		d.skip("whether the server answers at "+d.Listen, "this seems to be another machine than the server's: "+a.String())
+		d.skip("whether the server answers at "+d.Listen, "this seems not to be the server's own machine: "+a.String())
 		return true
 	}
 	r.host = ""
@@ -36,7 +36,7 @@ func (d *doctor) running(ctx context.Context) bool {
 		id, lines = "server.other", append([]string{"ss -ltnp 'sport = :" + port + "'"}, lines...)
 	}
 	d.find(id, d.Listen, r, a)
-	d.finding(id, d.Listen).Fixes = []Fix{{For: "shell", Where: "on the server; these show why, or start it", Lines: lines}}
+	d.finding(id, d.Listen).Fixes = []Fix{{For: "shell", Where: "on the server, to see why, or to start it", Lines: lines}}
 	return false
 }
 

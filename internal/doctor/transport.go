@@ -111,7 +111,7 @@ func (p *patient) cookie(ctx context.Context) {
 		return
 	}
 	if p.Shared {
-		p.skip("what a proxy does to the cookies of "+p.Origin, "the portal is on the panel's host, where they come with a sign-in only")
+		p.skip("what a proxy does to the cookies of "+p.Origin, "the portal is on the panel's host, where cookies come only with a sign-in")
 		return
 	}
 	name := access.CookieName(access.StateCookie, p.HTTPS())
