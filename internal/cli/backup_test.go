@@ -155,7 +155,7 @@ func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
 			backup := filepath.Join(t.TempDir(), "backup.db")
 			run("", "backup", backup)
 			run("", "key", "add")
-			run("seals", "key", "rotate")
+			run("is now the sealing key", "key", "rotate")
 			run("The audit log is intact", "audit", "verify")
 			dir := strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR=")
 			for _, end := range []string{"", "-wal", "-shm"} {
@@ -165,7 +165,7 @@ func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
 			}
 			run("run: sallyport key rotate", "restore", backup)
 			run("No event is sealed yet", "audit", "verify")
-			run("seals", "key", "rotate")
+			run("is now the sealing key", "key", "rotate")
 			run("The audit log is intact", "audit", "verify")
 			run("1 old key was dropped", "key", "rotate", "--drop")
 			run("The audit log is intact", "audit", "verify")

@@ -163,12 +163,12 @@ func TestCredentialIsReadAsSystemdMakesIt(t *testing.T) {
 			t.Errorf("mode %v: %v", mode, err)
 		}
 	}
-	refused("a directory", "is no file", Source{Path: dir, Credential: "ring"})
+	refused("a directory", "isn't a file", Source{Path: dir, Credential: "ring"})
 	pipe := filepath.Join(dir, "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused("a pipe", "is no file", Source{Path: pipe, Credential: "pipe"})
+	refused("a pipe", "isn't a file", Source{Path: pipe, Credential: "pipe"})
 }
 
 // The operator stores the new ring; we write nothing.

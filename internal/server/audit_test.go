@@ -108,7 +108,7 @@ func TestUnsealedEventsAreTold(t *testing.T) {
 			told("60", "ok")
 			p.Clock.Move(30 * time.Second)
 			p.AddAccount(t, "bob")
-			told("90", "some events have been unsealed for 1m30s ")
+			told("90", "some events have been unsealed for 1m30s")
 		})
 	}
 }

@@ -130,7 +130,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 	dir := t.TempDir()
 	var log strings.Builder
 	kept := keptCertificates{filepath.Join(dir, "acme"), slog.New(slog.NewTextHandler(&log, nil))}
-	if err := kept.Put(t.Context(), "auth.test", nil); err == nil || !strings.Contains(log.String(), "can't be kept") {
+	if err := kept.Put(t.Context(), "auth.test", nil); err == nil || !strings.Contains(log.String(), "can't be stored") {
 		t.Errorf("without the folder: %v, %s", err, log.String())
 	}
 	if err := os.Mkdir(kept.dir, 0o700); err != nil {
