@@ -15,10 +15,10 @@ TIMEOUT := 25m
 # for a real hunt. A count, since Go 1.26 may fail without a cause when a
 # duration ends (golang/go issue 75804).
 FUZZTIME := 10000x
-# Years of guessing, thousands of requests in a row, series of kills, and what asks other
-# programs: the race detector would make minutes of them, and what they run at once others
-# run under it.
-LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148|4Many|7And150|37Used|52Ways|69Names|131And132)|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages|Vulncheck|FiveMinutes)
+# Years of guessing, scripts and thousands of requests in a row, series of kills, and what
+# asks other programs: the race detector would make minutes of them, and what they run at
+# once others run under it.
+LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148|4Many|7And150|8Aliases|21Notices|22Instance|24Spread|37Used|52Ways|69Names|74Attempt|129|131And132|142|150|157|R21Forwarded)|Flows|NoAccountFills|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages|Vulncheck|FiveMinutes)
 # How often make faults kills the program, how many codes it gives to three nodes
 # while something breaks, and how long everything happens at once; go test does some
 # of each. A seed may follow: 500:12345.
