@@ -80,14 +80,14 @@ func ms(seconds float64) string { return fmt.Sprintf("%.1f ms", 1000*seconds) }
 func main() { write(os.Stdout) }
 
 func write(w io.Writer) {
-	fmt.Fprint(w, "| standby | of what it carries | sign-ins/s | half take | 99 of 100 take |\n|---|---|---|---|---|\n")
+	fmt.Fprint(w, "| standby answers in | load, of the maximum | sign-ins/s | median time | 99th percentile |\n|---|---|---|---|---|\n")
 	for _, standby := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 30 * time.Millisecond} {
 		for _, part := range []float64{.5, .8, .95} {
 			o := signIns(1, standby, part*most(1)).play(played, seed)
 			fmt.Fprintf(w, "| %v | %.0f %% | %.0f | %s | %s |\n", standby, 100*part, o.perSecond, ms(o.percentile(50)), ms(o.percentile(99)))
 		}
 	}
-	fmt.Fprint(w, "\n| databases | sign-ins/s at 80 % | 99 of 100 take | one audit chain is busy | sealed after, 99 of 100 |\n|---|---|---|---|---|\n")
+	fmt.Fprint(w, "\n| databases | sign-ins/s at 80 % load | 99th percentile | load of one audit chain | time until sealed, 99th percentile |\n|---|---|---|---|---|\n")
 	for _, databases := range []int{1, 2, 4, 8, 16} {
 		o := signIns(databases, time.Millisecond, .8*most(databases)).play(played, seed)
 		busy, after := chain(o)
