@@ -22,32 +22,32 @@
 -- Without "mode http" HAProxy only warns that it ignores the rules, and the panel is open to
 -- everybody.
 --
--- The bound on memory ends answers that have no end: without it HAProxy would die of
--- a portal that went mad.
+-- tune.lua.maxmem limits the memory that an endless answer of a faulty portal could use;
+-- without it HAProxy would run out of memory.
 --
--- Name the host of each panel as above, and have no default_backend: it would get
--- requests for other hosts, and Sallyport answers for the host that was asked for. Take
+-- Name the host of each panel as above, and don't set default_backend: it would get
+-- requests for other hosts, while Sallyport decides about the host in the request. Use
 -- req.fhdr, never hdr or req.hdr: those split the host at its commas and match any part,
--- so Sallyport would be asked about another panel than the one that answers.
+-- so HAProxy could ask Sallyport about one panel and let another one answer.
 --
--- A connection to the panel that is used again could take an unread body for the next
--- request: http-server-close has the panel close each. Panels that ask for NTLM or
+-- On a connection that is used again, the panel could take an unread body for the next
+-- request; http-server-close makes the panel close each connection. Panels that use NTLM or
 -- Negotiate need "http-reuse never" in its place.
 
--- What belongs to the client's connection, or is written anew below.
+-- Headers that belong to the client's connection, or that the code below writes itself.
 local kept_back = {
   ["host"] = true, ["connection"] = true, ["upgrade"] = true, ["te"] = true, ["trailer"] = true,
   ["keep-alive"] = true, ["transfer-encoding"] = true, ["content-length"] = true, ["expect"] = true,
   ["x-forwarded-method"] = true, ["x-forwarded-host"] = true, ["x-forwarded-uri"] = true,
 }
 
--- What the panel gets of the answer, and never of the client. Authorization is the
--- client's own there, but for machine passes.
+-- Headers that the panel gets from Sallyport's answer, and never from the client.
+-- Authorization in the answer is the client's own, except for machine passes.
 local told = { "Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Authorization", "Sallyport-Pass" }
 
--- Panels take headers with these beginnings, and with these names, for the word of a
--- proxy, so none of the client's own passes. Every sign but letters and digits counts as
--- "-": to some servers X_Forwarded_For is X-Forwarded-For.
+-- Panels believe that a proxy sets headers with these prefixes and names, so HAProxy drops
+-- the client's own. Every character other than letters and digits counts as "-", since
+-- some servers read X_Forwarded_For as X-Forwarded-For.
 local families = {
   "cf-connecting-", "client-cert", "cloudfront-viewer-", "fastly-client-", "fly-", "forwarded",
   "iv-", "oidc-", "proxy", "remote-", "shib-", "sm-user", "wl-proxy-", "x-consumer-",
@@ -85,12 +85,12 @@ local function is_proxy_header(name)
   return false
 end
 
--- An answer that takes longer is none: the panel stays closed.
+-- If Sallyport takes longer to answer, the panel stays closed.
 local timeout_ms = 10000
 
--- clean takes from the request what the client may not tell a panel. What it asks by
--- "Upgrade: websocket" passes; behind another upgrade, such as h2c, the client would send
--- the panel requests that nobody asks Sallyport about.
+-- clean removes the headers that a client may not send to a panel. "Upgrade: websocket"
+-- passes; after another upgrade, such as h2c, a client could send the panel requests that
+-- HAProxy doesn't ask Sallyport about.
 local function clean(txn, host)
   local given = txn.http:req_get_headers()
   for name in pairs(given) do
@@ -101,8 +101,8 @@ local function clean(txn, host)
   local upgrade = given["upgrade"]
   if not upgrade or upgrade[1] or upgrade[0]:lower() ~= "websocket" then
     txn.http:req_del_header("upgrade")
-    -- HAProxy writes its own then. Of the client's it would leave "upgrade", and not tell
-    -- the panel to close the connection.
+    -- HAProxy then writes its own header. It would keep "upgrade" of the client's, and not
+    -- tell the panel to close the connection.
     txn.http:req_del_header("connection")
   end
   txn.http:req_del_header("http2-settings")
@@ -115,7 +115,7 @@ end
 local function answer(txn, status, headers, body)
   local reply = txn:reply({ status = status })
   for name, values in pairs(headers) do
-    -- The length is HAProxy's to say.
+    -- HAProxy writes the length itself.
     if name ~= "content-length" and name ~= "connection" and name ~= "transfer-encoding" then
       for _, value in pairs(values) do
         reply:add_header(name, value)
@@ -137,13 +137,13 @@ core.register_action("sallyport", { "http-req" }, function(txn, address)
       headers[name] = list
     end
   end
-  -- Behind what proxies before this one said.
+  -- After the addresses that proxies in front of this one wrote.
   local hops = headers["x-forwarded-for"] or {}
   hops[#hops + 1] = txn.sf:src()
   headers["x-forwarded-for"] = hops
   headers["host"] = { "sallyport" }
   headers["x-forwarded-method"] = { txn.sf:method() }
-  -- The whole of it: Sallyport refuses one with a comma.
+  -- The whole header: Sallyport refuses a host with a comma.
   local host = txn.sf:req_fhdr("host")
   headers["x-forwarded-host"] = { host }
   headers["x-forwarded-uri"] = { txn.sf:pathq() }
