@@ -26,8 +26,8 @@ const (
 	// most 190 bytes for each key that was ever dropped; see maxSigners.
 	maxRingBytes = 256 << 10
 
-	ringHeader = "# Sallyport key ring. Whoever reads it can open every stored secret.\n" +
-		"# Keep a copy apart from the database: without it nobody's codes can be checked.\n"
+	ringHeader = "# Sallyport key ring. Anybody who reads it can open every stored secret.\n" +
+		"# Keep a copy apart from the database: without it nobody can sign in.\n"
 )
 
 // Errors of a key ring. All of them mean "deny", never "there is nothing".
