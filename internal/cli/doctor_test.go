@@ -16,7 +16,7 @@ import (
 
 func TestDoctorFindsOnlyTheSharedHostInTheDemo(t *testing.T) {
 	at := testkit.FreeAddress(t)
-	demo := start(t, nil, "demo", "--listen", at)
+	demo := start(t, nil, "demo", "--shared-host", "--listen", at)
 	demo.waitFor(t, `Password  `)
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
 	text := fmt.Sprintf("listen: %s\ndata_dir: %s/none\nupstream: http://127.0.0.1:1\n", at, t.TempDir())
