@@ -53,7 +53,7 @@ const (
 	caddyUpgrades = `	@websocket header_regexp Upgrade (?i)^websocket$
 	@upgrade not header_regexp Upgrade (?i)^websocket$
 	request_header @websocket Upgrade websocket
-	# It has no body, which the panel could take for its next request.
+	# No body, since the panel could take it for its next request.
 	request_body @websocket {
 		max_size 1
 	}

@@ -73,14 +73,14 @@ func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
 		harm func(t *testing.T, s *secured)
 		want string // in the log
 	}{
-		"another's key":  {func(t *testing.T, s *secured) { moveFile(t, s.dir+"/own.key", s.dir+"/radio.key") }, "are no pair"},
+		"another's key":  {func(t *testing.T, s *secured) { moveFile(t, s.dir+"/own.key", s.dir+"/radio.key") }, "don't belong together"},
 		"no key":         {func(t *testing.T, s *secured) { check(t, os.Remove(s.dir+"/radio.key")) }, "radio.key: no such file"},
-		"half a file":    {func(t *testing.T, s *secured) { check(t, os.Truncate(s.dir+"/radio.pem", 100)) }, "are no pair"},
+		"half a file":    {func(t *testing.T, s *secured) { check(t, os.Truncate(s.dir+"/radio.pem", 100)) }, "don't belong together"},
 		"a key for all":  {func(t *testing.T, s *secured) { check(t, os.Chmod(s.dir+"/radio.key", 0o644)) }, "run: chmod 600"},
-		"another's name": {func(t *testing.T, s *secured) { s.ca.Issue(s.dir, "radio", "other.example") }, "none names radio.example"},
+		"another's name": {func(t *testing.T, s *secured) { s.ca.Issue(s.dir, "radio", "other.example") }, "no certificate is for radio.example"},
 		"an expired one": {func(t *testing.T, s *secured) {
 			s.ca.IssueFor(s.dir, "radio", testkit.Start.AddDate(-1, 0, 0), testkit.Start.AddDate(0, 0, -1), "radio.example")
-		}, "that of radio.example expired on 2026-11-22"},
+		}, "the certificate of radio.example expired on 2026-11-22"},
 		"one of tomorrow": {func(t *testing.T, s *secured) {
 			s.ca.IssueFor(s.dir, "radio", testkit.Start.AddDate(0, 0, 1), testkit.Start.AddDate(1, 0, 0), "radio.example")
 		}, "isn't valid before 2026-11-24"},

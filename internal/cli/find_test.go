@@ -191,7 +191,7 @@ func TestPermissionDeniedNamesTheOwnerAndWhatToRun(t *testing.T) {
 	for name, test := range map[string]struct {
 		dataDir, path, as, want string
 	}{
-		"one's own":                     {dir, file, me.Username, file + " belongs to " + me.Username + ", who runs this command, and has mode 0600.\n"},
+		"one's own":                     {dir, file, me.Username, file + " belongs to " + me.Username + ", who runs this command, and has mode 0600. Check the mode, and how the file system is mounted.\n"},
 		"root's":                        {"/proc/1", "/proc/1/sallyport.db", "bob", "/proc/1 belongs to root, and this command runs as bob. If bob runs the server, run as root: chown -R bob: /proc/1\nIf not, run the command as root: sudo sallyport …\n"},
 		"one that can't be made":        {"/proc/sallyport", "/proc/sallyport/keyring", "bob", "/proc belongs to root, so bob can't make or enter /proc/sallyport. If bob runs the server, run as root: install -d -m 0700 -o bob /proc/sallyport\n"},
 		"outside of the data directory": {dir, "/proc/backup.db", "bob", ""},

@@ -103,8 +103,8 @@ func TestUsageErrorsNameTheCommand(t *testing.T) {
 		{"account add", []string{`expected "<name>"`, "Usage: sallyport account add <name> [flags]\n", `Run "sallyport account add --help"`}},
 		{"account add ada --mail x", []string{"unknown flag --mail", "Usage: sallyport account add", `"sallyport account add --help"`}},
 		{"pass add ada nightly", []string{"--panel=URL", "Usage: sallyport pass add <name> <pass> --panel=URL [flags]\n"}},
-		{"account", []string{"name a command", "Usage: sallyport account <command>\n", "reset-two-factor"}},
-		{"", []string{"name a command", "Usage: sallyport <command> [flags]\n"}},
+		{"account", []string{"give a command", "Usage: sallyport account <command>\n", "reset-two-factor"}},
+		{"", []string{"give a command", "Usage: sallyport <command> [flags]\n"}},
 		{"frobnicate", []string{"frobnicate", `Run "sallyport --help"`}},
 		{"completion tcsh", []string{"bash", "Usage: sallyport completion <shell>\n"}},
 	} {

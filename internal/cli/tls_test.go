@@ -62,16 +62,16 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 			must(t, os.Rename(dir+"/own.key", dir+"/panel.key"))
 			must(t, os.WriteFile(dir+"/own.key", nil, 0o600))
 		},
-			[]string{"own.key are no pair", "panel.key are no pair: tls: private key does not match public key"}, false},
+			[]string{"own.key don't belong together", "panel.key don't belong together: tls: private key does not match public key"}, false},
 		"for others": {func(t *testing.T, _ *testkit.CA, dir string) { must(t, os.Chmod(dir+"/own.key", 0o604)) },
 			[]string{"own.key is a private key that others on this machine may read; run: chmod 600 "}, false},
 		"not naming": {func(t *testing.T, ca *testkit.CA, dir string) {
 			ca.Issue(dir, "panel", "example.com", "x.panel.example.com")
 		},
-			[]string{"none names panel.example.com"}, false},
+			[]string{"no certificate is for panel.example.com"}, false},
 		"expired": {func(t *testing.T, ca *testkit.CA, dir string) {
 			ca.IssueFor(dir, "panel", time.Now().Add(-9*day), time.Now().Add(-day), "panel.example.com")
-		}, []string{"that of panel.example.com expired on " + time.Now().Add(-day).UTC().Format(time.DateOnly)}, true},
+		}, []string{"the certificate of panel.example.com expired on " + time.Now().Add(-day).UTC().Format(time.DateOnly)}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,7 +112,7 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 			c.waitFor(t, "Sallyport is at https://auth.test/")
 			at := strings.TrimPrefix(environ[0], "SALLYPORT_LISTEN=")
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: "auth.test", RootCAs: ca.Roots}}}
-			if status, body := fetch(t, client, "https://"+at+"/readyz", nil); status != http.StatusOK || strings.Contains(body, "out of date") != (test.want != nil) {
+			if status, body := fetch(t, client, "https://"+at+"/readyz", nil); status != http.StatusOK || strings.Contains(body, "one has expired") != (test.want != nil) {
 				t.Errorf("readyz: %d %s", status, body)
 			}
 			if code := c.end(); code != 0 {
