@@ -106,7 +106,7 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 			if strings.Contains(member.Get("/settings/profile").Body, slow) {
 				t.Error("a member is told of the clock")
 			}
-			if got := operator.Get("/readyz"); got.Status != 200 || !strings.Contains(got.Body, "clock_watch: about 30s slow, by the phones that sign in\n") {
+			if got := operator.Get("/readyz"); got.Status != 200 || !strings.Contains(got.Body, "clock_watch: about 30s slow, compared with the phones that sign in\n") {
 				t.Errorf("readyz: %d %s", got.Status, got.Body)
 			}
 

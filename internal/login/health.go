@@ -47,11 +47,11 @@ func (s *Service) Health(ctx context.Context) []Vital {
 	if off := s.Watch.Off(); off != 0 {
 		watch.Fault = fromDatabase(off)
 	} else if off := s.ClockOffset(); off > 0 {
-		watch.Fault = fmt.Sprintf("about %v slow, by the phones that sign in", off)
+		watch.Fault = fmt.Sprintf("about %v slow, compared with the phones that sign in", off)
 	} else if off < 0 {
-		watch.Fault = fmt.Sprintf("about %v fast, by the phones that sign in", -off)
+		watch.Fault = fmt.Sprintf("about %v fast, compared with the phones that sign in", -off)
 	} else if n := s.Watch.SetsBack(); n > 0 {
-		watch.Fault = fmt.Sprintf("set back %d times since the start", n)
+		watch.Fault = fmt.Sprintf("times set back since the start: %d", n)
 	}
 	vitals = append(vitals, mark, watch, s.auditVital(ctx))
 	if loses, err := s.DB.LosesCommits(ctx); loses && err == nil {
