@@ -162,7 +162,7 @@ func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 			t.Helper()
 			p.Clock.Move(2 * time.Second) // so long an answer stands
 			a := p.Browser(t).Get("/readyz")
-			if got := strings.Contains(a.Body, "\nstandby: none is synchronous"); a.Status != http.StatusOK || got != want {
+			if got := strings.Contains(a.Body, "\nstandby: no standby is synchronous"); a.Status != http.StatusOK || got != want {
 				t.Errorf("%s, %s: %d %s", role, when, a.Status, a.Body)
 			}
 		}
