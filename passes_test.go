@@ -156,7 +156,7 @@ func passesOpen(t *testing.T, p *portal.Portal) {
 	ops := operatorsPass(t, p, p.AddAccount(t, "bob"), radio, "/", "", "")
 	ctx := context.Background()
 	check(t, p.Login.AddGroup(ctx, "ops"))
-	if said := refusal(t, "another group", script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(ops))); !strings.Contains(said, "may not enter") {
+	if said := refusal(t, "another group", script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(ops))); !strings.Contains(said, "has no access here") {
 		t.Errorf("another group: says %q", said)
 	}
 	check(t, p.Login.Join(ctx, mustAccount(t, p, "bob"), "ops"))
