@@ -74,7 +74,7 @@ func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life L
 	if v.Owner, err = account.ByID(ctx, q, s.AccountID); err != nil {
 		return Visit{}, err
 	}
-	if v.Owner.Disabled() || !s.live(now, life, v.Owner.Stamp) {
+	if !v.sessionLives(life, now) {
 		return Visit{}, db.ErrNotFound
 	}
 	return v, nil
@@ -97,7 +97,11 @@ func EndVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
 
 // Live reports whether the visit, as it was read, still counts at now.
 func (v *Visit) Live(life Life, now time.Time) bool {
-	return !v.Ended && !v.Owner.Disabled() && v.Session.live(now, life, v.Owner.Stamp)
+	return !v.Ended && v.sessionLives(life, now)
+}
+
+func (v *Visit) sessionLives(life Life, now time.Time) bool {
+	return !v.Owner.Disabled() && v.Session.live(now, life, v.Owner.Stamp)
 }
 
 // HandOff returns a token that one browser, the one that holds state, takes to

@@ -180,7 +180,7 @@ func (v *views) static() http.Handler {
 		content := a.content
 		if a.compressed != nil {
 			h.Set("Vary", "Accept-Encoding")
-			// A range would be one of the compressed bytes: whoever asks for one gets them as they are.
+			// A range would be one of the compressed bytes, so such a request gets the file itself.
 			if zip := a.compressed(); acceptsGzip(r.Header) && r.Header.Get("Range") == "" && len(zip) > 0 && len(zip) < len(content) {
 				h.Set("Content-Encoding", "gzip")
 				h.Set("Content-Length", strconv.Itoa(len(zip))) // which ServeContent leaves out
