@@ -63,7 +63,7 @@ func (c demoCommand) Run(r *run) error {
 		listener.Close()
 		return err
 	}
-	portal.Begun = func() error { return c.announce(r, portal, password) }
+	portal.OnReady = func() error { return c.announce(r, portal, password) }
 	return portal.Serve(r, listener)
 }
 

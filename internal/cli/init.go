@@ -15,7 +15,7 @@ func (initCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	made, err := server.Make(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat))
+	made, err := server.CreateMissing(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat))
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (reloadCommand) Run(r *run) error {
 		return err
 	}
 	r.warn(cfg)
-	process, err := server.TellReload(cfg.DataDir)
+	process, err := server.SignalReload(cfg.DataDir)
 	if errors.Is(err, server.ErrNotRunning) {
 		return fmt.Errorf("%w with data_dir %s; start one with \"sallyport serve\"", err, cfg.DataDir)
 	}

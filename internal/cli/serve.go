@@ -37,7 +37,7 @@ func (c serveCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	portal.Begun = func() error { return r.announce(portal, listener) }
+	portal.OnReady = func() error { return r.announce(portal, listener) }
 	return portal.Serve(r, listener)
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-func TestAuditIsKeptAsLongAsTheConfigurationSays(t *testing.T) {
+func TestEventsOlderThanAuditKeepArePruned(t *testing.T) {
 	for _, test := range []struct {
 		keep   string
 		pruned int64
@@ -42,28 +42,26 @@ func TestAuditIsKeptAsLongAsTheConfigurationSays(t *testing.T) {
 					t.Errorf("verify: %+v, %v", report, err)
 				}
 				if !strings.Contains(p.Logs.String(), report.Head.String()) {
-					t.Error("the head is not in the server's log")
+					t.Error("the server's log lacks the head of the chain")
 				}
 			})
 		}
 	}
 }
 
-// What nobody has sealed is told: to Prometheus, to who asks /readyz, and to
-// the log by the head of the last seal.
 func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			ctx := context.Background()
 			p := portal.Start(t, engine)
-			// A node that died just now holds the lease.
+			// A node that died a moment ago still holds the lease.
 			if held, err := p.DB.Lease(ctx, "audit", "a dead node", 15*time.Second, p.Clock.Now()); err != nil || !held {
 				t.Fatalf("lease: %v, %v", held, err)
 			}
 			p.AddAccount(t, "ada")
 			if err := p.Seal(ctx); err != nil || strings.Contains(p.Logs.String(), "audit sealed") {
-				t.Fatalf("sealed beside who has the lease; %v", err)
+				t.Fatalf("sealed although another node holds the lease; %v", err)
 			}
 			p.Stop()
 			d, err := db.Open(ctx, p.Config.DatabaseURL())
@@ -76,18 +74,19 @@ func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
 				t.Errorf("verify: %+v, %v\n%s", report, err, p.Logs)
 			}
 			if oldest, err := audit.Waiting(ctx, d.Reader()); err != nil || !oldest.IsZero() {
-				t.Errorf("an event of %v waits; %v", oldest, err)
+				t.Errorf("an event of %v is unsealed; %v", oldest, err)
 			}
 		})
 	}
 }
 
-func TestUnsealedEventsAreTold(t *testing.T) {
+// Events that stay unsealed show in a metric and on /readyz.
+func TestUnsealedEventsAreReported(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine)
-			told := func(metric, ready string) {
+			wantReported := func(metric, ready string) {
 				t.Helper()
 				page := httptest.NewRecorder()
 				p.Metrics.ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
@@ -98,17 +97,17 @@ func TestUnsealedEventsAreTold(t *testing.T) {
 					t.Errorf("readyz: %d %s, want audit: %s", got.Status, got.Body, ready)
 				}
 			}
-			told("0", "ok")
-			// Whoever holds the lease seals nothing.
+			wantReported("0", "ok")
+			// The node that holds the lease seals nothing.
 			if held, err := p.DB.Lease(t.Context(), "audit", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
 				t.Fatalf("lease: %v, %v", held, err)
 			}
 			p.AddAccount(t, "ada")
 			p.Clock.Move(time.Minute)
-			told("60", "ok")
+			wantReported("60", "ok")
 			p.Clock.Move(30 * time.Second)
 			p.AddAccount(t, "bob")
-			told("90", "some events have been unsealed for 1m30s")
+			wantReported("90", "some events have been unsealed for 1m30s")
 		})
 	}
 }

@@ -154,7 +154,7 @@ func TestRestoreByAClockAheadLocksNobodyOut(t *testing.T) {
 	b := p.Browser(t)
 	b.SignIn("ada")
 	phone := b.Enroll("phone")
-	do(t, p.WatchClock)
+	mustRun(t, p.WatchClock)
 	file, dir := filepath.Join(t.TempDir(), "backup.db"), dirWith(t, p)
 	if _, err := server.Backup(t.Context(), p.DB, p.Login.Ring, file); err != nil {
 		t.Fatal(err)

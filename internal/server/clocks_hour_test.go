@@ -15,16 +15,16 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAnHourOfAnAstrayClock: on PostgreSQL one node of three, on SQLite the only server, has
-// a clock that is 400 days ahead for half an hour and then 400 days behind for half an hour.
-// Each of ten accounts meets a wrong password and a wrong code meanwhile, at each node. No
-// row that has time left by the true clock is lost.
-func TestAnHourOfAnAstrayClock(t *testing.T) {
+// TestAnHourWithAWrongClock: on PostgreSQL one node of three, on SQLite the only server,
+// has a clock that is 400 days ahead for half an hour and then 400 days behind for half an
+// hour. During that hour each node receives a wrong password and a wrong code for each of
+// ten accounts. No row is lost that hasn't expired by the true clock.
+func TestAnHourWithAWrongClock(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine, "SALLYPORT_AUDIT_KEEP=1d")
-			var running, ahead atomic.Int64 // nanoseconds: that each machine has run; of the astray clock
+			var running, ahead atomic.Int64 // nanoseconds: how long each machine has run; the wrong clock's offset
 			isRunning := func() time.Duration { return time.Duration(running.Load()) }
 			p.Login.Watch.SetRunning(isRunning)
 			nodes := []*portal.Portal{p}
@@ -56,11 +56,11 @@ func TestAnHourOfAnAstrayClock(t *testing.T) {
 				running.Add(int64(time.Minute))
 				p.Clock.Set(time.Minute)
 				for _, n := range nodes {
-					do(t, n.WatchClock, n.Login.WriteUses, n.Seal, n.Sweep, n.Prune, n.Measure, n.Report)
+					mustRun(t, n.WatchClock, n.Login.WriteUses, n.Seal, n.Sweep, n.Prune, n.Measure, n.Report)
 				}
 			}
 			minute()
-			rows, tries := living(t, p), wrongTries(t, p)
+			rows, tries := expiryTimes(t, p), wrongTries(t, p)
 			for i := range 60 {
 				switch i {
 				case 0:
@@ -78,17 +78,17 @@ func TestAnHourOfAnAstrayClock(t *testing.T) {
 						b.Post("/login/code", "code", "000000")
 					}
 				}
-				after := living(t, p)
+				after := expiryTimes(t, p)
 				for row, expires := range rows {
-					ofLeap := expires != forever && expires.Sub(now()) > leap/2 // a sign-in that began by the astray clock
+					ofLeap := expires != never && expires.Sub(now()) > leap/2 // an attempt that began by the wrong clock
 					if _, kept := after[row]; !kept && !ofLeap && expires.After(now()) {
-						t.Errorf("minute %d: %s is gone, %v before its time", i, row, expires.Sub(now()))
+						t.Errorf("minute %d: %s was deleted %v before it expires", i, row, expires.Sub(now()))
 					}
 				}
 				more := wrongTries(t, p)
 				for row, n := range tries {
 					if more[row] < n {
-						t.Errorf("minute %d: of %d wrong tries in %s there are %d left", i, n, row, more[row])
+						t.Errorf("minute %d: ledger row %s holds %d tries, but held %d a minute before", i, row, more[row], n)
 					}
 				}
 				rows, tries = after, more
@@ -98,16 +98,16 @@ func TestAnHourOfAnAstrayClock(t *testing.T) {
 				minute()
 			}
 			if len(tries) < len(names) {
-				t.Errorf("wrong tries of %d accounts and networks were written, want at least %d", len(tries), len(names))
+				t.Errorf("the ledger has %d rows, want at least %d", len(tries), len(names))
 			}
 			for i, name := range names {
 				b := nodes[i%len(nodes)].Browser(t)
 				b.SignIn(name)
 				if b.Post("/login/code", "code", phones[name].Code(0)); !b.SignedIn() {
-					t.Errorf("%s doesn't get in: %d %s", name, b.Last.Status, b.Last.Body)
+					t.Errorf("%s can't sign in: %d %s", name, b.Last.Status, b.Last.Body)
 				}
 			}
-			do(t, p.Seal)
+			mustRun(t, p.Seal)
 			if _, err := audit.Verify(t.Context(), p.DB.Reader(), p.Login.Ring, audit.Head{}); err != nil {
 				t.Error(err)
 			}
@@ -115,7 +115,7 @@ func TestAnHourOfAnAstrayClock(t *testing.T) {
 	}
 }
 
-// serveNode starts another node on p's database, with a clock of its own.
+// serveNode starts another node on p's database, with this clock.
 func serveNode(t *testing.T, p *portal.Portal, own func() time.Time, running func() time.Duration) *portal.Portal {
 	t.Helper()
 	b := openNode(t, p, own)
@@ -137,11 +137,11 @@ func serveNode(t *testing.T, p *portal.Portal, own func() time.Time, running fun
 	return &portal.Portal{Portal: b, Clock: p.Clock, Base: p.Base, At: listener.Addr().String()}
 }
 
-// forever is the time of rows that no sweep deletes.
-var forever = time.Unix(1<<40, 0)
+// never is the expiry time of rows that no sweep deletes.
+var never = time.Unix(1<<40, 0)
 
-// living returns until when a sweep must keep each row.
-func living(t *testing.T, p *portal.Portal) map[string]time.Time {
+// expiryTimes returns when each row expires; a sweep must keep it until then.
+func expiryTimes(t *testing.T, p *portal.Portal) map[string]time.Time {
 	t.Helper()
 	rows := map[string]time.Time{}
 	for table, columns := range map[string]string{
@@ -153,7 +153,7 @@ func living(t *testing.T, p *portal.Portal) map[string]time.Time {
 			var until db.At
 			err := scan(&key, &until)
 			if until.Unix() == 0 {
-				until.Time = forever
+				until.Time = never
 			}
 			rows[fmt.Sprintf("%s %x", table, key)] = until.Time
 			return true, err

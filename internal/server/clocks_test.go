@@ -22,8 +22,8 @@ import (
 
 const leap = 400 * 24 * time.Hour
 
-// kept counts what a sweep may delete, and events.
-func kept(t *testing.T, p *server.Portal) string {
+// rowCounts returns the number of rows in each table that a sweep or a prune deletes from.
+func rowCounts(t *testing.T, p *server.Portal) string {
 	t.Helper()
 	var counts []string
 	for _, table := range []string{"sessions", "devices", "tickets", "passes", "attempts", "authenticators", "events"} {
@@ -36,7 +36,7 @@ func kept(t *testing.T, p *server.Portal) string {
 	return strings.Join(counts, ", ")
 }
 
-// wrongCodes returns how many wrong codes the account's row holds.
+// wrongCodes returns how many wrong codes of the account the ledger holds.
 func wrongCodes(t *testing.T, p *server.Portal, accountID string) int {
 	t.Helper()
 	var bytes int
@@ -50,7 +50,8 @@ func wrongCodes(t *testing.T, p *server.Portal, accountID string) int {
 // entryBytes is the size of one try in a row of the ledger.
 const entryBytes = 23
 
-func do(t *testing.T, jobs ...func(context.Context) error) {
+// mustRun runs the jobs in order.
+func mustRun(t *testing.T, jobs ...func(context.Context) error) {
 	t.Helper()
 	for _, job := range jobs {
 		if err := job(t.Context()); err != nil {
@@ -59,13 +60,14 @@ func do(t *testing.T, jobs ...func(context.Context) error) {
 	}
 }
 
-// node opens another node on p's database, whose own clock is ahead of the reference.
-func node(t *testing.T, p *portal.Portal, ahead time.Duration) *server.Portal {
+// openNodeAhead opens another node on p's database. Its clock is ahead of the reference
+// clock, or behind it if ahead is negative.
+func openNodeAhead(t *testing.T, p *portal.Portal, ahead time.Duration) *server.Portal {
 	t.Helper()
 	return openNode(t, p, func() time.Time { return p.Clock.Now().Add(ahead) })
 }
 
-// openNode opens another node on p's database, which has a clock of its own.
+// openNode opens another node on p's database, with this clock.
 func openNode(t *testing.T, p *portal.Portal, own func() time.Time) *server.Portal {
 	t.Helper()
 	b, err := server.Open(t.Context(), p.Config, own, slog.New(slog.DiscardHandler))
@@ -86,8 +88,8 @@ func tryCode(t *testing.T, p *server.Portal, accountID string) throttle.Answer {
 	return v.Answer
 }
 
-// attempts counts the sign-ins that have expired.
-func attempts(t *testing.T, p *server.Portal) (n int) {
+// expiredAttempts returns how many attempts have expired and are still stored.
+func expiredAttempts(t *testing.T, p *server.Portal) (n int) {
 	t.Helper()
 	err := db.One(t.Context(), p.DB.Reader(), `SELECT COUNT(*) FROM attempts WHERE expires_at <= $1`, []any{db.At{Time: p.Login.Clock()}}, &n)
 	if err != nil {
@@ -96,8 +98,9 @@ func attempts(t *testing.T, p *server.Portal) (n int) {
 	return n
 }
 
-// fill leaves something of everything that is swept and pruned, and four wrong codes.
-func fill(t *testing.T, p *portal.Portal) account.Account {
+// fillTables creates at least one row of each kind that is swept or pruned, and four wrong
+// codes. It returns the account.
+func fillTables(t *testing.T, p *portal.Portal) account.Account {
 	t.Helper()
 	ada := p.AddAccount(t, "ada")
 	b := p.Browser(t)
@@ -107,7 +110,7 @@ func fill(t *testing.T, p *portal.Portal) account.Account {
 		t.Fatal(err)
 	}
 	p.Browser(t).Post("/login", "username", "ada", "password", portal.Password)
-	do(t, p.Seal)
+	mustRun(t, p.Seal)
 	for range 4 {
 		if got := tryCode(t, p.Portal, ada.ID); got != throttle.Allow {
 			t.Fatalf("answer %d", got)
@@ -121,25 +124,25 @@ func TestAClockAheadDeletesNothing(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine, "SALLYPORT_AUDIT_KEEP=2d")
-			ada := fill(t, p)
-			before := kept(t, p.Portal)
+			ada := fillTables(t, p)
+			before := rowCounts(t, p.Portal)
 			for _, ahead := range []time.Duration{leap, -leap, time.Minute} {
-				b := node(t, p, ahead)
-				do(t, b.WatchClock, b.Sweep, b.Prune, b.Measure)
-				if got := kept(t, p.Portal); got != before {
-					t.Errorf("%v ahead: %s left of %s", ahead, got, before)
+				b := openNodeAhead(t, p, ahead)
+				mustRun(t, b.WatchClock, b.Sweep, b.Prune, b.Measure)
+				if got := rowCounts(t, p.Portal); got != before {
+					t.Errorf("after the jobs of a node %v ahead: %s; before: %s", ahead, got, before)
 				}
 			}
-			if got := tryCode(t, node(t, p, 0), ada.ID); got != throttle.Allow {
+			if got := tryCode(t, openNodeAhead(t, p, 0), ada.ID); got != throttle.Allow {
 				t.Errorf("fifth wrong code: answer %d", got)
 			}
-			b := node(t, p, leap)
-			do(t, b.WatchClock)
+			b := openNodeAhead(t, p, leap)
+			mustRun(t, b.WatchClock)
 			if got := tryCode(t, b, ada.ID); got != throttle.NeedTwoCodes {
-				t.Errorf("a node that is ahead gives tries back: answer %d", got)
+				t.Errorf("at a node whose clock is ahead, earlier wrong codes no longer count: answer %d", got)
 			}
 			if got := wrongCodes(t, p.Portal, ada.ID); got != 5 {
-				t.Errorf("of five wrong codes %d are left", got)
+				t.Errorf("the ledger holds %d wrong codes, want 5", got)
 			}
 			if _, err := audit.Verify(t.Context(), p.DB.Reader(), p.Login.Ring, audit.Head{}); err != nil {
 				t.Error(err)
@@ -148,47 +151,47 @@ func TestAClockAheadDeletesNothing(t *testing.T) {
 	}
 }
 
-// The clock of the only server, or of the database, leaps.
+// The clock of the only server, or of the database, leaps ahead and back.
 func TestALeapDeletesNothing(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine, "SALLYPORT_AUDIT_KEEP=2d")
-			ada := fill(t, p)
-			do(t, p.WatchClock)
-			before := kept(t, p.Portal)
+			ada := fillTables(t, p)
+			mustRun(t, p.WatchClock)
+			before := rowCounts(t, p.Portal)
 			p.Clock.Set(leap)
-			tries := func(when string) {
+			wantNothingDeleted := func(when string) {
 				t.Helper()
-				do(t, p.Sweep, p.Prune, p.Measure)
-				if got := kept(t, p.Portal); got != before {
-					t.Errorf("%s: %s left of %s", when, got, before)
+				mustRun(t, p.Sweep, p.Prune, p.Measure)
+				if got := rowCounts(t, p.Portal); got != before {
+					t.Errorf("%s: %s; before the leap: %s", when, got, before)
 				}
 				if got := wrongCodes(t, p.Portal, ada.ID); got < 4 {
-					t.Errorf("%s: of the wrong codes %d are left", when, got)
+					t.Errorf("%s: the ledger holds %d wrong codes, want at least 4", when, got)
 				}
 			}
-			tries("before anything looks at the clock")
-			do(t, p.WatchClock)
-			tries("after a look")
+			wantNothingDeleted("before WatchClock has seen the leap")
+			mustRun(t, p.WatchClock)
+			wantNothingDeleted("after WatchClock has seen the leap")
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.Allow {
 				t.Errorf("fifth wrong code: answer %d", got)
 			}
 			p.Clock.Set(9 * time.Minute)
-			do(t, p.WatchClock)
-			tries("nine minutes later")
+			mustRun(t, p.WatchClock)
+			wantNothingDeleted("nine minutes later")
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.NeedTwoCodes {
-				t.Errorf("the leap gives tries back: answer %d", got)
+				t.Errorf("during the leap, earlier wrong codes no longer count: answer %d", got)
 			}
 			p.Clock.Set(-leap)
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			if got := wrongCodes(t, p.Portal, ada.ID); got != 5 {
-				t.Errorf("of five wrong codes %d are left", got)
+				t.Errorf("the ledger holds %d wrong codes, want 5", got)
 			}
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.NeedTwoCodes {
-				t.Errorf("the leap gives tries back once it is over: answer %d", got)
+				t.Errorf("after the leap, earlier wrong codes no longer count: answer %d", got)
 			}
-			// Nothing of the leap holds the window open: it slides as always.
+			// Entries that were written during the leap leave the window in time, too.
 			p.Clock.Move(24*time.Hour + time.Minute)
 			if got := tryCode(t, p.Portal, ada.ID); got != throttle.Allow {
 				t.Errorf("a day later: answer %d", got)
@@ -197,8 +200,9 @@ func TestALeapDeletesNothing(t *testing.T) {
 	}
 }
 
-// A server that was off for longer than the mark moves at once is in a leap until an
-// hour has passed. Its owners sign in meanwhile, and then what expired is swept.
+// A server that was off for longer than the high-water mark may move at once treats the
+// present as a leap for an hour. Owners can sign in during that hour; expired rows are
+// swept after it.
 func TestAServerThatWasOffTakesCodesAndSweepsAnHourLater(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		for _, off := range []time.Duration{11 * time.Minute, 12 * time.Hour, 21 * 24 * time.Hour} {
@@ -214,8 +218,8 @@ func TestAServerThatWasOffTakesCodesAndSweepsAnHourLater(t *testing.T) {
 				b := p.Browser(t)
 				b.SignIn("ada")
 				phone := b.Enroll("phone")
-				p.Browser(t).SignIn("ada") // and doesn't end it
-				do(t, p.WatchClock)
+				p.Browser(t).SignIn("ada") // an attempt that isn't finished, and expires
+				mustRun(t, p.WatchClock)
 				p.Stop()
 
 				clock.Set(off)
@@ -231,51 +235,51 @@ func TestAServerThatWasOffTakesCodesAndSweepsAnHourLater(t *testing.T) {
 				first := phone.Code(0)
 				signIn(first, true)
 				signIn(first, false)
-				do(t, p.Sweep)
-				if n := attempts(t, p.Portal); n == 0 {
-					t.Error("swept before the time is certain")
+				mustRun(t, p.Sweep)
+				if n := expiredAttempts(t, p.Portal); n == 0 {
+					t.Error("expired attempts were swept although the time isn't trusted")
 				}
-				for range 13 { // the hour
+				for range 13 { // a little more than an hour
 					clock.Set(5 * time.Minute)
-					do(t, p.WatchClock)
+					mustRun(t, p.WatchClock)
 				}
 				signIn(phone.Code(0), true)
-				do(t, p.Sweep)
-				if n := attempts(t, p.Portal); n != 0 {
-					t.Errorf("%d sign-ins that expired long ago are kept", n)
+				mustRun(t, p.Sweep)
+				if n := expiredAttempts(t, p.Portal); n != 0 {
+					t.Errorf("%d expired attempts weren't swept", n)
 				}
 				if _, trusted, err := p.Login.Mark.Trusted(t.Context(), clock.Now); err != nil || !trusted {
-					t.Errorf("the time is trusted: %v, %v", trusted, err)
+					t.Errorf("after an hour, the time is trusted: %v, %v", trusted, err)
 				}
 			})
 		}
 	}
 }
 
-// Where the clock of the machine leaps while the process runs, a code of the
-// present would use up the steps of the leap.
-func TestNoCodeIsTakenWhileTheClockLeapsInARunningProcess(t *testing.T) {
+// The machine's clock leaps while the process runs. A code that was accepted then would
+// claim a time step of the future, and its owner's codes would be refused until that time.
+func TestNoCodeIsAcceptedDuringALeapOfARunningProcess(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine)
-			began := p.Clock.Now()
-			var running atomic.Int64 // nanoseconds, by a clock that can't be set
+			start := p.Clock.Now()
+			var running atomic.Int64 // nanoseconds, by the monotonic clock
 			p.Login.Watch.SetRunning(func() time.Duration { return time.Duration(running.Load()) })
-			pass := func(d time.Duration) {
+			advance := func(d time.Duration) {
 				t.Helper()
 				running.Add(int64(d))
 				p.Clock.Set(d)
-				do(t, p.WatchClock)
+				mustRun(t, p.WatchClock)
 			}
-			pass(0)
+			advance(0)
 			p.AddAccount(t, "ada")
 			b := p.Browser(t)
 			b.SignIn("ada")
 			phone := b.Enroll("phone")
 			signIn := func(when string, want bool) {
 				t.Helper()
-				pass(time.Minute)
+				advance(time.Minute)
 				b := p.Browser(t)
 				b.SignIn("ada")
 				if b.Post("/login/code", "code", phone.Code(0)); b.SignedIn() != want {
@@ -286,43 +290,43 @@ func TestNoCodeIsTakenWhileTheClockLeapsInARunningProcess(t *testing.T) {
 					t.Errorf("%s: /readyz: %s", when, ready.Body)
 				}
 			}
-			signIn("before", true)
+			signIn("before any leap", true)
 			p.Clock.Set(2 * time.Hour)
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			signIn("after a leap of two hours", false)
 			p.Clock.Set(-2 * time.Hour)
-			do(t, p.WatchClock)
-			signIn("set right", true)
+			mustRun(t, p.WatchClock)
+			signIn("after the clock was corrected", true)
 			if n := strings.Count(events(t, p.Portal), "clock_went_back"); n != 1 {
-				t.Errorf("%d events of the clock, want one", n)
+				t.Errorf("%d events clock_went_back, want one", n)
 			}
 			p.Clock.Set(15 * time.Minute)
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			signIn("after a leap of a quarter of an hour", false)
 			for range 13 {
-				pass(5 * time.Minute)
+				advance(5 * time.Minute)
 			}
-			signIn("after an even hour", true)
+			signIn("after an hour without another leap", true)
 			p.Clock.Set(leap)
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			signIn("after another leap", false)
-			do(t, p.Login.AcceptClock, p.WatchClock)
-			signIn("accepted", true)
-			if got := p.Clock.Now().Sub(began); got < leap {
-				t.Errorf("it is %v later", got)
+			mustRun(t, p.Login.AcceptClock, p.WatchClock)
+			signIn("after the operator accepted the clock", true)
+			if got := p.Clock.Now().Sub(start); got < leap {
+				t.Errorf("the accepted clock is only %v after the start", got)
 			}
-			// A long time without a look at the clock is no leap.
+			// If the clock wasn't checked for a long time, a large difference is no leap.
 			running.Add(int64(48 * time.Hour))
 			p.Clock.Set(48 * time.Hour)
-			do(t, p.WatchClock)
-			signIn("after the database was away for two days", true)
+			mustRun(t, p.WatchClock)
+			signIn("after the database was unreachable for two days", true)
 		})
 	}
 }
 
-// The operator accepts a time that was thought to be past: by then hours of the leap
-// were believed.
-func TestAcceptingTheClockLetsOwnersIn(t *testing.T) {
+// A leap was trusted, and then the clock was corrected: it is behind the high-water mark.
+// The operator accepts the corrected clock.
+func TestOwnersSignInAfterTheClockWasAccepted(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -331,10 +335,10 @@ func TestAcceptingTheClockLetsOwnersIn(t *testing.T) {
 			b := p.Browser(t)
 			b.SignIn("ada")
 			phone := b.Enroll("phone")
-			p.Clock.Move(leap) // believed
-			held := p.Browser(t)
-			held.SignIn("ada")
-			if held.Post("/login/code", "code", phone.Code(0)); !held.SignedIn() {
+			p.Clock.Move(leap) // as if the time had really passed
+			duringLeap := p.Browser(t)
+			duringLeap.SignIn("ada")
+			if duringLeap.Post("/login/code", "code", phone.Code(0)); !duringLeap.SignedIn() {
 				t.Fatal("not signed in")
 			}
 			link, err := p.Login.Unlock(t.Context(), ada)
@@ -345,24 +349,24 @@ func TestAcceptingTheClockLetsOwnersIn(t *testing.T) {
 				tryCode(t, p.Portal, ada.ID)
 			}
 			p.Clock.Set(-leap)
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			other := p.Browser(t)
 			other.SignIn("ada")
 			if other.Post("/login/code", "code", phone.Code(0)); other.SignedIn() {
-				t.Error("a code is taken behind the mark")
+				t.Error("a code was accepted while the clock is behind the high-water mark")
 			}
-			do(t, p.Login.AcceptClock, p.WatchClock)
-			if held.SignedIn() {
-				t.Error("a session of the leap lives for as long as the leap was")
+			mustRun(t, p.Login.AcceptClock, p.WatchClock)
+			if duringLeap.SignedIn() {
+				t.Error("a session that began during the leap is still valid")
 			}
 			if _, err := p.Login.Open(t.Context(), link.Reveal()); err == nil {
-				t.Error("a link of the leap works for as long as the leap was")
+				t.Error("a link that was issued during the leap still works")
 			}
 			p.Clock.Move(24*time.Hour + 2*time.Minute)
 			other = p.Browser(t)
 			other.SignIn("ada")
 			if other.Post("/login/code", "code", phone.Code(0)); !other.SignedIn() {
-				t.Errorf("a code after the clock was accepted: %d %s", other.Last.Status, other.Last.Body)
+				t.Errorf("a code after the clock was accepted doesn't sign in: %d %s", other.Last.Status, other.Last.Body)
 			}
 			if got := events(t, p.Portal); !strings.Contains(got, "clock_accepted 1") {
 				t.Errorf("events: %s", got)
@@ -371,6 +375,7 @@ func TestAcceptingTheClockLetsOwnersIn(t *testing.T) {
 	}
 }
 
+// events returns kind and number of the newest audit events, one event a line.
 func events(t *testing.T, p *server.Portal) string {
 	t.Helper()
 	all, err := audit.Newest(t.Context(), p.DB.Reader(), 100)
@@ -390,22 +395,23 @@ func TestAClockAheadTakesNoLease(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine)
 			p.AddAccount(t, "ada")
-			do(t, p.Seal) // and holds the lease
+			mustRun(t, p.Seal) // p holds the lease from now on
 			p.AddAccount(t, "bob")
 			for _, ahead := range []time.Duration{20 * time.Second, leap, -leap} {
-				b := node(t, p, ahead)
-				do(t, b.WatchClock, b.Seal)
+				b := openNodeAhead(t, p, ahead)
+				mustRun(t, b.WatchClock, b.Seal)
 			}
 			if oldest, err := audit.Waiting(t.Context(), p.DB.Reader()); err != nil || oldest.IsZero() {
-				t.Errorf("another node sealed: %v", err)
+				t.Errorf("a node without the lease sealed the event; %v", err)
 			}
 		})
 	}
 }
 
-// A machine starts with a wrong date, and a phone has it too. Once the date is right
-// the owner's next code is taken, and the one of then isn't taken a second time. The
-// machine may have been off for weeks before: then the right date is past the mark, too.
+// A machine starts with a wrong date, and a phone has the same wrong date. After the date
+// is corrected, the owner's next code is accepted, and the code that was used with the
+// wrong date isn't accepted a second time. If the machine was off for weeks before, even
+// the right date is after the high-water mark.
 func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		for _, test := range []struct{ off, ahead time.Duration }{
@@ -424,7 +430,7 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 				b := p.Browser(t)
 				b.SignIn("ada")
 				phone := b.Enroll("phone")
-				do(t, p.WatchClock)
+				mustRun(t, p.WatchClock)
 				p.Stop()
 				signIn := func(code string) *portal.Browser {
 					t.Helper()
@@ -436,72 +442,72 @@ func TestACodeOfAStartWithAWrongDateLocksNobodyOut(t *testing.T) {
 
 				clock.Set(test.off + ahead)
 				p = portal.StartIn(t, dir, clock, settings...)
-				do(t, p.WatchClock)
+				mustRun(t, p.WatchClock)
 				code := phone.Code(0)
-				held := signIn(code)
-				if !held.SignedIn() {
-					t.Fatalf("in the leap: %d", held.Last.Status)
+				withWrongDate := signIn(code)
+				if !withWrongDate.SignedIn() {
+					t.Fatalf("not signed in with the wrong date: %d", withWrongDate.Last.Status)
 				}
 				clock.Set(time.Minute - ahead)
-				do(t, p.WatchClock, p.WatchClock)
+				mustRun(t, p.WatchClock, p.WatchClock)
 				if b := signIn(phone.Code(0)); !b.SignedIn() {
-					t.Errorf("the first code once the date is right: %d %s", b.Last.Status, b.Last.Body)
+					t.Errorf("the first code with the right date doesn't sign in: %d %s", b.Last.Status, b.Last.Body)
 				}
-				if held.SignedIn() {
-					t.Error("a session that began in the future lives")
+				if withWrongDate.SignedIn() {
+					t.Error("a session that began in the future is still valid")
 				}
 				if got := events(t, p.Portal); strings.Count(got, "clock_went_back") != 1 {
 					t.Errorf("events: %s", got)
 				}
 				clock.Move(ahead - time.Minute)
 				if signIn(code).SignedIn() {
-					t.Error("the code of the leap opens a second door when its time has come")
+					t.Error("the code that was used with the wrong date was accepted again at its own time")
 				}
 				clock.Move(time.Minute)
 				if !signIn(phone.Code(0)).SignedIn() {
-					t.Error("the code after it isn't taken")
+					t.Error("the code after it wasn't accepted")
 				}
 			})
 		}
 	}
 }
 
-// A machine that runs for half an hour a day is in a leap each time. What it counted
-// slides out of its windows by the time that it ran.
-func TestBudgetsComeBackToAServerThatNeverRunsForAnHour(t *testing.T) {
+// A machine that runs for half an hour a day treats each start as a leap, and an hour
+// never passes. The windows of its ledger then slide by the time that it has run.
+func TestBudgetsRecoverOnAServerThatNeverRunsForAnHour(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p := portal.Start(t, engine)
 			ada := p.AddAccount(t, "ada")
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			for range 5 {
 				tryCode(t, p.Portal, ada.ID)
 			}
 			for day := range 60 {
 				p.Clock.Set(24 * time.Hour)
-				do(t, p.WatchClock)
+				mustRun(t, p.WatchClock)
 				want := throttle.NeedTwoCodes
 				if time.Duration(day)*30*time.Minute >= 24*time.Hour {
 					want = throttle.Allow
 				}
-				// The server's own look at the clock may come between two of the test's.
-				near := (time.Duration(day)*30*time.Minute - 24*time.Hour).Abs() <= 2*time.Hour
-				if v, err := p.Login.Ledger.Look(t.Context(), throttle.Try{Key: throttle.Key{Account: ada.ID, Bucket: throttle.CodeUnknownDevice}, Units: 1}); err != nil || v.Answer != want && !near {
+				// The server's own job checks the clock too, so the exact day may differ.
+				mayDiffer := (time.Duration(day)*30*time.Minute - 24*time.Hour).Abs() <= 2*time.Hour
+				if v, err := p.Login.Ledger.Look(t.Context(), throttle.Try{Key: throttle.Key{Account: ada.ID, Bucket: throttle.CodeUnknownDevice}, Units: 1}); err != nil || v.Answer != want && !mayDiffer {
 					t.Fatalf("day %d: answer %d, %v; want %d", day, v.Answer, err, want)
 				}
 				for range 3 {
 					p.Clock.Set(10 * time.Minute)
-					do(t, p.WatchClock)
+					mustRun(t, p.WatchClock)
 				}
 			}
 		})
 	}
 }
 
-// What a leap leaves in the future neither lives for as long as the leap was nor hides
-// wrong codes from the owner.
-func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
+// When a leap has ended, no row keeps a time in the future: it would be valid for as long
+// as the leap was, or would suppress notices of wrong codes for that long.
+func TestALeapLeavesNoTimesInTheFuture(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -513,9 +519,9 @@ func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
 			b.SignIn("ada")
 			phone := b.Enroll("phone")
 			p.Browser(t).SignIn("eve")
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			p.Clock.Set(leap)
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			if err := p.Login.SetPassword(t.Context(), ada, portal.Password); err != nil {
 				t.Fatal(err)
 			}
@@ -523,7 +529,7 @@ func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
 			bob.SignIn("bob")
 			bob.BeginEnroll()
 			err := p.DB.Write(t.Context(), func(tx *db.Tx) error {
-				// A browser that is signed in from before goes to a panel.
+				// A browser that signed in before the leap opens a panel.
 				_, err := db.Exec(t.Context(), tx, `
 					INSERT INTO handoffs (token_hash, session_id, panel, state_hash, return_url, expires_at)
 					SELECT $1, MIN(id), '', $1, '', $2 FROM sessions WHERE account_id = $3`,
@@ -537,7 +543,7 @@ func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.Clock.Set(-leap)
-			do(t, p.WatchClock)
+			mustRun(t, p.WatchClock)
 			latest := p.Login.Clock().Add(clock.Slack)
 			for name, query := range map[string]string{
 				"passwords":  `SELECT COUNT(*) FROM passwords WHERE changed_at > $1`,
@@ -548,7 +554,7 @@ func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
 			} {
 				var n int
 				if err := db.One(t.Context(), p.DB.Reader(), query, []any{db.At{Time: latest}}, &n); err != nil || n != 0 {
-					t.Errorf("%s of the future: %d, %v", name, n, err)
+					t.Errorf("%s with a time in the future: %d, %v", name, n, err)
 				}
 			}
 			p.Clock.Move(2 * time.Minute)
@@ -565,34 +571,35 @@ func TestALeapLeavesNothingOfTheFuture(t *testing.T) {
 	}
 }
 
-func TestALastUseOfALeapIsWrittenAsOfNow(t *testing.T) {
+// A last use that was recorded during a leap is written with the corrected time.
+func TestALastUseDuringALeapIsWrittenWithTheCorrectedTime(t *testing.T) {
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
 	b := p.Browser(t)
 	b.SignIn("ada")
-	do(t, p.WatchClock)
+	mustRun(t, p.WatchClock)
 	p.Clock.Set(time.Hour)
-	do(t, p.WatchClock)
+	mustRun(t, p.WatchClock)
 	b.Get("/")
 	p.Clock.Set(-time.Hour)
-	do(t, p.WatchClock, p.Login.WriteUses)
+	mustRun(t, p.WatchClock, p.Login.WriteUses)
 	var seen db.At
 	if err := db.One(t.Context(), p.DB.Reader(), `SELECT MAX(seen_at) FROM sessions`, nil, &seen); err != nil {
 		t.Fatal(err)
 	}
 	if late := seen.Time.Sub(p.Login.Clock()); late > clock.Slack || late <= 0 {
-		t.Errorf("last use %v after now", late)
+		t.Errorf("the last use is %v after now", late)
 	}
 }
 
-func TestABackupOfALeapHasNoNameOfTheFuture(t *testing.T) {
+func TestABackupDuringALeapIsNamedByTheTrustedTime(t *testing.T) {
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
-	do(t, p.WatchClock)
+	mustRun(t, p.WatchClock)
 	p.Clock.Set(leap)
-	do(t, p.WatchClock, p.BackUp)
+	mustRun(t, p.WatchClock, p.BackUp)
 	names, err := filepath.Glob(filepath.Join(p.Config.BackupDir(), "*.db"))
 	if want := testkit.Start.UTC().Format("sallyport-20060102-"); err != nil || len(names) != 1 || !strings.Contains(names[0], want) {
-		t.Errorf("backups %v, %v; want one of %s", names, err, want)
+		t.Errorf("backups %v, %v; want one whose name contains %s", names, err, want)
 	}
 }

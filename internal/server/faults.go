@@ -13,16 +13,18 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// What is wrong with a configuration that only its use shows: files, addresses, the
-// database. Such errors are [config.Faults], which name the key; the command line knows
-// its line, and ends with the exit code after which no service manager tries again.
+// Some faults of a configuration show only when it is used: those of files, addresses and
+// the database. The functions below return them as [config.Faults], which name the key.
+// The command line adds the line, and exits with the code after which service managers
+// don't restart it.
 
-// faultAt returns a fault of the configuration at a key.
+// faultAt returns one fault of the configuration, at a key.
 func faultAt(key, format string, args ...any) config.Faults {
 	return config.Faults{{Key: key, Text: fmt.Sprintf(format, args...)}}
 }
 
-// joinFaults returns all faults of errs as one error; what is no fault comes first.
+// joinFaults returns the faults in errs as one error, or nil. If one of errs isn't
+// [config.Faults], it returns that one alone.
 func joinFaults(errs ...error) error {
 	var all config.Faults
 	for _, err := range errs {
@@ -40,13 +42,12 @@ func joinFaults(errs ...error) error {
 	return all
 }
 
-// CheckAll returns all faults of a configuration whose values are right, those of its
-// files among them.
+// CheckAll is [Check], and checks the certificate files too.
 func CheckAll(cfg config.Config, now time.Time) error {
 	return joinFaults(Check(cfg), CheckCertificates(cfg, now))
 }
 
-// Warnings are what is likely to be wrong with a configuration that is in order.
+// Warnings returns what is probably a mistake in a configuration without faults.
 func Warnings(cfg config.Config) config.Faults {
 	if cfg.PublicURL.Scheme == "https" && !cfg.OwnTLS() && len(cfg.TrustedProxies) == 0 {
 		return faultAt("public_url", "%s is https, but neither tls nor trusted_proxies is set, so %s", cfg.PublicURL, refusesAll)
@@ -54,15 +55,17 @@ func Warnings(cfg config.Config) config.Faults {
 	return nil
 }
 
-// refusesAll is what follows where https comes from nobody who is trusted.
+// refusesAll says what happens, and what to do, if neither Sallyport nor a trusted proxy
+// terminates TLS.
 const refusesAll = "every request will be refused: name your proxy in trusted_proxies, or set tls"
 
-// ownerAdvice is what to do about a directory that isn't ours.
+// ownerAdvice says what to do about a directory of another user.
 const ownerAdvice = "name a directory that belongs to the user that runs Sallyport, or give this one to that user: chown -R sallyport %s"
 
-// whyNoDatabase returns err of opening the database as a fault of the setting that it
-// follows from. What may pass, such as a database that is away, stays as it is.
-func whyNoDatabase(cfg config.Config, err error) error {
+// databaseFault returns err, an error of opening the database, as a fault of the setting
+// that causes it. It returns err unchanged if a later try may succeed, for example because
+// PostgreSQL is unreachable.
+func databaseFault(cfg config.Config, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -74,19 +77,19 @@ func whyNoDatabase(cfg config.Config, err error) error {
 	return err
 }
 
-// withCause returns why, and where it is a fault its cause too: the command line asks
-// whose the file is that couldn't be opened.
-func withCause(why, cause error) error {
-	if errors.As(why, new(config.Faults)) {
-		return errors.Join(why, cause)
+// withCause adds cause to err if err is a fault, whose text alone is left of it: the
+// command line examines the cause to say who owns the file that couldn't be opened.
+func withCause(err, cause error) error {
+	if errors.As(err, new(config.Faults)) {
+		return errors.Join(err, cause)
 	}
-	return why
+	return err
 }
 
-// whyNoRing returns err of opening the key ring as a fault of the setting that names it. A
-// command that fails may succeed the next time, so that only one that isn't there is a
-// fault.
-func whyNoRing(err error) error {
+// ringFault returns err, an error of reading the key ring, as a fault of the setting that
+// causes it. A key_ring_command that fails may succeed at the next try, so only one that
+// can't be executed is a fault.
+func ringFault(err error) error {
 	if text, found := strings.CutPrefix(err.Error(), "key_ring: "); found {
 		return faultAt("key_ring", "%s", text)
 	}
@@ -100,9 +103,9 @@ func whyNoRing(err error) error {
 	return err
 }
 
-// whyNoListener returns err of listening at the address of key as a fault of the
-// configuration, unless it may pass.
-func whyNoListener(key string, err error) error {
+// listenFault returns err, an error of listening at the address of key, as a fault of the
+// configuration unless a later try may succeed.
+func listenFault(key string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return faultAt(key, "%v: only root may use ports below 1024; write a higher port and leave 443 to a proxy, or allow the service to use it: systemctl edit sallyport, with AmbientCapabilities=CAP_NET_BIND_SERVICE, CapabilityBoundingSet=CAP_NET_BIND_SERVICE and PrivateUsers=no below [Service]", err)

@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// A group of a panel that has no account is named at the start and at each reload.
-func TestGroupsWithoutAccountsAreNamed(t *testing.T) {
+// A start and each reload log every group that a panel requires and that has no accounts.
+func TestGroupsWithoutAccountsAreLogged(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -28,8 +28,8 @@ func TestGroupsWithoutAccountsAreNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := portal.Start(t, engine, "SALLYPORT_CONFIG="+file)
-			p.Browser(t).Get("/healthz") // it serves: what it says at the start was said
-			named := func() []string {
+			p.Browser(t).Get("/healthz") // once it answers, the start has logged everything
+			logged := func() []string {
 				var all []string
 				for line := range strings.Lines(p.Logs.String()) {
 					for _, group := range []string{"opss", "ops", "dev"} {
@@ -40,8 +40,8 @@ func TestGroupsWithoutAccountsAreNamed(t *testing.T) {
 				}
 				return all
 			}
-			if got := named(); !slices.Equal(got, []string{"dev", "ops", "opss"}) {
-				t.Fatalf("at the start: %q", got)
+			if got := logged(); !slices.Equal(got, []string{"dev", "ops", "opss"}) {
+				t.Fatalf("groups logged at the start: %q", got)
 			}
 			a := p.AddAccount(t, "ada")
 			for _, err := range []error{p.Login.AddGroup(t.Context(), "ops"), p.Login.Join(t.Context(), a, "ops"), p.Login.AddGroup(t.Context(), "dev")} {
@@ -56,8 +56,8 @@ func TestGroupsWithoutAccountsAreNamed(t *testing.T) {
 			if err := p.Reload(cfg, nil); err != nil {
 				t.Fatal(err)
 			}
-			if got := named(); !slices.Equal(got[3:], []string{"dev", "opss"}) {
-				t.Errorf("at a reload: %q", got[3:])
+			if got := logged(); !slices.Equal(got[3:], []string{"dev", "opss"}) {
+				t.Errorf("groups logged at a reload: %q", got[3:])
 			}
 		})
 	}

@@ -66,7 +66,7 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 		return nil, err
 	}
 	// Opening it would make an empty one, in the way of a restore.
-	if err := exists(ctx, cfg, false); err != nil {
+	if err := checkExists(ctx, cfg, false); err != nil {
 		return nil, err
 	}
 	d, err := openDatabase(ctx, cfg)

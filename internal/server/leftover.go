@@ -12,13 +12,13 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// leftoverAge is how long a temporary file must have been left alone to be
-// nobody's: longer than the slowest backup writes or reads one.
+// leftoverAge is the age at which a temporary file counts as abandoned. It is longer than
+// the slowest backup takes.
 const leftoverAge = 24 * time.Hour
 
-// removeLeftovers removes the temporary files that a command or server left in
-// dir when it was killed: copies of the database, and of the key ring. What it
-// can't remove stays for the next time; nothing depends on it.
+// removeLeftovers removes the temporary files that a killed command or server left in dir:
+// copies of the database and of the key ring. It continues after an error and returns all
+// errors. The files harm only by the secrets in them, so callers may go on.
 func removeLeftovers(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -30,7 +30,7 @@ func removeLeftovers(dir string) error {
 			continue
 		}
 		if info, err := entry.Info(); err != nil || time.Since(info.ModTime()) < leftoverAge {
-			continue // gone, or somebody writes it
+			continue // another process removed it, or may still be writing it
 		}
 		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
 			faults = append(faults, fmt.Errorf("remove a left-over file: %w", err))
@@ -39,17 +39,17 @@ func removeLeftovers(dir string) error {
 	return errors.Join(faults...)
 }
 
-// isTemporary reports whether name is one that [os.CreateTemp] makes of a
-// pattern of ours, or of what SQLite puts beside such a file.
+// isTemporary reports whether name is one that [os.CreateTemp] makes of a pattern of this
+// program, or the name of an SQLite file beside it.
 func isTemporary(name string) bool {
 	for _, end := range []string{"-wal", "-shm", "-journal"} {
 		name = strings.TrimSuffix(name, end)
 	}
 	for _, pattern := range []string{temporaryName, secret.TemporaryRing, db.TemporaryCopy} {
 		first, last, _ := strings.Cut(pattern, "*")
-		digits, begins := strings.CutPrefix(name, first)
-		digits, ends := strings.CutSuffix(digits, last)
-		if begins && ends && digits != "" && strings.Trim(digits, "0123456789") == "" {
+		digits, hasFirst := strings.CutPrefix(name, first)
+		digits, hasLast := strings.CutSuffix(digits, last)
+		if hasFirst && hasLast && digits != "" && strings.Trim(digits, "0123456789") == "" {
 			return true
 		}
 	}

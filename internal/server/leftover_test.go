@@ -17,17 +17,17 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// What a killed command left is removed by the next one there; what somebody
-// may still write, and what is the operator's, stays.
+// The next command in a directory removes the temporary files of a killed one. It keeps
+// files that another process may still be writing, and files of the operator.
 func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	old := []string{".sallyport-1234567.tmp", ".sallyport-1234567.tmp-wal", ".sallyport-1234567.tmp-shm", ".sallyport-1234567.tmp-journal", ".keyring-99", ".before-7"}
-	mine := []string{".keyring-", ".keyring-mine", ".keyring-99.bak", "keyring.copy", ".sallyport-1.tmp.gz", "sallyport.db.before-3-20260101-000000", ".before-link"}
-	litter := func(dir string) {
+	temporaries := []string{".sallyport-1234567.tmp", ".sallyport-1234567.tmp-wal", ".sallyport-1234567.tmp-shm", ".sallyport-1234567.tmp-journal", ".keyring-99", ".before-7"}
+	operators := []string{".keyring-", ".keyring-mine", ".keyring-99.bak", "keyring.copy", ".sallyport-1.tmp.gz", "sallyport.db.before-3-20260101-000000", ".before-link"}
+	fill := func(dir string) {
 		t.Helper()
 		aged := time.Now().Add(-leftoverAge - time.Hour)
-		for _, name := range append(slices.Clone(old), mine...) {
+		for _, name := range append(slices.Clone(temporaries), operators...) {
 			path := filepath.Join(dir, name)
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -36,7 +36,7 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, ".sallyport-22.tmp"), nil, 0o600); err != nil { // of this hour
+		if err := os.WriteFile(filepath.Join(dir, ".sallyport-22.tmp"), nil, 0o600); err != nil { // new: it may be in use
 			t.Fatal(err)
 		}
 		if err := os.Symlink("keyring.copy", filepath.Join(dir, ".keyring-5")); err != nil {
@@ -46,7 +46,7 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	left := func(dir string, besides ...string) {
+	wantCleaned := func(dir string, others ...string) {
 		t.Helper()
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -58,38 +58,38 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 				got = append(got, entry.Name())
 			}
 		}
-		want := append(append(besides, mine...), ".sallyport-22.tmp", ".keyring-5", ".before-6")
+		want := append(append(others, operators...), ".sallyport-22.tmp", ".keyring-5", ".before-6")
 		slices.Sort(want)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("in %s (-want +got):\n%s", dir, diff)
+			t.Errorf("files in %s (-want +got):\n%s", dir, diff)
 		}
 	}
 
 	keys, cfg := keysOf(t, "sqlite", 1)
-	litter(cfg.DataDir)
-	again, err := OpenKeys(ctx, cfg)
+	fill(cfg.DataDir)
+	reopened, err := OpenKeys(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
-	left(cfg.DataDir, "keyring", "sallyport.db")
+	defer reopened.Close()
+	wantCleaned(cfg.DataDir, "keyring", "sallyport.db")
 
 	to := t.TempDir()
-	litter(to)
+	fill(to)
 	if _, err := Backup(ctx, keys.DB, keys.Ring, filepath.Join(to, "backup.db")); err != nil {
 		t.Fatal(err)
 	}
-	left(to, "backup.db")
+	wantCleaned(to, "backup.db")
 
 	dir := t.TempDir()
-	litter(dir)
+	fill(dir)
 	if err := Restore(ctx, keys.Ring, filepath.Join(to, "backup.db"), filepath.Join(dir, "sallyport.db"), testkit.Start, false); err != nil {
 		t.Fatal(err)
 	}
-	left(dir, "sallyport.db")
+	wantCleaned(dir, "sallyport.db")
 
 	cfg.DataDir = t.TempDir()
-	litter(cfg.DataDir)
+	fill(cfg.DataDir)
 	p, err := Open(ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -104,10 +104,10 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 	if err := p.Serve(stopped, listener); err != nil {
 		t.Fatal(err)
 	}
-	left(cfg.DataDir, "keyring", "sallyport.db")
+	wantCleaned(cfg.DataDir, "keyring", "sallyport.db")
 
 	acme := t.TempDir()
-	litter(acme)
+	fill(acme)
 	cfg.DataDir, cfg.TLS.ACME.AcceptTerms = filepath.Dir(acme), true
 	if err := os.Rename(acme, cfg.ACMEDir()); err != nil {
 		t.Fatal(err)
@@ -119,11 +119,11 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 	if err := newCertificates(cfg, time.Now, slog.New(slog.DiscardHandler)).begin(); err != nil {
 		t.Fatal(err)
 	}
-	left(cfg.ACMEDir(), "auth.test")
+	wantCleaned(cfg.ACMEDir(), "auth.test")
 }
 
-// The patterns are those of the files that are really written.
-func TestTemporaryFilesHaveTheNamesThatAreLookedFor(t *testing.T) {
+// isTemporary recognises the names of the files that are really written.
+func TestIsTemporaryKnowsEveryTemporaryFile(t *testing.T) {
 	dir := t.TempDir()
 	backup, err := temporary(dir)
 	if err != nil {
@@ -137,7 +137,7 @@ func TestTemporaryFilesHaveTheNamesThatAreLookedFor(t *testing.T) {
 	defer ring.Close()
 	for _, f := range []*os.File{backup, ring} {
 		if !isTemporary(filepath.Base(f.Name())) {
-			t.Errorf("%s isn't looked for", f.Name())
+			t.Errorf("isTemporary(%q) is false", filepath.Base(f.Name()))
 		}
 	}
 }

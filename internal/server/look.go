@@ -7,9 +7,9 @@ import (
 	"github.com/sallyport/sallyport/internal/web"
 )
 
-// lookOf returns what the configuration says of how pages look. It reads the files of the
-// pictures.
-func lookOf(cfg config.Config) (web.Look, error) {
+// pageLook returns the configured colours and pictures of the pages. It reads the picture
+// files.
+func pageLook(cfg config.Config) (web.Look, error) {
 	look := web.Look{AccentLight: string(cfg.Accent.Light), AccentDark: string(cfg.Accent.Dark), Icons: map[string]web.Picture{}}
 	if cfg.Logo != "" {
 		logo, err := config.ReadPicture(cfg.Logo)

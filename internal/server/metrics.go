@@ -20,16 +20,15 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Bounds of the histograms' buckets, in seconds: a password hash takes about
-// 0.05, the last in a full queue waits about 2, a request has 20 at most.
+// Bounds of the histograms' buckets, in seconds. A password hash takes about 0.05 s, the
+// last request in a full queue waits about 2 s, and no request waits more than 20 s.
 var (
 	waitBuckets    = []float64{.001, .01, .05, .1, .25, .5, 1, 2, 5, 20}
 	requestBuckets = []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 10}
 )
 
-// metrics counts what the portal does, for Prometheus. Its labels are our own
-// words and route patterns, never what somebody typed: there are few, and none
-// is a secret.
+// metrics counts events for Prometheus. Labels are constants and route patterns, never
+// input of a client: their number is bounded, and none holds a secret.
 type metrics struct {
 	registry      *prometheus.Registry
 	signIns       *prometheus.CounterVec
@@ -40,14 +39,14 @@ type metrics struct {
 	checks        *prometheus.CounterVec
 }
 
-// verdicts are the words for those of package access, in their order.
-var verdicts = [...]string{access.Deny: "denied", access.Admit: "admitted", access.SignIn: "sign_in", access.Reauthenticate: "reauthenticate", access.Enroll: "enroll"}
+// verdictLabels are the outcome labels of sallyport_panel_checks_total, by [access.Verdict].
+var verdictLabels = [...]string{access.Deny: "denied", access.Admit: "admitted", access.SignIn: "sign_in", access.Reauthenticate: "reauthenticate", access.Enroll: "enroll"}
 
-// unanswered is the word where the database didn't answer.
-const unanswered = "unavailable"
+// unavailableLabel is the outcome label of a check that the database didn't answer.
+const unavailableLabel = "unavailable"
 
-// scrapeTime is how long a look at the database may take for a scrape, which
-// is given up after ten seconds by default.
+// scrapeTime is how long a scrape may wait for the database. Prometheus gives up a scrape
+// after ten seconds by default.
 const scrapeTime = 5 * time.Second
 
 func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context.Context) (time.Time, error), now func() time.Time) *metrics {
@@ -67,7 +66,7 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_panel_checks_total", Help: "Checks of requests against their panel's demands, by outcome. A long-lived request is checked every few seconds."}, []string{"outcome"}),
 	}
-	m.begin()
+	m.initialiseLabels()
 	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests, m.checks,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_hashing_queue_length", Help: "How many passwords and backup codes wait to be hashed."}, func() float64 { return float64(queue.Waiting()) }),
@@ -98,9 +97,9 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 	return m
 }
 
-// begin shows a zero for what hasn't happened: the first time that something
-// does is a step up then, which Prometheus misses in a series that is new.
-func (m *metrics) begin() {
+// initialiseLabels creates each series with the value 0. Prometheus would miss the first
+// event of a series that doesn't exist before it.
+func (m *metrics) initialiseLabels() {
 	for _, outcome := range login.Outcomes {
 		m.signIns.WithLabelValues(string(outcome))
 		for _, kind := range []authenticator.Kind{authenticator.TOTP, authenticator.BackupCode} {
@@ -112,19 +111,20 @@ func (m *metrics) begin() {
 	}
 }
 
-// watchReload shows whether the configuration that was read last is faulty.
-func (m *metrics) watchReload(faulty *atomic.Bool) {
+// registerReload adds a gauge that shows whether the configuration that was read last is
+// faulty.
+func (m *metrics) registerReload(faulty *atomic.Bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sallyport_configuration_faulty", Help: "1 if the configuration that was read last is faulty, so the previous one is in force."},
-		func() float64 { return oneIf(faulty.Load()) }))
+		func() float64 { return boolValue(faulty.Load()) }))
 }
 
-// watchCertificates shows how TLS of our own is.
-func (m *metrics) watchCertificates(c *certificates) {
+// registerCertificates adds the gauges of Sallyport's own certificates.
+func (m *metrics) registerCertificates(c *certificates) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_certificates_faulty", Help: "1 if the certificates that were read last are faulty, or the CA issued none for a host."},
-			func() float64 { return oneIf(c.faulty.Load()) }),
+			func() float64 { return boolValue(c.faulty.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_certificate_end_timestamp_seconds", Help: "When the first of the certificates in use expires; 0: there is none."},
 			func() float64 {
@@ -136,21 +136,22 @@ func (m *metrics) watchCertificates(c *certificates) {
 			}))
 }
 
-func oneIf(is bool) float64 {
-	if is {
+func boolValue(b bool) float64 {
+	if b {
 		return 1
 	}
 	return 0
 }
 
-// login returns the hooks of the login machine.
-func (m *metrics) login() login.Metrics {
-	// Each click asks: looking a label up would cost more than the answer.
-	var counters [len(verdicts)]prometheus.Counter
-	for verdict, word := range verdicts {
-		counters[verdict] = m.checks.WithLabelValues(word)
+// loginHooks returns the functions by which package login reports events.
+func (m *metrics) loginHooks() login.Metrics {
+	// Every request to a panel is checked. Finding a counter by its label costs more than
+	// the check itself, so find each one once.
+	var counters [len(verdictLabels)]prometheus.Counter
+	for verdict, label := range verdictLabels {
+		counters[verdict] = m.checks.WithLabelValues(label)
 	}
-	failed := m.checks.WithLabelValues(unanswered)
+	failed := m.checks.WithLabelValues(unavailableLabel)
 	return login.Metrics{
 		Checked: func(verdict access.Verdict, err error) {
 			if err != nil {
@@ -168,11 +169,11 @@ func (m *metrics) login() login.Metrics {
 	}
 }
 
-func (m *metrics) request(route string, status int, took time.Duration) {
+func (m *metrics) observeRequest(route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// handler answers /metrics and nothing else.
+// handler returns a handler of GET /metrics and nothing else.
 func (m *metrics) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))

@@ -14,24 +14,24 @@ import (
 )
 
 const (
-	// reportEvery is how often a node says that it is alive, reportLife how long
-	// that is believed. A new key it reports when it looks at the ring's file.
+	// reportEvery is how often a node reports its keys, even if they haven't changed. A
+	// node counts as alive for reportLife after its last report.
 	reportEvery = 10 * time.Second
 	reportLife  = leasePauses * reportEvery
 
-	// reportTime is how long a rotation waits for nodes that have the new key to
-	// say so: some looks at the file, on a busy machine.
+	// reportTime is how long a rotation waits for all nodes to report the new key: several
+	// times as long as a node takes to notice a new ring file, since it may be busy.
 	reportTime = 10 * ringEvery
 )
 
-// report is what a node said last.
+// report is the last report of a node.
 type report struct {
 	keys []string
 	at   time.Time
 }
 
-// Report tells everybody, where it is time or there is something new, which
-// keys this node has.
+// Report writes this node's keys to the database, for other nodes and for commands, if
+// they have changed or [reportEvery] has passed.
 func (p *Portal) Report(ctx context.Context) error {
 	p.ring.Refresh()
 	var keys []string
@@ -41,11 +41,11 @@ func (p *Portal) Report(ctx context.Context) error {
 	if slices.Equal(keys, p.reported.keys) && time.Since(p.reported.at) < reportEvery {
 		return nil
 	}
-	p.reported = report{keys, time.Now()} // where it fails too: once in a while is enough
+	p.reported = report{keys, time.Now()} // even if it fails: the next try may wait as long
 	return p.DB.Report(ctx, db.Node{ID: p.node, Name: nodeName(p.Config.Listen), Keys: keys}, reportLife, p.Login.Clock())
 }
 
-// nodeName is what operators know a node by.
+// nodeName returns the name of a node for operators: its host and address.
 func nodeName(listen string) string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -54,8 +54,8 @@ func nodeName(listen string) string {
 	return host + " at " + listen
 }
 
-// ErrNotSpread: a live node hasn't got the key that is to seal; it would refuse
-// everybody whose secrets are sealed under it.
+// ErrNotSpread means that a live node doesn't have the key that is to seal. That node could
+// not open secrets sealed under it, and would refuse their owners' sign-ins.
 var ErrNotSpread = errors.New("some nodes don't have the new key yet, and would refuse sign-ins; nothing was changed")
 
 // spread waits until every live node has reported the ring's newest key, and
@@ -63,7 +63,7 @@ var ErrNotSpread = errors.New("some nodes don't have the new key yet, and would 
 func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 	keys := k.Ring.Keys()
 	newest = keys[len(keys)-1].ID
-	for begin := time.Now(); ; {
+	for start := time.Now(); ; {
 		nodes, err := k.DB.Nodes(ctx, time.Now())
 		if err != nil {
 			return "", err
@@ -77,7 +77,7 @@ func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 		if len(lacking) == 0 {
 			return newest, nil
 		}
-		if time.Since(begin) >= k.patience {
+		if time.Since(start) >= k.patience {
 			return "", fmt.Errorf("%w: %s\n%s; Sallyport forgets a node that was killed after %v", ErrNotSpread, strings.Join(lacking, ", "), howToSpread(k.From), reportLife)
 		}
 		select {

@@ -16,8 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Each node has a copy of the key ring of its own; a command works on the first
-// one's.
+// Each of three nodes has its own copy of the key ring. The command changes the first
+// node's copy.
 func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -54,7 +54,7 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused := func(when string, names ...string) {
+	wantRefused := func(when string, names ...string) {
 		t.Helper()
 		_, err := keys.Rotate(ctx)
 		if !errors.Is(err, ErrNotSpread) {
@@ -69,7 +69,7 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 			t.Errorf("%s: the keys were rotated", when)
 		}
 	}
-	refused("nobody has it", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
+	wantRefused("no node has the key", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
 	copyRing(t, nodes[0].Config.DataDir, nodes[1].Config.DataDir)
 	for _, p := range nodes {
 		testkit.Until(t, "the report of "+p.Config.Listen, func() bool {
@@ -79,8 +79,8 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 			return p == nodes[2] || len(p.reported.keys) == 2
 		})
 	}
-	refused("one lacks it", "127.0.0.1:3")
-	// It dies.
+	wantRefused("one node lacks the key", "127.0.0.1:3")
+	// That node dies: its report expires.
 	err = keys.DB.Write(ctx, func(tx *db.Tx) error {
 		_, err := db.Exec(ctx, tx, `UPDATE nodes SET expires_at = expires_at - $2 WHERE id = $1`, nodes[2].node, reportLife.Milliseconds())
 		return err
@@ -89,11 +89,11 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := keys.Rotate(ctx); err != nil || keys.Sealing() != added {
-		t.Errorf("without the dead one: %v, %s seals, want %s", err, keys.Sealing(), added)
+		t.Errorf("rotating without the dead node: %v, %s seals, want %s", err, keys.Sealing(), added)
 	}
 	nodes[1].rest(ctx)
 	if alive, err := keys.DB.Nodes(ctx, time.Now()); err != nil || len(alive) != 1 || alive[0].ID != nodes[0].node {
-		t.Errorf("after another stopped: %+v, %v", alive, err)
+		t.Errorf("nodes after another one stopped: %+v, %v", alive, err)
 	}
 }
 

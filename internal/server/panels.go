@@ -16,11 +16,11 @@ import (
 	"github.com/sallyport/sallyport/internal/gateway"
 )
 
-// groupTime is how long the look at groups may take: a start and a reload wait for it.
+// groupTime is how long reading the groups may take; a start and a reload wait for it.
 const groupTime = 5 * time.Second
 
-// Panels returns the declared panels as access knows them. A rule has the
-// panel's groups and age where it names none.
+// Panels returns the declared panels, in their order. A rule that names no groups or no
+// max_age has those of its panel.
 func Panels(cfg config.Config) ([]*access.Panel, error) {
 	var all []*access.Panel
 	for _, p := range cfg.Panels {
@@ -59,7 +59,7 @@ func Panels(cfg config.Config) ([]*access.Panel, error) {
 	return all, nil
 }
 
-// warnOfEmptyGroups logs each group that panels ask for and that has no account: most
+// warnOfEmptyGroups logs each group that a panel requires and that has no accounts: most
 // likely its name is misspelled.
 func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, groupTime)
@@ -87,33 +87,35 @@ func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	}
 }
 
-// Check returns why a configuration whose values are right can't be in force.
+// Check returns the faults of a configuration that [config.Load] can't find, because they
+// concern several settings or the files of panels. It returns nil if there are none.
 func Check(cfg config.Config) error {
 	var faults config.Faults
-	asks := func(p config.Panel) bool { return p.Upstream == (config.Upstream{}) } // its proxy does
+	servedByProxy := func(p config.Panel) bool { return p.Upstream == (config.Upstream{}) }
 	for i, p := range cfg.Panels {
-		if asks(p) && len(cfg.TrustedProxies) == 0 {
+		if servedByProxy(p) && len(cfg.TrustedProxies) == 0 {
 			faults = append(faults, faultAt(fmt.Sprintf("panels[%d].upstream", i),
 				"isn't set for %s, so another proxy serves it and asks here: name that proxy's address in trusted_proxies, such as trusted_proxies: [127.0.0.1], or the panel's own server in upstream, such as upstream: http://127.0.0.1:8082", p.URL)...)
 		}
 	}
-	if cfg.PublicURL.Hostname() == forwardauth.Host && slices.ContainsFunc(cfg.Panels, asks) {
+	if cfg.PublicURL.Hostname() == forwardauth.Host && slices.ContainsFunc(cfg.Panels, servedByProxy) {
 		faults = append(faults, faultAt("public_url", "has the host name %s, by which proxies ask about panels: give the portal another one", forwardauth.Host)...)
 	}
-	_, noUpstreams := upstreams(cfg)
-	_, noPanels := Panels(cfg)
-	return joinFaults(faults, noUpstreams, noPanels)
+	_, upstreamErr := upstreams(cfg)
+	_, panelErr := Panels(cfg)
+	return joinFaults(faults, upstreamErr, panelErr)
 }
 
-// upstream is a panel's own server, and how the gateway speaks to it.
+// upstream is the address of a panel's own server, and how the gateway connects to it.
 type upstream struct {
-	to            *url.URL // nil where another proxy passes requests on
+	to            *url.URL // nil if another proxy passes requests on
 	trust         gateway.Trust
-	answerWithin  time.Duration // 0: as the gateway thinks best
+	answerWithin  time.Duration // 0: the gateway's default
 	socketsAreUse bool
 }
 
-// upstreams returns the panels' own servers. It reads the files of their certificates.
+// upstreams returns the upstream of each panel, in the order of cfg.Panels. It reads the
+// files of their CAs.
 func upstreams(cfg config.Config) ([]upstream, error) {
 	var all []upstream
 	for i, p := range cfg.Panels {
@@ -122,8 +124,8 @@ func upstreams(cfg config.Config) ([]upstream, error) {
 			trust:        gateway.Trust{Name: p.UpstreamName, Fingerprint: p.UpstreamFingerprint.Bytes()},
 			answerWithin: time.Duration(p.AnswerWithin), socketsAreUse: p.WebSockets == config.WebSocketsUse,
 		}
-		if at := config.Origin(p.Upstream); at != (config.Origin{}) {
-			one.to = &url.URL{Scheme: at.Scheme, Host: at.Host}
+		if origin := config.Origin(p.Upstream); origin != (config.Origin{}) {
+			one.to = &url.URL{Scheme: origin.Scheme, Host: origin.Host}
 		}
 		if p.UpstreamCA != "" {
 			text, err := os.ReadFile(p.UpstreamCA)
@@ -140,7 +142,8 @@ func upstreams(cfg config.Config) ([]upstream, error) {
 	return all, nil
 }
 
-// demand translates a requirement; one that is unknown is met by nobody.
+// demand returns the demand of a panel or rule. An unknown requirement gives
+// [access.Nobody], which no session satisfies.
 func demand(require config.Require, groups []string, age config.Duration) access.Demand {
 	d := access.Demand{Groups: groups, MaxAge: time.Duration(age)}
 	switch require {

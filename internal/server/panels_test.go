@@ -18,7 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// load reads a configuration file with that text.
+// load reads a configuration file with this text.
 func load(t *testing.T, text string) (config.Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sallyport.yaml")
@@ -79,20 +79,22 @@ panels:
 	}
 }
 
-func TestPanelsThatNobodyCheckedAreClosed(t *testing.T) {
+// A configuration that wasn't validated admits no one.
+func TestUnknownRequirementAdmitsNobody(t *testing.T) {
 	got, err := Panels(config.Config{Panels: []config.Panel{{Require: "Nothing", Rules: []config.Rule{{Path: "/x/", Require: "Nothing"}}}}})
 	if err != nil || len(got) != 1 || got[0].Demand.Requirement != access.Nobody {
 		t.Fatalf("an unknown requirement: %+v, %v", got, err)
 	}
 	if d, _ := got[0].DemandOf("/x/y"); d.Requirement != access.Nobody {
-		t.Errorf("an unknown requirement of a rule asks for %+v, want nobody", d)
+		t.Errorf("an unknown requirement of a rule demands %+v, want access.Nobody", d)
 	}
 	if got, err := Panels(config.Default()); got != nil || err != nil {
 		t.Errorf("panels of the default: %+v, %v", got, err)
 	}
 }
 
-func TestPanelsNameExactlyTheGroupsThatCanBe(t *testing.T) {
+// config and account accept the same group names.
+func TestPanelsMayNameExactlyTheGroupsThatCanExist(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		for _, name := range []string{
 			"ops", "ops-2_x.y", "Größe", "٣", strings.Repeat("ä", 64),

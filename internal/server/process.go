@@ -12,20 +12,20 @@ import (
 	"syscall"
 )
 
-// processFile holds the process id of the server that works in a data
-// directory, and is locked by it: what a dead one left is told from a living
-// one, whose number another process may have by now.
+// processFile contains the process ID of the server that uses a data directory. The server
+// keeps the file locked: without a lock, the file is that of a dead server, and its process
+// ID may belong to another process by now.
 const processFile = "server.pid"
 
-// maxProcessID is more bytes than any process id has.
+// maxProcessID is more bytes than any process ID has.
 const maxProcessID = 32
 
-// ErrNotRunning: no server works in the data directory.
+// ErrNotRunning means that no server uses the data directory.
 var ErrNotRunning = errors.New("no server is running")
 
-// markRunning writes this process into the data directory, until stop is called
-// or it dies. Where another server does so already, on PostgreSQL, that one
-// stays.
+// markRunning writes this process's ID to the data directory and locks the file until stop
+// is called or the process ends. If another server has locked it, which is possible on
+// PostgreSQL, markRunning leaves it alone and returns no error.
 func markRunning(dataDir string) (stop func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dataDir, processFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -52,9 +52,10 @@ func markRunning(dataDir string) (stop func(), err error) {
 	}, nil
 }
 
-// TellReload has the server that works in the data directory read its
-// configuration again, and returns its process id; or [ErrNotRunning].
-func TellReload(dataDir string) (process int, err error) {
+// SignalReload sends SIGHUP to the server that uses the data directory, which makes it
+// read its configuration again, and returns its process ID. Without a server it returns
+// [ErrNotRunning].
+func SignalReload(dataDir string) (process int, err error) {
 	f, err := os.Open(filepath.Join(dataDir, processFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, ErrNotRunning

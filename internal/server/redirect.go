@@ -8,24 +8,24 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// challengePrefix is where a CA asks by http who is there (RFC 8555, section
-// 8.3).
+// challengePrefix is the path below which a CA validates a host by http (RFC 8555,
+// section 8.3).
 const challengePrefix = "/.well-known/acme-challenge/"
 
-// redirect leads from http to the same path of a host that we serve by https.
-// Its target is built from the configured origin (R20); it shows nothing and
-// sets no cookie.
+// redirect answers http requests with a redirect to the same path at the configured https
+// origin. It never builds the target from the request's Host header (R20 in
+// docs/threat-model.md), shows no content and sets no cookie.
 type redirect struct {
 	origins map[string]string // by canonical host
-	ca      http.Handler      // answers challenges; nil without a CA
+	ca      http.Handler      // answers a CA's challenges; nil without a CA
 }
 
 // newRedirect returns the handler of redirect_listen.
 func newRedirect(cfg config.Config, from *certificates) http.Handler {
 	d := &redirect{origins: map[string]string{}}
-	add := func(at config.Origin) {
-		if host, err := access.CanonicalHost(at.Host); err == nil {
-			d.origins[host] = at.String()
+	add := func(origin config.Origin) {
+		if host, err := access.CanonicalHost(origin.Host); err == nil {
+			d.origins[host] = origin.String()
 		}
 	}
 	add(cfg.PublicURL)
@@ -55,13 +55,14 @@ func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		http.Error(w, "no such host here", http.StatusMisdirectedRequest)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		// A form has told its secrets already: that is to be noticed, not hidden.
+		// A form that was posted here has sent its secrets in the clear. A redirect would
+		// hide that.
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "use https", http.StatusMethodNotAllowed)
 	case path[0] != '/' || r.URL.Opaque != "":
 		http.Error(w, "not a path", http.StatusBadRequest)
 	case d.ca != nil && challenge && isChallenge(token):
-		r.Host = host // the CA may name the port
+		r.Host = host // without a port, which the CA may send
 		d.ca.ServeHTTP(w, r)
 	default:
 		if r.URL.RawQuery != "" {
@@ -72,11 +73,11 @@ func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// maxChallenge is longer than any token of a CA.
+// maxChallenge is more bytes than any CA's token has.
 const maxChallenge = 200
 
-// isChallenge reports whether text is a token, which names a file (RFC 8555,
-// section 8).
+// isChallenge reports whether text is a token of base64url characters (RFC 8555,
+// section 8.3). The token names a file of the certificate cache, so no path may be accepted.
 func isChallenge(text string) bool {
 	return text != "" && len(text) <= maxChallenge &&
 		strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""

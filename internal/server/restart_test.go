@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// again stops a portal and starts another on its database.
-func again(t *testing.T, p *portal.Portal, settings ...string) *portal.Portal {
+// restart stops a portal and starts another on its database.
+func restart(t *testing.T, p *portal.Portal, settings ...string) *portal.Portal {
 	t.Helper()
 	p.Stop()
 	if url := p.Config.Database.Reveal(); url != "" {
@@ -26,8 +26,8 @@ func again(t *testing.T, p *portal.Portal, settings ...string) *portal.Portal {
 	return next
 }
 
-// R4: a restart is no way out of the harder form.
-func TestVerdictOnTheInstanceSurvivesARestart(t *testing.T) {
+// A restart doesn't relax the throttle: unknown browsers still need two codes in a row (R4).
+func TestInstanceThrottleSurvivesARestart(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -42,15 +42,15 @@ func TestVerdictOnTheInstanceSurvivesARestart(t *testing.T) {
 			if err := p.Measure(ctx); err != nil || !p.Login.Ledger.Hot() {
 				t.Fatalf("hot is %v, %v", p.Login.Ledger.Hot(), err)
 			}
-			p = again(t, p)
+			p = restart(t, p)
 			if !p.Login.Ledger.Hot() {
-				t.Error("forgotten by a restart")
+				t.Error("not hot after a restart")
 			}
 		})
 	}
 }
 
-// What was gathered is written at the end.
+// A server that stops writes the last uses that it holds in memory.
 func TestLastUseSurvivesARestart(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -61,10 +61,10 @@ func TestLastUseSurvivesARestart(t *testing.T) {
 			b.SignIn("ada")
 			p.Clock.Move(time.Hour)
 			b.Get("/settings/profile")
-			p = again(t, p)
-			var at db.At
-			if err := db.One(t.Context(), p.DB.Reader(), `SELECT seen_at FROM sessions`, nil, &at); err != nil || !at.Equal(p.Clock.Now()) {
-				t.Errorf("last used at %v, %v; want %v", at, err, p.Clock.Now())
+			p = restart(t, p)
+			var seen db.At
+			if err := db.One(t.Context(), p.DB.Reader(), `SELECT seen_at FROM sessions`, nil, &seen); err != nil || !seen.Equal(p.Clock.Now()) {
+				t.Errorf("last used at %v, %v; want %v", seen, err, p.Clock.Now())
 			}
 		})
 	}

@@ -1,5 +1,3 @@
-// Package server builds everything from the configuration, joins the doors,
-// and runs until it is told to stop. It owns the clock that all others get.
 package server
 
 import (
@@ -31,87 +29,91 @@ import (
 	"github.com/sallyport/sallyport/internal/web"
 )
 
-// Time limits of a connection: a browser is done long before, and slow senders
-// don't keep a connection for ever (ATTACKS 149).
+// Time limits of a connection. Browsers need far less; a client that sends or reads
+// slowly must not occupy a connection without end (attack 149).
 const (
 	headerTime = 10 * time.Second
 	readTime   = 30 * time.Second
 	writeTime  = 60 * time.Second
 	idleTime   = 2 * time.Minute
 
-	// moreHeader is how much longer than max_header_kib the headers of a request may be, and
-	// still be answered by a page that names the longest cookies.
-	moreHeader = 64 << 10
+	// headerSlack is by how much the headers of a request may exceed max_header_kib and
+	// still be answered by a page that names the longest cookies. net/http rejects longer
+	// ones without a page.
+	headerSlack = 64 << 10
 
-	// besideHeader is enough for a browser on its way to https, and for Prometheus.
-	besideHeader = 32 << 10
+	// auxiliaryHeader limits the headers of requests to redirect_listen and
+	// metrics_listen, in bytes.
+	auxiliaryHeader = 32 << 10
 
-	// stopTime is how long requests under way may take at the end, and restTime
-	// what the jobs leave to do: a service manager waits longer than both.
+	// stopTime is how long requests in progress may take after the listener is closed.
+	// restTime is how long the last work of the jobs may take after that. Service
+	// managers must wait longer than the sum of both.
 	stopTime = 10 * time.Second
 	restTime = 5 * time.Second
 )
 
-// Portal is an opened portal: its database, key ring and services. The command
-// line works on one beside a running server.
+// Portal is an open portal: its database, key ring and services. A command opens a Portal
+// of its own while a server runs on the same database.
 type Portal struct {
 	Config  config.Config
 	Login   *login.Service
 	DB      *db.DB
-	Handler *swap
+	Handler *swapHandler
 	Metrics http.Handler // GET /metrics
 	Log     *slog.Logger
 
-	// Begun, unless it is nil, is called by Serve once nothing keeps it from serving any
-	// more: every address is bound and the database is locked. Its error ends Serve.
-	Begun func() error
+	// OnReady, unless it is nil, is called by Serve when every address is bound and the
+	// database is locked, before the first request is answered. Its error ends Serve.
+	OnReady func() error
 
-	links        gateway.Links         // connections of clients
-	inForce      atomic.Pointer[doors] // what Handler holds
-	certificates *certificates         // nil where TLS isn't ours
-	redirect     *swap                 // what redirect_listen answers
+	links        gateway.Links          // connections of clients
+	inForce      atomic.Pointer[router] // the router that Handler calls
+	certificates *certificates          // nil unless Sallyport itself terminates TLS
+	redirect     *swapHandler           // answers redirect_listen
 
-	now    func() time.Time // this machine's own clock; all else goes by Login.Clock
-	node   string           // names this process to others on the database
-	faulty atomic.Bool      // the configuration that was read last is not in force
-	warned atomic.Bool      // that in force has [Warnings]
-	ending chan struct{}    // closed once nothing new may last
+	now         func() time.Time // this machine's clock; everything else uses Login.Clock
+	node        string           // the ID of this process in the nodes and leases tables
+	faulty      atomic.Bool      // the configuration that was read last is not in force
+	hasWarnings atomic.Bool      // [Warnings] of the configuration in force aren't empty
+	ending      chan struct{}    // closed when the server stops: streams must end
 
 	ring     *secret.Ring
 	reported report
 	count    func(route string, status int, took time.Duration)
 }
 
-// Open opens database and key ring, which it creates where there is no account
-// yet, and builds the services. Errors say what to do.
+// Open opens the database and the key ring, and builds the services. It creates the
+// database if it is missing, and the key ring if it is missing and the database has no
+// account. Errors say what to do.
 func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
 	return open(ctx, cfg, now, log, true)
 }
 
-// OpenExisting is [Open] for commands that must not make a portal: where there is none,
-// it creates nothing and returns [ErrNoPortal].
+// OpenExisting is [Open] for commands that must not create a portal: if there is none, it
+// creates nothing and returns an error that wraps [ErrNoPortal].
 func OpenExisting(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
 	return open(ctx, cfg, now, log, false)
 }
 
 func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger, create bool) (*Portal, error) {
 	from := RingSource(cfg)
-	ring, missing, err := readRing(ctx, from) // before a database is made that it doesn't open
+	ring, missing, err := readRing(ctx, from) // first, so that an unusable ring leaves no new database behind
 	if err != nil {
-		why := whyNoRing(err)
-		if create && from.Ours() && !errors.As(why, new(config.Faults)) {
-			why = whyNoDatabase(cfg, err) // the ring is in data_dir, as an SQLite database is
+		fault := ringFault(err)
+		if create && from.Ours() && !errors.As(fault, new(config.Faults)) {
+			fault = databaseFault(cfg, err) // the ring is in data_dir, like an SQLite database
 		}
-		return nil, withCause(why, err)
+		return nil, withCause(fault, err)
 	}
 	if !create {
-		if err := exists(ctx, cfg, missing); err != nil {
+		if err := checkExists(ctx, cfg, missing); err != nil {
 			return nil, err
 		}
 	}
 	d, err := openDatabase(ctx, cfg)
 	if err != nil {
-		return nil, withCause(whyNoDatabase(cfg, err), err)
+		return nil, withCause(databaseFault(cfg, err), err)
 	}
 	if missing {
 		ring, err = makeRing(ctx, d, from)
@@ -120,10 +122,10 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	}
 	if err != nil {
 		d.Close()
-		return nil, whyNoRing(err)
+		return nil, ringFault(err)
 	}
 	follow(ring, from, log)
-	queue := throttle.NewQueue(runtime.GOMAXPROCS(0), now) // the cores that a container may use, not those that it sees
+	queue := throttle.NewQueue(runtime.GOMAXPROCS(0), now) // unlike NumCPU, it respects a container's CPU limit
 	watch := &clock.Watch{}
 	counts := newMetrics(queue, watch, func(ctx context.Context) (time.Time, error) { return audit.Waiting(ctx, d.Reader()) }, now)
 	service := &login.Service{
@@ -137,24 +139,24 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Passwords:      secret.Argon2id{MemoryKiB: uint32(cfg.Password.MemoryKiB), Iterations: uint32(cfg.Password.Iterations)},
 		MinRunes:       cfg.Password.MinLength,
 		Issuer:         cfg.SiteName,
-		Metrics:        counts.login(),
+		Metrics:        counts.loginHooks(),
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
 	service.Mark.WentBack = service.ClockWentBack
-	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swap{}, redirect: &swap{}, Log: log, node: secret.NewID(), count: counts.request, ending: make(chan struct{}), ring: ring}
-	counts.watchReload(&p.faulty)
+	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, node: secret.NewID(), count: counts.observeRequest, ending: make(chan struct{}), ring: ring}
+	counts.registerReload(&p.faulty)
 	if cfg.OwnTLS() {
 		p.certificates = newCertificates(cfg, now, log)
-		counts.watchCertificates(p.certificates)
+		counts.registerCertificates(p.certificates)
 	}
 	p.Metrics = counts.handler()
-	handler, err := p.doors(cfg)
+	next, err := p.buildRouter(cfg)
 	if err != nil {
 		d.Close()
 		return nil, err
 	}
-	p.use(handler)
-	p.warned.Store(len(Warnings(cfg)) > 0)
+	p.setRouter(next)
+	p.hasWarnings.Store(len(Warnings(cfg)) > 0)
 	p.redirect.set(newRedirect(cfg, p.certificates))
 	return p, nil
 }
@@ -166,8 +168,8 @@ func openDatabase(ctx context.Context, cfg config.Config) (*db.DB, error) {
 	return db.Open(ctx, cfg.DatabaseURL())
 }
 
-// doors builds what answers requests, as cfg declares it.
-func (p *Portal) doors(cfg config.Config) (*doors, error) {
+// buildRouter returns the handler of the portal and of the panels that cfg declares.
+func (p *Portal) buildRouter(cfg config.Config) (*router, error) {
 	if err := Check(cfg); err != nil {
 		return nil, err
 	}
@@ -179,27 +181,27 @@ func (p *Portal) doors(cfg config.Config) (*doors, error) {
 	if err != nil {
 		return nil, err
 	}
-	look, err := lookOf(cfg)
+	look, err := pageLook(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return newDoors(web.Options{
+	return newRouter(web.Options{
 		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Vitals: p.vitals,
 	}, up, limits{p.maxHeader(), p.ending}, func(origin string) *access.Panel { return p.inForce.Load().panelOfGateway(origin) })
 }
 
-// use puts doors in force for the requests that follow.
-func (p *Portal) use(d *doors) {
-	p.inForce.Store(d)
-	p.Handler.set(d)
+// setRouter puts a router in force for the requests that follow.
+func (p *Portal) setRouter(next *router) {
+	p.inForce.Store(next)
+	p.Handler.set(next)
 }
 
 // maxHeader returns how many bytes the headers of a request may have.
 func (p *Portal) maxHeader() int { return p.Config.MaxHeaderKiB << 10 }
 
-// readRing reads the key ring. missing says that its file isn't there and is ours to
-// make.
+// readRing reads the key ring. missing means that its file doesn't exist and that
+// Sallyport may create it.
 func readRing(ctx context.Context, from secret.Source) (ring *secret.Ring, missing bool, err error) {
 	ring, err = from.Read(ctx)
 	if from.Ours() && errors.Is(err, fs.ErrNotExist) {
@@ -208,7 +210,8 @@ func readRing(ctx context.Context, from secret.Source) (ring *secret.Ring, missi
 	return ring, false, err
 }
 
-// makeRing makes the key ring of an empty database.
+// makeRing creates the key ring of a database without accounts. For another database it
+// returns an error: a new ring couldn't open what the database holds.
 func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, error) {
 	some, err := account.Exist(ctx, d.Reader())
 	if err != nil {
@@ -222,13 +225,13 @@ func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, 
 	}
 	ring, err := secret.CreateRing(from.Path)
 	if errors.Is(err, fs.ErrExist) {
-		return secret.ReadRing(from.Path) // another process was faster
+		return secret.ReadRing(from.Path) // another process created it meanwhile
 	}
 	return ring, err
 }
 
-// checkRing refuses a ring that doesn't open what the database holds now, not at
-// somebody's sign-in (F4).
+// checkRing returns an error if the ring doesn't open the secrets in the database: a wrong
+// ring must stop the start, not fail at the first sign-in (F4 in docs/threat-model.md).
 func checkRing(ctx context.Context, d *db.DB, ring *secret.Ring, from secret.Source) error {
 	err := password.CheckRing(ctx, d.Reader(), ring)
 	if errors.Is(err, secret.ErrUnknownKey) || errors.Is(err, secret.ErrOpen) {
@@ -240,11 +243,11 @@ func checkRing(ctx context.Context, d *db.DB, ring *secret.Ring, from secret.Sou
 // Close closes the database.
 func (p *Portal) Close() error { return p.DB.Close() }
 
-// URL returns the address of a path of the portal.
+// URL returns the URL of a path of the portal; path begins with a slash.
 func (p *Portal) URL(path string) string { return p.Config.PortalURL() + path }
 
-// SetupLink returns the address where the first account is made, or "" where
-// there is one.
+// SetupLink returns a new one-time link that creates the first account, or "" if there is
+// an account.
 func (p *Portal) SetupLink(ctx context.Context) (string, error) {
 	token, needed, err := p.Login.SetupTicket(ctx)
 	if err != nil || !needed {
@@ -253,13 +256,13 @@ func (p *Portal) SetupLink(ctx context.Context) (string, error) {
 	return p.TicketLink(token), nil
 }
 
-// TicketLink returns the address of a one-time link.
+// TicketLink returns the one-time link with this token.
 func (p *Portal) TicketLink(token secret.Text) string {
 	return p.URL("/setup?ticket=" + token.Reveal())
 }
 
-// Listen opens the configured address, once the files of certificates are in order. Its
-// error says what to do.
+// Listen checks the certificate files and opens the configured address. Its error says
+// what to do.
 func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
 	if len(p.Config.TLS.Certificates) > 0 {
 		if _, err := readPairs(p.Config); err != nil {
@@ -268,29 +271,29 @@ func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.Listen)
 	if err != nil {
-		return nil, whyNoListener("listen", err)
+		return nil, listenFault("listen", err)
 	}
 	return listener, nil
 }
 
-// serveBeside answers at another address of the configuration, that of key,
-// unless it is empty.
-func (p *Portal) serveBeside(ctx context.Context, key, address string, handler http.Handler) (stop func(), err error) {
+// serveAuxiliary serves handler at an additional address, which the configuration key
+// names in errors. If address is empty, it does nothing.
+func (p *Portal) serveAuxiliary(ctx context.Context, key, address string, handler http.Handler) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, whyNoListener(key, err)
+		return nil, listenFault(key, err)
 	}
 	srv := p.httpServer(handler)
-	srv.MaxHeaderBytes = besideHeader
+	srv.MaxHeaderBytes = auxiliaryHeader
 	go srv.Serve(listener)
 	return func() { srv.Close() }, nil
 }
 
-// WatchCertificates notices files that changed, and asks the CA for what is
-// missing.
+// WatchCertificates reads certificate files again that have changed, and requests missing
+// certificates from the CA.
 func (p *Portal) WatchCertificates(ctx context.Context) error {
 	p.certificates.watch(ctx)
 	return nil
@@ -299,16 +302,16 @@ func (p *Portal) WatchCertificates(ctx context.Context) error {
 func (p *Portal) httpServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
-		// WriteTimeout is a stream's in HTTP/2: whoever reads nothing at all would
-		// keep the connection.
+		// In HTTP/2, WriteTimeout applies to a stream. Without this limit a client that
+		// reads nothing would keep its connection open (attack 149).
 		HTTP2:          &http.HTTP2Config{WriteByteTimeout: writeTime},
-		MaxHeaderBytes: p.maxHeader() + moreHeader, ConnContext: p.links.ConnContext, ConnState: p.links.ConnState,
+		MaxHeaderBytes: p.maxHeader() + headerSlack, ConnContext: p.links.ConnContext, ConnState: p.links.ConnState,
 		ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 	}
 }
 
-// Serve answers on the listener until ctx ends, then drains it and lets requests
-// under way finish. It closes the listener, and is called once.
+// Serve answers requests on the listener until ctx ends, then drains the server and lets
+// requests in progress finish. It closes the listener. It may be called once.
 func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	unlock, err := p.DB.LockServer()
 	if err != nil {
@@ -327,20 +330,20 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 			return err
 		}
 	}
-	// Metrics have a listener of their own so that no proxy shows them to all.
-	stopMetrics, err := p.serveBeside(ctx, "metrics_listen", p.Config.MetricsListen, p.Metrics)
+	// A separate listener, so that a proxy in front of the portal doesn't publish metrics.
+	stopMetrics, err := p.serveAuxiliary(ctx, "metrics_listen", p.Config.MetricsListen, p.Metrics)
 	if err != nil {
 		listener.Close()
 		return err
 	}
 	defer stopMetrics()
-	stopRedirect, err := p.serveBeside(ctx, "redirect_listen", p.Config.RedirectListen, p.redirect)
+	stopRedirect, err := p.serveAuxiliary(ctx, "redirect_listen", p.Config.RedirectListen, p.redirect)
 	if err != nil {
 		listener.Close()
 		return err
 	}
 	defer stopRedirect()
-	p.warn(p.Config)
+	p.logWarnings(p.Config)
 	if err := removeLeftovers(p.Config.DataDir); err != nil {
 		p.Log.Warn("left-over files stay in data_dir", "reason", err.Error())
 	}
@@ -348,8 +351,8 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	if err := p.WatchClock(ctx); err != nil {
 		p.Log.Warn("the clock couldn't be checked and will be checked again", "reason", err.Error())
 	}
-	// Before the first request: what another node, or this one before it was
-	// restarted, has measured.
+	// Before the first request, read what another node, or this one before a restart,
+	// has measured: a restart must not relax the rate limits.
 	if _, err := p.Login.Ledger.Refresh(ctx); err != nil {
 		p.Log.Warn("the rate limits couldn't be measured and will be measured again", "reason", err.Error())
 	}
@@ -357,13 +360,13 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		p.Log.Warn("this node couldn't report its keys and will try again", "reason", err.Error())
 	}
 	p.warnOfEmptyGroups(ctx, p.Config)
-	if p.Begun != nil {
-		if err := p.Begun(); err != nil {
+	if p.OnReady != nil {
+		if err := p.OnReady(); err != nil {
 			listener.Close()
 			return err
 		}
 	}
-	endJobs := p.startJobs(context.WithoutCancel(ctx)) // a server that drains still works
+	endJobs := p.startJobs(context.WithoutCancel(ctx)) // jobs also run while the server drains
 
 	serve := srv.Serve
 	if p.certificates != nil {
@@ -385,8 +388,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
-// drain ends serving in order: balancers are told to send nobody any more, then
-// nobody can connect, streams end, and requests under way get their answer.
+// drain stops the server in order: first /readyz fails, so that load balancers send no
+// more requests. After the configured drain time the listener closes and streams end, and
+// requests in progress get stopTime to finish.
 func (p *Portal) drain(srv *http.Server, served <-chan error) error {
 	pause := time.Duration(p.Config.Drain)
 	if pause > 0 {

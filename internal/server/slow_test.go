@@ -16,17 +16,17 @@ import (
 	"github.com/sallyport/sallyport/internal/server"
 )
 
-// host is what the portal answers for unless the configuration says otherwise.
+// host is the portal's host in the default configuration.
 const host = "127.0.0.1:9091"
 
-// pipes is a listener without a network: in a test's own time a goroutine that
-// waits for a real one would hold time still.
-type pipes struct {
+// pipeListener is a listener in memory. In a synctest bubble, time stands still while a
+// goroutine waits for a real network connection.
+type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *pipeListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-p.conns:
 		return conn, nil
@@ -35,7 +35,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error {
+func (p *pipeListener) Close() error {
 	select {
 	case <-p.closed:
 	default:
@@ -44,16 +44,16 @@ func (p *pipes) Close() error {
 	return nil
 }
 
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9091} }
+func (p *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9091} }
 
-func (p *pipes) dial() net.Conn {
-	mine, theirs := net.Pipe()
-	p.conns <- theirs
-	return mine
+func (p *pipeListener) dial() net.Conn {
+	client, server := net.Pipe()
+	p.conns <- server
+	return client
 }
 
-// served reports whether somebody quick gets the sign-in page.
-func (p *pipes) served(t *testing.T) bool {
+// answersOthers reports whether another client, which isn't slow, gets the sign-in page.
+func (p *pipeListener) answersOthers(t *testing.T) bool {
 	t.Helper()
 	conn := p.dial()
 	defer conn.Close()
@@ -71,9 +71,9 @@ func (p *pipes) served(t *testing.T) bool {
 	return err == nil && resp.StatusCode == http.StatusOK
 }
 
-// drip writes text, and then a byte a second until the connection ends.
+// drip writes text, and then one byte a second until the connection ends.
 func drip(conn net.Conn, text string) {
-	go io.Copy(io.Discard, conn) // whatever is answered
+	go io.Copy(io.Discard, conn) // net.Pipe has no buffer: unread answers would block the server
 	_, err := io.WriteString(conn, text)
 	for err == nil {
 		time.Sleep(time.Second)
@@ -81,15 +81,15 @@ func drip(conn net.Conn, text string) {
 	}
 }
 
-// TestAttack149SlowClients: whoever is slow is cut off, and others are served
-// meanwhile. Time is the test's own.
+// TestAttack149SlowClients: the server closes the connection of a slow client, and answers
+// others meanwhile. It runs in a synctest bubble, so it takes no real time.
 func TestAttack149SlowClients(t *testing.T) {
 	const get = "GET /login HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
 	for name, test := range map[string]struct {
-		client func(t *testing.T, conn net.Conn) // returns when it is cut off
+		client func(t *testing.T, conn net.Conn) // returns when the connection is closed
 		want   time.Duration
 	}{
-		"says nothing": {func(_ *testing.T, conn net.Conn) { io.Copy(io.Discard, conn) }, 10 * time.Second},
+		"sends nothing": {func(_ *testing.T, conn net.Conn) { io.Copy(io.Discard, conn) }, 10 * time.Second},
 		"slow headers": {func(_ *testing.T, conn net.Conn) {
 			drip(conn, "GET /login HTTP/1.1\r\nHost: "+host+"\r\nX-Slow: ")
 		}, 10 * time.Second},
@@ -121,22 +121,22 @@ func TestAttack149SlowClients(t *testing.T) {
 				}
 				defer p.Close()
 				ctx, stop := context.WithCancel(context.Background())
-				network, done := &pipes{make(chan net.Conn), make(chan struct{})}, make(chan error, 1)
+				network, done := &pipeListener{make(chan net.Conn), make(chan struct{})}, make(chan error, 1)
 				go func() { done <- p.Serve(ctx, network) }()
 
-				begin, cut := time.Now(), make(chan time.Duration)
+				start, closed := time.Now(), make(chan time.Duration)
 				conn := network.dial()
 				go func() {
 					test.client(t, conn)
-					cut <- time.Since(begin)
+					closed <- time.Since(start)
 				}()
 				time.Sleep(test.want - time.Second)
-				if !network.served(t) {
-					t.Error("others aren't served meanwhile")
+				if !network.answersOthers(t) {
+					t.Error("the server doesn't answer others meanwhile")
 				}
-				// It hears of it with its next byte.
-				if got := <-cut; got < test.want || got > test.want+2*time.Second {
-					t.Errorf("cut off after %v, want %v", got, test.want)
+				// The client notices when it sends or reads its next byte.
+				if got := <-closed; got < test.want || got > test.want+2*time.Second {
+					t.Errorf("connection closed after %v, want %v", got, test.want)
 				}
 				conn.Close()
 				stop()

@@ -22,13 +22,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// secureHost is what the portal answers for by TLS of its own.
+// secureHost is the portal's host in the tests in which it terminates TLS itself.
 const secureHost = "auth.test"
 
-// greet shakes hands; protocols may be none.
-func greet(t *testing.T, conn net.Conn, protocols ...string) *tls.Conn {
+// handshake returns conn as a TLS connection that offers these ALPN protocols.
+func handshake(t *testing.T, conn net.Conn, protocols ...string) *tls.Conn {
 	t.Helper()
-	// A bubble's time is years before every certificate.
+	// A synctest bubble begins in 2000, before the certificate is valid.
 	secure := tls.Client(conn, &tls.Config{ServerName: secureHost, InsecureSkipVerify: true, NextProtos: protocols})
 	if err := secure.Handshake(); err != nil {
 		t.Error(err)
@@ -36,7 +36,7 @@ func greet(t *testing.T, conn net.Conn, protocols ...string) *tls.Conn {
 	return secure
 }
 
-// frame returns one of HTTP/2 (RFC 9113, section 4.1).
+// frame returns an HTTP/2 frame (RFC 9113, section 4.1).
 func frame(kind, flags byte, stream uint32, payload string) string {
 	head := binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind))
 	return string(binary.BigEndian.AppendUint32(append(head, flags), stream)) + payload
@@ -44,39 +44,40 @@ func frame(kind, flags byte, stream uint32, payload string) string {
 
 const (
 	preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	// HPACK (RFC 7541): GET, https, /, and the authority as it stands.
+	// HPACK (RFC 7541): method GET, scheme https, path /, and the authority as a literal.
 	getHead = "\x82\x87\x84\x41\x09" + secureHost
 )
 
-// TestAttack149SlowClientsOfTLS: TLS and HTTP/2 have more places to be slow at.
+// TestAttack149SlowClientsOfTLS: TLS and HTTP/2 have more phases in which a client can be
+// slow.
 func TestAttack149SlowClientsOfTLS(t *testing.T) {
 	settings, opened := frame(4, 0, 0, ""), frame(1, 5, 1, getHead)
 	for name, test := range map[string]struct {
-		client func(t *testing.T, conn net.Conn) // returns when it is cut off
+		client func(t *testing.T, conn net.Conn) // returns when the connection is closed
 		want   time.Duration
 	}{
-		"says nothing": {func(_ *testing.T, conn net.Conn) { io.Copy(io.Discard, conn) }, 10 * time.Second},
-		"slow greeting": {func(_ *testing.T, conn net.Conn) {
+		"sends nothing": {func(_ *testing.T, conn net.Conn) { io.Copy(io.Discard, conn) }, 10 * time.Second},
+		"slow ClientHello": {func(_ *testing.T, conn net.Conn) {
 			drip(conn, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
 		}, 10 * time.Second},
-		"nothing after the greeting": {func(t *testing.T, conn net.Conn) { io.Copy(io.Discard, greet(t, conn)) }, 10 * time.Second},
+		"nothing after the handshake": {func(t *testing.T, conn net.Conn) { io.Copy(io.Discard, handshake(t, conn)) }, 10 * time.Second},
 		"slow headers": {func(t *testing.T, conn net.Conn) {
-			drip(greet(t, conn), "GET /login HTTP/1.1\r\nHost: "+secureHost+"\r\nX-Slow: ")
+			drip(handshake(t, conn), "GET /login HTTP/1.1\r\nHost: "+secureHost+"\r\nX-Slow: ")
 		}, 10 * time.Second},
-		"HTTP/2, nothing after the greeting": {func(t *testing.T, conn net.Conn) { io.Copy(io.Discard, greet(t, conn, "h2")) }, 10 * time.Second},
+		"HTTP/2, nothing after the handshake": {func(t *testing.T, conn net.Conn) { io.Copy(io.Discard, handshake(t, conn, "h2")) }, 10 * time.Second},
 		"HTTP/2, slow headers": {func(t *testing.T, conn net.Conn) {
-			drip(greet(t, conn, "h2"), preface+settings+frame(1, 4, 1, getHead+strings.Repeat("x", 1000))[:len(settings)+len(getHead)])
+			drip(handshake(t, conn, "h2"), preface+settings+frame(1, 4, 1, getHead+strings.Repeat("x", 1000))[:len(settings)+len(getHead)])
 		}, 2 * time.Minute},
 		"HTTP/2, idle after an answer": {func(t *testing.T, conn net.Conn) {
-			secure := greet(t, conn, "h2")
+			secure := handshake(t, conn, "h2")
 			go io.WriteString(secure, preface+settings+opened)
 			io.Copy(io.Discard, secure)
 		}, 2 * time.Minute},
 		"HTTP/2, reads nothing": {func(t *testing.T, conn net.Conn) {
-			secure := greet(t, conn, "h2")
+			secure := handshake(t, conn, "h2")
 			io.WriteString(secure, preface+settings+opened)
-			drip(&deaf{secure}, "")
-		}, time.Minute + 5*time.Second}, // the last are for TLS to say goodbye
+			drip(&unread{secure}, "")
+		}, time.Minute + 5*time.Second}, // crypto/tls waits 5 s for its close_notify to be written
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -97,24 +98,24 @@ func TestAttack149SlowClientsOfTLS(t *testing.T) {
 				}
 				defer p.Close()
 				ctx, stop := context.WithCancel(context.Background())
-				network, done := &pipes{make(chan net.Conn), make(chan struct{})}, make(chan error, 1)
+				network, done := &pipeListener{make(chan net.Conn), make(chan struct{})}, make(chan error, 1)
 				go func() { done <- p.Serve(ctx, network) }()
 
-				begin, cut := time.Now(), make(chan time.Duration)
+				start, closed := time.Now(), make(chan time.Duration)
 				conn := network.dial()
 				go func() {
 					test.client(t, conn)
-					cut <- time.Since(begin)
+					closed <- time.Since(start)
 				}()
 				time.Sleep(test.want - time.Second)
-				quick := greet(t, network.dial())
+				quick := handshake(t, network.dial())
 				io.WriteString(quick, "GET /login HTTP/1.1\r\nHost: "+secureHost+"\r\nConnection: close\r\n\r\n")
 				if resp, err := http.ReadResponse(bufio.NewReader(quick), nil); err != nil || resp.StatusCode != http.StatusOK {
-					t.Errorf("others aren't served meanwhile: %v", err)
+					t.Errorf("the server doesn't answer others meanwhile: %v", err)
 				}
 				quick.Close()
-				if got := <-cut; got < test.want || got > test.want+3*time.Second {
-					t.Errorf("cut off after %v, want %v", got, test.want)
+				if got := <-closed; got < test.want || got > test.want+3*time.Second {
+					t.Errorf("connection closed after %v, want %v", got, test.want)
 				}
 				conn.Close()
 				stop()
@@ -126,7 +127,7 @@ func TestAttack149SlowClientsOfTLS(t *testing.T) {
 	}
 }
 
-// deaf is a connection that nobody reads.
-type deaf struct{ net.Conn }
+// unread is a connection whose client reads nothing.
+type unread struct{ net.Conn }
 
-func (deaf) Read([]byte) (int, error) { return 0, io.EOF }
+func (unread) Read([]byte) (int, error) { return 0, io.EOF }

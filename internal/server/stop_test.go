@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A service manager that kills too early leaves audit events unsealed.
-func TestServiceManagersWaitForTheEnd(t *testing.T) {
+// If a service manager killed the server too early, audit events would stay unsealed.
+func TestServiceManagersWaitUntilTheServerHasStopped(t *testing.T) {
 	t.Parallel()
 	for _, one := range []struct {
 		file, setting string
-		before        time.Duration // what of it is spent before the signal
+		before        time.Duration // the part of it that passes before SIGTERM
 	}{
 		{"systemd/sallyport.service", `(?m)^TimeoutStopSec=(\d+)s$`, 0},
 		{"container/compose.yaml", `stop_grace_period: (\d+)s\n`, 0},
@@ -28,7 +28,7 @@ func TestServiceManagersWaitForTheEnd(t *testing.T) {
 			continue
 		}
 		if wait, err := time.ParseDuration(string(found[1]) + "s"); err != nil || wait-one.before <= stopTime+restTime {
-			t.Errorf("%s waits %v, %v of it before the signal; the server may take %v", one.file, wait, one.before, stopTime+restTime)
+			t.Errorf("%s waits %v, %v of it before SIGTERM; the server may take %v", one.file, wait, one.before, stopTime+restTime)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// A panel that another proxy serves needs to know which: nobody's question
-// would ever be answered.
+// Forward-auth answers only trusted proxies, so a panel that another proxy serves would
+// never be reachable.
 func TestPanelWithoutUpstreamNeedsATrustedProxy(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.TempDir()})
@@ -23,6 +23,6 @@ func TestPanelWithoutUpstreamNeedsATrustedProxy(t *testing.T) {
 		p.Close()
 	}
 	if err == nil || !strings.Contains(err.Error(), "trusted_proxies") {
-		t.Errorf("got %v; want what to write where", err)
+		t.Errorf("got %v; want an error that names trusted_proxies", err)
 	}
 }

@@ -15,19 +15,20 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// ErrNoPortal: the configuration's database or key ring is not there.
+// ErrNoPortal means that the configuration's database doesn't exist.
 var ErrNoPortal = errors.New("there is no portal")
 
-// exists returns an error that wraps [ErrNoPortal] and says what to do, unless there is
-// a database and, where Sallyport writes it, a key ring. It creates nothing.
-func exists(ctx context.Context, cfg config.Config, noRing bool) error {
+// checkExists returns an error that says what to do unless the database exists and, if
+// Sallyport writes it, the key ring. Without a database, the error wraps [ErrNoPortal].
+// It creates nothing.
+func checkExists(ctx context.Context, cfg config.Config, noRing bool) error {
 	path, sqlite := strings.CutPrefix(cfg.DatabaseURL(), "sqlite:")
 	if !sqlite {
-		made, err := db.HasSchema(ctx, cfg.DatabaseURL())
+		found, err := db.HasSchema(ctx, cfg.DatabaseURL())
 		if err != nil {
-			return whyNoDatabase(cfg, err)
+			return databaseFault(cfg, err)
 		}
-		if !made {
+		if !found {
 			return fmt.Errorf("%w in the PostgreSQL database, which has no tables of Sallyport; to make a new one, run: sallyport init", ErrNoPortal)
 		}
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -42,24 +43,24 @@ func exists(ctx context.Context, cfg config.Config, noRing bool) error {
 	return nil
 }
 
-// KeyRingPart is what [Made] calls a key ring.
+// KeyRingPart is [Part.What] of a key ring.
 const KeyRingPart = "key ring"
 
-// Made is a part of a portal: its data directory, key ring or database.
-type Made struct {
-	What string // [KeyRingPart] or such as "database"
+// Part is a part of a portal: its data directory, key ring or database.
+type Part struct {
+	What string // what it is, in words: [KeyRingPart], "database", …
 	Path string // empty for PostgreSQL
-	New  bool   // it wasn't there before
+	New  bool   // it was created just now
 }
 
-// Make creates what is missing of a portal, and returns what there is now. Where root
-// runs it in another user's data directory, the new files are given to that user, who
-// runs the server.
-func Make(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) ([]Made, error) {
-	var parts []Made
+// CreateMissing creates the missing parts of a portal and returns all parts. If root runs
+// it and the data directory belongs to another user, the new files are given to that user,
+// who runs the server.
+func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) ([]Part, error) {
+	var parts []Part
 	add := func(what, path string) {
 		_, err := os.Stat(path)
-		parts = append(parts, Made{What: what, Path: path, New: errors.Is(err, fs.ErrNotExist)})
+		parts = append(parts, Part{What: what, Path: path, New: errors.Is(err, fs.ErrNotExist)})
 	}
 	add("data directory", absolute(cfg.DataDir))
 	if RingSource(cfg).Ours() {
@@ -69,25 +70,26 @@ func Make(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	if sqlite {
 		add("database", path)
 	} else {
-		made, err := db.HasSchema(ctx, cfg.DatabaseURL())
+		found, err := db.HasSchema(ctx, cfg.DatabaseURL())
 		if err != nil {
-			return nil, whyNoDatabase(cfg, err)
+			return nil, databaseFault(cfg, err)
 		}
-		parts = append(parts, Made{What: "schema in the PostgreSQL database", New: !made})
+		parts = append(parts, Part{What: "schema in the PostgreSQL database", New: !found})
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return nil, withCause(whyNoDatabase(cfg, err), fmt.Errorf("create data directory: %w", err))
+		return nil, withCause(databaseFault(cfg, err), fmt.Errorf("create data directory: %w", err))
 	}
 	p, err := Open(ctx, cfg, now, log)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Close(); err != nil { // with it SQLite removes the files beside the database
+	if err := p.Close(); err != nil { // before chown: SQLite then removes its -wal and -shm files
 		return nil, err
 	}
 	for _, part := range parts[1:] {
 		if part.New && part.Path != "" {
-			// Not through a link that the directory's owner may have put there meanwhile.
+			// Lchown follows no symbolic link: the directory's owner may have put one there
+			// meanwhile, to be given a file of root's.
 			chown := func(uid, gid int) error { return os.Lchown(part.Path, uid, gid) }
 			if err := giveTo(chown, absolute(cfg.DataDir)); err != nil {
 				return nil, err
@@ -101,5 +103,5 @@ func absolute(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
 	}
-	return path // the working directory has no name; relative to it is right
+	return path // the working directory was removed; the relative path is all there is
 }

@@ -1,0 +1,178 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/forwardauth"
+	"github.com/sallyport/sallyport/internal/gateway"
+	"github.com/sallyport/sallyport/internal/web"
+)
+
+// router passes each request to the portal, a panel's gateway, the pages of a panel's
+// host, or forward-auth.
+type router struct {
+	portal    http.Handler
+	name      string // the portal's canonical host
+	host      *web.PanelHost
+	verify    http.Handler          // answers the queries of other proxies
+	panels    map[string]panelRoute // by canonical host
+	proxies   access.Proxies
+	maxHeader int // bytes
+}
+
+// panelRoute is a panel with the handler of its requests.
+type panelRoute struct {
+	panel   *access.Panel
+	gateway http.Handler // nil if another proxy serves the panel
+}
+
+// limits bound requests.
+type limits struct {
+	maxHeader int             // bytes of all headers of a request
+	ending    <-chan struct{} // closed when the server stops: streams must end
+}
+
+// newRouter returns a router for o.Panels; upstreams[i] belongs to o.Panels[i]. inForce
+// returns the panel at an origin that the gateway serves at the time of the call, or nil.
+func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origin string) *access.Panel) (*router, error) {
+	portal, err := web.New(o)
+	if err != nil {
+		return nil, err
+	}
+	host, err := web.NewPanelHost(o)
+	if err != nil {
+		return nil, err
+	}
+	_, publicHost, _ := strings.Cut(o.PublicURL, "://")
+	publicHost, _, _ = strings.Cut(publicHost, "/")
+	name, err := access.CanonicalHost(publicHost)
+	if err != nil {
+		return nil, fmt.Errorf("public URL: %w", err)
+	}
+	rt := &router{portal: portal, name: name, host: host, panels: map[string]panelRoute{}, proxies: o.TrustedProxies, maxHeader: l.maxHeader}
+	refuse := func(why web.Refusal) func(http.ResponseWriter, *http.Request, error) {
+		return func(w http.ResponseWriter, r *http.Request, reason error) { host.Refuse(w, r, why, reason) }
+	}
+	rt.verify = forwardauth.New(forwardauth.Options{
+		Login: o.Login, Panel: rt.panelOfProxy, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
+		Begin: host.Begin, Moved: host.Moved, PanelRefused: host.PanelRefused,
+		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
+	})
+	for i, panel := range o.Panels {
+		name, err := access.CanonicalHost(panel.Host())
+		if err != nil {
+			return nil, fmt.Errorf("panel %s: %w", panel.Origin, err)
+		}
+		up := upstreams[i]
+		if up.to == nil {
+			rt.panels[name] = panelRoute{panel: panel}
+			continue
+		}
+		rt.panels[name] = panelRoute{panel, gateway.New(gateway.Options{
+			Login: o.Login, Panel: panel, To: up.to, Trust: up.trust, AnswerWithin: up.answerWithin, SocketsAreUse: up.socketsAreUse,
+			Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Ending: l.ending,
+			InForce: func() *access.Panel { return inForce(panel.Origin) },
+			Begin: func(w http.ResponseWriter, r *http.Request, refused error) {
+				host.Begin(w, r, panel, r.Method, r.RequestURI, refused)
+			},
+			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow),
+			Untrusted: refuse(web.PanelUntrusted), Unavailable: refuse(web.Unavailable),
+		})}
+	}
+	return rt, nil
+}
+
+// panelOfGateway returns the panel at an origin, or nil unless the gateway serves it.
+func (rt *router) panelOfGateway(origin string) *access.Panel {
+	for _, one := range rt.panels {
+		if one.panel.Origin == origin && one.gateway != nil {
+			return one.panel
+		}
+	}
+	return nil
+}
+
+// panelOfProxy returns the panel at a canonical host, or nil unless another proxy serves
+// it.
+func (rt *router) panelOfProxy(host string) *access.Panel {
+	if one, ok := rt.panels[host]; ok && one.gateway == nil {
+		return one.panel
+	}
+	return nil
+}
+
+// hostOf returns the canonical host of a request, or "" if its host is malformed.
+func (rt *router) hostOf(r *http.Request) string {
+	if _, ok := rt.panels[r.Host]; ok {
+		return r.Host // the common case: it is canonical already
+	}
+	host, err := access.CanonicalHost(r.Host)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// ServeHTTP chooses by the request's host first, so that no path of a panel can reach the
+// portal's handlers.
+func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	host := rt.hostOf(r)
+	one, ok := rt.panels[host]
+	query := isProxyQuery(r.URL.Path)
+	switch {
+	case query && (host == forwardauth.Host || ok && one.gateway == nil):
+		rt.verify.ServeHTTP(w, r) // it checks the length of headers itself, differently for each proxy
+	// Static files need no check: the page of a refusal needs its style sheet too.
+	case isFileBelow(access.OwnPrefix+"static/", r):
+		rt.host.Static(w, r)
+	case !ok && isFileBelow("/static/", r):
+		rt.portal.ServeHTTP(w, r)
+	case rt.isTooLong(r.Header):
+		rt.host.Refuse(w, r, web.HeadersTooLong, nil)
+	case !ok && query && host != rt.name && rt.proxies.Contain(access.Peer(r)):
+		rt.host.Refuse(w, r, web.Misdirected, fmt.Errorf("a proxy asked about a panel at host %.100q: it must ask at host %s, as the files in deploy/proxy do", r.Host, forwardauth.Host))
+	case !ok, r.Method == http.MethodConnect: // a tunnel's requests couldn't be checked, so a panel never gets CONNECT
+		rt.portal.ServeHTTP(w, r)
+	case one.panel.HTTPS() && !rt.proxies.Private(r):
+		rt.host.Refuse(w, r, web.UntrustedProxy, nil)
+	case one.panel.HTTPS() && rt.proxies.CameByHTTP(r):
+		rt.host.ToHTTPS(w, r, one.panel)
+	case one.panel.Shared && strings.HasPrefix(r.URL.Path, access.OwnPrefix):
+		rt.portal.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, access.OwnPrefix):
+		rt.host.ServeHTTP(w, r)
+	case one.gateway == nil:
+		rt.host.Refuse(w, r, web.Denied, errors.New("another proxy serves this panel, and sends only /.sallyport/ here"))
+	default:
+		one.gateway.ServeHTTP(w, r)
+	}
+}
+
+// isFileBelow reports whether a request is GET or HEAD of a path below folder.
+func isFileBelow(folder string, r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.HasPrefix(r.URL.Path, folder)
+}
+
+// isProxyQuery reports whether a path is one at which proxies query whether to admit a
+// request. A path with dot segments is not: a proxy that resolves them to choose a route,
+// and then passes the path on unresolved, would let its clients reach these paths.
+func isProxyQuery(path string) bool {
+	return strings.HasPrefix(path, forwardauth.Prefix) && !strings.Contains(path+"/", "/../") && !strings.Contains(path+"/", "/./")
+}
+
+// isTooLong reports whether headers are longer than max_header_kib. net/http rejects much
+// longer ones itself, without a page.
+func (rt *router) isTooLong(h http.Header) bool {
+	n := 0
+	for name, values := range h {
+		for _, value := range values {
+			n += access.HeaderLine(name, value)
+		}
+	}
+	return n > rt.maxHeader
+}
