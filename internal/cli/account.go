@@ -34,14 +34,14 @@ type accounts struct {
 	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the only link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
 }
 
-// named is a command on one account.
-type named struct {
+// accountArg is the argument of commands on one account.
+type accountArg struct {
 	Name string `arg:"" help:"The account's name or email address."`
 }
 
-// on opens the portal and hands change the account.
-func (n named) on(r *run, change func(*server.Portal, account.Account) error) error {
-	portal, err := r.open()
+// withAccount opens the portal and calls change with the account.
+func (n accountArg) withAccount(r *run, change func(*server.Portal, account.Account) error) error {
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ type accountAdd struct {
 	Name          string `arg:"" help:"Name to sign in with; no spaces, no @."`
 	Email         string `help:"Email address." placeholder:"ADDRESS"`
 	Administrator bool   `aliases:"operator" help:"Make it an administrator."`
-	passwordFrom
+	passwordInput
 }
 
 func (c accountAdd) account() account.Account {
@@ -76,16 +76,16 @@ func (c accountAdd) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
 	added, err := portal.Login.AddAccount(r, c.account(), typed)
 	if err != nil {
-		return explain(portal, err)
+		return explainPassword(portal, err)
 	}
-	noteWeak(r, portal, added, typed)
+	warnIfWeak(r, portal, added, typed)
 	_, err = fmt.Fprintf(r.streams.Out, "Account %s was added.\n", added.Name)
 	return err
 }
@@ -97,16 +97,16 @@ type accountInvite struct {
 }
 
 func (c accountInvite) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	token, again, err := portal.Login.Invite(r, accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
+	token, wasInvited, err := portal.Login.Invite(r, accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
 	if err != nil {
 		return err
 	}
-	if again {
+	if wasInvited {
 		fmt.Fprintf(r.streams.Out, "%s was invited before; the earlier link no longer works.\n", c.Name)
 	}
 	_, err = fmt.Fprintf(r.streams.Out, "Give this link to %s. It works once, within 72 hours:\n%s\n", c.Name, portal.TicketLink(token))
@@ -116,7 +116,7 @@ func (c accountInvite) Run(r *run) error {
 type accountSetup struct{}
 
 func (accountSetup) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
@@ -125,18 +125,18 @@ func (accountSetup) Run(r *run) error {
 	if err == nil && link == "" {
 		err = errors.New("the first account exists already; to add another, run: sallyport account invite NAME --administrator")
 	}
-	return report(r, err, "This link creates the first account, an administrator. It works once, within 15 minutes:\n%s\n", link)
+	return printOnSuccess(r, err, "This link creates the first account, an administrator. It works once, within 15 minutes:\n%s\n", link)
 }
 
-type accountList struct{ listing }
+type accountList struct{ listFlags }
 
 func (c accountList) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	return listAccounts(r, portal.DB.Reader(), c.to(r.streams.Out, "NAME", "EMAIL", "ROLE", "STATE", "TWO-FACTOR"), portal.Login.Clock())
+	return listAccounts(r, portal.DB.Reader(), c.newWriter(r.streams.Out, "NAME", "EMAIL", "ROLE", "STATE", "TWO-FACTOR"), portal.Login.Clock())
 }
 
 // accountRow is an account in a list.
@@ -160,20 +160,21 @@ func (a accountRow) stateInWords() string {
 	case a.InvitedUntil == nil:
 		return "invited, link has expired"
 	default:
-		return "invited, link until " + at(*a.InvitedUntil)
+		return "invited, link until " + formatTime(*a.InvitedUntil)
 	}
 }
 
-// What an account is. One that was invited has no password yet.
+// States of an account. An invited one has no password yet.
 const (
 	stateEnabled  = "enabled"
 	stateDisabled = "disabled"
 	stateInvited  = "invited"
 )
 
-// listAccounts lists all accounts. It asks the database once for each page of them, and
-// once for all that have two-factor authentication on, a password or an invitation.
-func listAccounts(ctx context.Context, q db.Querier, to *list, now time.Time) error {
+// listAccounts writes all accounts. Its number of statements depends on the number of pages,
+// not of accounts: it reads at once which accounts have two-factor authentication on, which
+// have a password, and which an invitation.
+func listAccounts(ctx context.Context, q db.Querier, to *listWriter, now time.Time) error {
 	on, err := authenticator.Owners(ctx, q)
 	if err != nil {
 		return err
@@ -218,7 +219,7 @@ func newAccountRow(a account.Account, hasPassword bool, invitedUntil time.Time, 
 	return one
 }
 
-// role is what people call an account's role.
+// role returns the name of an account's role as the command line shows it.
 func role(a account.Account) string {
 	if a.Role == account.Operator {
 		return "administrator"
@@ -234,11 +235,11 @@ func onOff(on bool) string {
 }
 
 type accountShow struct {
-	named
+	accountArg
 	JSON bool `name:"json" help:"Print one JSON object."`
 }
 
-// accountDetail is an account by itself.
+// accountDetail is the output of "account show".
 type accountDetail struct {
 	accountRow
 	DisplayName     string                `json:"display_name,omitempty"`
@@ -258,7 +259,7 @@ type authenticatorDetail struct {
 }
 
 func (c accountShow) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		one, err := detailOf(r, portal, a)
 		if err != nil {
 			return err
@@ -312,10 +313,10 @@ func detailOf(ctx context.Context, portal *server.Portal, a account.Account) (ac
 func (one accountDetail) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "Name\t%s\nDisplay name\t%s\nEmail\t%s\nRole\t%s\nState\t%s\n", one.Name, one.DisplayName, one.Email, one.Role, one.stateInWords())
-	fmt.Fprintf(table, "Created\t%s\nPassword set\t%s\nGroups\t%s\n", at(one.CreatedAt), orNever(one.PasswordSetAt), strings.Join(one.Groups, ", "))
+	fmt.Fprintf(table, "Created\t%s\nPassword set\t%s\nGroups\t%s\n", formatTime(one.CreatedAt), timeOrNever(one.PasswordSetAt), strings.Join(one.Groups, ", "))
 	fmt.Fprintf(table, "Sessions\t%d\nTwo-factor\t%s\n", one.Sessions, onOff(one.TwoFactor))
 	for _, a := range one.Authenticators {
-		fmt.Fprintf(table, "Authenticator\t%s, added %s, last used %s\n", a.Name, at(a.AddedAt), orNever(a.LastUsedAt))
+		fmt.Fprintf(table, "Authenticator\t%s, added %s, last used %s\n", a.Name, formatTime(a.AddedAt), timeOrNever(a.LastUsedAt))
 	}
 	if one.TwoFactor {
 		fmt.Fprintf(table, "Backup codes left\t%d\n", one.BackupCodesLeft)
@@ -326,7 +327,7 @@ func (one accountDetail) print(out io.Writer) error {
 	return table.Flush()
 }
 
-// timeOrNone is nil for the zero time, which JSON would show as the year 1.
+// timeOrNone returns nil for the zero time, which JSON would show as the year 1.
 func timeOrNone(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -335,51 +336,52 @@ func timeOrNone(t time.Time) *time.Time {
 	return &t
 }
 
-func orNever(t *time.Time) string {
+func timeOrNever(t *time.Time) string {
 	if t == nil {
 		return "never"
 	}
-	return at(*t)
+	return formatTime(*t)
 }
 
-func at(t time.Time) string {
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
 	return t.UTC().Format(time.RFC3339)
 }
 
-type accountDisable struct{ named }
+type accountDisable struct{ accountArg }
 
 func (c accountDisable) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.Disable(r, a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
+		return printOnSuccess(r, portal.Login.Disable(r, a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
 	})
 }
 
-type accountEnable struct{ named }
+type accountEnable struct{ accountArg }
 
 func (c accountEnable) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.Enable(r, a), "Account %s is enabled.\n", a.Name)
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
+		return printOnSuccess(r, portal.Login.Enable(r, a), "Account %s is enabled.\n", a.Name)
 	})
 }
 
 type accountRemove struct {
-	named
+	accountArg
 	Yes bool `help:"Don't ask for confirmation. Scripts need this."`
 }
 
 func (c accountRemove) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		if err := c.confirm(r, a); err != nil {
 			return err
 		}
-		return report(r, portal.Login.Remove(r, a), "Account %s was removed.\n", a.Name)
+		return printOnSuccess(r, portal.Login.Remove(r, a), "Account %s was removed.\n", a.Name)
 	})
 }
 
-// confirm asks on a terminal, since nothing brings an account back.
+// confirm asks for confirmation at a terminal, since removing an account can't be undone.
+// Without a terminal it returns an error.
 func (c accountRemove) confirm(r *run, a account.Account) error {
 	if c.Yes {
 		return nil
@@ -388,11 +390,11 @@ func (c accountRemove) confirm(r *run, a account.Account) error {
 		return usageError{fmt.Errorf("removing account %s can't be undone, and there is no terminal to confirm it at: add --yes", a.Name)}
 	}
 	fmt.Fprintf(r.streams.Err, "Remove account %s and everything that belongs to it? This can't be undone. Type its name to remove it: ", a.Name)
-	return confirmed(r.streams.In, a.Name)
+	return readConfirmation(r.streams.In, a.Name)
 }
 
-// confirmed reads a line, which must be name.
-func confirmed(in io.Reader, name string) error {
+// readConfirmation reads a line and returns an error unless it is name.
+func readConfirmation(in io.Reader, name string) error {
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("read the answer: %w", err)
@@ -404,8 +406,8 @@ func confirmed(in io.Reader, name string) error {
 }
 
 type accountPassword struct {
-	named
-	passwordFrom
+	accountArg
+	passwordInput
 }
 
 func (c accountPassword) Run(r *run) error {
@@ -413,49 +415,49 @@ func (c accountPassword) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		if err := portal.Login.SetPassword(r, a, typed); err != nil {
-			return explain(portal, err)
+			return explainPassword(portal, err)
 		}
-		noteWeak(r, portal, a, typed)
-		return report(r, nil, "The password of %s was set, and the account's sessions have ended.\n", a.Name)
+		warnIfWeak(r, portal, a, typed)
+		return printOnSuccess(r, nil, "The password of %s was set, and the account's sessions have ended.\n", a.Name)
 	})
 }
 
 type accountEmail struct {
-	named
+	accountArg
 	Email string `arg:"" help:"Email address, or \"\"."`
 }
 
 func (c accountEmail) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.SetEmail(r, a, c.Email), "The email address of %s was changed.\n", a.Name)
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
+		return printOnSuccess(r, portal.Login.SetEmail(r, a, c.Email), "The email address of %s was changed.\n", a.Name)
 	})
 }
 
-type accountUnlock struct{ named }
+type accountUnlock struct{ accountArg }
 
 func (c accountUnlock) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		token, err := portal.Login.Unlock(r, a)
-		return report(r, err, "Give this link to %s, to open in the browser that should sign in. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
+		return printOnSuccess(r, err, "Give this link to %s, to open in the browser that should sign in. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
 	})
 }
 
 type accountReset struct {
-	named
+	accountArg
 	LinkLife time.Duration `default:"15m" help:"How long the link works, from 15m to 168h (7 days)."`
 }
 
 func (c accountReset) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		token, err := portal.Login.ResetTwoFactor(r, a, c.LinkLife)
-		return report(r, err, "Two-factor authentication of %s is off, and the account's sessions have ended.\n"+
+		return printOnSuccess(r, err, "Two-factor authentication of %s is off, and the account's sessions have ended.\n"+
 			"Give this link to the owner, to sign in and turn it on again. It works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
 	})
 }
 
-// lifeInWords says how long a link works.
+// lifeInWords returns how long a link works, in whole hours or minutes.
 func lifeInWords(life time.Duration) string {
 	if hours := int(life.Hours()); life >= 2*time.Hour {
 		return fmt.Sprint(hours, " hours")
@@ -463,8 +465,8 @@ func lifeInWords(life time.Duration) string {
 	return fmt.Sprint(int(life.Minutes()), " minutes")
 }
 
-// report prints what was done, or returns why it wasn't.
-func report(r *run, err error, format string, args ...any) error {
+// printOnSuccess prints the formatted text if err is nil, and returns err otherwise.
+func printOnSuccess(r *run, err error, format string, args ...any) error {
 	if err != nil {
 		return err
 	}

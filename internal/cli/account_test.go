@@ -14,23 +14,23 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// counting counts the statements that go through it.
-type counting struct {
+// countingQuerier counts the statements that it executes.
+type countingQuerier struct {
 	db.Querier
 	statements int
 }
 
-func (c *counting) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+func (c *countingQuerier) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	c.statements++
 	return c.Querier.QueryContext(ctx, query, args...)
 }
 
-func (c *counting) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+func (c *countingQuerier) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	c.statements++
 	return c.Querier.QueryRowContext(ctx, query, args...)
 }
 
-func TestAccountListAsksOnceForAllAccounts(t *testing.T) {
+func TestAccountListNeedsNoStatementPerAccount(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, want := context.Background(), map[string]string{}
 		add := func(first, n int) {
@@ -50,7 +50,7 @@ func TestAccountListAsksOnceForAllAccounts(t *testing.T) {
 						return err
 					}
 					if i%3 == 1 {
-						continue // begun, not confirmed: still off
+						continue // pending, so two-factor authentication is off
 					}
 					want[a.Name] = "on"
 					if err := authenticator.Confirm(ctx, tx, "session", pending, "phone", testkit.Start); err != nil {
@@ -66,8 +66,8 @@ func TestAccountListAsksOnceForAllAccounts(t *testing.T) {
 		statements := 0
 		for i, n := range []int{3, 200} {
 			add(i*10, n)
-			q, out := &counting{Querier: d.Reader()}, &bytes.Buffer{}
-			if err := listAccounts(ctx, q, listing{}.to(out, "NAME"), testkit.Start); err != nil {
+			q, out := &countingQuerier{Querier: d.Reader()}, &bytes.Buffer{}
+			if err := listAccounts(ctx, q, listFlags{}.newWriter(out, "NAME"), testkit.Start); err != nil {
 				t.Fatal(err)
 			}
 			lines := strings.Split(strings.TrimSpace(out.String()), "\n")[1:]

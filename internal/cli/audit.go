@@ -22,11 +22,11 @@ type auditCommands struct {
 	Verify auditVerify `cmd:"" help:"Check that nobody changed the log. If somebody did, print what was changed, with exit code 1." example:"sallyport audit verify --head 812:6f0c…"`
 }
 
-// maxEventList keeps a table on what a person reads; export has no limit.
+// maxEventList is the most events that "audit list" prints; "audit export" has no limit.
 const maxEventList = 10_000
 
 type auditList struct {
-	listing
+	listFlags
 	Account string `help:"Only events of this account: its name or email address, or the id of a removed account." placeholder:"NAME"`
 	Limit   int    `help:"How many events, up to 10000." default:"50" placeholder:"N"`
 }
@@ -35,7 +35,7 @@ func (c auditList) Run(r *run) error {
 	if c.Limit < 1 || c.Limit > maxEventList {
 		return fmt.Errorf("--limit %d is outside 1 to %d", c.Limit, maxEventList)
 	}
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
@@ -44,21 +44,21 @@ func (c auditList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	names := newNames(r, portal)
-	to := c.to(r.streams.Out, "TIME", "ACCOUNT", "BY", "EVENT", "OUTCOME", "DETAIL", "ADDRESS", "NUMBER")
+	names := newAccountNames(r, portal)
+	to := c.newWriter(r.streams.Out, "TIME", "ACCOUNT", "BY", "EVENT", "OUTCOME", "DETAIL", "ADDRESS", "NUMBER")
 	for _, e := range events {
-		name, err := names.of(e.AccountID)
+		name, err := names.byID(e.AccountID)
 		if err != nil {
 			return err
 		}
-		if err := to.add(newExported(e, name)); err != nil {
+		if err := to.add(newExportedEvent(e, name)); err != nil {
 			return err
 		}
 	}
 	return to.end()
 }
 
-func (e exported) cells() []string {
+func (e exportedEvent) cells() []string {
 	name, detail, seq := e.Account, e.Detail, "unsealed"
 	if name == "" {
 		name = e.AccountID
@@ -69,7 +69,7 @@ func (e exported) cells() []string {
 	if e.Seq != 0 {
 		seq = fmt.Sprint(e.Seq)
 	}
-	return []string{at(e.At), name, e.Actor, e.Event, e.Outcome, detail, e.Address, seq}
+	return []string{formatTime(e.At), name, e.Actor, e.Event, e.Outcome, detail, e.Address, seq}
 }
 
 func (c auditList) events(r *run, portal *server.Portal) ([]audit.Event, error) {
@@ -91,19 +91,19 @@ func (c auditList) events(r *run, portal *server.Portal) ([]audit.Event, error) 
 	return events, err
 }
 
-// names finds the names of accounts, each once.
-type names struct {
+// accountNames finds the names of accounts. It reads each account once.
+type accountNames struct {
 	r      *run
 	portal *server.Portal
 	known  map[string]string
 }
 
-func newNames(r *run, portal *server.Portal) *names {
-	return &names{r: r, portal: portal, known: map[string]string{"": ""}}
+func newAccountNames(r *run, portal *server.Portal) *accountNames {
+	return &accountNames{r: r, portal: portal, known: map[string]string{"": ""}}
 }
 
-// of returns the name of the account, or "" where it is gone or never was.
-func (n *names) of(id string) (string, error) {
+// byID returns the name of the account, or "" if there is none with this ID.
+func (n *accountNames) byID(id string) (string, error) {
 	if name, ok := n.known[id]; ok {
 		return name, nil
 	}
@@ -119,17 +119,17 @@ type auditExport struct {
 	Since time.Time `help:"Only events since this time, such as 2026-11-23T12:00:00Z." placeholder:"TIME"`
 }
 
-// exported is a line of the export, and of the list. Programs read it: fields may be added,
-// none changes its meaning.
-type exported struct {
-	Seq             int64     `json:"seq,omitempty"` // none: not sealed yet
+// exportedEvent is a line of "audit export" and "audit list". Programs read it: fields may
+// be added, but the meaning of a field must not change.
+type exportedEvent struct {
+	Seq             int64     `json:"seq,omitempty"` // 0: not sealed yet
 	ID              string    `json:"id"`
 	At              time.Time `json:"at"` // UTC
 	Event           string    `json:"event"`
 	Outcome         string    `json:"outcome"`
 	Actor           string    `json:"actor"`
 	AccountID       string    `json:"account_id,omitempty"`
-	Account         string    `json:"account,omitempty"` // its name now; none where it is gone
+	Account         string    `json:"account,omitempty"` // the current name, or "" if the account was removed
 	AuthenticatorID string    `json:"authenticator_id,omitempty"`
 	Detail          string    `json:"detail,omitempty"`
 	Number          int       `json:"number,omitempty"`
@@ -139,27 +139,27 @@ type exported struct {
 }
 
 func (c auditExport) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	names := newNames(r, portal)
+	names := newAccountNames(r, portal)
 	out := bufio.NewWriter(r.streams.Out)
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
 	err = audit.Each(r, portal.DB.Reader(), c.Since, func(e audit.Event) error {
-		name, err := names.of(e.AccountID)
+		name, err := names.byID(e.AccountID)
 		if err != nil {
 			return err
 		}
-		return lines.Encode(newExported(e, name))
+		return lines.Encode(newExportedEvent(e, name))
 	})
 	return errors.Join(err, out.Flush())
 }
 
-func newExported(e audit.Event, name string) exported {
-	return exported{
+func newExportedEvent(e audit.Event, name string) exportedEvent {
+	return exportedEvent{
 		Seq: e.Seq, ID: e.ID, At: e.At.UTC(), Event: string(e.Kind), Outcome: e.Outcome, Actor: e.Actor,
 		AccountID: e.AccountID, Account: name, AuthenticatorID: e.AuthenticatorID,
 		Detail: e.Detail, Number: e.Number, Address: e.Address, Browser: e.Browser, MAC: hex.EncodeToString(e.MAC),
@@ -178,33 +178,33 @@ func (c auditVerify) Run(r *run) error {
 			return err
 		}
 	}
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	done, err := audit.Verify(r, portal.DB.Reader(), portal.Login.Ring, want)
+	report, err := audit.Verify(r, portal.DB.Reader(), portal.Login.Ring, want)
 	if fault := (*audit.Fault)(nil); errors.As(err, &fault) {
 		return fmt.Errorf("the audit log doesn't match its seals: %w", err)
 	}
 	if err != nil {
 		return err
 	}
-	waiting, err := audit.Waiting(r, portal.DB.Reader())
+	oldestUnsealed, err := audit.Waiting(r, portal.DB.Reader())
 	if err != nil {
 		return err
 	}
-	if !waiting.IsZero() {
+	if !oldestUnsealed.IsZero() {
 		fmt.Fprintln(r.streams.Out, "Newer events aren't sealed yet. A running server seals them within seconds.")
 	}
-	if done.Head.Seq == 0 {
+	if report.Head.Seq == 0 {
 		_, err = fmt.Fprintln(r.streams.Out, "No event is sealed yet.")
 		return err
 	}
-	fmt.Fprintf(r.streams.Out, "The audit log is intact up to event %d. %s.\n", done.Head.Seq, count(int(done.Events), "event was verified", "events were verified"))
-	if done.Pruned.Seq > 0 {
-		fmt.Fprintf(r.streams.Out, "Events up to %d are older than audit.keep and were deleted; a signed checkpoint replaces them.\n", done.Pruned.Seq)
+	fmt.Fprintf(r.streams.Out, "The audit log is intact up to event %d. %s.\n", report.Head.Seq, countOf(int(report.Events), "event was verified", "events were verified"))
+	if report.Pruned.Seq > 0 {
+		fmt.Fprintf(r.streams.Out, "Events up to %d are older than audit.keep and were deleted; a signed checkpoint replaces them.\n", report.Pruned.Seq)
 	}
-	_, err = fmt.Fprintf(r.streams.Out, "Head: %s\n", done.Head)
+	_, err = fmt.Fprintf(r.streams.Out, "Head: %s\n", report.Head)
 	return err
 }

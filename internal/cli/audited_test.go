@@ -16,13 +16,12 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// harmless commands change nothing of the portal.
-var harmless = strings.Fields(`init healthcheck config_show completion man help demo doctor config_check config_default account_list account_show group_list
+// unaudited are the commands that change no portal, or only create one.
+var unaudited = strings.Fields(`init healthcheck config_show completion man help demo doctor config_check config_default account_list account_show group_list
 	pass_list audit_list audit_export audit_verify clock_show key_new key_list key_check reload version`)
 
-// audited are the others, in an order in which they can be run, each with the
-// events that it leaves: kind, whose (the account's name, or "-"), detail,
-// number.
+// audited are the other commands, in an order in which they can be run, each with the
+// events that it writes: kind, name of the account or "-", detail, number.
 var audited = []struct {
 	command string
 	args    []string
@@ -51,8 +50,8 @@ var audited = []struct {
 	{"account_remove", []string{"account", "remove", "ada", "--yes"}, []string{"account_removed GONE ada 0"}},
 }
 
-// TestAttack159EveryCommandThatChangesSomethingIsAudited walks every command of
-// the parser: a new one must be put into one of the two lists.
+// TestAttack159EveryCommandThatChangesSomethingIsAudited checks every command of the
+// parser: a new command must be added to one of the two lists.
 func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 	parser, err := kong.New(&commands{})
 	if err != nil {
@@ -63,12 +62,12 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 		if leaf.Parent.Type == kong.CommandNode {
 			name = leaf.Parent.Name + "_" + name
 		}
-		known := name == "serve" || slices.Contains(harmless, name)
+		known := name == "serve" || slices.Contains(unaudited, name)
 		for _, one := range audited {
 			known = known || one.command == name
 		}
 		if !known {
-			t.Errorf("%s: does it change something? Add it to harmless or audited", name)
+			t.Errorf("%s: does it change something? Add it to unaudited or audited", name)
 		}
 	}
 	for _, engine := range testkit.Engines {
@@ -79,12 +78,12 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 				t.Fatal(err)
 			}
 			environ := append(environFor(t, engine), "SALLYPORT_CONFIG="+config)
-			running := start(t, environ, "serve") // its link is the first event; the others happen beside it
+			running := start(t, environ, "serve") // its set-up link is the first event
 			running.waitFor(t, `setup\?ticket=`)
 			want := []string{"setup_link_issued - - 0"}
 			file := filepath.Join(t.TempDir(), "backup.db")
 			for _, one := range audited {
-				// Each engine has its own way to back up and restore.
+				// With PostgreSQL, backups are pg_dump's; with SQLite, restore takes a file.
 				if engine == "sqlite" && one.command == "restore" || engine == "postgres" && one.command == "backup" {
 					continue
 				}
@@ -97,7 +96,7 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 				}
 				want = append(want, one.events...)
 			}
-			slices.Sort(want) // two within a millisecond stand in any order
+			slices.Sort(want) // events of one millisecond have no fixed order
 			if diff := cmp.Diff(want, exportedEvents(t, environ, file)); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
@@ -114,38 +113,38 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 	}
 }
 
-// exportedEvents returns what the audit log says, as audited does, sorted.
+// exportedEvents returns the events of the audit log in the form that audited has, sorted.
 func exportedEvents(t *testing.T, environ []string, file string) []string {
 	t.Helper()
 	code, out, errs := call(environ, "", "audit", "export")
 	if code != 0 {
 		t.Fatalf("audit export: %d\n%s", code, errs)
 	}
-	var lines []exported
+	var lines []exportedEvent
 	for line := range strings.Lines(out) {
 		var e exported
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
 		if e.Actor != "command line" || e.Outcome != "done" || e.At.Location() != time.UTC {
-			t.Errorf("%s by %q is %q at %v; want done, by the command line, in UTC", e.Event, e.Actor, e.Outcome, e.At)
+			t.Errorf("%s by %q has outcome %q and time %v; want done, by the command line, in UTC", e.Event, e.Actor, e.Outcome, e.At)
 		}
 		lines = append(lines, e)
 	}
 	var events []string
-	gone := map[string]bool{}
+	removed := map[string]bool{}
 	for _, e := range lines {
-		gone[e.AccountID] = gone[e.AccountID] || e.Event == "account_removed"
+		removed[e.AccountID] = removed[e.AccountID] || e.Event == "account_removed"
 	}
 	for _, e := range lines {
-		whose, detail := e.Account, e.Detail
+		name, detail := e.Account, e.Detail
 		switch {
 		case e.Event == "account_removed":
-			whose = "GONE"
-		case gone[e.AccountID]:
-			whose = "ada"
+			name = "GONE"
+		case removed[e.AccountID]:
+			name = "ada"
 		case e.AccountID == "":
-			whose = "-"
+			name = "-"
 		}
 		switch {
 		case strings.HasPrefix(e.Event, "key_") || e.Event == "secrets_resealed":
@@ -155,13 +154,14 @@ func exportedEvents(t *testing.T, environ []string, file string) []string {
 		case detail == "":
 			detail = "-"
 		}
-		events = append(events, fmt.Sprintf("%s %s %s %d", e.Event, whose, detail, e.Number))
+		events = append(events, fmt.Sprintf("%s %s %s %d", e.Event, name, detail, e.Number))
 	}
 	slices.Sort(events)
 	return events
 }
 
-// dirWithRing returns a data directory with a copy of the key ring of that one.
+// dirWithRing returns a new data directory with a copy of the key ring of another one, which
+// setting names.
 func dirWithRing(t *testing.T, setting string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(strings.TrimPrefix(setting, "SALLYPORT_DATA_DIR="), "keyring"))

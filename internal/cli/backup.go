@@ -26,7 +26,7 @@ func (c backupCommand) Run(r *run) error {
 	if err != nil {
 		return fmt.Errorf("--recipient: %w", err)
 	}
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}
@@ -49,13 +49,13 @@ func (c backupCommand) Run(r *run) error {
 		if err == nil {
 			err = keys.Note(r, audit.BackedUp, c.File, n)
 		}
-		return report(r, err, "%s contains the database. %s\n"+
-			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it nobody can sign in after a restore.\n", c.File, opens(n), server.RingSource(cfg))
+		return printOnSuccess(r, err, "%s contains the database. %s\n"+
+			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it nobody can sign in after a restore.\n", c.File, sealedSecretsLine(n), server.RingSource(cfg))
 	})
 }
 
-// opens says how many sealed secrets were opened.
-func opens(n int) string {
+// sealedSecretsLine returns a sentence on the n sealed secrets that were opened.
+func sealedSecretsLine(n int) string {
 	switch n {
 	case 0:
 		return "It contains no sealed secrets yet."
@@ -74,7 +74,7 @@ type restoreCommand struct {
 }
 
 func (c restoreCommand) Run(r *run) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}
@@ -117,12 +117,12 @@ func (c restoreCommand) Run(r *run) error {
 	case err != nil:
 		return fmt.Errorf("restore %s: %w", c.File, err)
 	}
-	return withKeys(r, func(keys *server.Keys) error { return c.restored(r, keys) })
+	return withKeys(r, func(keys *server.Keys) error { return c.printRestored(r, keys) })
 }
 
-// restored says what ended. The key ring may know of a later end of the audit
-// log than the restored one has.
-func (c restoreCommand) restored(r *run, keys *server.Keys) error {
+// printRestored rewinds the key ring, which may record a later end of the audit log than
+// the restored database has, and prints what the restore ended.
+func (c restoreCommand) printRestored(r *run, keys *server.Keys) error {
 	rewound, err := keys.Rewind(r)
 	if err != nil {
 		return fmt.Errorf("the database was restored, but its audit log couldn't be compared with the key ring: %w", err)
@@ -131,18 +131,18 @@ func (c restoreCommand) restored(r *run, keys *server.Keys) error {
 	if c.KeepBackupCodes {
 		codes = "Backup codes were kept, even those that were used since the backup."
 	}
-	say := r.streams.Out
+	messages := r.streams.Out
 	const then = "The backup's audit log ends before the keys were rotated. To continue it under the newest key, run: sallyport key rotate"
 	switch ring := keys.Unstored(); {
 	case rewound && ring != nil:
-		say = r.streams.Err // standard output is the ring's alone
-		if err := store(r, ring, keys.From, then); err != nil {
+		messages = r.streams.Err // standard output holds the ring only
+		if err := printRing(r, ring, keys.From, then); err != nil {
 			return err
 		}
 	case rewound:
-		fmt.Fprintln(say, then)
+		fmt.Fprintln(messages, then)
 	}
-	_, err = fmt.Fprintf(say, "The database was restored. Sessions, known browsers and links have ended, and people who were signing in must start again.\n"+
+	_, err = fmt.Fprintf(messages, "The database was restored. Sessions, known browsers and links have ended, and people who were signing in must start again.\n"+
 		"%s\nFor 24 hours, people with two-factor authentication need two codes in a row in a browser that isn't known.\n"+
 		"Passwords and authenticators are those of the backup: later changes are undone.\n", codes)
 	return err
@@ -154,11 +154,11 @@ func (c restoreCommand) afterPgRestore(r *run) error {
 		if err != nil {
 			return err
 		}
-		if err := closed(found); err != nil {
+		if err := errorIfClosed(found); err != nil {
 			return err
 		}
-		// The database's clock: the operator's may be wrong, and steps that were used by it
-		// would lock owners out.
+		// Use the database's clock. This machine's may be ahead, and time steps that count
+		// as used up to a time in the future would lock owners out.
 		now, err := keys.DB.Clock(r, time.Now())
 		if err != nil {
 			return fmt.Errorf("read the time from the database: %w", err)
@@ -166,6 +166,6 @@ func (c restoreCommand) afterPgRestore(r *run) error {
 		if err := server.EndForgotten(r, keys.DB, "pg_restore", now, c.KeepBackupCodes); err != nil {
 			return err
 		}
-		return c.restored(r, keys)
+		return c.printRestored(r, keys)
 	})
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestRestoreSaysWhatIsMissing(t *testing.T) {
-	environ := madeFor(t, "sqlite")
+	environ := environWithPortal(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}
@@ -33,23 +33,23 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 	}
 	other := t.TempDir()
 	otherEnviron := []string{"SALLYPORT_DATA_DIR=" + other}
-	fails := func(want string, args ...string) {
+	wantFailure := func(want string, args ...string) {
 		t.Helper()
 		code, _, errs := call(otherEnviron, "", args...)
 		if code != exitFailed || !strings.Contains(errs, want) {
 			t.Errorf("%v: %d, want %q\n%s", args, code, want, errs)
 		}
 	}
-	// F4: a missing ring is never taken for a new portal.
+	// If the ring is missing, no command creates a new one (F4).
 	for _, args := range [][]string{{"restore", file}, {"key", "list"}, {"key", "check"}, {"key", "add"}, {"key", "rotate"}, {"backup", file + "2"}} {
-		fails("there is no key ring at "+filepath.Join(other, "keyring"), args...)
+		wantFailure("there is no key ring at "+filepath.Join(other, "keyring"), args...)
 	}
 	if err := os.WriteFile(filepath.Join(other, "keyring"), []byte("key AAAAAAAA AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fails("add --identity FILE", "restore", file)
-	fails("is not this backup's; put a copy of", "restore", file, "--identity", identities)
-	fails("name the backup's file", "restore")
+	wantFailure("add --identity FILE", "restore", file)
+	wantFailure("is not this backup's; put a copy of", "restore", file, "--identity", identities)
+	wantFailure("name the backup's file", "restore")
 	if err := os.WriteFile(filepath.Join(other, "keyring"), ring, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +59,13 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 	if code, out, errs := call(otherEnviron, "", "account", "list"); code != 0 || !strings.Contains(out, "ada") {
 		t.Errorf("account list: %d\n%s%s", code, out, errs)
 	}
-	fails("there is a database in "+other, "restore", file, "--identity", identities)
+	wantFailure("there is a database in "+other, "restore", file, "--identity", identities)
 }
 
-// F4: a ring without the key that sealed is named for what it is.
+// A key ring without the key that sealed the database's secrets opens none of them. key check
+// says which ones, and how to mend it (F4).
 func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
-	environ := madeFor(t, "sqlite")
+	environ := environWithPortal(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}
@@ -82,7 +83,7 @@ func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
 }
 
 func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
-	environ := madeFor(t, "sqlite")
+	environ := environWithPortal(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}
@@ -118,22 +119,24 @@ func TestBackupIsEncryptedForTheConfiguredRecipients(t *testing.T) {
 			}
 		}
 	}
-	// Whoever gives the secret key instead doesn't read it back in a log.
+	// A secret key that is given as a recipient by mistake isn't printed, so it gets into no
+	// log.
 	code, out, errs := call(environ, "", "backup", filepath.Join(t.TempDir(), "backup.age"), "--recipient", named.String())
 	if code != exitUsage || !strings.Contains(errs, "is an age secret key") || strings.Contains(out+errs, named.String()) {
 		t.Errorf("secret key as recipient: %d\n%s%s", code, out, errs)
 	}
 }
 
-// A backup from before a rotation lacks what the key ring knows of the audit
-// log: the ring forgets it, and the next rotation hands the log over again.
+// The key ring records where each key takes over the audit log. After the restore of a
+// backup from before a rotation, that position doesn't exist: the restore removes it from
+// the ring, and the next rotation records a new one.
 func TestRestoreOfABackupFromBeforeARotation(t *testing.T) {
 	for _, source := range []string{"file", "command"} {
 		t.Run(source, func(t *testing.T) {
 			t.Parallel()
 			environ, file := environFor(t, "sqlite"), ""
 			if source == "command" {
-				environ, file = withoutRing(t, "sqlite", source)
+				environ, file = environWithExternalRing(t, "sqlite", source)
 			}
 			run := func(want string, args ...string) {
 				t.Helper()

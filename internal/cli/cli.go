@@ -1,6 +1,3 @@
-// Package cli is the command line: one file for each subcommand. What it
-// changes it changes in the database, beside a running server, which sees it
-// with its next statement.
 package cli
 
 import (
@@ -25,18 +22,18 @@ import (
 
 // Exit codes.
 const (
-	exitFailed = 1 // it was tried and didn't work
-	exitUsage  = 2 // the command or the configuration is faulty; nothing was tried
+	exitFailed = 1 // the command failed
+	exitUsage  = 2 // the command line or the configuration has a fault; nothing was done
 )
 
-// Streams are where a command reads and writes.
+// Streams are the standard streams of a command.
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
 }
 
-// commands is the whole command line. Help, manual pages and completion are made of it:
-// every command has a help and an example, those of the first level a group too.
+// commands is the whole command line. Help, manual pages and completion are generated from
+// its tags: every command has a help and an example, and every top-level command a group.
 type commands struct {
 	Config      string      `help:"Configuration file. Without it: SALLYPORT_CONFIG, then ./sallyport.yaml, then /etc/sallyport/sallyport.yaml." placeholder:"FILE"`
 	ShowVersion versionFlag `name:"version" short:"v" help:"Print the version."`
@@ -67,36 +64,39 @@ type commands struct {
 	Version    versionCommand    `cmd:"" group:"More" help:"Print the version, and the version of Go that built it." example:"sallyport version"`
 }
 
-// usageError is a fault of the command line that only the configuration shows.
+// usageError is a fault of the command line that the parser can't find, such as a flag
+// that the configuration doesn't allow. It leads to exitUsage.
 type usageError struct{ error }
 
-// run is what a command works with.
+// run is the environment of one command.
 type run struct {
 	context.Context // ends at Ctrl-C
 	streams         Streams
 	environ         []string
-	lookIn          []string      // where configurations are looked for
-	configFile      string        // the one in use; empty: there is none
+	configPaths     []string      // default paths of the configuration, in their order
+	configFile      string        // the file in use, or ""
 	places          config.Places // of the configuration that was read last
 	dataDir         string        // of that configuration
 }
 
-// exit unwinds kong, which ends the process by a function.
-type exit int
+// exitStatus is the value of a panic that unwinds kong, which expects its exit function
+// not to return.
+type exitStatus int
 
 // Main runs the command and returns its exit code.
 func Main(args []string, streams Streams, environ []string) (code int) {
-	// Ctrl-C and a service manager's stop end what runs, in order.
+	// Ctrl-C and SIGTERM, which service managers send, end the command in order.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends it at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	return mainContext(ctx, args, streams, environ, ownConfig, systemConfig)
 }
 
-// mainContext looks for a configuration that nothing names in places, in their order.
-func mainContext(ctx context.Context, args []string, streams Streams, environ []string, places ...string) (code int) {
+// mainContext is [Main] with a context, and with the default paths of the configuration in
+// their order.
+func mainContext(ctx context.Context, args []string, streams Streams, environ []string, configPaths ...string) (code int) {
 	defer func() {
-		if status, ok := recover().(exit); ok {
+		if status, ok := recover().(exitStatus); ok {
 			code = int(status)
 		}
 	}()
@@ -117,7 +117,7 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 		explainUsage(streams.Err, parser, err)
 		return exitUsage
 	}
-	r := &run{Context: ctx, streams: streams, environ: environ, lookIn: places, configFile: findConfig(c.Config, environ, places)}
+	r := &run{Context: ctx, streams: streams, environ: environ, configPaths: configPaths, configFile: findConfig(c.Config, environ, configPaths)}
 	if err := parsed.Run(r); err != nil {
 		var faults config.Faults
 		if errors.As(err, &faults) {
@@ -139,32 +139,32 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 func newParser(c *commands, streams Streams) (*kong.Kong, error) {
 	parser, err := kong.New(c, kong.Name("sallyport"),
 		kong.Description("A password, then a six-digit code, in front of any web panel."),
-		kong.Writers(streams.Out, streams.Err), kong.Exit(func(status int) { panic(exit(status)) }), kong.Help(help))
+		kong.Writers(streams.Out, streams.Err), kong.Exit(func(status int) { panic(exitStatus(status)) }), kong.Help(printHelp))
 	if err == nil {
 		parser.Model.HelpFlag.Help = "Show the help of a command."
 	}
 	return parser, err
 }
 
-// explainUsage says what is wrong with a command line, and how its command is used.
+// explainUsage prints what is wrong with a command line, and the usage of its command.
 func explainUsage(out io.Writer, parser *kong.Kong, err error) {
 	node := parser.Model.Node
-	if at := (*kong.ParseError)(nil); errors.As(err, &at) {
-		if selected := at.Context.Selected(); selected != nil {
+	if parseError := (*kong.ParseError)(nil); errors.As(err, &parseError) {
+		if selected := parseError.Context.Selected(); selected != nil {
 			node = selected
 		}
-		// A command is missing: these are there.
+		// The command is missing: list the possible ones.
 		if len(node.Children) > 0 && strings.HasPrefix(err.Error(), "expected one of") {
 			fmt.Fprintf(out, "sallyport: give a command\n\n%s", helpText(node, widthOf(out)))
 			return
 		}
 	}
-	fmt.Fprintf(out, "sallyport: %v\nUsage: %s\nRun \"%s --help\" for more.\n", err, usage(node), path(node))
+	fmt.Fprintf(out, "sallyport: %v\nUsage: %s\nRun \"%s --help\" for more.\n", err, usageLine(node), commandPath(node))
 }
 
-// variable returns the value of a variable. Of two with one name the last counts, as in
-// [config.Load].
-func variable(environ []string, name string) (value string) {
+// environValue returns the value of an environment variable, or "". If environ has the
+// variable more than once, the last one counts, as in [config.Load].
+func environValue(environ []string, name string) (value string) {
 	for _, one := range environ {
 		if found, ok := strings.CutPrefix(one, name+"="); ok {
 			value = found
@@ -173,14 +173,15 @@ func variable(environ []string, name string) (value string) {
 	return value
 }
 
-// warn tells of what is likely to be wrong with a configuration that is in order.
-func (r *run) warn(cfg config.Config) {
+// printWarnings prints what is probably a mistake in a configuration without faults.
+func (r *run) printWarnings(cfg config.Config) {
 	for _, fault := range r.places.Complete(server.Warnings(cfg)) {
 		fmt.Fprintln(r.streams.Err, "Warning:", fault)
 	}
 }
 
-// logger writes a line for a person or a JSON object, as format says.
+// logger returns a logger to standard error. Its lines are JSON objects or, if format says
+// so or standard error is a terminal, text.
 func (r *run) logger(level slog.Leveler, format config.LogFormat) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == config.LogText || format == config.LogAuto && isTerminal(r.streams.Err) {
@@ -189,30 +190,31 @@ func (r *run) logger(level slog.Leveler, format config.LogFormat) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(r.streams.Err, options))
 }
 
-// open opens the portal that the configuration names; close it afterwards. Where there
-// is none, it makes none.
-func (r *run) open() (*server.Portal, error) {
-	cfg, err := r.load()
+// openPortal opens the portal that the configuration names. It doesn't create one. The
+// caller must close it.
+func (r *run) openPortal() (*server.Portal, error) {
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return nil, err
 	}
-	return r.opened(server.OpenExisting(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
+	return r.withReferenceClock(server.OpenExisting(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
 }
 
-// openOrMake is open for the commands that make a portal where there is none.
-func (r *run) openOrMake() (*server.Portal, error) {
-	cfg, err := r.read()
+// openOrCreatePortal is openPortal, but creates the portal if there is none.
+func (r *run) openOrCreatePortal() (*server.Portal, error) {
+	cfg, err := r.readConfig()
 	if err != nil {
 		return nil, err
 	}
-	return r.opened(server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
+	return r.withReferenceClock(server.Open(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
 }
 
-func (r *run) opened(portal *server.Portal, err error) (*server.Portal, error) {
+// withReferenceClock makes a portal that was opened without error use the reference clock,
+// so that a command writes right times on a machine whose own clock is wrong.
+func (r *run) withReferenceClock(portal *server.Portal, err error) (*server.Portal, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What a command writes down goes by the reference clock too, wherever it runs.
 	if err := portal.CompareClocks(r); err != nil {
 		portal.Close()
 		return nil, err
@@ -220,7 +222,8 @@ func (r *run) opened(portal *server.Portal, err error) (*server.Portal, error) {
 	return portal, nil
 }
 
-// version is what packages and images are called, set by the linker; empty: what Go knows.
+// version is set by the linker for packages and images. If it is empty, the version is
+// that of Go's build information.
 var version string
 
 func versionText() string {
@@ -237,10 +240,10 @@ type versionCommand struct{}
 
 func (versionCommand) Run(r *run) error { return printVersion(r.streams.Out) }
 
-// versionFlag is the command, where people look for it first.
+// versionFlag is --version, which does the same as the command version.
 type versionFlag bool
 
-// BeforeReset runs before the command line is found to lack a command.
+// BeforeReset prints the version. kong calls it before it checks that there is a command.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
 	if err := printVersion(app.Stdout); err != nil {
 		return err
@@ -250,7 +253,7 @@ func (versionFlag) BeforeReset(app *kong.Kong) error {
 }
 
 func printVersion(out io.Writer) error {
-	// Much of what a binary does is Go's: TLS, HTTP, certificates.
+	// Go's version matters too: TLS, HTTP and certificates are its standard library's.
 	_, err := fmt.Fprintln(out, "sallyport", versionText(), runtime.Version())
 	return err
 }

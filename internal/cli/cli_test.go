@@ -45,7 +45,7 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// command is one that runs until its test ends.
+// command is a running command. It is stopped when its test ends.
 type command struct {
 	out, err *output
 	stop     context.CancelFunc
@@ -55,23 +55,23 @@ type command struct {
 
 func start(t *testing.T, environ []string, args ...string) *command {
 	t.Helper()
-	return startAt(t, nil, environ, args...)
+	return startWithPaths(t, nil, environ, args...)
 }
 
-// startAt is start where configurations are looked for in places.
-func startAt(t *testing.T, places, environ []string, args ...string) *command {
+// startWithPaths is start with default paths of the configuration.
+func startWithPaths(t *testing.T, configPaths, environ []string, args ...string) *command {
 	t.Helper()
-	return startOn(t, Streams{In: strings.NewReader(""), Out: newOutput(), Err: newOutput()}, places, environ, args...)
+	return startWithStreams(t, Streams{In: strings.NewReader(""), Out: newOutput(), Err: newOutput()}, configPaths, environ, args...)
 }
 
-// startOn is startAt on streams of which Out is an output.
-func startOn(t *testing.T, streams Streams, places, environ []string, args ...string) *command {
+// startWithStreams is startWithPaths with streams, whose Out must be an *output.
+func startWithStreams(t *testing.T, streams Streams, configPaths, environ []string, args ...string) *command {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	c := &command{out: streams.Out.(*output), stop: stop, done: make(chan struct{})}
 	c.err, _ = streams.Err.(*output)
 	go func() {
-		c.code = mainContext(ctx, args, streams, environ, places...)
+		c.code = mainContext(ctx, args, streams, environ, configPaths...)
 		close(c.out.more)
 		close(c.done)
 	}()
@@ -86,15 +86,16 @@ func (c *command) end() int {
 	return c.code
 }
 
-// printsWithin is how long a command may take to print what a test waits for. A busy machine
-// needs some seconds.
-const printsWithin = time.Minute
+// printTimeout is how long a test waits for a command to print something. A busy machine
+// needs several seconds.
+const printTimeout = time.Minute
 
-// waitFor returns the first match of pattern in what the command prints.
+// waitFor waits until pattern matches the command's standard output, and returns the first
+// match and its groups.
 func (c *command) waitFor(t *testing.T, pattern string) []string {
 	t.Helper()
 	expr := regexp.MustCompile(pattern)
-	late := time.After(printsWithin)
+	timeout := time.After(printTimeout)
 	for {
 		if found := expr.FindStringSubmatch(c.out.String()); found != nil {
 			return found
@@ -102,22 +103,23 @@ func (c *command) waitFor(t *testing.T, pattern string) []string {
 		select {
 		case _, ok := <-c.out.more:
 			if !ok {
-				t.Fatalf("ended without %q\n%s\n%s", pattern, c.out, c.err)
+				t.Fatalf("the command ended and didn't print %q\n%s\n%s", pattern, c.out, c.err)
 			}
-		case <-late:
-			t.Fatalf("no %q after %v\n%s\n%s", pattern, printsWithin, c.out, c.err)
+		case <-timeout:
+			t.Fatalf("no %q after %v\n%s\n%s", pattern, printTimeout, c.out, c.err)
 		}
 	}
 }
 
-// call runs a command to its end.
+// call runs a command to its end with in as standard input.
 func call(environ []string, in string, args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
 	code = mainContext(context.Background(), args, Streams{In: strings.NewReader(in), Out: &o, Err: &e}, environ)
 	return code, o.String(), e.String()
 }
 
-// environFor is a configuration on a fresh database of that engine.
+// environFor returns the variables of a configuration with a fresh database: the listen
+// address, data_dir and, for PostgreSQL, the database's URL, in this order.
 func environFor(t *testing.T, engine string) []string {
 	environ := []string{"SALLYPORT_LISTEN=" + testkit.FreeAddress(t), "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}
 	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
@@ -126,8 +128,8 @@ func environFor(t *testing.T, engine string) []string {
 	return environ
 }
 
-// madeFor is [environFor] with a portal that is there.
-func madeFor(t *testing.T, engine string) []string {
+// environWithPortal is [environFor] with a portal that init has created.
+func environWithPortal(t *testing.T, engine string) []string {
 	t.Helper()
 	environ := environFor(t, engine)
 	if code, _, errs := call(environ, "", "init"); code != 0 {
@@ -141,13 +143,13 @@ func browser(t *testing.T) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Browsers find names below .localhost on their own machine; Go's client asks DNS.
-	dial := func(ctx context.Context, network, at string) (net.Conn, error) {
-		host, port, err := net.SplitHostPort(at)
+	// Browsers resolve names below .localhost themselves; Go's client uses DNS.
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
 		if err == nil && strings.HasSuffix(host, ".localhost") {
-			at = net.JoinHostPort("127.0.0.1", port)
+			address = net.JoinHostPort("127.0.0.1", port)
 		}
-		return new(net.Dialer).DialContext(ctx, network, at)
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 	return &http.Client{Jar: jar, Transport: &http.Transport{DialContext: dial}}
 }
@@ -186,7 +188,7 @@ func TestServeOnAnEmptyDatabasePrintsTheLinkThatMakesTheFirstAccount(t *testing.
 			served := start(t, environ, "serve")
 			link := served.waitFor(t, `(http://\S+)/setup\?ticket=(\S+)`)
 			client := browser(t)
-			for range 3 { // looking consumes nothing
+			for range 3 { // GET doesn't use the link up
 				if status, body := fetch(t, client, link[0], nil); status != 200 || !strings.Contains(body, "Create the first account") {
 					t.Fatalf("set-up page: %d\n%s", status, body)
 				}
@@ -207,17 +209,17 @@ func TestServeOnAnEmptyDatabasePrintsTheLinkThatMakesTheFirstAccount(t *testing.
 			if code := served.end(); code != 0 {
 				t.Errorf("serve ended with %d\n%s", code, served.err)
 			}
-			again := start(t, environ, "serve")
-			again.waitFor(t, "Sallyport is at")
-			if strings.Contains(again.out.String(), "ticket=") {
+			restarted := start(t, environ, "serve")
+			restarted.waitFor(t, "Sallyport is at")
+			if strings.Contains(restarted.out.String(), "ticket=") {
 				t.Error("a database with an account prints a set-up link")
 			}
 		})
 	}
 }
 
-// What was printed works: that of a server which was restarted, of each node, and of the
-// command, until there is an account.
+// Until there is an account, every printed link works: those of a server before and after a
+// restart, of each node, and of "account setup-link".
 func TestEverySetUpLinkThatWasPrintedWorks(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -255,7 +257,7 @@ func TestEverySetUpLinkThatWasPrintedWorks(t *testing.T) {
 	}
 }
 
-// A start that fails prints no link, and ends none.
+// A server that fails to start prints no link, issues none and ends none.
 func TestAStartThatFailsPrintsNoSetUpLink(t *testing.T) {
 	environ := environFor(t, "sqlite")
 	link := start(t, environ, "serve").waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]
@@ -276,7 +278,7 @@ func TestAStartThatFailsPrintsNoSetUpLink(t *testing.T) {
 	}
 }
 
-// ATTACKS 144.
+// Attack 144: two servers use one SQLite file.
 func TestAttack144SecondServerOnOneSQLiteFileIsRefused(t *testing.T) {
 	environ := environFor(t, "sqlite")
 	start(t, environ, "serve").waitFor(t, "Sallyport is at")
@@ -286,7 +288,7 @@ func TestAttack144SecondServerOnOneSQLiteFileIsRefused(t *testing.T) {
 	}
 }
 
-func TestDemoPrintsWhatToOpenAndLeavesNothing(t *testing.T) {
+func TestDemoPrintsItsURLsAndLeavesNoFiles(t *testing.T) {
 	for _, args := range [][]string{{"demo"}, {"demo", "--shared-host"}} {
 		temporary := t.TempDir()
 		t.Setenv("TMPDIR", temporary)
@@ -348,12 +350,13 @@ func TestUnknownCommandIsExitCode2(t *testing.T) {
 	}
 }
 
-// F4: a missing or foreign key ring is refused at start, with what to do.
+// A server doesn't start without its key ring or with another portal's, and says what to do
+// (F4).
 func TestServeRefusesAKeyRingThatIsMissingOrForeign(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := madeFor(t, engine)
+			environ := environWithPortal(t, engine)
 			if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 				t.Fatal(errs)
 			}

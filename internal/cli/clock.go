@@ -19,18 +19,18 @@ type clockShow struct {
 	JSON bool `name:"json" help:"Print one JSON object."`
 }
 
-// clockState is what the clock is compared with.
+// clockState is the output of "clock show".
 type clockState struct {
 	Now           time.Time  `json:"now"` // this machine's clock
 	HighWaterMark *time.Time `json:"high_water_mark,omitempty"`
 	LeaptAheadTo  *time.Time `json:"leapt_ahead_to,omitempty"`
-	Database      *time.Time `json:"database,omitempty"` // its clock, where it is off
+	Database      *time.Time `json:"database,omitempty"` // PostgreSQL's clock, if this machine's differs
 	Codes         string     `json:"codes"`              // taken, refused
-	because       string
+	codesReason   string     // text after codes
 }
 
 func (c clockShow) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
@@ -47,11 +47,11 @@ func (c clockShow) Run(r *run) error {
 	}
 	switch {
 	case portal.Login.Watch.Astray() != 0:
-		shown.Codes, shown.because = "refused", ": the clock differs from the database's"
+		shown.Codes, shown.codesReason = "refused", ": the clock differs from the database's"
 	case state.Behind(reference) > 0:
-		shown.Codes, shown.because = "refused", ": the clock is behind the high-water mark"
+		shown.Codes, shown.codesReason = "refused", ": the clock is behind the high-water mark"
 	case !state.LeaptAt.IsZero():
-		shown.because = ", unless the clock was set ahead while the server ran: then refused for an hour, as /readyz shows"
+		shown.codesReason = ", unless the clock was set ahead while the server ran: then refused for an hour, as /readyz shows"
 	}
 	if c.JSON {
 		return json.NewEncoder(r.streams.Out).Encode(shown)
@@ -61,24 +61,24 @@ func (c clockShow) Run(r *run) error {
 
 func (s clockState) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "This machine's clock\t%s\nHigh-water mark\t%s\n", at(s.Now), orNever(s.HighWaterMark))
+	fmt.Fprintf(table, "This machine's clock\t%s\nHigh-water mark\t%s\n", formatTime(s.Now), timeOrNever(s.HighWaterMark))
 	if s.LeaptAheadTo != nil {
-		fmt.Fprintf(table, "Jumped ahead to\t%s, accepted after an hour in which the clock runs evenly\n", at(*s.LeaptAheadTo))
+		fmt.Fprintf(table, "Jumped ahead to\t%s, accepted after an hour in which the clock runs evenly\n", formatTime(*s.LeaptAheadTo))
 	}
 	if s.Database != nil {
-		fmt.Fprintf(table, "Database's clock\t%s\n", at(*s.Database))
+		fmt.Fprintf(table, "Database's clock\t%s\n", formatTime(*s.Database))
 	}
-	fmt.Fprintf(table, "Codes\t%s%s\n", s.Codes, s.because)
+	fmt.Fprintf(table, "Codes\t%s%s\n", s.Codes, s.codesReason)
 	return table.Flush()
 }
 
 type clockAccept struct{}
 
 func (clockAccept) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	return report(r, portal.Login.AcceptClock(r), "The server's clock is accepted as it is. A running server notices within 10 seconds.\n")
+	return printOnSuccess(r, portal.Login.AcceptClock(r), "The server's clock is accepted as it is. A running server notices within 10 seconds.\n")
 }

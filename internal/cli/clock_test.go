@@ -8,15 +8,15 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// A running server has looked at its clock, PostgreSQL's there, before it
-// answers.
+// A server compares its clock with the reference, which is PostgreSQL's clock if there is
+// one, before it answers requests. That sets the high-water mark.
 func TestClockShowsTheMarkOfARunningServer(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := madeFor(t, engine)
+			environ := environWithPortal(t, engine)
 			if code, out, errs := call(environ, "", "clock", "show"); code != 0 || !strings.Contains(out, "never") {
-				t.Fatalf("before: %d\n%s%s", code, out, errs)
+				t.Fatalf("before the server started: %d\n%s%s", code, out, errs)
 			}
 			running := start(t, environ, "serve")
 			at := running.waitFor(t, `Sallyport is at (\S+)`)[1]
@@ -30,7 +30,7 @@ func TestClockShowsTheMarkOfARunningServer(t *testing.T) {
 			}
 			code, out, errs := call(environ, "", "clock", "show")
 			if code != 0 || strings.Contains(out, "never") || !strings.Contains(out, "taken") {
-				t.Errorf("served: %d\n%s%s", code, out, errs)
+				t.Errorf("while the server runs: %d\n%s%s", code, out, errs)
 			}
 			if code, _, errs := call(environ, "", "clock", "accept"); code != 0 {
 				t.Errorf("accept: %d %s", code, errs)

@@ -9,12 +9,13 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// completeWord is the hidden command that the completion scripts ask. Its arguments are
-// the words after "sallyport" up to the cursor; the last one, which may be empty, is to be
-// completed. It prints a candidate a line, a tab and what it means; or filesLine.
+// completeWord is the hidden command that the completion scripts run. Its arguments are the
+// words after "sallyport" up to the cursor; the last one, which may be empty, is to be
+// completed. It prints one candidate a line, followed by a tab and its description, or
+// filesLine.
 const completeWord = "__complete"
 
-// filesLine stands for all files of the shell.
+// filesLine tells the script to offer file names.
 const filesLine = ":files"
 
 type completionCommand struct {
@@ -26,7 +27,8 @@ func (c completionCommand) Run(r *run) error {
 	return err
 }
 
-// completionScripts ask the program itself, so that they fit each version of it.
+// completionScripts are the scripts by shell. They run the program to get candidates, so
+// they need no update when commands change.
 var completionScripts = map[string]string{
 	"bash": `# bash completion for sallyport
 _sallyport() {
@@ -96,16 +98,16 @@ func complete(streams Streams, words []string) error {
 
 // candidates returns the lines that complete prints, in the order of the help.
 func candidates(node *kong.Node, words []string) []string {
-	// Bash takes --flag=value for three words.
+	// Bash splits --flag=value into three words.
 	words = slices.DeleteFunc(slices.Clone(words), func(word string) bool { return word == "=" })
 	if len(words) > 1 && words[0] == "help" {
-		words = words[1:] // what follows is a command
+		words = words[1:] // the rest is completed like a command
 	}
 	if len(words) == 0 {
 		return nil
 	}
 	current := words[len(words)-1]
-	var flag *kong.Flag // whose value comes next
+	var flag *kong.Flag // the flag whose value is the next word
 	arguments := 0
 	for _, word := range words[:len(words)-1] {
 		switch {
@@ -153,7 +155,8 @@ func candidates(node *kong.Node, words []string) []string {
 	return found
 }
 
-// valueFlag returns the flag that word is, where its value is the next word.
+// valueFlag returns the flag that word names if its value is the next word, and nil
+// otherwise.
 func valueFlag(node *kong.Node, word string) *kong.Flag {
 	own, global := flagsOf(node)
 	for _, flag := range append(own, global...) {
@@ -164,7 +167,7 @@ func valueFlag(node *kong.Node, word string) *kong.Flag {
 	return nil
 }
 
-// childOf returns the command of that name, or one that has nothing to complete.
+// childOf returns the subcommand with this name, or an empty command if there is none.
 func childOf(node *kong.Node, name string) *kong.Node {
 	for _, child := range node.Children {
 		if child.Name == name {
@@ -174,7 +177,7 @@ func childOf(node *kong.Node, name string) *kong.Node {
 	return &kong.Node{Name: name}
 }
 
-// firstSentence is enough beside a candidate.
+// firstSentence returns the first sentence of a help text, without its full stop.
 func firstSentence(help string) string {
 	first, _, more := strings.Cut(help, ". ")
 	if more {

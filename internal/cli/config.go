@@ -17,14 +17,14 @@ type configCommands struct {
 type configCheck struct{}
 
 func (configCheck) Run(r *run) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err == nil {
 		err = server.CheckAll(cfg, time.Now())
 	}
 	if err != nil {
 		return err
 	}
-	r.warn(cfg)
+	r.printWarnings(cfg)
 	_, err = fmt.Fprintf(r.streams.Out, "The configuration is fine. The portal will be at %s\n", cfg.PortalURL())
 	return err
 }
@@ -32,7 +32,7 @@ func (configCheck) Run(r *run) error {
 type configShow struct{}
 
 func (configShow) Run(r *run) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}

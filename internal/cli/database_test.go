@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// No command prints a part of a password out of a database's URL, neither where that
-// can be read in two ways nor where the database refuses, or isn't there.
+// No command prints a part of the password in a database URL: not if the URL is ambiguous,
+// not if the database refuses the connection, and not if there is no database.
 func TestNoCommandPrintsAPartOfADatabasePassword(t *testing.T) {
 	t.Parallel()
 	server, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
@@ -36,7 +36,7 @@ func TestNoCommandPrintsAPartOfADatabasePassword(t *testing.T) {
 		"postgres://127.0.0.1:1/sp?user=sp&password=ge&heim=1",
 		"postgres://127.0.0.1:1/sp?sslpassword=ge@heim",
 		"host=127.0.0.1 port=1 user=sp password=geheim",
-		// Clear ones, of which no database is there or none lets in.
+		// Well-formed ones whose database doesn't exist or refuses the connection.
 		"postgres://sp:geheim@127.0.0.1:1/geheimdb",
 		"postgres://sp:ge%40heim%2F4711@127.0.0.1:1/sp",
 		"postgres://127.0.0.1:1/sp?user=geheimuser&password=ge%26heim",
@@ -50,7 +50,7 @@ func TestNoCommandPrintsAPartOfADatabasePassword(t *testing.T) {
 		} {
 			environ := append([]string{"SALLYPORT_DATA_DIR=" + t.TempDir(), "SALLYPORT_LISTEN=127.0.0.1:" + port, "SALLYPORT_LOG_LEVEL=debug"}, set...)
 			for _, args := range [][]string{{"config", "check"}, {"serve"}, {"doctor"}, {"key", "check"}, {"account", "list"}} {
-				// None of them gets far enough to serve.
+				// No database accepts a connection, so serve ends by itself.
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				var out bytes.Buffer
 				code := mainContext(ctx, args, Streams{In: strings.NewReader(""), Out: &out, Err: &out}, environ)

@@ -22,14 +22,15 @@ type demoCommand struct {
 	SharedHost bool   `help:"Put the portal on the panel's own host, for browsers that don't know the names below .localhost."`
 }
 
-// The demo's hosts. Browsers lead every name below .localhost to their own machine (RFC 6761,
-// section 6.3).
+// The demo's hosts. Browsers resolve every name below .localhost to their own machine
+// (RFC 6761, section 6.3).
 const (
 	demoPortal = "portal.localhost"
 	demoPanel  = "panel.localhost"
 )
 
-// Run serves a portal whose database is deleted at the end.
+// Run serves a temporary portal in front of a sample panel, and deletes its files at the
+// end.
 func (c demoCommand) Run(r *run) error {
 	dir, err := os.MkdirTemp("", "sallyport-demo-")
 	if err != nil {
@@ -90,9 +91,9 @@ browser doesn't, add this line to /etc/hosts, or run the demo with --shared-host
 	return err
 }
 
-// config returns the configuration of a demo that keeps its files in dir, and whose panel
-// has this address. The real portal's configuration doesn't count: a demo must not come
-// near its data.
+// config returns the configuration of a demo with its files in dir and its panel at this
+// address. It ignores the environment and the operator's configuration: a demo must not
+// touch the data of a real portal.
 func (c demoCommand) config(dir, panel string) (config.Config, error) {
 	environ := []string{"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo"}
 	if c.SharedHost {
@@ -100,12 +101,12 @@ func (c demoCommand) config(dir, panel string) (config.Config, error) {
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return config.Load("", environ) // which says what is wrong
+		return config.Load("", environ) // which returns the fault of the address
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return config.Config{}, usageError{fmt.Errorf("names below .localhost lead browsers to their own machine, so the demo can't listen at %s: leave out --listen, or add --shared-host", c.Listen)}
 	}
-	file := filepath.Join(dir, "sallyport.yaml") // panels are declared in a file only
+	file := filepath.Join(dir, "sallyport.yaml") // panels can't be declared by environment variables
 	text := fmt.Sprintf("public_url: http://%s:%s\npanels:\n  - url: http://%s:%s\n    name: Harbour Streams\n    upstream: http://%s\n", demoPortal, port, demoPanel, port, panel)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return config.Config{}, fmt.Errorf("write the demo's configuration: %w", err)
@@ -113,7 +114,7 @@ func (c demoCommand) config(dir, panel string) (config.Config, error) {
 	return config.Load(file, environ)
 }
 
-// demoPassword is random, 80 bits, and can be typed.
+// demoPassword returns a random password of 80 bits that is easy to type.
 func demoPassword() string {
 	var random [10]byte
 	rand.Read(random[:])

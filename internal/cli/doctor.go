@@ -25,9 +25,10 @@ type doctorCommand struct {
 	Proxy    string           `help:"The proxy in front, if doctor doesn't recognise it: nginx, caddy, haproxy, traefik, envoy, apache." placeholder:"NAME"`
 }
 
-// Run asks the live set-up. Exit code 1: something is open, broken or unclear.
+// Run tests the live set-up and prints a report. It returns an error if something is open,
+// broken or unclear.
 func (c doctorCommand) Run(r *run) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err == nil {
 		err = server.Check(cfg)
 	}
@@ -38,15 +39,15 @@ func (c doctorCommand) Run(r *run) error {
 	if err != nil {
 		return usageError{err}
 	}
-	began := time.Now()
+	start := time.Now()
 	report := doctor.Run(r, o)
 	if err := r.Err(); err != nil {
 		return fmt.Errorf("doctor stopped before it had tested everything: %w", err)
 	}
 	if c.JSON {
-		err = printJSON(r.streams.Out, report, began)
+		err = printJSON(r.streams.Out, report, start)
 	} else {
-		err = printReport(r.streams.Out, report, time.Since(began))
+		err = printReport(r.streams.Out, report, time.Since(start))
 	}
 	if err == nil && report.Bad() {
 		err = errors.New("doctor found faults that must be fixed")
@@ -54,12 +55,12 @@ func (c doctorCommand) Run(r *run) error {
 	return err
 }
 
-// options reads what is to be looked at.
+// options returns what to test, from the configuration and the flags.
 func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error) {
 	o := doctor.Options{
 		PublicURL: cfg.PublicURL.String(), Base: strings.TrimPrefix(cfg.PortalURL(), cfg.PublicURL.String()), Metrics: cfg.MetricsListen,
 		Listen: cfg.Listen, OwnTLS: cfg.OwnTLS(), Trusting: len(cfg.TrustedProxies) > 0,
-		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: files(r.configFile, cfg),
+		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: filesToCheck(r.configFile, cfg),
 	}
 	if c.Proxy != "" && !slices.Contains(doctor.Proxies(), c.Proxy) {
 		return o, fmt.Errorf("--proxy %s is unknown; use one of %s", c.Proxy, strings.Join(doctor.Proxies(), ", "))
@@ -69,15 +70,16 @@ func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error
 			return o, fmt.Errorf("--path %s doesn't begin with /", path)
 		}
 	}
-	err := c.roots(&o)
+	err := c.readRoots(&o)
 	if err == nil {
-		err = c.panels(&o, cfg)
+		err = c.readPanels(&o, cfg)
 	}
 	return o, err
 }
 
-// files are those that hold secrets, or decide who is let in.
-func files(configFile string, cfg config.Config) doctor.Files {
+// filesToCheck returns the files and folders whose owner and mode doctor checks: those that
+// hold secrets, and the configuration, which decides who may enter.
+func filesToCheck(configFile string, cfg config.Config) doctor.Files {
 	f := doctor.Files{Config: configFile, Folders: []string{cfg.DataDir}}
 	if _, err := os.Stat(cfg.BackupDir()); err == nil {
 		f.Folders = append(f.Folders, cfg.BackupDir())
@@ -88,7 +90,8 @@ func files(configFile string, cfg config.Config) doctor.Files {
 	return f
 }
 
-func (c doctorCommand) roots(o *doctor.Options) error {
+// readRoots sets o.Roots to the system's CAs and those of --ca.
+func (c doctorCommand) readRoots(o *doctor.Options) error {
 	if c.CA == "" {
 		return nil
 	}
@@ -107,8 +110,9 @@ func (c doctorCommand) roots(o *doctor.Options) error {
 	return nil
 }
 
-// panels reads what is declared, and where the panels' own servers are.
-func (c doctorCommand) panels(o *doctor.Options, cfg config.Config) error {
+// readPanels sets o.Panels to the panels of the configuration, with the upstreams of the
+// configuration and of --upstream.
+func (c doctorCommand) readPanels(o *doctor.Options, cfg config.Config) error {
 	declared, err := server.Panels(cfg)
 	if err != nil {
 		return err
@@ -125,21 +129,21 @@ func (c doctorCommand) panels(o *doctor.Options, cfg config.Config) error {
 		o.Panels = append(o.Panels, one)
 	}
 	for _, text := range c.Upstream {
-		if err := upstream(o.Panels, text); err != nil {
+		if err := setUpstream(o.Panels, text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// upstream gives a panel its own server: PANEL=URL, where PANEL is a url or host
-// of the configuration, or URL for the only panel.
-func upstream(panels []doctor.Panel, text string) error {
+// setUpstream sets the upstream of a panel. text is PANEL=URL, where PANEL is a panel's URL
+// or host, or just URL if there is one panel.
+func setUpstream(panels []doctor.Panel, text string) error {
 	name, address, named := strings.Cut(text, "=")
 	if !named {
 		name, address = "", text
 	}
-	at, err := config.ParseOrigin(address)
+	origin, err := config.ParseOrigin(address)
 	if err != nil {
 		return fmt.Errorf("--upstream: %w", err)
 	}
@@ -154,6 +158,6 @@ func upstream(panels []doctor.Panel, text string) error {
 	if i < 0 {
 		return fmt.Errorf("--upstream %s: write PANEL=URL, with a panel's url from the configuration", text)
 	}
-	panels[i].Upstream = at.String()
+	panels[i].Upstream = origin.String()
 	return nil
 }

@@ -29,7 +29,7 @@ func TestDoctorFindsOnlyTheSharedHostInTheDemo(t *testing.T) {
 	}
 }
 
-func TestDoctorRefusesWhatItCanNotUse(t *testing.T) {
+func TestDoctorRefusesFlagsThatItCanNotUse(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
 	if err := os.WriteFile(file, []byte("trusted_proxies: [127.0.0.1]\npanels:\n  - url: http://a.test\n  - url: http://b.test\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestDoctorRefusesWhatItCanNotUse(t *testing.T) {
 	}
 }
 
-// A panel is picked by its host, however that is written.
+// --upstream accepts a panel's URL, host or host with port, in any case.
 func TestDoctorPicksAPanelByAnySpellingOfItsHost(t *testing.T) {
 	for _, name := range []string{
 		"panel.test", "PANEL.test", "panel.test:443", "panel.test:8443", "https://panel.test", "https://panel.test/", "HTTPS://Panel.test:8443",
@@ -55,22 +55,22 @@ func TestDoctorPicksAPanelByAnySpellingOfItsHost(t *testing.T) {
 			{Panel: &access.Panel{Origin: "http://[2001:db8::1]:8080"}},
 			{Panel: &access.Panel{Origin: "https://panel.test:8443"}},
 		}
-		if err := upstream(panels, name+"=http://127.0.0.1:1"); err != nil || panels[1].Upstream != "http://127.0.0.1:1" || panels[0].Upstream != "" {
+		if err := setUpstream(panels, name+"=http://127.0.0.1:1"); err != nil || panels[1].Upstream != "http://127.0.0.1:1" || panels[0].Upstream != "" {
 			t.Errorf("%s: %v, %+v", name, err, panels)
 		}
 	}
 	panels := []doctor.Panel{{Panel: &access.Panel{Origin: "http://[2001:db8::1]:8080"}}}
-	if err := upstream(panels, "[2001:DB8:0::1]=http://127.0.0.1:1"); err != nil || panels[0].Upstream == "" {
+	if err := setUpstream(panels, "[2001:DB8:0::1]=http://127.0.0.1:1"); err != nil || panels[0].Upstream == "" {
 		t.Errorf("IPv6: %v", err)
 	}
 	for _, name := range []string{"", "panel.test.", "other.test", "panel", "panel.test,other.test", "https://"} {
-		if err := upstream(panels, name+"=http://127.0.0.1:1"); err == nil {
-			t.Errorf("%q is taken for a panel", name)
+		if err := setUpstream(panels, name+"=http://127.0.0.1:1"); err == nil {
+			t.Errorf("%q is accepted as the name of a panel", name)
 		}
 	}
 }
 
-// What is printed for a person fits a terminal, but for lines to be copied.
+// The text form fits a terminal of 80 columns, except for lines that are to be copied.
 func TestDoctorPrintsForEightyColumns(t *testing.T) {
 	long := strings.Repeat("server { listen 443 ssl; } ", 6)
 	report := doctor.Report{Asked: 7, Skipped: []doctor.Skipped{{What: "the files in /var/lib/sallyport", Why: "run doctor on the server, as whom it runs as: permission denied"}}}
@@ -85,8 +85,8 @@ func TestDoctorPrintsForEightyColumns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(out.String()) {
-		if line = strings.TrimSuffix(line, "\n"); len(line) > width && strings.TrimSpace(line) != strings.TrimSpace(long) || strings.HasSuffix(line, " ") && !strings.Contains(line, "server {") {
-			t.Errorf("line of %d: %q", len(line), line)
+		if line = strings.TrimSuffix(line, "\n"); len(line) > reportWidth && strings.TrimSpace(line) != strings.TrimSpace(long) || strings.HasSuffix(line, " ") && !strings.Contains(line, "server {") {
+			t.Errorf("line of %d bytes: %q", len(line), line)
 		}
 	}
 	for _, want := range []string{"OPEN  path.open  https://panel.example.com\n", "and 5 more\n", "      " + long + "\n", "  nginx, the server block", "7 requests in 1s: 1 open.\n"} {
@@ -94,7 +94,7 @@ func TestDoctorPrintsForEightyColumns(t *testing.T) {
 			t.Errorf("%q isn't in\n%s", want, out.String())
 		}
 	}
-	// Several proxies' lines would bury the others.
+	// If the proxy is unknown, the lines for all of them would hide the other findings.
 	report.Findings[0].Fixes = append(f.Fixes, doctor.Fix{For: "caddy"})
 	out.Reset()
 	if err := printReport(&out, report, time.Second); err != nil || !strings.Contains(out.String(), "--proxy NAME") {

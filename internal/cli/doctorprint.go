@@ -13,32 +13,32 @@ import (
 )
 
 const (
-	// width is how much of a line a terminal shows.
-	width = 80
+	// reportWidth is the greatest length of a line of text, in bytes.
+	reportWidth = 80
 
-	// mostSeen is how many questions of one finding are printed; --json has all.
-	mostSeen = 4
+	// maxSeen is how many observations of one finding are printed; --json prints all.
+	maxSeen = 4
 )
 
-// printReport prints what a person reads. The lines that fix a finding stand as
-// they are to be copied, however long.
+// printReport prints a report as text. Lines that fix a finding are never wrapped, so that
+// they can be copied.
 func printReport(w io.Writer, report doctor.Report, took time.Duration) error {
 	var b strings.Builder
 	for _, f := range report.Findings {
 		fmt.Fprintf(&b, "%s  %s  %s\n", strings.ToUpper(string(f.Severity)), f.ID, f.At)
-		wrapped(&b, "  ", f.Says)
+		writeWrapped(&b, "  ", f.Says)
 		for i, s := range f.Seen {
-			if i == mostSeen {
+			if i == maxSeen {
 				fmt.Fprintf(&b, "    and %d more\n", len(f.Seen)-i)
 				break
 			}
-			wrapped(&b, "    ", s.Asked+" -> "+s.Got)
+			writeWrapped(&b, "    ", s.Asked+" -> "+s.Got)
 		}
 		printFixes(&b, f)
 		fmt.Fprintln(&b)
 	}
 	for _, s := range report.Skipped {
-		wrapped(&b, "", "Not tested: "+s.What+": "+s.Why+".")
+		writeWrapped(&b, "", "Not tested: "+s.What+": "+s.Why+".")
 	}
 	fmt.Fprintf(&b, "%d requests in %s: %s.\n", report.Asked, took.Round(100*time.Millisecond), tally(report))
 	_, err := io.WriteString(w, b.String())
@@ -47,7 +47,7 @@ func printReport(w io.Writer, report doctor.Report, took time.Duration) error {
 
 func printFixes(b *strings.Builder, f doctor.Finding) {
 	if len(f.Fixes) > 1 {
-		wrapped(b, "  ", "Which proxy is this? Add --proxy NAME to see the lines for it, or --json to see the lines for every proxy.")
+		writeWrapped(b, "  ", "Which proxy is this? Add --proxy NAME to see the lines for it, or --json to see the lines for every proxy.")
 		return
 	}
 	for _, m := range f.Fixes {
@@ -58,22 +58,22 @@ func printFixes(b *strings.Builder, f doctor.Finding) {
 		if f.Proxy == m.For {
 			where = f.Proxy + ", " + where
 		}
-		wrapped(b, "  ", where+":")
+		writeWrapped(b, "  ", where+":")
 		for _, line := range m.Lines {
 			fmt.Fprintln(b, "      "+line)
 		}
 	}
 }
 
-// wrapped writes text in lines that fit, each after indent, the later ones two
-// signs further in. A word that is too long stays whole.
-func wrapped(b *strings.Builder, indent, text string) {
+// writeWrapped writes text in lines of at most reportWidth bytes. Each begins with indent,
+// and all but the first with two spaces more. A longer word stays whole.
+func writeWrapped(b *strings.Builder, indent, text string) {
 	line := ""
 	for _, word := range strings.Fields(text) {
 		switch {
 		case line == "":
 			line = indent + word
-		case len(line)+1+len(word) > width:
+		case len(line)+1+len(word) > reportWidth:
 			fmt.Fprintln(b, line)
 			line = indent + "  " + word
 		default:
@@ -83,7 +83,7 @@ func wrapped(b *strings.Builder, indent, text string) {
 	fmt.Fprintln(b, line)
 }
 
-// tally counts findings: "2 open, 1 advice".
+// tally returns the number of findings of each severity, such as "2 open, 1 advice".
 func tally(report doctor.Report) string {
 	count := map[doctor.Severity]int{}
 	for _, f := range report.Findings {
@@ -101,7 +101,8 @@ func tally(report doctor.Report) string {
 	return strings.Join(parts, ", ")
 }
 
-// Programs read these: fields and ids may be added, none changes its meaning.
+// The JSON form of a report. Programs read it: fields and ids may be added, but the meaning
+// of one must not change.
 type (
 	doctorReport struct {
 		At       time.Time       `json:"at"`  // UTC
@@ -138,10 +139,10 @@ type (
 	}
 )
 
-func printJSON(w io.Writer, report doctor.Report, at time.Time) error {
-	out := doctorReport{At: at.UTC(), Bad: report.Bad(), Asked: report.Asked, Proxies: []doctorProxy{}, Findings: []doctorFinding{}, Skipped: []doctorSkipped{}}
-	for _, at := range slices.Sorted(maps.Keys(report.Proxies)) {
-		out.Proxies = append(out.Proxies, doctorProxy{at, report.Proxies[at]})
+func printJSON(w io.Writer, report doctor.Report, start time.Time) error {
+	out := doctorReport{At: start.UTC(), Bad: report.Bad(), Asked: report.Asked, Proxies: []doctorProxy{}, Findings: []doctorFinding{}, Skipped: []doctorSkipped{}}
+	for _, origin := range slices.Sorted(maps.Keys(report.Proxies)) {
+		out.Proxies = append(out.Proxies, doctorProxy{origin, report.Proxies[origin]})
 	}
 	for _, f := range report.Findings {
 		one := doctorFinding{ID: f.ID, Severity: string(f.Severity), At: f.At, Says: f.Says, Seen: []doctorSeen{}, Fixes: []doctorFix{}}

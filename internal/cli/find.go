@@ -14,58 +14,59 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// Where a configuration is looked for that neither --config nor SALLYPORT_CONFIG names:
-// in the working directory, and where the packages install it.
+// Default paths of the configuration, for when neither --config nor SALLYPORT_CONFIG names
+// one: in the working directory, and where packages install it.
 const (
 	ownConfig    = "./sallyport.yaml"
 	systemConfig = "/etc/sallyport/sallyport.yaml"
 )
 
-// findConfig returns the configuration file that is in use, or "". A file that is there
-// is returned even if it can't be read: to pass over it would work on another portal.
-func findConfig(flag string, environ, places []string) string {
+// findConfig returns the path of the configuration file in use, or "". It returns a file
+// that exists even if it can't be read: if it went on to the next path, the command would
+// work on another portal.
+func findConfig(flag string, environ, defaults []string) string {
 	if flag != "" {
 		return flag
 	}
-	if file := variable(environ, "SALLYPORT_CONFIG"); file != "" {
+	if file := environValue(environ, "SALLYPORT_CONFIG"); file != "" {
 		return file
 	}
-	for _, place := range places {
-		// A link that leads nowhere is there too.
-		_, err := os.Lstat(place)
-		// "sudo -u sallyport" keeps the working directory, such as /root, in which that
-		// user can't look for a file.
-		hidden := place == ownConfig && errors.Is(err, fs.ErrPermission)
+	for _, path := range defaults {
+		// Lstat, because a broken symbolic link counts as a file too.
+		_, err := os.Lstat(path)
+		// "sudo -u sallyport" keeps the working directory, for example /root, which that
+		// user may not search.
+		hidden := path == ownConfig && errors.Is(err, fs.ErrPermission)
 		if !errors.Is(err, fs.ErrNotExist) && !hidden {
-			return place
+			return path
 		}
 	}
 	return ""
 }
 
-// load reads the configuration for a command that works on a portal which is there.
-// Where neither a file nor a variable nor the default data directory says that there is
-// one, it is an error: the default configuration would be a guess.
-func (r *run) load() (config.Config, error) {
+// existingConfig reads the configuration for a command that needs an existing portal. If
+// there is no configuration file, no variable and no default data directory, it returns an
+// error instead of the defaults: no portal can be there.
+func (r *run) existingConfig() (config.Config, error) {
 	if r.configFile == "" && !hasSettings(r.environ) {
 		dir := config.Default().DataDir
 		if _, err := os.Stat(dir); err != nil {
-			looked := strings.Join(append(r.lookIn, dir), ", ")
+			looked := strings.Join(append(r.configPaths, dir), ", ")
 			return config.Config{}, usageError{fmt.Errorf("there is no configuration and no portal here; looked for %s\n"+
 				"Name the configuration with --config FILE or SALLYPORT_CONFIG. To make a new portal, run: sallyport init, or sallyport serve", looked)}
 		}
 	}
-	return r.read()
+	return r.readConfig()
 }
 
-// read reads the configuration, whichever it is.
-func (r *run) read() (cfg config.Config, err error) {
+// readConfig reads the configuration file in use, or the defaults if there is none.
+func (r *run) readConfig() (cfg config.Config, err error) {
 	cfg, r.places, err = config.Read(r.configFile, r.environ)
 	r.dataDir = absolute(cfg.DataDir)
 	return cfg, err
 }
 
-// hasSettings reports whether a variable sets a key of the configuration.
+// hasSettings reports whether an environment variable sets a key of the configuration.
 func hasSettings(environ []string) bool {
 	for _, one := range environ {
 		if strings.HasPrefix(one, "SALLYPORT_") && !strings.HasPrefix(one, "SALLYPORT_CONFIG=") && !strings.HasPrefix(one, "SALLYPORT_TEST_") {
@@ -75,15 +76,15 @@ func hasSettings(environ []string) bool {
 	return false
 }
 
-// describeConfig says which configuration is in force, in a line.
+// describeConfig returns a sentence that says which configuration is in force.
 func (r *run) describeConfig(cfg config.Config) string {
 	if r.configFile != "" {
 		return fmt.Sprintf("The configuration is %s", r.configFile)
 	}
-	return fmt.Sprintf("There is no configuration file (%s), so the defaults are in force; data is kept in %s", strings.Join(r.lookIn, ", "), absolute(cfg.DataDir))
+	return fmt.Sprintf("There is no configuration file (%s), so the defaults are in force; data is kept in %s", strings.Join(r.configPaths, ", "), absolute(cfg.DataDir))
 }
 
-// adviseOnConfig says who may read a configuration that this user may not read.
+// adviseOnConfig prints who may read the configuration file if this user may not.
 func (r *run) adviseOnConfig() {
 	f, err := os.Open(r.configFile)
 	if err == nil {
@@ -96,20 +97,20 @@ func (r *run) adviseOnConfig() {
 	fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as a user who may read it: sudo -u %s sallyport …\n", path, owner, userName(os.Geteuid()), owner)
 }
 
-// adviseOnOwner says, where err is that this user may not open a file of the data
-// directory, to whom it belongs and what to run.
-func (r *run) adviseOnOwner(err error) { r.adviseAs(err, userName(os.Geteuid())) }
+// adviseOnOwner prints who owns a file of the data directory, and what to run, if err says
+// that this user may not open that file.
+func (r *run) adviseOnOwner(err error) { r.adviseOnOwnerAs(err, userName(os.Geteuid())) }
 
-func (r *run) adviseAs(err error, me string) {
-	var at *fs.PathError
-	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &at) || !isBelow(at.Path, r.dataDir) {
-		return // such as the file that a backup is to be written to
+func (r *run) adviseOnOwnerAs(err error, me string) {
+	var denied *fs.PathError
+	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &denied) || !isBelow(denied.Path, r.dataDir) {
+		return // another file, for example the one that a backup is to be written to
 	}
-	path, owner, mode := ownerOf(at.Path)
+	path, owner, mode := ownerOf(denied.Path)
 	switch {
-	case !isBelow(path, r.dataDir): // it isn't there, or this user can't look into what it is in
+	case !isBelow(path, r.dataDir): // data_dir doesn't exist, or this user may not search its parent
 		fmt.Fprintf(r.streams.Err, "%s belongs to %s, so %s can't make or enter %s. If %s runs the server, run as root: install -d -m 0700 -o %s %s\n", path, owner, me, r.dataDir, me, me, r.dataDir)
-	case owner == me: // its mode, or what it is mounted with
+	case owner == me: // the mode or a mount option denies access
 		fmt.Fprintf(r.streams.Err, "%s belongs to %s, who runs this command, and has mode %#o. Check the mode, and how the file system is mounted.\n", path, me, mode)
 	case owner == "root":
 		fmt.Fprintf(r.streams.Err, "%s belongs to root, and this command runs as %s. If %s runs the server, run as root: chown -R %s: %s\nIf not, run the command as root: sudo sallyport …\n", path, me, me, me, r.dataDir)
@@ -118,7 +119,7 @@ func (r *run) adviseAs(err error, me string) {
 	}
 }
 
-// isBelow reports whether path is the folder or below it.
+// isBelow reports whether path is folder, or below it.
 func isBelow(path, folder string) bool {
 	path, folder = absolute(path), absolute(folder)
 	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
@@ -131,14 +132,14 @@ func absolute(path string) string {
 	return path
 }
 
-// ownerOf returns path, or the nearest folder above that this user can look at, and whose
-// it is. Where root owns it and another user's own group may read it, as the packages'
-// configuration, it is that user's.
-func ownerOf(path string) (at, owner string, mode fs.FileMode) {
-	at, info := nearest(path)
+// ownerOf returns the owner and mode of path. If this user can't see path, found is the
+// nearest folder above it that this user can see. A file of root's that another user's own
+// group may read, such as the configuration that packages install, counts as that user's.
+func ownerOf(path string) (found, owner string, mode fs.FileMode) {
+	found, info := nearestVisible(path)
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return at, "another user", info.Mode().Perm()
+		return found, "another user", info.Mode().Perm()
 	}
 	owner = userName(int(stat.Uid))
 	if owner == "root" && info.Mode().Perm()&0o040 != 0 && !info.IsDir() {
@@ -148,11 +149,11 @@ func ownerOf(path string) (at, owner string, mode fs.FileMode) {
 			}
 		}
 	}
-	return at, owner, info.Mode().Perm()
+	return found, owner, info.Mode().Perm()
 }
 
-// nearest returns path, or the nearest folder above that this user can look at.
-func nearest(path string) (string, fs.FileInfo) {
+// nearestVisible returns path, or the nearest folder above it on which stat succeeds.
+func nearestVisible(path string) (string, fs.FileInfo) {
 	path = absolute(path)
 	for {
 		info, err := os.Stat(path)
@@ -163,7 +164,7 @@ func nearest(path string) (string, fs.FileInfo) {
 	}
 }
 
-// userName returns the name of the user, or its number where it has none.
+// userName returns the name of a user, or the number if there is no name for it.
 func userName(id int) string {
 	if found, err := user.LookupId(strconv.Itoa(id)); err == nil {
 		return found.Username

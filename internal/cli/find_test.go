@@ -16,10 +16,10 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// callAt is call where configurations are looked for in places.
-func callAt(places []string, environ []string, args ...string) (code int, out, errs string) {
+// callWithPaths is call with default paths of the configuration.
+func callWithPaths(configPaths []string, environ []string, args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
-	code = mainContext(context.Background(), args, Streams{In: strings.NewReader(""), Out: &o, Err: &e}, environ, places...)
+	code = mainContext(context.Background(), args, Streams{In: strings.NewReader(""), Out: &o, Err: &e}, environ, configPaths...)
 	return code, o.String(), e.String()
 }
 
@@ -29,30 +29,30 @@ func write(t *testing.T, path, text string) {
 	must(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-// everywhere are the commands that need no portal; makers make one.
+// needNoPortal are the commands that work without a portal, createPortal those that create
+// one.
 var (
-	everywhere = []string{"version", "config default", "key new", "completion", "man", "help"}
-	makers     = []string{"serve", "demo", "init"}
+	needNoPortal = []string{"version", "config default", "key new", "completion", "man", "help"}
+	createPortal = []string{"serve", "demo", "init"}
 )
 
-// In an empty folder every command but the makers says what is missing and leaves
-// nothing behind.
-func TestCommandsMakeNothingInAnEmptyFolder(t *testing.T) {
+// In an empty folder every other command says what is missing and creates no file.
+func TestCommandsCreateNothingInAnEmptyFolder(t *testing.T) {
 	t.Chdir(t.TempDir())
 	places := []string{ownConfig, filepath.Join(t.TempDir(), "sallyport.yaml")}
-	walked := 0
+	called := 0
 	for _, leaf := range leaves(t) {
-		if slices.Contains(makers, leaf.name) {
+		if slices.Contains(createPortal, leaf.name) {
 			continue
 		}
-		walked++
-		code, out, errs := callAt(places, nil, leaf.args...)
+		called++
+		code, out, errs := callWithPaths(places, nil, leaf.args...)
 		left, err := os.ReadDir(".")
 		must(t, err)
 		if len(left) > 0 {
 			t.Fatalf("%s leaves %v", leaf.name, left)
 		}
-		if slices.Contains(everywhere, leaf.name) {
+		if slices.Contains(needNoPortal, leaf.name) {
 			if code != 0 {
 				t.Errorf("%s: %d\n%s", leaf.name, code, errs)
 			}
@@ -67,13 +67,13 @@ func TestCommandsMakeNothingInAnEmptyFolder(t *testing.T) {
 			}
 		}
 	}
-	if walked < 30 {
-		t.Errorf("only %d commands were walked", walked)
+	if called < 30 {
+		t.Errorf("only %d commands were called", called)
 	}
 }
 
-// A configuration whose portal isn't there is no reason to make one either.
-func TestCommandsMakeNoPortalForAConfiguration(t *testing.T) {
+// If there is a configuration but no portal, commands other than init don't create one.
+func TestCommandsCreateNoPortalForAConfiguration(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -102,17 +102,17 @@ func TestCommandsMakeNoPortalForAConfiguration(t *testing.T) {
 			must(t, err)
 			code, out, errs = call(environ, "", "init")
 			if code != 0 || strings.Contains(out, "Made") || strings.Count(out, "was there already") != 3 {
-				t.Errorf("init again: %d\n%s%s", code, out, errs)
+				t.Errorf("second init: %d\n%s%s", code, out, errs)
 			}
-			if again, err := os.ReadFile(filepath.Join(dir, "keyring")); err != nil || !bytes.Equal(ring, again) {
-				t.Error("init again changed the key ring", err)
+			if after, err := os.ReadFile(filepath.Join(dir, "keyring")); err != nil || !bytes.Equal(ring, after) {
+				t.Error("a second init changed the key ring", err)
 			}
 			must(t, os.Remove(filepath.Join(dir, "keyring")))
 			if code, _, errs := call(environ, "", "account", "list"); code != exitFailed || !strings.Contains(errs, "there is no key ring at "+dir) {
 				t.Errorf("without the key ring: %d\n%s", code, errs)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "keyring")); err == nil {
-				t.Error("a command made a key ring")
+				t.Error("a command created a key ring")
 			}
 		})
 	}
@@ -131,27 +131,27 @@ func TestConfigurationIsFoundInOneOrder(t *testing.T) {
 		files = append(files, file)
 	}
 	places := []string{ownConfig, files[0]}
-	finds := func(want string, environ []string, args ...string) {
+	wantFound := func(want string, environ []string, args ...string) {
 		t.Helper()
-		code, out, errs := callAt(places, environ, append([]string{"config", "check"}, args...)...)
+		code, out, errs := callWithPaths(places, environ, append([]string{"config", "check"}, args...)...)
 		if code != 0 || !strings.Contains(out, "https://"+want+".example.com") {
 			t.Errorf("want %s: %d\n%s%s", want, code, out, errs)
 		}
 	}
 	variable := []string{"SALLYPORT_CONFIG=" + files[2]}
-	finds("flag", variable, "--config", files[3])
-	finds("variable", variable)
-	finds("own", nil)
+	wantFound("flag", variable, "--config", files[3])
+	wantFound("variable", variable)
+	wantFound("own", nil)
 	must(t, os.Remove(ownConfig))
-	finds("system", nil)
-	// One that is there but can't be read is no reason to use the next.
+	wantFound("system", nil)
+	// If a file exists but can't be read, the next path isn't used instead.
 	must(t, os.Symlink("nowhere", ownConfig))
-	if code, _, errs := callAt(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig+": no such file") {
-		t.Errorf("a link that leads nowhere: %d\n%s", code, errs)
+	if code, _, errs := callWithPaths(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig+": no such file") {
+		t.Errorf("a broken symbolic link: %d\n%s", code, errs)
 	}
 	must(t, os.Remove(ownConfig))
 	must(t, os.Mkdir(ownConfig, 0o700))
-	if code, _, errs := callAt(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig) {
+	if code, _, errs := callWithPaths(places, nil, "config", "check"); code != exitUsage || !strings.Contains(errs, ownConfig) {
 		t.Errorf("a folder: %d\n%s", code, errs)
 	}
 }
@@ -162,7 +162,7 @@ func TestServeSaysWhichConfigurationIsInForce(t *testing.T) {
 	environ := []string{"SALLYPORT_LISTEN=" + testkit.FreeAddress(t)}
 	serve := func() string {
 		t.Helper()
-		c := startAt(t, []string{ownConfig}, environ, "serve")
+		c := startWithPaths(t, []string{ownConfig}, environ, "serve")
 		c.waitFor(t, "Sallyport is at")
 		if code := c.end(); code != 0 {
 			t.Fatalf("serve: %d\n%s", code, c.err)
@@ -176,8 +176,8 @@ func TestServeSaysWhichConfigurationIsInForce(t *testing.T) {
 	if out := serve(); !strings.Contains(out, "The configuration is ./sallyport.yaml") {
 		t.Errorf("with a file:\n%s", out)
 	}
-	// Commands beside it, in the same folder, need no --config.
-	if code, _, errs := callAt([]string{ownConfig}, nil, "account", "list"); code != 0 {
+	// Other commands in the same folder need no --config.
+	if code, _, errs := callWithPaths([]string{ownConfig}, nil, "account", "list"); code != 0 {
 		t.Errorf("account list: %d\n%s", code, errs)
 	}
 }
@@ -198,20 +198,20 @@ func TestPermissionDeniedNamesTheOwnerAndWhatToRun(t *testing.T) {
 	} {
 		var e bytes.Buffer
 		r := &run{streams: Streams{Err: &e}, dataDir: test.dataDir}
-		r.adviseAs(&os.PathError{Op: "open", Path: test.path, Err: syscall.EACCES}, test.as)
+		r.adviseOnOwnerAs(&os.PathError{Op: "open", Path: test.path, Err: syscall.EACCES}, test.as)
 		if e.String() != test.want {
 			t.Errorf("%s: %q, want %q", name, e.String(), test.want)
 		}
 	}
 }
 
-// leaf is a command, and arguments that it takes.
+// leaf is a command without subcommands, with arguments that it accepts.
 type leaf struct {
 	name string
 	args []string
 }
 
-// leaves returns every command of the parser.
+// leaves returns every command without subcommands.
 func leaves(t *testing.T) []leaf {
 	t.Helper()
 	parser, err := kong.New(&commands{})

@@ -22,12 +22,12 @@ type groupAdd struct {
 }
 
 func (c groupAdd) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
 	defer portal.Close()
-	return report(r, portal.Login.AddGroup(r, c.Group), "Group %s was added.\n", c.Group)
+	return printOnSuccess(r, portal.Login.AddGroup(r, c.Group), "Group %s was added.\n", c.Group)
 }
 
 type groupRemove struct {
@@ -35,7 +35,7 @@ type groupRemove struct {
 }
 
 func (c groupRemove) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
@@ -44,14 +44,14 @@ func (c groupRemove) Run(r *run) error {
 	if errors.Is(err, login.ErrGone) {
 		err = noGroup(c.Group)
 	}
-	return report(r, err, "Group %s was removed.\n", c.Group)
+	return printOnSuccess(r, err, "Group %s was removed.\n", c.Group)
 }
 
 func noGroup(name string) error {
 	return fmt.Errorf("there is no group %q; see \"sallyport group list\"", name)
 }
 
-type groupList struct{ listing }
+type groupList struct{ listFlags }
 
 type groupRow struct {
 	Name     string `json:"name"`
@@ -61,7 +61,7 @@ type groupRow struct {
 func (g groupRow) cells() []string { return []string{g.Name, fmt.Sprint(g.Accounts)} }
 
 func (c groupList) Run(r *run) error {
-	portal, err := r.open()
+	portal, err := r.openPortal()
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (c groupList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	to := c.to(r.streams.Out, "GROUP", "ACCOUNTS")
+	to := c.newWriter(r.streams.Out, "GROUP", "ACCOUNTS")
 	for _, g := range all {
 		if err := to.add(groupRow{g.Name, g.Members}); err != nil {
 			return err
@@ -81,26 +81,26 @@ func (c groupList) Run(r *run) error {
 
 type groupJoin struct {
 	Group string `arg:"" help:"The group."`
-	named
+	accountArg
 }
 
 func (c groupJoin) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		err := portal.Login.Join(r, a, c.Group)
 		if errors.Is(err, login.ErrGone) {
 			err = noGroup(c.Group)
 		}
-		return report(r, err, "%s is in group %s.\n", a.Name, c.Group)
+		return printOnSuccess(r, err, "%s is in group %s.\n", a.Name, c.Group)
 	})
 }
 
 type groupLeave struct {
 	Group string `arg:"" help:"The group."`
-	named
+	accountArg
 }
 
 func (c groupLeave) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		return report(r, portal.Login.Leave(r, a, c.Group), "%s is not in group %s.\n", a.Name, c.Group)
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
+		return printOnSuccess(r, portal.Login.Leave(r, a, c.Group), "%s is not in group %s.\n", a.Name, c.Group)
 	})
 }

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// healthTime is how long the server may take: it looks at its health for up to five
-	// seconds, and container engines give a check thirty.
+	// healthTime is how long the server may take. /readyz takes up to five seconds, and
+	// container engines end a health check after thirty.
 	healthTime = 10 * time.Second
 
-	// maxHealth is more than all lines of /readyz together.
+	// maxHealth is more bytes than /readyz ever returns.
 	maxHealth = 64 << 10
 )
 
@@ -27,9 +27,9 @@ type healthcheckCommand struct {
 	Live bool `help:"Ask only whether the process runs (/healthz), not whether people can sign in (/readyz)."`
 }
 
-// Run asks the running server at its own address, past every proxy.
+// Run queries the running server at its listen address, not through a proxy.
 func (c healthcheckCommand) Run(r *run) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (c healthcheckCommand) Run(r *run) error {
 	if c.Live {
 		page = "/healthz"
 	}
-	status, text, err := askListener(ctx, cfg, page)
+	status, text, err := getFromListener(ctx, cfg, page)
 	if err != nil {
 		return fmt.Errorf("the server at %s doesn't answer: %w", cfg.Listen, err)
 	}
@@ -50,13 +50,13 @@ func (c healthcheckCommand) Run(r *run) error {
 	return err
 }
 
-// askListener asks the listener of the configuration for a page of the portal.
-func askListener(ctx context.Context, cfg config.Config, page string) (status int, text string, err error) {
+// getFromListener requests a page of the portal at the configured listen address.
+func getFromListener(ctx context.Context, cfg config.Config, page string) (status int, text string, err error) {
 	host, port, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
 		return 0, "", err
 	}
-	// A wildcard is every address of this machine, the loopback too.
+	// A wildcard includes the loopback address.
 	switch host {
 	case "", "0.0.0.0":
 		host = "127.0.0.1"
@@ -67,21 +67,21 @@ func askListener(ctx context.Context, cfg config.Config, page string) (status in
 	transport := &http.Transport{DisableKeepAlives: true}
 	if cfg.OwnTLS() {
 		scheme = "https"
-		// Whether the certificate is right is a browser's question, and doctor's. Here
-		// nothing secret is sent, and a server whose certificate expired is alive.
+		// No verification: nothing secret is sent, and a server with an expired
+		// certificate is alive. The command doctor checks certificates.
 		transport.TLSClientConfig = &tls.Config{ServerName: cfg.PublicURL.Hostname(), InsecureSkipVerify: true}
 	}
-	at, err := url.Parse(cfg.PortalURL() + page)
+	public, err := url.Parse(cfg.PortalURL() + page)
 	if err != nil {
 		return 0, "", err
 	}
-	target := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port), Path: at.Path}
+	target := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port), Path: public.Path}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		return 0, "", err
 	}
-	req.Host = at.Host
-	resp, err := transport.RoundTrip(req) // no redirect is followed
+	req.Host = public.Host
+	resp, err := transport.RoundTrip(req) // unlike a client, it follows no redirect
 	if err != nil {
 		return 0, "", err
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-func TestHealthcheckAsksTheRunningServer(t *testing.T) {
+func TestHealthcheckQueriesTheRunningServer(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -31,14 +31,14 @@ func TestHealthcheckAsksTheRunningServer(t *testing.T) {
 	}
 }
 
-func TestHealthcheckFailsWhereTheServerSaysNo(t *testing.T) {
+func TestHealthcheckFailsWhileTheServerDrains(t *testing.T) {
 	environ := append(environFor(t, "sqlite"), "SALLYPORT_DRAIN=1m")
 	c := start(t, environ, "serve")
 	c.waitFor(t, "Sallyport is at")
 	if code, _, errs := call(environ, "", "healthcheck"); code != 0 {
-		t.Fatalf("before: %d\n%s", code, errs)
+		t.Fatalf("before it drains: %d\n%s", code, errs)
 	}
-	c.stop() // it drains: /readyz says no, /healthz that it lives
+	c.stop() // it drains: /readyz answers 503, /healthz still answers 200
 	for !strings.Contains(c.err.String(), "draining") {
 		<-c.err.more
 	}
@@ -56,9 +56,9 @@ func TestHealthcheckFailsWhereTheServerSaysNo(t *testing.T) {
 	}
 }
 
-// TLS of its own: the certificate is a browser's question.
-func TestHealthcheckSpeaksTLS(t *testing.T) {
-	_, environ := pairsOf(t, t.TempDir())
+// If the server terminates TLS, healthcheck uses TLS and doesn't verify the certificate.
+func TestHealthcheckUsesTLS(t *testing.T) {
+	_, environ := environWithCertificates(t, t.TempDir())
 	c := start(t, environ, "serve")
 	c.waitFor(t, "Sallyport is at https://")
 	if code, out, errs := call(environ, "", "healthcheck"); code != 0 || !strings.Contains(out, "key_ring: ok\n") {

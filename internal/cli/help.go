@@ -13,20 +13,21 @@ import (
 )
 
 const (
-	// defaultWidth is the width of text where nothing says how wide the terminal is, and
-	// maxWidth the most that is good to read.
+	// defaultWidth is the width of text if the width of the terminal is unknown. maxWidth
+	// is the greatest width that is comfortable to read.
 	defaultWidth, maxWidth = 80, 100
 
-	// minText is the least width of a column of text; a narrower terminal wraps it.
+	// minText is the least width of a column of text. On a narrower terminal, text gets a
+	// fixed indent.
 	minText = 20
 
-	// maxName is the widest name that has its text beside it; the text of a wider one is
-	// below.
+	// maxName is the widest name with its text beside it. The text of a wider name begins
+	// on the next line.
 	maxName = 28
 )
 
-// help prints what is selected: the whole program, a group of commands, or a command.
-func help(_ kong.HelpOptions, ctx *kong.Context) error {
+// printHelp prints the help of the selected command or group, or of the whole program.
+func printHelp(_ kong.HelpOptions, ctx *kong.Context) error {
 	node := ctx.Selected()
 	if node == nil {
 		node = ctx.Model.Node
@@ -35,7 +36,7 @@ func help(_ kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// widthOf returns how many columns text has on w.
+// widthOf returns how many columns of text to print to w.
 func widthOf(w io.Writer) int {
 	if file, ok := w.(*os.File); ok {
 		if size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
@@ -45,10 +46,11 @@ func widthOf(w io.Writer) int {
 	return defaultWidth
 }
 
-// helpText is the help of a node, of lines of so many columns where words allow it.
+// helpText returns the help of a node, wrapped to width columns. Longer words and the
+// example stay whole.
 func helpText(node *kong.Node, width int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Usage: %s\n\n", usage(node))
+	fmt.Fprintf(&b, "Usage: %s\n\n", usageLine(node))
 	b.WriteString(wrap(node.Help, 0, width))
 	for _, group := range commandGroups(node) {
 		fmt.Fprintf(&b, "\n%s:\n", group.title)
@@ -62,7 +64,7 @@ func helpText(node *kong.Node, width int) string {
 		b.WriteString("\nArguments:\n")
 		var rows [][2]string
 		for _, arg := range node.Positional {
-			rows = append(rows, [2]string{arg.Summary(), describe(arg)})
+			rows = append(rows, [2]string{arg.Summary(), valueHelp(arg)})
 		}
 		writeRows(&b, rows, width)
 	}
@@ -77,7 +79,7 @@ func helpText(node *kong.Node, width int) string {
 		fmt.Fprintf(&b, "\n%s:\n", flags.title)
 		var rows [][2]string
 		for _, flag := range flags.flags {
-			rows = append(rows, [2]string{flagName(flag), describe(flag.Value)})
+			rows = append(rows, [2]string{flagName(flag), valueHelp(flag.Value)})
 		}
 		writeRows(&b, rows, width)
 	}
@@ -85,22 +87,23 @@ func helpText(node *kong.Node, width int) string {
 		fmt.Fprintf(&b, "\nExample:\n  %s\n", example)
 	}
 	if len(node.Children) > 0 {
-		fmt.Fprintf(&b, "\nRun \"%s <command> --help\" for more about a command.\n", path(node))
+		fmt.Fprintf(&b, "\nRun \"%s <command> --help\" for more about a command.\n", commandPath(node))
 	}
 	return b.String()
 }
 
-// path returns the words that lead to a node: "sallyport account add".
-func path(node *kong.Node) string {
+// commandPath returns the words of a command, such as "sallyport account add".
+func commandPath(node *kong.Node) string {
 	if node.Parent == nil {
 		return node.Name
 	}
-	return path(node.Parent) + " " + node.Name
+	return commandPath(node.Parent) + " " + node.Name
 }
 
-// usage returns the line of a node's use.
-func usage(node *kong.Node) string {
-	words := []string{path(node)}
+// usageLine returns the usage of a command, such as
+// "sallyport account add <name> [flags]".
+func usageLine(node *kong.Node) string {
+	words := []string{commandPath(node)}
 	if len(node.Children) > 0 {
 		words = append(words, "<command>")
 	}
@@ -122,7 +125,7 @@ func usage(node *kong.Node) string {
 	return strings.Join(words, " ")
 }
 
-// group is what stands together in a list of commands.
+// group is a titled group in a list of commands.
 type group struct {
 	title    string
 	commands []*kong.Node
@@ -148,7 +151,8 @@ func commandGroups(node *kong.Node) []group {
 	return all
 }
 
-// summary is a command's help in a list; of a group of commands it names them.
+// summary returns a command's help for a list. For a command with subcommands it adds their
+// names.
 func summary(node *kong.Node) string {
 	if len(node.Children) == 0 {
 		return node.Help
@@ -160,7 +164,8 @@ func summary(node *kong.Node) string {
 	return strings.TrimSuffix(node.Help, ".") + ": " + strings.Join(names, ", ") + "."
 }
 
-// flagsOf returns a node's own flags, and those of every command.
+// flagsOf returns a node's own flags with those of its parents, and the flags that every
+// command has.
 func flagsOf(node *kong.Node) (own, global []*kong.Flag) {
 	for n := node; n != nil; n = n.Parent {
 		for _, flag := range n.Flags {
@@ -187,8 +192,8 @@ func flagName(flag *kong.Flag) string {
 	return name
 }
 
-// describe is the help of a value, with its default where it has one.
-func describe(v *kong.Value) string {
+// valueHelp returns the help of a flag or argument, with its possible values and its default.
+func valueHelp(v *kong.Value) string {
 	text := v.Help
 	if v.Enum != "" {
 		text = strings.TrimSuffix(text, ".") + ": " + strings.Join(v.EnumSlice(), ", ") + "."
@@ -199,7 +204,7 @@ func describe(v *kong.Value) string {
 	return text
 }
 
-// writeRows writes names and, beside them, their text.
+// writeRows writes names with their text in a second column.
 func writeRows(b *strings.Builder, rows [][2]string, width int) {
 	widest := 0
 	for _, row := range rows {
@@ -222,7 +227,8 @@ func writeRows(b *strings.Builder, rows [][2]string, width int) {
 	}
 }
 
-// wrap breaks text into lines with an indent, each with its end.
+// wrap breaks text into lines of at most width columns, each with an indent. The last line
+// ends with a newline too.
 func wrap(text string, indent, width int) string {
 	var b strings.Builder
 	column := 0
@@ -246,7 +252,7 @@ func wrap(text string, indent, width int) string {
 	return b.String()
 }
 
-// helpCommand is "help COMMAND", the same as "COMMAND --help".
+// helpCommand is "help COMMAND", which prints the same as "COMMAND --help".
 type helpCommand struct {
 	Command []string `arg:"" optional:"" help:"The command, such as account add."`
 }
@@ -260,7 +266,7 @@ func (c helpCommand) Run(r *run) error {
 	for _, word := range c.Command {
 		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == word })
 		if i < 0 {
-			return usageError{fmt.Errorf("%q has no command %q; see: %s --help", path(node), word, path(node))}
+			return usageError{fmt.Errorf("%q has no command %q; see: %s --help", commandPath(node), word, commandPath(node))}
 		}
 		node = node.Children[i]
 	}

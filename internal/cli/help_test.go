@@ -11,8 +11,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// model returns the commands as the parser knows them.
-func model(t *testing.T) *kong.Kong {
+// newTestParser returns the parser of the command line.
+func newTestParser(t *testing.T) *kong.Kong {
 	t.Helper()
 	parser, err := newParser(&commands{}, Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
 	must(t, err)
@@ -20,43 +20,43 @@ func model(t *testing.T) *kong.Kong {
 }
 
 func TestEveryCommandHasAHelpAGroupAndAnExampleThatParses(t *testing.T) {
-	parser := model(t)
+	parser := newTestParser(t)
 	for _, node := range parser.Model.Leaves(false) {
 		if group := node.ClosestGroup(); group == nil || group.Title == "" {
-			t.Errorf("%s has no group", path(node))
+			t.Errorf("%s has no group", commandPath(node))
 		}
 		if !strings.HasSuffix(node.Help, ".") {
-			t.Errorf("%s: the help %q is no sentence", path(node), node.Help)
+			t.Errorf("%s: the help %q is no sentence", commandPath(node), node.Help)
 		}
 		example := node.Tag.Get("example")
-		at := strings.Index(example, path(node))
+		at := strings.Index(example, commandPath(node))
 		if at < 0 {
-			t.Errorf("%s: the example %q is another command's", path(node), example)
+			t.Errorf("%s: the example %q is for another command", commandPath(node), example)
 			continue
 		}
-		// What follows is the shell's.
+		// Cut off redirections and pipes.
 		command, _, _ := strings.Cut(strings.TrimSuffix(example[at:], ")"), " < ")
 		command, _, _ = strings.Cut(command, " > ")
 		command, _, _ = strings.Cut(command, " | ")
-		if _, err := model(t).Parse(strings.Fields(command)[1:]); err != nil {
-			t.Errorf("%s: the example %q: %v", path(node), example, err)
+		if _, err := newTestParser(t).Parse(strings.Fields(command)[1:]); err != nil {
+			t.Errorf("%s: the example %q: %v", commandPath(node), example, err)
 		}
 		for _, width := range []int{40, 80, 200} {
 			text := helpText(node, width)
-			if !strings.Contains(text, "Usage: "+usage(node)+"\n") || !strings.Contains(text, "\nExample:\n  "+example+"\n") {
-				t.Errorf("%s --help:\n%s", path(node), text)
+			if !strings.Contains(text, "Usage: "+usageLine(node)+"\n") || !strings.Contains(text, "\nExample:\n  "+example+"\n") {
+				t.Errorf("%s --help:\n%s", commandPath(node), text)
 			}
 		}
 		for _, value := range node.Values() {
 			if value.HasDefault && value.Default != "" && !strings.Contains(helpText(node, 200), "Default: "+value.Default+".") {
-				t.Errorf("%s --help doesn't show the default of %s", path(node), value.Name)
+				t.Errorf("%s --help doesn't show the default of %s", commandPath(node), value.Name)
 			}
 		}
 	}
 }
 
 func TestHelpIsGroupedAndFitsTheWidth(t *testing.T) {
-	root := model(t).Model.Node
+	root := newTestParser(t).Model.Node
 	for _, width := range []int{40, 80, 100} {
 		text := helpText(root, width)
 		for _, title := range []string{"Running", "Configuration", "Accounts", "Audit log and clock", "Keys and backups", "More"} {
@@ -85,7 +85,7 @@ func TestHelpIsFoundInEveryWay(t *testing.T) {
 		t.Errorf("help: %d\n%s", code, out)
 	}
 	if code, _, errs := call(nil, "", "help", "account", "frobnicate"); code != exitUsage || !strings.Contains(errs, "sallyport account --help") {
-		t.Errorf("help of what isn't there: %d\n%s", code, errs)
+		t.Errorf("help of an unknown command: %d\n%s", code, errs)
 	}
 	_, version, _ := call(nil, "", "version")
 	for _, flag := range []string{"--version", "-v"} {
@@ -128,9 +128,9 @@ func TestManualPagesHaveEveryCommandAndLint(t *testing.T) {
 		}
 		lint := exec.Command("mandoc", "-Tlint", "-Wwarning")
 		lint.Stdin = strings.NewReader(out)
-		said, _ := lint.CombinedOutput()
-		for line := range strings.Lines(string(said)) {
-			if !strings.Contains(line, "missing date") { // a test's binary has none
+		warnings, _ := lint.CombinedOutput()
+		for line := range strings.Lines(string(warnings)) {
+			if !strings.Contains(line, "missing date") { // test binaries have no build date
 				t.Errorf("mandoc -Tlint of %s: %s", page, line)
 			}
 		}
@@ -143,7 +143,7 @@ func TestManualPagesHaveEveryCommandAndLint(t *testing.T) {
 		}
 		for _, leaf := range leaves(t) {
 			if !strings.Contains(plain, leaf.name) {
-				t.Errorf("%s isn't in the manual", leaf.name)
+				t.Errorf("the manual lacks %s", leaf.name)
 			}
 		}
 		for _, want := range []string{"sallyport account add bob --password-stdin < password.txt", "--link-life=", "/etc/sallyport/sallyport.yaml"} {
@@ -154,7 +154,8 @@ func TestManualPagesHaveEveryCommandAndLint(t *testing.T) {
 	}
 }
 
-// plainText is a manual page as mandoc shows it, without bold and underlined text.
+// plainText returns a manual page as mandoc shows it, without the backspaces that make text
+// bold or underlined.
 func plainText(t *testing.T, page string) string {
 	t.Helper()
 	show := exec.Command("mandoc", "-Tascii", "-Owidth=200")
@@ -172,8 +173,8 @@ func plainText(t *testing.T, page string) string {
 	return string(plain)
 }
 
-// program builds the program, which the completion scripts ask.
-func program(t *testing.T) (dir string) {
+// buildProgram builds the program, which the completion scripts run, in a new folder.
+func buildProgram(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(dir, "sallyport"), "../../cmd/sallyport")
@@ -183,7 +184,8 @@ func program(t *testing.T) (dir string) {
 	return dir
 }
 
-// inShell runs a script of a shell in a folder with the files ring.age and ring.txt.
+// inShell runs a shell in a folder with the files "ring.age" and "my ring.txt", and returns
+// its output.
 func inShell(t *testing.T, dir, shell string, args ...string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -199,7 +201,8 @@ func inShell(t *testing.T, dir, shell string, args ...string) string {
 	return string(out)
 }
 
-// completions are lines as a person types them before a tab, and what is offered.
+// completions are command lines up to the cursor, what completion must offer there, and a
+// word that it must not offer.
 var completions = []struct {
 	line string
 	want []string
@@ -216,9 +219,9 @@ var completions = []struct {
 }
 
 func TestCompletionWorksInBash(t *testing.T) {
-	dir := program(t)
+	dir := buildProgram(t)
 	for _, test := range completions {
-		// As readline calls it.
+		// Call the function as readline does.
 		script := `source <(sallyport completion bash)
 line=$1
 read -ra COMP_WORDS <<< "$line"
@@ -232,16 +235,16 @@ complete -p sallyport >/dev/null`
 }
 
 func TestCompletionWorksInFish(t *testing.T) {
-	dir := program(t)
+	dir := buildProgram(t)
 	for _, test := range completions {
 		checkCompletion(t, "fish", test.line, inShell(t, dir, "fish", "--no-config", "-c", "sallyport completion fish | source; complete -C $argv[1]", test.line), test.want, test.not)
 	}
 }
 
 func TestCompletionWorksInZsh(t *testing.T) {
-	dir := program(t)
+	dir := buildProgram(t)
 	for _, test := range completions {
-		// zsh completes at a terminal only: zpty is one. ^D lists what fits.
+		// zsh completes only at a terminal, so zpty creates one. ^D lists the candidates.
 		script := `zmodload zsh/zpty
 zpty terminal zsh -f -i
 zpty -w terminal 'fpath=('"$2"' $fpath); autoload -Uz compinit; compinit -D -u; LISTMAX=1000; bindkey "^D" list-choices; PS1="GO""ON>"'
@@ -258,7 +261,7 @@ print -r -- "$line"`
 
 func checkCompletion(t *testing.T, shell, line, out string, want []string, not string) {
 	t.Helper()
-	// What was typed may be shown again.
+	// The terminal may echo the line.
 	offered := strings.ReplaceAll(out, line, "")
 	for _, one := range want {
 		if !strings.Contains(offered, one) {

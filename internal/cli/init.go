@@ -9,19 +9,19 @@ import (
 
 type initCommand struct{}
 
-// Run makes what is missing; what is there stays as it is.
+// Run creates the missing parts of the portal. It doesn't change existing ones.
 func (initCommand) Run(r *run) error {
-	cfg, err := r.read()
+	cfg, err := r.readConfig()
 	if err != nil {
 		return err
 	}
-	made, err := server.CreateMissing(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat))
+	parts, err := server.CreateMissing(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat))
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(r.streams.Out, "%s\n", r.describeConfig(cfg))
 	newRing := false
-	for _, part := range made {
+	for _, part := range parts {
 		what := part.What
 		if part.Path != "" {
 			what += " " + part.Path

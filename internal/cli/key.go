@@ -19,18 +19,18 @@ type keyCommands struct {
 
 type keyNew struct{}
 
-// Run prints a ring; it touches neither configuration nor database.
+// Run prints a new ring. It uses neither the configuration nor the database.
 func (keyNew) Run(r *run) error {
 	_, err := io.WriteString(r.streams.Out, secret.NewRing().Text().Reveal())
 	return err
 }
 
-type keyList struct{ listing }
+type keyList struct{ listFlags }
 
 type keyRow struct {
 	ID      string `json:"id"`
 	State   string `json:"state"`             // seals, old, spare
-	Secrets *int   `json:"secrets,omitempty"` // that it opens; only of a check
+	Secrets *int   `json:"secrets,omitempty"` // how many it opens; only "key check" counts them
 }
 
 func (k keyRow) cells() []string {
@@ -41,7 +41,7 @@ func (k keyRow) cells() []string {
 }
 
 func (c keyList) Run(r *run) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (c keyList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	to := c.to(r.streams.Out, "KEY", "STATE")
+	to := c.newWriter(r.streams.Out, "KEY", "STATE")
 	for _, key := range ring.Keys() {
 		if err := to.add(keyRow{ID: key.ID, State: string(key.State)}); err != nil {
 			return err
@@ -67,7 +67,7 @@ func (keyAdd) Run(r *run) error {
 			return err
 		}
 		if ring := keys.Unstored(); ring != nil {
-			return errors.Join(store(r, ring, keys.From, fmt.Sprintf("The new key %s seals nothing yet. Then run: sallyport key rotate", added)), err)
+			return errors.Join(printRing(r, ring, keys.From, fmt.Sprintf("The new key %s seals nothing yet. Then run: sallyport key rotate", added)), err)
 		}
 		fmt.Fprintf(r.streams.Out, "Key %s was added; it seals nothing yet.\n"+
 			"Copy %s to every other node, and replace your safe copy with it. Then run: sallyport key rotate\n", added, keys.From.Path)
@@ -75,10 +75,9 @@ func (keyAdd) Run(r *run) error {
 	})
 }
 
-// store prints a ring that isn't ours to write: the ring alone to standard
-// output, so that it can be piped to where it belongs, and what to do with it
-// beside.
-func store(r *run, ring *secret.Ring, from secret.Source, then string) error {
+// printRing prints a ring that Sallyport can't store itself: the ring alone to standard
+// output, so that it can be piped to its place, and the instructions to standard error.
+func printRing(r *run, ring *secret.Ring, from secret.Source, then string) error {
 	if _, err := io.WriteString(r.streams.Out, ring.Text().Reveal()); err != nil {
 		return err
 	}
@@ -86,9 +85,9 @@ func store(r *run, ring *secret.Ring, from secret.Source, then string) error {
 	return err
 }
 
-// withKeys opens database and key ring.
+// withKeys opens the database and the key ring, and calls use with them.
 func withKeys(r *run, use func(*server.Keys) error) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}
@@ -100,7 +99,7 @@ func withKeys(r *run, use func(*server.Keys) error) error {
 	return use(keys)
 }
 
-type keyCheck struct{ listing }
+type keyCheck struct{ listFlags }
 
 func (c keyCheck) Run(r *run) error {
 	return withKeys(r, func(keys *server.Keys) error {
@@ -108,7 +107,7 @@ func (c keyCheck) Run(r *run) error {
 		if err != nil {
 			return err
 		}
-		to := c.to(r.streams.Out, "KEY", "STATE", "SECRETS")
+		to := c.newWriter(r.streams.Out, "KEY", "STATE", "SECRETS")
 		for _, key := range keys.Ring.Keys() {
 			secrets := found.ByKey[key.ID]
 			if err := to.add(keyRow{ID: key.ID, State: string(key.State), Secrets: &secrets}); err != nil {
@@ -118,19 +117,19 @@ func (c keyCheck) Run(r *run) error {
 		if err := to.end(); err != nil {
 			return err
 		}
-		beside := r.streams.Out
+		details := r.streams.Out
 		if c.JSON {
-			beside = r.streams.Err // standard output is for programs
+			details = r.streams.Err // standard output holds JSON only
 		}
 		for _, one := range found.Closed {
-			fmt.Fprintf(beside, "%s of row %s: %v (key %s)\n", one.Column, one.Row, one.Reason, one.Key)
+			fmt.Fprintf(details, "%s of row %s: %v (key %s)\n", one.Column, one.Row, one.Reason, one.Key)
 		}
-		return closed(found)
+		return errorIfClosed(found)
 	})
 }
 
-// closed says what to do about secrets that don't open; nil where all do.
-func closed(found server.SealedReport) error {
+// errorIfClosed returns an error that says what to do if some secrets don't open.
+func errorIfClosed(found server.SealedReport) error {
 	unknown := 0
 	for _, one := range found.Closed {
 		if errors.Is(one.Reason, secret.ErrUnknownKey) {
@@ -139,9 +138,9 @@ func closed(found server.SealedReport) error {
 	}
 	switch {
 	case unknown > 0:
-		return fmt.Errorf("%s a key that isn't in the key ring: put back a copy of the key ring that has it; until then sign-ins to those accounts are refused", count(unknown, "sealed secret needs", "sealed secrets need"))
+		return fmt.Errorf("%s a key that isn't in the key ring: put back a copy of the key ring that has it; until then sign-ins to those accounts are refused", countOf(unknown, "sealed secret needs", "sealed secrets need"))
 	case len(found.Closed) > 0:
-		return fmt.Errorf("%s changed or moved in the database: restore a backup, or give those accounts new secrets (account set-password, account reset-two-factor)", count(len(found.Closed), "sealed secret was", "sealed secrets were"))
+		return fmt.Errorf("%s changed or moved in the database: restore a backup, or give those accounts new secrets (account set-password, account reset-two-factor)", countOf(len(found.Closed), "sealed secret was", "sealed secrets were"))
 	}
 	return nil
 }
@@ -152,10 +151,10 @@ type keyRotate struct {
 
 func (c keyRotate) Run(r *run) error {
 	return withKeys(r, func(keys *server.Keys) error {
-		// Standard output is the ring's alone, where it isn't ours.
-		say := r.streams.Out
+		// If Sallyport can't store the ring, standard output holds the ring only.
+		messages := r.streams.Out
 		if !keys.From.Ours() {
-			say = r.streams.Err
+			messages = r.streams.Err
 		}
 		before := keys.Ring.Text()
 		n, err := keys.Rotate(r)
@@ -163,29 +162,29 @@ func (c keyRotate) Run(r *run) error {
 			return err
 		}
 		if err != nil {
-			return fmt.Errorf("%w\n%s, and nothing is lost; run the command again for the rest", err, count(n, "secret was sealed again", "secrets were sealed again"))
+			return fmt.Errorf("%w\n%s, and nothing is lost; run the command again for the rest", err, countOf(n, "secret was sealed again", "secrets were sealed again"))
 		}
-		fmt.Fprintf(say, "Key %s is now the sealing key; %s under it.\n", keys.Sealing(), count(n, "secret was sealed again", "secrets were sealed again"))
+		fmt.Fprintf(messages, "Key %s is now the sealing key; %s under it.\n", keys.Sealing(), countOf(n, "secret was sealed again", "secrets were sealed again"))
 		then := "To remove the old keys, run afterwards: sallyport key rotate --drop"
 		var dropped int
 		switch {
 		case c.Drop:
 			if dropped, err = keys.Drop(r); errors.Is(err, server.ErrUnstored) {
-				break // what it says is what to do
+				break // the error says what to do
 			}
 			if err != nil {
 				return err
 			}
 			then = "Earlier backups open only with a copy of the earlier key ring."
-			fmt.Fprintf(say, "%s dropped. %s\n", count(dropped, "old key was", "old keys were"), then)
+			fmt.Fprintf(messages, "%s dropped. %s\n", countOf(dropped, "old key was", "old keys were"), then)
 		case n == 0:
-			fmt.Fprintln(say, "To rotate to a new key, run first: sallyport key add")
+			fmt.Fprintln(messages, "To rotate to a new key, run first: sallyport key add")
 		}
 		if ring := keys.Unstored(); ring != nil {
-			return errors.Join(store(r, ring, keys.From, then), err)
+			return errors.Join(printRing(r, ring, keys.From, then), err)
 		}
 		if keys.Ring.Text() != before {
-			fmt.Fprintf(say, "Copy %s to every other node, and replace your safe copy with it: it records where the audit log continues under this key.\n", keys.From.Path)
+			fmt.Fprintf(messages, "Copy %s to every other node, and replace your safe copy with it: it records where the audit log continues under this key.\n", keys.From.Path)
 		}
 		return err
 	})

@@ -11,9 +11,10 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// withoutRing is a configuration whose key ring is a credential, or printed by
-// a command, and the file that the operator keeps it in.
-func withoutRing(t *testing.T, engine, source string) (environ []string, file string) {
+// environWithExternalRing returns the variables of a configuration whose key ring is a
+// systemd credential or the output of a command, and the file that holds the ring. Sallyport
+// doesn't write to that file, and the test does it as the operator.
+func environWithExternalRing(t *testing.T, engine, source string) (environ []string, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "ring")
 	environ = environFor(t, engine)
@@ -23,8 +24,8 @@ func withoutRing(t *testing.T, engine, source string) (environ []string, file st
 	return append(environ, "SALLYPORT_KEY_RING=credential:ring", "CREDENTIALS_DIRECTORY="+filepath.Dir(file)), file
 }
 
-// answers waits until a server that was started answers.
-func answers(t *testing.T, server *command) {
+// waitUntilServing waits until a server that was started answers requests.
+func waitUntilServing(t *testing.T, server *command) {
 	t.Helper()
 	resp, err := http.Get(server.waitFor(t, `Sallyport is at (\S+)`)[1] + "healthz")
 	if err != nil {
@@ -33,20 +34,20 @@ func answers(t *testing.T, server *command) {
 	resp.Body.Close()
 }
 
-// withoutPlaces returns the ring without the places in the audit log where keys
-// took over: each rotation that isn't stored has one of its own.
-func withoutPlaces(ring string) string {
+// withoutPositions returns the ring without the positions in the audit log at which keys
+// take over. They differ from one rotation to the next until a ring is stored.
+func withoutPositions(ring string) string {
 	return regexp.MustCompile(` since \S+`).ReplaceAllString(ring, "")
 }
 
-// A ring that isn't ours is printed to standard output alone, and stored by
-// the operator.
-func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
+// A changed ring that Sallyport can't store is printed alone to standard output, and the
+// operator stores it.
+func TestKeysChangeIfSallyportCanOnlyReadTheRing(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		for _, source := range []string{"command", "credential"} {
 			t.Run(engine+"/"+source, func(t *testing.T) {
 				t.Parallel()
-				environ, file := withoutRing(t, engine, source)
+				environ, file := environWithExternalRing(t, engine, source)
 				run := func(want string, args ...string) string {
 					t.Helper()
 					code, out, errs := call(environ, "a long password of ada\n", args...)
@@ -64,7 +65,7 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				// F4: nothing is made where the ring is missing.
+				// If the ring is missing, no command creates anything (F4).
 				for _, args := range [][]string{{"serve"}, {"init"}, {"account", "list"}, {"key", "list"}, {"key", "add"}, {"key", "rotate"}} {
 					if code, out, errs := call(environ, "", args...); code == 0 || out != "" || !strings.Contains(strings.ToLower(errs), "key_ring") {
 						t.Fatalf("%v without a ring: %d\n%s%s", args, code, out, errs)
@@ -74,7 +75,7 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				run("Made the", "init")
 				run("was added", "account", "add", "ada", "--password-stdin")
 				running := start(t, environ, "serve")
-				answers(t, running)
+				waitUntilServing(t, running)
 
 				first := run("seals", "key", "list")
 				added := run("seals nothing yet", "key", "add")
@@ -83,7 +84,7 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				}
 				store(added)
 				run("spare", "key", "list")
-				// The server that runs knows nothing of it.
+				// The running server doesn't have the new key.
 				if code, out, errs := call(environ, "", "key", "rotate"); code != exitFailed || out != "" || !strings.Contains(errs, "restart them") {
 					t.Fatalf("rotate before the server has the key: %d\n%s%s", code, out, errs)
 				}
@@ -91,18 +92,18 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 					t.Errorf("serve: %s", running.err)
 				}
 				running = start(t, environ, "serve")
-				answers(t, running)
+				waitUntilServing(t, running)
 				rotated := run("1 secret was sealed again", "key", "rotate")
-				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || withoutPlaces(out) != withoutPlaces(rotated) || !strings.Contains(errs, "store the ring first") {
+				if code, out, errs := call(environ, "", "key", "rotate", "--drop"); code != exitFailed || withoutPositions(out) != withoutPositions(rotated) || !strings.Contains(errs, "store the ring first") {
 					t.Errorf("drop before the ring is stored: %d\n%s%s", code, out, errs)
 				}
 				store(rotated)
 				run("old", "key", "list")
-				if again := run("0 secrets were sealed again", "key", "rotate"); again != "" {
-					t.Errorf("a ring that is stored was printed:\n%s", again)
+				if printed := run("0 secrets were sealed again", "key", "rotate"); printed != "" {
+					t.Errorf("a ring was printed although it is stored already:\n%s", printed)
 				}
-				left := run("1 old key was dropped", "key", "rotate", "--drop")
-				store(left)
+				dropped := run("1 old key was dropped", "key", "rotate", "--drop")
+				store(dropped)
 				if now := run("seals", "key", "list"); now == first || strings.Contains(now, "old") {
 					t.Errorf("keys at the end:\n%s", now)
 				}
@@ -112,8 +113,8 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 				if running.end() != 0 {
 					t.Errorf("serve: %s", running.err)
 				}
-				if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
-					t.Errorf("beside the operator's file: %v, %v", left, err)
+				if files, err := os.ReadDir(filepath.Dir(file)); err != nil || len(files) != 1 {
+					t.Errorf("files in the operator's folder: %v, %v; want one", files, err)
 				}
 				if _, err := os.Stat(filepath.Join(strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR="), "keyring")); err == nil {
 					t.Error("a key ring was written to data_dir")
@@ -123,8 +124,8 @@ func TestKeysChangeWhereSallyportOnlyReads(t *testing.T) {
 	}
 }
 
-func TestBackupAndRestoreWithARingThatIsOnlyRead(t *testing.T) {
-	environ, file := withoutRing(t, "sqlite", "credential")
+func TestBackupAndRestoreWithAnExternalRing(t *testing.T) {
+	environ, file := environWithExternalRing(t, "sqlite", "credential")
 	_, ring, _ := call(nil, "", "key", "new")
 	if err := os.WriteFile(file, []byte(ring), 0o400); err != nil {
 		t.Fatal(err)
@@ -142,7 +143,7 @@ func TestBackupAndRestoreWithARingThatIsOnlyRead(t *testing.T) {
 			t.Fatalf("%v: %d\n%s%s", step.args, code, out, errs)
 		}
 	}
-	// A new machine: nothing is there but the credential.
+	// A new machine, which has only the credential.
 	environ[1] = "SALLYPORT_DATA_DIR=" + filepath.Join(t.TempDir(), "new", "data")
 	if code, out, errs := call(environ, "", "restore", backup); code != 0 {
 		t.Fatalf("restore: %d\n%s%s", code, out, errs)
@@ -150,7 +151,7 @@ func TestBackupAndRestoreWithARingThatIsOnlyRead(t *testing.T) {
 	if code, out, errs := call(environ, "", "account", "list"); code != 0 || !strings.Contains(out, "ada") {
 		t.Errorf("account list: %d\n%s%s", code, out, errs)
 	}
-	// The demo keeps its own, whatever the configuration says.
+	// The demo has a key ring of its own and ignores the configuration.
 	demo := start(t, environ, "demo", "--listen", testkit.FreeAddress(t))
 	demo.waitFor(t, `Open +(\S+)`)
 	if code := demo.end(); code != 0 {

@@ -8,56 +8,58 @@ import (
 	"text/tabwriter"
 )
 
-// listing is what every list prints: a table, or with --json one JSON object a line.
-type listing struct {
+// listFlags are the flags of every list. A list is a table, or with --json one JSON object
+// a line.
+type listFlags struct {
 	JSON bool `name:"json" help:"Print JSON, one object per line."`
 }
 
-// row is a line of a list. Its JSON form is read by programs: fields may be added, none
-// changes its meaning.
+// row is a line of a list. Programs read its JSON form: fields may be added, but the meaning
+// of a field must not change.
 type row interface {
-	cells() []string // as the columns of the table
+	cells() []string // one for each column of the table
 }
 
-// list writes rows as they come.
-type list struct {
+// listWriter writes the rows of a list.
+type listWriter struct {
 	table *tabwriter.Writer // nil: JSON
 	lines *json.Encoder
 }
 
-func (f listing) to(out io.Writer, columns ...string) *list {
+// newWriter returns a writer to out. columns is the heading of the table.
+func (f listFlags) newWriter(out io.Writer, columns ...string) *listWriter {
 	if f.JSON {
 		lines := json.NewEncoder(out)
 		lines.SetEscapeHTML(false)
-		return &list{lines: lines}
+		return &listWriter{lines: lines}
 	}
-	l := &list{table: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
-	l.line(columns)
+	l := &listWriter{table: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	l.writeLine(columns)
 	return l
 }
 
-func (l *list) line(cells []string) error {
+func (l *listWriter) writeLine(cells []string) error {
 	_, err := io.WriteString(l.table, strings.Join(cells, "\t")+"\n")
 	return err
 }
 
-func (l *list) add(r row) error {
+func (l *listWriter) add(r row) error {
 	if l.table == nil {
 		return l.lines.Encode(r)
 	}
-	return l.line(r.cells())
+	return l.writeLine(r.cells())
 }
 
-// end writes what is left of the table.
-func (l *list) end() error {
+// end writes the table, which is held back until all of its widths are known.
+func (l *listWriter) end() error {
 	if l.table == nil {
 		return nil
 	}
 	return l.table.Flush()
 }
 
-// count returns a number with what is counted.
-func count(n int, one, more string) string {
+// countOf returns n and the word for what is counted, such as "1 key" or "2 keys".
+func countOf(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// objects reads JSON, one object a line.
+// objects decodes JSON, one object a line.
 func objects(t *testing.T, text string) (all []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -33,7 +33,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "sallyport.yml")
 			write(t, file, "panels: [{url: http://panel.test, upstream: 'http://127.0.0.1:9'}]\n")
-			environ := append(madeFor(t, engine), "SALLYPORT_CONFIG="+file)
+			environ := append(environWithPortal(t, engine), "SALLYPORT_CONFIG="+file)
 			for _, args := range []string{
 				"account add ada --administrator --password-stdin", "account invite bob --email bob@example.com", "account add eve --password-stdin",
 				"account disable eve", "group add ops", "group join ops ada", "pass add ada nightly --panel http://panel.test --path /api/",
@@ -42,7 +42,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 					t.Fatalf("%s: %d\n%s", args, code, errs)
 				}
 			}
-			lists := map[string][]string{ // the values of each object, as a part of them prints
+			lists := map[string][]string{ // command to its objects, printed with variable values replaced
 				"account list":         {"map[email: name:ada role:administrator state:enabled two_factor:false]", "map[email:bob@example.com invited_until:UNTIL name:bob role:member state:invited two_factor:false]", "map[email: name:eve role:member state:disabled two_factor:false]"},
 				"group list":           {"map[accounts:1 name:ops]"},
 				"pass list ada":        {"map[from: made_by:command line methods: name:nightly panel:http://panel.test path:/api/ until:UNTIL]"},
@@ -85,7 +85,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 				if strings.Join(got, "\n") != strings.Join(want, "\n") {
 					t.Errorf("%s:\n%s\nwant:\n%s", args, strings.Join(got, "\n"), strings.Join(want, "\n"))
 				}
-				// The table has as many lines, and a heading.
+				// The table has the same number of rows, and a heading.
 				if _, table, _ := call(environ, "", strings.Fields(args)...); strings.Count(table, "\n") != len(want)+1 {
 					t.Errorf("%s:\n%s", args, table)
 				}
@@ -102,9 +102,9 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 	}
 }
 
-// terminal returns both ends of a terminal: what a person types and reads, and the
-// program's.
-func terminal(t *testing.T) (person, program *os.File) {
+// openTerminal returns both ends of a pseudoterminal: the person's, for typing and reading,
+// and the program's.
+func openTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	must(t, err)
@@ -119,14 +119,14 @@ func terminal(t *testing.T) (person, program *os.File) {
 }
 
 func TestRemovingAnAccountAsksOnATerminal(t *testing.T) {
-	environ := madeFor(t, "sqlite")
+	environ := environWithPortal(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {
 		t.Fatal(errs)
 	}
 	if code, _, errs := call(environ, "ada\n", "account", "remove", "ada"); code != exitUsage || !strings.Contains(errs, "add --yes") {
 		t.Errorf("without a terminal: %d\n%s", code, errs)
 	}
-	person, program := terminal(t)
+	person, program := openTerminal(t)
 	for _, step := range []struct {
 		typed string
 		code  int
@@ -146,14 +146,14 @@ func TestRemovingAnAccountAsksOnATerminal(t *testing.T) {
 }
 
 func TestLogLinesAreTextOnATerminal(t *testing.T) {
-	person, program := terminal(t)
+	person, program := openTerminal(t)
 	for _, test := range []struct {
 		name, format string
 		errs         any
 		text         bool
 	}{
-		{"auto elsewhere", "auto", nil, false}, {"auto on a terminal", "auto", program, true},
-		{"json on a terminal", "json", program, false}, {"text elsewhere", "text", nil, true},
+		{"auto without a terminal", "auto", nil, false}, {"auto on a terminal", "auto", program, true},
+		{"json on a terminal", "json", program, false}, {"text without a terminal", "text", nil, true},
 	} {
 		log := ""
 		environ := append(environFor(t, "sqlite"), "SALLYPORT_LOG_FORMAT="+test.format)
@@ -163,7 +163,7 @@ func TestLogLinesAreTextOnATerminal(t *testing.T) {
 			c.end()
 			log = c.err.String()
 		} else {
-			c := startOn(t, Streams{In: strings.NewReader(""), Out: newOutput(), Err: program}, nil, environ, "serve")
+			c := startWithStreams(t, Streams{In: strings.NewReader(""), Out: newOutput(), Err: program}, nil, environ, "serve")
 			c.waitFor(t, "Sallyport is at")
 			c.end()
 			buf := make([]byte, 64<<10)
@@ -176,7 +176,7 @@ func TestLogLinesAreTextOnATerminal(t *testing.T) {
 			t.Errorf("%s: %q", test.name, log)
 		}
 		if strings.Contains(log, "draining") {
-			t.Errorf("%s: a server that doesn't wait says that it drains:\n%s", test.name, log)
+			t.Errorf("%s: a server with drain: 0s logs that it drains:\n%s", test.name, log)
 		}
 	}
 }

@@ -91,7 +91,7 @@ either.
 	return err
 }
 
-// manualCommand writes a command, or those below it.
+// manualCommand writes a command, or its subcommands.
 func manualCommand(b *strings.Builder, node *kong.Node) {
 	for _, child := range node.Children {
 		manualCommand(b, child)
@@ -99,9 +99,9 @@ func manualCommand(b *strings.Builder, node *kong.Node) {
 	if len(node.Children) > 0 {
 		return
 	}
-	fmt.Fprintf(b, ".SS %s\n%s\n", roff(strings.TrimPrefix(usage(node), "sallyport ")), roff(node.Help))
+	fmt.Fprintf(b, ".SS %s\n%s\n", roff(strings.TrimPrefix(usageLine(node), "sallyport ")), roff(node.Help))
 	for _, arg := range node.Positional {
-		fmt.Fprintf(b, ".TP\n.I %s\n%s\n", roff(arg.Name), roff(describe(arg)))
+		fmt.Fprintf(b, ".TP\n.I %s\n%s\n", roff(arg.Name), roff(valueHelp(arg)))
 	}
 	own, _ := flagsOf(node)
 	manualFlags(b, own)
@@ -110,7 +110,7 @@ func manualCommand(b *strings.Builder, node *kong.Node) {
 
 func manualFlags(b *strings.Builder, flags []*kong.Flag) {
 	for _, flag := range flags {
-		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(flagName(flag)), roff(describe(flag.Value)))
+		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(flagName(flag)), roff(valueHelp(flag.Value)))
 	}
 }
 
@@ -138,12 +138,12 @@ func buildDate() string {
 
 func quoted(text string) string { return `"` + strings.ReplaceAll(roff(text), `"`, `\(dq`) + `"` }
 
-// roff returns text that man(1) shows as it is.
+// roff escapes text, so that man(1) shows it unchanged.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(text)
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		if strings.HasPrefix(line, ".") { // else a request
+		if strings.HasPrefix(line, ".") { // it would be a roff request
 			lines[i] = `\&` + line
 		}
 	}

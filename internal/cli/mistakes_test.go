@@ -16,18 +16,18 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// mistake is what a person may write into the configuration. DIR is a folder with good.pem,
-// good.key and other files; lines of the text are counted from 1.
+// mistake is a fault that an operator may write into the configuration. DIR in text stands
+// for a folder with good.pem, good.key and other files; lines are counted from 1.
 type mistake struct {
 	name string
 	text string
-	line int    // 0 where the file has none for it
-	key  string // as it is shown
-	says string // what to write, or do
+	line int    // the line of the fault, or 0 if it has none
+	key  string // the key in the message
+	says string // a part of the message that says what to do
 }
 
 var mistakes = []mistake{
-	// Those that new operators made.
+	// Mistakes that new operators made.
 	{"a key that doesn't exist", "public_urll: https://auth.example.com\n", 1, "public_urll", "did you mean public_url?"},
 	{"a path", "public_url: https://example.com/auth\n", 1, "public_url", "give it a host name of its own"},
 	{"no scheme", "public_url: auth.example.com\n", 1, "public_url", "write it like https://auth.example.com"},
@@ -40,7 +40,7 @@ var mistakes = []mistake{
 	{"a number as duration", "session:\n  idle: 30\n", 2, "session.idle", "write it like 12h or 7d"},
 	{"words as duration", "session:\n  absolute: 1 week\n", 2, "session.absolute", "write it like 12h or 7d"},
 	{"a key twice", "log_level: info\nsite_name: A\nlog_level: warn\n", 3, "log_level", "the first is in line 1"},
-	{"a rule that can't count", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    rules:\n      - path: /a/\n        require: session\n      - path: /a/b/\n        require: nothing\n", 7, "panels[0].rules[1].path", "move it before that rule"},
+	{"a rule that can never apply", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    rules:\n      - path: /a/\n        require: session\n      - path: /a/b/\n        require: nothing\n", 7, "panels[0].rules[1].path", "move it before that rule"},
 	{"text in place of a list", "panels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:1\n    groups: ops\n", 4, "panels[0].groups", "write a list: [a, b]"},
 	{"panels as a map", "panels:\n  wiki:\n    url: http://wiki.test\n", 1, "panels", "each after a dash"},
 	{"ACME without terms", "tls:\n  acme:\n    email: ada@example.com\n", 3, "tls.acme.email", "write true there"},
@@ -50,10 +50,10 @@ var mistakes = []mistake{
 	{"a certificate for another host", pair("DIR/other.pem", "DIR/other.key"), 3, "tls.certificates", "add a pair that is"},
 	{"a tab", "session:\n\tidle: 12h\n", 2, "", "is indented by a tab"},
 
-	// Their siblings.
+	// Similar mistakes.
 	{"a tab below a list", "panels:\n  - url: http://panel.test\n\t  upstream: http://127.0.0.1:1\n", 3, "", "write spaces in its place"},
 	{"a panel without upstream and proxy", "site_name: A\npanels:\n  - url: http://panel.test\n", 3, "panels[0].upstream", "trusted_proxies: [127.0.0.1]"},
-	{"a panel by two doors", "panels:\n  - url: http://a.test\n    upstream: http://127.0.0.1:1\n  - url: http://b.test\n", 4, "panels[1].upstream", "upstream: http://127.0.0.1:8082"},
+	{"one panel without upstream among others", "panels:\n  - url: http://a.test\n    upstream: http://127.0.0.1:1\n  - url: http://b.test\n", 4, "panels[1].upstream", "upstream: http://127.0.0.1:8082"},
 	{"no certificate of the CA", "panels:\n  - url: http://panel.test\n    upstream: https://127.0.0.1:1\n    upstream_ca: DIR/none.pem\n", 4, "panels[0].upstream_ca", "write the path of a PEM file"},
 	{"a key in place of the CA", "panels:\n  - url: http://panel.test\n    upstream: https://127.0.0.1:1\n    upstream_ca: DIR/good.key\n", 4, "panels[0].upstream_ca", "-----BEGIN CERTIFICATE-----"},
 	{"a folder as certificate", pair("DIR", "DIR/good.key"), 4, "tls.certificates[0].cert", "make the file readable by the user that runs Sallyport"},
@@ -83,9 +83,9 @@ func pair(cert, key string) string {
 	return "public_url: https://auth.test\ntls:\n  certificates:\n    - cert: " + cert + "\n      key: " + key + "\n"
 }
 
-// Each mistake is answered by file, line and key, and by what to write, with the exit code
-// after which a service manager doesn't try again.
-func TestEveryMistakeIsAnsweredByWhatToWrite(t *testing.T) {
+// The message on each mistake names file, line and key, and says what to write. The exit code
+// is the one after which service managers don't restart the server.
+func TestMessagesOnMistakesSayWhatToWrite(t *testing.T) {
 	dir := t.TempDir()
 	ca := testkit.NewCA(t)
 	now := time.Now()
@@ -99,25 +99,26 @@ func TestEveryMistakeIsAnsweredByWhatToWrite(t *testing.T) {
 	for _, m := range mistakes {
 		must(t, os.WriteFile(file, []byte(strings.ReplaceAll(m.text, "DIR", dir)), 0o600))
 		code, out, errs := call(nil, "", "config", "check", "--config", file)
-		begin := file + ":"
+		prefix := file + ":"
 		if m.line > 0 {
-			begin += fmt.Sprint(m.line) + ": "
+			prefix += fmt.Sprint(m.line) + ": "
 		}
 		if m.key != "" {
-			begin += m.key + ": "
+			prefix += m.key + ": "
 		}
 		found := false
 		for line := range strings.Lines(errs) {
-			found = found || strings.HasPrefix(line, begin) && strings.Contains(line, m.says)
+			found = found || strings.HasPrefix(line, prefix) && strings.Contains(line, m.says)
 		}
 		if !found || code != exitUsage || out != "" {
-			t.Errorf("%s: exit code %d, want %s…%s, got\n%s", m.name, code, begin, m.says, errs)
+			t.Errorf("%s: exit code %d, want %s…%s, got\n%s", m.name, code, prefix, m.says, errs)
 		}
 	}
 }
 
-// What only the start shows: the data directory, the key ring, the database, the address.
-func TestMistakesThatTheStartShowsAreAnsweredToo(t *testing.T) {
+// The same for mistakes that only the start finds, in the data directory, the key ring, the
+// database or the address.
+func TestMessagesOnMistakesThatTheStartFindsSayWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "sallyport.yaml")
 	must(t, os.WriteFile(filepath.Join(dir, "afile"), nil, 0o600))
@@ -127,12 +128,12 @@ func TestMistakesThatTheStartShowsAreAnsweredToo(t *testing.T) {
 	postgres, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
 	must(t, err)
 	withName := func(user *url.Userinfo, database string) string {
-		at := *postgres
-		at.Path = "/" + database
+		named := *postgres
+		named.Path = "/" + database
 		if user != nil {
-			at.User = user
+			named.User = user
 		}
-		return at.String()
+		return named.String()
 	}
 	role := fmt.Sprintf("sallyport_test_%d", time.Now().UnixNano())
 	admin, err := sql.Open("pgx", postgres.String())
@@ -151,34 +152,35 @@ func TestMistakesThatTheStartShowsAreAnsweredToo(t *testing.T) {
 		says string
 		code int
 	}{
-		"data_dir below a file":         {"listen: 127.0.0.1:1\ndata_dir: DIR/afile/data\n", 2, "data_dir", "chown -R sallyport DIR/afile/data", exitUsage},
-		"a key ring for others":         {"site_name: A\ndata_dir: DIR/open\n", 2, "data_dir", "run: chmod 600 DIR/open/keyring", exitUsage},
-		"no such credential":            {"key_ring: credential:ring\ndata_dir: DIR/data\n", 1, "key_ring", "LoadCredential=ring:FILE", exitUsage},
-		"no such command":               {"data_dir: DIR/data\nkey_ring_command: [DIR/none]\n", 2, "key_ring_command", "write the absolute path of a program", exitUsage},
-		"no such database":              {"site_name: A\ndatabase: " + withName(nil, "nosuchdatabase") + "\n", 2, "database", "createdb --owner=sallyport sallyport", exitUsage},
-		"no such role":                  {"database: " + withName(url.User("nosuchrole"), "postgres") + "\n", 1, "database", "createuser --pwprompt sallyport", exitUsage},
-		"no right to make tables":       {"database: " + withName(url.User(role), strings.TrimPrefix(postgres.Path, "/")) + "\n", 1, "database", "createdb --owner=sallyport sallyport", exitUsage},
-		"an address of another machine": {"data_dir: DIR/data\nlisten: 192.0.2.77:9091\n", 2, "listen", "ip address", exitUsage},
-		"a port that is taken":          {"data_dir: DIR/data\nlisten: " + listener.Addr().String() + "\n", 0, "", "ss -ltnp", exitFailed},
+		"data_dir below a file":           {"listen: 127.0.0.1:1\ndata_dir: DIR/afile/data\n", 2, "data_dir", "chown -R sallyport DIR/afile/data", exitUsage},
+		"a key ring that others may read": {"site_name: A\ndata_dir: DIR/open\n", 2, "data_dir", "run: chmod 600 DIR/open/keyring", exitUsage},
+		"no such credential":              {"key_ring: credential:ring\ndata_dir: DIR/data\n", 1, "key_ring", "LoadCredential=ring:FILE", exitUsage},
+		"no such command":                 {"data_dir: DIR/data\nkey_ring_command: [DIR/none]\n", 2, "key_ring_command", "write the absolute path of a program", exitUsage},
+		"no such database":                {"site_name: A\ndatabase: " + withName(nil, "nosuchdatabase") + "\n", 2, "database", "createdb --owner=sallyport sallyport", exitUsage},
+		"no such role":                    {"database: " + withName(url.User("nosuchrole"), "postgres") + "\n", 1, "database", "createuser --pwprompt sallyport", exitUsage},
+		"no right to make tables":         {"database: " + withName(url.User(role), strings.TrimPrefix(postgres.Path, "/")) + "\n", 1, "database", "createdb --owner=sallyport sallyport", exitUsage},
+		"an address of another machine":   {"data_dir: DIR/data\nlisten: 192.0.2.77:9091\n", 2, "listen", "ip address", exitUsage},
+		"a port in use":                   {"data_dir: DIR/data\nlisten: " + listener.Addr().String() + "\n", 0, "", "ss -ltnp", exitFailed},
 	} {
 		must(t, os.WriteFile(file, []byte(strings.ReplaceAll(test.text, "DIR", dir)), 0o600))
 		code, _, errs := call(nil, "", "serve", "--config", file)
-		begin := ""
+		prefix := ""
 		if test.key != "" {
-			begin = fmt.Sprintf("%s:%d: %s: ", file, test.line, test.key)
+			prefix = fmt.Sprintf("%s:%d: %s: ", file, test.line, test.key)
 		}
 		found := false
 		for line := range strings.Lines(errs) {
-			found = found || strings.HasPrefix(line, begin) && strings.Contains(line, strings.ReplaceAll(test.says, "DIR", dir))
+			found = found || strings.HasPrefix(line, prefix) && strings.Contains(line, strings.ReplaceAll(test.says, "DIR", dir))
 		}
 		if !found || code != test.code {
-			t.Errorf("%s: exit code %d, want %s…%s, got\n%s", name, code, begin, test.says, errs)
+			t.Errorf("%s: exit code %d, want %s…%s, got\n%s", name, code, prefix, test.says, errs)
 		}
 	}
 }
 
-// A portal by https that nobody can reach is in order, and is warned of.
-func TestCheckWarnsWhereEveryRequestWillBeRefused(t *testing.T) {
+// A configuration with which every request will be refused has no fault, but config check
+// prints a warning.
+func TestCheckWarnsIfEveryRequestWillBeRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
 	for text, warned := range map[string]bool{
 		"site_name: A\npublic_url: https://auth.test\n":                              true,

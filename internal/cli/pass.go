@@ -19,7 +19,7 @@ type passes struct {
 }
 
 type passAdd struct {
-	named
+	accountArg
 	Pass    string          `arg:"" help:"A name for the pass."`
 	Panel   string          `required:"" placeholder:"URL" help:"The panel's url, as in the configuration."`
 	Path    string          `default:"/" help:"The path that the pass opens: if it ends in a slash, everything below it, otherwise exactly this path."`
@@ -28,12 +28,12 @@ type passAdd struct {
 	For     config.Duration `default:"90d" help:"How long the pass is valid, at most 366d."`
 }
 
-// Run prints the pass alone to the standard output, for a script to keep. It
-// opens the panel for the account's groups, whatever proofs the panel asks for:
-// the operator vouches.
+// Run prints only the pass to standard output, so that a script can store it. The pass opens
+// the panel with the account's groups, whatever proofs the panel demands: the operator takes
+// responsibility for that.
 func (c passAdd) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
-		origin, err := declared(portal, c.Panel)
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
+		origin, err := panelAt(portal, c.Panel)
 		if err != nil {
 			return err
 		}
@@ -46,14 +46,14 @@ func (c passAdd) Run(r *run) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(r.streams.Err, "This pass opens %s as %s until %s. It can't be shown again:\n", scope.Panel+scope.Path, a.Name, at(ends))
+		fmt.Fprintf(r.streams.Err, "This pass opens %s as %s until %s. It can't be shown again:\n", scope.Panel+scope.Path, a.Name, formatTime(ends))
 		_, err = fmt.Fprintln(r.streams.Out, token.Reveal())
 		return err
 	})
 }
 
-// declared returns the origin of the panel that is declared at url.
-func declared(portal *server.Portal, url string) (string, error) {
+// panelAt returns the origin of the configured panel with this URL.
+func panelAt(portal *server.Portal, url string) (string, error) {
 	var all []string
 	for _, p := range portal.Config.Panels {
 		all = append(all, p.URL.String())
@@ -65,23 +65,23 @@ func declared(portal *server.Portal, url string) (string, error) {
 }
 
 type passList struct {
-	named
-	listing
+	accountArg
+	listFlags
 }
 
 type passRow struct {
 	Name      string     `json:"name"`
 	Panel     string     `json:"panel"`
 	Path      string     `json:"path"`
-	Methods   string     `json:"methods,omitempty"` // none: all
-	From      string     `json:"from,omitempty"`    // none: any address
+	Methods   string     `json:"methods,omitempty"` // empty: all
+	From      string     `json:"from,omitempty"`    // empty: any address
 	Until     time.Time  `json:"until"`
 	LastUsed  *time.Time `json:"last_used,omitempty"`
 	MadeBy    string     `json:"made_by"` // owner, command line
 	ownerName string
 }
 
-// Who made a pass.
+// Values of made_by.
 const (
 	madeByOwner       = "owner"
 	madeByCommandLine = "command line"
@@ -92,16 +92,16 @@ func (p passRow) cells() []string {
 	if by == madeByOwner {
 		by = p.ownerName
 	}
-	return []string{p.Name, p.Panel + p.Path, orAll(p.Methods), orAll(p.From), at(p.Until), orNever(p.LastUsed), by}
+	return []string{p.Name, p.Panel + p.Path, orAll(p.Methods), orAll(p.From), formatTime(p.Until), timeOrNever(p.LastUsed), by}
 }
 
 func (c passList) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		all, err := pass.List(r, portal.DB.Reader(), a.ID)
 		if err != nil {
 			return err
 		}
-		to := c.to(r.streams.Out, "PASS", "OPENS", "METHODS", "FROM", "UNTIL", "LAST USED", "MADE BY")
+		to := c.newWriter(r.streams.Out, "PASS", "OPENS", "METHODS", "FROM", "UNTIL", "LAST USED", "MADE BY")
 		for _, p := range all {
 			one := passRow{
 				Name: p.Name, Panel: p.Scope.Panel, Path: p.Scope.Path, Methods: p.Scope.MethodList(), From: p.Scope.AddressList(),
@@ -126,19 +126,19 @@ func orAll(list string) string {
 }
 
 type passRevoke struct {
-	named
+	accountArg
 	Pass string `arg:"" help:"The name of the pass."`
 }
 
 func (c passRevoke) Run(r *run) error {
-	return c.on(r, func(portal *server.Portal, a account.Account) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		all, err := pass.List(r, portal.DB.Reader(), a.ID)
 		if err != nil {
 			return err
 		}
 		for _, p := range all {
 			if p.Name == c.Pass {
-				return report(r, portal.Login.WithdrawPass(r, a, p.ID), "Pass %s of %s is revoked.\n", p.Name, a.Name)
+				return printOnSuccess(r, portal.Login.WithdrawPass(r, a, p.ID), "Pass %s of %s is revoked.\n", p.Name, a.Name)
 			}
 		}
 		return fmt.Errorf("%s has no pass %q; see \"sallyport pass list %s\"", a.Name, c.Pass, a.Name)

@@ -11,19 +11,19 @@ import (
 	"github.com/sallyport/sallyport/internal/server"
 )
 
-// passwordFrom reads a password from standard input, so that it stands in no
-// list of processes and no shell history.
-type passwordFrom struct {
+// passwordInput is the flag of commands that read a password from standard input. As an
+// argument it would show in process lists and in the shell's history.
+type passwordInput struct {
 	PasswordStdin bool `help:"Read the password from standard input, as one line."`
 }
 
-// maxPasswordInput is more than the longest password takes: what is cut off
-// here is too long for password.Check by far.
+// maxPasswordInput is more bytes than the longest allowed password has. A longer input is
+// cut off, and [password.Check] still refuses it as too long.
 const maxPasswordInput = 16 << 10
 
-// read returns the whole input but for one end of line. A second line is an
-// error: to leave it out would set another password than was given.
-func (p passwordFrom) read(r *run) (string, error) {
+// read returns the whole input without one newline at its end. A second line is an error:
+// if read ignored it, the password would be another than the one that was given.
+func (p passwordInput) read(r *run) (string, error) {
 	if !p.PasswordStdin {
 		return "", errors.New("add --password-stdin and give the password on standard input, or let the account's owner choose one: sallyport account invite NAME")
 	}
@@ -38,8 +38,9 @@ func (p passwordFrom) read(r *run) (string, error) {
 	return typed, nil
 }
 
-// explain adds to a refused password what it must be, as the pages say it.
-func explain(portal *server.Portal, err error) error {
+// explainPassword adds to the error of a refused password what a password must be, in the
+// words of the portal's pages.
+func explainPassword(portal *server.Portal, err error) error {
 	var common *password.CommonError
 	switch {
 	case errors.Is(err, password.ErrShort):
@@ -49,19 +50,20 @@ func explain(portal *server.Portal, err error) error {
 	case errors.Is(err, password.ErrInvalid):
 		return fmt.Errorf("%w: use letters, digits, spaces and punctuation", err)
 	case errors.As(err, &common):
-		return fmt.Errorf("%w: %s", err, why(common.Reason))
+		return fmt.Errorf("%w: %s", err, passwordAdvice(common.Reason))
 	}
 	return err
 }
 
-// noteWeak says so where a password that was just set is weak.
-func noteWeak(r *run, portal *server.Portal, owner account.Account, typed string) {
+// warnIfWeak prints a warning if a password that was just set is weak.
+func warnIfWeak(r *run, portal *server.Portal, owner account.Account, typed string) {
 	if got := password.Strength(typed, portal.Login.Words(owner)...); got.Level == password.Weak {
-		fmt.Fprintf(r.streams.Err, "That password is weak: %s.\n", why(got.Reason))
+		fmt.Fprintf(r.streams.Err, "That password is weak: %s.\n", passwordAdvice(got.Reason))
 	}
 }
 
-func why(reason password.Reason) string {
+// passwordAdvice returns why a password is easy to guess, and what to do.
+func passwordAdvice(reason password.Reason) string {
 	switch reason {
 	case password.Common:
 		return "much of it is on lists of common passwords; add another word or two"

@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// ATTACKS 129 and 130 on the command line: the rules of the pages, in the
-// words of the pages.
+// Attacks 129 and 130 on the command line: passwords follow the same rules as on the
+// portal's pages, and errors have the same words.
 func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 	const (
 		short   = "password is too short: it needs at least 15 characters (password.min_length)"
@@ -22,7 +22,7 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := madeFor(t, engine)
+			environ := environWithPortal(t, engine)
 			if code, _, errs := call(environ, "seven lamps by the door\r\n", "account", "add", "ada", "--password-stdin"); code != 0 || errs != "" {
 				t.Fatalf("%d\n%s", code, errs)
 			}
@@ -62,12 +62,12 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 	}
 }
 
-func TestWeakPasswordOnTheCommandLineIsSetAndCalledSo(t *testing.T) {
+func TestWeakPasswordOnTheCommandLineIsSetWithAWarning(t *testing.T) {
 	const weak = "That password is weak: much of it is on lists of common passwords; add another word or two.\n"
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			environ := madeFor(t, engine)
+			environ := environWithPortal(t, engine)
 			for _, test := range []struct{ command, in, out, errs string }{
 				{"add", "password monkey 4\n", "Account ada was added.\n", weak},
 				{"set-password", "monkey password 4\n", "The password of ada was set, and the account's sessions have ended.\n", weak},

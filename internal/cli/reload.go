@@ -10,17 +10,17 @@ import (
 
 type reloadCommand struct{}
 
-// Run checks the configuration as it is now, and only then has the running
-// server read it: a faulty one is told of here, and changes nothing there.
+// Run checks the configuration first, so that faults are printed here, and then signals the
+// running server to read it.
 func (reloadCommand) Run(r *run) error {
-	cfg, err := r.load()
+	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}
 	if err := server.CheckAll(cfg, time.Now()); err != nil {
 		return err
 	}
-	r.warn(cfg)
+	r.printWarnings(cfg)
 	process, err := server.SignalReload(cfg.DataDir)
 	if errors.Is(err, server.ErrNotRunning) {
 		return fmt.Errorf("%w with data_dir %s; start one with \"sallyport serve\"", err, cfg.DataDir)

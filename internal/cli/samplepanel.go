@@ -10,34 +10,33 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// sampleHeaderTime: only the gateway comes here.
+// sampleHeaderTime is how long the gateway, its only client, may take to send headers.
 const sampleHeaderTime = 10 * time.Second
 
 //go:embed samplepanel.html
 var samplePage string
 
-// samplePanel is what stands behind the gate in the demo: a streaming server's
-// control panel that knows nobody's password. It believes the gateway's
-// headers, as a real one would that can be reached through the gate only. Its page links to
-// the portal at that URL.
+// samplePanel returns the demo's panel: the control panel of a streaming server, which has
+// no sign-in of its own. It trusts the identity headers of the gateway, like a real panel
+// that only the gateway can reach. Its page links to portal, a URL.
 func samplePanel(portal string) http.Handler {
-	page := template.Must(template.New("").Parse(samplePage)) // a test opens it
-	begun := time.Now()
+	page := template.Must(template.New("").Parse(samplePage)) // a test covers it
+	start := time.Now()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		page.Execute(w, struct {
 			Name, User, Portal string
 			Servers            []sampleServer
-		}{r.Header.Get(access.NameHeader), r.Header.Get(access.UserHeader), portal, sampleServers(time.Since(begun))})
+		}{r.Header.Get(access.NameHeader), r.Header.Get(access.UserHeader), portal, sampleServers(time.Since(start))})
 	})
-	// Numbers that move, as server-sent events.
+	// The numbers of viewers, as server-sent events.
 	mux.HandleFunc("GET /viewers", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		tick := time.NewTicker(2 * time.Second)
 		defer tick.Stop()
 		for {
-			for i, s := range sampleServers(time.Since(begun)) {
+			for i, s := range sampleServers(time.Since(start)) {
 				fmt.Fprintf(w, "data: %d %d\n\n", i, s.Viewers)
 			}
 			if http.NewResponseController(w).Flush() != nil {
@@ -58,7 +57,8 @@ type sampleServer struct {
 	Viewers             int
 }
 
-// sampleServers are made up; so many people watch after so long.
+// sampleServers returns invented servers, whose numbers of viewers change with the time
+// that the panel has run.
 func sampleServers(running time.Duration) []sampleServer {
 	n := int(running / (2 * time.Second))
 	return []sampleServer{

@@ -13,20 +13,20 @@ import (
 	"github.com/sallyport/sallyport/internal/server"
 )
 
-// servingMemory is what the server needs besides the memory that passwords are
-// hashed in: 2,000 connections at once, and room to be collected in.
+// servingMemory is the memory that the server needs besides that for hashing passwords:
+// for 2,000 connections at once and for garbage, in bytes.
 const servingMemory = 96 << 20
 
 type serveCommand struct {
 	Upstream string `help:"URL of a panel's own server. Panel and portal then share one host, with the portal below /.sallyport/. Also SALLYPORT_UPSTREAM." placeholder:"URL"`
 }
 
-// Run serves until it is told to stop.
+// Run serves until its context ends.
 func (c serveCommand) Run(r *run) error {
 	if c.Upstream != "" {
 		r.environ = append(r.environ, "SALLYPORT_UPSTREAM="+c.Upstream)
 	}
-	portal, err := r.openOrMake()
+	portal, err := r.openOrCreatePortal()
 	if err != nil {
 		return err
 	}
@@ -41,8 +41,9 @@ func (c serveCommand) Run(r *run) error {
 	return portal.Serve(r, listener)
 }
 
-// announce says where the portal is, and while it has no account how to make one. A
-// server that can't serve must neither print a link nor issue one.
+// announce prints the portal's URL and, if there is no account, a link that creates the
+// first one. It must run only once the server can serve: a server that fails to start must
+// neither issue nor print a link.
 func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 	link, err := portal.SetupLink(r)
 	if err != nil {
@@ -67,13 +68,14 @@ func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 	return nil
 }
 
-// garbagePercent is how much garbage may stand beside what is in use, some 3 MB: the
-// collector would take a tenth of the time of forward-auth at Go's 100.
+// garbagePercent is the default of GOGC. The heap in use is about 3 MB, and with Go's own
+// default of 100 the collector would take a tenth of the CPU time of forward-auth.
 const garbagePercent = 350
 
-// limitMemory has the collector work harder before a flood of passwords fills
-// the machine: each hash leaves megabytes behind, and several times as much
-// would be kept. It is no hard limit. GOMEMLIMIT and GOGC set others.
+// limitMemory sets a soft memory limit, near which the collector runs more often. Each
+// password hash leaves megabytes of garbage, and a flood of sign-ins would otherwise grow
+// the heap to several times what it needs. The variables GOMEMLIMIT and GOGC take
+// precedence.
 func limitMemory(cfg config.Config) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
@@ -83,8 +85,8 @@ func limitMemory(cfg config.Config) {
 	}
 }
 
-// reloadOnHangup reads the configuration again at each SIGHUP, until stop is
-// called. What is wrong with it the portal says.
+// reloadOnHangup reloads the configuration at each SIGHUP until stop is called.
+// [server.Portal.Reload] reports faults.
 func (r *run) reloadOnHangup(portal *server.Portal) (stop func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isTerminal reports whether a person reads or types there: stream is one of [Streams].
+// isTerminal reports whether stream, a field of [Streams], is a terminal.
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}
-	_, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ) // only terminals have a size
+	_, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ) // fails unless file is a terminal
 	return err == nil
 }

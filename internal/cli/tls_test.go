@@ -13,8 +13,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// pairsOf is a configuration with two pairs, own and panel, in a directory.
-func pairsOf(t *testing.T, dir string) (ca *testkit.CA, environ []string) {
+// environWithCertificates returns the variables of a configuration with two certificates in
+// dir, own.pem for the portal and panel.pem for a panel, and the CA that issued them.
+func environWithCertificates(t *testing.T, dir string) (ca *testkit.CA, environ []string) {
 	t.Helper()
 	ca = testkit.NewCA(t)
 	until := time.Now().Add(90 * 24 * time.Hour)
@@ -41,18 +42,18 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestFaultyPairsAreFoundBeforeTheyAreServed: by config check and reload, all
-// at once, and by serve, which starts with one that is only out of date: other
-// hosts have others.
-func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
+// TestFaultyCertificatesAreFoundBeforeTheyAreUsed: config check and reload report all faults
+// at once. serve reports them too and doesn't start, unless the only fault is an expired
+// certificate: hosts with other certificates must stay reachable.
+func TestFaultyCertificatesAreFoundBeforeTheyAreUsed(t *testing.T) {
 	t.Parallel()
 	day := 24 * time.Hour
 	for name, test := range map[string]struct {
-		harm   func(t *testing.T, ca *testkit.CA, dir string)
+		damage func(t *testing.T, ca *testkit.CA, dir string)
 		want   []string
 		starts bool
 	}{
-		"well": {func(*testing.T, *testkit.CA, string) {}, nil, true},
+		"no fault": {func(*testing.T, *testkit.CA, string) {}, nil, true},
 		"missing": {func(t *testing.T, _ *testkit.CA, dir string) {
 			must(t, os.Remove(dir+"/own.pem"))
 			must(t, os.Remove(dir+"/panel.key"))
@@ -63,9 +64,9 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 			must(t, os.WriteFile(dir+"/own.key", nil, 0o600))
 		},
 			[]string{"own.key don't belong together", "panel.key don't belong together: tls: private key does not match public key"}, false},
-		"for others": {func(t *testing.T, _ *testkit.CA, dir string) { must(t, os.Chmod(dir+"/own.key", 0o604)) },
+		"readable by others": {func(t *testing.T, _ *testkit.CA, dir string) { must(t, os.Chmod(dir+"/own.key", 0o604)) },
 			[]string{"own.key is a private key that others on this machine may read; run: chmod 600 "}, false},
-		"not naming": {func(t *testing.T, ca *testkit.CA, dir string) {
+		"for other hosts": {func(t *testing.T, ca *testkit.CA, dir string) {
 			ca.Issue(dir, "panel", "example.com", "x.panel.example.com")
 		},
 			[]string{"no certificate is for panel.example.com"}, false},
@@ -76,9 +77,9 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			ca, environ := pairsOf(t, dir)
-			test.harm(t, ca, dir)
-			says := func(errs string) {
+			ca, environ := environWithCertificates(t, dir)
+			test.damage(t, ca, dir)
+			wantFaults := func(errs string) {
 				t.Helper()
 				for _, want := range test.want {
 					if !strings.Contains(errs, want) {
@@ -86,7 +87,7 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 					}
 				}
 				if strings.Contains(errs, "PRIVATE KEY") {
-					t.Errorf("a key is shown:\n%s", errs)
+					t.Errorf("a private key was printed:\n%s", errs)
 				}
 			}
 			for _, args := range [][]string{{"config", "check"}, {"reload"}} {
@@ -94,9 +95,9 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 				if fine := code == 0 || strings.Contains(errs, "no server is running"); fine != (test.want == nil) {
 					t.Errorf("%v: %d\n%s", args, code, errs)
 				}
-				says(errs)
+				wantFaults(errs)
 			}
-			// An operator's command beside the server needs no certificate.
+			// Commands other than serve need no certificates.
 			if code, _, errs := call(environ, "", "init"); code != 0 {
 				t.Errorf("init: %d\n%s", code, errs)
 			}
@@ -105,14 +106,14 @@ func TestFaultyPairsAreFoundBeforeTheyAreServed(t *testing.T) {
 				if code != exitUsage || strings.Contains(errs, "Sallyport is at") {
 					t.Errorf("serve: %d\n%s", code, errs)
 				}
-				says(errs)
+				wantFaults(errs)
 				return
 			}
 			c := start(t, environ, "serve")
 			c.waitFor(t, "Sallyport is at https://auth.test/")
-			at := strings.TrimPrefix(environ[0], "SALLYPORT_LISTEN=")
+			address := strings.TrimPrefix(environ[0], "SALLYPORT_LISTEN=")
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: "auth.test", RootCAs: ca.Roots}}}
-			if status, body := fetch(t, client, "https://"+at+"/readyz", nil); status != http.StatusOK || strings.Contains(body, "one has expired") != (test.want != nil) {
+			if status, body := fetch(t, client, "https://"+address+"/readyz", nil); status != http.StatusOK || strings.Contains(body, "one has expired") != (test.want != nil) {
 				t.Errorf("readyz: %d %s", status, body)
 			}
 			if code := c.end(); code != 0 {
