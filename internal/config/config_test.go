@@ -54,11 +54,11 @@ func TestDefaultYAMLIsEveryKeyWithItsDefault(t *testing.T) {
 	slices.Sort(keys)
 	slices.Sort(want)
 	if diff := cmp.Diff(want, keys); diff != "" {
-		t.Errorf("keys of Config (-) and default.yaml (+):\n%s", diff)
+		t.Errorf("keys (-Config +default.yaml):\n%s", diff)
 	}
 }
 
-func TestNothingSetIsTheDefault(t *testing.T) {
+func TestAnEmptyFileGivesTheDefault(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "{}\n"} {
 		got, err := loadText(text)
 		if want := Default(); err != nil || !reflect.DeepEqual(got, want) {
@@ -74,7 +74,7 @@ func TestEachKeyHasItsOwnVariable(t *testing.T) {
 	names := map[string]string{}
 	for key := range schemaOf(reflect.ValueOf(&Config{}).Elem(), "").field {
 		if other, taken := names[variable(key)]; taken {
-			t.Errorf("%s and %s are both %s", key, other, variable(key))
+			t.Errorf("%s and %s have the same variable %s", key, other, variable(key))
 		}
 		names[variable(key)] = key
 	}
@@ -101,7 +101,7 @@ func TestPublicURLFollowsListen(t *testing.T) {
 	}
 	c, err := loadText("listen: :8080\npublic_url: https://auth.example.com")
 	if want := (Origin{"https", "auth.example.com"}); err != nil || c.PublicURL != want {
-		t.Errorf("public URL that is set: %v, %v", c.PublicURL, err)
+		t.Errorf("public_url is set: public URL %v, %v", c.PublicURL, err)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestDatabaseIsTheFileUnlessAURLIsSet(t *testing.T) {
 func TestNoWayOfPrintingShowsThePassword(t *testing.T) {
 	c := Default()
 	c.Database = NewSecret("postgres://sallyport:hunter2@db/sallyport")
-	hidden := struct{ config Config }{c} // fmt calls no methods in here
+	hidden := struct{ config Config }{c} // fmt calls no methods on unexported fields
 
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -267,8 +267,8 @@ func TestLogLevelIsSlogs(t *testing.T) {
 	}
 }
 
-// A fault that was found later gets the place of its key: that of the group where the key
-// itself wasn't set, and the variable where the environment set it.
+// Complete adds the line of a key, or the line of its group if the key isn't set, or the
+// name of the variable that set it.
 func TestFaultsGetTheirPlaces(t *testing.T) {
 	_, places, err := load(file{"sallyport.yaml", []byte("listen: 127.0.0.1:9091\npanels:\n  - url: http://a.test\n\nsession:\n  idle: 1h\n"), 0o600}, []string{"SALLYPORT_DATA_DIR=/x"})
 	if err != nil {
@@ -285,6 +285,6 @@ func TestChangedNamesTheKeys(t *testing.T) {
 	a, b := Default(), Default()
 	b.Listen, b.Session.Idle, b.Panels, b.Database = ":1", Duration(1), []Panel{{Name: "x"}}, NewSecret("postgres://x@y/z")
 	if diff := cmp.Diff([]string{"database", "listen", "panels", "session.idle"}, Changed(a, b)); diff != "" || len(Changed(a, Default())) > 0 {
-		t.Error(diff)
+		t.Errorf("changed keys (-want +got):\n%s", diff)
 	}
 }

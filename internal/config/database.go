@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Faults of a database URL. None repeats any of it: where a password holds signs that
-// mean something in a URL, nobody knows which part is the password.
+// Faults of a database URL. None contains a part of the URL: if a password contains
+// delimiters of URLs, it is unknown which part of the text is the password.
 var (
 	errDatabaseScheme = errors.New("must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir")
 	errDatabaseSigns  = errors.New("isn't a URL; percent-encode the characters in the password that aren't letters or digits: @ is %40, / is %2F, ? is %3F, # is %23")
@@ -19,9 +19,10 @@ var (
 	errDatabaseQuery  = errors.New("has an unknown or repeated parameter after the ?; percent-encode special characters in a password there: & is %26, + is %2B")
 )
 
-// databaseParameters are what a database URL may say behind its "?": the driver's
-// own, and some that PostgreSQL takes at the start of a connection. Others are refused,
-// since part of a password that holds a raw & would be one.
+// databaseParameters returns the parameters that a database URL may have: those of the
+// driver, and some that PostgreSQL accepts when a connection starts. Others are refused: an
+// unknown parameter may be the rest of a password that contains an unencoded "&", and the
+// driver would send it to the server.
 func databaseParameters() []string {
 	return []string{
 		"host", "port", "user", "password", "dbname", "database", "passfile", "service", "servicefile", "connect_timeout",
@@ -31,8 +32,9 @@ func databaseParameters() []string {
 	}
 }
 
-// checkDatabase returns why text can't be the URL of a database, or can be read in
-// two ways: in one of them a part of the password would be asked of DNS, or logged.
+// checkDatabase returns an error if text isn't the URL of a database, or is ambiguous. In
+// an ambiguous URL the driver might take a part of the password for the host, which would
+// send it to DNS and to logs.
 func checkDatabase(text string) error {
 	if text == "" {
 		return nil
@@ -73,7 +75,7 @@ func checkDatabase(text string) error {
 	return checkDatabaseQuery(query)
 }
 
-// urlSigns are the characters of a URL (RFC 3986), but for "#".
+// urlSigns are the characters of a URL (RFC 3986) except "#".
 const urlSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/?[]@!$&'()*+,;=%"
 
 func checkDatabaseQuery(query string) error {
@@ -81,7 +83,7 @@ func checkDatabaseQuery(query string) error {
 		return nil
 	}
 	values, err := url.ParseQuery(query)
-	if err != nil || strings.Contains(query, "+") { // which is itself to some, a space to others
+	if err != nil || strings.Contains(query, "+") { // some parsers take "+" for a space
 		return errDatabaseQuery
 	}
 	for key, all := range values {
@@ -98,8 +100,8 @@ func checkDatabaseQuery(query string) error {
 	return nil
 }
 
-// areHosts reports whether text is one host or several with commas between, each
-// with a port or without; or nothing, which is this machine.
+// areHosts reports whether text is one host or several separated by commas, each with or
+// without a port. Empty text, which means this machine, is accepted too.
 func areHosts(text string) bool {
 	return text == "" || !slices.ContainsFunc(strings.Split(text, ","), func(one string) bool { return !isHostPort(one) })
 }

@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// The password is "ge@heim", "4711/geheim" and the like, written as it is; every part
-// of it holds one of these words.
+// Passwords in the test are such as "ge@heim" and "4711/geheim", without percent-encoding.
+// Each part of one contains one of these words.
 var passwordParts = []string{"heim", "4711"}
 
-func TestADatabaseURLThatCanBeReadInTwoWaysIsRefused(t *testing.T) {
+func TestAmbiguousDatabaseURLsAreRefused(t *testing.T) {
 	for _, text := range []string{
 		"postgres://sp:ge@heim@db.example.com/sp",
 		"postgres://sp:4711/geheim@db.example.com/sp",
@@ -67,19 +67,19 @@ func TestADatabaseURLThatCanBeReadInTwoWaysIsRefused(t *testing.T) {
 		} {
 			_, err := loadText("", settings...)
 			if err == nil {
-				t.Errorf("%q is taken", text)
+				t.Errorf("%q is accepted", text)
 				continue
 			}
 			for _, part := range passwordParts {
 				if strings.Contains(err.Error(), part) {
-					t.Errorf("%q: the fault holds a part of the password: %v", text, err)
+					t.Errorf("%q: the fault contains a part of the password: %v", text, err)
 				}
 			}
 		}
 	}
 }
 
-func TestDatabaseURLsThatAreClearAreTaken(t *testing.T) {
+func TestUnambiguousDatabaseURLsAreAccepted(t *testing.T) {
 	for _, text := range []string{
 		"postgres://sp:ge%40heim@db.example.com/sp",
 		"postgres://sp:4711%2Fge%3Fhe%23im@db.example.com:5432/sp?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem",

@@ -14,16 +14,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// schema is the keys of a struct and the fields behind them.
+// schema maps the keys of a struct to its fields.
 type schema struct {
-	base  string                   // where the struct is: "", or "panels[0]."
-	field map[string]reflect.Value // "session.idle" and the field to set
-	group map[string]bool          // "session"
+	base  string                   // prefix of all keys: "", or such as "panels[0]."
+	field map[string]reflect.Value // keys such as "session.idle", and their fields
+	group map[string]bool          // groups of keys, such as "session"
 }
 
-// schemaOf returns the schema of a struct that can be set, its keys beginning
-// with base. Fields must be structs, lists of either, or what [assign] takes,
-// with a yaml tag each.
+// schemaOf returns the schema of a struct, which must be settable. Its keys begin with base.
+// Each field must have a yaml tag and be a struct, a type that [assign] accepts, or a list
+// of either.
 func schemaOf(v reflect.Value, base string) schema {
 	s := schema{base, map[string]reflect.Value{}, map[string]bool{}}
 	s.add(v, base)
@@ -43,12 +43,12 @@ func (s schema) add(v reflect.Value, prefix string) {
 	}
 }
 
-// isGroup tells whether a type is written as a group of keys.
+// isGroup reports whether the text of a type is a group of keys.
 func isGroup(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-// isGroups tells whether a type is written as a list of groups of keys.
+// isGroups reports whether the text of a type is a list of groups of keys.
 func isGroups(t reflect.Type) bool { return t.Kind() == reflect.Slice && isGroup(t.Elem()) }
 
 func (s schema) has(key string) bool {
@@ -56,7 +56,7 @@ func (s schema) has(key string) bool {
 	return ok
 }
 
-// below returns the names that are keys or groups right below prefix, sorted.
+// below returns the names of the keys and groups directly below prefix, sorted.
 func (s schema) below(prefix string) []string {
 	names := map[string]bool{}
 	for key := range s.field {
@@ -68,8 +68,8 @@ func (s schema) below(prefix string) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// hint returns what an unknown name below prefix may have been meant to be, to
-// be put after the fault, or "".
+// hint returns what the unknown name below prefix may stand for, as the end of a fault's
+// text, or "".
 func (s schema) hint(prefix, name string) string {
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	for _, key := range slices.Sorted(maps.Keys(s.field)) {
@@ -88,23 +88,23 @@ func (s schema) hint(prefix, name string) string {
 	return didYouMean(name, names)
 }
 
-// didYouMean returns a question with the nearest of names, if one is near.
+// didYouMean returns a question with the most similar of names, or "" if none is similar.
 func didYouMean(name string, names map[string]string) string {
-	const near = 2 // slips of a finger; further away lies another word
-	best, nearest := near+1, ""
+	const maxTypos = 2 // at a greater distance, it is probably another word
+	best, similar := maxTypos+1, ""
 	for _, candidate := range slices.Sorted(maps.Keys(names)) {
-		if d := distance(name, candidate); d < best {
-			best, nearest = d, candidate
+		if d := editDistance(name, candidate); d < best {
+			best, similar = d, candidate
 		}
 	}
-	if nearest == "" {
+	if similar == "" {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %s?", nearest)
+	return fmt.Sprintf("; did you mean %s?", similar)
 }
 
-// distance is Levenshtein's: how many letters to add, remove or change.
-func distance(a, b string) int {
+// editDistance returns the Levenshtein distance: how many letters to add, remove or change.
+func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
@@ -124,11 +124,11 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// maxName is longer than any name of a key.
+// maxName is more than the length of any key's name.
 const maxName = 40
 
-// isName tells whether a node could be meant as a key: lower-case words, which
-// are safe to repeat.
+// isName reports whether a node may be meant as a key. Such a name is short and consists of
+// letters, digits and a few signs, so faults may contain it.
 func isName(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" && n.Value != "" && len(n.Value) <= maxName &&
 		strings.Trim(n.Value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == ""
@@ -136,8 +136,8 @@ func isName(n *yaml.Node) bool {
 
 const noAlias = "anchors and aliases aren't supported; write the value"
 
-// assignList sets field to a list of n elements, each by element; none at all
-// is nil.
+// assignList sets field to a list of n elements and calls element to set each. For n = 0 it
+// sets nil.
 func assignList(field reflect.Value, n int, element func(element reflect.Value, i int)) {
 	list := reflect.Zero(field.Type())
 	for i := range n {
@@ -147,8 +147,8 @@ func assignList(field reflect.Value, n int, element func(element reflect.Value, 
 	field.Set(list)
 }
 
-// assignScalar sets field to the value of a node whose YAML type fits. Values
-// aren't repeated here: one of them may be the secret.
+// assignScalar sets field to the value of a node, or returns an error if the node's YAML
+// type is wrong. The error doesn't contain the value, which may be a secret.
 func assignScalar(field reflect.Value, n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode {
 		return errors.New(noAlias)
@@ -158,7 +158,7 @@ func assignScalar(field reflect.Value, n *yaml.Node) error {
 	_, fits := field.Addr().Interface().(encoding.TextUnmarshaler)
 	switch {
 	case fits:
-		// Text to us, whatever YAML takes it for: 2026-01-01, 12, on.
+		// Any scalar is text here, even if YAML takes it for a date, number or bool.
 		fits = tag == "!!str" || tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!timestamp"
 	case field.Kind() == reflect.Int:
 		want, advice = "a whole number", "write digits without quotes"
@@ -181,7 +181,7 @@ func assignScalar(field reflect.Value, n *yaml.Node) error {
 	return fmt.Errorf("is %s, not %s; %s", describe(n), want, advice)
 }
 
-// describe returns what a node is, in words.
+// describe returns the type of a node in words.
 func describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.SequenceNode:
@@ -205,11 +205,11 @@ func describe(n *yaml.Node) string {
 	}
 }
 
-// assign sets field from text. Numbers are plain decimals and bools true or
-// false, in the file as in the environment.
+// assign sets field from text. Numbers must be plain decimals, and bools true or false, both
+// in the file and in the environment.
 func assign(field reflect.Value, text string) error {
 	switch to := field.Addr().Interface().(type) {
-	case *netip.Prefix: // its own UnmarshalText knows neither bare addresses nor our refusals
+	case *netip.Prefix: // UnmarshalText of netip.Prefix accepts no bare addresses, and prefixes that parsePrefix refuses
 		prefix, err := parsePrefix(text)
 		if err != nil {
 			return err
@@ -224,7 +224,7 @@ func assign(field reflect.Value, text string) error {
 		field.SetString(text)
 	case reflect.Int:
 		n, err := strconv.Atoi(text)
-		if err != nil || strconv.Itoa(n) != text { // 017 is 15 to some and 17 to others
+		if err != nil || strconv.Itoa(n) != text { // 017 is ambiguous: octal or decimal
 			return fmt.Errorf("%s isn't a whole number; write digits only", quote(text))
 		}
 		field.SetInt(int64(n))

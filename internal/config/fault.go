@@ -7,16 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxQuote is how many bytes of a bad value a fault repeats: enough to know it
-// again, and one line on a screen.
+// maxQuote is how many bytes of a wrong value a fault repeats: enough to recognise it, and
+// short enough for one line.
 const maxQuote = 60
 
-// Fault is one thing that is wrong with the configuration, and how to fix it.
-// It never repeats a secret.
+// Fault is one fault of the configuration, with what to do about it. It never contains a
+// secret.
 type Fault struct {
-	Source string // the file's path, or "environment"; "" until [Places.Complete]
-	Line   int    // in the file, from 1; 0 where there is none
-	Key    string // such as "session.idle", or the variable's name; may be empty
+	Source string // path of the file, or "environment"; "" before [Places.Complete]
+	Line   int    // in the file, from 1; 0 if unknown
+	Key    string // such as "session.idle", or the name of a variable; may be empty
 	Text   string // one line
 }
 
@@ -32,11 +32,12 @@ func (f Fault) String() string {
 	return strings.TrimPrefix(b.String()+": "+f.Text, ": ")
 }
 
-// Faults is the error of [Load], and of others that find a configuration at fault: every fault, the file's by line and then the
-// environment's by name. It is never empty.
+// Faults is the error of [Load] and of other functions that check a configuration. [Load]
+// sorts it: the faults of the file by line, then those of the environment by name. It is
+// never empty.
 type Faults []Fault
 
-// Error returns the faults, a line each.
+// Error returns the faults, one a line.
 func (f Faults) Error() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {
@@ -45,7 +46,7 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// quote returns text in quotes on one line, shortened.
+// quote returns text as a Go string literal, cut to maxQuote bytes.
 func quote(text string) string {
 	if len(text) <= maxQuote {
 		return strconv.Quote(text)

@@ -15,28 +15,29 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile is far above any configuration and far below what would hurt to
-// read: a wrong path is noticed instead of parsed.
+// maxFile is the greatest size of a configuration file, in bytes. It is far more than any
+// configuration has, so that a wrong path gives an error instead of being parsed.
 const maxFile = 1 << 20
 
-// environment is the [Fault.Source] of variables.
+// environment is the [Fault.Source] of environment variables.
 const environment = "environment"
 
-// Load reads the file at path, unless path is empty, lays environ over it (the
-// form of [os.Environ]) and fills in what follows from other keys. The error is
-// a [Faults] with everything that is wrong; then the Config is zero.
+// Load returns the configuration of the file at path, overridden by environ, which has the
+// form of [os.Environ]. If path is empty, it reads no file. Keys that aren't set have their
+// defaults. The error is [Faults] with every fault; the Config is zero then.
 func Load(path string, environ []string) (Config, error) {
 	c, _, err := Read(path, environ)
 	return c, err
 }
 
-// Places are where each key, and each item of a list, got its value.
+// Places are the sources of a configuration's values: which line or variable set each key
+// and each item of a list.
 type Places struct {
-	path string
-	at   map[string]Fault // Text is empty
+	path  string
+	byKey map[string]Fault // Text is empty
 }
 
-// Read is [Load], and returns where each key got its value too.
+// Read is [Load] and also returns the sources of the values.
 func Read(path string, environ []string) (Config, Places, error) {
 	if path == "" {
 		return load(file{}, environ)
@@ -52,8 +53,8 @@ func Read(path string, environ []string) (Config, Places, error) {
 	return load(f, environ)
 }
 
-// Complete returns faults that others found, which name keys only, with their places. A
-// key that wasn't set is where the group was that it is missing in.
+// Complete returns faults with the source and line of their keys, sorted. For a key that
+// isn't set it uses the place of the group of keys around it, or of the file.
 func (p Places) Complete(faults Faults) Faults {
 	var all Faults
 	for _, fault := range faults {
@@ -62,17 +63,17 @@ func (p Places) Complete(faults Faults) Faults {
 		}
 		all = append(all, fault)
 	}
-	slices.SortStableFunc(all, inOrder)
+	slices.SortStableFunc(all, compareFaults)
 	return all
 }
 
 func (p Places) place(fault Fault) Fault {
 	for key := fault.Key; key != ""; {
-		if at, ok := p.at[key]; ok {
-			if at.Source == environment {
-				fault.Key = at.Key
+		if place, ok := p.byKey[key]; ok {
+			if place.Source == environment {
+				fault.Key = place.Key
 			}
-			fault.Source, fault.Line = at.Source, at.Line
+			fault.Source, fault.Line = place.Source, place.Line
 			return fault
 		}
 		end := strings.LastIndexAny(key, ".[")
@@ -98,7 +99,7 @@ func readFile(path string) (file, error) {
 		return file{}, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of what was opened, not of what has the name by now
+	info, err := f.Stat() // of the open file, since the path may name another one by now
 	if err != nil {
 		return file{}, err
 	}
@@ -112,18 +113,18 @@ func readFile(path string) (file, error) {
 	return file{path, text, info.Mode()}, nil
 }
 
-// loader gathers a Config and all that is wrong with it.
+// loader fills a Config and collects its faults.
 type loader struct {
 	keys   schema
 	file   file
-	places map[string]Fault // where each key, and item of a list, got its value; Text is empty
-	faulty map[string]bool  // keys whose value is unknown, so that no rule holds
+	places map[string]Fault // source of each key and item of a list; Text is empty
+	faulty map[string]bool  // keys without a usable value, whose rules aren't checked
 	faults Faults
 }
 
 func load(f file, environ []string) (Config, Places, error) {
 	c := Default()
-	c.PublicURL = Origin{} // follows from listen, unless it is set
+	c.PublicURL = Origin{} // resolve derives it from listen unless it is set
 	l := loader{
 		keys:   schemaOf(reflect.ValueOf(&c).Elem(), ""),
 		file:   f,
@@ -141,18 +142,19 @@ func load(f file, environ []string) (Config, Places, error) {
 	c, rules := resolve(c, func(key string) bool { _, ok := l.places[key]; return ok })
 	for _, rule := range rules {
 		if !slices.ContainsFunc(rule.keys, func(key string) bool { return l.faulty[key] }) {
-			l.fault(l.blame(rule.keys), "%s", rule.text)
+			l.fault(l.placeOf(rule.keys), "%s", rule.text)
 		}
 	}
 	if len(l.faults) > 0 {
-		slices.SortStableFunc(l.faults, inOrder)
+		slices.SortStableFunc(l.faults, compareFaults)
 		return Config{}, Places{}, l.faults
 	}
 	return c, Places{f.path, l.places}, nil
 }
 
-// inOrder puts the file before the environment; lines and names ascend.
-func inOrder(a, b Fault) int {
+// compareFaults sorts faults of the file by line, and after them faults of the environment
+// by name.
+func compareFaults(a, b Fault) int {
 	if a.Source == b.Source && a.Source != environment {
 		return a.Line - b.Line
 	}
@@ -170,9 +172,9 @@ func (l *loader) fault(place Fault, format string, args ...any) {
 	l.faults = append(l.faults, place)
 }
 
-// blame returns the place of the first key that was set at all: the defaults
-// keep every rule.
-func (l *loader) blame(keys []string) Fault {
+// placeOf returns the place of the first of keys that was set. One was: the defaults break
+// no rule.
+func (l *loader) placeOf(keys []string) Fault {
 	for _, key := range keys {
 		if place, ok := l.places[key]; ok {
 			return place
@@ -181,7 +183,7 @@ func (l *loader) blame(keys []string) Fault {
 	return Fault{Source: "default", Key: keys[0]}
 }
 
-// assigned notes that key got its value at place, or err instead.
+// assigned records that place set key or, if err isn't nil, that its value has a fault.
 func (l *loader) assigned(key string, place Fault, err error) {
 	l.places[key] = place
 	if err != nil {
@@ -190,7 +192,7 @@ func (l *loader) assigned(key string, place Fault, err error) {
 	}
 }
 
-// readYAML reads the file: no document or one.
+// readYAML reads the file, which must hold at most one document.
 func (l *loader) readYAML() {
 	documents := yaml.NewDecoder(bytes.NewReader(l.file.text))
 	var first, second yaml.Node
@@ -198,7 +200,7 @@ func (l *loader) readYAML() {
 	case errors.Is(err, io.EOF):
 		return
 	case err != nil:
-		l.syntax(err)
+		l.syntaxFault(err)
 		return
 	}
 	root := first.Content[0]
@@ -211,17 +213,17 @@ func (l *loader) readYAML() {
 	switch err := documents.Decode(&second); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		l.syntax(err)
+		l.syntaxFault(err)
 	default:
 		l.fault(Fault{Source: l.file.path, Line: second.Line}, "a second document begins here; keep only one, without ---")
 	}
 }
 
-// syntax reports an error of the YAML parser, whose text is
+// syntaxFault adds the fault for an error of the YAML parser, whose text is such as
 // "yaml: line 3: did not find expected key".
-func (l *loader) syntax(err error) {
+func (l *loader) syntaxFault(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 1 // the parser names no line when it is the first
+	line := 1 // for errors in the first line, the parser gives no number
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if number, message, ok := strings.Cut(rest, ": "); ok {
 			if n, err := strconv.Atoi(number); err == nil {
@@ -229,19 +231,19 @@ func (l *loader) syntax(err error) {
 			}
 		}
 	}
-	if tab := l.file.tabNear(line); tab > 0 && (strings.Contains(text, "cannot start any token") || strings.Contains(text, "tab")) {
+	if tab := l.file.lineWithTab(line); tab > 0 && (strings.Contains(text, "cannot start any token") || strings.Contains(text, "tab")) {
 		l.fault(Fault{Source: l.file.path, Line: tab}, "is indented by a tab, which YAML doesn't allow; write spaces in its place, two for each level")
 		return
 	}
 	if strings.HasPrefix(text, "unknown anchor") {
-		text = noAlias // the parser's text repeats the value, which may be a secret
+		text = noAlias // the parser's text contains the value, which may be a secret
 	}
 	l.fault(Fault{Source: l.file.path, Line: line}, "isn't YAML: %s", text)
 }
 
-// tabNear returns the line that has a tab before its first other character, that of the
-// parser's complaint or one beside it; 0 where none has.
-func (f file) tabNear(line int) int {
+// lineWithTab returns the number of a line with a tab that YAML doesn't allow: line itself,
+// which the parser named, or a line next to it. It returns 0 if there is none.
+func (f file) lineWithTab(line int) int {
 	lines := strings.Split(string(f.text), "\n")
 	for _, n := range []int{line, line + 1, line - 1} {
 		if n < 1 || n > len(lines) {
@@ -255,13 +257,14 @@ func (f file) tabNear(line int) int {
 	return 0
 }
 
-// readMapping reads the keys below prefix, which keys knows.
+// readMapping assigns the keys of a mapping. Their whole names begin with prefix and must
+// be in keys.
 func (l *loader) readMapping(keys schema, mapping *yaml.Node, prefix string) {
 	seen := map[string]int{}
 	for i := 0; i < len(mapping.Content); i += 2 {
 		name, value := mapping.Content[i], mapping.Content[i+1]
 		if !isName(name) {
-			// Not repeated: it may be a value that lost its key.
+			// The fault doesn't repeat it: it may be a secret whose key is missing.
 			l.fault(Fault{Source: l.file.path, Line: name.Line}, "this isn't a key; write lines such as key: value")
 			continue
 		}
@@ -286,8 +289,7 @@ func (l *loader) readMapping(keys schema, mapping *yaml.Node, prefix string) {
 	}
 }
 
-// assignNode sets the field of place's key to the value of a YAML node. Lists
-// replace lists.
+// assignNode sets a field to the value of a YAML node. A list replaces an earlier one.
 func (l *loader) assignNode(field reflect.Value, place Fault, n *yaml.Node) {
 	key := place.Key
 	switch {
@@ -302,20 +304,20 @@ func (l *loader) assignNode(field reflect.Value, place Fault, n *yaml.Node) {
 	default:
 		l.places[key] = place
 		assignList(field, len(n.Content), func(element reflect.Value, i int) {
-			at, item := place, fmt.Sprintf("%s[%d]", key, i)
-			at.Line = n.Content[i].Line
+			itemPlace, item := place, fmt.Sprintf("%s[%d]", key, i)
+			itemPlace.Line = n.Content[i].Line
 			if isGroups(field.Type()) {
-				at.Key = item
-				l.assigned(item, at, l.assignGroup(element, at, n.Content[i]))
+				itemPlace.Key = item
+				l.assigned(item, itemPlace, l.assignGroup(element, itemPlace, n.Content[i]))
 				return
 			}
-			l.places[item] = at
-			l.assigned(key, at, assignScalar(element, n.Content[i]))
+			l.places[item] = itemPlace
+			l.assigned(key, itemPlace, assignScalar(element, n.Content[i]))
 		})
 	}
 }
 
-// assignGroup sets a struct to the group of keys at place.
+// assignGroup sets the fields of a struct to the keys of a mapping.
 func (l *loader) assignGroup(group reflect.Value, place Fault, n *yaml.Node) error {
 	keys := schemaOf(group, place.Key+".")
 	switch n.Kind {
@@ -328,7 +330,7 @@ func (l *loader) assignGroup(group reflect.Value, place Fault, n *yaml.Node) err
 	return fmt.Errorf("needs keys below it: %s", strings.Join(keys.below(keys.base), ", "))
 }
 
-// checkMode refuses a file with a password that others may read.
+// checkMode adds a fault if others may read the file and the field holds a password.
 func (l *loader) checkMode(field reflect.Value, place Fault) {
 	s, ok := field.Addr().Interface().(*Secret)
 	if ok && l.file.mode&0o077 != 0 && holdsPassword(s.Reveal()) {
@@ -336,14 +338,14 @@ func (l *loader) checkMode(field reflect.Value, place Fault) {
 	}
 }
 
-// readEnvironment lays the variables over the file. Of two with one name the
-// last counts, as in [os/exec.Cmd].
+// readEnvironment overrides keys of the file by environment variables. If environ has a
+// variable more than once, the last one counts, as in [os/exec.Cmd].
 func (l *loader) readEnvironment(environ []string) {
 	keys := map[string]string{}
-	var none []string // the variables that can't be
+	var inFileOnly []string // names that variables would have for keys of the file only
 	for key, field := range l.keys.field {
 		if isGroups(field.Type()) {
-			none = append(none, variable(key))
+			inFileOnly = append(inFileOnly, variable(key))
 		} else {
 			keys[variable(key)] = key
 		}
@@ -351,7 +353,7 @@ func (l *loader) readEnvironment(environ []string) {
 	values := map[string]string{}
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		// The path of the file itself, and what tests tell each other.
+		// SALLYPORT_CONFIG is the path of the file, and SALLYPORT_TEST_… are for tests.
 		if name != "SALLYPORT_CONFIG" && !strings.HasPrefix(name, "SALLYPORT_TEST_") && strings.HasPrefix(name, "SALLYPORT_") {
 			values[name] = value
 		}
@@ -360,7 +362,7 @@ func (l *loader) readEnvironment(environ []string) {
 		place := Fault{Source: environment, Key: name}
 		if key, ok := keys[name]; ok {
 			l.assignVariable(key, place, value)
-		} else if slices.ContainsFunc(none, func(v string) bool { return name == v || strings.HasPrefix(name, v+"_") }) {
+		} else if slices.ContainsFunc(inFileOnly, func(v string) bool { return name == v || strings.HasPrefix(name, v+"_") }) {
 			l.fault(place, "can't be set by a variable, since it is a list of groups of keys; write it in the file")
 		} else if !isServiceLink(name, value) {
 			l.fault(place, "unknown variable%s", didYouMean(name, keys))
@@ -368,12 +370,12 @@ func (l *loader) readEnvironment(environ []string) {
 	}
 }
 
-// variable returns the name of key's environment variable.
+// variable returns the name of a key's environment variable.
 func variable(key string) string {
 	return "SALLYPORT_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// assignVariable sets key to the text of its environment variable.
+// assignVariable sets key to the value of its environment variable.
 func (l *loader) assignVariable(key string, place Fault, text string) {
 	field := l.keys.field[key]
 	if field.Kind() != reflect.Slice {

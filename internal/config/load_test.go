@@ -81,7 +81,7 @@ const recipient = "age126hhdt63fmsttx7tqg6prlklp9fkgs2jdh9kpxmfpmcddt3zpa0qra7pc
 func TestFaults(t *testing.T) {
 	tests := []struct {
 		name, text string
-		want       string // of the one fault
+		want       string // beginning of the only fault
 	}{
 		{"broken YAML", "listen: :1\n  x: [\n", "sallyport.yaml:2: isn't YAML: "},
 		{"broken YAML in the first line", "listen: a: b", "sallyport.yaml:1: isn't YAML: mapping values"},
@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 		{"group set twice", "session: {idle: 1h}\nsession: {}\n", "sallyport.yaml:2: session: is set twice; the first is in line 1"},
 		{"empty group", "session:\n", "sallyport.yaml:1: session: needs keys below it: absolute, idle"},
 		{"alias", "site_name: &a x\ndata_dir: *a\n", "sallyport.yaml:2: data_dir: anchors and aliases aren't supported"},
-		{"unknown anchor is not repeated", "database: *hunter2\n", "sallyport.yaml:1: isn't YAML: anchors and aliases aren't supported"},
+		{"the fault doesn't contain an unknown anchor", "database: *hunter2\n", "sallyport.yaml:1: isn't YAML: anchors and aliases aren't supported"},
 		{"quoted number", "password: {min_length: '15'}\n", "sallyport.yaml:1: password.min_length: is text, not a whole number; write digits without quotes"},
 		{"octal number", "password: {min_length: 017}\n", `sallyport.yaml:1: password.min_length: "017" isn't a whole number`},
 		{"fraction", "password: {min_length: 15.5}\n", "sallyport.yaml:1: password.min_length: is a number, not a whole number"},
@@ -127,9 +127,9 @@ func TestFaults(t *testing.T) {
 		{"long contact", "operator_contact: https://example.com/" + strings.Repeat("x", 250) + "\n", "sallyport.yaml:1: operator_contact: has 270 bytes; at most 254 are allowed"},
 		{"port 0", "listen: 127.0.0.1:0\n", `sallyport.yaml:1: listen: "127.0.0.1:0" needs a port from 1 to 65535`},
 		{"metrics at no address", "metrics_listen: localhost\n", `sallyport.yaml:1: metrics_listen: "localhost" isn't an address and port`},
-		{"a drain that no service manager waits for", "drain: 1h\n", "sallyport.yaml:1: drain: 1h is longer than a minute; write 1m or less, since service managers kill a server that takes longer to stop"},
-		{"a pooler of nothing", "pooler: true\n", "sallyport.yaml:1: pooler: is for PostgreSQL only; set database too"},
-		{"a way past no pooler", "database: postgres://db/a\ndatabase_direct: postgres://db/a\n", "sallyport.yaml:2: database_direct: is the URL past a pooler; set pooler: true too"},
+		{"a drain longer than service managers wait", "drain: 1h\n", "sallyport.yaml:1: drain: 1h is longer than a minute; write 1m or less, since service managers kill a server that takes longer to stop"},
+		{"a pooler without PostgreSQL", "pooler: true\n", "sallyport.yaml:1: pooler: is for PostgreSQL only; set database too"},
+		{"a direct URL without a pooler", "database: postgres://db/a\ndatabase_direct: postgres://db/a\n", "sallyport.yaml:2: database_direct: is the URL past a pooler; set pooler: true too"},
 		{"metrics at the portal's address", "metrics_listen: 127.0.0.1:9091\n", "sallyport.yaml:1: metrics_listen: is the portal's own address; choose another port"},
 		{"key ring at a path", "key_ring: /etc/ring\n", `sallyport.yaml:1: key_ring: "/etc/ring" isn't credential:NAME; for the file keyring in data_dir write ""`},
 		{"credential without a name", "key_ring: 'credential:'\n", `sallyport.yaml:1: key_ring: "" isn't the name of a systemd credential`},
@@ -201,8 +201,8 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 	}
 }
 
-// What Kubernetes sets for a Service called sallyport, and for sallyport-metrics.
-func TestVariablesOfKubernetesServicesArePassedOver(t *testing.T) {
+// Kubernetes sets such variables for Services called sallyport and sallyport-metrics.
+func TestVariablesOfKubernetesServicesAreIgnored(t *testing.T) {
 	links := []string{
 		"SALLYPORT_SERVICE_HOST=10.96.0.7", "SALLYPORT_SERVICE_PORT=9091", "SALLYPORT_SERVICE_PORT_HTTP=9091",
 		"SALLYPORT_PORT=tcp://10.96.0.7:9091", "SALLYPORT_PORT_9091_TCP=tcp://10.96.0.7:9091", "SALLYPORT_PORT_9091_TCP_PROTO=tcp",
@@ -227,7 +227,7 @@ func TestVariablesOfKubernetesServicesArePassedOver(t *testing.T) {
 	}
 }
 
-func TestPasswordInAFileForOthersIsRefused(t *testing.T) {
+func TestPasswordInAFileThatOthersMayReadIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		mode  fs.FileMode
 		text  string
@@ -247,7 +247,7 @@ func TestPasswordInAFileForOthersIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, []byte("site_name: x\ndatabase: "+test.text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(path, test.mode); err != nil { // past the umask
+		if err := os.Chmod(path, test.mode); err != nil { // WriteFile applies the umask
 			t.Fatal(err)
 		}
 		_, err := Load(path, nil)
@@ -301,9 +301,9 @@ func TestSwitchesAreTrueOrFalse(t *testing.T) {
 	}
 }
 
-// FuzzLoad holds that nothing makes Load panic, that each fault is one line
-// with a source, and that what loads can be printed and loads again to the
-// same.
+// FuzzLoad checks that Load never panics, that each fault is one line with a source, and
+// that a configuration that loads can be printed and loads from that text with the same
+// values.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(DefaultYAML()), "")
 	f.Add([]byte("public_url: HTTPS://Example.com:443/\nsession: {idle: 1h}\n"), "SALLYPORT_SESSION_ABSOLUTE=1d2h\nSALLYPORT_LISTEN=[::1]:1")
@@ -334,13 +334,13 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Printing hides the database, so that comes by the other way.
-		again, _, err := load(file{"again.yaml", printed, 0o600}, []string{"SALLYPORT_DATABASE=" + c.Database.Reveal(), "CREDENTIALS_DIRECTORY=" + c.KeyRing.Directory})
+		// The text hides the database's URL, so set that by its variable.
+		reloaded, _, err := load(file{"printed.yaml", printed, 0o600}, []string{"SALLYPORT_DATABASE=" + c.Database.Reveal(), "CREDENTIALS_DIRECTORY=" + c.KeyRing.Directory})
 		if err != nil {
-			t.Fatalf("what loaded doesn't load again: %v\n%s", err, printed)
+			t.Fatalf("the printed configuration doesn't load: %v\n%s", err, printed)
 		}
-		if !reflect.DeepEqual(c, again) {
-			t.Errorf("loaded  %+v\nand then %+v", c, again)
+		if !reflect.DeepEqual(c, reloaded) {
+			t.Errorf("loaded   %+v\nreloaded %+v", c, reloaded)
 		}
 	})
 }

@@ -10,12 +10,11 @@ import (
 	"strings"
 )
 
-// Origin is scheme, host and port as a browser writes them in the Origin
-// header, so two are the same when they are equal. The zero value is no
-// origin.
+// Origin is a scheme, host and port in the form of the Origin header of browsers, so that
+// == compares origins. The zero value is none.
 type Origin struct {
 	Scheme string // "http" or "https"
-	Host   string // lower case; with the port unless it is the scheme's own
+	Host   string // lower case; with a port unless it is the default of the scheme
 }
 
 // String returns the origin without a slash at its end, or "".
@@ -26,10 +25,10 @@ func (o Origin) String() string {
 	return o.Scheme + "://" + o.Host
 }
 
-// MarshalText returns what String does.
+// MarshalText returns o.String().
 func (o Origin) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// UnmarshalText reads what [ParseOrigin] reads; empty text is the zero value.
+// UnmarshalText is [ParseOrigin]; for empty text it sets the zero value.
 func (o *Origin) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*o = Origin{}
@@ -43,17 +42,16 @@ func (o *Origin) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Upstream is scheme, host and port of a panel's own server. The zero value is
-// none.
+// Upstream is the scheme, host and port of a panel's own server. The zero value is none.
 type Upstream Origin
 
 // String returns the address without a slash at its end, or "".
 func (u Upstream) String() string { return Origin(u).String() }
 
-// MarshalText returns what String does.
+// MarshalText returns u.String().
 func (u Upstream) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// UnmarshalText reads what [ParseOrigin] reads; empty text is the zero value.
+// UnmarshalText is [ParseOrigin]; for empty text it sets the zero value.
 func (u *Upstream) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*u = Upstream{}
@@ -62,7 +60,7 @@ func (u *Upstream) UnmarshalText(text []byte) error {
 	parsed, err := ParseOrigin(string(text))
 	switch {
 	case err != nil && strings.Contains(string(text), "@"):
-		// Not repeated: it may hold a password.
+		// The error doesn't contain the text, which may hold a password.
 		return errors.New("must not contain a user name or password; write it like http://127.0.0.1:8082")
 	case err != nil:
 		return fmt.Errorf("%s must be http:// or https://, a host, a port if needed, and nothing else; write it like http://127.0.0.1:8082", quote(string(text)))
@@ -71,14 +69,14 @@ func (u *Upstream) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParseOrigin reads an http or https URL that is nothing but an origin; a lone
-// slash after it is dropped. Hosts which a browser would rewrite (127.1,
-// Unicode names) are refused: a comparison with them would never match.
+// ParseOrigin parses an http or https URL that consists of an origin only; it ignores a slash
+// at the end. It returns an error for hosts that browsers rewrite, such as 127.1 and Unicode
+// names: no request would match them.
 func ParseOrigin(text string) (Origin, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil && strings.Contains(text, "@"), err == nil && u.User != nil:
-		// Not repeated: it may hold a password.
+		// The error doesn't contain the text, which may hold a password.
 		return Origin{}, errors.New("must not contain a user name or password; write it like https://auth.example.com")
 	case err != nil:
 		return Origin{}, fmt.Errorf("%s isn't a URL; write it like https://auth.example.com", quote(text))
@@ -105,7 +103,7 @@ func ParseOrigin(text string) (Origin, error) {
 	return Origin{Scheme: u.Scheme, Host: host}, nil
 }
 
-// canonicalHost returns host as a browser writes it, IPv6 in brackets.
+// canonicalHost returns host in the form in which browsers write it, IPv6 in brackets.
 func canonicalHost(host string) (string, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		switch {
@@ -125,15 +123,15 @@ func canonicalHost(host string) (string, error) {
 	return host, nil
 }
 
-// RFC 1035, section 2.3.4, without the dot at the end.
+// Greatest lengths (RFC 1035, section 2.3.4), without the dot at the end.
 const (
 	maxHostName  = 253
 	maxHostLabel = 63
 )
 
-// isHostName tells whether name is a lower-case host name. One that ends in a
-// number isn't: browsers read it as an IPv4 address (WHATWG URL, "ends in a
-// number").
+// isHostName reports whether name is a host name in lower case. It returns false if the last
+// label is a number, since browsers take such a name for an IPv4 address (WHATWG URL, "ends
+// in a number").
 func isHostName(name string) bool {
 	if len(name) > maxHostName {
 		return false
@@ -149,7 +147,7 @@ func isHostName(name string) bool {
 	return strings.Trim(last, "0123456789") != "" && !strings.HasPrefix(last, "0x")
 }
 
-// splitListen reads host and port to listen at. The host may be empty.
+// splitListen parses the address and port of a listener. The host may be empty.
 func splitListen(text string) (host, port string, err error) {
 	fault := fmt.Errorf("%s isn't an address and port; write it like 127.0.0.1:9091", quote(text))
 	host, port, err = net.SplitHostPort(text)
@@ -166,8 +164,8 @@ func splitListen(text string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// originOf returns the origin of a portal that listens at host and port, for
-// browsers on this machine if the host is a wildcard.
+// originOf returns the origin of a portal that listens at host and port. For a wildcard host
+// it is the origin for browsers on this machine.
 func originOf(host, port string) (Origin, error) {
 	addr, err := netip.ParseAddr(host)
 	if host == "" || err == nil && addr.Unmap().IsUnspecified() {
@@ -176,15 +174,15 @@ func originOf(host, port string) (Origin, error) {
 	return ParseOrigin("http://" + net.JoinHostPort(host, port))
 }
 
-// Loopback reports whether the origin is on this machine: nobody is on the way
-// there.
+// Loopback reports whether the origin is on this machine, so that no network is on the path
+// to it.
 func (o Origin) Loopback() bool {
 	host := o.Hostname()
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// Hostname returns the host without port and brackets: what cookies go by.
+// Hostname returns the host without port and brackets. Cookies belong to a host name.
 func (o Origin) Hostname() string {
 	if host, _, err := net.SplitHostPort(o.Host); err == nil {
 		return host
@@ -192,7 +190,7 @@ func (o Origin) Hostname() string {
 	return strings.Trim(o.Host, "[]")
 }
 
-// port returns the port, the scheme's own if none is written.
+// port returns the port, or the default of the scheme.
 func (o Origin) port() string {
 	if _, port, err := net.SplitHostPort(o.Host); err == nil {
 		return port
@@ -203,23 +201,23 @@ func (o Origin) port() string {
 	return "80"
 }
 
-// reaches tells whether o leads to a server of this machine that listens at
-// host and port. It may say no where only the resolver knows.
+// reaches reports whether o leads to a server of this machine that listens at host and port.
+// It doesn't resolve names, so it may return false for a name that leads to that server.
 func (o Origin) reaches(host, port string) bool {
 	if o.port() != port {
 		return false
 	}
-	at := Origin{Host: strings.ToLower(host)}
+	listener := Origin{Host: strings.ToLower(host)}
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case err == nil:
-		at.Host = addr.Unmap().String()
+		listener.Host = addr.Unmap().String()
 	case host == "":
 		addr = netip.IPv6Unspecified()
 	}
 	if addr.IsValid() && addr.Unmap().IsUnspecified() {
 		return o.Loopback()
 	}
-	named := o.Hostname() == "localhost" || at.Host == "localhost" // 127.0.0.1, ::1 or both
-	return o.Hostname() == at.Host || named && o.Loopback() && at.Loopback()
+	byName := o.Hostname() == "localhost" || listener.Host == "localhost" // 127.0.0.1, ::1 or both
+	return o.Hostname() == listener.Host || byName && o.Loopback() && listener.Loopback()
 }

@@ -10,38 +10,39 @@ import (
 )
 
 const (
-	// mostPanels is what one person's start page can show at a glance.
+	// mostPanels is how many panels the list of panels can show clearly.
 	mostPanels = 64
 
-	// shortestAnswer and longestAnswer bound how long a panel may take: below a second a
-	// busy one is taken for a dead one, and past a day nobody waits.
+	// shortestAnswer and longestAnswer bound answer_within. Within less than a second a
+	// busy panel may not answer.
 	shortestAnswer = Duration(time.Second)
 	longestAnswer  = Duration(day)
 
-	// mostRules are walked one after another at each request to a panel.
+	// mostRules limits the time of a request to a panel, which tries one rule after
+	// another.
 	mostRules = 100
 
-	// shortestAge: below a minute the proofs are stale before the panel is in
-	// sight.
+	// shortestAge is the least max_age. With less, a user's proofs could be too old before
+	// the panel's page is shown.
 	shortestAge = Duration(time.Minute)
 
-	// maxRulePath is the longest path of a rule: the sign-in carries so much of a page's
-	// path to know what the panel demands there.
+	// maxRulePath is the greatest length of a rule's path, in bytes. A sign-in carries only
+	// that much of a page's path, from which it finds what the panel demands there.
 	maxRulePath = 500
 
-	// maxGroupRunes is the longest name that account gives a group.
+	// maxGroupRunes is the greatest length of a group's name, the same as in package account.
 	maxGroupRunes = 64
 
-	// gatePath is where the gate itself answers on a panel's host.
+	// gatePath is the prefix of Sallyport's own paths on a panel's host.
 	gatePath = "/.sallyport/"
 
-	// pathSigns are what a path holds unencoded (RFC 3986, section 3.3), but
-	// for ";", which some panels cut paths at, and "*".
+	// pathSigns are the characters that a path may contain unencoded (RFC 3986, section
+	// 3.3), except ";", at which some panels cut paths, and "*".
 	pathSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-._~!$&'()+,=:@"
 )
 
-// checkPanels fills in what panels leave out, and reports what they break.
-func checkPanels(c Config, set func(key string) bool, fault func(err error, keys ...string)) {
+// checkPanels sets the defaults of c.Panels and adds their faults.
+func checkPanels(c Config, isSet func(key string) bool, fault func(err error, keys ...string)) {
 	if len(c.Panels) > mostPanels {
 		fault(fmt.Errorf("has %d items; at most %d are allowed", len(c.Panels), mostPanels), "panels")
 		return
@@ -54,26 +55,26 @@ func checkPanels(c Config, set func(key string) bool, fault func(err error, keys
 		if p.URL == (Origin{}) {
 			fault(errors.New("url must be set, such as https://panel.example.com"), key+".url", key)
 		} else {
-			checkPlace(c, i, fault)
+			checkURL(c, i, fault)
 		}
-		if set(key + ".name") {
+		if isSet(key + ".name") {
 			fault(checkPanelName(c.Panels, i), key+".name", key)
 		}
 		fault(checkPicture(p.Icon), key+".icon", key)
 		checkUpstream(c, i, fault)
-		checkUpstreamSettings(*p, key, set, fault)
+		checkUpstreamSettings(*p, key, isSet, fault)
 		if p.Require == RequireNothing {
 			fault(errors.New("with nothing the whole panel would be open; write session or two_factor, and open single paths by rules"), key+".require", key)
 		}
 		if p.Require == "" {
 			p.Require = RequireSession
 		}
-		checkLimits(key, p.MaxAge, p.Groups, set, fault)
-		checkRules(key+".rules", p.Rules, set, fault)
+		checkLimits(key, p.MaxAge, p.Groups, isSet, fault)
+		checkRules(key+".rules", p.Rules, isSet, fault)
 	}
 }
 
-// withUpstream returns the configuration with what upstream is short for.
+// withUpstream returns the configuration with the settings for which upstream is short.
 func withUpstream(c Config, fault func(err error, keys ...string)) Config {
 	if c.Upstream == (Upstream{}) {
 		return c
@@ -87,7 +88,7 @@ func withUpstream(c Config, fault func(err error, keys ...string)) Config {
 	return c
 }
 
-// checkShared reports a portal that can't be on its panel's host.
+// checkShared adds the faults of shared_host.
 func checkShared(c Config, fault func(err error, keys ...string)) {
 	if len(c.Panels) != 1 {
 		fault(fmt.Errorf("is for a single panel, but %d are declared; give the portal a host name of its own in public_url", len(c.Panels)), "shared_host", "panels")
@@ -102,8 +103,8 @@ func checkShared(c Config, fault func(err error, keys ...string)) {
 	}
 }
 
-// checkPanelName refuses a name that no page could show, or that doesn't tell panel i from
-// another one: a sign-in page for the name would lead to either.
+// checkPanelName returns an error if the name of panel i can't be shown, or is the name or
+// host of another panel: users couldn't know for which of them they sign in.
 func checkPanelName(panels []Panel, i int) error {
 	name := panels[i].Name
 	if err := checkName(name); err != nil {
@@ -121,42 +122,42 @@ func checkPanelName(panels []Panel, i int) error {
 	return nil
 }
 
-// checkPlace reports a panel that shares cookies with the portal or an earlier
-// panel, or whose scheme undoes what https gives to the other.
-func checkPlace(c Config, i int, fault func(err error, keys ...string)) {
-	at, key := c.Panels[i].URL, fmt.Sprintf("panels[%d]", i)
+// checkURL adds faults if panel i shares a host, and so cookies, with the portal or an
+// earlier panel, or if one of portal and panel uses http and the other https.
+func checkURL(c Config, i int, fault func(err error, keys ...string)) {
+	origin, key := c.Panels[i].URL, fmt.Sprintf("panels[%d]", i)
 	portal := c.PublicURL
 	if portal != (Origin{}) && !c.SharedHost {
 		keys := []string{key + ".url", "public_url", "listen", key}
 		switch {
-		case at.Hostname() == portal.Hostname():
-			fault(sharedHost(at, portal, "public_url"), keys...)
+		case origin.Hostname() == portal.Hostname():
+			fault(sharedHostFault(origin, portal, "public_url"), keys...)
 			return
-		case at.Scheme == "https" && portal.Scheme == "http":
-			fault(fmt.Errorf("%s is https, but public_url (%s) isn't: anybody who can listen on the way to the portal could open this panel too; make public_url https as well", at, portal), keys...)
-		case at.Scheme == "http" && portal.Scheme == "https" && !at.Loopback():
-			// The visit's cookie has no Secure there: whoever listens is in,
-			// without password and code.
-			fault(fmt.Errorf("%s is http, but public_url is https: anybody who can listen on the way could take the cookie that opens the panel; write https here; only upstream may be http", at), keys...)
+		case origin.Scheme == "https" && portal.Scheme == "http":
+			fault(fmt.Errorf("%s is https, but public_url (%s) isn't: anybody who can listen on the way to the portal could open this panel too; make public_url https as well", origin, portal), keys...)
+		case origin.Scheme == "http" && portal.Scheme == "https" && !origin.Loopback():
+			// The panel's cookie would lack the attribute Secure. An attacker who reads
+			// it on the network path would enter without password and code.
+			fault(fmt.Errorf("%s is http, but public_url is https: anybody who can listen on the way could take the cookie that opens the panel; write https here; only upstream may be http", origin), keys...)
 		}
 	}
 	for j, other := range c.Panels[:i] {
-		if other.URL != (Origin{}) && at.Hostname() == other.URL.Hostname() {
+		if other.URL != (Origin{}) && origin.Hostname() == other.URL.Hostname() {
 			otherKey := fmt.Sprintf("panels[%d]", j)
-			fault(sharedHost(at, other.URL, otherKey+".url"), key+".url", otherKey+".url", key, otherKey)
+			fault(sharedHostFault(origin, other.URL, otherKey+".url"), key+".url", otherKey+".url", key, otherKey)
 			return
 		}
 	}
 }
 
-func sharedHost(at, other Origin, otherKey string) error {
-	if at == other {
-		return fmt.Errorf("%s is the same as %s, so they would share all cookies; give it a host name of its own", at, otherKey)
+func sharedHostFault(origin, other Origin, otherKey string) error {
+	if origin == other {
+		return fmt.Errorf("%s is the same as %s, so they would share all cookies; give it a host name of its own", origin, otherKey)
 	}
-	return fmt.Errorf("%s has the host name of %s (%s), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own", at, otherKey, other)
+	return fmt.Errorf("%s has the host name of %s (%s), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own", origin, otherKey, other)
 }
 
-// checkUpstream reports an upstream that leads back to the gate.
+// checkUpstream adds a fault if the upstream of panel i leads back to Sallyport.
 func checkUpstream(c Config, i int, fault func(err error, keys ...string)) {
 	up, key := Origin(c.Panels[i].Upstream), fmt.Sprintf("panels[%d]", i)
 	if up == (Origin{}) {
@@ -171,13 +172,13 @@ func checkUpstream(c Config, i int, fault func(err error, keys ...string)) {
 	}
 }
 
-// checkUpstreamSettings reports settings of the gateway for a panel that it doesn't serve,
-// or that contradict each other.
-func checkUpstreamSettings(p Panel, key string, set func(key string) bool, fault func(err error, keys ...string)) {
+// checkUpstreamSettings adds faults for settings of the gateway that have no effect, or that
+// contradict each other.
+func checkUpstreamSettings(p Panel, key string, isSet func(key string) bool, fault func(err error, keys ...string)) {
 	for _, name := range []string{".upstream_ca", ".upstream_name", ".upstream_fingerprint", ".answer_within", ".websockets"} {
-		if set(key+name) && p.Upstream == (Upstream{}) {
+		if isSet(key+name) && p.Upstream == (Upstream{}) {
 			fault(errors.New("has no effect without upstream: your proxy has a setting of its own for it; delete the line"), key+name, key)
-		} else if set(key+name) && strings.HasPrefix(name, ".upstream") && p.Upstream.Scheme != "https" {
+		} else if isSet(key+name) && strings.HasPrefix(name, ".upstream") && p.Upstream.Scheme != "https" {
 			fault(fmt.Errorf("is about a certificate, and upstream (%s) has none; write https there, or delete the line", p.Upstream), key+name, key+".upstream")
 		}
 	}
@@ -190,12 +191,12 @@ func checkUpstreamSettings(p Panel, key string, set func(key string) bool, fault
 	if name := p.UpstreamName; name != "" && strings.ToLower(strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")) != "" {
 		fault(fmt.Errorf("%s isn't a host name", quote(name)), key+".upstream_name")
 	}
-	if set(key+".answer_within") && (p.AnswerWithin < shortestAnswer || p.AnswerWithin > longestAnswer) {
+	if isSet(key+".answer_within") && (p.AnswerWithin < shortestAnswer || p.AnswerWithin > longestAnswer) {
 		fault(fmt.Errorf("%s is outside 1s to 1d", p.AnswerWithin), key+".answer_within")
 	}
 }
 
-func checkRules(list string, rules []Rule, set func(key string) bool, fault func(err error, keys ...string)) {
+func checkRules(list string, rules []Rule, isSet func(key string) bool, fault func(err error, keys ...string)) {
 	if len(rules) > mostRules {
 		fault(fmt.Errorf("has %d items; at most %d are allowed", len(rules), mostRules), list)
 		return
@@ -212,18 +213,18 @@ func checkRules(list string, rules []Rule, set func(key string) bool, fault func
 		}
 		if r.Require == RequireNothing {
 			for _, name := range []string{".groups", ".max_age", ".preflight"} {
-				if set(key + name) {
+				if isSet(key + name) {
 					fault(errors.New("has no effect beside require: nothing; delete the line, or write session there"), key+name, key+".require")
 				}
 			}
 			continue
 		}
-		checkLimits(key, r.MaxAge, r.Groups, set, fault)
+		checkLimits(key, r.MaxAge, r.Groups, isSet, fault)
 	}
 }
 
-// checkPath refuses a path that could be written in another way too: a panel
-// may take both for one, a rule doesn't.
+// checkPath returns an error for a path of which panels may accept another spelling too. A
+// rule wouldn't match that spelling.
 func checkPath(path string) error {
 	switch {
 	case path == "":
@@ -251,8 +252,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// checkOrder reports a path that an earlier rule's covers: its own rule would
-// never count.
+// checkOrder returns an error if the path of rule i, which comes earlier, covers path: the
+// rule for path would never apply.
 func checkOrder(earlier, path string, i int) error {
 	switch {
 	case path == earlier:
@@ -263,13 +264,13 @@ func checkOrder(earlier, path string, i int) error {
 	return nil
 }
 
-// checkLimits reports the age and the groups of the panel or rule at key.
-func checkLimits(key string, age Duration, groups []string, set func(key string) bool, fault func(err error, keys ...string)) {
-	if set(key+".max_age") && age < shortestAge {
+// checkLimits adds the faults of max_age and groups of the panel or rule at key.
+func checkLimits(key string, age Duration, groups []string, isSet func(key string) bool, fault func(err error, keys ...string)) {
+	if isSet(key+".max_age") && age < shortestAge {
 		fault(fmt.Errorf("%s is shorter than a minute", age), key+".max_age")
 	}
 	list := key + ".groups"
-	if set(list) && len(groups) == 0 { // is that nobody, or everybody?
+	if isSet(list) && len(groups) == 0 { // ambiguous: it could mean no account or every account
 		fault(errors.New("names no group; name at least one, or delete the line"), list)
 	}
 	seen := map[string]bool{}
@@ -283,7 +284,8 @@ func checkLimits(key string, age Duration, groups []string, set func(key string)
 	}
 }
 
-// checkGroup is account's rule for the names of groups.
+// checkGroup returns an error unless name follows the rule of package account for names of
+// groups.
 func checkGroup(name string) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > maxGroupRunes || !utf8.ValidString(name) ||
 		strings.ContainsFunc(name, func(r rune) bool {

@@ -177,7 +177,7 @@ func TestFaultsOfPanels(t *testing.T) {
 	}
 	tests := []struct {
 		name, text string
-		want       string // of the one fault
+		want       string // beginning of the only fault
 	}{
 		{"no list", "panels:\n", "sallyport.yaml:1: panels: is empty; write a list of groups of keys, each after a dash, or [] for none"},
 		{"empty item", "panels:\n  -\n", "sallyport.yaml:2: panels[0]: needs keys below it: answer_within, "},
@@ -254,7 +254,7 @@ func TestFaultsOfRules(t *testing.T) {
 	}
 	tests := []struct {
 		name, rules string
-		want        string // of the one fault; "" for none
+		want        string // beginning of the only fault; "" for none
 	}{
 		{"all signs", rule("/Az09/-._~!$&'()+,=:@/...a/.b/"), ""},
 		{"folder and file", rule("/a") + rule("/a/"), ""},

@@ -12,56 +12,57 @@ import (
 )
 
 const (
-	// maxShownName keeps the name on one line of a phone and the key URI behind
-	// the QR code short.
-	maxShownName = 40
+	// maxNameRunes is the greatest length of a site's or panel's name. Such a name fits
+	// on one line of a phone, and keeps the key URI in the QR code short.
+	maxNameRunes = 40
 
-	// shortestSession: below a second nobody gets from one page to the next.
+	// shortestSession is the shortest time that is enough to get from one page to the next.
 	shortestSession = Duration(time.Second)
 
-	// longestDrain, with what requests under way may take, stays below the 90
-	// seconds after which systemd kills what it has told to stop.
+	// longestDrain, together with the time for requests in progress, is less than the 90
+	// seconds after which systemd kills a service that it stops.
 	longestDrain = Duration(time.Minute)
 
-	// shortestAudit: a slip such as 400s for 400d would delete nearly all.
+	// shortestAudit prevents that a mistake, such as 400s for 400d, deletes nearly all
+	// events.
 	shortestAudit = Duration(day)
 
-	// leastMinLength and mostMinLength are the least that NIST SP 800-63B-4
-	// allows beside a second factor, and the length that it wants accepted.
+	// leastMinLength is the least length that NIST SP 800-63B-4 allows for a password with
+	// a second factor. mostMinLength is the length that verifiers must at least accept.
 	leastMinLength = 8
 	mostMinLength  = 64
 
-	// minMemoryKiB is the least that OWASP advises for Argon2id with two
-	// passes: 19 MiB. maxMemoryKiB, 1 GiB, and maxIterations keep one sign-in
-	// from exhausting a small machine.
+	// minMemoryKiB, 19 MiB, is the least memory that OWASP recommends for Argon2id with
+	// two iterations. maxMemoryKiB, 1 GiB, and maxIterations prevent that one sign-in
+	// exhausts a small machine.
 	minMemoryKiB  = 19456
 	maxMemoryKiB  = 1 << 20
 	maxIterations = 10
 
-	// leastBackup keeps a slip of the unit from filling the disk with whole
-	// copies of the database; so does mostBackups.
+	// leastBackup and mostBackups prevent that a mistake in the unit of time fills the disk
+	// with copies of the database.
 	leastBackup = Duration(time.Hour)
 	mostBackups = 1000
 
-	// leastHeaderKiB is what browsers send with a handful of cookies; mostHeaderKiB
-	// bounds the memory that each connection of a stranger may take.
+	// leastHeaderKiB is enough for a browser with a few cookies. mostHeaderKiB limits the
+	// memory that an unauthenticated connection can occupy.
 	leastHeaderKiB = 16
 	mostHeaderKiB  = 1024
 )
 
-// broken is a rule that a configuration doesn't keep.
-type broken struct {
-	keys []string // the keys it is about; the one to blame first
+// brokenRule is a rule that a configuration breaks.
+type brokenRule struct {
+	keys []string // the keys that the rule is about; the fault is reported at the first one that is set
 	text string
 }
 
-// resolve fills in what follows from other keys, and returns c with the rules
-// that it breaks. Set tells whether a key was given a value at all.
-func resolve(c Config, set func(key string) bool) (Config, []broken) {
-	var faults []broken
+// resolve returns c with the values that follow from other keys, and the rules that it
+// breaks. isSet reports whether a key was set.
+func resolve(c Config, isSet func(key string) bool) (Config, []brokenRule) {
+	var faults []brokenRule
 	fault := func(err error, keys ...string) {
 		if err != nil {
-			faults = append(faults, broken{keys, err.Error()})
+			faults = append(faults, brokenRule{keys, err.Error()})
 		}
 	}
 	host, port, err := splitListen(c.Listen)
@@ -130,7 +131,7 @@ func resolve(c Config, set func(key string) bool) (Config, []broken) {
 	}
 	fault(checkRange(c.MaxHeaderKiB, leastHeaderKiB, mostHeaderKiB), "max_header_kib")
 	c = withUpstream(c, fault)
-	checkPanels(c, set, fault)
+	checkPanels(c, isSet, fault)
 	checkTLS(c, fault)
 	return c, faults
 }
@@ -144,7 +145,8 @@ func checkRange(n, low, high int) error {
 
 func checkCommand(command []string) error {
 	if !filepath.IsAbs(command[0]) {
-		// A search path would let who can write to one of its folders choose.
+		// A search path would let everyone who can write to one of its folders choose
+		// the program.
 		return fmt.Errorf("%s isn't the absolute path of a program", quote(command[0]))
 	}
 	for _, word := range command {
@@ -155,11 +157,11 @@ func checkCommand(command []string) error {
 	return nil
 }
 
-// checkName refuses a name that pages and apps can't show whole.
+// checkName returns an error unless pages and authenticator apps can show the whole name.
 func checkName(name string) error {
 	switch n := utf8.RuneCountInString(name); {
-	case n == 0 || n > maxShownName:
-		return fmt.Errorf("must be 1 to %d characters, not %d", maxShownName, n)
+	case n == 0 || n > maxNameRunes:
+		return fmt.Errorf("must be 1 to %d characters, not %d", maxNameRunes, n)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return fmt.Errorf("%s contains characters that can't be printed; remove them", quote(name))
 	case strings.TrimSpace(name) != name:
@@ -168,8 +170,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// holdsPassword tells whether a database URL holds a password, or may: what
-// can't be read is taken for one.
+// holdsPassword reports whether a database URL contains a password. It returns true for a
+// URL that can't be parsed, which may contain one.
 func holdsPassword(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -180,6 +182,6 @@ func holdsPassword(text string) bool {
 		return true
 	}
 	_, set := u.User.Password()
-	// libpq's parameters; sslpassword opens the client's key.
+	// Parameters of libpq; sslpassword decrypts the client's key.
 	return set || query.Has("password") || query.Has("sslpassword")
 }

@@ -4,15 +4,15 @@ import "log/slog"
 
 const redacted = "[redacted]"
 
-// Secret is text that every way of printing gives as "[redacted]", or as
-// nothing where it is empty. Its zero value is empty.
+// Secret is text that fmt, slog, JSON and YAML print as "[redacted]", or as "" if it is
+// empty. Its zero value is empty.
 type Secret struct {
-	// A pointer, since fmt calls no method on values in unexported fields:
-	// there it prints an address.
+	// A pointer, since fmt calls no methods on values in unexported fields of a struct.
+	// Of a pointer it prints the address only.
 	text *string
 }
 
-// NewSecret wraps text.
+// NewSecret returns text as a Secret.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -35,16 +35,16 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString keeps %#v from looking inside.
+// GoString hides the text from %#v.
 func (s Secret) GoString() string { return s.String() }
 
-// LogValue keeps slog from looking inside.
+// LogValue hides the text from slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText keeps JSON and YAML from looking inside.
+// MarshalText hides the text from JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes any text; [Load] checks it.
+// UnmarshalText accepts any text; [Load] checks it.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = NewSecret(string(text))
 	return nil

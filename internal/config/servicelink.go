@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// isServiceLink reports whether a variable is one that Kubernetes sets in every
-// container of a namespace where a Service is called "sallyport" or "sallyport-…":
-// SALLYPORT_SERVICE_HOST=10.0.0.1, SALLYPORT_PORT_80_TCP=tcp://10.0.0.1:80 and so on.
-// It belongs to no key: name and value have a form that no setting has.
+// isServiceLink reports whether a variable is one of those that Kubernetes sets in every
+// container of a namespace with a Service called "sallyport" or "sallyport-…":
+// SALLYPORT_SERVICE_HOST=10.0.0.1, SALLYPORT_PORT_80_TCP=tcp://10.0.0.1:80 and so on. No
+// setting has such a name and value, so ignoring them hides no mistake of the operator.
 func isServiceLink(name, value string) bool {
-	// The last one: the Service's own name may contain "SERVICE".
-	if at := strings.LastIndex(name, "_SERVICE_"); at >= 0 {
-		end := name[at+len("_SERVICE_"):]
+	// The last occurrence, since the Service's name may contain "SERVICE" too.
+	if i := strings.LastIndex(name, "_SERVICE_"); i >= 0 {
+		end := name[i+len("_SERVICE_"):]
 		if end == "HOST" && isAddress(value) || (end == "PORT" || strings.HasPrefix(end, "PORT_")) && isPort(value) {
 			return true
 		}
@@ -41,8 +41,8 @@ func isServiceLink(name, value string) bool {
 }
 
 func isEndpoint(value string) bool {
-	protocol, at, found := strings.Cut(value, "://")
-	_, err := netip.ParseAddrPort(at)
+	protocol, address, found := strings.Cut(value, "://")
+	_, err := netip.ParseAddrPort(address)
 	return found && isProtocol(strings.ToUpper(protocol)) && err == nil
 }
 

@@ -8,18 +8,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Show returns a configuration as YAML, without secrets, and beside each key where its
-// value comes from: a line of the file, a variable, or the default.
+// Show returns a configuration as YAML without secrets. A comment beside each key names the
+// source of its value: a line of the file, a variable, or the default.
 func (p Places) Show(c Config) (string, error) {
 	if len(c.KeyRingCommand) > 1 {
-		// A program may be given a password or a token.
+		// An argument may be a password or a token.
 		c.KeyRingCommand = []string{c.KeyRingCommand[0], redacted}
 	}
 	var node yaml.Node
 	if err := node.Encode(c); err != nil {
 		return "", fmt.Errorf("print the configuration: %w", err)
 	}
-	annotate(&node, "", p.at)
+	annotate(&node, "", p.byKey)
 	var b bytes.Buffer
 	encoder := yaml.NewEncoder(&b)
 	encoder.SetIndent(2)
@@ -29,7 +29,8 @@ func (p Places) Show(c Config) (string, error) {
 	return b.String(), encoder.Close()
 }
 
-// annotate writes beside each key below prefix where its value comes from.
+// annotate adds a comment with the source of its value to each key of a mapping. The keys'
+// whole names begin with prefix.
 func annotate(mapping *yaml.Node, prefix string, places map[string]Fault) {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		name, value := mapping.Content[i], mapping.Content[i+1]

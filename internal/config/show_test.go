@@ -15,7 +15,7 @@ func show(path string, environ []string) (string, error) {
 	return places.Show(c)
 }
 
-func TestShowTellsWhatIsInForceAndWhereFrom(t *testing.T) {
+func TestShowPrintsValuesAndTheirSources(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
 	text := `public_url: https://auth.example.com
 session:
@@ -46,13 +46,13 @@ panels:
 			t.Errorf("no %q in:\n%s", want, got)
 		}
 	}
-	// What is shown is a configuration with the same meaning.
-	again := filepath.Join(t.TempDir(), "again.yaml")
-	if err := os.WriteFile(again, []byte(got), 0o600); err != nil {
+	// The output is a configuration with the same values.
+	copied := filepath.Join(t.TempDir(), "copied.yaml")
+	if err := os.WriteFile(copied, []byte(got), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if shown, err := show(again, nil); err != nil || withoutComments(shown) != withoutComments(got) {
-		t.Errorf("shown again: %v\n%s", err, shown)
+	if shown, err := show(copied, nil); err != nil || withoutComments(shown) != withoutComments(got) {
+		t.Errorf("the output, loaded and shown: %v\n%s", err, shown)
 	}
 }
 
@@ -65,7 +65,7 @@ func withoutComments(text string) string {
 	return b.String()
 }
 
-// No secret of a configuration is shown, wherever it is from.
+// Show prints no secret, neither from the file nor from a variable.
 func TestShowHidesSecrets(t *testing.T) {
 	const canary = "geheim4711"
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
@@ -85,7 +85,7 @@ func TestShowHidesSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(shown, canary) {
-			t.Errorf("%s: a secret is shown:\n%s", name, shown)
+			t.Errorf("%s: a secret is printed:\n%s", name, shown)
 		}
 		for _, want := range []string{"database: '[redacted]'", "- /usr/local/bin/unwrap\n", "- '[redacted]'"} {
 			if !strings.Contains(shown, want) {

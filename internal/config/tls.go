@@ -8,33 +8,31 @@ import (
 	"strings"
 )
 
-// letsEncrypt is the directory of Let's Encrypt.
+// letsEncrypt is the URL of Let's Encrypt's ACME directory.
 const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
 
-// mostPairs: each host of a portal with every panel has one at most.
+// mostPairs is enough for one pair for the portal and one for each panel.
 const mostPairs = mostPanels + 1
 
-// Pair is a certificate and its key, in files that are read again when they
-// change.
+// Pair is a certificate and its key, in files that are read again when they change.
 type Pair struct {
-	// Cert is a file with the certificate and then those of the CAs that lead
-	// to a root, in PEM.
+	// Cert is a PEM file with the certificate, followed by those of the intermediate CAs.
 	Cert string `yaml:"cert"`
 
-	// Key is a file with the private key, in PEM. Others can't read it, nor the
-	// group unless root owns it.
+	// Key is a PEM file with the private key. Others must not be able to read it, and the
+	// group only if root owns it.
 	Key string `yaml:"key"`
 }
 
-// OwnTLS reports whether TLS ends here, and not at a proxy.
+// OwnTLS reports whether Sallyport terminates TLS itself.
 func (c Config) OwnTLS() bool { return len(c.TLS.Certificates) > 0 || c.TLS.ACME.AcceptTerms }
 
-// ACMEDir returns the directory of what a CA gave.
+// ACMEDir returns the directory of the ACME account's key and of the CA's certificates.
 func (c Config) ACMEDir() string { return c.inDataDir("acme") }
 
 var errNoTerms = errors.New("has no effect until tls.acme.accept_terms is true: read the CA's terms of service, then write true there")
 
-// checkTLS reports what the listeners can't serve.
+// checkTLS adds the faults of tls and redirect_listen.
 func checkTLS(c Config, fault func(err error, keys ...string)) {
 	acme := c.TLS.ACME
 	if !acme.AcceptTerms && acme.Email != "" {
@@ -64,21 +62,21 @@ func checkTLS(c Config, fault func(err error, keys ...string)) {
 		fault(fmt.Errorf("must begin with https://, since tls is set up; it is %s", c.PublicURL), "public_url", "tls.certificates", "tls.acme.accept_terms")
 		return
 	}
-	checkServed(c, fault)
+	checkTLSHosts(c, fault)
 }
 
-// checkServed reports hosts that can't be served by TLS of our own.
-func checkServed(c Config, fault func(err error, keys ...string)) {
-	check := func(at Origin, keys ...string) {
-		host := at.Hostname()
+// checkTLSHosts adds a fault for each host for which Sallyport can't terminate TLS.
+func checkTLSHosts(c Config, fault func(err error, keys ...string)) {
+	check := func(origin Origin, keys ...string) {
+		host := origin.Hostname()
 		_, err := netip.ParseAddr(host)
 		switch {
-		case at == (Origin{}):
-		case at.Scheme == "http":
-			fault(fmt.Errorf("%s is http, but the gateway serves it over TLS, since tls is set up; write https", at), keys...)
+		case origin == (Origin{}):
+		case origin.Scheme == "http":
+			fault(fmt.Errorf("%s is http, but the gateway serves it over TLS, since tls is set up; write https", origin), keys...)
 		case c.TLS.ACME.AcceptTerms && (err == nil || !strings.Contains(host, ".")):
 			fault(fmt.Errorf("no CA issues a certificate for %s by ACME; use a public host name, or tls.certificates", host), keys...)
-		case err == nil && at != c.PublicURL:
+		case err == nil && origin != c.PublicURL:
 			fault(fmt.Errorf("%s is an address, which clients don't name in TLS: they would get the portal's certificate; use a host name", host), keys...)
 		}
 	}
@@ -112,7 +110,8 @@ func checkFile(path string) error {
 	return nil
 }
 
-// checkEmail takes what fits into a mailto: URL as it stands.
+// checkEmail returns an error unless text is empty, or an address that needs no encoding in
+// the mailto: URL that ACME requires.
 func checkEmail(text string) error {
 	name, domain, _ := strings.Cut(text, "@")
 	if text != "" && (name == "" || domain == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("?&%,;:<>\"", r) })) {
@@ -121,8 +120,8 @@ func checkEmail(text string) error {
 	return nil
 }
 
-// checkDirectory refuses plain http, but to a CA on this machine: who is on the
-// way would be the CA.
+// checkDirectory returns an error unless text is an https URL, or an http URL on this
+// machine. Over plain http an attacker on the network path could impersonate the CA.
 func checkDirectory(text string) error {
 	u, err := url.Parse(text)
 	switch {

@@ -40,7 +40,7 @@ tls:
 	}
 	for _, text := range []string{"", "public_url: https://auth.example.com", "tls: {certificates: [], acme: {accept_terms: false}}"} {
 		if c, err := loadText(text); err != nil || c.OwnTLS() {
-			t.Errorf("%q: TLS of its own, %v", text, err)
+			t.Errorf("%q: OwnTLS() is %v, %v; want false", text, c.OwnTLS(), err)
 		}
 	}
 }
@@ -48,7 +48,7 @@ tls:
 func TestFaultsOfTLS(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
-		want       string // of the one fault
+		want       string // beginning of the only fault; "" for none
 	}{
 		{"without a URL", "tls: {certificates: [{cert: a, key: b}]}", "sallyport.yaml:1: tls.certificates: must begin with https://, since tls is set up; it is http://127.0.0.1:9091"},
 		{"plain http", "public_url: http://auth.example.com\ntls: {acme: {accept_terms: true}}", "sallyport.yaml:1: public_url: must begin with https://"},
@@ -57,8 +57,8 @@ func TestFaultsOfTLS(t *testing.T) {
 		{"one file for both, as a key of its own", "public_url: https://a.example\ntls: {certificates: [{file: a.pem, cert: a, key: b}]}", "sallyport.yaml:2: tls.certificates[0].file: unknown key"},
 		{"pair as text", "public_url: https://a.example\ntls: {certificates: a.pem}", "sallyport.yaml:2: tls.certificates: is text; write a list of groups of keys"},
 		{"both", "public_url: https://a.example\ntls:\n  certificates: [{cert: a, key: b}]\n  acme:\n    accept_terms: true\n", "sallyport.yaml:5: tls.acme.accept_terms: gets certificates from a CA, and tls.certificates reads them from files; keep only one"},
-		{"terms that nobody read", "tls:\n  acme:\n    email: ops@example.com\n", "sallyport.yaml:3: tls.acme.email: has no effect until tls.acme.accept_terms is true"},
-		{"a CA whose terms nobody read", "tls:\n  acme:\n    directory: https://ca.example.com/dir\n", "sallyport.yaml:3: tls.acme.directory: has no effect until tls.acme.accept_terms is true"},
+		{"email without accepted terms", "tls:\n  acme:\n    email: ops@example.com\n", "sallyport.yaml:3: tls.acme.email: has no effect until tls.acme.accept_terms is true"},
+		{"a directory without accepted terms", "tls:\n  acme:\n    directory: https://ca.example.com/dir\n", "sallyport.yaml:3: tls.acme.directory: has no effect until tls.acme.accept_terms is true"},
 		{"terms in other words", "public_url: https://a.example\ntls: {acme: {accept_terms: yes please}}", "sallyport.yaml:2: tls.acme.accept_terms: is text, not true or false"},
 		{"no e-mail address", "public_url: https://a.example\ntls: {acme: {accept_terms: true, email: 'a@example.com?to=b@example.com'}}", `sallyport.yaml:2: tls.acme.email: "a@example.com?to=b@example.com" isn't an e-mail address`},
 		{"CA by http", "public_url: https://a.example\ntls: {acme: {accept_terms: true, directory: 'http://ca.example.com/dir'}}", `sallyport.yaml:2: tls.acme.directory: "http://ca.example.com/dir" is plain http, so anybody on the way could impersonate the CA; write https`},
@@ -89,7 +89,7 @@ func TestFaultsOfTLS(t *testing.T) {
 	}
 }
 
-// What docs/tls.md tells operators to write is a configuration.
+// The examples in docs/tls.md are valid configurations.
 func TestExamplesOfTLSAreConfigurations(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "tls.md"))
 	if err != nil {
@@ -97,17 +97,17 @@ func TestExamplesOfTLSAreConfigurations(t *testing.T) {
 	}
 	n := 0
 	for rest := string(text); ; n++ {
-		_, begins, found := strings.Cut(rest, "```yaml\n")
+		_, after, found := strings.Cut(rest, "```yaml\n")
 		if !found {
 			break
 		}
 		var example string
-		example, rest, _ = strings.Cut(begins, "```")
+		example, rest, _ = strings.Cut(after, "```")
 		if c, err := loadText(example); err != nil || !c.OwnTLS() {
 			t.Errorf("%s\nloads with %v", example, err)
 		}
 	}
 	if n < 2 {
-		t.Errorf("%d examples", n)
+		t.Errorf("docs/tls.md has %d examples, want at least 2", n)
 	}
 }

@@ -18,18 +18,18 @@ import (
 
 const day = 24 * time.Hour
 
-// Duration is a [time.Duration] written with days too: 45m, 12h, 7d, 1d12h.
+// Duration is a [time.Duration] whose text may have days too: 45m, 12h, 7d, 1d12h.
 type Duration time.Duration
 
-// UnmarshalText takes whole days, then what [time.ParseDuration] takes; either
-// may be missing. Signs are refused.
+// UnmarshalText accepts whole days, a text for [time.ParseDuration], or the one followed by
+// the other. It accepts no signs.
 func (d *Duration) UnmarshalText(text []byte) error {
 	fault := fmt.Errorf("%s isn't a duration; write it like 12h or 7d", quote(string(text)))
 	days, rest, found := strings.Cut(string(text), "d")
 	if !found {
 		days, rest = "0", days
 	}
-	// 16 bits of days can't overflow the 64 bits of nanoseconds.
+	// A 16-bit number of days can't overflow 64 bits of nanoseconds.
 	n, err := strconv.ParseUint(days, 10, 16)
 	if err != nil || strings.ContainsAny(rest, "+-") {
 		return fault
@@ -48,8 +48,8 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns whole days as 7d, everything else without needless zeros:
-// 36h, 1h30m.
+// String returns whole days in the form 7d, and other durations without trailing zeros: 36h,
+// 1h30m.
 func (d Duration) String() string {
 	if d != 0 && time.Duration(d)%day == 0 {
 		return fmt.Sprintf("%dd", time.Duration(d)/day)
@@ -64,19 +64,19 @@ func (d Duration) String() string {
 	return s
 }
 
-// MarshalText returns what String does.
+// MarshalText returns d.String().
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// KeyRing is where the key ring is. Its zero value is the file in data_dir.
+// KeyRing is the source of the key ring. Its zero value is the file in data_dir.
 type KeyRing struct {
 	Credential string // name of a systemd credential
-	Directory  string // of credentials, $CREDENTIALS_DIRECTORY; [Load] sets it
+	Directory  string // the directory of credentials, $CREDENTIALS_DIRECTORY; set by [Load]
 }
 
-// maxCredential is the longest name of a file, which a credential's is.
+// maxCredential is the greatest length of a file name, which the name of a credential is.
 const maxCredential = 255
 
-// UnmarshalText takes "credential:" and a name, or nothing.
+// UnmarshalText accepts "credential:" and a name, or empty text.
 func (k *KeyRing) UnmarshalText(text []byte) error {
 	name, found := strings.CutPrefix(string(text), "credential:")
 	switch {
@@ -91,7 +91,7 @@ func (k *KeyRing) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns what UnmarshalText takes.
+// String returns the text from which UnmarshalText reads k.
 func (k KeyRing) String() string {
 	if k.Credential == "" {
 		return ""
@@ -99,20 +99,20 @@ func (k KeyRing) String() string {
 	return "credential:" + k.Credential
 }
 
-// MarshalText returns what String does.
+// MarshalText returns k.String().
 func (k KeyRing) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// Recipient is a public key of age, such as age1….
+// Recipient is an age public key, such as age1….
 type Recipient string
 
-// UnmarshalText takes what [Recipient.Age] takes.
+// UnmarshalText accepts a text for which [Recipient.Age] returns no error.
 func (r *Recipient) UnmarshalText(text []byte) error {
 	*r = Recipient(text)
 	_, err := r.Age()
 	return err
 }
 
-// Age returns whom age encrypts for. The error never repeats a secret key.
+// Age returns the recipient for package age. Its error never contains a secret key.
 func (r Recipient) Age() (age.Recipient, error) {
 	text := string(r)
 	if strings.HasPrefix(strings.ToUpper(text), "AGE-SECRET-KEY-") {
@@ -125,16 +125,14 @@ func (r Recipient) Age() (age.Recipient, error) {
 	return found[0], nil
 }
 
-// Contact is where people ask for help: an email address, or an http or https URL. Empty
-// text is none.
+// Contact is an email address, or an http or https URL, where users get help. "" is none.
 type Contact string
 
-// maxContact keeps the line below a sign-in page a line or two; no email address is
-// longer than 254 bytes.
+// maxContact is the greatest length of a contact, in bytes. No email address is longer.
 const maxContact = 254
 
-// UnmarshalText takes an address of ASCII characters without a display name, or a URL
-// without a user name and password.
+// UnmarshalText accepts an ASCII email address without a display name, a URL without a user
+// name and password, or empty text.
 func (c *Contact) UnmarshalText(text []byte) error {
 	contact := string(text)
 	u, err := url.Parse(contact)
@@ -146,7 +144,7 @@ func (c *Contact) UnmarshalText(text []byte) error {
 	case len(contact) > maxContact:
 		return fmt.Errorf("has %d bytes; at most %d are allowed", len(contact), maxContact)
 	case isURL && u.User != nil:
-		return errors.New("must not contain a user name or password, since every page shows it") // not repeated
+		return errors.New("must not contain a user name or password, since every page shows it") // without the URL: it may hold a password
 	case !isURL && !isAddress || strings.ContainsFunc(contact, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return fmt.Errorf("%s is neither an email address nor a URL; write it like help@example.com or https://chat.example.com/help", quote(contact))
 	}
@@ -158,62 +156,62 @@ func (c *Contact) UnmarshalText(text []byte) error {
 type Enroll string
 
 const (
-	EnrollAnyone Enroll = "anyone" // whoever is signed in with a fresh password
-	EnrollTicket Enroll = "ticket" // whoever has a one-time link besides
+	EnrollAnyone Enroll = "anyone" // every user who is signed in with a fresh password
+	EnrollTicket Enroll = "ticket" // one who also has a one-time link
 )
 
-// UnmarshalText takes the names of the constants.
+// UnmarshalText accepts the texts of the constants.
 func (e *Enroll) UnmarshalText(text []byte) error {
 	return oneOf(e, string(text), EnrollAnyone, EnrollTicket)
 }
 
-// Require is what a panel asks of whoever comes. Empty text is none of them.
+// Require is what a panel requires of a user. "" is not a valid value.
 type Require string
 
 const (
-	RequireNothing   Require = "nothing" // anybody; for rules only
+	RequireNothing   Require = "nothing" // no sign-in; for rules only
 	RequireSession   Require = "session"
 	RequireTwoFactor Require = "two_factor"
 )
 
-// UnmarshalText takes the names of the constants.
+// UnmarshalText accepts the texts of the constants.
 func (r *Require) UnmarshalText(text []byte) error {
 	return oneOf(r, string(text), RequireNothing, RequireSession, RequireTwoFactor)
 }
 
-// WebSockets says what counts as a use of a session. Empty text is [WebSocketsIdle].
+// WebSockets says what counts as a use of a session. "" is [WebSocketsIdle].
 type WebSockets string
 
 const (
-	WebSocketsIdle WebSockets = "idle" // requests alone
-	WebSocketsUse  WebSockets = "use"  // what browsers send over WebSockets too
+	WebSocketsIdle WebSockets = "idle" // requests only
+	WebSocketsUse  WebSockets = "use"  // requests, and data that browsers send over WebSockets
 )
 
-// UnmarshalText takes the names of the constants.
+// UnmarshalText accepts the texts of the constants.
 func (w *WebSockets) UnmarshalText(text []byte) error {
 	return oneOf(w, string(text), WebSocketsIdle, WebSocketsUse)
 }
 
-// IdentityEncoding is how identity headers hold what isn't ASCII. Empty text is
+// IdentityEncoding is the encoding of text that isn't ASCII in identity headers. "" is
 // [IdentityUTF8].
 type IdentityEncoding string
 
 const (
 	IdentityUTF8    IdentityEncoding = "utf-8"
-	IdentityPercent IdentityEncoding = "percent" // percent-encoded UTF-8, as in addresses
+	IdentityPercent IdentityEncoding = "percent" // percent-encoded UTF-8, as in URLs
 )
 
-// UnmarshalText takes the names of the constants.
+// UnmarshalText accepts the texts of the constants.
 func (e *IdentityEncoding) UnmarshalText(text []byte) error {
 	return oneOf(e, string(text), IdentityUTF8, IdentityPercent)
 }
 
 // Fingerprint is the SHA-256 of a certificate in DER, as 64 hexadecimal digits in lower
-// case; empty is none.
+// case. "" is none.
 type Fingerprint string
 
-// UnmarshalText reads 64 hexadecimal digits, with or without the colons that "openssl x509
-// -fingerprint -sha256" prints; empty text is none.
+// UnmarshalText accepts 64 hexadecimal digits, with or without the colons that "openssl x509
+// -fingerprint -sha256" prints, or empty text.
 func (f *Fingerprint) UnmarshalText(text []byte) error {
 	digits, err := hex.DecodeString(strings.ReplaceAll(string(text), ":", ""))
 	if len(text) > 0 && (err != nil || len(digits) != sha256.Size) {
@@ -223,7 +221,7 @@ func (f *Fingerprint) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Bytes returns the 32 bytes, or nil where there is none.
+// Bytes returns the 32 bytes of f, or nil if f is "".
 func (f Fingerprint) Bytes() []byte {
 	digits, err := hex.DecodeString(string(f))
 	if err != nil || len(digits) == 0 {
@@ -232,7 +230,7 @@ func (f Fingerprint) Bytes() []byte {
 	return digits
 }
 
-// LogLevel is the least that is logged. It is a [slog.Leveler].
+// LogLevel is the lowest level that is logged. It is a [slog.Leveler].
 type LogLevel string
 
 const (
@@ -242,13 +240,13 @@ const (
 	LogError LogLevel = "error"
 )
 
-// UnmarshalText takes the names of the constants.
+// UnmarshalText accepts the texts of the constants.
 func (l *LogLevel) UnmarshalText(text []byte) error {
 	return oneOf(l, string(text), LogDebug, LogInfo, LogWarn, LogError)
 }
 
-// Level returns slog's value of l. An unknown level, the empty one too, is
-// info.
+// Level returns the level for slog. For an unknown or empty level it returns
+// [slog.LevelInfo].
 func (l LogLevel) Level() slog.Level {
 	switch l {
 	case LogDebug:
@@ -262,7 +260,7 @@ func (l LogLevel) Level() slog.Level {
 	}
 }
 
-// LogFormat is how log lines are written.
+// LogFormat is the format of log lines.
 type LogFormat string
 
 const (
@@ -271,11 +269,12 @@ const (
 	LogJSON LogFormat = "json"
 )
 
-// UnmarshalText takes the names of the constants.
+// UnmarshalText accepts the texts of the constants.
 func (f *LogFormat) UnmarshalText(text []byte) error {
 	return oneOf(f, string(text), LogAuto, LogText, LogJSON)
 }
 
+// oneOf sets *to to the choice that is equal to text.
 func oneOf[T ~string](to *T, text string, choices ...T) error {
 	var names []string
 	for _, choice := range choices {
@@ -288,7 +287,7 @@ func oneOf[T ~string](to *T, text string, choices ...T) error {
 	return fmt.Errorf("%s isn't one of %s", quote(text), strings.Join(names, ", "))
 }
 
-// parsePrefix reads a prefix or a bare address.
+// parsePrefix parses a prefix or a bare address.
 func parsePrefix(text string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -302,11 +301,11 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	case prefix.Bits() == 0:
 		return netip.Prefix{}, fmt.Errorf("%s trusts every address, so anybody could forge the headers that proxies add; name only your proxies", quote(text))
 	case prefix.Addr().Is4In6():
-		// netip compares it with IPv6 addresses only: it would match nobody.
+		// netip compares such a prefix with IPv6 addresses only, so it would match none.
 		return netip.Prefix{}, fmt.Errorf("%s is an IPv4 address written as IPv6; write it as IPv4", quote(text))
 	case prefix != prefix.Masked():
-		// Either the address or the length is a slip, and a guess could trust
-		// a whole network.
+		// Either the address or the length is a mistake. A guess could trust a whole
+		// network.
 		return netip.Prefix{}, fmt.Errorf("%s has bits set beyond its prefix length; write %s, or only %s", quote(text), prefix.Masked(), prefix.Addr())
 	}
 	return prefix, nil

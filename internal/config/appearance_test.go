@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-func pngOf(t *testing.T, width, height int) string {
+// encodedPNG returns an empty PNG picture of this size.
+func encodedPNG(t *testing.T, width, height int) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := png.Encode(&b, image.NewRGBA(image.Rect(0, 0, width, height))); err != nil {
@@ -33,7 +34,7 @@ func TestPicturesAreChecked(t *testing.T) {
 	for _, content := range []string{
 		svg + `<path d="M0 0h8v8z"/></svg>`,
 		`<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">` + svg + `</svg>`,
-		pngOf(t, 1024, 10),
+		encodedPNG(t, 1024, 10),
 	} {
 		if _, err := Load("", []string{"SALLYPORT_LOGO=" + write(content)}); err != nil {
 			t.Errorf("%.60q: %v", content, err)
@@ -48,9 +49,9 @@ func TestPicturesAreChecked(t *testing.T) {
 		svg + "<script>alert(1)</script></svg>": "contains a script; save it as a plain SVG file",
 		svg + `<g onLoad="alert(1)"/></svg>`:    "contains a script in onLoad=",
 		`<!DOCTYPE svg [<!ENTITY a "b">]>` + svg + "</svg>": "defines entities",
-		pngOf(t, 1025, 10):                           "has 1025 × 10 pixels; make it at most 1024 × 1024",
-		pngOf(t, 10, 10)[:60]:                        "is a damaged PNG file",
-		svg + strings.Repeat(" ", 32<<10) + "</svg>": "is larger than 32 KiB",
+		encodedPNG(t, 1025, 10):                             "has 1025 × 10 pixels; make it at most 1024 × 1024",
+		encodedPNG(t, 10, 10)[:60]:                          "is a damaged PNG file",
+		svg + strings.Repeat(" ", 32<<10) + "</svg>":        "is larger than 32 KiB",
 	} {
 		path := write(content)
 		_, err := Load("", []string{"SALLYPORT_LOGO=" + path})
@@ -59,7 +60,7 @@ func TestPicturesAreChecked(t *testing.T) {
 		}
 	}
 	if _, err := Load("", []string{"SALLYPORT_LOGO=" + dir + "/none"}); err == nil || !strings.Contains(err.Error(), "SALLYPORT_LOGO: open "+dir+"/none: no such file") {
-		t.Errorf("no file: got %v", err)
+		t.Errorf("missing file: got %v", err)
 	}
 }
 
@@ -82,7 +83,7 @@ func TestAccentsAreReadable(t *testing.T) {
 	}
 }
 
-// A change of the style sheet must not make an accent unreadable that was accepted here.
+// checkAccent uses the background colours of the style sheet.
 func TestAccentsAreCheckedAgainstTheStyleSheet(t *testing.T) {
 	css, err := os.ReadFile("../web/static/app.css")
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// Color is a colour of sRGB, such as #2f5fe0 in lower case; empty is none.
+// Color is an sRGB colour in lower case, such as "#2f5fe0", or "" for none.
 type Color string
 
-// UnmarshalText takes # and six hexadecimal digits, or nothing.
+// UnmarshalText accepts # and six hexadecimal digits, or empty text.
 func (c *Color) UnmarshalText(text []byte) error {
 	color := strings.ToLower(string(text))
 	if _, err := strconv.ParseUint(strings.TrimPrefix(color, "#"), 16, 32); color != "" && (err != nil || len(color) != len("#2f5fe0") || color[0] != '#') {
@@ -26,13 +26,13 @@ func (c *Color) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// rgb returns the three parts, 0 to 255.
+// rgb returns red, green and blue, each 0 to 255.
 func (c Color) rgb() [3]float64 {
 	n, _ := strconv.ParseUint(string(c[1:]), 16, 32)
 	return [3]float64{float64(n >> 16), float64(n >> 8 & 0xff), float64(n & 0xff)}
 }
 
-// luminance is the relative luminance of WCAG 2.2.
+// luminance returns the relative luminance, as WCAG 2.2 defines it.
 func (c Color) luminance() float64 {
 	sum := 0.0
 	for i, part := range c.rgb() {
@@ -47,7 +47,7 @@ func (c Color) luminance() float64 {
 	return sum
 }
 
-// contrast is the contrast ratio of WCAG 2.2, from 1 to 21.
+// contrast returns the contrast ratio, from 1 to 21, as WCAG 2.2 defines it.
 func contrast(a, b Color) float64 {
 	bright, dark := a.luminance(), b.luminance()
 	if bright < dark {
@@ -56,18 +56,18 @@ func contrast(a, b Color) float64 {
 	return (bright + 0.05) / (dark + 0.05)
 }
 
-// leastContrast is what WCAG 2.2 asks for between text and its background (1.4.3).
+// leastContrast is the contrast that WCAG 2.2 requires between text and its background
+// (success criterion 1.4.3).
 const leastContrast = 4.5
 
-// The backgrounds of the pages that are nearest to an accent: the one behind links that
-// stand out least. Text on the accent is white in the light scheme and nearly black in the
-// dark one, which is further away. They are --soft in app.css.
+// The page backgrounds with the least contrast to links, --soft in app.css. Text on an
+// accent is white on light pages and nearly black on dark ones, so its contrast is greater.
 const (
 	lightBackground Color = "#eef1f6"
 	darkBackground  Color = "#1e232d"
 )
 
-// checkAccent reports an accent that text or its background doesn't stand out from.
+// checkAccent adds a fault for each accent with too little contrast, and if only one is set.
 func checkAccent(c Config, fault func(err error, keys ...string)) {
 	light, dark := c.Accent.Light, c.Accent.Dark
 	switch {
@@ -94,8 +94,8 @@ func checkContrast(accent, background Color, scheme, way string) error {
 		accent, scheme, background, math.Floor(got*10)/10, leastContrast, readable(accent, background), way)
 }
 
-// readable returns the accent itself, or as much of it in a mixture with black or white as
-// can be read on the background.
+// readable returns the accent if its contrast to the background is sufficient. Otherwise it
+// mixes the accent with as little black or white as makes it so.
 func readable(accent, background Color) Color {
 	toward := 0.0
 	if background.luminance() < 0.5 {
@@ -111,26 +111,27 @@ func readable(accent, background Color) Color {
 			return Color(mixed)
 		}
 	}
-	return accent // never: black and white can be read
+	return accent // unreachable: black or white has enough contrast
 }
 
 const (
-	// maxPicture keeps the first view of a browser small, and a page with the icons of
-	// all panels.
+	// maxPicture is the greatest size of a picture in bytes: the list of panels loads one
+	// for each panel.
 	maxPicture = 32 << 10
 
-	// maxPixels bounds the width and the height of a PNG: no page shows more, and one of
-	// few bytes could fill the memory of a browser.
+	// maxPixels is the greatest width and height of a PNG. A small file with a huge picture
+	// could exhaust a browser's memory.
 	maxPixels = 1024
 )
 
-// Picture is a logo or an icon that was read and checked.
+// Picture is a checked logo or icon.
 type Picture struct {
 	Type    string // media type
 	Content []byte
 }
 
-// ReadPicture reads an SVG or a PNG file. The error says what is wrong with it.
+// ReadPicture reads and checks an SVG or PNG file. The error says what is wrong and what to
+// do.
 func ReadPicture(path string) (Picture, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -173,9 +174,9 @@ func checkPNG(content []byte) error {
 	return nil
 }
 
-// checkSVG takes a whole SVG document that holds no script and defines no entity. Pages show it
-// as a picture, in which browsers run no script; one that holds a script is more likely a
-// mistake than a logo.
+// checkSVG returns an error unless content is a whole SVG document without scripts and
+// entity definitions. Browsers run no script in an SVG that an <img> element shows, so the
+// check isn't what protects users; but a logo with a script is probably a mistake.
 func checkSVG(content []byte) error {
 	document := xml.NewDecoder(bytes.NewReader(content))
 	root := false
@@ -220,7 +221,7 @@ func checkElement(element xml.StartElement) error {
 	return nil
 }
 
-// checkPicture reports a picture that can't be shown.
+// checkPicture returns the error of [ReadPicture], or nil for an empty path.
 func checkPicture(path string) error {
 	if path == "" {
 		return nil
