@@ -122,7 +122,7 @@ func exportedEvents(t *testing.T, environ []string, file string) []string {
 	}
 	var lines []exportedEvent
 	for line := range strings.Lines(out) {
-		var e exported
+		var e exportedEvent
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
