@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// At is a time as the database keeps it: Unix milliseconds in a BIGINT, NULL
-// for the zero time.
+// At is a time in the form in which the database stores it: Unix milliseconds in
+// a BIGINT, NULL for the zero time. It is read back in UTC.
 type At struct{ time.Time }
 
 // Value implements [driver.Valuer].

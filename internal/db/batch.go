@@ -9,46 +9,46 @@ import (
 )
 
 const (
-	// batchSize is how many changes share a commit at most: by then it is a
-	// small part of what each of them costs.
+	// batchSize is the most changes that share one commit. At this size the
+	// commit is a small part of what each change costs.
 	batchSize = 64
 
-	// batchTime is how old a batch may be that still takes a change in. Who
-	// came first waits so long at most, and for the change under way: so no
-	// second slow one.
+	// batchTime is the age past which a batch accepts no more changes. The first
+	// writer of a batch waits this long at most, plus the time of the change
+	// that runs then, so it never waits for two slow changes.
 	batchTime = 10 * time.Millisecond
 )
 
-// errUnfinished is what a batch comes to unless it is committed.
+// errUnfinished is the error of a batch that ended without a commit.
 var errUnfinished = fmt.Errorf("%w: the transaction did not end", ErrUnavailable)
 
-// batch is a transaction of SQLite that several writers share, since a commit
-// is mostly a wait for the disk. Whoever has the turn runs its change in it, on
-// its own goroutine, and hands both on to the next; who finds nobody waiting
-// commits.
+// batch is an SQLite transaction that several writers share, since most of a
+// commit's time is a wait for the disk. The writer that holds the write lock
+// runs its change in the batch, on its own goroutine, and hands lock and batch
+// to the next writer in the queue. A writer that finds the queue empty commits.
 //
-// A change that comes to nothing is undone alone, by a savepoint. Later ones
-// see what earlier ones did, as if each had been committed; if that isn't
-// durable in the end nobody is told that anything was done, not even who was
-// refused because of it.
+// A savepoint undoes a change that fails, and that change alone. Later changes
+// see the earlier ones as if each had been committed. If the commit fails, every
+// writer of the batch gets its error, even one whose change was refused because
+// of what an earlier change wrote.
 type batch struct {
-	tx     *Tx // with what all of them missed and changed
+	tx     *Tx // collects the unprepared queries and the changed ids of all changes
 	done   func()
-	size   int  // changes in it
+	size   int  // the number of changes in it
 	broken bool // it can't be committed
 	late   *time.Timer
 	ended  chan struct{}
-	err    error // once it has ended
+	err    error // valid once ended is closed
 }
 
-// share is [DB.Write] on SQLite. Until its turn comes it honours ctx; from then
-// on it returns what became of the change.
-func (d *DB) share(ctx context.Context, change func(tx *Tx) error) error {
-	b, err := d.turn.take(ctx)
+// writeInBatch is [DB.Write] on SQLite. ctx can cancel the wait for the write
+// lock; after that, writeInBatch returns the outcome of the change.
+func (d *DB) writeInBatch(ctx context.Context, change func(tx *Tx) error) error {
+	b, err := d.writeLock.acquire(ctx)
 	if err != nil {
 		return translate(err)
 	}
-	b, err = d.join(ctx, b, change)
+	b, err = d.runInBatch(ctx, b, change)
 	if b == nil {
 		return err
 	}
@@ -59,47 +59,48 @@ func (d *DB) share(ctx context.Context, change func(tx *Tx) error) error {
 	return err
 }
 
-// join runs change in the batch, or in a new one where that is nil, and hands
-// the turn on.
-func (d *DB) join(ctx context.Context, b *batch, change func(tx *Tx) error) (*batch, error) {
+// runInBatch runs change in the batch b, or in a new one if b is nil, and
+// releases the write lock.
+func (d *DB) runInBatch(ctx context.Context, b *batch, change func(tx *Tx) error) (*batch, error) {
 	if b == nil {
 		tx, done, err := d.write.begin(ctx)
 		if err != nil {
-			d.turn.pass(nil)
+			d.writeLock.handOver(nil)
 			return nil, translate(err)
 		}
 		b = &batch{tx: tx, done: done, late: time.NewTimer(batchTime), ended: make(chan struct{}), err: errUnfinished}
 	}
-	// After a panic too: it is its caller's, and the others get their answer.
+	// This runs after a panic too: the panic goes to the caller of this change,
+	// and the other writers still get their answer.
 	defer func() {
-		if b.open() && d.turn.pass(b) {
+		if b.isOpen() && d.writeLock.handOver(b) {
 			return
 		}
-		defer d.turn.pass(nil)
-		d.end(b)
+		defer d.writeLock.handOver(nil)
+		d.commit(b)
 	}()
 	return b, b.run(ctx, change)
 }
 
-// run runs one change, and undoes it unless it returns nil.
+// run runs one change. It undoes the change unless it returns nil.
 func (b *batch) run(ctx context.Context, change func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return translate(err)
 	}
-	if err := b.mark(`SAVEPOINT change`); err != nil {
+	if err := b.savepoint(`SAVEPOINT change`); err != nil {
 		return err
 	}
 	tx, kept := &Tx{Tx: b.tx.Tx, pool: b.tx.pool}, false
 	defer func() {
-		b.tx.missed = append(b.tx.missed, tx.missed...)
-		if !kept && b.mark(`ROLLBACK TO change`) == nil {
-			b.mark(`RELEASE change`)
+		b.tx.unprepared = append(b.tx.unprepared, tx.unprepared...)
+		if !kept && b.savepoint(`ROLLBACK TO change`) == nil {
+			b.savepoint(`RELEASE change`)
 		}
 	}()
 	if err := change(tx); err != nil {
 		return err
 	}
-	if err := b.mark(`RELEASE change`); err != nil {
+	if err := b.savepoint(`RELEASE change`); err != nil {
 		return err
 	}
 	b.tx.changed = append(b.tx.changed, tx.changed...)
@@ -108,10 +109,11 @@ func (b *batch) run(ctx context.Context, change func(tx *Tx) error) error {
 	return nil
 }
 
-// mark runs a statement about the savepoint. It fails where SQLite has rolled
-// back everything by itself, as it may on a full or sick disk. The first change
-// needs no savepoint: the batch ends with it if it fails.
-func (b *batch) mark(statement string) error {
+// savepoint runs a statement that sets, releases or rolls back to a savepoint.
+// It fails if SQLite has rolled back the whole transaction by itself, as it may
+// on a full or faulty disk. The first change needs no savepoint: if that change
+// fails, the batch ends with it.
+func (b *batch) savepoint(statement string) error {
 	if b.size == 0 {
 		return nil
 	}
@@ -122,8 +124,8 @@ func (b *batch) mark(statement string) error {
 	return translate(err)
 }
 
-// open reports whether another change may come in.
-func (b *batch) open() bool {
+// isOpen reports whether the batch accepts another change.
+func (b *batch) isOpen() bool {
 	select {
 	case <-b.late.C:
 		return false
@@ -132,64 +134,66 @@ func (b *batch) open() bool {
 	}
 }
 
-// end commits what there is and lets everybody know.
-func (d *DB) end(b *batch) {
+// commit commits the changes of the batch and wakes its writers.
+func (d *DB) commit(b *batch) {
 	defer close(b.ended)
 	defer b.done()
-	defer b.tx.Rollback() // after Commit it does nothing
+	defer b.tx.Rollback() // no effect after Commit
 	b.late.Stop()
 	switch {
 	case b.size == 0:
-		b.err = nil // nothing was done
+		b.err = nil // there is nothing to commit
 	case !b.broken:
 		b.err = translate(b.tx.Commit())
-		d.changes.tell(b.tx.changed...) // after an error too: the commit may have gone through
+		d.changes.report(b.tx.changed...) // after an error too: the commit may have gone through
 	}
 }
 
-// turn is had by one writer at a time, in the order they came.
-type turn struct {
-	mu      sync.Mutex
-	taken   bool
-	waiting []chan *batch
+// writeLock is a FIFO lock on the right to write. An open batch passes from
+// holder to holder with it.
+type writeLock struct {
+	mu    sync.Mutex
+	held  bool
+	queue []chan *batch
 }
 
-// take waits for the turn and returns the batch that comes with it, or nil.
-func (t *turn) take(ctx context.Context) (*batch, error) {
-	t.mu.Lock()
-	if !t.taken {
-		t.taken = true
-		t.mu.Unlock()
+// acquire waits for the lock. It returns the open batch that the last holder
+// handed over, or nil if there is none.
+func (l *writeLock) acquire(ctx context.Context) (*batch, error) {
+	l.mu.Lock()
+	if !l.held {
+		l.held = true
+		l.mu.Unlock()
 		return nil, nil
 	}
-	mine := make(chan *batch, 1)
-	t.waiting = append(t.waiting, mine)
-	t.mu.Unlock()
+	own := make(chan *batch, 1)
+	l.queue = append(l.queue, own)
+	l.mu.Unlock()
 	select {
-	case b := <-mine:
+	case b := <-own:
 		return b, nil
 	case <-ctx.Done():
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if i := slices.Index(t.waiting, mine); i >= 0 {
-		t.waiting = slices.Delete(t.waiting, i, i+1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.queue, own); i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
 		return nil, ctx.Err()
 	}
-	return <-mine, nil // too late: somebody must go on with the batch
+	return <-own, nil // the lock was handed over already, and the batch needs a holder
 }
 
-// pass gives the turn to the next, with a batch that was begun or nil. Where
-// nobody waits it returns false, and a batch stays with the caller, whose turn
-// it still is.
-func (t *turn) pass(b *batch) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.waiting) == 0 {
-		t.taken = b != nil
+// handOver gives the lock, and b if it isn't nil, to the first writer in the
+// queue, and reports whether there was one. If the queue is empty, a nil b
+// releases the lock; otherwise the caller keeps both lock and batch.
+func (l *writeLock) handOver(b *batch) (handedOver bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 {
+		l.held = b != nil
 		return false
 	}
-	t.waiting[0] <- b
-	t.waiting = t.waiting[1:]
+	l.queue[0] <- b
+	l.queue = l.queue[1:]
 	return true
 }

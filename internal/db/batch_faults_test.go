@@ -18,12 +18,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/disk"
 )
 
-// big is more than SQLite keeps in memory, so that a change writes to the disk
-// before its commit does.
+// big is larger than SQLite's page cache, so that the change writes to the disk
+// before the commit.
 var big = strings.Repeat("x", 4<<20)
 
-func TestNobodyIsToldOfABatchThatTheDiskLost(t *testing.T) {
-	// F1, ATTACKS 138 and 140.
+// Every writer of a batch that the disk loses gets an error, and no other writer
+// does: without the database there is no sign-in (F1; attacks 138 and 140).
+func TestWritersOfALostBatchGetAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -34,22 +35,22 @@ func TestNobodyIsToldOfABatchThatTheDiskLost(t *testing.T) {
 		round := func(third string, harm func()) (failed bool) {
 			t.Helper()
 			var change error
-			told := queue(d, nil,
+			errs := queue(d, nil,
 				func(tx *db.Tx) error { harm(); return insert(tx, "a") },
 				inserts("b"),
 				func(tx *db.Tx) error { change = insert(tx, third); return change },
 				inserts("d"),
 			)()
 			under.Mend()
-			there := map[string]bool{}
+			stored := map[string]bool{}
 			for _, name := range names(t, d.Reader()) {
-				there[name] = true
+				stored[name] = true
 			}
 			for i, name := range []string{"a", "b", third, "d"} {
-				if (told[i] == nil) != there[name] || told[i] != nil && !errors.Is(told[i], db.ErrUnavailable) {
-					t.Errorf("writer %d was told %v; it is there: %v", i, told[i], there[name])
+				if (errs[i] == nil) != stored[name] || errs[i] != nil && !errors.Is(errs[i], db.ErrUnavailable) {
+					t.Errorf("writer %d got %v; its group is stored: %v", i, errs[i], stored[name])
 				}
-				failed = failed || told[i] != nil
+				failed = failed || errs[i] != nil
 			}
 			switch {
 			case change != nil:
@@ -58,8 +59,8 @@ func TestNobodyIsToldOfABatchThatTheDiskLost(t *testing.T) {
 				atCommit++
 			}
 			after := testkit.Open(t, "sqlite:"+filepath.Join(under.PowerCut(t), "sallyport.db"))
-			if got := len(names(t, after.Reader())); got != len(there) {
-				t.Errorf("after a power cut %d groups, want %d", got, len(there))
+			if got := len(names(t, after.Reader())); got != len(stored) {
+				t.Errorf("after a power cut there are %d groups, want %d", got, len(stored))
 			}
 			must(t, after.Close())
 			mustExec(t, d, `DELETE FROM groups`)
@@ -72,16 +73,17 @@ func TestNobodyIsToldOfABatchThatTheDiskLost(t *testing.T) {
 			round(third, under.Protect)
 		}
 		if within < 3 || atCommit < 3 {
-			t.Errorf("%d failed within a change, %d at the commit, want 3 each", within, atCommit)
+			t.Errorf("%d batches failed within a change and %d at the commit, want at least 3 each", within, atCommit)
 		}
 	})
 }
 
-// killedVariable holds the database of a process that is to be killed.
+// killedVariable is the environment variable with the database's URL for the
+// process that the test kills.
 const killedVariable = "SALLYPORT_TEST_KILLED"
 
-func TestKilledWritersDidWhatTheyTold(t *testing.T) {
-	// F11, ATTACKS 136.
+// What a write confirmed survives the death of the process (F11, attack 136).
+func TestConfirmedWritesSurviveAKill(t *testing.T) {
 	if rawURL := os.Getenv(killedVariable); rawURL != "" {
 		writeUntilKilled(t, rawURL)
 		return
@@ -89,7 +91,7 @@ func TestKilledWritersDidWhatTheyTold(t *testing.T) {
 	t.Parallel()
 	rawURL := testkit.DatabaseURL(t, "sqlite")
 	d := testkit.Open(t, rawURL)
-	var told []string
+	var confirmed []string
 	for round := range 5 {
 		cmd := command.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 		cmd.Env = append(os.Environ(), killedVariable+"="+rawURL)
@@ -102,24 +104,24 @@ func TestKilledWritersDidWhatTheyTold(t *testing.T) {
 				must(t, cmd.Process.Kill())
 			}
 			if name, ok := strings.CutPrefix(lines.Text(), "done "); ok && strings.HasSuffix(name, ".") {
-				told = append(told, name)
+				confirmed = append(confirmed, name)
 			}
 		}
-		cmd.Wait() // it was killed
-		there := names(t, d.Reader())
-		for _, name := range told {
-			if _, found := slices.BinarySearch(there, name); !found {
-				t.Fatalf("round %d: %q was done, and is gone", round, name)
+		cmd.Wait() // returns an error, since the process was killed
+		stored := names(t, d.Reader())
+		for _, name := range confirmed {
+			if _, found := slices.BinarySearch(stored, name); !found {
+				t.Fatalf("round %d: the write of %q was confirmed, but is lost", round, name)
 			}
 		}
 	}
-	if len(told) < 1000 {
-		t.Errorf("%d were told, want 1000 at least", len(told))
+	if len(confirmed) < 1000 {
+		t.Errorf("%d writes were confirmed, want at least 1000", len(confirmed))
 	}
-	same(t, "integrity check", column(t, d, `PRAGMA integrity_check`), "ok")
+	wantEqual(t, "integrity check", column(t, d, `PRAGMA integrity_check`), "ok")
 }
 
-// writeUntilKilled prints the name of each group once it is answered.
+// writeUntilKilled adds groups and prints the name of each once it is stored.
 func writeUntilKilled(t *testing.T, rawURL string) {
 	d := testkit.Open(t, rawURL)
 	testkit.Race(64, func(i int) string {

@@ -14,57 +14,62 @@ import (
 )
 
 const (
-	// watchEvery is how often it is made sure that no change went by unheard.
-	watchEvery = 250 * time.Millisecond
+	// checkEvery is the interval at which a process checks that it has received
+	// every change of the others.
+	checkEvery = 250 * time.Millisecond
 
-	// silence is how long what was read before is believed without that: past
-	// it, everything is read from the database again (DESIGN §12).
-	silence = 2 * time.Second
+	// maxStale is how long cached rows may be used after the last successful
+	// check. Past it, every read goes to the database.
+	maxStale = 2 * time.Second
 
 	// channel carries changes between nodes on PostgreSQL.
 	channel = "sallyport_changes"
 
-	// beat begins what a node tells itself, to hear that it hears.
-	beat = "beat "
+	// beatPrefix starts the notifications that a node sends to itself to check
+	// that its LISTEN connection works.
+	beatPrefix = "beat "
 
-	// maxNamed ids of one transaction are told one by one; more count as
-	// everything.
+	// maxNamed is the most ids that one transaction reports one by one. A
+	// transaction with more reports that everything changed.
 	maxNamed = 16
 )
 
-// changes tells whoever keeps rows in memory that they changed.
+// changes reports changed rows to the cache in front of the database.
 type changes struct {
-	hear    atomic.Pointer[func(id string)]
-	certain atomic.Pointer[time.Time] // up to which every change was heard
+	callback atomic.Pointer[func(id string)]
+	// knownUntil is the time up to which every change has been reported.
+	knownUntil atomic.Pointer[time.Time]
 }
 
-// OnChange has hear called, before the change is answered, with the id of each
-// account, session or pass whose rows changed, or with "" for all of them. There is
-// one to hear; it must not use the database.
-func (d *DB) OnChange(hear func(id string)) { d.changes.hear.Store(&hear) }
+// OnChange sets the function that invalidates the caller's cache. [DB.Write]
+// calls it before it returns, and [DB.Watch] for the changes of other processes,
+// with the id of each account, session or pass whose rows changed, or with "" if
+// any row may have changed. A second call replaces the function. callback must
+// be safe for concurrent use and must not use the database.
+func (d *DB) OnChange(callback func(id string)) { d.changes.callback.Store(&callback) }
 
-func (c *changes) tell(ids ...string) {
-	if hear := c.hear.Load(); hear != nil {
+func (c *changes) report(ids ...string) {
+	if callback := c.callback.Load(); callback != nil {
 		for _, id := range ids {
-			(*hear)(id)
+			(*callback)(id)
 		}
 	}
 }
 
-// Current reports whether every change that was made until shortly before now,
-// by whichever process, has been heard.
+// Current reports whether every change that any process committed until 2 s
+// before now has been reported to the function that [DB.OnChange] set.
 func (d *DB) Current(now time.Time) bool {
-	certain := d.changes.certain.Load()
-	if certain == nil {
+	until := d.changes.knownUntil.Load()
+	if until == nil {
 		return false
 	}
-	age := now.Sub(*certain)
-	return age >= 0 && age <= silence
+	age := now.Sub(*until)
+	return age >= 0 && age <= maxStale
 }
 
-// Changed notes in the transaction that it changes or deletes rows of the
-// account, session or pass with this id that somebody may keep in memory; "" stands
-// for all. Those on other nodes hear of it with the commit.
+// Changed notes that the transaction changes or deletes cached rows of the
+// account, session or pass with this id; "" stands for all of them. Caches on
+// other nodes learn of it with the commit.
 func (t *Tx) Changed(id string) {
 	if !slices.Contains(t.changed, id) {
 		t.changed = append(t.changed, id)
@@ -74,8 +79,8 @@ func (t *Tx) Changed(id string) {
 	}
 }
 
-// announce has PostgreSQL tell the other nodes with the commit. SQLite's other
-// processes look for themselves.
+// announce makes PostgreSQL notify the other nodes when tx commits. On SQLite
+// the other processes poll for changes instead.
 func (d *DB) announce(ctx context.Context, tx *Tx) error {
 	if !d.postgres {
 		return nil
@@ -88,19 +93,19 @@ func (d *DB) announce(ctx context.Context, tx *Tx) error {
 	return nil
 }
 
-// Watch listens for the changes of other processes until ctx ends or it hears
-// nothing any more: then call it again. [DB.Current] is true only meanwhile.
+// Watch reports the changes of other processes until ctx ends or it loses the
+// connection; then call it again. [DB.Current] returns true only while it runs.
 func (d *DB) Watch(ctx context.Context, now func() time.Time) error {
 	if d.postgres {
-		return d.listen(ctx, now)
+		return d.listenPostgres(ctx, now)
 	}
-	return d.look(ctx, now)
+	return d.pollSQLite(ctx, now)
 }
 
-// look asks SQLite whether another process wrote: the number that it gives the
-// one writing connection there is changes with every commit of anybody else.
-func (d *DB) look(ctx context.Context, now func() time.Time) error {
-	ticker := time.NewTicker(watchEvery)
+// pollSQLite asks SQLite whether another process wrote. data_version, read on
+// the only writing connection, changes with every commit of another process.
+func (d *DB) pollSQLite(ctx context.Context, now func() time.Time) error {
+	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
 	for before := int64(-1); ; {
 		at := now()
@@ -109,10 +114,10 @@ func (d *DB) look(ctx context.Context, now func() time.Time) error {
 			return err
 		}
 		if version != before {
-			d.changes.tell("")
+			d.changes.report("")
 		}
 		before = version
-		d.changes.certain.Store(&at)
+		d.changes.knownUntil.Store(&at)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -121,10 +126,10 @@ func (d *DB) look(ctx context.Context, now func() time.Time) error {
 	}
 }
 
-// listen hears what PostgreSQL's other nodes change. Notifications come in the
-// order of the commits, so whoever hears its own beat has heard all that was
-// committed before it.
-func (d *DB) listen(ctx context.Context, now func() time.Time) error {
+// listenPostgres receives the changes of the other nodes. Notifications arrive
+// in the order of the commits, so a node that has received its own beat has also
+// received every change that was committed before it.
+func (d *DB) listenPostgres(ctx context.Context, now func() time.Time) error {
 	if d.direct == nil {
 		return errNoDirect
 	}
@@ -133,55 +138,56 @@ func (d *DB) listen(ctx context.Context, now func() time.Time) error {
 		return translate(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := say(ctx, conn, `LISTEN `+channel); err != nil {
+	if err := execOnListener(ctx, conn, `LISTEN `+channel); err != nil {
 		return err
 	}
-	d.changes.tell("") // what was changed while nobody listened
-	mine := beat + rand.Text()
+	d.changes.report("") // changes that were committed before LISTEN
+	beat := beatPrefix + rand.Text()
 	for ctx.Err() == nil {
 		at := now()
-		if err := say(ctx, conn, `SELECT pg_notify($1, $2)`, channel, mine); err != nil {
+		if err := execOnListener(ctx, conn, `SELECT pg_notify($1, $2)`, channel, beat); err != nil {
 			return err
 		}
-		heard, err := d.hear(ctx, conn, silence, mine)
+		received, err := d.receive(ctx, conn, maxStale, beat)
 		if err != nil {
 			return err
 		}
-		if !heard {
-			return fmt.Errorf("%w: it hasn't answered for %v", ErrUnavailable, silence)
+		if !received {
+			return fmt.Errorf("%w: it hasn't answered for %v", ErrUnavailable, maxStale)
 		}
-		d.changes.certain.Store(&at)
-		if _, err := d.hear(ctx, conn, watchEvery, ""); err != nil {
+		d.changes.knownUntil.Store(&at)
+		if _, err := d.receive(ctx, conn, checkEvery, ""); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
 }
 
-// say runs a statement on the connection that listens.
-func say(ctx context.Context, conn *pgx.Conn, query string, args ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, silence)
+// execOnListener runs a statement on the LISTEN connection.
+func execOnListener(ctx context.Context, conn *pgx.Conn, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, maxStale)
 	defer cancel()
 	_, err := conn.Exec(ctx, query, args...)
 	return translate(err)
 }
 
-// hear passes on what comes within that time, and reports whether, at last, it
-// was mine; "" is nobody's.
-func (d *DB) hear(ctx context.Context, conn *pgx.Conn, within time.Duration, mine string) (bool, error) {
-	short, cancel := context.WithTimeout(ctx, within)
+// receive reports the changes that arrive until the notification beat does or
+// the timeout ends, and returns whether beat arrived. With an empty beat it
+// always waits for the timeout.
+func (d *DB) receive(ctx context.Context, conn *pgx.Conn, timeout time.Duration, beat string) (bool, error) {
+	waitCtx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
-		n, err := conn.WaitForNotification(short)
+		n, err := conn.WaitForNotification(waitCtx)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 			return false, nil
 		case err != nil:
 			return false, translate(err)
-		case mine != "" && n.Payload == mine:
+		case beat != "" && n.Payload == beat:
 			return true, nil
-		case !strings.HasPrefix(n.Payload, beat):
-			d.changes.tell(n.Payload)
+		case !strings.HasPrefix(n.Payload, beatPrefix):
+			d.changes.report(n.Payload)
 		}
 	}
 }

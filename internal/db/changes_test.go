@@ -13,30 +13,32 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// heard keeps what a database tells.
-type heard struct {
+// reported collects the ids that a database reports as changed.
+type reported struct {
 	mu  sync.Mutex
 	ids []string
 }
 
-func (h *heard) hear(id string) {
+func (h *reported) add(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ids = append(h.ids, id)
 }
 
-func (h *heard) has(id string) bool {
+func (h *reported) has(id string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Contains(h.ids, id)
 }
 
-func (h *heard) forget() {
+func (h *reported) reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ids = nil
 }
 
+// change writes to the database and reports ids as changed; the transaction
+// returns outcome.
 func change(d *db.DB, outcome error, ids ...string) error {
 	return d.Write(context.Background(), func(tx *db.Tx) error {
 		for _, id := range ids {
@@ -49,21 +51,21 @@ func change(d *db.DB, outcome error, ids ...string) error {
 	})
 }
 
-func TestOwnChangesAreHeardBeforeTheyAreAnswered(t *testing.T) {
+func TestOwnChangesAreReportedBeforeWriteReturns(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		var h heard
-		d.OnChange(h.hear)
+		var h reported
+		d.OnChange(h.add)
 		must(t, change(d, nil, "alice", "bob", "alice"))
 		if want := []string{"alice", "bob"}; !slices.Equal(h.ids, want) {
-			t.Errorf("heard %q, want %q", h.ids, want)
+			t.Errorf("got %q, want %q", h.ids, want)
 		}
 		if d.Current(time.Now()) {
-			t.Error("nobody watches, but all is said to be heard")
+			t.Error("Current is true although Watch doesn't run")
 		}
-		h.forget()
-		broken := errors.New("broken")
-		if err := change(d, broken, "alice"); err != broken || len(h.ids) != 0 {
-			t.Errorf("rolled back: heard %q, %v", h.ids, err)
+		h.reset()
+		rollback := errors.New("rollback")
+		if err := change(d, rollback, "alice"); err != rollback || len(h.ids) != 0 {
+			t.Errorf("after a rollback %q were reported, error %v; want none, and the change's error", h.ids, err)
 		}
 		var many []string
 		for i := range 100 {
@@ -71,78 +73,78 @@ func TestOwnChangesAreHeardBeforeTheyAreAnswered(t *testing.T) {
 		}
 		must(t, change(d, nil, many...))
 		if !slices.Contains(h.ids, "") || len(h.ids) > 20 {
-			t.Errorf("of many: heard %d, %q", len(h.ids), h.ids)
+			t.Errorf("for 100 changed ids %d were reported: %q; want \"\" among at most 20", len(h.ids), h.ids)
 		}
 	})
 }
 
-func TestOtherProcessesChangesAreHeard(t *testing.T) {
+func TestChangesOfOtherProcessesAreReported(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			rawURL := testkit.DatabaseURL(t, engine)
 			here, there := testkit.Open(t, rawURL), testkit.Open(t, rawURL)
 			mustExec(t, here, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
-			var h heard
-			here.OnChange(h.hear)
+			var h reported
+			here.OnChange(h.add)
 			ctx, stop := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
 			go func() { ended <- here.Watch(ctx, time.Now) }()
 			testkit.Until(t, "watching", func() bool { return here.Current(time.Now()) })
 			if !h.has("") {
-				t.Error("what happened before was not dropped")
+				t.Error("Watch didn't report the changes from before it began")
 			}
 			for round := range 5 {
-				h.forget()
+				h.reset()
 				id := fmt.Sprint("alice", round)
 				must(t, change(there, nil, id))
-				// SQLite tells that something changed, PostgreSQL tells whom.
-				testkit.Until(t, "hearing "+id, func() bool { return h.has(id) || engine == "sqlite" && h.has("") })
+				// SQLite reports that anything may have changed, PostgreSQL the id.
+				testkit.Until(t, "the report of "+id, func() bool { return h.has(id) || engine == "sqlite" && h.has("") })
 			}
-			h.forget()
+			h.reset()
 			must(t, change(there, nil, ""))
-			testkit.Until(t, "hearing that all changed", func() bool { return h.has("") })
+			testkit.Until(t, "the report that all changed", func() bool { return h.has("") })
 			if engine == "sqlite" {
-				h.forget()
+				h.reset()
 				must(t, change(here, nil, "bob"))
-				time.Sleep(600 * time.Millisecond) // it looks twice in that time
+				time.Sleep(600 * time.Millisecond) // enough for two polls
 				if h.has("") {
-					t.Error("an own change counts as another's")
+					t.Error("a change of this process is reported as another's")
 				}
 			}
 			if now := time.Now(); here.Current(now.Add(3*time.Second)) || here.Current(now.Add(-time.Hour)) {
-				t.Error("all is said to be heard of a time when nobody listened")
+				t.Error("Current is true at a time when Watch didn't run")
 			}
 			stop()
 			if err := <-ended; !errors.Is(err, context.Canceled) {
-				t.Errorf("watch ended with %v", err)
+				t.Errorf("Watch ended with %v, want Canceled", err)
 			}
 		})
 	}
 }
 
-// A connection that listens no more makes nothing certain; the next one drops
-// what was missed.
-func TestCutListenerIsNoticed(t *testing.T) {
+// Watch ends if its LISTEN connection is lost. The next Watch reports that
+// anything may have changed meanwhile.
+func TestLostListenConnectionIsNoticed(t *testing.T) {
 	d := testkit.Open(t, testkit.DatabaseURL(t, "postgres"))
-	var h heard
-	d.OnChange(h.hear)
+	var h reported
+	d.OnChange(h.add)
 	ended := make(chan error, 1)
 	watch := func() { ended <- d.Watch(t.Context(), time.Now) }
 	go watch()
 	testkit.Until(t, "watching", func() bool { return d.Current(time.Now()) })
 	cut := func() {
-		// It is the one whose last statement is a notification or LISTEN.
+		// The last statement of that connection is pg_notify or LISTEN.
 		column(t, d, `SELECT CAST(pg_terminate_backend(pid) AS TEXT) FROM pg_stat_activity
 			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_notify%' OR query LIKE 'LISTEN%')`)
 	}
 	cut()
 	if err := <-ended; !errors.Is(err, db.ErrUnavailable) {
-		t.Errorf("watch ended with %v", err)
+		t.Errorf("Watch ended with %v, want ErrUnavailable", err)
 	}
-	h.forget()
-	must(t, change(d, nil)) // unheard
+	h.reset()
+	must(t, change(d, nil)) // while Watch doesn't run
 	go watch()
-	testkit.Until(t, "hearing again", func() bool { return h.has("") })
+	testkit.Until(t, "a report after the reconnect", func() bool { return h.has("") })
 	testkit.Until(t, "watching again", func() bool { return d.Current(time.Now()) })
 }

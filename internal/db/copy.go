@@ -10,20 +10,21 @@ import (
 	"path/filepath"
 )
 
-// ErrNotSQLite: the database is no file that could be copied.
+// ErrNotSQLite: the database is on PostgreSQL, so there is no file to copy.
 var ErrNotSQLite = errors.New("the database is PostgreSQL, not an SQLite file")
 
-// Path returns the SQLite file, or "" on PostgreSQL.
+// Path returns the path of the SQLite file, or "" on PostgreSQL.
 func (d *DB) Path() string { return d.path }
 
-// CopyTo writes a consistent copy of the SQLite database into an empty file,
-// beside whoever reads and writes it. On PostgreSQL it returns [ErrNotSQLite].
+// CopyTo writes a consistent copy of the SQLite database into the empty file at
+// path, while other connections and processes read and write the database. On
+// PostgreSQL it returns [ErrNotSQLite].
 func (d *DB) CopyTo(ctx context.Context, path string) error {
 	if d.postgres {
 		return ErrNotSQLite
 	}
-	// A connection of its own: the one that writes must stay free for
-	// sign-ins, and a copy only reads.
+	// The copy gets a connection of its own: the writing connection must stay
+	// free for sign-ins, and a copy only reads.
 	lite, err := sql.Open("sqlite", sqliteName(d.path, url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}}))
 	if err != nil {
 		return translate(err)
@@ -35,9 +36,9 @@ func (d *DB) CopyTo(ctx context.Context, path string) error {
 	return nil
 }
 
-// OpenCopy opens an SQLite file that CopyTo wrote, to read it only: it is
-// neither migrated nor changed. It refuses a damaged file, one that isn't
-// Sallyport's, and a schema that a newer binary made.
+// OpenCopy opens an SQLite file that [DB.CopyTo] wrote, for reading only: it
+// neither migrates nor changes the file. It refuses a damaged file, a file that
+// isn't Sallyport's, and a schema that only a newer binary can use.
 func OpenCopy(ctx context.Context, path string) (*DB, error) {
 	lite, err := sql.Open("sqlite", sqliteName(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}))
 	if err != nil {
@@ -45,10 +46,10 @@ func OpenCopy(ctx context.Context, path string) (*DB, error) {
 	}
 	both := &pool{DB: lite, prepares: true}
 	d := &DB{write: both, read: both, path: path}
-	var verdict string
-	if err := One(ctx, both, `PRAGMA quick_check(1)`, nil, &verdict); err != nil || verdict != "ok" {
+	var check string
+	if err := One(ctx, both, `PRAGMA quick_check(1)`, nil, &check); err != nil || check != "ok" {
 		d.Close()
-		return nil, fmt.Errorf("it isn't an SQLite database, or is damaged (%s); use another backup", orText(err, verdict))
+		return nil, fmt.Errorf("it isn't an SQLite database, or is damaged (%s); use another backup", errorOr(err, check))
 	}
 	version, since, err := schemaVersion(ctx, both)
 	if err != nil || version == 0 {
@@ -56,23 +57,25 @@ func OpenCopy(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.New("it is an SQLite database, but not one of Sallyport")
 	}
 	steps := migrations()
-	if err := usable(version, since, steps[len(steps)-1].version); err != nil {
+	if err := checkUsable(version, since, steps[len(steps)-1].version); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func orText(err error, text string) string {
+// errorOr returns the text of err, or text if err is nil.
+func errorOr(err error, text string) string {
 	if err != nil {
 		return err.Error()
 	}
 	return text
 }
 
-// Settle writes everything into the SQLite file itself, so that it may be
-// moved, and closes it.
-func (d *DB) Settle(ctx context.Context) error {
+// CloseToMove writes the content of SQLite's write-ahead log into the database
+// file and closes it. The file alone then holds the whole database and may be
+// moved. It returns an error if another process has the database open.
+func (d *DB) CloseToMove(ctx context.Context) error {
 	var busy, log, done int
 	err := One(ctx, d.write, `PRAGMA wal_checkpoint(TRUNCATE)`, nil, &busy, &log, &done)
 	if err == nil && busy != 0 {
@@ -84,16 +87,18 @@ func (d *DB) Settle(ctx context.Context) error {
 	return nil
 }
 
+// sqliteName returns the SQLite URI of a file; values are its parameters.
 func sqliteName(path string, values url.Values) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
 }
 
-// TemporaryCopy is the pattern of a copy's file until it is whole.
+// TemporaryCopy is the pattern of the name that a copy has until it is complete.
 const TemporaryCopy = ".before-*"
 
-// copyBefore keeps a copy of an SQLite file as it is before its schema leaves
-// that version (F12), beside it. Its owner deletes it.
-func copyBefore(ctx context.Context, d *DB, version int64) error {
+// copyBeforeMigration writes a copy of the SQLite file beside it before a
+// migration changes the schema from this version, so that an operator can go
+// back to the older binary (F12). The operator deletes the copy.
+func copyBeforeMigration(ctx context.Context, d *DB, version int64) error {
 	var date string
 	if err := One(ctx, d.read, `SELECT strftime('%Y%m%d-%H%M%S', 'now')`, nil, &date); err != nil {
 		return err
@@ -102,7 +107,7 @@ func copyBefore(ctx context.Context, d *DB, version int64) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // does nothing once it is renamed
+	defer os.Remove(f.Name()) // no effect after the rename
 	err = d.CopyTo(ctx, f.Name())
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
@@ -110,7 +115,7 @@ func copyBefore(ctx context.Context, d *DB, version int64) error {
 	if err := os.Rename(f.Name(), fmt.Sprintf("%s.before-%d-%s", d.path, version, date)); err != nil {
 		return err
 	}
-	// The copy's name must survive a power cut as the migration does.
+	// The copy's name must survive a power cut, as the migration does.
 	dir, err := os.Open(filepath.Dir(d.path))
 	if err != nil {
 		return err

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// F12: before an SQLite file's schema changes there is a copy of it.
+// A migration of an SQLite file leaves a copy of the file with the old schema, for
+// the way back to the older binary (F12).
 func TestMigrationLeavesACopyOfTheFile(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "sallyport.db")
@@ -35,10 +36,10 @@ func TestMigrationLeavesACopyOfTheFile(t *testing.T) {
 	}
 	d.Close()
 	if got := copies(); len(got) != 0 {
-		t.Fatalf("a new database was copied: %v", got)
+		t.Fatalf("a new database was copied to %v", got)
 	}
 
-	for range 2 { // the second start finds nothing to migrate
+	for range 2 { // the second start has nothing to migrate
 		d, err := Open(ctx, "sqlite:"+path)
 		if err != nil {
 			t.Fatal(err)
@@ -60,14 +61,14 @@ func TestMigrationLeavesACopyOfTheFile(t *testing.T) {
 	var name string
 	version, _, err := schemaVersion(ctx, before.Reader())
 	if err != nil || version != 1 {
-		t.Errorf("the copy has version %d, %v", version, err)
+		t.Errorf("the copy has version %d, %v; want 1", version, err)
 	}
 	if err := One(ctx, before.Reader(), `SELECT name FROM groups`, nil, &name); err != nil || name != "ops" {
-		t.Errorf("the copy holds %q, %v", name, err)
+		t.Errorf("the copy holds the group %q, %v; want ops", name, err)
 	}
 }
 
-// F12: no copy, no migration.
+// Without the copy there is no migration (F12).
 func TestMigrationWithoutRoomForACopyChangesNothing(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "sallyport.db")
@@ -79,9 +80,9 @@ func TestMigrationWithoutRoomForACopyChangesNothing(t *testing.T) {
 	if err := migrate(ctx, d, migrations()[:1]); err != nil {
 		t.Fatal(err)
 	}
-	d.path = filepath.Join(t.TempDir(), "gone", "sallyport.db") // nowhere to write to
+	d.path = filepath.Join(t.TempDir(), "gone", "sallyport.db") // in a directory that doesn't exist
 	if err := migrate(ctx, d, migrations()); err == nil || !strings.Contains(err.Error(), "nothing was changed") {
-		t.Errorf("err = %v", err)
+		t.Errorf("got %v, want an error that says that nothing was changed", err)
 	}
 	if version, _, err := schemaVersion(ctx, d.read); err != nil || version != 1 {
 		t.Errorf("version %d, %v; want 1", version, err)
@@ -108,6 +109,6 @@ func TestCopyOfANewerSchemaIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := OpenCopy(ctx, file); err == nil || !strings.Contains(err.Error(), "made by a newer sallyport") {
-		t.Errorf("err = %v", err)
+		t.Errorf("got %v, want an error that names the newer version", err)
 	}
 }

@@ -1,7 +1,3 @@
-// Package db opens the database, SQLite or PostgreSQL, migrates it and runs
-// transactions. Both engines get the same SQL text: $1, $2, …; TEXT BIGINT
-// BOOLEAN BYTEA; times as Unix milliseconds. It owns the tables schema,
-// leases and nodes; every other belongs to one package above.
 package db
 
 import (
@@ -22,29 +18,29 @@ import (
 )
 
 const (
-	// busyTimeout is how long a statement waits for another process that
-	// holds SQLite's write lock, such as the command line or a backup. Past
-	// it the person gets a 503 and nothing was done.
+	// busyTimeout is how long a statement waits for another process that holds
+	// SQLite's write lock, such as a command or a backup. Past it the browser
+	// gets status 503, and nothing was changed.
 	busyTimeout = 5 * time.Second
 
-	// sqliteReaders read beside the one writer. More only cost memory: pages
-	// are short and cached by the system.
+	// sqliteReaders is the number of reading connections beside the writing one.
+	// More would only cost memory: reads are short, and the system caches pages.
 	sqliteReaders = 4
 )
 
-// Errors that callers decide upon. Every other error of this package wraps
+// Errors that callers distinguish. Every other error of this package wraps
 // [ErrUnavailable].
 var (
 	// ErrNotFound: no row matched.
 	ErrNotFound = errors.New("no such row")
 	// ErrConflict: a unique value is taken.
 	ErrConflict = errors.New("value is taken")
-	// ErrUnavailable: the database didn't answer, or not in time. Whoever
-	// asks is refused (F1).
+	// ErrUnavailable: the database didn't answer, or not in time. Callers must
+	// refuse the request (F1).
 	ErrUnavailable = errors.New("database unavailable")
 )
 
-// Querier reads: a transaction or the pool.
+// Querier reads rows. It is a [*Tx] or the pool of [DB.Reader].
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
@@ -52,19 +48,19 @@ type Querier interface {
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
-	write    *pool
-	read     *pool
-	turn     turn // to write, on SQLite
-	postgres bool
-	path     string // of the SQLite file; empty on PostgreSQL
-	backedUp bool   // a migration needs no copy of the file
-	changes  changes
-	pooled   bool            // see [OpenPooled]
-	direct   *pgx.ConnConfig // of connections of its own, on PostgreSQL; nil where there is no way
+	write     *pool
+	read      *pool
+	writeLock writeLock // used on SQLite only
+	postgres  bool
+	path      string // path of the SQLite file; empty on PostgreSQL
+	backedUp  bool   // a migration needs no copy of the file
+	changes   changes
+	pooled    bool            // see [OpenPooled]
+	direct    *pgx.ConnConfig // for connections past a pooler; nil on SQLite, or if none is set
 }
 
 // Open opens the database at rawURL, "sqlite:PATH" or "postgres://…", and
-// migrates it to the newest schema.
+// migrates it to the newest schema. It creates an SQLite file that doesn't exist.
 func Open(ctx context.Context, rawURL string) (*DB, error) {
 	var (
 		d   *DB
@@ -85,8 +81,8 @@ func Open(ctx context.Context, rawURL string) (*DB, error) {
 	return d, nil
 }
 
-// OpenRestored opens an SQLite file out of a backup and migrates it. The
-// backup itself is the copy of before.
+// OpenRestored opens an SQLite file from a backup and migrates it. It writes no
+// copy before the migration, since the backup is one.
 func OpenRestored(ctx context.Context, path string) (*DB, error) {
 	d, err := openSQLite(path)
 	if err != nil {
@@ -104,8 +100,8 @@ func openSQLite(path string) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
-	// SQLite would create the file readable to all; the log and index files
-	// beside it take over its mode.
+	// SQLite would create the file readable by everybody. The log and index
+	// files beside it get the mode of this file.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -116,12 +112,12 @@ func openSQLite(path string) (*DB, error) {
 		values := url.Values{"_pragma": append([]string{
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 			"journal_mode(WAL)",
-			"synchronous(FULL)", // an answered request survives a power cut (F11)
+			"synchronous(FULL)", // a change that was answered survives a power cut (F11)
 			"foreign_keys(1)",
 		}, more...)}
-		// A transaction takes the write lock when it begins: one that reads
-		// first and writes later would fail at once when another wrote
-		// between, whatever the busy timeout.
+		// A transaction takes the write lock when it begins. A transaction that
+		// reads first and writes later would fail at once if another process
+		// wrote in between, whatever the busy timeout.
 		values.Set("_txlock", "immediate")
 		lite, err := sql.Open("sqlite", sqliteName(path, values))
 		if err != nil {
@@ -130,8 +126,9 @@ func openSQLite(path string) (*DB, error) {
 		lite.SetMaxOpenConns(conns)
 		return &pool{DB: lite, prepares: true}, nil
 	}
-	// SQLite has one writer; queue in Go, not in its lock. What a savepoint may
-	// undo stays in memory: a temporary file costs more than a change does.
+	// SQLite has one writer, and writers queue in Go rather than in its lock. The
+	// journal of a savepoint stays in memory: a temporary file would cost more
+	// than the change itself.
 	write, err := open(1, "temp_store(MEMORY)")
 	if err != nil {
 		return nil, err
@@ -153,18 +150,19 @@ func (d *DB) Close() error {
 	return err
 }
 
-// Reader returns the pool to read from, outside of any transaction.
+// Reader returns the pool for reads outside of a transaction. Inside a
+// transaction use its [Tx].
 func (d *DB) Reader() Querier { return d.read }
 
-// Ping returns an error that wraps [ErrUnavailable] where the database
-// doesn't answer.
+// Ping returns an error that wraps [ErrUnavailable] if the database doesn't
+// answer.
 func (d *DB) Ping(ctx context.Context) error {
 	var one int
 	return One(ctx, d.read, `SELECT 1`, nil, &one)
 }
 
-// Clock returns the time of the PostgreSQL server, which all nodes share.
-// SQLite has none of its own: there it returns own.
+// Clock returns the time of the PostgreSQL server, which all nodes share. On
+// SQLite it returns own, the time of this process.
 func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
 	if !d.postgres {
 		return own, nil
@@ -174,31 +172,34 @@ func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
 	return at.Time, err
 }
 
-// Write runs change in a transaction and commits it, durably, when change
-// returns nil. Inside, use tx only: SQLite has one writing connection, and a
-// second one would wait for the first for ever. What change found there may
-// still come to nothing, so act on it once Write has returned.
+// Write runs change in a transaction and commits it durably if change returns
+// nil. It returns the error of change as it is; every other error means that the
+// outcome is unknown or that nothing was changed. Inside change use tx only:
+// SQLite has one writing connection, so a nested Write would never get it. The
+// commit may fail after change has returned, so act on the result only once
+// Write has returned nil.
 func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	if !d.postgres {
-		return d.share(ctx, change)
+		return d.writeInBatch(ctx, change)
 	}
-	// Statements have limits of their own, so that only silence ends a long change.
-	ctx, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	patience := time.AfterFunc(answerTime, giveUp)
-	defer patience.Stop()
+	// The timer limits the waits to begin and to commit. Statements have limits
+	// of their own, so a long change isn't cut off while the server answers.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.AfterFunc(answerTime, cancel)
+	defer timer.Stop()
 	tx, done, err := d.write.begin(ctx)
-	if dropDead(d.write, err) {
-		tx, done, err = d.write.begin(ctx) // nothing was done yet
+	if mayRetry(d.write, err) {
+		tx, done, err = d.write.begin(ctx)
 	}
 	if err != nil {
 		return translate(err)
 	}
 	defer done()
-	patience.Stop()
+	timer.Stop()
 	defer func() {
-		patience.Reset(answerTime)
-		tx.Rollback() // after Commit it does nothing
+		timer.Reset(answerTime)
+		tx.Rollback() // no effect after Commit
 	}()
 	if err := change(tx); err != nil {
 		return err
@@ -206,31 +207,32 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	if err := d.announce(ctx, tx); err != nil {
 		return err
 	}
-	patience.Reset(answerTime)
+	timer.Reset(answerTime)
 	err = tx.Commit()
-	d.changes.tell(tx.changed...) // after an error too: the commit may have gone through
+	d.changes.report(tx.changed...) // after an error too: the commit may have gone through
 	return translate(err)
 }
 
-// Together returns how many of n rows, which others change in another order, may
-// be changed in one transaction: all of them where there is one writer; on
-// PostgreSQL one, or two transactions could wait for each other.
-func (d *DB) Together(n int) int {
+// RowsPerWrite returns how many of n rows one transaction may change if other
+// transactions change them in another order: n on SQLite, which has one writer;
+// 1 on PostgreSQL, where two transactions could deadlock.
+func (d *DB) RowsPerWrite(n int) int {
 	if d.postgres {
 		return 1
 	}
 	return n
 }
 
-// inTime bounds how long a server may be silent; SQLite is none.
-func inTime(ctx context.Context, q Querier) (context.Context, context.CancelFunc) {
-	switch on := q.(type) {
+// withAnswerTimeout limits how long to wait for PostgreSQL's answer. SQLite runs
+// in process and needs no limit.
+func withAnswerTimeout(ctx context.Context, q Querier) (context.Context, context.CancelFunc) {
+	switch q := q.(type) {
 	case *pool:
-		if on.prepares {
+		if q.prepares {
 			return ctx, func() {}
 		}
 	case *Tx:
-		if on.pool.prepares {
+		if q.pool.prepares {
 			return ctx, func() {}
 		}
 	}
@@ -239,7 +241,7 @@ func inTime(ctx context.Context, q Querier) (context.Context, context.CancelFunc
 
 // Exec runs a statement in tx and returns the number of rows it changed.
 func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error) {
-	ctx, cancel := inTime(ctx, tx)
+	ctx, cancel := withAnswerTimeout(ctx, tx)
 	defer cancel()
 	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
@@ -249,35 +251,37 @@ func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error)
 	return n, translate(err)
 }
 
-// One reads the only row of a query into dest, or returns [ErrNotFound].
+// One reads the first row of a query into dest. It returns [ErrNotFound] if there
+// is none.
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
 	err := one(ctx, q, query, args, dest...)
-	if dropDead(q, err) {
+	if mayRetry(q, err) {
 		err = one(ctx, q, query, args, dest...)
 	}
 	return err
 }
 
 func one(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
-	ctx, cancel := inTime(ctx, q)
+	ctx, cancel := withAnswerTimeout(ctx, q)
 	defer cancel()
 	return translate(q.QueryRowContext(ctx, query, args...).Scan(dest...))
 }
 
-// Scan reads the columns of one row.
+// Scan copies the columns of one row into dest.
 type Scan func(dest ...any) error
 
-// All reads every row of a query, each by read, which changes nothing else.
+// All returns every row of a query, each converted by read. All may run the query
+// twice, so read must have no side effects.
 func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := all(ctx, q, read, query, args...)
-	if dropDead(q, err) {
+	if mayRetry(q, err) {
 		rows, err = all(ctx, q, read, query, args...)
 	}
 	return rows, err
 }
 
 func all[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
-	ctx, cancel := inTime(ctx, q)
+	ctx, cancel := withAnswerTimeout(ctx, q)
 	defer cancel()
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -295,9 +299,10 @@ func all[T any](ctx context.Context, q Querier, read func(Scan) (T, error), quer
 	return all, translate(rows.Err())
 }
 
-// Codes of PostgreSQL's unique_violation and of SQLite's two unique errors.
+// postgresUnique is PostgreSQL's code unique_violation.
 const postgresUnique = "23505"
 
+// translate maps an error of a driver to the errors of this package.
 func translate(err error) error {
 	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) {
 		return err
@@ -313,5 +318,5 @@ func translate(err error) error {
 	if errors.As(err, &lite) && (lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) {
 		return fmt.Errorf("%w: %s", ErrConflict, lite.Error())
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, quiet(err))
+	return fmt.Errorf("%w: %w", ErrUnavailable, withoutCredentials(err))
 }

@@ -25,7 +25,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// column reads the first column of every row.
+// column returns the only column of every row.
 func column(t *testing.T, d *db.DB, query string, args ...any) []string {
 	t.Helper()
 	all, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, query, args...)
@@ -54,11 +54,11 @@ func TestErrorsAreTranslated(t *testing.T) {
 		ctx := context.Background()
 		var s string
 		if err := db.One(ctx, d.Reader(), `SELECT name FROM groups`, nil, &s); err != db.ErrNotFound {
-			t.Errorf("no row: %v", err)
+			t.Errorf("without a row: got %v, want ErrNotFound", err)
 		}
 		mustExec(t, d, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
 		if _, err := exec(d, `INSERT INTO groups (name, created_at) VALUES ('ops', 2)`); !errors.Is(err, db.ErrConflict) {
-			t.Errorf("primary key taken: %v", err)
+			t.Errorf("for a taken primary key: got %v, want ErrConflict", err)
 		}
 		account := func(id, name string) error {
 			_, err := exec(d, `
@@ -68,9 +68,9 @@ func TestErrorsAreTranslated(t *testing.T) {
 		}
 		must(t, account("1", "ada"))
 		if err := account("2", "ada"); !errors.Is(err, db.ErrConflict) {
-			t.Errorf("unique value taken: %v", err)
+			t.Errorf("for a taken unique value: got %v, want ErrConflict", err)
 		}
-		// Faults that are none of the two.
+		// Every other error is ErrUnavailable.
 		for _, query := range []string{
 			`nonsense`, `SELECT nonsense FROM groups`, `INSERT INTO groups (name) VALUES ('x')`,
 			`INSERT INTO members (group_name, account_id) VALUES ('none', 'none')`,
@@ -80,16 +80,17 @@ func TestErrorsAreTranslated(t *testing.T) {
 			}
 		}
 		if n, err := exec(d, `UPDATE groups SET created_at = 3 WHERE name = 'none'`); n != 0 || err != nil {
-			t.Errorf("changed %d rows, %v", n, err)
+			t.Errorf("changed %d rows, %v; want 0", n, err)
 		}
 		if n, err := exec(d, `UPDATE groups SET created_at = 3`); n != 1 || err != nil {
-			t.Errorf("changed %d rows, %v", n, err)
+			t.Errorf("changed %d rows, %v; want 1", n, err)
 		}
 	})
 }
 
-func TestWhoCannotAskIsRefused(t *testing.T) {
-	// F1.
+// Callers refuse a request on ErrUnavailable, so every way to fail must return it
+// (F1).
+func TestCallsThatCannotReachTheDatabaseAreErrUnavailable(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		check := func(name string, ctx context.Context) {
 			t.Helper()
@@ -100,7 +101,7 @@ func TestWhoCannotAskIsRefused(t *testing.T) {
 				"Write": d.Write(ctx, func(*db.Tx) error { return nil }),
 			} {
 				if !errors.Is(err, db.ErrUnavailable) {
-					t.Errorf("%s, %s: %v", name, what, err)
+					t.Errorf("%s, %s: got %v, want ErrUnavailable", name, what, err)
 				}
 			}
 		}
@@ -119,34 +120,34 @@ func TestWhoCannotAskIsRefused(t *testing.T) {
 
 func TestTransactionIsAllOrNothing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ctx, mine := context.Background(), errors.New("mine")
+		ctx, errWanted := context.Background(), errors.New("error of the change")
 		insert := func(tx *db.Tx, name string) {
 			t.Helper()
 			_, err := db.Exec(ctx, tx, `INSERT INTO groups (name, created_at) VALUES ($1, 1)`, name)
 			must(t, err)
 		}
-		if err := d.Write(ctx, func(tx *db.Tx) error { insert(tx, "a"); insert(tx, "b"); return mine }); err != mine {
-			t.Errorf("error of the change: %v, want it as it is", err)
+		if err := d.Write(ctx, func(tx *db.Tx) error { insert(tx, "a"); insert(tx, "b"); return errWanted }); err != errWanted {
+			t.Errorf("got %v, want the change's error as it is", err)
 		}
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Error("the panic was swallowed")
+					t.Error("Write didn't pass the panic on to its caller")
 				}
 			}()
 			d.Write(ctx, func(tx *db.Tx) error { insert(tx, "c"); panic("boom") })
 		}()
 		if got := column(t, d, `SELECT name FROM groups`); len(got) != 0 {
-			t.Errorf("left of transactions that failed: %v", got)
+			t.Errorf("failed transactions left %v", got)
 		}
-		// Who gives up before the commit is told what became of it.
-		given, cancel := context.WithCancel(ctx)
-		err := d.Write(given, func(tx *db.Tx) error { insert(tx, "d"); insert(tx, "d2"); cancel(); return nil })
+		// If the context ends before the commit, the error says what happened.
+		cancelled, cancel := context.WithCancel(ctx)
+		err := d.Write(cancelled, func(tx *db.Tx) error { insert(tx, "d"); insert(tx, "d2"); cancel(); return nil })
 		switch got := column(t, d, `SELECT name FROM groups`); {
 		case err == nil && len(got) == 2:
 		case errors.Is(err, db.ErrUnavailable) && len(got) == 0:
 		default:
-			t.Errorf("given up before the commit: %v, and there are %v", err, got)
+			t.Errorf("cancelled before the commit: got %v, but the groups are %v", err, got)
 		}
 		mustExec(t, d, `DELETE FROM groups`)
 		must(t, d.Write(ctx, func(tx *db.Tx) error {
@@ -154,22 +155,22 @@ func TestTransactionIsAllOrNothing(t *testing.T) {
 			var n int
 			must(t, db.One(ctx, tx, `SELECT COUNT(*) FROM groups`, nil, &n))
 			if n != 1 {
-				t.Errorf("a transaction sees %d of its own rows", n)
+				t.Errorf("a transaction sees %d of its own rows, want 1", n)
 			}
 			must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM groups`, nil, &n))
 			if n != 0 {
-				t.Errorf("others see %d rows before the commit", n)
+				t.Errorf("readers see %d rows before the commit, want none", n)
 			}
 			return nil
 		}))
 		if got := column(t, d, `SELECT name FROM groups`); !slices.Equal(got, []string{"e"}) {
-			t.Errorf("groups = %v", got)
+			t.Errorf("groups = %v, want e", got)
 		}
 	})
 }
 
 func TestWritersQueueWithoutLoss(t *testing.T) {
-	// Two handles, as a server and a command beside it have.
+	// Two handles, as a server and a command that runs beside it have.
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -183,7 +184,7 @@ func TestWritersQueueWithoutLoss(t *testing.T) {
 			var n int
 			must(t, db.One(context.Background(), handles[1].Reader(), `SELECT created_at FROM groups`, nil, &n))
 			if got["ok"] != 32 || n != 32 {
-				t.Errorf("32 writers: %v, %d done", got, n)
+				t.Errorf("outcomes of 32 writers: %v; %d changes are stored", got, n)
 			}
 		})
 	}
@@ -198,12 +199,12 @@ func TestReaderOfSQLiteCannotWrite(t *testing.T) {
 		rows.Close()
 	}
 	if err == nil || len(column(t, d, `SELECT name FROM groups`)) != 0 {
-		t.Errorf("the pool to read from wrote: %v", err)
+		t.Errorf("the reading pool could write: %v", err)
 	}
 }
 
+// These settings make a commit durable (F11).
 func TestSQLiteSurvivesAPowerCut(t *testing.T) {
-	// F11: what makes a commit durable, as the connection has it.
 	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
 	ctx := context.Background()
 	must(t, d.Write(ctx, func(tx *db.Tx) error {
@@ -218,9 +219,9 @@ func TestSQLiteSurvivesAPowerCut(t *testing.T) {
 	}))
 }
 
+// Other users of the machine can't read the database's files (attack 160).
 func TestFilesAreTheOwnersOnly(t *testing.T) {
-	// ATTACKS 160.
-	dir := filepath.Join(t.TempDir(), "data? #%20dir") // and a path that is no URL
+	dir := filepath.Join(t.TempDir(), "data? #%20dir") // a path that must be escaped in a URL
 	d := testkit.Open(t, "sqlite:"+filepath.Join(dir, "sallyport.db"))
 	unlock, err := d.LockServer()
 	must(t, err)
@@ -245,8 +246,8 @@ func TestFilesAreTheOwnersOnly(t *testing.T) {
 	}
 }
 
+// Only one server may run on an SQLite file (F14).
 func TestSecondServerIsRefused(t *testing.T) {
-	// F14.
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -255,21 +256,21 @@ func TestSecondServerIsRefused(t *testing.T) {
 			unlock, err := one.LockServer()
 			must(t, err)
 			second, err := two.LockServer()
-			if engine == "postgres" { // any number of nodes
+			if engine == "postgres" { // any number of nodes may serve
 				must(t, err)
 				second()
 				unlock()
 				return
 			}
 			if !errors.Is(err, db.ErrServed) || second != nil {
-				t.Errorf("a second server: %v, want ErrServed", err)
+				t.Errorf("a second server got %v, want ErrServed", err)
 			}
-			mustExec(t, two, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`) // a command beside it
+			mustExec(t, two, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`) // as a command does
 			unlock()
 			second, err = two.LockServer()
 			must(t, err)
 			if _, err := one.LockServer(); !errors.Is(err, db.ErrServed) {
-				t.Errorf("the first again: %v", err)
+				t.Errorf("the first server got %v, want ErrServed", err)
 			}
 			second()
 		})
@@ -314,13 +315,13 @@ func TestTimesReadBack(t *testing.T) {
 		var got db.At
 		must(t, db.One(ctx, d.Reader(), `SELECT used_at FROM tickets`, nil, &got))
 		if !got.Equal(testkit.Start) {
-			t.Errorf("less than a millisecond reads back as %v", got)
+			t.Errorf("a fraction of a millisecond isn't cut off: %v", got)
 		}
 	})
 	for _, src := range []any{"2026-01-01", 1.5, []byte("1"), true, time.Now()} {
 		at := db.At{Time: testkit.Start}
 		if err := at.Scan(src); err == nil {
-			t.Errorf("a column with %T is read as %v", src, at)
+			t.Errorf("Scan reads a %T as %v, want an error", src, at)
 		}
 	}
 }
@@ -330,13 +331,13 @@ func TestReadersAndAWriterDoNotStopEachOther(t *testing.T) {
 		ctx := context.Background()
 		var readers sync.WaitGroup
 		must(t, d.Write(ctx, func(tx *db.Tx) error {
-			// While a transaction is open, more readers than SQLite has
-			// connections come and go.
+			// While a transaction is open, more readers read than SQLite has
+			// reading connections.
 			for range 16 {
 				readers.Go(func() {
 					var n int
 					if err := db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM groups`, nil, &n); err != nil || n != 0 {
-						t.Errorf("reader beside a writer: %d, %v", n, err)
+						t.Errorf("a reader beside a writer counts %d groups, %v; want 0", n, err)
 					}
 				})
 			}

@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// A failover, or an administrator, ends every connection while they are in use.
-func TestReadsOutliveTheEndOfEveryConnection(t *testing.T) {
+// A failover ends every connection while it is in use, and so can an administrator.
+func TestReadsSurviveTheEndOfEveryConnection(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	url := testkit.DatabaseURL(t, "postgres")
@@ -48,7 +48,7 @@ func TestReadsOutliveTheEndOfEveryConnection(t *testing.T) {
 			}
 		})
 	}
-	// Writes fail, or are done once.
+	// A write either fails or is made once.
 	busy.Go(func() {
 		for !stop.Load() {
 			if rename(d) == nil {
@@ -58,7 +58,8 @@ func TestReadsOutliveTheEndOfEveryConnection(t *testing.T) {
 	})
 	for range ends {
 		terminate(t, admin)
-		// Each has read since: none is tried a second time when all end again.
+		// Wait until each reader has a live connection, so that no retry of a read
+		// meets the next end.
 		for i := range reads {
 			before := reads[i].Load()
 			testkit.Until(t, "reads", func() bool { return reads[i].Load() > before+1 || t.Failed() })
@@ -68,14 +69,13 @@ func TestReadsOutliveTheEndOfEveryConnection(t *testing.T) {
 	busy.Wait()
 	var created int64
 	must(t, db.One(ctx, admin.Reader(), `SELECT created_at FROM groups`, nil, &created))
-	// An end may have come between a commit and its answer, once each time.
+	// Each end may have come between a commit and its answer, once.
 	if done := changes.Load(); created < done || created > done+ends {
-		t.Errorf("%d changes were answered, %d were made", done, created)
+		t.Errorf("%d changes were confirmed, but %d were made", done, created)
 	}
 }
 
-// A change whose transaction didn't begin is begun again; one that was under way
-// isn't made twice.
+// Write retries if it couldn't begin the transaction, but never runs a change twice.
 func TestWritesBeginOnALiveConnection(t *testing.T) {
 	t.Parallel()
 	url := testkit.DatabaseURL(t, "postgres")
@@ -95,12 +95,12 @@ func TestWritesBeginOnALiveConnection(t *testing.T) {
 		return err
 	})
 	if err == nil || runs != 1 {
-		t.Errorf("a change that was cut off ran %d times: %v", runs, err)
+		t.Errorf("an interrupted change ran %d times, %v; want once, and an error", runs, err)
 	}
 }
 
-// terminate ends every connection to admin's database but admin's own, and waits until
-// those have ended.
+// terminate ends every connection to admin's database except admin's own, and
+// waits until they have ended.
 func terminate(t *testing.T, admin *db.DB) {
 	t.Helper()
 	pids := column(t, admin, `
@@ -111,9 +111,9 @@ func terminate(t *testing.T, admin *db.DB) {
 	})
 }
 
-// An operator needs to know which server, and why; what else the URL holds is nobody's
-// business, since a part of it may be a password.
-func TestErrorsOfConnectingNameTheServerAlone(t *testing.T) {
+// The error tells the operator which server failed and why. It shows nothing else of
+// the URL, since any part of a mistyped URL may be the password.
+func TestConnectErrorsNameTheServerAlone(t *testing.T) {
 	t.Parallel()
 	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
 	must(t, err)

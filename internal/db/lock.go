@@ -7,12 +7,13 @@ import (
 	"syscall"
 )
 
-// ErrServed: another server runs on this SQLite file (F14).
+// ErrServed: another server runs on this SQLite file; only one may (F14).
 var ErrServed = errors.New("another sallyport serves this database; stop it first, or use PostgreSQL to run several nodes")
 
-// LockServer marks the database as served by this process until it ends or
-// unlock is called. On SQLite a second server gets [ErrServed]; commands
-// beside the server don't lock. On PostgreSQL any number of nodes may serve.
+// LockServer marks the database as served by this process until the process
+// ends or unlock is called. On SQLite a second server gets [ErrServed]; commands
+// that run beside the server don't lock. On PostgreSQL any number of nodes may
+// serve, and LockServer does nothing.
 func (d *DB) LockServer() (unlock func(), err error) {
 	if d.postgres {
 		return func() {}, nil
@@ -21,7 +22,7 @@ func (d *DB) LockServer() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock database: %w", err)
 	}
-	// The kernel drops the lock with the process, however it dies.
+	// The kernel releases the lock when the process ends, even by SIGKILL.
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {

@@ -14,22 +14,22 @@ import (
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
 
-// migrationLock is the key of PostgreSQL's advisory lock: nodes that start
-// together migrate one after the other. The number means nothing.
+// migrationLock is the key of a PostgreSQL advisory lock, so that nodes that
+// start at the same time migrate one after the other. The number is arbitrary.
 const migrationLock = 7_253_119_640
 
-// migration is one step forward; nothing goes back. Its number is the schema's
-// version afterwards.
+// migration is one step forward; there are no steps back. Its number is the
+// version that the schema has after the step.
 type migration struct {
 	version int64
-	// since is the oldest version whose binary may use this schema: a step
-	// that only adds keeps the one before it running during an upgrade.
+	// since is the oldest version whose binary can use this schema. A step that
+	// only adds lets nodes with the previous binary run on during an upgrade.
 	since      int64
 	statements []string
 }
 
 // migrations reads the embedded files NNNN_name.sql. A first line
-// "-- usable since: N" names the oldest version that may use the schema.
+// "-- usable since: N" names the oldest version whose binary can use the schema.
 func migrations() []migration {
 	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
 	if err != nil {
@@ -63,33 +63,33 @@ func migrations() []migration {
 }
 
 // migrate brings the schema to the newest of steps, in one transaction. It
-// refuses a schema that a newer binary made, unless that says that this one
-// may use it (F12).
+// refuses a schema that a newer binary made, unless the schema's usable_since
+// allows this binary to use it (F12).
 func migrate(ctx context.Context, d *DB, steps []migration) error {
 	newest := steps[len(steps)-1].version
-	// A reader's look first: a start on a current schema then waits for no
-	// writer.
+	// Read outside of a transaction first, so that a start on a current schema
+	// doesn't wait for a writer.
 	version, since, err := schemaVersion(ctx, d.read)
 	if err == nil && version >= newest {
-		return usable(version, since, newest)
+		return checkUsable(version, since, newest)
 	}
 	if d.pooled {
 		return migrateDirect(ctx, d, steps)
 	}
 	needsCopy := !d.postgres && !d.backedUp
-	copied := int64(0) // the version of which there is a copy
+	copied := int64(0) // the version that was copied
 	if err == nil && version > 0 && needsCopy {
-		if err := copyBefore(ctx, d, version); err != nil {
+		if err := copyBeforeMigration(ctx, d, version); err != nil {
 			return fmt.Errorf("copy the database before its migration: %w; nothing was changed: make room on the disk, and start again", err)
 		}
 		copied = version
 	}
 	return d.Write(ctx, func(tx *Tx) error {
 		if d.postgres {
-			if err := patiently(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
+			if err := execWithoutTimeout(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
 				return err
 			}
-			if err := patiently(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+			if err := execWithoutTimeout(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
 				return fmt.Errorf("wait for another node's migration: %w", err)
 			}
 		}
@@ -104,7 +104,7 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 			return fmt.Errorf("read schema version: %w", err)
 		}
 		if version >= newest {
-			return usable(version, since, newest)
+			return checkUsable(version, since, newest)
 		}
 		if needsCopy && version != copied {
 			return errors.New("migrate: another process migrates the database too; start again")
@@ -114,7 +114,7 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 				continue
 			}
 			for _, statement := range step.statements {
-				if err := patiently(ctx, tx, statement); err != nil {
+				if err := execWithoutTimeout(ctx, tx, statement); err != nil {
 					return fmt.Errorf("migrate to version %d: %w", step.version, err)
 				}
 			}
@@ -129,17 +129,18 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 	})
 }
 
-// postgresDenied is PostgreSQL's insufficient_privilege.
+// postgresDenied is PostgreSQL's code insufficient_privilege.
 const postgresDenied = "42501"
 
-// patiently runs a statement that may take minutes where there are many rows.
-func patiently(ctx context.Context, tx *Tx, statement string, args ...any) error {
+// execWithoutTimeout runs a statement that may take minutes on a large database.
+func execWithoutTimeout(ctx context.Context, tx *Tx, statement string, args ...any) error {
 	_, err := tx.ExecContext(ctx, statement, args...)
 	return translate(err)
 }
 
-// migrateDirect migrates past the pooler: a long transaction would keep one of
-// its few connections, and it may end one that it thinks too long.
+// migrateDirect migrates over a connection past the pooler. A long transaction
+// would occupy one of the pooler's few connections, and a pooler may end a
+// transaction that takes too long.
 func migrateDirect(ctx context.Context, d *DB, steps []migration) error {
 	if err := d.Ping(ctx); err != nil {
 		return err
@@ -147,19 +148,22 @@ func migrateDirect(ctx context.Context, d *DB, steps []migration) error {
 	if d.direct == nil {
 		return fmt.Errorf("the database's schema must be upgraded to version %d first: %w; set it, at least for this start", steps[len(steps)-1].version, errNoDirect)
 	}
-	past := connect(d.direct)
-	defer past.Close()
-	return migrate(ctx, past, steps)
+	direct := connect(d.direct)
+	defer direct.Close()
+	return migrate(ctx, direct, steps)
 }
 
-func usable(version, since, newest int64) error {
+// checkUsable returns an error if a binary whose newest version is newest can't
+// use a schema of this version, which is usable since another.
+func checkUsable(version, since, newest int64) error {
 	if version > newest && since > newest {
 		return fmt.Errorf("the database has schema version %d, made by a newer sallyport; this one knows versions up to %d: start the newer one, or restore a backup from before the upgrade", version, newest)
 	}
 	return nil
 }
 
-// schemaVersion returns 0 for an empty database that has the table schema.
+// schemaVersion returns the version in the table schema and the oldest version
+// whose binary can use it; 0 if the table is empty.
 func schemaVersion(ctx context.Context, q Querier) (version, since int64, err error) {
 	err = One(ctx, q, `SELECT COALESCE(MAX(version), 0), COALESCE(MAX(usable_since), 0) FROM schema`, nil, &version, &since)
 	return version, since, err

@@ -29,7 +29,7 @@ func TestFreshSchemaIsTheGoldenOne(t *testing.T) {
 	want, err := os.ReadFile(golden)
 	must(t, err)
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); run go test -update and look at what changed:\n%s", golden, diff)
+		t.Errorf("%s (-want +got); run go test -update and review the difference:\n%s", golden, diff)
 	}
 }
 
@@ -47,7 +47,7 @@ func TestEnginesHaveTheSameTables(t *testing.T) {
 		t.Errorf("columns of PostgreSQL (-sqlite +postgres):\n%s", diff)
 	}
 	if len(got) < 80 {
-		t.Errorf("only %d columns", len(got))
+		t.Errorf("%d columns, want at least 80", len(got))
 	}
 }
 
@@ -63,10 +63,10 @@ func TestMigratingTwiceChangesNothing(t *testing.T) {
 		after, sinceAfter, err := d.Version(ctx)
 		must(t, err)
 		if before != after || since != sinceAfter || before != int64(len(db.Migrations())) {
-			t.Errorf("version %d since %d, then %d since %d", before, since, after, sinceAfter)
+			t.Errorf("the schema had version %d, usable since %d; then %d, usable since %d", before, since, after, sinceAfter)
 		}
 		if got := column(t, d, `SELECT name FROM groups`); !slices.Equal(got, []string{"ops"}) {
-			t.Errorf("groups = %v", got)
+			t.Errorf("groups = %v, want ops", got)
 		}
 		if got := column(t, d, `SELECT 'row' FROM schema`); len(got) != 1 {
 			t.Errorf("table schema has %d rows", len(got))
@@ -85,7 +85,7 @@ func TestNodesThatStartTogetherMigrateOnce(t *testing.T) {
 				return testkit.Outcome(err)
 			})
 			if got["ok"] != len(opened) {
-				t.Errorf("opened at once: %v", got)
+				t.Errorf("outcomes of nodes that start together: %v", got)
 			}
 			for _, d := range opened {
 				if d != nil {
@@ -99,33 +99,34 @@ func TestNodesThatStartTogetherMigrateOnce(t *testing.T) {
 	}
 }
 
+// A binary refuses a schema that only newer binaries can use, and leaves it as it is
+// (F12).
 func TestNewerSchemaIsRefusedUnlessItSaysOtherwise(t *testing.T) {
-	// F12.
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			ctx, rawURL := context.Background(), testkit.DatabaseURL(t, engine)
 			d := testkit.Open(t, rawURL)
-			mine := int64(len(db.Migrations()))
+			own := int64(len(db.Migrations()))
 			for _, test := range []struct {
 				version, since int64
 				opens          bool
 			}{
-				{mine, mine, true}, {mine + 1, mine + 1, false}, {mine + 5, mine + 2, false}, {mine + 1, mine, true}, {mine + 5, mine, true}, {mine + 5, 0, true},
+				{own, own, true}, {own + 1, own + 1, false}, {own + 5, own + 2, false}, {own + 1, own, true}, {own + 5, own, true}, {own + 5, 0, true},
 			} {
 				mustExec(t, d, `UPDATE schema SET version = $1, usable_since = $2`, test.version, test.since)
-				again, err := db.Open(ctx, rawURL)
+				second, err := db.Open(ctx, rawURL)
 				if err == nil {
-					again.Close()
+					second.Close()
 				}
 				if (err == nil) != test.opens {
-					t.Errorf("schema %d, usable since %d, this is %d: %v, want it to open: %v", test.version, test.since, mine, err, test.opens)
+					t.Errorf("schema %d, usable since %d, by binary %d: got %v, want it to open: %v", test.version, test.since, own, err, test.opens)
 				}
 				if err != nil && !strings.Contains(err.Error(), "newer sallyport") {
 					t.Errorf("the error doesn't say what to do: %v", err)
 				}
 				if version, since, err := d.Version(ctx); err != nil || version != test.version || since != test.since {
-					t.Errorf("an older binary changed the schema to %d since %d, %v", version, since, err)
+					t.Errorf("an older binary changed the schema to %d, usable since %d, %v", version, since, err)
 				}
 			}
 		})
@@ -135,25 +136,25 @@ func TestNewerSchemaIsRefusedUnlessItSaysOtherwise(t *testing.T) {
 func TestMigrationsAreOneTransaction(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
-		mine := int64(len(db.Migrations()))
+		own := int64(len(db.Migrations()))
 		table := func(name string) bool {
 			_, err := exec(d, `SELECT 1 FROM `+name)
 			return err == nil
 		}
-		steps := append(db.Migrations(), db.Step(mine+1, mine, `CREATE TABLE one (a BIGINT)`), db.Step(mine+2, mine+2, `CREATE TABLE two (a BIGINT)`, `nonsense`))
-		if err := db.Migrate(ctx, d, steps); err == nil || !strings.Contains(err.Error(), fmt.Sprint("version ", mine+2)) {
-			t.Errorf("a broken step: %v, want one that names version %d", err, mine+2)
+		steps := append(db.Migrations(), db.Step(own+1, own, `CREATE TABLE one (a BIGINT)`), db.Step(own+2, own+2, `CREATE TABLE two (a BIGINT)`, `nonsense`))
+		if err := db.Migrate(ctx, d, steps); err == nil || !strings.Contains(err.Error(), fmt.Sprint("version ", own+2)) {
+			t.Errorf("a broken step: got %v, want an error that names version %d", err, own+2)
 		}
-		if version, _, err := d.Version(ctx); err != nil || version != mine || table("one") || table("two") {
-			t.Errorf("after a broken step: version %d, %v, tables %v %v; want nothing done", version, err, table("one"), table("two"))
+		if version, _, err := d.Version(ctx); err != nil || version != own || table("one") || table("two") {
+			t.Errorf("after a broken step: version %d, %v, tables exist: %v %v; want no change", version, err, table("one"), table("two"))
 		}
-		steps[len(steps)-1] = db.Step(mine+2, mine, `CREATE TABLE two (a BIGINT)`, `INSERT INTO two (a) VALUES (1)`)
+		steps[len(steps)-1] = db.Step(own+2, own, `CREATE TABLE two (a BIGINT)`, `INSERT INTO two (a) VALUES (1)`)
 		got := testkit.Race(4, func(int) string { return testkit.Outcome(db.Migrate(ctx, d, steps)) })
 		if got["ok"] != 4 {
-			t.Errorf("migrated at once: %v", got)
+			t.Errorf("outcomes of four migrations at once: %v", got)
 		}
-		if version, since, err := d.Version(ctx); err != nil || version != mine+2 || since != mine || !table("one") {
-			t.Errorf("version %d since %d, %v", version, since, err)
+		if version, since, err := d.Version(ctx); err != nil || version != own+2 || since != own || !table("one") {
+			t.Errorf("the schema has version %d, usable since %d, %v", version, since, err)
 		}
 		if got := column(t, d, `SELECT 'row' FROM two`); len(got) != 1 {
 			t.Errorf("the step ran %d times", len(got))
@@ -161,8 +162,8 @@ func TestMigrationsAreOneTransaction(t *testing.T) {
 	})
 }
 
-// A change of a schema with many rows takes longer than any other statement may,
-// and than another node that starts meanwhile would wait for one.
+// A migration of a large database takes longer than any other statement may. A node
+// that starts meanwhile waits for it.
 func TestLongMigrationIsNotCutOff(t *testing.T) {
 	t.Parallel()
 	url := testkit.DatabaseURL(t, "postgres")
@@ -175,6 +176,6 @@ func TestLongMigrationIsNotCutOff(t *testing.T) {
 	must(t, db.Migrate(t.Context(), d, long))
 	must(t, <-waited)
 	if got, _, err := d.Version(t.Context()); err != nil || got != version+1 {
-		t.Errorf("version %d, %v", got, err)
+		t.Errorf("version %d, %v; want %d", got, err, version+1)
 	}
 }

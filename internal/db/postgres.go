@@ -25,29 +25,31 @@ const (
 	statementTimeout = 5 * time.Second
 	connectTimeout   = 5 * time.Second
 
-	// answerTime is how long a node waits for an answer of PostgreSQL, for one of
-	// its own connections to it, or to be told that a standby has its commit: a
-	// server that froze or vanished never says anything. It is also how long
-	// PostgreSQL keeps the locks of a node that did.
+	// answerTime is how long a node waits for PostgreSQL's answer, for a free
+	// connection of the pool, or for a standby to confirm a commit. A server that
+	// froze or vanished never answers. It is also how long PostgreSQL keeps the
+	// locks of a node that froze or vanished.
 	answerTime = 2 * statementTimeout
 
-	// postgresConns a node; PostgreSQL's default of 100 then serves six nodes.
+	// postgresConns is the most connections of one node. PostgreSQL's default
+	// limit of 100 connections is then enough for six nodes.
 	postgresConns = 16
 )
 
-// errNoDirect: a connection of its own is needed, and only a pooler is known.
+// errNoDirect: the operation needs a connection past the pooler, and none is set.
 var errNoDirect = errors.New("a pooler is in front of the database, and database_direct isn't set")
 
-// OpenPooled opens the PostgreSQL database at rawURL, where a pooler lends a
-// connection to one transaction after the other. Hearing of changes and
-// migrating need one of their own and go to direct, past the pooler. Where that
-// is empty nothing is heard, and an old schema is refused.
+// OpenPooled opens the PostgreSQL database at rawURL, where a pooler gives a
+// connection to one transaction at a time. [DB.Watch] and migrations need a
+// connection of their own and use the URL direct, past the pooler. If direct is
+// empty, Watch fails and OpenPooled refuses an old schema.
 func OpenPooled(ctx context.Context, rawURL, direct string) (*DB, error) {
 	cfg, err := parsePostgres("database", rawURL)
 	if err != nil {
 		return nil, err
 	}
-	// A prepared statement may be on another connection the next time.
+	// The next transaction may get another connection, without the prepared
+	// statements of this one.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
 	d := connect(cfg)
@@ -66,14 +68,15 @@ func OpenPooled(ctx context.Context, rawURL, direct string) (*DB, error) {
 	return d, nil
 }
 
-// HasSchema reports whether the PostgreSQL database at rawURL has the table schema, which
-// [Open] creates. It creates nothing, and works through a pooler too.
+// HasSchema reports whether the PostgreSQL database at rawURL has the table schema,
+// which [Open] creates. It creates nothing, and works through a pooler too.
 func HasSchema(ctx context.Context, rawURL string) (bool, error) {
 	cfg, err := parsePostgres("database", rawURL)
 	if err != nil {
 		return false, err
 	}
-	// A prepared statement may be on another connection of the pooler the next time.
+	// A pooler may give the next transaction another connection, without the
+	// prepared statements of this one.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
 	d := connect(cfg)
@@ -92,7 +95,7 @@ func openPostgres(rawURL string) (*DB, error) {
 	return connect(cfg), nil
 }
 
-// parsePostgres reads the URL that the setting called name holds.
+// parsePostgres parses rawURL, the value of the setting called name.
 func parsePostgres(name, rawURL string) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(rawURL)
 	if err != nil {
@@ -101,43 +104,45 @@ func parsePostgres(name, rawURL string) (*pgx.ConnConfig, error) {
 	}
 	cfg.ConnectTimeout = connectTimeout
 	cfg.RuntimeParams["application_name"] = "sallyport"
-	// A standby may not know yet what has ended; of several hosts the next is tried.
+	// A standby may lag, and would accept what the primary has ended already. If
+	// the URL names several hosts, pgx tries the next one.
 	cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	return cfg, nil
 }
 
-// connectError is why no connection came about. pgx's text names the user and the
-// database, and quotes what the server says of them; this names the servers alone.
+// connectError says why a connection failed. pgx's text names the user and the
+// database and quotes the server; connectError names the servers alone.
 type connectError struct {
-	at     string // hosts and ports
+	hosts  string // hosts and ports
 	reason string
 	err    error
 }
 
-func (e *connectError) Error() string { return "connect to " + e.at + ": " + e.reason }
+func (e *connectError) Error() string { return "connect to " + e.hosts + ": " + e.reason }
 func (e *connectError) Unwrap() error { return e.err }
 
-// quiet returns err as [connectError] where it is about connecting.
-func quiet(err error) error {
+// withoutCredentials returns a [connectError] if connecting failed, and any other
+// error as it is.
+func withoutCredentials(err error) error {
 	var failed *pgconn.ConnectError
 	if !errors.As(err, &failed) {
 		return err
 	}
-	var at []string
+	var hosts []string
 	add := func(host string, port uint16) {
-		if one := net.JoinHostPort(host, fmt.Sprint(port)); !slices.Contains(at, one) {
-			at = append(at, one)
+		if address := net.JoinHostPort(host, fmt.Sprint(port)); !slices.Contains(hosts, address) {
+			hosts = append(hosts, address)
 		}
 	}
 	add(failed.Config.Host, failed.Config.Port)
 	for _, other := range failed.Config.Fallbacks {
 		add(other.Host, other.Port)
 	}
-	return &connectError{strings.Join(at, ", "), whyNot(err), err}
+	return &connectError{strings.Join(hosts, ", "), connectReason(err), err}
 }
 
-// PostgreSQL's codes, in words that name nobody, and what to do about those that only its
-// administrator can change.
+// PostgreSQL's codes in words that name neither user nor database, and advice for
+// those that only PostgreSQL's administrator can mend.
 var (
 	reasons = map[string]string{
 		"28P01": "the password, or the user's name, is wrong",
@@ -155,32 +160,33 @@ var (
 	}
 )
 
-// IsMisconfigured reports whether err is of a PostgreSQL that answers, but has no such
-// user or database, or gives the user too few rights: to try again won't help.
+// IsMisconfigured reports whether PostgreSQL answered that it has no such user or
+// database, or that the user has too few rights. A retry won't help.
 func IsMisconfigured(err error) bool {
-	var told *pgconn.PgError
-	return errors.As(err, &told) && advice[told.Code] != ""
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && advice[answer.Code] != ""
 }
 
-// whyNot returns the reason in words that name nobody.
-func whyNot(err error) string {
+// connectReason returns why a connection failed, in words that name neither user
+// nor database.
+func connectReason(err error) string {
 	var (
-		told   *pgconn.PgError
-		dns    *net.DNSError
-		dial   *net.OpError
-		untrue *tls.CertificateVerificationError
+		answer    *pgconn.PgError
+		dns       *net.DNSError
+		dial      *net.OpError
+		untrusted *tls.CertificateVerificationError
 	)
 	switch {
-	case errors.As(err, &told):
-		reason := reasons[told.Code]
+	case errors.As(err, &answer):
+		reason := reasons[answer.Code]
 		if reason == "" {
 			reason = "it refuses the connection"
 		}
-		return reason + " (SQLSTATE " + told.Code + ")" + advice[told.Code]
+		return reason + " (SQLSTATE " + answer.Code + ")" + advice[answer.Code]
 	case errors.As(err, &dns):
 		return dns.Err
-	case errors.As(err, &untrue):
-		return untrue.Error()
+	case errors.As(err, &untrusted):
+		return untrusted.Error()
 	case errors.As(err, &dial) && dial.Err != nil:
 		return dial.Err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -196,14 +202,14 @@ func whyNot(err error) string {
 	}
 }
 
-// timeouts are PostgreSQL's own, in milliseconds.
+// timeouts are settings of PostgreSQL, in milliseconds.
 var timeouts = map[string]int64{
 	"statement_timeout":                   statementTimeout.Milliseconds(),
 	"idle_in_transaction_session_timeout": answerTime.Milliseconds(),
 }
 
-// withTimeouts sets the timeouts for a connection's whole life. Poolers refuse
-// that; there each transaction sets them.
+// withTimeouts sets the timeouts for the whole life of a connection. Poolers
+// refuse these settings, so there each transaction sets them.
 func withTimeouts(cfg *pgx.ConnConfig) {
 	for name, ms := range timeouts {
 		cfg.RuntimeParams[name] = fmt.Sprint(ms)
@@ -217,36 +223,36 @@ func connect(cfg *pgx.ConnConfig) *DB {
 	return &DB{write: both, read: both, postgres: true, direct: cfg}
 }
 
-// dropDead reports whether err says that a connection of the pool q was dead
-// before it answered, as all are after a failover; then the next statement gets a fresh
-// one. What changes nothing may be tried once more. A statement in a transaction may
-// not: q is none.
-func dropDead(q Querier, err error) bool {
+// mayRetry reports whether err means that a connection of the pool q was dead, as
+// every connection is after a failover. If so, it discards the idle connections,
+// and the caller may run a statement that changes nothing once more. A statement
+// inside a transaction may not run again: for a [*Tx], mayRetry returns false.
+func mayRetry(q Querier, err error) bool {
 	p, ok := q.(*pool)
 	if !ok || p.prepares || !isDead(err) {
 		return false
 	}
-	// The others that wait for work have the same end, and would fail one after the other.
+	// The idle connections are dead too, and would fail one after the other.
 	p.SetMaxIdleConns(0)
 	p.SetMaxIdleConns(postgresConns)
 	return true
 }
 
-// isDead reports whether the connection ended, rather than the statement, the time to
-// wait for it, or the way to the server.
+// isDead reports whether err means that an open connection ended. A failed
+// statement, a timeout and a failure to connect don't count.
 func isDead(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
 	var (
 		connecting *pgconn.ConnectError
-		told       *pgconn.PgError
+		answer     *pgconn.PgError
 	)
 	switch {
-	case errors.As(err, &told):
-		return slices.Contains(ended, told.Code)
+	case errors.As(err, &answer):
+		return slices.Contains(connectionEndCodes, answer.Code)
 	case errors.As(err, &connecting):
-		return false // there is no way to the server
+		return false
 	}
 	for _, end := range []error{
 		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, driver.ErrBadConn, sql.ErrConnDone, pgconn.ErrConnClosed,
@@ -258,14 +264,15 @@ func isDead(err error) bool {
 	return false
 }
 
-// ended are the codes with which PostgreSQL ends a connection: admin_shutdown (also
-// by pg_terminate_backend), crash_shutdown and idle_session_timeout.
-var ended = []string{"57P01", "57P02", "57P05"}
+// connectionEndCodes are the codes with which PostgreSQL ends a connection:
+// admin_shutdown (also by pg_terminate_backend), crash_shutdown and
+// idle_session_timeout.
+var connectionEndCodes = []string{"57P01", "57P02", "57P05"}
 
-// LosesCommits reports whether PostgreSQL has standbys, of which none has a
-// commit before it is answered: one that takes over may have forgotten which
-// code was used (R7). Who may not see how standbys follow, a role without
-// pg_monitor, goes by the setting that asks them to.
+// LosesCommits reports whether PostgreSQL has standbys, but none that confirms a
+// commit before it is answered. A standby that takes over may then lack the record
+// that a code was used, and the code would work a second time (R7). A role without
+// pg_monitor can't see the state of standbys; for it, the settings decide.
 func (d *DB) LosesCommits(ctx context.Context) (bool, error) {
 	if !d.postgres {
 		return false, nil

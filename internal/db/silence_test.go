@@ -12,7 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// overWire opens a new PostgreSQL database over a wire, and past it.
+// overWire opens a new PostgreSQL database twice: over a faulty network, and past it.
 func overWire(t *testing.T) (over, past *db.DB, wire *testkit.Wire) {
 	t.Helper()
 	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))
@@ -30,8 +30,8 @@ func rename(d *db.DB) error {
 	})
 }
 
-// isUnavailable waits for the end of what was begun.
-func isUnavailable(t *testing.T, ended <-chan error) {
+// wantUnavailable waits for an operation's error, which must be ErrUnavailable.
+func wantUnavailable(t *testing.T, ended <-chan error) {
 	t.Helper()
 	var err error
 	testkit.Until(t, "the end", func() bool {
@@ -43,12 +43,12 @@ func isUnavailable(t *testing.T, ended <-chan error) {
 		}
 	})
 	if !errors.Is(err, db.ErrUnavailable) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 }
 
-// Whoever asks a server that says nothing isn't kept waiting, and nothing of that
-// is left once it speaks.
+// A call to a server that doesn't answer ends in time, and calls succeed again once
+// the server answers.
 func TestSilenceIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -69,44 +69,44 @@ func TestSilenceIsUnavailable(t *testing.T) {
 			wire.Do(test.harm)
 			ended := make(chan error, 1)
 			go func() { ended <- test.ask(d) }()
-			isUnavailable(t, ended)
+			wantUnavailable(t, ended)
 			wire.Do(testkit.Whole)
 			testkit.Until(t, "the server", func() bool { return test.ask(d) == nil })
 		})
 	}
 }
 
-// A listener that hears nothing ends, so that another can begin.
-func TestSilentListenerEnds(t *testing.T) {
+// Watch ends if its connection is silent, so that the caller can connect again.
+func TestWatchEndsOnASilentConnection(t *testing.T) {
 	t.Parallel()
 	for _, harm := range []testkit.Harm{testkit.Held, testkit.Cut} {
 		d, _, wire := overWire(t)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Watch(t.Context(), time.Now) }()
-		testkit.Until(t, "hearing", func() bool { return d.Current(time.Now()) })
+		testkit.Until(t, "watching", func() bool { return d.Current(time.Now()) })
 		wire.DoToWatching(harm)
-		isUnavailable(t, ended)
-		must(t, rename(d)) // the others work
+		wantUnavailable(t, ended)
+		must(t, rename(d)) // the other connections work
 		wire.DoToWatching(testkit.Whole)
 		go d.Watch(t.Context(), time.Now)
-		testkit.Until(t, "hearing again", func() bool { return d.Current(time.Now()) })
+		testkit.Until(t, "watching again", func() bool { return d.Current(time.Now()) })
 	}
 }
 
-// A node that vanished within a change keeps nobody from changing the same.
+// If a node vanishes within a change, other nodes can change the same row soon.
 func TestVanishedNodeHoldsNoLock(t *testing.T) {
 	t.Parallel()
 	d, past, wire := overWire(t)
 	mustExec(t, past, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
 	wire.Do(testkit.Interrupted)
 	go rename(d)
-	testkit.Until(t, "the lock", func() bool { // of the row that is changed, not yet committed
+	testkit.Until(t, "the lock", func() bool { // on the row of the uncommitted change
 		return len(column(t, past, `SELECT mode FROM pg_locks WHERE relation = 'groups'::regclass AND mode = 'RowExclusiveLock'`)) > 0
 	})
 	testkit.Until(t, "the row", func() bool { return rename(past) == nil })
 }
 
-// Where every connection is taken nobody waits for one without an end.
+// The wait for a free connection is limited.
 func TestNoConnectionLeftIsUnavailable(t *testing.T) {
 	t.Parallel()
 	d, _, _ := overWire(t)
@@ -129,25 +129,25 @@ func TestNoConnectionLeftIsUnavailable(t *testing.T) {
 	}
 	for range 2 {
 		if err := <-asked; !errors.Is(err, db.ErrUnavailable) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want ErrUnavailable", err)
 		}
 	}
 	close(release)
 	for range db.Conns {
-		<-holding // it may have been silent for too long
+		<-holding // an error is fine: the transaction may have been idle for too long
 	}
 	must(t, rename(d))
 }
 
-// A standby may not know yet what has ended, so it is no database; of several hosts
-// it is passed by.
-func TestStandbyIsNoDatabase(t *testing.T) {
+// A standby may lag behind what the primary has ended, so Open refuses it. If the
+// URL names several hosts, the connection goes to the primary.
+func TestStandbyIsRefused(t *testing.T) {
 	t.Parallel()
 	primary := testkit.NewPostgres(t)
 	testkit.Open(t, primary.URL("postgres"))
 	standby := primary.Standby(t)
 	if d, err := db.Open(t.Context(), standby.URL("postgres")); err == nil || !strings.Contains(err.Error(), "read only") {
-		t.Errorf("a standby: %v", err)
+		t.Errorf("opening a standby: got %v, want an error that it is read only", err)
 		d.Close()
 	}
 	both := strings.Replace(primary.URL("postgres"), primary.Address(), standby.Address()+","+primary.Address(), 1)
@@ -155,7 +155,7 @@ func TestStandbyIsNoDatabase(t *testing.T) {
 	must(t, rename(d))
 	primary.Kill()
 	if err := rename(d); !errors.Is(err, db.ErrUnavailable) {
-		t.Errorf("the primary is gone: %v", err)
+		t.Errorf("without a primary: got %v, want ErrUnavailable", err)
 	}
 	standby.Promote(t)
 	testkit.Until(t, "the new primary", func() bool { return rename(d) == nil })

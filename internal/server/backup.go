@@ -219,7 +219,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 		d.Close()
 		return err
 	}
-	if err := d.Settle(ctx); err != nil {
+	if err := d.CloseToMove(ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(giveTo(work.Chown, filepath.Dir(target)), work.Sync()); err != nil {

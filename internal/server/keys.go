@@ -261,7 +261,7 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 			if len(batch) == 0 {
 				break
 			}
-			for some := range slices.Chunk(batch, k.DB.Together(len(batch))) {
+			for some := range slices.Chunk(batch, k.DB.RowsPerWrite(len(batch))) {
 				n, err := k.resealAll(ctx, some, column)
 				if err != nil {
 					return resealed, fmt.Errorf("seal %s anew: %w", column.name, err)

@@ -1,0 +1,23 @@
+// Package db opens the database, SQLite or PostgreSQL, migrates its schema and
+// runs transactions. It owns the tables schema, leases and nodes; each other
+// table belongs to one package above.
+//
+// Both engines run the same SQL text: parameters $1, $2, …; the types TEXT,
+// BIGINT, BOOLEAN and BYTEA; times as Unix milliseconds ([At]).
+//
+// [DB.Write] is the only way to change rows. It runs a function in a transaction
+// and returns nil only after a durable commit. SQLite has one writer, so writers
+// queue in Go and share commits (batch.go). PostgreSQL runs them concurrently;
+// [Tx.Locked] and [Tx.UnlessLocked] lock rows there.
+//
+// No call waits without a limit. A database that doesn't answer in time gives
+// [ErrUnavailable], and callers then refuse the request (F1).
+//
+// Callers may cache rows. A transaction names what it changes with [Tx.Changed];
+// [DB.Watch] receives the changes of other processes, by LISTEN on PostgreSQL and
+// by polling on SQLite; [DB.Current] says whether the cache may be used
+// (changes.go).
+//
+// [Open] migrates forward, in one transaction and after a copy of an SQLite file
+// (migrate.go, copy.go). It refuses a schema that only a newer binary can use.
+package db
