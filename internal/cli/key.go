@@ -153,7 +153,7 @@ func (c keyRotate) Run(r *run) error {
 	return withKeys(r, func(keys *server.Keys) error {
 		// If Sallyport can't store the ring, standard output holds the ring only.
 		messages := r.streams.Out
-		if !keys.From.Ours() {
+		if !keys.From.IsWritable() {
 			messages = r.streams.Err
 		}
 		before := keys.Ring.Text()

@@ -2,26 +2,28 @@ package secret
 
 import "golang.org/x/crypto/argon2"
 
-// Argon2id is what one hash of a password or a backup code costs (RFC 9106);
-// parallelism is always 1. Each holds a core and MemoryKiB for tens of
-// milliseconds: whoever hashes holds a slot of throttle.Queue.
+// Argon2id holds the cost parameters of one hash of a password or a backup code
+// (RFC 9106); parallelism is always 1. A hash occupies one core and MemoryKiB of
+// memory for tens of milliseconds, so a caller must hold a slot of
+// throttle.Queue.
 type Argon2id struct {
 	MemoryKiB  uint32
 	Iterations uint32
 }
 
-// Argon2HashBytes is the length of a hash.
+// Argon2HashBytes is the length of a hash in bytes.
 const Argon2HashBytes = 32
 
-// What a stored hash may ask for: a changed row must not make one verification
-// eat the machine.
+// Limits on the costs of a stored hash. An attacker who changes a row must not be
+// able to make one verification exhaust the machine.
 const (
 	leastMemoryKiB = 8 // RFC 9106, section 3.1
 	mostMemoryKiB  = 1 << 20
 	mostIterations = 64
 )
 
-// Sound reports whether a stored hash may ask for these costs.
+// Sound reports whether the costs of a stored hash are within the limits: 8 KiB to
+// 1 GiB, and 1 to 64 iterations. Callers must check it before [Argon2id.Key].
 func (a Argon2id) Sound() bool {
 	return leastMemoryKiB <= a.MemoryKiB && a.MemoryKiB <= mostMemoryKiB && 1 <= a.Iterations && a.Iterations <= mostIterations
 }

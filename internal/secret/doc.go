@@ -1,4 +1,22 @@
-// Package secret owns what must not leak: the key ring, sealing and opening
-// of stored secrets, tokens that are shown once and stored hashed, and text
-// that prints as "[redacted]". It owns no table.
+// Package secret owns what must not leak: the key ring, stored secrets, tokens,
+// and text that prints as "[redacted]". It owns no table.
+//
+// A [Ring] holds the keys. One of them seals and every one opens. [Ring.Seal]
+// encrypts a secret for its [Place], a table, column and row, with AES-256-GCM;
+// elsewhere the sealed bytes don't open. [Ring.MAC] computes a value that stays
+// the same whatever happens to the keys, for look-ups.
+//
+// Each key has a [Signer], which signs the audit log. A signer stays in the ring
+// when its key is dropped, so that old signatures verify. Its own signatures
+// count only up to the place in the log where the next signer took over, so that
+// a stolen copy of an old ring forges nothing later (sign.go).
+//
+// A key starts as a spare ([AddKey]), then seals ([RotateKeys]), then only opens,
+// and is dropped in the end ([DropOldKeys]). A running server takes over a
+// changed ring by itself ([Ring.Follow]). The ring comes from a [Source]: a file
+// that these functions write, a systemd credential or a program.
+//
+// A token ([NewToken]) is shown once, and the database keeps its [Hash]. [Text]
+// keeps secrets out of logs, errors and pages. [Argon2id] hashes what people
+// choose or type.
 package secret

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// Head is a place in a chain of signatures, counted from 1, and the signature
-// there, which covers the whole chain up to it. Its zero value is the place
+// Head is a place in a chain of signatures, counted from 1, and the signature at
+// that place, which covers the whole chain up to it. Its zero value is the place
 // before the first.
 type Head struct {
 	Seq int64
 	MAC []byte
 }
 
-// String returns the number, a colon and the signature in hexadecimal, as
-// [ParseHead] reads it.
+// String returns the number, a colon and the signature in hexadecimal, the form
+// that [ParseHead] reads.
 func (h Head) String() string { return strconv.FormatInt(h.Seq, 10) + ":" + hex.EncodeToString(h.MAC) }
 
-// ParseHead reads what [Head.String] wrote.
+// ParseHead parses the result of [Head.String]. It refuses the zero Head.
 func ParseHead(text string) (Head, error) {
 	seq, mac, _ := strings.Cut(text, ":")
 	var (
@@ -35,5 +35,5 @@ func ParseHead(text string) (Head, error) {
 	return h, nil
 }
 
-// Equal reports whether both are the same place with the same signature.
+// Equal reports whether h and other are the same place with the same signature.
 func (h Head) Equal(other Head) bool { return h.Seq == other.Seq && bytes.Equal(h.MAC, other.MAC) }

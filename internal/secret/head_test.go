@@ -14,7 +14,7 @@ func TestHeadReadsWhatItPrints(t *testing.T) {
 	}
 	for _, bad := range []string{"", ":", "7", "7:", "7:x", "x:ab", "0:ab", "-1:ab", "7:ab:cd"} {
 		if h, err := ParseHead(bad); err == nil {
-			t.Errorf("%q is read as %v", bad, h)
+			t.Errorf("%q is read as %v, want an error", bad, h)
 		}
 	}
 }
@@ -28,8 +28,8 @@ func FuzzParseHead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := ParseHead(h.String()); err != nil || !again.Equal(h) {
-			t.Errorf("%q is %v, which is read as %v, %v", text, h, again, err)
+		if second, err := ParseHead(h.String()); err != nil || !second.Equal(h) {
+			t.Errorf("%q is read as %v, whose text is read as %v, %v", text, h, second, err)
 		}
 	})
 }

@@ -13,23 +13,23 @@ import (
 	"syscall"
 )
 
-// KeyState says what a key of the ring is for.
+// KeyState says what a key of the ring is used for.
 type KeyState string
 
-// The states of a key, in the order in which it passes through them.
+// The states of a key, in the order in which it has them.
 const (
-	KeySpare KeyState = "spare" // in the file, seals nothing yet
+	KeySpare KeyState = "spare" // in the ring, but seals nothing yet
 	KeySeals KeyState = "seals"
-	KeyOld   KeyState = "old" // opens what it sealed before
+	KeyOld   KeyState = "old" // only opens what it sealed
 )
 
-// Key is a key of the ring, without its secret.
+// Key describes a key of the ring, without the key itself.
 type Key struct {
-	ID    string // 8 characters; no secret
+	ID    string // 8 characters; not secret
 	State KeyState
 }
 
-// Keys returns the ring's keys, oldest first. Exactly one has [KeySeals].
+// Keys returns the ring's keys, oldest first. Exactly one has the state [KeySeals].
 func (r *Ring) Keys() []Key {
 	set := r.set.Load()
 	keys := make([]Key, len(set.keys))
@@ -45,8 +45,8 @@ func (r *Ring) Keys() []Key {
 	return keys
 }
 
-// KeyOf returns the id of the key that sealed a stored secret, in the ring or
-// not; "" where sealed is too short to have one.
+// KeyOf returns the id of the key that sealed a stored secret, even if that key
+// isn't in the ring. It returns "" if sealed is too short to contain an id.
 func KeyOf(sealed []byte) string {
 	if len(sealed) < keyIDBytes {
 		return ""
@@ -54,26 +54,26 @@ func KeyOf(sealed []byte) string {
 	return keyID(sealed).String()
 }
 
-// SealedBatch is how many secrets are read, and on SQLite then re-sealed in one
-// transaction: a few milliseconds, so that a sign-in beside it hardly waits.
+// SealedBatch is how many secrets are read at once. On SQLite one transaction
+// re-seals that many, which takes a few milliseconds, so a sign-in hardly waits.
 const SealedBatch = 100
 
-// Sealed is a sealed secret as its table holds it.
+// Sealed is a sealed secret as its table stores it.
 type Sealed struct {
-	ID    string // of its row
+	ID    string // id of the row
 	Place Place
 	Bytes []byte
 }
 
-// Follow makes the ring take over what reread returns, whenever it seals or
-// meets a key that it doesn't know. reread returns nil where nothing is new; it
-// is called often and from many goroutines, so it bounds how often it reads.
-// Call Follow before the ring is shared.
+// Follow makes the ring take over the keys of the ring that reread returns. The
+// ring calls reread whenever it seals and whenever it meets an unknown key. reread
+// returns nil if nothing is new. It is called often and from many goroutines, so
+// it must limit how often it reads the file. Call Follow before the ring is shared.
 func (r *Ring) Follow(reread func() *Ring) { r.reread = reread }
 
-// Refresh takes over a newer ring, if there is one; see [Ring.Follow]. One with
-// another key of [Ring.MAC] is another portal's file in the wrong place, and is
-// left alone.
+// Refresh takes over the keys of a newer ring, if there is one; see [Ring.Follow].
+// It ignores a ring whose key for [Ring.MAC] differs: that is the file of another
+// portal, put in the wrong place.
 func (r *Ring) Refresh() {
 	if r.reread == nil {
 		return
@@ -84,12 +84,13 @@ func (r *Ring) Refresh() {
 	}
 }
 
-// with returns a copy of the set with these keys.
+// with returns a copy of the set with these keys, of which the one at index seals
+// seals.
 func (s *keySet) with(keys []ringKey, seals int) *keySet {
 	return &keySet{keys: keys, seals: seals, signers: slices.Clone(s.signers)}
 }
 
-// withFresh returns the set with one more random key, a spare one.
+// withFresh returns a copy of the set with one more random key, a spare.
 func (s *keySet) withFresh() *keySet {
 	var id keyID
 	rand.Read(id[:])
@@ -97,29 +98,30 @@ func (s *keySet) withFresh() *keySet {
 	rand.Read(raw)
 	next := s.with(append([]ringKey(nil), s.keys...), s.seals)
 	if err := next.add(id, raw); err != nil {
-		panic(err) // the sizes are ours, and 48 random bits don't meet
+		panic(err) // the sizes are right, and 48 random bits don't collide
 	}
 	return next
 }
 
-// rotated returns the set with its newest key sealing.
+// rotated returns a copy of the set in which the newest key seals.
 func (s *keySet) rotated() *keySet { return s.with(s.keys, len(s.keys)-1) }
 
-// TemporaryRing is the pattern of a ring's file while it is written.
+// TemporaryRing is the pattern of the name that a ring's file has until it is
+// complete.
 const TemporaryRing = ".keyring-*"
 
 const (
-	// maxKeys keeps a look at a ring short.
+	// maxKeys limits the keys of a ring, so that the list of keys stays readable.
 	maxKeys = 32
 
-	// maxSigners keeps a ring within maxRingBytes: what is written must be read.
-	// A key that is dropped each week leaves as many in 20 years.
+	// maxSigners keeps a ring's file within maxRingBytes, the limit for reading. An
+	// operator who drops a key each week reaches it after 20 years.
 	maxSigners = 1000 + maxKeys
 )
 
-// AddKey appends a spare key to the ring and returns it. Where the ring isn't
-// ours to write, here and in [RotateKeys] and [DropOldKeys], the operator must
-// store what is returned.
+// AddKey appends a spare key and returns the changed ring. If the source isn't
+// writable ([Source.IsWritable]), the operator must store the returned ring; the
+// same holds for [RotateKeys] and [DropOldKeys].
 func AddKey(ctx context.Context, from Source) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if len(s.keys) >= maxKeys {
@@ -132,11 +134,12 @@ func AddKey(ctx context.Context, from Source) (*Ring, error) {
 	})
 }
 
-// RotateKeys makes the newest key of the ring the one that seals, and returns
-// the ring. newest is its id when the caller looked: one that was added since
-// then is an error. handOver gets the rotated ring before it is stored; it lets
-// the chain of signatures go on under [Ring.Signer] and returns a head that
-// this has signed, or zero where it couldn't: then the next call asks again.
+// RotateKeys makes the newest key of the ring the one that seals, and returns the
+// ring. newest is the id of the newest key that the caller saw; if the ring has a
+// newer one, RotateKeys returns an error. It calls handOver with the rotated ring
+// before it stores the ring. handOver continues the audit log under [Ring.Signer]
+// of that ring and returns a head that this signer signed. It returns the zero
+// Head if it couldn't, and then the next RotateKeys calls it again.
 func RotateKeys(ctx context.Context, from Source, newest string, handOver func(*Ring) Head) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if s.keys[len(s.keys)-1].id.String() != newest {
@@ -151,15 +154,16 @@ func RotateKeys(ctx context.Context, from Source, newest string, handOver func(*
 	})
 }
 
-// handedOver reports whether the signer of the sealing key has taken over.
+// handedOver reports whether the audit log continues under the signer of the
+// sealing key.
 func (s *keySet) handedOver() bool {
 	signer := s.dropped() + s.seals
 	return signer == 0 || s.signers[signer].since.Seq > 0
 }
 
-// ForgetHandovers makes the ring forget the hand-overs behind the end of the
-// chain, which a restored database has lost, and returns the ring. [RotateKeys]
-// hands over again.
+// ForgetHandovers removes the hand-overs that come after the place end in the audit
+// log, and returns the ring. A restored database ends there and has lost the later
+// ones. The next [RotateKeys] hands over again.
 func ForgetHandovers(ctx context.Context, from Source, end int64) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		next, changed := s.with(s.keys, s.seals), false
@@ -175,10 +179,10 @@ func ForgetHandovers(ctx context.Context, from Source, end int64) (*Ring, error)
 	})
 }
 
-// DropOldKeys removes every old key from the ring, but not its signer, and
-// returns the ring. The caller has seen that nothing is sealed under one;
-// whatever is would be lost. sealing is the id of the key that sealed when it
-// looked: a rotation since then is an error.
+// DropOldKeys removes every old key from the ring, but keeps its signer, and
+// returns the ring. The caller must have checked that nothing is sealed under an
+// old key: such a secret is lost. sealing is the id of the sealing key that the
+// caller saw; if the keys were rotated since, DropOldKeys returns an error.
 func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		switch {
@@ -193,11 +197,10 @@ func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error
 	})
 }
 
-// updateRing returns what change makes of the ring, and where it is ours puts
-// it in place of the one of before, all or nothing, durably. Two commands at
-// once change it one after the other.
+// updateRing returns the ring with change applied. If the source is writable, it
+// replaces the file atomically and durably, under a lock against other commands.
 func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet, error)) (*Ring, error) {
-	if !from.Ours() {
+	if !from.IsWritable() {
 		ring, err := from.Read(ctx)
 		if err != nil {
 			return nil, err
@@ -208,9 +211,9 @@ func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet,
 		}
 		return ringOf(after), nil
 	}
-	path, err := filepath.EvalSymlinks(from.Path) // else the link would be replaced
+	path, err := filepath.EvalSymlinks(from.Path) // replace the file, not the link
 	if errors.Is(err, fs.ErrNotExist) {
-		return from.Read(ctx) // says what to do
+		return from.Read(ctx) // its error says what to do
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open key ring: %w", err)
@@ -239,9 +242,8 @@ func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet,
 	return ringOf(after), nil
 }
 
-// lockDir opens the directory of the ring's file, and locks it until it is
-// closed. It is the directory, not the file: the file's name will stand for
-// another one.
+// lockDir opens and locks the directory of the ring's file. Closing it releases
+// the lock. It locks the directory, since the file at path will be replaced.
 func lockDir(path string) (*os.File, error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -254,16 +256,16 @@ func lockDir(path string) (*os.File, error) {
 	return dir, nil
 }
 
-// replace puts a file with this text, for its owner alone, in place of the one
-// at path, durably: its key will soon be the only one that opens somebody's
-// secret. The owner of before, if any, stays: root may run a command beside a
-// server that isn't.
+// replace replaces the file at path with one of mode 0600 that holds text. It syncs
+// file and directory: a secret sealed under a new key is lost if the key is. The new
+// file gets the owner of the file that before describes, if it isn't nil, since root
+// may run a command for a server that runs as another user.
 func replace(dir *os.File, path string, text []byte, before os.FileInfo) error {
 	f, err := os.CreateTemp(filepath.Dir(path), TemporaryRing) // mode 0600
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // does nothing once it is renamed
+	defer os.Remove(f.Name()) // no effect after the rename
 	_, err = f.Write(text)
 	if before != nil && err == nil {
 		if was, ok := before.Sys().(*syscall.Stat_t); ok && int(was.Uid) != os.Geteuid() {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// states returns the states of the ring's keys, separated by spaces.
 func states(r *Ring) string {
 	var all []string
 	for _, key := range r.Keys() {
@@ -20,7 +21,9 @@ func states(r *Ring) string {
 	return strings.Join(all, " ")
 }
 
-func TestKeyPassesFromSpareToOldAndNamesStay(t *testing.T) {
+// A key is first a spare, then seals, then is old and dropped; the result of Ring.MAC
+// stays the same.
+func TestKeyGoesFromSpareToOldAndMACStays(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyring")
 	ring, err := CreateRing(path)
 	if err != nil {
@@ -60,31 +63,32 @@ func TestKeyPassesFromSpareToOldAndNamesStay(t *testing.T) {
 		ring = read
 	}
 	if _, err := ring.Open(place, first); !errors.Is(err, ErrUnknownKey) {
-		t.Errorf("dropped key: err = %v, want ErrUnknownKey", err)
+		t.Errorf("opening with a dropped key: got %v, want ErrUnknownKey", err)
 	}
 	if _, err := DropOldKeys(t.Context(), Source{Path: path}, ring.Keys()[0].ID); err == nil || states(ring) != "old seals" {
-		t.Error("dropped keys after another command rotated")
+		t.Error("keys were dropped although another command had rotated")
 	}
 	left, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("files in the directory: %v, %v; want the ring alone", left, err)
 	}
 }
 
-func TestRingOfBeforeRotationIsStillRead(t *testing.T) {
+// Files that were written before keys could be rotated have no "seals".
+func TestRingWithoutASealingMarkIsRead(t *testing.T) {
 	old := "key AAAAAAAA AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\nkey AAAAAAAB AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE\n"
 	ring, err := ParseRing([]byte(old))
 	if err != nil || states(ring) != "seals spare" {
-		t.Errorf("%v, %v", ring.Keys(), err)
+		t.Errorf("got keys %v, %v; want seals and spare", ring.Keys(), err)
 	}
 	for _, bad := range []string{
-		strings.ReplaceAll(old, "\n", " seals\n"), // two that seal
+		strings.ReplaceAll(old, "\n", " seals\n"), // two sealing keys
 		strings.Replace(old, "\n", " opens\n", 1),
 		"mac AAAA\n" + old,
 		"mac AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n",
 	} {
 		if _, err := ParseRing([]byte(bad)); err == nil {
-			t.Errorf("took\n%s", bad)
+			t.Errorf("ParseRing accepted\n%s", bad)
 		}
 	}
 }
@@ -113,35 +117,36 @@ func TestTwoCommandsLoseNoKey(t *testing.T) {
 	}
 }
 
-func TestRingFollowsItsFileAndNoOther(t *testing.T) {
+func TestRingFollowsItsOwnFileOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyring")
 	ring, err := CreateRing(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := ring
-	ring.Follow(func() *Ring { return now })
-	if now, err = AddKey(t.Context(), Source{Path: path}); err != nil {
+	inFile := ring
+	ring.Follow(func() *Ring { return inFile })
+	if inFile, err = AddKey(t.Context(), Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
-	if now, err = rotate(t, Source{Path: path}); err != nil {
+	if inFile, err = rotate(t, Source{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 	place := Place{"t", "c", "r"}
-	if _, err := ring.Open(place, now.Seal(place, nil)); err != nil {
-		t.Errorf("key that came meanwhile: %v", err)
+	if _, err := ring.Open(place, inFile.Seal(place, nil)); err != nil {
+		t.Errorf("opening with a key that was added meanwhile: %v", err)
 	}
-	if got, want := KeyOf(ring.Seal(place, nil)), now.Keys()[1].ID; got != want {
+	if got, want := KeyOf(ring.Seal(place, nil)), inFile.Keys()[1].ID; got != want {
 		t.Errorf("sealed under %s, want the new key %s", got, want)
 	}
-	stranger := NewRing()
-	now = stranger
-	if _, err := ring.Open(place, stranger.Seal(place, nil)); !errors.Is(err, ErrUnknownKey) {
-		t.Errorf("another portal's ring was taken over: %v", err)
+	other := NewRing()
+	inFile = other
+	if _, err := ring.Open(place, other.Seal(place, nil)); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("the ring of another portal was taken over: %v", err)
 	}
 }
 
-// A node has the spare key in its copy of the file, and another node rotates.
+// A node that has the spare key in its copy of the file learns of another node's
+// rotation from what that node sealed.
 func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
 	set := NewRing().set.Load().withFresh()
 	here, there := ringOf(set), ringOf(set.rotated())
@@ -149,17 +154,17 @@ func TestRingSealsUnderTheKeyThatAnotherNodeRotatedTo(t *testing.T) {
 	forged := there.Seal(place, nil)
 	forged[len(forged)-1] ^= 1
 	if _, err := here.Open(place, forged); err == nil || states(here) != "seals spare" {
-		t.Errorf("a forged secret made a key seal: %q, %v", states(here), err)
+		t.Errorf("a forged secret made the spare key seal: %q, %v", states(here), err)
 	}
 	if _, err := here.Open(place, there.Seal(place, nil)); err != nil || states(here) != "old seals" {
-		t.Errorf("keys are %q, %v; want the other node's", states(here), err)
+		t.Errorf("keys are %q, %v; want them as on the other node", states(here), err)
 	}
 }
 
-// handOver stands for a chain that goes on at once.
+// handOver acts as an audit log that continues at once.
 func handOver(r *Ring) Head { return Head{Seq: 7, MAC: r.Signer().Sign("p", nil)} }
 
-// rotate rotates to the newest key that there is.
+// rotate rotates to the newest key of the source.
 func rotate(t *testing.T, from Source) (*Ring, error) {
 	t.Helper()
 	ring, err := from.Read(t.Context())
@@ -170,10 +175,10 @@ func rotate(t *testing.T, from Source) (*Ring, error) {
 	return RotateKeys(t.Context(), from, keys[len(keys)-1].ID, handOver)
 }
 
-// Nobody else has it yet.
-func TestKeyThatCameMeanwhileIsNotRotatedTo(t *testing.T) {
+// The other nodes may not have a key that was added a moment ago.
+func TestKeyAddedMeanwhileIsNotRotatedTo(t *testing.T) {
 	from := Source{Path: filepath.Join(t.TempDir(), "keyring")}
-	looked, err := CreateRing(from.Path)
+	seen, err := CreateRing(from.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,11 +186,11 @@ func TestKeyThatCameMeanwhileIsNotRotatedTo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RotateKeys(t.Context(), from, looked.Keys()[0].ID, handOver); err == nil {
+	if _, err := RotateKeys(t.Context(), from, seen.Keys()[0].ID, handOver); err == nil {
 		t.Error("rotated to a key that the caller didn't see")
 	}
 	if now, err := ReadRing(from.Path); err != nil || states(now) != "seals spare" {
-		t.Errorf("keys are %q, %v", states(now), err)
+		t.Errorf("keys are %q, %v; want seals and spare", states(now), err)
 	}
 	if _, err := RotateKeys(t.Context(), from, added.Keys()[1].ID, handOver); err != nil {
 		t.Error(err)

@@ -20,17 +20,19 @@ import (
 
 const (
 	keyBytes   = 32 // AES-256, and the input of HKDF
-	keyIDBytes = 6  // random; only tells the keys of one ring apart
+	keyIDBytes = 6  // random; distinguishes the keys of one ring
 
-	// maxRingBytes limits what is read: a ring holds a few lines, and one of at
-	// most 190 bytes for each key that was ever dropped; see maxSigners.
+	// maxRingBytes limits how much of a file is read. A ring holds a few lines, and
+	// one line of at most 190 bytes for each key that was ever dropped; see
+	// maxSigners.
 	maxRingBytes = 256 << 10
 
 	ringHeader = "# Sallyport key ring. Anybody who reads it can open every stored secret.\n" +
 		"# Keep a copy apart from the database: without it nobody can sign in.\n"
 )
 
-// Errors of a key ring. All of them mean "deny", never "there is nothing".
+// Errors of a key ring. On each of them callers must deny access; none means that
+// there is no secret.
 var (
 	// ErrUnknownKey: the secret was sealed under a key that isn't in the ring.
 	ErrUnknownKey = errors.New("sealed under a key that is not in the key ring")
@@ -42,21 +44,21 @@ var (
 // opens. A Ring is safe for concurrent use.
 type Ring struct {
 	set atomic.Pointer[keySet]
-	// reread returns what the file holds now, or nil where there is nothing
-	// new; nil for a ring that stays as it is. See [Ring.Follow].
+	// reread returns the ring that the file holds now, or nil if it has not
+	// changed. It is nil for a ring that never changes. See [Ring.Follow].
 	reread func() *Ring
 }
 
-// keySet is what a ring's file says. It is never changed, only replaced.
+// keySet is the content of a ring's file. It is never changed, only replaced.
 type keySet struct {
 	keys  []ringKey // oldest first
-	seals int       // index of the sealing key; those after it are spare
-	// signers are those of the keys that were dropped, then of keys. The first
-	// is of the first key ever.
+	seals int       // index of the sealing key; the keys after it are spare
+	// signers holds the signers of dropped keys, then those of keys. The first
+	// belongs to the first key that the ring ever had.
 	signers []Signer
 }
 
-// dropped returns how many signers are of keys that were dropped.
+// dropped returns how many signers belong to dropped keys.
 func (s *keySet) dropped() int { return len(s.signers) - len(s.keys) }
 
 type ringKey struct {
@@ -69,7 +71,8 @@ type keyID [keyIDBytes]byte
 
 func (id keyID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
-// Text returns the ring as [ParseRing] reads it, for an operator to store.
+// Text returns the ring in the form that [ParseRing] reads, for an operator to
+// store.
 func (r *Ring) Text() Text { return NewText(string(r.set.Load().marshal())) }
 
 // NewRing returns a ring with one fresh random key.
@@ -83,9 +86,8 @@ func ringOf(set *keySet) *Ring {
 	return r
 }
 
-// CreateRing writes a fresh ring to path with mode 0600, durably and all or
-// nothing, and returns it. It fails with [fs.ErrExist] where a file is there
-// already.
+// CreateRing writes a new ring to path with mode 0600, atomically and durably, and
+// returns it. It returns [fs.ErrExist] if the file exists.
 func CreateRing(path string) (*Ring, error) {
 	ring := NewRing()
 	dir, err := lockDir(path)
@@ -93,7 +95,7 @@ func CreateRing(path string) (*Ring, error) {
 		return nil, fmt.Errorf("create key ring: %w", err)
 	}
 	defer dir.Close()
-	// Under the lock nobody else makes one.
+	// The lock keeps other processes from creating the file after this check.
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fmt.Errorf("create key ring: %s: %w", path, fs.ErrExist)
 	}
@@ -103,11 +105,12 @@ func CreateRing(path string) (*Ring, error) {
 	return ring, nil
 }
 
-// ErrOthersRead: a key ring's file has a mode that lets others on this machine read it.
+// ErrOthersRead: the mode of the key ring's file lets other users of this machine
+// read it.
 var ErrOthersRead = errors.New("others may read it")
 
-// ReadRing reads the ring at path. It refuses a file that anybody but its
-// owner may read or write, and returns [fs.ErrNotExist] where there is none.
+// ReadRing reads the ring at path. It returns [ErrOthersRead] if group or others
+// have any permission on the file, and [fs.ErrNotExist] if there is no file.
 func ReadRing(path string) (*Ring, error) {
 	text, mode, err := readFile(path)
 	if err != nil {
@@ -125,13 +128,14 @@ func ReadRing(path string) (*Ring, error) {
 
 // ParseRing reads the text of a key ring: comment lines, empty lines, and
 //
-//	mac SECRET             once the first key ever is dropped: see [Ring.MAC]
+//	mac SECRET             if the first key ever was dropped: see [Ring.MAC]
 //	past SECRET            for each later key that was dropped: see [Signer]
 //	key ID SECRET          for each key, oldest first
-//	key ID SECRET seals    for the one that seals; without it the first does
+//	key ID SECRET seals    for the key that seals; without this line the first key seals
 //
-// ID is 6 bytes and SECRET 32 bytes of base64url without padding. "since HEAD"
-// ends the line of a key whose signer took over from an older one, there.
+// ID is 6 bytes and SECRET 32 bytes, in base64url without padding. If the signer of
+// a key took over from an older one, its line ends with "since HEAD", the place
+// where it did.
 func ParseRing(text []byte) (*Ring, error) {
 	set, marked := &keySet{}, false
 	scanner := bufio.NewScanner(bytes.NewReader(text))
@@ -140,7 +144,7 @@ func ParseRing(text []byte) (*Ring, error) {
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		// The line's text stays out of the error: it is a key.
+		// The error doesn't quote the line, which may be a key.
 		bad := fmt.Errorf("line %d is not \"key ID SECRET\"", line)
 		var since Head
 		if n := len(fields); n > 2 && fields[n-2] == "since" {
@@ -193,7 +197,7 @@ func parseSecret(text string, size int) ([]byte, error) {
 	return secret, err
 }
 
-// add appends a key while the set is being made.
+// add appends a key to a set that is not in use yet.
 func (s *keySet) add(id keyID, raw []byte) error {
 	if s.index(id) >= 0 {
 		return errors.New("two keys have the same id")
@@ -212,7 +216,7 @@ func (s *keySet) add(id keyID, raw []byte) error {
 	}
 	use := "sallyport sign v1"
 	if len(s.signers) == 0 {
-		use = "sallyport mac v1" // the first key ever, which signs with that of Ring.MAC
+		use = "sallyport mac v1" // the first key ever signs with the key of Ring.MAC
 	}
 	signKey, err := hkdf.Key(sha256.New, raw, id[:], use, keyBytes)
 	if err != nil {
@@ -223,7 +227,7 @@ func (s *keySet) add(id keyID, raw []byte) error {
 	return nil
 }
 
-// index returns where the key is, or -1.
+// index returns the index of the key in keys, or -1.
 func (s *keySet) index(id keyID) int {
 	return slices.IndexFunc(s.keys, func(k ringKey) bool { return k.id == id })
 }
@@ -233,7 +237,7 @@ func (s *keySet) marshal() []byte {
 	var b bytes.Buffer
 	b.WriteString(ringHeader)
 	for i, signer := range s.signers {
-		at := i - s.dropped() // in keys
+		at := i - s.dropped() // index in keys
 		switch {
 		case at >= 0:
 			fmt.Fprintf(&b, "key %s %s", s.keys[at].id, b64.EncodeToString(s.keys[at].raw))
@@ -253,9 +257,9 @@ func (s *keySet) marshal() []byte {
 	return b.Bytes()
 }
 
-// Place says where a sealed secret is stored. It is authenticated together
-// with the secret, so a sealed value copied into another row, column or table
-// doesn't open there (ATTACKS 142).
+// Place says where a sealed secret is stored. It is authenticated together with the
+// secret, so a sealed value that an attacker copies to another row, column or table
+// doesn't open there (attack 142).
 type Place struct{ Table, Column, Row string }
 
 func (p Place) aad(id keyID) []byte {
@@ -267,20 +271,20 @@ func (p Place) aad(id keyID) []byte {
 	return append(b, id[:]...)
 }
 
-// Seal encrypts plain for its place: key id (6 bytes), nonce (12), AES-256-GCM
-// text and tag (16). Nonces are random; a ring key seals far fewer than the
-// 2³² secrets that would make two of them meet.
+// Seal encrypts plain for its place with AES-256-GCM. It returns the key id (6
+// bytes), the nonce (12), the encrypted text and the tag (16). Nonces are random; a
+// key seals far fewer than the 2³² secrets at which two nonces might collide.
 func (r *Ring) Seal(place Place, plain []byte) []byte {
-	// A server that goes on sealing under the key of before would undo the
-	// work of "key rotate" beside it.
+	// A server that kept sealing under the old key would undo the work of a
+	// concurrent "key rotate".
 	r.Refresh()
 	set := r.set.Load()
 	key := set.keys[set.seals]
 	return key.aead.Seal(bytes.Clone(key.id[:]), nil, plain, place.aad(key.id))
 }
 
-// Open returns what was sealed for place. It fails with [ErrUnknownKey] or
-// [ErrOpen]; both mean that the secret can't be used, not that there is none.
+// Open returns the secret that was sealed for place. It returns [ErrUnknownKey] or
+// [ErrOpen] if the secret can't be used; neither means that there is no secret.
 func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
 	if len(sealed) < keyIDBytes {
 		return nil, ErrOpen
@@ -301,18 +305,18 @@ func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
 		return nil, ErrOpen
 	}
 	if at > set.seals {
-		// Another node has rotated to this key: nobody else can have sealed
-		// under it. Sealing under the key of before would undo that.
+		// Only a node that has rotated to this key can have sealed under it.
+		// Sealing under the older key would undo that rotation.
 		r.set.CompareAndSwap(set, set.with(set.keys, at))
 	}
 	return plain, nil
 }
 
-// MAC returns HMAC-SHA-256 of text under a key of the ring, for purpose: 32
-// bytes that nobody without the ring can compute. It stays the same whatever
-// keys are added, rotated or dropped, since it comes from the first key ever:
-// a copy of an old ring computes it too. So it may only find things or hide
-// names; what must not be forged is signed, see [Signer].
+// MAC returns the HMAC-SHA-256 of text for purpose under a key of the ring: 32
+// bytes that can't be computed without the ring. The key comes from the first key
+// that the ring ever had, so the result stays the same when keys are added, rotated
+// or dropped, and a copy of an old ring computes it too. Use it only to look things
+// up or to hide names. Sign what must not be forged; see [Signer].
 func (r *Ring) MAC(purpose, text string) []byte {
 	return sum(r.set.Load().signers[0].key, purpose, []byte(text))
 }

@@ -29,7 +29,7 @@ func TestTextNeverPrints(t *testing.T) {
 		fmt.Errorf("wrap: %v", text).Error(),
 	} {
 		if strings.Contains(got, "canary") {
-			t.Errorf("printed: %s", got)
+			t.Errorf("the secret was printed: %s", got)
 		}
 	}
 }
@@ -46,14 +46,14 @@ func TestSealedSecretOpensOnlyInItsPlace(t *testing.T) {
 		{"totps", "ecret", "row1"}, {"totp", "secretrow1", ""},
 	} {
 		if _, err := ring.Open(place, sealed); !errors.Is(err, ErrOpen) {
-			t.Errorf("%v: err = %v, want ErrOpen", place, err)
+			t.Errorf("opening at %v: got %v, want ErrOpen", place, err)
 		}
 	}
 	if bytes.Equal(sealed, ring.Seal(home, []byte("plain"))) {
 		t.Error("sealing twice gave the same bytes")
 	}
 	if _, err := NewRing().Open(home, sealed); !errors.Is(err, ErrUnknownKey) {
-		t.Errorf("another ring: err = %v, want ErrUnknownKey", err)
+		t.Errorf("opening with another ring: got %v, want ErrUnknownKey", err)
 	}
 	for i := range sealed {
 		changed := bytes.Clone(sealed)
@@ -67,9 +67,9 @@ func TestSealedSecretOpensOnlyInItsPlace(t *testing.T) {
 	}
 }
 
-// Nodes that start together in one directory make one ring, and a crash leaves
-// none or a whole one.
-func TestNobodyFindsHalfARing(t *testing.T) {
+// Of processes that start together in one directory one creates the ring, and none
+// reads an incomplete file.
+func TestRingIsCreatedOnceAndRead(t *testing.T) {
 	for range 50 {
 		path := filepath.Join(t.TempDir(), "keyring")
 		var (
@@ -91,10 +91,10 @@ func TestNobodyFindsHalfARing(t *testing.T) {
 		}
 		all.Wait()
 		if made.Load() != 1 {
-			t.Errorf("%d rings were made, want 1", made.Load())
+			t.Errorf("%d rings were created, want 1", made.Load())
 		}
 		if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".keyring-*")); err != nil || len(left) > 0 {
-			t.Errorf("left behind: %v, %v", left, err)
+			t.Errorf("temporary files are left: %v, %v", left, err)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func TestRingFile(t *testing.T) {
 		t.Errorf("mode = %v, want 0600", info.Mode())
 	}
 	if _, err := CreateRing(path); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("created over a ring: %v", err)
+		t.Errorf("creating over an existing ring: got %v, want ErrExist", err)
 	}
 	read, err := ReadRing(path)
 	if err != nil {
@@ -117,20 +117,23 @@ func TestRingFile(t *testing.T) {
 	}
 	place := Place{"t", "c", "r"}
 	if got, err := read.Open(place, made.Seal(place, []byte("x"))); err != nil || string(got) != "x" {
-		t.Errorf("ring read back: %q, %v", got, err)
+		t.Errorf("the ring that was read back opens %q, %v", got, err)
 	}
-	if !bytes.Equal(read.MAC("p", "x"), made.MAC("p", "x")) || bytes.Equal(read.MAC("p", "x"), read.MAC("px", "")) {
-		t.Error("MAC differs where it should not, or is equal where it should differ")
+	if !bytes.Equal(read.MAC("p", "x"), made.MAC("p", "x")) {
+		t.Error("the ring that was read back computes another MAC")
+	}
+	if bytes.Equal(read.MAC("p", "x"), read.MAC("px", "")) {
+		t.Error("the MAC is the same when a part of the text moves to the purpose")
 	}
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	// ATTACKS 160.
+	// Other users of the machine must not read the key ring (attack 160).
 	if _, err := ReadRing(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
-		t.Errorf("group-readable ring: err = %v, want one that says chmod 600", err)
+		t.Errorf("a ring that the group can read: got %v, want an error that says chmod 600", err)
 	}
 	if _, err := ReadRing(path + "x"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing ring: %v", err)
+		t.Errorf("a missing ring: got %v, want ErrNotExist", err)
 	}
 }
 
@@ -139,14 +142,14 @@ func TestTokensAreWholeAndDifferent(t *testing.T) {
 	for range 1000 {
 		token := NewToken().Reveal()
 		if len(token) != 43 || seen[token] {
-			t.Fatalf("token of %d characters, seen before: %v", len(token), seen[token])
+			t.Fatalf("a token has %d characters, repeated: %v; want 43, never repeated", len(token), seen[token])
 		}
 		seen[token] = true
 	}
 	token := NewToken().Reveal()
 	for _, other := range []string{token[:42], token + "A", strings.ToLower(token) + " ", ""} {
 		if bytes.Equal(Hash(token), Hash(other)) {
-			t.Errorf("%q is taken for the token", other)
+			t.Errorf("%q has the hash of the token %q", other, token)
 		}
 	}
 }
@@ -161,13 +164,13 @@ func FuzzParseRing(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := ParseRing(ring.set.Load().marshal())
+		second, err := ParseRing(ring.set.Load().marshal())
 		if err != nil {
-			t.Fatalf("printed ring does not parse: %v", err)
+			t.Fatalf("the marshalled ring does not parse: %v", err)
 		}
 		place := Place{"t", "c", "r"}
-		if _, err := again.Open(place, ring.Seal(place, nil)); err != nil {
-			t.Fatalf("ring printed and parsed does not open: %v", err)
+		if _, err := second.Open(place, ring.Seal(place, nil)); err != nil {
+			t.Fatalf("the ring that was marshalled and parsed does not open: %v", err)
 		}
 	})
 }

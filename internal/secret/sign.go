@@ -14,20 +14,20 @@ import (
 var (
 	// ErrForged: the signed text or its signature was changed.
 	ErrForged = errors.New("signature does not match")
-	// ErrEnded: the signature is of a key that a later one had replaced before
-	// that place of the chain.
+	// ErrEnded: the key of the signature was replaced before that place in the
+	// chain.
 	ErrEnded = errors.New("signed with a key that had been replaced before")
 )
 
-// Signer is a key that signs: each key of the ring has one. It stays in the
-// ring when its key is dropped, so that what it signed can be verified for
-// ever. From the place in the chain where the signer of a later key took over
-// its signatures count no more: somebody may have a copy of an old ring.
+// Signer is a key that signs. Each key of the ring has one. It stays in the ring
+// when its key is dropped, so that its signatures can always be verified. They count
+// only up to the place in the chain where the signer of a later key took over, since
+// an attacker may have a copy of an old ring.
 type Signer struct {
 	id  keyID // the first bytes of its signatures
 	key []byte
-	// since is a place that it signed when it took over. It is zero for the
-	// first signer, and for one that has not taken over.
+	// since is a place that the signer signed when it took over. It is zero for the
+	// first signer, and for a signer that has not taken over yet.
 	since Head
 }
 
@@ -37,14 +37,14 @@ func newSigner(key []byte) Signer {
 	return s
 }
 
-// Sign returns a signature of text for purpose, 38 bytes: 6 that tell signers
-// apart, and an HMAC-SHA-256.
+// Sign returns a signature of text for purpose: 38 bytes, of which 6 identify the
+// signer and 32 are an HMAC-SHA-256.
 func (s Signer) Sign(purpose string, text []byte) []byte {
 	return append(s.id[:], s.sum(purpose, text)...)
 }
 
 func (s Signer) sum(purpose string, text []byte) []byte {
-	return sum(s.key, "sign "+purpose, text) // no purpose of Ring.MAC begins so
+	return sum(s.key, "sign "+purpose, text) // no purpose of Ring.MAC has this prefix
 }
 
 // sum returns the HMAC-SHA-256 of text for purpose.
@@ -62,10 +62,11 @@ func (r *Ring) Signer() Signer {
 	return set.signers[set.dropped()+set.seals]
 }
 
-// SignerAfter returns who signs next in a chain that ends with signature: the
-// signer of that, so that nodes whose rings differ for a while go on alike.
-// It is [Ring.Signer] for an empty chain, and where a later one had taken over.
-// [ErrUnknownKey] says that the ring lacks it.
+// SignerAfter returns the signer that signs next in a chain whose last signature is
+// signature. It is the signer of that signature, so that nodes whose rings differ
+// for a while use the same one. It is [Ring.Signer] if the chain is empty, or if a
+// later signer had taken over. SignerAfter returns [ErrUnknownKey] if the ring lacks
+// the signer.
 func (r *Ring) SignerAfter(signature []byte) (Signer, error) {
 	if len(signature) == 0 {
 		return r.Signer(), nil
@@ -81,23 +82,23 @@ func (r *Ring) SignerAfter(signature []byte) (Signer, error) {
 	}
 }
 
-// IsCurrent reports whether signature begins as those of a signer that none
-// has replaced.
+// IsCurrent reports whether signature names a signer that no later one has
+// replaced. It doesn't verify the signature.
 func (r *Ring) IsCurrent(signature []byte) bool {
 	set, at := r.signerOf(signature)
 	return at >= 0 && set.end(at) == math.MaxInt64
 }
 
-// Verify returns nil where signature is one of text for purpose by any signer
-// of this ring; else [ErrForged], or [ErrUnknownKey] where another ring made it.
+// Verify returns nil if any signer of this ring made signature of text for purpose.
+// It returns [ErrUnknownKey] if the signer isn't in the ring, else [ErrForged].
 func (r *Ring) Verify(purpose string, text, signature []byte) error {
 	_, _, err := r.verify(purpose, text, signature)
 	return err
 }
 
-// VerifyAt is Verify for the signature at a place of the chain: it returns
-// [ErrEnded] where a later signer had taken over before, and [ErrForged] where
-// one took over at this place with another signature.
+// VerifyAt is [Ring.Verify] for the signature at a place in the chain. It also
+// returns [ErrEnded] if a later signer had taken over by then, and [ErrForged] if a
+// signer took over at this place with another signature.
 func (r *Ring) VerifyAt(purpose string, text []byte, at Head) error {
 	set, signer, err := r.verify(purpose, text, at.MAC)
 	if err != nil {
@@ -114,7 +115,7 @@ func (r *Ring) VerifyAt(purpose string, text []byte, at Head) error {
 	return nil
 }
 
-// Handovers returns the places where signers took over, oldest first.
+// Handovers returns the places in the chain where signers took over, oldest first.
 func (r *Ring) Handovers() []Head {
 	var all []Head
 	for _, s := range r.set.Load().signers {
@@ -139,7 +140,8 @@ func (r *Ring) verify(purpose string, text, signature []byte) (*keySet, int, err
 	return set, at, nil
 }
 
-// signerOf returns the index of the signer whose signature it may be, or -1.
+// signerOf returns the index of the signer that signature names, or -1. It
+// refreshes the ring if the signer is unknown.
 func (r *Ring) signerOf(signature []byte) (*keySet, int) {
 	set := r.set.Load()
 	at := set.signer(signature)
@@ -155,7 +157,8 @@ func (s *keySet) signer(signature []byte) int {
 	return slices.IndexFunc(s.signers, func(one Signer) bool { return bytes.HasPrefix(signature, one.id[:]) })
 }
 
-// end returns the first place in the chain that isn't the signer's any more.
+// end returns the place in the chain from which on the signer's signatures don't
+// count; [math.MaxInt64] if there is none.
 func (s *keySet) end(signer int) int64 {
 	end := int64(math.MaxInt64)
 	for _, later := range s.signers[signer+1:] {

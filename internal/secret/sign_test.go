@@ -31,23 +31,23 @@ func TestSignatureIsOfOneTextForOnePurpose(t *testing.T) {
 		{"none", "p", "text", nil},
 	} {
 		if err := ring.Verify(test.purpose, []byte(test.text), test.signature); !errors.Is(err, ErrForged) {
-			t.Errorf("%s: %v, want ErrForged", test.name, err)
+			t.Errorf("%s: got %v, want ErrForged", test.name, err)
 		}
 	}
 	if err := NewRing().Verify("p", []byte("text"), signature); !errors.Is(err, ErrUnknownKey) {
-		t.Errorf("by another ring: %v, want ErrUnknownKey", err)
+		t.Errorf("with another ring: got %v, want ErrUnknownKey", err)
 	}
 }
 
-// at is the place of a signature in a chain.
-func at(seq int64, signature []byte) Head { return Head{Seq: seq, MAC: signature} }
+// headAt returns the place of a signature in a chain.
+func headAt(seq int64, signature []byte) Head { return Head{Seq: seq, MAC: signature} }
 
-// What a key signed stays verified when the key is dropped, but it signs
-// nothing at or behind the place where the next one took over.
+// Signatures of a key verify after the key was dropped, but not at or after the place
+// where the next key took over.
 func TestSignerEndsWhereTheNextTakesOver(t *testing.T) {
 	from := Source{Path: filepath.Join(t.TempDir(), "keyring")}
 	text := []byte("text")
-	stolen := make([]*Ring, 3) // of each generation
+	stolen := make([]*Ring, 3) // a copy of the ring of each generation
 	var err error
 	if stolen[0], err = CreateRing(from.Path); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestSignerEndsWhereTheNextTakesOver(t *testing.T) {
 		}
 		keys := before.Keys()
 		ring, err := RotateKeys(t.Context(), from, keys[len(keys)-1].ID, func(r *Ring) Head {
-			return at(end, r.Signer().Sign("p", text))
+			return headAt(end, r.Signer().Sign("p", text))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestSignerEndsWhereTheNextTakesOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := stolen[i+1].Handovers(); len(got) != i+1 || !got[i].Equal(ring.Handovers()[i]) {
-			t.Errorf("after the drop the ring keeps %v", got)
+			t.Errorf("after its old key was dropped the ring has the hand-overs %v", got)
 		}
 	}
 	ring, err := from.Read(t.Context())
@@ -85,44 +85,44 @@ func TestSignerEndsWhereTheNextTakesOver(t *testing.T) {
 			t.Errorf("generation %d: %v", i, err)
 		}
 		if got, want := ring.IsCurrent(signature), i == len(ends); got != want {
-			t.Errorf("generation %d is current: %v", i, got)
+			t.Errorf("generation %d is current: %v, want %v", i, got, want)
 		}
 		next, err := ring.SignerAfter(signature)
 		if err != nil || next.id != ring.Signer().id {
-			t.Errorf("generation %d is followed by another than the last, %v", i, err)
+			t.Errorf("after generation %d the last generation doesn't sign next: %v", i, err)
 		}
 		for _, test := range []struct {
 			seq  int64
-			ends int // generations before this one have ended there
+			ends int // generations before this one have ended at seq
 		}{{1, 0}, {9, 0}, {10, 1}, {11, 1}, {19, 1}, {20, 2}, {21, 2}} {
 			var want error
 			switch {
 			case i < test.ends:
 				want = ErrEnded
 			case i == 2 && test.seq == 10:
-				want = ErrForged // generation 1 took over there
+				want = ErrForged // generation 1 took over at this place
 			}
-			if err := ring.VerifyAt("p", text, at(test.seq, signature)); !errors.Is(err, want) {
-				t.Errorf("generation %d at %d: %v, want %v", i, test.seq, err, want)
+			if err := ring.VerifyAt("p", text, headAt(test.seq, signature)); !errors.Is(err, want) {
+				t.Errorf("generation %d at place %d: got %v, want %v", i, test.seq, err, want)
 			}
 		}
 		if i > 0 {
 			if err := stolen[0].Verify("p", text, signature); !errors.Is(err, ErrUnknownKey) {
-				t.Errorf("the first ring knows generation %d: %v", i, err)
+				t.Errorf("the first ring verifies generation %d: got %v, want ErrUnknownKey", i, err)
 			}
 		}
 	}
 	other := ring.Signer().Sign("p", []byte("other"))
-	if err := ring.VerifyAt("p", []byte("other"), at(20, other)); !errors.Is(err, ErrForged) {
-		t.Errorf("another signature where the last took over: %v", err)
+	if err := ring.VerifyAt("p", []byte("other"), headAt(20, other)); !errors.Is(err, ErrForged) {
+		t.Errorf("another signature where the last signer took over: got %v, want ErrForged", err)
 	}
 	if got := string(ring.set.Load().marshal()); strings.Count(got, "mac ") != 1 || strings.Count(got, "past ") != 1 || strings.Count(got, " since ") != 2 {
-		t.Error("the ring's file has other lines than mac, past, key")
+		t.Error("the ring's file doesn't have the lines mac, past and key")
 	}
 }
 
-// Rings differ for a while; the chain's last signature says who goes on.
-func TestChainGoesOnUnderOneSigner(t *testing.T) {
+// While rings differ, the chain's last signature decides which key signs next.
+func TestChainContinuesUnderOneSigner(t *testing.T) {
 	first := NewRing().set.Load().withFresh()
 	behind, ahead := ringOf(first), ringOf(first.rotated())
 	for name, test := range map[string]struct {
@@ -137,11 +137,11 @@ func TestChainGoesOnUnderOneSigner(t *testing.T) {
 	} {
 		got, err := test.ring.SignerAfter(test.last)
 		if err != nil || got.id != test.want.Signer().id {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: the wrong signer signs next, or %v", name, err)
 		}
 	}
 	if _, err := behind.SignerAfter(NewRing().Signer().Sign("p", nil)); !errors.Is(err, ErrUnknownKey) {
-		t.Errorf("by another ring: %v, want ErrUnknownKey", err)
+		t.Errorf("after a signature of another ring: got %v, want ErrUnknownKey", err)
 	}
 }
 
@@ -159,18 +159,18 @@ func TestKeysAreDroppedOnlyAfterTheHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := DropOldKeys(t.Context(), from, newest); err == nil {
-		t.Error("dropped a key that signs")
+		t.Error("a key was dropped that still signs the log")
 	}
 	if ring, err := rotate(t, from); err != nil || len(ring.Handovers()) != 1 {
-		t.Errorf("the next rotation hands nothing over: %v", err)
+		t.Errorf("the next rotation didn't hand over: %v", err)
 	}
 	if _, err := DropOldKeys(t.Context(), from, newest); err != nil {
 		t.Error(err)
 	}
 }
 
-// The largest ring that the commands make is read again.
-func TestRingOfMostSignersIsRead(t *testing.T) {
+// The largest ring that the commands write can be read.
+func TestLargestRingIsRead(t *testing.T) {
 	set := NewRing().set.Load()
 	for len(set.signers) < maxSigners {
 		set = set.withFresh().rotated()
@@ -181,18 +181,19 @@ func TestRingOfMostSignersIsRead(t *testing.T) {
 	}
 	text := set.marshal()
 	if len(text) > maxRingBytes {
-		t.Errorf("%d bytes are more than are read", len(text))
+		t.Errorf("the largest ring has %d bytes, but only %d are read", len(text), maxRingBytes)
 	}
 	ring, err := ParseRing(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(ring.set.Load().marshal(), text) {
-		t.Error("it is another ring when it is read")
+		t.Error("the ring that was read differs from the one that was written")
 	}
 }
 
-// An earlier version kept a dropped first key's MAC key, and signed with it.
+// An earlier version signed with the key of Ring.MAC, which stayed when the first key
+// was dropped.
 func TestSignaturesOfEarlierVersionsVerify(t *testing.T) {
 	const (
 		mac = "mac AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"
@@ -210,11 +211,11 @@ func TestSignaturesOfEarlierVersionsVerify(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := ring.VerifyAt("p", []byte("text"), at(1, signature)); err != nil {
+		if err := ring.VerifyAt("p", []byte("text"), headAt(1, signature)); err != nil {
 			t.Error(err)
 		}
 		if next, err := ring.SignerAfter(signature); err != nil || !bytes.Equal(next.Sign("p", []byte("text")), signature) {
-			t.Errorf("before a rotation the chain goes on under another key, %v", err)
+			t.Errorf("the chain continues under another key without a rotation: %v", err)
 		}
 	}
 }

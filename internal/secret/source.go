@@ -10,23 +10,24 @@ import (
 	"syscall"
 )
 
-// Source is where the key ring is kept: in a file of ours, which the commands
-// change, or elsewhere, where the operator puts each new ring.
+// Source says where the key ring is kept: in a file that the commands change, or in
+// a credential or a program, for which the operator stores each new ring.
 type Source struct {
-	// Path is that of the file. A credential's is empty where systemd told us
-	// no directory.
+	// Path is the path of the file. For a credential it is empty if systemd set no
+	// CREDENTIALS_DIRECTORY.
 	Path string
-	// Credential is the name of the systemd credential that the file is.
+	// Credential is the name of the systemd credential that Path points to; empty
+	// if the ring is in a file or printed by a command.
 	Credential string
-	// Command is a program, by its absolute path, and its arguments; it prints
-	// the ring. See [printed] for how it runs.
+	// Command is the absolute path of a program that prints the ring, and its
+	// arguments. No shell interprets them.
 	Command []string
 }
 
-// Ours reports whether the ring is in a file that we write.
-func (s Source) Ours() bool { return s.Credential == "" && len(s.Command) == 0 }
+// IsWritable reports whether the ring is in a file that the commands may write.
+func (s Source) IsWritable() bool { return s.Credential == "" && len(s.Command) == 0 }
 
-// String names the ring, within a sentence.
+// String returns a noun phrase that names the ring.
 func (s Source) String() string {
 	switch {
 	case len(s.Command) > 0:
@@ -38,15 +39,15 @@ func (s Source) String() string {
 	}
 }
 
-// forNew says where the ring of a new portal comes from that isn't ours.
+// forNew is advice for a new portal whose source isn't writable.
 const forNew = "for a new portal, \"sallyport key new\" prints one"
 
-// Read reads the ring. Errors say what to do; where a file of ours is missing
-// it is [fs.ErrNotExist].
+// Read reads the ring. Its errors say what to do. If the source is writable and the
+// file doesn't exist, the error wraps [fs.ErrNotExist].
 func (s Source) Read(ctx context.Context) (*Ring, error) {
 	switch {
 	case len(s.Command) > 0:
-		return s.run(ctx)
+		return s.readCommand(ctx)
 	case s.Credential != "":
 		return s.readCredential()
 	}
@@ -57,8 +58,8 @@ func (s Source) Read(ctx context.Context) (*Ring, error) {
 	return ring, err
 }
 
-func (s Source) run(ctx context.Context) (*Ring, error) {
-	text, err := printed(ctx, s.Command, commandTime)
+func (s Source) readCommand(ctx context.Context) (*Ring, error) {
+	text, err := runCommand(ctx, s.Command, commandTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("key_ring_command: %w; it must print the key ring and end with status 0: run it by hand, as the user that runs Sallyport", err)
 	}
@@ -69,9 +70,10 @@ func (s Source) run(ctx context.Context) (*Ring, error) {
 	return ring, nil
 }
 
-// othersOfCredential are the modes that a credential doesn't have: systemd
-// gives it 0400, or 0440 where the group's bits stand for one name of an ACL.
-const othersOfCredential = 0o027
+// forbiddenCredentialModes are the mode bits that a credential may not have.
+// systemd creates it with 0400, or with 0440 if it grants access by an ACL, whose
+// mask the group's bits show.
+const forbiddenCredentialModes = 0o027
 
 func (s Source) readCredential() (*Ring, error) {
 	if s.Path == "" {
@@ -83,7 +85,7 @@ func (s Source) readCredential() (*Ring, error) {
 		return nil, fmt.Errorf("key_ring: there is no systemd credential at %s: the unit needs LoadCredential=%s:FILE or LoadCredentialEncrypted=; %s", s.Path, s.Credential, forNew)
 	case err != nil:
 		return nil, fmt.Errorf("key_ring: systemd credential: %w", err)
-	case mode&othersOfCredential != 0:
+	case mode&forbiddenCredentialModes != 0:
 		return nil, fmt.Errorf("key_ring: %s has mode %v, so others may read or change it; systemd's credentials have 0400 or 0440", s.Path, mode)
 	}
 	ring, err := ParseRing(text)
@@ -93,15 +95,16 @@ func (s Source) readCredential() (*Ring, error) {
 	return ring, nil
 }
 
-// readFile returns what a file that can be a key ring holds, and its mode.
+// readFile returns the content and the mode of a file. It refuses what can't be a
+// key ring: anything but a regular file, and a file that is too large.
 func readFile(path string) ([]byte, fs.FileMode, error) {
-	// A pipe would keep us waiting for who writes.
+	// O_NONBLOCK, since opening a named pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of what was opened, not of what has the name by now
+	info, err := f.Stat() // of the opened file, since the name may point elsewhere by now
 	if err != nil {
 		return nil, 0, err
 	}

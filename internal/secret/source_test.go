@@ -16,8 +16,8 @@ import (
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "print-key-ring")
-	// A process that another test starts meanwhile would hold the file open for
-	// writing, and then it can't be run.
+	// Another test may start a process meanwhile, which would inherit the file open
+	// for writing. The kernel refuses to run such a file.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700); err != nil {
@@ -44,16 +44,16 @@ func TestCommandPrintsTheRing(t *testing.T) {
 			continue
 		}
 		if got, want := ring.Text().Reveal(), want.Text().Reveal(); got != want {
-			t.Errorf("%s: another ring", name)
+			t.Errorf("%s: got another ring than the command printed", name)
 		}
-		if source.Ours() || !strings.Contains(source.String(), source.Command[0]) {
-			t.Errorf("%s: %v is ours: %v", name, source, source.Ours())
+		if source.IsWritable() || !strings.Contains(source.String(), source.Command[0]) {
+			t.Errorf("%s: %v must name the command; IsWritable() = %v, want false", name, source, source.IsWritable())
 		}
 	}
 }
 
-// F4: what isn't whole is refused, with standard error and without what was
-// printed.
+// An incomplete ring is refused (F4). The error shows standard error, and never the
+// output, which may hold keys.
 func TestCommandThatPrintsNoRingIsRefused(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"fails":        {"echo key AAAAAAAA canary; echo 'the KMS\033[31m said\nno' >&2; exit 3", "ended with exit status 3: the KMS[31m said no; it must print"},
@@ -70,7 +70,7 @@ func TestCommandThatPrintsNoRingIsRefused(t *testing.T) {
 			path := script(t, test.text+"\n")
 			_, err := Source{Command: []string{path}}.Read(t.Context())
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "canary") || strings.ContainsAny(err.Error(), "\n\033") {
-				t.Errorf("%v, want %q", err, test.want)
+				t.Errorf("got %v, want %q in one line, without the output", err, test.want)
 			}
 			if pid, err := os.ReadFile(path + ".pid"); err == nil {
 				kill(t, string(pid))
@@ -78,7 +78,7 @@ func TestCommandThatPrintsNoRingIsRefused(t *testing.T) {
 		})
 	}
 	if _, err := (Source{Command: []string{"/nowhere/program"}}).Read(t.Context()); err == nil || !strings.Contains(err.Error(), "run /nowhere/program: ") {
-		t.Errorf("no program: %v", err)
+		t.Errorf("a program that doesn't exist: got %v", err)
 	}
 }
 
@@ -93,39 +93,39 @@ func kill(t *testing.T, pid string) {
 	}
 }
 
-// A KMS that hangs keeps neither a start waiting nor a process behind.
-func TestCommandThatHangsEndsWithAllItStarted(t *testing.T) {
+// A command that hangs is killed with its children, and the start goes on.
+func TestCommandThatHangsIsKilledWithItsChildren(t *testing.T) {
 	path := script(t, "exec 9>\"$0.lock\"; flock 9\necho waiting >&2\nsleep 300 &\nwait\n")
-	_, err := printed(t.Context(), []string{path}, 200*time.Millisecond)
+	_, err := runCommand(t.Context(), []string{path}, 200*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "didn't end within 200ms") {
-		t.Errorf("%v, want that it didn't end", err)
+		t.Errorf("got %v, want that the command didn't end", err)
 	}
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	// Its child holds the lock for five minutes, unless it is gone.
+	// A child that survived would hold the lock for five minutes.
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := printed(ctx, []string{path}, time.Hour); !errors.Is(err, context.Canceled) {
-		t.Errorf("after Ctrl-C: %v", err)
+	if _, err := runCommand(ctx, []string{path}, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a cancelled context: got %v, want Canceled", err)
 	}
 }
 
-func TestCommandGetsNothingOfOurEnvironment(t *testing.T) {
+func TestCommandGetsPATHAndHOMEOnly(t *testing.T) {
 	t.Setenv("SALLYPORT_DATABASE", "postgres://ada:hunter2@db/sallyport")
 	t.Setenv("HOME", "/home/of/ada")
-	text, err := printed(t.Context(), []string{"/usr/bin/env"}, commandTime)
+	text, err := runCommand(t.Context(), []string{"/usr/bin/env"}, commandTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
 		if name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name != "PATH" && (name != "HOME" || value != "/home/of/ada") {
-			t.Errorf("it gets %s", line)
+			t.Errorf("the command's environment has %s", line)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func TestCredentialIsReadAsSystemdMakesIt(t *testing.T) {
 	refused := func(name, want string, source Source) {
 		t.Helper()
 		if _, err := source.Read(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%s: %v, want %q", name, err, want)
+			t.Errorf("%s: got %v, want %q", name, err, want)
 		}
 	}
 	refused("no directory", "CREDENTIALS_DIRECTORY isn't set", Source{Credential: "ring"})
@@ -171,8 +171,9 @@ func TestCredentialIsReadAsSystemdMakesIt(t *testing.T) {
 	refused("a pipe", "isn't a file", Source{Path: pipe, Credential: "pipe"})
 }
 
-// The operator stores the new ring; we write nothing.
-func TestRingOfOthersIsPrintedNotWritten(t *testing.T) {
+// If the source isn't writable, the functions return the new ring for the operator to
+// store, and write nothing.
+func TestRingThatIsNotWritableIsReturnedOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ring")
 	source := Source{Path: path, Credential: "ring"}
 	store := func(ring *Ring) string {
@@ -199,7 +200,7 @@ func TestRingOfOthersIsPrintedNotWritten(t *testing.T) {
 	} {
 		ring, err := step.change()
 		if err != nil || states(ring) != step.want {
-			t.Fatalf("%q, %v; want %q", states(ring), err, step.want)
+			t.Fatalf("keys are %q, %v; want %q", states(ring), err, step.want)
 		}
 		if text, err := os.ReadFile(path); err != nil || string(text) != stored {
 			t.Fatalf("%s: the operator's file was changed: %v", step.want, err)
@@ -207,13 +208,12 @@ func TestRingOfOthersIsPrintedNotWritten(t *testing.T) {
 		stored = store(ring)
 	}
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("files in the directory: %v, %v; want the credential alone", left, err)
 	}
 }
 
-// Of two commands on a new portal one makes the ring, and no other reads half
-// of it.
-func TestRingIsCreatedOnceAndWhole(t *testing.T) {
+// Of several commands on a new portal one creates the ring, and all of them use it.
+func TestConcurrentCommandsUseOneRing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyring")
 	made := make(chan *Ring, 8)
 	for range cap(made) {
@@ -232,7 +232,7 @@ func TestRingIsCreatedOnceAndWhole(t *testing.T) {
 	first := (<-made).Text()
 	for range cap(made) - 1 {
 		if ring := <-made; ring.Text() != first {
-			t.Error("two rings")
+			t.Error("two commands have different rings")
 		}
 	}
 }

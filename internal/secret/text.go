@@ -9,14 +9,14 @@ import (
 
 const redacted = "[redacted]"
 
-// Text is text that must not reach a log, an error or a page by accident:
-// every way of printing it gives "[redacted]". Its zero value is empty.
+// Text is text that must not reach a log, an error or a page by accident. Every way
+// to print it gives "[redacted]". Its zero value is empty.
 type Text struct{ s string }
 
 // NewText wraps s.
 func NewText(s string) Text { return Text{s} }
 
-// Reveal returns the text itself. Each call is a place to look at in review.
+// Reveal returns the text itself. Reviewers should check each call.
 func (t Text) Reveal() string { return t.s }
 
 // String implements [fmt.Stringer]; it never shows the text.
@@ -31,21 +31,21 @@ func (Text) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText implements [encoding.TextMarshaler]; it never shows the text.
 func (Text) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// tokenBytes gives a token 256 bits: nobody guesses one, so looking it up
-// needs no budget.
+// tokenBytes gives a token 256 bits. Such a token can't be guessed, so a look-up
+// needs no rate limit.
 const tokenBytes = 32
 
-// NewToken returns a bearer token: 32 random bytes as 43 characters of
-// base64url. It is shown once; the database keeps [Hash] of it.
+// NewToken returns a bearer token: 32 random bytes as 43 characters of base64url.
+// Show it once, and store its [Hash].
 func NewToken() Text {
 	var b [tokenBytes]byte
-	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	rand.Read(b[:]) // never returns an error: crypto/rand ends the process instead
 	return Text{base64.RawURLEncoding.EncodeToString(b[:])}
 }
 
-// Hash returns what is stored of the token presented: its SHA-256, 32 bytes.
-// A row is found by this whole hash, so a shortened or lengthened token is
-// unknown, and the time of the look-up tells nothing about a stored token.
+// Hash returns the SHA-256 of a token, 32 bytes, which the database stores in place
+// of the token. Rows are looked up by the whole hash, so a shortened or lengthened
+// token finds none, and the time of the look-up reveals nothing about stored tokens.
 func Hash(presented string) []byte {
 	sum := sha256.Sum256([]byte(presented))
 	return sum[:]
@@ -53,22 +53,23 @@ func Hash(presented string) []byte {
 
 const idBytes = 15
 
-// NewID returns a random row id: 120 bits as 20 characters of base64url. An
-// id is no secret.
+// NewID returns a random id for a row: 120 bits as 20 characters of base64url. An
+// id is not secret.
 func NewID() string {
 	var b [idBytes]byte
 	rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// IsID reports whether text has the shape of an id: what comes from an address
-// and hasn't is nobody's row, and PostgreSQL wouldn't even compare some of it.
+// IsID reports whether text has the form of an id. Check text from a URL before a
+// look-up: text of another form names no row, and PostgreSQL returns an error for
+// some of it, such as text with a NUL.
 func IsID(text string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	return err == nil && len(b) == idBytes
 }
 
-// IsToken reports whether text has the shape of a token.
+// IsToken reports whether text has the form of a token.
 func IsToken(text string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	return err == nil && len(b) == tokenBytes

@@ -63,7 +63,7 @@ func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time,
 		parts = append(parts, Part{What: what, Path: path, New: errors.Is(err, fs.ErrNotExist)})
 	}
 	add("data directory", absolute(cfg.DataDir))
-	if RingSource(cfg).Ours() {
+	if RingSource(cfg).IsWritable() {
 		add(KeyRingPart, cfg.KeyRingPath())
 	}
 	path, sqlite := strings.CutPrefix(cfg.DatabaseURL(), "sqlite:")

@@ -73,11 +73,11 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	if from.Ours() {
+	if from.IsWritable() {
 		removeLeftovers(filepath.Dir(from.Path))
 	}
 	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, patience: reportTime, pause: waitForServers}
-	if !from.Ours() { // no server looks again
+	if !from.IsWritable() { // no server looks again
 		keys.patience, keys.pause = 0, func(context.Context) error { return nil }
 	}
 	return keys, nil
@@ -153,7 +153,7 @@ func sealing(ring *secret.Ring) string {
 // Unstored returns the ring that the operator must store now, where it isn't
 // ours to write and was changed; else nil.
 func (k *Keys) Unstored() *secret.Ring {
-	if k.From.Ours() || k.Ring.Text() == k.stored.Text() {
+	if k.From.IsWritable() || k.Ring.Text() == k.stored.Text() {
 		return nil
 	}
 	return k.Ring
@@ -355,7 +355,7 @@ type ringFile struct {
 // follow makes the ring take over what the commands write into its file. A ring
 // that isn't ours is read at the start only.
 func follow(ring *secret.Ring, from secret.Source, log *slog.Logger) {
-	if from.Ours() {
+	if from.IsWritable() {
 		ring.Follow((&ringFile{path: from.Path, log: log}).reread)
 	}
 }

@@ -89,7 +89,7 @@ func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 }
 
 func howToSpread(from secret.Source) string {
-	if from.Ours() {
+	if from.IsWritable() {
 		return "copy " + from.Path + " to each of them, wait some seconds until they have read it, and run this command again"
 	}
 	return "store the ring that \"key add\" printed for each of them, restart them, and run this command again"

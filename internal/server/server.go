@@ -101,7 +101,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	ring, missing, err := readRing(ctx, from) // first, so that an unusable ring leaves no new database behind
 	if err != nil {
 		fault := ringFault(err)
-		if create && from.Ours() && !errors.As(fault, new(config.Faults)) {
+		if create && from.IsWritable() && !errors.As(fault, new(config.Faults)) {
 			fault = databaseFault(cfg, err) // the ring is in data_dir, like an SQLite database
 		}
 		return nil, withCause(fault, err)
@@ -204,7 +204,7 @@ func (p *Portal) maxHeader() int { return p.Config.MaxHeaderKiB << 10 }
 // Sallyport may create it.
 func readRing(ctx context.Context, from secret.Source) (ring *secret.Ring, missing bool, err error) {
 	ring, err = from.Read(ctx)
-	if from.Ours() && errors.Is(err, fs.ErrNotExist) {
+	if from.IsWritable() && errors.Is(err, fs.ErrNotExist) {
 		return nil, true, nil
 	}
 	return ring, false, err
