@@ -1,23 +1,3 @@
-// Package audit owns the audit log, table events: what was done to an account,
-// by whom, from where, with which outcome. Events are only ever added. They
-// never hold a secret, a code or a token.
-//
-// [Append] adds an event within the transaction of what it reports. Soon
-// afterwards [Seal] gives it the next number of a chain of MACs (seal.go,
-// table audit_head), which [Verify] walks (verify.go, broken.go). [Prune]
-// deletes the oldest and leaves a signed checkpoint (prune.go, table
-// audit_checkpoints).
-//
-// Each key of the ring has a MAC key of its own. The last event of the chain
-// says which one seals the next, for all nodes, whatever their rings say; only
-// [HandOver] changes it, when keys rotate. The ring keeps that place, and from
-// there on an older key counts no more: a copy of an old ring forges nothing.
-//
-// Whoever can write to the database but can't read the key ring can change
-// nothing that was sealed unnoticed, but for one thing: cut the end off, with
-// all that tells of it. That is why each sealed head goes to the server's log,
-// for [Verify] to compare. What isn't sealed yet, some seconds of events, can
-// be forged by them.
 package audit
 
 import (
@@ -32,16 +12,16 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Kind is what happened. Each that concerns an account has a sentence
+// Kind says what happened. Each kind that concerns an account has a sentence
 // "activity.KIND" in the message catalogue.
 type Kind string
 
-// The kinds.
+// The kinds that concern an account or a group.
 const (
-	SignedIn             Kind = "signed_in"      // Detail: with which proofs
-	SignInFailed         Kind = "sign_in_failed" // Number: not 0: how many it stands for, in an hour
+	SignedIn             Kind = "signed_in"      // Detail: the kinds of its proofs
+	SignInFailed         Kind = "sign_in_failed" // Number: if not 0, how many failures within an hour it stands for
 	CodeFailed           Kind = "code_failed"
-	CodeReused           Kind = "code_reused" // Number: likewise
+	CodeReused           Kind = "code_reused" // Number: as of SignInFailed
 	Reauthenticated      Kind = "reauthenticated"
 	SignedOut            Kind = "signed_out"
 	SessionEnded         Kind = "session_ended"
@@ -53,7 +33,7 @@ const (
 	TwoFactorDisabled    Kind = "two_factor_disabled"
 	BackupCodesIssued    Kind = "backup_codes_issued"
 	BackupCodeUsed       Kind = "backup_code_used"   // Number: how many are left
-	BackupCodeFailed     Kind = "backup_code_failed" // Number: as of [SignInFailed]
+	BackupCodeFailed     Kind = "backup_code_failed" // Number: as of SignInFailed
 	PasswordChanged      Kind = "password_changed"
 	PasswordSet          Kind = "password_set"
 	TwoFactorReset       Kind = "two_factor_reset"
@@ -66,8 +46,8 @@ const (
 	ProfileChanged       Kind = "profile_changed"
 	GroupJoined          Kind = "group_joined"  // Detail: the group
 	GroupLeft            Kind = "group_left"    // Detail: the group
-	GroupAdded           Kind = "group_added"   // Detail: the group; it concerns no account
-	GroupRemoved         Kind = "group_removed" // Detail: the group; it concerns no account
+	GroupAdded           Kind = "group_added"   // Detail: the group; no account
+	GroupRemoved         Kind = "group_removed" // Detail: the group; no account
 	DeviceForgotten      Kind = "device_forgotten"
 	DevicesForgotten     Kind = "devices_forgotten"
 	LetInIssued          Kind = "let_in_issued"
@@ -75,42 +55,41 @@ const (
 	PassMade             Kind = "pass_made"           // Detail: its name
 	PassRevoked          Kind = "pass_revoked"        // Detail: its name
 	WrongCodesNoticed    Kind = "wrong_codes_noticed" // Number: how many
-	PasswordSuspected    Kind = "password_suspected"  // Number: of how many wrong codes
+	PasswordSuspected    Kind = "password_suspected"  // Number: after how many wrong codes
 )
 
-// The kinds that concern no account: what an operator does to the portal, and what the
-// server notices.
+// The kinds that concern no account: changes that an operator makes to the portal,
+// and observations of the server.
 const (
 	SetupLinkIssued Kind = "setup_link_issued" // for the first account
 	KeyAdded        Kind = "key_added"         // Detail: the key's id
-	KeyRotated      Kind = "key_rotated"       // Detail: the id of the key that seals now
+	KeyRotated      Kind = "key_rotated"       // Detail: the id of the new sealing key
 	SecretsResealed Kind = "secrets_resealed"  // Detail: the key's id; Number: how many
 	KeysDropped     Kind = "keys_dropped"      // Number: how many
 	BackedUp        Kind = "backed_up"         // Detail: the file; Number: how many sealed secrets
 	Restored        Kind = "restored"          // Detail: the backup's file
-	ClockAccepted   Kind = "clock_accepted"    // Number: of authenticators that take codes again
-	ClockWentBack   Kind = "clock_went_back"   // from a time that was never believed; Number as above
+	ClockAccepted   Kind = "clock_accepted"    // Number: how many authenticators accept codes again
+	ClockWentBack   Kind = "clock_went_back"   // from a time that was never believed; Number: as of ClockAccepted
 )
 
-// Alarming reports whether the event may be somebody else's doing: it is
-// shown with a sign.
-func (k Kind) Alarming() bool {
+// IsAlarming reports whether the event may be the act of an attacker. Pages mark it.
+func (k Kind) IsAlarming() bool {
 	return k == SignInFailed || k == CodeFailed || k == CodeReused || k == BackupCodeFailed ||
 		k == WrongCodesNoticed || k == PasswordSuspected
 }
 
-// Counted reports whether an event of this kind may stand for many within an hour:
-// its number says for how many.
-func (k Kind) Counted() bool { return k == SignInFailed || k == CodeReused || k == BackupCodeFailed }
+// IsCounted reports whether an event of this kind may stand for several within an
+// hour. Its Number then says for how many.
+func (k Kind) IsCounted() bool { return k == SignInFailed || k == CodeReused || k == BackupCodeFailed }
 
-// Who did it.
+// Values of [Event.Actor].
 const (
-	ByOwner    = "owner"        // whoever signed in, or tried to, as the account
+	ByOwner    = "owner"        // the client that signed in, or tried to, as the account
 	ByOperator = "command line" // an operator on the server
-	ByServer   = "server"       // nobody: the server noticed it
+	ByServer   = "server"       // the server noticed it by itself
 )
 
-// Outcome of an event.
+// Values of [Event.Outcome].
 const (
 	Done    = "done"
 	Refused = "refused"
@@ -120,31 +99,31 @@ const (
 type Event struct {
 	ID        string
 	At        time.Time
-	AccountID string // whom it concerns
+	AccountID string // the account that it concerns; empty if none
 	Actor     string // [ByOwner], [ByOperator] or [ByServer]
 	Kind      Kind
-	Outcome   string // empty: [Done]
-	Detail    string // a name, see Kind
-	Number    int    // a count, see Kind
-	Address   string // of the browser; empty for the command line
-	Browser   string // its User-Agent, cut
+	Outcome   string // [Done] or [Refused]; empty means Done
+	Detail    string // a name; see Kind
+	Number    int    // a count; see Kind
+	Address   string // IP address of the client; empty for the command line
+	Browser   string // User-Agent of the client, cut to 300 bytes
 
-	// AuthenticatorID is that of the authenticator that was added, changed or
+	// AuthenticatorID is the id of the authenticator that was added, changed or
 	// accepted; empty for a password, a backup code or none.
 	AuthenticatorID string
 
-	Seq int64  // its place in the chain, from 1; 0 until it is sealed
-	MAC []byte // what seals it, see [Seal]
+	Seq int64  // the place in the chain, from 1; 0 until the event is sealed
+	MAC []byte // the signature that seals the event; see [Seal]
 }
 
-// What is kept of text that others wrote.
+// Limits in bytes on text that users and clients wrote.
 const (
 	maxDetail  = 200
 	maxBrowser = 300
 )
 
-// Append adds the event in tx, so that it stands if, and only if, what it
-// reports does.
+// Append adds the event in tx, so that the event is stored if and only if the change
+// that it reports is. It sets ID, and ignores Seq and MAC.
 func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	if e.Outcome == "" {
 		e.Outcome = Done
@@ -160,8 +139,8 @@ func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	return nil
 }
 
-// Clean returns text of others fit for a log and a page: valid UTF-8, without
-// control characters, cut to limit bytes (ATTACKS 158).
+// Clean makes text that users or clients wrote safe for a log and a page: it returns
+// valid UTF-8 without control characters, cut to limit bytes (attack 158).
 func Clean(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -170,7 +149,7 @@ func Clean(text string, limit int) string {
 		return r
 	}, strings.ToValidUTF8(text, ""))
 	for len(text) > limit {
-		// Cut at a character's beginning.
+		// Don't cut within a character.
 		cut := limit
 		for cut > 0 && text[cut]&0xc0 == 0x80 {
 			cut--
@@ -181,8 +160,8 @@ func Clean(text string, limit int) string {
 }
 
 // Happened reports whether the account has an event of that kind from since to until.
-// Events can't be changed, so those that a clock which was ahead wrote after until stay
-// there, and tell nothing.
+// It ignores events after until: a server whose clock was ahead may have written them,
+// and events can't be corrected.
 func Happened(ctx context.Context, q db.Querier, accountID string, kind Kind, since, until time.Time) (bool, error) {
 	var some bool
 	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM events WHERE account_id = $1 AND at >= $2 AND at <= $3 AND kind = $4)`,
@@ -193,7 +172,8 @@ func Happened(ctx context.Context, q db.Querier, accountID string, kind Kind, si
 	return some, nil
 }
 
-// Cursor is where a page of events ended; its zero value is the beginning.
+// Cursor is the place at which a page of events ended. Its zero value is the
+// beginning, before the newest event.
 type Cursor struct {
 	At time.Time
 	ID string
@@ -211,12 +191,12 @@ func read(scan db.Scan) (Event, error) {
 	return e, err
 }
 
-// List returns up to n events of an account, newest first, those before the
-// cursor.
+// List returns up to n events of an account, newest first, that come after the
+// cursor in this order.
 func List(ctx context.Context, q db.Querier, accountID string, before Cursor, n int) ([]Event, error) {
 	at := before.At
 	if at.IsZero() {
-		at = time.UnixMilli(1 << 52) // past every event
+		at = time.UnixMilli(1 << 52) // later than every event
 	}
 	all, err := db.All(ctx, q, read, `
 		SELECT `+columns+`
@@ -239,14 +219,14 @@ func Newest(ctx context.Context, q db.Querier, n int) ([]Event, error) {
 	return all, nil
 }
 
-// page bounds what one statement reads of a long log.
+// page is the most events that one statement reads.
 const page = 1000
 
-// Each calls visit with every event at or after since: first the sealed ones
-// in the order of the chain, then those that wait to be sealed. It ends with
-// visit's error.
+// Each calls visit with every event at or after since: first the sealed ones in the
+// order of the chain, then those that are not sealed yet. It stops at an error of
+// visit and returns it.
 func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) error) error {
-	shown := map[string]bool{} // while they waited to be sealed
+	shown := map[string]bool{} // ids of events that were visited before they were sealed
 	last := Event{Seq: math.MinInt64}
 	sealed := func() error {
 		for {
@@ -274,7 +254,7 @@ func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) 
 			return err
 		}
 		if len(all) == 0 {
-			return sealed() // what was sealed meanwhile is neither missed nor told twice
+			return sealed() // events that were sealed meanwhile are visited once
 		}
 		for _, e := range all {
 			after, shown[e.ID] = e, true
@@ -285,8 +265,8 @@ func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) 
 	}
 }
 
-// sealedAfter returns up to n sealed events that stand behind one, in order.
-// Only who meddled can make two stand at one place; both are returned.
+// sealedAfter returns up to n sealed events that come after one in the chain, in
+// order. Only an attacker can put two events at one place; sealedAfter returns both.
 func sealedAfter(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
 	all, err := db.All(ctx, q, read, `
 		SELECT `+columns+`
@@ -300,8 +280,8 @@ func sealedAfter(ctx context.Context, q db.Querier, after Event, n int) ([]Event
 	return all, nil
 }
 
-// waiting returns up to n events that wait to be sealed, oldest first, those
-// after one.
+// waiting returns up to n events that are not sealed yet and come after one in time,
+// oldest first.
 func waiting(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
 	at := db.At{Time: after.At}
 	if at.IsZero() {

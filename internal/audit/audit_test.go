@@ -50,13 +50,13 @@ func TestEventsReadBack(t *testing.T) {
 		}
 		write(t, d, want[1], Event{AccountID: "eve", At: testkit.Start})
 		unset := want[0]
-		unset.Outcome = "" // stands for done
+		unset.Outcome = "" // means done
 		write(t, d, unset)
 		if diff := cmp.Diff(want, list(t, d, "ada", Cursor{}, 10), cmpopts.IgnoreFields(Event{}, "ID")); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		if got := list(t, d, "nobody", Cursor{}, 10); len(got) != 0 {
-			t.Errorf("nobody's events: %v", got)
+			t.Errorf("an unknown account has the events %v", got)
 		}
 	})
 }
@@ -66,7 +66,7 @@ func TestPagesAreNewestFirstWithoutGapOrRepeat(t *testing.T) {
 		const n = 53
 		var events []Event
 		for i := range n {
-			// Several in one millisecond: a page may end between them.
+			// Several events have the same millisecond, so that a page ends between them.
 			events = append(events, Event{At: testkit.Start.Add(time.Duration(i/4) * time.Millisecond), AccountID: "ada", Number: i})
 		}
 		write(t, d, events...)
@@ -86,7 +86,7 @@ func TestPagesAreNewestFirstWithoutGapOrRepeat(t *testing.T) {
 				got = append(got, page...)
 				last := page[len(page)-1]
 				after = Cursor{At: last.At, ID: last.ID}
-				if pages == 0 { // what comes later shifts no page
+				if pages == 0 { // a new event must not shift the following pages
 					write(t, d, Event{At: testkit.Start.Add(time.Hour), AccountID: "ada", Number: -1})
 				}
 			}
@@ -99,16 +99,16 @@ func TestPagesAreNewestFirstWithoutGapOrRepeat(t *testing.T) {
 			}
 			for i := range n {
 				if seen[i] != 1 {
-					t.Fatalf("pages of %d: event %d is there %d times", size, i, seen[i])
+					t.Fatalf("pages of %d: event %d is listed %d times, want once", size, i, seen[i])
 				}
 			}
 		}
 	})
 }
 
-func TestEventStandsOnlyWithWhatItReports(t *testing.T) {
+func TestEventIsStoredOnlyWithTheChangeItReports(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ctx, rollback := context.Background(), errors.New("no")
+		ctx, rollback := context.Background(), errors.New("rollback")
 		err := d.Write(ctx, func(tx *db.Tx) error {
 			if err := Append(ctx, tx, Event{At: testkit.Start, AccountID: "ada"}); err != nil {
 				return err
@@ -116,13 +116,13 @@ func TestEventStandsOnlyWithWhatItReports(t *testing.T) {
 			return rollback
 		})
 		if got := list(t, d, "ada", Cursor{}, 10); !errors.Is(err, rollback) || len(got) != 0 {
-			t.Errorf("%v, %d events", err, len(got))
+			t.Errorf("after a rollback: %v, %d events; want the rollback and none", err, len(got))
 		}
 	})
 }
 
-func TestTextOfOthersIsCut(t *testing.T) {
-	// ATTACKS 158.
+// Text that a client wrote can't forge a line of a log or fill the table (attack 158).
+func TestTextOfClientsIsCleanedAndCut(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		write(t, d, Event{At: testkit.Start, AccountID: "ada", Detail: strings.Repeat("ü", 1000) + "\n", Browser: "Mozilla\r\n{\"x\":1}\x1b[31m\u2028" + strings.Repeat("x", 1<<20)})
 		got := list(t, d, "ada", Cursor{}, 1)[0]
@@ -177,8 +177,8 @@ func FuzzClean(f *testing.F) {
 				t.Fatalf("Clean(%q, %d) = %q", in, limit, got)
 			}
 		}
-		if again := Clean(got, limit); again != got {
-			t.Fatalf("Clean(%q) = %q", got, again)
+		if second := Clean(got, limit); second != got {
+			t.Fatalf("Clean(%q) = %q, want it unchanged", got, second)
 		}
 	})
 }
@@ -186,11 +186,11 @@ func FuzzClean(f *testing.F) {
 func TestAlarmingEventsAreFailures(t *testing.T) {
 	var got []string
 	for _, k := range []Kind{SignedIn, SignInFailed, CodeFailed, CodeReused, Reauthenticated, SignedOut, BackupCodeUsed, BackupCodeFailed, PasswordChanged, TwoFactorReset, "unknown"} {
-		if k.Alarming() {
+		if k.IsAlarming() {
 			got = append(got, string(k))
 		}
 	}
 	if want := "[sign_in_failed code_failed code_reused backup_code_failed]"; fmt.Sprint(got) != want {
-		t.Errorf("alarming: %v, want %s", got, want)
+		t.Errorf("alarming kinds: %v, want %s", got, want)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// broken returns the fault at the place behind report.Head, where found, the
-// next sealed event, doesn't belong. MACs tell what happened: an event's own
-// shows which event it stood behind, wherever either stands now.
+// broken returns the [*Fault] at the place after report.Head, where the next sealed
+// event, found, doesn't belong. The MACs show what was done: an event's MAC shows
+// which event it followed when it was sealed, wherever the two are now.
 func broken(ctx context.Context, q db.Querier, ring *secret.Ring, report Report, found *Event) error {
 	b := breach{ring: ring, prev: report.Head, found: *found}
 	switch head, err := readHead(ctx, q, ""); {
@@ -38,67 +38,69 @@ func broken(ctx context.Context, q db.Querier, ring *secret.Ring, report Report,
 			return b.fault()
 		}
 		for _, e := range events {
-			b.see(e)
+			b.examine(e)
 			after = e
 		}
 	}
 }
 
-// breach is what the stored events tell about the first place that isn't as
+// breach collects what the stored events show about the first place that isn't as
 // it was sealed.
 type breach struct {
 	ring  *secret.Ring
 	prev  Head // the last place that is as it was sealed
 	found Event
-	head  *Head // the record of the end; nil where it is gone
-	last  int64 // the last place that is taken
+	head  *Head // the record of the end; nil if it was deleted
+	last  int64 // the last place at which there is an event
 
-	belongs *Event // the event that was sealed behind prev, wherever it stands
-	origin  int64  // where found was sealed; 0 unless known
-	shifted bool   // what stands behind found was sealed further behind
+	belongs *Event // the event that was sealed after prev, wherever it is now
+	origin  int64  // the place at which found was sealed; 0 if unknown
+	shifted bool   // the event after found was sealed at a later place
 }
 
-// see takes in one of the sealed events.
-func (b *breach) see(e Event) {
+// examine adds what one sealed event shows.
+func (b *breach) examine(e Event) {
 	if follows(b.ring, b.prev, e) {
 		b.belongs = &e
 	}
 	if e.ID == b.found.ID {
 		return
 	}
-	// Where e was sealed is unknown when it was shifted itself: by one place,
-	// to either side.
+	// e itself may have been shifted by one place to either side, so try all three
+	// places at which it may have been sealed.
 	for seq := e.Seq - 1; seq <= e.Seq+1; seq++ {
 		if follows(b.ring, Head{Seq: seq, MAC: e.MAC}, b.found) {
 			b.origin = seq + 1
 		}
 	}
-	if e.Seq == b.found.Seq+1 && b.short() > 0 {
-		b.shifted = b.shifted || follows(b.ring, Head{Seq: b.found.Seq + b.short(), MAC: b.found.MAC}, e)
+	if e.Seq == b.found.Seq+1 && b.shortfall() > 0 {
+		b.shifted = b.shifted || follows(b.ring, Head{Seq: b.found.Seq + b.shortfall(), MAC: b.found.MAC}, e)
 	}
 }
 
-// short returns how many places the end is short of its record: so much too
-// early stands what was renumbered behind deleted events.
-func (b *breach) short() int64 {
+// shortfall returns how many places the last event is before the recorded end. If
+// events were deleted and the later ones renumbered, these are that many places too
+// early.
+func (b *breach) shortfall() int64 {
 	if b.head == nil {
 		return 0
 	}
 	return max(0, b.head.Seq-b.last)
 }
 
+// fault returns the most likely explanation of the breach.
 func (b *breach) fault() *Fault {
 	place := b.prev.Seq + 1
 	found, belongs := b.found, b.belongs
 	if belongs != nil && found.ID != belongs.ID && follows(b.ring, Head{Seq: place, MAC: belongs.MAC}, found) {
 		b.origin = place + 1
 		if belongs.Seq > place+1 {
-			// The rest closed up behind it.
+			// It was moved to a later place, and the events between moved up by one.
 			return moved(*belongs, place)
 		}
 	}
-	if b.short() > 0 && b.last == found.Seq && bytes.Equal(b.head.MAC, found.MAC) {
-		b.shifted = true // found is the true end
+	if b.shortfall() > 0 && b.last == found.Seq && bytes.Equal(b.head.MAC, found.MAC) {
+		b.shifted = true // found is the last event that was sealed
 	}
 	switch {
 	case found.Seq > place && belongs != nil:
@@ -110,7 +112,7 @@ func (b *breach) fault() *Fault {
 	case found.Seq < place || belongs != nil || b.head != nil && found.Seq > b.head.Seq:
 		return &Fault{Kind: Inserted, Seq: found.Seq, ID: found.ID, Text: describe(found, found.Seq) + " was inserted"}
 	case b.shifted:
-		return deleted(place, place+b.short()-1)
+		return deleted(place, place+b.shortfall()-1)
 	default:
 		text := describe(found, place) + " was changed"
 		switch err := b.ring.VerifyAt(forEvent, link(b.prev, found), Head{Seq: place, MAC: found.MAC}); {
@@ -138,7 +140,7 @@ func deleted(first, last int64) *Fault {
 	return &Fault{Kind: Deleted, Seq: first, Text: text}
 }
 
-// describe names an event by its number and what it says now.
+// describe names an event by its place and its present content.
 func describe(e Event, seq int64) string {
 	return fmt.Sprintf("event %d (%s, %s, id %s)", seq, e.At.UTC().Format(time.RFC3339), Clean(string(e.Kind), maxDetail), Clean(e.ID, maxDetail))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// rings is a key ring's file, whose keys are rotated beside a log.
+// rings is the file of a key ring and the database whose log it seals.
 type rings struct {
 	d    *db.DB
 	from secret.Source
@@ -29,7 +29,7 @@ func newRings(t *testing.T, d *db.DB) rings {
 	return rings{d, from}
 }
 
-// copied returns a copy of the ring as it is now.
+// copied returns a copy of the present ring.
 func (r rings) copied(t *testing.T) *secret.Ring {
 	t.Helper()
 	ring, err := r.from.Read(t.Context())
@@ -47,8 +47,8 @@ func (r rings) add(t *testing.T) {
 	}
 }
 
-// rotate lets the newest key seal and drops the others. It returns the place
-// where the log was handed over.
+// rotate makes the newest key seal and drops the others. It returns the head at the
+// hand-over.
 func (r rings) rotate(t *testing.T) Head {
 	t.Helper()
 	keys := r.copied(t).Keys()
@@ -70,16 +70,16 @@ func (r rings) rotate(t *testing.T) Head {
 	return head
 }
 
-// thief has copies of old rings and may write to the database.
+// thief is an attacker who has copies of old rings and can write to the database.
 type thief struct {
 	d     *db.DB
-	log   []Event // as it was when all were sealed
+	log   []Event // the genuine log, all of it sealed
 	rings []*secret.Ring
-	ends  []Head // where the keys of each ring were replaced
+	ends  []Head // the head at which the keys of each ring were replaced
 }
 
-// store replaces the whole chain by these events and the record of the head by
-// that of the last.
+// store replaces all events by those of chain, and the record of the head by the last
+// of them.
 func (f thief) store(ctx context.Context, tx *db.Tx, chain []Event) error {
 	for _, table := range []string{"events", "audit_checkpoints"} {
 		if _, err := db.Exec(ctx, tx, `DELETE FROM `+table); err != nil {
@@ -100,8 +100,9 @@ func (f thief) store(ctx context.Context, tx *db.Tx, chain []Event) error {
 	return err
 }
 
-// forged returns the chain up to before, and events that ring's key seals on
-// from there: those of the log with another address, and more.
+// forged returns the genuine chain up to the place before, followed by events up to
+// the place until that the key of ring seals: those of the log with another address,
+// then new ones.
 func (f thief) forged(ring *secret.Ring, before, until int64) []Event {
 	chain := append([]Event(nil), f.log[:before]...)
 	for seq := before + 1; seq <= until; seq++ {
@@ -123,9 +124,9 @@ func prevOf(chain []Event) Head {
 	return headOf(chain[len(chain)-1])
 }
 
-// A copy of an old ring and the whole database don't change, add or delete an
-// event from before or after the rotation unnoticed. The log has two of them,
-// and the thief the rings of before each.
+// An attacker with a copy of an old ring and the whole database can't change, add or
+// delete an event unnoticed, before or after the rotation. The log has two rotations,
+// and the thief has the rings before each.
 func TestOldRingsForgeNothing(t *testing.T) {
 	attacks := []struct {
 		name string
@@ -166,20 +167,20 @@ func TestOldRingsForgeNothing(t *testing.T) {
 		}, Changed},
 		{"generations are swapped", func(f thief, ring *secret.Ring, end Head) ([]Event, *checkpoint) {
 			chain := f.forged(ring, end.Seq, end.Seq+1)
-			copy(chain[end.Seq].MAC, end.MAC[:6]) // says that the new key made it
+			copy(chain[end.Seq].MAC, end.MAC[:6]) // the id of the new key
 			return append(chain, f.log[end.Seq+1:]...), nil
 		}, Changed},
 		{"an old end is replayed", func(f thief, ring *secret.Ring, end Head) ([]Event, *checkpoint) {
 			chain := append([]Event(nil), f.log[:end.Seq+1]...)
-			again := f.log[end.Seq-3]
-			again.Seq = end.Seq + 2
-			again.ID = "replayed"
-			return append(chain, again), nil
+			replayed := f.log[end.Seq-3]
+			replayed.Seq = end.Seq + 2
+			replayed.ID = "replayed"
+			return append(chain, replayed), nil
 		}, Changed},
-		{"a checkpoint stands for deleted events of before", func(f thief, ring *secret.Ring, end Head) ([]Event, *checkpoint) {
+		{"a checkpoint replaces deleted events before the hand-over", func(f thief, ring *secret.Ring, end Head) ([]Event, *checkpoint) {
 			return f.log[end.Seq-2:], &checkpoint{Head: headOf(f.log[end.Seq-3]), Events: end.Seq - 2}
 		}, Checkpoint},
-		{"a checkpoint stands for deleted events of after", func(f thief, ring *secret.Ring, end Head) ([]Event, *checkpoint) {
+		{"a checkpoint replaces deleted events after the hand-over", func(f thief, ring *secret.Ring, end Head) ([]Event, *checkpoint) {
 			return f.log[end.Seq+1:], &checkpoint{Head: headOf(f.log[end.Seq]), Events: end.Seq + 1}
 		}, Checkpoint},
 	}
@@ -189,7 +190,7 @@ func TestOldRingsForgeNothing(t *testing.T) {
 			f.rings = append(f.rings, r.copied(t))
 			add(t, d, testkit.Start, 6)
 			sealAll(t, d, r.copied(t))
-			add(t, d, testkit.Start, 2) // wait while the keys rotate
+			add(t, d, testkit.Start, 2) // unsealed while the keys rotate
 			r.add(t)
 			f.ends = append(f.ends, r.rotate(t))
 		}
@@ -205,9 +206,10 @@ func TestOldRingsForgeNothing(t *testing.T) {
 				for _, attack := range attacks {
 					chain, checkpoint := attack.do(f, old, end)
 					fault := f.attack(t, ring, old, chain, checkpoint)
-					// The first ring was replaced long before the second hand-over.
+					// At the second hand-over the first ring gives another fault, since its
+					// key was replaced long before.
 					if fault == nil || fault.Kind != attack.want && end.Equal(f.ends[i]) {
-						t.Errorf("ring %d: %s: %v, want a fault of kind %s", i, attack.name, fault, attack.want)
+						t.Errorf("ring %d: %s: got %v, want a fault of kind %s", i, attack.name, fault, attack.want)
 					}
 				}
 			}
@@ -215,8 +217,8 @@ func TestOldRingsForgeNothing(t *testing.T) {
 	})
 }
 
-// attack puts the chain, and a checkpoint that the old ring signs, in place of
-// what is there, returns what verify says, and undoes it.
+// attack replaces the log by chain and, if c isn't nil, a checkpoint that the old ring
+// signs. It returns the fault that Verify finds, and undoes the attack.
 func (f thief) attack(t *testing.T, ring, old *secret.Ring, chain []Event, c *checkpoint) (fault *Fault) {
 	t.Helper()
 	undo := errors.New("undo")
@@ -234,22 +236,23 @@ func (f thief) attack(t *testing.T, ring, old *secret.Ring, chain []Event, c *ch
 			}
 		}
 		if _, err := Verify(t.Context(), tx, ring, Head{}); !errors.As(err, &fault) {
-			t.Errorf("verify: %v", err)
+			t.Errorf("Verify returns %v, want a fault", err)
 		} else {
 			t.Log(fault.Text)
 		}
-		// A server goes on, and not under the old key. That hides nothing.
+		// The server adds events and seals them under the present key. The fault must
+		// still be found.
 		for range 10 {
 			if err := Append(t.Context(), tx, Event{At: testkit.Start, Actor: ByOwner, Kind: SignedIn}); err != nil {
 				return err
 			}
 		}
 		if head, _, err := seal(t.Context(), tx, ring); err != nil || !ring.IsCurrent(head.MAC) {
-			t.Errorf("the next events are sealed up to %s, %v", head, err)
+			t.Errorf("sealing the next events: head %s, %v; want it under the present key", head, err)
 		}
 		var later *Fault
 		if _, err := Verify(t.Context(), tx, ring, Head{}); !errors.As(err, &later) {
-			t.Errorf("%v; when the log has gone on: %v", fault, err)
+			t.Errorf("first %v; after the log continued Verify returns %v, want a fault", fault, err)
 		}
 		return undo
 	})
@@ -259,8 +262,8 @@ func (f thief) attack(t *testing.T, ring, old *secret.Ring, chain []Event, c *ch
 	return fault
 }
 
-// The last checkpoint passes to the new key, so that it can't be deleted or
-// replaced, and retention goes on.
+// A hand-over re-signs the last checkpoint with the new key, so that nobody with an old
+// key can replace it. Retention then continues.
 func TestCheckpointsAreHandedOver(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRings(t, d)
@@ -277,14 +280,14 @@ func TestCheckpointsAreHandedOver(t *testing.T) {
 		prune(old, 2, 2)
 		prune(old, 5, 3)
 		r.add(t)
-		behind := r.copied(t) // a node that never gets the newest
+		behind := r.copied(t) // the ring of a node that misses the rotation
 		r.rotate(t)
 		ring := r.copied(t)
 		verify := func(pruned int64) {
 			t.Helper()
 			report, err := Verify(t.Context(), d.Reader(), ring, Head{})
 			if err != nil || report.Pruned.Seq != pruned {
-				t.Errorf("verify: %+v, %v; want all pruned up to %d", report, err, pruned)
+				t.Errorf("Verify returns %+v, %v; want all pruned up to %d", report, err, pruned)
 			}
 		}
 		verify(5)
@@ -292,13 +295,13 @@ func TestCheckpointsAreHandedOver(t *testing.T) {
 		verify(7)
 		prune(ring, 9, 2)
 		verify(9)
-		prune(ring, 100, 4) // the hand-over too
+		prune(ring, 100, 4) // including the event of the hand-over
 		verify(13)
 	})
 }
 
-// Nodes that have the spare key, and follow, seal while keys rotate again and
-// again: the chain never forks, nor is an honest event taken for a forged one.
+// Nodes that have the spare key seal while the keys rotate several times. The chain
+// never forks, and Verify finds no fault in genuine events.
 func TestRotationsBesideSealers(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const rotations, sealers = 3, 3
@@ -332,14 +335,14 @@ func TestRotationsBesideSealers(t *testing.T) {
 			add(t, d, testkit.Start, 1)
 			sealAll(t, d, copies)
 			close(stop)
-			if given := <-done; given["ok"] != sealers {
-				t.Fatalf("sealers ended with %v", given)
+			if outcomes := <-done; outcomes["ok"] != sealers {
+				t.Fatalf("sealers ended with %v", outcomes)
 			}
 			sealAll(t, d, copies)
 		}
 		ring := r.copied(t)
 		if len(ring.Handovers()) != rotations {
-			t.Errorf("%d hand-overs", len(ring.Handovers()))
+			t.Errorf("%d hand-overs, want %d", len(ring.Handovers()), rotations)
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
 			t.Error(err)
@@ -347,9 +350,9 @@ func TestRotationsBesideSealers(t *testing.T) {
 	})
 }
 
-// A rotation that was killed after the log went on under the new key, before
-// the ring kept the place, is done again.
-func TestHandOverIsDoneAgain(t *testing.T) {
+// A rotation may be killed after the log continued under the new key, but before the
+// ring recorded the place. The next rotation hands over once more.
+func TestInterruptedHandOverIsRepeated(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRings(t, d)
 		add(t, d, testkit.Start, 1)
@@ -370,15 +373,15 @@ func TestHandOverIsDoneAgain(t *testing.T) {
 		sealAll(t, d, r.copied(t))
 		kept := r.rotate(t)
 		if kept.Seq <= lost.Seq {
-			t.Errorf("handed over at %d, then at %d", lost.Seq, kept.Seq)
+			t.Errorf("the log was handed over at %d, then at %d; want a later place", lost.Seq, kept.Seq)
 		}
 		if report, err := Verify(t.Context(), d.Reader(), r.copied(t), lost); err != nil || report.Events != 4 {
-			t.Errorf("verify: %+v, %v", report, err)
+			t.Errorf("Verify returns %+v, %v; want 4 events", report, err)
 		}
 	})
 }
 
-// A node that never got the new key says so, and leaves the chain alone.
+// A node without the new key seals nothing and says what to do.
 func TestNodeWithoutTheNewKeySealsNothing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRings(t, d)
@@ -387,18 +390,18 @@ func TestNodeWithoutTheNewKeySealsNothing(t *testing.T) {
 		head := r.rotate(t)
 		add(t, d, testkit.Start, 1)
 		for what, err := range map[string]error{
-			"look": CanSeal(t.Context(), d.Reader(), old),
-			"seal": func() error { _, _, err := Seal(t.Context(), d, old); return err }(),
+			"CanSeal": CanSeal(t.Context(), d.Reader(), old),
+			"Seal":    func() error { _, _, err := Seal(t.Context(), d, old); return err }(),
 		} {
 			if !errors.Is(err, secret.ErrUnknownKey) || !strings.Contains(err.Error(), "copy the newest key ring to this node") {
-				t.Errorf("%s: %v", what, err)
+				t.Errorf("%s: got %v, want ErrUnknownKey and what to do", what, err)
 			}
 		}
 		if err := CanSeal(t.Context(), d.Reader(), r.copied(t)); err != nil {
 			t.Error(err)
 		}
 		if report, err := Verify(t.Context(), d.Reader(), r.copied(t), head); err != nil || !report.Head.Equal(head) {
-			t.Errorf("verify: %+v, %v", report, err)
+			t.Errorf("Verify returns %+v, %v; want the head %v", report, err, head)
 		}
 	})
 }

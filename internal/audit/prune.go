@@ -11,14 +11,15 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// checkpoint stands for the events that retention deleted: all up to its head.
+// checkpoint replaces the events that retention deleted: all up to its head.
 type checkpoint struct {
 	Head   Head
-	Events int64 // how many were deleted so far
+	Events int64 // the number of events that were ever deleted
 	MadeAt time.Time
-	MAC    []byte // of all this and the checkpoint before
+	MAC    []byte // signature of the other fields and the checkpoint before
 }
 
+// link returns the bytes that are signed for c after the checkpoint prev.
 func (c checkpoint) link(prev checkpoint) []byte {
 	b := appendBytes(nil, prev.MAC)
 	b = appendInt(b, c.Head.Seq)
@@ -27,8 +28,8 @@ func (c checkpoint) link(prev checkpoint) []byte {
 	return appendInt(b, c.MadeAt.UnixMilli())
 }
 
-// checkpoints returns all checkpoints in order, or a [*Fault] where they
-// aren't what was signed.
+// checkpoints returns all checkpoints in order, or a [*Fault] if one was changed or
+// deleted.
 func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkpoint, error) {
 	all, err := readCheckpoints(ctx, q, `ORDER BY seq`)
 	if err != nil {
@@ -36,16 +37,16 @@ func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkp
 	}
 	var prev checkpoint
 	for _, c := range all {
-		if err := c.follows(ring, prev); err != nil {
+		if err := c.checkFollows(ring, prev); err != nil {
 			return nil, err
 		}
 		prev = c
 	}
-	return all, prev.isCurrent(ring)
+	return all, prev.checkCurrent(ring)
 }
 
-// lastCheckpoint returns the newest and the one before, which are zero where
-// there is none, or a [*Fault] where the newest isn't what was signed.
+// lastCheckpoint returns the newest checkpoint and the one before; each is zero if
+// there is none. It returns a [*Fault] if the newest isn't as it was signed.
 func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last, prev checkpoint, err error) {
 	newest, err := readCheckpoints(ctx, q, `ORDER BY seq DESC LIMIT 2`)
 	if err != nil || len(newest) == 0 {
@@ -55,10 +56,10 @@ func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last,
 	if len(newest) > 1 {
 		prev = newest[1]
 	}
-	if err := last.follows(ring, prev); err != nil {
+	if err := last.checkFollows(ring, prev); err != nil {
 		return last, prev, err
 	}
-	return last, prev, last.isCurrent(ring)
+	return last, prev, last.checkCurrent(ring)
 }
 
 func readCheckpoints(ctx context.Context, q db.Querier, which string) ([]checkpoint, error) {
@@ -77,8 +78,8 @@ func readCheckpoints(ctx context.Context, q db.Querier, which string) ([]checkpo
 	return all, nil
 }
 
-// follows returns a [*Fault] unless the checkpoint was signed after prev.
-func (c checkpoint) follows(ring *secret.Ring, prev checkpoint) error {
+// checkFollows returns a [*Fault] unless the checkpoint was signed after prev.
+func (c checkpoint) checkFollows(ring *secret.Ring, prev checkpoint) error {
 	if ring.Verify(forCheckpoint, c.link(prev), c.MAC) != nil {
 		return &Fault{Kind: Checkpoint, Seq: c.Head.Seq,
 			Text: fmt.Sprintf("the checkpoint at event %d was changed, or one before it was deleted", c.Head.Seq)}
@@ -86,10 +87,11 @@ func (c checkpoint) follows(ring *secret.Ring, prev checkpoint) error {
 	return nil
 }
 
-// isCurrent returns a [*Fault] where the last checkpoint is signed with a key
-// that was replaced: [HandOver] signs the last one anew, and through it those
-// before. Else a copy of an old key ring would make one for any event.
-func (c checkpoint) isCurrent(ring *secret.Ring) error {
+// checkCurrent returns a [*Fault] if the last checkpoint is signed with a replaced
+// key. [HandOver] re-signs the last one, and thereby all before it. Without this
+// check an attacker with a copy of an old key ring could make a checkpoint for any
+// event.
+func (c checkpoint) checkCurrent(ring *secret.Ring) error {
 	if len(c.MAC) > 0 && !ring.IsCurrent(c.MAC) {
 		return &Fault{Kind: Checkpoint, Seq: c.Head.Seq,
 			Text: fmt.Sprintf("the checkpoint at event %d was forged under an old key, or a later one was deleted", c.Head.Seq)}
@@ -97,8 +99,8 @@ func (c checkpoint) isCurrent(ring *secret.Ring) error {
 	return nil
 }
 
-// resignCheckpoint signs the last checkpoint with the signer of the key that
-// seals. One that isn't what was signed stays, for [Verify] to name it.
+// resignCheckpoint signs the last checkpoint with the signer of the sealing key. A
+// checkpoint that was changed stays as it is, so that [Verify] finds it.
 func resignCheckpoint(ctx context.Context, tx *db.Tx, ring *secret.Ring) error {
 	last, prev, err := lastCheckpoint(ctx, tx, ring)
 	if fault := (*Fault)(nil); errors.As(err, &fault) {
@@ -112,11 +114,11 @@ func resignCheckpoint(ctx context.Context, tx *db.Tx, ring *secret.Ring) error {
 	return err
 }
 
-// Prune deletes up to [Batch] of the oldest sealed events, those of before
-// cutoff, and leaves a signed checkpoint in their place. It returns the
-// checkpoint's head and how many went. It signs nothing that it has not
-// verified: an event or a last checkpoint that isn't what was sealed stops it.
-// What tells of it stays, as it does for older checkpoints.
+// Prune deletes up to [Batch] of the oldest sealed events, if they are older than
+// cutoff, and leaves a signed checkpoint in their place. It returns the checkpoint's
+// head and the number of deleted events. Prune verifies before it signs: it returns an
+// error if one of these events or the last checkpoint was changed, and deletes
+// nothing, so that the evidence stays.
 func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Time) (head Head, n int, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		head, n, err = prune(ctx, tx, ring, cutoff, now)
@@ -129,7 +131,8 @@ func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Ti
 }
 
 func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.Time) (Head, int, error) {
-	// No hand-over comes between: the checkpoint is under the key of the head.
+	// The lock keeps a hand-over out: the checkpoint must be signed with the key of
+	// the head.
 	end, err := readHead(ctx, tx, tx.Locked())
 	if err != nil {
 		return Head{}, 0, err

@@ -17,7 +17,7 @@ func TestPruningLeavesASignedCheckpoint(t *testing.T) {
 		ring := secret.NewRing()
 		add(t, d, testkit.Start, 20) // a minute apart
 		head := sealAll(t, d, ring)
-		add(t, d, testkit.Start, 1) // old, but not sealed: it stays
+		add(t, d, testkit.Start, 1) // old, but unsealed, so it stays
 		prune := func(minutes, want int) {
 			t.Helper()
 			_, n, err := Prune(t.Context(), d, ring, testkit.Start.Add(time.Duration(minutes)*time.Minute), testkit.Start)
@@ -31,7 +31,7 @@ func TestPruningLeavesASignedCheckpoint(t *testing.T) {
 		prune(8, 3)
 		report, err := Verify(t.Context(), d.Reader(), ring, head)
 		if err != nil || report.Events != 12 || report.Pruned.Seq != 8 {
-			t.Errorf("verify: %+v, %v", report, err)
+			t.Errorf("Verify returns %+v, %v; want 12 events, pruned up to 8", report, err)
 		}
 		if n := len(all(t, d)); n != 13 {
 			t.Errorf("%d events are left, want 13", n)
@@ -39,18 +39,18 @@ func TestPruningLeavesASignedCheckpoint(t *testing.T) {
 		sealAll(t, d, ring)
 		prune(60, 13)
 		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 || report.Pruned.Seq != 21 {
-			t.Errorf("verify when all is pruned: %+v, %v", report, err)
+			t.Errorf("when all is pruned Verify returns %+v, %v", report, err)
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, report.Pruned); err != nil {
-			t.Errorf("verify with the head of an old checkpoint: %v", err)
+			t.Errorf("with the head of an old checkpoint Verify returns %v", err)
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, head); err == nil || !strings.Contains(err.Error(), "older than audit.keep") {
-			t.Errorf("verify with a pruned head: %v", err)
+			t.Errorf("with a pruned head Verify returns %v", err)
 		}
 		add(t, d, testkit.Start, 2)
 		sealAll(t, d, ring)
 		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 2 {
-			t.Errorf("verify after it: %+v, %v", report, err)
+			t.Errorf("with new events after it Verify returns %+v, %v; want 2 events", report, err)
 		}
 	})
 }
@@ -73,13 +73,13 @@ func TestVerifyRunsBesideAServerThatSealsAndPrunes(t *testing.T) {
 				}
 			}
 		}()
-		for looks := 0; ; looks++ {
+		for runs := 0; ; runs++ {
 			if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
 				t.Error(err)
 			}
 			select {
 			case <-running:
-				t.Log(looks, "looks")
+				t.Log(runs, "runs of Verify")
 				return
 			default:
 			}
@@ -87,7 +87,7 @@ func TestVerifyRunsBesideAServerThatSealsAndPrunes(t *testing.T) {
 	})
 }
 
-func TestCheckpointsCanNotBeForged(t *testing.T) {
+func TestCheckpointsCannotBeForged(t *testing.T) {
 	tests := []struct {
 		name, statement string
 		kind            FaultKind
@@ -118,15 +118,16 @@ func TestCheckpointsCanNotBeForged(t *testing.T) {
 				}
 				_, err := Verify(t.Context(), tx, ring, Head{})
 				if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != test.kind || fault.Seq != test.seq {
-					t.Errorf("%s: %v, want %s at %d", test.name, err, test.kind, test.seq)
+					t.Errorf("%s: got %v, want %s at %d", test.name, err, test.kind, test.seq)
 				}
-				// What was changed before the last checkpoint stays to tell of it.
+				// Prune must not remove the evidence. It checks the last checkpoint only, so
+				// it may continue after a change to an earlier one.
 				if _, _, err := prune(t.Context(), tx, ring, testkit.Start.Add(time.Hour), testkit.Start); (err == nil) != (test.name == "count changed") {
-					t.Errorf("%s: retention: %v", test.name, err)
+					t.Errorf("%s: prune returns %v", test.name, err)
 				}
 				_, err = Verify(t.Context(), tx, ring, Head{})
 				if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != test.kind || fault.Seq != test.seq {
-					t.Errorf("%s, after retention: %v, want %s at %d", test.name, err, test.kind, test.seq)
+					t.Errorf("%s, after prune: got %v, want %s at %d", test.name, err, test.kind, test.seq)
 				}
 				return undo
 			})
@@ -137,8 +138,8 @@ func TestCheckpointsCanNotBeForged(t *testing.T) {
 	})
 }
 
-// Else whoever has the database would date an event back and have the
-// retention sign that it was never there.
+// Otherwise an attacker with the database could backdate an event, and Prune would
+// delete it and sign a checkpoint over it.
 func TestPruningSignsNothingThatWasChanged(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
@@ -146,10 +147,10 @@ func TestPruningSignsNothingThatWasChanged(t *testing.T) {
 		sealAll(t, d, ring)
 		exec(t, d, `UPDATE events SET at = 0 WHERE seq = 1`)
 		if _, n, err := Prune(t.Context(), d, ring, testkit.Start.Add(-time.Hour), testkit.Start); err == nil || n != 0 {
-			t.Errorf("pruned %d, %v", n, err)
+			t.Errorf("pruned %d, %v; want none and an error", n, err)
 		}
 		if n := len(all(t, d)); n != 3 {
-			t.Errorf("%d events are left", n)
+			t.Errorf("%d events are left, want 3", n)
 		}
 	})
 }

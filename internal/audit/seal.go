@@ -11,26 +11,25 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Batch is how many events one transaction seals or prunes at most: SQLite has
-// one writer, and a sign-in must not wait for it longer than some
-// milliseconds.
+// Batch is the most events that one transaction seals or prunes. SQLite has one
+// writer, and a sign-in must not wait for it longer than a few milliseconds.
 const Batch = 200
 
-// What signatures are for; one is never taken for the other.
+// Purposes of signatures. A signature for one purpose doesn't verify for the other.
 const (
 	forEvent      = "audit event v1"
 	forCheckpoint = "audit checkpoint v1"
 )
 
-// Head is an event's place in the chain and the MAC that seals it and, through
-// it, all before. Its zero value is the place before the first event.
+// Head is an event's place in the chain and the MAC that seals it and, through it, all
+// events before. Its zero value is the place before the first event.
 type Head = secret.Head
 
-// headOf returns the event's place.
+// headOf returns the place and the MAC of a sealed event.
 func headOf(e Event) Head { return Head{Seq: e.Seq, MAC: e.MAC} }
 
-// Waiting returns the time of the oldest event that waits to be sealed; the
-// zero time where none does.
+// Waiting returns the time of the oldest event that is not sealed yet; the zero time
+// if there is none.
 func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
 	var oldest db.At
 	if err := db.One(ctx, q, `SELECT MIN(at) FROM events WHERE seq IS NULL`, nil, &oldest); err != nil {
@@ -39,11 +38,11 @@ func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
 	return oldest.Time, nil
 }
 
-// Seal seals up to [Batch] waiting events, oldest first, in one transaction:
-// each gets the next number, and a signature of the MAC before it, that number
-// and everything the event says. The key is that of the head: it stays the same
-// for all nodes, whatever their rings say, until [HandOver]. Seal returns the
-// new head and how many were sealed; none where another sealer was faster.
+// Seal seals up to [Batch] events, oldest first, in one transaction. Each event gets
+// the next number, and a signature of the previous MAC, that number and the whole
+// content of the event. The key is the one that signed the head. It stays the same on
+// all nodes, whatever their rings hold, until [HandOver]. Seal returns the new head
+// and how many events it sealed: none if another node sealed at the same time.
 func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		head, n, err = seal(ctx, tx, ring)
@@ -67,8 +66,8 @@ func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) 
 	return sealBehind(ctx, tx, old, signer)
 }
 
-// CanSeal returns an error where this node's ring lacks the key that seals the
-// chain, so that another node should seal.
+// CanSeal returns an error if this node's ring lacks the key that seals the chain.
+// Another node should then seal.
 func CanSeal(ctx context.Context, q db.Querier, ring *secret.Ring) error {
 	head, err := readHead(ctx, q, "")
 	if err == nil {
@@ -88,11 +87,12 @@ func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
 	return signer, nil
 }
 
-// HandOver appends e and lets the chain go on under the signer of the key that
-// seals in ring, in one transaction: no other sealer comes between, and all of
-// them follow. It returns a head that this signer has signed, for
-// [secret.RotateKeys] to keep: a ring that has it takes nothing behind it from
-// an older key. What waits past the first [Batch] is sealed later.
+// HandOver appends e and continues the chain under the signer of the key that seals in
+// ring. It does so in one transaction that locks the head, so no other node can seal
+// in between; afterwards all nodes seal with that signer. It returns a head that the
+// new signer signed, for [secret.RotateKeys] to store in the ring. A ring with that
+// head accepts no later signature of an older key. If more than [Batch] events are
+// unsealed, the rest is sealed later.
 func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, e Event) (head Head, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		old, err := readHead(ctx, tx, tx.Locked())
@@ -118,8 +118,8 @@ func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, e Event) (head H
 }
 
 func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) (Head, int, error) {
-	// After the head: what another sealer has sealed since would be missing
-	// here, and then the statement below finds another head.
+	// Read the events after the head. If another node sealed some in between, the
+	// head has changed, and the update below matches no row.
 	events, err := waiting(ctx, tx, Event{}, Batch)
 	if err != nil || len(events) == 0 {
 		return old, 0, err
@@ -130,7 +130,7 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 		events[i].MAC = signer.Sign(forEvent, link(head, events[i]))
 		head = headOf(events[i])
 	}
-	// Of many sealers one moves the head on; the others have sealed nothing.
+	// Of concurrent sealers one updates the head; the others seal nothing.
 	moved, err := db.Exec(ctx, tx, `UPDATE audit_head SET seq = $2, mac = $3 WHERE seq = $1`, old.Seq, head.Seq, head.MAC)
 	if err != nil || moved == 0 {
 		return Head{}, 0, err
@@ -147,7 +147,7 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 	return head, len(events), nil
 }
 
-// End returns the head of the chain.
+// End returns the head of the chain, as it is recorded.
 func End(ctx context.Context, q db.Querier) (Head, error) {
 	head, err := readHead(ctx, q, "")
 	if err != nil {
@@ -156,10 +156,11 @@ func End(ctx context.Context, q db.Querier) (Head, error) {
 	return head, nil
 }
 
-// errNoHead: somebody deleted the record of the head.
+// errNoHead: the record of the head was deleted.
 var errNoHead = errors.New("the record of the head is gone; see \"sallyport audit verify\"")
 
-// readHead returns the record of the head, or [errNoHead]; lock ends the query.
+// readHead returns the record of the head, or [errNoHead]. lock is appended to the
+// query; see [db.Tx.Locked].
 func readHead(ctx context.Context, q db.Querier, lock string) (Head, error) {
 	var h Head
 	err := db.One(ctx, q, `SELECT seq, mac FROM audit_head`+lock, nil, &h.Seq, &h.MAC)
@@ -169,8 +170,8 @@ func readHead(ctx context.Context, q db.Querier, lock string) (Head, error) {
 	return h, err
 }
 
-// link returns what is signed to seal e behind prev: every part with its
-// length, so that no two events have the same.
+// link returns the bytes that are signed to seal e after prev. Every part is preceded
+// by its length, so that no two events give the same bytes.
 func link(prev Head, e Event) []byte {
 	b := appendBytes(nil, prev.MAC)
 	b = appendInt(b, prev.Seq+1)
@@ -192,8 +193,8 @@ func appendBytes(b, part []byte) []byte {
 
 func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
 
-// follows reports whether e was sealed right behind prev, wherever it stands
-// now, by a key that counted there.
+// follows reports whether e was sealed directly after prev, wherever it is now, with a
+// key that counted at that place.
 func follows(ring *secret.Ring, prev Head, e Event) bool {
 	return ring.VerifyAt(forEvent, link(prev, e), Head{Seq: prev.Seq + 1, MAC: e.MAC}) == nil
 }

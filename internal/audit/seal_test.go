@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// add appends n events, a minute apart from the given time on.
+// add appends n events, one a minute, the first at from.
 func add(t *testing.T, d *db.DB, from time.Time, n int) {
 	t.Helper()
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
@@ -30,7 +30,7 @@ func add(t *testing.T, d *db.DB, from time.Time, n int) {
 	}
 }
 
-// sealAll seals what waits and returns the head.
+// sealAll seals all events and returns the head.
 func sealAll(t *testing.T, d *db.DB, ring *secret.Ring) Head {
 	t.Helper()
 	for {
@@ -44,7 +44,7 @@ func sealAll(t *testing.T, d *db.DB, ring *secret.Ring) Head {
 	}
 }
 
-// exec runs statements as somebody would who has the database and no key.
+// exec runs statements as an attacker does who has the database but no key.
 func exec(t *testing.T, d *db.DB, statements ...string) {
 	t.Helper()
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
@@ -81,20 +81,20 @@ func TestSealedLogVerifies(t *testing.T) {
 		}
 		add(t, d, testkit.Start, 2*Batch+5)
 		if oldest, err := Waiting(t.Context(), d.Reader()); err != nil || oldest.IsZero() {
-			t.Errorf("waiting: %v, %v", oldest, err)
+			t.Errorf("the oldest unsealed event is from %v, %v; want a time", oldest, err)
 		}
 		head := sealAll(t, d, ring)
 		if oldest, err := Waiting(t.Context(), d.Reader()); err != nil || !oldest.IsZero() {
-			t.Errorf("waiting after all were sealed: %v, %v", oldest, err)
+			t.Errorf("with all sealed, the oldest unsealed event is from %v, %v; want none", oldest, err)
 		}
-		// Later than others were sealed, though it happened before.
+		// This event is older than some that were sealed before it.
 		add(t, d, testkit.Start.Add(-time.Hour), 1)
 		last := sealAll(t, d, ring)
-		add(t, d, testkit.Start, 1) // waits; that is no fault
+		add(t, d, testkit.Start, 1) // unsealed, which is no fault
 		for _, want := range []Head{{}, head, last} {
 			report, err := Verify(t.Context(), d.Reader(), ring, want)
 			if err != nil || report.Events != 2*Batch+6 || !report.Head.Equal(last) {
-				t.Errorf("verify with %s: %+v, %v", want, report, err)
+				t.Errorf("with the head %s Verify returns %+v, %v", want, report, err)
 			}
 		}
 		events := all(t, d)
@@ -107,15 +107,15 @@ func TestSealedLogVerifies(t *testing.T) {
 			}
 		}
 		if e := events[2*Batch+6]; e.Seq != 0 || e.MAC != nil || e.AuthenticatorID != "phone" {
-			t.Errorf("the unsealed event comes as %+v", e)
+			t.Errorf("the unsealed event reads back as %+v", e)
 		}
 	})
 }
 
-// ATTACKS 159: whatever is done to a row is found, and the row is named.
+// Verify finds every change to a row and names the row (attack 159).
 func TestVerifyNamesWhatWasDone(t *testing.T) {
 	const n = 9
-	// Who owns the database drops what is in the way.
+	// An attacker who owns the database can drop the unique index.
 	const noIndex = `DROP INDEX events_seq`
 	insert := func(id string, seq int) string {
 		return fmt.Sprintf(`INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, seq, mac)
@@ -126,7 +126,7 @@ func TestVerifyNamesWhatWasDone(t *testing.T) {
 		statements []string
 		kind       FaultKind
 		seq        int64
-		event      int // whose id is named; 0: none or a forged one
+		event      int // the event whose id the fault names; 0 if none, or a forged one
 	}{
 		{"text changed", []string{`UPDATE events SET address = '203.0.113.9' WHERE seq = 5`}, Changed, 5, 5},
 		{"time changed", []string{`UPDATE events SET at = at - 1 WHERE seq = 5`}, Changed, 5, 5},
@@ -169,7 +169,7 @@ func TestVerifyNamesWhatWasDone(t *testing.T) {
 		events := all(t, d)
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) {
-				// What was done is undone with the transaction.
+				// The error rolls the change back.
 				undo := errors.New("undo")
 				err := d.Write(t.Context(), func(tx *db.Tx) error {
 					for _, s := range test.statements {
@@ -180,15 +180,15 @@ func TestVerifyNamesWhatWasDone(t *testing.T) {
 					_, err := Verify(t.Context(), tx, ring, Head{})
 					var fault *Fault
 					if !errors.As(err, &fault) {
-						t.Errorf("verify: %v, want a fault", err)
+						t.Errorf("Verify returns %v, want a fault", err)
 						return undo
 					}
 					t.Log(fault.Text)
 					if fault.Kind != test.kind || fault.Seq != test.seq {
-						t.Errorf("%s at %d, want %s at %d", fault.Kind, fault.Seq, test.kind, test.seq)
+						t.Errorf("got %s at %d, want %s at %d", fault.Kind, fault.Seq, test.kind, test.seq)
 					}
 					if test.event > 0 && fault.ID != events[test.event-1].ID {
-						t.Errorf("names %q, want event %d", fault.ID, test.event)
+						t.Errorf("the fault names %q, want the id of event %d", fault.ID, test.event)
 					}
 					return undo
 				})
@@ -198,13 +198,13 @@ func TestVerifyNamesWhatWasDone(t *testing.T) {
 			})
 		}
 		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
-			t.Errorf("all was undone, but: %v", err)
+			t.Errorf("all changes were rolled back, but Verify returns %v", err)
 		}
 	})
 }
 
-// Nothing in the database tells of an end that was cut off with the record of
-// the head; the server's log does.
+// If the end is cut off with the record of the head, only a head from the server's log
+// shows it.
 func TestHeadFromTheLogFindsACutEnd(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
@@ -214,23 +214,23 @@ func TestHeadFromTheLogFindsACutEnd(t *testing.T) {
 		late := sealAll(t, d, ring)
 		exec(t, d, `DELETE FROM events WHERE seq > 7`, `UPDATE audit_head SET seq = 7, mac = (SELECT mac FROM events WHERE seq = 7)`)
 		if _, err := Verify(t.Context(), d.Reader(), ring, early); err != nil {
-			t.Errorf("with the head of before: %v", err)
+			t.Errorf("with a head before the cut Verify returns %v", err)
 		}
 		check := func(what string) {
 			t.Helper()
 			_, err := Verify(t.Context(), d.Reader(), ring, late)
 			if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != Cut || !strings.Contains(fault.Text, "event 10") {
-				t.Errorf("%s: %v", what, err)
+				t.Errorf("%s: got %v, want a cut that names event 10", what, err)
 			}
 		}
 		check("cut")
-		// The log goes on, past the length it had.
+		// The log grows past the length that it had.
 		add(t, d, testkit.Start, 8)
 		sealAll(t, d, ring)
 		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
-			t.Errorf("the chain itself: %v", err)
+			t.Errorf("without a head from the log Verify returns %v", err)
 		}
-		check("cut and gone on")
+		check("cut and continued")
 	})
 }
 
@@ -240,18 +240,19 @@ func TestOtherRingVerifiesNothing(t *testing.T) {
 		sealAll(t, d, secret.NewRing())
 		_, err := Verify(t.Context(), d.Reader(), secret.NewRing(), Head{})
 		if err == nil || !strings.Contains(err.Error(), "not in the key ring") {
-			t.Errorf("verify: %v", err)
+			t.Errorf("Verify returns %v, want that the key isn't in the ring", err)
 		}
 	})
 }
 
-// Two nodes that both take the lease for theirs still give no number twice.
+// Even if several nodes seal at the same time, no number is given twice. A lease alone
+// doesn't prevent that.
 func TestNoNumberIsGivenTwice(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		const events, sealers = 3*Batch + 7, 6
 		ring := secret.NewRing()
 		add(t, d, testkit.Start, events)
-		given := testkit.Race(sealers, func(int) string {
+		outcomes := testkit.Race(sealers, func(int) string {
 			for {
 				oldest, err := Waiting(context.Background(), d.Reader())
 				if err != nil || oldest.IsZero() {
@@ -262,18 +263,18 @@ func TestNoNumberIsGivenTwice(t *testing.T) {
 				}
 			}
 		})
-		if given["ok"] != sealers {
-			t.Errorf("sealers ended with %v", given)
+		if outcomes["ok"] != sealers {
+			t.Errorf("sealers ended with %v", outcomes)
 		}
 		report, err := Verify(t.Context(), d.Reader(), ring, Head{})
 		if err != nil || report.Events != events {
-			t.Errorf("verify: %+v, %v", report, err)
+			t.Errorf("Verify returns %+v, %v; want %d events", report, err, events)
 		}
 	})
 }
 
-// A sealer that dies before it commits has sealed nothing.
-func TestSealerThatDiesLeavesNothingHalfDone(t *testing.T) {
+// A sealer that is killed before its commit seals nothing.
+func TestKilledSealerLeavesNothingHalfDone(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
 		add(t, d, testkit.Start, 5)
@@ -290,11 +291,11 @@ func TestSealerThatDiesLeavesNothingHalfDone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if report, err := Verify(t.Context(), d.Reader(), ring, before); err != nil || report.Events != 5 {
-			t.Errorf("after the kill: %+v, %v", report, err)
+			t.Errorf("after the kill Verify returns %+v, %v; want 5 events", report, err)
 		}
 		sealAll(t, d, ring)
 		if report, err := Verify(t.Context(), d.Reader(), ring, before); err != nil || report.Events != 10 {
-			t.Errorf("after the next: %+v, %v", report, err)
+			t.Errorf("after the next sealer Verify returns %+v, %v; want 10 events", report, err)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// FaultKind is what was done to the log.
+// FaultKind says what was done to the log.
 type FaultKind string
 
 // The kinds of faults.
@@ -19,34 +19,34 @@ const (
 	Deleted    FaultKind = "deleted"
 	Inserted   FaultKind = "inserted"
 	Moved      FaultKind = "moved"
-	Cut        FaultKind = "cut" // the end is missing
+	Cut        FaultKind = "cut" // the end was deleted
 	BadHead    FaultKind = "head"
 	Checkpoint FaultKind = "checkpoint"
 )
 
-// Fault is the first place where the log isn't what was sealed.
+// Fault is the first place at which the log isn't as it was sealed.
 type Fault struct {
 	Kind FaultKind
 	Seq  int64  // the place in the chain
-	ID   string // of the event that stands there or was found elsewhere; or empty
-	Text string // the whole, as a sentence
+	ID   string // of the event that is at this place or was moved from it; may be empty
+	Text string // a sentence that says all of this
 }
 
-// Error returns the sentence.
+// Error returns f.Text.
 func (f *Fault) Error() string { return f.Text }
 
 // Report says what was verified.
 type Report struct {
-	Pruned Head  // the last checkpoint: events up to here are gone by retention
+	Pruned Head  // the last checkpoint: retention deleted the events up to it
 	Head   Head  // the last event of the chain
-	Events int64 // verified
+	Events int64 // the number of verified events
 }
 
-// Verify walks the chain from the last checkpoint to its head. It returns a
-// [*Fault] where the log isn't what was sealed. Where want isn't zero, a head
-// that the server's log keeps, that event must be in the chain: nothing else
-// finds an end that was cut off together with the record of the head. It may
-// run beside a server that seals and prunes.
+// Verify walks the chain from the last checkpoint to its head. It returns a [*Fault]
+// if the log isn't as it was sealed. want is a head from the server's log, or zero. If
+// it isn't zero, that event must be in the chain: this alone detects that the end was
+// cut off together with the record of the head. Verify may run beside a server that
+// seals and prunes.
 func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, want Head) (Report, error) {
 	for {
 		points, err := checkpoints(ctx, q, ring)
@@ -57,7 +57,7 @@ func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, want Head) (Re
 		if fault := (*Fault)(nil); !errors.As(err, &fault) {
 			return report, err
 		}
-		// A server that pruned meanwhile made a gap which is none.
+		// A server may have pruned meanwhile. Verify the rest of the chain then.
 		again, err2 := checkpoints(ctx, q, ring)
 		if err2 != nil {
 			return Report{}, err2
@@ -108,7 +108,7 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 			}
 			return report, witness(report, want, witnessed)
 		case err == nil && head.Seq > report.Head.Seq && !settled:
-			settled = true // sealed since the last look, perhaps: look once more
+			settled = true // events may have been sealed since the last read: read once more
 		case err == nil && head.Seq > report.Head.Seq:
 			return report, &Fault{Kind: Cut, Seq: report.Head.Seq + 1,
 				Text: fmt.Sprintf("the end was cut off: %s missing", places(report.Head.Seq+1, head.Seq))}
@@ -119,8 +119,8 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 	}
 }
 
-// missing returns a [*Fault] where the chain ends before a place that the key
-// ring keeps; those within it were compared on the way.
+// missing returns a [*Fault] if the chain ends before a hand-over that the key ring
+// records. Hand-overs within the chain were verified with their events.
 func missing(ring *secret.Ring, end Head) error {
 	for _, head := range ring.Handovers() {
 		if head.Seq > end.Seq {
@@ -131,7 +131,8 @@ func missing(ring *secret.Ring, end Head) error {
 	return nil
 }
 
-// witness compares the chain with a head from the server's log.
+// witness returns an error if want, a head from the server's log, isn't in the chain.
+// found says whether it is.
 func witness(r Report, want Head, found bool) error {
 	switch {
 	case found:

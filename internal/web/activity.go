@@ -34,7 +34,7 @@ func (s *server) getActivity(req *request) error {
 		}
 		page.Events = append(page.Events, activityRow{
 			Text: text, At: e.At, Address: e.Address, Browser: s.browser(e.Browser),
-			Alarm: e.Kind.Alarming(), Backup: e.Kind == audit.BackupCodeUsed,
+			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,
 		})
 	}
 	return s.views.page(req.w, http.StatusOK, "activity", page)
@@ -77,11 +77,11 @@ func (r run) goesOn(e audit.Event) bool {
 }
 
 // isTry reports whether an event of this kind is a failed try, or some of them.
-func isTry(kind audit.Kind) bool { return kind == audit.CodeFailed || kind.Counted() }
+func isTry(kind audit.Kind) bool { return kind == audit.CodeFailed || kind.IsCounted() }
 
 // tries returns how many failed tries the event stands for.
 func tries(e audit.Event) int {
-	if e.Kind.Counted() && e.Number > 0 {
+	if e.Kind.IsCounted() && e.Number > 0 {
 		return e.Number
 	}
 	return 1
