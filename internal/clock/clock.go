@@ -1,8 +1,8 @@
-// Package clock owns the high-water mark of time, table clock, and says which
-// time to believe. A server whose clock was set back behind the mark takes no
-// codes, since old ones would be right again (F7). What counts, ends or deletes
-// goes by the reference clock, so that no node's own clock decides for the others.
-// The decisions are pure; the caller brings the time.
+// Package clock owns the high-water mark of time, table clock, and decides which
+// time to believe. A server whose clock was set back behind the mark accepts no
+// codes, since used codes would be right once more (F7). Budgets, ends and deletions
+// go by the reference clock, so that no node's own clock decides for the others. The
+// decisions are pure: the caller passes the time.
 package clock
 
 import (
@@ -15,39 +15,39 @@ import (
 )
 
 const (
-	// tolerance is how far behind the mark a clock may be: the three steps
-	// that a code is right for. Less than it replays nothing that the steps
-	// don't allow anyway, and nodes differ by less.
+	// tolerance is how far behind the mark a clock may be: the three steps for
+	// which a code is right. A clock that is set back by less makes no code right
+	// that isn't right anyway, and the clocks of nodes differ by less.
 	tolerance = 90 * time.Second
 
-	// maxLeap is the most that the mark moves at once. A clock that jumps
-	// ahead for a moment must not leave a mark that refuses every code once it
-	// is set right.
+	// maxLeap is the most that the mark moves at once. A clock that jumps ahead for
+	// a moment must not leave a mark that makes the server refuse every code once
+	// the clock is set right.
 	maxLeap = 10 * time.Minute
 
-	// Slack is how far in the future a stored time may be and still be right:
-	// nodes write down times by clocks that differ by less.
+	// Slack is how far in the future a stored time may be without being an error:
+	// the clocks with which nodes write times differ by less.
 	Slack = tolerance
 
-	// steady is how long a clock must run evenly after a leap to be believed:
-	// longer than an operator who notices takes, or a time server.
+	// steady is how long a clock must run evenly after a leap before it is
+	// believed. An operator or a time server corrects a wrong clock sooner.
 	steady = time.Hour
 
-	// MoveEvery is how often the mark is to be moved; it is how much a server
-	// that starts with its clock set back can lose of the tolerance.
+	// MoveEvery is the interval at which callers should call [Mark.Move]. A server
+	// that starts with its clock set back can lose this much of the tolerance.
 	MoveEvery = 10 * time.Second
 )
 
-// State is what is known of the time.
+// State is what the database knows about the time.
 type State struct {
-	HighWater time.Time // the latest believed; zero: nothing is known yet
-	LeaptAt   time.Time // where a clock arrived by a leap that isn't believed yet; zero: there is none
-	seenAt    time.Time // the latest since that leap
+	HighWater time.Time // the latest time that was believed; zero if nothing is known yet
+	LeaptAt   time.Time // the time to which the clock leapt, while it isn't believed; else zero
+	seenAt    time.Time // the latest time since that leap
 	version   int64
 }
 
-// Behind returns how far now is behind the mark, or 0 within the tolerance of
-// 90 s: then codes may be checked.
+// Behind returns how far now is behind the mark, or 0 within the tolerance of 90 s.
+// Codes may be checked only if it is 0.
 func (s State) Behind(now time.Time) time.Duration {
 	if by := s.HighWater.Sub(now); !s.HighWater.IsZero() && by > tolerance {
 		return by
@@ -55,24 +55,24 @@ func (s State) Behind(now time.Time) time.Duration {
 	return 0
 }
 
-// IsAhead reports whether now is so far past the mark that it isn't believed:
-// the clock leapt, or no server ran for that long.
+// IsAhead reports whether now is more than 10 minutes past the mark. Either the clock
+// leapt or no server ran for that long.
 func (s State) IsAhead(now time.Time) bool {
 	return !s.HighWater.IsZero() && now.Sub(s.HighWater) > maxLeap
 }
 
-// Sure returns now, but no more than 10 minutes past the mark.
-func (s State) Sure(now time.Time) time.Time {
+// Capped returns now, but at most 10 minutes past the mark.
+func (s State) Capped(now time.Time) time.Time {
 	if s.IsAhead(now) {
 		return s.HighWater.Add(maxLeap)
 	}
 	return now
 }
 
-// Believed returns the time to count budgets by when a clock says now. It is now
-// itself, unless the mark contradicts: a clock that leapt neither ends a window
-// early nor writes down a try in the future. In a leap that isn't believed yet,
-// time goes on from the mark as it does since the leap, so that a short wait ends.
+// Believed returns the time to use for budgets when the clock shows now. It is now
+// unless the mark contradicts: a leap must neither end a window early nor record an
+// attempt in the future. After a leap that isn't believed yet, it is the mark plus the
+// time since the leap, so that short waits end.
 func (s State) Believed(now time.Time) time.Time {
 	if s.Behind(now) > 0 {
 		return s.HighWater
@@ -81,34 +81,35 @@ func (s State) Believed(now time.Time) time.Time {
 		return now
 	}
 	if s.isAnotherLeap(now) {
-		return s.ran(now) // the next look begins another leap
+		return s.markPlusRunTime(now) // the next move begins another leap
 	}
 	return s.HighWater.Add(max(0, now.Sub(s.LeaptAt)))
 }
 
-// isAnotherLeap reports whether a clock that says now, which is past the mark by a leap,
-// began that leap since the last look.
+// isAnotherLeap reports whether the leap by which now is past the mark began since the
+// last move.
 func (s State) isAnotherLeap(now time.Time) bool {
 	return s.LeaptAt.IsZero() || s.wentBack(now) || now.Sub(s.seenAt) > maxLeap
 }
 
-// ran returns the mark, moved on by the time that servers ran since the leap, which is
-// less than an hour, but no further than now.
-func (s State) ran(now time.Time) time.Time {
+// markPlusRunTime returns the mark plus the time that servers ran since the leap, less
+// than an hour, but at most now.
+func (s State) markPlusRunTime(now time.Time) time.Time {
 	if mark := s.HighWater.Add(s.seenAt.Sub(s.LeaptAt)); mark.Before(now) {
 		return mark
 	}
 	return now
 }
 
-// wentBack reports whether a clock that says now went back from a leap that isn't
-// believed yet, all of the way or in part: a server that was off for weeks and started
-// with a wrong date is still past the mark when the date is set right.
+// wentBack reports whether the clock, now at now, went back from a leap that isn't
+// believed yet. It may go back in part only: after a server was off for weeks and
+// started with a wrong date, the right date is past the mark too.
 func (s State) wentBack(now time.Time) bool {
 	return !s.LeaptAt.IsZero() && s.seenAt.Sub(now) > tolerance
 }
 
-// move returns the state after a look at the clock. The mark never goes back.
+// move returns the state after the reference clock showed now. The mark never goes
+// back.
 func (s State) move(now time.Time) State {
 	next := s
 	next.LeaptAt, next.seenAt = time.Time{}, time.Time{}
@@ -118,10 +119,11 @@ func (s State) move(now time.Time) State {
 	case now.Before(s.HighWater):
 	case now.Sub(s.HighWater) <= maxLeap:
 		next.HighWater = now
-	case s.isAnotherLeap(now): // the hour begins
+	case s.isAnotherLeap(now): // the steady hour begins
 		next.LeaptAt, next.seenAt = now, now
-		// A server that never runs for an hour would keep its mark, and every try, for ever.
-		next.HighWater = s.ran(now)
+		// Without this, a server that never runs for an hour would never move its mark,
+		// and no recorded attempt would ever expire.
+		next.HighWater = s.markPlusRunTime(now)
 	case now.Sub(s.LeaptAt) >= steady:
 		next.HighWater = now
 	default:
@@ -137,22 +139,23 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Mark keeps the state in the database, shared by all nodes.
+// Mark keeps the state in the database, which all nodes share.
 type Mark struct {
 	DB *db.DB
-	// Reference is the clock that moves the mark: the database's on
-	// PostgreSQL, so that nodes agree, else the server's own.
+	// Reference returns the time that moves the mark: the database's on PostgreSQL,
+	// so that nodes agree, else the server's own.
 	Reference func(context.Context) (time.Time, error)
-	// WentBack, unless it is nil, is called in the transaction that notices that the
-	// reference clock went back from a leap that was never believed, all of the way or in
-	// part: once for each time, whichever nodes look. now is the clock's time, or the mark
-	// where the clock went back behind it: nothing before the mark is from the future.
+	// WentBack, unless it is nil, is called when the reference clock went back from a
+	// leap that was never believed, at least in part. [Mark.Move] calls it in its
+	// transaction, on one node only, each time the clock goes back. now is the clock's
+	// time, or the mark if the clock is behind it. Times after now that are stored were
+	// written during the leap.
 	WentBack func(ctx context.Context, tx *db.Tx, now time.Time) error
 }
 
-// Trusted returns the reference clock's time, and whether to delete and to end
-// things by it. It is not trusted while own, this node's clock, is more than 30 s
-// from it, nor in a leap that isn't believed yet.
+// Trusted returns the reference clock's time, and whether rows may be expired or
+// deleted by it. They may not while own, this node's clock, differs from it by more
+// than 30 s, or after a leap that isn't believed yet.
 func (m *Mark) Trusted(ctx context.Context, own func() time.Time) (now time.Time, trusted bool, err error) {
 	ahead, err := m.Ahead(ctx, own)
 	if err != nil {
@@ -169,8 +172,8 @@ func (m *Mark) Trusted(ctx context.Context, own func() time.Time) (now time.Time
 	return now, state.LeaptAt.IsZero() && !state.IsAhead(now), nil
 }
 
-// Ahead returns how far own is ahead of the reference; negative, behind it. An
-// answer is taken to be from the middle of the wait for it.
+// Ahead returns how far own is ahead of the reference clock; negative if it is behind.
+// It assumes that the answer is from the middle of the wait for it.
 func (m *Mark) Ahead(ctx context.Context, own func() time.Time) (time.Duration, error) {
 	asked := own()
 	reference, err := m.Reference(ctx)
@@ -180,7 +183,7 @@ func (m *Mark) Ahead(ctx context.Context, own func() time.Time) (time.Duration, 
 	return asked.Add(own().Sub(asked) / 2).Sub(reference), nil
 }
 
-// Read returns the state.
+// Read returns the stored state, or the zero State if there is none.
 func Read(ctx context.Context, q db.Querier) (State, error) {
 	var (
 		s                      State
@@ -197,9 +200,9 @@ func Read(ctx context.Context, q db.Querier) (State, error) {
 	return s, nil
 }
 
-// Move looks at the reference clock once and returns the state before and
-// after. Of several nodes that do so at once one writes; to the others nothing
-// has changed.
+// Move reads the reference clock, moves the mark, and returns the state before and
+// after. If several nodes call it at the same time, one of them writes, and the others
+// return the stored state as before and after.
 func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 	now, err := m.Reference(ctx)
 	if err != nil {
@@ -218,7 +221,7 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 		if err != nil {
 			return fmt.Errorf("move high-water mark: %w", err)
 		}
-		if n == 0 { // another node looked at the same time
+		if n == 0 { // another node moved the mark meanwhile
 			after, err = Read(ctx, tx)
 			before = after
 			return err
@@ -231,8 +234,8 @@ func (m *Mark) Move(ctx context.Context) (before, after State, err error) {
 	return before, after, err
 }
 
-// Accept forgets the mark: the next look at the clock is believed, be it back
-// or ahead. It is for an operator who has set the clock right.
+// Accept deletes the mark, so that the next [Mark.Move] believes the clock whatever it
+// shows. It is for an operator who has set the clock right.
 func Accept(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `UPDATE clock SET high_water_at = NULL, leapt_at = NULL, seen_at = NULL, version = version + 1`)
 	if err != nil {

@@ -12,18 +12,20 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// look is the reference clock's offset from the start, then what must hold.
-type look struct {
+// move is the reference clock's offset from the start at a call of Move, and the state
+// that must follow.
+type move struct {
 	at    time.Duration
 	mark  time.Duration
 	leapt bool
 }
 
-// evenly is a clock that runs on from one offset to another, not believed.
-func evenly(from, to, mark time.Duration) []look {
-	var all []look
+// evenly returns the moves of a clock that runs from one offset to another and isn't
+// believed.
+func evenly(from, to, mark time.Duration) []move {
+	var all []move
 	for at := from; at <= to; at += 5 * time.Minute {
-		all = append(all, look{at, mark, true})
+		all = append(all, move{at, mark, true})
 	}
 	return all
 }
@@ -31,26 +33,26 @@ func evenly(from, to, mark time.Duration) []look {
 func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
 	const s, m, h = time.Second, time.Minute, time.Hour
 	day := 24 * h
-	for name, looks := range map[string][]look{
+	for name, moves := range map[string][]move{
 		"runs":             {{0, 0, false}, {10 * s, 10 * s, false}, {20 * s, 20 * s, false}},
 		"never back":       {{0, 0, false}, {10 * s, 10 * s, false}, {-h, 10 * s, false}, {20 * s, 20 * s, false}},
 		"ten minutes":      {{0, 0, false}, {10 * m, 10 * m, false}},
 		"a leap":           {{0, 0, false}, {10*m + s, 0, true}},
 		"a leap and back":  {{0, 0, false}, {day, 0, true}, {20 * s, 20 * s, false}},
-		"an even hour":     append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + h, day + h, false}),
-		"leap upon leap":   append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{2 * day, 50 * m, true}, look{2*day + 5*m, 50 * m, true}),
-		"set back in leap": append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{day, 50 * m, true}, look{day + 5*m, 50 * m, true}),
-		"runs for short times": append(append(append([]look{{0, 0, false}}, evenly(day, day+30*m, 0)...), evenly(2*day, 2*day+40*m, 30*m)...),
+		"an even hour":     append(append([]move{{0, 0, false}}, evenly(day, day+55*m, 0)...), move{day + h, day + h, false}),
+		"leap upon leap":   append(append([]move{{0, 0, false}}, evenly(day, day+50*m, 0)...), move{2 * day, 50 * m, true}, move{2*day + 5*m, 50 * m, true}),
+		"set back in leap": append(append([]move{{0, 0, false}}, evenly(day, day+50*m, 0)...), move{day, 50 * m, true}, move{day + 5*m, 50 * m, true}),
+		"runs for short times": append(append(append([]move{{0, 0, false}}, evenly(day, day+30*m, 0)...), evenly(2*day, 2*day+40*m, 30*m)...),
 			evenly(3*day, 3*day+10*m, 70*m)...),
-		"back to shortly after": append(append([]look{{0, 0, false}}, evenly(day, day+50*m, 0)...), look{20 * m, 20 * m, true}, look{21 * m, 21 * m, false}),
-		"nodes in disorder":     append(append([]look{{0, 0, false}}, evenly(day, day+55*m, 0)...), look{day + 54*m, 0, true}, look{day + h, day + h, false}),
+		"back to shortly after": append(append([]move{{0, 0, false}}, evenly(day, day+50*m, 0)...), move{20 * m, 20 * m, true}, move{21 * m, 21 * m, false}),
+		"nodes in disorder":     append(append([]move{{0, 0, false}}, evenly(day, day+55*m, 0)...), move{day + 54*m, 0, true}, move{day + h, day + h, false}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			testkit.Each(t, func(t *testing.T, d *db.DB) {
 				now := testkit.Start
 				mark := &clock.Mark{DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil }}
-				for i, one := range looks {
+				for i, one := range moves {
 					now = testkit.Start.Add(one.at)
 					if _, _, err := mark.Move(t.Context()); err != nil {
 						t.Fatal(err)
@@ -60,7 +62,7 @@ func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
 						t.Fatal(err)
 					}
 					if got := state.HighWater.Sub(testkit.Start); got != one.mark || state.LeaptAt.IsZero() == one.leapt {
-						t.Fatalf("look %d at %v: mark %v, leapt at %v; want %v, %v", i, one.at, got, state.LeaptAt, one.mark, one.leapt)
+						t.Fatalf("move %d at %v: mark %v, leapt at %v; want %v, leapt: %v", i, one.at, got, state.LeaptAt, one.mark, one.leapt)
 					}
 				}
 			})
@@ -68,13 +70,13 @@ func TestMarkFollowsTheClockButNoLeap(t *testing.T) {
 	}
 }
 
-// A server that was off for weeks may start with a wrong date: when the date is set
+// A server that was off for weeks may start with a wrong date. Once the date is set
 // right, the clock is still far past the mark.
-func TestALeapThatGoesBackInPartIsNoticedOnce(t *testing.T) {
+func TestEachWayBackFromALeapIsNoticedOnce(t *testing.T) {
 	const week, day = 7 * 24 * time.Hour, 24 * time.Hour
 	for name, test := range map[string]struct {
-		looks []time.Duration
-		back  []int // the looks that notice
+		moves []time.Duration
+		back  []int // indices of the moves that call WentBack
 	}{
 		"no leap":                {[]time.Duration{0, time.Minute, 0}, nil},
 		"all of the way":         {[]time.Duration{0, day, time.Minute, 2 * time.Minute}, []int{2}},
@@ -89,36 +91,36 @@ func TestALeapThatGoesBackInPartIsNoticedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			testkit.Each(t, func(t *testing.T, d *db.DB) {
-				now, look := testkit.Start, 0
+				now, index := testkit.Start, 0
 				var back []int
 				mark := &clock.Mark{
 					DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil },
 					WentBack: func(_ context.Context, _ *db.Tx, at time.Time) error {
 						want := now
-						if now.Before(testkit.Start) { // the mark: rows since then are of a right clock
+						if now.Before(testkit.Start) { // the mark, since a right clock wrote the rows after it
 							want = testkit.Start
 						}
-						if back = append(back, look); !at.Equal(want) {
-							t.Errorf("went back to %v, want %v", at, want)
+						if back = append(back, index); !at.Equal(want) {
+							t.Errorf("WentBack got the time %v, want %v", at, want)
 						}
 						return nil
 					},
 				}
-				for i, at := range test.looks {
-					now, look = testkit.Start.Add(at), i
+				for i, at := range test.moves {
+					now, index = testkit.Start.Add(at), i
 					if _, _, err := mark.Move(t.Context()); err != nil {
 						t.Fatal(err)
 					}
 				}
 				if !slices.Equal(back, test.back) {
-					t.Errorf("noticed at the looks %v, want %v", back, test.back)
+					t.Errorf("the moves %v called WentBack, want %v", back, test.back)
 				}
 			})
 		})
 	}
 }
 
-func TestBehindBeginsPastNinetySeconds(t *testing.T) {
+func TestBehindIsZeroUpToNinetySeconds(t *testing.T) {
 	for off, want := range map[time.Duration]time.Duration{
 		time.Hour: 0, 0: 0, -90 * time.Second: 0,
 		-90*time.Second - time.Millisecond: 90*time.Second + time.Millisecond,
@@ -129,11 +131,11 @@ func TestBehindBeginsPastNinetySeconds(t *testing.T) {
 		}
 	}
 	if got := (clock.State{}).Behind(testkit.Start); got != 0 {
-		t.Errorf("nothing is known: behind by %v", got)
+		t.Errorf("without a mark: behind by %v, want 0", got)
 	}
 }
 
-func TestAcceptBelievesTheNextLook(t *testing.T) {
+func TestAfterAcceptTheNextMoveIsBelieved(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		now := testkit.Start
 		mark := &clock.Mark{DB: d, Reference: func(context.Context) (time.Time, error) { return now, nil }}
@@ -143,13 +145,13 @@ func TestAcceptBelievesTheNextLook(t *testing.T) {
 			}
 			now = testkit.Start.Add(off)
 			if state, err := clock.Read(t.Context(), d.Reader()); err != nil || state.Behind(now) > 0 {
-				t.Errorf("before the next look: %+v, %v", state, err)
+				t.Errorf("before the next move: state %+v, %v; want that now isn't behind", state, err)
 			}
 			if _, _, err := mark.Move(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if state, err := clock.Read(t.Context(), d.Reader()); err != nil || !state.HighWater.Equal(now) {
-				t.Errorf("accepted at %v: mark %v, %v", off, state.HighWater.Sub(testkit.Start), err)
+				t.Errorf("after Accept and a move to %v: mark %v, %v", off, state.HighWater.Sub(testkit.Start), err)
 			}
 		}
 	})
@@ -170,9 +172,9 @@ func TestNodesMoveOneMark(t *testing.T) {
 	})
 }
 
-// A node whose own clock is years behind must not pull the mark along on
-// PostgreSQL, where the database's clock is the reference.
-func TestPostgresTellsTheTime(t *testing.T) {
+// On PostgreSQL the database's clock is the reference, so that a node whose own clock
+// is years behind doesn't move the mark.
+func TestReferenceOnPostgresIsTheDatabasesClock(t *testing.T) {
 	own := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -183,10 +185,10 @@ func TestPostgresTellsTheTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			if off := time.Since(got).Abs(); engine == "postgres" && off > time.Minute {
-				t.Errorf("PostgreSQL says %v, off by %v", got, off)
+				t.Errorf("on PostgreSQL Clock returns %v, off by %v", got, off)
 			}
 			if engine == "sqlite" && !got.Equal(own) {
-				t.Errorf("SQLite says %v, want the server's own clock", got)
+				t.Errorf("on SQLite Clock returns %v, want the server's own time", got)
 			}
 		})
 	}

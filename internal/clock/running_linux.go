@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// running returns how long the machine has run at now, the time that it slept
-// included: a laptop that wakes up has not leapt. Go's monotonic clock, which stands
-// still meanwhile, is the answer where the kernel has none: since began, then.
+// running returns how long the machine has run, including sleep, so that a laptop that
+// wakes up doesn't look like a leap. If the kernel has no such clock, it returns the
+// time from began to now by Go's monotonic clock, which stops during sleep.
 func running(now, began time.Time) time.Duration {
 	var at unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &at) != nil {

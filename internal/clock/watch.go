@@ -8,53 +8,54 @@ import (
 )
 
 const (
-	// watched is how many authenticators the offset is the median of.
-	watched = 100
+	// maxOffsets is how many authenticators the median offset counts.
+	maxOffsets = 100
 
-	// leastWatched is how many it takes to say anything: with fewer, one phone
-	// that is wrong would accuse the server.
-	leastWatched = 3
+	// minOffsets is the fewest authenticators for a median. With fewer, one phone
+	// with a wrong clock would make the server's clock look wrong.
+	minOffsets = 3
 
-	// noticed is how far a node's clock may be from the database's; time servers
-	// keep both within much less.
+	// noticed is how far a node's clock may differ from the database's unreported.
+	// Time servers keep both much closer.
 	noticed = 5 * time.Second
 
-	// astray is one step of a code: farther off, one node would take the codes
-	// that all others refuse.
+	// astray is how far they may differ before the node refuses codes: one step of a
+	// code. Past it, one node would accept codes that all others refuse.
 	astray = 30 * time.Second
 
-	// leastStep is how far back a clock must go between two looks to be set
-	// back, not slewed.
-	leastStep = time.Second
+	// minStep is how far a clock must go back between two observations to count as
+	// set back. A time server that slews a clock moves it by less.
+	minStep = time.Second
 )
 
-// Watch holds the server's clock against those of the phones that sign in,
-// which get theirs from the telephone network, against that of the database, and
-// against itself: no time server is asked. It knows this process alone. Its zero
-// value is ready, and it is safe for concurrent use.
+// Watch compares this process's clock with the clocks of the phones that sign in,
+// which the telephone network sets, with the database's clock, and with a clock that
+// can't be set. It asks no time server. Its zero value is ready to use, and it is safe
+// for concurrent use.
 type Watch struct {
 	// running returns how long the machine has run; see [Watch.SetRunning].
 	running atomic.Pointer[func() time.Duration]
 
-	mu       sync.Mutex
-	offsets  []offset  // the newest last, one for each authenticator
-	began    time.Time // the first look
-	last     time.Time
-	setsBack int
-	even     reading // the last one that the mark doesn't contradict, or the first one
-	behind   reading // of the first comparison since the clock has been behind the mark
-	isBehind bool
+	mu          sync.Mutex
+	offsets     []offset  // one for each authenticator, the newest last
+	began       time.Time // the first observation
+	last        time.Time // the last observation
+	setsBack    int
+	lastEven    reading // the last one that the mark doesn't contradict, or else the first
+	behindSince reading // of the first comparison that found the clock behind the mark
+	isBehind    bool
 
-	now atomic.Pointer[comparison]
+	latest atomic.Pointer[comparison]
 }
 
-// reading is the wall clock and the clock that can't be set, at one moment.
+// reading is the time on the wall clock and on the clock that can't be set, at one
+// moment.
 type reading struct {
 	wall    time.Time
 	running time.Duration
 }
 
-// comparison is what was found when the clock was held against the database's.
+// comparison is the result of comparing this clock with the database's.
 type comparison struct {
 	own    time.Time
 	at     reading // of own
@@ -70,28 +71,29 @@ type offset struct {
 	steps         int64
 }
 
-// Accepted notes that a code of an authenticator was right for so many steps
-// ahead of the server's own.
+// Accepted records that an accepted code of an authenticator was for a time step so
+// many steps ahead of the server's.
 func (w *Watch) Accepted(authenticator string, steps int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// One each: a phone that is wrong and signs in often has no more voice.
+	// Keep one offset for each authenticator, so that a phone with a wrong clock that
+	// signs in often counts once.
 	w.offsets = slices.DeleteFunc(w.offsets, func(o offset) bool { return o.authenticator == authenticator })
 	w.offsets = append(w.offsets, offset{authenticator, steps})
-	if over := len(w.offsets) - watched; over > 0 {
+	if over := len(w.offsets) - maxOffsets; over > 0 {
 		w.offsets = slices.Delete(w.offsets, 0, over)
 	}
 }
 
-// Offset returns how many steps the phones are ahead of the server, by the
-// median; 0 while there are fewer than three.
+// Offset returns the median of the steps by which phones are ahead of the server; 0
+// with fewer than three phones.
 func (w *Watch) Offset() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.offsets) < leastWatched {
+	if len(w.offsets) < minOffsets {
 		return 0
 	}
-	steps := make([]int64, 0, watched)
+	steps := make([]int64, 0, maxOffsets)
 	for _, o := range w.offsets {
 		steps = append(steps, o.steps)
 	}
@@ -99,14 +101,14 @@ func (w *Watch) Offset() int64 {
 	return steps[len(steps)/2]
 }
 
-// Look notes the time and returns how far the clock went back since the last
-// look, or 0.
-func (w *Watch) Look(at time.Time) time.Duration {
+// Observe records the time that the clock shows. It returns how far the clock was set
+// back since the last call, or 0.
+func (w *Watch) Observe(at time.Time) time.Duration {
 	now := at.Round(0) // the wall clock: the monotonic one never goes back
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	by := w.last.Sub(now)
-	set := !w.last.IsZero() && by >= leastStep
+	set := !w.last.IsZero() && by >= minStep
 	w.last = now
 	if w.began.IsZero() {
 		w.began = at
@@ -118,8 +120,8 @@ func (w *Watch) Look(at time.Time) time.Duration {
 	return by
 }
 
-// Compared notes that the clock was ahead of the database's by so much when it
-// said own, and the mark of then.
+// Compared records that the clock was ahead of the database's by ahead when it showed
+// own, and the mark at that time.
 func (w *Watch) Compared(own time.Time, ahead time.Duration, mark State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,59 +131,60 @@ func (w *Watch) Compared(own time.Time, ahead time.Duration, mark State) {
 	isBehind := mark.Behind(now) > 0
 	switch {
 	case isBehind && !w.isBehind:
-		w.behind = r
+		w.behindSince = r
 	case isBehind:
-		c.behind = r.running - w.behind.running
-	case w.even == reading{} || !mark.IsAhead(now):
-		w.even = r
+		c.behind = r.running - w.behindSince.running
+	case w.lastEven == reading{} || !mark.IsAhead(now):
+		w.lastEven = r
 	default:
-		if by := r.wall.Sub(w.even.wall) - (r.running - w.even.running); by > maxLeap {
+		if by := r.wall.Sub(w.lastEven.wall) - (r.running - w.lastEven.running); by > maxLeap {
 			c.leapt = by
 		}
 	}
 	w.isBehind = isBehind
-	w.now.Store(c)
+	w.latest.Store(c)
 }
 
-// Mark returns the mark of the last comparison.
+// Mark returns the mark at the last comparison; the zero State before the first.
 func (w *Watch) Mark() State {
-	if c := w.now.Load(); c != nil {
+	if c := w.latest.Load(); c != nil {
 		return c.mark
 	}
 	return State{}
 }
 
-// Ahead returns how far the clock was ahead of the database's when it was last
-// looked at; negative, behind it.
+// Ahead returns how far the clock was ahead of the database's at the last comparison;
+// negative if it was behind.
 func (w *Watch) Ahead() time.Duration {
-	if c := w.now.Load(); c != nil {
+	if c := w.latest.Load(); c != nil {
 		return c.ahead
 	}
 	return 0
 }
 
-// Reference returns what the reference clock says when this server's clock says
-// now: as far as that is from the last comparison, by a clock that can't be set. It
-// is now itself until there was one.
+// Reference returns the reference clock's time when this server's clock shows now. It
+// is the reference at the last comparison plus the time since, by a clock that can't be
+// set. Before the first comparison it is now.
 func (w *Watch) Reference(now time.Time) time.Time {
-	c := w.now.Load()
+	c := w.latest.Load()
 	if c == nil {
 		return now
 	}
 	return c.at.wall.Add(w.since(c, now) - c.ahead)
 }
 
-// since returns how long after the comparison now is, by a clock that can't be set. The
-// time that the machine slept counts: the database's clock went on meanwhile.
+// since returns the time from the comparison to now, by a clock that can't be set. It
+// includes the machine's sleep, during which the database's clock ran.
 func (w *Watch) since(c *comparison, now time.Time) time.Duration {
 	return w.read(now, c.began).running - c.at.running
 }
 
-// Believed returns the time to count budgets by; see [State.Believed]. While the clock
-// is behind the mark, time goes on from the mark as it does since this process first
-// saw so: a short wait must end, since backup codes are the only way in then.
+// Believed returns the time to use for budgets; see [State.Believed]. While the clock is
+// behind the mark, it is the mark plus the time since this process first saw that, so
+// that short waits end. Users can then sign in with backup codes only, and must not
+// wait without end.
 func (w *Watch) Believed(now time.Time) time.Time {
-	c := w.now.Load()
+	c := w.latest.Load()
 	if c == nil {
 		return now
 	}
@@ -193,21 +196,22 @@ func (w *Watch) Believed(now time.Time) time.Time {
 	return believed
 }
 
-// Leapt returns how far the clock was set ahead while this process runs, if it isn't
-// believed yet and is more than 10 minutes; else 0. A machine that slept, or was off
-// before the process began, has not leapt.
+// Leapt returns how far the clock was set ahead during this process, if that is more
+// than 10 minutes and isn't believed yet; else 0. Sleep of the machine is no leap, and
+// neither is the time before the process began.
 func (w *Watch) Leapt() time.Duration {
-	if c := w.now.Load(); c != nil {
+	if c := w.latest.Load(); c != nil {
 		return c.leapt
 	}
 	return 0
 }
 
-// SetRunning has the watch go by a function that returns how long the machine has run, by a
-// clock that can't be set, in place of the kernel's. Without one, times that have no
-// monotonic reading, which are those of tests, are taken for such a clock.
+// SetRunning replaces the kernel's clock by a function that returns how long the machine
+// has run. Without it, a time that has no monotonic reading, as times in tests, is used
+// as that clock.
 func (w *Watch) SetRunning(running func() time.Duration) { w.running.Store(&running) }
 
+// read returns the reading at now in a process that began at began.
 func (w *Watch) read(now, began time.Time) reading {
 	wall := now.Round(0)
 	switch {
@@ -220,7 +224,7 @@ func (w *Watch) read(now, began time.Time) reading {
 	}
 }
 
-// Off returns what [Watch.Ahead] does, or 0 up to 5 s.
+// Off returns [Watch.Ahead] if it is more than 5 s either way, else 0.
 func (w *Watch) Off() time.Duration {
 	if ahead := w.Ahead(); ahead.Abs() > noticed {
 		return ahead
@@ -228,8 +232,8 @@ func (w *Watch) Off() time.Duration {
 	return 0
 }
 
-// Astray returns what [Watch.Ahead] does, or 0 up to 30 s: then codes may be
-// checked.
+// Astray returns [Watch.Ahead] if it is more than 30 s either way, else 0. Codes may be
+// checked only if it is 0.
 func (w *Watch) Astray() time.Duration {
 	if ahead := w.Ahead(); ahead.Abs() > astray {
 		return ahead
@@ -237,7 +241,7 @@ func (w *Watch) Astray() time.Duration {
 	return 0
 }
 
-// SetsBack returns how often [Watch.Look] saw the clock go back.
+// SetsBack returns how often [Watch.Observe] found the clock set back.
 func (w *Watch) SetsBack() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

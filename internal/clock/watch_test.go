@@ -12,23 +12,23 @@ func TestOffsetIsTheMedianOfPhones(t *testing.T) {
 		steps []int64
 		want  int64
 	}{
-		{"nobody", nil, 0},
-		{"too few", []int64{4, 4}, 0},
-		{"three", []int64{4, 4, 4}, 4},
+		{"no phone", nil, 0},
+		{"two phones", []int64{4, 4}, 0},
+		{"three phones", []int64{4, 4, 4}, 4},
 		{"one phone is wrong", []int64{0, -1, 0, 10, 0}, 0},
-		{"the server is fast", []int64{-3, -2, -2, 0}, -2},
+		{"the server is ahead", []int64{-3, -2, -2, 0}, -2},
 	} {
 		var w Watch
 		for i, steps := range test.steps {
 			w.Accepted(fmt.Sprint(i), steps)
 		}
 		if got := w.Offset(); got != test.want {
-			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+			t.Errorf("%s: offset %d, want %d", test.name, got, test.want)
 		}
 	}
 }
 
-func TestOnePhoneHasOneVoice(t *testing.T) {
+func TestEachPhoneCountsOnce(t *testing.T) {
 	var w Watch
 	for i := range 4 {
 		w.Accepted(fmt.Sprint(i), 0)
@@ -37,17 +37,17 @@ func TestOnePhoneHasOneVoice(t *testing.T) {
 		w.Accepted("wrong", 9)
 	}
 	if got := w.Offset(); got != 0 {
-		t.Errorf("500 codes of one phone: %d", got)
+		t.Errorf("after 500 codes of one phone: offset %d, want 0", got)
 	}
-	for i := range 2 * watched {
+	for i := range 2 * maxOffsets {
 		w.Accepted(fmt.Sprint("new ", i), 2)
 	}
-	if got := w.Offset(); got != 2 || len(w.offsets) != watched {
-		t.Errorf("median %d of %d", got, len(w.offsets))
+	if got := w.Offset(); got != 2 || len(w.offsets) != maxOffsets {
+		t.Errorf("offset %d from %d phones, want 2 from %d", got, len(w.offsets), maxOffsets)
 	}
 }
 
-func TestOffAndAstrayBeginPastTheirBounds(t *testing.T) {
+func TestOffAndAstrayAreZeroUpToTheirLimits(t *testing.T) {
 	for ahead, want := range map[time.Duration]struct{ off, astray time.Duration }{
 		0: {}, 5 * time.Second: {}, -5 * time.Second: {},
 		5001 * time.Millisecond:   {off: 5001 * time.Millisecond},
@@ -58,40 +58,40 @@ func TestOffAndAstrayBeginPastTheirBounds(t *testing.T) {
 		var w Watch
 		w.Compared(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ahead, State{})
 		if w.Off() != want.off || w.Astray() != want.astray || w.Ahead() != ahead {
-			t.Errorf("%v ahead: off by %v, astray by %v", ahead, w.Off(), w.Astray())
+			t.Errorf("%v ahead: Off %v, Astray %v, Ahead %v; want %v, %v", ahead, w.Off(), w.Astray(), w.Ahead(), want.off, want.astray)
 		}
 	}
 }
 
-func TestLookSeesTheClockSetBack(t *testing.T) {
+func TestObserveFindsTheClockSetBack(t *testing.T) {
 	var w Watch
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for i, one := range []struct{ at, want time.Duration }{
 		{0, 0}, {10 * time.Second, 0}, {-time.Hour, time.Hour + 10*time.Second}, {-time.Hour, 0},
 		{-time.Hour - time.Millisecond, 0}, {time.Hour, 0}, {time.Hour - time.Second, time.Second},
 	} {
-		if got := w.Look(start.Add(one.at)); got != one.want {
-			t.Errorf("look %d: %v, want %v", i, got, one.want)
+		if got := w.Observe(start.Add(one.at)); got != one.want {
+			t.Errorf("observation %d: set back by %v, want %v", i, got, one.want)
 		}
 	}
 	if got := w.SetsBack(); got != 2 {
-		t.Errorf("%d times, want 2", got)
+		t.Errorf("set back %d times, want 2", got)
 	}
 }
 
-func TestALeapMovesNoBudget(t *testing.T) {
+func TestLeapChangesNoBudget(t *testing.T) {
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	const year = 365 * 24 * time.Hour
 	for _, test := range []struct {
 		name           string
-		leapt, seen    time.Duration // after start, or 0
+		leapt, seen    time.Duration // after start; 0 if there was no leap
 		now, want      time.Duration
 		ahead, noState bool
 	}{
 		{name: "nothing is known", noState: true, now: year, want: year},
 		{name: "at the mark"},
 		{name: "ten minutes", now: 10 * time.Minute, want: 10 * time.Minute},
-		{name: "a leap that nobody noticed yet", now: year, ahead: true},
+		{name: "a leap before the next move", now: year, ahead: true},
 		{name: "a leap", leapt: year, seen: year, now: year, ahead: true},
 		{name: "nine minutes after a leap", leapt: year, seen: year, now: year + 9*time.Minute, want: 9 * time.Minute, ahead: true},
 		{name: "an hour after a leap", leapt: year, seen: year + 59*time.Minute, now: year + time.Hour, want: time.Hour, ahead: true},
@@ -111,41 +111,41 @@ func TestALeapMovesNoBudget(t *testing.T) {
 		}
 		now := start.Add(test.now)
 		if got := s.Believed(now).Sub(start); got != test.want || s.IsAhead(now) != test.ahead {
-			t.Errorf("%s: believed %v, ahead %v; want %v, %v", test.name, got, s.IsAhead(now), test.want, test.ahead)
+			t.Errorf("%s: Believed %v, IsAhead %v; want %v, %v", test.name, got, s.IsAhead(now), test.want, test.ahead)
 		}
 	}
 }
 
-// Between two looks time goes by the clock that can't be set; a machine that slept
-// has not leapt.
-func TestLeaptTellsALeapFromSleep(t *testing.T) {
+// The time between two comparisons comes from the clock that can't be set, so sleep of
+// the machine is no leap.
+func TestLeaptDistinguishesALeapFromSleep(t *testing.T) {
 	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	running := time.Duration(0)
 	w := Watch{}
 	w.SetRunning(func() time.Duration { return running })
 	now, mark := start, State{HighWater: start}
-	look := func(wall, ran time.Duration) time.Duration {
+	compare := func(wall, ran time.Duration) time.Duration {
 		now, running = now.Add(wall), running+ran
 		mark = mark.move(now)
-		w.Look(now)
+		w.Observe(now)
 		w.Compared(now, 0, mark)
 		return w.Leapt()
 	}
 	const day = 24 * time.Hour
 	for i, one := range []struct{ wall, ran, want time.Duration }{
 		{0, 0, 0}, {10 * time.Second, 10 * time.Second, 0}, {9 * time.Minute, 0, 0},
-		{day, day, 0}, // slept
+		{day, day, 0}, // the machine slept
 		{-day, 0, 0},
 		{-time.Hour, 0, 0}, {time.Hour, 10 * time.Second, 0}, // set back, and right again
 		{2 * day, 0, 2 * day}, {5 * time.Minute, 5 * time.Minute, 2 * day}, {-2 * day, 0, 0},
 	} {
-		if got := look(one.wall, one.ran).Round(time.Hour); got != one.want {
-			t.Errorf("look %d: leapt by %v, want %v", i, got, one.want)
+		if got := compare(one.wall, one.ran).Round(time.Hour); got != one.want {
+			t.Errorf("comparison %d: leapt by %v, want %v", i, got, one.want)
 		}
 	}
 }
 
-func TestTimeGoesOnBehindTheMark(t *testing.T) {
+func TestBelievedTimeRunsOnBehindTheMark(t *testing.T) {
 	mark := State{HighWater: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	running := time.Duration(0)
 	w := Watch{}
@@ -160,10 +160,10 @@ func TestTimeGoesOnBehindTheMark(t *testing.T) {
 		{wall: 5 * time.Second, ran: 5 * time.Second, want: 5 * time.Second},
 		{wall: 5 * time.Second, ran: 5 * time.Second, want: 10 * time.Second, compared: true},
 		{ran: 3 * time.Second, want: 13 * time.Second},
-		{wall: -3 * time.Hour, want: 13 * time.Second, compared: true}, // back once more
+		{wall: -3 * time.Hour, want: 13 * time.Second, compared: true}, // set back once more
 		{wall: time.Hour, ran: time.Hour, want: time.Hour + 13*time.Second, compared: true},
 		{wall: 11*time.Hour + 2*time.Second, want: 12 * time.Second, compared: true}, // set right
-		{wall: -time.Hour, compared: true},                                           // behind anew
+		{wall: -time.Hour, compared: true},                                           // behind a second time
 		{ran: time.Second, want: time.Second},
 	} {
 		now, running = now.Add(one.wall), running+one.ran
@@ -171,13 +171,13 @@ func TestTimeGoesOnBehindTheMark(t *testing.T) {
 			w.Compared(now, 0, mark)
 		}
 		if got := w.Believed(now).Sub(mark.HighWater); got != one.want {
-			t.Errorf("%d: %v after the mark, want %v", i, got, one.want)
+			t.Errorf("step %d: %v after the mark, want %v", i, got, one.want)
 		}
 	}
 }
 
-// Go's monotonic clock stands still while a machine sleeps.
-func TestTheReferenceGoesOnWhileTheMachineSleeps(t *testing.T) {
+// Go's monotonic clock stops while a machine sleeps.
+func TestReferenceRunsOnWhileTheMachineSleeps(t *testing.T) {
 	running := time.Duration(0)
 	w := Watch{}
 	w.SetRunning(func() time.Duration { return running })
@@ -186,6 +186,6 @@ func TestTheReferenceGoesOnWhileTheMachineSleeps(t *testing.T) {
 	woken := own.Add(2 * time.Second) // by the monotonic clock
 	running = 8 * time.Hour
 	if got := w.Reference(woken).Sub(own.Round(0)); got != 8*time.Hour-time.Second {
-		t.Errorf("the reference moved by %v", got)
+		t.Errorf("the reference moved by %v, want %v", got, 8*time.Hour-time.Second)
 	}
 }

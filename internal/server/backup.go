@@ -265,7 +265,7 @@ func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, kee
 		if err != nil {
 			return err
 		}
-		if err := totp.EndSteps(ctx, tx, state.Sure(now), now); err != nil {
+		if err := totp.EndSteps(ctx, tx, state.Capped(now), now); err != nil {
 			return err
 		}
 		if err := throttle.Restored(ctx, tx, now); err != nil {

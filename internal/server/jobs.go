@@ -182,7 +182,7 @@ func (p *Portal) CompareClocks(ctx context.Context) error {
 // WatchClock holds the clock against the database's and moves the high-water
 // mark, once, and says what is wrong (F7).
 func (p *Portal) WatchClock(ctx context.Context) error {
-	if by := p.Login.Watch.Look(p.now()); by > 0 {
+	if by := p.Login.Watch.Observe(p.now()); by > 0 {
 		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
 	}
 	ahead, err := p.Login.Mark.Ahead(ctx, p.now)
