@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// CA is an authority of one test, whose certificates are right for years around
-// [Start] unless it says otherwise.
+// CA is a certificate authority for one test. Its certificates are valid for years
+// around [Start], unless [CA.IssueFor] sets another validity.
 type CA struct {
 	Roots *x509.CertPool
-	PEM   []byte // its own certificate
+	PEM   []byte // the certificate of the CA itself
 	t     testing.TB
 	cert  *x509.Certificate
 	key   *ecdsa.PrivateKey
@@ -27,7 +27,7 @@ type CA struct {
 
 const years = 365 * 24 * time.Hour
 
-// NewCA returns an authority that nobody else trusts.
+// NewCA returns a new authority, which only clients with its Roots trust.
 func NewCA(t testing.TB) *CA {
 	t.Helper()
 	ca := &CA{t: t, Roots: x509.NewCertPool()}
@@ -44,8 +44,8 @@ func NewCA(t testing.TB) *CA {
 	return ca
 }
 
-// sign signs a certificate with the authority's key, or with its own where
-// there is none yet.
+// sign makes a certificate and its key. The authority signs the certificate, or the
+// key itself if the authority has none yet.
 func (ca *CA) sign(template *x509.Certificate, from, to time.Time) (der []byte, key *ecdsa.PrivateKey) {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -66,15 +66,15 @@ func (ca *CA) sign(template *x509.Certificate, from, to time.Time) (der []byte, 
 	return der, key
 }
 
-// Issue writes a pair for names, which may be addresses, to NAME.pem and
-// NAME.key in dir, where NAME is file.
+// Issue writes a certificate for names, which may be IP addresses, to FILE.pem in dir
+// and its key to FILE.key, and returns both paths.
 func (ca *CA) Issue(dir, file string, names ...string) (cert, key string) {
 	ca.t.Helper()
 	return ca.IssueFor(dir, file, Start.Add(-years), Start.Add(5*years), names...)
 }
 
-// IssueFor is Issue with a validity. What was there is replaced as a renewal
-// does it: by another file.
+// IssueFor is [CA.Issue] with a validity. Like a renewal, it replaces existing files by
+// new ones.
 func (ca *CA) IssueFor(dir, file string, from, to time.Time, names ...string) (cert, key string) {
 	ca.t.Helper()
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: names[0]}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}

@@ -9,11 +9,12 @@ import (
 	"testing"
 )
 
-// Ports that are given out: below 32768, from where Linux takes those of
-// connections. One of these could take the port before whoever it is for does.
+// The range of ports to choose from. It is below 32768, where Linux begins to choose
+// the ports of outgoing connections: such a connection could take the port before the
+// caller binds it.
 const firstPort, portsCount = 20_000, 12_000
 
-// FreePort returns a port of 127.0.0.1 that nobody listens at.
+// FreePort returns a port of 127.0.0.1 at which no process listens.
 func FreePort() (string, error) {
 	for {
 		port := fmt.Sprint(firstPort + rand.IntN(portsCount))
@@ -27,7 +28,8 @@ func FreePort() (string, error) {
 	}
 }
 
-// FreeAddress returns an address of loopback that nobody listens at.
+// FreeAddress returns an address on loopback, host and port, at which no process
+// listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	port, err := FreePort()

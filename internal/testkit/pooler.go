@@ -16,12 +16,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// poolerConns are the connections that a [Pooler] has: fewer than a node would
-// like, so that each transaction is on another.
+// poolerConns is the number of connections that a [Pooler] has. It is smaller than a
+// node's pool, so that successive transactions get different connections.
 const poolerConns = 3
 
-// Pooler starts a PgBouncer in transaction mode before the database at rawURL and
-// returns the URL through it. It ends with the test.
+// Pooler starts a PgBouncer in transaction mode in front of the database at rawURL and
+// returns the URL through it. It stops at the end of the test.
 func Pooler(t testing.TB, rawURL string) string {
 	t.Helper()
 	past, err := url.Parse(rawURL)
@@ -66,7 +66,7 @@ default_pool_size = %d
 		t.Fatalf("%v; the tests need it: make deps", err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM) // at once
+		cmd.Process.Signal(syscall.SIGTERM) // stops without waiting for clients
 		cmd.Wait()
 	})
 	through := *past
@@ -82,10 +82,11 @@ default_pool_size = %d
 	return through.String()
 }
 
-// Unprivileged hands dir to the user postgres where we are root, as whom
-// PostgreSQL and PgBouncer refuse to run, and returns how to start them.
+// Unprivileged returns the attributes with which to start PostgreSQL or PgBouncer in
+// dir. Both refuse to run as root; if the test does, they run as the user postgres,
+// who gets dir.
 func Unprivileged(dir string) (*syscall.SysProcAttr, error) {
-	attributes := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for the server
+	attributes := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach the server
 	if os.Getuid() != 0 {
 		return attributes, nil
 	}

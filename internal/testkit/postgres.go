@@ -15,13 +15,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// postgresStarts is how long a server may take to answer on a busy machine.
-const postgresStarts = time.Minute
+// startTimeout is how long a server may take to answer on a busy machine.
+const startTimeout = time.Minute
 
-// Postgres is a PostgreSQL server on loopback. It trusts everybody and, unless the
+// Postgres is a PostgreSQL server on loopback. It asks for no password and, unless the
 // settings say otherwise, syncs nothing to the disk.
 type Postgres struct {
-	dir    string // with its files in data
+	dir    string // its files are in dir/data
 	port   string
 	bin    string
 	server *exec.Cmd
@@ -29,8 +29,8 @@ type Postgres struct {
 	settings []string // such as "fsync=on"
 }
 
-// StartPostgres starts a PostgreSQL with its files in dir, and returns the URL of
-// its superuser.
+// StartPostgres starts a PostgreSQL server with its files in dir, and returns a URL for
+// its superuser. settings are such as "fsync=on".
 func StartPostgres(dir string, settings ...string) (url string, stop func(), err error) {
 	p, err := newPostgres(dir)
 	if err != nil {
@@ -54,15 +54,15 @@ func newPostgres(dir string) (*Postgres, error) {
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 
-// URL is that of a database, as a superuser.
+// URL returns a URL for the superuser to a database.
 func (p *Postgres) URL(database string) string {
 	return "postgres://postgres@" + p.Address() + "/" + database + "?sslmode=disable"
 }
 
-// Address is where it listens: host and port.
+// Address returns the host and port at which the server listens.
 func (p *Postgres) Address() string { return "127.0.0.1:" + p.port }
 
-// create makes the server's files by one of PostgreSQL's programs.
+// create creates the server's files with one of PostgreSQL's programs.
 func (p *Postgres) create(program string, args ...string) error {
 	attributes, err := Unprivileged(p.dir)
 	if err != nil {
@@ -91,7 +91,7 @@ func (p *Postgres) start() error {
 	if err := p.server.Start(); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
 	}
-	if err := answers(p.URL("postgres")); err != nil {
+	if err := waitForAnswer(p.URL("postgres")); err != nil {
 		p.stop()
 		return err
 	}
@@ -99,12 +99,12 @@ func (p *Postgres) start() error {
 }
 
 func (p *Postgres) stop() {
-	p.server.Process.Signal(syscall.SIGINT) // "fast": ends connections and stops
+	p.server.Process.Signal(syscall.SIGINT) // fast shutdown: ends connections and stops
 	p.server.Wait()
 }
 
-// PostgresPrograms returns the folder of PostgreSQL's newest server programs; Debian
-// keeps them out of PATH.
+// PostgresPrograms returns the directory of the newest PostgreSQL server programs that
+// are installed. On Debian it isn't in PATH.
 func PostgresPrograms() (string, error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) > 0 {
@@ -123,8 +123,8 @@ func version(initdb string) int {
 	return n
 }
 
-func answers(url string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), postgresStarts)
+func waitForAnswer(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, url)
@@ -133,7 +133,7 @@ func answers(url string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("PostgreSQL didn't answer within %v: %w", postgresStarts, err)
+			return fmt.Errorf("PostgreSQL didn't answer within %v: %w", startTimeout, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

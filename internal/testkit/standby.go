@@ -15,16 +15,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// walMegabyte is how big files of PostgreSQL's log are on a server that a test
-// harms: where its disk is "full" they still fit, so that it can refuse.
-const walMegabyte = 1
+// walMegabytes is the size of the files of PostgreSQL's write-ahead log on a server for
+// one test. They fit within the limit of [Postgres.FillDisk], so that the server can
+// run on and refuse writes.
+const walMegabytes = 1
 
-// NewPostgres starts a PostgreSQL of the test's own, which may be harmed.
+// NewPostgres starts a PostgreSQL server for one test, which may break it.
 func NewPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	p := emptyPostgres(t)
 	must(t, p.create("initdb", "-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C",
-		"--wal-segsize="+strconv.Itoa(walMegabyte)))
+		"--wal-segsize="+strconv.Itoa(walMegabytes)))
 	must(t, p.start())
 	return p
 }
@@ -42,13 +43,13 @@ func emptyPostgres(t testing.TB) *Postgres {
 	return p
 }
 
-// Standby starts a standby, without which no commit on p is answered from then
-// on.
+// Standby starts a synchronous standby of p. From then on p answers a commit only after
+// the standby has it.
 func (p *Postgres) Standby(t testing.TB) *Postgres {
 	t.Helper()
 	other := emptyPostgres(t)
 	must(t, other.create("pg_basebackup", "-D", other.data(), "-d", p.URL("postgres"), "-R", "--checkpoint=fast", "--no-sync"))
-	// The copy takes that over, where it would wait for a standby of its own.
+	// The copy may have the setting of p, with which it would wait for a standby itself.
 	settings, err := os.OpenFile(filepath.Join(other.data(), "postgresql.auto.conf"), os.O_WRONLY|os.O_APPEND, 0)
 	must(t, err)
 	_, err = settings.WriteString("synchronous_standby_names = ''\n")
@@ -73,7 +74,7 @@ func (p *Postgres) Exec(t testing.TB, statement string) {
 	must(t, p.run(statement, nil))
 }
 
-// Query waits until a query answers with want.
+// Query waits until a query returns want, as text.
 func (p *Postgres) Query(t testing.TB, query, want string) {
 	t.Helper()
 	Until(t, query, func() bool {
@@ -97,12 +98,12 @@ func (p *Postgres) run(statement string, into *string) error {
 	return conn.QueryRow(ctx, `SELECT CAST((`+statement+`) AS TEXT)`).Scan(into)
 }
 
-// Kill ends the server as a power cut does.
+// Kill kills the server and its children at once, as a power cut does.
 func (p *Postgres) Kill() {
 	if p.server == nil || p.server.Process == nil || p.server.ProcessState != nil {
 		return
 	}
-	p.signal(syscall.SIGSTOP) // so that none is born meanwhile
+	p.signal(syscall.SIGSTOP) // so that the server starts no child meanwhile
 	p.signal(syscall.SIGKILL)
 	p.server.Wait()
 }
@@ -113,27 +114,29 @@ func (p *Postgres) Restart(t testing.TB) {
 	must(t, p.start())
 }
 
-// Freeze has the server take connections and say nothing, until Thaw.
+// Freeze stops the server's processes, so that it accepts connections but answers
+// nothing, until [Postgres.Thaw].
 func (p *Postgres) Freeze() { p.signal(syscall.SIGSTOP) }
 
-// Thaw has a frozen server go on.
+// Thaw lets a frozen server run on.
 func (p *Postgres) Thaw() { p.signal(syscall.SIGCONT) }
 
-// signal signals the server, then its children.
+// signal sends a signal to the server, then to its children.
 func (p *Postgres) signal(what syscall.Signal) {
 	for _, id := range p.processes() {
 		syscall.Kill(id, what)
 	}
 }
 
-// processes are the server's and, after it, its children's.
+// processes returns the ids of the server's process and of its children, in this order.
 func (p *Postgres) processes() []int {
 	server := p.server.Process.Pid
 	all := []int{server}
 	found, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range found {
 		stat, _ := os.ReadFile(name)
-		// The name may hold anything: "12 (postgres: ...) S 11 ..."
+		// A line such as "12 (postgres: ...) S 11 ...". The name in parentheses may
+		// contain spaces and parentheses.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if len(fields) > 1 && fields[1] == strconv.Itoa(server) {
 			id, _ := strconv.Atoi(strings.Split(name, "/")[2])
@@ -143,15 +146,16 @@ func (p *Postgres) processes() []int {
 	return all
 }
 
-// FillDisk has the files of the database grow no more than to a megabyte, and
-// MakeRoom ends it. A limit of the system stands for a full disk: it is refused
-// at the same places.
-func (p *Postgres) FillDisk(t testing.TB) { p.limit(t, strconv.Itoa(walMegabyte<<20)) }
+// FillDisk limits the size of each of the database's files to a megabyte, until
+// [Postgres.MakeRoom]. Writes past this limit of the system fail where writes to a full
+// disk would.
+func (p *Postgres) FillDisk(t testing.TB) { p.limit(t, strconv.Itoa(walMegabytes<<20)) }
 
-// MakeRoom ends FillDisk.
+// MakeRoom removes the limit that [Postgres.FillDisk] set.
 func (p *Postgres) MakeRoom(t testing.TB) { p.limit(t, "unlimited") }
 
-// limit is set by the server's own user: root may not everywhere.
+// limit sets the limit on the size of files for all processes of the server. It runs
+// prlimit as the server's user, since a container may not allow it to root.
 func (p *Postgres) limit(t testing.TB, bytes string) {
 	t.Helper()
 	for _, id := range p.processes() {

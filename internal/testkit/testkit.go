@@ -1,5 +1,6 @@
-// Package testkit gives tests a fresh database on either engine and a clock
-// that they move by hand. Package testkit/portal starts a whole server.
+// Package testkit gives tests a fresh database on either engine and a clock that they
+// move by hand. Package testkit/portal starts a whole server, and testkit/disk makes
+// writes fail.
 package testkit
 
 import (
@@ -25,23 +26,24 @@ import (
 // server on which tests may create databases, as a superuser.
 const PostgresVariable = "SALLYPORT_TEST_POSTGRES"
 
-// Engines are the names of both engines.
+// Engines lists the names of both engines.
 var Engines = []string{"sqlite", "postgres"}
 
-// eventually is what a busy machine may take for what takes it a moment.
-const eventually = 20 * time.Second
+// untilTimeout is long enough for a busy machine to do what usually takes a moment.
+const untilTimeout = 20 * time.Second
 
-// Until waits until what another goroutine or process does is done.
+// Until waits until done returns true: until another goroutine or process has done
+// what is expected. It fails the test after 20 s; what says what was missing.
 func Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for begin := time.Now(); !done(); time.Sleep(time.Millisecond) {
-		if time.Since(begin) > eventually {
-			t.Fatalf("%s: not within %v", what, eventually)
+	for start := time.Now(); !done(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > untilTimeout {
+			t.Fatalf("%s: not within %v", what, untilTimeout)
 		}
 	}
 }
 
-// Quick are Argon2id costs for tests that don't measure them.
+// Quick holds low Argon2id costs, for tests that don't depend on the costs.
 var Quick = secret.Argon2id{MemoryKiB: 64, Iterations: 1}
 
 // Each runs a test on a fresh, migrated database of each engine.
@@ -55,7 +57,7 @@ func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	}
 }
 
-// Open opens the database at rawURL until the test ends.
+// Open opens the database at rawURL and closes it at the end of the test.
 func Open(t testing.TB, rawURL string) *db.DB {
 	t.Helper()
 	d, err := db.Open(context.Background(), rawURL)
@@ -66,8 +68,8 @@ func Open(t testing.TB, rawURL string) *db.DB {
 	return d
 }
 
-// DatabaseURL returns the URL of a new, empty database of that engine, gone at
-// the test's end.
+// DatabaseURL returns the URL of a new, empty database of the engine. The database is
+// removed at the end of the test.
 func DatabaseURL(t testing.TB, engine string) string {
 	t.Helper()
 	if engine == "sqlite" {
@@ -102,16 +104,16 @@ func DatabaseURL(t testing.TB, engine string) string {
 	return u.String()
 }
 
-// Clock is a clock that stands until it is moved. It is safe for concurrent
+// Clock is a clock that stands still until a test moves it. It is safe for concurrent
 // use.
 type Clock struct {
 	mu     sync.Mutex
 	now    time.Time
 	before []func()
-	passed []func(time.Duration)
+	after  []func(time.Duration)
 }
 
-// Start is when every test's clock begins: the start of a time step.
+// Start is the time at which every [Clock] starts. It is the start of a time step.
 var Start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // NewClock returns a clock at [Start].
@@ -124,44 +126,46 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
-// BeforeMove has f called before each move: what jobs do while time passes.
+// BeforeMove makes [Clock.Move] call f before each move, for work that a server's jobs
+// would do.
 func (c *Clock) BeforeMove(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.before = append(c.before, f)
 }
 
-// AfterMove has f called after each move, by how much: what jobs do while time
-// passes.
+// AfterMove makes [Clock.Move] call f after each move, with the duration of the move,
+// for work that a server's jobs would do.
 func (c *Clock) AfterMove(f func(time.Duration)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.passed = append(c.passed, f)
+	c.after = append(c.after, f)
 }
 
-// Move lets time d pass. A negative one sets the clock back.
+// Move lets the duration d pass. A negative d sets the clock back.
 func (c *Clock) Move(d time.Duration) {
 	c.mu.Lock()
-	before, passed := slices.Clone(c.before), slices.Clone(c.passed)
+	before, after := slices.Clone(c.before), slices.Clone(c.after)
 	c.mu.Unlock()
 	for _, f := range before {
 		f()
 	}
 	c.Set(d)
-	for _, f := range passed {
+	for _, f := range after {
 		f(d)
 	}
 }
 
-// Set sets the clock ahead, or back, by d: nobody works meanwhile.
+// Set sets the clock ahead, or back, by d, without the work of [Clock.BeforeMove] and
+// [Clock.AfterMove].
 func (c *Clock) Set(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 }
 
-// Race calls one at once from n goroutines and returns how often each result
-// came, by its text.
+// Race calls one from n goroutines at the same time and returns how often each result
+// occurred.
 func Race(n int, one func(i int) string) map[string]int {
 	var (
 		ready, done sync.WaitGroup
@@ -186,7 +190,7 @@ func Race(n int, one func(i int) string) map[string]int {
 	return count
 }
 
-// Outcome is an error as a short text, for [Race].
+// Outcome returns "ok" or the text of err, as a result for [Race].
 func Outcome(err error) string {
 	if err == nil {
 		return "ok"

@@ -8,55 +8,55 @@ import (
 	"time"
 )
 
-// Harm is what a [Wire] does to those who talk over it.
+// Harm is a fault of a [Wire].
 type Harm int
 
-// What a wire may do.
+// The faults of a wire.
 const (
-	Whole       Harm = iota // pass everything on
-	Cut                     // end every connection, and refuse new ones
-	Held                    // pass nothing on and say nothing, as a machine does that is gone
-	Slow                    // pass everything on, late
-	Forgetful               // let commits through, and end the connection in place of their answer
-	Interrupted             // let no commit through, and say nothing more
+	Whole       Harm = iota // no fault: forward everything
+	Cut                     // end every connection and refuse new ones
+	Held                    // forward nothing, but keep connections open, as if the server vanished
+	Slow                    // forward everything, late
+	Forgetful               // forward commits, and end the connection instead of forwarding the answer
+	Interrupted             // forward everything up to a commit, then nothing more
 )
 
-// slowBy is how late what a slow wire passes on comes.
+// slowBy is how late a slow wire forwards.
 const slowBy = 100 * time.Millisecond
 
-// What PostgreSQL's clients send: the end of a transaction, and the first
-// statement of a node's connection that hears of changes.
+// Messages of PostgreSQL's clients: the end of a transaction, and the first statement of
+// a connection that listens for changes.
 var (
 	commit  = []byte("Q\x00\x00\x00\x0bcommit\x00")
 	watches = []byte("LISTEN ")
 )
 
-// Wire is the way to a PostgreSQL server, which a test harms. It is safe for
-// concurrent use.
+// Wire is a network proxy in front of a PostgreSQL server, with faults that a test
+// chooses. It is safe for concurrent use.
 type Wire struct {
 	listener net.Listener
 
 	mu       sync.Mutex
-	changed  *sync.Cond // of mu: a harm, or a link's end
+	changed  *sync.Cond // with mu; signals a new fault or the end of a link
 	to       string
 	all      Harm
-	watching Harm // of the links that hear of changes, where all is Whole
+	watching Harm // fault of the links that listen for changes, if all is Whole
 	links    map[*link]bool
 }
 
-// link is a connection over the wire.
+// link is a connection through the wire.
 type link struct {
 	client, server net.Conn
-	watches        bool // it hears of changes
-	commits        bool // it sent a commit
+	watches        bool // it listens for changes
+	commits        bool // it sent a commit that isn't answered yet
 	ended          bool
 }
 
-// NewWire returns a wire to a host and port, which ends with the test.
+// NewWire returns a wire to a host and port. It ends with the test.
 func NewWire(t testing.TB, to string) *Wire {
 	t.Helper()
-	// An address of its own: who binds any port of 127.0.0.1 could be given this
-	// one.
+	// The wire has a loopback address of its own, so that it never takes a port that
+	// another process could be given on 127.0.0.1.
 	listener, err := net.Listen("tcp", "127.0.0.4:0")
 	if err != nil {
 		t.Fatal(err)
@@ -79,16 +79,17 @@ func NewWire(t testing.TB, to string) *Wire {
 	return w
 }
 
-// Address is where the wire begins: host and port.
+// Address returns the host and port at which the wire listens.
 func (w *Wire) Address() string { return w.listener.Addr().String() }
 
-// Do harms every connection, and those to come.
+// Do sets the fault of every connection, present and future.
 func (w *Wire) Do(h Harm) { w.set(func() { w.all = h }) }
 
-// DoToWatching harms only the connections that hear of changes.
+// DoToWatching sets the fault of the connections that listen for changes.
 func (w *Wire) DoToWatching(h Harm) { w.set(func() { w.watching = h }) }
 
-// Turn leads to another server, as an address that moves does.
+// Turn ends every connection and sends new ones to another server, as an address that
+// moves to another machine does.
 func (w *Wire) Turn(to string) {
 	w.set(func() {
 		w.to = to
@@ -117,7 +118,7 @@ func (w *Wire) harmOf(l *link) Harm {
 	return w.all
 }
 
-// end resets both connections; the wire is locked.
+// end resets both connections. The caller holds w.mu.
 func (l *link) end() {
 	l.ended = true
 	for _, conn := range []net.Conn{l.client, l.server} {
@@ -137,7 +138,7 @@ func (w *Wire) carry(client net.Conn) {
 		l.end()
 		delete(w.links, l)
 	})
-	if !w.passes(l, nil) {
+	if !w.mayForward(l, nil) {
 		return
 	}
 	w.mu.Lock()
@@ -164,7 +165,7 @@ func (w *Wire) copy(l *link, to, from net.Conn, up bool) {
 		if up {
 			sent = buffer[:n]
 		}
-		if err != nil || !w.passes(l, sent) {
+		if err != nil || !w.mayForward(l, sent) {
 			return
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {
@@ -173,9 +174,9 @@ func (w *Wire) copy(l *link, to, from net.Conn, up bool) {
 	}
 }
 
-// passes waits until what a client sent, or with nil its answer, may pass on, or
-// reports false where it mustn't.
-func (w *Wire) passes(l *link, sent []byte) bool {
+// mayForward waits as long as the fault demands, then reports whether the wire may
+// forward what the client sent; if sent is nil, what the server answered.
+func (w *Wire) mayForward(l *link, sent []byte) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l.watches = l.watches || bytes.Contains(sent, watches)

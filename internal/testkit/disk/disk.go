@@ -1,6 +1,6 @@
-// Package disk stands between SQLite and a test's data directory: writes fail
-// as those of a sick, full or read-only disk do, and a power cut loses what
-// wasn't synced. The database is opened as ever; nothing of the product knows.
+// Package disk puts a faulty disk under the data directory of a test. SQLite's writes
+// fail as on a broken, full or read-only disk, and a power cut loses what wasn't
+// synced. The program under test opens its database as usual.
 package disk
 
 import (
@@ -14,11 +14,11 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// mode is what becomes of writes.
+// mode says how writes fail.
 type mode int
 
 const (
-	well mode = iota
+	healthy mode = iota
 	full
 	readOnly
 )
@@ -29,19 +29,20 @@ type Disk struct {
 
 	mu     sync.Mutex
 	mode   mode
-	writes int // so far: writes, truncations and syncs
-	failAt int // the one that fails; 0: none
+	writes int // number of writes, truncations and syncs so far
+	failAt int // number of the write that fails; 0 if none
 	failed bool
-	files  map[string]*image // of SQLite's files, by path
+	files  map[string]*image // SQLite's files, by path
 }
 
-// image is what a power cut leaves of a file, and what isn't synced yet.
+// image is the content of a file that a power cut would leave, and the changes that are
+// not synced yet.
 type image struct {
 	synced  []byte
 	pending []change
 }
 
-// change is a write, or a truncation to offset where bytes is nil.
+// change is a write, or a truncation to offset if bytes is nil.
 type change struct {
 	offset int64
 	bytes  []byte
@@ -58,11 +59,11 @@ func (c change) apply(content []byte) []byte {
 	return content
 }
 
-// Under returns the disk under dir until the test ends. A database in it must
-// be opened afterwards.
+// Under puts a disk under dir until the test ends. Open databases in dir only
+// afterwards.
 func Under(t testing.TB, dir string) *Disk {
 	t.Helper()
-	dir, err := filepath.EvalSymlinks(dir) // as SQLite has it
+	dir, err := filepath.EvalSymlinks(dir) // SQLite resolves links too
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,39 +75,39 @@ func Under(t testing.TB, dir string) *Disk {
 	return d
 }
 
-// FailAt makes the n-th write from now fail, and only it: half of it is done.
-// Truncations and syncs count as writes.
+// FailAt makes the n-th write from now fail after half of its bytes. Later writes
+// succeed. Truncations and syncs count as writes.
 func (d *Disk) FailAt(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failAt, d.failed = d.writes+n, false
 }
 
-// Failed reports whether the write of [Disk.FailAt] has come.
+// Failed reports whether the write that [Disk.FailAt] chose has failed.
 func (d *Disk) Failed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.failed
 }
 
-// Fill makes every write fail: the disk is full.
-func (d *Disk) Fill() { d.become(full) }
+// Fill makes every write fail, as on a full disk.
+func (d *Disk) Fill() { d.setMode(full) }
 
-// Protect makes every write fail, and nothing opens for writing: the disk is
-// read-only, as the kernel makes one that is sick.
-func (d *Disk) Protect() { d.become(readOnly) }
+// Protect makes every write fail and lets no file be opened for writing. The kernel
+// makes a broken disk read-only in this way.
+func (d *Disk) Protect() { d.setMode(readOnly) }
 
-// Mend lets everything through again.
-func (d *Disk) Mend() { d.become(well) }
+// Mend makes the disk healthy.
+func (d *Disk) Mend() { d.setMode(healthy) }
 
-func (d *Disk) become(m mode) {
+func (d *Disk) setMode(m mode) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mode, d.failAt = m, 0
 }
 
-// PowerCut returns a new directory as the disk would have it after a power cut
-// now: whatever SQLite hasn't synced is lost, other files are there.
+// PowerCut returns a new directory with what the disk would hold after a power cut now.
+// What SQLite hasn't synced is lost; all other files are there.
 func (d *Disk) PowerCut(t testing.TB) string {
 	t.Helper()
 	d.mu.Lock()
@@ -120,7 +121,7 @@ func (d *Disk) PowerCut(t testing.TB) string {
 		return os.WriteFile(to, content, 0o600)
 	}
 	err := filepath.WalkDir(d.dir, func(path string, entry fs.DirEntry, err error) error {
-		if _, ours := d.files[path]; err != nil || ours || entry.IsDir() || strings.HasSuffix(path, "-shm") {
+		if _, isSQLites := d.files[path]; err != nil || isSQLites || entry.IsDir() || strings.HasSuffix(path, "-shm") {
 			return err
 		}
 		content, err := os.ReadFile(path)
@@ -140,9 +141,9 @@ func (d *Disk) PowerCut(t testing.TB) string {
 	return after
 }
 
-// verdict is what becomes of one write: SQLITE_OK, or the error that SQLite's
-// own files give, and whether half of it is done.
-func (d *Disk) verdict(sick int32) (code int32, half bool) {
+// writeResult counts one write and returns its result: SQLITE_OK, SQLITE_FULL or
+// ioError, and whether half of the bytes are written before it fails.
+func (d *Disk) writeResult(ioError int32) (code int32, half bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.writes++
@@ -150,22 +151,22 @@ func (d *Disk) verdict(sick int32) (code int32, half bool) {
 	case d.mode == full:
 		return sqlite3.SQLITE_FULL, true
 	case d.mode == readOnly:
-		return sick, false
+		return ioError, false
 	case d.writes == d.failAt:
 		d.failed = true
-		return sick, true
+		return ioError, true
 	}
 	return sqlite3.SQLITE_OK, false
 }
 
-func (d *Disk) readOnly() bool {
+func (d *Disk) isReadOnly() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mode == readOnly
 }
 
-// opened notes a file's content, all of which counts as synced, unless it is
-// known.
+// opened records the content of a file that the disk doesn't know yet. All of it counts
+// as synced.
 func (d *Disk) opened(path string, content func() []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -177,7 +178,7 @@ func (d *Disk) opened(path string, content func() []byte) {
 func (d *Disk) changed(path string, c change) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if f := d.files[path]; f != nil { // else it was deleted while open
+	if f := d.files[path]; f != nil { // nil if the file was deleted while open
 		f.pending = append(f.pending, c)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/disk"
 )
 
-// open opens a database of one table in a directory, as db.Open does but for
-// how it syncs.
+// open opens a database with one table in a directory, as db.Open does, but with
+// another synchronous setting.
 func open(t *testing.T, dir, synchronous string) *sql.DB {
 	t.Helper()
 	d, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "test.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous("+synchronous+")")
@@ -28,9 +28,9 @@ func open(t *testing.T, dir, synchronous string) *sql.DB {
 
 func count(t *testing.T, d *sql.DB) (n int) {
 	t.Helper()
-	var verdict string
-	if err := d.QueryRow(`PRAGMA integrity_check`).Scan(&verdict); err != nil || verdict != "ok" {
-		t.Fatalf("integrity check: %q, %v", verdict, err)
+	var check string
+	if err := d.QueryRow(`PRAGMA integrity_check`).Scan(&check); err != nil || check != "ok" {
+		t.Fatalf("integrity check: %q, %v", check, err)
 	}
 	if err := d.QueryRow(`SELECT COUNT(*) FROM numbers`).Scan(&n); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestPowerCutLosesWhatIsNotSynced(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			under := disk.Under(t, dir)
-			d := open(t, dir, "FULL") // the table is there in any case
+			d := open(t, dir, "FULL") // the table must survive in both cases
 			if _, err := d.Exec(`PRAGMA synchronous = ` + test.synchronous); err != nil {
 				t.Fatal(err)
 			}
@@ -59,14 +59,14 @@ func TestPowerCutLosesWhatIsNotSynced(t *testing.T) {
 				}
 			}
 			if got := count(t, open(t, under.PowerCut(t), "FULL")); got != test.want {
-				t.Errorf("%d rows after the cut, want %d", got, test.want)
+				t.Errorf("%d rows after the power cut, want %d", got, test.want)
 			}
-			// What a checkpoint moved is there too.
+			// Rows that a checkpoint moved to the database file survive too.
 			if _, err := d.Exec(`PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
 				t.Fatal(err)
 			}
 			if got := count(t, open(t, under.PowerCut(t), "FULL")); got != 20 {
-				t.Errorf("%d rows after checkpoint and cut, want 20", got)
+				t.Errorf("%d rows after a checkpoint and a power cut, want 20", got)
 			}
 		})
 	}
@@ -84,39 +84,39 @@ func TestEveryWriteCanFail(t *testing.T) {
 		}
 		if !under.Failed() {
 			if n < 4 {
-				t.Errorf("an insert has %d writes only", n-1)
+				t.Errorf("an insert has %d writes, want at least 3", n-1)
 			}
 			break
 		}
-		if _, err := d.Exec(insert); err != nil { // only the n-th fails
+		if _, err := d.Exec(insert); err != nil { // only the n-th write fails
 			t.Fatal(err)
 		}
 		want++
 	}
 	if got := count(t, d); got != want {
-		t.Errorf("%d rows, want %d: as many as were inserted without an error", got, want)
+		t.Errorf("%d rows, want %d, the number of inserts without an error", got, want)
 	}
 }
 
-func TestFullAndReadOnlyUntilMended(t *testing.T) {
+func TestDiskIsFullOrReadOnlyUntilMended(t *testing.T) {
 	for name, harm := range map[string]func(*disk.Disk){"full": (*disk.Disk).Fill, "read-only": (*disk.Disk).Protect} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir, other := t.TempDir(), t.TempDir()
 			under := disk.Under(t, dir)
-			d, beside := open(t, dir, "FULL"), open(t, other, "FULL")
+			d, elsewhere := open(t, dir, "FULL"), open(t, other, "FULL")
 			harm(under)
 			for range 3 {
 				if _, err := d.Exec(insert); err == nil {
-					t.Error("a row was inserted")
+					t.Error("an insert succeeded on the faulty disk")
 				}
 			}
-			if _, err := beside.Exec(insert); err != nil {
-				t.Errorf("on another disk: %v", err)
+			if _, err := elsewhere.Exec(insert); err != nil {
+				t.Errorf("an insert outside of the faulty disk: %v", err)
 			}
 			under.Mend()
 			if _, err := d.Exec(insert); err != nil {
-				t.Errorf("mended: %v", err)
+				t.Errorf("an insert on the mended disk: %v", err)
 			}
 			if got := count(t, d); got != 1 {
 				t.Errorf("%d rows, want 1", got)

@@ -11,29 +11,29 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// SQLite reaches its files through a table of C functions, and each open file
-// points to another one ("The OS Interface or VFS" of its manual). Ours is a
-// copy of the default one with a few entries of our own. Files that are under
-// no mounted disk keep SQLite's own functions.
+// SQLite accesses its files through a table of C functions, the VFS. Each open file
+// points to a second table, its methods ("The OS Interface or VFS" in SQLite's manual).
+// This package registers a copy of the default VFS with a few functions replaced. Files
+// that are not under a mounted disk keep SQLite's own methods.
 
-// mounted is global since SQLite's list of file systems is.
+// mounted is global because SQLite's list of VFSs is.
 var mounted = struct {
 	sync.RWMutex
-	vfs   *sqlite3.Tsqlite3_vfs // ours; nil until the first disk
-	below uintptr               // SQLite's own
-	disks []*Disk
-	files map[uintptr]*file   // by address of SQLite's struct
-	ours  map[uintptr]uintptr // SQLite's method tables to our copies
-}{files: map[uintptr]*file{}, ours: map[uintptr]uintptr{}}
+	vfs     *sqlite3.Tsqlite3_vfs // the copy; nil until the first disk
+	below   uintptr               // SQLite's default VFS
+	disks   []*Disk
+	files   map[uintptr]*file   // by the address of SQLite's struct
+	methods map[uintptr]uintptr // from SQLite's method tables to the copies
+}{files: map[uintptr]*file{}, methods: map[uintptr]uintptr{}}
 
-// file is an open file under a disk.
+// file is an open file on a disk.
 type file struct {
 	disk *Disk
 	path string
-	own  *sqlite3.Tsqlite3_io_methods // SQLite's
+	own  *sqlite3.Tsqlite3_io_methods // SQLite's own methods
 }
 
-// C's function types, as the transpiled library has them.
+// C function types, in the form of the transpiled library.
 type (
 	openFunc   = func(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintptr) int32
 	deleteFunc = func(tls *libc.TLS, vfs, name uintptr, syncDir int32) int32
@@ -44,18 +44,18 @@ type (
 	sizeFunc   = func(tls *libc.TLS, file, size uintptr) int32
 )
 
-// at is the T at a C address. The conversion of the address itself would be
-// one that go vet forbids, since of Go's memory it would be wrong.
-func at[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
+// fromC returns the T at a C address. go vet forbids to convert the address directly,
+// since that is wrong for Go's own memory.
+func fromC[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
 
-// pointer is a C function pointer to a function of a package's top level, and
-// function the way back: both sides hold the address of a word that holds the
-// code's address.
+// pointer returns a C function pointer to a top-level function. Both C and Go represent
+// a function by the address of a word that holds the address of its code.
 func pointer[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
+// function returns the function at a C function pointer, the inverse of [pointer].
 func function[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&address)) }
 
-// mount makes our file system the default and puts d into it.
+// mount makes this package's VFS the default and adds d to its disks.
 func mount(d *Disk) error {
 	mounted.Lock()
 	defer mounted.Unlock()
@@ -75,20 +75,20 @@ func register() error {
 	if below == 0 {
 		return fmt.Errorf("SQLite has no file system")
 	}
-	// C's memory: it stays where it is, for as long as the process runs.
+	// C memory is never moved or freed while the process runs.
 	address := libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_vfs{})))
 	name, err := libc.CString("testdisk")
 	if err != nil {
 		return err
 	}
-	ours := at[sqlite3.Tsqlite3_vfs](address)
-	*ours = *at[sqlite3.Tsqlite3_vfs](below)
-	ours.FpNext, ours.FzName = 0, name
-	ours.FxOpen, ours.FxDelete = pointer[openFunc](open), pointer[deleteFunc](remove)
+	vfs := fromC[sqlite3.Tsqlite3_vfs](address)
+	*vfs = *fromC[sqlite3.Tsqlite3_vfs](below)
+	vfs.FpNext, vfs.FzName = 0, name
+	vfs.FxOpen, vfs.FxDelete = pointer[openFunc](open), pointer[deleteFunc](remove)
 	if code := sqlite3.Xsqlite3_vfs_register(tls, address, 1); code != sqlite3.SQLITE_OK {
 		return fmt.Errorf("register a file system: SQLite's error %d", code)
 	}
-	mounted.vfs, mounted.below = ours, below
+	mounted.vfs, mounted.below = vfs, below
 	return nil
 }
 
@@ -122,32 +122,32 @@ func fileAt(address uintptr) *file {
 }
 
 func open(tls *libc.TLS, _, name, address uintptr, flags int32, outFlags uintptr) int32 {
-	own := at[sqlite3.Tsqlite3_vfs](mounted.below)
+	own := fromC[sqlite3.Tsqlite3_vfs](mounted.below)
 	var d *Disk
-	if name != 0 { // else it is a temporary file without a name
+	if name != 0 { // 0 for a temporary file
 		d = diskOf(libc.GoString(name))
 	}
-	if d != nil && d.readOnly() {
+	if d != nil && d.isReadOnly() {
 		flags = flags&^(sqlite3.SQLITE_OPEN_READWRITE|sqlite3.SQLITE_OPEN_CREATE) | sqlite3.SQLITE_OPEN_READONLY
 	}
 	code := function[openFunc](own.FxOpen)(tls, mounted.below, name, address, flags, outFlags)
 	if code != sqlite3.SQLITE_OK || d == nil {
 		return code
 	}
-	methods := at[uintptr](address) // the first word of an open file
-	f := &file{disk: d, path: libc.GoString(name), own: at[sqlite3.Tsqlite3_io_methods](*methods)}
+	methods := fromC[uintptr](address) // the first word of an open file
+	f := &file{disk: d, path: libc.GoString(name), own: fromC[sqlite3.Tsqlite3_io_methods](*methods)}
 	mounted.Lock()
-	ours, known := mounted.ours[*methods]
+	replaced, known := mounted.methods[*methods]
 	if !known {
-		ours = libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{})))
-		table := at[sqlite3.Tsqlite3_io_methods](ours)
+		replaced = libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{})))
+		table := fromC[sqlite3.Tsqlite3_io_methods](replaced)
 		*table = *f.own
 		table.FxClose, table.FxWrite = pointer[closeFunc](closeFile), pointer[moveFunc](write)
 		table.FxTruncate, table.FxSync = pointer[cutFunc](truncate), pointer[syncFunc](syncFile)
-		mounted.ours[*methods] = ours
+		mounted.methods[*methods] = replaced
 	}
 	mounted.files[address] = f
-	*methods = ours
+	*methods = replaced
 	mounted.Unlock()
 	d.opened(f.path, func() []byte { return f.content(tls, address) })
 	return code
@@ -156,10 +156,10 @@ func open(tls *libc.TLS, _, name, address uintptr, flags int32, outFlags uintptr
 func remove(tls *libc.TLS, _, name uintptr, syncDir int32) int32 {
 	path := libc.GoString(name)
 	d := diskOf(path)
-	if d != nil && d.readOnly() {
+	if d != nil && d.isReadOnly() {
 		return sqlite3.SQLITE_IOERR_DELETE
 	}
-	code := function[deleteFunc](at[sqlite3.Tsqlite3_vfs](mounted.below).FxDelete)(tls, mounted.below, name, syncDir)
+	code := function[deleteFunc](fromC[sqlite3.Tsqlite3_vfs](mounted.below).FxDelete)(tls, mounted.below, name, syncDir)
 	if code == sqlite3.SQLITE_OK && d != nil {
 		d.deleted(path)
 	}
@@ -176,7 +176,7 @@ func closeFile(tls *libc.TLS, address uintptr) int32 {
 
 func write(tls *libc.TLS, address, buffer uintptr, n int32, offset int64) int32 {
 	f := fileAt(address)
-	code, half := f.disk.verdict(sqlite3.SQLITE_IOERR_WRITE)
+	code, half := f.disk.writeResult(sqlite3.SQLITE_IOERR_WRITE)
 	switch {
 	case half:
 		n /= 2
@@ -186,14 +186,14 @@ func write(tls *libc.TLS, address, buffer uintptr, n int32, offset int64) int32 
 	if own := function[moveFunc](f.own.FxWrite)(tls, address, buffer, n, offset); own != sqlite3.SQLITE_OK {
 		return own
 	}
-	f.disk.changed(f.path, change{offset, append([]byte{}, unsafe.Slice(at[byte](buffer), n)...)})
+	f.disk.changed(f.path, change{offset, append([]byte{}, unsafe.Slice(fromC[byte](buffer), n)...)})
 	return code
 }
 
-// truncate gives up space, so a full disk lets it through.
+// truncate frees space, so it succeeds on a full disk.
 func truncate(tls *libc.TLS, address uintptr, size int64) int32 {
 	f := fileAt(address)
-	if code, _ := f.disk.verdict(sqlite3.SQLITE_IOERR_TRUNCATE); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {
+	if code, _ := f.disk.writeResult(sqlite3.SQLITE_IOERR_TRUNCATE); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {
 		return code
 	}
 	code := function[cutFunc](f.own.FxTruncate)(tls, address, size)
@@ -203,26 +203,26 @@ func truncate(tls *libc.TLS, address uintptr, size int64) int32 {
 	return code
 }
 
-// syncFile takes no space, so a full disk lets it through. It asks nothing of
-// the disk below: what counts here is what was asked of this one.
+// syncFile takes no space, so it succeeds on a full disk. It doesn't sync the real
+// file: [Disk.PowerCut] only needs to know that SQLite asked for it.
 func syncFile(_ *libc.TLS, address uintptr, _ int32) int32 {
 	f := fileAt(address)
-	if code, _ := f.disk.verdict(sqlite3.SQLITE_IOERR_FSYNC); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {
+	if code, _ := f.disk.writeResult(sqlite3.SQLITE_IOERR_FSYNC); code != sqlite3.SQLITE_OK && code != sqlite3.SQLITE_FULL {
 		return code
 	}
 	f.disk.sync(f.path)
 	return sqlite3.SQLITE_OK
 }
 
-// content reads the file through SQLite's own handle: to open and close it
-// again would drop the locks that this process holds on it.
+// content reads the file through SQLite's own handle. Opening and closing the file a
+// second time would release the locks that this process holds on it.
 func (f *file) content(tls *libc.TLS, address uintptr) []byte {
 	size := tls.Alloc(8)
 	defer tls.Free(8)
 	if function[sizeFunc](f.own.FxFileSize)(tls, address, size) != sqlite3.SQLITE_OK {
 		return nil
 	}
-	n := int32(*at[int64](size))
+	n := int32(*fromC[int64](size))
 	if n == 0 {
 		return nil
 	}
@@ -231,5 +231,5 @@ func (f *file) content(tls *libc.TLS, address uintptr) []byte {
 	if function[moveFunc](f.own.FxRead)(tls, address, buffer, n, 0) != sqlite3.SQLITE_OK {
 		return nil
 	}
-	return append([]byte(nil), unsafe.Slice(at[byte](buffer), n)...)
+	return append([]byte(nil), unsafe.Slice(fromC[byte](buffer), n)...)
 }

@@ -1,5 +1,5 @@
-// Package portal starts a whole server for a test, with a clock that the test
-// moves and browsers that keep cookies.
+// Package portal starts a whole server for a test, with a clock that the test moves,
+// and browsers that keep cookies.
 package portal
 
 import (
@@ -29,21 +29,21 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Portal is a server that answers on loopback until its test ends.
+// Portal is a server on loopback that runs until its test ends.
 type Portal struct {
 	*server.Portal
 	Clock *testkit.Clock
-	Base  string         // scheme, host and port
-	At    string         // address it listens at
-	Dir   string         // data directory, with the key ring
-	Logs  *Log           // what the server logged, debug lines too
-	Roots *x509.CertPool // whom browsers trust, where TLS ends at the portal
-	Ahead atomic.Int64   // nanoseconds that Clock is ahead of the database's clock
+	Base  string         // URL without a path: scheme, host and port
+	At    string         // address at which it listens
+	Dir   string         // data directory, which contains the key ring
+	Logs  *Log           // the server's log, debug lines included
+	Roots *x509.CertPool // the authorities that browsers trust, if the portal ends TLS
+	Ahead atomic.Int64   // nanoseconds by which Clock is ahead of the database's clock
 
-	unmarked time.Duration // that has passed since the mark was moved
+	unmarked time.Duration // time that passed since the high-water mark was moved
 
-	// Stop ends the server as its operator does, and closes it; the end of
-	// the test does too.
+	// Stop stops the server as its operator would, and closes it. The end of the
+	// test calls it too.
 	Stop func()
 }
 
@@ -59,15 +59,15 @@ func (l *Log) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
-// String returns what was logged so far.
+// String returns the log so far.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
 
-// Start starts a portal on a fresh database of that engine. Each line of
-// settings is an environment variable, "SALLYPORT_SITE_NAME=Acme".
+// Start starts a portal on a fresh database of the engine. Each of settings is an
+// environment variable such as "SALLYPORT_SITE_NAME=Acme".
 func Start(t testing.TB, engine string, settings ...string) *Portal {
 	t.Helper()
 	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
@@ -76,8 +76,9 @@ func Start(t testing.TB, engine string, settings ...string) *Portal {
 	return StartIn(t, t.TempDir(), testkit.NewClock(), settings...)
 }
 
-// StartIn starts a portal on what is in the data directory. A setting
-// "SALLYPORT_CONFIG=FILE" is read as the command line would.
+// StartIn starts a portal on the data directory dir, which may hold the database and
+// the key ring of an earlier one. The setting "SALLYPORT_CONFIG=FILE" names a
+// configuration file.
 func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string) *Portal {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -100,13 +101,13 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 		t.Fatal(err)
 	}
 	p.Login.Passwords = testkit.Quick
-	// PostgreSQL's clock can't be moved: the test's is the reference there too.
+	// PostgreSQL's clock can't be moved, so the test's clock is the reference there too.
 	p.Login.Mark.Reference = func(context.Context) (time.Time, error) {
 		return p.Clock.Now().Add(-time.Duration(p.Ahead.Load())), nil
 	}
-	// Its error is not the test's: databases that are away are what some test.
+	// The error is ignored, since some tests take the database away.
 	clock.BeforeMove(func() { p.Login.WriteUses(context.Background()) })
-	clock.AfterMove(p.passed)
+	clock.AfterMove(p.moveMarkAfter)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, listener) }()
@@ -121,9 +122,9 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	return p
 }
 
-// passed moves the high-water mark as looks every ten seconds would have while time
-// d passed. Short times it leaves to the next look.
-func (p *Portal) passed(d time.Duration) {
+// moveMarkAfter moves the high-water mark after the duration d passed, as the server's
+// job does every ten seconds. It leaves short durations to a later call.
+func (p *Portal) moveMarkAfter(d time.Duration) {
 	p.unmarked += max(0, d)
 	if p.unmarked < 5*time.Minute {
 		return
@@ -132,8 +133,8 @@ func (p *Portal) passed(d time.Duration) {
 	p.Believe()
 }
 
-// Believe moves the high-water mark to what the clock says, as an hour without a leap
-// would have. A database that is away keeps it where it is.
+// Believe moves the high-water mark to the clock's time, as an hour without a leap would
+// have. It does nothing if the database doesn't answer.
 func (p *Portal) Believe() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -147,7 +148,7 @@ func (p *Portal) Believe() {
 	}
 }
 
-// Password is what [Portal.AddAccount] gives every account.
+// Password is the password of every account that [Portal.AddAccount] adds.
 const Password = "correct horse battery"
 
 // AddAccount adds an account with [Password].
@@ -160,8 +161,8 @@ func (p *Portal) AddAccount(t testing.TB, name string) account.Account {
 	return a
 }
 
-// Browser keeps cookies and follows no redirect by itself. It is for one
-// goroutine.
+// Browser is a client that keeps cookies. It follows redirects only in
+// [Browser.Follow]. It isn't safe for concurrent use.
 type Browser struct {
 	t      testing.TB
 	portal *Portal
@@ -170,24 +171,24 @@ type Browser struct {
 	Last   Answer
 }
 
-// Answer is what the server said.
+// Answer is the server's answer to a request.
 type Answer struct {
 	Status   int
-	Location string // where the browser goes next: path and query, where it is on the portal
+	Location string // the target of a redirect or a refresh; path and query if it is on the portal
 	Body     string
 	Header   http.Header
 }
 
-// Browser returns a browser without cookies.
+// Browser returns a browser without cookies, at 127.0.0.1.
 func (p *Portal) Browser(t testing.TB) *Browser { return p.BrowserAt(t, "127.0.0.1") }
 
-// BrowserAt returns a browser at an address of this machine, 127.0.0.0/8.
+// BrowserAt returns a browser with the client address address, one of 127.0.0.0/8.
 func (p *Portal) BrowserAt(t testing.TB, address string) *Browser {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Whatever a host is called, it is here.
+	// Connections to any host go to the portal.
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext(ctx, network, p.At)
@@ -199,8 +200,8 @@ func (p *Portal) BrowserAt(t testing.TB, address string) *Browser {
 		client: &http.Client{Jar: jar, Transport: transport, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// Do sends a request with the browser's cookies and headers. The path may be a
-// whole URL, of a panel.
+// Do sends a request with the browser's cookies and headers. path is a path on the
+// portal, or a whole URL of a panel.
 func (b *Browser) Do(method, path string, body io.Reader, header http.Header) Answer {
 	b.t.Helper()
 	req, err := http.NewRequest(method, b.url(path), body)
@@ -222,8 +223,8 @@ func (b *Browser) Do(method, path string, body io.Reader, header http.Header) An
 		b.t.Fatal(err)
 	}
 	to := resp.Header.Get("Location")
-	if _, address, leadsOn := strings.Cut(resp.Header.Get("Refresh"), "url="); leadsOn && to == "" {
-		to = address // by itself, as after a form
+	if _, target, found := strings.Cut(resp.Header.Get("Refresh"), "url="); found && to == "" {
+		to = target // browsers follow a Refresh header by themselves
 	}
 	b.Last = Answer{Status: resp.StatusCode, Location: strings.TrimPrefix(to, b.portal.Base), Body: string(text), Header: resp.Header}
 	return b.Last
@@ -236,13 +237,14 @@ func (b *Browser) url(path string) string {
 	return b.portal.Base + path
 }
 
-// Get asks for a page.
+// Get sends a GET request.
 func (b *Browser) Get(path string) Answer {
 	b.t.Helper()
 	return b.Do(http.MethodGet, path, nil, nil)
 }
 
-// Post sends a form of our own pages; fields are pairs of name and value.
+// Post sends a form as from one of the portal's pages. fields are pairs of name and
+// value.
 func (b *Browser) Post(path string, fields ...string) Answer {
 	b.t.Helper()
 	form := url.Values{}
@@ -277,10 +279,10 @@ func (b *Browser) CookieAt(origin, name string) string {
 	return ""
 }
 
-// SetCookie plants a cookie.
+// SetCookie sets a cookie of the portal in the browser.
 func (b *Browser) SetCookie(name, value string) { b.SetCookieAt("", name, value) }
 
-// SetCookieAt plants a cookie of origin.
+// SetCookieAt sets a cookie of origin in the browser.
 func (b *Browser) SetCookieAt(origin, name, value string) {
 	at, err := url.Parse(b.url(origin))
 	if err != nil {
@@ -289,8 +291,8 @@ func (b *Browser) SetCookieAt(origin, name, value string) {
 	b.client.Jar.SetCookies(at, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
 }
 
-// Follow goes where the last answer redirected, until a page comes, and fails
-// the test where no end is in sight.
+// Follow follows the redirects of the last answer to a page and returns the page. It
+// fails the test after ten redirects.
 func (b *Browser) Follow() Answer {
 	b.t.Helper()
 	for range 10 {
@@ -299,11 +301,11 @@ func (b *Browser) Follow() Answer {
 		}
 		b.Get(b.Last.Location)
 	}
-	b.t.Fatalf("redirects without an end: %s", b.Last.Location)
+	b.t.Fatalf("more than ten redirects; the last leads to %s", b.Last.Location)
 	return Answer{}
 }
 
-// SignIn gives name and [Password], and fails the test unless they are right.
+// SignIn submits name and [Password], and fails the test unless they are accepted.
 func (b *Browser) SignIn(name string) Answer {
 	b.t.Helper()
 	a := b.Post("/login", "username", name, "password", Password)
@@ -313,7 +315,7 @@ func (b *Browser) SignIn(name string) Answer {
 	return a
 }
 
-// SignedIn reports whether the start page opens.
+// SignedIn reports whether the browser is signed in: the start page opens.
 func (b *Browser) SignedIn() bool {
 	b.t.Helper()
 	return b.Get("/").Status == http.StatusOK
@@ -328,15 +330,15 @@ var (
 type Phone struct {
 	ID     string
 	Secret []byte
-	Codes  []string // backup codes, where it was the first
+	Codes  []string // backup codes, if this was the account's first authenticator
 	clock  *testkit.Clock
 }
 
-// Code returns the code that the phone shows, if its clock is off by so much.
+// Code returns the code that the phone shows if its clock is off by this duration.
 func (p *Phone) Code(off time.Duration) string { return totp.CodeAt(p.Secret, p.clock.Now().Add(off)) }
 
-// Enroll walks the wizard and fails the test unless it ends well. The clock is
-// moved by a step afterwards, so that the next code is a fresh one.
+// Enroll enrolls a phone in the wizard, and fails the test unless that succeeds. It then
+// moves the clock by one step, so that the next code is unused.
 func (b *Browser) Enroll(name string) *Phone {
 	b.t.Helper()
 	phone := b.BeginEnroll()
@@ -349,7 +351,7 @@ func (b *Browser) Enroll(name string) *Phone {
 	return phone
 }
 
-// BeginEnroll opens the wizard and reads its secret.
+// BeginEnroll opens the wizard and scans its secret, but doesn't confirm it.
 func (b *Browser) BeginEnroll() *Phone {
 	b.t.Helper()
 	a := b.Post("/settings/security/authenticators")
@@ -360,7 +362,8 @@ func (b *Browser) BeginEnroll() *Phone {
 	return b.Scan(id)
 }
 
-// Scan reads the secret of a wizard that is open in this browser.
+// Scan reads the secret of the authenticator id from its wizard, which must be open in
+// this browser.
 func (b *Browser) Scan(id string) *Phone {
 	b.t.Helper()
 	key, err := SecretOn(b.Get("/settings/security/authenticators/" + id).Body)

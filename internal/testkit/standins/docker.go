@@ -20,14 +20,15 @@ import (
 )
 
 const (
-	// image is the file system that build makes. The one container runs on it.
+	// image is the directory of the image that build makes. The only container runs in
+	// it.
 	image = "/srv/image"
 
 	// containerUser is USER of the Containerfile.
 	containerUser = 65532
 
-	// others is the address of all services that aren't Sallyport's: a test serves them.
-	others = "127.0.0.2"
+	// otherServices is the address of all services except Sallyport. A test serves them.
+	otherServices = "127.0.0.2"
 )
 
 func docker(arguments []string) error {
@@ -53,8 +54,8 @@ func docker(arguments []string) error {
 	return unknown(arguments)
 }
 
-// build lays out what the Containerfile's last stage copies. The test has built the
-// program: no compiler can be fetched here.
+// build creates the files that the Containerfile's last stage copies. The test has built
+// the program before, since there is no network to fetch a compiler.
 func build(file, context string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -69,7 +70,7 @@ func build(file, context string) error {
 		fmt.Sprintf("install -d -m 0700 -o %d -g %[1]d %s/var/lib/sallyport", containerUser, image),
 	} {
 		words := strings.Fields(line)
-		if err := pass(words[0], words[1:]...); err != nil {
+		if err := runVisibly(words[0], words[1:]...); err != nil {
 			return err
 		}
 	}
@@ -81,13 +82,13 @@ func build(file, context string) error {
 	return os.WriteFile(image+".json", fmt.Appendf(nil, `{"env": %q, "entrypoint": %s, "cmd": %s}`, settings[1], entry[1], entry[2]), 0o600)
 }
 
-// built is what build keeps of an image's settings.
+// built holds the settings of an image that build stores.
 type built struct {
 	Env             string
 	Entrypoint, Cmd []string
 }
 
-// composition is Sallyport's service in compose.yaml.
+// composition is the content of compose.yaml and the settings of the image.
 type composition struct {
 	Services map[string]struct {
 		Image       string
@@ -113,7 +114,7 @@ func readComposition() (c composition, err error) {
 	return c, json.Unmarshal(text, &c.built)
 }
 
-// command returns a process in the container.
+// command returns a command that runs in the container.
 func (c composition) command(arguments []string) (*exec.Cmd, error) {
 	service := c.Services["sallyport"]
 	environ := append([]string{"PATH=/usr/bin"}, strings.Fields(c.Env)...)
@@ -145,7 +146,7 @@ func up() error {
 	}
 	hosts := ""
 	for name := range c.Services {
-		hosts += others + " " + name + "\n"
+		hosts += otherServices + " " + name + "\n"
 	}
 	if err := os.WriteFile(image+"/etc/hosts", []byte(hosts), 0o644); err != nil {
 		return err
@@ -179,10 +180,10 @@ func up() error {
 			return err
 		}
 	}
-	return c.healthy()
+	return c.waitUntilHealthy()
 }
 
-// mountVolume mounts a folder or file of this machine, or a volume with a name.
+// mountVolume mounts a directory or file of this machine, or a named volume.
 func mountVolume(volume string) error {
 	parts := strings.Split(volume, ":")
 	if len(parts) < 2 {
@@ -190,7 +191,7 @@ func mountVolume(volume string) error {
 	}
 	source, target := parts[0], image+parts[1]
 	if !strings.HasPrefix(source, ".") {
-		// A new volume is made with what the image has there; it may be written.
+		// A new named volume starts with what the image has there, and is writable.
 		source = target
 	} else if info, err := os.Stat(source); err != nil {
 		return err
@@ -198,7 +199,7 @@ func mountVolume(volume string) error {
 		if err := os.MkdirAll(target, 0o755); err != nil {
 			return err
 		}
-	} else if err := pass("install", "-D", "/dev/null", target); err != nil {
+	} else if err := runVisibly("install", "-D", "/dev/null", target); err != nil {
 		return err
 	}
 	if err := syscall.Mount(source, target, "", syscall.MS_BIND, ""); err != nil {
@@ -210,26 +211,26 @@ func mountVolume(volume string) error {
 	return nil
 }
 
-// healthy waits until the health check succeeds.
-func (c composition) healthy() error {
+// waitUntilHealthy waits until the health check succeeds.
+func (c composition) waitUntilHealthy() error {
 	test := c.Services["sallyport"].Healthcheck.Test
 	if len(test) < 2 || test[0] != "CMD" {
 		return errors.New("service sallyport has no healthcheck")
 	}
-	said := []byte{}
+	output := []byte{}
 	for end := time.Now().Add(unitTime); time.Now().Before(end); time.Sleep(poll) {
 		cmd, err := c.command(test[1:])
 		if err != nil {
 			return err
 		}
-		if said, err = cmd.CombinedOutput(); err == nil {
+		if output, err = cmd.CombinedOutput(); err == nil {
 			return nil
 		}
 	}
-	return fmt.Errorf("service sallyport isn't healthy: %s; its log is %ssallyport.log", said, state)
+	return fmt.Errorf("service sallyport isn't healthy: %s; its log is %ssallyport.log", output, state)
 }
 
-// publish passes connections to a port of this machine on to the container's.
+// publish forwards connections from a port of this machine to a port of the container.
 func publish(outer, inner string) error {
 	for _, port := range []string{outer, inner} {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {

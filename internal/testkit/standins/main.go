@@ -1,9 +1,9 @@
-// Command standins is systemctl, apt-get or docker, whichever it is called, on a machine
-// that no systemd booted and that has no network. The test of docs/five-minutes runs the
-// pages' commands word for word, and these three are all that it replaces.
+// Command standins replaces systemctl, apt-get or docker, depending on the name by which
+// it is called, on a machine without systemd and network. The test of docs/five-minutes
+// runs the commands of the pages word for word and replaces only these three.
 //
-// Each does what its model would do for the pages and fails for everything else, so that
-// a page can't rely on what a stand-in leaves out.
+// Each stand-in does what the pages need of the real program and fails for everything
+// else, so that a page can't rely on what a stand-in leaves out.
 package main
 
 import (
@@ -32,15 +32,15 @@ func unknown(arguments []string) error {
 	return fmt.Errorf("it doesn't know %q", strings.Join(arguments, " "))
 }
 
-// aptGet installs files of packages by dpkg. Other packages must be installed already;
-// their services are started, as Debian's packages do.
+// aptGet installs package files with dpkg. Packages that are given by name must be
+// installed already; aptGet starts their services, as Debian's packages do.
 func aptGet(arguments []string) error {
 	if len(arguments) < 3 || arguments[0] != "install" || arguments[1] != "-y" {
 		return unknown(arguments)
 	}
 	for _, one := range arguments[2:] {
 		if strings.Contains(one, "/") {
-			if err := pass("dpkg", "--force-unsafe-io", "--install", one); err != nil {
+			if err := runVisibly("dpkg", "--force-unsafe-io", "--install", one); err != nil {
 				return err
 			}
 			continue
@@ -49,7 +49,7 @@ func aptGet(arguments []string) error {
 			return fmt.Errorf("package %s isn't installed on this machine; the tests need it: make deps", one)
 		}
 		if made := "/usr/lib/tmpfiles.d/" + one + ".conf"; exists(made) {
-			if err := pass("systemd-tmpfiles", "--create", made); err != nil {
+			if err := runVisibly("systemd-tmpfiles", "--create", made); err != nil {
 				return err
 			}
 		}
@@ -62,8 +62,8 @@ func aptGet(arguments []string) error {
 	return nil
 }
 
-// pass runs a program with this one's output.
-func pass(name string, arguments ...string) error {
+// runVisibly runs a program with this program's output.
+func runVisibly(name string, arguments ...string) error {
 	cmd := exec.Command(name, arguments...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// state is where the stand-ins keep what they started, and what that says.
+	// state is the directory for process ids, sockets and logs of the units.
 	state = "/run/standins/"
 
 	// unitTime is how long a unit may take to start or stop.
@@ -50,7 +50,7 @@ func onUnit(name string, do func(unit) error) error {
 	return do(u)
 }
 
-// unit is the section [Service] of a unit and its drop-ins.
+// unit is the section [Service] of a unit file and its drop-ins.
 type unit struct {
 	name string
 	keys map[string][]string
@@ -88,7 +88,7 @@ func (u unit) add(text string) {
 		key, value, ok := strings.Cut(line, "=")
 		switch {
 		case section != "[Service]" || !ok || strings.HasPrefix(line, "#"):
-		case value == "" && key != "CapabilityBoundingSet": // it empties the list
+		case value == "" && key != "CapabilityBoundingSet": // an empty value clears the list
 			u.keys[key] = nil
 		default:
 			u.keys[key] = append(u.keys[key], value)
@@ -96,7 +96,7 @@ func (u unit) add(text string) {
 	}
 }
 
-// last returns the value of a key that counts once.
+// last returns the last value of a key, for keys that have only one, or "".
 func (u unit) last(key string) string {
 	if values := u.keys[key]; len(values) > 0 {
 		return values[len(values)-1]
@@ -104,7 +104,8 @@ func (u unit) last(key string) string {
 	return ""
 }
 
-// command returns a line of ExecStart and its like as a process of the unit.
+// command returns the command of a line such as that of ExecStart, with the unit's user,
+// environment and log.
 func (u unit) command(line string, environ ...string) (cmd *exec.Cmd, mayFail bool, err error) {
 	line, mayFail = strings.CutPrefix(line, "-")
 	environ = append(environ, "PATH="+os.Getenv("PATH"), "LANG=C.UTF-8", "INVOCATION_ID="+u.name)
@@ -121,7 +122,7 @@ func (u unit) command(line string, environ ...string) (cmd *exec.Cmd, mayFail bo
 	}
 	var arguments []string
 	for _, word := range words(line) {
-		if strings.HasPrefix(word, "$") { // a whole word is split, as systemd does
+		if strings.HasPrefix(word, "$") { // systemd splits the value of a word that is one variable
 			arguments = append(arguments, strings.Fields(value(word[1:]))...)
 		} else {
 			arguments = append(arguments, word)
@@ -148,7 +149,7 @@ func (u unit) command(line string, environ ...string) (cmd *exec.Cmd, mayFail bo
 	return cmd, mayFail, nil
 }
 
-// words splits a line at its spaces, but not within quotes, which it takes away.
+// words splits a line at its spaces, except within quotes, and removes the quotes.
 func words(line string) (all []string) {
 	word, quote, started := "", rune(0), false
 	for _, r := range line + " " {
@@ -181,21 +182,21 @@ func credential(owner *user.User) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// capabilities returns those that the unit's user has: of all there are, the pages need
-// only the one that opens ports below 1024.
+// capabilities returns the capabilities of the unit's user. The pages need only the one
+// to open ports below 1024.
 func (u unit) capabilities() []uintptr {
 	const port = "CAP_NET_BIND_SERVICE"
 	_, bounded := u.keys["CapabilityBoundingSet"]
 	switch {
 	case bounded && u.last("CapabilityBoundingSet") != port, u.last("AmbientCapabilities") != port:
 		return nil
-	case u.last("PrivateUsers") == "yes": // it holds in a user namespace only, which owns no port
+	case u.last("PrivateUsers") == "yes": // the capability then counts only in a user namespace, which owns no port
 		return nil
 	}
 	return []uintptr{unix.CAP_NET_BIND_SERVICE}
 }
 
-// start returns once the unit is what systemd calls active.
+// start starts the unit and returns once it is active in systemd's sense.
 func start(u unit) error {
 	if _, running := u.mainProcess(); running {
 		return nil
@@ -218,7 +219,7 @@ func start(u unit) error {
 	}
 }
 
-// run waits for a command of the unit to end.
+// run runs a command of the unit to its end.
 func (u unit) run(line string, environ ...string) error {
 	cmd, mayFail, err := u.command(line, environ...)
 	if err != nil {
@@ -234,7 +235,8 @@ func (u unit) failed(line string, err error) error {
 	return fmt.Errorf("%s: %s: %w; its log is %s%[1]s.log", u.name, line, err, state)
 }
 
-// background starts the main process. With notify it waits until that says it is ready.
+// background starts the main process. With notify it waits until the process reports that
+// it is ready.
 func (u unit) background(notify bool) error {
 	socket := state + u.name + ".notify"
 	os.Remove(socket)
@@ -243,7 +245,7 @@ func (u unit) background(notify bool) error {
 		return err
 	}
 	defer ready.Close()
-	if err := os.Chmod(socket, 0o666); err != nil { // the service has a user of its own
+	if err := os.Chmod(socket, 0o666); err != nil { // the service may run as another user
 		return err
 	}
 	line := u.last("ExecStart")
@@ -284,19 +286,19 @@ func (u unit) mainProcess() (pid int, running bool) {
 	if text, err := os.ReadFile(file); err == nil {
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 	} else if u.last("Type") == "forking" {
-		pid = guess(u.name)
+		pid = guessMainProcess(u.name)
 	}
 	if pid == 0 {
 		return 0, false
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	// A zombie has ended.
+	// A zombie has ended, but still has an entry.
 	return pid, err == nil && !bytes.Contains(status, []byte(") Z "))
 }
 
-// guess returns the unit's process that the first one adopted, as systemd does without
-// a PIDFile.
-func guess(unit string) int {
+// guessMainProcess returns the process of the unit whose parent is process 1, or 0, as
+// systemd does without a PIDFile.
+func guessMainProcess(unit string) int {
 	all, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, path := range all {
 		environ, _ := os.ReadFile(path)

@@ -1,6 +1,6 @@
-// Command withpostgres starts a throw-away PostgreSQL server on loopback, puts
-// its URL into SALLYPORT_TEST_POSTGRES, runs a command, stops the server and
-// exits with the command's status:
+// Command withpostgres starts a temporary PostgreSQL server on loopback, runs a command
+// with the server's URL in SALLYPORT_TEST_POSTGRES, stops the server and exits with the
+// command's status:
 //
 //	go run ./internal/testkit/withpostgres -- go test ./...
 package main
@@ -44,8 +44,8 @@ func run(args []string) (int, error) {
 	}
 	defer stop()
 
-	// Ctrl-C reaches the command too; stay until it has ended. The signal is caught, since
-	// the command would inherit that it is ignored.
+	// Ctrl-C reaches the command too, so wait until it has ended. Catch the signal
+	// rather than ignore it: the command would inherit an ignored signal.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	command := exec.Command(args[0], args[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
