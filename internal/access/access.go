@@ -1,6 +1,3 @@
-// Package access decides: it holds what a door may demand of a session, which
-// demand a panel makes of a path, and the one function that says whether a
-// session meets it. It is pure and owns no table.
 package access
 
 import (
@@ -10,62 +7,63 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 )
 
-// Requirement is what a door asks of whoever comes.
+// Requirement is what a route or a path of a panel requires of a request.
 type Requirement int
 
-// The requirements. The zero value is met by nobody, so that a route without
-// one is closed (F5).
+// The requirements, from [Public] to [Fresh]. The zero value admits no request, so that
+// a route without a requirement is closed (F5).
 const (
-	Nobody    Requirement = iota
-	Public                // anybody: the panels' "nothing"
-	Session               // a session
-	TwoFactor             // a session that two factors were proven for
-	Fresh                 // a session whose proofs are at most [FreshFor] old
+	Closed    Requirement = iota // no session meets it
+	Public                       // no session is required: "nothing" in a panel's rules
+	Session                      // a session
+	TwoFactor                    // a session for which two factors were proven
+	Fresh                        // a session whose proofs are at most [FreshFor] old
 )
 
-// FreshFor is how long a proof counts as fresh: for what changes how one
-// signs in, as short as a person needs for it.
+// FreshFor is how long a proof counts as fresh. Changes to how an account signs in require
+// fresh proofs, so it is only as long as a user needs for such a change.
 const FreshFor = 10 * time.Minute
 
-// clocksDiffer is how far the clocks of two nodes may be apart that both take codes,
-// each up to 30 s from the database's, and a step of a code more. A proof that is
-// further in the future was written by a clock that was ahead, and would stay fresh
-// for as long as it was.
-const clocksDiffer = 90 * time.Second
+// maxClockDifference is the greatest difference between the clocks of two nodes that both
+// accept codes: each may differ from the database's clock by 30 s, and a code is valid for
+// one more step of 30 s. A proof further in the future was written by a clock that ran
+// ahead. It would stay fresh for as long as that clock was ahead, so it doesn't count.
+const maxClockDifference = 90 * time.Second
 
-// Demand is a requirement with what a panel may add to it.
+// Demand is a requirement together with the conditions that a panel may add to it.
 type Demand struct {
 	Requirement Requirement
-	Groups      []string      // one of which the account must be in; none: any account
-	MaxAge      time.Duration // how old the proofs may be; 0: as old as the session
+	Groups      []string      // the account must be in one of them; empty: any account
+	MaxAge      time.Duration // maximum age of the proofs; 0: no limit within the session
 }
 
-// Verdict is the answer to a demand.
+// Verdict is the answer of [Check].
 type Verdict int
 
 // The verdicts. The zero value denies.
 const (
-	Deny           Verdict = iota
-	Admit                  // come in
-	SignIn                 // sign in first
-	Reauthenticate         // prove again who you are, with every factor there is
-	Enroll                 // enable two-factor authentication first
+	Deny           Verdict = iota // refuse: no proof would help
+	Admit                         // admit the request
+	SignIn                        // require a sign-in
+	Reauthenticate                // require every factor of the account to be proven again
+	Enroll                        // require two-factor authentication to be enabled first
 )
 
-// Bearer is what is known of whoever comes.
+// Bearer is what is known about the sender of a request. The zero value has no session.
 type Bearer struct {
-	SignedIn  bool                  // there is a live session
-	Proofs    []authenticator.Proof // of that session
+	SignedIn  bool                  // the request carries a live session
+	Proofs    []authenticator.Proof // the proofs of that session
 	TwoFactor bool                  // the account has a second authenticator
-	Groups    []string              // of the account
+	Groups    []string              // the groups of the account
 
-	// Vouched: an operator answers for it, so no proof of the account is asked.
+	// Vouched means that an operator issued the credential, such as a machine pass, so
+	// the account need not have proven anything.
 	Vouched bool
 }
 
-// Check says whether the bearer meets the demand at now. What asks for proofs
-// of a certain age asks for the password, and with two-factor authentication
-// on for the code as well.
+// Check returns whether the bearer meets the demand at the time now, and if not, what would
+// help. A demand with a maximum age applies to the password, and to the code as well if the
+// account has two-factor authentication.
 func Check(d Demand, b Bearer, now time.Time) Verdict {
 	switch {
 	case d.Requirement == Public:
@@ -79,7 +77,7 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	case b.Vouched:
 		return Admit
 	}
-	if age := maxAge(d); age > 0 && !proven(b, now.Add(-age), now.Add(clocksDiffer)) {
+	if age := maxAge(d); age > 0 && !isProven(b, now.Add(-age), now.Add(maxClockDifference)) {
 		return Reauthenticate
 	}
 	if d.Requirement != TwoFactor || authenticator.AAL(b.Proofs) >= 2 {
@@ -91,9 +89,9 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	return Reauthenticate
 }
 
-// proven reports whether the bearer proved the password between the two times, and
-// the second factor where there is one.
-func proven(b Bearer, first, last time.Time) bool {
+// isProven reports whether the bearer proved the password between first and last, and the
+// second factor too if the account has one.
+func isProven(b Bearer, first, last time.Time) bool {
 	since := authenticator.Without(authenticator.Since(b.Proofs, first),
 		func(p authenticator.Proof) bool { return p.At.After(last) })
 	return slices.ContainsFunc(since, func(p authenticator.Proof) bool { return p.Kind == authenticator.Password }) &&

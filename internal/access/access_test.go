@@ -24,9 +24,9 @@ func TestCheckAnswersEveryRequirementForEveryBearer(t *testing.T) {
 		bearer         Bearer
 		session, fresh Verdict
 	}{
-		{"nobody", Bearer{}, SignIn, SignIn},
-		{"nobody, with proofs all the same", Bearer{Proofs: list(proof(password, now), proof(code, now))}, SignIn, SignIn},
-		{"nobody, of an account with two factors", Bearer{TwoFactor: true}, SignIn, SignIn},
+		{"no session", Bearer{}, SignIn, SignIn},
+		{"no session, but proofs", Bearer{Proofs: list(proof(password, now), proof(code, now))}, SignIn, SignIn},
+		{"no session, account with two factors", Bearer{TwoFactor: true}, SignIn, SignIn},
 
 		{"one factor, fresh password", Bearer{SignedIn: true, Proofs: list(proof(password, now))}, Admit, Admit},
 		{"one factor, password ten minutes old", Bearer{SignedIn: true, Proofs: list(proof(password, last))}, Admit, Admit},
@@ -42,18 +42,18 @@ func TestCheckAnswersEveryRequirementForEveryBearer(t *testing.T) {
 		{"two factors, code only", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(code, now))}, Admit, Reauthenticate},
 		{"two factors, stale code", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(password, now), proof(code, stale))}, Admit, Reauthenticate},
 		{"two factors, stale password", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(password, stale), proof(code, now))}, Admit, Reauthenticate},
-		{"two factors, both stale (ATTACKS 83)", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(password, stale), proof(code, stale))}, Admit, Reauthenticate},
+		{"two factors, both stale (attack 83)", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(password, stale), proof(code, stale))}, Admit, Reauthenticate},
 		{"two factors, code and backup code", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(code, now), proof(backup, now))}, Admit, Reauthenticate},
 		{"two factors, unknown kinds", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof("x", now), proof(password, now))}, Admit, Reauthenticate},
-		{"one factor, proven by a clock a minute ahead", Bearer{SignedIn: true, Proofs: list(proof(password, -time.Minute))}, Admit, Admit},
-		{"one factor, proven in the future", Bearer{SignedIn: true, Proofs: list(proof(password, -clocksDiffer-time.Millisecond))}, Admit, Reauthenticate},
-		{"one factor, proven in a year", Bearer{SignedIn: true, Proofs: list(proof(password, -365*24*time.Hour))}, Admit, Reauthenticate},
+		{"one factor, password a minute in the future", Bearer{SignedIn: true, Proofs: list(proof(password, -time.Minute))}, Admit, Admit},
+		{"one factor, password too far in the future", Bearer{SignedIn: true, Proofs: list(proof(password, -maxClockDifference-time.Millisecond))}, Admit, Reauthenticate},
+		{"one factor, password a year in the future", Bearer{SignedIn: true, Proofs: list(proof(password, -365*24*time.Hour))}, Admit, Reauthenticate},
 		{"two factors, code in the future", Bearer{SignedIn: true, TwoFactor: true, Proofs: list(proof(password, now), proof(code, -time.Hour))}, Admit, Reauthenticate},
 
 		{"two factors, no proof left", Bearer{SignedIn: true, TwoFactor: true}, Admit, Reauthenticate},
 	} {
 		for requirement, want := range map[Requirement]Verdict{
-			Nobody: Deny, Public: Admit, Session: test.session, Fresh: test.fresh, Fresh + 1: Deny, -1: Deny,
+			Closed: Deny, Public: Admit, Session: test.session, Fresh: test.fresh, Fresh + 1: Deny, -1: Deny,
 		} {
 			if got := Check(Demand{Requirement: requirement}, test.bearer, testkit.Start); got != want {
 				t.Errorf("%s, requirement %d: verdict %d, want %d", test.name, requirement, got, want)
@@ -62,22 +62,22 @@ func TestCheckAnswersEveryRequirementForEveryBearer(t *testing.T) {
 	}
 }
 
+// TestZeroValuesDeny holds F5: a value that was never set closes the route.
 func TestZeroValuesDeny(t *testing.T) {
-	// F5.
 	var (
 		requirement Requirement
 		verdict     Verdict
 	)
-	if requirement != Nobody || verdict != Deny || Check(Demand{Requirement: requirement}, Bearer{SignedIn: true}, testkit.Start) != Deny {
-		t.Error("a route without a requirement is open, or a verdict that wasn't made admits")
+	if requirement != Closed || verdict != Deny || Check(Demand{Requirement: requirement}, Bearer{SignedIn: true}, testkit.Start) != Deny {
+		t.Error("a route without a requirement is open, or the zero verdict admits")
 	}
 }
 
-func TestFreshStaysFreshWhateverTheAge(t *testing.T) {
+func TestMaxAgeDoesNotLengthenFresh(t *testing.T) {
 	stale := Bearer{SignedIn: true, Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: testkit.Start.Add(-FreshFor - time.Millisecond)}}}
 	for _, age := range []time.Duration{-time.Hour, 0, FreshFor, time.Hour} {
 		if got := Check(Demand{Requirement: Fresh, MaxAge: age}, stale, testkit.Start); got != Reauthenticate {
-			t.Errorf("age %v: verdict %d, want %d", age, got, Reauthenticate)
+			t.Errorf("maximum age %v: verdict %d for a stale password, want %d", age, got, Reauthenticate)
 		}
 	}
 }

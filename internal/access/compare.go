@@ -5,30 +5,29 @@ import (
 	"time"
 )
 
-// covers reports whether whoever meets a meets b too, at any time: a asks for
-// the same or more. Of two demands neither need cover the other: another group
-// is neither more nor less. A rule that covers its panel's demand can only cost
-// somebody a proof when it is read too widely; any other could let somebody in.
+// covers reports whether a is at least as strict as b: every bearer that meets a meets b, at
+// any time. It may be that neither of two demands covers the other, for instance if they
+// name different groups. A rule that covers its panel's demand is safe to apply to too many
+// paths: a user may have to give one proof more. A rule that doesn't could open a path.
 func covers(a, b Demand) bool {
 	switch {
-	case b.Requirement == Public || !meetable(a):
-		return true // whatever else is written: [Check] looks no further
-	case a.Requirement == Public || !meetable(b):
+	case b.Requirement == Public || !isMeetable(a):
+		return true // [Check] ignores the other fields then
+	case a.Requirement == Public || !isMeetable(b):
 		return false
 	case b.Requirement == TwoFactor && a.Requirement != TwoFactor:
-		return false // fresh proofs may be a password alone
-	case len(b.Groups) > 0 && (len(a.Groups) == 0 || !subset(a.Groups, b.Groups)):
+		return false // fresh proofs may be those of a password alone
+	case len(b.Groups) > 0 && (len(a.Groups) == 0 || !isSubset(a.Groups, b.Groups)):
 		return false
 	}
 	most := maxAge(b)
 	return most == 0 || maxAge(a) > 0 && maxAge(a) <= most
 }
 
-// same reports whether the same bearers meet a and b.
-func same(a, b Demand) bool { return covers(a, b) && covers(b, a) }
+// areEquivalent reports whether exactly the bearers that meet a meet b.
+func areEquivalent(a, b Demand) bool { return covers(a, b) && covers(b, a) }
 
-// stricter returns the one that covers the other; ok is false where neither
-// does.
+// stricter returns the demand that covers the other. ok is false if neither does.
 func stricter(a, b Demand) (d Demand, ok bool) {
 	switch {
 	case covers(a, b):
@@ -39,10 +38,10 @@ func stricter(a, b Demand) (d Demand, ok bool) {
 	return Demand{}, false
 }
 
-// meetable reports whether anybody meets d.
-func meetable(d Demand) bool { return d.Requirement >= Public && d.Requirement <= Fresh }
+// isMeetable reports whether any bearer can meet d.
+func isMeetable(d Demand) bool { return d.Requirement >= Public && d.Requirement <= Fresh }
 
-// maxAge is how old the proofs may be that meet d; 0: as old as the session.
+// maxAge returns the maximum age of the proofs that meet d; 0: no limit within the session.
 func maxAge(d Demand) time.Duration {
 	age := max(d.MaxAge, 0)
 	if d.Requirement == Fresh && (age == 0 || age > FreshFor) {
@@ -51,6 +50,6 @@ func maxAge(d Demand) time.Duration {
 	return age
 }
 
-func subset(a, b []string) bool {
+func isSubset(a, b []string) bool {
 	return !slices.ContainsFunc(a, func(g string) bool { return !slices.Contains(b, g) })
 }

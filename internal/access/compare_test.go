@@ -18,7 +18,7 @@ func TestR22WhichDemandAsksForLess(t *testing.T) {
 	}{
 		{"nothing and a session", Demand{Requirement: Public}, Demand{Requirement: Session}, less},
 		{"a session and two factors", Demand{Requirement: Session}, Demand{Requirement: TwoFactor}, less},
-		{"two factors and nobody", Demand{Requirement: TwoFactor}, Demand{}, less},
+		{"two factors and closed", Demand{Requirement: TwoFactor}, Demand{}, less},
 		{"a session and a fresh one", Demand{Requirement: Session}, Demand{Requirement: Fresh}, less},
 		{"two factors and a fresh session", Demand{Requirement: TwoFactor}, Demand{Requirement: Fresh}, neither},
 		{"two fresh factors and a fresh session", Demand{Requirement: TwoFactor, MaxAge: FreshFor}, Demand{Requirement: Fresh}, more},
@@ -51,17 +51,17 @@ func TestR22WhichDemandAsksForLess(t *testing.T) {
 				got = less
 			}
 			if got != way.want {
-				t.Errorf("%s: %+v asks for %s than %+v, want %s", test.name, way.a, got, way.b, way.want)
+				t.Errorf("%s: compared with %[4]v, %[2]v asks for: %[3]s; want: %[5]s", test.name, way.a, got, way.b, way.want)
 			}
 			if _, ok := stricter(way.a, way.b); ok != (got != neither) {
-				t.Errorf("%s: one is stricter: %t", test.name, ok)
+				t.Errorf("%s: stricter finds a stricter demand: %t, want %t", test.name, ok, !ok)
 			}
 		}
 	}
 }
 
-// covers must say exactly what Check does: a covers b where each bearer that a
-// admits is admitted by b.
+// TestR22ComparingAgreesWithCheck compares covers with its definition in terms of Check:
+// a covers b exactly if b admits each bearer that a admits.
 func TestR22ComparingAgreesWithCheck(t *testing.T) {
 	groups := [][]string{nil, {"a"}, {"b"}, {"a", "b"}, {"b", "a", "b"}}
 	const never = -1

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Whatever comes, DemandOf answers; where it admits it reads like net/url, and
-// no reader finds more behind it.
+// FuzzDemandOf: no path makes DemandOf panic. For a path that it accepts, its readings agree
+// with net/url, and no reader serves a resource with a stricter demand.
 func FuzzDemandOf(f *testing.F) {
 	for _, part := range parts {
 		f.Add(part)
@@ -20,7 +20,7 @@ func FuzzDemandOf(f *testing.F) {
 	for _, path := range []string{"", "*", "http://panel.example.com/admin/", "//x//../admin/", "/x/%2e%2e/../admin/", "/%25%36%31", "/\u212A"} {
 		f.Add(path)
 	}
-	all := houses(f)
+	all := guardedPanels(f)
 	f.Fuzz(func(t *testing.T, raw string) {
 		for _, h := range all {
 			h.check(t, raw)
@@ -32,7 +32,7 @@ func FuzzDemandOf(f *testing.F) {
 		}
 		u, err := url.ParseRequestURI(path)
 		if err != nil {
-			t.Fatalf("%q has readings, but net/url has none: %v", raw, err)
+			t.Fatalf("%q has readings, but net/url can't parse it: %v", raw, err)
 		}
 		if got := decode(path); got != u.Path {
 			t.Errorf("%q decoded: %q, want %q", raw, got, u.Path)
@@ -48,14 +48,13 @@ func FuzzDemandOf(f *testing.F) {
 		if only && path != canonical {
 			t.Errorf("%q has one reading, but is %q in canonical form", raw, canonical)
 		}
-		if plain(path) && !only {
+		if isPlainPath(path) && !only {
 			t.Errorf("%q is plain, but has the readings %q", raw, read)
 		}
-		// Written out and read again it is the same, and as nobody's browser
-		// changes it.
-		again := (&url.URL{Path: canonical}).EscapedPath()
-		if got := resolve(mergeSlashes(decode(again))); got != canonical {
-			t.Errorf("%q, written as %q, is %q", canonical, again, got)
+		// The canonical form is unchanged after it is escaped and read a second time.
+		escaped := (&url.URL{Path: canonical}).EscapedPath()
+		if got := resolve(mergeSlashes(decode(escaped))); got != canonical {
+			t.Errorf("%q, escaped as %q, reads as %q", canonical, escaped, got)
 		}
 		for _, reading := range read {
 			folded, ok := fold(reading)
@@ -63,13 +62,14 @@ func FuzzDemandOf(f *testing.F) {
 				continue
 			}
 			if twice, ok := fold(folded); !ok || twice != folded {
-				t.Errorf("%q folded: %q, and once more: %q", reading, folded, twice)
+				t.Errorf("%q folded once: %q, folded twice: %q", reading, folded, twice)
 			}
 		}
 	})
 }
 
-// A host that is accepted is the same host for net/url, net/http and ourselves.
+// FuzzCanonicalHost: net/url and net/http read a host that CanonicalHost accepts as the same
+// host.
 func FuzzCanonicalHost(f *testing.F) {
 	for _, host := range []string{
 		"panel.example.com", "Panel.Example.COM:443", "[2001:DB8::1]:80", "[::ffff:192.0.2.1]", "192.0.2.7", "0x7f.1", "a.", "a:", "[::1", "u@h",
@@ -81,32 +81,33 @@ func FuzzCanonicalHost(f *testing.F) {
 		got, err := CanonicalHost(host)
 		if err != nil {
 			if got != "" {
-				t.Errorf("%q: %q with an error", host, got)
+				t.Errorf("host %q: an error, but also the result %q", host, got)
 			}
 			return
 		}
 		if again, err := CanonicalHost(got); err != nil || again != got {
-			t.Errorf("%q: %q, which is %q, %v", host, got, again, err)
+			t.Errorf("host %q: canonical form %q, whose own canonical form is %q (error %v)", host, got, again, err)
 		}
 		u, err := url.Parse("http://" + host + "/x")
 		if err != nil {
-			t.Fatalf("%q: %q, for net/url %v", host, got, err)
+			t.Fatalf("host %q: canonical form %q, but net/url reports %v", host, got, err)
 		}
 		theirs, err := CanonicalHost(u.Host)
 		if err != nil || theirs != got || u.User != nil || u.Path != "/x" {
-			t.Errorf("%q: %q, for net/url %q", host, got, u.Host)
+			t.Errorf("host %q: canonical form %q, but net/url reads %q", host, got, u.Host)
 		}
 		if name := strings.ToLower(u.Hostname()); !strings.HasPrefix(got, "[") && name != got {
-			t.Errorf("%q: %q, for net/url %q", host, got, name)
+			t.Errorf("host %q: canonical form %q, but the host name for net/url is %q", host, got, name)
 		}
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET /x HTTP/1.1\r\nHost: " + host + "\r\n\r\n")))
 		if err != nil || r.Host != host {
-			t.Errorf("%q: for net/http %v, %v", host, r, err)
+			t.Errorf("host %q: net/http reads %v (error %v)", host, r, err)
 		}
 	})
 }
 
-// A cookie that is found is the one of that name, and net/http finds no other.
+// FuzzCookie: Cookie returns a value only if net/http finds at most one cookie with that name,
+// and then the same value.
 func FuzzCookie(f *testing.F) {
 	const name = "sallyport-visit"
 	for _, line := range []string{
@@ -120,10 +121,10 @@ func FuzzCookie(f *testing.F) {
 		r := &http.Request{Header: http.Header{"Cookie": {one, two}}}
 		got, theirs := Cookie(r, name), r.CookiesNamed(name)
 		if len(theirs) > 1 && got != "" {
-			t.Errorf("of the cookies %v %q was believed", theirs, got)
+			t.Errorf("value %q, although several cookies have the name: %v", got, theirs)
 		}
 		if len(theirs) == 1 && got != theirs[0].Value && strings.Count(one+two, name) == 1 {
-			t.Errorf("%q, %q: %q, want %q", one, two, got, theirs[0].Value)
+			t.Errorf("cookie lines %q and %q: value %q, want %q", one, two, got, theirs[0].Value)
 		}
 	})
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// proxyFamilies are beginnings of plain header names. Panels take a header with such
-// a name for the word of the proxy in front of them: where the request comes from, by
-// which scheme, for which host and path, or who sent it. Some panels go by
-// X-Original-URL rather than by the path that was admitted.
+// proxyFamilies are prefixes of plain header names. Panels trust a header with such a name
+// as written by the proxy in front of them: it gives the address that the request comes from,
+// its scheme, host or path, or the user who sent it. Some panels serve the path in
+// X-Original-URL instead of the one in the request line, which is the one that was checked.
 var proxyFamilies = []string{
 	"Cf-Connecting-", "Client-Cert", "Cloudfront-Viewer-", "Fastly-Client-", "Fly-", "Forwarded", "Iv-", "Oidc-", "Proxy", "Remote-",
 	"Shib-", "Sm-User", "Ssl-Client-", "Tailscale-User-", "Wl-Proxy-",
@@ -19,8 +19,8 @@ var proxyFamilies = []string{
 	"X-Webauth-",
 }
 
-// proxyHeaders are the plain names that the proxies' files in deploy/proxy delete, since
-// most proxies can't delete a family: those that products are known to read.
+// proxyHeaders are the plain names of headers that known products read. The configuration
+// files in deploy/proxy delete each of them, since most proxies can't delete a whole family.
 var proxyHeaders = []string{
 	// The client's address and certificate.
 	"Ali-Cdn-Real-Ip", "Cdn-Src-Ip", "Cf-Connecting-Ip", "Cf-Connecting-Ipv6", "Cf-Pseudo-Ipv4", "Client-Cert", "Client-Cert-Chain",
@@ -41,7 +41,7 @@ var proxyHeaders = []string{
 	"X-Forwarded-Uri", "X-Host", "X-Http-Host-Override", "X-Http-Path-Override", "X-Ingress-Path", "X-Original-Forwarded-For",
 	"X-Original-Host", "X-Original-Method", "X-Original-Remote-Addr", "X-Original-Uri", "X-Original-Url", "X-Proxy-Host", "X-Proxy-Url",
 	"X-Request-Uri", "X-Rewrite-Url", "X-Script-Name", "X-Sendfile-Type", "X-Url",
-	// The person.
+	// The user.
 	"Cf-Access-Authenticated-User-Email", "Remote-Ident", "Tailscale-User-Login", "Tailscale-User-Name", "X-Amzn-Oidc-Identity",
 	"X-Auth-Request-Email", "X-Auth-Request-Groups", "X-Auth-Request-Preferred-Username", "X-Auth-Request-User",
 	"X-Authenticated-User", "X-Authenticated-Userid", "X-Authentik-Email", "X-Authentik-Groups", "X-Authentik-Name",
@@ -60,14 +60,13 @@ var isProxyHeader = func() map[string]bool {
 	return all
 }()
 
-// ProxyHeaders returns the plain names, sorted, of the headers that each file of
-// deploy/proxy keeps from panels or sets itself. The gateway removes their whole
-// families.
+// ProxyHeaders returns the sorted plain names of the headers that each file in deploy/proxy
+// deletes or sets itself. The gateway removes their whole families.
 func ProxyHeaders() []string { return slices.Sorted(slices.Values(proxyHeaders)) }
 
-// IsProxyHeader reports whether panels may take a header, by its plain name (see
-// [PlainHeader]), for a proxy's word on where a request comes from, by which scheme,
-// for which host and path, or who sent it. The gateway removes such headers from every
+// IsProxyHeader reports whether panels may trust a header as written by a proxy: one that
+// gives the address that the request comes from, its scheme, host or path, or its user. The
+// name is a plain one (see [PlainHeader]). The gateway removes such headers from every
 // request. The identity headers are among them.
 func IsProxyHeader(plain string) bool {
 	switch plain[:min(1, len(plain))] {
@@ -78,18 +77,18 @@ func IsProxyHeader(plain string) bool {
 	return isProxyHeader[plain] || slices.ContainsFunc(proxyFamilies, func(family string) bool { return strings.HasPrefix(plain, family) })
 }
 
-// IsProxyAlias reports whether CGI, WSGI or PHP would read a header, by its canonical
-// name, as a proxy's word (see [IsProxyHeader]) although it is spelled otherwise, such as
-// X_forwarded_for or X.real.ip. No client sends one by accident.
-func IsProxyAlias(name string) bool { return !isPlain(name) && IsProxyHeader(PlainHeader(name)) }
+// IsProxyAlias reports whether CGI, WSGI or PHP would read a header as one that proxies write
+// (see [IsProxyHeader]) although its canonical name is another, such as X_forwarded_for or
+// X.real.ip. No client sends one by accident.
+func IsProxyAlias(name string) bool { return !isPlainName(name) && IsProxyHeader(PlainHeader(name)) }
 
-// HeaderLine returns how many bytes a header takes in a request.
+// HeaderLine returns the number of bytes that a header takes in a request, with its line end.
 func HeaderLine(name, value string) int { return len(name) + len(value) + len(": \r\n") }
 
-// IsWebSocket reports whether a request asks for an upgrade to WebSocket and nothing
-// else (RFC 6455, section 4.2.1). Every other upgrade is refused to clients: what is
-// sent through its tunnel afterwards reaches the panel unasked, such as requests in
-// HTTP/2 behind "h2c".
+// IsWebSocket reports whether a request asks for an upgrade to WebSocket and to nothing else
+// (RFC 6455, section 4.2.1). Every other upgrade must be refused: the client could send
+// requests through the upgraded connection that no rule sees, such as those of HTTP/2 after
+// "h2c".
 func IsWebSocket(h http.Header) bool {
 	given := h["Upgrade"]
 	return len(given) == 1 && strings.EqualFold(given[0], "websocket")

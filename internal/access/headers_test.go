@@ -12,7 +12,7 @@ func TestProxyHeadersAreKnownByFamilyAndName(t *testing.T) {
 		"Proxy", "Remote-Addr", "Remote-User", "X-Remote-User", "X-Webauth-User", "X-Ssl-Client-Verify", "X-Auth-Request-Email",
 	} {
 		if !IsProxyHeader(name) {
-			t.Errorf("%s passes", name)
+			t.Errorf("%s isn't recognized as a proxy's header", name)
 		}
 	}
 	for _, name := range []string{
@@ -20,12 +20,12 @@ func TestProxyHeadersAreKnownByFamilyAndName(t *testing.T) {
 		"X-Csrf-Token", "X-Requested-With", "X-Request-Id", "X-Amz-Date", "X-Storage-User", "Sec-Fetch-Mode", "Tus-Resumable", "Content-Range",
 	} {
 		if IsProxyHeader(name) {
-			t.Errorf("%s doesn't pass", name)
+			t.Errorf("%s is taken for a proxy's header", name)
 		}
 	}
 	for _, name := range ProxyHeaders() {
-		if PlainHeader(name) != name || !IsProxyHeader(name) || IsIdentity(name) {
-			t.Errorf("%s isn't the plain name of a proxy's header", name)
+		if PlainHeader(name) != name || !IsProxyHeader(name) || IsIdentityHeader(name) {
+			t.Errorf("%s in ProxyHeaders isn't the plain name of a proxy's header", name)
 		}
 	}
 }
@@ -36,7 +36,7 @@ func TestAliasesOfProxyHeadersAreFound(t *testing.T) {
 		"X-Forwarded-For": false, "Accept": false, "X_csrf_token": false,
 	} {
 		if got := IsProxyAlias(name); got != want {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("IsProxyAlias(%q) is %v, want %v", name, got, want)
 		}
 	}
 }
@@ -44,12 +44,12 @@ func TestAliasesOfProxyHeadersAreFound(t *testing.T) {
 func TestOnlyWebSocketsUpgrade(t *testing.T) {
 	for _, given := range [][]string{{"websocket"}, {"WebSocket"}} {
 		if !IsWebSocket(http.Header{"Upgrade": given}) {
-			t.Errorf("%q is refused", given)
+			t.Errorf("the upgrade %q isn't recognized as WebSocket", given)
 		}
 	}
 	for _, given := range [][]string{nil, {""}, {"h2c"}, {"h2c, websocket"}, {"websocket, h2c"}, {"websocket", "h2c"}, {"TLS/1.0"}, {"websocket/13"}} {
 		if IsWebSocket(http.Header{"Upgrade": given}) {
-			t.Errorf("%q passes", given)
+			t.Errorf("the upgrade %q is taken for WebSocket", given)
 		}
 	}
 }

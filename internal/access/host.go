@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// hostMax and labelMax are RFC 1035's bounds of a name and a part of it, in
-// bytes; with them goes what an error repeats of a request.
+// maxHostLength and maxLabelLength are the limits of RFC 1035 for a name and for one label of
+// it, in bytes. Errors repeat at most maxHostLength bytes of a request.
 const (
-	hostMax  = 253
-	labelMax = 63
+	maxHostLength  = 253
+	maxLabelLength = 63
 )
 
-// CanonicalHost returns the host of a Host header or an authority, the way that
-// panels are told apart by: a name in lower case, an IPv4 address, or an IPv6
-// address in brackets, without the port. The error says why it is not one host
-// that everybody reads alike. A dot at the end is refused, since a browser keeps
-// its cookies apart from those of the name without: nobody could sign in there.
-// So is what isn't ASCII: browsers send names in Punycode.
+// CanonicalHost returns the host of a Host header or an authority in the form by which panels
+// are found: a name in lower case, an IPv4 address, or an IPv6 address in brackets, without
+// the port. The error says why some software might read another host. A trailing dot is an
+// error, since a browser keeps the cookies of that host apart from those of the name without
+// the dot, so that no sign-in there would succeed. Characters beyond ASCII are an error too,
+// since browsers send names in Punycode.
 func CanonicalHost(host string) (string, error) {
 	name, port, err := splitPort(host)
 	if err == nil && port != "" {
@@ -29,12 +29,12 @@ func CanonicalHost(host string) (string, error) {
 		name, err = canonicalName(name)
 	}
 	if err != nil {
-		return "", fmt.Errorf("host %.*q: %w", hostMax, host, err)
+		return "", fmt.Errorf("host %.*q: %w", maxHostLength, host, err)
 	}
 	return name, nil
 }
 
-// splitPort cuts the port off, which keeps its colon: "" is none.
+// splitPort separates the port from a host. The port keeps its colon; "" means no port.
 func splitPort(host string) (name, port string, err error) {
 	i := strings.IndexByte(host, ':')
 	if strings.HasPrefix(host, "[") {
@@ -59,14 +59,14 @@ func checkPort(port string) error {
 
 func canonicalName(name string) (string, error) {
 	if inner, ok := strings.CutPrefix(name, "["); ok {
-		// A zone names an interface of whoever sent it.
+		// A zone names a network interface of the client.
 		address, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
 		if err != nil || !address.Is6() || address.Zone() != "" {
 			return "", hostFault("there is no IPv6 address in the brackets")
 		}
 		return "[" + address.String() + "]", nil
 	}
-	if len(name) > hostMax {
+	if len(name) > maxHostLength {
 		return "", hostFault("longer than a name may be")
 	}
 	for i := range len(name) {
@@ -79,13 +79,13 @@ func canonicalName(name string) (string, error) {
 	name = strings.ToLower(name)
 	last := ""
 	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > labelMax {
+		if label == "" || len(label) > maxLabelLength {
 			return "", hostFault("a part of the name is empty or too long")
 		}
 		last = label
 	}
-	// What ends in a number is an address for browsers, and one written 0x7f.1
-	// only for some.
+	// Browsers read a name whose last label is a number as an IPv4 address. Only some do so
+	// with a form such as 0x7f.1.
 	digits, hexadecimal := strings.CutPrefix(last, "0x")
 	if strings.Trim(last, "0123456789") == "" || hexadecimal && strings.Trim(digits, "0123456789abcdef") == "" {
 		if address, err := netip.ParseAddr(name); err != nil || !address.Is4() {
@@ -95,14 +95,13 @@ func canonicalName(name string) (string, error) {
 	return name, nil
 }
 
-// hostFault is why a host is refused.
+// hostFault is the reason why a host has no canonical form.
 type hostFault string
 
 func (f hostFault) Error() string { return string(f) }
 
-// SameHost reports whether two values of Host headers or authorities name the same host:
-// in any case, with any port, with any spelling of an IPv6 address. One that isn't a host
-// is the same as none.
+// SameHost reports whether two Host headers or authorities name the same host. Case, port and
+// the spelling of an IPv6 address don't matter. It is false if either has no canonical form.
 func SameHost(a, b string) bool {
 	one, err := CanonicalHost(a)
 	if err != nil {
@@ -112,9 +111,9 @@ func SameHost(a, b string) bool {
 	return err == nil && one == two
 }
 
-// WithoutLastDot returns the canonical host that is written with a dot at its end, or
-// "" where there is no such dot or no host. Browsers keep the cookies of "a.example."
-// apart from those of "a.example", so nobody is signed in there.
+// WithoutLastDot returns the canonical form of a host without its trailing dot, or "" if the
+// host has no trailing dot or no canonical form. Browsers keep the cookies of "a.example."
+// apart from those of "a.example", so no request there carries a session.
 func WithoutLastDot(host string) string {
 	name, _, err := splitPort(host)
 	if err != nil || !strings.HasSuffix(name, ".") {

@@ -6,7 +6,7 @@ import (
 )
 
 func TestR22HostIsOneOrNone(t *testing.T) {
-	label := strings.Repeat("a", labelMax)
+	label := strings.Repeat("a", maxLabelLength)
 	long := strings.Repeat(label+".", 3)
 	for host, want := range map[string]string{
 		"panel.example.com":       "panel.example.com",
@@ -90,27 +90,27 @@ func TestR22HostIsOneOrNone(t *testing.T) {
 	} {
 		got, err := CanonicalHost(host)
 		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%q: %q, %v; want %q", host, got, err, want)
+			t.Errorf("host %q: got %q, error %v; want %q", host, got, err, want)
 		}
 	}
 }
 
 func TestR22HostErrorsRepeatLittle(t *testing.T) {
 	_, err := CanonicalHost(strings.Repeat("a", 1<<20) + "\r\n")
-	if err == nil || len(err.Error()) > 2*hostMax || strings.ContainsAny(err.Error(), "\r\n") {
-		t.Errorf("error %v", err)
+	if err == nil || len(err.Error()) > 2*maxHostLength || strings.ContainsAny(err.Error(), "\r\n") {
+		t.Errorf("the error repeats too much of the host, or a line break: %v", err)
 	}
 }
 
 func TestSameHostWhateverPortAndCase(t *testing.T) {
 	for _, pair := range [][2]string{{"a.example", "A.EXAMPLE:443"}, {"[2001:DB8::0:1]:1", "[2001:db8::1]"}} {
 		if !SameHost(pair[0], pair[1]) {
-			t.Errorf("%q isn't %q", pair[0], pair[1])
+			t.Errorf("%q and %q aren't the same host", pair[0], pair[1])
 		}
 	}
 	for _, pair := range [][2]string{{"a.example", "a.example."}, {"", ""}, {"a.example,b.example", "a.example,b.example"}, {"a.example", "b.example"}} {
 		if SameHost(pair[0], pair[1]) {
-			t.Errorf("%q is %q", pair[0], pair[1])
+			t.Errorf("%q and %q are the same host", pair[0], pair[1])
 		}
 	}
 }
@@ -120,7 +120,7 @@ func TestADotAtTheEndIsAnotherHost(t *testing.T) {
 		"A.example.": "a.example", "a.example.:8443": "a.example", "a.example": "", "a.example..": "", ".": "", "": "", "a,b.": "",
 	} {
 		if got := WithoutLastDot(host); got != want {
-			t.Errorf("%q: %q, want %q", host, got, want)
+			t.Errorf("host %q without the last dot: %q, want %q", host, got, want)
 		}
 	}
 }

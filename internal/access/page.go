@@ -1,12 +1,12 @@
 package access
 
-// The Content-Security-Policy of every page of ours. doctor knows our pages by it. A form
-// leads to no other origin: Chromium holds the redirects after a form against
-// form-action, and a panel may redirect anywhere, so after a form a page of ours leads
-// on.
+// The Content-Security-Policy of every page of Sallyport. Package doctor recognizes the pages
+// by it. No form may lead to another origin: Chromium applies form-action to the redirects
+// after a form as well, and a panel may redirect anywhere. So the answer to a form is a page
+// of Sallyport that continues to the panel.
 const (
 	PagePolicy = pagePolicy + "frame-ancestors 'none'"
-	// FramedPolicy is that of a page with nothing but a link, which may fill a frame.
+	// FramedPolicy is for a page that has nothing but a link, and may be shown in a frame.
 	FramedPolicy = pagePolicy + "frame-ancestors *"
 
 	pagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; " +

@@ -6,54 +6,54 @@ import (
 	"strings"
 )
 
-// Panel is a web application behind the gate, one origin. [NewPanel] makes one
-// with rules; without rules a literal will do. It must not be changed; then any
-// number of goroutines may use it.
+// Panel is a web application behind the gate, at one origin. [NewPanel] returns a panel with
+// rules; a panel without rules may be a literal. It must not be changed after it is made;
+// then concurrent use is safe.
 type Panel struct {
-	Origin string // as a browser writes it: https://panel.example.com
-	Name   string // what pages call the panel; see [NewPanel]
-	Demand Demand // where no rule matches
+	Origin string // as browsers write it: https://panel.example.com
+	Name   string // the name on pages; see [NewPanel]
+	Demand Demand // the demand for paths that no rule matches
 
-	// Preflights is this panel as CORS preflights find it: a path is open to them
-	// where it demands nothing. nil: they are like other requests.
+	// Preflights has the same paths with the demands for CORS preflights: a path is open to
+	// a preflight if it demands nothing here. nil: preflights are like other requests.
 	Preflights *Panel
 
-	// Shared: the portal is on this host, and its session is the visit.
+	// Shared means that the portal is on this panel's host, so that its session serves as
+	// the visit.
 	Shared bool
 
-	// ForgetAtSignOut: at a sign-out, and when another account enters, the browser
-	// drops the panel's cookies and stored data.
+	// ForgetAtSignOut means that the browser is told to delete the panel's cookies and
+	// stored data at a sign-out and when another account enters the panel.
 	ForgetAtSignOut bool
 
-	// PercentIdentity: the identity headers are percent-encoded, so that they are ASCII
-	// (RFC 9110, section 5.5). Otherwise they are UTF-8.
+	// PercentIdentity means that the identity headers are percent-encoded, so that they are
+	// ASCII (RFC 9110, section 5.5). Otherwise they are UTF-8.
 	PercentIdentity bool
 
-	rules  []rule
-	differ bool // some rule demands something else than the panel
+	rules       []rule
+	rulesDiffer bool // some rule's demand isn't equivalent to the panel's
 }
 
-// Rule makes a demand of its own for some paths of a panel.
+// Rule is a demand for some paths of a panel.
 type Rule struct {
-	Path   string // ending in "/": whole segments below it; else exactly this path
+	Path   string // with a "/" at its end: whole segments below it; otherwise exactly this path
 	Demand Demand
 }
 
-// rule is a [Rule] made ready for [Panel.DemandOf].
+// rule is a [Rule] in the form that [Panel.DemandOf] compares.
 type rule struct {
 	path   string
 	prefix bool
-	folded string // the path as [fold] leaves it, without the last slash
+	folded string // the result of [fold] for the path, without the last slash
 	demand Demand
-	less   bool // it asks for less than the panel
+	weaker bool // its demand asks for less than the panel's
 }
 
-// NewPanel returns a panel with rules, of which the first that matches counts. Its name
-// is its host.
-// The error lists each rule whose path isn't written as it must be: from the
-// root, not percent-encoded, without dot segments, doubled slashes and the
-// characters that no path may have where rules differ. Written otherwise it
-// would match nothing, and what it should protect would be open.
+// NewPanel returns a panel with rules, the first match of which applies. The panel's name is
+// its host. The error lists each rule whose path isn't in the one accepted form: absolute, not
+// percent-encoded, without dot segments, doubled slashes and the characters that no path may
+// have if rules differ. In any other form the path would match no request, and the resource
+// that the rule protects would be open.
 func NewPanel(origin string, d Demand, rules []Rule) (*Panel, error) {
 	p := &Panel{Origin: origin, Demand: d}
 	p.Name = p.Host()
@@ -65,7 +65,7 @@ func NewPanel(origin string, d Demand, rules []Rule) (*Panel, error) {
 			continue
 		}
 		p.rules = append(p.rules, made)
-		p.differ = p.differ || !same(made.demand, d)
+		p.rulesDiffer = p.rulesDiffer || !areEquivalent(made.demand, d)
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
@@ -74,7 +74,7 @@ func NewPanel(origin string, d Demand, rules []Rule) (*Panel, error) {
 }
 
 func (p *Panel) compile(r Rule) (rule, error) {
-	less := covers(p.Demand, r.Demand) && !covers(r.Demand, p.Demand)
+	weaker := covers(p.Demand, r.Demand) && !covers(r.Demand, p.Demand)
 	all, ok := readings(r.Path)
 	folded, foldable := fold(r.Path)
 	switch {
@@ -86,7 +86,7 @@ func (p *Panel) compile(r Rule) (rule, error) {
 		return rule{}, errors.New("has characters that no path may have where rules differ")
 	case len(all) > 1:
 		return rule{}, errors.New("must be written without dot segments and doubled slashes")
-	case less && !plain(r.Path):
+	case weaker && !isPlainPath(r.Path):
 		return rule{}, errors.New("asks for less than the panel, so it may have only characters that browsers don't escape")
 	}
 	return rule{
@@ -94,27 +94,26 @@ func (p *Panel) compile(r Rule) (rule, error) {
 		prefix: strings.HasSuffix(r.Path, "/"),
 		folded: strings.TrimSuffix(folded, "/"),
 		demand: r.Demand,
-		less:   less,
+		weaker: weaker,
 	}, nil
 }
 
-// DemandOf returns what the panel demands of a request for this path, written
-// as in the request line: percent-encoded, with or without a query. ok is false
-// where the answer must be no: the panel behind may read another path there
-// than we do, and its rules differ (R22).
+// DemandOf returns the demand for a path, which is written as in the request line:
+// percent-encoded, with or without a query. If ok is false, the request must be refused: the
+// panel may read another path there than Sallyport does, and its rules differ (R22).
 //
-// The panel's own reading is unknown, so every reading counts that a chain of
-// proxies and a panel may come to ([readings]), each with case and without. A
-// path that is its own only reading gets the demand of the first rule that
-// matches; one with several gets no rule that asks for less than the panel, and
-// nothing at all unless its readings agree.
+// How the panel reads a path is unknown. DemandOf therefore considers every reading at which
+// a chain of proxies and a panel may arrive (see [readings]), with and without regard to
+// case. If the path itself is the only reading, the first rule that matches applies. If there
+// are several readings, their demands must be equivalent, and no rule applies that asks for
+// less than the panel.
 func (p *Panel) DemandOf(rawPath string) (d Demand, ok bool) {
-	if !p.differ {
-		return p.Demand, true // however it is read
+	if !p.rulesDiffer {
+		return p.Demand, true // the same for every reading
 	}
 	path, _, _ := strings.Cut(rawPath, "?")
-	if plain(path) {
-		return p.at(path, path, true)
+	if isPlainPath(path) {
+		return p.demandOfReading(path, path, true)
 	}
 	all, ok := readings(path)
 	if !ok {
@@ -125,8 +124,8 @@ func (p *Panel) DemandOf(rawPath string) (d Demand, ok bool) {
 		if !ok {
 			return Demand{}, false
 		}
-		here, ok := p.at(reading, folded, len(all) == 1)
-		if !ok || i > 0 && !same(here, d) {
+		here, ok := p.demandOfReading(reading, folded, len(all) == 1)
+		if !ok || i > 0 && !areEquivalent(here, d) {
 			return Demand{}, false
 		}
 		d = here
@@ -134,22 +133,24 @@ func (p *Panel) DemandOf(rawPath string) (d Demand, ok bool) {
 	return d, true
 }
 
-// at returns the demand for one reading of a path; only says that there is no
-// other. Rules that match without case come first, as a panel would find them
-// that doesn't tell a from A; those that ask for less than the panel don't stop
-// the search there. The first that matches with case ends it, for the panels
-// that do tell. The strictest of what was found counts, so neither kind of panel
-// is open further than its rules say.
-func (p *Panel) at(path, folded string, only bool) (d Demand, ok bool) {
-	found := Demand{Requirement: Public} // which every demand covers
-	settled := false                     // for every panel that doesn't tell a from A
+// demandOfReading returns the demand for one reading of a path. only means that the path has
+// no other reading.
+//
+// Panels may ignore case or not, and neither kind may be open further than its rules say. So
+// the result is the strictest demand of the rules that one of them may apply. The search ends
+// at the first rule that matches with regard to case, since a panel that respects case
+// applies that one. Before it, the search collects rules that match without regard to case,
+// up to the first that doesn't ask for less than the panel.
+func (p *Panel) demandOfReading(path, folded string, only bool) (d Demand, ok bool) {
+	found := Demand{Requirement: Public} // every demand covers it
+	settled := false                     // the rule of panels that ignore case is found
 	for i := range p.rules {
 		r := &p.rules[i]
-		near, whole := r.near(folded)
-		if !near {
+		may, whole := r.mayMatch(folded)
+		if !may {
 			continue
 		}
-		if r.matches(path) && (only || !r.less) {
+		if r.matches(path) && (only || !r.weaker) {
 			return stricter(found, r.demand)
 		}
 		if settled {
@@ -158,26 +159,25 @@ func (p *Panel) at(path, folded string, only bool) (d Demand, ok bool) {
 		if found, ok = stricter(found, r.demand); !ok {
 			return Demand{}, false
 		}
-		// Of panels that are lax about more than case, each may find another
-		// rule first. Letters that aren't ASCII change their length.
-		settled = whole && !r.less && len(folded) == len(path) && strings.EqualFold(folded, path)
+		// A panel that ignores more than case may apply a later rule, so the search is
+		// settled only if folding changed nothing but the case of ASCII letters.
+		settled = whole && !r.weaker && len(folded) == len(path) && strings.EqualFold(folded, path)
 	}
 	if covers(p.Demand, found) {
 		return p.Demand, true
 	}
-	return found, true // more than the panel asks for, or something else
+	return found, true // stricter than the panel's demand, or not comparable with it
 }
 
-// matches reports whether the rule is for the path, with case.
+// matches reports whether the rule applies to the path with regard to case.
 func (r *rule) matches(path string) bool {
 	return path == r.path || r.prefix && strings.HasPrefix(path, r.path)
 }
 
-// near reports whether a panel that is lax may take a folded path for one of the
-// rule's, and whether it needs to be lax about the last slash for that or not:
-// then the whole path matches. Letters of ASCII need not be folded. What matches
-// is near.
-func (r *rule) near(folded string) (near, whole bool) {
+// mayMatch reports whether a panel with a lax comparison may apply the rule to a folded path.
+// whole reports whether it does so without ignoring a slash at the end. ASCII letters of the
+// path need not be folded. For each path that [rule.matches], may is true.
+func (r *rule) mayMatch(folded string) (may, whole bool) {
 	n := len(r.folded)
 	if len(folded) < n {
 		return false, false

@@ -26,7 +26,7 @@ func panel(t testing.TB, d Demand, rules ...Rule) *Panel {
 	return p
 }
 
-// answer is what DemandOf says of a path.
+// answer is the result of DemandOf for a path.
 type answer struct {
 	Demand Demand
 	OK     bool
@@ -36,13 +36,13 @@ var no = answer{}
 
 func yes(d Demand) answer { return answer{d, true} }
 
-func ask(p *Panel, path string) answer {
+func demandOf(p *Panel, path string) answer {
 	d, ok := p.DemandOf(path)
 	return answer{d, ok}
 }
 
-// The forms of ATTACKS 91 and more, before a panel that asks for two factors
-// below /admin/ only, and one that asks for nothing below /public/ only.
+// TestR22CanonicalOrDenied sends the paths of attack 91 and others to two panels: one
+// requires two factors only below /admin/, the other requires nothing only below /public/.
 func TestR22CanonicalOrDenied(t *testing.T) {
 	guarded := panel(t, session, Rule{"/admin/", twoFactor}, Rule{"/kit", twoFactor})
 	opened := panel(t, twoFactor, Rule{"/public/", nothing}, Rule{"/health", nothing})
@@ -50,7 +50,7 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		path            string
 		guarded, opened answer
 	}{
-		// As they should be.
+		// Plain paths.
 		{"/", yes(session), yes(twoFactor)},
 		{"/x", yes(session), yes(twoFactor)},
 		{"/admin/", yes(twoFactor), yes(twoFactor)},
@@ -71,7 +71,7 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"/kit/x", yes(session), yes(twoFactor)},
 		{"/kits", yes(session), yes(twoFactor)},
 
-		// Queries are not looked at, whatever they hold.
+		// The query is ignored.
 		{"/public/?x", yes(session), yes(nothing)},
 		{"/admin/?/../public/", yes(twoFactor), yes(twoFactor)},
 		{"/x?/admin/", yes(session), yes(twoFactor)},
@@ -79,14 +79,14 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"/admin?", yes(twoFactor), yes(twoFactor)},
 		{"/health?x?y", yes(session), yes(nothing)},
 
-		// Without case.
+		// Other case.
 		{"/ADMIN", yes(twoFactor), yes(twoFactor)},
 		{"/Admin/Users", yes(twoFactor), yes(twoFactor)},
 		{"/PUBLIC/", yes(session), yes(twoFactor)},
 		{"/Health", yes(session), yes(twoFactor)},
 		{"/%41DMIN/", no, yes(twoFactor)},
 
-		// Once decoded.
+		// Encoded once.
 		{"/%61dmin", no, yes(twoFactor)},
 		{"/%61dmin/users", no, yes(twoFactor)},
 		{"/admin/%75sers", yes(twoFactor), yes(twoFactor)},
@@ -111,7 +111,7 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"/public/./a", yes(session), yes(twoFactor)},
 		{"/public/x/../a", yes(session), yes(twoFactor)},
 		{"/x/../public/a", yes(session), yes(twoFactor)},
-		{"/x/%2e%2e/../admin/", no, yes(twoFactor)}, // "..", whose order is the reader's
+		{"/x/%2e%2e/../admin/", no, yes(twoFactor)}, // the order of decoding and resolving matters
 
 		// Doubled slashes.
 		{"//admin", no, yes(twoFactor)},
@@ -141,7 +141,7 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"/public/a%3bx", no, no},
 		{"/public/a%3Bx", no, no},
 
-		// Escapes of escapes, and what isn't one.
+		// Double encoding, and invalid escapes.
 		{"/public/%252e%252e/admin", no, no},
 		{"/%2561dmin", no, no},
 		{"/%25%36%31dmin", no, no},
@@ -164,7 +164,7 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"/%e0%80%af", no, no},
 		{"/%ed%a0%80", no, no},
 
-		// Characters that become others.
+		// Characters that become others when case or width is ignored.
 		{"/\u212Ait", yes(twoFactor), yes(twoFactor)}, // Kelvin sign
 		{"/%e2%84%aait", no, yes(twoFactor)},
 		{"/adm\u0131n/", yes(twoFactor), yes(twoFactor)}, // dotless i
@@ -181,7 +181,7 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"/m%c2%b2", yes(session), yes(twoFactor)},
 		{"/%f0%9f%94%90", yes(session), yes(twoFactor)},
 
-		// Dots and spaces at the end, which Windows drops.
+		// Dots and spaces at the end of a segment, which Windows drops.
 		{"/admin./", yes(twoFactor), yes(twoFactor)},
 		{"/admin...", yes(twoFactor), yes(twoFactor)},
 		{"/admin%20/", no, yes(twoFactor)},
@@ -200,7 +200,7 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"/x/../admin%3f/../..", no, yes(twoFactor)},
 		{"/what%3f", yes(session), yes(twoFactor)},
 
-		// No path.
+		// Not a path.
 		{"", no, no},
 		{"?", no, no},
 		{"?/public/", no, no},
@@ -210,23 +210,23 @@ func TestR22CanonicalOrDenied(t *testing.T) {
 		{"panel.example.com:443", no, no},
 		{"%2fpublic/", no, no},
 	} {
-		if diff := cmp.Diff(test.guarded, ask(guarded, test.path)); diff != "" {
-			t.Errorf("%q, two factors below /admin/ (-want +got):\n%s", test.path, diff)
+		if diff := cmp.Diff(test.guarded, demandOf(guarded, test.path)); diff != "" {
+			t.Errorf("demand for %q on the panel with two factors below /admin/ (-want +got):\n%s", test.path, diff)
 		}
-		if diff := cmp.Diff(test.opened, ask(opened, test.path)); diff != "" {
-			t.Errorf("%q, nothing below /public/ (-want +got):\n%s", test.path, diff)
+		if diff := cmp.Diff(test.opened, demandOf(opened, test.path)); diff != "" {
+			t.Errorf("demand for %q on the panel with nothing below /public/ (-want +got):\n%s", test.path, diff)
 		}
 	}
 }
 
-func TestR22OddPathsAreTheirPanelsBusinessWithoutRules(t *testing.T) {
+func TestR22EveryPathIsAcceptedWhereRulesDoNotDiffer(t *testing.T) {
 	for name, p := range map[string]*Panel{
 		"none":       {Demand: twoFactor},
-		"that agree": panel(t, twoFactor, Rule{"/admin/", twoFactor}),
+		"equivalent": panel(t, twoFactor, Rule{"/admin/", twoFactor}),
 	} {
-		for _, path := range []string{"", "*", "/%zz", "/%252e", "/\x00", "//..;/", "/\xff", "http://a/b", strings.Repeat("/", pathMax+1)} {
-			if diff := cmp.Diff(yes(twoFactor), ask(p, path)); diff != "" {
-				t.Errorf("rules: %s, path %.20q (-want +got):\n%s", name, path, diff)
+		for _, path := range []string{"", "*", "/%zz", "/%252e", "/\x00", "//..;/", "/\xff", "http://a/b", strings.Repeat("/", maxPathLength+1)} {
+			if diff := cmp.Diff(yes(twoFactor), demandOf(p, path)); diff != "" {
+				t.Errorf("rules: %s; demand for %.20q (-want +got):\n%s", name, path, diff)
 			}
 		}
 	}
@@ -246,20 +246,20 @@ func TestR22FirstRuleCounts(t *testing.T) {
 			"/": yes(nothing), "/x/y": yes(nothing), "/hook": yes(session), "/HOOK": yes(session), "/hook/": yes(session),
 			"/x%20y": yes(twoFactor), "/%68ook": yes(twoFactor),
 		}},
-		// An inner rule that asks for less than the panel, but more than the
-		// one around it, protects its paths in any case.
-		{"less and still less", panel(t, twoFactor, Rule{"/public/api/", session}, Rule{"/public/", nothing}), map[string]answer{
+		// An inner rule may ask for less than the panel, but for more than the rule around it.
+		// It protects its paths in every case of their letters.
+		{"less, and even less around it", panel(t, twoFactor, Rule{"/public/api/", session}, Rule{"/public/", nothing}), map[string]answer{
 			"/public/api/x": yes(session), "/public/API/x": yes(session), "/public/api": yes(session),
 			"/public/x": yes(nothing), "/PUBLIC/x": yes(twoFactor), "/Public/Api/x": yes(twoFactor),
 		}},
-		{"as the panel", panel(t, twoFactor, Rule{"/public/admin/", twoFactor}, Rule{"/public/", nothing}), map[string]answer{
+		{"the panel's own demand", panel(t, twoFactor, Rule{"/public/admin/", twoFactor}, Rule{"/public/", nothing}), map[string]answer{
 			"/public/admin/x": yes(twoFactor), "/public/Admin/x": yes(twoFactor), "/public/admin": yes(twoFactor),
 			"/public/admin./x": yes(twoFactor), "/public/adm\u0131n/x": yes(twoFactor), "/public/administrator": yes(nothing),
 		}},
-		{"told apart by case", panel(t, nothing, Rule{"/Admin/", session}, Rule{"/admin/", twoFactor}), map[string]answer{
+		{"paths that differ in case", panel(t, nothing, Rule{"/Admin/", session}, Rule{"/admin/", twoFactor}), map[string]answer{
 			"/Admin/x": yes(session), "/admin/x": yes(twoFactor), "/ADMIN/x": yes(session),
 		}},
-		{"told apart by case, other groups", panel(t, nothing, Rule{"/Admin/", forOps}, Rule{"/admin/", forStaff}), map[string]answer{
+		{"paths that differ in case, other groups", panel(t, nothing, Rule{"/Admin/", forOps}, Rule{"/admin/", forStaff}), map[string]answer{
 			"/Admin/x": yes(forOps), "/admin/x": no, "/ADMIN/x": yes(forOps),
 		}},
 		{"another group", panel(t, forStaff, Rule{"/ops/", forOps}), map[string]answer{
@@ -268,21 +268,21 @@ func TestR22FirstRuleCounts(t *testing.T) {
 		{"other groups within", panel(t, nothing, Rule{"/a/", forOps}, Rule{"/a/b/", forStaff}), map[string]answer{
 			"/a/b/x": yes(forOps), "/a/b/x%20y": yes(forOps), "/A/b/x": yes(forOps),
 		}},
-		// A panel that drops dots, but tells a from A, finds the second rule.
+		// A panel that drops dots but respects case applies the second rule.
 		{"less within more", panel(t, nothing, Rule{"/a/b/", session}, Rule{"/a/", twoFactor}), map[string]answer{
 			"/a/b/x": yes(session), "/A/b/x": yes(session), "/a/B/x": yes(twoFactor), "/a./B/x": yes(twoFactor),
 			"/a/b": yes(twoFactor), "/A/b": yes(twoFactor), "/A": yes(twoFactor), "/x": yes(nothing),
 		}},
-		{"less by another case", panel(t, session, Rule{"/a/b/", nothing}, Rule{"/a/", twoFactor}, Rule{"/c/d/", nothing}, Rule{"/C/", twoFactor}), map[string]answer{
+		{"less for one case only", panel(t, session, Rule{"/a/b/", nothing}, Rule{"/a/", twoFactor}, Rule{"/c/d/", nothing}, Rule{"/C/", twoFactor}), map[string]answer{
 			"/a/B/x": yes(twoFactor), "/c/d/x": yes(nothing), "/c/D/x": yes(twoFactor), "/C/d/x": yes(twoFactor),
 		}},
-		{"the last as the panel", panel(t, session, Rule{"/a/", twoFactor}, Rule{"/b/", session}), map[string]answer{
+		{"the last rule has the panel's demand", panel(t, session, Rule{"/a/", twoFactor}, Rule{"/b/", session}), map[string]answer{
 			"/a/x": yes(twoFactor), "/b/x": yes(session),
 		}},
 		{"all at once", panel(t, forOps, Rule{"/admin/", freshOps}, Rule{"/status", nothing}), map[string]answer{
 			"/ADMIN": yes(freshOps), "/status": yes(nothing), "/STATUS": yes(forOps), "/status/": yes(forOps), "/./status": yes(forOps),
 		}},
-		{"nobody", panel(t, session, Rule{"/.git/", Demand{}}), map[string]answer{
+		{"closed", panel(t, session, Rule{"/.git/", Demand{}}), map[string]answer{
 			"/.git/config": yes(Demand{}), "/.GIT": yes(Demand{}), "/.g\u200cit/": yes(Demand{}), "/.github/": yes(session),
 		}},
 		{"beyond ASCII", panel(t, session, Rule{"/straße/büro/", twoFactor}), map[string]answer{
@@ -290,8 +290,8 @@ func TestR22FirstRuleCounts(t *testing.T) {
 		}},
 	} {
 		for path, want := range test.want {
-			if diff := cmp.Diff(want, ask(test.panel, path)); diff != "" {
-				t.Errorf("%s: %q (-want +got):\n%s", test.name, path, diff)
+			if diff := cmp.Diff(want, demandOf(test.panel, path)); diff != "" {
+				t.Errorf("%s: demand for %q (-want +got):\n%s", test.name, path, diff)
 			}
 		}
 	}
@@ -315,31 +315,31 @@ func TestR22RulesAreCanonicalThemselves(t *testing.T) {
 	} {
 		_, err := NewPanel("https://panel.example.com", twoFactor, []Rule{{"/a", nothing}, {path, nothing}})
 		if err == nil || err.Error() != want {
-			t.Errorf("error %v, want %s", err, want)
+			t.Errorf("error for the rule's path: %v, want %s", err, want)
 		}
 	}
 	_, err := NewPanel("https://panel.example.com", session, []Rule{{"a", nothing}, {"/b", nothing}, {"c", twoFactor}})
 	if err == nil || strings.Count(err.Error(), "\n") != 1 {
-		t.Errorf("error %v, want both faults", err)
+		t.Errorf("error %v, want a line for each of the two faulty rules", err)
 	}
 }
 
 func TestR22LongPathsAreDeniedUnlessPlain(t *testing.T) {
 	p := panel(t, twoFactor, Rule{"/public/", nothing})
-	long := "/public/" + strings.Repeat("a", pathMax)
-	for path, want := range map[string]answer{long: yes(nothing), long + "%20": no, strings.Repeat("/", pathMax+1): no} {
-		if diff := cmp.Diff(want, ask(p, path)); diff != "" {
-			t.Errorf("%.20q… (-want +got):\n%s", path, diff)
+	long := "/public/" + strings.Repeat("a", maxPathLength)
+	for path, want := range map[string]answer{long: yes(nothing), long + "%20": no, strings.Repeat("/", maxPathLength+1): no} {
+		if diff := cmp.Diff(want, demandOf(p, path)); diff != "" {
+			t.Errorf("demand for %.20q… (-want +got):\n%s", path, diff)
 		}
 	}
 }
 
-// Too many ways to read a path are one too many: they must not cost the server
-// its time either.
+// TestR22ReadingsAreBounded: a path with very many readings is refused, so that it can't cost
+// the server much time.
 func TestR22ReadingsAreBounded(t *testing.T) {
 	path := strings.Repeat("//a/../%2e%2e", 100)
 	if all, ok := readings(path); ok {
-		t.Errorf("%d readings", len(all))
+		t.Errorf("the path is accepted with %d readings", len(all))
 	}
 }
 
@@ -362,7 +362,7 @@ func BenchmarkDemandOf(b *testing.B) {
 		"plain":   "/library/sections/12/all?type=1",
 		"escaped": "/library/sections/a%20b",
 		"unicode": "/library/%C3%BCber",
-		"worst":   strings.Repeat("//a/../%2e%2e", pathMax/13),
+		"worst":   strings.Repeat("//a/../%2e%2e", maxPathLength/13),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// PassHeader is the header that brings a machine pass and nothing else.
+// PassHeader is the header for a machine pass and nothing else.
 const PassHeader = "Sallyport-Pass"
 
-// PassPrefix begins the token of every machine pass. It tells one from the
-// tokens of others, and lets scanners find one that was published.
+// PassPrefix is the prefix of every machine pass. It distinguishes a pass from the tokens of
+// other systems, and lets secret scanners find a pass that was published.
 const PassPrefix = "spp_"
 
-// Pass returns the machine pass that a request brings, or "": the value of
-// [PassHeader], else a bearer token or the password of HTTP Basic that begins as
-// a pass does. Every other Authorization is the panel's business. Of several none
-// is believed.
+// Pass returns the machine pass of a request, or "" if it has none: the value of [PassHeader],
+// otherwise a bearer token or the password of HTTP Basic if it has the prefix [PassPrefix].
+// Any other Authorization is for the panel. If the header occurs more than once, the result
+// is "".
 func Pass(h http.Header) string {
 	if given, ok := h[PassHeader]; ok {
 		if len(given) != 1 {
@@ -34,7 +34,7 @@ func Pass(h http.Header) string {
 	return passIn(given[0])
 }
 
-// passIn returns the pass in a value of Authorization, or "".
+// passIn returns the machine pass in a value of Authorization, or "".
 func passIn(authorization string) string {
 	scheme, given, _ := strings.Cut(authorization, " ")
 	given = strings.TrimSpace(given)
@@ -52,8 +52,8 @@ func passIn(authorization string) string {
 	return given
 }
 
-// PanelAuthorization returns what a panel may see of a request's Authorization:
-// all but passes.
+// PanelAuthorization returns the values of Authorization that a panel may get: all except
+// those with a machine pass.
 func PanelAuthorization(h http.Header) []string {
 	var kept []string
 	for _, value := range h["Authorization"] {
@@ -65,13 +65,13 @@ func PanelAuthorization(h http.Header) []string {
 }
 
 const (
-	// maxScopePath is the longest path of a scope, in bytes.
+	// maxScopePath is the maximum length of a scope's path, in bytes.
 	maxScopePath = 500
-	// maxMethods and maxMethod bound the methods and the letters of one: WebDAV's
-	// longest, with the others that there are.
+	// maxMethods and maxMethod are the maximum number of methods and the maximum length of
+	// one. The longest of WebDAV (VERSION-CONTROL) fits.
 	maxMethods = 20
 	maxMethod  = 20
-	// maxPrefixes of addresses; more are a network's list, not a script's.
+	// maxPrefixes is the maximum number of address prefixes: enough for one machine's pass.
 	maxPrefixes = 20
 )
 
@@ -82,7 +82,7 @@ var (
 	ErrScopeAddresses = errors.New("addresses aren't usable: write them like 192.0.2.7, 10.0.0.0/8")
 )
 
-// Errors of [Scope.Check]. Whoever has the pass may read them.
+// Errors of [Scope.Check]. They are shown to the client that sent the pass.
 var (
 	ErrPassMethod  = errors.New("the pass isn't for this method")
 	ErrPassAddress = errors.New("the pass isn't for the address that it comes from")
@@ -91,23 +91,24 @@ var (
 	ErrPassBody    = errors.New("the request names resources in its body, which the gate doesn't read, and the pass is for one path of the panel only")
 )
 
-// Scope is the part of a panel that a machine pass opens. [NewScope] makes one;
-// it must not be changed.
+// Scope is the part of a panel that a machine pass opens. [NewScope] returns one; it must not
+// be changed.
 type Scope struct {
-	Panel     string         // its origin
-	Path      string         // ending in "/": whole segments below it; else exactly this path
-	Methods   []string       // none: all
-	Addresses []netip.Prefix // none: from anywhere
+	Panel     string         // the panel's origin
+	Path      string         // with a "/" at its end: whole segments below it; otherwise exactly this path
+	Methods   []string       // empty: all methods
+	Addresses []netip.Prefix // empty: any address
 }
 
-// NewScope reads a scope as a person writes it: lists are separated by commas or
-// spaces, and may be empty. It returns one of the errors above.
+// NewScope parses a scope from text that a person writes: the lists are separated by commas
+// or spaces and may be empty. The error is [ErrScopePath], [ErrScopeMethods] or
+// [ErrScopeAddresses].
 func NewScope(panel, path, methods, addresses string) (Scope, error) {
 	s := Scope{Panel: panel, Path: path}
-	if !plain(path) || len(path) > maxScopePath || strings.HasPrefix(strings.ToLower(path)+"/", OwnPrefix) {
+	if !isPlainPath(path) || len(path) > maxScopePath || strings.HasPrefix(strings.ToLower(path)+"/", OwnPrefix) {
 		return Scope{}, ErrScopePath
 	}
-	for _, method := range list(methods) {
+	for _, method := range splitList(methods) {
 		method = strings.ToUpper(method)
 		if strings.Trim(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" || len(method) > maxMethod {
 			return Scope{}, ErrScopeMethods
@@ -117,7 +118,7 @@ func NewScope(panel, path, methods, addresses string) (Scope, error) {
 	if len(s.Methods) > maxMethods {
 		return Scope{}, ErrScopeMethods
 	}
-	for _, text := range list(addresses) {
+	for _, text := range splitList(addresses) {
 		prefix, err := parsePrefix(text)
 		if err != nil {
 			return Scope{}, ErrScopeAddresses
@@ -130,16 +131,16 @@ func NewScope(panel, path, methods, addresses string) (Scope, error) {
 	return s, nil
 }
 
-func list(text string) []string {
+func splitList(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
 }
 
-// parsePrefix reads a prefix, or an address as the prefix that holds it alone.
+// parsePrefix parses a prefix. A single address gives the prefix that contains only it.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if strings.Contains(text, "/") {
 		prefix, err := netip.ParsePrefix(text)
 		if err == nil && prefix.Addr().Is4In6() {
-			err = ErrScopeAddresses // clients' addresses are never written so
+			err = ErrScopeAddresses // clients' addresses are never in this form, so it would match none
 		}
 		return prefix.Masked(), err
 	}
@@ -151,11 +152,10 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
-// MethodList returns the methods as [NewScope] reads them.
+// MethodList returns the methods as text for [NewScope].
 func (s Scope) MethodList() string { return strings.Join(s.Methods, ", ") }
 
-// AddressList returns the prefixes as [NewScope] reads them, single addresses
-// without their length.
+// AddressList returns the prefixes as text for [NewScope]. A single address has no length.
 func (s Scope) AddressList() string {
 	var all []string
 	for _, p := range s.Addresses {
@@ -168,44 +168,44 @@ func (s Scope) AddressList() string {
 	return strings.Join(all, ", ")
 }
 
-// Check returns why the pass isn't for a request, or nil: from is the client's address,
-// which may be unknown, and then is none of those listed. Every resource that the request
-// names must lie within the scope.
-func (s Scope) Check(a Ask, from netip.Addr) error {
-	method := a.Method
+// Check returns nil if the scope allows a request, and otherwise one of the errors above. from
+// is the client's address. An invalid one means that it is unknown, and is in no prefix. Every
+// resource that the request names must be within the scope.
+func (s Scope) Check(r Request, from netip.Addr) error {
+	method := r.Method
 	if method == http.MethodHead && slices.Contains(s.Methods, http.MethodGet) {
 		method = http.MethodGet
 	}
 	switch {
-	case len(s.Methods) > 0 && (!slices.Contains(s.Methods, method) || a.isOverridden()):
+	case len(s.Methods) > 0 && (!slices.Contains(s.Methods, method) || r.isOverridden()):
 		return ErrPassMethod
-	case len(s.Addresses) > 0 && !Proxies(s.Addresses).Contain(from):
+	case len(s.Addresses) > 0 && !Proxies(s.Addresses).Contains(from):
 		return ErrPassAddress
-	case !s.holds(a.Target):
+	case !s.contains(r.Target):
 		return ErrPassPath
-	case !strings.HasSuffix(s.Path, "/") && a.isTree():
-		return ErrPassPath // what lies below isn't the pass's
-	case s.Path == "/" || a.isPlain() && !a.namesInBody():
+	case !strings.HasSuffix(s.Path, "/") && r.isTree():
+		return ErrPassPath // the paths below aren't in the scope
+	case s.Path == "/" || r.concernsPathOnly() && !r.namesInBody():
 		return nil
-	case a.namesInBody() || a.hasMethod(queryMethods):
+	case r.namesInBody() || r.hasMethod(queryMethods):
 		return ErrPassBody
 	}
-	targets, err := a.namedTargets(s.Panel)
-	if err != nil || slices.ContainsFunc(targets, func(target string) bool { return !s.holds(target) }) {
+	targets, err := r.namedTargets(s.Panel)
+	if err != nil || slices.ContainsFunc(targets, func(target string) bool { return !s.contains(target) }) {
 		return ErrPassNamed
 	}
 	return nil
 }
 
-// holds reports whether the panel finds a path of the scope for a raw one, however
-// it reads it: every reading must lie within, with case (R22).
-func (s Scope) holds(target string) bool {
+// contains reports whether a raw path is within the scope in every way that the panel may
+// read it (R22). Case matters.
+func (s Scope) contains(target string) bool {
 	if s.Path == "/" {
-		return true // all that the panel may find
+		return true // every path of the panel
 	}
 	path, _, _ := strings.Cut(target, "?")
-	if plain(path) {
-		return s.at(path)
+	if isPlainPath(path) {
+		return s.containsReading(path)
 	}
 	all, ok := readings(path)
 	if !ok {
@@ -213,18 +213,18 @@ func (s Scope) holds(target string) bool {
 	}
 	return !slices.ContainsFunc(all, func(reading string) bool {
 		_, foldable := fold(reading)
-		return !foldable || !s.at(reading)
+		return !foldable || !s.containsReading(reading)
 	})
 }
 
-func (s Scope) at(path string) bool {
+func (s Scope) containsReading(path string) bool {
 	return path == s.Path || strings.HasSuffix(s.Path, "/") && strings.HasPrefix(path, s.Path)
 }
 
-// Client returns the address of the client that a request comes from, or an
-// invalid one where it isn't known: a trusted proxy is nobody's client.
+// Client returns addr if it is the address of a client. It returns an invalid address if addr
+// is a trusted proxy's, since the client is unknown then.
 func (p Proxies) Client(addr netip.Addr) netip.Addr {
-	if p.Contain(addr) {
+	if p.Contains(addr) {
 		return netip.Addr{}
 	}
 	return addr

@@ -23,23 +23,23 @@ func scope(t testing.TB, path, methods, addresses string) Scope {
 	return s
 }
 
-// within reports whether a path that was read already lies in the scope.
-func within(path, served string, lax bool) bool {
+// isWithin reports whether a served path is within the path of a scope; lax ignores case.
+func isWithin(path, served string, lax bool) bool {
 	if lax {
 		path, served = strings.ToLower(path), strings.ToLower(served)
 	}
 	return served == path || strings.HasSuffix(path, "/") && strings.HasPrefix(served+"/", path)
 }
 
-// checkScope holds R22 for a pass: where its scope holds, no reader finds another
-// path.
+// checkScope checks R22 for the scope of a pass: if the scope allows the raw path, every
+// reader serves a path within it. It returns whether the scope allows the raw path.
 func checkScope(t interface{ Errorf(string, ...any) }, s Scope, raw string) bool {
-	if s.Check(Ask{Method: "GET", Target: raw}, netip.Addr{}) != nil {
+	if s.Check(Request{Method: "GET", Target: raw}, netip.Addr{}) != nil {
 		return false
 	}
 	for _, r := range readers {
-		if served, ok := r.read(raw); ok && !within(s.Path, served, r.lax) {
-			t.Errorf("a pass for %q opens %q, which is %q when read %s", s.Path, raw, served, r.name)
+		if served, ok := r.read(raw); ok && !isWithin(s.Path, served, r.lax) {
+			t.Errorf("a pass for %q opens %q, which the reader %q serves as %q", s.Path, raw, r.name, served)
 		}
 	}
 	return true
@@ -109,13 +109,13 @@ func TestScopeOpensWhatItSays(t *testing.T) {
 		{"/", "", "0.0.0.0/0", "GET", "/", "", ErrPassAddress},
 	} {
 		addr, _ := netip.ParseAddr(test.from)
-		if got := scope(t, test.path, test.methods, test.addresses).Check(Ask{Method: test.method, Target: test.target}, addr); got != test.want {
-			t.Errorf("%q %q %q, %s %s from %q: %v, want %v", test.path, test.methods, test.addresses, test.method, test.target, test.from, got, test.want)
+		if got := scope(t, test.path, test.methods, test.addresses).Check(Request{Method: test.method, Target: test.target}, addr); got != test.want {
+			t.Errorf("scope %q %q %q, request %s %s from %q: error %v, want %v", test.path, test.methods, test.addresses, test.method, test.target, test.from, got, test.want)
 		}
 	}
 }
 
-func TestFaultyScopesAreNone(t *testing.T) {
+func TestFaultyScopesAreErrors(t *testing.T) {
 	for _, test := range []struct {
 		path, methods, addresses string
 		want                     error
@@ -129,17 +129,17 @@ func TestFaultyScopesAreNone(t *testing.T) {
 		{"/", "", "::ffff:10.0.0.0/104", ErrScopeAddresses}, {"/", "", strings.Repeat("::1 ", maxPrefixes+1), ErrScopeAddresses},
 	} {
 		if _, err := NewScope("https://panel.example.com", test.path, test.methods, test.addresses); !errors.Is(err, test.want) {
-			t.Errorf("%q %.20q %.20q: %v, want %v", test.path, test.methods, test.addresses, err, test.want)
+			t.Errorf("scope %q %.20q %.20q: error %v, want %v", test.path, test.methods, test.addresses, err, test.want)
 		}
 	}
-	// What is stored is read again as it was.
+	// Text from MethodList and AddressList gives the same scope.
 	a := scope(t, "/api/", "post,get", "10.1.2.3/8,::ffff:192.0.2.7 2001:db8::1/48")
 	b := scope(t, a.Path, a.MethodList(), a.AddressList())
 	if diff := cmp.Diff(a, b, cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })); diff != "" {
-		t.Errorf("read again (-was +is):\n%s", diff)
+		t.Errorf("scope after printing and parsing (-before +after):\n%s", diff)
 	}
 	if got := a.AddressList(); got != "10.0.0.0/8, 192.0.2.7, 2001:db8::/48" {
-		t.Errorf("addresses %q", got)
+		t.Errorf("AddressList is %q, want canonical prefixes", got)
 	}
 }
 
@@ -172,12 +172,12 @@ func TestPassesAreFoundAndKeptFromPanels(t *testing.T) {
 			t.Errorf("%s: pass %q, want %q", name, got, test.pass)
 		}
 		if diff := cmp.Diff(test.panel, PanelAuthorization(test.header)); diff != "" {
-			t.Errorf("%s: the panel's (-want +got):\n%s", name, diff)
+			t.Errorf("%s: Authorization for the panel (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-func TestOperatorsWordStandsForProofsAndForNothingElse(t *testing.T) {
+func TestVouchedReplacesProofsAndNothingElse(t *testing.T) {
 	ops := []string{"ops"}
 	for _, test := range []struct {
 		demand Demand
@@ -191,7 +191,7 @@ func TestOperatorsWordStandsForProofsAndForNothingElse(t *testing.T) {
 		{Demand{}, Bearer{SignedIn: true, Vouched: true}, Deny},
 	} {
 		if got := Check(test.demand, test.bearer, testkit.Start); got != test.want {
-			t.Errorf("%+v for %+v: verdict %d, want %d", test.bearer, test.demand, got, test.want)
+			t.Errorf("bearer %+v, demand %+v: verdict %d, want %d", test.bearer, test.demand, got, test.want)
 		}
 	}
 }

@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// pathMax is the longest path, in bytes, that is read in every way: longer
-	// than any that people are sent. With readingsMax it bounds the work that a
-	// stranger's request makes, to 1 or 2 ms. Plain paths have no bound.
-	pathMax = 4 << 10
-	// readingsMax is how many ways there may be to read a path. Odd ones that
-	// people are sent have below ten.
-	readingsMax = 32
+	// maxPathLength is the maximum length, in bytes, of a path whose readings are listed.
+	// Links that people follow are shorter. With maxReadings it limits the work for one
+	// request to 1 or 2 ms. Plain paths have no limit.
+	maxPathLength = 4 << 10
+	// maxReadings is the maximum number of readings of a path. Unusual paths in real links
+	// have fewer than ten.
+	maxReadings = 32
 )
 
-// plain reports whether a path has one reading, and that is seen at a glance:
-// unescaped characters of RFC 3986, section 3.3, but for the semicolon, no
-// empty segment within, and no segment that ends in a dot.
-func plain(path string) bool {
+// isPlainPath reports whether a path obviously has one reading: it consists of unescaped
+// characters of RFC 3986, section 3.3, except the semicolon, has no empty segment except the
+// last, and no segment that ends in a dot.
+func isPlainPath(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false
 	}
@@ -42,16 +42,15 @@ func plain(path string) bool {
 	return path[len(path)-1] != '.'
 }
 
-// readings returns the paths that proxies and panels may take a raw path for,
-// the raw one first and each once: whoever stands behind may decode it, resolve
-// its dot segments, merge doubled slashes (before, as nginx does, or after, as
-// who goes by RFC 3986, section 5.2.4, must), take the part after "//" for a
-// host, take a decoded "?" for the query, all of it in any order, and again. The
-// canonical form, decoded, merged and resolved, is among them: a path is
-// canonical where it is its own only reading. ok is false where a reader may
-// find what can't be foreseen.
+// readings returns the paths as which proxies and panels may read a raw path, without
+// duplicates and the raw path first. A server may decode the path, resolve its dot segments,
+// merge doubled slashes (before resolving, as nginx does, or after it, as RFC 3986, section
+// 5.2.4, requires), read the segment after "//" as a host, and read a decoded "?" as the
+// beginning of a query, in any order and repeatedly. The canonical form (decoded, merged and
+// resolved) is among the readings. ok is false if a server may read the path in a way that
+// can't be predicted, or if there are more than maxReadings.
 func readings(raw string) (all []string, ok bool) {
-	if !sound(raw) {
+	if !isReadable(raw) {
 		return nil, false
 	}
 	all = []string{raw}
@@ -61,7 +60,7 @@ func readings(raw string) (all []string, ok bool) {
 			if slices.Contains(all, path) {
 				continue
 			}
-			if len(all) == readingsMax {
+			if len(all) == maxReadings {
 				return nil, false
 			}
 			all = append(all, path)
@@ -70,38 +69,38 @@ func readings(raw string) (all []string, ok bool) {
 	return all, true
 }
 
-// sound reports whether a raw path can be read at all.
-func sound(raw string) bool {
-	if raw == "" || raw[0] != '/' || len(raw) > pathMax {
-		return false // "*", http://host/path; some servers look for a path in them
+// isReadable reports whether the readings of a raw path can be predicted.
+func isReadable(raw string) bool {
+	if raw == "" || raw[0] != '/' || len(raw) > maxPathLength {
+		return false // "*" or http://host/path, in which some servers look for a path
 	}
 	if strings.ContainsAny(raw, "# ") {
-		return false // cut off there by some; no browser sends them
+		return false // some servers cut the path off there; no browser sends these
 	}
 	path, err := url.PathUnescape(raw)
 	if err != nil {
-		return false // left as it is by some, dropped by others, %u0061 is a letter for IIS
+		return false // some servers keep it, some drop it, and IIS reads %u0061 as a letter
 	}
 	if !utf8.ValidString(path) {
-		return false // overlong: %c0%af is a slash for old decoders
+		return false // old decoders read the overlong form %c0%af as a slash
 	}
-	// A slash, backslash or NUL ends a segment for some, and for servlets a
-	// semicolon does: "/..;/".
+	// For some servers a backslash or NUL ends a segment, and for servlets a semicolon does:
+	// "/..;/".
 	if strings.ContainsAny(path, `\;`) || strings.ContainsFunc(path, unicode.IsControl) {
 		return false
 	}
 	if strings.Count(path, "/") != strings.Count(raw, "/") {
-		return false // %2f
+		return false // %2f ends a segment for some servers
 	}
 	for i := 0; i+2 < len(path); i++ {
-		if path[i] == '%' && hex(path[i+1]) && hex(path[i+2]) {
-			return false // %252e: who decodes twice finds what we didn't look at
+		if path[i] == '%' && isHexDigit(path[i+1]) && isHexDigit(path[i+2]) {
+			return false // %252e: a server that decodes twice reads a path that wasn't checked
 		}
 	}
 	return true
 }
 
-// decode returns the path percent-decoded once, or as it is if it can't be.
+// decode percent-decodes the path once. It returns a path that can't be decoded unchanged.
 func decode(path string) string {
 	decoded, err := url.PathUnescape(path)
 	if err != nil {
@@ -110,7 +109,7 @@ func decode(path string) string {
 	return decoded
 }
 
-// resolve resolves dot segments; an empty segment is one that ".." takes away.
+// resolve resolves dot segments. A ".." also removes an empty segment.
 func resolve(path string) string {
 	if !strings.Contains(path, "/.") {
 		return path
@@ -150,7 +149,7 @@ func dropHost(path string) string {
 	return "/" + rest
 }
 
-// dropQuery cuts off what who decodes first takes for query or fragment.
+// dropQuery removes the part that a server which decodes first reads as query or fragment.
 func dropQuery(path string) string {
 	if i := strings.IndexAny(path, "?#"); i >= 0 {
 		return path[:i]
@@ -158,11 +157,11 @@ func dropQuery(path string) string {
 	return path
 }
 
-// fold returns the path as the laxest of file systems and routers compares it:
-// without case, accents, characters that aren't seen, and dots and spaces at the
-// end of a segment (Windows drops them), with wide letters and ligatures as
-// plain ones. ok is false where nothing is left of a segment, or where a
-// character turns into one that separates: "／" into a slash.
+// fold returns the path in the form that the laxest file systems and routers compare: without
+// case, accents, invisible characters, and dots and spaces at the end of a segment (Windows
+// drops them), and with wide letters and ligatures replaced by plain ones. ok is false if
+// nothing is left of a segment, or if a character becomes a separator, as "／" becomes a
+// slash.
 func fold(path string) (folded string, ok bool) {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
@@ -196,15 +195,15 @@ func foldLetters(s string) (folded string, ok bool) {
 			return "", false
 		}
 	}
-	// Upper case first: it takes the dotless i to I, which folding leaves.
+	// Upper case comes first: it maps the dotless i to I, which folding alone doesn't.
 	return cases.Fold().String(strings.ToUpper(parts)), true
 }
 
-func hex(c byte) bool {
+func isHexDigit(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'f'
 }
 
-// lower returns the lower case of a letter of ASCII, and other bytes as they are.
+// lower returns an ASCII letter in lower case, and any other byte unchanged.
 func lower(c byte) byte {
 	if 'A' <= c && c <= 'Z' {
 		return c + 'a' - 'A'

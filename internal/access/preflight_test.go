@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// preflighted is a panel for two factors below /api/, but for /api/admin/, with
-// preflights open below /api/.
-func preflighted(t testing.TB) *Panel {
+// panelWithPreflights returns a panel that requires two factors below /api/. Preflights are
+// open below /api/ except for /api/admin/, and at /hook.
+func panelWithPreflights(t testing.TB) *Panel {
 	t.Helper()
 	p := panel(t, session, Rule{"/api/admin/", twoFactor}, Rule{"/api/", twoFactor}, Rule{"/hook", twoFactor})
 	p.Preflights = panel(t, session, Rule{"/api/admin/", twoFactor}, Rule{"/api/", nothing}, Rule{"/hook", nothing})
@@ -22,27 +22,28 @@ func preflightHeader(more ...string) http.Header {
 	return h
 }
 
-// ATTACKS 94: only a preflight as browsers send it, and only where a rule says so.
+// TestAttack94PreflightsPassWhereARuleSaysSo: only preflights in the form that browsers send
+// are open, and only for paths whose rule opens them.
 func TestAttack94PreflightsPassWhereARuleSaysSo(t *testing.T) {
-	p := preflighted(t)
+	p := panelWithPreflights(t)
 	for _, path := range []string{"/api/", "/api/x", "/api/x/y?q=/../admin", "/hook", "/hook?x"} {
-		if !p.Preflight("OPTIONS", path, preflightHeader("Access-Control-Request-Headers", "x-a")) {
+		if !p.IsOpenPreflight("OPTIONS", path, preflightHeader("Access-Control-Request-Headers", "x-a")) {
 			t.Errorf("a preflight for %s is refused", path)
 		}
 	}
-	// However the panel may read it, no other path is opened (R22).
+	// No path is open that some panel reads as another one (R22).
 	for _, path := range []string{
 		"/", "/x", "/api", "/hook/", "/hooks", "/api/admin/", "/api/admin/x", "/api/admin", "/API/x", "/Api/", "/api/ADMIN/", "/api/../x", "/api/./x",
 		"//api/x", "/api//x", "/api/%2e%2e/x", "/api/..%2fx", "/%61pi/x", "/api/x;y", "/api/..;/x", `/api/\x`, "/api/%00", "/api/%61dmin/", "/api/x/../admin/",
 		"*", "", "http://panel.example.com/api/x", "/api/%zz", "/api/admin.", "/api/ａdmin/",
 	} {
-		if p.Preflight("OPTIONS", path, preflightHeader()) {
-			t.Errorf("a preflight for %q passes", path)
+		if p.IsOpenPreflight("OPTIONS", path, preflightHeader()) {
+			t.Errorf("a preflight for %q is open", path)
 		}
 	}
 	for _, method := range []string{"GET", "HEAD", "POST", "options", "Options", "OPTIONS ", "TRACE", ""} {
-		if p.Preflight(method, "/api/x", preflightHeader()) {
-			t.Errorf("%q passes", method)
+		if p.IsOpenPreflight(method, "/api/x", preflightHeader()) {
+			t.Errorf("a request with method %q is taken for an open preflight", method)
 		}
 	}
 	for name, h := range map[string]http.Header{
@@ -53,11 +54,11 @@ func TestAttack94PreflightsPassWhereARuleSaysSo(t *testing.T) {
 		"override":       preflightHeader("X-Http-Method-Override", "DELETE"), "an alias of it": preflightHeader("X_http_method_override", "DELETE"),
 		"another": preflightHeader("X-Http-Method", "DELETE"), "a third": preflightHeader("X-Method-Override", "DELETE"),
 	} {
-		if p.Preflight("OPTIONS", "/api/x", h) {
-			t.Errorf("%s: passes", name)
+		if p.IsOpenPreflight("OPTIONS", "/api/x", h) {
+			t.Errorf("%s: the request is taken for an open preflight", name)
 		}
 	}
-	if panel(t, session, Rule{"/api/", twoFactor}).Preflight("OPTIONS", "/api/x", preflightHeader()) {
-		t.Error("a preflight passes where no rule says so")
+	if panel(t, session, Rule{"/api/", twoFactor}).IsOpenPreflight("OPTIONS", "/api/x", preflightHeader()) {
+		t.Error("a preflight is open although no rule opens it")
 	}
 }

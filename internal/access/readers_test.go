@@ -11,12 +11,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// reader is how some software gets from the path of a request line to the one
-// it serves; ok is false where it refuses. None of them uses the product's code.
+// reader models how some software derives the path that it serves from the one in the request
+// line; ok is false if it refuses the request. No reader uses the code under test.
 type reader struct {
 	name string
 	read func(raw string) (served string, ok bool)
-	lax  bool // it doesn't tell a from A
+	lax  bool // it ignores case
 }
 
 var readers = []reader{
@@ -43,7 +43,7 @@ var readers = []reader{
 	{"trailing slashes off", steps(unescape, cleanPath, func(p string) string { return strings.TrimRight(p, "/") }), false},
 }
 
-// asItStands cuts off the query, and the fragment that shouldn't be there.
+// asItStands removes the query, and a fragment, which a request line shouldn't have.
 func asItStands(raw string) (string, bool) {
 	raw, _, _ = strings.Cut(raw, "?")
 	raw, _, _ = strings.Cut(raw, "#")
@@ -60,7 +60,7 @@ func steps(all ...func(string) string) func(string) (string, bool) {
 	}
 }
 
-// unescape decodes what is an escape and leaves the rest.
+// unescape decodes valid escapes and leaves the rest unchanged.
 func unescape(p string) string {
 	var out strings.Builder
 	for i := 0; i < len(p); i++ {
@@ -76,7 +76,7 @@ func unescape(p string) string {
 	return out.String()
 }
 
-// cleanPath is how ServeMux resolves.
+// cleanPath resolves dot segments as http.ServeMux does.
 func cleanPath(p string) string {
 	cleaned := path.Clean("/" + p)
 	if cleaned != "/" && (strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..")) {
@@ -85,7 +85,7 @@ func cleanPath(p string) string {
 	return cleaned
 }
 
-// removeDotSegments is RFC 3986, section 5.2.4, by its letters.
+// removeDotSegments is the algorithm of RFC 3986, section 5.2.4.
 func removeDotSegments(in string) string {
 	out := ""
 	for in != "" {
@@ -109,7 +109,7 @@ func removeDotSegments(in string) string {
 	return out
 }
 
-// parsed is the path that net/url finds in a reference.
+// parsed returns the path that net/url finds in a URL reference.
 func parsed(p string) string {
 	u, err := url.Parse(p)
 	if err != nil {
@@ -149,18 +149,18 @@ func trailingDots(p string) string {
 	return strings.Join(segments, "/")
 }
 
-// house is a panel with what its operator means by the rules.
-type house struct {
+// guardedPanel is a panel together with its rules as its operator understands them.
+type guardedPanel struct {
 	demand Demand
 	rules  []Rule
 	panel  *Panel
 	mux    *http.ServeMux
 }
 
-// houses are panels whose demands can all be compared.
-func houses(t testing.TB) []house {
+// guardedPanels returns panels whose demands can all be compared with each other.
+func guardedPanels(t testing.TB) []guardedPanel {
 	t.Helper()
-	all := []house{
+	all := []guardedPanel{
 		{demand: session, rules: []Rule{{"/admin/", twoFactor}}},
 		{demand: session, rules: []Rule{{"/admin", twoFactor}}},
 		{demand: twoFactor, rules: []Rule{{"/public/", nothing}}},
@@ -181,14 +181,14 @@ func houses(t testing.TB) []house {
 	return all
 }
 
-// wants is what the operator wants for a path that was read already.
-func (h house) wants(served string, lax bool) Demand {
+// wants returns the demand that the operator intends for a served path.
+func (h guardedPanel) wants(served string, lax bool) Demand {
 	for _, r := range h.rules {
 		rule := r.Path
 		if lax {
 			rule, served = strings.ToLower(rule), strings.ToLower(served)
 		}
-		// Many take "/admin" and "/admin/" for the same.
+		// Many servers treat "/admin" and "/admin/" as the same path.
 		if served == rule || strings.HasSuffix(rule, "/") && strings.HasPrefix(served+"/", rule) {
 			return r.Demand
 		}
@@ -196,29 +196,29 @@ func (h house) wants(served string, lax bool) Demand {
 	return h.demand
 }
 
-// check holds R22 for one path: whatever a reader finds, it is guarded as its
-// own path is, or the answer is no.
-func (h house) check(t interface{ Errorf(string, ...any) }, raw string) answer {
-	got := ask(h.panel, raw)
+// check checks R22 for one path: it is refused, or its demand covers the demand for the path
+// that each reader serves.
+func (h guardedPanel) check(t interface{ Errorf(string, ...any) }, raw string) answer {
+	got := demandOf(h.panel, raw)
 	if !got.OK {
 		return got
 	}
 	for _, r := range readers {
 		served, ok := r.read(raw)
 		if want := h.wants(served, r.lax); ok && !covers(got.Demand, want) {
-			t.Errorf("%q is %q when read %s: demand %+v, want %+v or none; panel %+v with %+v", raw, served, r.name, got.Demand, want, h.demand, h.rules)
+			t.Errorf("path %q, which the reader %q serves as %q: demand %+v, want %+v or a refusal; panel's demand %+v, rules %+v", raw, r.name, served, got.Demand, want, h.demand, h.rules)
 		}
 	}
 	if u, err := url.ParseRequestURI(raw); err == nil && strings.HasPrefix(raw, "/") {
 		_, pattern := h.mux.Handler(&http.Request{Method: http.MethodGet, URL: u, Host: "panel.example.com"})
 		if want := h.wants(pattern, false); pattern != "/" && !covers(got.Demand, want) {
-			t.Errorf("%q is below %q for ServeMux: demand %+v, want %+v or none; panel %+v with %+v", raw, pattern, got.Demand, want, h.demand, h.rules)
+			t.Errorf("path %q, for which ServeMux finds %q: demand %+v, want %+v or a refusal; panel's demand %+v, rules %+v", raw, pattern, got.Demand, want, h.demand, h.rules)
 		}
 	}
 	return got
 }
 
-// parts are what paths are put together from.
+// parts are the pieces of which the tests build paths.
 var parts = []string{
 	"/", "//", "/./", "/../", "/..", "/.", "..", ".", "/admin", "/admin/", "/public/", "/ADMIN", "/Public/", "x", "/x",
 	"/%61dmin", "/%2e%2e/", "/%2E./", "%2f", "%5c", `\`, ";", "/..;/", ";x=1", "%3b", "%00", "%", "%2", "%25", "/%252e%252e/",
@@ -226,14 +226,15 @@ var parts = []string{
 	"/adm\u0131n/", "/\uff41dmin/", "%ef%bc%8f", "%e2%80%a5", "%ef%bc%9b", "%c2%ad", "\u0301",
 }
 
-// Every path of up to three parts, before every panel, for every reader.
+// TestR22NoReaderFindsMoreThanWasAskedFor checks every path of up to three parts on every panel
+// with every reader.
 func TestR22NoReaderFindsMoreThanWasAskedFor(t *testing.T) {
 	counts := map[answerKind]int{}
-	try := func(h house, raw string) {
+	try := func(h guardedPanel, raw string) {
 		got := h.check(t, raw)
 		counts[kindOf(got, h.demand)]++
 	}
-	for _, h := range houses(t) {
+	for _, h := range guardedPanels(t) {
 		for _, a := range parts {
 			try(h, a)
 			for _, b := range parts {
@@ -250,7 +251,7 @@ func TestR22NoReaderFindsMoreThanWasAskedFor(t *testing.T) {
 	t.Log(counts)
 	for _, kind := range []answerKind{denied, less, asPanel, more} {
 		if counts[kind] < 100 {
-			t.Errorf("%d paths %s: the parts test nothing there", counts[kind], kind)
+			t.Errorf("only %d paths are %s: the parts test too little", counts[kind], kind)
 		}
 	}
 }
@@ -268,7 +269,7 @@ func kindOf(got answer, panel Demand) answerKind {
 	switch {
 	case !got.OK:
 		return denied
-	case same(got.Demand, panel):
+	case areEquivalent(got.Demand, panel):
 		return asPanel
 	case covers(panel, got.Demand):
 		return less
@@ -276,9 +277,10 @@ func kindOf(got answer, panel Demand) answerKind {
 	return more
 }
 
-// Longer ones at random, and changes of a path that is protected.
+// TestR22NoReaderFindsMoreByALongerWay checks random longer paths, and protected paths after
+// random changes.
 func TestR22NoReaderFindsMoreByALongerWay(t *testing.T) {
-	all := houses(t)
+	all := guardedPanels(t)
 	rapid.Check(t, func(t *rapid.T) {
 		for range 20 {
 			raw := strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 1, 10).Draw(t, "parts"), "")
@@ -292,8 +294,8 @@ func TestR22NoReaderFindsMoreByALongerWay(t *testing.T) {
 	})
 }
 
-// changed returns a path below a rule's after some changes that one of the
-// readers takes back.
+// changed returns a path below that of a rule after random changes, each of which some reader
+// reverses.
 func changed(t *rapid.T) string {
 	raw := rapid.SampledFrom([]string{"/admin/users", "/admin", "/public/admin/x", "/public/x", "/admin/public/x"}).Draw(t, "path")
 	for range rapid.IntRange(1, 5).Draw(t, "times") {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Identity headers tell a panel who is there. All four are always sent; the
-// client's own are removed first.
+// The identity headers tell a panel who the user is. All four are set in every request to a
+// panel, after those of the client are removed.
 const (
 	UserHeader   = "Remote-User"
 	NameHeader   = "Remote-Name"
@@ -17,11 +17,11 @@ const (
 	GroupsHeader = "Remote-Groups"
 )
 
-// IdentityHeaders are all of them.
+// IdentityHeaders returns the canonical names of all identity headers.
 func IdentityHeaders() []string { return []string{UserHeader, NameHeader, EmailHeader, GroupsHeader} }
 
-// IsIdentity reports whether a header, by its canonical name, is one of them.
-func IsIdentity(name string) bool {
+// IsIdentityHeader reports whether a canonical name is that of an identity header.
+func IsIdentityHeader(name string) bool {
 	switch name {
 	case UserHeader, NameHeader, EmailHeader, GroupsHeader:
 		return true
@@ -29,23 +29,24 @@ func IsIdentity(name string) bool {
 	return false
 }
 
-// Aliased returns a header that isn't spelled like an identity header but that
-// CGI, WSGI or PHP would read as one; or "". Nobody sends one by accident.
-func Aliased(h http.Header) string {
+// IdentityAlias returns the name of a header that CGI, WSGI or PHP would read as an identity
+// header although it is spelled differently, or "" if there is none. No client sends such a
+// header by accident.
+func IdentityAlias(h http.Header) string {
 	for name := range h {
-		if plain := PlainHeader(name); IsIdentity(plain) && plain != http.CanonicalHeaderKey(name) {
+		if plain := PlainHeader(name); IsIdentityHeader(plain) && plain != http.CanonicalHeaderKey(name) {
 			return name
 		}
 	}
 	return ""
 }
 
-// PlainHeader returns the canonical name of a header, with "-" for every sign
-// that CGI, WSGI or PHP write as "_": for some servers that is all but letters
-// and digits.
+// PlainHeader returns the canonical name of a header, with "-" in place of every character
+// that CGI, WSGI or PHP replace by "_". For some servers these are all characters except
+// letters and digits.
 func PlainHeader(name string) string {
-	if isPlain(name) {
-		return name // mostly, and each click asks for each of its headers
+	if isPlainName(name) {
+		return name // the usual case: this is called for each header of each request
 	}
 	return http.CanonicalHeaderKey(strings.Map(func(c rune) rune {
 		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
@@ -55,8 +56,8 @@ func PlainHeader(name string) string {
 	}, name))
 }
 
-// isPlain reports whether [PlainHeader] would return the name as it is.
-func isPlain(name string) bool {
+// isPlainName reports whether [PlainHeader] returns the name unchanged.
+func isPlainName(name string) bool {
 	first := true
 	for i := range len(name) {
 		c := name[i]
@@ -70,9 +71,9 @@ func isPlain(name string) bool {
 	return true
 }
 
-// ReturnPath is where a person comes back to on the panel after the sign-in:
-// the page they asked for, or for a form the page that it stands on, if the
-// Referer is of this panel, else "/". No form is ever repeated.
+// ReturnPath returns the path on the panel to which the browser returns after the sign-in: for
+// GET and HEAD the path of the request, and for a form the page with the form, if the Referer
+// is of this panel, otherwise "/". A form is never submitted again.
 func (p *Panel) ReturnPath(method, target string, h http.Header) string {
 	if method == http.MethodGet || method == http.MethodHead {
 		return target
@@ -83,29 +84,28 @@ func (p *Panel) ReturnPath(method, target string, h http.Header) string {
 	return "/"
 }
 
-// StartPath is where a sign-in begins on a panel's host, without its query.
+// StartPath is the path on a panel's host that starts a sign-in, without its query.
 const StartPath = "/.sallyport/start"
 
-// OwnPrefix is the part of each panel's host that is ours.
+// OwnPrefix is the prefix of the paths on each panel's host that Sallyport answers itself.
 const OwnPrefix = "/.sallyport/"
 
-// StartURL returns the absolute address where a sign-in begins that comes back
-// to a path of the panel.
+// StartURL returns the absolute URL that starts a sign-in and returns to a path of the panel.
 func (p *Panel) StartURL(returnPath string) string {
 	return p.Origin + StartPath + "?return=" + url.QueryEscape(returnPath)
 }
 
-// Names of the cookies on panels' hosts, and of the session's on the portal's.
+// Names of the cookies on panels' hosts, and of the session cookie on the portal's host.
 const (
 	VisitCookie   = "sallyport-visit"
 	StateCookie   = "sallyport-state"
-	HTTPSCookie   = "sallyport-https" // proves that the browser comes by https; see [Proxies.CameByHTTP]
+	HTTPSCookie   = "sallyport-https" // proves that the browser uses https; see [Proxies.CameByHTTP]
 	SessionCookie = "sallyport"
 )
 
-// CookieName returns the name with the prefix that keeps a sibling host from
-// planting one (RFC 6265bis, section 4.1.3). Plain http, on a LAN, can't have
-// it.
+// CookieName returns the name of a cookie with the prefix "__Host-", which prevents a sibling
+// host from setting the cookie (RFC 6265bis, section 4.1.3). Without https, as on a LAN,
+// browsers don't accept the prefix, so the name has none.
 func CookieName(name string, https bool) string {
 	if https {
 		return "__Host-" + name
@@ -113,18 +113,18 @@ func CookieName(name string, https bool) string {
 	return name
 }
 
-// HTTPS reports whether browsers reach the panel by https.
-func (p *Panel) HTTPS() bool { return strings.HasPrefix(p.Origin, "https://") }
+// IsHTTPS reports whether browsers reach the panel by https.
+func (p *Panel) IsHTTPS() bool { return strings.HasPrefix(p.Origin, "https://") }
 
-// Host is the panel's host, with a port where the origin has one.
+// Host returns the panel's host, with a port if the origin has one.
 func (p *Panel) Host() string {
 	_, host, _ := strings.Cut(p.Origin, "://")
 	return host
 }
 
-// Cookie returns the value of the only cookie of that name. Several of one
-// name are somebody's plant, and none is believed (ATTACKS 73). It reads as
-// net/http does, without its copies: every click asks.
+// Cookie returns the value of the only cookie with that name. If there are several, another
+// host or script may have set one of them, so it returns "" (attack 73). It parses as net/http
+// does, but allocates nothing, since it runs for every request.
 func Cookie(r *http.Request, name string) string {
 	value, found := "", false
 	for _, line := range r.Header["Cookie"] {
@@ -145,25 +145,25 @@ func Cookie(r *http.Request, name string) string {
 	return value
 }
 
-// Cookie is that function for a cookie of the panel's host.
+// Cookie returns the value of a cookie of the panel's host; see the function [Cookie].
 func (p *Panel) Cookie(r *http.Request, name string) string {
-	return Cookie(r, CookieName(name, p.HTTPS()))
+	return Cookie(r, CookieName(name, p.IsHTTPS()))
 }
 
-// Visit returns the token that opens the panel: a visit's, or a session's where
-// the portal is on the panel's host.
-func (p *Panel) Visit(r *http.Request) string {
+// VisitToken returns the token of the visit, or that of the session if the portal is on the
+// panel's host. It is "" if there is none.
+func (p *Panel) VisitToken(r *http.Request) string {
 	if p.Shared {
 		return p.Cookie(r, SessionCookie)
 	}
 	return p.Cookie(r, VisitCookie)
 }
 
-// Proxies are the addresses whose forwarded headers are believed.
+// Proxies are the addresses of trusted proxies, whose forwarded headers are used.
 type Proxies []netip.Prefix
 
-// Contain reports whether addr is one of them.
-func (p Proxies) Contain(addr netip.Addr) bool {
+// Contains reports whether addr is a trusted proxy's.
+func (p Proxies) Contains(addr netip.Addr) bool {
 	for _, prefix := range p {
 		if prefix.Contains(addr) {
 			return true
@@ -172,7 +172,7 @@ func (p Proxies) Contain(addr netip.Addr) bool {
 	return false
 }
 
-// Peer returns the address that the connection comes from.
+// Peer returns the address at the other end of the connection, or an invalid one.
 func Peer(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -181,25 +181,25 @@ func Peer(r *http.Request) netip.Addr {
 	return at.Addr().Unmap().WithZone("")
 }
 
-// Address returns where the request comes from: the peer, or behind trusted
-// proxies the last address in X-Forwarded-For that isn't one of them. What
-// stands further left the client may have written (R21); what can't be read
-// ends the walk.
+// Address returns the address that the request comes from: the peer, or if the peer is a
+// trusted proxy, the last address in X-Forwarded-For that isn't a trusted proxy's. The client
+// may have written the addresses further left (R21). The search ends at a value that isn't an
+// address, with the proxy to its right as the result.
 func (p Proxies) Address(r *http.Request) netip.Addr {
-	addr, _ := p.Hops(r)
+	addr, _ := p.ReadForwardedFor(r)
 	return addr
 }
 
-// Hops returns the same address, and what stands in X-Forwarded-For where a trusted
-// proxy should have written an address; "" where every address could be read.
-func (p Proxies) Hops(r *http.Request) (addr netip.Addr, unreadable string) {
+// ReadForwardedFor returns the same address as [Proxies.Address], and the value in
+// X-Forwarded-For that ended the search because it isn't an address, or "".
+func (p Proxies) ReadForwardedFor(r *http.Request) (addr netip.Addr, unreadable string) {
 	addr = Peer(r)
 	given := r.Header["X-Forwarded-For"]
 	if len(given) == 0 {
 		return addr, ""
 	}
 	hops := strings.Split(strings.Join(given, ","), ",")
-	for i := len(hops) - 1; i >= 0 && p.Contain(addr); i-- {
+	for i := len(hops) - 1; i >= 0 && p.Contains(addr); i-- {
 		next := HopAddress(hops[i])
 		if !next.IsValid() {
 			return addr, strings.TrimSpace(hops[i])
@@ -209,9 +209,9 @@ func (p Proxies) Hops(r *http.Request) (addr netip.Addr, unreadable string) {
 	return addr, ""
 }
 
-// HopAddress reads an address as proxies write it, with or without a port: 192.0.2.7,
-// 192.0.2.7:40000, 2001:db8::1, [2001:db8::1] or [2001:db8::1]:40000. It is invalid where
-// there is none.
+// HopAddress parses an address in the forms that proxies write, with or without a port:
+// 192.0.2.7, 192.0.2.7:40000, 2001:db8::1, [2001:db8::1] or [2001:db8::1]:40000. It returns an
+// invalid address for any other text.
 func HopAddress(text string) netip.Addr {
 	text = strings.TrimSpace(text)
 	addr, err := netip.ParseAddr(text)
@@ -230,13 +230,13 @@ func HopAddress(text string) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-// CameByHTTP reports whether a trusted proxy says that a person's browser reached it by
-// plain http, although the site is https. A cookie of ours that only https carries proves
-// the contrary: then a proxy further out ends TLS, and the inner one doesn't know. Scripts
-// have no such cookie to prove it with, and can't be led elsewhere.
+// CameByHTTP reports whether a trusted proxy says that a browser reached it by plain http,
+// although the site is https. It is false if the request has a cookie of Sallyport that
+// browsers send by https only: then another proxy in front of the trusted one ends TLS. It is
+// also false for scripts, which have no such cookie and can't be redirected.
 func (p Proxies) CameByHTTP(r *http.Request) bool {
 	given := r.Header["X-Forwarded-Proto"]
-	if len(given) == 0 || r.TLS != nil || !p.Contain(Peer(r)) || AskerOf(r.Method, r.Header) == Script {
+	if len(given) == 0 || r.TLS != nil || !p.Contains(Peer(r)) || ClientKindOf(r.Method, r.Header) == Script {
 		return false
 	}
 	last := given[len(given)-1]
@@ -245,20 +245,20 @@ func (p Proxies) CameByHTTP(r *http.Request) bool {
 		return false
 	}
 	for _, line := range r.Header["Cookie"] {
-		if strings.Contains(line, CookieName(SessionCookie, true)) { // begins the name of each of ours
+		if strings.Contains(line, CookieName(SessionCookie, true)) { // part of each name
 			return false
 		}
 	}
 	return true
 }
 
-// Private reports whether nobody was on the way: the request came by TLS that
-// ends here, or from a proxy that is named, where it ended. Else, behind a
-// proxy that isn't named, all the world would count as one address.
-func (p Proxies) Private(r *http.Request) bool { return r.TLS != nil || p.Contain(Peer(r)) }
+// IsPrivate reports whether the request was protected by TLS on its way: the TLS connection
+// ends here, or at a trusted proxy. Otherwise there may be a proxy that isn't declared as
+// trusted, and all clients would share its address.
+func (p Proxies) IsPrivate(r *http.Request) bool { return r.TLS != nil || p.Contains(Peer(r)) }
 
-// first is the first of a header's values, or "".
-func first(values []string) string {
+// firstValue returns the first of a header's values, or "".
+func firstValue(values []string) string {
 	if len(values) == 0 {
 		return ""
 	}

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Some requests are about more than the path in their request line: WebDAV's COPY and
-// MOVE have a Destination (RFC 4918, sections 9.8 and 9.9), object stores copy from what
-// a header names, and some methods list what they change in their body. Where a panel's
-// rules differ, or a pass opens a part of a panel, the gate holds every resource that a
-// request names against them, or refuses the request where it can't see them.
+// Some requests concern more than the path in their request line: COPY and MOVE of WebDAV have
+// a Destination (RFC 4918, sections 9.8 and 9.9), object stores copy from a resource that a
+// header names, and some methods name resources in their body. If a panel's rules differ, or a
+// pass opens only a part of a panel, the gate checks every resource that a request names, and
+// refuses the request if it can't know them all.
 
-// Reasons why the gate refuses a request whoever sends it. People read them, with their
-// path, and so do the holders of passes.
+// Reasons why the gate refuses a request regardless of its sender. They are shown to users and
+// to clients with a machine pass.
 var (
 	ErrPath   = errors.New("the path can be read in more than one way, and this panel's rules are not the same for all of them")
 	ErrNamed  = errors.New("a header of the request names a second resource that the gate can't check")
@@ -24,56 +24,56 @@ var (
 	ErrInBody = errors.New("the request names resources in its body, which the gate doesn't read, and this panel's rules differ")
 )
 
-// RefusedError is why a request is refused to everybody.
+// RefusedError says why a request is refused regardless of its sender.
 type RefusedError struct {
 	Target string // path and query as in the request line
-	Reason error  // one of the above
+	Reason error  // [ErrPath], [ErrNamed], [ErrMixed] or [ErrInBody]
 }
 
 func (e *RefusedError) Error() string { return e.Reason.Error() }
 func (e *RefusedError) Unwrap() error { return e.Reason }
 
-// Ask is a request, as far as rules and the scopes of passes look at it.
-type Ask struct {
+// Request is the part of an HTTP request that rules and the scopes of passes depend on.
+type Request struct {
 	Method string      // as the client sent it
 	Target string      // path and query as in the request line
 	Header http.Header // all headers that the client sent
 }
 
-// maxAncestors bounds how many folders above a request's path a relative name may be
-// meant from. Paths of WebDAV and object stores are far less deep.
+// maxAncestors is the maximum depth of a path whose request names another resource by a
+// relative name: that name may be relative to any folder above the path. Paths of WebDAV and
+// object stores are far less deep.
 const maxAncestors = 32
 
-// DemandFor returns what the panel demands of a request: the strictest of the demands of
-// all resources that it names. The error, a [*RefusedError], says why the request is
-// refused to everybody.
-func (p *Panel) DemandFor(a Ask) (Demand, error) {
-	if !p.differ {
-		return p.Demand, nil // whatever it names
+// DemandFor returns the demand for a request: the strictest of the demands for all resources
+// that it names. The error is a [*RefusedError].
+func (p *Panel) DemandFor(r Request) (Demand, error) {
+	if !p.rulesDiffer {
+		return p.Demand, nil // the same for every resource
 	}
-	d, err := p.demandFor(a)
+	d, err := p.demandFor(r)
 	if err != nil {
-		return Demand{}, &RefusedError{a.Target, err}
+		return Demand{}, &RefusedError{r.Target, err}
 	}
 	return d, nil
 }
 
-func (p *Panel) demandFor(a Ask) (Demand, error) {
-	d, ok := p.DemandOf(a.Target)
+func (p *Panel) demandFor(r Request) (Demand, error) {
+	d, ok := p.DemandOf(r.Target)
 	if !ok {
 		return Demand{}, ErrPath
 	}
-	if a.namesInBody() {
+	if r.namesInBody() {
 		return Demand{}, ErrInBody
 	}
-	if a.isPlain() {
+	if r.concernsPathOnly() {
 		return d, nil
 	}
-	targets, err := a.namedTargets(p.Origin)
+	targets, err := r.namedTargets(p.Origin)
 	if err != nil {
 		return Demand{}, err
 	}
-	all := append([]string{a.Target}, targets...)
+	all := append([]string{r.Target}, targets...)
 	for _, target := range targets {
 		there, ok := p.DemandOf(target)
 		if !ok {
@@ -83,10 +83,10 @@ func (p *Panel) demandFor(a Ask) (Demand, error) {
 			return Demand{}, ErrMixed
 		}
 	}
-	if a.hasMethod(queryMethods) {
-		all = []string{"/"} // the body says where
+	if r.hasMethod(queryMethods) {
+		all = []string{"/"} // the body names the resources
 	}
-	if a.isTree() || a.hasMethod(queryMethods) {
+	if r.isTree() || r.hasMethod(queryMethods) {
 		for _, target := range all {
 			if d, ok = p.demandOfTree(target, d); !ok {
 				return Demand{}, ErrMixed
@@ -96,9 +96,9 @@ func (p *Panel) demandFor(a Ask) (Demand, error) {
 	return d, nil
 }
 
-// demandOfTree returns the strictest of d and the demands for all paths below target: those
-// of the rules there, and the panel's own for what no rule covers. ok is false where they
-// can't be compared.
+// demandOfTree returns the strictest of d and the demands for all paths below target: those of
+// the rules there, and the panel's own if some path is below no rule. ok is false if two of
+// them can't be compared.
 func (p *Panel) demandOfTree(target string, d Demand) (strictest Demand, ok bool) {
 	path, _, _ := strings.Cut(target, "?")
 	all, ok := readings(path)
@@ -129,17 +129,17 @@ func (p *Panel) demandOfTree(target string, d Demand) (strictest Demand, ok bool
 	return d, true
 }
 
-// isPlain reports whether a request is about its path alone, as nearly all are.
-func (a Ask) isPlain() bool {
-	switch a.Method {
+// concernsPathOnly reports whether a request concerns only its path, as nearly all do.
+func (r Request) concernsPathOnly() bool {
+	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodOptions:
 	default:
 		return false
 	}
-	if strings.Contains(a.Target, "_method") {
+	if strings.Contains(r.Target, "_method") {
 		return false
 	}
-	for name := range a.Header {
+	for name := range r.Header {
 		if plain := PlainHeader(name); namesResource(plain) || namesForeignRoot(plain) || isOverride(plain) {
 			return false
 		}
@@ -147,9 +147,9 @@ func (a Ask) isPlain() bool {
 	return true
 }
 
-// namesResource reports whether a header, by its plain name, names a resource: WebDAV's
-// and Swift's Destination, and what S3, Google, Azure and the stores like them copy or
-// rename from.
+// namesResource reports whether the header with this plain name names a resource: the
+// Destination of WebDAV and Swift, and the source of a copy or rename in S3, Google Cloud
+// Storage, Azure and similar object stores.
 func namesResource(plain string) bool {
 	switch plain {
 	case "Destination", "X-Copy-From", "X-Move-From":
@@ -163,9 +163,9 @@ func namesResource(plain string) bool {
 	return false
 }
 
-// namesForeignRoot reports whether a header, by its plain name, has other names of the request
-// start elsewhere, or has the resource stand for others later (Swift's large objects,
-// links and versions).
+// namesForeignRoot reports whether the header with this plain name changes the root of other
+// names in the request, or makes the resource refer to others later, as Swift's large objects,
+// links and versions do.
 func namesForeignRoot(plain string) bool {
 	switch plain {
 	case "Destination-Account", "X-Copy-From-Account", "X-Object-Manifest", "X-Symlink-Target-Account",
@@ -176,36 +176,36 @@ func namesForeignRoot(plain string) bool {
 }
 
 var (
-	// bodyMethods name what they bind, link or merge in their body, or in a header of
-	// many values: RFC 5842, 4437, 2068 and 3253.
+	// bodyMethods name the resources that they bind, link or merge in their body or in a
+	// header with many values: RFC 5842, 4437, 2068 and 3253.
 	bodyMethods = []string{
 		"BIND", "REBIND", "UNBIND", "MKREDIRECTREF", "UPDATEREDIRECTREF", "LINK", "UNLINK", "MERGE", "UPDATE", "VERSION-CONTROL", "BASELINE-CONTROL",
 	}
-	// queryMethods read what their body names (RFC 3253, 4791 and 5323). Calendars are read
-	// so; a client needs access to the whole panel to send one.
+	// queryMethods read the resources that their body names (RFC 3253, 4791 and 5323), as
+	// calendar clients do. A client that sends one needs access to the whole panel.
 	queryMethods = []string{"REPORT", "SEARCH"}
 )
 
-// bodyQueries are parameters of requests whose body names resources: S3's and Swift's
-// deletion of many objects, Azure's batch, Google's composition, Swift's large objects and
-// archives. An empty string matches any value.
+// bodyQueries are the query parameters of requests whose body names resources: the deletion of
+// many objects in S3 and Swift, the batch of Azure, the composition of Google Cloud Storage,
+// and the large objects and archives of Swift. An empty string matches any value.
 var bodyQueries = map[string]string{
 	"delete": "", "bulk-delete": "", "comp": "batch", "compose": "", "multipart-manifest": "put", "extract-archive": "",
 }
 
-// hasMethod reports whether the request has one of the methods, or asks a framework to
-// take it for one.
-func (a Ask) hasMethod(methods []string) bool {
-	if slices.Contains(methods, strings.ToUpper(a.Method)) {
+// hasMethod reports whether the request has one of the methods, or asks a framework to treat
+// it as one.
+func (r Request) hasMethod(methods []string) bool {
+	if slices.Contains(methods, strings.ToUpper(r.Method)) {
 		return true
 	}
 	is := func(text string) bool { return slices.Contains(methods, strings.ToUpper(strings.TrimSpace(text))) }
-	for name, values := range a.Header {
+	for name, values := range r.Header {
 		if isOverride(PlainHeader(name)) && slices.ContainsFunc(values, is) {
 			return true
 		}
 	}
-	for name, value := range a.parameters() {
+	for name, value := range r.parameters() {
 		if name == "_method" && is(value) {
 			return true
 		}
@@ -213,10 +213,10 @@ func (a Ask) hasMethod(methods []string) bool {
 	return false
 }
 
-// parameters yields the names and values in the request's query. One that can't be read
-// has an empty name.
-func (a Ask) parameters() iter.Seq2[string, string] {
-	_, query, _ := strings.Cut(a.Target, "?")
+// parameters yields the names and values in the request's query. A parameter that can't be
+// decoded has an empty name.
+func (r Request) parameters() iter.Seq2[string, string] {
+	_, query, _ := strings.Cut(r.Target, "?")
 	return func(yield func(name, value string) bool) {
 		for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
 			rawName, rawValue, _ := strings.Cut(pair, "=")
@@ -232,33 +232,33 @@ func (a Ask) parameters() iter.Seq2[string, string] {
 	}
 }
 
-// isTree reports whether the request is about everything below its path. Without a Depth
-// COPY, LOCK and PROPFIND are (RFC 4918, sections 9.1, 9.8.3 and 9.10.3).
-func (a Ask) isTree() bool {
-	depth := a.Header["Depth"]
+// isTree reports whether the request concerns everything below its path. COPY, LOCK and
+// PROPFIND without a Depth do (RFC 4918, sections 9.1, 9.8.3 and 9.10.3).
+func (r Request) isTree() bool {
+	depth := r.Header["Depth"]
 	alone := len(depth) == 1 && depth[0] == "0"
 	switch {
-	case a.hasMethod([]string{"MOVE", "DELETE"}):
+	case r.hasMethod([]string{"MOVE", "DELETE"}):
 		return true
-	case a.hasMethod([]string{"COPY", "LOCK"}):
+	case r.hasMethod([]string{"COPY", "LOCK"}):
 		return !alone
-	case a.hasMethod([]string{"PROPFIND"}):
+	case r.hasMethod([]string{"PROPFIND"}):
 		return !alone && !(len(depth) == 1 && depth[0] == "1")
 	}
 	return false
 }
 
-// namesInBody reports whether the body of the request names what it is about.
-func (a Ask) namesInBody() bool {
-	if a.hasMethod(bodyMethods) {
+// namesInBody reports whether the body of the request names the resources that it concerns.
+func (r Request) namesInBody() bool {
+	if r.hasMethod(bodyMethods) {
 		return true
 	}
-	path, query, _ := strings.Cut(a.Target, "?")
-	if query == "" || (a.Method == http.MethodGet || a.Method == http.MethodHead) && !a.isOverridden() {
+	path, query, _ := strings.Cut(r.Target, "?")
+	if query == "" || (r.Method == http.MethodGet || r.Method == http.MethodHead) && !r.isOverridden() {
 		return false
 	}
-	for name, value := range a.parameters() {
-		if name == "" || name == "from" && strings.Contains(path, "/blobs/uploads") { // a registry's mount
+	for name, value := range r.parameters() {
+		if name == "" || name == "from" && strings.Contains(path, "/blobs/uploads") { // mount in a container registry
 			return true
 		}
 		if want, ok := bodyQueries[name]; ok && (want == "" || strings.EqualFold(value, want)) {
@@ -268,13 +268,13 @@ func (a Ask) namesInBody() bool {
 	return false
 }
 
-// isOverridden reports whether some frameworks would take the request for one with another
+// isOverridden reports whether some frameworks would treat the request as one with another
 // method.
-func (a Ask) isOverridden() bool {
-	if overridden(a.Header) {
+func (r Request) isOverridden() bool {
+	if hasOverride(r.Header) {
 		return true
 	}
-	for name := range a.parameters() {
+	for name := range r.parameters() {
 		if name == "_method" {
 			return true
 		}
@@ -282,11 +282,11 @@ func (a Ask) isOverridden() bool {
 	return false
 }
 
-// namedTargets returns the targets that the request's headers name, as in a request line, each
-// in every way that a panel at origin may find it.
-func (a Ask) namedTargets(origin string) (targets []string, err error) {
-	path, _, _ := strings.Cut(a.Target, "?")
-	for name, values := range a.Header {
+// namedTargets returns the resources that the request's headers name, as targets of a request
+// line. A name gives one target for each way in which a panel at origin may resolve it.
+func (r Request) namedTargets(origin string) (targets []string, err error) {
+	path, _, _ := strings.Cut(r.Target, "?")
+	for name, values := range r.Header {
 		plain := PlainHeader(name)
 		if namesForeignRoot(plain) {
 			return nil, ErrNamed
@@ -306,21 +306,21 @@ func (a Ask) namedTargets(origin string) (targets []string, err error) {
 	return targets, nil
 }
 
-// targetsOf returns the targets that a header's value may name in a request for path: that
-// of a whole address at the panel's own host, or a name that counts from the root or from
-// a folder above path. Where the root of an object store lies within the panel is unknown.
+// targetsOf returns the targets that a header's value may name in a request for path. The value
+// is an absolute URL at the panel's own host, or a name relative to the root or to a folder
+// above path: which folder of the panel is the root of the object store is unknown.
 func targetsOf(value, path, origin string) ([]string, error) {
 	scheme, rest, isURL := strings.Cut(value, "://")
 	if i := strings.IndexAny(value, ":/?#"); !isURL && i >= 0 && value[i] == ':' && !strings.HasPrefix(value, "arn:") {
-		return nil, ErrNamed // "http:/path" is a path of this host to some
+		return nil, ErrNamed // some servers read "http:/path" as a path of this host
 	}
 	if isURL && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")) {
 		slash := strings.IndexByte(rest, '/')
 		if slash < 0 {
 			slash, rest = len(rest), rest+"/"
 		}
-		_, ours, _ := strings.Cut(origin, "://")
-		if !SameHost(rest[:slash], ours) {
+		_, host, _ := strings.Cut(origin, "://")
+		if !SameHost(rest[:slash], host) {
 			return nil, ErrNamed
 		}
 		return []string{rest[slash:]}, nil

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// filesPanel has an open folder, a strict one and one for a group.
+// filesPanel returns a panel with an open folder and two folders that require two factors.
 func filesPanel(t testing.TB) *Panel {
 	t.Helper()
 	p, err := NewPanel("https://files.example.com", Demand{Requirement: Session}, []Rule{
@@ -21,7 +21,7 @@ func filesPanel(t testing.TB) *Panel {
 	return p
 }
 
-func TestEveryResourceOfARequestIsHeldAgainstTheRules(t *testing.T) {
+func TestEveryResourceOfARequestIsCheckedAgainstTheRules(t *testing.T) {
 	p := filesPanel(t)
 	for _, test := range []struct {
 		method, target string
@@ -78,34 +78,35 @@ func TestEveryResourceOfARequestIsHeldAgainstTheRules(t *testing.T) {
 		{"PROPFIND", "/files/", http.Header{"Depth": {"1"}}, Session, nil},
 		{"REPORT", "/status/", nil, TwoFactor, nil},
 	} {
-		got, err := p.DemandFor(Ask{Method: test.method, Target: test.target, Header: test.header})
+		got, err := p.DemandFor(Request{Method: test.method, Target: test.target, Header: test.header})
 		if got.Requirement != test.want || !errors.Is(err, test.err) {
-			t.Errorf("%s %s %v: demands %v, %v; want %v, %v", test.method, test.target, test.header, got.Requirement, err, test.want, test.err)
+			t.Errorf("%s %s with headers %v: requirement %v, error %v; want %v, %v", test.method, test.target, test.header, got.Requirement, err, test.want, test.err)
 		}
 	}
-	// Where rules only loosen, the panel's own demand holds below them.
+	// If all rules ask for less than the panel, a request for a whole tree needs the panel's
+	// own demand.
 	loose, err := NewPanel("https://files.example.com", Demand{Requirement: TwoFactor}, []Rule{
 		{Path: "/status/", Demand: Demand{Requirement: Public}}, {Path: "/files", Demand: Demand{Requirement: Public}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, ask := range []Ask{{"REPORT", "/status/", nil}, {"SEARCH", "/status/x", nil}, {"DELETE", "/files", nil}, {"PROPFIND", "/files", nil}, {"DELETE", "/", nil}} {
+	for _, ask := range []Request{{"REPORT", "/status/", nil}, {"SEARCH", "/status/x", nil}, {"DELETE", "/files", nil}, {"PROPFIND", "/files", nil}, {"DELETE", "/", nil}} {
 		if got, err := loose.DemandFor(ask); got.Requirement != TwoFactor || err != nil {
-			t.Errorf("%s %s where rules only loosen: %v, %v", ask.Method, ask.Target, got.Requirement, err)
+			t.Errorf("%s %s where all rules ask for less: requirement %v, error %v", ask.Method, ask.Target, got.Requirement, err)
 		}
 	}
-	if got, err := loose.DemandFor(Ask{"DELETE", "/status/x", nil}); got.Requirement != Public || err != nil {
-		t.Errorf("DELETE below an open folder: %v, %v", got.Requirement, err)
+	if got, err := loose.DemandFor(Request{"DELETE", "/status/x", nil}); got.Requirement != Public || err != nil {
+		t.Errorf("DELETE below an open folder: requirement %v, error %v", got.Requirement, err)
 	}
-	// Where no rule differs the panel's own rights decide.
+	// Without rules that differ, the panel's demand applies to every request.
 	plain := &Panel{Origin: "https://files.example.com", Demand: Demand{Requirement: Session}}
-	if got, err := plain.DemandFor(Ask{"BIND", "/x", http.Header{"Destination": {"https://other.example/"}}}); got.Requirement != Session || err != nil {
-		t.Errorf("a panel without rules: %v, %v", got, err)
+	if got, err := plain.DemandFor(Request{"BIND", "/x", http.Header{"Destination": {"https://other.example/"}}}); got.Requirement != Session || err != nil {
+		t.Errorf("a panel without rules: demand %v, error %v", got, err)
 	}
 }
 
-func TestResourcesThatNobodyMeetsTogetherAreRefused(t *testing.T) {
+func TestResourcesWithIncomparableDemandsAreRefused(t *testing.T) {
 	p, err := NewPanel("https://files.example.com", Demand{Requirement: Session}, []Rule{
 		{Path: "/a/", Demand: Demand{Requirement: Session, Groups: []string{"a"}}},
 		{Path: "/b/", Demand: Demand{Requirement: Session, Groups: []string{"b"}}},
@@ -113,51 +114,51 @@ func TestResourcesThatNobodyMeetsTogetherAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, ask := range []Ask{
+	for _, ask := range []Request{
 		{"COPY", "/a/x", http.Header{"Destination": {"https://files.example.com/b/x"}}},
 		{"DELETE", "/", nil},
 	} {
 		if _, err := p.DemandFor(ask); !errors.Is(err, ErrMixed) {
-			t.Errorf("%s %s: %v", ask.Method, ask.Target, err)
+			t.Errorf("%s %s: error %v, want ErrMixed", ask.Method, ask.Target, err)
 		}
 	}
 }
 
-func TestAPassHoldsForEveryResourceOfARequest(t *testing.T) {
+func TestAPassMustCoverEveryResourceOfARequest(t *testing.T) {
 	s, err := NewScope("https://files.example.com", "/shared/", "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
-		ask  Ask
+		ask  Request
 		want error
 	}{
-		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"https://files.example.com/shared/y"}}}, nil},
-		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"/shared/y"}}}, nil},
-		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"https://files.example.com/private/y"}}}, ErrPassNamed},
-		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"/shared/../private/y"}}}, ErrPassNamed},
-		{Ask{"COPY", "/shared/x", http.Header{"Destination": {"https://other.example/shared/y"}}}, ErrPassNamed},
-		{Ask{"PUT", "/shared/x", http.Header{"X-Amz-Copy-Source": {"private/y"}}}, ErrPassNamed},
-		{Ask{"PUT", "/shared/x", http.Header{"X-Amz-Copy-Source": {"shared/y"}}}, nil},
-		{Ask{"BIND", "/shared/", nil}, ErrPassBody},
-		{Ask{"REPORT", "/shared/", nil}, ErrPassBody},
-		{Ask{"POST", "/shared/?delete", nil}, ErrPassBody},
+		{Request{"COPY", "/shared/x", http.Header{"Destination": {"https://files.example.com/shared/y"}}}, nil},
+		{Request{"COPY", "/shared/x", http.Header{"Destination": {"/shared/y"}}}, nil},
+		{Request{"COPY", "/shared/x", http.Header{"Destination": {"https://files.example.com/private/y"}}}, ErrPassNamed},
+		{Request{"COPY", "/shared/x", http.Header{"Destination": {"/shared/../private/y"}}}, ErrPassNamed},
+		{Request{"COPY", "/shared/x", http.Header{"Destination": {"https://other.example/shared/y"}}}, ErrPassNamed},
+		{Request{"PUT", "/shared/x", http.Header{"X-Amz-Copy-Source": {"private/y"}}}, ErrPassNamed},
+		{Request{"PUT", "/shared/x", http.Header{"X-Amz-Copy-Source": {"shared/y"}}}, nil},
+		{Request{"BIND", "/shared/", nil}, ErrPassBody},
+		{Request{"REPORT", "/shared/", nil}, ErrPassBody},
+		{Request{"POST", "/shared/?delete", nil}, ErrPassBody},
 	} {
 		if got := s.Check(test.ask, netip.Addr{}); got != test.want {
-			t.Errorf("%v: %v, want %v", test.ask, got, test.want)
+			t.Errorf("request %v: error %v, want %v", test.ask, got, test.want)
 		}
 	}
 }
 
-// FuzzNamedResource: a header names nothing outside of what the demand is for. A panel
-// that takes it for a path below /files/admin/ has been asked for two factors.
+// FuzzNamedResource: if any reader takes the value of a Destination header for a path below
+// /files/admin/, the request is refused or its demand requires two factors.
 func FuzzNamedResource(f *testing.F) {
 	for _, value := range []string{"/files/admin/x", "https://files.example.com/files/admin/x", "files/admin", "//x/files/admin/", "/files/%61dmin/x", "http:/files/admin/x"} {
 		f.Add("/files/x", value)
 	}
 	f.Fuzz(func(t *testing.T, target, value string) {
 		p := filesPanel(t)
-		d, err := p.DemandFor(Ask{"COPY", target, http.Header{"Destination": {value}}})
+		d, err := p.DemandFor(Request{"COPY", target, http.Header{"Destination": {value}}})
 		if err != nil || d.Requirement == TwoFactor {
 			return
 		}
@@ -166,8 +167,8 @@ func FuzzNamedResource(f *testing.F) {
 			if u, err := http.NewRequest("GET", value, nil); err == nil && u.URL.Scheme != "" {
 				path = u.URL.EscapedPath()
 			}
-			if served, ok := r.read(path); ok && within("/files/admin/", served, r.lax) {
-				t.Errorf("COPY %q to %q is %q when read %s, and asks for less", target, value, served, r.name)
+			if served, ok := r.read(path); ok && isWithin("/files/admin/", served, r.lax) {
+				t.Errorf("COPY %q to %q requires less than two factors, but the reader %q serves %q", target, value, r.name, served)
 			}
 		}
 	})

@@ -48,7 +48,7 @@ func (p *patient) upgrades(ctx context.Context) {
 func (p *patient) resources(ctx context.Context) {
 	for _, name := range resourceHeaders {
 		r := request{origin: p.Origin, path: p.page(), called: "with " + name}.with(name, "https://"+p.unnamed()+"/"+p.mark)
-		if _, err := p.DemandFor(access.Ask{Method: r.verb(), Target: r.path, Header: r.header}); err == nil {
+		if _, err := p.DemandFor(access.Request{Method: r.verb(), Target: r.path, Header: r.header}); err == nil {
 			return
 		}
 		v, a := p.judge(ctx, r)

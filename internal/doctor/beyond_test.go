@@ -131,7 +131,7 @@ func TestHeadersThatNameASecondResourceMustBeSeen(t *testing.T) {
 func TestTheGateKnowsTheResourceHeaders(t *testing.T) {
 	p := newPatient(t, refuse, true)
 	for _, name := range resourceHeaders {
-		if _, err := p.DemandFor(access.Ask{Method: "GET", Target: "/a", Header: http.Header{name: {"https://elsewhere.invalid/"}}}); err == nil {
+		if _, err := p.DemandFor(access.Request{Method: "GET", Target: "/a", Header: http.Header{name: {"https://elsewhere.invalid/"}}}); err == nil {
 			t.Errorf("the gate minds no %s", name)
 		}
 	}

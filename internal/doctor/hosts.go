@@ -29,7 +29,7 @@ func (p *patient) spellings(ctx context.Context) {
 	}
 	sibling := p.home(hostOf(p.Origin))
 	sibling.origin, sibling.via, sibling.called = p.PublicURL, p.Origin, "with the portal's name in TLS"
-	if p.HTTPS() {
+	if p.IsHTTPS() {
 		p.tryHost(ctx, "host.mismatch", sibling)
 	}
 }

@@ -220,7 +220,7 @@ func (p *patient) ways(ctx context.Context) {
 	head := page
 	head.method, head.header = http.MethodHead, asPerson() // its refusal must fit into headers
 	p.try(ctx, "method.open", head)
-	if pre := preflight(page); !p.Preflight(pre.method, pre.path, pre.header) {
+	if pre := preflight(page); !p.IsOpenPreflight(pre.method, pre.path, pre.header) {
 		p.try(ctx, "method.open", pre)
 	}
 	for _, w := range strangeWays {

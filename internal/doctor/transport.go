@@ -114,13 +114,13 @@ func (p *patient) cookie(ctx context.Context) {
 		p.skip("what a proxy does to the cookies of "+p.Origin, "the portal is on the panel's host, where cookies come only with a sign-in")
 		return
 	}
-	name := access.CookieName(access.StateCookie, p.HTTPS())
+	name := access.CookieName(access.StateCookie, p.IsHTTPS())
 	for _, line := range a.header.Values("Set-Cookie") {
 		c, err := http.ParseSetCookie(line)
 		if err != nil || c.Name != name {
 			continue
 		}
-		if c.Domain != "" || c.Path != "/" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Secure != p.HTTPS() {
+		if c.Domain != "" || c.Path != "/" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Secure != p.IsHTTPS() {
 			c.Value = "x"
 			p.findSeen("cookie.scope", p.Origin, r.String(), "Set-Cookie: "+c.String())
 		}

@@ -1,6 +1,7 @@
 package forwardauth
 
-// caddy asks by forward_auth, which sends the client every answer but 2xx.
+// caddy returns the dialect of Caddy's forward_auth, which sends every answer except 2xx to the
+// client.
 func caddy() dialect {
-	return dialect{path: Prefix + "caddy", reads: forwarded(), read: readForwarded, from: fromForwarded, passesAnswersOn: true}
+	return dialect{path: Prefix + "caddy", reads: forwardedHeaders(), read: readForwarded, address: addressInForwardedFor, forwardsAnswers: true}
 }

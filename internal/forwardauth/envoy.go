@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// envoy asks by ext_authz over HTTP: the client's own method, host and path,
-// the path behind a prefix, and sends the client every answer but 200.
+// envoy returns the dialect of Envoy's ext_authz over HTTP. Envoy sends the method and host of
+// the client's request, and its path after a prefix. It sends every answer except 200 to the
+// client.
 func envoy() dialect {
-	return dialect{path: Prefix + "envoy/", read: readEnvoy, from: fromForwarded, passesAnswersOn: true, removes: "X-Envoy-Auth-Headers-To-Remove"}
+	return dialect{path: Prefix + "envoy/", read: readEnvoy, address: addressInForwardedFor, forwardsAnswers: true, removes: "X-Envoy-Auth-Headers-To-Remove"}
 }
 
 func readEnvoy(r *http.Request) (question, error) {

@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// FuzzAsk: whatever a proxy sends, what is read is one path of one declared
-// panel, said by headers that stand there once, or it is refused.
+// FuzzAsk: each question is refused, or gives one path of one declared panel, from headers that
+// occur exactly once.
 func FuzzAsk(f *testing.F) {
 	f.Add(0, "GET", "https://panel.test/a?b", "", "")
 	f.Add(1, "GET", "https://panel.test", "X_original_url", "https://panel.test/")
@@ -20,7 +20,7 @@ func FuzzAsk(f *testing.F) {
 	f.Add(5, "GET", "/a/../b", "Remote.User", "root")
 	f.Add(5, "GET", "//evil.test/a", "Host", "panel.test")
 	panel := &access.Panel{Origin: "https://panel.test", Demand: access.Demand{Requirement: access.Session}}
-	d := &door{Options: Options{MaxHeader: 64 << 10, Panel: func(host string) *access.Panel {
+	h := &handler{Options: Options{MaxHeader: 64 << 10, Panel: func(host string) *access.Panel {
 		if host == "panel.test" {
 			return panel
 		}
@@ -40,26 +40,26 @@ func FuzzAsk(f *testing.F) {
 		if name = http.CanonicalHeaderKey(name); name != "" {
 			r.Header[name] = append(r.Header[name], value)
 		}
-		q, got, err := d.ask(r, &l)
+		q, got, err := h.readQuestion(r, &l)
 		if err != nil {
 			return
 		}
 		if got != panel || !strings.HasPrefix(q.target, "/") || !strings.HasSuffix(target, q.target) {
-			t.Errorf("%q leads to %q of %v", target, q.target, got)
+			t.Errorf("the question about %q is read as %q of panel %v", target, q.target, got)
 		}
 		if host, err := access.CanonicalHost(q.host); err != nil || host != "panel.test" {
-			t.Errorf("host %q: %q %v", q.host, host, err)
+			t.Errorf("host %q has the canonical form %q (error %v), want panel.test", q.host, host, err)
 		}
 		plain := access.PlainHeader(name)
 		for _, read := range l.reads {
 			if name != "" && plain == read {
-				t.Errorf("%s was there twice, and believed", name)
+				t.Errorf("the question is accepted although %s occurs twice", name)
 			}
 		}
 		if strings.HasPrefix(plain, "Remote-") && name != "" {
 			for _, identity := range access.IdentityHeaders() {
 				if plain == identity {
-					t.Errorf("%s of the client passes", name)
+					t.Errorf("the question is accepted with the client's header %s", name)
 				}
 			}
 		}

@@ -1,7 +1,7 @@
 package forwardauth
 
-// haproxy asks by deploy/proxy/sallyport.lua, which sends the client every
-// answer but 200.
+// haproxy returns the dialect of deploy/proxy/sallyport.lua for HAProxy, which sends every
+// answer except 200 to the client.
 func haproxy() dialect {
-	return dialect{path: Prefix + "haproxy", reads: forwarded(), read: readForwarded, from: fromForwarded, passesAnswersOn: true}
+	return dialect{path: Prefix + "haproxy", reads: forwardedHeaders(), read: readForwarded, address: addressInForwardedFor, forwardsAnswers: true}
 }

@@ -9,23 +9,23 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// nginx asks by auth_request: a subrequest whose answer is 2xx, 401 or 403,
-// without headers or body for the client.
+// nginx returns the dialect of nginx's auth_request. The answer to its subrequest must be 2xx,
+// 401 or 403, and the client gets neither its headers nor its body.
 func nginx() dialect {
-	return dialect{path: Prefix + "nginx", reads: original(), read: readOriginal, from: fromReal}
+	return dialect{path: Prefix + "nginx", reads: originalHeaders(), read: readOriginal, address: addressInRealIP}
 }
 
-// nginxRefused is where nginx takes a request that was refused: it asks again,
-// and this answer goes to the client. With proxy_intercept_errors nginx brings what the
-// panel itself refused there too.
+// nginxRefused returns the dialect of the second question that nginx asks after a refusal: the
+// answer goes to the client. With proxy_intercept_errors, nginx also asks after the panel
+// itself refused a request.
 func nginxRefused() dialect {
-	return dialect{path: Prefix + "nginx/refused", reads: original(), read: readOriginal, from: fromReal, passesAnswersOn: true, afterRefusal: true}
+	return dialect{path: Prefix + "nginx/refused", reads: originalHeaders(), read: readOriginal, address: addressInRealIP, forwardsAnswers: true, afterRefusal: true}
 }
 
-func original() []string { return []string{"X-Original-Method", "X-Original-Url", "X-Real-Ip"} }
+func originalHeaders() []string { return []string{"X-Original-Method", "X-Original-Url", "X-Real-Ip"} }
 
-// readOriginal reads X-Original-URL, such as https://panel.example.com/a?b.
-// The path is kept as the client wrote it.
+// readOriginal reads X-Original-URL, such as https://panel.example.com/a?b. The path stays as
+// the client wrote it.
 func readOriginal(r *http.Request) (question, error) {
 	_, rest, ok := strings.Cut(r.Header.Get("X-Original-Url"), "://")
 	slash := strings.IndexByte(rest, '/')
@@ -35,6 +35,6 @@ func readOriginal(r *http.Request) (question, error) {
 	return question{method: r.Header.Get("X-Original-Method"), host: rest[:slash], target: rest[slash:]}, nil
 }
 
-func fromReal(r *http.Request, _ access.Proxies) netip.Addr {
-	return access.HopAddress(r.Header.Get("X-Real-Ip")) // "unix:" is none
+func addressInRealIP(r *http.Request, _ access.Proxies) netip.Addr {
+	return access.HopAddress(r.Header.Get("X-Real-Ip")) // invalid for "unix:"
 }

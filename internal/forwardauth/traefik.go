@@ -1,8 +1,8 @@
 package forwardauth
 
-// traefik asks by its ForwardAuth middleware, which sends the client every
-// answer but 2xx, and resolves a relative Location against our own address:
-// ours are absolute.
+// traefik returns the dialect of Traefik's ForwardAuth middleware, which sends every answer
+// except 2xx to the client. It would resolve a relative Location against the address of
+// Sallyport, so every Location in an answer is absolute.
 func traefik() dialect {
-	return dialect{path: Prefix + "traefik", reads: forwarded(), read: readForwarded, from: fromForwarded, passesAnswersOn: true}
+	return dialect{path: Prefix + "traefik", reads: forwardedHeaders(), read: readForwarded, address: addressInForwardedFor, forwardsAnswers: true}
 }

@@ -6,49 +6,49 @@ import (
 	"strings"
 )
 
-// clean removes from a panel's answer what reaches beyond the panel, and what isn't true
-// any more behind a gate: a panel that stood open tells every cache to keep its pages for
-// everybody.
-func (g *gateway) clean(resp *http.Response) error {
+// cleanAnswer removes from a panel's answer the headers that affect more than the panel, such
+// as cookies of Sallyport. It also forbids shared caches to store the answer: a panel without
+// a gate may allow that for all its pages.
+func (g *gateway) cleanAnswer(resp *http.Response) error {
 	h := resp.Header
-	withoutOurSetCookie(h)
-	for _, name := range beyondThePanel {
+	removeSallyportSetCookies(h)
+	for _, name := range removedAnswerHeaders {
 		h.Del(name)
 	}
-	clearLess(h)
+	restrictClearSiteData(h)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil
 	}
 	if g.Panel.Shared {
 		h.Del("Service-Worker-Allowed")
-		// A script that was loaded as a script mustn't come from a cache as a worker,
-		// which is refused.
+		// The gateway refuses requests for service workers here, so a cache mustn't
+		// answer one with the same file that a page loaded as a script.
 		h.Add("Vary", "Service-Worker")
 	}
-	if from := resp.Request.Context().Value(passedKey{}).(*passed); !from.open {
-		keepPrivate(h)
+	if fwd := resp.Request.Context().Value(forwardedKey{}).(*forwarded); !fwd.open {
+		forbidSharedCaching(h)
 	}
 	cleanChallenges(resp)
 	return nil
 }
 
-// beyondThePanel are headers of an answer that lead browsers past the gate (Alt-Svc), or
-// that a proxy in front of us obeys: such as to fetch another address, or to keep the
-// answer for everybody.
-var beyondThePanel = []string{
+// removedAnswerHeaders are headers of an answer that direct browsers past the gate (Alt-Svc),
+// or that give commands to a proxy in front of Sallyport: for instance to fetch another
+// address, or to cache the answer for all clients.
+var removedAnswerHeaders = []string{
 	"Alt-Svc", "X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Limit-Rate", "X-Accel-Charset", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url",
 }
 
-// withoutOurSetCookie removes what would set a cookie of ours.
-func withoutOurSetCookie(h http.Header) {
+// removeSallyportSetCookies removes each Set-Cookie with the name of a Sallyport cookie.
+func removeSallyportSetCookies(h http.Header) {
 	lines := h["Set-Cookie"]
 	if len(lines) == 0 {
 		return
 	}
 	kept := make([]string, 0, len(lines))
 	for _, line := range lines {
-		// Browsers send back "=name=value" without the first sign.
-		if name, _, _ := strings.Cut(strings.TrimLeft(line, "= \t"), "="); !isOurs(strings.TrimSpace(name)) {
+		// Browsers send the cookie "=name=value" back as "name=value".
+		if name, _, _ := strings.Cut(strings.TrimLeft(line, "= \t"), "="); !isSallyportCookie(strings.TrimSpace(name)) {
 			kept = append(kept, line)
 		}
 	}
@@ -57,10 +57,11 @@ func withoutOurSetCookie(h http.Header) {
 	}
 }
 
-// clearLess takes "cookies" and "*" out of Clear-Site-Data: they reach every host of the
-// registrable domain, and so the portal's session and its marks of known browsers. What
-// else "*" means for this origin stays.
-func clearLess(h http.Header) {
+// restrictClearSiteData removes "cookies" from Clear-Site-Data, also where it is part of "*".
+// It would delete the cookies of every host of the registrable domain, among them the portal's
+// session and its cookies for known browsers. The rest of "*" applies to this origin only, so
+// it stays.
+func restrictClearSiteData(h http.Header) {
 	lines, ok := h["Clear-Site-Data"]
 	if !ok {
 		return
@@ -79,14 +80,14 @@ func clearLess(h http.Header) {
 	}
 }
 
-// sharedCaching are headers that only shared caches obey, besides Cache-Control.
-// A CDN's own header ends in CDN-Cache-Control (RFC 9213).
+// sharedCaching are headers that control shared caches only, in addition to Cache-Control. A
+// CDN may define another one, whose name ends in CDN-Cache-Control (RFC 9213).
 var sharedCaching = []string{"Surrogate-Control", "Cdn-Cache-Control", "Edge-Control", "X-Litespeed-Cache-Control"}
 
-// keepPrivate has no shared cache keep an answer that asked for a sign-in: it would be
-// shown to people who aren't signed in (RFC 9111, section 5.2.2.7). What the person's own
-// browser may keep doesn't change.
-func keepPrivate(h http.Header) {
+// forbidSharedCaching forbids shared caches to store an answer that required a sign-in, since
+// they would send it to users who aren't signed in (RFC 9111, section 5.2.2.7). The user's own
+// browser may cache the same answers as before.
+func forbidSharedCaching(h http.Header) {
 	for name := range h {
 		if slices.Contains(sharedCaching, name) || strings.HasSuffix(name, "-Cdn-Cache-Control") {
 			delete(h, name)
@@ -98,7 +99,7 @@ func keepPrivate(h http.Header) {
 		name, _, _ := strings.Cut(directive, "=")
 		switch strings.ToLower(strings.TrimSpace(name)) {
 		case "no-store":
-			return // nobody keeps it
+			return // no cache stores it
 		case "public", "s-maxage", "private", "proxy-revalidate", "":
 		default:
 			kept = append(kept, directive)
@@ -107,27 +108,27 @@ func keepPrivate(h http.Header) {
 	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
 }
 
-// directives are the parts of a Cache-Control, whose values may be quoted and hold commas.
+// directives yields the directives of a Cache-Control header. A quoted value may have commas.
 func directives(text string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
-		quoted, begin := false, 0
+		quoted, start := false, 0
 		for i := range len(text) {
 			switch {
 			case text[i] == '"':
 				quoted = !quoted
 			case text[i] == ',' && !quoted:
-				if !yield(strings.TrimSpace(text[begin:i])) {
+				if !yield(strings.TrimSpace(text[start:i])) {
 					return
 				}
-				begin = i + 1
+				start = i + 1
 			}
 		}
-		yield(strings.TrimSpace(text[begin:]))
+		yield(strings.TrimSpace(text[start:]))
 	}
 }
 
-// hasConnectionAuth reports whether an Authorization or WWW-Authenticate has a scheme by which a
-// server remembers who authenticated on a connection.
+// hasConnectionAuth reports whether a value of Authorization or WWW-Authenticate has a scheme
+// that authenticates a whole connection: NTLM or Negotiate.
 func hasConnectionAuth(values []string) bool {
 	for _, value := range values {
 		for part := range strings.SplitSeq(value, ",") {
@@ -144,16 +145,17 @@ func isConnectionScheme(challenge string) bool {
 	return strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate")
 }
 
-// cleanChallenges says that such challenges are for one connection of one client, and
-// removes them where the client has no such connection.
+// cleanChallenges handles challenges of a panel for NTLM and Negotiate. If the client can have
+// a connection of its own, it gets one, and the answer says so. Otherwise the challenges are
+// removed.
 func cleanChallenges(resp *http.Response) {
 	challenges := resp.Header["Www-Authenticate"]
 	if !hasConnectionAuth(challenges) {
 		return
 	}
-	from := resp.Request.Context().Value(passedKey{}).(*passed)
-	if from.mayDedicate() {
-		from.link.dedicate(from)
+	fwd := resp.Request.Context().Value(forwardedKey{}).(*forwarded)
+	if fwd.mayDedicate() {
+		fwd.conn.dedicate(fwd)
 		resp.Header.Set("Proxy-Support", "Session-Based-Authentication")
 		return
 	}
@@ -171,11 +173,11 @@ func cleanChallenges(resp *http.Response) {
 	}
 }
 
-// finalAnswer lets only the final answer set headers: of those before it (103 Early Hints)
-// only Link passes, since [gateway.clean] sees none of them.
+// finalAnswer removes all headers but Link from the answers before the final one (103 Early
+// Hints), since [gateway.cleanAnswer] doesn't get those.
 type finalAnswer struct{ http.ResponseWriter }
 
-// WriteHeader is called for each answer of the panel.
+// WriteHeader is called for each answer of the panel, also for those before the final one.
 func (a finalAnswer) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		for name := range a.Header() {
@@ -187,5 +189,5 @@ func (a finalAnswer) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is for [http.ResponseController].
+// Unwrap implements the interface of [http.ResponseController].
 func (a finalAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -15,32 +15,32 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// Connections to a panel are shared by all people, so nothing that one request leaves on
-// a connection may reach the next:
+// The connections to a panel are shared by all users, so one request must not affect the next
+// one on the same connection:
 //
-//   - A body that the panel doesn't read would become its next request, with whatever
-//     identity headers it holds. A connection that carried a body isn't used again, unless
-//     it is of HTTP/2, which keeps requests apart.
-//   - With NTLM and Negotiate a server remembers who authenticated on a connection (RFC
-//     4559, section 6). Such requests go over a connection that belongs to one client's
-//     connection and one visit.
+//   - If the panel doesn't read a request's body, it reads the body as its next request, and
+//     the body may have any identity headers. So a connection that carried a body isn't used
+//     again, unless it is an HTTP/2 connection, which keeps requests apart.
+//   - With NTLM and Negotiate, a server treats the requests that follow on a connection as
+//     authenticated (RFC 4559, section 6). Such requests use a connection that belongs to one
+//     connection of one client, and to one visit.
 
-// Trust is how the gateway knows a panel's own server by its certificate, where it isn't
-// known as any website is.
+// Trust is how the gateway verifies the certificate of a panel's server. The zero value
+// verifies it as for any website.
 type Trust struct {
-	Authorities *x509.CertPool // who may have signed it; nil: those that this machine trusts
-	Name        string         // whom it must be for; empty: the host of the address
-	Fingerprint []byte         // SHA-256 of the one certificate that is right, which then needs nothing else; or nil
+	Authorities *x509.CertPool // accepted signers; nil: those that this machine trusts
+	Name        string         // the name in the certificate; empty: the host of the address
+	Fingerprint []byte         // SHA-256 of the only accepted certificate, which replaces all other checks; or nil
 }
 
-// errFingerprint: the panel shows another certificate than the declared one.
+// errFingerprint means that the panel's certificate isn't the declared one.
 var errFingerprint = errors.New("the panel's certificate has another fingerprint")
 
-// config returns how a connection is verified.
+// config returns the TLS configuration of connections to the panel.
 func (t Trust) config() *tls.Config {
 	c := &tls.Config{RootCAs: t.Authorities, ServerName: t.Name}
 	if t.Fingerprint != nil {
-		c.InsecureSkipVerify = true // names, dates and signers, but for the certificate itself:
+		c.InsecureSkipVerify = true // replaced by the check of the certificate itself
 		c.VerifyConnection = func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) > 0 {
 				sum := sha256.Sum256(state.PeerCertificates[0].Raw)
@@ -54,14 +54,14 @@ func (t Trust) config() *tls.Config {
 	return c
 }
 
-// connections are those of the gateway to its panel.
+// connections are the connections of the gateway to its panel.
 type connections struct {
-	proxies access.Proxies
-	new     func() *http.Transport
+	proxies      access.Proxies
+	newTransport func() *http.Transport
 
-	pooled      *http.Transport // for requests without a body, in either HTTP
-	http2Only   *http.Transport // for those with a body, where the panel speaks HTTP/2
-	speaksHTTP2 atomic.Bool     // the panel answered in HTTP/2 the last time
+	pooled    *http.Transport // for requests without a body, in HTTP/1.1 or HTTP/2
+	http2Only *http.Transport // for requests with a body, if the panel uses HTTP/2
+	usesHTTP2 atomic.Bool     // the last answer of the panel was in HTTP/2
 }
 
 func newConnections(o Options) *connections {
@@ -70,7 +70,7 @@ func newConnections(o Options) *connections {
 		within = AnswerWithin
 	}
 	c := &connections{proxies: o.Proxies}
-	c.new = func() *http.Transport {
+	c.newTransport = func() *http.Transport {
 		return &http.Transport{
 			DialContext:           (&net.Dialer{Timeout: dialTime}).DialContext,
 			TLSClientConfig:       o.Trust.config(),
@@ -78,11 +78,11 @@ func newConnections(o Options) *connections {
 			TLSHandshakeTimeout:   dialTime,
 			MaxIdleConnsPerHost:   idleConns,
 			IdleConnTimeout:       idleTime,
-			DisableCompression:    true, // what the panel sends is passed as it is
+			DisableCompression:    true, // the client gets the answer as the panel sends it
 			Protocols:             &http.Protocols{},
 		}
 	}
-	c.pooled, c.http2Only = c.new(), c.new()
+	c.pooled, c.http2Only = c.newTransport(), c.newTransport()
 	c.pooled.Protocols.SetHTTP1(true)
 	c.pooled.Protocols.SetHTTP2(true)
 	c.http2Only.Protocols.SetHTTP2(true)
@@ -99,127 +99,128 @@ func newConnections(o Options) *connections {
 	return c
 }
 
-// RoundTrip sends a request over a connection that carries no state of another client.
+// RoundTrip sends a request over a connection that has no state of another client.
 func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
-	from := req.Context().Value(passedKey{}).(*passed)
+	fwd := req.Context().Value(forwardedKey{}).(*forwarded)
 	dedicated := hasConnectionAuth(req.Header["Authorization"])
 	if dedicated {
-		from.link.dedicate(from)
+		fwd.conn.dedicate(fwd)
 	}
-	if own := from.link.transport(c, from); own != nil {
+	if own := fwd.conn.transport(c, fwd); own != nil {
 		req.Close = req.ContentLength != 0 // the client authenticates again
 		return own.RoundTrip(req)
 	}
 	req.Close = req.ContentLength != 0 || dedicated
-	if req.Close && !dedicated && c.speaksHTTP2.Load() {
+	if req.Close && !dedicated && c.usesHTTP2.Load() {
 		req.Close = false
 		resp, err := c.http2Only.RoundTrip(req)
 		if err != nil {
-			c.speaksHTTP2.Store(false) // perhaps no more; the next request asks
+			c.usesHTTP2.Store(false) // perhaps it stopped; the next request tries both
 		}
 		return resp, err
 	}
 	resp, err := c.pooled.RoundTrip(req)
 	if err == nil {
-		c.speaksHTTP2.Store(resp.ProtoMajor == 2)
+		c.usesHTTP2.Store(resp.ProtoMajor == 2)
 	}
 	return resp, err
 }
 
-// link is the connection of a client to us.
-type link struct {
+// clientConn is the connection of a client to Sallyport.
+type clientConn struct {
 	mu        sync.Mutex
-	dedicated bool   // requests of the bearer go over connections of their own
-	bearer    string // who authenticated to some panel
+	dedicated bool   // the bearer's requests use connections of their own
+	bearer    string // the visit or pass that authenticated to some panel
 	closed    bool
-	own       map[*connections]ownConnection
+	ownConns  map[*connections]ownConnection
 }
 
-// ownConnection is a connection to a panel that serves one visit on one link.
+// ownConnection is a connection to a panel for one visit or pass on one client connection.
 type ownConnection struct {
 	bearer    string
 	transport *http.Transport
 }
 
-// mayDedicate reports whether a request's client can have a connection to the panel of its
-// own: HTTP/2 isn't one request after the other, and whose requests a proxy sends over
-// one connection is known only where the client is signed in.
-func (p *passed) mayDedicate() bool {
-	return p.link != nil && !p.multiplexed && (p.bearer != "" || !p.byProxy)
+// mayDedicate reports whether the client may have its own connection to the panel. With
+// HTTP/2, requests don't follow one another. A proxy may send the requests of several clients
+// over one connection, so behind a proxy the client must be signed in.
+func (f *forwarded) mayDedicate() bool {
+	return f.conn != nil && !f.multiplexed && (f.bearer != "" || !f.byProxy)
 }
 
-// dedicate has the bearer's requests that follow go over connections of their own, and
-// nobody else's.
-func (l *link) dedicate(from *passed) {
-	if from.mayDedicate() {
-		l.mu.Lock()
-		l.dedicated, l.bearer = true, from.bearer
-		l.mu.Unlock()
+// dedicate gives the bearer's later requests on this client connection their own connections
+// to panels.
+func (conn *clientConn) dedicate(fwd *forwarded) {
+	if fwd.mayDedicate() {
+		conn.mu.Lock()
+		conn.dedicated, conn.bearer = true, fwd.bearer
+		conn.mu.Unlock()
 	}
 }
 
-// transport returns what carries a request over the link's own connection to a panel, or
-// nil where it needs none or has none. It closes the transport of an earlier bearer.
-func (l *link) transport(c *connections, from *passed) *http.Transport {
-	if !from.mayDedicate() {
+// transport returns the transport for the client connection's own connection to a panel, or
+// nil if it has no connection of its own. It closes the transport of an earlier bearer.
+func (conn *clientConn) transport(c *connections, fwd *forwarded) *http.Transport {
+	if !fwd.mayDedicate() {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.dedicated || l.closed || l.bearer != from.bearer {
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if !conn.dedicated || conn.closed || conn.bearer != fwd.bearer {
 		return nil
 	}
-	one, ok := l.own[c]
-	if ok && one.bearer == from.bearer {
-		return one.transport
+	own, ok := conn.ownConns[c]
+	if ok && own.bearer == fwd.bearer {
+		return own.transport
 	}
 	if ok {
-		one.transport.CloseIdleConnections()
+		own.transport.CloseIdleConnections()
 	}
-	one = ownConnection{from.bearer, c.new()}
-	one.transport.Protocols.SetHTTP1(true)
-	if l.own == nil {
-		l.own = map[*connections]ownConnection{}
+	own = ownConnection{fwd.bearer, c.newTransport()}
+	own.transport.Protocols.SetHTTP1(true)
+	if conn.ownConns == nil {
+		conn.ownConns = map[*connections]ownConnection{}
 	}
-	l.own[c] = one
-	return one.transport
+	conn.ownConns[c] = own
+	return own.transport
 }
 
-func (l *link) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	for _, one := range l.own {
-		one.transport.CloseIdleConnections()
+func (conn *clientConn) close() {
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	conn.closed = true
+	for _, own := range conn.ownConns {
+		own.transport.CloseIdleConnections()
 	}
-	l.own = nil
+	conn.ownConns = nil
 }
 
-// Links follows the connections of clients for a server: its methods are what an
-// [http.Server] calls. The zero value is ready.
-type Links struct{ open sync.Map } // net.Conn to *link
+// ClientConns keeps the state of the connections that clients have to a server. Its methods
+// are for the fields of [http.Server] with their names. The zero value is ready to use.
+type ClientConns struct{ open sync.Map } // net.Conn to *clientConn
 
-type linkKey struct{}
+type clientConnKey struct{}
 
-// ConnContext is for the field of that name.
-func (s *Links) ConnContext(ctx context.Context, conn net.Conn) context.Context {
-	l := &link{}
-	s.open.Store(conn, l)
-	return context.WithValue(ctx, linkKey{}, l)
+// ConnContext adds the state of a new connection to the context of its requests.
+func (s *ClientConns) ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	state := &clientConn{}
+	s.open.Store(conn, state)
+	return context.WithValue(ctx, clientConnKey{}, state)
 }
 
-// ConnState is for the field of that name.
-func (s *Links) ConnState(conn net.Conn, state http.ConnState) {
+// ConnState closes the connections to panels that belong to a client connection that ends.
+func (s *ClientConns) ConnState(conn net.Conn, state http.ConnState) {
 	if state != http.StateClosed && state != http.StateHijacked {
 		return
 	}
-	if l, ok := s.open.LoadAndDelete(conn); ok {
-		l.(*link).close()
+	if ended, ok := s.open.LoadAndDelete(conn); ok {
+		ended.(*clientConn).close()
 	}
 }
 
-// linkOf returns the connection that a request came over, or nil where nobody follows it.
-func linkOf(ctx context.Context) *link {
-	l, _ := ctx.Value(linkKey{}).(*link)
-	return l
+// clientConnOf returns the client connection of a request, or nil if the server doesn't use
+// [ClientConns].
+func clientConnOf(ctx context.Context) *clientConn {
+	conn, _ := ctx.Value(clientConnKey{}).(*clientConn)
+	return conn
 }

@@ -1,8 +1,3 @@
-// Package gateway is the built-in reverse proxy in front of panels: it asks
-// package login about every request and passes on what is admitted, with
-// headers that say who is there. WebSockets, server-sent events, uploads and
-// downloads of any size pass as they are, and end when their visit does. It
-// owns no table.
 package gateway
 
 import (
@@ -24,88 +19,91 @@ import (
 )
 
 const (
-	// dialTime is how long a panel may take to accept a connection: it is near.
+	// dialTime is the timeout for a connection to a panel, which is usually on the same
+	// network.
 	dialTime = 5 * time.Second
 
-	// AnswerWithin is how long a panel may take to begin its answer, where its operator
-	// sets nothing: long enough for a large report. What it sends then may take as long
-	// as it likes.
+	// AnswerWithin is the default timeout for the headers of a panel's answer: long enough
+	// for a large report. The body of the answer has no timeout.
 	AnswerWithin = 2 * time.Minute
 
-	// watchEvery is how often the visit of a stream, or of a long up- or
-	// download, is looked at again. With a cache's bound it is how long one
-	// outlives its visit at most.
+	// watchEvery is the interval at which the visit of a stream or of a long transfer is
+	// checked. A stream outlives its visit by at most this interval and the time for which
+	// package login caches visits.
 	watchEvery = 5 * time.Second
 
-	// idleConns to one panel are kept: each browser sends some requests at once.
+	// idleConns is the number of idle connections to one panel that are kept, since each
+	// browser sends several requests at once.
 	idleConns = 64
 	idleTime  = 90 * time.Second
 )
 
-// Refusal answers a request that wasn't passed on; see the fields of [Options].
+// Refusal answers a request that isn't forwarded; see the fields of [Options]. reason may be
+// nil.
 type Refusal func(w http.ResponseWriter, r *http.Request, reason error)
 
-// Options are what the gateway needs to know.
+// Options are the parameters of [New].
 type Options struct {
-	Login   *login.Service
-	Panel   *access.Panel
-	To      *url.URL // scheme and host of the panel's own server
-	Trust   Trust    // how that server is known, where To is https
-	Proxies access.Proxies
-	Log     *slog.Logger
-	Now     func() time.Time // the machine's clock, which the limits of connections go by
+	Login    *login.Service
+	Panel    *access.Panel
+	Upstream *url.URL // scheme and host of the panel's own server
+	Trust    Trust    // how that server's certificate is verified, if Upstream is https
+	Proxies  access.Proxies
+	Log      *slog.Logger
+	Now      func() time.Time // the machine's clock, for the time limits of connections
 
-	// AnswerWithin is how long the panel may take to begin an answer; 0 is the default
-	// of that name.
+	// AnswerWithin is the timeout for the headers of the panel's answer; 0 means the
+	// constant [AnswerWithin].
 	AnswerWithin time.Duration
-	// SocketsAreUse: data that a browser sends over a WebSocket counts as a use of its
-	// session, as a request does.
+	// SocketsAreUse means that data which a browser sends over a WebSocket counts as a use
+	// of its session, as a request does.
 	SocketsAreUse bool
 
-	// InForce returns the panel as it is declared now, which a reload may have changed;
-	// nil where the gateway no longer serves it.
-	InForce func() *access.Panel
+	// CurrentPanel returns the panel as it is declared now, which may have changed since
+	// [New] by a reload. It returns nil if the gateway no longer serves the panel.
+	CurrentPanel func() *access.Panel
 
-	// Ending is closed when the server stops: what would last for ever ends.
-	Ending <-chan struct{}
+	// Stopping is closed when the server stops, to end streams that have no end of their
+	// own.
+	Stopping <-chan struct{}
 
-	// Begin leads a person to the sign-in and tells everything else where it is,
-	// and why the pass that it brought opens nothing.
-	Begin Refusal
-	// Pages that say why.
+	// StartSignIn redirects a browser to the sign-in, and tells other clients its address.
+	// reason says why the machine pass of the request doesn't open the panel, or is nil.
+	StartSignIn Refusal
+	// The other refusals show an error page.
 	Denied, Down, Slow, Untrusted, Unavailable Refusal
 }
 
-// gateway is the door of one panel.
+// gateway is the handler for one panel.
 type gateway struct {
 	Options
 	proxy *httputil.ReverseProxy
 }
 
-// New returns the handler of everything on the panel's host but what is below
-// /.sallyport/. It must get requests before any mux: ServeMux would answer
-// some paths with a redirect of its own.
+// New returns the handler for all paths of the panel's host except those below /.sallyport/.
+// It must not be behind a [http.ServeMux], which would redirect some paths.
 func New(o Options) http.Handler {
 	g := &gateway{Options: o}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
-		ModifyResponse: g.clean,
-		FlushInterval:  -1, // events as they come
+		ModifyResponse: g.cleanAnswer,
+		FlushInterval:  -1, // send events without delay
 		BufferPool:     &buffers{},
-		ErrorHandler:   g.failed,
+		ErrorHandler:   g.answerError,
 		ErrorLog:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		Transport:      newConnections(o),
 	}
 	return g
 }
 
-// pieceSize is what an answer is passed on in, at most: httputil's own size.
+// pieceSize is the size of the pieces in which an answer is copied: the size that httputil
+// uses as well.
 const pieceSize = 32 << 10
 
-// buffers are kept between requests, each of which would leave one to be collected.
+// buffers is a [httputil.BufferPool], so that not every request allocates a buffer.
 type buffers struct{ pool sync.Pool }
 
-// Get returns one.
+// Get returns a buffer of pieceSize bytes.
 func (b *buffers) Get() []byte {
 	if kept, ok := b.pool.Get().(*[pieceSize]byte); ok {
 		return kept[:]
@@ -113,30 +111,31 @@ func (b *buffers) Get() []byte {
 	return make([]byte, pieceSize)
 }
 
-// Put takes it back.
+// Put returns a buffer to the pool.
 func (b *buffers) Put(piece []byte) { b.pool.Put((*[pieceSize]byte)(piece)) }
 
-// passed is what the gateway knows of a request that it passes on.
-type passed struct {
+// forwarded is the state of a request that the gateway forwards to its panel.
+type forwarded struct {
 	visitor     *login.Visitor
-	bearer      string // id of the visitor's visit or pass, or ""
-	open        bool   // the panel demands nothing of anybody there
-	link        *link  // the connection that the request came over; nil where nobody follows it
-	multiplexed bool   // it carries many requests at once
-	byProxy     bool   // it comes from a trusted proxy, and so may carry many people's requests
+	bearer      string      // id of the visitor's visit or pass, or ""
+	open        bool        // the panel demands nothing for the path
+	conn        *clientConn // the connection of the request; nil if unknown
+	multiplexed bool        // the connection carries several requests at once
+	byProxy     bool        // the connection is a trusted proxy's, and may carry requests of several users
 }
 
-type passedKey struct{}
+type forwardedKey struct{}
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if alias := access.Aliased(r.Header); alias != "" {
+	if alias := access.IdentityAlias(r.Header); alias != "" {
 		g.Denied(w, r, errors.New("header "+alias+" would be read as an identity header"))
 		return
 	}
 	if g.Panel.Shared && r.Header.Get("Service-Worker") != "" {
-		// A worker for the whole host would stand between people and the portal, read
-		// what they type and change what they send. No script can leave the header out.
-		w.Header().Set("Clear-Site-Data", `"storage"`) // for one that is there and asks for its update
+		// A service worker of the panel would control the portal's pages on the same host:
+		// it could read what users type and change what they send. Browsers set this header
+		// for every script of a worker, and no page can remove it.
+		w.Header().Set("Clear-Site-Data", `"storage"`) // removes an installed worker that checks for an update
 		g.Denied(w, r, errors.New("a service worker is refused on the portal's own host"))
 		return
 	}
@@ -145,23 +144,22 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		g.Unavailable(w, r, err)
 	case admission.Verdict == access.Admit:
-		g.pass(w, r, admission)
+		g.forward(w, r, admission)
 	case admission.Verdict == access.Deny:
 		g.Denied(w, r, admission.Denied)
 	default:
-		g.Begin(w, r, admission.Refused)
+		g.StartSignIn(w, r, admission.Refused)
 	}
 }
 
-// admit is the answer of a panel's rules to the request; a preflight has nobody's
-// identity.
+// admit applies a panel's rules to the request. A preflight is admitted without an identity.
 func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Request) (login.Admission, error) {
-	if r.ContentLength == 0 && panel.Preflight(r.Method, r.RequestURI, r.Header) {
+	if r.ContentLength == 0 && panel.IsOpenPreflight(r.Method, r.RequestURI, r.Header) {
 		return login.AdmitNobody(), nil
 	}
 	asked := login.Request{
-		Ask:   access.Ask{Method: r.Method, Target: r.RequestURI, Header: r.Header},
-		Visit: panel.Visit(r), Pass: access.Pass(r.Header),
+		Request: access.Request{Method: r.Method, Target: r.RequestURI, Header: r.Header},
+		Visit:   panel.VisitToken(r), Pass: access.Pass(r.Header),
 	}
 	if asked.Pass != "" {
 		asked.From = g.Proxies.Client(g.Proxies.Address(r))
@@ -169,21 +167,20 @@ func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Reques
 	return g.Login.Admit(ctx, panel, asked)
 }
 
-// pass hands the request to the panel and watches its visit or machine pass
-// meanwhile.
-func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission) {
+// forward sends the request to the panel, and meanwhile watches its visit or machine pass.
+func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a login.Admission) {
 	var err error
 	if a.Bearer() != "" {
-		err = unlimited(w)
+		err = liftTimeLimits(w)
 	} else {
-		w, r, err = paced(w, r, g.Now)
+		w, r, err = withPace(w, r, g.Now)
 	}
 	if err != nil {
 		g.Log.Debug("gateway", "reason", err.Error())
 	}
-	ctx, end := context.WithCancel(context.WithValue(r.Context(), passedKey{}, &passed{
+	ctx, end := context.WithCancel(context.WithValue(r.Context(), forwardedKey{}, &forwarded{
 		visitor: a.Visitor, bearer: a.Bearer(), open: a.Open,
-		link: linkOf(r.Context()), multiplexed: r.ProtoMajor > 1, byProxy: g.Proxies.Contain(access.Peer(r)),
+		conn: clientConnOf(r.Context()), multiplexed: r.ProtoMajor > 1, byProxy: g.Proxies.Contains(access.Peer(r)),
 	}))
 	defer end()
 	g.Login.Seen(a.Visitor)
@@ -196,25 +193,25 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request, a login.Admission
 	if isStream(r) {
 		go watch()
 	} else {
-		defer time.AfterFunc(watchEvery, watch).Stop() // most are over by then
+		defer time.AfterFunc(watchEvery, watch).Stop() // most requests have ended by then
 	}
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// watch ends what lasts when its visit or pass, the bearer, has ended, or when the panel
-// that is declared now doesn't admit it, on open paths too: the panel was told a name. A
-// database that doesn't answer ends nothing: what was admitted goes on until somebody says
-// no. A server that stops waits for what ends by itself only. Data over a WebSocket counts
-// as a use of the session.
+// watch ends a long request when its visit or pass (the bearer) has ended, or when the panel as
+// it is declared now doesn't admit it. It does so for open paths as well, since the panel got
+// the user's name. If the database doesn't answer, the request continues until a later check
+// says no. When the server stops, watch ends streams; other requests end by themselves. Data
+// over a WebSocket counts as a use of the session.
 func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string, data *clientData) {
-	again := time.NewTicker(watchEvery)
-	defer again.Stop()
-	var ending <-chan struct{}
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	var stopping <-chan struct{}
 	if isStream(r) {
-		ending = g.Ending
+		stopping = g.Stopping
 	}
 	for {
-		panel := g.InForce()
+		panel := g.CurrentPanel()
 		if panel == nil {
 			end()
 			return
@@ -224,28 +221,28 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 			end()
 			return
 		}
-		if err == nil && data.any() {
+		if err == nil && data.hasArrived() {
 			g.Login.Seen(a.Visitor)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ending:
+		case <-stopping:
 			end()
 			return
-		case <-again.C:
+		case <-ticker.C:
 		}
 	}
 }
 
-// isStream reports whether the answer has no end: it is a WebSocket's, or
-// events for a page, which asks again by itself where they break off.
+// isStream reports whether the answer has no end of its own: it is that of a WebSocket, or
+// server-sent events, which the browser requests again when they end.
 func isStream(r *http.Request) bool {
 	return r.Header.Get("Upgrade") != "" || strings.HasPrefix(r.Header.Get("Accept"), "text/event-stream")
 }
 
-// failed answers for a panel that didn't.
-func (g *gateway) failed(w http.ResponseWriter, r *http.Request, err error) {
+// answerError answers a request to which the panel gave no answer.
+func (g *gateway) answerError(w http.ResponseWriter, r *http.Request, err error) {
 	var (
 		timeout   net.Error
 		authority x509.UnknownAuthorityError
@@ -253,12 +250,12 @@ func (g *gateway) failed(w http.ResponseWriter, r *http.Request, err error) {
 		invalid   x509.CertificateInvalidError
 	)
 	about := &login.AboutError{Panel: g.Panel, Err: err}
-	if from, ok := r.Context().Value(passedKey{}).(*passed); ok {
-		about.Username = from.visitor.Owner.Name
+	if fwd, ok := r.Context().Value(forwardedKey{}).(*forwarded); ok {
+		about.Username = fwd.visitor.Owner.Name
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		panic(http.ErrAbortHandler) // the browser left, or its visit ended: nobody reads an answer
+		panic(http.ErrAbortHandler) // the browser left, or its visit ended: no client reads an answer
 	case errors.As(err, &timeout) && timeout.Timeout():
 		g.Slow(w, r, about)
 	case errors.Is(err, errFingerprint), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):

@@ -8,42 +8,42 @@ import (
 )
 
 const (
-	// stallTime is how long a stranger may take to begin a body, and for each
-	// piece of an answer, which is up to 32 KiB.
+	// stallTime is how long a client without a visit may take to begin a body, and to read
+	// each piece of an answer, which has up to 32 KiB.
 	stallTime = 30 * time.Second
 
-	// slowest is how many bytes a second a stranger's body must have on the
-	// average after that: any phone sends more.
-	slowest = 1 << 10
+	// minBodyRate is the average rate, in bytes a second, at which a client without a visit
+	// must send the body after that. Any phone sends faster.
+	minBodyRate = 1 << 10
 )
 
-// unlimited lifts the server's time limits for somebody we know: a long
-// transfer is not a slow client.
-func unlimited(w http.ResponseWriter) error {
+// liftTimeLimits removes the server's time limits for a client with a visit or pass, whose
+// long transfers are no attack.
+func liftTimeLimits(w http.ResponseWriter) error {
 	control := http.NewResponseController(w)
 	return errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{}))
 }
 
-// paced lets a stranger's transfer take as long as it moves, so that nobody
-// holds connections without a name (ATTACKS 149).
-func paced(w http.ResponseWriter, r *http.Request, now func() time.Time) (http.ResponseWriter, *http.Request, error) {
+// withPace limits the transfers of a client without a visit: they may take any time, but not
+// stall. Otherwise a client could hold many connections without an account (attack 149).
+func withPace(w http.ResponseWriter, r *http.Request, now func() time.Time) (http.ResponseWriter, *http.Request, error) {
 	control := http.NewResponseController(w)
 	answer := &pacedAnswer{w, control, now}
 	if r.Body == nil || r.Body == http.NoBody {
 		return answer, r, control.SetReadDeadline(time.Time{})
 	}
-	body := &pacedBody{ReadCloser: r.Body, control: control, begin: now()}
+	body := &pacedBody{ReadCloser: r.Body, control: control, start: now()}
 	slow := *r
 	slow.Body = body
-	return answer, &slow, body.await()
+	return answer, &slow, body.extendDeadline()
 }
 
-// pacedBody is a body that must come at some speed.
+// pacedBody is a body that must arrive at minBodyRate.
 type pacedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	begin   time.Time
-	n       int64 // bytes so far
+	start   time.Time
+	n       int64 // bytes read
 }
 
 func (b *pacedBody) Read(p []byte) (int, error) {
@@ -51,21 +51,21 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	switch err {
 	case nil:
-		b.await()
+		b.extendDeadline()
 	case io.EOF:
-		// The server reads on, to learn when the client leaves; an answer may
-		// take longer than the body did.
+		// The server keeps reading to notice when the client closes the connection. The
+		// panel may take longer for its answer than the client did for the body.
 		b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }
 
-func (b *pacedBody) await() error {
-	return b.control.SetReadDeadline(b.begin.Add(stallTime + time.Duration(b.n)*(time.Second/slowest)))
+func (b *pacedBody) extendDeadline() error {
+	return b.control.SetReadDeadline(b.start.Add(stallTime + time.Duration(b.n)*(time.Second/minBodyRate)))
 }
 
-// pacedAnswer is an answer each piece of which must be taken in time; there may
-// be any time between two.
+// pacedAnswer is an answer of which the client must read each piece within stallTime. Any time
+// may pass between two pieces.
 type pacedAnswer struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -82,5 +82,5 @@ func (a *pacedAnswer) Write(p []byte) (int, error) {
 	return a.ResponseWriter.Write(p)
 }
 
-// Unwrap is for [http.ResponseController].
+// Unwrap implements the interface of [http.ResponseController].
 func (a *pacedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

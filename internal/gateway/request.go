@@ -8,17 +8,17 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// rewrite makes the request that the panel gets: path and query as they were
-// sent, no cookie and no pass of ours, no upgrade but to WebSocket, and no header of the
-// client's that panels take for a proxy's word. The word on who is there and where the
-// request comes from is ours.
+// rewrite makes the request for the panel from the client's. The path and the query are
+// unchanged. Sallyport's cookies, machine passes, upgrades other than to WebSocket, and headers
+// that panels trust as a proxy's are removed. The headers that give the user and the origin of
+// the request are then set by the gateway.
 func (g *gateway) rewrite(p *httputil.ProxyRequest) {
-	from := p.In.Context().Value(passedKey{}).(*passed)
-	p.Out.URL.Scheme, p.Out.URL.Host = g.To.Scheme, g.To.Host
-	p.Out.URL.RawQuery = p.In.URL.RawQuery // a ";" in it is the panel's business
+	fwd := p.In.Context().Value(forwardedKey{}).(*forwarded)
+	p.Out.URL.Scheme, p.Out.URL.Host = g.Upstream.Scheme, g.Upstream.Host
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // unchanged, also if it has a ";"
 	proto, host, _ := strings.Cut(g.Panel.Origin, "://")
 	p.Out.Host = host
-	p.Out.Trailer = nil // some servers read them as headers
+	p.Out.Trailer = nil // some servers read trailers as headers
 	h := p.Out.Header
 	for name := range h {
 		if plain := access.PlainHeader(name); access.IsProxyHeader(plain) || plain == access.PassHeader {
@@ -28,9 +28,10 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	if kept := access.PanelAuthorization(h); len(kept) < len(h["Authorization"]) {
 		h["Authorization"] = kept
 	}
-	// One with a body is none (RFC 6455, section 4.1), and the panel might not read it.
+	// A request with a body is no WebSocket handshake (RFC 6455, section 4.1), and the panel
+	// might not read the body.
 	if access.IsWebSocket(p.In.Header) && p.In.ContentLength == 0 {
-		respell(h)
+		restoreSocketHeaderCase(h)
 	} else {
 		h.Del("Upgrade")
 		h.Del("Connection")
@@ -39,12 +40,12 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	h["X-Forwarded-For"] = []string{g.Proxies.Address(p.In).String()}
 	h["X-Forwarded-Host"] = []string{host}
 	h["X-Forwarded-Proto"] = []string{proto}
-	withoutOurs(h)
-	from.visitor.Identify(h)
+	removeSallyportCookies(h)
+	fwd.visitor.Identify(h)
 }
 
-// socketHeaders are spelled as RFC 6455 spells them: some devices look for that and not
-// for Go's Sec-Websocket.
+// socketHeaders maps Go's canonical names to the spelling of RFC 6455, which is the only one
+// that some devices accept.
 var socketHeaders = map[string]string{
 	"Sec-Websocket-Accept":     "Sec-WebSocket-Accept",
 	"Sec-Websocket-Extensions": "Sec-WebSocket-Extensions",
@@ -53,8 +54,8 @@ var socketHeaders = map[string]string{
 	"Sec-Websocket-Version":    "Sec-WebSocket-Version",
 }
 
-// respell spells the headers of a WebSocket's beginning as its RFC does.
-func respell(h http.Header) {
+// restoreSocketHeaderCase spells the headers of a WebSocket handshake as RFC 6455 does.
+func restoreSocketHeaderCase(h http.Header) {
 	for name, spelled := range socketHeaders {
 		if values, ok := h[name]; ok {
 			delete(h, name)
@@ -63,19 +64,19 @@ func respell(h http.Header) {
 	}
 }
 
-// isOurs reports whether a cookie is Sallyport's.
-func isOurs(name string) bool {
+// isSallyportCookie reports whether a cookie's name is that of a Sallyport cookie.
+func isSallyportCookie(name string) bool {
 	return strings.HasPrefix(strings.ToLower(strings.TrimPrefix(name, "__Host-")), access.SessionCookie)
 }
 
-// withoutOurs removes our cookies from what the panel gets, and leaves the
-// others as the browser wrote them.
-func withoutOurs(h http.Header) {
+// removeSallyportCookies removes Sallyport's cookies from the headers for the panel, and leaves
+// the other cookies unchanged.
+func removeSallyportCookies(h http.Header) {
 	var kept []string
 	for _, line := range h["Cookie"] {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.TrimSpace(pair)
-			if name, _, _ := strings.Cut(pair, "="); pair != "" && !isOurs(strings.TrimSpace(name)) {
+			if name, _, _ := strings.Cut(pair, "="); pair != "" && !isSallyportCookie(strings.TrimSpace(name)) {
 				kept = append(kept, pair)
 			}
 		}

@@ -7,15 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// clientData notes whether data came from a client over a connection that was upgraded. A
-// nil *clientData reports that none came.
-type clientData struct{ came atomic.Bool }
+// clientData records whether a client sent data over an upgraded connection. A nil *clientData
+// reports that it didn't. Concurrent use is safe.
+type clientData struct{ arrived atomic.Bool }
 
-// any reports whether data came since the last call.
-func (d *clientData) any() bool { return d != nil && d.came.Swap(false) }
+// hasArrived reports whether data arrived since the last call.
+func (d *clientData) hasArrived() bool { return d != nil && d.arrived.Swap(false) }
 
-// watchClientData returns an answer whose connection, once it is upgraded, notes what comes from
-// the client.
+// watchClientData returns an answer whose connection, after an upgrade, records data from the
+// client in the result.
 func watchClientData(w http.ResponseWriter) (http.ResponseWriter, *clientData) {
 	d := &clientData{}
 	return &socketAnswer{w, d}, d
@@ -26,7 +26,7 @@ type socketAnswer struct {
 	data *clientData
 }
 
-// Hijack is for [http.ResponseController].
+// Hijack implements the interface of [http.ResponseController].
 func (a *socketAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
@@ -35,10 +35,10 @@ func (a *socketAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return &socket{conn, a.data}, buffered, nil
 }
 
-// Unwrap is for [http.ResponseController].
+// Unwrap implements the interface of [http.ResponseController].
 func (a *socketAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// socket is a client's connection.
+// socket is an upgraded connection of a client.
 type socket struct {
 	net.Conn
 	data *clientData
@@ -47,7 +47,7 @@ type socket struct {
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if n > 0 {
-		s.data.came.Store(true)
+		s.data.arrived.Store(true)
 	}
 	return n, err
 }

@@ -1,6 +1,6 @@
-// Package label checks the names that people give to things and to themselves, such as
-// "Phone" or "👩‍🚀 Ada". Such a name identifies nobody; it only has to be readable, and must
-// not change how the text beside it looks.
+// Package label normalizes and checks the names that users give to things and to themselves,
+// such as "Phone" or "👩‍🚀 Ada". Such a name doesn't identify an account; it must be readable,
+// and must not change how the text beside it looks.
 package label
 
 import (
@@ -28,18 +28,18 @@ func (e *CharacterError) Error() string {
 	return fmt.Sprintf("it contains a character that can't be shown: %U", e.Character)
 }
 
-// Characters that join what stands on both sides of them: parts of an emoji, or letters of
+// Characters that join the characters on both sides of them: parts of an emoji, or letters of
 // Persian, Hindi and other scripts.
 const (
 	zeroWidthNonJoiner = '\u200c'
 	zeroWidthJoiner    = '\u200d'
 )
 
-// Normalize returns name in NFC without space around it. The name must have at least one
-// character and at most the given number of code points, all of which can be shown. Marks
-// that change the direction of text can't: a name must not rearrange the text beside it
-// (ATTACKS 69, 71). The error is [ErrEmpty], [ErrLong] or a [*CharacterError].
-func Normalize(name string, most int) (string, error) {
+// Normalize returns name in NFC (Unicode Standard Annex #15) without white space around it.
+// The name must have 1 to maxLength code points, all of them printable or joiners. Marks that
+// change the direction of text aren't: a name must not rearrange the text beside it (attacks
+// 69 and 71). The error is [ErrEmpty], [ErrLong] or a [*CharacterError].
+func Normalize(name string, maxLength int) (string, error) {
 	if !utf8.ValidString(name) {
 		return "", &CharacterError{utf8.RuneError}
 	}
@@ -48,21 +48,21 @@ func Normalize(name string, most int) (string, error) {
 	switch {
 	case len(characters) == 0:
 		return "", ErrEmpty
-	case len(characters) > most:
+	case len(characters) > maxLength:
 		return "", ErrLong
 	}
 	for i, c := range characters {
-		if !unicode.IsPrint(c) && !joins(characters, i) {
+		if !unicode.IsPrint(c) && !isJoiner(characters, i) {
 			return "", &CharacterError{c}
 		}
 	}
 	return name, nil
 }
 
-// joins reports whether the character at i is a joiner between two parts of an emoji, or
-// between two letters of a script that uses joiners. Elsewhere a joiner is invisible, and
-// two names that look the same would differ.
-func joins(characters []rune, i int) bool {
+// isJoiner reports whether the character at i is a joiner between two parts of an emoji, or
+// between two letters of a script that uses joiners. Elsewhere a joiner is invisible, so two
+// different names would look the same.
+func isJoiner(characters []rune, i int) bool {
 	if c := characters[i]; c != zeroWidthJoiner && c != zeroWidthNonJoiner || i+1 == len(characters) {
 		return false
 	}

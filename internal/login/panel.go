@@ -21,7 +21,7 @@ import (
 
 // Request is a request for a panel, as its door read it.
 type Request struct {
-	access.Ask
+	access.Request
 	From  netip.Addr // of the client; invalid where it isn't known; read only where there is a pass
 	Visit string     // token of the visit, or ""
 	Pass  string     // token of the pass, or ""
@@ -139,7 +139,7 @@ func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 }
 
 func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
-	demand, err := panel.DemandFor(r.Ask)
+	demand, err := panel.DemandFor(r.Request)
 	if err != nil {
 		return Admission{Verdict: access.Deny, Visitor: nobodyThere, Denied: err}, nil
 	}

@@ -34,7 +34,7 @@ func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access
 	case v.Pass.Expired(now):
 		return nil, errPassExpired, nil
 	}
-	if refused := v.Pass.Scope.Check(r.Ask, r.From); refused != nil {
+	if refused := v.Pass.Scope.Check(r.Request, r.From); refused != nil {
 		return nil, refused, nil
 	}
 	switch access.Check(demand, v.bearer(), now) {

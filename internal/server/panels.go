@@ -143,7 +143,7 @@ func upstreams(cfg config.Config) ([]upstream, error) {
 }
 
 // demand returns the demand of a panel or rule. An unknown requirement gives
-// [access.Nobody], which no session satisfies.
+// [access.Closed], which no session satisfies.
 func demand(require config.Require, groups []string, age config.Duration) access.Demand {
 	d := access.Demand{Groups: groups, MaxAge: time.Duration(age)}
 	switch require {

@@ -82,11 +82,11 @@ panels:
 // A configuration that wasn't validated admits no one.
 func TestUnknownRequirementAdmitsNobody(t *testing.T) {
 	got, err := Panels(config.Config{Panels: []config.Panel{{Require: "Nothing", Rules: []config.Rule{{Path: "/x/", Require: "Nothing"}}}}})
-	if err != nil || len(got) != 1 || got[0].Demand.Requirement != access.Nobody {
+	if err != nil || len(got) != 1 || got[0].Demand.Requirement != access.Closed {
 		t.Fatalf("an unknown requirement: %+v, %v", got, err)
 	}
-	if d, _ := got[0].DemandOf("/x/y"); d.Requirement != access.Nobody {
-		t.Errorf("an unknown requirement of a rule demands %+v, want access.Nobody", d)
+	if d, _ := got[0].DemandOf("/x/y"); d.Requirement != access.Closed {
+		t.Errorf("an unknown requirement of a rule demands %+v, want access.Closed", d)
 	}
 	if got, err := Panels(config.Default()); got != nil || err != nil {
 		t.Errorf("panels of the default: %+v, %v", got, err)

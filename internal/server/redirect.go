@@ -42,7 +42,7 @@ func newRedirect(cfg config.Config, from *certificates) http.Handler {
 
 func (d *redirect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	host, err := access.CanonicalHost(r.Host)
-	if err != nil && access.AskerOf(r.Method, r.Header) == access.Navigation {
+	if err != nil && access.ClientKindOf(r.Method, r.Header) == access.Navigation {
 		host = access.WithoutLastDot(r.Host)
 	}
 	origin, ok := d.origins[host]

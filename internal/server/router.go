@@ -60,7 +60,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 	}
 	rt.verify = forwardauth.New(forwardauth.Options{
 		Login: o.Login, Panel: rt.panelOfProxy, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
-		Begin: host.Begin, Moved: host.Moved, PanelRefused: host.PanelRefused,
+		StartSignIn: host.Begin, Moved: host.Moved, PanelRefused: host.PanelRefused,
 		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
 	for i, panel := range o.Panels {
@@ -74,10 +74,10 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 			continue
 		}
 		rt.panels[name] = panelRoute{panel, gateway.New(gateway.Options{
-			Login: o.Login, Panel: panel, To: up.to, Trust: up.trust, AnswerWithin: up.answerWithin, SocketsAreUse: up.socketsAreUse,
-			Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Ending: l.ending,
-			InForce: func() *access.Panel { return inForce(panel.Origin) },
-			Begin: func(w http.ResponseWriter, r *http.Request, refused error) {
+			Login: o.Login, Panel: panel, Upstream: up.to, Trust: up.trust, AnswerWithin: up.answerWithin, SocketsAreUse: up.socketsAreUse,
+			Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Stopping: l.ending,
+			CurrentPanel: func() *access.Panel { return inForce(panel.Origin) },
+			StartSignIn: func(w http.ResponseWriter, r *http.Request, refused error) {
 				host.Begin(w, r, panel, r.Method, r.RequestURI, refused)
 			},
 			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow),
@@ -134,13 +134,13 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rt.portal.ServeHTTP(w, r)
 	case rt.isTooLong(r.Header):
 		rt.host.Refuse(w, r, web.HeadersTooLong, nil)
-	case !ok && query && host != rt.name && rt.proxies.Contain(access.Peer(r)):
+	case !ok && query && host != rt.name && rt.proxies.Contains(access.Peer(r)):
 		rt.host.Refuse(w, r, web.Misdirected, fmt.Errorf("a proxy asked about a panel at host %.100q: it must ask at host %s, as the files in deploy/proxy do", r.Host, forwardauth.Host))
 	case !ok, r.Method == http.MethodConnect: // a tunnel's requests couldn't be checked, so a panel never gets CONNECT
 		rt.portal.ServeHTTP(w, r)
-	case one.panel.HTTPS() && !rt.proxies.Private(r):
+	case one.panel.IsHTTPS() && !rt.proxies.IsPrivate(r):
 		rt.host.Refuse(w, r, web.UntrustedProxy, nil)
-	case one.panel.HTTPS() && rt.proxies.CameByHTTP(r):
+	case one.panel.IsHTTPS() && rt.proxies.CameByHTTP(r):
 		rt.host.ToHTTPS(w, r, one.panel)
 	case one.panel.Shared && strings.HasPrefix(r.URL.Path, access.OwnPrefix):
 		rt.portal.ServeHTTP(w, r)

@@ -67,7 +67,7 @@ type Portal struct {
 	// database is locked, before the first request is answered. Its error ends Serve.
 	OnReady func() error
 
-	links        gateway.Links          // connections of clients
+	clientConns  gateway.ClientConns    // connections of clients
 	inForce      atomic.Pointer[router] // the router that Handler calls
 	certificates *certificates          // nil unless Sallyport itself terminates TLS
 	redirect     *swapHandler           // answers redirect_listen
@@ -305,7 +305,7 @@ func (p *Portal) httpServer(handler http.Handler) *http.Server {
 		// In HTTP/2, WriteTimeout applies to a stream. Without this limit a client that
 		// reads nothing would keep its connection open (attack 149).
 		HTTP2:          &http.HTTP2Config{WriteByteTimeout: writeTime},
-		MaxHeaderBytes: p.maxHeader() + headerSlack, ConnContext: p.links.ConnContext, ConnState: p.links.ConnState,
+		MaxHeaderBytes: p.maxHeader() + headerSlack, ConnContext: p.clientConns.ConnContext, ConnState: p.clientConns.ConnState,
 		ErrorLog: slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 	}
 }

@@ -77,7 +77,7 @@ func setBackCookie(w http.ResponseWriter, panel *access.Panel, back wayBack, lif
 	path, _, _ := strings.Cut(back.path, "?")
 	c := &http.Cookie{
 		Name: backCookie, Value: back.cookie, Path: path, MaxAge: int(life.Seconds()),
-		HttpOnly: true, Secure: panel.HTTPS(), SameSite: http.SameSiteLaxMode,
+		HttpOnly: true, Secure: panel.IsHTTPS(), SameSite: http.SameSiteLaxMode,
 	}
 	if life == 0 {
 		c.MaxAge = -1

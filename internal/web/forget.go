@@ -35,7 +35,7 @@ func (s *server) clearForAnother(req *request, panel *access.Panel, accountID st
 	mac := s.Login.Ring.MAC("account at a panel", panel.Origin+"\n"+accountID)
 	value := base64.RawURLEncoding.EncodeToString(mac)
 	before := panel.Cookie(req.Request, accountCookie)
-	setHostCookie(req.w, panel.HTTPS(), accountCookie, value, accountCookieLife)
+	setHostCookie(req.w, panel.IsHTTPS(), accountCookie, value, accountCookieLife)
 	switch {
 	case before == "" || before == value:
 	case panel.ForgetAtSignOut:

@@ -145,7 +145,7 @@ func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *
 
 func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
 	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if access.AskerOf(r.Method, r.Header) == access.Viewer {
+		if access.ClientKindOf(r.Method, r.Header) == access.Viewer {
 			allowFrame(w.Header())
 		}
 		h.server.fail(h.server.newRequest(w, r), fault)
@@ -170,7 +170,7 @@ func (h *PanelHost) ToHTTPS(w http.ResponseWriter, r *http.Request, panel *acces
 // it.
 func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
 	w.Header()["Cache-Control"] = noStore
-	if access.AskerOf(method, r.Header) == access.Navigation {
+	if access.ClientKindOf(method, r.Header) == access.Navigation {
 		w.Header().Set("Location", panel.Origin+target)
 		w.WriteHeader(http.StatusPermanentRedirect)
 		return
@@ -192,7 +192,7 @@ func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.
 		address = login.CheckAddress(address)
 	}
 	w.Header()["Cache-Control"] = noStore
-	switch asker := access.AskerOf(method, r.Header); {
+	switch asker := access.ClientKindOf(method, r.Header); {
 	case asker == access.Navigation && back.kept:
 		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.server.keepAddress(w, r, panel, address, back.path)
@@ -272,7 +272,7 @@ func (s *server) getStart(req *request, panel *access.Panel) error {
 		if state = panel.Cookie(req.Request, access.StateCookie); !secret.IsToken(state) {
 			state = secret.NewToken().Reveal() // several tabs share one
 		}
-		setHostCookie(req.w, panel.HTTPS(), access.StateCookie, state, stateCookieLife)
+		setHostCookie(req.w, panel.IsHTTPS(), access.StateCookie, state, stateCookieLife)
 	}
 	query := req.URL.Query()
 	enter := enterAt(panel, login.CheckPath(query.Get("return")), state, query.Has("again"))
@@ -302,7 +302,7 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	case err != nil:
 		return err
 	default:
-		setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, entry.Token.Reveal(), s.Login.Life.Absolute)
+		setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, entry.Token.Reveal(), s.Login.Life.Absolute)
 		s.clearForAnother(req, panel, entry.Account)
 	}
 	http.Redirect(req.w, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
@@ -318,10 +318,10 @@ func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
 // postPanelLogout ends the session, and leads on by a page of the panel's host: a form
 // leads to no other origin (see [access.PagePolicy]).
 func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
-	if err := s.Login.LeavePanel(req.Context(), panel, panel.Visit(req.Request), req.from); err != nil {
+	if err := s.Login.LeavePanel(req.Context(), panel, panel.VisitToken(req.Request), req.from); err != nil {
 		return err
 	}
-	setHostCookie(req.w, panel.HTTPS(), access.VisitCookie, "", 0)
+	setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, "", 0)
 	if panel.ForgetAtSignOut {
 		forget(req.w.Header(), req.Request)
 	}
@@ -333,7 +333,7 @@ func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
 // where it must: more of them than one answer can end are ended by the next.
 func (s *server) getPanelSignedOut(req *request, panel *access.Panel) error {
 	round, _ := strconv.Atoi(req.URL.Query().Get("round"))
-	if panel.ForgetAtSignOut && panel.Visit(req.Request) == "" && round < maxForgetRounds && forget(req.w.Header(), req.Request) {
+	if panel.ForgetAtSignOut && panel.VisitToken(req.Request) == "" && round < maxForgetRounds && forget(req.w.Header(), req.Request) {
 		http.Redirect(req.w, req.Request, panel.Origin+signedOutPath+"?round="+strconv.Itoa(round+1), http.StatusSeeOther)
 		return nil
 	}

@@ -88,7 +88,7 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 // query.
 func (s *server) checked(req *request, panel *access.Panel) (path string, a login.Admission, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
-	a, err = s.Login.Admit(req.Context(), panel, login.Request{Ask: access.Ask{Method: http.MethodGet, Target: path}, Visit: panel.Visit(req.Request)})
+	a, err = s.Login.Admit(req.Context(), panel, login.Request{Request: access.Request{Method: http.MethodGet, Target: path}, Visit: panel.VisitToken(req.Request)})
 	return path, a, err
 }
 

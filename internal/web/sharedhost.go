@@ -32,7 +32,7 @@ const (
 func (s *server) ownDocument(req *request) bool {
 	document := access.IsDocument(req.Header)
 	// A worker passes the navigation on, or asks for the page anew as a script would.
-	worker := !document && (access.AskerOf(req.Method, req.Header) == access.Navigation || req.Header.Get("Sec-Fetch-Site") == "same-origin")
+	worker := !document && (access.ClientKindOf(req.Method, req.Header) == access.Navigation || req.Header.Get("Sec-Fetch-Site") == "same-origin")
 	if worker || document && s.cookie(req.Request, clearedCookie) == "" {
 		req.w.Header().Set("Clear-Site-Data", `"storage"`)
 		s.setCookie(req.w, clearedCookie, "1", clearedCookieLife)

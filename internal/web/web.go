@@ -197,7 +197,7 @@ func (s *server) canonicalOnly(next http.Handler) http.Handler {
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case s.https && !s.TrustedProxies.Private(r):
+		case s.https && !s.TrustedProxies.IsPrivate(r):
 			s.fail(s.newRequest(w, r), &untrustedProxy{access.Peer(r)})
 		case !access.SameHost(r.Host, s.origin.Host):
 			s.misdirected(w, r)
@@ -217,7 +217,7 @@ func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, originOf(s.origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
 	}
-	if origin := s.originWithoutDot(r.Host); origin != "" && access.AskerOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
+	if origin := s.originWithoutDot(r.Host); origin != "" && access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
 		w.Header().Set("Location", origin+r.RequestURI)
 		w.WriteHeader(http.StatusPermanentRedirect)
 		return
@@ -249,7 +249,7 @@ const httpsCookieLife = time.Minute
 // ends a loop there.
 func (s *server) toHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
 	setHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
-	if access.AskerOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
+	if access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
 		w.Header().Set("Location", origin+r.RequestURI)
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return
@@ -271,7 +271,7 @@ type request struct {
 }
 
 func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
-	address, unreadable := s.TrustedProxies.Hops(r)
+	address, unreadable := s.TrustedProxies.ReadForwardedFor(r)
 	if unreadable != "" {
 		s.unreadable.Do(func() {
 			s.Log.Warn("a trusted proxy sends something in X-Forwarded-For that isn't an address, so all its clients count as one network; correct the proxy",

@@ -9,15 +9,15 @@ func fetch(mode, dest string) http.Header {
 	return http.Header{"Sec-Fetch-Mode": {mode}, "Sec-Fetch-Dest": {dest}, "Accept": {"text/html,*/*"}}
 }
 
-func TestWhoWaitsForAnAnswer(t *testing.T) {
+func TestClientKindFollowsFetchMetadata(t *testing.T) {
 	for name, test := range map[string]struct {
 		method   string
 		header   http.Header
-		want     Asker
+		want     ClientKind
 		document bool
 	}{
 		"a link":                     {"GET", fetch("navigate", "document"), Navigation, true},
-		"a service worker passes on": {"GET", fetch("navigate", "empty"), Navigation, false},
+		"a service worker's forward": {"GET", fetch("navigate", "empty"), Navigation, false},
 		"a mode without destination": {"GET", http.Header{"Sec-Fetch-Mode": {"navigate"}}, Navigation, false},
 		"a form":                     {"POST", fetch("navigate", "document"), Viewer, true},
 		"a form in a frame":          {"POST", fetch("navigate", "iframe"), Viewer, false},
@@ -34,16 +34,16 @@ func TestWhoWaitsForAnAnswer(t *testing.T) {
 		"curl":                       {"GET", http.Header{"Accept": {"*/*"}}, Script, false},
 		"nothing":                    {"GET", nil, Script, false},
 	} {
-		if got := AskerOf(test.method, test.header); got != test.want {
-			t.Errorf("%s: %v, want %v", name, got, test.want)
+		if got := ClientKindOf(test.method, test.header); got != test.want {
+			t.Errorf("%s: client kind %v, want %v", name, got, test.want)
 		}
 		if got := IsDocument(test.header); got != test.document {
-			t.Errorf("%s: document %v", name, got)
+			t.Errorf("%s: IsDocument is %v, want %v", name, got, test.document)
 		}
 	}
 }
 
-func TestOnlyClientsThatAreNoBrowsersAreAskedForAPassword(t *testing.T) {
+func TestBrowsersGetNoBasicChallenge(t *testing.T) {
 	for name, test := range map[string]struct {
 		header http.Header
 		basic  bool
@@ -63,7 +63,7 @@ func TestOnlyClientsThatAreNoBrowsersAreAskedForAPassword(t *testing.T) {
 		Challenge(answer, test.header)
 		got := answer.Values("WWW-Authenticate")
 		if len(got) == 0 || got[0] != `Bearer realm="Sallyport"` || (len(got) == 2) != test.basic {
-			t.Errorf("%s: %q, Basic wanted: %v", name, got, test.basic)
+			t.Errorf("%s: challenges %q, want Bearer, and Basic: %v", name, got, test.basic)
 		}
 	}
 }
