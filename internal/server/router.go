@@ -60,7 +60,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 	}
 	rt.verify = forwardauth.New(forwardauth.Options{
 		Login: o.Login, Panel: rt.panelOfProxy, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
-		StartSignIn: host.Begin, Moved: host.Moved, PanelRefused: host.PanelRefused,
+		StartSignIn: host.StartSignIn, Moved: host.Moved, PanelRefused: host.PanelRefused,
 		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
 	for i, panel := range o.Panels {
@@ -78,7 +78,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 			Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Stopping: l.ending,
 			CurrentPanel: func() *access.Panel { return inForce(panel.Origin) },
 			StartSignIn: func(w http.ResponseWriter, r *http.Request, refused error) {
-				host.Begin(w, r, panel, r.Method, r.RequestURI, refused)
+				host.StartSignIn(w, r, panel, r.Method, r.RequestURI, refused)
 			},
 			Denied: refuse(web.Denied), Down: refuse(web.PanelDown), Slow: refuse(web.PanelSlow),
 			Untrusted: refuse(web.PanelUntrusted), Unavailable: refuse(web.Unavailable),

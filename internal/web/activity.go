@@ -11,12 +11,12 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// activityPageSize is how many events fill a page that one still scrolls.
+// activityPageSize is the number of events on one page of the activity list.
 const activityPageSize = 30
 
 func (s *server) getActivity(req *request) error {
-	// One more than fits tells whether there is an older page.
-	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, cursor(req.URL.Query().Get("before")), activityPageSize+1)
+	// One more event than fits shows whether there is an older page.
+	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, parseCursor(req.URL.Query().Get("before")), activityPageSize+1)
 	if err != nil {
 		return err
 	}
@@ -26,9 +26,9 @@ func (s *server) getActivity(req *request) error {
 		last := events[len(events)-1]
 		page.Older = "/settings/activity?before=" + strconv.FormatInt(last.At.UnixMilli(), 10) + "." + url.QueryEscape(last.ID)
 	}
-	for _, run := range runs(events) {
+	for _, run := range groupTries(events) {
 		e := run.last
-		text := say("activity."+string(e.Kind), "how", how(e.Detail), "name", e.Detail, "n", e.Number)
+		text := say("activity."+string(e.Kind), "how", signInMessage(e.Detail), "name", e.Detail, "n", e.Number)
 		if run.tries > 1 {
 			text = say("activity.repeated", "what", text, "times", run.tries)
 		}
@@ -37,30 +37,29 @@ func (s *server) getActivity(req *request) error {
 			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,
 		})
 	}
-	return s.views.page(req.w, http.StatusOK, "activity", page)
+	return s.views.render(req.w, http.StatusOK, "activity", page)
 }
 
-// runTime is how long before the last try of a run its first may be: one row stands for
-// all of them.
+// runTime is the maximum time between the first and the last try that one row shows.
 const runTime = time.Hour
 
-// run is an event, or a run of failed tries from one browser.
+// run is one event, or a series of failed tries from one browser.
 type run struct {
-	last  audit.Event // the newest
-	tries int         // 1 for an event that is no try
+	last  audit.Event // the newest event
+	tries int         // 1 for an event that isn't a try
 }
 
-// runs returns the events, newest first, with failed tries that follow one another as one.
-// What the server noticed between two tries doesn't end a run.
-func runs(events []audit.Event) []run {
+// groupTries returns the events, newest first, with successive failed tries as one run. Events
+// that the server adds itself, such as a notice about wrong codes, don't end a run.
+func groupTries(events []audit.Event) []run {
 	var all []run
-	open := -1 // which run may go on
+	open := -1 // index of the run that may continue
 	for _, e := range events {
-		if open >= 0 && all[open].goesOn(e) {
-			all[open].tries += tries(e)
+		if open >= 0 && all[open].continues(e) {
+			all[open].tries += triesOf(e)
 			continue
 		}
-		all = append(all, run{e, tries(e)})
+		all = append(all, run{e, triesOf(e)})
 		switch {
 		case isTry(e.Kind):
 			open = len(all) - 1
@@ -71,24 +70,24 @@ func runs(events []audit.Event) []run {
 	return all
 }
 
-// goesOn reports whether an older event belongs to the run.
-func (r run) goesOn(e audit.Event) bool {
+// continues reports whether an older event belongs to the run.
+func (r run) continues(e audit.Event) bool {
 	return e.Kind == r.last.Kind && e.Address == r.last.Address && e.Browser == r.last.Browser && r.last.At.Sub(e.At) <= runTime
 }
 
-// isTry reports whether an event of this kind is a failed try, or some of them.
+// isTry reports whether an event of this kind is one or more failed tries.
 func isTry(kind audit.Kind) bool { return kind == audit.CodeFailed || kind.IsCounted() }
 
-// tries returns how many failed tries the event stands for.
-func tries(e audit.Event) int {
+// triesOf returns the number of failed tries that an event represents.
+func triesOf(e audit.Event) int {
 	if e.Kind.IsCounted() && e.Number > 0 {
 		return e.Number
 	}
 	return 1
 }
 
-// how names the ways of signing in, for the sentences that say so.
-func how(name string) *message {
+// signInMessage returns the text for a combination of proofs, such as "password + code".
+func signInMessage(name string) *message {
 	switch name {
 	case "password_totp":
 		return say("how.password_totp")
@@ -99,8 +98,8 @@ func how(name string) *message {
 	}
 }
 
-// cursor reads "milliseconds.id"; what can't be read is the first page.
-func cursor(text string) audit.Cursor {
+// parseCursor parses "milliseconds.id". Any other text gives the cursor of the first page.
+func parseCursor(text string) audit.Cursor {
 	at, id, _ := strings.Cut(text, ".")
 	ms, err := strconv.ParseInt(at, 10, 64)
 	if err != nil || !secret.IsID(id) {

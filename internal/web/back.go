@@ -11,69 +11,68 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// The address that a person asked for on a panel travels to the portal and back. A short
-// one stands in the addresses on the way, escaped twice. A longer one waits in a cookie on
-// the panel's host, and one that is longer than a cookie in the browser's session storage,
-// where a script of ours puts it; what travels then is backPath with the folder that the
-// address lies in, which is enough to know what the panel demands there.
+// After a sign-in, the browser returns to the address that it requested on a panel. A short
+// address is part of the URLs of the sign-in, escaped twice. A longer one is stored in a cookie
+// on the panel's host. One that doesn't fit into a cookie is stored in the browser's session
+// storage by a script. The URLs of the sign-in then have backPath and the folder of the address,
+// from which the panel's demand follows.
 
 const (
-	// backPath, and a key behind it, is where a person comes back to whose address waits on
-	// the panel's host.
+	// backPath, with a key after it, is the path that redirects to a stored address.
 	backPath = access.OwnPrefix + "back/"
 
-	// keptKey is the key of an address that waits in the browser's session storage.
+	// keptKey is the key of an address in the browser's session storage.
 	keptKey = "kept"
 
-	// backCookie holds an address. Each has a path of its own, with its key, so that no
-	// other request brings it, and each tab has its own.
+	// backCookie stores an address. Its Path attribute contains its key, so that browsers
+	// send it with no other request, and each tab has its own.
 	backCookie = "sallyport-back"
 
-	// backCookieLife is how long a person may take to sign in and still come back to a
-	// long address: a sign-in page may be left open overnight.
+	// backCookieLife is the time within which the sign-in must end for the browser to return
+	// to a long address. A sign-in page may stay open overnight.
 	backCookieLife = 24 * time.Hour
 
-	// maxInAddress is the longest address, escaped, that travels in other addresses:
-	// escaped again it stays below what login.CheckReturn takes.
+	// maxInAddress is the maximum length of an escaped address that is part of other URLs.
+	// Escaped again, it stays below the limit of login.CheckReturn.
 	maxInAddress = 600
 
-	// maxInCookie is the longest address, encoded, that a cookie holds: browsers take 4096
-	// bytes with the cookie's name, and nginx keeps 4 KiB for the headers of an
-	// answer unless it is told otherwise.
+	// maxInCookie is the maximum length of an encoded address in a cookie. Browsers accept
+	// 4096 bytes with the cookie's name, and nginx by default 4 KiB for the headers of an
+	// answer.
 	maxInCookie = 3500
 
-	// maxFolder is the longest folder that stands for an address: the path of a rule is no
-	// longer.
+	// maxFolder is the maximum length of the folder that represents an address: that of a
+	// rule's path.
 	maxFolder = 500
 )
 
-// wayBack is where a sign-in comes back to, as far as it can travel.
-type wayBack struct {
-	path   string // for the sign-in's own addresses
-	cookie string // value of backCookie; empty where none is needed
-	kept   bool   // a script must keep the address before the redirect
+// returnAddress is the address on a panel to which a sign-in returns.
+type returnAddress struct {
+	path   string // the path in the URLs of the sign-in
+	cookie string // value of backCookie; empty if no cookie is needed
+	kept   bool   // a script must store the address before the redirect
 }
 
-// wayBackTo returns the way back to an address of a panel, a checked path with a query.
-func wayBackTo(address string) wayBack {
+// newReturnAddress returns the return address for a checked path with a query.
+func newReturnAddress(address string) returnAddress {
 	if 3*len(address) <= maxInAddress || len(url.QueryEscape(address)) <= maxInAddress {
-		return wayBack{path: address}
+		return returnAddress{path: address}
 	}
 	switch held := encodeBack(address); {
 	case len(held) <= maxInCookie:
-		return wayBack{path: backAt(address, secret.NewID()), cookie: held}
+		return returnAddress{path: storedAddressPath(address, secret.NewID()), cookie: held}
 	default:
-		return wayBack{path: backAt(address, keptKey), kept: true}
+		return returnAddress{path: storedAddressPath(address, keptKey), kept: true}
 	}
 }
 
-// backAt returns where a person comes back to whose address waits under a key.
-func backAt(address, key string) string {
+// storedAddressPath returns the path that redirects to the address stored under a key.
+func storedAddressPath(address, key string) string {
 	return backPath + key + "?" + url.Values{"at": {folderOf(address)}}.Encode()
 }
 
-// setBackCookie stores an address for the way back, or deletes it where the life is 0.
-func setBackCookie(w http.ResponseWriter, panel *access.Panel, back wayBack, life time.Duration) {
+// setBackCookie stores a return address in a cookie, or deletes the cookie if life is 0.
+func setBackCookie(w http.ResponseWriter, panel *access.Panel, back returnAddress, life time.Duration) {
 	path, _, _ := strings.Cut(back.path, "?")
 	c := &http.Cookie{
 		Name: backCookie, Value: back.cookie, Path: path, MaxAge: int(life.Seconds()),
@@ -85,8 +84,8 @@ func setBackCookie(w http.ResponseWriter, panel *access.Panel, back wayBack, lif
 	http.SetCookie(w, c)
 }
 
-// folderOf returns what a panel's rules see of an address: its path, or where that is too
-// long to travel the folder that it lies in.
+// folderOf returns the path of an address, or the folder of the path if the path is longer than
+// maxFolder.
 func folderOf(address string) string {
 	path, _, _ := strings.Cut(address, "?")
 	if len(path) <= maxFolder {
@@ -95,9 +94,9 @@ func folderOf(address string) string {
 	return path[:strings.LastIndexByte(path[:maxFolder], '/')+1]
 }
 
-// demandPath is the path of the panel that a person who comes back to a path needs
-// to be admitted to: where another tab waits, the one that it waits for, and where a long
-// address waits, its folder.
+// demandPath returns the panel's path to which a browser that returns to the path back must be
+// admitted. If another tab waits for the sign-in, it is the path that the tab needs, and for a
+// stored address it is the address's folder.
 func demandPath(back string) string {
 	back, _, _ = strings.Cut(back, "#")
 	path, query, _ := strings.Cut(back, "?")
@@ -111,44 +110,44 @@ func demandPath(back string) string {
 	return back
 }
 
-// pageHeaders are headers of our pages that browsers heed on pages only.
+// pageHeaders are headers that browsers use on pages only, not on redirects.
 var pageHeaders = []string{
 	"Content-Security-Policy", "X-Content-Type-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "X-Frame-Options", "Permissions-Policy",
 }
 
-// getBack redirects to the address that waits. If it is gone, it redirects to its folder.
+// getBack redirects to a stored address. If it is no longer stored, it redirects to its folder.
 func (s *server) getBack(req *request, panel *access.Panel) error {
 	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
 	if req.PathValue("key") == keptKey {
-		return s.views.page(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: say("panel_back.title")}, Panel: panel.Name, URL: folder})
+		return s.views.render(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: say("panel_back.title")}, Panel: panel.Name, URL: folder})
 	}
 	to := folder
 	if held := access.Cookie(req.Request, backCookie); held != "" {
 		to = panel.Origin + login.CheckAddress(decodeBack(held))
-		setBackCookie(req.w, panel, wayBack{path: req.URL.Path}, 0)
+		setBackCookie(req.w, panel, returnAddress{path: req.URL.Path}, 0)
 	}
-	for _, name := range pageHeaders { // which say nothing beside a redirect, and take room
+	for _, name := range pageHeaders { // leaves room for a long Location within nginx's limit
 		req.w.Header().Del(name)
 	}
 	http.Redirect(req.w, req.Request, to, http.StatusSeeOther)
 	return nil
 }
 
-// keepAddress shows the way to the sign-in to a person at an address that is too long for
-// a cookie: the script keeps the address in the browser and goes on; without it the page
-// says where the sign-in will lead.
-func (s *server) keepAddress(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
+// showKeepPage shows a page that starts the sign-in for an address that is too long for a
+// cookie. Its script stores the address in the browser and continues. Without scripts, the page
+// has a link and says to which folder the sign-in will return.
+func (s *server) showKeepPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
 	access.Challenge(w.Header(), r.Header)
 	page := panelKeepPage{
 		frame: frame{Title: say("panel_sign_in.title", "panel", panel.Name)},
 		URL:   panel.StartURL(folderOf(address)), KeptURL: panel.StartURL(back), Folder: folderOf(address),
 	}
-	if err := s.views.page(w, http.StatusUnauthorized, "panel-keep", page); err != nil {
+	if err := s.views.render(w, http.StatusUnauthorized, "panel-keep", page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
 }
 
-// An address may hold signs that no cookie's value may (RFC 6265, section 4.1.1).
+// An address may have characters that a cookie's value may not (RFC 6265, section 4.1.1).
 var (
 	backEncoder = strings.NewReplacer("~", "~0", ";", "~1", ",", "~2", `"`, "~3")
 	backDecoder = strings.NewReplacer("~0", "~", "~1", ";", "~2", ",", "~3", `"`)

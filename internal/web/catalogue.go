@@ -11,16 +11,16 @@ import (
 //go:embed locales/*.json
 var locales embed.FS
 
-// catalogue holds every sentence that a person is shown, by key. A sentence
-// has gaps like {name}; one that depends on a number has two forms, "key.one"
-// and "key.other", chosen by the gap n. The gap site is always filled.
+// catalogue has every sentence on the pages, by key. A sentence has gaps like {name}. A
+// sentence that depends on a number has two forms, "key.one" and "key.other"; the value of the
+// gap n decides between them. The gap site is always filled.
 type catalogue struct {
 	lang      string // BCP 47, for <html lang>
 	site      string
 	sentences map[string]string
 }
 
-// loadCatalogue reads locales/lang.json.
+// loadCatalogue reads the file of a language from locales. site is the site's name.
 func loadCatalogue(lang, site string) (*catalogue, error) {
 	file, err := locales.ReadFile("locales/" + lang + ".json")
 	if err != nil {
@@ -33,9 +33,9 @@ func loadCatalogue(lang, site string) (*catalogue, error) {
 	return c, nil
 }
 
-// text returns the sentence key as plain text; args are pairs of a gap's name
-// and its value, where a value may be a *message. A key that doesn't exist is
-// returned in brackets, so that it is seen: tests look for them.
+// text returns the sentence key as plain text. args are pairs of a gap's name and its value,
+// which may be a *message. For a key that doesn't exist it returns the key in the brackets ⟦ and
+// ⟧, for which tests search the pages.
 func (c *catalogue) text(key string, args ...any) string {
 	return c.fill(c.form(key, args), args, func(value any) string {
 		if m, ok := value.(*message); ok {
@@ -45,8 +45,8 @@ func (c *catalogue) text(key string, args ...any) string {
 	})
 }
 
-// rich is text as HTML, for gaps that hold markup such as a <time>: only
-// values of type template.HTML stay as they are, all else is escaped.
+// rich returns the sentence key as HTML, for gaps with markup such as a <time>. Values of type
+// template.HTML are not escaped; everything else is.
 func (c *catalogue) rich(key string, args ...any) template.HTML {
 	sentence := template.HTMLEscapeString(c.form(key, args))
 	return template.HTML(c.fill(sentence, args, func(value any) string {
@@ -57,7 +57,7 @@ func (c *catalogue) rich(key string, args ...any) template.HTML {
 	}))
 }
 
-// sentence returns the text of m, and nothing for nil.
+// sentence returns the text of m, or "" for nil.
 func (c *catalogue) sentence(m *message) string {
 	if m == nil {
 		return ""
@@ -65,7 +65,7 @@ func (c *catalogue) sentence(m *message) string {
 	return c.text(m.key, m.args...)
 }
 
-// form returns the sentence key with its gaps still open.
+// form returns the sentence key before its gaps are filled.
 func (c *catalogue) form(key string, args []any) string {
 	if s, ok := c.sentences[key]; ok {
 		return s
@@ -85,8 +85,8 @@ func (c *catalogue) form(key string, args []any) string {
 	return "⟦" + key + "⟧"
 }
 
-// fill closes the gaps in one pass, so that a gap's name inside a value, which
-// somebody else may have chosen, stays as it is.
+// fill fills all gaps at once, so that it doesn't replace a gap's name inside a value, which
+// another user may have chosen.
 func (c *catalogue) fill(sentence string, args []any, show func(any) string) string {
 	var pairs []string
 	for i := 0; i+1 < len(args); i += 2 {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// families are the keys that Go puts together from a part that varies, as in
-// say("activity." + kind): each member must exist, and none else.
+// families are the keys that Go code composes from a prefix and a variable part, as in
+// say("activity." + kind). The catalogue must have exactly these members.
 var families = map[string][]string{
 	"activity.": strings.Fields(`signed_in sign_in_failed code_failed code_reused reauthenticated
 		signed_out session_ended sessions_ended two_factor_enabled authenticator_added
@@ -29,7 +29,7 @@ var families = map[string][]string{
 	"strength.": strings.Fields(`short weak fair good later common own run repeat few`),
 }
 
-// familyKeys returns the whole keys of families.
+// familyKeys returns the complete keys of all families.
 func familyKeys() []string {
 	var keys []string
 	for prefix, members := range families {
@@ -44,7 +44,7 @@ func familyKeys() []string {
 	return keys
 }
 
-// sources returns the text of the files that match, tests left out.
+// sources returns the text of the files that match the pattern, except tests, by path.
 func sources(t *testing.T, pattern string) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(pattern)
@@ -74,31 +74,32 @@ func testCatalogue(t *testing.T) *catalogue {
 	return c
 }
 
-// has reports whether the catalogue knows key, in one form or in two.
-func has(c *catalogue, key string) bool {
+// hasSentence reports whether the catalogue has the sentence key, either without forms or with
+// both forms.
+func hasSentence(c *catalogue, key string) bool {
 	_, plain := c.sentences[key]
 	_, one := c.sentences[key+".one"]
 	_, other := c.sentences[key+".other"]
 	return plain != (one && other) && one == other
 }
 
-func TestEverySentenceThatIsNamedExists(t *testing.T) {
+func TestEverySentenceInTheCodeExists(t *testing.T) {
 	c := testCatalogue(t)
 	for _, key := range familyKeys() {
-		if !has(c, key) {
-			t.Errorf("families: no sentence %s", key)
+		if !hasSentence(c, key) {
+			t.Errorf("families: the catalogue has no sentence %s", key)
 		}
 	}
-	// A sentence with two forms needs the n that chooses one.
+	// A sentence with two forms needs the value n, which selects the form.
 	exists := func(key, args string) bool {
 		_, plain := c.sentences[key]
-		return has(c, key) && (plain || strings.Contains(args, `"n"`))
+		return hasSentence(c, key) && (plain || strings.Contains(args, `"n"`))
 	}
 	inTemplates := regexp.MustCompile(`\b(?:t|rich) "([^"]+)"([^})]*)`)
 	for path, text := range sources(t, "templates/*.html") {
 		for _, m := range inTemplates.FindAllStringSubmatch(text, -1) {
 			if !exists(m[1], m[2]) {
-				t.Errorf("%s: no sentence %s", path, m[0])
+				t.Errorf("%s: the catalogue has no sentence for %s, or n is missing", path, m[0])
 			}
 		}
 	}
@@ -108,10 +109,10 @@ func TestEverySentenceThatIsNamedExists(t *testing.T) {
 			switch {
 			case strings.HasSuffix(m[1], "."):
 				if families[m[1]] == nil {
-					t.Errorf("%s: no family %s", path, m[1])
+					t.Errorf("%s: the prefix %s isn't in families", path, m[1])
 				}
 			case !exists(m[1], m[2]):
-				t.Errorf("%s: no sentence %s", path, m[0])
+				t.Errorf("%s: the catalogue has no sentence for %s, or n is missing", path, m[0])
 			}
 		}
 	}
@@ -130,7 +131,7 @@ func TestEverySentenceIsUsed(t *testing.T) {
 	for key := range testCatalogue(t).sentences {
 		stem := strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".other")
 		if !slices.Contains(used, stem) {
-			t.Errorf("no page says %s", key)
+			t.Errorf("the sentence %s isn't used", key)
 		}
 	}
 }
@@ -141,21 +142,21 @@ func TestSentencesAreWellFormed(t *testing.T) {
 	c := testCatalogue(t)
 	for key, text := range c.sentences {
 		if text == "" || strings.TrimSpace(text) != text {
-			t.Errorf("%s: empty, or spaces around: %q", key, text)
+			t.Errorf("%s: the sentence is empty or has spaces around it: %q", key, text)
 		}
 		if strings.ContainsAny(text, "'\"<>&") {
-			t.Errorf("%s: typographic quotes and no markup, please: %s", key, text)
+			t.Errorf("%s: the sentence has straight quotes or markup: %s", key, text)
 		}
 		for _, g := range gap.FindAllString(text, -1) {
 			if !name.MatchString(g) {
-				t.Errorf("%s: gap %s", key, g)
+				t.Errorf("%s: the gap %s has an invalid name", key, g)
 			}
 		}
-		if stem, ok := strings.CutSuffix(key, ".one"); ok && !has(c, stem) {
-			t.Errorf("%s: needs %s.other beside it, and no %s", key, stem, stem)
+		if stem, ok := strings.CutSuffix(key, ".one"); ok && !hasSentence(c, stem) {
+			t.Errorf("%s: the catalogue must have %s.other as well, and not %s", key, stem, stem)
 		}
-		if stem, ok := strings.CutSuffix(key, ".other"); ok && !has(c, stem) {
-			t.Errorf("%s: needs %s.one beside it, and no %s", key, stem, stem)
+		if stem, ok := strings.CutSuffix(key, ".other"); ok && !hasSentence(c, stem) {
+			t.Errorf("%s: the catalogue must have %s.one as well, and not %s", key, stem, stem)
 		}
 	}
 }
@@ -181,7 +182,7 @@ func TestTextFillsGaps(t *testing.T) {
 		{string(c.rich("plain", "name", template.HTML("<i>"))), "Hello <i> at Site"},
 	} {
 		if test.got != test.want {
-			t.Errorf("got %q, want %q", test.got, test.want)
+			t.Errorf("the filled sentence is %q, want %q", test.got, test.want)
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Faults that this door finds itself.
+// Errors that this package detects itself.
 var (
 	errNotFound    = errors.New("no such page")
 	errForbidden   = errors.New("forbidden")
@@ -35,34 +35,39 @@ var (
 	errPanelUntrusted = errors.New("the panel's certificate isn't the configured one")
 )
 
-// untrustedProxy: the portal is served by https, but this peer isn't named.
-type untrustedProxy struct{ peer netip.Addr }
+// untrustedProxyError means that the portal is served by https, and the request came without
+// TLS from a peer that isn't a trusted proxy.
+type untrustedProxyError struct{ peer netip.Addr }
 
-func (e *untrustedProxy) Error() string { return "peer is not in trusted_proxies" }
+func (e *untrustedProxyError) Error() string { return "peer is not in trusted_proxies" }
 
-// plainHTTP: a trusted proxy says that the request came by plain http, but the site, at
-// origin, is https.
-type plainHTTP struct{ origin string }
+// plainHTTPError means that a trusted proxy received the request by plain http, although the
+// site at origin is https.
+type plainHTTPError struct{ origin string }
 
-func (e *plainHTTP) Error() string { return "request by plain http for " + e.origin }
+func (e *plainHTTPError) Error() string { return "request by plain http for " + e.origin }
 
-// panelRefused: the gate admits the request to the address, and the panel itself said no.
-type panelRefused struct {
+// panelRefusedError means that the gate admits the request to the address, but that the panel
+// itself refused it.
+type panelRefusedError struct {
 	panel   *access.Panel
 	address string
 }
 
-func (e *panelRefused) Error() string { return "the panel itself refused the request" }
+func (e *panelRefusedError) Error() string { return "the panel itself refused the request" }
 
-// headersTooLong: the request has more headers than we read. Usually cookies have grown.
-type headersTooLong struct{ cookies string }
+// headersTooLongError means that the request's headers exceed the limit, usually because of
+// large cookies.
+type headersTooLongError struct{ cookies string }
 
-func (e *headersTooLong) Error() string { return "the request's headers are too long: " + e.cookies }
+func (e *headersTooLongError) Error() string {
+	return "the request's headers are too long: " + e.cookies
+}
 
-// longestNamed is how many cookies are named to somebody who must delete some.
+// longestNamed is the number of cookies that the error page names.
 const longestNamed = 5
 
-// longestCookies names the longest cookies of a request, with the bytes of each.
+// longestCookies returns the names and sizes of a request's longest cookies, as text.
 func longestCookies(r *http.Request) string {
 	all := r.Cookies()
 	slices.SortStableFunc(all, func(a, b *http.Cookie) int { return len(b.Value) - len(a.Value) })
@@ -76,20 +81,19 @@ func longestCookies(r *http.Request) string {
 	return strings.Join(named, ", ")
 }
 
-// because returns a fault with its reason, which may be nil.
-func because(fault, reason error) error {
+// withReason returns fault, joined with reason unless that is nil.
+func withReason(fault, reason error) error {
 	if reason == nil {
 		return fault
 	}
 	return fmt.Errorf("%w: %w", fault, reason)
 }
 
-// retryBusy is what the Retry-After of a full queue says: by then the queue
-// has turned over.
+// retryBusy is the Retry-After of a full queue: the queue's current jobs are done by then.
 const retryBusy = 2 * time.Second
 
-// fail answers a request that wasn't carried out: the page says what to do,
-// the log has the reason under the same reference.
+// fail answers a request that failed with err. The page says what the user can do. The log has
+// the reason under the same reference.
 func (s *server) fail(req *request, err error) {
 	var (
 		status          = http.StatusInternalServerError
@@ -99,13 +103,13 @@ func (s *server) fail(req *request, err error) {
 		homeURL         string
 		signOut         string
 		wait            *login.WaitError
-		proxy           *untrustedProxy
-		other           *otherStage
-		plain           *plainHTTP
+		proxy           *untrustedProxyError
+		other           *otherStageError
+		plain           *plainHTTPError
 		notAdmitted     *login.NotAdmittedError
 		refused         *access.RefusedError
-		byPanel         *panelRefused
-		long            *headersTooLong
+		byPanel         *panelRefusedError
+		long            *headersTooLongError
 	)
 	switch {
 	case errors.As(err, &other):
@@ -114,8 +118,8 @@ func (s *server) fail(req *request, err error) {
 	case errors.Is(err, login.ErrNoAttempt) && s.cookiesBlocked(req):
 		status, heading, advice = http.StatusBadRequest, say("error.no_cookies.heading"), say("error.no_cookies.advice")
 		linkURL, linkText = "", nil
-	case errors.Is(err, login.ErrNoAttempt) && req.signedIn() && req.PostForm.Has("return"):
-		// The form was sent twice, or another tab was faster.
+	case errors.Is(err, login.ErrNoAttempt) && req.isSignedIn() && req.PostForm.Has("return"):
+		// The form was submitted twice, or another tab finished the sign-in.
 		s.redirect(req, login.CheckReturn(req.PostForm.Get("return")))
 		return
 	case errors.Is(err, login.ErrNoAttempt):
@@ -156,7 +160,7 @@ func (s *server) fail(req *request, err error) {
 		status, heading, advice = http.StatusForbidden, say("error.no_document.heading"), say("error.no_document.advice")
 	case errors.Is(err, errBadForm):
 		status, heading, advice = http.StatusBadRequest, say("error.bad_request.heading"), say("error.bad_request.advice")
-	case tooLarge(err):
+	case isTooLarge(err):
 		status, heading, advice = http.StatusRequestEntityTooLarge, say("error.too_large.heading"), say("error.too_large.advice")
 	case errors.Is(err, login.ErrSetupTicket):
 		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.setup_link.advice")
@@ -200,7 +204,7 @@ func (s *server) fail(req *request, err error) {
 	if status >= http.StatusInternalServerError {
 		level = s.Log.Error
 	}
-	line := append([]any{"request", reference(req.Request), "status", status, "method", clean(req.Method)}, s.about(req, err)...)
+	line := append([]any{"request", reference(req.Request), "status", status, "method", clean(req.Method)}, s.logContext(req, err)...)
 	level("refused", append(line, "path", clean(req.URL.Path), "address", req.from.Address.String(), "reason", cleanReason(err))...)
 	if linkURL == "/" {
 		linkURL = s.PublicURL + "/"
@@ -209,25 +213,24 @@ func (s *server) fail(req *request, err error) {
 		frame: frame{Title: heading}, Advice: advice,
 		LinkURL: linkURL, LinkText: linkText, HomeURL: homeURL, SignOut: signOut, Reference: reference(req.Request),
 	}
-	if err := s.views.page(req.w, status, "error", page); err != nil {
+	if err := s.views.render(req.w, status, "error", page); err != nil {
 		s.Log.Error("error page", "request", reference(req.Request), "reason", err)
 		http.Error(req.w, http.StatusText(status), status)
 	}
 }
 
-// about returns what a line of the log says a refused request was about: the host that was
-// asked for, and where they are known the panel and the account. It holds nothing that was
-// typed, and no query.
-func (s *server) about(req *request, err error) []any {
+// logContext returns the attributes for a failed request's log line: its host, and the panel
+// and the account if they are known. It has nothing that a user typed, and no query.
+func (s *server) logContext(req *request, err error) []any {
 	var (
-		panel       = s.panelAt(req.Host)
+		panel       = s.panelAtHost(req.Host)
 		username    = req.me.Account.Name
 		notAdmitted *login.NotAdmittedError
-		byPanel     *panelRefused
+		byPanel     *panelRefusedError
 		more        *login.AboutError
 	)
 	if panel == nil && req.URL.Path == s.origin.Path+enterPagePath {
-		panel = s.panel(req.URL.Query().Get("panel"))
+		panel = s.panelByOrigin(req.URL.Query().Get("panel"))
 	}
 	if errors.As(err, &byPanel) {
 		panel = byPanel.panel
@@ -238,12 +241,12 @@ func (s *server) about(req *request, err error) []any {
 	if errors.As(err, &notAdmitted) {
 		panel, username = notAdmitted.Panel, notAdmitted.Username
 	}
-	return aboutLine(req.Host, panel, username)
+	return logFields(req.Host, panel, username)
 }
 
-// aboutLine returns what a line of the log says of a host, and of a panel and an account
-// where they are known.
-func aboutLine(host string, panel *access.Panel, username string) []any {
+// logFields returns log attributes for a host, and for a panel and an account unless they are
+// nil or empty.
+func logFields(host string, panel *access.Panel, username string) []any {
 	line := []any{"host", clean(host)}
 	if panel != nil {
 		line = append(line, "panel", panel.Host())
@@ -254,21 +257,21 @@ func aboutLine(host string, panel *access.Panel, username string) []any {
 	return line
 }
 
-// cleanReason is the text of an error on one line; joined ones have ": " between them.
+// cleanReason returns the text of an error on one line, with ": " between joined errors.
 func cleanReason(err error) string { return clean(strings.ReplaceAll(err.Error(), "\n", ": ")) }
 
-// panelName returns what pages call the panel that a request is for, or the site's name.
+// panelName returns the name of the panel at the request's host, or the site's name.
 func (s *server) panelName(req *request) string {
-	if panel := s.panelAt(req.Host); panel != nil {
+	if panel := s.panelAtHost(req.Host); panel != nil {
 		return panel.Name
 	}
 	return s.SiteName
 }
 
-// sameURL returns the address of a panel that a request is for, or the panel's first page
-// where the request was more than a look at a page.
+// sameURL returns the URL of a request for a panel, so that a link can repeat it. For methods
+// other than GET and HEAD it returns the panel's first page.
 func (s *server) sameURL(req *request) string {
-	panel := s.panelAt(req.Host)
+	panel := s.panelAtHost(req.Host)
 	switch {
 	case panel == nil:
 		return "/"
@@ -278,10 +281,10 @@ func (s *server) sameURL(req *request) string {
 	return panel.Origin + login.CheckAddress(req.URL.RequestURI())
 }
 
-// seconds rounds up: whoever comes back then isn't refused again.
+// seconds returns d in seconds, rounded up, so that a client that retries then isn't too early.
 func seconds(d time.Duration) int { return max(1, int(math.Ceil(d.Seconds()))) }
 
-func tooLarge(err error) bool {
+func isTooLarge(err error) bool {
 	var large *http.MaxBytesError
 	return errors.As(err, &large)
 }

@@ -11,27 +11,27 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// A panel's pages, cookies and stored data outlive a visit in the browser. The next
-// person at the same machine would meet them under another name.
+// A panel's pages, cookies and stored data stay in the browser after a visit. The next user of
+// the same browser would use them under another account.
 
 const (
-	// accountCookie tells on a panel's host whether the account that enters is the one
-	// that entered before. Its value is a MAC, which says nothing of the account.
+	// accountCookie identifies, on a panel's host, the account that entered last. Its value
+	// is a MAC, from which the account can't be derived.
 	accountCookie     = "sallyport-account"
-	accountCookieLife = 400 * 24 * time.Hour // the longest that browsers keep one
+	accountCookieLife = 400 * 24 * time.Hour // the maximum in browsers
 
-	// maxForgottenBytes bounds the lines of one answer that end a panel's cookies: nginx
-	// keeps 4 KiB for the headers of an answer.
+	// maxForgottenBytes is the maximum size of the headers in one answer that delete a
+	// panel's cookies: nginx accepts 4 KiB for all headers of an answer by default.
 	maxForgottenBytes = 2500
 
-	// maxForgetRounds is how many answers in a row may do that: enough for all the cookies
-	// that a request can bring.
+	// maxForgetRounds is the maximum number of successive answers that delete cookies:
+	// enough for all cookies in one request.
 	maxForgetRounds = 10
 )
 
-// clearForAnother has the browser drop what it keeps of a panel when another account
-// enters there than the last time.
-func (s *server) clearForAnother(req *request, panel *access.Panel, accountID string) {
+// forgetPreviousAccount makes the browser delete the panel's data if another account enters
+// than the last time.
+func (s *server) forgetPreviousAccount(req *request, panel *access.Panel, accountID string) {
 	mac := s.Login.Ring.MAC("account at a panel", panel.Origin+"\n"+accountID)
 	value := base64.RawURLEncoding.EncodeToString(mac)
 	before := panel.Cookie(req.Request, accountCookie)
@@ -39,26 +39,26 @@ func (s *server) clearForAnother(req *request, panel *access.Panel, accountID st
 	switch {
 	case before == "" || before == value:
 	case panel.ForgetAtSignOut:
-		forget(req.w.Header(), req.Request)
+		forgetPanel(req.w.Header(), req.Request)
 	default:
 		req.w.Header().Set("Clear-Site-Data", `"cache"`)
 	}
 }
 
-// forget has the browser drop everything of a panel that it keeps for this host: cached
-// pages, stored data and workers, and the panel's cookies that it sent, as many as one
-// answer can end; it reports whether there were any. Cookies are ended one by one, since
-// Clear-Site-Data's "cookies" would reach every host of the registrable domain, and the
-// portal's marks of known browsers there.
-func forget(h http.Header, r *http.Request) (any bool) {
+// forgetPanel adds headers to an answer that make the browser delete the panel's data for this
+// host: cached pages, stored data and workers, and as many of the panel's cookies in the
+// request as one answer can delete. It reports whether there were any cookies. They are deleted
+// one by one, since Clear-Site-Data's "cookies" would delete those of every host of the
+// registrable domain, among them the portal's cookies for known browsers.
+func forgetPanel(h http.Header, r *http.Request) (hadCookies bool) {
 	h.Set("Clear-Site-Data", `"cache", "storage"`)
 	domains := append([]string{""}, parents(r.Host)...)
 	size := 0
 	for name := range panelCookies(r) {
-		any = true
+		hadCookies = true
 		lines := make([]string, len(domains))
 		for i, domain := range domains {
-			// Nearly all cookies that come here have this path.
+			// Nearly all cookies that browsers send to this path were set for "/".
 			lines[i] = name + "=; Max-Age=0; Path=/"
 			if domain != "" {
 				lines[i] += "; Domain=" + domain
@@ -75,19 +75,19 @@ func forget(h http.Header, r *http.Request) (any bool) {
 			h.Add("Set-Cookie", line)
 		}
 	}
-	return any
+	return hadCookies
 }
 
-// panelCookies yields the names of the cookies that a request brings and that aren't ours,
-// each once. PHP's may have brackets in them, which net/http takes for none.
+// panelCookies yields the names of a request's cookies that aren't Sallyport's, without
+// duplicates. PHP allows names with brackets, which net/http doesn't parse.
 func panelCookies(r *http.Request) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		seen := map[string]bool{}
 		for _, line := range r.Header["Cookie"] {
 			for pair := range strings.SplitSeq(line, ";") {
 				name, _, found := strings.Cut(strings.TrimSpace(pair), "=")
-				ours := strings.HasPrefix(strings.TrimPrefix(name, "__Host-"), access.SessionCookie)
-				if !found || name == "" || ours || seen[name] {
+				isSallyport := strings.HasPrefix(strings.TrimPrefix(name, "__Host-"), access.SessionCookie)
+				if !found || name == "" || isSallyport || seen[name] {
 					continue
 				}
 				seen[name] = true
@@ -99,8 +99,8 @@ func panelCookies(r *http.Request) iter.Seq[string] {
 	}
 }
 
-// parents returns every Domain attribute that matches host: its own name and the names
-// above it that have a dot. Browsers accept no cookie for a public suffix.
+// parents returns every Domain attribute that matches host: its own name, and each parent
+// domain that has a dot. Browsers accept no cookie for a public suffix.
 func parents(host string) []string {
 	name, err := access.CanonicalHost(host)
 	if err != nil {

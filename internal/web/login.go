@@ -28,14 +28,14 @@ func (s *server) getHome(req *request) error {
 		page.Title = say("home.panels")
 		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.views.panelIcons[panel.Origin]})
 	}
-	return s.views.page(req.w, http.StatusOK, "home", page)
+	return s.views.render(req.w, http.StatusOK, "home", page)
 }
 
-// loginPage names the panel that the return URL leads to, so that people see where their
-// password goes, or else the site.
+// loginPage returns the sign-in page for a return URL. Its title names the panel of the return
+// URL, so that users see what the password is for, or otherwise the site.
 func (s *server) loginPage(req *request, returnURL string) loginPage {
 	page := loginPage{frame: frame{Title: say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
-	if panel := s.panelOf(page.Return); panel != nil {
+	if panel := s.panelOfReturn(page.Return); panel != nil {
 		page.Title, page.ForPanel = say("login.title_panel", "panel", panel.Name), true
 	}
 	return page
@@ -43,18 +43,18 @@ func (s *server) loginPage(req *request, returnURL string) loginPage {
 
 func (s *server) getLogin(req *request) error {
 	page := s.loginPage(req, req.URL.Query().Get("return"))
-	if req.signedIn() {
-		s.redirect(req, page.Return) // another tab, or a double click, was faster
+	if req.isSignedIn() {
+		s.redirect(req, page.Return) // another tab finished the sign-in, or it was a double click
 		return nil
 	}
 	page.Username = s.linkedName(req)
 	if s.cookie(req.Request, cookiesCookie) == "" {
 		s.setCookie(req.w, cookiesCookie, "1", cookiesCookieLife)
 	}
-	return s.views.page(req.w, http.StatusOK, "login", page)
+	return s.views.render(req.w, http.StatusOK, "login", page)
 }
 
-// linkedName returns the account's name whose link this browser used just now, or "".
+// linkedName returns the name of the account whose one-time link this browser just used, or "".
 func (s *server) linkedName(req *request) string {
 	name, err := url.QueryUnescape(s.cookie(req.Request, nameCookie))
 	if err != nil || !utf8.ValidString(name) {
@@ -73,7 +73,7 @@ func (s *server) postPassword(req *request) error {
 	page.Username = username
 	if strings.TrimSpace(username) == "" || typed == "" {
 		page.Error = say("login.empty")
-		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
 	}
 	progress, err := s.Login.SubmitPassword(req.Context(), username, typed, returnURL, s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "password", progress, returnURL, err)
@@ -81,39 +81,40 @@ func (s *server) postPassword(req *request) error {
 	switch {
 	case errors.Is(err, login.ErrRejected):
 		page.Error = say("login.wrong")
-		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
 	case errors.As(err, &wait):
 		page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
 		return s.tooMany(req, wait, "login", page)
 	case errors.Is(err, login.ErrShielded):
 		page.Error = say("login.shielded")
-		return s.views.page(req.w, http.StatusTooManyRequests, "login", page)
+		return s.views.render(req.w, http.StatusTooManyRequests, "login", page)
 	case errors.Is(err, login.ErrPasswordEnded):
 		page.Error = say("login.password_ended")
-		return s.views.page(req.w, http.StatusUnprocessableEntity, "login", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
 	case err != nil:
 		return err
 	}
 	return s.advance(req, progress)
 }
 
-// tooMany shows the form again and says when it will be read.
+// tooMany shows the form again, with status 429 and the time after which it will be accepted.
 func (s *server) tooMany(req *request, wait *login.WaitError, name string, page any) error {
 	req.w.Header().Set("Retry-After", strconv.Itoa(seconds(wait.RetryAfter)))
-	return s.views.page(req.w, http.StatusTooManyRequests, name, page)
+	return s.views.render(req.w, http.StatusTooManyRequests, name, page)
 }
 
-// advanceFrom is advance after a form that says where its own tab leads: another tab may
-// have begun a sign-in since, which the browser's cookie belongs to.
-func (s *server) advanceFrom(req *request, p login.Progress, returnURL string, query ...string) error {
+// advanceToReturn is like [server.advance], but uses the return URL of the form. In the
+// meantime another tab may have started a sign-in with another return URL, to which the
+// browser's attempt cookie belongs.
+func (s *server) advanceToReturn(req *request, p login.Progress, returnURL string, query ...string) error {
 	if checked := login.CheckReturn(returnURL); checked == returnURL {
 		p.ReturnURL = checked
 	}
 	return s.advance(req, p, query...)
 }
 
-// advance sends the browser on to the stage that its attempt is at. The pairs
-// of query go to the page behind the last.
+// advance redirects the browser to the page of its attempt's stage, or after the last stage to
+// the return URL, with the pairs of names and values in query.
 func (s *server) advance(req *request, p login.Progress, query ...string) error {
 	if p.Stage != login.StageDone {
 		s.setCookie(req.w, attemptCookie, p.Attempt.Reveal(), attemptCookieLife)
@@ -125,26 +126,26 @@ func (s *server) advance(req *request, p login.Progress, query ...string) error 
 		s.setCookie(req.w, nameCookie, "", 0)
 	}
 	s.rememberDevice(req, p.Device)
-	if s.shared() {
+	if s.isShared() {
 		_, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), p.Session.Reveal(), s.Login.Life, s.Login.Clock())
 		if err != nil {
 			return err
 		}
-		s.clearForAnother(req, s.Panels[0], owner.ID)
+		s.forgetPreviousAccount(req, s.Panels[0], owner.ID)
 	}
 	if p.CodesLeft >= 0 {
 		query = []string{"notice", "backup_code_used"}
 	}
-	s.land(req, p.Session, login.CheckReturn(p.ReturnURL), query...)
+	s.redirectWithSession(req, p.Session, login.CheckReturn(p.ReturnURL), query...)
 	return nil
 }
 
-// rememberDevice gives the browser the device cookie's new value.
+// rememberDevice sets the browser's device cookie.
 func (s *server) rememberDevice(req *request, token secret.Text) {
 	s.setCookie(req.w, deviceCookie, token.Reveal(), device.Life)
 }
 
-// stagePath is the page of a stage before the last.
+// stagePath returns the path of the page for a stage other than [login.StageDone].
 func stagePath(stage login.Stage) string {
 	switch stage {
 	case login.StageCode:
@@ -156,19 +157,20 @@ func stagePath(stage login.Stage) string {
 	}
 }
 
-// otherStage: the attempt waits for something else than this page asks.
-type otherStage struct{ stage login.Stage }
+// otherStageError means that the attempt is at another stage than that of the page.
+type otherStageError struct{ stage login.Stage }
 
-func (e *otherStage) Error() string { return "attempt is at another stage" }
+func (e *otherStageError) Error() string { return "attempt is at another stage" }
 
-// waiting returns the attempt that the browser holds, if it is at the stage.
-func (s *server) waiting(req *request, stage login.Stage) (string, login.Waiting, error) {
+// attemptAt returns the token of the browser's attempt, and what the page of its stage shows.
+// The error is a [*otherStageError] if the attempt isn't at the given stage.
+func (s *server) attemptAt(req *request, stage login.Stage) (string, login.Waiting, error) {
 	token := s.cookie(req.Request, attemptCookie)
-	waiting, err := s.Login.Waiting(req.Context(), token, req.from)
-	if err == nil && waiting.Stage != stage {
-		err = &otherStage{waiting.Stage}
+	attempt, err := s.Login.Waiting(req.Context(), token, req.from)
+	if err == nil && attempt.Stage != stage {
+		err = &otherStageError{attempt.Stage}
 	}
-	return token, waiting, err
+	return token, attempt, err
 }
 
 func (s *server) codePage(req *request, w login.Waiting, two bool) codePage {
@@ -183,11 +185,11 @@ func (s *server) codePage(req *request, w login.Waiting, two bool) codePage {
 }
 
 func (s *server) getCode(req *request) error {
-	_, waiting, err := s.waiting(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageCode)
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "code", s.codePage(req, waiting, req.URL.Query().Get("two") == "1"))
+	return s.views.render(req.w, http.StatusOK, "code", s.codePage(req, attempt, req.URL.Query().Get("two") == "1"))
 }
 
 func (s *server) postCode(req *request) error {
@@ -199,50 +201,51 @@ func (s *server) postCode(req *request) error {
 	progress, err := s.Login.SubmitCode(req.Context(), token, f[0], f[1], s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "code", progress, f[2], err)
 	if err == nil {
-		return s.advanceFrom(req, progress, f[2])
+		return s.advanceToReturn(req, progress, f[2])
 	}
 	refusal := codeMessage(err)
 	if refusal == nil {
 		return err
 	}
-	_, waiting, err := s.waiting(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageCode)
 	if err != nil {
 		return err
 	}
-	page := s.codePage(req, waiting, f[1] != "")
-	page.Return, page.Error = returnOf(f[2], waiting), refusal
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "code", page)
+	page := s.codePage(req, attempt, f[1] != "")
+	page.Return, page.Error = formReturn(f[2], attempt), refusal
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "code", page)
 }
 
-// returnOf is where a form leads that is shown again: where it led before, or where the
-// attempt does.
-func returnOf(field string, w login.Waiting) string {
+// formReturn returns the return URL for a form that is shown again: that of the form's field,
+// or otherwise that of the attempt.
+func formReturn(field string, w login.Waiting) string {
 	if field != "" {
 		return login.CheckReturn(field)
 	}
 	return w.ReturnURL
 }
 
-// logOutcome writes how one step of proving who it is ended, and for which panel: where
-// p leads, or else returnURL. What was typed, the name too, stays out: people type passwords
-// into the wrong field. An account is named once its password was right.
+// logOutcome logs the outcome of one step of a sign-in or reauthentication. The panel is that
+// of p's return URL, or otherwise of returnURL. The log has nothing that the user typed, not even
+// the account's name, since users type passwords into the wrong field. It names the account
+// after a correct password.
 func (s *server) logOutcome(req *request, step string, p login.Progress, returnURL string, err error) {
 	outcome := login.OutcomeOf(err)
 	level := slog.LevelInfo
 	if outcome == login.OutcomeClock {
-		level = slog.LevelError // ours to fix
+		level = slog.LevelError // the operator must correct the server's clock
 	}
-	panel := s.panelAt(req.Host)
+	panel := s.panelAtHost(req.Host)
 	if panel == nil {
-		panel = s.panelOf(cmp.Or(p.ReturnURL, returnURL))
+		panel = s.panelOfReturn(cmp.Or(p.ReturnURL, returnURL))
 	}
 	line := append([]any{"request", reference(req.Request), "step", step, "outcome", string(outcome), "done", err == nil && p.Stage == login.StageDone},
-		aboutLine(req.Host, panel, cmp.Or(p.Username, req.me.Account.Name))...)
+		logFields(req.Host, panel, cmp.Or(p.Username, req.me.Account.Name))...)
 	s.Log.Log(req.Context(), level, "sign-in", append(line, "address", req.from.Address.String())...)
 }
 
-// codeMessage is what to say of a code that wasn't accepted, or nil where the
-// error is another.
+// codeMessage returns the message for a code that wasn't accepted, or nil if err has another
+// cause.
 func codeMessage(err error) *message {
 	var code *login.CodeError
 	switch {
@@ -276,11 +279,11 @@ func codeMessage(err error) *message {
 }
 
 func (s *server) getBackupCode(req *request) error {
-	_, waiting, err := s.waiting(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageCode)
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft, Return: waiting.ReturnURL})
+	return s.views.render(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
 }
 
 func (s *server) postBackupCode(req *request) error {
@@ -293,25 +296,25 @@ func (s *server) postBackupCode(req *request) error {
 	progress, err := s.Login.SubmitBackupCode(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "backup_code", progress, f[1], err)
 	if err == nil {
-		return s.advanceFrom(req, progress, f[1])
+		return s.advanceToReturn(req, progress, f[1])
 	}
 	refusal, wait := backupCodeMessage(err)
 	if refusal == nil {
 		return err
 	}
-	_, waiting, err := s.waiting(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageCode)
 	if err != nil {
 		return err
 	}
-	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: waiting.CodesLeft, Return: returnOf(f[1], waiting), Error: refusal}
+	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: attempt.CodesLeft, Return: formReturn(f[1], attempt), Error: refusal}
 	if wait != nil {
 		return s.tooMany(req, wait, "backup-code", page)
 	}
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "backup-code", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "backup-code", page)
 }
 
-// backupCodeMessage is what to say of a backup code that wasn't accepted, and
-// how long to wait, or nil where the error is another.
+// backupCodeMessage returns the message for a backup code that wasn't accepted, or nil if err
+// has another cause, and the time to wait if there is one.
 func backupCodeMessage(err error) (*message, *login.WaitError) {
 	var wait *login.WaitError
 	switch {
@@ -335,14 +338,14 @@ func (s *server) postCancel(req *request) error {
 }
 
 func (s *server) postLogout(req *request) error {
-	if req.signedIn() {
+	if req.isSignedIn() {
 		if err := s.Login.SignOut(req.Context(), req.me); err != nil && !errors.Is(err, login.ErrGone) {
 			return err
 		}
 	}
 	s.setCookie(req.w, sessionCookie, "", 0)
-	if s.shared() && s.Panels[0].ForgetAtSignOut {
-		forget(req.w.Header(), req.Request)
+	if s.isShared() && s.Panels[0].ForgetAtSignOut {
+		forgetPanel(req.w.Header(), req.Request)
 	}
 	s.redirect(req, "/login", "notice", "signed_out")
 	return nil
@@ -353,8 +356,8 @@ func (s *server) getChangePassword(req *request) error {
 	return nil
 }
 
-// getSetup opens a one-time link and consumes nothing. An operator's link for
-// the wizard moves into a cookie, out of the address, and waits there.
+// getSetup shows the page of a one-time link, which stays unused. The token of an operator's
+// link for the wizard moves from the address into a cookie, until the wizard uses it.
 func (s *server) getSetup(req *request) error {
 	token := req.URL.Query().Get("ticket")
 	opened, err := s.Login.Open(req.Context(), token)
@@ -362,7 +365,7 @@ func (s *server) getSetup(req *request) error {
 		return err
 	}
 	if opened.Kind == account.TicketLetIn {
-		return s.views.page(req.w, http.StatusOK, "let-in", letInPage{
+		return s.views.render(req.w, http.StatusOK, "let-in", letInPage{
 			frame: frame{Title: say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
 		})
 	}
@@ -371,7 +374,7 @@ func (s *server) getSetup(req *request) error {
 		s.redirect(req, newAuthenticatorPath)
 		return nil
 	}
-	return s.views.page(req.w, http.StatusOK, "setup", s.setupPage(opened, token))
+	return s.views.render(req.w, http.StatusOK, "setup", s.setupPage(opened, token))
 }
 
 func (s *server) setupPage(opened login.Opened, token string) setupPage {
@@ -418,7 +421,7 @@ func (s *server) postSetup(req *request) error {
 		if page.First {
 			owner = account.Account{Name: f[1], Email: f[2]}
 		}
-		s.noteWeak(req, owner, f[3])
+		s.setWeakCookie(req, owner, f[3])
 		s.rememberDevice(req, token)
 		s.setCookie(req.w, nameCookie, url.QueryEscape(owner.Name), nameCookieLife)
 		if page.Reset {
@@ -441,5 +444,5 @@ func (s *server) postSetup(req *request) error {
 			return err
 		}
 	}
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "setup", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "setup", page)
 }

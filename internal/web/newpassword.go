@@ -15,11 +15,11 @@ func (s *server) newPasswordPage(w login.Waiting) newPasswordPage {
 }
 
 func (s *server) getNewPassword(req *request) error {
-	_, waiting, err := s.waiting(req, login.StageNewPassword)
+	_, attempt, err := s.attemptAt(req, login.StageNewPassword)
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "new-password", s.newPasswordPage(waiting))
+	return s.views.render(req.w, http.StatusOK, "new-password", s.newPasswordPage(attempt))
 }
 
 func (s *server) postNewPassword(req *request) error {
@@ -28,21 +28,21 @@ func (s *server) postNewPassword(req *request) error {
 		return err
 	}
 	typed := f[0]
-	token, waiting, err := s.waiting(req, login.StageNewPassword)
+	token, attempt, err := s.attemptAt(req, login.StageNewPassword)
 	if err != nil {
 		return err
 	}
 	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "new_password", progress, f[1], err)
 	if err == nil {
-		s.noteWeak(req, waiting.Account, typed)
-		return s.advanceFrom(req, progress, f[1], "notice", "password_set")
+		s.setWeakCookie(req, attempt.Account, typed)
+		return s.advanceToReturn(req, progress, f[1], "notice", "password_set")
 	}
-	page := s.newPasswordPage(waiting)
+	page := s.newPasswordPage(attempt)
 	if page.Error = s.passwordMessage(err); page.Error == nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "new-password", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-password", page)
 }
 
 func (s *server) newPassword(owner account.Account) newPassword {
@@ -50,17 +50,17 @@ func (s *server) newPassword(owner account.Account) newPassword {
 	return newPassword{MinLength: s.Login.MinRunes, MaxLength: password.MaxRunes, Words: words}
 }
 
-// noteWeak has the next page say so where the password that was just set is
-// weak. A cookie carries it: an address would stand in the logs of proxies.
-func (s *server) noteWeak(req *request, owner account.Account, typed string) {
+// setWeakCookie makes the next page warn the user if the password that was just set is weak.
+// It uses a cookie, since an address would be in the logs of proxies.
+func (s *server) setWeakCookie(req *request, owner account.Account, typed string) {
 	if got := password.Strength(typed, s.Login.Words(owner)...); got.Level == password.Weak {
 		s.setCookie(req.w, weakCookie, string(got.Reason), weakCookieLife)
 	}
 }
 
-// why says what makes a password guessable, and what to do, or nil where it
-// isn't one of our reasons.
-func why(reason password.Reason) *message {
+// weaknessMessage returns the text that says why a password is easy to guess and what to do, or
+// nil for an unknown reason.
+func weaknessMessage(reason password.Reason) *message {
 	switch reason {
 	case password.Common:
 		return say("strength.common")
@@ -76,8 +76,8 @@ func why(reason password.Reason) *message {
 	return nil
 }
 
-// passwordMessage is what to say of a new password that can't be used, or nil
-// where the error is another.
+// passwordMessage returns the message for a new password that can't be used, or nil if err has
+// another cause.
 func (s *server) passwordMessage(err error) *message {
 	var common *password.CommonError
 	switch {
@@ -88,7 +88,7 @@ func (s *server) passwordMessage(err error) *message {
 	case errors.Is(err, password.ErrInvalid):
 		return say("password.invalid")
 	case errors.As(err, &common):
-		return say("password.common", "why", why(common.Reason))
+		return say("password.common", "why", weaknessMessage(common.Reason))
 	case errors.Is(err, login.ErrSamePassword):
 		return say("password.same")
 	}

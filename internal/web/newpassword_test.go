@@ -30,44 +30,44 @@ func TestSuspectPasswordMustBeChangedAfterTheCode(t *testing.T) {
 
 			b := p.Browser(t)
 			b.SignIn("ada")
-			// The stage can't be had before the code, nor skipped after it.
+			// The stage can't be reached before the code, nor skipped after it.
 			if a := b.Get("/login/new-password"); a.Location != "/login/code" {
-				t.Errorf("new password before the code: %d %s", a.Status, a.Location)
+				t.Errorf("the page for a new password before the code: status %d, redirect to %q, want /login/code", a.Status, a.Location)
 			}
 			if a := b.Post("/login/code", "code", phone.Code(0)); a.Location != "/login/new-password" {
-				t.Fatalf("after the code: %d %s", a.Status, a.Location)
+				t.Fatalf("after the code: status %d, redirect to %q, want /login/new-password", a.Status, a.Location)
 			}
 			if a := b.Get("/login/code"); a.Location != "/login/new-password" {
-				t.Errorf("code after the code: %d %s", a.Status, a.Location)
+				t.Errorf("the page for the code after the code: status %d, redirect to %q, want /login/new-password", a.Status, a.Location)
 			}
 			if b.SignedIn() {
-				t.Fatal("signed in before the password was changed")
+				t.Fatal("the browser is signed in before the password was changed")
 			}
 			for typed, want := range map[string]string{
 				"short":         "at least 15 characters",
 				portal.Password: "your current password. Choose a different one",
 			} {
 				if a := b.Post("/login/new-password", "new_password", typed); a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, want) {
-					t.Errorf("%q: %d, want 422 with %q", typed, a.Status, want)
+					t.Errorf("new password %q: status %d, want 422 with %q", typed, a.Status, want)
 				}
 			}
 			if a := b.Post("/login/new-password", "new_password", "a fresh long pass phrase"); a.Location != "/?notice=password_set" {
-				t.Fatalf("new password: %d %s", a.Status, a.Location)
+				t.Fatalf("valid new password: status %d, redirect to %q, want the start page with a notice", a.Status, a.Location)
 			}
 			if !b.SignedIn() {
-				t.Error("not signed in after the change")
+				t.Error("the browser isn't signed in after the change")
 			}
 			if owner.SignedIn() {
-				t.Error("another session outlived the change")
+				t.Error("the account's other session didn't end with the change")
 			}
 			later := p.Browser(t)
 			if a := later.Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusUnprocessableEntity {
-				t.Errorf("old password: %d, want 422", a.Status)
+				t.Errorf("sign-in with the old password: status %d, want 422", a.Status)
 			}
 			p.Clock.Move(30e9)
 			later.Post("/login", "username", "ada", "password", "a fresh long pass phrase")
 			if a := later.Post("/login/code", "code", phone.Code(0)); a.Location != "/" {
-				t.Errorf("next sign-in: %d %s, want no further change", a.Status, a.Location)
+				t.Errorf("next sign-in: status %d, redirect to %q, want / without another change", a.Status, a.Location)
 			}
 		})
 	}

@@ -5,8 +5,8 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 )
 
-// notices are the sentences that a redirect may bring along in its query, and
-// the colour of each. No other text of a query reaches a page.
+// notices are the notices that a redirect may select by a name in its query. No other text of
+// a query is shown on a page.
 var notices = map[string]struct {
 	kind string
 	text *message
@@ -44,22 +44,22 @@ var notices = map[string]struct {
 func (s *server) noticeOf(req *request) *notice {
 	name := req.URL.Query().Get("notice")
 	if name == "backup_code_used" && req.twoFactor {
-		return &notice{ // where few are left, a banner asks for new ones
+		return &notice{ // if few codes are left, a banner asks for new ones as well
 			Kind: "info", Text: say("notice.backup_code_used", "n", req.codesLeft),
 			LinkURL: "/settings/security#two-factor", LinkText: say("notice.new_phone"),
 		}
 	}
-	if panel := s.requiring(req); name == "required" && panel != nil {
+	if panel := s.panelRequiringTwoFactor(req); name == "required" && panel != nil {
 		return requiredBy(panel)
 	}
 	n, ok := notices[name]
 	if !ok {
 		return nil
 	}
-	if reason := why(password.Reason(s.cookie(req.Request, weakCookie))); reason != nil {
+	if reason := weaknessMessage(password.Reason(s.cookie(req.Request, weakCookie))); reason != nil {
 		s.setCookie(req.w, weakCookie, "", 0)
 		weak := &notice{Kind: "warn", Text: say("notice.weak", "done", n.text, "why", reason)}
-		if req.signedIn() {
+		if req.isSignedIn() {
 			weak.LinkURL, weak.LinkText = changePasswordForm, say("frame.change_password")
 		}
 		return weak
@@ -67,8 +67,7 @@ func (s *server) noticeOf(req *request) *notice {
 	return &notice{Kind: n.kind, Text: n.text}
 }
 
-// requiredBy says why a person who came from the panel is to enable two-factor
-// authentication.
+// requiredBy returns the notice that the panel requires two-factor authentication.
 func requiredBy(panel *access.Panel) *notice {
 	return &notice{Kind: "warn", Text: say("notice.required_panel", "panel", panel.Name)}
 }

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Each page has a struct of its own; templates read nothing else. Text comes
-// from the catalogue: a handler names a sentence with [say], a template with
-// the function t. Times are shown with the template function when.
+// Each page has its own struct, which is all that its template reads. Text comes from the
+// catalogue: a handler selects a sentence with [say], a template with the function t. The
+// template function when shows a time.
 
-// message is one sentence of the catalogue with what fills its gaps.
+// message is a sentence of the catalogue with the values of its gaps.
 type message struct {
 	key  string
 	args []any // name, value, name, value, ...
 }
 
-// say returns the sentence key of the catalogue; args are pairs of a gap's
-// name and its value.
+// say returns a message with the sentence key of the catalogue. args are pairs of a gap's name
+// and its value.
 func say(key string, args ...any) *message { return &message{key, args} }
 
-// notice is the box on top of a page: something was done or needs attention.
+// notice is the box at the top of a page. It confirms an action or asks for attention.
 type notice struct {
 	Kind     string // "ok", "info", "warn" or "error"
 	Text     *message
@@ -27,21 +27,21 @@ type notice struct {
 	LinkText *message
 }
 
-// frame is what every page has around its content.
+// frame is the data of the parts that surround the content of every page.
 type frame struct {
 	Title     *message // the page's title, without the site's name
-	Account   string   // name of the signed-in account; empty when nobody is
+	Account   string   // name of the signed-in account; empty: not signed in
 	Tab       string   // "profile", "security", "sessions", "activity", or empty: no tabs
 	Notice    *notice  // may be nil
-	FewCodes  bool     // the amber banner "n backup codes left" is shown
-	CodesLeft int      // unused backup codes, where FewCodes is set and on the Security tab
+	FewCodes  bool     // show the banner about the few backup codes that are left
+	CodesLeft int      // unused backup codes, if FewCodes is set or on the Security tab
 	Clock     *message // what is wrong with the server's clock, for operators; may be nil
-	Wrong     int      // wrong codes that others typed after the right password; 0: no banner
+	Wrong     int      // wrong codes that others typed after the correct password; 0: no banner
 }
 
 type homePage struct {
 	frame
-	Name      string // what to call the person
+	Name      string // the name by which the page addresses the user
 	TwoFactor bool   // two-factor authentication is on
 	Panels    []panelLink
 }
@@ -49,7 +49,7 @@ type homePage struct {
 // panelLink is a panel that the account may enter.
 type panelLink struct {
 	URL  string
-	Name string // as pages call it
+	Name string // the panel's name
 	Icon string // URL path of its picture; may be empty
 }
 
@@ -60,56 +60,56 @@ type panelLogoutPage struct {
 	Back   string // address of the panel
 }
 
-// continuePage leads on to an address by itself, and has a link for browsers that don't.
+// continuePage redirects to a URL by itself, and has a link for browsers that don't.
 type continuePage struct {
 	frame
-	Panel string // name of the panel that the address leads to; empty: none
-	URL   string // whole
+	Panel string // name of the panel at the URL; empty: none
+	URL   string // absolute
 }
 
-// panelKeepPage stands at an address that is too long for a cookie.
+// panelKeepPage is shown at a panel's address that is too long for a cookie.
 type panelKeepPage struct {
 	frame
-	URL     string // where a sign-in begins that comes back to the folder
-	KeptURL string // the same, once the script has kept the address
-	Folder  string // where the sign-in leads without the script
+	URL     string // starts a sign-in that returns to the folder
+	KeptURL string // starts a sign-in that returns to the address which the script stored
+	Folder  string // the folder to which the sign-in returns without the script
 }
 
-// panelBackPage leads to the address that the script kept.
+// panelBackPage redirects to the address that the script stored.
 type panelBackPage struct {
 	frame
 	Panel string // its name
-	URL   string // of the folder, where none was kept
+	URL   string // of the folder, in case no address is stored
 }
 
-// panelSignInPage fills a frame, or answers a form, where nobody is signed in.
+// panelSignInPage answers a form, or a request of a frame, that has no session.
 type panelSignInPage struct {
 	frame
 	Panel string // its name
-	URL   string // where the sign-in begins
-	Form  bool   // a form was sent, and wasn't passed on
+	URL   string // starts the sign-in
+	Form  bool   // the request was a form, which wasn't forwarded to the panel
 }
 
 type panelSignedInPage struct {
 	frame
 	Panel  panelLink
-	Script string // path of the script that tells the other tabs
+	Script string // path of the script that notifies the other tabs
 }
 
 type loginPage struct {
 	frame
 	ForPanel bool   // the title names a panel
-	Username string // kept after a wrong answer
-	Return   string // return URL, carried in a hidden field
+	Username string // as typed, after a wrong password
+	Return   string // return URL, in a hidden field
 	Error    *message
 }
 
 type codePage struct {
 	frame
-	Entry    string // name of the account, as in the app
-	Names    string // of the authenticators, where there are several
+	Entry    string // name of the account, as in the authenticator app
+	Names    string // names of the authenticators, if there are several
 	Two      bool   // both fields are shown
-	TwoOnly  bool   // both fields are needed: a single code isn't looked at
+	TwoOnly  bool   // both fields are required: a single code isn't accepted
 	HasCodes bool   // unused backup codes exist
 	Return   string
 	Error    *message
@@ -122,11 +122,11 @@ type backupCodePage struct {
 	Error  *message
 }
 
-// newPassword is what stands under the field of a new password.
+// newPassword is the data for the field of a new password and the hint below it.
 type newPassword struct {
 	MinLength int // in characters
 	MaxLength int
-	Words     string // that everybody knows of the account and the site
+	Words     string // public words of the account and the site, which make a password weak
 }
 
 type newPasswordPage struct {
@@ -139,21 +139,21 @@ type newPasswordPage struct {
 
 type reauthenticatePage struct {
 	frame
-	Panel      string    // name of the panel that asks for a recent sign-in; empty: a change does
-	Username   string    // for password managers, read-only
-	Action     string    // path of the portal that the form is sent to
-	InForm     bool      // it is another form's, proven with this one
-	Carried    []carried // the other form's fields
-	Return     string    // path of the portal, carried in a hidden field
-	TwoFactor  bool      // a code is needed too
-	Two        bool      // next_code is shown
-	BackupCode bool      // ask for a backup code instead of a code
-	Ways       []way     // to prove it with something else
+	Panel      string         // name of the panel that requires a recent sign-in; empty: a change requires it
+	Username   string         // for password managers, read-only
+	Action     string         // path of the portal to which the form is submitted
+	InForm     bool           // the proofs are submitted together with another form
+	Carried    []carriedField // the other form's fields
+	Return     string         // path of the portal, in a hidden field
+	TwoFactor  bool           // a code is required too
+	Two        bool           // the field next_code is shown
+	BackupCode bool           // a backup code is required instead of a code
+	Ways       []proofChoice  // other proofs that the form can require
 	Error      *message
 }
 
-// way is another field that a code can be typed into.
-type way struct {
+// proofChoice is a button that changes which proof the form requires.
+type proofChoice struct {
 	Ask  string
 	Text *message
 }
@@ -178,23 +178,23 @@ type securityPage struct {
 	TwoFactor         bool
 	TwoFactorSince    time.Time
 	Authenticators    []authenticatorRow
-	CodeSet           string   // names the backup codes that the form replaces
+	CodeSet           string   // id of the set of backup codes that the form replaces
 	AtLimit           bool     // no further authenticator may be added
 	EnrollLocked      bool     // the wizard opens only through an operator's link
-	StepsDone         int      // of the check-up's three
-	PasswordAdvice    *message // why it should be changed; nil: it needn't be
+	StepsDone         int      // how many of the three steps of the security check are done
+	PasswordAdvice    *message // why the password should be changed; nil: it needn't be
 	PasswordError     *message
-	MaxName           int // of an authenticator, in code points
+	MaxName           int // maximum length of an authenticator's name, in code points
 	Passes            []passRow
-	SomePanel         bool // there is one to make passes for
+	SomePanel         bool // there is a panel for which passes can be issued
 }
 
 type passRow struct {
 	ID         string
 	Name       string
-	Opens      string // the panel's name, where it has one, and the address
+	Opens      string // the panel's name, if it has one, and the address
 	Methods    string // empty: all
-	Addresses  string // empty: from anywhere
+	Addresses  string // empty: any
 	ExpiresAt  time.Time
 	LastUsedAt time.Time // zero: not used yet
 	Expired    bool
@@ -205,22 +205,22 @@ type newPassPage struct {
 	frame
 	Panels    []panelChoice
 	Name      string
-	Panel     string // origin of the chosen one
+	Panel     string // origin of the chosen panel
 	Path      string
 	Methods   string
 	Addresses string
 	Days      int
-	Lives     []int // to choose from
+	Lives     []int // the choices for Days
 	Error     *message
 }
 
-// panelChoice is a panel that a pass can be for.
+// panelChoice is a panel for which a pass can be issued.
 type panelChoice struct {
 	Origin string
-	Name   string // as pages call it, with the origin where they differ
+	Name   string // the panel's name, with the origin if they differ
 }
 
-// passPage shows the token of a new machine pass, this once.
+// passPage shows the token of a new machine pass. No other page shows it.
 type passPage struct {
 	frame
 	Name      string
@@ -229,7 +229,7 @@ type passPage struct {
 	Addresses string // as in passRow
 	ExpiresAt time.Time
 	Token     string
-	Example   string // a command that uses it
+	Example   string // a command that uses the token
 }
 
 type authenticatorRow struct {
@@ -237,33 +237,33 @@ type authenticatorRow struct {
 	Name       string
 	AddedAt    time.Time
 	LastUsedAt time.Time // zero: not used yet
-	Only       bool      // the only one: removing it turns two-factor authentication off
+	Only       bool      // the account's only authenticator: removing it disables two-factor authentication
 	Typed      string    // a new name that was refused
-	Error      *message  // why it was
+	Error      *message  // why the new name was refused
 }
 
 type newAuthenticatorPage struct {
 	frame
-	First bool // it turns two-factor authentication on
+	First bool // the enrolment enables two-factor authentication
 }
 
 type wizardPage struct {
 	frame
-	First  bool   // it turns two-factor authentication on
-	Owner  string // name of the account, as in the app
+	First  bool   // the enrolment enables two-factor authentication
+	Owner  string // name of the account, as in the authenticator app
 	ID     string
 	QR     template.HTML // inline SVG, with its own white margin
 	Groups []string      // the key in groups of four
 	Key    string        // the key in one piece, to copy
 	KeyURI template.URL  // otpauth://
-	Name   string        // of the authenticator, filled in
-	Max    int           // code points of a name
+	Name   string        // value of the field for the authenticator's name
+	Max    int           // maximum length of a name, in code points
 	Error  *message
 }
 
 type backupCodesPage struct {
 	frame
-	JustEnabled bool // two-factor authentication was turned on by this step
+	JustEnabled bool // this step enabled two-factor authentication
 	Codes       []string
 	URL         string // of the portal
 	Username    string
@@ -275,7 +275,7 @@ type backupCodesPage struct {
 type sessionsPage struct {
 	frame
 	Sessions []sessionRow // this browser's first
-	Others   int          // how many more than this one
+	Others   int          // number of other sessions
 	Devices  []deviceRow  // known browsers
 }
 
@@ -288,14 +288,14 @@ type deviceRow struct {
 	Current bool
 }
 
-// letInPage is what a let-in link opens: its button makes the browser known.
+// letInPage is the page of a let-in link. Its button makes the browser known.
 type letInPage struct {
 	frame
 	Ticket   string
 	Username string
 }
 
-// letInLinkPage shows a let-in link, this once.
+// letInLinkPage shows a new let-in link. No other page shows it.
 type letInLinkPage struct {
 	frame
 	Link string
@@ -323,7 +323,7 @@ type activityRow struct {
 	At      time.Time
 	Address string
 	Browser string
-	Alarm   bool // something that somebody else may have done
+	Alarm   bool // an attacker may have caused the event
 	Backup  bool // a backup code was used
 }
 
@@ -332,19 +332,19 @@ type setupPage struct {
 	newPassword
 	Ticket   string
 	First    bool   // the first account, an operator
-	Reset    bool   // a new password in place of a suspect one; neither: an invitation
-	Username string // typed; of an invitation fixed
+	Reset    bool   // a new password in place of a suspect one; if neither is set: an invitation
+	Username string // as typed; for an invitation it is fixed
 	Email    string
 	Error    *message
 }
 
-// errorPage says what happened in its title.
+// errorPage is the page for every error. Its title says what happened.
 type errorPage struct {
 	frame
-	Advice    *message // what to do
+	Advice    *message // what the user can do
 	LinkURL   string   // may be empty
 	LinkText  *message
-	HomeURL   string // of the panels' list, beside another link; may be empty
-	SignOut   string // path that the form to sign out is sent to; empty: no form
-	Reference string // stands in the log too
+	HomeURL   string // URL of the list of panels, as a second link; may be empty
+	SignOut   string // path to which the sign-out form is submitted; empty: no form
+	Reference string // also in the log
 }

@@ -14,29 +14,30 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// Where a browser brings a handoff to, and where it leaves.
+// Paths of a panel's host at which a visit starts and ends.
 const (
-	enterPath     = access.OwnPrefix + "enter"
+	enterPath     = access.OwnPrefix + "enter" // redeems a handoff
 	logoutPath    = access.OwnPrefix + "logout"
 	signedOutPath = access.OwnPrefix + "signed-out"
 )
 
-// stateCookieLife is how long a sign-in that began at a panel may take.
+// stateCookieLife is the time limit for a sign-in that a panel started.
 const stateCookieLife = 10 * time.Minute
 
-// PanelHost answers what is below /.sallyport/ on the panels' hosts: where a
-// sign-in begins, where it comes back to, and where it ends.
+// PanelHost answers requests below /.sallyport/ on the panels' hosts: the start of a sign-in, the
+// return from it, and the sign-out. It also answers requests that the gate doesn't forward.
 type PanelHost struct {
 	server *server
 	pages  http.Handler
 }
 
-// panelPages are all that the panels' hosts show: each keeps some 70 kB.
+// panelPages are the pages of the panels' hosts. Only these are loaded, since each page takes
+// about 70 kB of memory.
 var panelPages = []string{"error", "panel-back", "panel-keep", "panel-logout", "panel-sign-in", "panel-signed-in", "panel-signed-out"}
 
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {
-	o.Look.Icons = nil // which stand on the portal's first page
+	o.Look.Icons = nil // only the portal's first page shows them
 	s, err := newServer(o, access.OwnPrefix, panelPages...)
 	if err != nil {
 		return nil, err
@@ -58,12 +59,12 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(s.newRequest(w, r), errCrossOrigin)
 	}))
-	return &PanelHost{server: s, pages: s.frame(s.canonicalOnly(foreign.Handler(mux)))}, nil
+	return &PanelHost{server: s, pages: s.wrap(s.canonicalOnly(foreign.Handler(mux)))}, nil
 }
 
 type panelHandler func(*request, *access.Panel) error
 
-// panelRoutes are those that every panel's host has, the portal's own too.
+// panelRoutes returns the routes of every panel's host, also of one that the portal shares.
 func (s *server) panelRoutes() map[string]panelHandler {
 	return map[string]panelHandler{
 		"GET " + access.StartPath:   s.getStart,
@@ -79,7 +80,7 @@ func (s *server) servePanelHost(mux *http.ServeMux, routes map[string]panelHandl
 	for pattern, handle := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			req := s.newRequest(w, r)
-			panel := s.panelAt(r.Host)
+			panel := s.panelAtHost(r.Host)
 			if panel == nil {
 				s.fail(req, errMisdirected)
 			} else if err := handle(req, panel); err != nil {
@@ -89,62 +90,61 @@ func (s *server) servePanelHost(mux *http.ServeMux, routes map[string]panelHandl
 	}
 }
 
-// Static answers for the files of the pages that panels' hosts show.
+// Static serves the files of the pages on the panels' hosts.
 func (h *PanelHost) Static(w http.ResponseWriter, r *http.Request) {
-	h.server.frame(h.server.views.static()).ServeHTTP(w, r)
+	h.server.wrap(h.server.views.static()).ServeHTTP(w, r)
 }
 
 func (h *PanelHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.pages.ServeHTTP(w, r) }
 
-// Refusal is why a request for a panel wasn't passed on.
+// Refusal is the kind of reason why a request for a panel isn't forwarded.
 type Refusal int
 
 // The refusals.
 const (
-	Denied         Refusal = iota // the account may not, or the gate can't tell what the request is about
+	Denied         Refusal = iota // the account isn't allowed to, or the gate can't know which resources the request names
 	PanelDown                     // the panel doesn't answer
 	PanelSlow                     // the panel didn't answer in time
-	PanelUntrusted                // the panel's certificate isn't the one that the configuration asks for
-	Unavailable                   // our database doesn't answer
-	UntrustedProxy                // the request came around the proxy
-	HeadersTooLong                // the request has more headers than max_header_kib
-	Misdirected                   // the request is for a host that isn't ours here
+	PanelUntrusted                // the panel's certificate isn't the configured one
+	Unavailable                   // Sallyport's database doesn't answer
+	UntrustedProxy                // the request didn't come through a trusted proxy
+	HeadersTooLong                // the headers are longer than max_header_kib
+	Misdirected                   // the request is for a host that isn't served at this address
 )
 
-// Refuse answers with a page that says why a request for a panel wasn't passed
-// on; reason is for the log.
-func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, why Refusal, reason error) {
+// Refuse answers with an error page for the refusal. reason is for the log.
+func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, refusal Refusal, reason error) {
 	var fault error
-	switch why {
+	switch refusal {
 	case PanelDown:
-		fault = because(errPanelDown, reason)
+		fault = withReason(errPanelDown, reason)
 	case PanelSlow:
-		fault = because(errPanelSlow, reason)
+		fault = withReason(errPanelSlow, reason)
 	case PanelUntrusted:
-		fault = because(errPanelUntrusted, reason)
+		fault = withReason(errPanelUntrusted, reason)
 	case Unavailable:
 		fault = reason
 	case UntrustedProxy:
-		fault = &untrustedProxy{access.Peer(r)}
+		fault = &untrustedProxyError{access.Peer(r)}
 	case HeadersTooLong:
-		fault = &headersTooLong{longestCookies(r)}
+		fault = &headersTooLongError{longestCookies(r)}
 	case Misdirected:
-		fault = because(errMisdirected, reason)
+		fault = withReason(errMisdirected, reason)
 	default:
-		fault = because(errForbidden, reason)
+		fault = withReason(errForbidden, reason)
 	}
 	h.fail(w, r, fault)
 }
 
-// PanelRefused answers for a proxy that asks what to show in place of a panel's answer,
-// although the gate admits the request: the panel itself refused it. There is no way on
-// but to load the page again, since an answer that leads on would go round for ever.
+// PanelRefused answers a request that is admitted but that the panel itself refused, if a proxy
+// asks for a page in place of the panel's answer. The page only offers to load it again: a
+// redirect to the panel would loop.
 func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string) {
-	h.fail(w, r, &panelRefused{panel, panel.Origin + login.CheckAddress(target)})
+	h.fail(w, r, &panelRefusedError{panel, panel.Origin + login.CheckAddress(target)})
 }
 
 func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
-	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if access.ClientKindOf(r.Method, r.Header) == access.Viewer {
 			allowFrame(w.Header())
 		}
@@ -152,22 +152,22 @@ func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
 	})).ServeHTTP(w, r)
 }
 
-// allowFrame lets a page fill a frame of the panel's, or of a page that shows the panel.
+// allowFrame allows an answer to be shown in a frame: a frame of the panel, or one of another
+// page that shows the panel.
 func allowFrame(h http.Header) {
 	h.Set("Content-Security-Policy", access.FramedPolicy)
 	h.Del("X-Frame-Options")
 }
 
-// ToHTTPS leads a person who came to a panel by plain http to the same page by https.
+// ToHTTPS redirects a browser that requested a panel by plain http to the same page by https.
 func (h *PanelHost) ToHTTPS(w http.ResponseWriter, r *http.Request, panel *access.Panel) {
-	h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.server.toHTTPS(w, r, panel.Origin)
 	})).ServeHTTP(w, r)
 }
 
-// Moved answers a proxy's question about a host of a panel that is written with a dot at
-// its end, where no browser has the panel's cookies: a person is led to the host without
-// it.
+// Moved answers a proxy's question about a panel's host with a dot at its end, to which browsers
+// don't send the panel's cookies. It redirects a navigation to the host without the dot.
 func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
 	w.Header()["Cache-Control"] = noStore
 	if access.ClientKindOf(method, r.Header) == access.Navigation {
@@ -178,84 +178,83 @@ func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.
 	h.Refuse(w, r, Misdirected, errors.New("a dot stands at the end of the panel's host"))
 }
 
-// Begin answers a request for target on a panel by somebody who must sign in
-// first: it leads a person there, or shows a page with the way where nobody can be led,
-// and tells everything else where it is, and why the pass that it brought opens nothing;
-// nil where it brought none.
-func (h *PanelHost) Begin(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
+// StartSignIn answers a request for target on a panel that requires a sign-in. It redirects a
+// navigation to the sign-in. It shows a page with a link to a browser that can't be redirected.
+// Other clients get the sign-in's address as JSON, with the reason why the request's machine
+// pass doesn't open the panel, if it has one: refused, which may be nil.
+func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	address := panel.ReturnPath(method, target, r.Header)
-	back := wayBackTo(login.CheckAddress(address))
-	if len(address) > login.LongestAddress { // only a script can keep it
+	back := newReturnAddress(login.CheckAddress(address))
+	if len(address) > login.LongestAddress { // only a script can store it
 		address = login.CheckPath(folderOf(address))
-		back = wayBack{path: backAt(address, keptKey), kept: true}
+		back = returnAddress{path: storedAddressPath(address, keptKey), kept: true}
 	} else {
 		address = login.CheckAddress(address)
 	}
 	w.Header()["Cache-Control"] = noStore
-	switch asker := access.ClientKindOf(method, r.Header); {
-	case asker == access.Navigation && back.kept:
-		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.server.keepAddress(w, r, panel, address, back.path)
+	switch kind := access.ClientKindOf(method, r.Header); {
+	case kind == access.Navigation && back.kept:
+		h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.server.showKeepPage(w, r, panel, address, back.path)
 		})).ServeHTTP(w, r)
-	case asker == access.Navigation:
+	case kind == access.Navigation:
 		if back.cookie != "" {
 			setBackCookie(w, panel, back, backCookieLife)
 		}
-		// Not http.Redirect, which takes the method of whoever asks for the
-		// client's.
+		// Not http.Redirect, whose body depends on r.Method: behind a proxy that is the
+		// method of the question, not the client's.
 		w.Header().Set("Location", panel.StartURL(back.path))
 		w.WriteHeader(http.StatusSeeOther)
-	case asker == access.Viewer:
-		start := startByLink(panel, address, back)
-		h.server.frame(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.server.signInHere(w, r, panel, start, method != http.MethodGet && method != http.MethodHead)
+	case kind == access.Viewer:
+		start := startLink(panel, address, back)
+		h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.server.showSignInPage(w, r, panel, start, method != http.MethodGet && method != http.MethodHead)
 		})).ServeHTTP(w, r)
 	default:
-		unauthorized(w, r, startByLink(panel, address, back), refused)
+		writeUnauthorized(w, r, startLink(panel, address, back), refused)
 	}
 }
 
-// startByLink returns the link to a sign-in for clients that can't be redirected. The
-// sign-in comes back to the address, or, if the address is too long for a link, to its
-// folder.
-func startByLink(panel *access.Panel, address string, back wayBack) string {
+// startLink returns the URL that starts a sign-in, for clients that can't be redirected. The
+// sign-in returns to the address, or to its folder if the address is too long for the URL.
+func startLink(panel *access.Panel, address string, back returnAddress) string {
 	if back.cookie != "" || back.kept {
 		return panel.StartURL(folderOf(address))
 	}
 	return panel.StartURL(address)
 }
 
-// signInHere shows the way to the sign-in to a person who can't be led there: the page
-// fills a frame, or answers a form, which wasn't sent on.
-func (s *server) signInHere(w http.ResponseWriter, r *http.Request, panel *access.Panel, start string, form bool) {
+// showSignInPage shows a page with a link to the sign-in, in a frame or as the answer to a
+// form, which isn't forwarded to the panel.
+func (s *server) showSignInPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, start string, form bool) {
 	h := w.Header()
 	allowFrame(h)
 	access.Challenge(h, r.Header)
 	page := panelSignInPage{frame: frame{Title: say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
-	if err := s.views.page(w, http.StatusUnauthorized, "panel-sign-in", page); err != nil {
+	if err := s.views.render(w, http.StatusUnauthorized, "panel-sign-in", page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
 }
 
-// Values that answers share.
+// The values are shared by all answers, so that an answer allocates nothing for them.
 var noStore, contentJSON = []string{"no-store"}, []string{"application/json"}
 
-// unauthorized tells whatever isn't a person's browser where a person may sign in, and
-// what was wrong with its pass.
-func unauthorized(w http.ResponseWriter, r *http.Request, start string, refused error) {
+// writeUnauthorized answers 401 with JSON: the URL that starts a sign-in, and the reason why a
+// machine pass is refused, unless refused is nil.
+func writeUnauthorized(w http.ResponseWriter, r *http.Request, start string, refused error) {
 	pass := ""
 	if refused != nil {
-		reason, _ := json.Marshal(refused.Error()) // of a string: never an error
+		reason, _ := json.Marshal(refused.Error()) // no error for a string
 		pass = `,"pass":` + string(reason)
 	}
 	w.Header()["Content-Type"] = contentJSON
 	access.Challenge(w.Header(), r.Header)
 	w.WriteHeader(http.StatusUnauthorized)
-	// An origin and an escaped path are plain in JSON.
+	// An origin and an escaped path need no escaping in JSON.
 	io.WriteString(w, `{"login":"`+start+`"`+pass+"}\n")
 }
 
-func (s *server) panelAt(host string) *access.Panel {
+func (s *server) panelAtHost(host string) *access.Panel {
 	name, err := access.CanonicalHost(host)
 	if err != nil {
 		return nil
@@ -263,81 +262,81 @@ func (s *server) panelAt(host string) *access.Panel {
 	return s.panels[name]
 }
 
-// getStart marks the browser and sends it to the portal. The mark, which only
-// this browser at this host has, is what the handoff will be held against: a
-// link that somebody else prepared lets nobody in as him.
+// getStart stores a random state in a cookie of the panel's host, and redirects the browser to
+// the portal. The handoff will be valid only in the browser with this state. Otherwise an
+// attacker could sign a user in to the attacker's account with a prepared link.
 func (s *server) getStart(req *request, panel *access.Panel) error {
 	state := ""
-	if !panel.Shared { // nothing is handed over there
+	if !panel.Shared { // a shared host needs no handoff
 		if state = panel.Cookie(req.Request, access.StateCookie); !secret.IsToken(state) {
-			state = secret.NewToken().Reveal() // several tabs share one
+			state = secret.NewToken().Reveal() // shared by all tabs
 		}
 		setHostCookie(req.w, panel.IsHTTPS(), access.StateCookie, state, stateCookieLife)
 	}
 	query := req.URL.Query()
-	enter := enterAt(panel, login.CheckPath(query.Get("return")), state, query.Has("again"))
+	enter := enterPageFor(panel, login.CheckPath(query.Get("return")), state, query.Has("again"))
 	if login.CheckReturn(enter) != enter {
-		enter = enterAt(panel, "/", state, query.Has("again")) // too long to come back to
+		enter = enterPageFor(panel, "/", state, query.Has("again")) // the return path was too long
 	}
 	http.Redirect(req.w, req.Request, s.PublicURL+enter, http.StatusSeeOther)
 	return nil
 }
 
-// getPanelEnter spends a handoff and begins a visit.
+// getPanelEnter redeems a handoff and starts a visit.
 func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	state := panel.Cookie(req.Request, access.StateCookie)
 	entry, back, err := s.Login.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
 	switch {
 	case errors.Is(err, session.ErrHandoff):
-		back = "/" // it was used, as with the back button, or is too old: begin again, or go on
+		back = "/" // used already, as after the back button, or expired: the gate decides again
 	case errors.Is(err, session.ErrState) && state == "" && req.URL.Query().Has("again"):
 		return errNoCookies
 	case errors.Is(err, session.ErrState) && state == "":
-		// The sign-in took longer than the state's cookie lives, or there are no cookies:
-		// whoever comes without one again has none.
+		// The state cookie expired during the sign-in, or the browser keeps no cookies. A
+		// second request without the cookie shows which.
 		http.Redirect(req.w, req.Request, panel.StartURL(login.CheckPath(back))+"&again=1", http.StatusSeeOther)
 		return nil
 	case errors.Is(err, session.ErrState):
-		// Another browser's link: this one begins anew.
+		// A link from another browser: this browser starts its own sign-in.
 	case err != nil:
 		return err
 	default:
 		setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, entry.Token.Reveal(), s.Login.Life.Absolute)
-		s.clearForAnother(req, panel, entry.Account)
+		s.forgetPreviousAccount(req, panel, entry.Account)
 	}
 	http.Redirect(req.w, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
 	return nil
 }
 
 func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
-	return s.views.page(req.w, http.StatusOK, "panel-logout", panelLogoutPage{
+	return s.views.render(req.w, http.StatusOK, "panel-logout", panelLogoutPage{
 		frame: frame{Title: say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
 	})
 }
 
-// postPanelLogout ends the session, and leads on by a page of the panel's host: a form
-// leads to no other origin (see [access.PagePolicy]).
+// postPanelLogout ends the session and redirects to a page of the panel's host, since a form
+// can't redirect to the portal's origin (see [access.PagePolicy]).
 func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
 	if err := s.Login.LeavePanel(req.Context(), panel, panel.VisitToken(req.Request), req.from); err != nil {
 		return err
 	}
 	setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, "", 0)
 	if panel.ForgetAtSignOut {
-		forget(req.w.Header(), req.Request)
+		forgetPanel(req.w.Header(), req.Request)
 	}
 	http.Redirect(req.w, req.Request, panel.Origin+signedOutPath, http.StatusSeeOther)
 	return nil
 }
 
-// getPanelSignedOut leads on to the portal, once the browser has dropped the panel's cookies
-// where it must: more of them than one answer can end are ended by the next.
+// getPanelSignedOut redirects to the portal. If the browser must delete the panel's cookies, and
+// has more of them than one answer can delete, it redirects to itself first.
 func (s *server) getPanelSignedOut(req *request, panel *access.Panel) error {
 	round, _ := strconv.Atoi(req.URL.Query().Get("round"))
-	if panel.ForgetAtSignOut && panel.VisitToken(req.Request) == "" && round < maxForgetRounds && forget(req.w.Header(), req.Request) {
+	if panel.ForgetAtSignOut && panel.VisitToken(req.Request) == "" && round < maxForgetRounds && forgetPanel(req.w.Header(), req.Request) {
 		http.Redirect(req.w, req.Request, panel.Origin+signedOutPath+"?round="+strconv.Itoa(round+1), http.StatusSeeOther)
 		return nil
 	}
 	to := s.PublicURL + "/login?notice=signed_out"
 	req.w.Header().Set("Refresh", "0; url="+to)
-	return s.views.page(req.w, http.StatusOK, "panel-signed-out", continuePage{frame: frame{Title: say("panel_signed_out.title")}, URL: to})
+	return s.views.render(req.w, http.StatusOK, "panel-signed-out", continuePage{frame: frame{Title: say("panel_signed_out.title")}, URL: to})
 }

@@ -11,42 +11,43 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// returnCookieLife is how long a person may take to enable two-factor
-// authentication and still be led to the panel that asked for it: the wizard is open for
-// 15 minutes, and then there are backup codes to put away.
+// returnCookieLife is the time within which a user must enable two-factor authentication to be
+// redirected to the panel that requires it. The wizard stays open for 15 minutes, and then the
+// user stores the backup codes.
 const returnCookieLife = time.Hour
 
 const (
-	// enterPagePath is where a panel's start page sends a browser.
+	// enterPagePath is the page to which a panel's start path redirects.
 	enterPagePath = "/enter"
-	// continuePath is the page that leads on to a panel after a form.
+	// continuePath is the page that continues to a panel after a form.
 	continuePath = "/continue"
 )
 
-// getContinue ends the redirects that follow a form, and leads on by itself.
+// getContinue shows a page that continues to the return URL by itself. It ends the redirects
+// after a form, which may not lead to a panel's origin (see [access.PagePolicy]).
 func (s *server) getContinue(req *request) error {
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.w.Header().Set("Refresh", "0; url="+to)
 	page := continuePage{frame: frame{Title: say("continue.title")}, URL: to}
-	if panel := s.panelOf(req.URL.Query().Get("return")); panel != nil {
+	if panel := s.panelOfReturn(req.URL.Query().Get("return")); panel != nil {
 		page.Panel = panel.Name
 	}
-	return s.views.page(req.w, http.StatusOK, "continue", page)
+	return s.views.render(req.w, http.StatusOK, "continue", page)
 }
 
-// getEnter is where a panel's start page sends a browser. Whoever meets what
-// the panel demands is handed over; others are led to what is missing, and
-// back here.
+// getEnter compares the session with the panel's demand. If it meets the demand, the browser
+// gets a handoff and is redirected to the panel. Otherwise the browser is redirected to the
+// page of the proof that is missing, which redirects back to this page.
 func (s *server) getEnter(req *request) error {
 	query := req.URL.Query()
-	panel := s.panel(query.Get("panel"))
+	panel := s.panelByOrigin(query.Get("panel"))
 	state := query.Get("state")
 	if panel == nil || !panel.Shared && !secret.IsToken(state) {
 		return errNotFound
 	}
 	back := login.CheckPath(query.Get("return"))
 	again := query.Has("again")
-	self := enterAt(panel, back, state, again)
+	self := enterPageFor(panel, back, state, again)
 	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, demandPath(back))
 	if err != nil {
 		return err
@@ -54,13 +55,13 @@ func (s *server) getEnter(req *request) error {
 	switch verdict {
 	case access.Admit:
 		if panel.Shared {
-			s.clearForAnother(req, panel, req.me.Account.ID)
+			s.forgetPreviousAccount(req, panel, req.me.Account.ID)
 			http.Redirect(req.w, req.Request, panel.Origin+back, http.StatusSeeOther)
 			return nil
 		}
 		token, err := s.Login.HandOff(req.Context(), req.me, panel, state, back)
 		if errors.Is(err, login.ErrGone) {
-			s.redirect(req, self) // by now another tab may have got the session's new token
+			s.redirect(req, self) // another tab may have renewed the session's token since
 			return nil
 		}
 		if err != nil {
@@ -82,9 +83,9 @@ func (s *server) getEnter(req *request) error {
 	return nil
 }
 
-// enterAt is the path of getEnter for a panel's page; again: the browser came back without
-// the state's cookie before.
-func enterAt(panel *access.Panel, back, state string, again bool) string {
+// enterPageFor returns the path of getEnter with its query. again means that the browser has
+// already returned once without the state cookie.
+func enterPageFor(panel *access.Panel, back, state string, again bool) string {
 	values := url.Values{"panel": {panel.Origin}, "return": {back}, "state": {state}}
 	if again {
 		values.Set("again", "1")
@@ -92,7 +93,7 @@ func enterAt(panel *access.Panel, back, state string, again bool) string {
 	return enterPagePath + "?" + values.Encode()
 }
 
-func (s *server) panel(origin string) *access.Panel {
+func (s *server) panelByOrigin(origin string) *access.Panel {
 	for _, p := range s.Panels {
 		if p.Origin == origin {
 			return p
@@ -101,25 +102,25 @@ func (s *server) panel(origin string) *access.Panel {
 	return nil
 }
 
-// panelOf returns the panel that a return URL leads to, or nil where it leads to a page of
-// the portal. What pages say of the panel comes from the configuration, never from the URL.
-func (s *server) panelOf(returnURL string) *access.Panel {
+// panelOfReturn returns the panel of a return URL, or nil for a page of the portal. The panel's
+// name on pages comes from the configuration, never from the URL.
+func (s *server) panelOfReturn(returnURL string) *access.Panel {
 	u, err := url.Parse(login.CheckReturn(returnURL))
 	if err != nil || u.Path != enterPagePath {
 		return nil
 	}
-	return s.panel(u.Query().Get("panel"))
+	return s.panelByOrigin(u.Query().Get("panel"))
 }
 
-// requiring returns the panel that sent the browser to enable two-factor authentication,
-// or nil.
-func (s *server) requiring(req *request) *access.Panel {
-	return s.panelOf(s.cookie(req.Request, returnCookie))
+// panelRequiringTwoFactor returns the panel that redirected the browser to enable two-factor
+// authentication, or nil.
+func (s *server) panelRequiringTwoFactor(req *request) *access.Panel {
+	return s.panelOfReturn(s.cookie(req.Request, returnCookie))
 }
 
-// onward leads who has enabled two-factor authentication on to the panel that
-// asked for it, once, and reports whether it did.
-func (s *server) onward(req *request) bool {
+// redirectedToPanel redirects a user who has enabled two-factor authentication to the panel that
+// requires it, once. It reports whether it did.
+func (s *server) redirectedToPanel(req *request) bool {
 	path := s.cookie(req.Request, returnCookie)
 	if path == "" || !req.twoFactor {
 		return false

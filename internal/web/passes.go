@@ -12,19 +12,19 @@ import (
 	"github.com/sallyport/sallyport/internal/pass"
 )
 
-// Where the form for a new machine pass is sent to, and where it stands.
+// Paths for new machine passes.
 const (
-	passesPath  = "/settings/security/passes"
-	newPassPath = passesPath + "/new"
+	passesPath  = "/settings/security/passes" // to which the form is submitted
+	newPassPath = passesPath + "/new"         // the page with the form
 )
 
-// passLives are the lives of a new machine pass to choose from, in days, and
-// usualPassLife the one that is chosen already.
+// passLives are the choices for the lifetime of a new machine pass, in days, and usualPassLife
+// is the default.
 var passLives = []int{7, 30, 90, 365}
 
 const usualPassLife = 90
 
-// passRows lists my machine passes for the Security tab.
+// passRows returns the signed-in account's machine passes for the Security tab.
 func (s *server) passRows(req *request) ([]passRow, error) {
 	all, err := pass.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID)
 	if err != nil {
@@ -33,31 +33,32 @@ func (s *server) passRows(req *request) ([]passRow, error) {
 	var rows []passRow
 	for _, p := range all {
 		rows = append(rows, passRow{
-			ID: p.ID, Name: p.Name, Opens: s.opens(p.Scope), Methods: p.Scope.MethodList(), Addresses: p.Scope.AddressList(),
+			ID: p.ID, Name: p.Name, Opens: s.scopeText(p.Scope), Methods: p.Scope.MethodList(), Addresses: p.Scope.AddressList(),
 			ExpiresAt: p.ExpiresAt, LastUsedAt: p.SeenAt, Expired: p.Expired(s.Login.Clock()), ByOperator: p.ByOperator,
 		})
 	}
 	return rows, nil
 }
 
-// opens returns what a pass opens.
-func (s *server) opens(scope access.Scope) string {
+// scopeText returns a description of what a pass opens.
+func (s *server) scopeText(scope access.Scope) string {
 	address := scope.Panel + scope.Path
-	if panel := s.panel(scope.Panel); panel != nil {
-		return named(panel, address)
+	if panel := s.panelByOrigin(scope.Panel); panel != nil {
+		return panelLabel(panel, address)
 	}
-	return address // the panel is declared no more
+	return address // the panel is no longer declared
 }
 
-// named returns an address of the panel, after the panel's name where that says more.
-func named(panel *access.Panel, address string) string {
+// panelLabel returns an address of the panel. If the panel has a name other than its host, the
+// name comes first.
+func panelLabel(panel *access.Panel, address string) string {
 	if panel.Name == panel.Host() {
 		return address
 	}
 	return panel.Name + " (" + address + ")"
 }
 
-// myPanels are the panels that the account may enter.
+// myPanels returns the panels that the signed-in account may enter.
 func (s *server) myPanels(req *request) ([]*access.Panel, error) {
 	var mine []*access.Panel
 	for _, panel := range s.Panels {
@@ -76,7 +77,7 @@ func (s *server) newPassPage(req *request) (newPassPage, error) {
 	page := newPassPage{frame: s.frameOf(req, say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
 	mine, err := s.myPanels(req)
 	for _, panel := range mine {
-		page.Panels = append(page.Panels, panelChoice{panel.Origin, named(panel, panel.Origin)})
+		page.Panels = append(page.Panels, panelChoice{panel.Origin, panelLabel(panel, panel.Origin)})
 	}
 	return page, err
 }
@@ -86,10 +87,10 @@ func (s *server) getNewPass(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "new-pass", page)
+	return s.views.render(req.w, http.StatusOK, "new-pass", page)
 }
 
-// postPass makes a machine pass and shows its token, this once.
+// postPass issues a machine pass and shows its token, which no other page shows.
 func (s *server) postPass(req *request) error {
 	f, err := req.fields("name", "panel", "path", "methods", "addresses", "days")
 	if err != nil {
@@ -108,8 +109,8 @@ func (s *server) postPass(req *request) error {
 		p := pass.Pass{Name: page.Name, Scope: scope, ExpiresAt: s.Login.Clock().AddDate(0, 0, page.Days)}
 		token, made := s.Login.AddPass(req.Context(), req.me, p)
 		if made == nil {
-			return s.views.page(req.w, http.StatusOK, "pass", passPage{
-				frame: s.frameOf(req, say("passes.made"), "security"), Name: p.Name, Opens: s.opens(scope), Methods: scope.MethodList(),
+			return s.views.render(req.w, http.StatusOK, "pass", passPage{
+				frame: s.frameOf(req, say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
 				Addresses: scope.AddressList(), ExpiresAt: p.ExpiresAt, Token: token.Reveal(), Example: example(scope, token.Reveal()),
 			})
 		}
@@ -118,7 +119,7 @@ func (s *server) postPass(req *request) error {
 	if page.Error = passMessage(err); page.Error == nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "new-pass", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-pass", page)
 }
 
 // example returns a shell command that uses a pass.
@@ -133,7 +134,7 @@ func example(scope access.Scope, token string) string {
 
 var errPanelUnknown = errors.New("no panel that the account has access to")
 
-// scope reads what the form says that the pass opens.
+// scope returns the scope in the form's fields.
 func (p newPassPage) scope() (access.Scope, error) {
 	for _, panel := range p.Panels {
 		if panel.Origin == p.Panel {
@@ -143,7 +144,8 @@ func (p newPassPage) scope() (access.Scope, error) {
 	return access.Scope{}, errPanelUnknown
 }
 
-// passMessage says why a pass wasn't made, or is nil.
+// passMessage returns the message for a pass that couldn't be issued, or nil if err has another
+// cause.
 func passMessage(err error) *message {
 	switch {
 	case errors.Is(err, authenticator.ErrNameInvalid):

@@ -12,29 +12,28 @@ import (
 )
 
 const (
-	// readyFor is how long an answer of /readyz stands: anybody may ask, and
-	// each look writes to the disk.
+	// readyFor is how long the result of a check is cached: any client may request /readyz,
+	// and each check writes to the disk.
 	readyFor = 2 * time.Second
 
-	// readyTime is how long one look may take; a balancer has given up by then.
+	// readyTime is the timeout of a check. Load balancers usually wait no longer.
 	readyTime = 5 * time.Second
 )
 
-// readiness is the last look at the portal's health.
+// readiness caches the result of the last check of the portal's health.
 type readiness struct {
 	mu     sync.Mutex
 	at     time.Time
 	vitals []login.Vital
 }
 
-// look returns the health, at most readyFor old. Whoever asks meanwhile waits
-// for the one look.
-func (r *readiness) look(ctx context.Context, service *login.Service) []login.Vital {
+// check returns a result that is at most readyFor old. Concurrent calls wait for one check.
+func (r *readiness) check(ctx context.Context, service *login.Service) []login.Vital {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	age := service.Clock().Sub(r.at)
 	if age < 0 || age >= readyFor {
-		// One who hangs up must not leave a bad answer for the others.
+		// A client that closes its connection mustn't cancel the check for the others.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTime)
 		defer cancel()
 		r.vitals, r.at = service.Health(ctx), service.Clock()
@@ -42,11 +41,12 @@ func (r *readiness) look(ctx context.Context, service *login.Service) []login.Vi
 	return r.vitals
 }
 
-// getReady says for each thing that signing in needs whether it is well, a line
-// each, and 503 where one isn't. Reasons go to the log, since anybody may ask.
+// getReady answers with a line for each part of the server that a sign-in needs, and with
+// status 503 if one of them fails. Reasons are only in the log, since any client may request
+// the page.
 func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 	status, lines := http.StatusOK, ""
-	vitals := s.ready.look(r.Context(), s.Login)
+	vitals := s.ready.check(r.Context(), s.Login)
 	if s.Vitals != nil {
 		vitals = slices.Concat(vitals, s.Vitals())
 	}

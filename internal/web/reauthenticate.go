@@ -10,19 +10,19 @@ import (
 
 const reauthenticatePath = "/reauthenticate"
 
-// What a person asks to prove it with, where it isn't one code.
+// The proofs that the form can require instead of one code; values of the field ask.
 const (
 	askTwoCodes   = "two"
 	askBackupCode = "backup"
 )
 
-// proofForm is the form of a proof: at /reauthenticate, or added to another
-// form, whose fields it carries.
+// proofForm is a form that requires proofs: that of /reauthenticate, or another form with
+// fields for proofs added.
 type proofForm struct {
 	action    string
 	returnURL string
-	carried   []carried
-	ask       string
+	carried   []carriedField // the fields of the other form
+	ask       string         // the proof to require; "": one code
 }
 
 func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticatePage, error) {
@@ -34,7 +34,7 @@ func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticat
 		Carried: form.carried, Return: login.CheckReturn(form.returnURL),
 		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: form.ask == askBackupCode && asked.CodesLeft > 0,
 	}
-	if panel := s.panelOf(page.Return); panel != nil && !page.InForm {
+	if panel := s.panelOfReturn(page.Return); panel != nil && !page.InForm {
 		page.Title, page.Panel = say("reauthenticate.title_panel", "panel", panel.Name), panel.Name
 	}
 	if !req.twoFactor {
@@ -42,16 +42,16 @@ func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticat
 	}
 	switch {
 	case page.BackupCode:
-		page.Ways = []way{{"", say("backup_code.use_app")}}
+		page.Ways = []proofChoice{{"", say("backup_code.use_app")}}
 		return page, err
 	case asked.CodesLeft > 0:
-		page.Ways = []way{{askBackupCode, say("code.use_backup")}}
+		page.Ways = []proofChoice{{askBackupCode, say("code.use_backup")}}
 	}
 	switch {
 	case !page.Two:
-		page.Ways = append(page.Ways, way{askTwoCodes, say("code.use_two")})
+		page.Ways = append(page.Ways, proofChoice{askTwoCodes, say("code.use_two")})
 	case !asked.TwoCodes:
-		page.Ways = append(page.Ways, way{"", say("code.use_one")})
+		page.Ways = append(page.Ways, proofChoice{"", say("code.use_one")})
 	}
 	return page, err
 }
@@ -62,7 +62,7 @@ func (s *server) getReauthenticate(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "reauthenticate", page)
+	return s.views.render(req.w, http.StatusOK, "reauthenticate", page)
 }
 
 func (s *server) postReauthenticate(req *request) error {
@@ -70,25 +70,25 @@ func (s *server) postReauthenticate(req *request) error {
 	if err != nil {
 		return err
 	}
-	progress, proven, err := s.proveAgain(req, proofForm{action: reauthenticatePath, returnURL: back})
+	progress, proven, err := s.submitProofs(req, proofForm{action: reauthenticatePath, returnURL: back})
 	if err != nil || !proven {
 		return err
 	}
 	back = login.CheckReturn(progress.ReturnURL)
 	switch tab, _, isForm := strings.Cut(back, "#"); {
 	case isForm:
-		s.land(req, progress.Session, back, "notice", "confirmed_form")
+		s.redirectWithSession(req, progress.Session, back, "notice", "confirmed_form")
 	case strings.HasPrefix(tab, "/settings/") && strings.Count(tab, "/") == 2:
-		s.land(req, progress.Session, back, "notice", "confirmed")
-	default: // the page itself is what was asked for
-		s.land(req, progress.Session, back)
+		s.redirectWithSession(req, progress.Session, back, "notice", "confirmed")
+	default: // a page that needs no notice
+		s.redirectWithSession(req, progress.Session, back)
 	}
 	return nil
 }
 
-// proveAgain proves from the request's form who holds the session, which gets a
-// new token. false: the form was shown again, and says what is wrong.
-func (s *server) proveAgain(req *request, form proofForm) (progress login.Progress, proven bool, err error) {
+// submitProofs submits the proofs in the request's form, after which the session has a new
+// token. If proven is false and err is nil, it has shown the form again with the error.
+func (s *server) submitProofs(req *request, form proofForm) (progress login.Progress, proven bool, err error) {
 	f, err := req.fields("password", "code", "next_code", "backup_code")
 	if err != nil {
 		return login.Progress{}, false, err
@@ -120,7 +120,7 @@ func (s *server) proveAgain(req *request, form proofForm) (progress login.Progre
 		case errors.Is(err, login.ErrShielded):
 			page.Error = say("login.shielded")
 		case errors.Is(err, login.ErrEnded):
-			page.Error = say("code.wrong") // a session that is open stays open
+			page.Error = say("code.wrong") // the session doesn't end
 		case errors.Is(err, login.ErrWrongPassword):
 			page.Error = say("password.wrong")
 		case errors.Is(err, login.ErrRejected):
@@ -129,5 +129,5 @@ func (s *server) proveAgain(req *request, form proofForm) (progress login.Progre
 			return login.Progress{}, false, err
 		}
 	}
-	return login.Progress{}, false, s.views.page(req.w, http.StatusUnprocessableEntity, "reauthenticate", page)
+	return login.Progress{}, false, s.views.render(req.w, http.StatusUnprocessableEntity, "reauthenticate", page)
 }

@@ -25,50 +25,49 @@ var templateFiles embed.FS
 //go:embed static/*.css static/*.js static/*.svg
 var staticFiles embed.FS
 
-// layoutFile holds the frames that pages stand in.
+// layoutFile has the templates of the parts that surround every page's content.
 const layoutFile = "layout.html"
 
-// assetHashBytes is how much of a file's SHA-256 stands in its name. It tells
-// versions of one file apart and guards nothing, so 48 bits are plenty.
+// assetHashBytes is the number of bytes of a file's SHA-256 in its URL. It distinguishes
+// versions of one file and protects nothing, so 48 bits are enough.
 const assetHashBytes = 6
 
-// Times are written in one form everywhere. Pages are sent in UTC; the script
-// rewrites what is shown in the reader's time zone.
+// The formats of times on pages. Pages have times in UTC; the script app.js converts them to
+// the user's time zone.
 const (
 	timeLayout  = "2 Jan 2006, 15:04"
 	dayLayout   = "2 Jan 2006"
 	exactLayout = "2 Jan 2006, 15:04:05 MST"
 )
 
-// views renders pages and serves the files they need. It is safe for
-// concurrent use.
+// views renders pages and serves their files. Concurrent use is safe.
 type views struct {
-	portal    string // path before those of the portal's pages
-	contact   string // email address or URL where people ask for help; may be empty
-	base      string
+	portal    string // prefix of the paths of the portal's pages
+	contact   string // email address or URL for users who need help; may be empty
+	base      string // prefix of the paths of static files
 	catalogue *catalogue
 	pages     *template.Template       // by file name
 	icons     map[string]template.HTML // inline SVG by file name without .svg
 	assets    map[string]asset         // by URL path
 	assetURLs map[string]string        // URL path by file name
-	logo      string                   // URL path of the operator's logo; empty: our drawing
+	logo      string                   // URL path of the operator's logo; empty: Sallyport's logo
 
 	panelIcons map[string]string // URL paths by the panels' origins
 }
 
-// asset is a static file whose name holds its content's hash. It is the same for everybody
-// and holds no secret.
+// asset is a static file whose URL contains a hash of its content. It is the same for all users
+// and has no secrets.
 type asset struct {
 	contentType string
 	content     []byte
-	compressed  func() []byte // by gzip; nil where that saves nothing
+	compressed  func() []byte // the content in gzip; nil if it is compressed already
 }
 
-// newAsset returns an asset that is compressed once, when the first browser asks for it.
+// newAsset returns an asset. Its content is compressed once, when a browser first requests it.
 //
-// Pages are never compressed: they hold secrets, such as backup codes, beside text that
-// others choose, such as a return URL, and the size of a compressed page would tell what
-// both have in common (the BREACH attack).
+// Pages are never compressed. They have secrets, such as backup codes, next to text that an
+// attacker may choose, such as a return URL, and the size of a compressed page would show how
+// much the two have in common (the BREACH attack).
 func newAsset(contentType string, content []byte) asset {
 	a := asset{contentType: contentType, content: content}
 	if contentType != pictureType {
@@ -77,7 +76,7 @@ func newAsset(contentType string, content []byte) asset {
 	return a
 }
 
-// pictureType is the type of the pictures that are compressed already.
+// pictureType is the media type of pictures, whose format is compressed already.
 const pictureType = "image/png"
 
 func compress(content []byte) []byte {
@@ -92,7 +91,7 @@ func compress(content []byte) []byte {
 	return b.Bytes()
 }
 
-// acceptsGzip reports whether a client takes gzip (RFC 9110, section 12.5.3).
+// acceptsGzip reports whether a client accepts gzip (RFC 9110, section 12.5.3).
 func acceptsGzip(h http.Header) bool {
 	for _, line := range h.Values("Accept-Encoding") {
 		for coding := range strings.SplitSeq(line, ",") {
@@ -106,12 +105,12 @@ func acceptsGzip(h http.Header) bool {
 	return false
 }
 
-// Look is what the operator sets of how pages look.
+// Look is the part of the pages' appearance that the operator configures.
 type Look struct {
-	Logo        Picture            // stands beside the site's name; its zero value is our drawing
-	Icons       map[string]Picture // of panels, by origin
-	AccentLight string             // such as #2f5fe0, for light pages; empty: ours
-	AccentDark  string
+	Logo        Picture            // beside the site's name; the zero value is Sallyport's logo
+	Icons       map[string]Picture // icons of panels, by origin
+	AccentLight string             // accent colour of light pages, such as #2f5fe0; empty: the default
+	AccentDark  string             // accent colour of dark pages
 }
 
 // Picture is an SVG or PNG file.
@@ -120,10 +119,9 @@ type Picture struct {
 	Content []byte
 }
 
-// newViews parses the templates of these pages once, or of all where none is named;
-// site is the portal's name as people know it, portal the path before those of its
-// pages, "" or "/.sallyport", base the path below which its files are served, "/" or
-// "/.sallyport/".
+// newViews parses the templates of the given pages, or of all pages if none is given. site is
+// the site's name, portal the prefix of the paths of the portal's pages ("" or "/.sallyport"),
+// and base the prefix of the paths of static files ("/" or "/.sallyport/").
 func newViews(site, portal, base string, look Look, pages ...string) (*views, error) {
 	c, err := loadCatalogue("en", site)
 	if err != nil {
@@ -147,10 +145,9 @@ func newViews(site, portal, base string, look Look, pages ...string) (*views, er
 	return v, nil
 }
 
-// page writes the page name, filled with data, as a whole or not at all: after
-// an error nothing was written, and an error page may be. That the browser
-// hung up is no error.
-func (v *views) page(w http.ResponseWriter, status int, name string, data any) error {
+// render writes the page name with data. After an error it has written nothing, so that the
+// caller can write an error page. A connection that the browser closed is no error.
+func (v *views) render(w http.ResponseWriter, status int, name string, data any) error {
 	var body bytes.Buffer
 	if err := v.pages.ExecuteTemplate(&body, name+".html", data); err != nil {
 		return fmt.Errorf("render page: %w", err)
@@ -161,11 +158,11 @@ func (v *views) page(w http.ResponseWriter, status int, name string, data any) e
 	return nil
 }
 
-// sentence returns the text of m in the catalogue.
+// sentence returns the text of m from the catalogue.
 func (v *views) sentence(m *message) string { return v.catalogue.sentence(m) }
 
-// static serves the files below static/ under the names that asset returns,
-// and 404 for every other name. A name stands for one content forever.
+// static serves the static files at the URLs that asset returns, and 404 for any other URL. The
+// content at a URL never changes.
 func (v *views) static() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, ok := v.assets[r.URL.Path]
@@ -180,10 +177,11 @@ func (v *views) static() http.Handler {
 		content := a.content
 		if a.compressed != nil {
 			h.Set("Vary", "Accept-Encoding")
-			// A range would be one of the compressed bytes, so such a request gets the file itself.
+			// A range would apply to the compressed bytes, so a request with one gets the
+			// uncompressed file.
 			if zip := a.compressed(); acceptsGzip(r.Header) && r.Header.Get("Range") == "" && len(zip) > 0 && len(zip) < len(content) {
 				h.Set("Content-Encoding", "gzip")
-				h.Set("Content-Length", strconv.Itoa(len(zip))) // which ServeContent leaves out
+				h.Set("Content-Length", strconv.Itoa(len(zip))) // ServeContent sets none with Content-Encoding
 				content = zip
 			}
 		}
@@ -191,8 +189,8 @@ func (v *views) static() http.Handler {
 	})
 }
 
-// Types of static files by the end of their names, and the other way round. Not
-// mime.TypeByExtension, which reads tables of the host.
+// Media types of static files by file name extension, and extensions by media type.
+// mime.TypeByExtension isn't used, since its result depends on the host.
 var (
 	types = map[string]string{
 		".css": "text/css; charset=utf-8",
@@ -211,8 +209,8 @@ func inverse(m map[string]string) map[string]string {
 	return other
 }
 
-// assetPolicy keeps a file that is opened by itself from doing anything: a logo in SVG may
-// hold a script.
+// assetPolicy is the Content-Security-Policy of static files. It forbids scripts in a file that
+// is opened in a tab: the operator's logo may be an SVG file with a script.
 const assetPolicy = "default-src 'none'; sandbox"
 
 func (v *views) loadAssets(look Look) error {
@@ -222,7 +220,7 @@ func (v *views) loadAssets(look Look) error {
 	for origin, icon := range look.Icons {
 		v.panelIcons[origin] = v.addAsset("panel", icon.Type, icon.Content)
 	}
-	return each(staticFiles, "static", func(name string, content []byte) error {
+	return eachFile(staticFiles, "static", func(name string, content []byte) error {
 		if name == "app.css" {
 			content = append(content, look.accents()...)
 		}
@@ -232,8 +230,8 @@ func (v *views) loadAssets(look Look) error {
 	})
 }
 
-// addAsset returns the URL path of a file with this name, to which its content's hash is
-// added.
+// addAsset adds a static file and returns its URL path, which contains its name and a hash of
+// its content.
 func (v *views) addAsset(name, contentType string, content []byte) string {
 	sum := sha256.Sum256(content)
 	url := v.base + "static/" + name + "." + hex.EncodeToString(sum[:assetHashBytes]) + extensions[contentType]
@@ -241,7 +239,7 @@ func (v *views) addAsset(name, contentType string, content []byte) string {
 	return url
 }
 
-// accents are the lines of the style sheet that set the operator's colours.
+// accents returns the lines of the style sheet that set the operator's colours.
 func (l Look) accents() string {
 	if l.AccentLight == "" || l.AccentDark == "" {
 		return ""
@@ -251,18 +249,17 @@ func (l Look) accents() string {
 }
 
 func (v *views) loadIcons() error {
-	return each(templateFiles, "templates/icons", func(name string, content []byte) error {
+	return eachFile(templateFiles, "templates/icons", func(name string, content []byte) error {
 		v.icons[strings.TrimSuffix(name, ".svg")] = template.HTML(bytes.TrimSpace(content))
 		return nil
 	})
 }
 
-// loadPages parses these pages, or all, and the frames that they stand in, as one
-// set: a copy of the frames for each page would be most of what the portal keeps in
-// memory.
+// loadPages parses the named pages, or all pages, and layoutFile as one set of templates. A copy
+// of layoutFile for each page would take most of the portal's memory.
 func (v *views) loadPages(named []string) error {
 	v.pages = template.New("").Funcs(v.functions())
-	return each(templateFiles, "templates", func(file string, content []byte) error {
+	return eachFile(templateFiles, "templates", func(file string, content []byte) error {
 		if file != layoutFile && len(named) > 0 && !slices.Contains(named, strings.TrimSuffix(file, ".html")) {
 			return nil
 		}
@@ -271,14 +268,14 @@ func (v *views) loadPages(named []string) error {
 	})
 }
 
-// functions are what templates may call.
+// functions returns the functions that templates may call.
 func (v *views) functions() template.FuncMap {
 	return template.FuncMap{
 		"t":      v.catalogue.text,
 		"rich":   v.catalogue.rich,
 		"say":    v.catalogue.sentence,
 		"title":  v.title,
-		"about":  (*message).about,
+		"about":  (*message).concerns,
 		"when":   func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
 		"day":    func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
 		"icon":   v.icon,
@@ -297,11 +294,11 @@ func contactURL(contact string) string {
 	if strings.Contains(contact, "://") {
 		return contact
 	}
-	return "mailto:" + url.PathEscape(contact) // an address may hold a "?"
+	return "mailto:" + url.PathEscape(contact) // an address may contain a "?"
 }
 
-// title is that of a browser's tab: what the page is called, and of which site
-// unless that says it.
+// title returns the title of a browser tab: the page's title, with the site's name if the title
+// doesn't contain it.
 func (v *views) title(m *message) string {
 	title := v.sentence(m)
 	if strings.Contains(title, v.catalogue.site) {
@@ -326,9 +323,9 @@ func (v *views) asset(name string) (string, error) {
 	return url, nil
 }
 
-// about reports whether m's key begins with one of prefixes: whether an error
-// concerns the field that a template is at. Nil concerns none.
-func (m *message) about(prefixes ...string) bool {
+// concerns reports whether m's key begins with one of prefixes. Templates use it to find the
+// field that an error message is about. For a nil message it is false.
+func (m *message) concerns(prefixes ...string) bool {
 	if m == nil {
 		return false
 	}
@@ -340,8 +337,8 @@ func (m *message) about(prefixes ...string) bool {
 	return false
 }
 
-// timeElement returns a <time> with the exact time and zone in its title, and
-// nothing for the zero time. What it formats holds no markup.
+// timeElement returns a <time> with the exact time and zone in its title, or "" for the zero
+// time. The formatted times contain no markup, so they need no escaping.
 func timeElement(at time.Time, layout, attribute string) template.HTML {
 	if at.IsZero() {
 		return ""
@@ -351,8 +348,8 @@ func timeElement(at time.Time, layout, attribute string) template.HTML {
 		at.Format(time.RFC3339), at.Format(exactLayout), attribute, at.Format(layout)))
 }
 
-// each calls use with the name and content of every file directly in folder.
-func each(files fs.FS, folder string, use func(name string, content []byte) error) error {
+// eachFile calls use with the name and content of every file in folder, without subfolders.
+func eachFile(files fs.FS, folder string, use func(name string, content []byte) error) error {
 	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
 		return err

@@ -15,21 +15,22 @@ import (
 	"time"
 )
 
-// Limits of SCREENS.md: the first view stays under 40 KB in all.
+// The maximum sizes of all style sheets and of all scripts, in bytes. With them the first page
+// needs less than 40 KB.
 const (
 	maxStylesheet = 20_000
 	maxScript     = 10_000
 )
 
-// sample is one way a page can look.
+// sample is a page in one state.
 type sample struct {
-	name string // of the template
-	look string
-	data any
+	name  string // the template's name
+	state string
+	data  any
 }
 
-// samples returns every page in every state that changes its markup. person is
-// put wherever text comes from people, so that a test can make it hostile.
+// samples returns every page in every state that changes its markup. person is used wherever a
+// page shows text that users enter, so that a test can choose hostile text.
 func samples(person string) []sample {
 	at := time.Date(2026, 11, 23, 15, 4, 5, 0, time.UTC)
 	chosen := newPassword{MinLength: 10, MaxLength: 256, Words: "Streaming panel " + person}
@@ -133,11 +134,11 @@ func samples(person string) []sample {
 		{"new-password", "short", newPasswordPage{outside("new_password.title"), chosen, person, "/x", say("password.short", "n", 10)}},
 		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
 		{"reauthenticate", "panel", reauthenticatePage{frame: frame{Title: say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
-		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []way{{askBackupCode, say("code.use_backup")}, {askTwoCodes, say("code.use_two")}}, Error: say("code.wrong")}},
-		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []way{{"", say("code.use_one")}}, Error: say("password.wrong")}},
-		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []way{{askBackupCode, say("code.use_backup")}}}},
-		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []way{{"", say("backup_code.use_app")}}, Error: say("backup_code.wrong")}},
-		{"reauthenticate", "in-form", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carried{{"name", person}}, TwoFactor: true, Ways: []way{{askTwoCodes, say("code.use_two")}}}},
+		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, say("code.use_backup")}, {askTwoCodes, say("code.use_two")}}, Error: say("code.wrong")}},
+		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", say("code.use_one")}}, Error: say("password.wrong")}},
+		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, say("code.use_backup")}}}},
+		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", say("backup_code.use_app")}}, Error: say("backup_code.wrong")}},
+		{"reauthenticate", "in-form", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, say("code.use_two")}}}},
 		{"profile", "first", profile},
 		{"profile", "wrong", profileWrong},
 		{"security", "off", off},
@@ -187,14 +188,14 @@ func samples(person string) []sample {
 func rendered(t *testing.T, v *views, s sample) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	if err := v.page(w, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
-		t.Fatalf("%s, %s: %v", s.name, s.look, err)
+	if err := v.render(w, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
+		t.Fatalf("%s, %s: %v", s.name, s.state, err)
 	}
 	if got, want := w.Code, http.StatusUnprocessableEntity; got != want {
-		t.Errorf("%s, %s: status %d, want %d", s.name, s.look, got, want)
+		t.Errorf("%s, %s: status %d, want %d", s.name, s.state, got, want)
 	}
 	if got, want := w.Header().Get("Content-Type"), "text/html; charset=utf-8"; got != want {
-		t.Errorf("%s, %s: Content-Type %q, want %q", s.name, s.look, got, want)
+		t.Errorf("%s, %s: Content-Type %q, want %q", s.name, s.state, got, want)
 	}
 	return w.Body.String()
 }
@@ -209,10 +210,10 @@ func testViews(t *testing.T, site string) *views {
 }
 
 func TestPagesAreWholeAndKeepTheContentSecurityPolicy(t *testing.T) {
-	// What style-src 'self' and script-src 'self' forbid, and sentences that
-	// the catalogue doesn't have or whose gaps stayed open.
+	// Markup that style-src 'self' and script-src 'self' forbid, and sentences that the
+	// catalogue doesn't have or whose gaps weren't filled.
 	forbidden := regexp.MustCompile(`(?i)<style|<script>|<script [^>]*>[^<]|\sstyle=|\son[a-z]+=|javascript:|ZgotmplZ|⟦|\{[a-z_]+\}|%!`)
-	hosts := regexp.MustCompile(`(src|action)="(https?:)?//|<link[^>]* href="(https?:)?//`) // a link to a panel is no request
+	hosts := regexp.MustCompile(`(src|action)="(https?:)?//|<link[^>]* href="(https?:)?//`) // a link to a panel makes no request
 	id := regexp.MustCompile(`\sid="([^"]+)"`)
 	refers := regexp.MustCompile(`\s(?:for|form|aria-describedby|aria-labelledby|data-copy)="([^"]+)"`)
 
@@ -222,38 +223,38 @@ func TestPagesAreWholeAndKeepTheContentSecurityPolicy(t *testing.T) {
 		seen[s.name] = true
 		html := rendered(t, v, s)
 		if found := forbidden.FindString(html); found != "" {
-			t.Errorf("%s, %s: has %q", s.name, s.look, found)
+			t.Errorf("%s, %s: the page has %q, which its policy or the catalogue doesn't allow", s.name, s.state, found)
 		}
 		if found := hosts.FindString(html); found != "" {
-			t.Errorf("%s, %s: asks another host: %q", s.name, s.look, found)
+			t.Errorf("%s, %s: the page makes a request to another host: %q", s.name, s.state, found)
 		}
 		if !strings.HasSuffix(strings.TrimSpace(html), "</html>") {
-			t.Errorf("%s, %s: page doesn't end", s.name, s.look)
+			t.Errorf("%s, %s: the page doesn't end with </html>", s.name, s.state)
 		}
 		if got := strings.Count(html, "<h1"); got != 1 {
-			t.Errorf("%s, %s: %d main headings, want 1", s.name, s.look, got)
+			t.Errorf("%s, %s: %d main headings, want 1", s.name, s.state, got)
 		}
 		ids := make(map[string]bool)
 		for _, m := range id.FindAllStringSubmatch(html, -1) {
 			if ids[m[1]] {
-				t.Errorf("%s, %s: id %q twice", s.name, s.look, m[1])
+				t.Errorf("%s, %s: two elements have the id %q", s.name, s.state, m[1])
 			}
 			ids[m[1]] = true
 		}
 		for _, m := range refers.FindAllStringSubmatch(html, -1) {
 			for _, name := range strings.Fields(m[1]) {
 				if !ids[name] {
-					t.Errorf("%s, %s: %q names nothing", s.name, s.look, name)
+					t.Errorf("%s, %s: no element has the id %q", s.name, s.state, name)
 				}
 			}
 		}
 		if strings.Count(html, " autofocus") > 1 {
-			t.Errorf("%s, %s: more than one field wants the focus", s.name, s.look)
+			t.Errorf("%s, %s: more than one field has the attribute autofocus", s.name, s.state)
 		}
 	}
-	each(templateFiles, "templates", func(file string, _ []byte) error {
+	eachFile(templateFiles, "templates", func(file string, _ []byte) error {
 		if name := strings.TrimSuffix(file, ".html"); file != layoutFile && !seen[name] {
-			t.Errorf("page %s has no sample", name)
+			t.Errorf("the page %s has no sample", name)
 		}
 		return nil
 	})
@@ -265,7 +266,7 @@ func TestTitlesNameTheSiteOnce(t *testing.T) {
 	for _, s := range samples("ada") {
 		found := title.FindStringSubmatch(rendered(t, v, s))
 		if found == nil || strings.Count(found[1], "Streaming panel") != 1 || strings.HasPrefix(found[1], " ") {
-			t.Errorf("%s, %s: title %q", s.name, s.look, found)
+			t.Errorf("%s, %s: title %q, want the site's name in it once", s.name, s.state, found)
 		}
 	}
 }
@@ -277,7 +278,7 @@ func TestPagesEscapeWhatPeopleTyped(t *testing.T) {
 		html := rendered(t, v, s)
 		for _, bad := range []string{"<script>alert", "<img src=x", `"'>`} {
 			if strings.Contains(html, bad) {
-				t.Errorf("%s, %s: holds %q", s.name, s.look, bad)
+				t.Errorf("%s, %s: the page has the unescaped text %q", s.name, s.state, bad)
 			}
 		}
 	}
@@ -293,11 +294,11 @@ func TestErrorsAreLinkedWithTheirField(t *testing.T) {
 		}
 		fields := field.FindAllString(html, -1)
 		if len(fields) == 0 {
-			t.Errorf("%s, %s: an error without a field", s.name, s.look)
+			t.Errorf("%s, %s: the page has an error, but no field is marked as invalid", s.name, s.state)
 		}
 		for _, f := range fields {
 			if !regexp.MustCompile(`aria-describedby="error[" ]`).MatchString(f) {
-				t.Errorf("%s, %s: not linked with the error: %s", s.name, s.look, f)
+				t.Errorf("%s, %s: the invalid field doesn't refer to the error: %s", s.name, s.state, f)
 			}
 		}
 	}
@@ -356,20 +357,20 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 	} {
 		for _, want := range strings.Fields(fields) {
 			if !got[action][want] {
-				t.Errorf("form %s: no field %s", action, want)
+				t.Errorf("the form for %s has no field %s", action, want)
 			}
 			delete(got[action], want)
 		}
 		if _, ok := got[action]; !ok {
-			t.Errorf("no form posts to %s", action)
+			t.Errorf("no page has a form for %s", action)
 		}
 		for extra := range got[action] {
-			t.Errorf("form %s: unknown field %s", action, extra)
+			t.Errorf("the form for %s has the unknown field %s", action, extra)
 		}
 		delete(got, action)
 	}
 	for action := range got {
-		t.Errorf("a form posts to %s", action)
+		t.Errorf("a page has a form for the unknown path %s", action)
 	}
 }
 
@@ -377,11 +378,11 @@ func TestAFaultyPageSendsNothing(t *testing.T) {
 	v := testViews(t, "Streaming panel")
 	for _, s := range []sample{{"code", "another page's data", errorPage{}}, {"nowhere", "no template", nil}} {
 		w := httptest.NewRecorder()
-		if err := v.page(w, http.StatusOK, s.name, s.data); err == nil {
-			t.Errorf("%s: no error", s.look)
+		if err := v.render(w, http.StatusOK, s.name, s.data); err == nil {
+			t.Errorf("%s: render returns no error", s.state)
 		}
 		if w.Body.Len() != 0 || len(w.Header()) != 0 {
-			t.Errorf("%s: wrote %q", s.look, w.Body)
+			t.Errorf("%s: render returns an error, but has written %q", s.state, w.Body)
 		}
 	}
 }
@@ -452,12 +453,12 @@ func TestFirstViewIsSmall(t *testing.T) {
 			size += info.Size()
 		}
 		if size >= limit {
-			t.Errorf("%v have %d bytes, want less than %d", names, size, limit)
+			t.Errorf("the files %v have %d bytes, want less than %d", names, size, limit)
 		}
 	}
 }
 
-func TestStaticFilesAreCompressedForWhoAsksForIt(t *testing.T) {
+func TestStaticFilesAreCompressedOnRequest(t *testing.T) {
 	v := testViews(t, "Streaming panel")
 	url, err := v.asset("app.css")
 	if err != nil {
@@ -476,40 +477,41 @@ func TestStaticFilesAreCompressedForWhoAsksForIt(t *testing.T) {
 		v.static().ServeHTTP(w, r)
 		body := io.Reader(w.Body)
 		if got := w.Header().Get("Content-Encoding") == "gzip"; got != compressed {
-			t.Errorf("%q: compressed is %v, want %v", accept, got, compressed)
+			t.Errorf("Accept-Encoding %q: compressed is %v, want %v", accept, got, compressed)
 		}
 		if got := w.Header().Get("Content-Length"); got != strconv.Itoa(w.Body.Len()) {
-			t.Errorf("%q: Content-Length %q of %d bytes", accept, got, w.Body.Len())
+			t.Errorf("Accept-Encoding %q: Content-Length %q, want %d", accept, got, w.Body.Len())
 		}
 		if compressed {
 			if 2*w.Body.Len() > len(want) {
-				t.Errorf("%q: %d of %d bytes", accept, w.Body.Len(), len(want))
+				t.Errorf("Accept-Encoding %q: %d of %d bytes, want at most half", accept, w.Body.Len(), len(want))
 			}
 			if body, err = gzip.NewReader(w.Body); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if got, err := io.ReadAll(body); err != nil || string(got) != string(want) {
-			t.Errorf("%q: other content, %v", accept, err)
+			t.Errorf("Accept-Encoding %q: the content differs from the file's (error %v)", accept, err)
 		}
 		if got := w.Header().Get("Vary"); got != "Accept-Encoding" {
-			t.Errorf("%q: Vary %q", accept, got)
+			t.Errorf("Accept-Encoding %q: Vary %q, want Accept-Encoding", accept, got)
 		}
 	}
 }
 
-// Pages hold secrets beside text that others choose.
+// TestPagesAreNotCompressed: the size of a compressed page would reveal secrets next to text
+// that an attacker chooses.
 func TestPagesAreNotCompressed(t *testing.T) {
 	w := httptest.NewRecorder()
-	if err := testViews(t, "Streaming panel").page(w, http.StatusOK, "login", loginPage{frame: frame{Title: say("login.title")}}); err != nil {
+	if err := testViews(t, "Streaming panel").render(w, http.StatusOK, "login", loginPage{frame: frame{Title: say("login.title")}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.Header().Get("Content-Encoding"); got != "" || !strings.HasPrefix(w.Body.String(), "<!doctype html>") {
-		t.Errorf("a page has Content-Encoding %q", got)
+		t.Errorf("Content-Encoding %q, want an uncompressed page", got)
 	}
 }
 
-func TestTheOperatorsLook(t *testing.T) {
+func TestPagesUseTheOperatorsLogoIconsAndColours(t *testing.T) {
 	const script = `<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`
 	v, err := newViews("Streaming panel", "", "/", Look{
 		Logo:        Picture{"image/svg+xml", []byte(script)},
@@ -527,23 +529,23 @@ func TestTheOperatorsLook(t *testing.T) {
 	html := rendered(t, v, sample{"login", "logo", loginPage{frame: frame{Title: say("login.title")}}})
 	logo := regexp.MustCompile(`<img class="logo" src="(/static/logo\.[0-9a-f]{12}\.svg)" alt="">`).FindStringSubmatch(html)
 	if logo == nil {
-		t.Fatalf("no logo in %s", html)
+		t.Fatalf("the page has no logo: %s", html)
 	}
 	if w := get(logo[1]); w.Code != http.StatusOK || w.Body.String() != script || w.Header().Get("Content-Type") != "image/svg+xml" ||
 		w.Header().Get("Content-Security-Policy") != "default-src 'none'; sandbox" {
-		t.Errorf("logo: %d, %v", w.Code, w.Header())
+		t.Errorf("logo: status %d, header %v; want 200 with the file and its policy", w.Code, w.Header())
 	}
 	if w := get(v.panelIcons["https://wiki.example.com"]); w.Code != http.StatusOK || w.Header().Get("Content-Type") != "image/png" {
-		t.Errorf("icon: %d, %v", w.Code, w.Header())
+		t.Errorf("icon: status %d, header %v; want 200 with image/png", w.Code, w.Header())
 	}
 	css, err := v.asset("app.css")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if body := get(css).Body.String(); !strings.HasSuffix(body, "\n:root { --accent: #007a3d; }\n@media (prefers-color-scheme: dark) { :root { --accent: #5fd3a0; } }\n") {
-		t.Errorf("app.css ends in %q", body[len(body)-120:])
+		t.Errorf("app.css ends with %q, want the operator's colours", body[len(body)-120:])
 	}
 	if plain, err := testViews(t, "Streaming panel").asset("app.css"); err != nil || plain == css {
-		t.Errorf("two style sheets have the name %s (%v)", plain, err)
+		t.Errorf("style sheets with different colours have the same URL %s (error %v)", plain, err)
 	}
 }

@@ -17,41 +17,39 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// The portal's cookies. They live on the portal's host only.
+// The portal's cookies, which browsers send to the portal's host only.
 const (
 	sessionCookie = access.SessionCookie
-	attemptCookie = "sallyport-attempt" // a sign-in under way; never taken for a session
-	ticketCookie  = "sallyport-ticket"  // an operator's link, until the wizard uses it
-	deviceCookie  = "sallyport-device"  // marks a known browser; no factor
-	returnCookie  = "sallyport-return"  // the panel that asked for two-factor authentication
-	nameCookie    = "sallyport-name"    // whose link was used, for the sign-in page
-	weakCookie    = "sallyport-weak"    // why a password just set is weak, until a page has said so
-	cookiesCookie = "sallyport-cookies" // the browser keeps cookies; see cookiesBlocked
+	attemptCookie = "sallyport-attempt" // an unfinished sign-in; never accepted as a session
+	ticketCookie  = "sallyport-ticket"  // the token of an operator's link, until the wizard uses it
+	deviceCookie  = "sallyport-device"  // identifies a known browser; not an authentication factor
+	returnCookie  = "sallyport-return"  // the panel that requires two-factor authentication
+	nameCookie    = "sallyport-name"    // the name of the account whose link was used, for the sign-in page
+	weakCookie    = "sallyport-weak"    // why a password that was just set is weak, until a page has said so
+	cookiesCookie = "sallyport-cookies" // shows that the browser keeps cookies; see cookiesBlocked
 )
 
-// How long the browser keeps those that aren't a session's or its own; the
-// server has limits of its own.
+// How long browsers keep the other cookies. The server enforces its own limits for the tokens
+// in them.
 const (
 	attemptCookieLife = 10 * time.Minute
 	ticketCookieLife  = 15 * time.Minute
 	nameCookieLife    = 10 * time.Minute
 	weakCookieLife    = time.Minute    // the next page is a redirect away
-	cookiesCookieLife = 24 * time.Hour // longer than any sign-in under way
+	cookiesCookieLife = 24 * time.Hour // longer than any sign-in
 )
 
-// cookie returns the value of the request's only cookie of that name.
+// cookie returns the value of the portal's cookie with that name; see [access.Cookie].
 func (s *server) cookie(r *http.Request, name string) string {
 	return access.Cookie(r, access.CookieName(name, s.https))
 }
 
-// setCookie sets a cookie of the portal's host, or deletes it where value is
-// empty.
+// setCookie sets a cookie of the portal's host, or deletes it if value is empty.
 func (s *server) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
 	setHostCookie(w, s.https, name, value, life)
 }
 
-// setHostCookie sets a cookie of this host alone, or deletes it where value is
-// empty.
+// setHostCookie sets a cookie of the request's host alone, or deletes it if value is empty.
 func setHostCookie(w http.ResponseWriter, https bool, name, value string, life time.Duration) {
 	c := &http.Cookie{
 		Name: access.CookieName(name, https), Value: value, Path: "/", MaxAge: int(life.Seconds()),
@@ -60,14 +58,14 @@ func setHostCookie(w http.ResponseWriter, https bool, name, value string, life t
 	if value == "" {
 		c.MaxAge = -1
 	}
-	h := w.Header() // of two with one name browsers differ in which they keep
+	h := w.Header() // without an earlier Set-Cookie for the name, since browsers differ in which they use
 	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, c.Name+"=") })
 	http.SetCookie(w, c)
 }
 
-// cookiesBlocked reports whether the browser comes from a sign-in page, which sets a
-// cookie, and brings none of ours: it keeps none. A sign-in that took too long is told
-// apart from that by the cookie, which lives longer.
+// cookiesBlocked reports whether the browser keeps no cookies: the request comes from a sign-in
+// page, which sets cookiesCookie, but has no cookie of Sallyport. That cookie lives longer than
+// any sign-in, so a sign-in that expired doesn't look the same.
 func (s *server) cookiesBlocked(req *request) bool {
 	if !strings.HasPrefix(req.Header.Get("Referer"), s.PublicURL+"/login") {
 		return false
@@ -77,8 +75,8 @@ func (s *server) cookiesBlocked(req *request) bool {
 	})
 }
 
-// id returns the id in the request's path, or "", which no row has, where it
-// isn't one.
+// id returns the id in the request's path, or "" if the path has no valid id. No row has the
+// id "".
 func (r *request) id() string {
 	if id := r.PathValue("id"); secret.IsID(id) {
 		return id
@@ -86,12 +84,12 @@ func (r *request) id() string {
 	return ""
 }
 
-// field returns the form's only value of that name from the body. A field sent
-// twice is nobody's browser: which of the two counts must not be a guess
-// (ATTACKS 32).
+// field returns the value of a field of the request's form, or "" if the form has no such field.
+// A field that occurs twice is an error: no page of Sallyport sends it, and handlers mustn't
+// choose between the values (attack 32).
 func (r *request) field(name string) (string, error) {
 	if err := r.ParseForm(); err != nil {
-		if tooLarge(err) {
+		if isTooLarge(err) {
 			return "", err
 		}
 		return "", errBadForm
@@ -106,7 +104,7 @@ func (r *request) field(name string) (string, error) {
 	}
 }
 
-// fields reads several fields at once.
+// fields returns the values of several fields, in the order of names; see [request.field].
 func (r *request) fields(names ...string) ([]string, error) {
 	values := make([]string, len(names))
 	for i, name := range names {
@@ -118,15 +116,15 @@ func (r *request) fields(names ...string) ([]string, error) {
 	return values, nil
 }
 
-// here is the page that a person comes back to after proving who they are: the
-// one they asked for, or for a form the tab that it stands on. No POST is ever
+// returnPathOf returns the path of the page to which the browser returns after a sign-in or
+// reauthentication: the requested page, or for a form the page with the form. No POST is ever
 // repeated.
-func here(r *http.Request) string {
+func returnPathOf(r *http.Request) string {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return login.CheckReturn(r.URL.RequestURI())
 	}
 	if wizard, ok := strings.CutSuffix(r.URL.Path, "/confirm"); ok {
-		return login.CheckReturn(wizard) // its QR code was scanned already
+		return login.CheckReturn(wizard) // the same wizard, since its QR code may be scanned already
 	}
 	switch r.URL.Path {
 	case passesPath:
@@ -134,7 +132,7 @@ func here(r *http.Request) string {
 	case "/settings/security/authenticators":
 		return newAuthenticatorPath
 	}
-	if form := formAt(r.URL.Path); form != "" {
+	if form := formFor(r.URL.Path); form != "" {
 		return form
 	}
 	for _, tab := range []string{"/settings/security", "/settings/sessions", "/settings/profile"} {
@@ -145,7 +143,8 @@ func here(r *http.Request) string {
 	return "/"
 }
 
-// Which form of a tab posts to a path, as the fragment of the tab's address.
+// The forms of the settings tabs by the paths to which they are submitted. A form is a tab's
+// path with a fragment.
 var (
 	forms = map[string]string{
 		"/settings/security/password":     changePasswordForm,
@@ -156,26 +155,27 @@ var (
 	rowForm = regexp.MustCompile(`^/settings/security/(?:authenticators|passes)/([^/]+)/(rename|remove|revoke)$`)
 )
 
-// formAt returns the address of the form that posts to path, or "".
-func formAt(path string) string {
+// formFor returns the form that is submitted to path, or "".
+func formFor(path string) string {
 	if row := rowForm.FindStringSubmatch(path); row != nil && secret.IsID(row[1]) {
 		return "/settings/security#" + row[2] + "-" + row[1]
 	}
 	return forms[path]
 }
 
-// changePasswordForm is where the password is changed.
+// changePasswordForm is the form to change the password.
 const changePasswordForm = "/settings/security#change-password"
 
-// maxLogged bounds what others wrote and we keep or log.
+// maxLogged is the maximum length, in bytes, of text from requests that is stored or logged.
 const maxLogged = 300
 
+// clean returns text from a request in a form that is safe to store and log; see [audit.Clean].
 func clean(text string) string { return audit.Clean(text, maxLogged) }
 
 type referenceKey struct{}
 
-// withReference gives the request an id that stands in the log and on error
-// pages.
+// withReference adds a random id to the context. The log and error pages contain it, so that an
+// operator can find the log line for an error page.
 func withReference(ctx context.Context) context.Context {
 	return context.WithValue(ctx, referenceKey{}, secret.NewID()[:12])
 }
@@ -185,33 +185,33 @@ func reference(r *http.Request) string {
 	return id
 }
 
-// recorder remembers the status for the log.
-type recorder struct {
+// statusRecorder records the status of an answer.
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
-func (w *recorder) WriteHeader(status int) {
+func (w *statusRecorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *recorder) Write(b []byte) (int, error) {
+func (w *statusRecorder) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap is for http.ResponseController and MaxBytesReader.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+// Unwrap implements the interface of [http.ResponseController], which [http.MaxBytesReader] uses.
+func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// canonical reports whether the path is in the one form that routes are
-// written in. ServeMux would answer others with a redirect of its own, 307 and
-// relative, which sends a password a second time.
-func canonical(r *http.Request) bool {
+// isCanonical reports whether the path has no dot segments and no doubled slashes, as routes
+// do. ServeMux would answer others with a redirect that makes browsers send a form again, with
+// its password.
+func isCanonical(r *http.Request) bool {
 	p := r.URL.Path
 	if p == "*" {
 		return true // OPTIONS *
@@ -223,8 +223,8 @@ func canonical(r *http.Request) bool {
 	return strings.HasPrefix(p, "/") && p == clean
 }
 
-// loopback reports whether host, with or without a port, names this machine.
-func loopback(host string) bool {
+// isLoopback reports whether host, with or without a port, names this machine.
+func isLoopback(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h

@@ -6,27 +6,27 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// route is one line of the policy: what is asked of whoever comes, before the
-// handler sees the request.
+// route is one route of the portal, with the requirement that a request must meet before the
+// handler gets it.
 type route struct {
 	pattern string
 	needs   access.Requirement
 	handle  func(*request) error
 }
 
-// changes reports whether the route changes how one signs in. An enrolment was
-// proven where it began.
-func (r route) changes() bool {
+// changesSignIn reports whether the route changes how the account signs in. The route that
+// confirms an enrolment isn't one of them, since the start of the enrolment required the proofs.
+func (r route) changesSignIn() bool {
 	return r.needs == access.Fresh && strings.HasPrefix(r.pattern, "POST ") && !strings.HasSuffix(r.pattern, "/confirm")
 }
 
-// routes is the whole policy of the portal. A handler reads a form, calls one
-// function, and shows a page or redirects.
+// routes returns all routes of the portal, with their requirements. A handler reads a form,
+// calls one function, and shows a page or redirects.
 func (s *server) routes() []route {
 	return []route{
 		{"GET /{$}", access.Session, s.getHome},
 		{"GET /continue", access.Session, s.getContinue},
-		{"GET /enter", access.Session, s.getEnter}, // where the panel's demand is held against the session
+		{"GET /enter", access.Session, s.getEnter}, // compares the session with the panel's demand
 
 		{"GET /setup", access.Public, s.getSetup},
 		{"POST /setup", access.Public, s.postSetup},
@@ -55,7 +55,7 @@ func (s *server) routes() []route {
 		{"POST /settings/devices/forget-all", access.Session, s.postForgetAll},
 		{"GET /settings/activity", access.Session, s.getActivity},
 
-		// Everything that changes how one signs in needs a fresh proof (R14).
+		// Every change of how the account signs in requires fresh proofs (R14).
 		{"GET /settings/security", access.Session, s.getSecurity},
 		{"GET /settings/security/{answer...}", access.Session, s.toSecurity},
 		{"POST /settings/security/password", access.Fresh, s.postPasswordChange},

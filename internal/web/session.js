@@ -1,13 +1,13 @@
-// docs/proxies.md says what this does.
+// docs/proxies.md describes this script.
 "use strict";
 if (window.sallyport) return;
 const gate = "/.sallyport/";
 const fetch = window.fetch;
 const channel = new BroadcastChannel("sallyport");
-let missed = ""; // the path that waits for a sign-in
-let bar, link, passing, waiting;
+let missed = ""; // the path that needs a sign-in
+let bar, link, resubmitted, checked;
 
-// Where to sign in for path: "" if it is open, undefined if nobody says.
+// Returns the sign-in's URL for path: "" if it is open, undefined if unknown.
 const ask = async (path) => {
 	try {
 		const answer = await fetch(`${gate}session?for=${encodeURIComponent(path)}`, { cache: "no-store" });
@@ -28,7 +28,7 @@ const show = (login, path) => {
 	box.append(make("p", { textContent: words.ended }), link, close);
 	bar = make("div", { lang: words.lang, popover: "manual" });
 	const root = bar.attachShadow({ mode: "open" });
-	const style = new CSSStyleSheet(); // which no policy of the panel forbids
+	const style = new CSSStyleSheet(); // allowed by every policy of a panel
 	style.replaceSync(`:host{all:initial!important;color-scheme:light dark!important}
 div{position:fixed;inset:auto 1rem 1rem;z-index:99999;display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;max-width:40rem;margin:auto;padding:.75rem 1rem;border:1px solid;border-radius:.5rem;font:1rem/1.5 system-ui;color:CanvasText;background:Canvas}
 p{flex:1 1 12rem;margin:0}
@@ -36,7 +36,7 @@ a,button{padding:.5rem 1rem;border:1px solid;font:inherit;color:inherit;backgrou
 a{color:Canvas;background:CanvasText}`);
 	root.adoptedStyleSheets = [style];
 	root.append(box);
-	// Beside an open dialog nothing can be clicked.
+	// Outside an open modal dialog nothing can be clicked.
 	(document.querySelector("dialog:modal") ?? document.body).append(bar);
 	bar.showPopover?.();
 };
@@ -47,50 +47,50 @@ const check = async (path = location.pathname) => {
 	return !login;
 };
 
-const look = (status, address) => {
+const checkAnswer = (status, address) => {
 	const url = new URL(address, location);
 	if (status === 401 && !missed && url.origin === location.origin) check(url.pathname);
 };
 
 window.fetch = function (...args) {
 	const answer = fetch.apply(this, args);
-	answer.then(({ status, url }) => look(status, url), () => {});
+	answer.then(({ status, url }) => checkAnswer(status, url), () => {});
 	return answer;
 };
 const send = XMLHttpRequest.prototype.send;
 XMLHttpRequest.prototype.send = function (...args) {
-	this.addEventListener("load", () => look(this.status, this.responseURL), { once: true });
+	this.addEventListener("load", () => checkAnswer(this.status, this.responseURL), { once: true });
 	return send.apply(this, args);
 };
 
-// Before the page's own listeners: they see one event for one form.
+// Runs before the page's own listeners, so that they get one event per form.
 addEventListener("submit", async (event) => {
 	const form = event.target, by = event.submitter;
-	if (form === passing) return;
+	if (form === resubmitted) return;
 	const said = (name) => by?.getAttribute("form" + name) ?? form.getAttribute(name) ?? "";
 	const to = new URL(said("action") || location, document.baseURI);
 	if (said("method").toLowerCase() !== "post" || to.origin !== location.origin) return;
 	event.preventDefault();
 	event.stopImmediatePropagation();
-	if (form === waiting) return; // a second click
-	waiting = form;
+	if (form === checked) return; // a second click
+	checked = form;
 	const open = await check(to.pathname);
-	waiting = undefined;
+	checked = undefined;
 	if (!open) return link?.focus();
-	passing = form;
-	HTMLFormElement.prototype.requestSubmit.call(form, by); // a field may have that name
-	passing = undefined;
+	resubmitted = form;
+	HTMLFormElement.prototype.requestSubmit.call(form, by); // a field may be called requestSubmit
+	resubmitted = undefined;
 }, true);
 
-const again = async () => {
+const recheck = async () => {
 	const path = missed;
 	if (!path || await ask(path) !== "" || path !== missed) return;
 	missed = "";
 	bar?.remove();
 	document.dispatchEvent(new Event("sallyport:signed-in"));
 };
-channel.onmessage = again;
-addEventListener("focus", again);
+channel.onmessage = recheck;
+addEventListener("focus", recheck);
 if (location.pathname === gate + "signed-in") channel.postMessage("");
 
 window.sallyport = { check };

@@ -18,7 +18,7 @@ func (s *server) getSessions(req *request) error {
 	page := sessionsPage{frame: s.frameOf(req, say("sessions.title"), "sessions"), Others: len(all) - 1}
 	for _, one := range all {
 		row := sessionRow{
-			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: how(login.How(one.Proofs)),
+			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: signInMessage(login.How(one.Proofs)),
 			SignedInAt: one.CreatedAt, LastSeenAt: one.SeenAt, Current: one.ID == req.me.Session.ID,
 		}
 		if row.Current {
@@ -40,16 +40,16 @@ func (s *server) getSessions(req *request) error {
 			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
 		})
 	}
-	return s.views.page(req.w, http.StatusOK, "sessions", page)
+	return s.views.render(req.w, http.StatusOK, "sessions", page)
 }
 
-// postLetIn shows a link, this once, that makes another browser known.
+// postLetIn shows a new link that makes another browser known. No other page shows it.
 func (s *server) postLetIn(req *request) error {
 	token, err := s.Login.LetIn(req.Context(), req.me)
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "let-in-link", letInLinkPage{
+	return s.views.render(req.w, http.StatusOK, "let-in-link", letInLinkPage{
 		frame: s.frameOf(req, say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
 	})
 }
@@ -70,8 +70,8 @@ func (s *server) postForgetAll(req *request) error {
 	return nil
 }
 
-// browser puts a User-Agent into words, "Chrome on Linux"; what it doesn't
-// know it leaves out.
+// browser returns a description of a User-Agent, such as "Chrome on Linux". An unknown system is
+// left out; for an unknown browser the result is "".
 func (s *server) browser(userAgent string) string {
 	ua := useragent.Parse(userAgent)
 	switch {

@@ -15,28 +15,27 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
-// What the optional script of panels is made of: itself, the question whether a
-// path is open, and the page where a sign-in in another tab ends.
+// Paths of the optional script that panels may include; see docs/proxies.md.
 const (
 	scriptPath   = access.OwnPrefix + "session.js"
-	checkPath    = access.OwnPrefix + "session"
-	signedInPath = access.OwnPrefix + "signed-in"
+	checkPath    = access.OwnPrefix + "session"   // says whether the visit opens a path
+	signedInPath = access.OwnPrefix + "signed-in" // the last page of a sign-in in another tab
 )
 
-// scriptCaching: panels name the script without a version, so a browser asks
-// after an hour whether it is still the same.
+// scriptCaching is the Cache-Control of the script. Its URL has no version, so browsers check
+// after an hour whether it has changed.
 const scriptCaching = "max-age=3600"
 
 //go:embed session.js
 var sessionScript []byte
 
-// getScript serves the script with its words from the catalogue. All of it is
-// within a function: it leaves one name among the panel's own.
+// getScript serves the script with its texts from the catalogue. The script is one function, so
+// that it adds only one name to the panel's global names.
 func (s *server) getScript() func(*request, *access.Panel) error {
 	c := s.views.catalogue
 	words, _ := json.Marshal(map[string]string{
 		"lang": c.lang, "ended": c.text("panel_script.ended"), "sign_in": c.text("panel_script.sign_in"), "close": c.text("panel_script.close"),
-	}) // strings always can be
+	}) // no error for strings
 	script := fmt.Appendf(nil, "(words => {\n%s})(%s);\n", sessionScript, words)
 	sum := sha256.Sum256(script)
 	tag := `"` + hex.EncodeToString(sum[:assetHashBytes]) + `"`
@@ -50,10 +49,10 @@ func (s *server) getScript() func(*request, *access.Panel) error {
 	}
 }
 
-// getCheck answers whether the visit opens a path of the panel, and changes
-// nothing: 204, or 401 with the address of a sign-in that ends at signedInPath.
+// getCheck answers whether the visit opens a path of the panel: 204, or 401 with the URL of a
+// sign-in that ends at signedInPath. It changes nothing.
 func (s *server) getCheck(req *request, panel *access.Panel) error {
-	path, a, err := s.checked(req, panel)
+	path, a, err := s.admitPath(req, panel)
 	switch {
 	case err != nil:
 		return err
@@ -61,35 +60,35 @@ func (s *server) getCheck(req *request, panel *access.Panel) error {
 		req.w.WriteHeader(http.StatusNoContent)
 		return nil
 	case a.Verdict == access.Deny:
-		return because(errForbidden, a.Denied)
+		return withReason(errForbidden, a.Denied)
 	}
-	unauthorized(req.w, req.Request, panel.StartURL(signedInFor(path)), nil)
+	writeUnauthorized(req.w, req.Request, panel.StartURL(signedInURL(path)), nil)
 	return nil
 }
 
-// getSignedIn is where a sign-in ends that another tab waits for.
+// getSignedIn shows the last page of a sign-in for which another tab waits.
 func (s *server) getSignedIn(req *request, panel *access.Panel) error {
-	path, a, err := s.checked(req, panel)
+	path, a, err := s.admitPath(req, panel)
 	switch {
 	case err != nil:
 		return err
 	case a.Verdict == access.Deny:
-		return because(errForbidden, a.Denied)
+		return withReason(errForbidden, a.Denied)
 	case a.Verdict != access.Admit:
-		http.Redirect(req.w, req.Request, panel.StartURL(signedInFor(path)), http.StatusSeeOther)
+		http.Redirect(req.w, req.Request, panel.StartURL(signedInURL(path)), http.StatusSeeOther)
 		return nil
 	}
-	return s.views.page(req.w, http.StatusOK, "panel-signed-in", panelSignedInPage{
+	return s.views.render(req.w, http.StatusOK, "panel-signed-in", panelSignedInPage{
 		frame: frame{Title: say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
 	})
 }
 
-// checked holds the visit against what the panel demands of the path in the
-// query.
-func (s *server) checked(req *request, panel *access.Panel) (path string, a login.Admission, err error) {
+// admitPath returns the path in the query, and whether the visit meets the panel's demand for
+// it.
+func (s *server) admitPath(req *request, panel *access.Panel) (path string, a login.Admission, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
 	a, err = s.Login.Admit(req.Context(), panel, login.Request{Request: access.Request{Method: http.MethodGet, Target: path}, Visit: panel.VisitToken(req.Request)})
 	return path, a, err
 }
 
-func signedInFor(path string) string { return signedInPath + "?" + url.Values{"for": {path}}.Encode() }
+func signedInURL(path string) string { return signedInPath + "?" + url.Values{"for": {path}}.Encode() }

@@ -36,7 +36,7 @@ func (s *server) getProfile(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "profile", page)
+	return s.views.render(req.w, http.StatusOK, "profile", page)
 }
 
 func (s *server) postProfile(req *request) error {
@@ -51,7 +51,7 @@ func (s *server) postProfile(req *request) error {
 			return err
 		}
 		page.DisplayName, page.Error = name, nameMessage(err, account.MaxDisplayNameRunes)
-		return s.views.page(req.w, http.StatusUnprocessableEntity, "profile", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "profile", page)
 	}
 	if err != nil {
 		return err
@@ -86,8 +86,8 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	switch {
 	case page.Wrong > 0:
 		page.PasswordAdvice = say("security.password_known")
-	case page.Notice != nil && page.Notice.Text.about("notice.weak"):
-		page.PasswordAdvice = say("security.password_weak") // said once: how strong it is isn't kept
+	case page.Notice != nil && page.Notice.Text.concerns("notice.weak"):
+		page.PasswordAdvice = say("security.password_weak") // shown once: the strength isn't stored
 	default:
 		page.StepsDone++
 	}
@@ -104,21 +104,22 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	return page, nil
 }
 
-// toSecurity answers for the address of a form's answer that is opened again.
+// toSecurity redirects to the Security tab. Its routes are addresses of forms' answers, which a
+// browser may load again.
 func (s *server) toSecurity(req *request) error {
 	s.redirect(req, "/settings/security")
 	return nil
 }
 
 func (s *server) getSecurity(req *request) error {
-	if s.onward(req) {
+	if s.redirectedToPanel(req) {
 		return nil
 	}
 	page, err := s.securityPage(req)
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "security", page)
+	return s.views.render(req.w, http.StatusOK, "security", page)
 }
 
 func (s *server) postPasswordChange(req *request) error {
@@ -128,8 +129,8 @@ func (s *server) postPasswordChange(req *request) error {
 	}
 	token, err := s.Login.ChangePassword(req.Context(), req.me, f[0], f[1])
 	if err == nil {
-		s.noteWeak(req, req.me.Account, f[1])
-		s.land(req, token, "/settings/security", "notice", "password_changed")
+		s.setWeakCookie(req, req.me.Account, f[1])
+		s.redirectWithSession(req, token, "/settings/security", "notice", "password_changed")
 		return nil
 	}
 	page, pageErr := s.securityPage(req)
@@ -143,7 +144,7 @@ func (s *server) postPasswordChange(req *request) error {
 		return s.tooMany(req, wait, "security", page)
 	case errors.Is(err, login.ErrShielded):
 		page.PasswordError = say("login.shielded")
-		return s.views.page(req.w, http.StatusTooManyRequests, "security", page)
+		return s.views.render(req.w, http.StatusTooManyRequests, "security", page)
 	case errors.Is(err, login.ErrRejected):
 		page.PasswordError = say("password.wrong")
 	default:
@@ -151,7 +152,7 @@ func (s *server) postPasswordChange(req *request) error {
 			return err
 		}
 	}
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "security", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", page)
 }
 
 func (s *server) postDisable(req *request) error {
@@ -163,7 +164,7 @@ func (s *server) postDisable(req *request) error {
 	if err != nil {
 		return err
 	}
-	s.land(req, token, "/settings/security", "notice", "disabled")
+	s.redirectWithSession(req, token, "/settings/security", "notice", "disabled")
 	return nil
 }
 
@@ -174,7 +175,7 @@ func (s *server) postBackupCodes(req *request) error {
 	}
 	codes, err := s.Login.IssueBackupCodes(req.Context(), req.me, replaces)
 	if errors.Is(err, login.ErrReplaced) {
-		return s.toSecurity(req) // the answer was reloaded: the set that was shown stays
+		return s.toSecurity(req) // the answer was reloaded: the codes that it showed stay valid
 	}
 	var wait *login.WaitError
 	if errors.As(err, &wait) {
@@ -187,18 +188,18 @@ func (s *server) postBackupCodes(req *request) error {
 	return s.showCodes(req, codes, false)
 }
 
-// showCodes writes the one page on which backup codes ever stand.
+// showCodes shows new backup codes. No other page shows them.
 func (s *server) showCodes(req *request, codes []string, justEnabled bool) error {
 	now := s.Login.Clock()
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
-			return '-' // not allowed in file names somewhere
+			return '-' // not allowed in file names on some systems
 		}
 		return r
 	}, s.SiteName+" "+req.me.Account.Name+" backup codes.txt")
 	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(dayLayout) + "\n\n" + strings.Join(codes, "\n") + "\n"
-	// Without the account's menu and tabs: one click on them would lose the codes.
-	return s.views.page(req.w, http.StatusOK, "backup-codes", backupCodesPage{
+	// The page has no menu and no tabs, since one click on them would lose the codes.
+	return s.views.render(req.w, http.StatusOK, "backup-codes", backupCodesPage{
 		frame: frame{Title: say("backup_codes.title")}, JustEnabled: justEnabled, Codes: codes,
 		URL: s.PublicURL, Username: req.me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
@@ -227,11 +228,12 @@ func (s *server) postRename(req *request) error {
 		return login.ErrGone
 	}
 	page.Authenticators[i].Typed, page.Authenticators[i].Error = name, nameMessage(err, authenticator.MaxNameRunes)
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "security", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", page)
 }
 
-// nameMessage says why a name of at most so many characters was refused.
-func nameMessage(err error, most int) *message {
+// nameMessage returns the message for a name that was refused with err. maxLength is the maximum
+// length of such a name, in code points.
+func nameMessage(err error, maxLength int) *message {
 	var character *label.CharacterError
 	switch {
 	case errors.Is(err, label.ErrEmpty):
@@ -239,7 +241,7 @@ func nameMessage(err error, most int) *message {
 	case errors.As(err, &character):
 		return say("name.character", "character", fmt.Sprintf("%U", character.Character))
 	default:
-		return say("name.long", "n", most)
+		return say("name.long", "n", maxLength)
 	}
 }
 
@@ -252,6 +254,6 @@ func (s *server) postRemove(req *request) error {
 	if err != nil {
 		return err
 	}
-	s.land(req, token, "/settings/security", "notice", "removed")
+	s.redirectWithSession(req, token, "/settings/security", "notice", "removed")
 	return nil
 }

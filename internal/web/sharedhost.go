@@ -11,27 +11,26 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// Where the portal is on its panel's host, the panel's scripts share its origin:
-// a form of theirs is no foreign one, and they can read what they open. What they
-// can't do is type a password and a code. So every change of how one signs in
-// holds both itself there: a proof of some minutes ago isn't enough.
+// If the portal is on its panel's host, the panel's scripts have the portal's origin: they can
+// submit its forms and read its pages. They don't know the password and the code. So every form
+// that changes how the account signs in must contain both; earlier proofs aren't enough.
 
-// shared reports whether the portal is on its panel's host.
-func (s *server) shared() bool { return len(s.Panels) == 1 && s.Panels[0].Shared }
+// isShared reports whether the portal is on its panel's host.
+func (s *server) isShared() bool { return len(s.Panels) == 1 && s.Panels[0].Shared }
 
-// Workers of the panel that were registered for the whole host before the gate refused
-// them (see package gateway) end with the browser's storage: the portal's first
-// page in each browser sends Clear-Site-Data, and so does every answer to a worker.
+// A panel may have registered service workers for the whole host before the gate refused them
+// (see package gateway). Browsers remove them together with the host's storage: the portal's
+// first page in each browser sends Clear-Site-Data, and so does every answer to a worker.
 const (
 	clearedCookie     = "sallyport-cleared"
-	clearedCookieLife = 400 * 24 * time.Hour // the longest that browsers keep one
+	clearedCookieLife = 400 * 24 * time.Hour // the maximum in browsers
 )
 
-// ownDocument reports whether a request on the shared host is for a page in a tab of its
-// own, and has the browser forget the workers of the panel.
-func (s *server) ownDocument(req *request) bool {
+// isOwnDocument reports whether a request on the shared host is for a page in a tab. It also
+// makes the browser remove the panel's service workers.
+func (s *server) isOwnDocument(req *request) bool {
 	document := access.IsDocument(req.Header)
-	// A worker passes the navigation on, or asks for the page anew as a script would.
+	// A worker forwards the navigation, or requests the page itself as a script would.
 	worker := !document && (access.ClientKindOf(req.Method, req.Header) == access.Navigation || req.Header.Get("Sec-Fetch-Site") == "same-origin")
 	if worker || document && s.cookie(req.Request, clearedCookie) == "" {
 		req.w.Header().Set("Clear-Site-Data", `"storage"`)
@@ -40,28 +39,27 @@ func (s *server) ownDocument(req *request) bool {
 	return document
 }
 
-// below has next see paths without the prefix.
-func below(prefix string, next http.Handler) http.Handler {
+// withoutPrefix removes the prefix from the paths of requests for next.
+func withoutPrefix(prefix string, next http.Handler) http.Handler {
 	if prefix == "" {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.StripPrefix(prefix, http.HandlerFunc(func(w http.ResponseWriter, inner *http.Request) {
-			defer func() { r.Pattern = inner.Pattern }() // which is measured
+			defer func() { r.Pattern = inner.Pattern }() // for [Options.Measure]
 			next.ServeHTTP(w, inner)
 		})).ServeHTTP(w, r)
 	})
 }
 
-// proofFields are what the form of a proof adds to another form.
+// proofFields are the fields that a [proofForm] adds to another form.
 var proofFields = []string{"username", "password", "code", "next_code", "backup_code", "ask"}
 
-// carried is a field of a form that waits for a proof.
-type carried struct{ Name, Value string }
+// carriedField is a field of another form in a [proofForm].
+type carriedField struct{ Name, Value string }
 
-// proveInForm proves from the request's own form who sends it, and gives its
-// session a new token. false: the form was shown again, with the fields that a
-// proof needs.
+// proveInForm submits the proofs in the request's form, and gives the session a new token. If
+// it returns false without an error, it has shown the form again, with fields for the proofs.
 func (s *server) proveInForm(req *request) (bool, error) {
 	ask, err := req.field("ask")
 	if err != nil {
@@ -74,18 +72,18 @@ func (s *server) proveInForm(req *request) (bool, error) {
 			return false, err
 		}
 		if !slices.Contains(proofFields, name) {
-			form.carried = append(form.carried, carried{name, value})
+			form.carried = append(form.carried, carriedField{name, value})
 		}
 	}
-	slices.SortFunc(form.carried, func(a, b carried) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(form.carried, func(a, b carriedField) int { return strings.Compare(a.Name, b.Name) })
 	if req.PostForm.Has("ask") || !req.PostForm.Has("password") || req.twoFactor && !req.PostForm.Has("code") && !req.PostForm.Has("backup_code") {
 		page, err := s.reauthenticatePage(req, form)
 		if err != nil {
 			return false, err
 		}
-		return false, s.views.page(req.w, http.StatusOK, "reauthenticate", page)
+		return false, s.views.render(req.w, http.StatusOK, "reauthenticate", page)
 	}
-	progress, proven, err := s.proveAgain(req, form)
+	progress, proven, err := s.submitProofs(req, form)
 	if err != nil || !proven {
 		return false, err
 	}

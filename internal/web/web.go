@@ -1,7 +1,3 @@
-// Package web is the portal's door for people: HTML pages over the functions
-// of package login. routes.go is the policy, pages.go the data of each page,
-// render.go and catalogue.go turn them into HTML. It decides nothing about a
-// credential and owns no table.
 package web
 
 import (
@@ -27,30 +23,30 @@ import (
 )
 
 const (
-	// maxBody of a form: the longest has a password of 1 KiB, and a return
-	// URL; more is nobody's sign-in.
+	// maxBody is the maximum size of a form. The largest form has a password of 1 KiB and a
+	// return URL.
 	maxBody = 64 << 10
 
-	// requestTime is how long a request may take, waits in the hashing queue
-	// and for the database included.
+	// requestTime is the timeout of a request, which includes the time in the hashing queue
+	// and for the database.
 	requestTime = 20 * time.Second
 )
 
-// Options are what the portal's pages need to know.
+// Options are the parameters of [New] and [NewPanelHost].
 type Options struct {
 	Login          *login.Service
-	PublicURL      string // without a slash at the end; with a path where a panel shares its host
+	PublicURL      string // without a slash at its end; with a path if a panel shares the host
 	SiteName       string
-	Contact        string // email address or URL where people ask for help; may be empty
+	Contact        string // email address or URL for users who need help; may be empty
 	Look           Look
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
 	Log            *slog.Logger
-	// Measure is told of every answer; it may be nil. The route is a pattern
-	// of ours, never what was asked for.
+	// Measure is called after every answer; it may be nil. route is the pattern of a route,
+	// never the requested path.
 	Measure func(route string, status int, took time.Duration)
-	// Vitals are lines of /readyz besides those of Login, where something is
-	// wrong; it may be nil.
+	// Vitals returns further lines of /readyz for parts of the server that fail; it may be
+	// nil.
 	Vitals func() []login.Vital
 }
 
@@ -63,11 +59,11 @@ type server struct {
 	mux    *http.ServeMux
 	ready  readiness
 
-	unreadable sync.Once // an address in X-Forwarded-For that can't be read was logged
+	unreadable sync.Once // logs the first value in X-Forwarded-For that isn't an address
 }
 
-// newServer returns a server whose pages find their files below base, or, where
-// that is empty, below the public URL.
+// newServer returns a server with the given pages, or with all pages if none is given. base is
+// the prefix of the paths of static files, by default the path of the public URL.
 func newServer(o Options, base string, pages ...string) (*server, error) {
 	origin, err := url.Parse(o.PublicURL)
 	if err != nil {
@@ -94,7 +90,7 @@ func newServer(o Options, base string, pages ...string) (*server, error) {
 	return s, nil
 }
 
-// originOf is scheme and host.
+// originOf returns the scheme and host of u.
 func originOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
 // New returns the portal's handler.
@@ -109,13 +105,13 @@ func New(o Options) (http.Handler, error) {
 			s.serve(w, r, route)
 		})
 	}
-	// Everything else, an unknown method among it, is a page that says so.
+	// Unknown paths and methods get an error page.
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, route{needs: access.Public, handle: func(*request) error { return errNotFound }})
 	})
 	pages := http.NewServeMux()
-	pages.Handle("/", below(at, s.mux))
-	if s.shared() {
+	pages.Handle("/", withoutPrefix(at, s.mux))
+	if s.isShared() {
 		s.servePanelHost(pages, s.panelRoutes())
 	}
 
@@ -128,19 +124,19 @@ func New(o Options) (http.Handler, error) {
 	}))
 
 	outer := http.NewServeMux()
-	for _, path := range slices.Compact([]string{"", at}) { // who asks without our host's name gets here too
+	for _, path := range slices.Compact([]string{"", at}) { // both paths, since requests with an unknown host name get here too
 		outer.HandleFunc("GET "+path+"/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 		outer.HandleFunc("GET "+path+"/readyz", s.getReady)
 	}
-	// Before the guard, which answers other hosts and untrusted proxies with a page.
+	// Before the guard as well: the error pages that it writes need these files.
 	outer.Handle("GET "+at+"/static/", s.views.static())
 	outer.Handle("/", s.guard(foreign.Handler(pages)))
-	return s.frame(s.canonicalOnly(outer)), nil
+	return s.wrap(s.canonicalOnly(outer)), nil
 }
 
-// frame surrounds every answer: headers, limits, a reference id, one line in
-// the log, and a page instead of a crash (F9).
-func (s *server) frame(next http.Handler) http.Handler {
+// wrap adds what every answer needs: security headers, time and size limits, a reference id, a
+// log line, and an error page if the handler panics (F9).
+func (s *server) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTime)
 		defer cancel()
@@ -150,18 +146,18 @@ func (s *server) frame(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Content-Security-Policy", access.PagePolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin") // stricter ones blank the Origin of our own forms
+		h.Set("Referrer-Policy", "same-origin") // with a stricter policy, browsers send Origin: null with forms
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		h.Set("Cache-Control", "no-store") // static files, which are the same for all, set their own
+		h.Set("Cache-Control", "no-store") // static files replace it
 		if s.https {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 
-		answer := &recorder{ResponseWriter: w}
-		begin := s.Login.Clock()
+		answer := &statusRecorder{ResponseWriter: w}
+		start := s.Login.Clock()
 		defer func() {
 			if crash := recover(); crash != nil {
 				s.Log.Error("panic", "request", reference(r), "host", clean(r.Host), "path", clean(r.URL.Path), "panic", fmt.Sprint(crash), "stack", string(debug.Stack()))
@@ -169,7 +165,7 @@ func (s *server) frame(next http.Handler) http.Handler {
 					s.fail(s.newRequest(answer, r), errors.New("panic"))
 				}
 			}
-			took := s.Login.Clock().Sub(begin)
+			took := s.Login.Clock().Sub(start)
 			if s.Measure != nil {
 				s.Measure(r.Pattern, answer.status, took)
 			}
@@ -180,11 +176,10 @@ func (s *server) frame(next http.Handler) http.Handler {
 	})
 }
 
-// canonicalOnly keeps paths that aren't written in the one way from a mux, which would
-// answer some of them with a redirect of its own.
+// canonicalOnly answers paths that aren't canonical with an error page; see isCanonical.
 func (s *server) canonicalOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !canonical(r) {
+		if !isCanonical(r) {
 			s.fail(s.newRequest(w, r), errNotFound)
 			return
 		}
@@ -192,13 +187,13 @@ func (s *server) canonicalOnly(next http.Handler) http.Handler {
 	})
 }
 
-// guard refuses what can't be a person's request to this portal: one that came
-// around the proxy or by plain http, and one for another host.
+// guard refuses requests that didn't come through a trusted proxy or by TLS, requests for
+// another host, and requests by plain http.
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case s.https && !s.TrustedProxies.IsPrivate(r):
-			s.fail(s.newRequest(w, r), &untrustedProxy{access.Peer(r)})
+			s.fail(s.newRequest(w, r), &untrustedProxyError{access.Peer(r)})
 		case !access.SameHost(r.Host, s.origin.Host):
 			s.misdirected(w, r)
 		case s.https && s.TrustedProxies.CameByHTTP(r):
@@ -209,11 +204,11 @@ func (s *server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// misdirected answers a request for another host name than public_url's:
-// cookies and links wouldn't work there. Two names of this machine, and a host of
-// ours with a dot at its end, are sorted out by a redirect, everything else by a page.
+// misdirected answers a request for another host name than that of public_url, at which cookies
+// and links wouldn't work. Another name of this machine, and a known host with a dot at its end,
+// get a redirect. All others get an error page.
 func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet && loopback(r.Host) && loopback(s.origin.Host) && port(r.Host) == s.origin.Port() {
+	if r.Method == http.MethodGet && isLoopback(r.Host) && isLoopback(s.origin.Host) && port(r.Host) == s.origin.Port() {
 		http.Redirect(w, r, originOf(s.origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
 	}
@@ -222,11 +217,11 @@ func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusPermanentRedirect)
 		return
 	}
-	s.fail(s.newRequest(w, r), because(errMisdirected, fmt.Errorf("host %q", clean(r.Host))))
+	s.fail(s.newRequest(w, r), withReason(errMisdirected, fmt.Errorf("host %q", clean(r.Host))))
 }
 
-// originWithoutDot returns our origin, the portal's or a panel's, whose host is written
-// with a dot at its end; "" where there is none.
+// originWithoutDot returns the origin of the portal or of a panel for its host with a dot at the
+// end, and "" for any other host.
 func (s *server) originWithoutDot(host string) string {
 	name := access.WithoutLastDot(host)
 	switch {
@@ -240,13 +235,13 @@ func (s *server) originWithoutDot(host string) string {
 	return ""
 }
 
-// httpsCookieLife bounds how long the proof of https is kept: a minute is more than the
-// redirect takes.
+// httpsCookieLife is the lifetime of the cookie that proves https. It only has to outlive the
+// redirect.
 const httpsCookieLife = time.Minute
 
-// toHTTPS leads a person who came by plain http to the same page by https, and tells
-// everything else. The cookie is stored by a browser that came by https after all, and
-// ends a loop there.
+// toHTTPS redirects a navigation by plain http to the same page by https, and answers other
+// requests with an error page. It sets a cookie that a browser stores only if it does use https,
+// behind a proxy that says otherwise. With this cookie the redirect can't loop.
 func (s *server) toHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
 	setHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
 	if access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
@@ -254,20 +249,22 @@ func (s *server) toHTTPS(w http.ResponseWriter, r *http.Request, origin string) 
 		w.WriteHeader(http.StatusTemporaryRedirect)
 		return
 	}
-	s.fail(s.newRequest(w, r), &plainHTTP{origin})
+	s.fail(s.newRequest(w, r), &plainHTTPError{origin})
 }
 
-// request is what a handler works on.
+// request is a request with its answer and its session.
 type request struct {
 	*http.Request
 	w    http.ResponseWriter
 	from login.Browser
 
-	// me is whoever is signed in; its session's id is empty where nobody is.
-	me        login.Me
-	twoFactor bool // me has a second authenticator; known where the route asks for a session
-	codesLeft int  // unused backup codes of me; known likewise
-	wrong     int  // wrong codes of others after my right password; known likewise
+	// me is the signed-in account and its session, whose id is empty if there is none.
+	me login.Me
+
+	// Set if the route requires a session:
+	twoFactor bool // the account has a second authenticator
+	codesLeft int  // unused backup codes
+	wrong     int  // wrong codes that others typed after the correct password
 }
 
 func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
@@ -281,10 +278,10 @@ func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
 	return &request{Request: r, w: w, from: login.Browser{Address: address, UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie)}}
 }
 
-// serve holds the request against the route's requirement and hands it on.
+// serve calls the route's handler if the request meets the route's requirement.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 	req := s.newRequest(w, r)
-	if s.shared() && !s.ownDocument(req) {
+	if s.isShared() && !s.isOwnDocument(req) {
 		s.fail(req, errNoDocument)
 		return
 	}
@@ -293,7 +290,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 		s.fail(req, err)
 		return
 	}
-	if s.shared() && route.changes() && req.signedIn() {
+	if s.isShared() && route.changesSignIn() && req.isSignedIn() {
 		if proven, err := s.proveInForm(req); err != nil || !proven {
 			if err != nil {
 				s.fail(req, err)
@@ -301,7 +298,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 			return
 		}
 	}
-	bearer := access.Bearer{SignedIn: req.signedIn(), Proofs: req.me.Session.Proofs, TwoFactor: req.twoFactor}
+	bearer := access.Bearer{SignedIn: req.isSignedIn(), Proofs: req.me.Session.Proofs, TwoFactor: req.twoFactor}
 	switch access.Check(access.Demand{Requirement: route.needs}, bearer, s.Login.Clock()) {
 	case access.Admit:
 		if err := route.handle(req); err != nil {
@@ -312,16 +309,16 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 			s.fail(req, errNoCookies)
 			return
 		}
-		s.redirect(req, "/login", "return", here(r))
+		s.redirect(req, "/login", "return", returnPathOf(r))
 	case access.Reauthenticate:
-		s.redirect(req, "/reauthenticate", "return", here(r))
+		s.redirect(req, "/reauthenticate", "return", returnPathOf(r))
 	default:
 		s.fail(req, errForbidden)
 	}
 }
 
-// identify finds the session of the request, and for a route that asks for one
-// what its pages show of the account.
+// identify reads the request's session. If the route requires a session, it also reads what the
+// pages show about the account.
 func (s *server) identify(req *request, needs access.Requirement) error {
 	token := s.cookie(req.Request, sessionCookie)
 	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), token, s.Login.Life, s.Login.Clock())
@@ -343,11 +340,11 @@ func (s *server) identify(req *request, needs access.Requirement) error {
 	return err
 }
 
-func (r *request) signedIn() bool { return r.me.Session.ID != "" }
+func (r *request) isSignedIn() bool { return r.me.Session.ID != "" }
 
-// redirect answers 303 to a path of the portal, with pairs of query names and
-// values. The address is built from the configuration, never from the request
-// (R20). On the way to a panel a page leads on: see [access.PagePolicy].
+// redirect redirects to a path of the portal with status 303. query has pairs of names and
+// values. The URL is built from the configuration, never from the request (R20). A redirect that
+// would continue to a panel goes to getContinue instead; see [access.PagePolicy].
 func (s *server) redirect(req *request, path string, query ...string) {
 	if strings.HasPrefix(path, enterPagePath+"?") {
 		path, query = continuePath, []string{"return", path}
@@ -364,16 +361,16 @@ func (s *server) redirect(req *request, path string, query ...string) {
 	http.Redirect(req.w, req.Request, target.String(), http.StatusSeeOther)
 }
 
-// land sets the session's new token and goes where the attempt leads.
-func (s *server) land(req *request, session secret.Text, path string, query ...string) {
+// redirectWithSession sets the session's new token and redirects; see [server.redirect].
+func (s *server) redirectWithSession(req *request, session secret.Text, path string, query ...string) {
 	s.setCookie(req.w, sessionCookie, session.Reveal(), s.Login.Life.Absolute)
 	s.redirect(req, path, query...)
 }
 
-// frameOf is the frame of a page for whoever is signed in.
+// frameOf returns the frame of a page for the request's session.
 func (s *server) frameOf(req *request, title *message, tab string) frame {
 	f := frame{Title: title, Tab: tab, Notice: s.noticeOf(req)}
-	if req.signedIn() {
+	if req.isSignedIn() {
 		f.Account = req.me.Account.Called()
 		f.CodesLeft = req.codesLeft
 		f.FewCodes = req.twoFactor && req.codesLeft <= fewCodes
@@ -385,11 +382,11 @@ func (s *server) frameOf(req *request, title *message, tab string) frame {
 	return f
 }
 
-// clockMessage is what an operator should know of the server's clock, or nil.
+// clockMessage returns a message for operators if the server's clock is wrong, or nil.
 func (s *server) clockMessage(req *request) *message {
 	refused, err := s.Login.CodesRefused(req.Context())
 	if err != nil {
-		s.Log.Warn("the clock couldn't be checked", "request", reference(req.Request), "reason", err.Error()) // the page is of use without it
+		s.Log.Warn("the clock couldn't be checked", "request", reference(req.Request), "reason", err.Error()) // the page is useful without it
 	}
 	astray, apart, off := s.Login.Watch.Astray(), s.Login.Watch.Off(), s.Login.ClockOffset()
 	switch {
@@ -407,12 +404,13 @@ func (s *server) clockMessage(req *request) *message {
 	return nil
 }
 
-// fewCodes is when a person is reminded to make new backup codes.
+// fewCodes is the number of unused backup codes at which pages remind the user to create new
+// ones.
 const fewCodes = 3
 
-// confirmedAuthenticator reports whether id is one of my confirmed ones, for a
-// wizard page that was left open.
-func (s *server) confirmedAuthenticator(req *request, id string) bool {
+// isConfirmedAuthenticator reports whether id is a confirmed authenticator of the signed-in
+// account.
+func (s *server) isConfirmedAuthenticator(req *request, id string) bool {
 	_, err := authenticator.ByID(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, id)
 	return err == nil
 }

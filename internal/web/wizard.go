@@ -10,22 +10,22 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
-// newAuthenticatorPath is the page that leads to a new wizard.
+// newAuthenticatorPath is the page that starts a new wizard.
 const newAuthenticatorPath = "/settings/security/authenticators/new"
 
-// getNewAuthenticator is for a browser that was sent to set up two-factor authentication by
-// a panel, an administrator's link or a sign-in for that. Its button begins the enrolment: a
-// page of another site can have a browser get any address. On the panel's host the form of
-// the Security tab does that, which has fields for a proof.
+// getNewAuthenticator shows the page to which a panel, an administrator's link or a sign-in
+// redirects a browser to set up two-factor authentication. The enrolment starts with a button of
+// the page rather than with the page, since another site can make a browser load any page. If a
+// panel shares the portal's host, the form of the Security tab starts it, with fields for proofs.
 func (s *server) getNewAuthenticator(req *request) error {
 	hasLink := s.cookie(req.Request, ticketCookie) != ""
 	switch {
-	case s.onward(req):
+	case s.redirectedToPanel(req):
 		return nil
-	case s.shared() && hasLink:
+	case s.isShared() && hasLink:
 		s.redirect(req, "/settings/security#two-factor", "notice", "link")
 		return nil
-	case s.shared():
+	case s.isShared():
 		s.redirect(req, "/settings/security#two-factor", "notice", "required")
 		return nil
 	}
@@ -33,13 +33,13 @@ func (s *server) getNewAuthenticator(req *request) error {
 	if page.First {
 		page.Title = say("wizard.title_first")
 	}
-	switch panel := s.requiring(req); {
+	switch panel := s.panelRequiringTwoFactor(req); {
 	case panel != nil:
 		page.Notice = requiredBy(panel)
 	case hasLink:
 		page.Notice = &notice{Kind: "ok", Text: say("notice.link")}
 	}
-	return s.views.page(req.w, http.StatusOK, "new-authenticator", page)
+	return s.views.render(req.w, http.StatusOK, "new-authenticator", page)
 }
 
 func (s *server) postAuthenticator(req *request) error {
@@ -74,7 +74,7 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 	}
 	if page.First {
 		page.Title = say("wizard.title_first")
-		if panel := s.requiring(req); panel != nil {
+		if panel := s.panelRequiringTwoFactor(req); panel != nil {
 			page.Notice = requiredBy(panel)
 		}
 	}
@@ -86,10 +86,10 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 	return page, nil
 }
 
-// wizardGone answers for a wizard that isn't open in this session: it was
-// confirmed, it expired, or it never was ours.
+// wizardGone answers a request for an enrolment that isn't open in this session: it was
+// confirmed, has expired, or belongs to another session.
 func (s *server) wizardGone(req *request, id string) error {
-	if s.confirmedAuthenticator(req, id) {
+	if s.isConfirmedAuthenticator(req, id) {
 		s.redirect(req, "/settings/security", "notice", "already_confirmed")
 	} else {
 		s.redirect(req, "/settings/security", "notice", "wizard_expired")
@@ -106,7 +106,7 @@ func (s *server) getAuthenticator(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.page(req.w, http.StatusOK, "wizard", page)
+	return s.views.render(req.w, http.StatusOK, "wizard", page)
 }
 
 func (s *server) postConfirm(req *request) error {
@@ -117,7 +117,7 @@ func (s *server) postConfirm(req *request) error {
 	id := req.id()
 	confirmed, err := s.Login.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
 	if errors.Is(err, login.ErrClock) {
-		s.logOutcome(req, "confirm", login.Progress{}, "", err) // no sign-in else
+		s.logOutcome(req, "confirm", login.Progress{}, "", err) // other outcomes aren't logged as sign-ins
 	}
 	switch {
 	case err == nil && len(confirmed.Codes) > 0:
@@ -127,7 +127,7 @@ func (s *server) postConfirm(req *request) error {
 		return s.showCodes(req, confirmed.Codes, true)
 	case err == nil:
 		s.rememberDevice(req, confirmed.Device)
-		s.land(req, confirmed.Session, "/settings/security", "notice", "added")
+		s.redirectWithSession(req, confirmed.Session, "/settings/security", "notice", "added")
 		return nil
 	case errors.Is(err, login.ErrGone):
 		return s.wizardGone(req, id)
@@ -150,7 +150,7 @@ func (s *server) postConfirm(req *request) error {
 		}
 		page.Error = nameMessage(err, authenticator.MaxNameRunes)
 	}
-	return s.views.page(req.w, http.StatusUnprocessableEntity, "wizard", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "wizard", page)
 }
 
 func (s *server) postCancelEnrollment(req *request) error {

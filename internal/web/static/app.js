@@ -1,10 +1,10 @@
-// Pages work without this file; what needs it is hidden until it runs.
+// Pages work without this file. Elements that need it are hidden at first.
 "use strict";
 
 const words = document.body.dataset;
 const lang = document.documentElement.lang;
 
-// Times arrive in UTC and are shown in the reader's zone, in the same form.
+// Shows times, which are in UTC, in the user's time zone.
 const two = (n) => String(n).padStart(2, "0");
 for (const element of document.querySelectorAll("time[datetime]")) {
 	const date = new Date(element.dateTime);
@@ -15,7 +15,7 @@ for (const element of document.querySelectorAll("time[datetime]")) {
 	element.title = `${minute}:${two(date.getSeconds())} ${part({ timeZoneName: "short" }).split(" ").at(-1)}`;
 }
 
-// A button shows the password.
+// Adds a button that shows the password.
 for (const input of document.querySelectorAll(".secret > input")) {
 	const button = document.createElement("button");
 	const show = (shown) => {
@@ -26,13 +26,13 @@ for (const input of document.querySelectorAll(".secret > input")) {
 	button.type = "button";
 	button.className = "reveal";
 	button.addEventListener("click", () => show(input.type === "password"));
-	// Sent as text, browsers would suggest it next time.
+	// Browsers would store text and suggest it.
 	input.form.addEventListener("submit", () => show(false));
 	show(false);
 	input.after(button);
 }
 
-// Codes are pasted in many shapes: "Your code: 123 456".
+// Finds the code in pasted text such as "Your code: 123 456".
 document.addEventListener("paste", (event) => {
 	const digits = event.clipboardData.getData("text").replace(/\D/g, "");
 	if (event.target.inputMode !== "numeric" || digits.length !== 6) return;
@@ -46,7 +46,7 @@ if (print) {
 	print.onclick = () => window.print();
 }
 
-// Where the browser forbids the clipboard (plain http) the text is selected instead.
+// Without access to the clipboard (plain http), the text is selected instead.
 for (const button of document.querySelectorAll("[data-copy]")) {
 	const source = document.getElementById(button.dataset.copy);
 	const label = button.querySelector("span");
@@ -64,7 +64,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 	});
 }
 
-// A double click sends a form once.
+// A double click submits a form once.
 const sent = new WeakMap();
 document.addEventListener("submit", (event) => {
 	const now = performance.now();
@@ -72,7 +72,7 @@ document.addEventListener("submit", (event) => {
 	else sent.set(event.target, now);
 });
 
-// Escape and Cancel close what a button opened, and the button gets the focus back.
+// Escape and Cancel close an opened form and focus its button.
 const close = (details) => {
 	if (!details?.open) return;
 	details.open = false;
@@ -98,7 +98,7 @@ for (const form of document.querySelectorAll(".asked")) {
 	details.addEventListener("toggle", () => {
 		if (!details.open || form.querySelector("[autofocus]")) return;
 		form.querySelector(".field input")?.focus({ preventScroll: true });
-		// Once a double click has ended: its second click would meet another button.
+		// After a double click, whose second click would hit another button.
 		setTimeout(() => form.scrollIntoView({ block: "nearest" }), 600);
 	});
 }
@@ -110,10 +110,10 @@ const reveal = () => {
 addEventListener("hashchange", reveal);
 reveal();
 
-// Leaving before the codes are saved asks first.
+// Asks before the page is left if the codes aren't saved.
 const saved = document.querySelector("[data-saved]");
 if (saved) addEventListener("beforeunload", (event) => saved.checked || event.preventDefault());
 
-// An error that belongs to no field gets the focus itself.
+// Focuses an error that belongs to no field.
 const error = document.getElementById("error");
 if (error && !document.querySelector("[autofocus]")) error.focus();

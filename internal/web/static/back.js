@@ -1,4 +1,4 @@
-// The way back: what stands behind "#", and an address that is too long to travel.
+// Return addresses: adds the fragment, and stores an address that is too long.
 const hash = location.hash.replace(/%(?![0-9a-f]{2})/gi, "%25").replace(/[\\ "<>^`{|}]/g, encodeURIComponent);
 for (const field of document.querySelectorAll("[name=return]")) {
 	let [to, query] = field.value.split("?");

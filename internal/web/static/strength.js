@@ -1,5 +1,5 @@
-// How a new password would be guessed, as password/strength.go says, without its list of
-// common passwords: testdata/strength.json there holds both to it. Nothing is sent.
+// Estimates the strength of a new password as password/strength.go does, but without the
+// list of common passwords; testdata/strength.json there tests both. Nothing is sent.
 "use strict";
 {
 	const separator = /[ .,@\-_!?]/, digit = /\p{Nd}/u, small = /\p{Ll}/u, capital = /\p{Lu}/u;
@@ -7,7 +7,7 @@
 	const forth = "qwertyuiop asdfghjkl zxcvbnm qwertzuiop yxcvbnm azertyuiop qsdfghjklm wxcvbn";
 	const rows = forth + " " + [...forth].reverse().join("");
 
-	// characters are what the server counts.
+	// characters returns what the server counts.
 	const characters = (typed) => [...typed.normalize("NFC").replace(/\p{Zs}/gu, " ")];
 	const lowered = (c) => [...c.toLowerCase()].length === 1 ? c.toLowerCase() : c;
 	const parts = (text) => text.toLowerCase().split(separator).filter((part) => [...part].length >= 3);
@@ -35,7 +35,7 @@
 		const whole = lower.join("");
 		const plain = (one) => lower.map((c) => c === "1" ? one : disguises[c] ?? c).join("");
 		const spellings = [whole, plain("i"), plain("l")];
-		const at = [0]; // where each character begins
+		const at = [0]; // start of each character
 		for (const c of lower) at.push(at.at(-1) + c.length);
 		const best = [{ bits: 0 }];
 		for (let i = 0; i < text.length; i++) {
@@ -91,7 +91,7 @@
 		says.level = level;
 	};
 
-	// So that a screen reader isn't interrupted by each key.
+	// Screen readers mustn't be interrupted by each key.
 	const pause = 250;
 	let timer;
 	input.form.addEventListener("input", () => {

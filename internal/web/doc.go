@@ -1,0 +1,22 @@
+// Package web serves the pages of the portal to browsers. It calls package login for every
+// decision about a credential, and owns no table.
+//
+// A request takes this way:
+//
+//   - [New] returns the portal's handler. web.go checks the host and the way by which the request
+//     came, reads its session, and compares the session with the requirement of the route.
+//   - routes.go lists the routes with their requirements. A handler reads a form, calls one
+//     function of login, and shows a page or redirects. login.go has the pages of a sign-in,
+//     settings.go, sessions.go, passes.go and wizard.go those of an account.
+//   - pages.go has the data of each page. render.go fills the templates with it, and
+//     catalogue.go adds the sentences.
+//   - fail.go answers every error with a page, and logs its reason.
+//
+// [NewPanelHost] returns the handler for the paths below /.sallyport/ on the hosts of panels
+// (panelhost.go). There a sign-in for a panel starts, and returns with a handoff from the portal
+// (panels.go). back.go carries the requested address through the sign-in. sharedhost.go
+// restricts a portal that shares its host with a panel, whose scripts have the same origin.
+//
+// Pages work without scripts. No page has text from a query, except for sentences of the
+// catalogue that the query selects by name.
+package web
