@@ -16,7 +16,7 @@ import (
 
 // What every authenticator app supports, and therefore all that we enroll.
 const (
-	SecretBytes = 20 // K: the output of HMAC-SHA-1 (RFC 4226, section 4, R6)
+	SecretBytes = 20 // K: the output of HMAC-SHA-1 (RFC 4226, section 4, requirement 6)
 	Digits      = 6
 	Period      = 30 * time.Second // X
 )
