@@ -59,7 +59,7 @@ endef
 .PHONY: build check deps tools-installed vulncheck unit race fuzz faults e2e test bench packages packages-test demo clean
 
 build:
-	go build -trimpath -ldflags '-s -w -X github.com/sallyport/sallyport/internal/cli.version=$(VERSION)' -o bin/sallyport ./cmd/sallyport
+	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
 
 check:
 	@wrong=$$(gofmt -l $(wildcard *.go cmd internal bench)); \

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -61,7 +59,7 @@ type commands struct {
 	Completion completionCommand `cmd:"" group:"More" help:"Print the completion script for a shell." example:"source <(sallyport completion bash)"`
 	Man        manCommand        `cmd:"" group:"More" help:"Print a manual page." example:"sallyport man | man -l -"`
 	Help       helpCommand       `cmd:"" group:"More" help:"Show the help of a command." example:"sallyport help account add"`
-	Version    versionCommand    `cmd:"" group:"More" help:"Print the version, and the version of Go that built it." example:"sallyport version"`
+	Version    versionCommand    `cmd:"" group:"More" help:"Print the version, the revision and the version of Go." example:"sallyport version"`
 }
 
 // usageError is a fault of the command line that the parser can't find, such as a flag
@@ -220,40 +218,4 @@ func (r *run) withReferenceClock(portal *server.Portal, err error) (*server.Port
 		return nil, err
 	}
 	return portal, nil
-}
-
-// version is set by the linker for packages and images. If it is empty, the version is
-// that of Go's build information.
-var version string
-
-func versionText() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "(unknown)"
-}
-
-type versionCommand struct{}
-
-func (versionCommand) Run(r *run) error { return printVersion(r.streams.Out) }
-
-// versionFlag is --version, which does the same as the command version.
-type versionFlag bool
-
-// BeforeReset prints the version. kong calls it before it checks that there is a command.
-func (versionFlag) BeforeReset(app *kong.Kong) error {
-	if err := printVersion(app.Stdout); err != nil {
-		return err
-	}
-	app.Exit(0)
-	return nil
-}
-
-func printVersion(out io.Writer) error {
-	// Go's version matters too: TLS, HTTP and certificates are its standard library's.
-	_, err := fmt.Fprintln(out, "sallyport", versionText(), runtime.Version())
-	return err
 }

@@ -36,7 +36,7 @@ func (c manCommand) Run(r *run) error {
 // commandManual writes sallyport(1).
 func commandManual(out io.Writer, app *kong.Node) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH SALLYPORT 1 %s %s\n.SH NAME\nsallyport \\- %s\n", quoted(buildDate()), quoted("sallyport "+versionText()), roff(strings.TrimSuffix(app.Help, ".")))
+	fmt.Fprintf(&b, ".TH SALLYPORT 1 %s %s\n.SH NAME\nsallyport \\- %s\n", quoted(buildDate()), quoted("sallyport "+version), roff(strings.TrimSuffix(app.Help, ".")))
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B sallyport\n.I command\n.RI [ flags ]\n")
 	b.WriteString(".SH DESCRIPTION\n" + roff(`Sallyport is a login gate in front of web panels: a password, then a six-digit code from an authenticator app. Commands that work on accounts, keys and the audit log run beside a running server, which sees with its next statement what they change.`) + "\n.PP\n" +
 		roff(`Only serve, demo, init and restore create a portal. Every other command works on the one that the configuration names.`) + "\n")
@@ -119,7 +119,7 @@ func manualFlags(b *strings.Builder, flags []*kong.Flag) {
 func configManual(out io.Writer) error {
 	_, err := fmt.Fprintf(out, ".TH SALLYPORT.YAML 5 %s %s\n.SH NAME\nsallyport.yaml \\- configuration of sallyport(1)\n"+
 		".SH DESCRIPTION\nThis is the default configuration, every key explained.\n.B sallyport config default\nprints it.\n.PP\n.nf\n%s.fi\n.SH SEE ALSO\n.BR sallyport (1)\n",
-		quoted(buildDate()), quoted("sallyport "+versionText()), roff(config.DefaultYAML()))
+		quoted(buildDate()), quoted("sallyport "+version), roff(config.DefaultYAML()))
 	return err
 }
 
