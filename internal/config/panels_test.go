@@ -79,21 +79,40 @@ func TestPanelOnThePortalsHost(t *testing.T) {
 }
 
 func TestExamplesOfPanelsAreConfigurations(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, inReadme, _ := strings.Cut(string(readme), "### Put it in front of a panel\n\n```yaml\n")
-	inReadme, _, _ = strings.Cut(inReadme, "```")
+	inReadme := firstExample(t, "../../README.md", "## Put it in front of a panel")
+	inManual := firstExample(t, "../../docs/configuration.md", "## Panels")
 	_, inDefault, _ := strings.Cut(DefaultYAML(), "An example:\n#\n")
 	inDefault, _, _ = strings.Cut(inDefault, "\npanels: []")
 	inDefault = strings.ReplaceAll("\n"+inDefault, "\n# ", "\n")
-	for name, text := range map[string]string{"README.md": inReadme, "default.yaml": "public_url: https://auth.example.com" + inDefault} {
-		c, err := loadText(text)
-		if err != nil || len(c.Panels) != 1 || c.Panels[0].Require != RequireTwoFactor || len(c.Panels[0].Rules) < 2 {
-			t.Errorf("the example in %s loads as %+v, %v", name, c.Panels, err)
+	for _, example := range []struct {
+		name, text string
+		rules      int // at least
+	}{
+		{"README.md", inReadme, 0},
+		{"docs/configuration.md", inManual, 2},
+		{"default.yaml", "public_url: https://auth.example.com" + inDefault, 2},
+	} {
+		c, err := loadText(example.text)
+		if err != nil || len(c.Panels) != 1 || c.Panels[0].Require != RequireTwoFactor || len(c.Panels[0].Rules) < example.rules {
+			t.Errorf("the example in %s loads as %+v, %v", example.name, c.Panels, err)
 		}
 	}
+}
+
+// firstExample returns the first block of YAML below a heading of a document.
+func firstExample(t *testing.T, path, heading string) string {
+	t.Helper()
+	document, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(document), "\n"+heading+"\n")
+	_, text, _ = strings.Cut(text, "```yaml\n")
+	text, _, found := strings.Cut(text, "```")
+	if !found {
+		t.Fatalf("%s has no example below %q", path, heading)
+	}
+	return text
 }
 
 func TestEveryFaultOfPanelsIsReportedAtOnce(t *testing.T) {
