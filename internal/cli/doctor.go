@@ -59,7 +59,7 @@ func (c doctorCommand) Run(r *run) error {
 func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error) {
 	o := doctor.Options{
 		PublicURL: cfg.PublicURL.String(), Base: strings.TrimPrefix(cfg.PortalURL(), cfg.PublicURL.String()), Metrics: cfg.MetricsListen,
-		Listen: cfg.Listen, OwnTLS: cfg.OwnTLS(), Trusting: len(cfg.TrustedProxies) > 0,
+		Listen: cfg.Listen, OwnTLS: cfg.OwnTLS(), TrustsProxies: len(cfg.TrustedProxies) > 0,
 		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: filesToCheck(r.configFile, cfg),
 	}
 	if c.Proxy != "" && !slices.Contains(doctor.Proxies(), c.Proxy) {

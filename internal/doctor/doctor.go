@@ -1,12 +1,3 @@
-// Package doctor looks at a live set-up from outside, as a stranger: whether
-// anything reaches a panel without the gate's word. It asks questions whose only
-// right answer is the gate's own refusal, so it needs no account, signs nobody in
-// and changes nothing. What it may find, and the lines that fix it for each
-// proxy, stand in findings.go and fixes.go. It owns no table.
-//
-// The gate's refusal names the page that a sign-in would come back to. So it
-// also tells which request the proxy asked about, and whether a header of the
-// client's changed that.
 package doctor
 
 import (
@@ -26,43 +17,43 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// Options are what is to be looked at, and from where.
+// Options say what to test, and how to reach it.
 type Options struct {
-	PublicURL string  // of the portal: scheme and host
-	Base      string  // path before those of its pages, where a panel shares its host
-	Listen    string  // address that the server listens at; empty: unknown
-	OwnTLS    bool    // the server ends TLS itself
-	Trusting  bool    // some proxy is trusted
-	Metrics   string  // address that answers /metrics; none if empty
-	Panels    []Panel // as declared
-	Files     Files
+	PublicURL     string  // origin of the portal
+	Base          string  // prefix of the portal's paths: "" unless a panel shares its host
+	Listen        string  // address of the server's listener; empty: unknown
+	OwnTLS        bool    // the server terminates TLS itself
+	TrustsProxies bool    // trusted_proxies isn't empty
+	Metrics       string  // address of /metrics; empty: none
+	Panels        []Panel // as in the configuration
+	Files         Files
 
-	Paths   []string       // of the panels, besides those that many have
-	Connect []Connect      // where to connect instead of where names lead
-	Roots   *x509.CertPool // who may sign certificates; nil: whom this machine trusts
-	Proxy   string         // the proxy in front; recognised, if empty
+	Paths   []string       // paths of the panels to test besides the usual ones
+	Connect []Connect      // connections that go to another address than their name's
+	Roots   *x509.CertPool // CAs to trust; nil: those of this machine
+	Proxy   string         // the proxy in front; empty: recognise it
 	Now     func() time.Time
 }
 
-// Panel is a declared panel.
+// Panel is a panel of the configuration.
 type Panel struct {
 	*access.Panel
-	Gateway  bool     // Sallyport passes on itself; else another proxy asks
-	Upstream string   // the panel's own server, an origin; empty: unknown
+	Gateway  bool     // Sallyport's gateway serves it, not another proxy
+	Upstream string   // origin of the panel's own server; empty: unknown
 	Open     []string // paths of rules that demand nothing
 	Rules    []string // paths of the other rules
 }
 
-// Report is what was found: what keeps Sallyport itself from answering comes first, since
-// other findings may follow from it, and then the worst.
+// Report is the result of a run. Findings that may be the cause of others come first, and
+// then the findings by severity.
 type Report struct {
 	Findings []Finding
 	Skipped  []Skipped
-	Asked    int               // requests
-	Proxies  map[string]string // by origin; what wasn't recognised isn't there
+	Asked    int               // number of requests
+	Proxies  map[string]string // by origin; recognised proxies only
 }
 
-// Skipped is something that wasn't looked at.
+// Skipped is something that couldn't be tested.
 type Skipped struct{ What, Why string }
 
 // Bad reports whether anything is open, broken or unclear.
@@ -75,152 +66,154 @@ func (r Report) Bad() bool {
 	return false
 }
 
+// doctor is the state of a run.
 type doctor struct {
 	Options
-	client *client  // asks where names, or Connect, lead
-	itself *client  // asks at the server's own address
-	up     bool     // the server answers there
-	dead   []string // addresses, with ports, where nothing answers
-	report Report
-	mark   string // of this run, in names of pages and hosts that aren't there
+	client        *client  // connects to the addresses of names, or to those of Connect
+	listenClient  *client  // connects to the server's own address
+	serverUp      bool     // the server answers at its own address
+	deadAddresses []string // addresses with ports at which nothing answers
+	report        Report
+	marker        string // random part of the names of pages and hosts that don't exist
 }
 
-// runTime is how long all of it may take. What is asked later has no answer.
+// runTime is how long a run may take. Requests after that fail.
 const runTime = 10 * time.Minute
 
-// Run looks at everything. It asks one question after the other, each for at
-// most [askTime].
+// Run tests everything. It sends one request after another, and waits at most ten seconds
+// for each answer.
 func Run(ctx context.Context, o Options) Report {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	var random [8]byte
 	rand.Read(random[:])
-	d := &doctor{Options: o, client: newClient(o.Connect), itself: newClient(nil), mark: "sallyport-doctor-" + hex.EncodeToString(random[:])}
+	d := &doctor{Options: o, client: newClient(o.Connect), listenClient: newClient(nil), marker: "sallyport-doctor-" + hex.EncodeToString(random[:])}
 	d.report.Proxies = map[string]string{}
-	d.files()
-	if d.running(ctx) {
-		d.outside(ctx)
+	d.testFiles()
+	if d.testServer(ctx) {
+		d.testFromOutside(ctx)
 	}
-	d.report.Asked = d.client.asked + d.itself.asked
+	d.report.Asked = d.client.sent + d.listenClient.sent
 	slices.SortStableFunc(d.report.Findings, func(a, b Finding) int { return a.rank() - b.rank() })
 	return d.report
 }
 
-// outside asks at the public addresses.
-func (d *doctor) outside(ctx context.Context) {
-	if d.portal(ctx) {
-		d.clock(ctx)
-		d.ready(ctx)
+// testFromOutside tests the portal and the panels at their public addresses.
+func (d *doctor) testFromOutside(ctx context.Context) {
+	if d.testPortal(ctx) {
+		d.testClock(ctx)
+		d.readReadiness(ctx)
 	}
-	if d.found("url.scheme", d.PublicURL) {
+	if d.hasFinding("url.scheme", d.PublicURL) {
 		return // the panels have that scheme too
 	}
 	for i := range d.Panels {
-		d.panel(ctx, &d.Panels[i])
+		d.testPanel(ctx, &d.Panels[i])
 	}
-	d.strangers(ctx)
-	d.metrics(ctx)
+	d.testPortalAddress(ctx)
+	d.testMetrics(ctx)
 }
 
 func (d *doctor) skip(what, why string) {
 	d.report.Skipped = append(d.report.Skipped, Skipped{what, why})
 }
 
-// portal looks at the portal's own host, and reports whether it is there.
-func (d *doctor) portal(ctx context.Context) bool {
+// testPortal tests the portal's host, and reports whether Sallyport answers there.
+func (d *doctor) testPortal(ctx context.Context) (answers bool) {
 	d.recognise(ctx, d.PublicURL)
-	r := request{origin: d.PublicURL, path: d.Base + "/login", header: asPerson()}
-	a := d.client.ask(ctx, r)
+	r := request{origin: d.PublicURL, path: d.Base + "/login", header: navigationHeader()}
+	a := d.client.send(ctx, r)
 	switch {
-	case d.wrongScheme(ctx, r, a):
+	case d.hasWrongScheme(ctx, r, a):
 		return false
 	case a.err != nil:
-		d.unreachable(r, a)
+		d.addUnreachable(r, a)
 		return false
-	case d.untrusted(a) != "":
-		d.findLine("proxy.untrusted", d.PublicURL, r, a, d.untrusted(a))
+	case d.trustedProxiesLine(a) != "":
+		d.addWithFix("proxy.untrusted", d.PublicURL, r, a, d.trustedProxiesLine(a))
 		return false
-	case d.up && isGatewayError(a):
-		d.find("sallyport.unreached", d.PublicURL, r, a)
-	case a.status != http.StatusOK || !d.ours(a):
-		d.find("portal.unrouted", d.PublicURL, r, a)
-		d.seen("portal.unrouted", d.PublicURL, "the addresses of "+nameOf(d.PublicURL), d.client.where(ctx, d.PublicURL))
+	case d.serverUp && isGatewayError(a):
+		d.add("sallyport.unreached", d.PublicURL, r, a)
+	case a.status != http.StatusOK || !d.isSallyport(a):
+		d.add("portal.unrouted", d.PublicURL, r, a)
+		d.addObservation("portal.unrouted", d.PublicURL, "the addresses of "+nameOf(d.PublicURL), d.client.addressList(ctx, d.PublicURL))
 	}
-	d.everyAddress(ctx, r)
-	d.transport(ctx, d.PublicURL, r, a)
+	d.testEveryAddress(ctx, r)
+	d.testTransport(ctx, d.PublicURL, r, a)
 	if a.status == http.StatusOK {
-		d.withoutHost(ctx, d.PublicURL, r.path)
+		d.testWithoutHost(ctx, d.PublicURL, r.path)
 	}
-	return d.ours(a)
+	return d.isSallyport(a)
 }
 
-// unreachable notes that no answer came to r.
-func (d *doctor) unreachable(r request, a answer) {
+// addUnreachable adds a finding for a request without an answer.
+func (d *doctor) addUnreachable(r request, a answer) {
 	id := "host.unreachable"
 	var missing *net.DNSError
 	if errors.As(a.err, &missing) && missing.IsNotFound {
 		id = "dns.missing"
 	}
-	d.find(id, r.origin, r, a)
+	d.add(id, r.origin, r, a)
 }
 
-// isGatewayError reports whether a proxy says that it doesn't reach the server behind it.
+// isGatewayError reports whether an answer is that of a proxy that doesn't reach its server.
 func isGatewayError(a answer) bool {
 	return a.status == http.StatusBadGateway || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout
 }
 
-// everyAddress asks r at each address of its host, where there are several: a browser picks
-// one of them, and each must answer.
-func (d *doctor) everyAddress(ctx context.Context, r request) {
+// testEveryAddress sends r to each address of its host, if there are several. Browsers
+// choose any of them, so each must answer.
+func (d *doctor) testEveryAddress(ctx context.Context, r request) {
 	all := d.client.addresses(ctx, r.origin)
 	if len(all) < 2 {
 		return
 	}
 	scheme, _, _ := strings.Cut(r.origin, "://")
-	_, port, _ := net.SplitHostPort(d.client.led(hostPort(r.origin)))
+	_, port, _ := net.SplitHostPort(d.client.dialAddress(hostPort(r.origin)))
 	for _, addr := range all {
 		at := net.JoinHostPort(addr.String(), port)
-		r.via, r.called = scheme+"://"+at, "at "+at
-		a := d.client.ask(ctx, r)
+		r.via, r.description = scheme+"://"+at, "at "+at
+		a := d.client.send(ctx, r)
 		switch {
 		case a.err == nil:
 		case errors.Is(a.err, syscall.ENETUNREACH), errors.Is(a.err, syscall.EADDRNOTAVAIL):
 			d.skip(hostOf(r.origin)+" at "+addr.String(), "this machine has no route to it")
 		default:
-			d.find("address.dead", r.origin, r, a)
-			d.dead = append(d.dead, at)
+			d.add("address.dead", r.origin, r, a)
+			d.deadAddresses = append(d.deadAddresses, at)
 		}
 	}
 }
 
-// asPerson is what a browser sends that goes to a page.
-func asPerson() http.Header {
+// navigationHeader returns the headers that a browser sends when a user opens a page.
+func navigationHeader() http.Header {
 	return http.Header{"Accept": {"text/html,application/xhtml+xml"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
 }
 
-// mostOff is how far a clock may be from ours. A code is right for 90 seconds.
-const mostOff = 30 * time.Second
+// maxClockOffset is how much the server's clock may differ from this machine's. A code is
+// accepted for 90 seconds.
+const maxClockOffset = 30 * time.Second
 
-func (d *doctor) clock(ctx context.Context) {
+func (d *doctor) testClock(ctx context.Context) {
 	r := request{origin: d.PublicURL, path: d.Base + "/healthz"}
-	a := d.client.ask(ctx, r)
+	a := d.client.send(ctx, r)
 	now := d.Now()
-	there, err := http.ParseTime(a.header.Get("Date"))
+	server, err := http.ParseTime(a.header.Get("Date"))
 	if a.err != nil || err != nil {
 		d.skip("the server's clock", "its answer has no Date")
 		return
 	}
-	if off := now.Sub(there).Round(time.Second); off.Abs() > mostOff {
-		d.findSeen("clock.off", d.PublicURL, r.String(), "the date "+there.UTC().Format(time.DateTime)+" UTC, where this machine's clock says "+now.UTC().Format(time.DateTime)+" UTC")
+	if offset := now.Sub(server).Round(time.Second); offset.Abs() > maxClockOffset {
+		d.addSeen("clock.off", d.PublicURL, r.String(), "the date "+server.UTC().Format(time.DateTime)+" UTC, where this machine's clock says "+now.UTC().Format(time.DateTime)+" UTC")
 	}
 }
 
-// ready passes on what the server itself says is wrong.
-func (d *doctor) ready(ctx context.Context) {
+// readReadiness adds the faults that the server itself reports on /readyz.
+func (d *doctor) readReadiness(ctx context.Context) {
 	r := request{origin: d.PublicURL, path: d.Base + "/readyz"}
-	a := d.client.ask(ctx, r)
+	a := d.client.send(ctx, r)
 	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
-	if !d.ours(a) || kind != "text/plain" || a.status != http.StatusOK && a.status != http.StatusServiceUnavailable {
+	if !d.isSallyport(a) || kind != "text/plain" || a.status != http.StatusOK && a.status != http.StatusServiceUnavailable {
 		d.skip("what the server itself finds wrong", "the proxy doesn't pass /readyz on: "+a.String())
 		return
 	}
@@ -230,7 +223,7 @@ func (d *doctor) ready(ctx context.Context) {
 	}
 	for line := range strings.Lines(a.body) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, ": ok") {
-			d.findSeen(id, d.PublicURL, r.String(), line)
+			d.addSeen(id, d.PublicURL, r.String(), line)
 		}
 	}
 }

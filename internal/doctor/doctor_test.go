@@ -23,8 +23,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// Whatever is found has a sentence, lines for whichever proxy is there, and a
-// place in the docs.
+// Every kind of finding has a sentence, a fix for each proxy, and a row in docs/doctor.md.
 func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 	page, err := os.ReadFile("../../docs/doctor.md")
 	if err != nil {
@@ -35,13 +34,13 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 		known = append(known, m.ids...)
 		for _, proxy := range m.proxies {
 			if proxy != anyProxy && !slices.Contains(Proxies(), proxy) {
-				t.Errorf("fixes.txt: %q is no proxy", proxy)
+				t.Errorf("fixes.txt: unknown proxy %q", proxy)
 			}
 		}
 	}
 	for _, id := range known {
 		if kinds[id].says == "" {
-			t.Errorf("fixes.txt: nothing is called %s", id)
+			t.Errorf("fixes.txt: unknown finding %s", id)
 		}
 	}
 	for id, k := range kinds {
@@ -49,29 +48,29 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 			t.Errorf("%s: %+v", id, k)
 		}
 		if !strings.Contains(string(page), "`"+id+"` | "+string(k.severity)+" |") {
-			t.Errorf("docs/doctor.md doesn't explain %s, which is %s", id, k.severity)
+			t.Errorf("docs/doctor.md has no row for %s with severity %s", id, k.severity)
 		}
 		if slices.Contains([]string{"file.mode", "proxy.untrusted", "server.down", "server.other", "url.scheme"}, id) {
-			continue // their lines are made where they are found
+			continue // the tests that add these findings write their fixes
 		}
 		for _, proxy := range Proxies() {
-			d := &doctor{Options: Options{PublicURL: "https://auth.test", Listen: "127.0.0.1:9091"}, report: Report{Proxies: map[string]string{"https://panel.test": proxy}}, mark: "mark"}
-			all := d.fixes(id, "https://panel.test", "/ws")
+			d := &doctor{Options: Options{PublicURL: "https://auth.test", Listen: "127.0.0.1:9091"}, report: Report{Proxies: map[string]string{"https://panel.test": proxy}}, marker: "mark"}
+			all := d.fixesFor(id, "https://panel.test", "/ws")
 			if len(all) != 1 || all[0].Where == "" {
 				t.Errorf("%s behind %s: %+v", id, proxy, all)
 				continue
 			}
 			text := all[0].Where + strings.Join(all[0].Lines, "\n")
-			for _, hole := range []string{"{host}", "{portal}", "{origin}", "{path}", "{location}", "{sallyport}", "{upstream}", "{upport}", "{port}", "{portalurl}"} {
-				if strings.Contains(text, hole) {
-					t.Errorf("%s behind %s leaves %s", id, proxy, hole)
+			for _, placeholder := range []string{"{host}", "{portal}", "{origin}", "{path}", "{location}", "{sallyport}", "{upstream}", "{upport}", "{port}", "{portalurl}"} {
+				if strings.Contains(text, placeholder) {
+					t.Errorf("%s behind %s: the fix contains %s", id, proxy, placeholder)
 				}
 			}
 		}
 	}
 }
 
-func TestConnectLeadsElsewhere(t *testing.T) {
+func TestConnectChangesTheAddressOfConnections(t *testing.T) {
 	c := newClient(nil)
 	for _, text := range []string{"panel.test:443:127.0.0.1:8443", ":80:[::1]:8080", "[2001:db8::1]:443::444"} {
 		var one Connect
@@ -84,36 +83,36 @@ func TestConnectLeadsElsewhere(t *testing.T) {
 		"panel.test:443": "127.0.0.1:8443", "PANEL.test:443": "127.0.0.1:8443", "panel.test:80": "[::1]:8080",
 		"other.test:443": "other.test:443", "[2001:db8::1]:443": "[2001:db8::1]:444",
 	} {
-		if got := c.led(address); got != want {
-			t.Errorf("%s leads to %s, want %s", address, got, want)
+		if got := c.dialAddress(address); got != want {
+			t.Errorf("connections to %s go to %s, want %s", address, got, want)
 		}
 	}
 	for _, text := range []string{"", "panel.test", "a:b:c", "[::1:443:a:1"} {
 		if err := new(Connect).UnmarshalText([]byte(text)); err == nil {
-			t.Errorf("%q is taken", text)
+			t.Errorf("%q is accepted", text)
 		}
 	}
 }
 
-// Only the gate's own refusal counts as one.
-func TestRefusalIsTheGatesOnly(t *testing.T) {
-	led := func(to string) http.Header { return http.Header{"Location": {to}} }
+// parseRefusal accepts Sallyport's refusals only.
+func TestOnlySallyportsRefusalCountsAsOne(t *testing.T) {
+	redirect := func(to string) http.Header { return http.Header{"Location": {to}} }
 	for _, test := range []struct {
 		a    answer
 		page string
 		ok   bool
 	}{
 		{answer{status: 401, body: `{"login":"https://panel.test/.sallyport/start?return=%2Fa%3Fb"}`}, "/a?b", true},
-		{answer{status: 303, header: led("https://panel.test/.sallyport/start?return=%2Fa")}, "/a", true},
-		{answer{status: 302, header: led("https://panel.test/.sallyport/start?return=%2Fa")}, "", false},
+		{answer{status: 303, header: redirect("https://panel.test/.sallyport/start?return=%2Fa")}, "/a", true},
+		{answer{status: 302, header: redirect("https://panel.test/.sallyport/start?return=%2Fa")}, "", false},
 		{answer{status: 200, body: `{"login":"https://panel.test/.sallyport/start?return=%2Fa"}`}, "", false},
 		{answer{status: 401, body: `{"login":"/login"}`}, "", false},
 		{answer{status: 401, body: `{"login":"/.sallyport/start?return=/"}`}, "", false},
 		{answer{status: 401, body: "Unauthorized"}, "", false},
-		{answer{status: 303, header: led("/login")}, "", false},
+		{answer{status: 303, header: redirect("/login")}, "", false},
 		{answer{status: 303}, "", false},
 	} {
-		origin, page, ok := refusal(test.a)
+		origin, page, ok := parseRefusal(test.a)
 		if ok != test.ok || page != test.page || ok && origin != "https://panel.test" {
 			t.Errorf("%+v: %q %q %v", test.a, origin, page, ok)
 		}
@@ -131,7 +130,8 @@ func TestHSTSIsReadAsBrowsersDo(t *testing.T) {
 	}
 }
 
-// The times of certificates and of the server's clock are held against ours.
+// doctor compares the dates of certificates, and the server's clock, with this machine's
+// clock.
 func TestClocksAreCompared(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", access.PagePolicy)
@@ -160,12 +160,12 @@ func TestClocksAreCompared(t *testing.T) {
 			got = append(got, f.ID)
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
-			t.Errorf("at %v (-want +got):\n%s\n%+v", test.now, diff, report.Findings)
+			t.Errorf("findings at %v (-want +got):\n%s\n%+v", test.now, diff, report.Findings)
 		}
 	}
 }
 
-// Those that aren't run in our tests, by what their sources send.
+// The other tests don't run these proxies; the handlers send what the proxies' sources say.
 func TestProxiesAreRecognised(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"envoy":   func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Server", "envoy") },
@@ -176,48 +176,49 @@ func TestProxiesAreRecognised(t *testing.T) {
 		d := &doctor{client: newClient(nil), report: Report{Proxies: map[string]string{}}}
 		d.recognise(context.Background(), srv.URL)
 		srv.Close()
-		if got := d.proxy(srv.URL); got != name {
-			t.Errorf("%q was taken for %q", name, got)
+		if got := d.proxyAt(srv.URL); got != name {
+			t.Errorf("recognised %q, want %q", got, name)
 		}
 	}
 }
 
 // DNS has two addresses for the portal and its panel, and nothing listens at the second.
 func TestADeadAddressIsFound(t *testing.T) {
-	at := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+	origin := newPanelTest(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", access.PagePolicy)
 	}, false).Origin
-	_, port, _ := net.SplitHostPort(hostOf(at))
-	d := &doctor{client: newClient([]Connect{{Port: "80", ToPort: port}}), report: Report{Proxies: map[string]string{}}, mark: "mark"}
+	_, port, _ := net.SplitHostPort(hostOf(origin))
+	d := &doctor{client: newClient([]Connect{{Port: "80", ToPort: port}}), report: Report{Proxies: map[string]string{}}, marker: "mark"}
 	d.client.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
 	}
-	d.everyAddress(context.Background(), request{origin: "http://auth.test", path: "/login"})
+	d.testEveryAddress(context.Background(), request{origin: "http://auth.test", path: "/login"})
 	if len(d.report.Findings) != 1 || d.report.Findings[0].ID != "address.dead" || len(d.report.Findings[0].Seen) != 1 ||
 		!strings.Contains(d.report.Findings[0].Seen[0].Asked, "at 127.0.0.2:"+port) {
-		t.Errorf("found %+v", d.report.Findings)
+		t.Errorf("findings %+v, want address.dead at 127.0.0.2", d.report.Findings)
 	}
-	panel := &patient{doctor: d, Panel: &Panel{Panel: &access.Panel{Origin: "http://auth.test"}}}
-	if panel.addresses(context.Background()); len(d.report.Findings) != 1 {
-		t.Errorf("the dead address is asked again: %+v", d.report.Findings)
+	panel := &panelTest{doctor: d, Panel: &Panel{Panel: &access.Panel{Origin: "http://auth.test"}}}
+	if panel.testAddresses(context.Background()); len(d.report.Findings) != 1 {
+		t.Errorf("the dead address was tested again: %+v", d.report.Findings)
 	}
 }
 
-// A name that DNS doesn't have is told from one where nothing listens.
+// A name that DNS doesn't have and an address at which nothing listens are different findings.
 func TestANameWithoutAnAddressIsFound(t *testing.T) {
 	for want, err := range map[string]error{
 		"dns.missing":      &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "auth.test", IsNotFound: true}},
 		"host.unreachable": &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
 	} {
 		d := &doctor{report: Report{Proxies: map[string]string{}}}
-		if d.unreachable(request{origin: "https://auth.test", path: "/login"}, answer{err: err}); !d.found(want, "https://auth.test") {
-			t.Errorf("%v: found %+v", err, d.report.Findings)
+		if d.addUnreachable(request{origin: "https://auth.test", path: "/login"}, answer{err: err}); !d.hasFinding(want, "https://auth.test") {
+			t.Errorf("%v: findings %+v, want %s", err, d.report.Findings, want)
 		}
 	}
 }
 
-// Without systemd's unit there is the command that starts the server.
-func TestAServerThatIsDownIsAllThatIsSaid(t *testing.T) {
+// If the server is down, that is the only finding. Its fix is to look at systemd's unit or, if
+// there is none, the command that starts the server.
+func TestAServerThatIsDownIsTheOnlyFinding(t *testing.T) {
 	defer func(folders []string) { unitFolders = folders }(unitFolders)
 	for _, unit := range []bool{true, false} {
 		folder := t.TempDir()
@@ -239,9 +240,10 @@ func TestAServerThatIsDownIsAllThatIsSaid(t *testing.T) {
 	}
 }
 
-// The server's own address may end TLS, may be a wildcard, and may be taken by a stranger.
-func TestTheServerIsAskedAtItsOwnAddress(t *testing.T) {
-	ours := func(w http.ResponseWriter, r *http.Request) {
+// The server's own address may use TLS, may be a wildcard, and may be in use by another
+// program.
+func TestTheServerIsTestedAtItsOwnAddress(t *testing.T) {
+	sallyport := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/healthz" && r.Host == "auth.invalid" {
 			w.Header().Set("Content-Security-Policy", access.PagePolicy)
 		}
@@ -254,13 +256,13 @@ func TestTheServerIsAskedAtItsOwnAddress(t *testing.T) {
 		listen  func(port string) string
 		want    string
 	}{
-		{"plain", ours, false, false, func(port string) string { return "127.0.0.1:" + port }, ""},
-		{"every address", ours, false, false, func(port string) string { return ":" + port }, ""},
-		{"every address of IPv4", ours, true, true, func(port string) string { return "0.0.0.0:" + port }, ""},
-		{"TLS", ours, true, true, func(port string) string { return "127.0.0.1:" + port }, ""},
-		{"a stranger", http.NotFound, false, false, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
-		{"not restarted since TLS was set", ours, false, true, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
-		{"not restarted since TLS was removed", ours, true, false, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
+		{"plain", sallyport, false, false, func(port string) string { return "127.0.0.1:" + port }, ""},
+		{"every address", sallyport, false, false, func(port string) string { return ":" + port }, ""},
+		{"every address of IPv4", sallyport, true, true, func(port string) string { return "0.0.0.0:" + port }, ""},
+		{"TLS", sallyport, true, true, func(port string) string { return "127.0.0.1:" + port }, ""},
+		{"another program", http.NotFound, false, false, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
+		{"not restarted since TLS was set", sallyport, false, true, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
+		{"not restarted since TLS was removed", sallyport, true, false, func(port string) string { return "127.0.0.1:" + port }, "server.other"},
 	} {
 		srv := httptest.NewUnstartedServer(test.handler)
 		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -272,21 +274,21 @@ func TestTheServerIsAskedAtItsOwnAddress(t *testing.T) {
 		_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
 		d := &doctor{
 			Options: Options{PublicURL: "https://auth.invalid", Listen: test.listen(port), OwnTLS: test.ownTLS},
-			client:  newClient([]Connect{{ToHost: "127.0.0.1", ToPort: "1"}}), itself: newClient(nil), report: Report{Proxies: map[string]string{}},
+			client:  newClient([]Connect{{ToHost: "127.0.0.1", ToPort: "1"}}), listenClient: newClient(nil), report: Report{Proxies: map[string]string{}},
 		}
-		goOn := d.running(context.Background())
+		goesOn := d.testServer(context.Background())
 		srv.Close()
 		var got string
 		if len(d.report.Findings) > 0 {
 			got = d.report.Findings[0].ID
 		}
-		if got != test.want || goOn != (test.want == "") || d.up != goOn {
-			t.Errorf("%s: %q, goes on %v, up %v", test.name, got, goOn, d.up)
+		if got != test.want || goesOn != (test.want == "") || d.serverUp != goesOn {
+			t.Errorf("%s: finding %q, goes on %v, server up %v; want %q", test.name, got, goesOn, d.serverUp, test.want)
 		}
 	}
 }
 
-// What others follow from comes first, then the worst.
+// Findings that may cause others come first, and then the worst.
 func TestFindingsAreInTheOrderToFixThem(t *testing.T) {
 	var got []string
 	all := []Finding{{ID: "tls.expiring", Severity: Advice}, {ID: "host.lost", Severity: Broken}, {ID: "verify.reachable", Severity: Open}, {ID: "portal.unrouted", Severity: Broken}}
@@ -295,47 +297,48 @@ func TestFindingsAreInTheOrderToFixThem(t *testing.T) {
 		got = append(got, f.ID)
 	}
 	if diff := cmp.Diff([]string{"portal.unrouted", "verify.reachable", "host.lost", "tls.expiring"}, got); diff != "" {
-		t.Error(diff)
+		t.Errorf("findings (-want +got):\n%s", diff)
 	}
-	for _, id := range first {
-		if _, there := kinds[id]; !there {
-			t.Errorf("nothing is called %s", id)
+	for _, id := range causes {
+		if _, ok := kinds[id]; !ok {
+			t.Errorf("causes: unknown finding %s", id)
 		}
 	}
 }
 
-// Lines name the port of the origin, and only its scheme.
-func TestLinesHaveThePortOfTheOrigin(t *testing.T) {
+// The lines of a fix have the port of the origin, and are for its scheme only.
+func TestFixesHaveThePortAndSchemeOfTheOrigin(t *testing.T) {
 	for origin, want := range map[string]string{
 		"https://panel.test":      "server { listen 80 default_server; return 444; }\nserver { listen 443 ssl default_server; ssl_reject_handshake on; }",
 		"https://panel.test:8443": "server { listen 80 default_server; return 444; }\nserver { listen 8443 ssl default_server; ssl_reject_handshake on; }",
 		"http://panel.test:8080":  "server { listen 8080 default_server; return 444; }",
 	} {
 		d := &doctor{report: Report{Proxies: map[string]string{origin: "nginx"}}}
-		if got := strings.Join(d.fixes("host.unnamed", origin, "/")[0].Lines, "\n"); got != want {
+		if got := strings.Join(d.fixesFor("host.unnamed", origin, "/")[0].Lines, "\n"); got != want {
 			t.Errorf("%s:\n%s", origin, got)
 		}
 	}
 }
 
-// A page of Sallyport's at /readyz is no list of what is wrong.
-func TestOnlyReadyzsOwnAnswerIsRead(t *testing.T) {
+// If the answer to /readyz is an HTML page, for example of a refusal, it isn't read as a list of
+// faults.
+func TestOnlyTextFromReadyzIsRead(t *testing.T) {
 	for kind, want := range map[string]int{"text/html; charset=utf-8": 0, "text/plain; charset=utf-8": 1} {
-		p := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+		p := newPanelTest(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Security-Policy", access.PagePolicy)
 			w.Header().Set("Content-Type", kind)
 			w.WriteHeader(http.StatusServiceUnavailable)
 			io.WriteString(w, "database: away\n")
 		}, false)
 		p.PublicURL = p.Origin
-		if p.ready(context.Background()); len(p.report.Findings) != want || len(p.report.Skipped) != 1-want {
+		if p.readReadiness(context.Background()); len(p.report.Findings) != want || len(p.report.Skipped) != 1-want {
 			t.Errorf("%s: %+v", kind, p.report)
 		}
 	}
 }
 
-// A name leads to two addresses, and at one of them nothing asks the gate.
-func TestEveryAddressOfAPanelIsAsked(t *testing.T) {
+// A panel's name has two addresses, and at one of them no proxy asks Sallyport.
+func TestEveryAddressOfAPanelIsTested(t *testing.T) {
 	serve := func(address string, handler http.HandlerFunc) string {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
@@ -346,21 +349,21 @@ func TestEveryAddressOfAPanelIsAsked(t *testing.T) {
 		go srv.Serve(listener)
 		return listener.Addr().String()
 	}
-	at := serve("127.0.0.1:0", func(w http.ResponseWriter, r *http.Request) {
+	guarded := serve("127.0.0.1:0", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprintf(w, `{"login":"http://panel.test/.sallyport/start?return=%s"}`, url.QueryEscape(r.RequestURI))
 	})
-	_, port, _ := net.SplitHostPort(at)
+	_, port, _ := net.SplitHostPort(guarded)
 	serve("127.0.0.2:"+port, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "come in") })
 
 	panel := &Panel{Panel: &access.Panel{Origin: "http://panel.test", Demand: access.Demand{Requirement: access.Session}}}
-	d := &doctor{client: newClient([]Connect{{Port: "80", ToPort: port}}), report: Report{Proxies: map[string]string{}}, mark: "mark"}
+	d := &doctor{client: newClient([]Connect{{Port: "80", ToPort: port}}), report: Report{Proxies: map[string]string{}}, marker: "mark"}
 	d.client.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
 	}
-	(&patient{doctor: d, Panel: panel}).addresses(context.Background())
+	(&panelTest{doctor: d, Panel: panel}).testAddresses(context.Background())
 	if len(d.report.Findings) != 1 || d.report.Findings[0].ID != "gate.absent" || len(d.report.Findings[0].Seen) != 1 ||
 		!strings.Contains(d.report.Findings[0].Seen[0].Asked, "at 127.0.0.2:"+port) {
-		t.Errorf("found %+v", d.report.Findings)
+		t.Errorf("findings %+v, want gate.absent at 127.0.0.2", d.report.Findings)
 	}
 }

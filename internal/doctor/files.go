@@ -8,11 +8,12 @@ import (
 	"path/filepath"
 )
 
-// Files are those that nobody else may read or change. Empty paths are none.
+// Files are the files that other users of this machine must not read or change. Empty paths
+// are ignored.
 type Files struct {
-	Config  string   // others may read it, not write
-	KeyRing string   // where it isn't in one of the folders
-	Folders []string // with all that is in them: data_dir, backups
+	Config  string   // others may read it, but not write to it
+	KeyRing string   // "" if it is in one of the folders
+	Folders []string // data_dir and backups; all files in them are tested
 }
 
 const (
@@ -20,38 +21,38 @@ const (
 	othersWrite fs.FileMode = 0o022
 )
 
-// files looks at who else on this machine may read or change what is secret.
-func (d *doctor) files() {
+// testFiles tests the modes of all files.
+func (d *doctor) testFiles() {
 	for _, folder := range d.Files.Folders {
-		d.folder(folder)
+		d.testFolder(folder)
 	}
 	if d.Files.KeyRing != "" {
-		d.file(d.Files.KeyRing, othersAny)
+		d.testFile(d.Files.KeyRing, othersAny)
 	}
 	if d.Files.Config != "" {
-		d.file(d.Files.Config, othersWrite)
+		d.testFile(d.Files.Config, othersWrite)
 	}
 }
 
-func (d *doctor) folder(path string) {
+func (d *doctor) testFolder(path string) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		d.skip("the files in "+path, "run doctor on the server, as the user that Sallyport runs as: "+pathless(err))
 		return
 	}
-	d.file(path, othersWrite)
+	d.testFile(path, othersWrite)
 	for _, entry := range entries {
 		if entry.Type().IsRegular() || entry.Type()&fs.ModeSymlink != 0 {
-			d.file(filepath.Join(path, entry.Name()), othersAny)
+			d.testFile(filepath.Join(path, entry.Name()), othersAny)
 		}
 	}
 }
 
-// file notes a file, or folder, whose mode gives others one of the bits.
-func (d *doctor) file(path string, bits fs.FileMode) {
+// testFile adds a finding if the mode of a file or folder has one of the bits.
+func (d *doctor) testFile(path string, bits fs.FileMode) {
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // in the meantime, or not made yet
+	case errors.Is(err, fs.ErrNotExist): // removed meanwhile, or not created yet
 	case err != nil:
 		d.skip("the mode of "+path, pathless(err))
 	case info.Mode().Perm()&bits != 0:
@@ -59,11 +60,12 @@ func (d *doctor) file(path string, bits fs.FileMode) {
 		if info.IsDir() {
 			mode = "700"
 		}
-		d.findLine("file.mode", path, request{}, answer{}, "chmod "+mode+" "+shellWord(path))
-		d.seen("file.mode", path, "its mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+		d.addWithFix("file.mode", path, request{}, answer{}, "chmod "+mode+" "+shellWord(path))
+		d.addObservation("file.mode", path, "its mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 	}
 }
 
+// pathless returns the text of an error without its path.
 func pathless(err error) string {
 	var inner *fs.PathError
 	if errors.As(err, &inner) {

@@ -8,45 +8,45 @@ import (
 // Severity is how bad a finding is.
 type Severity string
 
-// The severities.
+// The severities, the worst first.
 const (
-	Open    Severity = "open"    // a stranger gets in, or sees what is secret
-	Broken  Severity = "broken"  // people can't sign in, or don't get to where they should
-	Unclear Severity = "unclear" // doctor couldn't tell
-	Advice  Severity = "advice"  // it could be better
+	Open    Severity = "open"    // clients without a session reach a panel, or a secret is exposed
+	Broken  Severity = "broken"  // users can't sign in, or can't use a panel
+	Unclear Severity = "unclear" // doctor couldn't decide
+	Advice  Severity = "advice"  // an improvement
 )
 
 var severities = []Severity{Open, Broken, Unclear, Advice}
 
-// Finding is one thing that is wrong at one place.
+// Finding is one fault at one place.
 type Finding struct {
-	ID       string // stable: what is wrong
+	ID       string // kind of fault; never changes
 	Severity Severity
-	At       string // an origin, or a file
+	At       string // an origin or a file
 	Says     string // one sentence
-	Seen     []Seen // what was asked, and what came back
-	Proxy    string // that is in front there; empty: not recognised
+	Seen     []Seen
+	Proxy    string // the proxy in front of At; empty: not recognised
 	Fixes    []Fix
 }
 
-// Seen is a question and its answer.
+// Seen is an observation: a request and its answer, or another fact.
 type Seen struct{ Asked, Got string }
 
-// Fix is what to write where.
+// Fix is a set of lines that fix a finding.
 type Fix struct {
-	For   string // one of [Proxies], "config" for Sallyport's own, "shell"
-	Where string
+	For   string // one of [Proxies]; "config" for Sallyport's configuration; "shell"; "any"
+	Where string // where to write the lines
 	Lines []string
 }
 
-// kind is what every finding of an id has in common.
-type kind struct {
+// findingKind is what all findings with one ID have in common.
+type findingKind struct {
 	severity Severity
 	says     string
 }
 
-// kinds are all findings. docs/doctor.md explains each.
-var kinds = map[string]kind{
+// kinds are the kinds of findings by ID. docs/doctor.md explains each.
+var kinds = map[string]findingKind{
 	"server.down":         {Broken, "Sallyport isn't running: nothing answers at the address in listen. doctor tested nothing else."},
 	"server.other":        {Broken, "Another program, or a Sallyport with an older configuration, answers at the address in listen. doctor tested nothing else."},
 	"url.scheme":          {Broken, "public_url says http, but the server there speaks https. doctor tested nothing else."},
@@ -104,67 +104,70 @@ var kinds = map[string]kind{
 	"file.mode":          {Open, "Others on this machine may read or change a file."},
 }
 
-// first are the findings from which others may follow: their lines fix those too, so that
-// they are shown before findings that are worse.
-var first = []string{"server.down", "server.other", "url.scheme", "tls.absent", "proxy.untrusted", "sallyport.unreached", "portal.unrouted"}
+// causes are the findings that may cause others, so that fixing them may fix the others too.
+// Reports show them first, even before worse findings.
+var causes = []string{"server.down", "server.other", "url.scheme", "tls.absent", "proxy.untrusted", "sallyport.unreached", "portal.unrouted"}
 
-// rank is the finding's place in a report.
+// rank returns a number by which findings are sorted in a report.
 func (f Finding) rank() int {
-	if i := slices.Index(first, f.ID); i >= 0 {
+	if i := slices.Index(causes, f.ID); i >= 0 {
 		return i
 	}
-	return len(first) + slices.Index(severities, f.Severity)
+	return len(causes) + slices.Index(severities, f.Severity)
 }
 
-// find notes that a came back to r.
-func (d *doctor) find(id, at string, r request, a answer) { d.findSeen(id, at, r.String(), a.String()) }
+// add adds the observation that a is the answer to r to a finding, with the lines that fix
+// it.
+func (d *doctor) add(id, at string, r request, a answer) { d.addSeen(id, at, r.String(), a.String()) }
 
-// findLine notes it where the line that fixes it is known.
-func (d *doctor) findLine(id, at string, r request, a answer, line string) {
+// addWithFix is add for a finding that one known line fixes. If r is zero, it adds no
+// observation.
+func (d *doctor) addWithFix(id, at string, r request, a answer, line string) {
 	if r.path != "" {
-		d.seen(id, at, r.String(), a.String())
+		d.addObservation(id, at, r.String(), a.String())
 	}
-	f := d.finding(id, at)
+	f := d.findingOf(id, at)
 	f.Fixes = []Fix{{For: "config", Where: "sallyport.yaml, then sallyport reload", Lines: []string{line}}}
 	if id == "file.mode" {
 		f.Fixes = []Fix{{For: "shell", Lines: []string{line}}}
 	}
 }
 
-func (d *doctor) findSeen(id, at, asked, got string) {
-	d.seen(id, at, asked, got)
-	f := d.finding(id, at)
-	f.Fixes = d.fixes(id, at, f.Seen[0].path())
+// addSeen is add with the text of an observation.
+func (d *doctor) addSeen(id, at, asked, got string) {
+	d.addObservation(id, at, asked, got)
+	f := d.findingOf(id, at)
+	f.Fixes = d.fixesFor(id, at, f.Seen[0].path())
 }
 
-// path returns the path of what was asked.
+// path returns the path of the request.
 func (s Seen) path() string {
 	_, rest, _ := strings.Cut(s.Asked, " ")
 	path, _, _ := strings.Cut(rest, ",")
 	return path
 }
 
-// seen adds to what was seen of one finding.
-func (d *doctor) seen(id, at, asked, got string) {
-	f := d.finding(id, at)
+// addObservation adds an observation to a finding, once.
+func (d *doctor) addObservation(id, at, asked, got string) {
+	f := d.findingOf(id, at)
 	if one := (Seen{asked, got}); !slices.Contains(f.Seen, one) {
 		f.Seen = append(f.Seen, one)
 	}
 }
 
-// found reports whether there is a finding of that id and place.
-func (d *doctor) found(id, at string) bool {
+// hasFinding reports whether there is a finding with this ID and place.
+func (d *doctor) hasFinding(id, at string) bool {
 	return slices.ContainsFunc(d.report.Findings, func(f Finding) bool { return f.ID == id && f.At == at })
 }
 
-// finding returns the one of that id and place, which it makes if need be.
-func (d *doctor) finding(id, at string) *Finding {
+// findingOf returns the finding with this ID and place. It adds the finding if there is none.
+func (d *doctor) findingOf(id, at string) *Finding {
 	for i := range d.report.Findings {
 		if f := &d.report.Findings[i]; f.ID == id && f.At == at {
 			return f
 		}
 	}
 	k := kinds[id]
-	d.report.Findings = append(d.report.Findings, Finding{ID: id, Severity: k.severity, At: at, Says: k.says, Proxy: d.proxy(at)})
+	d.report.Findings = append(d.report.Findings, Finding{ID: id, Severity: k.severity, At: at, Says: k.says, Proxy: d.proxyAt(at)})
 	return &d.report.Findings[len(d.report.Findings)-1]
 }

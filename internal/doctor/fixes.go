@@ -10,26 +10,26 @@ import (
 //go:embed fixes.txt
 var fixesText string
 
-// anyProxy marks what doesn't depend on the proxy.
+// anyProxy stands for every proxy in fixes.txt.
 const anyProxy = "any"
 
-// entry is what fixes.txt says for one heading.
-type entry struct {
+// fixEntry is one heading of fixes.txt with its lines.
+type fixEntry struct {
 	ids, proxies []string
 	where        string
 	lines        []string
 }
 
-// parseFixes reads fixes.txt.
-func parseFixes(text string) []entry {
-	var all []entry
+// parseFixes parses fixes.txt.
+func parseFixes(text string) []fixEntry {
+	var all []fixEntry
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		heading, found := strings.CutPrefix(line, "== ")
 		switch {
 		case found:
 			parts := strings.SplitN(heading, " | ", 3)
-			all = append(all, entry{ids: strings.Split(parts[0], ", "), proxies: strings.Split(parts[1], ", "), where: parts[2]})
+			all = append(all, fixEntry{ids: strings.Split(parts[0], ", "), proxies: strings.Split(parts[1], ", "), where: parts[2]})
 		case line == "" || len(all) == 0:
 		default:
 			last := &all[len(all)-1]
@@ -39,18 +39,18 @@ func parseFixes(text string) []entry {
 	return all
 }
 
-// fixes returns what fixes a finding: for the proxy there, or for all where it
-// wasn't recognised. path is what was asked for.
-func (d *doctor) fixes(id, at, path string) []Fix {
-	fill := d.filler(at, path)
+// fixesFor returns the fixes of a finding: for the proxy at the origin, or for all proxies if
+// it wasn't recognised. path is that of the request.
+func (d *doctor) fixesFor(id, at, path string) []Fix {
+	fill := d.placeholders(at, path)
 	var all []Fix
 	for _, m := range parseFixes(fixesText) {
-		proxy := d.proxy(at)
+		proxy := d.proxyAt(at)
 		for _, one := range m.proxies {
 			if slices.Contains(m.ids, id) && (one == anyProxy || proxy == "" || one == proxy) {
 				fix := Fix{For: one, Where: fill.Replace(m.where), Lines: []string{}}
 				for _, line := range m.lines {
-					if line, there := forScheme(at, line); there {
+					if line, applies := forScheme(at, line); applies {
 						fix.Lines = append(fix.Lines, fill.Replace(line))
 					}
 				}
@@ -61,9 +61,9 @@ func (d *doctor) fixes(id, at, path string) []Fix {
 	return all
 }
 
-// forScheme returns a line that stands in every fix, or only in those of http or https
-// origins.
-func forScheme(at, line string) (text string, there bool) {
+// forScheme reports whether a line applies to an origin: lines that begin with ?http or ?https
+// apply to origins of that scheme only. text is the line without that prefix.
+func forScheme(at, line string) (text string, applies bool) {
 	scheme, _, _ := strings.Cut(at, "://")
 	for _, one := range []string{"http", "https"} {
 		if text, found := strings.CutPrefix(line, "?"+one+" "); found {
@@ -73,8 +73,8 @@ func forScheme(at, line string) (text string, there bool) {
 	return line, true
 }
 
-// filler puts in what the lines have of this set-up.
-func (d *doctor) filler(at, path string) *strings.Replacer {
+// placeholders returns a replacer of the placeholders in fixes.txt.
+func (d *doctor) placeholders(at, path string) *strings.Replacer {
 	upstream := "http://127.0.0.1:8082"
 	for _, panel := range d.Panels {
 		if panel.Origin == at && panel.Upstream != "" {
@@ -85,14 +85,14 @@ func (d *doctor) filler(at, path string) *strings.Replacer {
 	_, port, _ := net.SplitHostPort(hostPort(at))
 	return strings.NewReplacer(
 		"{host}", nameOf(at), "{origin}", at, "{portal}", nameOf(d.PublicURL), "{portalurl}", d.PublicURL,
-		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", upstreamPort, "{port}", port, "{path}", d.family(path), "{location}", d.location(path),
+		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", upstreamPort, "{port}", port, "{path}", d.configuredPath(path), "{location}", d.nginxLocation(path),
 	)
 }
 
-// family returns the path that a configuration would name, where the page that
-// was asked for isn't there.
-func (d *doctor) family(path string) string {
-	if folder, _, found := strings.Cut(path, d.mark); found {
+// configuredPath returns the path that a proxy's configuration names for path: for a missing
+// page, its folder.
+func (d *doctor) configuredPath(path string) string {
+	if folder, _, found := strings.Cut(path, d.marker); found {
 		return folder
 	}
 	if path == "" {
@@ -101,15 +101,15 @@ func (d *doctor) family(path string) string {
 	return path
 }
 
-// location returns what nginx calls it.
-func (d *doctor) location(path string) string {
-	if i := strings.LastIndexByte(path, '.'); i > 0 && strings.Contains(path, d.mark) {
+// nginxLocation returns path as nginx names it in a location.
+func (d *doctor) nginxLocation(path string) string {
+	if i := strings.LastIndexByte(path, '.'); i > 0 && strings.Contains(path, d.marker) {
 		return `~ \` + path[i:] + "$"
 	}
-	return d.family(path)
+	return d.configuredPath(path)
 }
 
-// shellWord quotes a word for a shell, where it must be.
+// shellWord quotes a word for a shell if it needs quotes.
 func shellWord(text string) string {
 	if strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%") == "" {
 		return text

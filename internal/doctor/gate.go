@@ -12,37 +12,37 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// refusal reports whether an answer is the gate's to whoever isn't signed in:
-// 401 or 303 with the address of a sign-in. It names the panel and the page that
-// the gate was asked about.
-func refusal(a answer) (origin, page string, ok bool) {
-	var said struct{ Login string }
+// parseRefusal reports whether an answer is Sallyport's refusal of a client without a
+// session: 401 or 303 with the URL of the sign-in. It returns the panel's origin and the
+// page about which the proxy asked Sallyport.
+func parseRefusal(a answer) (origin, page string, ok bool) {
+	var refusal struct{ Login string }
 	switch a.status {
 	case http.StatusUnauthorized:
-		if json.Unmarshal([]byte(a.body), &said) != nil {
+		if json.Unmarshal([]byte(a.body), &refusal) != nil {
 			return "", "", false
 		}
 	case http.StatusSeeOther:
-		said.Login = a.header.Get("Location")
+		refusal.Login = a.header.Get("Location")
 	}
-	to, err := url.Parse(said.Login)
+	to, err := url.Parse(refusal.Login)
 	if err != nil || to.Path != access.StartPath || to.Host == "" {
 		return "", "", false
 	}
 	return to.Scheme + "://" + to.Host, to.Query().Get("return"), true
 }
 
-// ours reports whether an answer is a page of Sallyport's, which all have one policy, to
-// the letter.
-func (d *doctor) ours(a answer) bool {
+// isSallyport reports whether an answer is a page of Sallyport. All of its pages have one of
+// two Content-Security-Policy headers.
+func (d *doctor) isSallyport(a answer) bool {
 	policy := a.header.Get("Content-Security-Policy")
 	return a.err == nil && (policy == access.PagePolicy || policy == access.FramedPolicy)
 }
 
-// isBare reports whether nginx shows a page of its own in place of the gate's refusal:
-// its auth_request got 401, whose error_page leads nowhere. A panel's own 401 has a
-// challenge.
-func isBare(a answer) bool {
+// isNginx401 reports whether an answer is nginx's own 401 page. nginx sends it if
+// auth_request got Sallyport's refusal and no error_page leads to Sallyport. A panel's own
+// 401 has a challenge, so it differs.
+func isNginx401(a answer) bool {
 	challenge := a.header.Get("WWW-Authenticate")
 	return a.status == http.StatusUnauthorized && a.title() == "401 Authorization Required" && strings.Contains(a.body, "<hr><center>") &&
 		(challenge == "" || strings.Contains(challenge, `realm="Sallyport"`))
@@ -50,74 +50,77 @@ func isBare(a answer) bool {
 
 var proxiesLine = regexp.MustCompile(`trusted_proxies: \[[0-9a-fA-F.:/]+\]`)
 
-// untrusted returns the line that the configuration lacks, where Sallyport says
-// that it doesn't know the proxy.
-func (d *doctor) untrusted(a answer) string {
-	if a.status != http.StatusForbidden || !d.ours(a) {
+// trustedProxiesLine returns the line of the configuration that an answer of Sallyport names
+// because trusted_proxies lacks the proxy, or "".
+func (d *doctor) trustedProxiesLine(a answer) string {
+	if a.status != http.StatusForbidden || !d.isSallyport(a) {
 		return ""
 	}
 	return proxiesLine.FindString(a.body)
 }
 
-// verdict is what an answer says about a door.
-type verdict int
+// result is what an answer shows about a request that Sallyport must refuse.
+type result int
 
 const (
-	unclear verdict = iota
-	closed
-	open
+	resultUnclear result = iota
+	resultRefused        // by Sallyport or the proxy
+	resultExposed        // the panel answered
 )
 
-// judge asks for something that only the signed-in may have. Whatever isn't the
-// gate's word is taken for the panel's, unless the proxy refuses the like of it
-// everywhere: the same request is then answered the same way where Sallyport
-// answers.
-func (p *patient) judge(ctx context.Context, r request) (verdict, answer) {
-	a := p.client.ask(ctx, r)
-	_, _, refused := refusal(a)
+// classify sends a request that Sallyport must refuse. An answer that isn't Sallyport's is
+// taken for the panel's, unless the proxy refuses such requests everywhere: it then gives
+// the same answer on a path that leads to Sallyport.
+func (p *panelTest) classify(ctx context.Context, r request) (result, answer) {
+	a := p.client.send(ctx, r)
+	_, _, refused := parseRefusal(a)
 	switch {
-	case a.timedOut():
-		return unclear, a
-	case a.err != nil: // the proxy hung up
-		return closed, a
-	case refused, p.ours(a):
-		return closed, a
-	case isBare(a):
+	case a.isTimeout():
+		return resultUnclear, a
+	case a.err != nil: // the proxy closed the connection
+		return resultRefused, a
+	case refused, p.isSallyport(a):
+		return resultRefused, a
+	case isNginx401(a):
 		if _, same := p.fromUpstream(ctx, r, a); same {
-			return open, a
+			return resultExposed, a
 		}
-		return closed, a
-	case failed(a): // the proxy's answer, or that of a panel that is down
-		return unclear, a
-	case (a.status >= 400 || a.status == http.StatusSwitchingProtocols) && p.refusedEverywhere(ctx, r, a):
-		return closed, a
+		return resultRefused, a
+	case isFailure(a): // from the proxy, or from a panel that is down
+		return resultUnclear, a
+	case (a.status >= 400 || a.status == http.StatusSwitchingProtocols) && p.isRefusedEverywhere(ctx, r, a):
+		return resultRefused, a
 	}
-	return open, a
+	return resultExposed, a
 }
 
-func failed(a answer) bool {
+// isFailure reports whether an answer is a limit on requests or a failure of a server.
+func isFailure(a answer) bool {
 	return slices.Contains([]int{
 		http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 	}, a.status)
 }
 
-func (p *patient) refusedEverywhere(ctx context.Context, r request, a answer) bool {
-	if !p.routed && p.found("portal.unrouted", p.PublicURL) { // Sallyport answers nowhere
+// isRefusedEverywhere reports whether r gets an answer with the same status as a on a path
+// that leads to Sallyport, so that the proxy must have refused both.
+func (p *panelTest) isRefusedEverywhere(ctx context.Context, r request, a answer) bool {
+	if !p.routed && p.hasFinding("portal.unrouted", p.PublicURL) { // Sallyport answers nowhere
 		if _, same := p.fromUpstream(ctx, r, a); same {
 			return false
 		}
 	}
-	r.path = access.OwnPrefix + p.mark
+	r.path = access.OwnPrefix + p.marker
 	if !p.routed {
-		r.origin, r.path = p.PublicURL, p.Base+"/"+p.mark
+		r.origin, r.path = p.PublicURL, p.Base+"/"+p.marker
 	}
-	there := p.client.ask(ctx, r)
-	return there.err == nil && there.status == a.status && !p.ours(there)
+	there := p.client.send(ctx, r)
+	return there.err == nil && there.status == a.status && !p.isSallyport(there)
 }
 
-// alike reports whether two answers are of one server, as far as a stranger can
-// tell: pages change, and errors without a page of their own are everybody's.
-func alike(a, b answer) bool {
+// areAlike reports whether two answers seem to come from one server. Bodies of pages may
+// differ, since pages change; those of errors must be equal, since status and headers of
+// errors are the same on many servers.
+func areAlike(a, b answer) bool {
 	if a.err != nil || b.err != nil || a.status != b.status || a.title() != b.title() {
 		return false
 	}

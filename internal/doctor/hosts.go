@@ -9,64 +9,65 @@ import (
 	"strings"
 )
 
-// unnamed is a host that nobody has.
-func (d *doctor) unnamed() string { return d.mark + ".invalid" }
+// unknownHost returns a host that no server has.
+func (d *doctor) unknownHost() string { return d.marker + ".invalid" }
 
-// home is what strangers ask for to see who answers.
-func (p *patient) home(host string) request {
+// homeRequest returns a request for / of the panel with this Host header.
+func (p *panelTest) homeRequest(host string) request {
 	return request{origin: p.Origin, host: host, path: "/", header: http.Header{"Accept": {"text/html"}}}
 }
 
-// spellings asks for the panel's host as proxies may compare it otherwise than
-// Sallyport does, and by another's name in TLS.
-func (p *patient) spellings(ctx context.Context) {
-	if !p.closed("/") {
+// testSpellings requests the panel's host in spellings that proxies may compare differently
+// than Sallyport, and with the portal's name in TLS.
+func (p *panelTest) testSpellings(ctx context.Context) {
+	if !p.demandsSignIn("/") {
 		return
 	}
 	name := nameOf(p.Origin)
-	for _, host := range []string{name + ":1", strings.ToUpper(hostOf(p.Origin)), name + ".", name + "." + p.unnamed()} {
-		p.tryHost(ctx, "host.mismatch", p.home(host))
+	for _, host := range []string{name + ":1", strings.ToUpper(hostOf(p.Origin)), name + ".", name + "." + p.unknownHost()} {
+		p.testHost(ctx, "host.mismatch", p.homeRequest(host))
 	}
-	sibling := p.home(hostOf(p.Origin))
-	sibling.origin, sibling.via, sibling.called = p.PublicURL, p.Origin, "with the portal's name in TLS"
+	sibling := p.homeRequest(hostOf(p.Origin))
+	sibling.origin, sibling.via, sibling.description = p.PublicURL, p.Origin, "with the portal's name in TLS"
 	if p.IsHTTPS() {
-		p.tryHost(ctx, "host.mismatch", sibling)
+		p.testHost(ctx, "host.mismatch", sibling)
 	}
 }
 
-// nobodys is the same question at the same address for a host that nobody named.
-func (p *patient) nobodys(r request) request {
+// forUnknownHost returns the same request, to the same address, for an unknown host.
+func (p *panelTest) forUnknownHost(r request) request {
 	if r.via == "" {
 		r.via = r.origin
 	}
 	scheme, _, _ := strings.Cut(p.Origin, "://")
-	r.origin, r.host, r.called, r.raw = scheme+"://"+p.unnamed(), "", "", nil
+	r.origin, r.host, r.description, r.raw = scheme+"://"+p.unknownHost(), "", "", nil
 	return r
 }
 
-// hosts asks at the panel's address for hosts that aren't the panel's: whichever
-// site of the proxy takes those must not be the panel's without the gate.
-func (p *patient) hosts(ctx context.Context) {
-	p.tryHost(ctx, "host.unnamed", p.nobodys(p.home("")))
-	p.tryHost(ctx, "host.unnamed", p.home(p.unnamed()))
-	if host := p.bare(ctx); host != "" {
-		p.tryHost(ctx, "host.unnamed", request{origin: host, via: p.Origin, path: "/", header: p.home("").header, called: "at the bare address"})
+// testOtherHosts requests other hosts at the panel's address. The site of the proxy that
+// answers them must not be the panel without a check.
+func (p *panelTest) testOtherHosts(ctx context.Context) {
+	p.testHost(ctx, "host.unnamed", p.forUnknownHost(p.homeRequest("")))
+	p.testHost(ctx, "host.unnamed", p.homeRequest(p.unknownHost()))
+	if host := p.addressOrigin(ctx); host != "" {
+		p.testHost(ctx, "host.unnamed", request{origin: host, via: p.Origin, path: "/", header: p.homeRequest("").header, description: "at the bare address"})
 	}
 	for _, other := range p.Panels {
-		if other.Origin == p.Origin || p.sameAddress(ctx, other.Origin) {
+		if other.Origin == p.Origin || p.hasSameAddress(ctx, other.Origin) {
 			continue
 		}
 		for _, path := range other.Open {
-			r := request{origin: other.Origin, via: p.Origin, path: p.below(path), called: "at the address of " + hostOf(p.Origin)}
-			p.tryHost(ctx, "host.other", r)
+			r := request{origin: other.Origin, via: p.Origin, path: p.missingPageBelow(path), description: "at the address of " + hostOf(p.Origin)}
+			p.testHost(ctx, "host.other", r)
 			r.origin, r.host, r.via = p.Origin, hostOf(other.Origin), ""
-			p.tryHost(ctx, "host.other", r)
+			p.testHost(ctx, "host.other", r)
 		}
 	}
 }
 
-// bare returns the address of the panel as an origin, or "".
-func (p *patient) bare(ctx context.Context) string {
+// addressOrigin returns the panel's origin with its IP address as host, or "" if there is
+// none.
+func (p *panelTest) addressOrigin(ctx context.Context) string {
 	found := p.client.addresses(ctx, p.Origin)
 	if len(found) == 0 {
 		return ""
@@ -76,65 +77,67 @@ func (p *patient) bare(ctx context.Context) string {
 	return scheme + "://" + net.JoinHostPort(found[0].String(), port)
 }
 
-// sameAddress reports whether another host is served where the panel is.
-func (p *patient) sameAddress(ctx context.Context, origin string) bool {
+// hasSameAddress reports whether an origin has an IP address of the panel.
+func (p *panelTest) hasSameAddress(ctx context.Context, origin string) bool {
 	mine := p.client.addresses(ctx, p.Origin)
 	return slices.ContainsFunc(p.client.addresses(ctx, origin), func(a netip.Addr) bool { return slices.Contains(mine, a) })
 }
 
-// tryHost asks for another host. judgeHost notes under id what comes from the panel. A
-// site of somebody else's may answer for a host that nobody named, or for the
-// panel's in another spelling; only the panel's own server tells which it is.
-func (p *patient) tryHost(ctx context.Context, id string, r request) {
-	p.judgeHost(ctx, id, r, p.client.ask(ctx, r))
+// testHost sends a request for another host, and adds a finding with this ID if the answer
+// comes from the panel.
+func (p *panelTest) testHost(ctx context.Context, id string, r request) {
+	p.classifyHost(ctx, id, r, p.client.send(ctx, r))
 }
 
-func (p *patient) judgeHost(ctx context.Context, id string, r request, a answer) {
-	_, _, refused := refusal(a)
-	if a.err != nil || refused || p.ours(a) {
+// classifyHost adds a finding with this ID if a, the answer to r, comes from the panel. For an
+// unknown host, or the panel's host in another spelling, another site of the proxy may answer.
+// If the panel's own server is known, its answer shows which it is.
+func (p *panelTest) classifyHost(ctx context.Context, id string, r request, a answer) {
+	_, _, refused := parseRefusal(a)
+	if a.err != nil || refused || p.isSallyport(a) {
 		return
 	}
 	if known, same := p.fromUpstream(ctx, r, a); known {
-		if same && !p.isUnnamed(ctx, id, r, a) {
-			p.find(id, p.Origin, r, a)
+		if same && !p.isAnswerToUnknownHosts(ctx, id, r, a) {
+			p.add(id, p.Origin, r, a)
 		}
 		return
 	}
 	switch {
 	case a.status >= 300 || a.body == "" && a.status != http.StatusSwitchingProtocols:
-		// A refusal, a way elsewhere, or a server that says nothing: Caddy.
+		// A refusal or redirect, or an empty answer, which Caddy gives for unknown hosts.
 	case id == "host.unnamed":
-		p.find("host.unknown", p.Origin, r, a)
-	case alike(a, p.client.ask(ctx, p.nobodys(r))), p.isUnnamed(ctx, id, r, a):
-		// Which is looked at as host.unknown.
+		p.add("host.unknown", p.Origin, r, a)
+	case areAlike(a, p.client.send(ctx, p.forUnknownHost(r))), p.isAnswerToUnknownHosts(ctx, id, r, a):
+		// That answer leads to the finding host.unknown.
 	default:
-		p.find(id, p.Origin, r, a)
+		p.add(id, p.Origin, r, a)
 	}
 }
 
-// isUnnamed reports whether r is for a host that nobody named, although the panel's name
-// is a part of it, and gets the same answer as all those hosts: [patient.hosts] looks at
-// that.
-func (p *patient) isUnnamed(ctx context.Context, id string, r request, a answer) bool {
-	return (id == "host.joined" || id == "host.mismatch" && strings.HasSuffix(r.host, p.unnamed())) &&
-		alike(a, p.client.ask(ctx, p.home(p.unnamed())))
+// isAnswerToUnknownHosts reports whether r is for an unknown host whose name contains the
+// panel's, and a is the same answer as for other unknown hosts. testOtherHosts adds a finding
+// for those.
+func (p *panelTest) isAnswerToUnknownHosts(ctx context.Context, id string, r request, a answer) bool {
+	return (id == "host.joined" || id == "host.mismatch" && strings.HasSuffix(r.host, p.unknownHost())) &&
+		areAlike(a, p.client.send(ctx, p.homeRequest(p.unknownHost())))
 }
 
-// fromUpstream reports whether the panel's own server gives an answer like a to
-// the same question, where it is known and answers.
-func (p *patient) fromUpstream(ctx context.Context, r request, a answer) (known, same bool) {
+// fromUpstream reports whether the panel's own server gives an answer like a to the same
+// request. known is false if that server is unknown or doesn't answer.
+func (p *panelTest) fromUpstream(ctx context.Context, r request, a answer) (known, same bool) {
 	if p.Upstream == "" {
 		return false, false
 	}
 	r.host, r.origin, r.via, r.raw = hostOf(p.Origin), p.Upstream, "", nil
-	there := p.client.ask(ctx, r)
-	return there.err == nil, alike(a, there)
+	own := p.client.send(ctx, r)
+	return own.err == nil, areAlike(a, own)
 }
 
-// twoHosts asks for two hosts in one request, of which the proxy might serve one and ask
-// the gate about the other.
-func (p *patient) twoHosts(ctx context.Context) {
-	if !p.closed("/") {
+// testTwoHosts sends requests that name two hosts. The proxy might serve one of them and ask
+// Sallyport about the other.
+func (p *panelTest) testTwoHosts(ctx context.Context) {
+	if !p.demandsSignIn("/") {
 		return
 	}
 	others := []string{p.PublicURL}
@@ -146,86 +149,86 @@ func (p *patient) twoHosts(ctx context.Context) {
 		other := hostOf(origin)
 		for _, pair := range [][2]string{{mine, other}, {other, mine}} {
 			joined := pair[0] + "," + pair[1]
-			p.tryTwo(ctx, "Host: "+joined, rawHead{version: "1.1", hosts: []string{joined}})
-			p.tryTwo(ctx, "Host: "+pair[0]+" and Host: "+pair[1], rawHead{version: "1.1", hosts: pair[:]})
+			p.testHostPair(ctx, "Host: "+joined, rawHead{version: "1.1", hosts: []string{joined}})
+			p.testHostPair(ctx, "Host: "+pair[0]+" and Host: "+pair[1], rawHead{version: "1.1", hosts: pair[:]})
 			scheme, _, _ := strings.Cut(p.Origin, "://")
-			p.tryTwo(ctx, "for "+pair[0]+" in the request line, Host: "+pair[1], rawHead{version: "1.1", target: scheme + "://" + pair[0] + "/", hosts: pair[1:]})
+			p.testHostPair(ctx, "for "+pair[0]+" in the request line, Host: "+pair[1], rawHead{version: "1.1", target: scheme + "://" + pair[0] + "/", hosts: pair[1:]})
 		}
 	}
 }
 
-func (p *patient) tryTwo(ctx context.Context, called string, raw rawHead) {
-	r := p.home("")
-	r.raw, r.called = &raw, called
-	a := p.client.ask(ctx, r)
-	// No site has a comma in its name: a gate that was asked about another panel got a
-	// part of it. nginx asks about the server block that serves the request, whichever it
-	// takes: the block of all unknown hosts, or that of the host before a port.
-	if origin, _, refused := refusal(a); refused && origin != p.Origin && strings.Contains(raw.hosts[0], ",") && p.proxy(p.Origin) != "nginx" {
-		p.findSeen("host.joined", p.Origin, r.String(), "the gate was asked about "+origin)
+func (p *panelTest) testHostPair(ctx context.Context, called string, raw rawHead) {
+	r := p.homeRequest("")
+	r.raw, r.description = &raw, called
+	a := p.client.send(ctx, r)
+	// No site's name contains a comma. If Sallyport was asked about another panel, the proxy
+	// took a part of the name. nginx is an exception: it asks about the server block that
+	// serves the request, which is the default one, or that of the host before a port.
+	if origin, _, refused := parseRefusal(a); refused && origin != p.Origin && strings.Contains(raw.hosts[0], ",") && p.proxyAt(p.Origin) != "nginx" {
+		p.addSeen("host.joined", p.Origin, r.String(), "the gate was asked about "+origin)
 		return
 	}
-	p.judgeHost(ctx, "host.joined", r, a)
+	p.classifyHost(ctx, "host.joined", r, a)
 }
 
-// withoutHost asks with the host in the request line only, as HTTP/1.0 allows. nginx sees
-// the same of every request by HTTP/3, whose host isn't in $http_host.
-func (d *doctor) withoutHost(ctx context.Context, origin, path string) {
-	if d.proxy(origin) != "nginx" {
+// testWithoutHost sends a request with the host in the request line only, as HTTP/1.0 allows.
+// In nginx, $http_host is empty then, as it is for every request over HTTP/3.
+func (d *doctor) testWithoutHost(ctx context.Context, origin, path string) {
+	if d.proxyAt(origin) != "nginx" {
 		return
 	}
-	r := request{origin: origin, path: path, called: "by HTTP/1.0 without a Host line", raw: &rawHead{version: "1.0", target: origin + path}}
-	a := d.client.ask(ctx, r)
-	// Where nginx asks by HTTP/1.1 it is net/http that refuses a request without a host.
-	if d.ours(a) && a.status == http.StatusMisdirectedRequest || a.status == http.StatusBadRequest && strings.Contains(a.body, "missing required Host header") {
-		d.find("host.lost", origin, r, a)
+	r := request{origin: origin, path: path, description: "by HTTP/1.0 without a Host line", raw: &rawHead{version: "1.0", target: origin + path}}
+	a := d.client.send(ctx, r)
+	// If nginx queries Sallyport by HTTP/1.1, net/http refuses the query without a host.
+	if d.isSallyport(a) && a.status == http.StatusMisdirectedRequest || a.status == http.StatusBadRequest && strings.Contains(a.body, "missing required Host header") {
+		d.add("host.lost", origin, r, a)
 	}
 }
 
-// proxiesHost is the host that proxies ask Sallyport at.
+// proxiesHost is the Host header with which proxies query Sallyport.
 const proxiesHost = "sallyport"
 
-// verify asks what only proxies may ask. The question is about a page that isn't
-// there; an answer that is about it came from behind the door. Sallyport answers at the
-// hosts of panels and at one of its own, which no site that leads to it may pass on.
-func (p *patient) verify(ctx context.Context) {
-	if p.Gateway || p.page() == "" {
+// testVerify sends the queries that only proxies may send, about a missing page. If the answer
+// is a refusal of that page, the proxy passed the query on. Sallyport answers such queries at
+// the hosts of panels and at proxiesHost.
+func (p *panelTest) testVerify(ctx context.Context) {
+	if p.Gateway || p.missingPage() == "" {
 		return
 	}
-	stranger := p.nobodys(p.home(""))
+	stranger := p.forUnknownHost(p.homeRequest(""))
 	stranger.header = nil
 	portal := request{origin: p.PublicURL}
 	name := nameOf(p.PublicURL)
 	for _, host := range []string{"", proxiesHost, name + ":80", name + ":1", name + "."} {
 		portal.host = host
-		p.tryVerify(ctx, p.PublicURL, portal)
+		p.testVerifyAt(ctx, p.PublicURL, portal)
 	}
-	stranger.host, stranger.called = proxiesHost, "with an unknown name in TLS"
-	p.tryVerify(ctx, p.Origin, stranger)
-	p.tryVerify(ctx, p.Origin, request{origin: p.Origin, host: proxiesHost})
-	if p.found("forged.target", p.Origin) { // every page of the panel would look like it
+	stranger.host, stranger.description = proxiesHost, "with an unknown name in TLS"
+	p.testVerifyAt(ctx, p.Origin, stranger)
+	p.testVerifyAt(ctx, p.Origin, request{origin: p.Origin, host: proxiesHost})
+	if p.hasFinding("forged.target", p.Origin) { // any request could be refused for the page in its headers
 		return
 	}
 	portal.host, stranger.host = hostOf(p.Origin), hostOf(p.Origin)
-	p.tryVerify(ctx, p.PublicURL, portal)
-	p.tryVerify(ctx, p.Origin, stranger)
-	p.tryVerify(ctx, p.Origin, request{origin: p.Origin})
+	p.testVerifyAt(ctx, p.PublicURL, portal)
+	p.testVerifyAt(ctx, p.Origin, stranger)
+	p.testVerifyAt(ctx, p.Origin, request{origin: p.Origin})
 }
 
-// tryVerify asks as nginx does, and where the host is the panel's as Envoy does too.
-func (p *patient) tryVerify(ctx context.Context, at string, r request) {
-	page := p.page() + "-verify"
+// testVerifyAt sends the query of nginx and, if the host is the panel's, that of Envoy.
+func (p *panelTest) testVerifyAt(ctx context.Context, at string, r request) {
+	page := p.missingPage() + "-verify"
 	r.path = "/verify/nginx/refused"
-	p.answersProxies(ctx, at, r.with("X-Original-URL", p.Origin+page).with("X-Original-Method", "GET").with("X-Real-IP", "192.0.2.1"), page)
+	p.testVerifyRequest(ctx, at, r.withHeader("X-Original-URL", p.Origin+page).withHeader("X-Original-Method", "GET").withHeader("X-Real-IP", "192.0.2.1"), page)
 	if host := r.host; host == hostOf(p.Origin) || host == "" && r.origin == p.Origin {
 		r.path = "/verify/envoy" + page
-		p.answersProxies(ctx, at, r, page)
+		p.testVerifyRequest(ctx, at, r, page)
 	}
 }
 
-func (p *patient) answersProxies(ctx context.Context, at string, r request, page string) {
-	a := p.client.ask(ctx, r)
-	if origin, asked, ok := refusal(a); ok && origin == p.Origin && asked == page {
-		p.findSeen("verify.reachable", at, r.String(), "the gate's answer to a proxy")
+func (p *panelTest) testVerifyRequest(ctx context.Context, at string, r request, page string) {
+	a := p.client.send(ctx, r)
+	if origin, asked, ok := parseRefusal(a); ok && origin == p.Origin && asked == page {
+		p.addSeen("verify.reachable", at, r.String(), "the gate's answer to a proxy")
 	}
 }

@@ -10,315 +10,318 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// patient is a panel that is looked at.
-type patient struct {
+// panelTest is the test of one panel.
+type panelTest struct {
 	*doctor
 	*Panel
-	routed bool // /.sallyport/ leads to Sallyport
+	routed bool // requests below /.sallyport/ on the panel's host reach Sallyport
 }
 
-// panel looks at a panel's host from everywhere.
-func (d *doctor) panel(ctx context.Context, panel *Panel) {
-	p := &patient{doctor: d, Panel: panel}
+// testPanel tests a panel.
+func (d *doctor) testPanel(ctx context.Context, panel *Panel) {
+	p := &panelTest{doctor: d, Panel: panel}
 	d.recognise(ctx, p.Origin)
 	if p.Shared {
-		d.findSeen("host.shared", p.Origin, "the configuration", "shared_host")
+		d.addSeen("host.shared", p.Origin, "the configuration", "shared_host")
 	}
 	own := request{origin: p.Origin, path: access.OwnPrefix + "session.js"}
-	a := d.client.ask(ctx, own)
-	if d.wrongScheme(ctx, own, a) {
+	a := d.client.send(ctx, own)
+	if d.hasWrongScheme(ctx, own, a) {
 		return
 	}
 	if a.err != nil {
-		d.unreachable(own, a)
+		d.addUnreachable(own, a)
 		return
 	}
-	if line := d.untrusted(a); line != "" {
-		d.findLine("proxy.untrusted", p.Origin, own, a, line)
+	if line := d.trustedProxiesLine(a); line != "" {
+		d.addWithFix("proxy.untrusted", p.Origin, own, a, line)
 		return
 	}
-	p.routed = a.status == http.StatusOK && d.ours(a)
-	d.everyAddress(ctx, own)
-	if d.up && isGatewayError(a) {
-		d.find("sallyport.unreached", p.Origin, own, a)
-		return // so the gate is silent too
+	p.routed = a.status == http.StatusOK && d.isSallyport(a)
+	d.testEveryAddress(ctx, own)
+	if d.serverUp && isGatewayError(a) {
+		d.add("sallyport.unreached", p.Origin, own, a)
+		return // the other tests would only fail for the same reason
 	}
 	if !p.routed {
-		d.find("sallyport.unrouted", p.Origin, own, a)
+		d.add("sallyport.unrouted", p.Origin, own, a)
 	}
-	d.transport(ctx, p.Origin, own, a)
+	d.testTransport(ctx, p.Origin, own, a)
 	if p.routed {
-		p.cookie(ctx)
-		p.withoutHost(ctx, p.Origin, own.path)
+		p.testCookie(ctx)
+		p.testWithoutHost(ctx, p.Origin, own.path)
 	}
-	guarded, answers := p.guarded(ctx)
+	guarded, answers := p.isGuarded(ctx)
 	if guarded {
-		p.addresses(ctx)
-		p.paths(ctx)
-		p.ways(ctx)
-		p.forgeries(ctx)
-		p.spellings(ctx)
-		p.twoHosts(ctx)
-		p.resources(ctx)
+		p.testAddresses(ctx)
+		p.testPaths(ctx)
+		p.testVariants(ctx)
+		p.testForgedTargets(ctx)
+		p.testSpellings(ctx)
+		p.testTwoHosts(ctx)
+		p.testResourceHeaders(ctx)
 	}
 	if !answers {
 		return
 	}
-	p.identities(ctx)
-	p.upgrades(ctx)
-	p.hosts(ctx)
-	p.verify(ctx)
-	p.direct(ctx)
+	p.testIdentityHeaders(ctx)
+	p.testUpgrades(ctx)
+	p.testOtherHosts(ctx)
+	p.testVerify(ctx)
+	p.testUpstream(ctx)
 }
 
-// closed reports whether a path demands a sign-in, so that the gate must refuse.
-func (p *Panel) closed(path string) bool {
+// demandsSignIn reports whether a path demands a sign-in, so that Sallyport must refuse
+// clients without a session.
+func (p *Panel) demandsSignIn(path string) bool {
 	demand, ok := p.DemandOf(path)
 	return !ok || demand.Requirement != access.Public
 }
 
-// page returns the path of a page that isn't there and that demands a sign-in, or
-// "" where its rules open everything.
-func (p *patient) page() string {
+// missingPage returns the path of a page that doesn't exist and demands a sign-in, or "" if
+// the panel's rules open every path.
+func (p *panelTest) missingPage() string {
 	for _, folder := range append([]string{"/"}, p.Rules...) {
-		if strings.HasSuffix(folder, "/") && p.closed(folder+p.mark) {
-			return folder + p.mark
+		if strings.HasSuffix(folder, "/") && p.demandsSignIn(folder+p.marker) {
+			return folder + p.marker
 		}
 	}
 	return ""
 }
 
-// guarded reports whether the gate refuses a page that isn't there, so that it is
-// worth while to ask for ways around it, and whether anything answers at all:
-// proxies take long to say that their gate doesn't.
-func (p *patient) guarded(ctx context.Context) (guarded, answers bool) {
-	r := request{origin: p.Origin, path: p.page()}
+// isGuarded reports whether Sallyport refuses a missing page; only then are there ways
+// around it to test. answers is false if the proxy gets no answer from Sallyport: further
+// requests would each wait for the proxy's timeout.
+func (p *panelTest) isGuarded(ctx context.Context) (guarded, answers bool) {
+	r := request{origin: p.Origin, path: p.missingPage()}
 	if r.path == "" {
 		p.skip("what is closed at "+p.Origin, "its rules open every path")
 		return false, true
 	}
-	v, a := p.judge(ctx, r)
-	_, _, refused := refusal(a)
+	v, a := p.classify(ctx, r)
+	_, _, refused := parseRefusal(a)
 	switch {
-	case v == open:
-		p.find("gate.absent", p.Origin, r, a)
+	case v == resultExposed:
+		p.add("gate.absent", p.Origin, r, a)
 		return false, true
-	case v == unclear || a.err != nil || p.ours(a) && a.status >= 500:
-		p.find("gate.silent", p.Origin, r, a)
+	case v == resultUnclear || a.err != nil || p.isSallyport(a) && a.status >= 500:
+		p.add("gate.silent", p.Origin, r, a)
 		return false, false
 	case !refused:
-		p.find("gate.refuses", p.Origin, r, a) // but a forged header may make it admit
+		p.add("gate.refuses", p.Origin, r, a) // it refuses, but forged headers may still make it admit a request
 		return true, true
 	}
-	r.header, r.called = asPerson(), "as a browser goes to a page"
-	if a := p.client.ask(ctx, r); a.status != http.StatusSeeOther {
-		p.find("gate.refuses", p.Origin, r, a)
+	r.header, r.description = navigationHeader(), "as a browser goes to a page"
+	if a := p.client.send(ctx, r); a.status != http.StatusSeeOther {
+		p.add("gate.refuses", p.Origin, r, a)
 	}
 	return true, true
 }
 
-// addresses asks at each address that the panel's name leads to, since one of IPv6
-// or of a second machine may have another listener.
-func (p *patient) addresses(ctx context.Context) {
+// testAddresses sends a request to each address of the panel's name. One of them, for example
+// an IPv6 address or that of a second machine, may have another listener.
+func (p *panelTest) testAddresses(ctx context.Context) {
 	scheme, _, _ := strings.Cut(p.Origin, "://")
-	_, port, _ := net.SplitHostPort(p.client.led(hostPort(p.Origin)))
+	_, port, _ := net.SplitHostPort(p.client.dialAddress(hostPort(p.Origin)))
 	for _, addr := range p.client.addresses(ctx, p.Origin) {
 		at := net.JoinHostPort(addr.String(), port)
-		if slices.Contains(p.dead, at) {
+		if slices.Contains(p.deadAddresses, at) {
 			continue
 		}
-		p.try(ctx, "gate.absent", request{origin: p.Origin, via: scheme + "://" + at, path: p.page(), called: "at " + at})
+		p.expectRefusal(ctx, "gate.absent", request{origin: p.Origin, via: scheme + "://" + at, path: p.missingPage(), description: "at " + at})
 	}
 }
 
-// try asks for what must be refused, and notes it under id where it isn't.
-func (p *patient) try(ctx context.Context, id string, r request) {
-	v, a := p.judge(ctx, r)
+// expectRefusal sends a request that Sallyport must refuse, and adds a finding with this ID
+// if it doesn't.
+func (p *panelTest) expectRefusal(ctx context.Context, id string, r request) {
+	v, a := p.classify(ctx, r)
 	switch v {
-	case open:
-		p.find(id, p.Origin, r, a)
-	case unclear:
-		p.find("answer.unclear", p.Origin, r, a)
-	case closed:
-		if isBare(a) {
-			p.find("path.deadend", p.Origin, r, a)
+	case resultExposed:
+		p.add(id, p.Origin, r, a)
+	case resultUnclear:
+		p.add("answer.unclear", p.Origin, r, a)
+	case resultRefused:
+		if isNginx401(a) {
+			p.add("path.deadend", p.Origin, r, a)
 		}
-		p.echo(r, a)
+		p.checkTarget(r, a)
 	}
 }
 
-// echo notes where the gate was asked about another page than was asked for.
-func (p *patient) echo(r request, a answer) {
-	origin, page, refused := refusal(a)
-	if !refused || r.path != p.page() || r.verb() != http.MethodGet {
+// checkTarget adds a finding if a refusal shows that the proxy asked Sallyport about another
+// page than that of the request.
+func (p *panelTest) checkTarget(r request, a answer) {
+	origin, page, refused := parseRefusal(a)
+	if !refused || r.path != p.missingPage() || r.methodOrGet() != http.MethodGet {
 		return
 	}
 	if origin != p.Origin || page != r.path {
-		p.findSeen("forged.target", p.Origin, r.String(), "the gate was asked about "+origin+page)
+		p.addSeen("forged.target", p.Origin, r.String(), "the gate was asked about "+origin+page)
 	}
 }
 
-// paths asks for what proxies often treat on its own: whoever exempted it from
-// the gate has exempted it for strangers too.
-func (p *patient) paths(ctx context.Context) {
-	for _, path := range p.those() {
-		if !p.closed(path) {
+// testPaths requests the paths that configurations of proxies often exempt from the check.
+func (p *panelTest) testPaths(ctx context.Context) {
+	for _, path := range p.pathsToTest() {
+		if !p.demandsSignIn(path) {
 			continue
 		}
 		r := request{origin: p.Origin, path: path}
-		p.try(ctx, "path.open", r)
+		p.expectRefusal(ctx, "path.open", r)
 		if !strings.Contains(path, ".") {
-			p.try(ctx, "websocket.open", asWebSocket(r))
+			p.expectRefusal(ctx, "websocket.open", asWebSocket(r))
 		}
 	}
 }
 
-// those are the paths that are asked for: of the operator, of the rules, and
-// of many proxies' configurations.
-func (p *patient) those() []string {
+// pathsToTest returns the operator's paths, those of the panel's rules, and the usual ones.
+func (p *panelTest) pathsToTest() []string {
 	all := append([]string{"/"}, p.Paths...)
 	for _, rule := range p.Rules {
-		all = append(all, p.below(rule))
+		all = append(all, p.missingPageBelow(rule))
 	}
 	for _, path := range usualPaths {
-		all = append(all, p.below(path))
+		all = append(all, p.missingPageBelow(path))
 	}
 	for _, ending := range usualEndings {
-		all = append(all, p.page()+ending)
+		all = append(all, p.missingPage()+ending)
 	}
-	// As our own prefix, or as nothing, to whoever resolves in another order.
-	return append(all, "/"+p.page(), "/."+p.page(), "/.sallyport/.."+p.page(), "/.sallyport/%2e%2e"+p.page(), "/.SALLYPORT"+p.page())
+	// Paths that a proxy may take for one below /.sallyport/, or may resolve differently than
+	// the panel.
+	return append(all, "/"+p.missingPage(), "/."+p.missingPage(), "/.sallyport/.."+p.missingPage(), "/.sallyport/%2e%2e"+p.missingPage(), "/.SALLYPORT"+p.missingPage())
 }
 
-// below returns a path that isn't there below one that ends in a slash.
-func (p *patient) below(path string) string {
+// missingPageBelow returns a missing page below a path that ends in a slash, and any other
+// path unchanged.
+func (p *panelTest) missingPageBelow(path string) string {
 	if strings.HasSuffix(path, "/") && path != "/" {
-		return path + p.mark
+		return path + p.marker
 	}
 	return path
 }
 
 func asWebSocket(r request) request {
-	r.called = "as a WebSocket"
+	r.description = "as a WebSocket"
 	for _, h := range [][2]string{
 		{"Connection", "Upgrade"}, {"Upgrade", "websocket"}, {"Sec-WebSocket-Version", "13"}, {"Sec-WebSocket-Key", "c2FsbHlwb3J0LWRvY3Rvcg=="},
 	} {
-		r = r.with(h[0], h[1])
+		r = r.withHeader(h[0], h[1])
 	}
 	return r
 }
 
-// ways asks for one page by every method, and as everything that proxies let
-// through. The page isn't there, so nothing can happen to it.
-func (p *patient) ways(ctx context.Context) {
-	page := request{origin: p.Origin, path: p.page()}
+// testVariants requests a missing page by every method, and with the headers for which
+// configurations of proxies make exceptions.
+func (p *panelTest) testVariants(ctx context.Context) {
+	page := request{origin: p.Origin, path: p.missingPage()}
 	for _, method := range methods {
 		r := page
 		r.method = method
-		p.try(ctx, "method.open", r)
+		p.expectRefusal(ctx, "method.open", r)
 	}
 	head := page
-	head.method, head.header = http.MethodHead, asPerson() // its refusal must fit into headers
-	p.try(ctx, "method.open", head)
+	head.method, head.header = http.MethodHead, navigationHeader() // HEAD: the refusal must be recognisable without a body
+	p.expectRefusal(ctx, "method.open", head)
 	if pre := preflight(page); !p.IsOpenPreflight(pre.method, pre.path, pre.header) {
-		p.try(ctx, "method.open", pre)
+		p.expectRefusal(ctx, "method.open", pre)
 	}
-	for _, w := range strangeWays {
+	for _, w := range requestVariants {
 		r := page
-		r.called = w.called
+		r.description = w.description
 		for _, h := range w.headers {
-			r = r.with(h[0], h[1])
+			r = r.withHeader(h[0], h[1])
 		}
-		p.try(ctx, "request.open", r)
+		p.expectRefusal(ctx, "request.open", r)
 	}
 }
 
 func preflight(r request) request {
-	r.method, r.called = http.MethodOptions, "as a CORS preflight"
-	return r.with("Origin", "https://elsewhere.invalid").with("Access-Control-Request-Method", "GET")
+	r.method, r.description = http.MethodOptions, "as a CORS preflight"
+	return r.withHeader("Origin", "https://elsewhere.invalid").withHeader("Access-Control-Request-Method", "GET")
 }
 
-// forgeries asks for a page with headers by which a proxy might ask the gate
-// about another one: one that isn't there, or one that a rule opens.
-func (p *patient) forgeries(ctx context.Context) {
-	page := request{origin: p.Origin, path: p.page()}
-	targets := []request{{origin: p.Origin, path: p.page() + "-forged"}}
+// testForgedTargets requests a page with headers that may make a proxy ask Sallyport about
+// another page: one that doesn't exist, or one that a rule opens.
+func (p *panelTest) testForgedTargets(ctx context.Context) {
+	page := request{origin: p.Origin, path: p.missingPage()}
+	targets := []request{{origin: p.Origin, path: p.missingPage() + "-forged"}}
 	if i := slices.IndexFunc(p.Panels, func(other Panel) bool { return other.Origin != p.Origin }); i >= 0 {
-		targets = append(targets, request{origin: p.Panels[i].Origin, path: p.page() + "-forged"})
+		targets = append(targets, request{origin: p.Panels[i].Origin, path: p.missingPage() + "-forged"})
 	}
 	for _, panel := range p.Panels {
 		for _, path := range panel.Open {
-			targets = append(targets, request{origin: panel.Origin, path: p.below(path)})
+			targets = append(targets, request{origin: panel.Origin, path: p.missingPageBelow(path)})
 		}
 	}
 	for _, to := range targets {
-		for _, f := range forged(to) {
-			p.try(ctx, "forged.target", page.withAll(f))
+		for _, f := range forgedHeaders(to) {
+			p.expectRefusal(ctx, "forged.target", page.withHeaders(f))
 		}
-		if p.found("forged.target", p.Origin) {
+		if p.hasFinding("forged.target", p.Origin) {
 			continue
 		}
-		all := claims(to)
-		r := page.withAll(all)
-		r.called = "with every header by which proxies name a page"
-		p.try(ctx, "forged.target", r)
-		if p.found("forged.target", p.Origin) { // then say which
+		all := targetHeaders(to)
+		r := page.withHeaders(all)
+		r.description = "with every header by which proxies name a page"
+		p.expectRefusal(ctx, "forged.target", r)
+		if p.hasFinding("forged.target", p.Origin) { // find out which of them
 			for _, one := range all {
-				p.try(ctx, "forged.target", page.withAll([][2]string{one}))
+				p.expectRefusal(ctx, "forged.target", page.withHeaders([][2]string{one}))
 			}
 		}
 	}
 }
 
-// withAll returns the request with more headers, which also say what it is called.
-func (r request) withAll(headers [][2]string) request {
-	r.called = "with"
+// withHeaders returns the request with more headers, which its description names.
+func (r request) withHeaders(headers [][2]string) request {
+	r.description = "with"
 	for _, h := range headers {
-		r = r.with(h[0], h[1])
-		r.called += " " + h[0] + ": " + h[1]
+		r = r.withHeader(h[0], h[1])
+		r.description += " " + h[0] + ": " + h[1]
 	}
 	return r
 }
 
-// identities says who is there in the panel's own words. Behind another proxy the
-// gate refuses whoever does; the gateway replaces what it gets.
-func (p *patient) identities(ctx context.Context) {
+// testIdentityHeaders sends identity headers that only Sallyport may set. Behind another proxy
+// Sallyport refuses requests that have them. The gateway replaces them, so it needs no test.
+func (p *panelTest) testIdentityHeaders(ctx context.Context) {
 	if p.Gateway {
 		return
 	}
 	for _, path := range p.Open {
-		r := request{origin: p.Origin, path: p.below(path)}
-		plain := p.client.ask(ctx, r)
-		if _, _, refused := refusal(plain); plain.err != nil || refused || p.ours(plain) {
+		r := request{origin: p.Origin, path: p.missingPageBelow(path)}
+		plain := p.client.send(ctx, r)
+		if _, _, refused := parseRefusal(plain); plain.err != nil || refused || p.isSallyport(plain) {
 			p.skip("identity headers at "+p.Origin+r.path, "no panel answers there: "+plain.String())
 			continue
 		}
-		for _, name := range p.identityNames() {
-			forged := r.with(name, p.mark)
-			forged.called = "with " + name
-			a := p.client.ask(ctx, forged)
+		for _, name := range p.identityHeaderNames() {
+			forged := r.withHeader(name, p.marker)
+			forged.description = "with " + name
+			a := p.client.send(ctx, forged)
 			denied := a.status == http.StatusForbidden || a.status == http.StatusBadRequest
-			if a.err == nil && !p.ours(a) && (!denied || a.status == plain.status) {
-				p.find("identity.forged", p.Origin, forged, a)
+			if a.err == nil && !p.isSallyport(a) && (!denied || a.status == plain.status) {
+				p.add("identity.forged", p.Origin, forged, a)
 			}
 		}
-		return // one open path tells
+		return // one open path is enough
 	}
-	if p.page() == "" {
+	if p.missingPage() == "" {
 		return
 	}
-	forged := request{origin: p.Origin, path: p.page(), called: "with " + access.UserHeader}.with(access.UserHeader, p.mark)
-	if a := p.client.ask(ctx, forged); a.status == http.StatusUnauthorized {
-		p.find("identity.hidden", p.Origin, forged, a)
+	forged := request{origin: p.Origin, path: p.missingPage(), description: "with " + access.UserHeader}.withHeader(access.UserHeader, p.marker)
+	if a := p.client.send(ctx, forged); a.status == http.StatusUnauthorized {
+		p.add("identity.hidden", p.Origin, forged, a)
 	}
 }
 
-// identityNames are the identity headers, and how CGI, WSGI and PHP would spell
-// them. nginx drops the latter by itself, and has passed them to the gate where
-// it was told to keep them.
-func (p *patient) identityNames() []string {
+// identityHeaderNames returns the identity headers, and other spellings that CGI, WSGI and PHP
+// take for the same. nginx needs no test of those: by default it drops them, and otherwise it
+// passes them to Sallyport.
+func (p *panelTest) identityHeaderNames() []string {
 	all := access.IdentityHeaders()
-	if p.proxy(p.Origin) == "nginx" {
+	if p.proxyAt(p.Origin) == "nginx" {
 		return all
 	}
 	for _, name := range access.IdentityHeaders() {

@@ -7,10 +7,10 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// usualPaths are treated on their own in many configurations of proxies: live
-// connections, health checks, interfaces for machines, files for everybody. One
-// that ends in a slash is asked for with a name below it. Folders come before what is in
-// them: the first that is open is what the lines of a fix name.
+// usualPaths are paths that many configurations of proxies exempt from a sign-in: live
+// connections, health checks, APIs, static files. For one that ends in a slash, a missing
+// page below it is requested. A folder comes before paths in it, since a fix names the first
+// path that is open.
 var usualPaths = []string{
 	"/ws", "/socket", "/websocket", "/socket.io/", "/live", "/stream", "/events",
 	"/health", "/healthz", "/status", "/ping", "/metrics",
@@ -19,20 +19,21 @@ var usualPaths = []string{
 	"/admin/", "/login", "/.well-known/",
 }
 
-// usualEndings are exempted from sign-ins as "only files".
+// usualEndings are endings of paths that configurations exempt as static files.
 var usualEndings = []string{".css", ".js", ".json", ".png", ".svg", ".ico", ".woff2", "/x.css", ".php"}
 
-// methods that are asked with, all for a page that isn't there. One is nobody's.
+// methods are the methods to test, on a missing page. SALLYPORT is one that doesn't exist.
 var methods = []string{http.MethodOptions, http.MethodPost, http.MethodPut, "PROPFIND", "COPY", http.MethodTrace, "get", "SALLYPORT"}
 
-type way struct {
-	called  string
-	headers [][2]string
+// requestVariant is a set of headers to send.
+type requestVariant struct {
+	description string
+	headers     [][2]string
 }
 
-// strangeWays are requests that proxies have let through: for what they say they
-// are, for where they say they are from, or for being no navigation.
-var strangeWays = []way{
+// requestVariants have headers for which configurations of proxies make exceptions: they name
+// a kind of client or request, an origin, or credentials.
+var requestVariants = []requestVariant{
 	{"as a script", [][2]string{{"Sec-Fetch-Mode", "cors"}, {"Sec-Fetch-Dest", "empty"}, {"X-Requested-With", "XMLHttpRequest"}}},
 	{"as an image", [][2]string{{"Sec-Fetch-Mode", "no-cors"}, {"Sec-Fetch-Dest", "image"}, {"Accept", "image/*"}}},
 	{"as a prefetch", [][2]string{{"Sec-Purpose", "prefetch"}, {"Purpose", "prefetch"}}},
@@ -54,9 +55,9 @@ var strangeWays = []way{
 	{"with another method in a header", [][2]string{{"X-Http-Method-Override", "OPTIONS"}}},
 }
 
-// forged returns headers that would make a proxy ask the gate about to, where
-// it takes the client's word, alone and as a family.
-func forged(to request) [][][2]string {
+// forgedHeaders returns sets of headers. Each may make a proxy that trusts its clients ask
+// Sallyport about to.
+func forgedHeaders(to request) [][][2]string {
 	host := hostOf(to.origin)
 	return [][][2]string{
 		{{"X-Original-URL", to.origin + to.path}},
@@ -75,21 +76,21 @@ func forged(to request) [][][2]string {
 	}
 }
 
-// claims returns all headers by which a proxy in front of this one would say that to was
-// asked for, as from a hop that is near.
-func claims(to request) [][2]string {
+// targetHeaders returns all headers by which a proxy in front of this one would say that the
+// client requested to, and X-Forwarded-For with a nearby address.
+func targetHeaders(to request) [][2]string {
 	all := [][2]string{{"X-Forwarded-For", "127.0.0.1"}}
 	for _, name := range access.ProxyHeaders() {
-		if value := claim(name, to); value != "" {
+		if value := targetHeader(name, to); value != "" {
 			all = append(all, [2]string{name, value})
 		}
 	}
 	return all
 }
 
-// claim returns what a header says where to was asked for, or "" where it says nothing of
-// the kind.
-func claim(name string, to request) string {
+// targetHeader returns the value of a header that says that the client requested to, or "" if
+// the header doesn't name a target.
+func targetHeader(name string, to request) string {
 	host := hostOf(to.origin)
 	switch name {
 	case "Forwarded", "X-Forwarded":
@@ -114,11 +115,13 @@ func claim(name string, to request) string {
 	return ""
 }
 
-// upgrades are those that no proxy may pass to a panel: what follows would reach it
-// unasked. "websocket" with another is none, since the panel may choose the other.
+// upgrades are the values of Upgrade that no proxy may pass to a panel: the requests that
+// follow would reach it without a check. A list with "websocket" is one too, since the panel
+// may choose another protocol of the list.
 var upgrades = []string{"h2c", "TLS/1.0", "websocket, h2c", "h2c, websocket", "SPDY/3.1"}
 
-// resourceHeaders name a second resource, in WebDAV and at the stores of objects.
+// resourceHeaders are headers that name a second resource, in WebDAV and in the protocols of
+// object stores.
 var resourceHeaders = []string{
 	"Destination", "X-Amz-Copy-Source", "X-Amz-Rename-Source", "X-Copy-From", "X-Goog-Copy-Source", "X-Ms-Copy-Source", "X-Oss-Copy-Source",
 }

@@ -7,45 +7,46 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// Proxies are those that doctor has lines for. "sallyport" is none in front.
+// Proxies returns the names of the proxies for which doctor has fixes. "sallyport" means that
+// there is no proxy in front.
 func Proxies() []string {
 	return []string{"nginx", "caddy", "haproxy", "traefik", "envoy", "apache", "sallyport"}
 }
 
-// signs are what proxies say of themselves in Server and Via, in small letters.
-var signs = []struct{ text, proxy string }{
+// proxyNames are the texts by which proxies name themselves in Server and Via, in lower case.
+var proxyNames = []struct{ text, proxy string }{
 	{"caddy", "caddy"}, {"nginx", "nginx"}, {"openresty", "nginx"}, {"angie", "nginx"}, {"envoy", "envoy"}, {"apache", "apache"}, {"haproxy", "haproxy"}, {"traefik", "traefik"},
 }
 
-// recognise notes which proxy answers at an origin, by what it says of itself or
-// by how it says no to what is no request.
+// recognise records which proxy answers at an origin. It finds out by the headers Server and
+// Via, or by the answers to a malformed request and to an unknown host.
 func (d *doctor) recognise(ctx context.Context, origin string) {
 	if d.Proxy != "" {
 		d.report.Proxies[origin] = d.Proxy
 		return
 	}
-	a := d.client.ask(ctx, request{origin: origin, path: access.OwnPrefix + d.mark})
+	a := d.client.send(ctx, request{origin: origin, path: access.OwnPrefix + d.marker})
 	if a.err != nil {
 		return
 	}
-	said := strings.ToLower(strings.Join(a.header.Values("Via"), " ") + " " + a.header.Get("Server"))
-	for _, sign := range signs {
-		if strings.Contains(said, sign.text) {
-			d.report.Proxies[origin] = sign.proxy
+	headers := strings.ToLower(strings.Join(a.header.Values("Via"), " ") + " " + a.header.Get("Server"))
+	for _, one := range proxyNames {
+		if strings.Contains(headers, one.text) {
+			d.report.Proxies[origin] = one.proxy
 			return
 		}
 	}
-	no := d.client.malformed(ctx, origin)
-	elsewhere := d.client.ask(ctx, request{origin: origin, host: d.unnamed(), path: "/"})
+	refusal := d.client.sendMalformed(ctx, origin)
+	unknown := d.client.send(ctx, request{origin: origin, host: d.unknownHost(), path: "/"})
 	switch {
-	case strings.Contains(no, "Your browser sent an invalid request."):
+	case strings.Contains(refusal, "Your browser sent an invalid request."):
 		d.report.Proxies[origin] = "haproxy"
-	case strings.TrimSpace(elsewhere.body) == "404 page not found":
+	case strings.TrimSpace(unknown.body) == "404 page not found":
 		d.report.Proxies[origin] = "traefik"
-	case d.ours(elsewhere):
+	case d.isSallyport(unknown):
 		d.report.Proxies[origin] = "sallyport"
 	}
 }
 
-// proxy returns the proxy at an origin, or "".
-func (d *doctor) proxy(origin string) string { return d.report.Proxies[origin] }
+// proxyAt returns the proxy at an origin, or "".
+func (d *doctor) proxyAt(origin string) string { return d.report.Proxies[origin] }

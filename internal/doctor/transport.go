@@ -13,36 +13,37 @@ import (
 )
 
 const (
-	// expiresSoon is when a certificate should have been renewed; short-lived
-	// ones are renewed in the last sixth of their life.
+	// expiresSoon is how long before its end a certificate should have been renewed. For
+	// short-lived ones it is a sixth of their life.
 	expiresSoon = 14 * 24 * time.Hour
 
-	// leastHSTS is the shortest that helps people who come twice a year.
+	// leastHSTS is the least max-age, so that it protects users who return after half a
+	// year.
 	leastHSTS = 180 * 24 * time.Hour
 )
 
-// transport looks at what keeps others from listening: a is the answer to r, a
-// page of Sallyport's, which itself asks browsers to stay with https.
-func (d *doctor) transport(ctx context.Context, origin string, r request, a answer) {
+// testTransport tests what protects the connection: https, the certificate, HSTS, and the
+// redirect from http. a is the answer to r, a page of Sallyport.
+func (d *doctor) testTransport(ctx context.Context, origin string, r request, a answer) {
 	if !strings.HasPrefix(origin, "https://") {
-		if !loopback(nameOf(origin)) {
-			d.findSeen("plain.http", origin, "the configuration", origin)
+		if !isLoopback(nameOf(origin)) {
+			d.addSeen("plain.http", origin, "the configuration", origin)
 		}
 		return
 	}
-	d.certificate(origin, r, a)
-	if d.ours(a) && hsts(a.header) < leastHSTS {
-		d.findSeen("hsts.missing", origin, r.String(), "Strict-Transport-Security: "+orNone(a.header.Get("Strict-Transport-Security")))
+	d.testCertificate(origin, r, a)
+	if d.isSallyport(a) && hsts(a.header) < leastHSTS {
+		d.addSeen("hsts.missing", origin, r.String(), "Strict-Transport-Security: "+orNone(a.header.Get("Strict-Transport-Security")))
 	}
 	plain := request{origin: "http://" + nameOf(origin), path: d.Base + "/login"}
-	there := d.client.ask(ctx, plain)
-	if there.err != nil || there.status >= 400 || toHTTPS(there) {
+	overHTTP := d.client.send(ctx, plain)
+	if overHTTP.err != nil || overHTTP.status >= 400 || isRedirectToHTTPS(overHTTP) {
 		return
 	}
-	d.find("http.open", origin, plain, there)
+	d.add("http.open", origin, plain, overHTTP)
 }
 
-func toHTTPS(a answer) bool {
+func isRedirectToHTTPS(a answer) bool {
 	return a.status >= 300 && a.status < 400 && strings.HasPrefix(a.header.Get("Location"), "https://")
 }
 
@@ -53,7 +54,7 @@ func orNone(text string) string {
 	return text
 }
 
-// hsts returns how long a browser will stay with https (RFC 6797).
+// hsts returns max-age of Strict-Transport-Security (RFC 6797), or 0.
 func hsts(h http.Header) time.Duration {
 	for part := range strings.SplitSeq(h.Get("Strict-Transport-Security"), ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
@@ -65,7 +66,7 @@ func hsts(h http.Header) time.Duration {
 	return 0
 }
 
-func (d *doctor) certificate(origin string, r request, a answer) {
+func (d *doctor) testCertificate(origin string, r request, a answer) {
 	if a.tls == nil || len(a.tls.PeerCertificates) == 0 {
 		return
 	}
@@ -76,16 +77,16 @@ func (d *doctor) certificate(origin string, r request, a answer) {
 	now := d.Now()
 	_, err := leaf.Verify(x509.VerifyOptions{DNSName: nameOf(origin), Roots: d.Roots, Intermediates: chain, CurrentTime: now})
 	if err != nil {
-		d.findSeen(whyInvalid(leaf, now, err), origin, r.String(), err.Error())
+		d.addSeen(certificateFinding(leaf, now, err), origin, r.String(), err.Error())
 		return
 	}
 	if left := leaf.NotAfter.Sub(now); left < min(expiresSoon, leaf.NotAfter.Sub(leaf.NotBefore)/6) {
-		d.findSeen("tls.expiring", origin, r.String(), "a certificate that ends at "+leaf.NotAfter.UTC().Format(time.DateTime)+" UTC")
+		d.addSeen("tls.expiring", origin, r.String(), "a certificate that ends at "+leaf.NotAfter.UTC().Format(time.DateTime)+" UTC")
 	}
 }
 
-// whyInvalid returns the finding of a certificate that x509 refuses.
-func whyInvalid(leaf *x509.Certificate, now time.Time, err error) string {
+// certificateFinding returns the ID of the finding for a certificate that x509 refuses.
+func certificateFinding(leaf *x509.Certificate, now time.Time, err error) string {
 	var name x509.HostnameError
 	var unknown x509.UnknownAuthorityError
 	switch {
@@ -101,13 +102,13 @@ func whyInvalid(leaf *x509.Certificate, now time.Time, err error) string {
 	return "tls.invalid"
 }
 
-// cookie begins a sign-in, as anybody may, and looks at the mark that it leaves:
-// what a proxy does to this cookie it does to the visit's.
-func (p *patient) cookie(ctx context.Context) {
-	r := request{origin: p.Origin, path: access.StartPath + "?return=/", header: asPerson()}
-	a := p.client.ask(ctx, r)
+// testCookie starts a sign-in, which needs no account, and checks the cookie of its answer.
+// What a proxy does to this cookie, it does to that of a visit too.
+func (p *panelTest) testCookie(ctx context.Context) {
+	r := request{origin: p.Origin, path: access.StartPath + "?return=/", header: navigationHeader()}
+	a := p.client.send(ctx, r)
 	if a.status != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), p.PublicURL+"/") {
-		p.find("sallyport.unrouted", p.Origin, r, a)
+		p.add("sallyport.unrouted", p.Origin, r, a)
 		return
 	}
 	if p.Shared {
@@ -122,9 +123,9 @@ func (p *patient) cookie(ctx context.Context) {
 		}
 		if c.Domain != "" || c.Path != "/" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Secure != p.IsHTTPS() {
 			c.Value = "x"
-			p.findSeen("cookie.scope", p.Origin, r.String(), "Set-Cookie: "+c.String())
+			p.addSeen("cookie.scope", p.Origin, r.String(), "Set-Cookie: "+c.String())
 		}
 		return
 	}
-	p.findSeen("cookie.scope", p.Origin, r.String(), "no cookie "+name)
+	p.addSeen("cookie.scope", p.Origin, r.String(), "no cookie "+name)
 }

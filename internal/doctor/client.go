@@ -18,28 +18,29 @@ import (
 )
 
 const (
-	// askTime is how long one answer may take: a gate's refusal takes a moment.
-	askTime = 10 * time.Second
+	// answerTimeout is how long an answer may take. Sallyport refuses much faster.
+	answerTimeout = 10 * time.Second
 
-	// dialTime is how long a connection may take; a firewall that drops is slow.
-	dialTime = 3 * time.Second
+	// dialTimeout is how long connecting may take. A firewall that drops packets gives no
+	// error before it.
+	dialTimeout = 3 * time.Second
 
-	// bodyTime is how long an answer is read, once it began: some never end.
-	bodyTime = 2 * time.Second
+	// bodyTimeout is how long a body is read. Some bodies never end.
+	bodyTimeout = 2 * time.Second
 
-	// mostBody is how much of an answer is read: enough for a title.
-	mostBody = 64 << 10
+	// maxBody is how many bytes of a body are read: enough for its title.
+	maxBody = 64 << 10
 
-	// userAgent is nobody's that a proxy lets through.
+	// userAgent is one for which no proxy makes an exception.
 	userAgent = "Mozilla/5.0 (compatible; sallyport-doctor)"
 )
 
-// Connect leads connections elsewhere than the resolver would, as curl's
-// --connect-to does: from Host and Port, either of which may be empty for any,
-// to ToHost and ToPort, either of which may be empty for the same.
+// Connect redirects connections to Host and Port to ToHost and ToPort, like curl's
+// --connect-to. An empty Host or Port matches any; an empty ToHost or ToPort keeps the
+// original.
 type Connect struct{ Host, Port, ToHost, ToPort string }
 
-// UnmarshalText reads HOST1:PORT1:HOST2:PORT2; IPv6 addresses are in brackets.
+// UnmarshalText accepts HOST1:PORT1:HOST2:PORT2, with IPv6 addresses in brackets.
 func (c *Connect) UnmarshalText(text []byte) error {
 	var parts []string
 	rest := string(text)
@@ -57,30 +58,30 @@ func (c *Connect) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// request is something to ask.
+// request is a request to send.
 type request struct {
-	method string // GET, if empty
-	origin string // scheme and host that is asked; TLS names it
-	via    string // origin whose address is connected to; origin's own, if empty
-	host   string // the Host header; origin's, if empty
-	path   string // as it stands in the request line
-	header http.Header
-	called string // what a person calls it, where the request line says too little
-	raw    *rawHead
+	method      string // empty: GET
+	origin      string // scheme and host; the host is the server name in TLS
+	via         string // origin to whose address to connect; empty: origin
+	host        string // the Host header; empty: that of origin
+	path        string // the target in the request line
+	header      http.Header
+	description string // what is special about it, for findings; may be empty
+	raw         *rawHead
 }
 
-// rawHead is the beginning of a request that Go's client refuses to send.
+// rawHead is the beginning of a request that net/http refuses to send.
 type rawHead struct {
 	version string   // of HTTP
-	target  string   // what stands in the request line; the path, if empty
+	target  string   // the target in the request line; empty: the path
 	hosts   []string // the value of each Host line
 }
 
-// String says what was asked, for a finding.
+// String describes the request, for a finding.
 func (r request) String() string {
-	text := r.verb() + " " + r.path
-	if r.called != "" {
-		text += ", " + r.called
+	text := r.methodOrGet() + " " + r.path
+	if r.description != "" {
+		text += ", " + r.description
 	}
 	if r.host != "" {
 		text += ", Host: " + r.host
@@ -88,15 +89,15 @@ func (r request) String() string {
 	return text
 }
 
-func (r request) verb() string {
+func (r request) methodOrGet() string {
 	if r.method == "" {
 		return http.MethodGet
 	}
 	return r.method
 }
 
-// with returns the request with one more header.
-func (r request) with(name, value string) request {
+// withHeader returns the request with one more header.
+func (r request) withHeader(name, value string) request {
 	header := r.header.Clone()
 	if header == nil {
 		header = http.Header{}
@@ -106,7 +107,8 @@ func (r request) with(name, value string) request {
 	return r
 }
 
-// answer is what came back; where err isn't nil, nothing did.
+// answer is the answer to a request. If err isn't nil, there was none, and the other fields
+// are zero.
 type answer struct {
 	status int
 	header http.Header
@@ -115,7 +117,7 @@ type answer struct {
 	err    error
 }
 
-// String says what came back, for a finding.
+// String describes the answer, for a finding.
 func (a answer) String() string {
 	switch {
 	case a.err != nil:
@@ -128,7 +130,7 @@ func (a answer) String() string {
 	return strings.TrimSpace(fmt.Sprint(a.status, " ", a.header.Get("Content-Type")))
 }
 
-// reason is the error without the address that the finding has already.
+// reason returns the text of an error without the URL, which the finding has already.
 func reason(err error) string {
 	var outer *url.Error
 	if errors.As(err, &outer) {
@@ -139,28 +141,28 @@ func reason(err error) string {
 
 func (a answer) title() string {
 	lower := strings.ToLower(a.body)
-	begin := strings.Index(lower, "<title>")
-	if begin < 0 || len(lower) != len(a.body) {
+	start := strings.Index(lower, "<title>")
+	if start < 0 || len(lower) != len(a.body) {
 		return ""
 	}
-	title, _, _ := strings.Cut(a.body[begin+len("<title>"):], "<")
+	title, _, _ := strings.Cut(a.body[start+len("<title>"):], "<")
 	return strings.Join(strings.Fields(title), " ")
 }
 
-// timedOut reports whether nothing came back in time.
-func (a answer) timedOut() bool {
+// isTimeout reports whether there was no answer in time.
+func (a answer) isTimeout() bool {
 	var timeout net.Error
 	return errors.As(a.err, &timeout) && timeout.Timeout()
 }
 
-// client asks as a stranger would: without cookies, following nothing. What TLS
-// says of the server is looked at by [doctor.certificate], so that a bad
-// certificate hides nothing else.
+// client sends requests without cookies, and follows no redirect. It accepts every
+// certificate, so that a wrong one hides no other finding; doctor.testCertificate checks
+// certificates.
 type client struct {
 	connect   []Connect
 	transport *http.Transport
 	lookup    func(ctx context.Context, network, host string) ([]netip.Addr, error)
-	asked     int
+	sent      int // number of requests
 }
 
 type viaKey struct{}
@@ -171,20 +173,20 @@ func newClient(connect []Connect) *client {
 		DialContext:        c.dial,
 		TLSClientConfig:    &tls.Config{InsecureSkipVerify: true},
 		DisableCompression: true,
-		// A connection belongs to one name and address.
+		// Each request must use a connection to its own name and address.
 		DisableKeepAlives: true,
 	}
 	return c
 }
 
-func (c *client) ask(ctx context.Context, r request) answer {
-	c.asked++
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, viaKey{}, r.via), askTime)
+func (c *client) send(ctx context.Context, r request) answer {
+	c.sent++
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, viaKey{}, r.via), answerTimeout)
 	defer cancel()
 	if r.raw != nil {
-		return c.askRaw(ctx, r)
+		return c.sendRaw(ctx, r)
 	}
-	req, err := http.NewRequestWithContext(ctx, r.verb(), r.origin+r.path, nil)
+	req, err := http.NewRequestWithContext(ctx, r.methodOrGet(), r.origin+r.path, nil)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -200,17 +202,17 @@ func (c *client) ask(ctx context.Context, r request) answer {
 	defer resp.Body.Close()
 	a := answer{status: resp.StatusCode, header: resp.Header, tls: resp.TLS}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		// Half a body is enough to judge by.
-		defer time.AfterFunc(bodyTime, cancel).Stop()
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, mostBody))
+		// A part of the body is enough.
+		defer time.AfterFunc(bodyTimeout, cancel).Stop()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 		a.body = string(text)
 	}
 	return a
 }
 
-// askRaw sends a request as its raw head says.
-func (c *client) askRaw(ctx context.Context, r request) answer {
-	conn, err := c.open(ctx, r.origin)
+// sendRaw sends a request with its raw head.
+func (c *client) sendRaw(ctx context.Context, r request) answer {
+	conn, err := c.connectTo(ctx, r.origin)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -219,7 +221,7 @@ func (c *client) askRaw(ctx context.Context, r request) answer {
 	if target == "" {
 		target = r.path
 	}
-	head := r.verb() + " " + target + " HTTP/" + r.raw.version + "\r\n"
+	head := r.methodOrGet() + " " + target + " HTTP/" + r.raw.version + "\r\n"
 	for _, host := range r.raw.hosts {
 		head += "Host: " + host + "\r\n"
 	}
@@ -232,19 +234,19 @@ func (c *client) askRaw(ctx context.Context, r request) answer {
 	if _, err := io.WriteString(conn, head+"\r\n"); err != nil {
 		return answer{err: err}
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.verb()})
+	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.methodOrGet()})
 	if err != nil {
 		return answer{err: err}
 	}
 	defer resp.Body.Close()
-	defer time.AfterFunc(bodyTime, func() { conn.Close() }).Stop()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, mostBody))
+	defer time.AfterFunc(bodyTimeout, func() { conn.Close() }).Stop()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	return answer{status: resp.StatusCode, header: resp.Header, body: string(text)}
 }
 
-// open connects to an origin, by TLS where its scheme says so. The connection ends with
-// the context's deadline.
-func (c *client) open(ctx context.Context, origin string) (net.Conn, error) {
+// connectTo connects to an origin, with TLS if its scheme is https. The connection has the
+// context's deadline.
+func (c *client) connectTo(ctx context.Context, origin string) (net.Conn, error) {
 	conn, err := c.dial(ctx, "tcp", hostPort(origin))
 	if err != nil {
 		return nil, err
@@ -262,11 +264,11 @@ func (c *client) dial(ctx context.Context, network, address string) (net.Conn, e
 	if via, _ := ctx.Value(viaKey{}).(string); via != "" {
 		address = hostPort(via)
 	}
-	return (&net.Dialer{Timeout: dialTime}).DialContext(ctx, network, c.led(address))
+	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, c.dialAddress(address))
 }
 
-// led returns where connections to an address go.
-func (c *client) led(address string) string {
+// dialAddress returns the address to which connections to address go.
+func (c *client) dialAddress(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return address
@@ -286,13 +288,13 @@ func (c *client) led(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// addresses returns where an origin is reached, none where it can't be found.
+// addresses returns the IP addresses of an origin, or none if it can't be resolved.
 func (c *client) addresses(ctx context.Context, origin string) []netip.Addr {
-	host, _, err := net.SplitHostPort(c.led(hostPort(origin)))
+	host, _, err := net.SplitHostPort(c.dialAddress(hostPort(origin)))
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	found, err := c.lookup(ctx, "ip", host)
 	if err != nil {
@@ -304,8 +306,8 @@ func (c *client) addresses(ctx context.Context, origin string) []netip.Addr {
 	return found
 }
 
-// where returns where an origin is reached, for a finding.
-func (c *client) where(ctx context.Context, origin string) string {
+// addressList returns the IP addresses of an origin as text, for a finding.
+func (c *client) addressList(ctx context.Context, origin string) string {
 	var all []string
 	for _, addr := range c.addresses(ctx, origin) {
 		all = append(all, addr.String())
@@ -316,29 +318,29 @@ func (c *client) where(ctx context.Context, origin string) string {
 	return strings.Join(all, ", ")
 }
 
-// malformed sends a request line that isn't one and returns the answer's
-// beginning: proxies that don't name themselves are told apart by it.
-func (c *client) malformed(ctx context.Context, origin string) string {
-	c.asked++
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+// sendMalformed sends a malformed request line and returns the beginning of the answer. Some
+// proxies can be recognised only by it.
+func (c *client) sendMalformed(ctx context.Context, origin string) string {
+	c.sent++
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	conn, err := c.open(ctx, origin)
+	conn, err := c.connectTo(ctx, origin)
 	if err != nil {
 		return ""
 	}
 	defer conn.Close()
 	fmt.Fprintf(conn, "GET /a b c HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", hostOf(origin))
-	text, _ := io.ReadAll(io.LimitReader(conn, mostBody))
+	text, _ := io.ReadAll(io.LimitReader(conn, maxBody))
 	return string(text)
 }
 
-// hostOf returns host, and port where one is written, of an origin.
+// hostOf returns the host of an origin, with its port if the origin has one.
 func hostOf(origin string) string {
 	_, host, _ := strings.Cut(origin, "://")
 	return host
 }
 
-// nameOf returns the canonical host of an origin, without its port.
+// nameOf returns the canonical host of an origin without its port.
 func nameOf(origin string) string {
 	name, err := access.CanonicalHost(hostOf(origin))
 	if err != nil {
@@ -347,7 +349,7 @@ func nameOf(origin string) string {
 	return name
 }
 
-// hostPort returns the host of an origin with its port.
+// hostPort returns the host and port of an origin; the port may be the scheme's default.
 func hostPort(origin string) string {
 	host := hostOf(origin)
 	if _, _, err := net.SplitHostPort(host); err == nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 )
 
-// newPatient returns a panel at a test server. It demands a session; with open, it demands
-// nothing below /open/.
-func newPatient(t *testing.T, handler http.HandlerFunc, open bool) *patient {
+// newPanelTest returns the test of a panel that handler serves. The panel demands a session;
+// with open, it demands nothing below /open/.
+func newPanelTest(t *testing.T, handler http.HandlerFunc, open bool) *panelTest {
 	t.Helper()
 	srv := httptest.NewServer(handler)
 	t.Cleanup(srv.Close)
@@ -30,12 +30,13 @@ func newPatient(t *testing.T, handler http.HandlerFunc, open bool) *patient {
 	}
 	d := &doctor{
 		Options: Options{PublicURL: "http://auth.test", Panels: []Panel{panel}},
-		client:  newClient(nil), report: Report{Proxies: map[string]string{}}, mark: "mark",
+		client:  newClient(nil), report: Report{Proxies: map[string]string{}}, marker: "mark",
 	}
-	return &patient{doctor: d, Panel: &d.Panels[0], routed: true}
+	return &panelTest{doctor: d, Panel: &d.Panels[0], routed: true}
 }
 
-func (p *patient) ids() []string {
+// ids returns the IDs of the findings.
+func (p *panelTest) ids() []string {
 	all := []string{}
 	for _, f := range p.report.Findings {
 		all = append(all, f.ID)
@@ -43,13 +44,13 @@ func (p *patient) ids() []string {
 	return all
 }
 
-// refuse answers as the gate does to a script of a stranger.
+// refuse sends the answer that Sallyport gives to a script without a session.
 func refuse(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusUnauthorized)
 	json.NewEncoder(w).Encode(map[string]string{"login": "http://" + r.Host + access.StartPath + "?return=" + r.URL.Path})
 }
 
-// deny answers with a page of Sallyport's.
+// deny sends a page of Sallyport.
 func deny(w http.ResponseWriter) {
 	w.Header().Set("Content-Security-Policy", access.PagePolicy)
 	w.WriteHeader(http.StatusForbidden)
@@ -61,50 +62,51 @@ func switchTo(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusSwitchingProtocols)
 }
 
-// A proxy that speaks HTTP/2 itself passes no upgrade on.
-func TestAnUpgradeThatTheProxyTakesItselfIsNoFinding(t *testing.T) {
-	p := newPatient(t, switchTo, true)
-	p.upgrades(context.Background())
+// A proxy that accepts an upgrade to HTTP/2 itself doesn't pass it on.
+func TestAnUpgradeThatTheProxyAcceptsItselfIsNoFinding(t *testing.T) {
+	p := newPanelTest(t, switchTo, true)
+	p.testUpgrades(context.Background())
 	if diff := cmp.Diff([]string{}, p.ids()); diff != "" {
 		t.Error(diff)
 	}
-	p = newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+	p = newPanelTest(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/open/") {
 			switchTo(w, r)
 		} else {
 			deny(w)
 		}
 	}, true)
-	p.upgrades(context.Background())
+	p.testUpgrades(context.Background())
 	if diff := cmp.Diff([]string{"upgrade.passed"}, p.ids()); diff != "" || len(p.report.Findings[0].Seen) != len(upgrades) {
 		t.Errorf("%s\n%+v", diff, p.report.Findings)
 	}
 }
 
-// Where no path is open, only the panel's own server tells that there is something to ask.
-func TestDoctorSaysThatItCanNotTellWhetherAnUpgradePasses(t *testing.T) {
-	p := newPatient(t, refuse, false)
-	p.Upstream = newPatient(t, switchTo, false).Origin
-	p.upgrades(context.Background())
+// If no path is open, upgrades can't be tested. The report says so if the panel's own server
+// accepts upgrades.
+func TestUpgradesThatCanNotBeTestedAreReportedAsSkipped(t *testing.T) {
+	p := newPanelTest(t, refuse, false)
+	p.Upstream = newPanelTest(t, switchTo, false).Origin
+	p.testUpgrades(context.Background())
 	if len(p.report.Findings) > 0 || len(p.report.Skipped) != len(upgrades) {
 		t.Errorf("found %+v, skipped %+v", p.report.Findings, p.report.Skipped)
 	}
-	p = newPatient(t, refuse, false)
-	p.Upstream = newPatient(t, http.NotFound, false).Origin
-	p.upgrades(context.Background())
+	p = newPanelTest(t, refuse, false)
+	p.Upstream = newPanelTest(t, http.NotFound, false).Origin
+	p.testUpgrades(context.Background())
 	if len(p.report.Findings) > 0 || len(p.report.Skipped) > 0 {
 		t.Errorf("found %+v, skipped %+v", p.report.Findings, p.report.Skipped)
 	}
 }
 
-// A gate that sees every header but one names a finding; one whose panel has no rules
-// minds none of them.
-func TestHeadersThatNameASecondResourceMustBeSeen(t *testing.T) {
+// A proxy that hides one of the headers is a finding. For a panel without rules, Sallyport
+// ignores the headers, so there is no finding.
+func TestHeadersThatNameASecondResourceMustReachSallyport(t *testing.T) {
 	for _, hidden := range append([]string{""}, resourceHeaders...) {
 		for _, open := range []bool{true, false} {
-			p := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+			p := newPanelTest(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == "COPY" && hidden == "Destination" {
-					http.NotFound(w, r) // the panel's
+					http.NotFound(w, r) // the panel's answer
 					return
 				}
 				for _, name := range resourceHeaders {
@@ -115,66 +117,67 @@ func TestHeadersThatNameASecondResourceMustBeSeen(t *testing.T) {
 				}
 				refuse(w, r)
 			}, open)
-			p.resources(context.Background())
+			p.testResourceHeaders(context.Background())
 			want := []string{}
 			if hidden != "" && open {
 				want = []string{"resource.hidden"}
 			}
 			if diff := cmp.Diff(want, p.ids()); diff != "" {
-				t.Errorf("%q hidden, rules that differ: %v\n%s\n%+v", hidden, open, diff, p.report.Findings)
+				t.Errorf("%q is hidden, the panel has rules: %v\n%s\n%+v", hidden, open, diff, p.report.Findings)
 			}
 		}
 	}
 }
 
-// Each header that names a resource to the gate may be asked with.
-func TestTheGateKnowsTheResourceHeaders(t *testing.T) {
-	p := newPatient(t, refuse, true)
+// Package access knows each of resourceHeaders.
+func TestAccessKnowsTheResourceHeaders(t *testing.T) {
+	p := newPanelTest(t, refuse, true)
 	for _, name := range resourceHeaders {
 		if _, err := p.DemandFor(access.Request{Method: "GET", Target: "/a", Header: http.Header{name: {"https://elsewhere.invalid/"}}}); err == nil {
-			t.Errorf("the gate minds no %s", name)
+			t.Errorf("access ignores %s", name)
 		}
 	}
 }
 
-// nginx's own 401 is the gate's no, unless the panel's own server answers so too.
+// nginx's own 401 page stands for a refusal of Sallyport, unless the panel's own server gives
+// the same answer.
 func TestNginxsOwn401IsNoOpenPath(t *testing.T) {
 	const page = "<html>\r\n<head><title>401 Authorization Required</title></head>\r\n<body>\r\n<center><h1>401 Authorization Required</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-	bare := func(w http.ResponseWriter, r *http.Request) {
+	nginx401 := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		w.WriteHeader(http.StatusUnauthorized)
 		io.WriteString(w, page)
 	}
 	challenge := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="panel"`)
-		bare(w, r)
+		nginx401(w, r)
 	}
 	for _, test := range []struct {
 		name         string
-		there, panel http.HandlerFunc
+		proxy, panel http.HandlerFunc // panel nil: its address is unknown
 		want         []string
 	}{
-		{"the gate's", bare, nil, []string{"path.deadend"}},
-		{"the gate's, before a panel that answers", bare, http.NotFound, []string{"path.deadend"}},
-		{"the panel's", bare, bare, []string{"path.open"}},
-		{"the panel's, with its challenge", challenge, nil, []string{"path.open"}},
+		{"from nginx", nginx401, nil, []string{"path.deadend"}},
+		{"from nginx, while the panel answers 404", nginx401, http.NotFound, []string{"path.deadend"}},
+		{"from the panel", nginx401, nginx401, []string{"path.open"}},
+		{"from the panel, with its challenge", challenge, nil, []string{"path.open"}},
 	} {
-		p := newPatient(t, test.there, false)
+		p := newPanelTest(t, test.proxy, false)
 		p.routed = false
-		p.PublicURL = newPatient(t, http.NotFound, false).Origin
+		p.PublicURL = newPanelTest(t, http.NotFound, false).Origin
 		if test.panel != nil {
-			p.Upstream = newPatient(t, test.panel, false).Origin
+			p.Upstream = newPanelTest(t, test.panel, false).Origin
 		}
-		p.try(context.Background(), "path.open", request{origin: p.Origin, path: "/api/mark"})
+		p.expectRefusal(context.Background(), "path.open", request{origin: p.Origin, path: "/api/mark"})
 		if diff := cmp.Diff(test.want, p.ids()); diff != "" {
 			t.Errorf("%s:\n%s", test.name, diff)
 		}
 	}
 }
 
-// What Go's client would change or refuse is sent as it stands.
-func TestRawRequestsAreSentAsTheyAreWritten(t *testing.T) {
-	p := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+// sendRaw sends requests that net/http would change or refuse.
+func TestRawRequestsAreSentUnchanged(t *testing.T) {
+	p := newPanelTest(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, strings.Join([]string{r.Proto, r.Host, r.RequestURI, r.Header.Get("Accept")}, " "))
 	}, false)
 	for want, raw := range map[string]rawHead{
@@ -182,24 +185,25 @@ func TestRawRequestsAreSentAsTheyAreWritten(t *testing.T) {
 		"HTTP/1.0  / text/html":                    {version: "1.0"},
 		"HTTP/1.1 b.test http://b.test/ text/html": {version: "1.1", target: "http://b.test/", hosts: []string{"a.test"}},
 	} {
-		r := p.home("")
+		r := p.homeRequest("")
 		r.raw = &raw
-		if a := p.client.ask(context.Background(), r); a.status != http.StatusOK || a.body != want {
+		if a := p.client.send(context.Background(), r); a.status != http.StatusOK || a.body != want {
 			t.Errorf("%+v: %s %q", raw, a, a.body)
 		}
 	}
-	r := p.home("")
+	r := p.homeRequest("")
 	r.raw = &rawHead{version: "1.1", hosts: []string{"a.test", "b.test"}}
-	if a := p.client.ask(context.Background(), r); a.status != http.StatusBadRequest {
+	if a := p.client.send(context.Background(), r); a.status != http.StatusBadRequest {
 		t.Errorf("two Host lines: %s", a)
 	}
 }
 
-// All headers that say which page was asked for, or by which scheme and method, are tried.
-func TestEveryHeaderThatNamesAPageIsClaimed(t *testing.T) {
-	claimed := map[string]string{}
-	for _, one := range claims(request{origin: "https://other.test", path: "/a"}) {
-		claimed[one[0]] = one[1]
+// targetHeaders has every header that names a page, scheme or method, and none that names a
+// user.
+func TestEveryHeaderThatNamesATargetIsSent(t *testing.T) {
+	sent := map[string]string{}
+	for _, one := range targetHeaders(request{origin: "https://other.test", path: "/a"}) {
+		sent[one[0]] = one[1]
 	}
 	for name, want := range map[string]string{
 		"X-Forwarded-Host": "other.test", "X-Original-Host": "other.test", "X-Http-Host-Override": "other.test", "X-Forwarded-Server": "other.test",
@@ -207,11 +211,11 @@ func TestEveryHeaderThatNamesAPageIsClaimed(t *testing.T) {
 		"X-Rewrite-Url": "https://other.test/a", "X-Forwarded-Method": "GET", "X-Original-Method": "GET", "X-Forwarded-Proto": "https",
 		"X-Original-Scheme": "https", "Forwarded": "host=other.test;proto=https", "X-Forwarded-For": "127.0.0.1",
 	} {
-		if claimed[name] != want {
-			t.Errorf("%s: %q, want %q", name, claimed[name], want)
+		if sent[name] != want {
+			t.Errorf("%s: %q, want %q", name, sent[name], want)
 		}
 	}
-	if _, there := claimed["X-Remote-User"]; there {
-		t.Error("a person is claimed")
+	if _, ok := sent["X-Remote-User"]; ok {
+		t.Error("targetHeaders has X-Remote-User")
 	}
 }
