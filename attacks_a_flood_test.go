@@ -129,7 +129,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		defer giveUp()
 		var leave []func(bool)
 		for n := range runtime.NumCPU() {
-			one, err := p.Login.Queue.Enter(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)})
+			one, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)})
 			check(t, err)
 			leave = append(leave, one)
 		}
@@ -139,13 +139,13 @@ func TestAttack25FullQueue(t *testing.T) {
 				continue // they have a slot
 			}
 			flood.Go(func() {
-				if leave, err := p.Login.Queue.Enter(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)}); err == nil {
+				if leave, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)}); err == nil {
 					<-ctx.Done()
 					leave(true)
 				}
 			})
 		}
-		for p.Login.Queue.Waiting() < places {
+		for p.Login.Queue.Len() < places {
 			runtime.Gosched()
 		}
 		before := countRows(t, p, `SELECT COUNT(*) FROM ledger`) + countRows(t, p, `SELECT COUNT(*) FROM events`)
@@ -160,7 +160,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		}
 		done := make(chan portal.Answer, 1)
 		go func() { done <- known.Post("/login", "username", "ada", "password", portal.Password) }()
-		for p.Login.Queue.Waiting() < places+1 {
+		for p.Login.Queue.Len() < places+1 {
 			runtime.Gosched()
 		}
 		leave[0](true) // one slot: 49 wait for it
@@ -209,7 +209,7 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	}
 	var leave []func(bool)
 	for range runtime.NumCPU() {
-		one, err := p.Login.Queue.Enter(context.Background(), throttle.Place{Browser: "flood"})
+		one, err := p.Login.Queue.Acquire(context.Background(), throttle.Place{Browser: "flood"})
 		check(t, err)
 		leave = append(leave, one)
 	}
@@ -220,10 +220,10 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 		flood.Go(func() { answers <- tab.Post("/login", "username", "eve", "password", portal.Password).Status })
 	}
 	const perAccount = 4
-	for len(answers)+p.Login.Queue.Waiting() < len(tabs) {
+	for len(answers)+p.Login.Queue.Len() < len(tabs) {
 		runtime.Gosched()
 	}
-	waiting := p.Login.Queue.Waiting()
+	waiting := p.Login.Queue.Len()
 	if waiting != perAccount {
 		t.Errorf("%d of eve's wait, want %d", waiting, perAccount)
 	}
@@ -234,7 +234,7 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	}
 	done := make(chan portal.Answer, 1)
 	go func() { done <- ada.Post("/login", "username", "ada", "password", portal.Password) }()
-	for p.Login.Queue.Waiting() == waiting {
+	for p.Login.Queue.Len() == waiting {
 		runtime.Gosched()
 	}
 	for _, one := range leave {

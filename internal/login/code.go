@@ -60,7 +60,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 	)
 	// What the try needs is read where it is reserved: one transaction is
 	// cheaper than seven queries beside it.
-	reservation, verdict, err := s.Ledger.ReserveFound(ctx, func(tx *db.Tx) (tries []throttle.Try, err error) {
+	reservation, verdict, err := s.Ledger.ReserveFunc(ctx, func(tx *db.Tx) (tries []throttle.Try, err error) {
 		if a, err = open(tx); err != nil {
 			return nil, err
 		}
@@ -334,7 +334,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 		return Progress{}, err
 	}
 	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
-	if verdict, err := s.Ledger.Look(ctx, try); err != nil {
+	if verdict, err := s.Ledger.Peek(ctx, try); err != nil {
 		return Progress{}, err
 	} else if err := s.refusal(verdict); err != nil {
 		return Progress{}, err

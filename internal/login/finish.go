@@ -59,7 +59,7 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
 		return token, deviceToken, err
 	}
-	if err := throttle.Own(ctx, tx, owner.ID, a.tag()); err != nil {
+	if err := throttle.MarkOwned(ctx, tx, owner.ID, a.tag()); err != nil {
 		return token, deviceToken, err
 	}
 	event := from.event(now, owner.ID, audit.SignedIn)

@@ -189,7 +189,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 		tries[0].Bucket = throttle.PasswordUnknownDevice
 		tries = append(tries, throttle.PrefixTries(from.Address, ledgerID)...)
 	}
-	if verdict, err := s.Ledger.Look(ctx, tries...); err != nil {
+	if verdict, err := s.Ledger.Peek(ctx, tries...); err != nil {
 		return verified{}, err
 	} else if err := s.refusal(verdict); err != nil {
 		return verified{}, err

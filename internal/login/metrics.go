@@ -101,11 +101,11 @@ func (s *Service) enter(ctx context.Context, accountID string, known device.Devi
 	return s.queue(ctx, throttle.Place{Account: accountID, Known: true, Browser: known.ID})
 }
 
-// queue is [throttle.Queue.Enter] with a measure of the wait. Past the pace it
+// queue is [throttle.Queue.Acquire] with a measure of the wait. Past the pace it
 // returns a [*WaitError].
 func (s *Service) queue(ctx context.Context, p throttle.Place) (leave func(matched bool), err error) {
 	begin := s.Clock()
-	leave, err = s.Queue.Enter(ctx, p)
+	leave, err = s.Queue.Acquire(ctx, p)
 	if pace := (*throttle.PaceError)(nil); errors.As(err, &pace) {
 		return nil, &WaitError{RetryAfter: pace.RetryAfter}
 	}

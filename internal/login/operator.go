@@ -149,7 +149,7 @@ func (s *Service) Remove(ctx context.Context, a account.Account) error {
 		if err := account.Remove(ctx, tx, a.ID); err != nil {
 			return err
 		}
-		if err := throttle.Forget(ctx, tx, a.ID); err != nil {
+		if err := throttle.RemoveAccount(ctx, tx, a.ID); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.AccountRemoved, a.Name))

@@ -174,7 +174,7 @@ func (s *Service) waiting(ctx context.Context, accountID string, from Browser) (
 	if err != nil {
 		return Waiting{}, err
 	}
-	verdict, err := s.Ledger.Look(ctx, tries[0])
+	verdict, err := s.Ledger.Peek(ctx, tries[0])
 	if err != nil {
 		return Waiting{}, err
 	}

@@ -268,7 +268,7 @@ func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, kee
 		if err := totp.EndSteps(ctx, tx, state.Capped(now), now); err != nil {
 			return err
 		}
-		if err := throttle.Restored(ctx, tx, now); err != nil {
+		if err := throttle.MarkRestored(ctx, tx, now); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByOperator, Kind: audit.Restored, Detail: from})

@@ -153,7 +153,7 @@ func (p *Portal) Measure(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		before := p.Login.Ledger.Hot()
+		before := p.Login.Ledger.IsHot()
 		hot, err := p.Login.Ledger.Measure(ctx, accounts)
 		if hot && !before {
 			p.Log.Error("wrong codes after right passwords on many accounts: passwords of this site may have leaked, so unknown browsers must now give two codes in a row")
@@ -225,7 +225,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
 			login.SweepAttempts, p.sweepSessions, session.SweepHandoffs, device.Sweep,
-			pass.Sweep, authenticator.Sweep, account.SweepTickets, throttle.Sweep,
+			pass.Sweep, authenticator.Sweep, account.SweepTickets, throttle.Expire,
 		} {
 			// By itself, so that one which takes too long takes nothing from the others.
 			failed = append(failed, p.DB.Write(ctx, func(tx *db.Tx) error { return sweep(ctx, tx, now) }))

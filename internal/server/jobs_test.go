@@ -157,7 +157,7 @@ func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 			})
 		}
 		for i, p := range nodes {
-			if got := p.Login.Ledger.Hot(); got != want {
+			if got := p.Login.Ledger.IsHot(); got != want {
 				t.Errorf("node %d: hot is %v, want %v", i, got, want)
 			}
 		}

@@ -69,7 +69,7 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 	m.initialiseLabels()
 	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests, m.checks,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_hashing_queue_length", Help: "How many passwords and backup codes wait to be hashed."}, func() float64 { return float64(queue.Waiting()) }),
+			Name: "sallyport_hashing_queue_length", Help: "How many passwords and backup codes wait to be hashed."}, func() float64 { return float64(queue.Len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_clock_offset_seconds", Help: "How far the clocks of the phones that sign in are ahead of this server's: the median."},
 			func() float64 { return float64(watch.Offset()) * totp.Period.Seconds() }),

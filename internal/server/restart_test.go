@@ -39,11 +39,11 @@ func TestInstanceThrottleSurvivesARestart(t *testing.T) {
 					t.Fatalf("%+v, %v", v, err)
 				}
 			}
-			if err := p.Measure(ctx); err != nil || !p.Login.Ledger.Hot() {
-				t.Fatalf("hot is %v, %v", p.Login.Ledger.Hot(), err)
+			if err := p.Measure(ctx); err != nil || !p.Login.Ledger.IsHot() {
+				t.Fatalf("hot is %v, %v", p.Login.Ledger.IsHot(), err)
 			}
 			p = restart(t, p)
-			if !p.Login.Ledger.Hot() {
+			if !p.Login.Ledger.IsHot() {
 				t.Error("not hot after a restart")
 			}
 		})

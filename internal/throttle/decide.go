@@ -1,13 +1,3 @@
-// Package throttle owns the ledger, the durable record of tries that limits
-// guessing, and the queue in front of the password hash. It knows accounts
-// only by id and decides nothing but "may this be tried now".
-//
-// The rules and their mathematics: a six-digit code with three acceptable
-// steps is guessed with p = 3·10⁻⁶ a try, so what an unknown device may try in
-// a year stays at 25 (SP 800-63B, "Rate Limiting (Throttling)"). A cap is a
-// lock-out unless only somebody with the password can use it up, it never
-// touches known devices, and behind it the door stays open in a harder form.
-// No success gives tries back; windows only slide.
 package throttle
 
 import (
@@ -16,59 +6,59 @@ import (
 	"time"
 )
 
-// Bucket is one budget.
+// Bucket is a kind of budget.
 type Bucket string
 
-// The buckets; [rules] has the numbers.
+// The buckets; their limits are in rules.
 const (
-	// CodeUnknownDevice counts units of wrong codes after a right password:
-	// one for each authenticator that a code was compared with.
+	// CodeUnknownDevice counts units of wrong codes after a right password, from unknown
+	// browsers. A try costs one unit for each authenticator that the code is compared with.
 	CodeUnknownDevice Bucket = "code"
 	// CodeKnownDevice counts the same for one known browser.
 	CodeKnownDevice Bucket = "code-known"
 	// TwoCodes counts wrong pairs of codes.
 	TwoCodes Bucket = "two-codes"
-	// BackupCode paces backup codes for account and prefix; 60 bits need no cap.
+	// BackupCode paces backup codes by account and prefix. With 60 bits they need no limit.
 	BackupCode Bucket = "backup-code"
-	// BackupCodeIssue counts new sets of backup codes: each costs ten hashes.
+	// BackupCodeIssue counts new sets of backup codes, since each costs ten hashes.
 	BackupCodeIssue Bucket = "backup-code-issue"
-	// PasswordUnknownDevice counts wrong passwords.
+	// PasswordUnknownDevice counts wrong passwords from unknown browsers.
 	PasswordUnknownDevice Bucket = "password"
 	// PasswordKnownDevice counts the same for one known browser.
 	PasswordKnownDevice Bucket = "password-known"
-	// Change paces what an account's owner may change again and again, for each kind
-	// of change: each leaves an event or a row, and none must fill the disk. What ends
-	// a thief's access has no such pace, or the thief would use it up.
+	// Change limits repeatable changes by an account's owner, per kind of change: each writes
+	// an event or a row, and they must not fill the disk. Changes that end a thief's access
+	// have no limit, since the thief could use it up.
 	Change Bucket = "change"
-	// Prefix counts failures of unknown devices from one IPv4 /24 or IPv6 /56.
+	// Prefix counts failures of unknown browsers from one IPv4 /24 or IPv6 /56.
 	Prefix Bucket = "prefix"
 	// WidePrefix counts those from one IPv6 /48.
 	WidePrefix Bucket = "wide-prefix"
-	// restored holds when the database came out of a backup; see [Restored].
+	// restored has an entry after the database was restored from a backup; see [MarkRestored].
 	restored Bucket = "restored"
-	// instance holds the verdict on the whole instance; see [Ledger.Measure].
-	// It has no rule, so it isn't swept either.
+	// instance has the state of the whole instance; see [Ledger.Measure]. It has no rule, so
+	// it never expires.
 	instance Bucket = "instance"
 )
 
-// Answer is what the ledger says to a try.
+// Answer is the ledger's answer to a try.
 type Answer int
 
-// The answers. The zero value refuses.
+// The answers. The zero value refuses the try.
 const (
-	Refuse       Answer = iota // no further try of this kind; another way in is needed
-	Allow                      // try, the reservation stands
+	Refuse       Answer = iota // no more tries of this kind; the user needs another way to sign in
+	Allow                      // go ahead; the reservation is committed
 	Wait                       // try again after Verdict.RetryAfter
-	NeedTwoCodes               // single codes aren't looked at now; two in a row are
-	ForgetDevice               // the known browser becomes an unknown one; ask again as such
+	NeedTwoCodes               // single codes aren't verified now, but two in a row are
+	ForgetDevice               // make the known browser unknown, then ask again
 	Shielded                   // unknown browsers need a let-in link
 )
 
-// Verdict is an answer and, for [Wait], for how long.
+// Verdict is an answer with its details.
 type Verdict struct {
 	Answer     Answer
-	Bucket     Bucket // which said so
-	RetryAfter time.Duration
+	Bucket     Bucket        // the bucket that gave the answer
+	RetryAfter time.Duration // for [Wait]
 }
 
 const (
@@ -77,23 +67,23 @@ const (
 	year   = 365 * day
 )
 
-// limit allows so many units within a sliding window.
+// limit allows a number of units within a sliding window.
 type limit struct {
 	units  int
 	within time.Duration
 }
 
-// rule is a row of the table of buckets.
+// rule is what applies to one bucket.
 type rule struct {
-	// limits are hard: each must have room, or the answer is full.
+	// limits are the limits on units. A try that exceeds one of them gets the answer full.
 	limits []limit
 	full   Answer
-	// accounts limits how many accounts the tries concern; past it: Wait.
+	// accounts limits the number of accounts that the tries concern; past it: Wait.
 	accounts limit
 	// perPassword limits the units since the password was set; past it: Refuse.
 	perPassword int
-	// free tries come at any speed; past them one try per pace, which doubles
-	// with each further try up to slowest, where slowest is set.
+	// free is the number of tries at any speed. After them one try per pace is allowed. If
+	// slowest is set, pace doubles with each further try up to slowest.
 	free    limit
 	pace    time.Duration
 	slowest time.Duration
@@ -113,12 +103,12 @@ var rules = map[Bucket]rule{
 	restored:              {limits: []limit{{1, day}}, full: NeedTwoCodes},
 }
 
-// Buckets returns those that refuse tries.
+// Buckets returns the buckets that can refuse a try, in order.
 func Buckets() []Bucket {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(rules)), func(b Bucket) bool { return b == restored })
 }
 
-// keep returns how long an entry matters to the rule.
+// keep returns how long an entry can matter to the rule.
 func (r rule) keep() time.Duration {
 	longest := max(r.pace, r.slowest, r.free.within, r.accounts.within)
 	for _, l := range r.limits {
@@ -130,33 +120,33 @@ func (r rule) keep() time.Duration {
 	return longest
 }
 
-// entry is one try: reserved, and unless given back, failed.
+// entry is one try. It is reserved and counts as wrong unless it is given back.
 type entry struct {
-	id    uint32 // finds it again to give it back
+	id    uint32 // identifies it when it is given back
 	at    time.Time
 	units int
-	// owned: the attempt became a session, so the owner mistyped. It counts
-	// against guessing all the same, not as a sign of a stolen password.
+	// owned is set when the attempt became a session, so that the wrong code was the owner's.
+	// It still counts against guessing, but not as a sign of a stolen password.
 	owned bool
-	tag   uint64 // what the try belongs to: an attempt, or for a prefix an account
+	tag   uint64 // what the try belongs to: an attempt or, for a prefix, an account
 }
 
-// question is what decide is asked about a row.
+// question holds the other inputs of decide.
 type question struct {
 	units       int
 	tag         uint64
-	passwordSet time.Time // when the account's password was set; see rule.perPassword
-	instanceHot bool      // the whole instance has seen too many wrong codes
+	passwordSet time.Time // when the password was set; see rule.perPassword
+	instanceHot bool      // the whole instance has too many wrong codes
 }
 
-// decide answers whether a try may be made now, from the entries of one row,
-// oldest first. It is pure: tests run it over years of simulated time.
+// decide returns whether a try is allowed now, from the entries of one row, oldest first. It
+// is pure: tests run it over years of simulated time.
 func decide(now time.Time, row []entry, r rule, q question) Verdict {
 	if len(row) > 0 && row[len(row)-1].at.After(now) {
-		now = row[len(row)-1].at // a clock that was set back must not reopen a window
+		now = row[len(row)-1].at // a clock that goes back must not reopen a window
 	}
 	if len(r.limits) == 0 && r.pace == 0 {
-		return Verdict{} // a bucket without a rule is closed (F5)
+		return Verdict{} // a bucket without a rule allows nothing (F5)
 	}
 	for _, l := range r.limits {
 		wait, full := l.full(now, row, q.units)
@@ -182,7 +172,7 @@ func decide(now time.Time, row []entry, r rule, q question) Verdict {
 	return Verdict{Answer: Allow}
 }
 
-// full reports whether units no longer fit, and when they will.
+// full reports whether units exceed the limit, and when they will fit again.
 func (l limit) full(now time.Time, row []entry, units int) (wait time.Duration, full bool) {
 	over := units - l.units
 	for _, e := range row {
@@ -193,7 +183,7 @@ func (l limit) full(now time.Time, row []entry, units int) (wait time.Duration, 
 	if over <= 0 {
 		return 0, false
 	}
-	// Room comes back as the oldest entries leave the window.
+	// Room appears when the oldest entries leave the window.
 	for _, e := range row {
 		if left := l.within - now.Sub(e.at); left > 0 && over > 0 {
 			over -= e.units
@@ -213,7 +203,7 @@ func unitsSince(row []entry, since time.Time) int {
 	return n
 }
 
-// accountsFull reports whether one more account would be too many.
+// accountsFull reports whether another account would exceed the limit on accounts.
 func (r rule) accountsFull(now time.Time, row []entry, tag uint64) (wait time.Duration, full bool) {
 	if r.accounts.units == 0 {
 		return 0, false
@@ -235,7 +225,7 @@ func (r rule) accountsFull(now time.Time, row []entry, tag uint64) (wait time.Du
 	return wait, true
 }
 
-// paced returns how long to wait once the free tries are used.
+// paced returns how long to wait when the free tries are used up.
 func (r rule) paced(now time.Time, row []entry, units int) time.Duration {
 	if r.pace == 0 || len(row) == 0 {
 		return 0

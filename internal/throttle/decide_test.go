@@ -11,7 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// tries are entries of one unit each, so long before [testkit.Start].
+// tries returns entries of one unit each, the given times before [testkit.Start].
 func tries(ago ...time.Duration) []entry {
 	var row []entry
 	for i, d := range ago {
@@ -20,10 +20,10 @@ func tries(ago ...time.Duration) []entry {
 	return row
 }
 
-// ask is the question for units and nothing else.
+// ask returns a question with units and nothing else.
 func ask(units int) question { return question{units: units} }
 
-// times repeats d.
+// times returns n times d.
 func times(n int, d time.Duration) []time.Duration {
 	all := make([]time.Duration, n)
 	for i := range all {
@@ -119,12 +119,11 @@ func TestRulesLineByLine(t *testing.T) {
 	}
 }
 
-// simulation is a ledger row under tries at moving times, kept as Reserve
-// keeps it.
+// simulation is a ledger row under tries at changing times. It is pruned as Reserve does.
 type simulation struct {
 	rule    rule
 	row     []entry
-	allowed []entry // all that ever were
+	allowed []entry // all allowed tries
 }
 
 func (s *simulation) try(now time.Time, units int) Verdict {
@@ -141,8 +140,8 @@ func (s *simulation) try(now time.Time, units int) Verdict {
 	return v
 }
 
-// most returns the most units allowed within any window of that length.
-func most(allowed []entry, within time.Duration) int {
+// mostWithin returns the most units allowed within any window of that length.
+func mostWithin(allowed []entry, within time.Duration) int {
 	best, sum, first := 0, 0, 0
 	for _, e := range allowed {
 		sum += e.units
@@ -155,8 +154,8 @@ func most(allowed []entry, within time.Duration) int {
 	return best
 }
 
-// gap is a wait of anything from nothing to some weeks, all sizes alike.
-func gap(r *rand.Rand) time.Duration {
+// randomGap returns a random duration between nothing and some weeks, on a logarithmic scale.
+func randomGap(r *rand.Rand) time.Duration {
 	return time.Duration(math.Exp(r.Float64() * math.Log(float64(40*day))))
 }
 
@@ -171,13 +170,13 @@ func TestThreeYearsOfGuessingStayWithinTheLimits(t *testing.T) {
 		for now.Before(testkit.Start.Add(3*year)) && len(s.allowed) < 1000 {
 			for range r.IntN(12) { // a burst
 				if v := s.try(now, units); v.Answer != Allow && v.Answer != NeedTwoCodes {
-					t.Fatalf("verdict %+v: never a lock, never a wait", v)
+					t.Fatalf("verdict %+v, want Allow or NeedTwoCodes", v)
 				}
 			}
-			now = now.Add(gap(r))
+			now = now.Add(randomGap(r))
 		}
 		for _, l := range []limit{{5, day}, {10, 30 * day}, {25, year}} {
-			if got := most(s.allowed, l.within); got > l.units {
+			if got := mostWithin(s.allowed, l.within); got > l.units {
 				t.Fatalf("%d units allowed within %v, limit %d", got, l.within, l.units)
 			}
 		}
@@ -185,17 +184,17 @@ func TestThreeYearsOfGuessingStayWithinTheLimits(t *testing.T) {
 }
 
 func TestGreedyThiefGetsTwentyFiveCodesAYear(t *testing.T) {
-	// ATTACKS 11: five wrong codes whenever allowed for three years, tried
-	// every half hour.
+	// Five wrong codes whenever they are allowed, tried every half hour for three years
+	// (attack 11).
 	for units := 1; units <= 5; units++ {
 		s := simulation{rule: rules[CodeUnknownDevice]}
 		for now := testkit.Start; now.Before(testkit.Start.Add(3 * year)); now = now.Add(30 * time.Minute) {
 			for s.try(now, units).Answer == Allow {
 			}
 		}
-		// k authenticators cost k units a code.
+		// With k authenticators a code costs k units.
 		want := 25 / units * units
-		if got := most(s.allowed, year); got > 25 || units == 1 && got != 25 || got == 0 {
+		if got := mostWithin(s.allowed, year); got > 25 || units == 1 && got != 25 || got == 0 {
 			t.Errorf("%d authenticators: %d units in a year, want at most %d", units, got, want)
 		}
 		if got, want := len(s.allowed), 3*25/units; got > want {
@@ -210,8 +209,8 @@ func TestGreedyThiefGetsTwentyFiveCodesAYear(t *testing.T) {
 }
 
 func TestYearlyBound(t *testing.T) {
-	// What a thief who has the password can do in a year: every single code
-	// and every pair that the rules allow, as often as they allow it.
+	// What a thief with the password can do in a year: all single codes and pairs that the
+	// rules allow.
 	codes, pairs := simulation{rule: rules[CodeUnknownDevice]}, simulation{rule: rules[TwoCodes]}
 	for now := testkit.Start; now.Before(testkit.Start.Add(2 * year)); now = now.Add(time.Hour) {
 		for codes.try(now, 1).Answer == Allow {
@@ -224,16 +223,16 @@ func TestYearlyBound(t *testing.T) {
 		pair  = 21 * 1e-12 // 21 pairs of steps
 		limit = 1e-4
 	)
-	singles, doubles := inAYear(codes.allowed), inAYear(pairs.allowed)
+	singles, doubles := mostInAYear(codes.allowed), mostInAYear(pairs.allowed)
 	bound := 1 - math.Pow(1-code, float64(singles))*math.Pow(1-pair, float64(doubles))
-	t.Logf("a year's %d codes and %d pairs guess right with p = %.2e, bound %.0e", singles, doubles, bound, limit)
+	t.Logf("the %d codes and %d pairs of a year contain a right one with p = %.2e; limit %.0e", singles, doubles, bound, limit)
 	if bound >= limit || bound <= 0 {
-		t.Errorf("p = %e a year, want under %e", bound, limit)
+		t.Errorf("p = %e a year, want below %e", bound, limit)
 	}
 }
 
-// inAYear is the most within a year.
-func inAYear(allowed []entry) int { return most(allowed, year) }
+// mostInAYear returns the most units allowed within a year.
+func mostInAYear(allowed []entry) int { return mostWithin(allowed, year) }
 
 func TestClockSetBackNeverReopensAWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -243,31 +242,31 @@ func TestClockSetBackNeverReopensAWindow(t *testing.T) {
 			for range 300 {
 				s.try(now, 1)
 				if r.IntN(4) == 0 {
-					now = now.Add(-gap(r)) // the clock is set back, however far
+					now = now.Add(-randomGap(r)) // set the clock back by any amount
 				} else {
-					now = now.Add(gap(r) / 16)
+					now = now.Add(randomGap(r) / 16)
 				}
 			}
 			for _, l := range rule.limits {
 				if rule.pace > 0 {
 					continue
 				}
-				if got := most(s.allowed, l.within); got > l.units {
+				if got := mostWithin(s.allowed, l.within); got > l.units {
 					t.Fatalf("%s: %d units within %v, limit %d", bucket, got, l.within, l.units)
 				}
 			}
 			for i := 1; i < len(s.allowed); i++ {
 				if s.allowed[i].at.Before(s.allowed[i-1].at) {
-					t.Fatalf("%s: entries are out of order", bucket)
+					t.Fatalf("%s: the entries are out of order", bucket)
 				}
 			}
 		}
 	})
-	// Said directly: what is full stays full at any earlier time.
+	// A full window stays full at any earlier time.
 	full := tries(times(5, 0)...)
 	for _, back := range []time.Duration{time.Nanosecond, time.Hour, day, 30 * day, 100 * year} {
 		if got := decide(testkit.Start.Add(-back), full, rules[CodeUnknownDevice], ask(1)); got.Answer != NeedTwoCodes {
-			t.Errorf("clock %v back: %+v", back, got)
+			t.Errorf("clock %v back, code: %+v", back, got)
 		}
 		if got := decide(testkit.Start.Add(-back), tries(0), rules[BackupCode], ask(1)); got != (Verdict{Answer: Wait, RetryAfter: 5 * time.Second}) {
 			t.Errorf("clock %v back, backup code: %+v", back, got)
@@ -291,15 +290,15 @@ func TestPasswordsArePacedNotLocked(t *testing.T) {
 			t.Fatalf("password %d allowed after %v, want %v", i+1, at, want)
 		}
 	}
-	// Five, then one per 5 s: at 5 s, 10 s, … 6 min 55 s.
+	// Five at once, then one per 5 s: at 5 s, 10 s, and so on until 6 min 55 s.
 	if want := 5 + 7*60/5 - 1; len(allowed) != want {
 		t.Errorf("%d passwords in seven minutes, want %d", len(allowed), want)
 	}
-	// A quarter of an hour of quiet gives the five free ones back.
+	// After 15 minutes without tries, five are free again.
 	now = now.Add(15 * time.Minute)
 	for i := range 6 {
 		if got := s.try(now, 1).Answer; (got == Allow) != (i < 5) {
-			t.Errorf("after a quiet time, password %d: %v", i+1, got)
+			t.Errorf("after 15 quiet minutes, password %d: %v", i+1, got)
 		}
 	}
 }
@@ -314,19 +313,19 @@ func TestRetryAfterIsWhenTheTryIsAllowed(t *testing.T) {
 			if v.Answer == Wait {
 				waited++
 				if v.RetryAfter <= 0 || v.RetryAfter > max(s.rule.pace, time.Hour) {
-					t.Fatalf("%s: wait %v", bucket, v.RetryAfter)
+					t.Fatalf("%s: RetryAfter = %v", bucket, v.RetryAfter)
 				}
 				if got := decide(now.Add(v.RetryAfter), s.row, s.rule, ask(1)); got.Answer != Allow {
-					t.Fatalf("%s: retried after exactly %v: %+v", bucket, v.RetryAfter, got)
+					t.Fatalf("%s: refused after waiting %v as told: %+v", bucket, v.RetryAfter, got)
 				}
 				if early := decide(now.Add(v.RetryAfter-1), s.row, s.rule, ask(1)); s.rule.pace == 0 && early.Answer == Allow {
-					t.Fatalf("%s: RetryAfter %v is longer than needed", bucket, v.RetryAfter)
+					t.Fatalf("%s: RetryAfter = %v is longer than needed", bucket, v.RetryAfter)
 				}
 			}
-			now = now.Add(gap(r) / 1e6)
+			now = now.Add(randomGap(r) / 1e6)
 		}
 		if waited == 0 {
-			t.Fatalf("%s: 100 tries in short order never had to wait", bucket)
+			t.Fatalf("%s: 100 tries in quick succession never had to wait", bucket)
 		}
 	})
 }
@@ -338,18 +337,17 @@ func TestPruneKeepsWhatARuleReaches(t *testing.T) {
 			var row []entry
 			now := testkit.Start
 			for i := range 200 {
-				now = now.Add(gap(r) / 4)
+				now = now.Add(randomGap(r) / 4)
 				row = append(row, entry{id: uint32(i), at: now, units: 1})
 			}
-			now = now.Add(gap(r))
+			now = now.Add(randomGap(r))
 			whole, pruned := decide(now, row, rule, ask(1)), decide(now, prune(now, row, rule), rule, ask(1))
 			if whole != pruned {
-				t.Fatalf("%s: %+v, after pruning %+v", bucket, whole, pruned)
+				t.Fatalf("%s: %+v, but after prune %+v", bucket, whole, pruned)
 			}
 		}
 	})
-	// A network that fails as fast as it may for an hour: each account of that
-	// hour is still counted.
+	// A network fails as fast as allowed for an hour. All accounts of that hour still count.
 	wide, row := rules[WidePrefix], []entry(nil)
 	per := wide.limits[0].within / time.Duration(wide.limits[0].units)
 	for i := range int(wide.accounts.within / per) {
@@ -357,11 +355,11 @@ func TestPruneKeepsWhatARuleReaches(t *testing.T) {
 		row = append(prune(now, row, wide), entry{id: uint32(i), at: now, units: 1, tag: uint64(1 + min(i, wide.accounts.units-1))})
 	}
 	if got := decide(row[len(row)-1].at, row, wide, question{units: 1, tag: 1000}); got.Answer != Wait {
-		t.Errorf("one account too many for a network of %d entries: %+v", len(row), got)
+		t.Errorf("an account too many for a network, row of %d entries: %+v", len(row), got)
 	}
 	many := tries(times(3*maxEntries, 0)...)
 	if got := prune(testkit.Start, many, rules[PasswordUnknownDevice]); len(got) != maxEntries-1 || got[0].id != uint32(2*maxEntries+1) {
-		t.Errorf("prune keeps %d entries from id %d, want the newest %d", len(got), got[0].id, maxEntries-1)
+		t.Errorf("prune keeps %d entries from id %d on, want the newest %d", len(got), got[0].id, maxEntries-1)
 	}
 }
 
@@ -377,7 +375,7 @@ func TestPrefixCountsAccounts(t *testing.T) {
 		t.Errorf("the eleventh account: %+v, want %+v", got, want)
 	}
 	if got := decide(testkit.Start.Add(50*time.Minute), row, rules[Prefix], question{units: 1, tag: 1}); got.Answer != Allow {
-		t.Errorf("one of the ten: %+v", got)
+		t.Errorf("another try for one of the ten accounts: %+v", got)
 	}
 	if got := decide(testkit.Start.Add(time.Hour), row, rules[Prefix], question{units: 1, tag: 11}); got.Answer != Allow {
 		t.Errorf("an hour later: %+v", got)
@@ -427,17 +425,17 @@ func TestHotInstanceAsksForTwoCodes(t *testing.T) {
 
 func TestSuspicion(t *testing.T) {
 	row := tries(31*day, 29*day, 3*day, day, time.Hour)
-	row[3].owned = true // the owner mistyped
+	row[3].owned = true // the owner's own mistake
 	for _, test := range []struct {
 		name string
-		set  time.Duration // ago
+		set  time.Duration // before testkit.Start
 		rows [][]entry
 		want Suspicion
 	}{
 		{"nothing", 400 * day, nil, Suspicion{}},
-		{"three in 30 days that nobody owns", 400 * day, [][]entry{row}, Suspicion{Codes: 3, Notice: true}},
+		{"three in 30 days that aren't the owner's", 400 * day, [][]entry{row}, Suspicion{Codes: 3, Notice: true}},
 		{"pairs count too", 400 * day, [][]entry{row, tries(day, 0)}, Suspicion{Codes: 5, Notice: true, Suspect: true}},
-		{"those of before the password was set don't", 2 * day, [][]entry{row}, Suspicion{Codes: 1}},
+		{"none from before the password was set", 2 * day, [][]entry{row}, Suspicion{Codes: 1}},
 	} {
 		if got := suspicion(testkit.Start, testkit.Start.Add(-test.set), test.rows...); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)

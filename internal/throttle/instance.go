@@ -8,34 +8,33 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Wrong codes of all accounts together: many accounts with leaked passwords
-// add up, whatever each may try.
+// Limits on the wrong codes of all accounts together. With many leaked passwords, the tries
+// that each account allows add up.
 const (
-	instanceDay        = 30 // wrong codes in 24 h, or a tenth of the accounts
+	instanceDay        = 30 // wrong codes in 24 h; or a tenth of the accounts if that is more
 	instanceYear       = 100
-	instancePerAccount = 3 // wrong codes in 365 d for each account
+	instancePerAccount = 3 // wrong codes in 365 d per account, if that is more
 
-	// MeasureEvery is how often the instance's budget is counted.
+	// MeasureEvery is the interval at which wrong codes of the instance are counted.
 	MeasureEvery = 10 * time.Second
 )
 
-// instanceHot is a pure function: whether so many wrong codes are too many for
-// so many accounts.
+// instanceHot reports whether these are too many wrong codes for an instance of that size. It
+// is pure.
 func instanceHot(lastDay, lastYear, accounts int) bool {
 	return lastDay >= max(instanceDay, accounts/10) || lastYear >= max(instanceYear, instancePerAccount*accounts)
 }
 
-// verdict is the row that holds whether the instance is hot, for all nodes: one
-// entry, or none.
-var verdict = Key{Bucket: instance}
+// instanceKey is the row with the state of the instance for all nodes: it has an entry if the
+// instance is hot.
+var instanceKey = Key{Bucket: instance}
 
-// Hot reports what this node heard last, by [Ledger.Measure] or
-// [Ledger.Refresh].
-func (l *Ledger) Hot() bool { return l.hot.Load() }
+// IsHot reports the state that [Ledger.Measure] or [Ledger.Refresh] last found on this node.
+func (l *Ledger) IsHot() bool { return l.hot.Load() }
 
-// Measure counts the wrong codes of unknown browsers over all accounts, and
-// tells every node whether they are too many: then it asks for two codes in a
-// row. One node does so for all; the others call [Ledger.Refresh].
+// Measure counts the wrong codes from unknown browsers over all accounts and reports whether
+// they are too many. It stores the state for all nodes; while it is hot, they ask for two
+// codes in a row. One node measures; the others call [Ledger.Refresh].
 func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	now := l.clock()
 	lastDay, lastYear, err := wrongCodes(ctx, l.db.Reader(), now)
@@ -43,11 +42,11 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 		return false, fmt.Errorf("measure the instance: %w", err)
 	}
 	hot := instanceHot(lastDay, lastYear, accounts)
-	if told, err := l.Refresh(ctx); err != nil || told == hot {
-		return told, err // mostly nothing is to be written
+	if known, err := l.Refresh(ctx); err != nil || known == hot {
+		return known, err // the common case: nothing to write
 	}
 	err = l.db.Write(ctx, func(tx *db.Tx) error {
-		row, version, err := read(ctx, tx, verdict)
+		row, version, err := readRow(ctx, tx, instanceKey)
 		if err != nil || (len(row) > 0) == hot {
 			return err
 		}
@@ -55,22 +54,22 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 		if hot {
 			row = []entry{{at: now, units: 1}}
 		}
-		written, err := write(ctx, tx, verdict, row, version, now)
+		written, err := writeRow(ctx, tx, instanceKey, row, version, now)
 		if err == nil && !written {
 			err = ErrBusy
 		}
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("tell what the instance measures: %w", err)
+		return false, fmt.Errorf("store the state of the instance: %w", err)
 	}
 	l.hot.Store(hot)
 	return hot, nil
 }
 
-// wrongCodes counts those of all accounts from unknown browsers. A year's are as
-// many as the accounts that mistyped in it, so the database counts them; in a row
-// that was written within it some may be older.
+// wrongCodes counts the wrong codes of all accounts from unknown browsers. The database counts
+// those of a year, since there can be as many rows as accounts. That count may include older
+// entries of rows that changed within the year.
 func wrongCodes(ctx context.Context, q db.Querier, now time.Time) (lastDay, lastYear int, err error) {
 	err = db.One(ctx, q, `SELECT COALESCE(SUM(LENGTH(times)), 0) FROM ledger WHERE bucket = $1 AND changed_at > $2`,
 		[]any{string(CodeUnknownDevice), db.At{Time: now.Add(-year)}}, &lastYear)
@@ -94,36 +93,35 @@ func wrongCodes(ctx context.Context, q db.Querier, now time.Time) (lastDay, last
 	return lastDay, lastYear / entryBytes, err
 }
 
-// Refresh takes over what a node has measured last, and returns it. Where it
-// can't be read what was known stands.
+// Refresh reads the state that was last measured and returns it. If it can't be read, the
+// state on this node stays.
 func (l *Ledger) Refresh(ctx context.Context) (bool, error) {
-	row, _, err := read(ctx, l.db.Reader(), verdict)
+	row, _, err := readRow(ctx, l.db.Reader(), instanceKey)
 	if err != nil {
-		return l.Hot(), fmt.Errorf("read what the instance measures: %w", err)
+		return l.IsHot(), fmt.Errorf("read the state of the instance: %w", err)
 	}
 	l.hot.Store(len(row) > 0)
 	return len(row) > 0, nil
 }
 
-// Restored notes that the database came out of a backup: it has forgotten what
-// was tried since. For a day unknown browsers need two codes in a row, as if
-// the wrong codes of the whole instance were too many (F13).
-func Restored(ctx context.Context, tx *db.Tx, now time.Time) error {
+// MarkRestored records that the database was restored from a backup and lacks the tries since
+// then. For a day unknown browsers need two codes in a row, as in a hot instance (F13).
+func MarkRestored(ctx context.Context, tx *db.Tx, now time.Time) error {
 	key := Key{Bucket: restored}
-	row, version, err := read(ctx, tx, key)
+	row, version, err := readRow(ctx, tx, key)
 	if err != nil {
 		return err
 	}
-	written, err := write(ctx, tx, key, append(prune(now, row, rules[restored]), entry{at: now, units: 1}), version, now)
+	written, err := writeRow(ctx, tx, key, append(prune(now, row, rules[restored]), entry{at: now, units: 1}), version, now)
 	if err == nil && !written {
 		err = ErrBusy
 	}
 	return err
 }
 
-// restoredLately reports whether [Restored] was within a day. It reads the row
-// each time: a cache would be empty just after the restore.
-func restoredLately(ctx context.Context, q db.Querier, now time.Time) (bool, error) {
-	row, _, err := read(ctx, q, Key{Bucket: restored})
+// isRecentlyRestored reports whether [MarkRestored] was called within a day. It reads the row each
+// time, because a cache would be empty just after the restore.
+func isRecentlyRestored(ctx context.Context, q db.Querier, now time.Time) (bool, error) {
+	row, _, err := readRow(ctx, q, Key{Bucket: restored})
 	return decide(now, row, rules[restored], question{units: 1}).Answer != Allow, err
 }

@@ -15,100 +15,100 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// reserveTries bounds how often a reservation is tried again after another request
-// changed the same row first.
+// reserveTries limits how often a reservation is retried after a concurrent request changed
+// the same row.
 const reserveTries = 8
 
-// ErrBusy: too many requests changed the row at once, so nothing was tried.
+// ErrBusy means that too many requests changed the row at once. Nothing was verified.
 var ErrBusy = errors.New("ledger row is contended")
 
-// Key names a row of the ledger.
+// Key identifies a row of the ledger.
 type Key struct {
-	// Account is the account's id, never what was typed (R5); for names that
-	// don't exist, what the caller derives from the name; empty for a prefix.
+	// Account is the account's id, never what was typed (R5). For names that don't exist the
+	// caller derives an id from the name. It is empty for a prefix.
 	Account string
 	Bucket  Bucket
-	// Subject is the device or address prefix where the bucket has one.
+	// Subject is the known browser or the address prefix, if the bucket has one.
 	Subject string
 }
 
-// Try is what somebody wants to do.
+// Try describes a try at a credential or a limited change.
 type Try struct {
 	Key
 	Units       int
-	Tag         string    // what it belongs to: an attempt's id, or for a prefix the account's
+	Tag         string    // what it belongs to: an attempt's id or, for a prefix, the account's
 	PasswordSet time.Time // for [TwoCodes]: when the password was set
 }
 
-// Reservation is a try that was written down before it was made, in one row or
-// several. If nobody gives it back, it counts as failed: so does a crash.
+// Reservation is a try that was written to one or several rows before it was made. Unless it
+// is given back, the try counts as wrong, even after a crash.
 type Reservation struct {
-	rows []reserved
+	rows []reservedRow
 	id   uint32
 }
 
-// reserved is a row as it was before the try was written down, and the version
-// that it has had since.
-type reserved struct {
+// reservedRow is a row as it was before the reservation, and its version after it.
+type reservedRow struct {
 	key     Key
 	before  []entry
 	version int64
 }
 
-// Ledger answers what may be tried. What it counts is in the database (R4).
+// Ledger decides what may be tried. Its counts are in the database (R4). It is safe for
+// concurrent use.
 type Ledger struct {
 	db    *db.DB
 	clock func() time.Time
-	hot   atomic.Bool // the instance's budget; see [Ledger.Measure]
+	hot   atomic.Bool // state of the instance; see [Ledger.Measure]
 }
 
-// NewLedger returns a ledger in d.
+// NewLedger returns a ledger stored in d.
 func NewLedger(d *db.DB, clock func() time.Time) *Ledger { return &Ledger{db: d, clock: clock} }
 
-func (l *Ledger) ask(ctx context.Context, q db.Querier, now time.Time, row []entry, try Try) (Verdict, error) {
+// decideTry decides on one try from the entries of its row.
+func (l *Ledger) decideTry(ctx context.Context, q db.Querier, now time.Time, row []entry, try Try) (Verdict, error) {
 	hot := l.hot.Load()
 	if !hot && try.Bucket == CodeUnknownDevice {
 		var err error
-		if hot, err = restoredLately(ctx, q, now); err != nil {
+		if hot, err = isRecentlyRestored(ctx, q, now); err != nil {
 			return Verdict{}, err
 		}
 	}
 	v := decide(now, row, rules[try.Bucket], question{
-		units: try.Units, tag: tag(try.Tag), passwordSet: try.PasswordSet, instanceHot: hot,
+		units: try.Units, tag: hashTag(try.Tag), passwordSet: try.PasswordSet, instanceHot: hot,
 	})
 	v.Bucket = try.Bucket
 	return v, nil
 }
 
-// Look answers whether all of the tries could be made now, and changes
-// nothing: it spares the hashing queue those that would be refused anyway.
-func (l *Ledger) Look(ctx context.Context, tries ...Try) (Verdict, error) {
+// Peek returns whether all of the tries would be allowed now. It changes nothing. Callers use
+// it to refuse a try before it enters the hashing queue.
+func (l *Ledger) Peek(ctx context.Context, tries ...Try) (Verdict, error) {
 	for _, try := range tries {
-		row, _, err := read(ctx, l.db.Reader(), try.Key)
+		row, _, err := readRow(ctx, l.db.Reader(), try.Key)
 		if err != nil {
 			return Verdict{}, err
 		}
-		if v, err := l.ask(ctx, l.db.Reader(), l.clock(), row, try); err != nil || v.Answer != Allow {
+		if v, err := l.decideTry(ctx, l.db.Reader(), l.clock(), row, try); err != nil || v.Answer != Allow {
 			return v, err
 		}
 	}
 	return Verdict{Answer: Allow}, nil
 }
 
-// errContended: another request changed a row first.
-var errContended = errors.New("row changed meanwhile")
+// errContended means that a concurrent request changed a row first.
+var errContended = errors.New("ledger row was changed by a concurrent request")
 
-// Reserve writes down the tries and commits them together, before anything is
-// verified (R3), or none of them. Only an answer of [Allow] comes with a
-// reservation. An error means that nothing may be verified (F2).
+// Reserve writes the tries to the ledger and commits, before anything is verified (R3). It
+// writes all of them or none. The reservation is valid only with the answer [Allow]. After an
+// error the caller must not verify anything (F2).
 func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdict, error) {
-	return l.ReserveFound(ctx, func(*db.Tx) ([]Try, error) { return tries, nil })
+	return l.ReserveFunc(ctx, func(*db.Tx) ([]Try, error) { return tries, nil })
 }
 
-// ReserveFound is [Ledger.Reserve] of the tries that find reads in the same
-// transaction, perhaps more than once; its error is returned, and nothing is
-// reserved.
-func (l *Ledger) ReserveFound(ctx context.Context, find func(tx *db.Tx) ([]Try, error)) (Reservation, Verdict, error) {
+// ReserveFunc is [Ledger.Reserve] for tries that find reads in the same transaction. find may
+// run several times. If it returns an error, nothing is reserved and the error is returned.
+func (l *Ledger) ReserveFunc(ctx context.Context, find func(tx *db.Tx) ([]Try, error)) (Reservation, Verdict, error) {
 	var random [4]byte
 	rand.Read(random[:])
 	r := Reservation{id: binary.BigEndian.Uint32(random[:])}
@@ -136,15 +136,15 @@ func (l *Ledger) ReserveFound(ctx context.Context, find func(tx *db.Tx) ([]Try, 
 	return Reservation{}, Verdict{}, ErrBusy
 }
 
-// reserve adds the tries to their rows, and the rows to r.
+// reserve adds the tries to their rows and records the rows in r.
 func (l *Ledger) reserve(ctx context.Context, tx *db.Tx, r *Reservation, tries []Try) (Verdict, error) {
 	for _, try := range tries {
-		row, version, err := readToWrite(ctx, tx, try.Key)
+		row, version, err := readForUpdate(ctx, tx, try.Key)
 		if err != nil {
 			return Verdict{}, err
 		}
 		now := l.clock()
-		if v, err := l.ask(ctx, tx, now, row, try); err != nil {
+		if v, err := l.decideTry(ctx, tx, now, row, try); err != nil {
 			return Verdict{}, err
 		} else if v.Answer != Allow {
 			return v, errRefused
@@ -153,20 +153,20 @@ func (l *Ledger) reserve(ctx context.Context, tx *db.Tx, r *Reservation, tries [
 			now = row[len(row)-1].at
 		}
 		row = prune(now, row, rules[try.Bucket])
-		written, err := write(ctx, tx, try.Key, append(row, entry{id: r.id, at: now, units: try.Units, tag: tag(try.Tag)}), version, now)
+		written, err := writeRow(ctx, tx, try.Key, append(row, entry{id: r.id, at: now, units: try.Units, tag: hashTag(try.Tag)}), version, now)
 		if err != nil {
 			return Verdict{}, err
 		}
 		if !written {
 			return Verdict{}, errContended
 		}
-		r.rows = append(r.rows, reserved{key: try.Key, before: row, version: version + 1})
+		r.rows = append(r.rows, reservedRow{key: try.Key, before: row, version: version + 1})
 	}
 	return Verdict{Answer: Allow}, nil
 }
 
-// Spend writes down a try in the caller's transaction, where it stays: for what is
-// paced, and not guessed. The caller holds a lock on whatever the row is about.
+// Spend writes a try that is never given back, in the caller's transaction. It is for limits
+// on changes. The caller must have locked the account's row.
 func (l *Ledger) Spend(ctx context.Context, tx *db.Tx, try Try) (Verdict, error) {
 	var r Reservation
 	verdict, err := l.reserve(ctx, tx, &r, []Try{try})
@@ -181,18 +181,17 @@ func (l *Ledger) Spend(ctx context.Context, tx *db.Tx, try Try) (Verdict, error)
 	return verdict, nil
 }
 
-// errRefused rolls back what was reserved in other rows.
+// errRefused rolls back reservations in other rows.
 var errRefused = errors.New("refused")
 
-// GiveBack takes a reservation out again, in tx: the try succeeded, or nothing
-// was compared. It leaves every other entry as it is, so no success refills a
-// bucket (R6).
+// GiveBack removes a reservation in tx, because the try was right or nothing was compared. It
+// leaves all other entries, so that a success never refills a budget (R6).
 func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
 	for _, one := range r.rows {
-		// Mostly nobody changed the row since.
-		given, err := write(ctx, tx, one.key, one.before, one.version, time.Time{})
+		// First try the common case: the row hasn't changed since.
+		given, err := writeRow(ctx, tx, one.key, one.before, one.version, time.Time{})
 		if err == nil && !given {
-			err = edit(ctx, tx, one.key, func(row []entry) []entry {
+			err = editRow(ctx, tx, one.key, func(row []entry) []entry {
 				return slices.DeleteFunc(row, func(e entry) bool { return e.id == r.id })
 			})
 		}
@@ -203,22 +202,22 @@ func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
 	return nil
 }
 
-// GiveBack is the function of that name in a transaction of its own, for a
-// try that ends without another change.
+// GiveBack is the function of the same name in its own transaction, for a try that ends
+// without another change.
 func (l *Ledger) GiveBack(ctx context.Context, r Reservation) error {
 	return l.db.Write(ctx, func(tx *db.Tx) error { return GiveBack(ctx, tx, r) })
 }
 
-// codeBuckets count wrong codes.
+// codeBuckets are the buckets that count wrong codes.
 var codeBuckets = []any{string(CodeUnknownDevice), string(CodeKnownDevice), string(TwoCodes)}
 
-// codeRow is a row of tries with codes.
+// codeRow is a row of such a bucket.
 type codeRow struct {
 	Key
 	row []entry
 }
 
-// codeRows returns those of an account, from every browser, in which there is a try.
+// codeRows returns the account's rows of codeBuckets that have entries, for all browsers.
 func codeRows(ctx context.Context, q db.Querier, accountID string) ([]codeRow, error) {
 	return db.All(ctx, q, func(scan db.Scan) (r codeRow, err error) {
 		r.Account = accountID
@@ -232,21 +231,21 @@ func codeRows(ctx context.Context, q db.Querier, accountID string) ([]codeRow, e
 		append([]any{accountID}, codeBuckets...)...)
 }
 
-// Own notes that the attempt became a session: its wrong codes were the
-// owner's own. They stay counted against guessing.
-func Own(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
+// MarkOwned records that the attempt became a session, so its wrong codes were the owner's. They
+// still count against guessing.
+func MarkOwned(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
 	rows, err := codeRows(ctx, tx, accountID)
 	if err != nil {
 		return fmt.Errorf("own an attempt's tries: %w", err)
 	}
-	mine := tag(attemptID)
+	attempt := hashTag(attemptID)
 	for _, one := range rows {
-		if !slices.ContainsFunc(one.row, func(e entry) bool { return e.tag == mine }) {
+		if !slices.ContainsFunc(one.row, func(e entry) bool { return e.tag == attempt }) {
 			continue
 		}
-		err := edit(ctx, tx, one.Key, func(row []entry) []entry {
+		err := editRow(ctx, tx, one.Key, func(row []entry) []entry {
 			for i := range row {
-				row[i].owned = row[i].owned || row[i].tag == mine
+				row[i].owned = row[i].owned || row[i].tag == attempt
 			}
 			return row
 		})
@@ -257,8 +256,8 @@ func Own(ctx context.Context, tx *db.Tx, accountID, attemptID string) error {
 	return nil
 }
 
-// Suspect returns what the wrong codes of an account say about its password, known
-// browsers' too: a thief may have copied the cookie of one.
+// Suspect returns what the account's wrong codes say about its password. Codes from known
+// browsers count too, since a thief may have copied a cookie.
 func (l *Ledger) Suspect(ctx context.Context, q db.Querier, accountID string, passwordSet time.Time) (Suspicion, error) {
 	all, err := codeRows(ctx, q, accountID)
 	if err != nil {
@@ -271,10 +270,10 @@ func (l *Ledger) Suspect(ctx context.Context, q db.Querier, accountID string, pa
 	return suspicion(l.clock(), passwordSet, rows...), nil
 }
 
-// edit changes a row that is there.
-func edit(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry) error {
+// editRow changes an existing row.
+func editRow(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry) error {
 	for range reserveTries {
-		row, version, err := readToWrite(ctx, tx, key)
+		row, version, err := readForUpdate(ctx, tx, key)
 		if err != nil {
 			return err
 		}
@@ -283,7 +282,7 @@ func edit(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry)
 		if bytes.Equal(before, encode(after)) {
 			return nil
 		}
-		written, err := write(ctx, tx, key, after, version, time.Time{})
+		written, err := writeRow(ctx, tx, key, after, version, time.Time{})
 		if err != nil || written {
 			return err
 		}
@@ -291,14 +290,14 @@ func edit(ctx context.Context, tx *db.Tx, key Key, change func([]entry) []entry)
 	return ErrBusy
 }
 
-// Probe writes to the ledger as a try does and leaves nothing behind: it fails
-// where no try could be written down, on a full or read-only disk too.
+// Probe writes to the ledger as a try does and removes what it wrote. It fails if tries can't
+// be written, for example on a full or read-only disk.
 func Probe(ctx context.Context, d *db.DB) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		key := Key{Bucket: "probe"}
-		_, err := write(ctx, tx, key, nil, 0, time.UnixMilli(0))
+		_, err := writeRow(ctx, tx, key, nil, 0, time.UnixMilli(0))
 		if err == nil {
-			// This row alone: the others without an account are those of prefixes.
+			// Delete this row only: the other rows without an account are those of prefixes.
 			_, err = db.Exec(ctx, tx, `DELETE FROM ledger WHERE account_id = $1 AND bucket = $2`, key.Account, string(key.Bucket))
 		}
 		if err != nil {
@@ -308,15 +307,15 @@ func Probe(ctx context.Context, d *db.DB) error {
 	})
 }
 
-// Forget deletes the rows of an account that is being removed.
-func Forget(ctx context.Context, tx *db.Tx, accountID string) error {
+// RemoveAccount deletes all rows of a removed account.
+func RemoveAccount(ctx context.Context, tx *db.Tx, accountID string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM ledger WHERE account_id = $1`, accountID)
 	return err
 }
 
-// Sweep deletes rows in which nothing matters any more. Those of names that
-// don't exist number at most 2¹⁶ for each bucket.
-func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
+// Expire deletes rows whose entries no rule needs any more. Each bucket has at most 2¹⁶ rows of
+// names that don't exist.
+func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	for bucket, rule := range rules {
 		if _, err := db.Exec(ctx, tx, `DELETE FROM ledger WHERE bucket = $1 AND changed_at <= $2`,
 			string(bucket), db.At{Time: now.Add(-rule.keep())}); err != nil {
@@ -326,11 +325,11 @@ func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return nil
 }
 
-// BringBack moves tries that a clock which was ahead wrote down after latest to it.
-// They still count, but neither empty the windows before them nor hold them open. A row
-// that can't be read is logged and left as it is: every try in it is refused anyway. Rows
-// are locked in the order in which [Ledger.Reserve] locks those of an account.
-func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
+// ClampTimes sets tries that a clock which was ahead dated after latest back to latest. They
+// still count, but neither end earlier windows nor prolong their own. It logs a row that
+// can't be read and leaves it unchanged; such a row refuses all tries anyway. It locks rows in
+// the order in which [Ledger.Reserve] locks those of an account.
+func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	type keyed struct {
 		Key
 		times []byte
@@ -340,7 +339,7 @@ func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	}, `SELECT account_id, bucket, subject, times FROM ledger WHERE changed_at > $1
 		ORDER BY account_id DESC, bucket, subject`+tx.Locked(), db.At{Time: latest})
 	if err != nil {
-		return fmt.Errorf("find tries of the future: %w", err)
+		return fmt.Errorf("find tries dated in the future: %w", err)
 	}
 	for _, r := range rows {
 		entries, err := decode(r.times)
@@ -358,7 +357,7 @@ func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
 			WHERE account_id = $1 AND bucket = $2 AND subject = $3`,
 			r.Account, string(r.Bucket), r.Subject, encode(entries), db.At{Time: latest})
 		if err != nil {
-			return fmt.Errorf("bring tries back: %w", err)
+			return fmt.Errorf("correct the times of tries: %w", err)
 		}
 	}
 	return nil

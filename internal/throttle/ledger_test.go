@@ -14,7 +14,7 @@ import (
 
 var codeKey = Key{Account: "ada", Bucket: CodeUnknownDevice}
 
-// reserve is one try of a unit, as text.
+// reserve reserves one try of one unit and returns the outcome as text.
 func reserve(l *Ledger, key Key) string {
 	_, v, err := l.Reserve(context.Background(), Try{Key: key, Units: 1})
 	if err != nil {
@@ -33,32 +33,32 @@ func must(t *testing.T, err error) {
 // rowOf returns the stored entries of key.
 func rowOf(t *testing.T, d *db.DB, key Key) []entry {
 	t.Helper()
-	row, _, err := read(context.Background(), d.Reader(), key)
+	row, _, err := readRow(context.Background(), d.Reader(), key)
 	must(t, err)
 	return row
 }
 
 func TestRacedTriesStayWithinTheLimit(t *testing.T) {
-	// ATTACKS 2.
+	// Attack 2.
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		clock := testkit.NewClock()
 		ledger := NewLedger(d, clock.Now)
 		got := testkit.Race(64, func(int) string { return reserve(ledger, codeKey) })
 		allowed, refused := got["allow"], got["two codes"]+got[ErrBusy.Error()]
 		if allowed > 5 || allowed < 1 || allowed+refused != 64 {
-			t.Errorf("64 tries at once = %v, want at most 5 allowed and no other error", got)
+			t.Errorf("64 concurrent tries = %v, want at most 5 allowed and no other error", got)
 		}
 		if n := len(rowOf(t, d, codeKey)); n != allowed {
-			t.Errorf("%d tries written down, %d allowed", n, allowed)
+			t.Errorf("%d tries stored, %d allowed", n, allowed)
 		}
-		// One after the other they come to exactly five.
+		// Further tries one by one fill the limit to exactly five.
 		for range 10 {
 			if reserve(ledger, codeKey) == "allow" {
 				allowed++
 			}
 		}
 		if n := len(rowOf(t, d, codeKey)); allowed != 5 || n != 5 {
-			t.Errorf("%d allowed, %d written down, want 5", allowed, n)
+			t.Errorf("%d allowed, %d stored, want 5", allowed, n)
 		}
 		clock.Move(day)
 		if got := reserve(ledger, codeKey); got != "allow" {
@@ -67,8 +67,8 @@ func TestRacedTriesStayWithinTheLimit(t *testing.T) {
 	})
 }
 
-// An office behind one address signs in at nine: nobody is told to come later.
-func TestNetworkThatComesAtOnceIsntContended(t *testing.T) {
+// Many people behind one address sign in at the same time and none of them is refused.
+func TestConcurrentTriesOfANetworkAreNotContended(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ledger := NewLedger(d, testkit.NewClock().Now)
 		got := testkit.Race(32, func(i int) (said string) {
@@ -85,7 +85,7 @@ func TestNetworkThatComesAtOnceIsntContended(t *testing.T) {
 			return "allow"
 		})
 		if got[ErrBusy.Error()] > 0 || got["allow"] == 0 {
-			t.Errorf("32 people of one network at once: %v", got)
+			t.Errorf("32 concurrent tries from one network: %v", got)
 		}
 	})
 }
@@ -98,28 +98,28 @@ func TestKeysDoNotShareABudget(t *testing.T) {
 		}
 		for _, key := range []Key{{"bob", CodeUnknownDevice, ""}, {"ada", TwoCodes, ""}, {"ada", CodeUnknownDevice, "device"}, {"", CodeUnknownDevice, ""}} {
 			if got := reserve(ledger, key); got != "allow" {
-				t.Errorf("%+v: %s", key, got)
+				t.Errorf("%+v after ada's budget was used up: %s", key, got)
 			}
 		}
 		if got := reserve(ledger, codeKey); got != "two codes" {
-			t.Errorf("ada's own: %s", got)
+			t.Errorf("ada's budget: %s", got)
 		}
 	})
 }
 
-func TestLookChangesNothing(t *testing.T) {
+func TestPeekChangesNothing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
 		for range 10 {
-			if v, err := ledger.Look(ctx, Try{Key: codeKey, Units: 5}); err != nil || v.Answer != Allow {
-				t.Fatalf("Look = %+v, %v", v, err)
+			if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 5}); err != nil || v.Answer != Allow {
+				t.Fatalf("Peek = %+v, %v", v, err)
 			}
 		}
-		if v, err := ledger.Look(ctx, Try{Key: codeKey, Units: 6}); err != nil || v.Answer != NeedTwoCodes {
-			t.Errorf("Look for 6 units = %+v, %v", v, err)
+		if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 6}); err != nil || v.Answer != NeedTwoCodes {
+			t.Errorf("Peek for 6 units = %+v, %v", v, err)
 		}
 		if row := rowOf(t, d, codeKey); len(row) != 0 {
-			t.Errorf("%d entries", len(row))
+			t.Errorf("%d entries after Peek, want none", len(row))
 		}
 	})
 }
@@ -137,25 +137,25 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 			mine = append(mine, r)
 			clock.Move(time.Minute)
 		}
-		for range 2 { // the second time it does nothing
+		for range 2 { // a second GiveBack does nothing
 			must(t, ledger.GiveBack(ctx, mine[1]))
 			row := rowOf(t, d, codeKey)
 			if len(row) != 3 || row[0].id != mine[0].id || row[1].id != mine[2].id || row[2].id != mine[3].id {
-				t.Fatalf("row = %+v (R6)", row)
+				t.Fatalf("row = %+v, want the other entries unchanged (R6)", row)
 			}
 			for i, minutes := range []time.Duration{0, 2, 3} {
 				if want := testkit.Start.Add(minutes * time.Minute); !row[i].at.Equal(want) || row[i].units != 1 {
-					t.Errorf("entry %d = %+v, want at %v", i, row[i], want)
+					t.Errorf("entry %d = %+v, want that of %v", i, row[i], want)
 				}
 			}
 		}
-		// One that was never written, and one of another row.
-		must(t, ledger.GiveBack(ctx, Reservation{rows: []reserved{{key: codeKey, version: 1}}, id: mine[0].id + 1}))
-		must(t, ledger.GiveBack(ctx, Reservation{rows: []reserved{{key: Key{Account: "bob", Bucket: CodeUnknownDevice}, version: 1}}, id: mine[0].id}))
+		// A reservation that was never written, and one in another row.
+		must(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: codeKey, version: 1}}, id: mine[0].id + 1}))
+		must(t, ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: Key{Account: "bob", Bucket: CodeUnknownDevice}, version: 1}}, id: mine[0].id}))
 		if n := len(rowOf(t, d, codeKey)); n != 3 {
 			t.Errorf("%d entries, want 3", n)
 		}
-		// What a transaction gives back stays where it ends badly.
+		// A rollback undoes GiveBack.
 		rollback := errors.New("no")
 		err := d.Write(ctx, func(tx *db.Tx) error {
 			if err := GiveBack(ctx, tx, mine[0]); err != nil {
@@ -164,13 +164,13 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 			return rollback
 		})
 		if n := len(rowOf(t, d, codeKey)); !errors.Is(err, rollback) || n != 3 {
-			t.Errorf("rolled back: %v, %d entries, want 3", err, n)
+			t.Errorf("GiveBack rolled back: %v, %d entries, want 3", err, n)
 		}
 		got := testkit.Race(3, func(i int) string {
 			return testkit.Outcome(ledger.GiveBack(ctx, []Reservation{mine[0], mine[2], mine[3]}[i]))
 		})
 		if n := len(rowOf(t, d, codeKey)); got["ok"] != 3 || n != 0 {
-			t.Errorf("given back at once = %v, %d left", got, n)
+			t.Errorf("concurrent GiveBack = %v, %d entries left", got, n)
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestRefusedTryHasNoReservationAndLeavesNoTrace(t *testing.T) {
 		clock.Move(10 * time.Minute)
 		_, v, err := ledger.Reserve(ctx, Try{Key: key, Units: 1})
 		if err != nil || v != (Verdict{Wait, BackupCodeIssue, 50 * time.Minute}) {
-			t.Errorf("Reserve = %+v, %v", v, err)
+			t.Errorf("refused Reserve = %+v, %v", v, err)
 		}
 		if n := len(rowOf(t, d, key)); n != 3 {
 			t.Errorf("%d entries, want 3: a refusal must not make the wait longer", n)
@@ -194,7 +194,7 @@ func TestRefusedTryHasNoReservationAndLeavesNoTrace(t *testing.T) {
 }
 
 func TestBudgetSurvivesARestart(t *testing.T) {
-	// ATTACKS 6.
+	// Attack 6.
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -210,13 +210,13 @@ func TestBudgetSurvivesARestart(t *testing.T) {
 			must(t, d.Close())
 			ledger = NewLedger(testkit.Open(t, rawURL), testkit.NewClock().Now)
 			if got := reserve(ledger, codeKey); got != "two codes" {
-				t.Errorf("after a restart: %s (R4)", got)
+				t.Errorf("after a restart (R4): %s", got)
 			}
 		})
 	}
 }
 
-func TestForgetDropsOneAccount(t *testing.T) {
+func TestRemoveAccountDeletesOneAccount(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
 		for _, who := range []string{"ada", "bob"} {
@@ -224,7 +224,7 @@ func TestForgetDropsOneAccount(t *testing.T) {
 				reserve(ledger, Key{Account: who, Bucket: bucket, Subject: "10.0.0.0/24"})
 			}
 		}
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Forget(ctx, tx, "ada") }))
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return RemoveAccount(ctx, tx, "ada") }))
 		var ada, bob int
 		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"ada"}, &ada))
 		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger WHERE account_id = $1`, []any{"bob"}, &bob))
@@ -234,7 +234,7 @@ func TestForgetDropsOneAccount(t *testing.T) {
 	})
 }
 
-func TestSweepDropsOnlyWhatNoRuleReaches(t *testing.T) {
+func TestExpireDeletesOnlyWhatNoRuleReaches(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
 		for bucket := range rules {
@@ -248,7 +248,7 @@ func TestSweepDropsOnlyWhatNoRuleReaches(t *testing.T) {
 			t.Fatalf("%d buckets, want %d", len(rules), len(keep))
 		}
 		for _, after := range []time.Duration{5*time.Second - 1e6, 5 * time.Second, 15 * time.Minute, time.Hour, day, 365*day - 1e6, 365 * day} {
-			must(t, d.Write(ctx, func(tx *db.Tx) error { return Sweep(ctx, tx, testkit.Start.Add(after)) }))
+			must(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, testkit.Start.Add(after)) }))
 			for bucket, within := range keep {
 				left := len(rowOf(t, d, Key{Account: "ada", Bucket: bucket})) == 1
 				if want := after < within; left != want {
@@ -259,7 +259,7 @@ func TestSweepDropsOnlyWhatNoRuleReaches(t *testing.T) {
 	})
 }
 
-func TestSweepKeepsARowThatWasGivenBackLater(t *testing.T) {
+func TestExpireKeepsARowThatWasGivenBackLater(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, clock := context.Background(), testkit.NewClock()
 		ledger := NewLedger(d, clock.Now)
@@ -270,7 +270,7 @@ func TestSweepKeepsARowThatWasGivenBackLater(t *testing.T) {
 			t.Fatal(got)
 		}
 		must(t, ledger.GiveBack(ctx, first))
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Sweep(ctx, tx, testkit.Start.Add(365*day)) }))
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, testkit.Start.Add(365*day)) }))
 		if n := len(rowOf(t, d, codeKey)); n != 1 {
 			t.Errorf("%d entries, want the second try, which still counts", n)
 		}
@@ -288,14 +288,14 @@ func TestCorruptRowsAreDenied(t *testing.T) {
 				_, err := db.Exec(ctx, tx, `UPDATE ledger SET times = $1`, times)
 				return err
 			}))
-			if v, err := ledger.Look(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse {
-				t.Errorf("%s: Look = %+v, %v", name, v, err)
+			if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse {
+				t.Errorf("%s: Peek = %+v, %v", name, v, err)
 			}
 			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse || len(r.rows) != 0 {
 				t.Errorf("%s: Reserve = %+v, %+v, %v", name, r, v, err)
 			}
-			if err := ledger.GiveBack(ctx, Reservation{rows: []reserved{{key: codeKey, version: 2}}}); err == nil {
-				t.Errorf("%s: gave back", name)
+			if err := ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: codeKey, version: 2}}}); err == nil {
+				t.Errorf("%s: GiveBack succeeded", name)
 			}
 		}
 	})
@@ -307,11 +307,11 @@ func TestNoLedgerNoVerification(t *testing.T) {
 		cancelled, cancel := context.WithCancel(context.Background())
 		cancel()
 		check := func(name string, ctx context.Context) {
-			if v, err := ledger.Look(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse {
-				t.Errorf("%s: Look = %+v, %v (F2)", name, v, err)
+			if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse {
+				t.Errorf("%s (F2): Peek = %+v, %v", name, v, err)
 			}
 			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse || len(r.rows) != 0 {
-				t.Errorf("%s: Reserve = %+v, %v (F2)", name, v, err)
+				t.Errorf("%s (F2): Reserve = %+v, %v", name, v, err)
 			}
 		}
 		check("cancelled", cancelled)
@@ -322,12 +322,12 @@ func TestNoLedgerNoVerification(t *testing.T) {
 
 func TestZeroAnswerRefuses(t *testing.T) {
 	if (Verdict{}).Answer != Refuse {
-		t.Errorf("zero verdict = %v", (Verdict{}).Answer)
+		t.Errorf("zero verdict = %v, want Refuse", (Verdict{}).Answer)
 	}
 }
 
-// strangeMark reports whether an entry's mark is neither 0 nor 1.
-func strangeMark(b []byte) bool {
+// hasUnknownMark reports whether an encoded entry has a mark that is neither 0 nor 1.
+func hasUnknownMark(b []byte) bool {
 	for ; len(b) > 0; b = b[entryBytes:] {
 		if b[14] > 1 {
 			return true
@@ -344,21 +344,21 @@ func FuzzEntries(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		row, err := decode(b)
 		if err != nil {
-			if len(b)%entryBytes == 0 && len(b) <= maxEntries*entryBytes && !strangeMark(b) {
+			if len(b)%entryBytes == 0 && len(b) <= maxEntries*entryBytes && !hasUnknownMark(b) {
 				t.Fatalf("decode refuses %d whole entries: %v", len(b)/entryBytes, err)
 			}
 			return
 		}
 		if got := encode(row); !bytes.Equal(got, b) {
-			t.Fatalf("decode and encode: %x, want %x", got, b)
+			t.Fatalf("encode(decode(b)) = %x, want %x", got, b)
 		}
 		for bucket, rule := range rules {
-			// Such a row may be one that we never wrote, in any order.
+			// The row may be one that Reserve never writes, in any order.
 			if v := decide(testkit.Start, row, rule, ask(1)); v.RetryAfter < 0 || v.Answer != Wait && v.RetryAfter != 0 {
 				t.Fatalf("%s: %+v for row %v", bucket, v, row)
 			}
 			if got := prune(testkit.Start, row, rule); len(got) >= maxEntries {
-				t.Fatalf("prune leaves %d entries, and one more comes", len(got))
+				t.Fatalf("prune leaves %d entries, without room for another", len(got))
 			}
 		}
 	})
@@ -376,35 +376,35 @@ func TestSeveralTriesAreReservedTogetherOrNotAtAll(t *testing.T) {
 		}
 		r, v, err := ledger.Reserve(ctx, both...)
 		if err != nil || v.Answer != NeedTwoCodes || v.Bucket != CodeUnknownDevice || len(r.rows) != 0 {
-			t.Fatalf("the sixth: %+v, %+v, %v", r, v, err)
+			t.Fatalf("sixth try: %+v, %+v, %v", r, v, err)
 		}
 		if n := len(rowOf(t, d, prefix)); n != 5 {
-			t.Errorf("the refused try left %d entries in the prefix, want 5", n)
+			t.Errorf("the prefix has %d entries after a refused try, want 5", n)
 		}
 	})
 }
 
-// Anybody may ask /readyz, which probes.
+// Any client may request /readyz, which calls Probe.
 func TestProbeLeavesTheLedgerAsItWas(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
 		prefix := Key{Bucket: Prefix, Subject: "192.0.2.0/24"}
 		reserve(ledger, prefix)
 		reserve(ledger, codeKey)
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Restored(ctx, tx, testkit.Start) }))
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return MarkRestored(ctx, tx, testkit.Start) }))
 		must(t, Probe(ctx, d))
 		for _, key := range []Key{prefix, codeKey, {Bucket: restored}} {
 			if n := len(rowOf(t, d, key)); n != 1 {
-				t.Errorf("%+v has %d entries after a probe, want 1", key, n)
+				t.Errorf("%+v has %d entries after Probe, want 1", key, n)
 			}
 		}
-		if _, version, err := read(ctx, d.Reader(), Key{Bucket: "probe"}); err != nil || version != 0 {
-			t.Errorf("the probe's own row stayed: version %d, %v", version, err)
+		if _, version, err := readRow(ctx, d.Reader(), Key{Bucket: "probe"}); err != nil || version != 0 {
+			t.Errorf("Probe left its own row: version %d, %v", version, err)
 		}
 	})
 }
 
-func TestOwnedTriesStayCountedAndAreNoSign(t *testing.T) {
+func TestOwnedTriesStayCountedAndRaiseNoSuspicion(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, clock := context.Background(), testkit.NewClock()
 		ledger := NewLedger(d, clock.Now)
@@ -417,12 +417,12 @@ func TestOwnedTriesStayCountedAndAreNoSign(t *testing.T) {
 		if got, err := ledger.Suspect(ctx, d.Reader(), "ada", before); err != nil || got.Codes != 5 || !got.Suspect {
 			t.Errorf("Suspect = %+v, %v", got, err)
 		}
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Own(ctx, tx, "ada", "mine") }))
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return MarkOwned(ctx, tx, "ada", "mine") }))
 		if got, err := ledger.Suspect(ctx, d.Reader(), "ada", before); err != nil || got.Codes != 2 || got.Notice {
 			t.Errorf("after the attempt became a session: %+v, %v", got, err)
 		}
 		if got := reserve(ledger, codeKey); got != "two codes" {
-			t.Errorf("the sixth code: %s; a success must give nothing back (R6)", got)
+			t.Errorf("sixth code: %s; want a refusal, since a success gives nothing back (R6)", got)
 		}
 	})
 }
@@ -433,51 +433,51 @@ func TestMeasureCountsAllAccountsForAllNodes(t *testing.T) {
 		ledger, node := NewLedger(d, clock.Now), NewLedger(d, clock.Now)
 		for i := range 30 {
 			if hot, err := ledger.Measure(ctx, 100); err != nil || hot {
-				t.Fatalf("after %d wrong codes: %v, %v", i, hot, err)
+				t.Fatalf("after %d wrong codes: hot %v, %v; want false", i, hot, err)
 			}
 			reserve(ledger, Key{Account: string(rune('a' + i)), Bucket: CodeUnknownDevice})
 		}
 		if hot, err := ledger.Measure(ctx, 100); err != nil || !hot {
-			t.Fatalf("after 30 wrong codes: %v, %v", hot, err)
+			t.Fatalf("after 30 wrong codes: hot %v, %v; want true", hot, err)
 		}
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Sweep(ctx, tx, clock.Now()) }))
-		if hot, err := node.Refresh(ctx); err != nil || !hot || !node.Hot() {
-			t.Errorf("another node hears %v, %v", hot, err)
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Expire(ctx, tx, clock.Now()) }))
+		if hot, err := node.Refresh(ctx); err != nil || !hot || !node.IsHot() {
+			t.Errorf("Refresh on another node: hot %v, %v; want true", hot, err)
 		}
 		for name, ledger := range map[string]*Ledger{"the one that measured": ledger, "another": node} {
 			if got := reserve(ledger, Key{Account: "zoe", Bucket: CodeUnknownDevice}); got != "two codes" {
-				t.Errorf("%s: another account: %s", name, got)
+				t.Errorf("%s: code for another account: %s", name, got)
 			}
 		}
 		clock.Move(day)
 		if hot, err := node.Measure(ctx, 100); err != nil || hot {
-			t.Errorf("a day later: %v, %v", hot, err)
+			t.Errorf("a day later: hot %v, %v; want false", hot, err)
 		}
-		if hot, err := ledger.Refresh(ctx); err != nil || hot || ledger.Hot() {
-			t.Errorf("a day later the node of before hears %v, %v", hot, err)
+		if hot, err := ledger.Refresh(ctx); err != nil || hot || ledger.IsHot() {
+			t.Errorf("a day later, Refresh on the first node: hot %v, %v; want false", hot, err)
 		}
 	})
 }
 
-// F1: what can't be read is taken for what it was.
-func TestVerdictStandsWhileTheDatabaseIsAway(t *testing.T) {
+// Without the database the last known state stays in force (F1).
+func TestInstanceStateStandsWhileTheDatabaseIsUnavailable(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
 		must(t, d.Write(ctx, func(tx *db.Tx) error {
-			_, err := write(ctx, tx, verdict, []entry{{at: testkit.Start, units: 1}}, 0, testkit.Start)
+			_, err := writeRow(ctx, tx, instanceKey, []entry{{at: testkit.Start, units: 1}}, 0, testkit.Start)
 			return err
 		}))
 		if hot, err := ledger.Refresh(ctx); err != nil || !hot {
-			t.Fatalf("%v, %v", hot, err)
+			t.Fatalf("hot %v, %v; want true", hot, err)
 		}
 		d.Close()
-		if hot, err := ledger.Refresh(ctx); err == nil || !hot || !ledger.Hot() {
-			t.Errorf("%v, %v; want an error, and hot still", hot, err)
+		if hot, err := ledger.Refresh(ctx); err == nil || !hot || !ledger.IsHot() {
+			t.Errorf("closed database: hot %v, %v; want true and an error", hot, err)
 		}
 	})
 }
 
-func TestARowThatCannotBeReadKeepsNoOtherFromComingBack(t *testing.T) {
+func TestClampTimesSkipsUnreadableRows(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		latest := testkit.Start.Add(time.Minute)
 		err := d.Write(t.Context(), func(tx *db.Tx) error {
@@ -492,13 +492,13 @@ func TestARowThatCannotBeReadKeepsNoOtherFromComingBack(t *testing.T) {
 					return err
 				}
 			}
-			return BringBack(t.Context(), tx, latest)
+			return ClampTimes(t.Context(), tx, latest)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, account := range []string{"a", "c"} {
-			row, _, err := read(t.Context(), d.Reader(), Key{Account: account, Bucket: CodeUnknownDevice})
+			row, _, err := readRow(t.Context(), d.Reader(), Key{Account: account, Bucket: CodeUnknownDevice})
 			if err != nil || len(row) != 1 || !row[0].at.Equal(latest) {
 				t.Errorf("%s: %+v, %v", account, row, err)
 			}

@@ -2,15 +2,15 @@ package throttle
 
 import "net/netip"
 
-// Sizes of what one owner of addresses usually holds.
+// Sizes of networks that usually belong to one owner, in bits.
 const (
 	prefixBits4     = 24
 	prefixBits6     = 56
 	prefixBits6Wide = 48
 )
 
-// PrefixOf returns the network that addr counts for, IPv4 /24 or IPv6 /56, as
-// text; an IPv4 address inside IPv6 counts as itself, and no address as "".
+// PrefixOf returns the network of addr as text: its IPv4 /24 or IPv6 /56. An IPv4 address
+// mapped into IPv6 counts as IPv4. For an invalid address it returns "".
 func PrefixOf(addr netip.Addr) string {
 	addr = addr.Unmap()
 	if addr.Is4() {
@@ -19,7 +19,7 @@ func PrefixOf(addr netip.Addr) string {
 	return network(addr, prefixBits6)
 }
 
-// WidePrefixOf returns the IPv6 /48 of addr, and for IPv4 its /24.
+// WidePrefixOf returns the IPv6 /48 or IPv4 /24 of addr, as [PrefixOf] does.
 func WidePrefixOf(addr netip.Addr) string {
 	addr = addr.Unmap()
 	if addr.Is4() {
@@ -36,8 +36,8 @@ func network(addr netip.Addr, bits int) string {
 	return p.String()
 }
 
-// PrefixTries are the tries that a failure of accountID from addr counts as
-// besides the account's own.
+// PrefixTries returns the tries that a failure of accountID from addr counts as for its
+// networks, in addition to the account's own.
 func PrefixTries(addr netip.Addr, accountID string) []Try {
 	if !addr.IsValid() {
 		return nil

@@ -9,115 +9,113 @@ import (
 )
 
 const (
-	// queueLength is how many wait for a hashing slot. At 50 ms a hash and two
-	// slots the last of them waits under two seconds; whoever comes after is
-	// told to come back rather than kept waiting (ATTACKS 25).
-	queueLength = 64
+	// maxWaiting limits the hashes that wait for a slot. With 50 ms a hash and two slots the
+	// last one waits under two seconds. Further requests are refused at once (attack 25).
+	maxWaiting = 64
 
-	// queueForEach of them are kept for known browsers, and as many for the
-	// others: a flood of the one kind must not shut out the other.
-	queueForEach = queueLength / 4
+	// placesPerKind places are reserved for known browsers, and as many for unknown ones, so
+	// that a flood of one kind doesn't shut out the other.
+	placesPerKind = maxWaiting / 4
 
-	// queuePerBrowser hashes of an account wait at once for one known browser, or for
-	// one network: more than one person's tabs, too few to shut out other people.
-	queuePerBrowser = 4
+	// maxPerBrowser limits the waiting hashes of an account for one known browser or one
+	// network. One person's tabs need fewer, and more would shut out other people.
+	maxPerBrowser = 4
 
-	// queuePerAccount hashes wait at once for all known browsers of an account. From
-	// queuePerBrowser on, only a browser of which none waits adds one: so one browser
-	// doesn't shut out the account's others, nor the account the other accounts.
-	queuePerAccount = 2 * queuePerBrowser
+	// maxPerAccount limits the waiting hashes of all known browsers of an account. From
+	// maxPerBrowser on, only a browser without a waiting hash may add one. So one browser
+	// can't shut out the account's others, nor one account the others.
+	maxPerAccount = 2 * maxPerBrowser
 
-	// knownInARow hashes of known browsers start before one of the others, while
-	// both kinds wait. Known browsers get most of the machine, and nobody all of it.
-	knownInARow = 3
+	// maxKnownInARow is how many hashes of known browsers start before one of an unknown
+	// browser, while both kinds wait.
+	maxKnownInARow = 3
 
-	// paceHashes passwords of one account may match within paceWithin in one known
-	// browser, or from one network: eight a minute for long, where a person needs few.
-	// All of a browser's tabs may sign in at once. Wrong passwords don't count here,
-	// since the ledger counts them: a stranger must not use up the owner's pace.
-	paceHashes = 240
-	paceWithin = 30 * time.Minute
+	// paceMatches limits the passwords of one account that may match within paceWithin from
+	// one known browser or network: eight a minute on average, and all of a browser's tabs at
+	// once. Wrong passwords don't count, since the ledger counts them, and strangers must not
+	// use up the owner's pace.
+	paceMatches = 240
+	paceWithin  = 30 * time.Minute
 
-	// pacePerAccount is the same for all known browsers of an account together, and
-	// for all its other browsers together: each sign-in writes events, and makes its
-	// browser known, with a pace of its own.
+	// pacePerAccount limits the matches from all known browsers of an account together, and
+	// separately from all unknown ones. Without it, each further known browser, which a
+	// sign-in creates, would add a pace of its own, and each sign-in writes events.
 	pacePerAccount = 360
-
-	// paceForEach passwords may match in each browser, or from each network, even if
-	// the account's other browsers have used up pacePerAccount: so they don't shut it
-	// out.
+	// paceForEach passwords may match from each browser or network even when the account has
+	// reached pacePerAccount, so that other browsers can't shut this one out.
 	paceForEach = 10
 )
 
-// ErrQueueFull: too many passwords are being hashed; answer 503 with
-// Retry-After, before hashing anything.
+// ErrQueueFull means that too many hashes are waiting. Callers answer 503 with Retry-After;
+// nothing was hashed.
 var ErrQueueFull = errors.New("hashing queue is full")
 
-// PaceError: too many passwords of the account matched lately in the same browser.
+// PaceError means that too many passwords of the account matched from the same browser or
+// network within the last half hour.
 type PaceError struct{ RetryAfter time.Duration }
 
 func (e *PaceError) Error() string {
 	return "too many passwords in one browser, or for one account"
 }
 
-// Place is what a hash is for, and where it comes from.
+// Place describes what a hash is for and where the request came from.
 type Place struct {
-	Account string // its id; empty for a hash that concerns no account yet, which has no pace
-	Known   bool   // it comes from a known browser of the account, or a session
-	Browser string // the id of the known browser, or the network of another
+	Account string // id of the account; empty for a hash without one, which has no pace
+	Known   bool   // from a known browser of the account, or a session
+	Browser string // id of the known browser, or network of an unknown one
 }
 
-// turns returns by what the queue is shared out, in round-robin order: first among the
-// outer names, then among the inner names of one outer name.
-func (p Place) turns() (outer, inner string) {
+// names returns the two names by which slots are shared out in round-robin order: first among
+// the outer names, then among the inner names of one outer name.
+func (p Place) names() (outer, inner string) {
 	if p.Known {
 		return p.Account, p.Browser
 	}
 	return p.Browser, p.Account
 }
 
-// Queue bounds the password hashes that run at once, each of which holds 19
-// MiB and a core, and those that wait for it. Of one account a single hash runs at
-// a time, or two, where one is of a known browser and one isn't. While hashes of
-// known browsers and of others wait, three of those start, then one of these. Among
-// the known browsers accounts take turns, and within an account its browsers; among
-// the others networks do, and within a network accounts. It is safe for concurrent use.
+// Queue limits the password hashes that run at once, each of which uses 19 MiB and a core, and
+// those that wait. An account has at most one running hash of known browsers and one of
+// unknown ones. While both kinds wait, three hashes of known browsers start, then one of an
+// unknown one. Known browsers are served in round-robin order of accounts, and within an
+// account of browsers; unknown ones in that of networks, and within a network of accounts. It
+// is safe for concurrent use.
 type Queue struct {
 	clock func() time.Time
 
 	mu             sync.Mutex
-	free           int // slots
+	free           int // number of free slots
 	known, unknown lane
-	inARow         int                   // hashes of known browsers that started while others waited
-	matched        map[pacer][]time.Time // when passwords matched within paceWithin, oldest first
-	swept          time.Time             // when old entries of matched were dropped
+	inARow         int                     // hashes of known browsers started in a row while unknown ones waited
+	matched        map[paceKey][]time.Time // times of matches within paceWithin, oldest first
+	swept          time.Time               // when old entries of matched were last deleted
 }
 
-// pacer has a pace: a place, or all places of an account of one kind.
-type pacer struct {
+// paceKey is the key of a pace: a place, or all places of one kind of an account.
+type paceKey struct {
 	Place
 	all bool
 }
 
-// waiter waits in one of the queue's lanes.
+// waiter is a request in one of the lanes.
 type waiter struct {
 	Place
-	ready chan struct{} // closed once it has a slot
+	ready chan struct{} // closed when it gets a slot
 }
 
-// lane holds the waiters of one kind, in the order in which they came.
+// lane holds the waiters of one kind in the order of their arrival.
 type lane struct {
 	waiters []*waiter
-	running map[string]bool   // accounts of which a hash runs
-	order   map[[2]string]int // where in the round those stand that have waiters
-	last    int               // the end of the round
+	running map[string]bool   // accounts with a running hash
+	order   map[[2]string]int // position in the round of each name that has waiters
+	last    int               // the highest position so far
 }
 
 func newLane() lane { return lane{running: map[string]bool{}, order: map[[2]string]int{}} }
 
-// keys returns under which names p's outer and inner turn are kept.
+// keys returns the keys of p's outer and inner name in lane.order.
 func (p Place) keys() [2][2]string {
-	outer, inner := p.turns()
+	outer, inner := p.names()
 	return [2][2]string{{outer}, {outer, "/" + inner}}
 }
 
@@ -131,7 +129,7 @@ func (l *lane) add(w *waiter) {
 	l.waiters = append(l.waiters, w)
 }
 
-// remove takes out a waiter, and forgets the turns of those that have none left.
+// remove removes a waiter, and the positions of names without another waiter.
 func (l *lane) remove(w *waiter) {
 	l.waiters = slices.DeleteFunc(l.waiters, func(other *waiter) bool { return other == w })
 	for i, key := range w.keys() {
@@ -141,21 +139,20 @@ func (l *lane) remove(w *waiter) {
 	}
 }
 
-// next returns the waiter whose turn it is, or nil. Those wait on of whose account a
-// hash runs.
+// next returns the waiter that starts next, or nil. It skips waiters whose account has a
+// running hash.
 func (l *lane) next() *waiter {
 	var first *waiter
 	for _, w := range l.waiters {
-		if !l.running[w.Account] && (first == nil || l.before(w, first)) {
+		if !l.running[w.Account] && (first == nil || l.isBefore(w, first)) {
 			first = w
 		}
 	}
 	return first
 }
 
-// before reports whether a's turn comes before b's; where both have the same it
-// doesn't.
-func (l *lane) before(a, b *waiter) bool {
+// isBefore reports whether a starts before b by their positions. It is false for equal ones.
+func (l *lane) isBefore(a, b *waiter) bool {
 	for i, key := range a.keys() {
 		if other := b.keys()[i]; l.order[key] != l.order[other] {
 			return l.order[key] < l.order[other]
@@ -164,25 +161,24 @@ func (l *lane) before(a, b *waiter) bool {
 	return false
 }
 
-// start removes w from the lane and moves its outer and inner name to the end of the
-// round.
+// start removes w from the lane and moves its outer and inner name to the end of the round.
 func (l *lane) start(w *waiter) {
 	for _, key := range w.keys() {
 		l.last++
 		l.order[key] = l.last
 	}
 	l.remove(w)
-	l.run(w.Place)
+	l.markRunning(w.Place)
 }
 
-func (l *lane) run(p Place) {
+func (l *lane) markRunning(p Place) {
 	if p.Account != "" {
 		l.running[p.Account] = true
 	}
 }
 
-// isFull reports whether p can't wait in the lane, because too many wait already: in
-// all, for the same browser or network, or for the same account in known browsers.
+// isFull reports whether p can't wait in the lane, because too many wait in total, for the
+// same browser or network, or for the same account in known browsers.
 func (l *lane) isFull(p Place) bool {
 	ofBrowser, ofAccount := 0, 0
 	for _, w := range l.waiters {
@@ -193,89 +189,88 @@ func (l *lane) isFull(p Place) bool {
 			ofAccount++
 		}
 	}
-	return len(l.waiters) >= queueLength-queueForEach || ofBrowser >= queuePerBrowser ||
-		ofAccount >= queuePerAccount || ofAccount >= queuePerBrowser && ofBrowser > 0
+	return len(l.waiters) >= maxWaiting-placesPerKind || ofBrowser >= maxPerBrowser ||
+		ofAccount >= maxPerAccount || ofAccount >= maxPerBrowser && ofBrowser > 0
 }
 
-// NewQueue returns a queue with so many slots; give it the number of cores.
+// NewQueue returns a queue with that many slots, which should be the number of cores.
 func NewQueue(slots int, clock func() time.Time) *Queue {
-	return &Queue{clock: clock, free: slots, known: newLane(), unknown: newLane(), matched: map[pacer][]time.Time{}}
+	return &Queue{clock: clock, free: slots, known: newLane(), unknown: newLane(), matched: map[paceKey][]time.Time{}}
 }
 
-// Enter waits for a slot and returns the function that leaves it; its argument says
-// whether the password or code matched, or was set, which counts for the pace. Enter
-// returns a [*PaceError] where too many matched, [ErrQueueFull] at once where too
-// many wait, and ctx's error where the caller gave up.
-func (q *Queue) Enter(ctx context.Context, p Place) (leave func(matched bool), err error) {
+// Acquire waits for a slot and returns the function that frees it. The argument of that function
+// says whether the password or code matched, or was set, which counts for the pace. Acquire
+// returns a [*PaceError] if too many matched, [ErrQueueFull] at once if too many wait, and the
+// context's error if ctx ends first.
+func (q *Queue) Acquire(ctx context.Context, p Place) (release func(matched bool), err error) {
 	w := &waiter{Place: p, ready: make(chan struct{})}
-	if err := q.admit(w); err != nil {
+	if err := q.enqueue(w); err != nil {
 		return nil, err
 	}
-	leave = func(matched bool) { q.leave(p, matched) }
+	release = func(matched bool) { q.finish(p, matched) }
 	select {
 	case <-w.ready:
-		return leave, nil
+		return release, nil
 	default:
 	}
 	select {
 	case <-w.ready:
-		return leave, nil
+		return release, nil
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	select {
-	case <-w.ready: // it came at the same moment
-		q.end(p)
+	case <-w.ready: // the slot came at the same moment
+		q.release(p)
 	default:
 		q.lane(p).remove(w)
-		q.pass() // it may have stood before one that can start
+		q.dispatch() // w may have been ahead of a waiter that can start
 	}
 	return nil, ctx.Err()
 }
 
-// admit puts w into the queue, or says why not. It has a slot already where one is
-// free.
-func (q *Queue) admit(w *waiter) error {
+// enqueue adds w to the queue or returns why it can't. If a slot is free, w gets it at once.
+func (q *Queue) enqueue(w *waiter) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	mine, n := q.lane(w.Place), len(q.known.waiters)+len(q.unknown.waiters)
-	if q.free == 0 || mine.running[w.Account] { // else it starts at once: whoever waits can't
-		if n >= queueLength || mine.isFull(w.Place) {
+	l, n := q.lane(w.Place), len(q.known.waiters)+len(q.unknown.waiters)
+	if q.free == 0 || l.running[w.Account] { // otherwise w starts at once, as no waiter can
+		if n >= maxWaiting || l.isFull(w.Place) {
 			return ErrQueueFull
 		}
 	}
-	if err := q.pace(w.Place); err != nil {
+	if err := q.checkPace(w.Place); err != nil {
 		return err
 	}
-	mine.add(w)
-	q.pass()
+	l.add(w)
+	q.dispatch()
 	return nil
 }
 
-// pacers returns whose pace p counts for: its own, and that of all places of the
-// account and kind.
-func (p Place) pacers() (own, all pacer) {
-	return pacer{Place: p}, pacer{Place: Place{Account: p.Account, Known: p.Known}, all: true}
+// paceKeys returns the keys of the paces that p counts for: its own, and that of all places of
+// the account and kind.
+func (p Place) paceKeys() (own, all paceKey) {
+	return paceKey{Place: p}, paceKey{Place: Place{Account: p.Account, Known: p.Known}, all: true}
 }
 
-// isOld reports whether a password that matched at the given time no longer counts.
+// isOld reports whether a match at that time no longer counts at now.
 func isOld(at, now time.Time) bool { return now.Sub(at) >= paceWithin || at.After(now) }
 
-// pace says when the next password may be hashed at p, or nil for now. It notes
-// nothing.
-func (q *Queue) pace(p Place) error {
+// checkPace returns a [*PaceError] if p must wait before it hashes another password, or nil. It
+// counts nothing.
+func (q *Queue) checkPace(p Place) error {
 	if p.Account == "" {
 		return nil
 	}
 	now := q.clock()
-	recent := func(of pacer) []time.Time {
+	recent := func(of paceKey) []time.Time {
 		return slices.DeleteFunc(slices.Clone(q.matched[of]), func(at time.Time) bool { return isOld(at, now) })
 	}
-	own, all := p.pacers()
+	own, all := p.paceKeys()
 	inBrowser, inAll := recent(own), recent(all)
 	switch {
-	case len(inBrowser) >= paceHashes:
+	case len(inBrowser) >= paceMatches:
 		return &PaceError{RetryAfter: paceWithin - now.Sub(inBrowser[0])}
 	case len(inBrowser) >= paceForEach && len(inAll) >= pacePerAccount:
 		return &PaceError{RetryAfter: paceWithin - now.Sub(inAll[0])}
@@ -284,8 +279,8 @@ func (q *Queue) pace(p Place) error {
 	}
 }
 
-// note counts a password that matched at p.
-func (q *Queue) note(p Place) {
+// countMatch counts a match at p.
+func (q *Queue) countMatch(p Place) {
 	if p.Account == "" {
 		return
 	}
@@ -298,8 +293,8 @@ func (q *Queue) note(p Place) {
 		}
 		q.swept = now
 	}
-	own, all := p.pacers()
-	for _, of := range []pacer{own, all} {
+	own, all := p.paceKeys()
+	for _, of := range []paceKey{own, all} {
 		times := slices.DeleteFunc(q.matched[of], func(at time.Time) bool { return isOld(at, now) })
 		q.matched[of] = append(times, now)
 	}
@@ -312,49 +307,49 @@ func (q *Queue) lane(p Place) *lane {
 	return &q.unknown
 }
 
-// Waiting returns how many wait for a slot.
-func (q *Queue) Waiting() int {
+// Len returns the number of waiters.
+func (q *Queue) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.known.waiters) + len(q.unknown.waiters)
 }
 
-func (q *Queue) leave(p Place, matched bool) {
+func (q *Queue) finish(p Place, matched bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if matched {
-		q.note(p)
+		q.countMatch(p)
 	}
-	q.end(p)
+	q.release(p)
 }
 
-// end gives p's slot back.
-func (q *Queue) end(p Place) {
+// release frees p's slot.
+func (q *Queue) release(p Place) {
 	q.free++
 	delete(q.lane(p).running, p.Account)
-	q.pass()
+	q.dispatch()
 }
 
-// pass hands free slots to those whose turn it is.
-func (q *Queue) pass() {
+// dispatch gives free slots to the next waiters.
+func (q *Queue) dispatch() {
 	for q.free > 0 {
 		known, unknown := q.known.next(), q.unknown.next()
 		switch {
 		case known == nil && unknown == nil:
 			return
-		case unknown == nil || known != nil && q.inARow < knownInARow:
+		case unknown == nil || known != nil && q.inARow < maxKnownInARow:
 			if q.inARow++; unknown == nil {
 				q.inARow = 0
 			}
-			q.begin(known)
+			q.startNext(known)
 		default:
 			q.inARow = 0
-			q.begin(unknown)
+			q.startNext(unknown)
 		}
 	}
 }
 
-func (q *Queue) begin(w *waiter) {
+func (q *Queue) startNext(w *waiter) {
 	q.free--
 	q.lane(w.Place).start(w)
 	close(w.ready)

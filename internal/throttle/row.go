@@ -11,13 +11,13 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// maxEntries bounds a row. No rule allows more within its windows, counted as prune
-// does, but the paced ones, which look only at the newest.
+// maxEntries limits the size of a row. No rule needs more entries, counted as prune does,
+// except the paced ones, and those need only the newest.
 const maxEntries = 256
 
-// prune drops entries that no window of the rule reaches, and the oldest past
-// what a row may hold. Where accounts are counted over a longer window than
-// tries, the newest of each is enough there.
+// prune returns the row without entries that no window of the rule covers, and without the
+// oldest past maxEntries. If accounts are counted over a longer window than tries, only the
+// newest entry of each account is kept for that.
 func prune(now time.Time, row []entry, r rule) []entry {
 	tries := r
 	tries.accounts = limit{}
@@ -38,19 +38,19 @@ func prune(now time.Time, row []entry, r rule) []entry {
 	return kept
 }
 
-// read returns a row's entries, oldest first, and its version; a missing row
-// is empty and has version 0.
-func read(ctx context.Context, q db.Querier, key Key) ([]entry, int64, error) {
-	return readRow(ctx, q, key, "")
+// readRow returns the entries of a row, oldest first, and its version. A missing row is empty and
+// has version 0.
+func readRow(ctx context.Context, q db.Querier, key Key) ([]entry, int64, error) {
+	return selectRow(ctx, q, key, "")
 }
 
-// readToWrite is read of a row that is written next: whoever else wants to waits
-// for that, since people of one network would keep each other from it.
-func readToWrite(ctx context.Context, tx *db.Tx, key Key) ([]entry, int64, error) {
-	return readRow(ctx, tx, key, tx.Locked())
+// readForUpdate reads and locks a row that is about to be written. Without the lock, users behind
+// one address would keep losing the version check to each other.
+func readForUpdate(ctx context.Context, tx *db.Tx, key Key) ([]entry, int64, error) {
+	return selectRow(ctx, tx, key, tx.Locked())
 }
 
-func readRow(ctx context.Context, q db.Querier, key Key, locked string) ([]entry, int64, error) {
+func selectRow(ctx context.Context, q db.Querier, key Key, locked string) ([]entry, int64, error) {
 	var (
 		times   []byte
 		version int64
@@ -70,10 +70,9 @@ func readRow(ctx context.Context, q db.Querier, key Key, locked string) ([]entry
 	return row, version, nil
 }
 
-// write stores row if its version is still the one read, and reports whether
-// it did. Changes keep changed_at at the newest entry's time; a zero now
-// leaves it.
-func write(ctx context.Context, tx *db.Tx, key Key, row []entry, version int64, now time.Time) (bool, error) {
+// writeRow stores row if its version is still the given one, and reports whether it did.
+// changed_at becomes now, the time of the newest entry; a zero now leaves it.
+func writeRow(ctx context.Context, tx *db.Tx, key Key, row []entry, version int64, now time.Time) (bool, error) {
 	var (
 		n   int64
 		err error
@@ -93,8 +92,8 @@ func write(ctx context.Context, tx *db.Tx, key Key, row []entry, version int64, 
 	return n == 1, err
 }
 
-// tag returns what is kept of an id: enough to tell tries apart.
-func tag(id string) uint64 {
+// hashTag returns a hash of an id that is long enough to tell tries apart.
+func hashTag(id string) uint64 {
 	if id == "" {
 		return 0
 	}
@@ -102,8 +101,8 @@ func tag(id string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// entryBytes: id (4), Unix milliseconds (8), units (2), owned (1), tag (8),
-// big-endian.
+// entryBytes is the size of an encoded entry: id (4), Unix milliseconds (8), units (2), owned
+// (1) and tag (8), big-endian.
 const entryBytes = 23
 
 func encode(row []entry) []byte {

@@ -2,25 +2,25 @@ package throttle
 
 import "time"
 
-// What wrong codes after a right password mean.
+// How many wrong codes after a right password are a sign that somebody else has the password.
 const (
-	// noticeCodes wrong ones are told to the owner.
+	// noticeCodes is the number from which on the owner is notified.
 	noticeCodes = 3
-	// suspectCodes wrong ones in [SuspectWithin] show that somebody else has the
-	// password (SP 800-63B: "evidence of compromise").
+	// suspectCodes is the number within [SuspectWithin] from which on the password must be
+	// changed (SP 800-63B: "evidence of compromise").
 	suspectCodes = 5
-	// SuspectWithin is how long a wrong code says something of the password.
+	// SuspectWithin is how long a wrong code counts as such a sign.
 	SuspectWithin = 30 * day
 )
 
 // Suspicion is what the wrong codes of an account say about its password.
 type Suspicion struct {
-	Codes   int  // submitted by attempts that never became a session, in 30 days, since the password was set
-	Notice  bool // the owner should hear of it
+	Codes   int  // wrong codes in 30 days, since the password was set, of attempts that became no session
+	Notice  bool // the owner should be notified
 	Suspect bool // the password must be changed
 }
 
-// suspicion is a pure function over the entries of the code buckets.
+// suspicion evaluates the entries of the code buckets. It is pure.
 func suspicion(now, passwordSet time.Time, rows ...[]entry) Suspicion {
 	var s Suspicion
 	for _, row := range rows {
