@@ -1,7 +1,3 @@
-// Package authenticator owns what all authenticators share: their kinds, the
-// proofs that they give, and the table authenticators with one row for each
-// that an account enrolled besides its password. What a kind stores and how it
-// is verified belongs to the package below that bears its name.
 package authenticator
 
 import (
@@ -18,24 +14,24 @@ import (
 // Kind is a kind of authenticator (SP 800-63B, "Authenticator Types").
 type Kind string
 
-// The kinds. An unknown one is refused when it is read (F3).
+// The kinds. Reading any other kind is an error (F3).
 const (
-	Password   Kind = "password"    // something known
-	TOTP       Kind = "totp"        // something owned: RFC 6238
-	BackupCode Kind = "backup_code" // something owned: a look-up secret
+	Password   Kind = "password"    // something you know
+	TOTP       Kind = "totp"        // something you have: RFC 6238
+	BackupCode Kind = "backup_code" // something you have: a look-up secret
 )
 
-// MaxPerAccount bounds the authenticators of an account: a guess is compared
-// with each of them, so each makes guessing easier.
+// MaxPerAccount limits an account's authenticators. A guessed code is compared with each of
+// them, so each one raises the chance of a guess.
 const MaxPerAccount = 5
 
-// PendingLife is how long an enrolment may take; its secret dies then.
+// PendingLife is the time to complete an enrolment. Its secret is deleted afterwards.
 const PendingLife = 15 * time.Minute
 
-// maxPending bounds the wizards that one session has open.
+// maxPending limits the pending enrolments of one session.
 const maxPending = 5
 
-// MaxNameRunes bounds a name, in code points.
+// MaxNameRunes is the maximum length of a name in code points.
 const MaxNameRunes = 40
 
 // Errors of this package.
@@ -44,15 +40,15 @@ var (
 	ErrLimit       = errors.New("account has as many authenticators as it may")
 )
 
-// Authenticator is one that an account enrolled.
+// Authenticator is an authenticator that an account enrolled besides its password.
 type Authenticator struct {
 	ID          string
 	AccountID   string
 	Kind        Kind
-	Name        string // given by the owner
+	Name        string // chosen by the owner
 	CreatedAt   time.Time
-	ConfirmedAt time.Time // zero while its enrolment is pending
-	LastUsedAt  time.Time // zero: not used yet
+	ConfirmedAt time.Time // zero while the enrolment is pending
+	LastUsedAt  time.Time // zero if never used
 }
 
 // NormalizeName returns name as [label.Normalize] does, or [ErrNameInvalid] with its reason.
@@ -66,7 +62,7 @@ func NormalizeName(name string) (string, error) {
 
 const columns = `id, account_id, kind, name, created_at, confirmed_at, last_used_at`
 
-func read(scan db.Scan) (Authenticator, error) {
+func scanAuthenticator(scan db.Scan) (Authenticator, error) {
 	var (
 		a                        Authenticator
 		created, confirmed, used db.At
@@ -83,7 +79,7 @@ func read(scan db.Scan) (Authenticator, error) {
 
 // List returns the account's confirmed authenticators, oldest first.
 func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator, error) {
-	all, err := db.All(ctx, q, read, `
+	all, err := db.All(ctx, q, scanAuthenticator, `
 		SELECT `+columns+` FROM authenticators
 		WHERE account_id = $1 AND confirmed_at IS NOT NULL ORDER BY confirmed_at, id`, accountID)
 	if err != nil {
@@ -92,8 +88,7 @@ func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator,
 	return all, nil
 }
 
-// Owners returns the ids of all accounts that have a confirmed authenticator,
-// in one statement.
+// Owners returns the ids of all accounts with a confirmed authenticator, in one statement.
 func Owners(ctx context.Context, q db.Querier) (map[string]bool, error) {
 	all, err := db.All(ctx, q, func(scan db.Scan) (id string, err error) {
 		return id, scan(&id)
@@ -108,24 +103,24 @@ func Owners(ctx context.Context, q db.Querier) (map[string]bool, error) {
 	return owners, nil
 }
 
-// ByID returns a confirmed authenticator of this account, or
-// [db.ErrNotFound], whether it is another's or nobody's.
+// ByID returns the account's confirmed authenticator with this id. It returns
+// [db.ErrNotFound] both for an unknown id and for one of another account.
 func ByID(ctx context.Context, q db.Querier, accountID, id string) (Authenticator, error) {
-	return one(ctx, q, `SELECT `+columns+` FROM authenticators WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID)
+	return readOne(ctx, q, `SELECT `+columns+` FROM authenticators WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID)
 }
 
-// Pending returns the enrolment with this id that the session began and that
-// hasn't expired, or [db.ErrNotFound]. Another session of the same account
-// doesn't get at its secret (R28).
+// Pending returns the pending enrolment with this id if the session started it and it hasn't
+// expired, else [db.ErrNotFound]. Another session of the same account can't read its secret
+// (R28).
 func Pending(ctx context.Context, q db.Querier, sessionID, id string, now time.Time) (Authenticator, error) {
-	return one(ctx, q, `
+	return readOne(ctx, q, `
 		SELECT `+columns+` FROM authenticators
 		WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL AND created_at > $3`,
 		id, sessionID, db.At{Time: now.Add(-PendingLife)})
 }
 
-// OwnerOf returns the account of an authenticator, pending or not, or "" where
-// it has gone meanwhile.
+// OwnerOf returns the account id of an authenticator, confirmed or pending, or "" if it
+// doesn't exist.
 func OwnerOf(ctx context.Context, q db.Querier, id string) (accountID string, err error) {
 	err = db.One(ctx, q, `SELECT account_id FROM authenticators WHERE id = $1`, []any{id}, &accountID)
 	if errors.Is(err, db.ErrNotFound) {
@@ -134,8 +129,8 @@ func OwnerOf(ctx context.Context, q db.Querier, id string) (accountID string, er
 	return accountID, err
 }
 
-func one(ctx context.Context, q db.Querier, query string, args ...any) (Authenticator, error) {
-	all, err := db.All(ctx, q, read, query, args...)
+func readOne(ctx context.Context, q db.Querier, query string, args ...any) (Authenticator, error) {
+	all, err := db.All(ctx, q, scanAuthenticator, query, args...)
 	if err != nil {
 		return Authenticator{}, fmt.Errorf("read authenticator: %w", err)
 	}
@@ -145,8 +140,8 @@ func one(ctx context.Context, q db.Querier, query string, args ...any) (Authenti
 	return all[0], nil
 }
 
-// CreatePending begins an enrolment in a session. Of the session's open ones
-// the oldest make room.
+// CreatePending starts an enrolment in a session. Past the limit it removes the session's
+// oldest pending ones.
 func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, kind Kind, now time.Time) (Authenticator, error) {
 	if _, err := db.Exec(ctx, tx, `
 		DELETE FROM authenticators
@@ -165,9 +160,9 @@ func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, 
 	return a, nil
 }
 
-// Confirm ends an enrolment of the session well. Of many callers one
-// succeeds; the others get [db.ErrNotFound]. Past [MaxPerAccount] it returns
-// [ErrLimit]. The caller holds the account's row (account.Restamp).
+// Confirm completes a pending enrolment of the session. Of several concurrent callers one
+// succeeds; the others get [db.ErrNotFound]. With [MaxPerAccount] authenticators it returns
+// [ErrLimit]. The caller must have locked the account's row (account.Lock).
 func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, name string, now time.Time) error {
 	var others int
 	if err := db.One(ctx, tx, `SELECT COUNT(*) FROM authenticators WHERE account_id = $1 AND confirmed_at IS NOT NULL`,
@@ -177,34 +172,34 @@ func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, 
 	if others >= MaxPerAccount {
 		return ErrLimit
 	}
-	return change(ctx, tx, `
+	return changeOne(ctx, tx, `
 		UPDATE authenticators SET confirmed_at = $3, last_used_at = NULL, session_id = NULL, name = $4
 		WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL`,
 		a.ID, sessionID, db.At{Time: now}, name)
 }
 
-// Cancel drops a pending enrolment of the session.
+// Cancel removes a pending enrolment of the session.
 func Cancel(ctx context.Context, tx *db.Tx, sessionID, id string) error {
-	return change(ctx, tx, `DELETE FROM authenticators WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL`, id, sessionID)
+	return changeOne(ctx, tx, `DELETE FROM authenticators WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL`, id, sessionID)
 }
 
-// DropPending drops the account's pending enrolments, but for those of one
-// session; an empty id spares none.
-func DropPending(ctx context.Context, tx *db.Tx, accountID, exceptSession string) error {
+// RemovePending removes the account's pending enrolments except those of one session. An empty
+// exceptSession spares none.
+func RemovePending(ctx context.Context, tx *db.Tx, accountID, exceptSession string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE account_id = $1 AND confirmed_at IS NULL AND session_id <> $2`, accountID, exceptSession)
 	return err
 }
 
-// EndPending drops every enrolment that isn't confirmed: the database came out
-// of a backup (F13).
-func EndPending(ctx context.Context, tx *db.Tx) error {
+// PurgePending deletes all pending enrolments, after the database was restored from a backup
+// (F13).
+func PurgePending(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL`)
 	return err
 }
 
-// EndFuturePending drops the enrolments that aren't confirmed and that a clock which was
-// ahead began after latest: they would wait for as long as it was ahead.
-func EndFuturePending(ctx context.Context, tx *db.Tx, latest time.Time) error {
+// RemoveFuturePending removes pending enrolments that a clock which was ahead dated after
+// latest: they would stay open for too long.
+func RemoveFuturePending(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL AND created_at > $1`, db.At{Time: latest})
 	if err != nil {
 		return fmt.Errorf("end enrolments of the future: %w", err)
@@ -212,36 +207,35 @@ func EndFuturePending(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	return nil
 }
 
-// Rename gives a confirmed authenticator of the account another name.
+// Rename changes the name of one of the account's confirmed authenticators.
 func Rename(ctx context.Context, tx *db.Tx, accountID, id, name string) error {
-	return change(ctx, tx, `UPDATE authenticators SET name = $3 WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID, name)
+	return changeOne(ctx, tx, `UPDATE authenticators SET name = $3 WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID, name)
 }
 
-// Remove deletes a confirmed authenticator of the account with its secret.
+// Remove deletes one of the account's confirmed authenticators, with its secret.
 func Remove(ctx context.Context, tx *db.Tx, accountID, id string) error {
-	return change(ctx, tx, `DELETE FROM authenticators WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID)
+	return changeOne(ctx, tx, `DELETE FROM authenticators WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, id, accountID)
 }
 
-// RemoveAll deletes all authenticators of the account, pending ones too.
+// RemoveAll deletes all of the account's authenticators, including pending ones.
 func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE account_id = $1`, accountID)
 	return err
 }
 
-// Used notes that the authenticator proved its account.
-func Used(ctx context.Context, tx *db.Tx, id string, now time.Time) error {
-	return change(ctx, tx, `UPDATE authenticators SET last_used_at = $2 WHERE id = $1`, id, db.At{Time: now})
+// NoteUse records the time at which the authenticator was last used.
+func NoteUse(ctx context.Context, tx *db.Tx, id string, now time.Time) error {
+	return changeOne(ctx, tx, `UPDATE authenticators SET last_used_at = $2 WHERE id = $1`, id, db.At{Time: now})
 }
 
-// Sweep deletes enrolments that nobody ended in time.
-func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
+// ExpirePending deletes expired pending enrolments.
+func ExpirePending(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL AND created_at <= $1`, db.At{Time: now.Add(-PendingLife)})
 	return err
 }
 
-// change runs a statement that must change one row, or returns
-// [db.ErrNotFound].
-func change(ctx context.Context, tx *db.Tx, query string, args ...any) error {
+// changeOne runs a statement that must change one row, or returns [db.ErrNotFound].
+func changeOne(ctx context.Context, tx *db.Tx, query string, args ...any) error {
 	n, err := db.Exec(ctx, tx, query, args...)
 	if err != nil {
 		return fmt.Errorf("change authenticator: %w", err)

@@ -11,13 +11,13 @@ import (
 // Proof is one successful verification.
 type Proof struct {
 	Kind Kind
-	ID   string // of the authenticator; empty for a password or a backup code
+	ID   string // id of the authenticator; empty for a password or a backup code
 	At   time.Time
 }
 
-// AAL returns the authentication assurance level that proofs reach: 0 for
-// none, 1 for one factor, 2 for something known and something owned (SP
-// 800-63B, "Authentication Assurance Levels").
+// AAL returns the authentication assurance level of the proofs: 0 for none, 1 for one
+// factor, 2 for something you know and something you have (SP 800-63B, "Authentication
+// Assurance Levels").
 func AAL(proofs []Proof) int {
 	var known, owned bool
 	for _, p := range proofs {
@@ -38,7 +38,7 @@ func AAL(proofs []Proof) int {
 	}
 }
 
-// Since returns the proofs that were made at or after t.
+// Since returns the proofs made at or after t.
 func Since(proofs []Proof, t time.Time) []Proof {
 	var fresh []Proof
 	for _, p := range proofs {
@@ -49,8 +49,8 @@ func Since(proofs []Proof, t time.Time) []Proof {
 	return fresh
 }
 
-// Merge returns old with newer proofs of the same authenticators in their
-// place.
+// Merge returns the proofs of old and newer. A newer proof replaces the old one of the same
+// authenticator. Its arguments stay unchanged.
 func Merge(old, newer []Proof) []Proof {
 	merged := make([]Proof, 0, len(old)+len(newer))
 	for _, p := range old {
@@ -65,7 +65,7 @@ func Merge(old, newer []Proof) []Proof {
 	return append(merged, newer...)
 }
 
-// Without returns the proofs that drop doesn't name.
+// Without returns the proofs for which drop returns false.
 func Without(proofs []Proof, drop func(Proof) bool) []Proof {
 	var left []Proof
 	for _, p := range proofs {
@@ -76,12 +76,11 @@ func Without(proofs []Proof, drop func(Proof) bool) []Proof {
 	return left
 }
 
-// maxProofs bounds a stored list: one of each authenticator of an account is
-// all that is ever kept.
+// maxProofs limits a stored list: at most one proof of each authenticator is kept.
 const maxProofs = 2 + MaxPerAccount
 
-// EncodeProofs returns the text that is stored of proofs: "kind:id:ms" joined
-// by commas. Kinds and ids are our own; nothing that was typed gets in (R19).
+// EncodeProofs returns proofs as stored text: "kind:id:ms", joined by commas. Kinds and ids
+// come from this program, so the text contains nothing that a user typed (R19).
 func EncodeProofs(proofs []Proof) string {
 	parts := make([]string, len(proofs))
 	for i, p := range proofs {
@@ -90,8 +89,8 @@ func EncodeProofs(proofs []Proof) string {
 	return strings.Join(parts, ",")
 }
 
-// ParseProofs reads what [EncodeProofs] wrote. Anything else is an error, an
-// unknown kind too, and whoever reads it denies (F3).
+// ParseProofs parses the text of [EncodeProofs]. Any other text, or an unknown kind, is an
+// error; callers must then deny (F3).
 func ParseProofs(text string) ([]Proof, error) {
 	if text == "" {
 		return nil, nil

@@ -43,29 +43,29 @@ func TestAALNeedsSomethingKnownAndSomethingOwned(t *testing.T) {
 	}
 }
 
-// at is a proof so long after [testkit.Start].
-func at(k Kind, id string, after time.Duration) Proof {
+// proofAt returns a proof made at the time after, counted from [testkit.Start].
+func proofAt(k Kind, id string, after time.Duration) Proof {
 	return Proof{Kind: k, ID: id, At: testkit.Start.Add(after)}
 }
 
 func TestSinceKeepsFreshProofs(t *testing.T) {
-	proofs := []Proof{at(Password, "", -time.Millisecond), at(TOTP, "a", 0), at(BackupCode, "", time.Hour)}
+	proofs := []Proof{proofAt(Password, "", -time.Millisecond), proofAt(TOTP, "a", 0), proofAt(BackupCode, "", time.Hour)}
 	if diff := cmp.Diff(proofs[1:], Since(proofs, testkit.Start)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if got := Since(proofs, testkit.Start.Add(2*time.Hour)); len(got) != 0 {
-		t.Errorf("fresh: %v", got)
+		t.Errorf("Since a later time = %v, want none", got)
 	}
 }
 
-func TestMergePutsNewProofsInTheOldOnesPlace(t *testing.T) {
-	old := []Proof{at(Password, "", 0), at(TOTP, "a", 0)}
+func TestMergeReplacesOlderProofs(t *testing.T) {
+	old := []Proof{proofAt(Password, "", 0), proofAt(TOTP, "a", 0)}
 	for name, test := range map[string]struct{ newer, want []Proof }{
-		"nothing":       {nil, old},
-		"password anew": {[]Proof{at(Password, "", 1)}, []Proof{at(TOTP, "a", 0), at(Password, "", 1)}},
-		"code anew":     {[]Proof{at(TOTP, "a", 1)}, []Proof{at(Password, "", 0), at(TOTP, "a", 1)}},
-		"backup code":   {[]Proof{at(BackupCode, "", 1)}, []Proof{at(Password, "", 0), at(TOTP, "a", 0), at(BackupCode, "", 1)}},
-		"both anew":     {[]Proof{at(Password, "", 1), at(TOTP, "a", 1)}, []Proof{at(Password, "", 1), at(TOTP, "a", 1)}},
+		"nothing":        {nil, old},
+		"a new password": {[]Proof{proofAt(Password, "", 1)}, []Proof{proofAt(TOTP, "a", 0), proofAt(Password, "", 1)}},
+		"a new code":     {[]Proof{proofAt(TOTP, "a", 1)}, []Proof{proofAt(Password, "", 0), proofAt(TOTP, "a", 1)}},
+		"a backup code":  {[]Proof{proofAt(BackupCode, "", 1)}, []Proof{proofAt(Password, "", 0), proofAt(TOTP, "a", 0), proofAt(BackupCode, "", 1)}},
+		"both new":       {[]Proof{proofAt(Password, "", 1), proofAt(TOTP, "a", 1)}, []Proof{proofAt(Password, "", 1), proofAt(TOTP, "a", 1)}},
 	} {
 		before := append([]Proof(nil), old...)
 		if diff := cmp.Diff(test.want, Merge(old, test.newer)); diff != "" {
@@ -78,28 +78,28 @@ func TestMergePutsNewProofsInTheOldOnesPlace(t *testing.T) {
 	if got := Merge(nil, nil); len(got) != 0 {
 		t.Errorf("Merge of nothing = %v", got)
 	}
-	// However often somebody proves again, one proof of each stays, and what
-	// is stored can be read.
+	// After any number of reauthentications the list has one proof of each authenticator and
+	// can be parsed.
 	var proofs []Proof
 	for i := range 50 {
-		proofs = Merge(proofs, []Proof{at(Password, "", time.Duration(i)), at(TOTP, string(rune('a'+i%MaxPerAccount)), time.Duration(i)), at(BackupCode, "", time.Duration(i))})
+		proofs = Merge(proofs, []Proof{proofAt(Password, "", time.Duration(i)), proofAt(TOTP, string(rune('a'+i%MaxPerAccount)), time.Duration(i)), proofAt(BackupCode, "", time.Duration(i))})
 		if _, err := ParseProofs(EncodeProofs(proofs)); err != nil {
 			t.Fatalf("after %d merges: %v", i+1, err)
 		}
 	}
 }
 
-func TestWithoutDropsWhatItIsAskedTo(t *testing.T) {
-	proofs := []Proof{at(Password, "", 0), at(TOTP, "a", 0), at(TOTP, "b", 0)}
+func TestWithoutDropsTheGivenProofs(t *testing.T) {
+	proofs := []Proof{proofAt(Password, "", 0), proofAt(TOTP, "a", 0), proofAt(TOTP, "b", 0)}
 	got := Without(proofs, func(p Proof) bool { return p.ID == "a" })
 	if diff := cmp.Diff([]Proof{proofs[0], proofs[2]}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if len(proofs) != 3 || proofs[1].ID != "a" {
-		t.Error("changed its input")
+		t.Error("Without changed its argument")
 	}
 	if got := Without(proofs, func(Proof) bool { return true }); AAL(got) != 0 {
-		t.Errorf("without all: %v", got)
+		t.Errorf("Without all proofs = %v, want none", got)
 	}
 }
 
@@ -126,19 +126,19 @@ func TestProofsReadBack(t *testing.T) {
 	})
 }
 
-func TestForeignProofsAreDenied(t *testing.T) {
-	// F3.
+func TestMalformedProofsAreDenied(t *testing.T) {
+	// What can't be parsed is denied (F3).
 	for _, text := range []string{
 		",", ":", "::", "password", "password:", "password::", "password::x", "password::1.5", "password::+1", "password::01", "password:: 1", "password::1 ", "password::0x1", "password::-0",
 		"PASSWORD::1", " password::1", "webauthn:id:1", ":id:1", "totp:a:b:1", "password::1,", ",password::1", "password::1,,totp:a:1", "password::1;totp:a:1",
 		"password::9223372036854775808", strings.TrimSuffix(strings.Repeat("totp:a:1,", maxProofs+1), ","), strings.Repeat(",", 1<<20),
 	} {
 		if got, err := ParseProofs(text); err == nil || got != nil {
-			t.Errorf("ParseProofs(%.40q) = %v, %v", text, got, err)
+			t.Errorf("ParseProofs(%.40q) = %v, %v; want an error", text, got, err)
 		}
 	}
 	if got, err := ParseProofs(""); err != nil || len(got) != 0 {
-		t.Errorf("no proofs = %v, %v", got, err)
+		t.Errorf("ParseProofs(\"\") = %v, %v; want none", got, err)
 	}
 }
 

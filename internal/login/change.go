@@ -81,7 +81,7 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if err := pass.RevokeAll(ctx, tx, accountID); err != nil {
 		return "", err
 	}
-	if err := authenticator.DropPending(ctx, tx, accountID, exceptSession); err != nil {
+	if err := authenticator.RemovePending(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
 	if _, err := session.RevokeOthers(ctx, tx, accountID, exceptSession); err != nil {

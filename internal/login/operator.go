@@ -347,7 +347,7 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 		}
 		if ticket.Kind == account.TicketEnroll {
 			// Of many callers one succeeds; the link itself waits for the wizard.
-			if there, err := password.EndSuspect(ctx, tx, owner.ID); err != nil {
+			if there, err := password.ClearSuspect(ctx, tx, owner.ID); err != nil {
 				return err
 			} else if !there {
 				return account.ErrTicket

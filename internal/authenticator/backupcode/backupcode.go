@@ -1,6 +1,7 @@
-// Package backupcode owns backup codes (SP 800-63B, "Look-Up Secrets"), table
-// backup_codes: ten of 60 bits, each good for one sign-in without the phone.
-// They exist only while another authenticator does; login sees to that (R10).
+// Package backupcode owns backup codes (SP 800-63B, "Look-Up Secrets") and the table
+// backup_codes. A set has ten codes of 60 bits, each good for one sign-in without the phone.
+// Codes exist only while the account has another authenticator; package login ensures that
+// (R10).
 package backupcode
 
 import (
@@ -17,15 +18,15 @@ import (
 )
 
 const (
-	// Count of codes in a set.
+	// Count is the number of codes in a set.
 	Count = 10
 
 	symbols   = 12 // of 5 bits each
 	group     = 4
 	saltBytes = 16
 
-	// maxTyped bounds what is normalised: a code with a sign after each
-	// symbol and some to spare.
+	// maxTyped limits the input of Normalize, in bytes: a code with a separator after each
+	// symbol, and some more.
 	maxTyped = 64
 )
 
@@ -34,15 +35,15 @@ const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 // Errors of this package.
 var (
-	// ErrMalformed: what was typed isn't twelve symbols of a backup code.
+	// ErrMalformed means that the text isn't twelve symbols of a backup code.
 	ErrMalformed = errors.New("not a backup code")
-	// ErrUsed: another request used the code first.
+	// ErrUsed means that the code is used, possibly by a concurrent request.
 	ErrUsed = errors.New("backup code was used already")
 )
 
-// Normalize returns the one form of what was typed that is hashed: upper
-// case, without dashes and spaces, O read as 0, I and L as 1. Anything that
-// isn't twelve symbols then is [ErrMalformed].
+// Normalize returns the typed code in the form that is hashed: twelve upper-case symbols
+// without dashes and spaces, with O replaced by 0, and I and L by 1. Any other text is
+// [ErrMalformed].
 func Normalize(typed string) (string, error) {
 	if len(typed) > maxTyped {
 		return "", ErrMalformed
@@ -68,16 +69,16 @@ func Normalize(typed string) (string, error) {
 	return code, nil
 }
 
-// Set is a new set of codes, hashed but not stored yet.
+// Set is a new set of codes with their hashes, not stored yet.
 type Set struct {
-	Codes  []string // XXXX-XXXX-XXXX, to be shown once
+	Codes  []string // in the form XXXX-XXXX-XXXX, to be shown once
 	params secret.Argon2id
 	salt   []byte
 	hashes [][]byte
 }
 
-// NewSet makes a set. It takes ten password hashes: hold a slot, and no
-// transaction.
+// NewSet returns a new random set. It computes ten password hashes, so the caller should hold
+// a hashing slot and must not be in a transaction.
 func NewSet(p secret.Argon2id) Set {
 	set := Set{params: p, salt: make([]byte, saltBytes)}
 	rand.Read(set.salt)
@@ -85,7 +86,7 @@ func NewSet(p secret.Argon2id) Set {
 		var random [symbols]byte
 		rand.Read(random[:])
 		for i := range random {
-			random[i] = alphabet[random[i]%32] // 256 is a multiple of 32: no symbol is likelier
+			random[i] = alphabet[random[i]%32] // no bias, since 256 is a multiple of 32
 		}
 		code := string(random[:])
 		set.hashes = append(set.hashes, p.Key(code, set.salt))
@@ -98,7 +99,7 @@ func place(accountID, id string) secret.Place {
 	return secret.Place{Table: "backup_codes", Column: "hash", Row: accountID + "/" + id}
 }
 
-// Issue stores the set in place of the account's codes so far, used or not.
+// Issue stores the set and deletes the account's earlier codes, used or not.
 func Issue(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, set Set, now time.Time) error {
 	if err := RemoveAll(ctx, tx, accountID); err != nil {
 		return err
@@ -116,7 +117,7 @@ func Issue(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, 
 	return nil
 }
 
-// RemoveAll deletes the account's codes.
+// RemoveAll deletes all of the account's codes.
 func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	if _, err := db.Exec(ctx, tx, `DELETE FROM backup_codes WHERE account_id = $1`, accountID); err != nil {
 		return fmt.Errorf("remove backup codes: %w", err)
@@ -124,7 +125,7 @@ func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	return nil
 }
 
-// SetID names the account's set of codes, or "" where it has none. It is no
+// SetID returns an id of the account's set of codes, or "" if it has none. The id isn't
 // secret.
 func SetID(ctx context.Context, q db.Querier, accountID string) (string, error) {
 	var id string
@@ -132,17 +133,17 @@ func SetID(ctx context.Context, q db.Querier, accountID string) (string, error) 
 	return id, err
 }
 
-// Left returns how many codes of the account are unused.
+// Left returns the number of the account's unused codes.
 func Left(ctx context.Context, q db.Querier, accountID string) (int, error) {
 	var n int
 	err := db.One(ctx, q, `SELECT COUNT(*) FROM backup_codes WHERE account_id = $1 AND used_at IS NULL`, []any{accountID}, &n)
 	return n, err
 }
 
-// Match returns the id of the account's unused code that is equal to code, a
-// normalised one, or "" where none is. It takes one password hash, whatever
-// the account has: hold a slot. Only the typed text is ever hashed, so a
-// stored value typed in is one more wrong code (R9, R11).
+// Match returns the id of the account's unused code that equals the normalized code, or "" if
+// there is none. It always computes one password hash, so the caller should hold a hashing
+// slot. Only the typed text is hashed: typing a value from the database is a wrong code
+// (R9, R11).
 func Match(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, code string) (string, error) {
 	type stored struct {
 		id         string
@@ -155,7 +156,7 @@ func Match(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2
 	if err != nil {
 		return "", fmt.Errorf("read backup codes: %w", err)
 	}
-	// A set has one salt and one cost, so one hash serves all of it.
+	// All codes of a set share salt and cost, so one hash suffices.
 	set := stored{salt: make([]byte, saltBytes), params: p}
 	if len(all) > 0 {
 		set = all[0]
@@ -177,7 +178,7 @@ func Match(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2
 	return match, nil
 }
 
-// Redeem uses the code up. Of many callers, on any number of nodes, one
+// Redeem marks the code as used. Of several concurrent callers, on any number of nodes, one
 // succeeds; the others get [ErrUsed].
 func Redeem(ctx context.Context, tx *db.Tx, accountID, id string, now time.Time) error {
 	n, err := db.Exec(ctx, tx, `UPDATE backup_codes SET used_at = $3 WHERE id = $1 AND account_id = $2 AND used_at IS NULL`, id, accountID, db.At{Time: now})
@@ -190,8 +191,8 @@ func Redeem(ctx context.Context, tx *db.Tx, accountID, id string, now time.Time)
 	return nil
 }
 
-// Sealed returns the next sealed codes after that row, at most
-// [secret.SealedBatch], by id, used ones too; none at the end.
+// Sealed returns the sealed codes of all accounts, including used ones, in the order of ids
+// and starting after the given id: at most [secret.SealedBatch], and none at the end.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
 		var accountID string
@@ -201,15 +202,15 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	}, `SELECT id, account_id, hash FROM backup_codes WHERE id > $1 ORDER BY id LIMIT $2`, after, secret.SealedBatch)
 }
 
-// Reseal stores the same code sealed anew, and reports whether it did: not
-// where the row has changed since it was read.
+// Reseal replaces the sealed bytes of a code by anew, which holds the same code. It reports
+// false, and changes nothing, if the row changed since it was read.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE backup_codes SET hash = $3 WHERE id = $1 AND hash = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err
 }
 
-// EndAll deletes the codes of every account: the database came out of a
-// backup, and has forgotten which were used since (F13).
+// EndAll deletes all codes of all accounts, after the database was restored from a backup:
+// some of them may have been used since it was made (F13).
 func EndAll(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM backup_codes`)
 	return err

@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// cheap is the least that Argon2id costs.
+// cheap is the lowest cost of Argon2id.
 var cheap = secret.Argon2id{MemoryKiB: 8, Iterations: 1}
 
 func must(t *testing.T, err error) {
@@ -66,16 +66,16 @@ func left(t *testing.T, d *db.DB, accountID string) int {
 }
 
 func TestAThousandSetsHaveNoCodeTwice(t *testing.T) {
-	// ATTACKS 50.
+	// Attack 50.
 	seen, count := map[string]bool{}, map[rune]int{}
 	for range 1000 {
 		set := NewSet(cheap)
 		if len(set.Codes) != 10 || len(set.hashes) != 10 {
-			t.Fatalf("%d codes, %d hashes", len(set.Codes), len(set.hashes))
+			t.Fatalf("%d codes and %d hashes, want 10 each", len(set.Codes), len(set.hashes))
 		}
 		for _, code := range set.Codes {
 			if len(code) != 14 || code[4] != '-' || code[9] != '-' || seen[code] {
-				t.Fatalf("code %q, seen before: %v", code, seen[code])
+				t.Fatalf("code %q: wrong form, or a repetition (%v)", code, seen[code])
 			}
 			seen[code] = true
 			for _, r := range strings.ReplaceAll(code, "-", "") {
@@ -83,7 +83,7 @@ func TestAThousandSetsHaveNoCodeTwice(t *testing.T) {
 			}
 		}
 	}
-	// 32 symbols, each as likely: 60 bits in twelve.
+	// 32 equally likely symbols: 5 bits each, 60 in a code.
 	for _, r := range "0123456789ABCDEFGHJKMNPQRSTVWXYZ" {
 		if n := count[r]; n < 3750-500 || n > 3750+500 {
 			t.Errorf("%c occurs %d times in 120,000 symbols, want about 3,750", r, n)
@@ -95,7 +95,7 @@ func TestAThousandSetsHaveNoCodeTwice(t *testing.T) {
 	}
 }
 
-// forms are what a person may type, and its normal form; "" is refused.
+// forms maps what a person may type to its normal form, or to "" if it is malformed.
 var forms = map[string]string{
 	"7K3M-9QXT-B2HV":         "7K3M9QXTB2HV",
 	"7k3m-9qxt-b2hv":         "7K3M9QXTB2HV",
@@ -125,7 +125,7 @@ func TestNormalizeReadsWhatAPersonTypes(t *testing.T) {
 	}
 	for _, code := range NewSet(cheap).Codes {
 		if got, err := Normalize(code); err != nil || got != strings.ReplaceAll(code, "-", "") {
-			t.Errorf("Normalize(%q) = %q, %v", code, got, err)
+			t.Errorf("Normalize(%q) = %q, %v; want it without dashes", code, got, err)
 		}
 	}
 }
@@ -166,12 +166,12 @@ func TestMatchFindsOnlyTheOwnersUnusedCodes(t *testing.T) {
 			ids[match(t, d, ring, testkit.Quick, ada, strings.ToLower(code))] = true
 			for _, other := range []string{eve, nobody, ""} {
 				if id := match(t, d, ring, testkit.Quick, other, code); id != "" {
-					t.Errorf("ada's code matches for %q (ATTACKS 46)", other)
+					t.Errorf("ada's code matches for account %q (attack 46)", other)
 				}
 			}
 		}
 		if len(ids) != 10 || ids[""] {
-			t.Errorf("ten codes match %d rows, none: %v", len(ids), ids[""])
+			t.Errorf("ten codes match %d rows; no match: %v", len(ids), ids[""])
 		}
 		id := match(t, d, ring, testkit.Quick, ada, set.Codes[3])
 		if err := redeem(d, eve, id); !errors.Is(err, ErrUsed) {
@@ -179,7 +179,7 @@ func TestMatchFindsOnlyTheOwnersUnusedCodes(t *testing.T) {
 		}
 		must(t, redeem(d, ada, id))
 		if got := match(t, d, ring, testkit.Quick, ada, set.Codes[3]); got != "" {
-			t.Error("a used code matches (ATTACKS 43)")
+			t.Error("a used code matches (attack 43)")
 		}
 		if n := left(t, d, ada); n != 9 {
 			t.Errorf("%d codes left, want 9", n)
@@ -188,13 +188,13 @@ func TestMatchFindsOnlyTheOwnersUnusedCodes(t *testing.T) {
 			t.Errorf("eve has %d codes left, want 10", n)
 		}
 		if got := match(t, d, ring, testkit.Quick, ada, "0000-0000-0000"); got != "" {
-			t.Error("a code that nobody has matches")
+			t.Error("a code that no account has matches")
 		}
 	})
 }
 
 func TestWhatIsStoredIsNeverAccepted(t *testing.T) {
-	// R11: not the hash, not the salt, not the sealed bytes, in any spelling.
+	// Neither hash, salt nor sealed bytes are accepted, in any encoding (R11).
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ring := context.Background(), secret.NewRing()
 		ada := create(t, d, "ada")
@@ -207,18 +207,18 @@ func TestWhatIsStoredIsNeverAccepted(t *testing.T) {
 		stored, err := db.All(ctx, d.Reader(), func(scan db.Scan) (b []byte, err error) { return b, scan(&b) }, `SELECT hash FROM backup_codes`)
 		must(t, err)
 		if len(stored) != 10 {
-			t.Fatalf("%d rows", len(stored))
+			t.Fatalf("%d rows, want 10", len(stored))
 		}
 		for _, sealed := range stored {
 			for _, hash := range set.hashes {
 				if strings.Contains(string(sealed), string(hash[:8])) {
-					t.Error("a hash stands in the database unsealed")
+					t.Error("the database has an unsealed hash")
 				}
 			}
 		}
 		for _, input := range append(inputs, stored...) {
 			for _, typed := range []string{string(input), hex.EncodeToString(input), base64.StdEncoding.EncodeToString(input), base64.RawURLEncoding.EncodeToString(input)} {
-				// Straight to Match, past Normalize.
+				// Call Match directly, without Normalize.
 				if id, err := Match(ctx, d.Reader(), ring, testkit.Quick, ada, typed); err != nil || id != "" {
 					t.Errorf("%.20q matches %q, %v", typed, id, err)
 				}
@@ -228,7 +228,7 @@ func TestWhatIsStoredIsNeverAccepted(t *testing.T) {
 }
 
 func TestCodeIsRedeemedOnce(t *testing.T) {
-	// ATTACKS 44.
+	// Attack 44.
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
 		ada := create(t, d, "ada")
@@ -236,13 +236,13 @@ func TestCodeIsRedeemedOnce(t *testing.T) {
 		id := match(t, d, ring, testkit.Quick, ada, set.Codes[0])
 		got := testkit.Race(32, func(int) string { return testkit.Outcome(redeem(d, ada, id)) })
 		if got["ok"] != 1 || got[ErrUsed.Error()] != 31 {
-			t.Errorf("32 redeem one code = %v, want one ok", got)
+			t.Errorf("32 callers redeem one code = %v, want one ok", got)
 		}
 		if n := left(t, d, ada); n != 9 {
 			t.Errorf("%d left, want 9", n)
 		}
 		if err := redeem(d, ada, "no such row"); !errors.Is(err, ErrUsed) {
-			t.Errorf("an unknown code: %v", err)
+			t.Errorf("an unknown code: %v, want ErrUsed", err)
 		}
 	})
 }
@@ -260,17 +260,17 @@ func TestNewSetKillsTheOld(t *testing.T) {
 			}
 		}
 		if err := redeem(d, ada, oldID); !errors.Is(err, ErrUsed) {
-			t.Errorf("a code of the old set, matched before the new one came, is redeemed: %v", err)
+			t.Errorf("a code of the old set, matched before the new one was issued: %v, want ErrUsed", err)
 		}
 		if match(t, d, ring, testkit.Quick, ada, set.Codes[9]) == "" || match(t, d, ring, testkit.Quick, eve, others.Codes[9]) == "" {
 			t.Error("a code of the new set, or of another account, doesn't match")
 		}
 		must(t, d.Write(ctx, func(tx *db.Tx) error { return RemoveAll(ctx, tx, ada) }))
 		if n := left(t, d, ada); n != 0 || match(t, d, ring, testkit.Quick, ada, set.Codes[0]) != "" {
-			t.Errorf("after RemoveAll %d are left", n)
+			t.Errorf("%d codes left after RemoveAll, or one matches", n)
 		}
 		if n := left(t, d, eve); n != 10 {
-			t.Errorf("eve has %d, want 10", n)
+			t.Errorf("eve has %d codes left, want 10", n)
 		}
 	})
 }
@@ -282,7 +282,7 @@ func TestSetKeepsTheCostItWasMadeWith(t *testing.T) {
 		set := issue(t, d, ring, ada, testkit.Quick)
 		raised := secret.Argon2id{MemoryKiB: 128, Iterations: 2}
 		if match(t, d, ring, raised, ada, set.Codes[0]) == "" {
-			t.Error("codes of before don't match once the setting was raised")
+			t.Error("existing codes don't match after the cost was raised")
 		}
 		for _, change := range []string{"memory_kib = 7", "memory_kib = 1048577", "iterations = 0", "iterations = 65"} {
 			rollback := errors.New("put it back")
@@ -291,7 +291,7 @@ func TestSetKeepsTheCostItWasMadeWith(t *testing.T) {
 					return err
 				}
 				if id, err := Match(ctx, tx, ring, testkit.Quick, ada, strings.ReplaceAll(set.Codes[0], "-", "")); err == nil || id != "" {
-					t.Errorf("%s: matched %q, %v", change, id, err)
+					t.Errorf("%s: matched %q, %v; want an error", change, id, err)
 				}
 				return rollback
 			})
@@ -303,21 +303,21 @@ func TestSetKeepsTheCostItWasMadeWith(t *testing.T) {
 }
 
 func TestMatchWithoutItsKeyIsAnErrorNotAMismatch(t *testing.T) {
-	// F4.
+	// A key that is missing or doesn't fit is an error (F4).
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ring := context.Background(), secret.NewRing()
 		ada, eve := create(t, d, "ada"), create(t, d, "eve")
 		code := strings.ReplaceAll(issue(t, d, ring, ada, testkit.Quick).Codes[0], "-", "")
 		if id, err := Match(ctx, d.Reader(), secret.NewRing(), testkit.Quick, ada, code); !errors.Is(err, secret.ErrUnknownKey) || id != "" {
-			t.Errorf("another ring: %q, %v", id, err)
+			t.Errorf("another key ring: %q, %v; want ErrUnknownKey", id, err)
 		}
-		// Ada's rows handed to eve in the database.
+		// Move ada's rows to eve in the database.
 		must(t, d.Write(ctx, func(tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE backup_codes SET account_id = $1`, eve)
 			return err
 		}))
 		if id, err := Match(ctx, d.Reader(), ring, testkit.Quick, eve, code); !errors.Is(err, secret.ErrOpen) || id != "" {
-			t.Errorf("ada's rows as eve's: %q, %v", id, err)
+			t.Errorf("ada's rows under eve's account: %q, %v; want ErrOpen", id, err)
 		}
 		must(t, d.Close())
 		for name, err := range map[string]error{
@@ -326,7 +326,7 @@ func TestMatchWithoutItsKeyIsAnErrorNotAMismatch(t *testing.T) {
 			"Redeem": redeem(d, eve, "x"),
 		} {
 			if !errors.Is(err, db.ErrUnavailable) {
-				t.Errorf("%s on a closed database: %v (F1)", name, err)
+				t.Errorf("%s on a closed database (F1): %v, want ErrUnavailable", name, err)
 			}
 		}
 	})

@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// common holds the first five bytes of the SHA-256 of 49,000 common passwords
-// in lower case, sorted. The list is that of @zxcvbn-ts/language-common 4.1.3,
-// MIT, © 2012-2016 Dan Wheeler and Dropbox, Inc., © 2021 @zxcvbn-ts;
-// tools/commonpasswords makes the file. A false hit comes once in 2·10⁷.
+// common holds the first five bytes of the SHA-256 of 49,000 common passwords in lower case,
+// sorted. The list is that of @zxcvbn-ts/language-common 4.1.3, MIT, © 2012-2016 Dan Wheeler
+// and Dropbox, Inc., © 2021 @zxcvbn-ts; tools/commonpasswords writes the file. One word in
+// 2·10⁷ is found by mistake.
 //
 //go:embed common.bin
 var common []byte
@@ -28,30 +28,31 @@ func isCommon(word string) bool {
 }
 
 const (
-	// leastWord is the shortest of the account's words that is looked for, and
-	// leastCommon the shortest common password; shorter ones stand in anything.
-	leastWord   = 3
-	leastCommon = 4
-	// leastRest is what a password must hold besides one common password and
-	// the words that everybody knows of this account.
-	leastRest = 6
-	// leastDifferent characters keep out "aaaaaaaaaaaaaaa" and "121212121212121".
-	leastDifferent = 5
+	// minWord is the minimum length of the account's words to search for, and minCommon
+	// that of common passwords. Shorter ones occur by chance.
+	minWord   = 3
+	minCommon = 4
+	// minRest is the number of characters that a password needs besides one common
+	// password and the known words of the account and site.
+	minRest = 6
+	// minDifferent is the minimum number of different characters. It excludes
+	// "aaaaaaaaaaaaaaa" and "121212121212121".
+	minDifferent = 5
 )
 
-// separators stand between words and add nothing.
+// separators stand between words and add no strength.
 const separators = " .,@-_!?"
 
-// guessable returns why typed, a prepared password, is one that a guesser
-// tries early, or "": a common password with little added, the site's or the
-// account's own words, few different characters, or what [Strength] finds
-// within the first million tries. SP 800-63B ("Password Verifiers") asks for
-// such a list and for no rules of composition.
-func guessable(typed string, words []string) Reason {
+// guessableReason returns why a guesser would try typed, a prepared password, early, or "". The
+// reasons are: it is a common password with little added, it consists of words of the site
+// or account, it has few different characters, or [Strength] puts it within the first
+// million tries. SP 800-63B ("Password Verifiers") requires such a list, and no rules of
+// composition.
+func guessableReason(typed string, words []string) Reason {
 	own := Parts(words...)
 	bits, reason := measure([]rune(typed), own, isCommon)
 	rest := strings.ToLower(typed)
-	if bits <= bitsEarly || isCommon(rest) || different(rest) < leastDifferent {
+	if bits <= bitsEarly || isCommon(rest) || distinctRunes(rest) < minDifferent {
 		return reason
 	}
 	for _, part := range own {
@@ -63,16 +64,15 @@ func guessable(typed string, words []string) Reason {
 		}
 		return r
 	}, rest)
-	if utf8.RuneCountInString(withoutCommon(rest)) < leastRest {
+	if utf8.RuneCountInString(withoutCommon(rest)) < minRest {
 		return reason
 	}
 	return ""
 }
 
-// withoutCommon returns text without the longest common password that it
-// begins with.
+// withoutCommon returns text without the longest common password at its start.
 func withoutCommon(text string) string {
-	for end := len(text); end >= leastCommon; end-- {
+	for end := len(text); end >= minCommon; end-- {
 		if isCommon(text[:end]) {
 			return text[end:]
 		}
@@ -80,7 +80,8 @@ func withoutCommon(text string) string {
 	return text
 }
 
-func different(text string) int {
+// distinctRunes returns the number of different characters in text.
+func distinctRunes(text string) int {
 	seen := map[rune]bool{}
 	for _, r := range text {
 		seen[r] = true

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// ATTACKS 130.
+// Attack 130.
 func TestAttack130GuessablePasswordsAreRefused(t *testing.T) {
 	words := []string{"Streaming panel", "ada", "Ada Lovelace", "lovelace@example.com"}
 	for _, typed := range []string{

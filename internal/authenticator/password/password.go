@@ -1,9 +1,3 @@
-// Package password owns the password of each account, table passwords: an
-// Argon2id hash (RFC 9106), sealed under the key ring, so that a copy of the
-// database alone verifies nothing.
-//
-// Its functions that hash hold a core and some 19 MiB for tens of
-// milliseconds: callers hold a slot of throttle.Queue.
 package password
 
 import (
@@ -27,16 +21,16 @@ import (
 const (
 	saltBytes = 16 // RFC 9106, section 3.1
 
-	// MaxRunes of a password. SP 800-63B asks for 64 at least; a limit keeps
-	// the work of PRECIS bounded. Nothing is cut off.
+	// MaxRunes is the maximum length of a password in code points. SP 800-63B requires at
+	// least 64. The limit bounds the work of PRECIS; a longer password is refused, not cut.
 	MaxRunes = 256
 
-	// maxBytes is more than MaxRunes characters take in any script, decomposed
-	// ones too; longer input isn't even normalised.
+	// maxBytes exceeds the size of MaxRunes characters in any script, even decomposed.
+	// Longer input is refused before it is normalized.
 	maxBytes = 16 * MaxRunes
 )
 
-// Reasons to refuse a new password.
+// Reasons why a new password is refused.
 var (
 	ErrShort   = errors.New("password is too short")
 	ErrLong    = errors.New("password is too long")
@@ -44,20 +38,19 @@ var (
 	ErrCommon  = errors.New("password is easy to guess")
 )
 
-// CommonError is [ErrCommon] with what makes the password so.
+// CommonError is [ErrCommon] with the reason.
 type CommonError struct{ Reason Reason }
 
-// Error is that of [ErrCommon]: what a password is like stays out of logs.
+// Error returns the text of [ErrCommon], so that logs say nothing about the password.
 func (e *CommonError) Error() string { return ErrCommon.Error() }
 
 // Unwrap returns [ErrCommon].
 func (e *CommonError) Unwrap() error { return ErrCommon }
 
-// Check returns why typed can't become a password: [ErrShort] under minRunes
-// characters, [ErrLong] over [MaxRunes], [ErrInvalid] for control characters
-// and broken text, a [*CommonError] for one that is guessed early, or nil.
-// Characters are code points after normalisation. words are what everybody
-// knows of the account and the site.
+// Check returns why typed can't become a password, or nil: [ErrShort] under minRunes
+// characters, [ErrLong] over [MaxRunes], [ErrInvalid] for control characters and invalid
+// UTF-8, a [*CommonError] if it is easy to guess. Characters are code points after
+// normalization. words are publicly known words about the account and the site.
 func Check(typed string, minRunes int, words ...string) error {
 	if len(typed) > maxBytes {
 		return ErrLong
@@ -75,15 +68,15 @@ func Check(typed string, minRunes int, words ...string) error {
 	case n > MaxRunes:
 		return ErrLong
 	}
-	if reason := guessable(prepared, words); reason != "" {
+	if reason := guessableReason(prepared, words); reason != "" {
 		return &CommonError{reason}
 	}
 	return nil
 }
 
-// prepare brings typed into the form that is hashed: PRECIS OpaqueString (RFC
-// 8265, section 4.2), so that one password typed on two keyboards is the same
-// (NFC or NFD, kinds of spaces), and nothing else is.
+// prepare returns typed in the form that is hashed: PRECIS OpaqueString (RFC 8265, section
+// 4.2). It makes a password equal on two keyboards (NFC or NFD, kinds of spaces), and makes
+// no other passwords equal.
 func prepare(typed string) (string, error) {
 	if len(typed) > maxBytes || !utf8.ValidString(typed) {
 		return "", ErrInvalid
@@ -107,7 +100,7 @@ func phc(p secret.Argon2id, salt, hash []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, p.MemoryKiB, p.Iterations, b64.EncodeToString(salt), b64.EncodeToString(hash))
 }
 
-// parsePHC reads what phc wrote, and nothing else.
+// parsePHC parses the output of phc, and nothing else.
 func parsePHC(text string) (p secret.Argon2id, salt, hash []byte, err error) {
 	bad := errors.New("stored password hash is not an Argon2id PHC string")
 	fields := strings.Split(text, "$")
@@ -133,20 +126,20 @@ func parsePHC(text string) (p secret.Argon2id, salt, hash []byte, err error) {
 	return p, salt, hash, nil
 }
 
-// Outcome of [Verify].
+// Outcome is the result of [Verify].
 type Outcome struct {
 	Match   bool
-	Weak    bool      // it matched, and was hashed at a lower cost: store a new hash
-	Suspect time.Time // since when the password is known to somebody else; zero: it isn't
+	Weak    bool      // it matched, but its hash has a lower cost: the caller should store a new one
+	Suspect time.Time // since when somebody else is assumed to know the password; zero if not
 }
 
-// Verify compares typed with the account's password. An account without one, or an
-// id that no account has, takes the work of some account that has one, the same each
-// time, and never matches (R27). So a cost that was raised tells nobody which names
-// exist: of unknown names as many take the old cost as of accounts. An error is no
-// verdict: deny (F4).
+// Verify compares typed with the account's password. If the account has no password or
+// doesn't exist, Verify does the work for another account's password, always the same one,
+// and never matches (R27). So the time doesn't show which names exist even after the cost
+// was raised: the share of unknown names that take the old cost equals that of accounts.
+// After an error the caller must deny (F4).
 func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, typed string) (Outcome, error) {
-	known, suspect, stored, salt, want, err := work(ctx, q, ring, p, accountID)
+	known, suspect, stored, salt, want, err := loadForVerify(ctx, q, ring, p, accountID)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -163,25 +156,25 @@ func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon
 	}, nil
 }
 
-// work returns what one verification hashes with, and holds against: of the account's
-// password or, where it has none (known is false), of the one that stands next.
-func work(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID string) (
+// loadForVerify returns the hash and parameters to verify with: those of the account's
+// password, or, with known false, those of the next account that has one.
+func loadForVerify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID string) (
 	known bool, suspect time.Time, cost secret.Argon2id, salt, want []byte, err error) {
 	var (
 		id     string
 		sealed []byte
 		at     db.At
 	)
-	// One statement, so that a name past the last id takes no longer than others.
+	// One statement, so that an id past the last one takes no longer.
 	err = db.One(ctx, q, `
 		SELECT account_id, phc, suspect_at FROM passwords WHERE account_id = COALESCE(
 			(SELECT MIN(account_id) FROM passwords WHERE account_id >= $1), (SELECT MIN(account_id) FROM passwords))`,
 		[]any{accountID}, &id, &sealed, &at)
-	nobody := func() (bool, time.Time, secret.Argon2id, []byte, []byte, error) {
+	noPassword := func() (bool, time.Time, secret.Argon2id, []byte, []byte, error) {
 		return false, time.Time{}, p, make([]byte, saltBytes), make([]byte, secret.Argon2HashBytes), nil
 	}
 	if errors.Is(err, db.ErrNotFound) {
-		return nobody() // there is no password at all
+		return noPassword() // the table is empty
 	}
 	if err != nil {
 		return false, time.Time{}, p, nil, nil, fmt.Errorf("read password: %w", err)
@@ -195,7 +188,7 @@ func work(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2i
 	case err != nil && known:
 		return false, time.Time{}, p, nil, nil, fmt.Errorf("password of account %s: %w", id, err)
 	case err != nil:
-		return nobody() // another account's row is broken: that isn't this one's fault
+		return noPassword() // another account's broken row must not fail this account's sign-in
 	}
 	return known, at.Time, cost, salt, want, nil
 }
@@ -204,7 +197,7 @@ func place(accountID string) secret.Place {
 	return secret.Place{Table: "passwords", Column: "phc", Row: accountID}
 }
 
-// Set stores the account's password hash and clears a suspicion.
+// Set stores the account's password hash and clears its suspect mark.
 func Set(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, phc secret.Text, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)
@@ -222,8 +215,8 @@ func Rehash(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string,
 	return err
 }
 
-// ChangedAt returns when the account's password was last set, or the zero
-// time where it has none.
+// ChangedAt returns when the account's password was last set, or the zero time if it has
+// none.
 func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, error) {
 	var changed db.At
 	err := db.One(ctx, q, `SELECT changed_at FROM passwords WHERE account_id = $1`, []any{accountID}, &changed)
@@ -233,18 +226,18 @@ func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, 
 	return changed.Time, err
 }
 
-// BringBack moves the times of passwords that a clock which was ahead set after latest to
-// it: wrong codes are signs of a stolen password only if they are later.
-func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
+// ClampTimes sets times of changes that a clock which was ahead dated after latest back to
+// latest. Otherwise later wrong codes would not make the password suspect.
+func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `UPDATE passwords SET changed_at = $1 WHERE changed_at > $1`, db.At{Time: latest})
 	if err != nil {
-		return fmt.Errorf("bring times of passwords back: %w", err)
+		return fmt.Errorf("correct times of passwords: %w", err)
 	}
 	return nil
 }
 
-// CheckRing opens one password, any, and returns an error where the ring can't:
-// it isn't the ring that this database was written with.
+// CheckRing opens one stored password and returns an error if the key ring can't, which means
+// that the database was written with another ring.
 func CheckRing(ctx context.Context, q db.Querier, ring *secret.Ring) error {
 	var (
 		id     string
@@ -261,8 +254,8 @@ func CheckRing(ctx context.Context, q db.Querier, ring *secret.Ring) error {
 	return err
 }
 
-// SuspectSince returns since when the account's password is known to somebody
-// else, or the zero time.
+// SuspectSince returns since when somebody else is assumed to know the account's password, or
+// the zero time.
 func SuspectSince(ctx context.Context, q db.Querier, accountID string) (time.Time, error) {
 	var suspect db.At
 	err := db.One(ctx, q, `SELECT suspect_at FROM passwords WHERE account_id = $1`, []any{accountID}, &suspect)
@@ -272,23 +265,23 @@ func SuspectSince(ctx context.Context, q db.Querier, accountID string) (time.Tim
 	return suspect.Time, err
 }
 
-// MarkSuspect notes that somebody else knows the account's password, and
-// reports whether that is news.
+// MarkSuspect marks the account's password as known to somebody else. It reports whether it
+// wasn't marked before.
 func MarkSuspect(ctx context.Context, tx *db.Tx, accountID string, now time.Time) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = $2 WHERE account_id = $1 AND suspect_at IS NULL`, accountID, db.At{Time: now})
 	return n == 1, err
 }
 
-// EndSuspect takes the mark of a suspect password away, for a caller that sets a new
-// one in the same transaction, and reports whether it was there: of many callers
+// ClearSuspect removes the mark of a suspect password, for a caller that sets a new password in
+// the same transaction. It reports whether the mark was there; of several concurrent callers
 // one gets true.
-func EndSuspect(ctx context.Context, tx *db.Tx, accountID string) (bool, error) {
+func ClearSuspect(ctx context.Context, tx *db.Tx, accountID string) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = NULL WHERE account_id = $1 AND suspect_at IS NOT NULL`, accountID)
 	return n == 1, err
 }
 
-// Sealed returns the next sealed passwords after that row, at most
-// [secret.SealedBatch], by id; none at the end.
+// Sealed returns the sealed passwords of all accounts in the order of account ids, starting
+// after the given one: at most [secret.SealedBatch], and none at the end.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
 		err = scan(&s.ID, &s.Bytes)
@@ -297,8 +290,8 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	}, `SELECT account_id, phc FROM passwords WHERE account_id > $1 ORDER BY account_id LIMIT $2`, after, secret.SealedBatch)
 }
 
-// Reseal stores the same password sealed anew, and reports whether it did: not
-// where the row has changed since it was read.
+// Reseal replaces the sealed bytes of a password by anew, which holds the same password. It
+// reports false, and changes nothing, if the row changed since it was read.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err

@@ -26,8 +26,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// create adds an account, with a password unless typed is empty, and returns
-// its id.
+// create adds an account, with a password unless typed is empty, and returns its id.
 func create(t *testing.T, d *db.DB, ring *secret.Ring, name, typed string) string {
 	t.Helper()
 	ctx := context.Background()
@@ -100,7 +99,7 @@ func TestCheckSaysWhatAPasswordMayBe(t *testing.T) {
 }
 
 func TestNothingOfAPasswordIsCutOffOrIgnored(t *testing.T) {
-	// Pairs that a careless hash takes for equal.
+	// Pairs that a careless hash treats as equal.
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
 		long := strings.Repeat("0123456789", 8)
@@ -121,7 +120,7 @@ func TestNothingOfAPasswordIsCutOffOrIgnored(t *testing.T) {
 				t.Errorf("%s: the password itself doesn't match", name)
 			}
 			if verify(t, d, ring, id, pair[1]).Match {
-				t.Errorf("%s: %.30q is taken for %.30q", name, pair[1], pair[0])
+				t.Errorf("%s: %.30q matches %.30q", name, pair[1], pair[0])
 			}
 		}
 	})
@@ -181,8 +180,8 @@ func TestVerifyMatchesOnlyTheAccountsPassword(t *testing.T) {
 }
 
 func TestUnusableTextNeverMatchesAnEmptyHash(t *testing.T) {
-	// Text that PRECIS refuses prepares to "": it must not open an account
-	// whose stored hash is that of "".
+	// PRECIS refuses this text, so prepare returns "". It must not match an account whose
+	// stored hash is that of "".
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, ctx := secret.NewRing(), context.Background()
 		ada := create(t, d, ring, "ada", "")
@@ -221,22 +220,22 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 			}
 		}
 		stronger := secret.Argon2id{MemoryKiB: 2 * q.MemoryKiB, Iterations: q.Iterations}
-		suspect(t, d, ada)
+		markSuspect(t, d, ada)
 		phc, err := Hash(stronger, good)
 		must(t, err)
 		must(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, phc) }))
 		got, err := Verify(ctx, d.Reader(), ring, stronger, ada, good)
 		if err != nil || got != (Outcome{Match: true, Suspect: testkit.Start}) {
-			t.Errorf("after the rehash: %+v, %v; want a match that is as suspect as before", got, err)
+			t.Errorf("after the rehash: %+v, %v; want a match with the same suspect mark", got, err)
 		}
 		if changed, err := ChangedAt(ctx, d.Reader(), ada); err != nil || !changed.Equal(testkit.Start) {
-			t.Errorf("a rehash is no change of password: %v, %v", changed, err)
+			t.Errorf("changed at %v, %v; want a rehash to leave that time", changed, err)
 		}
 	})
 }
 
-// suspect marks the account's password.
-func suspect(t *testing.T, d *db.DB, id string) {
+// markSuspect marks the account's password as suspect.
+func markSuspect(t *testing.T, d *db.DB, id string) {
 	t.Helper()
 	ctx := context.Background()
 	must(t, d.Write(ctx, func(tx *db.Tx) error {
@@ -249,16 +248,16 @@ func TestNewPasswordClearsASuspicion(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, ctx := secret.NewRing(), context.Background()
 		ada, none := create(t, d, ring, "ada", good), create(t, d, ring, "none", "")
-		suspect(t, d, ada)
+		markSuspect(t, d, ada)
 		if since, err := SuspectSince(ctx, d.Reader(), ada); err != nil || !since.Equal(testkit.Start) {
-			t.Errorf("suspect since %v, %v", since, err)
+			t.Errorf("suspect since %v, %v; want the time of the mark", since, err)
 		}
 		phc, err := Hash(testkit.Quick, "a new password")
 		must(t, err)
 		later := testkit.Start.Add(time.Hour)
 		must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, phc, later) }))
 		if since, err := SuspectSince(ctx, d.Reader(), ada); err != nil || !since.IsZero() {
-			t.Errorf("after the change suspect since %v, %v", since, err)
+			t.Errorf("after the change: suspect since %v, %v; want never", since, err)
 		}
 		if changed, err := ChangedAt(ctx, d.Reader(), ada); err != nil || !changed.Equal(later) {
 			t.Errorf("changed at %v, %v", changed, err)
@@ -286,22 +285,22 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 		for _, sealed := range stored {
 			for _, clear := range []string{"argon2id", "$v=", "m=64", good} {
 				if bytes.Contains(sealed, []byte(clear)) {
-					t.Errorf("the stored column holds %q in clear", clear)
+					t.Errorf("the stored column has %q unsealed", clear)
 				}
 			}
 		}
 		if len(stored) != 2 {
 			t.Errorf("%d passwords", len(stored))
 		}
-		// The wrong ring is an error, not a mismatch (F4).
+		// The wrong key ring is an error, not a mismatch (F4).
 		if got, err := Verify(ctx, d.Reader(), secret.NewRing(), testkit.Quick, ada, good); !errors.Is(err, secret.ErrUnknownKey) || got != (Outcome{}) {
-			t.Errorf("another ring: %+v, %v", got, err)
+			t.Errorf("another key ring: %+v, %v", got, err)
 		}
 		if err := CheckRing(ctx, d.Reader(), secret.NewRing()); !errors.Is(err, secret.ErrUnknownKey) {
-			t.Errorf("CheckRing with another ring: %v", err)
+			t.Errorf("CheckRing with another key ring: %v", err)
 		}
 		must(t, CheckRing(ctx, d.Reader(), ring))
-		// Eve's hash in ada's row doesn't open ada's account.
+		// Eve's hash in ada's row must not open ada's account.
 		must(t, d.Write(ctx, func(tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = (SELECT phc FROM passwords WHERE account_id = $1) WHERE account_id = $2`, eve, ada)
 			return err
@@ -309,7 +308,7 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 		if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, "another password"); !errors.Is(err, secret.ErrOpen) || got != (Outcome{}) {
 			t.Errorf("eve's hash in ada's row: %+v, %v", got, err)
 		}
-		// What opens but is no PHC string of ours is an error too.
+		// What opens but isn't a PHC string of this package is an error too.
 		for _, text := range []string{"", good, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43), "$argon2id$v=19$m=4294967295,t=1,p=1$c2FsdHNhbHQ$" + strings.Repeat("A", 43)} {
 			must(t, d.Write(ctx, func(tx *db.Tx) error { return Set(ctx, tx, ring, ada, secret.NewText(text), testkit.Start) }))
 			if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); err == nil || got != (Outcome{}) {
@@ -318,7 +317,7 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 		}
 		must(t, d.Close())
 		if got, err := Verify(ctx, d.Reader(), ring, testkit.Quick, ada, good); !errors.Is(err, db.ErrUnavailable) || got != (Outcome{}) {
-			t.Errorf("closed database: %+v, %v (F1)", got, err)
+			t.Errorf("closed database (F1): %+v, %v", got, err)
 		}
 	})
 }
@@ -335,7 +334,7 @@ func TestHashesAreSaltedAndRedacted(t *testing.T) {
 	two, err := Hash(testkit.Quick, good)
 	must(t, err)
 	if one.Reveal() == two.Reveal() {
-		t.Error("one password hashed twice gives the same")
+		t.Error("hashing one password twice gives the same hash")
 	}
 	if !strings.HasPrefix(one.Reveal(), "$argon2id$v=19$m=64,t=1,p=1$") || one.String() != "[redacted]" {
 		t.Errorf("hash is %q, printed as %q", one.Reveal(), one)
@@ -381,22 +380,22 @@ func TestPHCReadsOnlyItsOwnForm(t *testing.T) {
 	} {
 		bad := strings.Replace(good, change[0], change[1], 1)
 		if bad == good {
-			t.Fatalf("%v changes nothing", change)
+			t.Fatalf("%v doesn't change the text", change)
 		}
 		if _, _, _, err := parsePHC(bad); err == nil {
-			t.Errorf("parsed %q", bad)
+			t.Errorf("parsePHC accepted %q", bad)
 		}
 	}
 	for _, more := range []string{good + "$", good + "=", good + "\n", " " + good, good + "$x"} {
 		if _, _, _, err := parsePHC(more); err == nil {
-			t.Errorf("parsed %q", more)
+			t.Errorf("parsePHC accepted %q", more)
 		}
 	}
 }
 
-// TestARaisedCostTellsNobodyWhichNamesExist: half of the accounts still have the old
-// cost, and so half of the names that don't exist take it, each always the same.
-func TestARaisedCostTellsNobodyWhichNamesExist(t *testing.T) {
+// With half of the accounts still at the old cost, half of the unknown names take the old
+// cost, and each name always takes the same.
+func TestARaisedCostDoesNotShowWhichNamesExist(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, ring := context.Background(), secret.NewRing()
 		raised := secret.Argon2id{MemoryKiB: testkit.Quick.MemoryKiB, Iterations: testkit.Quick.Iterations + 1}
@@ -410,20 +409,20 @@ func TestARaisedCostTellsNobodyWhichNamesExist(t *testing.T) {
 		const names = 400
 		for range names {
 			id := secret.NewID()
-			known, _, cost, _, _, err := work(ctx, d.Reader(), ring, raised, id)
+			known, _, cost, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id)
 			if err != nil || known {
-				t.Fatalf("an id of nobody: known %v, %v", known, err)
+				t.Fatalf("an unknown id: known %v, %v", known, err)
 			}
-			if _, _, again, _, _, err := work(ctx, d.Reader(), ring, raised, id); err != nil || again != cost {
-				t.Errorf("the same name takes %v, then %v", cost, again)
+			if _, _, again, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id); err != nil || again != cost {
+				t.Errorf("the same name takes cost %v, then %v", cost, again)
 			}
 			costs[cost]++
 		}
 		if costs[raised]+costs[testkit.Quick] != names || costs[raised] == 0 || costs[testkit.Quick] == 0 {
-			t.Errorf("names that don't exist take %v", costs)
+			t.Errorf("unknown names take the costs %v", costs)
 		}
 		if o, err := Verify(ctx, d.Reader(), ring, raised, secret.NewID(), "correct horse battery"); err != nil || o.Match {
-			t.Errorf("nobody matches: %+v, %v", o, err)
+			t.Errorf("an unknown id: %+v, %v; want no match", o, err)
 		}
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// Level is how long whoever has the stored hash and the key ring must guess.
+// Level is how hard a password is to guess for a thief with the stored hash and the key ring.
 type Level string
 
 // Levels, the lowest first.
@@ -16,7 +16,7 @@ const (
 	Strong Level = "strong"
 )
 
-// Reason is what takes the most from a password, for a sentence that helps.
+// Reason is what weakens a password most. The pages turn it into advice.
 type Reason string
 
 // Reasons.
@@ -24,53 +24,53 @@ const (
 	Common Reason = "common" // common passwords and words
 	Own    Reason = "own"    // words of the site and the account
 	Run    Reason = "run"    // "12345", "qwerty"
-	Repeat Reason = "repeat" // what stood there before
-	Few    Reason = "few"    // none of these: there is too little of it
+	Repeat Reason = "repeat" // repetitions of an earlier part
+	Few    Reason = "few"    // none of these: the password is too short
 )
 
-// Estimate is what [Strength] says. The reason is empty for a strong one.
+// Estimate is the result of [Strength]. Reason is empty for a strong password.
 type Estimate struct {
 	Level  Level
 	Reason Reason
 }
 
-// What a piece of a password costs a guesser, in bits: doublings of the tries.
+// The cost of a part of a password in bits, that is, in doublings of the number of guesses.
 const (
 	bitsCommon    = 16 // one of the 49,000 of the list
-	bitsOwn       = 2  // one of a handful
-	bitsRun       = 6  // where it begins and how long it is
-	bitsRepeat    = 3  // what is repeated, and how often
-	bitsLetter    = 3  // of three or more in a row: in words one letter leads to the next
+	bitsOwn       = 2  // one of a few
+	bitsRun       = 6  // its start and its length
+	bitsRepeat    = 3  // which part is repeated, and how often
+	bitsLetter    = 3  // each of three or more in a row, since letters of words predict each other
 	bitsDigit     = 3  // log2(10)
-	bitsSeparator = 1  // words are mostly apart by one and the same
-	bitsOther     = 5  // log2(26): a letter that stands alone, a sign, a letter of scripts without capitals
+	bitsSeparator = 1  // most passwords use the same one between all words
+	bitsOther     = 5  // log2(26): a single letter, a symbol, a letter of a script without capitals
 )
 
-// With the hash and the key ring a rich guesser tries perhaps 2¹⁷ passwords a
-// second: 2⁴⁰ take a hundred days, 2⁶⁰ a quarter of a million years.
+// With the hash and the key ring a thief with much hardware tries perhaps 2¹⁷ passwords a
+// second. Then 2⁴⁰ tries take a hundred days, and 2⁶⁰ a quarter of a million years.
 const (
-	bitsEarly  = 20 // tried within the first million: refused
+	bitsEarly  = 20 // within the first million tries: such a password is refused
 	bitsFair   = 40
 	bitsStrong = 60
 )
 
 const (
-	leastRun    = 4 // "123" costs no more letter by letter
-	leastRepeat = 3 // two characters come again by chance
+	minRun    = 4 // "123" costs no more as three digits
+	minRepeat = 3 // two characters repeat by chance
 
-	// mostCommon characters have the longest common passwords that matter:
-	// longer ones are found in pieces.
-	mostCommon = 20
+	// maxCommon is the maximum length of the common passwords to search for. Longer ones
+	// are found in parts.
+	maxCommon = 20
 )
 
-// Strength estimates how typed, a password that passed [Check], would be
-// guessed: it is cut into pieces so that they cost the least. words are what
-// everybody knows of the account and the site. It sees no sentence out of a
-// book and no word that isn't on the list of common passwords.
+// Strength estimates how hard typed, a password that passed [Check], is to guess. It finds
+// the division into parts with the lowest total cost. words are publicly known words about
+// the account and the site. It recognizes neither quotations nor words that aren't on the
+// list of common passwords.
 func Strength(typed string, words ...string) Estimate {
 	prepared, err := prepare(typed)
 	if err != nil || utf8.RuneCountInString(prepared) > MaxRunes {
-		return Estimate{Weak, Few} // never stored
+		return Estimate{Weak, Few} // Check refuses it
 	}
 	return estimate(prepared, Parts(words...), isCommon)
 }
@@ -87,13 +87,13 @@ func estimate(prepared string, own []string, listed func(string) bool) Estimate 
 	}
 }
 
-// Parts returns the words in lower case, cut at spaces and signs, without
-// what is too short to be looked for.
+// Parts returns the words in lower case, split at separators, without those that are too
+// short to search for.
 func Parts(words ...string) []string {
 	var parts []string
 	for _, word := range words {
 		for _, part := range strings.FieldsFunc(strings.ToLower(word), isSeparator) {
-			if utf8.RuneCountInString(part) >= leastWord {
+			if utf8.RuneCountInString(part) >= minWord {
 				parts = append(parts, part)
 			}
 		}
@@ -101,21 +101,21 @@ func Parts(words ...string) []string {
 	return parts
 }
 
-// measure returns the cost of the cheapest way to cut text into pieces, and
-// which kind of piece covers the most of it, more than a third: less isn't what
-// makes it weak.
+// measure returns the cost of the cheapest division of text into parts, and the kind of part
+// that covers most of it. A kind that covers a third or less isn't what makes the password
+// weak; then the reason is [Few].
 func measure(text []rune, own []string, listed func(string) bool) (int, Reason) {
 	type cut struct {
 		bits, from int
 		kind       Reason
 	}
-	lower, at := make([]rune, len(text)), make([]int, len(text)+1) // at: bytes before each character
+	lower, at := make([]rune, len(text)), make([]int, len(text)+1) // at: byte offset of each character
 	for i, r := range text {
 		lower[i] = unicode.ToLower(r)
 		at[i+1] = at[i] + utf8.RuneLen(lower[i])
 	}
 	whole, spellings := string(lower), spellings(lower)
-	best := make([]cut, len(text)+1) // by where the piece ends
+	best := make([]cut, len(text)+1) // indexed by the end of the part
 	for i := range text {
 		best[i+1].bits = 1 << 30
 	}
@@ -126,16 +126,16 @@ func measure(text []rune, own []string, listed func(string) bool) (int, Reason) 
 			}
 		}
 		reach(i+1, bitsAlone(text, i), Few)
-		for end := i + leastRun; end <= len(text) && isRun(lower[i:end]); end++ {
+		for end := i + minRun; end <= len(text) && isRun(lower[i:end]); end++ {
 			kind := Run
 			if lower[i] == lower[i+1] && lower[i] == lower[end-1] {
 				kind = Repeat // "aaaa"
 			}
 			reach(end, bitsRun, kind)
 		}
-		// The earlier place may reach into this one: one piece for any number of
-		// times.
-		for end := i + leastRepeat; end <= len(text) && strings.Contains(whole[:at[end-1]], whole[at[i]:at[end]]); end++ {
+		// The earlier occurrence may overlap this one, so that any number of repetitions is
+		// one part.
+		for end := i + minRepeat; end <= len(text) && strings.Contains(whole[:at[end-1]], whole[at[i]:at[end]]); end++ {
 			reach(end, bitsRepeat, Repeat)
 		}
 		for _, spelling := range spellings {
@@ -145,7 +145,7 @@ func measure(text []rune, own []string, listed func(string) bool) (int, Reason) 
 					reach(i+utf8.RuneCountInString(word), bitsOwn, Own)
 				}
 			}
-			for end := i + leastCommon; end <= min(i+mostCommon, len(text)); end++ {
+			for end := i + minCommon; end <= min(i+maxCommon, len(text)); end++ {
 				if listed(string(spelling[i:end])) {
 					reach(end, bitsCommon, Common)
 				}
@@ -165,7 +165,7 @@ func measure(text []rune, own []string, listed func(string) bool) (int, Reason) 
 	return best[len(text)].bits, reason
 }
 
-// bitsAlone is what the character at i costs where nothing explains it.
+// bitsAlone returns the cost of the character at i if no pattern covers it.
 func bitsAlone(text []rune, i int) int {
 	switch r := text[i]; {
 	case isSeparator(r):
@@ -175,8 +175,7 @@ func bitsAlone(text []rune, i int) int {
 	case !hasCase(r):
 		return bitsOther
 	}
-	// A capital behind a small letter begins another word; a word has three
-	// letters at least.
+	// A capital after a small letter starts a new word. A word has at least three letters.
 	from, to := i, i+1
 	for from > 0 && hasCase(text[from-1]) && !(unicode.IsLower(text[from-1]) && unicode.IsUpper(text[from])) {
 		from--
@@ -194,12 +193,11 @@ func hasCase(r rune) bool { return unicode.IsLower(r) || unicode.IsUpper(r) }
 
 func isSeparator(r rune) bool { return strings.ContainsRune(separators, r) }
 
-// disguises are signs in the place of letters, as in "p4$$w0rd"; 1 stands for
-// two of them.
+// disguises are symbols that replace letters, as in "p4$$w0rd". 1 replaces both i and l; see
+// spellings.
 var disguises = map[rune]rune{'0': 'o', '3': 'e', '4': 'a', '5': 's', '7': 't', '@': 'a', '$': 's', '!': 'i'}
 
-// spellings returns text, and what it reads without its disguises where that
-// is something else.
+// spellings returns text and, if it contains disguises, the texts without them.
 func spellings(text []rune) [][]rune {
 	all := [][]rune{text}
 	for _, one := range []rune{'i', 'l'} {
@@ -219,13 +217,12 @@ func spellings(text []rune) [][]rune {
 	return all
 }
 
-// rows of keyboards, there and back.
+// rows lists the rows of keyboards, in both directions.
 const rows = "qwertyuiop asdfghjkl zxcvbnm qwertzuiop yxcvbnm azertyuiop qsdfghjklm wxcvbn " +
 	"poiuytrewq lkjhgfdsa mnbvcxz poiuztrewq mnbvcxy poiuytreza mlkjhgfdsq nbvcxw"
 
-// isRun reports whether text stands on one row of a keyboard, or each
-// character follows the one before, up or down, or is the same, as in
-// "abcdefgh", "67890123" and "11223344".
+// isRun reports whether text lies on one row of a keyboard, or whether each character equals
+// or neighbors the one before, as in "abcdefgh", "67890123" and "11223344".
 func isRun(text []rune) bool {
 	follows := true
 	for i := 1; i < len(text) && follows; i++ {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// The browser's estimate has no list of common passwords; its own test reads
-// the same file (e2e/strength.spec.js).
+// The browser estimates without the list of common passwords; e2e/strength.spec.js reads the
+// same file.
 func TestStrengthWithoutTheListIsWhatTheBrowserSays(t *testing.T) {
 	file, err := os.ReadFile("testdata/strength.json")
 	must(t, err)
@@ -26,7 +26,7 @@ func TestStrengthWithoutTheListIsWhatTheBrowserSays(t *testing.T) {
 		t.Fatal("no cases")
 	}
 	for _, test := range tests {
-		prepared, _ := prepare(test.Typed) // of "" it is ""
+		prepared, _ := prepare(test.Typed) // the empty string stays empty
 		got := estimate(prepared, Parts(test.Words...), func(string) bool { return false })
 		if want := (Estimate{test.Level, test.Reason}); got != want {
 			bits, _ := measure([]rune(prepared), Parts(test.Words...), func(string) bool { return false })
@@ -38,7 +38,7 @@ func TestStrengthWithoutTheListIsWhatTheBrowserSays(t *testing.T) {
 func TestStrengthSeesWhatAGuesserWouldTry(t *testing.T) {
 	words := []string{"Streaming panel", "ada", "Ada Lovelace", "lovelace@example.com"}
 	for typed, want := range map[string]Estimate{
-		// Of the list, whole, inside, disguised, in capitals.
+		// On the list: whole, as a part, disguised, in capitals.
 		"passwordmonkey12":             {Weak, Common},
 		"monkey dragon 4":              {Weak, Common},
 		"MONKEYdragon!!!!":             {Weak, Common},
@@ -46,7 +46,7 @@ func TestStrengthSeesWhatAGuesserWouldTry(t *testing.T) {
 		"xx monkey yy":                 {Weak, Common},
 		"correct horse battery":        {Fair, Common},
 		"correct horse battery staple": {Strong, ""},
-		// What isn't on it.
+		// Other patterns that aren't on the list.
 		"k7qp-3m9x-tw2d-5bzc":                  {Strong, ""},
 		"la vache qui rit encore":              {Strong, ""},
 		strings.Repeat("horsebat", 32):         {Weak, Repeat},
@@ -55,7 +55,7 @@ func TestStrengthSeesWhatAGuesserWouldTry(t *testing.T) {
 		"my panel shows seven lamps":           {Strong, ""},
 		"😀😁😂🤣😃😄😅😆😉😊😋😎😍😘🥰":                      {Strong, ""},
 		norm.NFD.String("é à ü correct horse"): Strength(norm.NFC.String("é à ü correct horse")),
-		// Not to be stored: no case for more.
+		// Never stored, so any estimate would do.
 		"":                        {Weak, Few},
 		"\xff":                    {Weak, Few},
 		"a\x00b":                  {Weak, Few},
@@ -88,17 +88,17 @@ func TestRefusalSaysWhatMakesAPasswordGuessable(t *testing.T) {
 			t.Errorf("%q: %#v, want reason %q", typed, err, want)
 		}
 		if !errors.Is(err, ErrCommon) || err.Error() != ErrCommon.Error() {
-			t.Errorf("%q: %v, want ErrCommon, which doesn't say the reason", typed, err)
+			t.Errorf("%q: %v, want the text of ErrCommon without the reason", typed, err)
 		}
 	}
 }
 
-// Everything has a level and a reason, and what is said twice costs little more.
+// Every text has a level and a reason, and repeating it adds little cost.
 func FuzzStrength(f *testing.F) {
 	for _, seed := range []string{"", "correct horse battery", "P4$$w0rd", "aaaaaaaaaa", "qwertz 12345", "Grüße\u0301", "\xff", "İstanbul", "🙂🙃"} {
 		f.Add(seed, "Streaming panel")
 	}
-	const most = 64 // characters: longer ones take longer and reach nothing else
+	const most = 64 // characters; longer inputs take longer and reach no other code
 	f.Fuzz(func(t *testing.T, typed, word string) {
 		if len(typed) > 4*most || len(word) > 4*most {
 			return
@@ -119,13 +119,13 @@ func FuzzStrength(f *testing.F) {
 			t.Fatalf("%q: %v", typed, got)
 		}
 		runes := []rune(typed)
-		if len(runes) < leastRepeat || len(runes) > most {
+		if len(runes) < minRepeat || len(runes) > most {
 			return
 		}
 		once, _ := measure(runes, Parts(word), isCommon)
 		twice, _ := measure(append(runes, runes...), Parts(word), isCommon)
 		if twice > once+bitsRepeat {
-			t.Fatalf("%q costs %d bits, said twice %d", typed, once, twice)
+			t.Fatalf("%q costs %d bits, and twice in a row %d", typed, once, twice)
 		}
 	})
 }

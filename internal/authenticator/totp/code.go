@@ -1,5 +1,5 @@
-// Package totp owns time-based one-time passwords (RFC 6238): the secrets,
-// table totp, their verification and single use, the key URI and its QR code.
+// Package totp owns time-based one-time passwords (RFC 6238) and the table totp: the secrets,
+// their verification and single use, the key URI and its QR code.
 package totp
 
 import (
@@ -14,38 +14,37 @@ import (
 	"unicode"
 )
 
-// What every authenticator app supports, and therefore all that we enroll.
+// The parameters that every authenticator app supports, and so the only ones used.
 const (
-	SecretBytes = 20 // K: the output of HMAC-SHA-1 (RFC 4226, section 4, requirement 6)
+	SecretBytes = 20 // size of K, the output of HMAC-SHA-1 (RFC 4226, section 4, requirement 6)
 	Digits      = 6
 	Period      = 30 * time.Second // X
 )
 
 const (
-	// window is how many steps each side of the expected one are accepted:
-	// RFC 6238, section 5.2, recommends one for the delay of typing.
+	// window is the number of steps accepted on each side of the expected one. RFC 6238,
+	// section 5.2, recommends one, for the delay of typing.
 	window = 1
 
-	// maxDrift is how far, in steps, a phone's clock may be off and still be
-	// learned by two codes in a row.
+	// maxDrift is the maximum offset of a phone's clock, in steps, that two codes in a row can
+	// teach.
 	maxDrift = 10
 
-	// reach is how many steps before one that was used may be acceptable at the
-	// same time: the whole width of what a phone may be off.
+	// reach is how many steps before a used one may be acceptable at the same time: the full
+	// range of a phone's offset.
 	reach = 2 * (maxDrift + window)
 
-	// lookBack is how many steps back a code is recognised, never accepted, to
-	// tell a person that the phone's clock is slow. Codes of the past are
-	// worth nothing; those of the future would be.
+	// lookBack is how many past steps are compared to recognize a code, but not to accept it,
+	// so that the user can be told that the phone's clock is slow. A past code is of no use
+	// to a guesser; a future one would be.
 	lookBack = 20
 )
 
-// ErrMalformed: what was typed is not six ASCII digits.
+// ErrMalformed means that the text isn't six ASCII digits.
 var ErrMalformed = errors.New("code is not six digits")
 
-// Normalize returns the six digits of what was typed, without spaces and dashes
-// ("123 456", "123-456"). Anything else is [ErrMalformed] before it is compared with
-// anything (R8).
+// Normalize returns the six digits of the typed text without spaces and dashes ("123 456",
+// "123-456"). Any other text is [ErrMalformed], and so is never compared with a code (R8).
 func Normalize(typed string) (string, error) {
 	typed = strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Zs, unicode.Pd) {
@@ -67,27 +66,26 @@ func Normalize(typed string) (string, error) {
 // Step returns the time step T of t (RFC 6238, section 4.2).
 func Step(t time.Time) int64 { return t.Unix() / int64(Period/time.Second) }
 
-// generator computes the codes of one key. It keeps the keyed hash between
-// codes. It is not safe for concurrent use.
+// generator computes the codes of one key. It reuses the keyed hash. It is not safe for
+// concurrent use.
 type generator struct {
 	mac    hash.Hash
 	digits int
-	sum    [64]byte // room for SHA-512
+	sum    [64]byte // large enough for SHA-512
 }
 
 func newGenerator(h func() hash.Hash, key []byte, digits int) *generator {
 	return &generator{mac: hmac.New(h, key), digits: digits}
 }
 
-// code returns HOTP(K, C) for counter c (RFC 4226, section 5.3) as ASCII
-// digits.
+// code returns HOTP(K, C) for counter c (RFC 4226, section 5.3) as ASCII digits.
 func (g *generator) code(c int64) [8]byte {
 	var counter [8]byte
 	binary.BigEndian.PutUint64(counter[:], uint64(c))
 	g.mac.Reset()
 	g.mac.Write(counter[:])
 	sum := g.mac.Sum(g.sum[:0])
-	// Dynamic truncation: the low half byte of the last byte is an offset.
+	// Dynamic truncation: the low four bits of the last byte are an offset.
 	offset := sum[len(sum)-1] & 0x0f
 	value := binary.BigEndian.Uint32(sum[offset:]) & 0x7fffffff
 	var digits [8]byte
@@ -98,48 +96,48 @@ func (g *generator) code(c int64) [8]byte {
 	return digits
 }
 
-// is reports whether code is that of step, in constant time.
+// is reports whether code is the code of step. It compares in constant time.
 func (g *generator) is(step int64, code string) bool {
 	want := g.code(step)
 	return subtle.ConstantTimeCompare(want[:g.digits], []byte(code)) == 1
 }
 
-// Result of comparing a code with one authenticator.
+// Result is the result of comparing a code with one authenticator.
 type Result int
 
-// The results. Only [Accepted] opens anything, and only once claimed.
+// The results. Only [Accepted] can prove anything, and only after [Claim] succeeds.
 const (
 	Wrong        Result = iota
-	Accepted            // right, for a step that wasn't used
-	Reused              // right, but this step or the next was used already
-	Slow                // would have been right Minutes ago
-	Fast                // will be right in Minutes; only [State.Explain] says so
-	SetBack             // right, but before the last step used; codes work again in Minutes
-	ClockChanged        // right for our clock, not for the drift that was learned
+	Accepted            // right, for an unused step
+	Reused              // right, but for a step that is used, possibly by a code of the next steps
+	Slow                // was right Minutes ago
+	Fast                // will be right in Minutes; only [State.Explain] returns it
+	SetBack             // right, but well before the last used step; codes work again in Minutes
+	ClockChanged        // right for the server's clock, but not with the learned drift
 )
 
-// Check is a verdict over a code.
+// Check is the outcome of verifying a code.
 type Check struct {
 	Result  Result
-	Step    int64 // of an accepted code; of a pair the second
-	Drift   int64 // what to learn from it, in steps
-	Minutes int   // see Result; at least 1
-	from    int64 // the first step that it uses up
+	Step    int64 // of an accepted code; for a pair that of the second code
+	Drift   int64 // the drift to store, in steps
+	Minutes int   // see Result; at least 1 where it is set
+	from    int64 // the first step that the code or pair uses up
 }
 
-// State is what verification knows of an authenticator.
+// State is what verification needs of an authenticator.
 type State struct {
 	Secret   []byte
-	LastStep int64 // the newest step that was used; 0: none
+	LastStep int64 // the newest used step, or 0
 
-	// StepAhead is the newest step that was used by a clock that may have been
-	// ahead; 0: none. It and those shortly before are used, but none long before.
+	// StepAhead is the newest step that was used while the clock may have been ahead, or 0.
+	// It and the steps within reach before it count as used, earlier ones do not.
 	StepAhead int64
 
-	Drift int64 // how many steps the phone is ahead
+	Drift int64 // by how many steps the phone's clock is ahead
 }
 
-// usedBy returns the step that uses up step, itself or a later one; 0: none does.
+// usedBy returns the used step that makes step unusable, itself or a later one, or 0.
 func (s State) usedBy(step int64) int64 {
 	switch {
 	case step <= s.StepAhead && step >= s.StepAhead-reach:
@@ -151,12 +149,12 @@ func (s State) usedBy(step int64) int64 {
 	}
 }
 
-// Verify compares a normalised code with the steps acceptable at now. It is
-// pure: an accepted step counts only once [Claim] says so.
+// Verify compares a normalized code with the steps acceptable at now. It is pure; an accepted
+// step proves something only after [Claim] succeeds.
 func (s State) Verify(code string, now time.Time) Check {
 	g := newGenerator(sha1.New, s.Secret, Digits)
 	middle := Step(now) + s.Drift
-	// The newest first; all three are computed whatever matches.
+	// Newest first. All three are computed even after a match.
 	var matched int64
 	for step := middle + window; step >= middle-window; step-- {
 		if g.is(step, code) && matched == 0 {
@@ -185,7 +183,7 @@ func (s State) Verify(code string, now time.Time) Check {
 	return Check{}
 }
 
-// used is the answer to a right code for step, which is used up.
+// used returns the result for a right code whose step is used.
 func (s State) used(step int64) Check {
 	until := s.usedBy(step)
 	if until-step <= 2*window {
@@ -194,8 +192,8 @@ func (s State) used(step int64) Check {
 	return Check{Result: SetBack, Minutes: minutes(until + 1 - step)}
 }
 
-// VerifyPair compares two codes with every two consecutive steps at which a
-// phone up to ten steps off may be. A pair is guessed with p = 21·10⁻¹².
+// VerifyPair compares two codes with all pairs of consecutive steps that a phone up to ten
+// steps off may show. A random pair is right with p = 21·10⁻¹².
 func (s State) VerifyPair(first, second string, now time.Time) Check {
 	g := newGenerator(sha1.New, s.Secret, Digits)
 	here := Step(now)
@@ -203,8 +201,8 @@ func (s State) VerifyPair(first, second string, now time.Time) Check {
 	found := false
 	before := g.is(here-maxDrift-1, first)
 	for step := here - maxDrift; step <= here+maxDrift; step++ {
-		// Both are always compared, so that a half-right pair looks and takes
-		// the same as a wrong one (ATTACKS 12).
+		// Always compare both, so that a half-right pair gives the same answer in the same
+		// time as a wrong one (attack 12).
 		isSecond, isFirst := g.is(step, second), g.is(step, first)
 		if before && isSecond {
 			matched, found = step, true
@@ -213,21 +211,21 @@ func (s State) VerifyPair(first, second string, now time.Time) Check {
 	}
 	switch {
 	case !found, matched-1 == s.LastStep, matched-1 == s.StepAhead:
-		// The first used, the second not: to say so would tell whoever saw the
-		// first that the second is right.
+		// The first code is used and the second is not. Saying so would tell somebody who
+		// saw the first code that the second is right.
 		return Check{}
 	case s.usedBy(matched) > 0, s.usedBy(matched-1) > 0:
 		return s.used(matched - 1)
 	}
 	drift := matched - here
 	if -window <= drift && drift <= window {
-		drift = 0 // the ordinary window covers it
+		drift = 0 // within the ordinary window
 	}
 	return Check{Result: Accepted, Step: matched, Drift: drift, from: matched - 1}
 }
 
-// Explain says of a wrong code in the wizard, where the person has the secret
-// on the screen, that the phone's clock is up to ten minutes slow or fast.
+// Explain returns [Slow] or [Fast] for a wrong code that a clock up to ten minutes off would
+// show. It is for the wizard only, where the user has the secret on the screen.
 func (s State) Explain(code string, now time.Time) Check {
 	g := newGenerator(sha1.New, s.Secret, Digits)
 	here := Step(now)
@@ -242,12 +240,12 @@ func (s State) Explain(code string, now time.Time) Check {
 	return Check{}
 }
 
-// minutes returns steps in whole minutes, rounded up.
+// minutes converts steps to whole minutes, rounded up.
 func minutes(steps int64) int {
 	return int((steps*int64(Period/time.Second) + 59) / 60)
 }
 
-// CodeAt returns the code that the app shows at t, for tests and the demo.
+// CodeAt returns the code that an app shows at t. It is for tests and the demo.
 func CodeAt(key []byte, t time.Time) string {
 	digits := newGenerator(sha1.New, key, Digits).code(Step(t))
 	return string(digits[:Digits])

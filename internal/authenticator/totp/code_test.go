@@ -82,7 +82,7 @@ func TestRFC6238Vectors(t *testing.T) {
 }
 
 func TestCodesPastTheYear6000AreRight(t *testing.T) {
-	// Past 2³² steps an implementation with a 32-bit counter starts anew.
+	// After 2³² steps an implementation with a 32-bit counter starts again.
 	for _, step := range []int64{1<<32 - 1, 1 << 32, 1<<32 + 1, 1<<40 + 7} {
 		want, err := hotp.GenerateCode(Base32(rfcKey), uint64(step))
 		if err != nil {
@@ -105,7 +105,7 @@ func TestTwoOraclesAgree(t *testing.T) {
 	for i := range 200 {
 		key := make([]byte, SecretBytes)
 		rand.Read(key)
-		// Up to the year 2242: past what 32 bits of seconds hold.
+		// Up to the year 2242, which exceeds 32 bits of seconds.
 		at := time.Unix(mathrand.Int64N(1<<33), 0)
 		want, err := oracle.GenerateCodeCustom(Base32(key), at, oracle.ValidateOpts{Period: 30, Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
 		if err != nil {
@@ -121,7 +121,7 @@ func TestTwoOraclesAgree(t *testing.T) {
 	}
 }
 
-// oathtool returns the code that the OATH Toolkit computes.
+// oathtool returns the code that the OATH Toolkit's program prints.
 func oathtool(t *testing.T, secret string, at time.Time) string {
 	t.Helper()
 	out, err := exec.Command("oathtool", "--base32", "--totp", "--now", "@"+strconv.FormatInt(at.Unix(), 10), secret).Output()
@@ -154,13 +154,13 @@ func TestWindowIsOneStepEachSide(t *testing.T) {
 func TestVerifySaysWhatIsWrong(t *testing.T) {
 	for _, test := range []struct {
 		name        string
-		last, drift int64 // relative to here; last 0: none
+		last, drift int64 // last is relative to here; 0 for none
 		used        bool
-		code        int64 // step, relative to here
+		code        int64 // its step, relative to here
 		want        Check
 	}{
 		{name: "used a moment ago", used: true, last: 0, code: 0, want: Check{Result: Reused}},
-		{name: "older than a used one, never used itself (ATTACKS 29)", used: true, last: 0, code: -1, want: Check{Result: Reused}},
+		{name: "older than a used one, never used itself (attack 29)", used: true, last: 0, code: -1, want: Check{Result: Reused}},
 		{name: "two older than a used one", used: true, last: 1, code: -1, want: Check{Result: Reused}},
 		{name: "used five steps ago", used: true, last: -5, code: -5, want: Check{Result: Reused}},
 		{name: "next after a used one", used: true, last: 0, code: 1, want: Check{Result: Accepted, Step: here + 1, from: here + 1}},
@@ -172,10 +172,10 @@ func TestVerifySaysWhatIsWrong(t *testing.T) {
 		{name: "set back by three minutes", used: true, last: 5, code: 0, want: Check{Result: SetBack, Minutes: 3}},
 		{name: "set back by three steps", used: true, last: 1, code: -2, want: Check{Result: SetBack, Minutes: 2}},
 		{name: "set back by ten minutes", used: true, last: 0, code: -20, want: Check{Result: SetBack, Minutes: 11}},
-		{name: "drift no longer there", drift: 5, code: 0, want: Check{Result: ClockChanged}},
-		{name: "drift no longer there, last code typed slowly", drift: 5, code: -1, want: Check{Result: ClockChanged}},
-		{name: "drift turned into the other direction", drift: 5, code: -4, want: Check{Result: Slow, Minutes: 2}},
-		{name: "drift set right after a code with it", drift: 5, used: true, last: 5, code: 0, want: Check{Result: SetBack, Minutes: 3}},
+		{name: "the learned drift ended", drift: 5, code: 0, want: Check{Result: ClockChanged}},
+		{name: "the learned drift ended, last code typed slowly", drift: 5, code: -1, want: Check{Result: ClockChanged}},
+		{name: "the drift changed its direction", drift: 5, code: -4, want: Check{Result: Slow, Minutes: 2}},
+		{name: "the clock was corrected after a code with the drift", drift: 5, used: true, last: 5, code: 0, want: Check{Result: SetBack, Minutes: 3}},
 		{name: "a slow phone's code of our time is its future", drift: -10, code: 0, want: Check{}},
 		{name: "fast by a minute", code: 2, want: Check{}},
 	} {
@@ -192,13 +192,13 @@ func TestVerifySaysWhatIsWrong(t *testing.T) {
 }
 
 func TestVerifyNeverExplainsTheFuture(t *testing.T) {
-	// Whoever learns that a guess will be right in a minute waits a minute.
+	// A guesser who learns that a guess will be right in a minute just waits for it.
 	for _, drift := range []int64{0, 2, 10, -2, -10} {
 		for _, last := range []int64{0, here - 30, here - 1, here, here + 12} {
 			for ahead := int64(window + 1); ahead <= 3*lookBack; ahead++ {
 				s := State{Secret: rfcKey, Drift: drift, LastStep: last}
 				if got := s.Verify(codeOf(here+drift+ahead), testkit.Start); got != (Check{}) {
-					t.Errorf("drift %d, last %d: code of %d steps ahead gives %+v", drift, last-here, ahead, got)
+					t.Errorf("drift %d, last %d: the code %d steps ahead gives %+v", drift, last-here, ahead, got)
 				}
 			}
 		}
@@ -214,7 +214,7 @@ func TestOnlyTheKeysCodesAreAccepted(t *testing.T) {
 	}
 	for _, code := range tries {
 		if got := s.Verify(code, testkit.Start).Result == Accepted; got != slices.Contains(right, code) {
-			t.Errorf("Verify(%s) accepts: %v", code, got)
+			t.Errorf("Verify(%s) accepted: %v", code, got)
 		}
 	}
 	for _, code := range []string{"", codeOf(here)[:5], codeOf(here) + "0", "000000000000"} {
@@ -224,12 +224,12 @@ func TestOnlyTheKeysCodesAreAccepted(t *testing.T) {
 	}
 	other := State{Secret: []byte("another key of 20 by")}
 	if got := other.Verify(codeOf(here), testkit.Start); got != (Check{}) {
-		t.Errorf("another key's code gives %+v (R9)", got)
+		t.Errorf("another key's code (R9) gives %+v", got)
 	}
 }
 
 func TestLeadingZerosCount(t *testing.T) {
-	// ATTACKS 34: find a step whose code begins with a zero.
+	// Find a step whose code begins with a zero (attack 34).
 	step := here
 	for !strings.HasPrefix(codeOf(step), "0") {
 		step++
@@ -239,7 +239,7 @@ func TestLeadingZerosCount(t *testing.T) {
 		t.Errorf("Verify(%s) = %+v", codeOf(step), got)
 	}
 	if got := s.Verify(strings.TrimLeft(codeOf(step), "0"), now); got != (Check{}) {
-		t.Errorf("accepted without its zero: %+v", got)
+		t.Errorf("accepted without its leading zero: %+v", got)
 	}
 }
 
@@ -247,25 +247,25 @@ func TestPairFindsAPhoneUpToTenStepsOff(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		first, second int64 // steps, relative to here
-		last          int64 // used, relative to here
+		last          int64 // the last used step, relative to here
 		used          bool
-		drift         int64 // learned before
+		drift         int64 // the drift learned before
 		want          Check
 	}{
 		{name: "on time", first: 0, second: 1, want: Check{Result: Accepted, Step: here + 1, from: here}},
-		{name: "just gone", first: -1, second: 0, want: Check{Result: Accepted, Step: here, from: here - 1}},
-		{name: "a step gone", first: -2, second: -1, want: Check{Result: Accepted, Step: here - 1, from: here - 2}},
+		{name: "just past", first: -1, second: 0, want: Check{Result: Accepted, Step: here, from: here - 1}},
+		{name: "a step past", first: -2, second: -1, want: Check{Result: Accepted, Step: here - 1, from: here - 2}},
 		{name: "two steps slow", first: -3, second: -2, want: Check{Result: Accepted, Step: here - 2, Drift: -2, from: here - 3}},
 		{name: "two steps fast", first: 1, second: 2, want: Check{Result: Accepted, Step: here + 2, Drift: 2, from: here + 1}},
 		{name: "ten steps fast", first: 9, second: 10, want: Check{Result: Accepted, Step: here + 10, Drift: 10, from: here + 9}},
 		{name: "ten steps slow", first: -11, second: -10, want: Check{Result: Accepted, Step: here - 10, Drift: -10, from: here - 11}},
 		{name: "eleven steps fast", first: 10, second: 11},
 		{name: "eleven steps slow", first: -12, second: -11},
-		{name: "drift that is gone", first: 0, second: 1, drift: 10, want: Check{Result: Accepted, Step: here + 1, from: here}},
+		{name: "a learned drift that ended", first: 0, second: 1, drift: 10, want: Check{Result: Accepted, Step: here + 1, from: here}},
 		{name: "same step twice", first: 0, second: 0},
 		{name: "not consecutive", first: 0, second: 2},
-		{name: "the wrong way round", first: 1, second: 0},
-		{name: "first used, second not: whoever saw the first doesn't learn the second", first: 0, second: 1, used: true, last: 0},
+		{name: "in reverse order", first: 1, second: 0},
+		{name: "first used, second not: the answer does not reveal that the second is right", first: 0, second: 1, used: true, last: 0},
 		{name: "both used", first: 0, second: 1, used: true, last: 1, want: Check{Result: Reused}},
 		{name: "after the used one", first: 1, second: 2, used: true, last: 0, want: Check{Result: Accepted, Step: here + 2, Drift: 2, from: here + 1}},
 		{name: "set back", first: 0, second: 1, used: true, last: 8, want: Check{Result: SetBack, Minutes: 5}},
@@ -283,7 +283,7 @@ func TestPairFindsAPhoneUpToTenStepsOff(t *testing.T) {
 }
 
 func TestHalfRightPairsTellNothing(t *testing.T) {
-	// ATTACKS 12: all give the same Check as a pair of which nothing is right.
+	// All of these give the same Check as an entirely wrong pair (attack 12).
 	const wrong, wrongToo = "000000", "111111"
 	for _, last := range []int64{0, here - 1, here, here + 12} {
 		s := State{Secret: rfcKey, LastStep: last}
@@ -308,7 +308,7 @@ func TestExplainKnowsSlowAndFast(t *testing.T) {
 	s := State{Secret: rfcKey}
 	for off := int64(-lookBack - 5); off <= lookBack+5; off++ {
 		var want Check
-		minutes := int(max(off, -off)+1) / 2 // two steps a minute, rounded up
+		minutes := int(max(off, -off)+1) / 2 // a minute has two steps; rounded up
 		switch {
 		case -lookBack <= off && off < -window:
 			want = Check{Result: Slow, Minutes: minutes}
@@ -321,8 +321,8 @@ func TestExplainKnowsSlowAndFast(t *testing.T) {
 	}
 }
 
-// ATTACKS 32.
-var typed = map[string]string{ // typed → normalised, "" refused
+// typed maps texts to their normal form, or to "" if they are malformed (attack 32).
+var typed = map[string]string{
 	"123456": "123456", "000123": "000123", "123 456": "123456", "1 23456": "123456", "12345 6": "123456",
 	" 123456": "123456", "123456 ": "123456", " 12345": "", "12345 ": "", " 12 34 56": "123456", "123  456": "123456", "      ": "", " ": "",
 	"123-456": "123456", "12-34-56": "123456", "123\u2013456": "123456", "123\u00a0456": "123456", "123\u2009456": "123456", "-": "", "------": "",
@@ -361,11 +361,11 @@ func FuzzNormalize(f *testing.F) {
 		}
 		for _, r := range in {
 			if (r < '0' || r > '9') && !unicode.In(r, unicode.Zs, unicode.Pd) {
-				t.Fatalf("Normalize(%q) = %q took away more than spaces and dashes", in, got)
+				t.Fatalf("Normalize(%q) = %q removed more than spaces and dashes", in, got)
 			}
 		}
 		if again, err := Normalize(got); err != nil || again != got {
-			t.Fatalf("Normalize(%q) = %q, %v; not itself", got, again, err)
+			t.Fatalf("Normalize(%q) = %q, %v; want it unchanged", got, again, err)
 		}
 	})
 }
@@ -376,7 +376,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key []byte, code string, unix, drift, last int64) {
 		drift = drift % (maxDrift + 1)
 		last = max(0, last)
-		// Within what a clock may say; and steps from 1 on.
+		// The range of clocks, and steps from 1 on.
 		now := time.Unix(1_000_000+int64(uint64(unix)%(1<<40)), 0)
 		s := State{Secret: key, Drift: drift, LastStep: last}
 		for _, c := range []Check{s.Verify(code, now), s.VerifyPair(code, CodeAt(key, now), now)} {
@@ -384,7 +384,7 @@ func FuzzVerify(f *testing.F) {
 				t.Fatalf("accepted %+v after step %d", c, last)
 			}
 			if c.Result == Fast || (c.Result == Slow || c.Result == SetBack) && c.Minutes < 1 {
-				t.Fatalf("Verify says %+v", c)
+				t.Fatalf("Verify = %+v", c)
 			}
 		}
 	})
@@ -397,6 +397,6 @@ func TestStepsBeginAtTheEpoch(t *testing.T) {
 		}
 	}
 	if here*30 != testkit.Start.Unix() {
-		t.Errorf("testkit.Start is not the start of a step")
+		t.Errorf("testkit.Start isn't the start of a step")
 	}
 }

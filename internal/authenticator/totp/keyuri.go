@@ -10,22 +10,22 @@ import (
 )
 
 const (
-	// maxURIBytes keeps the QR code coarse enough for an old phone's camera.
+	// maxURIBytes keeps the QR code coarse enough for the camera of an old phone.
 	maxURIBytes = 400
-	// maxIssuerBytes of the escaped issuer, which stands in the URI twice.
+	// maxIssuerBytes limits the escaped issuer, which occurs twice in the URI.
 	maxIssuerBytes = 96
 )
 
-// Base32 returns the secret as a person types it: 32 letters and digits
-// (RFC 4648, section 6) without padding.
+// Base32 returns the secret in the form that a person types: 32 letters and digits (RFC 4648,
+// section 6) without padding.
 func Base32(key []byte) string {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(key)
 }
 
-// KeyURI returns the otpauth:// text behind the QR code, at most 400 bytes.
-// Everything but letters, digits and "-._~" is escaped, so that no name adds a
-// parameter; a colon in the issuer, which would end it in the label, becomes a
-// space. Names too long are cut at a character, never the secret.
+// KeyURI returns the otpauth:// text of the QR code, at most 400 bytes. It escapes all bytes
+// except letters, digits and "-._~", so that no name can add a parameter. A colon in the
+// issuer would end it within the label, so it becomes a space. Long names are cut at a
+// character boundary; the secret never is.
 //
 // Source: Google Authenticator wiki, "Key Uri Format".
 func KeyURI(issuer, account string, key []byte) string {
@@ -35,8 +35,8 @@ func KeyURI(issuer, account string, key []byte) string {
 	return head + escape(account, maxURIBytes-len(head)-len(tail)) + tail
 }
 
-// escape percent-encodes text and stops before the character that would not
-// fit into limit bytes.
+// escape percent-encodes text. It stops before the first character that would exceed limit
+// bytes.
 func escape(text string, limit int) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
@@ -57,13 +57,11 @@ func escape(text string, limit int) string {
 	return b.String()
 }
 
-// quietZone is the white margin that a reader needs, in modules (ISO/IEC
-// 18004, section 9.1).
+// quietZone is the required white margin in modules (ISO/IEC 18004, section 9.1).
 const quietZone = 4
 
-// QR returns the QR code of text as an SVG element with a white background
-// and margin, without any script or style. label names it for screen readers;
-// it must not need escaping beyond <, &, and quotes.
+// QR returns the QR code of text as an SVG element with a white background and margin, and
+// without script or style. label is its name for screen readers.
 func QR(text, label string) (string, error) {
 	code, err := qr.Encode(text, qr.M)
 	if err != nil {
@@ -92,7 +90,7 @@ func QR(text, label string) (string, error) {
 
 var attribute = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;")
 
-// ParseBase32 reads what [Base32] wrote.
+// ParseBase32 parses the output of [Base32].
 func ParseBase32(text string) ([]byte, error) {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
 }

@@ -22,16 +22,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// hostile are names that would add a parameter, end the label, turn the text
-// round or burst the code (ATTACKS 69).
+// hostile are names that would add a parameter, end the label, reverse the text's direction
+// or exceed the size of the code (attack 69).
 var hostile = []string{
 	"ada", "", "a&secret=AAAA", "a?issuer=Bank", "a?secret=AAAA#", "a:b", ":", "a%26x", "%", "%zz", "a%3Ab", "a+b", "a b", " ", "a#b", "a/b/../c", "//evil.test", `a\b`, "a;b", "a=b",
 	"ada@example.test", "<script>", `"`, "'", "\x00", "a\r\nb", "\xff\xfe", "Jürgen", "李小龙", "🔐 Bank 🔐", "\u202eknaB", "مصرف", "e\u0301",
 	strings.Repeat("x", 200), strings.Repeat("&", 200), strings.Repeat("🔐", 200), strings.Repeat("é", 200), strings.Repeat("a:", 200), "otpauth://totp/x?secret=AAAA", "Acme & Söhne: Ops",
 }
 
-// checkKeyURI fails unless the URI says what it was made of, whatever the
-// names were.
+// checkKeyURI fails unless the URI has the parameters it was made of, for any names.
 func checkKeyURI(t rapid.TB, issuer, account string, key []byte) {
 	uri := KeyURI(issuer, account, key)
 	if len(uri) > 400 {
@@ -42,7 +41,7 @@ func checkKeyURI(t rapid.TB, issuer, account string, key []byte) {
 		t.Fatalf("%s: %v", uri, err)
 	}
 	if u.Scheme != "otpauth" || u.Host != "totp" || u.User != nil || u.Fragment != "" {
-		t.Fatalf("%s isn't otpauth://totp/", uri)
+		t.Fatalf("%s doesn't begin with otpauth://totp/", uri)
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -56,7 +55,7 @@ func checkKeyURI(t rapid.TB, issuer, account string, key []byte) {
 	if len(query["issuer"]) != 1 || len(query) != 5 {
 		t.Fatalf("%s: parameters %v", uri, query)
 	}
-	// Cut or not, what is left is how the names begin.
+	// Names may be cut, but only at the end.
 	shown := query.Get("issuer")
 	if whole := strings.ReplaceAll(string([]rune(issuer)), ":", " "); !strings.HasPrefix(whole, shown) || strings.Contains(shown, ":") || len(whole) <= 32 && shown != whole {
 		t.Fatalf("%s: issuer %q of %q", uri, shown, issuer)
@@ -101,7 +100,7 @@ func TestKeyURIIsExact(t *testing.T) {
 		}
 	}
 	if got := KeyURI(strings.Repeat("i", 300), strings.Repeat("a", 300), rfcKey); len(got) != 400 {
-		t.Errorf("the longest has %d bytes, want 400: nothing is cut without need", len(got))
+		t.Errorf("the longest URI has %d bytes, want 400: names are cut too early", len(got))
 	}
 }
 
@@ -123,7 +122,7 @@ func TestBase32ReadsBack(t *testing.T) {
 	}
 }
 
-// scanned are key URIs that three foreign authenticators read.
+// scanned are key URIs that three other implementations read.
 var scanned = []struct{ issuer, account string }{
 	{"Acme", "ada"},
 	{"Acme & Söhne: Ops", "ada+test@example.test"},
@@ -205,7 +204,7 @@ func TestQRCodeHoldsTheKeyURI(t *testing.T) {
 			t.Errorf("zbarimg reads\n%s, want\n%s", got, uri)
 			continue
 		}
-		// R29: what the phone gets is 160 bits.
+		// The phone gets a secret of 160 bits (R29).
 		u, err := url.Parse(got)
 		if err != nil {
 			t.Fatal(err)
@@ -216,7 +215,7 @@ func TestQRCodeHoldsTheKeyURI(t *testing.T) {
 	}
 }
 
-// scan renders the SVG to a picture and reads it with zbarimg.
+// scan renders the SVG as an image and reads it with zbarimg.
 func scan(t *testing.T, svg string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "qr.png")
@@ -235,11 +234,10 @@ func scan(t *testing.T, svg string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// pathCommand is what QR draws with: relative lines and closed subpaths that
-// are rectangles.
+// pathCommand matches the commands that QR draws with: relative lines, closed to rectangles.
 var pathCommand = regexp.MustCompile(`[MhvHz][^MhvHz]*`)
 
-// rasterise draws the paths of an SVG, five pixels a unit.
+// rasterise draws the paths of an SVG with five pixels per unit.
 func rasterise(t *testing.T, svg string) image.Image {
 	t.Helper()
 	const scale = 5
@@ -304,7 +302,7 @@ func TestQRCodeHasItsMargin(t *testing.T) {
 		t.Fatal(err)
 	}
 	img := rasterise(t, svg)
-	const margin = 4 * 5 // modules, pixels each
+	const margin = 4 * 5 // four modules of five pixels
 	size := img.Bounds().Dx()
 	black := image.Rectangle{Min: image.Pt(size, size)}
 	for y := range size {
@@ -314,7 +312,7 @@ func TestQRCodeHasItsMargin(t *testing.T) {
 				black = image.Rect(min(black.Min.X, x), min(black.Min.Y, y), max(black.Max.X, x+1), max(black.Max.Y, y+1))
 			case 255:
 			default:
-				t.Fatalf("pixel %d,%d is not painted: a dark page would show through", x, y)
+				t.Fatalf("pixel %d,%d isn't painted: the background of a dark page would show", x, y)
 			}
 		}
 	}
@@ -334,14 +332,14 @@ func TestQRLabelIsText(t *testing.T) {
 		Script []struct{} `xml:"script"`
 	}
 	if err := xml.Unmarshal([]byte(svg), &root); err != nil || root.Label != label || len(root.Script) != 0 {
-		t.Errorf("label reads back as %q, %d scripts, %v", root.Label, len(root.Script), err)
+		t.Errorf("the label is read as %q, with %d scripts, %v", root.Label, len(root.Script), err)
 	}
 	for _, inline := range []string{"<script", "<style", " style=", " on", "href"} {
 		if strings.Contains(svg, inline) {
-			t.Errorf("SVG holds %q, which the content security policy refuses", inline)
+			t.Errorf("the SVG has %q, which the content security policy forbids", inline)
 		}
 	}
 	if _, err := QR(strings.Repeat("x", 5000), ""); err == nil {
-		t.Error("5,000 bytes fit into a QR code?")
+		t.Error("5,000 bytes didn't exceed the size of a QR code")
 	}
 }

@@ -12,19 +12,19 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// algorithm is the one that apps support everywhere.
+// algorithm is the only one that all apps support.
 const algorithm = "SHA1"
 
-// ErrReused: another request used the step, or a later one, first.
+// ErrReused means that a concurrent request used the step, or a later one, first.
 var ErrReused = errors.New("time step was used already")
 
-// place binds the sealed secret to its row and its owner: neither the secret
-// nor the whole row opens under another account (ATTACKS 142).
+// place binds the sealed secret to its row and owner: neither the secret nor the whole row
+// opens under another account (attack 142).
 func place(a authenticator.Authenticator) secret.Place {
 	return secret.Place{Table: "totp", Column: "secret", Row: a.AccountID + "/" + a.ID}
 }
 
-// Create stores a fresh random secret for a pending authenticator.
+// Create stores a new random secret for a pending authenticator.
 func Create(ctx context.Context, tx *db.Tx, ring *secret.Ring, a authenticator.Authenticator) error {
 	key := make([]byte, SecretBytes)
 	rand.Read(key)
@@ -38,8 +38,8 @@ func Create(ctx context.Context, tx *db.Tx, ring *secret.Ring, a authenticator.A
 	return nil
 }
 
-// Load returns the state of an authenticator. A secret that doesn't open, or
-// an unknown algorithm, is an error, and whoever gets it denies (F3, F4).
+// Load returns the state of an authenticator. It returns an error if the secret doesn't open
+// or a parameter is unknown; callers must then deny (F3, F4).
 func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.Authenticator) (State, error) {
 	var (
 		s              State
@@ -61,16 +61,18 @@ func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.
 	return s, nil
 }
 
-// Claim uses up the step, or the pair of steps, of an accepted check and keeps
-// its drift. Of many callers, on any number of nodes, one succeeds; the others
-// get [ErrReused] (R7; RFC 6238, section 5.2). unsure says that the clock may be
-// ahead: then the step is kept apart, as [State.StepAhead], so that it locks nobody
-// out of the time before it. If a later step is kept there already, that one stays, and
-// this one becomes [State.LastStep], which [BringBack] can bring back.
+// Claim marks the step or pair of steps of an accepted check as used and stores its drift. Of
+// several concurrent callers, on any number of nodes, one succeeds; the others get
+// [ErrReused] (R7; RFC 6238, section 5.2).
 //
-// A row holds two steps. So of several steps that were used while the clock was unsure,
-// the latest and those within 11 minutes before it stay used if the clock goes back.
-// The code of an earlier one would be taken once more when its time comes.
+// unsure means that the clock may be ahead. Then the step is stored apart, as
+// [State.StepAhead], so that it doesn't block the codes of the time before it. If StepAhead
+// is later already, it stays, and the claimed step becomes [State.LastStep], which
+// [BringBack] can lower.
+//
+// A row holds two steps. So of several steps that are used while the clock is unsure, only the
+// latest and those within 11 minutes before it stay used if the clock goes back. The code of
+// an earlier one would be accepted once more when its time comes.
 func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) error {
 	if c.Result != Accepted {
 		return errors.New("claim of a code that was not accepted")
@@ -94,8 +96,8 @@ func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) erro
 	return nil
 }
 
-// Sealed returns the next sealed secrets after that row, at most
-// [secret.SealedBatch], by id, those of pending enrolments too; none at the
+// Sealed returns the sealed secrets of all authenticators, including pending ones, in the
+// order of ids and starting after the given id: at most [secret.SealedBatch], and none at the
 // end.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	all, err := db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
@@ -109,24 +111,24 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 		if err != nil {
 			return nil, err
 		}
-		if owner != "" { // else it was removed meanwhile, and has no place
+		if owner != "" { // otherwise it was removed in between
 			all[i].Place = place(authenticator.Authenticator{ID: all[i].ID, AccountID: owner})
 		}
 	}
 	return all, nil
 }
 
-// Reseal stores the same secret sealed anew, and reports whether it did: not
-// where the row has changed since it was read.
+// Reseal replaces the sealed bytes of a secret by anew, which holds the same secret. It
+// reports false, and changes nothing, if the row changed since it was read.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE totp SET secret = $3 WHERE authenticator_id = $1 AND secret = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err
 }
 
-// EndSteps marks every step that could have been accepted until sure, or shortly before
-// now, as used: the database came out of a backup, and has forgotten which were (F13,
-// R7). A clock that says now may be ahead of sure; such a step locks nobody out of the
-// time before it, as in [Claim].
+// EndSteps marks all steps up to the window of sure as used, after the database was restored
+// from a backup: codes may have been used since it was made (F13, R7). If now is later than
+// sure, that clock may be ahead, so its steps are marked as in an unsure [Claim] and don't
+// block the codes of the time before it.
 func EndSteps(ctx context.Context, tx *db.Tx, sure, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE totp SET last_step = $1 + drift_steps
@@ -139,9 +141,9 @@ func EndSteps(ctx context.Context, tx *db.Tx, sure, now time.Time) error {
 	return err
 }
 
-// BringBack brings the newest used step of every authenticator back to now, by
-// which the clock was found to have been ahead, and returns of how many it did. The
-// steps that it comes from stay used until their time has passed.
+// BringBack lowers the newest used step of each authenticator to now after the clock was found
+// to have been ahead, and returns how many it lowered. The steps that were used stay used
+// until their time has passed.
 func BringBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	n, err := db.Exec(ctx, tx, `
 		UPDATE totp SET

@@ -20,7 +20,7 @@ func write(d *db.DB, change func(ctx context.Context, tx *db.Tx) error) error {
 	return d.Write(ctx, func(tx *db.Tx) error { return change(ctx, tx) })
 }
 
-// enroll gives a new account of that name an authenticator.
+// enroll creates an account of that name with an authenticator.
 func enroll(t *testing.T, d *db.DB, ring *secret.Ring, name string) authenticator.Authenticator {
 	t.Helper()
 	var a authenticator.Authenticator
@@ -53,12 +53,12 @@ func claim(d *db.DB, id string, c Check) error {
 	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, false) })
 }
 
-// claimUnsure is claim by a clock that may be ahead.
+// claimUnsure is claim with a clock that may be ahead.
 func claimUnsure(d *db.DB, id string, c Check) error {
 	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, true) })
 }
 
-// Some requests see the clock before it is believed, some after.
+// Some requests run while the clock is unsure, and some after it was found right.
 func TestCodeOpensOneDoorOnceWhileTheClockIsUnsure(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
@@ -81,10 +81,10 @@ func TestCodeOpensOneDoorOnceWhileTheClockIsUnsure(t *testing.T) {
 			}
 			s = load(t, d, ring, a)
 			if got := s.Verify(CodeAt(s.Secret, now), now); got != (Check{Result: Reused}) {
-				t.Errorf("round %d: the code again = %+v", round, got)
+				t.Errorf("round %d: the same code again = %+v", round, got)
 			}
 			if got := s.Verify(CodeAt(s.Secret, now.Add(-Period)), now); got != (Check{Result: Reused}) {
-				t.Errorf("round %d: the code before = %+v", round, got)
+				t.Errorf("round %d: the code of the step before = %+v", round, got)
 			}
 		}
 	})
@@ -102,14 +102,14 @@ func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
 					ahead := testkit.Start.Add(leap)
 					check := s.Verify(CodeAt(s.Secret, ahead), ahead)
 					now := testkit.Start.Add(2 * Period)
-					if believed { // a version of before, or a clock that ran ahead for hours
+					if believed { // an earlier version of the program, or a clock that was ahead for hours
 						if err := claim(d, a.ID, check); err != nil {
 							t.Fatal(err)
 						}
 						err := write(d, func(ctx context.Context, tx *db.Tx) error {
 							n, err := BringBack(ctx, tx, testkit.Start)
 							if n != 1 {
-								t.Errorf("%d authenticators brought back", n)
+								t.Errorf("BringBack lowered %d steps", n)
 							}
 							return err
 						})
@@ -121,14 +121,14 @@ func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
 					}
 					s = load(t, d, ring, a)
 					if got := s.Verify(CodeAt(s.Secret, ahead), ahead); got.Result != Reused {
-						t.Errorf("the code of the leap, when its time has come: %+v", got)
+						t.Errorf("the code of the leap, at its own time: %+v", got)
 					}
 					first := s.Verify(CodeAt(s.Secret, now), now)
 					if err := claim(d, a.ID, first); first.Result != Accepted || err != nil {
 						t.Fatalf("first code after the leap: %+v, %v", first, err)
 					}
 					s = load(t, d, ring, a)
-					// Its time comes, and is over.
+					// Its own time comes and passes.
 					if got := s.Verify(CodeAt(s.Secret, ahead), ahead); got.Result != Reused {
 						t.Errorf("the code of the leap again: %+v", got)
 					}
@@ -146,8 +146,8 @@ func TestACodeOfALeapLocksNobodyOutAfterwards(t *testing.T) {
 	}
 }
 
-// A server starts with its clock far ahead, the clock is set right in part, and a code is
-// taken while it is still unsure.
+// A server starts with its clock far ahead. The clock is corrected in part, and a code is
+// accepted while the clock is still unsure.
 func TestAnUnsureClaimKeepsTheLaterStep(t *testing.T) {
 	const weeks = 21 * 24 * time.Hour
 	for name, ahead := range map[string]time.Duration{"hours": weeks + 2*time.Hour, "a year": weeks + 400*24*time.Hour} {
@@ -177,10 +177,10 @@ func TestAnUnsureClaimKeepsTheLaterStep(t *testing.T) {
 				}
 				for _, at := range []time.Duration{weeks + time.Minute, weeks, ahead} {
 					if got := verify(at); got.Result != Reused {
-						t.Errorf("the code of %v ahead once more: %+v", at, got)
+						t.Errorf("the code %v ahead, again: %+v", at, got)
 					}
 				}
-				// The clock goes back the rest of the way.
+				// The clock is corrected completely.
 				now := time.Minute
 				if err := write(d, func(ctx context.Context, tx *db.Tx) error {
 					_, err := BringBack(ctx, tx, testkit.Start.Add(now-3*window*Period))
@@ -189,17 +189,18 @@ func TestAnUnsureClaimKeepsTheLaterStep(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got := verify(now); got.Result != Accepted {
-					t.Errorf("a code once the clock is right: %+v", got)
+					t.Errorf("a code with the right clock: %+v", got)
 				}
 				if got := verify(ahead); got.Result != Reused {
-					t.Errorf("the code of %v ahead, when its time has come: %+v", ahead, got)
+					t.Errorf("the code %v ahead, at its own time: %+v", ahead, got)
 				}
 			})
 		})
 	}
 }
 
-// A pair may be ten steps off either way, so an older one must not follow a newer.
+// A pair may be ten steps off in either direction, so an older pair must not be accepted after
+// a newer one.
 func TestAPairIsUsedUpWhileTheClockIsUnsure(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
@@ -215,13 +216,13 @@ func TestAPairIsUsedUpWhileTheClockIsUnsure(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := claimUnsure(d, a.ID, old); !errors.Is(err, ErrReused) {
-			t.Errorf("claim of an older pair: %v", err)
+			t.Errorf("claim of an older pair: %v, want ErrReused", err)
 		}
 		if err := claim(d, a.ID, old); !errors.Is(err, ErrReused) {
-			t.Errorf("claim of an older pair once the clock is believed: %v", err)
+			t.Errorf("claim of an older pair after the clock was found right: %v, want ErrReused", err)
 		}
 		if got := load(t, d, ring, a).VerifyPair(at(-10), at(-9), testkit.Start); got.Result == Accepted {
-			t.Errorf("the older pair: %+v", got)
+			t.Errorf("VerifyPair of the older pair: %+v", got)
 		}
 	})
 }
@@ -232,20 +233,20 @@ func TestCodeOpensOneDoorOnce(t *testing.T) {
 		a := enroll(t, d, ring, "ada")
 		s := load(t, d, ring, a)
 		if len(s.Secret) != SecretBytes || s.LastStep != 0 || s.Drift != 0 {
-			t.Fatalf("fresh state = %d bytes, last %d, drift %d", len(s.Secret), s.LastStep, s.Drift)
+			t.Fatalf("new state: secret of %d bytes, last step %d, drift %d", len(s.Secret), s.LastStep, s.Drift)
 		}
 		check := s.Verify(CodeAt(s.Secret, testkit.Start), testkit.Start)
 		got := testkit.Race(64, func(int) string { return testkit.Outcome(claim(d, a.ID, check)) })
 		if got["ok"] != 1 || got[ErrReused.Error()] != 63 {
-			t.Errorf("64 claims of one step = %v, want one ok and 63 refused (R7)", got)
+			t.Errorf("64 claims of one step (R7) = %v, want one ok and 63 ErrReused", got)
 		}
 		if s = load(t, d, ring, a); s.LastStep != here {
 			t.Errorf("last step = %d, want %d", s.LastStep, here)
 		}
 		if got := s.Verify(CodeAt(s.Secret, testkit.Start), testkit.Start); got != (Check{Result: Reused}) {
-			t.Errorf("the code again = %+v", got)
+			t.Errorf("the same code again = %+v", got)
 		}
-		// A check made before another claim is refused by its statement alone.
+		// The statement alone refuses a check that was made before another claim.
 		older := State{Secret: s.Secret}.Verify(CodeAt(s.Secret, testkit.Start.Add(-Period)), testkit.Start)
 		if err := claim(d, a.ID, older); older.Result != Accepted || !errors.Is(err, ErrReused) {
 			t.Errorf("claim of an older step: %+v, %v", older, err)
@@ -295,22 +296,22 @@ func TestPairUsesUpBothSteps(t *testing.T) {
 		if s.LastStep != here+5 || s.Drift != 5 {
 			t.Errorf("after the pair: last %+d, drift %d; want +5, 5", s.LastStep-here, s.Drift)
 		}
-		// The drift is learned: two minutes and a half ahead is on time now.
+		// The drift is learned: a phone two and a half minutes ahead is on time now.
 		later := testkit.Start.Add(2 * Period)
 		if got := s.Verify(CodeAt(s.Secret, later.Add(5*Period)), later); got.Result != Accepted || got.Drift != 5 {
-			t.Errorf("next code of the fast phone = %+v", got)
+			t.Errorf("next code of the phone that is ahead = %+v", got)
 		}
-		// A pair that shares a step with a used one is refused, though its
-		// second step is new.
+		// A pair that shares a step with a used pair is refused, even if its second step is
+		// unused.
 		overlap := State{Secret: s.Secret}.VerifyPair(at(5), at(6), testkit.Start)
 		if err := claim(d, a.ID, overlap); overlap.Result != Accepted || !errors.Is(err, ErrReused) {
 			t.Errorf("claim of an overlapping pair: %+v, %v", overlap, err)
 		}
-		// Two codes of a phone on time forget the drift.
+		// Two codes of a phone that is on time reset the drift.
 		now := testkit.Start.Add(6 * Period)
 		pair = s.VerifyPair(CodeAt(s.Secret, now), CodeAt(s.Secret, now.Add(Period)), now)
 		if err := claim(d, a.ID, pair); err != nil {
-			t.Fatalf("claim of a pair on time: %+v, %v", pair, err)
+			t.Fatalf("claim of a pair that is on time: %+v, %v", pair, err)
 		}
 		if s = load(t, d, ring, a); s.Drift != 0 {
 			t.Errorf("drift = %d, want 0", s.Drift)
@@ -327,14 +328,14 @@ func TestOnlyAnAcceptedCheckIsClaimed(t *testing.T) {
 				continue
 			}
 			if err := claim(d, a.ID, Check{Result: r, Step: here, from: here}); err == nil {
-				t.Errorf("claimed a check with result %d", r)
+				t.Errorf("Claim accepted a check with result %d", r)
 			}
 		}
 		if s := load(t, d, ring, a); s.LastStep != 0 {
-			t.Errorf("last step = %d", s.LastStep)
+			t.Errorf("last step = %d, want none", s.LastStep)
 		}
 		if err := claim(d, "nobody's", Check{Result: Accepted, Step: here, from: here}); !errors.Is(err, ErrReused) {
-			t.Errorf("claim for an unknown authenticator: %v", err)
+			t.Errorf("claim for an unknown authenticator: %v, want ErrReused", err)
 		}
 	})
 }
@@ -344,17 +345,17 @@ func TestSecretOpensOnlyForItsOwner(t *testing.T) {
 		ctx, ring := context.Background(), secret.NewRing()
 		ada, eve := enroll(t, d, ring, "ada"), enroll(t, d, ring, "eve")
 
-		// The whole row under another account (ATTACKS 142).
+		// The whole row moved to another account (attack 142).
 		stolen := ada
 		stolen.AccountID = eve.AccountID
 		if s, err := Load(ctx, d.Reader(), ring, stolen); !errors.Is(err, secret.ErrOpen) || s.Secret != nil {
-			t.Errorf("ada's row as eve's: %v, want ErrOpen", err)
+			t.Errorf("ada's row under eve's account: %v, want ErrOpen", err)
 		}
-		// Lost key: an error, never "no second factor" (F4).
+		// A missing key is an error, never an account without a second factor (F4).
 		if s, err := Load(ctx, d.Reader(), secret.NewRing(), ada); !errors.Is(err, secret.ErrUnknownKey) || s.Secret != nil {
 			t.Errorf("another key ring: %v, want ErrUnknownKey", err)
 		}
-		// Eve's sealed secret copied over ada's.
+		// Eve's sealed secret copied to ada's row.
 		err := write(d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE totp SET secret = (SELECT secret FROM totp WHERE authenticator_id = $1) WHERE authenticator_id = $2`, eve.ID, ada.ID)
 			return err
@@ -366,10 +367,10 @@ func TestSecretOpensOnlyForItsOwner(t *testing.T) {
 			t.Errorf("eve's secret in ada's row: %v, want ErrOpen", err)
 		}
 		if len(load(t, d, ring, eve).Secret) != SecretBytes {
-			t.Error("eve's own secret doesn't open")
+			t.Error("eve's secret doesn't open in its own row")
 		}
 		if _, err := Load(ctx, d.Reader(), ring, authenticator.Authenticator{ID: "none", AccountID: ada.AccountID}); !errors.Is(err, db.ErrNotFound) {
-			t.Errorf("no row: %v, want ErrNotFound", err)
+			t.Errorf("missing row: %v, want ErrNotFound", err)
 		}
 	})
 }
@@ -385,7 +386,7 @@ func TestUnknownParametersAreDenied(t *testing.T) {
 					return err
 				}
 				if s, err := Load(ctx, tx, ring, a); err == nil || s.Secret != nil {
-					t.Errorf("%s: loaded, err %v (F3)", column, err)
+					t.Errorf("%s (F3): loaded, err %v", column, err)
 				}
 				return rollback
 			})
@@ -409,7 +410,7 @@ func TestStoredSecretIsSealedAndDiesWithItsAuthenticator(t *testing.T) {
 		for i := 0; i+4 <= len(key); i++ {
 			for j := 0; j+4 <= len(stored); j++ {
 				if string(key[i:i+4]) == string(stored[j:j+4]) {
-					t.Fatal("four bytes of the secret stand in the database in clear")
+					t.Fatal("the database has four bytes of the secret unsealed")
 				}
 			}
 		}
@@ -454,7 +455,7 @@ func TestAThousandSecretsAreAllDifferent(t *testing.T) {
 	ones := 0
 	for key := range seen {
 		if len(key) != SecretBytes {
-			t.Fatalf("secret of %d bytes, want %d (R29)", len(key), SecretBytes)
+			t.Fatalf("secret of %d bytes (R29), want %d", len(key), SecretBytes)
 		}
 		for _, b := range []byte(key) {
 			for ; b != 0; b &= b - 1 {
@@ -463,10 +464,10 @@ func TestAThousandSecretsAreAllDifferent(t *testing.T) {
 		}
 	}
 	if len(seen) != n {
-		t.Errorf("%d secrets, %d of them different", n, len(seen))
+		t.Errorf("%d secrets, of which %d are different", n, len(seen))
 	}
-	// 160,000 fair bits: 80,000 ones, give or take ten deviations of 200.
+	// 160,000 fair bits have 80,000 ones, within ten standard deviations of 200.
 	if ones < 78_000 || ones > 82_000 {
-		t.Errorf("%d of %d bits are one", ones, n*SecretBytes*8)
+		t.Errorf("%d of %d bits are ones", ones, n*SecretBytes*8)
 	}
 }
