@@ -1,6 +1,3 @@
-// Package account owns the accounts, their groups and the one-time links
-// (tickets) that are sent to a person: tables accounts, groups, members and
-// tickets. How an account proves itself is the authenticators' business.
 package account
 
 import (
@@ -23,35 +20,35 @@ import (
 // Role is what an account may do in Sallyport itself.
 type Role string
 
-// The roles. An unknown one is refused when it is read (F3).
+// The roles. Reading an account with any other role is an error (F3).
 const (
 	Member   Role = "member"
 	Operator Role = "operator"
 )
 
-// Account is whom we know. Its zero value is nobody.
+// Account is a person's account. The zero value stands for none.
 type Account struct {
 	ID          string
 	Name        string // unique, lower case, no "@"
 	Email       string // as typed; unique without regard to case; may be empty
 	DisplayName string // may be empty
-	Locale      string // BCP 47; empty: the browser's
+	Locale      string // BCP 47 tag; empty to use the browser's
 	Role        Role
 	CreatedAt   time.Time
-	DisabledAt  time.Time // zero: enabled
-	TwoFactorAt time.Time // since when two-factor authentication is on without a break; zero: it is off
+	DisabledAt  time.Time // zero if enabled
+	TwoFactorAt time.Time // start of the current period with two-factor authentication; zero if off
 
-	// Stamp changes with every change of how the account signs in. What was
-	// made under another stamp (sessions, attempts) is dead (R17).
+	// Stamp changes with every change of the account's credentials. Sessions, attempts and
+	// passes made under another stamp are invalid (R17).
 	Stamp string
 
-	// EnrollLocked is set when an operator removed the account's
-	// authenticators: the next is enrolled only through a one-time link (F15).
+	// EnrollLocked is set when an operator removes the account's authenticators. The next
+	// one can then be enrolled only with a one-time link (F15).
 	EnrollLocked bool
 }
 
-// Called returns what to call the person.
-func (a Account) Called() string {
+// ShownName returns the display name, or the name if there is none.
+func (a Account) ShownName() string {
 	if a.DisplayName != "" {
 		return a.DisplayName
 	}
@@ -61,18 +58,17 @@ func (a Account) Called() string {
 // Disabled reports whether the account may not sign in.
 func (a Account) Disabled() bool { return !a.DisabledAt.IsZero() }
 
-// What a name and the rest may be. Longer ones are nobody's and would burst a
-// QR code, a header or a page.
+// Limits of names. Longer ones would not fit into a QR code, a header or a page.
 const (
 	maxNameRunes  = 64
 	maxNameBytes  = 128
 	maxEmailBytes = 254 // RFC 5321, section 4.5.3.1.3
 
-	// MaxDisplayNameRunes bounds a display name, in code points.
+	// MaxDisplayNameRunes is the maximum length of a display name in code points.
 	MaxDisplayNameRunes = 80
 )
 
-// Errors for whoever names an account.
+// Errors for names and addresses that can't be used.
 var (
 	ErrNameInvalid        = errors.New("name is not usable: use 1 to 64 letters, digits or symbols, with at least one letter or digit, no spaces, no @, and no dash in front")
 	ErrNameTaken          = errors.New("name is taken")
@@ -81,9 +77,9 @@ var (
 	ErrDisplayNameInvalid = errors.New("display name is not usable: use at most 80 printable characters")
 )
 
-// NormalizeName returns the one form of name that is stored and looked up:
-// PRECIS UsernameCaseMapped (RFC 8265, section 3.3), without "@", so that a
-// name is never an e-mail address. It returns [ErrNameInvalid].
+// NormalizeName returns the form of name that is stored and searched for: PRECIS
+// UsernameCaseMapped (RFC 8265, section 3.3), without "@", so that a name is never an e-mail
+// address. It returns [ErrNameInvalid].
 func NormalizeName(name string) (string, error) {
 	if len(name) > 4*maxNameBytes {
 		return "", ErrNameInvalid
@@ -96,10 +92,9 @@ func NormalizeName(name string) (string, error) {
 	return mapped, nil
 }
 
-// NormalizeEmail returns the address as it is kept and the folded form that
-// must be unique and is looked up. Empty gives empty. It checks only what
-// keeps an address harmless in mail, header and page; only a mail that arrives
-// proves one.
+// NormalizeEmail returns the address as it is stored, and a folded form that is unique and
+// searched for. An empty address stays empty. It rejects only what could do harm in a mail,
+// a header or a page; whether an address exists shows only when a mail arrives.
 func NormalizeEmail(email string) (kept, folded string, err error) {
 	kept = norm.NFC.String(strings.TrimSpace(email))
 	if kept == "" {
@@ -127,9 +122,9 @@ func NormalizeDisplayName(name string) (string, error) {
 	return name, nil
 }
 
-// CheckNewName returns how a new account's name is stored, or [ErrNameInvalid]. Beyond
-// what [NormalizeName] asks, it has a letter or digit, and doesn't begin with a dash:
-// "-", ".." or "--yes" are something else to programs and file systems.
+// CheckNewName returns the stored form of a new account's name, or [ErrNameInvalid]. Beyond
+// the rules of [NormalizeName], a new name has a letter or digit and no dash at its start,
+// since "-", ".." and "--yes" mean something else to programs and file systems.
 func CheckNewName(name string) (string, error) {
 	normal, err := NormalizeName(name)
 	if err == nil && !isNewName(normal) {
@@ -144,7 +139,7 @@ func isNewName(name string) bool {
 
 const columns = `id, name, COALESCE(email, ''), display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at, two_factor_at`
 
-func read(scan db.Scan) (Account, error) {
+func scanAccount(scan db.Scan) (Account, error) {
 	var (
 		a                            Account
 		created, disabled, twoFactor db.At
@@ -159,8 +154,8 @@ func read(scan db.Scan) (Account, error) {
 	return a, nil
 }
 
-func one(ctx context.Context, q db.Querier, query string, args ...any) (Account, error) {
-	all, err := db.All(ctx, q, read, query, args...)
+func readOne(ctx context.Context, q db.Querier, query string, args ...any) (Account, error) {
+	all, err := db.All(ctx, q, scanAccount, query, args...)
 	if err != nil {
 		return Account{}, fmt.Errorf("read account: %w", err)
 	}
@@ -172,34 +167,33 @@ func one(ctx context.Context, q db.Querier, query string, args ...any) (Account,
 
 // ByID returns the account with this id, or [db.ErrNotFound].
 func ByID(ctx context.Context, q db.Querier, id string) (Account, error) {
-	return one(ctx, q, `SELECT `+columns+` FROM accounts WHERE id = $1`, id)
+	return readOne(ctx, q, `SELECT `+columns+` FROM accounts WHERE id = $1`, id)
 }
 
-// ByName returns the account that is meant by what a person typed, its name
-// or its e-mail address, or [db.ErrNotFound]. Every spelling of a name leads
-// to one account, and so to one budget (R5).
+// ByName returns the account with the name or e-mail address that the user typed, or
+// [db.ErrNotFound]. All spellings of a name find the same account, and so use one budget
+// (R5).
 func ByName(ctx context.Context, q db.Querier, typed string) (Account, error) {
 	if strings.Contains(typed, "@") {
 		_, folded, err := NormalizeEmail(typed)
 		if err != nil {
-			folded = "" // matches nothing; the query is made all the same (R27)
+			folded = "" // matches nothing, but costs the same query (R27)
 		}
-		return one(ctx, q, `SELECT `+columns+` FROM accounts WHERE email_folded = $1`, folded)
+		return readOne(ctx, q, `SELECT `+columns+` FROM accounts WHERE email_folded = $1`, folded)
 	}
 	name, err := NormalizeName(typed)
 	if err != nil {
 		name = ""
 	}
-	return one(ctx, q, `SELECT `+columns+` FROM accounts WHERE name = $1`, name)
+	return readOne(ctx, q, `SELECT `+columns+` FROM accounts WHERE name = $1`, name)
 }
 
-// listPage bounds what one statement reads of a large instance.
+// listPage is the number of accounts that one statement reads.
 const listPage = 1000
 
-// List returns up to 1,000 accounts in the order of their names, those after
-// the given name.
+// List returns up to 1,000 accounts ordered by name, starting after the given name.
 func List(ctx context.Context, q db.Querier, after string) ([]Account, error) {
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM accounts WHERE name > $1 ORDER BY name LIMIT $2`, after, listPage)
+	all, err := db.All(ctx, q, scanAccount, `SELECT `+columns+` FROM accounts WHERE name > $1 ORDER BY name LIMIT $2`, after, listPage)
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
@@ -213,8 +207,8 @@ func Count(ctx context.Context, q db.Querier) (int, error) {
 	return n, err
 }
 
-// Exist reports whether there is any account.
-func Exist(ctx context.Context, q db.Querier) (bool, error) {
+// AnyExist reports whether any account exists.
+func AnyExist(ctx context.Context, q db.Querier) (bool, error) {
 	var some bool
 	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM accounts)`, nil, &some)
 	return some, err
@@ -237,10 +231,10 @@ func Create(ctx context.Context, tx *db.Tx, a Account, now time.Time) (Account, 
 	if a.Role == "" {
 		a.Role = Member
 	}
-	if _, err := one(ctx, tx, `SELECT `+columns+` FROM accounts WHERE name = $1`, a.Name); err == nil {
+	if _, err := readOne(ctx, tx, `SELECT `+columns+` FROM accounts WHERE name = $1`, a.Name); err == nil {
 		return Account{}, ErrNameTaken
 	}
-	if err := emailFree(ctx, tx, folded, ""); err != nil {
+	if err := checkEmailFree(ctx, tx, folded, ""); err != nil {
 		return Account{}, err
 	}
 	a.ID, a.Stamp, a.CreatedAt = secret.NewID(), secret.NewID(), now
@@ -249,8 +243,7 @@ func Create(ctx context.Context, tx *db.Tx, a Account, now time.Time) (Account, 
 		VALUES ($1, $2, NULLIF($3, ''), NULLIF($4, ''), $5, $6, $7, $8, $9, $10)`,
 		a.ID, a.Name, a.Email, folded, a.DisplayName, a.Locale, string(a.Role), a.Stamp, a.EnrollLocked, db.At{Time: now})
 	if errors.Is(err, db.ErrConflict) {
-		// Somebody was faster between look and insert; both engines name what
-		// is unique.
+		// A concurrent transaction inserted first. Both engines name the unique column.
 		if strings.Contains(err.Error(), "email") {
 			return Account{}, ErrEmailTaken
 		}
@@ -262,11 +255,11 @@ func Create(ctx context.Context, tx *db.Tx, a Account, now time.Time) (Account, 
 	return a, nil
 }
 
-func emailFree(ctx context.Context, q db.Querier, folded, except string) error {
+func checkEmailFree(ctx context.Context, q db.Querier, folded, except string) error {
 	if folded == "" {
 		return nil
 	}
-	other, err := one(ctx, q, `SELECT `+columns+` FROM accounts WHERE email_folded = $1`, folded)
+	other, err := readOne(ctx, q, `SELECT `+columns+` FROM accounts WHERE email_folded = $1`, folded)
 	if err == nil && other.ID != except {
 		return ErrEmailTaken
 	}
@@ -276,64 +269,62 @@ func emailFree(ctx context.Context, q db.Querier, folded, except string) error {
 	return nil
 }
 
-// Restamp gives the account a new security stamp and returns it. Its row stays
-// locked until tx ends, so changes of one account come one after the other.
+// Restamp gives the account a new security stamp and returns it. The row stays locked until
+// tx ends, so that changes of one account run one after the other.
 func Restamp(ctx context.Context, tx *db.Tx, id string) (string, error) {
 	stamp := secret.NewID()
-	return stamp, set(ctx, tx, id, `UPDATE accounts SET security_stamp = $2 WHERE id = $1`, id, stamp)
+	return stamp, changeOne(ctx, tx, id, `UPDATE accounts SET security_stamp = $2 WHERE id = $1`, id, stamp)
 }
 
-// SetDisabled disables the account at the given time, or enables it where at
-// is zero.
+// SetDisabled disables the account as of at, or enables it if at is zero.
 func SetDisabled(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
-	return set(ctx, tx, id, `UPDATE accounts SET disabled_at = $2 WHERE id = $1`, id, db.At{Time: at})
+	return changeOne(ctx, tx, id, `UPDATE accounts SET disabled_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
-// SetEnrollLocked says whether the next authenticator needs a one-time link.
+// SetEnrollLocked sets whether the next authenticator needs a one-time link.
 func SetEnrollLocked(ctx context.Context, tx *db.Tx, id string, locked bool) error {
-	return set(ctx, tx, id, `UPDATE accounts SET enroll_locked = $2 WHERE id = $1`, id, locked)
+	return changeOne(ctx, tx, id, `UPDATE accounts SET enroll_locked = $2 WHERE id = $1`, id, locked)
 }
 
-// SetTwoFactor notes since when two-factor authentication is on, or with the
-// zero time that it is off. What is asked at sign-in follows from the
-// authenticators, not from this.
+// SetTwoFactor stores since when two-factor authentication is on; the zero time means that
+// it is off. It is for display: a sign-in asks for what the authenticators require.
 func SetTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
-	return set(ctx, tx, id, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
+	return changeOne(ctx, tx, id, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }
 
-// SetDisplayName changes what the person is called.
+// SetDisplayName changes the display name, or returns [ErrDisplayNameInvalid].
 func SetDisplayName(ctx context.Context, tx *db.Tx, id, name string) error {
 	name, err := NormalizeDisplayName(name)
 	if err != nil {
 		return err
 	}
-	return set(ctx, tx, id, `UPDATE accounts SET display_name = $2 WHERE id = $1`, id, name)
+	return changeOne(ctx, tx, id, `UPDATE accounts SET display_name = $2 WHERE id = $1`, id, name)
 }
 
-// SetEmail changes the e-mail address; empty removes it.
+// SetEmail changes the e-mail address. An empty one removes it.
 func SetEmail(ctx context.Context, tx *db.Tx, id, email string) error {
 	kept, folded, err := NormalizeEmail(email)
 	if err != nil {
 		return err
 	}
-	if err := emailFree(ctx, tx, folded, id); err != nil {
+	if err := checkEmailFree(ctx, tx, folded, id); err != nil {
 		return err
 	}
-	err = set(ctx, tx, id, `UPDATE accounts SET email = NULLIF($2, ''), email_folded = NULLIF($3, '') WHERE id = $1`, id, kept, folded)
+	err = changeOne(ctx, tx, id, `UPDATE accounts SET email = NULLIF($2, ''), email_folded = NULLIF($3, '') WHERE id = $1`, id, kept, folded)
 	if errors.Is(err, db.ErrConflict) {
 		return ErrEmailTaken
 	}
 	return err
 }
 
-// Remove deletes the account and all that belongs to it; its events stay.
+// Remove deletes the account with everything that belongs to it except its audit events.
 func Remove(ctx context.Context, tx *db.Tx, id string) error {
-	return set(ctx, tx, id, `DELETE FROM accounts WHERE id = $1`, id)
+	return changeOne(ctx, tx, id, `DELETE FROM accounts WHERE id = $1`, id)
 }
 
-// set runs a statement that must change one row, of the account with that id,
-// or with "" of all.
-func set(ctx context.Context, tx *db.Tx, id, query string, args ...any) error {
+// changeOne runs a statement that must change one row of the account with this id. With an empty
+// id, all cached accounts become invalid.
+func changeOne(ctx context.Context, tx *db.Tx, id, query string, args ...any) error {
 	tx.Changed(id)
 	n, err := db.Exec(ctx, tx, query, args...)
 	if err != nil {
@@ -345,10 +336,10 @@ func set(ctx context.Context, tx *db.Tx, id, query string, args ...any) error {
 	return nil
 }
 
-// Lock locks the account's row until tx ends, so that two changes of what belongs to
-// it run one after the other. It comes before every other statement that writes rows
-// of the account: transactions that lock rows in different orders deadlock. An account
-// that doesn't exist is [db.ErrNotFound].
+// Lock locks the account's row until tx ends, so that changes of an account run one after
+// the other. It must come before every other statement that writes rows of the account,
+// since transactions that lock rows in different orders deadlock. It returns
+// [db.ErrNotFound] if the account doesn't exist.
 func Lock(ctx context.Context, tx *db.Tx, id string) error {
 	n, err := db.Exec(ctx, tx, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
 	if err != nil {

@@ -42,8 +42,7 @@ func mustAdd(t *testing.T, d *db.DB, a Account) Account {
 	return a
 }
 
-// names are what somebody may be called, and the one form of it; "" is
-// refused.
+// names maps names as typed to their normal form, or to "" if they are invalid.
 var names = map[string]string{
 	"ada": "ada", "ADA": "ada", "Ada": "ada", " ada ": "ada", "\tada\n": "ada", "ａｄａ": "ada", "ＡＤＡ": "ada", "\u3000ada\u00a0": "ada",
 	"ada.lovelace-1_x": "ada.lovelace-1_x", "a": "a", "1": "1", "a+b": "a+b",
@@ -68,19 +67,18 @@ func TestNamesHaveOneForm(t *testing.T) {
 	}
 }
 
-// A new name is one that a person and a command line can tell from something else; old
-// ones are found as before.
+// New names follow stricter rules; existing accounts are still found by their old names.
 func TestNewNamesHaveALetterOrDigitAndNoDashInFront(t *testing.T) {
 	for in, ok := range map[string]bool{
 		"ada": true, "7": true, "a-b": true, "_x": true, "Größe": true, ".a": true,
 		"-": false, "..": false, ".": false, "_": false, "--yes": false, "-ada": false, "a b": false, "": false,
 	} {
 		if _, err := CheckNewName(in); (err == nil) != ok || !ok && !errors.Is(err, ErrNameInvalid) {
-			t.Errorf("CheckNewName(%q): %v", in, err)
+			t.Errorf("CheckNewName(%q): %v, want valid %v", in, err, ok)
 		}
 	}
 	if name, err := NormalizeName(".."); name != ".." || err != nil {
-		t.Errorf("an old name isn't found: %q, %v", name, err)
+		t.Errorf("existing name \"..\": NormalizeName = %q, %v", name, err)
 	}
 }
 
@@ -95,9 +93,9 @@ func FuzzNormalizeName(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// Otherwise an account couldn't sign in with the name it is shown.
+		// Otherwise an account couldn't sign in with its name as displayed.
 		if again, err := NormalizeName(name); err != nil || again != name {
-			t.Fatalf("NormalizeName(%q) = %q, and of that %q, %v", in, name, again, err)
+			t.Fatalf("NormalizeName(%q) = %q, and NormalizeName of that = %q, %v", in, name, again, err)
 		}
 		if name == "" || strings.ContainsAny(name, "@ \t\r\n\x00") || len([]rune(name)) > 64 {
 			t.Fatalf("NormalizeName(%q) = %q", in, name)
@@ -106,7 +104,7 @@ func FuzzNormalizeName(f *testing.F) {
 }
 
 func TestEmailAddresses(t *testing.T) {
-	for in, want := range map[string][2]string{ // kept, folded; empty: refused
+	for in, want := range map[string][2]string{ // kept, folded; empty if invalid
 		"ada@example.test":          {"ada@example.test", "ada@example.test"},
 		"Ada@Example.TEST":          {"Ada@Example.TEST", "ada@example.test"},
 		" ada@example.test\n":       {"ada@example.test", "ada@example.test"},
@@ -146,7 +144,7 @@ func FuzzNormalizeEmail(f *testing.F) {
 			t.Fatalf("NormalizeEmail(%q) = %q", in, kept)
 		}
 		if keptAgain, foldedAgain, err := NormalizeEmail(kept); err != nil || keptAgain != kept || foldedAgain != folded {
-			t.Fatalf("NormalizeEmail(%q) = %q, %q; and of that %q, %q, %v", in, kept, folded, keptAgain, foldedAgain, err)
+			t.Fatalf("NormalizeEmail(%q) = %q, %q; and of the result %q, %q, %v", in, kept, folded, keptAgain, foldedAgain, err)
 		}
 	})
 }
@@ -159,13 +157,12 @@ func TestDisplayNames(t *testing.T) {
 			t.Errorf("NormalizeDisplayName(%q) = %q, %v; want %q", in, got, err, want)
 		}
 	}
-	// ATTACKS 69, 71: nothing that turns the text beside it round, nothing for
-	// a header.
+	// Nothing that reorders the text beside it (attack 69) or breaks a header (attack 71).
 	for _, in := range []string{
 		"Ada\u202e", "\u202dAda", "\u2066Ada", "Ada\u2069", "Ada\u200f", "\u061cAda", "Ada\u200b", "Ada\ufeff", "Ada\r\nX: y", "Ada\n", "a\x00", "a\tb", "\x1b[31m", "a\u2028b", "\xff", strings.Repeat("x", 81), strings.Repeat("x", 1<<20),
 	} {
 		got, err := NormalizeDisplayName(in)
-		if in == "Ada\n" { // space around is cut off
+		if in == "Ada\n" { // space at the ends is trimmed
 			if got != "Ada" || err != nil {
 				t.Errorf("NormalizeDisplayName(%q) = %q, %v", in, got, err)
 			}
@@ -175,16 +172,16 @@ func TestDisplayNames(t *testing.T) {
 			t.Errorf("NormalizeDisplayName(%.20q) = %q, %v", in, got, err)
 		}
 	}
-	if got := (Account{Name: "ada"}).Called(); got != "ada" {
-		t.Errorf("Called = %q", got)
+	if got := (Account{Name: "ada"}).ShownName(); got != "ada" {
+		t.Errorf("ShownName without a display name = %q, want ada", got)
 	}
-	if got := (Account{Name: "ada", DisplayName: "Ada L."}).Called(); got != "Ada L." {
-		t.Errorf("Called = %q", got)
+	if got := (Account{Name: "ada", DisplayName: "Ada L."}).ShownName(); got != "Ada L." {
+		t.Errorf("ShownName with a display name = %q, want Ada L.", got)
 	}
 }
 
 func TestEverySpellingLeadsToOneAccount(t *testing.T) {
-	// ATTACKS 8.
+	// Attack 8.
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
 		want := mustAdd(t, d, Account{Name: "Jürgen", Email: "Jürgen@Example.test", DisplayName: " J. "})
@@ -218,7 +215,7 @@ func TestNamesAndAddressesAreUnique(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := mustAdd(t, d, Account{Name: "ada", Email: "ada@example.test"})
 		eve := mustAdd(t, d, Account{Name: "eve"})
-		mustAdd(t, d, Account{Name: "bob"}) // neither has an address
+		mustAdd(t, d, Account{Name: "bob"}) // eve and bob both have no address
 		for _, test := range []struct {
 			a    Account
 			want error
@@ -239,14 +236,14 @@ func TestNamesAndAddressesAreUnique(t *testing.T) {
 			return write(d, func(ctx context.Context, tx *db.Tx) error { return SetEmail(ctx, tx, id, email) })
 		}
 		if err := setEmail(eve.ID, "Ada@example.test"); !errors.Is(err, ErrEmailTaken) {
-			t.Errorf("eve takes ada's address: %v", err)
+			t.Errorf("eve sets ada's address: %v, want ErrEmailTaken", err)
 		}
 		if err := setEmail(ada.ID, "ADA@example.test"); err != nil {
-			t.Errorf("ada writes her own in another way: %v", err)
+			t.Errorf("ada sets her own address in another spelling: %v", err)
 		}
 		must(t, setEmail(ada.ID, ""))
 		if err := setEmail(eve.ID, "ada@example.test"); err != nil {
-			t.Errorf("a free address: %v", err)
+			t.Errorf("eve sets a free address: %v", err)
 		}
 	})
 }
@@ -259,11 +256,11 @@ func TestOfManyCreatorsOneSucceeds(t *testing.T) {
 		}
 		got := testkit.Race(32, func(int) string { return outcome(Account{Name: "ada"}) })
 		if got["ok"] != 1 || got[ErrNameTaken.Error()] != 31 {
-			t.Errorf("32 create one name = %v", got)
+			t.Errorf("32 accounts with one name = %v, want one ok", got)
 		}
 		got = testkit.Race(32, func(i int) string { return outcome(Account{Name: fmt.Sprint("n", i), Email: "one@example.test"}) })
 		if got["ok"] != 1 || got[ErrEmailTaken.Error()] != 31 {
-			t.Errorf("32 names with one address = %v, want one ok and 31 told that the address is taken", got)
+			t.Errorf("32 accounts with one address = %v, want one ok and 31 ErrEmailTaken", got)
 		}
 	})
 }
@@ -286,7 +283,7 @@ func TestRestampAndDisable(t *testing.T) {
 		}
 		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return SetDisabled(ctx, tx, ada.ID, time.Time{}) }))
 		if got, err := ByID(ctx, d.Reader(), ada.ID); err != nil || got.Disabled() {
-			t.Errorf("enabled again: %+v, %v", got, err)
+			t.Errorf("after enabling: %+v, %v", got, err)
 		}
 		for name, change := range map[string]func(ctx context.Context, tx *db.Tx) error{
 			"Restamp":     func(ctx context.Context, tx *db.Tx) error { _, err := Restamp(ctx, tx, "x"); return err },
@@ -296,11 +293,11 @@ func TestRestampAndDisable(t *testing.T) {
 			"Remove":      func(ctx context.Context, tx *db.Tx) error { return Remove(ctx, tx, "x") },
 		} {
 			if err := write(d, change); !errors.Is(err, db.ErrNotFound) {
-				t.Errorf("%s of nobody: %v", name, err)
+				t.Errorf("%s of a missing account: %v, want ErrNotFound", name, err)
 			}
 		}
 		if err := write(d, func(ctx context.Context, tx *db.Tx) error { return SetDisplayName(ctx, tx, ada.ID, "\u202e") }); !errors.Is(err, ErrDisplayNameInvalid) {
-			t.Errorf("SetDisplayName: %v", err)
+			t.Errorf("SetDisplayName: %v, want ErrDisplayNameInvalid", err)
 		}
 		// A role that this version doesn't know (F3).
 		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
@@ -308,7 +305,7 @@ func TestRestampAndDisable(t *testing.T) {
 			return err
 		}))
 		if got, err := ByID(ctx, d.Reader(), eve.ID); err == nil || errors.Is(err, db.ErrNotFound) || got != (Account{}) {
-			t.Errorf("unknown role: %+v, %v", got, err)
+			t.Errorf("unknown role: %+v, %v; want an error", got, err)
 		}
 	})
 }
@@ -317,12 +314,12 @@ func TestListAndRemove(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
 		exist := func() bool {
-			some, err := Exist(ctx, d.Reader())
+			some, err := AnyExist(ctx, d.Reader())
 			must(t, err)
 			return some
 		}
 		if exist() {
-			t.Error("an empty database has an account")
+			t.Error("AnyExist is true for an empty database")
 		}
 		want := []string{"ada", "bob", "eve"}
 		var ids []string
@@ -355,13 +352,13 @@ func TestListAndRemove(t *testing.T) {
 		}))
 		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return Remove(ctx, tx, ids[0]) }))
 		if got := list(""); !slices.Equal(got, want[:2]) {
-			t.Errorf("after Remove = %v", got)
+			t.Errorf("List after Remove = %v, want %v", got, want[:2])
 		}
 		for _, table := range []string{"members", "tickets"} {
 			var n int
 			must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM `+table, nil, &n))
 			if n != 0 {
-				t.Errorf("%d %s of a removed account", n, table)
+				t.Errorf("%d rows in %s after Remove, want none", n, table)
 			}
 		}
 	})

@@ -11,10 +11,10 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// maxGroupRunes keeps the header Remote-Groups and the rules readable.
+// maxGroupRunes keeps the header Remote-Groups short and rules readable.
 const maxGroupRunes = 64
 
-// Errors for whoever names a group.
+// Errors of [AddGroup].
 var (
 	ErrGroupInvalid = errors.New("group name is not usable: use 1 to 64 letters, digits, \"-\", \"_\" or \".\"")
 	ErrGroupTaken   = errors.New("group exists already")
@@ -26,7 +26,7 @@ type Group struct {
 	Members int
 }
 
-// checkGroup keeps out what would break a list of groups in a header.
+// checkGroup rejects names that would break a list of groups in a header.
 func checkGroup(name string) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > maxGroupRunes || !utf8.ValidString(name) {
 		return ErrGroupInvalid
@@ -51,12 +51,12 @@ func AddGroup(ctx context.Context, tx *db.Tx, name string, now time.Time) error 
 	return err
 }
 
-// RemoveGroup deletes a group, or returns [db.ErrNotFound].
+// RemoveGroup removes a group, or returns [db.ErrNotFound].
 func RemoveGroup(ctx context.Context, tx *db.Tx, name string) error {
-	return set(ctx, tx, "", `DELETE FROM groups WHERE name = $1`, name)
+	return changeOne(ctx, tx, "", `DELETE FROM groups WHERE name = $1`, name)
 }
 
-// ListGroups returns all groups by name, each with its number of members.
+// ListGroups returns all groups ordered by name, with their numbers of members.
 func ListGroups(ctx context.Context, q db.Querier) ([]Group, error) {
 	all, err := db.All(ctx, q, func(scan db.Scan) (g Group, err error) {
 		return g, scan(&g.Name, &g.Members)
@@ -67,7 +67,7 @@ func ListGroups(ctx context.Context, q db.Querier) ([]Group, error) {
 	return all, nil
 }
 
-// GroupsOf returns the names of an account's groups, in order.
+// GroupsOf returns the names of an account's groups in order.
 func GroupsOf(ctx context.Context, q db.Querier, accountID string) ([]string, error) {
 	all, err := db.All(ctx, q, func(scan db.Scan) (name string, err error) {
 		return name, scan(&name)
@@ -78,8 +78,8 @@ func GroupsOf(ctx context.Context, q db.Querier, accountID string) ([]string, er
 	return all, nil
 }
 
-// Join puts the account into a group and reports whether it wasn't in it. It
-// returns [db.ErrNotFound] where there is no such group.
+// Join adds the account to a group and reports whether that changed anything. It returns
+// [db.ErrNotFound] if the group doesn't exist.
 func Join(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error) {
 	var there bool
 	if err := db.One(ctx, tx, `SELECT EXISTS (SELECT 1 FROM groups WHERE name = $1)`, []any{group}, &there); err != nil {
@@ -93,7 +93,7 @@ func Join(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error)
 	return n == 1, err
 }
 
-// Leave takes the account out of a group and reports whether it was in it.
+// Leave removes the account from a group and reports whether it was a member.
 func Leave(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error) {
 	tx.Changed(accountID)
 	n, err := db.Exec(ctx, tx, `DELETE FROM members WHERE group_name = $1 AND account_id = $2`, group, accountID)

@@ -22,7 +22,7 @@ func TestGroups(t *testing.T) {
 		}
 		for _, name := range []string{"", "a b", "a,b", "a;b", "a\nb", "a@b", "a:b", "a/b", "🔐", "\xff", "a\u202eb", strings.Repeat("x", 65)} {
 			if err := addGroup(name); !errors.Is(err, ErrGroupInvalid) {
-				t.Errorf("AddGroup(%.20q) = %v: it would break a list in a header", name, err)
+				t.Errorf("AddGroup(%.20q) = %v, want ErrGroupInvalid: the name would break a list in a header", name, err)
 			}
 		}
 		for _, name := range []string{"ops", "ops-2_x.y", "Größe", strings.Repeat("x", 64)} {
@@ -30,7 +30,7 @@ func TestGroups(t *testing.T) {
 		}
 		got := testkit.Race(8, func(int) string { return testkit.Outcome(addGroup("one")) })
 		if got["ok"] != 1 || got[ErrGroupTaken.Error()] != 7 {
-			t.Errorf("8 add one group = %v", got)
+			t.Errorf("8 transactions add one group = %v, want one ok", got)
 		}
 		member := func(change func(context.Context, *db.Tx, string, string) (bool, error), group, id string) (changed bool, err error) {
 			err = write(d, func(ctx context.Context, tx *db.Tx) error {
@@ -48,23 +48,23 @@ func TestGroups(t *testing.T) {
 		}{
 			{"join", Join, "ops", true, nil},
 			{"join again", Join, "ops", false, nil},
-			{"join one that isn't there", Join, "none", false, db.ErrNotFound},
+			{"join a missing group", Join, "none", false, db.ErrNotFound},
 			{"join another", Join, "one", true, nil},
 			{"leave", Leave, "one", true, nil},
 			{"leave again", Leave, "one", false, nil},
-			{"leave one that isn't there", Leave, "none", false, nil},
-			{"join anew", Join, "one", true, nil},
+			{"leave a missing group", Leave, "none", false, nil},
+			{"join a second time", Join, "one", true, nil},
 		} {
 			if changed, err := member(step.change, step.group, ada.ID); changed != step.changed || !errors.Is(err, step.err) {
 				t.Errorf("%s: %v, %v; want %v, %v", step.name, changed, err, step.changed, step.err)
 			}
 		}
-		of := func(id string) []string {
+		groupsOf := func(id string) []string {
 			names, err := GroupsOf(ctx, d.Reader(), id)
 			must(t, err)
 			return names
 		}
-		if got, none := of(ada.ID), of(eve.ID); !slices.Equal(got, []string{"one", "ops"}) || len(none) != 0 {
+		if got, none := groupsOf(ada.ID), groupsOf(eve.ID); !slices.Equal(got, []string{"one", "ops"}) || len(none) != 0 {
 			t.Errorf("groups of ada %v, of eve %v", got, none)
 		}
 		removeGroup := func(name string) error {
@@ -72,7 +72,7 @@ func TestGroups(t *testing.T) {
 		}
 		must(t, removeGroup("ops"))
 		if err := removeGroup("ops"); !errors.Is(err, db.ErrNotFound) {
-			t.Errorf("remove twice: %v", err)
+			t.Errorf("second RemoveGroup: %v, want ErrNotFound", err)
 		}
 		all, err := ListGroups(ctx, d.Reader())
 		must(t, err)
@@ -81,7 +81,7 @@ func TestGroups(t *testing.T) {
 		if diff := cmp.Diff(want, all); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
-		if got := of(ada.ID); !slices.Equal(got, []string{"one"}) {
+		if got := groupsOf(ada.ID); !slices.Equal(got, []string{"one"}) {
 			t.Errorf("groups of ada after ops was removed: %v", got)
 		}
 	})

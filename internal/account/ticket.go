@@ -10,10 +10,10 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// TicketKind is what a one-time link is for.
+// TicketKind is the purpose of a one-time link.
 type TicketKind string
 
-// The kinds. An unknown one is refused when it is read (F3).
+// The kinds. A link of any other kind isn't valid (F3).
 const (
 	TicketSetup      TicketKind = "setup"      // creates the first account
 	TicketInvitation TicketKind = "invitation" // sets the password of a new account
@@ -21,9 +21,9 @@ const (
 	TicketLetIn      TicketKind = "let_in"     // makes a browser known
 )
 
-// life returns how long a link of this kind works. Fifteen minutes are enough
-// to walk to a browser and too few to be found in an old log; an invitation
-// waits for its reader over a weekend.
+// life returns how long a link of this kind is valid. Fifteen minutes suffice to walk to a
+// browser, and are too short for a thief who finds the link in an old log. An invitation
+// must survive a weekend.
 func (k TicketKind) life() time.Duration {
 	if k == TicketInvitation {
 		return 72 * time.Hour
@@ -31,20 +31,20 @@ func (k TicketKind) life() time.Duration {
 	return MinLinkLife
 }
 
-// How long an operator may let the link of a reset work: from the time of a walk to
-// a browser to that of a letter.
+// Limits for the life of a reset's link, which an operator may hand over on the spot or send
+// in a letter.
 const (
 	MinLinkLife = 15 * time.Minute
 	MaxLinkLife = 7 * 24 * time.Hour
 )
 
-// ErrLinkLife: the life of a link is out of bounds.
+// ErrLinkLife means that the chosen life of a link is outside these limits.
 var ErrLinkLife = errors.New("a link may work from 15 minutes to 7 days")
 
-// ErrTicket: the link was used, has expired, or never existed.
+// ErrTicket means that the link was redeemed, has expired, or never existed.
 var ErrTicket = errors.New("one-time link is used, expired or unknown")
 
-// Ticket is a one-time link as it is stored.
+// Ticket is a stored one-time link.
 type Ticket struct {
 	Kind      TicketKind
 	AccountID string // empty for [TicketSetup]
@@ -52,10 +52,9 @@ type Ticket struct {
 	hash      []byte
 }
 
-// IssueTicket returns the token of a new link; links of the same kind for the
-// same account that were not used die with it. accountID is empty for
-// [TicketSetup], and those links live on: each node prints one, and what was
-// printed must work.
+// IssueTicket stores a new link and returns its token. Unused links of the same kind for the
+// same account become invalid. accountID is empty for [TicketSetup]; those links stay valid
+// side by side, since each node prints one.
 func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, now time.Time) (secret.Text, error) {
 	return IssueTicketFor(ctx, tx, kind, accountID, kind.life(), now)
 }
@@ -63,7 +62,7 @@ func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID stri
 // IssueTicketFor is [IssueTicket] with a life that the caller chooses.
 func IssueTicketFor(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, life time.Duration, now time.Time) (secret.Text, error) {
 	if accountID != "" {
-		if _, err := EndTickets(ctx, tx, kind, accountID); err != nil {
+		if _, err := RevokeTickets(ctx, tx, kind, accountID); err != nil {
 			return secret.Text{}, err
 		}
 	}
@@ -78,8 +77,8 @@ func IssueTicketFor(ctx context.Context, tx *db.Tx, kind TicketKind, accountID s
 	return token, nil
 }
 
-// EndTickets ends the account's links of one kind and returns how many there were.
-func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) (int, error) {
+// RevokeTickets deletes the account's links of one kind and returns their number.
+func RevokeTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) (int, error) {
 	n, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND account_id = $2`, string(kind), accountID)
 	if err != nil {
 		return 0, fmt.Errorf("end links: %w", err)
@@ -87,7 +86,7 @@ func EndTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID strin
 	return int(n), nil
 }
 
-// Invitations returns until when the invitation of each account works that has one, in one
+// Invitations returns when the invitations of accounts expire, by account id, in one
 // statement.
 func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]time.Time, error) {
 	type invitation struct {
@@ -107,8 +106,8 @@ func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]t
 	return until, nil
 }
 
-// TicketByToken returns the live ticket with this token, or [ErrTicket].
-// Reading consumes nothing: mail scanners and previews open links too.
+// TicketByToken returns the valid ticket with this token, or [ErrTicket]. Reading doesn't
+// redeem it, since mail scanners and previews open links too.
 func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {
 	t := Ticket{hash: secret.Hash(token)}
 	var expires, used db.At
@@ -131,11 +130,11 @@ func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Tim
 	return t, nil
 }
 
-// RedeemTicket uses the ticket up; a [TicketSetup] uses up every other one too. Of many
-// callers one succeeds; the others get [ErrTicket].
+// RedeemTicket uses the ticket up. A [TicketSetup] uses up all others of its kind too. Of
+// several concurrent callers one succeeds; the others get [ErrTicket].
 func RedeemTicket(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
-	// Two links to the first account must not make two: they update each other's row, so
-	// the second waits for the first.
+	// Two setup links must not create two accounts. Each updates the other's row, so that
+	// the second transaction waits for the first.
 	where, key := `token_hash = $1`, any(t.hash)
 	if t.Kind == TicketSetup {
 		where, key = `kind = $1`, string(TicketSetup)
@@ -150,22 +149,22 @@ func RedeemTicket(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error
 	return nil
 }
 
-// SweepTickets deletes links that no longer work.
-func SweepTickets(ctx context.Context, tx *db.Tx, now time.Time) error {
+// ExpireTickets deletes expired and redeemed links.
+func ExpireTickets(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE expires_at <= $1 OR used_at IS NOT NULL`, db.At{Time: now})
 	return err
 }
 
-// EndAllTickets ends every link there is: the database came out of a backup, and
-// has forgotten which were used since (F13).
-func EndAllTickets(ctx context.Context, tx *db.Tx) error {
+// PurgeTickets deletes all links, after the database was restored from a backup: some of
+// them may have been redeemed since it was made (F13).
+func PurgeTickets(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets`)
 	return err
 }
 
-// EndFutureTickets ends links that were issued after latest, by a clock that was
-// ahead: they would work for as long as it was.
-func EndFutureTickets(ctx context.Context, tx *db.Tx, latest time.Time) error {
+// RevokeFutureTickets deletes links that a clock which was ahead dated after latest: they would
+// be valid for too long.
+func RevokeFutureTickets(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE created_at > $1`, db.At{Time: latest})
 	return err
 }

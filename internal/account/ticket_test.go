@@ -31,7 +31,7 @@ func redeem(d *db.DB, token string, now time.Time) error {
 	})
 }
 
-func TestTicketWorksOnceAndForItsTime(t *testing.T) {
+func TestTicketIsValidOnceAndForItsLife(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, start := context.Background(), testkit.Start
 		ada := mustAdd(t, d, Account{Name: "ada"})
@@ -44,38 +44,38 @@ func TestTicketWorksOnceAndForItsTime(t *testing.T) {
 			TicketEnroll:     {ada.ID, 15 * time.Minute},
 		} {
 			token := issue(t, d, kind, test.id, start)
-			// Looking at it, as mail scanners do, uses nothing up (ATTACKS 68).
+			// Opening it, as mail scanners do, doesn't redeem it (attack 68).
 			for range 3 {
 				got, err := TicketByToken(ctx, d.Reader(), token, start.Add(test.life-time.Millisecond))
 				if err != nil || got.Kind != kind || got.AccountID != test.id || !got.ExpiresAt.Equal(start.Add(test.life)) {
-					t.Errorf("%s: %+v, %v", kind, got, err)
+					t.Errorf("%s, opened: %+v, %v", kind, got, err)
 				}
 			}
 			if _, err := TicketByToken(ctx, d.Reader(), token, start.Add(test.life)); !errors.Is(err, ErrTicket) {
-				t.Errorf("%s after %v: %v", kind, test.life, err)
+				t.Errorf("%s after %v: %v, want ErrTicket", kind, test.life, err)
 			}
-			// One that was read in time and used too late.
+			// A ticket that was read in time but redeemed too late.
 			ticket, err := TicketByToken(ctx, d.Reader(), token, start)
 			must(t, err)
 			if err := write(d, func(ctx context.Context, tx *db.Tx) error { return RedeemTicket(ctx, tx, ticket, start.Add(test.life)) }); !errors.Is(err, ErrTicket) {
-				t.Errorf("%s redeemed after %v: %v", kind, test.life, err)
+				t.Errorf("%s redeemed after %v: %v, want ErrTicket", kind, test.life, err)
 			}
 			got := testkit.Race(32, func(int) string { return testkit.Outcome(redeem(d, token, start)) })
 			if got["ok"] != 1 || got[ErrTicket.Error()] != 31 {
-				t.Errorf("32 redeem one %s = %v", kind, got)
+				t.Errorf("32 callers redeem one %s = %v, want one ok", kind, got)
 			}
-			// Ticket read before another used it.
+			// A ticket that was read before another caller redeemed it.
 			if err := write(d, func(ctx context.Context, tx *db.Tx) error { return RedeemTicket(ctx, tx, ticket, start) }); !errors.Is(err, ErrTicket) {
-				t.Errorf("%s redeemed again: %v", kind, err)
+				t.Errorf("%s redeemed again: %v, want ErrTicket", kind, err)
 			}
 			if _, err := TicketByToken(ctx, d.Reader(), token, start); !errors.Is(err, ErrTicket) {
-				t.Errorf("%s after it was used: %v", kind, err)
+				t.Errorf("%s read after it was redeemed: %v, want ErrTicket", kind, err)
 			}
 		}
 	})
 }
 
-func TestNewerTicketKillsTheOlder(t *testing.T) {
+func TestNewerTicketEndsTheOlder(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, start := context.Background(), testkit.Start
 		ada, eve := mustAdd(t, d, Account{Name: "ada"}), mustAdd(t, d, Account{Name: "eve"})
@@ -91,18 +91,18 @@ func TestNewerTicketKillsTheOlder(t *testing.T) {
 		newSetup, newEnroll := issue(t, d, TicketSetup, "", start), issue(t, d, TicketEnroll, ada.ID, start)
 		for _, dead := range []string{invitation, enroll} {
 			if works(dead) {
-				t.Error("an older link works beside a newer one")
+				t.Error("an older link is still valid after a newer one was issued")
 			}
 		}
 		for _, alive := range append(others, setup, newSetup, newEnroll) {
 			if !works(alive) {
-				t.Error("a link of another kind or account died")
+				t.Error("a link of another kind or account became invalid")
 			}
 		}
 	})
 }
 
-// Each node prints a link to the first account; all of them are for one account.
+// Each node prints a setup link, and all of them are for one account.
 func TestOneSetUpLinkUsesUpTheOthers(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		tokens := make([]string, 8)
@@ -111,17 +111,17 @@ func TestOneSetUpLinkUsesUpTheOthers(t *testing.T) {
 		}
 		got := testkit.Race(32, func(i int) string { return testkit.Outcome(redeem(d, tokens[i%len(tokens)], testkit.Start)) })
 		if got["ok"] != 1 || got[ErrTicket.Error()] != 31 {
-			t.Errorf("32 redeem 8 links = %v", got)
+			t.Errorf("32 callers redeem 8 links = %v, want one ok", got)
 		}
 		for _, token := range tokens {
 			if _, err := TicketByToken(context.Background(), d.Reader(), token, testkit.Start); !errors.Is(err, ErrTicket) {
-				t.Errorf("a link works after another one was used: %v", err)
+				t.Errorf("a setup link after another one was redeemed: %v, want ErrTicket", err)
 			}
 		}
 	})
 }
 
-func TestForeignTokensOpenNothing(t *testing.T) {
+func TestChangedTokensAreNoTickets(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, start := context.Background(), testkit.Start
 		token := issue(t, d, TicketSetup, "", start)
@@ -130,13 +130,13 @@ func TestForeignTokensOpenNothing(t *testing.T) {
 			changed[i] ^= 1
 			for _, other := range []string{string(changed), token[:i]} {
 				if _, err := TicketByToken(ctx, d.Reader(), other, start); !errors.Is(err, ErrTicket) {
-					t.Errorf("%q works, %v", other, err)
+					t.Errorf("changed token %q: %v, want ErrTicket", other, err)
 				}
 			}
 		}
 		for _, other := range []string{"", token + "A", " " + token, string(secret.Hash(token))} {
 			if _, err := TicketByToken(ctx, d.Reader(), other, start); !errors.Is(err, ErrTicket) {
-				t.Errorf("%q works, %v (R11)", other, err)
+				t.Errorf("token %q (R11): %v, want ErrTicket", other, err)
 			}
 		}
 		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
@@ -144,27 +144,27 @@ func TestForeignTokensOpenNothing(t *testing.T) {
 			return err
 		}))
 		if _, err := TicketByToken(ctx, d.Reader(), token, start); !errors.Is(err, ErrTicket) {
-			t.Errorf("unknown kind: %v (F3)", err)
+			t.Errorf("unknown kind (F3): %v, want ErrTicket", err)
 		}
 		must(t, d.Close())
 		if _, err := TicketByToken(ctx, d.Reader(), token, start); !errors.Is(err, db.ErrUnavailable) {
-			t.Errorf("closed database: %v", err)
+			t.Errorf("closed database: %v, want ErrUnavailable", err)
 		}
 	})
 }
 
-func TestSweepTicketsDropsWhatNoLongerWorks(t *testing.T) {
+func TestExpireTicketsDeletesInvalidLinks(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, start := context.Background(), testkit.Start
 		ada, eve := mustAdd(t, d, Account{Name: "ada"}), mustAdd(t, d, Account{Name: "eve"})
 		invitation := issue(t, d, TicketInvitation, ada.ID, start)
 		issue(t, d, TicketEnroll, ada.ID, start)
 		must(t, redeem(d, issue(t, d, TicketInvitation, eve.ID, start), start))
-		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return SweepTickets(ctx, tx, start.Add(15*time.Minute)) }))
+		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return ExpireTickets(ctx, tx, start.Add(15*time.Minute)) }))
 		var n int
 		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM tickets`, nil, &n))
 		if _, err := TicketByToken(ctx, d.Reader(), invitation, start); err != nil || n != 1 {
-			t.Errorf("%d left, the live one: %v", n, err)
+			t.Errorf("%d links left, want 1; the valid one: %v", n, err)
 		}
 	})
 }

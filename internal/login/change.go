@@ -88,7 +88,7 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 		return "", err
 	}
 	// First the links, then the browsers that they made known.
-	if _, err := account.EndTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
+	if _, err := account.RevokeTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
 	_, err = device.ForgetOthers(ctx, tx, accountID, exceptDevice)

@@ -90,7 +90,7 @@ func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
 // links that make browsers known.
 func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
 	return s.holding(ctx, &me, func(tx *db.Tx) error {
-		links, err := account.EndTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
+		links, err := account.RevokeTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
 		if err != nil {
 			return err
 		}

@@ -95,7 +95,7 @@ func (s *Service) SetPassword(ctx context.Context, a account.Account, typed stri
 			return err
 		}
 		// An invitation would let whoever has it choose another one.
-		if _, err := account.EndTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
+		if _, err := account.RevokeTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, a.ID, phc, s.Clock()); err != nil {
@@ -122,7 +122,7 @@ func (s *Service) Disable(ctx context.Context, a account.Account) error {
 			return err
 		}
 		for _, kind := range []account.TicketKind{account.TicketInvitation, account.TicketEnroll} {
-			if _, err := account.EndTickets(ctx, tx, kind, a.ID); err != nil {
+			if _, err := account.RevokeTickets(ctx, tx, kind, a.ID); err != nil {
 				return err
 			}
 		}
@@ -244,7 +244,7 @@ func (s *Service) member(ctx context.Context, a account.Account, group string, k
 // where there is an account already. Earlier links work until then too.
 func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 	var token secret.Text
-	some, err := account.Exist(ctx, s.DB.Reader())
+	some, err := account.AnyExist(ctx, s.DB.Reader())
 	if err != nil || some {
 		return token, false, err
 	}
@@ -273,7 +273,7 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	q := s.DB.Reader()
 	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
 	if errors.Is(err, account.ErrTicket) {
-		some, unread := account.Exist(ctx, q)
+		some, unread := account.AnyExist(ctx, q)
 		if unread == nil && !some {
 			err = ErrSetupTicket
 		}
@@ -285,7 +285,7 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	opened := Opened{Kind: ticket.Kind}
 	if ticket.Kind == account.TicketSetup {
 		opened.NewPassword = true
-		if some, err := account.Exist(ctx, q); err != nil || some {
+		if some, err := account.AnyExist(ctx, q); err != nil || some {
 			return Opened{}, errors.Join(account.ErrTicket, err)
 		}
 		return opened, nil
@@ -357,7 +357,7 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 		}
 		kind := audit.PasswordChanged
 		if ticket.Kind == account.TicketSetup {
-			if some, err := account.Exist(ctx, tx); err != nil || some {
+			if some, err := account.AnyExist(ctx, tx); err != nil || some {
 				return errors.Join(account.ErrTicket, err)
 			}
 			kind = audit.AccountCreated

@@ -84,7 +84,7 @@ var nobodyThere = newVisitor(Visitor{}, &access.Panel{})
 func newVisitor(v Visitor, panel *access.Panel) *Visitor {
 	name := ""
 	if v.Owner.ID != "" {
-		name = v.Owner.Called()
+		name = v.Owner.ShownName()
 	}
 	groups := slices.Clone(v.Groups)
 	values := [...]string{v.Owner.Name, name, v.Owner.Email, ""}

@@ -213,7 +213,7 @@ func readRing(ctx context.Context, from secret.Source) (ring *secret.Ring, missi
 // makeRing creates the key ring of a database without accounts. For another database it
 // returns an error: a new ring couldn't open what the database holds.
 func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, error) {
-	some, err := account.Exist(ctx, d.Reader())
+	some, err := account.AnyExist(ctx, d.Reader())
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func (s *server) getHome(req *request) error {
-	page := homePage{frame: s.frameOf(req, say("home.title"), ""), Name: req.me.Account.Called(), TwoFactor: req.twoFactor}
+	page := homePage{frame: s.frameOf(req, say("home.title"), ""), Name: req.me.Account.ShownName(), TwoFactor: req.twoFactor}
 	mine, err := s.myPanels(req)
 	if err != nil {
 		return err

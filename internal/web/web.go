@@ -371,7 +371,7 @@ func (s *server) redirectWithSession(req *request, session secret.Text, path str
 func (s *server) frameOf(req *request, title *message, tab string) frame {
 	f := frame{Title: title, Tab: tab, Notice: s.noticeOf(req)}
 	if req.isSignedIn() {
-		f.Account = req.me.Account.Called()
+		f.Account = req.me.Account.ShownName()
 		f.CodesLeft = req.codesLeft
 		f.FewCodes = req.twoFactor && req.codesLeft <= fewCodes
 		f.Wrong = req.wrong
