@@ -91,7 +91,7 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if _, err := account.RevokeTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
-	_, err = device.ForgetOthers(ctx, tx, accountID, exceptDevice)
+	_, err = device.RemoveOthers(ctx, tx, accountID, exceptDevice)
 	return stamp, err
 }
 

@@ -125,7 +125,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 // codeTries are the tries that a code counts as, and the id of the known
 // browser that it comes from, or "".
 func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, accountID string, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
-	known, err := device.Known(ctx, q, from.Device, accountID, s.Clock())
+	known, err := device.ByCookie(ctx, q, from.Device, accountID, s.Clock())
 	if err != nil {
 		return nil, "", err
 	}
@@ -152,7 +152,7 @@ func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, accoun
 // cookie may be a copy.
 func (s *Service) forgetDevice(ctx context.Context, accountID, id string, from Browser) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := device.Forget(ctx, tx, accountID, id); err != nil {
+		if _, err := device.Remove(ctx, tx, accountID, id); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, from.event(s.Clock(), accountID, audit.DeviceForgotten))
@@ -329,7 +329,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	}
 	// The pace counts for the prefix as well, so that a thief elsewhere can't
 	// keep the owner waiting.
-	known, err := device.Known(ctx, s.DB.Reader(), from.Device, owner.ID, s.Clock())
+	known, err := device.ByCookie(ctx, s.DB.Reader(), from.Device, owner.ID, s.Clock())
 	if err != nil {
 		return Progress{}, err
 	}

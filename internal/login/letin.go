@@ -75,7 +75,7 @@ func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (sec
 // ForgetDevice makes one of my known browsers unknown, or returns [ErrGone].
 func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
 	return s.holding(ctx, &me, func(tx *db.Tx) error {
-		there, err := device.Forget(ctx, tx, me.Account.ID, id)
+		there, err := device.Remove(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
 		if err != nil {
 			return err
 		}
-		browsers, err := device.ForgetOthers(ctx, tx, me.Account.ID, "")
+		browsers, err := device.RemoveOthers(ctx, tx, me.Account.ID, "")
 		if err != nil || browsers+links == 0 {
 			return err
 		}

@@ -180,7 +180,7 @@ func (s *Service) standIn(ledgerID string) string {
 func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (verified, error) {
 	accountID := owner.ID
 
-	known, err := device.Known(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
+	known, err := device.ByCookie(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
 	if err != nil {
 		return verified{}, err
 	}

@@ -31,7 +31,7 @@ func (s *server) getSessions(req *request) error {
 	if err != nil {
 		return err
 	}
-	here, err := device.Known(req.Context(), s.Login.DB.Reader(), req.from.Device, req.me.Account.ID, s.Login.Clock())
+	here, err := device.ByCookie(req.Context(), s.Login.DB.Reader(), req.from.Device, req.me.Account.ID, s.Login.Clock())
 	if err != nil {
 		return err
 	}
