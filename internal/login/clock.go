@@ -55,7 +55,7 @@ func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time) (int, 
 	latest := now.Add(clock.Slack)
 	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
 		endFutureAttempts, account.RevokeFutureTickets, authenticator.RemoveFuturePending, session.EndFuture,
-		device.ClampTimes, pass.BringBack, password.ClampTimes, throttle.ClampTimes,
+		device.ClampTimes, pass.ClampTimes, password.ClampTimes, throttle.ClampTimes,
 	} {
 		if err := end(ctx, tx, latest); err != nil {
 			return 0, err

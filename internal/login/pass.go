@@ -51,7 +51,7 @@ func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access
 // is none.
 func (s *Service) pass(ctx context.Context, panel *access.Panel, token string, now time.Time) (*Visitor, error) {
 	hash := tokenHash(secret.Hash(token))
-	if v := s.Admissions.get(hash, now); v != nil && v.Pass.ID != "" && v.Pass.Scope.Panel == panel.Origin && v.Pass.Counts(v.Owner) {
+	if v := s.Admissions.get(hash, now); v != nil && v.Pass.ID != "" && v.Pass.Scope.Panel == panel.Origin && v.Pass.IsValidFor(v.Owner) {
 		return v, nil
 	}
 	drops := s.Admissions.begin()

@@ -82,7 +82,7 @@ func (s *Service) WriteUses(ctx context.Context) error {
 			}
 		}
 		for id, at := range passes {
-			if err := pass.Seen(ctx, tx, id, at); err != nil {
+			if err := pass.NoteUse(ctx, tx, id, at); err != nil {
 				return err
 			}
 		}

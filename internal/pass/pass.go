@@ -1,7 +1,7 @@
-// Package pass owns machine passes, table passes: what a script carries in place
-// of a session to one panel. Each belongs to an account and dies with every
-// change of how that signs in. The database has the tokens' hashes. What a pass
-// opens of its panel is access.Scope's to say, whether that is enough login's.
+// Package pass owns machine passes and the table passes. A script sends a pass to one panel
+// in place of a session's cookie. A pass belongs to an account and ends with every change of
+// the account's credentials. The database has only hashes of the tokens. access.Scope decides
+// which requests a pass covers, and package login whether its proofs suffice.
 package pass
 
 import (
@@ -18,22 +18,23 @@ import (
 )
 
 const (
-	// maxPerAccount passes, those that ended included: a list that its owner
-	// still reads.
+	// maxPerAccount limits an account's passes, including expired ones, to a list that its
+	// owner can read.
 	maxPerAccount = 20
 
-	// MaxLife of a pass: one that nobody renews in a year is forgotten somewhere.
+	// MaxLife limits the life of a pass, since a pass that was not renewed for a year is
+	// probably forgotten somewhere.
 	MaxLife = 366 * 24 * time.Hour
 
-	// keptFor is how long one that ended by itself is still listed, and its
-	// holder told so.
-	keptFor = 30 * 24 * time.Hour
+	// listedAfterEnd is how long an expired pass stays in the list. Until then, requests with
+	// it are refused because it has expired, and not as unknown.
+	listedAfterEnd = 30 * 24 * time.Hour
 
-	// seenEvery is how often a request moves a pass's last use, as a session's.
-	seenEvery = time.Minute
+	// seenResolution is the resolution of a pass's last use, as that of a session's.
+	seenResolution = time.Minute
 )
 
-// Errors for whoever makes a pass.
+// Errors of [Create].
 var (
 	ErrLimit     = fmt.Errorf("the account has %d passes already: revoke one first", maxPerAccount)
 	ErrNameTaken = errors.New("the account has a pass of that name already; choose another name")
@@ -44,23 +45,23 @@ var (
 type Pass struct {
 	ID        string
 	AccountID string
-	Stamp     string // the account's, when the pass was made
+	Stamp     string // the account's stamp when the pass was made
 	Name      string // unique within the account
 	Scope     access.Scope
-	Proofs    []authenticator.Proof // of the session that made it; they age as that session's do
+	Proofs    []authenticator.Proof // those of the session that made it, with their times
 
-	// ByOperator: made on the command line. It needs no proofs, since whoever
-	// works there could as well set the password or open the panel.
+	// ByOperator is set if the pass was made on the command line. Such a pass needs no
+	// proofs: an operator there could also set the password or open the panel.
 	ByOperator bool
 
 	CreatedAt time.Time
-	SeenAt    time.Time // zero: not used yet
+	SeenAt    time.Time // zero if never used
 	ExpiresAt time.Time
 }
 
 const columns = `id, account_id, security_stamp, name, panel, path, methods, addresses, proofs, by_operator, created_at, seen_at, expires_at`
 
-func read(scan db.Scan) (Pass, error) {
+func scanPass(scan db.Scan) (Pass, error) {
 	var (
 		p                                       Pass
 		panel, path, methods, addresses, proofs string
@@ -72,26 +73,26 @@ func read(scan db.Scan) (Pass, error) {
 	}
 	p.CreatedAt, p.SeenAt, p.ExpiresAt = created.Time, seen.Time, expires.Time
 	if p.Scope, err = access.NewScope(panel, path, methods, addresses); err != nil {
-		return Pass{}, fmt.Errorf("stored scope: %w", err) // whoever reads it denies
+		return Pass{}, fmt.Errorf("stored scope: %w", err) // an error denies the request
 	}
 	p.Proofs, err = authenticator.ParseProofs(proofs)
 	return p, err
 }
 
-// Counts reports whether the pass, as it was read, isn't ended for its account as
-// that was read: whoever was disabled or changed how they sign in has none (R17).
-// That it may have expired, [Pass.Expired] says.
-func (p Pass) Counts(owner account.Account) bool {
+// IsValidFor reports whether the pass is valid for its account, as both were read: the account
+// is enabled and its credentials are unchanged since the pass was made (R17). It doesn't
+// check the expiry; see [Pass.Expired].
+func (p Pass) IsValidFor(owner account.Account) bool {
 	return !owner.Disabled() && p.Stamp == owner.Stamp
 }
 
-// Expired reports whether the pass ended by itself.
+// Expired reports whether the pass is past its end at now.
 func (p Pass) Expired(now time.Time) bool { return !now.Before(p.ExpiresAt) }
 
-// Create makes a pass for the account and returns its token, which is shown this
-// once. Of p it takes the name, as authenticator.NormalizeName returns it, scope,
-// proofs, who made it and its end. The caller holds the account's row, so that two
-// at once see each other. It returns [ErrLimit], [ErrNameTaken] or [ErrLife].
+// Create stores a pass for the account and returns its token, which can't be read again. Of
+// p it uses Name, normalized by authenticator.NormalizeName, Scope, Proofs, ByOperator and
+// ExpiresAt. The caller must have locked the account's row, so that concurrent calls don't
+// exceed the limit. It returns [ErrLimit], [ErrNameTaken] or [ErrLife].
 func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now time.Time) (secret.Text, error) {
 	if life := p.ExpiresAt.Sub(now); life <= 0 || life > MaxLife {
 		return secret.Text{}, ErrLife
@@ -118,11 +119,11 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now t
 	return token, nil
 }
 
-// ByToken returns the pass with this token to the panel, an origin, and its
-// account, or [db.ErrNotFound]: for an unknown token, one of another panel and one
-// that doesn't count any more. It may have expired.
+// ByToken returns the pass with this token to the panel, which is an origin, and its
+// account. It returns [db.ErrNotFound] for an unknown token, a pass to another panel and a
+// pass that isn't valid for its account any more. The pass may have expired.
 func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, account.Account, error) {
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM passes WHERE token_hash = $1 AND panel = $2`, secret.Hash(token), panel)
+	all, err := db.All(ctx, q, scanPass, `SELECT `+columns+` FROM passes WHERE token_hash = $1 AND panel = $2`, secret.Hash(token), panel)
 	if err != nil {
 		return Pass{}, account.Account{}, fmt.Errorf("read pass: %w", err)
 	}
@@ -133,7 +134,7 @@ func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, acco
 	if err != nil {
 		return Pass{}, account.Account{}, err
 	}
-	if !all[0].Counts(owner) {
+	if !all[0].IsValidFor(owner) {
 		return Pass{}, account.Account{}, db.ErrNotFound
 	}
 	return all[0], owner, nil
@@ -141,7 +142,7 @@ func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, acco
 
 // ByID returns the account's pass with this id, or [db.ErrNotFound].
 func ByID(ctx context.Context, q db.Querier, accountID, id string) (Pass, error) {
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM passes WHERE account_id = $1 AND id = $2`, accountID, id)
+	all, err := db.All(ctx, q, scanPass, `SELECT `+columns+` FROM passes WHERE account_id = $1 AND id = $2`, accountID, id)
 	if err != nil {
 		return Pass{}, fmt.Errorf("read pass: %w", err)
 	}
@@ -151,58 +152,58 @@ func ByID(ctx context.Context, q db.Querier, accountID, id string) (Pass, error)
 	return all[0], nil
 }
 
-// List returns the account's passes by name, those that expired lately too.
+// List returns the account's passes ordered by name, including recently expired ones.
 func List(ctx context.Context, q db.Querier, accountID string) ([]Pass, error) {
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM passes WHERE account_id = $1 ORDER BY name, id`, accountID)
+	all, err := db.All(ctx, q, scanPass, `SELECT `+columns+` FROM passes WHERE account_id = $1 ORDER BY name, id`, accountID)
 	if err != nil {
 		return nil, fmt.Errorf("list passes: %w", err)
 	}
 	return all, nil
 }
 
-// Revoke ends one pass of the account and reports whether it was there.
+// Revoke deletes one pass of the account and reports whether it existed.
 func Revoke(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) {
 	tx.Changed(id)
 	n, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE id = $1 AND account_id = $2`, id, accountID)
 	return n == 1, err
 }
 
-// RevokeAll ends all passes of the account.
+// RevokeAll deletes all passes of the account.
 func RevokeAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	tx.Changed(accountID)
 	_, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE account_id = $1`, accountID)
 	return err
 }
 
-// SeenIsOld reports whether a use at now is to be noted.
-func (p *Pass) SeenIsOld(now time.Time) bool { return now.Sub(p.SeenAt) >= seenEvery }
+// SeenIsOld reports whether a use at now must be written.
+func (p *Pass) SeenIsOld(now time.Time) bool { return now.Sub(p.SeenAt) >= seenResolution }
 
-// Seen stores that the pass with this id was used, unless somebody changes it
-// right now.
-func Seen(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
+// NoteUse writes the last use of the pass with this id. It skips a row that another transaction
+// has locked.
+func NoteUse(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE passes SET seen_at = $2 WHERE id = (
 			SELECT id FROM passes WHERE id = $1 AND (seen_at IS NULL OR seen_at < $2)`+tx.UnlessLocked()+`)`, id, db.At{Time: at})
 	return err
 }
 
-// Sweep deletes passes that ended by themselves some time ago.
-func Sweep(ctx context.Context, tx *db.Tx, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE expires_at <= $1`, db.At{Time: now.Add(-keptFor)})
+// Expire deletes passes that expired some time ago.
+func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
+	_, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE expires_at <= $1`, db.At{Time: now.Add(-listedAfterEnd)})
 	return err
 }
 
-// EndAll ends every pass there is: the database came out of a backup, and may have
-// forgotten which were revoked since (F13).
-func EndAll(ctx context.Context, tx *db.Tx) error {
+// Purge deletes all passes, after the database was restored from a backup: some of them may
+// have been revoked since it was made (F13).
+func Purge(ctx context.Context, tx *db.Tx) error {
 	tx.Changed("")
 	_, err := db.Exec(ctx, tx, `DELETE FROM passes`)
 	return err
 }
 
-// BringBack brings last uses that a clock which was ahead wrote down back to latest,
-// and the ends of passes that were made by it to [MaxLife] from there.
-func BringBack(ctx context.Context, tx *db.Tx, latest time.Time) error {
+// ClampTimes corrects what a clock that was ahead dated after latest: it sets last uses back
+// to latest, and ends of passes to [MaxLife] after latest.
+func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
 	if _, err := db.Exec(ctx, tx, `UPDATE passes SET seen_at = $1 WHERE seen_at > $1`, db.At{Time: latest}); err != nil {
 		return err

@@ -30,7 +30,7 @@ func write(t *testing.T, d *db.DB, change func(ctx context.Context, tx *db.Tx) e
 	}
 }
 
-func owner(t *testing.T, d *db.DB, name string) (a account.Account) {
+func newOwner(t *testing.T, d *db.DB, name string) (a account.Account) {
 	t.Helper()
 	write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
 		a, err = account.Create(ctx, tx, account.Account{Name: name}, testkit.Start)
@@ -39,8 +39,8 @@ func owner(t *testing.T, d *db.DB, name string) (a account.Account) {
 	return a
 }
 
-// sample is a pass with everything set.
-func sample(t *testing.T, name string) Pass {
+// samplePass returns a pass with all fields set.
+func samplePass(t *testing.T, name string) Pass {
 	t.Helper()
 	scope, err := access.NewScope(panel, "/api/", "GET, POST", "192.0.2.7, 10.0.0.0/8")
 	if err != nil {
@@ -59,7 +59,7 @@ func create(d *db.DB, a account.Account, p Pass) (token string, err error) {
 	return text.Reveal(), err
 }
 
-func found(t *testing.T, d *db.DB, token, panel string) bool {
+func isFound(t *testing.T, d *db.DB, token, panel string) bool {
 	t.Helper()
 	p, _, err := ByToken(context.Background(), d.Reader(), token, panel)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
@@ -70,15 +70,15 @@ func found(t *testing.T, d *db.DB, token, panel string) bool {
 
 func TestPassIsFoundByItsWholeTokenAndNothingElse(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ada := owner(t, d, "ada")
-		want := sample(t, "backup")
+		ada := newOwner(t, d, "ada")
+		want := samplePass(t, "backup")
 		token, err := create(d, ada, want)
 		if err != nil || !strings.HasPrefix(token, access.PassPrefix) || !secret.IsToken(strings.TrimPrefix(token, access.PassPrefix)) {
 			t.Fatalf("token %q: %v", token, err)
 		}
-		got, of, err := ByToken(context.Background(), d.Reader(), token, panel)
-		if err != nil || of.ID != ada.ID {
-			t.Fatalf("owner %+v: %v", of, err)
+		got, holder, err := ByToken(context.Background(), d.Reader(), token, panel)
+		if err != nil || holder.ID != ada.ID {
+			t.Fatalf("owner %+v: %v", holder, err)
 		}
 		want.AccountID, want.Stamp, want.CreatedAt = ada.ID, ada.Stamp, testkit.Start
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Pass{}, "ID"), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
@@ -89,15 +89,15 @@ func TestPassIsFoundByItsWholeTokenAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		for what, other := range map[string]string{
-			"shortened": token[:len(token)-1], "lengthened": token + "A", "without its mark": token[len(access.PassPrefix):],
-			"empty": "", "what is stored": string(stored), "another case": strings.ToUpper(token),
+			"shortened": token[:len(token)-1], "lengthened": token + "A", "without its prefix": token[len(access.PassPrefix):],
+			"empty": "", "the stored hash": string(stored), "in another case": strings.ToUpper(token),
 		} {
-			if found(t, d, other, panel) {
+			if isFound(t, d, other, panel) {
 				t.Errorf("found by a token that is %s", what)
 			}
 		}
-		if found(t, d, token, panel+":8443") || found(t, d, token, "") {
-			t.Error("found at another panel")
+		if isFound(t, d, token, panel+":8443") || isFound(t, d, token, "") {
+			t.Error("found for another panel")
 		}
 	})
 }
@@ -118,7 +118,7 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 			"revoked": func(ctx context.Context, tx *db.Tx, a account.Account, id string) error {
 				there, err := Revoke(ctx, tx, a.ID, id)
 				if !there {
-					t.Error("the pass to revoke isn't there")
+					t.Error("Revoke reports that the pass doesn't exist")
 				}
 				return err
 			},
@@ -126,14 +126,14 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 				return RevokeAll(ctx, tx, a.ID)
 			},
 		} {
-			a, other := owner(t, d, name), owner(t, d, "other-"+name)
-			token, err := create(d, a, sample(t, "one"))
+			a, other := newOwner(t, d, name), newOwner(t, d, "other-"+name)
+			token, err := create(d, a, samplePass(t, "one"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			others, err := create(d, other, sample(t, "one"))
-			if err != nil || !found(t, d, token, panel) {
-				t.Fatalf("%s: not there from the start: %v", name, err)
+			others, err := create(d, other, samplePass(t, "one"))
+			if err != nil || !isFound(t, d, token, panel) {
+				t.Fatalf("%s: a new pass isn't found: %v", name, err)
 			}
 			write(t, d, func(ctx context.Context, tx *db.Tx) error {
 				mine, err := List(ctx, tx, a.ID)
@@ -141,51 +141,51 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 					return err
 				}
 				if there, err := Revoke(ctx, tx, other.ID, mine[0].ID); err != nil || there {
-					t.Errorf("another account revokes it: %v, %v", there, err)
+					t.Errorf("another account revokes the pass: %v, %v", there, err)
 				}
 				return end(ctx, tx, a, mine[0].ID)
 			})
-			if found(t, d, token, panel) || !found(t, d, others, panel) {
-				t.Errorf("%s: counts %v, another account's %v", name, found(t, d, token, panel), found(t, d, others, panel))
+			if isFound(t, d, token, panel) || !isFound(t, d, others, panel) {
+				t.Errorf("%s: found %v, and another account's %v; want false, true", name, isFound(t, d, token, panel), isFound(t, d, others, panel))
 			}
 		}
-		write(t, d, EndAll)
+		write(t, d, Purge)
 		var n int
 		if err := db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM passes`, nil, &n); err != nil || n != 0 {
-			t.Errorf("after the end of all: %d, %v", n, err)
+			t.Errorf("%d passes left after Purge, %v", n, err)
 		}
 	})
 }
 
 func TestPassesAreLimited(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ada, bob := owner(t, d, "ada"), owner(t, d, "bob")
-		for what, ends := range map[string]time.Duration{"too late": MaxLife + time.Second, "now": 0, "before": -time.Hour} {
-			p := sample(t, what)
+		ada, bob := newOwner(t, d, "ada"), newOwner(t, d, "bob")
+		for what, ends := range map[string]time.Duration{"too late": MaxLife + time.Second, "now": 0, "in the past": -time.Hour} {
+			p := samplePass(t, what)
 			p.ExpiresAt = testkit.Start.Add(ends)
 			if _, err := create(d, ada, p); !errors.Is(err, ErrLife) {
-				t.Errorf("ends %s: %v", what, err)
+				t.Errorf("end %s: %v, want ErrLife", what, err)
 			}
 		}
 		for i := range maxPerAccount {
-			if _, err := create(d, ada, sample(t, fmt.Sprint("pass ", i))); err != nil {
+			if _, err := create(d, ada, samplePass(t, fmt.Sprint("pass ", i))); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := create(d, ada, sample(t, "pass 0")); i < maxPerAccount-1 && !errors.Is(err, ErrNameTaken) {
-				t.Errorf("a second of that name: %v", err)
+			if _, err := create(d, ada, samplePass(t, "pass 0")); i < maxPerAccount-1 && !errors.Is(err, ErrNameTaken) {
+				t.Errorf("a second pass of one name: %v, want ErrNameTaken", err)
 			}
 		}
-		if _, err := create(d, ada, sample(t, "one more")); !errors.Is(err, ErrLimit) {
-			t.Errorf("one more: %v", err)
+		if _, err := create(d, ada, samplePass(t, "one more")); !errors.Is(err, ErrLimit) {
+			t.Errorf("a pass past the limit: %v, want ErrLimit", err)
 		}
-		if _, err := create(d, bob, sample(t, "pass 0")); err != nil {
-			t.Errorf("another account's: %v", err)
+		if _, err := create(d, bob, samplePass(t, "pass 0")); err != nil {
+			t.Errorf("a pass of another account: %v", err)
 		}
-		// Those that ended are listed for a while, then gone.
-		for after, want := range map[time.Duration]int{time.Hour + keptFor - time.Second: maxPerAccount, time.Hour + keptFor: 0} {
+		// Expired passes stay in the list for a while.
+		for after, want := range map[time.Duration]int{time.Hour + listedAfterEnd - time.Second: maxPerAccount, time.Hour + listedAfterEnd: 0} {
 			var left []Pass
 			err := d.Write(context.Background(), func(tx *db.Tx) error {
-				if err := Sweep(context.Background(), tx, testkit.Start.Add(after)); err != nil {
+				if err := Expire(context.Background(), tx, testkit.Start.Add(after)); err != nil {
 					return err
 				}
 				var err error
@@ -195,7 +195,7 @@ func TestPassesAreLimited(t *testing.T) {
 				return errors.New("roll back")
 			})
 			if len(left) != want {
-				t.Errorf("%v after: %d are left, want %d: %v", after, len(left), want, err)
+				t.Errorf("%v later: %d passes left, want %d: %v", after, len(left), want, err)
 			}
 		}
 	})
@@ -203,32 +203,32 @@ func TestPassesAreLimited(t *testing.T) {
 
 func TestLastUseOnlyMovesForward(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ada := owner(t, d, "ada")
-		if _, err := create(d, ada, sample(t, "one")); err != nil {
+		ada := newOwner(t, d, "ada")
+		if _, err := create(d, ada, samplePass(t, "one")); err != nil {
 			t.Fatal(err)
 		}
 		for _, test := range []struct{ at, want time.Duration }{{time.Minute, time.Minute}, {0, time.Minute}, {time.Hour, time.Hour}} {
 			all, err := List(context.Background(), d.Reader(), ada.ID)
 			if err == nil {
 				err = d.Write(context.Background(), func(tx *db.Tx) error {
-					return Seen(context.Background(), tx, all[0].ID, testkit.Start.Add(test.at))
+					return NoteUse(context.Background(), tx, all[0].ID, testkit.Start.Add(test.at))
 				})
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			if all, err = List(context.Background(), d.Reader(), ada.ID); err != nil || !all[0].SeenAt.Equal(testkit.Start.Add(test.want)) {
-				t.Errorf("used at %v: %v, %v", test.at, all[0].SeenAt, err)
+				t.Errorf("used after %v: last use %v, %v", test.at, all[0].SeenAt, err)
 			}
 		}
 	})
 }
 
-// A scope or a proof that can't be read denies (F3).
+// A pass whose scope or proofs can't be read is denied (F3).
 func TestCorruptPassesAreDenied(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ada := owner(t, d, "ada")
-		token, err := create(d, ada, sample(t, "one"))
+		ada := newOwner(t, d, "ada")
+		token, err := create(d, ada, samplePass(t, "one"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,17 +241,17 @@ func TestCorruptPassesAreDenied(t *testing.T) {
 						return err
 					}
 					if p, _, err := ByToken(context.Background(), tx, token, panel); err == nil || errors.Is(err, db.ErrNotFound) {
-						t.Errorf("%s %q is read as %+v, %v", column, value, p, err)
+						t.Errorf("%s %q is read as %+v, %v; want an error", column, value, p, err)
 					}
 					return errors.New("roll back")
 				})
 				if err == nil {
-					t.Error("not rolled back")
+					t.Error("the transaction wasn't rolled back")
 				}
 			}
 		}
-		if !found(t, d, token, panel) {
-			t.Error("not found as it was")
+		if !isFound(t, d, token, panel) {
+			t.Error("the unchanged pass isn't found")
 		}
 	})
 }

@@ -225,7 +225,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
 			login.SweepAttempts, p.sweepSessions, session.SweepHandoffs, device.Expire,
-			pass.Sweep, authenticator.ExpirePending, account.ExpireTickets, throttle.Expire,
+			pass.Expire, authenticator.ExpirePending, account.ExpireTickets, throttle.Expire,
 		} {
 			// By itself, so that one which takes too long takes nothing from the others.
 			failed = append(failed, p.DB.Write(ctx, func(tx *db.Tx) error { return sweep(ctx, tx, now) }))
