@@ -111,7 +111,7 @@ func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]au
 		if err != nil {
 			return err
 		}
-		if err := session.EndVisits(ctx, tx, me.Session.ID); err != nil {
+		if err := session.RevokeVisits(ctx, tx, me.Session.ID); err != nil {
 			return err
 		}
 		token, err = session.Renew(ctx, tx, me.Session, me.Token, stamp, proofs, time.Time{}, s.Clock())

@@ -54,7 +54,7 @@ func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) e
 func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	latest := now.Add(clock.Slack)
 	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
-		endFutureAttempts, account.RevokeFutureTickets, authenticator.RemoveFuturePending, session.EndFuture,
+		endFutureAttempts, account.RevokeFutureTickets, authenticator.RemoveFuturePending, session.RevokeFuture,
 		device.ClampTimes, pass.ClampTimes, password.ClampTimes, throttle.ClampTimes,
 	} {
 		if err := end(ctx, tx, latest); err != nil {

@@ -173,7 +173,7 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, 
 		return nobodyThere, nil
 	}
 	hash := tokenHash(secret.Hash(token))
-	if v := s.Admissions.get(hash, now); v != nil && v.Visit.Panel == panel.Origin && v.Visit.Live(s.Life, now) {
+	if v := s.Admissions.get(hash, now); v != nil && v.Visit.Panel == panel.Origin && v.Visit.IsLive(s.Life, now) {
 		return v, nil
 	}
 	drops := s.Admissions.begin()

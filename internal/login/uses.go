@@ -77,7 +77,7 @@ func (s *Service) WriteUses(ctx context.Context) error {
 	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		for id, at := range sessions {
-			if err := session.Seen(ctx, tx, id, at); err != nil {
+			if err := session.NoteUse(ctx, tx, id, at); err != nil {
 				return err
 			}
 		}

@@ -224,7 +224,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 	return p.alone(ctx, sweepLease, sweepEvery, func(ctx context.Context) error {
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
-			login.SweepAttempts, p.sweepSessions, session.SweepHandoffs, device.Expire,
+			login.SweepAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
 			pass.Expire, authenticator.ExpirePending, account.ExpireTickets, throttle.Expire,
 		} {
 			// By itself, so that one which takes too long takes nothing from the others.
@@ -235,7 +235,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 }
 
 func (p *Portal) sweepSessions(ctx context.Context, tx *db.Tx, now time.Time) error {
-	return session.Sweep(ctx, tx, p.Login.Life, now)
+	return session.Expire(ctx, tx, p.Login.Life, now)
 }
 
 // Seal puts the audit events that wait into the chain, unless another node

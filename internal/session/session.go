@@ -1,8 +1,3 @@
-// Package session owns sessions, visits and handoffs, the tables of these
-// names: what a browser holds once a sign-in is done. A session exists only
-// after every stage of an attempt (R12), and only package login opens one
-// (R13); a visit is its admission to one panel, a handoff what carries it
-// there. Tokens live in cookies; the database has their hashes.
 package session
 
 import (
@@ -18,23 +13,23 @@ import (
 
 // Life says when sessions end by themselves.
 type Life struct {
-	Idle     time.Duration // without requests
-	Absolute time.Duration // whatever happens
+	Idle     time.Duration // maximum time without a request
+	Absolute time.Duration // maximum time since the sign-in
 }
 
-// seenEvery is how often a request moves a session's last use: a write for
-// each would cost more than the request, and nobody reads seconds.
-const seenEvery = time.Minute
+// seenResolution is the resolution of a session's last use. A write for every request would cost
+// more than the request itself.
+const seenResolution = time.Minute
 
-// maxPerAccount sessions are open at once; the longest unused makes room. No
-// person has so many browsers, and a list of them would be of no use.
+// maxPerAccount limits the sessions of an account; a further one ends the longest unused.
+// No person has so many browsers, and a longer list would be of no use.
 const maxPerAccount = 100
 
 // Session is a signed-in browser.
 type Session struct {
 	ID        string
 	AccountID string
-	Stamp     string // the account's, when the session was last changed
+	Stamp     string // the account's stamp when the session was created or renewed
 	Proofs    []authenticator.Proof
 	CreatedAt time.Time
 	SeenAt    time.Time
@@ -45,7 +40,7 @@ type Session struct {
 
 const columns = `id, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser`
 
-func read(scan db.Scan) (Session, error) {
+func scanSession(scan db.Scan) (Session, error) {
 	var (
 		s                      Session
 		proofs                 string
@@ -60,20 +55,19 @@ func read(scan db.Scan) (Session, error) {
 	return s, err
 }
 
-// live reports whether the session still counts at now for an account with
-// this stamp (R17).
-func (s *Session) live(now time.Time, life Life, stamp string) bool {
+// isLive reports whether the session is valid at now for an account with this stamp (R17).
+func (s *Session) isLive(now time.Time, life Life, stamp string) bool {
 	return now.Before(s.ExpiresAt) && now.Sub(s.SeenAt) < life.Idle && s.Stamp == stamp
 }
 
-// ByToken returns the live session with this token and its account, or
-// [db.ErrNotFound]: for an unknown token, an ended session, a disabled account
-// and an older stamp alike.
+// ByToken returns the valid session with this token and its account. It returns
+// [db.ErrNotFound] for an unknown token, an ended session, a disabled account and an earlier
+// stamp alike.
 func ByToken(ctx context.Context, q db.Querier, token string, life Life, now time.Time) (Session, account.Account, error) {
 	if token == "" {
 		return Session{}, account.Account{}, db.ErrNotFound
 	}
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM sessions WHERE token_hash = $1`, secret.Hash(token))
+	all, err := db.All(ctx, q, scanSession, `SELECT `+columns+` FROM sessions WHERE token_hash = $1`, secret.Hash(token))
 	if err != nil {
 		return Session{}, account.Account{}, fmt.Errorf("read session: %w", err)
 	}
@@ -85,39 +79,39 @@ func ByToken(ctx context.Context, q db.Querier, token string, life Life, now tim
 	if err != nil {
 		return Session{}, account.Account{}, err
 	}
-	if owner.Disabled() || !s.live(now, life, owner.Stamp) {
+	if owner.Disabled() || !s.isLive(now, life, owner.Stamp) {
 		return Session{}, account.Account{}, db.ErrNotFound
 	}
 	return s, owner, nil
 }
 
-// List returns the account's live sessions, the last used first.
+// List returns the account's valid sessions, the last used first.
 func List(ctx context.Context, q db.Querier, owner account.Account, life Life, now time.Time) ([]Session, error) {
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM sessions WHERE account_id = $1 ORDER BY seen_at DESC, id`, owner.ID)
+	all, err := db.All(ctx, q, scanSession, `SELECT `+columns+` FROM sessions WHERE account_id = $1 ORDER BY seen_at DESC, id`, owner.ID)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	var live []Session
 	for _, s := range all {
-		if s.live(now, life, owner.Stamp) {
+		if s.isLive(now, life, owner.Stamp) {
 			live = append(live, s)
 		}
 	}
 	return live, nil
 }
 
-// Browser is where a request came from.
+// Browser describes the client of a request.
 type Browser struct {
 	Address   string
-	UserAgent string // printable and short: the door cleans it
+	UserAgent string // printable text of limited length, cleaned by the caller
 }
 
-// Create opens a session and returns its token; past [maxPerAccount] another
-// ends. Only login's finish calls it.
+// Create stores a new session and returns its token. At [maxPerAccount] it ends the longest
+// unused one. Only finish of package login calls it.
 func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []authenticator.Proof, from Browser, life Life, now time.Time) (secret.Text, error) {
 	var n int
 	err := db.One(ctx, tx, `SELECT COUNT(*) FROM sessions WHERE account_id = $1`, []any{owner.ID}, &n)
-	if err == nil && n >= maxPerAccount { // to count is much cheaper, and mostly all there is to do
+	if err == nil && n >= maxPerAccount { // counting is much cheaper, and rarely finds too many
 		_, err = db.Exec(ctx, tx, `
 			DELETE FROM sessions WHERE id IN (
 				SELECT id FROM sessions WHERE account_id = $1 ORDER BY seen_at, id DESC LIMIT $2)`, owner.ID, n-maxPerAccount+1)
@@ -138,10 +132,10 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []auth
 	return token, nil
 }
 
-// Renew gives the session a new token, these proofs and this stamp; the old
-// token, by which s was read, is dead (R16). A session that was revoked or got another
-// token since is not changed: [db.ErrNotFound]. A sign-in, unlike a reauthentication, begins its time
-// anew: expires is its new end, or zero to leave it.
+// Renew changes the token, proofs and stamp of a session and returns the new token. The
+// token old, by which s was read, stops working (R16). If the session was revoked or got
+// another token since, Renew changes nothing and returns [db.ErrNotFound]. expires is the
+// new absolute end after a sign-in; a reauthentication passes zero and keeps the end.
 func Renew(ctx context.Context, tx *db.Tx, s Session, old, stamp string, proofs []authenticator.Proof, expires time.Time, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	tx.Changed(s.ID)
@@ -158,54 +152,54 @@ func Renew(ctx context.Context, tx *db.Tx, s Session, old, stamp string, proofs 
 	return token, nil
 }
 
-// SeenIsOld reports whether a use at now is to be noted.
-func (s *Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= seenEvery }
+// SeenIsOld reports whether a use at now must be written.
+func (s *Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= seenResolution }
 
-// Seen stores that the session with this id was used, unless somebody changes it
-// right now: one that ends or is renewed needs no such note.
-func Seen(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
+// NoteUse writes the last use of the session with this id. It skips a row that another
+// transaction has locked, since a session that ends or is renewed needs no such write.
+func NoteUse(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET seen_at = $2 WHERE id = (
 			SELECT id FROM sessions WHERE id = $1 AND seen_at < $2`+tx.UnlessLocked()+`)`, id, db.At{Time: at})
 	return err
 }
 
-// Revoke ends one session of the account and reports whether it was there.
+// Revoke ends one session of the account and reports whether it existed.
 func Revoke(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) {
 	tx.Changed(id)
 	n, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE id = $1 AND account_id = $2`, id, accountID)
 	return n == 1, err
 }
 
-// RevokeOthers ends all sessions of the account but one, and returns how many;
-// an empty id spares none.
+// RevokeOthers ends all sessions of the account except one and returns their number. An
+// empty except spares none.
 func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, except string) (int, error) {
 	tx.Changed(accountID)
 	n, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE account_id = $1 AND id <> $2`, accountID, except)
 	return int(n), err
 }
 
-// Sweep deletes sessions that ended by themselves.
-func Sweep(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
+// Expire deletes sessions past their idle or absolute end.
+func Expire(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE expires_at <= $1 OR seen_at <= $2`, db.At{Time: now}, db.At{Time: now.Add(-life.Idle)})
 	return err
 }
 
-// EndAll ends every session there is: the database came out of a backup, and
-// may have forgotten which were ended since (F13).
-func EndAll(ctx context.Context, tx *db.Tx) error {
+// Purge deletes all sessions, after the database was restored from a backup: some of them
+// may have been ended since it was made (F13).
+func Purge(ctx context.Context, tx *db.Tx) error {
 	tx.Changed("")
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions`)
 	return err
 }
 
-// EndFuture ends sessions that a clock which was ahead opened, or renewed, after
-// latest, and the handoffs that it made; it brings the last use of the others back to
-// latest.
-func EndFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
+// RevokeFuture corrects what a clock that was ahead dated after latest. It deletes sessions
+// created or renewed then and handoffs made then, and sets the last use of other sessions
+// back to latest.
+func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
-	// A sign-in may have renewed an older session; its proofs tell.
-	all, err := db.All(ctx, tx, read, `SELECT `+columns+` FROM sessions WHERE created_at > $1 OR seen_at > $1`, db.At{Time: latest})
+	// A sign-in can renew an older session; then only the proofs have the later time.
+	all, err := db.All(ctx, tx, scanSession, `SELECT `+columns+` FROM sessions WHERE created_at > $1 OR seen_at > $1`, db.At{Time: latest})
 	if err != nil {
 		return fmt.Errorf("find sessions of the future: %w", err)
 	}

@@ -55,13 +55,13 @@ func open(t *testing.T, d *db.DB, owner account.Account, now time.Time) string {
 	return token.Reveal()
 }
 
-// live returns the session of a token, or nil where it isn't live.
-func live(t *testing.T, d *db.DB, token string, now time.Time) *Session {
+// sessionOf returns the session with this token, or nil if it isn't valid.
+func sessionOf(t *testing.T, d *db.DB, token string, now time.Time) *Session {
 	t.Helper()
 	s, owner, err := ByToken(context.Background(), d.Reader(), token, life, now)
 	if errors.Is(err, db.ErrNotFound) {
 		if s.ID != "" || owner.ID != "" {
-			t.Errorf("not found, and yet %+v of %+v", s, owner)
+			t.Errorf("ErrNotFound, but also %+v of %+v", s, owner)
 		}
 		return nil
 	}
@@ -72,12 +72,12 @@ func live(t *testing.T, d *db.DB, token string, now time.Time) *Session {
 	return &s
 }
 
-func TestSessionHoldsWhatItWasOpenedWith(t *testing.T) {
+func TestByTokenReturnsWhatCreateStored(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := add(t, d, "ada")
-		got := live(t, d, open(t, d, ada, testkit.Start), testkit.Start)
+		got := sessionOf(t, d, open(t, d, ada, testkit.Start), testkit.Start)
 		if got == nil {
-			t.Fatal("not live")
+			t.Fatal("a new session isn't valid")
 		}
 		want := Session{
 			ID: got.ID, AccountID: ada.ID, Stamp: ada.Stamp, Proofs: proofs, CreatedAt: testkit.Start, SeenAt: testkit.Start,
@@ -90,29 +90,29 @@ func TestSessionHoldsWhatItWasOpenedWith(t *testing.T) {
 }
 
 func TestSessionEndsByItself(t *testing.T) {
-	// ATTACKS 82.
+	// Attack 82.
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := add(t, d, "ada")
 		token := open(t, d, ada, testkit.Start)
 		const ms = time.Millisecond
 		for after, want := range map[time.Duration]bool{0: true, life.Idle - ms: true, life.Idle: false, life.Absolute: false} {
-			if got := live(t, d, token, testkit.Start.Add(after)) != nil; got != want {
-				t.Errorf("unused, %v later: live %v, want %v", after, got, want)
+			if got := sessionOf(t, d, token, testkit.Start.Add(after)) != nil; got != want {
+				t.Errorf("unused for %v: valid %v, want %v", after, got, want)
 			}
 		}
-		// Steady traffic keeps it alive up to its absolute end, not past it.
+		// Steady use extends it up to its absolute end.
 		now := testkit.Start
 		for now.Before(testkit.Start.Add(life.Absolute)) {
-			s := live(t, d, token, now)
+			s := sessionOf(t, d, token, now)
 			if s == nil {
-				t.Fatalf("in use, %v later: ended", now.Sub(testkit.Start))
+				t.Fatalf("in use for %v: not valid", now.Sub(testkit.Start))
 			}
-			write(t, d, func(ctx context.Context, tx *db.Tx) error { return Seen(ctx, tx, s.ID, now) })
+			write(t, d, func(ctx context.Context, tx *db.Tx) error { return NoteUse(ctx, tx, s.ID, now) })
 			now = now.Add(life.Idle - ms)
 		}
 		last := testkit.Start.Add(life.Absolute)
-		if live(t, d, token, last.Add(-ms)) == nil || live(t, d, token, last) != nil {
-			t.Error("absolute end isn't where it was set")
+		if sessionOf(t, d, token, last.Add(-ms)) == nil || sessionOf(t, d, token, last) != nil {
+			t.Error("the session doesn't end exactly at its absolute end")
 		}
 	})
 }
@@ -120,48 +120,48 @@ func TestSessionEndsByItself(t *testing.T) {
 func TestLastUseOnlyMovesForward(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		token := open(t, d, add(t, d, "ada"), testkit.Start)
-		id := live(t, d, token, testkit.Start).ID
+		id := sessionOf(t, d, token, testkit.Start).ID
 		for _, test := range []struct{ at, want time.Duration }{
 			{5 * time.Minute, 5 * time.Minute},
 			{2 * time.Minute, 5 * time.Minute}, // a slower request doesn't move it back
 			{-time.Hour, 5 * time.Minute},      // nor does a clock that was set back
 		} {
-			write(t, d, func(ctx context.Context, tx *db.Tx) error { return Seen(ctx, tx, id, testkit.Start.Add(test.at)) })
-			if got := live(t, d, token, testkit.Start).SeenAt.Sub(testkit.Start); got != test.want {
-				t.Errorf("used %v later: seen %v later, want %v", test.at, got, test.want)
+			write(t, d, func(ctx context.Context, tx *db.Tx) error { return NoteUse(ctx, tx, id, testkit.Start.Add(test.at)) })
+			if got := sessionOf(t, d, token, testkit.Start).SeenAt.Sub(testkit.Start); got != test.want {
+				t.Errorf("use after %v: last use after %v, want %v", test.at, got, test.want)
 			}
 		}
 	})
 }
 
 func TestStampAndDisablingEndASession(t *testing.T) {
-	// R17.
+	// The rule of the stamp (R17).
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada, eve := add(t, d, "ada"), add(t, d, "eve")
 		token, others := open(t, d, ada, testkit.Start), open(t, d, eve, testkit.Start)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, testkit.Start) })
-		if live(t, d, token, testkit.Start) != nil {
-			t.Error("live though the account is disabled")
+		if sessionOf(t, d, token, testkit.Start) != nil {
+			t.Error("valid though the account is disabled")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, time.Time{}) })
-		if live(t, d, token, testkit.Start) == nil {
-			t.Error("not live though the account is enabled")
+		if sessionOf(t, d, token, testkit.Start) == nil {
+			t.Error("not valid though the account is enabled again")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { _, err := account.Restamp(ctx, tx, ada.ID); return err })
-		if live(t, d, token, testkit.Start) != nil {
-			t.Error("live under an old stamp")
+		if sessionOf(t, d, token, testkit.Start) != nil {
+			t.Error("valid under an earlier stamp")
 		}
-		if live(t, d, others, testkit.Start) == nil {
+		if sessionOf(t, d, others, testkit.Start) == nil {
 			t.Error("another account's session ended")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.Remove(ctx, tx, eve.ID) })
-		if live(t, d, others, testkit.Start) != nil {
-			t.Error("live though the account is gone")
+		if sessionOf(t, d, others, testkit.Start) != nil {
+			t.Error("valid though the account was removed")
 		}
 	})
 }
 
-func TestLiveLooksAtEverything(t *testing.T) {
+func TestIsLiveChecksEverything(t *testing.T) {
 	s := Session{SeenAt: testkit.Start, ExpiresAt: testkit.Start.Add(life.Absolute), Stamp: "one"}
 	for _, test := range []struct {
 		name  string
@@ -178,17 +178,17 @@ func TestLiveLooksAtEverything(t *testing.T) {
 		{"no stamp", time.Hour, life, "", false},
 		{"no life configured", 0, Life{}, "one", false},
 	} {
-		if got := s.live(testkit.Start.Add(test.after), test.life, test.stamp); got != test.want {
-			t.Errorf("%s: live %v, want %v", test.name, got, test.want)
+		if got := s.isLive(testkit.Start.Add(test.after), test.life, test.stamp); got != test.want {
+			t.Errorf("%s: valid %v, want %v", test.name, got, test.want)
 		}
 	}
-	if (&Session{}).live(testkit.Start, life, "") {
-		t.Error("the zero session is live")
+	if (&Session{}).isLive(testkit.Start, life, "") {
+		t.Error("the zero session is valid")
 	}
 }
 
-func TestForeignTokensAreUnknown(t *testing.T) {
-	// ATTACKS 84.
+func TestChangedTokensAreUnknown(t *testing.T) {
+	// Attack 84.
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		token := open(t, d, add(t, d, "ada"), testkit.Start)
 		var tries []string
@@ -202,28 +202,28 @@ func TestForeignTokensAreUnknown(t *testing.T) {
 		}
 		tries = append(tries, token+"A", " "+token, token+"\x00", string(secret.Hash(token)), fmt.Sprintf("%x", secret.Hash(token)), "\xff", "' OR 1=1 --")
 		for _, other := range tries {
-			if live(t, d, other, testkit.Start) != nil {
-				t.Errorf("%q is taken for %q", other, token)
+			if sessionOf(t, d, other, testkit.Start) != nil {
+				t.Errorf("%q is accepted as %q", other, token)
 			}
 		}
-		if live(t, d, token, testkit.Start) == nil {
+		if sessionOf(t, d, token, testkit.Start) == nil {
 			t.Error("the token itself is unknown")
 		}
 		var stored []byte
 		must(t, db.One(context.Background(), d.Reader(), `SELECT token_hash FROM sessions`, nil, &stored))
 		if len(stored) != 32 || string(stored) == token {
-			t.Errorf("stored: %d bytes", len(stored))
+			t.Errorf("stored: %d bytes, want a hash of 32", len(stored))
 		}
 	})
 }
 
-func TestRenewKillsTheOldToken(t *testing.T) {
-	// R16.
+func TestRenewEndsTheOldToken(t *testing.T) {
+	// The rule of new tokens (R16).
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, later := context.Background(), testkit.Start.Add(time.Hour)
 		ada := add(t, d, "ada")
 		old := open(t, d, ada, testkit.Start)
-		s := *live(t, d, old, testkit.Start)
+		s := *sessionOf(t, d, old, testkit.Start)
 		current := old
 		renew := func(stamp string, proofs []authenticator.Proof, expires time.Time) string {
 			var token secret.Text
@@ -235,44 +235,44 @@ func TestRenewKillsTheOldToken(t *testing.T) {
 			return current
 		}
 		token := renew(ada.Stamp, proofs[:1], time.Time{})
-		got := live(t, d, token, later)
-		if live(t, d, old, later) != nil || got == nil {
-			t.Fatal("the old token works, or the new one doesn't")
+		got := sessionOf(t, d, token, later)
+		if sessionOf(t, d, old, later) != nil || got == nil {
+			t.Fatal("the old token still works, or the new one doesn't")
 		}
 		want := s
 		want.Proofs, want.SeenAt = proofs[:1], later
 		if diff := cmp.Diff(want, *got); diff != "" {
-			t.Errorf("a reauthentication (-want +got):\n%s", diff)
+			t.Errorf("after a reauthentication (-want +got):\n%s", diff)
 		}
 		again := renew(ada.Stamp, proofs, later.Add(life.Absolute))
 		want.Proofs, want.ExpiresAt = proofs, later.Add(life.Absolute)
-		if diff := cmp.Diff(&want, live(t, d, again, later)); diff != "" {
-			t.Errorf("a sign-in (-want +got):\n%s", diff)
+		if diff := cmp.Diff(&want, sessionOf(t, d, again, later)); diff != "" {
+			t.Errorf("after a sign-in (-want +got):\n%s", diff)
 		}
-		if live(t, d, token, later) != nil {
-			t.Error("the token between works")
+		if sessionOf(t, d, token, later) != nil {
+			t.Error("the replaced token still works")
 		}
-		if dead := renew("another stamp", proofs, time.Time{}); live(t, d, dead, later) != nil {
-			t.Error("live under a stamp that isn't the account's")
+		if dead := renew("another stamp", proofs, time.Time{}); sessionOf(t, d, dead, later) != nil {
+			t.Error("valid under a stamp that isn't the account's")
 		}
-		// Nor is one that got another token since it was read.
+		// A session that got another token since it was read isn't renewed.
 		if err := d.Write(ctx, func(tx *db.Tx) error {
 			_, err := Renew(ctx, tx, s, old, ada.Stamp, proofs, time.Time{}, later)
 			return err
 		}); !errors.Is(err, db.ErrNotFound) {
-			t.Errorf("renewed by an older token: %v", err)
+			t.Errorf("renewing by a replaced token: %v, want ErrNotFound", err)
 		}
-		// One that was revoked isn't revived.
+		// A revoked session isn't renewed.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { _, err := Revoke(ctx, tx, ada.ID, s.ID); return err })
 		err := d.Write(ctx, func(tx *db.Tx) error {
 			token, err := Renew(ctx, tx, s, current, ada.Stamp, proofs, time.Time{}, later)
 			if token.Reveal() != "" {
-				t.Error("a token for a revoked session")
+				t.Error("Renew returned a token for a revoked session")
 			}
 			return err
 		})
 		if !errors.Is(err, db.ErrNotFound) {
-			t.Errorf("renewed a revoked session: %v", err)
+			t.Errorf("renewing a revoked session: %v, want ErrNotFound", err)
 		}
 	})
 }
@@ -281,7 +281,7 @@ func TestRevokeEndsOnlyTheAccountsOwn(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada, eve := add(t, d, "ada"), add(t, d, "eve")
 		mine, other, third, eves := open(t, d, ada, testkit.Start), open(t, d, ada, testkit.Start), open(t, d, ada, testkit.Start), open(t, d, eve, testkit.Start)
-		id := func(token string) string { return live(t, d, token, testkit.Start).ID }
+		id := func(token string) string { return sessionOf(t, d, token, testkit.Start).ID }
 		revoke := func(accountID, id string) (there bool) {
 			write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
 				there, err = Revoke(ctx, tx, accountID, id)
@@ -289,12 +289,12 @@ func TestRevokeEndsOnlyTheAccountsOwn(t *testing.T) {
 			})
 			return there
 		}
-		if revoke(eve.ID, id(mine)) || live(t, d, mine, testkit.Start) == nil {
-			t.Error("eve ends ada's session (ATTACKS 63)")
+		if revoke(eve.ID, id(mine)) || sessionOf(t, d, mine, testkit.Start) == nil {
+			t.Error("eve revoked ada's session (attack 63)")
 		}
 		third3 := id(third)
-		if !revoke(ada.ID, third3) || revoke(ada.ID, third3) || live(t, d, third, testkit.Start) != nil {
-			t.Error("revoking ends a session once")
+		if !revoke(ada.ID, third3) || revoke(ada.ID, third3) || sessionOf(t, d, third, testkit.Start) != nil {
+			t.Error("Revoke didn't end the session exactly once")
 		}
 		revokeOthers := func(except string) (n int) {
 			write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
@@ -303,13 +303,13 @@ func TestRevokeEndsOnlyTheAccountsOwn(t *testing.T) {
 			})
 			return n
 		}
-		if n := revokeOthers(id(mine)); n != 1 || live(t, d, mine, testkit.Start) == nil || live(t, d, other, testkit.Start) != nil {
-			t.Errorf("others revoked: %d, want 1 and this one spared", n)
+		if n := revokeOthers(id(mine)); n != 1 || sessionOf(t, d, mine, testkit.Start) == nil || sessionOf(t, d, other, testkit.Start) != nil {
+			t.Errorf("RevokeOthers ended %d, want 1, and not the excepted one", n)
 		}
-		if n := revokeOthers(""); n != 1 || live(t, d, mine, testkit.Start) != nil {
-			t.Errorf("all revoked: %d", n)
+		if n := revokeOthers(""); n != 1 || sessionOf(t, d, mine, testkit.Start) != nil {
+			t.Errorf("RevokeOthers without an exception ended %d, want 1", n)
 		}
-		if live(t, d, eves, testkit.Start) == nil {
+		if sessionOf(t, d, eves, testkit.Start) == nil {
 			t.Error("eve's session ended with ada's")
 		}
 	})
@@ -323,7 +323,7 @@ func TestListShowsLiveSessionsLastUsedFirst(t *testing.T) {
 		var want []string
 		for _, minutes := range []time.Duration{3, 2, 1} {
 			at := testkit.Start.Add(-minutes * time.Minute)
-			want = append([]string{live(t, d, open(t, d, ada, at), at).ID}, want...)
+			want = append([]string{sessionOf(t, d, open(t, d, ada, at), at).ID}, want...)
 		}
 		open(t, d, eve, testkit.Start)
 		list := func(owner account.Account) (ids []string) {
@@ -339,22 +339,22 @@ func TestListShowsLiveSessionsLastUsedFirst(t *testing.T) {
 		}
 		ada.Stamp = "another"
 		if got := list(ada); got != nil {
-			t.Errorf("under another stamp: %v", got)
+			t.Errorf("under another stamp: %v, want none", got)
 		}
 	})
 }
 
-func TestSweepDropsWhatEnded(t *testing.T) {
+func TestExpireDeletesEndedSessions(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada := add(t, d, "ada")
 		open(t, d, ada, testkit.Start.Add(-life.Idle))
 		open(t, d, ada, testkit.Start.Add(-life.Absolute))
 		kept := open(t, d, ada, testkit.Start.Add(-life.Idle+time.Millisecond))
-		write(t, d, func(ctx context.Context, tx *db.Tx) error { return Sweep(ctx, tx, life, testkit.Start) })
+		write(t, d, func(ctx context.Context, tx *db.Tx) error { return Expire(ctx, tx, life, testkit.Start) })
 		var n int
 		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM sessions`, nil, &n))
-		if n != 1 || live(t, d, kept, testkit.Start) == nil {
-			t.Errorf("%d left, want the live one", n)
+		if n != 1 || sessionOf(t, d, kept, testkit.Start) == nil {
+			t.Errorf("%d sessions left, want the valid one", n)
 		}
 	})
 }
@@ -368,11 +368,11 @@ func TestUnreadableSessionsAreDenied(t *testing.T) {
 			return err
 		})
 		if s, _, err := ByToken(ctx, d.Reader(), token, life, testkit.Start); err == nil || s.ID != "" {
-			t.Errorf("unknown proof: %+v, %v (F3)", s, err)
+			t.Errorf("proof of an unknown kind (F3): %+v, %v; want an error", s, err)
 		}
 		must(t, d.Close())
 		if s, owner, err := ByToken(ctx, d.Reader(), token, life, testkit.Start); !errors.Is(err, db.ErrUnavailable) || s.ID != "" || owner.ID != "" {
-			t.Errorf("closed database: %+v, %v (F1)", s, err)
+			t.Errorf("closed database (F1): %+v, %v; want ErrUnavailable", s, err)
 		}
 	})
 }

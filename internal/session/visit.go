@@ -14,41 +14,40 @@ import (
 )
 
 const (
-	// maxVisits of one session to one panel live at once; the oldest makes
-	// room. A browser needs one; ten tabs that are restored together a few.
+	// maxVisits limits the visits of one session to one panel; a further one deletes the
+	// oldest. A browser needs one, but tabs that are restored together start several.
 	maxVisits = 5
 
-	// handoffLife is how long a browser may take from the portal to the panel:
-	// one redirect.
+	// handoffLife is the time a browser has from the portal to the panel: one redirect.
 	handoffLife = time.Minute
 
-	// maxHandoffs of one session are under way at once, such as the tabs of a
-	// window that is restored; the oldest make room.
+	// maxHandoffs limits the open handoffs of one session, such as those of the tabs of a
+	// restored window; a further one deletes the oldest.
 	maxHandoffs = 50
 )
 
 // Errors of [Enter].
 var (
-	// ErrHandoff: there is no such handoff for this panel, or it expired, was
-	// spent, or its session ended.
+	// ErrHandoff means that no such handoff for this panel exists, or that it has expired,
+	// was redeemed, or its session ended.
 	ErrHandoff = errors.New("no such handoff")
-	// ErrState: the handoff was made for another browser, or an earlier try.
+	// ErrState means that the handoff was made for another browser or an earlier try.
 	ErrState = errors.New("handoff is another browser's")
 )
 
-// Visit is a session's admission to one panel. Its token lives in a cookie of
-// the panel's host and opens nothing anywhere else.
+// Visit is a session's admission to one panel. Its token is in a cookie of the panel's host
+// and is valid for that panel only.
 type Visit struct {
 	ID      string
-	Panel   string // its origin
-	Ended   bool   // it admits nobody, but a sign-out at the panel finds the session by it
+	Panel   string // the panel's origin
+	Ended   bool   // it admits no requests, but a sign-out at the panel finds the session by it
 	Session Session
 	Owner   account.Account
 }
 
-// VisitByToken returns the visit with this token to the panel, an origin; also one that
-// has ended, which says so. It returns [db.ErrNotFound] if the token is unknown or another
-// panel's, and if [ByToken] would return it for the visit's session.
+// VisitByToken returns the visit with this token to the panel, which is an origin. It also
+// returns an ended one; Ended says so. It returns [db.ErrNotFound] if the token is unknown or
+// for another panel, or if the visit's session isn't valid by the rules of [ByToken].
 func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life Life, now time.Time) (Visit, error) {
 	if token == "" {
 		return Visit{}, db.ErrNotFound
@@ -74,15 +73,15 @@ func VisitByToken(ctx context.Context, q db.Querier, token, panel string, life L
 	if v.Owner, err = account.ByID(ctx, q, s.AccountID); err != nil {
 		return Visit{}, err
 	}
-	if !v.sessionLives(life, now) {
+	if !v.isSessionLive(life, now) {
 		return Visit{}, db.ErrNotFound
 	}
 	return v, nil
 }
 
-// EndVisits ends the session's visits and deletes its handoffs. The session stays, and a
-// browser that has it gets new visits by redirects.
-func EndVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
+// RevokeVisits ends the session's visits and deletes its handoffs. The session itself stays, so
+// its browser gets new visits by redirects.
+func RevokeVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
 	tx.Changed(sessionID)
 	for _, statement := range []string{
 		`DELETE FROM handoffs WHERE session_id = $1`,
@@ -95,17 +94,17 @@ func EndVisits(ctx context.Context, tx *db.Tx, sessionID string) error {
 	return nil
 }
 
-// Live reports whether the visit, as it was read, still counts at now.
-func (v *Visit) Live(life Life, now time.Time) bool {
-	return !v.Ended && v.sessionLives(life, now)
+// IsLive reports whether the visit, as it was read, is valid at now.
+func (v *Visit) IsLive(life Life, now time.Time) bool {
+	return !v.Ended && v.isSessionLive(life, now)
 }
 
-func (v *Visit) sessionLives(life Life, now time.Time) bool {
-	return !v.Owner.Disabled() && v.Session.live(now, life, v.Owner.Stamp)
+func (v *Visit) isSessionLive(life Life, now time.Time) bool {
+	return !v.Owner.Disabled() && v.Session.isLive(now, life, v.Owner.Stamp)
 }
 
-// HandOff returns a token that one browser, the one that holds state, takes to
-// the panel within a minute, to be let in there at returnURL.
+// HandOff stores a handoff and returns its token. The token admits one browser, the one that
+// holds state, to the panel within a minute, and leads to returnURL there.
 func HandOff(ctx context.Context, tx *db.Tx, s Session, panel, state, returnURL string, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	_, err := db.Exec(ctx, tx, `
@@ -122,8 +121,8 @@ func HandOff(ctx context.Context, tx *db.Tx, s Session, panel, state, returnURL 
 	return token, nil
 }
 
-// HandoffAccount returns the id of the account whose session made the handoff with
-// this token, or [ErrHandoff]. It changes nothing.
+// HandoffAccount returns the id of the account whose session made the handoff with this
+// token, or [ErrHandoff]. It changes nothing.
 func HandoffAccount(ctx context.Context, q db.Querier, token string) (accountID string, err error) {
 	err = db.One(ctx, q, `SELECT s.account_id FROM handoffs h JOIN sessions s ON s.id = h.session_id WHERE h.token_hash = $1`,
 		[]any{secret.Hash(token)}, &accountID)
@@ -133,30 +132,30 @@ func HandoffAccount(ctx context.Context, q db.Querier, token string) (accountID 
 	return accountID, err
 }
 
-// Enter spends a handoff, whatever the outcome, and begins a visit. It returns
-// the visit's token and where the browser goes. With [ErrState] the second
-// holds too; the transaction must be committed all the same.
+// Enter redeems a handoff and creates a visit. It returns the visit's token and the return
+// URL. The handoff is used up in any case: the caller must commit even after [ErrHandoff] or
+// [ErrState]. With [ErrState] the return URL is valid too.
 func Enter(ctx context.Context, tx *db.Tx, token, panel, state string, now time.Time) (visit secret.Text, returnURL string, err error) {
 	var (
-		sessionID, of string
-		stateHash     []byte
-		expires       db.At
+		sessionID, handoffPanel string
+		stateHash               []byte
+		expires                 db.At
 	)
 	hash := secret.Hash(token)
 	err = db.One(ctx, tx, `SELECT session_id, panel, state_hash, return_url, expires_at FROM handoffs WHERE token_hash = $1`, []any{hash},
-		&sessionID, &of, &stateHash, &returnURL, &expires)
+		&sessionID, &handoffPanel, &stateHash, &returnURL, &expires)
 	if errors.Is(err, db.ErrNotFound) {
 		return visit, "", ErrHandoff
 	}
 	if err != nil {
 		return visit, "", fmt.Errorf("read handoff: %w", err)
 	}
-	// Of many that bring it, the one whose statement deletes it is let in.
+	// Of several concurrent requests, the one whose DELETE removes the row redeems it.
 	n, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE token_hash = $1`, hash)
 	switch {
 	case err != nil:
 		return visit, "", fmt.Errorf("spend handoff: %w", err)
-	case n == 0 || of != panel || !now.Before(expires.Time):
+	case n == 0 || handoffPanel != panel || !now.Before(expires.Time):
 		return visit, "", ErrHandoff
 	case subtle.ConstantTimeCompare(stateHash, secret.Hash(state)) != 1:
 		return visit, returnURL, ErrState
@@ -177,8 +176,8 @@ func Enter(ctx context.Context, tx *db.Tx, token, panel, state string, now time.
 	return visit, returnURL, err
 }
 
-// SweepHandoffs deletes those that nobody took to their panel.
-func SweepHandoffs(ctx context.Context, tx *db.Tx, now time.Time) error {
+// ExpireHandoffs deletes expired handoffs.
+func ExpireHandoffs(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE expires_at <= $1`, db.At{Time: now})
 	return err
 }

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	panel   = "https://panel.example.com"
-	another = "https://another.example.org"
-	state   = "what the browser holds"
+	panel      = "https://panel.example.com"
+	otherPanel = "https://another.example.org"
+	state      = "what the browser holds"
 )
 
 func handOff(t *testing.T, d *db.DB, s Session, now time.Time) string {
@@ -28,7 +28,7 @@ func handOff(t *testing.T, d *db.DB, s Session, now time.Time) string {
 	return token.Reveal()
 }
 
-// enter spends a handoff and commits, whatever comes of it.
+// enter redeems a handoff and commits even if it is refused.
 func enter(d *db.DB, token, panel, state string, now time.Time) (visit, returnURL string, err error) {
 	ctx := context.Background()
 	var text secret.Text
@@ -42,7 +42,8 @@ func enter(d *db.DB, token, panel, state string, now time.Time) (visit, returnUR
 	return text.Reveal(), returnURL, errors.Join(err, failed)
 }
 
-func visits(t *testing.T, d *db.DB, token, panel string, now time.Time) bool {
+// isAdmitted reports whether the token is that of a valid visit to the panel.
+func isAdmitted(t *testing.T, d *db.DB, token, panel string, now time.Time) bool {
 	t.Helper()
 	v, err := VisitByToken(context.Background(), d.Reader(), token, panel, life, now)
 	if errors.Is(err, db.ErrNotFound) {
@@ -50,18 +51,19 @@ func visits(t *testing.T, d *db.DB, token, panel string, now time.Time) bool {
 	}
 	must(t, err)
 	if v.ID == "" || v.Owner.ID != v.Session.AccountID {
-		t.Errorf("visit %+v", v)
+		t.Errorf("incomplete visit %+v", v)
 	}
 	return true
 }
 
+// signedIn returns a new account with a session.
 func signedIn(t *testing.T, d *db.DB) (account.Account, Session) {
 	t.Helper()
 	ada := add(t, d, "ada")
-	return ada, *live(t, d, open(t, d, ada, testkit.Start), testkit.Start)
+	return ada, *sessionOf(t, d, open(t, d, ada, testkit.Start), testkit.Start)
 }
 
-func TestHandoffLetsOneBrowserInOnce(t *testing.T) {
+func TestHandoffAdmitsOneBrowserOnce(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		_, s := signedIn(t, d)
 		now := testkit.Start
@@ -72,7 +74,7 @@ func TestHandoffLetsOneBrowserInOnce(t *testing.T) {
 			back               string
 		}{
 			{"right", panel, state, 0, nil, "/there?x=1"},
-			{"another panel", another, state, 0, ErrHandoff, ""},
+			{"another panel", otherPanel, state, 0, ErrHandoff, ""},
 			{"another browser", panel, "planted", 0, ErrState, "/there?x=1"},
 			{"no state", panel, "", 0, ErrState, "/there?x=1"},
 			{"at the last moment", panel, state, handoffLife - time.Millisecond, nil, "/there?x=1"},
@@ -84,16 +86,16 @@ func TestHandoffLetsOneBrowserInOnce(t *testing.T) {
 				t.Errorf("%s: visit %v, back %q, %v", test.name, visit != "", back, err)
 			}
 			if _, _, err := enter(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
-				t.Errorf("%s, once more: %v, want spent", test.name, err)
+				t.Errorf("%s, a second time: %v, want ErrHandoff", test.name, err)
 			}
 		}
 		if _, _, err := enter(d, "", panel, state, now); !errors.Is(err, ErrHandoff) {
-			t.Errorf("no handoff: %v", err)
+			t.Errorf("empty token: %v, want ErrHandoff", err)
 		}
 	})
 }
 
-func TestOfManyThatBringAHandoffOneEnters(t *testing.T) {
+func TestOfManyConcurrentRequestsOneRedeemsAHandoff(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		_, s := signedIn(t, d)
 		token := handOff(t, d, s, testkit.Start)
@@ -102,16 +104,16 @@ func TestOfManyThatBringAHandoffOneEnters(t *testing.T) {
 			return testkit.Outcome(err)
 		})
 		if got["ok"] != 1 {
-			t.Errorf("outcomes %v, want one ok", got)
+			t.Errorf("outcomes %v, want exactly one ok", got)
 		}
 	})
 }
 
-func TestVisitOpensItsPanelWhileItsSessionLives(t *testing.T) {
+func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada, now := add(t, d, "ada"), testkit.Start
 		token := open(t, d, ada, now)
-		s := *live(t, d, token, now)
+		s := *sessionOf(t, d, token, now)
 		begin := func() string {
 			visit, _, err := enter(d, handOff(t, d, s, now), panel, state, now)
 			must(t, err)
@@ -119,57 +121,57 @@ func TestVisitOpensItsPanelWhileItsSessionLives(t *testing.T) {
 		}
 		visit := begin()
 		for name, got := range map[string]bool{
-			"its panel":       visits(t, d, visit, panel, now),
-			"another panel":   visits(t, d, visit, another, now),
-			"no token":        visits(t, d, "", panel, now),
-			"a part":          visits(t, d, visit[1:], panel, now),
-			"idle too long":   visits(t, d, visit, panel, now.Add(life.Idle)),
-			"after its end":   visits(t, d, visit, panel, now.Add(life.Absolute)),
-			"at the portal":   live(t, d, visit, now) != nil,
-			"at another path": visits(t, d, visit, panel+"/", now),
+			"its panel":       isAdmitted(t, d, visit, panel, now),
+			"another panel":   isAdmitted(t, d, visit, otherPanel, now),
+			"no token":        isAdmitted(t, d, "", panel, now),
+			"a part":          isAdmitted(t, d, visit[1:], panel, now),
+			"idle too long":   isAdmitted(t, d, visit, panel, now.Add(life.Idle)),
+			"after its end":   isAdmitted(t, d, visit, panel, now.Add(life.Absolute)),
+			"at the portal":   sessionOf(t, d, visit, now) != nil,
+			"at another path": isAdmitted(t, d, visit, panel+"/", now),
 		} {
 			if want := name == "its panel"; got != want {
-				t.Errorf("%s: visits %v, want %v", name, got, want)
+				t.Errorf("%s: admitted %v, want %v", name, got, want)
 			}
 		}
-		// A renewed session, as after fresh proof, keeps its visits.
+		// A renewed session, as after a reauthentication, keeps its visits.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := Renew(ctx, tx, s, token, ada.Stamp, proofs, time.Time{}, now)
 			return err
 		})
-		if !visits(t, d, visit, panel, now) {
+		if !isAdmitted(t, d, visit, panel, now) {
 			t.Error("the visit ended with the old token")
 		}
-		// The newest few live.
+		// Only the newest visits stay.
 		all := []string{visit}
 		for range maxVisits {
 			now = now.Add(time.Second)
 			all = append(all, begin())
 		}
 		for i, one := range all {
-			if got, want := visits(t, d, one, panel, now), i > 0; got != want {
-				t.Errorf("visit %d of %d: %v, want %v", i, len(all), got, want)
+			if got, want := isAdmitted(t, d, one, panel, now), i > 0; got != want {
+				t.Errorf("visit %d of %d: admitted %v, want %v", i, len(all), got, want)
 			}
 		}
 		last := all[len(all)-1]
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, now) })
-		if visits(t, d, last, panel, now) {
-			t.Error("visits for a disabled account")
+		if isAdmitted(t, d, last, panel, now) {
+			t.Error("admitted though the account is disabled")
 		}
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { return account.SetDisabled(ctx, tx, ada.ID, time.Time{}) })
-		if !visits(t, d, last, panel, now) {
-			t.Error("enabled again: doesn't visit")
+		if !isAdmitted(t, d, last, panel, now) {
+			t.Error("not admitted though the account is enabled again")
 		}
 		token = handOff(t, d, s, now)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := Revoke(ctx, tx, ada.ID, s.ID)
 			return err
 		})
-		if visits(t, d, last, panel, now) {
-			t.Error("visits for a session that was ended")
+		if isAdmitted(t, d, last, panel, now) {
+			t.Error("admitted though the session was revoked")
 		}
 		if _, _, err := enter(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
-			t.Errorf("handoff of a session that was ended: %v", err)
+			t.Errorf("handoff of a revoked session: %v, want ErrHandoff", err)
 		}
 	})
 }
@@ -183,24 +185,24 @@ func TestStampEndsVisits(t *testing.T) {
 			_, err := account.Restamp(ctx, tx, ada.ID)
 			return err
 		})
-		if visits(t, d, visit, panel, testkit.Start) {
-			t.Error("visits with an older stamp (R17)")
+		if isAdmitted(t, d, visit, panel, testkit.Start) {
+			t.Error("admitted under an earlier stamp (R17)")
 		}
 	})
 }
 
-func TestSweepDropsHandoffsThatNobodyTook(t *testing.T) {
+func TestExpireHandoffsDeletesUnusedOnes(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		_, s := signedIn(t, d)
 		handOff(t, d, s, testkit.Start)
 		young := handOff(t, d, s, testkit.Start.Add(handoffLife))
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
-			return SweepHandoffs(ctx, tx, testkit.Start.Add(handoffLife))
+			return ExpireHandoffs(ctx, tx, testkit.Start.Add(handoffLife))
 		})
 		var n int
 		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
 		if _, _, err := enter(d, young, panel, state, testkit.Start.Add(handoffLife)); n != 1 || err != nil {
-			t.Errorf("%d handoffs are left, %v", n, err)
+			t.Errorf("%d handoffs left, want 1; the newer one: %v", n, err)
 		}
 	})
 }
