@@ -31,7 +31,7 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 					_, err = p.Login.ResetTwoFactor(ctx, ada, time.Hour)
 					check(t, err)
 				case 1:
-					if _, err := p.Login.UseLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, account.ErrTicket) {
+					if _, err := p.Login.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, account.ErrTicket) {
 						t.Errorf("let in: %v", err)
 					}
 				default:

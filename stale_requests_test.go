@@ -45,17 +45,17 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 				_, err := p.Login.ChangePassword(ctx, stale, "seven lamps on a sill", "chosen by a thief")
 				return err
 			},
-			"rename":       func() error { return p.Login.Rename(ctx, stale, phone.ID, "Mine") },
+			"rename":       func() error { return p.Login.RenameAuthenticator(ctx, stale, phone.ID, "Mine") },
 			"removal":      func() error { _, err := p.Login.RemoveAuthenticator(ctx, stale, phone.ID); return err },
 			"disable":      func() error { _, err := p.Login.DisableTwoFactor(ctx, stale); return err },
 			"backup codes": func() error { _, err := p.Login.IssueBackupCodes(ctx, stale, ""); return err },
 			"display name": func() error { return p.Login.SetDisplayName(ctx, stale, "Eve") },
 			"sign-out":     func() error { return p.Login.SignOut(ctx, stale) },
 			"session":      func() error { return p.Login.RevokeSession(ctx, stale, stale.Session.ID) },
-			"sessions":     func() error { _, err := p.Login.RevokeOthers(ctx, stale); return err },
+			"sessions":     func() error { _, err := p.Login.RevokeOtherSessions(ctx, stale); return err },
 			"let-in":       func() error { _, err := p.Login.LetIn(ctx, stale); return err },
-			"browser":      func() error { return p.Login.ForgetDevice(ctx, stale, device) },
-			"browsers":     func() error { return p.Login.ForgetDevices(ctx, stale) },
+			"browser":      func() error { return p.Login.RemoveDevice(ctx, stale, device) },
+			"browsers":     func() error { return p.Login.RemoveDevices(ctx, stale) },
 			"wizard":       func() error { _, err := p.Login.BeginEnrollment(ctx, stale, ""); return err },
 			"confirm": func() error {
 				_, err := p.Login.ConfirmEnrollment(ctx, stale, wizard.ID, wizard.Code(0), "Tablet", "")

@@ -57,7 +57,7 @@ func explainPassword(portal *server.Portal, err error) error {
 
 // warnIfWeak prints a warning if a password that was just set is weak.
 func warnIfWeak(r *run, portal *server.Portal, owner account.Account, typed string) {
-	if got := password.Strength(typed, portal.Login.Words(owner)...); got.Level == password.Weak {
+	if got := password.Strength(typed, portal.Login.GuessableWords(owner)...); got.Level == password.Weak {
 		fmt.Fprintf(r.streams.Err, "That password is weak: %s.\n", passwordAdvice(got.Reason))
 	}
 }

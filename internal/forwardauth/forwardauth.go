@@ -138,7 +138,7 @@ func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *diale
 	}
 	var a login.Admission
 	if panel.IsOpenPreflight(q.method, q.target, r.Header) { // whether the request has a body is unknown
-		a = login.AdmitNobody()
+		a = login.AdmitPublic()
 	} else {
 		asked := login.Request{
 			Request: access.Request{Method: q.method, Target: q.target, Header: r.Header},
@@ -150,7 +150,7 @@ func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *diale
 		a, err = h.Login.Admit(r.Context(), panel, asked)
 	}
 	if err == nil && a.Verdict == access.Admit {
-		h.Login.Seen(a.Visitor)
+		h.Login.NoteUse(a.Visitor)
 	}
 	answer := w.Header()
 	answer["Cache-Control"] = noStore

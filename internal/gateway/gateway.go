@@ -155,7 +155,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit applies a panel's rules to the request. A preflight is admitted without an identity.
 func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Request) (login.Admission, error) {
 	if r.ContentLength == 0 && panel.IsOpenPreflight(r.Method, r.RequestURI, r.Header) {
-		return login.AdmitNobody(), nil
+		return login.AdmitPublic(), nil
 	}
 	asked := login.Request{
 		Request: access.Request{Method: r.Method, Target: r.RequestURI, Header: r.Header},
@@ -170,7 +170,7 @@ func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Reques
 // forward sends the request to the panel, and meanwhile watches its visit or machine pass.
 func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a login.Admission) {
 	var err error
-	if a.Bearer() != "" {
+	if a.BearerID() != "" {
 		err = liftTimeLimits(w)
 	} else {
 		w, r, err = withPace(w, r, g.Now)
@@ -179,17 +179,17 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a login.Admiss
 		g.Log.Debug("gateway", "reason", err.Error())
 	}
 	ctx, end := context.WithCancel(context.WithValue(r.Context(), forwardedKey{}, &forwarded{
-		visitor: a.Visitor, bearer: a.Bearer(), open: a.Open,
+		visitor: a.Visitor, bearer: a.BearerID(), open: a.Open,
 		conn: clientConnOf(r.Context()), multiplexed: r.ProtoMajor > 1, byProxy: g.Proxies.Contains(access.Peer(r)),
 	}))
 	defer end()
-	g.Login.Seen(a.Visitor)
+	g.Login.NoteUse(a.Visitor)
 	w = finalAnswer{w}
 	var data *clientData
 	if g.SocketsAreUse && access.IsWebSocket(r.Header) {
 		w, data = watchClientData(w)
 	}
-	watch := func() { g.watch(ctx, end, r, a.Bearer(), data) }
+	watch := func() { g.watch(ctx, end, r, a.BearerID(), data) }
 	if isStream(r) {
 		go watch()
 	} else {
@@ -217,12 +217,12 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 			return
 		}
 		a, err := g.admit(ctx, panel, r)
-		if err == nil && (a.Verdict != access.Admit || a.Bearer() != bearer) {
+		if err == nil && (a.Verdict != access.Admit || a.BearerID() != bearer) {
 			end()
 			return
 		}
 		if err == nil && data.hasArrived() {
-			g.Login.Seen(a.Visitor)
+			g.Login.NoteUse(a.Visitor)
 		}
 		select {
 		case <-ctx.Done():

@@ -8,42 +8,42 @@ import (
 )
 
 const (
-	// keptFor bounds how old what is kept may be, whatever else fails.
-	keptFor = 5 * time.Second
+	// maxCacheAge limits the age of an entry even if no invalidation arrives.
+	maxCacheAge = 5 * time.Second
 
-	// maxKept visits and passes are kept, of about 1 kB each; more are read again.
-	maxKept = 8192
+	// maxCached is the number of visits and passes in the cache, at about 1 kB each.
+	maxCached = 8192
 )
 
-// tokenHash is what a visit or a pass is found by.
+// tokenHash is the SHA-256 of a visit's or a pass's token, the key of the cache.
 type tokenHash [32]byte
 
-// Admissions keeps for seconds who visits which panel, and by which pass, since
-// every click asks. It isn't what decides: whatever ends or changes a visit, its
-// session, a pass or the account drops it, on every node (DESIGN §12), and what expires with time is
-// looked at each time. Where it isn't certain that every change was heard, all
-// is read from the database.
+// Admissions is a cache of visits and passes, since every request to a panel needs one. It
+// never decides by itself. A transaction on any node that ends or changes a visit, its
+// session, a pass or the account evicts the entry, and expiry is checked on every use. While
+// the node can't be sure that it receives every such notification, all lookups miss and
+// callers read the database. It is safe for concurrent use.
 type Admissions struct {
 	db *db.DB
 
 	mu         sync.RWMutex
-	young, old map[tokenHash]admitted // old ones go when the young are half of all
-	drops      uint64
+	young, old map[tokenHash]admitted // old is dropped when young holds half of maxCached
+	evictions  uint64
 }
 
 type admitted struct {
 	*Visitor
-	at time.Time // it was read no earlier
+	at time.Time // lower bound of the time at which it was read
 }
 
-// NewAdmissions returns what hears of every change in d.
+// NewAdmissions returns an empty cache that evicts what changes in d.
 func NewAdmissions(d *db.DB) *Admissions {
 	k := &Admissions{db: d, young: map[tokenHash]admitted{}}
-	d.OnChange(k.drop)
+	d.OnChange(k.evict)
 	return k
 }
 
-// get returns who is kept for the token, or nil.
+// get returns the cached visitor with this token hash, or nil.
 func (k *Admissions) get(hash tokenHash, now time.Time) *Visitor {
 	if !k.db.Current(now) {
 		return nil
@@ -54,34 +54,34 @@ func (k *Admissions) get(hash tokenHash, now time.Time) *Visitor {
 		one, ok = k.old[hash]
 	}
 	k.mu.RUnlock()
-	if age := now.Sub(one.at); !ok || age < 0 || age >= keptFor {
+	if age := now.Sub(one.at); !ok || age < 0 || age >= maxCacheAge {
 		return nil
 	}
 	return one.Visitor
 }
 
-// begin is called before the database is read for put: what is dropped between
-// may have been read before it changed.
-func (k *Admissions) begin() (drops uint64) {
+// evictionCount returns the number of evictions so far. Callers call it before they read the
+// database and hand it to add: an eviction in between may concern what they read.
+func (k *Admissions) evictionCount() (evictions uint64) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return k.drops
+	return k.evictions
 }
 
-// put keeps who was read after now and begin.
-func (k *Admissions) put(v *Visitor, now time.Time, drops uint64) {
+// add caches a visitor that was read after now and after evictionCount returned evictions.
+func (k *Admissions) add(v *Visitor, now time.Time, evictions uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.drops != drops {
+	if k.evictions != evictions {
 		return
 	}
-	if len(k.young) >= maxKept/2 {
+	if len(k.young) >= maxCached/2 {
 		k.young, k.old = map[tokenHash]admitted{}, k.young
 	}
 	k.young[v.hash] = admitted{v, now}
 }
 
-// seenAt is the last use that was noted of the visit's session or the pass.
+// seenAt returns the last recorded use of the visit's session or of the pass.
 func (v *Visitor) seenAt() time.Time {
 	if v.Pass.ID != "" {
 		return v.Pass.SeenAt
@@ -89,9 +89,9 @@ func (v *Visitor) seenAt() time.Time {
 	return v.Visit.Session.SeenAt
 }
 
-// seen notes that the visit or pass is used at now, and reports whether nobody else
-// noted it since v was read: then the database must be told.
-func (k *Admissions) seen(v *Visitor, now time.Time) bool {
+// claimUse records in the cache that the visit or pass is used at now. It reports whether this
+// is the first use recorded since v was read: then the caller must write it to the database.
+func (k *Admissions) claimUse(v *Visitor, now time.Time) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, kept := range []map[tokenHash]admitted{k.young, k.old} {
@@ -102,19 +102,19 @@ func (k *Admissions) seen(v *Visitor, now time.Time) bool {
 		if one.seenAt().After(v.seenAt()) {
 			return false
 		}
-		anew := *one.Visitor // who reads the old one isn't disturbed
-		anew.Visit.Session.SeenAt, anew.Pass.SeenAt = now, now
-		kept[v.hash] = admitted{&anew, one.at}
+		updated := *one.Visitor // a copy, since other requests read the old one
+		updated.Visit.Session.SeenAt, updated.Pass.SeenAt = now, now
+		kept[v.hash] = admitted{&updated, one.at}
 	}
 	return true
 }
 
-// drop forgets what belongs to the account, session or pass with this id; "" is
-// everything.
-func (k *Admissions) drop(id string) {
+// evict removes the entries of the account, session or pass with this id, and all entries if
+// id is empty.
+func (k *Admissions) evict(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.drops++
+	k.evictions++
 	if id == "" {
 		clear(k.young)
 		k.old = nil

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
+// admission returns a visitor by a visit, with token hash n.
 func admission(n uint32) *Visitor {
 	a := &Visitor{Owner: account.Account{ID: "owner"}, Visit: session.Visit{
 		ID: "visit", Session: session.Session{ID: "session", SeenAt: testkit.Start},
@@ -21,84 +22,85 @@ func admission(n uint32) *Visitor {
 	return a
 }
 
-// passAdmission is one by a pass.
+// passAdmission returns a visitor by a pass, with the token hash n.
 func passAdmission(n uint32) *Visitor {
 	return &Visitor{Owner: account.Account{ID: "owner"}, Pass: pass.Pass{ID: "pass", SeenAt: testkit.Start}, hash: admission(n).hash}
 }
 
-// keeping returns what keeps admissions, at [testkit.Start], of a database whose
-// changes are heard.
-func keeping(t *testing.T) *Admissions {
+// watchedAdmissions returns a cache, at [testkit.Start], that receives the database's
+// notifications.
+func watchedAdmissions(t *testing.T) *Admissions {
 	t.Helper()
 	d := testkit.Open(t, testkit.DatabaseURL(t, "sqlite"))
 	k := NewAdmissions(d)
-	k.put(admission(1), testkit.Start, k.begin())
+	k.add(admission(1), testkit.Start, k.evictionCount())
 	if k.get(admission(1).hash, testkit.Start) != nil {
-		t.Error("kept, though nobody hears of changes")
+		t.Error("the cache keeps entries before it receives notifications")
 	}
 	go d.Watch(t.Context(), func() time.Time { return testkit.Start })
 	testkit.Until(t, "watching", func() bool { return d.Current(testkit.Start) })
 	return k
 }
 
+// has reports whether the cache has an entry with token hash n at the time after.
 func (k *Admissions) has(n uint32, after time.Duration) bool {
 	return k.get(admission(n).hash, testkit.Start.Add(after)) != nil
 }
 
-func TestAdmissionsEnd(t *testing.T) {
-	k := keeping(t)
+func TestChangesEvictAdmissions(t *testing.T) {
+	k := watchedAdmissions(t)
 	if k.has(1, 0) {
-		t.Error("kept from before the changes were heard")
+		t.Error("the cache kept an entry from before it received notifications")
 	}
 	for what, by := range map[string]*Visitor{"visit": admission(2), "pass": passAdmission(2)} {
 		for _, id := range []string{"owner", by.Visit.Session.ID + by.Pass.ID, ""} {
-			k.put(by, testkit.Start, k.begin())
-			if k.drop("somebody else"); !k.has(2, 0) || k.has(3, 0) {
-				t.Errorf("%s, before %q changes: %v, %v", what, id, k.has(2, 0), k.has(3, 0))
+			k.add(by, testkit.Start, k.evictionCount())
+			if k.evict("another id"); !k.has(2, 0) || k.has(3, 0) {
+				t.Errorf("%s, before %q changes: in the cache %v, another one %v; want true, false", what, id, k.has(2, 0), k.has(3, 0))
 			}
-			if k.drop(id); k.has(2, 0) {
-				t.Errorf("%s, kept after %q changed", what, id)
+			if k.evict(id); k.has(2, 0) {
+				t.Errorf("%s: still in the cache after %q changed", what, id)
 			}
-			began := k.begin()
-			k.drop(id)
-			if k.put(by, testkit.Start, began); k.has(2, 0) {
-				t.Errorf("%s, kept what was read before %q changed", what, id)
+			began := k.evictionCount()
+			k.evict(id)
+			if k.add(by, testkit.Start, began); k.has(2, 0) {
+				t.Errorf("%s: the cache stored what was read before %q changed", what, id)
 			}
 		}
 	}
 }
 
 func TestAdmissionsAgeBySeconds(t *testing.T) {
-	k := keeping(t)
-	// The clock that is heard by stands, so that ages are within its silence.
-	k.put(admission(1), testkit.Start.Add(-keptFor+time.Second), k.begin())
-	k.put(admission(2), testkit.Start.Add(time.Second), k.begin())
+	k := watchedAdmissions(t)
+	// The clock of the notifications stands still, so that it doesn't invalidate the cache.
+	k.add(admission(1), testkit.Start.Add(-maxCacheAge+time.Second), k.evictionCount())
+	k.add(admission(2), testkit.Start.Add(time.Second), k.evictionCount())
 	if !k.has(1, 0) || k.has(1, time.Second) {
-		t.Errorf("at %v: kept %v then %v", keptFor, k.has(1, 0), k.has(1, time.Second))
+		t.Errorf("entry near the age of %v: in the cache %v, and a second later %v; want true, false", maxCacheAge, k.has(1, 0), k.has(1, time.Second))
 	}
 	if k.has(2, 0) {
-		t.Error("kept from the future: the clock was set back")
+		t.Error("the cache returns an entry from the future, though the clock was set back")
 	}
 }
 
 func TestAdmissionsAreBounded(t *testing.T) {
-	k := keeping(t)
-	for n := range uint32(3 * maxKept) {
-		k.put(admission(n), testkit.Start, k.begin())
-		if kept := len(k.young) + len(k.old); kept > maxKept {
-			t.Fatalf("%d are kept, at most %d may be", kept, maxKept)
+	k := watchedAdmissions(t)
+	for n := range uint32(3 * maxCached) {
+		k.add(admission(n), testkit.Start, k.evictionCount())
+		if kept := len(k.young) + len(k.old); kept > maxCached {
+			t.Fatalf("the cache has %d entries, want at most %d", kept, maxCached)
 		}
 		if !k.has(n, 0) {
-			t.Fatalf("number %d isn't kept", n)
+			t.Fatalf("entry %d isn't in the cache", n)
 		}
 	}
 }
 
-// Of those that see at once that a minute is over, one tells the database.
-func TestAdmissionIsSeenOnce(t *testing.T) {
-	k := keeping(t)
+// When many requests see at once that the last use is a minute old, one of them writes it.
+func TestOneRequestWritesTheLastUse(t *testing.T) {
+	k := watchedAdmissions(t)
 	for what, by := range map[string]*Visitor{"visit": admission(1), "pass": passAdmission(1)} {
-		k.put(by, testkit.Start, k.begin())
+		k.add(by, testkit.Start, k.evictionCount())
 		a := k.get(by.hash, testkit.Start)
 		var (
 			tell atomic.Int32
@@ -106,17 +108,17 @@ func TestAdmissionIsSeenOnce(t *testing.T) {
 		)
 		for range 100 {
 			all.Go(func() {
-				if k.seen(a, testkit.Start.Add(time.Minute)) {
+				if k.claimUse(a, testkit.Start.Add(time.Minute)) {
 					tell.Add(1)
 				}
 			})
 		}
 		all.Wait()
 		if n := tell.Load(); n != 1 {
-			t.Errorf("%s: %d tell the database, want 1", what, n)
+			t.Errorf("%s: %d requests write the use, want 1", what, n)
 		}
 	}
-	if !k.seen(admission(2), testkit.Start) {
-		t.Error("what isn't kept is noted by nobody")
+	if !k.claimUse(admission(2), testkit.Start) {
+		t.Error("the use of a visitor that isn't in the cache isn't written")
 	}
 }

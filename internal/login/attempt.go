@@ -15,36 +15,35 @@ import (
 // Purpose is what an attempt is for.
 type Purpose string
 
-// The purposes. An unknown one is refused when it is read (F3).
+// The purposes. Reading an attempt with any other purpose is an error (F3).
 const (
 	SignIn           Purpose = "sign_in"
 	Reauthentication Purpose = "reauthentication"
 )
 
-// attemptLife is how long somebody may look for their phone.
+// attemptLife is the time a user has to find their phone and type a code.
 const attemptLife = 10 * time.Minute
 
-// maxAttempts of one account are under way at once in one place, a known
-// browser or a network; the oldest make room. Who has the password, and begins
-// one after the other elsewhere, ends none of the owner's. Each took a password
-// hash and expires, which bounds those of all places.
+// maxAttempts limits the attempts of one account under way at one place, which is a known
+// browser or a network; a further one deletes the oldest there. With one limit for all places
+// a thief with the password could delete the owner's attempts. Every attempt costs a password
+// hash and expires, which limits their number over all places.
 const maxAttempts = 100
 
-// Attempt is a login under way. It is born with a right password, never
-// before.
+// Attempt is a login under way. It is created after a right password, never before.
 type Attempt struct {
-	ID        string // empty: not stored, it ends with the request
+	ID        string // empty for an attempt that isn't stored and ends with the request
 	AccountID string
-	Stamp     string // the account's when it began; an attempt with an older one is dead
+	Stamp     string // the account's stamp at the start; if it changed since, the attempt is invalid
 	Purpose   Purpose
-	Place     string // the id of the known browser it began in, or the network
-	SessionID string // of a reauthentication: the session it began in
+	Place     string // id of the known browser, or else the network, where it started
+	SessionID string // of a reauthentication: the session that it renews
 	Proofs    []authenticator.Proof
-	ReturnURL string // checked
+	ReturnURL string // as CheckReturn returned it
 	ExpiresAt time.Time
 }
 
-// tag is what the ledger keeps its tries under.
+// tag returns the name under which the ledger groups the tries of this attempt.
 func (a Attempt) tag() string {
 	if a.ID == "" {
 		return a.SessionID
@@ -90,9 +89,9 @@ func (s *Service) attempt(ctx context.Context, q db.Querier, token string) (Atte
 	return a, owner, nil
 }
 
-// isAttempt returns [ErrNoAttempt] for a token that nobody was given: whoever makes
-// them up takes no turn of those who write.
-func (s *Service) isAttempt(ctx context.Context, token string) error {
+// checkAttempt returns [ErrNoAttempt] if no attempt has this token. Its callers ask before they
+// wait for the write lock, so that requests with invented tokens don't queue for it.
+func (s *Service) checkAttempt(ctx context.Context, token string) error {
 	var one int
 	err := db.One(ctx, s.DB.Reader(), `SELECT 1 FROM attempts WHERE token_hash = $1`, []any{secret.Hash(token)}, &one)
 	if errors.Is(err, db.ErrNotFound) {
@@ -101,8 +100,8 @@ func (s *Service) isAttempt(ctx context.Context, token string) error {
 	return err
 }
 
-// store writes the attempt under a new token, which is the only one that works
-// from now on (R16).
+// store writes the attempt under a new token and returns it. The earlier token stops
+// working (R16).
 func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	if a.ID != "" {
@@ -131,9 +130,9 @@ func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.T
 	return token, nil
 }
 
-// end deletes the attempt. Of many callers one succeeds; the others get
+// consume deletes the attempt. Of several concurrent callers one succeeds; the others get
 // [ErrNoAttempt].
-func (a Attempt) end(ctx context.Context, tx *db.Tx) error {
+func (a Attempt) consume(ctx context.Context, tx *db.Tx) error {
 	if a.ID == "" {
 		return nil
 	}
@@ -147,14 +146,14 @@ func (a Attempt) end(ctx context.Context, tx *db.Tx) error {
 	return nil
 }
 
-func endAttempts(ctx context.Context, tx *db.Tx, accountID string) error {
+func revokeAttempts(ctx context.Context, tx *db.Tx, accountID string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE account_id = $1`, accountID)
 	return err
 }
 
 // Cancel ends the attempt with this token, if there is one.
 func (s *Service) Cancel(ctx context.Context, token string) error {
-	if err := s.isAttempt(ctx, token); err != nil {
+	if err := s.checkAttempt(ctx, token); err != nil {
 		if errors.Is(err, ErrNoAttempt) {
 			return nil
 		}
@@ -166,15 +165,14 @@ func (s *Service) Cancel(ctx context.Context, token string) error {
 	})
 }
 
-// SweepAttempts deletes those that took too long.
-func SweepAttempts(ctx context.Context, tx *db.Tx, now time.Time) error {
+// ExpireAttempts deletes expired attempts.
+func ExpireAttempts(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE expires_at <= $1`, db.At{Time: now})
 	return err
 }
 
-// EndAttempts ends every attempt there is: the database came out of a backup
-// (F13).
-func EndAttempts(ctx context.Context, tx *db.Tx) error {
+// PurgeAttempts deletes all attempts, after the database was restored from a backup (F13).
+func PurgeAttempts(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM attempts`)
 	return err
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Me is who asks for a change: a live session with its token, its account and
-// the browser it is used in. The door has checked what the route requires.
+// Me is the owner who asks for a change: a live session with its token, its account and its
+// browser. The route's access check has already passed.
 type Me struct {
 	Session session.Session
 	Token   string
@@ -27,11 +27,11 @@ type Me struct {
 	From    Browser
 }
 
-// holding runs what me asks for in one transaction that holds the account's row, so that
-// changes of one account come one after the other. It reads session and account
-// again: the request may have waited, and its session may have ended or got a new
-// token meanwhile. Then, and where edit finds nothing, it returns [ErrGone].
-func (s *Service) holding(ctx context.Context, me *Me, edit func(tx *db.Tx) error) error {
+// editAccount runs edit in a transaction that has locked the account's row, so that changes of
+// one account run one after the other. It reads session and account again, because the
+// session may have ended or got a new token while the request waited. In that case, or if
+// edit returns db.ErrNotFound, it returns [ErrGone].
+func (s *Service) editAccount(ctx context.Context, me *Me, edit func(tx *db.Tx) error) error {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
 			return err
@@ -49,33 +49,33 @@ func (s *Service) holding(ctx context.Context, me *Me, edit func(tx *db.Tx) erro
 	return err
 }
 
-// changing is [Service.holding] for what an owner may do again and again, each time
-// with an event or a row: each kind has a pace for the account, so that none fills
-// the disk. Past it nothing happens, and the answer is a [*WaitError].
-func (s *Service) changing(ctx context.Context, me *Me, kind audit.Kind, edit func(tx *db.Tx) error) error {
-	return s.holding(ctx, me, func(tx *db.Tx) error {
+// editAccountPaced is [Service.editAccount] for changes that an owner may repeat and that write
+// an event or a row each time. A limit per account and kind of change keeps them from filling
+// the disk. Past the limit nothing is changed and it returns a [*WaitError].
+func (s *Service) editAccountPaced(ctx context.Context, me *Me, kind audit.Kind, edit func(tx *db.Tx) error) error {
+	return s.editAccount(ctx, me, func(tx *db.Tx) error {
 		try := throttle.Try{Key: throttle.Key{Account: me.Account.ID, Bucket: throttle.Change, Subject: string(kind)}, Units: 1}
 		verdict, err := s.Ledger.Spend(ctx, tx, try)
 		if err != nil {
 			return err
 		}
-		if err := s.refusal(verdict); err != nil {
+		if err := s.refusalError(verdict); err != nil {
 			return err
 		}
 		return edit(tx)
 	})
 }
 
-// endOthers gives the account a new stamp and ends every attempt, every machine
-// pass, every pending enrolment, every session but one and every known browser but
-// the one that holds the device cookie. Empty ones spare none. Links that make
-// browsers known end too: a thief may have made one in a session that ends now.
-// It holds the account's row until tx ends.
+// endOthers ends everything that could still act for the account: it sets a new stamp, which
+// it returns, and deletes all attempts, machine passes, pending enrolments, sessions except
+// exceptSession and known browsers except the one with the cookie exceptDevice. An empty
+// exception spares none. It also revokes let-in links, since a thief may have issued one in
+// a session that ends now. The account's row stays locked until tx ends.
 func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err
 	}
-	if err := endAttempts(ctx, tx, accountID); err != nil {
+	if err := revokeAttempts(ctx, tx, accountID); err != nil {
 		return "", err
 	}
 	if err := pass.RevokeAll(ctx, tx, accountID); err != nil {
@@ -87,7 +87,8 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	if _, err := session.RevokeOthers(ctx, tx, accountID, exceptSession); err != nil {
 		return "", err
 	}
-	// First the links, then the browsers that they made known.
+	// First the links, then the browsers that they made known: a link redeemed in between
+	// would leave a known browser behind.
 	if _, err := account.RevokeTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
 		return "", err
 	}
@@ -95,14 +96,14 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	return stamp, err
 }
 
-// change runs what changes how me signs in: edit works on the rows and returns
-// the session's proofs afterwards; then everything else of the account ends,
-// but for the browser that me.From.Device names by then, and the session gets a
-// new token, which is returned. Its visits to panels end too: a thief who copied the old
-// session cookie may have opened them.
-func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
+// editCredentials runs a change of the owner's credentials and returns the session's new token.
+// edit changes the rows and returns the proofs that the session keeps. Afterwards everything
+// else of the account ends, except the browser with the cookie me.From.Device, which edit may
+// have replaced. The session's visits to panels end too: a thief who copied the old session
+// cookie may have started them.
+func (s *Service) editCredentials(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]authenticator.Proof, error)) (secret.Text, error) {
 	var token secret.Text
-	err := s.holding(ctx, me, func(tx *db.Tx) error {
+	err := s.editAccount(ctx, me, func(tx *db.Tx) error {
 		proofs, err := edit(tx)
 		if err != nil {
 			return err
@@ -120,8 +121,8 @@ func (s *Service) change(ctx context.Context, me *Me, edit func(tx *db.Tx) ([]au
 	return token, err
 }
 
-// ChangePassword sets a new password after comparing the current one, from
-// the same budget as at sign-in. It returns [ErrWrongPassword],
+// ChangePassword sets a new password if current is right, and returns the session's new
+// token. Tries count against the same budget as at sign-in. It returns [ErrWrongPassword],
 // [ErrSamePassword] or an error of password.Check.
 func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed string) (secret.Text, error) {
 	if err := s.checkNew(me.Account, typed); err != nil {
@@ -132,9 +133,9 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 		return secret.Text{}, err
 	}
 	if !v.Match {
-		ctx, done := regardless(ctx)
+		ctx, done := detached(ctx)
 		defer done()
-		if err := s.failed(ctx, me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed), v.known, me.From); err != nil {
+		if err := s.recordFailure(ctx, me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed), v.known, me.From); err != nil {
 			return secret.Text{}, err
 		}
 		return secret.Text{}, ErrWrongPassword
@@ -143,7 +144,7 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	if err != nil {
 		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
 	}
-	token, err := s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	token, err := s.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
 		if err := throttle.GiveBack(ctx, tx, v.reservation); err != nil {
 			return nil, err
@@ -160,9 +161,9 @@ func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed stri
 	return token, nil
 }
 
-// Rename gives one of my authenticators another name. Past the pace of changes it
-// returns a [*WaitError].
-func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
+// RenameAuthenticator changes the name of one of the owner's authenticators. Past the limit of
+// changes it returns a [*WaitError].
+func (s *Service) RenameAuthenticator(ctx context.Context, me Me, id, name string) error {
 	name, err := authenticator.NormalizeName(name)
 	if err != nil {
 		return err
@@ -170,7 +171,7 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 	if one, err := authenticator.ByID(ctx, s.DB.Reader(), me.Account.ID, id); err == nil && one.Name == name {
 		return nil
 	}
-	return s.changing(ctx, &me, audit.AuthenticatorRenamed, func(tx *db.Tx) error {
+	return s.editAccountPaced(ctx, &me, audit.AuthenticatorRenamed, func(tx *db.Tx) error {
 		if err := authenticator.Rename(ctx, tx, me.Account.ID, id, name); err != nil {
 			return err
 		}
@@ -180,10 +181,11 @@ func (s *Service) Rename(ctx context.Context, me Me, id, name string) error {
 	})
 }
 
-// RemoveAuthenticator removes one of my authenticators. With the last one the
-// backup codes go too (R10); while the password is suspect that is [ErrSuspect].
+// RemoveAuthenticator removes one of the owner's authenticators and returns the session's
+// new token. Removing the last one removes the backup codes too (R10), and returns
+// [ErrSuspect] while the password is suspect.
 func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (secret.Text, error) {
-	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	return s.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return nil, err
@@ -201,16 +203,16 @@ func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (se
 			return nil, err
 		}
 		if len(left) == 0 {
-			return s.disabled(ctx, tx, me)
+			return s.endTwoFactor(ctx, tx, me)
 		}
 		return authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.ID == id }), nil
 	})
 }
 
-// DisableTwoFactor removes all my authenticators and backup codes. While the
-// password is suspect it returns [ErrSuspect].
+// DisableTwoFactor removes all of the owner's authenticators and backup codes, and returns
+// the session's new token. While the password is suspect it returns [ErrSuspect].
 func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, error) {
-	return s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	return s.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		left, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return nil, err
@@ -221,15 +223,15 @@ func (s *Service) DisableTwoFactor(ctx context.Context, me Me) (secret.Text, err
 		if err := authenticator.RemoveAll(ctx, tx, me.Account.ID); err != nil {
 			return nil, err
 		}
-		return s.disabled(ctx, tx, me)
+		return s.endTwoFactor(ctx, tx, me)
 	})
 }
 
-// disabled takes away what dies with the last authenticator and returns the
-// proofs that are left.
-func (s *Service) disabled(ctx context.Context, tx *db.Tx, me Me) ([]authenticator.Proof, error) {
-	// Without a second factor a suspect password opens nothing, and the owner would
-	// need an operator: the owner changes it before.
+// endTwoFactor removes what can't exist without an authenticator and returns the proofs that the
+// session keeps.
+func (s *Service) endTwoFactor(ctx context.Context, tx *db.Tx, me Me) ([]authenticator.Proof, error) {
+	// A suspect password without a second factor can't sign in at all, and only an operator
+	// could help. So the owner must change the password first.
 	if suspect, err := password.SuspectSince(ctx, tx, me.Account.ID); err != nil {
 		return nil, err
 	} else if !suspect.IsZero() {
@@ -245,11 +247,11 @@ func (s *Service) disabled(ctx context.Context, tx *db.Tx, me Me) ([]authenticat
 	return left, audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.TwoFactorDisabled))
 }
 
-// IssueBackupCodes replaces my backup codes and returns the new ones, which
-// exist nowhere else. replaces names the set that the page showed: where
-// another one is in force by now, as when the answer is reloaded, it is
-// [ErrReplaced] and nothing changes; empty stands for any. Without two-factor
-// authentication it is [ErrGone] (R10); past three sets an hour a [*WaitError].
+// IssueBackupCodes replaces the owner's backup codes and returns the new ones, which are
+// stored only as hashes. replaces is the id of the set that the page showed. If another set
+// is in force, as after a reload of the answer, it returns [ErrReplaced] and changes
+// nothing; an empty replaces matches any set. Without two-factor authentication it returns
+// [ErrGone] (R10), after three sets in an hour a [*WaitError].
 func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) ([]string, error) {
 	have, err := authenticator.List(ctx, s.DB.Reader(), me.Account.ID)
 	if err != nil {
@@ -262,14 +264,14 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.refusal(verdict); err != nil {
+	if err := s.refusalError(verdict); err != nil {
 		return nil, err
 	}
-	set, err := s.newSet(ctx, me.Account.ID)
+	set, err := s.newBackupCodes(ctx, me.Account.ID)
 	if err != nil {
 		return nil, errors.Join(err, s.giveBack(ctx, reservation))
 	}
-	err = s.holding(ctx, &me, func(tx *db.Tx) error {
+	err = s.editAccount(ctx, &me, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -293,24 +295,24 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	return set.Codes, nil
 }
 
-// newSet makes a set of backup codes in a hashing slot.
-func (s *Service) newSet(ctx context.Context, accountID string) (backupcode.Set, error) {
-	leave, err := s.queue(ctx, throttle.Place{Account: accountID, Known: true})
+// newBackupCodes makes a set of backup codes in a hashing slot, since it computes their hashes.
+func (s *Service) newBackupCodes(ctx context.Context, accountID string) (backupcode.Set, error) {
+	release, err := s.acquireSlot(ctx, throttle.Place{Account: accountID, Known: true})
 	if err != nil {
 		return backupcode.Set{}, err
 	}
-	defer leave(true)
+	defer release(true)
 	return backupcode.NewSet(s.Passwords), nil
 }
 
-// SetDisplayName changes what I am called. Past the pace of changes it returns a
+// SetDisplayName changes the owner's display name. Past the limit of changes it returns a
 // [*WaitError].
 func (s *Service) SetDisplayName(ctx context.Context, me Me, name string) error {
 	name, err := account.NormalizeDisplayName(name)
 	if err != nil || name == me.Account.DisplayName {
 		return err
 	}
-	return s.changing(ctx, &me, audit.ProfileChanged, func(tx *db.Tx) error {
+	return s.editAccountPaced(ctx, &me, audit.ProfileChanged, func(tx *db.Tx) error {
 		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
 			return err
 		}
@@ -318,22 +320,22 @@ func (s *Service) SetDisplayName(ctx context.Context, me Me, name string) error 
 	})
 }
 
-// SignOut ends my session.
+// SignOut revokes the session that me uses.
 func (s *Service) SignOut(ctx context.Context, me Me) error {
 	return s.revoke(ctx, me, me.Session.ID, audit.SignedOut)
 }
 
-// RevokeSession ends one of my sessions, or returns [ErrGone].
+// RevokeSession revokes one of the owner's sessions, or returns [ErrGone].
 func (s *Service) RevokeSession(ctx context.Context, me Me, id string) error {
 	return s.revoke(ctx, me, id, audit.SessionEnded)
 }
 
 func (s *Service) revoke(ctx context.Context, me Me, id string, kind audit.Kind) error {
-	return s.holding(ctx, &me, func(tx *db.Tx) error { return s.revokeIn(ctx, tx, me, id, kind) })
+	return s.editAccount(ctx, &me, func(tx *db.Tx) error { return s.revokeTx(ctx, tx, me, id, kind) })
 }
 
-// revokeIn ends one of my sessions, or returns [ErrGone].
-func (s *Service) revokeIn(ctx context.Context, tx *db.Tx, me Me, id string, kind audit.Kind) error {
+// revokeTx revokes one of the owner's sessions in tx, or returns [ErrGone].
+func (s *Service) revokeTx(ctx context.Context, tx *db.Tx, me Me, id string, kind audit.Kind) error {
 	there, err := session.Revoke(ctx, tx, me.Account.ID, id)
 	if err != nil {
 		return err
@@ -344,10 +346,11 @@ func (s *Service) revokeIn(ctx context.Context, tx *db.Tx, me Me, id string, kin
 	return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, kind))
 }
 
-// RevokeOthers ends all my sessions but this one and returns how many.
-func (s *Service) RevokeOthers(ctx context.Context, me Me) (int, error) {
+// RevokeOtherSessions revokes all of the owner's sessions except the one in use and returns their
+// number.
+func (s *Service) RevokeOtherSessions(ctx context.Context, me Me) (int, error) {
 	var n int
-	err := s.holding(ctx, &me, func(tx *db.Tx) error {
+	err := s.editAccount(ctx, &me, func(tx *db.Tx) error {
 		var err error
 		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
 			return err

@@ -17,8 +17,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// AcceptClock believes the reference clock as it is, see clock.Accept, and takes back
-// what was written by one that was ahead of it.
+// AcceptClock accepts the reference clock as right (see clock.Accept) and corrects what was
+// written while a clock was ahead of it.
 func (s *Service) AcceptClock(ctx context.Context) error {
 	now, err := s.Mark.Reference(ctx)
 	if err != nil {
@@ -29,32 +29,31 @@ func (s *Service) AcceptClock(ctx context.Context) error {
 			return err
 		}
 		event := s.byOperator("", audit.ClockAccepted, "")
-		if event.Number, err = s.takeBack(ctx, tx, now); err != nil {
+		if event.Number, err = s.correctFutureRows(ctx, tx, now); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, event)
 	})
 }
 
-// ClockWentBack takes back what was written while the clock was ahead; see
+// ClockWentBack corrects what was written while the clock was ahead; see
 // clock.Mark.WentBack.
 func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) error {
-	n, err := s.takeBack(ctx, tx, now)
+	n, err := s.correctFutureRows(ctx, tx, now)
 	if err != nil {
 		return err
 	}
 	return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByServer, Kind: audit.ClockWentBack, Number: n})
 }
 
-// takeBack undoes what a clock that was ahead left in the future of now, so that
-// none of it lives longer than it may or locks an owner out: sessions, links, handoffs,
-// sign-ins and enrolments under way end; used steps, tries, last uses and the times of
-// passwords move to now. It returns
-// how many authenticators take codes again because of it.
-func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
+// correctFutureRows corrects rows that a clock which was ahead dated later than now. Otherwise they
+// would live longer than allowed, or lock an owner out. It deletes sessions, links,
+// handoffs, attempts and pending enrolments, and sets used steps, tries, last uses and the
+// times of passwords back to now. It returns how many authenticators accept codes again.
+func (s *Service) correctFutureRows(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	latest := now.Add(clock.Slack)
 	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
-		endFutureAttempts, account.RevokeFutureTickets, authenticator.RemoveFuturePending, session.RevokeFuture,
+		revokeFutureAttempts, account.RevokeFutureTickets, authenticator.RemoveFuturePending, session.RevokeFuture,
 		device.ClampTimes, pass.ClampTimes, password.ClampTimes, throttle.ClampTimes,
 	} {
 		if err := end(ctx, tx, latest); err != nil {
@@ -64,7 +63,7 @@ func (s *Service) takeBack(ctx context.Context, tx *db.Tx, now time.Time) (int, 
 	return totp.BringBack(ctx, tx, now)
 }
 
-func endFutureAttempts(ctx context.Context, tx *db.Tx, latest time.Time) error {
+func revokeFutureAttempts(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE created_at > $1`, db.At{Time: latest})
 	return err
 }

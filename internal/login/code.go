@@ -17,26 +17,25 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// SubmitCode gives the attempt a code of any of the account's TOTP
-// authenticators, or two consecutive ones; next is empty for one. It returns a
-// [*CodeError], [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock] or
-// [ErrNoAttempt].
+// SubmitCode verifies a code of any of the account's TOTP authenticators, or two
+// consecutive codes; next is empty for a single code. It returns a [*CodeError],
+// [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock], [ErrEnded] or [ErrNoAttempt].
 func (s *Service) SubmitCode(ctx context.Context, token, code, next, sessionToken string, from Browser) (Progress, error) {
-	if err := s.isAttempt(ctx, token); err != nil {
+	if err := s.checkAttempt(ctx, token); err != nil {
 		return Progress{}, err
 	}
 	progress, err := s.proveCode(ctx, func(q db.Querier) (Attempt, error) {
 		a, _, err := s.attempt(ctx, q, token)
 		return a, err
 	}, code, next, sessionToken, from)
-	s.Metrics.goneOn(progress, err)
+	s.Metrics.countLaterStep(progress, err)
 	return progress, err
 }
 
-// proveCode verifies a code for the attempt that open reads, and advances it.
+// proveCode verifies a code for the attempt that open reads, and advances the attempt.
 func (s *Service) proveCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next, sessionToken string, from Browser) (Progress, error) {
 	progress, err := s.tryCode(ctx, open, code, next, sessionToken, from)
-	s.Metrics.secondFactor(authenticator.TOTP, err)
+	s.Metrics.countSecondFactor(authenticator.TOTP, err)
 	return progress, err
 }
 
@@ -54,47 +53,47 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 	}
 	var (
 		a      Attempt
-		phones []phone
+		loaded []loadedTOTP
 		known  string
 		unsure bool // the clock may be ahead
 	)
-	// What the try needs is read where it is reserved: one transaction is
-	// cheaper than seven queries beside it.
+	// Read the attempt in the transaction of the reservation: that is cheaper than seven
+	// separate queries.
 	reservation, verdict, err := s.Ledger.ReserveFunc(ctx, func(tx *db.Tx) (tries []throttle.Try, err error) {
 		if a, err = open(tx); err != nil {
 			return nil, err
 		}
-		// Before the rest: what isn't looked at costs nothing.
+		// First of all: a code that can't be verified must not cost anything.
 		if unsure, err = s.checkClock(ctx, tx); err != nil {
 			return nil, err
 		}
-		if phones, err = s.phones(ctx, tx, a.AccountID); err != nil {
+		if loaded, err = s.loadTOTP(ctx, tx, a.AccountID); err != nil {
 			return nil, err
 		}
-		tries, known, err = s.codeTries(ctx, tx, a, a.AccountID, len(phones), second != "", from)
+		tries, known, err = s.codeTries(ctx, tx, a, a.AccountID, len(loaded), second != "", from)
 		return tries, err
 	})
 	if err != nil {
 		return Progress{}, err
 	}
 	if verdict.Answer == throttle.ForgetDevice {
-		if err := s.forgetDevice(ctx, a.AccountID, known, from); err != nil {
+		if err := s.removeDevice(ctx, a.AccountID, known, from); err != nil {
 			return Progress{}, err
 		}
-		// From now on it is an unknown browser like any other.
+		// Now it counts as an unknown browser.
 		return s.tryCode(ctx, open, code, next, sessionToken, from)
 	}
-	if err := s.refusal(verdict); err != nil {
+	if err := s.refusalError(verdict); err != nil {
 		return Progress{}, err
 	}
-	by, check := compare(phones, first, second, s.Clock())
-	ctx, done := regardless(ctx)
+	by, check := compare(loaded, first, second, s.Clock())
+	ctx, done := detached(ctx)
 	defer done()
 	var progress Progress
 	if check.Result == totp.Accepted {
 		now := s.Clock()
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			if err := s.lock(ctx, tx, a.AccountID, sessionToken); err != nil {
+			if err := s.lockAccounts(ctx, tx, a.AccountID, sessionToken); err != nil {
 				return err
 			}
 			if err := totp.Claim(ctx, tx, by.ID, check, unsure); err != nil {
@@ -117,13 +116,13 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if !errors.Is(err, totp.ErrReused) {
 			return progress, err
 		}
-		check = totp.Check{Result: totp.Reused} // another request was faster
+		check = totp.Check{Result: totp.Reused} // a concurrent request claimed the step first
 	}
 	return Progress{}, s.rejectCode(ctx, a.AccountID, reservation, check, second != "", from)
 }
 
-// codeTries are the tries that a code counts as, and the id of the known
-// browser that it comes from, or "".
+// codeTries returns the tries that a code counts as, and the id of the known browser that
+// sent it, or "".
 func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, accountID string, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
 	known, err := device.ByCookie(ctx, q, from.Device, accountID, s.Clock())
 	if err != nil {
@@ -148,9 +147,9 @@ func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, accoun
 	return tries, known.ID, nil
 }
 
-// forgetDevice makes a browser unknown that gave too many wrong codes: its
-// cookie may be a copy.
-func (s *Service) forgetDevice(ctx context.Context, accountID, id string, from Browser) error {
+// removeDevice makes a known browser unknown after too many wrong codes from it: the cookie
+// may be a thief's copy.
+func (s *Service) removeDevice(ctx context.Context, accountID, id string, from Browser) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := device.Remove(ctx, tx, accountID, id); err != nil {
 			return err
@@ -159,52 +158,52 @@ func (s *Service) forgetDevice(ctx context.Context, accountID, id string, from B
 	})
 }
 
-// phone is an authenticator with what its codes are compared with.
-type phone struct {
+// loadedTOTP is a TOTP authenticator with its secret and used steps.
+type loadedTOTP struct {
 	authenticator.Authenticator
 	totp.State
 }
 
-func (s *Service) phones(ctx context.Context, q db.Querier, accountID string) ([]phone, error) {
+func (s *Service) loadTOTP(ctx context.Context, q db.Querier, accountID string) ([]loadedTOTP, error) {
 	authenticators, err := authenticator.List(ctx, q, accountID)
 	if err != nil {
 		return nil, err
 	}
-	phones := make([]phone, len(authenticators))
+	loaded := make([]loadedTOTP, len(authenticators))
 	for i, one := range authenticators {
-		phones[i].Authenticator = one
-		if phones[i].State, err = totp.Load(ctx, q, s.Ring, one); err != nil {
+		loaded[i].Authenticator = one
+		if loaded[i].State, err = totp.Load(ctx, q, s.Ring, one); err != nil {
 			return nil, err
 		}
 	}
-	return phones, nil
+	return loaded, nil
 }
 
-// compare holds the codes against each phone and returns the best result with
-// the one that gave it.
-func compare(phones []phone, first, second string, now time.Time) (by phone, best totp.Check) {
-	for _, one := range phones {
+// compare verifies the codes against each authenticator and returns the best result with the
+// authenticator that gave it.
+func compare(loaded []loadedTOTP, first, second string, now time.Time) (by loadedTOTP, best totp.Check) {
+	for _, one := range loaded {
 		var check totp.Check
 		if second == "" {
 			check = one.Verify(first, now)
 		} else {
 			check = one.VerifyPair(first, second, now)
 		}
-		// All are compared whatever was found. A used code wins: it costs
-		// nothing, so it must not tell whether it is right for another
-		// authenticator. Then an accepted one, then the first that had
-		// anything to say.
-		if weight(check) > weight(best) {
+		// Compare with all of them, so that the time taken doesn't tell which one matched.
+		// A used code wins, since it costs nothing: the answer must not reveal that the code
+		// is right for another authenticator as well. Next comes an accepted code, then the
+		// first result with an explanation.
+		if rank(check) > rank(best) {
 			by, best = one, check
 		}
 	}
 	return by, best
 }
 
-// weight ranks what authenticators say to one code.
-func weight(c totp.Check) int {
+// rank ranks the results of several authenticators for one code.
+func rank(c totp.Check) int {
 	switch {
-	case used(c):
+	case isUsed(c):
 		return 3
 	case c.Result == totp.Accepted:
 		return 2
@@ -215,30 +214,30 @@ func weight(c totp.Check) int {
 	}
 }
 
-// used reports whether the code was right, but for a step that is used up.
-func used(c totp.Check) bool { return c.Result == totp.Reused || c.Result == totp.SetBack }
+// isUsed reports whether the code was right, but for a step that is already used.
+func isUsed(c totp.Check) bool { return c.Result == totp.Reused || c.Result == totp.SetBack }
 
-// rejectCode settles a code that opened nothing. One that was right but used
-// costs nothing; everything else stays reserved, and so counts. Too many wrong
-// ones tell that somebody else has the password.
+// rejectCode completes the try of a code that wasn't accepted and returns its error. A right
+// but used code gives its reservation back. Any other keeps it, which counts the try as
+// wrong; too many of those mean that somebody else has the password.
 func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, check totp.Check, pair bool, from Browser) error {
 	now := s.Clock()
-	if used(check) {
+	if isUsed(check) {
 		if err := s.Ledger.GiveBack(ctx, r); err != nil {
 			return err
 		}
-		if err := s.failed(ctx, from.event(now, accountID, audit.CodeReused), device.Device{}, from); err != nil {
+		if err := s.recordFailure(ctx, from.event(now, accountID, audit.CodeReused), device.Device{}, from); err != nil {
 			return err
 		}
 		return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
 	}
 	ended := false
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := audit.Append(ctx, tx, refused(from.event(now, accountID, audit.CodeFailed))); err != nil {
+		if err := audit.Append(ctx, tx, asRefused(from.event(now, accountID, audit.CodeFailed))); err != nil {
 			return err
 		}
 		var err error
-		ended, err = s.suspect(ctx, tx, accountID, from)
+		ended, err = s.checkSuspicion(ctx, tx, accountID, from)
 		return err
 	})
 	if err != nil {
@@ -250,10 +249,10 @@ func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.R
 	return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
 }
 
-// suspect looks at an account's wrong codes after one more. From the third on the
-// owner is told, once; from the fifth on the password counts as known to somebody: it
-// must be changed at the next sign-in, and every sign-in under way is ended.
-func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
+// checkSuspicion evaluates the account's wrong codes after a further one. From the third on it
+// notifies the owner, once. From the fifth on it marks the password as suspect, so that the
+// next sign-in must change it, and ends all attempts; ended reports that.
+func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
 	changed, err := password.ChangedAt(ctx, tx, accountID)
 	if err != nil {
 		return false, err
@@ -265,18 +264,18 @@ func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from
 	if !suspicion.Notice {
 		return false, nil
 	}
-	// Of several wrong codes at once one tells the owner.
+	// Under the lock, one of several concurrent wrong codes writes the notice.
 	if err := account.Lock(ctx, tx, accountID); err != nil {
 		return false, err
 	}
 	event := from.event(s.Clock(), accountID, audit.WrongCodesNoticed)
 	event.Number = suspicion.Codes
-	told, err := audit.Happened(ctx, tx, accountID, event.Kind,
+	notified, err := audit.Happened(ctx, tx, accountID, event.Kind,
 		later(changed, event.At.Add(-throttle.SuspectWithin)), event.At.Add(clock.Slack))
 	if err != nil {
 		return false, err
 	}
-	if !told {
+	if !notified {
 		if err := audit.Append(ctx, tx, event); err != nil {
 			return false, err
 		}
@@ -292,7 +291,7 @@ func (s *Service) suspect(ctx context.Context, tx *db.Tx, accountID string, from
 	if err := audit.Append(ctx, tx, event); err != nil {
 		return false, err
 	}
-	return true, endAttempts(ctx, tx, accountID)
+	return true, revokeAttempts(ctx, tx, accountID)
 }
 
 // later returns the later of two times.
@@ -303,7 +302,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// SubmitBackupCode gives the attempt a backup code. It returns [ErrRejected],
+// SubmitBackupCode verifies a backup code for the attempt. It returns [ErrRejected],
 // [ErrMalformedBackupCode], a [*WaitError] or [ErrNoAttempt].
 func (s *Service) SubmitBackupCode(ctx context.Context, token, typed, sessionToken string, from Browser) (Progress, error) {
 	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
@@ -311,14 +310,14 @@ func (s *Service) SubmitBackupCode(ctx context.Context, token, typed, sessionTok
 		return Progress{}, err
 	}
 	progress, err := s.proveBackupCode(ctx, a, owner, typed, sessionToken, from)
-	s.Metrics.goneOn(progress, err)
+	s.Metrics.countLaterStep(progress, err)
 	return progress, err
 }
 
-// proveBackupCode verifies a backup code for the attempt and advances it.
+// proveBackupCode verifies a backup code for the attempt and advances the attempt.
 func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.Account, typed, sessionToken string, from Browser) (Progress, error) {
 	progress, err := s.tryBackupCode(ctx, a, owner, typed, sessionToken, from)
-	s.Metrics.secondFactor(authenticator.BackupCode, err)
+	s.Metrics.countSecondFactor(authenticator.BackupCode, err)
 	return progress, err
 }
 
@@ -327,8 +326,8 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, ErrMalformedBackupCode
 	}
-	// The pace counts for the prefix as well, so that a thief elsewhere can't
-	// keep the owner waiting.
+	// The budget is per account and network prefix, so that a thief elsewhere can't make the
+	// owner wait.
 	known, err := device.ByCookie(ctx, s.DB.Reader(), from.Device, owner.ID, s.Clock())
 	if err != nil {
 		return Progress{}, err
@@ -336,20 +335,20 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
 	if verdict, err := s.Ledger.Peek(ctx, try); err != nil {
 		return Progress{}, err
-	} else if err := s.refusal(verdict); err != nil {
+	} else if err := s.refusalError(verdict); err != nil {
 		return Progress{}, err
 	}
-	leave, err := s.enter(ctx, owner.ID, known, from)
+	release, err := s.acquireSlotFor(ctx, owner.ID, known, from)
 	if err != nil {
 		return Progress{}, err
 	}
 	matched := false
-	defer func() { leave(matched) }()
+	defer func() { release(matched) }()
 	reservation, verdict, err := s.Ledger.Reserve(ctx, try)
 	if err != nil {
 		return Progress{}, err
 	}
-	if err := s.refusal(verdict); err != nil {
+	if err := s.refusalError(verdict); err != nil {
 		return Progress{}, err
 	}
 	id, err := backupcode.Match(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, code)
@@ -357,13 +356,13 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 		return Progress{}, err
 	}
 	matched = id != ""
-	ctx, done := regardless(ctx)
+	ctx, done := detached(ctx)
 	defer done()
 	var progress Progress
 	if matched {
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
 			now := s.Clock()
-			if err := s.lock(ctx, tx, owner.ID, sessionToken); err != nil {
+			if err := s.lockAccounts(ctx, tx, owner.ID, sessionToken); err != nil {
 				return err
 			}
 			if err := backupcode.Redeem(ctx, tx, owner.ID, id, now); err != nil {
@@ -391,7 +390,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 			return progress, err
 		}
 	}
-	if err := s.failed(ctx, from.event(s.Clock(), owner.ID, audit.BackupCodeFailed), known, from); err != nil {
+	if err := s.recordFailure(ctx, from.event(s.Clock(), owner.ID, audit.BackupCodeFailed), known, from); err != nil {
 		return Progress{}, err
 	}
 	return Progress{}, ErrRejected

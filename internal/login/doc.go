@@ -1,5 +1,5 @@
-// Package login is the state machine of signing in, and of every change of
-// how one signs in. It owns the table attempts.
+// Package login is the state machine of a sign-in, and of every change of the credentials
+// that an account signs in with. It owns the table attempts.
 //
 //	name and password ──► StagePassword
 //	                          │ right: an attempt row, with its first proof
@@ -15,16 +15,17 @@
 //	          │ right: one more proof        │               │
 //	          └───────────────┴── new token ─┴───────────────┘
 //
-// At StageLink, which isn't drawn, a suspect password is all that was proven: the
-// attempt ends there, and an operator's link sets a new password.
+// At StageLink, which isn't drawn, the password is suspect and nothing else was proven. The
+// attempt ends there; the user needs a link from an operator to set a new password.
 //
-// An attempt is not a session: another row, token and cookie, and no door
-// takes one for the other (R12). Next alone decides what comes next; finish
-// alone opens a session (R13). Reauthentication is an attempt with another
-// purpose that is walked in one request and renews the session it began in.
+// An attempt is not a session. It has its own table, token and cookie, and neither is ever
+// accepted in place of the other (R12). Next alone decides which stage follows, and finish
+// alone creates a session (R13). A reauthentication is an attempt with another purpose: it
+// passes all stages in one request, is never stored, and renews the session it came from.
 //
-// Whatever is guessed goes the same way (R1 to R3): look at the ledger, take a
-// place in the hashing queue where a hash is due, reserve the try, verify,
-// and give the reservation back if it was right. A try that stays reserved
-// counts as failed.
+// Every try at a password or code takes the same steps (R1 to R3): check the budget in the
+// ledger, wait in the hashing queue if a hash is needed, reserve the try in the ledger and
+// commit, verify, and give the reservation back if the credential was right. A try that
+// stays reserved counts as wrong, so a crash or a client that disconnects never makes a
+// guess free.
 package login

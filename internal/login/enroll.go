@@ -14,15 +14,14 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// NeedsTicket reports whether the account's next authenticator is enrolled
-// only through an operator's link: after a reset (F15), or where the
-// configuration asks everybody for one.
+// NeedsTicket reports whether the account can enrol its next authenticator only through an
+// operator's link: after a reset (F15), or because EnrollByTicket is set.
 func (s *Service) NeedsTicket(owner account.Account, twoFactor bool) bool {
 	return owner.EnrollLocked || s.EnrollByTicket && !twoFactor
 }
 
-// enrollTicket returns the live ticket that opens the wizard for the account,
-// or [ErrLocked].
+// enrollTicket returns the valid ticket with which the account may open the wizard, or
+// [ErrLocked].
 func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.Account, token string) (account.Ticket, error) {
 	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
 	if errors.Is(err, account.ErrTicket) || err == nil && (ticket.Kind != account.TicketEnroll || ticket.AccountID != owner.ID) {
@@ -31,13 +30,13 @@ func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.
 	return ticket, err
 }
 
-// BeginEnrollment starts a wizard in my session and returns its id. ticket is
-// the operator's link that the browser brought, or empty. Where the account
-// has all the authenticators it may, it returns authenticator.ErrLimit; past the pace
-// of changes a [*WaitError].
+// BeginEnrollment starts an enrolment in the session and returns its id. ticket is the token
+// of the operator's link that the browser presented, or empty. It returns [ErrLocked] if a
+// link is needed, authenticator.ErrLimit if the account has as many authenticators as
+// allowed, and a [*WaitError] past the limit of changes.
 func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (string, error) {
 	var id string
-	err := s.changing(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
+	err := s.editAccountPaced(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -60,17 +59,17 @@ func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (st
 	return id, err
 }
 
-// Enrollment is what the wizard shows: the one place where a secret leaves the
-// server (R28).
+// Enrollment is what the wizard shows: the only data with which a secret leaves the server
+// (R28).
 type Enrollment struct {
 	ID     string
-	First  bool        // it turns two-factor authentication on
+	First  bool        // it will turn two-factor authentication on
 	Key    secret.Text // base32
 	KeyURI secret.Text
 }
 
-// Enrollment returns the enrolment with this id that my session began, or
-// [ErrGone].
+// Enrollment returns the pending enrolment with this id if the session of me started it,
+// else [ErrGone].
 func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment, error) {
 	q := s.DB.Reader()
 	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
@@ -95,17 +94,17 @@ func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment,
 	}, nil
 }
 
-// Confirmed is an enrolment that ended well.
+// Confirmed is the result of a completed enrolment.
 type Confirmed struct {
-	Codes   []string    // the backup codes, where it was the first; shown this once
+	Codes   []string    // the backup codes if this was the first authenticator; shown once
 	Session secret.Text // the session's new token
 	Device  secret.Text // the device cookie's new value
 }
 
-// ConfirmEnrollment ends the wizard with a code of the new authenticator,
-// which uses up its step and touches no bucket: there is nothing to guess for
-// whoever has the secret on the screen. It returns a [*CodeError], [ErrGone],
-// [ErrLocked], [ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
+// ConfirmEnrollment completes an enrolment with a code of the new authenticator, which uses
+// up the code's time step. No budget applies, since the user of the wizard has the secret on
+// the screen and has nothing to guess. It returns a [*CodeError], [ErrGone], [ErrLocked],
+// [ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
 func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, ticket string) (Confirmed, error) {
 	q := s.DB.Reader()
 	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
@@ -142,20 +141,20 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	first := len(have) == 0
 	var set backupcode.Set
 	if first {
-		// Ten hashes: before the transaction, which would hold the database.
-		if set, err = s.newSet(ctx, me.Account.ID); err != nil {
+		// Ten slow hashes: compute them before the transaction, which holds the write lock.
+		if set, err = s.newBackupCodes(ctx, me.Account.ID); err != nil {
 			return Confirmed{}, err
 		}
 	}
 	var done Confirmed
-	done.Session, err = s.change(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	done.Session, err = s.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return nil, err
 		}
 		if first != (len(have) == 0) {
-			return nil, ErrGone // another wizard was confirmed meanwhile
+			return nil, ErrGone // another enrolment was confirmed in between
 		}
 		if s.NeedsTicket(me.Account, !first) {
 			opened, err := s.enrollTicket(ctx, tx, me.Account, ticket)
@@ -192,14 +191,14 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 		if done.Device, err = device.Remember(ctx, tx, me.From.Device, me.Account.ID, me.From.device(), now); err != nil {
 			return nil, err
 		}
-		me.From.Device = done.Device.Reveal() // this browser stays known
+		me.From.Device = done.Device.Reveal() // editCredentials leaves this browser known
 		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: id, At: now}}
 		return authenticator.Merge(me.Session.Proofs, proof), nil
 	})
 	return done, err
 }
 
-// CancelEnrollment drops a wizard of my session; nothing of it is left.
+// CancelEnrollment removes a pending enrolment of the session.
 func (s *Service) CancelEnrollment(ctx context.Context, me Me, id string) error {
-	return s.holding(ctx, &me, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
+	return s.editAccount(ctx, &me, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
 }

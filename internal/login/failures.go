@@ -12,95 +12,95 @@ import (
 )
 
 const (
-	// failuresSingly of one kind in an hour are events of their own; then each
-	// event stands for as many as all before it, so that an hour has some 30.
-	failuresSingly = 20
+	// maxSingleEvents is how many failures of one kind in an hour get an event each. After
+	// that an event is written whenever the count doubles, so that an hour has about 30.
+	maxSingleEvents = 20
 
-	// strangersFailures are the events in an hour that wrong passwords from unknown
-	// browsers may write on one node, of all accounts and networks: 20 MB a day, at
-	// 400 bytes each. Further ones are counted.
-	strangersFailures = 2000
+	// maxUnknownEvents limits the events per hour and node that wrong passwords from unknown
+	// browsers can write, over all accounts and networks: 20 MB a day at 400 bytes each.
+	// Further failures are only counted.
+	maxUnknownEvents = 2000
 
-	// afterVerdict is how long what follows a verdict may take once its client is
-	// gone: it must be written, and must not hold the server up for ever.
-	afterVerdict = 10 * time.Second
+	// recordTimeout limits the work after a credential was verified. It no longer ends when
+	// the client disconnects, and without a limit it could hang.
+	recordTimeout = 10 * time.Second
 )
 
-// regardless returns a context for what follows a verdict. It is written whether the
-// client waits or not: else whoever hangs up in time leaves no trace.
-func regardless(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), afterVerdict)
+// detached returns a context that outlives the client's request, for recording the result
+// of a try. Otherwise a guesser who disconnects in time would leave no trace.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 }
 
-// giveBack is [throttle.Ledger.GiveBack] for a try that ended without a verdict of its
-// own; the client may have gone.
+// giveBack is [throttle.Ledger.GiveBack] for a try that wasn't evaluated, even if the client
+// has disconnected.
 func (s *Service) giveBack(ctx context.Context, r throttle.Reservation) error {
-	ctx, done := regardless(ctx)
+	ctx, done := detached(ctx)
 	defer done()
 	return s.Ledger.GiveBack(ctx, r)
 }
 
-// failure names what is counted together: wrong passwords of an account from one
-// network, other failures of an account from anywhere.
+// failure is the key by which failures are counted: wrong passwords by account and network,
+// other failures by account alone.
 type failure struct {
 	account, network string
 	kind             audit.Kind
 }
 
-// failures counts failures of the current hour, in this process. Its zero value is
-// ready. It is safe for concurrent use.
+// failures counts the failures of the current hour in this process. Its zero value is ready
+// to use. It is safe for concurrent use.
 type failures struct {
-	mu        sync.Mutex
-	hour      time.Time
-	counts    map[failure]int
-	strangers int // wrong passwords from unknown browsers
-	told      int // events of them
+	mu            sync.Mutex
+	hour          time.Time
+	counts        map[failure]int
+	unknown       int // wrong passwords from unknown browsers
+	unknownEvents int // events written for them
 }
 
-// note counts a failure and reports whether to write an event for it. The event stands
-// for number failures of this hour, or for this one alone if that is 0. ofAll says that
-// they are those of all accounts and networks, so that the event must name none.
-func (f *failures) note(now time.Time, of failure, stranger bool) (number int, ofAll, event bool) {
+// count counts a failure and reports in event whether to write one. The event stands for
+// number failures of this hour, or for this one alone if number is 0. ofAll reports that the
+// number covers all accounts and networks, so that the event must name neither.
+func (f *failures) count(now time.Time, of failure, unknownBrowser bool) (number int, ofAll, event bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if hour := now.Truncate(time.Hour); !hour.Equal(f.hour) {
-		f.hour, f.counts, f.strangers, f.told = hour, map[failure]int{}, 0, 0
+		f.hour, f.counts, f.unknown, f.unknownEvents = hour, map[failure]int{}, 0, 0
 	}
-	if stranger {
-		f.strangers++
-		if f.told >= strangersFailures {
-			// Too many to tell them apart, or to remember.
-			return f.strangers, true, f.strangers > strangersFailures && doubles(f.strangers, strangersFailures)
+	if unknownBrowser {
+		f.unknown++
+		if f.unknownEvents >= maxUnknownEvents {
+			// Counting them by account and network would take unlimited memory.
+			return f.unknown, true, f.unknown > maxUnknownEvents && isDoubling(f.unknown, maxUnknownEvents)
 		}
 	}
 	f.counts[of]++
 	n := f.counts[of]
-	if n > failuresSingly {
-		number, event = n, doubles(n, failuresSingly)
+	if n > maxSingleEvents {
+		number, event = n, isDoubling(n, maxSingleEvents)
 	} else {
 		event = true
 	}
-	if stranger && event {
-		f.told++
+	if unknownBrowser && event {
+		f.unknownEvents++
 	}
 	return number, false, event
 }
 
-// doubles reports whether n is first·2, first·4, first·8 and so on.
-func doubles(n, first int) bool {
+// isDoubling reports whether n is first times a power of two, from the second on.
+func isDoubling(n, first int) bool {
 	for ; n > first && n%2 == 0; n /= 2 {
 	}
 	return n == first
 }
 
-// failed writes the event of a failure, in a transaction of its own, unless it is one
-// of too many.
-func (s *Service) failed(ctx context.Context, e audit.Event, known device.Device, from Browser) error {
-	of, stranger := failure{account: e.AccountID, kind: e.Kind}, false
+// recordFailure writes the audit event of a failure in its own transaction, or only counts the
+// failure if there were too many.
+func (s *Service) recordFailure(ctx context.Context, e audit.Event, known device.Device, from Browser) error {
+	of, unknownBrowser := failure{account: e.AccountID, kind: e.Kind}, false
 	if e.Kind == audit.SignInFailed {
-		of.network, stranger = throttle.WidePrefixOf(from.Address), known.ID == ""
+		of.network, unknownBrowser = throttle.WidePrefixOf(from.Address), known.ID == ""
 	}
-	number, ofAll, event := s.failures.note(e.At, of, stranger)
+	number, ofAll, event := s.failures.count(e.At, of, unknownBrowser)
 	if !event {
 		return nil
 	}

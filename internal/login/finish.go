@@ -16,10 +16,11 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// lock locks the account, and that of the browser's session, which finish may end. The
-// account with the lower id comes first, so that two browsers which change over between
-// the same accounts don't deadlock. It precedes every other statement of tx.
-func (s *Service) lock(ctx context.Context, tx *db.Tx, accountID, sessionToken string) error {
+// lockAccounts locks the account's row, and that of the account whose session the browser holds,
+// since finish may end that session. It locks in the order of ids, so that two browsers that
+// switch between the same accounts in opposite directions don't deadlock. It must be the
+// first statement of tx.
+func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID, sessionToken string) error {
 	ids := []string{accountID}
 	_, holder, err := session.ByToken(ctx, tx, sessionToken, s.Life, s.Clock())
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
@@ -32,7 +33,7 @@ func (s *Service) lock(ctx context.Context, tx *db.Tx, accountID, sessionToken s
 	for _, id := range ids {
 		err := account.Lock(ctx, tx, id)
 		if id != accountID && errors.Is(err, db.ErrNotFound) {
-			continue // it was removed, and its sessions with it
+			continue // the account was removed, and its sessions with it
 		}
 		if err != nil {
 			return err
@@ -41,14 +42,15 @@ func (s *Service) lock(ctx context.Context, tx *db.Tx, accountID, sessionToken s
 	return nil
 }
 
-// finish ends an attempt at [StageDone] and returns the token of its session
-// and, for a sign-in, of the device cookie. It is the only place where a
-// session begins (R13). One transaction: attempt gone, session open, browser
-// known under a new token, event written. An attempt that is gone, or whose
-// account, as tx read it, changed since, is [ErrNoAttempt]. tx holds [Service.lock]: a
-// reset that runs meanwhile finds the session and the known browser, or ends the attempt.
+// finish ends an attempt at [StageDone]. It returns the token of the session and, for a
+// sign-in, the new value of the device cookie. It is the only function that creates a session
+// (R13). In one transaction it deletes the attempt, creates the session, makes the browser
+// known under a new token and writes the event. It returns [ErrNoAttempt] if the attempt is
+// gone or the account, as read in tx, changed since. tx must hold [Service.lockAccounts]: a
+// concurrent reset then either sees the new session and known browser or deletes the attempt
+// first.
 func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, sessionToken string, from Browser) (token, deviceToken secret.Text, err error) {
-	if err := a.end(ctx, tx); err != nil {
+	if err := a.consume(ctx, tx); err != nil {
 		return token, deviceToken, err
 	}
 	if owner.Disabled() || owner.Stamp != a.Stamp {
@@ -63,7 +65,7 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 		return token, deviceToken, err
 	}
 	event := from.event(now, owner.ID, audit.SignedIn)
-	event.Detail = How(a.Proofs)
+	event.Detail = ProofsName(a.Proofs)
 	for _, p := range a.Proofs {
 		if p.ID != "" {
 			event.AuthenticatorID = p.ID
@@ -77,12 +79,11 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 		event.Kind = audit.Reauthenticated
 		token, err = session.Renew(ctx, tx, held, sessionToken, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
 	case held.ID != "" && holder.ID == owner.ID:
-		// The browser was signed in already: same row, new token.
+		// The browser was signed in to this account already: keep the row, change the token.
 		token, err = session.Renew(ctx, tx, held, sessionToken, owner.Stamp, a.Proofs, now.Add(s.Life.Absolute), now)
 	default:
 		if held.ID != "" {
-			// It leaves the session of another account behind; nobody holds
-			// that token any more.
+			// The browser loses the cookie of this session, so nothing could use or end it.
 			if _, err := session.Revoke(ctx, tx, holder.ID, held.ID); err != nil {
 				return token, deviceToken, err
 			}
@@ -90,7 +91,7 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 		token, err = session.Create(ctx, tx, owner, a.Proofs, from.session(), s.Life, now)
 	}
 	if errors.Is(err, db.ErrNotFound) {
-		err = ErrGone // the session ended or got another token meanwhile
+		err = ErrGone // the session ended or got another token in between
 	}
 	if err != nil {
 		return token, deviceToken, err
@@ -103,9 +104,9 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	return token, deviceToken, audit.Append(ctx, tx, event)
 }
 
-// How names the proofs of a session: the end of a key of the message
-// catalogue.
-func How(proofs []authenticator.Proof) string {
+// ProofsName returns the name for a session's proofs that ends the message keys of the catalogue:
+// "password", "password_totp" or "password_backup_code".
+func ProofsName(proofs []authenticator.Proof) string {
 	how := "password"
 	for _, p := range proofs {
 		switch p.Kind {

@@ -15,23 +15,23 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Vital is one thing that signing in needs, and how it is.
+// Vital is the state of one thing that sign-ins depend on.
 type Vital struct {
 	Name  string
-	Fault string // fit for anybody to read; empty: it is well
-	Err   error  // what the log gets; nil: it knows
-	Minor bool   // the fault keeps nobody from signing in
+	Fault string // public text; empty if there is no fault
+	Err   error  // the cause, to be logged; nil if it was logged elsewhere or there is none
+	Minor bool   // sign-ins work in spite of the fault
 }
 
-// Health looks at everything that signing in needs.
+// Health checks everything that sign-ins depend on.
 func (s *Service) Health(ctx context.Context) []Vital {
 	vitals := []Vital{
-		vital("database", s.DB.Ping(ctx)),
-		vital("key_ring", password.CheckRing(ctx, s.DB.Reader(), s.Ring)),
-		vital("ledger", throttle.Probe(ctx, s.DB)),
+		newVital("database", s.DB.Ping(ctx)),
+		newVital("key_ring", password.CheckRing(ctx, s.DB.Reader(), s.Ring)),
+		newVital("ledger", throttle.Probe(ctx, s.DB)),
 	}
 	state, err := clock.Read(ctx, s.DB.Reader())
-	mark, watch := vital("clock", err), Vital{Name: "clock_watch", Minor: true}
+	mark, watch := newVital("clock", err), Vital{Name: "clock_watch", Minor: true}
 	if by := state.Behind(s.Clock()); by > 0 {
 		mark.Fault = fmt.Sprintf("behind by %v; no codes are accepted", by.Round(time.Second))
 		mark.Err = ErrClock
@@ -41,11 +41,11 @@ func (s *Service) Health(ctx context.Context) []Vital {
 		mark.Err = ErrClock
 	}
 	if off := s.Watch.Astray(); off != 0 {
-		mark.Fault = fromDatabase(off) + "; no codes are accepted"
+		mark.Fault = describeOffset(off) + "; no codes are accepted"
 		mark.Err = ErrClock
 	}
 	if off := s.Watch.Off(); off != 0 {
-		watch.Fault = fromDatabase(off)
+		watch.Fault = describeOffset(off)
 	} else if off := s.ClockOffset(); off > 0 {
 		watch.Fault = fmt.Sprintf("about %v slow, compared with the phones that sign in", off)
 	} else if off < 0 {
@@ -60,34 +60,35 @@ func (s *Service) Health(ctx context.Context) []Vital {
 	return vitals
 }
 
-// fromDatabase says how far the clock is from the database's.
-func fromDatabase(ahead time.Duration) string {
+// describeOffset describes how far the clock is from the database's.
+func describeOffset(ahead time.Duration) string {
 	if ahead < 0 {
 		return fmt.Sprintf("%v behind the database's", -ahead.Round(time.Second))
 	}
 	return fmt.Sprintf("%v ahead of the database's", ahead.Round(time.Second))
 }
 
-// sealLate is how long an audit event may wait to be sealed: far longer than a
-// node takes to take over from one that died.
-const sealLate = time.Minute
+// maxSealDelay is the age at which an unsealed audit event is a fault. It is much longer than
+// another node needs to take the sealing over from a dead one.
+const maxSealDelay = time.Minute
 
 func (s *Service) auditVital(ctx context.Context) Vital {
 	oldest, err := audit.Waiting(ctx, s.DB.Reader())
-	v := vital("audit", err)
+	v := newVital("audit", err)
 	v.Minor = true
-	if wait := s.Clock().Sub(oldest); err == nil && !oldest.IsZero() && wait > sealLate {
+	if wait := s.Clock().Sub(oldest); err == nil && !oldest.IsZero() && wait > maxSealDelay {
 		v.Fault = fmt.Sprintf("some events have been unsealed for %v", wait.Round(time.Second))
 	}
 	return v
 }
 
-// checkClock returns [ErrClock] where codes of another time would be right. unsure
-// says that the clock may be ahead: after a start it is more than ten minutes past
-// the mark, since no server ran for so long or since the machine has a wrong date.
+// checkClock returns [ErrClock] if the server's clock is so wrong that codes of another time
+// would be accepted. unsure reports that the clock may be ahead: at the start it was more
+// than ten minutes past the high-water mark, either because no server ran for that long or
+// because the machine's date is wrong.
 func (s *Service) checkClock(ctx context.Context, q db.Querier) (unsure bool, err error) {
 	if off := s.Watch.Astray(); off != 0 {
-		return false, fmt.Errorf("%w: it is %s", ErrClock, fromDatabase(off))
+		return false, fmt.Errorf("%w: it is %s", ErrClock, describeOffset(off))
 	}
 	state, err := clock.Read(ctx, q)
 	if err != nil {
@@ -104,7 +105,7 @@ func (s *Service) checkClock(ctx context.Context, q db.Querier) (unsure bool, er
 	return unsure, nil
 }
 
-// CodesRefused reports whether no code is taken because of the server's clock.
+// CodesRefused reports whether codes are refused because the server's clock is wrong.
 func (s *Service) CodesRefused(ctx context.Context) (bool, error) {
 	_, err := s.checkClock(ctx, s.DB.Reader())
 	if errors.Is(err, ErrClock) {
@@ -113,13 +114,13 @@ func (s *Service) CodesRefused(ctx context.Context) (bool, error) {
 	return false, err
 }
 
-// ClockOffset returns how far the server's clock is behind those of the phones
-// that sign in, in whole steps; negative, ahead of them.
+// ClockOffset returns how far the server's clock is behind those of the phones that sign in,
+// in whole steps; it is negative if the server's clock is ahead.
 func (s *Service) ClockOffset() time.Duration {
 	return time.Duration(s.Watch.Offset()) * totp.Period
 }
 
-func vital(name string, err error) Vital {
+func newVital(name string, err error) Vital {
 	v := Vital{Name: name, Err: err}
 	switch {
 	case err == nil:

@@ -11,12 +11,12 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// LetIn returns the token of a link that makes the browser that opens it known
-// for my account. Password and code are still asked there, and no bucket is
-// emptied. Past the pace of changes it returns a [*WaitError].
+// LetIn issues a let-in link and returns its token. The browser that opens the link becomes
+// known for the account. It must still give password and code, and no budget is reset. Past
+// the limit of changes it returns a [*WaitError].
 func (s *Service) LetIn(ctx context.Context, me Me) (secret.Text, error) {
 	var token secret.Text
-	err := s.changing(ctx, &me, audit.LetInIssued, func(tx *db.Tx) (err error) {
+	err := s.editAccountPaced(ctx, &me, audit.LetInIssued, func(tx *db.Tx) (err error) {
 		token, err = letIn(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.LetInIssued))
 		return err
 	})
@@ -44,9 +44,9 @@ func letIn(ctx context.Context, tx *db.Tx, event audit.Event) (secret.Text, erro
 	return token, audit.Append(ctx, tx, event)
 }
 
-// UseLetIn uses the link and returns the device cookie's new value, or
-// account.ErrTicket.
-func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (secret.Text, error) {
+// RedeemLetIn redeems a let-in link and returns the device cookie's new value. It returns
+// account.ErrTicket if the link isn't valid.
+func (s *Service) RedeemLetIn(ctx context.Context, token string, from Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
@@ -57,7 +57,7 @@ func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (sec
 		if ticket.Kind != account.TicketLetIn {
 			return account.ErrTicket
 		}
-		// A reset that runs meanwhile ends the link, or finds the browser known.
+		// With the lock, a concurrent reset revokes the link or sees the known browser.
 		if err := account.Lock(ctx, tx, ticket.AccountID); err != nil {
 			return err
 		}
@@ -72,9 +72,9 @@ func (s *Service) UseLetIn(ctx context.Context, token string, from Browser) (sec
 	return deviceToken, err
 }
 
-// ForgetDevice makes one of my known browsers unknown, or returns [ErrGone].
-func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
-	return s.holding(ctx, &me, func(tx *db.Tx) error {
+// RemoveDevice makes one of the owner's known browsers unknown, or returns [ErrGone].
+func (s *Service) RemoveDevice(ctx context.Context, me Me, id string) error {
+	return s.editAccount(ctx, &me, func(tx *db.Tx) error {
 		there, err := device.Remove(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return err
@@ -86,10 +86,10 @@ func (s *Service) ForgetDevice(ctx context.Context, me Me, id string) error {
 	})
 }
 
-// ForgetDevices makes all my known browsers unknown, this one too, and ends the
-// links that make browsers known.
-func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
-	return s.holding(ctx, &me, func(tx *db.Tx) error {
+// RemoveDevices makes all of the owner's known browsers unknown, including the one in use,
+// and revokes the account's let-in links.
+func (s *Service) RemoveDevices(ctx context.Context, me Me) error {
+	return s.editAccount(ctx, &me, func(tx *db.Tx) error {
 		links, err := account.RevokeTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
 		if err != nil {
 			return err
@@ -102,8 +102,8 @@ func (s *Service) ForgetDevices(ctx context.Context, me Me) error {
 	})
 }
 
-// WrongCodes returns how many wrong codes of others after my right password
-// the account should be told of; 0: none.
+// WrongCodes returns the number of wrong codes after a right password of which the account's
+// owner must be notified, or 0.
 func (s *Service) WrongCodes(ctx context.Context, owner account.Account) (int, error) {
 	changed, err := password.ChangedAt(ctx, s.DB.Reader(), owner.ID)
 	if err != nil {

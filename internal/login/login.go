@@ -21,38 +21,38 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Service signs accounts in and changes how they sign in. In memory it keeps only how
-// many failures there were in this hour, and last uses that aren't written yet. Callers
-// set every exported field; Metrics may be empty. It is safe for concurrent use.
+// Service signs accounts in and changes their credentials. In memory it keeps only the
+// number of failures in the current hour and the last uses that aren't written yet. Callers
+// set every exported field; only Metrics may stay empty. It is safe for concurrent use.
 type Service struct {
 	DB         *db.DB
 	Ring       *secret.Ring
 	Ledger     *throttle.Ledger
 	Queue      *throttle.Queue
-	Mark       *clock.Mark // of the time behind which no code is taken
+	Mark       *clock.Mark // high-water mark of time; codes are refused while the clock is behind it
 	Watch      *clock.Watch
-	Admissions *Admissions // to panels, lately
+	Admissions *Admissions // cache of visits and passes
 	Clock      func() time.Time
 	Life       session.Life
-	Passwords  secret.Argon2id // cost of passwords and backup codes
-	MinRunes   int             // of a new password
-	Issuer     string          // the site's name in authenticator apps
+	Passwords  secret.Argon2id // cost parameters for passwords and backup codes
+	MinRunes   int             // minimum length of a new password
+	Issuer     string          // the site's name that authenticator apps show
 
 	Metrics Metrics // may be empty
 
-	uses     uses
+	lastUses lastUses
 	failures failures
 
-	// EnrollByTicket asks everybody for an operator's link before the first
-	// authenticator, not only those whom an operator reset.
+	// EnrollByTicket requires an operator's link for every account's first authenticator,
+	// not only after a reset.
 	EnrollByTicket bool
 }
 
-// Browser is where a request came from, as the door saw it.
+// Browser describes the client of a request.
 type Browser struct {
 	Address   netip.Addr
-	UserAgent string // printable and short
-	Device    string // its device cookie, see package device, or empty
+	UserAgent string // printable text of limited length
+	Device    string // value of its device cookie (see package device), or empty
 }
 
 func (b Browser) session() session.Browser {
@@ -70,119 +70,122 @@ func (b Browser) address() string {
 	return b.Address.String()
 }
 
-// event is what happened to an account from this browser.
+// event returns an audit event of the account's owner in this browser.
 func (b Browser) event(now time.Time, accountID string, kind audit.Kind) audit.Event {
 	return audit.Event{At: now, AccountID: accountID, Actor: audit.ByOwner, Kind: kind, Address: b.address(), Browser: b.UserAgent}
 }
 
-// Errors for a door to answer. Whatever else is returned means that the
-// request was not carried out: 503.
+// Errors that callers answer with a page. Any other error means that the request was not
+// carried out: status 503.
 var (
-	// ErrRejected: the credential was wrong. Before a right password it says
-	// nothing else; after one, see [CodeError].
+	// ErrRejected means that the credential was wrong. Before a right password it carries
+	// no reason; after one it may be a [CodeError].
 	ErrRejected = errors.New("credential rejected")
-	// ErrWrongPassword: the password of somebody who is signed in was wrong.
-	// It is an ErrRejected.
+	// ErrWrongPassword means that the password of a signed-in user was wrong. It wraps
+	// ErrRejected.
 	ErrWrongPassword = fmt.Errorf("%w: password", ErrRejected)
-	// ErrNoAttempt: there is no such attempt, or it expired, was cancelled,
-	// or the account changed since. Begin again.
+	// ErrNoAttempt means that the attempt doesn't exist, has expired, was cancelled, or that
+	// the account changed since. The user has to start again.
 	ErrNoAttempt = errors.New("no such sign-in is under way")
-	// ErrNeedTwoCodes: a single code isn't looked at now; two in a row are.
+	// ErrNeedTwoCodes means that single codes aren't verified now, but two in a row are.
 	ErrNeedTwoCodes = errors.New("two codes in a row are needed")
-	// ErrNoMoreCodes: no further codes are looked at now. A backup code or
-	// the operator helps.
+	// ErrNoMoreCodes means that no codes are verified now. The user can use a backup code
+	// or ask the operator.
 	ErrNoMoreCodes = errors.New("no more codes are accepted for now")
-	// ErrClock: this server's clock is behind a time that was seen before, or far
-	// from the database's, so no code is looked at (F7). A backup code helps.
+	// ErrClock means that no code is verified, because the server's clock is behind an
+	// earlier time or far from the database's (F7). A backup code still works.
 	ErrClock = errors.New("this server's clock is wrong")
-	// ErrShielded: there were so many wrong passwords that only known browsers
-	// may try. A let-in link makes this one known.
+	// ErrShielded means that after many wrong passwords only known browsers may try one. A
+	// let-in link makes a browser known.
 	ErrShielded = errors.New("only known browsers may try passwords of this account now")
-	// ErrEnded: the wrong codes show that somebody else has the password; every
-	// sign-in under way was ended.
+	// ErrEnded means that this wrong code was one too many: somebody else has the password,
+	// and all attempts of the account were ended.
 	ErrEnded = errors.New("too many wrong codes ended every sign-in under way")
-	// ErrGone: what was to be changed isn't there, or isn't the account's.
+	// ErrGone means that the thing to change doesn't exist or belongs to another account.
 	ErrGone = errors.New("there is nothing to change")
-	// ErrSamePassword: the new password is the old one.
+	// ErrSamePassword means that the new password equals the current one.
 	ErrSamePassword = errors.New("new password is the old one")
-	// ErrReplaced: the backup codes to be replaced were replaced already.
+	// ErrReplaced means that the set of backup codes was replaced in between.
 	ErrReplaced = errors.New("backup codes were replaced already")
-	// ErrPasswordEnded: the password was right, but somebody else knows it, and the
-	// account has no second authenticator. An operator's link sets a new one.
+	// ErrPasswordEnded means that the password was right but is suspect, and that the
+	// account has no second authenticator. The user needs a link from an operator to set a
+	// new one.
 	ErrPasswordEnded = errors.New("password is suspect and isn't enough by itself")
-	// ErrSuspect: first the password must be changed, since somebody else knows it.
+	// ErrSuspect means that the owner must change the suspect password first.
 	ErrSuspect = errors.New("the suspect password must be changed first")
-	// ErrLocked: the wizard opens only through an operator's link.
+	// ErrLocked means that the account can enrol only with an operator's link.
 	ErrLocked = errors.New("enrolment needs an administrator's link")
 )
 
-// WaitError says that nothing was verified, and when to try again.
+// WaitError means that nothing was verified or changed, and says when to try again.
 type WaitError struct {
 	RetryAfter time.Duration
-	Change     bool // the account was changed too often; else too much was tried
+	Change     bool // the limit is one of changes; otherwise of tries
 }
 
 func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.RetryAfter) }
 
-// CodeError is a rejected code with an honest reason. It is given only after a
-// right password. It is an [ErrRejected].
+// CodeError is a rejected code with its reason. Only a user who has given the right password
+// gets one. It wraps [ErrRejected].
 type CodeError struct {
-	Malformed bool // it wasn't compared with anything, and cost nothing
-	Pair      bool // two codes in a row were given
+	Malformed bool // it isn't six digits; it was not compared and cost nothing
+	Pair      bool // the user gave two consecutive codes
 	Result    totp.Result
 	Minutes   int // see [totp.Result]
 }
 
 func (e *CodeError) Error() string { return "code rejected" }
 
-// Unwrap makes it an [ErrRejected].
+// Unwrap returns [ErrRejected].
 func (e *CodeError) Unwrap() error { return ErrRejected }
 
-// ErrMalformedBackupCode: it wasn't compared with anything, and cost nothing.
+// ErrMalformedBackupCode means that the text can't be a backup code. It was not compared and
+// cost nothing. It wraps [ErrRejected].
 var ErrMalformedBackupCode = fmt.Errorf("%w: not the shape of a backup code", ErrRejected)
 
-// nobodyBits of the HMAC of a name that doesn't exist choose its ledger row:
-// such names share 2¹⁶ rows, so that they can't fill the table.
-const nobodyBits = 16
+// unknownNameBits is how many bits of the HMAC of an unknown name choose its ledger row. All such
+// names share 2¹⁶ rows, so that they can't fill the table.
+const unknownNameBits = 16
 
-// nobody returns the account id under which tries for a name that doesn't
-// exist are kept. Without the key ring nobody can tell which names share one.
-func (s *Service) nobody(typed string) string {
+// unknownNameID returns the account id under which the ledger counts tries for a name that doesn't
+// exist. Without the key ring, a client can't compute which names share a row.
+func (s *Service) unknownNameID(typed string) string {
 	name, err := account.NormalizeName(typed)
 	if err != nil {
 		if _, name, err = account.NormalizeEmail(typed); err != nil {
 			name = ""
 		}
 	}
-	return "nobody-" + hex.EncodeToString(s.Ring.MAC("name", name)[:nobodyBits/8])
+	return "nobody-" + hex.EncodeToString(s.Ring.MAC("name", name)[:unknownNameBits/8])
 }
 
-// verified is a password that was compared.
-type verified struct {
+// passwordResult is the result of comparing a password.
+type passwordResult struct {
 	password.Outcome
-	place       string               // see [Attempt]
-	known       device.Device        // that it was typed in; its id is empty for an unknown browser
-	reservation throttle.Reservation // of a match: give it back
-	rehashed    secret.Text          // of a weak match: store it
+	place       string               // see [Attempt.Place]
+	known       device.Device        // the known browser that sent it; zero for an unknown one
+	reservation throttle.Reservation // to be given back if the password matched
+	rehashed    secret.Text          // after a match with a weak hash: the one to store
 }
 
-// standIn returns the id under which a name that doesn't exist looks for the work of
-// its verification: anywhere among the accounts, and always there.
-func (s *Service) standIn(ledgerID string) string {
-	const idBytes = 15 // as [secret.NewID]
+// decoyID returns an account id that doesn't exist, for the password query of an unknown
+// name. It is derived from the name, so that the query reads a stable, random place of the
+// index, as the query of a real account does.
+func (s *Service) decoyID(ledgerID string) string {
+	const idBytes = 15 // as in [secret.NewID]
 	return base64.RawURLEncoding.EncodeToString(s.Ring.MAC("stand-in", ledgerID)[:idBytes])
 }
 
-// tryPassword compares typed with the password of owner, which is the zero account
-// where the name doesn't exist; ledgerID names the budget. The order is that of the
-// ledger: look, queue, reserve, verify. A known browser of the account has a budget of
-// its own, so that no stranger keeps the owner out.
-func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (verified, error) {
+// tryPassword compares typed with the password of owner. For an unknown name owner is the
+// zero account, and ledgerID names the budget. The order is: check the ledger, wait in the
+// hashing queue, reserve, verify. A known browser of the account has its own budget, so that
+// nobody else can use up the owner's.
+func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (passwordResult, error) {
 	accountID := owner.ID
 
 	known, err := device.ByCookie(ctx, s.DB.Reader(), from.Device, accountID, s.Clock())
 	if err != nil {
-		return verified{}, err
+		return passwordResult{}, err
 	}
 	tries := []throttle.Try{{Key: throttle.Key{Account: ledgerID, Bucket: throttle.PasswordKnownDevice, Subject: known.ID}, Units: 1}}
 	if known.ID == "" {
@@ -190,48 +193,48 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 		tries = append(tries, throttle.PrefixTries(from.Address, ledgerID)...)
 	}
 	if verdict, err := s.Ledger.Peek(ctx, tries...); err != nil {
-		return verified{}, err
-	} else if err := s.refusal(verdict); err != nil {
-		return verified{}, err
+		return passwordResult{}, err
+	} else if err := s.refusalError(verdict); err != nil {
+		return passwordResult{}, err
 	}
-	leave, err := s.enter(ctx, ledgerID, known, from)
+	release, err := s.acquireSlotFor(ctx, ledgerID, known, from)
 	if err != nil {
-		return verified{}, err
+		return passwordResult{}, err
 	}
 	matched := false
-	defer func() { leave(matched) }()
+	defer func() { release(matched) }()
 	reservation, verdict, err := s.Ledger.Reserve(ctx, tries...)
 	if err != nil {
-		return verified{}, err
+		return passwordResult{}, err
 	}
-	if err := s.refusal(verdict); err != nil {
-		return verified{}, err
+	if err := s.refusalError(verdict); err != nil {
+		return passwordResult{}, err
 	}
 	hashedAs := accountID
 	if hashedAs == "" {
-		hashedAs = s.standIn(ledgerID)
+		hashedAs = s.decoyID(ledgerID)
 	}
 	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, hashedAs, typed)
 	if err != nil {
-		return verified{}, err
+		return passwordResult{}, err
 	}
 	matched = outcome.Match
-	v := verified{Outcome: outcome, place: known.ID, known: known, reservation: reservation}
+	v := passwordResult{Outcome: outcome, place: known.ID, known: known, reservation: reservation}
 	if v.place == "" {
 		v.place = throttle.WidePrefixOf(from.Address)
 	}
-	// A disabled account takes no more work than a wrong password.
+	// A disabled account must not take longer than a wrong password does.
 	if outcome.Weak && !owner.Disabled() {
 		if v.rehashed, err = password.Hash(s.Passwords, typed); err != nil {
-			return verified{}, err
+			return passwordResult{}, err
 		}
 	}
 	return v, nil
 }
 
-// settle gives back the reservation of a right password and stores a stronger
-// hash of it.
-func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v verified) error {
+// settle gives back the reservation of a right password and stores its stronger hash, if
+// there is one.
+func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v passwordResult) error {
 	if v.Weak {
 		if err := password.Rehash(ctx, tx, s.Ring, accountID, v.rehashed); err != nil {
 			return err
@@ -240,9 +243,9 @@ func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v ver
 	return throttle.GiveBack(ctx, tx, v.reservation)
 }
 
-// settleAlone is settle in a transaction of its own, whether the client waits or not.
-func (s *Service) settleAlone(ctx context.Context, accountID string, v verified) error {
-	ctx, done := regardless(ctx)
+// settleDetached is settle in its own transaction, even if the client has disconnected.
+func (s *Service) settleDetached(ctx context.Context, accountID string, v passwordResult) error {
+	ctx, done := detached(ctx)
 	defer done()
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, accountID); err != nil {
@@ -252,10 +255,11 @@ func (s *Service) settleAlone(ctx context.Context, accountID string, v verified)
 	})
 }
 
-// refusal is the error for a verdict; nil allows. Others are counted.
-func (s *Service) refusal(v throttle.Verdict) error {
+// refusalError returns the error for a verdict of the ledger, or nil for [throttle.Allow]. It
+// counts the others in the metrics.
+func (s *Service) refusalError(v throttle.Verdict) error {
 	if v.Answer != throttle.Allow {
-		s.Metrics.refused(v.Bucket)
+		s.Metrics.countRefusal(v.Bucket)
 	}
 	switch v.Answer {
 	case throttle.Allow:

@@ -12,37 +12,37 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Metrics is told what happens, to count it; a field may be nil. It is told
-// nothing about whom.
+// Metrics holds callbacks that count what happens; any of them may be nil. None receives
+// data about an account or client.
 type Metrics struct {
 	SignIn       func(Outcome)
 	SecondFactor func(authenticator.Kind, Outcome)
 	Refusal      func(throttle.Bucket)
-	Waited       func(time.Duration) // in the hashing queue
+	Waited       func(time.Duration) // time spent in the hashing queue
 
-	// Checked is told of each request for a panel that was held against what the
-	// panel demands; err is not nil where the database didn't answer.
+	// Checked is called for each request to a panel with the verdict. err is not nil if the
+	// database was unavailable.
 	Checked func(verdict access.Verdict, err error)
 }
 
-// Outcome is how a try ended.
+// Outcome is the result of a try.
 type Outcome string
 
 // The outcomes.
 const (
 	OutcomeAccepted Outcome = "accepted"
-	OutcomeRejected Outcome = "rejected" // the credential was wrong, or can't be the new password
-	OutcomeRefused  Outcome = "refused"  // it wasn't looked at: a budget is used up
-	OutcomeClock    Outcome = "clock"    // it wasn't looked at: the server's clock is wrong
-	OutcomeExpired  Outcome = "expired"  // the attempt is gone
-	OutcomeBusy     Outcome = "busy"     // the hashing queue is full, or the ledger contended
-	OutcomeFailed   Outcome = "failed"   // everything else, such as the database
+	OutcomeRejected Outcome = "rejected" // the credential was wrong, or the new password unfit
+	OutcomeRefused  Outcome = "refused"  // not verified: a budget is used up
+	OutcomeClock    Outcome = "clock"    // not verified: the server's clock is wrong
+	OutcomeExpired  Outcome = "expired"  // the attempt doesn't exist any more
+	OutcomeBusy     Outcome = "busy"     // the hashing queue is full, or the ledger row contended
+	OutcomeFailed   Outcome = "failed"   // any other error, such as one of the database
 )
 
-// Outcomes are all of them.
+// Outcomes lists every outcome.
 var Outcomes = []Outcome{OutcomeAccepted, OutcomeRejected, OutcomeRefused, OutcomeClock, OutcomeExpired, OutcomeBusy, OutcomeFailed}
 
-// OutcomeOf returns how a try ended that returned err.
+// OutcomeOf returns the outcome of a try that returned err.
 func OutcomeOf(err error) Outcome {
 	var wait *WaitError
 	switch {
@@ -64,53 +64,52 @@ func OutcomeOf(err error) Outcome {
 	}
 }
 
-// begun counts a sign-in that ended with its password, by a session or a
-// refusal.
-func (m Metrics) begun(p Progress, err error) {
+// countPassword counts a sign-in whose password step ended it, with a session or an error.
+func (m Metrics) countPassword(p Progress, err error) {
 	if m.SignIn != nil && (err != nil || p.Stage == StageDone) {
 		m.SignIn(OutcomeOf(err))
 	}
 }
 
-// goneOn counts a sign-in that ended with a later step: only a session ends
-// it, since after a wrong code another may be given.
-func (m Metrics) goneOn(p Progress, err error) {
+// countLaterStep counts a sign-in that a later step completed. An error isn't counted, since the
+// user may try again after a wrong code.
+func (m Metrics) countLaterStep(p Progress, err error) {
 	if err == nil {
-		m.begun(p, nil)
+		m.countPassword(p, nil)
 	}
 }
 
-func (m Metrics) secondFactor(kind authenticator.Kind, err error) {
+func (m Metrics) countSecondFactor(kind authenticator.Kind, err error) {
 	if m.SecondFactor != nil {
 		m.SecondFactor(kind, OutcomeOf(err))
 	}
 }
 
-func (m Metrics) refused(bucket throttle.Bucket) {
+func (m Metrics) countRefusal(bucket throttle.Bucket) {
 	if m.Refusal != nil {
 		m.Refusal(bucket)
 	}
 }
 
-// enter waits for a hashing slot for a password or backup code of the account that was
-// typed in the known browser or, where its id is empty, in an unknown one.
-func (s *Service) enter(ctx context.Context, accountID string, known device.Device, from Browser) (leave func(matched bool), err error) {
+// acquireSlotFor waits for a slot to hash a password or backup code of the account. known is the
+// known browser that sent it, or zero for an unknown one.
+func (s *Service) acquireSlotFor(ctx context.Context, accountID string, known device.Device, from Browser) (release func(matched bool), err error) {
 	if known.ID == "" {
-		return s.queue(ctx, throttle.Place{Account: accountID, Browser: throttle.PrefixOf(from.Address)})
+		return s.acquireSlot(ctx, throttle.Place{Account: accountID, Browser: throttle.PrefixOf(from.Address)})
 	}
-	return s.queue(ctx, throttle.Place{Account: accountID, Known: true, Browser: known.ID})
+	return s.acquireSlot(ctx, throttle.Place{Account: accountID, Known: true, Browser: known.ID})
 }
 
-// queue is [throttle.Queue.Acquire] with a measure of the wait. Past the pace it
+// acquireSlot is [throttle.Queue.Acquire] that also measures the wait. Past the account's pace it
 // returns a [*WaitError].
-func (s *Service) queue(ctx context.Context, p throttle.Place) (leave func(matched bool), err error) {
+func (s *Service) acquireSlot(ctx context.Context, p throttle.Place) (release func(matched bool), err error) {
 	begin := s.Clock()
-	leave, err = s.Queue.Acquire(ctx, p)
+	release, err = s.Queue.Acquire(ctx, p)
 	if pace := (*throttle.PaceError)(nil); errors.As(err, &pace) {
 		return nil, &WaitError{RetryAfter: pace.RetryAfter}
 	}
 	if s.Metrics.Waited != nil && err == nil {
 		s.Metrics.Waited(s.Clock().Sub(begin))
 	}
-	return leave, err
+	return release, err
 }

@@ -2,14 +2,14 @@ package login
 
 import "github.com/sallyport/sallyport/internal/authenticator"
 
-// Stage is where an attempt stands.
+// Stage is the step that an attempt waits for.
 type Stage int
 
-// The stages. The zero value is the first: nothing is proven.
+// The stages. The zero value is the first one: nothing is proven yet.
 const (
 	StagePassword    Stage = iota
-	StageCode              // a code or backup code is due
-	StageLink              // the password is suspect and nothing else is proven: only an operator's link helps
+	StageCode              // needs a code or backup code
+	StageLink              // the password is suspect and the only proof: an operator's link is needed
 	StageNewPassword       // the password is suspect and must be changed
 	StageDone
 )
@@ -27,7 +27,7 @@ func Next(proven []authenticator.Proof, has []authenticator.Kind, suspect bool) 
 	case len(has) > 0 && authenticator.AAL(proven) < 2:
 		return StageCode
 	case suspect && authenticator.AAL(proven) < 2:
-		// A thief has the same password: it can't choose the next one.
+		// A thief knows the same password and must not choose the new one.
 		return StageLink
 	case suspect:
 		return StageNewPassword

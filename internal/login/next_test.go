@@ -6,8 +6,8 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 )
 
-// everyState calls visit for each set of proofs, set of second authenticators
-// and suspicion.
+// everyState calls visit for every combination of proofs, second authenticators and
+// suspicion.
 func everyState(visit func(proven []authenticator.Proof, has []authenticator.Kind, suspect bool)) {
 	kinds := []authenticator.Kind{authenticator.Password, authenticator.TOTP, authenticator.BackupCode}
 	for proofs := range 1 << len(kinds) {
@@ -43,13 +43,13 @@ func TestNextFollowsTheRulesInEveryState(t *testing.T) {
 		case count[authenticator.Password] == 0:
 			want = StagePassword // the password comes first, whatever else was proven
 		case len(has) > 0 && owned == 0:
-			want = StageCode // who has a second authenticator proves it or a backup code
+			want = StageCode // an account with a second authenticator proves it or a backup code
 		case suspect && owned == 0:
-			want = StageLink // whoever knows a suspect password doesn't choose the next one
+			want = StageLink // a thief with a suspect password must not choose the next one
 		case suspect:
-			want = StageNewPassword // only then is a suspect password changed
+			want = StageNewPassword // a suspect password is changed only after a second proof
 		default:
-			want = StageDone // who has no second authenticator isn't asked for one
+			want = StageDone // an account without a second authenticator needs the password only
 		}
 		got := Next(proven, has, suspect)
 		if got != want {
@@ -62,7 +62,7 @@ func TestNextFollowsTheRulesInEveryState(t *testing.T) {
 	}
 }
 
-func TestNextNeverGoesBackForOneMoreProof(t *testing.T) {
+func TestMoreProofsNeverLeadBack(t *testing.T) {
 	everyState(func(proven []authenticator.Proof, has []authenticator.Kind, suspect bool) {
 		before := Next(proven, has, suspect)
 		for _, more := range []authenticator.Kind{authenticator.Password, authenticator.TOTP, authenticator.BackupCode} {
@@ -74,27 +74,27 @@ func TestNextNeverGoesBackForOneMoreProof(t *testing.T) {
 }
 
 func TestUnknownKindsOpenNothing(t *testing.T) {
-	// F3, F4: a kind of a newer version counts as an authenticator that is
-	// there, and as a proof of nothing.
+	// An unknown kind, from a newer version, counts as an authenticator of the account, but
+	// never as a proof (F3, F4).
 	const webauthn = authenticator.Kind("webauthn")
 	password := authenticator.Proof{Kind: authenticator.Password}
 	if got := Next([]authenticator.Proof{password}, []authenticator.Kind{webauthn}, false); got != StageCode {
-		t.Errorf("has an unknown kind: stage %d, want %d", got, StageCode)
+		t.Errorf("account with an authenticator of an unknown kind: stage %d, want %d", got, StageCode)
 	}
 	if got := Next([]authenticator.Proof{password, {Kind: webauthn}}, []authenticator.Kind{authenticator.TOTP}, false); got != StageCode {
-		t.Errorf("proved an unknown kind: stage %d, want %d", got, StageCode)
+		t.Errorf("password and a proof of an unknown kind: stage %d, want %d", got, StageCode)
 	}
 	if got := Next([]authenticator.Proof{{Kind: webauthn}}, nil, false); got != StagePassword {
-		t.Errorf("proved an unknown kind only: stage %d, want %d", got, StagePassword)
+		t.Errorf("only a proof of an unknown kind: stage %d, want %d", got, StagePassword)
 	}
 	if got := Next([]authenticator.Proof{{}}, nil, false); got != StagePassword {
-		t.Errorf("an empty proof: stage %d, want %d", got, StagePassword)
+		t.Errorf("empty proof: stage %d, want %d", got, StagePassword)
 	}
 }
 
 func TestZeroStageIsThePassword(t *testing.T) {
 	var zero Stage
 	if zero != StagePassword || Next(nil, nil, false) != zero {
-		t.Error("an attempt of which nothing is known is past the password")
+		t.Error("an empty attempt is past the password")
 	}
 }

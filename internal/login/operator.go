@@ -17,11 +17,12 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// What an operator does on the command line, and the one-time links that come
-// of it. Each change ends what DESIGN's table says, in one transaction, so a
-// running server sees it with its next statement.
+// The functions of this file change accounts for an operator on the command line, and
+// redeem the one-time links that an operator issues. Each change ends whatever it makes
+// invalid in the same transaction, so that a running server sees both with its next
+// statement.
 
-// byOperator is an event that an operator caused.
+// byOperator returns an audit event with the operator as its actor.
 func (s *Service) byOperator(accountID string, kind audit.Kind, detail string) audit.Event {
 	return audit.Event{At: s.Clock(), AccountID: accountID, Actor: audit.ByOperator, Kind: kind, Detail: detail}
 }
@@ -46,9 +47,9 @@ func (s *Service) AddAccount(ctx context.Context, a account.Account, typed strin
 	return a, err
 }
 
-// Invite returns the token of a link through which the person chooses a
-// password. It creates the account unless there is one of that name that has
-// no password yet: that is invited again, and the earlier link ends. One that has is
+// Invite returns the token of a link with which the invited person chooses a password. It
+// creates the account. If the account exists without a password, it is invited again and
+// its earlier link ends; again reports that. If it has a password, Invite returns
 // account.ErrNameTaken.
 func (s *Service) Invite(ctx context.Context, a account.Account) (token secret.Text, again bool, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -80,9 +81,9 @@ func (s *Service) Invite(ctx context.Context, a account.Account) (token secret.T
 	return token, again, err
 }
 
-// SetPassword sets an account's password and ends all its sessions.
+// SetPassword sets an account's password and ends all its sessions. The current password is
+// accepted too.
 func (s *Service) SetPassword(ctx context.Context, a account.Account, typed string) error {
-	// The operator may set what the account has already.
 	if err := s.checkNew(a, typed); err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (s *Service) SetPassword(ctx context.Context, a account.Account, typed stri
 		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
-		// An invitation would let whoever has it choose another one.
+		// The holder of an invitation could replace this password.
 		if _, err := account.RevokeTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
 			return err
 		}
@@ -105,7 +106,7 @@ func (s *Service) SetPassword(ctx context.Context, a account.Account, typed stri
 	})
 }
 
-// SetEmail changes an account's e-mail address; empty removes it.
+// SetEmail changes an account's e-mail address. An empty one removes it.
 func (s *Service) SetEmail(ctx context.Context, a account.Account, email string) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
@@ -115,7 +116,7 @@ func (s *Service) SetEmail(ctx context.Context, a account.Account, email string)
 	})
 }
 
-// Disable keeps an account from signing in and ends all its sessions and links.
+// Disable blocks all sign-ins of an account and ends its sessions and links.
 func (s *Service) Disable(ctx context.Context, a account.Account) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
@@ -133,7 +134,7 @@ func (s *Service) Disable(ctx context.Context, a account.Account) error {
 	})
 }
 
-// Enable lets a disabled account sign in again.
+// Enable allows a disabled account to sign in again.
 func (s *Service) Enable(ctx context.Context, a account.Account) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.SetDisabled(ctx, tx, a.ID, time.Time{}); err != nil {
@@ -143,7 +144,7 @@ func (s *Service) Enable(ctx context.Context, a account.Account) error {
 	})
 }
 
-// Remove deletes an account and all that belongs to it but its events.
+// Remove removes an account with everything that belongs to it except its audit events.
 func (s *Service) Remove(ctx context.Context, a account.Account) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Remove(ctx, tx, a.ID); err != nil {
@@ -156,11 +157,11 @@ func (s *Service) Remove(ctx context.Context, a account.Account) error {
 	})
 }
 
-// ResetTwoFactor removes an account's authenticators and backup codes, ends
-// all its sessions, and returns the token of the link through which alone the
-// owner, after signing in, opens the wizard again (F15). A suspect password opens
-// nothing afterwards: there the link sets a new one first. It works for life, from
-// [account.MinLinkLife] to [account.MaxLinkLife]. The operator sees no secret.
+// ResetTwoFactor removes an account's authenticators and backup codes and ends all its
+// sessions. It returns the token of a link: after signing in, the owner can open the wizard
+// only with it (F15). If the password is suspect, the owner can't sign in, and the link sets
+// a new one first. The link is valid for life, from [account.MinLinkLife] to
+// [account.MaxLinkLife]. The operator sees no secret of the account.
 func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account, life time.Duration) (secret.Text, error) {
 	var token secret.Text
 	if life < account.MinLinkLife || life > account.MaxLinkLife {
@@ -201,7 +202,7 @@ func (s *Service) AddGroup(ctx context.Context, group string) error {
 	})
 }
 
-// RemoveGroup deletes a group, or returns [ErrGone] where there is none.
+// RemoveGroup removes a group, or returns [ErrGone] if it doesn't exist.
 func (s *Service) RemoveGroup(ctx context.Context, group string) error {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.RemoveGroup(ctx, tx, group); err != nil {
@@ -215,12 +216,12 @@ func (s *Service) RemoveGroup(ctx context.Context, group string) error {
 	return err
 }
 
-// Join puts an account into a group, or returns [ErrGone] where there is none.
+// Join adds an account to a group, or returns [ErrGone] if the group doesn't exist.
 func (s *Service) Join(ctx context.Context, a account.Account, group string) error {
 	return s.member(ctx, a, group, audit.GroupJoined, account.Join)
 }
 
-// Leave takes an account out of a group.
+// Leave removes an account from a group.
 func (s *Service) Leave(ctx context.Context, a account.Account, group string) error {
 	return s.member(ctx, a, group, audit.GroupLeft, account.Leave)
 }
@@ -240,8 +241,8 @@ func (s *Service) member(ctx context.Context, a account.Account, group string, k
 	return err
 }
 
-// SetupTicket returns the token of a link that creates the first account, and false
-// where there is an account already. Earlier links work until then too.
+// SetupTicket returns the token of a link that creates the first account. It returns false
+// if an account exists. Earlier setup links stay valid until the first account is created.
 func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 	var token secret.Text
 	some, err := account.AnyExist(ctx, s.DB.Reader())
@@ -257,18 +258,19 @@ func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 	return token, err == nil, err
 }
 
-// Opened is a one-time link that somebody opened; nothing is consumed yet.
+// Opened describes a one-time link that a browser opened. Opening doesn't redeem it.
 type Opened struct {
 	Kind        account.TicketKind
-	Account     account.Account // of an invitation or a reset
-	NewPassword bool            // the link sets a password
+	Account     account.Account // zero for a setup link
+	NewPassword bool            // redeeming the link sets a password
 }
 
-// ErrSetupTicket is [account.ErrTicket] while there is no account: who opened the link is
-// the administrator, who can make a new one.
+// ErrSetupTicket is [account.ErrTicket] while no account exists. Then the user is the
+// operator, who can make a new setup link.
 var ErrSetupTicket = fmt.Errorf("%w, and there is no account yet", account.ErrTicket)
 
-// Open returns what the link with this token is for, or account.ErrTicket.
+// Open returns what the link with this token is for. It returns [account.ErrTicket] or
+// [ErrSetupTicket] if the link isn't valid.
 func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	q := s.DB.Reader()
 	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
@@ -306,11 +308,10 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	return opened, nil
 }
 
-// Setup uses the link: it creates the first account, an operator, or sets the
-// password of an invited one, or the new password of one whose old one was suspect
-// when an operator reset it. That last link goes on to open the wizard. It returns
-// the device cookie's new value: the browser is known from now on. The person
-// signs in afterwards like everybody else.
+// Setup redeems a link. A setup link creates the first account, an operator. An invitation
+// sets the invited account's password. The link of a reset replaces a suspect password, and
+// stays valid for the wizard. Setup returns the device cookie's new value, since the browser
+// is known from now on. The user still has to sign in afterwards.
 func (s *Service) Setup(ctx context.Context, token, name, email, typed string, from Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	opened, err := s.Open(ctx, token)
@@ -321,7 +322,7 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 		return deviceToken, account.ErrTicket
 	}
 	if opened.Kind == account.TicketSetup {
-		// Say what is wrong with the name before it takes the time of a hash.
+		// Check the name before the slow hash, for a quick answer.
 		if _, err := account.CheckNewName(name); err != nil {
 			return deviceToken, err
 		}
@@ -346,7 +347,7 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 			}
 		}
 		if ticket.Kind == account.TicketEnroll {
-			// Of many callers one succeeds; the link itself waits for the wizard.
+			// Of several concurrent callers one succeeds. The link is redeemed by the wizard.
 			if there, err := password.ClearSuspect(ctx, tx, owner.ID); err != nil {
 				return err
 			} else if !there {

@@ -19,24 +19,24 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// Request is a request for a panel, as its door read it.
+// Request is a request to a panel, as the gateway or forward-auth read it.
 type Request struct {
 	access.Request
-	From  netip.Addr // of the client; invalid where it isn't known; read only where there is a pass
-	Visit string     // token of the visit, or ""
-	Pass  string     // token of the pass, or ""
+	From  netip.Addr // of the client; invalid if unknown; used only with a pass
+	Visit string     // token of the visit, or empty
+	Pass  string     // token of the machine pass, or empty
 }
 
-// Admission is the answer to a request for a panel.
+// Admission is the decision on a request to a panel.
 type Admission struct {
 	Verdict access.Verdict
 	*Visitor
-	Open    bool  // the panel demands nothing of anybody there
-	Denied  error // why the request is denied; nil where it isn't
-	Refused error // why the pass that came along opens nothing; its holder may read it
+	Open    bool  // the panel's rules make this path public
+	Denied  error // the reason if Verdict is access.Deny, else nil
+	Refused error // why the given pass wasn't accepted; its holder may read it
 }
 
-// Username returns the name of the account that asks, or "".
+// Username returns the name of the account that sent the request, or "".
 func (a Admission) Username() string {
 	if a.Visitor == nil {
 		return ""
@@ -44,17 +44,17 @@ func (a Admission) Username() string {
 	return a.Owner.Name
 }
 
-// NotAdmittedError: the account may not enter the panel, whatever it proves.
+// NotAdmittedError means that the account may not use the panel, whatever it proves.
 type NotAdmittedError struct {
 	Panel    *access.Panel
 	Username string // of the account
 }
 
-// Error names neither: the log knows the request.
+// Error names neither the panel nor the account: the log adds both.
 func (e *NotAdmittedError) Error() string { return "the panel doesn't admit the account" }
 
-// AboutError is why a request for a panel wasn't served, with what the log names besides:
-// the panel, and the account where one is known.
+// AboutError is the reason why a request to a panel wasn't served, with what the log adds:
+// the panel and, if known, the account.
 type AboutError struct {
 	Panel    *access.Panel
 	Username string // of the account; may be empty
@@ -66,21 +66,22 @@ func (e *AboutError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *AboutError) Unwrap() error { return e.Err }
 
-// Visitor is who asks for a panel, by a visit or a pass; of both the IDs are empty
-// where it is nobody. It is shared by all who ask and must not be changed.
+// Visitor is the sender of a request to a panel, identified by a visit or a pass. The ids of
+// both are empty for an anonymous one. Concurrent requests share it, so it must not be
+// changed.
 type Visitor struct {
 	Visit  session.Visit
 	Pass   pass.Pass
-	Owner  account.Account // of either
-	Groups []string        // of the owner
+	Owner  account.Account // the account of the visit or pass
+	Groups []string        // the owner's groups
 
 	hash     tokenHash
 	identity [4][]string // values of the identity headers
 }
 
-var nobodyThere = newVisitor(Visitor{}, &access.Panel{})
+var anonymous = newVisitor(Visitor{}, &access.Panel{})
 
-// newVisitor returns a visitor whose identity headers are as the panel wants them.
+// newVisitor returns v with the identity headers encoded as the panel expects.
 func newVisitor(v Visitor, panel *access.Panel) *Visitor {
 	name := ""
 	if v.Owner.ID != "" {
@@ -103,33 +104,32 @@ func newVisitor(v Visitor, panel *access.Panel) *Visitor {
 	return &v
 }
 
-// AdmitNobody is the admission of what passes whoever sent it.
-func AdmitNobody() Admission {
-	return Admission{Verdict: access.Admit, Visitor: nobodyThere, Open: true}
+// AdmitPublic returns the admission for requests that need no visitor.
+func AdmitPublic() Admission {
+	return Admission{Verdict: access.Admit, Visitor: anonymous, Open: true}
 }
 
-// Bearer returns the id of the visit or pass that names who is there, or "".
-func (v *Visitor) Bearer() string { return v.Visit.ID + v.Pass.ID }
+// BearerID returns the id of the visit or pass that identifies the visitor, or "".
+func (v *Visitor) BearerID() string { return v.Visit.ID + v.Pass.ID }
 
-func (v *Visitor) bearer() access.Bearer {
-	b := access.Bearer{SignedIn: v.Bearer() != "", Proofs: v.Visit.Session.Proofs, TwoFactor: !v.Owner.TwoFactorAt.IsZero(), Groups: v.Groups}
+func (v *Visitor) accessBearer() access.Bearer {
+	b := access.Bearer{SignedIn: v.BearerID() != "", Proofs: v.Visit.Session.Proofs, TwoFactor: !v.Owner.TwoFactorAt.IsZero(), Groups: v.Groups}
 	if v.Pass.ID != "" {
 		b.Proofs, b.Vouched = v.Pass.Proofs, v.Pass.ByOperator
 	}
 	return b
 }
 
-// Identify sets the identity headers that tell the panel who is there: all four,
-// empty where nobody visits.
+// Identify sets the four identity headers that name the visitor to the panel. They are empty
+// for an anonymous one, so that a client can't set them itself.
 func (v *Visitor) Identify(h http.Header) {
 	h[access.UserHeader], h[access.NameHeader] = v.identity[0], v.identity[1]
 	h[access.EmailHeader], h[access.GroupsHeader] = v.identity[2], v.identity[3]
 }
 
-// Admit holds a request against what the panel demands of its path. The path
-// decides before anybody is looked at, so that what can't be read the one way is
-// denied to everybody (R22). A visit that is admitted needs no pass, and whatever
-// comes of the pass takes nothing from a visit.
+// Admit decides on a request by what the panel demands for its path. The path is checked
+// before the visitor, so that an ambiguous path is denied to everybody (R22). An admitted
+// visit needs no pass, and an invalid pass doesn't harm a visit.
 func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
 	a, err := s.admit(ctx, panel, r)
 	if s.Metrics.Checked != nil {
@@ -141,22 +141,22 @@ func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
 	demand, err := panel.DemandFor(r.Request)
 	if err != nil {
-		return Admission{Verdict: access.Deny, Visitor: nobodyThere, Denied: err}, nil
+		return Admission{Verdict: access.Deny, Visitor: anonymous, Denied: err}, nil
 	}
 	open := demand.Requirement == access.Public
 	now := s.Clock()
-	v, err := s.visit(ctx, panel, r.Visit, now)
+	v, err := s.visitorByVisit(ctx, panel, r.Visit, now)
 	if err != nil {
 		return Admission{}, err
 	}
-	a := Admission{Verdict: access.Check(demand, v.bearer(), now), Visitor: v, Open: open}
+	a := Admission{Verdict: access.Check(demand, v.accessBearer(), now), Visitor: v, Open: open}
 	if a.Verdict == access.Deny {
 		a.Denied = &NotAdmittedError{panel, v.Owner.Name}
 	}
 	if r.Pass == "" || v.Visit.ID != "" && a.Verdict == access.Admit {
 		return a, nil
 	}
-	by, refused, err := s.byPass(ctx, panel, demand, r, now)
+	by, refused, err := s.checkPass(ctx, panel, demand, r, now)
 	switch {
 	case err != nil:
 		return Admission{}, err
@@ -168,18 +168,18 @@ func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 	}
 }
 
-func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, now time.Time) (*Visitor, error) {
+func (s *Service) visitorByVisit(ctx context.Context, panel *access.Panel, token string, now time.Time) (*Visitor, error) {
 	if token == "" {
-		return nobodyThere, nil
+		return anonymous, nil
 	}
 	hash := tokenHash(secret.Hash(token))
 	if v := s.Admissions.get(hash, now); v != nil && v.Visit.Panel == panel.Origin && v.Visit.IsLive(s.Life, now) {
 		return v, nil
 	}
-	drops := s.Admissions.begin()
+	evictions := s.Admissions.evictionCount()
 	read, err := s.readVisit(ctx, s.DB.Reader(), panel, token, now)
 	if errors.Is(err, db.ErrNotFound) || err == nil && read.Ended {
-		return nobodyThere, nil
+		return anonymous, nil
 	}
 	if err != nil {
 		return nil, err
@@ -189,12 +189,12 @@ func (s *Service) visit(ctx context.Context, panel *access.Panel, token string, 
 		return nil, err
 	}
 	v := newVisitor(Visitor{Visit: read, Owner: read.Owner, Groups: groups, hash: hash}, panel)
-	s.Admissions.put(v, now, drops)
+	s.Admissions.add(v, now, evictions)
 	return v, nil
 }
 
-// readVisit returns the visit with this token, or [db.ErrNotFound]. Where the
-// portal is on the panel's host the session is the visit.
+// readVisit returns the visit with this token, or [db.ErrNotFound]. If the portal and the
+// panel share a host, the session serves as the visit.
 func (s *Service) readVisit(ctx context.Context, q db.Querier, panel *access.Panel, token string, now time.Time) (session.Visit, error) {
 	if !panel.Shared {
 		return session.VisitByToken(ctx, q, token, panel.Origin, s.Life, now)
@@ -203,15 +203,15 @@ func (s *Service) readVisit(ctx context.Context, q db.Querier, panel *access.Pan
 	return session.Visit{ID: held.ID, Panel: panel.Origin, Session: held, Owner: owner}, err
 }
 
-// MayEnter holds the session of somebody at the portal against what the panel
-// demands of a path.
+// MayEnter decides for a session at the portal by what the panel demands for a path. An
+// empty me.Session gets access.SignIn.
 func (s *Service) MayEnter(ctx context.Context, me Me, panel *access.Panel, rawPath string) (access.Verdict, error) {
 	demand, ok := panel.DemandOf(rawPath)
 	if !ok {
 		return access.Deny, nil
 	}
 	if demand.Requirement == access.Public {
-		demand.Requirement = access.Session // whoever came here wants to be known
+		demand.Requirement = access.Session // a browser comes to the portal in order to sign in
 	}
 	if me.Session.ID == "" {
 		return access.SignIn, nil
@@ -226,34 +226,33 @@ func (s *Service) MayEnter(ctx context.Context, me Me, panel *access.Panel, rawP
 	return access.Check(demand, bearer, s.Clock()), nil
 }
 
-// HandOff carries my session to a panel: the token is for the browser that
-// holds state there, and for the path returnURL. If my session ended or got a new
-// token meanwhile, it returns [ErrGone].
+// HandOff returns the token of a handoff that carries the owner's session to a panel. It is
+// valid only in the browser that holds state there, and leads to the path returnURL. If the
+// session ended or got a new token in between, HandOff returns [ErrGone].
 func (s *Service) HandOff(ctx context.Context, me Me, panel *access.Panel, state, returnURL string) (token secret.Text, err error) {
-	err = s.holding(ctx, &me, func(tx *db.Tx) (err error) {
+	err = s.editAccount(ctx, &me, func(tx *db.Tx) (err error) {
 		token, err = session.HandOff(ctx, tx, me.Session, panel.Origin, state, returnURL, s.Clock())
 		return err
 	})
 	return token, err
 }
 
-// Entry is a visit to a panel that has begun.
+// Entry is a visit to a panel that has just started.
 type Entry struct {
 	Token   secret.Text // of the visit
-	Account string      // id of the account that visits
+	Account string      // id of the visiting account
 }
 
-// Enter spends a handoff at the panel's host and begins a visit; see
-// [session.Enter].
+// Enter redeems a handoff on the panel's host and starts a visit; see [session.Enter].
 func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (entry Entry, returnURL string, err error) {
-	// Whoever makes handoffs up takes no turn of those who write.
+	// Read it first, so that requests with invented handoffs don't wait for the write lock.
 	accountID, err := session.HandoffAccount(ctx, s.DB.Reader(), handoff)
 	if err != nil {
 		return Entry{}, "", err
 	}
 	var outcome error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		// A change of the account ends the visit, or finds the handoff and ends that.
+		// With the lock, a concurrent change of the account ends the visit or the handoff.
 		if err := account.Lock(ctx, tx, accountID); errors.Is(err, db.ErrNotFound) {
 			outcome = session.ErrHandoff
 			return nil
@@ -262,7 +261,7 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 		}
 		entry.Token, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
 		if errors.Is(outcome, session.ErrHandoff) || errors.Is(outcome, session.ErrState) {
-			return nil // it is spent
+			return nil // commit, since the handoff is used up
 		}
 		return outcome
 	})
@@ -272,7 +271,7 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 	if err != nil {
 		return Entry{}, returnURL, err
 	}
-	v, err := s.visit(ctx, panel, entry.Token.Reveal(), s.Clock())
+	v, err := s.visitorByVisit(ctx, panel, entry.Token.Reveal(), s.Clock())
 	if err != nil {
 		return Entry{}, "", err
 	}
@@ -280,8 +279,8 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 	return entry, returnURL, nil
 }
 
-// LeavePanel signs the session out that a panel's visit belongs to, and so closes
-// every panel of it. A visit that has ended will do.
+// LeavePanel signs out the session of a panel's visit, which ends its visits to all panels.
+// It returns nil if the visit has ended already.
 func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token string, from Browser) error {
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		v, err := s.readVisit(ctx, tx, panel, token, s.Clock())
@@ -291,7 +290,7 @@ func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token str
 		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
 			return err
 		}
-		return s.revokeIn(ctx, tx, Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
+		return s.revokeTx(ctx, tx, Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
 	})
 	if errors.Is(err, ErrGone) || errors.Is(err, db.ErrNotFound) {
 		return nil // it has ended already

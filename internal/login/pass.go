@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Why a pass opens nothing, besides the errors of access.Scope.Check. Whoever
-// brings it may read them: they tell of nothing but that pass.
+// Reasons why a pass is not accepted, besides the errors of access.Scope.Check. They may be
+// shown to the client that sent the pass, since they say nothing about anything else.
 var (
 	errPassUnknown = errors.New("there is no such pass for this panel, or it was revoked")
 	errPassExpired = errors.New("the pass has expired")
@@ -23,9 +23,9 @@ var (
 	errPassProofs  = errors.New("this page requires a newer or stronger sign-in than the one that the pass was made with")
 )
 
-// byPass is whoever brings the pass, or why it opens nothing.
-func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access.Demand, r Request, now time.Time) (v *Visitor, refused, err error) {
-	v, err = s.pass(ctx, panel, r.Pass, now)
+// checkPass returns the visitor that the pass identifies, or in refused why it isn't accepted.
+func (s *Service) checkPass(ctx context.Context, panel *access.Panel, demand access.Demand, r Request, now time.Time) (v *Visitor, refused, err error) {
+	v, err = s.visitorByPass(ctx, panel, r.Pass, now)
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -37,7 +37,7 @@ func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access
 	if refused := v.Pass.Scope.Check(r.Request, r.From); refused != nil {
 		return nil, refused, nil
 	}
-	switch access.Check(demand, v.bearer(), now) {
+	switch access.Check(demand, v.accessBearer(), now) {
 	case access.Admit:
 		return v, nil, nil
 	case access.Deny:
@@ -47,17 +47,17 @@ func (s *Service) byPass(ctx context.Context, panel *access.Panel, demand access
 	}
 }
 
-// pass finds the pass with this token to the panel; its ID is empty where there
-// is none.
-func (s *Service) pass(ctx context.Context, panel *access.Panel, token string, now time.Time) (*Visitor, error) {
+// visitorByPass returns the visitor with this pass to the panel, or the anonymous visitor if
+// there is no such pass.
+func (s *Service) visitorByPass(ctx context.Context, panel *access.Panel, token string, now time.Time) (*Visitor, error) {
 	hash := tokenHash(secret.Hash(token))
 	if v := s.Admissions.get(hash, now); v != nil && v.Pass.ID != "" && v.Pass.Scope.Panel == panel.Origin && v.Pass.IsValidFor(v.Owner) {
 		return v, nil
 	}
-	drops := s.Admissions.begin()
+	evictions := s.Admissions.evictionCount()
 	p, owner, err := pass.ByToken(ctx, s.DB.Reader(), token, panel.Origin)
 	if errors.Is(err, db.ErrNotFound) {
-		return nobodyThere, nil
+		return anonymous, nil
 	}
 	if err != nil {
 		return nil, err
@@ -67,15 +67,15 @@ func (s *Service) pass(ctx context.Context, panel *access.Panel, token string, n
 		return nil, err
 	}
 	v := newVisitor(Visitor{Pass: p, Owner: owner, Groups: groups, hash: hash}, panel)
-	s.Admissions.put(v, now, drops)
+	s.Admissions.add(v, now, evictions)
 	return v, nil
 }
 
-// AddPass makes a pass of mine and returns its token. Of p it takes name, scope
-// and end. Where my session ended meanwhile it is [ErrGone]; else it returns the
-// errors of pass.Create, or authenticator.ErrNameInvalid.
+// AddPass makes a machine pass for the owner and returns its token. It uses the name, scope
+// and end of p. If the session has ended it returns [ErrGone]; otherwise the errors of
+// pass.Create, authenticator.ErrNameInvalid or a [*WaitError].
 func (s *Service) AddPass(ctx context.Context, me Me, p pass.Pass) (token secret.Text, err error) {
-	err = s.changing(ctx, &me, audit.PassMade, func(tx *db.Tx) (err error) {
+	err = s.editAccountPaced(ctx, &me, audit.PassMade, func(tx *db.Tx) (err error) {
 		p.Proofs, p.ByOperator = me.Session.Proofs, false
 		token, err = addPass(ctx, tx, me.Account, p, me.From.event(s.Clock(), me.Account.ID, audit.PassMade))
 		return err
@@ -83,7 +83,8 @@ func (s *Service) AddPass(ctx context.Context, me Me, p pass.Pass) (token secret
 	return token, err
 }
 
-// IssuePass makes a pass of the account for an operator on the command line.
+// IssuePass makes a machine pass for an account, on behalf of an operator on the command
+// line.
 func (s *Service) IssuePass(ctx context.Context, a account.Account, p pass.Pass) (token secret.Text, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, a.ID); err != nil {
@@ -113,9 +114,9 @@ func addPass(ctx context.Context, tx *db.Tx, owner account.Account, p pass.Pass,
 	return token, audit.Append(ctx, tx, event)
 }
 
-// RevokePass ends one of my passes, or returns [ErrGone].
+// RevokePass revokes one of the owner's passes, or returns [ErrGone].
 func (s *Service) RevokePass(ctx context.Context, me Me, id string) error {
-	return s.holding(ctx, &me, func(tx *db.Tx) error {
+	return s.editAccount(ctx, &me, func(tx *db.Tx) error {
 		return revokePass(ctx, tx, id, me.From.event(s.Clock(), me.Account.ID, audit.PassRevoked))
 	})
 }

@@ -11,9 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// Proofs is what the one form of a reauthentication holds. Code and BackupCode
-// are read only where two-factor authentication is on; a backup code goes
-// before a code.
+// Proofs holds the form fields of a reauthentication. Code, NextCode and BackupCode are used
+// only if two-factor authentication is on; a backup code takes precedence over a code.
 type Proofs struct {
 	Password   string
 	Code       string
@@ -21,25 +20,25 @@ type Proofs struct {
 	BackupCode string
 }
 
-// Reauthenticate proves again who holds the session: the password first, and
-// only after a right one the code, from the same budgets as at sign-in (R1).
-// The session gets a new token and the new proofs.
+// Reauthenticate verifies the credentials of a session's owner again. It verifies the code
+// only after a right password, and uses the budgets of a sign-in (R1). The session gets a
+// new token and the new proofs.
 func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owner account.Account, token string, given Proofs, returnURL string, from Browser) (Progress, error) {
 	v, err := s.tryPassword(ctx, owner.ID, owner, given.Password, from)
 	if err != nil {
 		return Progress{}, err
 	}
 	if !v.Match {
-		ctx, done := regardless(ctx)
+		ctx, done := detached(ctx)
 		defer done()
-		if err := s.failed(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from); err != nil {
+		if err := s.recordFailure(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
 		return Progress{}, ErrWrongPassword
 	}
-	// The password was right whatever comes now, and its reservation goes back
-	// before the code is looked at: a wrong code is no wrong password.
-	if err := s.settleAlone(ctx, owner.ID, v); err != nil {
+	// Give the reservation back now, before the code is verified: a wrong code doesn't make
+	// the password wrong.
+	if err := s.settleDetached(ctx, owner.ID, v); err != nil {
 		return Progress{}, err
 	}
 	a := Attempt{
@@ -54,7 +53,7 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 	case len(second) == 0:
 		var progress Progress
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			if err := s.lock(ctx, tx, owner.ID, token); err != nil {
+			if err := s.lockAccounts(ctx, tx, owner.ID, token); err != nil {
 				return err
 			}
 			progress, err = s.advance(ctx, tx, a, token, from)
@@ -68,8 +67,8 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 	}
 }
 
-// SecondFactor reports whether the account has two-factor authentication on,
-// and how many of its backup codes are unused.
+// SecondFactor reports whether two-factor authentication is on for the account, and how many
+// of its backup codes are unused.
 func (s *Service) SecondFactor(ctx context.Context, owner account.Account) (on bool, codesLeft int, err error) {
 	q := s.DB.Reader()
 	have, err := authenticator.List(ctx, q, owner.ID)
@@ -80,7 +79,7 @@ func (s *Service) SecondFactor(ctx context.Context, owner account.Account) (on b
 	return true, codesLeft, err
 }
 
-// Asked is what the form of a reauthentication needs to ask.
-func (s *Service) Asked(ctx context.Context, owner account.Account, from Browser) (Waiting, error) {
-	return s.waiting(ctx, owner.ID, from)
+// ReauthenticationPrompt returns what the form of a reauthentication asks for.
+func (s *Service) ReauthenticationPrompt(ctx context.Context, owner account.Account, from Browser) (Prompt, error) {
+	return s.prompt(ctx, owner.ID, from)
 }

@@ -5,40 +5,38 @@ import (
 	"strings"
 )
 
-// maxReturnURL bounds what travels through the form and is stored with the
-// attempt: longer than any address that a person goes back to.
+// maxReturnURL is the maximum length in bytes of a return URL in the form and in the
+// attempt's row. Real paths are shorter.
 const maxReturnURL = 2048
 
-// LongestAddress bounds the path and query of a panel that a person comes back to: what
-// the request lines that servers and proxies take, of 8 KiB, can hold.
-const LongestAddress = 8 << 10
+// MaxAddress is the maximum length in bytes of a panel's path and query to return to:
+// servers and proxies accept request lines of up to 8 KiB.
+const MaxAddress = 8 << 10
 
-// home is where a person goes who came from nowhere, or from somewhere that
-// isn't ours.
+// home replaces a return URL that is missing or not allowed.
 const home = "/"
 
-// CheckReturn returns raw if it is an absolute path on the portal, with query
-// and fragment, and "/" for everything else. It is checked when it comes in
-// and again when it is used (R20).
+// CheckReturn returns raw if it is an absolute path on the portal, with query and fragment,
+// and otherwise "/". Callers check a return URL when it comes in and again before the
+// redirect (R20).
 func CheckReturn(raw string) string {
 	checked := CheckPath(raw)
 	u, err := url.Parse(checked)
-	// Where a sign-in begins or ends is no place to come back to.
+	// After a redirect to these pages the user would be signed out or at the form again.
 	if err != nil || u.Path == "/logout" || u.Path == "/login" || strings.HasPrefix(u.Path, "/login/") {
 		return home
 	}
 	return checked
 }
 
-// CheckPath returns raw if it is an absolute path, with query and fragment, of
-// whatever host stands before it, and "/" for everything else. What a browser
-// might read as another host (two slashes, a backslash, a control character)
-// is never let through. One that is longer than 2048 bytes, which is too long to travel
-// in another address, is "/" too.
+// CheckPath returns raw if it is an absolute path on any host, with query and fragment, and
+// otherwise "/". A path that a browser could read as another host (two slashes, a backslash,
+// a control character) is never returned. Nor is one of more than 2048 bytes, which is too
+// long to be a parameter of another URL.
 func CheckPath(raw string) string { return checkPath(raw, maxReturnURL) }
 
-// CheckAddress is [CheckPath] for up to [LongestAddress] bytes.
-func CheckAddress(raw string) string { return checkPath(raw, LongestAddress) }
+// CheckAddress is [CheckPath] for paths of up to [MaxAddress] bytes.
+func CheckAddress(raw string) string { return checkPath(raw, MaxAddress) }
 
 func checkPath(raw string, longest int) string {
 	if len(raw) > longest || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") {
@@ -55,9 +53,9 @@ func checkPath(raw string, longest int) string {
 		}
 	}
 	if asIs {
-		return raw // as net/url would write it, and most are like that
+		return raw // the common case: net/url would return the same text
 	}
-	raw = escapeOddSigns(raw)
+	raw = escapeChars(raw)
 	u, err := url.Parse(raw)
 	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {
 		return home
@@ -68,21 +66,21 @@ func checkPath(raw string, longest int) string {
 	return home
 }
 
-// oddSigns are signs that no path or fragment has unescaped (RFC 3986, section 3.3), and
-// that browsers send as they are. Where one is there net/url would write the whole path
-// anew, and a %2F in it as a slash.
-var oddSigns = strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", "^", "%5E", "`", "%60", "{", "%7B", "|", "%7C", "}", "%7D")
+// unescapedChars escapes characters that a path or fragment may not contain (RFC 3986, section
+// 3.3) but that browsers send. If one of them stayed, net/url would encode the whole path
+// again and write a %2F in it as a slash.
+var unescapedChars = strings.NewReplacer(`"`, "%22", "<", "%3C", ">", "%3E", "^", "%5E", "`", "%60", "{", "%7B", "|", "%7C", "}", "%7D")
 
-// escapeOddSigns escapes them before the query and behind it; in the query they may stay.
-func escapeOddSigns(raw string) string {
+// escapeChars escapes them in the path and the fragment; a query may contain them.
+func escapeChars(raw string) string {
 	rest, fragment, hasFragment := strings.Cut(raw, "#")
 	path, query, hasQuery := strings.Cut(rest, "?")
-	raw = oddSigns.Replace(path)
+	raw = unescapedChars.Replace(path)
 	if hasQuery {
 		raw += "?" + query
 	}
 	if hasFragment {
-		raw += "#" + oddSigns.Replace(fragment)
+		raw += "#" + unescapedChars.Replace(fragment)
 	}
 	return raw
 }

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// elsewhere are values that some browser, proxy or library takes for another
-// host, another scheme, a second header or no path of ours. All go home.
-var elsewhere = []string{
+// hostileURLs are values that some browser, proxy or library reads as another host, another
+// scheme or a second header, or that are no path of the portal. CheckReturn replaces all.
+var hostileURLs = []string{
 	"", " ", "#", "?", "a", "settings", "./settings", "../settings", "?return=/",
 	"https://evil.test", "https://evil.test/", "http://evil.test", "HTTPS://EVIL.TEST", "https:evil.test", "https:/evil.test", "https:///evil.test", "http:\\\\evil.test",
 	"//evil.test", "//evil.test/", "///evil.test", "////evil.test", "//evil.test@portal.example", "//portal.example@evil.test/", "//portal.example", "//", "///", "//%65vil.test", "//evil%E3%80%82test", "//[::1]/", "//0x7f.1/", "//@evil.test",
@@ -22,42 +22,42 @@ var elsewhere = []string{
 	"/" + strings.Repeat("a", 2048), "/" + strings.Repeat("a", 1<<20),
 }
 
-// ours are places that somebody may come back to.
-var ours = []string{
+// allowedPaths are allowed return URLs.
+var allowedPaths = []string{
 	"/", "/settings/security", "/settings/security?notice=added", "/settings/security#codes", "/settings/security/authenticators/abc_-123", "/enter?panel=https%3A%2F%2Fpanel.example&return=%2Fx&state=S", "/a?b=//evil.test", "/a?u=https://evil.test/", "/a#//evil.test",
 	"/loginx", "/log", "/settings/", "/a/b/../c", "/a//b", "/%20", "/%C3%A9", "/a%2fb", "/a@b", "/a:b", "/;a", "/?a", "/#a", "/~", "/" + strings.Repeat("a", 2047),
 }
 
-func TestNobodyIsSentElsewhere(t *testing.T) {
-	if len(elsewhere) < 60 {
-		t.Fatalf("only %d values", len(elsewhere))
+func TestHostileReturnURLsBecomeHome(t *testing.T) {
+	if len(hostileURLs) < 60 {
+		t.Fatalf("only %d hostile values, want at least 60", len(hostileURLs))
 	}
-	for _, raw := range elsewhere {
+	for _, raw := range hostileURLs {
 		if got := CheckReturn(raw); got != "/" {
 			t.Errorf("CheckReturn(%.60q) = %.60q, want /", raw, got)
 		}
 	}
 }
 
-func TestPlacesOfOursAreKept(t *testing.T) {
-	for _, raw := range ours {
+func TestAllowedPathsAreKept(t *testing.T) {
+	for _, raw := range allowedPaths {
 		if got := CheckReturn(raw); got != raw {
-			t.Errorf("CheckReturn(%.80q) = %.80q", raw, got)
+			t.Errorf("CheckReturn(%.80q) = %.80q, want it unchanged", raw, got)
 		}
 	}
 }
 
-// escaped grows past the bound of what is stored once it is escaped.
-var escaped = "/" + strings.Repeat("|", 1000)
+// growsWhenEscaped is within the maximum length, but not after escaping.
+var growsWhenEscaped = "/" + strings.Repeat("|", 1000)
 
 func TestReturnURLKeepsItsBound(t *testing.T) {
-	if got := CheckReturn(escaped); len(got) > maxReturnURL {
-		t.Errorf("%d bytes come out as %d, and the next check sends them home: want at most %d, or /", len(escaped), len(got), maxReturnURL)
+	if got := CheckReturn(growsWhenEscaped); len(got) > maxReturnURL {
+		t.Errorf("a return URL of %d bytes becomes one of %d, which the next check replaces by /; want at most %d, or /", len(growsWhenEscaped), len(got), maxReturnURL)
 	}
 }
 
 func FuzzCheckReturn(f *testing.F) {
-	for _, raw := range append(elsewhere, ours...) {
+	for _, raw := range append(hostileURLs, allowedPaths...) {
 		if len(raw) < 3000 {
 			f.Add(raw)
 		}
@@ -77,10 +77,10 @@ func FuzzCheckReturn(f *testing.F) {
 			}
 		}
 		if got[0] != '/' || strings.HasPrefix(got, "//") {
-			t.Fatalf("CheckReturn(%q) = %q is no path", raw, got)
+			t.Fatalf("CheckReturn(%q) = %q, which isn't a path", raw, got)
 		}
 		if own, err := url.Parse(got); err != nil || own.String() != got {
-			t.Fatalf("CheckReturn(%q) = %q, which net/url writes otherwise: %v, %v", raw, got, own, err)
+			t.Fatalf("CheckReturn(%q) = %q, which net/url writes differently: %v, %v", raw, got, own, err)
 		}
 		u, err := portal.Parse(got)
 		if err != nil {
@@ -90,7 +90,7 @@ func FuzzCheckReturn(f *testing.F) {
 			t.Fatalf("CheckReturn(%q) = %q leads to %s", raw, got, u)
 		}
 		if again := CheckReturn(got); again != got && len(got) <= maxReturnURL {
-			t.Fatalf("CheckReturn(%q) = %q, and of that %q", raw, got, again)
+			t.Fatalf("CheckReturn(%q) = %q, and CheckReturn of that = %q", raw, got, again)
 		}
 	})
 }

@@ -15,23 +15,23 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Progress is what a right credential led to.
+// Progress is the state of an attempt after an accepted credential.
 type Progress struct {
 	Stage     Stage
-	Attempt   secret.Text // until [StageDone]: the attempt's new token
+	Attempt   secret.Text // before [StageDone]: the attempt's new token
 	Session   secret.Text // at [StageDone]: the session's new token
 	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new value
-	ReturnURL string      // at [StageDone]: where the person goes, checked
-	CodesLeft int         // after a backup code: how many are unused; else -1
+	ReturnURL string      // at [StageDone]: where to redirect, as CheckReturn returned it
+	CodesLeft int         // after a backup code: the number of unused ones; else -1
 	Username  string      // of the account, for the log
 }
 
-// SubmitPassword begins a sign-in. An unknown name, a disabled account and a
-// wrong password give [ErrRejected] after the same work (R27). sessionToken is
-// what the browser holds so far, or empty.
+// SubmitPassword starts a sign-in. An unknown name, a disabled account and a wrong password
+// all return [ErrRejected] after the same work (R27). sessionToken is the token of the
+// session that the browser holds, or empty.
 func (s *Service) SubmitPassword(ctx context.Context, username, typed, returnURL, sessionToken string, from Browser) (Progress, error) {
 	progress, err := s.submitPassword(ctx, username, typed, returnURL, sessionToken, from)
-	s.Metrics.begun(progress, err)
+	s.Metrics.countPassword(progress, err)
 	return progress, err
 }
 
@@ -42,18 +42,18 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	}
 	ledgerID := owner.ID
 	if owner.ID == "" {
-		ledgerID = s.nobody(username)
+		ledgerID = s.unknownNameID(username)
 	}
 	v, err := s.tryPassword(ctx, ledgerID, owner, typed, from)
 	if err != nil {
 		return Progress{}, err
 	}
-	ctx, done := regardless(ctx)
+	ctx, done := detached(ctx)
 	defer done()
 	if !v.Match || owner.Disabled() {
-		// The event is written for names that don't exist too: its commit
-		// takes longer than the rest of the difference.
-		if err := s.failed(ctx, from.event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
+		// Unknown names get an event too: its commit takes longer than the rest of the
+		// difference, by which a client could otherwise tell them apart.
+		if err := s.recordFailure(ctx, from.event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
 		return Progress{}, ErrRejected
@@ -65,7 +65,7 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	}
 	var progress Progress
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := s.lock(ctx, tx, owner.ID, sessionToken); err != nil {
+		if err := s.lockAccounts(ctx, tx, owner.ID, sessionToken); err != nil {
 			return err
 		}
 		if err := s.settle(ctx, tx, owner.ID, v); err != nil {
@@ -75,25 +75,24 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 		return err
 	})
 	if err != nil {
-		// The transaction was rolled back, and the give-back with it; the password was
-		// right all the same.
+		// The rollback also undid the give-back, but the password was right.
 		err = errors.Join(err, s.giveBack(ctx, v.reservation))
 	}
 	if errors.Is(err, ErrPasswordEnded) {
-		return Progress{}, errors.Join(err, s.failed(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from))
+		return Progress{}, errors.Join(err, s.recordFailure(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from))
 	}
 	return progress, err
 }
 
-// stage says where the attempt of owner stands, as far as the database knows.
+// stage returns the stage of owner's attempt, from what q reads now.
 func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner account.Account) (Stage, error) {
 	authenticators, err := authenticator.List(ctx, q, owner.ID)
 	if err != nil {
 		return StagePassword, err
 	}
 	if len(authenticators) == 0 && !owner.TwoFactorAt.IsZero() {
-		// Somebody took rows away. That must not look like an account without
-		// a second factor.
+		// The rows were lost or deleted. That must not turn the account into one without a
+		// second factor.
 		return StagePassword, fmt.Errorf("account %s has two-factor authentication on, but no authenticator", owner.ID)
 	}
 	var kinds []authenticator.Kind
@@ -104,13 +103,13 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner acco
 	if err != nil {
 		return StagePassword, err
 	}
-	// A reauthentication changes no password: its session is open already.
+	// A reauthentication can't change the password: its session is open already.
 	mustChange := !suspect.IsZero() && a.Purpose == SignIn
 	return Next(a.Proofs, kinds, mustChange), nil
 }
 
-// advance stores the attempt at its next stage, or finishes it. tx holds
-// [Service.lock] since before it changed anything.
+// advance stores the attempt at its next stage, or finishes it. tx must have locked the
+// accounts with [Service.lockAccounts] before its first change.
 func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (Progress, error) {
 	owner, err := account.ByID(ctx, tx, a.AccountID)
 	if err != nil {
@@ -133,66 +132,66 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 	return progress, err
 }
 
-// Waiting is what a door shows of an attempt that waits for a code.
-type Waiting struct {
+// Prompt is what a page shows of an attempt that needs a code.
+type Prompt struct {
 	Stage     Stage
 	Account   account.Account
-	CodesLeft int  // unused backup codes
-	TwoCodes  bool // single codes aren't looked at now
-	// Authenticators are the names of those whose codes are accepted, oldest first.
+	CodesLeft int  // number of unused backup codes
+	TwoCodes  bool // single codes aren't verified now, only two in a row
+	// Authenticators are the names of the account's authenticators, oldest first.
 	Authenticators []string
-	ReturnURL      string // where the attempt leads, checked
+	ReturnURL      string // where the attempt leads, as CheckReturn returned it
 }
 
-// Waiting returns where the attempt with this token stands, or [ErrNoAttempt].
-func (s *Service) Waiting(ctx context.Context, token string, from Browser) (Waiting, error) {
+// AttemptPrompt returns what to ask for in the attempt with this token, or [ErrNoAttempt].
+func (s *Service) AttemptPrompt(ctx context.Context, token string, from Browser) (Prompt, error) {
 	q := s.DB.Reader()
 	a, owner, err := s.attempt(ctx, q, token)
 	if err != nil {
-		return Waiting{}, err
+		return Prompt{}, err
 	}
-	w, err := s.waiting(ctx, owner.ID, from)
+	w, err := s.prompt(ctx, owner.ID, from)
 	if err != nil {
-		return Waiting{}, err
+		return Prompt{}, err
 	}
 	w.Account, w.ReturnURL = owner, a.ReturnURL
 	w.Stage, err = s.stage(ctx, q, a, owner)
 	return w, err
 }
 
-func (s *Service) waiting(ctx context.Context, accountID string, from Browser) (Waiting, error) {
+func (s *Service) prompt(ctx context.Context, accountID string, from Browser) (Prompt, error) {
 	q := s.DB.Reader()
 	left, err := backupcode.Left(ctx, q, accountID)
 	if err != nil {
-		return Waiting{}, err
+		return Prompt{}, err
 	}
 	authenticators, err := authenticator.List(ctx, q, accountID)
 	if err != nil {
-		return Waiting{}, err
+		return Prompt{}, err
 	}
 	tries, _, err := s.codeTries(ctx, q, Attempt{}, accountID, len(authenticators), false, from)
 	if err != nil {
-		return Waiting{}, err
+		return Prompt{}, err
 	}
 	verdict, err := s.Ledger.Peek(ctx, tries[0])
 	if err != nil {
-		return Waiting{}, err
+		return Prompt{}, err
 	}
-	w := Waiting{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}
+	w := Prompt{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}
 	for _, a := range authenticators {
 		w.Authenticators = append(w.Authenticators, a.Name)
 	}
 	return w, nil
 }
 
-// SubmitNewPassword changes a suspect password at the end of a sign-in. It
-// returns the errors of password.Check, [ErrSamePassword] or [ErrNoAttempt].
+// SubmitNewPassword replaces a suspect password at the end of a sign-in. It returns the
+// errors of password.Check, [ErrSamePassword] or [ErrNoAttempt].
 func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionToken string, from Browser) (Progress, error) {
 	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
 	if err != nil {
 		return Progress{}, err
 	}
-	w, err := s.Waiting(ctx, token, from)
+	w, err := s.AttemptPrompt(ctx, token, from)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -206,9 +205,8 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 	var progress Progress
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
-		// The hash took its time: the attempt must still be the one that was
-		// read, for an account that nobody changed meanwhile.
-		if err := s.lock(ctx, tx, owner.ID, sessionToken); err != nil {
+		// Hashing took time: check that the attempt still exists and the account is unchanged.
+		if err := s.lockAccounts(ctx, tx, owner.ID, sessionToken); err != nil {
 			return err
 		}
 		if owner, err = account.ByID(ctx, tx, owner.ID); err != nil {
@@ -217,7 +215,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 		if owner.Disabled() || owner.Stamp != a.Stamp {
 			return ErrNoAttempt
 		}
-		if err := a.end(ctx, tx); err != nil {
+		if err := a.consume(ctx, tx); err != nil {
 			return err
 		}
 		if a.Stamp, err = s.endOthers(ctx, tx, owner.ID, "", from.Device); err != nil {
@@ -229,37 +227,37 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 		if err := audit.Append(ctx, tx, from.event(now, owner.ID, audit.PasswordChanged)); err != nil {
 			return err
 		}
-		a.ID = "" // its row is gone
+		a.ID = "" // consume deleted its row
 		progress, err = s.advance(ctx, tx, a, sessionToken, from)
 		return err
 	})
-	s.Metrics.goneOn(progress, err)
+	s.Metrics.countLaterStep(progress, err)
 	return progress, err
 }
 
-// checkNew returns why typed can't become the account's password.
+// checkNew returns why typed can't become the account's password, or nil.
 func (s *Service) checkNew(owner account.Account, typed string) error {
-	return password.Check(typed, s.MinRunes, s.Words(owner)...)
+	return password.Check(typed, s.MinRunes, s.GuessableWords(owner)...)
 }
 
-// Words are what everybody knows of the account and the site; a password made
-// of them is guessed early.
-func (s *Service) Words(owner account.Account) []string {
+// GuessableWords returns words about the account and the site that a guesser tries first. A
+// password made of them is weak.
+func (s *Service) GuessableWords(owner account.Account) []string {
 	return []string{s.Issuer, owner.Name, owner.DisplayName, owner.Email}
 }
 
-// hashNew checks and hashes a new password; one equal to the account's is
-// [ErrSamePassword].
+// hashNew checks and hashes a new password. It returns [ErrSamePassword] if the account has
+// the same one.
 func (s *Service) hashNew(ctx context.Context, owner account.Account, typed string) (secret.Text, error) {
 	if err := s.checkNew(owner, typed); err != nil {
 		return secret.Text{}, err
 	}
-	// Whoever sets a password is signed in, or has a link or the command line.
-	leave, err := s.queue(ctx, throttle.Place{Account: owner.ID, Known: true})
+	// All callers are signed in or have a link or the command line, so they count as known.
+	release, err := s.acquireSlot(ctx, throttle.Place{Account: owner.ID, Known: true})
 	if err != nil {
 		return secret.Text{}, err
 	}
-	defer leave(true)
+	defer release(true)
 	if owner.ID != "" {
 		same, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, typed)
 		if err != nil {
@@ -272,8 +270,8 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 	return password.Hash(s.Passwords, typed)
 }
 
-// refused marks an event as one that was not carried out.
-func refused(e audit.Event) audit.Event {
+// asRefused returns the event with the outcome of a request that was not carried out.
+func asRefused(e audit.Event) audit.Event {
 	e.Outcome = audit.Refused
 	return e
 }

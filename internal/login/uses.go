@@ -12,17 +12,17 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// uses are when sessions and passes, by id, were used last, until that is
-// written: to write each by itself would cost more than the request did. What a
-// killed server hadn't written, and what the database refused, was never noted:
-// such a session ends that much early as idle, and never late.
-type uses struct {
+// lastUses collects the last use of sessions and passes by id, until WriteUses writes them
+// together: a write for each request would cost more than the request. If the server is
+// killed or the write fails, the collected uses are lost. A session then ends earlier as
+// idle, never later.
+type lastUses struct {
 	mu               sync.Mutex
 	sessions, passes map[string]time.Time
 }
 
-// take returns what is to be written, and forgets it.
-func (u *uses) take() (sessions, passes map[string]time.Time) {
+// drain returns the collected uses and clears them.
+func (u *lastUses) drain() (sessions, passes map[string]time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	sessions, passes = u.sessions, u.passes
@@ -30,7 +30,7 @@ func (u *uses) take() (sessions, passes map[string]time.Time) {
 	return sessions, passes
 }
 
-func (u *uses) note(of *map[string]time.Time, id string, now time.Time) {
+func (u *lastUses) note(of *map[string]time.Time, id string, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if *of == nil {
@@ -41,29 +41,29 @@ func (u *uses) note(of *map[string]time.Time, id string, now time.Time) {
 	}
 }
 
-// Seen notes that a visit was used, so that its session doesn't end as idle, or a
-// pass, so that its owner sees which are. It is written by [Service.WriteUses].
-func (s *Service) Seen(v *Visitor) {
+// NoteUse records that a visit was used, so that its session doesn't end as idle, or a pass, so
+// that its owner sees which ones are in use. [Service.WriteUses] writes it later.
+func (s *Service) NoteUse(v *Visitor) {
 	now := s.Clock()
 	switch {
-	case v.Visit.ID != "" && v.Visit.Session.SeenIsOld(now) && s.Admissions.seen(v, now):
-		s.uses.note(&s.uses.sessions, v.Visit.Session.ID, now)
-	case v.Pass.ID != "" && v.Pass.SeenIsOld(now) && s.Admissions.seen(v, now):
-		s.uses.note(&s.uses.passes, v.Pass.ID, now)
+	case v.Visit.ID != "" && v.Visit.Session.SeenIsOld(now) && s.Admissions.claimUse(v, now):
+		s.lastUses.note(&s.lastUses.sessions, v.Visit.Session.ID, now)
+	case v.Pass.ID != "" && v.Pass.SeenIsOld(now) && s.Admissions.claimUse(v, now):
+		s.lastUses.note(&s.lastUses.passes, v.Pass.ID, now)
 	}
 }
 
-// SeenSession notes that a session was used at the portal, as [Service.Seen] does.
-func (s *Service) SeenSession(held session.Session) {
+// NoteSessionUse records that a session was used at the portal, as [Service.NoteUse] does.
+func (s *Service) NoteSessionUse(held session.Session) {
 	if now := s.Clock(); held.SeenIsOld(now) {
-		s.uses.note(&s.uses.sessions, held.ID, now)
+		s.lastUses.note(&s.lastUses.sessions, held.ID, now)
 	}
 }
 
-// WriteUses writes what was noted, in one transaction. What a clock noted that was ahead
-// and has gone back meanwhile is written as of now.
+// WriteUses writes the collected uses in one transaction. A use that the clock dated too far
+// ahead, before it was set back, is written as of now.
 func (s *Service) WriteUses(ctx context.Context) error {
-	sessions, passes := s.uses.take()
+	sessions, passes := s.lastUses.drain()
 	latest := s.Clock().Add(clock.Slack)
 	for _, uses := range []map[string]time.Time{sessions, passes} {
 		for id, at := range uses {

@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// sessionsOf opens n sessions of a new account at [testkit.Start].
-func sessionsOf(t *testing.T, d *db.DB, n int) (owner account.Account, held []session.Session) {
+// createSessions creates an account with n sessions at [testkit.Start].
+func createSessions(t *testing.T, d *db.DB, n int) (owner account.Account, held []session.Session) {
 	t.Helper()
 	life := session.Life{Idle: 24 * time.Hour, Absolute: 24 * time.Hour}
 	err := d.Write(t.Context(), func(tx *db.Tx) (err error) {
@@ -32,12 +32,12 @@ func sessionsOf(t *testing.T, d *db.DB, n int) (owner account.Account, held []se
 		held, err = session.List(t.Context(), d.Reader(), owner, life, testkit.Start)
 	}
 	if err != nil || len(held) != n {
-		t.Fatalf("%d sessions, %v", len(held), err)
+		t.Fatalf("%d sessions, %v; want %d", len(held), err, n)
 	}
 	return owner, held
 }
 
-// seenAfter returns how long after [testkit.Start] the session was used last.
+// seenAfter returns the session's last use, counted from [testkit.Start].
 func seenAfter(t *testing.T, d *db.DB, id string) time.Duration {
 	t.Helper()
 	var at db.At
@@ -49,7 +49,7 @@ func seenAfter(t *testing.T, d *db.DB, id string) time.Duration {
 
 func TestUsesAreGatheredAndWrittenTogether(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		_, held := sessionsOf(t, d, 3)
+		_, held := createSessions(t, d, 3)
 		clock := testkit.NewClock()
 		s := &Service{DB: d, Clock: clock.Now}
 		written := func(when string, want ...time.Duration) {
@@ -67,16 +67,16 @@ func TestUsesAreGatheredAndWrittenTogether(t *testing.T) {
 			}
 		}
 		clock.Move(time.Minute - time.Millisecond)
-		s.SeenSession(held[0])
+		s.NoteSessionUse(held[0])
 		write()
 		written("within the minute", 0, 0, 0)
 		clock.Move(time.Minute)
-		s.SeenSession(held[0])
-		s.SeenSession(held[1])
+		s.NoteSessionUse(held[0])
+		s.NoteSessionUse(held[1])
 		clock.Move(time.Second)
-		s.SeenSession(held[1])
+		s.NoteSessionUse(held[1])
 		clock.Move(-10 * time.Second)
-		s.SeenSession(held[1]) // a clock that was set back moves nothing back
+		s.NoteSessionUse(held[1]) // with the clock set back, the last use stays
 		written("not yet", 0, 0, 0)
 		write()
 		first, second := 2*time.Minute-time.Millisecond, 2*time.Minute+time.Second-time.Millisecond
@@ -86,17 +86,17 @@ func TestUsesAreGatheredAndWrittenTogether(t *testing.T) {
 	})
 }
 
-// Who ends sessions holds their rows, in any order: that keeps no note waiting,
-// and no note keeps them. SQLite has one writer.
-func TestUsesWaitForNobody(t *testing.T) {
+// A transaction that ends sessions holds their rows in any order. WriteUses must neither
+// wait for it nor make it wait. SQLite has only one writer.
+func TestWriteUsesTakesNoLockedRow(t *testing.T) {
 	t.Parallel()
 	d := testkit.Open(t, testkit.DatabaseURL(t, "postgres"))
-	owner, held := sessionsOf(t, d, 3)
+	owner, held := createSessions(t, d, 3)
 	clock := testkit.NewClock()
 	clock.Move(time.Hour)
 	s := &Service{DB: d, Clock: clock.Now}
 	for _, one := range held {
-		s.SeenSession(one)
+		s.NoteSessionUse(one)
 	}
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
 		if _, err := session.Revoke(t.Context(), tx, owner.ID, held[1].ID); err != nil {
@@ -108,6 +108,6 @@ func TestUsesWaitForNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	if seenAfter(t, d, held[0].ID) != time.Hour || seenAfter(t, d, held[2].ID) != time.Hour {
-		t.Error("the others' use wasn't noted")
+		t.Error("the last uses of the other sessions weren't written")
 	}
 }

@@ -250,7 +250,7 @@ func giveTo(chown func(uid, gid int) error, dir string) error {
 func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{
-			login.EndAttempts, session.Purge, device.Purge, authenticator.PurgePending, account.PurgeTickets, pass.Purge,
+			login.PurgeAttempts, session.Purge, device.Purge, authenticator.PurgePending, account.PurgeTickets, pass.Purge,
 		} {
 			if err := end(ctx, tx); err != nil {
 				return err

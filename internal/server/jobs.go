@@ -224,7 +224,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 	return p.alone(ctx, sweepLease, sweepEvery, func(ctx context.Context) error {
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
-			login.SweepAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
+			login.ExpireAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
 			pass.Expire, authenticator.ExpirePending, account.ExpireTickets, throttle.Expire,
 		} {
 			// By itself, so that one which takes too long takes nothing from the others.

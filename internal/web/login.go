@@ -164,16 +164,16 @@ func (e *otherStageError) Error() string { return "attempt is at another stage" 
 
 // attemptAt returns the token of the browser's attempt, and what the page of its stage shows.
 // The error is a [*otherStageError] if the attempt isn't at the given stage.
-func (s *server) attemptAt(req *request, stage login.Stage) (string, login.Waiting, error) {
+func (s *server) attemptAt(req *request, stage login.Stage) (string, login.Prompt, error) {
 	token := s.cookie(req.Request, attemptCookie)
-	attempt, err := s.Login.Waiting(req.Context(), token, req.from)
+	attempt, err := s.Login.AttemptPrompt(req.Context(), token, req.from)
 	if err == nil && attempt.Stage != stage {
 		err = &otherStageError{attempt.Stage}
 	}
 	return token, attempt, err
 }
 
-func (s *server) codePage(req *request, w login.Waiting, two bool) codePage {
+func (s *server) codePage(req *request, w login.Prompt, two bool) codePage {
 	names := ""
 	if len(w.Authenticators) > 1 {
 		names = strings.Join(w.Authenticators, ", ")
@@ -218,7 +218,7 @@ func (s *server) postCode(req *request) error {
 
 // formReturn returns the return URL for a form that is shown again: that of the form's field,
 // or otherwise that of the attempt.
-func formReturn(field string, w login.Waiting) string {
+func formReturn(field string, w login.Prompt) string {
 	if field != "" {
 		return login.CheckReturn(field)
 	}
@@ -401,7 +401,7 @@ func (s *server) postSetup(req *request) error {
 		return err
 	}
 	if opened.Kind == account.TicketLetIn {
-		token, err := s.Login.UseLetIn(req.Context(), f[0], req.from)
+		token, err := s.Login.RedeemLetIn(req.Context(), f[0], req.from)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
-func (s *server) newPasswordPage(w login.Waiting) newPasswordPage {
+func (s *server) newPasswordPage(w login.Prompt) newPasswordPage {
 	return newPasswordPage{frame: frame{Title: say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
 }
 
@@ -46,14 +46,14 @@ func (s *server) postNewPassword(req *request) error {
 }
 
 func (s *server) newPassword(owner account.Account) newPassword {
-	words := strings.Join(s.Login.Words(owner), " ")
+	words := strings.Join(s.Login.GuessableWords(owner), " ")
 	return newPassword{MinLength: s.Login.MinRunes, MaxLength: password.MaxRunes, Words: words}
 }
 
 // setWeakCookie makes the next page warn the user if the password that was just set is weak.
 // It uses a cookie, since an address would be in the logs of proxies.
 func (s *server) setWeakCookie(req *request, owner account.Account, typed string) {
-	if got := password.Strength(typed, s.Login.Words(owner)...); got.Level == password.Weak {
+	if got := password.Strength(typed, s.Login.GuessableWords(owner)...); got.Level == password.Weak {
 		s.setCookie(req.w, weakCookie, string(got.Reason), weakCookieLife)
 	}
 }

@@ -185,7 +185,7 @@ func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.
 func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	address := panel.ReturnPath(method, target, r.Header)
 	back := newReturnAddress(login.CheckAddress(address))
-	if len(address) > login.LongestAddress { // only a script can store it
+	if len(address) > login.MaxAddress { // only a script can store it
 		address = login.CheckPath(folderOf(address))
 		back = returnAddress{path: storedAddressPath(address, keptKey), kept: true}
 	} else {

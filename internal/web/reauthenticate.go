@@ -26,7 +26,7 @@ type proofForm struct {
 }
 
 func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticatePage, error) {
-	asked, err := s.Login.Asked(req.Context(), req.me.Account, req.from)
+	asked, err := s.Login.ReauthenticationPrompt(req.Context(), req.me.Account, req.from)
 	f := s.frameOf(req, say("reauthenticate.title"), "")
 	f.FewCodes = false
 	page := reauthenticatePage{

@@ -18,7 +18,7 @@ func (s *server) getSessions(req *request) error {
 	page := sessionsPage{frame: s.frameOf(req, say("sessions.title"), "sessions"), Others: len(all) - 1}
 	for _, one := range all {
 		row := sessionRow{
-			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: signInMessage(login.How(one.Proofs)),
+			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: signInMessage(login.ProofsName(one.Proofs)),
 			SignedInAt: one.CreatedAt, LastSeenAt: one.SeenAt, Current: one.ID == req.me.Session.ID,
 		}
 		if row.Current {
@@ -55,7 +55,7 @@ func (s *server) postLetIn(req *request) error {
 }
 
 func (s *server) postForget(req *request) error {
-	if err := s.Login.ForgetDevice(req.Context(), req.me, req.id()); err != nil {
+	if err := s.Login.RemoveDevice(req.Context(), req.me, req.id()); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
@@ -63,7 +63,7 @@ func (s *server) postForget(req *request) error {
 }
 
 func (s *server) postForgetAll(req *request) error {
-	if err := s.Login.ForgetDevices(req.Context(), req.me); err != nil {
+	if err := s.Login.RemoveDevices(req.Context(), req.me); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
@@ -103,7 +103,7 @@ func (s *server) postRevoke(req *request) error {
 }
 
 func (s *server) postRevokeOthers(req *request) error {
-	if _, err := s.Login.RevokeOthers(req.Context(), req.me); err != nil {
+	if _, err := s.Login.RevokeOtherSessions(req.Context(), req.me); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "others_revoked")

@@ -211,7 +211,7 @@ func (s *server) postRename(req *request) error {
 	if err != nil {
 		return err
 	}
-	err = s.Login.Rename(req.Context(), req.me, req.id(), name)
+	err = s.Login.RenameAuthenticator(req.Context(), req.me, req.id(), name)
 	if err == nil {
 		s.redirect(req, "/settings/security", "notice", "renamed")
 		return nil

@@ -332,7 +332,7 @@ func (s *server) identify(req *request, needs access.Requirement) error {
 	if needs == access.Public {
 		return nil
 	}
-	s.Login.SeenSession(held)
+	s.Login.NoteSessionUse(held)
 	if req.twoFactor, req.codesLeft, err = s.Login.SecondFactor(req.Context(), owner); err != nil || !req.twoFactor {
 		return err
 	}
