@@ -205,7 +205,7 @@ func listAccounts(ctx context.Context, q db.Querier, to *listWriter, now time.Ti
 }
 
 func newAccountRow(a account.Account, hasPassword bool, invitedUntil time.Time, twoFactor bool) accountRow {
-	one := accountRow{Name: a.Name, Email: a.Email, Role: role(a), State: stateEnabled, TwoFactor: twoFactor}
+	one := accountRow{Name: a.Name, Email: a.Email, Role: roleName(a), State: stateEnabled, TwoFactor: twoFactor}
 	switch {
 	case a.Disabled():
 		one.State = stateDisabled
@@ -219,8 +219,8 @@ func newAccountRow(a account.Account, hasPassword bool, invitedUntil time.Time, 
 	return one
 }
 
-// role returns the name of an account's role as the command line shows it.
-func role(a account.Account) string {
+// roleName returns the name of an account's role as the command line shows it.
+func roleName(a account.Account) string {
 	if a.Role == account.Operator {
 		return "administrator"
 	}

@@ -102,7 +102,7 @@ func newAccountNames(r *run, portal *server.Portal) *accountNames {
 	return &accountNames{r: r, portal: portal, known: map[string]string{"": ""}}
 }
 
-// byID returns the name of the account, or "" if there is none with this ID.
+// byID returns the name of the account with this ID, or "" if it was removed.
 func (n *accountNames) byID(id string) (string, error) {
 	if name, ok := n.known[id]; ok {
 		return name, nil

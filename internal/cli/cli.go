@@ -198,7 +198,7 @@ func (r *run) openPortal() (*server.Portal, error) {
 	return r.withReferenceClock(server.OpenExisting(r, cfg, time.Now, r.logger(cfg.LogLevel, cfg.LogFormat)))
 }
 
-// openOrCreatePortal is openPortal, but creates the portal if there is none.
+// openOrCreatePortal is openPortal, but creates a missing portal.
 func (r *run) openOrCreatePortal() (*server.Portal, error) {
 	cfg, err := r.readConfig()
 	if err != nil {
@@ -208,7 +208,7 @@ func (r *run) openOrCreatePortal() (*server.Portal, error) {
 }
 
 // withReferenceClock makes a portal that was opened without error use the reference clock,
-// so that a command writes right times on a machine whose own clock is wrong.
+// so that a command writes right times on a machine with a wrong clock.
 func (r *run) withReferenceClock(portal *server.Portal, err error) (*server.Portal, error) {
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func startWithPaths(t *testing.T, configPaths, environ []string, args ...string)
 	return startWithStreams(t, Streams{In: strings.NewReader(""), Out: newOutput(), Err: newOutput()}, configPaths, environ, args...)
 }
 
-// startWithStreams is startWithPaths with streams, whose Out must be an *output.
+// startWithStreams is startWithPaths with streams. Their Out must be an *output.
 func startWithStreams(t *testing.T, streams Streams, configPaths, environ []string, args ...string) *command {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -256,7 +256,7 @@ func TestEverySetUpLinkThatWasPrintedWorks(t *testing.T) {
 	}
 }
 
-// A server that fails to start prints no link, issues none and ends none.
+// A server that fails to start issues and prints no link, and the existing link stays valid.
 func TestAStartThatFailsPrintsNoSetUpLink(t *testing.T) {
 	environ := environFor(t, "sqlite")
 	link := start(t, environ, "serve").waitFor(t, `http://\S+/setup\?ticket=\S+`)[0]

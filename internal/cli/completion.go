@@ -107,7 +107,7 @@ func candidates(node *kong.Node, words []string) []string {
 		return nil
 	}
 	current := words[len(words)-1]
-	var flag *kong.Flag // the flag whose value is the next word
+	var flag *kong.Flag // the flag that the next word is the value of
 	arguments := 0
 	for _, word := range words[:len(words)-1] {
 		switch {
@@ -167,7 +167,7 @@ func valueFlag(node *kong.Node, word string) *kong.Flag {
 	return nil
 }
 
-// childOf returns the subcommand with this name, or an empty command if there is none.
+// childOf returns the subcommand with this name, or an empty command for an unknown name.
 func childOf(node *kong.Node, name string) *kong.Node {
 	for _, child := range node.Children {
 		if child.Name == name {

@@ -36,7 +36,7 @@ func TestNoCommandPrintsAPartOfADatabasePassword(t *testing.T) {
 		"postgres://127.0.0.1:1/sp?user=sp&password=ge&heim=1",
 		"postgres://127.0.0.1:1/sp?sslpassword=ge@heim",
 		"host=127.0.0.1 port=1 user=sp password=geheim",
-		// Well-formed ones whose database doesn't exist or refuses the connection.
+		// Well-formed ones. The database doesn't exist or refuses the connection.
 		"postgres://sp:geheim@127.0.0.1:1/geheimdb",
 		"postgres://sp:ge%40heim%2F4711@127.0.0.1:1/sp",
 		"postgres://127.0.0.1:1/sp?user=geheimuser&password=ge%26heim",

@@ -49,7 +49,7 @@ func (c doctorCommand) Run(r *run) error {
 	} else {
 		err = printReport(r.streams.Out, report, time.Since(start))
 	}
-	if err == nil && report.Bad() {
+	if err == nil && report.HasFaults() {
 		err = errors.New("doctor found faults that must be fixed")
 	}
 	return err
@@ -59,7 +59,7 @@ func (c doctorCommand) Run(r *run) error {
 func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error) {
 	o := doctor.Options{
 		PublicURL: cfg.PublicURL.String(), Base: strings.TrimPrefix(cfg.PortalURL(), cfg.PublicURL.String()), Metrics: cfg.MetricsListen,
-		Listen: cfg.Listen, OwnTLS: cfg.OwnTLS(), TrustsProxies: len(cfg.TrustedProxies) > 0,
+		Listen: cfg.Listen, OwnTLS: cfg.TerminatesTLS(), TrustsProxies: len(cfg.TrustedProxies) > 0,
 		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: filesToCheck(r.configFile, cfg),
 	}
 	if c.Proxy != "" && !slices.Contains(doctor.Proxies(), c.Proxy) {
@@ -77,8 +77,8 @@ func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error
 	return o, err
 }
 
-// filesToCheck returns the files and folders whose owner and mode doctor checks: those that
-// hold secrets, and the configuration, which decides who may enter.
+// filesToCheck returns the files and folders that only their owner may change: those that
+// hold secrets, and the configuration, which grants access to panels.
 func filesToCheck(configFile string, cfg config.Config) doctor.Files {
 	f := doctor.Files{Config: configFile, Folders: []string{cfg.DataDir}}
 	if _, err := os.Stat(cfg.BackupDir()); err == nil {

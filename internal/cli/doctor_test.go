@@ -15,11 +15,11 @@ import (
 )
 
 func TestDoctorFindsOnlyTheSharedHostInTheDemo(t *testing.T) {
-	at := testkit.FreeAddress(t)
-	demo := start(t, nil, "demo", "--shared-host", "--listen", at)
+	address := testkit.FreeAddress(t)
+	demo := start(t, nil, "demo", "--shared-host", "--listen", address)
 	demo.waitFor(t, `Password  `)
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
-	text := fmt.Sprintf("listen: %s\ndata_dir: %s/none\nupstream: http://127.0.0.1:1\n", at, t.TempDir())
+	text := fmt.Sprintf("listen: %s\ndata_dir: %s/none\nupstream: http://127.0.0.1:1\n", address, t.TempDir())
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

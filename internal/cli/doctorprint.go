@@ -140,7 +140,7 @@ type (
 )
 
 func printJSON(w io.Writer, report doctor.Report, start time.Time) error {
-	out := doctorReport{At: start.UTC(), Bad: report.Bad(), Asked: report.Asked, Proxies: []doctorProxy{}, Findings: []doctorFinding{}, Skipped: []doctorSkipped{}}
+	out := doctorReport{At: start.UTC(), Bad: report.HasFaults(), Asked: report.Asked, Proxies: []doctorProxy{}, Findings: []doctorFinding{}, Skipped: []doctorSkipped{}}
 	for _, origin := range slices.Sorted(maps.Keys(report.Proxies)) {
 		out.Proxies = append(out.Proxies, doctorProxy{origin, report.Proxies[origin]})
 	}

@@ -59,7 +59,7 @@ func (r *run) existingConfig() (config.Config, error) {
 	return r.readConfig()
 }
 
-// readConfig reads the configuration file in use, or the defaults if there is none.
+// readConfig reads the configuration file in use. Without a file it returns the defaults.
 func (r *run) readConfig() (cfg config.Config, err error) {
 	cfg, r.places, err = config.Read(r.configFile, r.environ)
 	r.dataDir = absolute(cfg.DataDir)
@@ -84,7 +84,7 @@ func (r *run) describeConfig(cfg config.Config) string {
 	return fmt.Sprintf("There is no configuration file (%s), so the defaults are in force; data is kept in %s", strings.Join(r.configPaths, ", "), absolute(cfg.DataDir))
 }
 
-// adviseOnConfig prints who may read the configuration file if this user may not.
+// adviseOnConfig prints the owner of the configuration file if this user may not read it.
 func (r *run) adviseOnConfig() {
 	f, err := os.Open(r.configFile)
 	if err == nil {
@@ -97,8 +97,8 @@ func (r *run) adviseOnConfig() {
 	fmt.Fprintf(r.streams.Err, "%s belongs to %s, and this command runs as %s. Run it as a user who may read it: sudo -u %s sallyport …\n", path, owner, userName(os.Geteuid()), owner)
 }
 
-// adviseOnOwner prints who owns a file of the data directory, and what to run, if err says
-// that this user may not open that file.
+// adviseOnOwner prints the owner of a file of the data directory, and what to run, if err
+// says that this user may not open that file.
 func (r *run) adviseOnOwner(err error) { r.adviseOnOwnerAs(err, userName(os.Geteuid())) }
 
 func (r *run) adviseOnOwnerAs(err error, me string) {

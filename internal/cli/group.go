@@ -42,12 +42,12 @@ func (c groupRemove) Run(r *run) error {
 	defer portal.Close()
 	err = portal.Login.RemoveGroup(r, c.Group)
 	if errors.Is(err, login.ErrGone) {
-		err = noGroup(c.Group)
+		err = noGroupError(c.Group)
 	}
 	return printOnSuccess(r, err, "Group %s was removed.\n", c.Group)
 }
 
-func noGroup(name string) error {
+func noGroupError(name string) error {
 	return fmt.Errorf("there is no group %q; see \"sallyport group list\"", name)
 }
 
@@ -88,7 +88,7 @@ func (c groupJoin) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		err := portal.Login.Join(r, a, c.Group)
 		if errors.Is(err, login.ErrGone) {
-			err = noGroup(c.Group)
+			err = noGroupError(c.Group)
 		}
 		return printOnSuccess(r, err, "%s is in group %s.\n", a.Name, c.Group)
 	})

@@ -65,9 +65,9 @@ func getFromListener(ctx context.Context, cfg config.Config, page string) (statu
 	}
 	scheme := "http"
 	transport := &http.Transport{DisableKeepAlives: true}
-	if cfg.OwnTLS() {
+	if cfg.TerminatesTLS() {
 		scheme = "https"
-		// No verification: nothing secret is sent, and a server with an expired
+		// No verification: the request contains no secret, and a server with an expired
 		// certificate is alive. The command doctor checks certificates.
 		transport.TLSClientConfig = &tls.Config{ServerName: cfg.PublicURL.Hostname(), InsecureSkipVerify: true}
 	}

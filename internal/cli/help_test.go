@@ -29,13 +29,13 @@ func TestEveryCommandHasAHelpAGroupAndAnExampleThatParses(t *testing.T) {
 			t.Errorf("%s: the help %q is no sentence", commandPath(node), node.Help)
 		}
 		example := node.Tag.Get("example")
-		at := strings.Index(example, commandPath(node))
-		if at < 0 {
+		start := strings.Index(example, commandPath(node))
+		if start < 0 {
 			t.Errorf("%s: the example %q is for another command", commandPath(node), example)
 			continue
 		}
 		// Cut off redirections and pipes.
-		command, _, _ := strings.Cut(strings.TrimSuffix(example[at:], ")"), " < ")
+		command, _, _ := strings.Cut(strings.TrimSuffix(example[start:], ")"), " < ")
 		command, _, _ = strings.Cut(command, " > ")
 		command, _, _ = strings.Cut(command, " | ")
 		if _, err := newTestParser(t).Parse(strings.Fields(command)[1:]); err != nil {

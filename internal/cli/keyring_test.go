@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// environWithExternalRing returns the variables of a configuration whose key ring is a
-// systemd credential or the output of a command, and the file that holds the ring. Sallyport
+// environWithExternalRing returns the variables of a configuration with the key ring in a
+// systemd credential or in the output of a command, and the file that holds the ring. Sallyport
 // doesn't write to that file, and the test does it as the operator.
 func environWithExternalRing(t *testing.T, engine, source string) (environ []string, file string) {
 	t.Helper()

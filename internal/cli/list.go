@@ -50,7 +50,7 @@ func (l *listWriter) add(r row) error {
 	return l.writeLine(r.cells())
 }
 
-// end writes the table, which is held back until all of its widths are known.
+// end writes the table. Until then the widths of its columns are unknown.
 func (l *listWriter) end() error {
 	if l.table == nil {
 		return nil

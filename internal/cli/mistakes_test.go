@@ -21,7 +21,7 @@ import (
 type mistake struct {
 	name string
 	text string
-	line int    // the line of the fault, or 0 if it has none
+	line int    // the line of the fault, or 0 for a fault without a line
 	key  string // the key in the message
 	says string // a part of the message that says what to do
 }

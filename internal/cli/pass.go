@@ -92,7 +92,7 @@ func (p passRow) cells() []string {
 	if by == madeByOwner {
 		by = p.ownerName
 	}
-	return []string{p.Name, p.Panel + p.Path, orAll(p.Methods), orAll(p.From), formatTime(p.Until), timeOrNever(p.LastUsed), by}
+	return []string{p.Name, p.Panel + p.Path, allIfEmpty(p.Methods), allIfEmpty(p.From), formatTime(p.Until), timeOrNever(p.LastUsed), by}
 }
 
 func (c passList) Run(r *run) error {
@@ -118,7 +118,7 @@ func (c passList) Run(r *run) error {
 	})
 }
 
-func orAll(list string) string {
+func allIfEmpty(list string) string {
 	if list == "" {
 		return "all"
 	}

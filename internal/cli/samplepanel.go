@@ -57,8 +57,8 @@ type sampleServer struct {
 	Viewers             int
 }
 
-// sampleServers returns invented servers, whose numbers of viewers change with the time
-// that the panel has run.
+// sampleServers returns invented servers. Their numbers of viewers change with the time that
+// the panel has run.
 func sampleServers(running time.Duration) []sampleServer {
 	n := int(running / (2 * time.Second))
 	return []sampleServer{

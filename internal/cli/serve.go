@@ -59,7 +59,7 @@ func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 			"For a new link, run: sallyport account setup-link\n\n", link)
 	}
 	portal.Log.Info("serving", "listen", listener.Addr().String(), "public_url", portal.Config.PortalURL())
-	if portal.Config.PublicURL.Scheme == "http" && !portal.Config.PublicURL.Loopback() {
+	if portal.Config.PublicURL.Scheme == "http" && !portal.Config.PublicURL.IsLoopback() {
 		portal.Log.Warn("public_url is plain http: anyone on the network path can read passwords and take over sessions; use http on a trusted network only")
 	}
 	if portal.Config.SharedHost {

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Color is an sRGB colour in lower case, such as "#2f5fe0", or "" for none.
+// Color is an sRGB colour in lower case, such as "#2f5fe0". It may be "".
 type Color string
 
 // UnmarshalText accepts # and six hexadecimal digits, or empty text.

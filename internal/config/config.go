@@ -1,5 +1,5 @@
-// Package config reads the operator's configuration: a YAML file, whose keys environment
-// variables override. It accepts no unknown key, and reports every fault at once, with
+// Package config reads the operator's configuration: a YAML file, and environment variables
+// that override its keys. It accepts no unknown key, and reports every fault at once, with
 // file, line and key.
 //
 // It imports no other package of Sallyport. Only cli and server import it and pass plain
@@ -25,8 +25,8 @@ import (
 // SALLYPORT_SESSION_IDLE. Lists are comma-separated there. Panels and certificates can be
 // declared in the file only, since a variable holds one value.
 type Config struct {
-	// PublicURL is the URL at which browsers reach the portal: http or https, a host,
-	// a port if needed, nothing else. Empty: http:// and listen, with 127.0.0.1 for a
+	// PublicURL is the URL at which browsers reach the portal: only http or https, a host,
+	// and a port if needed. Empty: http:// and listen, with 127.0.0.1 for a
 	// wildcard host.
 	PublicURL Origin `yaml:"public_url"`
 
@@ -45,10 +45,10 @@ type Config struct {
 	RedirectListen string `yaml:"redirect_listen"`
 
 	// TLS sets where the certificates come from with which Sallyport terminates TLS:
-	// from files or from a CA. If neither is set, a proxy terminates TLS, or nothing does.
+	// from files or from a CA. If neither is set, a proxy must terminate TLS.
 	TLS struct {
-		// Certificates are pairs of files. A host gets the first pair whose certificate
-		// names it. The hosts of public_url and of each panel with an upstream need one.
+		// Certificates are pairs of files. A host gets the first pair with a
+		// certificate for it. The hosts of public_url and of each panel with an upstream need one.
 		// In the file only.
 		Certificates []Pair `yaml:"certificates"`
 
@@ -96,7 +96,7 @@ type Config struct {
 
 	// DatabaseDirect is the URL of the same database without the pooler, for migrations
 	// and for LISTEN, which need a connection of their own. Empty: nodes aren't notified
-	// of each other's changes, so they cache nothing.
+	// of each other's changes, so they can't use caches.
 	DatabaseDirect Secret `yaml:"database_direct"`
 
 	// SiteName is the name of the portal on pages and in authenticator apps: 1 to 40
@@ -108,19 +108,19 @@ type Config struct {
 	Logo string `yaml:"logo"`
 
 	// Accent is the colour of buttons and links, for light and for dark pages. Each must
-	// have a contrast of at least 4.5 to the text on it and to the page behind it. Set
-	// both or none.
+	// have a contrast of at least 4.5 to the text on it and to the page behind it. If one
+	// is set, the other must be set too.
 	Accent struct {
 		Light Color `yaml:"light"`
 		Dark  Color `yaml:"dark"`
 	} `yaml:"accent"`
 
-	// OperatorContact is shown on sign-in and error pages for people who need help: an
+	// OperatorContact is shown on sign-in and error pages, for users that need help: an
 	// email address, or an http or https URL. Empty: pages name no contact.
 	OperatorContact Contact `yaml:"operator_contact"`
 
-	// TrustedProxies are the addresses whose forwarding headers are trusted. A bare address
-	// is a prefix of its whole length. By default no address is trusted.
+	// TrustedProxies are the addresses of trusted proxies: Sallyport uses their forwarding
+	// headers. A bare address is a prefix of its whole length. By default no address is trusted.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
 	Session struct {
@@ -143,8 +143,8 @@ type Config struct {
 	} `yaml:"password"`
 
 	TwoFactor struct {
-		// Enroll says who may set up two-factor authentication: every user who is signed
-		// in (anyone), or only one with a one-time link from the operator (ticket).
+		// Enroll is the condition for setting up two-factor authentication: being signed in
+		// (anyone), or a one-time link from the operator as well (ticket).
 		Enroll Enroll `yaml:"enroll"`
 	} `yaml:"two_factor"`
 
@@ -156,7 +156,7 @@ type Config struct {
 
 	// Backup is the schedule of the backups of the SQLite database that the server makes.
 	Backup struct {
-		// Every is the time between two backups: at least an hour, or 0 for none.
+		// Every is the time between two backups: at least an hour, or 0 for no backups.
 		Every Duration `yaml:"every"`
 		// Keep is how many backups are kept, 1 to 1000; older ones are removed.
 		Keep int `yaml:"keep"`
@@ -164,7 +164,7 @@ type Config struct {
 		// directory backups in data_dir.
 		Dir string `yaml:"dir"`
 		// Recipients are the age public keys (age1…) for which backups are encrypted. The
-		// command backup uses them too unless it has --recipient. None: backups aren't
+		// command backup uses them too unless it has --recipient. Empty: backups aren't
 		// encrypted.
 		Recipients []Recipient `yaml:"recipients"`
 	} `yaml:"backup"`
@@ -196,8 +196,8 @@ type Config struct {
 
 // Panel is a web application behind the gate.
 type Panel struct {
-	// URL is the URL at which browsers reach the panel: http or https, a host, a port if
-	// needed, nothing else. If the portal uses https, only a panel on this machine may use
+	// URL is the URL at which browsers reach the panel: only http or https, a host, and a
+	// port if needed. If the portal uses https, only a panel on this machine may use
 	// http.
 	URL Origin `yaml:"url"`
 
@@ -250,8 +250,8 @@ type Panel struct {
 	// but the end of the session.
 	MaxAge Duration `yaml:"max_age,omitempty"`
 
-	// Groups are the groups whose accounts may enter; an account needs one of them. Absent:
-	// every account may enter.
+	// Groups are the groups that may enter: an account must be in one of them. Absent: every
+	// account may enter.
 	Groups []string `yaml:"groups,omitempty"`
 
 	// Rules set other requirements for some paths, at most 100. The first rule that matches
@@ -301,8 +301,8 @@ func Default() Config {
 	return c
 }
 
-// Changed returns the keys whose values differ between two configurations, sorted.
-func Changed(a, b Config) []string {
+// ChangedKeys returns the keys that have different values in two configurations, sorted.
+func ChangedKeys(a, b Config) []string {
 	before, after := schemaOf(reflect.ValueOf(&a).Elem(), ""), schemaOf(reflect.ValueOf(&b).Elem(), "")
 	var keys []string
 	for key, field := range before.field {

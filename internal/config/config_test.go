@@ -73,10 +73,10 @@ func TestAnEmptyFileGivesTheDefault(t *testing.T) {
 func TestEachKeyHasItsOwnVariable(t *testing.T) {
 	names := map[string]string{}
 	for key := range schemaOf(reflect.ValueOf(&Config{}).Elem(), "").field {
-		if other, taken := names[variable(key)]; taken {
-			t.Errorf("%s and %s have the same variable %s", key, other, variable(key))
+		if other, taken := names[variableName(key)]; taken {
+			t.Errorf("%s and %s have the same variable %s", key, other, variableName(key))
 		}
-		names[variable(key)] = key
+		names[variableName(key)] = key
 	}
 	if names["SALLYPORT_SESSION_IDLE"] != "session.idle" {
 		t.Errorf("variables: %v", names)
@@ -281,10 +281,10 @@ func TestFaultsGetTheirPlaces(t *testing.T) {
 	}
 }
 
-func TestChangedNamesTheKeys(t *testing.T) {
+func TestChangedKeys(t *testing.T) {
 	a, b := Default(), Default()
 	b.Listen, b.Session.Idle, b.Panels, b.Database = ":1", Duration(1), []Panel{{Name: "x"}}, NewSecret("postgres://x@y/z")
-	if diff := cmp.Diff([]string{"database", "listen", "panels", "session.idle"}, Changed(a, b)); diff != "" || len(Changed(a, Default())) > 0 {
+	if diff := cmp.Diff([]string{"database", "listen", "panels", "session.idle"}, ChangedKeys(a, b)); diff != "" || len(ChangedKeys(a, Default())) > 0 {
 		t.Errorf("changed keys (-want +got):\n%s", diff)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Faults of a database URL. None contains a part of the URL: if a password contains
+// Faults of a database URL. They contain no part of the URL: if a password contains
 // delimiters of URLs, it is unknown which part of the text is the password.
 var (
 	errDatabaseScheme = errors.New("must be a postgres:// or postgresql:// URL, or empty for the SQLite file in data_dir")

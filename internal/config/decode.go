@@ -88,7 +88,7 @@ func (s schema) hint(prefix, name string) string {
 	return didYouMean(name, names)
 }
 
-// didYouMean returns a question with the most similar of names, or "" if none is similar.
+// didYouMean returns a question with the most similar of names, or "" without a similar one.
 func didYouMean(name string, names map[string]string) string {
 	const maxTypos = 2 // at a greater distance, it is probably another word
 	best, similar := maxTypos+1, ""

@@ -99,7 +99,7 @@ func readFile(path string) (file, error) {
 		return file{}, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the open file, since the path may name another one by now
+	info, err := f.Stat() // of the open file: the path may name another file meanwhile
 	if err != nil {
 		return file{}, err
 	}
@@ -118,7 +118,7 @@ type loader struct {
 	keys   schema
 	file   file
 	places map[string]Fault // source of each key and item of a list; Text is empty
-	faulty map[string]bool  // keys without a usable value, whose rules aren't checked
+	faulty map[string]bool  // keys without a usable value; rules about them aren't checked
 	faults Faults
 }
 
@@ -183,8 +183,8 @@ func (l *loader) placeOf(keys []string) Fault {
 	return Fault{Source: "default", Key: keys[0]}
 }
 
-// assigned records that place set key or, if err isn't nil, that its value has a fault.
-func (l *loader) assigned(key string, place Fault, err error) {
+// recordAssignment records that place set key or, if err isn't nil, that its value has a fault.
+func (l *loader) recordAssignment(key string, place Fault, err error) {
 	l.places[key] = place
 	if err != nil {
 		l.faulty[key] = true
@@ -219,7 +219,7 @@ func (l *loader) readYAML() {
 	}
 }
 
-// syntaxFault adds the fault for an error of the YAML parser, whose text is such as
+// syntaxFault adds the fault for an error of the YAML parser, such as
 // "yaml: line 3: did not find expected key".
 func (l *loader) syntaxFault(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -242,7 +242,7 @@ func (l *loader) syntaxFault(err error) {
 }
 
 // lineWithTab returns the number of a line with a tab that YAML doesn't allow: line itself,
-// which the parser named, or a line next to it. It returns 0 if there is none.
+// which the parser named, or a line next to it. It returns 0 if these lines have no such tab.
 func (f file) lineWithTab(line int) int {
 	lines := strings.Split(string(f.text), "\n")
 	for _, n := range []int{line, line + 1, line - 1} {
@@ -264,7 +264,7 @@ func (l *loader) readMapping(keys schema, mapping *yaml.Node, prefix string) {
 	for i := 0; i < len(mapping.Content); i += 2 {
 		name, value := mapping.Content[i], mapping.Content[i+1]
 		if !isName(name) {
-			// The fault doesn't repeat it: it may be a secret whose key is missing.
+			// The fault doesn't repeat it: it may be a secret without its key.
 			l.fault(Fault{Source: l.file.path, Line: name.Line}, "this isn't a key; write lines such as key: value")
 			continue
 		}
@@ -294,13 +294,13 @@ func (l *loader) assignNode(field reflect.Value, place Fault, n *yaml.Node) {
 	key := place.Key
 	switch {
 	case strings.HasSuffix(key, "listen") && n.ShortTag() == "!!int":
-		l.assigned(key, place, errors.New("is only a port; write an address and a port, such as 127.0.0.1:9091"))
+		l.recordAssignment(key, place, errors.New("is only a port; write an address and a port, such as 127.0.0.1:9091"))
 	case field.Kind() != reflect.Slice:
-		l.assigned(key, place, assignScalar(field, n))
+		l.recordAssignment(key, place, assignScalar(field, n))
 	case n.Kind != yaml.SequenceNode && isGroups(field.Type()):
-		l.assigned(key, place, fmt.Errorf("is %s; write a list of groups of keys, each after a dash, or [] for none", describe(n)))
+		l.recordAssignment(key, place, fmt.Errorf("is %s; write a list of groups of keys, each after a dash, or [] for none", describe(n)))
 	case n.Kind != yaml.SequenceNode:
-		l.assigned(key, place, fmt.Errorf("is %s; write a list: [a, b], or [] for none", describe(n)))
+		l.recordAssignment(key, place, fmt.Errorf("is %s; write a list: [a, b], or [] for none", describe(n)))
 	default:
 		l.places[key] = place
 		assignList(field, len(n.Content), func(element reflect.Value, i int) {
@@ -308,11 +308,11 @@ func (l *loader) assignNode(field reflect.Value, place Fault, n *yaml.Node) {
 			itemPlace.Line = n.Content[i].Line
 			if isGroups(field.Type()) {
 				itemPlace.Key = item
-				l.assigned(item, itemPlace, l.assignGroup(element, itemPlace, n.Content[i]))
+				l.recordAssignment(item, itemPlace, l.assignGroup(element, itemPlace, n.Content[i]))
 				return
 			}
 			l.places[item] = itemPlace
-			l.assigned(key, itemPlace, assignScalar(element, n.Content[i]))
+			l.recordAssignment(key, itemPlace, assignScalar(element, n.Content[i]))
 		})
 	}
 }
@@ -345,9 +345,9 @@ func (l *loader) readEnvironment(environ []string) {
 	var inFileOnly []string // names that variables would have for keys of the file only
 	for key, field := range l.keys.field {
 		if isGroups(field.Type()) {
-			inFileOnly = append(inFileOnly, variable(key))
+			inFileOnly = append(inFileOnly, variableName(key))
 		} else {
-			keys[variable(key)] = key
+			keys[variableName(key)] = key
 		}
 	}
 	values := map[string]string{}
@@ -370,8 +370,8 @@ func (l *loader) readEnvironment(environ []string) {
 	}
 }
 
-// variable returns the name of a key's environment variable.
-func variable(key string) string {
+// variableName returns the name of a key's environment variable.
+func variableName(key string) string {
 	return "SALLYPORT_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
@@ -379,7 +379,7 @@ func variable(key string) string {
 func (l *loader) assignVariable(key string, place Fault, text string) {
 	field := l.keys.field[key]
 	if field.Kind() != reflect.Slice {
-		l.assigned(key, place, assign(field, text))
+		l.recordAssignment(key, place, assign(field, text))
 		return
 	}
 	var elements []string
@@ -387,6 +387,6 @@ func (l *loader) assignVariable(key string, place Fault, text string) {
 		elements = strings.Split(text, ",")
 	}
 	assignList(field, len(elements), func(element reflect.Value, i int) {
-		l.assigned(key, place, assign(element, strings.TrimSpace(elements[i])))
+		l.recordAssignment(key, place, assign(element, strings.TrimSpace(elements[i])))
 	})
 }

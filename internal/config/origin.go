@@ -11,7 +11,7 @@ import (
 )
 
 // Origin is a scheme, host and port in the form of the Origin header of browsers, so that
-// == compares origins. The zero value is none.
+// == compares origins. The zero value means that it isn't set.
 type Origin struct {
 	Scheme string // "http" or "https"
 	Host   string // lower case; with a port unless it is the default of the scheme
@@ -42,7 +42,8 @@ func (o *Origin) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Upstream is the scheme, host and port of a panel's own server. The zero value is none.
+// Upstream is the scheme, host and port of a panel's own server. The zero value means that it
+// isn't set.
 type Upstream Origin
 
 // String returns the address without a slash at its end, or "".
@@ -174,9 +175,9 @@ func originOf(host, port string) (Origin, error) {
 	return ParseOrigin("http://" + net.JoinHostPort(host, port))
 }
 
-// Loopback reports whether the origin is on this machine, so that no network is on the path
+// IsLoopback reports whether the origin is on this machine, so that no network is on the path
 // to it.
-func (o Origin) Loopback() bool {
+func (o Origin) IsLoopback() bool {
 	host := o.Hostname()
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
@@ -216,8 +217,8 @@ func (o Origin) reaches(host, port string) bool {
 		addr = netip.IPv6Unspecified()
 	}
 	if addr.IsValid() && addr.Unmap().IsUnspecified() {
-		return o.Loopback()
+		return o.IsLoopback()
 	}
 	byName := o.Hostname() == "localhost" || listener.Host == "localhost" // 127.0.0.1, ::1 or both
-	return o.Hostname() == listener.Host || byName && o.Loopback() && listener.Loopback()
+	return o.Hostname() == listener.Host || byName && o.IsLoopback() && listener.IsLoopback()
 }

@@ -135,9 +135,9 @@ func checkURL(c Config, i int, fault func(err error, keys ...string)) {
 			return
 		case origin.Scheme == "https" && portal.Scheme == "http":
 			fault(fmt.Errorf("%s is https, but public_url (%s) isn't: anybody who can listen on the way to the portal could open this panel too; make public_url https as well", origin, portal), keys...)
-		case origin.Scheme == "http" && portal.Scheme == "https" && !origin.Loopback():
-			// The panel's cookie would lack the attribute Secure. An attacker who reads
-			// it on the network path would enter without password and code.
+		case origin.Scheme == "http" && portal.Scheme == "https" && !origin.IsLoopback():
+			// The panel's cookie would lack the attribute Secure. An attacker on
+			// the network path could read it and enter without password and code.
 			fault(fmt.Errorf("%s is http, but public_url is https: anybody who can listen on the way could take the cookie that opens the panel; write https here; only upstream may be http", origin), keys...)
 		}
 	}

@@ -273,7 +273,7 @@ func TestFaultsOfRules(t *testing.T) {
 	}
 	tests := []struct {
 		name, rules string
-		want        string // beginning of the only fault; "" for none
+		want        string // beginning of the only fault; "" for a text without a fault
 	}{
 		{"all signs", rule("/Az09/-._~!$&'()+,=:@/...a/.b/"), ""},
 		{"folder and file", rule("/a") + rule("/a/"), ""},

@@ -145,8 +145,8 @@ func checkRange(n, low, high int) error {
 
 func checkCommand(command []string) error {
 	if !filepath.IsAbs(command[0]) {
-		// A search path would let everyone who can write to one of its folders choose
-		// the program.
+		// With a search path, every user with write access to one of its folders could
+		// choose the program.
 		return fmt.Errorf("%s isn't the absolute path of a program", quote(command[0]))
 	}
 	for _, word := range command {

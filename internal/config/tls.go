@@ -24,8 +24,8 @@ type Pair struct {
 	Key string `yaml:"key"`
 }
 
-// OwnTLS reports whether Sallyport terminates TLS itself.
-func (c Config) OwnTLS() bool { return len(c.TLS.Certificates) > 0 || c.TLS.ACME.AcceptTerms }
+// TerminatesTLS reports whether Sallyport terminates TLS itself.
+func (c Config) TerminatesTLS() bool { return len(c.TLS.Certificates) > 0 || c.TLS.ACME.AcceptTerms }
 
 // ACMEDir returns the directory of the ACME account's key and of the CA's certificates.
 func (c Config) ACMEDir() string { return c.inDataDir("acme") }
@@ -52,7 +52,7 @@ func checkTLS(c Config, fault func(err error, keys ...string)) {
 		fault(checkFile(pair.Cert), key+".cert", key)
 		fault(checkFile(pair.Key), key+".key", key)
 	}
-	if !c.OwnTLS() {
+	if !c.TerminatesTLS() {
 		return
 	}
 	if acme.AcceptTerms && len(c.TLS.Certificates) > 0 {
@@ -97,7 +97,7 @@ func checkRedirect(c Config, fault func(err error, keys ...string)) {
 	case err != nil:
 	case c.RedirectListen == c.Listen || c.RedirectListen == c.MetricsListen:
 		err = errors.New("is the address of another listener; choose another port")
-	case !c.OwnTLS():
+	case !c.TerminatesTLS():
 		err = errors.New("redirects to Sallyport's own https, but tls isn't set up; behind a proxy, let the proxy redirect")
 	}
 	fault(err, "redirect_listen", "listen", "metrics_listen")
@@ -127,7 +127,7 @@ func checkDirectory(text string) error {
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
 		return fmt.Errorf("%s isn't the URL of an ACME directory; write %s", quote(text), letsEncrypt)
-	case u.Scheme == "http" && !(Origin{Host: u.Host}).Loopback():
+	case u.Scheme == "http" && !(Origin{Host: u.Host}).IsLoopback():
 		return fmt.Errorf("%s is plain http, so anybody on the way could impersonate the CA; write https", quote(text))
 	}
 	return nil

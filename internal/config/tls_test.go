@@ -27,7 +27,7 @@ tls:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Pair{{"/etc/ssl/one.pem", "/etc/ssl/one.key"}, {"two.pem", "two.key"}}, c.TLS.Certificates); diff != "" || !c.OwnTLS() || c.RedirectListen != ":80" {
+	if diff := cmp.Diff([]Pair{{"/etc/ssl/one.pem", "/etc/ssl/one.key"}, {"two.pem", "two.key"}}, c.TLS.Certificates); diff != "" || !c.TerminatesTLS() || c.RedirectListen != ":80" {
 		t.Errorf("loads as %+v", c)
 	}
 	c, err = loadText("public_url: https://auth.example.com", "SALLYPORT_TLS_ACME_ACCEPT_TERMS=true", "SALLYPORT_TLS_ACME_EMAIL=ops@example.com",
@@ -35,12 +35,12 @@ tls:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if acme := c.TLS.ACME; !c.OwnTLS() || acme.Email != "ops@example.com" || acme.Directory != "http://127.0.0.1:14000/dir" || c.ACMEDir() != "/var/lib/sallyport/acme" {
+	if acme := c.TLS.ACME; !c.TerminatesTLS() || acme.Email != "ops@example.com" || acme.Directory != "http://127.0.0.1:14000/dir" || c.ACMEDir() != "/var/lib/sallyport/acme" {
 		t.Errorf("loads as %+v", c)
 	}
 	for _, text := range []string{"", "public_url: https://auth.example.com", "tls: {certificates: [], acme: {accept_terms: false}}"} {
-		if c, err := loadText(text); err != nil || c.OwnTLS() {
-			t.Errorf("%q: OwnTLS() is %v, %v; want false", text, c.OwnTLS(), err)
+		if c, err := loadText(text); err != nil || c.TerminatesTLS() {
+			t.Errorf("%q: TerminatesTLS() is %v, %v; want false", text, c.TerminatesTLS(), err)
 		}
 	}
 }
@@ -48,7 +48,7 @@ tls:
 func TestFaultsOfTLS(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
-		want       string // beginning of the only fault; "" for none
+		want       string // beginning of the only fault; "" for a text without a fault
 	}{
 		{"without a URL", "tls: {certificates: [{cert: a, key: b}]}", "sallyport.yaml:1: tls.certificates: must begin with https://, since tls is set up; it is http://127.0.0.1:9091"},
 		{"plain http", "public_url: http://auth.example.com\ntls: {acme: {accept_terms: true}}", "sallyport.yaml:1: public_url: must begin with https://"},
@@ -103,7 +103,7 @@ func TestExamplesOfTLSAreConfigurations(t *testing.T) {
 		}
 		var example string
 		example, rest, _ = strings.Cut(after, "```")
-		if c, err := loadText(example); err != nil || !c.OwnTLS() {
+		if c, err := loadText(example); err != nil || !c.TerminatesTLS() {
 			t.Errorf("%s\nloads with %v", example, err)
 		}
 	}

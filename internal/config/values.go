@@ -18,7 +18,7 @@ import (
 
 const day = 24 * time.Hour
 
-// Duration is a [time.Duration] whose text may have days too: 45m, 12h, 7d, 1d12h.
+// Duration is a [time.Duration] that may be written with days: 45m, 12h, 7d, 1d12h.
 type Duration time.Duration
 
 // UnmarshalText accepts whole days, a text for [time.ParseDuration], or the one followed by
@@ -125,7 +125,7 @@ func (r Recipient) Age() (age.Recipient, error) {
 	return found[0], nil
 }
 
-// Contact is an email address, or an http or https URL, where users get help. "" is none.
+// Contact is an email address, or an http or https URL, where users get help. It may be "".
 type Contact string
 
 // maxContact is the greatest length of a contact, in bytes. No email address is longer.
@@ -152,12 +152,12 @@ func (c *Contact) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Enroll says who may set up two-factor authentication.
+// Enroll is the condition for setting up two-factor authentication.
 type Enroll string
 
 const (
-	EnrollAnyone Enroll = "anyone" // every user who is signed in with a fresh password
-	EnrollTicket Enroll = "ticket" // one who also has a one-time link
+	EnrollAnyone Enroll = "anyone" // a session with a fresh password
+	EnrollTicket Enroll = "ticket" // and a one-time link
 )
 
 // UnmarshalText accepts the texts of the constants.
@@ -207,7 +207,7 @@ func (e *IdentityEncoding) UnmarshalText(text []byte) error {
 }
 
 // Fingerprint is the SHA-256 of a certificate in DER, as 64 hexadecimal digits in lower
-// case. "" is none.
+// case. It may be "".
 type Fingerprint string
 
 // UnmarshalText accepts 64 hexadecimal digits, with or without the colons that "openssl x509
@@ -301,7 +301,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	case prefix.Bits() == 0:
 		return netip.Prefix{}, fmt.Errorf("%s trusts every address, so anybody could forge the headers that proxies add; name only your proxies", quote(text))
 	case prefix.Addr().Is4In6():
-		// netip compares such a prefix with IPv6 addresses only, so it would match none.
+		// netip compares such a prefix with IPv6 addresses only, so it would never match.
 		return netip.Prefix{}, fmt.Errorf("%s is an IPv4 address written as IPv6; write it as IPv4", quote(text))
 	case prefix != prefix.Masked():
 		// Either the address or the length is a mistake. A guess could trust a whole

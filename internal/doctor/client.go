@@ -62,7 +62,7 @@ func (c *Connect) UnmarshalText(text []byte) error {
 type request struct {
 	method      string // empty: GET
 	origin      string // scheme and host; the host is the server name in TLS
-	via         string // origin to whose address to connect; empty: origin
+	via         string // origin that names the address to connect to; empty: origin
 	host        string // the Host header; empty: that of origin
 	path        string // the target in the request line
 	header      http.Header
@@ -107,8 +107,8 @@ func (r request) withHeader(name, value string) request {
 	return r
 }
 
-// answer is the answer to a request. If err isn't nil, there was none, and the other fields
-// are zero.
+// answer is the answer to a request. If err isn't nil, the request had no answer, and the
+// other fields are zero.
 type answer struct {
 	status int
 	header http.Header
@@ -288,7 +288,7 @@ func (c *client) dialAddress(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// addresses returns the IP addresses of an origin, or none if it can't be resolved.
+// addresses returns the IP addresses of an origin, or nil if it can't be resolved.
 func (c *client) addresses(ctx context.Context, origin string) []netip.Addr {
 	host, _, err := net.SplitHostPort(c.dialAddress(hostPort(origin)))
 	if err != nil {

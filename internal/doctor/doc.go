@@ -1,6 +1,6 @@
 // Package doctor tests a live set-up from outside, as an unauthenticated client: whether
-// any request reaches a panel without a check by Sallyport. It needs no account, signs
-// nobody in and changes nothing. It owns no table.
+// any request reaches a panel without a check by Sallyport. It needs no account, doesn't
+// sign in and makes no changes. It owns no table.
 //
 // [Run] sends requests that Sallyport must refuse. Sallyport's refusal is recognisable,
 // and it names the page to which a sign-in would return (gate.go). So a refusal also shows
@@ -8,8 +8,8 @@
 // a header. Any other answer comes from the panel, or from the proxy itself; classify in
 // gate.go decides which.
 //
-// Pages, hosts and methods in the requests don't exist, so that nothing happens even if
-// one of them gets through. Their names contain a random marker.
+// Pages, hosts and methods in the requests don't exist, so that a request that does get
+// through has no effect. Their names contain a random marker.
 //
 // The tests run in this order:
 //

@@ -24,7 +24,7 @@ type Options struct {
 	Listen        string  // address of the server's listener; empty: unknown
 	OwnTLS        bool    // the server terminates TLS itself
 	TrustsProxies bool    // trusted_proxies isn't empty
-	Metrics       string  // address of /metrics; empty: none
+	Metrics       string  // address of /metrics; empty: off
 	Panels        []Panel // as in the configuration
 	Files         Files
 
@@ -40,7 +40,7 @@ type Panel struct {
 	*access.Panel
 	Gateway  bool     // Sallyport's gateway serves it, not another proxy
 	Upstream string   // origin of the panel's own server; empty: unknown
-	Open     []string // paths of rules that demand nothing
+	Open     []string // paths of rules with require: nothing
 	Rules    []string // paths of the other rules
 }
 
@@ -56,8 +56,8 @@ type Report struct {
 // Skipped is something that couldn't be tested.
 type Skipped struct{ What, Why string }
 
-// Bad reports whether anything is open, broken or unclear.
-func (r Report) Bad() bool {
+// HasFaults reports whether anything is open, broken or unclear.
+func (r Report) HasFaults() bool {
 	for _, f := range r.Findings {
 		if f.Severity != Advice {
 			return true
@@ -72,7 +72,7 @@ type doctor struct {
 	client        *client  // connects to the addresses of names, or to those of Connect
 	listenClient  *client  // connects to the server's own address
 	serverUp      bool     // the server answers at its own address
-	deadAddresses []string // addresses with ports at which nothing answers
+	deadAddresses []string // addresses with ports that don't answer
 	report        Report
 	marker        string // random part of the names of pages and hosts that don't exist
 }
@@ -171,8 +171,8 @@ func (d *doctor) testEveryAddress(ctx context.Context, r request) {
 	scheme, _, _ := strings.Cut(r.origin, "://")
 	_, port, _ := net.SplitHostPort(d.client.dialAddress(hostPort(r.origin)))
 	for _, addr := range all {
-		at := net.JoinHostPort(addr.String(), port)
-		r.via, r.description = scheme+"://"+at, "at "+at
+		address := net.JoinHostPort(addr.String(), port)
+		r.via, r.description = scheme+"://"+address, "at "+address
 		a := d.client.send(ctx, r)
 		switch {
 		case a.err == nil:
@@ -180,7 +180,7 @@ func (d *doctor) testEveryAddress(ctx context.Context, r request) {
 			d.skip(hostOf(r.origin)+" at "+addr.String(), "this machine has no route to it")
 		default:
 			d.add("address.dead", r.origin, r, a)
-			d.deadAddresses = append(d.deadAddresses, at)
+			d.deadAddresses = append(d.deadAddresses, address)
 		}
 	}
 }

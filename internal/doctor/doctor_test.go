@@ -182,7 +182,7 @@ func TestProxiesAreRecognised(t *testing.T) {
 	}
 }
 
-// DNS has two addresses for the portal and its panel, and nothing listens at the second.
+// DNS has two addresses for the portal and its panel, and the second has no listener.
 func TestADeadAddressIsFound(t *testing.T) {
 	origin := newPanelTest(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", access.PagePolicy)
@@ -203,7 +203,7 @@ func TestADeadAddressIsFound(t *testing.T) {
 	}
 }
 
-// A name that DNS doesn't have and an address at which nothing listens are different findings.
+// A name that DNS doesn't have and an address without a listener are different findings.
 func TestANameWithoutAnAddressIsFound(t *testing.T) {
 	for want, err := range map[string]error{
 		"dns.missing":      &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "auth.test", IsNotFound: true}},
@@ -216,8 +216,8 @@ func TestANameWithoutAnAddressIsFound(t *testing.T) {
 	}
 }
 
-// If the server is down, that is the only finding. Its fix is to look at systemd's unit or, if
-// there is none, the command that starts the server.
+// If the server is down, that is the only finding. Its fix is to look at systemd's unit or,
+// without a unit, the command that starts the server.
 func TestAServerThatIsDownIsTheOnlyFinding(t *testing.T) {
 	defer func(folders []string) { unitFolders = folders }(unitFolders)
 	for _, unit := range []bool{true, false} {

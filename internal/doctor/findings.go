@@ -160,7 +160,7 @@ func (d *doctor) hasFinding(id, at string) bool {
 	return slices.ContainsFunc(d.report.Findings, func(f Finding) bool { return f.ID == id && f.At == at })
 }
 
-// findingOf returns the finding with this ID and place. It adds the finding if there is none.
+// findingOf returns the finding with this ID and place. It adds a missing finding.
 func (d *doctor) findingOf(id, at string) *Finding {
 	for i := range d.report.Findings {
 		if f := &d.report.Findings[i]; f.ID == id && f.At == at {

@@ -65,8 +65,8 @@ func (p *panelTest) testOtherHosts(ctx context.Context) {
 	}
 }
 
-// addressOrigin returns the panel's origin with its IP address as host, or "" if there is
-// none.
+// addressOrigin returns the panel's origin with its IP address as host, or "" if the
+// name can't be resolved.
 func (p *panelTest) addressOrigin(ctx context.Context) string {
 	found := p.client.addresses(ctx, p.Origin)
 	if len(found) == 0 {
@@ -115,8 +115,8 @@ func (p *panelTest) classifyHost(ctx context.Context, id string, r request, a an
 	}
 }
 
-// isAnswerToUnknownHosts reports whether r is for an unknown host whose name contains the
-// panel's, and a is the same answer as for other unknown hosts. testOtherHosts adds a finding
+// isAnswerToUnknownHosts reports whether r is for an unknown host with the panel's name in
+// its name, and a is the same answer as for other unknown hosts. testOtherHosts adds a finding
 // for those.
 func (p *panelTest) isAnswerToUnknownHosts(ctx context.Context, id string, r request, a answer) bool {
 	return (id == "host.joined" || id == "host.mismatch" && strings.HasSuffix(r.host, p.unknownHost())) &&
@@ -161,7 +161,7 @@ func (p *panelTest) testHostPair(ctx context.Context, called string, raw rawHead
 	r := p.homeRequest("")
 	r.raw, r.description = &raw, called
 	a := p.client.send(ctx, r)
-	// No site's name contains a comma. If Sallyport was asked about another panel, the proxy
+	// No site's name contains a comma. If Sallyport's answer names another panel, the proxy
 	// took a part of the name. nginx is an exception: it asks about the server block that
 	// serves the request, which is the default one, or that of the host before a port.
 	if origin, _, refused := parseRefusal(a); refused && origin != p.Origin && strings.Contains(raw.hosts[0], ",") && p.proxyAt(p.Origin) != "nginx" {

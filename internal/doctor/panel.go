@@ -124,11 +124,11 @@ func (p *panelTest) testAddresses(ctx context.Context) {
 	scheme, _, _ := strings.Cut(p.Origin, "://")
 	_, port, _ := net.SplitHostPort(p.client.dialAddress(hostPort(p.Origin)))
 	for _, addr := range p.client.addresses(ctx, p.Origin) {
-		at := net.JoinHostPort(addr.String(), port)
-		if slices.Contains(p.deadAddresses, at) {
+		address := net.JoinHostPort(addr.String(), port)
+		if slices.Contains(p.deadAddresses, address) {
 			continue
 		}
-		p.expectRefusal(ctx, "gate.absent", request{origin: p.Origin, via: scheme + "://" + at, path: p.missingPage(), description: "at " + at})
+		p.expectRefusal(ctx, "gate.absent", request{origin: p.Origin, via: scheme + "://" + address, path: p.missingPage(), description: "at " + address})
 	}
 }
 

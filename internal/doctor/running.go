@@ -12,8 +12,8 @@ import (
 )
 
 // testServer sends a request to the server's own address. If the server is down, other tests
-// would only find consequences, so it returns false. If nothing answers at that address but
-// the portal answers at its public one, doctor runs on another machine than the server.
+// would only find consequences, so it returns false. If only the
+// public address answers, doctor runs on another machine than the server.
 func (d *doctor) testServer(ctx context.Context) (goOn bool) {
 	if d.Listen == "" {
 		return true
@@ -130,7 +130,7 @@ func isPlain(a answer) bool {
 	return errors.As(a.err, &record) && string(record.RecordHeader[:]) == "HTTP/"
 }
 
-// httpsLines returns the lines of a configuration whose portal is at an https origin.
+// httpsLines returns the lines of a configuration with the portal at an https origin.
 func (d *doctor) httpsLines(origin string) []string {
 	lines := []string{"public_url: " + origin}
 	if !d.TrustsProxies && !d.OwnTLS {

@@ -17,8 +17,8 @@ const (
 	// short-lived ones it is a sixth of their life.
 	expiresSoon = 14 * 24 * time.Hour
 
-	// leastHSTS is the least max-age, so that it protects users who return after half a
-	// year.
+	// leastHSTS is the least max-age. A shorter one doesn't protect users that return
+	// after half a year.
 	leastHSTS = 180 * 24 * time.Hour
 )
 
@@ -33,7 +33,7 @@ func (d *doctor) testTransport(ctx context.Context, origin string, r request, a 
 	}
 	d.testCertificate(origin, r, a)
 	if d.isSallyport(a) && hsts(a.header) < leastHSTS {
-		d.addSeen("hsts.missing", origin, r.String(), "Strict-Transport-Security: "+orNone(a.header.Get("Strict-Transport-Security")))
+		d.addSeen("hsts.missing", origin, r.String(), "Strict-Transport-Security: "+noneIfEmpty(a.header.Get("Strict-Transport-Security")))
 	}
 	plain := request{origin: "http://" + nameOf(origin), path: d.Base + "/login"}
 	overHTTP := d.client.send(ctx, plain)
@@ -47,7 +47,7 @@ func isRedirectToHTTPS(a answer) bool {
 	return a.status >= 300 && a.status < 400 && strings.HasPrefix(a.header.Get("Location"), "https://")
 }
 
-func orNone(text string) string {
+func noneIfEmpty(text string) string {
 	if text == "" {
 		return "none"
 	}
@@ -103,7 +103,7 @@ func certificateFinding(leaf *x509.Certificate, now time.Time, err error) string
 }
 
 // testCookie starts a sign-in, which needs no account, and checks the cookie of its answer.
-// What a proxy does to this cookie, it does to that of a visit too.
+// A proxy that changes this cookie changes that of a visit too.
 func (p *panelTest) testCookie(ctx context.Context) {
 	r := request{origin: p.Origin, path: access.StartPath + "?return=/", header: navigationHeader()}
 	a := p.client.send(ctx, r)

@@ -42,10 +42,10 @@ func (p *panelTest) testUpgrades(ctx context.Context) {
 }
 
 // testResourceHeaders tests whether Sallyport sees the headers that name a second resource.
-// It sends one that names a resource at a foreign host, which Sallyport denies to every
-// client, so nothing reaches the panel. If Sallyport offers the sign-in instead, the proxy
+// It sends one that names a resource at a foreign host. Sallyport denies that to every client,
+// so the request never reaches the panel. If Sallyport offers the sign-in instead, the proxy
 // hides the header. If all paths of a panel have the same demand, Sallyport ignores these
-// headers, and there is nothing to test.
+// headers, and the test is skipped.
 func (p *panelTest) testResourceHeaders(ctx context.Context) {
 	for _, name := range resourceHeaders {
 		r := request{origin: p.Origin, path: p.missingPage(), description: "with " + name}.withHeader(name, "https://"+p.unknownHost()+"/"+p.marker)
@@ -64,7 +64,7 @@ func (p *panelTest) testResourceHeaders(ctx context.Context) {
 		}
 	}
 	for _, path := range p.Open {
-		// The page doesn't exist, so that nothing is copied even if the request is admitted.
+		// The page doesn't exist, so an admitted request can't copy it.
 		r := request{method: "COPY", origin: p.Origin, path: p.missingPageBelow(path), description: "to " + p.missingPage()}
 		r = r.withHeader("Destination", p.Origin+p.missingPage()).withHeader("Overwrite", "F").withHeader("Depth", "0")
 		if p.missingPageBelow(path) != path {

@@ -15,7 +15,7 @@ import (
 )
 
 // newPanelTest returns the test of a panel that handler serves. The panel demands a session;
-// with open, it demands nothing below /open/.
+// with open, paths below /open/ are public.
 func newPanelTest(t *testing.T, handler http.HandlerFunc, open bool) *panelTest {
 	t.Helper()
 	srv := httptest.NewServer(handler)
@@ -198,8 +198,8 @@ func TestRawRequestsAreSentUnchanged(t *testing.T) {
 	}
 }
 
-// targetHeaders has every header that names a page, scheme or method, and none that names a
-// user.
+// targetHeaders has every header that names a page, scheme or method, but no header that names
+// a user.
 func TestEveryHeaderThatNamesATargetIsSent(t *testing.T) {
 	sent := map[string]string{}
 	for _, one := range targetHeaders(request{origin: "https://other.test", path: "/a"}) {

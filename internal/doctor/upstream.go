@@ -48,17 +48,17 @@ func (d *doctor) otherAddresses(ctx context.Context, origin string) []string {
 	if len(own) > 0 && own[0].IsGlobalUnicast() && !own[0].IsPrivate() {
 		all = append(all, own[0])
 	}
-	for _, at := range append([]string{d.PublicURL}, d.panelOrigins()...) {
-		all = append(all, d.client.addresses(ctx, at)...)
+	for _, origin := range append([]string{d.PublicURL}, d.panelOrigins()...) {
+		all = append(all, d.client.addresses(ctx, origin)...)
 	}
 	if len(own) == 0 || own[0].IsLoopback() || own[0].IsUnspecified() {
 		all = append(all, interfaceAddresses()...)
 	}
 	var urls []string
 	for _, addr := range all {
-		at := scheme + "://" + net.JoinHostPort(addr.String(), port)
-		if !slices.Contains(urls, at) && !(addr.IsLoopback() && slices.Contains(own, addr)) {
-			urls = append(urls, at)
+		url := scheme + "://" + net.JoinHostPort(addr.String(), port)
+		if !slices.Contains(urls, url) && !(addr.IsLoopback() && slices.Contains(own, addr)) {
+			urls = append(urls, url)
 		}
 	}
 	return urls

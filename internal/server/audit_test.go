@@ -98,7 +98,7 @@ func TestUnsealedEventsAreReported(t *testing.T) {
 				}
 			}
 			wantReported("0", "ok")
-			// The node that holds the lease seals nothing.
+			// The node that holds the lease doesn't seal.
 			if held, err := p.DB.Lease(t.Context(), "audit", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
 				t.Fatalf("lease: %v, %v", held, err)
 			}

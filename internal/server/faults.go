@@ -49,7 +49,7 @@ func CheckAll(cfg config.Config, now time.Time) error {
 
 // Warnings returns what is probably a mistake in a configuration without faults.
 func Warnings(cfg config.Config) config.Faults {
-	if cfg.PublicURL.Scheme == "https" && !cfg.OwnTLS() && len(cfg.TrustedProxies) == 0 {
+	if cfg.PublicURL.Scheme == "https" && !cfg.TerminatesTLS() && len(cfg.TrustedProxies) == 0 {
 		return faultAt("public_url", "%s is https, but neither tls nor trusted_proxies is set, so %s", cfg.PublicURL, refusesAll)
 	}
 	return nil
@@ -77,8 +77,8 @@ func databaseFault(cfg config.Config, err error) error {
 	return err
 }
 
-// withCause adds cause to err if err is a fault, whose text alone is left of it: the
-// command line examines the cause to say who owns the file that couldn't be opened.
+// withCause adds cause to err if err is a fault, which contains only the cause's text. The
+// command line examines the cause to name the owner of the file that couldn't be opened.
 func withCause(err, cause error) error {
 	if errors.As(err, new(config.Faults)) {
 		return errors.Join(err, cause)

@@ -61,7 +61,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	p.hasWarnings.Store(len(Warnings(next)) > 0)
 	p.logWarnings(next)
 	p.warnOfEmptyGroups(context.Background(), next)
-	if changed := config.Changed(next, cfg); len(changed) > 0 {
+	if changed := config.ChangedKeys(next, cfg); len(changed) > 0 {
 		p.Log.Warn("some changed settings take effect only at a start: restart the server to use them", "settings", strings.Join(changed, ", "))
 	}
 	return nil
@@ -74,7 +74,7 @@ func (p *Portal) logWarnings(cfg config.Config) {
 	}
 }
 
-// vitals returns the faults of this process, for /readyz; none if all is well.
+// vitals returns the faults of this process, for /readyz.
 func (p *Portal) vitals() []login.Vital {
 	var all []login.Vital
 	if p.faulty.Load() {

@@ -145,7 +145,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	service.Mark.WentBack = service.ClockWentBack
 	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, node: secret.NewID(), count: counts.observeRequest, ending: make(chan struct{}), ring: ring}
 	counts.registerReload(&p.faulty)
-	if cfg.OwnTLS() {
+	if cfg.TerminatesTLS() {
 		p.certificates = newCertificates(cfg, now, log)
 		counts.registerCertificates(p.certificates)
 	}
@@ -277,7 +277,7 @@ func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
 }
 
 // serveAuxiliary serves handler at an additional address, which the configuration key
-// names in errors. If address is empty, it does nothing.
+// names in errors. If address is empty, it has no effect.
 func (p *Portal) serveAuxiliary(ctx context.Context, key, address string, handler http.Handler) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
