@@ -37,7 +37,9 @@ type pebble struct {
 func buildPebble(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-modfile=tools/go.mod", "-o", dir, "github.com/letsencrypt/pebble/v2/cmd/...").CombinedOutput()
+	build := exec.Command("go", "build", "-modfile=tools/go.mod", "-o", dir, "github.com/letsencrypt/pebble/v2/cmd/...")
+	build.Dir = testkit.Path(".")
+	out, err := build.CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -40,7 +40,7 @@ func TestAttack7And150OtherNames(t *testing.T) {
 		if n := countRows(t, p, `SELECT COUNT(*) FROM ledger WHERE account_id LIKE 'nobody-%' AND LENGTH(account_id) = $1`, len("nobody-")+4); n < names*9/10 {
 			t.Errorf("%d rows of names", n)
 		}
-		p.Clock.Move(day)
+		p.Clock.Move(24 * time.Hour)
 		check(t, p.Sweep(context.Background()))
 		if n := countRows(t, p, `SELECT COUNT(*) FROM ledger WHERE account_id LIKE 'nobody-%' OR account_id = ''`); n != 0 {
 			t.Errorf("%d rows are left a day later", n)

@@ -36,9 +36,6 @@ const (
 	// keys waits more than it works.
 	killLanes = 4
 
-	// clientsPerLane keep two cores busy.
-	clientsPerLane = 2
-
 	// killWithin is how long a program is used at most. A rotation that began
 	// with it seals its secrets anew within that time.
 	killWithin = 1800 * time.Millisecond
@@ -49,6 +46,11 @@ const (
 	// dropEvery so many rounds, each of which adds a key, old keys are dropped: a
 	// ring holds 32.
 	dropEvery = 20
+)
+
+const (
+	// clientsPerLane keep two cores busy.
+	clientsPerLane = 2
 
 	// wrongAtMost of an account: with five its password would count as known
 	// to somebody.

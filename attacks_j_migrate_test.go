@@ -37,7 +37,7 @@ const (
 // migrationFiles are those of the product, in order.
 func migrationFiles(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob("internal/db/migrations/*.sql")
+	files, err := filepath.Glob(testkit.Path("internal/db/migrations/*.sql"))
 	check(t, err)
 	if len(files) < 2 {
 		t.Fatalf("%d migrations", len(files))

@@ -235,7 +235,7 @@ func TestAttack142SwappedRows(t *testing.T) {
 			}
 		}
 		// So many wrong codes would ask everybody for two in a row.
-		p.Clock.Move(day)
+		p.Clock.Move(24 * time.Hour)
 		check(t, p.Measure(context.Background()))
 		for what, statements := range map[string][]string{
 			"hash and salt copied": {

@@ -170,7 +170,7 @@ type policyRoute struct{ method, path, needs string }
 // attacked without a change here.
 func policy(t *testing.T) []policyRoute {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "internal/web/routes.go", nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), testkit.Path("internal/web/routes.go"), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ type composition struct {
 // compose.yaml.
 func onLoopback(t *testing.T, file string, pairs ...string) string {
 	t.Helper()
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(testkit.Path(file))
 	check(t, err)
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(string(text), pairs[i]) {
@@ -185,7 +185,7 @@ func (s secure) do(method, path string, form url.Values) int {
 // manifests are the documents of deploy/kubernetes by kind.
 func manifests(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	text, err := os.ReadFile("deploy/kubernetes/sallyport.yaml")
+	text, err := os.ReadFile(testkit.Path("deploy/kubernetes/sallyport.yaml"))
 	check(t, err)
 	all := map[string]map[string]any{}
 	for documents := yaml.NewDecoder(bytes.NewReader(text)); ; {

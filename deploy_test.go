@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // mostExposed is what systemd-analyze may say of the unit: 0 can't do anything,
@@ -23,7 +24,7 @@ const mostExposed = 2.0
 
 func TestUnitIsHardened(t *testing.T) {
 	t.Parallel()
-	const unit = "deploy/systemd/sallyport.service"
+	unit := testkit.Path("deploy/systemd/sallyport.service")
 	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", unit).CombinedOutput()
 	check(t, err)
 	found := regexp.MustCompile(`Overall exposure level for sallyport.service: ([0-9.]+)`).FindSubmatch(out)
@@ -69,7 +70,7 @@ func TestPackagesHoldWhatExists(t *testing.T) {
 	for _, one := range declared.Contents {
 		found[one.Dst] = one
 		made := strings.HasPrefix(one.Src, "bin/") || one.Type == "dir"
-		if _, err := os.Stat(one.Src); err != nil && !made {
+		if _, err := os.Stat(testkit.Path(one.Src)); err != nil && !made {
 			t.Error(err)
 		}
 		if mode := one.FileInfo.Mode; mode&0o022 != 0 || mode == 0 && one.Type != "tree" {
@@ -101,10 +102,10 @@ func TestPackagesHoldWhatExists(t *testing.T) {
 	if len(declared.Scripts) != 3 {
 		t.Errorf("scripts: %v", declared.Scripts)
 	}
-	scripts, err := filepath.Glob("deploy/packages/*.sh")
+	scripts, err := filepath.Glob(testkit.Path("deploy/packages/*.sh"))
 	check(t, err)
 	for _, script := range declared.Scripts {
-		if !slices.Contains(scripts, script) {
+		if !slices.Contains(scripts, testkit.Path(script)) {
 			t.Errorf("there is no %s", script)
 		}
 	}
@@ -130,9 +131,10 @@ func TestPackagedConfigurationIsFine(t *testing.T) {
 	}
 }
 
+// readYAML reads a file of the repository.
 func readYAML(t *testing.T, file string, into any) {
 	t.Helper()
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(testkit.Path(file))
 	check(t, err)
 	if err := yaml.Unmarshal(text, into); err != nil {
 		t.Fatal(fmt.Errorf("%s: %w", file, err))

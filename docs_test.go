@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // ARCHITECTURE.md promises which test holds which invariant, and names files.
 func TestArchitectureNamesWhatExists(t *testing.T) {
-	page, err := os.ReadFile("ARCHITECTURE.md")
+	page, err := os.ReadFile(testkit.Path("ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +22,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 		t.Errorf("ARCHITECTURE.md has %d lines; 200 are what somebody reads", n)
 	}
 	var code strings.Builder
-	err = filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(testkit.Path("."), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() && entry.Name() == "node_modules" {
 			return filepath.SkipDir
 		}
@@ -46,7 +48,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 		}
 	}
 	for _, script := range regexp.MustCompile("`([0-9][0-9a-z-]+\\.txtar)`").FindAllStringSubmatch(string(page), -1) {
-		if _, err := os.Stat(filepath.Join("testdata", "flows", script[1])); err != nil {
+		if _, err := os.Stat(testkit.Path("testdata/flows/" + script[1])); err != nil {
 			t.Errorf("ARCHITECTURE.md: %v", err)
 		}
 	}
@@ -55,12 +57,12 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 // documents are the pages that people read, by path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	pages := map[string]string{}
+	pages, tree := map[string]string{}, os.DirFS(testkit.Path("."))
 	for _, pattern := range []string{"*.md", "docs/*.md", "docs/five-minutes/*.md"} {
-		paths, err := filepath.Glob(pattern)
+		paths, err := fs.Glob(tree, pattern)
 		check(t, err)
 		for _, path := range paths {
-			text, err := os.ReadFile(path)
+			text, err := fs.ReadFile(tree, path)
 			check(t, err)
 			pages[path] = string(text)
 		}
@@ -83,7 +85,7 @@ func TestDocumentsLinkToWhatExists(t *testing.T) {
 			if file != "" {
 				to = filepath.Join(filepath.Dir(path), file)
 			}
-			if _, err := os.Stat(to); err != nil {
+			if _, err := os.Stat(testkit.Path(to)); err != nil {
 				t.Errorf("%s links to %s: %v", path, found[1], err)
 			} else if anchor != "" && !slices.Contains(anchors(pages[to]), anchor) {
 				t.Errorf("%s links to %s, and there is no such heading", path, found[1])
@@ -116,7 +118,7 @@ func TestTroubleshootingQuotesRealMessages(t *testing.T) {
 	t.Parallel()
 	var sources strings.Builder
 	for _, root := range []string{"internal", "deploy/proxy"} {
-		check(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		check(t, filepath.WalkDir(testkit.Path(root), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") {
 				return err
 			}

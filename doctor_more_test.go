@@ -182,8 +182,8 @@ func TestDoctorMayRunOnAnotherMachine(t *testing.T) {
 func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 	t.Parallel()
 	one, two := titled(t, "Radio"), titled(t, "Video")
-	start := func(origin, panels string) (*portal.Portal, []string) {
-		config := writeConfig(t, "public_url: "+origin+"\ntrusted_proxies: [127.0.0.1]\npanels:\n"+panels)
+	start := func(origin, declared string) (*portal.Portal, []string) {
+		config := writeConfig(t, "public_url: "+origin+"\ntrusted_proxies: [127.0.0.1]\npanels:\n"+declared)
 		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
 		if err := os.Chmod(p.Dir, 0o700); err != nil {
 			t.Fatal(err)

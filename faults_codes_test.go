@@ -45,7 +45,7 @@ func give(v *visitor, c credential) string {
 // asked.
 func (s *ordeal) waiting(n *harmed, o *owner) *visitor {
 	s.t.Helper()
-	v := s.visitor().at(n)
+	v := s.visitor().through(n.way)
 	if _, err := v.post(leads("/login/code"), "/login", "username", o.name, "password", portal.Password); err != nil {
 		s.t.Fatalf("%s at %s: %v", o.name, n.name, err)
 	}
@@ -114,7 +114,7 @@ func (s *ordeal) examineRound(f fault, r *round, h *history) {
 			continue
 		}
 		for _, n := range s.nodes { // what was answered is so, whichever database serves now
-			if a, err := tab.at(n).send(http.MethodGet, "/"); err != nil || a.Status != http.StatusOK {
+			if a, err := tab.through(n.way).send(http.MethodGet, "/"); err != nil || a.Status != http.StatusOK {
 				s.t.Errorf("%s: %s is signed in, and at %s: %s, %v", f.name, r.owner.name, n.name, short(a), err)
 			}
 		}

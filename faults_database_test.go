@@ -35,7 +35,7 @@ func (s *ordeal) everyConnectionWaits() {
 	var waiting sync.WaitGroup
 	for range waitingAtOnce {
 		waiting.Go(func() {
-			a, err := s.visitor().at(s.nodes[1]).send(http.MethodPost, "/login", "username", s.anybody().name, "password", portal.Password)
+			a, err := s.visitor().through(s.nodes[1].way).send(http.MethodPost, "/login", "username", s.anybody().name, "password", portal.Password)
 			if err != nil || a.Status != http.StatusServiceUnavailable {
 				s.t.Errorf("while every connection waits: %s, %v", short(a), err)
 			}
@@ -56,7 +56,7 @@ func (s *ordeal) diskIsFull() {
 	s.primary.FillDisk(s.t)
 	for _, n := range s.nodes {
 		testkit.Until(s.t, "a full disk at "+n.name, func() bool {
-			a, err := s.visitor().at(n).send(http.MethodPost, "/login", "username", s.anybody().name, "password", portal.Password)
+			a, err := s.visitor().through(n.way).send(http.MethodPost, "/login", "username", s.anybody().name, "password", portal.Password)
 			check(s.t, err)
 			return a.Status == http.StatusServiceUnavailable
 		})

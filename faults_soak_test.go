@@ -111,13 +111,13 @@ func (s *ordeal) liveOn(o *owner, h *history) {
 // visitOnce enters a panel, signs out, and asks until that is known.
 func (s *ordeal) visitOnce(name string, h *history) {
 	v := s.visitor()
-	if err := v.enter(s.anybody().name); err != nil {
+	if err := enterPanel(v, s.anybody().name); err != nil {
 		s.excuse(err)
 		time.Sleep(askEvery)
 		return
 	}
 	for _, n := range s.nodes {
-		h.did(name+n.name, aVisit, func() string { return v.asks(n) })
+		h.did(name+n.name, aVisit, func() string { return askNode(v, n) })
 	}
 	call := time.Since(h.begin)
 	_, err := v.post(signedOut, "/logout")
@@ -128,7 +128,7 @@ func (s *ordeal) visitOnce(name string, h *history) {
 	}
 	for _, n := range s.nodes {
 		h.add(name+n.name, theEnd, outcome, call, end+endsWithin)
-		h.did(name+n.name, aVisit, func() string { return v.asks(n) })
+		h.did(name+n.name, aVisit, func() string { return askNode(v, n) })
 	}
 }
 

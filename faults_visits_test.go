@@ -47,9 +47,9 @@ func (v *visitor) walk(page string) (a portal.Answer, err error) {
 	return a, fmt.Errorf("redirects without an end: %s", page)
 }
 
-// enter signs in on the way to a page of the panel, and returns an error unless it
+// enterPanel signs in on the way to a page of the panel, and returns an error unless it
 // is shown.
-func (v *visitor) enter(name string) error {
+func enterPanel(v *visitor, name string) error {
 	a, err := v.walk(thePage)
 	if err != nil {
 		return err
@@ -64,9 +64,9 @@ func (v *visitor) enter(name string) error {
 	return err
 }
 
-// asks asks a node for the page, by script.
-func (v *visitor) asks(n *harmed) string {
-	a, err := v.at(n).request(http.MethodGet, thePage, nil, nil)
+// askNode asks a node for the page, as a script does.
+func askNode(v *visitor, n *harmed) string {
+	a, err := v.through(n.way).request(http.MethodGet, thePage, nil, nil)
 	switch {
 	case err == nil && a.Status == http.StatusOK:
 		return accepted
@@ -87,11 +87,11 @@ func (s *ordeal) visitsEnd(quick bool) {
 			within = endsWithinWhole
 		}
 		v := s.visitor()
-		if err := v.enter(s.anybody().name); err != nil {
+		if err := enterPanel(v, s.anybody().name); err != nil {
 			s.t.Fatal(err)
 		}
 		for _, n := range s.nodes { // they remember it now
-			if said := v.asks(n); said != accepted {
+			if said := askNode(v, n); said != accepted {
 				s.t.Fatalf("%s: a visit is %s", n.name, said)
 			}
 		}
@@ -100,7 +100,7 @@ func (s *ordeal) visitsEnd(quick bool) {
 		for _, n := range s.nodes {
 			asking.Go(func() {
 				for {
-					h.did(n.name, aVisit, func() string { return v.asks(n) })
+					h.did(n.name, aVisit, func() string { return askNode(v, n) })
 					select {
 					case <-over:
 						return
@@ -115,7 +115,7 @@ func (s *ordeal) visitsEnd(quick bool) {
 			s.goesOn(begin, f.name)
 		}
 		call := time.Since(h.begin)
-		if _, err := v.at(s.nodes[0]).post(signedOut, "/logout"); err != nil {
+		if _, err := v.through(s.nodes[0].way).post(signedOut, "/logout"); err != nil {
 			s.t.Errorf("%s: sign-out: %v", f.name, err)
 		}
 		end := time.Since(h.begin)
@@ -142,7 +142,7 @@ func (s *ordeal) visitsEnd(quick bool) {
 func (s *ordeal) allRefuse(v *visitor, spared *harmed) {
 	s.t.Helper()
 	for _, n := range s.nodes {
-		testkit.Until(s.t, "refusal by "+n.name, func() bool { return n == spared || v.asks(n) == refused })
+		testkit.Until(s.t, "refusal by "+n.name, func() bool { return n == spared || askNode(v, n) == refused })
 	}
 }
 
@@ -154,7 +154,7 @@ func (s *ordeal) doorsHaveSessions() {
 	var all []func()
 	for i := range entering {
 		visitors[i] = s.visitor()
-		all = append(all, func() { entered[i] = visitors[i].enter(s.anybody().name) })
+		all = append(all, func() { entered[i] = enterPanel(visitors[i], s.anybody().name) })
 	}
 	s.during(faultCalled(lostPrimary), all...)
 	d := testkit.Open(s.t, s.primary.URL("postgres"))
@@ -170,7 +170,7 @@ func (s *ordeal) doorsHaveSessions() {
 			s.t.Error("somebody was let in, of whom the new primary doesn't know")
 		}
 		for _, n := range s.nodes {
-			if said := v.asks(n); said != want {
+			if said := askNode(v, n); said != want {
 				s.t.Errorf("with %d visits in the database one is %s at %s", rows, said, n.name)
 			}
 		}

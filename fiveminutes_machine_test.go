@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // installation is what the machines of the pages get: Sallyport's package, and programs
@@ -32,6 +33,7 @@ func newInstallation(t *testing.T) installation {
 	standIns := filepath.Join(dir, "standins")
 	check(t, os.Mkdir(standIns, 0o755))
 	build := exec.Command("go", "build", "-o", filepath.Join(standIns, "systemctl"), "./internal/testkit/standins")
+	build.Dir = testkit.Path(".")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -57,9 +59,9 @@ func buildPackage(t *testing.T, program, to string) {
 	made := map[string]string{"bin/sallyport": program, "bin/package/sallyport.yaml": configuration}
 	conffiles := ""
 	for _, one := range declared.Contents {
-		source, target := one.Src, root+one.Dst
-		if strings.HasPrefix(source, "bin/") {
-			if source = made[source]; source == "" {
+		source, target := testkit.Path(one.Src), root+one.Dst
+		if strings.HasPrefix(one.Src, "bin/") {
+			if source = made[one.Src]; source == "" {
 				continue
 			}
 		}
@@ -82,7 +84,7 @@ func buildPackage(t *testing.T, program, to string) {
 	check(t, os.Mkdir(control, 0o755))
 	writeFile(t, filepath.Join(control, "control"), "Package: sallyport\nVersion: 0.0.0\nArchitecture: "+runtime.GOARCH+"\nMaintainer: the tests\nDepends: passwd\nDescription: login gate\n")
 	writeFile(t, filepath.Join(control, "conffiles"), conffiles)
-	if out, err := exec.Command("install", declared.Scripts.PostInstall, filepath.Join(control, "postinst")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("install", testkit.Path(declared.Scripts.PostInstall), filepath.Join(control, "postinst")).CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)
 	}
 	if out, err := exec.Command("dpkg-deb", "--root-owner-group", "-Znone", "--build", root, to).CombinedOutput(); err != nil {

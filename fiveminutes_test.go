@@ -55,7 +55,7 @@ var trials = map[string]trial{
 // link that a command printed, gets the panel.
 func TestFiveMinutes(t *testing.T) {
 	t.Parallel()
-	pages, err := filepath.Glob("docs/five-minutes/*.md")
+	pages, err := filepath.Glob(testkit.Path("docs/five-minutes/*.md"))
 	check(t, err)
 	if len(pages) != len(trials) {
 		t.Errorf("there are %d pages, and trials of %d", len(pages), len(trials))

@@ -57,7 +57,7 @@ func TestFlows(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			testscript.Run(t, testscript.Params{
-				Dir:       "testdata/flows",
+				Dir:       testkit.Path("testdata/flows"),
 				Condition: func(name string) (bool, error) { return name == engine, nil }, // [sqlite], [postgres]
 				Setup:     func(env *testscript.Env) error { return setUp(env, t, engine) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -223,7 +223,7 @@ func TestPanicInATransactionHoldsNothing(t *testing.T) {
 		}{
 			{"/settings/security/authenticators", nil},
 			{"/settings/security/backup-codes", nil},
-			{"/settings/security/password", []string{"password", portal.Password, "new_password", newPassword}},
+			{"/settings/security/password", []string{"password", portal.Password, "new_password", "another horse, another battery"}},
 			{"/login", []string{"username", "ada", "password", portal.Password}},
 		} {
 			// More often than there are places to hash at, or connections.

@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -23,7 +24,7 @@ type query struct {
 // dashboardQueries are those of deploy/grafana.
 func dashboardQueries(t *testing.T) (all []query) {
 	t.Helper()
-	text, err := os.ReadFile("deploy/grafana/dashboard.json")
+	text, err := os.ReadFile(testkit.Path("deploy/grafana/dashboard.json"))
 	check(t, err)
 	var board struct {
 		Templating struct {
@@ -57,7 +58,7 @@ func dashboardQueries(t *testing.T) (all []query) {
 // alertQueries are those of deploy/prometheus; each alert says what to do.
 func alertQueries(t *testing.T) (all []query) {
 	t.Helper()
-	text, err := os.ReadFile("deploy/prometheus/rules.yaml")
+	text, err := os.ReadFile(testkit.Path("deploy/prometheus/rules.yaml"))
 	check(t, err)
 	var file struct {
 		Groups []struct {

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -136,28 +135,6 @@ func (b balancer) RoundTrip(r *http.Request) (*http.Response, error) { return b.
 // any is a node.
 func (s *ordeal) any() *harmed { return s.nodes[s.below(int64(len(s.nodes)))] }
 
-// at is the visitor at a node, with the same cookies.
-func (v *visitor) at(n *harmed) *visitor {
-	client := *v.client
-	client.Transport = n.way
-	return &visitor{base: v.base, from: v.from, client: &client}
-}
-
-// cookieAt returns the value of the cookie that the visitor would send to origin,
-// or "".
-func (v *visitor) cookieAt(origin, name string) string {
-	at, err := url.Parse(origin)
-	if err != nil {
-		return ""
-	}
-	for _, c := range v.client.Jar.Cookies(at) {
-		if c.Name == name {
-			return c.Value
-		}
-	}
-	return ""
-}
-
 // fault is something that happens, and how it is mended.
 type fault struct {
 	name   string
@@ -259,7 +236,7 @@ func (s *ordeal) goesOn(begin time.Time, after string) {
 		waiting.Go(func() {
 			for {
 				// Another each time: tries that nobody could give back pace an account.
-				_, err := s.visitor().at(n).post(leads("/"), "/login", "username", s.anybody().name, "password", portal.Password)
+				_, err := s.visitor().through(n.way).post(leads("/"), "/login", "username", s.anybody().name, "password", portal.Password)
 				if err == nil {
 					return
 				}

@@ -28,6 +28,7 @@ func buildProgram(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sallyport")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/sallyport")
+	build.Dir = testkit.Path(".")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0") // as make build does
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -155,6 +156,29 @@ func newVisitor(t *testing.T, base, from string) *visitor {
 	return &visitor{base: base, from: from, client: &http.Client{
 		Jar: jar, Timeout: startTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// through returns the same browser, with the same cookies, whose requests go
+// another way.
+func (v *visitor) through(way http.RoundTripper) *visitor {
+	client := *v.client
+	client.Transport = way
+	return &visitor{base: v.base, from: v.from, client: &client}
+}
+
+// cookieAt returns the value of the cookie that the visitor would send to origin,
+// or "".
+func (v *visitor) cookieAt(origin, name string) string {
+	at, err := url.Parse(origin)
+	if err != nil {
+		return ""
+	}
+	for _, c := range v.client.Jar.Cookies(at) {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
 }
 
 // unexpected is an answer that isn't the one that was due.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // proxyFile is how a file of deploy/proxy names the request headers that it deletes, and
@@ -30,7 +31,7 @@ var proxyFiles = []proxyFile{
 // removed is the part of a file that deletes headers.
 func (f proxyFile) removed(t *testing.T) string {
 	t.Helper()
-	data, err := os.ReadFile("deploy/proxy/" + f.file)
+	data, err := os.ReadFile(testkit.Path("deploy/proxy/" + f.file))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func inOrder(written order) map[string]realProxy {
 
 func nginxCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
 	for _, file := range []string{"sallyport.conf", "sallyport-headers.conf", "sallyport-maps.conf"} {
-		copyInto(t, "deploy/proxy/nginx/"+file, dir)
+		copyInto(t, testkit.Path("deploy/proxy/nginx/"+file), dir)
 	}
 	text := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
 events { worker_connections 256; }
@@ -91,7 +91,7 @@ upstream sallyport { server %[2]s; }
 }
 
 func caddyCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
-	copyInto(t, "deploy/proxy/sallyport.caddy", dir)
+	copyInto(t, testkit.Path("deploy/proxy/sallyport.caddy"), dir)
 	_, port, _ := net.SplitHostPort(at)
 	text := fmt.Sprintf(`{
 	admin off
@@ -115,7 +115,7 @@ import sallyport.caddy
 }
 
 func haproxyCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
-	copyInto(t, "deploy/proxy/sallyport.lua", dir)
+	copyInto(t, testkit.Path("deploy/proxy/sallyport.lua"), dir)
 	text := fmt.Sprintf(`global
     tune.lua.maxmem 64
     lua-load %[1]s/sallyport.lua
@@ -150,7 +150,7 @@ frontend all
 }
 
 func apacheCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
-	copyInto(t, "deploy/proxy/apache.conf", dir)
+	copyInto(t, testkit.Path("deploy/proxy/apache.conf"), dir)
 	text := fmt.Sprintf(`ServerRoot %[1]s
 PidFile %[1]s/pid
 ErrorLog /dev/stderr

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 func TestVulncheckFailsOnlyWhereAKnownVulnerabilityIsCalled(t *testing.T) {
@@ -44,6 +46,7 @@ func TestVulncheckFailsOnlyWhereAKnownVulnerabilityIsCalled(t *testing.T) {
 	} {
 		// A busy machine takes longer than the seconds that it has by itself.
 		vulncheck := exec.Command("make", "vulncheck", "VULNDB="+test.database, "VULNDB_SECONDS=60", "VULNCHECK=./internal/secret")
+		vulncheck.Dir = testkit.Path(".")
 		said, err := vulncheck.CombinedOutput()
 		if failed := err != nil; failed != test.fails || !strings.Contains(string(said), test.says) {
 			t.Errorf("%s: %v\n%s", name, err, said)

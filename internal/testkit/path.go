@@ -1,0 +1,29 @@
+package testkit
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// Path returns the absolute path of a file or folder of the repository, from its
+// slash-separated name relative to the root. It works in the test of any package.
+func Path(name string) string { return filepath.Join(root(), filepath.FromSlash(name)) }
+
+// root returns the repository's root: the nearest folder with a go.mod, from the
+// working directory up.
+func root() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			panic("testkit: no go.mod in the working directory or above it")
+		}
+		dir = parent
+	}
+}
