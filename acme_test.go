@@ -53,7 +53,7 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	dir, ca := t.TempDir(), testkit.NewCA(t)
 	names, at, manage, namesManage := secondAddress(t), secondAddress(t), secondAddress(t), secondAddress(t)
 	server := exec.Command(filepath.Join(programs, "pebble-challtestsrv"), "-dnsserver", names, "-management", namesManage, "-defaultIPv4", "127.0.0.2", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
-	startBeside(t, namesManage, server)
+	StartBeside(t, namesManage, server)
 
 	cert, key := ca.IssueFor(dir, "pebble", time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "127.0.0.2")
 	settings, err := json.Marshal(map[string]any{"pebble": map[string]any{
@@ -61,17 +61,17 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 		"tlsPort": number(t, tlsPort), "httpPort": number(t, httpPort), "retryAfter": map[string]int{"authz": 1, "order": 1},
 		"profiles": map[string]any{"default": map[string]any{"description": "as ever", "validityPeriod": 90 * 24 * 60 * 60}},
 	}})
-	check(t, err)
-	writeFile(t, filepath.Join(dir, "pebble.json"), string(settings))
+	Check(t, err)
+	WriteFile(t, filepath.Join(dir, "pebble.json"), string(settings))
 	trust := filepath.Join(dir, "ca.pem")
-	writeFile(t, trust, string(ca.PEM))
+	WriteFile(t, trust, string(ca.PEM))
 	p := &pebble{
 		directory: "https://" + at + "/dir", manage: "https://" + manage, trust: trust,
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Roots}}},
 		cmd:    exec.Command(filepath.Join(programs, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", names),
 	}
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
-	p.log = startBeside(t, at, p.cmd)
+	p.log = StartBeside(t, at, p.cmd)
 	testkit.Until(t, "the CA's second listener", func() bool { // it comes after the first
 		conn, err := net.Dial("tcp", manage)
 		if err == nil {
@@ -86,10 +86,10 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 func (p *pebble) roots(t *testing.T) *x509.CertPool {
 	t.Helper()
 	resp, err := p.client.Get(p.manage + "/roots/0")
-	check(t, err)
+	Check(t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	check(t, err)
+	Check(t, err)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
 		t.Fatalf("no root: %s", text)
@@ -100,13 +100,13 @@ func (p *pebble) roots(t *testing.T) *x509.CertPool {
 func number(t *testing.T, text string) (n int) {
 	t.Helper()
 	_, err := fmt.Sscan(text, &n)
-	check(t, err)
+	Check(t, err)
 	return n
 }
 
 // certified waits until the program at an address shows a certificate for a
 // host, and returns its number.
-func certified(t *testing.T, one *process, at, host string, roots *x509.CertPool) string {
+func certified(t *testing.T, one *Process, at, host string, roots *x509.CertPool) string {
 	t.Helper()
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := tls.Dial("tcp", at, &tls.Config{ServerName: host, RootCAs: roots})
@@ -115,13 +115,13 @@ func certified(t *testing.T, one *process, at, host string, roots *x509.CertPool
 			return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
 		}
 		select {
-		case <-one.ended:
-			t.Fatalf("the server ended: %v\n%s", one.err, one.output())
+		case <-one.Ended:
+			t.Fatalf("the server ended: %v\n%s", one.Err, one.Output())
 		default:
 		}
-		if time.Since(begin) > startTime {
-			one.kill()
-			t.Fatalf("%s: %v\n%s", host, err, one.output())
+		if time.Since(begin) > StartTime {
+			one.Kill()
+			t.Fatalf("%s: %v\n%s", host, err, one.Output())
 		}
 	}
 }
@@ -130,24 +130,24 @@ func certified(t *testing.T, one *process, at, host string, roots *x509.CertPool
 // asks back; the real program, and a real CA.
 func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 	t.Parallel()
-	path, programs := buildProgram(t), buildPebble(t)
+	path, programs := BuildProgram(t), buildPebble(t)
 	for _, way := range []string{"tls-alpn-01", "http-01"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			listen, redirect, nowhere := secondAddress(t), secondAddress(t), secondAddress(t)
 			port := func(address string) string {
 				_, port, err := net.SplitHostPort(address)
-				check(t, err)
+				Check(t, err)
 				return port
 			}
-			p := &program{t: t, path: path, dir: t.TempDir(), file: filepath.Join(t.TempDir(), "sallyport.yaml")}
+			p := &Program{T: t, Path: path, Dir: t.TempDir(), File: filepath.Join(t.TempDir(), "sallyport.yaml")}
 			tlsPort, more := port(listen), ""
 			if way == "http-01" {
 				tlsPort, more = port(nowhere), "redirect_listen: "+redirect+"\n"
 			}
 			ca := startPebble(t, programs, tlsPort, port(redirect))
-			panel := startPanel(t, "radio")
-			writeFile(t, p.file, fmt.Sprintf(`public_url: %s
+			panel := StartPanel(t, "radio")
+			WriteFile(t, p.File, fmt.Sprintf(`public_url: %s
 listen: %s
 %stls:
   acme: {accept_terms: true, email: ops@example.com, directory: '%s'}
@@ -155,8 +155,8 @@ panels:
   - {url: %s, upstream: '%s'}
   - {url: 'https://elsewhere.test'}
 `, secureAt, listen, more, ca.directory, secureRadio, panel.URL))
-			p.env = []string{"SSL_CERT_FILE=" + ca.trust}
-			server := p.background("serve")
+			p.Env = []string{"SSL_CERT_FILE=" + ca.trust}
+			server := p.Background("serve")
 			roots := ca.roots(t)
 			first := map[string]string{}
 			for _, host := range []string{"auth.test", "radio.example"} {
@@ -178,26 +178,26 @@ panels:
 				t.Errorf("the CA asked by http: %v", byHTTP)
 			}
 			kept := map[string]fs.FileMode{}
-			entries, err := os.ReadDir(filepath.Join(p.dir, "acme"))
-			check(t, err)
+			entries, err := os.ReadDir(filepath.Join(p.Dir, "acme"))
+			Check(t, err)
 			for _, entry := range entries {
 				info, err := entry.Info()
-				check(t, err)
+				Check(t, err)
 				kept[entry.Name()] = info.Mode()
 			}
 			if diff := cmp.Diff(map[string]fs.FileMode{"acme_account+key": 0o600, "auth.test": 0o600, "radio.example": 0o600}, kept); diff != "" {
 				t.Errorf("in acme (-want +got):\n%s", diff)
 			}
-			if info, err := os.Stat(filepath.Join(p.dir, "acme")); err != nil || info.Mode().Perm() != 0o700 {
+			if info, err := os.Stat(filepath.Join(p.Dir, "acme")); err != nil || info.Mode().Perm() != 0o700 {
 				t.Errorf("acme: %v, %v", info.Mode(), err)
 			}
-			server.kill()
-			if out := server.output(); !strings.Contains(out, "terms of service are accepted") {
+			server.Kill()
+			if out := server.Output(); !strings.Contains(out, "terms of service are accepted") {
 				t.Errorf("the log doesn't name the terms:\n%s", out)
 			}
 			// After a restart they are there, without the CA.
 			ca.cmd.Process.Kill()
-			server = p.background("serve")
+			server = p.Background("serve")
 			for host, want := range first {
 				if got := certified(t, server, listen, host, roots); got != want {
 					t.Errorf("%s has another certificate after a restart", host)

@@ -14,11 +14,11 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// warm has the portal keep the browser's visit in memory.
-func warm(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
+// KeepVisit has the portal keep the browser's visit in memory.
+func KeepVisit(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
 	t.Helper()
 	testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
-	got(t, navigate(b, page))
+	Received(t, Navigate(b, page))
 }
 
 // What another process changes, such as the command line, ends what this one
@@ -33,7 +33,7 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 		if err := other.Login.AddGroup(t.Context(), "ops"); err != nil {
 			t.Fatal(err)
 		}
-		const page = radio + "/ops/x"
+		const page = Radio + "/ops/x"
 		for name, change := range map[string]func(ctx context.Context, s *login.Service, a account.Account) error{
 			"bob": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Disable(ctx, a) },
 			"eve": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Leave(ctx, a, "ops") },
@@ -51,8 +51,8 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 				if err := other.Login.Join(t.Context(), a, "ops"); err != nil {
 					t.Fatal(err)
 				}
-				b := visit(t, p, name, page)
-				warm(t, p, b, page)
+				b := Visit(t, p, name, page)
+				KeepVisit(t, p, b, page)
 				if err := change(t.Context(), other.Login, a); err != nil {
 					t.Fatal(err)
 				}
@@ -67,19 +67,19 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 // The other node is told who signed out.
 func TestAttack103SignOutOnAnotherNode(t *testing.T) {
 	t.Parallel()
-	one := startPanel(t, "radio")
-	nodes := startNodes(t, 2, "SALLYPORT_CONFIG="+writeConfig(t, "public_url: "+portalAt+"\npanels:\n  - url: "+radio+"\n    upstream: "+one.URL+"\n"))
+	one := StartPanel(t, "radio")
+	nodes := StartNodes(t, 2, "SALLYPORT_CONFIG="+WriteConfig(t, "public_url: "+PortalAt+"\npanels:\n  - url: "+Radio+"\n    upstream: "+one.URL+"\n"))
 	nodes[0].AddAccount(t, "ada")
-	b := visit(t, nodes[0], "ada", radio+"/page")
+	b := Visit(t, nodes[0], "ada", Radio+"/page")
 	there := nodes[1].Browser(t)
-	there.SetCookieAt(radio, "sallyport-visit", b.CookieAt(radio, "sallyport-visit"))
-	warm(t, nodes[1], there, radio+"/page")
+	there.SetCookieAt(Radio, "sallyport-visit", b.CookieAt(Radio, "sallyport-visit"))
+	KeepVisit(t, nodes[1], there, Radio+"/page")
 	b.Post("/logout")
-	if a := b.Do(http.MethodGet, radio+"/page", nil, nil); a.Status == http.StatusOK {
+	if a := b.Do(http.MethodGet, Radio+"/page", nil, nil); a.Status == http.StatusOK {
 		t.Error("the node that ended the session still admits")
 	}
 	testkit.Until(t, "refusal", func() bool {
-		return there.Do(http.MethodGet, radio+"/page", nil, nil).Status == http.StatusUnauthorized
+		return there.Do(http.MethodGet, Radio+"/page", nil, nil).Status == http.StatusUnauthorized
 	})
 }
 
@@ -88,14 +88,14 @@ func TestAttack103SignOutOnAnotherNode(t *testing.T) {
 func TestAttack140VisitsAreKeptForSecondsOnly(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		b := visit(t, p, "ada", radio+"/page")
-		warm(t, p, b, radio+"/page")
+		b := Visit(t, p, "ada", Radio+"/page")
+		KeepVisit(t, p, b, Radio+"/page")
 		if err := p.DB.Close(); err != nil {
 			t.Fatal(err)
 		}
-		got(t, b.Do(http.MethodGet, radio+"/page", nil, nil))
+		Received(t, b.Do(http.MethodGet, Radio+"/page", nil, nil))
 		p.Clock.Move(5 * time.Second)
-		if a := b.Do(http.MethodGet, radio+"/page", nil, nil); a.Status != http.StatusServiceUnavailable {
+		if a := b.Do(http.MethodGet, Radio+"/page", nil, nil); a.Status != http.StatusServiceUnavailable {
 			t.Errorf("five seconds later: %d", a.Status)
 		}
 	})

@@ -19,12 +19,12 @@ import (
 const banner = "Someone entered your password and then"
 
 func TestAttack20NoticeAndForcedChange(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		owner, phone := withTwoFactor(t, p, "ada")
-		waiting := pendingSignIn(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := WithTwoFactor(t, p, "ada")
+		waiting := PendingSignIn(t, p, "ada")
 		for n := 1; n <= 5; n++ {
-			tryCode(pendingSignIn(t, p, "ada"), "/login/code", "code", wrongCode(phone))
-			page := visible(owner.Get("/settings/profile").Body)
+			TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", WrongCode(phone))
+			page := VisibleText(owner.Get("/settings/profile").Body)
 			if told := strings.Contains(page, banner); told != (n >= 3) {
 				t.Errorf("after %d wrong codes: the owner is told %v", n, told)
 			}
@@ -32,29 +32,29 @@ func TestAttack20NoticeAndForcedChange(t *testing.T) {
 				t.Errorf("after %d wrong codes the banner has another number", n)
 			}
 		}
-		got := kinds(t, p)
+		got := EventCounts(t, p)
 		if got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
 			t.Errorf("events: %v, want one notice and one suspicion", got)
 		}
-		if got := tryCode(waiting, "/login/code", "code", phone.Code(0)); got != ended {
+		if got := TryCode(waiting, "/login/code", "code", phone.Code(0)); got != OutcomeEnded {
 			t.Errorf("an attempt of before the fifth, with the right code: %s", got)
 		}
 		if !owner.SignedIn() || owner.Get("/settings/sessions").Status != http.StatusOK {
 			t.Error("the session that is open isn't served any more")
 		}
 		// Signed in or not, known browser or not: the next sign-in demands it.
-		b := pendingSignIn(t, p, "ada")
+		b := PendingSignIn(t, p, "ada")
 		if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Location != "/login/new-password" || b.SignedIn() {
-			t.Errorf("unknown browser: %s", short(a))
+			t.Errorf("unknown browser: %s", Summary(a))
 		}
 		known := knownBrowser(t, p, owner)
 		known.SignIn("ada")
 		if a := known.Post("/login/code", "code", phone.Code(0)); a.Location != "/login/new-password" || known.SignedIn() {
-			t.Errorf("known browser: %s", short(a))
+			t.Errorf("known browser: %s", Summary(a))
 		}
 		known.Post("/login/new-password", "new_password", "one that nobody knows")
-		opens(t, known, "a new password", true)
-		if strings.Contains(visible(known.Get("/settings/profile").Body), banner) {
+		CheckSignedIn(t, known, "a new password", true)
+		if strings.Contains(VisibleText(known.Get("/settings/profile").Body), banner) {
 			t.Error("the banner outlives the password")
 		}
 	})
@@ -63,27 +63,27 @@ func TestAttack20NoticeAndForcedChange(t *testing.T) {
 // TestAttack21NoticesAreCoalesced: two hundred tries make one notice, and an
 // event for each that was compared, which the budgets bound.
 func TestAttack21NoticesAreCoalesced(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		owner, phone := withTwoFactor(t, p, "ada")
-		before := countRows(t, p, `SELECT COUNT(*) FROM events`)
-		b := pendingSignIn(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := WithTwoFactor(t, p, "ada")
+		before := CountRows(t, p, `SELECT COUNT(*) FROM events`)
+		b := PendingSignIn(t, p, "ada")
 		for n := range 200 {
-			fields := []string{"code", wrongCode(phone)}
+			fields := []string{"code", WrongCode(phone)}
 			if n%2 == 0 {
-				fields = append(fields, "next_code", wrongCode(phone))
+				fields = append(fields, "next_code", WrongCode(phone))
 			}
-			if tryCode(b, "/login/code", fields...) != compared || b.Last.Status == http.StatusSeeOther {
-				b = pendingSignIn(t, p, "ada")
+			if TryCode(b, "/login/code", fields...) != OutcomeWrong || b.Last.Status == http.StatusSeeOther {
+				b = PendingSignIn(t, p, "ada")
 			}
 		}
-		got := kinds(t, p)
+		got := EventCounts(t, p)
 		if got["code_failed:refused"] != 15 || got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
 			t.Errorf("events: %v, want 15 wrong codes, one notice, one suspicion", got)
 		}
-		if n := countRows(t, p, `SELECT COUNT(*) FROM events`) - before; n != 17 {
+		if n := CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; n != 17 {
 			t.Errorf("two hundred tries left %d events, want 17", n)
 		}
-		if page := visible(owner.Get("/settings/profile").Body); strings.Count(page, banner) != 1 || !strings.Contains(page, banner+" 15 wrong codes") {
+		if page := VisibleText(owner.Get("/settings/profile").Body); strings.Count(page, banner) != 1 || !strings.Contains(page, banner+" 15 wrong codes") {
 			t.Error("not one banner with the count of all")
 		}
 	})
@@ -93,7 +93,7 @@ func TestAttack21NoticesAreCoalesced(t *testing.T) {
 // is tried once. From the thirtieth wrong code on every unknown browser must
 // give two codes; the operator is told once.
 func TestAttack22InstanceBudget(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const alarm = "wrong codes after right passwords on many accounts"
 		ctx := context.Background()
 		var (
@@ -103,20 +103,20 @@ func TestAttack22InstanceBudget(t *testing.T) {
 		for n := range 32 {
 			name := fmt.Sprint("account", n)
 			p.AddAccount(t, name)
-			owner := from(p.Browser(t), n)
+			owner := FromNetwork(p.Browser(t), n)
 			owner.SignIn(name)
 			owners, phones = append(owners, owner), append(phones, owner.Enroll("Phone"))
 		}
 		p.Clock.Move(time.Hour)
 		for n, phone := range phones {
-			check(t, p.Measure(ctx)) // as it does every ten seconds
-			want := compared
+			Check(t, p.Measure(ctx)) // as it does every ten seconds
+			want := OutcomeWrong
 			if n >= 30 {
-				want = twoCodes
+				want = OutcomeTwoCodes
 			}
-			b := from(p.Browser(t), n) // one network may not try so many accounts
+			b := FromNetwork(p.Browser(t), n) // one network may not try so many accounts
 			b.SignIn(fmt.Sprint("account", n))
-			if got := tryCode(b, "/login/code", "code", wrongCode(phone)); got != want {
+			if got := TryCode(b, "/login/code", "code", WrongCode(phone)); got != want {
 				t.Errorf("account %d: %s, want %s", n, got, want)
 			}
 			if logged := strings.Count(p.Logs.String(), alarm); logged != n/30 {
@@ -127,7 +127,7 @@ func TestAttack22InstanceBudget(t *testing.T) {
 		signsIn(t, p.Browser(t), "two codes in a row", "account30", portal.Password, "code", phones[30].Code(0), "next_code", phones[30].Code(totp.Period))
 		signsIn(t, p.Browser(t), "backup code", "account29", portal.Password, "backup_code", phones[29].Codes[0])
 		p.Clock.Move(24 * time.Hour)
-		check(t, p.Measure(ctx))
+		Check(t, p.Measure(ctx))
 		signsIn(t, p.Browser(t), "a day later", "account28", portal.Password, "code", phones[28].Code(0))
-	}, behindProxy)
+	}, BehindProxy)
 }

@@ -20,48 +20,48 @@ import (
 )
 
 func TestAttack39ClockSetBack(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := withTwoFactor(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := WithTwoFactor(t, p, "ada")
 		p.Clock.Move(time.Hour)
 		used := phone.Code(0)
-		b := pendingSignIn(t, p, "ada")
+		b := PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", used)
-		opens(t, b, "code before the clock is set back", true)
+		CheckSignedIn(t, b, "code before the clock is set back", true)
 
 		p.Clock.Move(-10 * time.Minute)
-		b = pendingSignIn(t, p, "ada")
+		b = PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", used)
-		opens(t, b, "used code after the clock was set back", false)
+		CheckSignedIn(t, b, "used code after the clock was set back", false)
 		b.Post("/login/code", "code", phone.Code(0))
-		opens(t, b, "fresh code of a time before the last step", false)
+		CheckSignedIn(t, b, "fresh code of a time before the last step", false)
 		b.Post("/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period))
-		opens(t, b, "two fresh codes of a time before the last step", false)
+		CheckSignedIn(t, b, "two fresh codes of a time before the last step", false)
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-		opens(t, b, "backup code", true)
+		CheckSignedIn(t, b, "backup code", true)
 	})
 }
 
 func TestAttack41NodeWithAFastClock(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2)
-	_, phone := withTwoFactor(t, nodes[0], "ada")
+	nodes := StartNodes(t, 2)
+	_, phone := WithTwoFactor(t, nodes[0], "ada")
 	nodes[1].Clock.Move(totp.Period + 45*time.Second)
 	for _, order := range [][]int{{0, 1}, {1, 0}} {
-		moveAll(nodes, 10*time.Minute)
+		MoveAll(nodes, 10*time.Minute)
 		code := phone.Code(0)
 		for i, n := range order {
-			b := pendingSignIn(t, nodes[n], "ada")
+			b := PendingSignIn(t, nodes[n], "ada")
 			b.Post("/login/code", "code", code)
-			opens(t, b, "one code on two nodes", i == 0)
+			CheckSignedIn(t, b, "one code on two nodes", i == 0)
 		}
 	}
 	// At once, on both.
-	moveAll(nodes, 10*time.Minute)
+	MoveAll(nodes, 10*time.Minute)
 	code := phone.Code(0)
-	browsers := []*portal.Browser{pendingSignIn(t, nodes[0], "ada"), pendingSignIn(t, nodes[1], "ada")}
+	browsers := []*portal.Browser{PendingSignIn(t, nodes[0], "ada"), PendingSignIn(t, nodes[1], "ada")}
 	got := testkit.Race(2, func(i int) string {
 		browsers[i].Post("/login/code", "code", code)
-		if browsers[i].Cookie(sessionCookie) != "" {
+		if browsers[i].Cookie(SessionCookie) != "" {
 			return "session"
 		}
 		return "none"
@@ -78,12 +78,12 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, metrics := startMeasured(t, engine)
+			p, metrics := StartMeasured(t, engine)
 			_, err := p.Login.AddAccount(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
-			check(t, err)
+			Check(t, err)
 			operator := p.Browser(t)
 			operator.SignIn("op")
-			_, phone := withTwoFactor(t, p, "ada")
+			_, phone := WithTwoFactor(t, p, "ada")
 			for _, test := range []struct {
 				ahead              time.Duration
 				taken              bool
@@ -97,26 +97,26 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 			} {
 				p.Clock.Move(5 * time.Minute)
 				p.Ahead.Store(int64(test.ahead))
-				check(t, p.WatchClock(t.Context()))
-				b := pendingSignIn(t, p, "ada")
+				Check(t, p.WatchClock(t.Context()))
+				b := PendingSignIn(t, p, "ada")
 				a := b.Post("/login/code", "code", phone.Code(0))
-				opens(t, b, test.ahead.String(), test.taken)
+				CheckSignedIn(t, b, test.ahead.String(), test.taken)
 				if !test.taken {
-					if !strings.Contains(visible(a.Body), "this server’s clock is wrong") {
+					if !strings.Contains(VisibleText(a.Body), "this server’s clock is wrong") {
 						t.Errorf("%v: the page doesn't say why", test.ahead)
 					}
 					b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-					opens(t, b, "backup code", true)
+					CheckSignedIn(t, b, "backup code", true)
 					phone.Codes = phone.Codes[1:]
 				}
-				ready, page := operator.Get("/readyz"), visible(operator.Get("/settings/profile").Body)
+				ready, page := operator.Get("/readyz"), VisibleText(operator.Get("/settings/profile").Body)
 				if (ready.Status == http.StatusOK) != test.taken || !strings.Contains(ready.Body, test.ready) {
 					t.Errorf("%v: readyz %d %s", test.ahead, ready.Status, ready.Body)
 				}
 				if !strings.Contains(page, test.page) || strings.Contains(page, "differs from the database") != (test.page != "") {
 					t.Errorf("%v: the operator isn't told what is so", test.ahead)
 				}
-				if got := scrape(t, metrics); !strings.Contains(got, "\nsallyport_clock_ahead_of_database_seconds "+test.gauge+"\n") {
+				if got := Scrape(t, metrics); !strings.Contains(got, "\nsallyport_clock_ahead_of_database_seconds "+test.gauge+"\n") {
 					t.Errorf("%v: the metric says something else", test.ahead)
 				}
 			}
@@ -128,10 +128,10 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 }
 
 func TestAttack42LostKey(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		signedIn, phone := withTwoFactor(t, p, "ada")
-		pending := pendingSignIn(t, p, "ada")
-		before := countRows(t, p, sessionsOf, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		signedIn, phone := WithTwoFactor(t, p, "ada")
+		pending := PendingSignIn(t, p, "ada")
+		before := CountRows(t, p, SessionsOfQuery, "ada")
 		right := p.Login.Ring
 
 		// The secrets that are left don't open: never "no second factor".
@@ -144,23 +144,23 @@ func TestAttack42LostKey(t *testing.T) {
 				"password", portal.Password, "code", phone.Code(0), "return", "/"),
 		} {
 			if a.Status < 500 || a.Header.Get("Set-Cookie") != "" {
-				t.Errorf("%s with a lost key: %s, cookie %q; want 5xx and no cookie", what, short(a), a.Header.Get("Set-Cookie"))
+				t.Errorf("%s with a lost key: %s, cookie %q; want 5xx and no cookie", what, Summary(a), a.Header.Get("Set-Cookie"))
 			}
 		}
-		if page := visible(signedIn.Get("/settings/security").Body); !strings.Contains(page, "Disable two-factor authentication") {
+		if page := VisibleText(signedIn.Get("/settings/security").Body); !strings.Contains(page, "Disable two-factor authentication") {
 			t.Error("with a lost key two-factor authentication looks off")
 		}
-		if after := countRows(t, p, sessionsOf, "ada"); after != before {
+		if after := CountRows(t, p, SessionsOfQuery, "ada"); after != before {
 			t.Errorf("sessions: %d before, %d after", before, after)
 		}
 		p.Login.Ring = right
 		pending.Post("/login/code", "code", phone.Code(0))
-		opens(t, pending, "code with the right key", true)
+		CheckSignedIn(t, pending, "code with the right key", true)
 	})
 }
 
 func TestAttack42LostKeyAtStart(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		dir := t.TempDir()
 		environ := []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_DATABASE=" + p.Config.Database.Reveal()}
@@ -168,7 +168,7 @@ func TestAttack42LostKeyAtStart(t *testing.T) {
 			// SQLite's file lies beside the key ring: take the ring away.
 			environ = []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir}
 			dir = p.Config.DataDir
-			moveFile(t, filepath.Join(dir, "keyring"), filepath.Join(dir, "keyring.away"))
+			MoveFile(t, filepath.Join(dir, "keyring"), filepath.Join(dir, "keyring.away"))
 		}
 		cfg, err := config.Load("", environ)
 		if err != nil {

@@ -14,121 +14,121 @@ import (
 )
 
 func TestAttack27OnlyThreeStepsOpen(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := withTwoFactor(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := WithTwoFactor(t, p, "ada")
 		for off, want := range map[time.Duration]bool{
 			-90 * time.Second: false, -60 * time.Second: false, -30 * time.Second: true,
 			0: true, 30 * time.Second: true, 60 * time.Second: false, 90 * time.Second: false,
 		} {
 			p.Clock.Move(10 * time.Minute)
-			b := pendingSignIn(t, p, "ada")
+			b := PendingSignIn(t, p, "ada")
 			b.Post("/login/code", "code", phone.Code(off))
-			opens(t, b, "code of "+off.String(), want)
+			CheckSignedIn(t, b, "code of "+off.String(), want)
 		}
 	})
 }
 
 func TestAttack27WindowFollowsTheLearnedDrift(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := withTwoFactor(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := WithTwoFactor(t, p, "ada")
 		p.Clock.Move(10 * time.Minute)
 		const fast = 4 * time.Minute
-		b := pendingSignIn(t, p, "ada")
+		b := PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", phone.Code(fast-totp.Period), "next_code", phone.Code(fast))
-		opens(t, b, "two codes of a fast phone", true)
+		CheckSignedIn(t, b, "two codes of a fast phone", true)
 		for off, want := range map[time.Duration]bool{
 			fast - 2*totp.Period: false, fast - totp.Period: true, fast: true, fast + totp.Period: true, fast + 2*totp.Period: false,
 			0: false,
 		} {
 			p.Clock.Move(20 * time.Minute)
-			b := pendingSignIn(t, p, "ada")
+			b := PendingSignIn(t, p, "ada")
 			b.Post("/login/code", "code", phone.Code(off))
-			opens(t, b, "code of "+off.String()+" after a drift of "+fast.String(), want)
+			CheckSignedIn(t, b, "code of "+off.String()+" after a drift of "+fast.String(), want)
 		}
 	})
 }
 
 func TestAttack28ReplayOfTheSameStep(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := withTwoFactor(t, p, "ada")
-		b := pendingSignIn(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := WithTwoFactor(t, p, "ada")
+		b := PendingSignIn(t, p, "ada")
 		used := phone.Code(0)
 		b.Post("/login/code", "code", used)
-		opens(t, b, "fresh code", true)
-		before := countRows(t, p, sessionsOf, "ada")
+		CheckSignedIn(t, b, "fresh code", true)
+		before := CountRows(t, p, SessionsOfQuery, "ada")
 
 		same := b
 		same.SignIn("ada")
 		if a := same.Post("/login/code", "code", used); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("same browser: %s, want 422", short(a))
+			t.Errorf("same browser: %s, want 422", Summary(a))
 		}
 		for range 6 { // more than the budget of wrong codes
-			other := pendingSignIn(t, p, "ada")
+			other := PendingSignIn(t, p, "ada")
 			other.Post("/login/code", "code", used)
-			opens(t, other, "other browser", false)
-			if !strings.Contains(visible(other.Post("/login/code", "code", used).Body), "already used") {
-				t.Errorf("a used code isn't called one: %s", short(other.Last))
+			CheckSignedIn(t, other, "other browser", false)
+			if !strings.Contains(VisibleText(other.Post("/login/code", "code", used).Body), "already used") {
+				t.Errorf("a used code isn't called one: %s", Summary(other.Last))
 			}
 		}
-		pair := pendingSignIn(t, p, "ada")
+		pair := PendingSignIn(t, p, "ada")
 		pair.Post("/login/code", "code", used, "next_code", phone.Code(totp.Period))
-		opens(t, pair, "used code as the first of two", false)
+		CheckSignedIn(t, pair, "used code as the first of two", false)
 		p.Clock.Move(totp.Period)
 		pair.Post("/login/code", "code", used, "next_code", phone.Code(0))
-		opens(t, pair, "used code as the first of two, a step later", false)
+		CheckSignedIn(t, pair, "used code as the first of two, a step later", false)
 
-		old := b.Cookie(sessionCookie)
+		old := b.Cookie(SessionCookie)
 		if a := b.Post("/reauthenticate", "password", portal.Password, "code", used, "return", "/settings/security"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("reauthentication with a used code: %s, want 422", short(a))
+			t.Errorf("reauthentication with a used code: %s, want 422", Summary(a))
 		}
-		if b.Cookie(sessionCookie) != old {
+		if b.Cookie(SessionCookie) != old {
 			t.Error("reauthentication with a used code changed the session")
 		}
-		if after := countRows(t, p, sessionsOf, "ada"); after != before {
+		if after := CountRows(t, p, SessionsOfQuery, "ada"); after != before {
 			t.Errorf("sessions: %d before the replays, %d after", before, after)
 		}
-		if n := kinds(t, p)["code_reused:refused"]; n < 7 {
+		if n := EventCounts(t, p)["code_reused:refused"]; n < 7 {
 			t.Errorf("got %d events code_reused, want one for each replay", n)
 		}
-		if !strings.Contains(visible(b.Get("/settings/activity").Body), "a code that was already used") {
+		if !strings.Contains(VisibleText(b.Get("/settings/activity").Body), "a code that was already used") {
 			t.Error("the owner isn't told of the replay")
 		}
 		// Replays cost nothing, so one fresh code is still looked at.
-		again := pendingSignIn(t, p, "ada")
+		again := PendingSignIn(t, p, "ada")
 		again.Post("/login/code", "code", phone.Code(0))
-		opens(t, again, "fresh code after the replays", true)
+		CheckSignedIn(t, again, "fresh code after the replays", true)
 	})
 }
 
 func TestAttack28ReplayOnAnotherNode(t *testing.T) {
 	t.Parallel()
-	nodes := startNodes(t, 2)
-	_, phone := withTwoFactor(t, nodes[0], "ada")
+	nodes := StartNodes(t, 2)
+	_, phone := WithTwoFactor(t, nodes[0], "ada")
 	nodes[1].Clock.Move(totp.Period)
-	first, second := pendingSignIn(t, nodes[0], "ada"), pendingSignIn(t, nodes[1], "ada")
+	first, second := PendingSignIn(t, nodes[0], "ada"), PendingSignIn(t, nodes[1], "ada")
 	first.Post("/login/code", "code", phone.Code(0))
-	opens(t, first, "fresh code", true)
+	CheckSignedIn(t, first, "fresh code", true)
 	second.Post("/login/code", "code", phone.Code(0))
-	opens(t, second, "same code on the other node", false)
-	moveAll(nodes, totp.Period)
+	CheckSignedIn(t, second, "same code on the other node", false)
+	MoveAll(nodes, totp.Period)
 	second.Post("/login/code", "code", phone.Code(0))
-	opens(t, second, "next code on the other node", true)
+	CheckSignedIn(t, second, "next code on the other node", true)
 }
 
 func TestAttack29OlderStepAfterNewer(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := withTwoFactor(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := WithTwoFactor(t, p, "ada")
 		p.Clock.Move(5 * time.Minute)
 		older, newer := phone.Code(-totp.Period), phone.Code(0)
-		b := pendingSignIn(t, p, "ada")
+		b := PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", newer)
-		opens(t, b, "newer code", true)
-		b = pendingSignIn(t, p, "ada")
+		CheckSignedIn(t, b, "newer code", true)
+		b = PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", older)
-		opens(t, b, "older code, never used", false)
+		CheckSignedIn(t, b, "older code, never used", false)
 		p.Clock.Move(2 * totp.Period)
 		b.Post("/login/code", "code", phone.Code(-totp.Period))
-		opens(t, b, "older code where no newer one was used", true)
+		CheckSignedIn(t, b, "older code where no newer one was used", true)
 	})
 }
 
@@ -136,28 +136,28 @@ func TestAttack29OlderStepAfterNewer(t *testing.T) {
 // nodes, and fails the test unless exactly one session comes of it.
 func raceCode(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 	t.Helper()
-	_, phone := withTwoFactor(t, nodes[0], "ada")
+	_, phone := WithTwoFactor(t, nodes[0], "ada")
 	for _, p := range nodes[1:] {
 		p.Clock.Move(totp.Period) // Enroll moved the first
 	}
-	before := countRows(t, nodes[0], sessionsOf, "ada")
+	before := CountRows(t, nodes[0], SessionsOfQuery, "ada")
 	browsers := make([]*portal.Browser, n)
 	for i := range browsers {
 		p := nodes[i%len(nodes)]
 		if sameAttempt && i > 0 {
 			browsers[i] = p.Browser(t)
-			browsers[i].SetCookie(attemptCookie, browsers[0].Cookie(attemptCookie))
+			browsers[i].SetCookie(AttemptCookie, browsers[0].Cookie(AttemptCookie))
 		} else {
-			browsers[i] = pendingSignIn(t, p, "ada")
+			browsers[i] = PendingSignIn(t, p, "ada")
 		}
 	}
 	code := phone.Code(0)
 	got := testkit.Race(n, func(i int) string {
 		a := browsers[i].Post("/login/code", "code", code)
-		if browsers[i].Cookie(sessionCookie) != "" {
+		if browsers[i].Cookie(SessionCookie) != "" {
 			return "session"
 		}
-		return short(a)
+		return Summary(a)
 	})
 	if got["session"] != 1 {
 		t.Errorf("got %v, want one session", got)
@@ -167,7 +167,7 @@ func raceCode(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 			t.Errorf("got an answer %q", answer)
 		}
 	}
-	if after := countRows(t, nodes[0], sessionsOf, "ada"); after != before+1 {
+	if after := CountRows(t, nodes[0], SessionsOfQuery, "ada"); after != before+1 {
 		t.Errorf("sessions: %d before the race, %d after, want one more", before, after)
 	}
 	signedIn := 0
@@ -182,11 +182,11 @@ func raceCode(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 }
 
 func TestAttack30OneCodeOpensOneSession(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) { raceCode(t, []*portal.Portal{p}, 32, false) })
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) { raceCode(t, []*portal.Portal{p}, 32, false) })
 }
 
 func TestAttack30OneAttemptEndsOnce(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) { raceCode(t, []*portal.Portal{p}, 32, true) })
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) { raceCode(t, []*portal.Portal{p}, 32, true) })
 }
 
 func TestAttack30OneCodeOnThreeNodes(t *testing.T) {
@@ -194,7 +194,7 @@ func TestAttack30OneCodeOnThreeNodes(t *testing.T) {
 	for name, same := range map[string]bool{"own attempts": false, "one attempt": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			raceCode(t, startNodes(t, 3), 33, same)
+			raceCode(t, StartNodes(t, 3), 33, same)
 		})
 	}
 }

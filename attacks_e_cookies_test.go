@@ -12,7 +12,7 @@ import (
 )
 
 func TestAttack73PlantedCookies(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		p.AddAccount(t, "eve")
 		// The one cookie that a stranger gets says that cookies work, the same for everybody:
@@ -24,21 +24,21 @@ func TestAttack73PlantedCookies(t *testing.T) {
 		}
 		eve := p.Browser(t)
 		eve.SignIn("eve")
-		evesToken := eve.Cookie(sessionCookie)
+		evesToken := eve.Cookie(SessionCookie)
 		for what, planted := range map[string]string{"made up": strings.Repeat("A", 43), "eve's session": evesToken} {
 			b := p.Browser(t)
-			b.SetCookie(sessionCookie, planted)
-			b.SetCookie(attemptCookie, planted)
+			b.SetCookie(SessionCookie, planted)
+			b.SetCookie(AttemptCookie, planted)
 			b.SignIn("ada")
-			if got := b.Cookie(sessionCookie); got == "" || got == planted {
+			if got := b.Cookie(SessionCookie); got == "" || got == planted {
 				t.Errorf("%s: the planted token was adopted", what)
 			}
 			thief := p.Browser(t)
-			thief.SetCookie(sessionCookie, planted)
+			thief.SetCookie(SessionCookie, planted)
 			if thief.SignedIn() {
 				t.Errorf("%s: the planted token opens something", what)
 			}
-			if page := visible(b.Get("/settings/profile").Body); !strings.Contains(page, "ada") || strings.Contains(page, "eve") {
+			if page := VisibleText(b.Get("/settings/profile").Body); !strings.Contains(page, "ada") || strings.Contains(page, "eve") {
 				t.Errorf("%s: the session isn't ada's", what)
 			}
 		}
@@ -48,16 +48,16 @@ func TestAttack73PlantedCookies(t *testing.T) {
 		eve = p.Browser(t)
 		eve.SignIn("eve")
 		host := strings.TrimPrefix(p.Base, "http://")
-		one, two := sessionCookie+"="+ada.Cookie(sessionCookie), sessionCookie+"="+eve.Cookie(sessionCookie)
+		one, two := SessionCookie+"="+ada.Cookie(SessionCookie), SessionCookie+"="+eve.Cookie(SessionCookie)
 		for what, cookies := range map[string]string{
-			"ada's and eve's": one + "; " + two, "eve's and ada's": two + "; " + one, "ada's twice": one + "; " + one, "ada's and junk": one + "; " + sessionCookie + "=x",
+			"ada's and eve's": one + "; " + two, "eve's and ada's": two + "; " + one, "ada's twice": one + "; " + one, "ada's and junk": one + "; " + SessionCookie + "=x",
 		} {
-			if a := toListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookies}}, ""); a.Status != http.StatusSeeOther {
-				t.Errorf("%s: %s, want the sign-in page", what, short(a))
+			if a := ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookies}}, ""); a.Status != http.StatusSeeOther {
+				t.Errorf("%s: %s, want the sign-in page", what, Summary(a))
 			}
 		}
-		if a := toListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {one}}, ""); a.Status != http.StatusOK {
-			t.Errorf("ada's alone: %s", short(a))
+		if a := ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {one}}, ""); a.Status != http.StatusOK {
+			t.Errorf("ada's alone: %s", Summary(a))
 		}
 	})
 }
@@ -70,9 +70,9 @@ func TestAttack73HostPrefix(t *testing.T) {
 	p.AddAccount(t, "ada")
 	form := "username=ada&password=" + strings.ReplaceAll(portal.Password, " ", "+")
 	same := http.Header{"Sec-Fetch-Site": {"same-origin"}}
-	a := toListener(t, p, http.MethodPost, "/login", host, same, form)
+	a := ToListener(t, p, http.MethodPost, "/login", host, same, form)
 	if a.Status != http.StatusSeeOther || a.Location != "https://"+host+"/" {
-		t.Fatalf("sign-in: %s", short(a))
+		t.Fatalf("sign-in: %s", Summary(a))
 	}
 	token := ""
 	for _, set := range a.Header.Values("Set-Cookie") {
@@ -89,8 +89,8 @@ func TestAttack73HostPrefix(t *testing.T) {
 		"__Host-sallyport=" + token: http.StatusOK, "sallyport=" + token: http.StatusSeeOther, "__host-sallyport=" + token: http.StatusSeeOther,
 		"__Secure-sallyport=" + token: http.StatusSeeOther, "sallyport=x; __Host-sallyport=" + token: http.StatusOK,
 	} {
-		if a := toListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookie}}, ""); a.Status != want {
-			t.Errorf("cookie %.25s: %s, want %d", cookie, short(a), want)
+		if a := ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookie}}, ""); a.Status != want {
+			t.Errorf("cookie %.25s: %s, want %d", cookie, Summary(a), want)
 		}
 	}
 	if got := a.Header.Get("Strict-Transport-Security"); !strings.HasPrefix(got, "max-age=") {
@@ -99,11 +99,11 @@ func TestAttack73HostPrefix(t *testing.T) {
 }
 
 func TestAttack84CookieJunk(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		b, _ := withTwoFactor(t, p, "ada")
-		pending := pendingSignIn(t, p, "ada")
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, _ := WithTwoFactor(t, p, "ada")
+		pending := PendingSignIn(t, p, "ada")
 		host := strings.TrimPrefix(p.Base, "http://")
-		session, attempt := b.Cookie(sessionCookie), pending.Cookie(attemptCookie)
+		session, attempt := b.Cookie(SessionCookie), pending.Cookie(AttemptCookie)
 		junk := func(token string) []string {
 			all := []string{
 				"", `""`, " ", "\t", "\xff\xfe\x80", token[:42], token[:1], token + "A", token + token, token + "=", token + "==", strings.ToLower(token), strings.ToUpper(token),
@@ -120,35 +120,35 @@ func TestAttack84CookieJunk(t *testing.T) {
 		}
 		get := func(path, cookies string) portal.Answer {
 			t.Helper()
-			return toListener(t, p, http.MethodGet, path, host, http.Header{"Cookie": {cookies}}, "")
+			return ToListener(t, p, http.MethodGet, path, host, http.Header{"Cookie": {cookies}}, "")
 		}
 		for _, value := range junk(session) {
-			if a := get("/", sessionCookie+"="+value); a.Status != http.StatusSeeOther && a.Status != http.StatusBadRequest {
-				t.Errorf("session cookie %.30q: %s", value, short(a))
+			if a := get("/", SessionCookie+"="+value); a.Status != http.StatusSeeOther && a.Status != http.StatusBadRequest {
+				t.Errorf("session cookie %.30q: %s", value, Summary(a))
 			}
 		}
 		for _, value := range junk(attempt) {
-			if a := get("/login/code", attemptCookie+"="+value); a.Location != p.Base+"/login?notice=expired" && a.Status != http.StatusBadRequest {
-				t.Errorf("attempt cookie %.30q: %s", value, short(a))
+			if a := get("/login/code", AttemptCookie+"="+value); a.Location != p.Base+"/login?notice=expired" && a.Status != http.StatusBadRequest {
+				t.Errorf("attempt cookie %.30q: %s", value, Summary(a))
 			}
 		}
-		if a := get("/", strings.Repeat(sessionCookie+"="+session+"; ", 50)+"x=y"); a.Status != http.StatusSeeOther {
-			t.Errorf("fifty cookies: %s", short(a))
+		if a := get("/", strings.Repeat(SessionCookie+"="+session+"; ", 50)+"x=y"); a.Status != http.StatusSeeOther {
+			t.Errorf("fifty cookies: %s", Summary(a))
 		}
 		for what, cookie := range map[string]string{"0 byte": session + "\x00", "line break": session + "\r\n x", "escape": "\x1b" + session} {
-			answer := rawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+host+"\r\nCookie: "+sessionCookie+"="+cookie+"\r\nConnection: close\r\n\r\n")
+			answer := RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+host+"\r\nCookie: "+SessionCookie+"="+cookie+"\r\nConnection: close\r\n\r\n")
 			if !strings.HasPrefix(answer, "HTTP/1.1 400") && !strings.HasPrefix(answer, "HTTP/1.1 303") {
 				t.Errorf("%s in the cookie: %.40s", what, answer)
 			}
 		}
-		if a := get("/", "x="+strings.Repeat("A", 64<<10)+"; "+sessionCookie+"="+session); a.Status != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("64 KiB of cookies: %s", short(a))
+		if a := get("/", "x="+strings.Repeat("A", 64<<10)+"; "+SessionCookie+"="+session); a.Status != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("64 KiB of cookies: %s", Summary(a))
 		}
-		if a := get("/", sessionCookie+"="+session); a.Status != http.StatusOK {
-			t.Errorf("the right cookie: %s", short(a))
+		if a := get("/", SessionCookie+"="+session); a.Status != http.StatusOK {
+			t.Errorf("the right cookie: %s", Summary(a))
 		}
-		if a := get("/login/code", attemptCookie+"="+attempt); a.Status != http.StatusOK {
-			t.Errorf("the right attempt cookie: %s", short(a))
+		if a := get("/login/code", AttemptCookie+"="+attempt); a.Status != http.StatusOK {
+			t.Errorf("the right attempt cookie: %s", Summary(a))
 		}
 	})
 }

@@ -52,7 +52,7 @@ func TestAttack99RedirectListenerLeadsHomeOnly(t *testing.T) {
 			{"GET /verify/nginx HTTP/1.1\nHost: other.test", 421, ""},
 		} {
 			conn, err := net.Dial("tcp", s.Config.RedirectListen)
-			check(t, err)
+			Check(t, err)
 			resp := sendLines(t, conn, bufio.NewReader(conn), strings.Split(test.lines, "\n")...)
 			conn.Close()
 			if location := resp.Header.Get("Location"); resp.StatusCode != test.status || location != test.want {
@@ -63,7 +63,7 @@ func TestAttack99RedirectListenerLeadsHomeOnly(t *testing.T) {
 			}
 		}
 		conn, err := net.Dial("tcp", s.Config.RedirectListen)
-		check(t, err)
+		Check(t, err)
 		defer conn.Close()
 		long := "GET / HTTP/1.1\r\nHost: auth.test\r\nX-Long: " + strings.Repeat("x", 64<<10)
 		if resp := sendLines(t, conn, bufio.NewReader(conn), long); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {

@@ -21,15 +21,15 @@ import (
 // TestAttack127Enumeration: nothing in an answer tells whether there is such
 // an account, whether it is open, and what it has.
 func TestAttack127Enumeration(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
-		withTwoFactor(t, p, "ada1") // two-factor authentication
+		WithTwoFactor(t, p, "ada1") // two-factor authentication
 		p.AddAccount(t, "ada2")     // none
 		p.AddAccount(t, "ada3")     // disabled
-		check(t, p.Login.Disable(ctx, mustAccount(t, p, "ada3")))
+		Check(t, p.Login.Disable(ctx, MustAccount(t, p, "ada3")))
 		_, _, err := p.Login.Invite(ctx, account.Account{Name: "ada4"}) // no password
-		check(t, err)
-		check(t, p.Login.SetEmail(ctx, mustAccount(t, p, "ada2"), "ada2@example.test"))
+		Check(t, err)
+		Check(t, p.Login.SetEmail(ctx, MustAccount(t, p, "ada2"), "ada2@example.test"))
 
 		type answer struct {
 			status int
@@ -84,13 +84,13 @@ func TestAttack127Enumeration(t *testing.T) {
 		p.Clock.Move(10 * time.Second)
 		opened := p.Browser(t)
 		if a := opened.Post("/login", "username", " ADA2@EXAMPLE.TEST ", "password", portal.Password); a.Status != http.StatusSeeOther {
-			t.Errorf("the right password of an account whose budget was spent by a stranger: %s", short(a))
+			t.Errorf("the right password of an account whose budget was spent by a stranger: %s", Summary(a))
 		}
 	})
 }
 
 func TestAttack129Passwords(t *testing.T) {
-	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
 		n := 0
 		name := func() string { n++; return "user" + string(rune('a'+n%26)) + string(rune('a'+n/26)) }
@@ -98,7 +98,7 @@ func TestAttack129Passwords(t *testing.T) {
 			b := p.Browser(t)
 			a := b.Post("/login", "username", account, "password", typed)
 			if a.Status >= 500 {
-				t.Errorf("password of %d bytes: %s", len(typed), short(a))
+				t.Errorf("password of %d bytes: %s", len(typed), Summary(a))
 			}
 			return a.Status == http.StatusSeeOther && b.SignedIn()
 		}
@@ -153,10 +153,10 @@ func TestAttack129Passwords(t *testing.T) {
 			"a password with \x00 in it": 422, "a password with \n in it": 422, "a password with \xff in it": 422, portal.Password: 422,
 		} {
 			if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", typed); a.Status != want {
-				t.Errorf("new password %.20q: %s, want %d", typed, short(a), want)
+				t.Errorf("new password %.20q: %s, want %d", typed, Summary(a), want)
 			}
 			if a := p.Browser(t).Post("/login", "username", "ada", "password", typed); typed != portal.Password && a.Status != want {
-				t.Errorf("sign-in with %.20q: %s, want %d", typed, short(a), want)
+				t.Errorf("sign-in with %.20q: %s, want %d", typed, Summary(a), want)
 			}
 			p.Clock.Move(time.Minute)
 		}

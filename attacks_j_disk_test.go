@@ -81,7 +81,7 @@ func (w *walk) post(b *portal.Browser, good func(portal.Answer) bool, path strin
 			return a // no write failed, or one that wasn't the form's
 		}
 		if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || a.Header.Get("Set-Cookie") != "" {
-			w.t.Fatalf("%s, time %d: %s, want 503\n%s", path, n, short(a), visible(a.Body))
+			w.t.Fatalf("%s, time %d: %s, want 503\n%s", path, n, Summary(a), VisibleText(a.Body))
 		}
 		if !must && !failed {
 			w.t.Fatalf("%s, time %d: 503, but no write failed", path, n)
@@ -98,28 +98,28 @@ func (w *walk) post(b *portal.Browser, good func(portal.Answer) bool, path strin
 // count, and a person would have to wait.
 func (w *walk) forgive() {
 	w.t.Helper()
-	check(w.t, w.p.DB.Write(context.Background(), func(tx *db.Tx) error {
+	Check(w.t, w.p.DB.Write(context.Background(), func(tx *db.Tx) error {
 		_, err := db.Exec(context.Background(), tx, `DELETE FROM ledger`)
 		return err
 	}))
 }
 
-// leads is a redirect to where path begins, but for /login when path isn't.
-func leads(path string) func(portal.Answer) bool {
+// LeadsTo is a redirect to where path begins, but for /login when path isn't.
+func LeadsTo(path string) func(portal.Answer) bool {
 	return func(a portal.Answer) bool {
 		return a.Status == http.StatusSeeOther && strings.HasPrefix(a.Location, path) && (path != "/" || !strings.HasPrefix(a.Location, "/login"))
 	}
 }
 
-func showsCodes(a portal.Answer) bool {
-	return a.Status == http.StatusOK && len(shownCodes(a.Body)) == 10
+func ShowsCodes(a portal.Answer) bool {
+	return a.Status == http.StatusOK && len(ShownCodes(a.Body)) == 10
 }
 
 // pending gives the password, for which a code is asked.
 func (w *walk) pending(password string) *portal.Browser {
 	w.t.Helper()
 	b := w.p.Browser(w.t)
-	w.post(b, leads("/login/code"), "/login", "username", w.name, "password", password)
+	w.post(b, LeadsTo("/login/code"), "/login", "username", w.name, "password", password)
 	return b
 }
 
@@ -129,37 +129,37 @@ func (w *walk) everything() {
 	w.t.Helper()
 	const security = "/settings/security"
 	own := w.p.Browser(w.t)
-	w.post(own, leads("/"), "/login", "username", w.name, "password", portal.Password)
-	wizard := w.post(own, leads(security+"/authenticators/"), security+"/authenticators").Location
+	w.post(own, LeadsTo("/"), "/login", "username", w.name, "password", portal.Password)
+	wizard := w.post(own, LeadsTo(security+"/authenticators/"), security+"/authenticators").Location
 	phone := own.Scan(strings.TrimPrefix(wizard, security+"/authenticators/"))
 	confirming := phone.Code(0)
-	first := shownCodes(w.post(own, showsCodes, wizard+"/confirm", "code", confirming, "name", "Phone").Body)
+	first := ShownCodes(w.post(own, ShowsCodes, wizard+"/confirm", "code", confirming, "name", "Phone").Body)
 	w.p.Clock.Move(totp.Period)
 
 	code := phone.Code(0)
-	w.post(w.pending(portal.Password), leads("/"), "/login/code", "code", code)
-	w.post(w.pending(portal.Password), leads("/"), "/login/backup-code", "backup_code", first[0])
-	second := shownCodes(w.post(own, showsCodes, security+"/backup-codes").Body)
-	w.post(own, leads(security+"?notice=password_changed"), security+"/password", "password", portal.Password, "new_password", newPassword)
+	w.post(w.pending(portal.Password), LeadsTo("/"), "/login/code", "code", code)
+	w.post(w.pending(portal.Password), LeadsTo("/"), "/login/backup-code", "backup_code", first[0])
+	second := ShownCodes(w.post(own, ShowsCodes, security+"/backup-codes").Body)
+	w.post(own, LeadsTo(security+"?notice=password_changed"), security+"/password", "password", portal.Password, "new_password", newPassword)
 	w.p.Clock.Move(backupCodePace)
-	w.post(w.pending(newPassword), leads("/"), "/login/backup-code", "backup_code", second[9])
+	w.post(w.pending(newPassword), LeadsTo("/"), "/login/backup-code", "backup_code", second[9])
 
 	w.harm = nothing
 	for what, used := range map[string]string{"confirming": confirming, "signing in": code} {
 		b := w.pending(newPassword)
 		b.Post("/login/code", "code", used)
-		opens(w.t, b, "the code of "+what+" once more", false)
+		CheckSignedIn(w.t, b, "the code of "+what+" once more", false)
 	}
 	for what, used := range map[string]string{"used": second[9], "used, of the old set": first[0], "of the old set": first[1]} {
 		w.p.Clock.Move(backupCodePace)
 		b := w.pending(newPassword)
 		if a := b.Post("/login/backup-code", "backup_code", used); a.Status != http.StatusUnprocessableEntity {
-			w.t.Errorf("backup code %s: %s, want 422", what, short(a))
+			w.t.Errorf("backup code %s: %s, want 422", what, Summary(a))
 		}
-		opens(w.t, b, "backup code "+what, false)
+		CheckSignedIn(w.t, b, "backup code "+what, false)
 	}
 	if a := w.p.Browser(w.t).Post("/login", "username", w.name, "password", portal.Password); a.Status != http.StatusUnprocessableEntity {
-		w.t.Errorf("the old password: %s, want 422", short(a))
+		w.t.Errorf("the old password: %s, want 422", Summary(a))
 	}
 	if !own.SignedIn() {
 		w.t.Error("the session in which everything was changed has ended")
@@ -167,7 +167,7 @@ func (w *walk) everything() {
 	w.p.Clock.Move(totp.Period)
 	b := w.pending(newPassword)
 	b.Post("/login/code", "code", phone.Code(0))
-	opens(w.t, b, "a fresh code", true)
+	CheckSignedIn(w.t, b, "a fresh code", true)
 }
 
 // rowsOf returns what is stored about an account, but for its budgets, which a
@@ -190,8 +190,8 @@ func rowsOf(t *testing.T, p *portal.Portal, name string) []string {
 			var row [4]any
 			err := scan(&row[0], &row[1], &row[2], &row[3])
 			return fmt.Sprint(row), err
-		}, query, mustAccount(t, p, name).ID)
-		check(t, err)
+		}, query, MustAccount(t, p, name).ID)
+		Check(t, err)
 		all = append(all, rows...)
 	}
 	return all
@@ -212,10 +212,10 @@ const halfDone = `
 	UNION ALL
 	SELECT 'authenticator without a secret: ' || id FROM authenticators WHERE id NOT IN (SELECT authenticator_id FROM totp)`
 
-func nothingHalfDone(t *testing.T, d *db.DB) {
+func NothingHalfDone(t *testing.T, d *db.DB) {
 	t.Helper()
 	found, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, halfDone)
-	check(t, err)
+	Check(t, err)
 	for _, one := range found {
 		t.Errorf("half done: %s", one)
 	}
@@ -237,7 +237,7 @@ func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, leas
 	w := &walk{t: t, p: p, disk: under, harm: harm, name: "ada"}
 	p.AddAccount(t, w.name)
 	w.everything()
-	nothingHalfDone(t, p.DB)
+	NothingHalfDone(t, p.DB)
 	if w.refused < least {
 		t.Errorf("%d forms were refused, want %d at least", w.refused, least)
 	}
@@ -245,7 +245,7 @@ func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, leas
 	again := &walk{t: t, p: p, disk: under, harm: nothing, name: "bob"}
 	p.AddAccount(t, again.name)
 	again.everything()
-	nothingHalfDone(t, p.DB)
+	NothingHalfDone(t, p.DB)
 }
 
 // TestAttack140FullOrReadOnlyDisk: every form is refused while the disk takes
@@ -270,7 +270,7 @@ func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
 				fail(d)
 				ready(http.StatusServiceUnavailable)
 				if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK {
-					t.Errorf("the sign-in page: %s", short(a))
+					t.Errorf("the sign-in page: %s", Summary(a))
 				}
 			}), forms)
 			ready(http.StatusOK)
@@ -287,34 +287,34 @@ func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			under := disk.Under(t, dir)
-			file := writeConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s\n    upstream: %s\n  - url: %s\n",
-				portalAt, radio, startPanel(t, "radio").URL, video))
+			file := WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s\n    upstream: %s\n  - url: %s\n",
+				PortalAt, Radio, StartPanel(t, "radio").URL, Video))
 			p := portal.StartIn(t, dir, testkit.NewClock(), "SALLYPORT_CONFIG="+file)
 			p.AddAccount(t, "ada")
-			b := visit(t, p, "ada", radio+"/")
-			got(t, b.Last)
+			b := Visit(t, p, "ada", Radio+"/")
+			Received(t, b.Last)
 			// No proxy serves the other panel here: the way to a visit is walked by hand.
-			b.Get(video + "/.sallyport/start?return=/rack")
-			for !strings.HasPrefix(b.Last.Location, video+"/rack") {
+			b.Get(Video + "/.sallyport/start?return=/rack")
+			for !strings.HasPrefix(b.Last.Location, Video+"/rack") {
 				if b.Last.Location == "" {
-					t.Fatalf("no way to the panel: %s", short(b.Last))
+					t.Fatalf("no way to the panel: %s", Summary(b.Last))
 				}
 				b.Get(b.Last.Location)
 			}
 			fail(under)
 			p.Clock.Move(2 * time.Minute) // what is kept in memory is read again
-			got(t, b.Get(radio+"/"))
-			if a := ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
-				t.Errorf("forward-auth: %s", short(a))
+			Received(t, b.Get(Radio+"/"))
+			if a := Ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
+				t.Errorf("forward-auth: %s", Summary(a))
 			}
 			if a := b.Post("/logout"); a.Status != http.StatusServiceUnavailable {
-				t.Errorf("sign-out: %s", short(a))
+				t.Errorf("sign-out: %s", Summary(a))
 			}
 			if a := p.Browser(t).Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusServiceUnavailable {
-				t.Errorf("sign-in: %s", short(a))
+				t.Errorf("sign-in: %s", Summary(a))
 			}
 			p.Clock.Move(13 * time.Hour) // the visit ends as idle
-			if a, other := b.Get(radio+"/"), ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
+			if a, other := b.Get(Radio+"/"), Ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
 				t.Error("an idle visit goes on while nothing can be written")
 			}
 			under.Mend()
@@ -326,43 +326,43 @@ func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
 func TestAttack138PowerCut(t *testing.T) {
 	t.Parallel()
 	p, under := startOn(t)
-	_, phone := withTwoFactor(t, p, "ada")
+	_, phone := WithTwoFactor(t, p, "ada")
 	// restart starts a portal on what a power cut now leaves.
 	restart := func(t *testing.T) *portal.Portal {
 		again := portal.StartIn(t, under.PowerCut(t), p.Clock)
-		nothingHalfDone(t, again.DB)
+		NothingHalfDone(t, again.DB)
 		return again
 	}
 	t.Run("enrolment", func(t *testing.T) {
-		b := pendingSignIn(t, restart(t), "ada")
+		b := PendingSignIn(t, restart(t), "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		opens(t, b, "a code of the authenticator", true)
+		CheckSignedIn(t, b, "a code of the authenticator", true)
 	})
 	t.Run("code", func(t *testing.T) {
-		b := pendingSignIn(t, p, "ada")
+		b := PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		opens(t, b, "a fresh code", true)
+		CheckSignedIn(t, b, "a fresh code", true)
 		after := restart(t)
-		if got := countRows(t, after, sessionsOf, "ada"); got != 2 {
+		if got := CountRows(t, after, SessionsOfQuery, "ada"); got != 2 {
 			t.Errorf("%d sessions, want the 2 that were opened", got)
 		}
-		b = pendingSignIn(t, after, "ada")
+		b = PendingSignIn(t, after, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		opens(t, b, "the code once more", false)
+		CheckSignedIn(t, b, "the code once more", false)
 	})
 	t.Run("backup code", func(t *testing.T) {
-		b := pendingSignIn(t, p, "ada")
+		b := PendingSignIn(t, p, "ada")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-		opens(t, b, "a backup code", true)
+		CheckSignedIn(t, b, "a backup code", true)
 		after := restart(t)
 		p.Clock.Move(backupCodePace)
-		b = pendingSignIn(t, after, "ada")
+		b = PendingSignIn(t, after, "ada")
 		if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("the backup code once more: %s, want 422", short(a))
+			t.Errorf("the backup code once more: %s, want 422", Summary(a))
 		}
 		p.Clock.Move(backupCodePace)
 		b.Post("/login/backup-code", "backup_code", phone.Codes[1])
-		opens(t, b, "the next backup code", true)
+		CheckSignedIn(t, b, "the next backup code", true)
 	})
 	t.Run("wrong code", func(t *testing.T) {
 		// A browser that nobody knows has five tries in a day.
@@ -372,18 +372,18 @@ func TestAttack138PowerCut(t *testing.T) {
 		b.SignIn("eve")
 		eve := b.Enroll("Phone")
 		for n := range budget {
-			guess := pendingSignIn(t, p, "eve")
-			if a := guess.Post("/login/code", "code", wrongCode(eve)); a.Status == http.StatusSeeOther && n < budget-1 {
-				t.Errorf("wrong code %d: %s", n+1, short(a))
+			guess := PendingSignIn(t, p, "eve")
+			if a := guess.Post("/login/code", "code", WrongCode(eve)); a.Status == http.StatusSeeOther && n < budget-1 {
+				t.Errorf("wrong code %d: %s", n+1, Summary(a))
 			}
 			after := restart(t)
-			if got := countRows(t, after, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND account_id = $1`, mustAccount(t, p, "eve").ID); got != n+1 {
+			if got := CountRows(t, after, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND account_id = $1`, MustAccount(t, p, "eve").ID); got != n+1 {
 				t.Errorf("%d wrong codes are in the audit log, want %d", got, n+1)
 			}
 			if n == budget-1 {
-				b := pendingSignIn(t, after, "eve")
+				b := PendingSignIn(t, after, "eve")
 				b.Post("/login/code", "code", eve.Code(0))
-				opens(t, b, "a right code after the last try", false)
+				CheckSignedIn(t, b, "a right code after the last try", false)
 			}
 		}
 	})
@@ -397,7 +397,7 @@ func TestAttack141DamagedLog(t *testing.T) {
 	// two-factor authentication.
 	crashed := func(t *testing.T) string {
 		p, under := startOn(t)
-		withTwoFactor(t, p, "ada")
+		WithTwoFactor(t, p, "ada")
 		return under.PowerCut(t)
 	}
 	for what, c := range map[string]struct {
@@ -405,26 +405,26 @@ func TestAttack141DamagedLog(t *testing.T) {
 		opens  bool
 	}{
 		"nothing": {func(*testing.T, string) {}, true},
-		"gone":    {func(t *testing.T, log string) { check(t, os.Remove(log)) }, true},
+		"gone":    {func(t *testing.T, log string) { Check(t, os.Remove(log)) }, true},
 		"half of it": {func(t *testing.T, log string) {
 			info, err := os.Stat(log)
-			check(t, err)
-			check(t, os.Truncate(log, info.Size()/2))
+			Check(t, err)
+			Check(t, os.Truncate(log, info.Size()/2))
 		}, true},
 		"overwritten from the middle": {func(t *testing.T, log string) {
 			info, err := os.Stat(log)
-			check(t, err)
+			Check(t, err)
 			overwrite(t, log, info.Size()/2, 10_000)
 		}, true},
 		"of another database": {func(t *testing.T, log string) {
-			moveFile(t, filepath.Join(crashed(t), filepath.Base(log)), log)
+			MoveFile(t, filepath.Join(crashed(t), filepath.Base(log)), log)
 		}, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			dir := crashed(t)
 			c.damage(t, filepath.Join(dir, "sallyport.db-wal"))
-			p, err := openFiles(t, dir)
+			p, err := OpenFiles(t, dir)
 			if (err == nil) != c.opens {
 				t.Fatalf("got %v, want it to open: %v", err, c.opens)
 			}
@@ -435,11 +435,11 @@ func TestAttack141DamagedLog(t *testing.T) {
 				return
 			}
 			var verdict string
-			check(t, db.One(context.Background(), p.DB.Reader(), `PRAGMA integrity_check`, nil, &verdict))
+			Check(t, db.One(context.Background(), p.DB.Reader(), `PRAGMA integrity_check`, nil, &verdict))
 			if verdict != "ok" {
 				t.Errorf("integrity check: %s", verdict)
 			}
-			nothingHalfDone(t, p.DB)
+			NothingHalfDone(t, p.DB)
 			// As of before the log she had no second factor, or no account.
 			whole := what == "nothing"
 			if w := signIn(p, "ada"); whole && !strings.HasSuffix(w.Result().Header.Get("Location"), "/login/code") {

@@ -49,133 +49,133 @@ const (
 )
 
 const (
-	// clientsPerLane keep two cores busy.
-	clientsPerLane = 2
+	// ClientsPerLane keep two cores busy.
+	ClientsPerLane = 2
 
 	// wrongAtMost of an account: with five its password would count as known
 	// to somebody.
 	wrongAtMost = 2
 )
 
-// series returns how many rounds to run, and the seed of what is random. A
+// Series returns how many rounds to run, and the seed of what is random. A
 // variable "500", or "500:SEED", asks for others.
-func series(t *testing.T, variable string, rounds int) (n int, seed uint64) {
+func Series(t *testing.T, variable string, rounds int) (n int, seed uint64) {
 	t.Helper()
 	n, seed = rounds, rand.Uint64()
 	if text := os.Getenv(variable); text != "" {
 		number, given, fixed := strings.Cut(text, ":")
 		var err error
 		n, err = strconv.Atoi(number)
-		check(t, err)
+		Check(t, err)
 		if fixed {
 			seed, err = strconv.ParseUint(given, 10, 64)
-			check(t, err)
+			Check(t, err)
 		}
 	}
 	t.Logf("%s=%d:%d", variable, n, seed)
 	return n, seed
 }
 
-// credential is a code or a backup code.
-type credential struct {
-	backup bool
-	code   string
+// Credential is a code or a backup code.
+type Credential struct {
+	Backup bool
+	Code   string
 }
 
-func (c credential) form() (path, field string) {
-	if c.backup {
+func (c Credential) Form() (path, field string) {
+	if c.Backup {
 		return "/login/backup-code", "backup_code"
 	}
 	return "/login/code", "code"
 }
 
-// owner is somebody with an account, who remembers what was answered. One
+// Owner is somebody with an account, who remembers what was answered. One
 // goroutine at a time uses it.
-type owner struct {
-	name     string
-	secret   []byte
+type Owner struct {
+	Name     string
+	Secret   []byte
 	on       bool         // the wizard was confirmed, and that was answered
-	unused   []string     // backup codes in force; none where a new set wasn't answered
+	Unused   []string     // backup codes in force; none where a new set wasn't answered
 	dead     []string     // backup codes of a set before
-	spent    []credential // accepted, and that was answered
-	unsure   []credential // sent, not answered
+	spent    []Credential // accepted, and that was answered
+	Unsure   []Credential // sent, not answered
 	wrong    int          // wrong codes that were answered
-	lastStep int64
+	LastStep int64
 }
 
-// codeNow is a code of a step that wasn't used, which may be the next one.
-func (o *owner) codeNow() string {
-	o.lastStep = max(o.lastStep+1, totp.Step(time.Now()))
-	return totp.CodeAt(o.secret, time.Unix(o.lastStep*int64(totp.Period/time.Second), 0))
+// CodeNow is a code of a step that wasn't used, which may be the next one.
+func (o *Owner) CodeNow() string {
+	o.LastStep = max(o.LastStep+1, totp.Step(time.Now()))
+	return totp.CodeAt(o.Secret, time.Unix(o.LastStep*int64(totp.Period/time.Second), 0))
 }
 
-// lane is one program and those who use it.
-type lane struct {
-	*program
-	rng     *rand.Rand
+// Lane is one program and those who use it.
+type Lane struct {
+	*Program
+	Rng     *rand.Rand
 	random  sync.Mutex // of rng
-	owners  []*owner
-	next    atomic.Int64
-	answers atomic.Int64
-	exact   bool                     // nobody mistypes: so many do that the whole instance would ask for two codes
-	through func() http.RoundTripper // how a visitor comes, where there is more than one way
+	Owners  []*Owner
+	Next    atomic.Int64
+	Answers atomic.Int64
+	Exact   bool                     // nobody mistypes: so many do that the whole instance would ask for two codes
+	Through func() http.RoundTripper // how a visitor comes, where there is more than one way
 }
 
-func (l *lane) below(n int64) int64 {
+func (l *Lane) Below(n int64) int64 {
 	l.random.Lock()
 	defer l.random.Unlock()
-	return l.rng.Int64N(n)
+	return l.Rng.Int64N(n)
 }
 
-// addOwners adds accounts while the program doesn't run, half of them with
+// AddOwners adds accounts while the program doesn't run, half of them with
 // two-factor authentication. Their hashes cost little, so that a round has time
 // for more than enrolments.
-func (l *lane) addOwners(t *testing.T, n int, settings ...string) {
+func (l *Lane) AddOwners(t *testing.T, n int, settings ...string) {
 	clock := testkit.NewClock()
 	clock.Move(time.Since(clock.Now()))
-	p := portal.StartIn(t, l.dir, clock, settings...)
+	p := portal.StartIn(t, l.Dir, clock, settings...)
 	for i := range n {
-		o := &owner{name: fmt.Sprint("ada", i)}
+		o := &Owner{Name: fmt.Sprint("ada", i)}
 		if i%2 == 0 {
-			_, phone := withTwoFactor(t, p, o.name)
+			_, phone := WithTwoFactor(t, p, o.Name)
 			clock.Move(-totp.Period) // the wizard's helper moved it on
-			o.secret, o.on, o.unused, o.lastStep = phone.Secret, true, phone.Codes, totp.Step(clock.Now())
+			o.Secret, o.on, o.Unused, o.LastStep = phone.Secret, true, phone.Codes, totp.Step(clock.Now())
 		} else {
-			p.AddAccount(t, o.name)
+			p.AddAccount(t, o.Name)
 		}
-		l.owners = append(l.owners, o)
+		l.Owners = append(l.Owners, o)
 	}
 }
 
-// visitor is a browser at an address of its own, so that no pace or budget of
+// Visitor is a browser at an address of its own, so that no pace or budget of
 // an address counts.
-func (l *lane) visitor() *visitor {
-	n := l.below(1 << 24)
-	v := newVisitor(l.t, l.program.base, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
-	if l.through != nil {
-		v.client.Transport = l.through()
+func (l *Lane) Visitor() *Visitor {
+	n := l.Below(1 << 24)
+	v := NewVisitor(l.T, l.Program.Base, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
+	if l.Through != nil {
+		v.client.Transport = l.Through()
 	}
 	return v
 }
 
-// pending gives the owner's password, for which a code is asked.
-func (l *lane) pending(o *owner) (*visitor, error) {
-	v := l.visitor()
-	_, err := v.post(leads("/login/code"), "/login", "username", o.name, "password", portal.Password)
+// Pending gives the owner's password, for which a code is asked.
+func (l *Lane) Pending(o *Owner) (*Visitor, error) {
+	v := l.Visitor()
+	_, err := v.Post(LeadsTo("/login/code"), "/login", "username", o.Name, "password", portal.Password)
 	return v, err
 }
 
-// use is a client until the program dies: it goes from owner to owner, who do
+// Use is a client until the program dies: it goes from owner to owner, who do
 // everything. The error is why it ended.
-func (l *lane) use() error {
+func (l *Lane) Use() error {
 	for {
-		n := int(l.next.Add(1))
-		if n > len(l.owners) {
+		n := int(l.Next.Add(1))
+		if n > len(l.Owners) {
 			return nil // a quick machine: everybody has had their turn
 		}
-		o := l.owners[n-1]
-		steps := []func(*owner) error{l.code, l.redeem, l.issue, l.redeem}
-		if !l.exact {
+		o := l.Owners[n-1]
+		steps := []func(*Owner) error{l.code, l.redeem, l.issue, l.redeem}
+		if !l.Exact {
 			steps = append(steps, l.mistype, l.mistype)
 		}
 		if !o.on {
@@ -184,85 +184,85 @@ func (l *lane) use() error {
 			}
 		}
 		for len(steps) > 0 {
-			i := int(l.below(int64(len(steps))))
+			i := int(l.Below(int64(len(steps))))
 			if err := steps[i](o); err != nil {
 				return err
 			}
-			l.answers.Add(1)
+			l.Answers.Add(1)
 			steps = slices.Delete(steps, i, i+1)
 		}
 	}
 }
 
-func (l *lane) enroll(o *owner) error {
+func (l *Lane) enroll(o *Owner) error {
 	const wizards = "/settings/security/authenticators"
-	v := l.visitor()
-	if _, err := v.post(leads("/"), "/login", "username", o.name, "password", portal.Password); err != nil {
+	v := l.Visitor()
+	if _, err := v.Post(LeadsTo("/"), "/login", "username", o.Name, "password", portal.Password); err != nil {
 		return err
 	}
-	a, err := v.post(leads(wizards+"/"), wizards)
+	a, err := v.Post(LeadsTo(wizards+"/"), wizards)
 	if err != nil {
 		return err
 	}
-	page, err := v.send(http.MethodGet, a.Location)
+	page, err := v.Send(http.MethodGet, a.Location)
 	if err != nil {
 		return err
 	}
-	if o.secret, err = portal.SecretOn(page.Body); err != nil {
+	if o.Secret, err = portal.SecretOn(page.Body); err != nil {
 		return err
 	}
 	now := time.Now()
-	o.lastStep = totp.Step(now)
-	code := totp.CodeAt(o.secret, now)
-	page, err = v.post(showsCodes, a.Location+"/confirm", "code", code, "name", "Phone")
+	o.LastStep = totp.Step(now)
+	code := totp.CodeAt(o.Secret, now)
+	page, err = v.Post(ShowsCodes, a.Location+"/confirm", "code", code, "name", "Phone")
 	if err != nil {
 		return err
 	}
-	o.on, o.unused = true, shownCodes(page.Body)
-	o.spent = append(o.spent, credential{code: code})
+	o.on, o.Unused = true, ShownCodes(page.Body)
+	o.spent = append(o.spent, Credential{Code: code})
 	return nil
 }
 
 // give gives a credential, which must open.
-func (l *lane) give(o *owner, c credential) error {
-	v, err := l.pending(o)
+func (l *Lane) give(o *Owner, c Credential) error {
+	v, err := l.Pending(o)
 	if err != nil {
 		return err
 	}
-	o.unsure = append(o.unsure, c)
-	path, field := c.form()
-	if _, err := v.post(leads("/"), path, field, c.code); err != nil {
+	o.Unsure = append(o.Unsure, c)
+	path, field := c.Form()
+	if _, err := v.Post(LeadsTo("/"), path, field, c.Code); err != nil {
 		return err
 	}
-	o.unsure, o.spent = o.unsure[:0], append(o.spent, c)
+	o.Unsure, o.spent = o.Unsure[:0], append(o.spent, c)
 	return nil
 }
 
-func (l *lane) code(o *owner) error {
-	return l.give(o, credential{code: o.codeNow()})
+func (l *Lane) code(o *Owner) error {
+	return l.give(o, Credential{Code: o.CodeNow()})
 }
 
-func (l *lane) redeem(o *owner) error {
-	c := credential{backup: true, code: o.unused[0]}
-	o.unused = o.unused[1:]
+func (l *Lane) redeem(o *Owner) error {
+	c := Credential{Backup: true, Code: o.Unused[0]}
+	o.Unused = o.Unused[1:]
 	return l.give(o, c)
 }
 
-func (l *lane) mistype(o *owner) error {
-	v, err := l.pending(o)
+func (l *Lane) mistype(o *Owner) error {
+	v, err := l.Pending(o)
 	if err != nil {
 		return err
 	}
 	refused := func(a portal.Answer) bool { return a.Status == http.StatusUnprocessableEntity }
-	if _, err := v.post(refused, "/login/code", "code", otherThan(o.secret)); err != nil {
+	if _, err := v.Post(refused, "/login/code", "code", OtherThan(o.Secret)); err != nil {
 		return err
 	}
 	o.wrong++
 	return nil
 }
 
-// otherThan returns a code that isn't right within half an hour.
-func otherThan(key []byte) string {
+// OtherThan returns a code that isn't right within half an hour.
+func OtherThan(key []byte) string {
 	right := map[string]bool{}
 	for step := -60; step <= 60; step++ {
 		right[totp.CodeAt(key, time.Now().Add(time.Duration(step)*totp.Period))] = true
@@ -275,154 +275,154 @@ func otherThan(key []byte) string {
 }
 
 // issue makes a new set in a session that a backup code opens.
-func (l *lane) issue(o *owner) error {
-	before := o.unused
-	o.unused = nil
-	c := credential{backup: true, code: before[0]}
-	v, err := l.pending(o)
+func (l *Lane) issue(o *Owner) error {
+	before := o.Unused
+	o.Unused = nil
+	c := Credential{Backup: true, Code: before[0]}
+	v, err := l.Pending(o)
 	if err != nil {
 		return err
 	}
-	o.unsure = append(o.unsure, c)
-	if _, err := v.post(leads("/"), "/login/backup-code", "backup_code", c.code); err != nil {
+	o.Unsure = append(o.Unsure, c)
+	if _, err := v.Post(LeadsTo("/"), "/login/backup-code", "backup_code", c.Code); err != nil {
 		return err
 	}
-	o.unsure, o.spent = o.unsure[:0], append(o.spent, c)
-	a, err := v.post(showsCodes, "/settings/security/backup-codes")
+	o.Unsure, o.spent = o.Unsure[:0], append(o.spent, c)
+	a, err := v.Post(ShowsCodes, "/settings/security/backup-codes")
 	if err != nil {
 		return err
 	}
-	o.unused, o.dead = shownCodes(a.Body), append(o.dead, before[1:]...)
+	o.Unused, o.dead = ShownCodes(a.Body), append(o.dead, before[1:]...)
 	return nil
 }
 
 // opens reports whether a credential signs the owner in.
-func (l *lane) opens(o *owner, c credential) bool {
-	l.t.Helper()
-	v, err := l.pending(o)
-	check(l.t, err)
-	path, field := c.form()
-	a, err := v.send(http.MethodPost, path, field, c.code)
-	check(l.t, err)
-	if !leads("/")(a) && a.Status != http.StatusUnprocessableEntity {
-		l.t.Errorf("%s of %s: %s", path, o.name, short(a))
+func (l *Lane) opens(o *Owner, c Credential) bool {
+	l.T.Helper()
+	v, err := l.Pending(o)
+	Check(l.T, err)
+	path, field := c.Form()
+	a, err := v.Send(http.MethodPost, path, field, c.Code)
+	Check(l.T, err)
+	if !LeadsTo("/")(a) && a.Status != http.StatusUnprocessableEntity {
+		l.T.Errorf("%s of %s: %s", path, o.Name, Summary(a))
 	}
-	return leads("/")(a)
+	return LeadsTo("/")(a)
 }
 
 // hold holds what an owner remembers against the program of after a kill.
-func (l *lane) hold(o *owner, d *db.DB) {
-	l.t.Helper()
+func (l *Lane) hold(o *Owner, d *db.DB) {
+	l.T.Helper()
 	ctx := context.Background()
-	known, err := account.ByName(ctx, d.Reader(), o.name)
-	check(l.t, err)
+	known, err := account.ByName(ctx, d.Reader(), o.Name)
+	Check(l.T, err)
 	if o.on && known.TwoFactorAt.IsZero() {
-		l.t.Errorf("%s confirmed a wizard, and has no two-factor authentication", o.name)
+		l.T.Errorf("%s confirmed a wizard, and has no two-factor authentication", o.Name)
 	}
 	if known.TwoFactorAt.IsZero() {
 		return
 	}
 	for _, c := range o.spent {
 		if l.opens(o, c) {
-			l.t.Errorf("%+v of %s was accepted once more", c, o.name)
+			l.T.Errorf("%+v of %s was accepted once more", c, o.Name)
 		}
 	}
-	for _, c := range o.unsure {
+	for _, c := range o.Unsure {
 		first, second := l.opens(o, c), l.opens(o, c)
 		if first && second {
-			l.t.Errorf("%+v of %s was accepted twice", c, o.name)
+			l.T.Errorf("%+v of %s was accepted twice", c, o.Name)
 		}
 	}
-	if len(o.dead) > 0 && l.opens(o, credential{backup: true, code: o.dead[0]}) {
-		l.t.Errorf("a backup code of %s from the set before opens", o.name)
+	if len(o.dead) > 0 && l.opens(o, Credential{Backup: true, Code: o.dead[0]}) {
+		l.T.Errorf("a backup code of %s from the set before opens", o.Name)
 	}
-	if len(o.unused) > 0 && !l.opens(o, credential{backup: true, code: o.unused[len(o.unused)-1]}) {
-		l.t.Errorf("an unused backup code of %s doesn't open", o.name)
+	if len(o.Unused) > 0 && !l.opens(o, Credential{Backup: true, Code: o.Unused[len(o.Unused)-1]}) {
+		l.T.Errorf("an unused backup code of %s doesn't open", o.Name)
 	}
 	set, err := password.ChangedAt(ctx, d.Reader(), known.ID)
-	check(l.t, err)
+	Check(l.T, err)
 	counted, err := throttle.NewLedger(d, time.Now).Suspect(ctx, d.Reader(), known.ID, set)
-	check(l.t, err)
+	Check(l.T, err)
 	if counted.Codes < o.wrong || o.wrong > wrongAtMost {
-		l.t.Errorf("%s gave %d wrong codes, of which %d count", o.name, o.wrong, counted.Codes)
+		l.T.Errorf("%s gave %d wrong codes, of which %d count", o.Name, o.wrong, counted.Codes)
 	}
 }
 
-// examine looks at the whole database, and at the owners of the last round.
-func (l *lane) examine(touched []*owner) {
-	l.t.Helper()
-	d := testkit.Open(l.t, "sqlite:"+filepath.Join(l.dir, "sallyport.db"))
+// Examine looks at the whole database, and at the owners of the last round.
+func (l *Lane) Examine(touched []*Owner) {
+	l.T.Helper()
+	d := testkit.Open(l.T, "sqlite:"+filepath.Join(l.Dir, "sallyport.db"))
 	defer d.Close()
 	var verdict string
-	check(l.t, db.One(context.Background(), d.Reader(), `PRAGMA integrity_check`, nil, &verdict))
+	Check(l.T, db.One(context.Background(), d.Reader(), `PRAGMA integrity_check`, nil, &verdict))
 	if verdict != "ok" {
-		l.t.Errorf("integrity check: %s", verdict)
+		l.T.Errorf("integrity check: %s", verdict)
 	}
-	nothingHalfDone(l.t, d)
+	NothingHalfDone(l.T, d)
 	for _, o := range touched {
 		l.hold(o, d)
 	}
-	l.command("key", "check")
-	l.command("audit", "verify")
+	l.Command("key", "check")
+	l.Command("audit", "verify")
 }
 
 // TestAttack136Kills: the program is killed at any time while its keys rotate
 // and people sign in, enrol, mistype, use backup codes and make new ones.
 func TestAttack136Kills(t *testing.T) {
 	t.Parallel()
-	rounds, seed := series(t, faultsVariable, killRounds)
-	path := buildProgram(t)
+	rounds, seed := Series(t, faultsVariable, killRounds)
+	path := BuildProgram(t)
 	var running sync.WaitGroup
 	defer running.Wait()
 	run := func(i int) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			l := &lane{program: &program{t: t, path: path, dir: t.TempDir()}, rng: rand.New(rand.NewPCG(seed, uint64(i)))}
+			l := &Lane{Program: &Program{T: t, Path: path, Dir: t.TempDir()}, Rng: rand.New(rand.NewPCG(seed, uint64(i)))}
 			mine := (rounds + killLanes - 1 - i) / killLanes
-			t.Run("owners", func(t *testing.T) { l.addOwners(t, mine*clientsPerLane*ownersPerClient) })
+			t.Run("owners", func(t *testing.T) { l.AddOwners(t, mine*ClientsPerLane*ownersPerClient) })
 			killed, touched := 0, 0
 			for round := range mine {
-				server := l.serve()
+				server := l.Serve()
 				if round%dropEvery == dropEvery-1 {
-					l.command("key", "rotate", "--drop")
+					l.Command("key", "rotate", "--drop")
 				}
-				rotated := l.background("key", "rotate")
-				l.examine(l.owners[touched:l.next.Load()])
-				touched = int(l.next.Load())
+				rotated := l.Background("key", "rotate")
+				l.Examine(l.Owners[touched:l.Next.Load()])
+				touched = int(l.Next.Load())
 
 				var clients sync.WaitGroup
-				for range clientsPerLane {
+				for range ClientsPerLane {
 					clients.Go(func() {
-						if err := l.use(); err != nil && !gone(err) {
+						if err := l.Use(); err != nil && !Died(err) {
 							t.Error(err)
 						}
 					})
 				}
-				l.command("key", "add") // for the next round's rotation
+				l.Command("key", "add") // for the next round's rotation
 				select {
-				case <-time.After(time.Duration(l.below(int64(killWithin)))):
-				case <-server.ended:
-					t.Fatalf("the server ended by itself:\n%s", server.output())
+				case <-time.After(time.Duration(l.Below(int64(killWithin)))):
+				case <-server.Ended:
+					t.Fatalf("the server ended by itself:\n%s", server.Output())
 				}
 				// The rotation dies with it, or goes on alone.
-				if l.below(2) == 0 {
-					rotated.kill()
+				if l.Below(2) == 0 {
+					rotated.Kill()
 					killed++
 				}
-				server.kill()
+				server.Kill()
 				clients.Wait()
-				if err := rotated.wait(); err != nil && !rotated.killed {
-					t.Errorf("key rotate: %v\n%s", err, rotated.output())
+				if err := rotated.Wait(); err != nil && !rotated.Killed {
+					t.Errorf("key rotate: %v\n%s", err, rotated.Output())
 				}
 				if t.Failed() {
 					t.FailNow()
 				}
 			}
-			l.serve()
+			l.Serve()
 			// With --drop it ends well only if nothing is left under an old key.
-			l.command("key", "rotate", "--drop")
-			l.examine(l.owners[touched:l.next.Load()])
-			t.Logf("%d owners, %d things done after enrolment, %d rotations killed", l.next.Load(), l.answers.Load(), killed)
-			if l.answers.Load() == 0 {
+			l.Command("key", "rotate", "--drop")
+			l.Examine(l.Owners[touched:l.Next.Load()])
+			t.Logf("%d owners, %d things done after enrolment, %d rotations killed", l.Next.Load(), l.Answers.Load(), killed)
+			if l.Answers.Load() == 0 {
 				t.Error("nobody got further than enrolment")
 			}
 		})

@@ -38,7 +38,7 @@ const (
 func migrationFiles(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(testkit.Path("internal/db/migrations/*.sql"))
-	check(t, err)
+	Check(t, err)
 	if len(files) < 2 {
 		t.Fatalf("%d migrations", len(files))
 	}
@@ -59,7 +59,7 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 	exec(`INSERT INTO schema (version, usable_since) VALUES ($1, $1)`, version)
 	for _, file := range migrationFiles(t)[:version] {
 		text, err := os.ReadFile(file)
-		check(t, err)
+		Check(t, err)
 		for statement := range strings.SplitSeq(string(text), ";\n") {
 			if strings.TrimSpace(statement) != "" {
 				exec(statement)
@@ -74,7 +74,7 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 			into[i], places[i] = &row[i], fmt.Sprint("$", i+1)
 		}
 		names := strings.Join(columns, ", ")
-		check(t, from.DB.Reader().QueryRowContext(context.Background(), `SELECT `+names+` FROM `+table).Scan(into...))
+		Check(t, from.DB.Reader().QueryRowContext(context.Background(), `SELECT `+names+` FROM `+table).Scan(into...))
 		exec(`INSERT INTO `+table+` (`+names+`) VALUES (`+strings.Join(places, ", ")+`)`, row...)
 	}
 	exec(`
@@ -86,10 +86,10 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 func columnsOf(t *testing.T, d *sql.DB, table string) []string {
 	t.Helper()
 	rows, err := d.Query(`SELECT * FROM ` + table + ` WHERE 1 = 0`)
-	check(t, err)
+	Check(t, err)
 	defer rows.Close()
 	columns, err := rows.Columns()
-	check(t, err)
+	Check(t, err)
 	return columns
 }
 
@@ -103,11 +103,11 @@ type state struct {
 func stateOf(t *testing.T, path string) (s state) {
 	t.Helper()
 	d, err := sql.Open("sqlite", "file:"+path)
-	check(t, err)
+	Check(t, err)
 	defer d.Close()
-	check(t, d.QueryRow(`SELECT MAX(version), COUNT(*), (SELECT COUNT(*) FROM events) FROM schema`).Scan(&s.version, &s.rows, &s.events))
-	check(t, d.QueryRow(`SELECT GROUP_CONCAT(sql, ' ') FROM (SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name)`).Scan(&s.tables))
-	check(t, d.QueryRow(`PRAGMA integrity_check`).Scan(&s.integrity))
+	Check(t, d.QueryRow(`SELECT MAX(version), COUNT(*), (SELECT COUNT(*) FROM events) FROM schema`).Scan(&s.version, &s.rows, &s.events))
+	Check(t, d.QueryRow(`SELECT GROUP_CONCAT(sql, ' ') FROM (SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name)`).Scan(&s.tables))
+	Check(t, d.QueryRow(`PRAGMA integrity_check`).Scan(&s.integrity))
 	return s
 }
 
@@ -115,8 +115,8 @@ func stateOf(t *testing.T, path string) (s state) {
 // time. The schema is the old one or the new one, and the next start serves.
 func TestAttack147KilledMigration(t *testing.T) {
 	t.Parallel()
-	rounds, seed := series(t, faultsVariable, killRounds)
-	path := buildProgram(t)
+	rounds, seed := Series(t, faultsVariable, killRounds)
+	path := BuildProgram(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
@@ -128,29 +128,29 @@ func TestAttack147KilledMigration(t *testing.T) {
 		old[version] = t.TempDir()
 		file := filepath.Join(old[version], "sallyport.db")
 		d, err := sql.Open("sqlite", "file:"+file)
-		check(t, err)
+		Check(t, err)
 		makeOld(t, d, version, p)
-		check(t, d.Close())
-		copyFile(t, filepath.Join(p.Dir, "keyring"), filepath.Join(old[version], "keyring"))
+		Check(t, d.Close())
+		CopyFile(t, filepath.Join(p.Dir, "keyring"), filepath.Join(old[version], "keyring"))
 		before[version] = stateOf(t, file)
 	}
 	// startOld starts the program on a copy.
-	startOld := func(t *testing.T, version int) *program {
-		one := &program{t: t, path: path, dir: t.TempDir()}
+	startOld := func(t *testing.T, version int) *Program {
+		one := &Program{T: t, Path: path, Dir: t.TempDir()}
 		for _, name := range []string{"sallyport.db", "keyring"} {
-			copyFile(t, filepath.Join(old[version], name), filepath.Join(one.dir, name))
+			CopyFile(t, filepath.Join(old[version], name), filepath.Join(one.Dir, name))
 		}
 		return one
 	}
 	// How long a start takes from the copy on, and what it makes.
 	whole := startOld(t, 1)
-	server := whole.begin()
-	copying(t, whole.dir, server)
+	server := whole.Begin()
+	copying(t, whole.Dir, server)
 	begin := time.Now()
-	whole.await(server)
+	whole.Await(server)
 	took := time.Since(begin)
-	server.kill()
-	after := stateOf(t, filepath.Join(whole.dir, "sallyport.db"))
+	server.Kill()
+	after := stateOf(t, filepath.Join(whole.Dir, "sallyport.db"))
 	if after.version != newest || after.events < oldEvents {
 		t.Fatalf("without a kill: version %d, %d events", after.version, after.events)
 	}
@@ -162,14 +162,14 @@ func TestAttack147KilledMigration(t *testing.T) {
 		version, delay := 1+rng.IntN(newest-1), time.Duration(rng.Int64N(int64(took)))
 		mu.Unlock()
 		one := startOld(t, version)
-		file := filepath.Join(one.dir, "sallyport.db")
-		first := one.begin()
-		copying(t, one.dir, first)
+		file := filepath.Join(one.Dir, "sallyport.db")
+		first := one.Begin()
+		copying(t, one.Dir, first)
 		select {
 		case <-time.After(delay):
-			first.kill()
-		case <-first.ended:
-			t.Fatalf("the server ended by itself: %v\n%s", first.err, first.output())
+			first.Kill()
+		case <-first.Ended:
+			t.Fatalf("the server ended by itself: %v\n%s", first.Err, first.Output())
 		}
 
 		got, copies := stateOf(t, file), 0
@@ -183,7 +183,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 		}
 		// What has the name of a copy is a whole one.
 		names, err := filepath.Glob(file + ".before-*")
-		check(t, err)
+		Check(t, err)
 		for _, name := range names {
 			if whole := stateOf(t, name); whole != before[version] {
 				t.Errorf("killed after %v: the copy of before has version %d, integrity %s, %d events", delay, whole.version, whole.integrity, whole.events)
@@ -194,9 +194,9 @@ func TestAttack147KilledMigration(t *testing.T) {
 			t.Errorf("killed after %v: migrated without a copy of before", delay)
 		}
 
-		one.serve()
-		if a, err := newVisitor(t, one.base, "10.1.1.1").post(leads("/"), "/login", "username", "ada", "password", portal.Password); err != nil {
-			t.Errorf("sign-in after a kill at %v: %v\n%s", delay, err, visible(a.Body))
+		one.Serve()
+		if a, err := NewVisitor(t, one.Base, "10.1.1.1").Post(LeadsTo("/"), "/login", "username", "ada", "password", portal.Password); err != nil {
+			t.Errorf("sign-in after a kill at %v: %v\n%s", delay, err, VisibleText(a.Body))
 		}
 		if got := stateOf(t, file); got.version != newest || got.tables != after.tables {
 			t.Errorf("the next start left version %d", got.version)
@@ -226,28 +226,28 @@ func TestAttack147KilledMigration(t *testing.T) {
 
 // copying waits until the process begins to copy the database, which comes
 // before its migration. What it does before changes nothing.
-func copying(t *testing.T, dir string, one *process) {
+func copying(t *testing.T, dir string, one *Process) {
 	t.Helper()
-	for begin := time.Now(); time.Since(begin) < startTime; {
+	for begin := time.Now(); time.Since(begin) < StartTime; {
 		names, err := filepath.Glob(filepath.Join(dir, "*before-*"))
-		check(t, err)
+		Check(t, err)
 		if len(names) > 0 {
 			return
 		}
 		select {
-		case <-one.ended:
-			t.Fatalf("the server ended: %v\n%s", one.err, one.output())
+		case <-one.Ended:
+			t.Fatalf("the server ended: %v\n%s", one.Err, one.Output())
 		case <-time.After(time.Millisecond / 4):
 		}
 	}
 	t.Fatal("no copy is made")
 }
 
-func copyFile(t *testing.T, from, to string) {
+func CopyFile(t *testing.T, from, to string) {
 	t.Helper()
 	content, err := os.ReadFile(from)
-	check(t, err)
-	check(t, os.WriteFile(to, content, 0o600))
+	Check(t, err)
+	Check(t, os.WriteFile(to, content, 0o600))
 }
 
 // TestAttack147TwoNodesMigrate: of nodes that start together on an older
@@ -262,13 +262,13 @@ func TestAttack147TwoNodesMigrate(t *testing.T) {
 			t.Parallel()
 			rawURL := testkit.DatabaseURL(t, "postgres")
 			d, err := sql.Open("pgx", rawURL)
-			check(t, err)
+			Check(t, err)
 			defer d.Close()
 			makeOld(t, d, version, from)
 			dir := t.TempDir()
-			copyFile(t, filepath.Join(from.Dir, "keyring"), filepath.Join(dir, "keyring"))
+			CopyFile(t, filepath.Join(from.Dir, "keyring"), filepath.Join(dir, "keyring"))
 			cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_DATABASE=" + rawURL})
-			check(t, err)
+			Check(t, err)
 
 			nodes := make([]*server.Portal, 2)
 			got := testkit.Race(len(nodes), func(i int) string {
@@ -287,7 +287,7 @@ func TestAttack147TwoNodesMigrate(t *testing.T) {
 				}
 			}
 			var rows, at, heads int
-			check(t, d.QueryRow(`SELECT COUNT(*), MAX(version), (SELECT COUNT(*) FROM audit_head) FROM schema`).Scan(&rows, &at, &heads))
+			Check(t, d.QueryRow(`SELECT COUNT(*), MAX(version), (SELECT COUNT(*) FROM audit_head) FROM schema`).Scan(&rows, &at, &heads))
 			if !slices.Equal([]int{rows, at, heads}, []int{1, newest, 1}) {
 				t.Errorf("%d versions, the last %d, %d heads of the audit log; want 1, %d, 1", rows, at, heads, newest)
 			}

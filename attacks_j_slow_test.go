@@ -23,26 +23,26 @@ const idleConnections = 2000
 func TestAttack149IdleConnections(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
-	_, phone := withTwoFactor(t, p, "ada")
+	_, phone := WithTwoFactor(t, p, "ada")
 	for i := range idleConnections {
 		conn, err := net.Dial("tcp", p.Config.Listen)
-		check(t, err)
+		Check(t, err)
 		t.Cleanup(func() { conn.Close() })
 		switch i % 3 {
 		case 0:
 			_, err = fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nusername=", p.Config.Listen)
-			check(t, err)
+			Check(t, err)
 		case 1:
 			_, err = fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n", p.Config.Listen)
-			check(t, err)
+			Check(t, err)
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			check(t, err)
+			Check(t, err)
 			if resp.StatusCode != http.StatusOK {
 				t.Fatalf("connection %d: healthz %d", i, resp.StatusCode)
 			}
 		}
 	}
-	b := pendingSignIn(t, p, "ada")
+	b := PendingSignIn(t, p, "ada")
 	b.Post("/login/code", "code", phone.Code(0))
-	opens(t, b, "beside so many connections", true)
+	CheckSignedIn(t, b, "beside so many connections", true)
 }

@@ -17,24 +17,24 @@ import (
 // end of the connection.
 func TestAttack161Reload(t *testing.T) {
 	t.Parallel()
-	panel := startPanel(t, "radio")
-	p := &program{t: t, path: buildProgram(t), dir: t.TempDir(), file: filepath.Join(t.TempDir(), "sallyport.yaml")}
-	write := func(text string) { check(t, os.WriteFile(p.file, []byte(text), 0o600)) }
+	panel := StartPanel(t, "radio")
+	p := &Program{T: t, Path: BuildProgram(t), Dir: t.TempDir(), File: filepath.Join(t.TempDir(), "sallyport.yaml")}
+	write := func(text string) { Check(t, os.WriteFile(p.File, []byte(text), 0o600)) }
 	declared := func(host string) string {
 		return fmt.Sprintf("panels:\n  - {url: 'http://%s', upstream: '%s'}\n", host, panel.URL)
 	}
 	write(declared("one.test"))
-	server := p.serve()
+	server := p.Serve()
 
 	get := func(host, path string) (status int, body string) {
-		req, err := http.NewRequest(http.MethodGet, p.base+path, nil)
-		check(t, err)
+		req, err := http.NewRequest(http.MethodGet, p.Base+path, nil)
+		Check(t, err)
 		req.Host = host
 		resp, err := http.DefaultClient.Do(req)
-		check(t, err)
+		Check(t, err)
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		check(t, err)
+		Check(t, err)
 		return resp.StatusCode, string(text)
 	}
 	// A panel asks for a sign-in; other hosts are nobody's.
@@ -45,14 +45,14 @@ func TestAttack161Reload(t *testing.T) {
 	hangUp := func(text string, until func() bool) {
 		t.Helper()
 		write(text)
-		check(t, server.cmd.Process.Signal(syscall.SIGHUP))
+		Check(t, server.Cmd.Process.Signal(syscall.SIGHUP))
 		for begin := time.Now(); !until(); time.Sleep(5 * time.Millisecond) {
-			if time.Since(begin) > startTime {
+			if time.Since(begin) > StartTime {
 				t.Fatalf("nothing came of:\n%s", text)
 			}
 		}
 	}
-	own := strings.TrimPrefix(p.base, "http://")
+	own := strings.TrimPrefix(p.Base, "http://")
 	faulty := func() bool {
 		_, body := get(own, "/readyz")
 		return strings.Contains(body, "configuration: faulty")
@@ -77,27 +77,27 @@ func TestAttack161Reload(t *testing.T) {
 	// The command tells the server too, and faults nobody's server: it says
 	// them itself.
 	write(declared("one.test"))
-	p.command("reload")
+	p.Command("reload")
 	for begin := time.Now(); !served("one.test"); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begin) > startTime {
+		if time.Since(begin) > StartTime {
 			t.Fatal("nothing came of sallyport reload")
 		}
 	}
 	write("panles: []\n")
-	if one := p.background("reload"); one.wait() == nil || !strings.Contains(one.output(), "panles") {
-		t.Errorf("reload of a faulty file: %v\n%s", one.err, one.output())
+	if one := p.Background("reload"); one.Wait() == nil || !strings.Contains(one.Output(), "panles") {
+		t.Errorf("reload of a faulty file: %v\n%s", one.Err, one.Output())
 	}
 	write(declared("one.test"))
 	if faulty() {
 		t.Error("reload told the server of a faulty file")
 	}
-	server.kill()
+	server.Kill()
 	// Its number is there still, and may be another process's by now.
-	if one := p.background("reload"); one.wait() == nil || !strings.Contains(one.output(), "no server is running") {
-		t.Errorf("reload without a server: %v\n%s", one.err, one.output())
+	if one := p.Background("reload"); one.Wait() == nil || !strings.Contains(one.Output(), "no server is running") {
+		t.Errorf("reload without a server: %v\n%s", one.Err, one.Output())
 	}
-	out := server.output()
-	for _, want := range []string{p.file + ":1: panles", "stays in force", "configuration reloaded"} {
+	out := server.Output()
+	for _, want := range []string{p.File + ":1: panles", "stays in force", "configuration reloaded"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the log doesn't say %q:\n%s", want, out)
 		}

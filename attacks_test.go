@@ -30,16 +30,16 @@ import (
 
 // Cookies of a portal on plain http.
 const (
-	sessionCookie = "sallyport"
-	attemptCookie = "sallyport-attempt"
+	SessionCookie = "sallyport"
+	AttemptCookie = "sallyport-attempt"
 )
 
-// behindProxy is a setting with which a test chooses a request's address, by
+// BehindProxy is a setting with which a test chooses a request's address, by
 // X-Forwarded-For.
-const behindProxy = "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32"
+const BehindProxy = "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32"
 
-// onBothEngines runs a test on a portal of each engine.
-func onBothEngines(t *testing.T, test func(t *testing.T, p *portal.Portal), settings ...string) {
+// OnBothEngines runs a test on a portal of each engine.
+func OnBothEngines(t *testing.T, test func(t *testing.T, p *portal.Portal), settings ...string) {
 	t.Helper()
 	t.Parallel()
 	for _, engine := range testkit.Engines {
@@ -50,9 +50,9 @@ func onBothEngines(t *testing.T, test func(t *testing.T, p *portal.Portal), sett
 	}
 }
 
-// startNodes starts n nodes on one PostgreSQL database with one key ring. Each
+// StartNodes starts n nodes on one PostgreSQL database with one key ring. Each
 // has a clock of its own, and all begin at the same time.
-func startNodes(t *testing.T, n int, settings ...string) []*portal.Portal {
+func StartNodes(t *testing.T, n int, settings ...string) []*portal.Portal {
 	t.Helper()
 	nodes := []*portal.Portal{portal.Start(t, "postgres", settings...)}
 	shared := nodes[0].Config
@@ -63,15 +63,15 @@ func startNodes(t *testing.T, n int, settings ...string) []*portal.Portal {
 	return nodes
 }
 
-func moveAll(nodes []*portal.Portal, d time.Duration) {
+func MoveAll(nodes []*portal.Portal, d time.Duration) {
 	for _, p := range nodes {
 		p.Clock.Move(d)
 	}
 }
 
-// withTwoFactor adds an account with two-factor authentication. The browser
+// WithTwoFactor adds an account with two-factor authentication. The browser
 // that enrolled is signed in, and the next code is a fresh one.
-func withTwoFactor(t *testing.T, p *portal.Portal, name string) (*portal.Browser, *portal.Phone) {
+func WithTwoFactor(t *testing.T, p *portal.Portal, name string) (*portal.Browser, *portal.Phone) {
 	t.Helper()
 	p.AddAccount(t, name)
 	b := p.Browser(t)
@@ -83,9 +83,9 @@ func withTwoFactor(t *testing.T, p *portal.Portal, name string) (*portal.Browser
 	return b, phone
 }
 
-// pendingSignIn returns a browser that gave the right password and is asked
+// PendingSignIn returns a browser that gave the right password and is asked
 // for a code.
-func pendingSignIn(t *testing.T, p *portal.Portal, name string) *portal.Browser {
+func PendingSignIn(t *testing.T, p *portal.Portal, name string) *portal.Browser {
 	t.Helper()
 	b := p.Browser(t)
 	if a := b.SignIn(name); a.Location != "/login/code" {
@@ -94,9 +94,9 @@ func pendingSignIn(t *testing.T, p *portal.Portal, name string) *portal.Browser 
 	return b
 }
 
-// opens fails the test unless the browser's last answer and the start page say
+// CheckSignedIn fails the test unless the browser's last answer and the start page say
 // want: signed in or not.
-func opens(t *testing.T, b *portal.Browser, what string, want bool) {
+func CheckSignedIn(t *testing.T, b *portal.Browser, what string, want bool) {
 	t.Helper()
 	a := b.Last
 	if got := a.Status == http.StatusSeeOther && b.SignedIn(); got != want {
@@ -104,8 +104,8 @@ func opens(t *testing.T, b *portal.Browser, what string, want bool) {
 	}
 }
 
-// wrongCode returns a code that none of the phones shows within half an hour.
-func wrongCode(phones ...*portal.Phone) string {
+// WrongCode returns a code that none of the phones shows within half an hour.
+func WrongCode(phones ...*portal.Phone) string {
 	shown := map[string]bool{}
 	for _, phone := range phones {
 		for step := -60; step <= 60; step++ {
@@ -119,8 +119,8 @@ func wrongCode(phones ...*portal.Phone) string {
 	}
 }
 
-// countRows returns the number that a query gives.
-func countRows(t *testing.T, p *portal.Portal, query string, args ...any) int {
+// CountRows returns the number that a query gives.
+func CountRows(t *testing.T, p *portal.Portal, query string, args ...any) int {
 	t.Helper()
 	var n int
 	if err := db.One(context.Background(), p.DB.Reader(), query, args, &n); err != nil {
@@ -129,11 +129,11 @@ func countRows(t *testing.T, p *portal.Portal, query string, args ...any) int {
 	return n
 }
 
-const sessionsOf = `SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`
+const SessionsOfQuery = `SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`
 
-// sqlChange runs a statement as somebody would who writes the database, and
+// ChangeRows runs a statement as somebody would who writes the database, and
 // fails the test if it changed nothing.
-func sqlChange(t *testing.T, p *portal.Portal, statement string, args ...any) {
+func ChangeRows(t *testing.T, p *portal.Portal, statement string, args ...any) {
 	t.Helper()
 	err := p.DB.Write(context.Background(), func(tx *db.Tx) error {
 		n, err := db.Exec(context.Background(), tx, statement, args...)
@@ -148,33 +148,33 @@ func sqlChange(t *testing.T, p *portal.Portal, statement string, args ...any) {
 }
 
 var (
-	oneBackupCode = regexp.MustCompile(`\b[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}\b`)
+	OneBackupCode = regexp.MustCompile(`\b[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}\b`)
 	codeList      = regexp.MustCompile(`(?s)<ul class="codes".*?</ul>`)
 	unseen        = regexp.MustCompile(`(?s)<(script|style|svg).*?</(script|style|svg)>|<[^>]*>`)
 )
 
-// shownCodes returns the backup codes in a page's list.
-func shownCodes(page string) []string {
-	return oneBackupCode.FindAllString(codeList.FindString(page), -1)
+// ShownCodes returns the backup codes in a page's list.
+func ShownCodes(page string) []string {
+	return OneBackupCode.FindAllString(codeList.FindString(page), -1)
 }
 
-// visible returns what a person reads on a page.
-func visible(page string) string {
+// VisibleText returns what a person reads on a page.
+func VisibleText(page string) string {
 	return html.UnescapeString(unseen.ReplaceAllString(page, " "))
 }
 
-// policyRoute is one line of internal/web/routes.go.
-type policyRoute struct{ method, path, needs string }
+// Route is one line of internal/web/routes.go.
+type Route struct{ Method, Path, Needs string }
 
-// policy reads the route table out of its source, so that a new route is
+// Routes reads the route table out of its source, so that a new route is
 // attacked without a change here.
-func policy(t *testing.T) []policyRoute {
+func Routes(t *testing.T) []Route {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), testkit.Path("internal/web/routes.go"), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []policyRoute
+	var all []Route
 	ast.Inspect(file, func(n ast.Node) bool {
 		line, ok := n.(*ast.CompositeLit)
 		if !ok || line.Type != nil || len(line.Elts) != 3 {
@@ -190,7 +190,7 @@ func policy(t *testing.T) []policyRoute {
 		if err != nil || !found {
 			t.Fatalf("route %s has no method", pattern.Value)
 		}
-		all = append(all, policyRoute{method, strings.TrimSuffix(path, "{$}"), needs.Sel.Name})
+		all = append(all, Route{method, strings.TrimSuffix(path, "{$}"), needs.Sel.Name})
 		return true
 	})
 	if len(all) < 30 {
@@ -199,12 +199,12 @@ func policy(t *testing.T) []policyRoute {
 	return all
 }
 
-// at returns the route's path with id in the place of its wildcard.
-func (r policyRoute) at(id string) string { return strings.ReplaceAll(r.path, "{id}", id) }
+// At returns the route's path with id in the place of its wildcard.
+func (r Route) At(id string) string { return strings.ReplaceAll(r.Path, "{id}", id) }
 
-// rawAnswer sends a request's bytes as they are and returns the answer's. It
+// RawAnswer sends a request's bytes as they are and returns the answer's. It
 // is for what a well-behaved client refuses to send.
-func rawAnswer(t *testing.T, p *portal.Portal, request string) string {
+func RawAnswer(t *testing.T, p *portal.Portal, request string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", p.Config.Listen)
 	if err != nil {
@@ -222,9 +222,9 @@ func rawAnswer(t *testing.T, p *portal.Portal, request string) string {
 	return string(answer)
 }
 
-// toListener sends a request to where the portal listens, whatever its public
+// ToListener sends a request to where the portal listens, whatever its public
 // URL is; host is the Host header.
-func toListener(t *testing.T, p *portal.Portal, method, path, host string, header http.Header, form string) portal.Answer {
+func ToListener(t *testing.T, p *portal.Portal, method, path, host string, header http.Header, form string) portal.Answer {
 	t.Helper()
 	req, err := http.NewRequest(method, "http://"+p.Config.Listen+path, strings.NewReader(form))
 	if err != nil {
@@ -250,8 +250,8 @@ func toListener(t *testing.T, p *portal.Portal, method, path, host string, heade
 	return portal.Answer{Status: resp.StatusCode, Location: resp.Header.Get("Location"), Body: string(body), Header: resp.Header}
 }
 
-// kinds returns how often each event happened, "code_reused:refused" for one.
-func kinds(t *testing.T, p *portal.Portal) map[string]int {
+// EventCounts returns how often each event happened, "code_reused:refused" for one.
+func EventCounts(t *testing.T, p *portal.Portal) map[string]int {
 	t.Helper()
 	all, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (string, error) {
 		var kind, outcome string
@@ -268,14 +268,14 @@ func kinds(t *testing.T, p *portal.Portal) map[string]int {
 	return count
 }
 
-func unescape(text string) string { return html.UnescapeString(text) }
+func Unescape(text string) string { return html.UnescapeString(text) }
 
-// short is an answer in one line.
-func short(a portal.Answer) string { return fmt.Sprint(a.Status, " ", a.Location) }
+// Summary is an answer in one line.
+func Summary(a portal.Answer) string { return fmt.Sprint(a.Status, " ", a.Location) }
 
-func oneOf(status int, allowed ...int) bool { return slices.Contains(allowed, status) }
+func OneOf(status int, allowed ...int) bool { return slices.Contains(allowed, status) }
 
-func moveFile(t *testing.T, from, to string) {
+func MoveFile(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.Rename(from, to); err != nil {
 		t.Fatal(err)

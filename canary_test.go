@@ -31,7 +31,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, address := startMeasured(t, engine, panelRadio(t))
+			p, address := StartMeasured(t, engine, PanelRadio(t))
 			ada := p.AddAccount(t, "ada")
 			secrets := map[string]string{"password": portal.Password, "canary": "canary"}
 			owner := p.Browser(t)
@@ -57,10 +57,10 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 				t.Fatalf("no let-in link: %s", link)
 			}
 
-			secrets["machine pass"] = operatorsPass(t, p, ada, radio, "/", "", "")
-			for _, h := range []http.Header{asHeader(secrets["machine pass"]), asBearer(secrets["machine pass"]), asBasic(secrets["machine pass"])} {
+			secrets["machine pass"] = OperatorsPass(t, p, ada, Radio, "/", "", "")
+			for _, h := range []http.Header{AsHeader(secrets["machine pass"]), AsBearer(secrets["machine pass"]), AsBasic(secrets["machine pass"])} {
 				p.Browser(t).Do(http.MethodGet, "/settings/security", nil, h)
-				if a := p.Browser(t).Do(http.MethodGet, radio+"/x", nil, h); a.Status != http.StatusBadGateway {
+				if a := p.Browser(t).Do(http.MethodGet, Radio+"/x", nil, h); a.Status != http.StatusBadGateway {
 					t.Errorf("the pass opens no panel: %d", a.Status)
 				}
 			}
@@ -100,7 +100,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 				}
 			}
 
-			logs, metrics := p.Logs.String(), scrape(t, address)
+			logs, metrics := p.Logs.String(), Scrape(t, address)
 			for what, secret := range secrets {
 				for line := range strings.Lines(logs) {
 					if strings.Contains(line, secret) {

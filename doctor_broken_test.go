@@ -444,7 +444,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 
 // configOf is Sallyport's configuration behind a proxy.
 func configOf(proxy string) string {
-	if beforeGateway[proxy] {
+	if BeforeGateway[proxy] {
 		return gatewayConfig
 	}
 	return siteConfig
@@ -454,10 +454,10 @@ func configOf(proxy string) string {
 func (d diagnosis) lines(b brokenSetup) string {
 	for _, f := range d.Findings {
 		if f.ID == b.lines && len(f.Fixes) == 1 && f.Fixes[0].For == b.proxy && slices.Contains(b.ids, f.ID+" "+f.At) {
-			panel, _, _ := strings.Cut(hostOf(f.At), ".")
+			panel, _, _ := strings.Cut(HostOf(f.At), ".")
 			return strings.NewReplacer(
 				"listen 80", "listen PLAIN", "listen 443", "listen AT", "*:443>", "AT>", "use_backend panel ", "use_backend "+panel+" ",
-				"/etc/letsencrypt/live/"+hostOf(f.At)+"/fullchain.pem", "DIR/cert.pem", "/etc/letsencrypt/live/"+hostOf(f.At)+"/privkey.pem", "DIR/key.pem",
+				"/etc/letsencrypt/live/"+HostOf(f.At)+"/fullchain.pem", "DIR/cert.pem", "/etc/letsencrypt/live/"+HostOf(f.At)+"/privkey.pem", "DIR/key.pem",
 				"/etc/apache2/sallyport.conf", "DIR/apache.conf", "bind :443", "bind AT", "/etc/haproxy/certs/", "DIR/both.pem",
 			).Replace(strings.Join(f.Fixes[0].Lines, "\n"))
 		}

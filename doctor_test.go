@@ -28,33 +28,33 @@ import (
 )
 
 // liveOverTLS is a real proxy as operators run it: https, and at plain a redirect to it.
-// What is replaced is what realProxies write for plain http.
-func liveOverTLS(name, plain string) realProxy {
+// What is replaced is what RealProxies write for plain http.
+func liveOverTLS(name, plain string) RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-		cmd := realProxies[name](t, dir, at, gate, one, two)
+		cmd := RealProxies[name](t, dir, at, gate, one, two)
 		certificates(t, dir)
 		switch name {
 		case "nginx":
-			edit(t, dir, "nginx.conf", "listen "+at+";", fmt.Sprintf("listen %s ssl; ssl_certificate %[2]s/cert.pem; ssl_certificate_key %[2]s/key.pem;", at, dir))
-			edit(t, dir, "nginx.conf", "upstream sallyport", fmt.Sprintf("server { listen %s default_server; return 301 https://$host$request_uri; }\nserver { listen %s ssl default_server; ssl_reject_handshake on; }\nupstream sallyport", plain, at))
+			EditFile(t, dir, "nginx.conf", "listen "+at+";", fmt.Sprintf("listen %s ssl; ssl_certificate %[2]s/cert.pem; ssl_certificate_key %[2]s/key.pem;", at, dir))
+			EditFile(t, dir, "nginx.conf", "upstream sallyport", fmt.Sprintf("server { listen %s default_server; return 301 https://$host$request_uri; }\nserver { listen %s ssl default_server; ssl_reject_handshake on; }\nupstream sallyport", plain, at))
 		case "caddy":
 			_, port, _ := net.SplitHostPort(at)
 			_, plainPort, _ := net.SplitHostPort(plain)
-			edit(t, dir, "Caddyfile", "auto_https off", "auto_https disable_redirects\n\thttps_port "+port)
-			edit(t, dir, "Caddyfile", "http_port "+port, "http_port "+plainPort)
+			EditFile(t, dir, "Caddyfile", "auto_https off", "auto_https disable_redirects\n\thttps_port "+port)
+			EditFile(t, dir, "Caddyfile", "http_port "+port, "http_port "+plainPort)
 			for _, host := range []string{"auth.test", "radio.example", "video.test"} {
-				edit(t, dir, "Caddyfile", "http://"+host+" {", fmt.Sprintf("https://%s {\n\ttls %[2]s/cert.pem %[2]s/key.pem", host, dir))
+				EditFile(t, dir, "Caddyfile", "http://"+host+" {", fmt.Sprintf("https://%s {\n\ttls %[2]s/cert.pem %[2]s/key.pem", host, dir))
 			}
-			edit(t, dir, "Caddyfile", "import sallyport.caddy\n", "import sallyport.caddy\nhttp:// {\n\tredir https://{host}{uri}\n}\n")
+			EditFile(t, dir, "Caddyfile", "import sallyport.caddy\n", "import sallyport.caddy\nhttp:// {\n\tredir https://{host}{uri}\n}\n")
 		case "haproxy":
-			edit(t, dir, "haproxy.cfg", "bind "+at, fmt.Sprintf("bind %s ssl crt %s/both.pem\n    bind %s\n    http-request redirect scheme https unless { ssl_fc }", at, dir, plain))
+			EditFile(t, dir, "haproxy.cfg", "bind "+at, fmt.Sprintf("bind %s ssl crt %s/both.pem\n    bind %s\n    http-request redirect scheme https unless { ssl_fc }", at, dir, plain))
 		case "apache":
-			edit(t, dir, "httpd.conf", "Listen "+at+"\n", "Listen "+at+"\nListen "+plain+"\n"+modules)
-			edit(t, dir, "httpd.conf", "<VirtualHost *:*>", "<VirtualHost "+at+">\nSSLEngine on")
+			EditFile(t, dir, "httpd.conf", "Listen "+at+"\n", "Listen "+at+"\nListen "+plain+"\n"+modules)
+			EditFile(t, dir, "httpd.conf", "<VirtualHost *:*>", "<VirtualHost "+at+">\nSSLEngine on")
 			for _, host := range []string{"auth.test", "radio.example", "video.test"} {
-				edit(t, dir, "httpd.conf", "ServerName "+host+"\n", fmt.Sprintf("ServerName %s\nSSLCertificateFile %[2]s/cert.pem\nSSLCertificateKeyFile %[2]s/key.pem\n", host, dir))
+				EditFile(t, dir, "httpd.conf", "ServerName "+host+"\n", fmt.Sprintf("ServerName %s\nSSLCertificateFile %[2]s/cert.pem\nSSLCertificateKeyFile %[2]s/key.pem\n", host, dir))
 			}
-			edit(t, dir, "httpd.conf", "Define sallyport "+gate+"\n", "Define sallyport "+gate+"\n<VirtualHost "+plain+">\nRedirect permanent / https://auth.test/\n</VirtualHost>\n")
+			EditFile(t, dir, "httpd.conf", "Define sallyport "+gate+"\n", "Define sallyport "+gate+"\n<VirtualHost "+plain+">\nRedirect permanent / https://auth.test/\n</VirtualHost>\n")
 		}
 		return cmd
 	}
@@ -66,8 +66,8 @@ LoadModule alias_module /usr/lib/apache2/modules/mod_alias.so
 LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
 `
 
-// edit replaces a text in a file of a proxy's folder.
-func edit(t *testing.T, dir, file, old, new string) {
+// EditFile replaces a text in a file of a proxy's folder.
+func EditFile(t *testing.T, dir, file, old, new string) {
 	t.Helper()
 	path := filepath.Join(dir, file)
 	text, err := os.ReadFile(path)
@@ -77,7 +77,7 @@ func edit(t *testing.T, dir, file, old, new string) {
 	if !strings.Contains(string(text), old) {
 		t.Fatalf("%s doesn't hold %q:\n%s", file, old, text)
 	}
-	writeFile(t, path, strings.ReplaceAll(string(text), old, new))
+	WriteFile(t, path, strings.ReplaceAll(string(text), old, new))
 }
 
 // certificates writes cert.pem and key.pem for all hosts, both.pem with the two, and pairs
@@ -100,7 +100,7 @@ func certificates(t *testing.T, dir string) {
 		files["ca.pem"] += files[name+".pem"]
 	}
 	for name, text := range files {
-		writeFile(t, filepath.Join(dir, name), text)
+		WriteFile(t, filepath.Join(dir, name), text)
 	}
 }
 
@@ -187,7 +187,7 @@ func titled(t *testing.T, title string) *httptest.Server {
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		if r.URL.Path == "/events" {
-			events(w, r)
+			ServeEvents(w, r)
 			return
 		}
 		if r.URL.Path != "/" && r.URL.Path != "/socket" {
@@ -239,17 +239,17 @@ func startSite(t *testing.T, name, text string, changes ...change) *site {
 	t.Helper()
 	one, two := titled(t, "Radio"), titled(t, "Video")
 	s := &site{at: testkit.FreeAddress(t), plain: testkit.FreeAddress(t)}
-	config := writeConfig(t, strings.NewReplacer("ONE", one.URL, "TWO", two.URL, "PORT", port(s.at)).Replace(text))
+	config := WriteConfig(t, strings.NewReplacer("ONE", one.URL, "TWO", two.URL, "PORT", port(s.at)).Replace(text))
 	s.portal = portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
 	if err := os.Chmod(s.portal.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	startListenerAt(t, s.at, func(dir, at string) *exec.Cmd {
+	StartListenerAt(t, s.at, func(dir, at string) *exec.Cmd {
 		cmd := liveOverTLS(name, s.plain)(t, dir, at, s.portal.At, one.URL, two.URL)
 		s.dir = dir
-		fill := strings.NewReplacer("ONE", hostOf(one.URL), "TWO", hostOf(two.URL), "GATE", s.portal.At, "AT", at, "PLAIN", s.plain, "DIR", dir)
+		fill := strings.NewReplacer("ONE", HostOf(one.URL), "TWO", HostOf(two.URL), "GATE", s.portal.At, "AT", at, "PLAIN", s.plain, "DIR", dir)
 		for _, c := range changes {
-			edit(t, dir, c.file, fill.Replace(c.old), fill.Replace(c.new))
+			EditFile(t, dir, c.file, fill.Replace(c.old), fill.Replace(c.new))
 		}
 		return cmd
 	})

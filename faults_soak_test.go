@@ -37,15 +37,15 @@ const (
 
 // soak has people do everything while anything happens, and then looks at what the
 // nodes have become.
-func (s *ordeal) soak(owners []*owner, lasts time.Duration) {
-	s.t.Helper()
+func (s *ordeal) soak(owners []*Owner, lasts time.Duration) {
+	s.T.Helper()
 	before := s.vitals()
 	h, over := newHistory(), make(chan struct{})
 	visits := newHistory()
 	var done atomic.Int64
 	var living sync.WaitGroup
 	for i := range soakers {
-		var mine []*owner
+		var mine []*Owner
 		for j := i; j < len(owners); j += soakers {
 			mine = append(mine, owners[j])
 		}
@@ -64,45 +64,45 @@ func (s *ordeal) soak(owners []*owner, lasts time.Duration) {
 	}
 	for begin := time.Now(); time.Since(begin) < lasts; {
 		s.during(s.nextFault())
-		time.Sleep(time.Duration(s.below(int64(min(restsAtMost, lasts/10)))))
+		time.Sleep(time.Duration(s.Below(int64(min(restsAtMost, lasts/10)))))
 	}
 	close(over)
 	living.Wait()
 	s.goesOn(time.Now(), "the soak")
 	for thing, wrong := range map[string][]string{"a code that opens once": h.wrong(once), "a visit that ends": visits.wrong(visited)} {
 		if len(wrong) > 0 {
-			s.t.Errorf("soak: that can't be of %s: %q", thing, wrong)
+			s.T.Errorf("soak: that can't be of %s: %q", thing, wrong)
 		}
 	}
-	s.t.Logf("soak: %d rounds of everything, %d codes were given, %d times a panel was asked for", done.Load(), len(h.all), len(visits.all))
+	s.T.Logf("soak: %d rounds of everything, %d codes were given, %d times a panel was asked for", done.Load(), len(h.all), len(visits.all))
 	if len(h.all) == 0 || len(visits.all) == 0 {
-		s.t.Error("soak: nothing was done")
+		s.T.Error("soak: nothing was done")
 	}
 	s.wellAgain(before)
 }
 
 // liveOn gives a code and a backup code of an owner; whatever wasn't answered is given
 // again, and what was accepted is refused.
-func (s *ordeal) liveOn(o *owner, h *history) {
-	var all []credential
-	if o.lastStep < totp.Step(time.Now()) {
-		all = append(all, credential{code: o.codeNow()})
+func (s *ordeal) liveOn(o *Owner, h *history) {
+	var all []Credential
+	if o.LastStep < totp.Step(time.Now()) {
+		all = append(all, Credential{Code: o.CodeNow()})
 	}
-	if len(o.unused) > 1 {
-		all = append(all, credential{backup: true, code: o.unused[0]})
-		o.unused = o.unused[1:]
+	if len(o.Unused) > 1 {
+		all = append(all, Credential{Backup: true, Code: o.Unused[0]})
+		o.Unused = o.Unused[1:]
 	}
 	for _, c := range all {
-		for said := unknown; (said == unknown || said == accepted) && len(o.unsure) < unansweredAtMost; {
-			v, err := s.pending(o)
+		for said := unknown; (said == unknown || said == accepted) && len(o.Unsure) < unansweredAtMost; {
+			v, err := s.Pending(o)
 			if err != nil {
 				s.excuse(err)
 				time.Sleep(askEvery)
 				continue
 			}
-			said = h.did(fmt.Sprint(o.name, " ", c.code), "", func() string { return give(v, c) })
+			said = h.did(fmt.Sprint(o.Name, " ", c.Code), "", func() string { return give(v, c) })
 			if said == unknown {
-				o.unsure = append(o.unsure, c)
+				o.Unsure = append(o.Unsure, c)
 			}
 		}
 	}
@@ -110,34 +110,34 @@ func (s *ordeal) liveOn(o *owner, h *history) {
 
 // visitOnce enters a panel, signs out, and asks until that is known.
 func (s *ordeal) visitOnce(name string, h *history) {
-	v := s.visitor()
-	if err := enterPanel(v, s.anybody().name); err != nil {
+	v := s.Visitor()
+	if err := enterPanel(v, s.anybody().Name); err != nil {
 		s.excuse(err)
 		time.Sleep(askEvery)
 		return
 	}
 	for _, n := range s.nodes {
-		h.did(name+n.name, aVisit, func() string { return askNode(v, n) })
+		h.did(name+n.Name, aVisit, func() string { return askNode(v, n) })
 	}
 	call := time.Since(h.begin)
-	_, err := v.post(signedOut, "/logout")
+	_, err := v.Post(signedOut, "/logout")
 	end, outcome := time.Since(h.begin), accepted
 	if err != nil {
 		s.excuse(err)
 		outcome = unknown
 	}
 	for _, n := range s.nodes {
-		h.add(name+n.name, theEnd, outcome, call, end+endsWithin)
-		h.did(name+n.name, aVisit, func() string { return askNode(v, n) })
+		h.add(name+n.Name, theEnd, outcome, call, end+endsWithin)
+		h.did(name+n.Name, aVisit, func() string { return askNode(v, n) })
 	}
 }
 
 // excuse fails the test where an error isn't that of a node or database in trouble,
 // or of an account whose tries count as wrong, since it had no answer.
 func (s *ordeal) excuse(err error) {
-	answered, ok := err.(*unexpected)
-	if !gone(err) && !(ok && (answered.answer.Status >= http.StatusInternalServerError || answered.answer.Status == http.StatusTooManyRequests)) {
-		s.t.Errorf("soak: %v", err)
+	answered, ok := err.(*Unexpected)
+	if !Died(err) && !(ok && (answered.Answer.Status >= http.StatusInternalServerError || answered.Answer.Status == http.StatusTooManyRequests)) {
+		s.T.Errorf("soak: %v", err)
 	}
 }
 
@@ -147,7 +147,7 @@ type vital struct{ goroutines, memory float64 }
 func (s *ordeal) vitals() (all []vital) {
 	for _, n := range s.nodes {
 		n.way.CloseIdleConnections()
-		all = append(all, vital{reading(scrape(s.t, n.metrics), "go_goroutines"), reading(scrape(s.t, n.metrics), "process_resident_memory_bytes")})
+		all = append(all, vital{reading(Scrape(s.T, n.metrics), "go_goroutines"), reading(Scrape(s.T, n.metrics), "process_resident_memory_bytes")})
 	}
 	return all
 }
@@ -162,8 +162,8 @@ func reading(text, name string) float64 {
 
 // wellAgain waits until no node has become more than it was.
 func (s *ordeal) wellAgain(before []vital) {
-	s.t.Helper()
-	testkit.Until(s.t, "the end of what the soak began", func() bool {
+	s.T.Helper()
+	testkit.Until(s.T, "the end of what the soak began", func() bool {
 		for i, now := range s.vitals() {
 			if now.goroutines > before[i].goroutines+goroutinesMore {
 				return false
@@ -172,9 +172,9 @@ func (s *ordeal) wellAgain(before []vital) {
 		return true
 	})
 	for i, now := range s.vitals() {
-		s.t.Logf("%s: %v, and before: %v", s.nodes[i].name, now, before[i])
+		s.T.Logf("%s: %v, and before: %v", s.nodes[i].Name, now, before[i])
 		if now.memory > before[i].memory+memoryMore {
-			s.t.Errorf("%s has %v bytes, and had %v", s.nodes[i].name, now.memory, before[i].memory)
+			s.T.Errorf("%s has %v bytes, and had %v", s.nodes[i].Name, now.memory, before[i].memory)
 		}
 	}
 }

@@ -39,18 +39,18 @@ const (
 // all between them break.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	rounds, seed := series(t, roundsVariable, codeRounds)
+	rounds, seed := Series(t, roundsVariable, codeRounds)
 	lasts := soakTime
 	if text := os.Getenv(soakVariable); text != "" {
 		var err error
 		lasts, err = time.ParseDuration(text)
-		check(t, err)
+		Check(t, err)
 	}
 	budgets, forCodes, forSoak := rounds/roundsPerBudget, (rounds+1)/2, soakOwners*int(lasts.Seconds())
 	s := startOrdeal(t, 2*(budgets+forCodes+forSoak), seed)
-	var owners []*owner // with two-factor authentication
-	for i := 0; i < len(s.owners); i += 2 {
-		owners = append(owners, s.owners[i])
+	var owners []*Owner // with two-factor authentication
+	for i := 0; i < len(s.Owners); i += 2 {
+		owners = append(owners, s.Owners[i])
 	}
 	s.budgetsHold(owners[:budgets])
 	s.codes(owners[budgets : budgets+forCodes])
@@ -59,23 +59,23 @@ func TestFaults(t *testing.T) {
 	s.everyConnectionWaits()
 	s.diskIsFull()
 	s.soak(owners[budgets+forCodes:], lasts)
-	nothingHalfDone(t, testkit.Open(t, s.primary.URL("postgres")))
-	s.nodes[0].command("audit", "verify")
-	s.nodes[0].command("key", "check")
+	NothingHalfDone(t, testkit.Open(t, s.primary.URL("postgres")))
+	s.nodes[0].Command("audit", "verify")
+	s.nodes[0].Command("key", "check")
 }
 
 // during has something happen to a node while others do something, which begins
 // within a moment, and returns once it is mended, they are done, and people sign in.
 func (s *ordeal) during(f fault, all ...func()) {
-	s.t.Helper()
-	lasts := time.Duration(s.below(int64(harmedFor)))
+	s.T.Helper()
+	lasts := time.Duration(s.Below(int64(harmedFor)))
 	if s.faults++; s.faults%longHarm == 0 {
 		lasts = harmedForLong
 	}
 	n := s.any()
 	var doing sync.WaitGroup
 	for _, one := range all {
-		pause := time.Duration(s.below(int64(begunWithin)))
+		pause := time.Duration(s.Below(int64(begunWithin)))
 		doing.Go(func() {
 			time.Sleep(pause)
 			one()
@@ -90,9 +90,9 @@ func (s *ordeal) during(f fault, all ...func()) {
 	mend()
 	doing.Wait()
 	s.goesOn(time.Now(), f.name+", mended")
-	s.t.Logf("%s at %s for %v; all was well after %v", f.name, n.name, lasts, time.Since(begin))
-	if s.t.Failed() {
-		s.t.FailNow()
+	s.T.Logf("%s at %s for %v; all was well after %v", f.name, n.Name, lasts, time.Since(begin))
+	if s.T.Failed() {
+		s.T.FailNow()
 	}
 }
 
@@ -101,7 +101,7 @@ func (s *ordeal) nextFault() fault {
 	if len(s.turn) == 0 {
 		s.turn = slices.Clone(everyFault)
 		for i := range s.turn {
-			j := i + int(s.below(int64(len(s.turn)-i)))
+			j := i + int(s.Below(int64(len(s.turn)-i)))
 			s.turn[i], s.turn[j] = s.turn[j], s.turn[i]
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-var signedOut = leads("/login?notice=signed_out")
+var signedOut = LeadsTo("/login?notice=signed_out")
 
 const (
 	// endsWithin is when the end of a visit is known to every node, and
@@ -29,14 +29,14 @@ const (
 	// entering at once, while the primary is lost.
 	entering = 8
 
-	thePage = radio + "/page"
+	thePage = Radio + "/page"
 )
 
-// walk asks for a page as a person does and follows every redirect, the one of the page
+// Walk asks for a page as a person does and follows every redirect, the one of the page
 // that leads on after a form too.
-func (v *visitor) walk(page string) (a portal.Answer, err error) {
+func (v *Visitor) Walk(page string) (a portal.Answer, err error) {
 	for range 10 {
-		if a, err = v.send(http.MethodGet, page); err != nil {
+		if a, err = v.Send(http.MethodGet, page); err != nil {
 			return a, err
 		}
 		_, refresh, _ := strings.Cut(a.Header.Get("Refresh"), "url=")
@@ -49,24 +49,24 @@ func (v *visitor) walk(page string) (a portal.Answer, err error) {
 
 // enterPanel signs in on the way to a page of the panel, and returns an error unless it
 // is shown.
-func enterPanel(v *visitor, name string) error {
-	a, err := v.walk(thePage)
+func enterPanel(v *Visitor, name string) error {
+	a, err := v.Walk(thePage)
 	if err != nil {
 		return err
 	}
-	a, err = v.send(http.MethodPost, "/login", "username", name, "password", portal.Password, "return", fieldOf(a.Body, "return"))
+	a, err = v.Send(http.MethodPost, "/login", "username", name, "password", portal.Password, "return", FieldOf(a.Body, "return"))
 	if err == nil && a.Location != "" {
-		a, err = v.walk(a.Location)
+		a, err = v.Walk(a.Location)
 	}
 	if err == nil && a.Status != http.StatusOK {
-		err = &unexpected{thePage, a}
+		err = &Unexpected{Path: thePage, Answer: a}
 	}
 	return err
 }
 
 // askNode asks a node for the page, as a script does.
-func askNode(v *visitor, n *harmed) string {
-	a, err := v.through(n.way).request(http.MethodGet, thePage, nil, nil)
+func askNode(v *Visitor, n *harmed) string {
+	a, err := v.Through(n.way).Request(http.MethodGet, thePage, nil, nil)
 	switch {
 	case err == nil && a.Status == http.StatusOK:
 		return accepted
@@ -79,20 +79,20 @@ func askNode(v *visitor, n *harmed) string {
 // visitsEnd signs out at the first node while something happens to another, and asks
 // all of them all the time.
 func (s *ordeal) visitsEnd(quick bool) {
-	s.t.Helper()
+	s.T.Helper()
 	for _, name := range []string{nothingHappens, "a node cut off", "a node that nothing reaches", "a listener cut", "a deaf listener", "a frozen node", lostPrimary} {
 		f := faultCalled(name)
 		within := endsWithin
 		if quick && f.name == nothingHappens {
 			within = endsWithinWhole
 		}
-		v := s.visitor()
-		if err := enterPanel(v, s.anybody().name); err != nil {
-			s.t.Fatal(err)
+		v := s.Visitor()
+		if err := enterPanel(v, s.anybody().Name); err != nil {
+			s.T.Fatal(err)
 		}
 		for _, n := range s.nodes { // they remember it now
 			if said := askNode(v, n); said != accepted {
-				s.t.Fatalf("%s: a visit is %s", n.name, said)
+				s.T.Fatalf("%s: a visit is %s", n.Name, said)
 			}
 		}
 		h, over := newHistory(), make(chan struct{})
@@ -100,7 +100,7 @@ func (s *ordeal) visitsEnd(quick bool) {
 		for _, n := range s.nodes {
 			asking.Go(func() {
 				for {
-					h.did(n.name, aVisit, func() string { return askNode(v, n) })
+					h.did(n.Name, aVisit, func() string { return askNode(v, n) })
 					select {
 					case <-over:
 						return
@@ -109,18 +109,18 @@ func (s *ordeal) visitsEnd(quick bool) {
 				}
 			})
 		}
-		begin, n := time.Now(), s.nodes[1+s.below(2)]
+		begin, n := time.Now(), s.nodes[1+s.Below(2)]
 		mend := f.harm(s, n)
 		if f.goesOn {
 			s.goesOn(begin, f.name)
 		}
 		call := time.Since(h.begin)
-		if _, err := v.through(s.nodes[0].way).post(signedOut, "/logout"); err != nil {
-			s.t.Errorf("%s: sign-out: %v", f.name, err)
+		if _, err := v.Through(s.nodes[0].way).Post(signedOut, "/logout"); err != nil {
+			s.T.Errorf("%s: sign-out: %v", f.name, err)
 		}
 		end := time.Since(h.begin)
 		for _, n := range s.nodes {
-			h.add(n.name, theEnd, accepted, call, end+within)
+			h.add(n.Name, theEnd, accepted, call, end+within)
 		}
 		spared := n
 		if f.deaf {
@@ -133,45 +133,45 @@ func (s *ordeal) visitsEnd(quick bool) {
 		close(over)
 		asking.Wait()
 		if wrong := h.wrong(visited); len(wrong) > 0 {
-			s.t.Errorf("%s at %s: a visit that ended was one for longer than %v at %v", f.name, n.name, within, wrong)
+			s.T.Errorf("%s at %s: a visit that ended was one for longer than %v at %v", f.name, n.Name, within, wrong)
 		}
 	}
 }
 
 // allRefuse waits until every node refuses a visit, but for the one that is spared.
-func (s *ordeal) allRefuse(v *visitor, spared *harmed) {
-	s.t.Helper()
+func (s *ordeal) allRefuse(v *Visitor, spared *harmed) {
+	s.T.Helper()
 	for _, n := range s.nodes {
-		testkit.Until(s.t, "refusal by "+n.name, func() bool { return n == spared || askNode(v, n) == refused })
+		testkit.Until(s.T, "refusal by "+n.Name, func() bool { return n == spared || askNode(v, n) == refused })
 	}
 }
 
 // doorsHaveSessions has people enter a panel while the primary is lost. Whoever was
 // let in has a session in the database that serves now, and nobody else is let in.
 func (s *ordeal) doorsHaveSessions() {
-	s.t.Helper()
-	visitors, entered := make([]*visitor, entering), make([]error, entering)
+	s.T.Helper()
+	visitors, entered := make([]*Visitor, entering), make([]error, entering)
 	var all []func()
 	for i := range entering {
-		visitors[i] = s.visitor()
-		all = append(all, func() { entered[i] = enterPanel(visitors[i], s.anybody().name) })
+		visitors[i] = s.Visitor()
+		all = append(all, func() { entered[i] = enterPanel(visitors[i], s.anybody().Name) })
 	}
 	s.during(faultCalled(lostPrimary), all...)
-	d := testkit.Open(s.t, s.primary.URL("postgres"))
+	d := testkit.Open(s.T, s.primary.URL("postgres"))
 	for i, v := range visitors {
-		rows, token := 0, v.cookieAt(radio, "sallyport-visit")
-		check(s.t, db.One(context.Background(), d.Reader(), `
+		rows, token := 0, v.CookieAt(Radio, "sallyport-visit")
+		Check(s.T, db.One(context.Background(), d.Reader(), `
 			SELECT COUNT(*) FROM visits JOIN sessions ON sessions.id = session_id WHERE visits.token_hash = $1`, []any{secret.Hash(token)}, &rows))
 		want := refused
 		if rows == 1 {
 			want = accepted
 		}
 		if entered[i] == nil && rows == 0 {
-			s.t.Error("somebody was let in, of whom the new primary doesn't know")
+			s.T.Error("somebody was let in, of whom the new primary doesn't know")
 		}
 		for _, n := range s.nodes {
 			if said := askNode(v, n); said != want {
-				s.t.Errorf("with %d visits in the database one is %s at %s", rows, said, n.name)
+				s.T.Errorf("with %d visits in the database one is %s at %s", rows, said, n.Name)
 			}
 		}
 	}

@@ -27,11 +27,11 @@ type installation struct {
 
 func newInstallation(t *testing.T) installation {
 	t.Helper()
-	program := buildProgram(t)
+	program := BuildProgram(t)
 	dir := filepath.Dir(program)
 	buildPackage(t, program, filepath.Join(dir, "sallyport_0.0.0_"+runtime.GOARCH+".deb"))
 	standIns := filepath.Join(dir, "standins")
-	check(t, os.Mkdir(standIns, 0o755))
+	Check(t, os.Mkdir(standIns, 0o755))
 	build := exec.Command("go", "build", "-o", filepath.Join(standIns, "systemctl"), "./internal/testkit/standins")
 	build.Dir = testkit.Path(".")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
@@ -39,7 +39,7 @@ func newInstallation(t *testing.T) installation {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	for _, name := range []string{"apt-get", "docker"} {
-		check(t, os.Symlink("systemctl", filepath.Join(standIns, name)))
+		Check(t, os.Symlink("systemctl", filepath.Join(standIns, name)))
 	}
 	return installation{dir}
 }
@@ -55,7 +55,7 @@ func buildPackage(t *testing.T, program, to string) {
 	readYAML(t, "deploy/packages/nfpm.yaml", &declared)
 	root := t.TempDir()
 	configuration := filepath.Join(t.TempDir(), "sallyport.yaml")
-	writeFile(t, configuration, strings.Replace(config.DefaultYAML(), "\ndata_dir: ./sallyport-data\n", "\ndata_dir: /var/lib/sallyport\n", 1))
+	WriteFile(t, configuration, strings.Replace(config.DefaultYAML(), "\ndata_dir: ./sallyport-data\n", "\ndata_dir: /var/lib/sallyport\n", 1))
 	made := map[string]string{"bin/sallyport": program, "bin/package/sallyport.yaml": configuration}
 	conffiles := ""
 	for _, one := range declared.Contents {
@@ -70,10 +70,10 @@ func buildPackage(t *testing.T, program, to string) {
 		}
 		switch one.Type {
 		case "dir":
-			check(t, os.MkdirAll(target, one.FileInfo.Mode))
+			Check(t, os.MkdirAll(target, one.FileInfo.Mode))
 		case "tree":
-			check(t, os.MkdirAll(filepath.Dir(target), 0o755))
-			check(t, os.CopyFS(target, os.DirFS(source)))
+			Check(t, os.MkdirAll(filepath.Dir(target), 0o755))
+			Check(t, os.CopyFS(target, os.DirFS(source)))
 		default:
 			if out, err := exec.Command("install", "-D", "-m", fmt.Sprintf("%o", one.FileInfo.Mode), source, target).CombinedOutput(); err != nil {
 				t.Fatalf("install: %v\n%s", err, out)
@@ -81,9 +81,9 @@ func buildPackage(t *testing.T, program, to string) {
 		}
 	}
 	control := filepath.Join(root, "DEBIAN")
-	check(t, os.Mkdir(control, 0o755))
-	writeFile(t, filepath.Join(control, "control"), "Package: sallyport\nVersion: 0.0.0\nArchitecture: "+runtime.GOARCH+"\nMaintainer: the tests\nDepends: passwd\nDescription: login gate\n")
-	writeFile(t, filepath.Join(control, "conffiles"), conffiles)
+	Check(t, os.Mkdir(control, 0o755))
+	WriteFile(t, filepath.Join(control, "control"), "Package: sallyport\nVersion: 0.0.0\nArchitecture: "+runtime.GOARCH+"\nMaintainer: the tests\nDepends: passwd\nDescription: login gate\n")
+	WriteFile(t, filepath.Join(control, "conffiles"), conffiles)
 	if out, err := exec.Command("install", testkit.Path(declared.Scripts.PostInstall), filepath.Join(control, "postinst")).CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)
 	}
@@ -130,14 +130,14 @@ type machine struct {
 func (i installation) boot(t *testing.T) *machine {
 	t.Helper()
 	clone, err := filepath.Abs(".")
-	check(t, err)
+	Check(t, err)
 	cmd := exec.Command("bash", "-euc", bootMachine, "boot", i.dir, clone)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS}
 	alive, err := cmd.StdinPipe()
-	check(t, err)
+	Check(t, err)
 	out, err := cmd.StdoutPipe()
-	check(t, err)
+	Check(t, err)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("new namespaces: %v; run this test as root, where namespaces and mounts are allowed", err)
 	}

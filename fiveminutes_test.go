@@ -56,7 +56,7 @@ var trials = map[string]trial{
 func TestFiveMinutes(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob(testkit.Path("docs/five-minutes/*.md"))
-	check(t, err)
+	Check(t, err)
 	if len(pages) != len(trials) {
 		t.Errorf("there are %d pages, and trials of %d", len(pages), len(trials))
 	}
@@ -67,7 +67,7 @@ func TestFiveMinutes(t *testing.T) {
 			t.Parallel()
 			begun := time.Now()
 			text, err := os.ReadFile(page)
-			check(t, err)
+			Check(t, err)
 			commands := shellCommands(string(text))
 			if len(commands) < 4 || len(commands) > mostCommands {
 				t.Errorf("it has %d commands, want at most %d", len(commands), mostCommands)
@@ -179,7 +179,7 @@ func visitPanel(t *testing.T, m *machine, ca, printed string, reached *atomic.In
 	wizard = strings.TrimPrefix(wizard, exampleAuth)
 	_, _, body = owner.get(exampleAuth + wizard)
 	key, err := portal.SecretOn(body)
-	check(t, err)
+	Check(t, err)
 	if status, _, body := owner.post(wizard+"/confirm", url.Values{"code": {totp.CodeAt(key, time.Now())}, "name": {"Phone"}}); status != http.StatusOK {
 		t.Fatalf("the code: %d\n%s", status, body)
 	}
@@ -200,16 +200,16 @@ type outsider struct {
 func (m *machine) outsider(t *testing.T, ca string) *outsider {
 	t.Helper()
 	pem, err := os.ReadFile(m.path(ca))
-	check(t, err)
+	Check(t, err)
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
 		t.Fatalf("%s holds no certificate", ca)
 	}
 	jar, err := cookiejar.New(nil)
-	check(t, err)
+	Check(t, err)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: m.dial}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &outsider{t: t, client: &http.Client{Jar: jar, Transport: transport, Timeout: proxyStarts, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &outsider{t: t, client: &http.Client{Jar: jar, Transport: transport, Timeout: ProxyStarts, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 func (v *outsider) get(address string) (status int, location, body string) {
@@ -232,9 +232,9 @@ func (v *outsider) follow(address string) string {
 			return address
 		}
 		from, err := url.Parse(address)
-		check(v.t, err)
+		Check(v.t, err)
 		to, err := from.Parse(location)
-		check(v.t, err)
+		Check(v.t, err)
 		address = to.String()
 	}
 	v.t.Fatalf("redirects without an end: %s", address)
@@ -244,7 +244,7 @@ func (v *outsider) follow(address string) string {
 func (v *outsider) do(method, address string, form url.Values) (status int, location, body string) {
 	v.t.Helper()
 	req, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
-	check(v.t, err)
+	Check(v.t, err)
 	req.Header.Set("Accept", "text/html")
 	req.Header.Set("Sec-Fetch-Mode", "navigate")
 	req.Header.Set("Sec-Fetch-Dest", "document")
@@ -253,10 +253,10 @@ func (v *outsider) do(method, address string, form url.Values) (status int, loca
 		req.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	resp, err := v.client.Do(req)
-	check(v.t, err)
+	Check(v.t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	check(v.t, err)
+	Check(v.t, err)
 	v.status, v.body = resp.StatusCode, string(text)
 	return v.status, resp.Header.Get("Location"), v.body
 }
@@ -290,7 +290,7 @@ func (m *machine) dial(ctx context.Context, network, address string) (conn net.C
 
 func (m *machine) listen(t *testing.T, at string) (listener net.Listener) {
 	t.Helper()
-	check(t, m.inside(func() (err error) {
+	Check(t, m.inside(func() (err error) {
 		listener, err = net.Listen("tcp", at)
 		return err
 	}))

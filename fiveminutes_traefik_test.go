@@ -118,13 +118,13 @@ func beginTraefik(t *testing.T, m *machine) {
 	}
 	var dynamic traefikDynamic
 	files, err := filepath.Glob(m.path(static.Providers.File.Directory + "/*.yml"))
-	check(t, err)
+	Check(t, err)
 	for _, file := range files {
 		readStrictly(t, file, &dynamic)
 	}
 	chosen := dynamic.TLS.Stores.Default.DefaultCertificate
 	pair, err := tls.LoadX509KeyPair(m.path(chosen.CertFile), m.path(chosen.KeyFile))
-	check(t, err)
+	Check(t, err)
 	if hosts, err := os.ReadFile(m.path("/etc/hosts")); err != nil || !strings.Contains(string(hosts), "\n127.0.0.1 sallyport\n") {
 		t.Errorf("/etc/hosts: %v\n%s", err, hosts)
 	}
@@ -225,7 +225,7 @@ func traefikAsks(t *testing.T, transport http.RoundTripper, address string, take
 func readStrictly(t *testing.T, file string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	check(t, err)
+	Check(t, err)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(into); err != nil {

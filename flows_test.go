@@ -111,7 +111,7 @@ func setUp(env *testscript.Env, t *testing.T, engine string) error {
 // serve goes on with this server and new browsers.
 func (f *flow) serve(p *portal.Portal) {
 	f.portal, f.browsers = p, map[string]*portal.Browser{}
-	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base, noConfig}, f.settings...)
+	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base, NoConfig}, f.settings...)
 	if url := p.Config.Database.Reveal(); url != "" {
 		f.environ = append(f.environ, "SALLYPORT_DATABASE="+url)
 	}
@@ -119,8 +119,8 @@ func (f *flow) serve(p *portal.Portal) {
 	f.browsers["first"] = f.browser
 }
 
-// noConfig keeps a command from the configuration of this machine's own portal.
-const noConfig = "SALLYPORT_CONFIG=/dev/null"
+// NoConfig keeps a command from the configuration of this machine's own portal.
+const NoConfig = "SALLYPORT_CONFIG=/dev/null"
 
 // envTB ends with its script, not with the whole test.
 type envTB struct {
@@ -339,8 +339,8 @@ func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 func cmdPass(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1)
 	f := of(ts)
-	token := shownPass.FindString(f.browser.Last.Body)
-	if printed := shownPass.FindString(f.out); printed != "" {
+	token := ShownPass.FindString(f.browser.Last.Body)
+	if printed := ShownPass.FindString(f.out); printed != "" {
 		token = printed
 	}
 	f.out = ""
@@ -354,7 +354,7 @@ func cmdScript(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3)
 	f := of(ts)
 	b := f.portal.Browser(f.script)
-	f.browser.Last = b.Do(args[0], args[1], nil, asHeader(args[2]))
+	f.browser.Last = b.Do(args[0], args[1], nil, AsHeader(args[2]))
 	f.show(ts)
 }
 

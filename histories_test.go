@@ -102,12 +102,12 @@ func budget(used int, what, outcome string) []int {
 	switch {
 	case outcome == unknown && left:
 		return []int{used, used + 1} // a right one too, where it wasn't given back
-	case outcome == unknown, outcome == twoCodes && !left, outcome == ended && !left:
+	case outcome == unknown, outcome == OutcomeTwoCodes && !left, outcome == OutcomeEnded && !left:
 		return []int{used}
 	// The one that is ended may be of the five, when another of them ended all.
-	case what == aWrongOne && (outcome == compared || outcome == ended) && left:
+	case what == aWrongOne && (outcome == OutcomeWrong || outcome == OutcomeEnded) && left:
 		return []int{used + 1}
-	case what == aRightOne && outcome == passed && left:
+	case what == aRightOne && outcome == OutcomePassed && left:
 		return []int{used}
 	}
 	return nil
@@ -153,17 +153,17 @@ func TestWrongHistoriesAreFound(t *testing.T) {
 		"never, and refused":       {once, false, []event{{0, 1, "", refused}, {2, 3, "", refused}}},
 		"refused before":           {once, false, []event{{0, 1, "", refused}, {2, 3, "", accepted}}},
 
-		"five of nine": {budget, true, []event{{0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared},
-			{0, 9, aWrongOne, compared}, {0, 9, aWrongOne, twoCodes}, {0, 9, aWrongOne, ended}, {10, 11, aRightOne, twoCodes}}},
-		"four and no answer": {budget, true, []event{{0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared},
-			{0, 9, aWrongOne, unknown}, {10, 11, aRightOne, twoCodes}}},
-		"six of nine, one ended": {budget, false, []event{{0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared},
-			{0, 9, aWrongOne, compared}, {10, 11, aWrongOne, ended}, {12, 13, aWrongOne, compared}}},
-		"six of nine": {budget, false, []event{{0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared},
-			{0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}}},
-		"a right one after five": {budget, false, []event{{0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared}, {0, 9, aWrongOne, compared},
-			{0, 9, aWrongOne, compared}, {10, 11, aRightOne, passed}}},
-		"closed too early": {budget, false, []event{{0, 9, aWrongOne, compared}, {10, 11, aRightOne, twoCodes}}},
+		"five of nine": {budget, true, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
+			{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeTwoCodes}, {0, 9, aWrongOne, OutcomeEnded}, {10, 11, aRightOne, OutcomeTwoCodes}}},
+		"four and no answer": {budget, true, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
+			{0, 9, aWrongOne, unknown}, {10, 11, aRightOne, OutcomeTwoCodes}}},
+		"six of nine, one ended": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
+			{0, 9, aWrongOne, OutcomeWrong}, {10, 11, aWrongOne, OutcomeEnded}, {12, 13, aWrongOne, OutcomeWrong}}},
+		"six of nine": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
+			{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}}},
+		"a right one after five": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
+			{0, 9, aWrongOne, OutcomeWrong}, {10, 11, aRightOne, OutcomePassed}}},
+		"closed too early": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {10, 11, aRightOne, OutcomeTwoCodes}}},
 
 		"within the bound":     {visited, true, []event{{0, 1, aVisit, accepted}, {2, 9, theEnd, accepted}, {5, 6, aVisit, accepted}, {10, 11, aVisit, refused}}},
 		"no answer":            {visited, true, []event{{2, 9, theEnd, unknown}, {10, 11, aVisit, accepted}, {12, 13, aVisit, refused}}},

@@ -42,10 +42,10 @@ func logged(t *testing.T, p *portal.Portal, message string) []map[string]string 
 func TestLogLinesNamePanelAndAccount(t *testing.T) {
 	t.Parallel()
 	down, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
+	Check(t, err)
 	dead := down.Addr().String()
 	down.Close()
-	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+writeConfig(t, fmt.Sprintf(`public_url: http://auth.test
+	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: http://auth.test
 trusted_proxies: [127.0.0.1]
 panels:
   - url: http://radio.test
@@ -68,11 +68,11 @@ panels:
 	do := func(b *http.Client, method, host, target string, header http.Header, body string) *http.Response {
 		t.Helper()
 		req, err := http.NewRequest(method, "http://"+p.At+target, strings.NewReader(body))
-		check(t, err)
+		Check(t, err)
 		req.Host = host
 		maps.Copy(req.Header, header)
 		resp, err := b.Do(req)
-		check(t, err)
+		Check(t, err)
 		resp.Body.Close()
 		return resp
 	}
@@ -101,10 +101,10 @@ panels:
 
 	do(client, "GET", "radio.test", "/.sallyport/none?q=canary", nil, "")
 	logs("refused", map[string]string{"host": "radio.test", "panel": "radio.test", "path": "/.sallyport/none", "reason": "no such page"})
-	visit(t, p, "ada", "http://radio.test/?q=canary")
+	Visit(t, p, "ada", "http://radio.test/?q=canary")
 	logs("refused", map[string]string{"host": "radio.test", "panel": "radio.test", "account": "ada", "path": "/", "reason": "panel doesn't answer: dial tcp " + dead + ": connect: connection refused"})
 
-	b := visit(t, p, "ada", "http://wiki.test/.sallyport/start?return=/")
+	b := Visit(t, p, "ada", "http://wiki.test/.sallyport/start?return=/")
 	question := http.Header{
 		"X-Original-Url": {"http://wiki.test/ops/?q=canary"}, "X-Original-Method": {"GET"}, "X-Real-Ip": {"192.0.2.1"},
 		"Cookie": {"sallyport-visit=" + b.CookieAt("http://wiki.test", "sallyport-visit")},

@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// scrape returns what Prometheus gets.
-func scrape(t *testing.T, address string) string {
+// Scrape returns what Prometheus gets.
+func Scrape(t *testing.T, address string) string {
 	t.Helper()
 	resp, err := http.Get("http://" + address + "/metrics")
 	if err != nil {
@@ -28,8 +28,8 @@ func scrape(t *testing.T, address string) string {
 	return string(body)
 }
 
-// startMeasured starts a portal with a metrics listener.
-func startMeasured(t *testing.T, engine string, settings ...string) (p *portal.Portal, address string) {
+// StartMeasured starts a portal with a metrics listener.
+func StartMeasured(t *testing.T, engine string, settings ...string) (p *portal.Portal, address string) {
 	t.Helper()
 	// Another address than that of portals: one that starts meanwhile would be
 	// given this port.
@@ -47,7 +47,7 @@ func TestMetricsCountSignIns(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, address := startMeasured(t, engine)
+			p, address := StartMeasured(t, engine)
 			p.AddAccount(t, "ada")
 			b := p.Browser(t)
 			b.SignIn("ada")
@@ -67,7 +67,7 @@ func TestMetricsCountSignIns(t *testing.T) {
 				b.Post("/login", "username", "eve", "password", "wrong")
 			}
 
-			got := scrape(t, address)
+			got := Scrape(t, address)
 			for _, want := range []string{
 				`sallyport_sign_ins_total{outcome="accepted"} 3`,
 				`sallyport_sign_ins_total{outcome="rejected"} 7`,
@@ -115,16 +115,16 @@ func TestMetricsCountSignIns(t *testing.T) {
 // Panels are asked for by the gateway's way; forward-auth takes the same.
 func TestMetricsCountRequestsForPanels(t *testing.T) {
 	t.Parallel()
-	panel := startPanel(t, "radio")
+	panel := StartPanel(t, "radio")
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			config := writeConfig(t, "panels:\n  - url: "+radio+"\n    upstream: "+panel.URL+"\n    rules:\n      - {path: /ops/, require: session, groups: [ops]}\n")
-			p, address := startMeasured(t, engine, "SALLYPORT_CONFIG="+config)
+			config := WriteConfig(t, "panels:\n  - url: "+Radio+"\n    upstream: "+panel.URL+"\n    rules:\n      - {path: /ops/, require: session, groups: [ops]}\n")
+			p, address := StartMeasured(t, engine, "SALLYPORT_CONFIG="+config)
 			p.AddAccount(t, "ada")
-			b := visit(t, p, "ada", radio+"/") // is led to the sign-in, and comes back
-			b.Get(radio + "/ops/")
-			got := scrape(t, address)
+			b := Visit(t, p, "ada", Radio+"/") // is led to the sign-in, and comes back
+			b.Get(Radio + "/ops/")
+			got := Scrape(t, address)
 			for _, want := range []string{
 				`sallyport_panel_checks_total{outcome="admitted"} 1`,
 				`sallyport_panel_checks_total{outcome="denied"} 1`,

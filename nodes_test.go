@@ -34,50 +34,50 @@ const (
 
 // cluster is three nodes behind an HAProxy that hands each request to the next.
 type cluster struct {
-	*lane    // of whoever comes through HAProxy
-	nodes    []*node
+	*Lane    // of whoever comes through HAProxy
+	nodes    []*Node
 	database string
 }
 
-type node struct {
-	*program
-	*process
-	name string
+type Node struct {
+	*Program
+	*Process
+	Name string
 }
 
 // startCluster starts the nodes on a database with so many owners, and with a
 // panel that asks for a session.
 func startCluster(t *testing.T, owners int) *cluster {
 	t.Helper()
-	path := buildProgram(t)
+	path := BuildProgram(t)
 	c := &cluster{}
 	for i := range 3 {
 		// An address of their own: on 127.0.0.1 another connection could take
 		// the port of a node that is away.
 		free, err := net.Listen("tcp", "127.0.0.3:0")
-		check(t, err)
+		Check(t, err)
 		free.Close()
-		c.nodes = append(c.nodes, &node{name: fmt.Sprint("node", i+1),
-			program: &program{t: t, path: path, dir: t.TempDir(), base: "http://" + free.Addr().String()}})
+		c.nodes = append(c.nodes, &Node{Name: fmt.Sprint("node", i+1),
+			Program: &Program{T: t, Path: path, Dir: t.TempDir(), Base: "http://" + free.Addr().String()}})
 	}
-	at := startListener(t, c.haproxy(t))
+	at := StartListener(t, c.haproxy(t))
 	c.database = testkit.DatabaseURL(t, "postgres")
-	config := writeConfig(t, "panels:\n  - url: "+radio+"\n    upstream: "+startPanel(t, "radio").URL+"\n")
+	config := WriteConfig(t, "panels:\n  - url: "+Radio+"\n    upstream: "+StartPanel(t, "radio").URL+"\n")
 	settings := []string{"SALLYPORT_DATABASE=" + c.database, "SALLYPORT_PUBLIC_URL=http://" + at, "SALLYPORT_CONFIG=" + config, clusterDrain}
-	c.lane = &lane{program: &program{t: t, path: path, dir: c.nodes[0].dir, base: "http://" + at}, rng: rand.New(rand.NewPCG(1, 2)), exact: true}
-	c.addOwners(t, owners, settings...)
+	c.Lane = &Lane{Program: &Program{T: t, Path: path, Dir: c.nodes[0].Dir, Base: "http://" + at}, Rng: rand.New(rand.NewPCG(1, 2)), Exact: true}
+	c.AddOwners(t, owners, settings...)
 	c.copyRing()
 	for _, one := range c.nodes {
-		one.env = settings
+		one.Env = settings
 		t.Cleanup(func() { // after its end
 			if t.Failed() {
-				t.Logf("%s: %s", one.name, one.output())
+				t.Logf("%s: %s", one.Name, one.Output())
 			}
 		})
-		one.process = one.background("serve")
+		one.Process = one.Background("serve")
 	}
 	for _, one := range c.nodes {
-		one.await(one.process)
+		one.Await(one.Process)
 		c.awaitTurn(one)
 	}
 	return c
@@ -85,13 +85,13 @@ func startCluster(t *testing.T, owners int) *cluster {
 
 // copyRing gives every node the first one's key ring.
 func (c *cluster) copyRing() {
-	c.t.Helper()
-	ring, err := os.ReadFile(filepath.Join(c.nodes[0].dir, "keyring"))
-	check(c.t, err)
+	c.T.Helper()
+	ring, err := os.ReadFile(filepath.Join(c.nodes[0].Dir, "keyring"))
+	Check(c.T, err)
 	for _, one := range c.nodes[1:] {
-		path := filepath.Join(one.dir, "keyring")
-		check(c.t, os.WriteFile(path+".new", ring, 0o600))
-		check(c.t, os.Rename(path+".new", path))
+		path := filepath.Join(one.Dir, "keyring")
+		Check(c.T, os.WriteFile(path+".new", ring, 0o600))
+		Check(c.T, os.Rename(path+".new", path))
 	}
 }
 
@@ -116,35 +116,35 @@ backend sallyport
     default-server check inter 100ms fall 1 rise 1 source 127.0.0.1
 `, at, nodeHeader)
 		for _, one := range c.nodes {
-			text += "    server " + one.name + " " + strings.TrimPrefix(one.base, "http://") + "\n"
+			text += "    server " + one.Name + " " + strings.TrimPrefix(one.Base, "http://") + "\n"
 		}
-		writeFile(t, filepath.Join(dir, "haproxy.cfg"), text)
+		WriteFile(t, filepath.Join(dir, "haproxy.cfg"), text)
 		return exec.Command("haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 	}
 }
 
 // awaitTurn waits until HAProxy hands a node requests.
-func (c *cluster) awaitTurn(one *node) {
-	c.t.Helper()
-	testkit.Until(c.t, "requests to "+one.name, func() bool {
-		resp, err := http.Get(c.base + "/healthz")
+func (c *cluster) awaitTurn(one *Node) {
+	c.T.Helper()
+	testkit.Until(c.T, "requests to "+one.Name, func() bool {
+		resp, err := http.Get(c.Base + "/healthz")
 		if err != nil {
 			return false
 		}
 		resp.Body.Close()
-		return resp.Header.Get(nodeHeader) == one.name
+		return resp.Header.Get(nodeHeader) == one.Name
 	})
 }
 
 // restart stops a node as its service manager does, and starts it again.
-func (c *cluster) restart(one *node) {
-	c.t.Helper()
-	check(c.t, one.cmd.Process.Signal(syscall.SIGTERM))
-	if err := one.wait(); err != nil {
-		c.t.Errorf("%s: %v\n%s", one.name, err, one.output())
+func (c *cluster) restart(one *Node) {
+	c.T.Helper()
+	Check(c.T, one.Cmd.Process.Signal(syscall.SIGTERM))
+	if err := one.Wait(); err != nil {
+		c.T.Errorf("%s: %v\n%s", one.Name, err, one.Output())
 	}
-	one.process = one.background("serve")
-	one.await(one.process)
+	one.Process = one.Background("serve")
+	one.Await(one.Process)
 	c.awaitTurn(one)
 }
 
@@ -158,8 +158,8 @@ func TestAttack148RollingRestart(t *testing.T) {
 			c.restart(one)
 		}
 	})
-	if a, err := stays.send(http.MethodGet, "/"); err != nil || a.Status != http.StatusOK {
-		t.Errorf("who was signed in before: %s, %v", short(a), err)
+	if a, err := stays.Send(http.MethodGet, "/"); err != nil || a.Status != http.StatusOK {
+		t.Errorf("who was signed in before: %s, %v", Summary(a), err)
 	}
 }
 
@@ -169,18 +169,18 @@ func TestAttack117RotationOnThreeNodes(t *testing.T) {
 	c := startCluster(t, clusterOwners)
 	first := c.nodes[0]
 	c.unnoticed(func() {
-		first.command("key", "add")
+		first.Command("key", "add")
 		c.copyRing()
-		first.command("key", "rotate")
+		first.Command("key", "rotate")
 		c.copyRing()
-		first.command("key", "rotate", "--drop")
+		first.Command("key", "rotate", "--drop")
 		c.copyRing()
 	})
 	for _, one := range c.nodes {
-		one.command("key", "check")
-		one.command("audit", "verify")
+		one.Command("key", "check")
+		one.Command("audit", "verify")
 	}
-	if ring, err := os.ReadFile(filepath.Join(first.dir, "keyring")); err != nil || strings.Count(string(ring), "\nkey ") != 1 {
+	if ring, err := os.ReadFile(filepath.Join(first.Dir, "keyring")); err != nil || strings.Count(string(ring), "\nkey ") != 1 {
 		t.Errorf("the old key is still there, or %v", err)
 	}
 }
@@ -188,55 +188,55 @@ func TestAttack117RotationOnThreeNodes(t *testing.T) {
 // unnoticed has people enrol, sign in with codes and backup codes, and make new
 // ones while something happens, and fails the test where they notice.
 func (c *cluster) unnoticed(happen func()) {
-	c.t.Helper()
+	c.T.Helper()
 	var clients sync.WaitGroup
-	for range clientsPerLane {
+	for range ClientsPerLane {
 		clients.Go(func() {
-			if err := c.use(); err != nil {
-				c.t.Errorf("somebody noticed: %v", err)
+			if err := c.Use(); err != nil {
+				c.T.Errorf("somebody noticed: %v", err)
 			}
 		})
 	}
 	happen()
-	if c.next.Swap(clusterOwners) >= clusterOwners {
-		c.t.Error("all owners had their turn before it was over; give it more of them")
+	if c.Next.Swap(clusterOwners) >= clusterOwners {
+		c.T.Error("all owners had their turn before it was over; give it more of them")
 	}
 	clients.Wait()
-	if c.answers.Load() == 0 {
-		c.t.Error("nobody got further than enrolment")
+	if c.Answers.Load() == 0 {
+		c.T.Error("nobody got further than enrolment")
 	}
-	c.t.Logf("%d things were done", c.answers.Load())
+	c.T.Logf("%d things were done", c.Answers.Load())
 }
 
 // signedInOnEachNode signs the first owner in over several nodes, and shows
 // a page from each of them.
-func (c *cluster) signedInOnEachNode() *visitor {
-	c.t.Helper()
-	o, v, seen := c.owners[c.next.Add(1)-1], c.visitor(), map[string]bool{}
+func (c *cluster) signedInOnEachNode() *Visitor {
+	c.T.Helper()
+	o, v, seen := c.Owners[c.Next.Add(1)-1], c.Visitor(), map[string]bool{}
 	for _, step := range []struct {
 		method, path string
 		fields       []string
 	}{
 		{http.MethodGet, "/login", nil},
-		{http.MethodPost, "/login", []string{"username", o.name, "password", portal.Password}},
+		{http.MethodPost, "/login", []string{"username", o.Name, "password", portal.Password}},
 		{http.MethodGet, "/login/code", nil},
-		{http.MethodPost, "/login/backup-code", []string{"backup_code", o.unused[0]}},
+		{http.MethodPost, "/login/backup-code", []string{"backup_code", o.Unused[0]}},
 		{http.MethodGet, "/", nil}, {http.MethodGet, "/settings/security", nil}, {http.MethodGet, "/settings/sessions", nil},
 	} {
-		a, err := v.send(step.method, step.path, step.fields...)
+		a, err := v.Send(step.method, step.path, step.fields...)
 		if err != nil || a.Status >= 400 || strings.HasPrefix(a.Location, "/login?") {
-			c.t.Fatalf("%s: %s, %v", step.path, short(a), err)
+			c.T.Fatalf("%s: %s, %v", step.path, Summary(a), err)
 		}
 		seen[a.Header.Get(nodeHeader)] = true
 	}
 	if len(seen) < 2 {
-		c.t.Errorf("one sign-in was answered by %v, want several nodes", seen)
+		c.T.Errorf("one sign-in was answered by %v, want several nodes", seen)
 	}
 	// HAProxy's turns are uneven while its servers have only just come up.
-	testkit.Until(c.t, "a page from every node", func() bool {
-		a, err := v.send(http.MethodGet, "/")
+	testkit.Until(c.T, "a page from every node", func() bool {
+		a, err := v.Send(http.MethodGet, "/")
 		if err != nil || a.Status != http.StatusOK {
-			c.t.Fatalf("signed in, and then: %s, %v", short(a), err)
+			c.T.Fatalf("signed in, and then: %s, %v", Summary(a), err)
 		}
 		seen[a.Header.Get(nodeHeader)] = true
 		return len(seen) == len(c.nodes)
@@ -248,23 +248,23 @@ func (c *cluster) signedInOnEachNode() *visitor {
 // twice, it ends at once.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	p := &program{t: t, path: buildProgram(t), dir: t.TempDir(), env: []string{"SALLYPORT_DRAIN=1m"}}
-	server := p.serve()
-	check(t, server.cmd.Process.Signal(syscall.SIGTERM))
-	v := newVisitor(t, p.base, "10.0.0.1")
+	p := &Program{T: t, Path: BuildProgram(t), Dir: t.TempDir(), Env: []string{"SALLYPORT_DRAIN=1m"}}
+	server := p.Serve()
+	Check(t, server.Cmd.Process.Signal(syscall.SIGTERM))
+	v := NewVisitor(t, p.Base, "10.0.0.1")
 	testkit.Until(t, "/readyz", func() bool {
-		a, err := v.send(http.MethodGet, "/readyz")
+		a, err := v.Send(http.MethodGet, "/readyz")
 		return err == nil && a.Status == http.StatusServiceUnavailable && strings.HasSuffix(a.Body, "server: draining\n")
 	})
-	resp, err := http.Get(p.base + "/login")
-	check(t, err)
+	resp, err := http.Get(p.Base + "/login")
+	Check(t, err)
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || !resp.Close {
 		t.Errorf("while it drains: %d, and the connection is kept %v", resp.StatusCode, !resp.Close)
 	}
 	begin := time.Now()
-	check(t, server.cmd.Process.Signal(syscall.SIGTERM))
-	if err := server.wait(); err == nil || time.Since(begin) > startTime {
+	Check(t, server.Cmd.Process.Signal(syscall.SIGTERM))
+	if err := server.Wait(); err == nil || time.Since(begin) > StartTime {
 		t.Errorf("told twice, it ended with %v after %v", err, time.Since(begin))
 	}
 }

@@ -32,7 +32,7 @@ const (
 
 // ordeal is nodes and their database, under faults.
 type ordeal struct {
-	*lane
+	*Lane
 	nodes            []*harmed
 	primary, standby *testkit.Postgres
 	faults           int     // so far
@@ -42,7 +42,7 @@ type ordeal struct {
 // harmed is a node. The first knows one address of the database, which moves, and
 // the others both hosts, as docs/nodes.md says.
 type harmed struct {
-	node
+	Node
 	wires   []*testkit.Wire // to the database's hosts, the primary's first
 	way     *http.Transport // to the node, whatever a host is called
 	metrics string
@@ -51,15 +51,15 @@ type harmed struct {
 // startOrdeal starts everything, with so many owners.
 func startOrdeal(t *testing.T, owners int, seed uint64) *ordeal {
 	t.Helper()
-	path := buildProgram(t)
+	path := BuildProgram(t)
 	s := &ordeal{primary: testkit.NewPostgres(t)}
-	config := writeConfig(t, "panels:\n  - url: "+radio+"\n    upstream: "+startPanel(t, "radio").URL+"\n")
-	shared := []string{"SALLYPORT_PUBLIC_URL=" + portalAt, "SALLYPORT_CONFIG=" + config}
-	s.lane = &lane{program: &program{t: t, path: path, dir: t.TempDir(), base: portalAt}, rng: rand.New(rand.NewPCG(seed, 0))}
-	s.through = func() http.RoundTripper { return balancer{s} }
+	config := WriteConfig(t, "panels:\n  - url: "+Radio+"\n    upstream: "+StartPanel(t, "radio").URL+"\n")
+	shared := []string{"SALLYPORT_PUBLIC_URL=" + PortalAt, "SALLYPORT_CONFIG=" + config}
+	s.Lane = &Lane{Program: &Program{T: t, Path: path, Dir: t.TempDir(), Base: PortalAt}, Rng: rand.New(rand.NewPCG(seed, 0))}
+	s.Through = func() http.RoundTripper { return balancer{s} }
 	database := "SALLYPORT_DATABASE=" + s.primary.URL("postgres")
-	t.Run("owners", func(t *testing.T) { s.addOwners(t, owners, append(shared, database)...) })
-	s.env = append(shared, database)
+	t.Run("owners", func(t *testing.T) { s.AddOwners(t, owners, append(shared, database)...) })
+	s.Env = append(shared, database)
 	s.primary.Exec(t, fmt.Sprintf(`
 		INSERT INTO accounts (id, name, display_name, locale, role, security_stamp, enroll_locked, created_at)
 		SELECT 'stranger' || i, 'stranger' || i, '', '', 'member', '', false, 0 FROM generate_series(1, %d) AS i`, strangers))
@@ -87,13 +87,13 @@ func (s *ordeal) startNode(t *testing.T, i int, settings []string) *harmed {
 		},
 		MaxIdleConnsPerHost: 64,
 	}}
-	n.node = node{name: fmt.Sprint("node", i+1), program: &program{t: t, path: s.path, dir: t.TempDir(), base: "http://" + listen}}
-	n.env = append([]string{"SALLYPORT_METRICS_LISTEN=" + metrics,
+	n.Node = Node{Name: fmt.Sprint("node", i+1), Program: &Program{T: t, Path: s.Path, Dir: t.TempDir(), Base: "http://" + listen}}
+	n.Env = append([]string{"SALLYPORT_METRICS_LISTEN=" + metrics,
 		"SALLYPORT_DATABASE=postgres://postgres@" + strings.Join(at, ",") + "/postgres?sslmode=disable"}, settings...)
-	copyFile(t, s.dir+"/keyring", n.dir+"/keyring")
+	CopyFile(t, s.Dir+"/keyring", n.Dir+"/keyring")
 	t.Cleanup(func() { // after its end
 		if t.Failed() {
-			t.Logf("%s: %s", n.name, n.output())
+			t.Logf("%s: %s", n.Name, n.Output())
 		}
 	})
 	n.start()
@@ -104,14 +104,14 @@ func (s *ordeal) startNode(t *testing.T, i int, settings []string) *harmed {
 func free(t *testing.T) string {
 	t.Helper()
 	one, err := net.Listen("tcp", "127.0.0.3:0")
-	check(t, err)
+	Check(t, err)
 	one.Close()
 	return one.Addr().String()
 }
 
 func (n *harmed) start() {
-	n.process = n.background("serve")
-	n.await(n.process)
+	n.Process = n.Background("serve")
+	n.Await(n.Process)
 }
 
 // do harms every wire of the node.
@@ -133,7 +133,7 @@ type balancer struct{ *ordeal }
 func (b balancer) RoundTrip(r *http.Request) (*http.Response, error) { return b.any().way.RoundTrip(r) }
 
 // any is a node.
-func (s *ordeal) any() *harmed { return s.nodes[s.below(int64(len(s.nodes)))] }
+func (s *ordeal) any() *harmed { return s.nodes[s.Below(int64(len(s.nodes)))] }
 
 // fault is something that happens, and how it is mended.
 type fault struct {
@@ -180,11 +180,11 @@ var everyFault = []fault{
 	onWatching("a listener cut", testkit.Cut),
 	onWatching("a deaf listener", testkit.Held),
 	{name: "a frozen node", harm: func(_ *ordeal, n *harmed) func() {
-		n.cmd.Process.Signal(syscall.SIGSTOP)
-		return func() { n.cmd.Process.Signal(syscall.SIGCONT) }
+		n.Cmd.Process.Signal(syscall.SIGSTOP)
+		return func() { n.Cmd.Process.Signal(syscall.SIGCONT) }
 	}},
 	{name: "a killed node", harm: func(_ *ordeal, n *harmed) func() {
-		n.kill()
+		n.Kill()
 		return n.start
 	}},
 	{name: "a frozen database", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
@@ -193,7 +193,7 @@ var everyFault = []fault{
 	}},
 	{name: "a killed database", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
 		s.primary.Kill()
-		return func() { s.primary.Restart(s.t) }
+		return func() { s.primary.Restart(s.T) }
 	}},
 	{name: "a frozen standby", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
 		s.standby.Freeze()
@@ -215,11 +215,11 @@ var everyFault = []fault{
 // start another standby.
 func (s *ordeal) failOver(old *testkit.Postgres) (mend func()) {
 	s.primary = s.standby
-	s.primary.Promote(s.t)
+	s.primary.Promote(s.T)
 	s.nodes[0].wires[0].Turn(s.primary.Address())
 	return func() {
 		old.Kill()
-		s.standby = s.primary.Standby(s.t)
+		s.standby = s.primary.Standby(s.T)
 		for _, n := range s.nodes[1:] {
 			n.wires[0].Turn(s.standby.Address())
 			n.wires[0], n.wires[1] = n.wires[1], n.wires[0]
@@ -230,18 +230,18 @@ func (s *ordeal) failOver(old *testkit.Postgres) (mend func()) {
 // goesOn waits until somebody can sign in at every node, within what is promised
 // since a fault began.
 func (s *ordeal) goesOn(begin time.Time, after string) {
-	s.t.Helper()
+	s.T.Helper()
 	var waiting sync.WaitGroup
 	for _, n := range s.nodes {
 		waiting.Go(func() {
 			for {
 				// Another each time: tries that nobody could give back pace an account.
-				_, err := s.visitor().through(n.way).post(leads("/"), "/login", "username", s.anybody().name, "password", portal.Password)
+				_, err := s.Visitor().Through(n.way).Post(LeadsTo("/"), "/login", "username", s.anybody().Name, "password", portal.Password)
 				if err == nil {
 					return
 				}
 				if time.Since(begin) > goesOnWithin {
-					s.t.Errorf("%s: nobody signs in at %s within %v: %v", after, n.name, goesOnWithin, err)
+					s.T.Errorf("%s: nobody signs in at %s within %v: %v", after, n.Name, goesOnWithin, err)
 					return
 				}
 				time.Sleep(50 * time.Millisecond)
@@ -252,4 +252,4 @@ func (s *ordeal) goesOn(begin time.Time, after string) {
 }
 
 // anybody is an owner without two-factor authentication.
-func (s *ordeal) anybody() *owner { return s.owners[2*s.below(int64(len(s.owners)/2))+1] }
+func (s *ordeal) anybody() *Owner { return s.Owners[2*s.Below(int64(len(s.Owners)/2))+1] }

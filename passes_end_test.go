@@ -27,37 +27,37 @@ func TestPassesProveWhatTheirSessionDid(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		script := p.Browser(t)
 		ask := func(target, token string) portal.Answer {
-			return script.Do(http.MethodGet, target, nil, asHeader(token))
+			return script.Do(http.MethodGet, target, nil, AsHeader(token))
 		}
 		p.AddAccount(t, "bob")
 		bob := p.Browser(t)
 		bob.SignIn("bob")
-		one, two := makePass(t, bob, "one"), makePass(t, bob, "two", "panel", video)
-		got(t, ask(radio+"/vault/", one))
-		if said := refusal(t, "one factor at video", ask(video+"/", two)); !strings.Contains(said, "newer or stronger sign-in") {
+		one, two := MakePass(t, bob, "one"), MakePass(t, bob, "two", "panel", Video)
+		Received(t, ask(Radio+"/vault/", one))
+		if said := refusal(t, "one factor at video", ask(Video+"/", two)); !strings.Contains(said, "newer or stronger sign-in") {
 			t.Errorf("one factor at video: says %q", said)
 		}
-		ada, _ := withTwoFactor(t, p, "ada")
-		hers := makePass(t, ada, "hers", "panel", video)
-		if s := got(t, ask(video+"/", hers)); s.Header.Get("Remote-User") != "ada" {
+		ada, _ := WithTwoFactor(t, p, "ada")
+		hers := MakePass(t, ada, "hers", "panel", Video)
+		if s := Received(t, ask(Video+"/", hers)); s.Header.Get("Remote-User") != "ada" {
 			t.Errorf("two factors: %v", s.Header)
 		}
-		mine := operatorsPass(t, p, mustAccount(t, p, "bob"), video, "/", "", "")
-		got(t, ask(video+"/", mine))
+		mine := OperatorsPass(t, p, MustAccount(t, p, "bob"), Video, "/", "", "")
+		Received(t, ask(Video+"/", mine))
 
 		p.Clock.Move(time.Hour + time.Second)
-		if said := refusal(t, "an hour later", ask(radio+"/vault/", one)); !strings.Contains(said, "newer or stronger sign-in") {
+		if said := refusal(t, "an hour later", ask(Radio+"/vault/", one)); !strings.Contains(said, "newer or stronger sign-in") {
 			t.Errorf("an hour later: says %q", said)
 		}
-		got(t, ask(radio+"/list", one))
-		if said := refusal(t, "the operator's, an hour later", ask(video+"/", mine)); said != "the pass has expired" {
+		Received(t, ask(Radio+"/list", one))
+		if said := refusal(t, "the operator's, an hour later", ask(Video+"/", mine)); said != "the pass has expired" {
 			t.Errorf("expired: says %q", said)
 		}
 		// Its session may end: the pass goes on, as long as it says.
 		bob.Post("/logout")
-		got(t, ask(radio+"/list", one))
+		Received(t, ask(Radio+"/list", one))
 		p.Clock.Move(90 * 24 * time.Hour)
-		refusal(t, "90 days later", ask(radio+"/list", one))
+		refusal(t, "90 days later", ask(Radio+"/list", one))
 	})
 }
 
@@ -67,24 +67,24 @@ func TestVisitIsntWeakenedByAPass(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		bob := p.AddAccount(t, "bob")
-		b := visit(t, p, "ada", radio+"/")
-		valid := operatorsPass(t, p, bob, radio, "/", "", "")
+		b := Visit(t, p, "ada", Radio+"/")
+		valid := OperatorsPass(t, p, bob, Radio, "/", "", "")
 		for what, token := range map[string]string{"unknown": "spp_x", "valid": valid, "none": ""} {
-			if s := got(t, b.Do(http.MethodGet, radio+"/x", nil, asHeader(token))); s.Header.Get("Remote-User") != "ada" {
+			if s := Received(t, b.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token))); s.Header.Get("Remote-User") != "ada" {
 				t.Errorf("with a pass that is %s the panel saw %q", what, s.Header.Get("Remote-User"))
 			}
 		}
 		// Where the visit isn't enough, the pass counts, or the person is led on.
 		p.Clock.Move(2 * time.Hour)
-		stale := asHeader("spp_x")
+		stale := AsHeader("spp_x")
 		stale.Set("Sec-Fetch-Mode", "navigate")
 		stale.Set("Sec-Fetch-Dest", "document")
-		if a := b.Do(http.MethodGet, radio+"/vault/", nil, stale); a.Status != http.StatusSeeOther {
-			t.Errorf("a person with an old proof and a pass of nobody: %s", short(a))
+		if a := b.Do(http.MethodGet, Radio+"/vault/", nil, stale); a.Status != http.StatusSeeOther {
+			t.Errorf("a person with an old proof and a pass of nobody: %s", Summary(a))
 		}
-		check(t, p.Login.WithdrawPass(context.Background(), bob, onlyPass(t, p, "bob", "of the operator").ID))
-		valid = operatorsPass(t, p, bob, radio, "/", "", "")
-		if s := got(t, b.Do(http.MethodGet, radio+"/vault/", nil, asHeader(valid))); s.Header.Get("Remote-User") != "bob" {
+		Check(t, p.Login.WithdrawPass(context.Background(), bob, OnlyPass(t, p, "bob", "of the operator").ID))
+		valid = OperatorsPass(t, p, bob, Radio, "/", "", "")
+		if s := Received(t, b.Do(http.MethodGet, Radio+"/vault/", nil, AsHeader(valid))); s.Header.Get("Remote-User") != "bob" {
 			t.Errorf("the panel saw %q", s.Header.Get("Remote-User"))
 		}
 	})
@@ -95,9 +95,9 @@ func TestVisitIsntWeakenedByAPass(t *testing.T) {
 func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		other, err := server.Open(t.Context(), p.Config, p.Clock.Now, slog.New(slog.DiscardHandler))
-		check(t, err)
+		Check(t, err)
 		t.Cleanup(func() { other.Close() })
-		check(t, other.Login.AddGroup(t.Context(), "ops"))
+		Check(t, other.Login.AddGroup(t.Context(), "ops"))
 		for name, change := range map[string]func(ctx context.Context, s *login.Service, a account.Account, id string) error{
 			"ann": func(ctx context.Context, s *login.Service, a account.Account, id string) error {
 				return s.WithdrawPass(ctx, a, id)
@@ -117,16 +117,16 @@ func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				a := p.AddAccount(t, name)
-				check(t, other.Login.Join(t.Context(), a, "ops"))
-				token := operatorsPass(t, p, a, radio, "/", "", "")
+				Check(t, other.Login.Join(t.Context(), a, "ops"))
+				token := OperatorsPass(t, p, a, Radio, "/", "", "")
 				testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
 				script := p.Browser(t)
 				for range 2 {
-					got(t, script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(token)))
+					Received(t, script.Do(http.MethodGet, Radio+"/ops/", nil, AsHeader(token)))
 				}
-				check(t, change(t.Context(), other.Login, a, onlyPass(t, p, name, "of the operator").ID))
+				Check(t, change(t.Context(), other.Login, a, OnlyPass(t, p, name, "of the operator").ID))
 				testkit.Until(t, "refusal", func() bool {
-					return script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(token)).Status == http.StatusUnauthorized
+					return script.Do(http.MethodGet, Radio+"/ops/", nil, AsHeader(token)).Status == http.StatusUnauthorized
 				})
 			})
 		}
@@ -137,21 +137,21 @@ func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 // the database is away.
 func TestAttack140PassesAreKeptForSecondsOnly(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
-		token := operatorsPass(t, p, p.AddAccount(t, "ada"), radio, "/", "", "")
+		token := OperatorsPass(t, p, p.AddAccount(t, "ada"), Radio, "/", "", "")
 		script := p.Browser(t)
-		ask := func() portal.Answer { return script.Do(http.MethodGet, radio+"/x", nil, asHeader(token)) }
+		ask := func() portal.Answer { return script.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token)) }
 		p.Clock.Move(time.Hour - 2*time.Second)
 		testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
-		got(t, ask())
-		check(t, p.DB.Close())
-		got(t, ask())
+		Received(t, ask())
+		Check(t, p.DB.Close())
+		Received(t, ask())
 		p.Clock.Move(2 * time.Second)
 		if a := ask(); a.Status != http.StatusUnauthorized || !strings.Contains(a.Body, "expired") {
-			t.Errorf("at its end: %s", short(a))
+			t.Errorf("at its end: %s", Summary(a))
 		}
 		p.Clock.Move(3 * time.Second)
 		if a := ask(); a.Status != http.StatusServiceUnavailable {
-			t.Errorf("five seconds later: %s", short(a))
+			t.Errorf("five seconds later: %s", Summary(a))
 		}
 	})
 }
@@ -159,26 +159,26 @@ func TestAttack140PassesAreKeptForSecondsOnly(t *testing.T) {
 // TestLastUseOfAPassIsNotedOnceAMinute: by whatever it is used.
 func TestLastUseOfAPassIsNotedOnceAMinute(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
-		token := operatorsPass(t, p, p.AddAccount(t, "ada"), radio, "/a/", "", "")
+		token := OperatorsPass(t, p, p.AddAccount(t, "ada"), Radio, "/a/", "", "")
 		used := func() time.Time {
-			check(t, p.Login.WriteUses(t.Context()))
-			return onlyPass(t, p, "ada", "of the operator").SeenAt
+			Check(t, p.Login.WriteUses(t.Context()))
+			return OnlyPass(t, p, "ada", "of the operator").SeenAt
 		}
 		script := p.Browser(t)
-		script.Do(http.MethodGet, radio+"/b/", nil, asHeader(token))
+		script.Do(http.MethodGet, Radio+"/b/", nil, AsHeader(token))
 		if at := used(); !at.IsZero() {
 			t.Errorf("refused, and used at %v", at)
 		}
 		first := p.Clock.Now()
 		for range 5 {
-			got(t, script.Do(http.MethodGet, radio+"/a/", nil, asHeader(token)))
+			Received(t, script.Do(http.MethodGet, Radio+"/a/", nil, AsHeader(token)))
 			if at := used(); !at.Equal(first) {
 				t.Errorf("at %v: last used at %v, want %v", p.Clock.Now(), at, first)
 			}
 			p.Clock.Move(12*time.Second - 10*time.Millisecond)
 		}
 		p.Clock.Move(time.Second)
-		got(t, script.Do(http.MethodGet, radio+"/a/", nil, asHeader(token)))
+		Received(t, script.Do(http.MethodGet, Radio+"/a/", nil, AsHeader(token)))
 		if at := used(); !at.Equal(p.Clock.Now()) {
 			t.Errorf("a minute later: last used at %v", at)
 		}
@@ -189,16 +189,16 @@ func TestLastUseOfAPassIsNotedOnceAMinute(t *testing.T) {
 func TestStreamsEndWithTheirPass(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
-		token := operatorsPass(t, p, ada, radio, "/", "", "")
-		conn := dial(t, p)
+		token := OperatorsPass(t, p, ada, Radio, "/", "", "")
+		conn := Dial(t, p)
 		fmt.Fprintf(conn, "GET /status/echo HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer %s\r\n\r\n", token)
 		reader := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(reader, nil)
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("upgrade: %v, %v", resp, err)
 		}
-		check(t, p.Login.WithdrawPass(context.Background(), ada, onlyPass(t, p, "ada", "of the operator").ID))
-		if _, err := reader.ReadString('\n'); err == nil || isTimeout(err) {
+		Check(t, p.Login.WithdrawPass(context.Background(), ada, OnlyPass(t, p, "ada", "of the operator").ID))
+		if _, err := reader.ReadString('\n'); err == nil || IsTimeout(err) {
 			t.Errorf("the upgraded connection goes on: %v", err)
 		}
 	})
@@ -207,14 +207,14 @@ func TestStreamsEndWithTheirPass(t *testing.T) {
 // TestAttackR17PassOfAnotherStamp: even where its row is there.
 func TestAttackR17PassOfAnotherStamp(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
-		token := operatorsPass(t, p, p.AddAccount(t, "ada"), radio, "/", "", "")
+		token := OperatorsPass(t, p, p.AddAccount(t, "ada"), Radio, "/", "", "")
 		script := p.Browser(t)
-		got(t, script.Do(http.MethodGet, radio+"/x", nil, asHeader(token)))
-		check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
-			_, err := account.Restamp(t.Context(), tx, mustAccount(t, p, "ada").ID)
+		Received(t, script.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token)))
+		Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
+			_, err := account.Restamp(t.Context(), tx, MustAccount(t, p, "ada").ID)
 			return err
 		}))
-		refusal(t, "another stamp", script.Do(http.MethodGet, radio+"/x", nil, asHeader(token)))
+		refusal(t, "another stamp", script.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token)))
 	})
 }
 
@@ -224,22 +224,22 @@ func TestPassIsntMadeByASessionThatEnded(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		for range 10 {
-			a := mustAccount(t, p, "ada")
+			a := MustAccount(t, p, "ada")
 			b := p.Browser(t)
 			b.SignIn("ada")
 			testkit.Race(2, func(i int) string {
 				if i == 0 {
-					return short(b.Post("/settings/security/passes", passFields("kept")...))
+					return Summary(b.Post("/settings/security/passes", PassFields("kept")...))
 				}
-				check(t, p.Login.Disable(context.Background(), a))
+				Check(t, p.Login.Disable(context.Background(), a))
 				return "disabled"
 			})
 			left, err := pass.List(t.Context(), p.DB.Reader(), a.ID)
-			check(t, err)
+			Check(t, err)
 			if len(left) > 0 {
 				t.Fatalf("a pass was made by a session that had ended: %+v", left)
 			}
-			check(t, p.Login.Enable(t.Context(), a))
+			Check(t, p.Login.Enable(t.Context(), a))
 			p.Clock.Move(time.Minute)
 		}
 	})
@@ -252,18 +252,18 @@ func TestPassOnThePortalsOwnHost(t *testing.T) {
 		p.AddAccount(t, "ada")
 		b := person(t, p)
 		b.SignIn("ada")
-		fields := passFields("backup", "panel", sharedHost)
-		if a := b.Post("/settings/security/passes", fields...); a.Status != http.StatusOK || shownPass.MatchString(a.Body) || !strings.Contains(a.Body, `name="methods"`) {
-			t.Errorf("without a proof: %s\n%s", short(a), a.Body)
+		fields := PassFields("backup", "panel", sharedHost)
+		if a := b.Post("/settings/security/passes", fields...); a.Status != http.StatusOK || ShownPass.MatchString(a.Body) || !strings.Contains(a.Body, `name="methods"`) {
+			t.Errorf("without a proof: %s\n%s", Summary(a), a.Body)
 		}
-		token := shownPass.FindString(b.Post("/settings/security/passes", append(fields, "password", portal.Password)...).Body)
+		token := ShownPass.FindString(b.Post("/settings/security/passes", append(fields, "password", portal.Password)...).Body)
 		script := p.Browser(t)
-		if s := got(t, script.Do(http.MethodGet, sharedHost+"/rack", nil, asBearer(token))); s.Header.Get("Remote-User") != "ada" || s.Header.Get("Authorization") != "" {
+		if s := Received(t, script.Do(http.MethodGet, sharedHost+"/rack", nil, AsBearer(token))); s.Header.Get("Remote-User") != "ada" || s.Header.Get("Authorization") != "" {
 			t.Errorf("the panel got %+v", s)
 		}
 		for _, page := range []string{"/", "/settings/security", sharedHost + "/.sallyport/session?for=/"} {
-			if a := script.Do(http.MethodGet, page, nil, with(asHeader(token), "Accept", "text/html")); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
-				t.Errorf("the pass opens %s: %s", page, short(a))
+			if a := script.Do(http.MethodGet, page, nil, with(AsHeader(token), "Accept", "text/html")); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
+				t.Errorf("the pass opens %s: %s", page, Summary(a))
 			}
 		}
 	})

@@ -22,28 +22,28 @@ import (
 // scriptAt is where a script runs: on no proxy's address.
 const scriptAt = "127.0.0.7"
 
-var shownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
+var ShownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
 
-// panelRadio is a setting that declares one panel, which doesn't run.
-func panelRadio(t *testing.T) string {
+// PanelRadio is a setting that declares one panel, which doesn't run.
+func PanelRadio(t *testing.T) string {
 	t.Helper()
-	return "SALLYPORT_CONFIG=" + writeConfig(t, "panels: [{url: "+radio+", upstream: 'http://127.0.0.1:9'}]\n")
+	return "SALLYPORT_CONFIG=" + WriteConfig(t, "panels: [{url: "+Radio+", upstream: 'http://127.0.0.1:9'}]\n")
 }
 
-// makePass makes a pass in the browser; more are fields in place of the usual
+// MakePass makes a pass in the browser; more are fields in place of the usual
 // ones.
-func makePass(t *testing.T, b *portal.Browser, name string, more ...string) string {
+func MakePass(t *testing.T, b *portal.Browser, name string, more ...string) string {
 	t.Helper()
-	a := b.Post("/settings/security/passes", passFields(name, more...)...)
-	token := shownPass.FindString(a.Body)
+	a := b.Post("/settings/security/passes", PassFields(name, more...)...)
+	token := ShownPass.FindString(a.Body)
 	if a.Status != http.StatusOK || token == "" || a.Header.Get("Cache-Control") != "no-store" {
-		t.Fatalf("pass %s: %s", name, short(a))
+		t.Fatalf("pass %s: %s", name, Summary(a))
 	}
 	return token
 }
 
-func passFields(name string, more ...string) []string {
-	fields := map[string]string{"name": name, "panel": radio, "path": "/", "methods": "", "addresses": "", "days": "90"}
+func PassFields(name string, more ...string) []string {
+	fields := map[string]string{"name": name, "panel": Radio, "path": "/", "methods": "", "addresses": "", "days": "90"}
 	for i := 0; i+1 < len(more); i += 2 {
 		fields[more[i]] = more[i+1]
 	}
@@ -54,19 +54,19 @@ func passFields(name string, more ...string) []string {
 	return pairs
 }
 
-// operatorsPass makes a pass as the command line does.
-func operatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, path, methods, addresses string) string {
+// OperatorsPass makes a pass as the command line does.
+func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, path, methods, addresses string) string {
 	t.Helper()
 	scope, err := access.NewScope(panel, path, methods, addresses)
-	check(t, err)
+	Check(t, err)
 	token, err := p.Login.IssuePass(context.Background(), a, pass.Pass{Name: "of the operator", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
-	check(t, err)
+	Check(t, err)
 	return token.Reveal()
 }
 
-func asHeader(token string) http.Header { return http.Header{"Sallyport-Pass": {token}} }
-func asBearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
-func asBasic(token string) http.Header {
+func AsHeader(token string) http.Header { return http.Header{"Sallyport-Pass": {token}} }
+func AsBearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+func AsBasic(token string) http.Header {
 	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
 }
 
@@ -76,26 +76,26 @@ func refusal(t *testing.T, what string, a portal.Answer) string {
 	t.Helper()
 	var body struct{ Login, Pass string }
 	if err := json.Unmarshal([]byte(a.Body), &body); a.Status != http.StatusUnauthorized || err != nil || body.Login == "" || len(a.Header["Set-Cookie"]) > 0 {
-		t.Errorf("%s: %s, want 401 that says where to sign in", what, short(a))
+		t.Errorf("%s: %s, want 401 that says where to sign in", what, Summary(a))
 	}
 	return body.Pass
 }
 
 // passesOpen holds what every way to a panel must do: panel radio, no rules but
-// those of behindGate and behindProxies.
+// those of behindGate and BehindProxies.
 func passesOpen(t *testing.T, p *portal.Portal) {
 	ada := p.AddAccount(t, "ada")
 	owner := p.Browser(t)
 	owner.SignIn("ada")
-	token := makePass(t, owner, "nightly backup", "path", "/files/", "methods", "GET, POST", "addresses", "10.0.0.0/8, "+scriptAt)
+	token := MakePass(t, owner, "nightly backup", "path", "/files/", "methods", "GET, POST", "addresses", "10.0.0.0/8, "+scriptAt)
 	if strings.Contains(owner.Get("/settings/security").Body, token) || owner.Last.Status != http.StatusOK {
 		t.Error("the pass is shown again")
 	}
 	script := p.BrowserAt(t, scriptAt)
-	for name, h := range map[string]http.Header{"header": asHeader(token), "bearer": asBearer(token), "basic": asBasic(token)} {
+	for name, h := range map[string]http.Header{"header": AsHeader(token), "bearer": AsBearer(token), "basic": AsBasic(token)} {
 		h.Set("Cookie", "theirs=stays")
-		a := script.Do(http.MethodPost, radio+"/files/7?a=b", strings.NewReader("x=y"), h)
-		s := got(t, a)
+		a := script.Do(http.MethodPost, Radio+"/files/7?a=b", strings.NewReader("x=y"), h)
+		s := Received(t, a)
 		if s.Panel != "radio" || s.Method != http.MethodPost || s.URI != "/files/7?a=b" || s.Body != "x=y" || s.Header.Get("Cookie") != "theirs=stays" {
 			t.Errorf("%s: the panel got %+v", name, s)
 		}
@@ -109,73 +109,73 @@ func passesOpen(t *testing.T, p *portal.Portal) {
 			t.Errorf("%s: sets cookies %q", name, a.Header["Set-Cookie"])
 		}
 	}
-	if a := script.Do(http.MethodHead, radio+"/files/", nil, asHeader(token)); a.Status != http.StatusOK {
-		t.Errorf("HEAD: %s", short(a))
+	if a := script.Do(http.MethodHead, Radio+"/files/", nil, AsHeader(token)); a.Status != http.StatusOK {
+		t.Errorf("HEAD: %s", Summary(a))
 	}
 	// What is the panel's own passes beside it.
-	both := asHeader(token)
+	both := AsHeader(token)
 	both.Set("Authorization", "Bearer of-the-panel")
-	if s := got(t, script.Do(http.MethodGet, radio+"/files/", nil, both)); s.Header.Get("Authorization") != "Bearer of-the-panel" || s.Header.Get("Sallyport-Pass") != "" {
+	if s := Received(t, script.Do(http.MethodGet, Radio+"/files/", nil, both)); s.Header.Get("Authorization") != "Bearer of-the-panel" || s.Header.Get("Sallyport-Pass") != "" {
 		t.Errorf("beside the panel's own: %v", s.Header)
 	}
 
-	elsewhere := operatorsPass(t, p, ada, radio, "/", "", "203.0.113.0/24")
+	elsewhere := OperatorsPass(t, p, ada, Radio, "/", "", "203.0.113.0/24")
 	for what, a := range map[string]portal.Answer{
-		"from another machine":             p.Browser(t).Do(http.MethodGet, radio+"/files/", nil, asHeader(token)),
-		"another path":                     script.Do(http.MethodGet, radio+"/admin", nil, asHeader(token)),
-		"another path by dots":             script.Do(http.MethodGet, radio+"/files/%2e%2e/admin", nil, asHeader(token)),
-		"another method":                   script.Do(http.MethodDelete, radio+"/files/", nil, asBearer(token)),
-		"another method by a header":       script.Do(http.MethodPost, radio+"/files/", nil, with(asHeader(token), "X-Http-Method-Override", "DELETE")),
-		"another address":                  script.Do(http.MethodGet, radio+"/files/", nil, asHeader(elsewhere)),
-		"another address, by its word":     script.Do(http.MethodGet, radio+"/files/", nil, with(asHeader(elsewhere), "X-Forwarded-For", "203.0.113.9")),
-		"another address, by another's":    script.Do(http.MethodGet, radio+"/files/", nil, with(asHeader(elsewhere), "X-Real-Ip", "203.0.113.9")),
-		"another panel":                    script.Do(http.MethodGet, video+"/files/", nil, asHeader(token)),
-		"one that never was":               script.Do(http.MethodGet, radio+"/files/", nil, asBasic("spp_"+strings.Repeat("A", 43))),
-		"a shortened one":                  script.Do(http.MethodGet, radio+"/files/", nil, asHeader(token[:len(token)-1])),
-		"one without its mark":             script.Do(http.MethodGet, radio+"/files/", nil, asHeader(strings.TrimPrefix(token, "spp_"))),
-		"one that is a visit's, or a pass": script.Do(http.MethodGet, radio+"/files/", nil, http.Header{"Cookie": {"sallyport-visit=" + token}, "Sallyport-Pass": {"x"}}),
+		"from another machine":             p.Browser(t).Do(http.MethodGet, Radio+"/files/", nil, AsHeader(token)),
+		"another path":                     script.Do(http.MethodGet, Radio+"/admin", nil, AsHeader(token)),
+		"another path by dots":             script.Do(http.MethodGet, Radio+"/files/%2e%2e/admin", nil, AsHeader(token)),
+		"another method":                   script.Do(http.MethodDelete, Radio+"/files/", nil, AsBearer(token)),
+		"another method by a header":       script.Do(http.MethodPost, Radio+"/files/", nil, with(AsHeader(token), "X-Http-Method-Override", "DELETE")),
+		"another address":                  script.Do(http.MethodGet, Radio+"/files/", nil, AsHeader(elsewhere)),
+		"another address, by its word":     script.Do(http.MethodGet, Radio+"/files/", nil, with(AsHeader(elsewhere), "X-Forwarded-For", "203.0.113.9")),
+		"another address, by another's":    script.Do(http.MethodGet, Radio+"/files/", nil, with(AsHeader(elsewhere), "X-Real-Ip", "203.0.113.9")),
+		"another panel":                    script.Do(http.MethodGet, Video+"/files/", nil, AsHeader(token)),
+		"one that never was":               script.Do(http.MethodGet, Radio+"/files/", nil, AsBasic("spp_"+strings.Repeat("A", 43))),
+		"a shortened one":                  script.Do(http.MethodGet, Radio+"/files/", nil, AsHeader(token[:len(token)-1])),
+		"one without its mark":             script.Do(http.MethodGet, Radio+"/files/", nil, AsHeader(strings.TrimPrefix(token, "spp_"))),
+		"one that is a visit's, or a pass": script.Do(http.MethodGet, Radio+"/files/", nil, http.Header{"Cookie": {"sallyport-visit=" + token}, "Sallyport-Pass": {"x"}}),
 	} {
 		if said := refusal(t, what, a); !strings.Contains(said, "pass") {
 			t.Errorf("%s: says %q of the pass", what, said)
 		}
 	}
 	// A foreign Authorization is nobody's pass, and an open path stays open.
-	if said := refusal(t, "a foreign bearer", script.Do(http.MethodGet, radio+"/files/", nil, asBearer("eyJ"))); said != "" {
+	if said := refusal(t, "a foreign bearer", script.Do(http.MethodGet, Radio+"/files/", nil, AsBearer("eyJ"))); said != "" {
 		t.Errorf("a foreign bearer: says %q", said)
 	}
-	if s := got(t, script.Do(http.MethodGet, radio+"/status/", nil, asHeader(token))); s.Header.Get("Remote-User") != "" || s.Header.Get("Sallyport-Pass") != "" {
+	if s := Received(t, script.Do(http.MethodGet, Radio+"/status/", nil, AsHeader(token))); s.Header.Get("Remote-User") != "" || s.Header.Get("Sallyport-Pass") != "" {
 		t.Errorf("an open path outside of the pass's: %v", s.Header)
 	}
 	// Neither the portal nor what is ours on the panel's host.
-	for _, page := range []string{portalAt + "/", portalAt + "/settings/security", radio + "/.sallyport/session?for=/files/", radio + "/.sallyport/signed-in?for=/files/"} {
-		if a := script.Do(http.MethodGet, page, nil, asHeader(token)); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
+	for _, page := range []string{PortalAt + "/", PortalAt + "/settings/security", Radio + "/.sallyport/session?for=/files/", Radio + "/.sallyport/signed-in?for=/files/"} {
+		if a := script.Do(http.MethodGet, page, nil, AsHeader(token)); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
 			t.Errorf("the pass opens %s: %d", page, a.Status)
 		}
 	}
 	// A group that its owner isn't in, then is, then isn't.
-	ops := operatorsPass(t, p, p.AddAccount(t, "bob"), radio, "/", "", "")
+	ops := OperatorsPass(t, p, p.AddAccount(t, "bob"), Radio, "/", "", "")
 	ctx := context.Background()
-	check(t, p.Login.AddGroup(ctx, "ops"))
-	if said := refusal(t, "another group", script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(ops))); !strings.Contains(said, "has no access here") {
+	Check(t, p.Login.AddGroup(ctx, "ops"))
+	if said := refusal(t, "another group", script.Do(http.MethodGet, Radio+"/ops/", nil, AsHeader(ops))); !strings.Contains(said, "has no access here") {
 		t.Errorf("another group: says %q", said)
 	}
-	check(t, p.Login.Join(ctx, mustAccount(t, p, "bob"), "ops"))
-	if s := got(t, script.Do(http.MethodGet, radio+"/ops/", nil, asHeader(ops))); s.Header.Get("Remote-User") != "bob" || s.Header.Get("Remote-Groups") != "ops" {
+	Check(t, p.Login.Join(ctx, MustAccount(t, p, "bob"), "ops"))
+	if s := Received(t, script.Do(http.MethodGet, Radio+"/ops/", nil, AsHeader(ops))); s.Header.Get("Remote-User") != "bob" || s.Header.Get("Remote-Groups") != "ops" {
 		t.Errorf("a group of bob's: %v", s.Header)
 	}
 	// Revoked.
-	owner.Post("/settings/security/passes/" + onlyPass(t, p, "ada", "nightly backup").ID + "/revoke")
+	owner.Post("/settings/security/passes/" + OnlyPass(t, p, "ada", "nightly backup").ID + "/revoke")
 	if owner.Last.Location != "/settings/security?notice=pass_revoked" {
-		t.Fatalf("revoke: %s", short(owner.Last))
+		t.Fatalf("revoke: %s", Summary(owner.Last))
 	}
-	refusal(t, "a revoked one", script.Do(http.MethodGet, radio+"/files/", nil, asHeader(token)))
+	refusal(t, "a revoked one", script.Do(http.MethodGet, Radio+"/files/", nil, AsHeader(token)))
 }
 
-// onlyPass returns the account's pass of that name.
-func onlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
+// OnlyPass returns the account's pass of that name.
+func OnlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
 	t.Helper()
-	all, err := pass.List(context.Background(), p.DB.Reader(), mustAccount(t, p, owner).ID)
-	check(t, err)
+	all, err := pass.List(context.Background(), p.DB.Reader(), MustAccount(t, p, owner).ID)
+	Check(t, err)
 	for _, one := range all {
 		if one.Name == name {
 			return one
@@ -190,7 +190,7 @@ func TestPassesThroughTheGateway(t *testing.T) {
 }
 
 func TestPassesThroughRealProxies(t *testing.T) {
-	behindProxies(t, passesOpen)
+	BehindProxies(t, passesOpen)
 }
 
 // TestPassesInEveryDialect: what each proxy is told of a pass, for itself and for
@@ -198,22 +198,22 @@ func TestPassesThroughRealProxies(t *testing.T) {
 func TestPassesInEveryDialect(t *testing.T) {
 	aboutVideo(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
-		token := operatorsPass(t, p, ada, video, "/rack/", "GET", "192.0.2.0/24")
+		token := OperatorsPass(t, p, ada, Video, "/rack/", "GET", "192.0.2.0/24")
 		b := p.Browser(t)
 		for _, proxy := range verifyDialects {
 			for name, test := range map[string]struct {
 				header          http.Header
 				kept, envoysOff string
 			}{
-				"header":         {asHeader(token), "", "Sallyport-Pass"},
-				"bearer":         {asBearer(token), "", "Sallyport-Pass,Authorization"},
-				"basic":          {asBasic(token), "", "Sallyport-Pass,Authorization"},
-				"beside another": {with(asHeader(token), "Authorization", "Bearer eyJ"), "Bearer eyJ", "Sallyport-Pass"},
+				"header":         {AsHeader(token), "", "Sallyport-Pass"},
+				"bearer":         {AsBearer(token), "", "Sallyport-Pass,Authorization"},
+				"basic":          {AsBasic(token), "", "Sallyport-Pass,Authorization"},
+				"beside another": {with(AsHeader(token), "Authorization", "Bearer eyJ"), "Bearer eyJ", "Sallyport-Pass"},
 			} {
-				a := ask(b, proxy, "/rack/7?a=b", test.header)
+				a := Ask(b, proxy, "/rack/7?a=b", test.header)
 				if proxy == "nginx/refused" {
 					if a.Status != http.StatusForbidden || a.Header.Get("Remote-User") != "" || !strings.Contains(a.Body, "video.test refused your request") {
-						t.Errorf("%s, %s: %s", proxy, name, short(a))
+						t.Errorf("%s, %s: %s", proxy, name, Summary(a))
 					}
 					continue
 				}
@@ -226,14 +226,14 @@ func TestPassesInEveryDialect(t *testing.T) {
 				}
 			}
 			for name, a := range map[string]portal.Answer{
-				"another path": ask(b, proxy, "/rack", asHeader(token)),
-				"an override":  ask(b, proxy, "/rack/7", with(asHeader(token), "X-Http-Method", "DELETE")),
-				"an unknown":   ask(b, proxy, "/rack/7", asHeader("spp_x")),
+				"another path": Ask(b, proxy, "/rack", AsHeader(token)),
+				"an override":  Ask(b, proxy, "/rack/7", with(AsHeader(token), "X-Http-Method", "DELETE")),
+				"an unknown":   Ask(b, proxy, "/rack/7", AsHeader("spp_x")),
 			} {
 				if proxy != "nginx" {
 					refusal(t, proxy+", "+name, a)
 				} else if a.Status != http.StatusUnauthorized {
-					t.Errorf("nginx, %s: %s", name, short(a))
+					t.Errorf("nginx, %s: %s", name, Summary(a))
 				}
 			}
 			addresses := map[string]bool{"192.0.2.9": true, "203.0.113.9": false, "127.0.0.1": false, "unix:": false, "::ffff:192.0.2.9": true}
@@ -247,16 +247,16 @@ func TestPassesInEveryDialect(t *testing.T) {
 				if proxy == "nginx/refused" {
 					admitted = http.StatusForbidden // the panel itself refused
 				}
-				if a := ask(b, proxy, "/rack/7", with(asHeader(token), header, from)); (a.Status == admitted) != want {
-					t.Errorf("%s, from %q: %s, want %v", proxy, from, short(a), want)
+				if a := Ask(b, proxy, "/rack/7", with(AsHeader(token), header, from)); (a.Status == admitted) != want {
+					t.Errorf("%s, from %q: %s, want %v", proxy, from, Summary(a), want)
 				}
 			}
 		}
-		whole := operatorsPass(t, p, p.AddAccount(t, "bob"), video, "/", "", "")
+		whole := OperatorsPass(t, p, p.AddAccount(t, "bob"), Video, "/", "", "")
 		for _, proxy := range verifyDialects {
 			for _, target := range []string{"/.sallyport/x", "/.Sallyport/", "/%2esallyport/x"} {
-				if a := ask(b, proxy, target, asHeader(whole)); a.Status != http.StatusForbidden {
-					t.Errorf("%s, %s: %s", proxy, target, short(a))
+				if a := Ask(b, proxy, target, AsHeader(whole)); a.Status != http.StatusForbidden {
+					t.Errorf("%s, %s: %s", proxy, target, Summary(a))
 				}
 			}
 		}

@@ -19,12 +19,12 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// startTime is how long the program may take until it answers, on a machine
+// StartTime is how long the program may take until it answers, on a machine
 // with other work.
-const startTime = 30 * time.Second
+const StartTime = 30 * time.Second
 
-// buildProgram builds what ships and returns its path.
-func buildProgram(t *testing.T) string {
+// BuildProgram builds what ships and returns its path.
+func BuildProgram(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sallyport")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/sallyport")
@@ -36,139 +36,139 @@ func buildProgram(t *testing.T) string {
 	return path
 }
 
-// program is the built program with a data directory and an environment of its
+// Program is the built program with a data directory and an environment of its
 // own.
-type program struct {
-	t    *testing.T
-	path string
-	dir  string
-	base string   // where it serves: scheme, host and port
-	file string   // configuration, or empty
-	env  []string // besides
+type Program struct {
+	T    *testing.T
+	Path string
+	Dir  string
+	Base string   // where it serves: scheme, host and port
+	File string   // configuration, or empty
+	Env  []string // besides
 }
 
-func (p *program) environ() []string {
-	environ := []string{"SALLYPORT_DATA_DIR=" + p.dir, behindProxy}
-	if p.base != "" {
-		environ = append(environ, "SALLYPORT_LISTEN="+strings.TrimPrefix(p.base, "http://"))
+func (p *Program) environ() []string {
+	environ := []string{"SALLYPORT_DATA_DIR=" + p.Dir, BehindProxy}
+	if p.Base != "" {
+		environ = append(environ, "SALLYPORT_LISTEN="+strings.TrimPrefix(p.Base, "http://"))
 	}
-	if p.file != "" {
-		environ = append(environ, "SALLYPORT_CONFIG="+p.file)
+	if p.File != "" {
+		environ = append(environ, "SALLYPORT_CONFIG="+p.File)
 	} else {
-		environ = append(environ, noConfig)
+		environ = append(environ, NoConfig)
 	}
-	return append(environ, p.env...)
+	return append(environ, p.Env...)
 }
 
-// process is a run of the program, which ends with the test at the latest.
-type process struct {
-	cmd    *exec.Cmd
-	ended  chan struct{}
-	err    error        // once it ended
+// Process is a run of the program, which ends with the test at the latest.
+type Process struct {
+	Cmd    *exec.Cmd
+	Ended  chan struct{}
+	Err    error        // once it ended
 	out    bytes.Buffer // to read once it ended
-	killed bool
+	Killed bool
 }
 
-// background runs a command.
-func (p *program) background(args ...string) *process {
-	p.t.Helper()
-	one := &process{cmd: exec.Command(p.path, args...), ended: make(chan struct{})}
-	one.cmd.Env, one.cmd.Dir = p.environ(), p.dir
-	one.cmd.Stdout, one.cmd.Stderr = &one.out, &one.out
-	check(p.t, one.cmd.Start())
+// Background runs a command.
+func (p *Program) Background(args ...string) *Process {
+	p.T.Helper()
+	one := &Process{Cmd: exec.Command(p.Path, args...), Ended: make(chan struct{})}
+	one.Cmd.Env, one.Cmd.Dir = p.environ(), p.Dir
+	one.Cmd.Stdout, one.Cmd.Stderr = &one.out, &one.out
+	Check(p.T, one.Cmd.Start())
 	go func() {
-		one.err = one.cmd.Wait()
-		close(one.ended)
+		one.Err = one.Cmd.Wait()
+		close(one.Ended)
 	}()
-	p.t.Cleanup(one.kill)
+	p.T.Cleanup(one.Kill)
 	return one
 }
 
-// begin starts the server at a new port, where nobody of before connects.
-func (p *program) begin() *process {
-	p.t.Helper()
-	p.base = "http://" + testkit.FreeAddress(p.t)
-	return p.background("serve")
+// Begin starts the server at a new port, where nobody of before connects.
+func (p *Program) Begin() *Process {
+	p.T.Helper()
+	p.Base = "http://" + testkit.FreeAddress(p.T)
+	return p.Background("serve")
 }
 
-// serve starts the server and waits until it answers.
-func (p *program) serve() *process {
-	p.t.Helper()
-	one := p.begin()
-	p.await(one)
+// Serve starts the server and waits until it answers.
+func (p *Program) Serve() *Process {
+	p.T.Helper()
+	one := p.Begin()
+	p.Await(one)
 	return one
 }
 
-// await waits until the server answers.
-func (p *program) await(one *process) {
-	p.t.Helper()
-	for begin := time.Now(); time.Since(begin) < startTime; {
-		if resp, err := http.Get(p.base + "/healthz"); err == nil {
+// Await waits until the server answers.
+func (p *Program) Await(one *Process) {
+	p.T.Helper()
+	for begin := time.Now(); time.Since(begin) < StartTime; {
+		if resp, err := http.Get(p.Base + "/healthz"); err == nil {
 			resp.Body.Close()
 			return
 		}
 		select {
-		case <-one.ended:
-			p.t.Fatalf("the server ended: %v\n%s", one.err, one.output())
+		case <-one.Ended:
+			p.T.Fatalf("the server ended: %v\n%s", one.Err, one.Output())
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-	p.t.Fatal("the server doesn't answer")
+	p.T.Fatal("the server doesn't answer")
 }
 
-// kill kills the process, unless it has ended, and waits for its end.
-func (one *process) kill() {
+// Kill kills the process, unless it has ended, and waits for its end.
+func (one *Process) Kill() {
 	select {
-	case <-one.ended:
+	case <-one.Ended:
 	default:
-		one.killed = true
-		one.cmd.Process.Kill()
-		<-one.ended
+		one.Killed = true
+		one.Cmd.Process.Kill()
+		<-one.Ended
 	}
 }
 
-func (one *process) wait() error {
-	<-one.ended
-	return one.err
+func (one *Process) Wait() error {
+	<-one.Ended
+	return one.Err
 }
 
-func (one *process) output() string { return one.out.String() }
+func (one *Process) Output() string { return one.out.String() }
 
-// command runs a command, which must end well.
-func (p *program) command(args ...string) {
-	p.t.Helper()
-	one := p.background(args...)
-	if err := one.wait(); err != nil {
-		p.t.Errorf("sallyport %s: %v\n%s", strings.Join(args, " "), err, one.output())
+// Command runs a command, which must end well.
+func (p *Program) Command(args ...string) {
+	p.T.Helper()
+	one := p.Background(args...)
+	if err := one.Wait(); err != nil {
+		p.T.Errorf("sallyport %s: %v\n%s", strings.Join(args, " "), err, one.Output())
 	}
 }
 
-// visitor is a browser of a program that may die any time.
-type visitor struct {
+// Visitor is a browser of a program that may die any time.
+type Visitor struct {
 	base, from string
 	client     *http.Client
 }
 
-func newVisitor(t *testing.T, base, from string) *visitor {
+func NewVisitor(t *testing.T, base, from string) *Visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
-	check(t, err)
-	return &visitor{base: base, from: from, client: &http.Client{
-		Jar: jar, Timeout: startTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Check(t, err)
+	return &Visitor{base: base, from: from, client: &http.Client{
+		Jar: jar, Timeout: StartTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// through returns the same browser, with the same cookies, whose requests go
+// Through returns the same browser, with the same cookies, whose requests go
 // another way.
-func (v *visitor) through(way http.RoundTripper) *visitor {
+func (v *Visitor) Through(way http.RoundTripper) *Visitor {
 	client := *v.client
 	client.Transport = way
-	return &visitor{base: v.base, from: v.from, client: &client}
+	return &Visitor{base: v.base, from: v.from, client: &client}
 }
 
-// cookieAt returns the value of the cookie that the visitor would send to origin,
+// CookieAt returns the value of the cookie that the visitor would send to origin,
 // or "".
-func (v *visitor) cookieAt(origin, name string) string {
+func (v *Visitor) CookieAt(origin, name string) string {
 	at, err := url.Parse(origin)
 	if err != nil {
 		return ""
@@ -181,23 +181,23 @@ func (v *visitor) cookieAt(origin, name string) string {
 	return ""
 }
 
-// unexpected is an answer that isn't the one that was due.
-type unexpected struct {
-	path   string
-	answer portal.Answer
+// Unexpected is an answer that isn't the one that was due.
+type Unexpected struct {
+	Path   string
+	Answer portal.Answer
 }
 
-func (e *unexpected) Error() string { return fmt.Sprintf("%s: %s", e.path, short(e.answer)) }
+func (e *Unexpected) Error() string { return fmt.Sprintf("%s: %s", e.Path, Summary(e.Answer)) }
 
-// gone reports whether err says that the program died before it had answered.
-func gone(err error) bool {
-	var answered *unexpected
+// Died reports whether err says that the program died before it had answered.
+func Died(err error) bool {
+	var answered *Unexpected
 	var died *url.Error
 	return err != nil && !errors.As(err, &answered) && (errors.As(err, &died) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
-// send returns the whole answer, or an error.
-func (v *visitor) send(method, path string, fields ...string) (portal.Answer, error) {
+// Send returns the whole answer, or an error.
+func (v *Visitor) Send(method, path string, fields ...string) (portal.Answer, error) {
 	form := url.Values{}
 	for i := 0; i+1 < len(fields); i += 2 {
 		form.Add(fields[i], fields[i+1])
@@ -206,12 +206,12 @@ func (v *visitor) send(method, path string, fields ...string) (portal.Answer, er
 	if method == http.MethodPost {
 		header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	return v.request(method, path, strings.NewReader(form.Encode()), header)
+	return v.Request(method, path, strings.NewReader(form.Encode()), header)
 }
 
-// request sends what a page or a script does; the path may be a whole URL, of a
+// Request sends what a page or a script does; the path may be a whole URL, of a
 // panel.
-func (v *visitor) request(method, path string, body io.Reader, header http.Header) (portal.Answer, error) {
+func (v *Visitor) Request(method, path string, body io.Reader, header http.Header) (portal.Answer, error) {
 	if strings.HasPrefix(path, "/") {
 		path = v.base + path
 	}
@@ -232,11 +232,11 @@ func (v *visitor) request(method, path string, body io.Reader, header http.Heade
 	}, err
 }
 
-// post sends a form and returns an error unless the answer is good.
-func (v *visitor) post(good func(portal.Answer) bool, path string, fields ...string) (portal.Answer, error) {
-	a, err := v.send(http.MethodPost, path, fields...)
+// Post sends a form and returns an error unless the answer is good.
+func (v *Visitor) Post(good func(portal.Answer) bool, path string, fields ...string) (portal.Answer, error) {
+	a, err := v.Send(http.MethodPost, path, fields...)
 	if err == nil && !good(a) {
-		err = &unexpected{path, a}
+		err = &Unexpected{path, a}
 	}
 	return a, err
 }

@@ -141,7 +141,7 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(proxyStarts))
+	conn.SetDeadline(time.Now().Add(ProxyStarts))
 	text := p.line + " HTTP/1.1\r\nHost: " + p.host + "\r\n"
 	if cookie != "" {
 		text += "Cookie: " + cookie + "\r\n"
@@ -179,7 +179,7 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	var s seen
+	var s Seen
 	if json.Unmarshal(body, &s); s.Panel == "" {
 		if must {
 			t.Errorf("%s: %d\n%s", what, answer.StatusCode, body)
@@ -215,9 +215,9 @@ func namesAnother(h http.Header) bool {
 }
 
 // orders are those in which an operator may write the sites.
-var orders = map[string]order{
-	"portal, lax, strict": portalFirst, "portal, strict, lax": {portalAt, video, radio},
-	"lax, strict, portal": {radio, video, portalAt}, "strict, lax, portal": {video, radio, portalAt},
+var orders = map[string]Order{
+	"portal, lax, strict": PortalFirst, "portal, strict, lax": {PortalAt, Video, Radio},
+	"lax, strict, portal": {Radio, Video, PortalAt}, "strict, lax, portal": {Video, Radio, PortalAt},
 }
 
 // Wherever a panel served what isn't open, the gate admitted exactly that request, and no
@@ -225,15 +225,15 @@ var orders = map[string]order{
 // and behind another proxy that passes on what a client wrote.
 func TestProxiesServeOnlyWhatWasAdmitted(t *testing.T) {
 	t.Parallel()
-	for name := range realProxies {
+	for name := range RealProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			one, two := startPanel(t, "radio"), startPanel(t, "video")
-			upstreams := []any{portalAt, radio, "", video, ""}
-			if beforeGateway[name] {
+			one, two := StartPanel(t, "radio"), StartPanel(t, "video")
+			upstreams := []any{PortalAt, Radio, "", Video, ""}
+			if BeforeGateway[name] {
 				upstreams[2], upstreams[4] = "\n    upstream: "+one.URL, "\n    upstream: "+two.URL
 			}
-			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+writeConfig(t, fmt.Sprintf(`public_url: %s
+			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [127.0.0.1]
 panels:
   - url: %s%s
@@ -251,16 +251,16 @@ panels:
 			p.AddAccount(t, "eve")
 			gate, cookie := p.At, ""
 			for how, written := range orders {
-				at := startProxy(t, gate, one, two, inOrder(written)[name])
+				at := StartProxy(t, gate, one, two, InOrder(written)[name])
 				if cookie == "" {
 					p.At = at
-					cookie = "sallyport-visit=" + visit(t, p, "eve", radio+"/").CookieAt(radio, "sallyport-visit")
+					cookie = "sallyport-visit=" + Visit(t, p, "eve", Radio+"/").CookieAt(Radio, "sallyport-visit")
 				}
 				t.Run(how, func(t *testing.T) { sendAll(t, at, cookie, false) })
 			}
-			inner := startProxy(t, gate, one, two, behindAnother(name))
+			inner := StartProxy(t, gate, one, two, behindAnother(name))
 			t.Run("behind another", func(t *testing.T) {
-				sendAll(t, startListener(t, passesAllOn(t, inner)), cookie, name == "caddy")
+				sendAll(t, StartListener(t, passesAllOn(t, inner)), cookie, name == "caddy")
 			})
 		})
 	}
@@ -276,7 +276,7 @@ func sendAll(t *testing.T, at, cookie string, appends bool) {
 // passesAllOn is a proxy that stands before another, and tells it what the client wrote.
 func passesAllOn(t *testing.T, inner string) func(dir, at string) *exec.Cmd {
 	return func(dir, at string) *exec.Cmd {
-		writeFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
+		WriteFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
 events { worker_connections 256; }
 http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
 	underscores_in_headers on; ignore_invalid_headers off;
@@ -290,14 +290,14 @@ http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; f
 
 // behindAnother is a real proxy that trusts the proxy before it, where it has a word for
 // that. Caddy from 2.6.3 on has it for all sites at once.
-func behindAnother(name string) realProxy {
+func behindAnother(name string) RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-		cmd := inOrder(order{portalAt, video, radio})[name](t, dir, at, gate, one, two)
+		cmd := InOrder(Order{PortalAt, Video, Radio})[name](t, dir, at, gate, one, two)
 		if name == "caddy" {
 			const trust = "trusted_proxies 127.0.0.1/32"
-			edit(t, dir, "sallyport.caddy", "uri /verify/caddy\n", "uri /verify/caddy\n\t\t"+trust+"\n")
+			EditFile(t, dir, "sallyport.caddy", "uri /verify/caddy\n", "uri /verify/caddy\n\t\t"+trust+"\n")
 			for _, upstream := range []string{one, two} {
-				edit(t, dir, "Caddyfile", "reverse_proxy "+hostOf(upstream), "reverse_proxy "+hostOf(upstream)+" {\n\t\t"+trust+"\n\t}")
+				EditFile(t, dir, "Caddyfile", "reverse_proxy "+HostOf(upstream), "reverse_proxy "+HostOf(upstream)+" {\n\t\t"+trust+"\n\t}")
 			}
 		}
 		return cmd

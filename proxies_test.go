@@ -16,43 +16,43 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// proxyStarts is how long a real proxy may take until it listens.
-const proxyStarts = 20 * time.Second
+// ProxyStarts is how long a real proxy may take until it listens.
+const ProxyStarts = 20 * time.Second
 
-// realProxy returns the command that starts one.
-type realProxy func(t *testing.T, dir, at, gate, radio, video string) *exec.Cmd
+// RealProxy returns the command that starts one.
+type RealProxy func(t *testing.T, dir, at, gate, radio, video string) *exec.Cmd
 
-// beforeGateway are those that serve no panel themselves.
-var beforeGateway = map[string]bool{"apache": true}
+// BeforeGateway are those that serve no panel themselves.
+var BeforeGateway = map[string]bool{"apache": true}
 
-// proxySite is one of the hosts that a proxy serves: the portal's where upstream is "".
-type proxySite struct{ origin, upstream string }
+// ProxySite is one of the hosts that a proxy serves: the portal's where upstream is "".
+type ProxySite struct{ Origin, Upstream string }
 
-// order is in which order an operator wrote the sites of the portal and of both panels.
-type order []string
+// Order is in which order an operator wrote the sites of the portal and of both panels.
+type Order []string
 
-// portalFirst is what the documents show.
-var portalFirst = order{portalAt, radio, video}
+// PortalFirst is what the documents show.
+var PortalFirst = Order{PortalAt, Radio, Video}
 
-func (o order) sites(one, two string) []proxySite {
-	upstreams := map[string]string{radio: one, video: two}
-	var all []proxySite
+func (o Order) sites(one, two string) []ProxySite {
+	upstreams := map[string]string{Radio: one, Video: two}
+	var all []ProxySite
 	for _, origin := range o {
-		all = append(all, proxySite{origin, upstreams[origin]})
+		all = append(all, ProxySite{origin, upstreams[origin]})
 	}
 	return all
 }
 
-// realProxies are the proxies that operators run, each with our files of
+// RealProxies are the proxies that operators run, each with our files of
 // deploy/proxy as they stand.
-var realProxies = inOrder(portalFirst)
+var RealProxies = InOrder(PortalFirst)
 
-// inOrder returns them with their sites in an order. The configuration around our files
+// InOrder returns them with their sites in an order. The configuration around our files
 // is what the operator writes: at is where the proxy listens, gate where Sallyport does.
-func inOrder(written order) map[string]realProxy {
-	return map[string]realProxy{
+func InOrder(written Order) map[string]RealProxy {
+	return map[string]RealProxy{
 		"nginx": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-			return nginxCommand(t, dir, at, gate, written.sites(one, two))
+			return NginxCommand(t, dir, at, gate, written.sites(one, two))
 		},
 		"caddy": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
 			return caddyCommand(t, dir, at, gate, written.sites(one, two))
@@ -66,9 +66,9 @@ func inOrder(written order) map[string]realProxy {
 	}
 }
 
-func nginxCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
+func NginxCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
 	for _, file := range []string{"sallyport.conf", "sallyport-headers.conf", "sallyport-maps.conf"} {
-		copyInto(t, testkit.Path("deploy/proxy/nginx/"+file), dir)
+		CopyInto(t, testkit.Path("deploy/proxy/nginx/"+file), dir)
 	}
 	text := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
 events { worker_connections 256; }
@@ -77,21 +77,21 @@ include sallyport-maps.conf;
 upstream sallyport { server %[2]s; }
 `, dir, gate)
 	for _, s := range sites {
-		if s.upstream == "" {
-			text += fmt.Sprintf("server { listen %s; server_name %s; location / { proxy_pass http://sallyport; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } }\n", at, hostOf(s.origin))
+		if s.Upstream == "" {
+			text += fmt.Sprintf("server { listen %s; server_name %s; location / { proxy_pass http://sallyport; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } }\n", at, HostOf(s.Origin))
 			continue
 		}
 		text += fmt.Sprintf(`server { listen %s; server_name %s; include sallyport.conf;
 	location / { proxy_pass %[3]s; }
 	location /own/ { proxy_pass %[3]s; proxy_set_header X-Own yes; } }
-`, at, hostOf(s.origin), s.upstream)
+`, at, HostOf(s.Origin), s.Upstream)
 	}
-	writeFile(t, filepath.Join(dir, "nginx.conf"), text+"}\n")
+	WriteFile(t, filepath.Join(dir, "nginx.conf"), text+"}\n")
 	return exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
 }
 
-func caddyCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
-	copyInto(t, testkit.Path("deploy/proxy/sallyport.caddy"), dir)
+func caddyCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
+	CopyInto(t, testkit.Path("deploy/proxy/sallyport.caddy"), dir)
 	_, port, _ := net.SplitHostPort(at)
 	text := fmt.Sprintf(`{
 	admin off
@@ -102,20 +102,20 @@ func caddyCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.C
 import sallyport.caddy
 `, port)
 	for _, s := range sites {
-		if s.upstream == "" {
-			text += fmt.Sprintf("%s {\n\treverse_proxy %s\n}\n", s.origin, gate)
+		if s.Upstream == "" {
+			text += fmt.Sprintf("%s {\n\treverse_proxy %s\n}\n", s.Origin, gate)
 			continue
 		}
-		text += fmt.Sprintf("%s {\n\timport sallyport %s\n\treverse_proxy %s\n}\n", s.origin, gate, hostOf(s.upstream))
+		text += fmt.Sprintf("%s {\n\timport sallyport %s\n\treverse_proxy %s\n}\n", s.Origin, gate, HostOf(s.Upstream))
 	}
-	writeFile(t, filepath.Join(dir, "Caddyfile"), text)
+	WriteFile(t, filepath.Join(dir, "Caddyfile"), text)
 	cmd := exec.Command("caddy", "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile")
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	return cmd
 }
 
-func haproxyCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
-	copyInto(t, testkit.Path("deploy/proxy/sallyport.lua"), dir)
+func haproxyCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
+	CopyInto(t, testkit.Path("deploy/proxy/sallyport.lua"), dir)
 	text := fmt.Sprintf(`global
     tune.lua.maxmem 64
     lua-load %[1]s/sallyport.lua
@@ -132,25 +132,25 @@ frontend all
 `, dir, at, gate)
 	backends := "backend sallyport\n    option forwardfor\n    server one " + gate + "\n"
 	for _, s := range sites {
-		name, _, _ := strings.Cut(hostOf(s.origin), ".")
-		if s.upstream == "" {
+		name, _, _ := strings.Cut(HostOf(s.Origin), ".")
+		if s.Upstream == "" {
 			text += "    use_backend sallyport if portal or { path_beg /.sallyport/ }\n"
 			continue
 		}
-		text += fmt.Sprintf("    use_backend %s if { req.fhdr(host),host_only -i %s } !{ path_beg /.sallyport/ }\n", name, hostOf(s.origin))
+		text += fmt.Sprintf("    use_backend %s if { req.fhdr(host),host_only -i %s } !{ path_beg /.sallyport/ }\n", name, HostOf(s.Origin))
 		backends += fmt.Sprintf(`backend %s
     option http-server-close
     http-response replace-value Clear-Site-Data '^"(cookies|\*)"$' '"cache"'
     http-response replace-value Cache-Control '(?i)^(public|s-maxage *=.*)$' private
     server one %s
-`, name, hostOf(s.upstream))
+`, name, HostOf(s.Upstream))
 	}
-	writeFile(t, filepath.Join(dir, "haproxy.cfg"), text+backends)
+	WriteFile(t, filepath.Join(dir, "haproxy.cfg"), text+backends)
 	return exec.Command("haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 }
 
-func apacheCommand(t *testing.T, dir, at, gate string, sites []proxySite) *exec.Cmd {
-	copyInto(t, testkit.Path("deploy/proxy/apache.conf"), dir)
+func apacheCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
+	CopyInto(t, testkit.Path("deploy/proxy/apache.conf"), dir)
 	text := fmt.Sprintf(`ServerRoot %[1]s
 PidFile %[1]s/pid
 ErrorLog /dev/stderr
@@ -164,48 +164,48 @@ LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
 Define sallyport %[3]s
 `, dir, at, gate)
 	for _, s := range sites {
-		text += fmt.Sprintf("<VirtualHost *:*>\nServerName %s\nInclude %s/apache.conf\n</VirtualHost>\n", hostOf(s.origin), dir)
+		text += fmt.Sprintf("<VirtualHost *:*>\nServerName %s\nInclude %s/apache.conf\n</VirtualHost>\n", HostOf(s.Origin), dir)
 	}
-	writeFile(t, filepath.Join(dir, "httpd.conf"), text)
+	WriteFile(t, filepath.Join(dir, "httpd.conf"), text)
 	return exec.Command("apache2", "-DFOREGROUND", "-f", filepath.Join(dir, "httpd.conf"))
 }
 
-func hostOf(origin string) string {
+func HostOf(origin string) string {
 	_, host, _ := strings.Cut(origin, "://")
 	return host
 }
 
-func copyInto(t *testing.T, file, dir string) {
+func CopyInto(t *testing.T, file, dir string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(dir, filepath.Base(file)), string(text))
+	WriteFile(t, filepath.Join(dir, filepath.Base(file)), string(text))
 }
 
-func writeFile(t *testing.T, file, text string) {
+func WriteFile(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// behindProxies runs a test behind each real proxy, with both panels behind it.
-func behindProxies(t *testing.T, test func(t *testing.T, p *portal.Portal)) {
+// BehindProxies runs a test behind each real proxy, with both panels behind it.
+func BehindProxies(t *testing.T, test func(t *testing.T, p *portal.Portal)) {
 	t.Helper()
 	t.Parallel()
-	for name, command := range realProxies {
+	for name, command := range RealProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			one, two := startPanel(t, "radio"), startPanel(t, "video")
+			one, two := StartPanel(t, "radio"), StartPanel(t, "video")
 			upstream := func(s *httptest.Server) string {
-				if beforeGateway[name] {
+				if BeforeGateway[name] {
 					return "\n    upstream: " + s.URL
 				}
 				return ""
 			}
-			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+writeConfig(t, fmt.Sprintf(`public_url: %s
+			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [127.0.0.1]
 panels:
   - url: %s%s
@@ -224,31 +224,31 @@ panels:
     rules:
       - path: /open/
         require: nothing
-`, portalAt, radio, upstream(one), video, upstream(two))))
-			p.At = startProxy(t, p.At, one, two, command)
+`, PortalAt, Radio, upstream(one), Video, upstream(two))))
+			p.At = StartProxy(t, p.At, one, two, command)
 			test(t, p)
 		})
 	}
 }
 
-// startProxy starts a real proxy in front of two panels, which ends with the test,
+// StartProxy starts a real proxy in front of two panels, which ends with the test,
 // and returns where it listens.
-func startProxy(t *testing.T, gate string, one, two *httptest.Server, command realProxy) string {
+func StartProxy(t *testing.T, gate string, one, two *httptest.Server, command RealProxy) string {
 	t.Helper()
-	return startListener(t, func(dir, at string) *exec.Cmd { return command(t, dir, at, gate, one.URL, two.URL) })
+	return StartListener(t, func(dir, at string) *exec.Cmd { return command(t, dir, at, gate, one.URL, two.URL) })
 }
 
-// startListener starts a program that listens at the address that it is told, and
+// StartListener starts a program that listens at the address that it is told, and
 // ends with the test; it returns the address.
-func startListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
+func StartListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
 	at := testkit.FreeAddress(t)
-	startListenerAt(t, at, command)
+	StartListenerAt(t, at, command)
 	return at
 }
 
-// startListenerAt does so at an address that was chosen before.
-func startListenerAt(t *testing.T, at string, command func(dir, at string) *exec.Cmd) {
+// StartListenerAt does so at an address that was chosen before.
+func StartListenerAt(t *testing.T, at string, command func(dir, at string) *exec.Cmd) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sallyport-proxy-")
 	if err != nil {
@@ -259,12 +259,12 @@ func startListenerAt(t *testing.T, at string, command func(dir, at string) *exec
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	startBeside(t, at, command(dir, at))
+	StartBeside(t, at, command(dir, at))
 }
 
-// startBeside starts another server, which ends with the test, and waits until
+// StartBeside starts another server, which ends with the test, and waits until
 // it listens at an address. It returns what it says.
-func startBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
+func StartBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
 	t.Helper()
 	log := &portal.Log{}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -277,7 +277,7 @@ func startBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
 		cmd.Process.Signal(syscall.SIGTERM) // not SIGINT, which background jobs of a shell ignore
 		select {
 		case <-done:
-		case <-time.After(proxyStarts):
+		case <-time.After(ProxyStarts):
 			cmd.Process.Kill()
 			<-done
 		}
@@ -285,7 +285,7 @@ func startBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
 			t.Log(log.String())
 		}
 	})
-	for end := time.Now().Add(proxyStarts); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(ProxyStarts); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("tcp", at)
 		if err == nil {
 			conn.Close()

@@ -16,38 +16,38 @@ var keepLink = regexp.MustCompile(`href="([^"]*)" data-keep="([^"]*)"`)
 // through each proxy: from the addresses on the way, from a cookie, or from what a script
 // kept. Where nothing can hold it the page says so before the sign-in.
 func TestLongAddressesComeBack(t *testing.T) {
-	behindProxies(t, func(t *testing.T, p *portal.Portal) {
+	BehindProxies(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		for _, size := range []int{20, 700, 1400, 3500} {
 			target := "/explore?left=" + strings.Repeat("query%20abc/", size)[:size-len("/explore?left=")]
-			b := visit(t, p, "ada", radio+target)
-			if s := got(t, b.Last); s.URI != target {
+			b := Visit(t, p, "ada", Radio+target)
+			if s := Received(t, b.Last); s.URI != target {
 				t.Errorf("%d bytes: back at %.60s… (%d bytes)", size, s.URI, len(s.URI))
 			}
 		}
 		b := p.Browser(t)
-		long := radio + "/deep/explore?left=" + strings.Repeat("x", 7480)
-		page := b.Do("GET", long, nil, asPerson())
+		long := Radio + "/deep/explore?left=" + strings.Repeat("x", 7480)
+		page := b.Do("GET", long, nil, AsPerson())
 		links := keepLink.FindStringSubmatch(page.Body)
-		if page.Status != http.StatusUnauthorized || page.Header.Get("WWW-Authenticate") == "" || links == nil || !strings.Contains(visible(page.Body), "/deep/explore opens instead") {
-			t.Fatalf("7,500 bytes: %s\n%s", short(page), page.Body)
+		if page.Status != http.StatusUnauthorized || page.Header.Get("WWW-Authenticate") == "" || links == nil || !strings.Contains(VisibleText(page.Body), "/deep/explore opens instead") {
+			t.Fatalf("7,500 bytes: %s\n%s", Summary(page), page.Body)
 		}
 		// Without the script the link leads to the folder; with it a page of ours on the
 		// panel's host, which knows the whole address.
-		for i, want := range map[int]string{1: radio + "/deep/explore", 2: radio + "/.sallyport/back/kept?"} {
+		for i, want := range map[int]string{1: Radio + "/deep/explore", 2: Radio + "/.sallyport/back/kept?"} {
 			b := p.Browser(t)
-			navigate(b, html.UnescapeString(links[i]))
-			back := fieldOf(b.Last.Body, "return")
+			Navigate(b, html.UnescapeString(links[i]))
+			back := FieldOf(b.Last.Body, "return")
 			b.Post("/login", "username", "ada", "password", portal.Password, "return", back)
 			for b.Last.Location != "" && !strings.HasPrefix(b.Last.Location, want) {
 				b.Get(b.Last.Location)
 			}
 			if b.Last.Location == "" {
-				t.Errorf("7,500 bytes: link %d doesn't lead to %s: %s", i, want, short(b.Last))
+				t.Errorf("7,500 bytes: link %d doesn't lead to %s: %s", i, want, Summary(b.Last))
 				continue
 			}
 			if a := b.Get(b.Last.Location); a.Status != http.StatusOK || i == 2 && !strings.Contains(a.Body, "data-back") {
-				t.Errorf("7,500 bytes: link %d ends at %s", i, short(a))
+				t.Errorf("7,500 bytes: link %d ends at %s", i, Summary(a))
 			}
 		}
 	})
@@ -56,23 +56,23 @@ func TestLongAddressesComeBack(t *testing.T) {
 // Each tab's address waits by itself.
 func TestTwoTabsWithLongAddresses(t *testing.T) {
 	t.Parallel()
-	p := guarded(t, http.HandlerFunc(reports))
+	p := Guarded(t, http.HandlerFunc(AnswerWithRequest))
 	p.AddAccount(t, "ada")
 	b := p.Browser(t)
 	var backs []string
 	targets := []string{"/one?q=" + strings.Repeat("1", 1000), "/two?q=" + strings.Repeat("2", 1000)}
 	for _, target := range targets {
-		navigate(b, radio+target)
-		backs = append(backs, fieldOf(b.Last.Body, "return"))
+		Navigate(b, Radio+target)
+		backs = append(backs, FieldOf(b.Last.Body, "return"))
 	}
 	for i, target := range targets {
 		b.Post("/login", "username", "ada", "password", portal.Password, "return", backs[i])
-		if s := got(t, b.Follow()); s.URI != target {
+		if s := Received(t, b.Follow()); s.URI != target {
 			t.Errorf("tab %d is at %.40s…", i, s.URI)
 		}
 	}
-	if a := p.Browser(t).Do("GET", radio+"/far/away?q="+strings.Repeat("x", 9000), nil, asPerson()); a.Status != http.StatusUnauthorized || !strings.Contains(visible(a.Body), "/far/away opens instead") {
-		t.Errorf("9,000 bytes: %s", short(a))
+	if a := p.Browser(t).Do("GET", Radio+"/far/away?q="+strings.Repeat("x", 9000), nil, AsPerson()); a.Status != http.StatusUnauthorized || !strings.Contains(VisibleText(a.Body), "/far/away opens instead") {
+		t.Errorf("9,000 bytes: %s", Summary(a))
 	}
 }
 
@@ -80,30 +80,30 @@ func TestTwoTabsWithLongAddresses(t *testing.T) {
 // who comes back without one twice keeps no cookies.
 func TestASignInMayTakeLongerThanItsCookie(t *testing.T) {
 	t.Parallel()
-	p := guarded(t, http.HandlerFunc(reports))
+	p := Guarded(t, http.HandlerFunc(AnswerWithRequest))
 	p.AddAccount(t, "ada")
 	b := p.Browser(t)
-	navigate(b, radio+"/page?x=1")
-	back := fieldOf(b.Last.Body, "return")
-	b.SetCookieAt(radio, "sallyport-state", "")
+	Navigate(b, Radio+"/page?x=1")
+	back := FieldOf(b.Last.Body, "return")
+	b.SetCookieAt(Radio, "sallyport-state", "")
 	b.Post("/login", "username", "ada", "password", portal.Password, "return", back)
-	if s := got(t, b.Follow()); s.URI != "/page?x=1" {
+	if s := Received(t, b.Follow()); s.URI != "/page?x=1" {
 		t.Errorf("back at %s", s.URI)
 	}
 	// Cookies of the panel's host that are never kept.
 	b = p.Browser(t)
-	navigate(b, radio+"/page?x=1")
-	back = fieldOf(b.Last.Body, "return")
+	Navigate(b, Radio+"/page?x=1")
+	back = FieldOf(b.Last.Body, "return")
 	b.Post("/login", "username", "ada", "password", portal.Password, "return", back)
 	for hops := 0; b.Last.Location != ""; hops++ {
 		if hops > 15 {
 			t.Fatal("it goes round for ever")
 		}
-		b.SetCookieAt(radio, "sallyport-state", "")
+		b.SetCookieAt(Radio, "sallyport-state", "")
 		b.Get(b.Last.Location)
 	}
-	if b.Last.Status != http.StatusBadRequest || !strings.Contains(visible(b.Last.Body), "is blocking cookies") {
-		t.Errorf("without cookies: %s\n%s", short(b.Last), visible(b.Last.Body))
+	if b.Last.Status != http.StatusBadRequest || !strings.Contains(VisibleText(b.Last.Body), "is blocking cookies") {
+		t.Errorf("without cookies: %s\n%s", Summary(b.Last), VisibleText(b.Last.Body))
 	}
 }
 
@@ -111,16 +111,16 @@ func TestASignInMayTakeLongerThanItsCookie(t *testing.T) {
 // backup codes.
 func TestAWizardMayTakeItsFullTime(t *testing.T) {
 	t.Parallel()
-	p := guarded(t, http.HandlerFunc(reports), "    require: two_factor")
+	p := Guarded(t, http.HandlerFunc(AnswerWithRequest), "    require: two_factor")
 	p.AddAccount(t, "ada")
-	b := visit(t, p, "ada", radio+"/page")
+	b := Visit(t, p, "ada", Radio+"/page")
 	if b.Cookie("sallyport-return") == "" {
 		t.Fatal("no way back is kept")
 	}
-	b.SetCookieAt(radio, "sallyport-state", "")
+	b.SetCookieAt(Radio, "sallyport-state", "")
 	b.Enroll("Phone")
 	b.Get("/settings/security")
-	if s := got(t, b.Follow()); s.URI != "/page" {
+	if s := Received(t, b.Follow()); s.URI != "/page" {
 		t.Errorf("after the wizard: %s", s.URI)
 	}
 }
@@ -128,14 +128,14 @@ func TestAWizardMayTakeItsFullTime(t *testing.T) {
 // A form that is sent twice, and a second tab, end where each of them began.
 func TestEachTabComesBackToItsOwnPage(t *testing.T) {
 	t.Parallel()
-	p := guarded(t, http.HandlerFunc(reports))
-	_, phone := withTwoFactor(t, p, "ada")
+	p := Guarded(t, http.HandlerFunc(AnswerWithRequest))
+	_, phone := WithTwoFactor(t, p, "ada")
 	b := p.Browser(t)
 	tab := func(page string) (back string) {
-		navigate(b, radio+page)
-		b.Post("/login", "username", "ada", "password", portal.Password, "return", fieldOf(b.Last.Body, "return"))
+		Navigate(b, Radio+page)
+		b.Post("/login", "username", "ada", "password", portal.Password, "return", FieldOf(b.Last.Body, "return"))
 		b.Follow()
-		return fieldOf(b.Last.Body, "return")
+		return FieldOf(b.Last.Body, "return")
 	}
 	first := tab("/one")
 	second := tab("/two")
@@ -144,7 +144,7 @@ func TestEachTabComesBackToItsOwnPage(t *testing.T) {
 	}
 	code := phone.Code(0)
 	b.Post("/login/code", "code", code, "return", first)
-	if s := got(t, b.Follow()); s.URI != "/one" {
+	if s := Received(t, b.Follow()); s.URI != "/one" {
 		t.Errorf("the first tab is at %s", s.URI)
 	}
 	for name, test := range map[string]struct{ path, field, back, want string }{
@@ -152,16 +152,16 @@ func TestEachTabComesBackToItsOwnPage(t *testing.T) {
 		"a backup code": {"/login/backup-code", "backup_code", second, "/two"}, "a new password": {"/login/new-password", "new_password", second, "/two"},
 	} {
 		b.Post(test.path, test.field, code, "return", test.back)
-		if s := got(t, b.Follow()); s.URI != test.want {
+		if s := Received(t, b.Follow()); s.URI != test.want {
 			t.Errorf("%s: at %s", name, s.URI)
 		}
 	}
 	// Nobody is led elsewhere by it, and a stranger isn't led at all.
 	if a := b.Post("/login/code", "code", code, "return", "//evil.test/"); a.Location != "/" {
-		t.Errorf("a forged way back: %s", short(a))
+		t.Errorf("a forged way back: %s", Summary(a))
 	}
 	if a := p.Browser(t).Post("/login/code", "code", code, "return", first); !strings.HasPrefix(a.Location, "/login?notice=expired") {
-		t.Errorf("a stranger: %s", short(a))
+		t.Errorf("a stranger: %s", Summary(a))
 	}
 }
 
@@ -170,23 +170,23 @@ func TestBlockedCookiesAreSaid(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
-	_, _ = withTwoFactor(t, p, "bob")
+	_, _ = WithTwoFactor(t, p, "bob")
 	// A browser that keeps nothing, and says where it comes from.
 	blocked := func(path string) portal.Answer {
 		return p.Browser(t).Do("GET", path, nil, http.Header{"Referer": {p.Base + "/login?return=%2F"}, "Accept": {"text/html"}})
 	}
 	for _, path := range []string{"/", "/login/code", "/settings/security", "/continue?return=/enter"} {
-		if a := blocked(path); a.Status != http.StatusBadRequest || !strings.Contains(visible(a.Body), "is blocking cookies") {
-			t.Errorf("%s: %s", path, short(a))
+		if a := blocked(path); a.Status != http.StatusBadRequest || !strings.Contains(VisibleText(a.Body), "is blocking cookies") {
+			t.Errorf("%s: %s", path, Summary(a))
 		}
 	}
 	// One that keeps them, whose sign-in has expired.
 	b := p.Browser(t)
 	b.Get("/login")
 	if a := b.Do("GET", "/login/code", nil, http.Header{"Referer": {p.Base + "/login"}}); !strings.HasPrefix(a.Location, "/login?notice=expired") {
-		t.Errorf("an expired sign-in: %s", short(a))
+		t.Errorf("an expired sign-in: %s", Summary(a))
 	}
 	if a := b.Do("GET", "/", nil, http.Header{"Referer": {p.Base + "/login"}}); !strings.HasPrefix(a.Location, "/login?return=") {
-		t.Errorf("a click on the name above the form: %s", short(a))
+		t.Errorf("a click on the name above the form: %s", Summary(a))
 	}
 }
