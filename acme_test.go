@@ -19,7 +19,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
+	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
 // pebble is Let's Encrypt's CA for tests, and a name server to whom every host
@@ -53,7 +56,7 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	dir, ca := t.TempDir(), testkit.NewCA(t)
 	names, at, manage, namesManage := secondAddress(t), secondAddress(t), secondAddress(t), secondAddress(t)
 	server := exec.Command(filepath.Join(programs, "pebble-challtestsrv"), "-dnsserver", names, "-management", namesManage, "-defaultIPv4", "127.0.0.2", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
-	StartBeside(t, namesManage, server)
+	proxies.StartBeside(t, namesManage, server)
 
 	cert, key := ca.IssueFor(dir, "pebble", time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "127.0.0.2")
 	settings, err := json.Marshal(map[string]any{"pebble": map[string]any{
@@ -61,17 +64,17 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 		"tlsPort": number(t, tlsPort), "httpPort": number(t, httpPort), "retryAfter": map[string]int{"authz": 1, "order": 1},
 		"profiles": map[string]any{"default": map[string]any{"description": "as ever", "validityPeriod": 90 * 24 * 60 * 60}},
 	}})
-	Check(t, err)
-	WriteFile(t, filepath.Join(dir, "pebble.json"), string(settings))
+	testkit.Check(t, err)
+	testkit.WriteFile(t, filepath.Join(dir, "pebble.json"), string(settings))
 	trust := filepath.Join(dir, "ca.pem")
-	WriteFile(t, trust, string(ca.PEM))
+	testkit.WriteFile(t, trust, string(ca.PEM))
 	p := &pebble{
 		directory: "https://" + at + "/dir", manage: "https://" + manage, trust: trust,
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Roots}}},
 		cmd:    exec.Command(filepath.Join(programs, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", names),
 	}
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
-	p.log = StartBeside(t, at, p.cmd)
+	p.log = proxies.StartBeside(t, at, p.cmd)
 	testkit.Until(t, "the CA's second listener", func() bool { // it comes after the first
 		conn, err := net.Dial("tcp", manage)
 		if err == nil {
@@ -86,10 +89,10 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 func (p *pebble) roots(t *testing.T) *x509.CertPool {
 	t.Helper()
 	resp, err := p.client.Get(p.manage + "/roots/0")
-	Check(t, err)
+	testkit.Check(t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	Check(t, err)
+	testkit.Check(t, err)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
 		t.Fatalf("no root: %s", text)
@@ -100,13 +103,13 @@ func (p *pebble) roots(t *testing.T) *x509.CertPool {
 func number(t *testing.T, text string) (n int) {
 	t.Helper()
 	_, err := fmt.Sscan(text, &n)
-	Check(t, err)
+	testkit.Check(t, err)
 	return n
 }
 
 // certified waits until the program at an address shows a certificate for a
 // host, and returns its number.
-func certified(t *testing.T, one *Process, at, host string, roots *x509.CertPool) string {
+func certified(t *testing.T, one *sallyport.Process, at, host string, roots *x509.CertPool) string {
 	t.Helper()
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := tls.Dial("tcp", at, &tls.Config{ServerName: host, RootCAs: roots})
@@ -119,7 +122,7 @@ func certified(t *testing.T, one *Process, at, host string, roots *x509.CertPool
 			t.Fatalf("the server ended: %v\n%s", one.Err, one.Output())
 		default:
 		}
-		if time.Since(begin) > StartTime {
+		if time.Since(begin) > sallyport.StartTime {
 			one.Kill()
 			t.Fatalf("%s: %v\n%s", host, err, one.Output())
 		}
@@ -130,24 +133,24 @@ func certified(t *testing.T, one *Process, at, host string, roots *x509.CertPool
 // asks back; the real program, and a real CA.
 func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 	t.Parallel()
-	path, programs := BuildProgram(t), buildPebble(t)
+	path, programs := sallyport.BuildProgram(t), buildPebble(t)
 	for _, way := range []string{"tls-alpn-01", "http-01"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			listen, redirect, nowhere := secondAddress(t), secondAddress(t), secondAddress(t)
 			port := func(address string) string {
 				_, port, err := net.SplitHostPort(address)
-				Check(t, err)
+				testkit.Check(t, err)
 				return port
 			}
-			p := &Program{T: t, Path: path, Dir: t.TempDir(), File: filepath.Join(t.TempDir(), "sallyport.yaml")}
+			p := &sallyport.Program{T: t, Path: path, Dir: t.TempDir(), File: filepath.Join(t.TempDir(), "sallyport.yaml")}
 			tlsPort, more := port(listen), ""
 			if way == "http-01" {
 				tlsPort, more = port(nowhere), "redirect_listen: "+redirect+"\n"
 			}
 			ca := startPebble(t, programs, tlsPort, port(redirect))
-			panel := StartPanel(t, "radio")
-			WriteFile(t, p.File, fmt.Sprintf(`public_url: %s
+			panel := panels.StartPanel(t, "radio")
+			testkit.WriteFile(t, p.File, fmt.Sprintf(`public_url: %s
 listen: %s
 %stls:
   acme: {accept_terms: true, email: ops@example.com, directory: '%s'}
@@ -179,10 +182,10 @@ panels:
 			}
 			kept := map[string]fs.FileMode{}
 			entries, err := os.ReadDir(filepath.Join(p.Dir, "acme"))
-			Check(t, err)
+			testkit.Check(t, err)
 			for _, entry := range entries {
 				info, err := entry.Info()
-				Check(t, err)
+				testkit.Check(t, err)
 				kept[entry.Name()] = info.Mode()
 			}
 			if diff := cmp.Diff(map[string]fs.FileMode{"acme_account+key": 0o600, "auth.test": 0o600, "radio.example": 0o600}, kept); diff != "" {

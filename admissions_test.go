@@ -11,15 +11,9 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
-
-// KeepVisit has the portal keep the browser's visit in memory.
-func KeepVisit(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
-	t.Helper()
-	testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
-	Received(t, Navigate(b, page))
-}
 
 // What another process changes, such as the command line, ends what this one
 // keeps in memory. The clock stands still here, so nothing ends by its age.
@@ -33,7 +27,7 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 		if err := other.Login.AddGroup(t.Context(), "ops"); err != nil {
 			t.Fatal(err)
 		}
-		const page = Radio + "/ops/x"
+		const page = panels.Radio + "/ops/x"
 		for name, change := range map[string]func(ctx context.Context, s *login.Service, a account.Account) error{
 			"bob": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Disable(ctx, a) },
 			"eve": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Leave(ctx, a, "ops") },
@@ -51,8 +45,8 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 				if err := other.Login.Join(t.Context(), a, "ops"); err != nil {
 					t.Fatal(err)
 				}
-				b := Visit(t, p, name, page)
-				KeepVisit(t, p, b, page)
+				b := panels.Visit(t, p, name, page)
+				panels.KeepVisit(t, p, b, page)
 				if err := change(t.Context(), other.Login, a); err != nil {
 					t.Fatal(err)
 				}
@@ -67,19 +61,19 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 // The other node is told who signed out.
 func TestAttack103SignOutOnAnotherNode(t *testing.T) {
 	t.Parallel()
-	one := StartPanel(t, "radio")
-	nodes := StartNodes(t, 2, "SALLYPORT_CONFIG="+WriteConfig(t, "public_url: "+PortalAt+"\npanels:\n  - url: "+Radio+"\n    upstream: "+one.URL+"\n"))
+	one := panels.StartPanel(t, "radio")
+	nodes := portal.StartNodes(t, 2, "SALLYPORT_CONFIG="+panels.WriteConfig(t, "public_url: "+panels.PortalAt+"\npanels:\n  - url: "+panels.Radio+"\n    upstream: "+one.URL+"\n"))
 	nodes[0].AddAccount(t, "ada")
-	b := Visit(t, nodes[0], "ada", Radio+"/page")
+	b := panels.Visit(t, nodes[0], "ada", panels.Radio+"/page")
 	there := nodes[1].Browser(t)
-	there.SetCookieAt(Radio, "sallyport-visit", b.CookieAt(Radio, "sallyport-visit"))
-	KeepVisit(t, nodes[1], there, Radio+"/page")
+	there.SetCookieAt(panels.Radio, "sallyport-visit", b.CookieAt(panels.Radio, "sallyport-visit"))
+	panels.KeepVisit(t, nodes[1], there, panels.Radio+"/page")
 	b.Post("/logout")
-	if a := b.Do(http.MethodGet, Radio+"/page", nil, nil); a.Status == http.StatusOK {
+	if a := b.Do(http.MethodGet, panels.Radio+"/page", nil, nil); a.Status == http.StatusOK {
 		t.Error("the node that ended the session still admits")
 	}
 	testkit.Until(t, "refusal", func() bool {
-		return there.Do(http.MethodGet, Radio+"/page", nil, nil).Status == http.StatusUnauthorized
+		return there.Do(http.MethodGet, panels.Radio+"/page", nil, nil).Status == http.StatusUnauthorized
 	})
 }
 
@@ -88,14 +82,14 @@ func TestAttack103SignOutOnAnotherNode(t *testing.T) {
 func TestAttack140VisitsAreKeptForSecondsOnly(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		b := Visit(t, p, "ada", Radio+"/page")
-		KeepVisit(t, p, b, Radio+"/page")
+		b := panels.Visit(t, p, "ada", panels.Radio+"/page")
+		panels.KeepVisit(t, p, b, panels.Radio+"/page")
 		if err := p.DB.Close(); err != nil {
 			t.Fatal(err)
 		}
-		Received(t, b.Do(http.MethodGet, Radio+"/page", nil, nil))
+		panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/page", nil, nil))
 		p.Clock.Move(5 * time.Second)
-		if a := b.Do(http.MethodGet, Radio+"/page", nil, nil); a.Status != http.StatusServiceUnavailable {
+		if a := b.Do(http.MethodGet, panels.Radio+"/page", nil, nil); a.Status != http.StatusServiceUnavailable {
 			t.Errorf("five seconds later: %d", a.Status)
 		}
 	})

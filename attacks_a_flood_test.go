@@ -23,7 +23,7 @@ import (
 // the known browser signs in at the first try, and a link lets an unknown one
 // in at once. PostgreSQL gets a tenth of the flood: its answers don't differ.
 func TestAttack14StrangersLockNobodyOut(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const (
 			days     = 10
 			rounds   = 4 // a day
@@ -34,8 +34,8 @@ func TestAttack14StrangersLockNobodyOut(t *testing.T) {
 		if p.Config.Database.Reveal() != "" {
 			flood /= 10
 		}
-		owner, phone := WithTwoFactor(t, p, "ada")
-		FromNetwork(owner, networks+1)
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
+		portal.FromNetwork(owner, networks+1)
 		strangers := make([]*portal.Browser, tabs)
 		for i := range strangers {
 			strangers[i] = p.Browser(t)
@@ -46,9 +46,9 @@ func TestAttack14StrangersLockNobodyOut(t *testing.T) {
 			answers := testkit.Race(tabs, func(tab int) string {
 				b, said := strangers[tab], map[int]int{}
 				for n := range flood / tabs {
-					FromNetwork(b, (round*flood+tab*flood/tabs+n)%networks)
+					portal.FromNetwork(b, (round*flood+tab*flood/tabs+n)%networks)
 					said[b.Post("/login", "username", "ada", "password", "wrong "+strconv.Itoa(n)).Status]++
-					b.SetCookie(AttemptCookie, strings.Repeat("A", 20)+strconv.Itoa(100000000000+n))
+					b.SetCookie(portal.AttemptCookie, strings.Repeat("A", 20)+strconv.Itoa(100000000000+n))
 					if a := b.Post("/login/code", "code", "123456"); a.Location != "/login?notice=expired" {
 						said[a.Status]++
 					}
@@ -66,11 +66,11 @@ func TestAttack14StrangersLockNobodyOut(t *testing.T) {
 			signsIn(t, owner, fmt.Sprint("known browser, round ", round), "ada", portal.Password, "code", phone.Code(0))
 			if round%rounds == 0 {
 				p.Clock.Move(30 * time.Second)
-				fresh := FromNetwork(p.Browser(t), networks+2)
-				OpenLetIn(t, fresh, LinkFor(t, owner))
+				fresh := portal.FromNetwork(p.Browser(t), networks+2)
+				portal.OpenLetIn(t, fresh, portal.LinkFor(t, owner))
 				signsIn(t, fresh, "let-in link", "ada", portal.Password, "code", phone.Code(0))
 				p.Clock.Move(30 * time.Second)
-				fresh = FromNetwork(p.Browser(t), networks+3)
+				fresh = portal.FromNetwork(p.Browser(t), networks+3)
 				letIn(t, p, fresh, "ada")
 				signsIn(t, fresh, "account unlock", "ada", portal.Password, "code", phone.Code(0))
 			}
@@ -83,16 +83,16 @@ func TestAttack14StrangersLockNobodyOut(t *testing.T) {
 		if compared > 100*days || shielded == 0 {
 			t.Errorf("%d passwords were compared in %d days, %d refused", compared, days, shielded)
 		}
-		if got := UnitsUsed(t, p, "ada", "code"); got != 0 {
+		if got := portal.UnitsUsed(t, p, "ada", "code"); got != 0 {
 			t.Errorf("strangers spent %d codes", got)
 		}
-	}, BehindProxy)
+	}, portal.BehindProxy)
 }
 
 // TestAttack14ShieldedPasswordIsntChanged: while strangers shield the account, a
 // session in a browser that isn't known is told what to do.
 func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		owner := p.Browser(t)
 		owner.SignIn("ada")
@@ -100,29 +100,29 @@ func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
 			if n >= 5 {
 				p.Clock.Move(5 * time.Second)
 			}
-			if a := FromNetwork(p.Browser(t), n).Post("/login", "username", "ada", "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
-				t.Fatalf("wrong password %d: %s", n+1, Summary(a))
+			if a := portal.FromNetwork(p.Browser(t), n).Post("/login", "username", "ada", "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
+				t.Fatalf("wrong password %d: %s", n+1, portal.Summary(a))
 			}
 		}
-		owner.SetCookie(DeviceCookie, "forgotten")
+		owner.SetCookie(portal.DeviceCookie, "forgotten")
 		for path, fields := range map[string][]string{
 			"/settings/security/password": {"password", portal.Password, "new_password", "another long password"},
 			"/reauthenticate":             {"password", portal.Password, "return", "/"},
 		} {
 			a := owner.Post(path, fields...)
-			if a.Status >= 500 || !strings.Contains(VisibleText(a.Body), "too many wrong passwords for this account") {
-				t.Errorf("%s: %s\n%s", path, Summary(a), VisibleText(a.Body))
+			if a.Status >= 500 || !strings.Contains(portal.VisibleText(a.Body), "too many wrong passwords for this account") {
+				t.Errorf("%s: %s\n%s", path, portal.Summary(a), portal.VisibleText(a.Body))
 			}
 		}
-	}, BehindProxy)
+	}, portal.BehindProxy)
 }
 
 // TestAttack25FullQueue: with every slot and place of the hashing queue taken,
 // a stranger is told to come back before anything is hashed or counted, and a
 // known browser still gets its place and goes first.
 func TestAttack25FullQueue(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		known, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		known, phone := portal.WithTwoFactor(t, p, "ada")
 		var flood sync.WaitGroup
 		defer flood.Wait()
 		ctx, giveUp := context.WithCancel(context.Background())
@@ -130,7 +130,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		var leave []func(bool)
 		for n := range runtime.NumCPU() {
 			one, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)})
-			Check(t, err)
+			testkit.Check(t, err)
 			leave = append(leave, one)
 		}
 		const places = 48 // for unknown browsers
@@ -148,14 +148,14 @@ func TestAttack25FullQueue(t *testing.T) {
 		for p.Login.Queue.Len() < places {
 			runtime.Gosched()
 		}
-		before := CountRows(t, p, `SELECT COUNT(*) FROM ledger`) + CountRows(t, p, `SELECT COUNT(*) FROM events`)
+		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		for _, name := range []string{"ada", "nobody"} {
 			a := p.Browser(t).Post("/login", "username", name, "password", portal.Password)
 			if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); a.Status != http.StatusServiceUnavailable || err != nil || wait < 1 {
-				t.Errorf("%s, unknown browser: %s, Retry-After %q", name, Summary(a), a.Header.Get("Retry-After"))
+				t.Errorf("%s, unknown browser: %s, Retry-After %q", name, portal.Summary(a), a.Header.Get("Retry-After"))
 			}
 		}
-		if after := CountRows(t, p, `SELECT COUNT(*) FROM ledger`) + CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
+		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
 			t.Errorf("a refused place left %d rows", after-before)
 		}
 		done := make(chan portal.Answer, 1)
@@ -165,11 +165,11 @@ func TestAttack25FullQueue(t *testing.T) {
 		}
 		leave[0](true) // one slot: 49 wait for it
 		if a := <-done; a.Location != "/login/code" {
-			t.Errorf("known browser: %s", Summary(a))
+			t.Errorf("known browser: %s", portal.Summary(a))
 		}
 		giveUp()
 		known.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, known, "known browser", true)
+		portal.CheckSignedIn(t, known, "known browser", true)
 		for _, one := range leave[1:] {
 			one(true)
 		}
@@ -178,18 +178,18 @@ func TestAttack25FullQueue(t *testing.T) {
 
 // TestAttack25LongForms: what is too long to be a form is refused unread.
 func TestAttack25LongForms(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		b := p.Browser(t)
 		for _, bytes := range []int{1 << 20, 64<<10 + 1} {
 			if a := b.Post("/login", "username", "ada", "password", strings.Repeat("a", bytes)); a.Status != http.StatusRequestEntityTooLarge {
-				t.Errorf("a password of %d bytes: %s, want 413", bytes, Summary(a))
+				t.Errorf("a password of %d bytes: %s, want 413", bytes, portal.Summary(a))
 			}
 		}
 		if a := b.Post("/login", "username", "ada", "password", strings.Repeat("a", 60<<10)); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("a password of 60 KiB: %s, want 422", Summary(a))
+			t.Errorf("a password of 60 KiB: %s, want 422", portal.Summary(a))
 		}
-		if got := UnitsUsed(t, p, "ada", "password"); got != 1 {
+		if got := portal.UnitsUsed(t, p, "ada", "password"); got != 1 {
 			t.Errorf("%d passwords were counted, want 1", got)
 		}
 	})
@@ -201,8 +201,8 @@ func TestAttack25LongForms(t *testing.T) {
 func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
-	ada, phone := WithTwoFactor(t, p, "ada")
-	eve, _ := WithTwoFactor(t, p, "eve")
+	ada, phone := portal.WithTwoFactor(t, p, "ada")
+	eve, _ := portal.WithTwoFactor(t, p, "eve")
 	tabs := make([]*portal.Browser, 40)
 	for i := range tabs {
 		tabs[i] = knownBrowser(t, p, eve)
@@ -210,7 +210,7 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	var leave []func(bool)
 	for range runtime.NumCPU() {
 		one, err := p.Login.Queue.Acquire(context.Background(), throttle.Place{Browser: "flood"})
-		Check(t, err)
+		testkit.Check(t, err)
 		leave = append(leave, one)
 	}
 	answers := make(chan int, len(tabs))
@@ -241,8 +241,8 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 		one(true)
 	}
 	if a := <-done; a.Location != "/login/code" {
-		t.Errorf("ada's known browser: %s", Summary(a))
+		t.Errorf("ada's known browser: %s", portal.Summary(a))
 	}
 	ada.Post("/login/code", "code", phone.Code(0))
-	CheckSignedIn(t, ada, "ada's known browser", true)
+	portal.CheckSignedIn(t, ada, "ada's known browser", true)
 }

@@ -6,13 +6,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -21,36 +21,16 @@ import (
 func knownBrowser(t *testing.T, p *portal.Portal, of *portal.Browser) *portal.Browser {
 	t.Helper()
 	b := p.Browser(t)
-	b.SetCookie(DeviceCookie, of.Cookie(DeviceCookie))
+	b.SetCookie(portal.DeviceCookie, of.Cookie(portal.DeviceCookie))
 	return b
 }
 
 // letIn opens the link of "sallyport account unlock" in the browser.
 func letIn(t *testing.T, p *portal.Portal, b *portal.Browser, name string) {
 	t.Helper()
-	token, err := p.Login.Unlock(context.Background(), MustAccount(t, p, name))
-	Check(t, err)
-	OpenLetIn(t, b, token.Reveal())
-}
-
-func OpenLetIn(t *testing.T, b *portal.Browser, ticket string) {
-	t.Helper()
-	if a := b.Post("/setup", "ticket", ticket); a.Location != "/login?notice=let_in" {
-		t.Fatalf("let-in link: %s", Summary(a))
-	}
-}
-
-var shownTicket = regexp.MustCompile(`/setup\?ticket=([\w-]+)`)
-
-// LinkFor returns the ticket that "Allow another browser" shows in the
-// browser.
-func LinkFor(t *testing.T, b *portal.Browser) string {
-	t.Helper()
-	found := shownTicket.FindStringSubmatch(b.Post("/settings/sessions/let-in").Body)
-	if found == nil {
-		t.Fatalf("no let-in link: %s", Summary(b.Last))
-	}
-	return found[1]
+	token, err := p.Login.Unlock(context.Background(), portal.MustAccount(t, p, name))
+	testkit.Check(t, err)
+	portal.OpenLetIn(t, b, token.Reveal())
 }
 
 // signsIn walks a whole sign-in, a demanded new password too, and fails the
@@ -58,7 +38,7 @@ func LinkFor(t *testing.T, b *portal.Browser) string {
 func signsIn(t *testing.T, b *portal.Browser, what, name, password string, codes ...string) string {
 	t.Helper()
 	if a := b.Post("/login", "username", name, "password", password); a.Location != "/login/code" {
-		t.Errorf("%s: password: %s", what, Summary(a))
+		t.Errorf("%s: password: %s", what, portal.Summary(a))
 		return password
 	}
 	path := "/login/code"
@@ -70,28 +50,28 @@ func signsIn(t *testing.T, b *portal.Browser, what, name, password string, codes
 		password += " again"
 		a = b.Post("/login/new-password", "new_password", password)
 	}
-	CheckSignedIn(t, b, what, true)
+	portal.CheckSignedIn(t, b, what, true)
 	return password
 }
 
 func TestAttack13TwoCodeCap(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		known, phone := WithTwoFactor(t, p, "ada")
-		UseUp(t, p, phone)
-		got, wrong := map[string]int{}, WrongCode(phone)
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		known, phone := portal.WithTwoFactor(t, p, "ada")
+		portal.UseUp(t, p, phone)
+		got, wrong := map[string]int{}, portal.WrongCode(phone)
 		pairs := [][2]string{{wrong, wrong}, {phone.Code(0), wrong}, {wrong, phone.Code(totp.Period)}}
 		for n := range 15 {
 			pair := pairs[n%len(pairs)]
-			got[TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", pair[0], "next_code", pair[1])]++
+			got[portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", pair[0], "next_code", pair[1])]++
 		}
-		if got[OutcomeWrong] != 10 || got[OutcomeNoMore] != 5 {
+		if got[portal.OutcomeWrong] != 10 || got[portal.OutcomeNoMore] != 5 {
 			t.Errorf("fifteen wrong pairs: %v, want 10 compared", got)
 		}
-		if got := UnitsUsed(t, p, "ada", "two-codes"); got != 10 {
+		if got := portal.UnitsUsed(t, p, "ada", "two-codes"); got != 10 {
 			t.Errorf("the ledger has %d pairs, want 10", got)
 		}
-		late := PendingSignIn(t, p, "ada")
-		if got := TryCode(late, "/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period)); got != OutcomeNoMore {
+		late := portal.PendingSignIn(t, p, "ada")
+		if got := portal.TryCode(late, "/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period)); got != portal.OutcomeNoMore {
 			t.Errorf("the right pair past the cap: %s", got)
 		}
 		// Neither half of it was used up, and the known browser isn't touched.
@@ -105,20 +85,20 @@ func TestAttack13TwoCodeCap(t *testing.T) {
 // TestAttack12SeenCodeTellsNothingOfTheNext: whoever saw a used code doesn't
 // learn the one after it from the form for two.
 func TestAttack12SeenCodeTellsNothingOfTheNext(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
 		p.Clock.Move(time.Hour)
 		seen := phone.Code(0)
-		owner := PendingSignIn(t, p, "ada")
+		owner := portal.PendingSignIn(t, p, "ada")
 		owner.Post("/login/code", "code", seen)
-		CheckSignedIn(t, owner, "the owner", true)
-		thief := PendingSignIn(t, p, "ada")
+		portal.CheckSignedIn(t, owner, "the owner", true)
+		thief := portal.PendingSignIn(t, p, "ada")
 		right := thief.Post("/login/code", "code", seen, "next_code", phone.Code(totp.Period))
-		wrong := thief.Post("/login/code", "code", seen, "next_code", WrongCode(phone))
+		wrong := thief.Post("/login/code", "code", seen, "next_code", portal.WrongCode(phone))
 		if right.Status != http.StatusUnprocessableEntity || right.Body != wrong.Body {
-			t.Errorf("a seen code with the right next: %s; with a wrong one: %s; pages differ: %v", Summary(right), Summary(wrong), right.Body != wrong.Body)
+			t.Errorf("a seen code with the right next: %s; with a wrong one: %s; pages differ: %v", portal.Summary(right), portal.Summary(wrong), right.Body != wrong.Body)
 		}
-		if got := UnitsUsed(t, p, "ada", "two-codes"); got != 2 {
+		if got := portal.UnitsUsed(t, p, "ada", "two-codes"); got != 2 {
 			t.Errorf("two pairs cost %d tries", got)
 		}
 	})
@@ -127,32 +107,32 @@ func TestAttack12SeenCodeTellsNothingOfTheNext(t *testing.T) {
 // TestAttack17PasswordThiefLocksNobodyOut: a thief with the password uses up
 // every code, and begins more sign-ins than are kept while the owner types.
 func TestAttack17PasswordThiefLocksNobodyOut(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		known, phone := WithTwoFactor(t, p, "ada")
-		FromNetwork(known, 1)
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		known, phone := portal.WithTwoFactor(t, p, "ada")
+		portal.FromNetwork(known, 1)
 		p.Clock.Move(time.Hour)
 		flood := func() {
 			for n := range 110 {
 				p.Clock.Move(100 * time.Millisecond)
-				if a := FromNetwork(p.Browser(t), 100+n%3).SignIn("ada"); a.Location != "/login/code" {
-					t.Fatalf("the thief's sign-in: %s", Summary(a))
+				if a := portal.FromNetwork(p.Browser(t), 100+n%3).SignIn("ada"); a.Location != "/login/code" {
+					t.Fatalf("the thief's sign-in: %s", portal.Summary(a))
 				}
 			}
 		}
-		UseUp(t, p, phone)
+		portal.UseUp(t, p, phone)
 		for range 10 {
-			TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", WrongCode(phone), "next_code", WrongCode(phone))
+			portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone), "next_code", portal.WrongCode(phone))
 		}
-		if got := TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period)); got != OutcomeNoMore {
+		if got := portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period)); got != portal.OutcomeNoMore {
 			t.Fatalf("the thief has left something: %s", got)
 		}
 		stillOwner := knownBrowser(t, p, known)
-		fresh := FromNetwork(p.Browser(t), 2)
-		unlocked := FromNetwork(p.Browser(t), 3)
+		fresh := portal.FromNetwork(p.Browser(t), 2)
+		unlocked := portal.FromNetwork(p.Browser(t), 3)
 		letIn(t, p, unlocked, "ada")
-		for what, b := range map[string]*portal.Browser{"known browser": FromNetwork(stillOwner, 1), "unknown browser": fresh, "unlocked browser": unlocked} {
+		for what, b := range map[string]*portal.Browser{"known browser": portal.FromNetwork(stillOwner, 1), "unknown browser": fresh, "unlocked browser": unlocked} {
 			if a := b.SignIn("ada"); a.Location != "/login/code" {
-				t.Errorf("%s: password: %s", what, Summary(a))
+				t.Errorf("%s: password: %s", what, portal.Summary(a))
 			}
 		}
 		flood()
@@ -163,56 +143,56 @@ func TestAttack17PasswordThiefLocksNobodyOut(t *testing.T) {
 			"unlock link":   unlocked.Post("/login/code", "code", phone.Code(totp.Period)),
 		} {
 			if a.Location != "/login/new-password" {
-				t.Errorf("%s, beside a flood of sign-ins: %s", what, Summary(a))
+				t.Errorf("%s, beside a flood of sign-ins: %s", what, portal.Summary(a))
 			}
 		}
 		flood()
 		fresh.Post("/login/new-password", "new_password", "one that no thief has")
-		CheckSignedIn(t, fresh, "backup code and new password", true)
+		portal.CheckSignedIn(t, fresh, "backup code and new password", true)
 		p.Clock.Move(time.Minute)
 		// And one more link of the owner's own, from the session that is open.
-		other := FromNetwork(p.Browser(t), 4)
-		OpenLetIn(t, other, LinkFor(t, fresh))
+		other := portal.FromNetwork(p.Browser(t), 4)
+		portal.OpenLetIn(t, other, portal.LinkFor(t, fresh))
 		signsIn(t, other, "let-in link", "ada", "one that no thief has", "code", phone.Code(0))
-	}, BehindProxy)
+	}, portal.BehindProxy)
 }
 
 func TestAttack18DeviceCookieIsNoFactor(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		owner, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
 		thief := knownBrowser(t, p, owner)
 		if thief.SignedIn() || thief.Post("/login", "username", "ada", "password", "").Status != http.StatusUnprocessableEntity {
 			t.Error("a device cookie stands for a password")
 		}
 		if a := thief.Post("/login", "username", "ada", "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("wrong password: %s", Summary(a))
+			t.Errorf("wrong password: %s", portal.Summary(a))
 		}
 		if a := thief.SignIn("ada"); a.Location != "/login/code" {
-			t.Errorf("right password: %s, want the code to be asked for", Summary(a))
+			t.Errorf("right password: %s, want the code to be asked for", portal.Summary(a))
 		}
-		wrong := WrongCode(phone)
+		wrong := portal.WrongCode(phone)
 		for n := range 10 {
-			if got := TryCode(thief, "/login/code", "code", wrong); got != OutcomeWrong {
+			if got := portal.TryCode(thief, "/login/code", "code", wrong); got != portal.OutcomeWrong {
 				t.Fatalf("wrong code %d in a known browser: %s", n+1, got)
 			}
 			if n == 4 {
 				thief.SignIn("ada") // the fifth ended every sign-in
 			}
 		}
-		if a, b := UnitsUsed(t, p, "ada", "code-known"), UnitsUsed(t, p, "ada", "code"); a != 10 || b != 0 {
+		if a, b := portal.UnitsUsed(t, p, "ada", "code-known"), portal.UnitsUsed(t, p, "ada", "code"); a != 10 || b != 0 {
 			t.Errorf("%d tries of the known browser, %d of others; want 10, 0", a, b)
 		}
 		// The eleventh of the day makes it unknown, and is counted there.
-		if got := TryCode(thief, "/login/code", "code", wrong); got != OutcomeWrong {
+		if got := portal.TryCode(thief, "/login/code", "code", wrong); got != portal.OutcomeWrong {
 			t.Errorf("the eleventh: %s", got)
 		}
-		if a, b := UnitsUsed(t, p, "ada", "code-known"), UnitsUsed(t, p, "ada", "code"); a != 10 || b != 1 {
+		if a, b := portal.UnitsUsed(t, p, "ada", "code-known"), portal.UnitsUsed(t, p, "ada", "code"); a != 10 || b != 1 {
 			t.Errorf("%d tries of the known browser, %d of others; want 10, 1", a, b)
 		}
-		if n := CountRows(t, p, `SELECT COUNT(*) FROM devices`); n != 0 {
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices`); n != 0 {
 			t.Error("the copied cookie is still known")
 		}
-		if !strings.Contains(VisibleText(owner.Get("/settings/activity").Body), "Forgot a known browser") {
+		if !strings.Contains(portal.VisibleText(owner.Get("/settings/activity").Body), "Forgot a known browser") {
 			t.Error("the owner isn't told that the browser was forgotten")
 		}
 	})
@@ -221,12 +201,12 @@ func TestAttack18DeviceCookieIsNoFactor(t *testing.T) {
 // TestAttack18CopiedCookieGetsTwentyFiveAYear: however often the owner's
 // browser gets a new token, and the thief copies it, its year has 25 codes.
 func TestAttack18CopiedCookieGetsTwentyFiveAYear(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		owner, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
 		password := portal.Password // each that the owner chooses is the thief's too
 		begin := func(thief *portal.Browser) {
 			if a := thief.Post("/login", "username", "ada", "password", password); a.Location != "/login/code" {
-				t.Fatalf("the thief's password: %s", Summary(a))
+				t.Fatalf("the thief's password: %s", portal.Summary(a))
 			}
 		}
 		for month, want := range []int{9, 18, 25} {
@@ -236,8 +216,8 @@ func TestAttack18CopiedCookieGetsTwentyFiveAYear(t *testing.T) {
 			}
 			thief := knownBrowser(t, p, owner)
 			begin(thief)
-			for UnitsUsed(t, p, "ada", "code-known") < want {
-				if got := TryCode(thief, "/login/code", "code", WrongCode(phone)); got != OutcomeWrong {
+			for portal.UnitsUsed(t, p, "ada", "code-known") < want {
+				if got := portal.TryCode(thief, "/login/code", "code", portal.WrongCode(phone)); got != portal.OutcomeWrong {
 					t.Fatalf("wrong code: %s", got)
 				}
 				if thief.Last.Location != "" {
@@ -249,8 +229,8 @@ func TestAttack18CopiedCookieGetsTwentyFiveAYear(t *testing.T) {
 			p.Clock.Move(24 * time.Hour)
 			thief := knownBrowser(t, p, owner)
 			begin(thief)
-			TryCode(thief, "/login/code", "code", WrongCode(phone))
-			if a, b := UnitsUsed(t, p, "ada", "code-known"), UnitsUsed(t, p, "ada", "code"); a != 25 || b != 1+n {
+			portal.TryCode(thief, "/login/code", "code", portal.WrongCode(phone))
+			if a, b := portal.UnitsUsed(t, p, "ada", "code-known"), portal.UnitsUsed(t, p, "ada", "code"); a != 25 || b != 1+n {
 				t.Errorf("past 25: %d tries of the known browser, %d of others; want 25, %d", a, b, 1+n)
 			}
 		}
@@ -258,10 +238,10 @@ func TestAttack18CopiedCookieGetsTwentyFiveAYear(t *testing.T) {
 }
 
 func TestAttack19DeviceCookieIsForOneAccount(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := WithTwoFactor(t, p, "ada")
-		eve, _ := WithTwoFactor(t, p, "eve")
-		UseUp(t, p, phone)
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
+		eve, _ := portal.WithTwoFactor(t, p, "eve")
+		portal.UseUp(t, p, phone)
 		for range 5 {
 			p.Browser(t).Post("/login", "username", "ada", "password", "wrong")
 		}
@@ -271,7 +251,7 @@ func TestAttack19DeviceCookieIsForOneAccount(t *testing.T) {
 		for _, b := range []*portal.Browser{stranger, foreign} {
 			b.SignIn("ada")
 			said = append(said, b.Get("/login/code").Body)
-			if got := TryCode(b, "/login/code", "code", WrongCode(phone)); got != OutcomeTwoCodes {
+			if got := portal.TryCode(b, "/login/code", "code", portal.WrongCode(phone)); got != portal.OutcomeTwoCodes {
 				t.Errorf("single code: %s", got)
 			}
 		}
@@ -279,47 +259,47 @@ func TestAttack19DeviceCookieIsForOneAccount(t *testing.T) {
 		for _, b := range []*portal.Browser{stranger, foreign} {
 			a := b.Post("/login", "username", "ada", "password", portal.Password)
 			if said = append(said, a.Body); a.Status != http.StatusTooManyRequests {
-				t.Errorf("password: %s, want 429", Summary(a))
+				t.Errorf("password: %s, want 429", portal.Summary(a))
 			}
 		}
 		if said[0] != said[1] || said[2] != said[3] {
 			t.Error("eve's cookie changes what the pages say of ada")
 		}
-		if got := UnitsUsed(t, p, "ada", "code-known"); got != 0 {
+		if got := portal.UnitsUsed(t, p, "ada", "code-known"); got != 0 {
 			t.Errorf("eve's cookie has a budget of its own for ada: %d", got)
 		}
 	})
 }
 
 func TestAttack23ThrottledNetworkKeepsItsKnownBrowsers(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		known, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		known, phone := portal.WithTwoFactor(t, p, "ada")
 		p.AddAccount(t, "bob")
 		for i := range 30 {
 			attacker := p.Browser(t)
 			attacker.Header.Set("X-Forwarded-For", "198.51.100."+strconv.Itoa(1+i))
 			if a := attacker.Post("/login", "username", "name"+strconv.Itoa(i%6), "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
-				t.Fatalf("failure %d: %s", i+1, Summary(a))
+				t.Fatalf("failure %d: %s", i+1, portal.Summary(a))
 			}
 		}
 		neighbour := p.Browser(t)
 		neighbour.Header.Set("X-Forwarded-For", "198.51.100.200")
 		a := neighbour.Post("/login", "username", "bob", "password", portal.Password)
 		if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); a.Status != http.StatusTooManyRequests || err != nil || wait < 1 || wait > 600 {
-			t.Errorf("unknown browser in the network: %s, Retry-After %q", Summary(a), a.Header.Get("Retry-After"))
+			t.Errorf("unknown browser in the network: %s, Retry-After %q", portal.Summary(a), a.Header.Get("Retry-After"))
 		}
 		known.Header.Set("X-Forwarded-For", "198.51.100.200")
 		signsIn(t, known, "known browser in the network", "ada", portal.Password, "code", phone.Code(0))
 		elsewhere := p.Browser(t)
 		elsewhere.Header.Set("X-Forwarded-For", "198.51.101.1")
 		if a := elsewhere.Post("/login", "username", "bob", "password", portal.Password); a.Location != "/" {
-			t.Errorf("the network beside it: %s", Summary(a))
+			t.Errorf("the network beside it: %s", portal.Summary(a))
 		}
 		p.Clock.Move(10 * time.Minute)
 		if a := neighbour.Post("/login", "username", "bob", "password", portal.Password); a.Location != "/" {
-			t.Errorf("ten minutes later: %s", Summary(a))
+			t.Errorf("ten minutes later: %s", portal.Summary(a))
 		}
-	}, BehindProxy)
+	}, portal.BehindProxy)
 }
 
 // TestAttack24SpreadOverIPv6: whoever owns a /48 has a thousand networks and
@@ -341,7 +321,7 @@ func TestAttack24SpreadOverIPv6(t *testing.T) {
 		"IPv4 inside IPv6 is 4": {names: tries, address: "::ffff:198.51.100.%d", step: 1, want: 10},
 	} {
 		t.Run(what, func(t *testing.T) {
-			OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+			portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 				got := map[int]int{}
 				for i := range tries {
 					b := p.Browser(t)
@@ -352,7 +332,7 @@ func TestAttack24SpreadOverIPv6(t *testing.T) {
 				if n < c.want || n > c.want+alike || got[http.StatusTooManyRequests] != tries-n {
 					t.Errorf("%v, want %d compared and the rest 429", got, c.want)
 				}
-			}, BehindProxy)
+			}, portal.BehindProxy)
 		})
 	}
 }

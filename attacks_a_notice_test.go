@@ -13,18 +13,19 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 const banner = "Someone entered your password and then"
 
 func TestAttack20NoticeAndForcedChange(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		owner, phone := WithTwoFactor(t, p, "ada")
-		waiting := PendingSignIn(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
+		waiting := portal.PendingSignIn(t, p, "ada")
 		for n := 1; n <= 5; n++ {
-			TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", WrongCode(phone))
-			page := VisibleText(owner.Get("/settings/profile").Body)
+			portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone))
+			page := portal.VisibleText(owner.Get("/settings/profile").Body)
 			if told := strings.Contains(page, banner); told != (n >= 3) {
 				t.Errorf("after %d wrong codes: the owner is told %v", n, told)
 			}
@@ -32,29 +33,29 @@ func TestAttack20NoticeAndForcedChange(t *testing.T) {
 				t.Errorf("after %d wrong codes the banner has another number", n)
 			}
 		}
-		got := EventCounts(t, p)
+		got := portal.EventCounts(t, p)
 		if got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
 			t.Errorf("events: %v, want one notice and one suspicion", got)
 		}
-		if got := TryCode(waiting, "/login/code", "code", phone.Code(0)); got != OutcomeEnded {
+		if got := portal.TryCode(waiting, "/login/code", "code", phone.Code(0)); got != portal.OutcomeEnded {
 			t.Errorf("an attempt of before the fifth, with the right code: %s", got)
 		}
 		if !owner.SignedIn() || owner.Get("/settings/sessions").Status != http.StatusOK {
 			t.Error("the session that is open isn't served any more")
 		}
 		// Signed in or not, known browser or not: the next sign-in demands it.
-		b := PendingSignIn(t, p, "ada")
+		b := portal.PendingSignIn(t, p, "ada")
 		if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Location != "/login/new-password" || b.SignedIn() {
-			t.Errorf("unknown browser: %s", Summary(a))
+			t.Errorf("unknown browser: %s", portal.Summary(a))
 		}
 		known := knownBrowser(t, p, owner)
 		known.SignIn("ada")
 		if a := known.Post("/login/code", "code", phone.Code(0)); a.Location != "/login/new-password" || known.SignedIn() {
-			t.Errorf("known browser: %s", Summary(a))
+			t.Errorf("known browser: %s", portal.Summary(a))
 		}
 		known.Post("/login/new-password", "new_password", "one that nobody knows")
-		CheckSignedIn(t, known, "a new password", true)
-		if strings.Contains(VisibleText(known.Get("/settings/profile").Body), banner) {
+		portal.CheckSignedIn(t, known, "a new password", true)
+		if strings.Contains(portal.VisibleText(known.Get("/settings/profile").Body), banner) {
 			t.Error("the banner outlives the password")
 		}
 	})
@@ -63,27 +64,27 @@ func TestAttack20NoticeAndForcedChange(t *testing.T) {
 // TestAttack21NoticesAreCoalesced: two hundred tries make one notice, and an
 // event for each that was compared, which the budgets bound.
 func TestAttack21NoticesAreCoalesced(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		owner, phone := WithTwoFactor(t, p, "ada")
-		before := CountRows(t, p, `SELECT COUNT(*) FROM events`)
-		b := PendingSignIn(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
+		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
+		b := portal.PendingSignIn(t, p, "ada")
 		for n := range 200 {
-			fields := []string{"code", WrongCode(phone)}
+			fields := []string{"code", portal.WrongCode(phone)}
 			if n%2 == 0 {
-				fields = append(fields, "next_code", WrongCode(phone))
+				fields = append(fields, "next_code", portal.WrongCode(phone))
 			}
-			if TryCode(b, "/login/code", fields...) != OutcomeWrong || b.Last.Status == http.StatusSeeOther {
-				b = PendingSignIn(t, p, "ada")
+			if portal.TryCode(b, "/login/code", fields...) != portal.OutcomeWrong || b.Last.Status == http.StatusSeeOther {
+				b = portal.PendingSignIn(t, p, "ada")
 			}
 		}
-		got := EventCounts(t, p)
+		got := portal.EventCounts(t, p)
 		if got["code_failed:refused"] != 15 || got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
 			t.Errorf("events: %v, want 15 wrong codes, one notice, one suspicion", got)
 		}
-		if n := CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; n != 17 {
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; n != 17 {
 			t.Errorf("two hundred tries left %d events, want 17", n)
 		}
-		if page := VisibleText(owner.Get("/settings/profile").Body); strings.Count(page, banner) != 1 || !strings.Contains(page, banner+" 15 wrong codes") {
+		if page := portal.VisibleText(owner.Get("/settings/profile").Body); strings.Count(page, banner) != 1 || !strings.Contains(page, banner+" 15 wrong codes") {
 			t.Error("not one banner with the count of all")
 		}
 	})
@@ -93,7 +94,7 @@ func TestAttack21NoticesAreCoalesced(t *testing.T) {
 // is tried once. From the thirtieth wrong code on every unknown browser must
 // give two codes; the operator is told once.
 func TestAttack22InstanceBudget(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const alarm = "wrong codes after right passwords on many accounts"
 		ctx := context.Background()
 		var (
@@ -103,20 +104,20 @@ func TestAttack22InstanceBudget(t *testing.T) {
 		for n := range 32 {
 			name := fmt.Sprint("account", n)
 			p.AddAccount(t, name)
-			owner := FromNetwork(p.Browser(t), n)
+			owner := portal.FromNetwork(p.Browser(t), n)
 			owner.SignIn(name)
 			owners, phones = append(owners, owner), append(phones, owner.Enroll("Phone"))
 		}
 		p.Clock.Move(time.Hour)
 		for n, phone := range phones {
-			Check(t, p.Measure(ctx)) // as it does every ten seconds
-			want := OutcomeWrong
+			testkit.Check(t, p.Measure(ctx)) // as it does every ten seconds
+			want := portal.OutcomeWrong
 			if n >= 30 {
-				want = OutcomeTwoCodes
+				want = portal.OutcomeTwoCodes
 			}
-			b := FromNetwork(p.Browser(t), n) // one network may not try so many accounts
+			b := portal.FromNetwork(p.Browser(t), n) // one network may not try so many accounts
 			b.SignIn(fmt.Sprint("account", n))
-			if got := TryCode(b, "/login/code", "code", WrongCode(phone)); got != want {
+			if got := portal.TryCode(b, "/login/code", "code", portal.WrongCode(phone)); got != want {
 				t.Errorf("account %d: %s, want %s", n, got, want)
 			}
 			if logged := strings.Count(p.Logs.String(), alarm); logged != n/30 {
@@ -127,7 +128,7 @@ func TestAttack22InstanceBudget(t *testing.T) {
 		signsIn(t, p.Browser(t), "two codes in a row", "account30", portal.Password, "code", phones[30].Code(0), "next_code", phones[30].Code(totp.Period))
 		signsIn(t, p.Browser(t), "backup code", "account29", portal.Password, "backup_code", phones[29].Codes[0])
 		p.Clock.Move(24 * time.Hour)
-		Check(t, p.Measure(ctx))
+		testkit.Check(t, p.Measure(ctx))
 		signsIn(t, p.Browser(t), "a day later", "account28", portal.Password, "code", phones[28].Code(0))
-	}, BehindProxy)
+	}, portal.BehindProxy)
 }

@@ -31,15 +31,15 @@ type siege struct {
 	began    time.Time
 	networks int // that the thief has come from
 
-	compared int              // from outside: codes that were said to be wrong, at this moment
-	codes    []Try            // from unknown browsers
-	known    map[string][]Try // from known ones
-	pairs    []Try
+	compared int                     // from outside: codes that were said to be wrong, at this moment
+	codes    []portal.Try            // from unknown browsers
+	known    map[string][]portal.Try // from known ones
+	pairs    []portal.Try
 	due      []time.Time // when a window has slid, or is about to
 }
 
 func (s *siege) settings() []string {
-	settings := []string{BehindProxy}
+	settings := []string{portal.BehindProxy}
 	if url := s.p.Config.Database.Reveal(); url != "" {
 		settings = append(settings, "SALLYPORT_DATABASE="+url)
 	}
@@ -49,7 +49,7 @@ func (s *siege) settings() []string {
 // restart stops the server and starts it again on what is there.
 func (s *siege) restart() {
 	cookies := map[string]string{}
-	for _, name := range []string{SessionCookie, DeviceCookie} {
+	for _, name := range []string{portal.SessionCookie, portal.DeviceCookie} {
 		cookies[name] = s.owner.Cookie(name)
 	}
 	s.p.Stop()
@@ -65,10 +65,10 @@ func (s *siege) restart() {
 func (s *siege) tab() *portal.Browser {
 	s.t.Helper()
 	s.networks++
-	b := FromNetwork(s.p.Browser(s.t), s.networks%10000)
+	b := portal.FromNetwork(s.p.Browser(s.t), s.networks%10000)
 	name := []string{"ada", "ADA", " ada ", "ａｄａ", "Ada"}[s.networks%5]
 	if a := b.Post("/login", "username", name, "password", s.password); a.Location != "/login/code" {
-		s.t.Fatalf("the thief's password: %s", Summary(a))
+		s.t.Fatalf("the thief's password: %s", portal.Summary(a))
 	}
 	return b
 }
@@ -80,13 +80,13 @@ func (s *siege) guess(tabs int) {
 		for i := range browsers {
 			browsers[i] = s.tab()
 		}
-		wrong := WrongCode(s.phones...)
-		got := testkit.Race(tabs, func(i int) string { return TryCode(browsers[i], "/login/code", "code", wrong) })
-		if got[OutcomePassed] > 0 {
+		wrong := portal.WrongCode(s.phones...)
+		got := testkit.Race(tabs, func(i int) string { return portal.TryCode(browsers[i], "/login/code", "code", wrong) })
+		if got[portal.OutcomePassed] > 0 {
 			s.t.Fatal("a wrong code opened a session")
 		}
-		s.compared += got[OutcomeWrong]
-		if got[OutcomeWrong] == 0 {
+		s.compared += got[portal.OutcomeWrong]
+		if got[portal.OutcomeWrong] == 0 {
 			return
 		}
 	}
@@ -95,7 +95,7 @@ func (s *siege) guess(tabs int) {
 // guessWith gives wrong codes at a door until none is compared, or limit were.
 func (s *siege) guessWith(b *portal.Browser, limit int, path string, fields ...string) {
 	for range limit {
-		if TryCode(b, path, append(fields, "code", WrongCode(s.phones...))...) != OutcomeWrong {
+		if portal.TryCode(b, path, append(fields, "code", portal.WrongCode(s.phones...))...) != portal.OutcomeWrong {
 			return
 		}
 		s.compared++
@@ -105,7 +105,7 @@ func (s *siege) guessWith(b *portal.Browser, limit int, path string, fields ...s
 // guessPairs uses the form for two codes.
 func (s *siege) guessPairs() {
 	for range 12 {
-		if TryCode(s.tab(), "/login/code", "code", WrongCode(s.phones...), "next_code", WrongCode(s.phones...)) != OutcomeWrong {
+		if portal.TryCode(s.tab(), "/login/code", "code", portal.WrongCode(s.phones...), "next_code", portal.WrongCode(s.phones...)) != portal.OutcomeWrong {
 			return
 		}
 		s.compared++
@@ -125,17 +125,17 @@ func (s *siege) ownerSignsIn(b *portal.Browser) {
 			continue
 		}
 		if a := b.Post("/login", "username", "ada", "password", s.password); a.Location != "/login/code" {
-			s.t.Fatalf("the owner's password: %s", Summary(a))
+			s.t.Fatalf("the owner's password: %s", portal.Summary(a))
 		}
-		got := TryCode(b, "/login/code", fields...)
-		if got == OutcomeTwoCodes || got == OutcomeNoMore {
+		got := portal.TryCode(b, "/login/code", fields...)
+		if got == portal.OutcomeTwoCodes || got == portal.OutcomeNoMore {
 			continue
 		}
 		if b.Last.Location == "/login/new-password" {
 			s.password = fmt.Sprintf("the pass phrase of %s", s.p.Clock.Now().Format(time.DateOnly))
 			b.Post("/login/new-password", "new_password", s.password)
 		}
-		CheckSignedIn(s.t, b, "the owner, "+s.p.Clock.Now().Format(time.DateOnly), true)
+		portal.CheckSignedIn(s.t, b, "the owner, "+s.p.Clock.Now().Format(time.DateOnly), true)
 		return
 	}
 	s.t.Fatalf("the owner is locked out on %v", s.p.Clock.Now())
@@ -147,7 +147,7 @@ func (s *siege) record() {
 	s.t.Helper()
 	now := s.p.Clock.Now()
 	entries, unknown := 0, 0
-	note := func(to []Try, from []Try) []Try {
+	note := func(to []portal.Try, from []portal.Try) []portal.Try {
 		for _, one := range from {
 			if one.At.Equal(now) {
 				entries++
@@ -157,13 +157,13 @@ func (s *siege) record() {
 		return to
 	}
 	before := len(s.codes)
-	s.codes = note(s.codes, Ledger(s.t, s.p, "ada", "code")[""])
+	s.codes = note(s.codes, portal.Ledger(s.t, s.p, "ada", "code")[""])
 	unknown = len(s.codes) - before
-	for id, tries := range Ledger(s.t, s.p, "ada", "code-known") {
+	for id, tries := range portal.Ledger(s.t, s.p, "ada", "code-known") {
 		s.known[id] = note(s.known[id], tries)
 	}
-	s.pairs = note(s.pairs, Ledger(s.t, s.p, "ada", "two-codes")[""])
-	logged := CountRows(s.t, s.p, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND at = $1`, now.UnixMilli())
+	s.pairs = note(s.pairs, portal.Ledger(s.t, s.p, "ada", "two-codes")[""])
+	logged := portal.CountRows(s.t, s.p, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND at = $1`, now.UnixMilli())
 	// Of those compared at once, some find their attempt ended by another.
 	if logged != entries || s.compared > entries {
 		s.t.Errorf("%v: %d codes compared, %d in the audit log, %d in the ledger", now, s.compared, logged, entries)
@@ -194,7 +194,7 @@ func (s *siege) wait() bool {
 }
 
 // most is the most units within any window of that length.
-func most(tries []Try, within time.Duration) int {
+func most(tries []portal.Try, within time.Duration) int {
 	best := 0
 	for i, first := range tries {
 		n := 0
@@ -219,9 +219,9 @@ func TestAttack11YearsOfGuessing(t *testing.T) {
 	for engine, years := range map[string]int{"sqlite": 3, "postgres": 1} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p := portal.Start(t, engine, BehindProxy)
-			owner, phone := WithTwoFactor(t, p, "ada")
-			s := &siege{t: t, p: p, owner: owner, phones: []*portal.Phone{phone}, password: portal.Password, began: p.Clock.Now(), known: map[string][]Try{}}
+			p := portal.Start(t, engine, portal.BehindProxy)
+			owner, phone := portal.WithTwoFactor(t, p, "ada")
+			s := &siege{t: t, p: p, owner: owner, phones: []*portal.Phone{phone}, password: portal.Password, began: p.Clock.Now(), known: map[string][]portal.Try{}}
 			s.run(years)
 			s.judge(years)
 		})
@@ -252,7 +252,7 @@ func (s *siege) run(years int) {
 		if moment%restartEach == restartEach-1 {
 			s.restart()
 			s.guess(tabs)
-			Check(s.t, s.p.Sweep(context.Background()))
+			testkit.Check(s.t, s.p.Sweep(context.Background()))
 			if s.guess(1); s.compared != 0 {
 				s.t.Errorf("a restart and a sweep gave back %d tries", s.compared)
 			}
@@ -266,7 +266,7 @@ func (s *siege) run(years int) {
 		s.p.Clock.Move(time.Minute)
 		signIns++
 		if signIns%newBrowser == 0 {
-			s.ownerSignsIn(FromNetwork(s.p.Browser(s.t), 10000+signIns))
+			s.ownerSignsIn(portal.FromNetwork(s.p.Browser(s.t), 10000+signIns))
 			s.p.Clock.Move(time.Minute)
 		}
 		s.ownerSignsIn(s.owner)
@@ -275,7 +275,7 @@ func (s *siege) run(years int) {
 			s.phones = append(s.phones, s.owner.Enroll("Tablet"))
 		case age > secondGone && len(s.phones) == 2:
 			if a := s.owner.Post("/settings/security/authenticators/" + s.phones[1].ID + "/remove"); a.Location != "/settings/security?notice=removed" {
-				s.t.Fatalf("remove the tablet: %s", Summary(a))
+				s.t.Fatalf("remove the tablet: %s", portal.Summary(a))
 			}
 			s.phones = s.phones[:1]
 		}
@@ -283,10 +283,10 @@ func (s *siege) run(years int) {
 		// known browser's, and the session, whose door takes codes too.
 		s.p.Clock.Move(time.Minute)
 		held := s.tab()
-		held.SetCookie(SessionCookie, s.owner.Cookie(SessionCookie))
+		held.SetCookie(portal.SessionCookie, s.owner.Cookie(portal.SessionCookie))
 		s.guessWith(held, tabs, "/reauthenticate", "password", s.password, "return", "/")
 		held = knownBrowser(s.t, s.p, s.owner)
-		held.SetCookie(SessionCookie, s.owner.Cookie(SessionCookie))
+		held.SetCookie(portal.SessionCookie, s.owner.Cookie(portal.SessionCookie))
 		s.guessWith(held, 2, "/reauthenticate", "password", s.password, "return", "/")
 		held.Post("/login", "username", "ada", "password", s.password)
 		s.guessWith(held, 9, "/login/code")

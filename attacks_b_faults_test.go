@@ -20,48 +20,48 @@ import (
 )
 
 func TestAttack39ClockSetBack(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
 		p.Clock.Move(time.Hour)
 		used := phone.Code(0)
-		b := PendingSignIn(t, p, "ada")
+		b := portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", used)
-		CheckSignedIn(t, b, "code before the clock is set back", true)
+		portal.CheckSignedIn(t, b, "code before the clock is set back", true)
 
 		p.Clock.Move(-10 * time.Minute)
-		b = PendingSignIn(t, p, "ada")
+		b = portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", used)
-		CheckSignedIn(t, b, "used code after the clock was set back", false)
+		portal.CheckSignedIn(t, b, "used code after the clock was set back", false)
 		b.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, b, "fresh code of a time before the last step", false)
+		portal.CheckSignedIn(t, b, "fresh code of a time before the last step", false)
 		b.Post("/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period))
-		CheckSignedIn(t, b, "two fresh codes of a time before the last step", false)
+		portal.CheckSignedIn(t, b, "two fresh codes of a time before the last step", false)
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-		CheckSignedIn(t, b, "backup code", true)
+		portal.CheckSignedIn(t, b, "backup code", true)
 	})
 }
 
 func TestAttack41NodeWithAFastClock(t *testing.T) {
 	t.Parallel()
-	nodes := StartNodes(t, 2)
-	_, phone := WithTwoFactor(t, nodes[0], "ada")
+	nodes := portal.StartNodes(t, 2)
+	_, phone := portal.WithTwoFactor(t, nodes[0], "ada")
 	nodes[1].Clock.Move(totp.Period + 45*time.Second)
 	for _, order := range [][]int{{0, 1}, {1, 0}} {
-		MoveAll(nodes, 10*time.Minute)
+		portal.MoveAll(nodes, 10*time.Minute)
 		code := phone.Code(0)
 		for i, n := range order {
-			b := PendingSignIn(t, nodes[n], "ada")
+			b := portal.PendingSignIn(t, nodes[n], "ada")
 			b.Post("/login/code", "code", code)
-			CheckSignedIn(t, b, "one code on two nodes", i == 0)
+			portal.CheckSignedIn(t, b, "one code on two nodes", i == 0)
 		}
 	}
 	// At once, on both.
-	MoveAll(nodes, 10*time.Minute)
+	portal.MoveAll(nodes, 10*time.Minute)
 	code := phone.Code(0)
-	browsers := []*portal.Browser{PendingSignIn(t, nodes[0], "ada"), PendingSignIn(t, nodes[1], "ada")}
+	browsers := []*portal.Browser{portal.PendingSignIn(t, nodes[0], "ada"), portal.PendingSignIn(t, nodes[1], "ada")}
 	got := testkit.Race(2, func(i int) string {
 		browsers[i].Post("/login/code", "code", code)
-		if browsers[i].Cookie(SessionCookie) != "" {
+		if browsers[i].Cookie(portal.SessionCookie) != "" {
 			return "session"
 		}
 		return "none"
@@ -78,12 +78,12 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, metrics := StartMeasured(t, engine)
+			p, metrics := portal.StartMeasured(t, engine)
 			_, err := p.Login.AddAccount(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
-			Check(t, err)
+			testkit.Check(t, err)
 			operator := p.Browser(t)
 			operator.SignIn("op")
-			_, phone := WithTwoFactor(t, p, "ada")
+			_, phone := portal.WithTwoFactor(t, p, "ada")
 			for _, test := range []struct {
 				ahead              time.Duration
 				taken              bool
@@ -97,26 +97,26 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 			} {
 				p.Clock.Move(5 * time.Minute)
 				p.Ahead.Store(int64(test.ahead))
-				Check(t, p.WatchClock(t.Context()))
-				b := PendingSignIn(t, p, "ada")
+				testkit.Check(t, p.WatchClock(t.Context()))
+				b := portal.PendingSignIn(t, p, "ada")
 				a := b.Post("/login/code", "code", phone.Code(0))
-				CheckSignedIn(t, b, test.ahead.String(), test.taken)
+				portal.CheckSignedIn(t, b, test.ahead.String(), test.taken)
 				if !test.taken {
-					if !strings.Contains(VisibleText(a.Body), "this server’s clock is wrong") {
+					if !strings.Contains(portal.VisibleText(a.Body), "this server’s clock is wrong") {
 						t.Errorf("%v: the page doesn't say why", test.ahead)
 					}
 					b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-					CheckSignedIn(t, b, "backup code", true)
+					portal.CheckSignedIn(t, b, "backup code", true)
 					phone.Codes = phone.Codes[1:]
 				}
-				ready, page := operator.Get("/readyz"), VisibleText(operator.Get("/settings/profile").Body)
+				ready, page := operator.Get("/readyz"), portal.VisibleText(operator.Get("/settings/profile").Body)
 				if (ready.Status == http.StatusOK) != test.taken || !strings.Contains(ready.Body, test.ready) {
 					t.Errorf("%v: readyz %d %s", test.ahead, ready.Status, ready.Body)
 				}
 				if !strings.Contains(page, test.page) || strings.Contains(page, "differs from the database") != (test.page != "") {
 					t.Errorf("%v: the operator isn't told what is so", test.ahead)
 				}
-				if got := Scrape(t, metrics); !strings.Contains(got, "\nsallyport_clock_ahead_of_database_seconds "+test.gauge+"\n") {
+				if got := portal.Scrape(t, metrics); !strings.Contains(got, "\nsallyport_clock_ahead_of_database_seconds "+test.gauge+"\n") {
 					t.Errorf("%v: the metric says something else", test.ahead)
 				}
 			}
@@ -128,10 +128,10 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 }
 
 func TestAttack42LostKey(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		signedIn, phone := WithTwoFactor(t, p, "ada")
-		pending := PendingSignIn(t, p, "ada")
-		before := CountRows(t, p, SessionsOfQuery, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		signedIn, phone := portal.WithTwoFactor(t, p, "ada")
+		pending := portal.PendingSignIn(t, p, "ada")
+		before := portal.CountRows(t, p, portal.SessionsOfQuery, "ada")
 		right := p.Login.Ring
 
 		// The secrets that are left don't open: never "no second factor".
@@ -144,23 +144,23 @@ func TestAttack42LostKey(t *testing.T) {
 				"password", portal.Password, "code", phone.Code(0), "return", "/"),
 		} {
 			if a.Status < 500 || a.Header.Get("Set-Cookie") != "" {
-				t.Errorf("%s with a lost key: %s, cookie %q; want 5xx and no cookie", what, Summary(a), a.Header.Get("Set-Cookie"))
+				t.Errorf("%s with a lost key: %s, cookie %q; want 5xx and no cookie", what, portal.Summary(a), a.Header.Get("Set-Cookie"))
 			}
 		}
-		if page := VisibleText(signedIn.Get("/settings/security").Body); !strings.Contains(page, "Disable two-factor authentication") {
+		if page := portal.VisibleText(signedIn.Get("/settings/security").Body); !strings.Contains(page, "Disable two-factor authentication") {
 			t.Error("with a lost key two-factor authentication looks off")
 		}
-		if after := CountRows(t, p, SessionsOfQuery, "ada"); after != before {
+		if after := portal.CountRows(t, p, portal.SessionsOfQuery, "ada"); after != before {
 			t.Errorf("sessions: %d before, %d after", before, after)
 		}
 		p.Login.Ring = right
 		pending.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, pending, "code with the right key", true)
+		portal.CheckSignedIn(t, pending, "code with the right key", true)
 	})
 }
 
 func TestAttack42LostKeyAtStart(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		dir := t.TempDir()
 		environ := []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_DATABASE=" + p.Config.Database.Reveal()}
@@ -168,7 +168,7 @@ func TestAttack42LostKeyAtStart(t *testing.T) {
 			// SQLite's file lies beside the key ring: take the ring away.
 			environ = []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir}
 			dir = p.Config.DataDir
-			MoveFile(t, filepath.Join(dir, "keyring"), filepath.Join(dir, "keyring.away"))
+			testkit.MoveFile(t, filepath.Join(dir, "keyring"), filepath.Join(dir, "keyring.away"))
 		}
 		cfg, err := config.Load("", environ)
 		if err != nil {

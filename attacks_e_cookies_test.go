@@ -12,7 +12,7 @@ import (
 )
 
 func TestAttack73PlantedCookies(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		p.AddAccount(t, "eve")
 		// The one cookie that a stranger gets says that cookies work, the same for everybody:
@@ -24,21 +24,21 @@ func TestAttack73PlantedCookies(t *testing.T) {
 		}
 		eve := p.Browser(t)
 		eve.SignIn("eve")
-		evesToken := eve.Cookie(SessionCookie)
+		evesToken := eve.Cookie(portal.SessionCookie)
 		for what, planted := range map[string]string{"made up": strings.Repeat("A", 43), "eve's session": evesToken} {
 			b := p.Browser(t)
-			b.SetCookie(SessionCookie, planted)
-			b.SetCookie(AttemptCookie, planted)
+			b.SetCookie(portal.SessionCookie, planted)
+			b.SetCookie(portal.AttemptCookie, planted)
 			b.SignIn("ada")
-			if got := b.Cookie(SessionCookie); got == "" || got == planted {
+			if got := b.Cookie(portal.SessionCookie); got == "" || got == planted {
 				t.Errorf("%s: the planted token was adopted", what)
 			}
 			thief := p.Browser(t)
-			thief.SetCookie(SessionCookie, planted)
+			thief.SetCookie(portal.SessionCookie, planted)
 			if thief.SignedIn() {
 				t.Errorf("%s: the planted token opens something", what)
 			}
-			if page := VisibleText(b.Get("/settings/profile").Body); !strings.Contains(page, "ada") || strings.Contains(page, "eve") {
+			if page := portal.VisibleText(b.Get("/settings/profile").Body); !strings.Contains(page, "ada") || strings.Contains(page, "eve") {
 				t.Errorf("%s: the session isn't ada's", what)
 			}
 		}
@@ -48,16 +48,16 @@ func TestAttack73PlantedCookies(t *testing.T) {
 		eve = p.Browser(t)
 		eve.SignIn("eve")
 		host := strings.TrimPrefix(p.Base, "http://")
-		one, two := SessionCookie+"="+ada.Cookie(SessionCookie), SessionCookie+"="+eve.Cookie(SessionCookie)
+		one, two := portal.SessionCookie+"="+ada.Cookie(portal.SessionCookie), portal.SessionCookie+"="+eve.Cookie(portal.SessionCookie)
 		for what, cookies := range map[string]string{
-			"ada's and eve's": one + "; " + two, "eve's and ada's": two + "; " + one, "ada's twice": one + "; " + one, "ada's and junk": one + "; " + SessionCookie + "=x",
+			"ada's and eve's": one + "; " + two, "eve's and ada's": two + "; " + one, "ada's twice": one + "; " + one, "ada's and junk": one + "; " + portal.SessionCookie + "=x",
 		} {
-			if a := ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookies}}, ""); a.Status != http.StatusSeeOther {
-				t.Errorf("%s: %s, want the sign-in page", what, Summary(a))
+			if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookies}}, ""); a.Status != http.StatusSeeOther {
+				t.Errorf("%s: %s, want the sign-in page", what, portal.Summary(a))
 			}
 		}
-		if a := ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {one}}, ""); a.Status != http.StatusOK {
-			t.Errorf("ada's alone: %s", Summary(a))
+		if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {one}}, ""); a.Status != http.StatusOK {
+			t.Errorf("ada's alone: %s", portal.Summary(a))
 		}
 	})
 }
@@ -70,9 +70,9 @@ func TestAttack73HostPrefix(t *testing.T) {
 	p.AddAccount(t, "ada")
 	form := "username=ada&password=" + strings.ReplaceAll(portal.Password, " ", "+")
 	same := http.Header{"Sec-Fetch-Site": {"same-origin"}}
-	a := ToListener(t, p, http.MethodPost, "/login", host, same, form)
+	a := portal.ToListener(t, p, http.MethodPost, "/login", host, same, form)
 	if a.Status != http.StatusSeeOther || a.Location != "https://"+host+"/" {
-		t.Fatalf("sign-in: %s", Summary(a))
+		t.Fatalf("sign-in: %s", portal.Summary(a))
 	}
 	token := ""
 	for _, set := range a.Header.Values("Set-Cookie") {
@@ -89,8 +89,8 @@ func TestAttack73HostPrefix(t *testing.T) {
 		"__Host-sallyport=" + token: http.StatusOK, "sallyport=" + token: http.StatusSeeOther, "__host-sallyport=" + token: http.StatusSeeOther,
 		"__Secure-sallyport=" + token: http.StatusSeeOther, "sallyport=x; __Host-sallyport=" + token: http.StatusOK,
 	} {
-		if a := ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookie}}, ""); a.Status != want {
-			t.Errorf("cookie %.25s: %s, want %d", cookie, Summary(a), want)
+		if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookie}}, ""); a.Status != want {
+			t.Errorf("cookie %.25s: %s, want %d", cookie, portal.Summary(a), want)
 		}
 	}
 	if got := a.Header.Get("Strict-Transport-Security"); !strings.HasPrefix(got, "max-age=") {
@@ -99,11 +99,11 @@ func TestAttack73HostPrefix(t *testing.T) {
 }
 
 func TestAttack84CookieJunk(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		b, _ := WithTwoFactor(t, p, "ada")
-		pending := PendingSignIn(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, _ := portal.WithTwoFactor(t, p, "ada")
+		pending := portal.PendingSignIn(t, p, "ada")
 		host := strings.TrimPrefix(p.Base, "http://")
-		session, attempt := b.Cookie(SessionCookie), pending.Cookie(AttemptCookie)
+		session, attempt := b.Cookie(portal.SessionCookie), pending.Cookie(portal.AttemptCookie)
 		junk := func(token string) []string {
 			all := []string{
 				"", `""`, " ", "\t", "\xff\xfe\x80", token[:42], token[:1], token + "A", token + token, token + "=", token + "==", strings.ToLower(token), strings.ToUpper(token),
@@ -120,35 +120,35 @@ func TestAttack84CookieJunk(t *testing.T) {
 		}
 		get := func(path, cookies string) portal.Answer {
 			t.Helper()
-			return ToListener(t, p, http.MethodGet, path, host, http.Header{"Cookie": {cookies}}, "")
+			return portal.ToListener(t, p, http.MethodGet, path, host, http.Header{"Cookie": {cookies}}, "")
 		}
 		for _, value := range junk(session) {
-			if a := get("/", SessionCookie+"="+value); a.Status != http.StatusSeeOther && a.Status != http.StatusBadRequest {
-				t.Errorf("session cookie %.30q: %s", value, Summary(a))
+			if a := get("/", portal.SessionCookie+"="+value); a.Status != http.StatusSeeOther && a.Status != http.StatusBadRequest {
+				t.Errorf("session cookie %.30q: %s", value, portal.Summary(a))
 			}
 		}
 		for _, value := range junk(attempt) {
-			if a := get("/login/code", AttemptCookie+"="+value); a.Location != p.Base+"/login?notice=expired" && a.Status != http.StatusBadRequest {
-				t.Errorf("attempt cookie %.30q: %s", value, Summary(a))
+			if a := get("/login/code", portal.AttemptCookie+"="+value); a.Location != p.Base+"/login?notice=expired" && a.Status != http.StatusBadRequest {
+				t.Errorf("attempt cookie %.30q: %s", value, portal.Summary(a))
 			}
 		}
-		if a := get("/", strings.Repeat(SessionCookie+"="+session+"; ", 50)+"x=y"); a.Status != http.StatusSeeOther {
-			t.Errorf("fifty cookies: %s", Summary(a))
+		if a := get("/", strings.Repeat(portal.SessionCookie+"="+session+"; ", 50)+"x=y"); a.Status != http.StatusSeeOther {
+			t.Errorf("fifty cookies: %s", portal.Summary(a))
 		}
 		for what, cookie := range map[string]string{"0 byte": session + "\x00", "line break": session + "\r\n x", "escape": "\x1b" + session} {
-			answer := RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+host+"\r\nCookie: "+SessionCookie+"="+cookie+"\r\nConnection: close\r\n\r\n")
+			answer := portal.RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+host+"\r\nCookie: "+portal.SessionCookie+"="+cookie+"\r\nConnection: close\r\n\r\n")
 			if !strings.HasPrefix(answer, "HTTP/1.1 400") && !strings.HasPrefix(answer, "HTTP/1.1 303") {
 				t.Errorf("%s in the cookie: %.40s", what, answer)
 			}
 		}
-		if a := get("/", "x="+strings.Repeat("A", 64<<10)+"; "+SessionCookie+"="+session); a.Status != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("64 KiB of cookies: %s", Summary(a))
+		if a := get("/", "x="+strings.Repeat("A", 64<<10)+"; "+portal.SessionCookie+"="+session); a.Status != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("64 KiB of cookies: %s", portal.Summary(a))
 		}
-		if a := get("/", SessionCookie+"="+session); a.Status != http.StatusOK {
-			t.Errorf("the right cookie: %s", Summary(a))
+		if a := get("/", portal.SessionCookie+"="+session); a.Status != http.StatusOK {
+			t.Errorf("the right cookie: %s", portal.Summary(a))
 		}
-		if a := get("/login/code", AttemptCookie+"="+attempt); a.Status != http.StatusOK {
-			t.Errorf("the right attempt cookie: %s", Summary(a))
+		if a := get("/login/code", portal.AttemptCookie+"="+attempt); a.Status != http.StatusOK {
+			t.Errorf("the right attempt cookie: %s", portal.Summary(a))
 		}
 	})
 }

@@ -12,26 +12,27 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 func TestAttack80SignOut(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		b, tab, other := p.Browser(t), p.Browser(t), p.Browser(t)
 		b.SignIn("ada")
 		other.SignIn("ada")
-		tab.SetCookie(SessionCookie, b.Cookie(SessionCookie))
+		tab.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
-			if a := b.Do(method, "/logout", nil, nil); !OneOf(a.Status, http.StatusNotFound, http.StatusMethodNotAllowed) {
-				t.Errorf("%s /logout: %s", method, Summary(a))
+			if a := b.Do(method, "/logout", nil, nil); !portal.OneOf(a.Status, http.StatusNotFound, http.StatusMethodNotAllowed) {
+				t.Errorf("%s /logout: %s", method, portal.Summary(a))
 			}
 		}
 		if !tab.SignedIn() {
 			t.Fatal("a GET signed out")
 		}
-		if a := b.Post("/logout"); a.Location != "/login?notice=signed_out" || b.Cookie(SessionCookie) != "" {
-			t.Errorf("sign-out: %s", Summary(a))
+		if a := b.Post("/logout"); a.Location != "/login?notice=signed_out" || b.Cookie(portal.SessionCookie) != "" {
+			t.Errorf("sign-out: %s", portal.Summary(a))
 		}
 		if tab.SignedIn() {
 			t.Error("the cookie works after the sign-out")
@@ -45,11 +46,11 @@ func TestAttack80SignOut(t *testing.T) {
 // TestAttack80And81OnAnotherNode: what ends on one node has ended on all.
 func TestAttack80And81OnAnotherNode(t *testing.T) {
 	t.Parallel()
-	nodes := StartNodes(t, 2)
+	nodes := portal.StartNodes(t, 2)
 	nodes[0].AddAccount(t, "ada")
 	there := func(b *portal.Browser) *portal.Browser {
 		copied := nodes[1].Browser(t)
-		copied.SetCookie(SessionCookie, b.Cookie(SessionCookie))
+		copied.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
 		if !copied.SignedIn() {
 			t.Fatal("the session doesn't count on the other node")
 		}
@@ -70,7 +71,7 @@ func TestAttack80And81OnAnotherNode(t *testing.T) {
 			elsewhere.Post("/settings/sessions/revoke-others")
 		},
 		"disable": func(*portal.Browser) {
-			ada := MustAccount(t, nodes[0], "ada")
+			ada := portal.MustAccount(t, nodes[0], "ada")
 			if err := nodes[0].Login.Disable(ctx, ada); err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +92,7 @@ func TestAttack80And81OnAnotherNode(t *testing.T) {
 
 // TestAttack81WhatEnds holds DESIGN's table of what ends when (section 7).
 func TestAttack81WhatEnds(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
 		for what, c := range map[string]struct {
 			own, others bool // they live on
@@ -112,37 +113,37 @@ func TestAttack81WhatEnds(t *testing.T) {
 			}},
 			"disable": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/security/disable") }},
 			"operator's password": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				Check(t, p.Login.SetPassword(ctx, MustAccount(t, p, name), "set by the operator"))
+				testkit.Check(t, p.Login.SetPassword(ctx, portal.MustAccount(t, p, name), "set by the operator"))
 			}},
 			"operator's reset": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				_, err := p.Login.ResetTwoFactor(ctx, MustAccount(t, p, name), time.Hour)
-				Check(t, err)
+				_, err := p.Login.ResetTwoFactor(ctx, portal.MustAccount(t, p, name), time.Hour)
+				testkit.Check(t, err)
 			}},
 			"operator's disable": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				Check(t, p.Login.Disable(ctx, MustAccount(t, p, name)))
+				testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, name)))
 			}},
 			"operator's remove": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				Check(t, p.Login.Remove(ctx, MustAccount(t, p, name)))
+				testkit.Check(t, p.Login.Remove(ctx, portal.MustAccount(t, p, name)))
 			}},
 			"sign-out":      {false, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/logout") }},
 			"revoke others": {true, false, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/sessions/revoke-others") }},
 		} {
 			name := strings.NewReplacer(" ", "-", "'", "").Replace(what)
-			b, phone := WithTwoFactor(t, p, name)
+			b, phone := portal.WithTwoFactor(t, p, name)
 			others := []*portal.Browser{p.Browser(t), p.Browser(t)}
 			for i, other := range others {
 				other.SignIn(name)
 				other.Post("/login/backup-code", "backup_code", phone.Codes[i])
-				CheckSignedIn(t, other, what+": another browser", true)
+				portal.CheckSignedIn(t, other, what+": another browser", true)
 			}
 			copied := p.Browser(t)
-			copied.SetCookie(SessionCookie, b.Cookie(SessionCookie))
-			pending := PendingSignIn(t, p, name)
-			account := MustAccount(t, p, name)
-			OperatorsPass(t, p, account, Radio, "/", "", "")
+			copied.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
+			pending := portal.PendingSignIn(t, p, name)
+			account := portal.MustAccount(t, p, name)
+			panels.OperatorsPass(t, p, account, panels.Radio, "/", "", "")
 			c.do(b, phone, name)
 			if b.Last.Status >= 400 {
-				t.Fatalf("%s: %s", what, Summary(b.Last))
+				t.Fatalf("%s: %s", what, portal.Summary(b.Last))
 			}
 			if got := b.SignedIn(); got != c.own {
 				t.Errorf("%s: own session lives %v, want %v", what, got, c.own)
@@ -160,7 +161,7 @@ func TestAttack81WhatEnds(t *testing.T) {
 				t.Errorf("%s: an attempt of before lives %v, want %v", what, got, c.attempts)
 			}
 			left, err := pass.List(ctx, p.DB.Reader(), account.ID)
-			Check(t, err)
+			testkit.Check(t, err)
 			if got := len(left) > 0; got != c.attempts {
 				t.Errorf("%s: a machine pass lives %v, want %v", what, got, c.attempts)
 			}
@@ -168,50 +169,43 @@ func TestAttack81WhatEnds(t *testing.T) {
 	})
 }
 
-func Check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestAttackR17Stamp: a session and an attempt of another stamp are dead, even
 // where their rows are there.
 func TestAttackR17Stamp(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		b, phone := WithTwoFactor(t, p, "ada")
-		pending := PendingSignIn(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, phone := portal.WithTwoFactor(t, p, "ada")
+		pending := portal.PendingSignIn(t, p, "ada")
 		var stamp string
-		Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT security_stamp FROM accounts`).Scan(&stamp))
-		ChangeRows(t, p, `UPDATE accounts SET security_stamp = 'another'`)
+		testkit.Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT security_stamp FROM accounts`).Scan(&stamp))
+		portal.ChangeRows(t, p, `UPDATE accounts SET security_stamp = 'another'`)
 		if b.SignedIn() {
 			t.Error("a session of another stamp lives")
 		}
-		for _, r := range Routes(t) {
+		for _, r := range portal.Routes(t) {
 			if r.Needs == "Public" {
 				continue
 			}
 			a := b.Do(r.Method, r.At(phone.ID), nil, http.Header{"Sec-Fetch-Site": {"same-origin"}})
 			if a.Status != http.StatusSeeOther || !strings.HasPrefix(a.Location, "/login?return=") {
-				t.Errorf("%s %s with a session of another stamp: %s", r.Method, r.Path, Summary(a))
+				t.Errorf("%s %s with a session of another stamp: %s", r.Method, r.Path, portal.Summary(a))
 			}
 		}
 		for _, door := range []string{"/login/code", "/login/backup-code", "/login/new-password"} {
 			one := p.Browser(t)
-			one.SetCookie(AttemptCookie, pending.Cookie(AttemptCookie))
+			one.SetCookie(portal.AttemptCookie, pending.Cookie(portal.AttemptCookie))
 			a := one.Post(door, "code", phone.Code(0), "backup_code", phone.Codes[0], "new_password", "another long password")
 			if a.Location != "/login?notice=expired" {
-				t.Errorf("POST %s in an attempt of another stamp: %s", door, Summary(a))
+				t.Errorf("POST %s in an attempt of another stamp: %s", door, portal.Summary(a))
 			}
 		}
-		ChangeRows(t, p, `UPDATE accounts SET security_stamp = $1`, stamp)
+		portal.ChangeRows(t, p, `UPDATE accounts SET security_stamp = $1`, stamp)
 		pending.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, pending, "the attempt under its own stamp", true)
+		portal.CheckSignedIn(t, pending, "the attempt under its own stamp", true)
 	})
 }
 
 func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		idle, steady := p.Browser(t), p.Browser(t)
 		idle.SignIn("ada")
@@ -236,7 +230,7 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 			}
 			// Proving again doesn't put the end off.
 			if a := steady.Post("/reauthenticate", "password", portal.Password, "return", "/"); a.Status != http.StatusSeeOther {
-				t.Fatalf("reauthenticate: %s", Summary(a))
+				t.Fatalf("reauthenticate: %s", portal.Summary(a))
 			}
 		}
 		for p.Clock.Now().Sub(testkit.Start) < 7*24*time.Hour-time.Second {
@@ -249,8 +243,8 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 		if steady.SignedIn() {
 			t.Error("a session outlives seven days")
 		}
-		Check(t, p.Sweep(context.Background()))
-		if n := CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != 0 {
+		testkit.Check(t, p.Sweep(context.Background()))
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != 0 {
 			t.Errorf("%d rows of ended sessions are kept", n)
 		}
 	})
@@ -258,7 +252,7 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 
 // What can't be swept keeps nothing else.
 func TestSweepsFailByThemselves(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		p.Browser(t).SignIn("ada")
 		statements := []string{`CREATE TRIGGER stuck BEFORE DELETE ON devices BEGIN SELECT RAISE(ABORT, 'stuck'); END`}
@@ -269,14 +263,14 @@ func TestSweepsFailByThemselves(t *testing.T) {
 			}
 		}
 		for _, statement := range statements {
-			Check(t, p.DB.Write(context.Background(), func(tx *db.Tx) error {
+			testkit.Check(t, p.DB.Write(context.Background(), func(tx *db.Tx) error {
 				_, err := db.Exec(context.Background(), tx, statement)
 				return err
 			}))
 		}
 		swept := []string{"sessions", "ledger"} // before and after what is stuck
 		for _, table := range swept {
-			if CountRows(t, p, `SELECT COUNT(*) FROM `+table) == 0 {
+			if portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table) == 0 {
 				t.Fatalf("nothing in %s to sweep", table)
 			}
 		}
@@ -285,7 +279,7 @@ func TestSweepsFailByThemselves(t *testing.T) {
 			t.Errorf("swept: %v", err)
 		}
 		for _, table := range swept {
-			if n := CountRows(t, p, `SELECT COUNT(*) FROM `+table); n != 0 {
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table); n != 0 {
 				t.Errorf("%d rows of %s are kept", n, table)
 			}
 		}

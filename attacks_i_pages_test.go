@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // TestAttack131And132Injection sends hostile text through every field of
 // every form, and looks for it on every page.
 func TestAttack131And132Injection(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		payloads := []string{
 			`<script>alert(1337)</script>`, `"><img src=x onerror=alert(1337)>`, `' onmouseover='alert(1337)`, `{{1337*1337}}`, `${1337*1337}`, `<%= 1337*1337 %>`, `#{1337*1337}`,
 			"x\r\nX-Injected: yes\r\n\r\n<b>", "x\nSet-Cookie: injected=1", `' OR '1'='1`, `'; DROP TABLE accounts; --`, `1 UNION SELECT phc FROM passwords`, `%s%n%x`, `../../../../etc/passwd`, "a\x00b", "\xff\xfe", `$1`, `\`, `%`, `_`,
@@ -29,7 +31,7 @@ func TestAttack131And132Injection(t *testing.T) {
 			t.Helper()
 			looked++
 			if a.Status >= 500 {
-				t.Errorf("%s with %q: %s", where, payload, Summary(a))
+				t.Errorf("%s with %q: %s", where, payload, portal.Summary(a))
 			}
 			if a.Header.Get("X-Injected") != "" || strings.Contains(strings.Join(a.Header.Values("Set-Cookie"), "\n"), "injected") {
 				t.Errorf("%s with %q: a header was injected: %v", where, payload, a.Header)
@@ -51,8 +53,8 @@ func TestAttack131And132Injection(t *testing.T) {
 				b.Header.Set("User-Agent", payload)
 			}
 			b.SignIn(name)
-			for _, r := range Routes(t) {
-				if b.Cookie(SessionCookie) == "" {
+			for _, r := range portal.Routes(t) {
+				if b.Cookie(portal.SessionCookie) == "" {
 					b.SignIn(name)
 				}
 				form := []string{}
@@ -76,7 +78,7 @@ func TestAttack131And132Injection(t *testing.T) {
 		if looked < 500 {
 			t.Errorf("looked at %d answers only", looked)
 		}
-		if n := CountRows(t, p, `SELECT COUNT(*) FROM accounts`); n != len(payloads) {
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM accounts`); n != len(payloads) {
 			t.Errorf("%d accounts, want %d", n, len(payloads))
 		}
 	})
@@ -92,7 +94,7 @@ func printable(r rune) rune {
 
 // TestAttack131CursorOfActivity: what can't be read is the first page.
 func TestAttack131CursorOfActivity(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		b := p.Browser(t)
 		b.SignIn("ada")
@@ -101,7 +103,7 @@ func TestAttack131CursorOfActivity(t *testing.T) {
 			"1.'%20OR%20'1'='1", "1e9.x", "0x1.x", "%00", "%ff", "-62135596800000.x",
 		} {
 			if a := b.Get("/settings/activity?before=" + before); a.Status != http.StatusOK {
-				t.Errorf("before=%.30s: %s, want 200", before, Summary(a))
+				t.Errorf("before=%.30s: %s, want 200", before, portal.Summary(a))
 			}
 		}
 	})
@@ -145,18 +147,18 @@ func checkHeaders(t *testing.T, where string, a portal.Answer) {
 func TestAttack133And134HeadersOfEveryPage(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
-	b, phone := WithTwoFactor(t, p, "ada")
-	pending := PendingSignIn(t, p, "ada")
+	b, phone := portal.WithTwoFactor(t, p, "ada")
+	pending := portal.PendingSignIn(t, p, "ada")
 	for who, one := range map[string]*portal.Browser{"signed in": b, "pending": pending, "nobody": p.Browser(t)} {
-		for _, r := range Routes(t) {
+		for _, r := range portal.Routes(t) {
 			path := r.At(phone.ID)
 			for _, path := range []string{path, path + ".css", path + "/x.css", path + "/x.js", path + "%2fx.css", path + ";x.css", path + "?x.css"} {
 				a := one.Do(http.MethodGet, path, nil, http.Header{
 					"If-None-Match": {"*"}, "If-Modified-Since": {"Mon, 01 Jan 2035 00:00:00 GMT"}, "Range": {"bytes=0-10"}})
 				where := who + ": GET " + path
 				checkHeaders(t, where, a)
-				if OneOf(a.Status, http.StatusNotModified, http.StatusPartialContent) {
-					t.Errorf("%s: %s", where, Summary(a))
+				if portal.OneOf(a.Status, http.StatusNotModified, http.StatusPartialContent) {
+					t.Errorf("%s: %s", where, portal.Summary(a))
 				}
 				if strings.Contains(path, "x.css") && !strings.Contains(path, "?") && a.Status == http.StatusOK {
 					t.Errorf("%s: a page under the name of a static file", where)
@@ -172,7 +174,7 @@ func TestAttack133And134HeadersOfEveryPage(t *testing.T) {
 	// What is the same for all may be kept.
 	static := regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`).FindString(page)
 	if a := b.Get(static); a.Status != http.StatusOK || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") {
-		t.Errorf("%q: %s, %q", static, Summary(a), a.Header.Get("Cache-Control"))
+		t.Errorf("%q: %s, %q", static, portal.Summary(a), a.Header.Get("Cache-Control"))
 	}
 	for _, path := range []string{"/static/", "/static/../login", "/static/app.css", "/static/..%2f..%2fgo.mod", "/static/%2e%2e/routes.go", "/.git/config", "/debug/pprof/", "/metrics", "/robots.txt"} {
 		if a := b.Get(path); a.Status == http.StatusOK {
@@ -185,18 +187,18 @@ func TestAttack133And134HeadersOfEveryPage(t *testing.T) {
 // scripts sends, and that a password manager fills in.
 func TestAttack135WithoutScripts(t *testing.T) {
 	t.Parallel()
-	p := portal.Start(t, "sqlite", PanelRadio(t))
-	b, phone := WithTwoFactor(t, p, "ada")
+	p := portal.Start(t, "sqlite", panels.PanelRadio(t))
+	b, phone := portal.WithTwoFactor(t, p, "ada")
 	wizard := b.BeginEnroll()
-	shown := b.Post("/settings/security/passes", PassFields("backup")...)
+	shown := b.Post("/settings/security/passes", panels.PassFields("backup")...)
 	token, _, err := p.Login.Invite(context.Background(), account.Account{Name: "bob"})
-	Check(t, err)
-	pending := PendingSignIn(t, p, "ada")
-	other := PendingSignIn(t, p, "ada")
+	testkit.Check(t, err)
+	pending := portal.PendingSignIn(t, p, "ada")
+	other := portal.PendingSignIn(t, p, "ada")
 	other.Post("/login/backup-code", "backup_code", phone.Codes[0])
-	CheckSignedIn(t, other, "another session, to sign out", true)
-	suspect := PendingSignIn(t, p, "ada")
-	ChangeRows(t, p, `UPDATE passwords SET suspect_at = 1`)
+	portal.CheckSignedIn(t, other, "another session, to sign out", true)
+	suspect := portal.PendingSignIn(t, p, "ada")
+	portal.ChangeRows(t, p, `UPDATE passwords SET suspect_at = 1`)
 	suspect.Post("/login/code", "code", phone.Code(0))
 	pages := map[string]portal.Answer{
 		"/login": p.Browser(t).Get("/login"), "/login/code": pending.Get("/login/code"), "/login/code?two=1": pending.Get("/login/code?two=1"),
@@ -217,7 +219,7 @@ func TestAttack135WithoutScripts(t *testing.T) {
 	)
 	for where, a := range pages {
 		if a.Status != http.StatusOK {
-			t.Fatalf("%s: %s", where, Summary(a))
+			t.Fatalf("%s: %s", where, portal.Summary(a))
 		}
 		for _, form := range forms.FindAllString(a.Body, -1) {
 			open := opening.FindString(form)
@@ -252,7 +254,7 @@ func TestAttack135WithoutScripts(t *testing.T) {
 	}
 	// Every POST of the policy has a form, but for those whose page comes
 	// with more data.
-	for _, r := range Routes(t) {
+	for _, r := range portal.Routes(t) {
 		if r.Method != http.MethodPost {
 			continue
 		}
@@ -266,7 +268,7 @@ func TestAttack135WithoutScripts(t *testing.T) {
 			}
 		}
 		if strings.HasPrefix(r.Path, "/settings/security/passes/{id}") {
-			path = r.At(OnlyPass(t, p, "ada", "backup").ID)
+			path = r.At(panels.OnlyPass(t, p, "ada", "backup").ID)
 		}
 		if strings.HasPrefix(r.Path, "/settings/devices/{id}") {
 			if regexp.MustCompile(`action="/settings/devices/[^"/]+/forget"`).MatchString(pages["/settings/sessions"].Body) {

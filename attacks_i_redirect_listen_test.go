@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // TestAttack99RedirectListenerLeadsHomeOnly: what leads from http to https leads
@@ -52,7 +54,7 @@ func TestAttack99RedirectListenerLeadsHomeOnly(t *testing.T) {
 			{"GET /verify/nginx HTTP/1.1\nHost: other.test", 421, ""},
 		} {
 			conn, err := net.Dial("tcp", s.Config.RedirectListen)
-			Check(t, err)
+			testkit.Check(t, err)
 			resp := sendLines(t, conn, bufio.NewReader(conn), strings.Split(test.lines, "\n")...)
 			conn.Close()
 			if location := resp.Header.Get("Location"); resp.StatusCode != test.status || location != test.want {
@@ -63,7 +65,7 @@ func TestAttack99RedirectListenerLeadsHomeOnly(t *testing.T) {
 			}
 		}
 		conn, err := net.Dial("tcp", s.Config.RedirectListen)
-		Check(t, err)
+		testkit.Check(t, err)
 		defer conn.Close()
 		long := "GET / HTTP/1.1\r\nHost: auth.test\r\nX-Long: " + strings.Repeat("x", 64<<10)
 		if resp := sendLines(t, conn, bufio.NewReader(conn), long); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {

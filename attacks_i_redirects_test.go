@@ -11,12 +11,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // TestAttack99OpenRedirect: whatever the return URL says, the browser stays.
 func TestAttack99OpenRedirect(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		host := strings.TrimPrefix(p.Base, "http://")
 		hostile := []string{
 			"//evil.test", "///evil.test", "////evil.test", "/\\evil.test", "\\/evil.test", "\\\\evil.test", "/\\/evil.test", "//\\evil.test", "\\evil.test",
@@ -53,7 +54,7 @@ func TestAttack99OpenRedirect(t *testing.T) {
 			}
 			// The form carries the checked one only.
 			found := hidden.FindStringSubmatch(p.Browser(t).Get("/login?return=" + url.QueryEscape(raw)).Body)
-			if found == nil || Unescape(found[1]) != want {
+			if found == nil || portal.Unescape(found[1]) != want {
 				t.Errorf("form with return %.40q carries %q, want %q", raw, found, want)
 			}
 			a = signedIn.Post("/reauthenticate", "password", portal.Password, "return", raw)
@@ -70,7 +71,7 @@ func TestAttack99OpenRedirect(t *testing.T) {
 			try(raw, want)
 		}
 		// Over the attempt's row, too.
-		_, phone := WithTwoFactor(t, p, "bob")
+		_, phone := portal.WithTwoFactor(t, p, "bob")
 		for i, raw := range []string{"//evil.test", "/\\evil.test", "https://evil.test", "/settings/profile"} {
 			b := p.Browser(t)
 			b.Post("/login", "username", "bob", "password", portal.Password, "return", raw)
@@ -93,7 +94,7 @@ func TestAttackR20Redirects(t *testing.T) {
 	const host = "auth.example.test"
 	p := portal.Start(t, "sqlite", "SALLYPORT_PUBLIC_URL=https://"+host, "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32")
 	p.AddAccount(t, "ada")
-	signIn := ToListener(t, p, http.MethodPost, "/login", host, nil, "username=ada&password=correct+horse+battery")
+	signIn := portal.ToListener(t, p, http.MethodPost, "/login", host, nil, "username=ada&password=correct+horse+battery")
 	cookie := strings.SplitN(signIn.Header.Values("Set-Cookie")[1], ";", 2)[0]
 	forged := []http.Header{
 		{}, {"X-Forwarded-Host": {"evil.test"}}, {"X-Forwarded-Host": {"evil.test", "evil.test:81"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Port": {"81"}},
@@ -102,7 +103,7 @@ func TestAttackR20Redirects(t *testing.T) {
 		{"Referer": {"https://evil.test/"}}, {"X-Http-Host-Override": {"evil.test"}, "X_Forwarded_Host": {"evil.test"}},
 	}
 	paths := []string{"//evil.test", "//evil.test/", "//evil.test/..", "/login/", "//login", "/./login", "/login/../login", "/%2e%2e//evil.test", "/\\evil.test", "/static/../login"}
-	for _, r := range Routes(t) {
+	for _, r := range portal.Routes(t) {
 		paths = append(paths, r.At("x"))
 	}
 	asked, told := 0, map[string]bool{}
@@ -128,7 +129,7 @@ func TestAttackR20Redirects(t *testing.T) {
 					if path == "/logout" && with != "" && method == http.MethodPost {
 						continue
 					}
-					a := ToListener(t, p, method, path, host, h, "username=ada&return=//evil.test")
+					a := portal.ToListener(t, p, method, path, host, h, "username=ada&return=//evil.test")
 					if a.Status >= 300 && a.Status < 400 {
 						asked++
 						if !strings.HasPrefix(a.Location, "https://"+host+"/") {
@@ -151,7 +152,7 @@ func TestAttackR20Redirects(t *testing.T) {
 	// Another Host isn't served at all.
 	for _, other := range []string{"evil.test", "evil.test:443", host + ".evil.test", host + ".", host + ",evil.test", "evil.test," + host, "x." + host, "127.0.0.1", ""} {
 		for _, path := range []string{"/", "/login", "/settings/security"} {
-			answer := RawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: "+other+"\r\nCookie: "+cookie+"\r\nConnection: close\r\n\r\n")
+			answer := portal.RawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: "+other+"\r\nCookie: "+cookie+"\r\nConnection: close\r\n\r\n")
 			if !strings.HasPrefix(answer, "HTTP/1.1 421") || strings.Contains(answer, "\nLocation:") {
 				t.Errorf("Host %q, %s: %.60q, want 421", other, path, answer)
 			}
@@ -162,7 +163,7 @@ func TestAttackR20Redirects(t *testing.T) {
 		"GET http://evil.test/login HTTP/1.1", "GET https://evil.test/ HTTP/1.1", "GET x:@evil.test HTTP/1.1", "GET x:.evil.test HTTP/1.1", "GET //evil.test HTTP/1.1",
 		"GET /\\evil.test HTTP/1.1", "GET https:evil.test HTTP/1.1", "CONNECT evil.test:443 HTTP/1.1", "OPTIONS * HTTP/1.1", "GET * HTTP/1.1", "GET evil.test HTTP/1.1",
 	} {
-		answer := RawAnswer(t, p, line+"\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
+		answer := portal.RawAnswer(t, p, line+"\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
 		if location := regexp.MustCompile(`\r\nLocation: (.*)\r\n`).FindStringSubmatch(answer); location != nil && !strings.HasPrefix(location[1], "https://"+host+"/") {
 			t.Errorf("%s: Location %q", line, location[1])
 		}
@@ -179,7 +180,7 @@ func TestAttackR20TwoNamesOfThisMachine(t *testing.T) {
 	p := portal.Start(t, "sqlite")
 	port := p.Base[strings.LastIndex(p.Base, ":"):]
 	for _, line := range []string{"GET /login?x=y", "GET //evil.test", "GET x:@evil.test", "GET x:.evil.test", "GET x:0.evil.test", "GET http:@evil.test", "GET http://localhost" + port + "//evil.test"} {
-		answer := RawAnswer(t, p, line+" HTTP/1.1\r\nHost: localhost"+port+"\r\nConnection: close\r\n\r\n")
+		answer := portal.RawAnswer(t, p, line+" HTTP/1.1\r\nHost: localhost"+port+"\r\nConnection: close\r\n\r\n")
 		location := regexp.MustCompile(`\r\nLocation: (.*)\r\n`).FindStringSubmatch(answer)
 		if location == nil {
 			if strings.HasPrefix(line, "GET /login") {
@@ -220,11 +221,11 @@ func TestAttackR21ForwardedFor(t *testing.T) {
 					maps.Copy(b.Header, header)
 					b.SignIn("ada")
 					var got string
-					Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT address FROM sessions`).Scan(&got))
+					testkit.Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT address FROM sessions`).Scan(&got))
 					if got != want {
 						t.Errorf("%s: address %q, want %q", what, got, want)
 					}
-					if page := VisibleText(b.Get("/settings/sessions").Body); !strings.Contains(page, want) {
+					if page := portal.VisibleText(b.Get("/settings/sessions").Body); !strings.Contains(page, want) {
 						t.Errorf("%s: the sessions tab doesn't show %q", what, want)
 					}
 					b.Post("/logout")
@@ -277,12 +278,12 @@ func TestAttack89AroundTheProxy(t *testing.T) {
 	p := portal.Start(t, "sqlite", "SALLYPORT_PUBLIC_URL=https://"+host)
 	p.AddAccount(t, "ada")
 	for _, header := range []http.Header{{}, {"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Proto": {"https"}}, {"X-Forwarded-For": {"127.0.0.1"}}, {"X-Real-Ip": {"127.0.0.1"}}} {
-		for _, r := range Routes(t) {
-			a := ToListener(t, p, r.Method, r.At("x"), host, header, "username=ada&password=correct+horse+battery")
+		for _, r := range portal.Routes(t) {
+			a := portal.ToListener(t, p, r.Method, r.At("x"), host, header, "username=ada&password=correct+horse+battery")
 			if a.Status != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
-				t.Errorf("%s %s: %s, want 403", r.Method, r.Path, Summary(a))
+				t.Errorf("%s %s: %s, want 403", r.Method, r.Path, portal.Summary(a))
 			}
-			if !strings.Contains(VisibleText(a.Body), "trusted_proxies: [127.0.0.1/32]") {
+			if !strings.Contains(portal.VisibleText(a.Body), "trusted_proxies: [127.0.0.1/32]") {
 				t.Errorf("%s %s doesn't say which line to add", r.Method, r.Path)
 			}
 		}
@@ -290,7 +291,7 @@ func TestAttack89AroundTheProxy(t *testing.T) {
 	if !strings.Contains(p.Logs.String(), "peer is not in trusted_proxies") {
 		t.Error("the log doesn't say why")
 	}
-	if a := ToListener(t, p, http.MethodGet, "/healthz", "127.0.0.1", nil, ""); a.Status != http.StatusOK {
-		t.Errorf("/healthz: %s", Summary(a))
+	if a := portal.ToListener(t, p, http.MethodGet, "/healthz", "127.0.0.1", nil, ""); a.Status != http.StatusOK {
+		t.Errorf("/healthz: %s", portal.Summary(a))
 	}
 }

@@ -15,21 +15,22 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // TestAttack127Enumeration: nothing in an answer tells whether there is such
 // an account, whether it is open, and what it has.
 func TestAttack127Enumeration(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
-		WithTwoFactor(t, p, "ada1") // two-factor authentication
-		p.AddAccount(t, "ada2")     // none
-		p.AddAccount(t, "ada3")     // disabled
-		Check(t, p.Login.Disable(ctx, MustAccount(t, p, "ada3")))
+		portal.WithTwoFactor(t, p, "ada1") // two-factor authentication
+		p.AddAccount(t, "ada2")            // none
+		p.AddAccount(t, "ada3")            // disabled
+		testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, "ada3")))
 		_, _, err := p.Login.Invite(ctx, account.Account{Name: "ada4"}) // no password
-		Check(t, err)
-		Check(t, p.Login.SetEmail(ctx, MustAccount(t, p, "ada2"), "ada2@example.test"))
+		testkit.Check(t, err)
+		testkit.Check(t, p.Login.SetEmail(ctx, portal.MustAccount(t, p, "ada2"), "ada2@example.test"))
 
 		type answer struct {
 			status int
@@ -84,13 +85,13 @@ func TestAttack127Enumeration(t *testing.T) {
 		p.Clock.Move(10 * time.Second)
 		opened := p.Browser(t)
 		if a := opened.Post("/login", "username", " ADA2@EXAMPLE.TEST ", "password", portal.Password); a.Status != http.StatusSeeOther {
-			t.Errorf("the right password of an account whose budget was spent by a stranger: %s", Summary(a))
+			t.Errorf("the right password of an account whose budget was spent by a stranger: %s", portal.Summary(a))
 		}
 	})
 }
 
 func TestAttack129Passwords(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
 		n := 0
 		name := func() string { n++; return "user" + string(rune('a'+n%26)) + string(rune('a'+n/26)) }
@@ -98,7 +99,7 @@ func TestAttack129Passwords(t *testing.T) {
 			b := p.Browser(t)
 			a := b.Post("/login", "username", account, "password", typed)
 			if a.Status >= 500 {
-				t.Errorf("password of %d bytes: %s", len(typed), Summary(a))
+				t.Errorf("password of %d bytes: %s", len(typed), portal.Summary(a))
 			}
 			return a.Status == http.StatusSeeOther && b.SignedIn()
 		}
@@ -153,10 +154,10 @@ func TestAttack129Passwords(t *testing.T) {
 			"a password with \x00 in it": 422, "a password with \n in it": 422, "a password with \xff in it": 422, portal.Password: 422,
 		} {
 			if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", typed); a.Status != want {
-				t.Errorf("new password %.20q: %s, want %d", typed, Summary(a), want)
+				t.Errorf("new password %.20q: %s, want %d", typed, portal.Summary(a), want)
 			}
 			if a := p.Browser(t).Post("/login", "username", "ada", "password", typed); typed != portal.Password && a.Status != want {
-				t.Errorf("sign-in with %.20q: %s, want %d", typed, Summary(a), want)
+				t.Errorf("sign-in with %.20q: %s, want %d", typed, portal.Summary(a), want)
 			}
 			p.Clock.Move(time.Minute)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/disk"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -81,7 +82,7 @@ func (w *walk) post(b *portal.Browser, good func(portal.Answer) bool, path strin
 			return a // no write failed, or one that wasn't the form's
 		}
 		if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || a.Header.Get("Set-Cookie") != "" {
-			w.t.Fatalf("%s, time %d: %s, want 503\n%s", path, n, Summary(a), VisibleText(a.Body))
+			w.t.Fatalf("%s, time %d: %s, want 503\n%s", path, n, portal.Summary(a), portal.VisibleText(a.Body))
 		}
 		if !must && !failed {
 			w.t.Fatalf("%s, time %d: 503, but no write failed", path, n)
@@ -98,28 +99,17 @@ func (w *walk) post(b *portal.Browser, good func(portal.Answer) bool, path strin
 // count, and a person would have to wait.
 func (w *walk) forgive() {
 	w.t.Helper()
-	Check(w.t, w.p.DB.Write(context.Background(), func(tx *db.Tx) error {
+	testkit.Check(w.t, w.p.DB.Write(context.Background(), func(tx *db.Tx) error {
 		_, err := db.Exec(context.Background(), tx, `DELETE FROM ledger`)
 		return err
 	}))
-}
-
-// LeadsTo is a redirect to where path begins, but for /login when path isn't.
-func LeadsTo(path string) func(portal.Answer) bool {
-	return func(a portal.Answer) bool {
-		return a.Status == http.StatusSeeOther && strings.HasPrefix(a.Location, path) && (path != "/" || !strings.HasPrefix(a.Location, "/login"))
-	}
-}
-
-func ShowsCodes(a portal.Answer) bool {
-	return a.Status == http.StatusOK && len(ShownCodes(a.Body)) == 10
 }
 
 // pending gives the password, for which a code is asked.
 func (w *walk) pending(password string) *portal.Browser {
 	w.t.Helper()
 	b := w.p.Browser(w.t)
-	w.post(b, LeadsTo("/login/code"), "/login", "username", w.name, "password", password)
+	w.post(b, portal.LeadsTo("/login/code"), "/login", "username", w.name, "password", password)
 	return b
 }
 
@@ -129,37 +119,37 @@ func (w *walk) everything() {
 	w.t.Helper()
 	const security = "/settings/security"
 	own := w.p.Browser(w.t)
-	w.post(own, LeadsTo("/"), "/login", "username", w.name, "password", portal.Password)
-	wizard := w.post(own, LeadsTo(security+"/authenticators/"), security+"/authenticators").Location
+	w.post(own, portal.LeadsTo("/"), "/login", "username", w.name, "password", portal.Password)
+	wizard := w.post(own, portal.LeadsTo(security+"/authenticators/"), security+"/authenticators").Location
 	phone := own.Scan(strings.TrimPrefix(wizard, security+"/authenticators/"))
 	confirming := phone.Code(0)
-	first := ShownCodes(w.post(own, ShowsCodes, wizard+"/confirm", "code", confirming, "name", "Phone").Body)
+	first := portal.ShownCodes(w.post(own, portal.ShowsCodes, wizard+"/confirm", "code", confirming, "name", "Phone").Body)
 	w.p.Clock.Move(totp.Period)
 
 	code := phone.Code(0)
-	w.post(w.pending(portal.Password), LeadsTo("/"), "/login/code", "code", code)
-	w.post(w.pending(portal.Password), LeadsTo("/"), "/login/backup-code", "backup_code", first[0])
-	second := ShownCodes(w.post(own, ShowsCodes, security+"/backup-codes").Body)
-	w.post(own, LeadsTo(security+"?notice=password_changed"), security+"/password", "password", portal.Password, "new_password", newPassword)
+	w.post(w.pending(portal.Password), portal.LeadsTo("/"), "/login/code", "code", code)
+	w.post(w.pending(portal.Password), portal.LeadsTo("/"), "/login/backup-code", "backup_code", first[0])
+	second := portal.ShownCodes(w.post(own, portal.ShowsCodes, security+"/backup-codes").Body)
+	w.post(own, portal.LeadsTo(security+"?notice=password_changed"), security+"/password", "password", portal.Password, "new_password", newPassword)
 	w.p.Clock.Move(backupCodePace)
-	w.post(w.pending(newPassword), LeadsTo("/"), "/login/backup-code", "backup_code", second[9])
+	w.post(w.pending(newPassword), portal.LeadsTo("/"), "/login/backup-code", "backup_code", second[9])
 
 	w.harm = nothing
 	for what, used := range map[string]string{"confirming": confirming, "signing in": code} {
 		b := w.pending(newPassword)
 		b.Post("/login/code", "code", used)
-		CheckSignedIn(w.t, b, "the code of "+what+" once more", false)
+		portal.CheckSignedIn(w.t, b, "the code of "+what+" once more", false)
 	}
 	for what, used := range map[string]string{"used": second[9], "used, of the old set": first[0], "of the old set": first[1]} {
 		w.p.Clock.Move(backupCodePace)
 		b := w.pending(newPassword)
 		if a := b.Post("/login/backup-code", "backup_code", used); a.Status != http.StatusUnprocessableEntity {
-			w.t.Errorf("backup code %s: %s, want 422", what, Summary(a))
+			w.t.Errorf("backup code %s: %s, want 422", what, portal.Summary(a))
 		}
-		CheckSignedIn(w.t, b, "backup code "+what, false)
+		portal.CheckSignedIn(w.t, b, "backup code "+what, false)
 	}
 	if a := w.p.Browser(w.t).Post("/login", "username", w.name, "password", portal.Password); a.Status != http.StatusUnprocessableEntity {
-		w.t.Errorf("the old password: %s, want 422", Summary(a))
+		w.t.Errorf("the old password: %s, want 422", portal.Summary(a))
 	}
 	if !own.SignedIn() {
 		w.t.Error("the session in which everything was changed has ended")
@@ -167,7 +157,7 @@ func (w *walk) everything() {
 	w.p.Clock.Move(totp.Period)
 	b := w.pending(newPassword)
 	b.Post("/login/code", "code", phone.Code(0))
-	CheckSignedIn(w.t, b, "a fresh code", true)
+	portal.CheckSignedIn(w.t, b, "a fresh code", true)
 }
 
 // rowsOf returns what is stored about an account, but for its budgets, which a
@@ -190,35 +180,11 @@ func rowsOf(t *testing.T, p *portal.Portal, name string) []string {
 			var row [4]any
 			err := scan(&row[0], &row[1], &row[2], &row[3])
 			return fmt.Sprint(row), err
-		}, query, MustAccount(t, p, name).ID)
-		Check(t, err)
+		}, query, portal.MustAccount(t, p, name).ID)
+		testkit.Check(t, err)
 		all = append(all, rows...)
 	}
 	return all
-}
-
-// halfDone finds accounts whose two-factor authentication is neither on nor
-// off, and sessions that lack a second proof.
-const halfDone = `
-	SELECT 'two-factor authentication of ' || a.name
-	FROM   accounts a
-	JOIN   (SELECT a.id, (SELECT COUNT(*) FROM authenticators WHERE account_id = a.id AND confirmed_at IS NOT NULL) AS confirmed,
-	               (SELECT COUNT(*) FROM backup_codes WHERE account_id = a.id) AS codes FROM accounts a) has ON has.id = a.id
-	WHERE  NOT (a.two_factor_at IS NULL AND confirmed = 0 AND codes = 0 OR a.two_factor_at IS NOT NULL AND confirmed > 0 AND codes = 10)
-	UNION ALL
-	SELECT 'session of ' || a.name || ' with ' || s.proofs
-	FROM   sessions s JOIN accounts a ON a.id = s.account_id AND a.security_stamp = s.security_stamp
-	WHERE  a.two_factor_at IS NOT NULL AND s.proofs NOT LIKE '%totp:%' AND s.proofs NOT LIKE '%backup_code:%'
-	UNION ALL
-	SELECT 'authenticator without a secret: ' || id FROM authenticators WHERE id NOT IN (SELECT authenticator_id FROM totp)`
-
-func NothingHalfDone(t *testing.T, d *db.DB) {
-	t.Helper()
-	found, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, halfDone)
-	Check(t, err)
-	for _, one := range found {
-		t.Errorf("half done: %s", one)
-	}
 }
 
 // leastRefusals of one walk: less means that the disk doesn't see every write.
@@ -237,7 +203,7 @@ func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, leas
 	w := &walk{t: t, p: p, disk: under, harm: harm, name: "ada"}
 	p.AddAccount(t, w.name)
 	w.everything()
-	NothingHalfDone(t, p.DB)
+	portal.NothingHalfDone(t, p.DB)
 	if w.refused < least {
 		t.Errorf("%d forms were refused, want %d at least", w.refused, least)
 	}
@@ -245,7 +211,7 @@ func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, leas
 	again := &walk{t: t, p: p, disk: under, harm: nothing, name: "bob"}
 	p.AddAccount(t, again.name)
 	again.everything()
-	NothingHalfDone(t, p.DB)
+	portal.NothingHalfDone(t, p.DB)
 }
 
 // TestAttack140FullOrReadOnlyDisk: every form is refused while the disk takes
@@ -270,7 +236,7 @@ func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
 				fail(d)
 				ready(http.StatusServiceUnavailable)
 				if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK {
-					t.Errorf("the sign-in page: %s", Summary(a))
+					t.Errorf("the sign-in page: %s", portal.Summary(a))
 				}
 			}), forms)
 			ready(http.StatusOK)
@@ -287,34 +253,34 @@ func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			under := disk.Under(t, dir)
-			file := WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s\n    upstream: %s\n  - url: %s\n",
-				PortalAt, Radio, StartPanel(t, "radio").URL, Video))
+			file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s\n    upstream: %s\n  - url: %s\n",
+				panels.PortalAt, panels.Radio, panels.StartPanel(t, "radio").URL, panels.Video))
 			p := portal.StartIn(t, dir, testkit.NewClock(), "SALLYPORT_CONFIG="+file)
 			p.AddAccount(t, "ada")
-			b := Visit(t, p, "ada", Radio+"/")
-			Received(t, b.Last)
+			b := panels.Visit(t, p, "ada", panels.Radio+"/")
+			panels.Received(t, b.Last)
 			// No proxy serves the other panel here: the way to a visit is walked by hand.
-			b.Get(Video + "/.sallyport/start?return=/rack")
-			for !strings.HasPrefix(b.Last.Location, Video+"/rack") {
+			b.Get(panels.Video + "/.sallyport/start?return=/rack")
+			for !strings.HasPrefix(b.Last.Location, panels.Video+"/rack") {
 				if b.Last.Location == "" {
-					t.Fatalf("no way to the panel: %s", Summary(b.Last))
+					t.Fatalf("no way to the panel: %s", portal.Summary(b.Last))
 				}
 				b.Get(b.Last.Location)
 			}
 			fail(under)
 			p.Clock.Move(2 * time.Minute) // what is kept in memory is read again
-			Received(t, b.Get(Radio+"/"))
-			if a := Ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
-				t.Errorf("forward-auth: %s", Summary(a))
+			panels.Received(t, b.Get(panels.Radio+"/"))
+			if a := panels.Ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
+				t.Errorf("forward-auth: %s", portal.Summary(a))
 			}
 			if a := b.Post("/logout"); a.Status != http.StatusServiceUnavailable {
-				t.Errorf("sign-out: %s", Summary(a))
+				t.Errorf("sign-out: %s", portal.Summary(a))
 			}
 			if a := p.Browser(t).Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusServiceUnavailable {
-				t.Errorf("sign-in: %s", Summary(a))
+				t.Errorf("sign-in: %s", portal.Summary(a))
 			}
 			p.Clock.Move(13 * time.Hour) // the visit ends as idle
-			if a, other := b.Get(Radio+"/"), Ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
+			if a, other := b.Get(panels.Radio+"/"), panels.Ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
 				t.Error("an idle visit goes on while nothing can be written")
 			}
 			under.Mend()
@@ -326,43 +292,43 @@ func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
 func TestAttack138PowerCut(t *testing.T) {
 	t.Parallel()
 	p, under := startOn(t)
-	_, phone := WithTwoFactor(t, p, "ada")
+	_, phone := portal.WithTwoFactor(t, p, "ada")
 	// restart starts a portal on what a power cut now leaves.
 	restart := func(t *testing.T) *portal.Portal {
 		again := portal.StartIn(t, under.PowerCut(t), p.Clock)
-		NothingHalfDone(t, again.DB)
+		portal.NothingHalfDone(t, again.DB)
 		return again
 	}
 	t.Run("enrolment", func(t *testing.T) {
-		b := PendingSignIn(t, restart(t), "ada")
+		b := portal.PendingSignIn(t, restart(t), "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, b, "a code of the authenticator", true)
+		portal.CheckSignedIn(t, b, "a code of the authenticator", true)
 	})
 	t.Run("code", func(t *testing.T) {
-		b := PendingSignIn(t, p, "ada")
+		b := portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, b, "a fresh code", true)
+		portal.CheckSignedIn(t, b, "a fresh code", true)
 		after := restart(t)
-		if got := CountRows(t, after, SessionsOfQuery, "ada"); got != 2 {
+		if got := portal.CountRows(t, after, portal.SessionsOfQuery, "ada"); got != 2 {
 			t.Errorf("%d sessions, want the 2 that were opened", got)
 		}
-		b = PendingSignIn(t, after, "ada")
+		b = portal.PendingSignIn(t, after, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, b, "the code once more", false)
+		portal.CheckSignedIn(t, b, "the code once more", false)
 	})
 	t.Run("backup code", func(t *testing.T) {
-		b := PendingSignIn(t, p, "ada")
+		b := portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-		CheckSignedIn(t, b, "a backup code", true)
+		portal.CheckSignedIn(t, b, "a backup code", true)
 		after := restart(t)
 		p.Clock.Move(backupCodePace)
-		b = PendingSignIn(t, after, "ada")
+		b = portal.PendingSignIn(t, after, "ada")
 		if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("the backup code once more: %s, want 422", Summary(a))
+			t.Errorf("the backup code once more: %s, want 422", portal.Summary(a))
 		}
 		p.Clock.Move(backupCodePace)
 		b.Post("/login/backup-code", "backup_code", phone.Codes[1])
-		CheckSignedIn(t, b, "the next backup code", true)
+		portal.CheckSignedIn(t, b, "the next backup code", true)
 	})
 	t.Run("wrong code", func(t *testing.T) {
 		// A browser that nobody knows has five tries in a day.
@@ -372,18 +338,18 @@ func TestAttack138PowerCut(t *testing.T) {
 		b.SignIn("eve")
 		eve := b.Enroll("Phone")
 		for n := range budget {
-			guess := PendingSignIn(t, p, "eve")
-			if a := guess.Post("/login/code", "code", WrongCode(eve)); a.Status == http.StatusSeeOther && n < budget-1 {
-				t.Errorf("wrong code %d: %s", n+1, Summary(a))
+			guess := portal.PendingSignIn(t, p, "eve")
+			if a := guess.Post("/login/code", "code", portal.WrongCode(eve)); a.Status == http.StatusSeeOther && n < budget-1 {
+				t.Errorf("wrong code %d: %s", n+1, portal.Summary(a))
 			}
 			after := restart(t)
-			if got := CountRows(t, after, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND account_id = $1`, MustAccount(t, p, "eve").ID); got != n+1 {
+			if got := portal.CountRows(t, after, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND account_id = $1`, portal.MustAccount(t, p, "eve").ID); got != n+1 {
 				t.Errorf("%d wrong codes are in the audit log, want %d", got, n+1)
 			}
 			if n == budget-1 {
-				b := PendingSignIn(t, after, "eve")
+				b := portal.PendingSignIn(t, after, "eve")
 				b.Post("/login/code", "code", eve.Code(0))
-				CheckSignedIn(t, b, "a right code after the last try", false)
+				portal.CheckSignedIn(t, b, "a right code after the last try", false)
 			}
 		}
 	})
@@ -397,7 +363,7 @@ func TestAttack141DamagedLog(t *testing.T) {
 	// two-factor authentication.
 	crashed := func(t *testing.T) string {
 		p, under := startOn(t)
-		WithTwoFactor(t, p, "ada")
+		portal.WithTwoFactor(t, p, "ada")
 		return under.PowerCut(t)
 	}
 	for what, c := range map[string]struct {
@@ -405,26 +371,26 @@ func TestAttack141DamagedLog(t *testing.T) {
 		opens  bool
 	}{
 		"nothing": {func(*testing.T, string) {}, true},
-		"gone":    {func(t *testing.T, log string) { Check(t, os.Remove(log)) }, true},
+		"gone":    {func(t *testing.T, log string) { testkit.Check(t, os.Remove(log)) }, true},
 		"half of it": {func(t *testing.T, log string) {
 			info, err := os.Stat(log)
-			Check(t, err)
-			Check(t, os.Truncate(log, info.Size()/2))
+			testkit.Check(t, err)
+			testkit.Check(t, os.Truncate(log, info.Size()/2))
 		}, true},
 		"overwritten from the middle": {func(t *testing.T, log string) {
 			info, err := os.Stat(log)
-			Check(t, err)
+			testkit.Check(t, err)
 			overwrite(t, log, info.Size()/2, 10_000)
 		}, true},
 		"of another database": {func(t *testing.T, log string) {
-			MoveFile(t, filepath.Join(crashed(t), filepath.Base(log)), log)
+			testkit.MoveFile(t, filepath.Join(crashed(t), filepath.Base(log)), log)
 		}, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			dir := crashed(t)
 			c.damage(t, filepath.Join(dir, "sallyport.db-wal"))
-			p, err := OpenFiles(t, dir)
+			p, err := portal.OpenFiles(t, dir)
 			if (err == nil) != c.opens {
 				t.Fatalf("got %v, want it to open: %v", err, c.opens)
 			}
@@ -435,11 +401,11 @@ func TestAttack141DamagedLog(t *testing.T) {
 				return
 			}
 			var verdict string
-			Check(t, db.One(context.Background(), p.DB.Reader(), `PRAGMA integrity_check`, nil, &verdict))
+			testkit.Check(t, db.One(context.Background(), p.DB.Reader(), `PRAGMA integrity_check`, nil, &verdict))
 			if verdict != "ok" {
 				t.Errorf("integrity check: %s", verdict)
 			}
-			NothingHalfDone(t, p.DB)
+			portal.NothingHalfDone(t, p.DB)
 			// As of before the log she had no second factor, or no account.
 			whole := what == "nothing"
 			if w := signIn(p, "ada"); whole && !strings.HasSuffix(w.Result().Header.Get("Location"), "/login/code") {

@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
 const (
@@ -38,7 +39,7 @@ const (
 func migrationFiles(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(testkit.Path("internal/db/migrations/*.sql"))
-	Check(t, err)
+	testkit.Check(t, err)
 	if len(files) < 2 {
 		t.Fatalf("%d migrations", len(files))
 	}
@@ -59,7 +60,7 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 	exec(`INSERT INTO schema (version, usable_since) VALUES ($1, $1)`, version)
 	for _, file := range migrationFiles(t)[:version] {
 		text, err := os.ReadFile(file)
-		Check(t, err)
+		testkit.Check(t, err)
 		for statement := range strings.SplitSeq(string(text), ";\n") {
 			if strings.TrimSpace(statement) != "" {
 				exec(statement)
@@ -74,7 +75,7 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 			into[i], places[i] = &row[i], fmt.Sprint("$", i+1)
 		}
 		names := strings.Join(columns, ", ")
-		Check(t, from.DB.Reader().QueryRowContext(context.Background(), `SELECT `+names+` FROM `+table).Scan(into...))
+		testkit.Check(t, from.DB.Reader().QueryRowContext(context.Background(), `SELECT `+names+` FROM `+table).Scan(into...))
 		exec(`INSERT INTO `+table+` (`+names+`) VALUES (`+strings.Join(places, ", ")+`)`, row...)
 	}
 	exec(`
@@ -86,10 +87,10 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 func columnsOf(t *testing.T, d *sql.DB, table string) []string {
 	t.Helper()
 	rows, err := d.Query(`SELECT * FROM ` + table + ` WHERE 1 = 0`)
-	Check(t, err)
+	testkit.Check(t, err)
 	defer rows.Close()
 	columns, err := rows.Columns()
-	Check(t, err)
+	testkit.Check(t, err)
 	return columns
 }
 
@@ -103,11 +104,11 @@ type state struct {
 func stateOf(t *testing.T, path string) (s state) {
 	t.Helper()
 	d, err := sql.Open("sqlite", "file:"+path)
-	Check(t, err)
+	testkit.Check(t, err)
 	defer d.Close()
-	Check(t, d.QueryRow(`SELECT MAX(version), COUNT(*), (SELECT COUNT(*) FROM events) FROM schema`).Scan(&s.version, &s.rows, &s.events))
-	Check(t, d.QueryRow(`SELECT GROUP_CONCAT(sql, ' ') FROM (SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name)`).Scan(&s.tables))
-	Check(t, d.QueryRow(`PRAGMA integrity_check`).Scan(&s.integrity))
+	testkit.Check(t, d.QueryRow(`SELECT MAX(version), COUNT(*), (SELECT COUNT(*) FROM events) FROM schema`).Scan(&s.version, &s.rows, &s.events))
+	testkit.Check(t, d.QueryRow(`SELECT GROUP_CONCAT(sql, ' ') FROM (SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name)`).Scan(&s.tables))
+	testkit.Check(t, d.QueryRow(`PRAGMA integrity_check`).Scan(&s.integrity))
 	return s
 }
 
@@ -115,8 +116,8 @@ func stateOf(t *testing.T, path string) (s state) {
 // time. The schema is the old one or the new one, and the next start serves.
 func TestAttack147KilledMigration(t *testing.T) {
 	t.Parallel()
-	rounds, seed := Series(t, faultsVariable, killRounds)
-	path := BuildProgram(t)
+	rounds, seed := sallyport.Series(t, faultsVariable, killRounds)
+	path := sallyport.BuildProgram(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
@@ -128,17 +129,17 @@ func TestAttack147KilledMigration(t *testing.T) {
 		old[version] = t.TempDir()
 		file := filepath.Join(old[version], "sallyport.db")
 		d, err := sql.Open("sqlite", "file:"+file)
-		Check(t, err)
+		testkit.Check(t, err)
 		makeOld(t, d, version, p)
-		Check(t, d.Close())
-		CopyFile(t, filepath.Join(p.Dir, "keyring"), filepath.Join(old[version], "keyring"))
+		testkit.Check(t, d.Close())
+		testkit.CopyFile(t, filepath.Join(p.Dir, "keyring"), filepath.Join(old[version], "keyring"))
 		before[version] = stateOf(t, file)
 	}
 	// startOld starts the program on a copy.
-	startOld := func(t *testing.T, version int) *Program {
-		one := &Program{T: t, Path: path, Dir: t.TempDir()}
+	startOld := func(t *testing.T, version int) *sallyport.Program {
+		one := &sallyport.Program{T: t, Path: path, Dir: t.TempDir()}
 		for _, name := range []string{"sallyport.db", "keyring"} {
-			CopyFile(t, filepath.Join(old[version], name), filepath.Join(one.Dir, name))
+			testkit.CopyFile(t, filepath.Join(old[version], name), filepath.Join(one.Dir, name))
 		}
 		return one
 	}
@@ -183,7 +184,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 		}
 		// What has the name of a copy is a whole one.
 		names, err := filepath.Glob(file + ".before-*")
-		Check(t, err)
+		testkit.Check(t, err)
 		for _, name := range names {
 			if whole := stateOf(t, name); whole != before[version] {
 				t.Errorf("killed after %v: the copy of before has version %d, integrity %s, %d events", delay, whole.version, whole.integrity, whole.events)
@@ -195,8 +196,8 @@ func TestAttack147KilledMigration(t *testing.T) {
 		}
 
 		one.Serve()
-		if a, err := NewVisitor(t, one.Base, "10.1.1.1").Post(LeadsTo("/"), "/login", "username", "ada", "password", portal.Password); err != nil {
-			t.Errorf("sign-in after a kill at %v: %v\n%s", delay, err, VisibleText(a.Body))
+		if a, err := sallyport.NewVisitor(t, one.Base, "10.1.1.1").Post(portal.LeadsTo("/"), "/login", "username", "ada", "password", portal.Password); err != nil {
+			t.Errorf("sign-in after a kill at %v: %v\n%s", delay, err, portal.VisibleText(a.Body))
 		}
 		if got := stateOf(t, file); got.version != newest || got.tables != after.tables {
 			t.Errorf("the next start left version %d", got.version)
@@ -226,11 +227,11 @@ func TestAttack147KilledMigration(t *testing.T) {
 
 // copying waits until the process begins to copy the database, which comes
 // before its migration. What it does before changes nothing.
-func copying(t *testing.T, dir string, one *Process) {
+func copying(t *testing.T, dir string, one *sallyport.Process) {
 	t.Helper()
-	for begin := time.Now(); time.Since(begin) < StartTime; {
+	for begin := time.Now(); time.Since(begin) < sallyport.StartTime; {
 		names, err := filepath.Glob(filepath.Join(dir, "*before-*"))
-		Check(t, err)
+		testkit.Check(t, err)
 		if len(names) > 0 {
 			return
 		}
@@ -241,13 +242,6 @@ func copying(t *testing.T, dir string, one *Process) {
 		}
 	}
 	t.Fatal("no copy is made")
-}
-
-func CopyFile(t *testing.T, from, to string) {
-	t.Helper()
-	content, err := os.ReadFile(from)
-	Check(t, err)
-	Check(t, os.WriteFile(to, content, 0o600))
 }
 
 // TestAttack147TwoNodesMigrate: of nodes that start together on an older
@@ -262,13 +256,13 @@ func TestAttack147TwoNodesMigrate(t *testing.T) {
 			t.Parallel()
 			rawURL := testkit.DatabaseURL(t, "postgres")
 			d, err := sql.Open("pgx", rawURL)
-			Check(t, err)
+			testkit.Check(t, err)
 			defer d.Close()
 			makeOld(t, d, version, from)
 			dir := t.TempDir()
-			CopyFile(t, filepath.Join(from.Dir, "keyring"), filepath.Join(dir, "keyring"))
+			testkit.CopyFile(t, filepath.Join(from.Dir, "keyring"), filepath.Join(dir, "keyring"))
 			cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_DATABASE=" + rawURL})
-			Check(t, err)
+			testkit.Check(t, err)
 
 			nodes := make([]*server.Portal, 2)
 			got := testkit.Race(len(nodes), func(i int) string {
@@ -287,7 +281,7 @@ func TestAttack147TwoNodesMigrate(t *testing.T) {
 				}
 			}
 			var rows, at, heads int
-			Check(t, d.QueryRow(`SELECT COUNT(*), MAX(version), (SELECT COUNT(*) FROM audit_head) FROM schema`).Scan(&rows, &at, &heads))
+			testkit.Check(t, d.QueryRow(`SELECT COUNT(*), MAX(version), (SELECT COUNT(*) FROM audit_head) FROM schema`).Scan(&rows, &at, &heads))
 			if !slices.Equal([]int{rows, at, heads}, []int{1, newest, 1}) {
 				t.Errorf("%d versions, the last %d, %d heads of the audit log; want 1, %d, 1", rows, at, heads, newest)
 			}

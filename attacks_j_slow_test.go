@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -23,26 +24,26 @@ const idleConnections = 2000
 func TestAttack149IdleConnections(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
-	_, phone := WithTwoFactor(t, p, "ada")
+	_, phone := portal.WithTwoFactor(t, p, "ada")
 	for i := range idleConnections {
 		conn, err := net.Dial("tcp", p.Config.Listen)
-		Check(t, err)
+		testkit.Check(t, err)
 		t.Cleanup(func() { conn.Close() })
 		switch i % 3 {
 		case 0:
 			_, err = fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nusername=", p.Config.Listen)
-			Check(t, err)
+			testkit.Check(t, err)
 		case 1:
 			_, err = fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n", p.Config.Listen)
-			Check(t, err)
+			testkit.Check(t, err)
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			Check(t, err)
+			testkit.Check(t, err)
 			if resp.StatusCode != http.StatusOK {
 				t.Fatalf("connection %d: healthz %d", i, resp.StatusCode)
 			}
 		}
 	}
-	b := PendingSignIn(t, p, "ada")
+	b := portal.PendingSignIn(t, p, "ada")
 	b.Post("/login/code", "code", phone.Code(0))
-	CheckSignedIn(t, b, "beside so many connections", true)
+	portal.CheckSignedIn(t, b, "beside so many connections", true)
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,7 +21,6 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/cli"
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -33,10 +31,10 @@ import (
 func otherProcess(t *testing.T, path string) *sql.Conn {
 	t.Helper()
 	pool, err := sql.Open("sqlite", "file:"+path)
-	Check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { pool.Close() })
 	conn, err := pool.Conn(context.Background())
-	Check(t, err)
+	testkit.Check(t, err)
 	return conn
 }
 
@@ -45,16 +43,16 @@ func otherProcess(t *testing.T, path string) *sql.Conn {
 func TestAttack140LockedDatabase(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
-	b, phone := WithTwoFactor(t, p, "ada")
-	first, second := PendingSignIn(t, p, "ada"), PendingSignIn(t, p, "ada")
+	b, phone := portal.WithTwoFactor(t, p, "ada")
+	first, second := portal.PendingSignIn(t, p, "ada"), portal.PendingSignIn(t, p, "ada")
 	other := otherProcess(t, filepath.Join(p.Config.DataDir, "sallyport.db"))
 	_, err := other.ExecContext(context.Background(), "BEGIN IMMEDIATE")
-	Check(t, err)
+	testkit.Check(t, err)
 
 	code := phone.Code(0)
 	begin := time.Now()
 	if a := first.Post("/login/code", "code", code); a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || a.Header.Get("Set-Cookie") != "" {
-		t.Errorf("code while the database is locked: %s, Retry-After %q", Summary(a), a.Header.Get("Retry-After"))
+		t.Errorf("code while the database is locked: %s, Retry-After %q", portal.Summary(a), a.Header.Get("Retry-After"))
 	}
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("the refusal took %v", took)
@@ -62,32 +60,18 @@ func TestAttack140LockedDatabase(t *testing.T) {
 	// Who only reads isn't kept waiting.
 	begin = time.Now()
 	if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK || time.Since(begin) > 3*time.Second {
-		t.Errorf("the sign-in page while the database is locked: %s after %v", Summary(a), time.Since(begin))
+		t.Errorf("the sign-in page while the database is locked: %s after %v", portal.Summary(a), time.Since(begin))
 	}
 	if a := b.Get("/settings/security"); a.Status != http.StatusOK {
-		t.Errorf("a page while the database is locked: %s", Summary(a))
+		t.Errorf("a page while the database is locked: %s", portal.Summary(a))
 	}
 	_, err = other.ExecContext(context.Background(), "ROLLBACK")
-	Check(t, err)
+	testkit.Check(t, err)
 
 	first.Post("/login/code", "code", code)
-	CheckSignedIn(t, first, "the same code afterwards", true)
+	portal.CheckSignedIn(t, first, "the same code afterwards", true)
 	second.Post("/login/code", "code", code)
-	CheckSignedIn(t, second, "the same code once more", false)
-}
-
-// OpenFiles opens a portal without a listener, on a SQLite file that can be changed
-// between two openings.
-func OpenFiles(t *testing.T, dir string) (*server.Portal, error) {
-	t.Helper()
-	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir})
-	Check(t, err)
-	p, err := server.Open(context.Background(), cfg, testkit.NewClock().Now, slog.New(slog.DiscardHandler))
-	if err == nil {
-		p.Login.Passwords = testkit.Quick
-		t.Cleanup(func() { p.Close() })
-	}
-	return p, err
+	portal.CheckSignedIn(t, second, "the same code once more", false)
 }
 
 // signIn posts name and password to a portal without a listener.
@@ -109,48 +93,48 @@ func TestAttack141DamagedFile(t *testing.T) {
 		"nothing": {func(*testing.T, string) {}, "opens"},
 		"newer schema": {func(t *testing.T, path string) {
 			_, err := otherProcess(t, path).ExecContext(context.Background(), `UPDATE schema SET version = 999, usable_since = 999`)
-			Check(t, err)
+			testkit.Check(t, err)
 		}, "made by a newer sallyport"},
 		"newer schema that this one may use": {func(t *testing.T, path string) {
 			_, err := otherProcess(t, path).ExecContext(context.Background(), `UPDATE schema SET version = 999, usable_since = 1`)
-			Check(t, err)
+			testkit.Check(t, err)
 		}, "opens"},
 		"garbage": {func(t *testing.T, path string) {
-			Check(t, os.WriteFile(path, bytes.Repeat([]byte("this is no database\n"), 1000), 0o600))
+			testkit.Check(t, os.WriteFile(path, bytes.Repeat([]byte("this is no database\n"), 1000), 0o600))
 		}, "not a database"},
 		"another database": {func(t *testing.T, path string) {
-			Check(t, os.Remove(path))
+			testkit.Check(t, os.Remove(path))
 			_, err := otherProcess(t, path).ExecContext(context.Background(), `CREATE TABLE accounts (id TEXT)`)
-			Check(t, err)
+			testkit.Check(t, err)
 		}, "migrate"},
 		"head overwritten": {func(t *testing.T, path string) { overwrite(t, path, 0, 100) }, "not a database"},
 		"half of it": {func(t *testing.T, path string) {
 			info, err := os.Stat(path)
-			Check(t, err)
-			Check(t, os.Truncate(path, info.Size()/2))
+			testkit.Check(t, err)
+			testkit.Check(t, os.Truncate(path, info.Size()/2))
 		}, ""},
 		"pages overwritten": {func(t *testing.T, path string) {
 			info, err := os.Stat(path)
-			Check(t, err)
+			testkit.Check(t, err)
 			overwrite(t, path, 8192, int(info.Size())-8192)
 		}, ""},
 		"directory": {func(t *testing.T, path string) {
-			Check(t, os.Remove(path))
-			Check(t, os.Mkdir(path, 0o700))
+			testkit.Check(t, os.Remove(path))
+			testkit.Check(t, os.Mkdir(path, 0o700))
 		}, "open database"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			path := filepath.Join(dir, "sallyport.db")
-			p, err := OpenFiles(t, dir)
-			Check(t, err)
+			p, err := portal.OpenFiles(t, dir)
+			testkit.Check(t, err)
 			_, err = p.Login.AddAccount(context.Background(), account.Account{Name: "ada"}, portal.Password)
-			Check(t, err)
-			Check(t, p.Close())
+			testkit.Check(t, err)
+			testkit.Check(t, p.Close())
 			c.damage(t, path)
 
-			again, err := OpenFiles(t, dir)
+			again, err := portal.OpenFiles(t, dir)
 			switch {
 			case c.want == "opens" && err != nil:
 				t.Fatalf("got %v, want it to open", err)
@@ -174,16 +158,16 @@ func TestAttack141DamagedFile(t *testing.T) {
 func overwrite(t *testing.T, path string, at int64, n int) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	Check(t, err)
+	testkit.Check(t, err)
 	_, err = f.WriteAt(bytes.Repeat([]byte{0x5a}, n), at)
-	Check(t, err)
-	Check(t, f.Close())
+	testkit.Check(t, err)
+	testkit.Check(t, f.Close())
 }
 
 // TestAttack142SwappedRows: whoever writes the database still opens nothing
 // with a secret of another account.
 func TestAttack142SwappedRows(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		n := 0
 		// Each case has an ada and an eve of its own; eve knows her own
 		// password, her phone and her backup codes, and ada's password.
@@ -210,33 +194,33 @@ func TestAttack142SwappedRows(t *testing.T) {
 		} {
 			n++
 			p.Clock.Move(time.Hour) // failures on ten accounts in an hour would stop this network
-			_, ada := WithTwoFactor(t, p, fmt.Sprint("ada", n))
-			_, eve := WithTwoFactor(t, p, fmt.Sprint("eve", n))
+			_, ada := portal.WithTwoFactor(t, p, fmt.Sprint("ada", n))
+			_, eve := portal.WithTwoFactor(t, p, fmt.Sprint("eve", n))
 			fill := strings.NewReplacer("{ada phone}", ada.ID, "{eve phone}", eve.ID,
-				"{ada}", MustAccount(t, p, fmt.Sprint("ada", n)).ID, "{eve}", MustAccount(t, p, fmt.Sprint("eve", n)).ID)
-			pending := PendingSignIn(t, p, fmt.Sprint("ada", n))
+				"{ada}", portal.MustAccount(t, p, fmt.Sprint("ada", n)).ID, "{eve}", portal.MustAccount(t, p, fmt.Sprint("eve", n)).ID)
+			pending := portal.PendingSignIn(t, p, fmt.Sprint("ada", n))
 			for _, statement := range statements {
-				ChangeRows(t, p, fill.Replace(statement))
+				portal.ChangeRows(t, p, fill.Replace(statement))
 			}
 			later := p.Browser(t)
 			if a := later.Post("/login", "username", fmt.Sprint("ada", n), "password", portal.Password); a.Location != "/login/code" && a.Status < 500 {
-				t.Errorf("%s: the password leads to %s", what, Summary(a))
+				t.Errorf("%s: the password leads to %s", what, portal.Summary(a))
 			}
 			for i, b := range []*portal.Browser{pending, later} {
 				for whose, phone := range map[string]*portal.Phone{"eve's": eve, "ada's": ada} {
 					a := b.Post("/login/code", "code", phone.Code(0))
 					if a.Status < 400 && !strings.HasPrefix(a.Location, "/login") {
-						t.Errorf("%s: %s code in attempt %d: %s", what, whose, i, Summary(a))
+						t.Errorf("%s: %s code in attempt %d: %s", what, whose, i, portal.Summary(a))
 					}
-					CheckSignedIn(t, b, what+": "+whose+" code", false)
+					portal.CheckSignedIn(t, b, what+": "+whose+" code", false)
 				}
 				b.Post("/login/code", "code", eve.Code(0), "next_code", eve.Code(totp.Period))
-				CheckSignedIn(t, b, what+": two of eve's codes", false)
+				portal.CheckSignedIn(t, b, what+": two of eve's codes", false)
 			}
 		}
 		// So many wrong codes would ask everybody for two in a row.
 		p.Clock.Move(24 * time.Hour)
-		Check(t, p.Measure(context.Background()))
+		testkit.Check(t, p.Measure(context.Background()))
 		for what, statements := range map[string][]string{
 			"hash and salt copied": {
 				`UPDATE backup_codes SET salt = (SELECT salt FROM backup_codes WHERE account_id = '{eve}' LIMIT 1), hash = (SELECT hash FROM backup_codes WHERE account_id = '{eve}' LIMIT 1) WHERE account_id = '{ada}'`},
@@ -246,44 +230,44 @@ func TestAttack142SwappedRows(t *testing.T) {
 			"a cost out of sight": {`UPDATE backup_codes SET memory_kib = 1000000000 WHERE account_id = '{ada}'`},
 		} {
 			n++
-			_, ada := WithTwoFactor(t, p, fmt.Sprint("ada", n))
-			_, eve := WithTwoFactor(t, p, fmt.Sprint("eve", n))
-			fill := strings.NewReplacer("{ada}", MustAccount(t, p, fmt.Sprint("ada", n)).ID, "{eve}", MustAccount(t, p, fmt.Sprint("eve", n)).ID)
+			_, ada := portal.WithTwoFactor(t, p, fmt.Sprint("ada", n))
+			_, eve := portal.WithTwoFactor(t, p, fmt.Sprint("eve", n))
+			fill := strings.NewReplacer("{ada}", portal.MustAccount(t, p, fmt.Sprint("ada", n)).ID, "{eve}", portal.MustAccount(t, p, fmt.Sprint("eve", n)).ID)
 			for _, statement := range statements {
-				ChangeRows(t, p, fill.Replace(statement))
+				portal.ChangeRows(t, p, fill.Replace(statement))
 			}
-			b := PendingSignIn(t, p, fmt.Sprint("ada", n))
+			b := portal.PendingSignIn(t, p, fmt.Sprint("ada", n))
 			for _, code := range eve.Codes {
 				b.Post("/login/backup-code", "backup_code", code)
-				CheckSignedIn(t, b, what+": eve's backup code", false)
+				portal.CheckSignedIn(t, b, what+": eve's backup code", false)
 				p.Clock.Move(5 * time.Second)
 			}
 			// The authenticator isn't harmed.
 			b.Post("/login/code", "code", ada.Code(0))
-			CheckSignedIn(t, b, what+": ada's code", true)
+			portal.CheckSignedIn(t, b, what+": ada's code", true)
 		}
 		// The password's hash: eve's sealed one in ada's row.
 		ctx := context.Background()
 		const evesPassword = "known to eve alone"
 		for _, one := range []struct{ name, password string }{{"victim", portal.Password}, {"thief", evesPassword}} {
 			_, err := p.Login.AddAccount(ctx, account.Account{Name: one.name}, one.password)
-			Check(t, err)
+			testkit.Check(t, err)
 		}
-		ChangeRows(t, p, `UPDATE passwords SET phc = (SELECT phc FROM passwords WHERE account_id = $1) WHERE account_id = $2`,
-			MustAccount(t, p, "thief").ID, MustAccount(t, p, "victim").ID)
+		portal.ChangeRows(t, p, `UPDATE passwords SET phc = (SELECT phc FROM passwords WHERE account_id = $1) WHERE account_id = $2`,
+			portal.MustAccount(t, p, "thief").ID, portal.MustAccount(t, p, "victim").ID)
 		for _, password := range []string{evesPassword, portal.Password} {
 			b := p.Browser(t)
 			a := b.Post("/login", "username", "victim", "password", password)
-			if a.Status < 400 || b.Cookie(SessionCookie) != "" || b.Cookie(AttemptCookie) != "" {
-				t.Errorf("sign-in with a hash of another account: %s", Summary(a))
+			if a.Status < 400 || b.Cookie(portal.SessionCookie) != "" || b.Cookie(portal.AttemptCookie) != "" {
+				t.Errorf("sign-in with a hash of another account: %s", portal.Summary(a))
 			}
 		}
 		if a := p.Browser(t).Post("/login", "username", "thief", "password", evesPassword); a.Status != http.StatusSeeOther {
-			t.Errorf("the row that was copied from: %s", Summary(a))
+			t.Errorf("the row that was copied from: %s", portal.Summary(a))
 		}
 		// A stored hash, typed in, is one more wrong password (R11).
 		if a := p.Browser(t).Post("/login", "username", "thief", "password", "$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("a PHC string as the password: %s", Summary(a))
+			t.Errorf("a PHC string as the password: %s", portal.Summary(a))
 		}
 	})
 }
@@ -294,7 +278,7 @@ func TestAttack144TwoServersOnOneFile(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	p.AddAccount(t, "ada")
-	environ := []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir, "SALLYPORT_LISTEN=" + testkit.FreeAddress(t), NoConfig}
+	environ := []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir, "SALLYPORT_LISTEN=" + testkit.FreeAddress(t), portal.NoConfig}
 	run := func(args ...string) (int, string) {
 		var out bytes.Buffer
 		done := make(chan int, 1)

@@ -17,6 +17,8 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -47,14 +49,14 @@ var webEvents = map[string][]struct {
 	none string // why there is no event
 }{
 	"/setup": {
-		{do: func(w *auditWalk) { OpenLetIn(w.t, w.owner, LinkFor(w.t, w.owner)) }, want: "let_in_used:done"},
+		{do: func(w *auditWalk) { portal.OpenLetIn(w.t, w.owner, portal.LinkFor(w.t, w.owner)) }, want: "let_in_used:done"},
 	},
 	"/login": {
 		{do: func(w *auditWalk) { w.owner.Post("/login", "username", w.name, "password", "wrong") }, want: "sign_in_failed:refused"},
 	},
 	"/login/code": {
 		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", w.phone.Code(0)) }, want: "signed_in:done", id: true},
-		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", WrongCode(w.phone)) }, want: "code_failed:refused"},
+		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", portal.WrongCode(w.phone)) }, want: "code_failed:refused"},
 		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", w.phone.Code(-totp.Period)) }, want: "code_reused:refused"},
 	},
 	"/login/backup-code": {
@@ -63,7 +65,7 @@ var webEvents = map[string][]struct {
 	},
 	"/login/new-password": {
 		{do: func(w *auditWalk) {
-			ChangeRows(w.t, w.p, `UPDATE passwords SET suspect_at = 1 WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, w.name)
+			portal.ChangeRows(w.t, w.p, `UPDATE passwords SET suspect_at = 1 WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, w.name)
 			b := w.pending()
 			b.Post("/login/code", "code", w.phone.Code(0))
 			b.Post("/login/new-password", "new_password", "another long password")
@@ -88,7 +90,7 @@ var webEvents = map[string][]struct {
 		b.Post("/login/code", "code", w.phone.Code(0))
 		b.Post("/settings/sessions/revoke-others")
 	}, want: "sessions_ended:done"}},
-	"/settings/sessions/let-in": {{do: func(w *auditWalk) { LinkFor(w.t, w.owner) }, want: "let_in_issued:done"}},
+	"/settings/sessions/let-in": {{do: func(w *auditWalk) { portal.LinkFor(w.t, w.owner) }, want: "let_in_issued:done"}},
 	"/settings/devices/{id}/forget": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/devices/" + idOf(w, "devices") + "/forget")
 	}, want: "device_forgotten:done"}},
@@ -118,9 +120,9 @@ var webEvents = map[string][]struct {
 	"/settings/security/authenticators/{id}/remove": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/security/authenticators/" + w.phone.ID + "/remove")
 	}, want: "authenticator_removed:done", id: true}},
-	"/settings/security/passes": {{do: func(w *auditWalk) { MakePass(w.t, w.owner, "backup") }, want: "pass_made:done"}},
+	"/settings/security/passes": {{do: func(w *auditWalk) { panels.MakePass(w.t, w.owner, "backup") }, want: "pass_made:done"}},
 	"/settings/security/passes/{id}/revoke": {{do: func(w *auditWalk) {
-		MakePass(w.t, w.owner, "backup")
+		panels.MakePass(w.t, w.owner, "backup")
 		w.owner.Post("/settings/security/passes/" + idOf(w, "passes") + "/revoke")
 	}, want: "pass_revoked:done"}},
 }
@@ -130,7 +132,7 @@ func idOf(w *auditWalk, table string) string {
 	w.t.Helper()
 	var id string
 	err := db.One(context.Background(), w.p.DB.Reader(), `SELECT id FROM `+table+` WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, []any{w.name}, &id)
-	Check(w.t, err)
+	testkit.Check(w.t, err)
 	return id
 }
 
@@ -140,11 +142,11 @@ func eventsOf(t *testing.T, p *portal.Portal, name string) []audit.Event {
 	t.Helper()
 	id := ""
 	if name != "" {
-		id = MustAccount(t, p, name).ID
+		id = portal.MustAccount(t, p, name).ID
 	}
 	const all = 1000
 	events, err := audit.List(context.Background(), p.DB.Reader(), id, audit.Cursor{}, all)
-	Check(t, err)
+	testkit.Check(t, err)
 	return events
 }
 
@@ -167,9 +169,9 @@ func find(events []audit.Event, want string) (audit.Event, bool) {
 // TestAttack159EveryFormLeavesAnEvent holds the route table against webEvents:
 // a new POST route without a line there fails.
 func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		n := 0
-		for _, route := range Routes(t) {
+		for _, route := range portal.Routes(t) {
 			if route.Method != http.MethodPost {
 				continue
 			}
@@ -181,7 +183,7 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 					continue
 				}
 				n++
-				w := &auditWalk{t: t, p: p, name: fmt.Sprint("account", n), owner: FromNetwork(p.Browser(t), n)}
+				w := &auditWalk{t: t, p: p, name: fmt.Sprint("account", n), owner: portal.FromNetwork(p.Browser(t), n)}
 				p.AddAccount(t, w.name)
 				w.owner.SignIn(w.name)
 				w.phone = w.owner.Enroll("Phone")
@@ -192,7 +194,7 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 					t.Errorf("POST %s: no event %s", route.Path, c.want)
 					continue
 				}
-				if e.Actor != audit.ByOwner || e.Address != NetworkAddress(n) || !strings.Contains(e.Browser, "Chrome") || e.At.Before(began) || e.At.After(p.Clock.Now()) {
+				if e.Actor != audit.ByOwner || e.Address != portal.NetworkAddress(n) || !strings.Contains(e.Browser, "Chrome") || e.At.Before(began) || e.At.After(p.Clock.Now()) {
 					t.Errorf("POST %s: %+v, want who, where and when", route.Path, e)
 				}
 				if c.id && e.AuthenticatorID != w.phone.ID {
@@ -211,12 +213,12 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 		if len(lines) < 3*n {
 			t.Errorf("the export has %d lines of %d accounts", len(lines), n)
 		}
-	}, BehindProxy, PanelRadio(t))
+	}, portal.BehindProxy, panels.PanelRadio(t))
 }
 
 // environOf is the environment of a command beside the portal.
 func environOf(p *portal.Portal) []string {
-	return append(DatabaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base, NoConfig)
+	return append(portal.DatabaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base, portal.NoConfig)
 }
 
 // call runs a command, fails the test unless it succeeds, and returns what it
@@ -233,7 +235,7 @@ func call(t *testing.T, environ []string, input string, args ...string) string {
 // TestAttack159FirstAccount: the first account and an invited one say who made
 // them.
 func TestAttack159FirstAccount(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		token, needed, err := p.Login.SetupTicket(context.Background())
 		if err != nil || !needed {
 			t.Fatalf("set-up link: %v, %v", needed, err)
@@ -243,7 +245,7 @@ func TestAttack159FirstAccount(t *testing.T) {
 			t.Errorf("first account: %+v", e)
 		}
 		token, _, err = p.Login.Invite(context.Background(), account.Account{Name: "bob"})
-		Check(t, err)
+		testkit.Check(t, err)
 		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "new_password", "another long pass phrase")
 		for want, actor := range map[string]string{"account_invited:done": audit.ByOperator, "password_changed:done": audit.ByOwner} {
 			if e, found := find(eventsOf(t, p, "bob"), want); !found || e.Actor != actor {

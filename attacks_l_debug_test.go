@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 func TestAttack162NothingToDebug(t *testing.T) {
 	t.Parallel()
-	p, metrics := StartMeasured(t, "sqlite")
+	p, metrics := portal.StartMeasured(t, "sqlite")
 	p.AddAccount(t, "ada")
 	signedIn := p.Browser(t)
 	signedIn.SignIn("ada")
@@ -24,14 +25,14 @@ func TestAttack162NothingToDebug(t *testing.T) {
 	} {
 		for who, b := range map[string]*portal.Browser{"nobody": p.Browser(t), "ada": signedIn} {
 			if a := b.Get(path); a.Status != http.StatusNotFound {
-				t.Errorf("GET %s, %s: %s, want 404", path, who, Summary(a))
+				t.Errorf("GET %s, %s: %s, want 404", path, who, portal.Summary(a))
 			}
 		}
 	}
 	const secretHeader = "echo-me-and-be-sorry"
 	for _, method := range []string{http.MethodTrace, "TRACK", "DEBUG", "PROPFIND", http.MethodConnect, http.MethodOptions} {
 		for _, path := range []string{"/", "/login", "/healthz"} {
-			answer := RawAnswer(t, p, method+" "+path+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(p.Base, "http://")+"\r\nX-Secret: "+secretHeader+"\r\nConnection: close\r\n\r\n")
+			answer := portal.RawAnswer(t, p, method+" "+path+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(p.Base, "http://")+"\r\nX-Secret: "+secretHeader+"\r\nConnection: close\r\n\r\n")
 			if strings.Contains(answer, secretHeader) || strings.HasPrefix(answer, "HTTP/1.1 2") {
 				t.Errorf("%s %s: %.100s", method, path, answer)
 			}
@@ -45,14 +46,14 @@ func TestAttack162NothingToDebug(t *testing.T) {
 				t.Errorf("GET %s: %s: %s", path, name, value)
 			}
 		}
-		if found := version.FindString(VisibleText(a.Body)); found != "" {
+		if found := version.FindString(portal.VisibleText(a.Body)); found != "" {
 			t.Errorf("GET %s names %q", path, found)
 		}
 	}
 	// The listener for Prometheus has one page.
 	for path, want := range map[string]int{"/metrics": http.StatusOK, "/": http.StatusNotFound, "/debug/pprof/": http.StatusNotFound, "/login": http.StatusNotFound} {
 		resp, err := http.Get("http://" + metrics + path)
-		Check(t, err)
+		testkit.Check(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != want {
 			t.Errorf("metrics listener, %s: %d, want %d", path, resp.StatusCode, want)

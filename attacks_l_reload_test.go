@@ -10,6 +10,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
 // TestAttack161Reload sends SIGHUP to the real program: a broken configuration
@@ -17,9 +21,9 @@ import (
 // end of the connection.
 func TestAttack161Reload(t *testing.T) {
 	t.Parallel()
-	panel := StartPanel(t, "radio")
-	p := &Program{T: t, Path: BuildProgram(t), Dir: t.TempDir(), File: filepath.Join(t.TempDir(), "sallyport.yaml")}
-	write := func(text string) { Check(t, os.WriteFile(p.File, []byte(text), 0o600)) }
+	panel := panels.StartPanel(t, "radio")
+	p := &sallyport.Program{T: t, Path: sallyport.BuildProgram(t), Dir: t.TempDir(), File: filepath.Join(t.TempDir(), "sallyport.yaml")}
+	write := func(text string) { testkit.Check(t, os.WriteFile(p.File, []byte(text), 0o600)) }
 	declared := func(host string) string {
 		return fmt.Sprintf("panels:\n  - {url: 'http://%s', upstream: '%s'}\n", host, panel.URL)
 	}
@@ -28,13 +32,13 @@ func TestAttack161Reload(t *testing.T) {
 
 	get := func(host, path string) (status int, body string) {
 		req, err := http.NewRequest(http.MethodGet, p.Base+path, nil)
-		Check(t, err)
+		testkit.Check(t, err)
 		req.Host = host
 		resp, err := http.DefaultClient.Do(req)
-		Check(t, err)
+		testkit.Check(t, err)
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		Check(t, err)
+		testkit.Check(t, err)
 		return resp.StatusCode, string(text)
 	}
 	// A panel asks for a sign-in; other hosts are nobody's.
@@ -45,9 +49,9 @@ func TestAttack161Reload(t *testing.T) {
 	hangUp := func(text string, until func() bool) {
 		t.Helper()
 		write(text)
-		Check(t, server.Cmd.Process.Signal(syscall.SIGHUP))
+		testkit.Check(t, server.Cmd.Process.Signal(syscall.SIGHUP))
 		for begin := time.Now(); !until(); time.Sleep(5 * time.Millisecond) {
-			if time.Since(begin) > StartTime {
+			if time.Since(begin) > sallyport.StartTime {
 				t.Fatalf("nothing came of:\n%s", text)
 			}
 		}
@@ -79,7 +83,7 @@ func TestAttack161Reload(t *testing.T) {
 	write(declared("one.test"))
 	p.Command("reload")
 	for begin := time.Now(); !served("one.test"); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begin) > StartTime {
+		if time.Since(begin) > sallyport.StartTime {
 			t.Fatal("nothing came of sallyport reload")
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -58,8 +59,8 @@ func checkLog(t *testing.T, p *portal.Portal) int {
 }
 
 func TestAttack158LogInjection(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		b, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, phone := portal.WithTwoFactor(t, p, "ada")
 		host := strings.TrimPrefix(p.Base, "http://")
 		hostile := []string{
 			"a\r\nb", "a\nb", `{"level":"ERROR","msg":"forged"}`, `","msg":"forged","x":"`, "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\u2028b\u2029c", "\u202eevil", "\x00", "\x7f", "\xff\xfe", "\u0085",
@@ -79,10 +80,10 @@ func TestAttack158LogInjection(t *testing.T) {
 			b.Get("/setup?ticket=" + escaped)
 			b.Do("POST", "/"+escaped, nil, http.Header{"Sec-Fetch-Site": {"cross-site"}})
 			// Raw: what no client would put into a header or a request line.
-			RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: "+host+"\r\nUser-Agent: "+text+"\r\nX-Forwarded-For: "+text+"\r\nConnection: close\r\n\r\n")
-			RawAnswer(t, p, "GET /"+text+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
-			RawAnswer(t, p, text+" / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
-			RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+text+"\r\nConnection: close\r\n\r\n")
+			portal.RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: "+host+"\r\nUser-Agent: "+text+"\r\nX-Forwarded-For: "+text+"\r\nConnection: close\r\n\r\n")
+			portal.RawAnswer(t, p, "GET /"+text+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
+			portal.RawAnswer(t, p, text+" / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
+			portal.RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+text+"\r\nConnection: close\r\n\r\n")
 		}
 		// Names that the log and the events keep.
 		for _, text := range hostile {
@@ -95,7 +96,7 @@ func TestAttack158LogInjection(t *testing.T) {
 			p.Clock.Move(time.Minute)
 			one.Post("/login", "username", "ada", "password", portal.Password)
 			one.Post("/login/code", "code", phone.Code(0))
-			CheckSignedIn(t, one, "odd User-Agent", true)
+			portal.CheckSignedIn(t, one, "odd User-Agent", true)
 		}
 		if n := checkLog(t, p); n < 150 {
 			t.Errorf("the log has %d lines only", n)
@@ -109,7 +110,7 @@ func TestAttack158LogInjection(t *testing.T) {
 			err := scan(&browser, &detail)
 			return browser + detail, err
 		}, `SELECT browser, detail FROM events UNION ALL SELECT browser, '' FROM sessions`)
-		Check(t, err)
+		testkit.Check(t, err)
 		for _, row := range rows {
 			if len(row) > 500 || !utf8.ValidString(row) || strings.ContainsFunc(row, func(r rune) bool { return !unicode.IsPrint(r) }) {
 				t.Errorf("stored text %.100q of %d bytes", row, len(row))
@@ -121,14 +122,14 @@ func TestAttack158LogInjection(t *testing.T) {
 // TestAttack157Canaries: no secret reaches the log or, in the open, the
 // database.
 func TestAttack157Canaries(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const (
 			right, wrong, newer = "canary-password-right", "canary-password-wrong", "canary-password-newer"
 			asName              = "canary-password-typed-as-name"
 		)
 		ctx := context.Background()
 		_, err := p.Login.AddAccount(ctx, account.Account{Name: "ada"}, right)
-		Check(t, err)
+		testkit.Check(t, err)
 		secrets := map[string]string{"password": right, "wrong password": wrong, "new password": newer, "password typed as the name": asName}
 		keep := func(what, value string) {
 			t.Helper()
@@ -142,7 +143,7 @@ func TestAttack157Canaries(t *testing.T) {
 		b.Post("/login", "username", asName, "password", wrong)
 		b.Post("/login", "username", asName+"@example.test", "password", wrong)
 		b.Post("/login?password="+wrong, "username", "ada", "password", right)
-		keep("first session", b.Cookie(SessionCookie))
+		keep("first session", b.Cookie(portal.SessionCookie))
 		phone := b.Enroll("Phone")
 		keep("secret", string(phone.Secret))
 		keep("key", totp.Base32(phone.Secret))
@@ -152,38 +153,38 @@ func TestAttack157Canaries(t *testing.T) {
 			keep("backup code "+code[:2], code)
 			keep("backup code "+code[:2]+" without dashes", strings.ReplaceAll(code, "-", ""))
 		}
-		keep("second session", b.Cookie(SessionCookie))
+		keep("second session", b.Cookie(portal.SessionCookie))
 		var codes []string
 		pending := p.Browser(t)
 		pending.Post("/login", "username", "ada", "password", right)
-		keep("attempt", pending.Cookie(AttemptCookie))
-		typed := []string{WrongCode(phone), phone.Code(0)}
+		keep("attempt", pending.Cookie(portal.AttemptCookie))
+		typed := []string{portal.WrongCode(phone), phone.Code(0)}
 		pending.Post("/login/code", "code", typed[0])
 		pending.Post("/login/code?code="+typed[1], "code", typed[1])
-		CheckSignedIn(t, pending, "code", true)
+		portal.CheckSignedIn(t, pending, "code", true)
 		pending.Post("/login/code", "code", typed[1])
 		p.Clock.Move(time.Minute)
 		again := p.Browser(t)
 		again.Post("/login", "username", "ada", "password", right)
 		typed = append(typed, phone.Code(0), phone.Code(totp.Period))
 		again.Post("/login/code", "code", typed[2], "next_code", typed[3])
-		CheckSignedIn(t, again, "two codes", true)
+		portal.CheckSignedIn(t, again, "two codes", true)
 		codes = append(codes, typed...)
 		backup := p.Browser(t)
 		backup.Post("/login", "username", "ada", "password", right)
 		backup.Post("/login/backup-code", "backup_code", phone.Codes[0]+"0")
 		backup.Post("/login/backup-code", "backup_code", phone.Codes[0])
-		CheckSignedIn(t, backup, "backup code", true)
-		keep("session after a backup code", backup.Cookie(SessionCookie))
+		portal.CheckSignedIn(t, backup, "backup code", true)
+		keep("session after a backup code", backup.Cookie(portal.SessionCookie))
 		p.Clock.Move(10 * time.Second)
 		backup.Post("/reauthenticate", "password", wrong, "backup_code", phone.Codes[1], "return", "/")
 		backup.Post("/reauthenticate", "password", right, "backup_code", phone.Codes[1], "return", "/")
 		if a := backup.Post("/settings/security/password", "password", right, "new_password", newer); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("password: %s", Summary(a))
+			t.Fatalf("password: %s", portal.Summary(a))
 		}
-		keep("last session", backup.Cookie(SessionCookie))
-		token, err := p.Login.ResetTwoFactor(ctx, MustAccount(t, p, "ada"), account.MinLinkLife)
-		Check(t, err)
+		keep("last session", backup.Cookie(portal.SessionCookie))
+		token, err := p.Login.ResetTwoFactor(ctx, portal.MustAccount(t, p, "ada"), account.MinLinkLife)
+		testkit.Check(t, err)
 		keep("ticket", token.Reveal())
 		p.Browser(t).Get("/setup?ticket=" + token.Reveal())
 		p.Browser(t).Post("/setup?ticket="+token.Reveal(), "ticket", token.Reveal(), "username", "x", "new_password", newer)
@@ -192,7 +193,7 @@ func TestAttack157Canaries(t *testing.T) {
 		p.Login.Ring = nil
 		crashed := p.Browser(t)
 		if a := crashed.Post("/login", "username", "ada", "password", newer); a.Status != http.StatusInternalServerError {
-			t.Errorf("without a key ring: %s, want 500", Summary(a))
+			t.Errorf("without a key ring: %s, want 500", portal.Summary(a))
 		}
 		p.Login.Ring = ring
 		b.Do(http.MethodPost, "/login?password="+wrong, strings.NewReader("username=ada&password="+right+"&x=%zz"), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
@@ -230,10 +231,10 @@ func everyByte(t *testing.T, p *portal.Portal) string {
 	var all bytes.Buffer
 	if p.Config.Database.Reveal() == "" {
 		files, err := filepath.Glob(filepath.Join(p.Config.DataDir, "sallyport.db*"))
-		Check(t, err)
+		testkit.Check(t, err)
 		for _, name := range files {
 			content, err := os.ReadFile(name)
-			Check(t, err)
+			testkit.Check(t, err)
 			all.Write(content)
 		}
 		return all.String()
@@ -241,18 +242,18 @@ func everyByte(t *testing.T, p *portal.Portal) string {
 	ctx := context.Background()
 	tables, err := db.All(ctx, p.DB.Reader(), func(scan db.Scan) (name string, err error) { return name, scan(&name) },
 		`SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`)
-	Check(t, err)
+	testkit.Check(t, err)
 	for _, table := range tables {
 		rows, err := p.DB.Reader().QueryContext(ctx, `SELECT * FROM "`+table+`"`)
-		Check(t, err)
+		testkit.Check(t, err)
 		columns, err := rows.Columns()
-		Check(t, err)
+		testkit.Check(t, err)
 		for rows.Next() {
 			row := make([]any, len(columns))
 			for i := range row {
 				row[i] = new(any)
 			}
-			Check(t, rows.Scan(row...))
+			testkit.Check(t, rows.Scan(row...))
 			for _, value := range row {
 				switch v := (*value.(*any)).(type) {
 				case []byte:
@@ -263,7 +264,7 @@ func everyByte(t *testing.T, p *portal.Portal) string {
 				all.WriteByte('\n')
 			}
 		}
-		Check(t, rows.Err())
+		testkit.Check(t, rows.Err())
 		rows.Close()
 	}
 	return all.String()
@@ -274,15 +275,15 @@ func everyByte(t *testing.T, p *portal.Portal) string {
 func TestAttack157FilesAreTheirOwners(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
-	WithTwoFactor(t, p, "ada")
+	portal.WithTwoFactor(t, p, "ada")
 	files, err := os.ReadDir(p.Config.DataDir)
-	Check(t, err)
+	testkit.Check(t, err)
 	if len(files) < 3 {
 		t.Fatalf("found %d files only", len(files))
 	}
 	for _, file := range files {
 		info, err := file.Info()
-		Check(t, err)
+		testkit.Check(t, err)
 		if info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s has mode %v", file.Name(), info.Mode())
 		}
@@ -324,12 +325,12 @@ func TestAttack160RefusesToStart(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			environ := append([]string{"SALLYPORT_DATA_DIR=" + dir, NoConfig}, c.environ...)
+			environ := append([]string{"SALLYPORT_DATA_DIR=" + dir, portal.NoConfig}, c.environ...)
 			args := []string{"config", "check"}
 			if c.file != "" {
 				path := filepath.Join(dir, "config.yaml")
-				Check(t, os.WriteFile(path, []byte(c.file), 0o600))
-				Check(t, os.Chmod(path, c.mode))
+				testkit.Check(t, os.WriteFile(path, []byte(c.file), 0o600))
+				testkit.Check(t, os.Chmod(path, c.mode))
 				args = append(args, "--config", path)
 			}
 			commands := [][]string{args}
@@ -337,10 +338,10 @@ func TestAttack160RefusesToStart(t *testing.T) {
 				commands = append(commands, append([]string{"serve"}, args[2:]...), append([]string{"account", "list"}, args[2:]...))
 			}
 			if c.ring != 0 {
-				p, err := OpenFiles(t, dir)
-				Check(t, err)
-				Check(t, p.Close())
-				Check(t, os.Chmod(filepath.Join(dir, "keyring"), c.ring))
+				p, err := portal.OpenFiles(t, dir)
+				testkit.Check(t, err)
+				testkit.Check(t, p.Close())
+				testkit.Check(t, os.Chmod(filepath.Join(dir, "keyring"), c.ring))
 				commands = [][]string{{"serve"}, {"account", "list"}}
 			}
 			for _, command := range commands {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -31,7 +32,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, address := StartMeasured(t, engine, PanelRadio(t))
+			p, address := portal.StartMeasured(t, engine, panels.PanelRadio(t))
 			ada := p.AddAccount(t, "ada")
 			secrets := map[string]string{"password": portal.Password, "canary": "canary"}
 			owner := p.Browser(t)
@@ -57,10 +58,10 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 				t.Fatalf("no let-in link: %s", link)
 			}
 
-			secrets["machine pass"] = OperatorsPass(t, p, ada, Radio, "/", "", "")
-			for _, h := range []http.Header{AsHeader(secrets["machine pass"]), AsBearer(secrets["machine pass"]), AsBasic(secrets["machine pass"])} {
+			secrets["machine pass"] = panels.OperatorsPass(t, p, ada, panels.Radio, "/", "", "")
+			for _, h := range []http.Header{panels.AsHeader(secrets["machine pass"]), panels.AsBearer(secrets["machine pass"]), panels.AsBasic(secrets["machine pass"])} {
 				p.Browser(t).Do(http.MethodGet, "/settings/security", nil, h)
-				if a := p.Browser(t).Do(http.MethodGet, Radio+"/x", nil, h); a.Status != http.StatusBadGateway {
+				if a := p.Browser(t).Do(http.MethodGet, panels.Radio+"/x", nil, h); a.Status != http.StatusBadGateway {
 					t.Errorf("the pass opens no panel: %d", a.Status)
 				}
 			}
@@ -100,7 +101,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 				}
 			}
 
-			logs, metrics := p.Logs.String(), Scrape(t, address)
+			logs, metrics := p.Logs.String(), portal.Scrape(t, address)
 			for what, secret := range secrets {
 				for line := range strings.Lines(logs) {
 					if strings.Contains(line, secret) {

@@ -26,6 +26,7 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // composition is what compose.yaml declares, its anchors resolved.
@@ -49,7 +50,7 @@ type composition struct {
 func onLoopback(t *testing.T, file string, pairs ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path(file))
-	Check(t, err)
+	testkit.Check(t, err)
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(string(text), pairs[i]) {
 			t.Fatalf("%s doesn't say %q", file, pairs[i])
@@ -80,7 +81,7 @@ func TestComposedNodesShareTheWork(t *testing.T) {
 	}
 
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
-	WriteFile(t, file, onLoopback(t, "deploy/container/sallyport.yaml", address("nginx"), "127.0.0.1", "metrics_listen: 0.0.0.0:9092", "metrics_listen: ''"))
+	testkit.WriteFile(t, file, onLoopback(t, "deploy/container/sallyport.yaml", address("nginx"), "127.0.0.1", "metrics_listen: 0.0.0.0:9092", "metrics_listen: ''"))
 	settings := append(secretRing(t, 0o400), "SALLYPORT_CONFIG="+file, "SALLYPORT_DATABASE="+testkit.DatabaseURL(t, "postgres"))
 	clock := testkit.NewClock()
 	one, two := portal.StartIn(t, t.TempDir(), clock, settings...), portal.StartIn(t, t.TempDir(), clock, settings...)
@@ -88,12 +89,12 @@ func TestComposedNodesShareTheWork(t *testing.T) {
 
 	nobody := httptest.NewTLSServer(nil)
 	defer nobody.Close()
-	at := StartProxy(t, one.At, nobody, nobody, func(t *testing.T, dir, at, _, _, _ string) *exec.Cmd {
+	at := proxies.StartProxy(t, one.At, nobody, nobody, func(t *testing.T, dir, at, _, _, _ string) *exec.Cmd {
 		writeCertificate(t, dir, nobody.TLS.Certificates[0])
 		text := onLoopback(t, "deploy/container/nginx.conf", address("node1")+":9091", one.At, address("node2")+":9091", two.At,
 			"listen 443", "listen "+at, "/etc/nginx/tls", dir,
 			"http {", "http { access_log off; client_body_temp_path "+dir+"/b; proxy_temp_path "+dir+"/p; fastcgi_temp_path "+dir+"/f; uwsgi_temp_path "+dir+"/u; scgi_temp_path "+dir+"/s;")
-		WriteFile(t, filepath.Join(dir, "nginx.conf"), text)
+		testkit.WriteFile(t, filepath.Join(dir, "nginx.conf"), text)
 		return exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr", "-g", "daemon off; pid "+dir+"/pid;")
 	})
 	b := httpsBrowser(t, at)
@@ -133,17 +134,17 @@ func secretRing(t *testing.T, mode fs.FileMode) []string {
 	t.Helper()
 	dir := t.TempDir()
 	_, err := secret.CreateRing(filepath.Join(dir, "keyring"))
-	Check(t, err)
-	Check(t, os.Chmod(filepath.Join(dir, "keyring"), mode))
+	testkit.Check(t, err)
+	testkit.Check(t, os.Chmod(filepath.Join(dir, "keyring"), mode))
 	return []string{"CREDENTIALS_DIRECTORY=" + dir}
 }
 
 func writeCertificate(t *testing.T, dir string, pair tls.Certificate) {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	Check(t, err)
-	WriteFile(t, filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})))
-	WriteFile(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	testkit.Check(t, err)
+	testkit.WriteFile(t, filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})))
+	testkit.WriteFile(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 }
 
 // secure is a browser at https://auth.example.com, wherever that is.
@@ -154,7 +155,7 @@ type secure struct {
 
 func httpsBrowser(t *testing.T, at string) secure {
 	jar, err := cookiejar.New(nil)
-	Check(t, err)
+	testkit.Check(t, err)
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the certificate is for another name
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -171,13 +172,13 @@ func (s secure) post(path string, form url.Values) int { return s.do(http.Method
 func (s secure) do(method, path string, form url.Values) int {
 	s.t.Helper()
 	req, err := http.NewRequest(method, "https://auth.example.com"+path, strings.NewReader(form.Encode()))
-	Check(s.t, err)
+	testkit.Check(s.t, err)
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	resp, err := s.client.Do(req)
-	Check(s.t, err)
+	testkit.Check(s.t, err)
 	resp.Body.Close()
 	return resp.StatusCode
 }
@@ -186,7 +187,7 @@ func (s secure) do(method, path string, form url.Values) int {
 func manifests(t *testing.T) map[string]map[string]any {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path("deploy/kubernetes/sallyport.yaml"))
-	Check(t, err)
+	testkit.Check(t, err)
 	all := map[string]map[string]any{}
 	for documents := yaml.NewDecoder(bytes.NewReader(text)); ; {
 		var one map[string]any
@@ -245,14 +246,14 @@ func TestKubernetesRunsWhatItDeclares(t *testing.T) {
 	// The declared configuration starts with the declared secrets, and answers
 	// the declared probes, which come from an address that isn't trusted.
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
-	WriteFile(t, file, in(all["ConfigMap"], "data", "sallyport.yaml").(string))
+	testkit.WriteFile(t, file, in(all["ConfigMap"], "data", "sallyport.yaml").(string))
 	mode := fs.FileMode(in(pod, "volumes", 1, "secret", "defaultMode").(int))
 	settings := append(secretRing(t, mode), "SALLYPORT_CONFIG="+file, "SALLYPORT_METRICS_LISTEN=", "SALLYPORT_DATABASE="+testkit.DatabaseURL(t, "postgres"))
 	p := portal.StartIn(t, t.TempDir(), testkit.NewClock(), settings...)
 	for _, probe := range []string{"livenessProbe", "readinessProbe"} {
 		path := in(container, probe, "httpGet", "path").(string)
 		resp, err := http.Get("http://" + p.At + path)
-		Check(t, err)
+		testkit.Check(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s answers %d", probe, path, resp.StatusCode)

@@ -26,7 +26,7 @@ func TestUnitIsHardened(t *testing.T) {
 	t.Parallel()
 	unit := testkit.Path("deploy/systemd/sallyport.service")
 	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", unit).CombinedOutput()
-	Check(t, err)
+	testkit.Check(t, err)
 	found := regexp.MustCompile(`Overall exposure level for sallyport.service: ([0-9.]+)`).FindSubmatch(out)
 	if found == nil {
 		t.Fatalf("no exposure level:\n%s", out)
@@ -38,13 +38,13 @@ func TestUnitIsHardened(t *testing.T) {
 	// A misspelt setting is only a warning to systemd.
 	root := t.TempDir()
 	units := filepath.Join(root, "usr/lib/systemd/system")
-	Check(t, os.MkdirAll(units, 0o755))
-	CopyInto(t, unit, units)
+	testkit.Check(t, os.MkdirAll(units, 0o755))
+	testkit.CopyInto(t, unit, units)
 	for _, target := range []string{"network-online", "multi-user", "basic", "sysinit", "shutdown"} {
-		WriteFile(t, filepath.Join(units, target+".target"), "[Unit]\nDescription="+target+"\n")
+		testkit.WriteFile(t, filepath.Join(units, target+".target"), "[Unit]\nDescription="+target+"\n")
 	}
-	Check(t, os.MkdirAll(filepath.Join(root, "usr/bin"), 0o755))
-	Check(t, os.WriteFile(filepath.Join(root, "usr/bin/sallyport"), nil, 0o755))
+	testkit.Check(t, os.MkdirAll(filepath.Join(root, "usr/bin"), 0o755))
+	testkit.Check(t, os.WriteFile(filepath.Join(root, "usr/bin/sallyport"), nil, 0o755))
 	out, err = exec.Command("systemd-analyze", "verify", "--man=no", "--root="+root, "sallyport.service").CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("verify: %v\n%s", err, out)
@@ -103,7 +103,7 @@ func TestPackagesHoldWhatExists(t *testing.T) {
 		t.Errorf("scripts: %v", declared.Scripts)
 	}
 	scripts, err := filepath.Glob(testkit.Path("deploy/packages/*.sh"))
-	Check(t, err)
+	testkit.Check(t, err)
 	for _, script := range declared.Scripts {
 		if !slices.Contains(scripts, testkit.Path(script)) {
 			t.Errorf("there is no %s", script)
@@ -123,9 +123,9 @@ func TestPackagedConfigurationIsFine(t *testing.T) {
 		t.Fatalf("not one line %q", line)
 	}
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
-	WriteFile(t, file, strings.Replace(text, line, "data_dir: /var/lib/sallyport\n", 1))
+	testkit.WriteFile(t, file, strings.Replace(text, line, "data_dir: /var/lib/sallyport\n", 1))
 	cfg, err := config.Load(file, nil)
-	Check(t, err)
+	testkit.Check(t, err)
 	if cfg.DataDir != "/var/lib/sallyport" {
 		t.Errorf("data_dir is %s", cfg.DataDir)
 	}
@@ -135,7 +135,7 @@ func TestPackagedConfigurationIsFine(t *testing.T) {
 func readYAML(t *testing.T, file string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path(file))
-	Check(t, err)
+	testkit.Check(t, err)
 	if err := yaml.Unmarshal(text, into); err != nil {
 		t.Fatal(fmt.Errorf("%s: %w", file, err))
 	}

@@ -60,10 +60,10 @@ func documents(t *testing.T) map[string]string {
 	pages, tree := map[string]string{}, os.DirFS(testkit.Path("."))
 	for _, pattern := range []string{"*.md", "docs/*.md", "docs/five-minutes/*.md"} {
 		paths, err := fs.Glob(tree, pattern)
-		Check(t, err)
+		testkit.Check(t, err)
 		for _, path := range paths {
 			text, err := fs.ReadFile(tree, path)
-			Check(t, err)
+			testkit.Check(t, err)
 			pages[path] = string(text)
 		}
 	}
@@ -118,7 +118,7 @@ func TestTroubleshootingQuotesRealMessages(t *testing.T) {
 	t.Parallel()
 	var sources strings.Builder
 	for _, root := range []string{"internal", "deploy/proxy"} {
-		Check(t, filepath.WalkDir(testkit.Path(root), func(path string, entry fs.DirEntry, err error) error {
+		testkit.Check(t, filepath.WalkDir(testkit.Path(root), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") {
 				return err
 			}

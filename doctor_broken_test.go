@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // change is a text of one of the proxy's files that becomes another. ONE and TWO
@@ -444,25 +446,10 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 
 // configOf is Sallyport's configuration behind a proxy.
 func configOf(proxy string) string {
-	if BeforeGateway[proxy] {
+	if proxies.BeforeGateway[proxy] {
 		return gatewayConfig
 	}
 	return siteConfig
-}
-
-// lines returns those that fix a set-up, for this test's ports, files and names.
-func (d diagnosis) lines(b brokenSetup) string {
-	for _, f := range d.Findings {
-		if f.ID == b.lines && len(f.Fixes) == 1 && f.Fixes[0].For == b.proxy && slices.Contains(b.ids, f.ID+" "+f.At) {
-			panel, _, _ := strings.Cut(HostOf(f.At), ".")
-			return strings.NewReplacer(
-				"listen 80", "listen PLAIN", "listen 443", "listen AT", "*:443>", "AT>", "use_backend panel ", "use_backend "+panel+" ",
-				"/etc/letsencrypt/live/"+HostOf(f.At)+"/fullchain.pem", "DIR/cert.pem", "/etc/letsencrypt/live/"+HostOf(f.At)+"/privkey.pem", "DIR/key.pem",
-				"/etc/apache2/sallyport.conf", "DIR/apache.conf", "bind :443", "bind AT", "/etc/haproxy/certs/", "DIR/both.pem",
-			).Replace(strings.Join(f.Fixes[0].Lines, "\n"))
-		}
-	}
-	return "no lines for " + b.lines
 }
 
 // public_url says http, where the proxy speaks https at that very port; the lines name the

@@ -16,7 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // wantIDs fails the test unless those are what doctor found, in order.
@@ -183,7 +185,7 @@ func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 	t.Parallel()
 	one, two := titled(t, "Radio"), titled(t, "Video")
 	start := func(origin, declared string) (*portal.Portal, []string) {
-		config := WriteConfig(t, "public_url: "+origin+"\ntrusted_proxies: [127.0.0.1]\npanels:\n"+declared)
+		config := panels.WriteConfig(t, "public_url: "+origin+"\ntrusted_proxies: [127.0.0.1]\npanels:\n"+declared)
 		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
 		if err := os.Chmod(p.Dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -197,10 +199,10 @@ func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
 	}
 
-	p, environ = start(PortalAt, fmt.Sprintf("  - url: %s\n    upstream: %s\n  - url: %s\n    upstream: %s\n", Radio, one.URL, Video, two.URL))
-	at := StartProxy(t, p.At, one, two, RealProxies["apache"])
+	p, environ = start(panels.PortalAt, fmt.Sprintf("  - url: %s\n    upstream: %s\n  - url: %s\n    upstream: %s\n", panels.Radio, one.URL, panels.Video, two.URL))
+	at := proxies.StartProxy(t, p.At, one, two, proxies.RealProxies["apache"])
 	code, d = consult(t, environ, "--connect-to", ":80:"+at)
-	wantIDs(t, d, "plain.http "+PortalAt, "plain.http "+Radio, "plain.http "+Video)
+	wantIDs(t, d, "plain.http "+panels.PortalAt, "plain.http "+panels.Radio, "plain.http "+panels.Video)
 	if code != 0 || len(d.Proxies) != 3 || d.Proxies[0].Name != "apache" {
 		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
 	}
@@ -220,11 +222,11 @@ func TestDoctorChangesNothingOnAPanel(t *testing.T) {
 	}))
 	t.Cleanup(panel.Close)
 	for _, gate := range []bool{true, false} {
-		upstream, at := "", HostOf(panel.URL)
+		upstream, at := "", proxies.HostOf(panel.URL)
 		if gate {
 			upstream = "    upstream: " + panel.URL + "\n"
 		}
-		config := WriteConfig(t, "public_url: http://127.0.0.1\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: http://localhost\n"+upstream+"    rules:\n      - path: /open/\n        require: nothing\n")
+		config := panels.WriteConfig(t, "public_url: http://127.0.0.1\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: http://localhost\n"+upstream+"    rules:\n      - path: /open/\n        require: nothing\n")
 		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
 		if gate {
 			at = p.At

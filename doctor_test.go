@@ -24,37 +24,39 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // liveOverTLS is a real proxy as operators run it: https, and at plain a redirect to it.
 // What is replaced is what RealProxies write for plain http.
-func liveOverTLS(name, plain string) RealProxy {
+func liveOverTLS(name, plain string) proxies.RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-		cmd := RealProxies[name](t, dir, at, gate, one, two)
+		cmd := proxies.RealProxies[name](t, dir, at, gate, one, two)
 		certificates(t, dir)
 		switch name {
 		case "nginx":
-			EditFile(t, dir, "nginx.conf", "listen "+at+";", fmt.Sprintf("listen %s ssl; ssl_certificate %[2]s/cert.pem; ssl_certificate_key %[2]s/key.pem;", at, dir))
-			EditFile(t, dir, "nginx.conf", "upstream sallyport", fmt.Sprintf("server { listen %s default_server; return 301 https://$host$request_uri; }\nserver { listen %s ssl default_server; ssl_reject_handshake on; }\nupstream sallyport", plain, at))
+			testkit.EditFile(t, dir, "nginx.conf", "listen "+at+";", fmt.Sprintf("listen %s ssl; ssl_certificate %[2]s/cert.pem; ssl_certificate_key %[2]s/key.pem;", at, dir))
+			testkit.EditFile(t, dir, "nginx.conf", "upstream sallyport", fmt.Sprintf("server { listen %s default_server; return 301 https://$host$request_uri; }\nserver { listen %s ssl default_server; ssl_reject_handshake on; }\nupstream sallyport", plain, at))
 		case "caddy":
 			_, port, _ := net.SplitHostPort(at)
 			_, plainPort, _ := net.SplitHostPort(plain)
-			EditFile(t, dir, "Caddyfile", "auto_https off", "auto_https disable_redirects\n\thttps_port "+port)
-			EditFile(t, dir, "Caddyfile", "http_port "+port, "http_port "+plainPort)
+			testkit.EditFile(t, dir, "Caddyfile", "auto_https off", "auto_https disable_redirects\n\thttps_port "+port)
+			testkit.EditFile(t, dir, "Caddyfile", "http_port "+port, "http_port "+plainPort)
 			for _, host := range []string{"auth.test", "radio.example", "video.test"} {
-				EditFile(t, dir, "Caddyfile", "http://"+host+" {", fmt.Sprintf("https://%s {\n\ttls %[2]s/cert.pem %[2]s/key.pem", host, dir))
+				testkit.EditFile(t, dir, "Caddyfile", "http://"+host+" {", fmt.Sprintf("https://%s {\n\ttls %[2]s/cert.pem %[2]s/key.pem", host, dir))
 			}
-			EditFile(t, dir, "Caddyfile", "import sallyport.caddy\n", "import sallyport.caddy\nhttp:// {\n\tredir https://{host}{uri}\n}\n")
+			testkit.EditFile(t, dir, "Caddyfile", "import sallyport.caddy\n", "import sallyport.caddy\nhttp:// {\n\tredir https://{host}{uri}\n}\n")
 		case "haproxy":
-			EditFile(t, dir, "haproxy.cfg", "bind "+at, fmt.Sprintf("bind %s ssl crt %s/both.pem\n    bind %s\n    http-request redirect scheme https unless { ssl_fc }", at, dir, plain))
+			testkit.EditFile(t, dir, "haproxy.cfg", "bind "+at, fmt.Sprintf("bind %s ssl crt %s/both.pem\n    bind %s\n    http-request redirect scheme https unless { ssl_fc }", at, dir, plain))
 		case "apache":
-			EditFile(t, dir, "httpd.conf", "Listen "+at+"\n", "Listen "+at+"\nListen "+plain+"\n"+modules)
-			EditFile(t, dir, "httpd.conf", "<VirtualHost *:*>", "<VirtualHost "+at+">\nSSLEngine on")
+			testkit.EditFile(t, dir, "httpd.conf", "Listen "+at+"\n", "Listen "+at+"\nListen "+plain+"\n"+modules)
+			testkit.EditFile(t, dir, "httpd.conf", "<VirtualHost *:*>", "<VirtualHost "+at+">\nSSLEngine on")
 			for _, host := range []string{"auth.test", "radio.example", "video.test"} {
-				EditFile(t, dir, "httpd.conf", "ServerName "+host+"\n", fmt.Sprintf("ServerName %s\nSSLCertificateFile %[2]s/cert.pem\nSSLCertificateKeyFile %[2]s/key.pem\n", host, dir))
+				testkit.EditFile(t, dir, "httpd.conf", "ServerName "+host+"\n", fmt.Sprintf("ServerName %s\nSSLCertificateFile %[2]s/cert.pem\nSSLCertificateKeyFile %[2]s/key.pem\n", host, dir))
 			}
-			EditFile(t, dir, "httpd.conf", "Define sallyport "+gate+"\n", "Define sallyport "+gate+"\n<VirtualHost "+plain+">\nRedirect permanent / https://auth.test/\n</VirtualHost>\n")
+			testkit.EditFile(t, dir, "httpd.conf", "Define sallyport "+gate+"\n", "Define sallyport "+gate+"\n<VirtualHost "+plain+">\nRedirect permanent / https://auth.test/\n</VirtualHost>\n")
 		}
 		return cmd
 	}
@@ -65,20 +67,6 @@ const modules = `LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 LoadModule alias_module /usr/lib/apache2/modules/mod_alias.so
 LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
 `
-
-// EditFile replaces a text in a file of a proxy's folder.
-func EditFile(t *testing.T, dir, file, old, new string) {
-	t.Helper()
-	path := filepath.Join(dir, file)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(text), old) {
-		t.Fatalf("%s doesn't hold %q:\n%s", file, old, text)
-	}
-	WriteFile(t, path, strings.ReplaceAll(string(text), old, new))
-}
 
 // certificates writes cert.pem and key.pem for all hosts, both.pem with the two, and pairs
 // with one fault each: expired, early, others. Each signs itself, and ca.pem has them all.
@@ -100,7 +88,7 @@ func certificates(t *testing.T, dir string) {
 		files["ca.pem"] += files[name+".pem"]
 	}
 	for name, text := range files {
-		WriteFile(t, filepath.Join(dir, name), text)
+		testkit.WriteFile(t, filepath.Join(dir, name), text)
 	}
 }
 
@@ -187,7 +175,7 @@ func titled(t *testing.T, title string) *httptest.Server {
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		if r.URL.Path == "/events" {
-			ServeEvents(w, r)
+			panels.ServeEvents(w, r)
 			return
 		}
 		if r.URL.Path != "/" && r.URL.Path != "/socket" {
@@ -239,17 +227,17 @@ func startSite(t *testing.T, name, text string, changes ...change) *site {
 	t.Helper()
 	one, two := titled(t, "Radio"), titled(t, "Video")
 	s := &site{at: testkit.FreeAddress(t), plain: testkit.FreeAddress(t)}
-	config := WriteConfig(t, strings.NewReplacer("ONE", one.URL, "TWO", two.URL, "PORT", port(s.at)).Replace(text))
+	config := panels.WriteConfig(t, strings.NewReplacer("ONE", one.URL, "TWO", two.URL, "PORT", port(s.at)).Replace(text))
 	s.portal = portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
 	if err := os.Chmod(s.portal.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	StartListenerAt(t, s.at, func(dir, at string) *exec.Cmd {
+	proxies.StartListenerAt(t, s.at, func(dir, at string) *exec.Cmd {
 		cmd := liveOverTLS(name, s.plain)(t, dir, at, s.portal.At, one.URL, two.URL)
 		s.dir = dir
-		fill := strings.NewReplacer("ONE", HostOf(one.URL), "TWO", HostOf(two.URL), "GATE", s.portal.At, "AT", at, "PLAIN", s.plain, "DIR", dir)
+		fill := strings.NewReplacer("ONE", proxies.HostOf(one.URL), "TWO", proxies.HostOf(two.URL), "GATE", s.portal.At, "AT", at, "PLAIN", s.plain, "DIR", dir)
 		for _, c := range changes {
-			EditFile(t, dir, c.file, fill.Replace(c.old), fill.Replace(c.new))
+			testkit.EditFile(t, dir, c.file, fill.Replace(c.old), fill.Replace(c.new))
 		}
 		return cmd
 	})
@@ -301,4 +289,19 @@ func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
 		_, d := consult(t, s.environ, s.args...)
 		wantIDs(t, d)
 	})
+}
+
+// lines returns those that fix a set-up, for this test's ports, files and names.
+func (d diagnosis) lines(b brokenSetup) string {
+	for _, f := range d.Findings {
+		if f.ID == b.lines && len(f.Fixes) == 1 && f.Fixes[0].For == b.proxy && slices.Contains(b.ids, f.ID+" "+f.At) {
+			panel, _, _ := strings.Cut(proxies.HostOf(f.At), ".")
+			return strings.NewReplacer(
+				"listen 80", "listen PLAIN", "listen 443", "listen AT", "*:443>", "AT>", "use_backend panel ", "use_backend "+panel+" ",
+				"/etc/letsencrypt/live/"+proxies.HostOf(f.At)+"/fullchain.pem", "DIR/cert.pem", "/etc/letsencrypt/live/"+proxies.HostOf(f.At)+"/privkey.pem", "DIR/key.pem",
+				"/etc/apache2/sallyport.conf", "DIR/apache.conf", "bind :443", "bind AT", "/etc/haproxy/certs/", "DIR/both.pem",
+			).Replace(strings.Join(f.Fixes[0].Lines, "\n"))
+		}
+	}
+	return "no lines for " + b.lines
 }

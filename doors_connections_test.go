@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -85,27 +86,27 @@ func TestABodyThatAPanelDoesNotReadIsNoRequest(t *testing.T) {
 			}
 		}
 	})
-	p := GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
+	p := panels.GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
 	p.AddAccount(t, "ada")
-	ada := Visit(t, p, "ada", Radio+"/")
+	ada := panels.Visit(t, p, "ada", panels.Radio+"/")
 	inner := "POST /admin/delete HTTP/1.1\r\nHost: radio.example\r\nRemote-User: root1\r\n\r\n"
 	for name, attack := range map[string]func(){
-		"a length": func() { p.Browser(t).Do("GET", Radio+"/open/", strings.NewReader(inner), nil) },
-		"a form":   func() { p.Browser(t).Do("POST", Radio+"/open/", strings.NewReader(inner), nil) },
+		"a length": func() { p.Browser(t).Do("GET", panels.Radio+"/open/", strings.NewReader(inner), nil) },
+		"a form":   func() { p.Browser(t).Do("POST", panels.Radio+"/open/", strings.NewReader(inner), nil) },
 		"chunks": func() {
-			RawAnswer(t, p, fmt.Sprintf("PUT /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(inner), inner))
+			portal.RawAnswer(t, p, fmt.Sprintf("PUT /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(inner), inner))
 		},
 		"a promise": func() {
-			RawAnswer(t, p, fmt.Sprintf("POST /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n%s", len(inner), inner))
+			portal.RawAnswer(t, p, fmt.Sprintf("POST /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n%s", len(inner), inner))
 		},
 		"with NTLM": func() {
-			p.Browser(t).Do("POST", Radio+"/open/", strings.NewReader(inner), http.Header{"Authorization": {"NTLM x"}})
+			p.Browser(t).Do("POST", panels.Radio+"/open/", strings.NewReader(inner), http.Header{"Authorization": {"NTLM x"}})
 		},
-		"a member's": func() { ada.Do("DELETE", Radio+"/open/", strings.NewReader(inner), nil) },
+		"a member's": func() { ada.Do("DELETE", panels.Radio+"/open/", strings.NewReader(inner), nil) },
 	} {
 		for range 3 {
 			attack()
-			if a := ada.Get(Radio + "/mine"); a.Body != "GET /mine HTTP/1.1" {
+			if a := ada.Get(panels.Radio + "/mine"); a.Body != "GET /mine HTTP/1.1" {
 				t.Errorf("%s: ada gets the answer to %q", name, a.Body)
 			}
 		}
@@ -134,12 +135,12 @@ func TestAPanelOfHTTP2KeepsItsConnection(t *testing.T) {
 	panel.StartTLS()
 	t.Cleanup(panel.Close)
 	sum := sha256.Sum256(panel.Certificate().Raw)
-	p := GuardedAt(t, panel.URL, fmt.Sprintf("    upstream_fingerprint: \"%x\"", sum), "    rules: [{path: /open/, require: nothing}]")
+	p := panels.GuardedAt(t, panel.URL, fmt.Sprintf("    upstream_fingerprint: \"%x\"", sum), "    rules: [{path: /open/, require: nothing}]")
 	b := p.Browser(t)
-	b.Get(Radio + "/open/")
+	b.Get(panels.Radio + "/open/")
 	for i := range 10 {
-		if a := b.Do("POST", Radio+"/open/", strings.NewReader("x"), nil); a.Status != http.StatusOK || a.Body != "x" {
-			t.Fatalf("form %d: %s %q", i, Summary(a), a.Body)
+		if a := b.Do("POST", panels.Radio+"/open/", strings.NewReader("x"), nil); a.Status != http.StatusOK || a.Body != "x" {
+			t.Fatalf("form %d: %s %q", i, portal.Summary(a), a.Body)
 		}
 	}
 	if len(connections) > 2 {
@@ -191,35 +192,35 @@ func TestWhoAuthenticatedOnAConnectionIsNobodyElse(t *testing.T) {
 	for _, scheme := range []string{"NTLM", "Negotiate", "ntlm"} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
-			p := GuardedAt(t, (&mailbox{}).start(t), "    rules: [{path: /open/, require: nothing}]")
+			p := panels.GuardedAt(t, (&mailbox{}).start(t), "    rules: [{path: /open/, require: nothing}]")
 			p.AddAccount(t, "ada")
 			p.AddAccount(t, "bob")
-			ada, bob := Visit(t, p, "ada", Radio+"/"), Visit(t, p, "bob", Radio+"/")
-			first := ada.Get(Radio + "/mail")
+			ada, bob := panels.Visit(t, p, "ada", panels.Radio+"/"), panels.Visit(t, p, "bob", panels.Radio+"/")
+			first := ada.Get(panels.Radio + "/mail")
 			if first.Status != http.StatusUnauthorized || first.Header.Get("Proxy-Support") != "Session-Based-Authentication" || len(first.Header.Values("WWW-Authenticate")) != 2 {
-				t.Errorf("the offer: %s %v", Summary(first), first.Header)
+				t.Errorf("the offer: %s %v", portal.Summary(first), first.Header)
 			}
-			if a := ada.Do("GET", Radio+"/mail", nil, auth(scheme+" hello")); a.Header.Get("WWW-Authenticate") != scheme+" challenge" {
-				t.Fatalf("no challenge: %s %v", Summary(a), a.Header)
+			if a := ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" hello")); a.Header.Get("WWW-Authenticate") != scheme+" challenge" {
+				t.Fatalf("no challenge: %s %v", portal.Summary(a), a.Header)
 			}
-			if a := ada.Do("GET", Radio+"/mail", nil, auth(scheme+" proof-of-ada")); a.Body != "mail of ada, gate says ada" {
-				t.Fatalf("three messages don't do: %s %s", Summary(a), a.Body)
+			if a := ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" proof-of-ada")); a.Body != "mail of ada, gate says ada" {
+				t.Fatalf("three messages don't do: %s %s", portal.Summary(a), a.Body)
 			}
-			if a := ada.Get(Radio + "/mail"); a.Body != "mail of ada, gate says ada" {
-				t.Errorf("ada isn't known any more: %s %s", Summary(a), a.Body)
+			if a := ada.Get(panels.Radio + "/mail"); a.Body != "mail of ada, gate says ada" {
+				t.Errorf("ada isn't known any more: %s %s", portal.Summary(a), a.Body)
 			}
 			// A form has the connection closed, whatever the panel does with it: ada's browser
 			// proves again who she is.
-			if a := ada.Do("POST", Radio+"/mail", strings.NewReader("x"), nil); a.Body != "mail of ada, gate says ada" {
-				t.Errorf("a form: %s %s", Summary(a), a.Body)
+			if a := ada.Do("POST", panels.Radio+"/mail", strings.NewReader("x"), nil); a.Body != "mail of ada, gate says ada" {
+				t.Errorf("a form: %s %s", portal.Summary(a), a.Body)
 			}
-			ada.Do("GET", Radio+"/mail", nil, auth(scheme+" hello"))
-			ada.Do("GET", Radio+"/mail", nil, auth(scheme+" proof-of-ada"))
+			ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" hello"))
+			ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" proof-of-ada"))
 			for range 20 {
-				if a := bob.Get(Radio + "/mail"); a.Status != http.StatusUnauthorized {
+				if a := bob.Get(panels.Radio + "/mail"); a.Status != http.StatusUnauthorized {
 					t.Fatalf("bob gets %q", a.Body)
 				}
-				if a := p.Browser(t).Get(Radio + "/open/mail"); a.Status != http.StatusUnauthorized {
+				if a := p.Browser(t).Get(panels.Radio + "/open/mail"); a.Status != http.StatusUnauthorized {
 					t.Fatalf("a stranger gets %q", a.Body)
 				}
 			}
@@ -230,15 +231,15 @@ func TestWhoAuthenticatedOnAConnectionIsNobodyElse(t *testing.T) {
 // A proxy in front sends many people's requests over one connection.
 func TestWhoAuthenticatedBehindAProxyIsNobodyElse(t *testing.T) {
 	t.Parallel()
-	p := GuardedAt(t, (&mailbox{}).start(t), "trusted_proxies: [127.0.0.1]", "    rules: [{path: /open/, require: nothing}]")
+	p := panels.GuardedAt(t, (&mailbox{}).start(t), "trusted_proxies: [127.0.0.1]", "    rules: [{path: /open/, require: nothing}]")
 	p.AddAccount(t, "ada")
 	p.AddAccount(t, "bob")
-	conn := Dial(t, p)
+	conn := portal.Dial(t, p)
 	reader := bufio.NewReader(conn)
 	ask := func(b *portal.Browser, path, authorization string) string {
 		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: radio.example\r\n", path)
 		if b != nil {
-			fmt.Fprintf(conn, "Cookie: sallyport-visit=%s\r\n", b.CookieAt(Radio, "sallyport-visit"))
+			fmt.Fprintf(conn, "Cookie: sallyport-visit=%s\r\n", b.CookieAt(panels.Radio, "sallyport-visit"))
 		}
 		if authorization != "" {
 			fmt.Fprintf(conn, "Authorization: %s\r\n", authorization)
@@ -253,7 +254,7 @@ func TestWhoAuthenticatedBehindAProxyIsNobodyElse(t *testing.T) {
 		io.Copy(&body, resp.Body)
 		return body.String()
 	}
-	ada, bob := Visit(t, p, "ada", Radio+"/"), Visit(t, p, "bob", Radio+"/")
+	ada, bob := panels.Visit(t, p, "ada", panels.Radio+"/"), panels.Visit(t, p, "bob", panels.Radio+"/")
 	ask(ada, "/mail", "NTLM hello")
 	if body := ask(ada, "/mail", "NTLM proof-of-ada"); body != "mail of ada, gate says ada" {
 		t.Fatalf("ada gets %q", body)

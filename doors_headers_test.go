@@ -1,7 +1,6 @@
 package sallyport_test
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,31 +8,28 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// AnswerWithRequest answers with what it got, as the panels of other tests do.
-func AnswerWithRequest(w http.ResponseWriter, r *http.Request) {
-	json.NewEncoder(w).Encode(Seen{"radio", r.Method, r.RequestURI, r.Host, "", r.Header})
-}
-
 func TestAPanelGetsNoClientsWordOnWhoAndWhere(t *testing.T) {
 	t.Parallel()
-	p := Guarded(t, http.HandlerFunc(AnswerWithRequest), "    rules: [{path: /open/, require: nothing}]")
+	p := panels.Guarded(t, http.HandlerFunc(panels.AnswerWithRequest), "    rules: [{path: /open/, require: nothing}]")
 	ours := map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "radio.example", "X-Forwarded-Proto": "http"}
 	names := append(access.ProxyHeaders(), "X-Forwarded-Anything", "X-Original-Anything", "X-Webauth-Anything", "Remote-Anything")
 	for _, name := range names {
 		for _, spelled := range []string{name, strings.ReplaceAll(name, "-", "_"), strings.ToLower(strings.ReplaceAll(name, "-", "."))} {
-			a := p.Browser(t).Do("GET", Radio+"/open/", nil, http.Header{spelled: {"forged"}})
+			a := p.Browser(t).Do("GET", panels.Radio+"/open/", nil, http.Header{spelled: {"forged"}})
 			if strings.Contains(a.Body, "forged") {
 				t.Errorf("%s reaches the panel", spelled)
 			}
 			if a.Status != http.StatusOK {
-				t.Errorf("%s: %s", spelled, Summary(a))
+				t.Errorf("%s: %s", spelled, portal.Summary(a))
 			}
 		}
 	}
-	s := Received(t, p.Browser(t).Get(Radio+"/open/"))
+	s := panels.Received(t, p.Browser(t).Get(panels.Radio+"/open/"))
 	for name, want := range ours {
 		if values := s.Header.Values(name); len(values) != 1 || values[0] != want {
 			t.Errorf("%s is %q, want %q", name, values, want)
@@ -41,7 +37,7 @@ func TestAPanelGetsNoClientsWordOnWhoAndWhere(t *testing.T) {
 	}
 	// What isn't a proxy's passes.
 	for _, name := range []string{"X-Auth-Token", "X-Csrf-Token", "X-Client-Version", "X_Own_Header", "X-Request-Id", "If-Match", "X-Http-Method-Override"} {
-		if a := p.Browser(t).Do("GET", Radio+"/open/", nil, http.Header{name: {"kept"}}); !strings.Contains(a.Body, "kept") {
+		if a := p.Browser(t).Do("GET", panels.Radio+"/open/", nil, http.Header{name: {"kept"}}); !strings.Contains(a.Body, "kept") {
 			t.Errorf("%s doesn't reach the panel", name)
 		}
 	}
@@ -49,9 +45,9 @@ func TestAPanelGetsNoClientsWordOnWhoAndWhere(t *testing.T) {
 
 func TestOnlyWebSocketsPassAndAreSpelledAsTheirRFC(t *testing.T) {
 	t.Parallel()
-	p := Guarded(t, http.HandlerFunc(AnswerWithRequest), "    rules: [{path: /open/, require: nothing}]")
+	p := panels.Guarded(t, http.HandlerFunc(panels.AnswerWithRequest), "    rules: [{path: /open/, require: nothing}]")
 	for _, given := range []string{"WebSocket", "websocket", "h2c", "h2c, websocket", "TLS/1.0", "websocket\r\nUpgrade: h2c", "SPDY/3.1", "tcp"} {
-		answer := RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade, HTTP2-Settings, close\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"+
+		answer := portal.RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade, HTTP2-Settings, close\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"+
 			"Upgrade: "+given+"\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n\r\n")
 		upgraded := strings.Contains(answer, `"Upgrade"`)
 		if upgraded != strings.EqualFold(given, "websocket") {
@@ -63,8 +59,8 @@ func TestOnlyWebSocketsPassAndAreSpelledAsTheirRFC(t *testing.T) {
 	}
 	// Go's own server writes names its way, so a panel that looks at the bytes is asked.
 	bytes, at := rawPanel(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-	p = GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
-	RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: x\r\n\r\n")
+	p = panels.GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
+	portal.RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: x\r\n\r\n")
 	request := <-bytes
 	for _, line := range []string{"\r\nSec-WebSocket-Key: a\r\n", "\r\nSec-WebSocket-Version: 13\r\n", "\r\nSec-WebSocket-Protocol: x\r\n"} {
 		if !strings.Contains(request, line) {
@@ -76,13 +72,13 @@ func TestOnlyWebSocketsPassAndAreSpelledAsTheirRFC(t *testing.T) {
 func TestAnswersReachNoFurtherThanTheirPanel(t *testing.T) {
 	t.Parallel()
 	answer := http.Header{}
-	p := Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p := panels.Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, values := range answer {
 			w.Header()[name] = values
 		}
 	}), "    rules: [{path: /open/, require: nothing}]")
 	p.AddAccount(t, "ada")
-	ada := Visit(t, p, "ada", Radio+"/")
+	ada := panels.Visit(t, p, "ada", panels.Radio+"/")
 	for _, test := range []struct {
 		name     string
 		given    []string
@@ -110,10 +106,10 @@ func TestAnswersReachNoFurtherThanTheirPanel(t *testing.T) {
 		{"Service-Worker-Allowed", []string{"/"}, "/", "/"},
 	} {
 		answer = http.Header{http.CanonicalHeaderKey(test.name): test.given}
-		if got := strings.Join(ada.Get(Radio+"/x").Header.Values(test.name), "|"); got != test.want {
+		if got := strings.Join(ada.Get(panels.Radio+"/x").Header.Values(test.name), "|"); got != test.want {
 			t.Errorf("%s %q: %q, want %q", test.name, test.given, got, test.want)
 		}
-		if got := strings.Join(p.Browser(t).Get(Radio+"/open/").Header.Values(test.name), "|"); got != test.wantOpen {
+		if got := strings.Join(p.Browser(t).Get(panels.Radio+"/open/").Header.Values(test.name), "|"); got != test.wantOpen {
 			t.Errorf("%s %q on an open path: %q, want %q", test.name, test.given, got, test.wantOpen)
 		}
 	}
@@ -124,8 +120,8 @@ func TestEarlyAnswersBringLinksOnly(t *testing.T) {
 	t.Parallel()
 	_, at := rawPanel(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: sallyport-visit=planted\r\nClear-Site-Data: \"cookies\"\r\n\r\n"+
 		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-	p := GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
-	answer := RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n")
+	p := panels.GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
+	answer := portal.RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n")
 	if !strings.Contains(answer, "HTTP/1.1 103") || !strings.Contains(answer, "a.css") || strings.Contains(answer, "planted") || strings.Contains(answer, "Clear-Site-Data") {
 		t.Errorf("the browser gets\n%s", answer)
 	}
@@ -138,16 +134,16 @@ func TestNamesThatAreNotASCIIReachAPanelAsItWants(t *testing.T) {
 		"    identity_encoding: utf-8":   {"zoë", "Zoë Müller-Łuć", "größe,ops"},
 		"    identity_encoding: percent": {"zo%C3%AB", "Zo%C3%AB%20M%C3%BCller-%C5%81u%C4%87", "gr%C3%B6%C3%9Fe,ops"},
 	} {
-		p := Guarded(t, http.HandlerFunc(AnswerWithRequest), encoding)
+		p := panels.Guarded(t, http.HandlerFunc(panels.AnswerWithRequest), encoding)
 		owner, err := p.Login.AddAccount(t.Context(), account.Account{Name: "zoë", DisplayName: "Zoë Müller-Łuć"}, portal.Password)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, group := range []string{"größe", "ops"} {
-			Check(t, p.Login.AddGroup(t.Context(), group))
-			Check(t, p.Login.Join(t.Context(), owner, group))
+			testkit.Check(t, p.Login.AddGroup(t.Context(), group))
+			testkit.Check(t, p.Login.Join(t.Context(), owner, group))
 		}
-		s := Received(t, Visit(t, p, "zoë", Radio+"/").Last)
+		s := panels.Received(t, panels.Visit(t, p, "zoë", panels.Radio+"/").Last)
 		if values := []string{s.Header.Get("Remote-User"), s.Header.Get("Remote-Name"), s.Header.Get("Remote-Groups")}; !slices.Equal(values, want) {
 			t.Errorf("%q: %q, want %q", encoding, values, want)
 		}

@@ -11,48 +11,21 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// Guarded starts a portal whose gateway serves radio from a panel of the test's own;
-// settings are further lines of that panel, and of the whole configuration where they
-// aren't indented.
-func Guarded(t *testing.T, panel http.Handler, settings ...string) *portal.Portal {
-	t.Helper()
-	s := httptest.NewServer(panel)
-	t.Cleanup(s.Close)
-	return GuardedAt(t, s.URL, settings...)
-}
-
-// GuardedAt is guarded for a panel that listens at an origin.
-func GuardedAt(t *testing.T, upstream string, settings ...string) *portal.Portal {
-	t.Helper()
-	whole, own := "", ""
-	for _, line := range settings {
-		if strings.HasPrefix(line, " ") {
-			own += line + "\n"
-		} else {
-			whole += line + "\n"
-		}
-	}
-	return portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf("public_url: %s\n%spanels:\n  - url: %s\n    upstream: %s\n%s", PortalAt, whole, Radio, upstream, own)))
-}
-
-// AsPerson is what a browser sends that goes to a page.
-func AsPerson() http.Header {
-	return http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}, "Accept": {"text/html"}}
-}
-
 func TestAHostIsReadInOneWayAtEveryDoor(t *testing.T) {
 	t.Parallel()
-	p := Guarded(t, http.NotFoundHandler())
+	p := panels.Guarded(t, http.NotFoundHandler())
 	for host, want := range map[string]string{
 		"auth.test": "portal", "AUTH.test": "portal", "auth.test:80": "portal", "auth.test:8443": "portal",
 		"radio.example": "panel", "Radio.Example": "panel", "radio.example:443": "panel", "radio.example:1": "panel",
 		"auth.test,radio.example": "", "radio.example,auth.test": "", "radio.example.": "dot", "auth.test.:80": "dot",
 		"radio.example..": "", "radio.example:0": "", "[::1]": "", "other.test": "", "": "",
 	} {
-		answer := RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: "+host+"\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+		answer := portal.RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: "+host+"\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
 		status, _, _ := strings.Cut(strings.TrimPrefix(answer, "HTTP/1.1 "), " ")
 		got := map[string]string{"200": "portal", "303": "panel", "308": "dot", "421": ""}[status]
 		if got != want || status == "" {
@@ -63,7 +36,7 @@ func TestAHostIsReadInOneWayAtEveryDoor(t *testing.T) {
 		}
 	}
 	// Without a person there is nobody to lead.
-	if answer := RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: radio.example.\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 421") {
+	if answer := portal.RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: radio.example.\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 421") {
 		t.Errorf("a script at a host with a dot: %.60s", answer)
 	}
 	if !strings.Contains(p.Logs.String(), `\"other.test\"`) {
@@ -73,24 +46,24 @@ func TestAHostIsReadInOneWayAtEveryDoor(t *testing.T) {
 
 func TestVerifyIsAnsweredAtNoHostOfThePortal(t *testing.T) {
 	t.Parallel()
-	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: %s
+	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [127.0.0.1]
 panels:
   - url: %s
     rules: [{path: /open/, require: nothing}]
-`, PortalAt, Radio)))
-	question := "GET /verify/nginx HTTP/1.1\r\nHost: %s\r\nX-Original-Method: GET\r\nX-Original-URL: " + Radio + "/open/\r\nX-Real-IP: 192.0.2.1\r\nConnection: close\r\n\r\n"
+`, panels.PortalAt, panels.Radio)))
+	question := "GET /verify/nginx HTTP/1.1\r\nHost: %s\r\nX-Original-Method: GET\r\nX-Original-URL: " + panels.Radio + "/open/\r\nX-Real-IP: 192.0.2.1\r\nConnection: close\r\n\r\n"
 	for host, want := range map[string]string{
 		"sallyport": "200", "SALLYPORT:9091": "200", "radio.example": "200", "radio.example:80": "200",
 		"auth.test": "404", "auth.test:80": "404", "auth.test:1": "404", "auth.test.": "421", "AUTH.test": "404", "127.0.0.1": "421", "sallyport.": "421", "other.test": "421",
 	} {
-		if answer := RawAnswer(t, p, fmt.Sprintf(question, host)); !strings.HasPrefix(answer, "HTTP/1.1 "+want) {
+		if answer := portal.RawAnswer(t, p, fmt.Sprintf(question, host)); !strings.HasPrefix(answer, "HTTP/1.1 "+want) {
 			t.Errorf("a question at host %q: %.40q, want %s", host, answer, want)
 		}
 	}
 	// A proxy may resolve dot segments to choose its location, and pass them on as they are.
 	for _, path := range []string{"/verify/envoy/../../.sallyport/x", "/verify/envoy/%2e%2e/..%2f.sallyport/x", "/verify/envoy/./x", "/verify/envoy/.."} {
-		if answer := RawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 403") {
+		if answer := portal.RawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 403") {
 			t.Errorf("%s: %.40q", path, answer)
 		}
 	}
@@ -105,9 +78,9 @@ func TestPlainHTTPLeadsToHTTPSWithoutALoop(t *testing.T) {
 	t.Parallel()
 	panel := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(panel.Close)
-	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf("public_url: https://auth.test\ntrusted_proxies: [127.0.0.1]\npanels: [{url: https://radio.example, upstream: '%s'}]\n", panel.URL)))
+	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf("public_url: https://auth.test\ntrusted_proxies: [127.0.0.1]\npanels: [{url: https://radio.example, upstream: '%s'}]\n", panel.URL)))
 	ask := func(method, host, path, more string) string {
-		return RawAnswer(t, p, method+" "+path+" HTTP/1.1\r\nHost: "+host+"\r\nAccept: text/html\r\nConnection: close\r\n"+more+"\r\n")
+		return portal.RawAnswer(t, p, method+" "+path+" HTTP/1.1\r\nHost: "+host+"\r\nAccept: text/html\r\nConnection: close\r\n"+more+"\r\n")
 	}
 	for _, host := range []string{"auth.test", "radio.example"} {
 		answer := ask("GET", host, "/login?a=b", "X-Forwarded-Proto: http\r\n")
@@ -121,7 +94,7 @@ func TestPlainHTTPLeadsToHTTPSWithoutALoop(t *testing.T) {
 	if answer := ask("POST", "auth.test", "/login", "X-Forwarded-Proto: https, http\r\nContent-Length: 0\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 403") || !strings.Contains(answer, "https://auth.test") {
 		t.Errorf("a form by http: %.200s", answer)
 	}
-	if answer := RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: auth.test\r\nConnection: close\r\nX-Forwarded-Proto: http\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 200") {
+	if answer := portal.RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: auth.test\r\nConnection: close\r\nX-Forwarded-Proto: http\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 200") {
 		t.Errorf("a script: %.60s", answer)
 	}
 	for name, more := range map[string]string{
@@ -138,7 +111,7 @@ func TestPlainHTTPLeadsToHTTPSWithoutALoop(t *testing.T) {
 func TestAForwardedAddressMayHaveAPort(t *testing.T) {
 	t.Parallel()
 	var from string
-	p := Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { from = r.Header.Get("X-Forwarded-For") }),
+	p := panels.Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { from = r.Header.Get("X-Forwarded-For") }),
 		"trusted_proxies: [127.0.0.1]", "    rules: [{path: /open/, require: nothing}]")
 	for given, want := range map[string]string{
 		"203.0.113.9": "203.0.113.9", "203.0.113.9:40000": "203.0.113.9", "2001:db8::1": "2001:db8::1", "[2001:db8::1]": "2001:db8::1",
@@ -146,7 +119,7 @@ func TestAForwardedAddressMayHaveAPort(t *testing.T) {
 		"::ffff:203.0.113.9": "203.0.113.9", "[203.0.113.9]": "127.0.0.1", "[203.0.113.9]:1": "127.0.0.1", "203.0.113.9:x": "127.0.0.1",
 		"unknown": "127.0.0.1", "": "127.0.0.1", "203.0.113.9, ": "127.0.0.1",
 	} {
-		if p.Browser(t).Do("GET", Radio+"/open/", nil, http.Header{"X-Forwarded-For": {given}}); from != want {
+		if p.Browser(t).Do("GET", panels.Radio+"/open/", nil, http.Header{"X-Forwarded-For": {given}}); from != want {
 			t.Errorf("X-Forwarded-For %q: the panel sees %q, want %q", given, from, want)
 		}
 	}
@@ -161,28 +134,28 @@ func TestAForwardedAddressMayHaveAPort(t *testing.T) {
 // Whoever is on another panel's list after a reload loses the streams of before.
 func TestAReloadEndsStreamsThatItForbids(t *testing.T) {
 	t.Parallel()
-	panel := httptest.NewServer(http.HandlerFunc(ServeEcho))
+	panel := httptest.NewServer(http.HandlerFunc(panels.ServeEcho))
 	t.Cleanup(panel.Close)
-	text := fmt.Sprintf("public_url: %s\npanels:\n  - url: %s\n    upstream: %s\n", PortalAt, Radio, panel.URL)
+	text := fmt.Sprintf("public_url: %s\npanels:\n  - url: %s\n    upstream: %s\n", panels.PortalAt, panels.Radio, panel.URL)
 	for name, after := range map[string]string{
 		"another group":   text + "    groups: [ops]\n",
-		"the panel gone":  "public_url: " + PortalAt + "\npanels: []\n",
+		"the panel gone":  "public_url: " + panels.PortalAt + "\npanels: []\n",
 		"another gateway": strings.ReplaceAll(text, "upstream: "+panel.URL, "require: session") + "trusted_proxies: [127.0.0.1]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			file := WriteConfig(t, text)
+			file := panels.WriteConfig(t, text)
 			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
 			p.AddAccount(t, "bob")
 			b := p.Browser(t)
-			Navigate(b, Radio+"/")
-			SignInHere(t, b, "bob")
+			panels.Navigate(b, panels.Radio+"/")
+			panels.SignInHere(t, b, "bob")
 			stream := socket(t, p, b, "/echo")
-			WriteFile(t, file, after)
+			testkit.WriteFile(t, file, after)
 			if err := p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := io.Copy(io.Discard, stream); err != nil && IsTimeout(err) {
+			if _, err := io.Copy(io.Discard, stream); err != nil && testkit.IsTimeout(err) {
 				t.Error("the stream goes on")
 			}
 		})
@@ -200,8 +173,8 @@ func socket(t *testing.T, p *portal.Portal, b *portal.Browser, path string) *buf
 // socketConn is socket with the connection.
 func socketConn(t *testing.T, p *portal.Portal, b *portal.Browser, path string) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	conn := Dial(t, p)
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nCookie: sallyport-visit=%s\r\n\r\n", path, b.CookieAt(Radio, "sallyport-visit"))
+	conn := portal.Dial(t, p)
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nCookie: sallyport-visit=%s\r\n\r\n", path, b.CookieAt(panels.Radio, "sallyport-visit"))
 	reader := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(reader, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {

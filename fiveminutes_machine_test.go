@@ -2,14 +2,22 @@ package sallyport_test
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -17,6 +25,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
+	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
 // installation is what the machines of the pages get: Sallyport's package, and programs
@@ -27,11 +37,11 @@ type installation struct {
 
 func newInstallation(t *testing.T) installation {
 	t.Helper()
-	program := BuildProgram(t)
+	program := sallyport.BuildProgram(t)
 	dir := filepath.Dir(program)
 	buildPackage(t, program, filepath.Join(dir, "sallyport_0.0.0_"+runtime.GOARCH+".deb"))
 	standIns := filepath.Join(dir, "standins")
-	Check(t, os.Mkdir(standIns, 0o755))
+	testkit.Check(t, os.Mkdir(standIns, 0o755))
 	build := exec.Command("go", "build", "-o", filepath.Join(standIns, "systemctl"), "./internal/testkit/standins")
 	build.Dir = testkit.Path(".")
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
@@ -39,7 +49,7 @@ func newInstallation(t *testing.T) installation {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	for _, name := range []string{"apt-get", "docker"} {
-		Check(t, os.Symlink("systemctl", filepath.Join(standIns, name)))
+		testkit.Check(t, os.Symlink("systemctl", filepath.Join(standIns, name)))
 	}
 	return installation{dir}
 }
@@ -55,7 +65,7 @@ func buildPackage(t *testing.T, program, to string) {
 	readYAML(t, "deploy/packages/nfpm.yaml", &declared)
 	root := t.TempDir()
 	configuration := filepath.Join(t.TempDir(), "sallyport.yaml")
-	WriteFile(t, configuration, strings.Replace(config.DefaultYAML(), "\ndata_dir: ./sallyport-data\n", "\ndata_dir: /var/lib/sallyport\n", 1))
+	testkit.WriteFile(t, configuration, strings.Replace(config.DefaultYAML(), "\ndata_dir: ./sallyport-data\n", "\ndata_dir: /var/lib/sallyport\n", 1))
 	made := map[string]string{"bin/sallyport": program, "bin/package/sallyport.yaml": configuration}
 	conffiles := ""
 	for _, one := range declared.Contents {
@@ -70,10 +80,10 @@ func buildPackage(t *testing.T, program, to string) {
 		}
 		switch one.Type {
 		case "dir":
-			Check(t, os.MkdirAll(target, one.FileInfo.Mode))
+			testkit.Check(t, os.MkdirAll(target, one.FileInfo.Mode))
 		case "tree":
-			Check(t, os.MkdirAll(filepath.Dir(target), 0o755))
-			Check(t, os.CopyFS(target, os.DirFS(source)))
+			testkit.Check(t, os.MkdirAll(filepath.Dir(target), 0o755))
+			testkit.Check(t, os.CopyFS(target, os.DirFS(source)))
 		default:
 			if out, err := exec.Command("install", "-D", "-m", fmt.Sprintf("%o", one.FileInfo.Mode), source, target).CombinedOutput(); err != nil {
 				t.Fatalf("install: %v\n%s", err, out)
@@ -81,9 +91,9 @@ func buildPackage(t *testing.T, program, to string) {
 		}
 	}
 	control := filepath.Join(root, "DEBIAN")
-	Check(t, os.Mkdir(control, 0o755))
-	WriteFile(t, filepath.Join(control, "control"), "Package: sallyport\nVersion: 0.0.0\nArchitecture: "+runtime.GOARCH+"\nMaintainer: the tests\nDepends: passwd\nDescription: login gate\n")
-	WriteFile(t, filepath.Join(control, "conffiles"), conffiles)
+	testkit.Check(t, os.Mkdir(control, 0o755))
+	testkit.WriteFile(t, filepath.Join(control, "control"), "Package: sallyport\nVersion: 0.0.0\nArchitecture: "+runtime.GOARCH+"\nMaintainer: the tests\nDepends: passwd\nDescription: login gate\n")
+	testkit.WriteFile(t, filepath.Join(control, "conffiles"), conffiles)
 	if out, err := exec.Command("install", testkit.Path(declared.Scripts.PostInstall), filepath.Join(control, "postinst")).CombinedOutput(); err != nil {
 		t.Fatalf("install: %v\n%s", err, out)
 	}
@@ -130,14 +140,14 @@ type machine struct {
 func (i installation) boot(t *testing.T) *machine {
 	t.Helper()
 	clone, err := filepath.Abs(".")
-	Check(t, err)
+	testkit.Check(t, err)
 	cmd := exec.Command("bash", "-euc", bootMachine, "boot", i.dir, clone)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS}
 	alive, err := cmd.StdinPipe()
-	Check(t, err)
+	testkit.Check(t, err)
 	out, err := cmd.StdoutPipe()
-	Check(t, err)
+	testkit.Check(t, err)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("new namespaces: %v; run this test as root, where namespaces and mounts are allowed", err)
 	}
@@ -196,4 +206,55 @@ func (m *machine) tell(t *testing.T) {
 		text, _ := os.ReadFile(m.path("/run/standins/" + name))
 		t.Logf("%s:\n%s", name, text)
 	}
+}
+
+func (m *machine) outsider(t *testing.T, ca string) *outsider {
+	t.Helper()
+	pem, err := os.ReadFile(m.path(ca))
+	testkit.Check(t, err)
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		t.Fatalf("%s holds no certificate", ca)
+	}
+	jar, err := cookiejar.New(nil)
+	testkit.Check(t, err)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: m.dial}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &outsider{t: t, client: &http.Client{Jar: jar, Transport: transport, Timeout: proxies.ProxyStarts, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// servePanel serves a panel in the machine, and counts the requests for its page.
+func (m *machine) servePanel(t *testing.T, at string) *atomic.Int32 {
+	reached := &atomic.Int32{}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reached.Add(1)
+		fmt.Fprintf(w, "the panel, for %s", r.Header.Get("Remote-User"))
+	}))
+	server.Listener.Close()
+	server.Listener = m.listen(t, at)
+	server.Start()
+	t.Cleanup(server.Close)
+	return reached
+}
+
+// dial connects to a port of the machine, whatever the host is called.
+func (m *machine) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	err = m.inside(func() (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, "127.0.0.1:"+port)
+		return err
+	})
+	return conn, err
+}
+
+func (m *machine) listen(t *testing.T, at string) (listener net.Listener) {
+	t.Helper()
+	testkit.Check(t, m.inside(func() (err error) {
+		listener, err = net.Listen("tcp", at)
+		return err
+	}))
+	return listener
 }

@@ -1,15 +1,8 @@
 package sallyport_test
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -56,7 +49,7 @@ var trials = map[string]trial{
 func TestFiveMinutes(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob(testkit.Path("docs/five-minutes/*.md"))
-	Check(t, err)
+	testkit.Check(t, err)
 	if len(pages) != len(trials) {
 		t.Errorf("there are %d pages, and trials of %d", len(pages), len(trials))
 	}
@@ -67,7 +60,7 @@ func TestFiveMinutes(t *testing.T) {
 			t.Parallel()
 			begun := time.Now()
 			text, err := os.ReadFile(page)
-			Check(t, err)
+			testkit.Check(t, err)
 			commands := shellCommands(string(text))
 			if len(commands) < 4 || len(commands) > mostCommands {
 				t.Errorf("it has %d commands, want at most %d", len(commands), mostCommands)
@@ -179,7 +172,7 @@ func visitPanel(t *testing.T, m *machine, ca, printed string, reached *atomic.In
 	wizard = strings.TrimPrefix(wizard, exampleAuth)
 	_, _, body = owner.get(exampleAuth + wizard)
 	key, err := portal.SecretOn(body)
-	Check(t, err)
+	testkit.Check(t, err)
 	if status, _, body := owner.post(wizard+"/confirm", url.Values{"code": {totp.CodeAt(key, time.Now())}, "name": {"Phone"}}); status != http.StatusOK {
 		t.Fatalf("the code: %d\n%s", status, body)
 	}
@@ -195,21 +188,6 @@ type outsider struct {
 	client *http.Client
 	status int    // of the last answer
 	body   string // of the last answer
-}
-
-func (m *machine) outsider(t *testing.T, ca string) *outsider {
-	t.Helper()
-	pem, err := os.ReadFile(m.path(ca))
-	Check(t, err)
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		t.Fatalf("%s holds no certificate", ca)
-	}
-	jar, err := cookiejar.New(nil)
-	Check(t, err)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: m.dial}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &outsider{t: t, client: &http.Client{Jar: jar, Transport: transport, Timeout: ProxyStarts, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 func (v *outsider) get(address string) (status int, location, body string) {
@@ -232,9 +210,9 @@ func (v *outsider) follow(address string) string {
 			return address
 		}
 		from, err := url.Parse(address)
-		Check(v.t, err)
+		testkit.Check(v.t, err)
 		to, err := from.Parse(location)
-		Check(v.t, err)
+		testkit.Check(v.t, err)
 		address = to.String()
 	}
 	v.t.Fatalf("redirects without an end: %s", address)
@@ -244,7 +222,7 @@ func (v *outsider) follow(address string) string {
 func (v *outsider) do(method, address string, form url.Values) (status int, location, body string) {
 	v.t.Helper()
 	req, err := http.NewRequest(method, address, strings.NewReader(form.Encode()))
-	Check(v.t, err)
+	testkit.Check(v.t, err)
 	req.Header.Set("Accept", "text/html")
 	req.Header.Set("Sec-Fetch-Mode", "navigate")
 	req.Header.Set("Sec-Fetch-Dest", "document")
@@ -253,46 +231,10 @@ func (v *outsider) do(method, address string, form url.Values) (status int, loca
 		req.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	resp, err := v.client.Do(req)
-	Check(v.t, err)
+	testkit.Check(v.t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	Check(v.t, err)
+	testkit.Check(v.t, err)
 	v.status, v.body = resp.StatusCode, string(text)
 	return v.status, resp.Header.Get("Location"), v.body
-}
-
-// servePanel serves a panel in the machine, and counts the requests for its page.
-func (m *machine) servePanel(t *testing.T, at string) *atomic.Int32 {
-	reached := &atomic.Int32{}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reached.Add(1)
-		fmt.Fprintf(w, "the panel, for %s", r.Header.Get("Remote-User"))
-	}))
-	server.Listener.Close()
-	server.Listener = m.listen(t, at)
-	server.Start()
-	t.Cleanup(server.Close)
-	return reached
-}
-
-// dial connects to a port of the machine, whatever the host is called.
-func (m *machine) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	err = m.inside(func() (err error) {
-		conn, err = (&net.Dialer{}).DialContext(ctx, network, "127.0.0.1:"+port)
-		return err
-	})
-	return conn, err
-}
-
-func (m *machine) listen(t *testing.T, at string) (listener net.Listener) {
-	t.Helper()
-	Check(t, m.inside(func() (err error) {
-		listener, err = net.Listen("tcp", at)
-		return err
-	}))
-	return listener
 }

@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sallyport/sallyport/internal/testkit"
 )
 
 // traefikStatic and traefikDynamic are the documented keys of Traefik 3 that the page and
@@ -118,13 +120,13 @@ func beginTraefik(t *testing.T, m *machine) {
 	}
 	var dynamic traefikDynamic
 	files, err := filepath.Glob(m.path(static.Providers.File.Directory + "/*.yml"))
-	Check(t, err)
+	testkit.Check(t, err)
 	for _, file := range files {
 		readStrictly(t, file, &dynamic)
 	}
 	chosen := dynamic.TLS.Stores.Default.DefaultCertificate
 	pair, err := tls.LoadX509KeyPair(m.path(chosen.CertFile), m.path(chosen.KeyFile))
-	Check(t, err)
+	testkit.Check(t, err)
 	if hosts, err := os.ReadFile(m.path("/etc/hosts")); err != nil || !strings.Contains(string(hosts), "\n127.0.0.1 sallyport\n") {
 		t.Errorf("/etc/hosts: %v\n%s", err, hosts)
 	}
@@ -225,7 +227,7 @@ func traefikAsks(t *testing.T, transport http.RoundTripper, address string, take
 func readStrictly(t *testing.T, file string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	Check(t, err)
+	testkit.Check(t, err)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(into); err != nil {

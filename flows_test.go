@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -91,8 +92,10 @@ type script struct {
 	running *testscript.TestScript
 }
 
-func (s *script) Helper()                           {}
-func (s *script) Fatal(args ...any)                 { s.running.Fatalf("%s", fmt.Sprint(args...)) }
+func (s *script) Helper() {}
+
+func (s *script) Fatal(args ...any) { s.running.Fatalf("%s", fmt.Sprint(args...)) }
+
 func (s *script) Fatalf(format string, args ...any) { s.running.Fatalf(format, args...) }
 
 func setUp(env *testscript.Env, t *testing.T, engine string) error {
@@ -111,16 +114,13 @@ func setUp(env *testscript.Env, t *testing.T, engine string) error {
 // serve goes on with this server and new browsers.
 func (f *flow) serve(p *portal.Portal) {
 	f.portal, f.browsers = p, map[string]*portal.Browser{}
-	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base, NoConfig}, f.settings...)
+	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base, portal.NoConfig}, f.settings...)
 	if url := p.Config.Database.Reveal(); url != "" {
 		f.environ = append(f.environ, "SALLYPORT_DATABASE="+url)
 	}
 	f.browser = p.Browser(f.script)
 	f.browsers["first"] = f.browser
 }
-
-// NoConfig keeps a command from the configuration of this machine's own portal.
-const NoConfig = "SALLYPORT_CONFIG=/dev/null"
 
 // envTB ends with its script, not with the whole test.
 type envTB struct {
@@ -129,7 +129,9 @@ type envTB struct {
 }
 
 func (e envTB) Cleanup(f func()) { e.env.Defer(f) }
-func (e envTB) TempDir() string  { return mkdir(e.T, e.env.WorkDir) }
+
+func (e envTB) TempDir() string { return mkdir(e.T, e.env.WorkDir) }
+
 func mkdir(t *testing.T, in string) string {
 	dir, err := os.MkdirTemp(in, "data")
 	if err != nil {
@@ -339,8 +341,8 @@ func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 func cmdPass(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1)
 	f := of(ts)
-	token := ShownPass.FindString(f.browser.Last.Body)
-	if printed := ShownPass.FindString(f.out); printed != "" {
+	token := panels.ShownPass.FindString(f.browser.Last.Body)
+	if printed := panels.ShownPass.FindString(f.out); printed != "" {
 		token = printed
 	}
 	f.out = ""
@@ -354,7 +356,7 @@ func cmdScript(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 3)
 	f := of(ts)
 	b := f.portal.Browser(f.script)
-	f.browser.Last = b.Do(args[0], args[1], nil, AsHeader(args[2]))
+	f.browser.Last = b.Do(args[0], args[1], nil, panels.AsHeader(args[2]))
 	f.show(ts)
 }
 

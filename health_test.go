@@ -77,7 +77,7 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, address := StartMeasured(t, engine)
+			p, address := portal.StartMeasured(t, engine)
 			_, err := p.Login.AddAccount(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
 			if err != nil {
 				t.Fatal(err)
@@ -123,7 +123,7 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 			if !strings.Contains(p.Logs.String(), "it refuses codes from authenticator apps: correct the clock") {
 				t.Error("the log doesn't say that codes are refused")
 			}
-			got := Scrape(t, address)
+			got := portal.Scrape(t, address)
 			for _, want := range []string{"\nsallyport_clock_offset_seconds 30\n", "\nsallyport_clock_set_back_total 1\n"} {
 				if !strings.Contains(got, want) {
 					t.Errorf("no %q", want)
@@ -138,13 +138,13 @@ func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 	t.Parallel()
 	// A server of its own: all that use it have the standby.
 	dir, err := os.MkdirTemp("", "sallyport-postgres-")
-	Check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	super, stop, err := testkit.StartPostgres(dir)
-	Check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(stop)
 	admin, err := sql.Open("pgx", super)
-	Check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { admin.Close() })
 	sqlAll := func(statements ...string) {
 		t.Helper()
@@ -186,7 +186,7 @@ func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 
 func standbys(t *testing.T, admin *sql.DB, which string) (n int) {
 	t.Helper()
-	Check(t, admin.QueryRow("SELECT COUNT(*) FROM pg_stat_replication WHERE state = 'streaming' AND "+which).Scan(&n))
+	testkit.Check(t, admin.QueryRow("SELECT COUNT(*) FROM pg_stat_replication WHERE state = 'streaming' AND "+which).Scan(&n))
 	return n
 }
 
@@ -195,14 +195,14 @@ func standbys(t *testing.T, admin *sql.DB, which string) (n int) {
 func startStandby(t *testing.T, super, dir string) (end func()) {
 	t.Helper()
 	bin, err := testkit.PostgresPrograms()
-	Check(t, err)
+	testkit.Check(t, err)
 	to, err := os.MkdirTemp(dir, "standby-")
-	Check(t, err)
+	testkit.Check(t, err)
 	attributes, err := testkit.Unprivileged(to)
-	Check(t, err)
+	testkit.Check(t, err)
 	cmd := exec.Command(filepath.Join(bin, "pg_receivewal"), "-D", to, "--synchronous", "-d", super)
 	cmd.SysProcAttr, cmd.Dir = attributes, to
-	Check(t, cmd.Start())
+	testkit.Check(t, cmd.Start())
 	end = sync.OnceFunc(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
@@ -213,8 +213,8 @@ func startStandby(t *testing.T, super, dir string) (end func()) {
 
 // F9.
 func TestPanicInATransactionHoldsNothing(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		b, _ := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, _ := portal.WithTwoFactor(t, p, "ada")
 		ring := p.Login.Ring
 		p.Login.Ring = nil // the first to seal or open with it panics
 		for _, form := range []struct {
@@ -229,7 +229,7 @@ func TestPanicInATransactionHoldsNothing(t *testing.T) {
 			// More often than there are places to hash at, or connections.
 			for range 5 {
 				if a := b.Post(form.path, form.fields...); a.Status != 500 && a.Status != 429 && a.Location != "/settings/security?notice=codes_limit" {
-					t.Errorf("%s: %s, want 500", form.path, Summary(a))
+					t.Errorf("%s: %s, want 500", form.path, portal.Summary(a))
 				}
 			}
 			if a := b.Get("/healthz"); a.Status != 200 {
@@ -238,13 +238,13 @@ func TestPanicInATransactionHoldsNothing(t *testing.T) {
 		}
 		p.Login.Ring = ring
 		p.Clock.Move(time.Hour) // the tries that panicked count
-		NothingHalfDone(t, p.DB)
+		portal.NothingHalfDone(t, p.DB)
 		if !strings.Contains(p.Logs.String(), `"msg":"panic"`) {
 			t.Error("no panic is in the log")
 		}
-		pending := PendingSignIn(t, p, "ada")
+		pending := portal.PendingSignIn(t, p, "ada")
 		if a := pending.Post("/login/cancel"); a.Status != 303 {
-			t.Errorf("a write afterwards: %s", Summary(a))
+			t.Errorf("a write afterwards: %s", portal.Summary(a))
 		}
 	})
 }

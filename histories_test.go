@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // What may come of something that was done.
@@ -102,12 +104,12 @@ func budget(used int, what, outcome string) []int {
 	switch {
 	case outcome == unknown && left:
 		return []int{used, used + 1} // a right one too, where it wasn't given back
-	case outcome == unknown, outcome == OutcomeTwoCodes && !left, outcome == OutcomeEnded && !left:
+	case outcome == unknown, outcome == portal.OutcomeTwoCodes && !left, outcome == portal.OutcomeEnded && !left:
 		return []int{used}
 	// The one that is ended may be of the five, when another of them ended all.
-	case what == aWrongOne && (outcome == OutcomeWrong || outcome == OutcomeEnded) && left:
+	case what == aWrongOne && (outcome == portal.OutcomeWrong || outcome == portal.OutcomeEnded) && left:
 		return []int{used + 1}
-	case what == aRightOne && outcome == OutcomePassed && left:
+	case what == aRightOne && outcome == portal.OutcomePassed && left:
 		return []int{used}
 	}
 	return nil
@@ -153,17 +155,17 @@ func TestWrongHistoriesAreFound(t *testing.T) {
 		"never, and refused":       {once, false, []event{{0, 1, "", refused}, {2, 3, "", refused}}},
 		"refused before":           {once, false, []event{{0, 1, "", refused}, {2, 3, "", accepted}}},
 
-		"five of nine": {budget, true, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
-			{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeTwoCodes}, {0, 9, aWrongOne, OutcomeEnded}, {10, 11, aRightOne, OutcomeTwoCodes}}},
-		"four and no answer": {budget, true, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
-			{0, 9, aWrongOne, unknown}, {10, 11, aRightOne, OutcomeTwoCodes}}},
-		"six of nine, one ended": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
-			{0, 9, aWrongOne, OutcomeWrong}, {10, 11, aWrongOne, OutcomeEnded}, {12, 13, aWrongOne, OutcomeWrong}}},
-		"six of nine": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
-			{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}}},
-		"a right one after five": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong}, {0, 9, aWrongOne, OutcomeWrong},
-			{0, 9, aWrongOne, OutcomeWrong}, {10, 11, aRightOne, OutcomePassed}}},
-		"closed too early": {budget, false, []event{{0, 9, aWrongOne, OutcomeWrong}, {10, 11, aRightOne, OutcomeTwoCodes}}},
+		"five of nine": {budget, true, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
+			{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeTwoCodes}, {0, 9, aWrongOne, portal.OutcomeEnded}, {10, 11, aRightOne, portal.OutcomeTwoCodes}}},
+		"four and no answer": {budget, true, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
+			{0, 9, aWrongOne, unknown}, {10, 11, aRightOne, portal.OutcomeTwoCodes}}},
+		"six of nine, one ended": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
+			{0, 9, aWrongOne, portal.OutcomeWrong}, {10, 11, aWrongOne, portal.OutcomeEnded}, {12, 13, aWrongOne, portal.OutcomeWrong}}},
+		"six of nine": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
+			{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}}},
+		"a right one after five": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
+			{0, 9, aWrongOne, portal.OutcomeWrong}, {10, 11, aRightOne, portal.OutcomePassed}}},
+		"closed too early": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {10, 11, aRightOne, portal.OutcomeTwoCodes}}},
 
 		"within the bound":     {visited, true, []event{{0, 1, aVisit, accepted}, {2, 9, theEnd, accepted}, {5, 6, aVisit, accepted}, {10, 11, aVisit, refused}}},
 		"no answer":            {visited, true, []event{{2, 9, theEnd, unknown}, {10, 11, aVisit, accepted}, {12, 13, aVisit, refused}}},

@@ -17,19 +17,19 @@ import (
 // while an operator resets the account leave no known browser and no session, and
 // nothing deadlocks.
 func TestAResetLeavesNoBrowserKnown(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		ctx := context.Background()
 		for round := range 15 {
-			ada := MustAccount(t, p, "ada")
+			ada := portal.MustAccount(t, p, "ada")
 			link, err := p.Login.Unlock(ctx, ada)
-			Check(t, err)
+			testkit.Check(t, err)
 			from := login.Browser{UserAgent: "racer"}
 			testkit.Race(4, func(i int) string {
 				switch i {
 				case 0:
 					_, err = p.Login.ResetTwoFactor(ctx, ada, time.Hour)
-					Check(t, err)
+					testkit.Check(t, err)
 				case 1:
 					if _, err := p.Login.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, account.ErrTicket) {
 						t.Errorf("let in: %v", err)
@@ -42,16 +42,16 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 				return ""
 			})
 			// What began after the reset lives; it has the account's new stamp.
-			stamp := MustAccount(t, p, "ada").Stamp
-			sessions := CountRows(t, p, `SELECT COUNT(*) FROM sessions WHERE security_stamp = '`+stamp+`'`)
-			if n := CountRows(t, p, `SELECT COUNT(*) FROM devices`); n > sessions {
+			stamp := portal.MustAccount(t, p, "ada").Stamp
+			sessions := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions WHERE security_stamp = '`+stamp+`'`)
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices`); n > sessions {
 				t.Fatalf("round %d: %d browsers are known after the reset, of %d that signed in since", round, n, sessions)
 			}
-			if n := CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n > sessions {
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n > sessions {
 				t.Fatalf("round %d: %d sessions, %d of them began after the reset", round, n, sessions)
 			}
-			Check(t, p.Login.Disable(ctx, MustAccount(t, p, "ada")))
-			Check(t, p.Login.Enable(ctx, MustAccount(t, p, "ada")))
+			testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, "ada")))
+			testkit.Check(t, p.Login.Enable(ctx, portal.MustAccount(t, p, "ada")))
 		}
 	})
 }
@@ -59,7 +59,7 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 // TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock: each ends the
 // session of the account that it leaves.
 func TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		names := []string{"ada", "bob"}
 		browsers := make([]*portal.Browser, 4)
 		for i := range browsers {
@@ -73,14 +73,14 @@ func TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock(t *testing.
 			got := testkit.Race(len(browsers), func(i int) string {
 				a := browsers[i].Post("/login", "username", names[(i+round+1)%2], "password", portal.Password)
 				if a.Status != http.StatusSeeOther {
-					return Summary(a)
+					return portal.Summary(a)
 				}
 				return "in"
 			})
 			if got["in"] != len(browsers) {
 				t.Fatalf("round %d: %v", round, got)
 			}
-			if n := CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != len(browsers) {
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != len(browsers) {
 				t.Fatalf("round %d: %d sessions", round, n)
 			}
 		}

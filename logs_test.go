@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -42,10 +44,10 @@ func logged(t *testing.T, p *portal.Portal, message string) []map[string]string 
 func TestLogLinesNamePanelAndAccount(t *testing.T) {
 	t.Parallel()
 	down, err := net.Listen("tcp", "127.0.0.1:0")
-	Check(t, err)
+	testkit.Check(t, err)
 	dead := down.Addr().String()
 	down.Close()
-	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: http://auth.test
+	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf(`public_url: http://auth.test
 trusted_proxies: [127.0.0.1]
 panels:
   - url: http://radio.test
@@ -68,11 +70,11 @@ panels:
 	do := func(b *http.Client, method, host, target string, header http.Header, body string) *http.Response {
 		t.Helper()
 		req, err := http.NewRequest(method, "http://"+p.At+target, strings.NewReader(body))
-		Check(t, err)
+		testkit.Check(t, err)
 		req.Host = host
 		maps.Copy(req.Header, header)
 		resp, err := b.Do(req)
-		Check(t, err)
+		testkit.Check(t, err)
 		resp.Body.Close()
 		return resp
 	}
@@ -101,10 +103,10 @@ panels:
 
 	do(client, "GET", "radio.test", "/.sallyport/none?q=canary", nil, "")
 	logs("refused", map[string]string{"host": "radio.test", "panel": "radio.test", "path": "/.sallyport/none", "reason": "no such page"})
-	Visit(t, p, "ada", "http://radio.test/?q=canary")
+	panels.Visit(t, p, "ada", "http://radio.test/?q=canary")
 	logs("refused", map[string]string{"host": "radio.test", "panel": "radio.test", "account": "ada", "path": "/", "reason": "panel doesn't answer: dial tcp " + dead + ": connect: connection refused"})
 
-	b := Visit(t, p, "ada", "http://wiki.test/.sallyport/start?return=/")
+	b := panels.Visit(t, p, "ada", "http://wiki.test/.sallyport/start?return=/")
 	question := http.Header{
 		"X-Original-Url": {"http://wiki.test/ops/?q=canary"}, "X-Original-Method": {"GET"}, "X-Real-Ip": {"192.0.2.1"},
 		"Cookie": {"sallyport-visit=" + b.CookieAt("http://wiki.test", "sallyport-visit")},

@@ -8,13 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // Refusals are the first pages that a new operator meets, so everybody who gets one also
 // gets its style sheet: at every host, from every peer, and with too many cookies.
 func TestEveryPageHasItsStyleSheet(t *testing.T) {
-	file := WriteConfig(t, fmt.Sprintf("public_url: https://auth.example.test\npanels: [{url: https://panel.example.test, upstream: '%s'}]\n", "http://127.0.0.1:9"))
+	file := panels.WriteConfig(t, fmt.Sprintf("public_url: https://auth.example.test\npanels: [{url: https://panel.example.test, upstream: '%s'}]\n", "http://127.0.0.1:9"))
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
 	ask := func(host, path string, header http.Header) *httptest.ResponseRecorder {
 		r := httptest.NewRequest("GET", path, nil)

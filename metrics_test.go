@@ -1,8 +1,6 @@
 package sallyport_test
 
 import (
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,44 +8,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
-
-// Scrape returns what Prometheus gets.
-func Scrape(t *testing.T, address string) string {
-	t.Helper()
-	resp, err := http.Get("http://" + address + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("scrape: %d, %v", resp.StatusCode, err)
-	}
-	return string(body)
-}
-
-// StartMeasured starts a portal with a metrics listener.
-func StartMeasured(t *testing.T, engine string, settings ...string) (p *portal.Portal, address string) {
-	t.Helper()
-	// Another address than that of portals: one that starts meanwhile would be
-	// given this port.
-	listener, err := net.Listen("tcp", "127.0.0.2:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener.Close()
-	address = listener.Addr().String()
-	return portal.Start(t, engine, append(settings, "SALLYPORT_METRICS_LISTEN="+address)...), address
-}
 
 func TestMetricsCountSignIns(t *testing.T) {
 	t.Parallel()
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			p, address := StartMeasured(t, engine)
+			p, address := portal.StartMeasured(t, engine)
 			p.AddAccount(t, "ada")
 			b := p.Browser(t)
 			b.SignIn("ada")
@@ -67,7 +37,7 @@ func TestMetricsCountSignIns(t *testing.T) {
 				b.Post("/login", "username", "eve", "password", "wrong")
 			}
 
-			got := Scrape(t, address)
+			got := portal.Scrape(t, address)
 			for _, want := range []string{
 				`sallyport_sign_ins_total{outcome="accepted"} 3`,
 				`sallyport_sign_ins_total{outcome="rejected"} 7`,
@@ -115,16 +85,16 @@ func TestMetricsCountSignIns(t *testing.T) {
 // Panels are asked for by the gateway's way; forward-auth takes the same.
 func TestMetricsCountRequestsForPanels(t *testing.T) {
 	t.Parallel()
-	panel := StartPanel(t, "radio")
+	panel := panels.StartPanel(t, "radio")
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			config := WriteConfig(t, "panels:\n  - url: "+Radio+"\n    upstream: "+panel.URL+"\n    rules:\n      - {path: /ops/, require: session, groups: [ops]}\n")
-			p, address := StartMeasured(t, engine, "SALLYPORT_CONFIG="+config)
+			config := panels.WriteConfig(t, "panels:\n  - url: "+panels.Radio+"\n    upstream: "+panel.URL+"\n    rules:\n      - {path: /ops/, require: session, groups: [ops]}\n")
+			p, address := portal.StartMeasured(t, engine, "SALLYPORT_CONFIG="+config)
 			p.AddAccount(t, "ada")
-			b := Visit(t, p, "ada", Radio+"/") // is led to the sign-in, and comes back
-			b.Get(Radio + "/ops/")
-			got := Scrape(t, address)
+			b := panels.Visit(t, p, "ada", panels.Radio+"/") // is led to the sign-in, and comes back
+			b.Get(panels.Radio + "/ops/")
+			got := portal.Scrape(t, address)
 			for _, want := range []string{
 				`sallyport_panel_checks_total{outcome="admitted"} 1`,
 				`sallyport_panel_checks_total{outcome="denied"} 1`,

@@ -25,7 +25,7 @@ type query struct {
 func dashboardQueries(t *testing.T) (all []query) {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path("deploy/grafana/dashboard.json"))
-	Check(t, err)
+	testkit.Check(t, err)
 	var board struct {
 		Templating struct {
 			List []struct{ Name, Definition string }
@@ -36,7 +36,7 @@ func dashboardQueries(t *testing.T) (all []query) {
 			Targets []struct{ Expr, LegendFormat string }
 		}
 	}
-	Check(t, json.Unmarshal(text, &board))
+	testkit.Check(t, json.Unmarshal(text, &board))
 	ids := map[int]bool{}
 	for _, panel := range board.Panels {
 		if ids[panel.ID] {
@@ -59,7 +59,7 @@ func dashboardQueries(t *testing.T) (all []query) {
 func alertQueries(t *testing.T) (all []query) {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path("deploy/prometheus/rules.yaml"))
-	Check(t, err)
+	testkit.Check(t, err)
 	var file struct {
 		Groups []struct {
 			Rules []struct {
@@ -68,7 +68,7 @@ func alertQueries(t *testing.T) (all []query) {
 			}
 		}
 	}
-	Check(t, yaml.Unmarshal(text, &file))
+	testkit.Check(t, yaml.Unmarshal(text, &file))
 	for _, group := range file.Groups {
 		for _, rule := range group.Rules {
 			if level := rule.Labels["severity"]; level != "page" && level != "warn" {
@@ -151,7 +151,7 @@ func (e exposed) lacks(q query) (missing []string) {
 
 func TestDashboardAndAlertsAskForWhatExists(t *testing.T) {
 	t.Parallel()
-	p, address := StartMeasured(t, "sqlite")
+	p, address := portal.StartMeasured(t, "sqlite")
 	p.AddAccount(t, "ada")
 	b := p.Browser(t)
 	b.SignIn("ada")
@@ -159,7 +159,7 @@ func TestDashboardAndAlertsAskForWhatExists(t *testing.T) {
 	if a := b.Post("/login", "username", "ada", "password", portal.Password); a.Status != 503 {
 		t.Fatalf("sign-in without a database: %d", a.Status)
 	}
-	there := readExposed(Scrape(t, address))
+	there := readExposed(portal.Scrape(t, address))
 
 	queries := append(dashboardQueries(t), alertQueries(t)...)
 	if len(queries) < 20 {

@@ -2,22 +2,13 @@ package sallyport_test
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 
-	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
-
-// at is the portal as it answers at an address: HAProxy's, or a node's own.
-func (c *cluster) at(t *testing.T, address string) *portal.Portal {
-	t.Helper()
-	return &portal.Portal{Portal: &server.Portal{DB: testkit.Open(t, c.database)}, Base: c.Base, At: strings.TrimPrefix(address, "http://")}
-}
-
-// AtOnce are as many as fit into the budget of wrong passwords beside each other.
-const AtOnce = 9
 
 // ATTACKS 2, 30, 44, 80, where a balancer hands each request to another node.
 func TestAttacksOnThreeNodes(t *testing.T) {
@@ -25,13 +16,13 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 	const rounds = 12
 	c := startCluster(t, 2*rounds+4)
 	p := c.at(t, c.Base)
-	pending := func(o *Owner) []*portal.Browser {
-		tabs := make([]*portal.Browser, AtOnce)
+	pending := func(o *sallyport.Owner) []*portal.Browser {
+		tabs := make([]*portal.Browser, sallyport.AtOnce)
 		for i := range tabs {
 			tabs[i] = p.Browser(t)
-			tabs[i].Header.Set("X-Forwarded-For", NetworkAddress(i))
+			tabs[i].Header.Set("X-Forwarded-For", portal.NetworkAddress(i))
 			if a := tabs[i].SignIn(o.Name); a.Location != "/login/code" {
-				t.Fatalf("password of %s: %s", o.Name, Summary(a))
+				t.Fatalf("password of %s: %s", o.Name, portal.Summary(a))
 			}
 		}
 		return tabs
@@ -46,12 +37,12 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 			} else {
 				path, field, code = "/login/backup-code", "backup_code", o.Unused[0]
 			}
-			before := CountRows(t, p, SessionsOfQuery, o.Name)
-			got := testkit.Race(AtOnce, func(i int) string { return TryCode(tabs[i], path, field, code) })
+			before := portal.CountRows(t, p, portal.SessionsOfQuery, o.Name)
+			got := testkit.Race(sallyport.AtOnce, func(i int) string { return portal.TryCode(tabs[i], path, field, code) })
 			for _, b := range tabs {
 				nodes[b.Last.Header.Get(nodeHeader)] = true
 			}
-			if got[OutcomePassed] != 1 || CountRows(t, p, SessionsOfQuery, o.Name) != before+1 {
+			if got[portal.OutcomePassed] != 1 || portal.CountRows(t, p, portal.SessionsOfQuery, o.Name) != before+1 {
 				t.Errorf("%s: %v, want one session", path, got)
 			}
 		}
@@ -61,35 +52,35 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 	})
 	t.Run("one budget", func(t *testing.T) {
 		o := c.Owners[2*rounds]
-		tabs, wrong := pending(o), OtherThan(o.Secret)
-		got := testkit.Race(AtOnce, func(i int) string { return TryCode(tabs[i], "/login/code", "code", wrong) })
-		if n := UnitsUsed(t, p, o.Name, "code"); n != 5 || got[OutcomeWrong] > 5 || got[OutcomePassed] > 0 {
+		tabs, wrong := pending(o), sallyport.OtherThan(o.Secret)
+		got := testkit.Race(sallyport.AtOnce, func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
+		if n := portal.UnitsUsed(t, p, o.Name, "code"); n != 5 || got[portal.OutcomeWrong] > 5 || got[portal.OutcomePassed] > 0 {
 			t.Errorf("%v, and %d units; want 5 compared", got, n)
 		}
 		for range c.nodes {
 			b := p.Browser(t)
 			b.SignIn(o.Name)
-			if got := TryCode(b, "/login/code", "code", o.CodeNow()); got != OutcomeTwoCodes {
+			if got := portal.TryCode(b, "/login/code", "code", o.CodeNow()); got != portal.OutcomeTwoCodes {
 				t.Errorf("a right code afterwards: %s", got)
 			}
 		}
 	})
 	t.Run("one end", func(t *testing.T) {
-		const page = Radio + "/page"
-		b := Visit(t, p, c.Owners[1].Name, page)
-		session, entry := b.Cookie(SessionCookie), b.CookieAt(Radio, "sallyport-visit")
+		const page = panels.Radio + "/page"
+		b := panels.Visit(t, p, c.Owners[1].Name, page)
+		session, entry := b.Cookie(portal.SessionCookie), b.CookieAt(panels.Radio, "sallyport-visit")
 		var there []*portal.Browser
 		for _, one := range c.nodes {
 			b := c.at(t, one.Base).Browser(t)
-			b.SetCookie(SessionCookie, session)
-			b.SetCookieAt(Radio, "sallyport-visit", entry)
-			if Received(t, Navigate(b, page)); !b.SignedIn() {
+			b.SetCookie(portal.SessionCookie, session)
+			b.SetCookieAt(panels.Radio, "sallyport-visit", entry)
+			if panels.Received(t, panels.Navigate(b, page)); !b.SignedIn() {
 				t.Fatalf("%s doesn't know the session", one.Name)
 			}
 			there = append(there, b)
 		}
 		if a := b.Post("/logout"); a.Status != http.StatusSeeOther {
-			t.Fatalf("sign-out: %s", Summary(a))
+			t.Fatalf("sign-out: %s", portal.Summary(a))
 		}
 		for i, b := range there {
 			if b.SignedIn() {

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -26,21 +27,21 @@ func behindPooler(t *testing.T) (all, pooled []string) {
 func TestPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()
 	settings, _ := behindPooler(t)
-	one := StartPanel(t, "radio")
-	settings = append(settings, "SALLYPORT_CONFIG="+WriteConfig(t, "public_url: "+PortalAt+"\npanels:\n  - url: "+Radio+"\n    upstream: "+one.URL+"\n"))
+	one := panels.StartPanel(t, "radio")
+	settings = append(settings, "SALLYPORT_CONFIG="+panels.WriteConfig(t, "public_url: "+panels.PortalAt+"\npanels:\n  - url: "+panels.Radio+"\n    upstream: "+one.URL+"\n"))
 	p := portal.StartIn(t, t.TempDir(), testkit.NewClock(), settings...)
 	settings = append(settings, "SALLYPORT_DATA_DIR="+p.Config.DataDir)
 	other := portal.StartIn(t, p.Config.DataDir, p.Clock, settings...)
 
-	_, phone := WithTwoFactor(t, p, "ada") // the wizard
-	b := PendingSignIn(t, other, "ada")
+	_, phone := portal.WithTwoFactor(t, p, "ada") // the wizard
+	b := portal.PendingSignIn(t, other, "ada")
 	b.Post("/login/code", "code", phone.Code(0))
-	CheckSignedIn(t, b, "code", true)
-	b = PendingSignIn(t, p, "ada")
+	portal.CheckSignedIn(t, b, "code", true)
+	b = portal.PendingSignIn(t, p, "ada")
 	b.Post("/login/code", "code", phone.Code(0))
-	CheckSignedIn(t, b, "the same code on another node", false)
+	portal.CheckSignedIn(t, b, "the same code on another node", false)
 	b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-	CheckSignedIn(t, b, "backup code", true)
+	portal.CheckSignedIn(t, b, "backup code", true)
 
 	for name, job := range map[string]func(context.Context) error{
 		"sweep": p.Sweep, "seal": p.Seal, "measure": p.Measure, "clock": p.WatchClock, "prune": p.Prune,
@@ -54,27 +55,27 @@ func TestPoolerInTransactionMode(t *testing.T) {
 	}
 
 	p.AddAccount(t, "bob")
-	visitor := Visit(t, p, "bob", Radio+"/page")
+	visitor := panels.Visit(t, p, "bob", panels.Radio+"/page")
 	there := other.Browser(t)
-	there.SetCookieAt(Radio, "sallyport-visit", visitor.CookieAt(Radio, "sallyport-visit"))
-	KeepVisit(t, other, there, Radio+"/page")
+	there.SetCookieAt(panels.Radio, "sallyport-visit", visitor.CookieAt(panels.Radio, "sallyport-visit"))
+	panels.KeepVisit(t, other, there, panels.Radio+"/page")
 	visitor.Post("/logout")
 	testkit.Until(t, "refusal", func() bool {
-		return there.Do(http.MethodGet, Radio+"/page", nil, nil).Status == http.StatusUnauthorized
+		return there.Do(http.MethodGet, panels.Radio+"/page", nil, nil).Status == http.StatusUnauthorized
 	})
 
 	keys, err := server.OpenKeys(t.Context(), p.Config)
-	Check(t, err)
+	testkit.Check(t, err)
 	t.Cleanup(func() { keys.Close() })
 	_, err = keys.Add(t.Context())
-	Check(t, err)
+	testkit.Check(t, err)
 	if n, err := keys.Rotate(t.Context()); n == 0 || err != nil {
 		t.Errorf("key rotate: %d, %v", n, err)
 	}
 	p.Clock.Move(totp.Period)
-	b = PendingSignIn(t, other, "ada")
+	b = portal.PendingSignIn(t, other, "ada")
 	b.Post("/login/code", "code", phone.Code(0))
-	CheckSignedIn(t, b, "code under a new key", true)
+	portal.CheckSignedIn(t, b, "code under a new key", true)
 }
 
 // Without a way past the pooler nothing is heard of other nodes, so everything is
@@ -83,14 +84,14 @@ func TestPoolerWithoutAWayPastIt(t *testing.T) {
 	t.Parallel()
 	settings, pooled := behindPooler(t)
 	cfg, err := config.Load("", append(pooled, "SALLYPORT_DATA_DIR="+t.TempDir()))
-	Check(t, err)
+	testkit.Check(t, err)
 	if _, err := server.Open(t.Context(), cfg, testkit.NewClock().Now, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "database_direct") {
 		t.Fatalf("an empty database: %v, want what to set", err)
 	}
 	dir := t.TempDir()
 	portal.StartIn(t, dir, testkit.NewClock(), settings...).Stop()
 	p := portal.StartIn(t, dir, testkit.NewClock(), pooled...)
-	b, _ := WithTwoFactor(t, p, "ada")
+	b, _ := portal.WithTwoFactor(t, p, "ada")
 	if !b.SignedIn() {
 		t.Error("nobody is signed in")
 	}

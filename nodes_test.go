@@ -17,8 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
+	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
 const (
@@ -34,37 +38,31 @@ const (
 
 // cluster is three nodes behind an HAProxy that hands each request to the next.
 type cluster struct {
-	*Lane    // of whoever comes through HAProxy
-	nodes    []*Node
-	database string
-}
-
-type Node struct {
-	*Program
-	*Process
-	Name string
+	*sallyport.Lane // of whoever comes through HAProxy
+	nodes           []*sallyport.Node
+	database        string
 }
 
 // startCluster starts the nodes on a database with so many owners, and with a
 // panel that asks for a session.
 func startCluster(t *testing.T, owners int) *cluster {
 	t.Helper()
-	path := BuildProgram(t)
+	path := sallyport.BuildProgram(t)
 	c := &cluster{}
 	for i := range 3 {
 		// An address of their own: on 127.0.0.1 another connection could take
 		// the port of a node that is away.
 		free, err := net.Listen("tcp", "127.0.0.3:0")
-		Check(t, err)
+		testkit.Check(t, err)
 		free.Close()
-		c.nodes = append(c.nodes, &Node{Name: fmt.Sprint("node", i+1),
-			Program: &Program{T: t, Path: path, Dir: t.TempDir(), Base: "http://" + free.Addr().String()}})
+		c.nodes = append(c.nodes, &sallyport.Node{Name: fmt.Sprint("node", i+1),
+			Program: &sallyport.Program{T: t, Path: path, Dir: t.TempDir(), Base: "http://" + free.Addr().String()}})
 	}
-	at := StartListener(t, c.haproxy(t))
+	at := proxies.StartListener(t, c.haproxy(t))
 	c.database = testkit.DatabaseURL(t, "postgres")
-	config := WriteConfig(t, "panels:\n  - url: "+Radio+"\n    upstream: "+StartPanel(t, "radio").URL+"\n")
+	config := panels.WriteConfig(t, "panels:\n  - url: "+panels.Radio+"\n    upstream: "+panels.StartPanel(t, "radio").URL+"\n")
 	settings := []string{"SALLYPORT_DATABASE=" + c.database, "SALLYPORT_PUBLIC_URL=http://" + at, "SALLYPORT_CONFIG=" + config, clusterDrain}
-	c.Lane = &Lane{Program: &Program{T: t, Path: path, Dir: c.nodes[0].Dir, Base: "http://" + at}, Rng: rand.New(rand.NewPCG(1, 2)), Exact: true}
+	c.Lane = &sallyport.Lane{Program: &sallyport.Program{T: t, Path: path, Dir: c.nodes[0].Dir, Base: "http://" + at}, Rng: rand.New(rand.NewPCG(1, 2)), Exact: true}
 	c.AddOwners(t, owners, settings...)
 	c.copyRing()
 	for _, one := range c.nodes {
@@ -87,11 +85,11 @@ func startCluster(t *testing.T, owners int) *cluster {
 func (c *cluster) copyRing() {
 	c.T.Helper()
 	ring, err := os.ReadFile(filepath.Join(c.nodes[0].Dir, "keyring"))
-	Check(c.T, err)
+	testkit.Check(c.T, err)
 	for _, one := range c.nodes[1:] {
 		path := filepath.Join(one.Dir, "keyring")
-		Check(c.T, os.WriteFile(path+".new", ring, 0o600))
-		Check(c.T, os.Rename(path+".new", path))
+		testkit.Check(c.T, os.WriteFile(path+".new", ring, 0o600))
+		testkit.Check(c.T, os.Rename(path+".new", path))
 	}
 }
 
@@ -118,13 +116,13 @@ backend sallyport
 		for _, one := range c.nodes {
 			text += "    server " + one.Name + " " + strings.TrimPrefix(one.Base, "http://") + "\n"
 		}
-		WriteFile(t, filepath.Join(dir, "haproxy.cfg"), text)
+		testkit.WriteFile(t, filepath.Join(dir, "haproxy.cfg"), text)
 		return exec.Command("haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 	}
 }
 
 // awaitTurn waits until HAProxy hands a node requests.
-func (c *cluster) awaitTurn(one *Node) {
+func (c *cluster) awaitTurn(one *sallyport.Node) {
 	c.T.Helper()
 	testkit.Until(c.T, "requests to "+one.Name, func() bool {
 		resp, err := http.Get(c.Base + "/healthz")
@@ -137,9 +135,9 @@ func (c *cluster) awaitTurn(one *Node) {
 }
 
 // restart stops a node as its service manager does, and starts it again.
-func (c *cluster) restart(one *Node) {
+func (c *cluster) restart(one *sallyport.Node) {
 	c.T.Helper()
-	Check(c.T, one.Cmd.Process.Signal(syscall.SIGTERM))
+	testkit.Check(c.T, one.Cmd.Process.Signal(syscall.SIGTERM))
 	if err := one.Wait(); err != nil {
 		c.T.Errorf("%s: %v\n%s", one.Name, err, one.Output())
 	}
@@ -159,7 +157,7 @@ func TestAttack148RollingRestart(t *testing.T) {
 		}
 	})
 	if a, err := stays.Send(http.MethodGet, "/"); err != nil || a.Status != http.StatusOK {
-		t.Errorf("who was signed in before: %s, %v", Summary(a), err)
+		t.Errorf("who was signed in before: %s, %v", portal.Summary(a), err)
 	}
 }
 
@@ -190,7 +188,7 @@ func TestAttack117RotationOnThreeNodes(t *testing.T) {
 func (c *cluster) unnoticed(happen func()) {
 	c.T.Helper()
 	var clients sync.WaitGroup
-	for range ClientsPerLane {
+	for range sallyport.ClientsPerLane {
 		clients.Go(func() {
 			if err := c.Use(); err != nil {
 				c.T.Errorf("somebody noticed: %v", err)
@@ -210,7 +208,7 @@ func (c *cluster) unnoticed(happen func()) {
 
 // signedInOnEachNode signs the first owner in over several nodes, and shows
 // a page from each of them.
-func (c *cluster) signedInOnEachNode() *Visitor {
+func (c *cluster) signedInOnEachNode() *sallyport.Visitor {
 	c.T.Helper()
 	o, v, seen := c.Owners[c.Next.Add(1)-1], c.Visitor(), map[string]bool{}
 	for _, step := range []struct {
@@ -225,7 +223,7 @@ func (c *cluster) signedInOnEachNode() *Visitor {
 	} {
 		a, err := v.Send(step.method, step.path, step.fields...)
 		if err != nil || a.Status >= 400 || strings.HasPrefix(a.Location, "/login?") {
-			c.T.Fatalf("%s: %s, %v", step.path, Summary(a), err)
+			c.T.Fatalf("%s: %s, %v", step.path, portal.Summary(a), err)
 		}
 		seen[a.Header.Get(nodeHeader)] = true
 	}
@@ -236,7 +234,7 @@ func (c *cluster) signedInOnEachNode() *Visitor {
 	testkit.Until(c.T, "a page from every node", func() bool {
 		a, err := v.Send(http.MethodGet, "/")
 		if err != nil || a.Status != http.StatusOK {
-			c.T.Fatalf("signed in, and then: %s, %v", Summary(a), err)
+			c.T.Fatalf("signed in, and then: %s, %v", portal.Summary(a), err)
 		}
 		seen[a.Header.Get(nodeHeader)] = true
 		return len(seen) == len(c.nodes)
@@ -248,23 +246,29 @@ func (c *cluster) signedInOnEachNode() *Visitor {
 // twice, it ends at once.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	p := &Program{T: t, Path: BuildProgram(t), Dir: t.TempDir(), Env: []string{"SALLYPORT_DRAIN=1m"}}
+	p := &sallyport.Program{T: t, Path: sallyport.BuildProgram(t), Dir: t.TempDir(), Env: []string{"SALLYPORT_DRAIN=1m"}}
 	server := p.Serve()
-	Check(t, server.Cmd.Process.Signal(syscall.SIGTERM))
-	v := NewVisitor(t, p.Base, "10.0.0.1")
+	testkit.Check(t, server.Cmd.Process.Signal(syscall.SIGTERM))
+	v := sallyport.NewVisitor(t, p.Base, "10.0.0.1")
 	testkit.Until(t, "/readyz", func() bool {
 		a, err := v.Send(http.MethodGet, "/readyz")
 		return err == nil && a.Status == http.StatusServiceUnavailable && strings.HasSuffix(a.Body, "server: draining\n")
 	})
 	resp, err := http.Get(p.Base + "/login")
-	Check(t, err)
+	testkit.Check(t, err)
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || !resp.Close {
 		t.Errorf("while it drains: %d, and the connection is kept %v", resp.StatusCode, !resp.Close)
 	}
 	begin := time.Now()
-	Check(t, server.Cmd.Process.Signal(syscall.SIGTERM))
-	if err := server.Wait(); err == nil || time.Since(begin) > StartTime {
+	testkit.Check(t, server.Cmd.Process.Signal(syscall.SIGTERM))
+	if err := server.Wait(); err == nil || time.Since(begin) > sallyport.StartTime {
 		t.Errorf("told twice, it ended with %v after %v", err, time.Since(begin))
 	}
+}
+
+// at is the portal as it answers at an address: HAProxy's, or a node's own.
+func (c *cluster) at(t *testing.T, address string) *portal.Portal {
+	t.Helper()
+	return &portal.Portal{Portal: &server.Portal{DB: testkit.Open(t, c.database)}, Base: c.Base, At: strings.TrimPrefix(address, "http://")}
 }

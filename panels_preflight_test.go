@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // preflight is what a browser asks before a script of another site may.
@@ -26,9 +28,9 @@ func with(h http.Header, name, value string) http.Header {
 func preflightsPass(t *testing.T, p *portal.Portal) {
 	t.Helper()
 	p.AddAccount(t, "bob")
-	stranger, bob := p.Browser(t), Visit(t, p, "bob", Radio+"/")
+	stranger, bob := p.Browser(t), panels.Visit(t, p, "bob", panels.Radio+"/")
 	for who, b := range map[string]*portal.Browser{"a stranger": stranger, "bob": bob} {
-		s := Received(t, b.Do(http.MethodOptions, Radio+"/api/x?y", nil, preflight()))
+		s := panels.Received(t, b.Do(http.MethodOptions, panels.Radio+"/api/x?y", nil, preflight()))
 		if s.Method != http.MethodOptions || s.URI != "/api/x?y" || s.Header.Get("Origin") != "https://other.example" {
 			t.Errorf("%s: the panel got %+v", who, s)
 		}
@@ -58,7 +60,7 @@ func preflightsPass(t *testing.T, p *portal.Portal) {
 		"a forged method":     {"PUT", "/api/x", with(preflight(), "X-Forwarded-Method", "OPTIONS")},
 		"a forged method too": {"PUT", "/api/x", with(preflight(), "X-Original-Method", "OPTIONS")},
 	} {
-		a := stranger.Do(test.method, Radio+test.target, nil, test.header)
+		a := stranger.Do(test.method, panels.Radio+test.target, nil, test.header)
 		if a.Status < 400 || a.Status >= 500 || strings.Contains(a.Body, `"Panel"`) {
 			t.Errorf("%s: %d\n%s", name, a.Status, a.Body)
 		}
@@ -69,7 +71,7 @@ func preflightsPass(t *testing.T, p *portal.Portal) {
 		}
 	}
 	// Any other OPTIONS needs what every request needs.
-	if s := Received(t, bob.Do(http.MethodOptions, Radio+"/api/x", nil, nil)); s.Header.Get("Remote-User") != "bob" {
+	if s := panels.Received(t, bob.Do(http.MethodOptions, panels.Radio+"/api/x", nil, nil)); s.Header.Get("Remote-User") != "bob" {
 		t.Errorf("OPTIONS of bob's came from %q", s.Header.Get("Remote-User"))
 	}
 }
@@ -78,21 +80,21 @@ func TestAttack94PreflightsThroughTheGateway(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		preflightsPass(t, p)
 		// No preflight has a body.
-		if a := p.Browser(t).Do(http.MethodOptions, Radio+"/api/x", strings.NewReader("a=b"), preflight()); a.Status != http.StatusUnauthorized {
+		if a := p.Browser(t).Do(http.MethodOptions, panels.Radio+"/api/x", strings.NewReader("a=b"), preflight()); a.Status != http.StatusUnauthorized {
 			t.Errorf("with a body: %d", a.Status)
 		}
 	})
 }
 
 func TestAttack94PreflightsThroughRealProxies(t *testing.T) {
-	BehindProxies(t, preflightsPass)
+	proxies.BehindProxies(t, preflightsPass)
 }
 
 func TestAttack94PreflightsInEveryDialect(t *testing.T) {
 	aboutVideo(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
 		stranger := p.Browser(t)
 		put := func(method, proxy, target string, h http.Header) portal.Answer {
-			address, header := Asked(proxy, target)
+			address, header := panels.Asked(proxy, target)
 			for name := range header {
 				if strings.HasSuffix(name, "-Method") {
 					header.Set(name, method)
@@ -111,7 +113,7 @@ func TestAttack94PreflightsInEveryDialect(t *testing.T) {
 			a := put("OPTIONS", proxy, "/api/x", preflight())
 			if proxy == "nginx/refused" {
 				if a.Status != http.StatusForbidden {
-					t.Errorf("%s: %s", proxy, Summary(a))
+					t.Errorf("%s: %s", proxy, portal.Summary(a))
 				}
 				continue
 			}

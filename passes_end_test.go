@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -27,37 +28,37 @@ func TestPassesProveWhatTheirSessionDid(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		script := p.Browser(t)
 		ask := func(target, token string) portal.Answer {
-			return script.Do(http.MethodGet, target, nil, AsHeader(token))
+			return script.Do(http.MethodGet, target, nil, panels.AsHeader(token))
 		}
 		p.AddAccount(t, "bob")
 		bob := p.Browser(t)
 		bob.SignIn("bob")
-		one, two := MakePass(t, bob, "one"), MakePass(t, bob, "two", "panel", Video)
-		Received(t, ask(Radio+"/vault/", one))
-		if said := refusal(t, "one factor at video", ask(Video+"/", two)); !strings.Contains(said, "newer or stronger sign-in") {
+		one, two := panels.MakePass(t, bob, "one"), panels.MakePass(t, bob, "two", "panel", panels.Video)
+		panels.Received(t, ask(panels.Radio+"/vault/", one))
+		if said := refusal(t, "one factor at video", ask(panels.Video+"/", two)); !strings.Contains(said, "newer or stronger sign-in") {
 			t.Errorf("one factor at video: says %q", said)
 		}
-		ada, _ := WithTwoFactor(t, p, "ada")
-		hers := MakePass(t, ada, "hers", "panel", Video)
-		if s := Received(t, ask(Video+"/", hers)); s.Header.Get("Remote-User") != "ada" {
+		ada, _ := portal.WithTwoFactor(t, p, "ada")
+		hers := panels.MakePass(t, ada, "hers", "panel", panels.Video)
+		if s := panels.Received(t, ask(panels.Video+"/", hers)); s.Header.Get("Remote-User") != "ada" {
 			t.Errorf("two factors: %v", s.Header)
 		}
-		mine := OperatorsPass(t, p, MustAccount(t, p, "bob"), Video, "/", "", "")
-		Received(t, ask(Video+"/", mine))
+		mine := panels.OperatorsPass(t, p, portal.MustAccount(t, p, "bob"), panels.Video, "/", "", "")
+		panels.Received(t, ask(panels.Video+"/", mine))
 
 		p.Clock.Move(time.Hour + time.Second)
-		if said := refusal(t, "an hour later", ask(Radio+"/vault/", one)); !strings.Contains(said, "newer or stronger sign-in") {
+		if said := refusal(t, "an hour later", ask(panels.Radio+"/vault/", one)); !strings.Contains(said, "newer or stronger sign-in") {
 			t.Errorf("an hour later: says %q", said)
 		}
-		Received(t, ask(Radio+"/list", one))
-		if said := refusal(t, "the operator's, an hour later", ask(Video+"/", mine)); said != "the pass has expired" {
+		panels.Received(t, ask(panels.Radio+"/list", one))
+		if said := refusal(t, "the operator's, an hour later", ask(panels.Video+"/", mine)); said != "the pass has expired" {
 			t.Errorf("expired: says %q", said)
 		}
 		// Its session may end: the pass goes on, as long as it says.
 		bob.Post("/logout")
-		Received(t, ask(Radio+"/list", one))
+		panels.Received(t, ask(panels.Radio+"/list", one))
 		p.Clock.Move(90 * 24 * time.Hour)
-		refusal(t, "90 days later", ask(Radio+"/list", one))
+		refusal(t, "90 days later", ask(panels.Radio+"/list", one))
 	})
 }
 
@@ -67,24 +68,24 @@ func TestVisitIsntWeakenedByAPass(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		bob := p.AddAccount(t, "bob")
-		b := Visit(t, p, "ada", Radio+"/")
-		valid := OperatorsPass(t, p, bob, Radio, "/", "", "")
+		b := panels.Visit(t, p, "ada", panels.Radio+"/")
+		valid := panels.OperatorsPass(t, p, bob, panels.Radio, "/", "", "")
 		for what, token := range map[string]string{"unknown": "spp_x", "valid": valid, "none": ""} {
-			if s := Received(t, b.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token))); s.Header.Get("Remote-User") != "ada" {
+			if s := panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token))); s.Header.Get("Remote-User") != "ada" {
 				t.Errorf("with a pass that is %s the panel saw %q", what, s.Header.Get("Remote-User"))
 			}
 		}
 		// Where the visit isn't enough, the pass counts, or the person is led on.
 		p.Clock.Move(2 * time.Hour)
-		stale := AsHeader("spp_x")
+		stale := panels.AsHeader("spp_x")
 		stale.Set("Sec-Fetch-Mode", "navigate")
 		stale.Set("Sec-Fetch-Dest", "document")
-		if a := b.Do(http.MethodGet, Radio+"/vault/", nil, stale); a.Status != http.StatusSeeOther {
-			t.Errorf("a person with an old proof and a pass of nobody: %s", Summary(a))
+		if a := b.Do(http.MethodGet, panels.Radio+"/vault/", nil, stale); a.Status != http.StatusSeeOther {
+			t.Errorf("a person with an old proof and a pass of nobody: %s", portal.Summary(a))
 		}
-		Check(t, p.Login.WithdrawPass(context.Background(), bob, OnlyPass(t, p, "bob", "of the operator").ID))
-		valid = OperatorsPass(t, p, bob, Radio, "/", "", "")
-		if s := Received(t, b.Do(http.MethodGet, Radio+"/vault/", nil, AsHeader(valid))); s.Header.Get("Remote-User") != "bob" {
+		testkit.Check(t, p.Login.WithdrawPass(context.Background(), bob, panels.OnlyPass(t, p, "bob", "of the operator").ID))
+		valid = panels.OperatorsPass(t, p, bob, panels.Radio, "/", "", "")
+		if s := panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/vault/", nil, panels.AsHeader(valid))); s.Header.Get("Remote-User") != "bob" {
 			t.Errorf("the panel saw %q", s.Header.Get("Remote-User"))
 		}
 	})
@@ -95,9 +96,9 @@ func TestVisitIsntWeakenedByAPass(t *testing.T) {
 func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		other, err := server.Open(t.Context(), p.Config, p.Clock.Now, slog.New(slog.DiscardHandler))
-		Check(t, err)
+		testkit.Check(t, err)
 		t.Cleanup(func() { other.Close() })
-		Check(t, other.Login.AddGroup(t.Context(), "ops"))
+		testkit.Check(t, other.Login.AddGroup(t.Context(), "ops"))
 		for name, change := range map[string]func(ctx context.Context, s *login.Service, a account.Account, id string) error{
 			"ann": func(ctx context.Context, s *login.Service, a account.Account, id string) error {
 				return s.WithdrawPass(ctx, a, id)
@@ -117,16 +118,16 @@ func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				a := p.AddAccount(t, name)
-				Check(t, other.Login.Join(t.Context(), a, "ops"))
-				token := OperatorsPass(t, p, a, Radio, "/", "", "")
+				testkit.Check(t, other.Login.Join(t.Context(), a, "ops"))
+				token := panels.OperatorsPass(t, p, a, panels.Radio, "/", "", "")
 				testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
 				script := p.Browser(t)
 				for range 2 {
-					Received(t, script.Do(http.MethodGet, Radio+"/ops/", nil, AsHeader(token)))
+					panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/ops/", nil, panels.AsHeader(token)))
 				}
-				Check(t, change(t.Context(), other.Login, a, OnlyPass(t, p, name, "of the operator").ID))
+				testkit.Check(t, change(t.Context(), other.Login, a, panels.OnlyPass(t, p, name, "of the operator").ID))
 				testkit.Until(t, "refusal", func() bool {
-					return script.Do(http.MethodGet, Radio+"/ops/", nil, AsHeader(token)).Status == http.StatusUnauthorized
+					return script.Do(http.MethodGet, panels.Radio+"/ops/", nil, panels.AsHeader(token)).Status == http.StatusUnauthorized
 				})
 			})
 		}
@@ -137,21 +138,21 @@ func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 // the database is away.
 func TestAttack140PassesAreKeptForSecondsOnly(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
-		token := OperatorsPass(t, p, p.AddAccount(t, "ada"), Radio, "/", "", "")
+		token := panels.OperatorsPass(t, p, p.AddAccount(t, "ada"), panels.Radio, "/", "", "")
 		script := p.Browser(t)
-		ask := func() portal.Answer { return script.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token)) }
+		ask := func() portal.Answer { return script.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token)) }
 		p.Clock.Move(time.Hour - 2*time.Second)
 		testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
-		Received(t, ask())
-		Check(t, p.DB.Close())
-		Received(t, ask())
+		panels.Received(t, ask())
+		testkit.Check(t, p.DB.Close())
+		panels.Received(t, ask())
 		p.Clock.Move(2 * time.Second)
 		if a := ask(); a.Status != http.StatusUnauthorized || !strings.Contains(a.Body, "expired") {
-			t.Errorf("at its end: %s", Summary(a))
+			t.Errorf("at its end: %s", portal.Summary(a))
 		}
 		p.Clock.Move(3 * time.Second)
 		if a := ask(); a.Status != http.StatusServiceUnavailable {
-			t.Errorf("five seconds later: %s", Summary(a))
+			t.Errorf("five seconds later: %s", portal.Summary(a))
 		}
 	})
 }
@@ -159,26 +160,26 @@ func TestAttack140PassesAreKeptForSecondsOnly(t *testing.T) {
 // TestLastUseOfAPassIsNotedOnceAMinute: by whatever it is used.
 func TestLastUseOfAPassIsNotedOnceAMinute(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
-		token := OperatorsPass(t, p, p.AddAccount(t, "ada"), Radio, "/a/", "", "")
+		token := panels.OperatorsPass(t, p, p.AddAccount(t, "ada"), panels.Radio, "/a/", "", "")
 		used := func() time.Time {
-			Check(t, p.Login.WriteUses(t.Context()))
-			return OnlyPass(t, p, "ada", "of the operator").SeenAt
+			testkit.Check(t, p.Login.WriteUses(t.Context()))
+			return panels.OnlyPass(t, p, "ada", "of the operator").SeenAt
 		}
 		script := p.Browser(t)
-		script.Do(http.MethodGet, Radio+"/b/", nil, AsHeader(token))
+		script.Do(http.MethodGet, panels.Radio+"/b/", nil, panels.AsHeader(token))
 		if at := used(); !at.IsZero() {
 			t.Errorf("refused, and used at %v", at)
 		}
 		first := p.Clock.Now()
 		for range 5 {
-			Received(t, script.Do(http.MethodGet, Radio+"/a/", nil, AsHeader(token)))
+			panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/a/", nil, panels.AsHeader(token)))
 			if at := used(); !at.Equal(first) {
 				t.Errorf("at %v: last used at %v, want %v", p.Clock.Now(), at, first)
 			}
 			p.Clock.Move(12*time.Second - 10*time.Millisecond)
 		}
 		p.Clock.Move(time.Second)
-		Received(t, script.Do(http.MethodGet, Radio+"/a/", nil, AsHeader(token)))
+		panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/a/", nil, panels.AsHeader(token)))
 		if at := used(); !at.Equal(p.Clock.Now()) {
 			t.Errorf("a minute later: last used at %v", at)
 		}
@@ -189,16 +190,16 @@ func TestLastUseOfAPassIsNotedOnceAMinute(t *testing.T) {
 func TestStreamsEndWithTheirPass(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
-		token := OperatorsPass(t, p, ada, Radio, "/", "", "")
-		conn := Dial(t, p)
+		token := panels.OperatorsPass(t, p, ada, panels.Radio, "/", "", "")
+		conn := portal.Dial(t, p)
 		fmt.Fprintf(conn, "GET /status/echo HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer %s\r\n\r\n", token)
 		reader := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(reader, nil)
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("upgrade: %v, %v", resp, err)
 		}
-		Check(t, p.Login.WithdrawPass(context.Background(), ada, OnlyPass(t, p, "ada", "of the operator").ID))
-		if _, err := reader.ReadString('\n'); err == nil || IsTimeout(err) {
+		testkit.Check(t, p.Login.WithdrawPass(context.Background(), ada, panels.OnlyPass(t, p, "ada", "of the operator").ID))
+		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
 			t.Errorf("the upgraded connection goes on: %v", err)
 		}
 	})
@@ -207,14 +208,14 @@ func TestStreamsEndWithTheirPass(t *testing.T) {
 // TestAttackR17PassOfAnotherStamp: even where its row is there.
 func TestAttackR17PassOfAnotherStamp(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
-		token := OperatorsPass(t, p, p.AddAccount(t, "ada"), Radio, "/", "", "")
+		token := panels.OperatorsPass(t, p, p.AddAccount(t, "ada"), panels.Radio, "/", "", "")
 		script := p.Browser(t)
-		Received(t, script.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token)))
-		Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
-			_, err := account.Restamp(t.Context(), tx, MustAccount(t, p, "ada").ID)
+		panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token)))
+		testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
+			_, err := account.Restamp(t.Context(), tx, portal.MustAccount(t, p, "ada").ID)
 			return err
 		}))
-		refusal(t, "another stamp", script.Do(http.MethodGet, Radio+"/x", nil, AsHeader(token)))
+		refusal(t, "another stamp", script.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token)))
 	})
 }
 
@@ -224,22 +225,22 @@ func TestPassIsntMadeByASessionThatEnded(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		for range 10 {
-			a := MustAccount(t, p, "ada")
+			a := portal.MustAccount(t, p, "ada")
 			b := p.Browser(t)
 			b.SignIn("ada")
 			testkit.Race(2, func(i int) string {
 				if i == 0 {
-					return Summary(b.Post("/settings/security/passes", PassFields("kept")...))
+					return portal.Summary(b.Post("/settings/security/passes", panels.PassFields("kept")...))
 				}
-				Check(t, p.Login.Disable(context.Background(), a))
+				testkit.Check(t, p.Login.Disable(context.Background(), a))
 				return "disabled"
 			})
 			left, err := pass.List(t.Context(), p.DB.Reader(), a.ID)
-			Check(t, err)
+			testkit.Check(t, err)
 			if len(left) > 0 {
 				t.Fatalf("a pass was made by a session that had ended: %+v", left)
 			}
-			Check(t, p.Login.Enable(t.Context(), a))
+			testkit.Check(t, p.Login.Enable(t.Context(), a))
 			p.Clock.Move(time.Minute)
 		}
 	})
@@ -252,18 +253,18 @@ func TestPassOnThePortalsOwnHost(t *testing.T) {
 		p.AddAccount(t, "ada")
 		b := person(t, p)
 		b.SignIn("ada")
-		fields := PassFields("backup", "panel", sharedHost)
-		if a := b.Post("/settings/security/passes", fields...); a.Status != http.StatusOK || ShownPass.MatchString(a.Body) || !strings.Contains(a.Body, `name="methods"`) {
-			t.Errorf("without a proof: %s\n%s", Summary(a), a.Body)
+		fields := panels.PassFields("backup", "panel", sharedHost)
+		if a := b.Post("/settings/security/passes", fields...); a.Status != http.StatusOK || panels.ShownPass.MatchString(a.Body) || !strings.Contains(a.Body, `name="methods"`) {
+			t.Errorf("without a proof: %s\n%s", portal.Summary(a), a.Body)
 		}
-		token := ShownPass.FindString(b.Post("/settings/security/passes", append(fields, "password", portal.Password)...).Body)
+		token := panels.ShownPass.FindString(b.Post("/settings/security/passes", append(fields, "password", portal.Password)...).Body)
 		script := p.Browser(t)
-		if s := Received(t, script.Do(http.MethodGet, sharedHost+"/rack", nil, AsBearer(token))); s.Header.Get("Remote-User") != "ada" || s.Header.Get("Authorization") != "" {
+		if s := panels.Received(t, script.Do(http.MethodGet, sharedHost+"/rack", nil, panels.AsBearer(token))); s.Header.Get("Remote-User") != "ada" || s.Header.Get("Authorization") != "" {
 			t.Errorf("the panel got %+v", s)
 		}
 		for _, page := range []string{"/", "/settings/security", sharedHost + "/.sallyport/session?for=/"} {
-			if a := script.Do(http.MethodGet, page, nil, with(AsHeader(token), "Accept", "text/html")); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
-				t.Errorf("the pass opens %s: %s", page, Summary(a))
+			if a := script.Do(http.MethodGet, page, nil, with(panels.AsHeader(token), "Accept", "text/html")); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
+				t.Errorf("the pass opens %s: %s", page, portal.Summary(a))
 			}
 		}
 	})

@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // askingProxies are those that serve a panel themselves and ask about each request.
@@ -21,14 +24,14 @@ var askingProxies = []string{"nginx", "caddy", "haproxy"}
 // asOperator is a real proxy whose operator wrote what docs/proxies.md says beside our
 // files: the panel's connections are used once, and nginx takes large headers and makes
 // pages of the panel's errors.
-func asOperator(name string) RealProxy {
+func asOperator(name string) proxies.RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-		cmd := InOrder(Order{Radio, Video, PortalAt})[name](t, dir, at, gate, one, two)
+		cmd := proxies.InOrder(proxies.Order{panels.Radio, panels.Video, panels.PortalAt})[name](t, dir, at, gate, one, two)
 		switch name {
 		case "caddy":
-			EditFile(t, dir, "Caddyfile", "reverse_proxy "+HostOf(one), "reverse_proxy "+HostOf(one)+" {\n\t\ttransport http {\n\t\t\tkeepalive off\n\t\t}\n\t}")
+			testkit.EditFile(t, dir, "Caddyfile", "reverse_proxy "+proxies.HostOf(one), "reverse_proxy "+proxies.HostOf(one)+" {\n\t\ttransport http {\n\t\t\tkeepalive off\n\t\t}\n\t}")
 		case "nginx":
-			EditFile(t, dir, "nginx.conf", "access_log off;", "access_log off; large_client_header_buffers 8 256k; proxy_intercept_errors on;")
+			testkit.EditFile(t, dir, "nginx.conf", "access_log off;", "access_log off; large_client_header_buffers 8 256k; proxy_intercept_errors on;")
 		}
 		return cmd
 	}
@@ -39,9 +42,9 @@ func asOperator(name string) RealProxy {
 func answersOf(t *testing.T, panel http.HandlerFunc, test func(t *testing.T, name, at string)) {
 	t.Helper()
 	t.Parallel()
-	one, two := httptest.NewServer(panel), StartPanel(t, "video")
+	one, two := httptest.NewServer(panel), panels.StartPanel(t, "video")
 	t.Cleanup(one.Close)
-	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: %s
+	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [127.0.0.1]
 panels:
   - url: %s
@@ -49,10 +52,10 @@ panels:
       - path: /status/
         require: nothing
   - url: %s
-`, PortalAt, Radio, Video)))
+`, panels.PortalAt, panels.Radio, panels.Video)))
 	for _, name := range askingProxies {
 		t.Run(name, func(t *testing.T) {
-			test(t, name, StartProxy(t, p.At, one, two, asOperator(name)))
+			test(t, name, proxies.StartProxy(t, p.At, one, two, asOperator(name)))
 		})
 	}
 }
@@ -65,7 +68,7 @@ func written(t *testing.T, at, request string) (*http.Response, string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(ProxyStarts))
+	conn.SetDeadline(time.Now().Add(proxies.ProxyStarts))
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +184,7 @@ func TestPanelsConnectionsAreUsedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(ProxyStarts))
+		conn.SetDeadline(time.Now().Add(proxies.ProxyStarts))
 		reader, seen := bufio.NewReader(conn), map[string]bool{}
 		for _, more := range []string{"", "", "", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\n"} {
 			fmt.Fprint(conn, "GET /status/x HTTP/1.1\r\nHost: radio.example\r\n"+more+"Content-Length: 2\r\n\r\nhi")

@@ -9,38 +9,40 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 func TestRealProxiesAskForTheFactorAndComeBack(t *testing.T) {
-	BehindProxies(t, func(t *testing.T, p *portal.Portal) {
+	proxies.BehindProxies(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		enrolled := p.Browser(t)
 		enrolled.SignIn("ada")
 		phone := enrolled.Enroll("Phone")
 
-		const page = Video + "/rack/7?sort=name&x=%2Fa"
-		b := Visit(t, p, "ada", page)
+		const page = panels.Video + "/rack/7?sort=name&x=%2Fa"
+		b := panels.Visit(t, p, "ada", page)
 		b.Post("/login/code", "code", phone.Code(0))
-		s := Received(t, b.Follow())
+		s := panels.Received(t, b.Follow())
 		if s.Panel != "video" || s.URI != "/rack/7?sort=name&x=%2Fa" || s.Header.Get("Remote-User") != "ada" {
 			t.Fatalf("came back to %q of %s as %q", s.URI, s.Panel, s.Header.Get("Remote-User"))
 		}
 		// The other panel, one sign-in.
-		if s := Received(t, Navigate(b, Radio+"/list")); s.Panel != "radio" || s.Header.Get("Remote-User") != "ada" {
+		if s := panels.Received(t, panels.Navigate(b, panels.Radio+"/list")); s.Panel != "radio" || s.Header.Get("Remote-User") != "ada" {
 			t.Fatalf("radio saw %+v", s)
 		}
-		if a := Navigate(b, Radio+"/ops/"); a.Status != http.StatusForbidden || !strings.Contains(a.Body, "<h1") {
+		if a := panels.Navigate(b, panels.Radio+"/ops/"); a.Status != http.StatusForbidden || !strings.Contains(a.Body, "<h1") {
 			t.Errorf("a group that ada isn't in: %d\n%s", a.Status, a.Body)
 		}
 		// A body passes.
-		a := b.Do(http.MethodPost, Video+"/save", strings.NewReader("a=b"), http.Header{"Content-Type": {"text/plain"}})
-		if s := Received(t, a); s.Method != http.MethodPost || s.Body != "a=b" {
+		a := b.Do(http.MethodPost, panels.Video+"/save", strings.NewReader("a=b"), http.Header{"Content-Type": {"text/plain"}})
+		if s := panels.Received(t, a); s.Method != http.MethodPost || s.Body != "a=b" {
 			t.Errorf("the panel got %s %q", s.Method, s.Body)
 		}
 		// Signed out at one panel, the other is closed too.
-		b.Post(Video + "/.sallyport/logout")
-		if a := b.Do(http.MethodGet, Radio+"/list", nil, nil); a.Status != http.StatusUnauthorized {
+		b.Post(panels.Video + "/.sallyport/logout")
+		if a := b.Do(http.MethodGet, panels.Radio+"/list", nil, nil); a.Status != http.StatusUnauthorized {
 			t.Errorf("after the sign-out: %d\n%s", a.Status, a.Body)
 		}
 	})
@@ -49,17 +51,17 @@ func TestRealProxiesAskForTheFactorAndComeBack(t *testing.T) {
 // ATTACKS 87, 90, 91, 94, 96: what a client writes changes neither what is
 // decided about nor who the panel sees.
 func TestAttack87And90RealProxies(t *testing.T) {
-	BehindProxies(t, func(t *testing.T, p *portal.Portal) {
+	proxies.BehindProxies(t, func(t *testing.T, p *portal.Portal) {
 		stranger := p.Browser(t)
 		for _, forged := range []http.Header{
-			{"X-Forwarded-Uri": {"/status/"}}, {"X-Original-Url": {Radio + "/status/"}, "X-Original-Method": {"GET"}},
+			{"X-Forwarded-Uri": {"/status/"}}, {"X-Original-Url": {panels.Radio + "/status/"}, "X-Original-Method": {"GET"}},
 			{"X-Forwarded-Host": {"radio.example"}, "X-Forwarded-Method": {"OPTIONS"}}, {"X-Rewrite-Url": {"/status/"}},
 			{"Forwarded": {"host=radio.example;proto=http"}}, {"X-Forwarded-Prefix": {"/status/"}}, {"X-Http-Method-Override": {"OPTIONS"}},
 			{"User-Agent": {"kube-probe/1.30"}}, {"User-Agent": {"GoogleHC/1.0"}},
 			{"X_Forwarded_Uri": {"/status/"}}, {"X-Forwarded-Uri": {"/status/", "/status/"}},
 			{"Remote-User": {"root1"}}, {"Authorization": {"Bearer x"}},
 		} {
-			for _, target := range []string{Radio + "/admin", Video + "/status/"} {
+			for _, target := range []string{panels.Radio + "/admin", panels.Video + "/status/"} {
 				a := stranger.Do(http.MethodGet, target, nil, forged)
 				if a.Status != http.StatusUnauthorized && a.Status != http.StatusForbidden {
 					t.Errorf("%s with %v: %d\n%s", target, forged, a.Status, a.Body)
@@ -67,24 +69,24 @@ func TestAttack87And90RealProxies(t *testing.T) {
 			}
 		}
 		for _, method := range []string{"HEAD", "OPTIONS", "PROPFIND", "get", "DELETE", "TRACE"} {
-			if a := stranger.Do(method, Radio+"/admin", nil, nil); a.Status < 400 {
+			if a := stranger.Do(method, panels.Radio+"/admin", nil, nil); a.Status < 400 {
 				t.Errorf("%s: %d", method, a.Status)
 			}
 		}
 		p.AddAccount(t, "bob")
-		b := Visit(t, p, "bob", Radio+"/")
+		b := panels.Visit(t, p, "bob", panels.Radio+"/")
 		for _, name := range []string{"Remote-User", "Remote-Groups", "Remote_User", "Remote.Groups", "remote-email"} {
-			for _, target := range []string{Radio + "/", Radio + "/status/x", Radio + "/own/"} {
+			for _, target := range []string{panels.Radio + "/", panels.Radio + "/status/x", panels.Radio + "/own/"} {
 				a := b.Do(http.MethodGet, target, nil, http.Header{name: {"root1"}})
 				if strings.Contains(a.Body, "root1") {
 					t.Errorf("%s: the panel at %s saw the client's\n%s", name, target, a.Body)
 				}
 			}
 		}
-		if s := Received(t, Navigate(b, Radio+"/status/x")); s.Header.Get("Remote-User") != "bob" {
+		if s := panels.Received(t, panels.Navigate(b, panels.Radio+"/status/x")); s.Header.Get("Remote-User") != "bob" {
 			t.Errorf("on an open path the panel saw %q", s.Header.Get("Remote-User"))
 		}
-		if s := Received(t, stranger.Get(Radio+"/status/x")); s.Header.Get("Remote-User") != "" {
+		if s := panels.Received(t, stranger.Get(panels.Radio+"/status/x")); s.Header.Get("Remote-User") != "" {
 			t.Errorf("the panel saw the stranger as %q", s.Header.Get("Remote-User"))
 		}
 	})
@@ -93,7 +95,7 @@ func TestAttack87And90RealProxies(t *testing.T) {
 // ATTACKS 91: wherever the panel serves something, it was an open path however
 // it is read.
 func TestAttack91RealProxies(t *testing.T) {
-	BehindProxies(t, func(t *testing.T, p *portal.Portal) {
+	proxies.BehindProxies(t, func(t *testing.T, p *portal.Portal) {
 		// What is open passes, so what doesn't was kept.
 		if status, body := raw(t, p.At, "radio.example", "/status/x"); status != http.StatusOK || !strings.Contains(body, `"URI":"/status/x"`) {
 			t.Fatalf("an open path: %d\n%s", status, body)
@@ -124,7 +126,7 @@ func TestAttack91RealProxies(t *testing.T) {
 // A panel that is declared, but that this proxy doesn't serve: its open path must
 // not open that of the panel that gets what no other site of the proxy takes.
 func TestAttack87HostOfAnotherPanel(t *testing.T) {
-	BehindProxies(t, func(t *testing.T, p *portal.Portal) {
+	proxies.BehindProxies(t, func(t *testing.T, p *portal.Portal) {
 		for _, host := range []string{"elsewhere.test", "elsewhere.test:80", "ELSEWHERE.test"} {
 			if status, body := raw(t, p.At, host, "/open/x"); strings.Contains(body, `"URI"`) {
 				t.Errorf("%s opens another panel: %d\n%s", host, status, body)
@@ -141,7 +143,7 @@ func raw(t *testing.T, at, host, target string) (status int, body string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(ProxyStarts))
+	conn.SetDeadline(time.Now().Add(proxies.ProxyStarts))
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target, host)
 	answer := make([]byte, 64<<10)
 	n := 0
@@ -163,8 +165,8 @@ func raw(t *testing.T, at, host, target string) (status int, body string) {
 // the panel closed.
 func TestAttack98PortalDown(t *testing.T) {
 	t.Parallel()
-	for name, command := range RealProxies {
-		if BeforeGateway[name] {
+	for name, command := range proxies.RealProxies {
+		if proxies.BeforeGateway[name] {
 			continue // the gateway is the portal
 		}
 		for fault, answer := range map[string]string{
@@ -190,7 +192,7 @@ func TestAttack98PortalDown(t *testing.T) {
 						conn.Close()
 					}
 				}()
-				at := StartProxy(t, gate.Addr().String(), StartPanel(t, "radio"), StartPanel(t, "video"), command)
+				at := proxies.StartProxy(t, gate.Addr().String(), panels.StartPanel(t, "radio"), panels.StartPanel(t, "video"), command)
 				for range 3 {
 					if status, body := raw(t, at, "radio.example", "/admin"); status < 400 || strings.Contains(body, `"Panel"`) {
 						t.Errorf("the panel is open: %d\n%s", status, body)
@@ -212,8 +214,8 @@ func TestAttack98PortalDown(t *testing.T) {
 // ATTACKS 98: an answer without an end keeps the panel closed and nobody else out.
 func TestAttack98PortalWithoutAnEnd(t *testing.T) {
 	t.Parallel()
-	for name, command := range RealProxies {
-		if BeforeGateway[name] {
+	for name, command := range proxies.RealProxies {
+		if proxies.BeforeGateway[name] {
 			continue // the gateway is the portal
 		}
 		t.Run(name, func(t *testing.T) {
@@ -228,7 +230,7 @@ func TestAttack98PortalWithoutAnEnd(t *testing.T) {
 			}))
 			t.Cleanup(portal.Close)
 			t.Cleanup(portal.CloseClientConnections) // before, or Close waits for ever
-			at := StartProxy(t, strings.TrimPrefix(portal.URL, "http://"), StartPanel(t, "radio"), StartPanel(t, "video"), command)
+			at := proxies.StartProxy(t, strings.TrimPrefix(portal.URL, "http://"), panels.StartPanel(t, "radio"), panels.StartPanel(t, "video"), command)
 			for range 5 {
 				if status, body := raw(t, at, "radio.example", "/admin"); status < 400 || strings.Contains(body, `"Panel"`) {
 					t.Fatalf("the panel is open: %d\n%.200s", status, body)
@@ -245,8 +247,8 @@ const silence = 2 * time.Second
 // serves others meanwhile.
 func TestAttack98PortalSlow(t *testing.T) {
 	t.Parallel()
-	for name, command := range RealProxies {
-		if BeforeGateway[name] {
+	for name, command := range proxies.RealProxies {
+		if proxies.BeforeGateway[name] {
 			continue // the gateway is the portal
 		}
 		t.Run(name, func(t *testing.T) {
@@ -256,7 +258,7 @@ func TestAttack98PortalSlow(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { gate.Close() })
-			at := StartProxy(t, gate.Addr().String(), StartPanel(t, "radio"), StartPanel(t, "video"), command)
+			at := proxies.StartProxy(t, gate.Addr().String(), panels.StartPanel(t, "radio"), panels.StartPanel(t, "video"), command)
 			for range 20 { // more than one worker's worth
 				conn, err := net.Dial("tcp", at)
 				if err != nil {

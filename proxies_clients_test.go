@@ -20,7 +20,9 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // clientTime is how long a client may take, on a busy machine too.
@@ -68,7 +70,7 @@ type davPanel struct {
 func startDAVPanel(t *testing.T) *davPanel {
 	t.Helper()
 	folder := t.TempDir()
-	WriteFile(t, filepath.Join(folder, "hello.txt"), "hello from behind the gate")
+	testkit.WriteFile(t, filepath.Join(folder, "hello.txt"), "hello from behind the gate")
 	git := filepath.Join(folder, "repo.git")
 	run(t, "git", "init", "-q", "--bare", git)
 	tree := strings.TrimSpace(run(t, "git", "-C", git, "hash-object", "-t", "tree", "-w", "/dev/null"))
@@ -76,7 +78,7 @@ func startDAVPanel(t *testing.T) *davPanel {
 	run(t, "git", "-C", git, "update-ref", "refs/heads/main", strings.TrimSpace(commit))
 	run(t, "git", "-C", git, "update-server-info")
 	at := testkit.FreeAddress(t)
-	StartBeside(t, at, exec.Command("rclone", "serve", "webdav", folder, "--addr", at, "--config", filepath.Join(t.TempDir(), "rclone.conf")))
+	proxies.StartBeside(t, at, exec.Command("rclone", "serve", "webdav", folder, "--addr", at, "--config", filepath.Join(t.TempDir(), "rclone.conf")))
 	panel := &davPanel{}
 	pass := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: at})
 	panel.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -133,14 +135,14 @@ func TestClientsThatAreNoBrowsersSignInWithAPass(t *testing.T) {
 			if door == "gateway" {
 				upstream = "\n    upstream: " + panel.URL
 			}
-			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s%s\n", PortalAt, origin, upstream)))
+			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s%s\n", panels.PortalAt, origin, upstream)))
 			to.Store(p.At)
 			if door == "nginx" {
-				to.Store(StartListener(t, func(dir, at string) *exec.Cmd {
-					return NginxCommand(t, dir, at, p.At, []ProxySite{{Origin: PortalAt, Upstream: ""}, {Origin: "http://localhost", Upstream: panel.URL}})
+				to.Store(proxies.StartListener(t, func(dir, at string) *exec.Cmd {
+					return proxies.NginxCommand(t, dir, at, p.At, []proxies.ProxySite{{Origin: panels.PortalAt, Upstream: ""}, {Origin: "http://localhost", Upstream: panel.URL}})
 				}))
 			}
-			token := OperatorsPass(t, p, p.AddAccount(t, "ci"), origin, "/", "", "")
+			token := panels.OperatorsPass(t, p, p.AddAccount(t, "ci"), origin, "/", "", "")
 			file, known := origin+"/hello.txt", strings.Replace(origin, "://", "://ci:"+token+"@", 1)
 			for name, got := range map[string]string{
 				"wget": run(t, "wget", "-q", "-O", "-", "--user", "ci", "--password", token, file),
@@ -184,11 +186,11 @@ func davfs2(t *testing.T, origin, token string) (asked bool) {
 		}
 	}
 	secrets, conf := filepath.Join(dir, "secrets"), filepath.Join(dir, "davfs2.conf")
-	WriteFile(t, secrets, origin+" ci "+token+"\n")
+	testkit.WriteFile(t, secrets, origin+" ci "+token+"\n")
 	if err := os.Chmod(secrets, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	WriteFile(t, conf, "secrets "+secrets+"\nask_auth 0\nuse_locks 0\ncache_dir "+cache+"\n")
+	testkit.WriteFile(t, conf, "secrets "+secrets+"\nask_auth 0\nuse_locks 0\ncache_dir "+cache+"\n")
 	args := []string{origin, folder, "-o", "conf=" + conf + ",ro"}
 	if _, err := os.Stat("/dev/fuse"); err != nil || os.Getuid() != 0 {
 		if _, err := exec.LookPath("mount.davfs"); err != nil {

@@ -15,7 +15,10 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
 // audience is who must get what a request asks for.
@@ -141,7 +144,7 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(ProxyStarts))
+	conn.SetDeadline(time.Now().Add(proxies.ProxyStarts))
 	text := p.line + " HTTP/1.1\r\nHost: " + p.host + "\r\n"
 	if cookie != "" {
 		text += "Cookie: " + cookie + "\r\n"
@@ -179,7 +182,7 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	var s Seen
+	var s panels.Seen
 	if json.Unmarshal(body, &s); s.Panel == "" {
 		if must {
 			t.Errorf("%s: %d\n%s", what, answer.StatusCode, body)
@@ -215,9 +218,9 @@ func namesAnother(h http.Header) bool {
 }
 
 // orders are those in which an operator may write the sites.
-var orders = map[string]Order{
-	"portal, lax, strict": PortalFirst, "portal, strict, lax": {PortalAt, Video, Radio},
-	"lax, strict, portal": {Radio, Video, PortalAt}, "strict, lax, portal": {Video, Radio, PortalAt},
+var orders = map[string]proxies.Order{
+	"portal, lax, strict": proxies.PortalFirst, "portal, strict, lax": {panels.PortalAt, panels.Video, panels.Radio},
+	"lax, strict, portal": {panels.Radio, panels.Video, panels.PortalAt}, "strict, lax, portal": {panels.Video, panels.Radio, panels.PortalAt},
 }
 
 // Wherever a panel served what isn't open, the gate admitted exactly that request, and no
@@ -225,15 +228,15 @@ var orders = map[string]Order{
 // and behind another proxy that passes on what a client wrote.
 func TestProxiesServeOnlyWhatWasAdmitted(t *testing.T) {
 	t.Parallel()
-	for name := range RealProxies {
+	for name := range proxies.RealProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			one, two := StartPanel(t, "radio"), StartPanel(t, "video")
-			upstreams := []any{PortalAt, Radio, "", Video, ""}
-			if BeforeGateway[name] {
+			one, two := panels.StartPanel(t, "radio"), panels.StartPanel(t, "video")
+			upstreams := []any{panels.PortalAt, panels.Radio, "", panels.Video, ""}
+			if proxies.BeforeGateway[name] {
 				upstreams[2], upstreams[4] = "\n    upstream: "+one.URL, "\n    upstream: "+two.URL
 			}
-			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: %s
+			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [127.0.0.1]
 panels:
   - url: %s%s
@@ -251,16 +254,16 @@ panels:
 			p.AddAccount(t, "eve")
 			gate, cookie := p.At, ""
 			for how, written := range orders {
-				at := StartProxy(t, gate, one, two, InOrder(written)[name])
+				at := proxies.StartProxy(t, gate, one, two, proxies.InOrder(written)[name])
 				if cookie == "" {
 					p.At = at
-					cookie = "sallyport-visit=" + Visit(t, p, "eve", Radio+"/").CookieAt(Radio, "sallyport-visit")
+					cookie = "sallyport-visit=" + panels.Visit(t, p, "eve", panels.Radio+"/").CookieAt(panels.Radio, "sallyport-visit")
 				}
 				t.Run(how, func(t *testing.T) { sendAll(t, at, cookie, false) })
 			}
-			inner := StartProxy(t, gate, one, two, behindAnother(name))
+			inner := proxies.StartProxy(t, gate, one, two, behindAnother(name))
 			t.Run("behind another", func(t *testing.T) {
-				sendAll(t, StartListener(t, passesAllOn(t, inner)), cookie, name == "caddy")
+				sendAll(t, proxies.StartListener(t, passesAllOn(t, inner)), cookie, name == "caddy")
 			})
 		})
 	}
@@ -276,7 +279,7 @@ func sendAll(t *testing.T, at, cookie string, appends bool) {
 // passesAllOn is a proxy that stands before another, and tells it what the client wrote.
 func passesAllOn(t *testing.T, inner string) func(dir, at string) *exec.Cmd {
 	return func(dir, at string) *exec.Cmd {
-		WriteFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
+		testkit.WriteFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
 events { worker_connections 256; }
 http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
 	underscores_in_headers on; ignore_invalid_headers off;
@@ -290,14 +293,14 @@ http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; f
 
 // behindAnother is a real proxy that trusts the proxy before it, where it has a word for
 // that. Caddy from 2.6.3 on has it for all sites at once.
-func behindAnother(name string) RealProxy {
+func behindAnother(name string) proxies.RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
-		cmd := InOrder(Order{PortalAt, Video, Radio})[name](t, dir, at, gate, one, two)
+		cmd := proxies.InOrder(proxies.Order{panels.PortalAt, panels.Video, panels.Radio})[name](t, dir, at, gate, one, two)
 		if name == "caddy" {
 			const trust = "trusted_proxies 127.0.0.1/32"
-			EditFile(t, dir, "sallyport.caddy", "uri /verify/caddy\n", "uri /verify/caddy\n\t\t"+trust+"\n")
+			testkit.EditFile(t, dir, "sallyport.caddy", "uri /verify/caddy\n", "uri /verify/caddy\n\t\t"+trust+"\n")
 			for _, upstream := range []string{one, two} {
-				EditFile(t, dir, "Caddyfile", "reverse_proxy "+HostOf(upstream), "reverse_proxy "+HostOf(upstream)+" {\n\t\t"+trust+"\n\t}")
+				testkit.EditFile(t, dir, "Caddyfile", "reverse_proxy "+proxies.HostOf(upstream), "reverse_proxy "+proxies.HostOf(upstream)+" {\n\t\t"+trust+"\n\t}")
 			}
 		}
 		return cmd

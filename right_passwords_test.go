@@ -9,22 +9,23 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // TestARightPasswordCountsAsNoWrongOne, whatever comes of the request: each is tried
 // more often than wrong passwords may be.
 func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
 		from := login.Browser{Address: netip.MustParseAddr("192.0.2.1")}
 		const tries = 12
 		p.AddAccount(t, "ada")
 		b := p.Browser(t)
 		b.SignIn("ada")
-		token := b.Cookie(SessionCookie)
+		token := b.Cookie(portal.SessionCookie)
 		held, owner, err := session.ByToken(ctx, p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
-		Check(t, err)
+		testkit.Check(t, err)
 		b.Post("/logout")
 		for range tries {
 			_, err := p.Login.ChangePassword(ctx, login.Me{Session: held, Token: token, Account: owner, From: from}, portal.Password, "seven lamps on a sill")
@@ -32,7 +33,7 @@ func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 				t.Fatalf("change in a session that ended: %v", err)
 			}
 		}
-		Check(t, p.DB.Write(ctx, func(tx *db.Tx) error {
+		testkit.Check(t, p.DB.Write(ctx, func(tx *db.Tx) error {
 			_, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = changed_at`)
 			return err
 		}))

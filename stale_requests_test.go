@@ -19,27 +19,27 @@ import (
 // meOf returns what a request of the browser would read now.
 func meOf(t *testing.T, p *portal.Portal, b *portal.Browser) login.Me {
 	t.Helper()
-	token := b.Cookie(SessionCookie)
+	token := b.Cookie(portal.SessionCookie)
 	held, owner, err := session.ByToken(context.Background(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
-	Check(t, err)
-	return login.Me{Session: held, Token: token, Account: owner, From: login.Browser{Device: b.Cookie(DeviceCookie)}}
+	testkit.Check(t, err)
+	return login.Me{Session: held, Token: token, Account: owner, From: login.Browser{Device: b.Cookie(portal.DeviceCookie)}}
 }
 
 // TestARequestOfAnOlderTokenChangesNothing: it was read before the owner changed the
 // password, and waited for its hashes or for the account's row.
 func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
-		b, phone := WithTwoFactor(t, p, "ada")
+		b, phone := portal.WithTwoFactor(t, p, "ada")
 		wizard, device := b.BeginEnroll(), ""
-		Check(t, p.DB.Reader().QueryRowContext(ctx, `SELECT id FROM devices`).Scan(&device))
+		testkit.Check(t, p.DB.Reader().QueryRowContext(ctx, `SELECT id FROM devices`).Scan(&device))
 		stale := meOf(t, p, b)
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill"); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("the owner's change: %s", Summary(a))
+			t.Fatalf("the owner's change: %s", portal.Summary(a))
 		}
-		before := CountRows(t, p, `SELECT COUNT(*) FROM events`)
+		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		scope, err := access.NewScope("https://radio.example", "/", "GET", "")
-		Check(t, err)
+		testkit.Check(t, err)
 		for what, change := range map[string]func() error{
 			"password": func() error {
 				_, err := p.Login.ChangePassword(ctx, stale, "seven lamps on a sill", "chosen by a thief")
@@ -74,7 +74,7 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 				t.Fatalf("%s: the owner is signed out", what)
 			}
 		}
-		if after := CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
+		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
 			t.Errorf("%d events", after-before)
 		}
 	})
@@ -83,9 +83,9 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 // TestOfChangesAtOnceOneIsMade: each gives the session a new token, so that the others
 // came with an older one.
 func TestOfChangesAtOnceOneIsMade(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
-		b, _ := WithTwoFactor(t, p, "ada")
+		b, _ := portal.WithTwoFactor(t, p, "ada")
 		wizards := make([]*portal.Phone, 4)
 		for i := range wizards {
 			wizards[i] = b.BeginEnroll()
@@ -103,9 +103,9 @@ func TestOfChangesAtOnceOneIsMade(t *testing.T) {
 			if token == "" {
 				continue
 			}
-			b.SetCookie(SessionCookie, token)
+			b.SetCookie(portal.SessionCookie, token)
 			if a := b.Get("/settings/security"); a.Status != http.StatusOK {
-				t.Errorf("the one that was made: %s", Summary(a))
+				t.Errorf("the one that was made: %s", portal.Summary(a))
 			}
 		}
 	})

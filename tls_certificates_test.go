@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
 // TestCertificatesAreRenewedBesideOpenConnections: by a signal and without one.
@@ -20,11 +21,11 @@ func TestCertificatesAreRenewedBesideOpenConnections(t *testing.T) {
 	overTLS(t, func(t *testing.T, s *secured) {
 		serial := func() string {
 			conn, err := s.dial(t, "radio.example")
-			Check(t, err)
+			testkit.Check(t, err)
 			return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
 		}
 		open, err := s.dial(t, "radio.example")
-		Check(t, err)
+		testkit.Check(t, err)
 		reader := bufio.NewReader(open)
 		goesOn := func(when string) {
 			resp := sendLines(t, open, reader, "GET /x HTTP/1.1", "Host: radio.example")
@@ -34,7 +35,7 @@ func TestCertificatesAreRenewedBesideOpenConnections(t *testing.T) {
 			}
 		}
 		first := serial()
-		Check(t, s.WatchCertificates(t.Context()))
+		testkit.Check(t, s.WatchCertificates(t.Context()))
 		if serial() != first {
 			t.Error("a certificate that didn't change is another")
 		}
@@ -42,28 +43,19 @@ func TestCertificatesAreRenewedBesideOpenConnections(t *testing.T) {
 		if serial() != first {
 			t.Error("a certificate is read for each connection")
 		}
-		Check(t, s.WatchCertificates(t.Context()))
+		testkit.Check(t, s.WatchCertificates(t.Context()))
 		second := serial()
 		if second == first {
 			t.Error("a renewed certificate isn't noticed")
 		}
 		goesOn("after the renewal")
 		s.ca.Issue(s.dir, "radio", "radio.example")
-		Check(t, s.Reload(config.Load(s.file, s.environ())))
+		testkit.Check(t, s.Reload(config.Load(s.file, s.environ())))
 		if serial() == second {
 			t.Error("a reload doesn't read certificates")
 		}
 		goesOn("after the reload")
 	})
-}
-
-// environ is what the portal was started with besides the file.
-func (s *secured) environ() []string {
-	environ := []string{"SALLYPORT_LISTEN=" + s.Config.Listen, "SALLYPORT_DATA_DIR=" + s.Dir, "SALLYPORT_METRICS_LISTEN=" + s.Config.MetricsListen, "SALLYPORT_REDIRECT_LISTEN=" + s.Config.RedirectListen}
-	if url := s.Config.Database.Reveal(); url != "" {
-		environ = append(environ, "SALLYPORT_DATABASE="+url)
-	}
-	return environ
 }
 
 // TestFaultyCertificatesLeaveThoseBeforeInForce (F10).
@@ -73,10 +65,10 @@ func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
 		harm func(t *testing.T, s *secured)
 		want string // in the log
 	}{
-		"another's key":  {func(t *testing.T, s *secured) { MoveFile(t, s.dir+"/own.key", s.dir+"/radio.key") }, "don't belong together"},
-		"no key":         {func(t *testing.T, s *secured) { Check(t, os.Remove(s.dir+"/radio.key")) }, "radio.key: no such file"},
-		"half a file":    {func(t *testing.T, s *secured) { Check(t, os.Truncate(s.dir+"/radio.pem", 100)) }, "don't belong together"},
-		"a key for all":  {func(t *testing.T, s *secured) { Check(t, os.Chmod(s.dir+"/radio.key", 0o644)) }, "run: chmod 600"},
+		"another's key":  {func(t *testing.T, s *secured) { testkit.MoveFile(t, s.dir+"/own.key", s.dir+"/radio.key") }, "don't belong together"},
+		"no key":         {func(t *testing.T, s *secured) { testkit.Check(t, os.Remove(s.dir+"/radio.key")) }, "radio.key: no such file"},
+		"half a file":    {func(t *testing.T, s *secured) { testkit.Check(t, os.Truncate(s.dir+"/radio.pem", 100)) }, "don't belong together"},
+		"a key for all":  {func(t *testing.T, s *secured) { testkit.Check(t, os.Chmod(s.dir+"/radio.key", 0o644)) }, "run: chmod 600"},
 		"another's name": {func(t *testing.T, s *secured) { s.ca.Issue(s.dir, "radio", "other.example") }, "no certificate is for radio.example"},
 		"an expired one": {func(t *testing.T, s *secured) {
 			s.ca.IssueFor(s.dir, "radio", testkit.Start.AddDate(-1, 0, 0), testkit.Start.AddDate(0, 0, -1), "radio.example")
@@ -88,7 +80,7 @@ func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			overTLS(t, func(t *testing.T, s *secured) {
 				gauge := func() string {
-					for line := range strings.Lines(Scrape(t, s.Config.MetricsListen)) {
+					for line := range strings.Lines(portal.Scrape(t, s.Config.MetricsListen)) {
 						if value, ok := strings.CutPrefix(line, "sallyport_certificates_faulty "); ok {
 							return strings.TrimSpace(value)
 						}
@@ -99,7 +91,7 @@ func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
 					t.Fatalf("faulty at the start: %s", gauge())
 				}
 				test.harm(t, s)
-				Check(t, s.WatchCertificates(t.Context()))
+				testkit.Check(t, s.WatchCertificates(t.Context()))
 				if _, err := s.dial(t, "radio.example"); err != nil {
 					t.Errorf("the certificate of before isn't in force: %v", err)
 				}
@@ -118,8 +110,8 @@ func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
 				}
 				s.ca.Issue(s.dir, "own", "auth.test", "video.test")
 				s.ca.Issue(s.dir, "radio", "radio.example")
-				Check(t, s.WatchCertificates(t.Context()))
-				Check(t, s.Reload(config.Load(s.file, s.environ())))
+				testkit.Check(t, s.WatchCertificates(t.Context()))
+				testkit.Check(t, s.Reload(config.Load(s.file, s.environ())))
 				if a := b.Get("/readyz"); gauge() != "0" || strings.Contains(a.Body, "certificates") || strings.Contains(a.Body, "configuration") {
 					t.Errorf("once mended: metric %s\n%s", gauge(), a.Body)
 				}
@@ -135,14 +127,14 @@ func TestExpiryIsSaidTwoWeeksBefore(t *testing.T) {
 		s.ca.IssueFor(s.dir, "radio", testkit.Start.AddDate(-1, 0, 0), end, "radio.example")
 		look := func(move time.Duration) (ready string, warnings int) {
 			s.Clock.Move(move)
-			Check(t, s.WatchCertificates(t.Context()))
+			testkit.Check(t, s.WatchCertificates(t.Context()))
 			return s.Browser(t).Get("/readyz").Body, strings.Count(s.Logs.String(), "a certificate expires soon")
 		}
 		const day = 24 * time.Hour
 		if ready, n := look(6*day - time.Second); n != 0 || strings.Contains(ready, "certificates") {
 			t.Errorf("more than 14 days before: %d warnings, %s", n, ready)
 		}
-		if want := fmt.Sprintf("\nsallyport_certificate_end_timestamp_seconds %g\n", float64(end.Unix())); !strings.Contains(Scrape(t, s.Config.MetricsListen), want) {
+		if want := fmt.Sprintf("\nsallyport_certificate_end_timestamp_seconds %g\n", float64(end.Unix())); !strings.Contains(portal.Scrape(t, s.Config.MetricsListen), want) {
 			t.Errorf("no %q", want)
 		}
 		if ready, n := look(2 * time.Second); n != 1 || !strings.Contains(ready, "\ncertificates: one expires soon\n") {
@@ -167,20 +159,20 @@ func TestReloadMovesEveryListener(t *testing.T) {
 		served := func(host string) (handshake, redirect bool) {
 			_, err := s.dial(t, host)
 			conn, dialed := net.Dial("tcp", s.Config.RedirectListen)
-			Check(t, dialed)
+			testkit.Check(t, dialed)
 			defer conn.Close()
 			resp := sendLines(t, conn, bufio.NewReader(conn), "GET /x HTTP/1.1", "Host: "+host)
 			return err == nil, resp.StatusCode == http.StatusPermanentRedirect
 		}
 		text, err := os.ReadFile(s.file)
-		Check(t, err)
+		testkit.Check(t, err)
 		for host, want := range map[string]bool{"radio.example": true, "new.test": false} {
 			if handshake, redirect := served(host); handshake != want || redirect != want {
 				t.Errorf("before, %s: handshake %v, redirect %v", host, handshake, redirect)
 			}
 		}
-		Check(t, os.WriteFile(s.file, []byte(strings.ReplaceAll(string(text), secureRadio, "https://new.test")), 0o600))
-		Check(t, s.Reload(config.Load(s.file, s.environ())))
+		testkit.Check(t, os.WriteFile(s.file, []byte(strings.ReplaceAll(string(text), secureRadio, "https://new.test")), 0o600))
+		testkit.Check(t, s.Reload(config.Load(s.file, s.environ())))
 		for host, want := range map[string]bool{"radio.example": false, "new.test": true} {
 			if handshake, redirect := served(host); handshake != want || redirect != want {
 				t.Errorf("after, %s: handshake %v, redirect %v", host, handshake, redirect)
@@ -190,8 +182,8 @@ func TestReloadMovesEveryListener(t *testing.T) {
 			t.Errorf("the new panel: %d", a.Status)
 		}
 		// What waits for the next start changes nothing, and the log says so.
-		Check(t, os.WriteFile(s.file, []byte("public_url: "+secureAt+"\ntls: {acme: {accept_terms: true}}\n"), 0o600))
-		Check(t, s.Reload(config.Load(s.file, s.environ())))
+		testkit.Check(t, os.WriteFile(s.file, []byte("public_url: "+secureAt+"\ntls: {acme: {accept_terms: true}}\n"), 0o600))
+		testkit.Check(t, s.Reload(config.Load(s.file, s.environ())))
 		if handshake, _ := served("auth.test"); !handshake || !strings.Contains(s.Logs.String(), "take effect only at a start") {
 			t.Error("a CA instead of files is taken up by a reload, or nobody is told that it isn't")
 		}

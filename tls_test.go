@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -39,7 +40,7 @@ func overTLS(t *testing.T, test func(t *testing.T, s *secured)) {
 			s := &secured{ca: testkit.NewCA(t), dir: t.TempDir()}
 			s.ca.Issue(s.dir, "own", "auth.test", "*.test")
 			s.ca.Issue(s.dir, "radio", "radio.example")
-			s.file = WriteConfig(t, s.declare(StartPanel(t, "radio").URL, StartPanel(t, "video").URL))
+			s.file = panels.WriteConfig(t, s.declare(panels.StartPanel(t, "radio").URL, panels.StartPanel(t, "video").URL))
 			s.Portal = portal.Start(t, engine, "SALLYPORT_CONFIG="+s.file,
 				"SALLYPORT_METRICS_LISTEN="+secondAddress(t), "SALLYPORT_REDIRECT_LISTEN="+secondAddress(t))
 			s.Roots = s.ca.Roots
@@ -67,7 +68,7 @@ panels:
 // none.
 func (s *secured) dial(t *testing.T, host string, protocols ...string) (*tls.Conn, error) {
 	t.Helper()
-	conn := tls.Client(Dial(t, s.Portal), &tls.Config{
+	conn := tls.Client(portal.Dial(t, s.Portal), &tls.Config{
 		ServerName: host, RootCAs: s.ca.Roots, Time: s.Clock.Now, NextProtos: protocols,
 	})
 	return conn, conn.Handshake()
@@ -77,9 +78,9 @@ func (s *secured) dial(t *testing.T, host string, protocols ...string) (*tls.Con
 func sendLines(t *testing.T, conn net.Conn, reader *bufio.Reader, lines ...string) *http.Response {
 	t.Helper()
 	_, err := fmt.Fprint(conn, strings.Join(lines, "\r\n")+"\r\n\r\n")
-	Check(t, err)
+	testkit.Check(t, err)
 	resp, err := http.ReadResponse(reader, nil)
-	Check(t, err)
+	testkit.Check(t, err)
 	return resp
 }
 
@@ -87,18 +88,18 @@ func sendLines(t *testing.T, conn net.Conn, reader *bufio.Reader, lines ...strin
 // through our own TLS: no proxy is named, and no forwarded header is believed.
 func TestTLSOfItsOwnFromThePasswordToThePanel(t *testing.T) {
 	overTLS(t, func(t *testing.T, s *secured) {
-		_, phone := WithTwoFactor(t, s.Portal, "ada")
+		_, phone := portal.WithTwoFactor(t, s.Portal, "ada")
 		b := s.Browser(t)
 		b.Header.Set("X-Forwarded-For", "203.0.113.9")
 		b.Header.Set("X-Forwarded-Proto", "http")
-		a := Navigate(b, secureVideo+"/page?x=1")
+		a := panels.Navigate(b, secureVideo+"/page?x=1")
 		if a.Status != http.StatusOK || !strings.Contains(a.Body, `name="return"`) {
-			t.Fatalf("the panel leads to %s\n%s", Summary(a), a.Body)
+			t.Fatalf("the panel leads to %s\n%s", portal.Summary(a), a.Body)
 		}
 		if got := a.Header.Get("Strict-Transport-Security"); got != "max-age=31536000" {
 			t.Errorf("HSTS of the portal: %q", got)
 		}
-		b.Post("/login", "username", "ada", "password", portal.Password, "return", FieldOf(a.Body, "return"))
+		b.Post("/login", "username", "ada", "password", portal.Password, "return", portal.FieldOf(a.Body, "return"))
 		b.Follow()
 		a = b.Post("/login/code", "code", phone.Code(0))
 		own := a.Header.Values("Set-Cookie")
@@ -120,7 +121,7 @@ func TestTLSOfItsOwnFromThePasswordToThePanel(t *testing.T) {
 		if !found["__Host-sallyport"] || !found["__Host-sallyport-visit"] {
 			t.Errorf("cookies %v", found)
 		}
-		seen := Received(t, b.Follow())
+		seen := panels.Received(t, b.Follow())
 		for name, want := range map[string]string{"Remote-User": "ada", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "video.test"} {
 			if got := seen.Header.Get(name); got != want {
 				t.Errorf("the panel got %s = %q, want %q", name, got, want)
@@ -140,7 +141,7 @@ func TestTLSOfItsOwnFromThePasswordToThePanel(t *testing.T) {
 func TestTLSOfItsOwnSpeaksHTTP2(t *testing.T) {
 	overTLS(t, func(t *testing.T, s *secured) {
 		s.AddAccount(t, "bob")
-		b := Visit(t, s.Portal, "bob", secureRadio+"/")
+		b := panels.Visit(t, s.Portal, "bob", secureRadio+"/")
 		cookie := "__Host-sallyport-visit=" + b.CookieAt(secureRadio, "__Host-sallyport-visit")
 		transport := &http.Transport{
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -152,10 +153,10 @@ func TestTLSOfItsOwnSpeaksHTTP2(t *testing.T) {
 		ask := func(method, url string) *http.Response {
 			t.Helper()
 			req, err := http.NewRequest(method, url, nil)
-			Check(t, err)
+			testkit.Check(t, err)
 			req.Header.Set("Cookie", cookie)
 			resp, err := transport.RoundTrip(req)
-			Check(t, err)
+			testkit.Check(t, err)
 			t.Cleanup(func() { resp.Body.Close() })
 			return resp
 		}
@@ -170,7 +171,7 @@ func TestTLSOfItsOwnSpeaksHTTP2(t *testing.T) {
 		}
 
 		conn, err := s.dial(t, "radio.example", "http/1.1")
-		Check(t, err)
+		testkit.Check(t, err)
 		reader := bufio.NewReader(conn)
 		if resp := sendLines(t, conn, reader, "GET /echo HTTP/1.1", "Host: radio.example", "Connection: Upgrade", "Upgrade: websocket", "Cookie: "+cookie); resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("upgrade: %s", resp.Status)
@@ -180,10 +181,10 @@ func TestTLSOfItsOwnSpeaksHTTP2(t *testing.T) {
 			t.Fatalf("echo: %q, %v", line, err)
 		}
 		b.Post(secureRadio + "/.sallyport/logout")
-		if _, err := reader.ReadString('\n'); err == nil || IsTimeout(err) {
+		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
 			t.Errorf("the WebSocket outlives its session: %v", err)
 		}
-		if _, err := io.Copy(io.Discard, events.Body); err == nil || IsTimeout(err) {
+		if _, err := io.Copy(io.Discard, events.Body); err == nil || testkit.IsTimeout(err) {
 			t.Errorf("the events outlive their session: %v", err)
 		}
 	})
@@ -210,20 +211,20 @@ func TestTLSOfItsOwnShowsNobodyAnothersCertificate(t *testing.T) {
 			}
 		}
 		// Whoever names no host, as a health check, gets the portal's.
-		nameless := tls.Client(Dial(t, s.Portal), &tls.Config{InsecureSkipVerify: true})
-		Check(t, nameless.Handshake())
+		nameless := tls.Client(portal.Dial(t, s.Portal), &tls.Config{InsecureSkipVerify: true})
+		testkit.Check(t, nameless.Handshake())
 		if got := nameless.ConnectionState().PeerCertificates[0].Subject.CommonName; got != "auth.test" {
 			t.Errorf("without a name: certificate of %s", got)
 		}
 		if resp := sendLines(t, nameless, bufio.NewReader(nameless), "GET /healthz HTTP/1.1", "Host: "+s.At); resp.StatusCode != http.StatusOK {
 			t.Errorf("healthz of a host without a name: %s", resp.Status)
 		}
-		old := tls.Client(Dial(t, s.Portal), &tls.Config{ServerName: "auth.test", RootCAs: s.ca.Roots, Time: s.Clock.Now, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10})
+		old := tls.Client(portal.Dial(t, s.Portal), &tls.Config{ServerName: "auth.test", RootCAs: s.ca.Roots, Time: s.Clock.Now, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10})
 		if err := old.Handshake(); err == nil {
 			t.Error("TLS 1.1 is spoken")
 		}
-		twelve := tls.Client(Dial(t, s.Portal), &tls.Config{ServerName: "auth.test", RootCAs: s.ca.Roots, Time: s.Clock.Now, MaxVersion: tls.VersionTLS12})
-		Check(t, twelve.Handshake())
+		twelve := tls.Client(portal.Dial(t, s.Portal), &tls.Config{ServerName: "auth.test", RootCAs: s.ca.Roots, Time: s.Clock.Now, MaxVersion: tls.VersionTLS12})
+		testkit.Check(t, twelve.Handshake())
 
 		// The name in TLS opens no other host.
 		for _, test := range []struct {
@@ -238,12 +239,12 @@ func TestTLSOfItsOwnShowsNobodyAnothersCertificate(t *testing.T) {
 			{[]string{"CONNECT radio.example:443 HTTP/1.1", "Host: radio.example"}, http.StatusNotFound},
 		} {
 			conn, err := s.dial(t, "auth.test")
-			Check(t, err)
+			testkit.Check(t, err)
 			if resp := sendLines(t, conn, bufio.NewReader(conn), test.lines...); resp.StatusCode != test.want {
 				t.Errorf("%q: %s, want %d", test.lines, resp.Status, test.want)
 			}
 		}
-		plain := Dial(t, s.Portal)
+		plain := portal.Dial(t, s.Portal)
 		if resp := sendLines(t, plain, bufio.NewReader(plain), "GET /login HTTP/1.1", "Host: auth.test"); resp.StatusCode != http.StatusBadRequest || len(resp.Cookies()) > 0 {
 			t.Errorf("plain http: %s", resp.Status)
 		}
@@ -254,13 +255,13 @@ func TestTLSOfItsOwnShowsNobodyAnothersCertificate(t *testing.T) {
 // by nothing but TLS that ends here.
 func TestRequestsAroundTheProxyAreRefusedWhereTLSIsNotOurs(t *testing.T) {
 	t.Parallel()
-	file := WriteConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, upstream: '%s'}\n", secureAt, secureRadio, StartPanel(t, "radio").URL))
+	file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, upstream: '%s'}\n", secureAt, secureRadio, panels.StartPanel(t, "radio").URL))
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
 	for _, host := range []string{"auth.test", "radio.example"} {
-		conn := Dial(t, p)
+		conn := portal.Dial(t, p)
 		resp := sendLines(t, conn, bufio.NewReader(conn), "GET /login HTTP/1.1", "Host: "+host, "X-Forwarded-Proto: https", "X-Forwarded-For: 127.0.0.1")
 		body, err := io.ReadAll(resp.Body)
-		Check(t, err)
+		testkit.Check(t, err)
 		if resp.StatusCode != http.StatusForbidden || !strings.Contains(string(body), "trusted_proxies: [127.0.0.1/32]") {
 			t.Errorf("%s: %s\n%s", host, resp.Status, body)
 		}
@@ -272,7 +273,16 @@ func TestRequestsAroundTheProxyAreRefusedWhereTLSIsNotOurs(t *testing.T) {
 func secondAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
-	Check(t, err)
+	testkit.Check(t, err)
 	defer listener.Close()
 	return listener.Addr().String()
+}
+
+// environ is what the portal was started with besides the file.
+func (s *secured) environ() []string {
+	environ := []string{"SALLYPORT_LISTEN=" + s.Config.Listen, "SALLYPORT_DATA_DIR=" + s.Dir, "SALLYPORT_METRICS_LISTEN=" + s.Config.MetricsListen, "SALLYPORT_REDIRECT_LISTEN=" + s.Config.RedirectListen}
+	if url := s.Config.Database.Reveal(); url != "" {
+		environ = append(environ, "SALLYPORT_DATABASE="+url)
+	}
+	return environ
 }

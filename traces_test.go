@@ -18,28 +18,28 @@ import (
 // TestWrongCodesLeaveTheirTracesWhetherTheClientWaitsOrNot: each client hangs up right
 // after sending.
 func TestWrongCodesLeaveTheirTracesWhetherTheClientWaitsOrNot(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
 		for n := range 5 {
-			pending := PendingSignIn(t, p, "ada")
+			pending := portal.PendingSignIn(t, p, "ada")
 			ctx, hangUp := context.WithCancel(context.Background())
 			// Once the try is written down the clock is asked what time it is for the code.
 			clock := p.Login.Clock
 			p.Login.Clock = func() time.Time {
-				if UnitsUsed(t, p, "ada", "code") > n {
+				if portal.UnitsUsed(t, p, "ada", "code") > n {
 					hangUp()
 				}
 				return clock()
 			}
-			before := EventCounts(t, p)["code_failed:refused"]
-			p.Login.SubmitCode(ctx, pending.Cookie(AttemptCookie), WrongCode(phone), "", "", login.Browser{})
+			before := portal.EventCounts(t, p)["code_failed:refused"]
+			p.Login.SubmitCode(ctx, pending.Cookie(portal.AttemptCookie), portal.WrongCode(phone), "", "", login.Browser{})
 			p.Login.Clock = clock
 			hangUp()
-			if after := EventCounts(t, p)["code_failed:refused"]; after != before+1 {
+			if after := portal.EventCounts(t, p)["code_failed:refused"]; after != before+1 {
 				t.Errorf("%d events of a wrong code, want one", after-before)
 			}
 		}
-		got := EventCounts(t, p)
+		got := portal.EventCounts(t, p)
 		if got["code_failed:refused"] != 5 || got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
 			t.Errorf("events %v", got)
 		}
@@ -49,15 +49,15 @@ func TestWrongCodesLeaveTheirTracesWhetherTheClientWaitsOrNot(t *testing.T) {
 // TestManyWrongCodesAtOnceAreOneNotice: of those that were compared at once no one need
 // be the third.
 func TestManyWrongCodesAtOnceAreOneNotice(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
 		tabs := make([]*portal.Browser, 12)
 		for i := range tabs {
-			tabs[i] = PendingSignIn(t, p, "ada")
+			tabs[i] = portal.PendingSignIn(t, p, "ada")
 		}
-		wrong := WrongCode(phone)
-		testkit.Race(len(tabs), func(i int) string { return TryCode(tabs[i], "/login/code", "code", wrong) })
-		if got := EventCounts(t, p); got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
+		wrong := portal.WrongCode(phone)
+		testkit.Race(len(tabs), func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
+		if got := portal.EventCounts(t, p); got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
 			t.Errorf("events %v, want one notice and one suspicion", got)
 		}
 	})
@@ -66,18 +66,18 @@ func TestManyWrongCodesAtOnceAreOneNotice(t *testing.T) {
 // TestTheOwnerIsToldOfAThiefWithPasswordAndCookie, and an owner's own slips in a known
 // browser, which end in a sign-in, are no sign of a thief.
 func TestTheOwnerIsToldOfAThiefWithPasswordAndCookie(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		owner, phone := WithTwoFactor(t, p, "ada")
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := portal.WithTwoFactor(t, p, "ada")
 		for range 4 {
 			p.Clock.Move(time.Minute)
 			owner.SignIn("ada")
 			for range 2 {
-				TryCode(owner, "/login/code", "code", WrongCode(phone))
+				portal.TryCode(owner, "/login/code", "code", portal.WrongCode(phone))
 			}
 			owner.Post("/login/code", "code", phone.Code(0))
-			CheckSignedIn(t, owner, "the owner, after two slips", true)
+			portal.CheckSignedIn(t, owner, "the owner, after two slips", true)
 		}
-		if strings.Contains(VisibleText(owner.Get("/settings/profile").Body), banner) || EventCounts(t, p)["wrong_codes_noticed:done"] != 0 {
+		if strings.Contains(portal.VisibleText(owner.Get("/settings/profile").Body), banner) || portal.EventCounts(t, p)["wrong_codes_noticed:done"] != 0 {
 			t.Error("the owner's own slips are a notice")
 		}
 		p.Clock.Move(24 * time.Hour)
@@ -86,12 +86,12 @@ func TestTheOwnerIsToldOfAThiefWithPasswordAndCookie(t *testing.T) {
 		thief := knownBrowser(t, p, owner)
 		thief.SignIn("ada")
 		for n := 1; n <= 5; n++ {
-			TryCode(thief, "/login/code", "code", WrongCode(phone))
-			if told := strings.Contains(VisibleText(owner.Get("/settings/profile").Body), banner); told != (n >= 3) {
+			portal.TryCode(thief, "/login/code", "code", portal.WrongCode(phone))
+			if told := strings.Contains(portal.VisibleText(owner.Get("/settings/profile").Body), banner); told != (n >= 3) {
 				t.Errorf("after %d wrong codes of the thief: told %v", n, told)
 			}
 		}
-		if got := EventCounts(t, p); got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
+		if got := portal.EventCounts(t, p); got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
 			t.Errorf("events %v", got)
 		}
 	})
@@ -100,19 +100,19 @@ func TestTheOwnerIsToldOfAThiefWithPasswordAndCookie(t *testing.T) {
 // TestNoAccountFillsTheDisk tries every route that an account holder may use again and
 // again: each leaves a bounded number of events.
 func TestNoAccountFillsTheDisk(t *testing.T) {
-	OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const times = 130
-		b, phone := WithTwoFactor(t, p, "ada")
+		b, phone := portal.WithTwoFactor(t, p, "ada")
 		p.Clock.Move(time.Hour)
 		seen := phone.Code(0)
-		tab := PendingSignIn(t, p, "ada")
+		tab := portal.PendingSignIn(t, p, "ada")
 		tab.Post("/login/code", "code", seen)
-		pending := PendingSignIn(t, p, "ada")
+		pending := portal.PendingSignIn(t, p, "ada")
 		b.Post("/settings/devices/forget-all")
 		b.SignIn("ada")
 		p.Clock.Move(30 * time.Second)
 		b.Post("/login/code", "code", phone.Code(0))
-		CheckSignedIn(t, b, "ada", true)
+		portal.CheckSignedIn(t, b, "ada", true)
 		for what, c := range map[string]struct {
 			most int // events
 			do   func(n int) portal.Answer
@@ -136,40 +136,40 @@ func TestNoAccountFillsTheDisk(t *testing.T) {
 			}},
 			"backup codes": {3, func(int) portal.Answer { return b.Post("/settings/security/backup-codes") }},
 		} {
-			before, last := CountRows(t, p, `SELECT COUNT(*) FROM events`), portal.Answer{}
+			before, last := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`), portal.Answer{}
 			for n := range times {
 				last = c.do(n)
 			}
-			if got := CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; got > c.most {
+			if got := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; got > c.most {
 				t.Errorf("%s, %d times: %d events, want at most %d", what, times, got, c.most)
 			}
-			if c.most == 60 && (last.Status != http.StatusTooManyRequests || !strings.Contains(VisibleText(last.Body), "Too many changes")) {
-				t.Errorf("%s: %s", what, Summary(last))
+			if c.most == 60 && (last.Status != http.StatusTooManyRequests || !strings.Contains(portal.VisibleText(last.Body), "Too many changes")) {
+				t.Errorf("%s: %s", what, portal.Summary(last))
 			}
 		}
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill"); a.Location != "/settings/security?notice=password_changed" {
-			t.Errorf("the password can't be changed any more: %s", Summary(a))
+			t.Errorf("the password can't be changed any more: %s", portal.Summary(a))
 		}
 		if a := b.Post("/settings/devices/forget-all"); a.Location != "/settings/sessions?notice=forgotten" {
-			t.Errorf("browsers can't be forgotten any more: %s", Summary(a))
+			t.Errorf("browsers can't be forgotten any more: %s", portal.Summary(a))
 		}
-		before := CountRows(t, p, `SELECT COUNT(*) FROM events`)
+		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		for range 3 {
 			b.Post("/settings/devices/forget-all")
 		}
-		if got := CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; got != 0 {
+		if got := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; got != 0 {
 			t.Errorf("nothing to forget: %d events", got)
 		}
-		if page := VisibleText(b.Get("/settings/activity?before=9999999999999.x").Body); !strings.Contains(page, "times within an hour") {
+		if page := portal.VisibleText(b.Get("/settings/activity?before=9999999999999.x").Body); !strings.Contains(page, "times within an hour") {
 			for a := b.Last; ; {
 				next := strings.Index(a.Body, "/settings/activity?before=")
 				if next < 0 {
 					t.Error("no event says for how many it stands")
 					break
 				}
-				path := Unescape(a.Body[next:])
+				path := portal.Unescape(a.Body[next:])
 				a = b.Get(path[:strings.IndexByte(path, '"')])
-				if strings.Contains(VisibleText(a.Body), "times within an hour") {
+				if strings.Contains(portal.VisibleText(a.Body), "times within an hour") {
 					break
 				}
 			}

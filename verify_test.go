@@ -7,32 +7,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
-
-// Asked are questions about a page of video in the shape that each proxy sends:
-// for Traefik pkg/middlewares/auth/forward.go, for Envoy
-// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc; the other
-// three run for real in proxies_test.go.
-func Asked(proxy, target string) (address string, header http.Header) {
-	switch proxy {
-	case "nginx", "nginx/refused":
-		return "http://sallyport/verify/" + proxy, http.Header{"X-Original-Method": {"GET"}, "X-Original-Url": {Video + target}, "X-Real-Ip": {"192.0.2.7"}}
-	case "envoy":
-		return Video + "/verify/envoy" + target, http.Header{"X-Forwarded-Proto": {"http"}, "X-Forwarded-For": {"192.0.2.7"}, "X-Envoy-Internal": {"true"}}
-	}
-	return "http://sallyport/verify/" + proxy, http.Header{
-		"X-Forwarded-Method": {"GET"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"video.test"},
-		"X-Forwarded-Uri": {target}, "X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Port": {"80"}, "X-Real-Ip": {"192.0.2.7"},
-	}
-}
 
 var verifyDialects = []string{"nginx", "nginx/refused", "caddy", "haproxy", "traefik", "envoy"}
 
 // aboutVideo runs a test on a portal whose panel video another proxy serves.
 func aboutVideo(t *testing.T, trusted string, test func(t *testing.T, p *portal.Portal)) {
 	t.Helper()
-	OnBothEngines(t, test, "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: %s
+	portal.OnBothEngines(t, test, "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [%s]
 panels:
   - url: %s
@@ -42,19 +26,7 @@ panels:
       - path: /api/
         require: session
         preflight: true
-`, PortalAt, trusted, Video)))
-}
-
-// Ask asks about a page with the visit of a browser, and more headers.
-func Ask(b *portal.Browser, proxy, target string, more http.Header) portal.Answer {
-	address, header := Asked(proxy, target)
-	for name, values := range more {
-		header[name] = values
-	}
-	if visit := b.CookieAt(Video, "sallyport-visit"); visit != "" && proxy != "envoy" {
-		header["Cookie"] = []string{"sallyport-visit=" + visit}
-	}
-	return b.Do(http.MethodGet, address, nil, header)
+`, panels.PortalAt, trusted, panels.Video)))
 }
 
 func TestVerifyAdmitsWithIdentityAndLeadsStrangersToTheSignIn(t *testing.T) {
@@ -62,11 +34,11 @@ func TestVerifyAdmitsWithIdentityAndLeadsStrangersToTheSignIn(t *testing.T) {
 		p.AddAccount(t, "ada")
 		b := p.Browser(t)
 		// No proxy serves the panel here: the way to a visit is walked by hand.
-		b.Get(Video + "/.sallyport/start?return=/rack")
+		b.Get(panels.Video + "/.sallyport/start?return=/rack")
 		b.Follow()
-		signIn := FieldOf(b.Last.Body, "return")
+		signIn := portal.FieldOf(b.Last.Body, "return")
 		b.Post("/login", "username", "ada", "password", portal.Password, "return", signIn)
-		for !strings.HasPrefix(b.Last.Location, Video+"/rack") {
+		for !strings.HasPrefix(b.Last.Location, panels.Video+"/rack") {
 			if b.Last.Location == "" {
 				t.Fatalf("no way to the panel: %d\n%s", b.Last.Status, b.Last.Body)
 			}
@@ -75,16 +47,16 @@ func TestVerifyAdmitsWithIdentityAndLeadsStrangersToTheSignIn(t *testing.T) {
 		stranger := p.Browser(t)
 		page := http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
 		for _, proxy := range verifyDialects {
-			a := Ask(b, proxy, "/rack?a=b", nil)
-			open := Ask(stranger, proxy, "/status/x", nil)
+			a := panels.Ask(b, proxy, "/rack?a=b", nil)
+			open := panels.Ask(stranger, proxy, "/status/x", nil)
 			if proxy == "nginx/refused" {
 				// The gate admits both, so it was the panel that refused: never a 200, which
 				// nginx would show in place of the panel's page.
-				if a.Status != http.StatusForbidden || !strings.Contains(a.Body, Video+"/rack?a=b") || a.Header.Get("Remote-User") != "" {
-					t.Errorf("%s, signed in: %s", proxy, Summary(a))
+				if a.Status != http.StatusForbidden || !strings.Contains(a.Body, panels.Video+"/rack?a=b") || a.Header.Get("Remote-User") != "" {
+					t.Errorf("%s, signed in: %s", proxy, portal.Summary(a))
 				}
 				if open.Status != http.StatusForbidden {
-					t.Errorf("%s, an open path: %s", proxy, Summary(open))
+					t.Errorf("%s, an open path: %s", proxy, portal.Summary(open))
 				}
 			} else {
 				if a.Status != http.StatusOK || a.Header.Get("Remote-User") != "ada" || len(a.Header["Remote-Groups"]) != 1 || len(a.Header["Set-Cookie"]) != 0 {
@@ -94,21 +66,21 @@ func TestVerifyAdmitsWithIdentityAndLeadsStrangersToTheSignIn(t *testing.T) {
 					t.Errorf("%s, an open path: %d %v", proxy, open.Status, open.Header)
 				}
 			}
-			if a := Ask(b, proxy, "/.sallyport/x", nil); a.Status != http.StatusForbidden {
+			if a := panels.Ask(b, proxy, "/.sallyport/x", nil); a.Status != http.StatusForbidden {
 				t.Errorf("%s, a path of ours: %d", proxy, a.Status)
 			}
-			led, script := Ask(stranger, proxy, "/rack?a=b", page), Ask(stranger, proxy, "/rack?a=b", nil)
+			led, script := panels.Ask(stranger, proxy, "/rack?a=b", page), panels.Ask(stranger, proxy, "/rack?a=b", nil)
 			if proxy == "nginx" { // which knows yes and no only
 				if led.Status != http.StatusUnauthorized || script.Status != http.StatusUnauthorized {
 					t.Errorf("nginx: %d, %d", led.Status, script.Status)
 				}
 				continue
 			}
-			if want := Video + "/.sallyport/start?return=%2Frack%3Fa%3Db"; led.Status != http.StatusSeeOther || led.Location != want {
+			if want := panels.Video + "/.sallyport/start?return=%2Frack%3Fa%3Db"; led.Status != http.StatusSeeOther || led.Location != want {
 				t.Errorf("%s, a page: %d %s, want %s", proxy, led.Status, led.Location, want)
 			}
 			var body struct{ Login string }
-			if err := json.Unmarshal([]byte(script.Body), &body); script.Status != http.StatusUnauthorized || err != nil || !strings.HasPrefix(body.Login, Video+"/.sallyport/start?") {
+			if err := json.Unmarshal([]byte(script.Body), &body); script.Status != http.StatusUnauthorized || err != nil || !strings.HasPrefix(body.Login, panels.Video+"/.sallyport/start?") {
 				t.Errorf("%s, a script: %d %q", proxy, script.Status, script.Body)
 			}
 		}
@@ -121,7 +93,7 @@ func TestR21VerifyBelievesOneFamilyOfHeaders(t *testing.T) {
 	aboutVideo(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
 		b := p.Browser(t)
 		for _, proxy := range verifyDialects {
-			_, header := Asked(proxy, "/status/")
+			_, header := panels.Asked(proxy, "/status/")
 			read := []string{"X-Original-Method", "X-Original-Url", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri"}
 			if strings.HasPrefix(proxy, "nginx") {
 				read = append(read, "X-Real-Ip")
@@ -134,18 +106,18 @@ func TestR21VerifyBelievesOneFamilyOfHeaders(t *testing.T) {
 				for _, more := range []http.Header{
 					{name: nil}, {name: {""}}, {name: {values[0], values[0]}}, {strings.ReplaceAll(name, "-", "_"): values}, {strings.ReplaceAll(name, "-", "."): values},
 				} {
-					if a := Ask(b, proxy, "/status/", more); a.Status != http.StatusForbidden {
+					if a := panels.Ask(b, proxy, "/status/", more); a.Status != http.StatusForbidden {
 						t.Errorf("%s with %v: %d", proxy, more, a.Status)
 					}
 				}
 			}
 			for _, name := range []string{"Remote-User", "Remote_User", "remote.groups"} {
-				if a := Ask(b, proxy, "/status/", http.Header{name: {"root"}}); a.Status != http.StatusForbidden {
+				if a := panels.Ask(b, proxy, "/status/", http.Header{name: {"root"}}); a.Status != http.StatusForbidden {
 					t.Errorf("%s with %s: %d", proxy, name, a.Status)
 				}
 			}
 			for _, target := range []string{"/status/../rack", "/status/..%2frack", "/status/%00", "//status/", "/status/%2e%2e/rack"} {
-				if a := Ask(b, proxy, target, nil); a.Status == http.StatusOK {
+				if a := panels.Ask(b, proxy, target, nil); a.Status == http.StatusOK {
 					t.Errorf("%s admits to %s", proxy, target)
 				}
 			}
@@ -155,12 +127,12 @@ func TestR21VerifyBelievesOneFamilyOfHeaders(t *testing.T) {
 			if host == "video.test." {
 				want = http.StatusMisdirectedRequest // the panel's, but no browser is signed in there
 			}
-			if a := Ask(b, "caddy", "/status/", http.Header{"X-Forwarded-Host": {host}}); a.Status != want {
+			if a := panels.Ask(b, "caddy", "/status/", http.Header{"X-Forwarded-Host": {host}}); a.Status != want {
 				t.Errorf("host %q: %d", host, a.Status)
 			}
 		}
-		for _, address := range []string{PortalAt + "/verify/caddy", PortalAt + "/verify/envoy/status/"} {
-			if _, header := Asked("caddy", "/status/"); b.Do(http.MethodGet, address, nil, header).Status == http.StatusOK {
+		for _, address := range []string{panels.PortalAt + "/verify/caddy", panels.PortalAt + "/verify/envoy/status/"} {
+			if _, header := panels.Asked("caddy", "/status/"); b.Do(http.MethodGet, address, nil, header).Status == http.StatusOK {
 				t.Errorf("%s answers on the portal's own host", address)
 			}
 		}
@@ -175,7 +147,7 @@ func TestAttack89UntrustedCaller(t *testing.T) {
 	aboutVideo(t, "192.0.2.1", func(t *testing.T, p *portal.Portal) {
 		b := p.Browser(t)
 		for _, proxy := range verifyDialects {
-			if a := Ask(b, proxy, "/status/", http.Header{"X-Forwarded-For": {"192.0.2.1"}}); a.Status != http.StatusForbidden {
+			if a := panels.Ask(b, proxy, "/status/", http.Header{"X-Forwarded-For": {"192.0.2.1"}}); a.Status != http.StatusForbidden {
 				t.Errorf("%s: %d", proxy, a.Status)
 			}
 		}

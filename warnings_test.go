@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -17,22 +19,22 @@ import (
 func TestReadyzWarnsWhereEveryRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	const warning = "every request will be refused: name your proxy in trusted_proxies, or set tls"
-	file := WriteConfig(t, "public_url: https://auth.test\n")
+	file := panels.WriteConfig(t, "public_url: https://auth.test\n")
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
 	ready := func() string {
 		resp, err := http.Get("http://" + p.At + "/readyz")
-		Check(t, err)
+		testkit.Check(t, err)
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		Check(t, err)
+		testkit.Check(t, err)
 		if resp.StatusCode != http.StatusOK {
 			t.Errorf("/readyz: %d %s", resp.StatusCode, text)
 		}
 		return string(text)
 	}
 	reload := func(text string) {
-		Check(t, os.WriteFile(file, []byte(text), 0o600))
-		Check(t, p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})))
+		testkit.Check(t, os.WriteFile(file, []byte(text), 0o600))
+		testkit.Check(t, p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})))
 	}
 	if text := ready(); !strings.Contains(text, "trusted_proxies: "+warning+"\n") || strings.Count(p.Logs.String(), warning) != 1 {
 		t.Errorf("at the start:\n%s%s", text, p.Logs)

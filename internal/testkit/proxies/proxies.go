@@ -1,4 +1,4 @@
-package sallyport_test
+package proxies
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -32,10 +33,10 @@ type ProxySite struct{ Origin, Upstream string }
 type Order []string
 
 // PortalFirst is what the documents show.
-var PortalFirst = Order{PortalAt, Radio, Video}
+var PortalFirst = Order{panels.PortalAt, panels.Radio, panels.Video}
 
 func (o Order) sites(one, two string) []ProxySite {
-	upstreams := map[string]string{Radio: one, Video: two}
+	upstreams := map[string]string{panels.Radio: one, panels.Video: two}
 	var all []ProxySite
 	for _, origin := range o {
 		all = append(all, ProxySite{origin, upstreams[origin]})
@@ -68,7 +69,7 @@ func InOrder(written Order) map[string]RealProxy {
 
 func NginxCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
 	for _, file := range []string{"sallyport.conf", "sallyport-headers.conf", "sallyport-maps.conf"} {
-		CopyInto(t, testkit.Path("deploy/proxy/nginx/"+file), dir)
+		testkit.CopyInto(t, testkit.Path("deploy/proxy/nginx/"+file), dir)
 	}
 	text := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
 events { worker_connections 256; }
@@ -86,12 +87,12 @@ upstream sallyport { server %[2]s; }
 	location /own/ { proxy_pass %[3]s; proxy_set_header X-Own yes; } }
 `, at, HostOf(s.Origin), s.Upstream)
 	}
-	WriteFile(t, filepath.Join(dir, "nginx.conf"), text+"}\n")
+	testkit.WriteFile(t, filepath.Join(dir, "nginx.conf"), text+"}\n")
 	return exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
 }
 
 func caddyCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
-	CopyInto(t, testkit.Path("deploy/proxy/sallyport.caddy"), dir)
+	testkit.CopyInto(t, testkit.Path("deploy/proxy/sallyport.caddy"), dir)
 	_, port, _ := net.SplitHostPort(at)
 	text := fmt.Sprintf(`{
 	admin off
@@ -108,14 +109,14 @@ import sallyport.caddy
 		}
 		text += fmt.Sprintf("%s {\n\timport sallyport %s\n\treverse_proxy %s\n}\n", s.Origin, gate, HostOf(s.Upstream))
 	}
-	WriteFile(t, filepath.Join(dir, "Caddyfile"), text)
+	testkit.WriteFile(t, filepath.Join(dir, "Caddyfile"), text)
 	cmd := exec.Command("caddy", "run", "--config", filepath.Join(dir, "Caddyfile"), "--adapter", "caddyfile")
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	return cmd
 }
 
 func haproxyCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
-	CopyInto(t, testkit.Path("deploy/proxy/sallyport.lua"), dir)
+	testkit.CopyInto(t, testkit.Path("deploy/proxy/sallyport.lua"), dir)
 	text := fmt.Sprintf(`global
     tune.lua.maxmem 64
     lua-load %[1]s/sallyport.lua
@@ -145,12 +146,12 @@ frontend all
     server one %s
 `, name, HostOf(s.Upstream))
 	}
-	WriteFile(t, filepath.Join(dir, "haproxy.cfg"), text+backends)
+	testkit.WriteFile(t, filepath.Join(dir, "haproxy.cfg"), text+backends)
 	return exec.Command("haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
 }
 
 func apacheCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
-	CopyInto(t, testkit.Path("deploy/proxy/apache.conf"), dir)
+	testkit.CopyInto(t, testkit.Path("deploy/proxy/apache.conf"), dir)
 	text := fmt.Sprintf(`ServerRoot %[1]s
 PidFile %[1]s/pid
 ErrorLog /dev/stderr
@@ -166,29 +167,13 @@ Define sallyport %[3]s
 	for _, s := range sites {
 		text += fmt.Sprintf("<VirtualHost *:*>\nServerName %s\nInclude %s/apache.conf\n</VirtualHost>\n", HostOf(s.Origin), dir)
 	}
-	WriteFile(t, filepath.Join(dir, "httpd.conf"), text)
+	testkit.WriteFile(t, filepath.Join(dir, "httpd.conf"), text)
 	return exec.Command("apache2", "-DFOREGROUND", "-f", filepath.Join(dir, "httpd.conf"))
 }
 
 func HostOf(origin string) string {
 	_, host, _ := strings.Cut(origin, "://")
 	return host
-}
-
-func CopyInto(t *testing.T, file, dir string) {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	WriteFile(t, filepath.Join(dir, filepath.Base(file)), string(text))
-}
-
-func WriteFile(t *testing.T, file, text string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // BehindProxies runs a test behind each real proxy, with both panels behind it.
@@ -198,14 +183,14 @@ func BehindProxies(t *testing.T, test func(t *testing.T, p *portal.Portal)) {
 	for name, command := range RealProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			one, two := StartPanel(t, "radio"), StartPanel(t, "video")
+			one, two := panels.StartPanel(t, "radio"), panels.StartPanel(t, "video")
 			upstream := func(s *httptest.Server) string {
 				if BeforeGateway[name] {
 					return "\n    upstream: " + s.URL
 				}
 				return ""
 			}
-			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf(`public_url: %s
+			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [127.0.0.1]
 panels:
   - url: %s%s
@@ -224,7 +209,7 @@ panels:
     rules:
       - path: /open/
         require: nothing
-`, PortalAt, Radio, upstream(one), Video, upstream(two))))
+`, panels.PortalAt, panels.Radio, upstream(one), panels.Video, upstream(two))))
 			p.At = StartProxy(t, p.At, one, two, command)
 			test(t, p)
 		})

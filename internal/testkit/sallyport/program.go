@@ -1,7 +1,8 @@
-package sallyport_test
+package sallyport
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,21 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
+
+// Walk asks for a page as a person does and follows every redirect, the one of the page
+// that leads on after a form too.
+func (v *Visitor) Walk(page string) (a portal.Answer, err error) {
+	for range 10 {
+		if a, err = v.Send(http.MethodGet, page); err != nil {
+			return a, err
+		}
+		_, refresh, _ := strings.Cut(a.Header.Get("Refresh"), "url=")
+		if page = cmp.Or(a.Location, refresh); page == "" {
+			return a, nil
+		}
+	}
+	return a, fmt.Errorf("redirects without an end: %s", page)
+}
 
 // StartTime is how long the program may take until it answers, on a machine
 // with other work.
@@ -48,14 +64,14 @@ type Program struct {
 }
 
 func (p *Program) environ() []string {
-	environ := []string{"SALLYPORT_DATA_DIR=" + p.Dir, BehindProxy}
+	environ := []string{"SALLYPORT_DATA_DIR=" + p.Dir, portal.BehindProxy}
 	if p.Base != "" {
 		environ = append(environ, "SALLYPORT_LISTEN="+strings.TrimPrefix(p.Base, "http://"))
 	}
 	if p.File != "" {
 		environ = append(environ, "SALLYPORT_CONFIG="+p.File)
 	} else {
-		environ = append(environ, NoConfig)
+		environ = append(environ, portal.NoConfig)
 	}
 	return append(environ, p.Env...)
 }
@@ -75,7 +91,7 @@ func (p *Program) Background(args ...string) *Process {
 	one := &Process{Cmd: exec.Command(p.Path, args...), Ended: make(chan struct{})}
 	one.Cmd.Env, one.Cmd.Dir = p.environ(), p.Dir
 	one.Cmd.Stdout, one.Cmd.Stderr = &one.out, &one.out
-	Check(p.T, one.Cmd.Start())
+	testkit.Check(p.T, one.Cmd.Start())
 	go func() {
 		one.Err = one.Cmd.Wait()
 		close(one.Ended)
@@ -152,7 +168,7 @@ type Visitor struct {
 func NewVisitor(t *testing.T, base, from string) *Visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
-	Check(t, err)
+	testkit.Check(t, err)
 	return &Visitor{base: base, from: from, client: &http.Client{
 		Jar: jar, Timeout: StartTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -187,7 +203,7 @@ type Unexpected struct {
 	Answer portal.Answer
 }
 
-func (e *Unexpected) Error() string { return fmt.Sprintf("%s: %s", e.Path, Summary(e.Answer)) }
+func (e *Unexpected) Error() string { return fmt.Sprintf("%s: %s", e.Path, portal.Summary(e.Answer)) }
 
 // Died reports whether err says that the program died before it had answered.
 func Died(err error) bool {

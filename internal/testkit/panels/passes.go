@@ -1,0 +1,80 @@
+package panels
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+var ShownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
+
+// PanelRadio is a setting that declares one panel, which doesn't run.
+func PanelRadio(t *testing.T) string {
+	t.Helper()
+	return "SALLYPORT_CONFIG=" + WriteConfig(t, "panels: [{url: "+Radio+", upstream: 'http://127.0.0.1:9'}]\n")
+}
+
+// MakePass makes a pass in the browser; more are fields in place of the usual
+// ones.
+func MakePass(t *testing.T, b *portal.Browser, name string, more ...string) string {
+	t.Helper()
+	a := b.Post("/settings/security/passes", PassFields(name, more...)...)
+	token := ShownPass.FindString(a.Body)
+	if a.Status != http.StatusOK || token == "" || a.Header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("pass %s: %s", name, portal.Summary(a))
+	}
+	return token
+}
+
+func PassFields(name string, more ...string) []string {
+	fields := map[string]string{"name": name, "panel": Radio, "path": "/", "methods": "", "addresses": "", "days": "90"}
+	for i := 0; i+1 < len(more); i += 2 {
+		fields[more[i]] = more[i+1]
+	}
+	var pairs []string
+	for field, value := range fields {
+		pairs = append(pairs, field, value)
+	}
+	return pairs
+}
+
+// OperatorsPass makes a pass as the command line does.
+func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, path, methods, addresses string) string {
+	t.Helper()
+	scope, err := access.NewScope(panel, path, methods, addresses)
+	testkit.Check(t, err)
+	token, err := p.Login.IssuePass(context.Background(), a, pass.Pass{Name: "of the operator", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+	testkit.Check(t, err)
+	return token.Reveal()
+}
+
+func AsHeader(token string) http.Header { return http.Header{"Sallyport-Pass": {token}} }
+
+func AsBearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+
+func AsBasic(token string) http.Header {
+	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
+}
+
+// OnlyPass returns the account's pass of that name.
+func OnlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
+	t.Helper()
+	all, err := pass.List(context.Background(), p.DB.Reader(), portal.MustAccount(t, p, owner).ID)
+	testkit.Check(t, err)
+	for _, one := range all {
+		if one.Name == name {
+			return one
+		}
+	}
+	t.Fatalf("%s has no pass %q", owner, name)
+	return pass.Pass{}
+}

@@ -1,0 +1,82 @@
+package portal
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// Cookies of a portal on plain http.
+const (
+	SessionCookie = "sallyport"
+	AttemptCookie = "sallyport-attempt"
+)
+
+// BehindProxy is a setting with which a test chooses a request's address, by
+// X-Forwarded-For.
+const BehindProxy = "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32"
+
+// OnBothEngines runs a test on a portal of each engine.
+func OnBothEngines(t *testing.T, test func(t *testing.T, p *Portal), settings ...string) {
+	t.Helper()
+	t.Parallel()
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			test(t, Start(t, engine, settings...))
+		})
+	}
+}
+
+// StartNodes starts n nodes on one PostgreSQL database with one key ring. Each
+// has a clock of its own, and all begin at the same time.
+func StartNodes(t *testing.T, n int, settings ...string) []*Portal {
+	t.Helper()
+	nodes := []*Portal{Start(t, "postgres", settings...)}
+	shared := nodes[0].Config
+	settings = append(settings, "SALLYPORT_DATABASE="+shared.Database.Reveal(), "SALLYPORT_DATA_DIR="+shared.DataDir)
+	for len(nodes) < n {
+		nodes = append(nodes, Start(t, "postgres", settings...))
+	}
+	return nodes
+}
+
+func MoveAll(nodes []*Portal, d time.Duration) {
+	for _, p := range nodes {
+		p.Clock.Move(d)
+	}
+}
+
+const DeviceCookie = "sallyport-device"
+
+// NetworkAddress returns an address in the nth IPv4 /24 of a test.
+func NetworkAddress(n int) string { return fmt.Sprintf("10.%d.%d.%d", n/250, n%250, 1+n%200) }
+
+// FromNetwork makes the browser's address one of that network; see [BehindProxy].
+func FromNetwork(b *Browser, n int) *Browser {
+	b.Header.Set("X-Forwarded-For", NetworkAddress(n))
+	return b
+}
+
+// OpenFiles opens a portal without a listener, on a SQLite file that can be changed
+// between two openings.
+func OpenFiles(t *testing.T, dir string) (*server.Portal, error) {
+	t.Helper()
+	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir})
+	testkit.Check(t, err)
+	p, err := server.Open(context.Background(), cfg, testkit.NewClock().Now, slog.New(slog.DiscardHandler))
+	if err == nil {
+		p.Login.Passwords = testkit.Quick
+		t.Cleanup(func() { p.Close() })
+	}
+	return p, err
+}
+
+// NoConfig keeps a command from the configuration of this machine's own portal.
+const NoConfig = "SALLYPORT_CONFIG=/dev/null"

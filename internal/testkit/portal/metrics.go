@@ -1,0 +1,37 @@
+package portal
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"testing"
+)
+
+// Scrape returns what Prometheus gets.
+func Scrape(t *testing.T, address string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("scrape: %d, %v", resp.StatusCode, err)
+	}
+	return string(body)
+}
+
+// StartMeasured starts a portal with a metrics listener.
+func StartMeasured(t *testing.T, engine string, settings ...string) (p *Portal, address string) {
+	t.Helper()
+	// Another address than that of portals: one that starts meanwhile would be
+	// given this port.
+	listener, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	address = listener.Addr().String()
+	return Start(t, engine, append(settings, "SALLYPORT_METRICS_LISTEN="+address)...), address
+}

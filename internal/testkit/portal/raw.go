@@ -1,0 +1,73 @@
+package portal
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// RawAnswer sends a request's bytes as they are and returns the answer's. It
+// is for what a well-behaved client refuses to send.
+func RawAnswer(t *testing.T, p *Portal, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", p.Config.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+// ToListener sends a request to where the portal listens, whatever its public
+// URL is; host is the Host header.
+func ToListener(t *testing.T, p *Portal, method, path, host string, header http.Header, form string) Answer {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://"+p.Config.Listen+path, strings.NewReader(form))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = host
+	if form != "" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	client := &http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Answer{Status: resp.StatusCode, Location: resp.Header.Get("Location"), Body: string(body), Header: resp.Header}
+}
+
+// StreamTime is far more than the gateway takes to notice that a visit ended.
+const StreamTime = 30 * time.Second
+
+func Dial(t *testing.T, p *Portal) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", p.At)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(StreamTime))
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}

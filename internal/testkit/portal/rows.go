@@ -1,0 +1,100 @@
+package portal
+
+import (
+	"context"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// CountRows returns the number that a query gives.
+func CountRows(t *testing.T, p *Portal, query string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := db.One(context.Background(), p.DB.Reader(), query, args, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+const SessionsOfQuery = `SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`
+
+// ChangeRows runs a statement as somebody would who writes the database, and
+// fails the test if it changed nothing.
+func ChangeRows(t *testing.T, p *Portal, statement string, args ...any) {
+	t.Helper()
+	err := p.DB.Write(context.Background(), func(tx *db.Tx) error {
+		n, err := db.Exec(context.Background(), tx, statement, args...)
+		if err == nil && n == 0 {
+			t.Fatalf("changed nothing: %s", statement)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// EventCounts returns how often each event happened, "code_reused:refused" for one.
+func EventCounts(t *testing.T, p *Portal) map[string]int {
+	t.Helper()
+	all, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (string, error) {
+		var kind, outcome string
+		err := scan(&kind, &outcome)
+		return kind + ":" + outcome, err
+	}, `SELECT kind, outcome FROM events`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, one := range all {
+		count[one]++
+	}
+	return count
+}
+
+// DatabaseOf is the setting that names the portal's PostgreSQL database.
+func DatabaseOf(p *Portal) []string {
+	if url := p.Config.Database.Reveal(); url != "" {
+		return []string{"SALLYPORT_DATABASE=" + url}
+	}
+	return nil
+}
+
+const UnusedCodesOf = `SELECT COUNT(*) FROM backup_codes WHERE used_at IS NULL AND account_id = (SELECT id FROM accounts WHERE name = $1)`
+
+// MustAccount returns the account of that name as it is now.
+func MustAccount(t *testing.T, p *Portal, name string) account.Account {
+	t.Helper()
+	a, err := account.ByName(context.Background(), p.DB.Reader(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// halfDone finds accounts whose two-factor authentication is neither on nor
+// off, and sessions that lack a second proof.
+const halfDone = `
+	SELECT 'two-factor authentication of ' || a.name
+	FROM   accounts a
+	JOIN   (SELECT a.id, (SELECT COUNT(*) FROM authenticators WHERE account_id = a.id AND confirmed_at IS NOT NULL) AS confirmed,
+	               (SELECT COUNT(*) FROM backup_codes WHERE account_id = a.id) AS codes FROM accounts a) has ON has.id = a.id
+	WHERE  NOT (a.two_factor_at IS NULL AND confirmed = 0 AND codes = 0 OR a.two_factor_at IS NOT NULL AND confirmed > 0 AND codes = 10)
+	UNION ALL
+	SELECT 'session of ' || a.name || ' with ' || s.proofs
+	FROM   sessions s JOIN accounts a ON a.id = s.account_id AND a.security_stamp = s.security_stamp
+	WHERE  a.two_factor_at IS NOT NULL AND s.proofs NOT LIKE '%totp:%' AND s.proofs NOT LIKE '%backup_code:%'
+	UNION ALL
+	SELECT 'authenticator without a secret: ' || id FROM authenticators WHERE id NOT IN (SELECT authenticator_id FROM totp)`
+
+func NothingHalfDone(t *testing.T, d *db.DB) {
+	t.Helper()
+	found, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, halfDone)
+	testkit.Check(t, err)
+	for _, one := range found {
+		t.Errorf("half done: %s", one)
+	}
+}

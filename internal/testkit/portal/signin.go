@@ -1,0 +1,148 @@
+package portal
+
+import (
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+)
+
+// WithTwoFactor adds an account with two-factor authentication. The browser
+// that enrolled is signed in, and the next code is a fresh one.
+func WithTwoFactor(t *testing.T, p *Portal, name string) (*Browser, *Phone) {
+	t.Helper()
+	p.AddAccount(t, name)
+	b := p.Browser(t)
+	b.SignIn(name)
+	phone := b.Enroll("Phone")
+	if len(phone.Codes) != 10 {
+		t.Fatalf("got %d backup codes, want 10", len(phone.Codes))
+	}
+	return b, phone
+}
+
+// PendingSignIn returns a browser that gave the right password and is asked
+// for a code.
+func PendingSignIn(t *testing.T, p *Portal, name string) *Browser {
+	t.Helper()
+	b := p.Browser(t)
+	if a := b.SignIn(name); a.Location != "/login/code" {
+		t.Fatalf("sign-in of %s goes to %s, want /login/code", name, a.Location)
+	}
+	return b
+}
+
+// CheckSignedIn fails the test unless the browser's last answer and the start page say
+// want: signed in or not.
+func CheckSignedIn(t *testing.T, b *Browser, what string, want bool) {
+	t.Helper()
+	a := b.Last
+	if got := a.Status == http.StatusSeeOther && b.SignedIn(); got != want {
+		t.Errorf("%s: %d %s, signed in %v, want %v", what, a.Status, a.Location, got, want)
+	}
+}
+
+// WrongCode returns a code that none of the phones shows within half an hour.
+func WrongCode(phones ...*Phone) string {
+	shown := map[string]bool{}
+	for _, phone := range phones {
+		for step := -60; step <= 60; step++ {
+			shown[phone.Code(time.Duration(step)*totp.Period)] = true
+		}
+	}
+	for n := 100000; ; n++ {
+		if code := strconv.Itoa(n); !shown[code] {
+			return code
+		}
+	}
+}
+
+// What the form for codes may answer.
+const (
+	OutcomeWrong    = "compared" // and wrong
+	OutcomeTwoCodes = "two codes"
+	OutcomeNoMore   = "no more"
+	OutcomeEnded    = "ended" // the attempt or session was, before this try
+	OutcomePassed   = "passed"
+)
+
+// TryCode gives a code, or two, at a door, and says what became of it.
+func TryCode(b *Browser, path string, fields ...string) string {
+	return Outcome(b.Post(path, fields...))
+}
+
+func Outcome(a Answer) string {
+	said := VisibleText(a.Body)
+	switch {
+	case a.Location == "/login?notice=ended": // the wrong one that ends all attempts
+		return OutcomeWrong
+	case strings.HasPrefix(a.Location, "/login?"):
+		return OutcomeEnded
+	case a.Status == http.StatusSeeOther:
+		return OutcomePassed
+	case strings.Contains(said, "That code didn’t match."), strings.Contains(said, "Those codes didn’t match."):
+		return OutcomeWrong
+	case strings.Contains(said, "After wrong codes we ask for two in a row. Enter the code you see now"):
+		return OutcomeTwoCodes
+	case strings.Contains(said, "There were too many wrong codes today."):
+		return OutcomeNoMore
+	}
+	return Summary(a)
+}
+
+// UsedUp fails the test unless all five single codes of the day are used, and
+// a right one isn't looked at.
+func UsedUp(t *testing.T, p *Portal, phone *Phone, when string) {
+	t.Helper()
+	if got := UnitsUsed(t, p, "ada", "code"); got != 5 {
+		t.Errorf("%s: the ledger has %d units, want 5", when, got)
+	}
+	if got := TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", phone.Code(0)); got != OutcomeTwoCodes {
+		t.Errorf("%s: a right single code: %s, want %s", when, got, OutcomeTwoCodes)
+	}
+}
+
+// UseUp gives wrong codes until none is compared any more.
+func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
+	t.Helper()
+	for range 5 {
+		if got := TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", WrongCode(phones...)); got != OutcomeWrong {
+			t.Fatalf("wrong code: %s", got)
+		}
+	}
+}
+
+func OpenLetIn(t *testing.T, b *Browser, ticket string) {
+	t.Helper()
+	if a := b.Post("/setup", "ticket", ticket); a.Location != "/login?notice=let_in" {
+		t.Fatalf("let-in link: %s", Summary(a))
+	}
+}
+
+var shownTicket = regexp.MustCompile(`/setup\?ticket=([\w-]+)`)
+
+// LinkFor returns the ticket that "Allow another browser" shows in the
+// browser.
+func LinkFor(t *testing.T, b *Browser) string {
+	t.Helper()
+	found := shownTicket.FindStringSubmatch(b.Post("/settings/sessions/let-in").Body)
+	if found == nil {
+		t.Fatalf("no let-in link: %s", Summary(b.Last))
+	}
+	return found[1]
+}
+
+// LeadsTo is a redirect to where path begins, but for /login when path isn't.
+func LeadsTo(path string) func(Answer) bool {
+	return func(a Answer) bool {
+		return a.Status == http.StatusSeeOther && strings.HasPrefix(a.Location, path) && (path != "/" || !strings.HasPrefix(a.Location, "/login"))
+	}
+}
+
+func ShowsCodes(a Answer) bool {
+	return a.Status == http.StatusOK && len(ShownCodes(a.Body)) == 10
+}
