@@ -62,7 +62,7 @@ build:
 	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
 
 check:
-	@wrong=$$(gofmt -l $(wildcard *.go cmd internal bench)); \
+	@wrong=$$(gofmt -l cmd internal bench test); \
 	[ -z "$$wrong" ] || { echo "run gofmt -w on:" $$wrong; exit 1; }
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
@@ -111,7 +111,7 @@ unit:
 
 race:
 	$(POSTGRES) env CGO_ENABLED=1 go test -race -skip '$(LONG)' -timeout $(TIMEOUT) ./...
-	$(POSTGRES) go test -run '$(LONG)' -timeout $(TIMEOUT) .
+	$(POSTGRES) go test -p 1 -run '$(LONG)' -timeout $(TIMEOUT) ./test/...
 
 fuzz:
 	@targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal); \
@@ -122,8 +122,8 @@ fuzz:
 
 # Long, so no part of test: once before a release.
 faults:
-	SALLYPORT_FAULTS=$(FAULTS) go test -run 'TestAttack136Kills|TestAttack147KilledMigration' -timeout $(FAULTSTIME) .
-	$(POSTGRES) env SALLYPORT_ROUNDS=$(ROUNDS) SALLYPORT_SOAK=$(SOAK) go test -run 'TestFaults' -v -timeout $(FAULTSTIME) .
+	SALLYPORT_FAULTS=$(FAULTS) go test -run 'TestAttack136Kills|TestAttack147KilledMigration' -timeout $(FAULTSTIME) ./test/storage
+	$(POSTGRES) env SALLYPORT_ROUNDS=$(ROUNDS) SALLYPORT_SOAK=$(SOAK) go test -run 'TestFaults' -v -timeout $(FAULTSTIME) ./test/faults
 
 e2e: build deps
 	$(POSTGRES) npm --prefix e2e test

@@ -89,7 +89,7 @@ walk() {
 
 # Not installed: Debian's package would start a server.
 (cd "$work" && apt-get download -qq prometheus && dpkg-deb --extract prometheus_*.deb prometheus) 2>&1 | grep -v unsandboxed || true
-"$work/prometheus/usr/bin/promtool" test rules testdata/alerts.yaml
+"$work/prometheus/usr/bin/promtool" test rules test/operating/testdata/alerts.yaml
 
 # shellcheck source=/dev/null
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")

@@ -53,7 +53,7 @@ func SignInHere(t *testing.T, b *portal.Browser, name string) {
 // Asked are questions about a page of video in the shape that each proxy sends:
 // for Traefik pkg/middlewares/auth/forward.go, for Envoy
 // source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc; the other
-// three run for real in proxies_test.go.
+// three run for real in package proxies.
 func Asked(proxy, target string) (address string, header http.Header) {
 	switch proxy {
 	case "nginx", "nginx/refused":

@@ -1,9 +1,0 @@
-package sallyport_test
-
-const (
-	// waitingAtOnce are more than a node has connections.
-	waitingAtOnce = 24
-
-	// fullOf events fill more than a megabyte; see [testkit.Postgres.FillDisk].
-	fullOf = 10000
-)

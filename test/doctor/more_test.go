@@ -1,0 +1,262 @@
+package doctor
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
+)
+
+// wantIDs fails the test unless those are what doctor found, in order.
+func wantIDs(t *testing.T, d diagnosis, ids ...string) {
+	t.Helper()
+	slices.Sort(ids)
+	if diff := cmp.Diff(append([]string{}, ids...), d.ids()); diff != "" {
+		t.Fatalf("findings (-want +got):\n%s\n%+v", diff, d.Findings)
+	}
+}
+
+// lone is a panel that is declared and has an open path, but that no site of the
+// proxy is for.
+const lone = `  - url: https://lone.test
+    rules:
+      - path: /open/
+        require: nothing
+`
+
+// Its open path opens the panel that gets what no other site takes.
+func TestDoctorFindsThePanelUnderAnothersHost(t *testing.T) {
+	t.Parallel()
+	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // nobody is there
+	s := startSite(t, "haproxy", siteConfig+lone)
+	_, d := consult(t, s.environ, append(aside, s.args...)...)
+	wantIDs(t, d, "host.unreachable https://lone.test")
+	s = startSite(t, "haproxy", siteConfig+lone, change{"haproxy.cfg", asks, asks + "\n    default_backend radio"})
+	_, d = consult(t, s.environ, append(aside, s.args...)...)
+	wantIDs(t, d, "host.unreachable https://lone.test", "host.other"+atRadio)
+}
+
+// Who answers for hosts that nobody named is told from the panel by the panel's
+// own server only.
+func TestDoctorSaysWhatItCanNotTell(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "nginx", siteConfig, change{"nginx.conf", nobody, takeAll + "ONE; } }"})
+	code, d := consult(t, s.environ, s.args[:6]...) // without --upstream
+	wantIDs(t, d, "host.unknown"+atRadio, "host.unknown"+atVideo)
+	if len(d.Skipped) != 2 || !strings.Contains(d.Skipped[0].Why, "--upstream") || code != 1 {
+		t.Errorf("exit code %d, skipped %+v", code, d.Skipped)
+	}
+}
+
+// A site of somebody else's takes hosts that nobody named: it isn't the panel, if
+// doctor may compare, and never the panel under its own name.
+func TestDoctorTellsADefaultSiteFromThePanel(t *testing.T) {
+	t.Parallel()
+	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // nobody is there
+	s := startSite(t, "caddy", siteConfig+lone, change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\trespond <title>Welcome</title>\n}\nhttps://video.test {"})
+	_, d := consult(t, s.environ, append(aside, s.args...)...)
+	wantIDs(t, d, "host.unreachable https://lone.test")
+	_, d = consult(t, s.environ, append(aside, s.args[:6]...)...)
+	wantIDs(t, d, "host.unreachable https://lone.test", "host.unknown"+atRadio, "host.unknown"+atVideo)
+}
+
+// The panel's own server listens at an address that its name leads to.
+func TestDoctorReachesThePanelAroundTheProxy(t *testing.T) {
+	t.Parallel()
+	second := "127.0.0.3:" + port(testkit.FreeAddress(t))
+	s := startSite(t, "haproxy", siteConfig, change{"haproxy.cfg", "bind PLAIN", "bind PLAIN\n    bind " + second + " ssl crt DIR/both.pem"})
+	args := append([]string{"--connect-to", "radio.example:443:" + second}, s.args...)
+	_, d := consult(t, s.environ, args...)
+	wantIDs(t, d)
+	own := port(s.args[7])
+	listener, err := net.Listen("tcp", "127.0.0.3:"+own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, "<title>Radio</title>")
+	})}
+	t.Cleanup(func() { srv.Close() })
+	go srv.Serve(listener)
+	_, d = consult(t, s.environ, args...)
+	wantIDs(t, d, "upstream.reachable"+atRadio)
+	if lines := strings.Join(d.Findings[0].Fixes[0].Lines, "\n"); !strings.Contains(lines, "--dport "+own) {
+		t.Errorf("lines:\n%s", lines)
+	}
+}
+
+func port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+// Without --ca the test's certificates are nobody's.
+func TestDoctorReadsCertificates(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "nginx", siteConfig)
+	_, d := consult(t, s.environ, s.args[2:]...)
+	wantIDs(t, d, "tls.unknown"+atPortal, "tls.unknown"+atRadio, "tls.unknown"+atVideo)
+}
+
+// What others on the machine may read or change, and how to fix it.
+func TestDoctorReadsFileModes(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "caddy", siteConfig)
+	ring, database := filepath.Join(s.portal.Dir, "keyring"), filepath.Join(s.portal.Dir, "sallyport.db")
+	config := strings.TrimPrefix(s.environ[0], "SALLYPORT_CONFIG=")
+	for path, mode := range map[string]os.FileMode{ring: 0o640, database: 0o604, s.portal.Dir: 0o770, config: 0o666} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, d := consult(t, s.environ, s.args...)
+	wantIDs(t, d, "file.mode "+ring, "file.mode "+database, "file.mode "+s.portal.Dir, "file.mode "+config)
+	for _, f := range d.Findings {
+		if out, err := exec.Command("sh", "-c", f.Fixes[0].Lines[0]).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v %s", f.Fixes[0].Lines, err, out)
+		}
+	}
+	_, d = consult(t, s.environ, s.args...)
+	wantIDs(t, d)
+}
+
+// A proxy that isn't named gets nobody in; the line that names it is said.
+func TestDoctorReadsTheLineThatNamesTheProxy(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "nginx", strings.Replace(siteConfig, "[127.0.0.1]", "[192.0.2.7]", 1))
+	_, d := consult(t, s.environ, s.args...)
+	wantIDs(t, d, "proxy.untrusted"+atPortal, "proxy.untrusted"+atRadio, "proxy.untrusted"+atVideo)
+	if line := d.Findings[0].Fixes[0].Lines[0]; line != "trusted_proxies: [127.0.0.1/32]" {
+		t.Errorf("line %q", line)
+	}
+}
+
+// Where the server is down that is all that is said, and where another program has its
+// address.
+func TestDoctorAsksFirstWhetherTheServerRuns(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "nginx", siteConfig)
+	s.portal.Stop()
+	_, d := consult(t, s.environ, s.args...)
+	wantIDs(t, d, "server.down "+s.portal.At)
+	if lines := d.Findings[0].Fixes[0].Lines; len(lines) != 1 || lines[0] != "sallyport serve --config "+strings.TrimPrefix(s.environ[0], "SALLYPORT_CONFIG=") {
+		t.Errorf("lines %q", lines)
+	}
+	listener, err := net.Listen("tcp", s.portal.At)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.NotFoundHandler()}
+	t.Cleanup(func() { srv.Close() })
+	go srv.Serve(listener)
+	_, d = consult(t, s.environ, s.args...)
+	wantIDs(t, d, "server.other "+s.portal.At)
+	if lines := d.Findings[0].Fixes[0].Lines; !strings.Contains(lines[0], "ss -ltnp 'sport = :"+port(s.portal.At)) {
+		t.Errorf("lines %q", lines)
+	}
+}
+
+// On another machine than the server's nothing answers at listen, and all else is asked.
+func TestDoctorMayRunOnAnotherMachine(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "caddy", siteConfig)
+	_, d := consult(t, append(s.environ, "SALLYPORT_LISTEN=127.0.0.9:1"), s.args...)
+	wantIDs(t, d)
+	if len(d.Skipped) != 1 || !strings.Contains(d.Skipped[0].Why, "not to be the server's own machine") {
+		t.Errorf("skipped %+v", d.Skipped)
+	}
+}
+
+// The gateway serves the panels itself, by plain http: on names of this machine
+// that is nothing, as in the demo, on others it is said.
+func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
+	t.Parallel()
+	one, two := titled(t, "Radio"), titled(t, "Video")
+	start := func(origin, declared string) (*portal.Portal, []string) {
+		config := panels.WriteConfig(t, "public_url: "+origin+"\ntrusted_proxies: [127.0.0.1]\npanels:\n"+declared)
+		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
+		if err := os.Chmod(p.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return p, []string{"SALLYPORT_CONFIG=" + config, "SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir}
+	}
+	p, environ := start("http://127.0.0.1", "  - url: http://localhost\n    upstream: "+one.URL+"\n")
+	code, d := consult(t, environ, "--connect-to", ":80:"+p.At)
+	wantIDs(t, d)
+	if code != 0 || len(d.Proxies) != 2 || d.Proxies[0].Name != "sallyport" {
+		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
+	}
+
+	p, environ = start(panels.PortalAt, fmt.Sprintf("  - url: %s\n    upstream: %s\n  - url: %s\n    upstream: %s\n", panels.Radio, one.URL, panels.Video, two.URL))
+	at := proxies.StartProxy(t, p.At, one, two, proxies.RealProxies["apache"])
+	code, d = consult(t, environ, "--connect-to", ":80:"+at)
+	wantIDs(t, d, "plain.http "+panels.PortalAt, "plain.http "+panels.Radio, "plain.http "+panels.Video)
+	if code != 0 || len(d.Proxies) != 3 || d.Proxies[0].Name != "apache" {
+		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
+	}
+}
+
+// What reaches a panel changes nothing there: through the gate that is what a stranger may
+// send to an open path, and without a gate it is everything that doctor asks.
+func TestDoctorChangesNothingOnAPanel(t *testing.T) {
+	t.Parallel()
+	var reached []string
+	var mutex sync.Mutex
+	panel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		reached = append(reached, r.Method+" "+r.URL.Path)
+		http.NotFound(w, r)
+	}))
+	t.Cleanup(panel.Close)
+	for _, gate := range []bool{true, false} {
+		upstream, at := "", proxies.HostOf(panel.URL)
+		if gate {
+			upstream = "    upstream: " + panel.URL + "\n"
+		}
+		config := panels.WriteConfig(t, "public_url: http://127.0.0.1\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: http://localhost\n"+upstream+"    rules:\n      - path: /open/\n        require: nothing\n")
+		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
+		if gate {
+			at = p.At
+		}
+		reached = nil
+		environ := []string{"SALLYPORT_CONFIG=" + config, "SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir}
+		consult(t, environ, "--connect-to", "localhost:80:"+at, "--connect-to", ":80:"+p.At)
+		if len(reached) == 0 {
+			t.Errorf("gate %v: nothing reached the panel", gate)
+		}
+		for _, one := range reached {
+			if method, _, _ := strings.Cut(one, " "); method != "GET" && method != "HEAD" && method != "OPTIONS" {
+				t.Errorf("gate %v: %s reached the panel", gate, one)
+			}
+		}
+	}
+}
+
+// The metrics have a listener of their own, and a site of the proxy leads there.
+func TestDoctorReadsNoMetrics(t *testing.T) {
+	t.Parallel()
+	metrics := testkit.FreeAddress(t)
+	config := "metrics_listen: " + metrics + "\n" + siteConfig
+	const portalSite = "server_name auth.test; "
+	s := startSite(t, "nginx", config)
+	_, d := consult(t, s.environ, s.args...)
+	wantIDs(t, d)
+	metrics = testkit.FreeAddress(t)
+	config = "metrics_listen: " + metrics + "\n" + siteConfig
+	s = startSite(t, "nginx", config, change{"nginx.conf", portalSite, portalSite + "location /metrics { proxy_pass http://" + metrics + "; } "})
+	_, d = consult(t, s.environ, s.args...)
+	wantIDs(t, d, "metrics.reachable"+atPortal)
+}

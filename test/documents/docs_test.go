@@ -1,0 +1,147 @@
+package documents
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// ARCHITECTURE.md promises which test holds which invariant, and names files.
+func TestArchitectureNamesWhatExists(t *testing.T) {
+	page, err := os.ReadFile(testkit.Path("ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(page), "\n"); n > 200 {
+		t.Errorf("ARCHITECTURE.md has %d lines; 200 are what somebody reads", n)
+	}
+	var code strings.Builder
+	err = filepath.WalkDir(testkit.Path("."), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() && entry.Name() == "node_modules" {
+			return filepath.SkipDir
+		}
+		if strings.HasSuffix(path, "_test.go") {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			code.Write(text)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(page), -1)
+	if len(names) < 20 {
+		t.Fatalf("ARCHITECTURE.md names %d tests only", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(code.String(), "func "+name[1]+"(") {
+			t.Errorf("ARCHITECTURE.md names %s, which isn't there", name[1])
+		}
+	}
+	for _, script := range regexp.MustCompile("`([0-9][0-9a-z-]+\\.txtar)`").FindAllStringSubmatch(string(page), -1) {
+		if _, err := os.Stat(testkit.Path("test/flows/" + script[1])); err != nil {
+			t.Errorf("ARCHITECTURE.md: %v", err)
+		}
+	}
+}
+
+// documents are the pages that people read, by path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	pages, tree := map[string]string{}, os.DirFS(testkit.Path("."))
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/five-minutes/*.md"} {
+		paths, err := fs.Glob(tree, pattern)
+		testkit.Check(t, err)
+		for _, path := range paths {
+			text, err := fs.ReadFile(tree, path)
+			testkit.Check(t, err)
+			pages[path] = string(text)
+		}
+	}
+	return pages
+}
+
+func TestDocumentsLinkToWhatExists(t *testing.T) {
+	t.Parallel()
+	pages := documents(t)
+	links := 0
+	for path, text := range pages {
+		for _, found := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			if strings.Contains(found[1], "://") {
+				continue
+			}
+			links++
+			file, anchor, _ := strings.Cut(found[1], "#")
+			to := path
+			if file != "" {
+				to = filepath.Join(filepath.Dir(path), file)
+			}
+			if _, err := os.Stat(testkit.Path(to)); err != nil {
+				t.Errorf("%s links to %s: %v", path, found[1], err)
+			} else if anchor != "" && !slices.Contains(anchors(pages[to]), anchor) {
+				t.Errorf("%s links to %s, and there is no such heading", path, found[1])
+			}
+		}
+	}
+	if links < 40 {
+		t.Errorf("found %d links only", links)
+	}
+}
+
+// anchors returns what the headings of a page are called in links.
+func anchors(page string) (all []string) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		all = append(all, strings.ReplaceAll(name, " ", "-"))
+	}
+	return all
+}
+
+// othersSay are messages in docs/troubleshooting.md that other programs write.
+var othersSay = []string{
+	"permission denied", "address already in use", "bind: permission denied", "unrecognized name",
+	"a duplicate default server for 0.0.0.0:80", "rules ignored for frontend", "as they require HTTP mode", "Invalid command 'SSLEngine'", "'ProxyPass'",
+}
+
+// The first column of the tables in docs/troubleshooting.md quotes messages: `those of
+// commands and logs` and "those of pages". Each must still be what Sallyport writes.
+func TestTroubleshootingQuotesRealMessages(t *testing.T) {
+	t.Parallel()
+	var sources strings.Builder
+	for _, root := range []string{"internal", "deploy/proxy"} {
+		testkit.Check(t, filepath.WalkDir(testkit.Path(root), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			sources.Write(text)
+			return err
+		}))
+	}
+	quoted := 0
+	for line := range strings.Lines(documents(t)["docs/troubleshooting.md"]) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		for _, found := range regexp.MustCompile("`([^`]+)`|\"([^\"]+)\"").FindAllStringSubmatch(cells[1], -1) {
+			message := found[1] + found[2]
+			quoted++
+			if !strings.Contains(sources.String(), message) && !slices.Contains(othersSay, message) {
+				t.Errorf("docs/troubleshooting.md quotes %q, which Sallyport doesn't write", message)
+			}
+		}
+	}
+	if quoted < 30 {
+		t.Errorf("found %d messages only", quoted)
+	}
+}

@@ -1,0 +1,183 @@
+package enrolment
+
+// Recovery never goes by the factor that is known to be lost, and it ends what a
+// thief may have prepared.
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// suspected returns an account whose password a thief has: five wrong codes followed
+// it.
+func suspected(t *testing.T, p *portal.Portal, name string) (*portal.Browser, *portal.Phone) {
+	t.Helper()
+	owner, phone := portal.WithTwoFactor(t, p, name)
+	for range 5 {
+		portal.TryCode(portal.PendingSignIn(t, p, name), "/login/code", "code", portal.WrongCode(phone))
+	}
+	if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM passwords WHERE suspect_at IS NOT NULL`); n != 1 {
+		t.Fatalf("%d suspect passwords, want 1", n)
+	}
+	return owner, phone
+}
+
+func TestAResetGivesNoAccountToWhoeverHasTheSuspectPassword(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		suspected(t, p, "ada")
+		token, err := p.Login.ResetTwoFactor(context.Background(), portal.MustAccount(t, p, "ada"), account.MaxLinkLife)
+		testkit.Check(t, err)
+		thief := p.Browser(t)
+		if a := thief.Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusUnprocessableEntity || thief.SignedIn() {
+			t.Errorf("the thief, after the reset: %s", portal.Summary(a))
+		}
+		p.Clock.Move(7*24*time.Hour - time.Minute)
+		link, fields := "/setup?ticket="+token.Reveal(), []string{"ticket", token.Reveal(), "username", "ada", "email", "", "new_password"}
+		owner := p.Browser(t)
+		if a := owner.Get(link); a.Status != http.StatusOK || !strings.Contains(portal.VisibleText(a.Body), "Choose a new password") {
+			t.Fatalf("the link: %s", portal.Summary(a))
+		}
+		if a := owner.Post("/setup", append(fields, portal.Password)...); a.Status != http.StatusUnprocessableEntity {
+			t.Errorf("the suspect password as the new one: %s", portal.Summary(a))
+		}
+		const chosen = "seven lamps on a sill"
+		// Of many who use the link at once, one sets the password.
+		browsers := make([]*portal.Browser, 8)
+		for i := range browsers {
+			browsers[i] = p.Browser(t)
+		}
+		got := testkit.Race(len(browsers), func(i int) string {
+			return portal.Summary(browsers[i].Post("/setup", append(fields, chosen)...))
+		})
+		const next = "/login?notice=password_set&return=%2Fsettings%2Fsecurity%2Fauthenticators%2Fnew"
+		if got["303 "+next] != 1 {
+			t.Errorf("eight set the password at once: %v", got)
+		}
+		if a := owner.Post("/setup", append(fields, "and one more password")...); a.Status != http.StatusNotFound {
+			t.Errorf("another password by the same link: %s", portal.Summary(a))
+		}
+		for _, b := range browsers {
+			if b.Last.Location == next {
+				owner = b
+			}
+		}
+		if a := owner.Post("/login", "username", "ada", "password", chosen, "return", "/settings/security"); a.Location != "/settings/security" {
+			t.Fatalf("the new password: %s", portal.Summary(a))
+		}
+		phone := owner.Enroll("New phone")
+		if len(phone.Codes) != 10 {
+			t.Error("the link doesn't open the wizard")
+		}
+		if a := p.Browser(t).Get(link); a.Status != http.StatusNotFound {
+			t.Errorf("the link after the wizard: %s", portal.Summary(a))
+		}
+	})
+}
+
+// TestASuspectPasswordIsChangedBeforeTwoFactorAuthenticationEnds: else it alone would
+// open the account.
+func TestASuspectPasswordIsChangedBeforeTwoFactorAuthenticationEnds(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		owner, phone := suspected(t, p, "ada")
+		for _, path := range []string{"/settings/security/disable", "/settings/security/authenticators/" + phone.ID + "/remove"} {
+			if a := owner.Post(path); a.Location != "/settings/security?notice=suspect" {
+				t.Errorf("%s: %s", path, portal.Summary(a))
+			}
+		}
+		if a := portal.PendingSignIn(t, p, "ada").Last; a.Location != "/login/code" {
+			t.Errorf("the suspect password: %s, want the code to be asked for", portal.Summary(a))
+		}
+		owner.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
+		if a := owner.Post("/settings/security/disable"); a.Location != "/settings/security?notice=disabled" {
+			t.Errorf("disable with a new password: %s", portal.Summary(a))
+		}
+	})
+}
+
+func TestALinkOfAResetLivesAsLongAsTheOperatorSays(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx, ada := context.Background(), p.AddAccount(t, "ada")
+		for life, want := range map[time.Duration]error{
+			0: account.ErrLinkLife, 15*time.Minute - 1: account.ErrLinkLife, 15 * time.Minute: nil,
+			7 * 24 * time.Hour: nil, 7*24*time.Hour + 1: account.ErrLinkLife,
+		} {
+			token, err := p.Login.ResetTwoFactor(ctx, ada, life)
+			if err != want {
+				t.Errorf("%v: %v, want %v", life, err, want)
+			}
+			if err != nil {
+				continue
+			}
+			link := "/setup?ticket=" + token.Reveal()
+			p.Clock.Move(life - time.Second)
+			if a := p.Browser(t).Get(link); a.Location != "/settings/security/authenticators/new" {
+				t.Errorf("a second before %v: %s", life, portal.Summary(a))
+			}
+			p.Clock.Move(time.Second)
+			if a := p.Browser(t).Get(link); a.Status != http.StatusNotFound {
+				t.Errorf("after %v: %s", life, portal.Summary(a))
+			}
+		}
+	})
+}
+
+// TestLetInLinksEndWithTheSessionThatMadeThem: a thief makes one in a stolen session,
+// and uses it after the owner or the operator has ended that.
+func TestLetInLinksEndWithTheSessionThatMadeThem(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := context.Background()
+		for what, end := range map[string]func(b *portal.Browser, phone *portal.Phone, a account.Account) error{
+			"password": func(b *portal.Browser, _ *portal.Phone, _ account.Account) error {
+				b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
+				return nil
+			},
+			"disable two-factor": func(b *portal.Browser, _ *portal.Phone, _ account.Account) error {
+				b.Post("/settings/security/disable")
+				return nil
+			},
+			"removal": func(b *portal.Browser, phone *portal.Phone, _ account.Account) error {
+				b.Post("/settings/security/authenticators/" + phone.ID + "/remove")
+				return nil
+			},
+			"enrolment": func(b *portal.Browser, _ *portal.Phone, _ account.Account) error {
+				b.Enroll("Tablet")
+				return nil
+			},
+			"forget all browsers": func(b *portal.Browser, _ *portal.Phone, _ account.Account) error {
+				b.Post("/settings/devices/forget-all")
+				return nil
+			},
+			"operator's password": func(_ *portal.Browser, _ *portal.Phone, a account.Account) error {
+				return p.Login.SetPassword(ctx, a, "set by the operator")
+			},
+			"operator's reset": func(_ *portal.Browser, _ *portal.Phone, a account.Account) error {
+				_, err := p.Login.ResetTwoFactor(ctx, a, time.Hour)
+				return err
+			},
+			"operator's disable": func(_ *portal.Browser, _ *portal.Phone, a account.Account) error {
+				if err := p.Login.Disable(ctx, a); err != nil {
+					return err
+				}
+				return p.Login.Enable(ctx, a)
+			},
+		} {
+			name := strings.NewReplacer(" ", "-", "'", "").Replace(what)
+			b, phone := portal.WithTwoFactor(t, p, name)
+			ticket := portal.LinkFor(t, b)
+			testkit.Check(t, end(b, phone, portal.MustAccount(t, p, name)))
+			if b.Last.Status >= http.StatusBadRequest {
+				t.Fatalf("%s: %s", what, portal.Summary(b.Last))
+			}
+			if a := p.Browser(t).Post("/setup", "ticket", ticket); a.Status != http.StatusNotFound {
+				t.Errorf("%s: a let-in link of before: %s, want 404", what, portal.Summary(a))
+			}
+		}
+	})
+}

@@ -1,0 +1,167 @@
+package enrolment
+
+// D. Removal and recovery.
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+func TestAttack64LastAuthenticatorRemoved(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, first := portal.WithTwoFactor(t, p, "ada")
+		second := b.Enroll("Tablet")
+		elsewhere := portal.PendingSignIn(t, p, "ada")
+		elsewhere.Post("/login/code", "code", second.Code(0))
+		portal.CheckSignedIn(t, elsewhere, "second browser", true)
+		if a := b.Post("/settings/security/authenticators/" + first.ID + "/remove"); a.Location != "/settings/security?notice=removed" {
+			t.Fatalf("remove the first: %s", portal.Summary(a))
+		}
+		if elsewhere.SignedIn() {
+			t.Error("another session outlives the removal")
+		}
+		if n := portal.CountRows(t, p, portal.UnusedCodesOf, "ada"); n != 10 {
+			t.Errorf("%d codes while an authenticator is left, want 10", n)
+		}
+		// Its proof died with it: the code of the other one is due again.
+		if a := b.Post("/settings/security/authenticators/" + second.ID + "/remove"); a.Location != "/settings/security?notice=removed" && !strings.HasPrefix(a.Location, "/reauthenticate") {
+			t.Fatalf("remove the last: %s", portal.Summary(a))
+		}
+		if portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`) > 0 {
+			p.Clock.Move(totp.Period)
+			if a := b.Post("/reauthenticate", "password", portal.Password, "code", second.Code(0), "return", "/settings/security"); a.Status != http.StatusSeeOther {
+				t.Fatalf("reauthenticate: %s", portal.Summary(a))
+			}
+			if a := b.Post("/settings/security/authenticators/" + second.ID + "/remove"); a.Location != "/settings/security?notice=removed" {
+				t.Fatalf("remove the last: %s", portal.Summary(a))
+			}
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM backup_codes`); n != 0 {
+			t.Errorf("%d backup codes outlive the last authenticator", n)
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM totp`); n != 0 {
+			t.Errorf("%d secrets outlive the last authenticator", n)
+		}
+		if page := portal.VisibleText(b.Get("/settings/security").Body); !strings.Contains(page, "Enable two-factor authentication") || strings.Contains(page, "Disable two-factor") {
+			t.Error("the Security tab doesn't say that it is off")
+		}
+		again := p.Browser(t)
+		if a := again.SignIn("ada"); a.Location != "/" || !again.SignedIn() {
+			t.Errorf("sign-in without two-factor authentication: %s", portal.Summary(a))
+		}
+	})
+}
+
+func TestAttack65OperatorReset(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, phone := portal.WithTwoFactor(t, p, "ada")
+		wizard := b.BeginEnroll()
+		pending := portal.PendingSignIn(t, p, "ada")
+		p.AddAccount(t, "eve")
+		eve := p.Browser(t)
+		eve.SignIn("eve")
+		ada, err := account.ByName(context.Background(), p.DB.Reader(), "ada")
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := p.Login.ResetTwoFactor(context.Background(), ada, account.MinLinkLife)
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := strings.TrimPrefix(p.TicketLink(token), p.Base)
+
+		if b.SignedIn() {
+			t.Error("a session outlives the reset")
+		}
+		for what, a := range map[string]portal.Answer{
+			"code":        pending.Post("/login/code", "code", phone.Code(0)),
+			"backup code": pending.Post("/login/backup-code", "backup_code", phone.Codes[0]),
+		} {
+			if a.Location != "/login?notice=expired" {
+				t.Errorf("%s in an attempt of before: %s", what, portal.Summary(a))
+			}
+		}
+		for _, table := range []string{"authenticators", "totp", "backup_codes", "attempts"} {
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table); n != 0 {
+				t.Errorf("%s: %d rows outlive the reset", table, n)
+			}
+		}
+		// The password alone signs in, but opens no wizard.
+		again := p.Browser(t)
+		again.SignIn("ada")
+		portal.CheckSignedIn(t, again, "password after the reset", true)
+		if a := again.Post("/settings/security/authenticators"); a.Location != "/settings/security?notice=locked" {
+			t.Errorf("wizard without the link: %s", portal.Summary(a))
+		}
+		if a := again.Post("/settings/security/authenticators/"+wizard.ID+"/confirm", "code", wizard.Code(0), "name", "x"); a.Location != "/settings/security?notice=wizard_expired" {
+			t.Errorf("wizard of before: %s", portal.Summary(a))
+		}
+		// The link opens nobody else's, and isn't used up by looking.
+		eve.Get(link)
+		evesWizard := eve.BeginEnroll()
+		if a := eve.Post("/settings/security/authenticators/"+evesWizard.ID+"/confirm", "code", evesWizard.Code(0), "name", "Phone"); len(portal.ShownCodes(a.Body)) != 10 {
+			t.Errorf("eve's own wizard: %s", portal.Summary(a))
+		}
+		for range 3 {
+			p.Browser(t).Do(http.MethodHead, link, nil, nil)
+			p.Browser(t).Get(link)
+		}
+		if a := again.Get(link); a.Location != "/settings/security/authenticators/new" {
+			t.Fatalf("link: %s", portal.Summary(a))
+		}
+		again.Enroll("New phone")
+		// Once only.
+		third := p.Browser(t)
+		if a := third.Get(link); a.Status != http.StatusNotFound {
+			t.Errorf("used link: %s", portal.Summary(a))
+		}
+		third.SetCookie("sallyport-ticket", token.Reveal())
+		portal.PendingSignIn(t, p, "ada")
+		if n := portal.EventCounts(t, p)["two_factor_reset:done"]; n != 1 {
+			t.Errorf("%d events two_factor_reset, want one", n)
+		}
+		if strings.Contains(p.Logs.String(), token.Reveal()) {
+			t.Error("the link stands in the log")
+		}
+	})
+}
+
+// TestAttack68InvitationEndsWithAnotherPassword: a link that sets a password
+// is worth nothing once the account has one by other means.
+func TestAttack68InvitationEndsWithAnotherPassword(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := context.Background()
+		token, _, err := p.Login.Invite(ctx, account.Account{Name: "ada"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ada, err := account.ByName(ctx, p.DB.Reader(), "ada")
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := strings.TrimPrefix(p.TicketLink(token), p.Base)
+		b := p.Browser(t)
+		if a := b.Get(link); a.Status != http.StatusOK {
+			t.Fatalf("link: %s", portal.Summary(a))
+		}
+		if err := p.Login.SetPassword(ctx, ada, portal.Password); err != nil {
+			t.Fatal(err)
+		}
+		b.SignIn("ada")
+		p.Clock.Move(time.Hour)
+		stranger := p.Browser(t)
+		if a := stranger.Post("/setup", "ticket", token.Reveal(), "username", "ada", "email", "", "new_password", "chosen by a stranger"); a.Status != http.StatusNotFound {
+			t.Errorf("invitation of before the password was set: %s, want 404", portal.Summary(a))
+		}
+		if !b.SignedIn() {
+			t.Error("the invitation of before ended the owner's session")
+		}
+	})
+}

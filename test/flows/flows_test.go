@@ -1,0 +1,418 @@
+package flows
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"html"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// TestFlows runs every script of this folder against a whole server, on
+// both engines. A script reads like the thing it describes:
+//
+//	account NAME              add an account with the password $PASSWORD
+//	sallyport ARG...          the command line beside the server; its input is "stdin"
+//	browser NAME              go on in this browser, a new one at first
+//	get PATH                  ask for a page
+//	post PATH FIELD=VALUE...  send a form
+//	send METHOD URL HEADER=VALUE...  send any request
+//	follow                    go where the answers lead, until a page comes
+//	header TEXT               the answer has this header line
+//	sign-in NAME              post name and $PASSWORD to /login
+//	wizard PHONE              start the wizard and read its secret: $PHONE_ID is its id
+//	enroll PHONE              walk the whole wizard; $PHONE_1 to $PHONE_10 are the backup codes
+//	code PHONE [OFFSET]       $CODE is what the phone shows, its clock off by so much
+//	clock DURATION            let time pass
+//	set-clock DURATION        set the clock ahead, or back
+//	tick                      the server looks at its clock, as it does every 10 s
+//	status N                  the answer's status
+//	goes PATTERN              the answer redirects to this path
+//	see TEXT, ! see TEXT      the page's text has it, or not
+//	wrong-passwords NAME N    type so many, as fast as they are taken
+//	seal                      seal what waits in the audit log
+//	head VARIABLE             the head of the audit log that was logged last
+//	cut-audit N               delete the audit events from the Nth on, as who has the database can
+//	restart                   stop the server and start another on its database; browsers are new
+//	link VARIABLE             the path of the one-time link that was printed last
+//	pass VARIABLE             the machine pass that was shown or printed last
+//	script METHOD URL PASS    a script asks a panel with a machine pass
+func TestFlows(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			testscript.Run(t, testscript.Params{
+				Dir:       ".",
+				Condition: func(name string) (bool, error) { return name == engine, nil }, // [sqlite], [postgres]
+				Setup:     func(env *testscript.Env) error { return setUp(env, t, engine) },
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
+					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
+					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
+					"wrong-passwords": cmdWrongPasswords, "send": cmdSend, "header": cmdHeader, "follow": cmdFollow,
+					"seal": cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
+				},
+			})
+		})
+	}
+}
+
+// flow is what a script works on.
+type flow struct {
+	portal   *portal.Portal
+	environ  []string
+	browsers map[string]*portal.Browser
+	browser  *portal.Browser
+	phones   map[string]*portal.Phone
+	out      string // what the last command printed
+	script   *script
+	env      envTB
+	settings []string
+}
+
+// script ends the script, not the whole test, when a browser fails.
+type script struct {
+	testing.TB
+	running *testscript.TestScript
+}
+
+func (s *script) Helper() {}
+
+func (s *script) Fatal(args ...any) { s.running.Fatalf("%s", fmt.Sprint(args...)) }
+
+func (s *script) Fatalf(format string, args ...any) { s.running.Fatalf(format, args...) }
+
+func setUp(env *testscript.Env, t *testing.T, engine string) error {
+	settings := []string{"SALLYPORT_PASSWORD_MEMORY_KIB=19456"}
+	if text, err := os.ReadFile(env.WorkDir + "/settings"); err == nil {
+		settings = append(settings, strings.Fields(strings.ReplaceAll(string(text), "$WORK", env.WorkDir))...)
+	}
+	f := &flow{settings: settings, phones: map[string]*portal.Phone{}, script: &script{TB: t}, env: envTB{t, env}}
+	f.serve(portal.Start(f.env, engine, settings...))
+	env.Setenv("PASSWORD", portal.Password)
+	env.Setenv("BASE", f.portal.Base)
+	env.Values["flow"] = f
+	return nil
+}
+
+// serve goes on with this server and new browsers.
+func (f *flow) serve(p *portal.Portal) {
+	f.portal, f.browsers = p, map[string]*portal.Browser{}
+	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base, portal.NoConfig}, f.settings...)
+	if url := p.Config.Database.Reveal(); url != "" {
+		f.environ = append(f.environ, "SALLYPORT_DATABASE="+url)
+	}
+	f.browser = p.Browser(f.script)
+	f.browsers["first"] = f.browser
+}
+
+// envTB ends with its script, not with the whole test.
+type envTB struct {
+	*testing.T
+	env *testscript.Env
+}
+
+func (e envTB) Cleanup(f func()) { e.env.Defer(f) }
+
+func (e envTB) TempDir() string { return mkdir(e.T, e.env.WorkDir) }
+
+func mkdir(t *testing.T, in string) string {
+	dir, err := os.MkdirTemp(in, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func of(ts *testscript.TestScript) *flow {
+	f := ts.Value("flow").(*flow)
+	f.script.running = ts
+	return f
+}
+
+func need(ts *testscript.TestScript, neg bool, args []string, least int) {
+	if neg || len(args) < least {
+		ts.Fatalf("wrong use of the command; see TestFlows")
+	}
+}
+
+func cmdAccount(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	_, err := of(ts).portal.Login.AddAccount(context.Background(), account.Account{Name: args[0]}, portal.Password)
+	ts.Check(err)
+}
+
+func cmdSallyport(ts *testscript.TestScript, neg bool, args []string) {
+	f := of(ts)
+	var in []byte
+	if text, err := os.ReadFile(ts.MkAbs("stdin")); err == nil {
+		in = text
+	}
+	var out, errs bytes.Buffer
+	status := cli.Main(args, cli.Streams{In: bytes.NewReader(in), Out: &out, Err: &errs}, f.environ)
+	fmt.Fprint(ts.Stdout(), out.String())
+	fmt.Fprint(ts.Stderr(), errs.String())
+	f.out = out.String() + errs.String()
+	if neg == (status == 0) {
+		ts.Fatalf("sallyport %s: status %d\n%s%s", strings.Join(args, " "), status, out.String(), errs.String())
+	}
+}
+
+func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	if f.browsers[args[0]] == nil {
+		f.browsers[args[0]] = f.portal.Browser(f.script)
+	}
+	f.browser = f.browsers[args[0]]
+}
+
+func (f *flow) show(ts *testscript.TestScript) {
+	ts.Logf("%d %s", f.browser.Last.Status, f.browser.Last.Location)
+}
+
+func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	f.browser.Get(args[0])
+	f.show(ts)
+}
+
+func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	var fields []string
+	for _, arg := range args[1:] {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok {
+			ts.Fatalf("%q is not FIELD=VALUE", arg)
+		}
+		fields = append(fields, name, value)
+	}
+	f.browser.Post(args[0], fields...)
+	f.show(ts)
+}
+
+func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2)
+	f := of(ts)
+	header := http.Header{}
+	for _, arg := range args[2:] {
+		name, value, _ := strings.Cut(arg, "=")
+		header.Add(name, value)
+	}
+	f.browser.Do(args[0], args[1], nil, header)
+	f.show(ts)
+}
+
+func cmdFollow(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	of(ts).browser.Follow()
+	of(ts).show(ts)
+}
+
+func cmdHeader(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	name, want, _ := strings.Cut(args[0], ": ")
+	if got := of(ts).browser.Last.Header.Values(name); !slices.Contains(got, want) {
+		ts.Fatalf("%s is %q, want %q", name, got, want)
+	}
+}
+
+func cmdSignIn(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	f.browser.Post("/login", "username", args[0], "password", portal.Password)
+	f.show(ts)
+}
+
+func cmdWizard(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	f.phones[args[0]] = f.browser.BeginEnroll()
+	ts.Setenv(args[0]+"_ID", f.phones[args[0]].ID)
+}
+
+func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	phone := f.browser.Enroll(args[0])
+	f.phones[args[0]] = phone
+	ts.Setenv(args[0]+"_ID", phone.ID)
+	for i, code := range phone.Codes {
+		ts.Setenv(args[0]+"_"+strconv.Itoa(i+1), code)
+	}
+}
+
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	var off time.Duration
+	if len(args) > 1 {
+		var err error
+		off, err = time.ParseDuration(args[1])
+		ts.Check(err)
+	}
+	phone := f.phones[args[0]]
+	if phone == nil {
+		ts.Fatalf("no phone %s", args[0])
+	}
+	ts.Setenv("CODE", phone.Code(off))
+}
+
+func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	of(ts).portal.Clock.Move(d)
+}
+
+func cmdSetClock(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	of(ts).portal.Clock.Set(d)
+}
+
+func cmdTick(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	ts.Check(of(ts).portal.WatchClock(context.Background()))
+}
+
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	if got := strconv.Itoa(of(ts).browser.Last.Status); got != args[0] {
+		ts.Fatalf("status %s, want %s\n%s", got, args[0], text(of(ts).browser.Last.Body))
+	}
+}
+
+func cmdGoes(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	last := of(ts).browser.Last
+	if last.Location != args[0] || last.Status != 303 {
+		ts.Fatalf("%d to %q, want 303 to %q\n%s", last.Status, last.Location, args[0], text(last.Body))
+	}
+}
+
+var markup = regexp.MustCompile(`(?s)<(script|style|svg).*?</(script|style|svg)>|<[^>]*>`)
+
+// text is what a person reads of a page.
+func text(page string) string {
+	return strings.Join(strings.Fields(html.UnescapeString(markup.ReplaceAllString(page, " "))), " ")
+}
+
+func cmdSee(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("see takes one text")
+	}
+	page := text(of(ts).browser.Last.Body)
+	if strings.Contains(page, args[0]) == neg {
+		ts.Fatalf("see %q: %v\n%s", args[0], !neg, page)
+	}
+}
+
+var ticketLink = regexp.MustCompile(`http\S+(/setup\?ticket=(\S+))`)
+
+func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	found := ticketLink.FindStringSubmatch(of(ts).out)
+	if found == nil {
+		ts.Fatalf("no link was printed")
+	}
+	ts.Setenv(args[0], found[2])
+}
+
+func cmdPass(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	f := of(ts)
+	token := panels.ShownPass.FindString(f.browser.Last.Body)
+	if printed := panels.ShownPass.FindString(f.out); printed != "" {
+		token = printed
+	}
+	f.out = ""
+	if token == "" {
+		ts.Fatalf("no pass was shown")
+	}
+	ts.Setenv(args[0], token)
+}
+
+func cmdScript(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3)
+	f := of(ts)
+	b := f.portal.Browser(f.script)
+	f.browser.Last = b.Do(args[0], args[1], nil, panels.AsHeader(args[2]))
+	f.show(ts)
+}
+
+func cmdRestart(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	f := of(ts)
+	f.portal.Stop()
+	settings := f.settings
+	if url := f.portal.Config.Database.Reveal(); url != "" {
+		settings = append([]string{"SALLYPORT_DATABASE=" + url}, settings...)
+	}
+	f.serve(portal.StartIn(f.env, f.portal.Dir, f.portal.Clock, settings...))
+}
+
+func cmdSeal(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	ts.Check(of(ts).portal.Seal(context.Background()))
+}
+
+var loggedHead = regexp.MustCompile(`"audit sealed".*"head":"([^"]+)"`)
+
+func cmdHead(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	found := loggedHead.FindAllStringSubmatch(of(ts).portal.Logs.String(), -1)
+	if found == nil {
+		ts.Fatalf("no head was logged")
+	}
+	ts.Setenv(args[0], found[len(found)-1][1])
+}
+
+func cmdCutAudit(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1)
+	first, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(of(ts).portal.DB.Write(context.Background(), func(tx *db.Tx) error {
+		_, err := db.Exec(context.Background(), tx, `DELETE FROM events WHERE seq >= $1`, first)
+		return err
+	}))
+}
+
+func cmdWrongPasswords(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2)
+	f := of(ts)
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i := 0; i < n; {
+		switch f.browser.Post("/login", "username", args[0], "password", "wrong").Status {
+		case 422:
+			i++
+		case 429:
+			wait, err := strconv.Atoi(f.browser.Last.Header.Get("Retry-After"))
+			ts.Check(err)
+			f.portal.Clock.Move(time.Duration(wait) * time.Second)
+		default:
+			f.show(ts)
+			ts.Fatalf("unexpected answer")
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package guessing
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// TestAResetLeavesNoBrowserKnown: let-in links that are used, and sign-ins that end,
+// while an operator resets the account leave no known browser and no session, and
+// nothing deadlocks.
+func TestAResetLeavesNoBrowserKnown(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		ctx := context.Background()
+		for round := range 15 {
+			ada := portal.MustAccount(t, p, "ada")
+			link, err := p.Login.Unlock(ctx, ada)
+			testkit.Check(t, err)
+			from := login.Browser{UserAgent: "racer"}
+			testkit.Race(4, func(i int) string {
+				switch i {
+				case 0:
+					_, err = p.Login.ResetTwoFactor(ctx, ada, time.Hour)
+					testkit.Check(t, err)
+				case 1:
+					if _, err := p.Login.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, account.ErrTicket) {
+						t.Errorf("let in: %v", err)
+					}
+				default:
+					if _, err := p.Login.SubmitPassword(ctx, "ada", portal.Password, "/", "", from); err != nil && !errors.Is(err, login.ErrNoAttempt) {
+						t.Errorf("sign-in: %v", err)
+					}
+				}
+				return ""
+			})
+			// What began after the reset lives; it has the account's new stamp.
+			stamp := portal.MustAccount(t, p, "ada").Stamp
+			sessions := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions WHERE security_stamp = '`+stamp+`'`)
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices`); n > sessions {
+				t.Fatalf("round %d: %d browsers are known after the reset, of %d that signed in since", round, n, sessions)
+			}
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n > sessions {
+				t.Fatalf("round %d: %d sessions, %d of them began after the reset", round, n, sessions)
+			}
+			testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, "ada")))
+			testkit.Check(t, p.Login.Enable(ctx, portal.MustAccount(t, p, "ada")))
+		}
+	})
+}
+
+// TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock: each ends the
+// session of the account that it leaves.
+func TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		names := []string{"ada", "bob"}
+		browsers := make([]*portal.Browser, 4)
+		for i := range browsers {
+			if i < len(names) {
+				p.AddAccount(t, names[i])
+			}
+			browsers[i] = p.Browser(t)
+			browsers[i].SignIn(names[i%2])
+		}
+		for round := range 6 {
+			got := testkit.Race(len(browsers), func(i int) string {
+				a := browsers[i].Post("/login", "username", names[(i+round+1)%2], "password", portal.Password)
+				if a.Status != http.StatusSeeOther {
+					return portal.Summary(a)
+				}
+				return "in"
+			})
+			if got["in"] != len(browsers) {
+				t.Fatalf("round %d: %v", round, got)
+			}
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != len(browsers) {
+				t.Fatalf("round %d: %d sessions", round, n)
+			}
+		}
+	})
+}

@@ -1,0 +1,264 @@
+package guessing
+
+// A. Guess limits: how many codes are looked at. Each test counts from outside
+// what was compared, and holds it against the ledger.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+func TestAttack1SessionSpreading(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
+		wrong, got := portal.WrongCode(phone), map[string]int{}
+		tabs := make([]*portal.Browser, 100)
+		for i := range tabs {
+			tabs[i] = portal.PendingSignIn(t, p, "ada")
+		}
+		for _, tab := range tabs {
+			got[portal.TryCode(tab, "/login/code", "code", wrong)]++
+		}
+		// The fifth ends every attempt, so the thief begins anew.
+		if got[portal.OutcomeWrong] != 5 || got[portal.OutcomeEnded] != 95 {
+			t.Errorf("a hundred attempts: %v, want 5 compared", got)
+		}
+		for range 10 {
+			if got := portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", wrong); got != portal.OutcomeTwoCodes {
+				t.Errorf("an attempt of after: %s", got)
+			}
+		}
+		portal.UsedUp(t, p, phone, "after all")
+	})
+}
+
+// overrun gives so many wrong codes at once, spread over nodes.
+func overrun(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
+	t.Helper()
+	_, phone := portal.WithTwoFactor(t, nodes[0], "ada")
+	tabs := make([]*portal.Browser, n)
+	for i := range tabs {
+		p := nodes[i%len(nodes)]
+		if tabs[i] = p.Browser(t); sameAttempt && i > 0 {
+			tabs[i].SetCookie(portal.AttemptCookie, tabs[0].Cookie(portal.AttemptCookie))
+		} else {
+			tabs[i].SignIn("ada")
+		}
+	}
+	wrong := portal.WrongCode(phone)
+	got := testkit.Race(n, func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
+	// Of those compared, some find their attempt ended by the fifth.
+	if failed := portal.EventCounts(t, nodes[0])["code_failed:refused"]; failed != 5 || got[portal.OutcomeWrong] > 5 || got[portal.OutcomePassed] > 0 {
+		t.Errorf("%d at once: %v, %d events; want 5 compared", n, got, failed)
+	}
+	portal.UsedUp(t, nodes[0], phone, "afterwards")
+}
+
+func TestAttack2ParallelOverrun(t *testing.T) {
+	for name, same := range map[string]bool{"own attempts": false, "one attempt": true} {
+		t.Run(name, func(t *testing.T) {
+			portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) { overrun(t, []*portal.Portal{p}, 64, same) })
+		})
+	}
+}
+
+func TestAttack2ParallelOverrunOnThreeNodes(t *testing.T) {
+	t.Parallel()
+	overrun(t, portal.StartNodes(t, 3), 63, false)
+}
+
+func TestAttack4ManyAddresses(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
+		wrong, got := portal.WrongCode(phone), map[string]int{}
+		b := portal.PendingSignIn(t, p, "ada")
+		for n := range 1000 {
+			said := portal.TryCode(portal.FromNetwork(b, n), "/login/code", "code", wrong)
+			if got[said]++; b.Last.Status == http.StatusSeeOther {
+				b = portal.FromNetwork(p.Browser(t), n) // that was the fifth
+				b.SignIn("ada")
+			}
+		}
+		if got[portal.OutcomeWrong] != 5 || got[portal.OutcomeTwoCodes] != 995 {
+			t.Errorf("from a thousand addresses: %v, want 5 compared", got)
+		}
+		portal.UsedUp(t, p, phone, "after all")
+	}, portal.BehindProxy)
+}
+
+// TestAttack6RestartIsNoRefill: neither an ordered stop nor a killed process
+// gives tries back. What a killed one leaves is what it had committed: a copy
+// of its files, or for PostgreSQL the database without its goodbye.
+func TestAttack6RestartIsNoRefill(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
+		portal.UseUp(t, p, phone)
+		p.Stop()
+		again := portal.StartIn(t, p.Dir, p.Clock, portal.DatabaseOf(p)...)
+		portal.UsedUp(t, again, phone, "after a stop")
+
+		dir := t.TempDir()
+		for _, name := range []string{"keyring", "sallyport.db", "sallyport.db-wal"} {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if os.IsNotExist(err) && name != "keyring" {
+				continue // on PostgreSQL
+			}
+			testkit.Check(t, err)
+			testkit.Check(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+		}
+		portal.UsedUp(t, portal.StartIn(t, dir, p.Clock, portal.DatabaseOf(p)...), phone, "after a kill")
+	})
+}
+
+func TestAttack8AliasesShareOneBudget(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, err := p.Login.AddAccount(context.Background(), account.Account{Name: "zoë", Email: "zoe@example.test"}, portal.Password)
+		testkit.Check(t, err)
+		b := p.Browser(t)
+		b.SignIn("zoë")
+		phone := b.Enroll("Phone")
+		spellings := []string{"zoë", "zoe\u0308", "ZOË", "ZOE\u0308", " zoë ", "ｚoë", "zoe@example.test", "Zoe@Example.TEST", " zoe@example.test "}
+		got := map[string]int{}
+		for _, name := range spellings {
+			for range 5 {
+				tab := p.Browser(t)
+				tab.SignIn(name)
+				got[portal.TryCode(tab, "/login/code", "code", portal.WrongCode(phone))]++
+			}
+		}
+		if got[portal.OutcomeWrong] != 5 || got[portal.OutcomeTwoCodes] != 5*len(spellings)-5 {
+			t.Errorf("%d spellings: %v, want 5 compared", len(spellings), got)
+		}
+		if got := portal.UnitsUsed(t, p, "zoë", "code"); got != 5 {
+			t.Errorf("the ledger has %d units, want 5", got)
+		}
+		// Passwords too: the sixth waits, whatever the spelling.
+		for i, name := range spellings {
+			want := http.StatusUnprocessableEntity
+			if i >= 5 {
+				want = http.StatusTooManyRequests
+			}
+			if a := p.Browser(t).Post("/login", "username", name, "password", "wrong"); a.Status != want {
+				t.Errorf("wrong password %d, as %q: %s, want %d", i+1, name, portal.Summary(a), want)
+			}
+		}
+	})
+}
+
+func TestAttack10RightPasswordClearsNothing(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
+		b := portal.PendingSignIn(t, p, "ada")
+		for range 4 {
+			portal.TryCode(b, "/login/code", "code", portal.WrongCode(phone))
+		}
+		before := fmt.Sprint(portal.Ledger(t, p, "ada", "code"))
+		for range 50 {
+			portal.PendingSignIn(t, p, "ada")
+		}
+		if after := fmt.Sprint(portal.Ledger(t, p, "ada", "code")); after != before {
+			t.Errorf("fifty right passwords made %s of %s", after, before)
+		}
+		if got := portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone)); got != portal.OutcomeWrong {
+			t.Errorf("the fifth: %s", got)
+		}
+		portal.UsedUp(t, p, phone, "after the fifth")
+	})
+}
+
+func TestAttack16StrangerSpendsNoCodes(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		known, phone := portal.WithTwoFactor(t, p, "ada")
+		portal.WithTwoFactor(t, p, "eve")
+		p.Clock.Move(time.Hour)
+		right, wrong := phone.Code(0), portal.WrongCode(phone)
+
+		nobody, eve := p.Browser(t), portal.PendingSignIn(t, p, "eve")
+		forged := p.Browser(t)
+		forged.SetCookie(portal.AttemptCookie, strings.Repeat("A", len(eve.Cookie(portal.AttemptCookie))))
+		for who, b := range map[string]*portal.Browser{"without an attempt": nobody, "with a forged one": forged} {
+			for _, code := range []string{right, wrong} {
+				if got := portal.TryCode(b, "/login/code", "code", code, "username", "ada"); got != portal.OutcomeEnded {
+					t.Errorf("%s: %s", who, got)
+				}
+			}
+		}
+		if got := portal.TryCode(eve, "/login/code", "code", right, "username", "ada", "account", "ada"); got != portal.OutcomeWrong {
+			t.Errorf("ada's code in eve's attempt: %s", got)
+		}
+		// In a copied session, without the password: a code isn't looked at.
+		copied := p.Browser(t)
+		copied.SetCookie(portal.SessionCookie, known.Cookie(portal.SessionCookie))
+		var said []string
+		for _, code := range []string{right, wrong} {
+			a := copied.Post("/reauthenticate", "password", "wrong", "code", code, "return", "/")
+			said = append(said, portal.VisibleText(a.Body))
+			if a.Status != http.StatusUnprocessableEntity {
+				t.Errorf("wrong password and a code: %s", portal.Summary(a))
+			}
+		}
+		if said[0] != said[1] {
+			t.Error("beside a wrong password, a right code gives another answer than a wrong one")
+		}
+		for _, path := range []string{"/login/code", "/login/backup-code", "/login/new-password"} {
+			copied.Post(path, "code", wrong, "backup_code", "AAAA-AAAA-AAAA", "new_password", "another long password")
+		}
+		for _, bucket := range []string{"code", "code-known", "two-codes"} {
+			if got := portal.UnitsUsed(t, p, "ada", bucket); got != 0 {
+				t.Errorf("strangers spent %d units of ada's bucket %q", got, bucket)
+			}
+		}
+		// The right code wasn't used up either.
+		b := portal.PendingSignIn(t, p, "ada")
+		b.Post("/login/code", "code", right)
+		portal.CheckSignedIn(t, b, "ada's code", true)
+	})
+}
+
+// TestAttack37UsedCodeIsNoFreeTry: a code that one authenticator has used costs
+// nothing, so it must not be tried at another.
+func TestAttack37UsedCodeIsNoFreeTry(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, phone := portal.WithTwoFactor(t, p, "ada")
+		tablet := b.Enroll("Tablet")
+		// What a thief with a used code waits for: the tablet shows it some
+		// minutes after the phone did.
+		p.Clock.Move(time.Hour)
+		const soonest, latest = 3, 15 // steps
+		shown := []string{}           // by the phone, so many steps ago
+		lag := -1
+		for lag < soonest {
+			p.Clock.Set(totp.Period)
+			shown = append([]string{phone.Code(0)}, shown[:min(len(shown), latest)]...)
+			lag = slices.Index(shown, tablet.Code(0))
+		}
+		seen := shown[lag]
+		p.Clock.Set(-time.Duration(lag) * totp.Period)
+		p.Believe()
+		owner := portal.PendingSignIn(t, p, "ada")
+		owner.Post("/login/code", "code", seen)
+		portal.CheckSignedIn(t, owner, "the owner", true)
+		thief := portal.PendingSignIn(t, p, "ada")
+		for step := range lag + 1 {
+			if a := thief.Post("/login/code", "code", seen); a.Status != http.StatusUnprocessableEntity || !strings.Contains(portal.VisibleText(a.Body), "already used") {
+				t.Errorf("used code, %d steps later: %s", step, portal.Summary(a))
+			}
+			p.Clock.Move(totp.Period)
+		}
+		if got := portal.UnitsUsed(t, p, "ada", "code"); got != 0 {
+			t.Errorf("a used code cost %d units", got)
+		}
+	})
+}

@@ -1,0 +1,256 @@
+package operating
+
+// L. The audit log's completeness.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// auditWalk is an account with two-factor authentication whose owner changes
+// something.
+type auditWalk struct {
+	t     *testing.T
+	p     *portal.Portal
+	name  string
+	owner *portal.Browser
+	phone *portal.Phone
+}
+
+// pending is a sign-in of the account in another browser of the same network.
+func (w *auditWalk) pending() *portal.Browser {
+	b := w.p.Browser(w.t)
+	b.Header = w.owner.Header.Clone()
+	b.SignIn(w.name)
+	return b
+}
+
+// webEvents says for each POST route what its success, or refusal, leaves in
+// the audit log, or why it leaves nothing.
+var webEvents = map[string][]struct {
+	do   func(w *auditWalk)
+	want string // kind:outcome
+	id   bool   // the event names the phone
+	none string // why there is no event
+}{
+	"/setup": {
+		{do: func(w *auditWalk) { portal.OpenLetIn(w.t, w.owner, portal.LinkFor(w.t, w.owner)) }, want: "let_in_used:done"},
+	},
+	"/login": {
+		{do: func(w *auditWalk) { w.owner.Post("/login", "username", w.name, "password", "wrong") }, want: "sign_in_failed:refused"},
+	},
+	"/login/code": {
+		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", w.phone.Code(0)) }, want: "signed_in:done", id: true},
+		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", portal.WrongCode(w.phone)) }, want: "code_failed:refused"},
+		{do: func(w *auditWalk) { w.pending().Post("/login/code", "code", w.phone.Code(-totp.Period)) }, want: "code_reused:refused"},
+	},
+	"/login/backup-code": {
+		{do: func(w *auditWalk) { w.pending().Post("/login/backup-code", "backup_code", w.phone.Codes[0]) }, want: "backup_code_used:done"},
+		{do: func(w *auditWalk) { w.pending().Post("/login/backup-code", "backup_code", "AAAA-AAAA-AAAA") }, want: "backup_code_failed:refused"},
+	},
+	"/login/new-password": {
+		{do: func(w *auditWalk) {
+			portal.ChangeRows(w.t, w.p, `UPDATE passwords SET suspect_at = 1 WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, w.name)
+			b := w.pending()
+			b.Post("/login/code", "code", w.phone.Code(0))
+			b.Post("/login/new-password", "new_password", "another long password")
+		}, want: "password_changed:done"},
+	},
+	"/login/cancel": {{none: "nobody was signed in, and nobody is now"}},
+	"/logout":       {{do: func(w *auditWalk) { w.owner.Post("/logout") }, want: "signed_out:done"}},
+	"/reauthenticate": {
+		{do: func(w *auditWalk) {
+			w.owner.Post("/reauthenticate", "password", portal.Password, "code", w.phone.Code(0), "return", "/")
+		}, want: "reauthenticated:done", id: true},
+		{do: func(w *auditWalk) {
+			w.owner.Post("/reauthenticate", "password", "wrong", "code", w.phone.Code(0), "return", "/")
+		}, want: "sign_in_failed:refused"},
+	},
+	"/settings/profile": {{do: func(w *auditWalk) { w.owner.Post("/settings/profile", "display_name", "Ada L.") }, want: "profile_changed:done"}},
+	"/settings/sessions/{id}/revoke": {{do: func(w *auditWalk) {
+		w.owner.Post("/settings/sessions/" + idOf(w, "sessions") + "/revoke")
+	}, want: "session_ended:done"}},
+	"/settings/sessions/revoke-others": {{do: func(w *auditWalk) {
+		b := w.pending()
+		b.Post("/login/code", "code", w.phone.Code(0))
+		b.Post("/settings/sessions/revoke-others")
+	}, want: "sessions_ended:done"}},
+	"/settings/sessions/let-in": {{do: func(w *auditWalk) { portal.LinkFor(w.t, w.owner) }, want: "let_in_issued:done"}},
+	"/settings/devices/{id}/forget": {{do: func(w *auditWalk) {
+		w.owner.Post("/settings/devices/" + idOf(w, "devices") + "/forget")
+	}, want: "device_forgotten:done"}},
+	"/settings/devices/forget-all": {{do: func(w *auditWalk) { w.owner.Post("/settings/devices/forget-all") }, want: "devices_forgotten:done"}},
+	"/settings/security/password": {
+		{do: func(w *auditWalk) {
+			w.owner.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password")
+		}, want: "password_changed:done"},
+		{do: func(w *auditWalk) {
+			w.owner.Post("/settings/security/password", "password", "wrong", "new_password", "another long password")
+		}, want: "sign_in_failed:refused"},
+	},
+	"/settings/security/disable":        {{do: func(w *auditWalk) { w.owner.Post("/settings/security/disable") }, want: "two_factor_disabled:done"}},
+	"/settings/security/backup-codes":   {{do: func(w *auditWalk) { w.owner.Post("/settings/security/backup-codes") }, want: "backup_codes_issued:done"}},
+	"/settings/security/authenticators": {{none: "a wizard that was only begun changes nothing"}},
+	"/settings/security/authenticators/{id}/confirm": {
+		{do: func(w *auditWalk) { w.phone = w.owner.Enroll("Tablet") }, want: "authenticator_added:done", id: true},
+		{do: func(w *auditWalk) {
+			w.owner.Post("/settings/security/disable")
+			w.phone = w.owner.Enroll("Tablet")
+		}, want: "two_factor_enabled:done", id: true},
+	},
+	"/settings/security/authenticators/{id}/cancel": {{none: "nor one that was given up"}},
+	"/settings/security/authenticators/{id}/rename": {{do: func(w *auditWalk) {
+		w.owner.Post("/settings/security/authenticators/"+w.phone.ID+"/rename", "name", "Old phone")
+	}, want: "authenticator_renamed:done", id: true}},
+	"/settings/security/authenticators/{id}/remove": {{do: func(w *auditWalk) {
+		w.owner.Post("/settings/security/authenticators/" + w.phone.ID + "/remove")
+	}, want: "authenticator_removed:done", id: true}},
+	"/settings/security/passes": {{do: func(w *auditWalk) { panels.MakePass(w.t, w.owner, "backup") }, want: "pass_made:done"}},
+	"/settings/security/passes/{id}/revoke": {{do: func(w *auditWalk) {
+		panels.MakePass(w.t, w.owner, "backup")
+		w.owner.Post("/settings/security/passes/" + idOf(w, "passes") + "/revoke")
+	}, want: "pass_revoked:done"}},
+}
+
+// idOf returns the id of the account's only row in a table.
+func idOf(w *auditWalk, table string) string {
+	w.t.Helper()
+	var id string
+	err := db.One(context.Background(), w.p.DB.Reader(), `SELECT id FROM `+table+` WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`, []any{w.name}, &id)
+	testkit.Check(w.t, err)
+	return id
+}
+
+// eventsOf returns an account's events, newest first; an empty name stands for
+// those of no account.
+func eventsOf(t *testing.T, p *portal.Portal, name string) []audit.Event {
+	t.Helper()
+	id := ""
+	if name != "" {
+		id = portal.MustAccount(t, p, name).ID
+	}
+	const all = 1000
+	events, err := audit.List(context.Background(), p.DB.Reader(), id, audit.Cursor{}, all)
+	testkit.Check(t, err)
+	return events
+}
+
+// added returns the events that weren't there before.
+func added(before, after []audit.Event) []audit.Event {
+	return slices.DeleteFunc(after, func(e audit.Event) bool {
+		return slices.ContainsFunc(before, func(old audit.Event) bool { return old.ID == e.ID })
+	})
+}
+
+func find(events []audit.Event, want string) (audit.Event, bool) {
+	for _, e := range events {
+		if string(e.Kind)+":"+e.Outcome == want {
+			return e, true
+		}
+	}
+	return audit.Event{}, false
+}
+
+// TestAttack159EveryFormLeavesAnEvent holds the route table against webEvents:
+// a new POST route without a line there fails.
+func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		n := 0
+		for _, route := range portal.Routes(t) {
+			if route.Method != http.MethodPost {
+				continue
+			}
+			if len(webEvents[route.Path]) == 0 {
+				t.Errorf("POST %s: which event does it leave?", route.Path)
+			}
+			for _, c := range webEvents[route.Path] {
+				if c.none != "" {
+					continue
+				}
+				n++
+				w := &auditWalk{t: t, p: p, name: fmt.Sprint("account", n), owner: portal.FromNetwork(p.Browser(t), n)}
+				p.AddAccount(t, w.name)
+				w.owner.SignIn(w.name)
+				w.phone = w.owner.Enroll("Phone")
+				before, began := eventsOf(t, p, w.name), p.Clock.Now()
+				c.do(w)
+				e, found := find(added(before, eventsOf(t, p, w.name)), c.want)
+				if !found {
+					t.Errorf("POST %s: no event %s", route.Path, c.want)
+					continue
+				}
+				if e.Actor != audit.ByOwner || e.Address != portal.NetworkAddress(n) || !strings.Contains(e.Browser, "Chrome") || e.At.Before(began) || e.At.After(p.Clock.Now()) {
+					t.Errorf("POST %s: %+v, want who, where and when", route.Path, e)
+				}
+				if c.id && e.AuthenticatorID != w.phone.ID {
+					t.Errorf("POST %s: authenticator %q, want %q", route.Path, e.AuthenticatorID, w.phone.ID)
+				}
+			}
+		}
+		// In the export each is one line, in UTC, with all that is asked of it.
+		lines := strings.Split(strings.TrimSpace(call(t, environOf(p), "", "audit", "export")), "\n")
+		for _, line := range lines {
+			var e struct{ At, Event, Outcome, Actor, Account string }
+			if err := json.Unmarshal([]byte(line), &e); err != nil || !strings.HasSuffix(e.At, "Z") || e.Event == "" || e.Outcome == "" || e.Actor == "" || e.Account == "" {
+				t.Errorf("line %.300s: %v", line, err)
+			}
+		}
+		if len(lines) < 3*n {
+			t.Errorf("the export has %d lines of %d accounts", len(lines), n)
+		}
+	}, portal.BehindProxy, panels.PanelRadio(t))
+}
+
+// environOf is the environment of a command beside the portal.
+func environOf(p *portal.Portal) []string {
+	return append(portal.DatabaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base, portal.NoConfig)
+}
+
+// call runs a command, fails the test unless it succeeds, and returns what it
+// printed.
+func call(t *testing.T, environ []string, input string, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if status := cli.Main(args, cli.Streams{In: strings.NewReader(input), Out: &out, Err: &out}, environ); status != 0 {
+		t.Errorf("sallyport %s: status %d\n%s", strings.Join(args, " "), status, out.String())
+	}
+	return out.String()
+}
+
+// TestAttack159FirstAccount: the first account and an invited one say who made
+// them.
+func TestAttack159FirstAccount(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		token, needed, err := p.Login.SetupTicket(context.Background())
+		if err != nil || !needed {
+			t.Fatalf("set-up link: %v, %v", needed, err)
+		}
+		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "username", "root1", "new_password", "a long pass phrase")
+		if e, found := find(eventsOf(t, p, "root1"), "account_created:done"); !found || e.Actor != audit.ByOwner {
+			t.Errorf("first account: %+v", e)
+		}
+		token, _, err = p.Login.Invite(context.Background(), account.Account{Name: "bob"})
+		testkit.Check(t, err)
+		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "new_password", "another long pass phrase")
+		for want, actor := range map[string]string{"account_invited:done": audit.ByOperator, "password_changed:done": audit.ByOwner} {
+			if e, found := find(eventsOf(t, p, "bob"), want); !found || e.Actor != actor {
+				t.Errorf("%s: %+v", want, e)
+			}
+		}
+	})
+}

@@ -1,0 +1,53 @@
+package operating
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// An https portal without a proxy that it trusts refuses every request: the log says so at
+// the start and at a reload, and /readyz, which stays ready, as long as it is so. A reload
+// names the settings that wait for the next start.
+func TestReadyzWarnsWhereEveryRequestIsRefused(t *testing.T) {
+	t.Parallel()
+	const warning = "every request will be refused: name your proxy in trusted_proxies, or set tls"
+	file := panels.WriteConfig(t, "public_url: https://auth.test\n")
+	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
+	ready := func() string {
+		resp, err := http.Get("http://" + p.At + "/readyz")
+		testkit.Check(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		testkit.Check(t, err)
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("/readyz: %d %s", resp.StatusCode, text)
+		}
+		return string(text)
+	}
+	reload := func(text string) {
+		testkit.Check(t, os.WriteFile(file, []byte(text), 0o600))
+		testkit.Check(t, p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})))
+	}
+	if text := ready(); !strings.Contains(text, "trusted_proxies: "+warning+"\n") || strings.Count(p.Logs.String(), warning) != 1 {
+		t.Errorf("at the start:\n%s%s", text, p.Logs)
+	}
+	reload("public_url: https://auth.test\ntrusted_proxies: [127.0.0.1]\n")
+	if text := ready(); strings.Contains(text, warning) || strings.Count(p.Logs.String(), warning) != 1 {
+		t.Errorf("with a proxy:\n%s%s", text, p.Logs)
+	}
+	reload("public_url: https://auth.test\nsite_name: Acme\nsession:\n  idle: 1h\n")
+	if text := ready(); !strings.Contains(text, warning) || strings.Count(p.Logs.String(), warning) != 2 {
+		t.Errorf("without a proxy again:\n%s%s", text, p.Logs)
+	}
+	if !strings.Contains(p.Logs.String(), `"settings":"session.idle, site_name"`) {
+		t.Errorf("no settings are named:\n%s", p.Logs)
+	}
+}

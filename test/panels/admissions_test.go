@@ -1,0 +1,96 @@
+package panels
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// What another process changes, such as the command line, ends what this one
+// keeps in memory. The clock stands still here, so nothing ends by its age.
+func TestAttack103ChangesByAnotherProcess(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		other, err := server.Open(t.Context(), p.Config, p.Clock.Now, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { other.Close() })
+		if err := other.Login.AddGroup(t.Context(), "ops"); err != nil {
+			t.Fatal(err)
+		}
+		const page = panels.Radio + "/ops/x"
+		for name, change := range map[string]func(ctx context.Context, s *login.Service, a account.Account) error{
+			"bob": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Disable(ctx, a) },
+			"eve": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Leave(ctx, a, "ops") },
+			"joe": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Remove(ctx, a) },
+			"kim": func(ctx context.Context, s *login.Service, a account.Account) error {
+				return s.SetPassword(ctx, a, "a longer password of kim's own")
+			},
+			"zoe": func(ctx context.Context, s *login.Service, _ account.Account) error { return s.RemoveGroup(ctx, "ops") },
+		} {
+			t.Run(name, func(t *testing.T) {
+				a := p.AddAccount(t, name)
+				if err := other.Login.AddGroup(t.Context(), "ops"); err != nil && err != account.ErrGroupTaken {
+					t.Fatal(err)
+				}
+				if err := other.Login.Join(t.Context(), a, "ops"); err != nil {
+					t.Fatal(err)
+				}
+				b := panels.Visit(t, p, name, page)
+				panels.KeepVisit(t, p, b, page)
+				if err := change(t.Context(), other.Login, a); err != nil {
+					t.Fatal(err)
+				}
+				testkit.Until(t, "refusal", func() bool {
+					return b.Do(http.MethodGet, page, nil, nil).Status != http.StatusOK
+				})
+			})
+		}
+	})
+}
+
+// The other node is told who signed out.
+func TestAttack103SignOutOnAnotherNode(t *testing.T) {
+	t.Parallel()
+	one := panels.StartPanel(t, "radio")
+	nodes := portal.StartNodes(t, 2, "SALLYPORT_CONFIG="+panels.WriteConfig(t, "public_url: "+panels.PortalAt+"\npanels:\n  - url: "+panels.Radio+"\n    upstream: "+one.URL+"\n"))
+	nodes[0].AddAccount(t, "ada")
+	b := panels.Visit(t, nodes[0], "ada", panels.Radio+"/page")
+	there := nodes[1].Browser(t)
+	there.SetCookieAt(panels.Radio, "sallyport-visit", b.CookieAt(panels.Radio, "sallyport-visit"))
+	panels.KeepVisit(t, nodes[1], there, panels.Radio+"/page")
+	b.Post("/logout")
+	if a := b.Do(http.MethodGet, panels.Radio+"/page", nil, nil); a.Status == http.StatusOK {
+		t.Error("the node that ended the session still admits")
+	}
+	testkit.Until(t, "refusal", func() bool {
+		return there.Do(http.MethodGet, panels.Radio+"/page", nil, nil).Status == http.StatusUnauthorized
+	})
+}
+
+// Where the database is away, what was read is believed for five seconds and
+// no longer (F1).
+func TestAttack140VisitsAreKeptForSecondsOnly(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		b := panels.Visit(t, p, "ada", panels.Radio+"/page")
+		panels.KeepVisit(t, p, b, panels.Radio+"/page")
+		if err := p.DB.Close(); err != nil {
+			t.Fatal(err)
+		}
+		panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/page", nil, nil))
+		p.Clock.Move(5 * time.Second)
+		if a := b.Do(http.MethodGet, panels.Radio+"/page", nil, nil); a.Status != http.StatusServiceUnavailable {
+			t.Errorf("five seconds later: %d", a.Status)
+		}
+	})
+}

@@ -1,0 +1,195 @@
+package panels
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// TestAttack87PanelsReadTheTrueRequest: frameworks go by these headers rather
+// than by the request line, and so would serve what nobody asked the gate for.
+func TestAttack87PanelsReadTheTrueRequest(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		for _, name := range []string{
+			"X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix",
+			"X-Forwarded-Port", "X-Forwarded-User", "X-Real-IP", "X_Original_URL", "x.rewrite.url", "X_Real_IP",
+		} {
+			s := panels.Received(t, p.Browser(t).Do(http.MethodGet, panels.Radio+"/status/", nil, http.Header{name: {"/ops/"}}))
+			if values := s.Header.Values(name); s.URI != "/status/" || len(values) != 0 {
+				t.Errorf("%s: the panel got %s and %q", name, s.URI, values)
+			}
+		}
+		s := panels.Received(t, p.Browser(t).Do(http.MethodGet, panels.Radio+"/status/", nil, http.Header{"X_Forwarded_For": {"9.9.9.9"}, "X_Forwarded_Proto": {"https"}}))
+		for name, want := range map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X_forwarded_for": "", "X_forwarded_proto": ""} {
+			if got := strings.Join(s.Header[name], ","); got != want {
+				t.Errorf("%s = %q, want %q", name, got, want)
+			}
+		}
+		if s := panels.Received(t, p.Browser(t).Get(panels.Radio+"/status/?p=a.git;a=log&x=%zz")); s.URI != "/status/?p=a.git;a=log&x=%zz" {
+			t.Errorf("the query was changed: %s", s.URI)
+		}
+	})
+}
+
+// TestAttack90NamesThatPanelsReadAlike: CGI of some servers turns whatever is
+// no letter or digit into "_".
+func TestAttack90NamesThatPanelsReadAlike(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		for _, sign := range "_.!#$%&'*+^`|~" {
+			name := "Remote" + string(sign) + "User"
+			conn := portal.Dial(t, p)
+			fmt.Fprintf(conn, "GET /status/ HTTP/1.1\r\nHost: radio.example\r\n%s: root\r\n\r\n", name)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != http.StatusForbidden {
+				t.Errorf("%s: %d, want 403", name, resp.StatusCode)
+			}
+		}
+	})
+}
+
+// TestAttack94OnlyWebSocketsLeaveHTTP: behind an upgrade to HTTP/2 a stranger
+// could ask for every path, with every name in the identity headers.
+func TestAttack94OnlyWebSocketsLeaveHTTP(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		for _, lines := range []string{
+			"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n",
+			"Upgrade: h2c\r\nConnection: Upgrade\r\nHTTP2-Settings: AAMAAABk\r\n",
+			"Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n",
+			"Upgrade: h2c\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+			"Upgrade: TLS/1.2\r\nConnection: Upgrade\r\n",
+		} {
+			conn := portal.Dial(t, p)
+			fmt.Fprintf(conn, "GET /status/echo HTTP/1.1\r\nHost: radio.example\r\n%s\r\n", lines)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("%q: %d, want 200 as without it", lines, resp.StatusCode)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || strings.Contains(string(body), `"Upgrade"`) {
+				t.Errorf("%q: the panel got %s, %v", lines, body, err)
+			}
+		}
+	})
+}
+
+// TestNamedStreamsOnOpenPathsEndWithTheirVisit: the path goes on to admit, but
+// nobody of that name is there any more.
+func TestNamedStreamsOnOpenPathsEndWithTheirVisit(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "bob")
+		b := panels.Visit(t, p, "bob", panels.Radio+"/")
+		conn := portal.Dial(t, p)
+		fmt.Fprintf(conn, "GET /status/echo HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: sallyport-visit=%s\r\n\r\n",
+			b.CookieAt(panels.Radio, "sallyport-visit"))
+		reader := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(reader, nil)
+		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("upgrade: %v, %v", resp, err)
+		}
+		b.Post(panels.Radio + "/.sallyport/logout")
+		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
+			t.Errorf("the upgraded connection goes on: %v", err)
+		}
+	})
+}
+
+// TestAChangedPasswordEndsTheVisitsOfItsOwnSession: somebody who copied the session's
+// cookie before may have opened them.
+func TestAChangedPasswordEndsTheVisitsOfItsOwnSession(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		ada := p.AddAccount(t, "ada")
+		b := panels.Visit(t, p, "ada", panels.Radio+"/")
+		thief := p.Browser(t)
+		thief.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
+		if s := panels.Received(t, panels.Navigate(thief, panels.Radio+"/")); s.Header.Get("Remote-User") != "ada" {
+			t.Fatalf("the copied session opens nothing: %+v", s)
+		}
+		held, owner, err := session.ByToken(t.Context(), p.DB.Reader(), thief.Cookie(portal.SessionCookie), p.Login.Life, p.Clock.Now())
+		testkit.Check(t, err)
+		me := login.Me{Session: held, Token: thief.Cookie(portal.SessionCookie), Account: owner}
+		at := &access.Panel{Origin: panels.Radio}
+		state := strings.Repeat("s", 43)
+		handoff, err := p.Login.HandOff(t.Context(), me, at, state, "/")
+		testkit.Check(t, err)
+		// A reauthentication ends none.
+		b.Post("/reauthenticate", "password", portal.Password)
+		if a := thief.Get(panels.Radio + "/"); a.Status != http.StatusOK {
+			t.Errorf("a reauthentication ended a visit: %s", portal.Summary(a))
+		}
+		b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
+		if a := thief.Get(panels.Radio + "/"); a.Status == http.StatusOK {
+			t.Error("a visit of before the change is still open")
+		}
+		if _, _, err := p.Login.Enter(t.Context(), at, handoff.Reveal(), state); !errors.Is(err, session.ErrHandoff) {
+			t.Errorf("a handoff of before the change: %v", err)
+		}
+		if _, err := p.Login.HandOff(t.Context(), me, at, state, "/"); !errors.Is(err, login.ErrGone) {
+			t.Errorf("a request that read the session before the change: %v", err)
+		}
+		// The owner comes back by redirects alone, and a sign-out at a panel that wasn't
+		// opened since ends the session all the same.
+		if s := panels.Received(t, panels.Navigate(b, panels.Radio+"/")); s.Header.Get("Remote-User") != ada.Name {
+			t.Errorf("the owner's own panel: %+v", s)
+		}
+		b.Post("/settings/security/password", "password", "seven lamps on a sill", "new_password", portal.Password)
+		if b.Post(panels.Radio + "/.sallyport/logout"); b.SignedIn() {
+			t.Error("a sign-out by a visit that has ended left the session")
+		}
+	})
+}
+
+// TestNoHandoffOutlivesAChangeOfThePassword: handoffs that are made and spent while the
+// password changes leave no visit.
+func TestNoHandoffOutlivesAChangeOfThePassword(t *testing.T) {
+	behindGate(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		b := panels.Visit(t, p, "ada", panels.Radio+"/")
+		at, state := &access.Panel{Origin: panels.Radio}, strings.Repeat("s", 43)
+		passwords := []string{portal.Password, "seven lamps on a sill"}
+		for round := range 6 {
+			token := b.Cookie(portal.SessionCookie)
+			held, owner, err := session.ByToken(t.Context(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
+			testkit.Check(t, err)
+			me := login.Me{Session: held, Token: token, Account: owner}
+			testkit.Race(5, func(i int) string {
+				if i == 0 {
+					return portal.Summary(b.Post("/settings/security/password", "password", passwords[round%2], "new_password", passwords[1-round%2]))
+				}
+				for range 5 {
+					handoff, err := p.Login.HandOff(context.Background(), me, at, state, "/")
+					if err == nil {
+						_, _, err = p.Login.Enter(context.Background(), at, handoff.Reveal(), state)
+					}
+					if err != nil && !errors.Is(err, login.ErrGone) && !errors.Is(err, session.ErrHandoff) {
+						t.Error(err)
+					}
+				}
+				return ""
+			})
+			if a := b.Last; a.Location != "/settings/security?notice=password_changed" {
+				t.Fatalf("round %d: %s", round, portal.Summary(a))
+			}
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM visits WHERE NOT ended`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM handoffs`); n != 0 {
+				t.Fatalf("round %d: %d visits and handoffs outlived the change", round, n)
+			}
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package panels
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// A device behind the gate has a certificate that nobody signed, for a name that isn't its
+// address.
+func TestAPanelIsKnownByItsCertificate(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	testkit.Check(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "device"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"device.internal"}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	testkit.Check(t, err)
+	panel := httptest.NewUnstartedServer(http.HandlerFunc(panels.AnswerWithRequest))
+	panel.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	panel.StartTLS()
+	t.Cleanup(panel.Close)
+	ca := panels.WriteConfig(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	sum := sha256.Sum256(der)
+	right := strings.ToUpper(strings.TrimSuffix(fmt.Sprintf("% x", sum), " "))
+	right = strings.ReplaceAll(right, " ", ":")
+	for name, test := range map[string]struct {
+		settings string
+		want     int
+	}{
+		"nothing said":          {"", http.StatusBadGateway},
+		"its fingerprint":       {"    upstream_fingerprint: \"" + right + "\"", http.StatusOK},
+		"another fingerprint":   {"    upstream_fingerprint: " + strings.Repeat("ab", 32), http.StatusBadGateway},
+		"its CA, its address":   {"    upstream_ca: " + ca, http.StatusBadGateway},
+		"its CA and name":       {"    upstream_ca: " + ca + "\n    upstream_name: device.internal", http.StatusOK},
+		"its CA, another name":  {"    upstream_ca: " + ca + "\n    upstream_name: other.internal", http.StatusBadGateway},
+		"its name, another CAs": {"    upstream_name: device.internal", http.StatusBadGateway},
+	} {
+		p := panels.GuardedAt(t, panel.URL, test.settings, "    rules: [{path: /open/, require: nothing}]")
+		a := p.Browser(t).Get(panels.Radio + "/open/")
+		if a.Status != test.want {
+			t.Errorf("%s: %s, want %d", name, portal.Summary(a), test.want)
+		}
+		if test.want != http.StatusOK && (!strings.Contains(a.Body, "isn’t the expected one") || !strings.Contains(p.Logs.String(), "upstream_fingerprint")) {
+			t.Errorf("%s: the page or the log doesn't speak of the certificate:\n%s", name, portal.VisibleText(a.Body))
+		}
+	}
+}
+
+func TestAPanelMayTakeAsLongAsItsOperatorSays(t *testing.T) {
+	t.Parallel()
+	ends := make(chan struct{})
+	t.Cleanup(func() { close(ends) })
+	p := panels.Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-ends:
+		case <-r.Context().Done():
+		}
+	}), "    answer_within: 1s", "    rules: [{path: /open/, require: nothing}]")
+	if a := p.Browser(t).Get(panels.Radio + "/open/"); a.Status != http.StatusGatewayTimeout {
+		t.Errorf("a panel that thinks for longer: %s", portal.Summary(a))
+	}
+}
+
+// Whoever works over a WebSocket alone is there.
+func TestDataOverAWebSocketIsAUseWhereItsOperatorSaysSo(t *testing.T) {
+	t.Parallel()
+	for setting, stays := range map[string]bool{"": false, "    websockets: idle": false, "    websockets: use": true} {
+		t.Run(setting, func(t *testing.T) {
+			t.Parallel()
+			p := panels.Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Upgrade") != "" {
+					panels.ServeEcho(w, r)
+				}
+			}), "session: {idle: 1h}", setting)
+			p.AddAccount(t, "ada")
+			ada := panels.Visit(t, p, "ada", panels.Radio+"/")
+			conn, reader := socketConn(t, p, ada, "/echo")
+			// The clock of the sessions is moved past half of the idle time, twice; between,
+			// data flows for as long as the gateway takes to look.
+			for range 2 {
+				p.Clock.Move(40 * time.Minute)
+				for end := time.Now().Add(2 * portal.StreamTime / 5); time.Now().Before(end); {
+					if _, err := fmt.Fprint(conn, "on\n"); err != nil {
+						break
+					}
+					if line, err := reader.ReadString('\n'); err != nil || line != "on\n" {
+						break
+					}
+				}
+				testkit.Check(t, p.Login.WriteUses(t.Context()))
+			}
+			if a := ada.Get(panels.Radio + "/"); (a.Status == http.StatusOK) != stays {
+				t.Errorf("after 80 minutes at a WebSocket: %s, want in: %v", portal.Summary(a), stays)
+			}
+		})
+	}
+}

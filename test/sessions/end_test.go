@@ -1,0 +1,287 @@
+package sessions
+
+// E. Sessions: how they end.
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+func TestAttack80SignOut(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		b, tab, other := p.Browser(t), p.Browser(t), p.Browser(t)
+		b.SignIn("ada")
+		other.SignIn("ada")
+		tab.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
+		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
+			if a := b.Do(method, "/logout", nil, nil); !portal.OneOf(a.Status, http.StatusNotFound, http.StatusMethodNotAllowed) {
+				t.Errorf("%s /logout: %s", method, portal.Summary(a))
+			}
+		}
+		if !tab.SignedIn() {
+			t.Fatal("a GET signed out")
+		}
+		if a := b.Post("/logout"); a.Location != "/login?notice=signed_out" || b.Cookie(portal.SessionCookie) != "" {
+			t.Errorf("sign-out: %s", portal.Summary(a))
+		}
+		if tab.SignedIn() {
+			t.Error("the cookie works after the sign-out")
+		}
+		if !other.SignedIn() {
+			t.Error("the sign-out ended another session")
+		}
+	})
+}
+
+// TestAttack80And81OnAnotherNode: what ends on one node has ended on all.
+func TestAttack80And81OnAnotherNode(t *testing.T) {
+	t.Parallel()
+	nodes := portal.StartNodes(t, 2)
+	nodes[0].AddAccount(t, "ada")
+	there := func(b *portal.Browser) *portal.Browser {
+		copied := nodes[1].Browser(t)
+		copied.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
+		if !copied.SignedIn() {
+			t.Fatal("the session doesn't count on the other node")
+		}
+		return copied
+	}
+	ctx := context.Background()
+	for what, end := range map[string]func(b *portal.Browser){
+		"sign-out": func(b *portal.Browser) { b.Post("/logout") },
+		"password": func(*portal.Browser) {
+			elsewhere := nodes[0].Browser(t)
+			elsewhere.SignIn("ada")
+			elsewhere.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password")
+			elsewhere.Post("/settings/security/password", "password", "another long password", "new_password", portal.Password)
+		},
+		"revoke others": func(*portal.Browser) {
+			elsewhere := nodes[0].Browser(t)
+			elsewhere.SignIn("ada")
+			elsewhere.Post("/settings/sessions/revoke-others")
+		},
+		"disable": func(*portal.Browser) {
+			ada := portal.MustAccount(t, nodes[0], "ada")
+			if err := nodes[0].Login.Disable(ctx, ada); err != nil {
+				t.Fatal(err)
+			}
+			if err := nodes[0].Login.Enable(ctx, ada); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		b := nodes[0].Browser(t)
+		b.SignIn("ada")
+		copied := there(b)
+		end(b)
+		if copied.SignedIn() {
+			t.Errorf("%s: the session still counts on the other node", what)
+		}
+	}
+}
+
+// TestAttack81WhatEnds holds DESIGN's table of what ends when (section 7).
+func TestAttack81WhatEnds(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := context.Background()
+		for what, c := range map[string]struct {
+			own, others bool // they live on
+			attempts    bool // and machine passes
+			do          func(b *portal.Browser, phone *portal.Phone, name string)
+		}{
+			"rename": {true, true, true, func(b *portal.Browser, phone *portal.Phone, _ string) {
+				b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", "Mine")
+			}},
+			"new backup codes": {true, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/security/backup-codes") }},
+			"display name":     {true, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/profile", "display_name", "A") }},
+			"password": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) {
+				b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
+			}},
+			"enrolment": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Enroll("Tablet") }},
+			"removal": {true, false, false, func(b *portal.Browser, phone *portal.Phone, _ string) {
+				b.Post("/settings/security/authenticators/" + phone.ID + "/remove")
+			}},
+			"disable": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/security/disable") }},
+			"operator's password": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
+				testkit.Check(t, p.Login.SetPassword(ctx, portal.MustAccount(t, p, name), "set by the operator"))
+			}},
+			"operator's reset": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
+				_, err := p.Login.ResetTwoFactor(ctx, portal.MustAccount(t, p, name), time.Hour)
+				testkit.Check(t, err)
+			}},
+			"operator's disable": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
+				testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, name)))
+			}},
+			"operator's remove": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
+				testkit.Check(t, p.Login.Remove(ctx, portal.MustAccount(t, p, name)))
+			}},
+			"sign-out":      {false, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/logout") }},
+			"revoke others": {true, false, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/sessions/revoke-others") }},
+		} {
+			name := strings.NewReplacer(" ", "-", "'", "").Replace(what)
+			b, phone := portal.WithTwoFactor(t, p, name)
+			others := []*portal.Browser{p.Browser(t), p.Browser(t)}
+			for i, other := range others {
+				other.SignIn(name)
+				other.Post("/login/backup-code", "backup_code", phone.Codes[i])
+				portal.CheckSignedIn(t, other, what+": another browser", true)
+			}
+			copied := p.Browser(t)
+			copied.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
+			pending := portal.PendingSignIn(t, p, name)
+			account := portal.MustAccount(t, p, name)
+			panels.OperatorsPass(t, p, account, panels.Radio, "/", "", "")
+			c.do(b, phone, name)
+			if b.Last.Status >= 400 {
+				t.Fatalf("%s: %s", what, portal.Summary(b.Last))
+			}
+			if got := b.SignedIn(); got != c.own {
+				t.Errorf("%s: own session lives %v, want %v", what, got, c.own)
+			}
+			for _, other := range others {
+				if got := other.SignedIn(); got != c.others {
+					t.Errorf("%s: another session lives %v, want %v", what, got, c.others)
+				}
+			}
+			// Where the others end, the own one has a new token.
+			if got := copied.SignedIn(); got != (c.own && c.others) && what != "revoke others" {
+				t.Errorf("%s: a copy of the own cookie lives %v", what, got)
+			}
+			if got := pending.Get("/login/code").Status == http.StatusOK; got != c.attempts {
+				t.Errorf("%s: an attempt of before lives %v, want %v", what, got, c.attempts)
+			}
+			left, err := pass.List(ctx, p.DB.Reader(), account.ID)
+			testkit.Check(t, err)
+			if got := len(left) > 0; got != c.attempts {
+				t.Errorf("%s: a machine pass lives %v, want %v", what, got, c.attempts)
+			}
+		}
+	})
+}
+
+// TestAttackR17Stamp: a session and an attempt of another stamp are dead, even
+// where their rows are there.
+func TestAttackR17Stamp(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, phone := portal.WithTwoFactor(t, p, "ada")
+		pending := portal.PendingSignIn(t, p, "ada")
+		var stamp string
+		testkit.Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT security_stamp FROM accounts`).Scan(&stamp))
+		portal.ChangeRows(t, p, `UPDATE accounts SET security_stamp = 'another'`)
+		if b.SignedIn() {
+			t.Error("a session of another stamp lives")
+		}
+		for _, r := range portal.Routes(t) {
+			if r.Needs == "Public" {
+				continue
+			}
+			a := b.Do(r.Method, r.At(phone.ID), nil, http.Header{"Sec-Fetch-Site": {"same-origin"}})
+			if a.Status != http.StatusSeeOther || !strings.HasPrefix(a.Location, "/login?return=") {
+				t.Errorf("%s %s with a session of another stamp: %s", r.Method, r.Path, portal.Summary(a))
+			}
+		}
+		for _, door := range []string{"/login/code", "/login/backup-code", "/login/new-password"} {
+			one := p.Browser(t)
+			one.SetCookie(portal.AttemptCookie, pending.Cookie(portal.AttemptCookie))
+			a := one.Post(door, "code", phone.Code(0), "backup_code", phone.Codes[0], "new_password", "another long password")
+			if a.Location != "/login?notice=expired" {
+				t.Errorf("POST %s in an attempt of another stamp: %s", door, portal.Summary(a))
+			}
+		}
+		portal.ChangeRows(t, p, `UPDATE accounts SET security_stamp = $1`, stamp)
+		pending.Post("/login/code", "code", phone.Code(0))
+		portal.CheckSignedIn(t, pending, "the attempt under its own stamp", true)
+	})
+}
+
+func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		idle, steady := p.Browser(t), p.Browser(t)
+		idle.SignIn("ada")
+		steady.SignIn("ada")
+		// Pages that ask for no session don't keep one alive.
+		p.Clock.Move(11 * time.Hour)
+		idle.Get("/login")
+		if !steady.SignedIn() {
+			t.Fatal("a session ended after eleven hours")
+		}
+		p.Clock.Move(time.Hour)
+		if idle.SignedIn() {
+			t.Error("a session outlives twelve hours without requests")
+		}
+		if !steady.SignedIn() {
+			t.Fatal("a session in use ended after twelve hours")
+		}
+		for hours := 12; hours+11 < 7*24; hours += 11 {
+			p.Clock.Move(11 * time.Hour)
+			if !steady.SignedIn() {
+				t.Fatalf("a session in use ended after %d hours", hours+11)
+			}
+			// Proving again doesn't put the end off.
+			if a := steady.Post("/reauthenticate", "password", portal.Password, "return", "/"); a.Status != http.StatusSeeOther {
+				t.Fatalf("reauthenticate: %s", portal.Summary(a))
+			}
+		}
+		for p.Clock.Now().Sub(testkit.Start) < 7*24*time.Hour-time.Second {
+			p.Clock.Move(min(time.Hour, 7*24*time.Hour-time.Second-p.Clock.Now().Sub(testkit.Start)))
+			if !steady.SignedIn() {
+				t.Fatal("a session in use ended before seven days")
+			}
+		}
+		p.Clock.Move(time.Second)
+		if steady.SignedIn() {
+			t.Error("a session outlives seven days")
+		}
+		testkit.Check(t, p.Sweep(context.Background()))
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != 0 {
+			t.Errorf("%d rows of ended sessions are kept", n)
+		}
+	})
+}
+
+// What can't be swept keeps nothing else.
+func TestSweepsFailByThemselves(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		p.Browser(t).SignIn("ada")
+		statements := []string{`CREATE TRIGGER stuck BEFORE DELETE ON devices BEGIN SELECT RAISE(ABORT, 'stuck'); END`}
+		if p.DB.Path() == "" { // PostgreSQL
+			statements = []string{
+				`CREATE FUNCTION stuck() RETURNS trigger AS $$ BEGIN RAISE 'stuck'; END $$ LANGUAGE plpgsql`,
+				`CREATE TRIGGER stuck BEFORE DELETE ON devices FOR EACH ROW EXECUTE FUNCTION stuck()`,
+			}
+		}
+		for _, statement := range statements {
+			testkit.Check(t, p.DB.Write(context.Background(), func(tx *db.Tx) error {
+				_, err := db.Exec(context.Background(), tx, statement)
+				return err
+			}))
+		}
+		swept := []string{"sessions", "ledger"} // before and after what is stuck
+		for _, table := range swept {
+			if portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table) == 0 {
+				t.Fatalf("nothing in %s to sweep", table)
+			}
+		}
+		p.Clock.Move(10 * 365 * 24 * time.Hour)
+		if err := p.Sweep(context.Background()); err == nil || !strings.Contains(err.Error(), "stuck") {
+			t.Errorf("swept: %v", err)
+		}
+		for _, table := range swept {
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table); n != 0 {
+				t.Errorf("%d rows of %s are kept", n, table)
+			}
+		}
+	})
+}

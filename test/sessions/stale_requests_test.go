@@ -1,0 +1,112 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// meOf returns what a request of the browser would read now.
+func meOf(t *testing.T, p *portal.Portal, b *portal.Browser) login.Me {
+	t.Helper()
+	token := b.Cookie(portal.SessionCookie)
+	held, owner, err := session.ByToken(context.Background(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
+	testkit.Check(t, err)
+	return login.Me{Session: held, Token: token, Account: owner, From: login.Browser{Device: b.Cookie(portal.DeviceCookie)}}
+}
+
+// TestARequestOfAnOlderTokenChangesNothing: it was read before the owner changed the
+// password, and waited for its hashes or for the account's row.
+func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := context.Background()
+		b, phone := portal.WithTwoFactor(t, p, "ada")
+		wizard, device := b.BeginEnroll(), ""
+		testkit.Check(t, p.DB.Reader().QueryRowContext(ctx, `SELECT id FROM devices`).Scan(&device))
+		stale := meOf(t, p, b)
+		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill"); a.Location != "/settings/security?notice=password_changed" {
+			t.Fatalf("the owner's change: %s", portal.Summary(a))
+		}
+		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
+		scope, err := access.NewScope("https://radio.example", "/", "GET", "")
+		testkit.Check(t, err)
+		for what, change := range map[string]func() error{
+			"password": func() error {
+				_, err := p.Login.ChangePassword(ctx, stale, "seven lamps on a sill", "chosen by a thief")
+				return err
+			},
+			"rename":       func() error { return p.Login.RenameAuthenticator(ctx, stale, phone.ID, "Mine") },
+			"removal":      func() error { _, err := p.Login.RemoveAuthenticator(ctx, stale, phone.ID); return err },
+			"disable":      func() error { _, err := p.Login.DisableTwoFactor(ctx, stale); return err },
+			"backup codes": func() error { _, err := p.Login.IssueBackupCodes(ctx, stale, ""); return err },
+			"display name": func() error { return p.Login.SetDisplayName(ctx, stale, "Eve") },
+			"sign-out":     func() error { return p.Login.SignOut(ctx, stale) },
+			"session":      func() error { return p.Login.RevokeSession(ctx, stale, stale.Session.ID) },
+			"sessions":     func() error { _, err := p.Login.RevokeOtherSessions(ctx, stale); return err },
+			"let-in":       func() error { _, err := p.Login.LetIn(ctx, stale); return err },
+			"browser":      func() error { return p.Login.RemoveDevice(ctx, stale, device) },
+			"browsers":     func() error { return p.Login.RemoveDevices(ctx, stale) },
+			"wizard":       func() error { _, err := p.Login.BeginEnrollment(ctx, stale, ""); return err },
+			"confirm": func() error {
+				_, err := p.Login.ConfirmEnrollment(ctx, stale, wizard.ID, wizard.Code(0), "Tablet", "")
+				return err
+			},
+			"cancel": func() error { return p.Login.CancelEnrollment(ctx, stale, wizard.ID) },
+			"pass": func() error {
+				_, err := p.Login.AddPass(ctx, stale, pass.Pass{Name: "x", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+				return err
+			},
+		} {
+			if err := change(); !errors.Is(err, login.ErrGone) {
+				t.Errorf("%s: %v, want ErrGone", what, err)
+			}
+			if !b.SignedIn() {
+				t.Fatalf("%s: the owner is signed out", what)
+			}
+		}
+		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
+			t.Errorf("%d events", after-before)
+		}
+	})
+}
+
+// TestOfChangesAtOnceOneIsMade: each gives the session a new token, so that the others
+// came with an older one.
+func TestOfChangesAtOnceOneIsMade(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := context.Background()
+		b, _ := portal.WithTwoFactor(t, p, "ada")
+		wizards := make([]*portal.Phone, 4)
+		for i := range wizards {
+			wizards[i] = b.BeginEnroll()
+		}
+		me, tokens := meOf(t, p, b), make([]string, len(wizards))
+		got := testkit.Race(len(wizards), func(i int) string {
+			done, err := p.Login.ConfirmEnrollment(ctx, me, wizards[i].ID, wizards[i].Code(0), fmt.Sprint("Phone ", i), "")
+			tokens[i] = done.Session.Reveal()
+			return testkit.Outcome(err)
+		})
+		if got["ok"] != 1 || got[login.ErrGone.Error()] != len(wizards)-1 {
+			t.Errorf("four wizards confirmed at once: %v", got)
+		}
+		for _, token := range tokens {
+			if token == "" {
+				continue
+			}
+			b.SetCookie(portal.SessionCookie, token)
+			if a := b.Get("/settings/security"); a.Status != http.StatusOK {
+				t.Errorf("the one that was made: %s", portal.Summary(a))
+			}
+		}
+	})
+}

@@ -1,0 +1,416 @@
+package storage
+
+// J. Storage, on a disk that fails.
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/disk"
+	"github.com/sallyport/sallyport/internal/testkit/panels"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// backupCodePace is how long the next backup code of an account waits.
+const backupCodePace = 5 * time.Second
+
+// newPassword is what the walk changes [portal.Password] to.
+const newPassword = "another horse, another battery"
+
+// startOn starts a portal whose data directory is on a disk that can fail.
+func startOn(t *testing.T) (*portal.Portal, *disk.Disk) {
+	t.Helper()
+	dir := t.TempDir()
+	under := disk.Under(t, dir)
+	return portal.StartIn(t, dir, testkit.NewClock()), under
+}
+
+// harm does something to the disk before the n-th time that a form is sent, and
+// reports whether the form must be refused; if not, it may be.
+type harm func(d *disk.Disk, n int) (refuses bool)
+
+// oneWrite makes the n-th write fail, the n-th time.
+func oneWrite(d *disk.Disk, n int) bool {
+	d.FailAt(n)
+	return false
+}
+
+// all makes every write fail, the first time.
+func all(fail func(*disk.Disk)) harm {
+	return func(d *disk.Disk, n int) bool {
+		if n == 1 {
+			fail(d)
+		}
+		return n == 1
+	}
+}
+
+func nothing(*disk.Disk, int) bool { return false }
+
+// walk is an account whose owner does everything that writes.
+type walk struct {
+	t       *testing.T
+	p       *portal.Portal
+	disk    *disk.Disk
+	harm    harm
+	name    string
+	refused int // how often a form was
+}
+
+// post sends a form until it is answered as it should be; before, it is refused
+// with 503 and nothing is done, each time that the disk is harmed.
+func (w *walk) post(b *portal.Browser, good func(portal.Answer) bool, path string, fields ...string) portal.Answer {
+	w.t.Helper()
+	for n := 1; ; n++ {
+		before := rowsOf(w.t, w.p, w.name)
+		must := w.harm(w.disk, n)
+		a := b.Post(path, fields...)
+		failed := w.disk.Failed()
+		w.disk.Mend()
+		if good(a) && !must {
+			return a // no write failed, or one that wasn't the form's
+		}
+		if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || a.Header.Get("Set-Cookie") != "" {
+			w.t.Fatalf("%s, time %d: %s, want 503\n%s", path, n, portal.Summary(a), portal.VisibleText(a.Body))
+		}
+		if !must && !failed {
+			w.t.Fatalf("%s, time %d: 503, but no write failed", path, n)
+		}
+		if diff := cmp.Diff(before, rowsOf(w.t, w.p, w.name)); diff != "" {
+			w.t.Fatalf("%s, time %d: refused, and changed:\n%s", path, n, diff)
+		}
+		w.refused++
+		w.forgive()
+	}
+}
+
+// forgive empties the account's budgets: tries whose end wasn't written down
+// count, and a person would have to wait.
+func (w *walk) forgive() {
+	w.t.Helper()
+	testkit.Check(w.t, w.p.DB.Write(context.Background(), func(tx *db.Tx) error {
+		_, err := db.Exec(context.Background(), tx, `DELETE FROM ledger`)
+		return err
+	}))
+}
+
+// pending gives the password, for which a code is asked.
+func (w *walk) pending(password string) *portal.Browser {
+	w.t.Helper()
+	b := w.p.Browser(w.t)
+	w.post(b, portal.LeadsTo("/login/code"), "/login", "username", w.name, "password", password)
+	return b
+}
+
+// everything is a person's way through all that writes; what opened a door
+// opens none again.
+func (w *walk) everything() {
+	w.t.Helper()
+	const security = "/settings/security"
+	own := w.p.Browser(w.t)
+	w.post(own, portal.LeadsTo("/"), "/login", "username", w.name, "password", portal.Password)
+	wizard := w.post(own, portal.LeadsTo(security+"/authenticators/"), security+"/authenticators").Location
+	phone := own.Scan(strings.TrimPrefix(wizard, security+"/authenticators/"))
+	confirming := phone.Code(0)
+	first := portal.ShownCodes(w.post(own, portal.ShowsCodes, wizard+"/confirm", "code", confirming, "name", "Phone").Body)
+	w.p.Clock.Move(totp.Period)
+
+	code := phone.Code(0)
+	w.post(w.pending(portal.Password), portal.LeadsTo("/"), "/login/code", "code", code)
+	w.post(w.pending(portal.Password), portal.LeadsTo("/"), "/login/backup-code", "backup_code", first[0])
+	second := portal.ShownCodes(w.post(own, portal.ShowsCodes, security+"/backup-codes").Body)
+	w.post(own, portal.LeadsTo(security+"?notice=password_changed"), security+"/password", "password", portal.Password, "new_password", newPassword)
+	w.p.Clock.Move(backupCodePace)
+	w.post(w.pending(newPassword), portal.LeadsTo("/"), "/login/backup-code", "backup_code", second[9])
+
+	w.harm = nothing
+	for what, used := range map[string]string{"confirming": confirming, "signing in": code} {
+		b := w.pending(newPassword)
+		b.Post("/login/code", "code", used)
+		portal.CheckSignedIn(w.t, b, "the code of "+what+" once more", false)
+	}
+	for what, used := range map[string]string{"used": second[9], "used, of the old set": first[0], "of the old set": first[1]} {
+		w.p.Clock.Move(backupCodePace)
+		b := w.pending(newPassword)
+		if a := b.Post("/login/backup-code", "backup_code", used); a.Status != http.StatusUnprocessableEntity {
+			w.t.Errorf("backup code %s: %s, want 422", what, portal.Summary(a))
+		}
+		portal.CheckSignedIn(w.t, b, "backup code "+what, false)
+	}
+	if a := w.p.Browser(w.t).Post("/login", "username", w.name, "password", portal.Password); a.Status != http.StatusUnprocessableEntity {
+		w.t.Errorf("the old password: %s, want 422", portal.Summary(a))
+	}
+	if !own.SignedIn() {
+		w.t.Error("the session in which everything was changed has ended")
+	}
+	w.p.Clock.Move(totp.Period)
+	b := w.pending(newPassword)
+	b.Post("/login/code", "code", phone.Code(0))
+	portal.CheckSignedIn(w.t, b, "a fresh code", true)
+}
+
+// rowsOf returns what is stored about an account, but for its budgets, which a
+// try that failed uses up.
+func rowsOf(t *testing.T, p *portal.Portal, name string) []string {
+	t.Helper()
+	var all []string
+	for _, query := range []string{
+		`SELECT 'account', security_stamp, two_factor_at, enroll_locked FROM accounts WHERE id = $1`,
+		`SELECT 'password', phc, changed_at, suspect_at FROM passwords WHERE account_id = $1`,
+		`SELECT 'authenticator', id, name, confirmed_at FROM authenticators WHERE account_id = $1 ORDER BY id`,
+		`SELECT 'totp', secret, last_step, drift_steps FROM totp WHERE authenticator_id IN (SELECT id FROM authenticators WHERE account_id = $1) ORDER BY authenticator_id`,
+		`SELECT 'backup code', id, hash, used_at FROM backup_codes WHERE account_id = $1 ORDER BY id`,
+		`SELECT 'attempt', token_hash, proofs, expires_at FROM attempts WHERE account_id = $1 ORDER BY id`,
+		`SELECT 'session', token_hash, proofs, expires_at FROM sessions WHERE account_id = $1 ORDER BY id`,
+		`SELECT 'browser', token_hash, used_at, address FROM devices WHERE account_id = $1 ORDER BY id`,
+		`SELECT 'event', kind, outcome, at FROM events WHERE account_id = $1 ORDER BY id`,
+	} {
+		rows, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (string, error) {
+			var row [4]any
+			err := scan(&row[0], &row[1], &row[2], &row[3])
+			return fmt.Sprint(row), err
+		}, query, portal.MustAccount(t, p, name).ID)
+		testkit.Check(t, err)
+		all = append(all, rows...)
+	}
+	return all
+}
+
+// leastRefusals of one walk: less means that the disk doesn't see every write.
+const leastRefusals = 200
+
+// TestAttack140EveryWriteFails: each write of each form fails once, half done.
+func TestAttack140EveryWriteFails(t *testing.T) {
+	t.Parallel()
+	p, under := startOn(t)
+	walkTwice(t, p, under, oneWrite, leastRefusals)
+}
+
+// walkTwice walks on a disk that is harmed, and then on one that is well again.
+func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, least int) {
+	t.Helper()
+	w := &walk{t: t, p: p, disk: under, harm: harm, name: "ada"}
+	p.AddAccount(t, w.name)
+	w.everything()
+	portal.NothingHalfDone(t, p.DB)
+	if w.refused < least {
+		t.Errorf("%d forms were refused, want %d at least", w.refused, least)
+	}
+	t.Logf("%d forms were refused", w.refused)
+	again := &walk{t: t, p: p, disk: under, harm: nothing, name: "bob"}
+	p.AddAccount(t, again.name)
+	again.everything()
+	portal.NothingHalfDone(t, p.DB)
+}
+
+// TestAttack140FullOrReadOnlyDisk: every form is refused while the disk takes
+// nothing, pages aren't, /readyz says so, and afterwards all works without a
+// restart.
+func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*disk.Disk){"full": (*disk.Disk).Fill, "read-only": (*disk.Disk).Protect} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, under := startOn(t)
+			ready := func(want int) {
+				t.Helper()
+				p.Clock.Move(2 * time.Second) // so long an answer stands
+				if a := p.Browser(t).Get("/readyz"); a.Status != want || strings.Contains(a.Body, "ledger: ok") != (want == http.StatusOK) {
+					t.Errorf("readyz: %d %q, want %d", a.Status, a.Body, want)
+				}
+			}
+			ready(http.StatusOK)
+			const forms = 11 // of a walk
+			walkTwice(t, p, under, all(func(d *disk.Disk) {
+				fail(d)
+				ready(http.StatusServiceUnavailable)
+				if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK {
+					t.Errorf("the sign-in page: %s", portal.Summary(a))
+				}
+			}), forms)
+			ready(http.StatusOK)
+		})
+	}
+}
+
+// A disk that takes no writes keeps a live visit going, through the gateway and for
+// other proxies, but lets nobody in or out.
+func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*disk.Disk){"full": (*disk.Disk).Fill, "read-only": (*disk.Disk).Protect} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			under := disk.Under(t, dir)
+			file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s\n    upstream: %s\n  - url: %s\n",
+				panels.PortalAt, panels.Radio, panels.StartPanel(t, "radio").URL, panels.Video))
+			p := portal.StartIn(t, dir, testkit.NewClock(), "SALLYPORT_CONFIG="+file)
+			p.AddAccount(t, "ada")
+			b := panels.Visit(t, p, "ada", panels.Radio+"/")
+			panels.Received(t, b.Last)
+			// No proxy serves the other panel here: the way to a visit is walked by hand.
+			b.Get(panels.Video + "/.sallyport/start?return=/rack")
+			for !strings.HasPrefix(b.Last.Location, panels.Video+"/rack") {
+				if b.Last.Location == "" {
+					t.Fatalf("no way to the panel: %s", portal.Summary(b.Last))
+				}
+				b.Get(b.Last.Location)
+			}
+			fail(under)
+			p.Clock.Move(2 * time.Minute) // what is kept in memory is read again
+			panels.Received(t, b.Get(panels.Radio+"/"))
+			if a := panels.Ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
+				t.Errorf("forward-auth: %s", portal.Summary(a))
+			}
+			if a := b.Post("/logout"); a.Status != http.StatusServiceUnavailable {
+				t.Errorf("sign-out: %s", portal.Summary(a))
+			}
+			if a := p.Browser(t).Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusServiceUnavailable {
+				t.Errorf("sign-in: %s", portal.Summary(a))
+			}
+			p.Clock.Move(13 * time.Hour) // the visit ends as idle
+			if a, other := b.Get(panels.Radio+"/"), panels.Ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
+				t.Error("an idle visit goes on while nothing can be written")
+			}
+			under.Mend()
+		})
+	}
+}
+
+// TestAttack138PowerCut: what was answered is on the disk.
+func TestAttack138PowerCut(t *testing.T) {
+	t.Parallel()
+	p, under := startOn(t)
+	_, phone := portal.WithTwoFactor(t, p, "ada")
+	// restart starts a portal on what a power cut now leaves.
+	restart := func(t *testing.T) *portal.Portal {
+		again := portal.StartIn(t, under.PowerCut(t), p.Clock)
+		portal.NothingHalfDone(t, again.DB)
+		return again
+	}
+	t.Run("enrolment", func(t *testing.T) {
+		b := portal.PendingSignIn(t, restart(t), "ada")
+		b.Post("/login/code", "code", phone.Code(0))
+		portal.CheckSignedIn(t, b, "a code of the authenticator", true)
+	})
+	t.Run("code", func(t *testing.T) {
+		b := portal.PendingSignIn(t, p, "ada")
+		b.Post("/login/code", "code", phone.Code(0))
+		portal.CheckSignedIn(t, b, "a fresh code", true)
+		after := restart(t)
+		if got := portal.CountRows(t, after, portal.SessionsOfQuery, "ada"); got != 2 {
+			t.Errorf("%d sessions, want the 2 that were opened", got)
+		}
+		b = portal.PendingSignIn(t, after, "ada")
+		b.Post("/login/code", "code", phone.Code(0))
+		portal.CheckSignedIn(t, b, "the code once more", false)
+	})
+	t.Run("backup code", func(t *testing.T) {
+		b := portal.PendingSignIn(t, p, "ada")
+		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
+		portal.CheckSignedIn(t, b, "a backup code", true)
+		after := restart(t)
+		p.Clock.Move(backupCodePace)
+		b = portal.PendingSignIn(t, after, "ada")
+		if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Status != http.StatusUnprocessableEntity {
+			t.Errorf("the backup code once more: %s, want 422", portal.Summary(a))
+		}
+		p.Clock.Move(backupCodePace)
+		b.Post("/login/backup-code", "backup_code", phone.Codes[1])
+		portal.CheckSignedIn(t, b, "the next backup code", true)
+	})
+	t.Run("wrong code", func(t *testing.T) {
+		// A browser that nobody knows has five tries in a day.
+		const budget = 5
+		p.AddAccount(t, "eve")
+		b := p.Browser(t)
+		b.SignIn("eve")
+		eve := b.Enroll("Phone")
+		for n := range budget {
+			guess := portal.PendingSignIn(t, p, "eve")
+			if a := guess.Post("/login/code", "code", portal.WrongCode(eve)); a.Status == http.StatusSeeOther && n < budget-1 {
+				t.Errorf("wrong code %d: %s", n+1, portal.Summary(a))
+			}
+			after := restart(t)
+			if got := portal.CountRows(t, after, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND account_id = $1`, portal.MustAccount(t, p, "eve").ID); got != n+1 {
+				t.Errorf("%d wrong codes are in the audit log, want %d", got, n+1)
+			}
+			if n == budget-1 {
+				b := portal.PendingSignIn(t, after, "eve")
+				b.Post("/login/code", "code", eve.Code(0))
+				portal.CheckSignedIn(t, b, "a right code after the last try", false)
+			}
+		}
+	})
+}
+
+// TestAttack141DamagedLog: what is left of the log beside the database opens
+// as a whole, or nothing of it does, and nobody gets in by it.
+func TestAttack141DamagedLog(t *testing.T) {
+	t.Parallel()
+	// crashed returns what a crash leaves of a portal where ada has
+	// two-factor authentication.
+	crashed := func(t *testing.T) string {
+		p, under := startOn(t)
+		portal.WithTwoFactor(t, p, "ada")
+		return under.PowerCut(t)
+	}
+	for what, c := range map[string]struct {
+		damage func(t *testing.T, log string)
+		opens  bool
+	}{
+		"nothing": {func(*testing.T, string) {}, true},
+		"gone":    {func(t *testing.T, log string) { testkit.Check(t, os.Remove(log)) }, true},
+		"half of it": {func(t *testing.T, log string) {
+			info, err := os.Stat(log)
+			testkit.Check(t, err)
+			testkit.Check(t, os.Truncate(log, info.Size()/2))
+		}, true},
+		"overwritten from the middle": {func(t *testing.T, log string) {
+			info, err := os.Stat(log)
+			testkit.Check(t, err)
+			overwrite(t, log, info.Size()/2, 10_000)
+		}, true},
+		"of another database": {func(t *testing.T, log string) {
+			testkit.MoveFile(t, filepath.Join(crashed(t), filepath.Base(log)), log)
+		}, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			dir := crashed(t)
+			c.damage(t, filepath.Join(dir, "sallyport.db-wal"))
+			p, err := portal.OpenFiles(t, dir)
+			if (err == nil) != c.opens {
+				t.Fatalf("got %v, want it to open: %v", err, c.opens)
+			}
+			if err != nil {
+				if !strings.Contains(err.Error(), "key ring") {
+					t.Errorf("refused with %v, want one that says what is wrong", err)
+				}
+				return
+			}
+			var verdict string
+			testkit.Check(t, db.One(context.Background(), p.DB.Reader(), `PRAGMA integrity_check`, nil, &verdict))
+			if verdict != "ok" {
+				t.Errorf("integrity check: %s", verdict)
+			}
+			portal.NothingHalfDone(t, p.DB)
+			// As of before the log she had no second factor, or no account.
+			whole := what == "nothing"
+			if w := signIn(p, "ada"); whole && !strings.HasSuffix(w.Result().Header.Get("Location"), "/login/code") {
+				t.Errorf("sign-in: %d", w.Code)
+			}
+		})
+	}
+}
