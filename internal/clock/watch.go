@@ -26,6 +26,16 @@ const (
 	// minStep is how far a clock must go back between two observations to count as
 	// set back. A time server that slews a clock moves it by less.
 	minStep = time.Second
+
+	// bootTimeLife is how long a reading of the kernel's boot-time clock is extended by
+	// Go's monotonic clock. Each reading is a system call, and every request needs the
+	// reference clock.
+	bootTimeLife = 100 * time.Millisecond
+
+	// maxDrift is how far the wall clock may move from the monotonic clock during that
+	// time. Past it, the machine has slept or its clock was set, so the kernel is read
+	// again at once.
+	maxDrift = 10 * time.Millisecond
 )
 
 // Watch compares this process's clock with the clocks of the phones that sign in,
@@ -34,7 +44,8 @@ const (
 // for concurrent use.
 type Watch struct {
 	// running returns how long the machine has run; see [Watch.SetRunning].
-	running atomic.Pointer[func() time.Duration]
+	running  atomic.Pointer[func() time.Duration]
+	bootTime atomic.Pointer[bootTime] // the latest reading of it
 
 	mu          sync.Mutex
 	offsets     []offset  // one for each authenticator, the newest last
@@ -220,8 +231,33 @@ func (w *Watch) read(now, began time.Time) reading {
 	case wall == now:
 		return reading{wall, time.Duration(wall.UnixNano())}
 	default:
-		return reading{wall, running(now, began)}
+		return reading{wall, w.sinceBoot(now, began)}
 	}
+}
+
+// bootTime is a reading of the kernel's boot-time clock.
+type bootTime struct {
+	at      time.Time // with a monotonic reading
+	running time.Duration
+}
+
+// canExtend reports whether a bootTime still holds after so much time has passed by the
+// monotonic clock and by the wall clock.
+func canExtend(passed, wallPassed time.Duration) bool {
+	return passed.Abs() < bootTimeLife && (wallPassed-passed).Abs() < maxDrift
+}
+
+// sinceBoot returns how long the machine has run at now, by the kernel's boot-time clock.
+func (w *Watch) sinceBoot(now, began time.Time) time.Duration {
+	if b := w.bootTime.Load(); b != nil {
+		passed := now.Sub(b.at)
+		if canExtend(passed, now.Round(0).Sub(b.at.Round(0))) {
+			return b.running + passed
+		}
+	}
+	b := &bootTime{now, running(now, began)}
+	w.bootTime.Store(b)
+	return b.running
 }
 
 // Off returns [Watch.Ahead] if it is more than 5 s either way, else 0.

@@ -189,3 +189,37 @@ func TestReferenceRunsOnWhileTheMachineSleeps(t *testing.T) {
 		t.Errorf("the reference moved by %v, want %v", got, 8*time.Hour-time.Second)
 	}
 }
+
+// TestSinceBootExtendsAReading checks that the monotonic clock extends a reading of the
+// kernel's clock, and that the kernel is read again after a sleep.
+func TestSinceBootExtendsAReading(t *testing.T) {
+	var w Watch
+	now := time.Now()
+	first := w.sinceBoot(now, now)
+	if got, want := w.sinceBoot(now.Add(40*time.Millisecond), now)-first, 40*time.Millisecond; got != want {
+		t.Errorf("40 ms later, within the reading's life, %v had passed; want %v", got, want)
+	}
+	if got := w.sinceBoot(now.Add(-20*time.Millisecond), now) - first; got != -20*time.Millisecond {
+		t.Errorf("a request that read its clock 20 ms before got %v", got)
+	}
+	// The kernel doesn't know the minute that this test claims to have passed.
+	if got := w.sinceBoot(now.Add(time.Minute), now) - first; got >= time.Minute {
+		t.Errorf("a reading that was too old was extended by %v", got)
+	}
+	for _, c := range []struct {
+		passed, wallPassed time.Duration
+		want               bool
+	}{
+		{0, 0, true},
+		{50 * time.Millisecond, 51 * time.Millisecond, true},
+		{-time.Millisecond, -time.Millisecond, true},
+		{time.Millisecond, time.Hour, false},              // the machine slept
+		{time.Millisecond, -20 * time.Millisecond, false}, // the clock was set back
+		{bootTimeLife, bootTimeLife, false},               // too old
+		{-2 * bootTimeLife, -2 * bootTimeLife, false},     // another request's, much later
+	} {
+		if got := canExtend(c.passed, c.wallPassed); got != c.want {
+			t.Errorf("canExtend(%v, %v) = %t, want %t", c.passed, c.wallPassed, got, c.want)
+		}
+	}
+}
