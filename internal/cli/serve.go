@@ -65,6 +65,9 @@ func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 	if portal.Config.SharedHost {
 		portal.Log.Warn("the panel is on the portal's host, so its pages can act in the portal as the person who is signed in; do this only with a panel that you trust with every account, or give the portal a host name of its own")
 	}
+	if err := notifyReady(); err != nil {
+		portal.Log.Warn("the service manager wasn't told that the server is ready", "reason", err.Error())
+	}
 	return nil
 }
 

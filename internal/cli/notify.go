@@ -1,0 +1,23 @@
+package cli
+
+import (
+	"net"
+	"os"
+)
+
+// notifyReady tells systemd that the server answers requests, so that "systemctl start"
+// returns then and no sooner (sd_notify(3), Type=notify). It does nothing where no service
+// manager asked for it.
+func notifyReady() error {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte("READY=1"))
+	return err
+}
