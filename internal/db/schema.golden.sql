@@ -67,7 +67,7 @@ CREATE TABLE backup_codes (
 	hash       BYTEA NOT NULL,
 	created_at BIGINT NOT NULL,
 	used_at    BIGINT
-);
+, unconfirmed BOOLEAN NOT NULL DEFAULT FALSE);
 
 CREATE INDEX backup_codes_account ON backup_codes (account_id);
 

@@ -252,24 +252,24 @@ func (s *Service) endTwoFactor(ctx context.Context, tx *db.Tx, me Me) ([]authent
 // is in force, as after a reload of the answer, it returns [ErrReplaced] and changes
 // nothing; an empty replaces matches any set. Without two-factor authentication it returns
 // [ErrGone] (R10), after three sets in an hour a [*WaitError].
-func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) ([]string, error) {
+func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) (backupcode.Set, error) {
 	have, err := authenticator.List(ctx, s.DB.Reader(), me.Account.ID)
 	if err != nil {
-		return nil, err
+		return backupcode.Set{}, err
 	}
 	if len(have) == 0 {
-		return nil, ErrGone
+		return backupcode.Set{}, ErrGone
 	}
 	reservation, verdict, err := s.Ledger.Reserve(ctx, throttle.Try{Key: throttle.Key{Account: me.Account.ID, Bucket: throttle.BackupCodeIssue}, Units: 1})
 	if err != nil {
-		return nil, err
+		return backupcode.Set{}, err
 	}
 	if err := s.refusalError(verdict); err != nil {
-		return nil, err
+		return backupcode.Set{}, err
 	}
 	set, err := s.newBackupCodes(ctx, me.Account.ID)
 	if err != nil {
-		return nil, errors.Join(err, s.giveBack(ctx, reservation))
+		return backupcode.Set{}, errors.Join(err, s.giveBack(ctx, reservation))
 	}
 	err = s.editAccount(ctx, &me, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
@@ -279,7 +279,7 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 		if len(have) == 0 {
 			return ErrGone
 		}
-		if current, err := backupcode.SetID(ctx, tx, me.Account.ID); err != nil {
+		if current, _, err := backupcode.Current(ctx, tx, me.Account.ID); err != nil {
 			return err
 		} else if replaces != "" && replaces != current {
 			return ErrReplaced
@@ -290,9 +290,15 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.BackupCodesIssued))
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.giveBack(ctx, reservation))
+		return backupcode.Set{}, errors.Join(err, s.giveBack(ctx, reservation))
 	}
-	return set.Codes, nil
+	return set, nil
+}
+
+// ConfirmBackupCodes records that the owner has saved the codes of the set with that id. If
+// another set has replaced it, nothing changes.
+func (s *Service) ConfirmBackupCodes(ctx context.Context, me Me, set string) error {
+	return s.editAccount(ctx, &me, func(tx *db.Tx) error { return backupcode.Confirm(ctx, tx, me.Account.ID, set) })
 }
 
 // newBackupCodes makes a set of backup codes in a hashing slot, since it computes their hashes.

@@ -96,9 +96,9 @@ func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment,
 
 // Confirmed is the result of a completed enrolment.
 type Confirmed struct {
-	Codes   []string    // the backup codes if this was the first authenticator; shown once
-	Session secret.Text // the session's new token
-	Device  secret.Text // the device cookie's new value
+	BackupCodes backupcode.Set // if this was the first authenticator; shown once
+	Session     secret.Text    // the session's new token
+	Device      secret.Text    // the device cookie's new value
 }
 
 // ConfirmEnrollment completes an enrolment with a code of the new authenticator, which uses
@@ -183,7 +183,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 			if err := account.SetTwoFactor(ctx, tx, me.Account.ID, now); err != nil {
 				return nil, err
 			}
-			event.Kind, done.Codes = audit.TwoFactorEnabled, set.Codes
+			event.Kind, done.BackupCodes = audit.TwoFactorEnabled, set
 		}
 		if err := audit.Append(ctx, tx, event); err != nil {
 			return nil, err

@@ -178,7 +178,8 @@ type securityPage struct {
 	TwoFactor         bool
 	TwoFactorSince    time.Time
 	Authenticators    []authenticatorRow
-	CodeSet           string   // id of the set of backup codes that the form replaces
+	CodeSet           string   // id of the current set of backup codes
+	CodesUnconfirmed  bool     // the owner hasn't confirmed that the backup codes are saved
 	AtLimit           bool     // no further authenticator may be added
 	EnrollLocked      bool     // the wizard opens only through an operator's link
 	StepsDone         int      // how many of the three steps of the security check are done
@@ -264,6 +265,7 @@ type wizardPage struct {
 type backupCodesPage struct {
 	frame
 	JustEnabled bool // this step enabled two-factor authentication
+	CodeSet     string
 	Codes       []string
 	URL         string // of the portal
 	Username    string

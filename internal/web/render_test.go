@@ -70,13 +70,14 @@ func samples(person string) []sample {
 		frame: few, newPassword: chosen, Username: person, PasswordChangedAt: at, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
 		Authenticators: []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at}, {ID: "a2", Name: "Tablet at home", AddedAt: at}},
 	}
+	on.CodeSet, on.CodesUnconfirmed = "c1", true
 	on.SomePanel = true
 	on.Passes = []passRow{
 		{"p1", person, "https://panel.example.com/api/", "GET, POST", "192.0.2.7, 10.0.0.0/8", at, at, false, false},
 		{"p2", "nightly backup", "https://panel.example.com/", "", "", at, time.Time{}, true, true},
 	}
 	only := on
-	only.frame, only.StepsDone, only.AtLimit = many, 3, true
+	only.frame, only.StepsDone, only.AtLimit, only.CodesUnconfirmed = many, 3, true, false
 	only.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at, Only: true}}
 	only.PasswordError = say("password.wrong")
 	renamed := on
@@ -154,7 +155,7 @@ func samples(person string) []sample {
 		{"wizard", "more", wizardMore},
 		{"wizard", "slow", wizardSlow},
 		{"backup-codes", "first", backupCodesPage{
-			outside("backup_codes.title"), true,
+			outside("backup_codes.title"), true, "c1",
 			strings.Fields("K7QP-3M9X-TW2D 0ZRC-8VHN-4BJE Q5XA-DG71-MKT9 9WFS-YE3H-2PNV 6CBT-RX0Q-J8DM MZ4K-7HVA-5GWE E1YN-Q9SB-XC3F 3TJD-KP6R-0HZA VB8G-2WME-7QXS H5RA-NC4T-9FKY"),
 			"https://auth.example.com", person, at, "data:text/plain;charset=utf-8,codes", "backup-codes-ada.txt",
 		}},
@@ -321,39 +322,39 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 	}
 	const authenticators = "/settings/security/authenticators"
 	for action, fields := range map[string]string{
-		"/login":                           "username password return",
-		"/login/code":                      "code next_code return",
-		"/login/backup-code":               "backup_code return",
-		"/login/new-password":              "username new_password return",
-		"/login/cancel":                    "",
-		"/logout":                          "",
-		"/.sallyport/logout":               "",
-		"/reauthenticate":                  "username password code next_code backup_code return",
-		"/setup":                           "ticket username email new_password",
-		"/settings/profile":                "display_name",
-		"/settings/security":               "",
-		authenticators:                     "",
-		authenticators + "/a1/confirm":     "code name",
-		authenticators + "/a1/cancel":      "",
-		authenticators + "/a1/rename":      "name",
-		authenticators + "/a2/rename":      "name",
-		authenticators + "/a1/remove":      "",
-		authenticators + "/a2/remove":      "",
-		"/settings/security/backup-codes":  "replaces",
-		"/settings/security/disable":       "",
-		"/settings/security/proven":        "username password code name",
-		"/settings/security/password":      "username password new_password",
-		"/settings/security/passes":        "name panel path methods addresses days",
-		passesPath + "/p1/revoke":          "",
-		passesPath + "/p2/revoke":          "",
-		"/settings/sessions/s2/revoke":     "",
-		"/settings/sessions/s3/revoke":     "",
-		"/settings/sessions/revoke-others": "",
-		"/settings/sessions/let-in":        "",
-		"/settings/devices/d1/forget":      "",
-		"/settings/devices/d2/forget":      "",
-		"/settings/devices/d3/forget":      "",
-		"/settings/devices/forget-all":     "",
+		"/login":                                   "username password return",
+		"/login/code":                              "code next_code return",
+		"/login/backup-code":                       "backup_code return",
+		"/login/new-password":                      "username new_password return",
+		"/login/cancel":                            "",
+		"/logout":                                  "",
+		"/.sallyport/logout":                       "",
+		"/reauthenticate":                          "username password code next_code backup_code return",
+		"/setup":                                   "ticket username email new_password",
+		"/settings/profile":                        "display_name",
+		authenticators:                             "",
+		authenticators + "/a1/confirm":             "code name",
+		authenticators + "/a1/cancel":              "",
+		authenticators + "/a1/rename":              "name",
+		authenticators + "/a2/rename":              "name",
+		authenticators + "/a1/remove":              "",
+		authenticators + "/a2/remove":              "",
+		"/settings/security/backup-codes":          "replaces",
+		"/settings/security/backup-codes/c1/saved": "",
+		"/settings/security/disable":               "",
+		"/settings/security/proven":                "username password code name",
+		"/settings/security/password":              "username password new_password",
+		"/settings/security/passes":                "name panel path methods addresses days",
+		passesPath + "/p1/revoke":                  "",
+		passesPath + "/p2/revoke":                  "",
+		"/settings/sessions/s2/revoke":             "",
+		"/settings/sessions/s3/revoke":             "",
+		"/settings/sessions/revoke-others":         "",
+		"/settings/sessions/let-in":                "",
+		"/settings/devices/d1/forget":              "",
+		"/settings/devices/d2/forget":              "",
+		"/settings/devices/d3/forget":              "",
+		"/settings/devices/forget-all":             "",
 	} {
 		for _, want := range strings.Fields(fields) {
 			if !got[action][want] {

@@ -61,6 +61,7 @@ func (s *server) routes() []route {
 		{"POST /settings/security/password", access.Fresh, s.postPasswordChange},
 		{"POST /settings/security/disable", access.Fresh, s.postDisable},
 		{"POST /settings/security/backup-codes", access.Fresh, s.postBackupCodes},
+		{"POST /settings/security/backup-codes/{id}/saved", access.Session, s.postCodesSaved},
 		{"POST /settings/security/authenticators", access.Fresh, s.postAuthenticator},
 		{"GET /settings/security/authenticators/new", access.Fresh, s.getNewAuthenticator},
 		{"GET /settings/security/authenticators/{id}", access.Fresh, s.getAuthenticator},

@@ -93,11 +93,13 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	}
 	if len(mine) > 0 {
 		page.TwoFactorSince = me.TwoFactorAt
-		if page.CodeSet, err = backupcode.SetID(ctx, q, me.ID); err != nil {
+		var confirmed bool
+		if page.CodeSet, confirmed, err = backupcode.Current(ctx, q, me.ID); err != nil {
 			return page, err
 		}
+		page.CodesUnconfirmed = !confirmed
 		page.StepsDone++
-		if page.CodesLeft > fewCodes {
+		if page.CodesLeft > fewCodes && confirmed {
 			page.StepsDone++
 		}
 	}
@@ -173,7 +175,7 @@ func (s *server) postBackupCodes(req *request) error {
 	if err != nil {
 		return err
 	}
-	codes, err := s.Login.IssueBackupCodes(req.Context(), req.me, replaces)
+	set, err := s.Login.IssueBackupCodes(req.Context(), req.me, replaces)
 	if errors.Is(err, login.ErrReplaced) {
 		return s.toSecurity(req) // the answer was reloaded: the codes that it showed stay valid
 	}
@@ -185,11 +187,20 @@ func (s *server) postBackupCodes(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.showCodes(req, codes, false)
+	return s.showCodes(req, set, false)
+}
+
+// postCodesSaved answers the form on the page of new backup codes, and the one on the
+// Security tab.
+func (s *server) postCodesSaved(req *request) error {
+	if err := s.Login.ConfirmBackupCodes(req.Context(), req.me, req.id()); err != nil {
+		return err
+	}
+	return s.toSecurity(req)
 }
 
 // showCodes shows new backup codes. No other page shows them.
-func (s *server) showCodes(req *request, codes []string, justEnabled bool) error {
+func (s *server) showCodes(req *request, set backupcode.Set, justEnabled bool) error {
 	now := s.Login.Clock()
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
@@ -197,10 +208,10 @@ func (s *server) showCodes(req *request, codes []string, justEnabled bool) error
 		}
 		return r
 	}, s.SiteName+" "+req.me.Account.Name+" backup codes.txt")
-	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(dayLayout) + "\n\n" + strings.Join(codes, "\n") + "\n"
+	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(dayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
 	// The page has no menu and no tabs, since one click on them would lose the codes.
 	return s.views.render(req.w, http.StatusOK, "backup-codes", backupCodesPage{
-		frame: frame{Title: say("backup_codes.title")}, JustEnabled: justEnabled, Codes: codes,
+		frame: frame{Title: say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
 		URL: s.PublicURL, Username: req.me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
 	})

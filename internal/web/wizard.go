@@ -120,11 +120,11 @@ func (s *server) postConfirm(req *request) error {
 		s.logOutcome(req, "confirm", login.Progress{}, "", err) // other outcomes aren't logged as sign-ins
 	}
 	switch {
-	case err == nil && len(confirmed.Codes) > 0:
+	case err == nil && len(confirmed.BackupCodes.Codes) > 0:
 		s.rememberDevice(req, confirmed.Device)
 		s.setCookie(req.w, sessionCookie, confirmed.Session.Reveal(), s.Login.Life.Absolute)
 		s.setCookie(req.w, ticketCookie, "", 0)
-		return s.showCodes(req, confirmed.Codes, true)
+		return s.showCodes(req, confirmed.BackupCodes, true)
 	case err == nil:
 		s.rememberDevice(req, confirmed.Device)
 		s.redirectWithSession(req, confirmed.Session, "/settings/security", "notice", "added")

@@ -38,6 +38,7 @@ import (
 //	sign-in NAME              post name and $PASSWORD to /login
 //	wizard PHONE              start the wizard and read its secret: $PHONE_ID is its id
 //	enroll PHONE              walk the whole wizard; $PHONE_1 to $PHONE_10 are the backup codes
+//	saved                     press Done on the page of new backup codes
 //	code PHONE [OFFSET]       $CODE is what the phone shows, its clock off by so much
 //	clock DURATION            let time pass
 //	set-clock DURATION        set the clock ahead, or back
@@ -63,7 +64,7 @@ func TestFlows(t *testing.T) {
 				Setup:     func(env *testscript.Env) error { return setUp(env, t, engine) },
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
-					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
+					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "saved": cmdSaved, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
 					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
 					"wrong-passwords": cmdWrongPasswords, "send": cmdSend, "header": cmdHeader, "follow": cmdFollow,
 					"seal": cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
@@ -258,6 +259,19 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 	for i, code := range phone.Codes {
 		ts.Setenv(args[0]+"_"+strconv.Itoa(i+1), code)
 	}
+}
+
+var savedAction = regexp.MustCompile(`action="([^"]*/backup-codes/[^/"]+/saved)"`)
+
+func cmdSaved(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0)
+	f := of(ts)
+	action := savedAction.FindStringSubmatch(f.browser.Last.Body)
+	if action == nil {
+		ts.Fatalf("the page has no form that confirms backup codes")
+	}
+	f.browser.Post(action[1])
+	f.show(ts)
 }
 
 func cmdCode(ts *testscript.TestScript, neg bool, args []string) {

@@ -10,6 +10,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,8 +75,12 @@ type Set struct {
 	Codes  []string // in the form XXXX-XXXX-XXXX, to be shown once
 	params secret.Argon2id
 	salt   []byte
+	ids    []string // a row's id for each code
 	hashes [][]byte
 }
+
+// ID returns the id that [Current] returns once the set is stored.
+func (s Set) ID() string { return slices.Min(s.ids) }
 
 // NewSet returns a new random set. It computes ten password hashes, so the caller should hold
 // a hashing slot and must not be in a transaction.
@@ -89,6 +94,7 @@ func NewSet(p secret.Argon2id) Set {
 			random[i] = alphabet[random[i]%32] // no bias, since 256 is a multiple of 32
 		}
 		code := string(random[:])
+		set.ids = append(set.ids, secret.NewID())
 		set.hashes = append(set.hashes, p.Key(code, set.salt))
 		set.Codes = append(set.Codes, code[:group]+"-"+code[group:2*group]+"-"+code[2*group:])
 	}
@@ -99,16 +105,17 @@ func place(accountID, id string) secret.Place {
 	return secret.Place{Table: "backup_codes", Column: "hash", Row: accountID + "/" + id}
 }
 
-// Issue stores the set and deletes the account's earlier codes, used or not.
+// Issue stores the set and deletes the account's earlier codes, used or not. The owner
+// confirms with [Confirm] that the new codes are saved.
 func Issue(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, set Set, now time.Time) error {
 	if err := RemoveAll(ctx, tx, accountID); err != nil {
 		return err
 	}
-	for _, hash := range set.hashes {
-		id := secret.NewID()
+	for i, hash := range set.hashes {
+		id := set.ids[i]
 		_, err := db.Exec(ctx, tx, `
-			INSERT INTO backup_codes (id, account_id, salt, memory_kib, iterations, hash, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			INSERT INTO backup_codes (id, account_id, salt, memory_kib, iterations, hash, created_at, unconfirmed)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, TRUE)`,
 			id, accountID, set.salt, int64(set.params.MemoryKiB), int64(set.params.Iterations), ring.Seal(place(accountID, id), hash), db.At{Time: now})
 		if err != nil {
 			return fmt.Errorf("store backup codes: %w", err)
@@ -125,12 +132,26 @@ func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	return nil
 }
 
-// SetID returns an id of the account's set of codes, or "" if it has none. The id isn't
-// secret.
-func SetID(ctx context.Context, q db.Querier, accountID string) (string, error) {
-	var id string
-	err := db.One(ctx, q, `SELECT COALESCE(MIN(id), '') FROM backup_codes WHERE account_id = $1`, []any{accountID}, &id)
-	return id, err
+// Current returns the id of the account's set of codes, or "" if it has none, and whether the
+// owner has confirmed that the codes are saved. The id isn't secret.
+func Current(ctx context.Context, q db.Querier, accountID string) (id string, confirmed bool, err error) {
+	var unconfirmed int
+	err = db.One(ctx, q, `
+		SELECT COALESCE(MIN(id), ''), COUNT(CASE WHEN unconfirmed THEN 1 END)
+		FROM   backup_codes WHERE account_id = $1`, []any{accountID}, &id, &unconfirmed)
+	return id, unconfirmed == 0, err
+}
+
+// Confirm records that the owner has saved the codes of the set with that id. If another set
+// has replaced it, Confirm changes nothing.
+func Confirm(ctx context.Context, tx *db.Tx, accountID, id string) error {
+	_, err := db.Exec(ctx, tx, `
+		UPDATE backup_codes SET unconfirmed = FALSE
+		WHERE  account_id = $1 AND $2 = (SELECT MIN(id) FROM backup_codes WHERE account_id = $1)`, accountID, id)
+	if err != nil {
+		return fmt.Errorf("confirm backup codes: %w", err)
+	}
+	return nil
 }
 
 // Left returns the number of the account's unused codes.

@@ -331,3 +331,43 @@ func TestMatchWithoutItsKeyIsAnErrorNotAMismatch(t *testing.T) {
 		}
 	})
 }
+
+func TestConfirmIsForTheSetThatWasShown(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring, ctx := secret.NewRing(), context.Background()
+		ada, bob := create(t, d, "ada"), create(t, d, "bob")
+		current := func(account string) (string, bool) {
+			t.Helper()
+			id, confirmed, err := Current(ctx, d.Reader(), account)
+			must(t, err)
+			return id, confirmed
+		}
+		confirm := func(account, set string) {
+			t.Helper()
+			must(t, d.Write(ctx, func(tx *db.Tx) error { return Confirm(ctx, tx, account, set) }))
+		}
+		if id, _ := current(ada); id != "" {
+			t.Errorf("an account without codes has the set %q", id)
+		}
+		older := issue(t, d, ring, ada, testkit.Quick)
+		set := issue(t, d, ring, ada, testkit.Quick)
+		others := issue(t, d, ring, bob, testkit.Quick)
+		if id, confirmed := current(ada); id != set.ID() || confirmed {
+			t.Errorf("a new set: %q, confirmed %t; want %q, false", id, confirmed, set.ID())
+		}
+		for name, id := range map[string]string{"the set before": older.ID(), "another account's set": others.ID(), "no set": ""} {
+			confirm(ada, id)
+			if _, confirmed := current(ada); confirmed {
+				t.Errorf("%s confirmed the current one", name)
+			}
+		}
+		must(t, redeem(d, ada, set.ID())) // a used code leaves the set as it is
+		confirm(ada, set.ID())
+		if id, confirmed := current(ada); id != set.ID() || !confirmed {
+			t.Errorf("after Confirm: %q, confirmed %t; want %q, true", id, confirmed, set.ID())
+		}
+		if _, confirmed := current(bob); confirmed {
+			t.Error("ada's confirmation confirmed bob's codes")
+		}
+	})
+}
