@@ -5,7 +5,7 @@
 //
 // It builds the binary, starts everything on loopback, prints a table and, with
 // -out, writes performance.md and its plots there. What is measured stands in
-// performance.md.tmpl, beside each group's file, a.go to h.go. It needs Linux,
+// performance.md.tmpl. Each group has a file of its own. It needs Linux,
 // and for group e PostgreSQL's server programs and pgbench.
 //
 // With -against it compares the binary of this tree with an older one instead,
