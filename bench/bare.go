@@ -15,21 +15,24 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// bareVariable has this program serve as the bare side instead.
+// bareVariable is an environment variable that makes this program run as a bare server.
+// Its value is a [bareServer] in JSON.
 const bareVariable = "SALLYPORT_BENCH_BARE"
 
-// bareServer is what a server does that decides nothing.
+// bareServer is a server that decides nothing.
 type bareServer struct {
-	At string
+	At string // host and port at which it listens
 
-	// Answer to everything, or the panel that everything is passed on to.
+	// Status, Header and Body are its answer to every request.
 	Status int
 	Header http.Header
 	Body   string
-	Panel  string
+	// Panel, unless it is empty, is the URL to which it forwards every request instead.
+	Panel string
 }
 
-// serveBare serves as the variable says, and never returns where it is set.
+// serveBare runs the bare server that the variable describes. If the variable is set,
+// serveBare doesn't return.
 func serveBare() {
 	text := os.Getenv(bareVariable)
 	if text == "" {
@@ -47,8 +50,7 @@ func serveBare() {
 func (s bareServer) handler() http.Handler {
 	if s.Panel != "" {
 		to, _ := url.Parse(s.Panel)
-		// More connections are kept than by default: those would be opened anew
-		// with most requests.
+		// With the default of two idle connections, most requests would open a new one.
 		transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 		return &httputil.ReverseProxy{Transport: transport, Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) }}
 	}
@@ -62,7 +64,7 @@ func (s bareServer) handler() http.Handler {
 	})
 }
 
-// startBare starts a bare server on those cores and returns its address.
+// startBare starts a bare server on the cores in on and returns its address.
 func (b *bench) startBare(on cpuSet, s bareServer) (*process, string) {
 	s.At = testkit.FreeAddress(b.stage)
 	text, err := json.Marshal(s)
@@ -74,8 +76,8 @@ func (b *bench) startBare(on cpuSet, s bareServer) (*process, string) {
 	return p, s.At
 }
 
-// answerOf returns a bare server that gives the answer which a request gets at
-// an address: the same status, header and body.
+// answerOf sends a request to an address and returns a bare server that gives the same
+// answer: status, header and body.
 func (b *bench) answerOf(at string, request []byte) bareServer {
 	conn, err := net.Dial("tcp", at)
 	b.must(err)

@@ -19,13 +19,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMain lets the test's binary be the bare side, as bench's own is.
+// TestMain lets the test's binary run as the bare server, as bench's own binary does.
 func TestMain(m *testing.M) {
 	serveBare()
 	os.Exit(m.Run())
 }
 
-func TestSmallRunGivesSoundRatios(t *testing.T) {
+func TestQuickRunGivesFiniteRatios(t *testing.T) {
 	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Cookie") != "known=1" {
 			w.WriteHeader(http.StatusForbidden)
@@ -55,12 +55,12 @@ func TestSmallRunGivesSoundRatios(t *testing.T) {
 		}
 		for _, number := range []float64{one.got, one.bare, one.ratio} {
 			if !(number > 0) || math.IsInf(number, 0) {
-				t.Errorf("%s: %v beside %v is %v", one.what, one.got, one.bare, one.ratio)
+				t.Errorf("%s: %v against %v gives the ratio %v", one.what, one.got, one.bare, one.ratio)
 			}
 		}
 	}
 	if ratios < 5 || others != 4 {
-		t.Errorf("%d ratios, %d of them the peer's", ratios, others)
+		t.Errorf("%d ratios, %d of them of the peer; want at least 5, and 4", ratios, others)
 	}
 	dir := t.TempDir()
 	if err := r.write(dir); err != nil {
@@ -73,20 +73,20 @@ func TestSmallRunGivesSoundRatios(t *testing.T) {
 	checkPage(t, dir, string(page))
 }
 
-func TestTheGatewayIsMeasuredWithPostsToo(t *testing.T) {
+func TestGatewayIsMeasuredWithPostsToo(t *testing.T) {
 	r, err := run(t.Context(), options{only: []string{"c"}, quick: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range quick.connections {
-		want := "Through the gateway, POST of 1 kB, " + some(n, "connection") + ": Sallyport"
+	for _, n := range quickSizes.connections {
+		want := "Through the gateway, POST of 1 kB, " + counted(n, "connection") + ": Sallyport"
 		i := slices.IndexFunc(r.rows, func(one row) bool { return one.what == want })
 		if i < 0 {
 			t.Errorf("no row %q", want)
 			continue
 		}
 		if one := r.rows[i]; !(one.got > 0 && one.bare > 0 && one.ratio > 0) {
-			t.Errorf("%s: %v beside %v is %v", want, one.got, one.bare, one.ratio)
+			t.Errorf("%s: %v against %v gives the ratio %v", want, one.got, one.bare, one.ratio)
 		}
 	}
 	dir := t.TempDir()
@@ -107,22 +107,22 @@ func TestTheGatewayIsMeasuredWithPostsToo(t *testing.T) {
 
 func TestRequestsHaveTheirBodysLength(t *testing.T) {
 	for _, body := range []string{"", form} {
-		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(requestWith(http.MethodPost, "/rack", "gate.test", body, "Origin", passedPanel))))
+		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(requestWith(http.MethodPost, "/rack", "gate.test", body, "Origin", gatewayPanel))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(r.Body)
 		if err != nil || string(got) != body || r.Method != http.MethodPost || r.Host != "gate.test" {
-			t.Errorf("%s %s with %q, %v; want %q", r.Method, r.Host, got, err, body)
+			t.Errorf("got %s %s with the body %q, %v; want %q", r.Method, r.Host, got, err, body)
 		}
 	}
 	if len(form) != kB {
-		t.Errorf("the form has %d bytes", len(form))
+		t.Errorf("the form has %d bytes, want %v", len(form), kB)
 	}
 }
 
-// What stands in the repository is what some run wrote.
-func TestPageShowsPlotsThatAreThere(t *testing.T) {
+// The page in the repository must be the output of a run.
+func TestPageShowsExistingPlots(t *testing.T) {
 	page, err := os.ReadFile("../docs/performance.md")
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func checkPage(t *testing.T, dir, page string) {
 	}
 	for _, wrong := range []string{"NaN", "Inf", "<no value>", "%!", "| ? "} {
 		if strings.Contains(page, wrong) {
-			t.Errorf("the page says %s", wrong)
+			t.Errorf("the page contains %s", wrong)
 		}
 	}
 	columns := 0
@@ -156,7 +156,7 @@ func checkPage(t *testing.T, dir, page string) {
 			n = strings.Count(line, "|")
 		}
 		if n > 0 && columns > 0 && n != columns {
-			t.Errorf("a row has %d bars, those before %d: %s", n, columns, line)
+			t.Errorf("a row has %d bars, the row before has %d: %s", n, columns, line)
 		}
 		columns = n
 	}
@@ -177,15 +177,15 @@ func checkSVG(t *testing.T, name, text string) {
 	}
 	for _, wrong := range []string{"NaN", "Inf", "%!"} {
 		if strings.Contains(text, wrong) {
-			t.Errorf("%s says %s", name, wrong)
+			t.Errorf("%s contains %s", name, wrong)
 		}
 	}
 	if !strings.Contains(text, "prefers-color-scheme:dark") {
-		t.Errorf("%s knows light only", name)
+		t.Errorf("%s has no dark colours", name)
 	}
 }
 
-func TestPlotsOfOddValuesAreSound(t *testing.T) {
+func TestPlotsOfOddValuesAreValid(t *testing.T) {
 	curves := map[string]curve{
 		"nothing": {name: "a & <b>"},
 		"zeros":   {name: "0", xs: []float64{0, 0}, ys: []float64{0, 0}},
@@ -200,11 +200,11 @@ func TestPlotsOfOddValuesAreSound(t *testing.T) {
 	}
 }
 
-func TestAxesHoldTheirValues(t *testing.T) {
+func TestAxesContainTheirValues(t *testing.T) {
 	for _, top := range []float64{0.003, 0.7, 1, 4.2, 9, 11, 64, 99, 101, 31_000} {
 		a := newAxis(false, []float64{top}, 400, 0)
-		if len(a.ticks) < 4 || len(a.ticks) > 11 || a.ticks[0] != 0 || a.top < top || a.at(top) < 0 || a.at(0) != 400 {
-			t.Errorf("up to %v: %v", top, a.ticks)
+		if len(a.ticks) < 4 || len(a.ticks) > 11 || a.ticks[0] != 0 || a.top < top || a.position(top) < 0 || a.position(0) != 400 {
+			t.Errorf("an axis up to %v has the ticks %v", top, a.ticks)
 		}
 	}
 	a := newAxis(true, []float64{0.05, 30}, 0, 100)
@@ -212,37 +212,37 @@ func TestAxesHoldTheirValues(t *testing.T) {
 		t.Error(diff)
 	}
 	a = newAxis(true, []float64{0.05, 30}, 100, 0)
-	if a.at(0.05) > 100 || a.at(30) < 0 || len(a.ticks) < 4 {
-		t.Errorf("%v", a.ticks)
+	if a.position(0.05) > 100 || a.position(30) < 0 || len(a.ticks) < 4 {
+		t.Errorf("a logarithmic axis from 0.05 to 30 has the ticks %v", a.ticks)
 	}
 }
 
-func TestSidesTakeTurns(t *testing.T) {
+func TestSidesAlternate(t *testing.T) {
 	var order strings.Builder
-	turn := func(name string, value float64) side {
+	newSide := func(name string, value float64) side {
 		return func() sample { order.WriteString(name); return sample{cpu: value} }
 	}
-	got := alternate(3, turn("a", 3), turn("b", 2))
+	got := alternate(3, newSide("a", 3), newSide("b", 2))
 	if order.String() != "abbaabba" {
-		t.Errorf("order %s", order.String())
+		t.Errorf("the sides ran in the order %s, want abbaabba", order.String())
 	}
 	if len(got[0]) != 3 || len(got[1]) != 3 {
-		t.Fatalf("%d and %d samples of 3 rounds", len(got[0]), len(got[1]))
+		t.Fatalf("%d and %d samples, want 3 each", len(got[0]), len(got[1]))
 	}
-	if ratio := paired(got[0], got[1], cpuOf); ratio != 1.5 {
-		t.Errorf("ratio %v", ratio)
+	if ratio := medianRatio(got[0], got[1], cpuOf); ratio != 1.5 {
+		t.Errorf("ratio %v, want 1.5", ratio)
 	}
 }
 
-func TestPairedRatioIsOfRounds(t *testing.T) {
-	// A machine that is slow for one round slows both sides of it.
+func TestMedianRatioComparesRoundByRound(t *testing.T) {
+	// A machine that is slow during one round slows both sides of that round.
 	ours := []sample{{cpu: 11}, {cpu: 22}, {cpu: 110}}
 	bare := []sample{{cpu: 10}, {cpu: 20}, {cpu: 100}}
-	if ratio := paired(ours, bare, cpuOf); math.Abs(ratio-1.1) > 1e-9 {
-		t.Errorf("ratio %v", ratio)
+	if ratio := medianRatio(ours, bare, cpuOf); math.Abs(ratio-1.1) > 1e-9 {
+		t.Errorf("ratio %v, want 1.1", ratio)
 	}
-	if m := middle(ours, cpuOf); m != 22 {
-		t.Errorf("median %v", m)
+	if m := medianOf(ours, cpuOf); m != 22 {
+		t.Errorf("median %v, want 22", m)
 	}
 }
 
@@ -253,15 +253,15 @@ func TestQuantile(t *testing.T) {
 	}
 	for share, want := range map[float64]float64{0: 0, 0.5: 50, 0.99: 99, 1: 99} {
 		if got := quantile(hundred, share); got != want {
-			t.Errorf("quantile %v: %v, want %v", share, got, want)
+			t.Errorf("quantile %v is %v, want %v", share, got, want)
 		}
 	}
 	if got := quantile([]float64(nil), 0.5); got != 0 {
-		t.Errorf("quantile of nothing: %v", got)
+		t.Errorf("the quantile of no values is %v, want 0", got)
 	}
 }
 
-func TestTargetsAreJudgedAsTheySay(t *testing.T) {
+func TestRowsShowWhetherTheTargetIsMet(t *testing.T) {
 	tests := []struct {
 		row  row
 		want []string
@@ -282,13 +282,13 @@ func TestTargetsAreJudgedAsTheySay(t *testing.T) {
 func TestPeersAreReadOrRefused(t *testing.T) {
 	for _, text := range []string{"", "x", "=http://127.0.0.1:1/", "x=127.0.0.1:1", "x=https://127.0.0.1:1/", "x=http://127.0.0.1/"} {
 		if _, err := readPeers([]string{text}, ""); err == nil {
-			t.Errorf("-peer %q was taken", text)
+			t.Errorf("-peer %q was accepted", text)
 		}
 	}
 }
 
-func TestScriptSaysWhatTheServerWasSent(t *testing.T) {
-	got := pgbenchScript([]sent{
+func TestScriptRepeatsTheLoggedStatements(t *testing.T) {
+	got := pgbenchScript([]loggedStatement{
 		{text: "begin"},
 		{text: "SELECT times, version FROM ledger WHERE account_id = $1", values: []string{"'abcdefghijklmnopqrst'"}},
 		{text: "UPDATE ledger SET times = $2 WHERE account_id = $1 AND version = $3", values: []string{"'abcdefghijklmnopqrst'", "NULL", "'7'"}},

@@ -2,8 +2,8 @@ package main
 
 import "fmt"
 
-// measureCodes measures second-factor verifications with the whole ledger on
-// both engines, right and wrong codes apart.
+// measureCodes measures second-factor verifications, including the ledger, on both
+// engines, separately for right and wrong codes.
 func measureCodes(b *bench) {
 	b.onAllCores(b.codesOnSQLite)
 	b.within(b.codesOnPostgres)
@@ -11,11 +11,12 @@ func measureCodes(b *bench) {
 	b.onAllCores(b.latencyOfCodes)
 }
 
-// verdicts are what codes are given for.
-var verdicts = []string{"right", "wrong"}
+// codeKinds are the kinds of codes that are measured.
+var codeKinds = []string{"right", "wrong"}
 
-func (p *people) giving(verdict string) func(i int) error {
-	if verdict == "right" {
+// submitter returns the function that submits a code of this kind for user i.
+func (p *people) submitter(kind string) func(i int) error {
+	if kind == "right" {
 		return p.right
 	}
 	return p.wrong
@@ -26,25 +27,25 @@ func (b *bench) codesOnSQLite() {
 	b.overClients("sqlite", "SQLite", "bare commits", p, func(string, int) side { return bare })
 }
 
-// overClients measures codes of 1 to 64 clients beside what bare returns for
-// them, and adds a table and a plot.
-func (b *bench) overClients(file, engine, bareName string, p *people, bare func(verdict string, clients int) side) {
+// overClients measures codes of 1 to 64 concurrent clients against the side that bare
+// returns, and adds a table and a plot.
+func (b *bench) overClients(file, engine, bareName string, p *people, bare func(kind string, clients int) side) {
 	table := detail{header: []string{"clients", "code", "verifications/s", "p50 ms", "p99 ms", "bare/s"}}
 	rates := plot{file: file, title: "Second-factor verifications on " + engine, x: "clients", y: "per second", logX: true}
-	for _, verdict := range verdicts {
-		ours, least := curve{name: verdict + " codes"}, curve{name: bareName + ", beside " + verdict}
+	for _, kind := range codeKinds {
+		ours, least := curve{name: kind + " codes"}, curve{name: bareName + ", beside " + kind}
 		for _, n := range b.clients {
-			got := alternate(b.rounds, p.codes(n, p.giving(verdict)), bare(verdict, n))
-			r := row{what: fmt.Sprintf("%s, %s codes of %s", engine, verdict, some(n, "client")), unit: "/s",
-				got: middle(got[0], rateOf), bare: middle(got[1], rateOf), ratio: paired(got[0], got[1], rateOf)}
+			got := alternate(b.rounds, p.codes(n, p.submitter(kind)), bare(kind, n))
+			r := row{what: fmt.Sprintf("%s, %s codes of %s", engine, kind, counted(n, "client")), unit: "/s",
+				got: medianOf(got[0], rateOf), bare: medianOf(got[1], rateOf), ratio: medianRatio(got[0], got[1], rateOf)}
 			if n == b.clients[len(b.clients)-1] {
 				r.target = atLeast(0.5)
 			}
 			b.add(r)
 			ours.add(float64(n), r.got)
 			least.add(float64(n), r.bare)
-			table.rows = append(table.rows, []string{fmt.Sprint(n), verdict, number(r.got),
-				number(middle(got[0], p50Of) / 1000), number(middle(got[0], p99Of) / 1000), number(r.bare)})
+			table.rows = append(table.rows, []string{fmt.Sprint(n), kind, number(r.got),
+				number(medianOf(got[0], p50Of) / 1000), number(medianOf(got[0], p99Of) / 1000), number(r.bare)})
 		}
 		rates.lines = append(rates.lines, ours, least)
 	}

@@ -14,52 +14,51 @@ import (
 )
 
 const (
-	// comparedPairs is how often each binary runs in a comparison. Of five runs
-	// one that a busy machine slowed down moves neither median, and the range of
-	// the old binary's five says how much the machine varies; ten runs still end
-	// within twenty minutes.
+	// comparedPairs is how often each binary runs in a comparison. With five runs, one
+	// run on a busy machine changes neither median, and the range of the old binary's
+	// runs shows how much the machine varies. Ten runs take less than twenty minutes.
 	comparedPairs = 5
 
-	// tolerance is the share by which a row may be worse: two builds of the same
-	// code differ by some percent, by where the linker puts it.
+	// tolerance is the share by which a row may be worse. Two builds of the same code
+	// differ by a few percent, depending on where the linker places it.
 	tolerance = 0.03
 )
 
-// comparison is what two binaries measured in turn, row by row.
+// comparison holds the figures of two binaries that ran in turn.
 type comparison struct {
 	sizes
 	pairs              int
-	oldBuild, newBuild string // what their version commands print
+	oldBuild, newBuild string // the output of their version commands
 	rows               []comparedRow
 }
 
-// comparedRow is one figure of both binaries: the ratio to the bare side, where
-// there is one. What slows the machine down slows the bare side of the same run
-// too, so the ratio varies less between runs than the time itself. But the bare
-// side sends the bytes that the measured binary sends: what a longer answer
-// costs shows in the medians of the time alone.
+// comparedRow is one figure of both binaries. If there is a bare side, it is the ratio to
+// it: a slow machine slows the bare side of the same run too, so the ratio varies less
+// than the time itself. But the bare side sends the bytes that the measured binary sends,
+// so only the medians of the time show the cost of a longer answer.
 type comparedRow struct {
 	group, what  string
-	unit         string // "" of a ratio
+	unit         string // "" for a ratio
 	older, newer spread
 	worse        bool
-	medians      string // of what the ratios are made from, for people to read
+	medians      string // medians of the measured values behind a ratio, as text
 }
 
-// spread is what several runs found for one row.
+// spread summarizes the values of several runs for one row.
 type spread struct{ median, min, max float64 }
 
-// spreadOf returns the spread of what the runs have in row i.
-func spreadOf(runs [][]row, i int, what func(row) float64) spread {
+// spreadOf returns the spread of value in row i of the runs.
+func spreadOf(runs [][]row, i int, value func(row) float64) spread {
 	var values []float64
 	for _, rows := range runs {
-		values = append(values, what(rows[i]))
+		values = append(values, value(rows[i]))
 	}
 	return spread{median: median(values), min: slices.Min(values), max: slices.Max(values)}
 }
 
-// isWorse reports whether newer is worse than older by more than the tolerance,
-// and by more than older's own runs differ. moreIsBetter is so for rates.
+// isWorse reports whether the median of newer is worse than that of older by more than
+// the tolerance and by more than the range of older's runs. moreIsBetter is true for
+// rates.
 func isWorse(older, newer spread, moreIsBetter bool) bool {
 	loss := newer.median - older.median
 	if moreIsBetter {
@@ -77,12 +76,12 @@ func compareRows(older, newer [][]row) ([]comparedRow, error) {
 			if len(rows) != len(older[0]) || rows[i].what != first.what {
 				return nil, fmt.Errorf("%s: some runs have other rows", first.what)
 			}
-			if !sound(rows[i].judged()) {
-				return nil, fmt.Errorf("%s: %v was measured", first.what, rows[i].judged())
+			if !isFinite(rows[i].result()) {
+				return nil, fmt.Errorf("%s: %v was measured", first.what, rows[i].result())
 			}
 		}
 		one := comparedRow{group: first.group, what: first.what, unit: first.unit,
-			older: spreadOf(older, i, row.judged), newer: spreadOf(newer, i, row.judged)}
+			older: spreadOf(older, i, row.result), newer: spreadOf(newer, i, row.result)}
 		if first.bare != 0 {
 			measured := func(r row) float64 { return r.got }
 			one.unit = ""
@@ -98,8 +97,8 @@ func isComparable(name string) bool {
 	return slices.ContainsFunc(groups, func(g group) bool { return g.name == name && g.comparable })
 }
 
-// comparableNames returns the names of the groups that can measure an older
-// binary, as -only takes them.
+// comparableNames returns the names of the groups that can measure an older binary, in
+// the form that -only takes.
 func comparableNames() string {
 	var names []string
 	for _, g := range groups {
@@ -111,7 +110,7 @@ func comparableNames() string {
 }
 
 // compare measures the older binary and this tree's in turn. Both get the same
-// configuration, make their own database, and are asked the same.
+// configuration and the same requests, and each creates its own database.
 func compare(ctx context.Context, o options) (*comparison, error) {
 	if o.out != "" || len(o.peers) > 0 {
 		return nil, errors.New("-against goes with neither -out nor -peer")
@@ -131,7 +130,7 @@ func compare(ctx context.Context, o options) (*comparison, error) {
 			return nil, fmt.Errorf("group %s measures more than a binary; -against compares %s", name, comparableNames())
 		}
 	}
-	against, err := filepath.Abs(o.against) // processes start in directories of their own
+	against, err := filepath.Abs(o.against) // since processes start in other directories
 	if err != nil {
 		return nil, err
 	}
@@ -158,13 +157,13 @@ func compare(ctx context.Context, o options) (*comparison, error) {
 	return c, err
 }
 
-// versionOf returns what a binary's version command prints.
+// versionOf returns the output of a binary's version command.
 func (b *bench) versionOf(binary string) string {
 	b.binary = binary
 	return strings.TrimSpace(b.command(nil, "", "version"))
 }
 
-// print writes both binaries' figures as a terminal shows them.
+// print writes the figures of both binaries as a table for a terminal.
 func (c *comparison) print(to io.Writer) {
 	fmt.Fprintf(to, "old: %s\nnew: %s\n", c.oldBuild, c.newBuild)
 	fmt.Fprintf(to, "%d short runs of each in turn, %d rounds of %v for each row; median (lowest..highest), as a ratio to bare where no unit is named\n\n", c.pairs, c.rounds, c.round)
@@ -176,13 +175,13 @@ func (c *comparison) print(to io.Writer) {
 	table.Flush()
 }
 
-// cells are the row as text: group, what, old, new, change, worse, medians.
+// cells returns the row as text: group, what, old, new, change, worse, medians.
 func (r comparedRow) cells() []string {
 	shown := func(s spread) string {
 		return fmt.Sprintf("%s (%s..%s)", strings.TrimSpace(number(s.median)+" "+r.unit), number(s.min), number(s.max))
 	}
 	cells := []string{r.group, r.what, shown(r.older), shown(r.newer), "", "", r.medians}
-	if r.older.median > 0 { // memory that was added may be none, or less than that
+	if r.older.median > 0 { // memory that was added may be zero or negative
 		cells[4] = fmt.Sprintf("%+.1f %%", 100*(r.newer.median/r.older.median-1))
 	}
 	if r.worse {
@@ -191,8 +190,8 @@ func (r comparedRow) cells() []string {
 	return cells
 }
 
-// verdict is an error where some row is worse.
-func (c *comparison) verdict() error {
+// worseError returns an error if a row is worse.
+func (c *comparison) worseError() error {
 	worse := 0
 	for _, one := range c.rows {
 		if one.worse {
@@ -202,5 +201,5 @@ func (c *comparison) verdict() error {
 	if worse == 0 {
 		return nil
 	}
-	return fmt.Errorf("the new binary is worse in %d of %s", worse, some(len(c.rows), "row"))
+	return fmt.Errorf("the new binary is worse in %d of %s", worse, counted(len(c.rows), "row"))
 }

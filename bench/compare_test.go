@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestWorseIsByMoreThanTheToleranceAndTheOldSpread(t *testing.T) {
+func TestWorseMeansBeyondTheToleranceAndTheOldSpread(t *testing.T) {
 	steady := spread{median: 100, min: 99.5, max: 100.5}
 	tests := map[string]struct {
 		older        spread
@@ -34,10 +34,10 @@ func TestWorseIsByMoreThanTheToleranceAndTheOldSpread(t *testing.T) {
 		"memory, none on both sides":     {older: spread{0, 0, 0}, newer: 0},
 	}
 	for name, test := range tests {
-		// The new binary's own spread decides nothing.
+		// The spread of the new binary must not matter.
 		newer := spread{median: test.newer, min: test.newer - 1000, max: test.newer + 1000}
 		if got := isWorse(test.older, newer, test.moreIsBetter); got != test.want {
-			t.Errorf("%s: %v, want %v", name, got, test.want)
+			t.Errorf("%s: isWorse is %v, want %v", name, got, test.want)
 		}
 	}
 }
@@ -68,11 +68,11 @@ func TestRunsAreComparedRowByRow(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if err := c.verdict(); err == nil || err.Error() != "the new binary is worse in 1 of 2 rows" {
-		t.Errorf("verdict: %v", err)
+	if err := c.worseError(); err == nil || err.Error() != "the new binary is worse in 1 of 2 rows" {
+		t.Errorf("worseError returns %v", err)
 	}
-	if same, err := compareRows(older, older); err != nil || (&comparison{rows: same}).verdict() != nil {
-		t.Errorf("the same runs: %v, %v", same, err)
+	if same, err := compareRows(older, older); err != nil || (&comparison{rows: same}).worseError() != nil {
+		t.Errorf("comparing runs with themselves gives %v, %v; want no worse row", same, err)
 	}
 
 	renamed := runsOf([]float64{10}, []float64{100})
@@ -88,7 +88,7 @@ func TestRunsAreComparedRowByRow(t *testing.T) {
 	}
 }
 
-func TestComparisonsThatSayNothingAreRefused(t *testing.T) {
+func TestComparisonsThatMakeNoSenseAreRefused(t *testing.T) {
 	for name, o := range map[string]options{
 		"a group of this tree's functions": {only: []string{"a", "d"}, pairs: 1, against: "sallyport"},
 		"no such group":                    {only: []string{"z"}, pairs: 1, against: "sallyport"},
@@ -97,12 +97,12 @@ func TestComparisonsThatSayNothingAreRefused(t *testing.T) {
 		"a peer":                           {pairs: 1, against: "sallyport", peers: []peer{{}}},
 	} {
 		if _, err := compare(t.Context(), o); err == nil {
-			t.Errorf("%s was taken", name)
+			t.Errorf("%s was accepted", name)
 		}
 	}
 }
 
-func TestABinaryIsComparedWithItself(t *testing.T) {
+func TestBinaryCanBeComparedWithItself(t *testing.T) {
 	b, err := newBench(t.Context(), options{})
 	if err != nil {
 		t.Fatal(err)
@@ -123,16 +123,16 @@ func TestABinaryIsComparedWithItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(c.rows) < 7 || !strings.HasPrefix(c.oldBuild, "sallyport ") || c.oldBuild != c.newBuild {
-		t.Errorf("%d rows of %q and %q", len(c.rows), c.oldBuild, c.newBuild)
+		t.Errorf("got %d rows of %q and %q, want at least 7 of the same version", len(c.rows), c.oldBuild, c.newBuild)
 	}
 	for _, one := range c.rows {
 		if one.unit == "" && !(one.older.median > 0 && one.newer.median > 0) {
-			t.Errorf("%s: %v and %v", one.what, one.older, one.newer)
+			t.Errorf("%s: ratios %v and %v, want positive ones", one.what, one.older, one.newer)
 		}
 	}
-	var printed strings.Builder
-	c.print(&printed)
-	if strings.Count(printed.String(), "..") != 2*len(c.rows)+1 {
-		t.Errorf("printed:\n%s", &printed)
+	var output strings.Builder
+	c.print(&output)
+	if strings.Count(output.String(), "..") != 2*len(c.rows)+1 {
+		t.Errorf("not every row shows two ranges:\n%s", &output)
 	}
 }

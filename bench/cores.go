@@ -10,7 +10,7 @@ import (
 	"unsafe"
 )
 
-// cpuSet has a bit for each core, as sched_setaffinity(2) takes them.
+// cpuSet has a bit for each core, in the form of sched_setaffinity(2).
 type cpuSet [16]uint64
 
 func (s cpuSet) count() int {
@@ -34,8 +34,8 @@ func (s cpuSet) split() (first, others cpuSet) {
 	return first, others
 }
 
-// cores are where the two sides of a measurement run: what is measured on one,
-// what asks on the others. Where there is one core only, nothing is pinned.
+// cores says on which cores the parts of a measurement run: the measured server on one,
+// the load on the others. With a single core nothing is pinned.
 type cores struct {
 	all, server, load cpuSet
 	pinned            bool
@@ -56,14 +56,14 @@ func shareCores() (cores, error) {
 	if err := pin(os.Getpid(), c.load); err != nil {
 		return cores{}, err
 	}
-	// Threads that wait in the kernel for the next question's time would hold
-	// the only place: the cores are the kernel's to share out.
+	// A thread that waits in the kernel until the next request is due keeps its place in
+	// Go's scheduler, so allow more threads than cores.
 	runtime.GOMAXPROCS(4 * c.load.count())
 	return c, nil
 }
 
-// onAllCores runs part on a stage of its own and on every core: what it measures
-// works in this process, and nobody asks from elsewhere.
+// onAllCores runs part on a stage of its own and on every core, for measurements within
+// this process, which need no load from outside.
 func (b *bench) onAllCores(part func()) {
 	if b.cores.pinned {
 		b.must(pin(os.Getpid(), b.cores.all))
@@ -76,7 +76,8 @@ func (b *bench) onAllCores(part func()) {
 	b.within(part)
 }
 
-// start calls start on a thread of those cores: what it starts stays there.
+// start calls start on a thread that is pinned to the cores in on. A process that it
+// starts inherits them.
 func (c cores) start(on cpuSet, start func() error) error {
 	if !c.pinned {
 		return start()
@@ -90,7 +91,7 @@ func (c cores) start(on cpuSet, start func() error) error {
 	return start()
 }
 
-// pin moves all threads of a process.
+// pin moves all threads of a process to the cores in to.
 func pin(process int, to cpuSet) error {
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", process))
 	if err != nil {
@@ -108,7 +109,7 @@ func pin(process int, to cpuSet) error {
 	return nil
 }
 
-// affinity returns the cores of a thread, 0 for the one that calls.
+// affinity returns the cores of a thread; thread 0 is the calling one.
 func affinity(thread int) (set cpuSet, err error) {
 	_, _, errno := syscall.Syscall(syscall.SYS_SCHED_GETAFFINITY, uintptr(thread), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)))
 	if errno != 0 {

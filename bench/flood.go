@@ -15,26 +15,26 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// large are the posts, one in so many, that carry a megabyte.
-const large = 10
+// largeEvery is the distance between posts with a password of a megabyte: one in ten.
+const largeEvery = 10
 
-// betweenSignIns keeps a browser below the pace of right passwords.
+// betweenSignIns keeps a browser below the rate limit for right passwords.
 const betweenSignIns = 250 * time.Millisecond
 
-// passwordsAtOnce sends strangers' passwords at once, each from a network of its
-// own, some of a megabyte, while a known browser signs in again and again.
+// passwordsAtOnce sends many wrong passwords at once, each from a network of its own and
+// some of a megabyte, while a known browser signs in repeatedly.
 func (b *bench) passwordsAtOnce() {
 	g, _ := b.withAda("")
 	owner := b.newClient()
 	sign := func() time.Duration {
-		began := time.Now()
+		start := time.Now()
 		_, status, err := post(owner, g.at, "10.0.0.1", "ada", portal.Password)
 		if err != nil || status != http.StatusSeeOther {
-			b.Fatalf("the known browser was kept out: %d, %v", status, err)
+			b.Fatalf("the known browser can't sign in: %d, %v", status, err)
 		}
-		return time.Since(began)
+		return time.Since(start)
 	}
-	sign() // known from now on
+	sign() // makes the browser known
 	time.Sleep(b.idle)
 	before := g.resident()
 	most, over := make(chan float64), make(chan struct{})
@@ -50,8 +50,8 @@ func (b *bench) passwordsAtOnce() {
 			}
 		}
 	}()
-	var unlike int
-	go func() { defer close(over); unlike = b.strangersAtOnce(g.at) }()
+	var wrong int
+	go func() { defer close(over); wrong = b.strangersAtOnce(g.at) }()
 	slowest, times := time.Duration(0), 0
 	for flooding := true; flooding; times++ {
 		select {
@@ -64,45 +64,46 @@ func (b *bench) passwordsAtOnce() {
 	}
 	b.add(row{what: fmt.Sprintf("Memory over idle while %d passwords come at once", b.strangers), unit: "MB", got: (<-most - before) / MB, target: atMost(150)})
 	b.add(row{what: fmt.Sprintf("Slowest of a known browser's %d sign-ins meanwhile", times), unit: "ms", got: milliseconds(slowest), target: atMost(2000)})
-	b.add(row{what: "Other answers than 422, 413, or 429 and 503 with Retry-After", got: float64(unlike), target: atMost(0)})
+	b.add(row{what: "Other answers than 422, 413, or 429 and 503 with Retry-After", got: float64(wrong), target: atMost(0)})
 }
 
-// strangersAtOnce returns how many got an answer that they shouldn't.
+// strangersAtOnce sends wrong passwords at once and returns the number of answers with an
+// unexpected status.
 func (b *bench) strangersAtOnce(at string) int {
 	var (
-		all    sync.WaitGroup
-		mu     sync.Mutex
-		unlike int
-		begin  = make(chan struct{})
+		all   sync.WaitGroup
+		mu    sync.Mutex
+		wrong int
+		start = make(chan struct{})
 	)
 	for i := range b.strangers {
 		client := b.newClient()
 		all.Go(func() {
-			<-begin
+			<-start
 			name, password := "ada", "a wrong one, but long"
 			if i%2 == 1 {
-				name = fmt.Sprintf("nobody%d", i) // whose budget is untouched
+				name = fmt.Sprintf("nobody%d", i) // an unknown name, with an unused budget
 			}
-			if i%large == 0 {
+			if i%largeEvery == 0 {
 				password = strings.Repeat("x", 1<<20)
 			}
 			header, status, err := post(client, at, fmt.Sprintf("10.%d.%d.1", 1+i/250, i%250), name, password)
 			early := status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
 			if err != nil || early && header.Get("Retry-After") != "" ||
 				slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge}, status) {
-				return // an error: a body that nobody wants to read to its end
+				return // an error means that the server closed the connection on a large body
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			unlike++
+			wrong++
 		})
 	}
-	close(begin)
+	close(start)
 	all.Wait()
-	return unlike
+	return wrong
 }
 
-// newClient returns a browser with a connection of its own.
+// newClient returns a client with its own cookies and connections.
 func (b *bench) newClient() *http.Client {
 	jar, err := cookiejar.New(nil)
 	b.must(err)
@@ -114,7 +115,8 @@ func (b *bench) newClient() *http.Client {
 	}
 }
 
-// post gives a name and a password at the portal, whatever it is called.
+// post submits a name and a password to the portal at an address. address is the client
+// address that the proxy reports.
 func post(client *http.Client, at, address, name, password string) (http.Header, int, error) {
 	form := url.Values{"username": {name}, "password": {password}}.Encode()
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+at+"/login", strings.NewReader(form))

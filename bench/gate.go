@@ -22,37 +22,38 @@ import (
 )
 
 const (
-	// askedPanel is served by a proxy that asks us, passedPanel by our gateway.
-	askedPanel  = "http://panel.test"
-	passedPanel = "http://gate.test"
+	// forwardAuthPanel is behind a proxy with forward-auth, gatewayPanel behind the
+	// built-in gateway.
+	forwardAuthPanel = "http://panel.test"
+	gatewayPanel     = "http://gate.test"
 
 	portalHost  = "auth.test"
 	visitCookie = "sallyport-visit"
 )
 
-// gate is the shipped binary with both panels.
+// gate is a running binary with both panels.
 type gate struct {
 	*process
-	at   string
-	took time.Duration // until it answered
+	at   string        // host and port
+	took time.Duration // time from the start to the first answer
 }
 
-// configure writes the configuration of both panels into the data directory and
-// returns the environment in which the binary uses it; upstream is where the
-// gateway's panel is served, or "". Older binaries read it too, so it names no
-// setting that some of them don't know.
+// configure writes a configuration with both panels into the data directory, and returns
+// the environment for the binary. upstream is the address of the gateway's panel; if it
+// is "", there is no such panel. Older binaries read the configuration too, so it uses
+// only settings that they know.
 func (b *bench) configure(dir, upstream string) []string {
-	text := "public_url: http://" + portalHost + "\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: " + askedPanel + "\n"
+	text := "public_url: http://" + portalHost + "\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: " + forwardAuthPanel + "\n"
 	if upstream != "" {
-		text += "  - url: " + passedPanel + "\n    upstream: http://" + upstream + "\n"
+		text += "  - url: " + gatewayPanel + "\n    upstream: http://" + upstream + "\n"
 	}
 	file := filepath.Join(dir, "sallyport.yaml")
 	b.must(os.WriteFile(file, []byte(text), 0o600))
 	return []string{"SALLYPORT_CONFIG=" + file, "SALLYPORT_DATA_DIR=" + dir}
 }
 
-// startGate starts the binary on what is in the data directory; upstream is
-// where the gateway's panel is served, or "".
+// startGate starts the binary on the data directory dir. upstream is the address of the
+// gateway's panel, or "".
 func (b *bench) startGate(dir, upstream string) *gate {
 	g := &gate{at: testkit.FreeAddress(b.stage)}
 	g.process = b.start(b.cores.server, append(b.configure(dir, upstream), "SALLYPORT_LISTEN="+g.at), b.binary, "serve")
@@ -60,45 +61,45 @@ func (b *bench) startGate(dir, upstream string) *gate {
 	return g
 }
 
-// withAda starts a gate with an account, and returns a machine pass of it too.
-// The binary itself makes database, account and pass: an older one would refuse a
-// database with the tables of this tree.
+// withAda starts a gate with the account ada and returns it with a machine pass. The
+// measured binary itself creates database, account and pass, since an older one would
+// refuse a database with this tree's schema.
 func (b *bench) withAda(upstream string) (*gate, string) {
 	dir := b.TempDir()
 	environ := b.configure(dir, upstream)
 	g := b.startGate(dir, upstream)
 	b.command(environ, portal.Password, "account", "add", "ada", "--password-stdin")
-	token := b.command(environ, "", "pass", "add", "ada", "script", "--panel", askedPanel, "--for", "1h")
+	token := b.command(environ, "", "pass", "add", "ada", "script", "--panel", forwardAuthPanel, "--for", "1h")
 	return g, strings.TrimSpace(token)
 }
 
-// command runs one of the binary's commands and returns what it prints.
+// command runs one of the binary's commands and returns its output.
 func (b *bench) command(environ []string, input string, args ...string) string {
 	c := exec.CommandContext(b.ctx, b.binary, args...)
 	c.Env, c.Dir = environ, b.TempDir()
-	var faults bytes.Buffer
-	c.Stdin, c.Stderr = strings.NewReader(input), &faults
-	printed, err := c.Output()
+	var stderr bytes.Buffer
+	c.Stdin, c.Stderr = strings.NewReader(input), &stderr
+	output, err := c.Output()
 	if err != nil {
-		b.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, &faults)
+		b.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, &stderr)
 	}
-	return string(printed)
+	return string(output)
 }
 
 var returnField = regexp.MustCompile(`name="return" value="([^"]*)"`)
 
-// visit signs ada in on the way to a panel, as a browser does, and returns the
-// visit's cookie.
+// visit signs ada in on the way to a panel, as a browser does, and returns the visit's
+// cookie as "NAME=VALUE".
 func (g *gate) visit(panel string) string {
 	s := g.stage
 	jar, err := cookiejar.New(nil)
 	s.must(err)
-	person := &http.Client{Jar: jar, Timeout: answerTime, Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	person := &http.Client{Jar: jar, Timeout: answerTimeout, Transport: &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, g.at)
 	}},
 		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 			if r.URL.String() == panel+"/rack" {
-				return http.ErrUseLastResponse // another proxy would serve that
+				return http.ErrUseLastResponse // a proxy that isn't running would serve this
 			}
 			return nil
 		}}
@@ -116,8 +117,8 @@ func (g *gate) visit(panel string) string {
 	})
 	s.must(err)
 	resp.Body.Close()
-	// A page leads on to the panel; older binaries go there by themselves.
-	if _, to, leadsOn := strings.Cut(resp.Header.Get("Refresh"), "url="); leadsOn {
+	// The answer is a page that refreshes to the panel. Older binaries redirect.
+	if _, to, found := strings.Cut(resp.Header.Get("Refresh"), "url="); found {
 		resp, err = person.Get(to)
 		s.must(err)
 		resp.Body.Close()
@@ -128,25 +129,26 @@ func (g *gate) visit(panel string) string {
 			return c.Name + "=" + c.Value
 		}
 	}
-	s.Fatal("no visit")
+	s.Fatal("the panel's host has no visit cookie")
 	return ""
 }
 
-// question is what a proxy asks about a request for the panel that brings
-// these headers, pairs of name and value.
-func question(headers ...string) []byte {
+// forwardAuthRequest returns the request that a proxy sends to ask about a client's
+// request for the panel. headers are the client's, pairs of name and value.
+func forwardAuthRequest(headers ...string) []byte {
 	return request("/verify/caddy", "sallyport", append([]string{
 		"X-Forwarded-Method", "GET", "X-Forwarded-Proto", "http", "X-Forwarded-Host", "panel.test",
 		"X-Forwarded-Uri", "/rack?a=b", "X-Forwarded-For", "192.0.2.7",
 	}, headers...)...)
 }
 
+// request returns a GET request; headers are pairs of name and value.
 func request(path, host string, headers ...string) []byte {
 	return requestWith(http.MethodGet, path, host, "", headers...)
 }
 
-// requestWith returns a request with a body, which may be empty; headers are
-// pairs of name and value.
+// requestWith returns a request with a body, which may be empty; headers are pairs of
+// name and value.
 func requestWith(method, path, host, body string, headers ...string) []byte {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, host)
@@ -160,26 +162,27 @@ func requestWith(method, path, host, body string, headers ...string) []byte {
 	return text.Bytes()
 }
 
-// once asks on a new connection and takes what a browser takes. It unpacks
-// nothing, so what it returns is what was sent.
-var once = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
+// uncachedClient uses a new connection for each request. It decompresses nothing, so that
+// the size of a body is the size that was sent.
+var uncachedClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 
+// answers reports whether a GET request for url is answered with status 200.
 func answers(url string) bool {
 	_, err := get(url, "")
 	return err == nil
 }
 
-// get returns the body of a page as it was sent; host is what the server is
-// called there, unless empty.
+// get returns the body of a page as it was sent. host is the Host header, unless it is
+// empty.
 func get(url, host string) ([]byte, error) {
 	req, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Host = host
-	req.Header.Set("Accept", "text/html") // as who opens a page
+	req.Header.Set("Accept", "text/html") // as a browser that opens a page
 	req.Header.Set("Accept-Encoding", "gzip")
-	resp, err := once.Do(req)
+	resp, err := uncachedClient.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// page is what the panel behind both proxies answers.
+// page is the answer of the panel behind both proxies.
 var page = bareServer{Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Body: strings.Repeat("<p>rack</p>\n", 100)}
 
-// form is what a browser posts to the panel.
+// form is the body that a browser posts to the panel.
 var form = "note=" + strings.Repeat("x", kB-len("note="))
 
-// measureGateway passes requests with a valid visit on to a panel, which
-// answers at the load's cores, beside a reverse proxy that only passes on.
+// measureGateway measures the gateway in front of a panel, with a valid visit, against
+// a reverse proxy that forwards everything. The panel runs on the load's cores.
 func measureGateway(b *bench) {
 	_, panel := b.startBare(b.cores.load, page)
 	g, _ := b.withAda(panel)
-	visit := g.visit(passedPanel)
+	visit := g.visit(gatewayPanel)
 	proxy, at := b.startBare(b.cores.server, bareServer{Panel: "http://" + panel})
-	beside := func(request []byte) []asked {
-		return []asked{
+	beside := func(request []byte) []endpoint {
+		return []endpoint{
 			{"Sallyport", g.process, g.at, always(request), http.StatusOK},
 			{"httputil.ReverseProxy", proxy, at, always(request), http.StatusOK},
 		}
@@ -28,5 +28,5 @@ func measureGateway(b *bench) {
 		beside(request("/rack?a=b", "gate.test", "Cookie", visit, "Accept", "text/html"))...)
 	b.overConnections("Through the gateway, POST of 1 kB", "post-", nil,
 		beside(requestWith(http.MethodPost, "/rack?a=b", "gate.test", form, "Cookie", visit, "Accept", "text/html",
-			"Origin", passedPanel, "Content-Type", "application/x-www-form-urlencoded"))...)
+			"Origin", gatewayPanel, "Content-Type", "application/x-www-form-urlencoded"))...)
 }

@@ -12,18 +12,19 @@ import (
 )
 
 const (
-	// visitors ask in turn, from all over the town: so many that what is kept of
-	// each visit for seconds is read again and again.
+	// visitors is how many visits the requests use in turn, from accounts all over the
+	// population. With this many, the cached state of each visit is stale at its next
+	// request and is read from the database once more.
 	visitors = 1000
 
-	// startsCount is how often a start is measured; the median counts.
+	// startsCount is how often a start is measured. The report shows the median.
 	startsCount = 5
 )
 
-// measureGrowth measures how forward-auth, codes, memory and the start grow
-// with accounts and sessions.
+// measureGrowth measures how forward-auth, codes, memory and the start depend on the
+// number of accounts and sessions.
 func measureGrowth(b *bench) {
-	t := b.newTown()
+	t := b.newPopulation()
 	clock := testkit.NewClock()
 	table := detail{header: []string{"accounts and sessions", "forward-auth CPU µs/request", "bare", "ratio", "right codes/s, 64 clients", "memory after the start, MB", "memory under load, MB", "start ms"}}
 	cpu := plot{file: "cpu", title: "Forward-auth, 1,000 visitors in turn", x: "accounts, and sessions", y: "CPU, µs per request", logX: true, lines: []curve{{name: "Sallyport"}, {name: "bare"}}}
@@ -31,7 +32,7 @@ func measureGrowth(b *bench) {
 	memory := plot{file: "memory", title: "Memory", x: "accounts, and sessions", y: "resident, MB", logX: true, lines: []curve{{name: "after the start"}, {name: "after questions of 64 connections"}}}
 	start := plot{file: "start", title: "Start, until it answers", x: "accounts, and sessions", y: "ms", logX: true, lines: []curve{{name: "Sallyport"}}}
 	var first float64
-	for _, size := range b.towns {
+	for _, size := range b.populations {
 		t.growTo(size)
 		v := t.visited()
 		if first == 0 {
@@ -47,8 +48,8 @@ func measureGrowth(b *bench) {
 		memory.lines[1].add(x, v.loaded/MB)
 		start.lines[0].add(x, milliseconds(v.start))
 		table.rows = append(table.rows, []string{fmt.Sprint(size), number(v.cpu), number(v.bare), number(v.ratio), number(perSecond), number(v.started / MB), number(v.loaded / MB), number(milliseconds(v.start))})
-		if size == b.towns[len(b.towns)-1] {
-			b.add(row{what: fmt.Sprintf("Forward-auth with %d sessions, against %d: both in ratio to bare", size, b.towns[0]),
+		if size == b.populations[len(b.populations)-1] {
+			b.add(row{what: fmt.Sprintf("Forward-auth with %d sessions, against %d: both in ratio to bare", size, b.populations[0]),
 				got: v.ratio, bare: first, ratio: v.ratio / first, target: atMost(1.1)})
 			b.add(row{what: fmt.Sprintf("Memory with %d sessions in the database, under load", size), unit: "MB", got: v.loaded / MB, target: atMost(80)})
 		}
@@ -59,15 +60,15 @@ func measureGrowth(b *bench) {
 	}
 }
 
-// visited is what a start and visitors of the town cost.
+// visited holds the costs of a start and of requests with visits.
 type visited struct {
 	start            time.Duration
 	started, loaded  float64 // bytes in memory
 	cpu, bare, ratio float64 // µs a request
 }
 
-// visited starts the shipped binary on the town and has visitors ask.
-func (t *town) visited() (v visited) {
+// visited starts the binary on the population and measures requests with visits.
+func (t *population) visited() (v visited) {
 	t.within(func() {
 		var took []time.Duration
 		for range startsCount {
@@ -77,27 +78,27 @@ func (t *town) visited() (v visited) {
 		v.start = median(append(took, g.took))
 		time.Sleep(t.idle)
 		v.started = g.resident()
-		questions := make([][]byte, visitors)
-		for i := range questions {
-			questions[i] = question("Cookie", visitCookie+"="+tokenOf("visit", i*t.size/visitors))
+		requests := make([][]byte, visitors)
+		for i := range requests {
+			requests[i] = forwardAuthRequest("Cookie", visitCookie+"="+tokenOf("visit", i*t.size/visitors))
 		}
-		next := func(i int) []byte { return questions[i%visitors] }
-		answer := t.answerOf(g.at, questions[visitors-1])
+		next := func(i int) []byte { return requests[i%visitors] }
+		answer := t.answerOf(g.at, requests[visitors-1])
 		if answer.Status != http.StatusOK {
 			t.Fatal("a visit that was seeded doesn't open: ", answer.Status)
 		}
 		bare, at := t.startBare(t.cores.server, answer)
-		got := t.rush(t.most(), asked{"Sallyport", g.process, g.at, next, http.StatusOK}, asked{"bare", bare, at, next, http.StatusOK})
-		v.cpu, v.bare, v.ratio = middle(got[0], cpuOf), middle(got[1], cpuOf), paired(got[0], got[1], cpuOf)
+		got := t.saturate(t.maxConnections(), endpoint{"Sallyport", g.process, g.at, next, http.StatusOK}, endpoint{"bare", bare, at, next, http.StatusOK})
+		v.cpu, v.bare, v.ratio = medianOf(got[0], cpuOf), medianOf(got[1], cpuOf), medianRatio(got[0], got[1], cpuOf)
 		v.loaded = g.resident()
 	})
 	return v
 }
 
-// codes measures right codes of inhabitants, others in each round, who are all
-// in known browsers. The clock is never far ahead of the machine's: the town's
-// sessions must not end.
-func (t *town) codes(clock *testkit.Clock) (perSecond, commits float64) {
+// codes measures right codes from known browsers, of other accounts in each round. The
+// clock is never far ahead of the machine's, so that the population's sessions don't
+// expire.
+func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64) {
 	t.onAllCores(func() {
 		if behind := time.Until(clock.Now()); behind < 0 {
 			clock.Move(-behind)
@@ -109,17 +110,19 @@ func (t *town) codes(clock *testkit.Clock) (perSecond, commits float64) {
 			from.Device = tokenOf("device", i)
 			p.from = append(p.from, from)
 		}
-		turn := 0
+		round := 0
 		ours := func() sample {
 			clock.Move(totp.Period)
-			mine := func(i int) int { return (turn*inARound + i) % t.size }
-			t.together(signingIn, func(i int) error { return p.begin(mine(i)) })
-			s := t.together(t.clients[len(t.clients)-1], func(i int) error { return p.give(mine(i), totp.CodeAt(secretOf(mine(i)), clock.Now())) })
-			turn++
+			member := func(i int) int { return (round*inARound + i) % t.size }
+			t.concurrently(signingIn, func(i int) error { return p.submitPassword(member(i)) })
+			s := t.concurrently(t.clients[len(t.clients)-1], func(i int) error {
+				return p.submitCode(member(i), totp.CodeAt(secretOf(member(i)), clock.Now()))
+			})
+			round++
 			return s
 		}
 		got := alternate(t.rounds, ours, t.bareCommits())
-		perSecond, commits = middle(got[0], rateOf), middle(got[1], rateOf)
+		perSecond, commits = medianOf(got[0], rateOf), medianOf(got[1], rateOf)
 	})
 	return perSecond, commits
 }

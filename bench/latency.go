@@ -12,35 +12,34 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// codesInARound of one person follow one another.
+// codesInARound is the number of codes in a round, one after the other.
 const codesInARound = 20
 
-// latencyOfCodes holds a code with the whole ledger, on SQLite, against the two
-// commits that it can't do without: one before the code is compared, one with
-// the outcome. The bare side writes the same rows in as many durable
-// transactions; it reads and decides nothing.
+// latencyOfCodes measures a code, including the ledger, on SQLite against the two commits
+// that it needs: one before the code is compared, one with the outcome. The bare side
+// writes the same rows in as many durable transactions, but reads and decides nothing.
 func (b *bench) latencyOfCodes() {
-	for _, verdict := range verdicts {
+	for _, kind := range codeKinds {
 		for _, known := range []bool{true, false} {
 			b.within(func() {
 				browser := "known browser"
 				if !known {
 					browser = "unknown browser"
 				}
-				right := verdict == "right"
+				right := kind == "right"
 				bare := b.openBareCode(known)
 				got := alternate(b.rounds, b.oneByOne(known, right), func() sample {
 					return b.summed(func() time.Duration { return bare.code(right) })
 				})
-				b.add(row{what: fmt.Sprintf("Latency of a %s code, %s", verdict, browser), unit: "µs",
-					got: middle(got[0], p50Of), bare: middle(got[1], p50Of), ratio: paired(got[0], got[1], p50Of), target: atMost(1.5)})
+				b.add(row{what: fmt.Sprintf("Latency of a %s code, %s", kind, browser), unit: "µs",
+					got: medianOf(got[0], p50Of), bare: medianOf(got[1], p50Of), ratio: medianRatio(got[0], got[1], p50Of), target: atMost(1.5)})
 			})
 		}
 	}
 }
 
-// summed makes a sample of a round; its p50 is the mean, so that the ratio is
-// one of whole rounds.
+// summed calls one codesInARound times and returns the sample. Its p50 is the mean, so
+// that the ratio of two sides is that of whole rounds.
 func (b *bench) summed(one func() time.Duration) sample {
 	var sum time.Duration
 	for range codesInARound {
@@ -49,46 +48,46 @@ func (b *bench) summed(one func() time.Duration) sample {
 	return sample{n: codesInARound, p50: microseconds(sum) / codesInARound}
 }
 
-// oneByOne is a side in which one person gives a code after the other.
+// oneByOne returns a side in which one user submits one code after the other.
 func (b *bench) oneByOne(known, right bool) side {
 	p := portal.Start(b.stage, "sqlite")
 	phone := addPerson(b.stage, p, "alice")
 	from := login.Browser{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "bench"}
-	give := func(right bool) time.Duration {
-		p.Clock.Move(apart)
+	submit := func(right bool) time.Duration {
+		p.Clock.Move(betweenRounds)
 		begun, err := p.Login.SubmitPassword(b.ctx, "alice", portal.Password, "/", "", from)
 		b.must(err)
-		b.must(p.Sweep(b.ctx)) // or nobody's sessions of years would end
+		b.must(p.Sweep(b.ctx)) // expires the sessions of earlier rounds
 		typed := phone.Code(0)
 		if !right {
-			typed = phone.Code(-100 * apart)
+			typed = phone.Code(-100 * betweenRounds)
 		}
-		begin := time.Now()
+		start := time.Now()
 		done, err := p.Login.SubmitCode(b.ctx, begun.Attempt.Reveal(), typed, "", "", from)
-		took := time.Since(begin)
+		took := time.Since(start)
 		if right && done.Stage != login.StageDone || !right && !errors.Is(err, login.ErrRejected) {
-			b.Fatal("a code: ", done.Stage, err)
+			b.Fatal("unexpected result of a code: ", done.Stage, err)
 		}
 		if right && known {
 			from.Device = done.Device.Reveal()
 		}
 		return took
 	}
-	give(true) // a first time, not measured
-	return func() sample { return b.summed(func() time.Duration { return give(right) }) }
+	submit(true) // not measured: makes the browser known
+	return func() sample { return b.summed(func() time.Duration { return submit(right) }) }
 }
 
-// bareCode writes what a code writes.
+// bareCode writes the rows that a code writes.
 type bareCode struct {
 	*bench
 	db            *db.DB
 	account       string
 	authenticator string
-	buckets       []string // in which a try is counted
+	buckets       []string // the buckets of the ledger that count an attempt
 	known         bool
 }
 
-// openBareCode fills a database like the one that is measured.
+// openBareCode creates a database like the one that is measured.
 func (b *bench) openBareCode(known bool) *bareCode {
 	p := portal.Start(b.stage, "sqlite")
 	phone, owner := addPerson(b.stage, p, "alice"), p.AddAccount(b.stage, "bob")
@@ -107,7 +106,7 @@ func (b *bench) openBareCode(known bool) *bareCode {
 	return w
 }
 
-// entry is as long as one of the ledger's.
+// entry has the length of an entry in the ledger.
 var entry = make([]byte, 23)
 
 func (w *bareCode) write(change func(tx *db.Tx)) {
@@ -127,8 +126,8 @@ func (w *bareCode) count(tx *db.Tx) {
 	}
 }
 
-// code returns how long the commits of a code take; before those of a right
-// one it writes the attempt that it ends.
+// code returns how long the commits of a code take. For a right code it first writes the
+// attempt that the code ends, which doesn't count.
 func (w *bareCode) code(right bool) time.Duration {
 	now := time.Now().UnixMilli()
 	if right {
@@ -137,13 +136,13 @@ func (w *bareCode) code(right bool) time.Duration {
 				VALUES ($1, $2, $1, '', 'sign_in', '', '/', $3, $3)`, w.account, secret.Hash(w.account), now)
 		})
 	}
-	begin := time.Now()
+	start := time.Now()
 	w.write(w.count)
 	w.write(func(tx *db.Tx) {
 		if right {
 			w.exec(tx, `UPDATE totp SET last_step = $2 WHERE authenticator_id = $1`, w.authenticator, now)
 			w.exec(tx, `UPDATE authenticators SET last_used_at = $2 WHERE id = $1`, w.authenticator, now)
-			w.count(tx) // given back
+			w.count(tx) // a right code is removed from the ledger
 			w.exec(tx, `DELETE FROM attempts WHERE id = $1`, w.account)
 			id := secret.NewID()
 			w.exec(tx, `INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
@@ -158,5 +157,5 @@ func (w *bareCode) code(right bool) time.Duration {
 		w.exec(tx, `INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser)
 			VALUES ($1, $2, $3, 'owner', 'signed_in', 'ok', 'password_totp', 0, '127.0.0.1', 'bench')`, secret.NewID(), now, w.account)
 	})
-	return time.Since(begin)
+	return time.Since(start)
 }

@@ -14,27 +14,27 @@ import (
 	"time"
 )
 
-// askTime is how long an answer may take before the run is given up.
-const askTime = 30 * time.Second
+// requestTimeout is how long an answer may take before the run fails.
+const requestTimeout = 30 * time.Second
 
-// line is a connection that one question after the other goes over. It reads
-// of an answer what it needs to find its end: a whole client would take more
-// time than what is measured.
-type line struct {
+// connection sends one request after the other. It parses an answer only as far as it
+// needs to find its end: a complete HTTP client would use more processor time than the
+// server that is measured.
+type connection struct {
 	conn net.Conn
 	r    *bufio.Reader
 }
 
-func newLine(at string) (*line, error) {
+func newConnection(at string) (*connection, error) {
 	conn, err := net.Dial("tcp", at)
 	if err != nil {
 		return nil, err
 	}
-	return &line{conn: conn, r: bufio.NewReaderSize(conn, 16<<10)}, nil
+	return &connection{conn: conn, r: bufio.NewReaderSize(conn, 16<<10)}, nil
 }
 
-// ask sends a request as it is and returns the answer's status.
-func (l *line) ask(request []byte) (int, error) {
+// ask sends the bytes of a request and returns the status of the answer.
+func (l *connection) ask(request []byte) (int, error) {
 	if _, err := l.conn.Write(request); err != nil {
 		return 0, err
 	}
@@ -43,7 +43,7 @@ func (l *line) ask(request []byte) (int, error) {
 		return 0, err
 	}
 	if len(first) < len("HTTP/1.1 200") {
-		return 0, fmt.Errorf("no answer: %q", first)
+		return 0, fmt.Errorf("not a status line: %q", first)
 	}
 	status, err := strconv.Atoi(string(first[9:12]))
 	if err != nil {
@@ -72,49 +72,48 @@ func (l *line) ask(request []byte) (int, error) {
 		if _, err := io.Copy(io.Discard, httputil.NewChunkedReader(l.r)); err != nil {
 			return 0, err
 		}
-		_, err := l.r.ReadSlice('\n') // after the last chunk
+		_, err := l.r.ReadSlice('\n') // the empty line after the last chunk
 		return status, err
 	}
 	_, err = l.r.Discard(length)
 	return status, err
 }
 
-// crowd asks over many connections at once.
-type crowd struct {
-	lines []*line
-	// next returns the request number i; they are shared out in turn.
-	next func(i int) []byte
-	want int // status of each answer
-	took [][]time.Duration
+// loadClient sends requests over many connections at once.
+type loadClient struct {
+	connections []*connection
+	next        func(i int) []byte // returns the i-th request
+	want        int                // status of every answer
+	took        [][]time.Duration  // times of the answers, for each connection
 }
 
-func newCrowd(at string, connections int, want int, next func(i int) []byte) (*crowd, error) {
-	c := &crowd{next: next, want: want, took: make([][]time.Duration, connections)}
+func newLoadClient(at string, connections int, want int, next func(i int) []byte) (*loadClient, error) {
+	c := &loadClient{next: next, want: want, took: make([][]time.Duration, connections)}
 	for range connections {
-		l, err := newLine(at)
+		l, err := newConnection(at)
 		if err != nil {
 			c.close()
 			return nil, err
 		}
-		c.lines = append(c.lines, l)
+		c.connections = append(c.connections, l)
 	}
 	return c, nil
 }
 
-func (c *crowd) close() {
-	for _, l := range c.lines {
+func (c *loadClient) close() {
+	for _, l := range c.connections {
 		l.conn.Close()
 	}
 }
 
-// each runs one on every line at once and returns the first error.
-func (c *crowd) each(one func(i int, l *line) error) error {
+// each runs one on every connection at once and returns the errors.
+func (c *loadClient) each(one func(i int, l *connection) error) error {
 	var all sync.WaitGroup
-	errs := make([]error, len(c.lines))
-	for i, l := range c.lines {
+	errs := make([]error, len(c.connections))
+	for i, l := range c.connections {
 		c.took[i] = c.took[i][:0]
 		all.Go(func() {
-			l.conn.SetDeadline(time.Now().Add(askTime + time.Minute))
+			l.conn.SetDeadline(time.Now().Add(requestTimeout + time.Minute))
 			errs[i] = one(i, l)
 		})
 	}
@@ -122,25 +121,26 @@ func (c *crowd) each(one func(i int, l *line) error) error {
 	return errors.Join(errs...)
 }
 
-// once asks question number n and notes how long it took since begin.
-func (c *crowd) once(i int, l *line, n int, begin time.Time) error {
+// askTimed sends request n over connection i and records the time from start to the
+// answer.
+func (c *loadClient) askTimed(i int, l *connection, n int, start time.Time) error {
 	status, err := l.ask(c.next(n))
 	if err != nil {
 		return err
 	}
 	if status != c.want {
-		return c.unlike(l, status)
+		return c.statusError(l, status)
 	}
-	c.took[i] = append(c.took[i], time.Since(begin))
+	c.took[i] = append(c.took[i], time.Since(start))
 	return nil
 }
 
-func (c *crowd) unlike(l *line, status int) error {
+func (c *loadClient) statusError(l *connection, status int) error {
 	return fmt.Errorf("%v answers %d, not %d", l.conn.RemoteAddr(), status, c.want)
 }
 
-// all returns how long each question took.
-func (c *crowd) all() []time.Duration {
+// times returns the time of every answer.
+func (c *loadClient) times() []time.Duration {
 	var all []time.Duration
 	for _, some := range c.took {
 		all = append(all, some...)
@@ -148,73 +148,73 @@ func (c *crowd) all() []time.Duration {
 	return all
 }
 
-// rush asks as fast as answers come, each line one question after the other,
-// until the time is over.
-func (c *crowd) rush(during time.Duration) (sample, error) {
-	begin := time.Now()
-	err := c.each(func(i int, l *line) error {
+// saturate sends requests for this long. Each connection sends the next request as soon
+// as the answer to the last has arrived.
+func (c *loadClient) saturate(during time.Duration) (sample, error) {
+	start := time.Now()
+	err := c.each(func(i int, l *connection) error {
 		n := i
-		for at := time.Now(); at.Sub(begin) < during; at = time.Now() {
-			if err := c.once(i, l, n, at); err != nil {
+		for at := time.Now(); at.Sub(start) < during; at = time.Now() {
+			if err := c.askTimed(i, l, n, at); err != nil {
 				return err
 			}
-			n += len(c.lines)
+			n += len(c.connections)
 		}
 		return nil
 	})
-	return timed(c.all(), time.Since(begin)), err
+	return timed(c.times(), time.Since(start)), err
 }
 
-// times asks so many questions as fast as answers come.
-func (c *crowd) times(n int) error {
-	return c.each(func(i int, l *line) error {
-		for ; i < n; i += len(c.lines) {
+// send sends n requests as fast as answers arrive, and measures nothing.
+func (c *loadClient) send(n int) error {
+	return c.each(func(i int, l *connection) error {
+		for ; i < n; i += len(c.connections) {
 			status, err := l.ask(c.next(i))
 			if err != nil {
 				return err
 			}
 			if status != c.want {
-				return c.unlike(l, status)
+				return c.statusError(l, status)
 			}
 		}
 		return nil
 	})
 }
 
-// paced asks so many questions a second, whether answers come or not: those
-// that find no free line wait, and their time counts from when they were due.
-func (c *crowd) paced(rate float64, during time.Duration) (sample, error) {
+// atRate sends requests at this rate per second, whether answers arrive or not. A request
+// that finds no free connection waits for one, and its time counts from when it was due.
+func (c *loadClient) atRate(rate float64, during time.Duration) (sample, error) {
 	n := int(rate * during.Seconds())
 	due := make(chan time.Time, n)
-	begin := time.Now()
+	start := time.Now()
 	go func() {
 		defer close(due)
 		for i := range n {
-			at := begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))
-			until(at)
+			at := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+			sleepUntil(at)
 			due <- at
 		}
 	}()
-	var number sync.Mutex
-	asked := 0
-	err := c.each(func(i int, l *line) error {
+	var mu sync.Mutex
+	sent := 0
+	err := c.each(func(i int, l *connection) error {
 		for at := range due {
-			number.Lock()
-			n := asked
-			asked++
-			number.Unlock()
-			if err := c.once(i, l, n, at); err != nil {
+			mu.Lock()
+			n := sent
+			sent++
+			mu.Unlock()
+			if err := c.askTimed(i, l, n, at); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return timed(c.all(), time.Since(begin)), err
+	return timed(c.times(), time.Since(start)), err
 }
 
-// until waits in the kernel: the runtime's timers are a millisecond late where
-// nothing else goes on.
-func until(at time.Time) {
+// sleepUntil sleeps in the kernel. The timers of Go's runtime are up to a millisecond late
+// in an otherwise idle process.
+func sleepUntil(at time.Time) {
 	if wait := time.Until(at); wait > 0 {
 		rest := syscall.NsecToTimespec(int64(wait))
 		syscall.Nanosleep(&rest, nil)

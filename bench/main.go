@@ -1,15 +1,15 @@
-// Command bench measures how fast Sallyport is, as ratios to the bare work that
-// nothing can do without, and how small it is and stays:
+// Command bench measures how fast Sallyport is, as ratios to the least work that any
+// implementation must do, and how small the binary and its memory are:
 //
 //	go run ./bench -out docs
 //
-// It builds the binary, starts everything on loopback, prints a table and, with
-// -out, writes performance.md and its plots there. What is measured stands in
-// performance.md.tmpl. Each group has a file of its own. It needs Linux,
-// and for group e PostgreSQL's server programs and pgbench.
+// It builds the binary, starts everything on loopback and prints a table. With -out
+// it writes performance.md and its plots to that directory. performance.md.tmpl
+// describes the measurements; each group of them has a file of its own. It needs
+// Linux, and for group e PostgreSQL's server programs and pgbench.
 //
-// With -against it compares the binary of this tree with an older one instead,
-// and exits with status 1 where this one is worse:
+// With -against it compares the binary of this tree with an older one instead, and
+// exits with status 1 if this one is worse:
 //
 //	go run ./bench -only a,b,c -against ../old/bin/sallyport
 package main
@@ -26,14 +26,13 @@ import (
 	"time"
 )
 
-// group is one of the questions that are asked.
+// group is a group of measurements.
 type group struct {
 	name, title string
 	measure     func(*bench)
-	// comparable groups know the binary only from outside, by its command line
-	// and its listener, so they measure an older one too. The others call this
-	// tree's functions, fill a database with its tables, or name their rows
-	// after what they measured.
+	// comparable groups use only the binary's command line and listener, so they
+	// can measure an older binary too. The others call functions of this tree, fill
+	// a database with its tables, or put measured figures into the names of rows.
 	comparable bool
 }
 
@@ -48,7 +47,7 @@ var groups = []group{
 	{"h", "Memory, size and start", measureSize, false},
 }
 
-// bench is a run.
+// bench is one run of the measurements.
 type bench struct {
 	*stage
 	*report
@@ -56,40 +55,40 @@ type bench struct {
 	binary string
 }
 
-// sizes are how much is done.
+// sizes says how much a run does.
 type sizes struct {
 	rounds      int
 	round       time.Duration
-	connections []int         // of forward-auth and the gateway
-	warm, flood int           // questions without a cookie, before and while memory is looked at
-	hashes      int           // of passwords, in a round
-	clients     []int         // who verify codes
-	turns       int           // of each of pgbench's clients, in a round
-	towns       []int         // accounts, each with a session
-	idle        time.Duration // before memory is looked at
-	rates       int           // at which questions come, up to what is too many
-	paced       time.Duration // each of them
-	strangers   int           // who give a password at once
+	connections []int         // to forward-auth and the gateway
+	warm, flood int           // requests without a cookie, before and during the measurement of memory
+	hashes      int           // password hashes in a round
+	clients     []int         // numbers of concurrent clients that verify codes
+	turns       int           // transactions of each of pgbench's clients in a round
+	populations []int         // numbers of accounts, each with a session
+	idle        time.Duration // wait before memory is measured
+	rates       int           // number of fixed rates, the last of which is too high
+	paced       time.Duration // time at each fixed rate
+	strangers   int           // sign-ins with a wrong password at once
 }
 
-// most is how many connections ask where one number is enough.
-func (s sizes) most() int { return s.connections[len(s.connections)-1] }
+// maxConnections returns the largest number of connections.
+func (s sizes) maxConnections() int { return s.connections[len(s.connections)-1] }
 
 var (
-	whole = sizes{
+	fullSizes = sizes{
 		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
-		hashes: 20, clients: []int{1, 16, 64}, turns: 64, towns: []int{1000, 10_000, 100_000, 1_000_000}, idle: 3 * time.Second,
+		hashes: 20, clients: []int{1, 16, 64}, turns: 64, populations: []int{1000, 10_000, 100_000, 1_000_000}, idle: 3 * time.Second,
 		rates: 11, paced: 1500 * time.Millisecond, strangers: 2000,
 	}
-	// compared is for -against, whose time goes into more runs instead: ten of
-	// these take a quarter of an hour in groups a, b and c.
-	compared = sizes{
-		rounds: 5, round: 500 * time.Millisecond, connections: whole.connections, warm: 50_000, flood: 200_000,
+	// comparisonSizes is for -against, which makes more and shorter runs: ten of
+	// them take a quarter of an hour in groups a, b and c.
+	comparisonSizes = sizes{
+		rounds: 5, round: 500 * time.Millisecond, connections: fullSizes.connections, warm: 50_000, flood: 200_000,
 	}
-	// quick is for who works on this program: its figures say little.
-	quick = sizes{
+	// quickSizes is for work on this program. Its figures mean little.
+	quickSizes = sizes{
 		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, warm: 1000, flood: 10_000,
-		hashes: 2, clients: []int{1, 64}, turns: 4, towns: []int{1000, 5000}, idle: 100 * time.Millisecond,
+		hashes: 2, clients: []int{1, 64}, turns: 4, populations: []int{1000, 5000}, idle: 100 * time.Millisecond,
 		rates: 3, paced: 200 * time.Millisecond, strangers: 100,
 	}
 )
@@ -99,19 +98,19 @@ func main() {
 	var (
 		o     options
 		only  = flag.String("only", "", "measure these `groups` only, as in a,b")
-		file  = flag.String("peer-headers", "", "what is sent to peers: a `file` of lines \"Name: value\"")
+		file  = flag.String("peer-headers", "", "a `file` of headers to send to peers, lines of the form \"Name: value\"")
 		named []string
 	)
-	flag.BoolVar(&o.quick, "quick", false, "little of everything, to see that it works")
+	flag.BoolVar(&o.quick, "quick", false, "measure a little of everything, to check that it works")
 	flag.StringVar(&o.out, "out", "", "write performance.md and its plots to this `directory`")
-	flag.Func("peer", "another portal to measure beside, `NAME=URL` of its forward-auth address; more than once if you like", func(text string) error {
+	flag.Func("peer", "another portal to measure too, `NAME=URL` of its forward-auth address; may be repeated", func(text string) error {
 		named = append(named, text)
 		return nil
 	})
-	flag.StringVar(&o.against, "against", "", "compare with an older `binary`, instead of measuring this tree's alone; of groups "+comparableNames())
-	flag.IntVar(&o.pairs, "pairs", comparedPairs, "how many `runs` each binary has in a comparison")
-	flag.IntVar(&o.rounds, "rounds", 0, "how often both sides take their `turns`, where not as usual")
-	flag.IntVar(&o.largest, "largest", 0, "how many accounts and sessions there are `at most`, where not a million")
+	flag.StringVar(&o.against, "against", "", "compare this tree's binary with an older `binary`, in the groups "+comparableNames())
+	flag.IntVar(&o.pairs, "pairs", comparedPairs, "the number of `runs` of each binary in a comparison")
+	flag.IntVar(&o.rounds, "rounds", 0, "the number of `rounds` of each measurement, if not the usual")
+	flag.IntVar(&o.largest, "largest", 0, "the largest `number` of accounts and sessions, if not a million")
 	flag.Parse()
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
@@ -131,7 +130,7 @@ func main() {
 				return err
 			}
 			c.print(os.Stdout)
-			return c.verdict()
+			return c.worseError()
 		}
 		r, err := run(ctx, o)
 		if err != nil {
@@ -149,22 +148,23 @@ func main() {
 	}
 }
 
-// options are what the command line asks for.
+// options are the flags of the command line.
 type options struct {
-	only  []string // groups; all of them where empty
+	only  []string // the groups to measure; all if empty
 	quick bool
 	out   string
 
-	rounds, largest int // 0: as usual
+	rounds, largest int // 0 means the usual number
 
-	against string // path of an older binary; "": nothing is compared
+	against string // path of an older binary; "" means no comparison
 	pairs   int    // runs of each binary in a comparison
 
 	cores cores
 	peers []peer
 }
 
-// run measures this tree's binary. Whatever happens, it leaves nothing behind.
+// run measures this tree's binary. It leaves no process and no file behind, even if it
+// fails.
 func run(ctx context.Context, o options) (*report, error) {
 	b, err := newBench(ctx, o)
 	if err != nil {
@@ -177,33 +177,33 @@ func run(ctx context.Context, o options) (*report, error) {
 	return b.report, err
 }
 
-// newBench returns a bench that measures as much as the options say.
+// newBench returns a bench with the sizes that the options choose.
 func newBench(ctx context.Context, o options) (*bench, error) {
 	for _, name := range o.only {
 		if !slices.ContainsFunc(groups, func(g group) bool { return g.name == name }) {
 			return nil, fmt.Errorf("there is no group %q", name)
 		}
 	}
-	b := &bench{stage: &stage{ctx: ctx}, report: newReport(o), sizes: whole}
+	b := &bench{stage: &stage{ctx: ctx}, report: newReport(o), sizes: fullSizes}
 	switch {
 	case o.quick:
-		b.sizes = quick
+		b.sizes = quickSizes
 	case o.against != "":
-		b.sizes = compared
+		b.sizes = comparisonSizes
 	}
 	if o.rounds > 0 {
 		b.rounds = o.rounds
 	}
 	if o.largest > 0 {
-		b.towns = slices.DeleteFunc(slices.Clone(b.towns), func(size int) bool { return size > o.largest })
+		b.populations = slices.DeleteFunc(slices.Clone(b.populations), func(size int) bool { return size > o.largest })
 	}
 	return b, nil
 }
 
-// perform runs what a bench does, ends what that started, and returns the
-// failure that ended it, if any.
+// perform runs all, cleans up after it, and returns the failure that ended it, if any.
 func (b *bench) perform(all func()) (err error) {
-	// What is under way at an interrupt fails once its program is gone.
+	// At an interrupt the clean-up ends the measured program, and then the running
+	// measurement fails.
 	defer context.AfterFunc(b.ctx, b.end)()
 	defer b.end()
 	defer func() {
@@ -219,16 +219,15 @@ func (b *bench) perform(all func()) (err error) {
 	return nil
 }
 
-// measureGroups measures the groups that were asked for, and adds what it finds
-// to the report.
+// measureGroups measures the chosen groups and adds the figures to the report.
 func (b *bench) measureGroups() {
 	for _, g := range groups {
 		if len(b.only) > 0 && !slices.Contains(b.only, g.name) {
 			continue
 		}
-		begin := time.Now()
+		start := time.Now()
 		b.report.group = g
 		b.within(func() { g.measure(b) })
-		fmt.Fprintf(os.Stderr, "%s: %s, %.0f s\n", g.name, g.title, time.Since(begin).Seconds())
+		fmt.Fprintf(os.Stderr, "%s: %s, %.0f s\n", g.name, g.title, time.Since(start).Seconds())
 	}
 }

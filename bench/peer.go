@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// peer is another portal, which somebody started by hand.
+// peer is another portal, which the user of this program has started.
 type peer struct {
 	name, at string
-	known    []byte // the request that it admits, as its headers say
-	stranger []byte // the same without a cookie
+	known    []byte // a request with all headers, which it admits
+	stranger []byte // the same without Cookie and Authorization
 }
 
-// readPeers reads NAME=URL, and the headers that all of them get.
+// readPeers parses peers in the form NAME=URL. file holds the headers to send to all of
+// them, unless it is empty.
 func readPeers(named []string, file string) ([]peer, error) {
 	var known, stranger []string
 	if file != "" {

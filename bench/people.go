@@ -13,19 +13,20 @@ import (
 )
 
 const (
-	// inARound are the codes or commits of one round, shared by the clients.
+	// inARound is the number of codes or commits in one round, which the clients share.
 	inARound = 256
 
-	// signingIn at a time are not too many for the hashing queue.
+	// signingIn is how many users sign in at a time. It fits into the hashing queue.
 	signingIn = 16
 
-	// apart are two rounds: no window of the ledger fills up, and a known
-	// browser stays known.
-	apart = 100 * 24 * time.Hour
+	// betweenRounds is the time on the test's clock between two rounds. It is so long
+	// that no window of the ledger fills up, and short enough that a known browser stays
+	// known.
+	betweenRounds = 100 * 24 * time.Hour
 )
 
-// people have a phone and a known browser each, and sign in at the same time.
-// The codes that are under way of so many unknown browsers would count against
+// people are users with a phone and a known browser each, who sign in at the same time.
+// With unknown browsers, this many codes in progress would count against the budget of
 // the whole instance.
 type people struct {
 	*bench
@@ -33,11 +34,12 @@ type people struct {
 	phones   []*portal.Phone
 	from     []login.Browser
 	attempts []string
-	tidy     func() // before each round, after a sweep; may be nil
+	tidy     func() // called before each round, after the sweep; may be nil
 }
 
-// newPeople starts a portal on that engine. Its passwords aren't measured: their
-// hash is a quick one, or what 19 MiB leave would be collected here.
+// newPeople starts a portal on the engine. It uses a quick password hash: passwords aren't
+// measured here, but the garbage of a hash in 19 MiB would be collected during the
+// measurement.
 func (b *bench) newPeople(engine string) *people {
 	p := &people{bench: b, portal: portal.Start(b.stage, engine), attempts: make([]string, inARound)}
 	for i := range inARound {
@@ -49,63 +51,65 @@ func (b *bench) newPeople(engine string) *people {
 
 func nameOf(i int) string { return fmt.Sprint("ada", i) }
 
-// networkOf is a browser in a network of its own: many people's wrong codes
-// count for one.
+// networkOf returns a browser in a network of its own, since wrong codes of many users
+// would count against the budget of a shared network.
 func networkOf(i int) login.Browser {
 	return login.Browser{Address: netip.AddrFrom4([4]byte{byte(11 + i/256), byte(i), 0, 1}), UserAgent: "bench"}
 }
 
-// begin gives the password.
-func (p *people) begin(i int) error {
+// submitPassword submits the password of user i and stores the attempt.
+func (p *people) submitPassword(i int) error {
 	begun, err := p.portal.Login.SubmitPassword(p.ctx, nameOf(i), portal.Password, "/", "", p.from[i])
 	p.attempts[i] = begun.Attempt.Reveal()
 	return err
 }
 
-func (p *people) right(i int) error { return p.give(i, p.phones[i].Code(0)) }
+// right submits a right code of user i.
+func (p *people) right(i int) error { return p.submitCode(i, p.phones[i].Code(0)) }
 
-// give gives a code that is right.
-func (p *people) give(i int, code string) error {
+// submitCode submits a code that must be right for user i.
+func (p *people) submitCode(i int, code string) error {
 	done, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], code, "", "", p.from[i])
 	p.from[i].Device = done.Device.Reveal()
 	return err
 }
 
+// wrong submits a wrong code of user i.
 func (p *people) wrong(i int) error {
-	_, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], p.phones[i].Code(-100*apart), "", "", p.from[i])
+	_, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], p.phones[i].Code(-100*betweenRounds), "", "", p.from[i])
 	if !errors.Is(err, login.ErrRejected) {
-		return fmt.Errorf("a wrong code: %w", err)
+		return fmt.Errorf("a wrong code was not rejected: %w", err)
 	}
 	return nil
 }
 
-// prepare has each browser become known, or stay so, and everybody wait for a
-// code.
+// prepare makes every browser known, or keeps it so, and brings every user to the code
+// page.
 func (p *people) prepare() {
-	p.portal.Clock.Move(apart)
-	p.together(signingIn, func(i int) error { return errors.Join(p.begin(i), p.right(i)) })
+	p.portal.Clock.Move(betweenRounds)
+	p.concurrently(signingIn, func(i int) error { return errors.Join(p.submitPassword(i), p.right(i)) })
 	p.portal.Clock.Move(totp.Period)
-	p.together(signingIn, p.begin)
+	p.concurrently(signingIn, p.submitPassword)
 	p.must(p.portal.Sweep(p.ctx))
 	if p.tidy != nil {
 		p.tidy()
 	}
 }
 
-// codes is a side in which so many clients give everybody's code; what goes
-// before isn't measured.
-func (p *people) codes(clients int, give func(i int) error) side {
+// codes returns a side in which this many clients submit one code for every user. The
+// preparation isn't measured.
+func (p *people) codes(clients int, submit func(i int) error) side {
 	return func() sample {
 		p.prepare()
-		return p.together(clients, give)
+		return p.concurrently(clients, submit)
 	}
 }
 
-// together has that many clients share a round.
-func (b *bench) together(clients int, one func(i int) error) sample {
+// concurrently calls one for each i of a round, shared by this many concurrent clients.
+func (b *bench) concurrently(clients int, one func(i int) error) sample {
 	var all sync.WaitGroup
 	took, errs := make([]time.Duration, inARound), make([]error, inARound)
-	begin := time.Now()
+	start := time.Now()
 	for first := range clients {
 		all.Go(func() {
 			for i := first; i < inARound; i += clients {
@@ -116,7 +120,7 @@ func (b *bench) together(clients int, one func(i int) error) sample {
 		})
 	}
 	all.Wait()
-	over := time.Since(begin)
+	over := time.Since(start)
 	b.must(errors.Join(errs...))
 	return timed(took, over)
 }

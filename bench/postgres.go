@@ -19,15 +19,16 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// postgres is a throw-away server on the server's core, which syncs to the
-// disk as one that keeps something does.
+// postgres is a temporary PostgreSQL server on the measured server's core. It syncs to
+// the disk, as a production server does.
 type postgres struct {
 	*bench
 	super *sql.DB
-	log   string // file with the statements that were logged
-	round int64  // of pgbench
+	log   string // file of logged statements
+	round int64  // number of pgbench's rounds so far
 }
 
+// startPostgres starts the server and sets the variable with its URL for testkit.
 func (b *bench) startPostgres() *postgres {
 	dir := b.TempDir()
 	g := &postgres{bench: b, log: filepath.Join(dir, "data", "log", "statements.json")}
@@ -45,12 +46,13 @@ func (b *bench) startPostgres() *postgres {
 	super, err := sql.Open("pgx", url)
 	b.must(err)
 	b.Cleanup(func() { super.Close() })
-	super.SetMaxIdleConns(-1) // a role's settings are for new connections
+	super.SetMaxIdleConns(-1) // only new connections get a role's settings
 	g.super = super
-	g.run(super, `ALTER ROLE postgres SET log_min_messages = 'log'`) // else statements aren't
+	g.run(super, `ALTER ROLE postgres SET log_min_messages = 'log'`) // or no statement is logged
 	return g
 }
 
+// run runs statements without parameters.
 func (b *bench) run(on *sql.DB, statements ...string) {
 	for _, one := range statements {
 		if _, err := on.ExecContext(b.ctx, one); err != nil {
@@ -67,25 +69,25 @@ func (b *bench) codesOnPostgres() {
 	b.Cleanup(func() { ours.Close() })
 	p.tidy = func() { g.run(ours, tidy) }
 	bare := g.fillBare()
-	p.prepare() // known from now on
+	p.prepare() // makes the browsers known
 	p.prepare()
 	scripts := map[string]string{}
-	for i, verdict := range verdicts {
-		scripts[verdict] = g.script(p, i, p.giving(verdict))
+	for i, kind := range codeKinds {
+		scripts[kind] = g.script(p, i, p.submitter(kind))
 	}
-	b.overClients("postgres", "PostgreSQL", "pgbench", p, func(verdict string, clients int) side {
-		return func() sample { return g.pgbench(bare, scripts[verdict], clients) }
+	b.overClients("postgres", "PostgreSQL", "pgbench", p, func(kind string, clients int) side {
+		return func() sample { return g.pgbench(bare, scripts[kind], clients) }
 	})
 }
 
-// tidy goes before each round of either side: what autovacuum would do at some
-// time, so that neither side pays for the other's rounds.
+// tidy runs before each round of either side. It does the work of autovacuum, so that
+// neither side pays for the other's rounds.
 const tidy = `VACUUM (ANALYZE)`
 
-// sent is a statement with its parameters, as PostgreSQL logged it.
-type sent struct {
+// loggedStatement is a statement with its parameters, from PostgreSQL's log.
+type loggedStatement struct {
 	text   string
-	values []string // as literals; NULL
+	values []string // SQL literals, or NULL
 }
 
 var (
@@ -93,14 +95,14 @@ var (
 	parameter = regexp.MustCompile(`\$\d+ = (NULL|'(?:[^']|'')*')`)
 )
 
-// statements are those that the server gets while code runs.
-func (g *postgres) statements(code func()) []sent {
+// statements returns the statements that the server receives while code runs.
+func (g *postgres) statements(code func()) []loggedStatement {
 	begin, end := `SELECT '`+secret.NewID()+`'`, `SELECT '`+secret.NewID()+`'`
 	g.run(g.super, `ALTER SYSTEM SET log_statement = 'all'`, `SELECT pg_reload_conf()`, `SELECT pg_sleep(1)`, begin)
 	code()
 	g.run(g.super, end, `ALTER SYSTEM RESET log_statement`, `SELECT pg_reload_conf()`)
-	var all []sent
-	for deadline := time.Now().Add(answerTime); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	var all []loggedStatement
+	for deadline := time.Now().Add(answerTimeout); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		text, err := os.ReadFile(g.log)
 		g.must(err)
 		_, after, _ := bytes.Cut(text, []byte(begin))
@@ -108,14 +110,14 @@ func (g *postgres) statements(code func()) []sent {
 			for _, line := range bytes.Split(between, []byte("\n")) {
 				var entry struct{ Message, Detail string }
 				if json.Unmarshal(line, &entry) != nil {
-					continue // the rest of the first line, the beginning of the last
+					continue // the end of the first line or the start of the last
 				}
 				found := executed.FindStringSubmatch(entry.Message)
-				// Beats of the listener and pings of the pool are nobody's code.
+				// Skip the notifications of the listener and the pings of the pool.
 				if found == nil || strings.Contains(found[1], "pg_notify") || strings.HasPrefix(found[1], "--") {
 					continue
 				}
-				one := sent{text: strings.Join(strings.Fields(found[1]), " ")}
+				one := loggedStatement{text: strings.Join(strings.Fields(found[1]), " ")}
 				for _, value := range parameter.FindAllStringSubmatch(entry.Detail, -1) {
 					one.values = append(one.values, value[1])
 				}
@@ -128,13 +130,13 @@ func (g *postgres) statements(code func()) []sent {
 	return nil
 }
 
-// Rows of pgbench's people have numbers for ids, since it knows no other
-// variables, and the text of numbers for hashes. Each is used once in a round.
+// In pgbench's database ids are numbers, the only variables that pgbench has, and hashes
+// are their text. Each user is used once in a round.
 const (
 	firstNumber = 100_000_000_000_000_000 // nearly as long as an id
-	perRound    = 1_000_000               // numbers that a round sets apart
+	perRound    = 1_000_000               // numbers that are reserved for each round
 
-	proofs = "password::1812722940000,totp:AXi4SzSbZ5eOnu0XKyPc:1812722940000" // of a session
+	proofs = "password::1812722940000,totp:AXi4SzSbZ5eOnu0XKyPc:1812722940000" // the proofs of a session
 )
 
 var (
@@ -142,30 +144,31 @@ var (
 	hashValue = regexp.MustCompile(`^'\\x[0-9a-f]{64}'$`)
 )
 
-// script returns what a code of person i has the server do, as pgbench reads
-// it: the same statements in the same transactions, for a person of the bare
-// database.
-func (g *postgres) script(p *people, i int, give func(int) error) string {
+// script submits a code of user i and returns a pgbench script that runs the same
+// statements in the same transactions, for a user of the bare database.
+func (g *postgres) script(p *people, i int, submit func(int) error) string {
 	account, phone := "", p.phones[i].ID
 	g.must(g.oneOf(p, `SELECT account_id FROM authenticators WHERE id = $1`, &account, phone))
 	var device, attempt string
 	g.must(g.oneOf(p, `SELECT id FROM devices WHERE token_hash = $1`, &device, secret.Hash(p.from[i].Device)))
 	g.must(g.oneOf(p, `SELECT id FROM attempts WHERE token_hash = $1`, &attempt, secret.Hash(p.attempts[i])))
 	hash := func(token string) string { return fmt.Sprintf(`'\x%x'`, secret.Hash(token)) }
-	held := p.from[i].Device
+	oldDevice := p.from[i].Device
 	variables := map[string]string{
 		"'" + account + "'": ":person", "'" + phone + "'": ":person", "'" + device + "'": ":person", "'" + attempt + "'": ":person",
-		hash(p.attempts[i]): ":person", hash(held): ":held",
+		hash(p.attempts[i]): ":person", hash(oldDevice): ":held",
 		fmt.Sprintf("'%d'", totp.Step(p.portal.Clock.Now())): ":round",
 	}
-	all := g.statements(func() { g.must(give(i)) })
-	if p.from[i].Device != held {
+	all := g.statements(func() { g.must(submit(i)) })
+	if p.from[i].Device != oldDevice {
 		variables[hash(p.from[i].Device)] = ":fresh"
 	}
 	return pgbenchScript(all, variables)
 }
 
-func pgbenchScript(all []sent, variables map[string]string) string {
+// pgbenchScript returns the statements as a script. variables maps literals to the
+// pgbench variables that replace them.
+func pgbenchScript(all []loggedStatement, variables map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `\set turn :turn + 1
 \set person %d + :client_id * :share + :turn
@@ -177,12 +180,12 @@ func pgbenchScript(all []sent, variables map[string]string) string {
 	for _, one := range all {
 		text := one.text
 		reads := strings.HasPrefix(text, "SELECT times, version FROM ledger")
-		for n := len(one.values); n > 0; n-- { // $10 before $1
+		for n := len(one.values); n > 0; n-- { // replace $10 before $1
 			value := one.values[n-1]
 			switch known, there := variables[value]; {
 			case there:
 				value = known
-			case strings.Contains(value, ":"): // which would begin a variable's name
+			case strings.Contains(value, ":"): // pgbench would take it for a variable
 				value = ":proofs"
 			case idValue.MatchString(value), hashValue.MatchString(value):
 				value = ":made"
@@ -193,7 +196,7 @@ func pgbenchScript(all []sent, variables map[string]string) string {
 			text = strings.ReplaceAll(text, "$"+strconv.Itoa(n), value)
 		}
 		b.WriteString(text)
-		// The row that is changed after is the first that is read.
+		// The first row of the ledger that is read is the one that is updated later.
 		if reads && !strings.Contains(b.String(), `\gset`) {
 			b.WriteString(` \gset` + "\n")
 		} else {
@@ -207,8 +210,8 @@ func (g *postgres) oneOf(p *people, query string, to *string, value any) error {
 	return p.portal.DB.Reader().QueryRowContext(g.ctx, query, value).Scan(to)
 }
 
-// fillBare makes a database with the people that pgbench plays, of the shape
-// that ours have, and returns its URL.
+// fillBare creates a database with the users of pgbench's scripts, in rows like those that
+// the product writes, and returns its URL.
 func (g *postgres) fillBare() string {
 	url := testkit.DatabaseURL(g.stage, "postgres")
 	testkit.Open(g.stage, url).Close()
@@ -231,14 +234,14 @@ func (g *postgres) fillBare() string {
 
 var pgbenchRate = regexp.MustCompile(`tps = ([0-9.]+) \(without initial connection time\)`)
 
-// pgbench runs a script once for each person and returns the rate, the time to
-// connect left out.
+// pgbench runs a script once for each user and returns the rate, without the time to
+// connect.
 func (g *postgres) pgbench(url, script string, clients int) sample {
 	bare, err := sql.Open("pgx", url)
 	g.must(err)
 	defer bare.Close()
-	// Everybody waits for a code again, in the browser that the last round of
-	// right codes left.
+	// Bring every user to the code page, in the browser that the last round of right
+	// codes left.
 	held := firstNumber + g.round*perRound
 	g.run(bare, `DELETE FROM attempts`,
 		`INSERT INTO attempts (id, token_hash, account_id, security_stamp, purpose, place, proofs, return_url, created_at, expires_at)
@@ -251,13 +254,13 @@ func (g *postgres) pgbench(url, script string, clients int) sample {
 	g.must(err)
 	file := filepath.Join(g.TempDir(), "code.sql")
 	g.must(os.WriteFile(file, []byte(script), 0o600))
-	// Each client prepares its statements first, so it needs its turns; few
-	// clients need more of them, or a round would be over at once.
+	// Each client first prepares its statements, so it needs several transactions to
+	// make up for that. With few clients each runs more, or a round would be too short.
 	share := max(g.turns, 4*g.turns/clients)
 	command := exec.CommandContext(g.ctx, filepath.Join(programs, "pgbench"), "--no-vacuum", "--protocol=prepared", "--file="+file,
 		"--client="+strconv.Itoa(clients), "--transactions="+strconv.Itoa(share),
 		"--define=turn=0", "--define=proofs="+proofs, fmt.Sprintf("--define=share=%d", share), fmt.Sprintf("--define=round=%d", g.round), url)
-	// Its connections are new, ours are not: those have made their plans.
+	// pgbench's connections are new, while the product's have cached generic plans.
 	command.Env = append(os.Environ(), "PGOPTIONS=-c plan_cache_mode=force_generic_plan")
 	out, err := command.CombinedOutput()
 	rate := pgbenchRate.FindSubmatch(out)

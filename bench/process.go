@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	answerTime = 30 * time.Second
-	stopTime   = 15 * time.Second
+	answerTimeout = 30 * time.Second
+	stopTimeout   = 15 * time.Second
 
 	kB = 1000.0
 	MB = 1000 * kB
 )
 
-// process is a run of a program that is measured.
+// process is a running program that is measured.
 type process struct {
-	stage  *stage
-	id     int
-	cmd    *exec.Cmd // nil once it ended, and for a peer, which isn't ours to end
-	ended  chan error
-	output bytes.Buffer // to read only once it ended
-	began  time.Time
+	stage   *stage
+	id      int
+	cmd     *exec.Cmd // nil once it ended, and for a peer, which this program must not end
+	ended   chan error
+	output  bytes.Buffer // may be read only once the process ended
+	started time.Time
 }
 
-// build builds the binary as make build ships it.
+// build builds the binary in the way of "make build".
 func (b *bench) build() {
 	b.binary = filepath.Join(b.TempDir(), "sallyport")
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
@@ -45,14 +45,14 @@ func (b *bench) build() {
 	}
 }
 
-// start runs a program on those cores until the stage ends.
+// start runs a program on the cores in on until the stage ends.
 func (b *bench) start(on cpuSet, environ []string, path string, args ...string) *process {
 	p := &process{stage: b.stage, cmd: exec.Command(path, args...), ended: make(chan error, 1)}
-	// Nothing else of the environment: it may name somebody's portal.
+	// Don't pass this program's environment on: it may configure a real portal.
 	p.cmd.Env, p.cmd.Dir = append(environ, "TMPDIR="+b.TempDir()), b.TempDir()
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a run that dies leaves nothing behind
-	p.began = time.Now()
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // the program ends even if this one is killed
+	p.started = time.Now()
 	b.must(b.cores.start(on, p.cmd.Start))
 	p.id = p.cmd.Process.Pid
 	go func() { p.ended <- p.cmd.Wait() }()
@@ -60,24 +60,24 @@ func (b *bench) start(on cpuSet, environ []string, path string, args ...string) 
 	return p
 }
 
-// await waits until the program is ready, and returns how long that took since
-// it began.
+// await waits until ready returns true, and returns the time since the program started.
 func (p *process) await(ready func() bool) time.Duration {
 	for !ready() {
 		select {
 		case err := <-p.ended:
 			p.cmd = nil
-			p.stage.Fatalf("a program ended: %v\n%s", err, p.output.String())
+			p.stage.Fatalf("the program ended: %v\n%s", err, p.output.String())
 		case <-time.After(time.Millisecond):
 		}
-		if time.Since(p.began) > answerTime {
-			p.stage.Fatal("a program doesn't answer")
+		if time.Since(p.started) > answerTimeout {
+			p.stage.Fatal("the program doesn't answer")
 		}
 	}
-	return time.Since(p.began)
+	return time.Since(p.started)
 }
 
-// stop ends the program, which it does in order, and waits for it.
+// stop stops the program by SIGTERM and waits for it. It kills the program after a
+// timeout.
 func (p *process) stop() {
 	if p.cmd == nil {
 		return
@@ -86,28 +86,28 @@ func (p *process) stop() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
-	case <-time.After(stopTime):
+	case <-time.After(stopTimeout):
 		p.cmd.Process.Kill()
 		<-p.ended
 	}
 }
 
-// spent returns the processor time, user and system, of the program's threads
-// so far, by its clock: see clock_getcpuclockid(3).
+// spent returns the processor time, user and system, that the program's threads have
+// used, from the clock of clock_getcpuclockid(3).
 func (p *process) spent() time.Duration {
-	const schedulersCount = 2 // to the nanosecond; /proc counts hundredths of a second
+	const schedulersCount = 2 // in nanoseconds; /proc has hundredths of a second only
 	var t syscall.Timespec
 	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(^p.id<<3|schedulersCount), uintptr(unsafe.Pointer(&t)), 0)
 	if errno != 0 {
-		p.stage.Fatal("clock of a program: ", errno)
+		p.stage.Fatal("read the processor time of the program: ", errno)
 	}
 	return time.Duration(t.Nano())
 }
 
 var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
-// resident returns how many bytes of the program are in memory. Those of its
-// file that were read count too.
+// resident returns the resident memory of the program in bytes, which includes the pages
+// of its file that were read.
 func (p *process) resident() float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.id))
 	p.stage.must(err)
@@ -120,7 +120,7 @@ func (p *process) resident() float64 {
 	return float64(kib) * 1024
 }
 
-// listens reports whether somebody does at the address.
+// listens reports whether a process listens at the address.
 func listens(at string) bool {
 	conn, err := net.Dial("tcp", at)
 	if err != nil {
@@ -130,8 +130,7 @@ func listens(at string) bool {
 	return true
 }
 
-// listenerAt returns the id of the process that listens at a port of this
-// machine.
+// listenerAt returns the id of the process that listens at a port of this machine.
 func listenerAt(port int) (int, error) {
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		text, err := os.ReadFile(table)
@@ -140,7 +139,7 @@ func listenerAt(port int) (int, error) {
 		}
 		for row := range strings.Lines(string(text)) {
 			fields := strings.Fields(row)
-			const state, inode, listen = 3, 9, "0A" // columns, and what they call LISTEN
+			const state, inode, listen = 3, 9, "0A" // two columns, and the code of LISTEN
 			if len(fields) <= inode || fields[state] != listen || !strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) {
 				continue
 			}
@@ -155,5 +154,5 @@ func listenerAt(port int) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("no process that we may look into listens at port %d", port)
+	return 0, fmt.Errorf("no process whose open files this user may read listens at port %d", port)
 }

@@ -15,38 +15,37 @@ import (
 	"text/template"
 )
 
-// report is what was measured, in order.
+// report holds the figures, in the order of the measurements.
 type report struct {
 	options
-	group   group // under way
+	group   group // the group that is being measured
 	rows    []row
 	details []detail
 	plots   []plot
 }
 
-// row is one figure: what was measured, beside the bare work where there is any.
+// row is one figure: a measured value and, if there is one, that of the bare side.
 type row struct {
 	group  string
 	what   string
 	unit   string
 	got    float64
-	bare   float64 // 0: there is none
-	ratio  float64 // ours to bare, where there is
+	bare   float64 // 0 if there is no bare side
+	ratio  float64 // of got to bare, if there is a bare side
 	target *target
 }
 
-// target is what the ratio, or what was measured where nothing bare stands
-// beside it, should be.
+// target is a limit for the ratio or, without a bare side, for the measured value.
 type target struct {
-	limit float64
-	least bool
+	limit     float64
+	isMinimum bool
 }
 
 func atMost(limit float64) *target { return &target{limit: limit} }
 
-func atLeast(limit float64) *target { return &target{limit: limit, least: true} }
+func atLeast(limit float64) *target { return &target{limit: limit, isMinimum: true} }
 
-// detail is a table of its own below a group's figures.
+// detail is an additional table below the figures of a group.
 type detail struct {
 	group  string
 	header []string
@@ -70,34 +69,35 @@ func (r *report) plot(one plot) {
 	r.plots = append(r.plots, one)
 }
 
-// judged is the number that the target is for.
-func (r row) judged() float64 {
+// result returns the number that the target limits.
+func (r row) result() float64 {
 	if r.bare != 0 {
 		return r.ratio
 	}
 	return r.got
 }
 
-func (r row) met() string {
+// outcome returns "met" or "missed", or "" without a target.
+func (r row) outcome() string {
 	switch {
 	case r.target == nil:
 		return ""
-	case r.target.least && r.judged() >= r.target.limit, !r.target.least && r.judged() <= r.target.limit:
+	case r.target.isMinimum && r.result() >= r.target.limit, !r.target.isMinimum && r.result() <= r.target.limit:
 		return "met"
 	default:
 		return "missed"
 	}
 }
 
-// cells are the row as text: what, measured, bare, ratio, target, met.
+// cells returns the row as text: what, measured, bare, ratio, target, outcome.
 func (r row) cells() []string {
-	cells := []string{r.what, strings.TrimSpace(number(r.got) + " " + r.unit), "", "", "", r.met()}
+	cells := []string{r.what, strings.TrimSpace(number(r.got) + " " + r.unit), "", "", "", r.outcome()}
 	if r.bare != 0 {
 		cells[2], cells[3] = strings.TrimSpace(number(r.bare)+" "+r.unit), fmt.Sprintf("%.2f", r.ratio)
 	}
 	if r.target != nil {
 		sign, unit := "≤ ", " "+r.unit
-		if r.target.least {
+		if r.target.isMinimum {
 			sign = "≥ "
 		}
 		if r.bare != 0 {
@@ -110,10 +110,10 @@ func (r row) cells() []string {
 
 var columns = []string{"what", "measured", "bare", "ratio", "target", ""}
 
-// number writes three digits that matter, and whole numbers whole.
+// number formats a number with three significant digits, and whole numbers as they are.
 func number(x float64) string {
 	switch size := math.Abs(x); {
-	case !sound(x):
+	case !isFinite(x):
 		return "?"
 	case size >= 100 || x == math.Trunc(x):
 		return strconv.FormatFloat(x, 'f', 0, 64)
@@ -124,15 +124,15 @@ func number(x float64) string {
 	}
 }
 
-// some says how many: 1 connection, 64 connections.
-func some(n int, what string) string {
+// counted returns a number and a noun, as in "1 connection" or "64 connections".
+func counted(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}
 	return strconv.Itoa(n) + " " + what
 }
 
-// print writes the rows as a terminal shows them.
+// print writes the rows as a table for a terminal.
 func (r *report) print(to io.Writer) {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\t"+strings.Join(columns, "\t"))
@@ -148,7 +148,7 @@ var pageText string
 // write writes performance.md and its plots to dir.
 func (r *report) write(dir string) error {
 	plots := filepath.Join(dir, "performance")
-	if err := os.RemoveAll(plots); err != nil { // of a run before
+	if err := os.RemoveAll(plots); err != nil { // those of an earlier run
 		return err
 	}
 	if err := os.MkdirAll(plots, 0o755); err != nil {
@@ -232,14 +232,14 @@ func markdown(header []string, rows [][]string) string {
 	return b.String()
 }
 
-// machine says what it was measured on, and nothing that names it.
+// machine describes the hardware and the kernel, without the machine's name.
 func (r *report) machine() string {
 	var system syscall.Utsname
 	kernel := "?"
 	if err := syscall.Uname(&system); err == nil {
 		var release strings.Builder
 		for _, c := range system.Release {
-			if c == 0 || c == '-' { // behind it stands whose build it is
+			if c == 0 || c == '-' { // after the dash the distribution is named
 				break
 			}
 			release.WriteByte(byte(c))

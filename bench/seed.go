@@ -21,23 +21,23 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// town is a data directory with many accounts. Each has a password, an
-// authenticator, a known browser, a session and a visit, in rows of the shape
-// that the product writes.
-type town struct {
+// population is a data directory with many accounts. Each has a password, an
+// authenticator, a known browser, a session and a visit, in rows like those that the
+// product writes.
+type population struct {
 	*bench
 	dir  string
 	size int
 }
 
-// newTown makes one without anybody.
-func (b *bench) newTown() *town {
-	t := &town{bench: b, dir: b.TempDir()}
-	t.open().Close() // the tables, and a key ring
+// newPopulation creates a population without accounts.
+func (b *bench) newPopulation() *population {
+	t := &population{bench: b, dir: b.TempDir()}
+	t.open().Close() // creates the tables and a key ring
 	return t
 }
 
-func (t *town) open() *server.Portal {
+func (t *population) open() *server.Portal {
 	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.dir})
 	t.must(err)
 	p, err := server.Open(t.ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
@@ -45,8 +45,8 @@ func (t *town) open() *server.Portal {
 	return p
 }
 
-// Everything of an inhabitant follows from its number, so that nothing has to
-// be kept in memory here.
+// tokenOf returns the token of a kind of account i. Tokens, ids and secrets of an account
+// are derived from its number, so that this program keeps none of them in memory.
 func tokenOf(kind string, i int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -56,8 +56,8 @@ func idOf(kind string, i int) string { return tokenOf(kind, i)[:len(secret.NewID
 
 func secretOf(i int) []byte { return []byte(tokenOf("secret", i))[:totp.SecretBytes] }
 
-// inhabitant writes one; the statements are prepared in this order.
-var inhabitant = []string{
+// accountStatements insert one account. growTo passes their parameters in this order.
+var accountStatements = []string{
 	`INSERT INTO accounts (id, name, email, email_folded, display_name, locale, role, security_stamp, enroll_locked, two_factor_at, created_at)
 		VALUES ($1, $2, $3, $3, $2, '', '` + string(account.Member) + `', $4, FALSE, $5, $5)`,
 	`INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)`,
@@ -69,9 +69,9 @@ var inhabitant = []string{
 	`INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`,
 }
 
-// growTo adds inhabitants until there are so many, in one transaction. A power
-// cut would cost the town, so nothing is synced.
-func (t *town) growTo(size int) {
+// growTo adds accounts until there are size, in one transaction. It syncs nothing, since
+// the population is temporary.
+func (t *population) growTo(size int) {
 	p := t.open()
 	ring := p.Login.Ring
 	absolute := p.Login.Life.Absolute
@@ -85,7 +85,7 @@ func (t *town) growTo(size int) {
 	t.must(err)
 	defer tx.Rollback()
 	var insert []*sql.Stmt
-	for _, query := range inhabitant {
+	for _, query := range accountStatements {
 		statement, err := tx.Prepare(query)
 		t.must(err)
 		insert = append(insert, statement)
@@ -103,10 +103,10 @@ func (t *town) growTo(size int) {
 			{phone, ring.Seal(secret.Place{Table: "totp", Column: "secret", Row: id + "/" + phone}, secretOf(i))},
 			{idOf("device", i), secret.Hash(tokenOf("device", i)), id, at},
 			{session, secret.Hash(tokenOf("session", i)), id, stamp, proofs, at, end},
-			{idOf("visit", i), secret.Hash(tokenOf("visit", i)), session, askedPanel, at},
+			{idOf("visit", i), secret.Hash(tokenOf("visit", i)), session, forwardAuthPanel, at},
 		} {
 			if _, err := insert[n].ExecContext(t.ctx, values...); err != nil {
-				t.Fatal(inhabitant[n], err)
+				t.Fatal(accountStatements[n], err)
 			}
 		}
 	}

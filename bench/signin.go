@@ -19,12 +19,11 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// measureSignIn holds a whole sign-in, password and code, against its one
-// password hash at the costs that are the default; and the comparison of a code
-// against the HMACs that it can't do without.
+// measureSignIn measures a whole sign-in, password and code, against one password hash
+// at the default costs, and the comparison of a code against the HMACs that it needs.
 func measureSignIn(b *bench) {
-	// A browser that is known, as on most days, has budgets of its own; one
-	// that isn't counts for its network too.
+	// A known browser, the usual case, has budgets of its own. An unknown one counts
+	// against the budget of its network too.
 	b.signIn("Sign-in with code, known browser", atMost(1.10), func(p *portal.Portal, phone *portal.Phone) func() {
 		return b.steps(p, phone, true)
 	})
@@ -35,28 +34,30 @@ func measureSignIn(b *bench) {
 	b.verify()
 }
 
-// inProcess is a side that works in this process, by the processor time of all
-// its threads. A round should make enough garbage to be collected within it:
-// then each side pays for its own, as it would in a server.
+// inProcess returns a side that works in this process, measured by the processor time
+// of all threads. A round should make enough garbage for a collection, so that each side
+// pays for its own garbage, as in a server.
 func inProcess(calls int, work func()) side {
 	return func() sample {
-		begin, at := processor(), time.Now()
+		before, start := processorTime(), time.Now()
 		for range calls {
 			work()
 		}
-		return sample{n: calls, cpu: microseconds(processor()-begin) / float64(calls), rate: float64(calls) / time.Since(at).Seconds()}
+		return sample{n: calls, cpu: microseconds(processorTime()-before) / float64(calls), rate: float64(calls) / time.Since(start).Seconds()}
 	}
 }
 
-func processor() time.Duration {
+// processorTime returns the processor time that this process has used.
+func processorTime() time.Duration {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		panic(err) // it has no other error than a bad argument
+		panic(err) // getrusage fails only for a bad argument
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// signIn measures one way to sign in to a portal on SQLite.
+// signIn measures one way to sign in to a portal on SQLite. way returns a function that
+// signs in once.
 func (b *bench) signIn(what string, target *target, way func(*portal.Portal, *portal.Phone) func()) {
 	b.onAllCores(func() {
 		p := portal.Start(b.stage, "sqlite")
@@ -66,19 +67,19 @@ func (b *bench) signIn(what string, target *target, way func(*portal.Portal, *po
 		salt := make([]byte, 16)
 		signIns := inProcess(b.hashes, way(p, phone))
 		got := alternate(b.rounds, func() sample {
-			// Sessions of the last round ended, as they do in life.
-			p.Clock.Move(apart)
+			// Expire the sessions of the last round, as a server does.
+			p.Clock.Move(betweenRounds)
 			b.must(p.Sweep(b.ctx))
 			return signIns()
 		}, inProcess(b.hashes, func() {
 			argon2.IDKey([]byte(portal.Password), salt, uint32(cost.Iterations), uint32(cost.MemoryKiB), 1, secret.Argon2HashBytes)
 		}))
-		b.add(row{what: what, unit: "ms CPU", got: middle(got[0], cpuOf) / 1000, bare: middle(got[1], cpuOf) / 1000,
-			ratio: paired(got[0], got[1], cpuOf), target: target})
+		b.add(row{what: what, unit: "ms CPU", got: medianOf(got[0], cpuOf) / 1000, bare: medianOf(got[1], cpuOf) / 1000,
+			ratio: medianRatio(got[0], got[1], cpuOf), target: target})
 	})
 }
 
-// addPerson adds an account, at the costs of p, and returns its phone.
+// addPerson adds an account with the password costs of p and returns its phone.
 func addPerson(s *stage, p *portal.Portal, name string) *portal.Phone {
 	p.AddAccount(s, name)
 	browser := p.Browser(s)
@@ -86,7 +87,7 @@ func addPerson(s *stage, p *portal.Portal, name string) *portal.Phone {
 	return browser.Enroll("Phone")
 }
 
-// steps signs in by the functions that the doors call.
+// steps signs in by the functions that the handlers call.
 func (b *bench) steps(p *portal.Portal, phone *portal.Phone, known bool) func() {
 	from := login.Browser{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "bench"}
 	return func() {
@@ -104,7 +105,7 @@ func (b *bench) steps(p *portal.Portal, phone *portal.Phone, known bool) func() 
 	}
 }
 
-// browse sends both requests over loopback.
+// browse signs in over HTTP on loopback.
 func (b *bench) browse(p *portal.Portal, phone *portal.Phone) func() {
 	return func() {
 		p.Clock.Move(totp.Period)
@@ -116,13 +117,13 @@ func (b *bench) browse(p *portal.Portal, phone *portal.Phone) func() {
 	}
 }
 
-// comparisons are made in each round: one alone is too short to measure, and
-// leaves too little garbage to be collected.
+// comparisons is the number of comparisons in each round. One alone is too short to
+// measure and leaves too little garbage for a collection.
 const comparisons = 10_000
 
-// verify measures the pure part of a code's verification, three steps whichever
-// matches. A naive verifier keys an HMAC for each; a careful one keys it once,
-// and copies two states for each step instead of hashing two padded keys.
+// verify measures the pure part of a code's verification, which computes three steps
+// whichever matches. A naive verifier keys an HMAC for each step. A careful one keys it
+// once, and for each step copies two states instead of hashing two padded keys.
 func (b *bench) verify() {
 	key := make([]byte, totp.SecretBytes)
 	rand.Read(key)
@@ -162,6 +163,6 @@ func (b *bench) verify() {
 	for i, against := range []string{"three HMACs, each keyed anew", "three of one keyed HMAC"} {
 		bare := got[i+1]
 		b.add(row{what: "Comparing a code, against " + against, unit: "µs CPU",
-			got: middle(got[0], cpuOf), bare: middle(bare, cpuOf), ratio: paired(got[0], bare, cpuOf)})
+			got: medianOf(got[0], cpuOf), bare: medianOf(bare, cpuOf), ratio: medianRatio(got[0], bare, cpuOf)})
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// measureSize measures how small the binary is and stays.
+// measureSize measures the size of the binary, its memory and its start.
 func measureSize(b *bench) {
 	b.file()
 	b.coldStart()
@@ -44,10 +44,10 @@ func (b *bench) file() {
 	b.add(row{what: "Tables of symbols left in it: it is stripped", got: float64(symbols), target: atMost(0)})
 }
 
-// coldStart measures until a sign-in page is answered, on an empty data
-// directory; the system has the files in memory.
+// coldStart measures the time from the start on an empty data directory until the sign-in
+// page is answered. The system has the binary cached in memory.
 func (b *bench) coldStart() {
-	// The demo's portal is on its panel's host.
+	// The portal of the demo is on the host of its panel.
 	for _, one := range []struct {
 		command, page string
 		limit         time.Duration
@@ -70,10 +70,10 @@ func (b *bench) coldStart() {
 
 var asset = regexp.MustCompile(`(?:href|src)="(/static/[^"]+)"`)
 
-// atRest looks at memory after nothing happened, and while 64 connections ask;
-// and at what a browser receives for its first page.
+// atRest measures memory when idle and with 64 connections, and the bytes that a browser
+// receives for the first page.
 func (b *bench) atRest() {
-	t := b.newTown()
+	t := b.newPopulation()
 	t.growTo(1)
 	g := b.startGate(t.dir, "")
 	time.Sleep(b.idle)
@@ -90,13 +90,13 @@ func (b *bench) atRest() {
 	}
 	b.add(row{what: fmt.Sprintf("First view: /login and its %d files", len(found)), unit: "kB", got: float64(sent) / kB, target: atMost(40)})
 
-	known := asked{"Sallyport", g.process, g.at, always(question("Cookie", visitCookie+"="+tokenOf("visit", 0))), http.StatusOK}
-	b.rush(b.most(), known)
-	b.add(row{what: fmt.Sprintf("Memory under %d connections that ask with a valid visit", b.most()), unit: "MB", got: g.resident() / MB, target: atMost(45)})
+	known := endpoint{"Sallyport", g.process, g.at, always(forwardAuthRequest("Cookie", visitCookie+"="+tokenOf("visit", 0))), http.StatusOK}
+	b.saturate(b.maxConnections(), known)
+	b.add(row{what: fmt.Sprintf("Memory under %d connections that ask with a valid visit", b.maxConnections()), unit: "MB", got: g.resident() / MB, target: atMost(45)})
 
-	// What a password was hashed in is given back by and by.
+	// The memory of a password hash is released later.
 	g, _ = b.withAda("")
-	known = asked{"Sallyport", g.process, g.at, always(question("Cookie", g.visit(askedPanel))), http.StatusOK}
-	b.rush(b.most(), known)
+	known = endpoint{"Sallyport", g.process, g.at, always(forwardAuthRequest("Cookie", g.visit(forwardAuthPanel))), http.StatusOK}
+	b.saturate(b.maxConnections(), known)
 	b.add(row{what: "The same after a sign-in, which hashed a password in 19 MiB", unit: "MB", got: g.resident() / MB})
 }

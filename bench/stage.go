@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// stage stands in for a test where internal/testkit asks for one, so that
-// portals and databases are started here as tests start them. What goes wrong
-// ends the whole run: half a measurement says nothing.
+// stage implements [testing.TB] for internal/testkit, so that measurements start portals
+// and databases in the way of tests. An error ends the whole run, since an incomplete
+// measurement is worthless.
 type stage struct {
-	testing.TB // for the method that nobody else can write; none of its others is called
+	testing.TB // nil; provides the unexported method, and no other method of it is called
 
 	ctx      context.Context
 	mu       sync.Mutex
 	cleanups []func()
 }
 
-// failure is what [stage.Fatal] panics with.
+// failure is the value with which [stage.Fatal] panics.
 type failure struct{ reason string }
 
 func (*stage) Helper() {}
@@ -54,17 +54,17 @@ func (s *stage) must(err error) {
 	}
 }
 
-// within runs part on a stage of its own: what it starts ends with it.
+// within runs part on a stage of its own, whose clean-ups run when part returns.
 func (b *bench) within(part func()) {
 	outer, inner := b.stage, &stage{ctx: b.ctx}
-	outer.Cleanup(inner.end) // where an interrupt ends the run
+	outer.Cleanup(inner.end) // in case an interrupt ends the run
 	b.stage = inner
 	defer func() { b.stage = outer }()
 	defer inner.end()
 	part()
 }
 
-// end undoes what was done, the last first.
+// end runs the clean-ups, the last one first.
 func (s *stage) end() {
 	s.mu.Lock()
 	all := s.cleanups

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// sample is what one side did in one round.
+// sample is the result of one side in one round.
 type sample struct {
-	n    int     // pieces of work
-	cpu  float64 // µs of processor time for each piece of work
-	rate float64 // pieces of work per second
+	n    int     // operations
+	cpu  float64 // µs of processor time for each operation
+	rate float64 // operations per second
 	p50  float64 // µs
 	p99  float64
 }
@@ -20,12 +20,12 @@ func rateOf(s sample) float64 { return s.rate }
 func p50Of(s sample) float64  { return s.p50 }
 func p99Of(s sample) float64  { return s.p99 }
 
-// side does one round of what one of those who are compared does.
+// side runs one round of one of the sides of a comparison.
 type side func() sample
 
-// alternate has the sides take turns, the order turned round each time, and
-// returns the samples of each. What slows the machine down slows all of a
-// round. The first round fills caches and isn't kept.
+// alternate runs rounds of all sides, in an order that it reverses each time, and returns
+// the samples of each side. Whatever slows the machine down slows all sides of a round. An
+// additional first round fills caches and doesn't count.
 func alternate(rounds int, sides ...side) [][]sample {
 	all := make([][]sample, len(sides))
 	for round := range rounds + 1 {
@@ -41,20 +41,20 @@ func alternate(rounds int, sides ...side) [][]sample {
 	return all
 }
 
-// middle is the median of what of the samples.
-func middle(of []sample, what func(sample) float64) float64 {
-	values := make([]float64, len(of))
-	for i, s := range of {
-		values[i] = what(s)
+// medianOf returns the median of one value of the samples.
+func medianOf(samples []sample, value func(sample) float64) float64 {
+	values := make([]float64, len(samples))
+	for i, s := range samples {
+		values[i] = value(s)
 	}
 	return median(values)
 }
 
-// paired is the median of the ratios of the rounds, ours to bare.
-func paired(ours, bare []sample, what func(sample) float64) float64 {
+// medianRatio returns the median of the ratios of ours to bare in each round.
+func medianRatio(ours, bare []sample, value func(sample) float64) float64 {
 	ratios := make([]float64, len(ours))
 	for i := range ours {
-		ratios[i] = what(ours[i]) / what(bare[i])
+		ratios[i] = value(ours[i]) / value(bare[i])
 	}
 	return median(ratios)
 }
@@ -63,8 +63,8 @@ func median[T float64 | time.Duration](all []T) T {
 	return quantile(slices.Sorted(slices.Values(all)), 0.5)
 }
 
-// quantile returns the value below which that share of sorted lies, zero of
-// none.
+// quantile returns the value below which this share of the sorted values lies, or zero if
+// there are none.
 func quantile[T any](sorted []T, share float64) (value T) {
 	if len(sorted) == 0 {
 		return value
@@ -72,11 +72,11 @@ func quantile[T any](sorted []T, share float64) (value T) {
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
 }
 
-// timed makes a sample of how long each piece of work took.
-func timed(took []time.Duration, over time.Duration) sample {
+// timed returns the sample of a round that took total, from the time of each operation.
+func timed(took []time.Duration, total time.Duration) sample {
 	slices.Sort(took)
 	return sample{
-		n: len(took), rate: float64(len(took)) / over.Seconds(),
+		n: len(took), rate: float64(len(took)) / total.Seconds(),
 		p50: microseconds(quantile(took, 0.5)), p99: microseconds(quantile(took, 0.99)),
 	}
 }
@@ -85,5 +85,5 @@ func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// sound reports whether a number can be shown at all.
-func sound(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+// isFinite reports whether x is a finite number.
+func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

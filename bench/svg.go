@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// plot answers one question by curves over a common x.
+// plot is a diagram of curves over a common x axis.
 type plot struct {
-	file       string // its name, without the group before and .svg behind
+	file       string // name without the group's prefix and .svg
 	title      string
 	x, y       string // labels, with units
 	logX, logY bool
@@ -34,8 +34,8 @@ const (
 	legendColumns            = 2
 )
 
-// colours are those of Okabe and Ito, which people see apart who see few, on
-// light and on dark; a dash and a marker of its own tell a curve apart too.
+// colours are those of Okabe and Ito, on light and on dark paper, which people with
+// impaired colour vision can distinguish. Each curve also has its own dash and marker.
 var colours = []struct{ light, dark, dash string }{
 	{"#0072b2", "#56b4e9", ""},
 	{"#d55e00", "#e69f00", "7 4"},
@@ -45,8 +45,8 @@ var colours = []struct{ light, dark, dash string }{
 	{"#8a6d00", "#f0e442", "10 3 2 3"},
 }
 
-// svg returns the plot as a document of its own, which follows its reader's
-// light or dark.
+// svg returns the plot as an SVG document, which uses the reader's light or dark colour
+// scheme.
 func (p plot) svg() string {
 	var b strings.Builder
 	f := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -70,14 +70,14 @@ func (p plot) svg() string {
 		f(`<text class="ink" x="%d" y="%d">%s</text>`, lx+42, ly+4, html.EscapeString(line.name))
 	}
 	for _, tick := range y.ticks {
-		at := y.at(tick)
+		at := y.position(tick)
 		f(`<line class="grid" x1="%d" y1="%.1f" x2="%d" y2="%.1f"/>`, left, at, width-right, at)
-		f(`<text class="ink" x="%d" y="%.1f" text-anchor="end">%s</text>`, left-8, at+4, short(tick))
+		f(`<text class="ink" x="%d" y="%.1f" text-anchor="end">%s</text>`, left-8, at+4, tickLabel(tick))
 	}
 	for _, tick := range x.ticks {
-		at := x.at(tick)
+		at := x.position(tick)
 		f(`<line class="axis" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`, at, h-bottom, at, h-bottom+5)
-		f(`<text class="ink" x="%.1f" y="%d" text-anchor="middle">%s</text>`, at, h-bottom+20, short(tick))
+		f(`<text class="ink" x="%.1f" y="%d" text-anchor="middle">%s</text>`, at, h-bottom+20, tickLabel(tick))
 	}
 	f(`<line class="axis" x1="%d" y1="%d" x2="%d" y2="%d"/>`, left, h-bottom, width-right, h-bottom)
 	f(`<text class="ink" x="%d" y="%d" text-anchor="middle">%s</text>`, (left+width-right)/2, h-12, html.EscapeString(p.x))
@@ -86,18 +86,18 @@ func (p plot) svg() string {
 	for i, line := range p.lines {
 		var points []string
 		for n := range line.xs {
-			points = append(points, fmt.Sprintf("%.1f,%.1f", x.at(line.xs[n]), y.at(line.ys[n])))
+			points = append(points, fmt.Sprintf("%.1f,%.1f", x.position(line.xs[n]), y.position(line.ys[n])))
 		}
 		f(`<polyline class="c%d" points="%s"/>`, i, strings.Join(points, " "))
 		for n := range line.xs {
-			f("%s", marker(i, x.at(line.xs[n]), y.at(line.ys[n])))
+			f("%s", marker(i, x.position(line.xs[n]), y.position(line.ys[n])))
 		}
 	}
 	f(`</svg>`)
 	return b.String()
 }
 
-// values are all x or all y.
+// values returns the x values of all curves if ofX, else their y values.
 func (p plot) values(ofX bool) []float64 {
 	var all []float64
 	for _, line := range p.lines {
@@ -123,7 +123,8 @@ func (p plot) styles(dark bool) string {
 	return b.String()
 }
 
-// marker is a curve's shape at a point: disc, square, triangle, diamond.
+// marker returns the shape that marks the points of curve i: a disc, square, triangle or
+// diamond.
 func marker(i int, x, y float64) string {
 	switch i % 4 {
 	case 0:
@@ -137,15 +138,15 @@ func marker(i int, x, y float64) string {
 	}
 }
 
-// axis lays values out between two places.
+// axis maps values to positions in pixels.
 type axis struct {
 	log      bool
-	low, top float64 // values at its ends
-	from, to float64 // pixels
+	low, top float64 // values at the ends
+	from, to float64 // pixels at the ends
 	ticks    []float64
 }
 
-// fewValues are shown as ticks themselves on a horizontal logarithmic axis.
+// fewValues is the most values that a horizontal logarithmic axis uses as its ticks.
 const fewValues = 7
 
 func newAxis(log bool, values []float64, from, to float64) axis {
@@ -162,7 +163,7 @@ func newAxis(log bool, values []float64, from, to float64) axis {
 		return a
 	}
 	slices.Sort(values)
-	if own := slices.Compact(values); len(own) > 1 && len(own) <= fewValues && a.horizontal() {
+	if own := slices.Compact(values); len(own) > 1 && len(own) <= fewValues && a.isHorizontal() {
 		a.ticks = own
 		return a
 	}
@@ -170,13 +171,13 @@ func newAxis(log bool, values []float64, from, to float64) axis {
 	return a
 }
 
-// linear begins at 0, so that no difference looks larger than it is.
+// linear sets linear ticks from 0, so that no difference looks larger than it is.
 func (a *axis) linear() {
 	a.low = 0
 	if a.top <= 0 {
 		a.top = 1
 	}
-	const parts = 5 // about
+	const parts = 5 // approximate number of intervals
 	size := math.Pow(10, math.Floor(math.Log10(a.top/parts)))
 	step := 10 * size
 	for _, round := range []float64{5, 2, 1} {
@@ -184,7 +185,7 @@ func (a *axis) linear() {
 			step = round * size
 		}
 	}
-	if !a.horizontal() {
+	if !a.isHorizontal() {
 		a.top = step * math.Ceil(a.top/step)
 	}
 	for n := 0.0; n*step <= a.top*1.001; n++ {
@@ -192,11 +193,12 @@ func (a *axis) linear() {
 	}
 }
 
-// horizontal axes end with their values.
-func (a *axis) horizontal() bool { return a.from < a.to }
+// isHorizontal reports whether the axis is horizontal. A horizontal axis ends at the
+// largest value, not at a tick.
+func (a *axis) isHorizontal() bool { return a.from < a.to }
 
-// decades has ticks at 1, 2 and 5 of each power of ten, or at the powers only
-// where those are many.
+// decades sets ticks at 1, 2 and 5 times each power of ten, or at the powers only if there
+// are many.
 func (a *axis) decades() {
 	first, last := math.Floor(math.Log10(a.low)), math.Ceil(math.Log10(a.top))
 	if first == last {
@@ -213,7 +215,7 @@ func (a *axis) decades() {
 			}
 		}
 	}
-	// Only those around the values.
+	// Drop ticks that are outside of the values.
 	for len(a.ticks) > 2 && a.ticks[1] <= a.low {
 		a.ticks = a.ticks[1:]
 	}
@@ -223,8 +225,8 @@ func (a *axis) decades() {
 	a.low, a.top = a.ticks[0], a.ticks[len(a.ticks)-1]
 }
 
-// at returns where a value lies.
-func (a axis) at(value float64) float64 {
+// position returns the position of a value in pixels.
+func (a axis) position(value float64) float64 {
 	low, top := a.low, a.top
 	if a.log {
 		value, low, top = math.Log10(max(value, low)), math.Log10(low), math.Log10(top)
@@ -235,8 +237,8 @@ func (a axis) at(value float64) float64 {
 	return a.from + (value-low)/(top-low)*(a.to-a.from)
 }
 
-// short writes a tick: 1500000 as 1.5 M.
-func short(value float64) string {
+// tickLabel formats the value of a tick, 1500000 as "1.5 M".
+func tickLabel(value float64) string {
 	for _, unit := range []struct {
 		size float64
 		name string

@@ -1,9 +1,9 @@
-// Command scaling plays people signing in through queues, to say what databases carry
-// that nobody here has, and writes the tables of docs/scaling.md:
+// Command scaling simulates sign-ins as jobs in queues, for databases that are too large
+// to measure here, and writes the tables of docs/scaling.md:
 //
 //	go run ./bench/scaling
 //
-// What each step takes is measured; docs/scaling.md says how.
+// The time of each step is measured; docs/scaling.md says how.
 package main
 
 import (
@@ -15,63 +15,68 @@ import (
 	"time"
 )
 
-// What each step takes of a core.
+// The time that each step occupies a core.
 const (
-	hashTime     = 26 * time.Millisecond   // a password at the default costs, on a node
+	hashTime     = 26 * time.Millisecond   // a password hash at the default costs, on a node
 	codeNodeTime = 550 * time.Microsecond  // a code, on a node
 	passwordTime = 850 * time.Microsecond  // the transactions of a password, on the database
-	codeTime     = 1600 * time.Microsecond // those of a right code
+	codeTime     = 1600 * time.Microsecond // the transactions of a right code, on the database
 	signInTime   = passwordTime + codeTime
-	sealTime     = time.Second / 7000 // an event's place in the audit chain
+	sealTime     = time.Second / 7000 // sealing an event in the audit chain
 
-	// syncTime passes until the disk has a commit, which keeps no core.
+	// syncTime is the wait until the disk has a commit. It occupies no core.
 	syncTime = 300 * time.Microsecond
 
 	passwordCommits, codeCommits = 2, 2
 )
 
 const (
-	databaseCores = 4       // of each database
-	nodeCores     = 16      // for each core of a database: more than it can use
-	played        = 200_000 // sign-ins
+	databaseCores = 4       // cores of each database
+	nodeCores     = 16      // cores of nodes for each core of a database: more than it can use
+	simulated     = 200_000 // sign-ins
 	seed          = 1
 )
 
-// spread is a time around a mean, as varied as of those who come by chance.
-func spread(rng *rand.Rand, mean time.Duration) float64 { return rng.ExpFloat64() * mean.Seconds() }
+// randomTime returns an exponentially distributed time with this mean, in seconds.
+func randomTime(rng *rand.Rand, mean time.Duration) float64 {
+	return rng.ExpFloat64() * mean.Seconds()
+}
 
-// changes are transactions, each of which ends with a wait for its commit.
-func changes(rng *rand.Rand, at *station, takes time.Duration, commits int, standby time.Duration) (all []stop) {
+// transactions returns steps at the station database that take takes in total. Each ends
+// with the wait for its commit.
+func transactions(rng *rand.Rand, database *station, takes time.Duration, commits int, standby time.Duration) (all []step) {
 	for range commits {
-		all = append(all, stop{at, spread(rng, takes/time.Duration(commits)), (syncTime + standby).Seconds()})
+		all = append(all, step{database, randomTime(rng, takes/time.Duration(commits)), (syncTime + standby).Seconds()})
 	}
 	return all
 }
 
-// signIns come to databases that share the accounts; standby is how far a commit's
-// synchronous standby is, there and back.
+// signIns returns a load of sign-ins to databases among which the accounts are divided.
+// standby is the round-trip time to a database's synchronous standby.
 func signIns(databases int, standby time.Duration, perSecond float64) load {
 	nodes := newStation(databases * databaseCores * nodeCores)
 	var all []*station
 	for range databases {
 		all = append(all, newStation(databaseCores))
 	}
-	return load{perSecond: perSecond, way: func(rng *rand.Rand) []stop {
-		home := all[rng.IntN(databases)]
-		way := append([]stop{{nodes, hashTime.Seconds(), 0}}, changes(rng, home, passwordTime, passwordCommits, standby)...)
-		return append(way, changes(rng, home, codeTime, codeCommits, standby)...)
+	return load{perSecond: perSecond, steps: func(rng *rand.Rand) []step {
+		database := all[rng.IntN(databases)]
+		steps := append([]step{{nodes, hashTime.Seconds(), 0}}, transactions(rng, database, passwordTime, passwordCommits, standby)...)
+		return append(steps, transactions(rng, database, codeTime, codeCommits, standby)...)
 	}}
 }
 
-// most is how many sign-ins a second keep every core of so many databases busy.
-func most(databases int) float64 { return float64(databases*databaseCores) / signInTime.Seconds() }
+// maxRate returns the sign-ins per second that keep every core of the databases busy.
+func maxRate(databases int) float64 {
+	return float64(databases*databaseCores) / signInTime.Seconds()
+}
 
-// codes are given by clients, one after the other, to a node of one core and a
-// database of one.
+// codes returns a load of codes that clients submit one after the other, to a node and a
+// database with one core each.
 func codes(clients int) load {
 	node, database := newStation(1), newStation(1)
-	return load{clients: clients, way: func(rng *rand.Rand) []stop {
-		return append([]stop{{node, spread(rng, codeNodeTime), 0}}, changes(rng, database, codeTime, codeCommits, 0)...)
+	return load{clients: clients, steps: func(rng *rand.Rand) []step {
+		return append([]step{{node, randomTime(rng, codeNodeTime), 0}}, transactions(rng, database, codeTime, codeCommits, 0)...)
 	}}
 }
 
@@ -83,13 +88,13 @@ func write(w io.Writer) {
 	fmt.Fprint(w, "| standby answers in | load, of the maximum | sign-ins/s | median time | 99th percentile |\n|---|---|---|---|---|\n")
 	for _, standby := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 30 * time.Millisecond} {
 		for _, part := range []float64{.5, .8, .95} {
-			o := signIns(1, standby, part*most(1)).play(played, seed)
+			o := signIns(1, standby, part*maxRate(1)).simulate(simulated, seed)
 			fmt.Fprintf(w, "| %v | %.0f %% | %.0f | %s | %s |\n", standby, 100*part, o.perSecond, ms(o.percentile(50)), ms(o.percentile(99)))
 		}
 	}
 	fmt.Fprint(w, "\n| databases | sign-ins/s at 80 % load | 99th percentile | load of one audit chain | time until sealed, 99th percentile |\n|---|---|---|---|---|\n")
 	for _, databases := range []int{1, 2, 4, 8, 16} {
-		o := signIns(databases, time.Millisecond, .8*most(databases)).play(played, seed)
+		o := signIns(databases, time.Millisecond, .8*maxRate(databases)).simulate(simulated, seed)
 		busy, after := chain(o)
 		sealed := "never: it falls behind"
 		if busy < 1 {
@@ -99,12 +104,12 @@ func write(w io.Writer) {
 	}
 	fmt.Fprint(w, "\n| clients | right codes/s |\n|---|---|\n")
 	for _, clients := range []int{1, 16, 64} {
-		fmt.Fprintf(w, "| %d | %.0f |\n", clients, codes(clients).play(played, seed).perSecond)
+		fmt.Fprintf(w, "| %d | %.0f |\n", clients, codes(clients).simulate(simulated, seed).perSecond)
 	}
 }
 
-// chain has one place seal an event of each sign-in, and returns how much of its time
-// that takes and after how long 99 of 100 are sealed.
+// chain simulates one sealer that seals an event of each sign-in. It returns the share of
+// time in which the sealer is busy, and the time within which 99 of 100 events are sealed.
 func chain(o outcome) (busy, after float64) {
 	sealer := newStation(1)
 	var sealed outcome

@@ -6,12 +6,13 @@ import (
 	"slices"
 )
 
-// station is cores that take the first who waits. Times are in seconds.
-type station struct{ free []float64 } // when each is free
+// station is a set of cores with one FIFO queue. Times are in seconds.
+type station struct{ free []float64 } // the time at which each core is free
 
 func newStation(cores int) *station { return &station{make([]float64, cores)} }
 
-// serve returns when somebody who comes now, after all before, is done.
+// serve adds a job that arrives now, after all earlier ones, and returns the time at which
+// it is done.
 func (s *station) serve(now, takes float64) (done float64) {
 	first := 0
 	for i := range s.free {
@@ -23,35 +24,35 @@ func (s *station) serve(now, takes float64) (done float64) {
 	return s.free[first]
 }
 
-// stop is a part of somebody's way: a time at a station, and then a wait that keeps
-// nobody else.
-type stop struct {
+// step is a part of a job: a time on a core of a station, then a wait that occupies no
+// core.
+type step struct {
 	at    *station
 	takes float64
 	wait  float64
 }
 
-// load is who comes: so many a second, or so many clients, each of whom comes again
-// when done.
+// load says which jobs arrive: perSecond at random times or, if clients isn't 0, one of
+// each client, which starts the next when one is done.
 type load struct {
 	perSecond float64
 	clients   int
-	way       func(*rand.Rand) []stop
+	steps     func(*rand.Rand) []step
 }
 
-// outcome is what became of them.
+// outcome is the result of a simulation.
 type outcome struct {
 	perSecond float64
-	took      []float64 // sorted
-	ends      []float64 // in order
+	took      []float64 // the time of each job, sorted
+	ends      []float64 // the time at which each job was done, in order
 }
 
-// percentile returns the time within which so many of a hundred were done.
+// percentile returns the time within which p of a hundred jobs were done.
 func (o outcome) percentile(p float64) float64 { return o.took[int(p/100*float64(len(o.took)-1))] }
 
 type job struct {
-	now, begin float64
-	left       []stop
+	now, start float64
+	left       []step
 }
 
 type jobs []*job
@@ -66,39 +67,39 @@ func (j *jobs) Pop() any {
 	return last
 }
 
-// play lets so many come and looks at all but the first tenth, which find the
-// stations empty. The same seed plays the same.
-func (l load) play(many int, seed uint64) outcome {
+// simulate runs n jobs and returns the outcome of all but the first tenth, which find the
+// stations empty. The same seed gives the same outcome.
+func (l load) simulate(n int, seed uint64) outcome {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	var waiting jobs
-	come := func(now float64) { heap.Push(&waiting, &job{now: now, begin: now, left: l.way(rng)}) }
+	var pending jobs
+	arrive := func(now float64) { heap.Push(&pending, &job{now: now, start: now, left: l.steps(rng)}) }
 	for range max(l.clients, 1) {
-		come(0)
+		arrive(0)
 	}
-	came, begun := len(waiting), 0.0
+	arrived, warmUntil := len(pending), 0.0
 	var o outcome
-	for done := 0; done < many; {
-		one := heap.Pop(&waiting).(*job)
-		if l.clients == 0 && one.now == one.begin && came <= many+len(waiting) {
-			came++
-			come(one.now + rng.ExpFloat64()/l.perSecond)
+	for done := 0; done < n; {
+		one := heap.Pop(&pending).(*job)
+		if l.clients == 0 && one.now == one.start && arrived <= n+len(pending) {
+			arrived++
+			arrive(one.now + rng.ExpFloat64()/l.perSecond)
 		}
 		if len(one.left) > 0 {
 			next := one.left[0]
 			one.now, one.left = next.at.serve(one.now, next.takes)+next.wait, one.left[1:]
-			heap.Push(&waiting, one)
+			heap.Push(&pending, one)
 			continue
 		}
-		if done++; done == many/10 {
-			begun = one.now
-		} else if done > many/10 {
-			o.took, o.ends = append(o.took, one.now-one.begin), append(o.ends, one.now)
+		if done++; done == n/10 {
+			warmUntil = one.now
+		} else if done > n/10 {
+			o.took, o.ends = append(o.took, one.now-one.start), append(o.ends, one.now)
 		}
 		if l.clients > 0 {
-			come(one.now)
+			arrive(one.now)
 		}
 	}
-	o.perSecond = float64(len(o.took)) / (o.ends[len(o.ends)-1] - begun)
+	o.perSecond = float64(len(o.took)) / (o.ends[len(o.ends)-1] - warmUntil)
 	slices.Sort(o.took)
 	return o
 }
