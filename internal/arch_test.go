@@ -1,5 +1,5 @@
-// Package internal holds only the test of the tree's shape: which package may
-// import which, read the clock, name a table or open a session.
+// Package internal contains only the test of the tree's rules: which package may import
+// which, read the clock, name a table or open a session.
 package internal
 
 import (
@@ -21,9 +21,9 @@ import (
 
 const module = "github.com/sallyport/sallyport/"
 
-// floors are the packages from the top down. A package imports from floors
-// below its own only, whichever it likes: never up, never its own floor. That
-// password, totp and backupcode import authenticator, their parent, follows.
+// floors lists the packages from the top down. A package may import packages of all
+// floors below its own, but none of its own floor or above. So password, totp and
+// backupcode may import authenticator, their parent.
 var floors = [][]string{
 	{"cmd/sallyport"},
 	{"internal/cli"},
@@ -39,17 +39,19 @@ var floors = [][]string{
 	{"internal/secret", "internal/db", "internal/label"},
 }
 
-// Packages beside the floors.
+// Packages beside the floors. The rules for testkit and bench include the packages below
+// them.
 const (
-	config  = "internal/config"  // imports nothing of ours; only cli and server import it
-	testkit = "internal/testkit" // with what is below it: imports anything; only tests and bench import it
-	bench   = "bench"            // with what is below it: measures, and ships nowhere; imports anything
+	config  = "internal/config"  // imports no package of this module; only cli and server import it
+	testkit = "internal/testkit" // may import any package; only tests and bench import it
+	bench   = "bench"            // may import any package; not a part of the product
 )
 
-// clocks are the packages that may ask what time it is; others are told.
+// clocks lists the packages that may read the clock. All others take the time as a
+// parameter.
 var clocks = []string{"internal/server", "internal/cli", testkit}
 
-// owners are the packages whose SQL may name a table.
+// owners maps each table to the only package whose SQL may name it.
 var owners = map[string]string{
 	"accounts":          "internal/account",
 	"groups":            "internal/account",
@@ -75,24 +77,25 @@ var owners = map[string]string{
 	"clock":             "internal/clock",
 }
 
-// sessionMaker is the one file that opens sessions (R13).
-const sessionMaker = "internal/login/finish.go"
+// sessionOpener is the only file that may open sessions (R13).
+const sessionOpener = "internal/login/finish.go"
 
-// kept are the tables whose rows login.Admissions holds in memory for seconds.
-var kept = []string{"accounts", "groups", "members", "sessions", "visits", "passes"}
+// cached lists the tables whose rows login.Admissions caches for seconds.
+var cached = []string{"accounts", "groups", "members", "sessions", "visits", "passes"}
 
-// tellNobody change rows of those tables and weaken nothing.
-var tellNobody = []string{
+// silent lists the functions that may change rows of those tables without invalidating
+// the cache, since a stale row grants nothing more.
+var silent = []string{
 	"internal/account/Lock",                                                        // it locks a row and changes nothing
-	"internal/account/AddGroup", "internal/account/Create", "internal/pass/Create", // nobody has it yet
-	"internal/session/Seen", "internal/pass/Seen", // its caller keeps the time
-	"internal/session/Sweep", "internal/pass/Sweep", // what expires is looked at each time
+	"internal/account/AddGroup", "internal/account/Create", "internal/pass/Create", // a new row is in no cache
+	"internal/session/Seen", "internal/pass/Seen", // the caller caches the time
+	"internal/session/Sweep", "internal/pass/Sweep", // the expiry is checked at each use
 }
 
-// checks are the rules. Each returns what a file does against it.
-var checks = []func(source) []string{checkImports, checkClock, checkTables, checkKept, checkSessions, checkHabits}
+// checks are the rules. Each returns the faults of one file.
+var checks = []func(source) []string{checkImports, checkClock, checkTables, checkCached, checkSessions, checkInit}
 
-func TestTreeKeepsItsShape(t *testing.T) {
+func TestTreeFollowsItsRules(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -100,7 +103,7 @@ func TestTreeKeepsItsShape(t *testing.T) {
 		}
 		base := d.Name()
 		if d.IsDir() {
-			// tools is a module of its own; the others hold no packages.
+			// tools is a module of its own; the other directories contain no packages.
 			if name != ".." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "node_modules" || name == "../tools") {
 				return filepath.SkipDir
 			}
@@ -129,20 +132,20 @@ func TestTreeKeepsItsShape(t *testing.T) {
 		t.Fatal(err)
 	}
 	if files == 0 {
-		t.Error("found no files to check")
+		t.Error("the test found no files")
 	}
 }
 
-// source is a parsed file. Its path is relative to the module.
+// source is a parsed file.
 type source struct {
-	path    string
-	pkg     string // the directory
+	path    string // relative to the module
+	pkg     string // its directory
 	fset    *token.FileSet
 	file    *ast.File
 	imports map[string]string // local name -> import path
 }
 
-// parse parses the file at name, or text where that isn't nil.
+// parse parses the file at name or, if text isn't nil, text as its content.
 func parse(name string, text any) (source, error) {
 	from := name
 	if text == nil {
@@ -178,14 +181,14 @@ func floor(pkg string) (int, bool) {
 	return i, i >= 0
 }
 
-// inTestkit reports whether a package is made for tests and measurements only.
-func inTestkit(pkg string) bool {
+// isForTests reports whether a package is for tests and measurements only.
+func isForTests(pkg string) bool {
 	return pkg == testkit || strings.HasPrefix(pkg, testkit+"/") || pkg == bench || strings.HasPrefix(pkg, bench+"/")
 }
 
-// checkImports holds the arrows.
+// checkImports checks that imports point down.
 func checkImports(s source) []string {
-	if inTestkit(s.pkg) {
+	if isForTests(s.pkg) {
 		return nil
 	}
 	from, known := floor(s.pkg)
@@ -201,13 +204,13 @@ func checkImports(s source) []string {
 		if name == "math/rand" || name == "math/rand/v2" {
 			faults = append(faults, s.fault(spec, "%s can be guessed; use crypto/rand", name))
 		}
-		to, ours := strings.CutPrefix(name, module)
-		if !ours {
+		to, isInModule := strings.CutPrefix(name, module)
+		if !isInModule {
 			continue
 		}
 		below, found := floor(to)
 		switch {
-		case inTestkit(to):
+		case isForTests(to):
 			faults = append(faults, s.fault(spec, "%s is for tests", to))
 		case to == config && (s.pkg == "internal/cli" || s.pkg == "internal/server"):
 		case to == config:
@@ -221,14 +224,14 @@ func checkImports(s source) []string {
 	return faults
 }
 
-// checkClock holds that time comes in as a value.
+// checkClock checks that functions take the time as a parameter.
 func checkClock(s source) []string {
-	if !strings.HasPrefix(s.pkg, "internal/") || inTestkit(s.pkg) || slices.Contains(clocks, s.pkg) {
+	if !strings.HasPrefix(s.pkg, "internal/") || isForTests(s.pkg) || slices.Contains(clocks, s.pkg) {
 		return nil
 	}
 	var faults []string
 	ast.Inspect(s.file, func(n ast.Node) bool {
-		// Without a call too: a clock handed on is still this one.
+		// A function value counts too, since the receiver would read the clock with it.
 		if name, ok := s.selects(n, "time"); ok && (name == "Now" || name == "Since" || name == "Until") {
 			faults = append(faults, s.fault(n, "time.%s: take now as a parameter", name))
 		}
@@ -250,9 +253,9 @@ func (s source) selects(n ast.Node, importPath string) (string, bool) {
 	return selector.Sel.Name, true
 }
 
-// checkSessions holds that one file opens sessions.
+// checkSessions checks that only one file opens sessions.
 func checkSessions(s source) []string {
-	if s.path == sessionMaker || inTestkit(s.pkg) {
+	if s.path == sessionOpener || isForTests(s.pkg) {
 		return nil
 	}
 	var faults []string
@@ -267,16 +270,16 @@ func checkSessions(s source) []string {
 			}
 		}
 		if ok && name == "Create" {
-			faults = append(faults, s.fault(n, "only %s opens sessions", sessionMaker))
+			faults = append(faults, s.fault(n, "only %s opens sessions", sessionOpener))
 		}
 		return true
 	})
 	return faults
 }
 
-// methodOfSessions returns the name that n selects from a variable or field
-// which by its name holds sessions, as in s.sessions.Create: types aren't
-// known here.
+// methodOfSessions returns the name that n selects from a variable or field called
+// session or sessions, as in s.sessions.Create. It goes by the name, since types are
+// unknown here.
 func methodOfSessions(n ast.Node) (string, bool) {
 	selector, ok := n.(*ast.SelectorExpr)
 	if !ok {
@@ -292,8 +295,8 @@ func methodOfSessions(n ast.Node) (string, bool) {
 	return selector.Sel.Name, strings.EqualFold(holder, "session") || strings.EqualFold(holder, "sessions")
 }
 
-// checkHabits holds what is nobody's to do.
-func checkHabits(s source) []string {
+// checkInit checks that there is no func init.
+func checkInit(s source) []string {
 	var faults []string
 	for _, decl := range s.file.Decls {
 		if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
@@ -303,13 +306,13 @@ func checkHabits(s source) []string {
 	return faults
 }
 
-// checkTables holds that a table is named in SQL by its owner only.
+// checkTables checks that only the SQL of its owner names a table.
 func checkTables(s source) []string {
-	if inTestkit(s.pkg) {
+	if isForTests(s.pkg) {
 		return nil
 	}
 	var faults []string
-	seen := map[ast.Node]bool{} // parts of a text that was looked at as a whole
+	seen := map[ast.Node]bool{} // parts of a concatenation that was checked as a whole
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		expr, ok := n.(ast.Expr)
 		if !ok || seen[n] {
@@ -328,27 +331,27 @@ func checkTables(s source) []string {
 	return faults
 }
 
-// checkKept holds that a function which changes what is kept in memory says so.
-// account's set does it for those that call it.
-func checkKept(s source) []string {
-	if inTestkit(s.pkg) {
+// checkCached checks that a function which changes cached rows invalidates the cache.
+// In account, set does it for its callers.
+func checkCached(s source) []string {
+	if isForTests(s.pkg) {
 		return nil
 	}
 	var faults []string
 	for _, decl := range s.file.Decls {
 		f, ok := decl.(*ast.FuncDecl)
-		if !ok || slices.Contains(tellNobody, s.pkg+"/"+f.Name.Name) {
+		if !ok || slices.Contains(silent, s.pkg+"/"+f.Name.Name) {
 			continue
 		}
-		changed, told := "", false
+		changed, invalidates := "", false
 		seen := map[ast.Node]bool{}
 		ast.Inspect(f, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
 				switch fun := call.Fun.(type) {
 				case *ast.SelectorExpr:
-					told = told || fun.Sel.Name == "Changed"
+					invalidates = invalidates || fun.Sel.Name == "Changed"
 				case *ast.Ident:
-					told = told || fun.Name == "set" && s.pkg == "internal/account"
+					invalidates = invalidates || fun.Name == "set" && s.pkg == "internal/account"
 				}
 			}
 			expr, ok := n.(ast.Expr)
@@ -356,26 +359,26 @@ func checkKept(s source) []string {
 				return true
 			}
 			sql := strings.TrimSpace(text(expr, seen))
-			if all := tables(sql); len(all) > 0 && !strings.HasPrefix(sql, "SELECT") && slices.Contains(kept, all[0]) {
+			if all := tables(sql); len(all) > 0 && !strings.HasPrefix(sql, "SELECT") && slices.Contains(cached, all[0]) {
 				changed = all[0]
 			}
 			return true
 		})
-		if changed != "" && !told {
-			faults = append(faults, s.fault(f, "%s changes %s, which are kept in memory: tell it by tx.Changed", f.Name.Name, changed))
+		if changed != "" && !invalidates {
+			faults = append(faults, s.fault(f, "%s changes %s, which are cached: call tx.Changed", f.Name.Name, changed))
 		}
 	}
 	return faults
 }
 
-// text returns the text of a string literal or of a sum of them, with a
-// question mark for what isn't a literal, and marks its parts as seen.
+// text returns the text of a string literal or of a concatenation, with a question mark
+// for each part that isn't a literal. It marks the parts as seen.
 func text(expr ast.Expr, seen map[ast.Node]bool) string {
 	switch e := expr.(type) {
 	case *ast.BasicLit:
 		if e.Kind == token.STRING {
 			seen[e] = true
-			value, _ := strconv.Unquote(e.Value) // parsed, so it can be unquoted
+			value, _ := strconv.Unquote(e.Value) // the parser accepted it, so there is no error
 			return value
 		}
 	case *ast.ParenExpr:
@@ -389,8 +392,8 @@ func text(expr ast.Expr, seen map[ast.Node]bool) string {
 	return "?"
 }
 
-// tables returns the tables that an SQL statement names after FROM, INTO,
-// UPDATE and JOIN, in order; none where sql is other text.
+// tables returns the tables that an SQL statement names after FROM, INTO, UPDATE and
+// JOIN, in order. It returns none if sql is another text.
 func tables(sql string) []string {
 	words := sqlWord.FindAllString(sqlQuoted.ReplaceAllString(sql, "''"), -1)
 	if len(words) == 0 || !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}, words[0]) {
@@ -403,10 +406,10 @@ func tables(sql string) []string {
 		return words[i]
 	}
 	isName := func(word string) bool { return word != "" && (word[0] == '_' || 'a' <= word[0] && word[0] <= 'z') }
-	var names, own []string // own: queries with a name, WITH recent AS (SELECT …)
+	var names, withQueries []string // withQueries: names as in WITH recent AS (SELECT …)
 	for i, word := range words {
 		if isName(word) && at(i+1) == "AS" && at(i+2) == "(" {
-			own = append(own, word)
+			withQueries = append(withQueries, word)
 		}
 		list := word == "FROM" && at(i-1) != "DISTINCT" // IS DISTINCT FROM compares
 		if !list && word != "INTO" && word != "UPDATE" && word != "JOIN" {
@@ -414,7 +417,7 @@ func tables(sql string) []string {
 		}
 		next := i + 1
 		for more := true; more && isName(at(next)); next++ {
-			if word == "INTO" || at(next+1) != "(" { // else it is a function
+			if word == "INTO" || at(next+1) != "(" { // otherwise it is a function
 				names = append(names, at(next))
 			}
 			if at(next+1) == "AS" {
@@ -427,7 +430,7 @@ func tables(sql string) []string {
 			more = list && at(next) == ","
 		}
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(own, name) })
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(withQueries, name) })
 }
 
 var (
@@ -439,7 +442,7 @@ var (
 func ownerOf(table string) (string, bool) {
 	for _, prefix := range []string{"sqlite_", "pragma_", "pg_", "information_schema."} {
 		if strings.HasPrefix(table, prefix) {
-			return "internal/db", true // the engines' own
+			return "internal/db", true // system tables of the engines
 		}
 	}
 	owner, ok := owners[table]
@@ -447,38 +450,38 @@ func ownerOf(table string) (string, bool) {
 }
 
 func TestChecksFindFaults(t *testing.T) {
-	const ours = `import "` + module
+	const importPrefix = `import "` + module
 	tests := []struct {
 		name, path, text string
 		want             []string
 	}{
-		{"arrow down", "internal/web/a.go", ours + `internal/login"`, nil},
-		{"arrow over floors", "cmd/sallyport/main.go", ours + `internal/db"`, nil},
-		{"arrow up", "internal/session/a.go", ours + `internal/login"`,
+		{"arrow down", "internal/web/a.go", importPrefix + `internal/login"`, nil},
+		{"arrow over floors", "cmd/sallyport/main.go", importPrefix + `internal/db"`, nil},
+		{"arrow up", "internal/session/a.go", importPrefix + `internal/login"`,
 			[]string{"internal/session/a.go:2: internal/session may not import internal/login: arrows point down"}},
-		{"door to door", "internal/web/a.go", ours + `internal/gateway"`,
+		{"door to door", "internal/web/a.go", importPrefix + `internal/gateway"`,
 			[]string{"internal/web/a.go:2: internal/web may not import internal/gateway: arrows point down"}},
-		{"authenticator to its parent", "internal/authenticator/totp/a.go", ours + `internal/authenticator"`, nil},
-		{"authenticator to its child", "internal/authenticator/a.go", ours + `internal/authenticator/totp"`,
+		{"authenticator to its parent", "internal/authenticator/totp/a.go", importPrefix + `internal/authenticator"`, nil},
+		{"authenticator to its child", "internal/authenticator/a.go", importPrefix + `internal/authenticator/totp"`,
 			[]string{"internal/authenticator/a.go:2: internal/authenticator may not import internal/authenticator/totp: arrows point down"}},
-		{"authenticator to its sibling", "internal/authenticator/totp/a.go", ours + `internal/authenticator/password"`,
+		{"authenticator to its sibling", "internal/authenticator/totp/a.go", importPrefix + `internal/authenticator/password"`,
 			[]string{"internal/authenticator/totp/a.go:2: internal/authenticator/totp may not import internal/authenticator/password: arrows point down"}},
-		{"config in server", "internal/server/a.go", ours + `internal/config"`, nil},
-		{"config in cli", "internal/cli/a.go", ours + `internal/config"`, nil},
-		{"config in a door", "internal/web/a.go", ours + `internal/config"`,
+		{"config in server", "internal/server/a.go", importPrefix + `internal/config"`, nil},
+		{"config in cli", "internal/cli/a.go", importPrefix + `internal/config"`, nil},
+		{"config in a door", "internal/web/a.go", importPrefix + `internal/config"`,
 			[]string{"internal/web/a.go:2: only cli and server read config; take plain values"}},
-		{"config in main", "cmd/sallyport/main.go", ours + `internal/config"`,
+		{"config in main", "cmd/sallyport/main.go", importPrefix + `internal/config"`,
 			[]string{"cmd/sallyport/main.go:2: only cli and server read config; take plain values"}},
-		{"config imports", "internal/config/a.go", ours + `internal/secret"`,
+		{"config imports", "internal/config/a.go", importPrefix + `internal/secret"`,
 			[]string{"internal/config/a.go:2: internal/config may not import internal/secret: arrows point down"}},
-		{"testkit imports", "internal/testkit/withpostgres/main.go", ours + `internal/cli"`, nil},
-		{"testkit in the product", "internal/cli/a.go", ours + `internal/testkit/browser"`,
+		{"testkit imports", "internal/testkit/withpostgres/main.go", importPrefix + `internal/cli"`, nil},
+		{"testkit in the product", "internal/cli/a.go", importPrefix + `internal/testkit/browser"`,
 			[]string{"internal/cli/a.go:2: internal/testkit/browser is for tests"}},
 		{"new package", "internal/utils/a.go", "",
 			[]string{"internal/utils/a.go:1: package internal/utils is unknown; add it to the floors"}},
 		{"new command", "cmd/other/main.go", "",
 			[]string{"cmd/other/main.go:1: package cmd/other is unknown; add it to the floors"}},
-		{"import of a new package", "internal/web/a.go", ours + `internal/access/rules"`,
+		{"import of a new package", "internal/web/a.go", importPrefix + `internal/access/rules"`,
 			[]string{"internal/web/a.go:2: package internal/access/rules is unknown; add it to the floors"}},
 		{"guessable numbers", "internal/secret/a.go", `import ("math/rand"; r "math/rand/v2")`,
 			[]string{"internal/secret/a.go:2: math/rand can be guessed; use crypto/rand", "internal/secret/a.go:2: math/rand/v2 can be guessed; use crypto/rand"}},
@@ -505,23 +508,23 @@ func TestChecksFindFaults(t *testing.T) {
 			[]string{"internal/web/a.go:2: table pg_stat_replication belongs to internal/db; call that"}},
 		{"no statement", "internal/web/a.go", `var q = "Mail FROM accounts"`, nil},
 
-		{"change untold", "internal/session/a.go", "func End() { exec(`\n\tDELETE FROM visits`) }",
-			[]string{"internal/session/a.go:2: End changes visits, which are kept in memory: tell it by tx.Changed"}},
-		{"change told", "internal/session/a.go", "func End() { tx.Changed(id); exec(`DELETE FROM visits`) }", nil},
-		{"change told by set", "internal/account/a.go", "func End() { set(`DELETE FROM groups`) }", nil},
-		{"change that tells nobody", "internal/session/a.go", "func Sweep() { exec(`DELETE FROM sessions`) }", nil},
-		{"read of what is kept", "internal/session/a.go", "func Read() { exec(`SELECT id FROM visits`) }", nil},
+		{"change without tx.Changed", "internal/session/a.go", "func End() { exec(`\n\tDELETE FROM visits`) }",
+			[]string{"internal/session/a.go:2: End changes visits, which are cached: call tx.Changed"}},
+		{"change with tx.Changed", "internal/session/a.go", "func End() { tx.Changed(id); exec(`DELETE FROM visits`) }", nil},
+		{"change with set", "internal/account/a.go", "func End() { set(`DELETE FROM groups`) }", nil},
+		{"change that may be silent", "internal/session/a.go", "func Sweep() { exec(`DELETE FROM sessions`) }", nil},
+		{"read of cached rows", "internal/session/a.go", "func Read() { exec(`SELECT id FROM visits`) }", nil},
 
-		{"session in finish", sessionMaker, ours + `internal/session"; var s = session.Create()`, nil},
-		{"session elsewhere in login", "internal/login/submit.go", ours + `internal/session"; var s = session.Create()`,
+		{"session in finish", sessionOpener, importPrefix + `internal/session"; var s = session.Create()`, nil},
+		{"session elsewhere in login", "internal/login/submit.go", importPrefix + `internal/session"; var s = session.Create()`,
 			[]string{"internal/login/submit.go:2: only internal/login/finish.go opens sessions"}},
-		{"session by another name", "internal/web/a.go", ours[:7] + `s "` + module + `internal/session"; var open = s.Create`,
+		{"session by another name", "internal/web/a.go", importPrefix[:7] + `s "` + module + `internal/session"; var open = s.Create`,
 			[]string{"internal/web/a.go:2: only internal/login/finish.go opens sessions"}},
 		{"session by a method", "internal/server/a.go", `var s = a.sessions.Create()`,
 			[]string{"internal/server/a.go:2: only internal/login/finish.go opens sessions"}},
 		{"session by its own package", "internal/session/a.go", `func Renew() { Create() }; func Create() {}`,
 			[]string{"internal/session/a.go:2: only internal/login/finish.go opens sessions"}},
-		{"another Create", "internal/cli/a.go", ours + `internal/account"; var a = account.Create()`, nil},
+		{"another Create", "internal/cli/a.go", importPrefix + `internal/account"; var a = account.Create()`, nil},
 
 		{"init", "internal/web/a.go", `func init() {}`,
 			[]string{"internal/web/a.go:2: func init runs unseen; let the caller call it"}},
