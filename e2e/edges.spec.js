@@ -1,4 +1,4 @@
-// Where the gate meets what panels and browsers do by themselves.
+// The gate in front of panels and browsers with special behaviour.
 import { once } from 'node:events';
 import http from 'node:http';
 import { test, expect } from '@playwright/test';
@@ -13,7 +13,7 @@ async function signIn(at, { name, password }) {
 	await at.getByRole('button', { name: 'Sign in' }).click();
 }
 
-// withGate runs a test on a panel behind the gateway, and one account.
+// withGate runs a test with a panel behind the gateway and one account.
 async function withGate(browser, javaScriptEnabled, panel, rules, run) {
 	const gate = await startGate('gateway', panel, rules);
 	const context = await browser.newContext({ javaScriptEnabled });
@@ -25,7 +25,7 @@ async function withGate(browser, javaScriptEnabled, panel, rules, run) {
 	}
 }
 
-test('a panel leads on to a sign-in of its own elsewhere @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('a panel may redirect to a sign-in of its own on another host @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const elsewhere = http.createServer((_, answer) => page(answer, '<h1>The panel’s own sign-in</h1>')).listen(0, '127.0.0.1');
 	await once(elsewhere, 'listening');
 	const own = `http://sso.localhost:${elsewhere.address().port}/`;
@@ -43,7 +43,7 @@ test('a panel leads on to a sign-in of its own elsewhere @one-engine', async ({ 
 	}
 });
 
-test('an app whose worker passes pages on leads to the sign-in and back @one-engine @scripts', async ({ browser, javaScriptEnabled }) => {
+test('an app whose service worker fetches its pages leads to the sign-in and back @one-engine @scripts', async ({ browser, javaScriptEnabled }) => {
 	const panel = (request, answer) => {
 		if (request.url === '/sw.js') {
 			answer.setHeader('Content-Type', 'text/javascript');
@@ -65,7 +65,7 @@ test('an app whose worker passes pages on leads to the sign-in and back @one-eng
 	});
 });
 
-test('a form after the session’s end says that it wasn’t sent @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('after the session’s end a page says that the form wasn’t sent @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const posts = [];
 	const panel = (request, answer) => {
 		if (request.method === 'POST') posts.push(request.url);
@@ -86,7 +86,7 @@ test('a form after the session’s end says that it wasn’t sent @one-engine', 
 	});
 });
 
-test('a panel in a frame shows the way to the sign-in @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('a panel in a frame shows a link to the sign-in @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const panel = (request, answer) => {
 		if (request.url === '/open/dashboard') return page(answer, '<h1>Dashboard</h1><iframe src="/chart" width="600" height="400"></iframe>');
 		return page(answer, '<h1>Chart</h1>');
@@ -103,7 +103,7 @@ test('a panel in a frame shows the way to the sign-in @one-engine', async ({ bro
 	});
 });
 
-test('the next person doesn’t meet the first one’s pages @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('after a sign-out the next user doesn’t see cached pages of the first one @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const panel = (request, answer) => {
 		answer.setHeader('Cache-Control', 'max-age=600');
 		page(answer, `<h1>Mail of ${request.headers['remote-user']}</h1>`);
@@ -123,7 +123,7 @@ test('the next person doesn’t meet the first one’s pages @one-engine', async
 	});
 });
 
-test('a long address and its fragment come back @one-engine @scripts', async ({ browser, javaScriptEnabled }) => {
+test('a long return URL and its fragment survive the sign-in @one-engine @scripts', async ({ browser, javaScriptEnabled }) => {
 	const panel = (request, answer) => page(answer, `<h1>${request.url.length} bytes</h1>`);
 	await withGate(browser, javaScriptEnabled, panel, '', async (gate, context, ada) => {
 		for (const target of ['/app?x=1#/dashboard/7', `/explore?left=${'%22q%22,'.repeat(200)}#/a`, `/explore?left=${'x'.repeat(7480)}#/b`]) {
@@ -138,7 +138,7 @@ test('a long address and its fragment come back @one-engine @scripts', async ({ 
 	});
 });
 
-test('without scripts a page says before the sign-in where it leads @one-engine @no-scripts', async ({ browser, javaScriptEnabled }) => {
+test('without scripts a page says before the sign-in that another page will open @one-engine @no-scripts', async ({ browser, javaScriptEnabled }) => {
 	const panel = (request, answer) => page(answer, `<h1>At ${request.url}</h1>`);
 	await withGate(browser, javaScriptEnabled, panel, '', async (gate, context, ada) => {
 		const tab = await context.newPage();

@@ -1,4 +1,4 @@
-// The forms behind buttons, and what a person may type into fields.
+// The forms behind buttons, and what users may type into fields.
 import { writeFile } from 'node:fs/promises';
 import { AxeBuilder } from '@axe-core/playwright';
 import { devices } from '@playwright/test';
@@ -9,7 +9,7 @@ import { Phone, backupCodes, enable, openForm, openWizard, path, signIn, typeCod
 const oneEngine = { tag: '@one-engine' };
 const withScripts = { tag: ['@one-engine', '@scripts'] };
 
-test('a button that opens a form stays under the pointer, and so do the others', oneEngine, async ({ page, portal }) => {
+test('a button that opens a form stays in its place, and so do the buttons before it', oneEngine, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	await enable(page);
 	for (const tab of ['security', 'sessions']) {
@@ -32,14 +32,14 @@ test('a button that opens a form stays under the pointer, and so do the others',
 					const row = [...one.parentElement.parentElement.querySelectorAll('summary')].map((other) => other.getBoundingClientRect().bottom);
 					return one.parentElement.nextElementSibling.getBoundingClientRect().top - Math.max(...row);
 				});
-				expect(gap, 'the form stands below the whole row of buttons').toBeGreaterThan(-1);
+				expect(gap, 'the form is below the whole row of buttons').toBeGreaterThan(-1);
 				await buttons.nth(i).click();
 			}
 		}
 	}
 });
 
-test('Escape and Cancel close a form; the field gets the focus, and the button has it back', withScripts, async ({ page, portal }) => {
+test('a form gives its field the focus; Escape and Cancel close it and give the focus back to the button', withScripts, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	await enable(page);
 	const rename = page.locator('summary', { hasText: 'Rename' });
@@ -59,7 +59,7 @@ test('Escape and Cancel close a form; the field gets the focus, and the button h
 	await page.getByRole('link', { name: 'Cancel' }).click();
 	await rename.click();
 	await expect(field).toHaveValue('Phone');
-	// A link opens a form each time.
+	// A link to a form opens it every time.
 	for (let time = 0; time < 2; time++) {
 		await page.getByRole('link', { name: 'Change it' }).click();
 		await expect(page.getByLabel('Current password')).toBeFocused();
@@ -68,7 +68,7 @@ test('Escape and Cancel close a form; the field gets the focus, and the button h
 	}
 });
 
-test('a password manager’s link opens the form, and Cancel closes it', oneEngine, async ({ page, portal }) => {
+test('the well-known URL to change a password opens the form, and Cancel closes it', oneEngine, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	await page.goto('/.well-known/change-password');
 	await expect(page.getByLabel('Current password')).toBeVisible();
@@ -76,7 +76,7 @@ test('a password manager’s link opens the form, and Cancel closes it', oneEngi
 	await expect(page.getByLabel('Current password')).toBeHidden();
 });
 
-test('a proof leads back to the open form', oneEngine, async ({ page, portal }) => {
+test('after a reauthentication the form is open', oneEngine, async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	const { phone } = await enable(page);
@@ -89,7 +89,7 @@ test('a proof leads back to the open form', oneEngine, async ({ page, portal }) 
 	await expect(page.getByRole('status')).toHaveText('Two-factor authentication is off.');
 });
 
-test('a refused name stays in its open form, and emoji of several characters are taken', oneEngine, async ({ page, portal }) => {
+test('a refused name stays in its open form, and emoji of several code points are accepted', oneEngine, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	await enable(page);
 	const field = page.getByLabel('Name of this authenticator');
@@ -124,7 +124,7 @@ test('a code may be typed with spaces and dashes', oneEngine, async ({ page, por
 	await expect(page.getByRole('heading', { name: 'Your panels' })).toBeVisible();
 });
 
-test('who leaves before the backup codes are saved is asked', withScripts, async ({ page, portal }) => {
+test('the browser asks before the user leaves unsaved backup codes', withScripts, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	await openWizard(page);
 	const phone = await Phone.scan(page);
@@ -136,7 +136,7 @@ test('who leaves before the backup codes are saved is asked', withScripts, async
 		asked.push(dialog.type());
 		return dialog.dismiss();
 	});
-	await page.getByText('I have saved these codes').click({ clickCount: 2 }); // on, and off
+	await page.getByText('I have saved these codes').click({ clickCount: 2 }); // checked and unchecked
 	await page.getByRole('link', { name: 'Harbour Radio' }).click();
 	await expect.poll(() => asked).toEqual(['beforeunload']);
 	await backupCodes(page);
@@ -146,7 +146,7 @@ test('who leaves before the backup codes are saved is asked', withScripts, async
 	expect(asked).toHaveLength(1);
 });
 
-test('on a phone the wizard’s link comes before the QR code, which the phone can’t scan', oneEngine, async ({ browser, portal, javaScriptEnabled }) => {
+test('on a phone the wizard’s link is above the QR code, which the phone can’t scan itself', oneEngine, async ({ browser, portal, javaScriptEnabled }) => {
 	const context = await browser.newContext({ ...devices['Pixel 7'], baseURL: portal.url, javaScriptEnabled });
 	const page = await context.newPage();
 	await signIn(page, await portal.addAccount('ada'));
@@ -158,7 +158,7 @@ test('on a phone the wizard’s link comes before the QR code, which the phone c
 	await context.close();
 });
 
-test('a panel that requires two-factor authentication leads to the wizard by one button', oneEngine, async ({ browser, javaScriptEnabled }) => {
+test('a panel that requires two-factor authentication leads to the wizard with one button', oneEngine, async ({ browser, javaScriptEnabled }) => {
 	const gate = await startGate('gateway', (_, answer) => answer.setHeader('Content-Type', 'text/html; charset=utf-8').end('<!doctype html><title>panel</title><h1>Rack</h1>'), '    name: The rack\n    require: two_factor\n');
 	const context = await browser.newContext({ javaScriptEnabled, viewport: { width: 360, height: 800 } });
 	try {
@@ -198,7 +198,7 @@ test('the page for another host has its style sheet, and axe finds nothing', wit
 	}
 });
 
-test('long names, text of twice the size and writing from right to left fit a phone', withScripts, async ({ page, portal }) => {
+test('long names, text of twice the size and right-to-left text fit a phone', withScripts, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('a'.repeat(64)));
 	await enable(page);
 	await openForm(page, 'Rename');
@@ -222,9 +222,9 @@ test('long names, text of twice the size and writing from right to left fit a ph
 	}
 });
 
-test.describe('the operator’s look', () => {
+test.describe('the operator’s logo and colour', () => {
 	test.use({ engine: 'sqlite' });
-	test('a logo with a script is refused, and one with a style is shown as a picture in the operator’s colour', oneEngine, async ({ browser, javaScriptEnabled }, testInfo) => {
+	test('a logo with a style sheet is shown as an image, and buttons have the operator’s colour', oneEngine, async ({ browser, javaScriptEnabled }, testInfo) => {
 		const logo = testInfo.outputPath('logo.svg');
 		await writeFile(logo, '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 10"><style>rect { fill: #007a3d; }</style><rect width="40" height="10"/></svg>');
 		const gate = await startGate('gateway', (_, answer) => answer.end('panel'), () => `    icon: ${logo}\nlogo: ${logo}\naccent: {light: '#007a3d', dark: '#5fd3a0'}\n`);

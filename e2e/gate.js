@@ -1,6 +1,6 @@
-// A panel behind the gate: Sallyport's own gateway, that with TLS of its own, or
-// nginx with our files of deploy/proxy as they stand. Hosts below .localhost are this machine for every
-// browser, and sites apart from each other.
+// A panel behind the gate: Sallyport's own gateway, the gateway with TLS, or nginx with the
+// unchanged files of deploy/proxy. Browsers resolve every host below .localhost to this
+// machine and treat each as a site of its own.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -16,13 +16,13 @@ import { freePort, run, sallyport, serve } from './portal.js';
 const files = fileURLToPath(new URL('../deploy/proxy/nginx/', import.meta.url));
 const [portalHost, panelHost] = ['auth.localhost', 'panel.localhost'];
 
-// startGate puts a panel, a handler of node:http, behind door: 'gateway', 'tls'
-// or 'nginx'. rules are lines of Sallyport's configuration after the panel's first,
-// or return them for the port of the door and the panel's own address; upgrade takes
-// upgraded connections.
+// startGate starts a panel, a handler of node:http, behind door: 'gateway', 'tls' or
+// 'nginx'. rules are further lines of Sallyport's configuration, after the panel's first,
+// or a function that returns them for the door's port and the panel's own address. upgrade
+// handles upgraded connections.
 export async function startGate(door, panel, rules = '', upgrade = undefined) {
 	const dir = await mkdtemp(join(tmpdir(), 'sallyport-gate-'));
-	await chmod(dir, 0o755); // a proxy that gives its rights up must still find its folder
+	await chmod(dir, 0o755); // nginx drops its privileges and must still find its directory
 	const upstream = http.createServer(panel).listen(0, '127.0.0.1');
 	if (upgrade) upstream.on('upgrade', upgrade);
 	await once(upstream, 'listening');
@@ -55,7 +55,7 @@ ${typeof rules === 'function' ? rules(port, own) : rules}`);
 			return { name, password };
 		},
 
-		// ask asks for a page of the panel as a program does.
+		// ask requests a page of the panel, without a browser.
 		async ask(target, headers = {}) {
 			const request = http.get({ host: '127.0.0.1', port, path: target, headers: { Host: new URL(origin).host, ...headers } });
 			const [answer] = await once(request, 'response');
@@ -64,9 +64,9 @@ ${typeof rules === 'function' ? rules(port, own) : rules}`);
 			return { status: answer.statusCode, location: answer.headers.location, body };
 		},
 
-		// endSessions ends whatever the account has open, as its operator may. The
-		// running server hears within a second what a command changed: then the
-		// visit of the browser context is refused.
+		// endSessions ends every session of the account by an operator's command. It returns
+		// once the running server has noticed the change and refuses the visit of the browser
+		// context, within a second.
 		async endSessions({ name, password }, context) {
 			await run(sallyport, ['account', 'set-password', name, '--password-stdin'], { env, cwd: dir, input: password });
 			const Cookie = (await context.cookies(origin)).map((one) => `${one.name}=${one.value}`).join('; ');
@@ -80,14 +80,14 @@ ${typeof rules === 'function' ? rules(port, own) : rules}`);
 			upstream.close();
 			upstream.closeAllConnections();
 			await rm(dir, { recursive: true });
-			expect(server.log(), 'the server had no fault of its own').not.toContain('"level":"ERROR"');
-			expect(status, 'the server stops in order').toBe(0);
+			expect(server.log(), 'the server logged no error').not.toContain('"level":"ERROR"');
+			expect(status, 'exit status of the server').toBe(0);
 		},
 	};
 }
 
-// certificates makes a pair, which no browser trusts unless it is told to, and
-// returns the lines that name it.
+// certificates creates a self-signed certificate and its key, and returns the lines of the
+// configuration that name them.
 async function certificates(dir) {
 	const generate = join(await run('go', ['env', 'GOROOT']), 'src/crypto/tls/generate_cert.go');
 	await run('go', ['run', generate, '--host', `${portalHost},${panelHost}`, '--ecdsa-curve', 'P256'], { cwd: dir });

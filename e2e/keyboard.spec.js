@@ -1,8 +1,8 @@
 import { test, expect } from './portal.js';
 import { Phone, path } from './person.js';
 
-// tabTo presses Tab until the focus is on the target. Wherever it comes to
-// rest it can be seen.
+// tabTo presses Tab until the target has the focus. It checks that the focus is visible at
+// every element on the way.
 async function tabTo(page, target) {
 	for (let presses = 0; presses < 40; presses++) {
 		await page.keyboard.press('Tab');
@@ -19,7 +19,7 @@ async function tabTo(page, target) {
 	throw new Error(`Tab never reached ${target}`);
 }
 
-test('with Tab and Enter alone one signs in, hears of a wrong password, and gets through the wizard', { tag: '@one-engine' }, async ({ page, portal }) => {
+test('sign-in, the message on a wrong password and the wizard work with Tab and Enter alone', { tag: '@one-engine' }, async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	const { keyboard } = page;
 	const password = page.getByLabel('Password', { exact: true });
@@ -31,7 +31,7 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	await keyboard.type('not the right one');
 	await keyboard.press('Enter');
 
-	// The error is announced, and stands beside the field that has the focus.
+	// The error is announced, and describes the field that has the focus.
 	await expect(page.getByRole('alert')).toHaveText('That username and password don’t match.');
 	await expect(password).toBeFocused();
 	await expect(password).toHaveAccessibleDescription('That username and password don’t match.');
@@ -62,7 +62,7 @@ test('with Tab and Enter alone one signs in, hears of a wrong password, and gets
 	await keyboard.type(await phone.code());
 	await keyboard.press('Enter');
 
-	await expect(page.getByRole('button', { name: 'Done' })).toBeVisible(); // the page has come
+	await expect(page.getByRole('button', { name: 'Done' })).toBeVisible(); // the page has loaded
 	await tabTo(page, page.getByLabel('I have saved these codes'));
 	await keyboard.press('Space');
 	await tabTo(page, page.getByRole('button', { name: 'Done' }));
@@ -84,7 +84,7 @@ test('Escape closes the account menu', { tag: ['@scripts', '@one-engine'] }, asy
 	await page.keyboard.press('Tab');
 	await page.keyboard.type(ada.password);
 	await page.keyboard.press('Enter');
-	await expect(page).toHaveURL(path('/')); // a key before that goes to the page before
+	await expect(page).toHaveURL(path('/')); // an earlier key press would go to the previous page
 	const menu = page.getByRole('banner').locator('summary');
 	await tabTo(page, menu);
 	await page.keyboard.press('Enter');

@@ -1,4 +1,4 @@
-// The demo in a real browser: a panel and the portal on hosts of their own, or on one.
+// The demo in a real browser, with panel and portal on separate hosts or on one.
 import { spawn } from 'node:child_process';
 import { AxeBuilder } from '@axe-core/playwright';
 import { test, expect } from '@playwright/test';
@@ -21,7 +21,7 @@ async function startDemo(...options) {
 	return { panel, portal, password, stop: () => child.kill('SIGTERM') };
 }
 
-for (const [where, ...options] of [['hosts of their own'], ['one host', '--shared-host']]) test(`one sign-in leads to the panel and back, on ${where}`, async ({ browser, javaScriptEnabled }) => {
+for (const [where, ...options] of [['separate hosts'], ['one host', '--shared-host']]) test(`one sign-in leads to the panel and to the portal, on ${where}`, async ({ browser, javaScriptEnabled }) => {
 	const demo = await startDemo(...options);
 	const name = options.length ? new URL(demo.panel).host : 'Harbour Streams';
 	const context = await browser.newContext({ javaScriptEnabled });
@@ -41,7 +41,7 @@ for (const [where, ...options] of [['hosts of their own'], ['one host', '--share
 		if (javaScriptEnabled) {
 			const viewers = page.locator('tbody tr').first().locator('td').last();
 			const before = await viewers.textContent();
-			await expect(viewers).not.toHaveText(before); // events come through the gateway
+			await expect(viewers).not.toHaveText(before); // events arrive through the gateway
 		}
 
 		await page.goto(demo.portal);
@@ -65,7 +65,7 @@ for (const [where, ...options] of [['hosts of their own'], ['one host', '--share
 	}
 });
 
-test('no step of the demo asks twice for the same proof @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('the demo never asks twice for the same proof @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const demo = await startDemo();
 	const context = await browser.newContext({ javaScriptEnabled });
 	try {
@@ -93,7 +93,7 @@ test('no step of the demo asks twice for the same proof @one-engine', async ({ b
 	}
 });
 
-test('every change of the sign-in asks for its proof on the panel’s host @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('on the panel’s host every change of the sign-in requires a reauthentication @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const demo = await startDemo('--shared-host');
 	const context = await browser.newContext({ javaScriptEnabled });
 	try {
@@ -109,7 +109,7 @@ test('every change of the sign-in asks for its proof on the panel’s host @one-
 			await page.getByRole('button', { name: 'Confirm' }).click();
 		};
 
-		// The sign-in was a moment ago, and yet.
+		// Even just after the sign-in a reauthentication is required.
 		await page.getByRole('button', { name: 'Enable two-factor authentication' }).click();
 		await expect(proof).toBeVisible();
 		await prove();
@@ -119,7 +119,7 @@ test('every change of the sign-in asks for its proof on the panel’s host @one-
 		const codes = await backupCodes(page);
 
 		if (javaScriptEnabled) {
-			// A script of the panel reads nothing, and its form meets the question.
+			// A script of the panel can't read the pages, and its form gets the reauthentication page.
 			await page.goto(demo.panel);
 			const status = (path) => page.evaluate(async (path) => (await fetch(path, { headers: { Accept: 'text/html' } })).status, path);
 			expect(await status('/.sallyport/settings/security')).toBe(403);

@@ -1,4 +1,4 @@
-// Machine passes: made and revoked in a browser, carried by a program.
+// Machine passes: created and revoked in a browser, and used by a program.
 import { test, expect } from '@playwright/test';
 import { startGate } from './gate.js';
 import { enable, openForm, signIn } from './person.js';
@@ -8,7 +8,7 @@ function panel(request, response) {
 }
 
 for (const door of ['gateway', 'nginx']) {
-	test(`a script gets in with a machine pass, through ${door}, until its owner revokes it @one-engine`, async ({ browser, javaScriptEnabled }) => {
+	test(`a program is admitted with a machine pass, behind ${door}, until the owner revokes it @one-engine`, async ({ browser, javaScriptEnabled }) => {
 		const gate = await startGate(door, panel);
 		const context = await browser.newContext({ baseURL: gate.portal, javaScriptEnabled, permissions: ['clipboard-read', 'clipboard-write'] });
 		try {
@@ -37,7 +37,7 @@ for (const door of ['gateway', 'nginx']) {
 			} else {
 				await expect(copy).toBeHidden();
 			}
-			await page.reload(); // sends the form again: no second pass
+			await page.reload(); // sends the form a second time, which must not create a second pass
 			await expect(page.getByRole('alert')).toHaveText('You already have a pass with that name. Choose another name, or revoke that pass first.');
 			expect(await page.content()).not.toContain('spp_');
 			await page.getByRole('link', { name: 'Cancel' }).click();
@@ -50,7 +50,7 @@ for (const door of ['gateway', 'nginx']) {
 			expect([saw.url, saw.headers['remote-user'], saw.headers.authorization]).toEqual(['/files/7', 'ada', undefined]);
 			expect(body).not.toContain('spp_');
 			expect(await gate.ask('/admin', { 'Sallyport-Pass': token })).toMatchObject({ status: 401, body: expect.stringContaining("isn't for this path") });
-			await expect(async () => { // it is written within seconds
+			await expect(async () => { // the server writes the time of use within seconds
 				await page.reload();
 				expect(await passes.innerText()).toContain('last used');
 			}).toPass();
@@ -61,7 +61,7 @@ for (const door of ['gateway', 'nginx']) {
 			await expect(passes).toHaveCount(0);
 			expect((await gate.ask('/files/7', { 'Sallyport-Pass': token })).status).toBe(401);
 
-			// Another one ends with a change of how its owner signs in.
+			// A pass ends when its owner changes the way to sign in.
 			await page.getByRole('link', { name: 'New machine pass' }).click();
 			await page.getByLabel('Name').fill('sync');
 			await page.getByRole('button', { name: 'Make the pass' }).click();

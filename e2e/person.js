@@ -1,11 +1,11 @@
-// What a person does at the portal, and with the phone.
+// The actions of a user in a browser and with a phone.
 import { join } from 'node:path';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, run } from './portal.js';
 
-// path matches an address whatever its query.
+// path matches a URL with this path and any query.
 export const path = (pathname) => (url) => url.pathname === pathname;
 
 export async function typePassword(page, account) {
@@ -13,7 +13,7 @@ export async function typePassword(page, account) {
 	await fillIn(page, account);
 }
 
-// fillIn fills in the sign-in page that one is at.
+// fillIn fills in and submits the sign-in page that is open.
 export async function fillIn(page, { name, password }) {
 	await page.getByLabel('Username or email').fill(name);
 	await page.getByLabel('Password', { exact: true }).fill(password);
@@ -25,7 +25,7 @@ export async function typeCode(page, code) {
 	await page.getByRole('button', { name: 'Continue' }).click();
 }
 
-// signIn goes in by the password, and the code where a phone is given.
+// signIn signs in with the password and, if a phone is given, a code.
 export async function signIn(page, account, phone) {
 	await typePassword(page, account);
 	if (phone) {
@@ -42,23 +42,21 @@ export async function signOut(page) {
 	await expect(page.getByRole('status')).toHaveText('You’re signed out.');
 }
 
-// openForm opens the form that a button of the Security or Sessions tab hides.
+// openForm opens the form behind a button of the Security or Sessions tab and returns it.
 export async function openForm(page, button) {
 	const summary = page.locator('summary', { hasText: button });
 	await summary.click();
 	return summary.locator('xpath=../following-sibling::form[1]');
 }
 
-// openWizard goes to the wizard from anywhere: the first time, or for another
-// authenticator.
+// openWizard opens the enrolment wizard by this button of the Security tab.
 export async function openWizard(page, button = 'Enable two-factor authentication') {
 	await page.goto('/settings/security');
 	await page.getByRole('button', { name: button }).click();
 	await expect(page.getByRole('heading', { level: 1, name: button })).toBeVisible();
 }
 
-// enable turns two-factor authentication on and returns the phone and the
-// backup codes.
+// enable enables two-factor authentication and returns the phone and the backup codes.
 export async function enable(page) {
 	await openWizard(page);
 	const phone = await Phone.scan(page);
@@ -71,14 +69,13 @@ export async function enable(page) {
 	return { phone, codes };
 }
 
-// backupCodes reads the codes off the page that shows them.
+// backupCodes returns the backup codes from the page that shows them.
 export async function backupCodes(page) {
 	await expect(page.getByRole('heading', { name: 'Save these backup codes' })).toBeVisible();
 	return page.getByRole('list', { name: 'Backup codes' }).getByRole('listitem').allTextContents();
 }
 
-// Phone is an authenticator app: zbarimg for its camera, oathtool for its
-// codes.
+// Phone is an authenticator app. zbarimg reads the QR code and oathtool computes codes.
 export class Phone {
 	constructor(keyURI) {
 		this.keyURI = new URL(keyURI);
@@ -86,7 +83,7 @@ export class Phone {
 		this.lastStep = 0;
 	}
 
-	// scan reads the QR code from a picture of the page.
+	// scan reads the QR code from a screenshot of the page.
 	static async scan(page) {
 		const dir = await mkdtemp(join(tmpdir(), 'sallyport-phone-'));
 		const picture = join(dir, 'page.png');
@@ -96,25 +93,25 @@ export class Phone {
 		return new Phone(found);
 	}
 
-	// shows returns the code that is on the screen now.
+	// shows returns the code that the app shows now.
 	async shows() {
 		const code = await run('oathtool', ['--totp', '--base32', this.secret]);
 		this.lastStep = stepAt(Date.now());
 		return code;
 	}
 
-	// code returns the next code that this phone hasn't given yet. The portal
-	// takes the step before this one, this one and the next, so three can be had
-	// at once; for more it waits.
+	// code returns the next code that this phone hasn't returned yet. The portal accepts
+	// the previous, the present and the next time step, so three calls return at once.
+	// Further calls wait.
 	async code() {
-		const late = 10_000; // it must still be right when it arrives
+		const late = 10_000; // the code must still be right when it arrives
 		this.lastStep = Math.max(this.lastStep + 1, stepAt(Date.now() + late) - 1);
 		await sleep(Math.max(0, (this.lastStep - 1) * period - Date.now()));
 		return this.at(this.lastStep);
 	}
 
-	// pair returns the next two codes. The portal takes such a pair even from a
-	// phone that is minutes fast, so there is nothing to wait for.
+	// pair returns the next two codes. The portal accepts such a pair even from a phone
+	// whose clock is minutes ahead, so pair doesn't wait.
 	async pair() {
 		this.lastStep += 2;
 		return [await this.at(this.lastStep - 1), await this.at(this.lastStep)];

@@ -1,6 +1,6 @@
 import { defineConfig } from '@playwright/test';
 
-// Debian's browser, kept from calling home.
+// Debian's browser, with its background requests disabled.
 const chromium = {
 	executablePath: '/usr/bin/chromium',
 	args: [
@@ -38,6 +38,6 @@ export default defineConfig({
 	projects: [
 		project('sqlite', true),
 		project('sqlite', false),
-		project('postgres', true), // without JavaScript the flow scripts go there
+		project('postgres', true), // the flow scripts cover PostgreSQL without JavaScript
 	],
 });

@@ -1,5 +1,5 @@
-// The product under test: for each test a real `sallyport serve`, with a data
-// directory and a database of its own, behind a wire that keeps what passes.
+// The product under test: each test has its own `sallyport serve`, data directory and
+// database, behind a proxy that records all requests and answers.
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { once } from 'node:events';
@@ -24,14 +24,14 @@ export const test = base.extend({
 
 	baseURL: async ({ portal }, use) => use(portal.url),
 
-	// Every page of every test is watched.
+	// Every page of every test is watched for faults.
 	context: async ({ context, portal }, use) => {
 		const complaints = watch(context, portal.url);
 		await use(context);
 		expect(complaints).toEqual([]);
 	},
 
-	// anotherBrowser() is a page in a browser that shares nothing with the first.
+	// anotherBrowser() returns a page in a browser that shares nothing with the first.
 	anotherBrowser: async ({ browser, portal }, use) => {
 		const complaints = [];
 		const opened = [];
@@ -46,15 +46,15 @@ export const test = base.extend({
 	},
 });
 
-// watch returns a list that grows with whatever no page may do: speak to
-// another host, break its own content security policy, or fail in a script.
+// watch returns a list of faults, to which it adds whenever a page requests another host,
+// violates its content security policy, or fails in a script.
 export function watch(context, url) {
 	const complaints = [];
 	context.on('request', (request) => {
 		if (!request.url().startsWith(url + '/') && !request.url().startsWith('data:')) complaints.push(`request to ${request.url()}`);
 	});
 	context.on('console', (message) => {
-		// The browser notes every refusal there; the pages say it to people.
+		// The browser logs every answer with a status of 4xx, which the pages handle.
 		if (/^Failed to load resource: .* status of 4\d\d/.test(message.text())) return;
 		if (['error', 'warning'].includes(message.type())) complaints.push(`console: ${message.text()}`);
 	});
@@ -62,22 +62,21 @@ export function watch(context, url) {
 	return complaints;
 }
 
-// run returns what a program prints; input is what it reads.
+// run runs a program with input on its standard input and returns its output.
 export function run(program, args, { input = '', ...options } = {}) {
 	return new Promise((resolve, reject) => {
 		const child = execFile(program, args, options, (error, stdout, stderr) => {
 			if (error) reject(new Error(`${program}: ${stderr || error.message}`));
 			else resolve(stdout.trim());
 		});
-		child.stdin.on('error', () => {}); // not every program reads
+		child.stdin.on('error', () => {}); // a program may end without reading
 		child.stdin.end(input);
 	});
 }
 
 export const sallyport = fileURLToPath(new URL('../bin/sallyport', import.meta.url));
 
-// serve starts a `sallyport serve` that listens when this returns; stop()
-// returns its exit code.
+// serve starts `sallyport serve` and returns once it listens. stop() returns its exit code.
 export async function serve(env, dataDir) {
 	const server = spawn(sallyport, ['serve'], { env, cwd: dataDir, stdio: ['ignore', 'pipe', 'pipe'] });
 	const killed = () => server.kill('SIGKILL');
@@ -110,7 +109,7 @@ async function startPortal(engine) {
 	const dataDir = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
 	const port = await freePort();
 	const wire = await openWire(port);
-	// A panel to make machine passes for; nothing runs there.
+	// A panel for machine passes. No server runs there.
 	const config = join(dataDir, 'sallyport.yaml');
 	await writeFile(config, 'panels: [{url: http://panel.localhost, upstream: http://127.0.0.1:9}]\n');
 	const env = {
@@ -132,7 +131,7 @@ async function startPortal(engine) {
 		printed: server.printed,
 		log: server.log,
 
-		// command runs `sallyport ...` beside the server.
+		// command runs another `sallyport` command while the server runs.
 		command: (args, input) => run(sallyport, args, { env, cwd: dataDir, input }),
 
 		async addAccount(name) {
@@ -146,17 +145,16 @@ async function startPortal(engine) {
 			wire.close();
 			await database.drop();
 			await rm(dataDir, { recursive: true });
-			expect(server.log(), 'the server had no fault of its own').not.toContain('"level":"ERROR"');
-			expect(status, 'the server stops in order').toBe(0);
+			expect(server.log(), 'the server logged no error').not.toContain('"level":"ERROR"');
+			expect(status, 'exit status of the server').toBe(0);
 		},
 	};
 }
 
-// createDatabase makes a fresh one in the server that SALLYPORT_TEST_POSTGRES
-// names.
+// createDatabase creates a database on the server that SALLYPORT_TEST_POSTGRES names.
 async function createDatabase() {
 	const server = process.env.SALLYPORT_TEST_POSTGRES;
-	if (!server) throw new Error('SALLYPORT_TEST_POSTGRES is missing; "make e2e" brings a PostgreSQL along');
+	if (!server) throw new Error('SALLYPORT_TEST_POSTGRES is not set; "make e2e" starts a PostgreSQL server');
 	const name = 'e2e_' + randomBytes(8).toString('hex');
 	const sql = (command) => run('psql', [server, '--no-psqlrc', '--quiet', '--command', command]);
 	await sql(`CREATE DATABASE ${name}`);
@@ -166,8 +164,8 @@ async function createDatabase() {
 	};
 }
 
-// A port below 32768, from where Linux takes those of connections: one of these
-// could take it before whoever it is for does.
+// freePort returns a free port below 32768, where Linux begins to choose the ports of
+// outgoing connections: such a connection could take the port before the caller binds it.
 export async function freePort() {
 	for (;;) {
 		const port = randomInt(20_000, 32_000);
@@ -186,8 +184,8 @@ export async function freePort() {
 	}
 }
 
-// openWire is where the browser connects: it hands everything on to the
-// portal, and keeps it.
+// openWire starts a proxy to which browsers connect. It forwards every request to the
+// portal and records the exchange.
 async function openWire(port) {
 	const exchanges = [];
 	const wire = http.createServer(async (request, response) => {
@@ -195,17 +193,17 @@ async function openWire(port) {
 		exchanges.push(exchange);
 		try {
 			exchange.sent = await bodyOf(request);
-			// Without its encodings: what is kept can be read.
+			// Without Accept-Encoding the recorded answers are uncompressed.
 			const { 'accept-encoding': _, ...headers } = request.headers;
-			const onward = http.request({ host: '127.0.0.1', port, method: request.method, path: request.url, headers });
-			onward.end(exchange.sent);
-			const [answer] = await once(onward, 'response');
+			const forwarded = http.request({ host: '127.0.0.1', port, method: request.method, path: request.url, headers });
+			forwarded.end(exchange.sent);
+			const [answer] = await once(forwarded, 'response');
 			exchange.status = answer.statusCode;
 			exchange.answerHeaders = answer.headers;
 			exchange.body = await bodyOf(answer);
 			response.writeHead(answer.statusCode, answer.rawHeaders).end(exchange.body);
 		} catch {
-			response.destroy(); // one of the two hung up
+			response.destroy(); // client or server closed the connection
 		}
 	}).listen(0, '127.0.0.1');
 	await once(wire, 'listening');

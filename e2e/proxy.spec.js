@@ -1,9 +1,9 @@
-// A panel that somebody else's proxy serves: nginx, with our files as they stand.
+// A panel behind another proxy: nginx with the unchanged files of deploy/proxy.
 import { test, expect } from '@playwright/test';
 import { startGate } from './gate.js';
 import { enable, fillIn, path, typeCode } from './person.js';
 
-// panel shows who is there; its pages frame one of theirs, and fetch another ahead.
+// panel shows the signed-in user. Its pages contain a frame and prefetch another page.
 function panel(request, response) {
 	response.setHeader('Content-Type', 'text/html; charset=utf-8');
 	response.end(`<!doctype html><html lang="en"><title>Rack</title><link rel="icon" href="data:,"><link rel="prefetch" href="/rack/ahead">
@@ -11,7 +11,7 @@ function panel(request, response) {
 <iframe title="status" src="/rack/frame"></iframe></html>`);
 }
 
-test('behind nginx: in with a code, to the exact page, and out @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('behind nginx: sign-in with a code, return to the exact page, and sign-out @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const gate = await startGate('nginx', panel, '    rules:\n      - {path: /open/, require: nothing}\n');
 	const context = await browser.newContext({ baseURL: gate.portal, javaScriptEnabled });
 	try {
@@ -25,7 +25,7 @@ test('behind nginx: in with a code, to the exact page, and out @one-engine', asy
 		await page.getByRole('button', { name: 'Sign out' }).click();
 		await expect(page.getByText('You’re signed out')).toBeVisible();
 
-		// Only a page leads to the sign-in: what is in a page, or fetched ahead, is told 401.
+		// Only a page redirects to the sign-in. A frame, a prefetch or a request of a script gets a 401.
 		const answers = [];
 		page.on('response', (answer) => answers.push({ url: answer.url(), status: answer.status() }));
 		const statusOf = (target) => answers.findLast(({ url }) => url === gate.panel + target)?.status;
@@ -57,7 +57,7 @@ test('behind nginx: in with a code, to the exact page, and out @one-engine', asy
 		const visits = await context.cookies(gate.panel);
 		expect(visits.map(({ name }) => name)).toContain('sallyport-visit');
 
-		// The way back through the history ends at the panel, not at a spent handoff.
+		// Going back in the history leads to the panel, not to a used handoff.
 		await page.goto(`${gate.panel}/rack/8`);
 		await page.goBack();
 		await expect(page).toHaveURL(exact);

@@ -1,4 +1,4 @@
-// npm run screens: pictures of every page, for people to look at.
+// npm run screens: takes a picture of every page, for reviewers.
 import config from './playwright.config.js';
 
 export default {

@@ -1,14 +1,14 @@
 import { test } from './portal.js';
 import { walk } from './walk.js';
 
-test('a picture of every page: on a phone and a desk, light and dark', async ({ page, anotherBrowser, portal }) => {
+test('take a picture of every page, at the widths of a phone and a desktop, light and dark', async ({ page, anotherBrowser, portal }) => {
 	test.setTimeout(0);
 	const shoot = async (path, width, colorScheme) => {
 		await page.emulateMedia({ colorScheme });
 		await page.setViewportSize({ width, height: 800 });
 		await page.screenshot({ path, fullPage: true });
 	};
-	await walk({ page, anotherBrowser, portal, look: async (name) => {
+	await walk({ page, anotherBrowser, portal, onPage: async (name) => {
 		if (name === 'wizard') await shoot('../docs/wizard.png', 900, 'light');
 		for (const width of [360, 1280]) {
 			for (const colorScheme of ['light', 'dark']) await shoot(`screens/${name}-${width}-${colorScheme}.png`, width, colorScheme);

@@ -1,9 +1,9 @@
-// The optional script on a panel's page: what was typed outlives the session.
+// The optional script on a panel's page keeps what the user typed when the session ends.
 import { AxeBuilder } from '@axe-core/playwright';
 import { test, expect } from '@playwright/test';
 import { startGate } from './gate.js';
 
-// The strictest policy that lets the script in at all.
+// The strictest content security policy that allows the script.
 const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'self'; img-src data:";
 
 const form = `<!doctype html>
@@ -41,7 +41,7 @@ document.addEventListener('sallyport:ended', (event) => { document.title = 'ende
 document.addEventListener('sallyport:signed-in', (event) => { document.title = 'signed in'; });
 `;
 
-// panel keeps what it was sent.
+// panel stores the forms that it receives.
 function panel(saved) {
 	return async (request, response) => {
 		let body = '';
@@ -57,7 +57,7 @@ function panel(saved) {
 }
 
 for (const door of ['gateway', 'nginx']) {
-	test(`a half-filled form outlives its session behind ${door} @scripts @one-engine`, async ({ browser }) => {
+	test(`a half-filled form survives the end of the session behind ${door} @scripts @one-engine`, async ({ browser }) => {
 		const saved = [];
 		const gate = await startGate(door, panel(saved));
 		const context = await browser.newContext();
@@ -98,7 +98,7 @@ for (const door of ['gateway', 'nginx']) {
 			await expect(state).toHaveText('200 preview');
 			await expect(bar).toBeHidden();
 
-			// A request of the page's own is refused, and sees its answer unchanged.
+			// A request of the page's own script is refused, and the script gets the answer unchanged.
 			await gate.endSessions(ada, context);
 			await page.getByRole('button', { name: 'Preview' }).click();
 			await expect(bar).toContainText('You were signed out. What you typed is still here.');
@@ -109,19 +109,19 @@ for (const door of ['gateway', 'nginx']) {
 			await expect(title).toHaveValue('Regatta');
 			await expect(notes).toHaveValue('Begins at noon.\nTwo cameras.');
 
-			// The form waits too: nothing was sent, and nothing is sent by itself.
+			// The form is held back too. It isn't sent now, and isn't sent by itself later.
 			await gate.endSessions(ada, context);
 			await page.getByRole('button', { name: 'Save' }).click();
 			await expect(again).toBeFocused();
 			await signInAgain();
 			await expect(page).toHaveURL(`${gate.panel}/form`);
-			await expect(state).toHaveText('401 login'); // the page's own listener wasn't told
+			await expect(state).toHaveText('401 login'); // the page's own submit listener didn't run
 			expect(saved).toEqual([]);
 			await page.getByRole('button', { name: 'Save' }).dblclick();
 			await expect(page.getByRole('heading', { name: 'Saved' })).toBeVisible();
 			expect(saved).toEqual([{ action: 'Regatta', notes: 'Begins at noon.\r\nTwo cameras.', kind: 'draft' }]);
 
-			// XMLHttpRequest; the bar can be closed. A 401 of the panel's own is its own.
+			// XMLHttpRequest is watched too, and the bar can be closed. The script ignores a 401 of the panel itself.
 			await page.goBack();
 			await page.evaluate(() => fetch('/refused'));
 			await page.getByRole('button', { name: 'Count' }).click();
@@ -133,7 +133,7 @@ for (const door of ['gateway', 'nginx']) {
 			await bar.getByRole('button', { name: 'Close' }).click();
 			await expect(bar).toBeHidden();
 
-			// From within an open dialog, beside which nothing can be clicked.
+			// The bar works within an open modal dialog, outside of which nothing can be clicked.
 			await page.evaluate(() => document.querySelector('dialog').showModal());
 			await page.getByLabel('Reason').fill('storm');
 			await page.getByRole('button', { name: 'Stop' }).click();

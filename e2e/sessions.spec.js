@@ -1,7 +1,7 @@
 import { test, expect } from './portal.js';
 import { openForm, signIn, signOut } from './person.js';
 
-test('a browser that was signed out from another one is at the sign-in page at its next click', async ({ page, anotherBrowser, portal }) => {
+test('a browser that another one signed out gets the sign-in page at its next click', async ({ page, anotherBrowser, portal }) => {
 	const ada = await portal.addAccount('ada');
 	const other = await anotherBrowser();
 	await signIn(page, ada);
@@ -34,7 +34,7 @@ test('Sign out everywhere else ends every session but this one', async ({ page, 
 	await expect(form).toContainText('This signs out 2 other browsers immediately. You stay signed in here.');
 	await form.getByRole('button', { name: 'Sign them out' }).click();
 	await expect(page.getByRole('status')).toContainText('signed out');
-	expect(await page.content()).not.toContain('⟦'); // a sentence that the catalogue doesn't have
+	expect(await page.content()).not.toContain('⟦'); // the mark of a text that isn't in the catalogue
 	await expect(page.getByRole('list', { name: 'Sessions' }).getByRole('listitem')).toHaveCount(1);
 	for (const other of others) {
 		await other.goto('/settings/security');
@@ -44,7 +44,7 @@ test('Sign out everywhere else ends every session but this one', async ({ page, 
 	await expect(page.getByRole('main').getByRole('listitem').first()).toContainText('Signed out everywhere else');
 });
 
-test('signing out ends the session, and the back button shows nothing of it', async ({ page, portal }) => {
+test('signing out ends the session, and the back button shows none of its pages', async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	await page.goto('/settings/profile');
@@ -57,7 +57,7 @@ test('signing out ends the session, and the back button shows nothing of it', as
 	expect(await page.content()).not.toContain('Lovelace');
 });
 
-test('a let-in link makes another browser known, once, and is no factor', async ({ page, anotherBrowser, portal }) => {
+test('a let-in link makes one other browser known, and doesn’t replace the sign-in', async ({ page, anotherBrowser, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	await page.goto('/settings/sessions');
@@ -68,10 +68,10 @@ test('a let-in link makes another browser known, once, and is no factor', async 
 
 	const other = await anotherBrowser();
 	await other.goto(link);
-	await other.reload(); // looking uses nothing up
+	await other.reload(); // opening the link doesn't use it
 	await other.getByRole('button', { name: 'Allow it' }).click();
 	await expect(other.getByRole('status')).toContainText('This browser may sign in now.');
-	await other.goto('/settings/sessions'); // and it isn't signed in
+	await other.goto('/settings/sessions'); // the browser isn't signed in
 	await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
 	await signIn(other, ada);
 	await other.goto('/settings/sessions');

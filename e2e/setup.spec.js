@@ -1,9 +1,9 @@
 import { test, expect } from './portal.js';
 import { signIn } from './person.js';
 
-test('the link that an empty portal prints makes the first account, an operator, once; looking at it uses nothing up', async ({ page, portal, anotherBrowser }) => {
+test('the link that an empty portal prints creates the first account, an administrator, once; opening it doesn’t use it', async ({ page, portal, anotherBrowser }) => {
 	const link = portal.printed().match(/http\S+\/setup\?ticket=\S+/)[0];
-	for (let look = 0; look < 3; look++) await page.goto(link);
+	for (let time = 0; time < 3; time++) await page.goto(link);
 	const other = await anotherBrowser();
 	await other.goto(link);
 
@@ -27,7 +27,7 @@ test('the link that an empty portal prints makes the first account, an operator,
 	expect(await portal.command(['account', 'list'])).not.toContain('mallory');
 });
 
-test('an invitation lets its owner choose the password, and makes no operator', async ({ page, portal }) => {
+test('an invitation lets the user choose a password and creates no administrator', async ({ page, portal }) => {
 	const link = (await portal.command(['account', 'invite', 'grace'])).match(/http\S+/)[0];
 	await page.goto(link);
 	await expect(page.getByLabel('Username')).toHaveValue('grace');

@@ -7,7 +7,7 @@ const cases = JSON.parse(await readFile(new URL('../internal/authenticator/passw
 
 const setUp = (portal) => portal.printed().match(/http\S+\/setup\?ticket=\S+/)[0];
 
-test('the line under a new password changes as one types, in words, and sends nothing', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
+test('the line under a new password describes its strength as the user types, and sends nothing', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
 	await page.goto(setUp(portal));
 	const field = page.getByLabel('Password', { exact: true });
 	const line = page.locator('#strength');
@@ -35,7 +35,7 @@ test('the line under a new password changes as one types, in words, and sends no
 		await expect(field).toHaveAccessibleDescription(new RegExp(said.replaceAll('.', '\\.')));
 	}
 
-	// What is typed beside it counts at once.
+	// The other fields are considered at once.
 	await field.fill('octavia and the long tides');
 	await expect(line).toContainText('Good so far.');
 	await page.getByLabel('Username').fill('octavia');
@@ -46,10 +46,10 @@ test('the line under a new password changes as one types, in words, and sends no
 	await expect(line).toBeEmpty();
 	await expect(hint).toBeVisible();
 	const asked = portal.exchanges.slice(before).map(({ url }) => url);
-	expect(asked.filter((url) => !url.startsWith('/static/icon.'))).toEqual([]); // the browser asks for that late
+	expect(asked.filter((url) => !url.startsWith('/static/icon.'))).toEqual([]); // the browser may request the icon late
 });
 
-test('axe finds nothing on the line, whatever it says, light and dark', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
+test('the line passes axe with every text, light and dark', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
 	await page.goto(setUp(portal));
 	const field = page.getByLabel('Password', { exact: true });
 	for (const [typed, level] of [['short', 'short'], ['1234567890123456', 'weak'], ['tall red dogs run', 'fair'], ['tall red dogs run past the mill', 'good'], ['x'.repeat(257), 'long']]) {
@@ -63,8 +63,8 @@ test('axe finds nothing on the line, whatever it says, light and dark', { tag: [
 	}
 });
 
-test('the browser says what the server would, but for the list', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
-	await page.clock.install(); // so that there's no pause to wait for
+test('the browser shows the server’s judgement, except for the list of common passwords', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
+	await page.clock.install(); // so that the test can skip the pause before the line changes
 	await page.goto(setUp(portal));
 	const line = page.locator('#strength');
 	const field = page.getByLabel('Password', { exact: true });
@@ -81,7 +81,7 @@ test('the browser says what the server would, but for the list', { tag: ['@scrip
 	}
 });
 
-test('with the invitation, the change and the forced change the same line is there', { tag: ['@scripts', '@one-engine'] }, async ({ page, anotherBrowser, portal }) => {
+test('invitation, password change and forced change show the same line', { tag: ['@scripts', '@one-engine'] }, async ({ page, anotherBrowser, portal }) => {
 	const line = (page) => page.locator('#strength');
 	await page.goto((await portal.command(['account', 'invite', 'grace'])).match(/http\S+/)[0]);
 	await page.getByLabel('Password', { exact: true }).fill('grace grace grace');
@@ -100,7 +100,7 @@ test('with the invitation, the change and the forced change the same line is the
 	await other.getByLabel('New password').fill('countess of tides');
 	await expect(line(other)).toContainText('Weak. Attackers try your name');
 
-	// Five wrong codes after the right password: it must be changed.
+	// After five wrong codes with the right password, the password must be changed.
 	const { phone } = await enable(other);
 	await signOut(other);
 	for (let wrong = 0; wrong < 5; wrong++) {
@@ -117,7 +117,7 @@ test('with the invitation, the change and the forced change the same line is the
 	await expect(other.getByRole('status')).toHaveText('Your new password is set. That password is weak, though. Attackers try your name and the site’s name first. Add other words. Change your password');
 });
 
-test('a weak password is taken, and the next page says so once; one that is guessed early isn’t', { tag: '@one-engine' }, async ({ page, portal }) => {
+test('a weak password is accepted and the next page says so once; an easily guessed one is refused', { tag: '@one-engine' }, async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	await page.goto('/settings/security');

@@ -1,24 +1,23 @@
-// TLS of its own, in a real browser: no proxy is near.
+// Sallyport's own TLS in a real browser, without a proxy.
 import { createHash } from 'node:crypto';
 import { test, expect } from '@playwright/test';
 import { startGate } from './gate.js';
 import { enable, path, typeCode } from './person.js';
 
-// panel shows who is there, and echoes what comes by a WebSocket.
+// panel shows the signed-in user and the scheme of the request.
 function panel(request, response) {
 	response.setHeader('Content-Type', 'text/html; charset=utf-8');
 	response.end(`<!doctype html><html lang="en"><title>Rack</title><link rel="icon" href="data:,"><h1>${request.headers['remote-user']} by ${request.headers['x-forwarded-proto']}</h1></html>`);
 }
 
-// greet accepts a WebSocket and sends one message (RFC 6455, sections 1.3 and
-// 5.2).
+// greet accepts a WebSocket and sends one message (RFC 6455, sections 1.3 and 5.2).
 function greet(request, socket) {
 	const accept = createHash('sha1').update(request.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64');
 	socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n\x81\x05hello`, 'latin1');
 	socket.on('error', () => {});
 }
 
-test('TLS of its own: in with a code, over HTTP/2, with a WebSocket @one-engine', async ({ browser, javaScriptEnabled }) => {
+test('own TLS: sign-in with a code over HTTP/2, and a WebSocket @one-engine', async ({ browser, javaScriptEnabled }) => {
 	const gate = await startGate('tls', panel, '    require: two_factor\n', greet);
 	const context = await browser.newContext({ baseURL: gate.portal, javaScriptEnabled, ignoreHTTPSErrors: true });
 	try {
@@ -51,12 +50,12 @@ test('TLS of its own: in with a code, over HTTP/2, with a WebSocket @one-engine'
 		}
 		if (javaScriptEnabled) {
 			expect(await page.evaluate(() => performance.getEntriesByType('navigation')[0].nextHopProtocol)).toBe('h2');
-			const heard = await page.evaluate(() => new Promise((resolve) => {
+			const received = await page.evaluate(() => new Promise((resolve) => {
 				const socket = new WebSocket(`wss://${location.host}/socket`);
 				socket.onmessage = (message) => resolve(message.data);
 				socket.onclose = () => resolve('closed');
 			}));
-			expect(heard).toBe('hello');
+			expect(received).toBe('hello');
 		}
 		expect(complaints).toEqual([]);
 	} finally {

@@ -5,7 +5,7 @@ import { Phone, backupCodes, enable, openForm, openWizard, path, signIn, signOut
 
 const wrongCode = '000000';
 
-test('the first flow: enable in the wizard, save the backup codes, sign in with a code, with a backup code, and disable again', async ({ page, portal }) => {
+test('two-factor authentication from start to end: enable it, save the backup codes, sign in with a code and with a backup code, disable it', async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	let phone, codes, used;
 
@@ -42,7 +42,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await page.getByRole('button', { name: 'Enable' }).click();
 	});
 
-	await test.step('4. the backup codes, shown this once: download them, and say that they are saved', async () => {
+	await test.step('4. the backup codes, shown once: download them and confirm that they are saved', async () => {
 		await expect(page.getByRole('status')).toHaveText('Two-factor authentication is on.');
 		codes = await backupCodes(page);
 		expect(new Set(codes).size).toBe(10);
@@ -64,7 +64,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await page.getByRole('button', { name: 'Done' }).click();
 	});
 
-	await test.step('5. the Security tab says what is on, since when, and offers what can be done', async () => {
+	await test.step('5. the Security tab shows the state, since when, and the possible actions', async () => {
 		await expect(page).toHaveURL(path('/settings/security'));
 		await expect(page.getByText('All three steps are done.')).toBeVisible();
 		const card = page.getByRole('region', { name: 'Two-factor authentication' });
@@ -83,7 +83,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await typePassword(page, ada);
 		await expect(page.getByRole('heading', { name: 'Enter the 6-digit code' })).toBeVisible();
 		await expect(page.getByLabel('Code', { exact: true })).toBeFocused();
-		await page.goto('/settings/security'); // the attempt is no session
+		await page.goto('/settings/security'); // an attempt isn't a session
 		await expect(page.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
 		await page.goto('/login/code');
 		await typeCode(page, wrongCode);
@@ -95,7 +95,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await expect(page.getByRole('heading', { name: 'Your panels' })).toBeVisible();
 	});
 
-	await test.step('the phone is lost: a backup code works, once', async () => {
+	await test.step('without the phone a backup code works once', async () => {
 		await signOut(page);
 		await typePassword(page, ada);
 		await page.getByRole('link', { name: 'Use a backup code' }).click();
@@ -111,7 +111,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await expect(page.getByRole('alert')).toHaveText('That backup code didn’t match, or it was already used. Try another one.');
 	});
 
-	await test.step('Cancel at the code form goes back to the sign-in page and ends the attempt', async () => {
+	await test.step('Cancel on the code page leads to the sign-in page and ends the attempt', async () => {
 		await page.getByRole('link', { name: 'Use a code from the app' }).click();
 		await page.getByRole('button', { name: 'Cancel' }).click();
 		await expect(page.getByRole('status')).toHaveText('You cancelled the sign-in.');
@@ -119,7 +119,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 		await expect(page.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
 	});
 
-	await test.step('Disable: the next sign-in asks no code', async () => {
+	await test.step('after Disable the next sign-in asks for no code', async () => {
 		await signIn(page, ada, phone);
 		await page.goto('/settings/security');
 		const form = await openForm(page, 'Disable two-factor authentication');
@@ -132,7 +132,7 @@ test('the first flow: enable in the wizard, save the backup codes, sign in with 
 	});
 });
 
-test('the secret stands in no URL, no header, no log, and in no page but the wizard, which no cache keeps (R28)', async ({ page, portal }) => {
+test('the secret appears in no URL, header or log, and on no page but the wizard, which no cache stores (R28)', async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	await openWizard(page);
@@ -151,7 +151,7 @@ test('the secret stands in no URL, no header, no log, and in no page but the wiz
 
 	const shown = new Map();
 	for (const { method, url, headers, sent, status, answerHeaders, body } of portal.exchanges) {
-		const page = body.toString().replace(/<[^>]*>|\s/g, ''); // the key is shown in groups
+		const page = body.toString().replace(/<[^>]*>|\s/g, ''); // the page shows the key in groups
 		for (const hidden of [secret, phone.secret]) {
 			for (const where of [url, JSON.stringify(headers), sent.toString(), JSON.stringify(answerHeaders)]) {
 				expect(where).not.toContain(hidden);
@@ -190,7 +190,7 @@ test('backup codes can be printed and copied', { tag: ['@scripts', '@one-engine'
 	expect(portal.exchanges.length).toBe(before);
 });
 
-test('without scripts nothing is offered that needs them', { tag: ['@no-scripts', '@one-engine'] }, async ({ page, portal }) => {
+test('without scripts the pages offer nothing that needs them', { tag: ['@no-scripts', '@one-engine'] }, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	await openWizard(page);
 	await page.getByText('Can’t scan it? Type the key').click();
@@ -204,7 +204,7 @@ test('without scripts nothing is offered that needs them', { tag: ['@no-scripts'
 	await expect(page.getByRole('button', { name: 'Copy' })).toBeHidden();
 });
 
-test('the QR code can be scanned on every screen, light and dark', { tag: '@one-engine' }, async ({ page, portal }) => {
+test('the QR code can be scanned at every width, light and dark', { tag: '@one-engine' }, async ({ page, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	await openWizard(page);
 	const href = await page.getByRole('link', { name: 'Open in an app on this device' }).getAttribute('href');
@@ -217,7 +217,7 @@ test('the QR code can be scanned on every screen, light and dark', { tag: '@one-
 	}
 });
 
-test('a second authenticator can be added, renamed and used; removing the first leaves it', async ({ page, portal }) => {
+test('a second authenticator can be added, renamed and used, and stays when the first is removed', async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	const { phone } = await enable(page);
@@ -267,7 +267,7 @@ test('removing the only authenticator turns two-factor authentication off', asyn
 	await signIn(page, ada);
 });
 
-test('new backup codes end the old ones', async ({ page, portal }) => {
+test('new backup codes make the old ones invalid', async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	const { codes: old } = await enable(page);
@@ -290,12 +290,12 @@ test('new backup codes end the old ones', async ({ page, portal }) => {
 	await expect(page.getByRole('alert')).toHaveText('That backup code didn’t match, or it was already used. Try another one.');
 	await type(codes[0]);
 	await expect(page.getByRole('alert')).toContainText(/Please wait \d seconds? before/);
-	await sleep(5_000); // what the page asks for
+	await sleep(5_000); // as the page demands
 	await type(codes[0]);
 	await expect(page.getByRole('status')).toContainText('Backup code used, 9 left. Lost your phone? Set up a new one and remove the old');
 });
 
-test('a changed password signs in, the old one doesn’t, and the code is asked as before', async ({ page, portal }) => {
+test('the new password signs in, the old one doesn’t, and a code is still required', async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	const { phone } = await enable(page);
@@ -317,7 +317,7 @@ test('a changed password signs in, the old one doesn’t, and the code is asked 
 	await signIn(page, changed, phone);
 });
 
-test('two codes in a row, or a backup code with the password, prove again who is there', async ({ page, portal }) => {
+test('the password with a code or a backup code reauthenticates, and two codes in a row sign in', async ({ page, portal }) => {
 	const ada = await portal.addAccount('ada');
 	await signIn(page, ada);
 	const { phone, codes } = await enable(page);

@@ -8,7 +8,7 @@ async function confirm(page, code, button = 'Enable') {
 	await page.getByRole('button', { name: button, exact: true }).click();
 }
 
-test('wizards in two tabs have secrets of their own, and each takes the codes of its own only', async ({ page, context, portal }) => {
+test('wizards in two tabs have different secrets, and each accepts codes of its own secret only', async ({ page, context, portal }) => {
 	await signIn(page, await portal.addAccount('ada'));
 	const tab = await context.newPage();
 	await openWizard(page);
@@ -25,22 +25,22 @@ test('wizards in two tabs have secrets of their own, and each takes the codes of
 	await confirm(page, await phone.code());
 	await expect(page.getByRole('heading', { name: 'Save these backup codes' })).toBeVisible();
 
-	// The other tab's wizard adds a second one: no second set of codes.
+	// The wizard in the other tab adds a second authenticator, without new backup codes.
 	await confirm(tab, await tablet.code());
 	await expect(tab).toHaveURL(path('/settings/security'));
 	await expect(tab.getByRole('status')).toHaveText('Authenticator added.');
 	await expect(tab.getByText('10 left, for when you don’t have your phone')).toBeVisible();
 });
 
-test('a wizard belongs to the browser that began it; the first to be confirmed ends the other', async ({ page, anotherBrowser, portal }) => {
+test('a wizard belongs to the browser that opened it; the first confirmation ends the other session', async ({ page, anotherBrowser, portal }) => {
 	const ada = await portal.addAccount('ada');
 	const other = await anotherBrowser();
 	await signIn(page, ada);
 	await signIn(other, ada);
 	await openWizard(page);
 	await openWizard(other);
-	const phone = new Phone(await keyURI(page)), stranger = new Phone(await keyURI(other));
-	expect(stranger.secret).not.toBe(phone.secret);
+	const phone = new Phone(await keyURI(page)), otherPhone = new Phone(await keyURI(other));
+	expect(otherPhone.secret).not.toBe(phone.secret);
 
 	const address = new URL(page.url()).pathname;
 	const back = new URL(other.url()).pathname;
@@ -51,7 +51,7 @@ test('a wizard belongs to the browser that began it; the first to be confirmed e
 
 	await confirm(page, await phone.code());
 	await expect(page.getByRole('heading', { name: 'Save these backup codes' })).toBeVisible();
-	await confirm(other, await stranger.code());
+	await confirm(other, await otherPhone.code());
 	await expect(other.getByRole('heading', { name: 'Sign in to Harbour Radio' })).toBeVisible();
 	await page.goto('/settings/security');
 	await expect(page.getByRole('heading', { name: 'Phone', exact: true })).toHaveCount(1);
