@@ -1,32 +1,32 @@
 #!/bin/sh
-# After an installation or upgrade. dpkg says "configure" and which version was
-# there before; rpm how many versions there are now.
+# Runs after an installation or upgrade. dpkg passes "configure" and the version that was
+# installed before; rpm passes the number of versions that are installed now.
 set -e
 
 case "$1:$2" in
 configure: | 1:) first=yes ;;
 configure:* | 2:) first= ;;
-*) exit 0 ;; # another change was undone
+*) exit 0 ;; # dpkg undoes a failed change
 esac
 
 if ! getent passwd sallyport >/dev/null; then
 	useradd --system --user-group --no-create-home --home-dir /var/lib/sallyport \
 		--shell /usr/sbin/nologin --comment Sallyport sallyport
 fi
-# Where the group can read it already, or the operator gave it to somebody else,
-# it stays so.
+# Leave the file as it is if the group may read it already, or if the operator changed its
+# owner.
 if [ "$(stat -c %U:%G /etc/sallyport/sallyport.yaml 2>&-)" = root:root ]; then
 	chgrp sallyport /etc/sallyport/sallyport.yaml
 fi
-# The unit would make it too, but restore comes before the first start.
+# The unit would create it too, but "sallyport restore" may run before the first start.
 if [ ! -e /var/lib/sallyport ]; then
 	install -d -m 0700 -o sallyport -g sallyport /var/lib/sallyport
 fi
 
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
-	# A running server goes on as the new version. One that doesn't leaves the
-	# package installed.
+	# A running server restarts with the new version. If that fails, the package stays
+	# installed.
 	systemctl try-restart sallyport.service || true
 fi
 

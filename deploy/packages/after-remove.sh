@@ -1,13 +1,13 @@
 #!/bin/sh
-# After the files are gone. dpkg says "remove", "purge" or "upgrade"; rpm how many
-# versions stay.
+# Runs after the files were removed. dpkg passes "remove", "purge" or "upgrade"; rpm passes
+# the number of versions that stay.
 set -e
 
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
 fi
-# What nobody can make again isn't deleted, not even by purge: the key ring opens
-# every backup too. The user stays, since the files are its.
+# Don't delete data that can't be restored, not even on purge: without the key ring no
+# backup can be opened. The user stays, since it owns the files.
 case "$1" in
 purge | 0)
 	if [ -e /var/lib/sallyport ]; then

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Before the files go. dpkg says "remove" or "upgrade"; rpm how many versions
-# stay. An upgrade lets the server run: it is restarted afterwards.
+# Runs before the files are removed. dpkg passes "remove" or "upgrade"; rpm passes the
+# number of versions that stay. During an upgrade the server runs on; after-install.sh
+# restarts it.
 set -e
 
 case "$1" in

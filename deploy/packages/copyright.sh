@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints our license and those of everything that is compiled into the binary:
-# most of them ask to go with it.
+# Prints the license of Sallyport and those of all modules that are compiled into the
+# binary: most of them demand that it ships with their text.
 set -eu
 
 cat LICENSE

@@ -1,7 +1,6 @@
-// Command commonpasswords turns a JSON list of common passwords into the file
-// that package password embeds: the first five bytes of each one's SHA-256,
-// sorted. The list comes from the npm package @zxcvbn-ts/language-common
-// (MIT); unpack it and run
+// Command commonpasswords converts a JSON list of common passwords to the file that
+// package password embeds: the first five bytes of the SHA-256 of each password, sorted.
+// The list is in the npm package @zxcvbn-ts/language-common (MIT); unpack it and run
 //
 //	go -C tools run ./commonpasswords < passwords.json > internal/authenticator/password/common.bin
 package main
@@ -16,7 +15,8 @@ import (
 	"strings"
 )
 
-const prefix = 5 // bytes; a false hit in 4·10⁻⁸
+// prefix is how many bytes of a hash are stored. The probability of a false match is 4·10⁻⁸.
+const prefix = 5
 
 func main() {
 	var words []string
