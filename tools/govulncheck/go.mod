@@ -1,5 +1,5 @@
-// What make vulncheck runs, apart from the tools of make check, which would have
-// to fetch it too.
+// The program that "make vulncheck" runs. It is a module of its own, so that "make check"
+// doesn't download it.
 module github.com/sallyport/sallyport/tools/govulncheck
 
 go 1.26.0

@@ -1,5 +1,5 @@
-// What builds the .deb and the .rpm, apart from the tools of make check, which
-// would have to fetch it too.
+// The program that builds the .deb and .rpm packages. It is a module of its own, so that
+// "make check" doesn't download it.
 module github.com/sallyport/sallyport/tools/nfpm
 
 go 1.26.0
