@@ -169,7 +169,7 @@ func TestDisplayNames(t *testing.T) {
 			continue
 		}
 		if !errors.Is(err, ErrDisplayNameInvalid) || got != "" {
-			t.Errorf("NormalizeDisplayName(%.20q) = %q, %v", in, got, err)
+			t.Errorf("NormalizeDisplayName(%.20q) = %q, %v; want ErrDisplayNameInvalid", in, got, err)
 		}
 	}
 	if got := (Account{Name: "ada"}).ShownName(); got != "ada" {
@@ -199,14 +199,14 @@ func TestEverySpellingLeadsToOneAccount(t *testing.T) {
 			"", " ", "@", "jurgen", "jürgen ' OR 1=1", "%", "_______", "jürgen@", "@example.test", "jürgen@example", "jürgen\x00", "\xff", "jürgen@example.test\x00", strings.Repeat("j", 1<<20), strings.Repeat("j", 1<<20) + "@",
 		} {
 			if got, err := ByName(ctx, d.Reader(), typed); !errors.Is(err, db.ErrNotFound) || got != (Account{}) {
-				t.Errorf("ByName(%.20q) = %+v, %v", typed, got, err)
+				t.Errorf("ByName(%.20q) = %+v, %v; want ErrNotFound", typed, got, err)
 			}
 		}
 		if got, err := ByID(ctx, d.Reader(), want.ID); err != nil || got != want {
 			t.Errorf("ByID = %+v, %v; want %+v", got, err, want)
 		}
 		if want.Role != Member || want.Name != "jürgen" || want.Email != "Jürgen@Example.test" || want.DisplayName != "J." || want.Disabled() || want.EnrollLocked || want.Stamp == "" {
-			t.Errorf("created: %+v", want)
+			t.Errorf("created account has wrong fields: %+v", want)
 		}
 	})
 }

@@ -65,7 +65,7 @@ func TestGroups(t *testing.T) {
 			return names
 		}
 		if got, none := groupsOf(ada.ID), groupsOf(eve.ID); !slices.Equal(got, []string{"one", "ops"}) || len(none) != 0 {
-			t.Errorf("groups of ada %v, of eve %v", got, none)
+			t.Errorf("groups of ada %v, want one and ops; of eve %v, want none", got, none)
 		}
 		removeGroup := func(name string) error {
 			return write(d, func(ctx context.Context, tx *db.Tx) error { return RemoveGroup(ctx, tx, name) })
@@ -82,7 +82,7 @@ func TestGroups(t *testing.T) {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		if got := groupsOf(ada.ID); !slices.Equal(got, []string{"one"}) {
-			t.Errorf("groups of ada after ops was removed: %v", got)
+			t.Errorf("groups of ada after ops was removed: %v, want one", got)
 		}
 	})
 }

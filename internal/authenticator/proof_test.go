@@ -72,11 +72,11 @@ func TestMergeReplacesOlderProofs(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 		if diff := cmp.Diff(before, old); diff != "" {
-			t.Errorf("%s changed its input:\n%s", name, diff)
+			t.Errorf("%s: Merge changed its argument:\n%s", name, diff)
 		}
 	}
 	if got := Merge(nil, nil); len(got) != 0 {
-		t.Errorf("Merge of nothing = %v", got)
+		t.Errorf("Merge(nil, nil) = %v, want none", got)
 	}
 	// After any number of reauthentications the list has one proof of each authenticator and
 	// can be parsed.

@@ -66,11 +66,12 @@ func (s *Service) editAccountPaced(ctx context.Context, me *Me, kind audit.Kind,
 	})
 }
 
-// endOthers ends everything that could still act for the account: it sets a new stamp, which
-// it returns, and deletes all attempts, machine passes, pending enrolments, sessions except
-// exceptSession and known browsers except the one with the cookie exceptDevice. An empty
-// exception spares none. It also revokes let-in links, since a thief may have issued one in
-// a session that ends now. The account's row stays locked until tx ends.
+// endOthers ends everything that could still act for the account. It sets a new stamp, which
+// it returns. It deletes all attempts and machine passes, all sessions and their pending
+// enrolments except those of exceptSession, and all known browsers except the one with the
+// cookie exceptDevice. An empty exception spares none. It also revokes let-in links, since a
+// thief may have issued one in a session that ends now. The account's row stays locked until
+// tx ends.
 func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err

@@ -86,7 +86,7 @@ func (f *failures) count(now time.Time, of failure, unknownBrowser bool) (number
 	return number, false, event
 }
 
-// isDoubling reports whether n is first times a power of two, from the second on.
+// isDoubling reports whether n is first, 2·first, 4·first and so on.
 func isDoubling(n, first int) bool {
 	for ; n > first && n%2 == 0; n /= 2 {
 	}

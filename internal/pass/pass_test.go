@@ -152,7 +152,7 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 		write(t, d, Purge)
 		var n int
 		if err := db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM passes`, nil, &n); err != nil || n != 0 {
-			t.Errorf("%d passes left after Purge, %v", n, err)
+			t.Errorf("%d passes left after Purge, %v; want none", n, err)
 		}
 	})
 }

@@ -83,7 +83,7 @@ func TestHandoffAdmitsOneBrowserOnce(t *testing.T) {
 			token := handOff(t, d, s, now)
 			visit, back, err := enter(d, token, test.panel, test.state, now.Add(test.after))
 			if !errors.Is(err, test.want) || back != test.back || (visit != "") != (test.want == nil) {
-				t.Errorf("%s: visit %v, back %q, %v", test.name, visit != "", back, err)
+				t.Errorf("%s: got a visit %v, return URL %q, error %v", test.name, visit != "", back, err)
 			}
 			if _, _, err := enter(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
 				t.Errorf("%s, a second time: %v, want ErrHandoff", test.name, err)

@@ -266,10 +266,10 @@ func TestClockSetBackNeverReopensAWindow(t *testing.T) {
 	full := tries(times(5, 0)...)
 	for _, back := range []time.Duration{time.Nanosecond, time.Hour, day, 30 * day, 100 * year} {
 		if got := decide(testkit.Start.Add(-back), full, rules[CodeUnknownDevice], ask(1)); got.Answer != NeedTwoCodes {
-			t.Errorf("clock %v back, code: %+v", back, got)
+			t.Errorf("clock %v back, code: %+v, want NeedTwoCodes", back, got)
 		}
 		if got := decide(testkit.Start.Add(-back), tries(0), rules[BackupCode], ask(1)); got != (Verdict{Answer: Wait, RetryAfter: 5 * time.Second}) {
-			t.Errorf("clock %v back, backup code: %+v", back, got)
+			t.Errorf("clock %v back, backup code: %+v, want Wait for 5 s", back, got)
 		}
 	}
 }
@@ -298,7 +298,7 @@ func TestPasswordsArePacedNotLocked(t *testing.T) {
 	now = now.Add(15 * time.Minute)
 	for i := range 6 {
 		if got := s.try(now, 1).Answer; (got == Allow) != (i < 5) {
-			t.Errorf("after 15 quiet minutes, password %d: %v", i+1, got)
+			t.Errorf("after 15 quiet minutes, password %d: %v, want Allow", i+1, got)
 		}
 	}
 }
@@ -355,7 +355,7 @@ func TestPruneKeepsWhatARuleReaches(t *testing.T) {
 		row = append(prune(now, row, wide), entry{id: uint32(i), at: now, units: 1, tag: uint64(1 + min(i, wide.accounts.units-1))})
 	}
 	if got := decide(row[len(row)-1].at, row, wide, question{units: 1, tag: 1000}); got.Answer != Wait {
-		t.Errorf("an account too many for a network, row of %d entries: %+v", len(row), got)
+		t.Errorf("an account too many for a network, row of %d entries: %+v, want Wait", len(row), got)
 	}
 	many := tries(times(3*maxEntries, 0)...)
 	if got := prune(testkit.Start, many, rules[PasswordUnknownDevice]); len(got) != maxEntries-1 || got[0].id != uint32(2*maxEntries+1) {
@@ -367,7 +367,7 @@ func TestPrefixCountsAccounts(t *testing.T) {
 	var row []entry
 	for account := range uint64(10) {
 		if got := decide(testkit.Start, row, rules[Prefix], question{units: 1, tag: account + 1}); got.Answer != Allow {
-			t.Fatalf("account %d: %+v", account+1, got)
+			t.Fatalf("account %d of the first ten: %+v, want Allow", account+1, got)
 		}
 		row = append(row, entry{id: uint32(account), at: testkit.Start, units: 1, tag: account + 1})
 	}
@@ -375,10 +375,10 @@ func TestPrefixCountsAccounts(t *testing.T) {
 		t.Errorf("the eleventh account: %+v, want %+v", got, want)
 	}
 	if got := decide(testkit.Start.Add(50*time.Minute), row, rules[Prefix], question{units: 1, tag: 1}); got.Answer != Allow {
-		t.Errorf("another try for one of the ten accounts: %+v", got)
+		t.Errorf("another try for one of the ten accounts: %+v, want Allow", got)
 	}
 	if got := decide(testkit.Start.Add(time.Hour), row, rules[Prefix], question{units: 1, tag: 11}); got.Answer != Allow {
-		t.Errorf("an hour later: %+v", got)
+		t.Errorf("an hour later: %+v, want Allow", got)
 	}
 }
 
@@ -390,7 +390,7 @@ func TestAHundredPairsForOnePassword(t *testing.T) {
 	for i := range 100 {
 		now = now.Add(3 * time.Hour)
 		if got := decide(now, row, rule, question{units: 1, passwordSet: set}); got.Answer != Allow {
-			t.Fatalf("pair %d: %+v", i+1, got)
+			t.Fatalf("pair %d: %+v, want Allow", i+1, got)
 		}
 		row = append(row, entry{id: uint32(i), at: now, units: 1})
 	}
@@ -418,7 +418,7 @@ func TestHotInstanceAsksForTwoCodes(t *testing.T) {
 		{0, 99, 10, false}, {0, 100, 10, true}, {0, 2999, 1000, false}, {0, 3000, 1000, true},
 	} {
 		if got := instanceHot(test.lastDay, test.lastYear, test.accounts); got != test.want {
-			t.Errorf("%+v: %v", test, got)
+			t.Errorf("instanceHot for %+v = %v", test, got)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func TestRacedTriesStayWithinTheLimit(t *testing.T) {
 			t.Errorf("64 concurrent tries = %v, want at most 5 allowed and no other error", got)
 		}
 		if n := len(rowOf(t, d, codeKey)); n != allowed {
-			t.Errorf("%d tries stored, %d allowed", n, allowed)
+			t.Errorf("%d tries stored, want the %d that were allowed", n, allowed)
 		}
 		// Further tries one by one fill the limit to exactly five.
 		for range 10 {
@@ -62,7 +62,7 @@ func TestRacedTriesStayWithinTheLimit(t *testing.T) {
 		}
 		clock.Move(day)
 		if got := reserve(ledger, codeKey); got != "allow" {
-			t.Errorf("a day later: %s", got)
+			t.Errorf("a day later: %s, want allow", got)
 		}
 	})
 }
@@ -85,7 +85,7 @@ func TestConcurrentTriesOfANetworkAreNotContended(t *testing.T) {
 			return "allow"
 		})
 		if got[ErrBusy.Error()] > 0 || got["allow"] == 0 {
-			t.Errorf("32 concurrent tries from one network: %v", got)
+			t.Errorf("32 concurrent tries from one network = %v, want allow and never ErrBusy", got)
 		}
 	})
 }
@@ -98,11 +98,11 @@ func TestKeysDoNotShareABudget(t *testing.T) {
 		}
 		for _, key := range []Key{{"bob", CodeUnknownDevice, ""}, {"ada", TwoCodes, ""}, {"ada", CodeUnknownDevice, "device"}, {"", CodeUnknownDevice, ""}} {
 			if got := reserve(ledger, key); got != "allow" {
-				t.Errorf("%+v after ada's budget was used up: %s", key, got)
+				t.Errorf("%+v after ada's budget was used up: %s, want allow", key, got)
 			}
 		}
 		if got := reserve(ledger, codeKey); got != "two codes" {
-			t.Errorf("ada's budget: %s", got)
+			t.Errorf("ada's used-up budget: %s, want two codes", got)
 		}
 	})
 }
@@ -112,11 +112,11 @@ func TestPeekChangesNothing(t *testing.T) {
 		ctx, ledger := context.Background(), NewLedger(d, testkit.NewClock().Now)
 		for range 10 {
 			if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 5}); err != nil || v.Answer != Allow {
-				t.Fatalf("Peek = %+v, %v", v, err)
+				t.Fatalf("Peek = %+v, %v; want Allow", v, err)
 			}
 		}
 		if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 6}); err != nil || v.Answer != NeedTwoCodes {
-			t.Errorf("Peek for 6 units = %+v, %v", v, err)
+			t.Errorf("Peek for 6 units = %+v, %v; want NeedTwoCodes", v, err)
 		}
 		if row := rowOf(t, d, codeKey); len(row) != 0 {
 			t.Errorf("%d entries after Peek, want none", len(row))
@@ -132,7 +132,7 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 		for range 4 {
 			r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1})
 			if err != nil || v.Answer != Allow {
-				t.Fatalf("Reserve = %+v, %v", v, err)
+				t.Fatalf("Reserve = %+v, %v; want Allow", v, err)
 			}
 			mine = append(mine, r)
 			clock.Move(time.Minute)
@@ -170,7 +170,7 @@ func TestGiveBackTakesOutOnlyItsOwnTry(t *testing.T) {
 			return testkit.Outcome(ledger.GiveBack(ctx, []Reservation{mine[0], mine[2], mine[3]}[i]))
 		})
 		if n := len(rowOf(t, d, codeKey)); got["ok"] != 3 || n != 0 {
-			t.Errorf("concurrent GiveBack = %v, %d entries left", got, n)
+			t.Errorf("concurrent GiveBack = %v, %d entries left; want three ok, and none left", got, n)
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestRefusedTryHasNoReservationAndLeavesNoTrace(t *testing.T) {
 		clock.Move(10 * time.Minute)
 		_, v, err := ledger.Reserve(ctx, Try{Key: key, Units: 1})
 		if err != nil || v != (Verdict{Wait, BackupCodeIssue, 50 * time.Minute}) {
-			t.Errorf("refused Reserve = %+v, %v", v, err)
+			t.Errorf("Reserve = %+v, %v; want Wait for 50 minutes", v, err)
 		}
 		if n := len(rowOf(t, d, key)); n != 3 {
 			t.Errorf("%d entries, want 3: a refusal must not make the wait longer", n)
@@ -210,7 +210,7 @@ func TestBudgetSurvivesARestart(t *testing.T) {
 			must(t, d.Close())
 			ledger = NewLedger(testkit.Open(t, rawURL), testkit.NewClock().Now)
 			if got := reserve(ledger, codeKey); got != "two codes" {
-				t.Errorf("after a restart (R4): %s", got)
+				t.Errorf("after a restart (R4): %s, want two codes", got)
 			}
 		})
 	}
@@ -289,10 +289,10 @@ func TestCorruptRowsAreDenied(t *testing.T) {
 				return err
 			}))
 			if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse {
-				t.Errorf("%s: Peek = %+v, %v", name, v, err)
+				t.Errorf("%s: Peek = %+v, %v; want Refuse and an error", name, v, err)
 			}
 			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); err == nil || v.Answer != Refuse || len(r.rows) != 0 {
-				t.Errorf("%s: Reserve = %+v, %+v, %v", name, r, v, err)
+				t.Errorf("%s: Reserve = %+v, %+v, %v; want Refuse and an error", name, r, v, err)
 			}
 			if err := ledger.GiveBack(ctx, Reservation{rows: []reservedRow{{key: codeKey, version: 2}}}); err == nil {
 				t.Errorf("%s: GiveBack succeeded", name)
@@ -308,10 +308,10 @@ func TestNoLedgerNoVerification(t *testing.T) {
 		cancel()
 		check := func(name string, ctx context.Context) {
 			if v, err := ledger.Peek(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse {
-				t.Errorf("%s (F2): Peek = %+v, %v", name, v, err)
+				t.Errorf("%s (F2): Peek = %+v, %v; want Refuse and ErrUnavailable", name, v, err)
 			}
 			if r, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1}); !errors.Is(err, db.ErrUnavailable) || v.Answer != Refuse || len(r.rows) != 0 {
-				t.Errorf("%s (F2): Reserve = %+v, %v", name, v, err)
+				t.Errorf("%s (F2): Reserve = %+v, %v; want Refuse and ErrUnavailable", name, v, err)
 			}
 		}
 		check("cancelled", cancelled)
@@ -371,12 +371,12 @@ func TestSeveralTriesAreReservedTogetherOrNotAtAll(t *testing.T) {
 		both := []Try{{Key: prefix, Units: 1, Tag: "ada"}, {Key: codeKey, Units: 1}}
 		for range 5 {
 			if _, v, err := ledger.Reserve(ctx, both...); err != nil || v.Answer != Allow {
-				t.Fatalf("Reserve = %+v, %v", v, err)
+				t.Fatalf("Reserve = %+v, %v; want Allow", v, err)
 			}
 		}
 		r, v, err := ledger.Reserve(ctx, both...)
 		if err != nil || v.Answer != NeedTwoCodes || v.Bucket != CodeUnknownDevice || len(r.rows) != 0 {
-			t.Fatalf("sixth try: %+v, %+v, %v", r, v, err)
+			t.Fatalf("sixth try: %+v, %+v, %v; want NeedTwoCodes and no reservation", r, v, err)
 		}
 		if n := len(rowOf(t, d, prefix)); n != 5 {
 			t.Errorf("the prefix has %d entries after a refused try, want 5", n)
@@ -410,16 +410,16 @@ func TestOwnedTriesStayCountedAndRaiseNoSuspicion(t *testing.T) {
 		ledger := NewLedger(d, clock.Now)
 		for _, attempt := range []string{"mine", "mine", "other", "other", "mine"} {
 			if _, v, err := ledger.Reserve(ctx, Try{Key: codeKey, Units: 1, Tag: attempt}); err != nil || v.Answer != Allow {
-				t.Fatalf("Reserve = %+v, %v", v, err)
+				t.Fatalf("Reserve = %+v, %v; want Allow", v, err)
 			}
 		}
 		before := testkit.Start.Add(-day)
 		if got, err := ledger.Suspect(ctx, d.Reader(), "ada", before); err != nil || got.Codes != 5 || !got.Suspect {
-			t.Errorf("Suspect = %+v, %v", got, err)
+			t.Errorf("Suspect = %+v, %v; want 5 codes and a suspect password", got, err)
 		}
 		must(t, d.Write(ctx, func(tx *db.Tx) error { return MarkOwned(ctx, tx, "ada", "mine") }))
 		if got, err := ledger.Suspect(ctx, d.Reader(), "ada", before); err != nil || got.Codes != 2 || got.Notice {
-			t.Errorf("after the attempt became a session: %+v, %v", got, err)
+			t.Errorf("after the attempt became a session: Suspect = %+v, %v; want 2 codes and no notice", got, err)
 		}
 		if got := reserve(ledger, codeKey); got != "two codes" {
 			t.Errorf("sixth code: %s; want a refusal, since a success gives nothing back (R6)", got)
@@ -446,7 +446,7 @@ func TestMeasureCountsAllAccountsForAllNodes(t *testing.T) {
 		}
 		for name, ledger := range map[string]*Ledger{"the one that measured": ledger, "another": node} {
 			if got := reserve(ledger, Key{Account: "zoe", Bucket: CodeUnknownDevice}); got != "two codes" {
-				t.Errorf("%s: code for another account: %s", name, got)
+				t.Errorf("on node %q, code of another account: %s, want two codes", name, got)
 			}
 		}
 		clock.Move(day)

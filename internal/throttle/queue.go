@@ -41,6 +41,7 @@ const (
 	// separately from all unknown ones. Without it, each further known browser, which a
 	// sign-in creates, would add a pace of its own, and each sign-in writes events.
 	pacePerAccount = 360
+
 	// paceForEach passwords may match from each browser or network even when the account has
 	// reached pacePerAccount, so that other browsers can't shut this one out.
 	paceForEach = 10

@@ -325,12 +325,12 @@ func TestRightPasswordsHaveAPaceToo(t *testing.T) {
 	// The pace concerns that browser only.
 	for _, other := range []Place{{Account: "eve", Known: true, Browser: "another"}, {Account: "eve", Browser: "hers"}, {Account: "ada", Known: true, Browser: "hers"}, {}} {
 		if err := enter(other); err != nil {
-			t.Errorf("%+v: %v", other, err)
+			t.Errorf("another place %+v: %v, want a slot", other, err)
 		}
 	}
 	now = now.Add(pace.RetryAfter)
 	if err := enter(eve); err != nil {
-		t.Errorf("after the first match is old: %v", err)
+		t.Errorf("after the first match is old: %v, want a slot", err)
 	}
 	now = now.Add(2 * paceWithin)
 	if err := enter(Place{Account: "ada", Known: true}); err != nil || len(q.matched) != 2 {
