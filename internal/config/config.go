@@ -49,7 +49,7 @@ type Config struct {
 	TLS struct {
 		// Certificates are pairs of files. A host gets the first pair with a
 		// certificate for it. The hosts of public_url and of each panel with an upstream need one.
-		// In the file only.
+		// It can be set in the file only.
 		Certificates []Pair `yaml:"certificates"`
 
 		// ACME obtains and renews a certificate for each of those hosts (RFC 8555). The

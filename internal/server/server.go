@@ -276,8 +276,8 @@ func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-// serveAuxiliary serves handler at an additional address, which the configuration key
-// names in errors. If address is empty, it has no effect.
+// serveAuxiliary serves handler at an additional address. key is the configuration key of
+// the address, for errors. If address is empty, serveAuxiliary has no effect.
 func (p *Portal) serveAuxiliary(ctx context.Context, key, address string, handler http.Handler) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
