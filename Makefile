@@ -56,7 +56,7 @@ for format in deb rpm; do \
 done
 endef
 
-.PHONY: build check deps tools-installed vulncheck unit race fuzz faults e2e test bench packages packages-test demo clean
+.PHONY: build check deps tools-installed vulncheck test-binary unit race fuzz faults e2e test bench packages packages-test demo clean
 
 build:
 	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
@@ -105,6 +105,13 @@ tools-installed:
 e2e/node_modules/.package-lock.json: e2e/package-lock.json | tools-installed
 	cd e2e && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
+
+# The program that the tests of test/ run.
+unit race faults: export SALLYPORT_TEST_BINARY := $(CURDIR)/bin/test/sallyport
+unit race faults: test-binary
+
+test-binary:
+	go build -trimpath -o bin/test/sallyport ./cmd/sallyport
 
 unit:
 	$(POSTGRES) go test -timeout $(TIMEOUT) ./...

@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// Check ends the test if err is not nil.
 func Check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -12,6 +13,7 @@ func Check(t *testing.T, err error) {
 	}
 }
 
+// IsTimeout reports whether err says that a network operation took too long.
 func IsTimeout(err error) bool {
 	timeout, ok := err.(net.Error)
 	return ok && timeout.Timeout()

@@ -7,6 +7,7 @@ import (
 	"testing"
 )
 
+// MoveFile renames a file.
 func MoveFile(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.Rename(from, to); err != nil {
@@ -14,6 +15,7 @@ func MoveFile(t *testing.T, from, to string) {
 	}
 }
 
+// CopyFile copies a file, for its owner only.
 func CopyFile(t *testing.T, from, to string) {
 	t.Helper()
 	content, err := os.ReadFile(from)
@@ -21,7 +23,8 @@ func CopyFile(t *testing.T, from, to string) {
 	Check(t, os.WriteFile(to, content, 0o600))
 }
 
-// EditFile replaces a text in a file of a proxy's folder.
+// EditFile replaces old by new in a file of the folder dir, and fails the test where the
+// file doesn't hold old.
 func EditFile(t *testing.T, dir, file, old, new string) {
 	t.Helper()
 	path := filepath.Join(dir, file)
@@ -35,6 +38,7 @@ func EditFile(t *testing.T, dir, file, old, new string) {
 	WriteFile(t, path, strings.ReplaceAll(string(text), old, new))
 }
 
+// CopyInto copies a file into a folder, under its own name.
 func CopyInto(t *testing.T, file, dir string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -44,6 +48,7 @@ func CopyInto(t *testing.T, file, dir string) {
 	WriteFile(t, filepath.Join(dir, filepath.Base(file)), string(text))
 }
 
+// WriteFile writes text into a file that every user of the machine may read.
 func WriteFile(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {

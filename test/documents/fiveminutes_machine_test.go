@@ -38,7 +38,10 @@ type installation struct {
 func newInstallation(t *testing.T) installation {
 	t.Helper()
 	program := sallyport.BuildProgram(t)
-	dir := filepath.Dir(program)
+	dir := t.TempDir()
+	text, err := os.ReadFile(program)
+	testkit.Check(t, err)
+	testkit.Check(t, os.WriteFile(filepath.Join(dir, "sallyport"), text, 0o755))
 	buildPackage(t, program, filepath.Join(dir, "sallyport_0.0.0_"+runtime.GOARCH+".deb"))
 	standIns := filepath.Join(dir, "standins")
 	testkit.Check(t, os.Mkdir(standIns, 0o755))

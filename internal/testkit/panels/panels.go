@@ -35,7 +35,7 @@ func Guarded(t *testing.T, panel http.Handler, settings ...string) *portal.Porta
 	return GuardedAt(t, s.URL, settings...)
 }
 
-// GuardedAt is guarded for a panel that listens at an origin.
+// GuardedAt is [Guarded] for a panel that listens at an origin.
 func GuardedAt(t *testing.T, upstream string, settings ...string) *portal.Portal {
 	t.Helper()
 	whole, own := "", ""
@@ -110,6 +110,7 @@ func ServeEcho(w http.ResponseWriter, r *http.Request) {
 	io.Copy(conn, buffered)
 }
 
+// ServeEvents sends server-sent events until the client is gone.
 func ServeEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	for i := 0; r.Context().Err() == nil; i++ {
@@ -122,6 +123,7 @@ func ServeEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// WriteConfig writes a configuration into a file and returns its path.
 func WriteConfig(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")

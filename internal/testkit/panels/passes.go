@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
+// ShownPass finds a machine pass in what a page or a command shows.
 var ShownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
 
 // PanelRadio is a setting that declares one panel, which doesn't run.
@@ -35,6 +36,8 @@ func MakePass(t *testing.T, b *portal.Browser, name string, more ...string) stri
 	return token
 }
 
+// PassFields returns the fields of the form for a new pass; more are in place of the
+// usual ones.
 func PassFields(name string, more ...string) []string {
 	fields := map[string]string{"name": name, "panel": Radio, "path": "/", "methods": "", "addresses": "", "days": "90"}
 	for i := 0; i+1 < len(more); i += 2 {
@@ -57,10 +60,13 @@ func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, pat
 	return token.Reveal()
 }
 
+// AsHeader returns the header of Sallyport's own that carries a pass.
 func AsHeader(token string) http.Header { return http.Header{"Sallyport-Pass": {token}} }
 
+// AsBearer returns the Authorization header that carries a pass as a bearer token.
 func AsBearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
+// AsBasic returns the Authorization header that carries a pass as a password.
 func AsBasic(token string) http.Header {
 	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
 }

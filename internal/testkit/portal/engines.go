@@ -47,12 +47,14 @@ func StartNodes(t *testing.T, n int, settings ...string) []*Portal {
 	return nodes
 }
 
+// MoveAll moves the clock of every node.
 func MoveAll(nodes []*Portal, d time.Duration) {
 	for _, p := range nodes {
 		p.Clock.Move(d)
 	}
 }
 
+// DeviceCookie is the cookie of known browsers on plain http.
 const DeviceCookie = "sallyport-device"
 
 // NetworkAddress returns an address in the nth IPv4 /24 of a test.

@@ -23,11 +23,13 @@ func VisibleText(page string) string {
 	return html.UnescapeString(unseen.ReplaceAllString(page, " "))
 }
 
+// Unescape returns a page's text without HTML's escapes.
 func Unescape(text string) string { return html.UnescapeString(text) }
 
 // Summary is an answer in one line.
 func Summary(a Answer) string { return fmt.Sprint(a.Status, " ", a.Location) }
 
+// OneOf reports whether a status is one of those allowed.
 func OneOf(status int, allowed ...int) bool { return slices.Contains(allowed, status) }
 
 var linkPattern = regexp.MustCompile(`(?:href|src|action|poster|srcset|data|formaction)="([^"]*)"`)

@@ -61,6 +61,8 @@ func ToListener(t *testing.T, p *Portal, method, path, host string, header http.
 // StreamTime is far more than the gateway takes to notice that a visit ended.
 const StreamTime = 30 * time.Second
 
+// Dial connects to where the portal listens. The connection times out after
+// [StreamTime].
 func Dial(t *testing.T, p *Portal) net.Conn {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", p.At)

@@ -19,6 +19,7 @@ func CountRows(t *testing.T, p *Portal, query string, args ...any) int {
 	return n
 }
 
+// SessionsOfQuery counts the sessions of the account with a name.
 const SessionsOfQuery = `SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`
 
 // ChangeRows runs a statement as somebody would who writes the database, and
@@ -63,6 +64,7 @@ func DatabaseOf(p *Portal) []string {
 	return nil
 }
 
+// UnusedCodesOf counts the unused backup codes of the account with a name.
 const UnusedCodesOf = `SELECT COUNT(*) FROM backup_codes WHERE used_at IS NULL AND account_id = (SELECT id FROM accounts WHERE name = $1)`
 
 // MustAccount returns the account of that name as it is now.
@@ -90,6 +92,7 @@ const halfDone = `
 	UNION ALL
 	SELECT 'authenticator without a secret: ' || id FROM authenticators WHERE id NOT IN (SELECT authenticator_id FROM totp)`
 
+// NothingHalfDone fails the test where [halfDone] finds something.
 func NothingHalfDone(t *testing.T, d *db.DB) {
 	t.Helper()
 	found, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, halfDone)

@@ -75,6 +75,8 @@ func TryCode(b *Browser, path string, fields ...string) string {
 	return Outcome(b.Post(path, fields...))
 }
 
+// Outcome says what became of a code, from the answer to it: one of the constants
+// above, or the answer in one line.
 func Outcome(a Answer) string {
 	said := VisibleText(a.Body)
 	switch {
@@ -116,6 +118,7 @@ func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
 	}
 }
 
+// OpenLetIn opens a let-in link in a browser, and fails the test unless it is taken.
 func OpenLetIn(t *testing.T, b *Browser, ticket string) {
 	t.Helper()
 	if a := b.Post("/setup", "ticket", ticket); a.Location != "/login?notice=let_in" {
@@ -136,13 +139,14 @@ func LinkFor(t *testing.T, b *Browser) string {
 	return found[1]
 }
 
-// LeadsTo is a redirect to where path begins, but for /login when path isn't.
+// LeadsTo returns a function that reports whether an answer is a redirect to where path begins, but for /login when path isn't.
 func LeadsTo(path string) func(Answer) bool {
 	return func(a Answer) bool {
 		return a.Status == http.StatusSeeOther && strings.HasPrefix(a.Location, path) && (path != "/" || !strings.HasPrefix(a.Location, "/login"))
 	}
 }
 
+// ShowsCodes reports whether a page shows a whole set of backup codes.
 func ShowsCodes(a Answer) bool {
 	return a.Status == http.StatusOK && len(ShownCodes(a.Body)) == 10
 }

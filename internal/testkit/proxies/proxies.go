@@ -67,6 +67,7 @@ func InOrder(written Order) map[string]RealProxy {
 	}
 }
 
+// NginxCommand returns the command that starts nginx before sites.
 func NginxCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
 	for _, file := range []string{"sallyport.conf", "sallyport-headers.conf", "sallyport-maps.conf"} {
 		testkit.CopyInto(t, testkit.Path("deploy/proxy/nginx/"+file), dir)
@@ -171,6 +172,7 @@ Define sallyport %[3]s
 	return exec.Command("apache2", "-DFOREGROUND", "-f", filepath.Join(dir, "httpd.conf"))
 }
 
+// HostOf returns the host of an origin.
 func HostOf(origin string) string {
 	_, host, _ := strings.Cut(origin, "://")
 	return host

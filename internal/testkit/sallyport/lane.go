@@ -33,6 +33,7 @@ type Lane struct {
 	Through func() http.RoundTripper // how a visitor comes, where there is more than one way
 }
 
+// Below returns a random number from 0 to n-1.
 func (l *Lane) Below(n int64) int64 {
 	l.random.Lock()
 	defer l.random.Unlock()
@@ -265,6 +266,7 @@ func (l *Lane) Examine(touched []*Owner) {
 	l.Command("audit", "verify")
 }
 
+// Node is one of several runs of the program on one database.
 type Node struct {
 	*Program
 	*Process

@@ -46,6 +46,7 @@ type Credential struct {
 	Code   string
 }
 
+// Form returns the path and the field in which a credential is sent.
 func (c Credential) Form() (path, field string) {
 	if c.Backup {
 		return "/login/backup-code", "backup_code"

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -20,28 +21,21 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// Walk asks for a page as a person does and follows every redirect, the one of the page
-// that leads on after a form too.
-func (v *Visitor) Walk(page string) (a portal.Answer, err error) {
-	for range 10 {
-		if a, err = v.Send(http.MethodGet, page); err != nil {
-			return a, err
-		}
-		_, refresh, _ := strings.Cut(a.Header.Get("Refresh"), "url=")
-		if page = cmp.Or(a.Location, refresh); page == "" {
-			return a, nil
-		}
-	}
-	return a, fmt.Errorf("redirects without an end: %s", page)
-}
-
 // StartTime is how long the program may take until it answers, on a machine
 // with other work.
 const StartTime = 30 * time.Second
 
-// BuildProgram builds what ships and returns its path.
+// BinaryVariable names the environment variable with the absolute path of a program
+// that was built already, so that the tests of many packages share one build.
+const BinaryVariable = "SALLYPORT_TEST_BINARY"
+
+// BuildProgram returns the path of the program as it ships: the one that
+// [BinaryVariable] names, or else one that is built for this test.
 func BuildProgram(t *testing.T) string {
 	t.Helper()
+	if path := os.Getenv(BinaryVariable); path != "" {
+		return path
+	}
 	path := filepath.Join(t.TempDir(), "sallyport")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/sallyport")
 	build.Dir = testkit.Path(".")
@@ -143,11 +137,13 @@ func (one *Process) Kill() {
 	}
 }
 
+// Wait waits until the process ended, and returns how it did.
 func (one *Process) Wait() error {
 	<-one.Ended
 	return one.Err
 }
 
+// Output returns what the process printed. Call it after its end.
 func (one *Process) Output() string { return one.out.String() }
 
 // Command runs a command, which must end well.
@@ -165,6 +161,8 @@ type Visitor struct {
 	client     *http.Client
 }
 
+// NewVisitor returns a browser without cookies, for the program at base. Its requests
+// come from the address from, by X-Forwarded-For.
 func NewVisitor(t *testing.T, base, from string) *Visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -195,6 +193,21 @@ func (v *Visitor) CookieAt(origin, name string) string {
 		}
 	}
 	return ""
+}
+
+// Walk asks for a page as a person does and follows every redirect, the one of the page
+// that leads on after a form too.
+func (v *Visitor) Walk(page string) (a portal.Answer, err error) {
+	for range 10 {
+		if a, err = v.Send(http.MethodGet, page); err != nil {
+			return a, err
+		}
+		_, refresh, _ := strings.Cut(a.Header.Get("Refresh"), "url=")
+		if page = cmp.Or(a.Location, refresh); page == "" {
+			return a, nil
+		}
+	}
+	return a, fmt.Errorf("redirects without an end: %s", page)
 }
 
 // Unexpected is an answer that isn't the one that was due.

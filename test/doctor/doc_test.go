@@ -1,0 +1,3 @@
+// Package doctor tests what the doctor command finds behind real proxies that are
+// configured well, and badly.
+package doctor

@@ -1,0 +1,5 @@
+// Package replay tests that a code, a backup code and a time step open one session each,
+// on one node and on several, whatever the clocks and keys are.
+//
+// A test whose name has a number, as in TestAttack142, is that attack in docs/attacks.md.
+package replay
