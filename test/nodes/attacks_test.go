@@ -10,7 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// ATTACKS 2, 30, 44, 80, where a balancer hands each request to another node.
+// Attacks 2, 30, 44 and 80, where a balancer hands each request to another node.
 func TestAttacksOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	const rounds = 12

@@ -146,7 +146,7 @@ func (c *cluster) restart(one *sallyport.Node) {
 	c.awaitTurn(one)
 }
 
-// ATTACKS 148. One node after the other restarts.
+// Attack 148. One node after the other restarts.
 func TestAttack148RollingRestart(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, clusterOwners)
@@ -161,7 +161,7 @@ func TestAttack148RollingRestart(t *testing.T) {
 	}
 }
 
-// ATTACKS 117. The keys change on all nodes meanwhile.
+// Attack 117. The keys change on all nodes meanwhile.
 func TestAttack117RotationOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, clusterOwners)

@@ -68,7 +68,7 @@ func TestOneSignInOpensEveryPanel(t *testing.T) {
 			thief := p.Browser(t)
 			thief.SetCookieAt(test.at, test.name, test.value)
 			if a := thief.Get(test.at + "/"); a.Status == http.StatusOK {
-				t.Errorf("%s of %.4s opens %s (ATTACKS 100)", test.name, test.value, test.at)
+				t.Errorf("%s of %.4s opens %s (attack 100)", test.name, test.value, test.at)
 			}
 		}
 		// Signing out closes all.

@@ -23,7 +23,7 @@ func with(h http.Header, name, value string) http.Header {
 	return h
 }
 
-// preflightsPass holds the door in front of panel radio against ATTACKS 94:
+// preflightsPass holds the door in front of panel radio against attack 94:
 // below /api/ preflights pass, without identity; nothing else is opened by one.
 func preflightsPass(t *testing.T, p *portal.Portal) {
 	t.Helper()

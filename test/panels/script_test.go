@@ -110,7 +110,7 @@ func startFor(path string) string {
 	return panels.Radio + "/.sallyport/start?" + url.Values{"return": {back}}.Encode()
 }
 
-// ATTACKS 99: neither the question nor the page leads elsewhere.
+// Attack 99: neither the question nor the page leads elsewhere.
 func TestAttack99SignedInPageStaysHere(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "bob")

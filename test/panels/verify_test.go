@@ -142,7 +142,7 @@ func TestR21VerifyBelievesOneFamilyOfHeaders(t *testing.T) {
 	})
 }
 
-// ATTACKS 89: nobody but a trusted proxy is answered.
+// Attack 89: nobody but a trusted proxy is answered.
 func TestAttack89UntrustedCaller(t *testing.T) {
 	aboutVideo(t, "192.0.2.1", func(t *testing.T, p *portal.Portal) {
 		b := p.Browser(t)

@@ -48,7 +48,7 @@ func TestRealProxiesAskForTheFactorAndComeBack(t *testing.T) {
 	})
 }
 
-// ATTACKS 87, 90, 91, 94, 96: what a client writes changes neither what is
+// Attacks 87, 90, 91, 94 and 96: what a client writes changes neither what is
 // decided about nor who the panel sees.
 func TestAttack87And90RealProxies(t *testing.T) {
 	proxies.BehindProxies(t, func(t *testing.T, p *portal.Portal) {
@@ -92,7 +92,7 @@ func TestAttack87And90RealProxies(t *testing.T) {
 	})
 }
 
-// ATTACKS 91: wherever the panel serves something, it was an open path however
+// Attack 91: wherever the panel serves something, it was an open path however
 // it is read.
 func TestAttack91RealProxies(t *testing.T) {
 	proxies.BehindProxies(t, func(t *testing.T, p *portal.Portal) {
@@ -161,7 +161,7 @@ func raw(t *testing.T, at, host, target string) (status int, body string) {
 	return status, string(answer[:n])
 }
 
-// ATTACKS 98: a portal that is down, that answers 500 or half an answer leaves
+// Attack 98: a portal that is down, that answers 500 or half an answer leaves
 // the panel closed.
 func TestAttack98PortalDown(t *testing.T) {
 	t.Parallel()
@@ -211,7 +211,7 @@ func TestAttack98PortalDown(t *testing.T) {
 	}
 }
 
-// ATTACKS 98: an answer without an end keeps the panel closed and nobody else out.
+// Attack 98: an answer without an end keeps the panel closed and nobody else out.
 func TestAttack98PortalWithoutAnEnd(t *testing.T) {
 	t.Parallel()
 	for name, command := range proxies.RealProxies {
@@ -243,7 +243,7 @@ func TestAttack98PortalWithoutAnEnd(t *testing.T) {
 // silence is how long a client listens to a panel whose portal says nothing.
 const silence = 2 * time.Second
 
-// ATTACKS 98: a portal that doesn't answer keeps the panel closed, and the proxy
+// Attack 98: a portal that doesn't answer keeps the panel closed, and the proxy
 // serves others meanwhile.
 func TestAttack98PortalSlow(t *testing.T) {
 	t.Parallel()
