@@ -19,7 +19,7 @@ func TestClockShowsTheMarkOfARunningServer(t *testing.T) {
 				t.Fatalf("before the server started: %d\n%s%s", code, out, errs)
 			}
 			running := start(t, environ, "serve")
-			url := running.waitFor(t, `Sallyport is url (\S+)`)[1]
+			url := running.waitFor(t, `Sallyport is at (\S+)`)[1]
 			resp, err := http.Get(url + "readyz")
 			if err != nil {
 				t.Fatal(err)
