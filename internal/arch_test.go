@@ -88,8 +88,8 @@ var cached = []string{"accounts", "groups", "members", "sessions", "visits", "pa
 var silent = []string{
 	"internal/account/Lock",                                                        // it locks a row and changes nothing
 	"internal/account/AddGroup", "internal/account/Create", "internal/pass/Create", // a new row is in no cache
-	"internal/session/Seen", "internal/pass/Seen", // the caller caches the time
-	"internal/session/Sweep", "internal/pass/Sweep", // the expiry is checked at each use
+	"internal/session/NoteUse", "internal/pass/NoteUse", // the caller caches the time
+	"internal/session/Expire", "internal/pass/Expire", // the expiry is checked at each use
 }
 
 // checks are the rules. Each returns the faults of one file.
@@ -351,7 +351,7 @@ func checkCached(s source) []string {
 				case *ast.SelectorExpr:
 					invalidates = invalidates || fun.Sel.Name == "Changed"
 				case *ast.Ident:
-					invalidates = invalidates || fun.Name == "set" && s.pkg == "internal/account"
+					invalidates = invalidates || fun.Name == "changeOne" && s.pkg == "internal/account"
 				}
 			}
 			expr, ok := n.(ast.Expr)
