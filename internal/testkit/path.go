@@ -5,11 +5,11 @@ import (
 	"path/filepath"
 )
 
-// Path returns the absolute path of a file or folder of the repository, from its
-// slash-separated name relative to the root. It works in the test of any package.
+// Path returns the absolute path of a file or directory of the repository, from its
+// slash-separated path relative to the root. It works in the tests of every package.
 func Path(name string) string { return filepath.Join(root(), filepath.FromSlash(name)) }
 
-// root returns the repository's root: the nearest folder with a go.mod, from the
+// root returns the repository's root: the nearest directory with a go.mod, from the
 // working directory up.
 func root() string {
 	dir, err := os.Getwd()

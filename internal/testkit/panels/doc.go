@@ -1,3 +1,3 @@
-// Package panels has the panels that tests put behind a portal, the configuration
-// that declares them, and what people and scripts do at a panel.
+// Package panels provides panels for tests to put behind a portal, the configuration that
+// declares them, and the requests of users and programs to a panel.
 package panels

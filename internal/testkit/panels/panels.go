@@ -18,16 +18,15 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// KeepVisit has the portal keep the browser's visit in memory.
+// KeepVisit makes the portal cache the browser's visit.
 func KeepVisit(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
 	t.Helper()
 	testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
 	Received(t, Navigate(b, page))
 }
 
-// Guarded starts a portal whose gateway serves radio from a panel of the test's own;
-// settings are further lines of that panel, and of the whole configuration where they
-// aren't indented.
+// Guarded starts a portal whose gateway serves the host Radio from panel. settings are
+// further lines of the configuration: indented lines belong to that panel.
 func Guarded(t *testing.T, panel http.Handler, settings ...string) *portal.Portal {
 	t.Helper()
 	s := httptest.NewServer(panel)
@@ -49,25 +48,25 @@ func GuardedAt(t *testing.T, upstream string, settings ...string) *portal.Portal
 	return portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf("public_url: %s\n%spanels:\n  - url: %s\n    upstream: %s\n%s", PortalAt, whole, Radio, upstream, own)))
 }
 
-// AnswerWithRequest answers with what it got, as the panels of other tests do.
+// AnswerWithRequest answers with the received request, as [StartPanel] does.
 func AnswerWithRequest(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(Seen{"radio", r.Method, r.RequestURI, r.Host, "", r.Header})
 }
 
-// Two panels on hosts that share nothing, and the portal on a third.
+// The URLs of the portal and of two panels, on hosts without a common domain.
 const (
 	PortalAt = "http://auth.test"
 	Radio    = "http://radio.example"
 	Video    = "http://video.test"
 )
 
-// Seen is what a panel got.
+// Seen is the request that a panel received.
 type Seen struct {
 	Panel, Method, URI, Host, Body string
 	Header                         http.Header
 }
 
-// StartPanel starts a panel that answers with what it got.
+// StartPanel starts a panel that answers with the received request.
 func StartPanel(t *testing.T, name string) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +84,7 @@ func StartPanel(t *testing.T, name string) *httptest.Server {
 			for _, name := range []string{"sallyport", "sallyport-visit", "__Host-sallyport-visit", "Sallyport-State", "own"} {
 				http.SetCookie(w, &http.Cookie{Name: name, Value: "planted", Path: "/"})
 			}
-			// Browsers send back what has no name as it stands.
+			// Browsers send a cookie without a name back as its value alone.
 			w.Header().Add("Set-Cookie", "=sallyport-visit=planted; Path=/")
 		}
 		body, _ := io.ReadAll(r.Body)
@@ -96,14 +95,14 @@ func StartPanel(t *testing.T, name string) *httptest.Server {
 	return s
 }
 
-// ServeEcho speaks to a connection that was upgraded.
+// ServeEcho upgrades the connection and echoes what it receives.
 func ServeEcho(w http.ResponseWriter, r *http.Request) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer conn.Close()
-	// Proof that a WebSocket was meant, which HAProxy asks for (RFC 6455, section 4.2.2).
+	// HAProxy checks the Sec-WebSocket-Accept header (RFC 6455, section 4.2.2).
 	proof := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 		r.Header.Get("Upgrade"), base64.StdEncoding.EncodeToString(proof[:]))

@@ -18,14 +18,14 @@ import (
 // ShownPass finds a machine pass in what a page or a command shows.
 var ShownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
 
-// PanelRadio is a setting that declares one panel, which doesn't run.
+// PanelRadio returns a setting that declares the panel Radio, without a running server.
 func PanelRadio(t *testing.T) string {
 	t.Helper()
 	return "SALLYPORT_CONFIG=" + WriteConfig(t, "panels: [{url: "+Radio+", upstream: 'http://127.0.0.1:9'}]\n")
 }
 
-// MakePass makes a pass in the browser; more are fields in place of the usual
-// ones.
+// MakePass creates a pass in the browser and returns its token. more are fields, pairs of
+// name and value, that replace the usual ones.
 func MakePass(t *testing.T, b *portal.Browser, name string, more ...string) string {
 	t.Helper()
 	a := b.Post("/settings/security/passes", PassFields(name, more...)...)
@@ -50,7 +50,7 @@ func PassFields(name string, more ...string) []string {
 	return pairs
 }
 
-// OperatorsPass makes a pass as the command line does.
+// OperatorsPass creates a pass as the command line does and returns its token.
 func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, path, methods, addresses string) string {
 	t.Helper()
 	scope, err := access.NewScope(panel, path, methods, addresses)
@@ -71,7 +71,7 @@ func AsBasic(token string) http.Header {
 	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
 }
 
-// OnlyPass returns the account's pass of that name.
+// OnlyPass returns the account's pass with this name.
 func OnlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
 	t.Helper()
 	all, err := pass.List(context.Background(), p.DB.Reader(), portal.MustAccount(t, p, owner).ID)

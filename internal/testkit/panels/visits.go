@@ -9,18 +9,18 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// AsPerson is what a browser sends that goes to a page.
+// AsPerson returns the headers of a browser that opens a page.
 func AsPerson() http.Header {
 	return http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}, "Accept": {"text/html"}}
 }
 
-// Navigate asks for a page as a person does, and follows every redirect.
+// Navigate opens a page as a browser does and follows every redirect.
 func Navigate(b *portal.Browser, page string) portal.Answer {
 	b.Do(http.MethodGet, page, nil, http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}})
 	return b.Follow()
 }
 
-// Received reads what a panel saw, and fails the test where the answer isn't one's.
+// Received returns the request that a panel received. It fails the test unless a panel answered.
 func Received(t *testing.T, a portal.Answer) Seen {
 	t.Helper()
 	var s Seen
@@ -42,7 +42,7 @@ func Visit(t *testing.T, p *portal.Portal, name, page string) *portal.Browser {
 	return b
 }
 
-// SignInHere fills in the sign-in page that the browser is at.
+// SignInHere submits the sign-in page that the browser shows.
 func SignInHere(t *testing.T, b *portal.Browser, name string) {
 	t.Helper()
 	back := portal.FieldOf(b.Last.Body, "return")
@@ -50,10 +50,10 @@ func SignInHere(t *testing.T, b *portal.Browser, name string) {
 	b.Follow()
 }
 
-// Asked are questions about a page of video in the shape that each proxy sends:
-// for Traefik pkg/middlewares/auth/forward.go, for Envoy
-// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc; the other
-// three run for real in package proxies.
+// Asked returns the request that a proxy sends to ask about a page of Video: for Traefik
+// by pkg/middlewares/auth/forward.go, for Envoy by
+// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. Package proxies runs
+// the other three.
 func Asked(proxy, target string) (address string, header http.Header) {
 	switch proxy {
 	case "nginx", "nginx/refused":
@@ -67,7 +67,7 @@ func Asked(proxy, target string) (address string, header http.Header) {
 	}
 }
 
-// Ask asks about a page with the visit of a browser, and more headers.
+// Ask sends the request of [Asked] with the browser's visit and further headers.
 func Ask(b *portal.Browser, proxy, target string, more http.Header) portal.Answer {
 	address, header := Asked(proxy, target)
 	for name, values := range more {

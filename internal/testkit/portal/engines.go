@@ -12,13 +12,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Cookies of a portal on plain http.
+// The names of the cookies of a portal without TLS.
 const (
 	SessionCookie = "sallyport"
 	AttemptCookie = "sallyport-attempt"
 )
 
-// BehindProxy is a setting with which a test chooses a request's address, by
+// BehindProxy is a setting that lets a test choose the client address of a request by
 // X-Forwarded-For.
 const BehindProxy = "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32"
 
@@ -34,8 +34,8 @@ func OnBothEngines(t *testing.T, test func(t *testing.T, p *Portal), settings ..
 	}
 }
 
-// StartNodes starts n nodes on one PostgreSQL database with one key ring. Each
-// has a clock of its own, and all begin at the same time.
+// StartNodes starts n nodes on one PostgreSQL database with one key ring. Each has its own
+// clock, which starts at [testkit.Start].
 func StartNodes(t *testing.T, n int, settings ...string) []*Portal {
 	t.Helper()
 	nodes := []*Portal{Start(t, "postgres", settings...)}
@@ -57,17 +57,17 @@ func MoveAll(nodes []*Portal, d time.Duration) {
 // DeviceCookie is the cookie of known browsers on plain http.
 const DeviceCookie = "sallyport-device"
 
-// NetworkAddress returns an address in the nth IPv4 /24 of a test.
+// NetworkAddress returns an address in the n-th IPv4 /24 network.
 func NetworkAddress(n int) string { return fmt.Sprintf("10.%d.%d.%d", n/250, n%250, 1+n%200) }
 
-// FromNetwork makes the browser's address one of that network; see [BehindProxy].
+// FromNetwork gives the browser an address of the n-th network; see [BehindProxy].
 func FromNetwork(b *Browser, n int) *Browser {
 	b.Header.Set("X-Forwarded-For", NetworkAddress(n))
 	return b
 }
 
-// OpenFiles opens a portal without a listener, on a SQLite file that can be changed
-// between two openings.
+// OpenFiles opens a portal without a listener on the data directory dir, so that a test can
+// change its files between two openings.
 func OpenFiles(t *testing.T, dir string) (*server.Portal, error) {
 	t.Helper()
 	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + dir})
@@ -80,5 +80,5 @@ func OpenFiles(t *testing.T, dir string) (*server.Portal, error) {
 	return p, err
 }
 
-// NoConfig keeps a command from the configuration of this machine's own portal.
+// NoConfig keeps a command from reading the configuration of a portal on this machine.
 const NoConfig = "SALLYPORT_CONFIG=/dev/null"

@@ -15,7 +15,7 @@ type Try struct {
 	Units int
 }
 
-// Ledger returns an account's entries of a bucket, by device.
+// Ledger returns an account's entries in a bucket, by device.
 func Ledger(t *testing.T, p *Portal, name, bucket string) map[string][]Try {
 	t.Helper()
 	type row struct {
@@ -40,7 +40,7 @@ func Ledger(t *testing.T, p *Portal, name, bucket string) map[string][]Try {
 	return tries
 }
 
-// UnitsUsed adds up the entries of a bucket, over all devices.
+// UnitsUsed returns the sum of the units in a bucket, over all devices.
 func UnitsUsed(t *testing.T, p *Portal, name, bucket string) int {
 	t.Helper()
 	n := 0

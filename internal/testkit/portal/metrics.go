@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Scrape returns what Prometheus gets.
+// Scrape returns the metrics at an address.
 func Scrape(t *testing.T, address string) string {
 	t.Helper()
 	resp, err := http.Get("http://" + address + "/metrics")
@@ -25,8 +25,8 @@ func Scrape(t *testing.T, address string) string {
 // StartMeasured starts a portal with a metrics listener.
 func StartMeasured(t *testing.T, engine string, settings ...string) (p *Portal, address string) {
 	t.Helper()
-	// Another address than that of portals: one that starts meanwhile would be
-	// given this port.
+	// Portals listen at 127.0.0.1. At that address, a portal of another test could get
+	// this port before the metrics listener does.
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)

@@ -13,12 +13,12 @@ var (
 	unseen        = regexp.MustCompile(`(?s)<(script|style|svg).*?</(script|style|svg)>|<[^>]*>`)
 )
 
-// ShownCodes returns the backup codes in a page's list.
+// ShownCodes returns the backup codes that a page lists.
 func ShownCodes(page string) []string {
 	return OneBackupCode.FindAllString(codeList.FindString(page), -1)
 }
 
-// VisibleText returns what a person reads on a page.
+// VisibleText returns the text of a page that a browser shows.
 func VisibleText(page string) string {
 	return html.UnescapeString(unseen.ReplaceAllString(page, " "))
 }
@@ -26,7 +26,7 @@ func VisibleText(page string) string {
 // Unescape returns a page's text without HTML's escapes.
 func Unescape(text string) string { return html.UnescapeString(text) }
 
-// Summary is an answer in one line.
+// Summary returns the status and the location of an answer.
 func Summary(a Answer) string { return fmt.Sprint(a.Status, " ", a.Location) }
 
 // OneOf reports whether a status is one of those allowed.
@@ -34,7 +34,7 @@ func OneOf(status int, allowed ...int) bool { return slices.Contains(allowed, st
 
 var linkPattern = regexp.MustCompile(`(?:href|src|action|poster|srcset|data|formaction)="([^"]*)"`)
 
-// LinksOn returns the addresses on a page as a browser reads them.
+// LinksOn returns the URLs in the attributes of a page, unescaped.
 func LinksOn(page string) []string {
 	var all []string
 	for _, found := range linkPattern.FindAllStringSubmatch(page, -1) {

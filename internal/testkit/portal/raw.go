@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// RawAnswer sends a request's bytes as they are and returns the answer's. It
-// is for what a well-behaved client refuses to send.
+// RawAnswer sends the bytes of a request and returns those of the answer. It is for requests
+// that an HTTP client refuses to send.
 func RawAnswer(t *testing.T, p *Portal, request string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", p.Config.Listen)
@@ -30,8 +30,8 @@ func RawAnswer(t *testing.T, p *Portal, request string) string {
 	return string(answer)
 }
 
-// ToListener sends a request to where the portal listens, whatever its public
-// URL is; host is the Host header.
+// ToListener sends a request to the address at which the portal listens, whatever its public
+// URL is. host is the Host header.
 func ToListener(t *testing.T, p *Portal, method, path, host string, header http.Header, form string) Answer {
 	t.Helper()
 	req, err := http.NewRequest(method, "http://"+p.Config.Listen+path, strings.NewReader(form))
@@ -58,7 +58,7 @@ func ToListener(t *testing.T, p *Portal, method, path, host string, header http.
 	return Answer{Status: resp.StatusCode, Location: resp.Header.Get("Location"), Body: string(body), Header: resp.Header}
 }
 
-// StreamTime is far more than the gateway takes to notice that a visit ended.
+// StreamTime is much longer than the gateway takes to notice that a visit ended.
 const StreamTime = 30 * time.Second
 
 // Dial connects to where the portal listens. The connection times out after

@@ -14,8 +14,8 @@ import (
 // Route is one line of internal/web/routes.go.
 type Route struct{ Method, Path, Needs string }
 
-// Routes reads the route table out of its source, so that a new route is
-// attacked without a change here.
+// Routes reads the route list from its source, so that tests cover new routes without a
+// change.
 func Routes(t *testing.T) []Route {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), testkit.Path("internal/web/routes.go"), nil, 0)
@@ -47,5 +47,5 @@ func Routes(t *testing.T) []Route {
 	return all
 }
 
-// At returns the route's path with id in the place of its wildcard.
+// At returns the route's path with its wildcard replaced by id.
 func (r Route) At(id string) string { return strings.ReplaceAll(r.Path, "{id}", id) }

@@ -9,7 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// CountRows returns the number that a query gives.
+// CountRows returns the number that a query returns.
 func CountRows(t *testing.T, p *Portal, query string, args ...any) int {
 	t.Helper()
 	var n int
@@ -22,8 +22,8 @@ func CountRows(t *testing.T, p *Portal, query string, args ...any) int {
 // SessionsOfQuery counts the sessions of the account with a name.
 const SessionsOfQuery = `SELECT COUNT(*) FROM sessions WHERE account_id = (SELECT id FROM accounts WHERE name = $1)`
 
-// ChangeRows runs a statement as somebody would who writes the database, and
-// fails the test if it changed nothing.
+// ChangeRows runs a statement as an attacker with write access to the database would. It
+// fails the test if no row changed.
 func ChangeRows(t *testing.T, p *Portal, statement string, args ...any) {
 	t.Helper()
 	err := p.DB.Write(context.Background(), func(tx *db.Tx) error {
@@ -38,7 +38,7 @@ func ChangeRows(t *testing.T, p *Portal, statement string, args ...any) {
 	}
 }
 
-// EventCounts returns how often each event happened, "code_reused:refused" for one.
+// EventCounts returns the number of events by kind and outcome, such as "code_reused:refused".
 func EventCounts(t *testing.T, p *Portal) map[string]int {
 	t.Helper()
 	all, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (string, error) {
@@ -56,7 +56,7 @@ func EventCounts(t *testing.T, p *Portal) map[string]int {
 	return count
 }
 
-// DatabaseOf is the setting that names the portal's PostgreSQL database.
+// DatabaseOf returns the setting that names the portal's PostgreSQL database; nil on SQLite.
 func DatabaseOf(p *Portal) []string {
 	if url := p.Config.Database.Reveal(); url != "" {
 		return []string{"SALLYPORT_DATABASE=" + url}
@@ -67,7 +67,7 @@ func DatabaseOf(p *Portal) []string {
 // UnusedCodesOf counts the unused backup codes of the account with a name.
 const UnusedCodesOf = `SELECT COUNT(*) FROM backup_codes WHERE used_at IS NULL AND account_id = (SELECT id FROM accounts WHERE name = $1)`
 
-// MustAccount returns the account of that name as it is now.
+// MustAccount reads the account with this name.
 func MustAccount(t *testing.T, p *Portal, name string) account.Account {
 	t.Helper()
 	a, err := account.ByName(context.Background(), p.DB.Reader(), name)
@@ -77,8 +77,8 @@ func MustAccount(t *testing.T, p *Portal, name string) account.Account {
 	return a
 }
 
-// halfDone finds accounts whose two-factor authentication is neither on nor
-// off, and sessions that lack a second proof.
+// halfDone finds accounts whose two-factor authentication is neither on nor off, sessions
+// that lack a second proof, and authenticators without a secret.
 const halfDone = `
 	SELECT 'two-factor authentication of ' || a.name
 	FROM   accounts a

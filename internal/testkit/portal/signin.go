@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 )
 
-// WithTwoFactor adds an account with two-factor authentication. The browser
-// that enrolled is signed in, and the next code is a fresh one.
+// WithTwoFactor adds an account with two-factor authentication. It returns the browser
+// that enrolled, which is signed in, and the phone, whose next code is unused.
 func WithTwoFactor(t *testing.T, p *Portal, name string) (*Browser, *Phone) {
 	t.Helper()
 	p.AddAccount(t, name)
@@ -25,8 +25,8 @@ func WithTwoFactor(t *testing.T, p *Portal, name string) (*Browser, *Phone) {
 	return b, phone
 }
 
-// PendingSignIn returns a browser that gave the right password and is asked
-// for a code.
+// PendingSignIn returns a browser that submitted the right password and is at the code
+// page.
 func PendingSignIn(t *testing.T, p *Portal, name string) *Browser {
 	t.Helper()
 	b := p.Browser(t)
@@ -36,8 +36,8 @@ func PendingSignIn(t *testing.T, p *Portal, name string) *Browser {
 	return b
 }
 
-// CheckSignedIn fails the test unless the browser's last answer and the start page say
-// want: signed in or not.
+// CheckSignedIn fails the test unless want says whether the browser is signed in, by its
+// last answer and the start page.
 func CheckSignedIn(t *testing.T, b *Browser, what string, want bool) {
 	t.Helper()
 	a := b.Last
@@ -61,16 +61,16 @@ func WrongCode(phones ...*Phone) string {
 	}
 }
 
-// What the form for codes may answer.
+// The outcomes of [TryCode].
 const (
-	OutcomeWrong    = "compared" // and wrong
-	OutcomeTwoCodes = "two codes"
-	OutcomeNoMore   = "no more"
-	OutcomeEnded    = "ended" // the attempt or session was, before this try
-	OutcomePassed   = "passed"
+	OutcomeWrong    = "compared"  // the code was compared and is wrong
+	OutcomeTwoCodes = "two codes" // the page demands two codes
+	OutcomeNoMore   = "no more"   // no code is accepted today
+	OutcomeEnded    = "ended"     // the attempt or session had ended before
+	OutcomePassed   = "passed"    // the code was accepted
 )
 
-// TryCode gives a code, or two, at a door, and says what became of it.
+// TryCode submits a code, or two, to a form and returns the outcome.
 func TryCode(b *Browser, path string, fields ...string) string {
 	return Outcome(b.Post(path, fields...))
 }
@@ -80,7 +80,7 @@ func TryCode(b *Browser, path string, fields ...string) string {
 func Outcome(a Answer) string {
 	said := VisibleText(a.Body)
 	switch {
-	case a.Location == "/login?notice=ended": // the wrong one that ends all attempts
+	case a.Location == "/login?notice=ended": // the wrong code that ends all attempts
 		return OutcomeWrong
 	case strings.HasPrefix(a.Location, "/login?"):
 		return OutcomeEnded
@@ -96,8 +96,8 @@ func Outcome(a Answer) string {
 	return Summary(a)
 }
 
-// UsedUp fails the test unless all five single codes of the day are used, and
-// a right one isn't looked at.
+// UsedUp fails the test unless the five single codes of the day are used up, so that even
+// a right one isn't compared.
 func UsedUp(t *testing.T, p *Portal, phone *Phone, when string) {
 	t.Helper()
 	if got := UnitsUsed(t, p, "ada", "code"); got != 5 {
@@ -108,7 +108,7 @@ func UsedUp(t *testing.T, p *Portal, phone *Phone, when string) {
 	}
 }
 
-// UseUp gives wrong codes until none is compared any more.
+// UseUp submits wrong codes until no further code is compared.
 func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
 	t.Helper()
 	for range 5 {
@@ -128,8 +128,7 @@ func OpenLetIn(t *testing.T, b *Browser, ticket string) {
 
 var shownTicket = regexp.MustCompile(`/setup\?ticket=([\w-]+)`)
 
-// LinkFor returns the ticket that "Allow another browser" shows in the
-// browser.
+// LinkFor returns the ticket of the link that "Allow another browser" shows.
 func LinkFor(t *testing.T, b *Browser) string {
 	t.Helper()
 	found := shownTicket.FindStringSubmatch(b.Post("/settings/sessions/let-in").Body)

@@ -1,3 +1,2 @@
-// Package proxies starts the real proxies that operators run, each with its file of
-// deploy/proxy as it stands.
+// Package proxies starts real proxies, each with its unchanged file of deploy/proxy.
 package proxies

@@ -17,22 +17,22 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// ProxyStarts is how long a real proxy may take until it listens.
+// ProxyStarts is how long a proxy may take until it listens.
 const ProxyStarts = 20 * time.Second
 
-// RealProxy returns the command that starts one.
+// RealProxy returns the command that starts a proxy.
 type RealProxy func(t *testing.T, dir, at, gate, radio, video string) *exec.Cmd
 
-// BeforeGateway are those that serve no panel themselves.
+// BeforeGateway names the proxies that serve no panel themselves, but forward to the gateway.
 var BeforeGateway = map[string]bool{"apache": true}
 
-// ProxySite is one of the hosts that a proxy serves: the portal's where upstream is "".
+// ProxySite is a host that a proxy serves: a panel, or the portal if Upstream is "".
 type ProxySite struct{ Origin, Upstream string }
 
-// Order is in which order an operator wrote the sites of the portal and of both panels.
+// Order is the order of the portal's and the panels' sites in a proxy's configuration.
 type Order []string
 
-// PortalFirst is what the documents show.
+// PortalFirst is the order that the documents show.
 var PortalFirst = Order{panels.PortalAt, panels.Radio, panels.Video}
 
 func (o Order) sites(one, two string) []ProxySite {
@@ -44,12 +44,12 @@ func (o Order) sites(one, two string) []ProxySite {
 	return all
 }
 
-// RealProxies are the proxies that operators run, each with our files of
-// deploy/proxy as they stand.
+// RealProxies are the supported proxies, each with its unchanged file of deploy/proxy.
 var RealProxies = InOrder(PortalFirst)
 
-// InOrder returns them with their sites in an order. The configuration around our files
-// is what the operator writes: at is where the proxy listens, gate where Sallyport does.
+// InOrder returns the proxies with their sites in this order. It writes the configuration
+// that an operator would write around the files of deploy/proxy. at is the address of the
+// proxy, gate that of Sallyport.
 func InOrder(written Order) map[string]RealProxy {
 	return map[string]RealProxy{
 		"nginx": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
@@ -178,7 +178,7 @@ func HostOf(origin string) string {
 	return host
 }
 
-// BehindProxies runs a test behind each real proxy, with both panels behind it.
+// BehindProxies runs a test with each proxy in front of the portal and both panels.
 func BehindProxies(t *testing.T, test func(t *testing.T, p *portal.Portal)) {
 	t.Helper()
 	t.Parallel()
@@ -218,15 +218,15 @@ panels:
 	}
 }
 
-// StartProxy starts a real proxy in front of two panels, which ends with the test,
-// and returns where it listens.
+// StartProxy starts a proxy in front of two panels until the test ends, and returns the
+// address at which it listens.
 func StartProxy(t *testing.T, gate string, one, two *httptest.Server, command RealProxy) string {
 	t.Helper()
 	return StartListener(t, func(dir, at string) *exec.Cmd { return command(t, dir, at, gate, one.URL, two.URL) })
 }
 
-// StartListener starts a program that listens at the address that it is told, and
-// ends with the test; it returns the address.
+// StartListener starts a program that listens at the address that command gets, until the
+// test ends. It returns the address.
 func StartListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
 	at := testkit.FreeAddress(t)
@@ -234,7 +234,7 @@ func StartListener(t *testing.T, command func(dir, at string) *exec.Cmd) string 
 	return at
 }
 
-// StartListenerAt does so at an address that was chosen before.
+// StartListenerAt is [StartListener] with a given address.
 func StartListenerAt(t *testing.T, at string, command func(dir, at string) *exec.Cmd) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sallyport-proxy-")
@@ -242,15 +242,15 @@ func StartListenerAt(t *testing.T, at string, command func(dir, at string) *exec
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	// A proxy that gives its rights up must still find its folder.
+	// A proxy that drops its privileges must still find its directory.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	StartBeside(t, at, command(dir, at))
 }
 
-// StartBeside starts another server, which ends with the test, and waits until
-// it listens at an address. It returns what it says.
+// StartBeside starts another server until the test ends, and waits until it listens at an
+// address. It returns the server's log.
 func StartBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
 	t.Helper()
 	log := &portal.Log{}

@@ -1,3 +1,3 @@
-// Package sallyport builds the program, starts it as a process of its own, and plays
-// the people who use it over HTTP.
+// Package sallyport builds the program, runs it as a process, and simulates its users over
+// HTTP.
 package sallyport

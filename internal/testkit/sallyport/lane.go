@@ -21,16 +21,16 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Lane is one program and those who use it.
+// Lane is one program with its simulated users.
 type Lane struct {
 	*Program
 	Rng     *rand.Rand
-	random  sync.Mutex // of rng
+	random  sync.Mutex // guards Rng
 	Owners  []*Owner
 	Next    atomic.Int64
 	Answers atomic.Int64
-	Exact   bool                     // nobody mistypes: so many do that the whole instance would ask for two codes
-	Through func() http.RoundTripper // how a visitor comes, where there is more than one way
+	Exact   bool                     // no user mistypes; so many wrong codes would make the whole instance demand two codes
+	Through func() http.RoundTripper // returns the transport of a visitor; nil for the default
 }
 
 // Below returns a random number from 0 to n-1.
@@ -40,9 +40,9 @@ func (l *Lane) Below(n int64) int64 {
 	return l.Rng.Int64N(n)
 }
 
-// AddOwners adds accounts while the program doesn't run, half of them with
-// two-factor authentication. Their hashes cost little, so that a round has time
-// for more than enrolments.
+// AddOwners adds accounts while the program doesn't run, half of them with two-factor
+// authentication. Their hashes cost little, so that a round has time for more than
+// enrolments.
 func (l *Lane) AddOwners(t *testing.T, n int, settings ...string) {
 	clock := testkit.NewClock()
 	clock.Move(time.Since(clock.Now()))
@@ -51,7 +51,7 @@ func (l *Lane) AddOwners(t *testing.T, n int, settings ...string) {
 		o := &Owner{Name: fmt.Sprint("ada", i)}
 		if i%2 == 0 {
 			_, phone := portal.WithTwoFactor(t, p, o.Name)
-			clock.Move(-totp.Period) // the wizard's helper moved it on
+			clock.Move(-totp.Period) // WithTwoFactor moved it ahead
 			o.Secret, o.on, o.Unused, o.LastStep = phone.Secret, true, phone.Codes, totp.Step(clock.Now())
 		} else {
 			p.AddAccount(t, o.Name)
@@ -60,8 +60,8 @@ func (l *Lane) AddOwners(t *testing.T, n int, settings ...string) {
 	}
 }
 
-// Visitor is a browser at an address of its own, so that no pace or budget of
-// an address counts.
+// Visitor returns a browser with a client address of its own, so that no budget of an
+// address matters.
 func (l *Lane) Visitor() *Visitor {
 	n := l.Below(1 << 24)
 	v := NewVisitor(l.T, l.Program.Base, fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255))
@@ -71,20 +71,20 @@ func (l *Lane) Visitor() *Visitor {
 	return v
 }
 
-// Pending gives the owner's password, for which a code is asked.
+// Pending returns a visitor that submitted the owner's password and is at the code page.
 func (l *Lane) Pending(o *Owner) (*Visitor, error) {
 	v := l.Visitor()
 	_, err := v.Post(portal.LeadsTo("/login/code"), "/login", "username", o.Name, "password", portal.Password)
 	return v, err
 }
 
-// Use is a client until the program dies: it goes from owner to owner, who do
-// everything. The error is why it ended.
+// Use simulates one owner after the other, with every kind of request, until a request
+// fails or the owners are used up. It returns the error of that request.
 func (l *Lane) Use() error {
 	for {
 		n := int(l.Next.Add(1))
 		if n > len(l.Owners) {
-			return nil // a quick machine: everybody has had their turn
+			return nil // a fast machine has used all owners
 		}
 		o := l.Owners[n-1]
 		steps := []func(*Owner) error{l.code, l.redeem, l.issue, l.redeem}
@@ -136,7 +136,7 @@ func (l *Lane) enroll(o *Owner) error {
 	return nil
 }
 
-// give gives a credential, which must open.
+// give submits a credential that must be accepted.
 func (l *Lane) give(o *Owner, c Credential) error {
 	v, err := l.Pending(o)
 	if err != nil {
@@ -174,7 +174,7 @@ func (l *Lane) mistype(o *Owner) error {
 	return nil
 }
 
-// issue makes a new set in a session that a backup code opens.
+// issue signs in with a backup code and issues a new set.
 func (l *Lane) issue(o *Owner) error {
 	before := o.Unused
 	o.Unused = nil
@@ -210,7 +210,7 @@ func (l *Lane) opens(o *Owner, c Credential) bool {
 	return portal.LeadsTo("/")(a)
 }
 
-// hold holds what an owner remembers against the program of after a kill.
+// hold compares what an owner remembers with the state of the program after a kill.
 func (l *Lane) hold(o *Owner, d *db.DB) {
 	l.T.Helper()
 	ctx := context.Background()
@@ -248,7 +248,7 @@ func (l *Lane) hold(o *Owner, d *db.DB) {
 	}
 }
 
-// Examine looks at the whole database, and at the owners of the last round.
+// Examine checks the whole database and the owners of the last round.
 func (l *Lane) Examine(touched []*Owner) {
 	l.T.Helper()
 	d := testkit.Open(l.T, "sqlite:"+filepath.Join(l.Dir, "sallyport.db"))

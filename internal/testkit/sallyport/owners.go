@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// ClientsPerLane keep two cores busy.
+	// ClientsPerLane is the number of clients, which keep two cores busy.
 	ClientsPerLane = 2
 
-	// wrongAtMost of an account: with five its password would count as known
-	// to somebody.
+	// wrongAtMost is the most wrong codes of an account. After five, its password would
+	// be suspect.
 	wrongAtMost = 2
 )
 
-// Series returns how many rounds to run, and the seed of what is random. A
-// variable "500", or "500:SEED", asks for others.
+// Series returns the number of rounds and the seed of the random numbers. An environment
+// variable with the value "500" or "500:SEED" sets others.
 func Series(t *testing.T, variable string, rounds int) (n int, seed uint64) {
 	t.Helper()
 	n, seed = rounds, rand.Uint64()
@@ -54,21 +54,21 @@ func (c Credential) Form() (path, field string) {
 	return "/login/code", "code"
 }
 
-// Owner is somebody with an account, who remembers what was answered. One
-// goroutine at a time uses it.
+// Owner is a simulated user with an account, who remembers the answers. It isn't safe for
+// concurrent use.
 type Owner struct {
 	Name     string
 	Secret   []byte
-	on       bool         // the wizard was confirmed, and that was answered
-	Unused   []string     // backup codes in force; none where a new set wasn't answered
-	dead     []string     // backup codes of a set before
-	spent    []Credential // accepted, and that was answered
-	Unsure   []Credential // sent, not answered
-	wrong    int          // wrong codes that were answered
+	on       bool         // the confirmation of the wizard was answered
+	Unused   []string     // valid backup codes; none if the answer with a new set was lost
+	dead     []string     // backup codes of earlier sets
+	spent    []Credential // accepted, with an answer
+	Unsure   []Credential // sent without an answer
+	wrong    int          // number of wrong codes with an answer
 	LastStep int64
 }
 
-// CodeNow is a code of a step that wasn't used, which may be the next one.
+// CodeNow returns a code of an unused step, at the earliest the present one.
 func (o *Owner) CodeNow() string {
 	o.LastStep = max(o.LastStep+1, totp.Step(time.Now()))
 	return totp.CodeAt(o.Secret, time.Unix(o.LastStep*int64(totp.Period/time.Second), 0))
@@ -87,5 +87,5 @@ func OtherThan(key []byte) string {
 	}
 }
 
-// AtOnce are as many as fit into the budget of wrong passwords beside each other.
+// AtOnce is the number of concurrent sign-ins that fit into the budget of wrong passwords.
 const AtOnce = 9

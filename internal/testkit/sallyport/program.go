@@ -52,9 +52,9 @@ type Program struct {
 	T    *testing.T
 	Path string
 	Dir  string
-	Base string   // where it serves: scheme, host and port
-	File string   // configuration, or empty
-	Env  []string // besides
+	Base string   // its URL: scheme, host and port
+	File string   // path of the configuration, or empty
+	Env  []string // further environment variables
 }
 
 func (p *Program) environ() []string {
@@ -70,16 +70,16 @@ func (p *Program) environ() []string {
 	return append(environ, p.Env...)
 }
 
-// Process is a run of the program, which ends with the test at the latest.
+// Process is a running command of the program. The end of the test kills it.
 type Process struct {
 	Cmd    *exec.Cmd
 	Ended  chan struct{}
-	Err    error        // once it ended
-	out    bytes.Buffer // to read once it ended
+	Err    error        // valid once Ended is closed
+	out    bytes.Buffer // may be read once Ended is closed
 	Killed bool
 }
 
-// Background runs a command.
+// Background starts a command.
 func (p *Program) Background(args ...string) *Process {
 	p.T.Helper()
 	one := &Process{Cmd: exec.Command(p.Path, args...), Ended: make(chan struct{})}
@@ -94,7 +94,7 @@ func (p *Program) Background(args ...string) *Process {
 	return one
 }
 
-// Begin starts the server at a new port, where nobody of before connects.
+// Begin starts the server at a new port, to which no earlier client connects.
 func (p *Program) Begin() *Process {
 	p.T.Helper()
 	p.Base = "http://" + testkit.FreeAddress(p.T)
@@ -146,7 +146,7 @@ func (one *Process) Wait() error {
 // Output returns what the process printed. Call it after its end.
 func (one *Process) Output() string { return one.out.String() }
 
-// Command runs a command, which must end well.
+// Command runs a command, which must succeed.
 func (p *Program) Command(args ...string) {
 	p.T.Helper()
 	one := p.Background(args...)
@@ -155,7 +155,7 @@ func (p *Program) Command(args ...string) {
 	}
 }
 
-// Visitor is a browser of a program that may die any time.
+// Visitor is a browser of a program that may be killed at any time.
 type Visitor struct {
 	base, from string
 	client     *http.Client
@@ -172,8 +172,7 @@ func NewVisitor(t *testing.T, base, from string) *Visitor {
 	}}
 }
 
-// Through returns the same browser, with the same cookies, whose requests go
-// another way.
+// Through returns the same browser, with the same cookies, that uses another transport.
 func (v *Visitor) Through(way http.RoundTripper) *Visitor {
 	client := *v.client
 	client.Transport = way
@@ -218,7 +217,7 @@ type Unexpected struct {
 
 func (e *Unexpected) Error() string { return fmt.Sprintf("%s: %s", e.Path, portal.Summary(e.Answer)) }
 
-// Died reports whether err says that the program died before it had answered.
+// Died reports whether err means that the program died before it answered.
 func Died(err error) bool {
 	var answered *Unexpected
 	var died *url.Error
@@ -238,8 +237,7 @@ func (v *Visitor) Send(method, path string, fields ...string) (portal.Answer, er
 	return v.Request(method, path, strings.NewReader(form.Encode()), header)
 }
 
-// Request sends what a page or a script does; the path may be a whole URL, of a
-// panel.
+// Request sends a request. path is a path on the portal or a whole URL of a panel.
 func (v *Visitor) Request(method, path string, body io.Reader, header http.Header) (portal.Answer, error) {
 	if strings.HasPrefix(path, "/") {
 		path = v.base + path
