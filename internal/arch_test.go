@@ -37,6 +37,7 @@ var floors = [][]string{
 	{"internal/authenticator"},
 	{"internal/account", "internal/throttle", "internal/clock", "internal/audit", "internal/mail"},
 	{"internal/secret", "internal/db", "internal/label"},
+	{"internal/durable"},
 }
 
 // Packages beside the floors. The rules for testkit and bench include the packages below

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"github.com/sallyport/sallyport/internal/durable"
 )
 
 // ErrNotSQLite: the database is on PostgreSQL, so there is no file to copy.
@@ -92,9 +94,6 @@ func sqliteName(path string, values url.Values) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
 }
 
-// TemporaryCopy is the pattern of the name that a copy has until it is complete.
-const TemporaryCopy = ".before-*"
-
 // copyBeforeMigration writes a copy of the SQLite file beside it before a
 // migration changes the schema from this version, so that an operator can go
 // back to the older binary (F12). The operator deletes the copy.
@@ -103,7 +102,7 @@ func copyBeforeMigration(ctx context.Context, d *DB, version int64) error {
 	if err := One(ctx, d.read, `SELECT strftime('%Y%m%d-%H%M%S', 'now')`, nil, &date); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(d.path), TemporaryCopy) // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(d.path), durable.Before) // mode 0600
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"github.com/sallyport/sallyport/internal/durable"
 )
 
 // KeyState says what a key of the ring is used for.
@@ -105,10 +107,6 @@ func (s *keySet) withFresh() *keySet {
 
 // rotated returns a copy of the set in which the newest key seals.
 func (s *keySet) rotated() *keySet { return s.with(s.keys, len(s.keys)-1) }
-
-// TemporaryRing is the pattern of the name that a ring's file has until it is
-// complete.
-const TemporaryRing = ".keyring-*"
 
 const (
 	// maxKeys limits the keys of a ring, so that the list of keys stays readable.
@@ -261,7 +259,7 @@ func lockDir(path string) (*os.File, error) {
 // file gets the owner of the file that before describes, if it isn't nil, since root
 // may run a command for a server that runs as another user.
 func replace(dir *os.File, path string, text []byte, before os.FileInfo) error {
-	f, err := os.CreateTemp(filepath.Dir(path), TemporaryRing) // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), durable.KeyRing) // mode 0600
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -48,8 +49,8 @@ func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, recip
 	if _, err := os.Lstat(file); err == nil {
 		return 0, fmt.Errorf("%s: %w", file, fs.ErrExist) // before the work
 	}
-	removeLeftovers(filepath.Dir(file))
-	removeLeftovers(filepath.Dir(d.Path()))
+	durable.RemoveLeftovers(filepath.Dir(file), time.Now())
+	durable.RemoveLeftovers(filepath.Dir(d.Path()), time.Now())
 	// Beside the database, where a copy in plain text is no more readable.
 	plain, err := temporary(filepath.Dir(d.Path()))
 	if err != nil {
@@ -99,12 +100,9 @@ func openAll(ctx context.Context, ring *secret.Ring, file string) (int, error) {
 	return n, nil
 }
 
-// temporaryName is the pattern of a backup or a database until it is whole.
-const temporaryName = ".sallyport-*.tmp"
-
-// temporary makes a file of that name in dir, mode 0600.
+// temporary makes a file with a temporary name in dir, mode 0600.
 func temporary(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, temporaryName)
+	f, err := os.CreateTemp(dir, durable.Work)
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s must be a directory that you may write to", err, dir)
 	}
@@ -189,7 +187,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return err
 	}
-	removeLeftovers(filepath.Dir(target))
+	durable.RemoveLeftovers(filepath.Dir(target), time.Now())
 	work, err := temporary(filepath.Dir(target))
 	if err != nil {
 		return err

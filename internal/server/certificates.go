@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/acme"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/login"
 )
 
@@ -98,7 +99,7 @@ func (c *certificates) begin() error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("keep certificates: %w", err)
 		}
-		return removeLeftovers(dir)
+		return durable.RemoveLeftovers(dir, time.Now())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -74,7 +75,7 @@ func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
 		return nil, err
 	}
 	if from.IsWritable() {
-		removeLeftovers(filepath.Dir(from.Path))
+		durable.RemoveLeftovers(filepath.Dir(from.Path), time.Now())
 	}
 	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, patience: reportTime, pause: waitForServers}
 	if !from.IsWritable() { // no server looks again

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
@@ -26,7 +25,7 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 	operators := []string{".keyring-", ".keyring-mine", ".keyring-99.bak", "keyring.copy", ".sallyport-1.tmp.gz", "sallyport.db.before-3-20260101-000000", ".before-link"}
 	fill := func(dir string) {
 		t.Helper()
-		aged := time.Now().Add(-leftoverAge - time.Hour)
+		aged := time.Now().Add(-25 * time.Hour)
 		for _, name := range append(slices.Clone(temporaries), operators...) {
 			path := filepath.Join(dir, name)
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -120,24 +119,4 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCleaned(cfg.ACMEDir(), "auth.test")
-}
-
-// isTemporary recognises the names of the files that are really written.
-func TestIsTemporaryKnowsEveryTemporaryFile(t *testing.T) {
-	dir := t.TempDir()
-	backup, err := temporary(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer backup.Close()
-	ring, err := os.CreateTemp(dir, secret.TemporaryRing)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ring.Close()
-	for _, f := range []*os.File{backup, ring} {
-		if !isTemporary(filepath.Base(f.Name())) {
-			t.Errorf("isTemporary(%q) is false", filepath.Base(f.Name()))
-		}
-	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/gateway"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -344,7 +345,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	defer stopRedirect()
 	p.logWarnings(p.Config)
-	if err := removeLeftovers(p.Config.DataDir); err != nil {
+	if err := durable.RemoveLeftovers(p.Config.DataDir, time.Now()); err != nil {
 		p.Log.Warn("left-over files stay in data_dir", "reason", err.Error())
 	}
 	srv := p.httpServer(p.Handler)

@@ -1,4 +1,4 @@
-package server
+package durable
 
 import (
 	"errors"
@@ -7,19 +7,23 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+)
 
-	"github.com/sallyport/sallyport/internal/db"
-	"github.com/sallyport/sallyport/internal/secret"
+// Patterns of the names of files that are not whole yet.
+const (
+	Work    = ".sallyport-*.tmp" // a backup, or a database
+	KeyRing = ".keyring-*"
+	Before  = ".before-*" // the copy of a database before a migration
 )
 
 // leftoverAge is the age at which a temporary file counts as abandoned. It is longer than
 // the slowest backup takes.
 const leftoverAge = 24 * time.Hour
 
-// removeLeftovers removes the temporary files that a killed command or server left in dir:
+// RemoveLeftovers removes the temporary files that a killed command or server left in dir:
 // copies of the database and of the key ring. It continues after an error and returns all
 // errors. The files harm only by the secrets in them, so callers may go on.
-func removeLeftovers(dir string) error {
+func RemoveLeftovers(dir string, now time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("look for left-over files: %w", err)
@@ -29,7 +33,7 @@ func removeLeftovers(dir string) error {
 		if !isTemporary(entry.Name()) || !entry.Type().IsRegular() {
 			continue
 		}
-		if info, err := entry.Info(); err != nil || time.Since(info.ModTime()) < leftoverAge {
+		if info, err := entry.Info(); err != nil || now.Sub(info.ModTime()) < leftoverAge {
 			continue // another process removed it, or may still be writing it
 		}
 		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
@@ -45,7 +49,7 @@ func isTemporary(name string) bool {
 	for _, end := range []string{"-wal", "-shm", "-journal"} {
 		name = strings.TrimSuffix(name, end)
 	}
-	for _, pattern := range []string{temporaryName, secret.TemporaryRing, db.TemporaryCopy} {
+	for _, pattern := range []string{Work, KeyRing, Before} {
 		first, last, _ := strings.Cut(pattern, "*")
 		digits, hasFirst := strings.CutPrefix(name, first)
 		digits, hasLast := strings.CutSuffix(digits, last)
