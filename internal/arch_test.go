@@ -45,6 +45,7 @@ var floors = [][]string{
 const (
 	config  = "internal/config"  // imports no package of this module; only cli and server import it
 	testkit = "internal/testkit" // may import any package; only tests and bench import it
+	durable = "internal/durable" // the only one that renames and locks files
 	bench   = "bench"            // may import any package; not a part of the product
 )
 
@@ -94,7 +95,7 @@ var silent = []string{
 }
 
 // checks are the rules. Each returns the faults of one file.
-var checks = []func(source) []string{checkImports, checkClock, checkTables, checkCached, checkSessions, checkInit}
+var checks = []func(source) []string{checkImports, checkClock, checkTables, checkCached, checkSessions, checkFiles, checkInit}
 
 func TestTreeFollowsItsRules(t *testing.T) {
 	files := 0
@@ -294,6 +295,26 @@ func methodOfSessions(n ast.Node) (string, bool) {
 		holder = x.Sel.Name
 	}
 	return selector.Sel.Name, strings.EqualFold(holder, "session") || strings.EqualFold(holder, "sessions")
+}
+
+// checkFiles checks that only durable renames, makes and locks files: its writes
+// survive a power cut.
+func checkFiles(s source) []string {
+	if s.pkg == durable || isForTests(s.pkg) {
+		return nil
+	}
+	var faults []string
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		name, ok := s.selects(n, "os")
+		if !ok {
+			name, ok = s.selects(n, "syscall")
+		}
+		if ok && slices.Contains([]string{"Rename", "Link", "CreateTemp", "MkdirAll", "Flock"}, name) {
+			faults = append(faults, s.fault(n, "%s: call %s", name, durable))
+		}
+		return true
+	})
+	return faults
 }
 
 // checkInit checks that there is no func init.
@@ -526,6 +547,13 @@ func TestChecksFindFaults(t *testing.T) {
 		{"session by its own package", "internal/session/a.go", `func Renew() { Create() }; func Create() {}`,
 			[]string{"internal/session/a.go:2: only internal/login/finish.go opens sessions"}},
 		{"another Create", "internal/cli/a.go", importPrefix + `internal/account"; var a = account.Create()`, nil},
+
+		{"rename", "internal/db/a.go", `import "os"; var a = os.Rename`,
+			[]string{"internal/db/a.go:2: Rename: call internal/durable"}},
+		{"lock", "internal/server/a.go", `import "syscall"; var a = syscall.Flock(1, 2)`,
+			[]string{"internal/server/a.go:2: Flock: call internal/durable"}},
+		{"rename in durable", "internal/durable/a.go", `import "os"; var a = os.Rename`, nil},
+		{"another call of os", "internal/db/a.go", `import "os"; var a = os.Stat`, nil},
 
 		{"init", "internal/web/a.go", `func init() {}`,
 			[]string{"internal/web/a.go:2: func init runs unseen; let the caller call it"}},

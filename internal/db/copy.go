@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 
 	"github.com/sallyport/sallyport/internal/durable"
@@ -102,23 +101,14 @@ func copyBeforeMigration(ctx context.Context, d *DB, version int64) error {
 	if err := One(ctx, d.read, `SELECT strftime('%Y%m%d-%H%M%S', 'now')`, nil, &date); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(d.path), durable.Before) // mode 0600
+	f, err := durable.Create(filepath.Dir(d.path))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // no effect after the rename
-	err = d.CopyTo(ctx, f.Name())
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	defer f.Discard()
+	if err := d.CopyTo(ctx, f.Name()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), fmt.Sprintf("%s.before-%d-%s", d.path, version, date)); err != nil {
-		return err
-	}
-	// The copy's name must survive a power cut, as the migration does.
-	dir, err := os.Open(filepath.Dir(d.path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	// The copy's name must survive a power cut as the migration does.
+	return f.Replace(fmt.Sprintf("%s.before-%d-%s", d.path, version, date))
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/sallyport/sallyport/internal/durable"
 )
 
 const (
@@ -97,7 +99,7 @@ func OpenRestored(ctx context.Context, path string) (*DB, error) {
 }
 
 func openSQLite(path string) (*DB, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := durable.MakeDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
 	// SQLite would create the file readable by everybody. The log and index

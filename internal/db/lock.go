@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
+
+	"github.com/sallyport/sallyport/internal/durable"
 )
 
 // ErrServed: another server runs on this SQLite file; only one may (F14).
@@ -22,10 +23,9 @@ func (d *DB) LockServer() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock database: %w", err)
 	}
-	// The kernel releases the lock when the process ends, even by SIGKILL.
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := durable.Lock(f); err != nil {
 		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		if errors.Is(err, durable.ErrLocked) {
 			return nil, ErrServed
 		}
 		return nil, fmt.Errorf("lock database: %w", err)

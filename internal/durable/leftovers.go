@@ -9,12 +9,9 @@ import (
 	"time"
 )
 
-// Patterns of the names of files that are not whole yet.
-const (
-	Work    = ".sallyport-*.tmp" // a backup, or a database
-	KeyRing = ".keyring-*"
-	Before  = ".before-*" // the copy of a database before a migration
-)
+// earlier are the patterns of earlier versions: of the key ring, and of the copy
+// of a database before a migration.
+var earlier = []string{".keyring-*", ".before-*"}
 
 // leftoverAge is the age at which a temporary file counts as abandoned. It is longer than
 // the slowest backup takes.
@@ -46,11 +43,11 @@ func RemoveLeftovers(dir string, now time.Time) error {
 // isTemporary reports whether name is one that [os.CreateTemp] makes of a pattern of this
 // program, or the name of an SQLite file beside it.
 func isTemporary(name string) bool {
-	for _, end := range []string{"-wal", "-shm", "-journal"} {
+	for _, end := range beside {
 		name = strings.TrimSuffix(name, end)
 	}
-	for _, pattern := range []string{Work, KeyRing, Before} {
-		first, last, _ := strings.Cut(pattern, "*")
+	for _, one := range append([]string{pattern}, earlier...) {
+		first, last, _ := strings.Cut(one, "*")
 		digits, hasFirst := strings.CutPrefix(name, first)
 		digits, hasLast := strings.CutSuffix(digits, last)
 		if hasFirst && hasLast && digits != "" && strings.Trim(digits, "0123456789") == "" {

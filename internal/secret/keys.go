@@ -234,7 +234,7 @@ func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet,
 	if err != nil || after == before {
 		return ring, err
 	}
-	if err := replace(dir, path, after.marshal(), info); err != nil {
+	if err := replace(path, after.marshal(), info); err != nil {
 		return nil, fmt.Errorf("write key ring: %w", err)
 	}
 	return ringOf(after), nil
@@ -243,38 +243,32 @@ func updateRing(ctx context.Context, from Source, change func(*keySet) (*keySet,
 // lockDir opens and locks the directory of the ring's file. Closing it releases
 // the lock. It locks the directory, since the file at path will be replaced.
 func lockDir(path string) (*os.File, error) {
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := durable.LockDir(filepath.Dir(path))
 	if err != nil {
-		return nil, fmt.Errorf("open the key ring's directory: %w", err)
-	}
-	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
-		dir.Close()
 		return nil, fmt.Errorf("lock the key ring's directory: %w", err)
 	}
 	return dir, nil
 }
 
-// replace replaces the file at path with one of mode 0600 that holds text. It syncs
-// file and directory: a secret sealed under a new key is lost if the key is. The new
-// file gets the owner of the file that before describes, if it isn't nil, since root
-// may run a command for a server that runs as another user.
-func replace(dir *os.File, path string, text []byte, before os.FileInfo) error {
-	f, err := os.CreateTemp(filepath.Dir(path), durable.KeyRing) // mode 0600
+// replace replaces the file at path with one of mode 0600 that holds text, durably: a
+// secret sealed under a new key is lost if the key is. The new file gets the owner of
+// the file that before describes, if it isn't nil, since root may run a command for a
+// server that runs as another user.
+func replace(path string, text []byte, before os.FileInfo) error {
+	f, err := durable.Create(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // no effect after the rename
-	_, err = f.Write(text)
-	if before != nil && err == nil {
+	defer f.Discard()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if before != nil {
 		if was, ok := before.Sys().(*syscall.Stat_t); ok && int(was.Uid) != os.Geteuid() {
-			err = f.Chown(int(was.Uid), int(was.Gid))
+			if err := f.Chown(int(was.Uid), int(was.Gid)); err != nil {
+				return err
+			}
 		}
 	}
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return dir.Sync()
+	return f.Replace(path)
 }

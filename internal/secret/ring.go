@@ -99,7 +99,7 @@ func CreateRing(path string) (*Ring, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fmt.Errorf("create key ring: %s: %w", path, fs.ErrExist)
 	}
-	if err := replace(dir, path, ring.set.Load().marshal(), nil); err != nil {
+	if err := replace(path, ring.set.Load().marshal(), nil); err != nil {
 		return nil, fmt.Errorf("create key ring: %w", err)
 	}
 	return ring, nil

@@ -93,7 +93,7 @@ func TestRingIsCreatedOnceAndRead(t *testing.T) {
 		if made.Load() != 1 {
 			t.Errorf("%d rings were created, want 1", made.Load())
 		}
-		if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".keyring-*")); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) > 0 {
 			t.Errorf("temporary files are left: %v, %v", left, err)
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -56,7 +55,7 @@ func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, recip
 	if err != nil {
 		return 0, err
 	}
-	defer discard(plain)
+	defer plain.Discard()
 	if err := d.CopyTo(ctx, plain.Name()); err != nil {
 		return 0, err
 	}
@@ -100,26 +99,17 @@ func openAll(ctx context.Context, ring *secret.Ring, file string) (int, error) {
 	return n, nil
 }
 
-// temporary makes a file with a temporary name in dir, mode 0600.
-func temporary(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, durable.Work)
+// temporary creates a file with a temporary name in dir.
+func temporary(dir string) (*durable.File, error) {
+	f, err := durable.Create(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s must be a directory that you may write to", err, dir)
 	}
 	return f, nil
 }
 
-// discard closes and removes a temporary file, and what SQLite put beside it.
-func discard(f *os.File) {
-	f.Close()
-	for _, end := range []string{"", "-wal", "-shm", "-journal"} {
-		os.Remove(f.Name() + end)
-	}
-}
-
-// publish gives what convert makes of from the name file, which must be new,
-// once it is all there and durable.
-func publish(from *os.File, file string, convert func(io.Writer, io.Reader) error) error {
+// publish writes what convert makes of from to a file with a new name.
+func publish(from io.ReadSeeker, file string, convert func(io.Writer, io.Reader) error) error {
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -127,39 +117,11 @@ func publish(from *os.File, file string, convert func(io.Writer, io.Reader) erro
 	if err != nil {
 		return err
 	}
-	defer discard(to)
+	defer to.Discard()
 	if err := errors.Join(convert(to, from), to.Sync()); err != nil {
 		return fmt.Errorf("write %s: %w; the unfinished file was removed: make room, or name another place", file, err)
 	}
-	return rename(to.Name(), file)
-}
-
-// rename renames from to a name that must be new, durably.
-func rename(from, to string) error {
-	// A rename would replace what is there; a link doesn't.
-	err := os.Link(from, to)
-	if errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err != nil {
-		// A file system without links, such as a network share: take the name
-		// first.
-		reserved, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		reserved.Close()
-		if err := os.Rename(from, to); err != nil {
-			os.Remove(to)
-			return err
-		}
-	}
-	dir, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return to.Publish(file)
 }
 
 // ageHeader is how every file begins that age encrypted in binary form.
@@ -184,7 +146,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 		return err
 	}
 	defer from.Close()
-	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+	if err := durable.MakeDir(filepath.Dir(target)); err != nil {
 		return err
 	}
 	durable.RemoveLeftovers(filepath.Dir(target), time.Now())
@@ -192,7 +154,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err != nil {
 		return err
 	}
-	defer discard(work)
+	defer work.Discard()
 	in := bufio.NewReader(from)
 	var plain io.Reader = in
 	if head, _ := in.Peek(len(ageHeader)); string(head) == ageHeader {
@@ -220,24 +182,10 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err := d.CloseToMove(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(giveTo(work.Chown, filepath.Dir(target)), work.Sync()); err != nil {
+	if err := durable.GiveToOwner(filepath.Dir(target), work.Chown); err != nil {
 		return err
 	}
-	return rename(work.Name(), target)
-}
-
-// giveTo makes the directory's owner that of a file, which chown changes: root may make
-// it for a server that runs as another user.
-func giveTo(chown func(uid, gid int) error, dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(owner.Uid) == os.Geteuid() {
-		return nil
-	}
-	return chown(int(owner.Uid), int(owner.Gid))
+	return work.Publish(target)
 }
 
 // EndForgotten ends, in one transaction, what a restored database takes for
@@ -299,7 +247,7 @@ func (p *Portal) BackUp(ctx context.Context) error {
 
 func (p *Portal) backUp(ctx context.Context) error {
 	dir := p.Config.BackupDir()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return fmt.Errorf("make the directory of backups: %w", err)
 	}
 	_, trusted, err := p.Login.Mark.Trusted(ctx, p.now)

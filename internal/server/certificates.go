@@ -96,7 +96,7 @@ func (c *certificates) serves(host string) bool {
 func (c *certificates) begin() error {
 	if c.ca != nil {
 		dir := c.cfg.ACMEDir()
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := durable.MakeDir(dir); err != nil {
 			return fmt.Errorf("keep certificates: %w", err)
 		}
 		return durable.RemoveLeftovers(dir, time.Now())

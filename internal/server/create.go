@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/durable"
 )
 
 // ErrNoPortal means that the configuration's database doesn't exist.
@@ -76,7 +77,7 @@ func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time,
 		}
 		parts = append(parts, Part{What: "schema in the PostgreSQL database", New: !found})
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+	if err := durable.MakeDir(cfg.DataDir); err != nil {
 		return nil, withCause(databaseFault(cfg, err), fmt.Errorf("create data directory: %w", err))
 	}
 	p, err := Open(ctx, cfg, now, log)
@@ -91,7 +92,7 @@ func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time,
 			// Lchown follows no symbolic link: the directory's owner may have put one there
 			// meanwhile, to be given a file of root's.
 			chown := func(uid, gid int) error { return os.Lchown(part.Path, uid, gid) }
-			if err := giveTo(chown, absolute(cfg.DataDir)); err != nil {
+			if err := durable.GiveToOwner(absolute(cfg.DataDir), chown); err != nil {
 				return nil, err
 			}
 		}

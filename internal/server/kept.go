@@ -9,12 +9,13 @@ import (
 	"path/filepath"
 
 	"golang.org/x/crypto/acme/autocert"
+
+	"github.com/sallyport/sallyport/internal/durable"
 )
 
 // keptCertificates is the directory of what a CA gave: the account's key, and
 // each certificate with its own, a file each, for the server's user only. Unlike
-// [autocert.DirCache] it is durable before it counts, and what a killed server
-// left half written is known by its name.
+// [autocert.DirCache] it writes files durably.
 type keptCertificates struct {
 	dir string
 	log *slog.Logger
@@ -31,26 +32,11 @@ func (k keptCertificates) Get(_ context.Context, name string) ([]byte, error) {
 
 // Put writes a file. The log has the error as well: autocert goes on without.
 func (k keptCertificates) Put(_ context.Context, name string, text []byte) error {
-	err := k.write(name, text)
+	err := durable.Write(k.path(name), text)
 	if err != nil {
 		k.log.Error("the CA's certificates can't be stored, so the next start asks the CA again; check the reason", "reason", err.Error())
 	}
 	return err
-}
-
-func (k keptCertificates) write(name string, text []byte) error {
-	f, err := temporary(k.dir)
-	if err != nil {
-		return err
-	}
-	defer discard(f)
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), k.path(name))
 }
 
 // Delete removes a file, if it is there.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/sallyport/sallyport/internal/durable"
 )
 
 // processFile contains the process ID of the server that uses a data directory. The server
@@ -31,8 +33,8 @@ func markRunning(dataDir string) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("record the process ID: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	err = durable.Lock(f)
+	if errors.Is(err, durable.ErrLocked) {
 		f.Close()
 		return func() {}, nil
 	}
@@ -64,10 +66,12 @@ func SignalReload(dataDir string) (process int, err error) {
 		return 0, fmt.Errorf("find the server: %w", err)
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
-		return 0, ErrNotRunning
-	} else if !errors.Is(err, syscall.EWOULDBLOCK) {
+	running, err := durable.IsLocked(f)
+	if err != nil {
 		return 0, fmt.Errorf("find the server: %w", err)
+	}
+	if !running {
+		return 0, ErrNotRunning
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxProcessID))
 	if err == nil {

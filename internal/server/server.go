@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -221,7 +220,7 @@ func makeRing(ctx context.Context, d *db.DB, from secret.Source) (*secret.Ring, 
 	if some {
 		return nil, fmt.Errorf("there is no key ring at %s, but the database has accounts: put the database's key ring there (on another node: a copy of the first node's)", from.Path)
 	}
-	if err := os.MkdirAll(filepath.Dir(from.Path), 0o700); err != nil {
+	if err := durable.MakeDir(filepath.Dir(from.Path)); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
 	ring, err := secret.CreateRing(from.Path)

@@ -1,0 +1,46 @@
+package durable
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// ErrLocked: another process holds the lock.
+var ErrLocked = errors.New("another process holds the lock")
+
+// Lock locks an open file until it is closed, or returns [ErrLocked].
+func Lock(f *os.File) error { return tryLock(f, syscall.LOCK_EX) }
+
+// IsLocked reports whether another process has locked an open file. Close the
+// file soon: where nobody holds the lock, [Lock] fails until then.
+func IsLocked(f *os.File) (bool, error) {
+	err := tryLock(f, syscall.LOCK_SH)
+	if errors.Is(err, ErrLocked) {
+		return true, nil
+	}
+	return false, err
+}
+
+func tryLock(f *os.File, how int) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return ErrLocked
+	}
+	return err
+}
+
+// LockDir opens a directory and locks it until it is closed. It waits for the
+// process that holds the lock. A file that is replaced can't carry a lock: its
+// name stands for another file afterwards.
+func LockDir(path string) (*os.File, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
