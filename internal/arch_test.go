@@ -36,7 +36,7 @@ var floors = [][]string{
 	{"internal/authenticator/password", "internal/authenticator/totp", "internal/authenticator/backupcode", "internal/authenticator/webauthn"},
 	{"internal/authenticator"},
 	{"internal/account", "internal/throttle", "internal/clock", "internal/audit", "internal/mail"},
-	{"internal/secret", "internal/db", "internal/label"},
+	{"internal/secret", "internal/db", "internal/label", "internal/certs"},
 	{"internal/durable"},
 }
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -42,9 +43,23 @@ func joinFaults(errs ...error) error {
 	return all
 }
 
+// certificateFaults returns what is wrong with certificates as faults of the
+// configuration, and any other error as it is.
+func certificateFaults(err error) error {
+	var found certs.Faults
+	if !errors.As(err, &found) {
+		return err
+	}
+	var faults config.Faults
+	for _, one := range found {
+		faults = append(faults, config.Fault{Key: one.Setting, Text: one.Text})
+	}
+	return faults
+}
+
 // CheckAll is [Check], and checks the certificate files too.
 func CheckAll(cfg config.Config, now time.Time) error {
-	return joinFaults(Check(cfg), CheckCertificates(cfg, now))
+	return joinFaults(Check(cfg), certificateFaults(certs.Check(certificatesOf(cfg), now)))
 }
 
 // Warnings returns what is probably a mistake in a configuration without faults.

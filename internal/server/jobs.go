@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
@@ -70,7 +71,7 @@ func (p *Portal) startJobs(ctx context.Context) (end func()) {
 	if p.certificates != nil {
 		running.Go(func() {
 			p.WatchCertificates(ctx)
-			p.every(ctx, certificatesEvery, "certificates", p.WatchCertificates)
+			p.every(ctx, certs.WatchEvery, "certificates", p.WatchCertificates)
 		})
 	}
 	return func() {

@@ -104,19 +104,4 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCleaned(cfg.DataDir, "keyring", "sallyport.db")
-
-	acme := t.TempDir()
-	fill(acme)
-	cfg.DataDir, cfg.TLS.ACME.AcceptTerms = filepath.Dir(acme), true
-	if err := os.Rename(acme, cfg.ACMEDir()); err != nil {
-		t.Fatal(err)
-	}
-	kept := keptCertificates{cfg.ACMEDir(), slog.New(slog.DiscardHandler)}
-	if err := kept.Put(ctx, "auth.test", []byte("secret")); err != nil {
-		t.Fatal(err)
-	}
-	if err := newCertificates(cfg, time.Now, slog.New(slog.DiscardHandler)).begin(); err != nil {
-		t.Fatal(err)
-	}
-	wantCleaned(cfg.ACMEDir(), "auth.test")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -120,15 +121,15 @@ func (m *metrics) registerReload(faulty *atomic.Bool) {
 }
 
 // registerCertificates adds the gauges of Sallyport's own certificates.
-func (m *metrics) registerCertificates(c *certificates) {
+func (m *metrics) registerCertificates(c *certs.Certificates) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_certificates_faulty", Help: "1 if the certificates that were read last are faulty, or the CA issued none for a host."},
-			func() float64 { return boolValue(c.faulty.Load()) }),
+			func() float64 { return boolValue(c.Faulty()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_certificate_end_timestamp_seconds", Help: "When the first of the certificates in use expires; 0: there is none."},
 			func() float64 {
-				first := c.first()
+				first := c.FirstEnd()
 				if first.IsZero() {
 					return 0
 				}

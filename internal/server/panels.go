@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/forwardauth"
 	"github.com/sallyport/sallyport/internal/gateway"
@@ -130,7 +131,7 @@ func upstreams(cfg config.Config) ([]upstream, error) {
 		if p.UpstreamCA != "" {
 			text, err := os.ReadFile(p.UpstreamCA)
 			if err != nil {
-				return nil, faultAt(key, "%v", unreadable(err))
+				return nil, faultAt(key, "%v", certs.Unreadable(err))
 			}
 			one.trust.Authorities = x509.NewCertPool()
 			if !one.trust.Authorities.AppendCertsFromPEM(text) {

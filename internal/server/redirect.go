@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/config"
 )
 
@@ -21,7 +22,7 @@ type redirect struct {
 }
 
 // newRedirect returns the handler of redirect_listen.
-func newRedirect(cfg config.Config, from *certificates) http.Handler {
+func newRedirect(cfg config.Config, from *certs.Certificates) http.Handler {
 	d := &redirect{origins: map[string]string{}}
 	add := func(origin config.Origin) {
 		if host, err := access.CanonicalHost(origin.Host); err == nil {
@@ -34,8 +35,8 @@ func newRedirect(cfg config.Config, from *certificates) http.Handler {
 			add(panel.URL)
 		}
 	}
-	if cfg.RedirectListen != "" && from != nil && from.ca != nil {
-		d.ca = from.ca.manager.HTTPHandler(http.NotFoundHandler())
+	if cfg.RedirectListen != "" && from != nil {
+		d.ca = from.Challenges()
 	}
 	return d
 }

@@ -47,7 +47,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 		built, err = p.buildRouter(next)
 	}
 	if err == nil && p.certificates != nil {
-		err = p.certificates.use(next)
+		err = certificateFaults(p.certificates.Use(certificatesOf(next)))
 	}
 	if err != nil {
 		p.faulty.Store(true)
@@ -87,7 +87,9 @@ func (p *Portal) vitals() []login.Vital {
 		all = append(all, login.Vital{Name: "server", Fault: "draining"})
 	}
 	if p.certificates != nil {
-		all = append(all, p.certificates.vitals()...)
+		if fault := p.certificates.Fault(); fault != "" {
+			all = append(all, login.Vital{Name: "certificates", Fault: fault, Minor: true})
+		}
 	}
 	return all
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
@@ -69,7 +70,7 @@ type Portal struct {
 
 	clientConns  gateway.ClientConns    // connections of clients
 	inForce      atomic.Pointer[router] // the router that Handler calls
-	certificates *certificates          // nil unless Sallyport itself terminates TLS
+	certificates *certs.Certificates    // nil unless Sallyport itself terminates TLS
 	redirect     *swapHandler           // answers redirect_listen
 
 	now         func() time.Time // this machine's clock; everything else uses Login.Clock
@@ -146,7 +147,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, node: secret.NewID(), count: counts.observeRequest, ending: make(chan struct{}), ring: ring}
 	counts.registerReload(&p.faulty)
 	if cfg.TerminatesTLS() {
-		p.certificates = newCertificates(cfg, now, log)
+		p.certificates = certs.New(certificatesOf(cfg), now, log)
 		counts.registerCertificates(p.certificates)
 	}
 	p.Metrics = counts.handler()
@@ -264,10 +265,8 @@ func (p *Portal) TicketLink(token secret.Text) string {
 // Listen checks the certificate files and opens the configured address. Its error says
 // what to do.
 func (p *Portal) Listen(ctx context.Context) (net.Listener, error) {
-	if len(p.Config.TLS.Certificates) > 0 {
-		if _, err := readPairs(p.Config); err != nil {
-			return nil, err
-		}
+	if err := certs.CheckFiles(certificatesOf(p.Config)); err != nil {
+		return nil, certificateFaults(err)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.Listen)
 	if err != nil {
@@ -295,7 +294,7 @@ func (p *Portal) serveAuxiliary(ctx context.Context, key, address string, handle
 // WatchCertificates reads certificate files again that have changed, and requests missing
 // certificates from the CA.
 func (p *Portal) WatchCertificates(ctx context.Context) error {
-	p.certificates.watch(ctx)
+	p.certificates.Watch(ctx)
 	return nil
 }
 
@@ -325,9 +324,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 		defer unmark()
 	}
 	if p.certificates != nil {
-		if err := p.certificates.begin(); err != nil {
+		if err := p.certificates.Begin(); err != nil {
 			listener.Close()
-			return err
+			return certificateFaults(err)
 		}
 	}
 	// A separate listener, so that a proxy in front of the portal doesn't publish metrics.
@@ -370,7 +369,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 
 	serve := srv.Serve
 	if p.certificates != nil {
-		srv.TLSConfig = p.certificates.config()
+		srv.TLSConfig = p.certificates.TLS()
 		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 	}
 	served := make(chan error, 1)

@@ -1,4 +1,4 @@
-package server
+package certs
 
 import (
 	"context"
@@ -18,7 +18,6 @@ import (
 
 	"golang.org/x/crypto/acme/autocert"
 
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
@@ -30,12 +29,13 @@ func (f answers) RoundTrip(r *http.Request) (*http.Response, error) { return f(r
 // A CA that refuses isn't asked again at each look, or at anybody's connection:
 // it bears a few failures an hour. After a reload it is asked soon.
 func TestCAThatRefusesIsLeftAlone(t *testing.T) {
-	cfg := config.Default()
-	cfg.DataDir, cfg.PublicURL = t.TempDir(), config.Origin{Scheme: "https", Host: "auth.example.com"}
-	cfg.TLS.ACME.AcceptTerms = true
+	settings := Settings{
+		Hosts: []string{"auth.example.com"},
+		CA:    &CA{Dir: filepath.Join(t.TempDir(), "acme"), Directory: "https://ca.example.com/directory"},
+	}
 	synctest.Test(t, func(t *testing.T) {
-		c := newCertificates(cfg, time.Now, slog.New(slog.DiscardHandler))
-		if err := c.begin(); err != nil {
+		c := New(settings, time.Now, slog.New(slog.DiscardHandler))
+		if err := c.Begin(); err != nil {
 			t.Fatal(err)
 		}
 		asked := 0
@@ -46,8 +46,8 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 		begin, want := time.Now(), 0
 		until := func(end time.Duration, more int) {
 			t.Helper()
-			for want += more; time.Since(begin) < end; time.Sleep(certificatesEvery) {
-				c.watch(t.Context())
+			for want += more; time.Since(begin) < end; time.Sleep(WatchEvery) {
+				c.Watch(t.Context())
 				if one, err := c.of(modern("auth.example.com")); one != nil || err != nil {
 					t.Errorf("a handshake gets %v, %v", one, err)
 				}
@@ -55,12 +55,12 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 			if asked != want {
 				t.Errorf("until %v the CA was asked %d times, want %d", end, asked, want)
 			}
-			if v := c.vitals(); len(v) != 1 || v[0].Fault != "the CA issued none for some hosts" || !v[0].Minor {
-				t.Errorf("vitals %+v", v)
+			if fault := c.Fault(); fault != "the CA issued none for some hosts" {
+				t.Errorf("fault %q", fault)
 			}
 		}
 		until(time.Minute, 1)
-		if err := c.use(cfg); err != nil {
+		if err := c.Use(settings); err != nil {
 			t.Fatal(err)
 		}
 		until(4*time.Minute, 1)
@@ -79,9 +79,7 @@ func TestCAThatHangsHoldsNothingUp(t *testing.T) {
 	ca := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hangs }))
 	t.Cleanup(ca.Close)
 	t.Cleanup(func() { close(hangs) })
-	cfg := config.Default()
-	cfg.DataDir, cfg.TLS.ACME.Directory = t.TempDir(), ca.URL
-	a := newAuthority(cfg, func(string) bool { return true }, slog.New(slog.DiscardHandler))
+	a := newAuthority(CA{Dir: t.TempDir(), Directory: ca.URL}, func(string) bool { return true }, time.Now, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	if _, err := a.certificate(ctx, "auth.example.com"); err != context.Canceled {
@@ -173,5 +171,27 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 	}
 	if _, err := os.Stat(secret); err != nil {
 		t.Error(err)
+	}
+}
+
+// A server that was killed leaves files with temporary names beside them.
+func TestLeftOverCertificatesAreRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	left := filepath.Join(dir, ".sallyport-1234567.tmp")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	if err := (keptCertificates{dir, log}).Put(t.Context(), "auth.test", []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	settings := Settings{Hosts: []string{"auth.test"}, CA: &CA{Dir: dir}}
+	dayLater := func() time.Time { return time.Now().Add(25 * time.Hour) }
+	if err := New(settings, dayLater, log).Begin(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != "auth.test" {
+		t.Errorf("in the directory: %v, %v; want the certificate alone", entries, err)
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package certs
 
 import (
 	"crypto/tls"
@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"github.com/sallyport/sallyport/internal/config"
 )
 
 // maxPEM is far above any chain of certificates.
@@ -17,13 +15,13 @@ const maxPEM = 1 << 20
 
 // readPairs reads the files and returns a certificate for each host that ends
 // its TLS here, and for others that one names. The error says all that is wrong.
-func readPairs(cfg config.Config) (hostCertificates, error) {
+func readPairs(settings Settings) (hostCertificates, error) {
 	var pairs []*tls.Certificate
-	var faults config.Faults
-	for i, pair := range cfg.TLS.Certificates {
+	var faults Faults
+	for i, pair := range settings.Pairs {
 		one, name, err := readPair(pair)
 		if err != nil {
-			faults = append(faults, faultAt(fmt.Sprintf("tls.certificates[%d].%s", i, name), "%v", err)...)
+			faults.add(fmt.Sprintf("tls.certificates[%d].%s", i, name), "%v", err)
 			continue
 		}
 		pairs = append(pairs, one)
@@ -41,28 +39,28 @@ func readPairs(cfg config.Config) (hostCertificates, error) {
 		}
 		return false
 	}
-	for _, host := range servedHosts(cfg) {
+	for _, host := range settings.Hosts {
 		if !name(host) {
-			faults = append(faults, faultAt("tls.certificates", "no certificate is for %s; add a pair that is, or have one reissued with that host", host)...)
+			faults.add("tls.certificates", "no certificate is for %s; add a pair that is, or have one reissued with that host", host)
 		}
 	}
-	for _, p := range cfg.Panels {
-		name(p.URL.Hostname()) // its proxy may ask here by TLS
+	for _, host := range settings.Others {
+		name(host)
 	}
-	read[""] = read[servedHosts(cfg)[0]]
-	return read, joinFaults(faults)
+	read[""] = read[settings.Hosts[0]]
+	return read, faults.orNil()
 }
 
 // readPair reads one pair. An error, which never repeats what is in the key, comes with
 // the name of the setting that it is about.
-func readPair(pair config.Pair) (one *tls.Certificate, name string, err error) {
+func readPair(pair Pair) (one *tls.Certificate, name string, err error) {
 	cert, _, err := readPEM(pair.Cert)
 	if err != nil {
-		return nil, "cert", unreadable(err)
+		return nil, "cert", Unreadable(err)
 	}
 	key, info, err := readPEM(pair.Key)
 	if err != nil {
-		return nil, "key", unreadable(err)
+		return nil, "key", Unreadable(err)
 	}
 	if err := checkKeyMode(pair.Key, info); err != nil {
 		return nil, "key", err
@@ -74,8 +72,8 @@ func readPair(pair config.Pair) (one *tls.Certificate, name string, err error) {
 	return &both, "", nil
 }
 
-// unreadable says what to do about a file that can't be read.
-func unreadable(err error) error {
+// Unreadable says what to do about a PEM file that can't be read.
+func Unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w; write the path of a PEM file", err)
 	}

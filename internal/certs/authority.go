@@ -1,4 +1,4 @@
-package server
+package certs
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
-
-	"github.com/sallyport/sallyport/internal/config"
 )
 
 const (
@@ -33,6 +31,7 @@ const (
 // it grants.
 type authority struct {
 	manager *autocert.Manager
+	now     func() time.Time
 	log     *slog.Logger
 
 	mu      sync.Mutex
@@ -46,19 +45,18 @@ type refusal struct {
 
 var errNotServed = errors.New("no host of this portal")
 
-// newAuthority returns the CA of the configuration, which gives certificates
-// for the hosts that are served.
-func newAuthority(cfg config.Config, serves func(host string) bool, log *slog.Logger) *authority {
-	a := &authority{log: log, refused: map[string]refusal{}}
+// newAuthority returns a CA that gives certificates for the hosts that are served.
+func newAuthority(ca CA, serves func(host string) bool, now func() time.Time, log *slog.Logger) *authority {
+	a := &authority{now: now, log: log, refused: map[string]refusal{}}
 	a.manager = &autocert.Manager{
 		Prompt: func(terms string) bool {
 			log.Info("the CA's terms of service are accepted, as tls.acme.accept_terms says", "terms", terms)
 			return true
 		},
-		Cache: keptCertificates{cfg.ACMEDir(), log},
-		Email: cfg.TLS.ACME.Email,
+		Cache: keptCertificates{ca.Dir, log},
+		Email: ca.Email,
 		Client: &acme.Client{
-			DirectoryURL: cfg.TLS.ACME.Directory, UserAgent: "sallyport", HTTPClient: &http.Client{Timeout: answerTime},
+			DirectoryURL: ca.Directory, UserAgent: "sallyport", HTTPClient: &http.Client{Timeout: answerTime},
 		},
 		HostPolicy: func(_ context.Context, host string) error {
 			if !serves(host) {
@@ -86,7 +84,7 @@ func (a *authority) certificate(ctx context.Context, host string) (*tls.Certific
 	a.mu.Lock()
 	last := a.refused[host]
 	a.mu.Unlock()
-	if time.Now().Before(last.next) {
+	if a.now().Before(last.next) {
 		return nil, last.err
 	}
 	type answer struct {
@@ -109,7 +107,7 @@ func (a *authority) certificate(ctx context.Context, host string) (*tls.Certific
 			"host", host, "reason", answer.err.Error())
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		now := time.Now()
+		now := a.now()
 		a.refused[host] = refusal{now, now.Add(askAgain), answer.err}
 		return nil, answer.err
 	}

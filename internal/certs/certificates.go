@@ -1,4 +1,4 @@
-package server
+package certs
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -15,15 +16,13 @@ import (
 
 	"golang.org/x/crypto/acme"
 
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/durable"
-	"github.com/sallyport/sallyport/internal/login"
 )
 
 const (
-	// certificatesEvery is how often files that changed are noticed, and a CA
-	// is asked for what is missing.
-	certificatesEvery = time.Minute
+	// WatchEvery is how often files that changed are noticed, and a CA is asked for
+	// what is missing: the pause between two calls of [Certificates.Watch].
+	WatchEvery = time.Minute
 
 	// expiryNotice is how long before their end certificates are warned of, or
 	// a quarter of their life where that is shorter: they are renewed before.
@@ -33,8 +32,58 @@ const (
 	warnEvery = 24 * time.Hour
 )
 
-// certificates are what the listener shows, by the host that a client names.
-type certificates struct {
+// Settings say which certificates there are to be.
+type Settings struct {
+	Hosts  []string // that end their TLS here, the portal's first
+	Others []string // hosts that get a certificate too where a pair names them
+	Pairs  []Pair   // files; none where a CA gives the certificates
+	CA     *CA      // nil where they come from files
+}
+
+// Pair is a certificate and its key: the paths of two PEM files.
+type Pair struct{ Cert, Key string }
+
+// CA is a certificate authority that speaks ACME (RFC 8555), and whose terms of
+// service the operator has accepted.
+type CA struct {
+	Dir       string // where its certificates are kept
+	Directory string // the URL of its ACME directory
+	Email     string // where it writes to; may be empty
+}
+
+// Fault is what is wrong with one setting.
+type Fault struct {
+	Setting string // such as "tls.certificates[0].cert"
+	Text    string // one line
+}
+
+// Faults is the error of faulty files: all that is wrong. It is never empty.
+type Faults []Fault
+
+// Error returns the faults, a line each.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.Setting + ": " + fault.Text
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (f *Faults) add(setting, format string, args ...any) {
+	*f = append(*f, Fault{setting, fmt.Sprintf(format, args...)})
+}
+
+// orNil returns nil where there is no fault.
+func (f Faults) orNil() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return f
+}
+
+// Certificates are what the listener shows, by the host that a client names. They
+// are safe for concurrent use.
+type Certificates struct {
 	now func() time.Time
 	log *slog.Logger
 	ca  *authority // nil where they come from files
@@ -42,10 +91,10 @@ type certificates struct {
 	inForce atomic.Pointer[hostCertificates]
 	faulty  atomic.Bool // the files that were read last aren't in force, or a host has no certificate
 
-	mu     sync.Mutex    // held while they change
-	cfg    config.Config // whose hosts and files they are
-	seen   []os.FileInfo // the files, as they were before they were read last
-	warned time.Time     // when the log said last that one ends
+	mu       sync.Mutex // held while they change
+	settings Settings
+	seen     []os.FileInfo // the files, as they were before they were read last
+	warned   time.Time     // when the log said last that one ends
 }
 
 // hostCertificates are certificates by host, in lower case; under "" the
@@ -53,18 +102,20 @@ type certificates struct {
 // checks.
 type hostCertificates map[string]*tls.Certificate
 
-func newCertificates(cfg config.Config, now func() time.Time, log *slog.Logger) *certificates {
-	c := &certificates{now: now, log: log, cfg: cfg}
-	if cfg.TLS.ACME.AcceptTerms {
-		c.ca = newAuthority(cfg, c.serves, log)
+// New returns certificates none of which is in force yet. now is the machine's
+// own clock, as certificates are judged by it everywhere.
+func New(settings Settings, now func() time.Time, log *slog.Logger) *Certificates {
+	c := &Certificates{now: now, log: log, settings: settings}
+	if settings.CA != nil {
+		c.ca = newAuthority(*settings.CA, c.serves, now, log)
 	}
 	c.inForce.Store(&hostCertificates{})
 	return c
 }
 
-// config returns how the listener speaks. Suites and curves are those that
+// TLS returns how the listener speaks. Suites and curves are those that
 // crypto/tls takes for good.
-func (c *certificates) config() *tls.Config {
+func (c *Certificates) TLS() *tls.Config {
 	own := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.of}
 	if c.ca != nil {
 		own.NextProtos = []string{"h2", "http/1.1", acme.ALPNProto}
@@ -75,7 +126,7 @@ func (c *certificates) config() *tls.Config {
 // of returns the certificate of the host that a client names. Where there is
 // none [tls] sends unrecognized_name (RFC 6066, section 3), and nobody sees
 // another host's.
-func (c *certificates) of(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Certificates) of(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	host := strings.ToLower(hello.ServerName)
 	if c.ca != nil && slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) && c.serves(host) {
 		return c.ca.manager.GetCertificate(hello) // the CA asks who is there (RFC 8737)
@@ -84,27 +135,27 @@ func (c *certificates) of(hello *tls.ClientHelloInfo) (*tls.Certificate, error) 
 }
 
 // serves reports whether host is one that needs a certificate.
-func (c *certificates) serves(host string) bool {
+func (c *Certificates) serves(host string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Contains(servedHosts(c.cfg), host)
+	return slices.Contains(c.settings.Hosts, host)
 }
 
-// begin puts the files in force for the first time. Those that are out of date
+// Begin puts the files in force for the first time. Those that are out of date
 // are better than none: other hosts have others. A CA is asked once the listener
 // answers.
-func (c *certificates) begin() error {
+func (c *Certificates) Begin() error {
 	if c.ca != nil {
-		dir := c.cfg.ACMEDir()
+		dir := c.settings.CA.Dir
 		if err := durable.MakeDir(dir); err != nil {
 			return fmt.Errorf("keep certificates: %w", err)
 		}
-		return durable.RemoveLeftovers(dir, time.Now())
+		return durable.RemoveLeftovers(dir, c.now())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seen = look(c.cfg.TLS.Certificates)
-	read, err := readPairs(c.cfg)
+	c.seen = look(c.settings.Pairs)
+	read, err := readPairs(c.settings)
 	if err != nil {
 		return err
 	}
@@ -112,33 +163,34 @@ func (c *certificates) begin() error {
 	return nil
 }
 
-// use puts those of cfg in force. An error leaves what is.
-func (c *certificates) use(cfg config.Config) error {
+// Use puts those of other settings in force, which have a CA where the first had
+// one. An error leaves what is.
+func (c *Certificates) Use(settings Settings) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.put(cfg)
+	return c.put(settings)
 }
 
-func (c *certificates) put(cfg config.Config) error {
+func (c *Certificates) put(settings Settings) error {
 	if c.ca != nil {
-		c.cfg = cfg
+		c.settings = settings
 		c.ca.again()
 		return nil
 	}
-	seen := look(cfg.TLS.Certificates)
-	read, err := readCurrent(cfg, c.now())
+	seen := look(settings.Pairs)
+	read, err := readCurrent(settings, c.now())
 	if err != nil {
 		return err
 	}
-	c.cfg, c.seen = cfg, seen
+	c.settings, c.seen = settings, seen
 	c.inForce.Store(&read)
 	c.faulty.Store(false)
 	return nil
 }
 
-// watch notices what changed on the disk, obtains what is missing from the CA,
-// and warns of what ends.
-func (c *certificates) watch(ctx context.Context) {
+// Watch notices what changed on the disk, obtains what is missing from the CA,
+// and warns of what ends, once.
+func (c *Certificates) Watch(ctx context.Context) {
 	if c.ca != nil {
 		c.obtain(ctx)
 	} else {
@@ -161,15 +213,15 @@ func (c *certificates) watch(ctx context.Context) {
 // reread puts files in force that aren't the ones which were read last. They
 // are looked at before they are read: what changes meanwhile is seen the next
 // time.
-func (c *certificates) reread() {
+func (c *Certificates) reread() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seen := look(c.cfg.TLS.Certificates)
+	seen := look(c.settings.Pairs)
 	if slices.EqualFunc(c.seen, seen, sameFile) {
 		return
 	}
 	c.seen = seen
-	if err := c.put(c.cfg); err != nil {
+	if err := c.put(c.settings); err != nil {
 		c.faulty.Store(true)
 		c.log.Error("the certificates are faulty, so the previous ones stay in use; correct the files", "reason", err.Error())
 		return
@@ -177,7 +229,7 @@ func (c *certificates) reread() {
 	c.log.Info("the certificates changed and were read again")
 }
 
-func look(pairs []config.Pair) []os.FileInfo {
+func look(pairs []Pair) []os.FileInfo {
 	var all []os.FileInfo
 	for _, pair := range pairs {
 		for _, path := range []string{pair.Cert, pair.Key} {
@@ -200,9 +252,9 @@ func sameFile(a, b os.FileInfo) bool {
 }
 
 // obtain gets from the CA what is missing or was renewed.
-func (c *certificates) obtain(ctx context.Context) {
+func (c *Certificates) obtain(ctx context.Context) {
 	c.mu.Lock()
-	hosts := servedHosts(c.cfg)
+	hosts := c.settings.Hosts
 	c.mu.Unlock()
 	next := maps.Clone(*c.inForce.Load())
 	maps.DeleteFunc(next, func(host string, _ *tls.Certificate) bool { return host != "" && !slices.Contains(hosts, host) })
@@ -227,9 +279,9 @@ func (c *certificates) obtain(ctx context.Context) {
 	c.faulty.Store(missing)
 }
 
-// first returns when the first of those in force ends; the zero time where
+// FirstEnd returns when the first of those in force ends; the zero time where
 // there is none.
-func (c *certificates) first() time.Time {
+func (c *Certificates) FirstEnd() time.Time {
 	var first time.Time
 	for _, one := range *c.inForce.Load() {
 		if first.IsZero() || one.Leaf.NotAfter.Before(first) {
@@ -239,30 +291,38 @@ func (c *certificates) first() time.Time {
 	return first
 }
 
-// vitals are the lines of /readyz; none where all is well. Anybody may read
-// them.
-func (c *certificates) vitals() []login.Vital {
-	v := login.Vital{Name: "certificates", Minor: true}
-	now := c.now()
+// Faulty reports whether the files that were read last are faulty, or the CA
+// issued no certificate for some host.
+func (c *Certificates) Faulty() bool { return c.faulty.Load() }
+
+// Fault returns what is wrong with them, in words that anybody may read; "" where
+// all is well.
+func (c *Certificates) Fault() string {
+	switch {
+	case c.Faulty() && c.ca != nil:
+		return "the CA issued none for some hosts"
+	case c.Faulty():
+		return "faulty; the previous ones are in use"
+	}
+	fault, now := "", c.now()
 	for _, one := range *c.inForce.Load() {
-		if endsSoon(one, now) {
-			v.Fault = "one expires soon"
-		}
 		if outdated(one, now) != nil {
-			v.Fault = "one has expired or isn't valid yet"
-			break
+			return "one has expired or isn't valid yet"
+		}
+		if endsSoon(one, now) {
+			fault = "one expires soon"
 		}
 	}
-	if c.faulty.Load() {
-		v.Fault = "faulty; the previous ones are in use"
-		if c.ca != nil {
-			v.Fault = "the CA issued none for some hosts"
-		}
-	}
-	if v.Fault == "" {
+	return fault
+}
+
+// Challenges returns what answers a CA that asks by http who is there (RFC 8555,
+// section 8.3), below /.well-known/acme-challenge/; nil without a CA.
+func (c *Certificates) Challenges() http.Handler {
+	if c.ca == nil {
 		return nil
 	}
-	return []login.Vital{v}
+	return c.ca.manager.HTTPHandler(http.NotFoundHandler())
 }
 
 func endsSoon(one *tls.Certificate, now time.Time) bool {
@@ -280,39 +340,36 @@ func outdated(one *tls.Certificate, now time.Time) error {
 	return nil
 }
 
-// servedHosts are the hosts that end their TLS here, the portal's first: the
-// gateway's panels, not those that another proxy serves.
-func servedHosts(cfg config.Config) []string {
-	hosts := []string{cfg.PublicURL.Hostname()}
-	for _, p := range cfg.Panels {
-		if p.Upstream != (config.Upstream{}) {
-			hosts = append(hosts, p.URL.Hostname())
-		}
-	}
-	return hosts
-}
-
-// CheckCertificates returns all that is wrong with the files of a
-// configuration, which may have none.
-func CheckCertificates(cfg config.Config, now time.Time) error {
-	if len(cfg.TLS.Certificates) == 0 {
+// Check returns all that is wrong with the files, which may be none, as [Faults].
+func Check(settings Settings, now time.Time) error {
+	if len(settings.Pairs) == 0 {
 		return nil
 	}
-	_, err := readCurrent(cfg, now)
+	_, err := readCurrent(settings, now)
+	return err
+}
+
+// CheckFiles is [Check] for a start, which certificates that are out of date don't
+// keep from succeeding.
+func CheckFiles(settings Settings) error {
+	if len(settings.Pairs) == 0 {
+		return nil
+	}
+	_, err := readPairs(settings)
 	return err
 }
 
 // readCurrent reads certificates none of which is out of date.
-func readCurrent(cfg config.Config, now time.Time) (hostCertificates, error) {
-	read, err := readPairs(cfg)
+func readCurrent(settings Settings, now time.Time) (hostCertificates, error) {
+	read, err := readPairs(settings)
 	if err != nil {
 		return nil, err
 	}
-	var faults config.Faults
+	var faults Faults
 	for _, host := range slices.Sorted(maps.Keys(read)) {
 		if err := outdated(read[host], now); err != nil && host != "" {
-			faults = append(faults, faultAt("tls.certificates", "the certificate of %s %v", host, err)...)
+			faults.add("tls.certificates", "the certificate of %s %v", host, err)
 		}
 	}
-	return read, joinFaults(faults)
+	return read, faults.orNil()
 }

@@ -1,0 +1,26 @@
+package server
+
+import (
+	"github.com/sallyport/sallyport/internal/certs"
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// certificatesOf returns which certificates the configuration asks for: of the
+// portal and of the gateway's panels. Panels that another proxy serves get one where
+// a pair names them, since that proxy may ask here by TLS.
+func certificatesOf(cfg config.Config) certs.Settings {
+	s := certs.Settings{Hosts: []string{cfg.PublicURL.Hostname()}}
+	for _, p := range cfg.Panels {
+		if p.Upstream != (config.Upstream{}) {
+			s.Hosts = append(s.Hosts, p.URL.Hostname())
+		}
+		s.Others = append(s.Others, p.URL.Hostname())
+	}
+	for _, pair := range cfg.TLS.Certificates {
+		s.Pairs = append(s.Pairs, certs.Pair(pair))
+	}
+	if cfg.TLS.ACME.AcceptTerms {
+		s.CA = &certs.CA{Dir: cfg.ACMEDir(), Directory: cfg.TLS.ACME.Directory, Email: cfg.TLS.ACME.Email}
+	}
+	return s
+}
