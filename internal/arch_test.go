@@ -36,7 +36,8 @@ var floors = [][]string{
 	{"internal/authenticator/password", "internal/authenticator/totp", "internal/authenticator/backupcode", "internal/authenticator/webauthn"},
 	{"internal/authenticator"},
 	{"internal/account", "internal/throttle", "internal/clock", "internal/audit", "internal/mail"},
-	{"internal/secret", "internal/db", "internal/label", "internal/certs"},
+	{"internal/certs", "internal/cluster"},
+	{"internal/secret", "internal/db", "internal/label"},
 	{"internal/durable"},
 }
 
@@ -74,8 +75,8 @@ var owners = map[string]string{
 	"audit_head":        "internal/audit",
 	"audit_checkpoints": "internal/audit",
 	"schema":            "internal/db",
-	"leases":            "internal/db",
-	"nodes":             "internal/db",
+	"leases":            "internal/cluster",
+	"nodes":             "internal/cluster",
 	"clock":             "internal/clock",
 }
 

@@ -1,6 +1,6 @@
 // Package db opens the database, SQLite or PostgreSQL, migrates its schema and
-// runs transactions. It owns the tables schema, leases and nodes; each other
-// table belongs to one package above.
+// runs transactions. It owns the table schema; each other table belongs
+// to one package above.
 //
 // Both engines run the same SQL text: parameters $1, $2, …; the types TEXT,
 // BIGINT, BOOLEAN and BYTEA; times as Unix milliseconds ([At]).

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -56,7 +57,7 @@ func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
 			ctx := context.Background()
 			p := portal.Start(t, engine)
 			// A node that died a moment ago still holds the lease.
-			if held, err := p.DB.Lease(ctx, "audit", "a dead node", 15*time.Second, p.Clock.Now()); err != nil || !held {
+			if held, err := cluster.Lease(ctx, p.DB, "audit", "a dead node", 15*time.Second, p.Clock.Now()); err != nil || !held {
 				t.Fatalf("lease: %v, %v", held, err)
 			}
 			p.AddAccount(t, "ada")
@@ -99,7 +100,7 @@ func TestUnsealedEventsAreReported(t *testing.T) {
 			}
 			wantReported("0", "ok")
 			// The node that holds the lease doesn't seal.
-			if held, err := p.DB.Lease(t.Context(), "audit", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
+			if held, err := cluster.Lease(t.Context(), p.DB, "audit", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
 				t.Fatalf("lease: %v, %v", held, err)
 			}
 			p.AddAccount(t, "ada")

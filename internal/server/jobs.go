@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
@@ -127,7 +128,7 @@ func (p *Portal) rest(ctx context.Context) {
 	for err == nil && n > 0 {
 		n, err = p.sealBatch(ctx)
 	}
-	if err := errors.Join(err, p.Login.WriteUses(ctx), p.DB.EndLeases(ctx, p.node)); err != nil {
+	if err := errors.Join(err, p.Login.WriteUses(ctx), cluster.EndLeases(ctx, p.DB, p.node)); err != nil {
 		p.Log.Warn("the last work before the stop failed", "reason", err.Error())
 	}
 }
@@ -139,7 +140,7 @@ func (p *Portal) alone(ctx context.Context, lease string, pause time.Duration, w
 	if err != nil {
 		return err
 	}
-	mine, err := p.DB.Lease(ctx, lease, p.node, leasePauses*pause, now)
+	mine, err := cluster.Lease(ctx, p.DB, lease, p.node, leasePauses*pause, now)
 	if err != nil || !mine {
 		return err
 	}

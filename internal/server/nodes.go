@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -42,7 +42,7 @@ func (p *Portal) Report(ctx context.Context) error {
 		return nil
 	}
 	p.reported = report{keys, time.Now()} // even if it fails: the next try may wait as long
-	return p.DB.Report(ctx, db.Node{ID: p.node, Name: nodeName(p.Config.Listen), Keys: keys}, reportLife, p.Login.Clock())
+	return cluster.Report(ctx, p.DB, cluster.Node{ID: p.node, Name: nodeName(p.Config.Listen), Keys: keys}, reportLife, p.Login.Clock())
 }
 
 // nodeName returns the name of a node for operators: its host and address.
@@ -64,7 +64,7 @@ func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 	keys := k.Ring.Keys()
 	newest = keys[len(keys)-1].ID
 	for start := time.Now(); ; {
-		nodes, err := k.DB.Nodes(ctx, time.Now())
+		nodes, err := cluster.Nodes(ctx, k.DB, time.Now())
 		if err != nil {
 			return "", err
 		}

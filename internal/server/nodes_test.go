@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -92,7 +93,7 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 		t.Errorf("rotating without the dead node: %v, %s seals, want %s", err, keys.Sealing(), added)
 	}
 	nodes[1].rest(ctx)
-	if alive, err := keys.DB.Nodes(ctx, time.Now()); err != nil || len(alive) != 1 || alive[0].ID != nodes[0].node {
+	if alive, err := cluster.Nodes(ctx, keys.DB, time.Now()); err != nil || len(alive) != 1 || alive[0].ID != nodes[0].node {
 		t.Errorf("nodes after another one stopped: %+v, %v", alive, err)
 	}
 }

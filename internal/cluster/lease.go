@@ -1,9 +1,11 @@
-package db
+package cluster
 
 import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
 )
 
 // Lease makes holder the one that does the work called name until now + life,
@@ -12,15 +14,15 @@ import (
 // work; what must happen once needs a condition of its own. One that ends
 // later than any could is from a clock that was set back since, and counts
 // for nothing.
-func (d *DB) Lease(ctx context.Context, name, holder string, life time.Duration, now time.Time) (held bool, err error) {
-	err = d.Write(ctx, func(tx *Tx) error {
-		n, err := Exec(ctx, tx, `
+func Lease(ctx context.Context, d *db.DB, name, holder string, life time.Duration, now time.Time) (held bool, err error) {
+	err = d.Write(ctx, func(tx *db.Tx) error {
+		n, err := db.Exec(ctx, tx, `
 			INSERT INTO leases (name, holder, expires_at)
 			VALUES ($1, $2, $3)
 			ON CONFLICT (name) DO UPDATE
 			SET    holder = excluded.holder, expires_at = excluded.expires_at
 			WHERE  leases.holder = excluded.holder OR leases.expires_at <= $4 OR leases.expires_at > $5`,
-			name, holder, At{now.Add(life)}, At{now}, At{now.Add(2 * life)})
+			name, holder, db.At{Time: now.Add(life)}, db.At{Time: now}, db.At{Time: now.Add(2 * life)})
 		held = n == 1
 		return err
 	})
@@ -32,12 +34,12 @@ func (d *DB) Lease(ctx context.Context, name, holder string, life time.Duration,
 
 // EndLeases ends all leases of a holder that stops working, and what it reported,
 // so that nobody need wait.
-func (d *DB) EndLeases(ctx context.Context, holder string) error {
-	err := d.Write(ctx, func(tx *Tx) error {
-		if _, err := Exec(ctx, tx, `DELETE FROM leases WHERE holder = $1`, holder); err != nil {
+func EndLeases(ctx context.Context, d *db.DB, holder string) error {
+	err := d.Write(ctx, func(tx *db.Tx) error {
+		if _, err := db.Exec(ctx, tx, `DELETE FROM leases WHERE holder = $1`, holder); err != nil {
 			return err
 		}
-		_, err := Exec(ctx, tx, `DELETE FROM nodes WHERE id = $1`, holder)
+		_, err := db.Exec(ctx, tx, `DELETE FROM nodes WHERE id = $1`, holder)
 		return err
 	})
 	if err != nil {

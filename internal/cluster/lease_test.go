@@ -1,4 +1,4 @@
-package db_test
+package cluster_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
@@ -15,7 +16,7 @@ func TestLeaseHasOneHolder(t *testing.T) {
 		const life = time.Minute
 		now := testkit.Start
 		won := testkit.Race(8, func(i int) string {
-			held, err := d.Lease(context.Background(), "work", strconv.Itoa(i), life, now)
+			held, err := cluster.Lease(context.Background(), d, "work", strconv.Itoa(i), life, now)
 			if err != nil {
 				return err.Error()
 			}
@@ -39,7 +40,7 @@ func TestLeaseHasOneHolder(t *testing.T) {
 			{"new work", "a", life, false}, // a's clock is behind
 			{"new work", "a", 0, true},     // too far to be one of today's
 		} {
-			held, err := d.Lease(t.Context(), step.name, step.holder, life, now.Add(step.at))
+			held, err := cluster.Lease(t.Context(), d, step.name, step.holder, life, now.Add(step.at))
 			if err != nil || held != step.want {
 				t.Errorf("%s asks for %q after %v: %v, %v; want %v", step.holder, step.name, step.at, held, err, step.want)
 			}
@@ -51,7 +52,7 @@ func TestWhoStopsWorkingHoldsNothing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ask := func(name, holder string) bool {
 			t.Helper()
-			held, err := d.Lease(t.Context(), name, holder, time.Minute, testkit.Start)
+			held, err := cluster.Lease(t.Context(), d, name, holder, time.Minute, testkit.Start)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +61,7 @@ func TestWhoStopsWorkingHoldsNothing(t *testing.T) {
 		if !ask("one", "a") || !ask("two", "a") || !ask("three", "b") {
 			t.Fatal("a free lease wasn't given")
 		}
-		if err := d.EndLeases(t.Context(), "a"); err != nil {
+		if err := cluster.EndLeases(t.Context(), d, "a"); err != nil {
 			t.Fatal(err)
 		}
 		if !ask("one", "c") || !ask("two", "c") {
