@@ -239,13 +239,9 @@ type scheduled struct {
 	name string
 }
 
-// BackUp makes a scheduled backup if one is due, unless another node does, and
-// removes the oldest past those to keep.
+// BackUp makes a scheduled backup if one is due, and removes the oldest past those
+// to keep. One node at a time calls it.
 func (p *Portal) BackUp(ctx context.Context) error {
-	return p.alone(ctx, backupLease, scheduleEvery, p.backUp)
-}
-
-func (p *Portal) backUp(ctx context.Context) error {
 	dir := p.Config.BackupDir()
 	if err := durable.MakeDir(dir); err != nil {
 		return fmt.Errorf("make the directory of backups: %w", err)

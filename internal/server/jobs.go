@@ -39,19 +39,14 @@ const (
 	// watchAgain is the pause before changes are listened for again, after the
 	// database was away.
 	watchAgain = time.Second
-
-	// leasePauses is how many pauses between two runs of a job its lease
-	// lives: after so many another node takes over from one that has died, and
-	// one that is slow keeps it.
-	leasePauses = 3
 )
 
-// Names of leases: work that one node does for all.
+// Names of leases that aren't those of a job: these jobs look first whether there is
+// work for this node.
 const (
 	sweepLease   = "sweep"
-	auditLease   = "audit" // sealing and pruning
+	auditLease   = "audit" // of sealing and of pruning
 	measureLease = "measure"
-	backupLease  = "backup"
 )
 
 // startJobs starts all jobs; end ends them and waits until they have ended.
@@ -59,42 +54,31 @@ func (p *Portal) startJobs(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { p.watchChanges(ctx) })
-	running.Go(func() { p.every(ctx, ringEvery, "report", p.Report) })
-	running.Go(func() { p.every(ctx, sweepEvery, "sweep", p.Sweep) })
-	running.Go(func() { p.every(ctx, writeUsesEvery, "seen", p.Login.WriteUses) })
-	running.Go(func() { p.every(ctx, sealEvery, "seal", p.Seal) })
-	running.Go(func() { p.every(ctx, pruneEvery, "prune", p.Prune) })
-	running.Go(func() { p.every(ctx, throttle.MeasureEvery, "measure", p.Measure) })
-	running.Go(func() { p.every(ctx, clock.MoveEvery, "clock", p.WatchClock) })
-	if p.Config.Backup.Every > 0 {
-		running.Go(func() { p.every(ctx, scheduleEvery, "backup", p.BackUp) })
-	}
-	if p.certificates != nil {
-		running.Go(func() {
-			p.WatchCertificates(ctx)
-			p.every(ctx, certs.WatchEvery, "certificates", p.WatchCertificates)
-		})
-	}
+	running.Go(func() { p.cluster.Run(ctx, p.jobs()) })
 	return func() {
 		cancel()
 		running.Wait()
 	}
 }
 
-// every runs a job again and again until ctx ends.
-func (p *Portal) every(ctx context.Context, pause time.Duration, name string, job func(context.Context) error) {
-	ticker := time.NewTicker(pause)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := job(ctx); err != nil && ctx.Err() == nil {
-			p.Log.Warn("a background job failed and will run again", "job", name, "reason", err.Error())
-		}
+// jobs are the work that a server does again and again.
+func (p *Portal) jobs() []cluster.Job {
+	jobs := []cluster.Job{
+		{Name: "report", Every: ringEvery, Run: p.Report},
+		{Name: "sweep", Every: sweepEvery, Run: p.Sweep},
+		{Name: "seen", Every: writeUsesEvery, Run: p.Login.WriteUses},
+		{Name: "seal", Every: sealEvery, Run: p.Seal},
+		{Name: "prune", Every: pruneEvery, Run: p.Prune},
+		{Name: "measure", Every: throttle.MeasureEvery, Run: p.Measure},
+		{Name: "clock", Every: clock.MoveEvery, Run: p.WatchClock},
 	}
+	if p.Config.Backup.Every > 0 {
+		jobs = append(jobs, cluster.Job{Name: "backup", Every: scheduleEvery, Alone: true, Run: p.BackUp})
+	}
+	if p.certificates != nil {
+		jobs = append(jobs, cluster.Job{Name: "certificates", Every: certs.WatchEvery, AtStart: true, Run: p.WatchCertificates})
+	}
+	return jobs
 }
 
 // watchChanges hears what other processes change, so that what is kept of
@@ -128,29 +112,15 @@ func (p *Portal) rest(ctx context.Context) {
 	for err == nil && n > 0 {
 		n, err = p.sealBatch(ctx)
 	}
-	if err := errors.Join(err, p.Login.WriteUses(ctx), cluster.EndLeases(ctx, p.DB, p.node)); err != nil {
+	if err := errors.Join(err, p.Login.WriteUses(ctx), p.cluster.Leave(ctx)); err != nil {
 		p.Log.Warn("the last work before the stop failed", "reason", err.Error())
 	}
-}
-
-// alone does work that one node does for all, unless another does it. pause is
-// that between two runs.
-func (p *Portal) alone(ctx context.Context, lease string, pause time.Duration, work func(context.Context) error) error {
-	now, err := p.Login.Mark.Reference(ctx)
-	if err != nil {
-		return err
-	}
-	mine, err := cluster.Lease(ctx, p.DB, lease, p.node, leasePauses*pause, now)
-	if err != nil || !mine {
-		return err
-	}
-	return work(ctx)
 }
 
 // Measure learns what the wrong codes of all accounts together say, once. One
 // node counts them, for all.
 func (p *Portal) Measure(ctx context.Context) error {
-	err := p.alone(ctx, measureLease, throttle.MeasureEvery, func(ctx context.Context) error {
+	err := p.cluster.Alone(ctx, measureLease, throttle.MeasureEvery, func(ctx context.Context) error {
 		accounts, err := account.Count(ctx, p.DB.Reader())
 		if err != nil {
 			return err
@@ -223,7 +193,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 	if err != nil || !trusted {
 		return err
 	}
-	return p.alone(ctx, sweepLease, sweepEvery, func(ctx context.Context) error {
+	return p.cluster.Alone(ctx, sweepLease, sweepEvery, func(ctx context.Context) error {
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
 			login.ExpireAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
@@ -256,7 +226,7 @@ func (p *Portal) Seal(ctx context.Context) error {
 			return err
 		}
 		more = false
-		err = p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
+		err = p.cluster.Alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
 			_, err := p.sealBatch(ctx)
 			more = err == nil
 			return err
@@ -289,7 +259,7 @@ func (p *Portal) Prune(ctx context.Context) error {
 	for more := true; more; {
 		more = false
 		// The pause is that of sealing: both have one lease.
-		err := p.alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
+		err := p.cluster.Alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
 			head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
 			if err == nil && n > 0 {
 				p.Log.Info("audit pruned", "seq", head.Seq, "head", head.String())

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,76 +34,6 @@ func openNodes(t *testing.T, n int) ([]*Portal, *testkit.Clock, *strings.Builder
 		nodes = append(nodes, p)
 	}
 	return nodes, clock, logs
-}
-
-// Three nodes want to do the same work again and again; each time one does it,
-// also when the one that did it has died.
-func TestOneNodeWorksForAll(t *testing.T) {
-	t.Parallel()
-	const pause = time.Minute
-	nodes, clock, _ := openNodes(t, 3)
-	done := make([]atomic.Int32, len(nodes))
-	everybody := func(alive func(i int) bool) (worked int) {
-		t.Helper()
-		before := 0
-		for i := range done {
-			before += int(done[i].Load())
-		}
-		testkit.Race(len(nodes), func(i int) string {
-			if !alive(i) {
-				return ""
-			}
-			err := nodes[i].alone(context.Background(), "work", pause, func(context.Context) error {
-				done[i].Add(1)
-				return nil
-			})
-			if err != nil {
-				t.Error(err)
-			}
-			return ""
-		})
-		after := 0
-		for i := range done {
-			after += int(done[i].Load())
-		}
-		return after - before
-	}
-	all := func(int) bool { return true }
-	for range 20 {
-		if n := everybody(all); n != 1 {
-			t.Fatalf("%d nodes did the work, want one", n)
-		}
-		clock.Move(pause)
-	}
-	dead := -1
-	for i := range done {
-		switch n := done[i].Load(); {
-		case n == 20:
-			dead = i
-		case n != 0:
-			t.Fatalf("the work went from hand to hand: node %d did it %d times", i, n)
-		}
-	}
-	// Its last run was a pause ago: two more, and its lease has ended.
-	others := func(i int) bool { return i != dead }
-	for _, want := range []int{0, 0, 1, 1} {
-		if n := everybody(others); n != want {
-			t.Fatalf("%d nodes did the work of the dead one, want %d", n, want)
-		}
-		clock.Move(pause)
-	}
-	if everybody(all) != 1 || done[dead].Load() != 20 {
-		t.Error("the one that was dead took the work back from who has it")
-	}
-	// One that stops in order hands it over at once.
-	for i, p := range nodes {
-		if i != dead {
-			p.rest(t.Context())
-		}
-	}
-	if everybody(func(i int) bool { return i == dead }) != 1 {
-		t.Error("who stopped still keeps the others waiting")
-	}
 }
 
 // On PostgreSQL the database's clock is the reference; SQLite has none.
@@ -172,7 +101,7 @@ func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 	}
 	var others []*Portal
 	for _, p := range nodes {
-		if p.node != holder {
+		if p.cluster.Self != holder {
 			others = append(others, p)
 		}
 	}

@@ -17,7 +17,7 @@ const (
 	// reportEvery is how often a node reports its keys, even if they haven't changed. A
 	// node counts as alive for reportLife after its last report.
 	reportEvery = 10 * time.Second
-	reportLife  = leasePauses * reportEvery
+	reportLife  = 3 * reportEvery
 
 	// reportTime is how long a rotation waits for all nodes to report the new key: several
 	// times as long as a node takes to notice a new ring file, since it may be busy.
@@ -42,7 +42,7 @@ func (p *Portal) Report(ctx context.Context) error {
 		return nil
 	}
 	p.reported = report{keys, time.Now()} // even if it fails: the next try may wait as long
-	return cluster.Report(ctx, p.DB, cluster.Node{ID: p.node, Name: nodeName(p.Config.Listen), Keys: keys}, reportLife, p.Login.Clock())
+	return cluster.Report(ctx, p.DB, cluster.Node{ID: p.cluster.Self, Name: nodeName(p.Config.Listen), Keys: keys}, reportLife, p.Login.Clock())
 }
 
 // nodeName returns the name of a node for operators: its host and address.

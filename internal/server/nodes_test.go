@@ -83,7 +83,7 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 	wantRefused("one node lacks the key", "127.0.0.1:3")
 	// That node dies: its report expires.
 	err = keys.DB.Write(ctx, func(tx *db.Tx) error {
-		_, err := db.Exec(ctx, tx, `UPDATE nodes SET expires_at = expires_at - $2 WHERE id = $1`, nodes[2].node, reportLife.Milliseconds())
+		_, err := db.Exec(ctx, tx, `UPDATE nodes SET expires_at = expires_at - $2 WHERE id = $1`, nodes[2].cluster.Self, reportLife.Milliseconds())
 		return err
 	})
 	if err != nil {
@@ -93,7 +93,7 @@ func TestRotationWaitsForEveryLiveNode(t *testing.T) {
 		t.Errorf("rotating without the dead node: %v, %s seals, want %s", err, keys.Sealing(), added)
 	}
 	nodes[1].rest(ctx)
-	if alive, err := cluster.Nodes(ctx, keys.DB, time.Now()); err != nil || len(alive) != 1 || alive[0].ID != nodes[0].node {
+	if alive, err := cluster.Nodes(ctx, keys.DB, time.Now()); err != nil || len(alive) != 1 || alive[0].ID != nodes[0].cluster.Self {
 		t.Errorf("nodes after another one stopped: %+v, %v", alive, err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/durable"
@@ -74,7 +75,7 @@ type Portal struct {
 	redirect     *swapHandler           // answers redirect_listen
 
 	now         func() time.Time // this machine's clock; everything else uses Login.Clock
-	node        string           // the ID of this process in the nodes and leases tables
+	cluster     cluster.Cluster  // the servers on the database
 	faulty      atomic.Bool      // the configuration that was read last is not in force
 	hasWarnings atomic.Bool      // [Warnings] of the configuration in force aren't empty
 	ending      chan struct{}    // closed when the server stops: streams must end
@@ -144,7 +145,11 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
 	service.Mark.WentBack = service.ClockWentBack
-	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, node: secret.NewID(), count: counts.observeRequest, ending: make(chan struct{}), ring: ring}
+	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), ring: ring}
+	p.cluster = cluster.Cluster{
+		DB: d, Self: secret.NewID(), Log: log,
+		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },
+	}
 	counts.registerReload(&p.faulty)
 	if cfg.TerminatesTLS() {
 		p.certificates = certs.New(certificatesOf(cfg), now, log)

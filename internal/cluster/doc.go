@@ -1,0 +1,18 @@
+// Package cluster is what the servers on one database know of each other, and
+// the work that one of them does for all. It owns the tables leases and nodes.
+//
+// A [Job] runs again and again on every node. A job that is to run on one node
+// at a time is Alone: before each run the node takes a lease, a row that names
+// the node and a time, and doesn't run the job while another node's lease lasts.
+// The node that has a lease renews it at its next run, so that the work stays
+// with it. When the node dies, its lease ends after three pauses of the job and
+// another node takes over; a node that stops ends its leases at once.
+//
+// Leases save work and decide nothing: the clocks of nodes may differ, and a
+// node that froze may wake up when its lease has ended. Work that must happen
+// once needs a condition of its own in the database.
+//
+// [Report] says that a node is alive, and which keys of the ring it has;
+// [Nodes] lists those that are. The rotation of keys asks before it seals under
+// a new one.
+package cluster

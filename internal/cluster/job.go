@@ -1,0 +1,91 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// leasePauses is how many pauses between two runs of a job its lease lasts: after so
+// many another node takes over from one that has died, and a slow node keeps it.
+const leasePauses = 3
+
+// Cluster is the servers on one database, as one of them sees them. It is safe for
+// concurrent use.
+type Cluster struct {
+	DB   *db.DB
+	Self string // the id of this server
+	Log  *slog.Logger
+
+	// Reference returns the time of the clock that all nodes share.
+	Reference func(context.Context) (time.Time, error)
+}
+
+// Job is work that a server does again and again.
+type Job struct {
+	Name    string                      // in the log, and of its lease
+	Every   time.Duration               // the pause between two runs
+	Alone   bool                        // one node at a time runs it, for all
+	AtStart bool                        // the first run begins at once, not after a pause
+	Run     func(context.Context) error // the log gets its error
+}
+
+// Run runs all jobs side by side, each after its pause, until ctx ends and the
+// runs under way have returned.
+func (c *Cluster) Run(ctx context.Context, jobs []Job) {
+	var running sync.WaitGroup
+	for _, job := range jobs {
+		running.Go(func() { c.repeat(ctx, job) })
+	}
+	running.Wait()
+}
+
+func (c *Cluster) repeat(ctx context.Context, job Job) {
+	if job.AtStart {
+		c.once(ctx, job)
+	}
+	ticker := time.NewTicker(job.Every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		c.once(ctx, job)
+	}
+}
+
+func (c *Cluster) once(ctx context.Context, job Job) {
+	var err error
+	if job.Alone {
+		err = c.Alone(ctx, job.Name, job.Every, job.Run)
+	} else {
+		err = job.Run(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.Log.Warn("a background job failed and will run again", "job", job.Name, "reason", err.Error())
+	}
+}
+
+// Alone does work under the lease of that name, or returns nil while another node
+// has it. every is the pause between two runs. It is for jobs that look first
+// whether there is work, since taking a lease is a write; others set [Job.Alone].
+func (c *Cluster) Alone(ctx context.Context, lease string, every time.Duration, work func(context.Context) error) error {
+	now, err := c.Reference(ctx)
+	if err != nil {
+		return err
+	}
+	held, err := Lease(ctx, c.DB, lease, c.Self, leasePauses*every, now)
+	if err != nil || !held {
+		return err
+	}
+	return work(ctx)
+}
+
+// Leave ends this server's leases and its report, so that no other node waits for
+// them.
+func (c *Cluster) Leave(ctx context.Context) error { return EndLeases(ctx, c.DB, c.Self) }
