@@ -37,7 +37,7 @@ var floors = [][]string{
 	{"internal/authenticator"},
 	{"internal/account", "internal/throttle", "internal/clock", "internal/audit", "internal/mail"},
 	{"internal/certs", "internal/cluster"},
-	{"internal/secret", "internal/db", "internal/label"},
+	{"internal/secret", "internal/db", "internal/label", "internal/health"},
 	{"internal/durable"},
 }
 

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -282,4 +283,13 @@ func (w *Watch) SetsBack() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.setsBack
+}
+
+// DescribeOffset describes how far a clock is ahead of the database's, or behind it if
+// ahead is negative.
+func DescribeOffset(ahead time.Duration) string {
+	if ahead < 0 {
+		return fmt.Sprintf("%v behind the database's", -ahead.Round(time.Second))
+	}
+	return fmt.Sprintf("%v ahead of the database's", ahead.Round(time.Second))
 }

@@ -2,6 +2,8 @@ package login
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -66,4 +68,42 @@ func (s *Service) correctFutureRows(ctx context.Context, tx *db.Tx, now time.Tim
 func revokeFutureAttempts(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE created_at > $1`, db.At{Time: latest})
 	return err
+}
+
+// checkClock returns [ErrClock] if the server's clock is so wrong that codes of another time
+// would be accepted. unsure reports that the clock may be ahead: at the start it was more
+// than ten minutes past the high-water mark, either because no server ran for that long or
+// because the machine's date is wrong.
+func (s *Service) checkClock(ctx context.Context, q db.Querier) (unsure bool, err error) {
+	if off := s.Watch.Astray(); off != 0 {
+		return false, fmt.Errorf("%w: it is %s", ErrClock, clock.DescribeOffset(off))
+	}
+	state, err := clock.Read(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	now := s.Clock()
+	if by := state.Behind(now); by > 0 {
+		return false, fmt.Errorf("%w: it is %v behind", ErrClock, by.Round(time.Second))
+	}
+	unsure = state.IsAhead(now)
+	if by := s.Watch.Leapt(); unsure && by > 0 {
+		return true, fmt.Errorf("%w: it was set %v ahead", ErrClock, by.Round(time.Second))
+	}
+	return unsure, nil
+}
+
+// CodesRefused reports whether codes are refused because the server's clock is wrong.
+func (s *Service) CodesRefused(ctx context.Context) (bool, error) {
+	_, err := s.checkClock(ctx, s.DB.Reader())
+	if errors.Is(err, ErrClock) {
+		return true, nil
+	}
+	return false, err
+}
+
+// ClockOffset returns how far the server's clock is behind those of the phones that sign in,
+// in whole steps; it is negative if the server's clock is ahead.
+func (s *Service) ClockOffset() time.Duration {
+	return time.Duration(s.Watch.Offset()) * totp.Period
 }

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/login"
 )
 
 // swapHandler is a handler that can be replaced while it serves. A request is answered
@@ -72,24 +71,4 @@ func (p *Portal) logWarnings(cfg config.Config) {
 	for _, fault := range Warnings(cfg) {
 		p.Log.Warn(fault.Text, "setting", fault.Key)
 	}
-}
-
-// vitals returns the faults of this process, for /readyz.
-func (p *Portal) vitals() []login.Vital {
-	var all []login.Vital
-	if p.faulty.Load() {
-		all = append(all, login.Vital{Name: "configuration", Fault: "faulty; the previous one is in force", Minor: true})
-	}
-	if p.hasWarnings.Load() {
-		all = append(all, login.Vital{Name: "trusted_proxies", Fault: refusesAll, Minor: true})
-	}
-	if p.Handler.draining.Load() {
-		all = append(all, login.Vital{Name: "server", Fault: "draining"})
-	}
-	if p.certificates != nil {
-		if fault := p.certificates.Fault(); fault != "" {
-			all = append(all, login.Vital{Name: "certificates", Fault: fault, Minor: true})
-		}
-	}
-	return all
 }

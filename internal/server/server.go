@@ -193,7 +193,7 @@ func (p *Portal) buildRouter(cfg config.Config) (*router, error) {
 	}
 	return newRouter(web.Options{
 		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
-		Panels: declared, Measure: p.count, Vitals: p.vitals,
+		Panels: declared, Measure: p.count, Health: p.health, Vitals: p.vitals,
 	}, up, limits{p.maxHeader(), p.ending}, func(origin string) *access.Panel { return p.inForce.Load().panelOfGateway(origin) })
 }
 

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/health"
 )
 
 const (
@@ -24,19 +24,19 @@ const (
 type readiness struct {
 	mu     sync.Mutex
 	at     time.Time
-	vitals []login.Vital
+	vitals []health.Vital
 }
 
 // check returns a result that is at most readyFor old. Concurrent calls wait for one check.
-func (r *readiness) check(ctx context.Context, service *login.Service) []login.Vital {
+func (r *readiness) check(ctx context.Context, o Options) []health.Vital {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	age := service.Clock().Sub(r.at)
+	age := o.Login.Clock().Sub(r.at)
 	if age < 0 || age >= readyFor {
 		// A client that closes its connection mustn't cancel the check for the others.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTime)
 		defer cancel()
-		r.vitals, r.at = service.Health(ctx), service.Clock()
+		r.vitals, r.at = o.Health(ctx), o.Login.Clock()
 	}
 	return r.vitals
 }
@@ -46,11 +46,7 @@ func (r *readiness) check(ctx context.Context, service *login.Service) []login.V
 // the page.
 func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 	status, lines := http.StatusOK, ""
-	vitals := s.ready.check(r.Context(), s.Login)
-	if s.Vitals != nil {
-		vitals = slices.Concat(vitals, s.Vitals())
-	}
-	for _, v := range vitals {
+	for _, v := range slices.Concat(s.ready.check(r.Context(), s.Options), s.Vitals()) {
 		fault := v.Fault
 		if fault == "" {
 			fault = "ok"

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/health"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -45,9 +46,11 @@ type Options struct {
 	// Measure is called after every answer; it may be nil. route is the pattern of a route,
 	// never the requested path.
 	Measure func(route string, status int, took time.Duration)
-	// Vitals returns further lines of /readyz for parts of the server that fail; it may be
-	// nil.
-	Vitals func() []login.Vital
+	// Health returns the lines of /readyz about what signing in needs. It writes to the
+	// disk, so each result is used for [readyFor].
+	Health func(ctx context.Context) []health.Vital
+	// Vitals returns the lines about parts of this process that fail.
+	Vitals func() []health.Vital
 }
 
 type server struct {
