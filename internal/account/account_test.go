@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 func write(d *db.DB, change func(ctx context.Context, tx *db.Tx) error) error {
@@ -344,7 +345,7 @@ func TestListAndRemove(t *testing.T) {
 			if err := AddGroup(ctx, tx, "ops", testkit.Start); err != nil {
 				return err
 			}
-			if _, err := IssueTicket(ctx, tx, TicketEnroll, ids[0], testkit.Start); err != nil {
+			if _, err := ticket.Issue(ctx, tx, ticket.Enroll, ids[0], testkit.Start); err != nil {
 				return err
 			}
 			_, err := Join(ctx, tx, "ops", ids[0])

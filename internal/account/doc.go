@@ -1,5 +1,5 @@
-// Package account owns accounts, groups and one-time links, and the tables accounts, groups,
-// members and tickets. Credentials belong to the packages below authenticator.
+// Package account owns accounts and groups, and the tables accounts, groups and members.
+// Credentials belong to the packages below authenticator.
 //
 // An account has a name and possibly an e-mail address. Both have a normal form, which is
 // unique and by which accounts are found, so that no spelling leads to a second account or a
@@ -9,10 +9,6 @@
 // after the other and don't deadlock.
 //
 // A group is a named set of accounts that the rules of panels refer to.
-//
-// A ticket is a one-time link: it creates the first account, invites a person, opens the
-// wizard after a reset, or makes a browser known. Reading a ticket doesn't redeem it. Of
-// several concurrent requests one redeems it. The database has only the SHA-256 of its token.
 //
 // Every change is reported to the transaction (db.Tx.Changed), so that caches on all nodes
 // drop what they know about the account.

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 type accounts struct {
@@ -183,7 +184,7 @@ func listAccounts(ctx context.Context, q db.Querier, to *listWriter, now time.Ti
 	if err != nil {
 		return err
 	}
-	invited, err := account.Invitations(ctx, q, now)
+	invited, err := ticket.Invitations(ctx, q, now)
 	if err != nil {
 		return err
 	}
@@ -295,7 +296,7 @@ func detailOf(ctx context.Context, portal *server.Portal, a account.Account) (ac
 	if err != nil {
 		return accountDetail{}, err
 	}
-	invited, err := account.Invitations(ctx, q, portal.Login.Clock())
+	invited, err := ticket.Invitations(ctx, q, portal.Login.Clock())
 	if err != nil {
 		return accountDetail{}, err
 	}

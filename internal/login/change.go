@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // Me is the owner who asks for a change: a live session with its token, its account and its
@@ -90,7 +91,7 @@ func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSes
 	}
 	// First the links, then the browsers that they made known: a link redeemed in between
 	// would leave a known browser behind.
-	if _, err := account.RevokeTickets(ctx, tx, account.TicketLetIn, accountID); err != nil {
+	if _, err := ticket.Revoke(ctx, tx, ticket.LetIn, accountID); err != nil {
 		return "", err
 	}
 	_, err = device.RemoveOthers(ctx, tx, accountID, exceptDevice)

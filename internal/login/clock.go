@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
@@ -17,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // AcceptClock accepts the reference clock as right (see clock.Accept) and corrects what was
@@ -55,7 +55,7 @@ func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) e
 func (s *Service) correctFutureRows(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	latest := now.Add(clock.Slack)
 	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
-		revokeFutureAttempts, account.RevokeFutureTickets, authenticator.RemoveFuturePending, session.RevokeFuture,
+		revokeFutureAttempts, ticket.RevokeFuture, authenticator.RemoveFuturePending, session.RevokeFuture,
 		device.ClampTimes, pass.ClampTimes, password.ClampTimes, throttle.ClampTimes,
 	} {
 		if err := end(ctx, tx, latest); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // NeedsTicket reports whether the account can enrol its next authenticator only through an
@@ -22,19 +23,19 @@ func (s *Service) NeedsTicket(owner account.Account, twoFactor bool) bool {
 
 // enrollTicket returns the valid ticket with which the account may open the wizard, or
 // [ErrLocked].
-func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.Account, token string) (account.Ticket, error) {
-	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
-	if errors.Is(err, account.ErrTicket) || err == nil && (ticket.Kind != account.TicketEnroll || ticket.AccountID != owner.ID) {
-		return account.Ticket{}, ErrLocked
+func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.Account, token string) (ticket.Ticket, error) {
+	link, err := ticket.ByToken(ctx, q, token, s.Clock())
+	if errors.Is(err, ticket.ErrInvalid) || err == nil && (link.Kind != ticket.Enroll || link.AccountID != owner.ID) {
+		return ticket.Ticket{}, ErrLocked
 	}
-	return ticket, err
+	return link, err
 }
 
-// BeginEnrollment starts an enrolment in the session and returns its id. ticket is the token
+// BeginEnrollment starts an enrolment in the session and returns its id. link is the token
 // of the operator's link that the browser presented, or empty. It returns [ErrLocked] if a
 // link is needed, authenticator.ErrLimit if the account has as many authenticators as
 // allowed, and a [*WaitError] past the limit of changes.
-func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (string, error) {
+func (s *Service) BeginEnrollment(ctx context.Context, me Me, link string) (string, error) {
 	var id string
 	err := s.editAccountPaced(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
@@ -45,7 +46,7 @@ func (s *Service) BeginEnrollment(ctx context.Context, me Me, ticket string) (st
 			return authenticator.ErrLimit
 		}
 		if s.NeedsTicket(me.Account, len(have) > 0) {
-			if _, err := s.enrollTicket(ctx, tx, me.Account, ticket); err != nil {
+			if _, err := s.enrollTicket(ctx, tx, me.Account, link); err != nil {
 				return err
 			}
 		}
@@ -105,7 +106,7 @@ type Confirmed struct {
 // up the code's time step. No budget applies, since the user of the wizard has the secret on
 // the screen and has nothing to guess. It returns a [*CodeError], [ErrGone], [ErrLocked],
 // [ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
-func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, ticket string) (Confirmed, error) {
+func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, link string) (Confirmed, error) {
 	q := s.DB.Reader()
 	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
 	if errors.Is(err, db.ErrNotFound) {
@@ -157,11 +158,11 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 			return nil, ErrGone // another enrolment was confirmed in between
 		}
 		if s.NeedsTicket(me.Account, !first) {
-			opened, err := s.enrollTicket(ctx, tx, me.Account, ticket)
+			opened, err := s.enrollTicket(ctx, tx, me.Account, link)
 			if err != nil {
 				return nil, err
 			}
-			if err := account.RedeemTicket(ctx, tx, opened, now); err != nil {
+			if err := ticket.Redeem(ctx, tx, opened, now); err != nil {
 				return nil, ErrLocked
 			}
 			if err := account.SetEnrollLocked(ctx, tx, me.Account.ID, false); err != nil {

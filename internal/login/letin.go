@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // LetIn issues a let-in link and returns its token. The browser that opens the link becomes
@@ -37,7 +38,7 @@ func (s *Service) Unlock(ctx context.Context, a account.Account) (secret.Text, e
 }
 
 func letIn(ctx context.Context, tx *db.Tx, event audit.Event) (secret.Text, error) {
-	token, err := account.IssueTicket(ctx, tx, account.TicketLetIn, event.AccountID, event.At)
+	token, err := ticket.Issue(ctx, tx, ticket.LetIn, event.AccountID, event.At)
 	if err != nil {
 		return secret.Text{}, err
 	}
@@ -45,29 +46,29 @@ func letIn(ctx context.Context, tx *db.Tx, event audit.Event) (secret.Text, erro
 }
 
 // RedeemLetIn redeems a let-in link and returns the device cookie's new value. It returns
-// account.ErrTicket if the link isn't valid.
+// ticket.ErrInvalid if the link isn't valid.
 func (s *Service) RedeemLetIn(ctx context.Context, token string, from Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
-		ticket, err := account.TicketByToken(ctx, tx, token, now)
+		link, err := ticket.ByToken(ctx, tx, token, now)
 		if err != nil {
 			return err
 		}
-		if ticket.Kind != account.TicketLetIn {
-			return account.ErrTicket
+		if link.Kind != ticket.LetIn {
+			return ticket.ErrInvalid
 		}
 		// With the lock, a concurrent reset revokes the link or sees the known browser.
-		if err := account.Lock(ctx, tx, ticket.AccountID); err != nil {
+		if err := account.Lock(ctx, tx, link.AccountID); err != nil {
 			return err
 		}
-		if err := account.RedeemTicket(ctx, tx, ticket, now); err != nil {
+		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
 			return err
 		}
-		if deviceToken, err = device.Remember(ctx, tx, from.Device, ticket.AccountID, from.device(), now); err != nil {
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, link.AccountID, from.device(), now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, from.event(now, ticket.AccountID, audit.LetInUsed))
+		return audit.Append(ctx, tx, from.event(now, link.AccountID, audit.LetInUsed))
 	})
 	return deviceToken, err
 }
@@ -90,7 +91,7 @@ func (s *Service) RemoveDevice(ctx context.Context, me Me, id string) error {
 // and revokes the account's let-in links.
 func (s *Service) RemoveDevices(ctx context.Context, me Me) error {
 	return s.editAccount(ctx, &me, func(tx *db.Tx) error {
-		links, err := account.RevokeTickets(ctx, tx, account.TicketLetIn, me.Account.ID)
+		links, err := ticket.Revoke(ctx, tx, ticket.LetIn, me.Account.ID)
 		if err != nil {
 			return err
 		}

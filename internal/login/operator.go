@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // The functions of this file change accounts for an operator on the command line, and
@@ -73,7 +74,7 @@ func (s *Service) Invite(ctx context.Context, a account.Account) (token secret.T
 				return account.ErrNameTaken
 			}
 		}
-		if token, err = account.IssueTicket(ctx, tx, account.TicketInvitation, there.ID, now); err != nil {
+		if token, err = ticket.Issue(ctx, tx, ticket.Invitation, there.ID, now); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, s.byOperator(there.ID, audit.AccountInvited, ""))
@@ -96,7 +97,7 @@ func (s *Service) SetPassword(ctx context.Context, a account.Account, typed stri
 			return err
 		}
 		// The holder of an invitation could replace this password.
-		if _, err := account.RevokeTickets(ctx, tx, account.TicketInvitation, a.ID); err != nil {
+		if _, err := ticket.Revoke(ctx, tx, ticket.Invitation, a.ID); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, a.ID, phc, s.Clock()); err != nil {
@@ -122,8 +123,8 @@ func (s *Service) Disable(ctx context.Context, a account.Account) error {
 		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
-		for _, kind := range []account.TicketKind{account.TicketInvitation, account.TicketEnroll} {
-			if _, err := account.RevokeTickets(ctx, tx, kind, a.ID); err != nil {
+		for _, kind := range []ticket.Kind{ticket.Invitation, ticket.Enroll} {
+			if _, err := ticket.Revoke(ctx, tx, kind, a.ID); err != nil {
 				return err
 			}
 		}
@@ -160,12 +161,12 @@ func (s *Service) Remove(ctx context.Context, a account.Account) error {
 // ResetTwoFactor removes an account's authenticators and backup codes and ends all its
 // sessions. It returns the token of a link: after signing in, the owner can open the wizard
 // only with it (F15). If the password is suspect, the owner can't sign in, and the link sets
-// a new one first. The link is valid for life, from [account.MinLinkLife] to
-// [account.MaxLinkLife]. The operator sees no secret of the account.
+// a new one first. The link is valid for life, from [ticket.MinLife] to
+// [ticket.MaxLife]. The operator sees no secret of the account.
 func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account, life time.Duration) (secret.Text, error) {
 	var token secret.Text
-	if life < account.MinLinkLife || life > account.MaxLinkLife {
-		return token, account.ErrLinkLife
+	if life < ticket.MinLife || life > ticket.MaxLife {
+		return token, ticket.ErrLife
 	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
@@ -184,7 +185,7 @@ func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account, life ti
 			return err
 		}
 		var err error
-		if token, err = account.IssueTicketFor(ctx, tx, account.TicketEnroll, a.ID, life, s.Clock()); err != nil {
+		if token, err = ticket.IssueFor(ctx, tx, ticket.Enroll, a.ID, life, s.Clock()); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, s.byOperator(a.ID, audit.TwoFactorReset, ""))
@@ -250,7 +251,7 @@ func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 		return token, false, err
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if token, err = account.IssueTicket(ctx, tx, account.TicketSetup, "", s.Clock()); err != nil {
+		if token, err = ticket.Issue(ctx, tx, ticket.Setup, "", s.Clock()); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, s.byOperator("", audit.SetupLinkIssued, ""))
@@ -260,21 +261,21 @@ func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 
 // Opened describes a one-time link that a browser opened. Opening doesn't redeem it.
 type Opened struct {
-	Kind        account.TicketKind
+	Kind        ticket.Kind
 	Account     account.Account // zero for a setup link
 	NewPassword bool            // redeeming the link sets a password
 }
 
-// ErrSetupTicket is [account.ErrTicket] while no account exists. Then the user is the
+// ErrSetupTicket is [ticket.ErrInvalid] while no account exists. Then the user is the
 // operator, who can make a new setup link.
-var ErrSetupTicket = fmt.Errorf("%w, and there is no account yet", account.ErrTicket)
+var ErrSetupTicket = fmt.Errorf("%w, and there is no account yet", ticket.ErrInvalid)
 
-// Open returns what the link with this token is for. It returns [account.ErrTicket] or
+// Open returns what the link with this token is for. It returns [ticket.ErrInvalid] or
 // [ErrSetupTicket] if the link isn't valid.
 func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	q := s.DB.Reader()
-	ticket, err := account.TicketByToken(ctx, q, token, s.Clock())
-	if errors.Is(err, account.ErrTicket) {
+	link, err := ticket.ByToken(ctx, q, token, s.Clock())
+	if errors.Is(err, ticket.ErrInvalid) {
 		some, unread := account.AnyExist(ctx, q)
 		if unread == nil && !some {
 			err = ErrSetupTicket
@@ -284,22 +285,22 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	if err != nil {
 		return Opened{}, err
 	}
-	opened := Opened{Kind: ticket.Kind}
-	if ticket.Kind == account.TicketSetup {
+	opened := Opened{Kind: link.Kind}
+	if link.Kind == ticket.Setup {
 		opened.NewPassword = true
 		if some, err := account.AnyExist(ctx, q); err != nil || some {
-			return Opened{}, errors.Join(account.ErrTicket, err)
+			return Opened{}, errors.Join(ticket.ErrInvalid, err)
 		}
 		return opened, nil
 	}
-	if opened.Account, err = account.ByID(ctx, q, ticket.AccountID); err != nil {
+	if opened.Account, err = account.ByID(ctx, q, link.AccountID); err != nil {
 		return Opened{}, err
 	}
-	switch ticket.Kind {
-	case account.TicketInvitation:
+	switch link.Kind {
+	case ticket.Invitation:
 		opened.NewPassword = true
-	case account.TicketEnroll:
-		suspect, err := password.SuspectSince(ctx, q, ticket.AccountID)
+	case ticket.Enroll:
+		suspect, err := password.SuspectSince(ctx, q, link.AccountID)
 		if err != nil {
 			return Opened{}, err
 		}
@@ -319,16 +320,16 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 		return deviceToken, err
 	}
 	if !opened.NewPassword {
-		return deviceToken, account.ErrTicket
+		return deviceToken, ticket.ErrInvalid
 	}
-	if opened.Kind == account.TicketSetup {
+	if opened.Kind == ticket.Setup {
 		// Check the name before the slow hash, for a quick answer.
 		if _, err := account.CheckNewName(name); err != nil {
 			return deviceToken, err
 		}
 	}
 	owner := opened.Account
-	if opened.Kind == account.TicketSetup {
+	if opened.Kind == ticket.Setup {
 		owner = account.Account{Name: name, Email: email, Role: account.Operator}
 	}
 	phc, err := s.hashNew(ctx, owner, typed)
@@ -337,29 +338,29 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 	}
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
-		ticket, err := account.TicketByToken(ctx, tx, token, now)
+		link, err := ticket.ByToken(ctx, tx, token, now)
 		if err != nil {
 			return err
 		}
-		if ticket.AccountID != "" {
-			if err := account.Lock(ctx, tx, ticket.AccountID); err != nil {
+		if link.AccountID != "" {
+			if err := account.Lock(ctx, tx, link.AccountID); err != nil {
 				return err
 			}
 		}
-		if ticket.Kind == account.TicketEnroll {
+		if link.Kind == ticket.Enroll {
 			// Of several concurrent callers one succeeds. The link is redeemed by the wizard.
 			if there, err := password.ClearSuspect(ctx, tx, owner.ID); err != nil {
 				return err
 			} else if !there {
-				return account.ErrTicket
+				return ticket.ErrInvalid
 			}
-		} else if err := account.RedeemTicket(ctx, tx, ticket, now); err != nil {
+		} else if err := ticket.Redeem(ctx, tx, link, now); err != nil {
 			return err
 		}
 		kind := audit.PasswordChanged
-		if ticket.Kind == account.TicketSetup {
+		if link.Kind == ticket.Setup {
 			if some, err := account.AnyExist(ctx, tx); err != nil || some {
-				return errors.Join(account.ErrTicket, err)
+				return errors.Join(ticket.ErrInvalid, err)
 			}
 			kind = audit.AccountCreated
 			if owner, err = account.Create(ctx, tx, owner, now); err != nil {

@@ -15,7 +15,6 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
@@ -30,6 +29,7 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // ErrClosed: a sealed secret doesn't open with the key ring.
@@ -196,7 +196,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{
-			login.PurgeAttempts, session.Purge, device.Purge, authenticator.PurgePending, account.PurgeTickets, pass.Purge,
+			login.PurgeAttempts, session.Purge, device.Purge, authenticator.PurgePending, ticket.Purge, pass.Purge,
 		} {
 			if err := end(ctx, tx); err != nil {
 				return err

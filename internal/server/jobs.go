@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 const (
@@ -197,7 +198,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
 			login.ExpireAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
-			pass.Expire, authenticator.ExpirePending, account.ExpireTickets, throttle.Expire,
+			pass.Expire, authenticator.ExpirePending, ticket.Expire, throttle.Expire,
 		} {
 			// By itself, so that one which takes too long takes nothing from the others.
 			failed = append(failed, p.DB.Write(ctx, func(tx *db.Tx) error { return sweep(ctx, tx, now) }))

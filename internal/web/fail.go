@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
-	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // Errors that this package detects itself.
@@ -164,7 +164,7 @@ func (s *server) fail(req *request, err error) {
 		status, heading, advice = http.StatusRequestEntityTooLarge, say("error.too_large.heading"), say("error.too_large.advice")
 	case errors.Is(err, login.ErrSetupTicket):
 		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.setup_link.advice")
-	case errors.Is(err, account.ErrTicket):
+	case errors.Is(err, ticket.ErrInvalid):
 		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.link_invalid.advice")
 	case errors.Is(err, errMisdirected):
 		status, heading, advice = http.StatusMisdirectedRequest, say("error.misdirected.heading"), say("error.misdirected.advice", "url", s.PublicURL)

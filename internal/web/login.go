@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 func (s *server) getHome(req *request) error {
@@ -364,12 +365,12 @@ func (s *server) getSetup(req *request) error {
 	if err != nil {
 		return err
 	}
-	if opened.Kind == account.TicketLetIn {
+	if opened.Kind == ticket.LetIn {
 		return s.views.render(req.w, http.StatusOK, "let-in", letInPage{
 			frame: frame{Title: say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
 		})
 	}
-	if opened.Kind == account.TicketEnroll && !opened.NewPassword {
+	if opened.Kind == ticket.Enroll && !opened.NewPassword {
 		s.setCookie(req.w, ticketCookie, token, ticketCookieLife)
 		s.redirect(req, newAuthenticatorPath)
 		return nil
@@ -383,9 +384,9 @@ func (s *server) setupPage(opened login.Opened, token string) setupPage {
 		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
 	}
 	switch opened.Kind {
-	case account.TicketSetup:
+	case ticket.Setup:
 		page.Title, page.First = say("setup.title_first"), true
-	case account.TicketEnroll:
+	case ticket.Enroll:
 		page.Title, page.Reset = say("new_password.title"), true
 	}
 	return page
@@ -400,7 +401,7 @@ func (s *server) postSetup(req *request) error {
 	if err != nil {
 		return err
 	}
-	if opened.Kind == account.TicketLetIn {
+	if opened.Kind == ticket.LetIn {
 		token, err := s.Login.RedeemLetIn(req.Context(), f[0], req.from)
 		if err != nil {
 			return err

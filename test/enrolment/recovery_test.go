@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // suspected returns an account whose password a thief has: five wrong codes followed
@@ -32,7 +33,7 @@ func suspected(t *testing.T, p *portal.Portal, name string) (*portal.Browser, *p
 func TestAResetGivesNoAccountToWhoeverHasTheSuspectPassword(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		suspected(t, p, "ada")
-		token, err := p.Login.ResetTwoFactor(context.Background(), portal.MustAccount(t, p, "ada"), account.MaxLinkLife)
+		token, err := p.Login.ResetTwoFactor(context.Background(), portal.MustAccount(t, p, "ada"), ticket.MaxLife)
 		testkit.Check(t, err)
 		thief := p.Browser(t)
 		if a := thief.Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusUnprocessableEntity || thief.SignedIn() {
@@ -105,8 +106,8 @@ func TestALinkOfAResetLivesAsLongAsTheOperatorSays(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx, ada := context.Background(), p.AddAccount(t, "ada")
 		for life, want := range map[time.Duration]error{
-			0: account.ErrLinkLife, 15*time.Minute - 1: account.ErrLinkLife, 15 * time.Minute: nil,
-			7 * 24 * time.Hour: nil, 7*24*time.Hour + 1: account.ErrLinkLife,
+			0: ticket.ErrLife, 15*time.Minute - 1: ticket.ErrLife, 15 * time.Minute: nil,
+			7 * 24 * time.Hour: nil, 7*24*time.Hour + 1: ticket.ErrLife,
 		} {
 			token, err := p.Login.ResetTwoFactor(ctx, ada, life)
 			if err != want {

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 func TestAttack64LastAuthenticatorRemoved(t *testing.T) {
@@ -71,7 +72,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		token, err := p.Login.ResetTwoFactor(context.Background(), ada, account.MinLinkLife)
+		token, err := p.Login.ResetTwoFactor(context.Background(), ada, ticket.MinLife)
 		if err != nil {
 			t.Fatal(err)
 		}

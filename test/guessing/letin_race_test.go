@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // TestAResetLeavesNoBrowserKnown: let-in links that are used, and sign-ins that end,
@@ -31,7 +31,7 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 					_, err = p.Login.ResetTwoFactor(ctx, ada, time.Hour)
 					testkit.Check(t, err)
 				case 1:
-					if _, err := p.Login.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, account.ErrTicket) {
+					if _, err := p.Login.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
 						t.Errorf("let in: %v", err)
 					}
 				default:

@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // checkLog fails the test unless every line is one JSON object of bounded
@@ -183,7 +184,7 @@ func TestAttack157Canaries(t *testing.T) {
 			t.Fatalf("password: %s", portal.Summary(a))
 		}
 		keep("last session", backup.Cookie(portal.SessionCookie))
-		token, err := p.Login.ResetTwoFactor(ctx, portal.MustAccount(t, p, "ada"), account.MinLinkLife)
+		token, err := p.Login.ResetTwoFactor(ctx, portal.MustAccount(t, p, "ada"), ticket.MinLife)
 		testkit.Check(t, err)
 		keep("ticket", token.Reveal())
 		p.Browser(t).Get("/setup?ticket=" + token.Reveal())

@@ -1,4 +1,9 @@
-package account
+// Package ticket issues one-time links and redeems them: the setup link of the first
+// account, invitations, the link of a reset, and the link with which an owner makes
+// another browser known. It owns the table tickets, which holds only the SHA-256 of a
+// link's token. Reading a ticket doesn't redeem it; of several concurrent requests one
+// redeems it. The callers decide what a redeemed link permits.
+package ticket
 
 import (
 	"context"
@@ -10,59 +15,59 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// TicketKind is the purpose of a one-time link.
-type TicketKind string
+// Kind is the purpose of a one-time link.
+type Kind string
 
 // The kinds. A link of any other kind isn't valid (F3).
 const (
-	TicketSetup      TicketKind = "setup"      // creates the first account
-	TicketInvitation TicketKind = "invitation" // sets the password of a new account
-	TicketEnroll     TicketKind = "enroll"     // opens the wizard of an account that an operator reset
-	TicketLetIn      TicketKind = "let_in"     // makes a browser known
+	Setup      Kind = "setup"      // creates the first account
+	Invitation Kind = "invitation" // sets the password of a new account
+	Enroll     Kind = "enroll"     // opens the wizard of an account that an operator reset
+	LetIn      Kind = "let_in"     // makes a browser known
 )
 
 // life returns how long a link of this kind is valid. Fifteen minutes suffice to walk to a
 // browser, and are too short for a thief who finds the link in an old log. An invitation
 // must survive a weekend.
-func (k TicketKind) life() time.Duration {
-	if k == TicketInvitation {
+func (k Kind) life() time.Duration {
+	if k == Invitation {
 		return 72 * time.Hour
 	}
-	return MinLinkLife
+	return MinLife
 }
 
 // Limits for the life of a reset's link, which an operator may hand over on the spot or send
 // in a letter.
 const (
-	MinLinkLife = 15 * time.Minute
-	MaxLinkLife = 7 * 24 * time.Hour
+	MinLife = 15 * time.Minute
+	MaxLife = 7 * 24 * time.Hour
 )
 
-// ErrLinkLife means that the chosen life of a link is outside these limits.
-var ErrLinkLife = errors.New("a link may work from 15 minutes to 7 days")
+// ErrLife means that the chosen life of a link is outside these limits.
+var ErrLife = errors.New("a link may work from 15 minutes to 7 days")
 
-// ErrTicket means that the link was redeemed, has expired, or never existed.
-var ErrTicket = errors.New("one-time link is used, expired or unknown")
+// ErrInvalid means that the link was redeemed, has expired, or never existed.
+var ErrInvalid = errors.New("one-time link is used, expired or unknown")
 
 // Ticket is a stored one-time link.
 type Ticket struct {
-	Kind      TicketKind
-	AccountID string // empty for [TicketSetup]
+	Kind      Kind
+	AccountID string // empty for [Setup]
 	ExpiresAt time.Time
 	hash      []byte
 }
 
-// IssueTicket stores a new link and returns its token. Unused links of the same kind for the
-// same account become invalid. accountID is empty for [TicketSetup]; those links stay valid
+// Issue stores a new link and returns its token. Unused links of the same kind for the
+// same account become invalid. accountID is empty for [Setup]; those links stay valid
 // side by side, since each node prints one.
-func IssueTicket(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, now time.Time) (secret.Text, error) {
-	return IssueTicketFor(ctx, tx, kind, accountID, kind.life(), now)
+func Issue(ctx context.Context, tx *db.Tx, kind Kind, accountID string, now time.Time) (secret.Text, error) {
+	return IssueFor(ctx, tx, kind, accountID, kind.life(), now)
 }
 
-// IssueTicketFor is [IssueTicket] with a life that the caller chooses.
-func IssueTicketFor(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string, life time.Duration, now time.Time) (secret.Text, error) {
+// IssueFor is [Issue] with a life that the caller chooses.
+func IssueFor(ctx context.Context, tx *db.Tx, kind Kind, accountID string, life time.Duration, now time.Time) (secret.Text, error) {
 	if accountID != "" {
-		if _, err := RevokeTickets(ctx, tx, kind, accountID); err != nil {
+		if _, err := Revoke(ctx, tx, kind, accountID); err != nil {
 			return secret.Text{}, err
 		}
 	}
@@ -77,8 +82,8 @@ func IssueTicketFor(ctx context.Context, tx *db.Tx, kind TicketKind, accountID s
 	return token, nil
 }
 
-// RevokeTickets deletes the account's links of one kind and returns their number.
-func RevokeTickets(ctx context.Context, tx *db.Tx, kind TicketKind, accountID string) (int, error) {
+// Revoke deletes the account's links of one kind and returns their number.
+func Revoke(ctx context.Context, tx *db.Tx, kind Kind, accountID string) (int, error) {
 	n, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE kind = $1 AND account_id = $2`, string(kind), accountID)
 	if err != nil {
 		return 0, fmt.Errorf("end links: %w", err)
@@ -95,7 +100,7 @@ func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]t
 	}
 	all, err := db.All(ctx, q, func(scan db.Scan) (one invitation, err error) {
 		return one, scan(&one.account, &one.until)
-	}, `SELECT account_id, expires_at FROM tickets WHERE kind = $1 AND used_at IS NULL AND expires_at > $2`, string(TicketInvitation), db.At{Time: now})
+	}, `SELECT account_id, expires_at FROM tickets WHERE kind = $1 AND used_at IS NULL AND expires_at > $2`, string(Invitation), db.At{Time: now})
 	if err != nil {
 		return nil, fmt.Errorf("list invitations: %w", err)
 	}
@@ -106,65 +111,65 @@ func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]t
 	return until, nil
 }
 
-// TicketByToken returns the valid ticket with this token, or [ErrTicket]. Reading doesn't
+// ByToken returns the valid ticket with this token, or [ErrInvalid]. Reading doesn't
 // redeem it, since mail scanners and previews open links too.
-func TicketByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {
+func ByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {
 	t := Ticket{hash: secret.Hash(token)}
 	var expires, used db.At
 	err := db.One(ctx, q, `SELECT kind, COALESCE(account_id, ''), expires_at, used_at FROM tickets WHERE token_hash = $1`,
 		[]any{t.hash}, &t.Kind, &t.AccountID, &expires, &used)
 	switch {
 	case errors.Is(err, db.ErrNotFound):
-		return Ticket{}, ErrTicket
+		return Ticket{}, ErrInvalid
 	case err != nil:
 		return Ticket{}, fmt.Errorf("read link: %w", err)
 	case !used.IsZero() || !now.Before(expires.Time):
-		return Ticket{}, ErrTicket
+		return Ticket{}, ErrInvalid
 	}
 	switch t.Kind {
-	case TicketSetup, TicketInvitation, TicketEnroll, TicketLetIn:
+	case Setup, Invitation, Enroll, LetIn:
 	default:
-		return Ticket{}, ErrTicket
+		return Ticket{}, ErrInvalid
 	}
 	t.ExpiresAt = expires.Time
 	return t, nil
 }
 
-// RedeemTicket uses the ticket up. A [TicketSetup] uses up all others of its kind too. Of
-// several concurrent callers one succeeds; the others get [ErrTicket].
-func RedeemTicket(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
+// Redeem uses the ticket up. A [Setup] uses up all others of its kind too. Of
+// several concurrent callers one succeeds; the others get [ErrInvalid].
+func Redeem(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
 	// Two setup links must not create two accounts. Each updates the other's row, so that
 	// the second transaction waits for the first.
 	where, key := `token_hash = $1`, any(t.hash)
-	if t.Kind == TicketSetup {
-		where, key = `kind = $1`, string(TicketSetup)
+	if t.Kind == Setup {
+		where, key = `kind = $1`, string(Setup)
 	}
 	n, err := db.Exec(ctx, tx, `UPDATE tickets SET used_at = $2 WHERE `+where+` AND used_at IS NULL AND expires_at > $2`, key, db.At{Time: now})
 	if err != nil {
 		return fmt.Errorf("use link: %w", err)
 	}
 	if n == 0 {
-		return ErrTicket
+		return ErrInvalid
 	}
 	return nil
 }
 
-// ExpireTickets deletes expired and redeemed links.
-func ExpireTickets(ctx context.Context, tx *db.Tx, now time.Time) error {
+// Expire deletes expired and redeemed links.
+func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE expires_at <= $1 OR used_at IS NOT NULL`, db.At{Time: now})
 	return err
 }
 
-// PurgeTickets deletes all links, after the database was restored from a backup: some of
+// Purge deletes all links, after the database was restored from a backup: some of
 // them may have been redeemed since it was made (F13).
-func PurgeTickets(ctx context.Context, tx *db.Tx) error {
+func Purge(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets`)
 	return err
 }
 
-// RevokeFutureTickets deletes links that a clock which was ahead dated after latest: they would
+// RevokeFuture deletes links that a clock which was ahead dated after latest: they would
 // be valid for too long.
-func RevokeFutureTickets(ctx context.Context, tx *db.Tx, latest time.Time) error {
+func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE created_at > $1`, db.At{Time: latest})
 	return err
 }
