@@ -13,7 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/server"
+	"github.com/sallyport/sallyport/internal/maintenance"
 )
 
 type backupCommand struct {
@@ -22,7 +22,7 @@ type backupCommand struct {
 }
 
 func (c backupCommand) Run(r *run) error {
-	recipients, err := server.Recipients(c.Recipient)
+	recipients, err := config.AgeRecipients(c.Recipient)
 	if err != nil {
 		return fmt.Errorf("--recipient: %w", err)
 	}
@@ -31,26 +31,26 @@ func (c backupCommand) Run(r *run) error {
 		return err
 	}
 	if len(recipients) == 0 {
-		if recipients, err = server.Recipients(cfg.Backup.Recipients); err != nil {
+		if recipients, err = config.AgeRecipients(cfg.Backup.Recipients); err != nil {
 			return fmt.Errorf("backup.recipients: %w", err)
 		}
 	}
 	if cfg.Database.Reveal() != "" {
-		return fmt.Errorf("the database is PostgreSQL: back it up with pg_dump, and keep a copy of %v apart from it; after pg_restore run: sallyport restore --after-pg-restore", server.RingSource(cfg))
+		return fmt.Errorf("the database is PostgreSQL: back it up with pg_dump, and keep a copy of %v apart from it; after pg_restore run: sallyport restore --after-pg-restore", ringSource(cfg))
 	}
-	return withKeys(r, func(keys *server.Keys) error {
-		n, err := server.Backup(r, keys.DB, keys.Ring, c.File, recipients...)
+	return withKeys(r, func(keys *maintenance.Keys) error {
+		n, err := maintenance.Backup(r, keys.DB, keys.Ring, c.File, time.Now(), recipients...)
 		switch {
 		case errors.Is(err, fs.ErrExist):
 			return fmt.Errorf("%s exists already, and a backup never overwrites a file; name another one", c.File)
-		case errors.Is(err, server.ErrClosed):
+		case errors.Is(err, maintenance.ErrClosed):
 			return fmt.Errorf("%w; no backup was made; \"sallyport key check\" shows which secrets don't open", err)
 		}
 		if err == nil {
 			err = keys.Note(r, audit.BackedUp, c.File, n)
 		}
 		return printOnSuccess(r, err, "%s contains the database. %s\n"+
-			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it nobody can sign in after a restore.\n", c.File, sealedSecretsLine(n), server.RingSource(cfg))
+			"The key ring is NOT in it: keep a copy of %v elsewhere. Without it nobody can sign in after a restore.\n", c.File, sealedSecretsLine(n), ringSource(cfg))
 	})
 }
 
@@ -89,7 +89,7 @@ func (c restoreCommand) Run(r *run) error {
 	case c.File == "":
 		return errors.New("name the backup's file: sallyport restore FILE")
 	}
-	from := server.RingSource(cfg)
+	from := ringSource(cfg)
 	ring, err := from.Read(r)
 	if err != nil {
 		return err
@@ -106,23 +106,23 @@ func (c restoreCommand) Run(r *run) error {
 		}
 	}
 	target := strings.TrimPrefix(cfg.DatabaseURL(), "sqlite:")
-	err = server.Restore(r, ring, c.File, target, time.Now(), c.KeepBackupCodes, identities...)
+	err = maintenance.Restore(r, ring, c.File, target, time.Now(), c.KeepBackupCodes, identities...)
 	switch {
-	case errors.Is(err, server.ErrEncrypted):
+	case errors.Is(err, maintenance.ErrEncrypted):
 		return fmt.Errorf("%w: add --identity FILE, the file that \"age-keygen\" wrote", err)
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("there is a database in %s already; stop the server and move sallyport.db, sallyport.db-wal and sallyport.db-shm away, or set another data_dir", filepath.Dir(target))
-	case errors.Is(err, server.ErrClosed):
+	case errors.Is(err, maintenance.ErrClosed):
 		return fmt.Errorf("%w; nothing was restored: %v is not this backup's; put a copy of the backup's key ring there", err, from)
 	case err != nil:
 		return fmt.Errorf("restore %s: %w", c.File, err)
 	}
-	return withKeys(r, func(keys *server.Keys) error { return c.printRestored(r, keys) })
+	return withKeys(r, func(keys *maintenance.Keys) error { return c.printRestored(r, keys) })
 }
 
 // printRestored rewinds the key ring, which may record a later end of the audit log than
 // the restored database has, and prints what the restore ended.
-func (c restoreCommand) printRestored(r *run, keys *server.Keys) error {
+func (c restoreCommand) printRestored(r *run, keys *maintenance.Keys) error {
 	rewound, err := keys.Rewind(r)
 	if err != nil {
 		return fmt.Errorf("the database was restored, but its audit log couldn't be compared with the key ring: %w", err)
@@ -149,7 +149,7 @@ func (c restoreCommand) printRestored(r *run, keys *server.Keys) error {
 }
 
 func (c restoreCommand) afterPgRestore(r *run) error {
-	return withKeys(r, func(keys *server.Keys) error {
+	return withKeys(r, func(keys *maintenance.Keys) error {
 		found, err := keys.Check(r)
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func (c restoreCommand) afterPgRestore(r *run) error {
 		if err != nil {
 			return fmt.Errorf("read the time from the database: %w", err)
 		}
-		if err := server.EndForgotten(r, keys.DB, "pg_restore", now, c.KeepBackupCodes); err != nil {
+		if err := maintenance.PurgeForgotten(r, keys.DB, "pg_restore", now, c.KeepBackupCodes); err != nil {
 			return err
 		}
 		return c.printRestored(r, keys)

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/secret"
-	"github.com/sallyport/sallyport/internal/server"
 )
 
 type keyCommands struct {
@@ -45,7 +48,7 @@ func (c keyList) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	ring, err := server.RingSource(cfg).Read(r)
+	ring, err := ringSource(cfg).Read(r)
 	if err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (c keyList) Run(r *run) error {
 type keyAdd struct{}
 
 func (keyAdd) Run(r *run) error {
-	return withKeys(r, func(keys *server.Keys) error {
+	return withKeys(r, func(keys *maintenance.Keys) error {
 		added, err := keys.Add(r)
 		if added == "" {
 			return err
@@ -86,12 +89,16 @@ func printRing(r *run, ring *secret.Ring, from secret.Source, then string) error
 }
 
 // withKeys opens the database and the key ring, and calls use with them.
-func withKeys(r *run, use func(*server.Keys) error) error {
+func withKeys(r *run, use func(*maintenance.Keys) error) error {
 	cfg, err := r.existingConfig()
 	if err != nil {
 		return err
 	}
-	keys, err := server.OpenKeys(r, cfg)
+	database := maintenance.Database{URL: cfg.DatabaseURL(), Pooled: cfg.Pooler, Direct: cfg.DatabaseDirect.Reveal()}
+	keys, err := maintenance.OpenKeys(r, database, ringSource(cfg), time.Now)
+	if db.IsMisconfigured(err) {
+		return config.Faults{{Key: "database", Text: err.Error()}}
+	}
 	if err != nil {
 		return err
 	}
@@ -99,10 +106,15 @@ func withKeys(r *run, use func(*server.Keys) error) error {
 	return use(keys)
 }
 
+// ringSource returns where the configuration says that the key ring is.
+func ringSource(cfg config.Config) secret.Source {
+	return secret.Source{Path: cfg.KeyRingPath(), Credential: cfg.KeyRing.Credential, Command: cfg.KeyRingCommand}
+}
+
 type keyCheck struct{ listFlags }
 
 func (c keyCheck) Run(r *run) error {
-	return withKeys(r, func(keys *server.Keys) error {
+	return withKeys(r, func(keys *maintenance.Keys) error {
 		found, err := keys.Check(r)
 		if err != nil {
 			return err
@@ -129,7 +141,7 @@ func (c keyCheck) Run(r *run) error {
 }
 
 // errorIfClosed returns an error that says what to do if some secrets don't open.
-func errorIfClosed(found server.SealedReport) error {
+func errorIfClosed(found maintenance.SealedReport) error {
 	unknown := 0
 	for _, one := range found.Closed {
 		if errors.Is(one.Reason, secret.ErrUnknownKey) {
@@ -150,7 +162,7 @@ type keyRotate struct {
 }
 
 func (c keyRotate) Run(r *run) error {
-	return withKeys(r, func(keys *server.Keys) error {
+	return withKeys(r, func(keys *maintenance.Keys) error {
 		// If Sallyport can't store the ring, standard output holds the ring only.
 		messages := r.streams.Out
 		if !keys.From.IsWritable() {
@@ -158,7 +170,7 @@ func (c keyRotate) Run(r *run) error {
 		}
 		before := keys.Ring.Text()
 		n, err := keys.Rotate(r)
-		if errors.Is(err, server.ErrNotSpread) {
+		if errors.Is(err, maintenance.ErrNotSpread) {
 			return err
 		}
 		if err != nil {
@@ -169,7 +181,7 @@ func (c keyRotate) Run(r *run) error {
 		var dropped int
 		switch {
 		case c.Drop:
-			if dropped, err = keys.Drop(r); errors.Is(err, server.ErrUnstored) {
+			if dropped, err = keys.Drop(r); errors.Is(err, maintenance.ErrUnstored) {
 				break // the error says what to do
 			}
 			if err != nil {

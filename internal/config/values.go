@@ -102,6 +102,19 @@ func (k KeyRing) String() string {
 // MarshalText returns k.String().
 func (k KeyRing) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
+// AgeRecipients returns the recipients as age takes them.
+func AgeRecipients(of []Recipient) ([]age.Recipient, error) {
+	var all []age.Recipient
+	for _, one := range of {
+		recipient, err := one.Age()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, recipient)
+	}
+	return all, nil
+}
+
 // Recipient is an age public key, such as age1….
 type Recipient string
 

@@ -16,34 +16,6 @@ import (
 	"github.com/sallyport/sallyport/internal/durable"
 )
 
-// ErrNoPortal means that the configuration's database doesn't exist.
-var ErrNoPortal = errors.New("there is no portal")
-
-// checkExists returns an error that says what to do unless the database exists and, if
-// Sallyport writes it, the key ring. Without a database, the error wraps [ErrNoPortal].
-// It creates nothing.
-func checkExists(ctx context.Context, cfg config.Config, noRing bool) error {
-	path, sqlite := strings.CutPrefix(cfg.DatabaseURL(), "sqlite:")
-	if !sqlite {
-		found, err := db.HasSchema(ctx, cfg.DatabaseURL())
-		if err != nil {
-			return databaseFault(cfg, err)
-		}
-		if !found {
-			return fmt.Errorf("%w in the PostgreSQL database, which has no tables of Sallyport; to make a new one, run: sallyport init", ErrNoPortal)
-		}
-	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w in %s, since there is no %s; name another configuration with --config FILE or SALLYPORT_CONFIG, make a new portal with \"sallyport init\", or restore a backup with \"sallyport restore\"",
-			ErrNoPortal, filepath.Dir(path), filepath.Base(path))
-	} else if err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	if noRing {
-		return fmt.Errorf("there is no key ring at %s, but there is a database: put the database's key ring there (on another node: a copy of the first node's)", cfg.KeyRingPath())
-	}
-	return nil
-}
-
 // KeyRingPart is [Part.What] of a key ring.
 const KeyRingPart = "key ring"
 
@@ -64,7 +36,7 @@ func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time,
 		parts = append(parts, Part{What: what, Path: path, New: errors.Is(err, fs.ErrNotExist)})
 	}
 	add("data directory", absolute(cfg.DataDir))
-	if RingSource(cfg).IsWritable() {
+	if ringSource(cfg).IsWritable() {
 		add(KeyRingPart, cfg.KeyRingPath())
 	}
 	path, sqlite := strings.CutPrefix(cfg.DatabaseURL(), "sqlite:")

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,9 +13,11 @@ import (
 	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/cluster"
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -36,6 +39,10 @@ const (
 	// pruneEvery is how often what is older than audit.keep is deleted. Each
 	// time that something is leaves a checkpoint for ever.
 	pruneEvery = 6 * time.Hour
+
+	// scheduleEvery is how often is looked whether a backup is due: a server
+	// that is restarted often still makes its backups.
+	scheduleEvery = time.Minute
 
 	// watchAgain is the pause before changes are listened for again, after the
 	// database was away.
@@ -65,7 +72,7 @@ func (p *Portal) startJobs(ctx context.Context) (end func()) {
 // jobs are the work that a server does again and again.
 func (p *Portal) jobs() []cluster.Job {
 	jobs := []cluster.Job{
-		{Name: "report", Every: ringEvery, Run: p.Report},
+		{Name: "report", Every: maintenance.RingEvery, Run: p.Report},
 		{Name: "sweep", Every: sweepEvery, Run: p.Sweep},
 		{Name: "seen", Every: writeUsesEvery, Run: p.Login.WriteUses},
 		{Name: "seal", Every: sealEvery, Run: p.Seal},
@@ -116,6 +123,30 @@ func (p *Portal) rest(ctx context.Context) {
 	if err := errors.Join(err, p.Login.WriteUses(ctx), p.cluster.Leave(ctx)); err != nil {
 		p.Log.Warn("the last work before the stop failed", "reason", err.Error())
 	}
+}
+
+// Report tells the commands which keys this node has.
+func (p *Portal) Report(ctx context.Context) error { return p.reporter.Report(ctx) }
+
+// BackUp makes a scheduled backup if one is due, and removes the oldest past those
+// to keep. One node at a time calls it.
+func (p *Portal) BackUp(ctx context.Context) error {
+	_, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
+	if err != nil {
+		return err
+	}
+	recipients, err := config.AgeRecipients(p.Config.Backup.Recipients)
+	if err != nil {
+		return fmt.Errorf("backup.recipients: %w", err)
+	}
+	schedule := maintenance.Schedule{
+		Dir: p.Config.BackupDir(), Every: time.Duration(p.Config.Backup.Every), Keep: p.Config.Backup.Keep, Recipients: recipients,
+	}
+	made, err := schedule.BackUp(ctx, p.DB, p.Login.Ring, p.Login.Watch.Believed(p.now()), trusted)
+	if made != nil {
+		p.Log.Info("backed up", "file", made.File, "secrets", made.Secrets)
+	}
+	return err
 }
 
 // Measure learns what the wrong codes of all accounts together say, once. One

@@ -6,90 +6,28 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/config"
 )
 
-// The next command in a directory removes the temporary files of a killed one. It keeps
-// files that another process may still be writing, and files of the operator.
-func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
+// What a killed server or command left is removed by the next server.
+func TestServerRemovesLeftOverFiles(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
-	temporaries := []string{".sallyport-1234567.tmp", ".sallyport-1234567.tmp-wal", ".sallyport-1234567.tmp-shm", ".sallyport-1234567.tmp-journal", ".keyring-99", ".before-7"}
-	operators := []string{".keyring-", ".keyring-mine", ".keyring-99.bak", "keyring.copy", ".sallyport-1.tmp.gz", "sallyport.db.before-3-20260101-000000", ".before-link"}
-	fill := func(dir string) {
-		t.Helper()
-		aged := time.Now().Add(-25 * time.Hour)
-		for _, name := range append(slices.Clone(temporaries), operators...) {
-			path := filepath.Join(dir, name)
-			if err := os.WriteFile(path, nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chtimes(path, aged, aged); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := os.WriteFile(filepath.Join(dir, ".sallyport-22.tmp"), nil, 0o600); err != nil { // new: it may be in use
-			t.Fatal(err)
-		}
-		if err := os.Symlink("keyring.copy", filepath.Join(dir, ".keyring-5")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Mkdir(filepath.Join(dir, ".before-6"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wantCleaned := func(dir string, others ...string) {
-		t.Helper()
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, entry := range entries {
-			if !strings.HasPrefix(entry.Name(), "sallyport.db-") && entry.Name() != "sallyport.db.lock" {
-				got = append(got, entry.Name())
-			}
-		}
-		want := append(append(others, operators...), ".sallyport-22.tmp", ".keyring-5", ".before-6")
-		slices.Sort(want)
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("files in %s (-want +got):\n%s", dir, diff)
-		}
-	}
-
-	keys, cfg := keysOf(t, "sqlite", 1)
-	fill(cfg.DataDir)
-	reopened, err := OpenKeys(ctx, cfg)
+	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reopened.Close()
-	wantCleaned(cfg.DataDir, "keyring", "sallyport.db")
-
-	to := t.TempDir()
-	fill(to)
-	if _, err := Backup(ctx, keys.DB, keys.Ring, filepath.Join(to, "backup.db")); err != nil {
+	left := filepath.Join(cfg.DataDir, ".sallyport-1234567.tmp")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantCleaned(to, "backup.db")
-
-	dir := t.TempDir()
-	fill(dir)
-	if err := Restore(ctx, keys.Ring, filepath.Join(to, "backup.db"), filepath.Join(dir, "sallyport.db"), testkit.Start, false); err != nil {
+	dayAgo := time.Now().Add(-25 * time.Hour)
+	if err := os.Chtimes(left, dayAgo, dayAgo); err != nil {
 		t.Fatal(err)
 	}
-	wantCleaned(dir, "sallyport.db")
-
-	cfg.DataDir = t.TempDir()
-	fill(cfg.DataDir)
-	p, err := Open(ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
+	p, err := Open(t.Context(), cfg, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +36,12 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stopped, stop := context.WithCancel(ctx)
+	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	if err := p.Serve(stopped, listener); err != nil {
 		t.Fatal(err)
 	}
-	wantCleaned(cfg.DataDir, "keyring", "sallyport.db")
+	if _, err := os.Lstat(left); !os.IsNotExist(err) {
+		t.Errorf("the left-over file: %v", err)
+	}
 }

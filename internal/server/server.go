@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -25,6 +26,7 @@ import (
 	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/gateway"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -80,8 +82,7 @@ type Portal struct {
 	hasWarnings atomic.Bool      // [Warnings] of the configuration in force aren't empty
 	ending      chan struct{}    // closed when the server stops: streams must end
 
-	ring     *secret.Ring
-	reported report
+	reporter maintenance.Reporter
 	count    func(route string, status int, took time.Duration)
 }
 
@@ -93,13 +94,13 @@ func Open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 }
 
 // OpenExisting is [Open] for commands that must not create a portal: if there is none, it
-// creates nothing and returns an error that wraps [ErrNoPortal].
+// creates nothing and returns an error that wraps [maintenance.ErrNoPortal].
 func OpenExisting(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) (*Portal, error) {
 	return open(ctx, cfg, now, log, false)
 }
 
 func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger, create bool) (*Portal, error) {
-	from := RingSource(cfg)
+	from := ringSource(cfg)
 	ring, missing, err := readRing(ctx, from) // first, so that an unusable ring leaves no new database behind
 	if err != nil {
 		fault := ringFault(err)
@@ -109,11 +110,16 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		return nil, withCause(fault, err)
 	}
 	if !create {
-		if err := checkExists(ctx, cfg, missing); err != nil {
+		if err := databaseOf(cfg).Exists(ctx); db.IsMisconfigured(err) {
+			return nil, databaseFault(cfg, err)
+		} else if err != nil {
 			return nil, err
 		}
+		if missing {
+			return nil, fmt.Errorf("there is no key ring at %s, but there is a database: put the database's key ring there (on another node: a copy of the first node's)", cfg.KeyRingPath())
+		}
 	}
-	d, err := openDatabase(ctx, cfg)
+	d, err := databaseOf(cfg).Open(ctx)
 	if err != nil {
 		return nil, withCause(databaseFault(cfg, err), err)
 	}
@@ -145,11 +151,12 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
 	service.Mark.WentBack = service.ClockWentBack
-	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), ring: ring}
+	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{})}
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },
 	}
+	p.reporter = maintenance.Reporter{DB: d, Node: p.cluster.Self, Name: nodeName(cfg.Listen), Ring: ring, Now: time.Now, Clock: func() time.Time { return service.Clock() }}
 	counts.registerReload(&p.faulty)
 	if cfg.TerminatesTLS() {
 		p.certificates = certs.New(certificatesOf(cfg), now, log)
@@ -167,11 +174,13 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	return p, nil
 }
 
-func openDatabase(ctx context.Context, cfg config.Config) (*db.DB, error) {
-	if cfg.Pooler {
-		return db.OpenPooled(ctx, cfg.DatabaseURL(), cfg.DatabaseDirect.Reveal())
-	}
-	return db.Open(ctx, cfg.DatabaseURL())
+// ringSource returns where the configuration says that the key ring is.
+func ringSource(cfg config.Config) secret.Source {
+	return secret.Source{Path: cfg.KeyRingPath(), Credential: cfg.KeyRing.Credential, Command: cfg.KeyRingCommand}
+}
+
+func databaseOf(cfg config.Config) maintenance.Database {
+	return maintenance.Database{URL: cfg.DatabaseURL(), Pooled: cfg.Pooler, Direct: cfg.DatabaseDirect.Reveal()}
 }
 
 // buildRouter returns the handler of the portal and of the panels that cfg declares.
@@ -248,6 +257,15 @@ func checkRing(ctx context.Context, d *db.DB, ring *secret.Ring, from secret.Sou
 
 // Close closes the database.
 func (p *Portal) Close() error { return p.DB.Close() }
+
+// nodeName returns the name of a node for operators: its host and address.
+func nodeName(listen string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return host + " at " + listen
+}
 
 // URL returns the URL of a path of the portal; path begins with a slash.
 func (p *Portal) URL(path string) string { return p.Config.PortalURL() + path }

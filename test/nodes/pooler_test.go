@@ -64,7 +64,7 @@ func TestPoolerInTransactionMode(t *testing.T) {
 		return there.Do(http.MethodGet, panels.Radio+"/page", nil, nil).Status == http.StatusUnauthorized
 	})
 
-	keys, err := server.OpenKeys(t.Context(), p.Config)
+	keys, err := p.OpenKeys(t.Context())
 	testkit.Check(t, err)
 	t.Cleanup(func() { keys.Close() })
 	_, err = keys.Add(t.Context())

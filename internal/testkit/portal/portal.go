@@ -25,6 +25,8 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/maintenance"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
@@ -120,6 +122,12 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	})
 	t.Cleanup(p.Stop)
 	return p
+}
+
+// OpenKeys opens the database and the key ring as a command beside the server does.
+func (p *Portal) OpenKeys(ctx context.Context) (*maintenance.Keys, error) {
+	database := maintenance.Database{URL: p.Config.DatabaseURL(), Pooled: p.Config.Pooler, Direct: p.Config.DatabaseDirect.Reveal()}
+	return maintenance.OpenKeys(ctx, database, secret.Source{Path: p.Config.KeyRingPath()}, time.Now)
 }
 
 // moveMarkAfter moves the high-water mark after the duration d passed, as the server's

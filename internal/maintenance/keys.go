@@ -1,29 +1,25 @@
-package server
+package maintenance
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// ringEvery is how often the key ring's file is looked at, at most: a look is
-// a stat, and so long a server may go on sealing under the key of before.
-const ringEvery = time.Second
+// RingEvery is how often a server looks at the key ring's file, at most: a look is
+// a stat, and for so long the server may go on sealing under the earlier key.
+const RingEvery = time.Second
 
 // sealedColumn is a column that holds sealed secrets.
 type sealedColumn struct {
@@ -39,17 +35,14 @@ var sealedColumns = []sealedColumn{
 	{"backup_codes.hash", backupcode.Sealed, backupcode.Reseal},
 }
 
-// RingSource returns where the configuration says that the key ring is.
-func RingSource(cfg config.Config) secret.Source {
-	return secret.Source{Path: cfg.KeyRingPath(), Credential: cfg.KeyRing.Credential, Command: cfg.KeyRingCommand}
-}
-
 // Keys is the database and its key ring, for the commands that fix what keeps
 // a portal from opening.
 type Keys struct {
 	DB   *db.DB
 	Ring *secret.Ring
 	From secret.Source
+	// now is the machine's clock.
+	now func() time.Time
 	// stored is the ring as it was read.
 	stored *secret.Ring
 	// patience is how long nodes may take to report a key.
@@ -59,25 +52,24 @@ type Keys struct {
 }
 
 // OpenKeys opens them without asking whether they belong together: that is for
-// [Keys.Check] to say.
-func OpenKeys(ctx context.Context, cfg config.Config) (*Keys, error) {
-	from := RingSource(cfg)
+// [Keys.Check] to say. now is the machine's clock.
+func OpenKeys(ctx context.Context, database Database, from secret.Source, now func() time.Time) (*Keys, error) {
 	ring, err := from.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// Opening it would make an empty one, in the way of a restore.
-	if err := checkExists(ctx, cfg, false); err != nil {
+	if err := database.Exists(ctx); err != nil {
 		return nil, err
 	}
-	d, err := openDatabase(ctx, cfg)
+	d, err := database.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if from.IsWritable() {
-		durable.RemoveLeftovers(filepath.Dir(from.Path), time.Now())
+		durable.RemoveLeftovers(filepath.Dir(from.Path), now())
 	}
-	keys := &Keys{DB: d, Ring: ring, From: from, stored: ring, patience: reportTime, pause: waitForServers}
+	keys := &Keys{DB: d, Ring: ring, From: from, now: now, stored: ring, patience: reportTime, pause: waitForServers}
 	if !from.IsWritable() { // no server looks again
 		keys.patience, keys.pause = 0, func(context.Context) error { return nil }
 	}
@@ -92,7 +84,7 @@ func waitForServers(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(2 * ringEvery):
+	case <-time.After(2 * RingEvery):
 		return nil
 	}
 }
@@ -177,7 +169,7 @@ func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number 
 // event returns an event of now. The command may run on another machine than
 // the database.
 func (k *Keys) event(ctx context.Context, kind audit.Kind, detail string, number int) (audit.Event, error) {
-	now, err := k.DB.Clock(ctx, time.Now())
+	now, err := k.DB.Clock(ctx, k.now())
 	return audit.Event{At: now, Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number}, err
 }
 
@@ -340,47 +332,4 @@ func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
 		err = k.Note(ctx, audit.KeysDropped, "", dropped)
 	}
 	return dropped, err
-}
-
-// ringFile re-reads the key ring for a running server. It is safe for
-// concurrent use.
-type ringFile struct {
-	path string
-	log  *slog.Logger
-
-	mu     sync.Mutex
-	looked time.Time
-	seen   os.FileInfo // when it was read last
-}
-
-// follow makes the ring take over what the commands write into its file. A ring
-// that isn't ours is read at the start only.
-func follow(ring *secret.Ring, from secret.Source, log *slog.Logger) {
-	if from.IsWritable() {
-		ring.Follow((&ringFile{path: from.Path, log: log}).reread)
-	}
-}
-
-func (f *ringFile) reread() *secret.Ring {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.looked) < ringEvery {
-		return nil
-	}
-	f.looked = time.Now()
-	info, err := os.Stat(f.path)
-	if err == nil && f.seen != nil && os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) {
-		return nil
-	}
-	var ring *secret.Ring
-	if err == nil {
-		ring, err = secret.ReadRing(f.path)
-	}
-	if err != nil {
-		// What is in memory goes on working; a restart would refuse.
-		f.log.Error("the changed key ring can't be read; the previous one stays in use", "reason", err.Error())
-		return nil
-	}
-	f.seen = info
-	return ring
 }

@@ -1,4 +1,4 @@
-package server_test
+package maintenance_test
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/secret"
-	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -32,7 +31,7 @@ func TestRotationBesideARunningServer(t *testing.T) {
 			// The server knows the key as a spare one before it rotates.
 			owner.Post("/settings/security/backup-codes")
 
-			keys, err := server.OpenKeys(ctx, p.Config)
+			keys, err := p.OpenKeys(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}

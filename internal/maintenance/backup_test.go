@@ -1,4 +1,4 @@
-package server_test
+package maintenance_test
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"filippo.io/age"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
-	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -68,7 +68,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "backup.db")
 			after := p
 			if engine == "sqlite" {
-				if n, err := server.Backup(ctx, p.DB, p.Login.Ring, file); err != nil || n != 13 {
+				if n, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, file, time.Now()); err != nil || n != 13 {
 					t.Fatalf("backup: %d, %v; want 13 sealed secrets", n, err)
 				}
 			}
@@ -80,14 +80,14 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			}
 			if engine == "sqlite" {
 				dir := dirWith(t, p)
-				if err := server.Restore(ctx, p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now(), false); err != nil {
+				if err := maintenance.Restore(ctx, p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now(), false); err != nil {
 					t.Fatal(err)
 				}
 				if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
 					t.Errorf("in the data directory: %v, %v; want key ring and database", left, err)
 				}
 				after = portal.StartIn(t, dir, p.Clock)
-			} else if err := server.EndForgotten(ctx, p.DB, "pg_restore", p.Clock.Now(), false); err != nil {
+			} else if err := maintenance.PurgeForgotten(ctx, p.DB, "pg_restore", p.Clock.Now(), false); err != nil {
 				t.Fatal(err)
 			}
 
@@ -108,7 +108,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			if left, err := pass.List(ctx, after.DB.Reader(), ada.ID); err != nil || len(left) != 0 {
 				t.Errorf("machine passes came back: %+v, %v", left, err)
 			}
-			keys, err := server.OpenKeys(ctx, after.Config)
+			keys, err := after.OpenKeys(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,12 +154,14 @@ func TestRestoreByAClockAheadLocksNobodyOut(t *testing.T) {
 	b := p.Browser(t)
 	b.SignIn("ada")
 	phone := b.Enroll("phone")
-	mustRun(t, p.WatchClock)
-	file, dir := filepath.Join(t.TempDir(), "backup.db"), dirWith(t, p)
-	if _, err := server.Backup(t.Context(), p.DB, p.Login.Ring, file); err != nil {
+	if err := p.WatchClock(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Restore(t.Context(), p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now().Add(leap), false); err != nil {
+	file, dir := filepath.Join(t.TempDir(), "backup.db"), dirWith(t, p)
+	if _, err := maintenance.Backup(t.Context(), p.DB, p.Login.Ring, file, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := maintenance.Restore(t.Context(), p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now().Add(400*24*time.Hour), false); err != nil {
 		t.Fatal(err)
 	}
 	after := portal.StartIn(t, dir, p.Clock)
@@ -178,31 +180,31 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 	p.AddAccount(t, "ada")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "b.db")
-	if _, err := server.Backup(ctx, p.DB, secret.NewRing(), file); !errors.Is(err, server.ErrClosed) {
+	if _, err := maintenance.Backup(ctx, p.DB, secret.NewRing(), file, time.Now()); !errors.Is(err, maintenance.ErrClosed) {
 		t.Errorf("foreign ring: %v", err)
 	}
-	if n, err := server.Backup(ctx, p.DB, p.Login.Ring, file); err != nil || n != 1 {
+	if n, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, file, time.Now()); err != nil || n != 1 {
 		t.Fatalf("backup: %d, %v", n, err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v; want mode 0600", info, err)
 	}
-	if _, err := server.Backup(ctx, p.DB, p.Login.Ring, file); !errors.Is(err, fs.ErrExist) {
+	if _, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, file, time.Now()); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("backup over a backup: %v", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 
-	if _, err := server.Backup(ctx, p.DB, p.Login.Ring, filepath.Join(dir, "nowhere", "b.db")); err == nil || !strings.Contains(err.Error(), "nowhere must be a directory that you may write to") {
+	if _, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, filepath.Join(dir, "nowhere", "b.db"), time.Now()); err == nil || !strings.Contains(err.Error(), "nowhere must be a directory that you may write to") {
 		t.Errorf("into no directory: %v", err)
 	}
 
 	to := filepath.Join(t.TempDir(), "sallyport.db")
 	restore := func(ring *secret.Ring, file string) error {
-		return server.Restore(ctx, ring, file, to, p.Clock.Now(), false)
+		return maintenance.Restore(ctx, ring, file, to, p.Clock.Now(), false)
 	}
-	if err := restore(secret.NewRing(), file); !errors.Is(err, server.ErrClosed) {
+	if err := restore(secret.NewRing(), file); !errors.Is(err, maintenance.ErrClosed) {
 		t.Errorf("foreign ring: %v", err)
 	}
 	text, err := os.ReadFile(file)
@@ -243,20 +245,20 @@ func TestEncryptedBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "b.age")
-	if _, err := server.Backup(ctx, p.DB, p.Login.Ring, file, mine.Recipient()); err != nil {
+	if _, err := maintenance.Backup(ctx, p.DB, p.Login.Ring, file, time.Now(), mine.Recipient()); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte("SQLite")) {
 		t.Errorf("the file is plain: %v", err)
 	}
 	to := filepath.Join(t.TempDir(), "sallyport.db")
-	if err := server.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false); !errors.Is(err, server.ErrEncrypted) {
+	if err := maintenance.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false); !errors.Is(err, maintenance.ErrEncrypted) {
 		t.Errorf("without identity: %v", err)
 	}
-	if err := server.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, other); err == nil {
+	if err := maintenance.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, other); err == nil {
 		t.Error("restored with another identity")
 	}
-	if err := server.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, mine); err != nil {
+	if err := maintenance.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, mine); err != nil {
 		t.Error(err)
 	}
 }
@@ -338,11 +340,11 @@ func TestScheduledBackupsAreEncryptedForTheRecipients(t *testing.T) {
 	}
 	for i, identity := range identities {
 		to := filepath.Join(t.TempDir(), "sallyport.db")
-		if err := server.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), to, p.Clock.Now(), false, identity); err != nil {
+		if err := maintenance.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), to, p.Clock.Now(), false, identity); err != nil {
 			t.Errorf("identity %d: %v", i, err)
 		}
 	}
-	if err := server.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), filepath.Join(t.TempDir(), "sallyport.db"), p.Clock.Now(), false); !errors.Is(err, server.ErrEncrypted) {
+	if err := maintenance.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), filepath.Join(t.TempDir(), "sallyport.db"), p.Clock.Now(), false); !errors.Is(err, maintenance.ErrEncrypted) {
 		t.Errorf("without an identity: %v", err)
 	}
 }

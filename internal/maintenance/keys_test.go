@@ -1,11 +1,10 @@
-package server
+package maintenance
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,41 +13,33 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// keysOf makes a portal of that engine with so many accounts, and opens its
-// keys.
-func keysOf(t *testing.T, engine string, accounts int) (*Keys, config.Config) {
+// keysOf makes a database of that engine with so many accounts, and opens it with
+// its keys.
+func keysOf(t *testing.T, engine string, accounts int) (*Keys, Database) {
 	t.Helper()
 	ctx := context.Background()
-	environ := []string{"SALLYPORT_DATA_DIR=" + t.TempDir()}
-	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
-		environ = append(environ, "SALLYPORT_DATABASE="+rawURL)
-	}
-	cfg, err := config.Load("", environ)
+	from := secret.Source{Path: filepath.Join(t.TempDir(), "keyring")}
+	ring, err := secret.CreateRing(from.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Open(ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	database := Database{URL: testkit.DatabaseURL(t, engine)}
 	phc, err := password.Hash(testkit.Quick, "a password of everybody")
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = p.DB.Write(ctx, func(tx *db.Tx) error {
+	err = testkit.Open(t, database.URL).Write(ctx, func(tx *db.Tx) error {
 		for i := range accounts {
 			a, err := account.Create(ctx, tx, account.Account{Name: fmt.Sprintf("name%d", i)}, testkit.Start)
 			if err != nil {
 				return err
 			}
-			if err := password.Set(ctx, tx, p.Login.Ring, a.ID, phc, testkit.Start); err != nil {
+			if err := password.Set(ctx, tx, ring, a.ID, phc, testkit.Start); err != nil {
 				return err
 			}
 		}
@@ -57,13 +48,13 @@ func keysOf(t *testing.T, engine string, accounts int) (*Keys, config.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := OpenKeys(ctx, cfg)
+	keys, err := OpenKeys(ctx, database, from, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys.pause = noPause // no server runs
 	t.Cleanup(func() { keys.Close() })
-	return keys, cfg
+	return keys, database
 }
 
 func noPause(context.Context) error { return nil }
@@ -123,8 +114,8 @@ func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	const owners = 10
 	ctx := t.Context()
-	keys, cfg := keysOf(t, "postgres", 0)
-	d, err := openDatabase(ctx, cfg)
+	keys, database := keysOf(t, "postgres", 0)
+	d, err := database.Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,37 +235,5 @@ func TestRotationUndoesNoChange(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-func TestServerReadsANewRingAtMostOnceASecond(t *testing.T) {
-	path := t.TempDir() + "/keyring"
-	if _, err := secret.CreateRing(path); err != nil {
-		t.Fatal(err)
-	}
-	f := &ringFile{path: path, log: slog.New(slog.DiscardHandler)}
-	if f.reread() == nil {
-		t.Fatal("the first look reads nothing")
-	}
-	if _, err := secret.AddKey(t.Context(), secret.Source{Path: path}); err != nil {
-		t.Fatal(err)
-	}
-	if f.reread() != nil {
-		t.Error("read again within a second")
-	}
-	f.looked = f.looked.Add(-ringEvery)
-	if ring := f.reread(); ring == nil || len(ring.Keys()) != 2 {
-		t.Error("missed the new key")
-	}
-	f.looked = f.looked.Add(-ringEvery)
-	if f.reread() != nil {
-		t.Error("read a file that is as before")
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	f.looked = f.looked.Add(-ringEvery)
-	if f.reread() != nil {
-		t.Error("read a file that is gone")
 	}
 }

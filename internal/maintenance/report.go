@@ -1,15 +1,15 @@
-package server
+package maintenance
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/cluster"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -21,37 +21,36 @@ const (
 
 	// reportTime is how long a rotation waits for all nodes to report the new key: several
 	// times as long as a node takes to notice a new ring file, since it may be busy.
-	reportTime = 10 * ringEvery
+	reportTime = 10 * RingEvery
 )
 
-// report is the last report of a node.
-type report struct {
-	keys []string
-	at   time.Time
+// Reporter writes the keys of a running server to the database, for other nodes and
+// for commands. It is for one goroutine.
+type Reporter struct {
+	DB    *db.DB
+	Node  string // the ID of the server
+	Name  string // for operators
+	Ring  *secret.Ring
+	Now   func() time.Time // the machine's clock
+	Clock func() time.Time // the clock of a node whose database has none
+
+	reported []string // the keys of the last report
+	at       time.Time
 }
 
-// Report writes this node's keys to the database, for other nodes and for commands, if
-// they have changed or [reportEvery] has passed.
-func (p *Portal) Report(ctx context.Context) error {
-	p.ring.Refresh()
+// Report looks at the ring's file and reports the keys, if they have changed or
+// [reportEvery] has passed.
+func (r *Reporter) Report(ctx context.Context) error {
+	r.Ring.Refresh()
 	var keys []string
-	for _, key := range p.ring.Keys() {
+	for _, key := range r.Ring.Keys() {
 		keys = append(keys, key.ID)
 	}
-	if slices.Equal(keys, p.reported.keys) && time.Since(p.reported.at) < reportEvery {
+	if slices.Equal(keys, r.reported) && r.Now().Sub(r.at) < reportEvery {
 		return nil
 	}
-	p.reported = report{keys, time.Now()} // even if it fails: the next try may wait as long
-	return cluster.Report(ctx, p.DB, cluster.Node{ID: p.cluster.Self, Name: nodeName(p.Config.Listen), Keys: keys}, reportLife, p.Login.Clock())
-}
-
-// nodeName returns the name of a node for operators: its host and address.
-func nodeName(listen string) string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
-	return host + " at " + listen
+	r.reported, r.at = keys, r.Now() // even if it fails: the next try may wait as long
+	return cluster.Report(ctx, r.DB, cluster.Node{ID: r.Node, Name: r.Name, Keys: keys}, reportLife, r.Clock())
 }
 
 // ErrNotSpread means that a live node doesn't have the key that is to seal. That node could
@@ -63,8 +62,8 @@ var ErrNotSpread = errors.New("some nodes don't have the new key yet, and would 
 func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 	keys := k.Ring.Keys()
 	newest = keys[len(keys)-1].ID
-	for start := time.Now(); ; {
-		nodes, err := cluster.Nodes(ctx, k.DB, time.Now())
+	for start := k.now(); ; {
+		nodes, err := cluster.Nodes(ctx, k.DB, k.now())
 		if err != nil {
 			return "", err
 		}
@@ -77,13 +76,13 @@ func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 		if len(lacking) == 0 {
 			return newest, nil
 		}
-		if time.Since(start) >= k.patience {
+		if k.now().Sub(start) >= k.patience {
 			return "", fmt.Errorf("%w: %s\n%s; Sallyport forgets a node that was killed after %v", ErrNotSpread, strings.Join(lacking, ", "), howToSpread(k.From), reportLife)
 		}
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()
-		case <-time.After(ringEvery / 4):
+		case <-time.After(RingEvery / 4):
 		}
 	}
 }

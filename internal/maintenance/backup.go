@@ -1,4 +1,4 @@
-package server
+package maintenance
 
 import (
 	"bufio"
@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -20,7 +18,6 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/clock"
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/durable"
@@ -40,16 +37,16 @@ var ErrClosed = errors.New("some sealed secrets don't open with the key ring")
 // sealed secrets the copy holds: each was opened with the ring, or the error is
 // [ErrClosed] and there is no file. The key ring isn't in it. On PostgreSQL
 // the error is [db.ErrNotSQLite], where the file is there already
-// [fs.ErrExist].
-func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, recipients ...age.Recipient) (secrets int, err error) {
+// [fs.ErrExist]. now is the machine's clock.
+func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now time.Time, recipients ...age.Recipient) (secrets int, err error) {
 	if d.Path() == "" {
 		return 0, db.ErrNotSQLite
 	}
 	if _, err := os.Lstat(file); err == nil {
 		return 0, fmt.Errorf("%s: %w", file, fs.ErrExist) // before the work
 	}
-	durable.RemoveLeftovers(filepath.Dir(file), time.Now())
-	durable.RemoveLeftovers(filepath.Dir(d.Path()), time.Now())
+	durable.RemoveLeftovers(filepath.Dir(file), now)
+	durable.RemoveLeftovers(filepath.Dir(d.Path()), now)
 	// Beside the database, where a copy in plain text is no more readable.
 	plain, err := temporary(filepath.Dir(d.Path()))
 	if err != nil {
@@ -132,7 +129,7 @@ var ErrEncrypted = errors.New("the backup is encrypted with age")
 
 // Restore makes the SQLite database at target, where none may be, of a backup
 // that [Backup] wrote: every sealed secret must open with the ring, and what
-// the backup may have forgotten ends; see [EndForgotten]. identities decrypt an
+// the backup may have forgotten ends; see [PurgeForgotten]. identities decrypt an
 // encrypted backup; without them it is [ErrEncrypted]. Until it returns nil
 // there is no database.
 func Restore(ctx context.Context, ring *secret.Ring, file, target string, now time.Time, keepBackupCodes bool, identities ...age.Identity) error {
@@ -149,7 +146,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err := durable.MakeDir(filepath.Dir(target)); err != nil {
 		return err
 	}
-	durable.RemoveLeftovers(filepath.Dir(target), time.Now())
+	durable.RemoveLeftovers(filepath.Dir(target), now)
 	work, err := temporary(filepath.Dir(target))
 	if err != nil {
 		return err
@@ -175,7 +172,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err != nil {
 		return err
 	}
-	if err := EndForgotten(ctx, d, file, now, keepBackupCodes); err != nil {
+	if err := PurgeForgotten(ctx, d, file, now, keepBackupCodes); err != nil {
 		d.Close()
 		return err
 	}
@@ -188,12 +185,12 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	return work.Publish(target)
 }
 
-// EndForgotten ends, in one transaction, what a restored database takes for
+// PurgeForgotten ends, in one transaction, what a restored database takes for
 // valid although it was used up or ended since the backup (F13): sessions, machine
 // passes, known browsers, attempts, pending enrolments, links, used codes and, unless
 // told to keep them, backup codes. For a day unknown browsers, and that is all
 // of them now, need two codes in a row. from names the backup to the audit log.
-func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
+func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{
 			login.PurgeAttempts, session.Purge, device.Purge, authenticator.PurgePending, ticket.Purge, pass.Purge,
@@ -219,101 +216,4 @@ func EndForgotten(ctx context.Context, d *db.DB, from string, now time.Time, kee
 		}
 		return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByOperator, Kind: audit.Restored, Detail: from})
 	})
-}
-
-const (
-	// backupName is the name of a scheduled backup, by its time in UTC.
-	backupName = "sallyport-20060102-150405.db"
-
-	// encryptedEnd is how the name of an encrypted one ends.
-	encryptedEnd = ".age"
-
-	// scheduleEvery is how often is looked whether a backup is due: a server
-	// that is restarted often still makes its backups.
-	scheduleEvery = time.Minute
-)
-
-// scheduled is a backup that the server made.
-type scheduled struct {
-	at   time.Time
-	name string
-}
-
-// BackUp makes a scheduled backup if one is due, and removes the oldest past those
-// to keep. One node at a time calls it.
-func (p *Portal) BackUp(ctx context.Context) error {
-	dir := p.Config.BackupDir()
-	if err := durable.MakeDir(dir); err != nil {
-		return fmt.Errorf("make the directory of backups: %w", err)
-	}
-	_, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
-	if err != nil {
-		return err
-	}
-	// A backup of a leap would have a name of the future: it would never be removed.
-	now := p.Login.Watch.Believed(p.now()).UTC()
-	made, err := listScheduled(dir, now)
-	if err != nil {
-		return err
-	}
-	if len(made) > 0 && now.Sub(made[len(made)-1].at) < time.Duration(p.Config.Backup.Every) {
-		return nil
-	}
-	recipients, err := Recipients(p.Config.Backup.Recipients)
-	if err != nil {
-		return fmt.Errorf("backup.recipients: %w", err)
-	}
-	next := scheduled{at: now, name: now.Format(backupName)}
-	if len(recipients) > 0 {
-		next.name += encryptedEnd
-	}
-	file := filepath.Join(dir, next.name)
-	secrets, err := Backup(ctx, p.DB, p.Login.Ring, file, recipients...)
-	if err != nil {
-		return fmt.Errorf("back up: %w", err)
-	}
-	p.Log.Info("backed up", "file", file, "secrets", secrets)
-	// Only after a good new one, so that a fault never eats the last of them. A clock
-	// that leaps, again and again, must not have them all replaced by new ones.
-	if !trusted {
-		return nil
-	}
-	for made = append(made, next); len(made) > p.Config.Backup.Keep; made = made[1:] {
-		if err := os.Remove(filepath.Join(dir, made[0].name)); err != nil {
-			return fmt.Errorf("remove an old backup: %w", err)
-		}
-	}
-	return nil
-}
-
-// Recipients returns whom age encrypts for.
-func Recipients(of []config.Recipient) ([]age.Recipient, error) {
-	var all []age.Recipient
-	for _, one := range of {
-		recipient, err := one.Age()
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, recipient)
-	}
-	return all, nil
-}
-
-// listScheduled returns the scheduled backups of dir, oldest first. Other files
-// aren't ours to remove, and what is from the future was made while the clock
-// was wrong: nobody knows when.
-func listScheduled(dir string, now time.Time) ([]scheduled, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("list backups: %w", err)
-	}
-	var made []scheduled
-	for _, entry := range entries {
-		plain := strings.TrimSuffix(entry.Name(), encryptedEnd)
-		if at, err := time.Parse(backupName, plain); err == nil && at.Format(backupName) == plain && !at.After(now) {
-			made = append(made, scheduled{at, entry.Name()})
-		}
-	}
-	slices.SortFunc(made, func(a, b scheduled) int { return a.at.Compare(b.at) })
-	return made, nil
 }

@@ -1,0 +1,54 @@
+package maintenance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// Database is where the database of a portal is.
+type Database struct {
+	URL    string // "sqlite:PATH" or "postgres://…"
+	Pooled bool   // a pooler is in front of it
+	Direct string // the URL past the pooler, or ""
+}
+
+// Open opens the database, which it makes on SQLite, and migrates it.
+func (d Database) Open(ctx context.Context) (*db.DB, error) {
+	if d.Pooled {
+		return db.OpenPooled(ctx, d.URL, d.Direct)
+	}
+	return db.Open(ctx, d.URL)
+}
+
+// ErrNoPortal: there is no database, or no key ring.
+var ErrNoPortal = errors.New("there is no portal")
+
+// Exists returns an error that wraps [ErrNoPortal] and says what to do, unless there
+// is a database. It makes nothing.
+func (d Database) Exists(ctx context.Context) error {
+	path, sqlite := strings.CutPrefix(d.URL, "sqlite:")
+	if !sqlite {
+		made, err := db.HasSchema(ctx, d.URL)
+		if err != nil {
+			return err
+		}
+		if !made {
+			return fmt.Errorf("%w in the PostgreSQL database, which has no tables of Sallyport; to make a new one, run: sallyport init", ErrNoPortal)
+		}
+		return nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w in %s, since there is no %s; name another configuration with --config FILE or SALLYPORT_CONFIG, make a new portal with \"sallyport init\", or restore a backup with \"sallyport restore\"",
+			ErrNoPortal, filepath.Dir(path), filepath.Base(path))
+	} else if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package maintenance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/durable"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+const (
+	// backupName is the name of a scheduled backup, by its time in UTC.
+	backupName = "sallyport-20060102-150405.db"
+
+	// encryptedEnd is how the name of an encrypted one ends.
+	encryptedEnd = ".age"
+)
+
+// scheduled is a backup that the server made.
+type scheduled struct {
+	at   time.Time
+	name string
+}
+
+// Schedule says when backups are made, and how many are kept.
+type Schedule struct {
+	Dir        string
+	Every      time.Duration
+	Keep       int
+	Recipients []age.Recipient // encrypted for whom; none: in plain text
+}
+
+// Made is a backup that [Schedule.BackUp] made.
+type Made struct {
+	File    string
+	Secrets int // sealed secrets in it
+}
+
+// BackUp makes a backup if one is due, and returns it, or nil. Then, where now is
+// to be trusted, it removes the oldest past those to keep; an error of that comes
+// with the backup. A backup of a time that a clock leapt to would have a name of
+// the future and would never be removed: so now is a time that is believed.
+func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now time.Time, trusted bool) (*Made, error) {
+	if err := durable.MakeDir(s.Dir); err != nil {
+		return nil, fmt.Errorf("make the directory of backups: %w", err)
+	}
+	now = now.UTC()
+	there, err := listScheduled(s.Dir, now)
+	if err != nil {
+		return nil, err
+	}
+	if len(there) > 0 && now.Sub(there[len(there)-1].at) < s.Every {
+		return nil, nil
+	}
+	next := scheduled{at: now, name: now.Format(backupName)}
+	if len(s.Recipients) > 0 {
+		next.name += encryptedEnd
+	}
+	made := &Made{File: filepath.Join(s.Dir, next.name)}
+	if made.Secrets, err = Backup(ctx, d, ring, made.File, now, s.Recipients...); err != nil {
+		return nil, fmt.Errorf("back up: %w", err)
+	}
+	// Only after a good new one, so that a fault never removes the last of them. A clock
+	// that leaps, again and again, must not have them all replaced by new ones.
+	if !trusted {
+		return made, nil
+	}
+	for there = append(there, next); len(there) > s.Keep; there = there[1:] {
+		if err := os.Remove(filepath.Join(s.Dir, there[0].name)); err != nil {
+			return made, fmt.Errorf("remove an old backup: %w", err)
+		}
+	}
+	return made, nil
+}
+
+// listScheduled returns the scheduled backups of dir, oldest first. Other files
+// aren't ours to remove, and what is from the future was made while the clock
+// was wrong: nobody knows when.
+func listScheduled(dir string, now time.Time) ([]scheduled, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list backups: %w", err)
+	}
+	var made []scheduled
+	for _, entry := range entries {
+		plain := strings.TrimSuffix(entry.Name(), encryptedEnd)
+		if at, err := time.Parse(backupName, plain); err == nil && at.Format(backupName) == plain && !at.After(now) {
+			made = append(made, scheduled{at, entry.Name()})
+		}
+	}
+	slices.SortFunc(made, func(a, b scheduled) int { return a.at.Compare(b.at) })
+	return made, nil
+}

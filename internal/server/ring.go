@@ -1,0 +1,54 @@
+package server
+
+import (
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/maintenance"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// ringFile re-reads the key ring for a running server. It is safe for
+// concurrent use.
+type ringFile struct {
+	path string
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	looked time.Time
+	seen   os.FileInfo // when it was read last
+}
+
+// follow makes the ring take over what the commands write into its file. A ring
+// that isn't ours is read at the start only.
+func follow(ring *secret.Ring, from secret.Source, log *slog.Logger) {
+	if from.IsWritable() {
+		ring.Follow((&ringFile{path: from.Path, log: log}).reread)
+	}
+}
+
+func (f *ringFile) reread() *secret.Ring {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.looked) < maintenance.RingEvery {
+		return nil
+	}
+	f.looked = time.Now()
+	info, err := os.Stat(f.path)
+	if err == nil && f.seen != nil && os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) {
+		return nil
+	}
+	var ring *secret.Ring
+	if err == nil {
+		ring, err = secret.ReadRing(f.path)
+	}
+	if err != nil {
+		// What is in memory goes on working; a restart would refuse.
+		f.log.Error("the changed key ring can't be read; the previous one stays in use", "reason", err.Error())
+		return nil
+	}
+	f.seen = info
+	return ring
+}
