@@ -8,14 +8,14 @@ import "net/http"
 // open. rawPath is written as in the request line. Browsers send no cookies with a preflight,
 // so none are read. The caller must check that the request has no body.
 func (p *Panel) IsOpenPreflight(method, rawPath string, h http.Header) bool {
-	if p.Preflights == nil || method != http.MethodOptions || !hasOne(h, "Origin") || !hasOne(h, "Access-Control-Request-Method") || hasOverride(h) {
+	if p.Preflights == nil || method != http.MethodOptions || !hasOneValue(h, "Origin") || !hasOneValue(h, "Access-Control-Request-Method") || hasOverride(h) {
 		return false
 	}
 	d, ok := p.Preflights.DemandOf(rawPath)
 	return ok && d.Requirement == Public
 }
 
-func hasOne(h http.Header, name string) bool {
+func hasOneValue(h http.Header, name string) bool {
 	values := h.Values(name)
 	return len(values) == 1 && values[0] != ""
 }

@@ -20,8 +20,8 @@ type reader struct {
 }
 
 var readers = []reader{
-	{"as it stands", asItStands, false},
-	{"as it stands, any case", asItStands, true},
+	{"as it stands", pathOfTarget, false},
+	{"as it stands, any case", pathOfTarget, true},
 	{"resolved, never decoded", steps(cleanPath), false},
 	{"decoded, never resolved", steps(unescape), true},
 	{"decoded and resolved, like nginx", steps(unescape, cleanPath), false},
@@ -29,8 +29,8 @@ var readers = []reader{
 	{"like nginx, before a file system without case", steps(unescape, cleanPath), true},
 	{"RFC 3986, then merged", steps(removeDotSegments, unescape, removeDotSegments, cleanPath), true},
 	{"resolved, decoded, resolved", steps(cleanPath, unescape, cleanPath), true},
-	{"decoded, then parsed as a URL", steps(unescape, parsed, cleanPath), false},
-	{"parsed as a URL reference", steps(parsed, unescape, cleanPath), false},
+	{"decoded, then parsed as a URL", steps(unescape, urlPath, cleanPath), false},
+	{"parsed as a URL reference", steps(urlPath, unescape, cleanPath), false},
 	{"decoded twice", steps(unescape, unescape, cleanPath), true},
 	{"decoded twice, resolved in between", steps(unescape, cleanPath, unescape, cleanPath), true},
 	{"servlet, parameters off before decoding", steps(withoutParameters, unescape, cleanPath), false},
@@ -43,8 +43,8 @@ var readers = []reader{
 	{"trailing slashes off", steps(unescape, cleanPath, func(p string) string { return strings.TrimRight(p, "/") }), false},
 }
 
-// asItStands removes the query, and a fragment, which a request line shouldn't have.
-func asItStands(raw string) (string, bool) {
+// pathOfTarget removes the query, and a fragment, which a request line shouldn't have.
+func pathOfTarget(raw string) (string, bool) {
 	raw, _, _ = strings.Cut(raw, "?")
 	raw, _, _ = strings.Cut(raw, "#")
 	return raw, strings.HasPrefix(raw, "/")
@@ -52,7 +52,7 @@ func asItStands(raw string) (string, bool) {
 
 func steps(all ...func(string) string) func(string) (string, bool) {
 	return func(raw string) (string, bool) {
-		p, ok := asItStands(raw)
+		p, ok := pathOfTarget(raw)
 		for _, step := range all {
 			p = step(p)
 		}
@@ -109,8 +109,8 @@ func removeDotSegments(in string) string {
 	return out
 }
 
-// parsed returns the path that net/url finds in a URL reference.
-func parsed(p string) string {
+// urlPath returns the path that net/url finds in a URL reference.
+func urlPath(p string) string {
 	u, err := url.Parse(p)
 	if err != nil {
 		return p
@@ -181,8 +181,8 @@ func guardedPanels(t testing.TB) []guardedPanel {
 	return all
 }
 
-// wants returns the demand that the operator intends for a served path.
-func (h guardedPanel) wants(served string, lax bool) Demand {
+// intendedDemand returns the demand that the operator intends for a served path.
+func (h guardedPanel) intendedDemand(served string, lax bool) Demand {
 	for _, r := range h.rules {
 		rule := r.Path
 		if lax {
@@ -205,13 +205,13 @@ func (h guardedPanel) check(t interface{ Errorf(string, ...any) }, raw string) a
 	}
 	for _, r := range readers {
 		served, ok := r.read(raw)
-		if want := h.wants(served, r.lax); ok && !covers(got.Demand, want) {
+		if want := h.intendedDemand(served, r.lax); ok && !covers(got.Demand, want) {
 			t.Errorf("path %q, which the reader %q serves as %q: demand %+v, want %+v or a refusal; panel's demand %+v, rules %+v", raw, r.name, served, got.Demand, want, h.demand, h.rules)
 		}
 	}
 	if u, err := url.ParseRequestURI(raw); err == nil && strings.HasPrefix(raw, "/") {
 		_, pattern := h.mux.Handler(&http.Request{Method: http.MethodGet, URL: u, Host: "panel.example.com"})
-		if want := h.wants(pattern, false); pattern != "/" && !covers(got.Demand, want) {
+		if want := h.intendedDemand(pattern, false); pattern != "/" && !covers(got.Demand, want) {
 			t.Errorf("path %q, for which ServeMux finds %q: demand %+v, want %+v or a refusal; panel's demand %+v, rules %+v", raw, pattern, got.Demand, want, h.demand, h.rules)
 		}
 	}

@@ -80,8 +80,8 @@ type Options struct {
 	// StartSignIn answers a client that asked for target and must sign in first. refused
 	// says why the machine pass of its request doesn't open the panel, or is nil.
 	StartSignIn func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error)
-	// Moved redirects a client that used the panel's host with a dot at its end.
-	Moved func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string)
+	// RedirectWithoutDot redirects a client that used the panel's host with a dot at its end.
+	RedirectWithoutDot func(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string)
 	// PanelRefused answers a request that is admitted but that the panel itself refused.
 	PanelRefused func(w http.ResponseWriter, r *http.Request, panel *access.Panel, target string)
 	// The other functions show an error page.
@@ -127,7 +127,7 @@ func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *diale
 	q, panel, err := h.readQuestion(r, l)
 	switch {
 	case errors.Is(err, errLastDot) && l.forwardsAnswers:
-		h.Moved(w, r, panel, q.method, q.target)
+		h.RedirectWithoutDot(w, r, panel, q.method, q.target)
 		return
 	case errors.Is(err, errTooLong):
 		h.refuse(w, r, l, h.HeadersTooLong, err)

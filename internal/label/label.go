@@ -21,7 +21,7 @@ var (
 
 // CharacterError reports a character that can't be shown.
 type CharacterError struct {
-	Character rune // utf8.RuneError where the name isn't UTF-8
+	Character rune // utf8.RuneError if the name isn't UTF-8
 }
 
 func (e *CharacterError) Error() string {

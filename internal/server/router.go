@@ -60,7 +60,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 	}
 	rt.verify = forwardauth.New(forwardauth.Options{
 		Login: o.Login, Panel: rt.panelOfProxy, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
-		StartSignIn: host.StartSignIn, Moved: host.Moved, PanelRefused: host.PanelRefused,
+		StartSignIn: host.StartSignIn, RedirectWithoutDot: host.RedirectWithoutDot, PanelRefused: host.PanelRefused,
 		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
 	for i, panel := range o.Panels {
@@ -141,7 +141,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case one.panel.IsHTTPS() && !rt.proxies.IsPrivate(r):
 		rt.host.Refuse(w, r, web.UntrustedProxy, nil)
 	case one.panel.IsHTTPS() && rt.proxies.CameByHTTP(r):
-		rt.host.ToHTTPS(w, r, one.panel)
+		rt.host.RedirectToHTTPS(w, r, one.panel)
 	case one.panel.Shared && strings.HasPrefix(r.URL.Path, access.OwnPrefix):
 		rt.portal.ServeHTTP(w, r)
 	case strings.HasPrefix(r.URL.Path, access.OwnPrefix):

@@ -1,10 +1,10 @@
 // Package web serves the pages of the portal to browsers. It calls package login for every
 // decision about a credential, and owns no table.
 //
-// A request takes this way:
+// The portal handles a request in these steps:
 //
-//   - [New] returns the portal's handler. web.go checks the host and the way by which the request
-//     came, reads its session, and compares the session with the requirement of the route.
+//   - [New] returns the portal's handler. web.go checks the request's host and that it came by
+//     TLS, reads its session, and compares the session with the requirement of the route.
 //   - routes.go lists the routes with their requirements. A handler reads a form, calls one
 //     function of login, and shows a page or redirects. login.go has the pages of a sign-in,
 //     settings.go, sessions.go, passes.go and wizard.go those of an account.

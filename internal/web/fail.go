@@ -174,13 +174,13 @@ func (s *server) fail(req *request, err error) {
 		linkURL, linkText = "", nil
 	case errors.Is(err, errPanelDown):
 		status, heading, advice = http.StatusBadGateway, say("error.panel_down.heading", "panel", s.panelName(req)), say("error.panel_down.advice")
-		linkURL, linkText, homeURL = s.sameURL(req), say("error.again"), s.PublicURL+"/"
+		linkURL, linkText, homeURL = s.retryURL(req), say("error.again"), s.PublicURL+"/"
 	case errors.Is(err, errPanelUntrusted):
 		status, heading, advice = http.StatusBadGateway, say("error.panel_untrusted.heading", "panel", s.panelName(req)), say("error.panel_untrusted.advice", "panel", s.panelName(req))
 		linkText = say("home.panels")
 	case errors.Is(err, errPanelSlow):
 		status, heading, advice = http.StatusGatewayTimeout, say("error.panel_slow.heading", "panel", s.panelName(req)), say("error.panel_slow.advice")
-		linkURL, linkText, homeURL = s.sameURL(req), say("error.again"), s.PublicURL+"/"
+		linkURL, linkText, homeURL = s.retryURL(req), say("error.again"), s.PublicURL+"/"
 	case errors.As(err, &proxy):
 		bits := netip.PrefixFrom(proxy.peer, proxy.peer.BitLen())
 		status, heading = http.StatusForbidden, say("error.untrusted_proxy.heading")
@@ -268,9 +268,9 @@ func (s *server) panelName(req *request) string {
 	return s.SiteName
 }
 
-// sameURL returns the URL of a request for a panel, so that a link can repeat it. For methods
+// retryURL returns the URL of a request for a panel, so that a link can repeat it. For methods
 // other than GET and HEAD it returns the panel's first page.
-func (s *server) sameURL(req *request) string {
+func (s *server) retryURL(req *request) string {
 	panel := s.panelAtHost(req.Host)
 	switch {
 	case panel == nil:

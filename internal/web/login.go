@@ -85,7 +85,7 @@ func (s *server) postPassword(req *request) error {
 		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
 	case errors.As(err, &wait):
 		page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
-		return s.tooMany(req, wait, "login", page)
+		return s.showTooMany(req, wait, "login", page)
 	case errors.Is(err, login.ErrShielded):
 		page.Error = say("login.shielded")
 		return s.views.render(req.w, http.StatusTooManyRequests, "login", page)
@@ -98,8 +98,8 @@ func (s *server) postPassword(req *request) error {
 	return s.advance(req, progress)
 }
 
-// tooMany shows the form again, with status 429 and the time after which it will be accepted.
-func (s *server) tooMany(req *request, wait *login.WaitError, name string, page any) error {
+// showTooMany shows the form again, with status 429 and the time after which it will be accepted.
+func (s *server) showTooMany(req *request, wait *login.WaitError, name string, page any) error {
 	req.w.Header().Set("Retry-After", strconv.Itoa(seconds(wait.RetryAfter)))
 	return s.views.render(req.w, http.StatusTooManyRequests, name, page)
 }
@@ -213,13 +213,13 @@ func (s *server) postCode(req *request) error {
 		return err
 	}
 	page := s.codePage(req, attempt, f[1] != "")
-	page.Return, page.Error = formReturn(f[2], attempt), refusal
+	page.Return, page.Error = returnURLOfForm(f[2], attempt), refusal
 	return s.views.render(req.w, http.StatusUnprocessableEntity, "code", page)
 }
 
-// formReturn returns the return URL for a form that is shown again: that of the form's field,
+// returnURLOfForm returns the return URL for a form that is shown again: that of the form's field,
 // or otherwise that of the attempt.
-func formReturn(field string, w login.Prompt) string {
+func returnURLOfForm(field string, w login.Prompt) string {
 	if field != "" {
 		return login.CheckReturn(field)
 	}
@@ -307,9 +307,9 @@ func (s *server) postBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: attempt.CodesLeft, Return: formReturn(f[1], attempt), Error: refusal}
+	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: attempt.CodesLeft, Return: returnURLOfForm(f[1], attempt), Error: refusal}
 	if wait != nil {
-		return s.tooMany(req, wait, "backup-code", page)
+		return s.showTooMany(req, wait, "backup-code", page)
 	}
 	return s.views.render(req.w, http.StatusUnprocessableEntity, "backup-code", page)
 }

@@ -159,16 +159,16 @@ func allowFrame(h http.Header) {
 	h.Del("X-Frame-Options")
 }
 
-// ToHTTPS redirects a browser that requested a panel by plain http to the same page by https.
-func (h *PanelHost) ToHTTPS(w http.ResponseWriter, r *http.Request, panel *access.Panel) {
+// RedirectToHTTPS redirects a browser that requested a panel by plain http to the same page by https.
+func (h *PanelHost) RedirectToHTTPS(w http.ResponseWriter, r *http.Request, panel *access.Panel) {
 	h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.server.toHTTPS(w, r, panel.Origin)
+		h.server.redirectToHTTPS(w, r, panel.Origin)
 	})).ServeHTTP(w, r)
 }
 
-// Moved answers a proxy's question about a panel's host with a dot at its end, to which browsers
+// RedirectWithoutDot answers a proxy's question about a panel's host with a dot at its end, to which browsers
 // don't send the panel's cookies. It redirects a navigation to the host without the dot.
-func (h *PanelHost) Moved(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
+func (h *PanelHost) RedirectWithoutDot(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
 	w.Header()["Cache-Control"] = noStore
 	if access.ClientKindOf(method, r.Header) == access.Navigation {
 		w.Header().Set("Location", panel.Origin+target)

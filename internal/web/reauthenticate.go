@@ -114,7 +114,7 @@ func (s *server) submitProofs(req *request, form proofForm) (progress login.Prog
 		switch {
 		case errors.As(err, &wait):
 			page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
-			return login.Progress{}, false, s.tooMany(req, wait, "reauthenticate", page)
+			return login.Progress{}, false, s.showTooMany(req, wait, "reauthenticate", page)
 		case errors.Is(err, login.ErrMalformedBackupCode):
 			page.Error = say("backup_code.malformed")
 		case errors.Is(err, login.ErrShielded):

@@ -57,7 +57,7 @@ func (s *server) routes() []route {
 
 		// Every change of how the account signs in requires fresh proofs (R14).
 		{"GET /settings/security", access.Session, s.getSecurity},
-		{"GET /settings/security/{answer...}", access.Session, s.toSecurity},
+		{"GET /settings/security/{answer...}", access.Session, s.redirectToSecurity},
 		{"POST /settings/security/password", access.Fresh, s.postPasswordChange},
 		{"POST /settings/security/disable", access.Fresh, s.postDisable},
 		{"POST /settings/security/backup-codes", access.Fresh, s.postBackupCodes},

@@ -106,9 +106,9 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	return page, nil
 }
 
-// toSecurity redirects to the Security tab. Its routes are addresses of forms' answers, which a
+// redirectToSecurity redirects to the Security tab. Its routes are addresses of forms' answers, which a
 // browser may load again.
-func (s *server) toSecurity(req *request) error {
+func (s *server) redirectToSecurity(req *request) error {
 	s.redirect(req, "/settings/security")
 	return nil
 }
@@ -143,7 +143,7 @@ func (s *server) postPasswordChange(req *request) error {
 	switch {
 	case errors.As(err, &wait):
 		page.PasswordError = say("throttle.wait", "n", seconds(wait.RetryAfter))
-		return s.tooMany(req, wait, "security", page)
+		return s.showTooMany(req, wait, "security", page)
 	case errors.Is(err, login.ErrShielded):
 		page.PasswordError = say("login.shielded")
 		return s.views.render(req.w, http.StatusTooManyRequests, "security", page)
@@ -177,7 +177,7 @@ func (s *server) postBackupCodes(req *request) error {
 	}
 	set, err := s.Login.IssueBackupCodes(req.Context(), req.me, replaces)
 	if errors.Is(err, login.ErrReplaced) {
-		return s.toSecurity(req) // the answer was reloaded: the codes that it showed stay valid
+		return s.redirectToSecurity(req) // the answer was reloaded: the codes that it showed stay valid
 	}
 	var wait *login.WaitError
 	if errors.As(err, &wait) {
@@ -196,7 +196,7 @@ func (s *server) postCodesSaved(req *request) error {
 	if err := s.Login.ConfirmBackupCodes(req.Context(), req.me, req.id()); err != nil {
 		return err
 	}
-	return s.toSecurity(req)
+	return s.redirectToSecurity(req)
 }
 
 // showCodes shows new backup codes. No other page shows them.

@@ -198,19 +198,19 @@ func (s *server) guard(next http.Handler) http.Handler {
 		case s.https && !s.TrustedProxies.IsPrivate(r):
 			s.fail(s.newRequest(w, r), &untrustedProxyError{access.Peer(r)})
 		case !access.SameHost(r.Host, s.origin.Host):
-			s.misdirected(w, r)
+			s.answerMisdirected(w, r)
 		case s.https && s.TrustedProxies.CameByHTTP(r):
-			s.toHTTPS(w, r, originOf(s.origin))
+			s.redirectToHTTPS(w, r, originOf(s.origin))
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-// misdirected answers a request for another host name than that of public_url, at which cookies
+// answerMisdirected answers a request for another host name than that of public_url, at which cookies
 // and links wouldn't work. Another name of this machine, and a known host with a dot at its end,
 // get a redirect. All others get an error page.
-func (s *server) misdirected(w http.ResponseWriter, r *http.Request) {
+func (s *server) answerMisdirected(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && isLoopback(r.Host) && isLoopback(s.origin.Host) && port(r.Host) == s.origin.Port() {
 		http.Redirect(w, r, originOf(s.origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
@@ -242,10 +242,10 @@ func (s *server) originWithoutDot(host string) string {
 // redirect.
 const httpsCookieLife = time.Minute
 
-// toHTTPS redirects a navigation by plain http to the same page by https, and answers other
+// redirectToHTTPS redirects a navigation by plain http to the same page by https, and answers other
 // requests with an error page. It sets a cookie that a browser stores only if it does use https,
 // behind a proxy that says otherwise. With this cookie the redirect can't loop.
-func (s *server) toHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
+func (s *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
 	setHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
 	if access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
 		w.Header().Set("Location", origin+r.RequestURI)

@@ -86,9 +86,9 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 	return page, nil
 }
 
-// wizardGone answers a request for an enrolment that isn't open in this session: it was
+// answerClosedWizard answers a request for an enrolment that isn't open in this session: it was
 // confirmed, has expired, or belongs to another session.
-func (s *server) wizardGone(req *request, id string) error {
+func (s *server) answerClosedWizard(req *request, id string) error {
 	if s.isConfirmedAuthenticator(req, id) {
 		s.redirect(req, "/settings/security", "notice", "already_confirmed")
 	} else {
@@ -101,7 +101,7 @@ func (s *server) getAuthenticator(req *request) error {
 	id := req.id()
 	page, err := s.wizardPage(req, id)
 	if errors.Is(err, login.ErrGone) {
-		return s.wizardGone(req, id)
+		return s.answerClosedWizard(req, id)
 	}
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (s *server) postConfirm(req *request) error {
 		s.redirectWithSession(req, confirmed.Session, "/settings/security", "notice", "added")
 		return nil
 	case errors.Is(err, login.ErrGone):
-		return s.wizardGone(req, id)
+		return s.answerClosedWizard(req, id)
 	case errors.Is(err, login.ErrLocked):
 		s.setCookie(req.w, ticketCookie, "", 0)
 		s.redirect(req, "/settings/security", "notice", "locked")
