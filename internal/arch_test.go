@@ -535,8 +535,8 @@ func TestChecksFindFaults(t *testing.T) {
 		{"change without tx.Changed", "internal/session/a.go", "func End() { exec(`\n\tDELETE FROM visits`) }",
 			[]string{"internal/session/a.go:2: End changes visits, which are cached: call tx.Changed"}},
 		{"change with tx.Changed", "internal/session/a.go", "func End() { tx.Changed(id); exec(`DELETE FROM visits`) }", nil},
-		{"change with set", "internal/account/a.go", "func End() { set(`DELETE FROM groups`) }", nil},
-		{"change that may be silent", "internal/session/a.go", "func Sweep() { exec(`DELETE FROM sessions`) }", nil},
+		{"change with changeOne", "internal/account/a.go", "func End() { changeOne(`DELETE FROM groups`) }", nil},
+		{"change that may be silent", "internal/session/a.go", "func Expire() { exec(`DELETE FROM sessions`) }", nil},
 		{"read of cached rows", "internal/session/a.go", "func Read() { exec(`SELECT id FROM visits`) }", nil},
 
 		{"session in finish", sessionOpener, importPrefix + `internal/session"; var s = session.Create()`, nil},
