@@ -90,7 +90,7 @@ func TestAttack80And81OnAnotherNode(t *testing.T) {
 	}
 }
 
-// TestAttack81WhatEnds holds DESIGN's table of what ends when (section 7).
+// TestAttack81WhatEnds checks for each change which sessions, visits, attempts and passes it ends.
 func TestAttack81WhatEnds(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
