@@ -120,11 +120,15 @@ func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	set, ring := backupcode.NewSet(testkit.Quick), keys.Ring // that of a node which hasn't heard
-	issue := func(id string) error {
-		return d.Write(ctx, func(tx *db.Tx) error { return backupcode.Issue(ctx, tx, ring, id, set, testkit.Start) })
+	var sets []backupcode.Set
+	for range owners {
+		sets = append(sets, backupcode.NewSet(testkit.Quick))
 	}
+	ring := keys.Ring // the ring of a node that doesn't have the new keys yet
 	var ids []string
+	issue := func(i int) error {
+		return d.Write(ctx, func(tx *db.Tx) error { return backupcode.Issue(ctx, tx, ring, ids[i], sets[i], testkit.Start) })
+	}
 	for i := range owners {
 		err := d.Write(ctx, func(tx *db.Tx) error {
 			a, err := account.Create(ctx, tx, account.Account{Name: fmt.Sprint("ada", i)}, testkit.Start)
@@ -132,7 +136,7 @@ func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 			return err
 		})
 		if err == nil {
-			err = issue(ids[i])
+			err = issue(i)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -143,7 +147,7 @@ func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 	for i := range owners {
 		owning.Go(func() {
 			for !over.Load() {
-				if err := issue(ids[i]); err != nil {
+				if err := issue(i); err != nil {
 					t.Errorf("new codes: %v", err)
 					return
 				}
