@@ -17,7 +17,7 @@ import (
 // which event it followed when it was sealed, wherever the two are now.
 func broken(ctx context.Context, q db.Querier, ring *secret.Ring, report Report, found *Event) error {
 	b := breach{ring: ring, prev: report.Head, found: *found}
-	switch head, err := readHead(ctx, q, ""); {
+	switch head, err := readHead(ctx, q); {
 	case err == nil:
 		b.head = &head
 	case !errors.Is(err, errNoHead):

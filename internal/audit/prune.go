@@ -133,7 +133,7 @@ func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Ti
 func prune(ctx context.Context, tx *db.Tx, ring *secret.Ring, cutoff, now time.Time) (Head, int, error) {
 	// The lock keeps a hand-over out: the checkpoint must be signed with the key of
 	// the head.
-	end, err := readHead(ctx, tx, tx.Locked())
+	end, err := lockHead(ctx, tx)
 	if err != nil {
 		return Head{}, 0, err
 	}

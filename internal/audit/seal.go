@@ -55,7 +55,7 @@ func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, e
 }
 
 func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) {
-	old, err := readHead(ctx, tx, "")
+	old, err := readHead(ctx, tx)
 	if err != nil {
 		return Head{}, 0, err
 	}
@@ -69,7 +69,7 @@ func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) 
 // CanSeal returns an error if this node's ring lacks the key that seals the chain.
 // Another node should then seal.
 func CanSeal(ctx context.Context, q db.Querier, ring *secret.Ring) error {
-	head, err := readHead(ctx, q, "")
+	head, err := readHead(ctx, q)
 	if err == nil {
 		_, err = signerAfter(ring, head)
 	}
@@ -95,7 +95,7 @@ func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
 // unsealed, the rest is sealed later.
 func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, e Event) (head Head, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
-		old, err := readHead(ctx, tx, tx.Locked())
+		old, err := lockHead(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 
 // End returns the head of the chain, as it is recorded.
 func End(ctx context.Context, q db.Querier) (Head, error) {
-	head, err := readHead(ctx, q, "")
+	head, err := readHead(ctx, q)
 	if err != nil {
 		return Head{}, fmt.Errorf("read the end of the audit log: %w", err)
 	}
@@ -159,11 +159,19 @@ func End(ctx context.Context, q db.Querier) (Head, error) {
 // errNoHead: the record of the head was deleted.
 var errNoHead = errors.New("the record of the head is gone; see \"sallyport audit verify\"")
 
-// readHead returns the record of the head, or [errNoHead]. lock is appended to the
-// query; see [db.Tx.Locked].
-func readHead(ctx context.Context, q db.Querier, lock string) (Head, error) {
+const selectHead = `SELECT seq, mac FROM audit_head`
+
+// readHead returns the record of the head, or [errNoHead].
+func readHead(ctx context.Context, q db.Querier) (Head, error) { return queryHead(ctx, q, selectHead) }
+
+// lockHead is readHead, and no other transaction changes the record until tx ends.
+func lockHead(ctx context.Context, tx *db.Tx) (Head, error) {
+	return queryHead(ctx, tx, selectHead+` FOR NO KEY UPDATE`)
+}
+
+func queryHead(ctx context.Context, q db.Querier, query string) (Head, error) {
 	var h Head
-	err := db.One(ctx, q, `SELECT seq, mac FROM audit_head`+lock, nil, &h.Seq, &h.MAC)
+	err := db.One(ctx, q, query, nil, &h.Seq, &h.MAC)
 	if errors.Is(err, db.ErrNotFound) {
 		err = errNoHead
 	}

@@ -97,7 +97,7 @@ func verifyFrom(ctx context.Context, q db.Querier, ring *secret.Ring, points []c
 			settled = false
 			continue
 		}
-		head, err := readHead(ctx, q, "")
+		head, err := readHead(ctx, q)
 		if err != nil && !errors.Is(err, errNoHead) {
 			return report, err
 		}

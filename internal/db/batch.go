@@ -41,14 +41,14 @@ type batch struct {
 	err    error // valid once ended is closed
 }
 
-// writeInBatch is [DB.Write] on SQLite. ctx can cancel the wait for the write
-// lock; after that, writeInBatch returns the outcome of the change.
-func (d *DB) writeInBatch(ctx context.Context, change func(tx *Tx) error) error {
-	b, err := d.writeLock.acquire(ctx)
+// write runs change in a batch. ctx can cancel the wait for the write lock; after
+// that, write returns the outcome of the change.
+func (e *sqliteEngine) write(ctx context.Context, d *DB, change func(tx *Tx) error) error {
+	b, err := e.writeLock.acquire(ctx)
 	if err != nil {
 		return translate(err)
 	}
-	b, err = d.runInBatch(ctx, b, change)
+	b, err = e.runInBatch(ctx, d, b, change)
 	if b == nil {
 		return err
 	}
@@ -61,11 +61,11 @@ func (d *DB) writeInBatch(ctx context.Context, change func(tx *Tx) error) error 
 
 // runInBatch runs change in the batch b, or in a new one if b is nil, and
 // releases the write lock.
-func (d *DB) runInBatch(ctx context.Context, b *batch, change func(tx *Tx) error) (*batch, error) {
+func (e *sqliteEngine) runInBatch(ctx context.Context, d *DB, b *batch, change func(tx *Tx) error) (*batch, error) {
 	if b == nil {
-		tx, done, err := d.write.begin(ctx)
+		tx, done, err := e.begin(ctx, d.write)
 		if err != nil {
-			d.writeLock.handOver(nil)
+			e.writeLock.handOver(nil)
 			return nil, translate(err)
 		}
 		b = &batch{tx: tx, done: done, late: time.NewTimer(batchTime), ended: make(chan struct{}), err: errUnfinished}
@@ -73,10 +73,10 @@ func (d *DB) runInBatch(ctx context.Context, b *batch, change func(tx *Tx) error
 	// This runs after a panic too: the panic goes to the caller of this change,
 	// and the other writers still get their answer.
 	defer func() {
-		if b.isOpen() && d.writeLock.handOver(b) {
+		if b.isOpen() && e.writeLock.handOver(b) {
 			return
 		}
-		defer d.writeLock.handOver(nil)
+		defer e.writeLock.handOver(nil)
 		d.commit(b)
 	}()
 	return b, b.run(ctx, change)

@@ -2,15 +2,9 @@ package db
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -79,115 +73,8 @@ func (t *Tx) Changed(id string) {
 	}
 }
 
-// announce makes PostgreSQL notify the other nodes when tx commits. On SQLite
-// the other processes poll for changes instead.
-func (d *DB) announce(ctx context.Context, tx *Tx) error {
-	if !d.postgres {
-		return nil
-	}
-	for _, id := range tx.changed {
-		if _, err := Exec(ctx, tx, `SELECT pg_notify($1, $2)`, channel, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Watch reports the changes of other processes until ctx ends or it loses the
 // connection; then call it again. [DB.Current] returns true only while it runs.
 func (d *DB) Watch(ctx context.Context, now func() time.Time) error {
-	if d.postgres {
-		return d.listenPostgres(ctx, now)
-	}
-	return d.pollSQLite(ctx, now)
-}
-
-// pollSQLite asks SQLite whether another process wrote. data_version, read on
-// the only writing connection, changes with every commit of another process.
-func (d *DB) pollSQLite(ctx context.Context, now func() time.Time) error {
-	ticker := time.NewTicker(checkEvery)
-	defer ticker.Stop()
-	for before := int64(-1); ; {
-		at := now()
-		var version int64
-		if err := One(ctx, d.write, `PRAGMA data_version`, nil, &version); err != nil {
-			return err
-		}
-		if version != before {
-			d.changes.report("")
-		}
-		before = version
-		d.changes.knownUntil.Store(&at)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
-}
-
-// listenPostgres receives the changes of the other nodes. Notifications arrive
-// in the order of the commits, so a node that has received its own beat has also
-// received every change that was committed before it.
-func (d *DB) listenPostgres(ctx context.Context, now func() time.Time) error {
-	if d.direct == nil {
-		return errNoDirect
-	}
-	conn, err := pgx.ConnectConfig(ctx, d.direct)
-	if err != nil {
-		return translate(err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if err := execOnListener(ctx, conn, `LISTEN `+channel); err != nil {
-		return err
-	}
-	d.changes.report("") // changes that were committed before LISTEN
-	beat := beatPrefix + rand.Text()
-	for ctx.Err() == nil {
-		at := now()
-		if err := execOnListener(ctx, conn, `SELECT pg_notify($1, $2)`, channel, beat); err != nil {
-			return err
-		}
-		received, err := d.receive(ctx, conn, maxStale, beat)
-		if err != nil {
-			return err
-		}
-		if !received {
-			return fmt.Errorf("%w: it hasn't answered for %v", ErrUnavailable, maxStale)
-		}
-		d.changes.knownUntil.Store(&at)
-		if _, err := d.receive(ctx, conn, checkEvery, ""); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// execOnListener runs a statement on the LISTEN connection.
-func execOnListener(ctx context.Context, conn *pgx.Conn, query string, args ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, maxStale)
-	defer cancel()
-	_, err := conn.Exec(ctx, query, args...)
-	return translate(err)
-}
-
-// receive reports the changes that arrive until the notification beat does or
-// the timeout ends, and returns whether beat arrived. With an empty beat it
-// always waits for the timeout.
-func (d *DB) receive(ctx context.Context, conn *pgx.Conn, timeout time.Duration, beat string) (bool, error) {
-	waitCtx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for {
-		n, err := conn.WaitForNotification(waitCtx)
-		switch {
-		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-			return false, nil
-		case err != nil:
-			return false, translate(err)
-		case beat != "" && n.Payload == beat:
-			return true, nil
-		case !strings.HasPrefix(n.Payload, beatPrefix):
-			d.changes.report(n.Payload)
-		}
-	}
+	return d.engine.watch(ctx, d, now)
 }

@@ -14,19 +14,20 @@ import (
 // ErrNotSQLite: the database is on PostgreSQL, so there is no file to copy.
 var ErrNotSQLite = errors.New("the database is PostgreSQL, not an SQLite file")
 
-// Path returns the path of the SQLite file, or "" on PostgreSQL.
-func (d *DB) Path() string { return d.path }
+// Path returns the path of the SQLite file. On PostgreSQL it returns [ErrNotSQLite].
+func (d *DB) Path() (string, error) { return d.engine.file() }
 
 // CopyTo writes a consistent copy of the SQLite database into the empty file at
 // path, while other connections and processes read and write the database. On
 // PostgreSQL it returns [ErrNotSQLite].
 func (d *DB) CopyTo(ctx context.Context, path string) error {
-	if d.postgres {
-		return ErrNotSQLite
+	file, err := d.Path()
+	if err != nil {
+		return err
 	}
 	// The copy gets a connection of its own: the writing connection must stay
 	// free for sign-ins, and a copy only reads.
-	lite, err := sql.Open("sqlite", sqliteName(d.path, url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}}))
+	lite, err := sql.Open("sqlite", sqliteName(file, url.Values{"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}}))
 	if err != nil {
 		return translate(err)
 	}
@@ -45,8 +46,9 @@ func OpenCopy(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, translate(err)
 	}
-	both := &pool{DB: lite, prepares: true}
-	d := &DB{write: both, read: both, path: path}
+	e := &sqliteEngine{path: path}
+	both := &pool{DB: lite, engine: e}
+	d := &DB{write: both, read: both, engine: e}
 	var check string
 	if err := One(ctx, both, `PRAGMA quick_check(1)`, nil, &check); err != nil || check != "ok" {
 		d.Close()
@@ -88,20 +90,19 @@ func (d *DB) CloseToMove(ctx context.Context) error {
 	return nil
 }
 
-// sqliteName returns the SQLite URI of a file; values are its parameters.
-func sqliteName(path string, values url.Values) string {
-	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: values.Encode()}).String()
-}
-
 // copyBeforeMigration writes a copy of the SQLite file beside it before a
 // migration changes the schema from this version, so that an operator can go
 // back to the older binary (F12). The operator deletes the copy.
 func copyBeforeMigration(ctx context.Context, d *DB, version int64) error {
+	path, err := d.Path()
+	if err != nil {
+		return err
+	}
 	var date string
 	if err := One(ctx, d.read, `SELECT strftime('%Y%m%d-%H%M%S', 'now')`, nil, &date); err != nil {
 		return err
 	}
-	f, err := durable.Create(filepath.Dir(d.path))
+	f, err := durable.Create(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -110,5 +111,5 @@ func copyBeforeMigration(ctx context.Context, d *DB, version int64) error {
 		return err
 	}
 	// The copy's name must survive a power cut as the migration does.
-	return f.Replace(fmt.Sprintf("%s.before-%d-%s", d.path, version, date))
+	return f.Replace(fmt.Sprintf("%s.before-%d-%s", path, version, date))
 }

@@ -20,7 +20,7 @@ func TestMigrationLeavesACopyOfTheFile(t *testing.T) {
 		}
 		return all
 	}
-	d, err := openSQLite(path)
+	d, err := openSQLite(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestMigrationLeavesACopyOfTheFile(t *testing.T) {
 func TestMigrationWithoutRoomForACopyChangesNothing(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "sallyport.db")
-	d, err := openSQLite(path)
+	d, err := openSQLite(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestMigrationWithoutRoomForACopyChangesNothing(t *testing.T) {
 	if err := migrate(ctx, d, migrations()[:1]); err != nil {
 		t.Fatal(err)
 	}
-	d.path = filepath.Join(t.TempDir(), "gone", "sallyport.db") // in a directory that doesn't exist
+	d.engine.(*sqliteEngine).path = filepath.Join(t.TempDir(), "gone", "sallyport.db") // in a directory that doesn't exist
 	if err := migrate(ctx, d, migrations()); err == nil || !strings.Contains(err.Error(), "nothing was changed") {
 		t.Errorf("got %v, want an error that says that nothing was changed", err)
 	}

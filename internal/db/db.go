@@ -5,29 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
-
-	"github.com/sallyport/sallyport/internal/durable"
-)
-
-const (
-	// busyTimeout is how long a statement waits for another process that holds
-	// SQLite's write lock, such as a command or a backup. Past it the browser
-	// gets status 503, and nothing was changed.
-	busyTimeout = 5 * time.Second
-
-	// sqliteReaders is the number of reading connections beside the writing one.
-	// More would only cost memory: reads are short, and the system caches pages.
-	sqliteReaders = 4
 )
 
 // Errors that callers distinguish. Every other error of this package wraps
@@ -50,15 +33,10 @@ type Querier interface {
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
-	write     *pool
-	read      *pool
-	writeLock writeLock // used on SQLite only
-	postgres  bool
-	path      string // path of the SQLite file; empty on PostgreSQL
-	backedUp  bool   // a migration needs no copy of the file
-	changes   changes
-	pooled    bool            // see [OpenPooled]
-	direct    *pgx.ConnConfig // for connections past a pooler; nil on SQLite, or if none is set
+	write   *pool
+	read    *pool // the same as write on PostgreSQL
+	engine  engine
+	changes changes
 }
 
 // Open opens the database at rawURL, "sqlite:PATH" or "postgres://…", and
@@ -69,7 +47,7 @@ func Open(ctx context.Context, rawURL string) (*DB, error) {
 		err error
 	)
 	if path, ok := strings.CutPrefix(rawURL, "sqlite:"); ok {
-		d, err = openSQLite(path)
+		d, err = openSQLite(path, false)
 	} else {
 		d, err = openPostgres(rawURL)
 	}
@@ -86,61 +64,15 @@ func Open(ctx context.Context, rawURL string) (*DB, error) {
 // OpenRestored opens an SQLite file from a backup and migrates it. It writes no
 // copy before the migration, since the backup is one.
 func OpenRestored(ctx context.Context, path string) (*DB, error) {
-	d, err := openSQLite(path)
+	d, err := openSQLite(path, true)
 	if err != nil {
 		return nil, err
 	}
-	d.backedUp = true
 	if err := migrate(ctx, d, migrations()); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
-}
-
-func openSQLite(path string) (*DB, error) {
-	if err := durable.MakeDir(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("create data directory: %w", err)
-	}
-	// SQLite would create the file readable by everybody. The log and index
-	// files beside it get the mode of this file.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	f.Close()
-
-	open := func(conns int, more ...string) (*pool, error) {
-		values := url.Values{"_pragma": append([]string{
-			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
-			"journal_mode(WAL)",
-			"synchronous(FULL)", // a change that was answered survives a power cut (F11)
-			"foreign_keys(1)",
-		}, more...)}
-		// A transaction takes the write lock when it begins. A transaction that
-		// reads first and writes later would fail at once if another process
-		// wrote in between, whatever the busy timeout.
-		values.Set("_txlock", "immediate")
-		lite, err := sql.Open("sqlite", sqliteName(path, values))
-		if err != nil {
-			return nil, fmt.Errorf("open database: %w", err)
-		}
-		lite.SetMaxOpenConns(conns)
-		return &pool{DB: lite, prepares: true}, nil
-	}
-	// SQLite has one writer, and writers queue in Go rather than in its lock. The
-	// journal of a savepoint stays in memory: a temporary file would cost more
-	// than the change itself.
-	write, err := open(1, "temp_store(MEMORY)")
-	if err != nil {
-		return nil, err
-	}
-	read, err := open(sqliteReaders, "query_only(1)")
-	if err != nil {
-		write.Close()
-		return nil, err
-	}
-	return &DB{write: write, read: read, path: path}, nil
 }
 
 // Close closes the database.
@@ -166,12 +98,7 @@ func (d *DB) Ping(ctx context.Context) error {
 // Clock returns the time of the PostgreSQL server, which all nodes share. On
 // SQLite it returns own, the time of this process.
 func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
-	if !d.postgres {
-		return own, nil
-	}
-	var at At
-	err := One(ctx, d.read, `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`, nil, &at)
-	return at.Time, err
+	return d.engine.clock(ctx, d, own)
 }
 
 // Write runs change in a transaction and commits it durably if change returns
@@ -181,65 +108,47 @@ func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
 // commit may fail after change has returned, so act on the result only once
 // Write has returned nil.
 func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
-	if !d.postgres {
-		return d.writeInBatch(ctx, change)
-	}
-	// The timer limits the waits to begin and to commit. Statements have limits
-	// of their own, so a long change isn't cut off while the server answers.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	timer := time.AfterFunc(answerTime, cancel)
-	defer timer.Stop()
-	tx, done, err := d.write.begin(ctx)
-	if mayRetry(d.write, err) {
-		tx, done, err = d.write.begin(ctx)
-	}
-	if err != nil {
-		return translate(err)
-	}
-	defer done()
-	timer.Stop()
-	defer func() {
-		timer.Reset(answerTime)
-		tx.Rollback() // no effect after Commit
-	}()
-	if err := change(tx); err != nil {
-		return err
-	}
-	if err := d.announce(ctx, tx); err != nil {
-		return err
-	}
-	timer.Reset(answerTime)
-	err = tx.Commit()
-	d.changes.report(tx.changed...) // after an error too: the commit may have gone through
-	return translate(err)
+	return d.engine.write(ctx, d, change)
 }
 
 // RowsPerWrite returns how many of n rows one transaction may change if other
 // transactions change them in another order: n on SQLite, which has one writer;
 // 1 on PostgreSQL, where two transactions could deadlock.
-func (d *DB) RowsPerWrite(n int) int {
-	if d.postgres {
-		return 1
-	}
-	return n
-}
+func (d *DB) RowsPerWrite(n int) int { return d.engine.rowsPerWrite(n) }
 
 // withAnswerTimeout limits how long to wait for PostgreSQL's answer. SQLite runs
 // in process and needs no limit.
 func withAnswerTimeout(ctx context.Context, q Querier) (context.Context, context.CancelFunc) {
-	switch q := q.(type) {
-	case *pool:
-		if q.prepares {
-			return ctx, func() {}
-		}
-	case *Tx:
-		if q.pool.prepares {
-			return ctx, func() {}
-		}
+	if p := poolOf(q); p != nil {
+		return p.engine.withAnswerTimeout(ctx)
 	}
 	return context.WithTimeout(ctx, answerTime)
 }
+
+// poolOf returns the pool that q reads from, or nil if another package made q.
+func poolOf(q Querier) *pool {
+	switch q := q.(type) {
+	case *pool:
+		return q
+	case *Tx:
+		return q.pool
+	}
+	return nil
+}
+
+// mayRetry reports whether err means that a connection of the pool q was dead, and
+// the caller may run a statement that changes nothing once more. A statement inside
+// a transaction may not run again: for a [*Tx], mayRetry returns false.
+func mayRetry(q Querier, err error) bool {
+	p, ok := q.(*pool)
+	return ok && p.engine.mayRetry(p, err)
+}
+
+// LosesCommits reports whether PostgreSQL has standbys, but none that confirms a
+// commit before it is answered. A standby that takes over may then lack the record
+// that a code was used, and the code would work a second time (R7). A role without
+// pg_monitor can't see the state of standbys; for it, the settings decide.
+func (d *DB) LosesCommits(ctx context.Context) (bool, error) { return d.engine.losesCommits(ctx, d) }
 
 // Exec runs a statement in tx and returns the number of rows it changed.
 func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error) {

@@ -7,8 +7,15 @@
 //
 // [DB.Write] is the only way to change rows. It runs a function in a transaction
 // and returns nil only after a durable commit. SQLite has one writer, so writers
-// queue in Go and share commits (batch.go). PostgreSQL runs them concurrently;
-// [Tx.Locked] and [Tx.UnlessLocked] lock rows there.
+// queue in Go and share commits (batch.go). PostgreSQL runs them concurrently. A
+// SELECT that ends with FOR NO KEY UPDATE locks its rows there: no other transaction
+// can change them until this one ends. With SKIP LOCKED after it, the SELECT skips
+// rows that another transaction has locked, so that a transaction that changes many
+// rows, in any order, never waits and can't deadlock. SQLite needs neither, and the
+// package removes both from its queries.
+//
+// What the engines do in different ways is in two files, sqlite.go and postgres.go,
+// behind one interface (engine.go). No caller asks which engine it has.
 //
 // No call waits without a limit. A database that doesn't answer in time gives
 // [ErrUnavailable], and callers then refuse the request (F1).

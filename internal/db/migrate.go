@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -73,60 +72,51 @@ func migrate(ctx context.Context, d *DB, steps []migration) error {
 	if err == nil && version >= newest {
 		return checkUsable(version, since, newest)
 	}
-	if d.pooled {
-		return migrateDirect(ctx, d, steps)
+	if err != nil {
+		version = 0 // there may be no table yet; the transaction returns other errors
 	}
-	needsCopy := !d.postgres && !d.backedUp
-	copied := int64(0) // the version that was copied
-	if err == nil && version > 0 && needsCopy {
-		if err := copyBeforeMigration(ctx, d, version); err != nil {
-			return fmt.Errorf("copy the database before its migration: %w; nothing was changed: make room on the disk, and start again", err)
+	return d.engine.migrate(ctx, d, steps, version)
+}
+
+// runSteps runs, in tx, the steps that the schema lacks. Before the first of them it
+// calls check, unless that is nil, with the schema's version.
+func runSteps(ctx context.Context, tx *Tx, steps []migration, check func(version int64) error) error {
+	newest := steps[len(steps)-1].version
+	if _, err := Exec(ctx, tx, `CREATE TABLE IF NOT EXISTS schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL)`); err != nil {
+		if IsMisconfigured(err) {
+			return fmt.Errorf("this user may not make tables in the database: %w%s", err, advice[postgresDenied])
 		}
-		copied = version
+		return fmt.Errorf("migrate: %w", err)
 	}
-	return d.Write(ctx, func(tx *Tx) error {
-		if d.postgres {
-			if err := execWithoutTimeout(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
-				return err
-			}
-			if err := execWithoutTimeout(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
-				return fmt.Errorf("wait for another node's migration: %w", err)
+	version, since, err := schemaVersion(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	if version >= newest {
+		return checkUsable(version, since, newest)
+	}
+	if check != nil {
+		if err := check(version); err != nil {
+			return err
+		}
+	}
+	for _, step := range steps {
+		if step.version <= version {
+			continue
+		}
+		for _, statement := range step.statements {
+			if err := execWithoutTimeout(ctx, tx, statement); err != nil {
+				return fmt.Errorf("migrate to version %d: %w", step.version, err)
 			}
 		}
-		if _, err := Exec(ctx, tx, `CREATE TABLE IF NOT EXISTS schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL)`); err != nil {
-			if IsMisconfigured(err) {
-				return fmt.Errorf("this user may not make tables in the database: %w%s", err, advice[postgresDenied])
-			}
-			return fmt.Errorf("migrate: %w", err)
+		if _, err := Exec(ctx, tx, `DELETE FROM schema`); err != nil {
+			return err
 		}
-		version, since, err := schemaVersion(ctx, tx)
-		if err != nil {
-			return fmt.Errorf("read schema version: %w", err)
+		if _, err := Exec(ctx, tx, `INSERT INTO schema (version, usable_since) VALUES ($1, $2)`, step.version, step.since); err != nil {
+			return err
 		}
-		if version >= newest {
-			return checkUsable(version, since, newest)
-		}
-		if needsCopy && version != copied {
-			return errors.New("migrate: another process migrates the database too; start again")
-		}
-		for _, step := range steps {
-			if step.version <= version {
-				continue
-			}
-			for _, statement := range step.statements {
-				if err := execWithoutTimeout(ctx, tx, statement); err != nil {
-					return fmt.Errorf("migrate to version %d: %w", step.version, err)
-				}
-			}
-			if _, err := Exec(ctx, tx, `DELETE FROM schema`); err != nil {
-				return err
-			}
-			if _, err := Exec(ctx, tx, `INSERT INTO schema (version, usable_since) VALUES ($1, $2)`, step.version, step.since); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // postgresDenied is PostgreSQL's code insufficient_privilege.
@@ -136,21 +126,6 @@ const postgresDenied = "42501"
 func execWithoutTimeout(ctx context.Context, tx *Tx, statement string, args ...any) error {
 	_, err := tx.ExecContext(ctx, statement, args...)
 	return translate(err)
-}
-
-// migrateDirect migrates over a connection past the pooler. A long transaction
-// would occupy one of the pooler's few connections, and a pooler may end a
-// transaction that takes too long.
-func migrateDirect(ctx context.Context, d *DB, steps []migration) error {
-	if err := d.Ping(ctx); err != nil {
-		return err
-	}
-	if d.direct == nil {
-		return fmt.Errorf("the database's schema must be upgraded to version %d first: %w; set it, at least for this start", steps[len(steps)-1].version, errNoDirect)
-	}
-	direct := connect(d.direct)
-	defer direct.Close()
-	return migrate(ctx, direct, steps)
 }
 
 // checkUsable returns an error if a binary whose newest version is newest can't

@@ -2,7 +2,7 @@ package db
 
 import (
 	"context"
-	"crypto/tls"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -52,15 +52,14 @@ func OpenPooled(ctx context.Context, rawURL, direct string) (*DB, error) {
 	// statements of this one.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
-	d := connect(cfg)
-	d.pooled, d.write.pooled, d.direct = true, true, nil
+	e := postgresEngine{pooled: true}
 	if direct != "" {
-		if d.direct, err = parsePostgres("database_direct", direct); err != nil {
-			d.Close()
+		if e.direct, err = parsePostgres("database_direct", direct); err != nil {
 			return nil, err
 		}
-		withTimeouts(d.direct)
+		withTimeouts(e.direct)
 	}
+	d := connect(cfg, e)
 	if err := migrate(ctx, d, migrations()); err != nil {
 		d.Close()
 		return nil, err
@@ -79,7 +78,7 @@ func HasSchema(ctx context.Context, rawURL string) (bool, error) {
 	// prepared statements of this one.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
-	d := connect(cfg)
+	d := connect(cfg, postgresEngine{})
 	defer d.Close()
 	var has bool
 	err = One(ctx, d.read, `SELECT to_regclass('schema') IS NOT NULL`, nil, &has)
@@ -92,7 +91,7 @@ func openPostgres(rawURL string) (*DB, error) {
 		return nil, err
 	}
 	withTimeouts(cfg)
-	return connect(cfg), nil
+	return connect(cfg, postgresEngine{direct: cfg}), nil
 }
 
 // parsePostgres parses rawURL, the value of the setting called name.
@@ -110,98 +109,6 @@ func parsePostgres(name, rawURL string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
-// connectError says why a connection failed. pgx's text names the user and the
-// database and quotes the server; connectError names the servers alone.
-type connectError struct {
-	hosts  string // hosts and ports
-	reason string
-	err    error
-}
-
-func (e *connectError) Error() string { return "connect to " + e.hosts + ": " + e.reason }
-func (e *connectError) Unwrap() error { return e.err }
-
-// withoutCredentials returns a [connectError] if connecting failed, and any other
-// error as it is.
-func withoutCredentials(err error) error {
-	var failed *pgconn.ConnectError
-	if !errors.As(err, &failed) {
-		return err
-	}
-	var hosts []string
-	add := func(host string, port uint16) {
-		if address := net.JoinHostPort(host, fmt.Sprint(port)); !slices.Contains(hosts, address) {
-			hosts = append(hosts, address)
-		}
-	}
-	add(failed.Config.Host, failed.Config.Port)
-	for _, other := range failed.Config.Fallbacks {
-		add(other.Host, other.Port)
-	}
-	return &connectError{strings.Join(hosts, ", "), connectReason(err), err}
-}
-
-// PostgreSQL's codes in words that name neither user nor database, and advice for
-// those that only PostgreSQL's administrator can mend.
-var (
-	reasons = map[string]string{
-		"28P01": "the password, or the user's name, is wrong",
-		"28000": "this user may not connect from here, or doesn't exist",
-		"3D000": "there is no such database",
-		"42501": "this user may not use the database",
-		"53300": "it has too many connections",
-		"57P03": "it is starting or stopping",
-	}
-	advice = map[string]string{
-		"28P01": "; to create the user, as PostgreSQL's own user: createuser --pwprompt sallyport",
-		"28000": "; to create the user, as PostgreSQL's own user: createuser --pwprompt sallyport",
-		"3D000": "; to create it, as PostgreSQL's own user: createdb --owner=sallyport sallyport",
-		"42501": "; to allow it, as PostgreSQL's own user: psql -c 'ALTER DATABASE sallyport OWNER TO sallyport', or for a new one: createdb --owner=sallyport sallyport",
-	}
-)
-
-// IsMisconfigured reports whether PostgreSQL answered that it has no such user or
-// database, or that the user has too few rights. A retry won't help.
-func IsMisconfigured(err error) bool {
-	var answer *pgconn.PgError
-	return errors.As(err, &answer) && advice[answer.Code] != ""
-}
-
-// connectReason returns why a connection failed, in words that name neither user
-// nor database.
-func connectReason(err error) string {
-	var (
-		answer    *pgconn.PgError
-		dns       *net.DNSError
-		dial      *net.OpError
-		untrusted *tls.CertificateVerificationError
-	)
-	switch {
-	case errors.As(err, &answer):
-		reason := reasons[answer.Code]
-		if reason == "" {
-			reason = "it refuses the connection"
-		}
-		return reason + " (SQLSTATE " + answer.Code + ")" + advice[answer.Code]
-	case errors.As(err, &dns):
-		return dns.Err
-	case errors.As(err, &untrusted):
-		return untrusted.Error()
-	case errors.As(err, &dial) && dial.Err != nil:
-		return dial.Err.Error()
-	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time"
-	case errors.Is(err, context.Canceled):
-		return "cancelled"
-	case strings.Contains(err.Error(), "read only connection"):
-		return "it is read only, as a standby is"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return "it ended the connection"
-	default:
-		return "the connection failed; PostgreSQL's own log says more"
-	}
-}
-
 // timeouts are settings of PostgreSQL, in milliseconds.
 var timeouts = map[string]int64{
 	"statement_timeout":                   statementTimeout.Milliseconds(),
@@ -216,26 +123,11 @@ func withTimeouts(cfg *pgx.ConnConfig) {
 	}
 }
 
-func connect(cfg *pgx.ConnConfig) *DB {
-	both := &pool{DB: stdlib.OpenDB(*cfg)}
+func connect(cfg *pgx.ConnConfig, e postgresEngine) *DB {
+	both := &pool{DB: stdlib.OpenDB(*cfg), engine: e}
 	both.SetMaxOpenConns(postgresConns)
 	both.SetMaxIdleConns(postgresConns)
-	return &DB{write: both, read: both, postgres: true, direct: cfg}
-}
-
-// mayRetry reports whether err means that a connection of the pool q was dead, as
-// every connection is after a failover. If so, it discards the idle connections,
-// and the caller may run a statement that changes nothing once more. A statement
-// inside a transaction may not run again: for a [*Tx], mayRetry returns false.
-func mayRetry(q Querier, err error) bool {
-	p, ok := q.(*pool)
-	if !ok || p.prepares || !isDead(err) {
-		return false
-	}
-	// The idle connections are dead too, and would fail one after the other.
-	p.SetMaxIdleConns(0)
-	p.SetMaxIdleConns(postgresConns)
-	return true
+	return &DB{write: both, read: both, engine: e}
 }
 
 // isDead reports whether err means that an open connection ended. A failed
@@ -269,14 +161,109 @@ func isDead(err error) bool {
 // idle_session_timeout.
 var connectionEndCodes = []string{"57P01", "57P02", "57P05"}
 
-// LosesCommits reports whether PostgreSQL has standbys, but none that confirms a
-// commit before it is answered. A standby that takes over may then lack the record
-// that a code was used, and the code would work a second time (R7). A role without
-// pg_monitor can't see the state of standbys; for it, the settings decide.
-func (d *DB) LosesCommits(ctx context.Context) (bool, error) {
-	if !d.postgres {
-		return false, nil
+// postgresEngine implements [engine]. Its zero value can do all but watch, and
+// migrate behind a pooler.
+type postgresEngine struct {
+	pooled bool            // see [OpenPooled]
+	direct *pgx.ConnConfig // for connections past a pooler; nil if none is set
+}
+
+// text returns the query: the queries of this program are PostgreSQL's.
+func (postgresEngine) text(query string) string { return query }
+
+// pgx caches prepared statements by itself, so that pool and transaction needn't.
+func (postgresEngine) prepare(context.Context, *pool, string) *sql.Stmt   { return nil }
+func (postgresEngine) prepareInTx(context.Context, *Tx, string) *sql.Stmt { return nil }
+
+func (postgresEngine) statementContext(ctx context.Context) context.Context { return ctx }
+
+func (postgresEngine) withAnswerTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, answerTime)
+}
+
+func (e postgresEngine) begin(ctx context.Context, p *pool) (tx *Tx, done func(), err error) {
+	plain, err := p.BeginTx(ctx, nil)
+	if err == nil && e.pooled {
+		all := ""
+		for name, ms := range timeouts {
+			all += fmt.Sprintf("SET LOCAL %s = %d;", name, ms)
+		}
+		if _, err = plain.ExecContext(ctx, all); err != nil {
+			plain.Rollback()
+		}
 	}
+	return &Tx{Tx: plain, pool: p}, func() {}, err
+}
+
+// mayRetry reports whether err means that a connection was dead, as every
+// connection is after a failover. If so, it discards the idle connections: they are
+// dead too, and would fail one after the other.
+func (postgresEngine) mayRetry(p *pool, err error) bool {
+	if !isDead(err) {
+		return false
+	}
+	p.SetMaxIdleConns(0)
+	p.SetMaxIdleConns(postgresConns)
+	return true
+}
+
+func (e postgresEngine) write(ctx context.Context, d *DB, change func(tx *Tx) error) error {
+	// The timer limits the waits to begin and to commit. Statements have limits
+	// of their own, so a long change isn't cut off while the server answers.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.AfterFunc(answerTime, cancel)
+	defer timer.Stop()
+	tx, done, err := e.begin(ctx, d.write)
+	if mayRetry(d.write, err) {
+		tx, done, err = e.begin(ctx, d.write)
+	}
+	if err != nil {
+		return translate(err)
+	}
+	defer done()
+	timer.Stop()
+	defer func() {
+		timer.Reset(answerTime)
+		tx.Rollback() // no effect after Commit
+	}()
+	if err := change(tx); err != nil {
+		return err
+	}
+	if err := announce(ctx, tx); err != nil {
+		return err
+	}
+	timer.Reset(answerTime)
+	err = tx.Commit()
+	d.changes.report(tx.changed...) // after an error too: the commit may have gone through
+	return translate(err)
+}
+
+// announce makes PostgreSQL notify the other nodes when tx commits.
+func announce(ctx context.Context, tx *Tx) error {
+	for _, id := range tx.changed {
+		if _, err := Exec(ctx, tx, `SELECT pg_notify($1, $2)`, channel, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (postgresEngine) clock(ctx context.Context, d *DB, _ time.Time) (time.Time, error) {
+	var at At
+	err := One(ctx, d.read, `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`, nil, &at)
+	return at.Time, err
+}
+
+// Transactions that change several rows in different orders could deadlock.
+func (postgresEngine) rowsPerWrite(int) int { return 1 }
+
+// Any number of nodes may serve.
+func (postgresEngine) servesOne() bool             { return false }
+func (postgresEngine) lockServer() (func(), error) { return func() {}, nil }
+func (postgresEngine) file() (string, error)       { return "", ErrNotSQLite }
+
+func (postgresEngine) losesCommits(ctx context.Context, d *DB) (bool, error) {
 	var standbys, sure int
 	err := One(ctx, d.read, `
 		SELECT COUNT(*), COUNT(*) FILTER (
@@ -284,4 +271,96 @@ func (d *DB) LosesCommits(ctx context.Context) (bool, error) {
 			AND   current_setting('synchronous_commit') NOT IN ('off', 'local'))
 		FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'`, nil, &standbys, &sure)
 	return standbys > 0 && sure == 0, err
+}
+
+// migrate migrates past the pooler, if there is one. A long transaction would
+// occupy one of the pooler's few connections, and a pooler may end a transaction
+// that takes too long.
+func (e postgresEngine) migrate(ctx context.Context, d *DB, steps []migration, _ int64) error {
+	if e.pooled {
+		if err := d.Ping(ctx); err != nil {
+			return err
+		}
+		if e.direct == nil {
+			return fmt.Errorf("the database's schema must be upgraded to version %d first: %w; set it, at least for this start", steps[len(steps)-1].version, errNoDirect)
+		}
+		direct := connect(e.direct, postgresEngine{direct: e.direct})
+		defer direct.Close()
+		return migrate(ctx, direct, steps)
+	}
+	return d.Write(ctx, func(tx *Tx) error {
+		if err := execWithoutTimeout(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
+			return err
+		}
+		if err := execWithoutTimeout(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+			return fmt.Errorf("wait for another node's migration: %w", err)
+		}
+		return runSteps(ctx, tx, steps, nil)
+	})
+}
+
+// watch receives the changes of the other nodes. Notifications arrive
+// in the order of the commits, so a node that has received its own beat has also
+// received every change that was committed before it.
+func (e postgresEngine) watch(ctx context.Context, d *DB, now func() time.Time) error {
+	if e.direct == nil {
+		return errNoDirect
+	}
+	conn, err := pgx.ConnectConfig(ctx, e.direct)
+	if err != nil {
+		return translate(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := execOnListener(ctx, conn, `LISTEN `+channel); err != nil {
+		return err
+	}
+	d.changes.report("") // changes that were committed before LISTEN
+	beat := beatPrefix + rand.Text()
+	for ctx.Err() == nil {
+		at := now()
+		if err := execOnListener(ctx, conn, `SELECT pg_notify($1, $2)`, channel, beat); err != nil {
+			return err
+		}
+		received, err := d.receive(ctx, conn, maxStale, beat)
+		if err != nil {
+			return err
+		}
+		if !received {
+			return fmt.Errorf("%w: it hasn't answered for %v", ErrUnavailable, maxStale)
+		}
+		d.changes.knownUntil.Store(&at)
+		if _, err := d.receive(ctx, conn, checkEvery, ""); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// execOnListener runs a statement on the LISTEN connection.
+func execOnListener(ctx context.Context, conn *pgx.Conn, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, maxStale)
+	defer cancel()
+	_, err := conn.Exec(ctx, query, args...)
+	return translate(err)
+}
+
+// receive reports the changes that arrive until the notification beat does or
+// the timeout ends, and returns whether beat arrived. With an empty beat it
+// always waits for the timeout.
+func (d *DB) receive(ctx context.Context, conn *pgx.Conn, timeout time.Duration, beat string) (bool, error) {
+	waitCtx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for {
+		n, err := conn.WaitForNotification(waitCtx)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			return false, nil
+		case err != nil:
+			return false, translate(err)
+		case beat != "" && n.Payload == beat:
+			return true, nil
+		case !strings.HasPrefix(n.Payload, beatPrefix):
+			d.changes.report(n.Payload)
+		}
+	}
 }

@@ -39,16 +39,17 @@ var ErrClosed = errors.New("some sealed secrets don't open with the key ring")
 // the error is [db.ErrNotSQLite], where the file is there already
 // [fs.ErrExist]. now is the machine's clock.
 func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now time.Time, recipients ...age.Recipient) (secrets int, err error) {
-	if d.Path() == "" {
-		return 0, db.ErrNotSQLite
+	source, err := d.Path()
+	if err != nil {
+		return 0, err
 	}
 	if _, err := os.Lstat(file); err == nil {
 		return 0, fmt.Errorf("%s: %w", file, fs.ErrExist) // before the work
 	}
 	durable.RemoveLeftovers(filepath.Dir(file), now)
-	durable.RemoveLeftovers(filepath.Dir(d.Path()), now)
+	durable.RemoveLeftovers(filepath.Dir(source), now)
 	// Beside the database, where a copy in plain text is no more readable.
-	plain, err := temporary(filepath.Dir(d.Path()))
+	plain, err := temporary(filepath.Dir(source))
 	if err != nil {
 		return 0, err
 	}

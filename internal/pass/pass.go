@@ -183,7 +183,7 @@ func (p *Pass) SeenIsOld(now time.Time) bool { return now.Sub(p.SeenAt) >= seenR
 func NoteUse(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE passes SET seen_at = $2 WHERE id = (
-			SELECT id FROM passes WHERE id = $1 AND (seen_at IS NULL OR seen_at < $2)`+tx.UnlessLocked()+`)`, id, db.At{Time: at})
+			SELECT id FROM passes WHERE id = $1 AND (seen_at IS NULL OR seen_at < $2) FOR NO KEY UPDATE SKIP LOCKED)`, id, db.At{Time: at})
 	return err
 }
 

@@ -160,7 +160,7 @@ func (s *Session) SeenIsOld(now time.Time) bool { return now.Sub(s.SeenAt) >= se
 func NoteUse(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET seen_at = $2 WHERE id = (
-			SELECT id FROM sessions WHERE id = $1 AND seen_at < $2`+tx.UnlessLocked()+`)`, id, db.At{Time: at})
+			SELECT id FROM sessions WHERE id = $1 AND seen_at < $2 FOR NO KEY UPDATE SKIP LOCKED)`, id, db.At{Time: at})
 	return err
 }
 

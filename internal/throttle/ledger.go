@@ -337,7 +337,7 @@ func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	rows, err := db.All(ctx, tx, func(scan db.Scan) (r keyed, err error) {
 		return r, scan(&r.Account, &r.Bucket, &r.Subject, &r.times)
 	}, `SELECT account_id, bucket, subject, times FROM ledger WHERE changed_at > $1
-		ORDER BY account_id DESC, bucket, subject`+tx.Locked(), db.At{Time: latest})
+		ORDER BY account_id DESC, bucket, subject FOR NO KEY UPDATE`, db.At{Time: latest})
 	if err != nil {
 		return fmt.Errorf("find tries dated in the future: %w", err)
 	}

@@ -41,21 +41,23 @@ func prune(now time.Time, row []entry, r rule) []entry {
 // readRow returns the entries of a row, oldest first, and its version. A missing row is empty and
 // has version 0.
 func readRow(ctx context.Context, q db.Querier, key Key) ([]entry, int64, error) {
-	return selectRow(ctx, q, key, "")
+	return queryRow(ctx, q, key, selectRow)
 }
 
 // readForUpdate reads and locks a row that is about to be written. Without the lock, users behind
 // one address would keep losing the version check to each other.
 func readForUpdate(ctx context.Context, tx *db.Tx, key Key) ([]entry, int64, error) {
-	return selectRow(ctx, tx, key, tx.Locked())
+	return queryRow(ctx, tx, key, selectRow+` FOR NO KEY UPDATE`)
 }
 
-func selectRow(ctx context.Context, q db.Querier, key Key, locked string) ([]entry, int64, error) {
+const selectRow = `SELECT times, version FROM ledger WHERE account_id = $1 AND bucket = $2 AND subject = $3`
+
+func queryRow(ctx context.Context, q db.Querier, key Key, query string) ([]entry, int64, error) {
 	var (
 		times   []byte
 		version int64
 	)
-	err := db.One(ctx, q, `SELECT times, version FROM ledger WHERE account_id = $1 AND bucket = $2 AND subject = $3`+locked,
+	err := db.One(ctx, q, query,
 		[]any{key.Account, string(key.Bucket), key.Subject}, &times, &version)
 	if errors.Is(err, db.ErrNotFound) {
 		return nil, 0, nil

@@ -256,7 +256,7 @@ func TestSweepsFailByThemselves(t *testing.T) {
 		p.AddAccount(t, "ada")
 		p.Browser(t).SignIn("ada")
 		statements := []string{`CREATE TRIGGER stuck BEFORE DELETE ON devices BEGIN SELECT RAISE(ABORT, 'stuck'); END`}
-		if p.DB.Path() == "" { // PostgreSQL
+		if _, err := p.DB.Path(); err != nil { // PostgreSQL
 			statements = []string{
 				`CREATE FUNCTION stuck() RETURNS trigger AS $$ BEGIN RAISE 'stuck'; END $$ LANGUAGE plpgsql`,
 				`CREATE TRIGGER stuck BEFORE DELETE ON devices FOR EACH ROW EXECUTE FUNCTION stuck()`,
