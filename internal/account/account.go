@@ -155,7 +155,7 @@ func scanAccount(scan db.Scan) (Account, error) {
 }
 
 func readOne(ctx context.Context, q db.Querier, query string, args ...any) (Account, error) {
-	all, err := db.All(ctx, q, scanAccount, query, args...)
+	all, err := db.All(ctx, q, query, args, scanAccount)
 	if err != nil {
 		return Account{}, fmt.Errorf("read account: %w", err)
 	}
@@ -193,7 +193,8 @@ const listPage = 1000
 
 // List returns up to 1,000 accounts ordered by name, starting after the given name.
 func List(ctx context.Context, q db.Querier, after string) ([]Account, error) {
-	all, err := db.All(ctx, q, scanAccount, `SELECT `+columns+` FROM accounts WHERE name > $1 ORDER BY name LIMIT $2`, after, listPage)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM accounts WHERE name > $1 ORDER BY name LIMIT $2`,
+		[]any{after, listPage}, scanAccount)
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}

@@ -58,9 +58,10 @@ func RemoveGroup(ctx context.Context, tx *db.Tx, name string) error {
 
 // ListGroups returns all groups ordered by name, with their numbers of members.
 func ListGroups(ctx context.Context, q db.Querier) ([]Group, error) {
-	all, err := db.All(ctx, q, func(scan db.Scan) (g Group, err error) {
-		return g, scan(&g.Name, &g.Members)
-	}, `SELECT g.name, COUNT(m.account_id) FROM groups g LEFT JOIN members m ON m.group_name = g.name GROUP BY g.name ORDER BY g.name`)
+	all, err := db.All(ctx, q, `SELECT g.name, COUNT(m.account_id) FROM groups g LEFT JOIN members m ON m.group_name = g.name GROUP BY g.name ORDER BY g.name`,
+		nil, func(scan db.Scan) (g Group, err error) {
+			return g, scan(&g.Name, &g.Members)
+		})
 	if err != nil {
 		return nil, fmt.Errorf("list groups: %w", err)
 	}
@@ -69,9 +70,10 @@ func ListGroups(ctx context.Context, q db.Querier) ([]Group, error) {
 
 // GroupsOf returns the names of an account's groups in order.
 func GroupsOf(ctx context.Context, q db.Querier, accountID string) ([]string, error) {
-	all, err := db.All(ctx, q, func(scan db.Scan) (name string, err error) {
-		return name, scan(&name)
-	}, `SELECT group_name FROM members WHERE account_id = $1 ORDER BY group_name`, accountID)
+	all, err := db.All(ctx, q, `SELECT group_name FROM members WHERE account_id = $1 ORDER BY group_name`,
+		[]any{accountID}, func(scan db.Scan) (name string, err error) {
+			return name, scan(&name)
+		})
 	if err != nil {
 		return nil, fmt.Errorf("list groups of account: %w", err)
 	}

@@ -198,12 +198,12 @@ func List(ctx context.Context, q db.Querier, accountID string, before Cursor, n 
 	if at.IsZero() {
 		at = time.UnixMilli(1 << 52) // later than every event
 	}
-	all, err := db.All(ctx, q, read, `
+	all, err := db.All(ctx, q, `
 		SELECT `+columns+`
 		FROM   events
 		WHERE  account_id = $1 AND (at < $2 OR at = $2 AND id < $3)
 		ORDER  BY at DESC, id DESC
-		LIMIT  $4`, accountID, db.At{Time: at}, before.ID, n)
+		LIMIT  $4`, []any{accountID, db.At{Time: at}, before.ID, n}, read)
 	if err != nil {
 		return nil, fmt.Errorf("list audit events: %w", err)
 	}
@@ -212,7 +212,7 @@ func List(ctx context.Context, q db.Querier, accountID string, before Cursor, n 
 
 // Newest returns the n newest events of all accounts, newest first.
 func Newest(ctx context.Context, q db.Querier, n int) ([]Event, error) {
-	all, err := db.All(ctx, q, read, `SELECT `+columns+` FROM events ORDER BY at DESC, id DESC LIMIT $1`, n)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM events ORDER BY at DESC, id DESC LIMIT $1`, []any{n}, read)
 	if err != nil {
 		return nil, fmt.Errorf("list audit events: %w", err)
 	}
@@ -268,12 +268,12 @@ func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) 
 // sealedAfter returns up to n sealed events that come after one in the chain, in
 // order. Only an attacker can put two events at one place; sealedAfter returns both.
 func sealedAfter(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
-	all, err := db.All(ctx, q, read, `
+	all, err := db.All(ctx, q, `
 		SELECT `+columns+`
 		FROM   events
 		WHERE  seq >= $1 AND (seq > $1 OR id > $2)
 		ORDER  BY seq, id
-		LIMIT  $3`, after.Seq, after.ID, n)
+		LIMIT  $3`, []any{after.Seq, after.ID, n}, read)
 	if err != nil {
 		return nil, fmt.Errorf("read sealed events: %w", err)
 	}
@@ -287,12 +287,12 @@ func waiting(ctx context.Context, q db.Querier, after Event, n int) ([]Event, er
 	if at.IsZero() {
 		at.Time = time.UnixMilli(math.MinInt64)
 	}
-	all, err := db.All(ctx, q, read, `
+	all, err := db.All(ctx, q, `
 		SELECT `+columns+`
 		FROM   events
 		WHERE  seq IS NULL AND (at > $1 OR at = $1 AND id > $2)
 		ORDER  BY at, id
-		LIMIT  $3`, at, after.ID, n)
+		LIMIT  $3`, []any{at, after.ID, n}, read)
 	if err != nil {
 		return nil, fmt.Errorf("read unsealed events: %w", err)
 	}

@@ -63,15 +63,16 @@ func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last,
 }
 
 func readCheckpoints(ctx context.Context, q db.Querier, which string) ([]checkpoint, error) {
-	all, err := db.All(ctx, q, func(scan db.Scan) (checkpoint, error) {
-		var (
-			c    checkpoint
-			made db.At
-		)
-		err := scan(&c.Head.Seq, &c.Head.MAC, &c.Events, &made, &c.MAC)
-		c.MadeAt = made.Time
-		return c, err
-	}, `SELECT seq, head, events, made_at, mac FROM audit_checkpoints `+which)
+	all, err := db.All(ctx, q, `SELECT seq, head, events, made_at, mac FROM audit_checkpoints `+which,
+		nil, func(scan db.Scan) (checkpoint, error) {
+			var (
+				c    checkpoint
+				made db.At
+			)
+			err := scan(&c.Head.Seq, &c.Head.MAC, &c.Events, &made, &c.MAC)
+			c.MadeAt = made.Time
+			return c, err
+		})
 	if err != nil {
 		return nil, fmt.Errorf("read audit checkpoints: %w", err)
 	}

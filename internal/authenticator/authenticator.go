@@ -79,9 +79,9 @@ func scanAuthenticator(scan db.Scan) (Authenticator, error) {
 
 // List returns the account's confirmed authenticators, oldest first.
 func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator, error) {
-	all, err := db.All(ctx, q, scanAuthenticator, `
+	all, err := db.All(ctx, q, `
 		SELECT `+columns+` FROM authenticators
-		WHERE account_id = $1 AND confirmed_at IS NOT NULL ORDER BY confirmed_at, id`, accountID)
+		WHERE account_id = $1 AND confirmed_at IS NOT NULL ORDER BY confirmed_at, id`, []any{accountID}, scanAuthenticator)
 	if err != nil {
 		return nil, fmt.Errorf("list authenticators: %w", err)
 	}
@@ -90,9 +90,10 @@ func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator,
 
 // Owners returns the ids of all accounts with a confirmed authenticator, in one statement.
 func Owners(ctx context.Context, q db.Querier) (map[string]bool, error) {
-	all, err := db.All(ctx, q, func(scan db.Scan) (id string, err error) {
-		return id, scan(&id)
-	}, `SELECT DISTINCT account_id FROM authenticators WHERE confirmed_at IS NOT NULL`)
+	all, err := db.All(ctx, q, `SELECT DISTINCT account_id FROM authenticators WHERE confirmed_at IS NOT NULL`,
+		nil, func(scan db.Scan) (id string, err error) {
+			return id, scan(&id)
+		})
 	if err != nil {
 		return nil, fmt.Errorf("list accounts with authenticators: %w", err)
 	}
@@ -130,7 +131,7 @@ func OwnerOf(ctx context.Context, q db.Querier, id string) (accountID string, er
 }
 
 func readOne(ctx context.Context, q db.Querier, query string, args ...any) (Authenticator, error) {
-	all, err := db.All(ctx, q, scanAuthenticator, query, args...)
+	all, err := db.All(ctx, q, query, args, scanAuthenticator)
 	if err != nil {
 		return Authenticator{}, fmt.Errorf("read authenticator: %w", err)
 	}

@@ -53,10 +53,11 @@ func Nodes(ctx context.Context, d *db.DB, own time.Time) ([]Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}
-	return db.All(ctx, d.Reader(), func(scan db.Scan) (n Node, err error) {
-		var keys string
-		err = scan(&n.ID, &n.Name, &keys)
-		n.Keys = strings.Fields(keys)
-		return n, err
-	}, `SELECT id, name, ring_keys FROM nodes WHERE expires_at > $1 ORDER BY name, id`, db.At{Time: now})
+	return db.All(ctx, d.Reader(), `SELECT id, name, ring_keys FROM nodes WHERE expires_at > $1 ORDER BY name, id`,
+		[]any{db.At{Time: now}}, func(scan db.Scan) (n Node, err error) {
+			var keys string
+			err = scan(&n.ID, &n.Name, &keys)
+			n.Keys = strings.Fields(keys)
+			return n, err
+		})
 }

@@ -33,7 +33,8 @@ func inserts(name string) func(tx *db.Tx) error {
 // names returns the names of the groups that q reads, sorted.
 func names(t *testing.T, q db.Querier) []string {
 	t.Helper()
-	all, err := db.All(context.Background(), q, func(scan db.Scan) (s string, err error) { return s, scan(&s) }, `SELECT name FROM groups ORDER BY name`)
+	all, err := db.All(context.Background(), q, `SELECT name FROM groups ORDER BY name`,
+		nil, func(scan db.Scan) (s string, err error) { return s, scan(&s) })
 	must(t, err)
 	return all
 }

@@ -183,15 +183,15 @@ type Scan func(dest ...any) error
 
 // All returns every row of a query, each converted by read. All may run the query
 // twice, so read must have no side effects.
-func All[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := all(ctx, q, read, query, args...)
+func All[T any](ctx context.Context, q Querier, query string, args []any, read func(Scan) (T, error)) ([]T, error) {
+	rows, err := all(ctx, q, query, args, read)
 	if mayRetry(q, err) {
-		rows, err = all(ctx, q, read, query, args...)
+		rows, err = all(ctx, q, query, args, read)
 	}
 	return rows, err
 }
 
-func all[T any](ctx context.Context, q Querier, read func(Scan) (T, error), query string, args ...any) ([]T, error) {
+func all[T any](ctx context.Context, q Querier, query string, args []any, read func(Scan) (T, error)) ([]T, error) {
 	ctx, cancel := withAnswerTimeout(ctx, q)
 	defer cancel()
 	rows, err := q.QueryContext(ctx, query, args...)

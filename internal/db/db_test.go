@@ -28,7 +28,8 @@ func must(t *testing.T, err error) {
 // column returns the only column of every row.
 func column(t *testing.T, d *db.DB, query string, args ...any) []string {
 	t.Helper()
-	all, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, query, args...)
+	all, err := db.All(context.Background(), d.Reader(), query,
+		args, func(scan db.Scan) (s string, err error) { return s, scan(&s) })
 	must(t, err)
 	return all
 }
@@ -95,7 +96,7 @@ func TestCallsThatCannotReachTheDatabaseAreErrUnavailable(t *testing.T) {
 		check := func(name string, ctx context.Context) {
 			t.Helper()
 			var one int
-			_, all := db.All(ctx, d.Reader(), func(scan db.Scan) (i int, err error) { return i, scan(&i) }, `SELECT 1`)
+			_, all := db.All(ctx, d.Reader(), `SELECT 1`, nil, func(scan db.Scan) (i int, err error) { return i, scan(&i) })
 			for what, err := range map[string]error{
 				"One": db.One(ctx, d.Reader(), `SELECT 1`, nil, &one), "All": all, "Ping": d.Ping(ctx),
 				"Write": d.Write(ctx, func(*db.Tx) error { return nil }),

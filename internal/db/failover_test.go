@@ -39,8 +39,8 @@ func TestReadsSurviveTheEndOfEveryConnection(t *testing.T) {
 						t.Errorf("read: %v", err)
 						return
 					}
-				} else if _, err := db.All(ctx, d.Reader(), func(scan db.Scan) (name string, err error) { return name, scan(&name) },
-					`SELECT name FROM groups`); err != nil {
+				} else if _, err := db.All(ctx, d.Reader(), `SELECT name FROM groups`,
+					nil, func(scan db.Scan) (name string, err error) { return name, scan(&name) }); err != nil {
 					t.Errorf("list: %v", err)
 					return
 				}

@@ -48,9 +48,10 @@ func wantUnavailable(t *testing.T, ended <-chan error) {
 }
 
 func versions(d *db.DB) error {
-	_, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (version int64, err error) {
-		return version, scan(&version)
-	}, `SELECT version FROM schema`)
+	_, err := db.All(context.Background(), d.Reader(), `SELECT version FROM schema`,
+		nil, func(scan db.Scan) (version int64, err error) {
+			return version, scan(&version)
+		})
 	return err
 }
 

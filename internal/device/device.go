@@ -84,8 +84,8 @@ func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now t
 		return Device{}, nil
 	}
 	places, args := hashPlaceholders(tokens, 3, accountID, db.At{Time: now.Add(-Life)})
-	all, err := db.All(ctx, q, scanDevice, `SELECT `+columns+` FROM devices WHERE account_id = $1 AND used_at > $2 AND token_hash IN (`+places+`)
-		ORDER BY used_at DESC, id LIMIT 1`, args...)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM devices WHERE account_id = $1 AND used_at > $2 AND token_hash IN (`+places+`)
+		ORDER BY used_at DESC, id LIMIT 1`, args, scanDevice)
 	if err != nil {
 		return Device{}, fmt.Errorf("read known browser: %w", err)
 	}
@@ -149,8 +149,8 @@ func insert(ctx context.Context, tx *db.Tx, token secret.Text, accountID string,
 // one more in the cookie.
 func tokensOfOthers(ctx context.Context, tx *db.Tx, tokens []string, accountID string, now time.Time) ([]string, error) {
 	places, args := hashPlaceholders(tokens, 3, accountID, db.At{Time: now.Add(-Life)})
-	all, err := db.All(ctx, tx, func(scan db.Scan) (hash []byte, err error) { return hash, scan(&hash) },
-		`SELECT token_hash FROM devices WHERE account_id <> $1 AND used_at > $2 AND token_hash IN (`+places+`)`, args...)
+	all, err := db.All(ctx, tx, `SELECT token_hash FROM devices WHERE account_id <> $1 AND used_at > $2 AND token_hash IN (`+places+`)`,
+		args, func(scan db.Scan) (hash []byte, err error) { return hash, scan(&hash) })
 	if err != nil {
 		return nil, fmt.Errorf("read known browsers of others: %w", err)
 	}
@@ -170,8 +170,8 @@ func tokensOfOthers(ctx context.Context, tx *db.Tx, tokens []string, accountID s
 
 // List returns the account's known browsers, the last used first.
 func List(ctx context.Context, q db.Querier, accountID string, now time.Time) ([]Device, error) {
-	all, err := db.All(ctx, q, scanDevice, `SELECT `+columns+` FROM devices WHERE account_id = $1 AND used_at > $2 ORDER BY used_at DESC, id`,
-		accountID, db.At{Time: now.Add(-Life)})
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM devices WHERE account_id = $1 AND used_at > $2 ORDER BY used_at DESC, id`,
+		[]any{accountID, db.At{Time: now.Add(-Life)}}, scanDevice)
 	if err != nil {
 		return nil, fmt.Errorf("list known browsers: %w", err)
 	}

@@ -123,7 +123,8 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now t
 // account. It returns [db.ErrNotFound] for an unknown token, a pass to another panel and a
 // pass that isn't valid for its account any more. The pass may have expired.
 func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, account.Account, error) {
-	all, err := db.All(ctx, q, scanPass, `SELECT `+columns+` FROM passes WHERE token_hash = $1 AND panel = $2`, secret.Hash(token), panel)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM passes WHERE token_hash = $1 AND panel = $2`,
+		[]any{secret.Hash(token), panel}, scanPass)
 	if err != nil {
 		return Pass{}, account.Account{}, fmt.Errorf("read pass: %w", err)
 	}
@@ -142,7 +143,8 @@ func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, acco
 
 // ByID returns the account's pass with this id, or [db.ErrNotFound].
 func ByID(ctx context.Context, q db.Querier, accountID, id string) (Pass, error) {
-	all, err := db.All(ctx, q, scanPass, `SELECT `+columns+` FROM passes WHERE account_id = $1 AND id = $2`, accountID, id)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM passes WHERE account_id = $1 AND id = $2`,
+		[]any{accountID, id}, scanPass)
 	if err != nil {
 		return Pass{}, fmt.Errorf("read pass: %w", err)
 	}
@@ -154,7 +156,8 @@ func ByID(ctx context.Context, q db.Querier, accountID, id string) (Pass, error)
 
 // List returns the account's passes ordered by name, including recently expired ones.
 func List(ctx context.Context, q db.Querier, accountID string) ([]Pass, error) {
-	all, err := db.All(ctx, q, scanPass, `SELECT `+columns+` FROM passes WHERE account_id = $1 ORDER BY name, id`, accountID)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM passes WHERE account_id = $1 ORDER BY name, id`,
+		[]any{accountID}, scanPass)
 	if err != nil {
 		return nil, fmt.Errorf("list passes: %w", err)
 	}

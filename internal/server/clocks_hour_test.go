@@ -148,16 +148,17 @@ func expiryTimes(t *testing.T, p *portal.Portal) map[string]time.Time {
 		"sessions": "token_hash, expires_at", "attempts": "token_hash, expires_at", "passes": "token_hash, expires_at",
 		"tickets": "token_hash, expires_at", "devices": "token_hash, 0", "events": "id, 0", "authenticators": "id, 0",
 	} {
-		_, err := db.All(t.Context(), p.DB.Reader(), func(scan db.Scan) (bool, error) {
-			var key []byte
-			var until db.At
-			err := scan(&key, &until)
-			if until.Unix() == 0 {
-				until.Time = never
-			}
-			rows[fmt.Sprintf("%s %x", table, key)] = until.Time
-			return true, err
-		}, `SELECT `+columns+` FROM `+table)
+		_, err := db.All(t.Context(), p.DB.Reader(), `SELECT `+columns+` FROM `+table,
+			nil, func(scan db.Scan) (bool, error) {
+				var key []byte
+				var until db.At
+				err := scan(&key, &until)
+				if until.Unix() == 0 {
+					until.Time = never
+				}
+				rows[fmt.Sprintf("%s %x", table, key)] = until.Time
+				return true, err
+			})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,13 +170,14 @@ func expiryTimes(t *testing.T, p *portal.Portal) map[string]time.Time {
 func wrongTries(t *testing.T, p *portal.Portal) map[string]int {
 	t.Helper()
 	tries := map[string]int{}
-	_, err := db.All(t.Context(), p.DB.Reader(), func(scan db.Scan) (bool, error) {
-		var account, bucket, subject string
-		var bytes int
-		err := scan(&account, &bucket, &subject, &bytes)
-		tries[strings.Join([]string{account, bucket, subject}, " ")] = bytes / entryBytes
-		return true, err
-	}, `SELECT account_id, bucket, subject, LENGTH(times) FROM ledger`)
+	_, err := db.All(t.Context(), p.DB.Reader(), `SELECT account_id, bucket, subject, LENGTH(times) FROM ledger`,
+		nil, func(scan db.Scan) (bool, error) {
+			var account, bucket, subject string
+			var bytes int
+			err := scan(&account, &bucket, &subject, &bytes)
+			tries[strings.Join([]string{account, bucket, subject}, " ")] = bytes / entryBytes
+			return true, err
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,8 @@ func ByToken(ctx context.Context, q db.Querier, token string, life Life, now tim
 	if token == "" {
 		return Session{}, account.Account{}, db.ErrNotFound
 	}
-	all, err := db.All(ctx, q, scanSession, `SELECT `+columns+` FROM sessions WHERE token_hash = $1`, secret.Hash(token))
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM sessions WHERE token_hash = $1`,
+		[]any{secret.Hash(token)}, scanSession)
 	if err != nil {
 		return Session{}, account.Account{}, fmt.Errorf("read session: %w", err)
 	}
@@ -87,7 +88,8 @@ func ByToken(ctx context.Context, q db.Querier, token string, life Life, now tim
 
 // List returns the account's valid sessions, the last used first.
 func List(ctx context.Context, q db.Querier, owner account.Account, life Life, now time.Time) ([]Session, error) {
-	all, err := db.All(ctx, q, scanSession, `SELECT `+columns+` FROM sessions WHERE account_id = $1 ORDER BY seen_at DESC, id`, owner.ID)
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM sessions WHERE account_id = $1 ORDER BY seen_at DESC, id`,
+		[]any{owner.ID}, scanSession)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -199,7 +201,8 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
 	// A sign-in can renew an older session; then only the proofs have the later time.
-	all, err := db.All(ctx, tx, scanSession, `SELECT `+columns+` FROM sessions WHERE created_at > $1 OR seen_at > $1`, db.At{Time: latest})
+	all, err := db.All(ctx, tx, `SELECT `+columns+` FROM sessions WHERE created_at > $1 OR seen_at > $1`,
+		[]any{db.At{Time: latest}}, scanSession)
 	if err != nil {
 		return fmt.Errorf("find sessions of the future: %w", err)
 	}

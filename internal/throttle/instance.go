@@ -76,13 +76,14 @@ func wrongCodes(ctx context.Context, q db.Querier, now time.Time) (lastDay, last
 	if err != nil {
 		return 0, 0, err
 	}
-	rows, err := db.All(ctx, q, func(scan db.Scan) ([]entry, error) {
-		var times []byte
-		if err := scan(&times); err != nil {
-			return nil, err
-		}
-		return decode(times)
-	}, `SELECT times FROM ledger WHERE bucket = $1 AND changed_at > $2 AND LENGTH(times) > 0`, string(CodeUnknownDevice), db.At{Time: now.Add(-day)})
+	rows, err := db.All(ctx, q, `SELECT times FROM ledger WHERE bucket = $1 AND changed_at > $2 AND LENGTH(times) > 0`,
+		[]any{string(CodeUnknownDevice), db.At{Time: now.Add(-day)}}, func(scan db.Scan) ([]entry, error) {
+			var times []byte
+			if err := scan(&times); err != nil {
+				return nil, err
+			}
+			return decode(times)
+		})
 	for _, row := range rows {
 		for _, e := range row {
 			if now.Sub(e.at) < day {

@@ -219,16 +219,15 @@ type codeRow struct {
 
 // codeRows returns the account's rows of codeBuckets that have entries, for all browsers.
 func codeRows(ctx context.Context, q db.Querier, accountID string) ([]codeRow, error) {
-	return db.All(ctx, q, func(scan db.Scan) (r codeRow, err error) {
+	return db.All(ctx, q, `SELECT bucket, subject, times FROM ledger
+		WHERE account_id = $1 AND bucket IN ($2, $3, $4) AND LENGTH(times) > 0 ORDER BY bucket, subject`, append([]any{accountID}, codeBuckets...), func(scan db.Scan) (r codeRow, err error) {
 		r.Account = accountID
 		var times []byte
 		if err = scan(&r.Bucket, &r.Subject, &times); err == nil {
 			r.row, err = decode(times)
 		}
 		return r, err
-	}, `SELECT bucket, subject, times FROM ledger
-		WHERE account_id = $1 AND bucket IN ($2, $3, $4) AND LENGTH(times) > 0 ORDER BY bucket, subject`,
-		append([]any{accountID}, codeBuckets...)...)
+	})
 }
 
 // MarkOwned records that the attempt became a session, so its wrong codes were the owner's. They
@@ -334,10 +333,10 @@ func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 		Key
 		times []byte
 	}
-	rows, err := db.All(ctx, tx, func(scan db.Scan) (r keyed, err error) {
+	rows, err := db.All(ctx, tx, `SELECT account_id, bucket, subject, times FROM ledger WHERE changed_at > $1
+		ORDER BY account_id DESC, bucket, subject FOR NO KEY UPDATE`, []any{db.At{Time: latest}}, func(scan db.Scan) (r keyed, err error) {
 		return r, scan(&r.Account, &r.Bucket, &r.Subject, &r.times)
-	}, `SELECT account_id, bucket, subject, times FROM ledger WHERE changed_at > $1
-		ORDER BY account_id DESC, bucket, subject FOR NO KEY UPDATE`, db.At{Time: latest})
+	})
 	if err != nil {
 		return fmt.Errorf("find tries dated in the future: %w", err)
 	}

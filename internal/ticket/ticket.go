@@ -98,9 +98,10 @@ func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]t
 		account string
 		until   db.At
 	}
-	all, err := db.All(ctx, q, func(scan db.Scan) (one invitation, err error) {
-		return one, scan(&one.account, &one.until)
-	}, `SELECT account_id, expires_at FROM tickets WHERE kind = $1 AND used_at IS NULL AND expires_at > $2`, string(Invitation), db.At{Time: now})
+	all, err := db.All(ctx, q, `SELECT account_id, expires_at FROM tickets WHERE kind = $1 AND used_at IS NULL AND expires_at > $2`,
+		[]any{string(Invitation), db.At{Time: now}}, func(scan db.Scan) (one invitation, err error) {
+			return one, scan(&one.account, &one.until)
+		})
 	if err != nil {
 		return nil, fmt.Errorf("list invitations: %w", err)
 	}

@@ -106,11 +106,12 @@ func TestAttack158LogInjection(t *testing.T) {
 			t.Error("a line was forged")
 		}
 		// What is kept in the database is as clean.
-		rows, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (string, error) {
-			var browser, detail string
-			err := scan(&browser, &detail)
-			return browser + detail, err
-		}, `SELECT browser, detail FROM events UNION ALL SELECT browser, '' FROM sessions`)
+		rows, err := db.All(context.Background(), p.DB.Reader(), `SELECT browser, detail FROM events UNION ALL SELECT browser, '' FROM sessions`,
+			nil, func(scan db.Scan) (string, error) {
+				var browser, detail string
+				err := scan(&browser, &detail)
+				return browser + detail, err
+			})
 		testkit.Check(t, err)
 		for _, row := range rows {
 			if len(row) > 500 || !utf8.ValidString(row) || strings.ContainsFunc(row, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -241,8 +242,8 @@ func everyByte(t *testing.T, p *portal.Portal) string {
 		return all.String()
 	}
 	ctx := context.Background()
-	tables, err := db.All(ctx, p.DB.Reader(), func(scan db.Scan) (name string, err error) { return name, scan(&name) },
-		`SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`)
+	tables, err := db.All(ctx, p.DB.Reader(), `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`,
+		nil, func(scan db.Scan) (name string, err error) { return name, scan(&name) })
 	testkit.Check(t, err)
 	for _, table := range tables {
 		rows, err := p.DB.Reader().QueryContext(ctx, `SELECT * FROM "`+table+`"`)

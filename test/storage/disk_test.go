@@ -176,11 +176,12 @@ func rowsOf(t *testing.T, p *portal.Portal, name string) []string {
 		`SELECT 'browser', token_hash, used_at, address FROM devices WHERE account_id = $1 ORDER BY id`,
 		`SELECT 'event', kind, outcome, at FROM events WHERE account_id = $1 ORDER BY id`,
 	} {
-		rows, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (string, error) {
-			var row [4]any
-			err := scan(&row[0], &row[1], &row[2], &row[3])
-			return fmt.Sprint(row), err
-		}, query, portal.MustAccount(t, p, name).ID)
+		rows, err := db.All(context.Background(), p.DB.Reader(), query,
+			[]any{portal.MustAccount(t, p, name).ID}, func(scan db.Scan) (string, error) {
+				var row [4]any
+				err := scan(&row[0], &row[1], &row[2], &row[3])
+				return fmt.Sprint(row), err
+			})
 		testkit.Check(t, err)
 		all = append(all, rows...)
 	}

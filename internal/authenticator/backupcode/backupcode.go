@@ -171,9 +171,10 @@ func Match(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2
 		salt, hash []byte
 		params     secret.Argon2id
 	}
-	all, err := db.All(ctx, q, func(scan db.Scan) (s stored, err error) {
-		return s, scan(&s.id, &s.salt, &s.params.MemoryKiB, &s.params.Iterations, &s.hash)
-	}, `SELECT id, salt, memory_kib, iterations, hash FROM backup_codes WHERE account_id = $1 AND used_at IS NULL`, accountID)
+	all, err := db.All(ctx, q, `SELECT id, salt, memory_kib, iterations, hash FROM backup_codes WHERE account_id = $1 AND used_at IS NULL`,
+		[]any{accountID}, func(scan db.Scan) (s stored, err error) {
+			return s, scan(&s.id, &s.salt, &s.params.MemoryKiB, &s.params.Iterations, &s.hash)
+		})
 	if err != nil {
 		return "", fmt.Errorf("read backup codes: %w", err)
 	}
@@ -215,12 +216,13 @@ func Redeem(ctx context.Context, tx *db.Tx, accountID, id string, now time.Time)
 // Sealed returns the sealed codes of all accounts, including used ones, in the order of ids
 // and starting after the given id: at most [secret.SealedBatch], and none at the end.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
-	return db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
-		var accountID string
-		err = scan(&s.ID, &accountID, &s.Bytes)
-		s.Place = place(accountID, s.ID)
-		return s, err
-	}, `SELECT id, account_id, hash FROM backup_codes WHERE id > $1 ORDER BY id LIMIT $2`, after, secret.SealedBatch)
+	return db.All(ctx, q, `SELECT id, account_id, hash FROM backup_codes WHERE id > $1 ORDER BY id LIMIT $2`,
+		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
+			var accountID string
+			err = scan(&s.ID, &accountID, &s.Bytes)
+			s.Place = place(accountID, s.ID)
+			return s, err
+		})
 }
 
 // Reseal replaces the sealed bytes of a code by anew, which holds the same code. It reports

@@ -204,7 +204,8 @@ func TestWhatIsStoredIsNeverAccepted(t *testing.T) {
 			inputs = append(inputs, hash, []byte(strings.ReplaceAll(set.Codes[i], "-", ""))[:11])
 		}
 		inputs = append(inputs, set.salt)
-		stored, err := db.All(ctx, d.Reader(), func(scan db.Scan) (b []byte, err error) { return b, scan(&b) }, `SELECT hash FROM backup_codes`)
+		stored, err := db.All(ctx, d.Reader(), `SELECT hash FROM backup_codes`,
+			nil, func(scan db.Scan) (b []byte, err error) { return b, scan(&b) })
 		must(t, err)
 		if len(stored) != 10 {
 			t.Fatalf("%d rows, want 10", len(stored))

@@ -283,11 +283,12 @@ func ClearSuspect(ctx context.Context, tx *db.Tx, accountID string) (bool, error
 // Sealed returns the sealed passwords of all accounts in the order of account ids, starting
 // after the given one: at most [secret.SealedBatch], and none at the end.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
-	return db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
-		err = scan(&s.ID, &s.Bytes)
-		s.Place = place(s.ID)
-		return s, err
-	}, `SELECT account_id, phc FROM passwords WHERE account_id > $1 ORDER BY account_id LIMIT $2`, after, secret.SealedBatch)
+	return db.All(ctx, q, `SELECT account_id, phc FROM passwords WHERE account_id > $1 ORDER BY account_id LIMIT $2`,
+		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
+			err = scan(&s.ID, &s.Bytes)
+			s.Place = place(s.ID)
+			return s, err
+		})
 }
 
 // Reseal replaces the sealed bytes of a password by anew, which holds the same password. It
@@ -299,9 +300,9 @@ func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (boo
 
 // Owners returns the ids of all accounts that have a password, in one statement.
 func Owners(ctx context.Context, q db.Querier) (map[string]bool, error) {
-	all, err := db.All(ctx, q, func(scan db.Scan) (id string, err error) {
+	all, err := db.All(ctx, q, `SELECT account_id FROM passwords`, nil, func(scan db.Scan) (id string, err error) {
 		return id, scan(&id)
-	}, `SELECT account_id FROM passwords`)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list accounts with passwords: %w", err)
 	}

@@ -280,7 +280,8 @@ func TestDatabaseAloneVerifiesNothing(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, ctx := secret.NewRing(), context.Background()
 		ada, eve := create(t, d, ring, "ada", good), create(t, d, ring, "eve", "another password")
-		stored, err := db.All(ctx, d.Reader(), func(scan db.Scan) (b []byte, err error) { return b, scan(&b) }, `SELECT phc FROM passwords`)
+		stored, err := db.All(ctx, d.Reader(), `SELECT phc FROM passwords`,
+			nil, func(scan db.Scan) (b []byte, err error) { return b, scan(&b) })
 		must(t, err)
 		for _, sealed := range stored {
 			for _, clear := range []string{"argon2id", "$v=", "m=64", good} {

@@ -100,9 +100,10 @@ func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) erro
 // order of ids and starting after the given id: at most [secret.SealedBatch], and none at the
 // end.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
-	all, err := db.All(ctx, q, func(scan db.Scan) (s secret.Sealed, err error) {
-		return s, scan(&s.ID, &s.Bytes)
-	}, `SELECT authenticator_id, secret FROM totp WHERE authenticator_id > $1 ORDER BY authenticator_id LIMIT $2`, after, secret.SealedBatch)
+	all, err := db.All(ctx, q, `SELECT authenticator_id, secret FROM totp WHERE authenticator_id > $1 ORDER BY authenticator_id LIMIT $2`,
+		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
+			return s, scan(&s.ID, &s.Bytes)
+		})
 	if err != nil {
 		return nil, err
 	}

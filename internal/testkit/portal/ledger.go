@@ -22,9 +22,10 @@ func Ledger(t *testing.T, p *Portal, name, bucket string) map[string][]Try {
 		subject string
 		times   []byte
 	}
-	rows, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (r row, err error) {
-		return r, scan(&r.subject, &r.times)
-	}, `SELECT subject, times FROM ledger WHERE bucket = $1 AND account_id = (SELECT id FROM accounts WHERE name = $2)`, bucket, name)
+	rows, err := db.All(context.Background(), p.DB.Reader(), `SELECT subject, times FROM ledger WHERE bucket = $1 AND account_id = (SELECT id FROM accounts WHERE name = $2)`,
+		[]any{bucket, name}, func(scan db.Scan) (r row, err error) {
+			return r, scan(&r.subject, &r.times)
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

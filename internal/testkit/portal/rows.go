@@ -41,11 +41,12 @@ func ChangeRows(t *testing.T, p *Portal, statement string, args ...any) {
 // EventCounts returns the number of events by kind and outcome, such as "code_reused:refused".
 func EventCounts(t *testing.T, p *Portal) map[string]int {
 	t.Helper()
-	all, err := db.All(context.Background(), p.DB.Reader(), func(scan db.Scan) (string, error) {
-		var kind, outcome string
-		err := scan(&kind, &outcome)
-		return kind + ":" + outcome, err
-	}, `SELECT kind, outcome FROM events`)
+	all, err := db.All(context.Background(), p.DB.Reader(), `SELECT kind, outcome FROM events`,
+		nil, func(scan db.Scan) (string, error) {
+			var kind, outcome string
+			err := scan(&kind, &outcome)
+			return kind + ":" + outcome, err
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,8 @@ const halfDone = `
 // NothingHalfDone fails the test where [halfDone] finds something.
 func NothingHalfDone(t *testing.T, d *db.DB) {
 	t.Helper()
-	found, err := db.All(context.Background(), d.Reader(), func(scan db.Scan) (s string, err error) { return s, scan(&s) }, halfDone)
+	found, err := db.All(context.Background(), d.Reader(), halfDone,
+		nil, func(scan db.Scan) (s string, err error) { return s, scan(&s) })
 	testkit.Check(t, err)
 	for _, one := range found {
 		t.Errorf("half done: %s", one)
