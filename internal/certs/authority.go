@@ -14,21 +14,20 @@ import (
 )
 
 const (
-	// askAgain is the pause after a CA refused a host. Each try fails in two
-	// ways, and Let's Encrypt bears five failures an hour.
+	// askAgain is the pause after a CA refused a host. Each attempt may count as two
+	// failures, one for each kind of challenge, and Let's Encrypt allows five an hour.
 	askAgain = 30 * time.Minute
 
-	// forgetTime is how long autocert answers from a failure before it would ask
-	// anew: a minute, and then some.
+	// forgetTime is a little longer than the minute for which autocert caches a
+	// failure.
 	forgetTime = time.Minute + 5*time.Second
 
-	// answerTime is how long one answer of the CA may take.
+	// answerTime is the timeout of one request to the CA.
 	answerTime = 30 * time.Second
 )
 
-// authority is a CA that gives certificates by ACME (RFC 8555). Only our own
-// job asks it for one, never somebody's connection: strangers could use up what
-// it grants.
+// authority asks a CA for certificates by ACME (RFC 8555). Only a job calls it, never a
+// connection: strangers could otherwise use up the CA's rate limits.
 type authority struct {
 	manager *autocert.Manager
 	now     func() time.Time
@@ -39,13 +38,14 @@ type authority struct {
 }
 
 type refusal struct {
-	at, next time.Time // when it was, and when the CA may be asked again
+	at, next time.Time // the time of the refusal, and of the next attempt
 	err      error
 }
 
 var errNotServed = errors.New("no host of this portal")
 
-// newAuthority returns a CA that gives certificates for the hosts that are served.
+// newAuthority returns an authority that asks for certificates of the hosts for which
+// serves returns true.
 func newAuthority(ca CA, serves func(host string) bool, now func() time.Time, log *slog.Logger) *authority {
 	a := &authority{now: now, log: log, refused: map[string]refusal{}}
 	a.manager = &autocert.Manager{
@@ -68,7 +68,7 @@ func newAuthority(ca CA, serves func(host string) bool, now func() time.Time, lo
 	return a
 }
 
-// again has the CA asked soon: what made it refuse may have changed.
+// again shortens the pauses after refusals, since a reload may have removed their cause.
 func (a *authority) again() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -78,8 +78,8 @@ func (a *authority) again() {
 	}
 }
 
-// certificate returns that of a host, from the CA where none is kept. It is
-// renewed in time by itself, when a third of its life is left.
+// certificate returns the certificate of a host, from the CA if none is stored. autocert
+// renews it when a third of its life is left.
 func (a *authority) certificate(ctx context.Context, host string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	last := a.refused[host]
@@ -91,7 +91,7 @@ func (a *authority) certificate(ctx context.Context, host string) (*tls.Certific
 		one *tls.Certificate
 		err error
 	}
-	got := make(chan answer, 1) // it may come after the server's end
+	got := make(chan answer, 1) // buffered: the answer may come after ctx has ended
 	go func() {
 		one, err := a.manager.GetCertificate(modern(host))
 		got <- answer{one, err}
@@ -113,8 +113,8 @@ func (a *authority) certificate(ctx context.Context, host string) (*tls.Certific
 	}
 }
 
-// modern is the greeting of a client that knows ECDSA, as all do that speak TLS
-// 1.2.
+// modern returns the ClientHello of a client that supports ECDSA, as every client with
+// TLS 1.2 does. autocert would use RSA for others.
 func modern(host string) *tls.ClientHelloInfo {
 	return &tls.ClientHelloInfo{ServerName: host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
 }

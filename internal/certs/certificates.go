@@ -20,24 +20,24 @@ import (
 )
 
 const (
-	// WatchEvery is how often files that changed are noticed, and a CA is asked for
-	// what is missing: the pause between two calls of [Certificates.Watch].
+	// WatchEvery is the pause between two calls of [Certificates.Watch], which notices
+	// changed files and asks a CA for what is missing.
 	WatchEvery = time.Minute
 
-	// expiryNotice is how long before their end certificates are warned of, or
-	// a quarter of their life where that is shorter: they are renewed before.
+	// expiryNotice is how long before a certificate expires the log and /readyz warn.
+	// For a short life it is a quarter of the life, since tools renew earlier than that.
 	expiryNotice = 14 * 24 * time.Hour
 
-	// warnEvery is how often the log says so again.
+	// warnEvery is the interval at which the log repeats that warning.
 	warnEvery = 24 * time.Hour
 )
 
-// Settings say which certificates there are to be.
+// Settings say which hosts need certificates and where those come from.
 type Settings struct {
-	Hosts  []string // that end their TLS here, the portal's first
-	Others []string // hosts that get a certificate too where a pair names them
-	Pairs  []Pair   // files; none where a CA gives the certificates
-	CA     *CA      // nil where they come from files
+	Hosts  []string // the hosts whose TLS ends here, the portal's first
+	Others []string // hosts that get a certificate too if a pair is for them
+	Pairs  []Pair   // empty if a CA issues the certificates
+	CA     *CA      // nil if they come from files
 }
 
 // Pair is a certificate and its key: the paths of two PEM files.
@@ -46,18 +46,18 @@ type Pair struct{ Cert, Key string }
 // CA is a certificate authority that speaks ACME (RFC 8555), and whose terms of
 // service the operator has accepted.
 type CA struct {
-	Dir       string // where its certificates are kept
+	Dir       string // the directory in which its certificates are stored
 	Directory string // the URL of its ACME directory
-	Email     string // where it writes to; may be empty
+	Email     string // the address that it sends mail to; may be empty
 }
 
-// Fault is what is wrong with one setting.
+// Fault is a fault in one setting.
 type Fault struct {
 	Setting string // such as "tls.certificates[0].cert"
 	Text    string // one line
 }
 
-// Faults is the error of faulty files: all that is wrong. It is never empty.
+// Faults is the error of faulty files. It has all faults and is never empty.
 type Faults []Fault
 
 // Error returns the faults, a line each.
@@ -73,7 +73,7 @@ func (f *Faults) add(setting, format string, args ...any) {
 	*f = append(*f, Fault{setting, fmt.Sprintf(format, args...)})
 }
 
-// orNil returns nil where there is no fault.
+// orNil returns nil if there is no fault.
 func (f Faults) orNil() error {
 	if len(f) == 0 {
 		return nil
@@ -81,29 +81,29 @@ func (f Faults) orNil() error {
 	return f
 }
 
-// Certificates are what the listener shows, by the host that a client names. They
-// are safe for concurrent use.
+// Certificates holds the certificates in force and renews them. It is safe for
+// concurrent use.
 type Certificates struct {
 	now func() time.Time
 	log *slog.Logger
-	ca  *authority // nil where they come from files
+	ca  *authority // nil if they come from files
 
 	inForce atomic.Pointer[hostCertificates]
 	faulty  atomic.Bool // the files that were read last aren't in force, or a host has no certificate
 
-	mu       sync.Mutex // held while they change
+	mu       sync.Mutex // guards the fields below
 	settings Settings
-	seen     []os.FileInfo // the files, as they were before they were read last
-	warned   time.Time     // when the log said last that one ends
+	seen     []os.FileInfo // the state of the files before they were last read
+	warned   time.Time     // when the log last warned that a certificate expires
 }
 
-// hostCertificates are certificates by host, in lower case; under "" the
-// portal's, for clients that name none: those that go by an address, and health
-// checks.
+// hostCertificates maps hosts, in lower case, to their certificates. The key "" has the
+// portal's certificate, for clients that name no host because they connect to an IP
+// address, such as health checks.
 type hostCertificates map[string]*tls.Certificate
 
-// New returns certificates none of which is in force yet. now is the machine's
-// own clock, as certificates are judged by it everywhere.
+// New returns a Certificates that has no certificate in force yet; call
+// [Certificates.Begin]. now is the machine's own clock.
 func New(settings Settings, now func() time.Time, log *slog.Logger) *Certificates {
 	c := &Certificates{now: now, log: log, settings: settings}
 	if settings.CA != nil {
@@ -113,8 +113,8 @@ func New(settings Settings, now func() time.Time, log *slog.Logger) *Certificate
 	return c
 }
 
-// TLS returns how the listener speaks. Suites and curves are those that
-// crypto/tls takes for good.
+// TLS returns the configuration of the listener. Cipher suites and curves are the
+// defaults of crypto/tls.
 func (c *Certificates) TLS() *tls.Config {
 	own := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.of}
 	if c.ca != nil {
@@ -123,27 +123,27 @@ func (c *Certificates) TLS() *tls.Config {
 	return own
 }
 
-// of returns the certificate of the host that a client names. Where there is
-// none [tls] sends unrecognized_name (RFC 6066, section 3), and nobody sees
-// another host's.
+// of returns the certificate of the host that a client names. If there is none, it
+// returns nil and [tls] sends the alert unrecognized_name (RFC 6066, section 3), so
+// that no client gets the certificate of another host.
 func (c *Certificates) of(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	host := strings.ToLower(hello.ServerName)
 	if c.ca != nil && slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) && c.serves(host) {
-		return c.ca.manager.GetCertificate(hello) // the CA asks who is there (RFC 8737)
+		return c.ca.manager.GetCertificate(hello) // the CA validates the host (RFC 8737)
 	}
 	return (*c.inForce.Load())[host], nil
 }
 
-// serves reports whether host is one that needs a certificate.
+// serves reports whether host needs a certificate.
 func (c *Certificates) serves(host string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Contains(c.settings.Hosts, host)
 }
 
-// Begin puts the files in force for the first time. Those that are out of date
-// are better than none: other hosts have others. A CA is asked once the listener
-// answers.
+// Begin puts the files in force at a start. It accepts certificates that are out of
+// date, since the other hosts still work. A CA isn't asked yet, since it connects to
+// the listener: the first [Certificates.Watch] does that.
 func (c *Certificates) Begin() error {
 	if c.ca != nil {
 		dir := c.settings.CA.Dir
@@ -163,8 +163,8 @@ func (c *Certificates) Begin() error {
 	return nil
 }
 
-// Use puts those of other settings in force, which have a CA where the first had
-// one. An error leaves what is.
+// Use puts new settings in force. They must have a CA if the earlier ones had, and
+// pairs otherwise. After an error the earlier certificates stay in force.
 func (c *Certificates) Use(settings Settings) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,8 +188,8 @@ func (c *Certificates) put(settings Settings) error {
 	return nil
 }
 
-// Watch notices what changed on the disk, obtains what is missing from the CA,
-// and warns of what ends, once.
+// Watch puts changed files in force, or asks the CA for missing certificates, and
+// logs a warning if a certificate expires soon.
 func (c *Certificates) Watch(ctx context.Context) {
 	if c.ca != nil {
 		c.obtain(ctx)
@@ -210,9 +210,8 @@ func (c *Certificates) Watch(ctx context.Context) {
 	}
 }
 
-// reread puts files in force that aren't the ones which were read last. They
-// are looked at before they are read: what changes meanwhile is seen the next
-// time.
+// reread puts the files in force if they have changed. It notes their state before it
+// reads them, so that the next call sees a change during the read.
 func (c *Certificates) reread() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -235,7 +234,7 @@ func look(pairs []Pair) []os.FileInfo {
 		for _, path := range []string{pair.Cert, pair.Key} {
 			info, err := os.Stat(path)
 			if err != nil {
-				info = nil // reading it says why
+				info = nil // reading the file will return the error
 			}
 			all = append(all, info)
 		}
@@ -243,7 +242,7 @@ func look(pairs []Pair) []os.FileInfo {
 	return all
 }
 
-// sameFile compares what a file was with what it is; nil is none.
+// sameFile reports whether two states of a file are equal; nil means no file.
 func sameFile(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -251,7 +250,7 @@ func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode()
 }
 
-// obtain gets from the CA what is missing or was renewed.
+// obtain gets missing and renewed certificates from the CA.
 func (c *Certificates) obtain(ctx context.Context) {
 	c.mu.Lock()
 	hosts := c.settings.Hosts
@@ -273,13 +272,13 @@ func (c *Certificates) obtain(ctx context.Context) {
 		if i == 0 {
 			next[""] = one
 		}
-		now := maps.Clone(next) // the others may take long
+		now := maps.Clone(next) // the next hosts may take long
 		c.inForce.Store(&now)
 	}
 	c.faulty.Store(missing)
 }
 
-// FirstEnd returns when the first of those in force ends; the zero time where
+// FirstEnd returns when the first certificate in force expires, or the zero time if
 // there is none.
 func (c *Certificates) FirstEnd() time.Time {
 	var first time.Time
@@ -295,8 +294,7 @@ func (c *Certificates) FirstEnd() time.Time {
 // issued no certificate for some host.
 func (c *Certificates) Faulty() bool { return c.faulty.Load() }
 
-// Fault returns what is wrong with them, in words that anybody may read; "" where
-// all is well.
+// Fault returns a public text about the most serious fault, or "" if there is none.
 func (c *Certificates) Fault() string {
 	switch {
 	case c.Faulty() && c.ca != nil:
@@ -316,8 +314,8 @@ func (c *Certificates) Fault() string {
 	return fault
 }
 
-// Challenges returns what answers a CA that asks by http who is there (RFC 8555,
-// section 8.3), below /.well-known/acme-challenge/; nil without a CA.
+// Challenges returns the handler that answers the CA's HTTP challenges (RFC 8555,
+// section 8.3), below /.well-known/acme-challenge/, or nil without a CA.
 func (c *Certificates) Challenges() http.Handler {
 	if c.ca == nil {
 		return nil
@@ -340,7 +338,8 @@ func outdated(one *tls.Certificate, now time.Time) error {
 	return nil
 }
 
-// Check returns all that is wrong with the files, which may be none, as [Faults].
+// Check returns all faults of the certificate files as [Faults]. It returns nil if there
+// are no files.
 func Check(settings Settings, now time.Time) error {
 	if len(settings.Pairs) == 0 {
 		return nil
@@ -349,8 +348,7 @@ func Check(settings Settings, now time.Time) error {
 	return err
 }
 
-// CheckFiles is [Check] for a start, which certificates that are out of date don't
-// keep from succeeding.
+// CheckFiles is [Check] for a start: it accepts certificates that are out of date.
 func CheckFiles(settings Settings) error {
 	if len(settings.Pairs) == 0 {
 		return nil
@@ -359,7 +357,7 @@ func CheckFiles(settings Settings) error {
 	return err
 }
 
-// readCurrent reads certificates none of which is out of date.
+// readCurrent is [readPairs], and returns an error if a certificate is out of date.
 func readCurrent(settings Settings, now time.Time) (hostCertificates, error) {
 	read, err := readPairs(settings)
 	if err != nil {

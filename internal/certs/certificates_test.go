@@ -21,13 +21,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// answers is a CA within the test's own time.
+// answers is an HTTP transport in place of a CA, since synctest allows no network.
 type answers func(*http.Request) (*http.Response, error)
 
 func (f answers) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A CA that refuses isn't asked again at each look, or at anybody's connection:
-// it bears a few failures an hour. After a reload it is asked soon.
+// A CA that refused isn't asked again at each watch or connection, since it allows only
+// a few failures an hour. After a reload it is asked soon.
 func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 	settings := Settings{
 		Hosts: []string{"auth.example.com"},
@@ -72,7 +72,7 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 	})
 }
 
-// The end of the server doesn't wait for a CA.
+// A server that stops doesn't wait for a CA.
 func TestCAThatHangsHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	hangs := make(chan struct{})
@@ -87,7 +87,7 @@ func TestCAThatHangsHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// mode is a file of an owner with a mode.
+// mode is the [fs.FileInfo] of a file with this mode and owner.
 type mode struct {
 	fs.FileInfo
 	mode  fs.FileMode

@@ -13,15 +13,15 @@ import (
 	"github.com/sallyport/sallyport/internal/durable"
 )
 
-// keptCertificates is the directory of what a CA gave: the account's key, and
-// each certificate with its own, a file each, for the server's user only. Unlike
-// [autocert.DirCache] it writes files durably.
+// keptCertificates implements [autocert.Cache] with a file, of mode 0600, for the key of
+// the CA account and for each certificate with its key. Unlike [autocert.DirCache] it
+// writes files durably.
 type keptCertificates struct {
 	dir string
 	log *slog.Logger
 }
 
-// Get returns a file, or [autocert.ErrCacheMiss].
+// Get returns the content of a file, or [autocert.ErrCacheMiss].
 func (k keptCertificates) Get(_ context.Context, name string) ([]byte, error) {
 	text, err := os.ReadFile(k.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -30,7 +30,7 @@ func (k keptCertificates) Get(_ context.Context, name string) ([]byte, error) {
 	return text, err
 }
 
-// Put writes a file. The log has the error as well: autocert goes on without.
+// Put writes a file. It logs the error too, since autocert ignores it.
 func (k keptCertificates) Put(_ context.Context, name string, text []byte) error {
 	err := durable.Write(k.path(name), text)
 	if err != nil {
@@ -39,7 +39,7 @@ func (k keptCertificates) Put(_ context.Context, name string, text []byte) error
 	return err
 }
 
-// Delete removes a file, if it is there.
+// Delete removes a file. It returns nil if there is none.
 func (k keptCertificates) Delete(_ context.Context, name string) error {
 	err := os.Remove(k.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +48,7 @@ func (k keptCertificates) Delete(_ context.Context, name string) error {
 	return err
 }
 
-// path keeps names, which the CA has a hand in, below the directory.
+// path returns a path below the directory for any name: the CA influences names.
 func (k keptCertificates) path(name string) string {
 	return filepath.Join(k.dir, filepath.Clean("/"+name))
 }

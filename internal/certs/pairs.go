@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// maxPEM is far above any chain of certificates.
+// maxPEM is the most bytes read from a file, far more than a chain of certificates has.
 const maxPEM = 1 << 20
 
-// readPairs reads the files and returns a certificate for each host that ends
-// its TLS here, and for others that one names. The error says all that is wrong.
+// readPairs reads the files and returns a certificate for each host of the settings, and
+// for the other hosts if a pair is for them. The error is [Faults].
 func readPairs(settings Settings) (hostCertificates, error) {
 	var pairs []*tls.Certificate
 	var faults Faults
@@ -51,8 +51,8 @@ func readPairs(settings Settings) (hostCertificates, error) {
 	return read, faults.orNil()
 }
 
-// readPair reads one pair. An error, which never repeats what is in the key, comes with
-// the name of the setting that it is about.
+// readPair reads one pair. With an error it returns the name of the faulty setting,
+// "cert" or "key". The error never quotes the key.
 func readPair(pair Pair) (one *tls.Certificate, name string, err error) {
 	cert, _, err := readPEM(pair.Cert)
 	if err != nil {
@@ -72,7 +72,7 @@ func readPair(pair Pair) (one *tls.Certificate, name string, err error) {
 	return &both, "", nil
 }
 
-// Unreadable says what to do about a PEM file that can't be read.
+// Unreadable adds to err, of reading a PEM file, what the operator can do.
 func Unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w; write the path of a PEM file", err)
@@ -86,7 +86,7 @@ func readPEM(path string) ([]byte, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of what was opened, not of what has the name by now
+	info, err := f.Stat() // of the open file: another one may have its name by now
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,8 +94,9 @@ func readPEM(path string) ([]byte, fs.FileInfo, error) {
 	return text, info, err
 }
 
-// checkKeyMode refuses a key that others on this machine may read. One of
-// root's may be read by its group, the server's: that is how it gets there.
+// checkKeyMode refuses a key that other users of this machine may read. If root owns the
+// file, its group may read it: that is how tools that run as root give a key to the
+// server.
 func checkKeyMode(path string, info fs.FileInfo) error {
 	others := fs.FileMode(0o077)
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid == 0 {

@@ -8,12 +8,11 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Lease makes holder the one that does the work called name until now + life,
-// and reports whether it is: not while another's lease runs. Who holds one
-// renews it by asking again. Clocks of nodes may differ, so a lease saves
-// work; what must happen once needs a condition of its own. One that ends
-// later than any could is from a clock that was set back since, and counts
-// for nothing.
+// Lease gives holder the lease of that name until now + life and reports whether it
+// did: it doesn't while another holder's lease lasts. A holder renews its lease by
+// calling Lease again. The clocks of nodes may differ, so a lease only saves work; work
+// that must happen once needs a condition of its own. A lease that would end later than
+// now + 2 life was taken by a clock that has been set back since, and is ignored.
 func Lease(ctx context.Context, d *db.DB, name, holder string, life time.Duration, now time.Time) (held bool, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		n, err := db.Exec(ctx, tx, `
@@ -32,8 +31,8 @@ func Lease(ctx context.Context, d *db.DB, name, holder string, life time.Duratio
 	return held, nil
 }
 
-// EndLeases ends all leases of a holder that stops working, and what it reported,
-// so that nobody need wait.
+// EndLeases removes all leases of a node that stops, and its report, so that no other
+// node waits for them to end.
 func EndLeases(ctx context.Context, d *db.DB, holder string) error {
 	err := d.Write(ctx, func(tx *db.Tx) error {
 		if _, err := db.Exec(ctx, tx, `DELETE FROM leases WHERE holder = $1`, holder); err != nil {

@@ -9,15 +9,16 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Node is a server that works on the database.
+// Node is a server that uses the database.
 type Node struct {
 	ID   string
 	Name string   // for operators
-	Keys []string // ids of the keys that it has; none holds a space
+	Keys []string // the ids of the keys in its ring; ids contain no spaces
 }
 
-// Report says that a node is alive for so long, and what it has. Nodes and
-// commands go by the database's clock; own is that of a process on SQLite.
+// Report records that a node is alive and has these keys. The report is valid for life
+// by the database's clock, which nodes and commands share. SQLite has no clock; there,
+// own is used.
 func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.Time) error {
 	now, err := d.Clock(ctx, own)
 	if err != nil {
@@ -25,7 +26,7 @@ func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.
 	}
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		var err error
-		if d.ServesOne() { // the others are dead
+		if d.ServesOne() { // every other node is dead
 			_, err = db.Exec(ctx, tx, `DELETE FROM nodes WHERE id <> $1`, n.ID)
 		} else {
 			_, err = db.Exec(ctx, tx, `DELETE FROM nodes WHERE expires_at <= $1`, db.At{Time: now})
@@ -47,7 +48,7 @@ func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.
 	return nil
 }
 
-// Nodes returns those that are alive, by name.
+// Nodes returns the nodes whose reports are valid, by name.
 func Nodes(ctx context.Context, d *db.DB, own time.Time) ([]Node, error) {
 	now, err := d.Clock(ctx, own)
 	if err != nil {
