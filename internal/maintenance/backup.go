@@ -29,26 +29,26 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// ErrClosed: a sealed secret doesn't open with the key ring.
+// ErrClosed means that a sealed secret can't be opened with the key ring.
 var ErrClosed = errors.New("some sealed secrets don't open with the key ring")
 
-// Backup writes a consistent copy of the SQLite database to a new file, mode
-// 0600, encrypted for the recipients where there are any, and returns how many
-// sealed secrets the copy holds: each was opened with the ring, or the error is
-// [ErrClosed] and there is no file. The key ring isn't in it. On PostgreSQL
-// the error is [db.ErrNotSQLite], where the file is there already
-// [fs.ErrExist]. now is the machine's clock.
+// Backup writes a consistent copy of the SQLite database to a new file of mode 0600,
+// encrypted for the recipients if there are any. The copy doesn't contain the key ring.
+// Backup opens every sealed secret of the copy with the ring and returns their number. It
+// returns [ErrClosed] if one can't be opened, [fs.ErrExist] if the file exists, and
+// [db.ErrNotSQLite] on PostgreSQL; after an error there is no new file. now is the time
+// of the machine's clock.
 func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now time.Time, recipients ...age.Recipient) (secrets int, err error) {
 	source, err := d.Path()
 	if err != nil {
 		return 0, err
 	}
 	if _, err := os.Lstat(file); err == nil {
-		return 0, fmt.Errorf("%s: %w", file, fs.ErrExist) // before the work
+		return 0, fmt.Errorf("%s: %w", file, fs.ErrExist) // before the slow part
 	}
 	durable.RemoveLeftovers(filepath.Dir(file), now)
 	durable.RemoveLeftovers(filepath.Dir(source), now)
-	// Beside the database, where a copy in plain text is no more readable.
+	// The copy in plain text is beside the database, where the same users can read it.
 	plain, err := temporary(filepath.Dir(source))
 	if err != nil {
 		return 0, err
@@ -76,7 +76,7 @@ func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now t
 	})
 }
 
-// openAll opens every sealed secret of a copy and returns how many there are.
+// openAll opens every sealed secret of a copy and returns their number.
 func openAll(ctx context.Context, ring *secret.Ring, file string) (int, error) {
 	d, err := db.OpenCopy(ctx, file)
 	if err != nil {
@@ -106,7 +106,8 @@ func temporary(dir string) (*durable.File, error) {
 	return f, nil
 }
 
-// publish writes what convert makes of from to a file with a new name.
+// publish calls convert to write a new file from the content of another. The file gets
+// its name when it is complete.
 func publish(from io.ReadSeeker, file string, convert func(io.Writer, io.Reader) error) error {
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -122,17 +123,17 @@ func publish(from io.ReadSeeker, file string, convert func(io.Writer, io.Reader)
 	return to.Publish(file)
 }
 
-// ageHeader is how every file begins that age encrypted in binary form.
+// ageHeader begins every file that age encrypted in binary form.
 const ageHeader = "age-encryption.org/"
 
-// ErrEncrypted: the backup is encrypted, and no identity was given.
+// ErrEncrypted means that the backup is encrypted and no identity was given.
 var ErrEncrypted = errors.New("the backup is encrypted with age")
 
-// Restore makes the SQLite database at target, where none may be, of a backup
-// that [Backup] wrote: every sealed secret must open with the ring, and what
-// the backup may have forgotten ends; see [PurgeForgotten]. identities decrypt an
-// encrypted backup; without them it is [ErrEncrypted]. Until it returns nil
-// there is no database.
+// Restore creates the SQLite database at target from a file that [Backup] wrote, and calls
+// [PurgeForgotten] on it. identities decrypt an encrypted backup. It returns
+// [fs.ErrExist] if target exists, [ErrEncrypted] if an identity is missing, and
+// [ErrClosed] if a sealed secret can't be opened with the ring. After an error there is
+// no database.
 func Restore(ctx context.Context, ring *secret.Ring, file, target string, now time.Time, keepBackupCodes bool, identities ...age.Identity) error {
 	for _, end := range []string{"", "-wal", "-shm"} {
 		if _, err := os.Lstat(target + end); err == nil {
@@ -186,11 +187,12 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	return work.Publish(target)
 }
 
-// PurgeForgotten ends, in one transaction, what a restored database takes for
-// valid although it was used up or ended since the backup (F13): sessions, machine
-// passes, known browsers, attempts, pending enrolments, links, used codes and, unless
-// told to keep them, backup codes. For a day unknown browsers, and that is all
-// of them now, need two codes in a row. from names the backup to the audit log.
+// PurgeForgotten removes, in one transaction, what may have been used or revoked since the
+// backup was made, because the restored database doesn't know of it (F13): sessions,
+// machine passes, known browsers, attempts, pending enrolments, links, codes of authenticator
+// apps that may have been used and, unless keepBackupCodes, backup codes. For 24 hours,
+// unknown browsers need two codes in a row; after the restore every browser is unknown.
+// from names the backup in the audit log.
 func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{

@@ -12,14 +12,15 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Database is where the database of a portal is.
+// Database says where a portal's database is.
 type Database struct {
 	URL    string // "sqlite:PATH" or "postgres://…"
 	Pooled bool   // a pooler is in front of it
 	Direct string // the URL past the pooler, or ""
 }
 
-// Open opens the database, which it makes on SQLite, and migrates it.
+// Open opens the database and migrates its schema. It creates an SQLite file that doesn't
+// exist.
 func (d Database) Open(ctx context.Context) (*db.DB, error) {
 	if d.Pooled {
 		return db.OpenPooled(ctx, d.URL, d.Direct)
@@ -27,11 +28,11 @@ func (d Database) Open(ctx context.Context) (*db.DB, error) {
 	return db.Open(ctx, d.URL)
 }
 
-// ErrNoPortal: there is no database, or no key ring.
+// ErrNoPortal means that the database doesn't exist.
 var ErrNoPortal = errors.New("there is no portal")
 
-// Exists returns an error that wraps [ErrNoPortal] and says what to do, unless there
-// is a database. It makes nothing.
+// Exists returns an error that says what to do if the database doesn't exist or can't be
+// reached. In the first case the error wraps [ErrNoPortal]. It creates nothing.
 func (d Database) Exists(ctx context.Context) error {
 	path, sqlite := strings.CutPrefix(d.URL, "sqlite:")
 	if !sqlite {

@@ -17,8 +17,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// RingEvery is how often a server looks at the key ring's file, at most: a look is
-// a stat, and for so long the server may go on sealing under the earlier key.
+// RingEvery is the shortest interval at which a server checks the key ring's file for
+// changes. For so long after a change a server may still seal under the earlier key.
 const RingEvery = time.Second
 
 // sealedColumn is a column that holds sealed secrets.
@@ -28,37 +28,37 @@ type sealedColumn struct {
 	reseal func(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error)
 }
 
-// sealedColumns are all of them.
+// sealedColumns lists all columns that hold sealed secrets.
 var sealedColumns = []sealedColumn{
 	{"passwords.phc", password.Sealed, password.Reseal},
 	{"totp.secret", totp.Sealed, totp.Reseal},
 	{"backup_codes.hash", backupcode.Sealed, backupcode.Reseal},
 }
 
-// Keys is the database and its key ring, for the commands that fix what keeps
-// a portal from opening.
+// Keys is an open database with its key ring. The commands use it to check and to rotate
+// keys, and to repair a portal that doesn't start. It is for one goroutine.
 type Keys struct {
 	DB   *db.DB
 	Ring *secret.Ring
 	From secret.Source
 	// now is the machine's clock.
 	now func() time.Time
-	// stored is the ring as it was read.
+	// stored is the ring as it was read first.
 	stored *secret.Ring
-	// patience is how long nodes may take to report a key.
+	// patience is how long a rotation waits for the nodes to report a key.
 	patience time.Duration
-	// pause waits until every server on this machine has seen a new ring.
+	// pause waits until every server on this machine has read a new ring.
 	pause func(context.Context) error
 }
 
-// OpenKeys opens them without asking whether they belong together: that is for
-// [Keys.Check] to say. now is the machine's clock.
+// OpenKeys opens the database and reads the key ring. It doesn't check that the ring is the
+// database's; [Keys.Check] does. now is the machine's clock.
 func OpenKeys(ctx context.Context, database Database, from secret.Source, now func() time.Time) (*Keys, error) {
 	ring, err := from.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Opening it would make an empty one, in the way of a restore.
+	// Otherwise Open would create an empty database, and a restore would be refused.
 	if err := database.Exists(ctx); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func OpenKeys(ctx context.Context, database Database, from secret.Source, now fu
 		durable.RemoveLeftovers(filepath.Dir(from.Path), now())
 	}
 	keys := &Keys{DB: d, Ring: ring, From: from, now: now, stored: ring, patience: reportTime, pause: waitForServers}
-	if !from.IsWritable() { // no server looks again
+	if !from.IsWritable() { // servers read the ring at their start only
 		keys.patience, keys.pause = 0, func(context.Context) error { return nil }
 	}
 	return keys, nil
@@ -79,7 +79,8 @@ func OpenKeys(ctx context.Context, database Database, from secret.Source, now fu
 // Close closes the database.
 func (k *Keys) Close() error { return k.DB.Close() }
 
-// waitForServers waits for two looks at the file: one may have begun before.
+// waitForServers waits for two checks of the file, since one may have begun before the
+// change.
 func waitForServers(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -89,21 +90,21 @@ func waitForServers(ctx context.Context) error {
 	}
 }
 
-// SealedReport is what [Keys.Check] found.
+// SealedReport is the result of [Keys.Check].
 type SealedReport struct {
-	ByKey  map[string]int // secrets that open, by the id of their key
-	Closed []Closed       // secrets that don't
+	ByKey  map[string]int // the number of secrets that can be opened, by the id of their key
+	Closed []Closed       // the secrets that can't be opened
 }
 
-// Closed is a sealed secret that doesn't open.
+// Closed is a sealed secret that can't be opened.
 type Closed struct {
 	Column, Row string
-	Key         string // that sealed it
+	Key         string // the id of the key that sealed it
 	Reason      error  // [secret.ErrUnknownKey] or [secret.ErrOpen]
 }
 
-// Check opens every sealed secret. The error says that it couldn't look, not
-// what it found.
+// Check opens every sealed secret. A secret that can't be opened is in the report; an
+// error means that the database couldn't be read.
 func (k *Keys) Check(ctx context.Context) (SealedReport, error) {
 	found := SealedReport{ByKey: map[string]int{}}
 	for _, column := range sealedColumns {
@@ -117,7 +118,7 @@ func (k *Keys) Check(ctx context.Context) (SealedReport, error) {
 			}
 			for _, one := range batch {
 				if one.Place == (secret.Place{}) {
-					continue // removed meanwhile
+					continue // the row was removed meanwhile
 				}
 				if _, err := k.Ring.Open(one.Place, one.Bytes); err != nil {
 					found.Closed = append(found.Closed, Closed{Column: column.name, Row: one.ID, Key: secret.KeyOf(one.Bytes), Reason: err})
@@ -143,8 +144,8 @@ func sealing(ring *secret.Ring) string {
 	return ""
 }
 
-// Unstored returns the ring that the operator must store now, where it isn't
-// ours to write and was changed; else nil.
+// Unstored returns the changed ring if Sallyport can't write it, so that the operator
+// must store it; otherwise nil.
 func (k *Keys) Unstored() *secret.Ring {
 	if k.From.IsWritable() || k.Ring.Text() == k.stored.Text() {
 		return nil
@@ -152,9 +153,9 @@ func (k *Keys) Unstored() *secret.Ring {
 	return k.Ring
 }
 
-// Note appends to the audit log what the command line has done.
+// Note appends an event of the command line to the audit log.
 func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number int) error {
-	// After Ctrl-C too: what was done was done.
+	// Record what was done, even after Ctrl-C.
 	ctx = context.WithoutCancel(ctx)
 	e, err := k.event(ctx, kind, detail, number)
 	if err == nil {
@@ -166,14 +167,14 @@ func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number 
 	return nil
 }
 
-// event returns an event of now. The command may run on another machine than
-// the database.
+// event returns an event with the current time of the database's clock: the command may
+// run on another machine.
 func (k *Keys) event(ctx context.Context, kind audit.Kind, detail string, number int) (audit.Event, error) {
 	now, err := k.DB.Clock(ctx, k.now())
 	return audit.Event{At: now, Actor: audit.ByOperator, Kind: kind, Detail: detail, Number: number}, err
 }
 
-// handOver lets the audit log go on under the key that seals in ring.
+// handOver continues the audit log under the sealing key of ring.
 func (k *Keys) handOver(ctx context.Context, ring *secret.Ring) (audit.Head, error) {
 	e, err := k.event(ctx, audit.KeyRotated, sealing(ring), 0)
 	if err != nil {
@@ -194,9 +195,8 @@ func (k *Keys) Add(ctx context.Context) (id string, err error) {
 	return id, k.Note(ctx, audit.KeyAdded, id, 0)
 }
 
-// Rewind makes the ring forget the hand-overs of the audit log that aren't in a
-// restored database, since its log ends before them, and reports whether there
-// were any. [Keys.Rotate] hands over again.
+// Rewind removes from the ring the hand-overs that are missing in the audit log of a
+// restored database, and reports whether there were any. [Keys.Rotate] hands over again.
 func (k *Keys) Rewind(ctx context.Context) (rewound bool, err error) {
 	end, err := audit.End(ctx, k.DB.Reader())
 	if err != nil {
@@ -210,13 +210,13 @@ func (k *Keys) Rewind(ctx context.Context) (rewound bool, err error) {
 	return k.Ring.Text() != before.Text(), nil
 }
 
-// Rotate makes the newest key the one that seals and seals every secret under
-// it, beside running servers, once all of them have it; else it is
-// [ErrNotSpread]. It returns how many it sealed anew. After it was
-// killed, run it again: what is done stays done. Secrets that don't open stay
-// as they are. The audit log goes on under the new key before any secret does,
-// so that every database whose secrets are all under it has the hand-over. If
-// that fails, secrets are sealed anew all the same.
+// Rotate makes the newest key the sealing key and seals every secret again under it.
+// Servers may run meanwhile; if one of them doesn't have the key, Rotate changes nothing
+// and returns [ErrNotSpread]. It returns the number of secrets that it sealed. A rotation
+// that was killed continues when Rotate is called again. Secrets that can't be opened stay
+// unchanged. The audit log is handed over to the new key first, so that every database
+// whose secrets are all under that key has the hand-over. If the hand-over fails, Rotate
+// seals the secrets all the same and returns the error.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 	n, err := k.rotate(ctx, sealedColumns)
 	if n > 0 {
@@ -239,9 +239,9 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 		return 0, err
 	}
 	k.Ring = ring
-	// A server that doesn't know yet would seal under the old key what this
-	// pass has left behind. A run before, killed, may have written the file
-	// just now: so wait in any case.
+	// A server that hasn't read the new ring yet could seal a secret under the old key
+	// after this loop has passed its row. An earlier rotation that was killed may have
+	// written the file a moment ago, so wait in any case.
 	if err := k.pause(ctx); err != nil {
 		return 0, err
 	}
@@ -267,7 +267,7 @@ func (k *Keys) rotate(ctx context.Context, columns []sealedColumn) (resealed int
 	return resealed, notHandedOver
 }
 
-// resealAll seals secrets anew in one transaction, and returns how many it did.
+// resealAll seals secrets again in one transaction and returns the number that changed.
 func (k *Keys) resealAll(ctx context.Context, all []secret.Sealed, column sealedColumn) (n int, err error) {
 	err = k.DB.Write(ctx, func(tx *db.Tx) error {
 		n = 0
@@ -287,28 +287,29 @@ func (k *Keys) resealAll(ctx context.Context, all []secret.Sealed, column sealed
 
 func (k *Keys) reseal(ctx context.Context, tx *db.Tx, one secret.Sealed, column sealedColumn) (bool, error) {
 	if err := ctx.Err(); err != nil {
-		return false, err // Ctrl-C: the batch of so far isn't stored
+		return false, err // after Ctrl-C the transaction is rolled back
 	}
 	if secret.KeyOf(one.Bytes) == k.Sealing() || one.Place == (secret.Place{}) {
 		return false, nil
 	}
 	plain, err := k.Ring.Open(one.Place, one.Bytes)
 	if err != nil {
-		return false, nil // Check names it
+		return false, nil // Check reports it
 	}
 	return column.reseal(ctx, tx, one, k.Ring.Seal(one.Place, plain))
 }
 
-// ErrInUse: old keys can't be dropped, since a secret isn't sealed under the
+// ErrInUse means that the old keys can't be dropped, since a secret isn't sealed under the
 // newest one.
 var ErrInUse = errors.New("old keys are still needed, or a secret doesn't open; nothing was dropped. \"sallyport key check\" shows which: put back the missing key, or reset those accounts (account set-password, account reset-two-factor), then run this command again")
 
-// ErrUnstored: a server that starts now would seal under an old key.
+// ErrUnstored means that the operator hasn't stored the rotated ring yet, so that a server
+// that starts now would seal under an old key.
 var ErrUnstored = errors.New("nothing was dropped: store the ring first, restart every server, then run this command again")
 
-// Drop removes the old keys from the ring once nothing is sealed under them,
-// or returns [ErrInUse]; [ErrUnstored] where the operator has yet to store the
-// rotated ring. Call it after [Keys.Rotate].
+// Drop removes the old keys from the ring and returns their number. It returns [ErrInUse]
+// if a secret is still sealed under one of them or can't be opened, and [ErrUnstored].
+// Call it after [Keys.Rotate].
 func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
 	sealing := k.Sealing()
 	if k.Unstored() != nil {

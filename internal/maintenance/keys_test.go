@@ -108,8 +108,8 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 	}
 }
 
-// Owners replace their codes while a rotation seals them anew: neither keeps what
-// the other waits for. SQLite has one writer.
+// Owners replace their backup codes while a rotation seals them again, without deadlocks.
+// SQLite has one writer and can't deadlock.
 func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	const owners = 10

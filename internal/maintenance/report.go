@@ -57,8 +57,9 @@ func (r *Reporter) Report(ctx context.Context) error {
 // not open secrets sealed under it, and would refuse their owners' sign-ins.
 var ErrNotSpread = errors.New("some nodes don't have the new key yet, and would refuse sign-ins; nothing was changed")
 
-// spread waits until every live node has reported the ring's newest key, and
-// returns the key, or [ErrNotSpread] with the nodes that lack it.
+// spread waits until every live node has reported the ring's newest key and returns the
+// key's id. After the wait it returns [ErrNotSpread] with the names of the nodes that lack
+// the key.
 func (k *Keys) spread(ctx context.Context) (newest string, err error) {
 	keys := k.Ring.Keys()
 	newest = keys[len(keys)-1].ID

@@ -17,37 +17,37 @@ import (
 )
 
 const (
-	// backupName is the name of a scheduled backup, by its time in UTC.
+	// backupName is the layout of a scheduled backup's name: its time in UTC.
 	backupName = "sallyport-20060102-150405.db"
 
-	// encryptedEnd is how the name of an encrypted one ends.
+	// encryptedEnd is the end of an encrypted backup's name.
 	encryptedEnd = ".age"
 )
 
-// scheduled is a backup that the server made.
+// scheduled is a scheduled backup in the directory.
 type scheduled struct {
 	at   time.Time
 	name string
 }
 
-// Schedule says when backups are made, and how many are kept.
+// Schedule says how often a server makes backups, and how many of them it keeps.
 type Schedule struct {
 	Dir        string
 	Every      time.Duration
 	Keep       int
-	Recipients []age.Recipient // encrypted for whom; none: in plain text
+	Recipients []age.Recipient // whose keys decrypt the backups; empty for plain text
 }
 
 // Made is a backup that [Schedule.BackUp] made.
 type Made struct {
 	File    string
-	Secrets int // sealed secrets in it
+	Secrets int // the number of sealed secrets in it
 }
 
-// BackUp makes a backup if one is due, and returns it, or nil. Then, where now is
-// to be trusted, it removes the oldest past those to keep; an error of that comes
-// with the backup. A backup of a time that a clock leapt to would have a name of
-// the future and would never be removed: so now is a time that is believed.
+// BackUp makes a backup if one is due and returns it, otherwise nil. Then, if now is
+// trusted, it removes the oldest backups beyond Keep; if that fails, BackUp returns the
+// backup with the error. now must be the believed time, not that of a clock that leapt
+// ahead: the backup would have a name of the future and would never be removed.
 func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now time.Time, trusted bool) (*Made, error) {
 	if err := durable.MakeDir(s.Dir); err != nil {
 		return nil, fmt.Errorf("make the directory of backups: %w", err)
@@ -68,8 +68,8 @@ func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now t
 	if made.Secrets, err = Backup(ctx, d, ring, made.File, now, s.Recipients...); err != nil {
 		return nil, fmt.Errorf("back up: %w", err)
 	}
-	// Only after a good new one, so that a fault never removes the last of them. A clock
-	// that leaps, again and again, must not have them all replaced by new ones.
+	// Remove only after a new backup succeeded, so that a fault never removes the last one.
+	// A clock that leaps again and again must not replace all backups by new ones.
 	if !trusted {
 		return made, nil
 	}
@@ -81,9 +81,9 @@ func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now t
 	return made, nil
 }
 
-// listScheduled returns the scheduled backups of dir, oldest first. Other files
-// aren't ours to remove, and what is from the future was made while the clock
-// was wrong: nobody knows when.
+// listScheduled returns the scheduled backups in dir, oldest first. It leaves out other
+// files, which are the operator's, and backups dated after now: they were made while the
+// clock was wrong, so their age is unknown.
 func listScheduled(dir string, now time.Time) ([]scheduled, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -10,19 +10,19 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// ringFile re-reads the key ring for a running server. It is safe for
-// concurrent use.
+// ringFile re-reads the key ring's file for a running server. It is safe for concurrent
+// use.
 type ringFile struct {
 	path string
 	log  *slog.Logger
 
 	mu     sync.Mutex
 	looked time.Time
-	seen   os.FileInfo // when it was read last
+	seen   os.FileInfo // the state of the file when it was last read
 }
 
-// follow makes the ring take over what the commands write into its file. A ring
-// that isn't ours is read at the start only.
+// follow makes ring take over the changes that commands write to its file. A ring that
+// Sallyport can't write is only read at the start.
 func follow(ring *secret.Ring, from secret.Source, log *slog.Logger) {
 	if from.IsWritable() {
 		ring.Follow((&ringFile{path: from.Path, log: log}).reread)
@@ -45,7 +45,7 @@ func (f *ringFile) reread() *secret.Ring {
 		ring, err = secret.ReadRing(f.path)
 	}
 	if err != nil {
-		// What is in memory goes on working; a restart would refuse.
+		// The server goes on with the ring in memory; a restart would fail.
 		f.log.Error("the changed key ring can't be read; the previous one stays in use", "reason", err.Error())
 		return nil
 	}
