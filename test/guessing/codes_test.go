@@ -1,6 +1,7 @@
 package guessing
 
-// B. TOTP verification: what a code is, whose it is, and its budget.
+// Which input counts as a code, which account and authenticator a code belongs to, and the
+// budget of wrong codes.
 
 import (
 	"net/http"
@@ -61,11 +62,11 @@ func TestAttack32OnlySixDigits(t *testing.T) {
 			}
 			portal.CheckSignedIn(t, b, one.what, false)
 		}
-		// None of them was compared, so none was counted, and the code is
-		// still good: typed with the one space that is allowed.
+		// None of these inputs was compared, so none was counted, and the code is still
+		// valid. One space inside a code is allowed.
 		b.Post("/login/code", "code", code[:3]+" "+code[3:])
 		portal.CheckSignedIn(t, b, "code with an inner space", true)
-		// The canonical form is what is used up.
+		// Codes are marked as used in their canonical form.
 		b = portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", code)
 		portal.CheckSignedIn(t, b, "the same code without the space", false)
@@ -103,7 +104,7 @@ func TestAttack35CodeOfAnotherAccount(t *testing.T) {
 		portal.CheckSignedIn(t, b, "two of eve's codes for ada", false)
 		b.Post("/login/code", "code", ada.Code(0))
 		portal.CheckSignedIn(t, b, "ada's code", true)
-		// It was never compared with eve's authenticator, so it isn't used up.
+		// Eve's code was never compared with her own authenticator, so it isn't used up.
 		b = portal.PendingSignIn(t, p, "eve")
 		b.Post("/login/code", "code", eve.Code(0))
 		portal.CheckSignedIn(t, b, "eve's code for eve", true)
@@ -129,26 +130,26 @@ func TestAttack36FieldsOfTheClient(t *testing.T) {
 			query.Set(fields[i], fields[i+1])
 		}
 		if a := p.Browser(t).Post("/login?"+query.Encode(), append([]string{"username", "ada", "password", "not the password at all"}, fields[8:]...)...); a.Status != http.StatusUnprocessableEntity && a.Status != http.StatusBadRequest {
-			t.Errorf("wrong password with more fields: %s", portal.Summary(a))
+			t.Errorf("sign-in with a wrong password and additional fields: %s, want 422 or 400", portal.Summary(a))
 		}
 		b := p.Browser(t)
 		if a := b.Post("/login?"+query.Encode(), append([]string{"username", "ada", "password", portal.Password}, fields[4:]...)...); a.Location != "/login/code" {
-			t.Errorf("right password with more fields: %s, want /login/code", portal.Summary(a))
+			t.Errorf("sign-in with the right password and additional fields: %s, want /login/code", portal.Summary(a))
 		}
 		b = portal.PendingSignIn(t, p, "ada")
 		for _, code := range []string{portal.WrongCode(ada), eve.Code(0), totp.CodeAt(key, p.Clock.Now())} {
 			b.Post("/login/code?"+query.Encode(), append([]string{"code", code}, fields...)...)
-			portal.CheckSignedIn(t, b, "wrong code with more fields", false)
+			portal.CheckSignedIn(t, b, "wrong code with additional fields", false)
 		}
 		b.Post("/login/backup-code", append([]string{"backup_code", eve.Codes[0]}, fields...)...)
-		portal.CheckSignedIn(t, b, "eve's backup code with more fields", false)
+		portal.CheckSignedIn(t, b, "eve's backup code with additional fields", false)
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM accounts WHERE role = 'operator'`); n != 0 {
-			t.Errorf("%d accounts became operators", n)
+			t.Errorf("the additional fields made %d accounts operators, want none", n)
 		}
 		b.Post("/login/code?"+query.Encode(), append([]string{"code", ada.Code(0)}, fields...)...)
-		portal.CheckSignedIn(t, b, "right code with more fields", true)
+		portal.CheckSignedIn(t, b, "right code with additional fields", true)
 		if page := portal.VisibleText(b.Get("/settings/profile").Body); !strings.Contains(page, "ada") || strings.Contains(page, "eve") {
-			t.Error("the session isn't ada's")
+			t.Error("the profile page doesn't show ada's account alone")
 		}
 	})
 }
@@ -161,13 +162,13 @@ func TestAttack37TwoDevicesShareOneBudget(t *testing.T) {
 		for _, phone := range []*portal.Phone{first, second} {
 			one := portal.PendingSignIn(t, p, "ada")
 			one.Post("/login/code", "code", phone.Code(0))
-			portal.CheckSignedIn(t, one, "code of one of two devices", true)
+			portal.CheckSignedIn(t, one, "code of one of two authenticators", true)
 			again := portal.PendingSignIn(t, p, "ada")
 			again.Post("/login/code", "code", phone.Code(0))
-			portal.CheckSignedIn(t, again, "the same code again", false)
+			portal.CheckSignedIn(t, again, "the same code a second time", false)
 		}
-		// A wrong code is compared with both, so it costs two of the five
-		// units: after two of them no single code is looked at.
+		// A wrong code is compared with both authenticators, so it costs two of the five
+		// units. After two wrong codes no single code is compared.
 		p.Clock.Move(time.Minute)
 		guess := portal.PendingSignIn(t, p, "ada")
 		for range 2 {
@@ -176,7 +177,7 @@ func TestAttack37TwoDevicesShareOneBudget(t *testing.T) {
 		guess.Post("/login/code", "code", first.Code(0))
 		portal.CheckSignedIn(t, guess, "right code after four of five units", false)
 		if !strings.Contains(guess.Get("/login/code").Body, `name="next_code"`) {
-			t.Error("two codes aren't asked for")
+			t.Error("after four of five units, the page doesn't ask for two codes")
 		}
 		guess.Post("/login/code", "code", second.Code(0), "next_code", second.Code(totp.Period))
 		portal.CheckSignedIn(t, guess, "two codes in a row", true)
@@ -192,20 +193,20 @@ func TestAttack38RemovedDevice(t *testing.T) {
 			t.Fatalf("remove: %s", portal.Summary(a))
 		}
 		before.Post("/login/code", "code", second.Code(0))
-		portal.CheckSignedIn(t, before, "removed device, attempt of before", false)
+		portal.CheckSignedIn(t, before, "code of the removed authenticator in an attempt from before the removal", false)
 		after := portal.PendingSignIn(t, p, "ada")
 		after.Post("/login/code", "code", second.Code(0))
-		portal.CheckSignedIn(t, after, "removed device, attempt of after", false)
+		portal.CheckSignedIn(t, after, "code of the removed authenticator in a new attempt", false)
 		after.Post("/login/code", "code", second.Code(0), "next_code", second.Code(totp.Period))
-		portal.CheckSignedIn(t, after, "two codes of the removed device", false)
+		portal.CheckSignedIn(t, after, "two codes of the removed authenticator", false)
 		after.Post("/login/code", "code", first.Code(0))
-		portal.CheckSignedIn(t, after, "the device that is left", true)
+		portal.CheckSignedIn(t, after, "code of the remaining authenticator", true)
 	})
 }
 
-// TestAttackR1R6FiveWrongCodes: one budget per account over all doors and
-// attempts (R1), kept by no success (R6); past it a single code isn't looked
-// at, and two in a row are.
+// TestAttackR1R6FiveWrongCodes checks that an account has one budget of wrong codes for all
+// forms and attempts (R1), which no success refills (R6). Past the budget single codes
+// aren't compared, but two in a row are.
 func TestAttackR1R6FiveWrongCodes(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")
@@ -213,29 +214,29 @@ func TestAttackR1R6FiveWrongCodes(t *testing.T) {
 		wrong := func(b *portal.Browser) {
 			t.Helper()
 			if a := b.Post("/login/code", "code", portal.WrongCode(phone)); a.Status != http.StatusUnprocessableEntity {
-				t.Fatalf("wrong code: %s", portal.Summary(a))
+				t.Fatalf("wrong code: %s, want 422", portal.Summary(a))
 			}
 		}
-		// Two in one attempt, then a sign-in that succeeds.
+		// Two wrong codes in one attempt, then a right one.
 		b := portal.PendingSignIn(t, p, "ada")
 		wrong(b)
 		wrong(b)
 		b.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, b, "right code after two wrong ones", true)
-		// One more in another attempt.
+		// A third wrong code, in another attempt.
 		wrong(portal.PendingSignIn(t, p, "ada"))
-		// Right passwords in between change nothing, whatever the spelling.
+		// Right passwords in between change nothing, with any spelling of the name.
 		for _, name := range []string{"ada", "ADA", " ada ", "Ada", "ａｄａ"} {
 			portal.PendingSignIn(t, p, name)
 		}
-		// A backup code that is right.
+		// A right backup code changes nothing either.
 		b = portal.PendingSignIn(t, p, "ADA")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
 		portal.CheckSignedIn(t, b, "backup code", true)
-		// The fourth and the fifth, each in an attempt of its own.
+		// The fourth and the fifth wrong code, each in its own attempt.
 		wrong(portal.PendingSignIn(t, p, "Ada"))
 		if strings.Contains(portal.PendingSignIn(t, p, "ada").Get("/login/code").Body, `name="next_code"`) {
-			t.Error("two codes are asked for after four wrong ones")
+			t.Error("after four wrong codes, the page asks for two codes, want one")
 		}
 		last := portal.PendingSignIn(t, p, "ada")
 		wrong(last)
@@ -245,18 +246,18 @@ func TestAttackR1R6FiveWrongCodes(t *testing.T) {
 			b.Post("/login/code", "code", phone.Code(0))
 			portal.CheckSignedIn(t, b, "right single code past the budget", false)
 			if !strings.Contains(b.Get("/login/code").Body, `name="next_code"`) {
-				t.Error("two codes aren't asked for")
+				t.Error("after five wrong codes, the page doesn't ask for two codes")
 			}
 		}
-		// The single code wasn't looked at, so it isn't used up either.
+		// The single code wasn't compared, so it isn't used up either.
 		last.Post("/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period))
 		portal.CheckSignedIn(t, last, "two codes in a row", true)
-		// That was a success too, and refills nothing.
+		// This success refills nothing either.
 		p.Clock.Move(2 * time.Minute)
 		b = portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, b, "single code after two in a row", false)
-		// Windows slide.
+		// The budget's window slides.
 		p.Clock.Move(24 * time.Hour)
 		b = portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
@@ -264,8 +265,9 @@ func TestAttackR1R6FiveWrongCodes(t *testing.T) {
 	})
 }
 
-// TestAttack12NoHalfOracle: of a wrong pair nobody learns which half was right.
-func TestAttack12NoHalfOracle(t *testing.T) {
+// TestAttack12WrongPairRevealsNoHalf checks that the answer to a wrong pair doesn't reveal
+// whether one of its codes was right.
+func TestAttack12WrongPairRevealsNoHalf(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")
 		p.Clock.Move(time.Hour)
@@ -273,7 +275,7 @@ func TestAttack12NoHalfOracle(t *testing.T) {
 		for range 5 {
 			b.Post("/login/code", "code", portal.WrongCode(phone))
 		}
-		b = portal.PendingSignIn(t, p, "ada") // the fifth ended the attempt and made the password suspect
+		b = portal.PendingSignIn(t, p, "ada") // the fifth wrong code ended the attempt and made the password suspect
 		now, next, wrong := phone.Code(0), phone.Code(totp.Period), portal.WrongCode(phone)
 		want := ""
 		for _, pair := range [][2]string{{wrong, wrong}, {now, wrong}, {wrong, next}, {now, now}, {now, phone.Code(2 * totp.Period)}, {next, now}} {
@@ -282,14 +284,14 @@ func TestAttack12NoHalfOracle(t *testing.T) {
 				want = a.Body
 			}
 			if a.Status != http.StatusUnprocessableEntity || a.Body != want {
-				t.Errorf("pair %v: %s, body differs from the others' %v", pair, portal.Summary(a), a.Body != want)
+				t.Errorf("wrong pair %v: %s, want 422; page differs from that of the first pair: %v", pair, portal.Summary(a), a.Body != want)
 			}
 		}
 		if a := b.Post("/login/code", "code", now, "next_code", next); a.Location != "/login/new-password" {
-			t.Errorf("two codes in a row: %s", portal.Summary(a))
+			t.Errorf("two right codes in a row: %s, want /login/new-password", portal.Summary(a))
 		}
 		b = portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", now, "next_code", next)
-		portal.CheckSignedIn(t, b, "the same two again", false)
+		portal.CheckSignedIn(t, b, "the same two codes a second time", false)
 	})
 }

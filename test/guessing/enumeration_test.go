@@ -1,6 +1,6 @@
 package guessing
 
-// I. Passwords and enumeration.
+// What an answer reveals about accounts, and which passwords are accepted.
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack127Enumeration: nothing in an answer tells whether there is such
-// an account, whether it is open, and what it has.
+// TestAttack127Enumeration checks that no answer reveals whether an account exists, whether
+// it is disabled, or which authenticators it has.
 func TestAttack127Enumeration(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
@@ -57,7 +57,7 @@ func TestAttack127Enumeration(t *testing.T) {
 					first = got
 				}
 				if got != first || got.status != want {
-					t.Errorf("%s, %s: differs from another (status %d, want %d):\n%s", round, what, got.status, want, got.header)
+					t.Errorf("%s, account %q: status %d, want %d and the same answer as for the other accounts; header:\n%s", round, what, got.status, want, got.header)
 				}
 			}
 		}
@@ -78,14 +78,14 @@ func TestAttack127Enumeration(t *testing.T) {
 		same("e-mail", http.StatusUnprocessableEntity, emails, "not the password at all")
 		same("right password where it opens nothing", http.StatusUnprocessableEntity, map[string]string{"disabled": "ada3", "unknown": "ada9", "invited": "ada4"}, portal.Password)
 		same("no password", http.StatusUnprocessableEntity, names, "")
-		// The comparison can tell a difference.
+		// The comparison itself can notice a difference.
 		if ask("ada2", portal.Password) == ask("ada9", portal.Password) {
-			t.Error("a right password answers as a wrong one does")
+			t.Error("a right and a wrong password get the same answer")
 		}
 		p.Clock.Move(10 * time.Second)
 		opened := p.Browser(t)
 		if a := opened.Post("/login", "username", " ADA2@EXAMPLE.TEST ", "password", portal.Password); a.Status != http.StatusSeeOther {
-			t.Errorf("the right password of an account whose budget was spent by a stranger: %s", portal.Summary(a))
+			t.Errorf("right password after another client spent the budget: %s, want 303", portal.Summary(a))
 		}
 	})
 }
@@ -99,7 +99,7 @@ func TestAttack129Passwords(t *testing.T) {
 			b := p.Browser(t)
 			a := b.Post("/login", "username", account, "password", typed)
 			if a.Status >= 500 {
-				t.Errorf("password of %d bytes: %s", len(typed), portal.Summary(a))
+				t.Errorf("sign-in with a password of %d bytes: %s, want no 5xx", len(typed), portal.Summary(a))
 			}
 			return a.Status == http.StatusSeeOther && b.SignedIn()
 		}
@@ -122,17 +122,17 @@ func TestAttack129Passwords(t *testing.T) {
 		} {
 			owner := name()
 			if _, err := p.Login.AddAccount(ctx, account.Account{Name: owner}, one.password); err != nil {
-				t.Errorf("%s: %v", what, err)
+				t.Errorf("add an account with the password %q: %v", what, err)
 				continue
 			}
 			for _, typed := range append([]string{one.password}, one.same...) {
 				if !opensWith(owner, typed) {
-					t.Errorf("%s: %.20q doesn't open", what, typed)
+					t.Errorf("password %q: %.20q is refused, want a session", what, typed)
 				}
 			}
 			for _, typed := range append(one.others, one.password+"\x00", one.password+"\x00x", "\x00"+one.password, one.password+"\n") {
 				if opensWith(owner, typed) {
-					t.Errorf("%s: %.20q opens", what, typed)
+					t.Errorf("password %q: %.20q is accepted, want a refusal", what, typed)
 				}
 				p.Clock.Move(5 * time.Minute)
 			}
@@ -142,10 +142,10 @@ func TestAttack129Passwords(t *testing.T) {
 			"a password with \x00 in it": password.ErrInvalid, "a password with \n in it": password.ErrInvalid, "a password with \xff in it": password.ErrInvalid,
 		} {
 			if _, err := p.Login.AddAccount(ctx, account.Account{Name: name()}, typed); !errors.Is(err, want) {
-				t.Errorf("new password %.20q: got %v, want %v", typed, err, want)
+				t.Errorf("add an account with the password %.20q: got %v, want %v", typed, err, want)
 			}
 		}
-		// The same through the form.
+		// The form for a new password refuses the same passwords.
 		p.AddAccount(t, "ada")
 		b := p.Browser(t)
 		b.SignIn("ada")
@@ -154,7 +154,7 @@ func TestAttack129Passwords(t *testing.T) {
 			"a password with \x00 in it": 422, "a password with \n in it": 422, "a password with \xff in it": 422, portal.Password: 422,
 		} {
 			if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", typed); a.Status != want {
-				t.Errorf("new password %.20q: %s, want %d", typed, portal.Summary(a), want)
+				t.Errorf("change the password to %.20q: %s, want %d", typed, portal.Summary(a), want)
 			}
 			if a := p.Browser(t).Post("/login", "username", "ada", "password", typed); typed != portal.Password && a.Status != want {
 				t.Errorf("sign-in with %.20q: %s, want %d", typed, portal.Summary(a), want)

@@ -1,6 +1,6 @@
 package guessing
 
-// A. Guess limits: floods by strangers, over days and all at once.
+// Floods of wrong passwords by strangers, over days and all at once.
 
 import (
 	"context"
@@ -18,19 +18,19 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// TestAttack14StrangersLockNobodyOut floods one name for ten days with 10,000
-// wrong passwords and 10,000 forged attempts from 500 networks. All the while
-// the known browser signs in at the first try, and a link lets an unknown one
-// in at once. PostgreSQL gets a tenth of the flood: its answers don't differ.
-func TestAttack14StrangersLockNobodyOut(t *testing.T) {
+// TestAttack14StrangersCannotLockOutTheOwner floods one name for ten days with 10,000 wrong
+// passwords and 10,000 forged attempts from 500 networks. During the flood the known browser
+// signs in at the first try, and a let-in link lets an unknown browser sign in at once.
+// PostgreSQL gets a tenth of the flood, since its answers don't differ.
+func TestAttack14StrangersCannotLockOutTheOwner(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const (
 			days     = 10
 			rounds   = 4 // a day
 			networks = 500
-			tabs     = 2 // that flood at once
+			tabs     = 2 // browsers that flood at the same time
 		)
-		flood := 250 // of each kind, a round
+		flood := 250 // requests of each kind in a round
 		if p.Config.Database.Reveal() != "" {
 			flood /= 10
 		}
@@ -58,7 +58,7 @@ func TestAttack14StrangersLockNobodyOut(t *testing.T) {
 			for answer := range answers {
 				var wrong, refused, sorts int
 				if _, err := fmt.Sscan(answer, &wrong, &refused, &sorts); err != nil || sorts > 2 {
-					t.Errorf("round %d: answers %q", round, answer)
+					t.Errorf("round %d: the flood got the answers %q, want only 422 and 429", round, answer)
 				}
 				compared, shielded = compared+wrong, shielded+refused
 			}
@@ -75,22 +75,22 @@ func TestAttack14StrangersLockNobodyOut(t *testing.T) {
 				signsIn(t, fresh, "account unlock", "ada", portal.Password, "code", phone.Code(0))
 			}
 			if waited := p.Clock.Now().Sub(began); waited > time.Minute {
-				t.Errorf("round %d: the owner waited %v", round, waited)
+				t.Errorf("round %d: the owner's sign-ins took %v, want at most a minute", round, waited)
 			}
 		}
-		// No more than the budget of passwords was compared, and no code was
-		// spent.
+		// No more passwords than the budget were compared, and no code was spent.
 		if compared > 100*days || shielded == 0 {
-			t.Errorf("%d passwords were compared in %d days, %d refused", compared, days, shielded)
+			t.Errorf("%d passwords were compared in %d days and %d refused, want at most 100 a day and some refused", compared, days, shielded)
 		}
 		if got := portal.UnitsUsed(t, p, "ada", "code"); got != 0 {
-			t.Errorf("strangers spent %d codes", got)
+			t.Errorf("strangers spent %d units of the budget of codes, want 0", got)
 		}
 	}, portal.BehindProxy)
 }
 
-// TestAttack14ShieldedPasswordIsntChanged: while strangers shield the account, a
-// session in a browser that isn't known is told what to do.
+// TestAttack14ShieldedPasswordIsntChanged checks that, while wrong passwords of strangers
+// shield the account, the pages that ask a signed-in but unknown browser for the password
+// say what the owner can do.
 func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -101,7 +101,7 @@ func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
 				p.Clock.Move(5 * time.Second)
 			}
 			if a := portal.FromNetwork(p.Browser(t), n).Post("/login", "username", "ada", "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
-				t.Fatalf("wrong password %d: %s", n+1, portal.Summary(a))
+				t.Fatalf("wrong password %d: %s, want 422", n+1, portal.Summary(a))
 			}
 		}
 		owner.SetCookie(portal.DeviceCookie, "forgotten")
@@ -111,15 +111,15 @@ func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
 		} {
 			a := owner.Post(path, fields...)
 			if a.Status >= 500 || !strings.Contains(portal.VisibleText(a.Body), "too many wrong passwords for this account") {
-				t.Errorf("%s: %s\n%s", path, portal.Summary(a), portal.VisibleText(a.Body))
+				t.Errorf("post to %s: %s, want an explanation; the page says:\n%s", path, portal.Summary(a), portal.VisibleText(a.Body))
 			}
 		}
 	}, portal.BehindProxy)
 }
 
-// TestAttack25FullQueue: with every slot and place of the hashing queue taken,
-// a stranger is told to come back before anything is hashed or counted, and a
-// known browser still gets its place and goes first.
+// TestAttack25FullQueue checks a hashing queue without a free slot or place: an unknown
+// browser gets 503 with Retry-After before anything is hashed or counted, and a known browser
+// still gets a place, ahead of the others.
 func TestAttack25FullQueue(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		known, phone := portal.WithTwoFactor(t, p, "ada")
@@ -136,7 +136,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		const places = 48 // for unknown browsers
 		for n := range runtime.NumCPU() + places {
 			if n < runtime.NumCPU() {
-				continue // they have a slot
+				continue // these have a slot already
 			}
 			flood.Go(func() {
 				if leave, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)}); err == nil {
@@ -152,20 +152,20 @@ func TestAttack25FullQueue(t *testing.T) {
 		for _, name := range []string{"ada", "nobody"} {
 			a := p.Browser(t).Post("/login", "username", name, "password", portal.Password)
 			if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); a.Status != http.StatusServiceUnavailable || err != nil || wait < 1 {
-				t.Errorf("%s, unknown browser: %s, Retry-After %q", name, portal.Summary(a), a.Header.Get("Retry-After"))
+				t.Errorf("sign-in of %s in an unknown browser: %s, Retry-After %q; want 503 and at least a second", name, portal.Summary(a), a.Header.Get("Retry-After"))
 			}
 		}
 		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
-			t.Errorf("a refused place left %d rows", after-before)
+			t.Errorf("the refused sign-ins wrote %d rows, want none", after-before)
 		}
 		done := make(chan portal.Answer, 1)
 		go func() { done <- known.Post("/login", "username", "ada", "password", portal.Password) }()
 		for p.Login.Queue.Len() < places+1 {
 			runtime.Gosched()
 		}
-		leave[0](true) // one slot: 49 wait for it
+		leave[0](true) // frees one slot, for which 49 wait
 		if a := <-done; a.Location != "/login/code" {
-			t.Errorf("known browser: %s", portal.Summary(a))
+			t.Errorf("sign-in in the known browser: %s, want /login/code", portal.Summary(a))
 		}
 		giveUp()
 		known.Post("/login/code", "code", phone.Code(0))
@@ -176,7 +176,7 @@ func TestAttack25FullQueue(t *testing.T) {
 	})
 }
 
-// TestAttack25LongForms: what is too long to be a form is refused unread.
+// TestAttack25LongForms checks that a body of more than 64 KiB is refused unread.
 func TestAttack25LongForms(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -190,15 +190,15 @@ func TestAttack25LongForms(t *testing.T) {
 			t.Errorf("a password of 60 KiB: %s, want 422", portal.Summary(a))
 		}
 		if got := portal.UnitsUsed(t, p, "ada", "password"); got != 1 {
-			t.Errorf("%d passwords were counted, want 1", got)
+			t.Errorf("%d passwords were counted, want only the one of 60 KiB", got)
 		}
 	})
 }
 
-// TestAttack25OneAccountFillsNoQueue: whoever floods with the right password of
-// an account of their own, in a known browser, keeps no other known browser
-// out.
-func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
+// TestAttack25OneAccountCannotFillTheQueue checks that a user who floods the queue with the
+// right password of one account, in known browsers, doesn't keep out known browsers of other
+// accounts.
+func TestAttack25OneAccountCannotFillTheQueue(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	ada, phone := portal.WithTwoFactor(t, p, "ada")
@@ -225,11 +225,11 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 	}
 	waiting := p.Login.Queue.Len()
 	if waiting != perAccount {
-		t.Errorf("%d of eve's wait, want %d", waiting, perAccount)
+		t.Errorf("%d of eve's requests wait, want %d", waiting, perAccount)
 	}
 	for range len(answers) {
 		if status := <-answers; status != http.StatusServiceUnavailable {
-			t.Errorf("one of eve's: %d, want 503", status)
+			t.Errorf("a request of eve's that doesn't wait: %d, want 503", status)
 		}
 	}
 	done := make(chan portal.Answer, 1)
@@ -241,7 +241,7 @@ func TestAttack25OneAccountFillsNoQueue(t *testing.T) {
 		one(true)
 	}
 	if a := <-done; a.Location != "/login/code" {
-		t.Errorf("ada's known browser: %s", portal.Summary(a))
+		t.Errorf("sign-in in ada's known browser: %s, want /login/code", portal.Summary(a))
 	}
 	ada.Post("/login/code", "code", phone.Code(0))
 	portal.CheckSignedIn(t, ada, "ada's known browser", true)

@@ -1,6 +1,6 @@
 package guessing
 
-// A. Guess limits: known browsers, and the doors that stay open behind a limit.
+// Known browsers, and the ways to sign in that stay open past a limit.
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// knownBrowser returns a browser with a copy of the device cookie and nothing
-// else.
+// knownBrowser returns a new browser whose only cookie is a copy of the other browser's
+// device cookie.
 func knownBrowser(t *testing.T, p *portal.Portal, of *portal.Browser) *portal.Browser {
 	t.Helper()
 	b := p.Browser(t)
@@ -33,12 +33,12 @@ func letIn(t *testing.T, p *portal.Portal, b *portal.Browser, name string) {
 	portal.OpenLetIn(t, b, token.Reveal())
 }
 
-// signsIn walks a whole sign-in, a demanded new password too, and fails the
-// test unless each step is taken at the first try. It returns the password.
+// signsIn signs in and, if the portal demands it, chooses a new password. It fails the test
+// unless each step succeeds at the first try, and returns the account's password.
 func signsIn(t *testing.T, b *portal.Browser, what, name, password string, codes ...string) string {
 	t.Helper()
 	if a := b.Post("/login", "username", name, "password", password); a.Location != "/login/code" {
-		t.Errorf("%s: password: %s", what, portal.Summary(a))
+		t.Errorf("%s: right password: %s, want /login/code", what, portal.Summary(a))
 		return password
 	}
 	path := "/login/code"
@@ -54,7 +54,7 @@ func signsIn(t *testing.T, b *portal.Browser, what, name, password string, codes
 	return password
 }
 
-func TestAttack13TwoCodeCap(t *testing.T) {
+func TestAttack13AtMostTenPairsADay(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		known, phone := portal.WithTwoFactor(t, p, "ada")
 		portal.UseUp(t, p, phone)
@@ -65,16 +65,16 @@ func TestAttack13TwoCodeCap(t *testing.T) {
 			got[portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", pair[0], "next_code", pair[1])]++
 		}
 		if got[portal.OutcomeWrong] != 10 || got[portal.OutcomeNoMore] != 5 {
-			t.Errorf("fifteen wrong pairs: %v, want 10 compared", got)
+			t.Errorf("fifteen wrong pairs: %v, want 10 compared and 5 refused", got)
 		}
 		if got := portal.UnitsUsed(t, p, "ada", "two-codes"); got != 10 {
 			t.Errorf("the ledger has %d pairs, want 10", got)
 		}
 		late := portal.PendingSignIn(t, p, "ada")
 		if got := portal.TryCode(late, "/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period)); got != portal.OutcomeNoMore {
-			t.Errorf("the right pair past the cap: %s", got)
+			t.Errorf("the right pair past the limit: %s, want %s", got, portal.OutcomeNoMore)
 		}
-		// Neither half of it was used up, and the known browser isn't touched.
+		// Neither code of the pair was used up, and the known browser isn't limited.
 		password := signsIn(t, knownBrowser(t, p, known), "known browser", "ada", portal.Password, "code", phone.Code(0))
 		signsIn(t, p.Browser(t), "backup code", "ada", password, "backup_code", phone.Codes[0])
 		p.Clock.Move(24 * time.Hour)
@@ -82,31 +82,31 @@ func TestAttack13TwoCodeCap(t *testing.T) {
 	})
 }
 
-// TestAttack12SeenCodeTellsNothingOfTheNext: whoever saw a used code doesn't
-// learn the one after it from the form for two.
-func TestAttack12SeenCodeTellsNothingOfTheNext(t *testing.T) {
+// TestAttack12UsedCodeDoesNotRevealTheNext checks that a thief who saw a used code can't find
+// out the next one with the form for two codes.
+func TestAttack12UsedCodeDoesNotRevealTheNext(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")
 		p.Clock.Move(time.Hour)
 		seen := phone.Code(0)
 		owner := portal.PendingSignIn(t, p, "ada")
 		owner.Post("/login/code", "code", seen)
-		portal.CheckSignedIn(t, owner, "the owner", true)
+		portal.CheckSignedIn(t, owner, "the owner, with a fresh code", true)
 		thief := portal.PendingSignIn(t, p, "ada")
 		right := thief.Post("/login/code", "code", seen, "next_code", phone.Code(totp.Period))
 		wrong := thief.Post("/login/code", "code", seen, "next_code", portal.WrongCode(phone))
 		if right.Status != http.StatusUnprocessableEntity || right.Body != wrong.Body {
-			t.Errorf("a seen code with the right next: %s; with a wrong one: %s; pages differ: %v", portal.Summary(right), portal.Summary(wrong), right.Body != wrong.Body)
+			t.Errorf("used code with the right next one: %s, want 422; with a wrong next one: %s; pages differ: %v", portal.Summary(right), portal.Summary(wrong), right.Body != wrong.Body)
 		}
 		if got := portal.UnitsUsed(t, p, "ada", "two-codes"); got != 2 {
-			t.Errorf("two pairs cost %d tries", got)
+			t.Errorf("two pairs cost %d units, want 2", got)
 		}
 	})
 }
 
-// TestAttack17PasswordThiefLocksNobodyOut: a thief with the password uses up
-// every code, and begins more sign-ins than are kept while the owner types.
-func TestAttack17PasswordThiefLocksNobodyOut(t *testing.T) {
+// TestAttack17PasswordThiefCannotLockOutTheOwner lets a thief who has the password use up the
+// budget of codes, and begin more attempts than the server keeps while the owner types.
+func TestAttack17PasswordThiefCannotLockOutTheOwner(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		known, phone := portal.WithTwoFactor(t, p, "ada")
 		portal.FromNetwork(known, 1)
@@ -115,7 +115,7 @@ func TestAttack17PasswordThiefLocksNobodyOut(t *testing.T) {
 			for n := range 110 {
 				p.Clock.Move(100 * time.Millisecond)
 				if a := portal.FromNetwork(p.Browser(t), 100+n%3).SignIn("ada"); a.Location != "/login/code" {
-					t.Fatalf("the thief's sign-in: %s", portal.Summary(a))
+					t.Fatalf("sign-in of the thief: %s, want /login/code", portal.Summary(a))
 				}
 			}
 		}
@@ -124,7 +124,7 @@ func TestAttack17PasswordThiefLocksNobodyOut(t *testing.T) {
 			portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone), "next_code", portal.WrongCode(phone))
 		}
 		if got := portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period)); got != portal.OutcomeNoMore {
-			t.Fatalf("the thief has left something: %s", got)
+			t.Fatalf("right pair after the thief spent the budget: %s, want %s", got, portal.OutcomeNoMore)
 		}
 		stillOwner := knownBrowser(t, p, known)
 		fresh := portal.FromNetwork(p.Browser(t), 2)
@@ -132,25 +132,25 @@ func TestAttack17PasswordThiefLocksNobodyOut(t *testing.T) {
 		letIn(t, p, unlocked, "ada")
 		for what, b := range map[string]*portal.Browser{"known browser": portal.FromNetwork(stillOwner, 1), "unknown browser": fresh, "unlocked browser": unlocked} {
 			if a := b.SignIn("ada"); a.Location != "/login/code" {
-				t.Errorf("%s: password: %s", what, portal.Summary(a))
+				t.Errorf("%s: right password: %s, want /login/code", what, portal.Summary(a))
 			}
 		}
 		flood()
-		// The password is suspect: each way leads to a new one, past the code.
+		// The password is suspect, so each way to sign in demands a new one after the code.
 		for what, a := range map[string]portal.Answer{
 			"known browser": stillOwner.Post("/login/code", "code", phone.Code(0)),
 			"backup code":   fresh.Post("/login/backup-code", "backup_code", phone.Codes[0]),
 			"unlock link":   unlocked.Post("/login/code", "code", phone.Code(totp.Period)),
 		} {
 			if a.Location != "/login/new-password" {
-				t.Errorf("%s, beside a flood of sign-ins: %s", what, portal.Summary(a))
+				t.Errorf("%s during a flood of sign-ins: %s, want /login/new-password", what, portal.Summary(a))
 			}
 		}
 		flood()
 		fresh.Post("/login/new-password", "new_password", "one that no thief has")
 		portal.CheckSignedIn(t, fresh, "backup code and new password", true)
 		p.Clock.Move(time.Minute)
-		// And one more link of the owner's own, from the session that is open.
+		// The owner's open session can create a let-in link for another browser.
 		other := portal.FromNetwork(p.Browser(t), 4)
 		portal.OpenLetIn(t, other, portal.LinkFor(t, fresh))
 		signsIn(t, other, "let-in link", "ada", "one that no thief has", "code", phone.Code(0))
@@ -162,51 +162,52 @@ func TestAttack18DeviceCookieIsNoFactor(t *testing.T) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
 		thief := knownBrowser(t, p, owner)
 		if thief.SignedIn() || thief.Post("/login", "username", "ada", "password", "").Status != http.StatusUnprocessableEntity {
-			t.Error("a device cookie stands for a password")
+			t.Error("a browser with only a device cookie is signed in or gets past an empty password")
 		}
 		if a := thief.Post("/login", "username", "ada", "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("wrong password: %s", portal.Summary(a))
+			t.Errorf("wrong password with the device cookie: %s, want 422", portal.Summary(a))
 		}
 		if a := thief.SignIn("ada"); a.Location != "/login/code" {
-			t.Errorf("right password: %s, want the code to be asked for", portal.Summary(a))
+			t.Errorf("right password with the device cookie: %s, want /login/code", portal.Summary(a))
 		}
 		wrong := portal.WrongCode(phone)
 		for n := range 10 {
 			if got := portal.TryCode(thief, "/login/code", "code", wrong); got != portal.OutcomeWrong {
-				t.Fatalf("wrong code %d in a known browser: %s", n+1, got)
+				t.Fatalf("wrong code %d in a known browser: %s, want %s", n+1, got, portal.OutcomeWrong)
 			}
 			if n == 4 {
-				thief.SignIn("ada") // the fifth ended every sign-in
+				thief.SignIn("ada") // the fifth wrong code ended every attempt
 			}
 		}
 		if a, b := portal.UnitsUsed(t, p, "ada", "code-known"), portal.UnitsUsed(t, p, "ada", "code"); a != 10 || b != 0 {
-			t.Errorf("%d tries of the known browser, %d of others; want 10, 0", a, b)
+			t.Errorf("after ten wrong codes, the ledger has %d units of the known browser and %d of others; want 10 and 0", a, b)
 		}
-		// The eleventh of the day makes it unknown, and is counted there.
+		// The eleventh wrong code of the day makes the browser unknown, and is counted in the
+		// budget of unknown browsers.
 		if got := portal.TryCode(thief, "/login/code", "code", wrong); got != portal.OutcomeWrong {
-			t.Errorf("the eleventh: %s", got)
+			t.Errorf("the eleventh wrong code: %s, want %s", got, portal.OutcomeWrong)
 		}
 		if a, b := portal.UnitsUsed(t, p, "ada", "code-known"), portal.UnitsUsed(t, p, "ada", "code"); a != 10 || b != 1 {
-			t.Errorf("%d tries of the known browser, %d of others; want 10, 1", a, b)
+			t.Errorf("after eleven wrong codes, the ledger has %d units of the known browser and %d of others; want 10 and 1", a, b)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices`); n != 0 {
-			t.Error("the copied cookie is still known")
+			t.Error("after eleven wrong codes, the browser of the copied cookie is still known")
 		}
 		if !strings.Contains(portal.VisibleText(owner.Get("/settings/activity").Body), "Forgot a known browser") {
-			t.Error("the owner isn't told that the browser was forgotten")
+			t.Error("the activity page doesn't say that a known browser was forgotten")
 		}
 	})
 }
 
-// TestAttack18CopiedCookieGetsTwentyFiveAYear: however often the owner's
-// browser gets a new token, and the thief copies it, its year has 25 codes.
-func TestAttack18CopiedCookieGetsTwentyFiveAYear(t *testing.T) {
+// TestAttack18CopiedCookieHasTwentyFiveCodesAYear checks that a known browser has a budget of
+// 25 wrong codes a year, no matter how often it gets a new token that the thief copies.
+func TestAttack18CopiedCookieHasTwentyFiveCodesAYear(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
-		password := portal.Password // each that the owner chooses is the thief's too
+		password := portal.Password // the thief knows every password that the owner chooses
 		begin := func(thief *portal.Browser) {
 			if a := thief.Post("/login", "username", "ada", "password", password); a.Location != "/login/code" {
-				t.Fatalf("the thief's password: %s", portal.Summary(a))
+				t.Fatalf("right password of the thief: %s, want /login/code", portal.Summary(a))
 			}
 		}
 		for month, want := range []int{9, 18, 25} {
@@ -218,10 +219,10 @@ func TestAttack18CopiedCookieGetsTwentyFiveAYear(t *testing.T) {
 			begin(thief)
 			for portal.UnitsUsed(t, p, "ada", "code-known") < want {
 				if got := portal.TryCode(thief, "/login/code", "code", portal.WrongCode(phone)); got != portal.OutcomeWrong {
-					t.Fatalf("wrong code: %s", got)
+					t.Fatalf("wrong code of the thief: %s, want %s", got, portal.OutcomeWrong)
 				}
 				if thief.Last.Location != "" {
-					begin(thief) // the fifth ended every sign-in
+					begin(thief) // the fifth wrong code ended every attempt
 				}
 			}
 		}
@@ -231,7 +232,7 @@ func TestAttack18CopiedCookieGetsTwentyFiveAYear(t *testing.T) {
 			begin(thief)
 			portal.TryCode(thief, "/login/code", "code", portal.WrongCode(phone))
 			if a, b := portal.UnitsUsed(t, p, "ada", "code-known"), portal.UnitsUsed(t, p, "ada", "code"); a != 25 || b != 1+n {
-				t.Errorf("past 25: %d tries of the known browser, %d of others; want 25, %d", a, b, 1+n)
+				t.Errorf("past 25 codes, the ledger has %d units of the known browser and %d of others; want 25 and %d", a, b, 1+n)
 			}
 		}
 	})
@@ -252,21 +253,21 @@ func TestAttack19DeviceCookieIsForOneAccount(t *testing.T) {
 			b.SignIn("ada")
 			said = append(said, b.Get("/login/code").Body)
 			if got := portal.TryCode(b, "/login/code", "code", portal.WrongCode(phone)); got != portal.OutcomeTwoCodes {
-				t.Errorf("single code: %s", got)
+				t.Errorf("wrong single code past the budget: %s, want %s", got, portal.OutcomeTwoCodes)
 			}
 		}
 		p.Browser(t).Post("/login", "username", "ada", "password", "wrong")
 		for _, b := range []*portal.Browser{stranger, foreign} {
 			a := b.Post("/login", "username", "ada", "password", portal.Password)
 			if said = append(said, a.Body); a.Status != http.StatusTooManyRequests {
-				t.Errorf("password: %s, want 429", portal.Summary(a))
+				t.Errorf("right password past the budget: %s, want 429", portal.Summary(a))
 			}
 		}
 		if said[0] != said[1] || said[2] != said[3] {
-			t.Error("eve's cookie changes what the pages say of ada")
+			t.Error("ada's pages differ between a browser with eve's device cookie and one without")
 		}
 		if got := portal.UnitsUsed(t, p, "ada", "code-known"); got != 0 {
-			t.Errorf("eve's cookie has a budget of its own for ada: %d", got)
+			t.Errorf("a browser with eve's device cookie used %d units of the budget of ada's known browsers, want 0", got)
 		}
 	})
 }
@@ -279,46 +280,46 @@ func TestAttack23ThrottledNetworkKeepsItsKnownBrowsers(t *testing.T) {
 			attacker := p.Browser(t)
 			attacker.Header.Set("X-Forwarded-For", "198.51.100."+strconv.Itoa(1+i))
 			if a := attacker.Post("/login", "username", "name"+strconv.Itoa(i%6), "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
-				t.Fatalf("failure %d: %s", i+1, portal.Summary(a))
+				t.Fatalf("wrong password %d: %s, want 422", i+1, portal.Summary(a))
 			}
 		}
 		neighbour := p.Browser(t)
 		neighbour.Header.Set("X-Forwarded-For", "198.51.100.200")
 		a := neighbour.Post("/login", "username", "bob", "password", portal.Password)
 		if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); a.Status != http.StatusTooManyRequests || err != nil || wait < 1 || wait > 600 {
-			t.Errorf("unknown browser in the network: %s, Retry-After %q", portal.Summary(a), a.Header.Get("Retry-After"))
+			t.Errorf("unknown browser in the throttled network: %s, Retry-After %q; want 429 and 1 to 600 seconds", portal.Summary(a), a.Header.Get("Retry-After"))
 		}
 		known.Header.Set("X-Forwarded-For", "198.51.100.200")
-		signsIn(t, known, "known browser in the network", "ada", portal.Password, "code", phone.Code(0))
+		signsIn(t, known, "known browser in the throttled network", "ada", portal.Password, "code", phone.Code(0))
 		elsewhere := p.Browser(t)
 		elsewhere.Header.Set("X-Forwarded-For", "198.51.101.1")
 		if a := elsewhere.Post("/login", "username", "bob", "password", portal.Password); a.Location != "/" {
-			t.Errorf("the network beside it: %s", portal.Summary(a))
+			t.Errorf("unknown browser in another network: %s, want /", portal.Summary(a))
 		}
 		p.Clock.Move(10 * time.Minute)
 		if a := neighbour.Post("/login", "username", "bob", "password", portal.Password); a.Location != "/" {
-			t.Errorf("ten minutes later: %s", portal.Summary(a))
+			t.Errorf("unknown browser in the throttled network ten minutes later: %s, want /", portal.Summary(a))
 		}
 	}, portal.BehindProxy)
 }
 
-// TestAttack24SpreadOverIPv6: whoever owns a /48 has a thousand networks and
-// one budget.
+// TestAttack24SpreadOverIPv6 checks that an attacker with an IPv6 /48 has one budget, however
+// many networks of the /48 the requests come from.
 func TestAttack24SpreadOverIPv6(t *testing.T) {
 	const (
-		tries = 250 // each from another /64, in one /56 or in 250 of them
-		alike = 3   // names that don't exist share 2¹⁶ rows: a few count as one account
+		tries = 250 // each from another /64, in one /56 or in 250 different ones
+		alike = 3   // tolerance: names that don't exist share 2¹⁶ rows, so a few count as one account
 	)
 	for what, c := range map[string]struct {
-		names   int // that are tried
+		names   int // number of different names
 		address string
-		step    int // between the addresses
-		want    int // passwords compared
+		step    int // distance between the addresses
+		want    int // number of passwords that are compared
 	}{
-		"in a /48":              {names: 30, address: "2001:db8:1:%x::1", step: 0x101, want: 120},
-		"in a /56":              {names: 9, address: "2001:db8:2:%x::1", step: 1, want: 30},
-		"many names in a /48":   {names: tries, address: "2001:db8:3:%x::1", step: 0x101, want: 40},
-		"IPv4 inside IPv6 is 4": {names: tries, address: "::ffff:198.51.100.%d", step: 1, want: 10},
+		"in a /48":                     {names: 30, address: "2001:db8:1:%x::1", step: 0x101, want: 120},
+		"in a /56":                     {names: 9, address: "2001:db8:2:%x::1", step: 1, want: 30},
+		"many names in a /48":          {names: tries, address: "2001:db8:3:%x::1", step: 0x101, want: 40},
+		"IPv4 address written as IPv6": {names: tries, address: "::ffff:198.51.100.%d", step: 1, want: 10},
 	} {
 		t.Run(what, func(t *testing.T) {
 			portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
@@ -330,7 +331,7 @@ func TestAttack24SpreadOverIPv6(t *testing.T) {
 				}
 				n := got[http.StatusUnprocessableEntity]
 				if n < c.want || n > c.want+alike || got[http.StatusTooManyRequests] != tries-n {
-					t.Errorf("%v, want %d compared and the rest 429", got, c.want)
+					t.Errorf("number of answers by status: %v, want %d to %d passwords compared (422) and the rest 429", got, c.want, c.want+alike)
 				}
 			}, portal.BehindProxy)
 		})

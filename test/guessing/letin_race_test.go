@@ -13,9 +13,9 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// TestAResetLeavesNoBrowserKnown: let-in links that are used, and sign-ins that end,
-// while an operator resets the account leave no known browser and no session, and
-// nothing deadlocks.
+// TestAResetLeavesNoBrowserKnown redeems let-in links and finishes sign-ins while an operator
+// resets the account. Afterwards no browser that was known and no session that began before
+// the reset is left, and nothing deadlocks.
 func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -32,23 +32,23 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 					testkit.Check(t, err)
 				case 1:
 					if _, err := p.Login.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
-						t.Errorf("let in: %v", err)
+						t.Errorf("redeem a let-in link during the reset: %v", err)
 					}
 				default:
 					if _, err := p.Login.SubmitPassword(ctx, "ada", portal.Password, "/", "", from); err != nil && !errors.Is(err, login.ErrNoAttempt) {
-						t.Errorf("sign-in: %v", err)
+						t.Errorf("submit the password during the reset: %v", err)
 					}
 				}
 				return ""
 			})
-			// What began after the reset lives; it has the account's new stamp.
+			// Sessions that began after the reset stay; they have the account's new stamp.
 			stamp := portal.MustAccount(t, p, "ada").Stamp
 			sessions := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions WHERE security_stamp = '`+stamp+`'`)
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices`); n > sessions {
-				t.Fatalf("round %d: %d browsers are known after the reset, of %d that signed in since", round, n, sessions)
+				t.Fatalf("round %d: %d browsers are known after the reset, want at most the %d that signed in since", round, n, sessions)
 			}
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n > sessions {
-				t.Fatalf("round %d: %d sessions, %d of them began after the reset", round, n, sessions)
+				t.Fatalf("round %d: %d sessions after the reset, want only the %d that began since", round, n, sessions)
 			}
 			testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, "ada")))
 			testkit.Check(t, p.Login.Enable(ctx, portal.MustAccount(t, p, "ada")))
@@ -56,9 +56,9 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 	})
 }
 
-// TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock: each ends the
-// session of the account that it leaves.
-func TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock(t *testing.T) {
+// TestBrowsersThatSwapAccountsDontDeadlock signs browsers in to each other's accounts at the
+// same time. Each sign-in also ends the browser's session of the other account.
+func TestBrowsersThatSwapAccountsDontDeadlock(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		names := []string{"ada", "bob"}
 		browsers := make([]*portal.Browser, 4)
@@ -78,10 +78,10 @@ func TestTwoBrowsersThatChangeOverBetweenTheSameAccountsDontDeadlock(t *testing.
 				return "in"
 			})
 			if got["in"] != len(browsers) {
-				t.Fatalf("round %d: %v", round, got)
+				t.Fatalf("round %d: answers %v, want %d sign-ins", round, got, len(browsers))
 			}
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != len(browsers) {
-				t.Fatalf("round %d: %d sessions", round, n)
+				t.Fatalf("round %d: %d sessions, want one for each of %d browsers", round, n, len(browsers))
 			}
 		}
 	})

@@ -1,7 +1,7 @@
 package guessing
 
-// A. Guess limits: how many codes are looked at. Each test counts from outside
-// what was compared, and holds it against the ledger.
+// How many codes are compared. Each test counts the codes that were compared by the answers
+// of the pages, and checks the count against the ledger.
 
 import (
 	"context"
@@ -31,20 +31,21 @@ func TestAttack1SessionSpreading(t *testing.T) {
 		for _, tab := range tabs {
 			got[portal.TryCode(tab, "/login/code", "code", wrong)]++
 		}
-		// The fifth ends every attempt, so the thief begins anew.
+		// The fifth wrong code ends every attempt, so the thief must begin new ones.
 		if got[portal.OutcomeWrong] != 5 || got[portal.OutcomeEnded] != 95 {
-			t.Errorf("a hundred attempts: %v, want 5 compared", got)
+			t.Errorf("a wrong code in each of a hundred attempts: %v, want 5 compared and 95 attempts ended", got)
 		}
 		for range 10 {
 			if got := portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", wrong); got != portal.OutcomeTwoCodes {
-				t.Errorf("an attempt of after: %s", got)
+				t.Errorf("wrong code in an attempt begun afterwards: %s, want %s", got, portal.OutcomeTwoCodes)
 			}
 		}
-		portal.UsedUp(t, p, phone, "after all")
+		portal.UsedUp(t, p, phone, "after all attempts")
 	})
 }
 
-// overrun gives so many wrong codes at once, spread over nodes.
+// overrun submits n wrong codes at the same time, spread over nodes, each in its own attempt
+// or all in the same one. It fails the test unless five are compared.
 func overrun(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 	t.Helper()
 	_, phone := portal.WithTwoFactor(t, nodes[0], "ada")
@@ -59,9 +60,9 @@ func overrun(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 	}
 	wrong := portal.WrongCode(phone)
 	got := testkit.Race(n, func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
-	// Of those compared, some find their attempt ended by the fifth.
+	// The answer to a compared code can be that the fifth wrong code ended its attempt.
 	if failed := portal.EventCounts(t, nodes[0])["code_failed:refused"]; failed != 5 || got[portal.OutcomeWrong] > 5 || got[portal.OutcomePassed] > 0 {
-		t.Errorf("%d at once: %v, %d events; want 5 compared", n, got, failed)
+		t.Errorf("%d wrong codes at once: %v and %d events of a wrong code; want 5 compared", n, got, failed)
 	}
 	portal.UsedUp(t, nodes[0], phone, "afterwards")
 }
@@ -87,21 +88,21 @@ func TestAttack4ManyAddresses(t *testing.T) {
 		for n := range 1000 {
 			said := portal.TryCode(portal.FromNetwork(b, n), "/login/code", "code", wrong)
 			if got[said]++; b.Last.Status == http.StatusSeeOther {
-				b = portal.FromNetwork(p.Browser(t), n) // that was the fifth
+				b = portal.FromNetwork(p.Browser(t), n) // the fifth wrong code ended the attempt
 				b.SignIn("ada")
 			}
 		}
 		if got[portal.OutcomeWrong] != 5 || got[portal.OutcomeTwoCodes] != 995 {
-			t.Errorf("from a thousand addresses: %v, want 5 compared", got)
+			t.Errorf("wrong codes from a thousand addresses: %v, want 5 compared and 995 refused", got)
 		}
-		portal.UsedUp(t, p, phone, "after all")
+		portal.UsedUp(t, p, phone, "after all addresses")
 	}, portal.BehindProxy)
 }
 
-// TestAttack6RestartIsNoRefill: neither an ordered stop nor a killed process
-// gives tries back. What a killed one leaves is what it had committed: a copy
-// of its files, or for PostgreSQL the database without its goodbye.
-func TestAttack6RestartIsNoRefill(t *testing.T) {
+// TestAttack6RestartRefillsNoBudget checks that the budget of codes is still used up after the
+// server was stopped, and after it was killed. A killed server leaves what it committed, so the
+// test starts one on a copy of the files, or on the same PostgreSQL database.
+func TestAttack6RestartRefillsNoBudget(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")
 		portal.UseUp(t, p, phone)
@@ -139,12 +140,12 @@ func TestAttack8AliasesShareOneBudget(t *testing.T) {
 			}
 		}
 		if got[portal.OutcomeWrong] != 5 || got[portal.OutcomeTwoCodes] != 5*len(spellings)-5 {
-			t.Errorf("%d spellings: %v, want 5 compared", len(spellings), got)
+			t.Errorf("wrong codes for %d spellings of a name: %v, want 5 compared and the rest refused", len(spellings), got)
 		}
 		if got := portal.UnitsUsed(t, p, "zoë", "code"); got != 5 {
 			t.Errorf("the ledger has %d units, want 5", got)
 		}
-		// Passwords too: the sixth waits, whatever the spelling.
+		// Spellings share the budget of passwords too: the sixth wrong one is refused.
 		for i, name := range spellings {
 			want := http.StatusUnprocessableEntity
 			if i >= 5 {
@@ -169,12 +170,12 @@ func TestAttack10RightPasswordClearsNothing(t *testing.T) {
 			portal.PendingSignIn(t, p, "ada")
 		}
 		if after := fmt.Sprint(portal.Ledger(t, p, "ada", "code")); after != before {
-			t.Errorf("fifty right passwords made %s of %s", after, before)
+			t.Errorf("fifty right passwords changed the ledger from %s to %s", before, after)
 		}
 		if got := portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone)); got != portal.OutcomeWrong {
-			t.Errorf("the fifth: %s", got)
+			t.Errorf("the fifth wrong code: %s, want %s", got, portal.OutcomeWrong)
 		}
-		portal.UsedUp(t, p, phone, "after the fifth")
+		portal.UsedUp(t, p, phone, "after the fifth wrong code")
 	})
 }
 
@@ -185,20 +186,20 @@ func TestAttack16StrangerSpendsNoCodes(t *testing.T) {
 		p.Clock.Move(time.Hour)
 		right, wrong := phone.Code(0), portal.WrongCode(phone)
 
-		nobody, eve := p.Browser(t), portal.PendingSignIn(t, p, "eve")
+		withoutAttempt, eve := p.Browser(t), portal.PendingSignIn(t, p, "eve")
 		forged := p.Browser(t)
 		forged.SetCookie(portal.AttemptCookie, strings.Repeat("A", len(eve.Cookie(portal.AttemptCookie))))
-		for who, b := range map[string]*portal.Browser{"without an attempt": nobody, "with a forged one": forged} {
+		for who, b := range map[string]*portal.Browser{"browser without an attempt": withoutAttempt, "browser with a forged attempt": forged} {
 			for _, code := range []string{right, wrong} {
 				if got := portal.TryCode(b, "/login/code", "code", code, "username", "ada"); got != portal.OutcomeEnded {
-					t.Errorf("%s: %s", who, got)
+					t.Errorf("code from a %s: %s, want %s", who, got, portal.OutcomeEnded)
 				}
 			}
 		}
 		if got := portal.TryCode(eve, "/login/code", "code", right, "username", "ada", "account", "ada"); got != portal.OutcomeWrong {
-			t.Errorf("ada's code in eve's attempt: %s", got)
+			t.Errorf("ada's code in eve's attempt: %s, want %s", got, portal.OutcomeWrong)
 		}
-		// In a copied session, without the password: a code isn't looked at.
+		// In a copied session, without the right password, a code isn't compared.
 		copied := p.Browser(t)
 		copied.SetCookie(portal.SessionCookie, known.Cookie(portal.SessionCookie))
 		var said []string
@@ -206,18 +207,18 @@ func TestAttack16StrangerSpendsNoCodes(t *testing.T) {
 			a := copied.Post("/reauthenticate", "password", "wrong", "code", code, "return", "/")
 			said = append(said, portal.VisibleText(a.Body))
 			if a.Status != http.StatusUnprocessableEntity {
-				t.Errorf("wrong password and a code: %s", portal.Summary(a))
+				t.Errorf("reauthentication with a wrong password and a code: %s, want 422", portal.Summary(a))
 			}
 		}
 		if said[0] != said[1] {
-			t.Error("beside a wrong password, a right code gives another answer than a wrong one")
+			t.Error("with a wrong password, a right and a wrong code get different answers")
 		}
 		for _, path := range []string{"/login/code", "/login/backup-code", "/login/new-password"} {
 			copied.Post(path, "code", wrong, "backup_code", "AAAA-AAAA-AAAA", "new_password", "another long password")
 		}
 		for _, bucket := range []string{"code", "code-known", "two-codes"} {
 			if got := portal.UnitsUsed(t, p, "ada", bucket); got != 0 {
-				t.Errorf("strangers spent %d units of ada's bucket %q", got, bucket)
+				t.Errorf("strangers spent %d units of ada's bucket %q, want 0", got, bucket)
 			}
 		}
 		// The right code wasn't used up either.
@@ -227,17 +228,17 @@ func TestAttack16StrangerSpendsNoCodes(t *testing.T) {
 	})
 }
 
-// TestAttack37UsedCodeIsNoFreeTry: a code that one authenticator has used costs
-// nothing, so it must not be tried at another.
+// TestAttack37UsedCodeIsNoFreeTry checks that a code that was used with one authenticator isn't
+// compared with another. A used code costs nothing, so it would be a free guess.
 func TestAttack37UsedCodeIsNoFreeTry(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, phone := portal.WithTwoFactor(t, p, "ada")
 		tablet := b.Enroll("Tablet")
-		// What a thief with a used code waits for: the tablet shows it some
-		// minutes after the phone did.
+		// Find a moment for a thief with a used code: the tablet shows the code some minutes
+		// after the phone did.
 		p.Clock.Move(time.Hour)
 		const soonest, latest = 3, 15 // steps
-		shown := []string{}           // by the phone, so many steps ago
+		shown := []string{}           // codes of the phone; the index is how many steps ago
 		lag := -1
 		for lag < soonest {
 			p.Clock.Set(totp.Period)
@@ -249,16 +250,16 @@ func TestAttack37UsedCodeIsNoFreeTry(t *testing.T) {
 		p.Believe()
 		owner := portal.PendingSignIn(t, p, "ada")
 		owner.Post("/login/code", "code", seen)
-		portal.CheckSignedIn(t, owner, "the owner", true)
+		portal.CheckSignedIn(t, owner, "the owner, with a fresh code", true)
 		thief := portal.PendingSignIn(t, p, "ada")
 		for step := range lag + 1 {
 			if a := thief.Post("/login/code", "code", seen); a.Status != http.StatusUnprocessableEntity || !strings.Contains(portal.VisibleText(a.Body), "already used") {
-				t.Errorf("used code, %d steps later: %s", step, portal.Summary(a))
+				t.Errorf("used code %d steps later: %s, want 422 and a page that calls it used", step, portal.Summary(a))
 			}
 			p.Clock.Move(totp.Period)
 		}
 		if got := portal.UnitsUsed(t, p, "ada", "code"); got != 0 {
-			t.Errorf("a used code cost %d units", got)
+			t.Errorf("a used code cost %d units, want 0", got)
 		}
 	})
 }

@@ -1,8 +1,8 @@
 package guessing
 
-// A. Guess limits: what the owner and the operator hear of wrong codes. The
-// mail of cases 20 and 21 is for when there is mail: until then the owner is
-// told by a banner on every page of the settings, and by events.
+// How wrong codes are reported. The owner sees a banner on every settings page and entries
+// in the activity; the operator sees a log line. There are no mails yet, which attacks 20 and
+// 21 in docs/attacks.md also mention.
 
 import (
 	"context"
@@ -27,42 +27,42 @@ func TestAttack20NoticeAndForcedChange(t *testing.T) {
 			portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone))
 			page := portal.VisibleText(owner.Get("/settings/profile").Body)
 			if told := strings.Contains(page, banner); told != (n >= 3) {
-				t.Errorf("after %d wrong codes: the owner is told %v", n, told)
+				t.Errorf("after %d wrong codes: banner shown: %v, want it from the third on", n, told)
 			}
 			if n >= 3 && !strings.Contains(page, fmt.Sprintf("%s %d wrong codes.", banner, n)) {
-				t.Errorf("after %d wrong codes the banner has another number", n)
+				t.Errorf("after %d wrong codes, the banner has another number", n)
 			}
 		}
 		got := portal.EventCounts(t, p)
 		if got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
-			t.Errorf("events: %v, want one notice and one suspicion", got)
+			t.Errorf("events after five wrong codes: %v, want wrong_codes_noticed and password_suspected once each", got)
 		}
 		if got := portal.TryCode(waiting, "/login/code", "code", phone.Code(0)); got != portal.OutcomeEnded {
-			t.Errorf("an attempt of before the fifth, with the right code: %s", got)
+			t.Errorf("right code in an attempt begun before the fifth wrong code: %s, want %s", got, portal.OutcomeEnded)
 		}
 		if !owner.SignedIn() || owner.Get("/settings/sessions").Status != http.StatusOK {
-			t.Error("the session that is open isn't served any more")
+			t.Error("wrong codes elsewhere ended the owner's open session")
 		}
-		// Signed in or not, known browser or not: the next sign-in demands it.
+		// The next sign-in demands a new password, in known and in unknown browsers.
 		b := portal.PendingSignIn(t, p, "ada")
 		if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Location != "/login/new-password" || b.SignedIn() {
-			t.Errorf("unknown browser: %s", portal.Summary(a))
+			t.Errorf("backup code in an unknown browser: %s, want /login/new-password and no session", portal.Summary(a))
 		}
 		known := knownBrowser(t, p, owner)
 		known.SignIn("ada")
 		if a := known.Post("/login/code", "code", phone.Code(0)); a.Location != "/login/new-password" || known.SignedIn() {
-			t.Errorf("known browser: %s", portal.Summary(a))
+			t.Errorf("right code in a known browser: %s, want /login/new-password and no session", portal.Summary(a))
 		}
 		known.Post("/login/new-password", "new_password", "one that nobody knows")
 		portal.CheckSignedIn(t, known, "a new password", true)
 		if strings.Contains(portal.VisibleText(known.Get("/settings/profile").Body), banner) {
-			t.Error("the banner outlives the password")
+			t.Error("after a new password, the banner is still shown")
 		}
 	})
 }
 
-// TestAttack21NoticesAreCoalesced: two hundred tries make one notice, and an
-// event for each that was compared, which the budgets bound.
+// TestAttack21NoticesAreCoalesced checks that two hundred wrong codes lead to one notice, and to
+// an event for each code that was compared. The budgets limit how many are compared.
 func TestAttack21NoticesAreCoalesced(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
@@ -79,20 +79,20 @@ func TestAttack21NoticesAreCoalesced(t *testing.T) {
 		}
 		got := portal.EventCounts(t, p)
 		if got["code_failed:refused"] != 15 || got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
-			t.Errorf("events: %v, want 15 wrong codes, one notice, one suspicion", got)
+			t.Errorf("events: %v, want code_failed 15 times, wrong_codes_noticed and password_suspected once each", got)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; n != 17 {
-			t.Errorf("two hundred tries left %d events, want 17", n)
+			t.Errorf("two hundred wrong codes left %d events, want 17", n)
 		}
 		if page := portal.VisibleText(owner.Get("/settings/profile").Body); strings.Count(page, banner) != 1 || !strings.Contains(page, banner+" 15 wrong codes") {
-			t.Error("not one banner with the count of all")
+			t.Error("the page doesn't have one banner with the count 15")
 		}
 	})
 }
 
-// TestAttack22InstanceBudget: passwords of many accounts have leaked, and each
-// is tried once. From the thirtieth wrong code on every unknown browser must
-// give two codes; the operator is told once.
+// TestAttack22InstanceBudget lets a thief who knows the passwords of many accounts try one code
+// at each. After thirty wrong codes every unknown browser needs two codes in a row, and the log
+// says so once.
 func TestAttack22InstanceBudget(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const alarm = "wrong codes after right passwords on many accounts"
@@ -110,18 +110,18 @@ func TestAttack22InstanceBudget(t *testing.T) {
 		}
 		p.Clock.Move(time.Hour)
 		for n, phone := range phones {
-			testkit.Check(t, p.Measure(ctx)) // as it does every ten seconds
+			testkit.Check(t, p.Measure(ctx)) // the server does this every ten seconds
 			want := portal.OutcomeWrong
 			if n >= 30 {
 				want = portal.OutcomeTwoCodes
 			}
-			b := portal.FromNetwork(p.Browser(t), n) // one network may not try so many accounts
+			b := portal.FromNetwork(p.Browser(t), n) // since one network may not try so many accounts
 			b.SignIn(fmt.Sprint("account", n))
 			if got := portal.TryCode(b, "/login/code", "code", portal.WrongCode(phone)); got != want {
-				t.Errorf("account %d: %s, want %s", n, got, want)
+				t.Errorf("wrong code for account %d: %s, want %s", n, got, want)
 			}
 			if logged := strings.Count(p.Logs.String(), alarm); logged != n/30 {
-				t.Errorf("account %d: the operator was told %d times", n, logged)
+				t.Errorf("after account %d, the log has the alarm %d times, want %d", n, logged, n/30)
 			}
 		}
 		signsIn(t, owners[31], "known browser", "account31", portal.Password, "code", phones[31].Code(0))

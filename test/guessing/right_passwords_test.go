@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestARightPasswordCountsAsNoWrongOne, whatever comes of the request: each is tried
-// more often than wrong passwords may be.
+// TestARightPasswordCountsAsNoWrongOne submits right passwords in requests that fail for another
+// reason, more often than the budget of wrong passwords allows.
 func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
@@ -30,7 +30,7 @@ func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 		for range tries {
 			_, err := p.Login.ChangePassword(ctx, login.Me{Session: held, Token: token, Account: owner, From: from}, portal.Password, "seven lamps on a sill")
 			if !errors.Is(err, login.ErrGone) {
-				t.Fatalf("change in a session that ended: %v", err)
+				t.Fatalf("change the password in a session that has ended: got %v, want %v", err, login.ErrGone)
 			}
 		}
 		testkit.Check(t, p.DB.Write(ctx, func(tx *db.Tx) error {
@@ -39,7 +39,7 @@ func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 		}))
 		for range tries {
 			if _, err := p.Login.SubmitPassword(ctx, "ada", portal.Password, "/", "", from); !errors.Is(err, login.ErrPasswordEnded) {
-				t.Fatalf("suspect password: %v", err)
+				t.Fatalf("submit a suspect password: got %v, want %v", err, login.ErrPasswordEnded)
 			}
 		}
 	})

@@ -1,6 +1,6 @@
 package guessing
 
-// What failures leave behind, and how much of it.
+// The events that failures leave, and how many.
 
 import (
 	"context"
@@ -15,15 +15,16 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestWrongCodesLeaveTheirTracesWhetherTheClientWaitsOrNot: each client hangs up right
-// after sending.
-func TestWrongCodesLeaveTheirTracesWhetherTheClientWaitsOrNot(t *testing.T) {
+// TestWrongCodesAreRecordedForClientsThatHangUp checks that a wrong code leaves its events even if
+// the client closes its connection right after it sent the code.
+func TestWrongCodesAreRecordedForClientsThatHangUp(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")
 		for n := range 5 {
 			pending := portal.PendingSignIn(t, p, "ada")
 			ctx, hangUp := context.WithCancel(context.Background())
-			// Once the try is written down the clock is asked what time it is for the code.
+			// SubmitCode reads the clock for the code once the try is in the ledger. That is
+			// the moment to hang up.
 			clock := p.Login.Clock
 			p.Login.Clock = func() time.Time {
 				if portal.UnitsUsed(t, p, "ada", "code") > n {
@@ -36,19 +37,19 @@ func TestWrongCodesLeaveTheirTracesWhetherTheClientWaitsOrNot(t *testing.T) {
 			p.Login.Clock = clock
 			hangUp()
 			if after := portal.EventCounts(t, p)["code_failed:refused"]; after != before+1 {
-				t.Errorf("%d events of a wrong code, want one", after-before)
+				t.Errorf("a wrong code left %d events, want one", after-before)
 			}
 		}
 		got := portal.EventCounts(t, p)
 		if got["code_failed:refused"] != 5 || got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
-			t.Errorf("events %v", got)
+			t.Errorf("events: %v, want code_failed 5 times, wrong_codes_noticed and password_suspected once each", got)
 		}
 	})
 }
 
-// TestManyWrongCodesAtOnceAreOneNotice: of those that were compared at once no one need
-// be the third.
-func TestManyWrongCodesAtOnceAreOneNotice(t *testing.T) {
+// TestManyWrongCodesAtOnceLeadToOneNotice checks the notice if several codes are compared at the
+// same time, so that none of them has to count as the third.
+func TestManyWrongCodesAtOnceLeadToOneNotice(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")
 		tabs := make([]*portal.Browser, 12)
@@ -58,13 +59,13 @@ func TestManyWrongCodesAtOnceAreOneNotice(t *testing.T) {
 		wrong := portal.WrongCode(phone)
 		testkit.Race(len(tabs), func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
 		if got := portal.EventCounts(t, p); got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
-			t.Errorf("events %v, want one notice and one suspicion", got)
+			t.Errorf("events: %v, want wrong_codes_noticed and password_suspected once each", got)
 		}
 	})
 }
 
-// TestTheOwnerIsToldOfAThiefWithPasswordAndCookie, and an owner's own slips in a known
-// browser, which end in a sign-in, are no sign of a thief.
+// TestTheOwnerIsToldOfAThiefWithPasswordAndCookie checks that wrong codes in a known browser lead
+// to a notice, unless a sign-in follows: then they were the owner's own mistakes.
 func TestTheOwnerIsToldOfAThiefWithPasswordAndCookie(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
@@ -75,10 +76,10 @@ func TestTheOwnerIsToldOfAThiefWithPasswordAndCookie(t *testing.T) {
 				portal.TryCode(owner, "/login/code", "code", portal.WrongCode(phone))
 			}
 			owner.Post("/login/code", "code", phone.Code(0))
-			portal.CheckSignedIn(t, owner, "the owner, after two slips", true)
+			portal.CheckSignedIn(t, owner, "the owner, after two wrong codes", true)
 		}
 		if strings.Contains(portal.VisibleText(owner.Get("/settings/profile").Body), banner) || portal.EventCounts(t, p)["wrong_codes_noticed:done"] != 0 {
-			t.Error("the owner's own slips are a notice")
+			t.Error("wrong codes that a sign-in followed led to a notice")
 		}
 		p.Clock.Move(24 * time.Hour)
 		owner.SignIn("ada")
@@ -88,17 +89,17 @@ func TestTheOwnerIsToldOfAThiefWithPasswordAndCookie(t *testing.T) {
 		for n := 1; n <= 5; n++ {
 			portal.TryCode(thief, "/login/code", "code", portal.WrongCode(phone))
 			if told := strings.Contains(portal.VisibleText(owner.Get("/settings/profile").Body), banner); told != (n >= 3) {
-				t.Errorf("after %d wrong codes of the thief: told %v", n, told)
+				t.Errorf("after %d wrong codes of the thief: banner shown: %v, want it from the third on", n, told)
 			}
 		}
 		if got := portal.EventCounts(t, p); got["wrong_codes_noticed:done"] != 1 || got["password_suspected:done"] != 1 {
-			t.Errorf("events %v", got)
+			t.Errorf("events: %v, want wrong_codes_noticed and password_suspected once each", got)
 		}
 	})
 }
 
-// TestNoAccountFillsTheDisk tries every route that an account holder may use again and
-// again: each leaves a bounded number of events.
+// TestNoAccountFillsTheDisk repeats every request that an account's user can repeat, and checks
+// that each kind leaves a bounded number of events.
 func TestNoAccountFillsTheDisk(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const times = 130
@@ -114,21 +115,21 @@ func TestNoAccountFillsTheDisk(t *testing.T) {
 		b.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, b, "ada", true)
 		for what, c := range map[string]struct {
-			most int // events
+			most int // number of events that are allowed
 			do   func(n int) portal.Answer
 		}{
 			"the same display name": {0, func(int) portal.Answer { return b.Post("/settings/profile", "display_name", "") }},
 			"the same name of a phone": {0, func(int) portal.Answer {
 				return b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", "Phone")
 			}},
-			"sign out others, who are none": {1, func(int) portal.Answer { return b.Post("/settings/sessions/revoke-others") }},
-			"other display names":           {60, func(n int) portal.Answer { return b.Post("/settings/profile", "display_name", fmt.Sprint("Ada ", n)) }},
+			"sign out other sessions, of which there are none": {1, func(int) portal.Answer { return b.Post("/settings/sessions/revoke-others") }},
+			"other display names":                              {60, func(n int) portal.Answer { return b.Post("/settings/profile", "display_name", fmt.Sprint("Ada ", n)) }},
 			"other names of a phone": {60, func(n int) portal.Answer {
 				return b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", fmt.Sprint("Phone ", n))
 			}},
-			"links that make browsers known": {60, func(int) portal.Answer { return b.Post("/settings/sessions/let-in") }},
-			"a used code":                    {24, func(int) portal.Answer { return pending.Post("/login/code", "code", seen) }},
-			"wizards begun and cancelled": {0, func(int) portal.Answer {
+			"let-in links": {60, func(int) portal.Answer { return b.Post("/settings/sessions/let-in") }},
+			"a used code":  {24, func(int) portal.Answer { return pending.Post("/login/code", "code", seen) }},
+			"enrolments begun and cancelled": {0, func(int) portal.Answer {
 				if a := b.Post("/settings/security/authenticators"); a.Status == http.StatusSeeOther {
 					b.Post(a.Location + "/cancel")
 				}
@@ -144,27 +145,27 @@ func TestNoAccountFillsTheDisk(t *testing.T) {
 				t.Errorf("%s, %d times: %d events, want at most %d", what, times, got, c.most)
 			}
 			if c.most == 60 && (last.Status != http.StatusTooManyRequests || !strings.Contains(portal.VisibleText(last.Body), "Too many changes")) {
-				t.Errorf("%s: %s", what, portal.Summary(last))
+				t.Errorf("%s, the last of %d: %s, want 429 and an explanation", what, times, portal.Summary(last))
 			}
 		}
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill"); a.Location != "/settings/security?notice=password_changed" {
-			t.Errorf("the password can't be changed any more: %s", portal.Summary(a))
+			t.Errorf("change the password afterwards: %s, want it to succeed", portal.Summary(a))
 		}
 		if a := b.Post("/settings/devices/forget-all"); a.Location != "/settings/sessions?notice=forgotten" {
-			t.Errorf("browsers can't be forgotten any more: %s", portal.Summary(a))
+			t.Errorf("forget known browsers afterwards: %s, want it to succeed", portal.Summary(a))
 		}
 		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		for range 3 {
 			b.Post("/settings/devices/forget-all")
 		}
 		if got := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`) - before; got != 0 {
-			t.Errorf("nothing to forget: %d events", got)
+			t.Errorf("three requests with no browser to forget left %d events, want none", got)
 		}
 		if page := portal.VisibleText(b.Get("/settings/activity?before=9999999999999.x").Body); !strings.Contains(page, "times within an hour") {
 			for a := b.Last; ; {
 				next := strings.Index(a.Body, "/settings/activity?before=")
 				if next < 0 {
-					t.Error("no event says for how many it stands")
+					t.Error("no entry of the activity says how many events it stands for")
 					break
 				}
 				path := portal.Unescape(a.Body[next:])

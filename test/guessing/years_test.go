@@ -1,7 +1,7 @@
 package guessing
 
-// A. Guess limits: years of guessing, with everything that a thief has who
-// knows the password, whatever it becomes.
+// Years of guessing by a thief who knows the password, each new one too, and uses everything
+// that helps.
 
 import (
 	"context"
@@ -21,21 +21,21 @@ const (
 	year = 365 * day
 )
 
-// siege is years of guessing at one account.
+// siege is the state of years of guessing at one account.
 type siege struct {
 	t        *testing.T
 	p        *portal.Portal
-	owner    *portal.Browser // known
+	owner    *portal.Browser // a known browser
 	phones   []*portal.Phone
-	password string // the thief learns each
+	password string // the current one, which the thief knows too
 	began    time.Time
-	networks int // that the thief has come from
+	networks int // number of networks that the thief has used
 
-	compared int                     // from outside: codes that were said to be wrong, at this moment
-	codes    []portal.Try            // from unknown browsers
-	known    map[string][]portal.Try // from known ones
-	pairs    []portal.Try
-	due      []time.Time // when a window has slid, or is about to
+	compared int                     // number of codes that pages called wrong at the clock's time
+	codes    []portal.Try            // ledger entries of single codes from unknown browsers
+	known    map[string][]portal.Try // those from known browsers, by device
+	pairs    []portal.Try            // those of two codes in a row
+	due      []time.Time             // the times at which a window slides, and a second before each
 }
 
 func (s *siege) settings() []string {
@@ -46,7 +46,7 @@ func (s *siege) settings() []string {
 	return settings
 }
 
-// restart stops the server and starts it again on what is there.
+// restart stops the server and starts another one on the same files and database.
 func (s *siege) restart() {
 	cookies := map[string]string{}
 	for _, name := range []string{portal.SessionCookie, portal.DeviceCookie} {
@@ -60,20 +60,20 @@ func (s *siege) restart() {
 	}
 }
 
-// tab returns a browser of the thief, from a network that he never used, that
-// gave the right password in one of its spellings.
+// tab returns a browser of the thief in a new network, which submitted the right password with
+// one of the spellings of the name.
 func (s *siege) tab() *portal.Browser {
 	s.t.Helper()
 	s.networks++
 	b := portal.FromNetwork(s.p.Browser(s.t), s.networks%10000)
 	name := []string{"ada", "ADA", " ada ", "ａｄａ", "Ada"}[s.networks%5]
 	if a := b.Post("/login", "username", name, "password", s.password); a.Location != "/login/code" {
-		s.t.Fatalf("the thief's password: %s", portal.Summary(a))
+		s.t.Fatalf("right password of the thief: %s, want /login/code", portal.Summary(a))
 	}
 	return b
 }
 
-// guess gives wrong codes in so many tabs at once until none is compared.
+// guess submits wrong codes, in this many tabs at the same time, until none is compared.
 func (s *siege) guess(tabs int) {
 	for {
 		browsers := make([]*portal.Browser, tabs)
@@ -92,7 +92,8 @@ func (s *siege) guess(tabs int) {
 	}
 }
 
-// guessWith gives wrong codes at a door until none is compared, or limit were.
+// guessWith submits wrong codes to the form at path until one isn't compared, at most limit
+// times.
 func (s *siege) guessWith(b *portal.Browser, limit int, path string, fields ...string) {
 	for range limit {
 		if portal.TryCode(b, path, append(fields, "code", portal.WrongCode(s.phones...))...) != portal.OutcomeWrong {
@@ -102,7 +103,7 @@ func (s *siege) guessWith(b *portal.Browser, limit int, path string, fields ...s
 	}
 }
 
-// guessPairs uses the form for two codes.
+// guessPairs submits wrong pairs to the form for two codes until one isn't compared.
 func (s *siege) guessPairs() {
 	for range 12 {
 		if portal.TryCode(s.tab(), "/login/code", "code", portal.WrongCode(s.phones...), "next_code", portal.WrongCode(s.phones...)) != portal.OutcomeWrong {
@@ -112,8 +113,8 @@ func (s *siege) guessPairs() {
 	}
 }
 
-// ownerSignsIn fails the test unless the owner gets in: with one code, or with
-// two, or once the operator has let this browser in.
+// ownerSignsIn fails the test unless the owner can sign in: with one code, with two codes in a
+// row, or with one code after the operator's let-in link.
 func (s *siege) ownerSignsIn(b *portal.Browser) {
 	s.t.Helper()
 	phone := s.phones[0]
@@ -125,7 +126,7 @@ func (s *siege) ownerSignsIn(b *portal.Browser) {
 			continue
 		}
 		if a := b.Post("/login", "username", "ada", "password", s.password); a.Location != "/login/code" {
-			s.t.Fatalf("the owner's password: %s", portal.Summary(a))
+			s.t.Fatalf("right password of the owner: %s, want /login/code", portal.Summary(a))
 		}
 		got := portal.TryCode(b, "/login/code", fields...)
 		if got == portal.OutcomeTwoCodes || got == portal.OutcomeNoMore {
@@ -138,11 +139,11 @@ func (s *siege) ownerSignsIn(b *portal.Browser) {
 		portal.CheckSignedIn(s.t, b, "the owner, "+s.p.Clock.Now().Format(time.DateOnly), true)
 		return
 	}
-	s.t.Fatalf("the owner is locked out on %v", s.p.Clock.Now())
+	s.t.Fatalf("on %v, the owner can't sign in in any way", s.p.Clock.Now())
 }
 
-// record holds what was compared at this moment against the ledger and the
-// audit log, and notes when windows will have slid.
+// record checks the number of codes that were compared at the clock's time against the ledger
+// and the audit log, and adds the times at which the windows of these codes slide to s.due.
 func (s *siege) record() {
 	s.t.Helper()
 	now := s.p.Clock.Now()
@@ -164,9 +165,10 @@ func (s *siege) record() {
 	}
 	s.pairs = note(s.pairs, portal.Ledger(s.t, s.p, "ada", "two-codes")[""])
 	logged := portal.CountRows(s.t, s.p, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND at = $1`, now.UnixMilli())
-	// Of those compared at once, some find their attempt ended by another.
+	// The answer to a compared code can be that another one ended its attempt, so s.compared
+	// may be less.
 	if logged != entries || s.compared > entries {
-		s.t.Errorf("%v: %d codes compared, %d in the audit log, %d in the ledger", now, s.compared, logged, entries)
+		s.t.Errorf("at %v: %d codes compared, %d in the audit log, %d in the ledger; want the same number in both logs, and no more compared", now, s.compared, logged, entries)
 	}
 	s.compared = 0
 	if unknown > 0 {
@@ -176,8 +178,8 @@ func (s *siege) record() {
 	}
 }
 
-// wait moves the clock to the next moment at which something may be possible,
-// at most six days on, and reports whether a window slides then.
+// wait moves the clock to the next time in s.due, but at most six days ahead, and reports
+// whether it moved to a time in s.due.
 func (s *siege) wait() bool {
 	const longest = 6*day - 37*time.Minute
 	now := s.p.Clock.Now()
@@ -193,7 +195,7 @@ func (s *siege) wait() bool {
 	return slides
 }
 
-// most is the most units within any window of that length.
+// most returns the highest number of units within any window of that length.
 func most(tries []portal.Try, within time.Duration) int {
 	best := 0
 	for i, first := range tries {
@@ -208,12 +210,11 @@ func most(tries []portal.Try, within time.Duration) int {
 	return best
 }
 
-// TestAttack11YearsOfGuessing: three years of the best attack on one account,
-// one on PostgreSQL. The thief has the password and each that follows it, a
-// network for every try, tabs side by side, every spelling of the name, copies
-// of the owner's cookies on the day they are new, and tries at the moments when
-// a window slides. The owner signs in now and then, has a second authenticator
-// for a while, and must always get in.
+// TestAttack11YearsOfGuessing runs the best attack on one account for three years, on PostgreSQL
+// for one. The thief knows the password and each new one, has a network for every try, uses
+// several tabs at once, every spelling of the name and fresh copies of the owner's cookies, and
+// tries again as soon as a window slides. The owner signs in now and then, has a second
+// authenticator for a while, and must always be able to sign in.
 func TestAttack11YearsOfGuessing(t *testing.T) {
 	t.Parallel()
 	for engine, years := range map[string]int{"sqlite": 3, "postgres": 1} {
@@ -230,9 +231,9 @@ func TestAttack11YearsOfGuessing(t *testing.T) {
 
 func (s *siege) run(years int) {
 	const (
-		tabs        = 6 // side by side
+		tabs        = 6 // at the same time
 		ownerEvery  = 20 * day
-		newBrowser  = 4 // of the owner's sign-ins, each fourth
+		newBrowser  = 4 // every fourth sign-in of the owner is in a new browser
 		pairsEvery  = 6
 		restartEach = 25
 		second      = 350 * day // when the owner enrolls a tablet
@@ -254,7 +255,7 @@ func (s *siege) run(years int) {
 			s.guess(tabs)
 			testkit.Check(s.t, s.p.Sweep(context.Background()))
 			if s.guess(1); s.compared != 0 {
-				s.t.Errorf("a restart and a sweep gave back %d tries", s.compared)
+				s.t.Errorf("after a restart and a sweep, %d more codes were compared, want 0", s.compared)
 			}
 			s.compared = 0
 		}
@@ -279,8 +280,8 @@ func (s *siege) run(years int) {
 			}
 			s.phones = s.phones[:1]
 		}
-		// Now that the owner's cookies are new, the thief copies them: the
-		// known browser's, and the session, whose door takes codes too.
+		// The thief copies the owner's new cookies: that of the known browser, and that of the
+		// session, since the form for reauthentication accepts codes too.
 		s.p.Clock.Move(time.Minute)
 		held := s.tab()
 		held.SetCookie(portal.SessionCookie, s.owner.Cookie(portal.SessionCookie))
@@ -301,25 +302,25 @@ func (s *siege) judge(years int) {
 		units  int
 	}{{day, 5}, {30 * day, 10}, {year, 25}} {
 		if got := most(s.codes, limit.within); got > limit.units {
-			s.t.Errorf("unknown browsers: %d units within %v, want at most %d", got, limit.within, limit.units)
+			s.t.Errorf("unknown browsers used %d units within %v, want at most %d", got, limit.within, limit.units)
 		}
 	}
 	perBrowser := 0
 	for id, tries := range s.known {
 		perBrowser = max(perBrowser, most(tries, year))
 		if inADay, inAYear := most(tries, day), most(tries, year); inADay > 10 || inAYear > 25 {
-			s.t.Errorf("known browser %s: %d units in a day, %d in a year", id, inADay, inAYear)
+			s.t.Errorf("known browser %s used %d units in a day and %d in a year, want at most 10 and 25", id, inADay, inAYear)
 		}
 	}
 	if got := most(s.pairs, day); got > 10 {
-		s.t.Errorf("%d pairs in a day", got)
+		s.t.Errorf("%d pairs were compared within a day, want at most 10", got)
 	}
 	const (
 		code  = 3e-6     // three steps of a million codes
 		pair  = 21e-12   // 21 places of two codes in a row
-		aYear = 10 * 365 // pairs, were all ten tried every day
+		aYear = 10 * 365 // pairs, if all ten are tried every day
 		bound = 1e-4     // for a thief without a known browser
-		least = 25 - 2   // units a year, or the attack wasn't the best
+		least = 25 - 2   // units a year, without which the attack isn't the best one
 	)
 	singles, total := most(s.codes, year), 0
 	for _, one := range s.codes {
@@ -329,6 +330,6 @@ func (s *siege) judge(years int) {
 	s.t.Logf("%d years: %d units of single codes, at most %d in a year; %d pairs; p = %.2e a year, bound %.0e; %d known browsers whose cookies were copied, at most %d units in each",
 		years, total, singles, len(s.pairs), p, bound, len(s.known), perBrowser)
 	if p > bound || singles < least || total < years*least || len(s.pairs) == 0 || len(s.known) == 0 {
-		s.t.Errorf("p = %.2e a year, want at most %.0e, and every way tried", p, bound)
+		s.t.Errorf("probability of a right guess: %.2e a year, want at most %.0e, with at least %d units a year, some pairs and some known browsers tried", p, bound, least)
 	}
 }
