@@ -1,6 +1,6 @@
 package enrolment
 
-// D. Enrolment: its secret, its code, its names.
+// The secret of an enrolment, the code that confirms it, and the names in it.
 
 import (
 	"context"
@@ -29,16 +29,16 @@ func TestAttack59SecretFromTheClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		fields := []string{"name", "Mine", "secret", own, "key", own, "uri", "otpauth://totp/x?secret=" + own, "id", other.ID, "authenticator", other.ID}
-		for what, code := range map[string]string{"code of my secret": totp.CodeAt(key, p.Clock.Now()), "code of the other wizard": other.Code(0)} {
+		for what, code := range map[string]string{"code of the client's secret": totp.CodeAt(key, p.Clock.Now()), "code of the other wizard's secret": other.Code(0)} {
 			if a := b.Post(path+"?secret="+own, append([]string{"code", code}, fields...)...); a.Status != http.StatusUnprocessableEntity {
-				t.Errorf("%s: %s, want 422", what, portal.Summary(a))
+				t.Errorf("confirm with a %s: %s, want 422", what, portal.Summary(a))
 			}
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators WHERE confirmed_at IS NOT NULL`); n != 0 {
-			t.Fatalf("%d authenticators were confirmed", n)
+			t.Fatalf("%d authenticators were confirmed, want none", n)
 		}
 		if a := b.Post(path, append([]string{"code", wizard.Code(0)}, fields...)...); len(portal.ShownCodes(a.Body)) != 10 {
-			t.Errorf("code of the wizard's secret: %s", portal.Summary(a))
+			t.Errorf("confirm with a code of the wizard's secret: %s, want backup codes", portal.Summary(a))
 		}
 		p.Clock.Move(totp.Period)
 		pending := portal.PendingSignIn(t, p, "ada")
@@ -61,7 +61,7 @@ func TestAttack61ConfirmingCodeIsUsedUp(t *testing.T) {
 		}
 		pending := portal.PendingSignIn(t, p, "ada")
 		pending.Post("/login/code", "code", code)
-		portal.CheckSignedIn(t, pending, "the confirming code", false)
+		portal.CheckSignedIn(t, pending, "the code that confirmed the enrolment", false)
 		p.Clock.Move(totp.Period)
 		pending.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, pending, "the next code", true)
@@ -76,7 +76,7 @@ func TestAttack69NamesInTheKeyURI(t *testing.T) {
 		} {
 			_, err := p.Login.AddAccount(context.Background(), account.Account{Name: name}, portal.Password)
 			if !errors.Is(err, account.ErrNameInvalid) {
-				t.Errorf("name %.20q: got %v, want it refused", name, err)
+				t.Errorf("add an account named %.20q: got %v, want %v", name, err, account.ErrNameInvalid)
 			}
 		}
 		for _, name := range []string{
@@ -84,7 +84,7 @@ func TestAttack69NamesInTheKeyURI(t *testing.T) {
 		} {
 			added, err := p.Login.AddAccount(context.Background(), account.Account{Name: name}, portal.Password)
 			if err != nil {
-				t.Errorf("name %q: %v", name, err)
+				t.Errorf("add an account named %q: %v", name, err)
 				continue
 			}
 			checkWizard(t, p, added.Name, "Sallyport")
@@ -101,7 +101,7 @@ func TestAttack69IssuerInTheKeyURI(t *testing.T) {
 	}
 }
 
-// checkWizard reads the key URI of an account's wizard the way that apps do.
+// checkWizard parses the key URI of an account's wizard as authenticator apps do.
 func checkWizard(t *testing.T, p *portal.Portal, name, issuer string) {
 	t.Helper()
 	b := p.Browser(t)
@@ -115,27 +115,27 @@ func checkWizard(t *testing.T, p *portal.Portal, name, issuer string) {
 		}
 	}
 	if len(uris) != 1 {
-		t.Fatalf("%q: %d key URIs on the page, want one", name, len(uris))
+		t.Fatalf("account %q: %d key URIs on the page, want one", name, len(uris))
 	}
 	if strings.Count(uris[0], "secret=") != 1 || len(uris[0]) > 400 {
-		t.Errorf("%q: %d bytes with %d secrets: %s", name, len(uris[0]), strings.Count(uris[0], "secret="), uris[0])
+		t.Errorf("account %q: key URI of %d bytes with %d secrets, want at most 400 bytes and one secret: %s", name, len(uris[0]), strings.Count(uris[0], "secret="), uris[0])
 	}
 	u, err := url.Parse(uris[0])
 	if err != nil {
-		t.Fatalf("%q: %v", name, err)
+		t.Fatalf("account %q: parse the key URI: %v", name, err)
 	}
 	query := u.Query()
 	if u.Scheme != "otpauth" || u.Host != "totp" || u.Fragment != "" || len(query["secret"]) != 1 || query.Get("secret") != totp.Base32(wizard.Secret) ||
 		query.Get("algorithm") != "SHA1" || query.Get("digits") != "6" || query.Get("period") != "30" || len(query) != 5 {
-		t.Errorf("%q: key URI %s", name, uris[0])
+		t.Errorf("account %q: wrong parameters in the key URI %s", name, uris[0])
 	}
 	label := strings.TrimPrefix(u.Path, "/")
 	gotIssuer, gotName, _ := strings.Cut(label, ":")
 	if gotIssuer != query.Get("issuer") || !strings.HasPrefix(strings.ReplaceAll(issuer, ":", " "), gotIssuer) || gotIssuer == "" {
-		t.Errorf("%q: issuer %q in the label, %q in the query, want %q", name, gotIssuer, query.Get("issuer"), issuer)
+		t.Errorf("account %q: issuer %q in the label and %q in the query, want %q or its beginning in both", name, gotIssuer, query.Get("issuer"), issuer)
 	}
 	if !strings.HasPrefix(name, gotName) || gotName == "" || len(name) < 40 && gotName != name {
-		t.Errorf("%q: label says %q", name, gotName)
+		t.Errorf("account %q: name %q in the label", name, gotName)
 	}
 }
 
@@ -152,59 +152,59 @@ func TestAttack70SecretOnOnePageOnly(t *testing.T) {
 		path := "/settings/security/authenticators/" + wizard.ID
 		a := b.Get(path)
 		if a.Status != http.StatusOK || !strings.Contains(a.Body, key) || a.Header.Get("Cache-Control") != "no-store" {
-			t.Errorf("wizard: %s, %q", portal.Summary(a), a.Header.Get("Cache-Control"))
+			t.Errorf("wizard: %s, Cache-Control %q; want 200 with the secret and no-store", portal.Summary(a), a.Header.Get("Cache-Control"))
 		}
 		if csp := a.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "img-src 'self' data:") {
-			t.Errorf("wizard: Content-Security-Policy %q", csp)
+			t.Errorf("wizard: Content-Security-Policy %q, want default-src 'none' and no other images", csp)
 		}
 		for _, link := range portal.LinksOn(a.Body) {
 			if strings.HasPrefix(link, "otpauth://totp/") || strings.HasPrefix(link, "#") {
 				continue
 			}
 			if !strings.HasPrefix(link, "/") || strings.HasPrefix(link, "//") || strings.Contains(link, key) {
-				t.Errorf("wizard: address %s", link)
+				t.Errorf("the wizard has a link to another host or with the secret: %s", link)
 			}
 		}
-		// Neither another session of ada's, nor eve's, nor any other page.
-		for what, one := range map[string]*portal.Browser{"another session": other, "another account": eve, "nobody": p.Browser(t)} {
+		// No other session, no other account and no other page shows the secret.
+		for what, one := range map[string]*portal.Browser{"another session": other, "another account": eve, "browser without a session": p.Browser(t)} {
 			for _, r := range portal.Routes(t) {
 				if r.Method == http.MethodGet && strings.Contains(one.Get(r.At(wizard.ID)).Body, key) {
-					t.Errorf("%s: GET %s shows the secret", what, r.Path)
+					t.Errorf("GET %s in %s shows the secret", r.Path, what)
 				}
 			}
 		}
 		for _, r := range portal.Routes(t) {
 			if r.Method == http.MethodGet && !strings.Contains(r.Path, "{id}") && strings.Contains(b.Get(r.Path).Body, key) {
-				t.Errorf("GET %s shows the secret", r.Path)
+				t.Errorf("GET %s in the session of the wizard shows the secret", r.Path)
 			}
 		}
-		// Until it expires, is cancelled or confirmed.
+		// The wizard shows the secret until it expires, is cancelled or confirmed.
 		p.Clock.Move(9 * time.Minute)
 		if !strings.Contains(b.Get(path).Body, key) {
-			t.Error("the wizard closed before its time")
+			t.Error("after nine minutes, the wizard doesn't show the secret any more")
 		}
 		p.Clock.Move(6 * time.Minute)
 		if a := b.Post("/reauthenticate", "password", portal.Password, "return", path); a.Status != http.StatusSeeOther {
 			t.Fatalf("reauthenticate: %s", portal.Summary(a))
 		}
 		if a := b.Get(path); a.Location != "/settings/security?notice=wizard_expired" {
-			t.Errorf("wizard after a quarter of an hour: %s", portal.Summary(a))
+			t.Errorf("wizard after a quarter of an hour: %s, want the notice wizard_expired", portal.Summary(a))
 		}
 		if a := b.Post(path+"/confirm", "code", wizard.Code(0), "name", "Late"); a.Location != "/settings/security?notice=wizard_expired" {
-			t.Errorf("confirming after a quarter of an hour: %s", portal.Summary(a))
+			t.Errorf("confirm after a quarter of an hour: %s, want the notice wizard_expired", portal.Summary(a))
 		}
 		cancelled := b.BeginEnroll()
 		b.Post("/settings/security/authenticators/" + cancelled.ID + "/cancel")
 		if a := b.Get("/settings/security/authenticators/" + cancelled.ID); a.Location != "/settings/security?notice=wizard_expired" {
-			t.Errorf("cancelled wizard: %s", portal.Summary(a))
+			t.Errorf("cancelled wizard: %s, want the notice wizard_expired", portal.Summary(a))
 		}
 		confirmed := b.Enroll("Phone")
 		if a := b.Get("/settings/security/authenticators/" + confirmed.ID); a.Location != "/settings/security?notice=already_confirmed" {
-			t.Errorf("confirmed wizard: %s", portal.Summary(a))
+			t.Errorf("confirmed wizard: %s, want the notice already_confirmed", portal.Summary(a))
 		}
 		for _, phone := range []*portal.Phone{wizard, cancelled, confirmed} {
 			if key := totp.Base32(phone.Secret); strings.Contains(p.Logs.String(), key) || strings.Contains(p.Logs.String(), "otpauth") {
-				t.Error("the log holds the secret")
+				t.Error("the log contains a secret or a key URI")
 			}
 		}
 	})
@@ -219,33 +219,33 @@ func TestAttack71HostileNames(t *testing.T) {
 				t.Errorf("display name %.20q: %s, want 422", name, portal.Summary(a))
 			}
 			if a := b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", name); a.Status != http.StatusUnprocessableEntity {
-				t.Errorf("authenticator's name %.20q: %s", name, portal.Summary(a))
+				t.Errorf("authenticator's name %.20q: %s, want 422", name, portal.Summary(a))
 			}
 			for _, email := range []string{name + "@example.test", "ada@" + name} {
-				if len(name) == 243 { // 81 letters: too long for a display name only
+				if len(name) == 243 { // 81 letters are too long for a display name only
 					continue
 				}
 				if err := p.Login.SetEmail(context.Background(), portal.MustAccount(t, p, "ada"), email); !errors.Is(err, account.ErrEmailInvalid) {
-					t.Errorf("e-mail %.30q: got %v, want it refused", email, err)
+					t.Errorf("e-mail address %.30q: got %v, want %v", email, err, account.ErrEmailInvalid)
 				}
 			}
 		}
 		for _, email := range []string{"a", "@", "a@", "@b", "a@b@c", "a b@c", "<a@b>", "a@b, c@d", `"a"@b`, "a@b>c", "(x)a@b", "a:b@c", "a;b@c", `a\@b`, "a@[127.0.0.1]"} {
 			if err := p.Login.SetEmail(context.Background(), portal.MustAccount(t, p, "ada"), email); !errors.Is(err, account.ErrEmailInvalid) {
-				t.Errorf("e-mail %q: got %v, want it refused", email, err)
+				t.Errorf("e-mail address %q: got %v, want %v", email, err, account.ErrEmailInvalid)
 			}
 		}
 		for _, name := range []string{`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `{{1337*1337}}${1337*1337}`, `'; DROP TABLE x;--`, `&lt;b&gt;`, `</title><b>`} {
 			if a := b.Post("/settings/profile", "display_name", name); a.Status != http.StatusSeeOther {
-				t.Errorf("display name %q: %s", name, portal.Summary(a))
+				t.Errorf("display name %q: %s, want 303", name, portal.Summary(a))
 			}
 			if a := b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", name[:min(len(name), 40)]); a.Location != "/settings/security?notice=renamed" {
-				t.Errorf("authenticator's name %q: %s", name, portal.Summary(a))
+				t.Errorf("authenticator's name %q: %s, want the notice renamed", name, portal.Summary(a))
 			}
 			for _, path := range []string{"/", "/settings/profile", "/settings/security", "/settings/sessions", "/settings/activity"} {
 				page := b.Get(path).Body
 				if strings.ContainsAny(name, `<"'`) && strings.Contains(page, name) {
-					t.Errorf("%s holds %q as it was typed", path, name)
+					t.Errorf("%s contains %q without HTML escapes", path, name)
 				}
 				if path == "/" && !strings.Contains(portal.VisibleText(page), name) {
 					t.Errorf("%s doesn't show %q", path, name)

@@ -1,6 +1,7 @@
 package enrolment
 
-// D. Changes by somebody else: without a session, with an old one, from another site or account.
+// Changes that an attacker attempts without a session, with a stale one, from another site or
+// from another account.
 
 import (
 	"context"
@@ -22,7 +23,7 @@ func TestAttack55EnrolWithoutASession(t *testing.T) {
 		wizard := owner.BeginEnroll()
 		pending := portal.PendingSignIn(t, p, "ada")
 		attempt := pending.Cookie(portal.AttemptCookie)
-		both := p.Browser(t) // the attempt's token in the place of a session's
+		both := p.Browser(t) // with the attempt's token in place of the session's
 		both.SetCookie(portal.SessionCookie, attempt)
 		both.SetCookie(portal.AttemptCookie, attempt)
 		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`)
@@ -39,16 +40,16 @@ func TestAttack55EnrolWithoutASession(t *testing.T) {
 						a = b.Post(r.At(id), "code", wizard.Code(0), "name", "Eve", "password", portal.Password, "new_password", "another long password")
 					}
 					if a.Status != http.StatusSeeOther || !strings.HasPrefix(a.Location, "/login?return=") {
-						t.Errorf("%s %s: %s, want 303 to /login", r.Method, r.Path, portal.Summary(a))
+						t.Errorf("%s %s without a session: %s, want 303 to /login", r.Method, r.Path, portal.Summary(a))
 					}
 				}
 			}
 		}
 		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`); after != before {
-			t.Errorf("authenticators: %d before, %d after", before, after)
+			t.Errorf("authenticators: %d before, %d after, want the same number", before, after)
 		}
 		if !owner.SignedIn() {
-			t.Error("the owner's session ended")
+			t.Error("requests without a session ended the owner's session")
 		}
 	})
 }
@@ -93,37 +94,37 @@ func TestAttack57FormsOfOtherSites(t *testing.T) {
 				}
 			}
 		}
-		// A GET never changes anything: an image, a prefetch, an override.
+		// No GET changes anything, be it for an image, a prefetch or with a method override.
 		for _, r := range portal.Routes(t) {
 			for _, query := range []string{"", "?" + form, "?_method=POST&" + form} {
 				a := b.Do(http.MethodGet, r.At(phone.ID)+query, nil, http.Header{
 					"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Dest": {"image"}, "X-Http-Method-Override": {"POST"}, "Cookie": nil})
 				if r.Method == http.MethodPost && a.Status == http.StatusOK && len(portal.ShownCodes(a.Body)) > 0 {
-					t.Errorf("GET %s shows codes", r.Path)
+					t.Errorf("GET %s from another site shows backup codes", r.Path)
 				}
 			}
 		}
 		if portal.CountRows(t, p, stamp, now) != 1 {
-			t.Error("something changed how ada signs in")
+			t.Error("a request of another site changed ada's security stamp")
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators WHERE confirmed_at IS NOT NULL AND name = 'Phone'`); n != 1 {
-			t.Error("the authenticator was changed")
+			t.Error("a request of another site changed ada's authenticator")
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`); n != 2 {
-			t.Errorf("%d authenticators, want one and the pending one", n)
+			t.Errorf("%d authenticators, want a confirmed and a pending one", n)
 		}
 		if n := portal.CountRows(t, p, portal.UnusedCodesOf, "ada"); n != codes {
-			t.Errorf("backup codes: %d before, %d after", codes, n)
+			t.Errorf("backup codes: %d before, %d after, want the same number", codes, n)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM accounts WHERE display_name <> ''`); n != 0 {
-			t.Error("the display name was changed")
+			t.Error("a request of another site changed the display name")
 		}
 		if !b.SignedIn() {
-			t.Error("ada was signed out")
+			t.Error("a request of another site signed ada out")
 		}
-		// The same form from our own page does change something.
+		// A form of the portal's own page does change something.
 		if a := b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", "Mine"); a.Location != "/settings/security?notice=renamed" {
-			t.Errorf("our own form: %s", portal.Summary(a))
+			t.Errorf("rename by the portal's own form: %s, want the notice renamed", portal.Summary(a))
 		}
 	})
 }
@@ -135,23 +136,23 @@ func TestAttack58SignInOfAnotherSite(t *testing.T) {
 		a := victim.Do(http.MethodPost, "/login", strings.NewReader(url.Values{"username": {"eve"}, "password": {portal.Password}}.Encode()), http.Header{
 			"Content-Type": {"application/x-www-form-urlencoded"}, "Origin": {"https://evil.test"}, "Sec-Fetch-Site": {"cross-site"}})
 		if a.Status != http.StatusForbidden || victim.Cookie(portal.SessionCookie) != "" {
-			t.Errorf("cross-site sign-in: %s, cookie %q", portal.Summary(a), victim.Cookie(portal.SessionCookie))
+			t.Errorf("cross-site sign-in: %s, session cookie %q; want 403 and none", portal.Summary(a), victim.Cookie(portal.SessionCookie))
 		}
-		// Were it to happen all the same, the wizard says whose account it
-		// is, in words that the account's owner can't choose.
+		// If such a sign-in succeeded nevertheless, the wizard would say whose account it is,
+		// by the name, which the account's owner can't choose.
 		victim.SignIn("eve")
 		if a := victim.Post("/settings/profile", "display_name", "ada"); a.Status != http.StatusSeeOther {
-			t.Fatalf("display name: %s", portal.Summary(a))
+			t.Fatalf("change the display name: %s", portal.Summary(a))
 		}
 		wizard := victim.BeginEnroll()
 		if page := portal.VisibleText(victim.Get("/settings/security/authenticators/" + wizard.ID).Body); !strings.Contains(page, "eve") {
-			t.Error("the wizard doesn't say that the account is eve's: its display name is ada")
+			t.Error("the wizard of eve's account, whose display name is ada, doesn't mention eve")
 		}
 	})
 }
 
-// TestAttack62And83StaleSession: everything that changes how one signs in
-// needs a proof of the last ten minutes, and nothing but a proof extends them.
+// TestAttack62And83StaleSession checks that every change of how an account signs in needs a proof
+// from the last ten minutes, and that only a new proof extends this time.
 func TestAttack62And83StaleSession(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, phone := portal.WithTwoFactor(t, p, "ada")
@@ -182,11 +183,11 @@ func TestAttack62And83StaleSession(t *testing.T) {
 			t.Helper()
 			for what, change := range changes(phone.ID) {
 				if a := change(); a.Status != http.StatusSeeOther || !strings.HasPrefix(a.Location, "/reauthenticate?return=") {
-					t.Errorf("%s, %s: %s, want 303 to /reauthenticate", when, what, portal.Summary(a))
+					t.Errorf("%s %s: %s, want 303 to /reauthenticate", what, when, portal.Summary(a))
 				}
 			}
 			if after := portal.CountRows(t, p, tables); after != before {
-				t.Errorf("%s: something was changed: %d, was %d", when, after, before)
+				t.Errorf("%s, refused requests changed authenticators or backup codes: counts %d, were %d", when, after, before)
 			}
 		}
 		// Using a fresh session doesn't keep it fresh.
@@ -198,33 +199,33 @@ func TestAttack62And83StaleSession(t *testing.T) {
 		}
 		p.Clock.Move(time.Minute + time.Second)
 		refused("after ten minutes")
-		// The password alone, or the code alone, is half a proof.
+		// The password alone, or a code with a wrong password, isn't enough.
 		if a := b.Post("/reauthenticate", "password", portal.Password, "return", "/settings/security"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("reauthentication with the password only: %s", portal.Summary(a))
+			t.Errorf("reauthentication with the password only: %s, want 422", portal.Summary(a))
 		}
 		if a := b.Post("/reauthenticate", "password", "not the password at all", "code", phone.Code(0), "return", "/settings/security"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("reauthentication with a wrong password: %s", portal.Summary(a))
+			t.Errorf("reauthentication with a wrong password and a right code: %s, want 422", portal.Summary(a))
 		}
-		refused("after half a proof")
-		// The code wasn't looked at beside a wrong password: it still counts.
+		refused("after an incomplete reauthentication")
+		// With a wrong password the code wasn't compared, so it is still unused.
 		if a := b.Post("/reauthenticate", "password", portal.Password, "code", phone.Code(0), "return", "/settings/security"); a.Location != "/settings/security?notice=confirmed" {
-			t.Fatalf("reauthentication: %s", portal.Summary(a))
+			t.Fatalf("reauthentication with password and code: %s", portal.Summary(a))
 		}
-		// Nothing of before was carried out in the meantime.
+		// The reauthentication didn't carry out a refused change.
 		if after := portal.CountRows(t, p, tables); after != before {
-			t.Errorf("a form of before was carried out: %d, was %d", after, before)
+			t.Errorf("the reauthentication carried out a refused change: counts %d, were %d", after, before)
 		}
 		if a := b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", "Mine"); a.Location != "/settings/security?notice=renamed" {
-			t.Errorf("rename with a fresh proof: %s", portal.Summary(a))
+			t.Errorf("rename after the reauthentication: %s, want the notice renamed", portal.Summary(a))
 		}
 		// A newer proof of the password doesn't renew that of the code.
 		p.Clock.Move(9 * time.Minute)
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "another long password"); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("password with a fresh proof: %s", portal.Summary(a))
+			t.Fatalf("change the password with a fresh proof: %s", portal.Summary(a))
 		}
 		p.Clock.Move(time.Minute + time.Second)
 		if a := b.Post("/settings/security/disable"); !strings.HasPrefix(a.Location, "/reauthenticate?return=") {
-			t.Errorf("disable with a fresh password and a code of before: %s", portal.Summary(a))
+			t.Errorf("disable with a fresh proof of the password and a stale one of the code: %s, want /reauthenticate", portal.Summary(a))
 		}
 		if a := b.Post("/reauthenticate", "password", "another long password", "code", phone.Code(0), "return", "/"); a.Status != http.StatusSeeOther {
 			t.Fatalf("reauthentication: %s", portal.Summary(a))
@@ -234,7 +235,7 @@ func TestAttack62And83StaleSession(t *testing.T) {
 		copied := p.Browser(t)
 		copied.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
 		if a := copied.Post("/settings/security/disable"); !strings.HasPrefix(a.Location, "/reauthenticate?return=") {
-			t.Errorf("disable with a copied cookie: %s", portal.Summary(a))
+			t.Errorf("disable with a copied cookie: %s, want /reauthenticate", portal.Summary(a))
 		}
 	})
 }
@@ -274,28 +275,28 @@ func TestAttack63ForeignIDs(t *testing.T) {
 			}
 			wantStatus, wantLocation, wantBody := ask(r, "AAAAAAAAAAAAAAAAAAAA")
 			if wantStatus == http.StatusOK {
-				t.Errorf("%s %s: 200 for an id of nobody", r.Method, r.Path)
+				t.Errorf("%s %s with an unknown id: 200, want a refusal", r.Method, r.Path)
 			}
 			for what, id := range map[string]string{"authenticator": phone.ID, "wizard": wizard.ID, "session": found[1], "pass": passID, "account": "ada"} {
 				if status, location, body := ask(r, id); status != wantStatus || location != wantLocation || body != wantBody {
-					t.Errorf("%s %s with the id of ada's %s: %d %s, want %d %s as for nobody's", r.Method, r.Path, what, status, location, wantStatus, wantLocation)
+					t.Errorf("%s %s with the id of ada's %s: %d %s, want %d %s as for an unknown id", r.Method, r.Path, what, status, location, wantStatus, wantLocation)
 				}
 			}
-			// What is no id at all is no fault of ours (R23).
+			// An invalid id isn't an internal error (R23).
 			for _, id := range []string{"%00", "%ff", "%ff%fe", "A%00B", "%27%20OR%20%271%27=%271", "%2e%2e", "%0d%0a", strings.Repeat("A", 5000), "%f0%9f%92%a9"} {
 				if status, location, _ := ask(r, id); status >= 500 || status == http.StatusOK {
-					t.Errorf("%s %s with the id %.20s: %d %s", r.Method, r.Path, id, status, location)
+					t.Errorf("%s %s with the id %.20s: %d %s, want a refusal without 5xx", r.Method, r.Path, id, status, location)
 				}
 			}
 		}
 		if after := portal.CountRows(t, p, state); after != before {
-			t.Errorf("something of ada's was changed: %d, was %d", after, before)
+			t.Errorf("eve's requests changed ada's rows: counts %d, were %d", after, before)
 		}
 		if !ada.SignedIn() || !other.SignedIn() {
-			t.Error("a session of ada's ended")
+			t.Error("eve's requests ended a session of ada's")
 		}
 		if a := eve.Post("/settings/security/authenticators/"+evesPhone.ID+"/rename", "name", "Mine"); a.Location != "/settings/security?notice=renamed" {
-			t.Errorf("eve's own: %s", portal.Summary(a))
+			t.Errorf("rename of eve's own authenticator: %s, want the notice renamed", portal.Summary(a))
 		}
 	})
 }

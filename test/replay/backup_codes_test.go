@@ -1,6 +1,6 @@
 package replay
 
-// C. Backup codes.
+// Backup codes: single use, sets, and how they are shown and typed.
 
 import (
 	"fmt"
@@ -30,18 +30,18 @@ func TestAttack43BackupCodeWorksOnce(t *testing.T) {
 		same := b
 		same.SignIn("ada")
 		if a := same.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("used code, same browser: %s", portal.Summary(a))
+			t.Errorf("used code in the same browser: %s, want 422", portal.Summary(a))
 		}
 		p.Clock.Move(5 * time.Second)
 		other := portal.PendingSignIn(t, p, "ada")
 		other.Post("/login/backup-code", "backup_code", phone.Codes[0])
-		portal.CheckSignedIn(t, other, "used code, other browser", false)
+		portal.CheckSignedIn(t, other, "used code in another browser", false)
 		p.Clock.Move(5 * time.Second)
 		if a := b.Post("/reauthenticate", "password", portal.Password, "backup_code", phone.Codes[0], "return", "/"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("used code, reauthentication: %s", portal.Summary(a))
+			t.Errorf("reauthentication with a used code: %s, want 422", portal.Summary(a))
 		}
 		if n := portal.CountRows(t, p, portal.UnusedCodesOf, "ada"); n != 9 {
-			t.Errorf("%d codes are left, want 9", n)
+			t.Errorf("after one code was used, %d are left, want 9", n)
 		}
 		p.Clock.Move(5 * time.Second)
 		other.Post("/login/backup-code", "backup_code", phone.Codes[1])
@@ -57,12 +57,13 @@ func TestAttack43UsedCodeOnAnotherNode(t *testing.T) {
 	for i, p := range nodes {
 		b := portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
-		portal.CheckSignedIn(t, b, fmt.Sprint("one code, node ", i), i == 0)
+		portal.CheckSignedIn(t, b, fmt.Sprint("the same code on node ", i), i == 0)
 	}
 }
 
-// raceBackupCode gives one code from n browsers at once, spread over nodes.
-// The pace of backup codes is kept for each network, so each comes from its own.
+// raceBackupCode submits one code from n browsers at the same time, spread over nodes, and
+// fails the test unless one session opens. Each browser has its own network, since backup
+// codes are paced by network.
 func raceBackupCode(t *testing.T, nodes []*portal.Portal, n int) {
 	t.Helper()
 	_, phone := portal.WithTwoFactor(t, nodes[0], "ada")
@@ -83,13 +84,13 @@ func raceBackupCode(t *testing.T, nodes []*portal.Portal, n int) {
 		return fmt.Sprint(a.Status)
 	})
 	if got["session"] != 1 || got["session"]+got["422"]+got["429"]+got["503"] != n {
-		t.Errorf("got %v, want one session and refusals", got)
+		t.Errorf("one code from %d browsers at once: %v, want one session and refusals", n, got)
 	}
 	if after := portal.CountRows(t, nodes[0], portal.SessionsOfQuery, "ada"); after != before+1 {
 		t.Errorf("sessions: %d before the race, %d after, want one more", before, after)
 	}
 	if left := portal.CountRows(t, nodes[0], portal.UnusedCodesOf, "ada"); left != 9 {
-		t.Errorf("%d codes are left, want 9", left)
+		t.Errorf("after the race, %d codes are left, want 9", left)
 	}
 }
 
@@ -110,7 +111,7 @@ func TestAttack46BackupCodeOfAnotherAccount(t *testing.T) {
 		b.Post("/login/backup-code", "backup_code", eve.Codes[0])
 		portal.CheckSignedIn(t, b, "eve's backup code for ada", false)
 		if n := portal.CountRows(t, p, portal.UnusedCodesOf, "eve"); n != 10 {
-			t.Errorf("eve has %d codes left, want 10", n)
+			t.Errorf("after one was tried for ada, eve has %d codes, want 10", n)
 		}
 		b = portal.PendingSignIn(t, p, "eve")
 		b.Post("/login/backup-code", "backup_code", eve.Codes[0])
@@ -129,15 +130,15 @@ func TestAttack48NoCodesBeforeTwoFactor(t *testing.T) {
 			}
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM backup_codes`); n != 0 {
-			t.Errorf("%d codes remain", n)
+			t.Errorf("the refused requests stored %d codes, want none", n)
 		}
 		b.Enroll("Phone")
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM backup_codes`); n != 10 {
 			t.Errorf("%d codes after the enrolment, want 10", n)
 		}
-		// What was refused didn't use up the three sets an hour.
+		// The refused requests don't count towards the three sets an hour.
 		if a := b.Post("/settings/security/backup-codes"); len(portal.ShownCodes(a.Body)) != 10 {
-			t.Errorf("first new set after refused ones: %s", portal.Summary(a))
+			t.Errorf("first new set after refused requests: %s, want ten codes", portal.Summary(a))
 		}
 	})
 }
@@ -146,20 +147,20 @@ func TestAttack49CodesDieWithTwoFactor(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, before := portal.WithTwoFactor(t, p, "ada")
 		if a := b.Post("/settings/security/disable"); a.Location != "/settings/security?notice=disabled" {
-			t.Fatalf("disable: %s", portal.Summary(a))
+			t.Fatalf("disable two-factor authentication: %s", portal.Summary(a))
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM backup_codes`); n != 0 {
-			t.Errorf("%d codes outlive two-factor authentication", n)
+			t.Errorf("after two-factor authentication was disabled, %d codes are left, want none", n)
 		}
 		again := b.Enroll("Phone")
 		pending := portal.PendingSignIn(t, p, "ada")
 		for _, code := range before.Codes {
 			pending.Post("/login/backup-code", "backup_code", code)
-			portal.CheckSignedIn(t, pending, "code of before", false)
+			portal.CheckSignedIn(t, pending, "code of the set that ended with two-factor authentication", false)
 			p.Clock.Move(5 * time.Second)
 		}
 		pending.Post("/login/backup-code", "backup_code", again.Codes[9])
-		portal.CheckSignedIn(t, pending, "code of now", true)
+		portal.CheckSignedIn(t, pending, "code of the current set", true)
 	})
 }
 
@@ -168,7 +169,7 @@ func TestAttack49NewSetEndsTheOld(t *testing.T) {
 		b, phone := portal.WithTwoFactor(t, p, "ada")
 		newer := portal.ShownCodes(b.Post("/settings/security/backup-codes").Body)
 		if len(newer) != 10 {
-			t.Fatalf("got %d new codes", len(newer))
+			t.Fatalf("got %d new codes, want 10", len(newer))
 		}
 		pending := portal.PendingSignIn(t, p, "ada")
 		pending.Post("/login/backup-code", "backup_code", phone.Codes[0])
@@ -190,7 +191,7 @@ func TestAttack50SetsOfCodes(t *testing.T) {
 		}
 		for _, code := range set.Codes {
 			if seen[code] {
-				t.Fatalf("code %s came twice", code)
+				t.Fatalf("code %s occurs twice in 1,000 sets", code)
 			}
 			seen[code] = true
 			for _, r := range code {
@@ -198,16 +199,16 @@ func TestAttack50SetsOfCodes(t *testing.T) {
 			}
 		}
 	}
-	// 12 of 32 symbols are 60 bits, if each is as likely as the others: of
-	// 120,000 symbols 3,750 ± 61 of each.
+	// 12 symbols out of 32 are 60 bits if all symbols are equally likely: each then occurs
+	// 3,750 ± 61 times among 120,000.
 	for _, r := range "0123456789ABCDEFGHJKMNPQRSTVWXYZ" {
 		if n := symbols[r]; n < 3300 || n > 4200 {
-			t.Errorf("symbol %c came %d times of 120,000", r, n)
+			t.Errorf("symbol %c occurs %d times among 120,000, want about 3,750", r, n)
 		}
 		delete(symbols, r)
 	}
 	if symbols['-'] != 20000 || len(symbols) != 1 {
-		t.Errorf("other signs in the codes: %v", symbols)
+		t.Errorf("other symbols in the codes: %v, want 20,000 dashes alone", symbols)
 	}
 }
 
@@ -216,23 +217,23 @@ func TestAttack50StoredCodesAreSealed(t *testing.T) {
 		_, ada := portal.WithTwoFactor(t, p, "ada")
 		portal.WithTwoFactor(t, p, "eve")
 		if salts := portal.CountRows(t, p, `SELECT COUNT(DISTINCT salt) FROM backup_codes`); salts != 2 {
-			t.Errorf("two sets have %d salts", salts)
+			t.Errorf("two sets have %d salts, want 2", salts)
 		}
 		if hashes := portal.CountRows(t, p, `SELECT COUNT(DISTINCT hash) FROM backup_codes`); hashes != 20 {
-			t.Errorf("20 codes have %d sealed hashes", hashes)
+			t.Errorf("20 codes have %d sealed hashes, want 20", hashes)
 		}
 		code := strings.ReplaceAll(ada.Codes[0], "-", "")
 		for _, column := range []string{"id", "salt", "hash"} {
 			stored := `CAST(` + column + ` AS TEXT)`
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM backup_codes WHERE `+stored+` LIKE '%`+code+`%' OR `+stored+` LIKE '%`+ada.Codes[0]+`%'`); n != 0 {
-				t.Errorf("column %s holds a code", column)
+				t.Errorf("column %s contains a code in clear text", column)
 			}
 		}
 	})
 }
 
-// TestAttack51CodesAreShownOnce covers 54 too: nothing but the one answer, a
-// page that isn't kept, ever carries a code.
+// TestAttack51And54CodesAreShownOnce checks that only the answer that creates a set shows its
+// codes, and that no cache may store this answer.
 func TestAttack51And54CodesAreShownOnce(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -247,24 +248,24 @@ func TestAttack51And54CodesAreShownOnce(t *testing.T) {
 		for what, a := range map[string]portal.Answer{"first set": first, "new set": second} {
 			codes := portal.ShownCodes(a.Body)
 			if a.Status != http.StatusOK || len(codes) != 10 {
-				t.Fatalf("%s: %s with %d codes", what, portal.Summary(a), len(codes))
+				t.Fatalf("%s: %s with %d codes, want 200 with 10", what, portal.Summary(a), len(codes))
 			}
 			if got := a.Header.Get("Cache-Control"); got != "no-store" {
 				t.Errorf("%s: Cache-Control %q, want no-store", what, got)
 			}
 			if a.Header.Get("ETag") != "" || a.Header.Get("Last-Modified") != "" {
-				t.Errorf("%s can be asked for again by its validator", what)
+				t.Errorf("%s: the page has an ETag or a Last-Modified header, by which a cache could ask for it again", what)
 			}
 			all = append(all, codes...)
-			// In the list and in the download, which is no request.
+			// Each code is in the list and in the download, which is a data: URL.
 			for _, code := range codes {
 				if n := strings.Count(a.Body, code); n != 2 {
-					t.Errorf("%s: a code stands %d times on the page, want twice", what, n)
+					t.Errorf("%s: a code is on the page %d times, want twice", what, n)
 				}
 			}
 			for _, link := range portal.LinksOn(a.Body) {
 				if portal.OneBackupCode.MatchString(link) && !strings.HasPrefix(link, "data:text/plain") {
-					t.Errorf("%s: a code in the address %s", what, link)
+					t.Errorf("%s: the page has a link with a code in its URL: %s", what, link)
 				}
 			}
 		}
@@ -286,9 +287,9 @@ func TestAttack51And54CodesAreShownOnce(t *testing.T) {
 				t.Errorf("GET %s: %s, want 303 to the Security tab", path, portal.Summary(a))
 			}
 		}
-		// The confirming form once more, as a reload sends it.
+		// A reload of the page sends the confirming form a second time.
 		if a := b.Post(confirm, "code", phone.Code(0), "name", "Phone"); a.Location != "/settings/security?notice=already_confirmed" {
-			t.Errorf("confirming again: %s", portal.Summary(a))
+			t.Errorf("confirm a second time: %s, want a notice that it is confirmed already", portal.Summary(a))
 		}
 		other := portal.PendingSignIn(t, p, "ada")
 		shows("the form for a backup code", other.Get("/login/backup-code"))
@@ -325,7 +326,7 @@ func TestAttack52WaysOfTyping(t *testing.T) {
 			"I for 1":        func(c string) string { return strings.ReplaceAll(c, "1", "I") },
 			"l for 1":        func(c string) string { return strings.ReplaceAll(c, "1", "l") },
 		}
-		// Each code is used in one form, then in all the others.
+		// Use a code in one form; then it must be refused in all forms.
 		for what, form := range forms {
 			code := ""
 			switch {
@@ -348,7 +349,7 @@ func TestAttack52WaysOfTyping(t *testing.T) {
 			}
 			p.Clock.Move(5 * time.Second)
 		}
-		// What isn't twelve symbols isn't compared, and so not paced.
+		// Input that isn't twelve symbols isn't compared, so it isn't paced either.
 		pending := portal.PendingSignIn(t, p, "ada")
 		for _, typed := range []string{
 			"", zero[:13], zero + "0", zero + "-" + one, "U" + zero[1:], "Ａ" + zero[1:], zero + "\x00", "\n" + zero, zero + "%", strings.Repeat("-", 60) + zero,
@@ -373,18 +374,18 @@ func TestAttack53LastCode(t *testing.T) {
 		for _, path := range []string{"/", "/settings/profile", "/settings/sessions"} {
 			page := b.Get(path).Body
 			if !strings.Contains(portal.VisibleText(page), "You have no backup codes left.") || !strings.Contains(page, `href="/settings/security#new-codes"`) {
-				t.Errorf("%s doesn't lead to new codes", path)
+				t.Errorf("with no code left, %s doesn't say so or has no link to new codes", path)
 			}
 		}
-		// The authenticator still opens, and still is asked for.
+		// The authenticator app still works, and the sign-in still asks for it.
 		p.Clock.Move(time.Minute)
 		pending := portal.PendingSignIn(t, p, "ada")
 		if strings.Contains(pending.Get("/login/code").Body, "/login/backup-code") {
-			t.Error("the form offers a backup code where there is none")
+			t.Error("with no code left, the code page offers to enter a backup code")
 		}
 		pending.Post("/login/backup-code", "backup_code", phone.Codes[9])
-		portal.CheckSignedIn(t, pending, "used last code", false)
+		portal.CheckSignedIn(t, pending, "the last code a second time", false)
 		pending.Post("/login/code", "code", phone.Code(0))
-		portal.CheckSignedIn(t, pending, "code of the authenticator", true)
+		portal.CheckSignedIn(t, pending, "code of the authenticator app", true)
 	})
 }

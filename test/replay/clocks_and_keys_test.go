@@ -1,6 +1,6 @@
 package replay
 
-// B. TOTP verification where a clock or a key is wrong.
+// The verification of codes with a wrong clock or a wrong key.
 
 import (
 	"context"
@@ -33,9 +33,9 @@ func TestAttack39ClockSetBack(t *testing.T) {
 		b.Post("/login/code", "code", used)
 		portal.CheckSignedIn(t, b, "used code after the clock was set back", false)
 		b.Post("/login/code", "code", phone.Code(0))
-		portal.CheckSignedIn(t, b, "fresh code of a time before the last step", false)
+		portal.CheckSignedIn(t, b, "unused code of a step before the last used one", false)
 		b.Post("/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period))
-		portal.CheckSignedIn(t, b, "two fresh codes of a time before the last step", false)
+		portal.CheckSignedIn(t, b, "two unused codes of steps before the last used one", false)
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
 		portal.CheckSignedIn(t, b, "backup code", true)
 	})
@@ -52,10 +52,10 @@ func TestAttack41NodeWithAFastClock(t *testing.T) {
 		for i, n := range order {
 			b := portal.PendingSignIn(t, nodes[n], "ada")
 			b.Post("/login/code", "code", code)
-			portal.CheckSignedIn(t, b, "one code on two nodes", i == 0)
+			portal.CheckSignedIn(t, b, "the same code on two nodes", i == 0)
 		}
 	}
-	// At once, on both.
+	// On both nodes at the same time.
 	portal.MoveAll(nodes, 10*time.Minute)
 	code := phone.Code(0)
 	browsers := []*portal.Browser{portal.PendingSignIn(t, nodes[0], "ada"), portal.PendingSignIn(t, nodes[1], "ada")}
@@ -67,12 +67,13 @@ func TestAttack41NodeWithAFastClock(t *testing.T) {
 		return "none"
 	})
 	if got["session"] != 1 {
-		t.Errorf("got %v, want one session", got)
+		t.Errorf("one code on two nodes at once: %v, want one session", got)
 	}
 }
 
-// A node whose clock is far from the database's would take codes that all others
-// refuse.
+// TestAttack41FarFromTheDatabasesClock checks that a node whose clock is far from the database's
+// accepts no codes, since it would accept some that all other nodes refuse, and that it says
+// so.
 func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 	t.Parallel()
 	for _, engine := range testkit.Engines {
@@ -86,7 +87,7 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 			_, phone := portal.WithTwoFactor(t, p, "ada")
 			for _, test := range []struct {
 				ahead              time.Duration
-				taken              bool
+				accepted           bool
 				ready, page, gauge string
 			}{
 				{5 * time.Second, true, "", "", "5"},
@@ -100,24 +101,24 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 				testkit.Check(t, p.WatchClock(t.Context()))
 				b := portal.PendingSignIn(t, p, "ada")
 				a := b.Post("/login/code", "code", phone.Code(0))
-				portal.CheckSignedIn(t, b, test.ahead.String(), test.taken)
-				if !test.taken {
+				portal.CheckSignedIn(t, b, "code with the clock ahead by "+test.ahead.String(), test.accepted)
+				if !test.accepted {
 					if !strings.Contains(portal.VisibleText(a.Body), "this server’s clock is wrong") {
-						t.Errorf("%v: the page doesn't say why", test.ahead)
+						t.Errorf("clock ahead by %v: the page doesn't say why the code is refused", test.ahead)
 					}
 					b.Post("/login/backup-code", "backup_code", phone.Codes[0])
 					portal.CheckSignedIn(t, b, "backup code", true)
 					phone.Codes = phone.Codes[1:]
 				}
 				ready, page := operator.Get("/readyz"), portal.VisibleText(operator.Get("/settings/profile").Body)
-				if (ready.Status == http.StatusOK) != test.taken || !strings.Contains(ready.Body, test.ready) {
-					t.Errorf("%v: readyz %d %s", test.ahead, ready.Status, ready.Body)
+				if (ready.Status == http.StatusOK) != test.accepted || !strings.Contains(ready.Body, test.ready) {
+					t.Errorf("clock ahead by %v: readyz answers %d %s, want ready: %v, with %q", test.ahead, ready.Status, ready.Body, test.accepted, test.ready)
 				}
 				if !strings.Contains(page, test.page) || strings.Contains(page, "differs from the database") != (test.page != "") {
-					t.Errorf("%v: the operator isn't told what is so", test.ahead)
+					t.Errorf("clock ahead by %v: the operator's page doesn't have the notice %q, or has one that it shouldn't", test.ahead, test.page)
 				}
 				if got := portal.Scrape(t, metrics); !strings.Contains(got, "\nsallyport_clock_ahead_of_database_seconds "+test.gauge+"\n") {
-					t.Errorf("%v: the metric says something else", test.ahead)
+					t.Errorf("clock ahead by %v: sallyport_clock_ahead_of_database_seconds isn't %s", test.ahead, test.gauge)
 				}
 			}
 			if logs := p.Logs.String(); !strings.Contains(logs, "it refuses codes from authenticator apps") || !strings.Contains(logs, "synchronize both with a time server") {
@@ -134,7 +135,8 @@ func TestAttack42LostKey(t *testing.T) {
 		before := portal.CountRows(t, p, portal.SessionsOfQuery, "ada")
 		right := p.Login.Ring
 
-		// The secrets that are left don't open: never "no second factor".
+		// Without the key the secrets can't be opened. That must never count as an account
+		// without a second factor.
 		p.Login.Ring = secret.NewRing()
 		for what, a := range map[string]portal.Answer{
 			"code":        pending.Post("/login/code", "code", phone.Code(0)),
@@ -148,10 +150,10 @@ func TestAttack42LostKey(t *testing.T) {
 			}
 		}
 		if page := portal.VisibleText(signedIn.Get("/settings/security").Body); !strings.Contains(page, "Disable two-factor authentication") {
-			t.Error("with a lost key two-factor authentication looks off")
+			t.Error("with a lost key, the page shows two-factor authentication as disabled")
 		}
 		if after := portal.CountRows(t, p, portal.SessionsOfQuery, "ada"); after != before {
-			t.Errorf("sessions: %d before, %d after", before, after)
+			t.Errorf("sessions: %d before, %d after, want the same number", before, after)
 		}
 		p.Login.Ring = right
 		pending.Post("/login/code", "code", phone.Code(0))
@@ -165,7 +167,7 @@ func TestAttack42LostKeyAtStart(t *testing.T) {
 		dir := t.TempDir()
 		environ := []string{"SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_DATABASE=" + p.Config.Database.Reveal()}
 		if p.Config.Database.Reveal() == "" {
-			// SQLite's file lies beside the key ring: take the ring away.
+			// SQLite's file is in the same directory as the key ring, so move the ring away.
 			environ = []string{"SALLYPORT_DATA_DIR=" + p.Config.DataDir}
 			dir = p.Config.DataDir
 			testkit.MoveFile(t, filepath.Join(dir, "keyring"), filepath.Join(dir, "keyring.away"))
@@ -183,13 +185,13 @@ func TestAttack42LostKeyAtStart(t *testing.T) {
 			return err.Error()
 		}
 		if got := open(); !strings.Contains(got, "there is no key ring at "+dir) {
-			t.Errorf("without a key ring: %s", got)
+			t.Errorf("open a database without its key ring: %s", got)
 		}
 		if _, err := secret.CreateRing(filepath.Join(dir, "keyring")); err != nil {
 			t.Fatal(err)
 		}
 		if got := open(); !strings.Contains(got, "is not the one that this database was written with") {
-			t.Errorf("with another key ring: %s", got)
+			t.Errorf("open a database with another key ring: %s", got)
 		}
 	})
 }

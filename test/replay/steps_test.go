@@ -1,6 +1,6 @@
 package replay
 
-// B. TOTP verification: which steps open, and each once.
+// Which time steps are accepted, and that each is accepted once.
 
 import (
 	"net/http"
@@ -60,14 +60,14 @@ func TestAttack28ReplayOfTheSameStep(t *testing.T) {
 		same := b
 		same.SignIn("ada")
 		if a := same.Post("/login/code", "code", used); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("same browser: %s, want 422", portal.Summary(a))
+			t.Errorf("used code in the same browser: %s, want 422", portal.Summary(a))
 		}
 		for range 6 { // more than the budget of wrong codes
 			other := portal.PendingSignIn(t, p, "ada")
 			other.Post("/login/code", "code", used)
-			portal.CheckSignedIn(t, other, "other browser", false)
+			portal.CheckSignedIn(t, other, "used code in another browser", false)
 			if !strings.Contains(portal.VisibleText(other.Post("/login/code", "code", used).Body), "already used") {
-				t.Errorf("a used code isn't called one: %s", portal.Summary(other.Last))
+				t.Errorf("used code in another browser: %s, and the page doesn't say that it was used", portal.Summary(other.Last))
 			}
 		}
 		pair := portal.PendingSignIn(t, p, "ada")
@@ -85,15 +85,15 @@ func TestAttack28ReplayOfTheSameStep(t *testing.T) {
 			t.Error("reauthentication with a used code changed the session")
 		}
 		if after := portal.CountRows(t, p, portal.SessionsOfQuery, "ada"); after != before {
-			t.Errorf("sessions: %d before the replays, %d after", before, after)
+			t.Errorf("sessions: %d before the replays, %d after, want the same number", before, after)
 		}
 		if n := portal.EventCounts(t, p)["code_reused:refused"]; n < 7 {
 			t.Errorf("got %d events code_reused, want one for each replay", n)
 		}
 		if !strings.Contains(portal.VisibleText(b.Get("/settings/activity").Body), "a code that was already used") {
-			t.Error("the owner isn't told of the replay")
+			t.Error("the owner's activity doesn't mention the replays")
 		}
-		// Replays cost nothing, so one fresh code is still looked at.
+		// Replays cost nothing, so a fresh code is still compared.
 		again := portal.PendingSignIn(t, p, "ada")
 		again.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, again, "fresh code after the replays", true)
@@ -109,10 +109,10 @@ func TestAttack28ReplayOnAnotherNode(t *testing.T) {
 	first.Post("/login/code", "code", phone.Code(0))
 	portal.CheckSignedIn(t, first, "fresh code", true)
 	second.Post("/login/code", "code", phone.Code(0))
-	portal.CheckSignedIn(t, second, "same code on the other node", false)
+	portal.CheckSignedIn(t, second, "the same code on the other node", false)
 	portal.MoveAll(nodes, totp.Period)
 	second.Post("/login/code", "code", phone.Code(0))
-	portal.CheckSignedIn(t, second, "next code on the other node", true)
+	portal.CheckSignedIn(t, second, "the next code on the other node", true)
 }
 
 func TestAttack29OlderStepAfterNewer(t *testing.T) {
@@ -128,12 +128,12 @@ func TestAttack29OlderStepAfterNewer(t *testing.T) {
 		portal.CheckSignedIn(t, b, "older code, never used", false)
 		p.Clock.Move(2 * totp.Period)
 		b.Post("/login/code", "code", phone.Code(-totp.Period))
-		portal.CheckSignedIn(t, b, "older code where no newer one was used", true)
+		portal.CheckSignedIn(t, b, "previous code, with no newer one used", true)
 	})
 }
 
-// raceCode gives the same right code from n browsers at once, spread over
-// nodes, and fails the test unless exactly one session comes of it.
+// raceCode submits the same right code from n browsers at the same time, spread over nodes,
+// each in its own attempt or all in the same one. It fails the test unless one session opens.
 func raceCode(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 	t.Helper()
 	_, phone := portal.WithTwoFactor(t, nodes[0], "ada")
@@ -160,11 +160,11 @@ func raceCode(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 		return portal.Summary(a)
 	})
 	if got["session"] != 1 {
-		t.Errorf("got %v, want one session", got)
+		t.Errorf("one code from %d browsers at once: %v, want one session", n, got)
 	}
 	for answer := range got {
 		if answer != "session" && !strings.HasPrefix(answer, "422") && !strings.HasPrefix(answer, "503") && answer != "303 /login?notice=expired" {
-			t.Errorf("got an answer %q", answer)
+			t.Errorf("unexpected answer %q, want 422, 503 or an expired attempt", answer)
 		}
 	}
 	if after := portal.CountRows(t, nodes[0], portal.SessionsOfQuery, "ada"); after != before+1 {
