@@ -1,6 +1,6 @@
 package sessions
 
-// E. Sessions: the cookies.
+// The cookies of sessions and attempts.
 
 import (
 	"net/http"
@@ -15,11 +15,11 @@ func TestAttack73PlantedCookies(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		p.AddAccount(t, "eve")
-		// The one cookie that a stranger gets says that cookies work, the same for everybody:
-		// there is nothing in it that a sign-in could adopt.
+		// A client without a session gets only a cookie that shows that cookies work. It is
+		// the same for all clients, so a sign-in can't adopt anything from it.
 		for _, line := range p.Browser(t).Get("/login").Header["Set-Cookie"] {
 			if !strings.HasPrefix(line, "sallyport-cookies=1;") {
-				t.Errorf("a cookie before any password: %s", line)
+				t.Errorf("unexpected cookie before the sign-in: %s", line)
 			}
 		}
 		eve := p.Browser(t)
@@ -31,18 +31,19 @@ func TestAttack73PlantedCookies(t *testing.T) {
 			b.SetCookie(portal.AttemptCookie, planted)
 			b.SignIn("ada")
 			if got := b.Cookie(portal.SessionCookie); got == "" || got == planted {
-				t.Errorf("%s: the planted token was adopted", what)
+				t.Errorf("sign-in with a planted token (%s): the session has the token %.4s…, want a new one", what, got)
 			}
 			thief := p.Browser(t)
 			thief.SetCookie(portal.SessionCookie, planted)
 			if thief.SignedIn() {
-				t.Errorf("%s: the planted token opens something", what)
+				t.Errorf("the planted token (%s) opens a session", what)
 			}
 			if page := portal.VisibleText(b.Get("/settings/profile").Body); !strings.Contains(page, "ada") || strings.Contains(page, "eve") {
-				t.Errorf("%s: the session isn't ada's", what)
+				t.Errorf("sign-in with a planted token (%s): the profile page doesn't show ada's account alone", what)
 			}
 		}
-		// Two cookies of one name: nobody knows whose, so nobody is signed in.
+		// With two cookies of one name the portal can't know which one is right, so it accepts
+		// neither.
 		ada := p.Browser(t)
 		ada.SignIn("ada")
 		eve = p.Browser(t)
@@ -53,16 +54,17 @@ func TestAttack73PlantedCookies(t *testing.T) {
 			"ada's and eve's": one + "; " + two, "eve's and ada's": two + "; " + one, "ada's twice": one + "; " + one, "ada's and junk": one + "; " + portal.SessionCookie + "=x",
 		} {
 			if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {cookies}}, ""); a.Status != http.StatusSeeOther {
-				t.Errorf("%s: %s, want the sign-in page", what, portal.Summary(a))
+				t.Errorf("two session cookies, %s: %s, want the sign-in page", what, portal.Summary(a))
 			}
 		}
 		if a := portal.ToListener(t, p, http.MethodGet, "/", host, http.Header{"Cookie": {one}}, ""); a.Status != http.StatusOK {
-			t.Errorf("ada's alone: %s", portal.Summary(a))
+			t.Errorf("ada's session cookie alone: %s, want 200", portal.Summary(a))
 		}
 	})
 }
 
-// TestAttack73HostPrefix: on https no sibling host can plant a cookie.
+// TestAttack73HostPrefix checks that on HTTPS the cookies have the prefix __Host-, so that no
+// sibling host can plant one.
 func TestAttack73HostPrefix(t *testing.T) {
 	t.Parallel()
 	const host = "auth.example.test"
@@ -79,7 +81,7 @@ func TestAttack73HostPrefix(t *testing.T) {
 		parts := strings.Split(set, "; ")
 		if !strings.HasPrefix(set, "__Host-sallyport") || !slices.Contains(parts, "Secure") || !slices.Contains(parts, "HttpOnly") ||
 			!slices.Contains(parts, "SameSite=Lax") || !slices.Contains(parts, "Path=/") || strings.Contains(set, "Domain") {
-			t.Errorf("cookie %s", set)
+			t.Errorf("cookie %s, want the prefix __Host-sallyport, Secure, HttpOnly, SameSite=Lax, Path=/ and no Domain", set)
 		}
 		if value, ok := strings.CutPrefix(parts[0], "__Host-sallyport="); ok {
 			token = value
@@ -94,7 +96,7 @@ func TestAttack73HostPrefix(t *testing.T) {
 		}
 	}
 	if got := a.Header.Get("Strict-Transport-Security"); !strings.HasPrefix(got, "max-age=") {
-		t.Errorf("Strict-Transport-Security %q", got)
+		t.Errorf("Strict-Transport-Security %q, want a max-age", got)
 	}
 }
 
@@ -124,31 +126,31 @@ func TestAttack84CookieJunk(t *testing.T) {
 		}
 		for _, value := range junk(session) {
 			if a := get("/", portal.SessionCookie+"="+value); a.Status != http.StatusSeeOther && a.Status != http.StatusBadRequest {
-				t.Errorf("session cookie %.30q: %s", value, portal.Summary(a))
+				t.Errorf("session cookie %.30q: %s, want 303 or 400", value, portal.Summary(a))
 			}
 		}
 		for _, value := range junk(attempt) {
 			if a := get("/login/code", portal.AttemptCookie+"="+value); a.Location != p.Base+"/login?notice=expired" && a.Status != http.StatusBadRequest {
-				t.Errorf("attempt cookie %.30q: %s", value, portal.Summary(a))
+				t.Errorf("attempt cookie %.30q: %s, want an expired attempt or 400", value, portal.Summary(a))
 			}
 		}
 		if a := get("/", strings.Repeat(portal.SessionCookie+"="+session+"; ", 50)+"x=y"); a.Status != http.StatusSeeOther {
-			t.Errorf("fifty cookies: %s", portal.Summary(a))
+			t.Errorf("fifty session cookies: %s, want 303", portal.Summary(a))
 		}
 		for what, cookie := range map[string]string{"0 byte": session + "\x00", "line break": session + "\r\n x", "escape": "\x1b" + session} {
 			answer := portal.RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+host+"\r\nCookie: "+portal.SessionCookie+"="+cookie+"\r\nConnection: close\r\n\r\n")
 			if !strings.HasPrefix(answer, "HTTP/1.1 400") && !strings.HasPrefix(answer, "HTTP/1.1 303") {
-				t.Errorf("%s in the cookie: %.40s", what, answer)
+				t.Errorf("%s in the session cookie: %.40s, want 400 or 303", what, answer)
 			}
 		}
 		if a := get("/", "x="+strings.Repeat("A", 64<<10)+"; "+portal.SessionCookie+"="+session); a.Status != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("64 KiB of cookies: %s", portal.Summary(a))
+			t.Errorf("64 KiB of cookies: %s, want 431", portal.Summary(a))
 		}
 		if a := get("/", portal.SessionCookie+"="+session); a.Status != http.StatusOK {
-			t.Errorf("the right cookie: %s", portal.Summary(a))
+			t.Errorf("the right session cookie: %s, want 200", portal.Summary(a))
 		}
 		if a := get("/login/code", portal.AttemptCookie+"="+attempt); a.Status != http.StatusOK {
-			t.Errorf("the right attempt cookie: %s", portal.Summary(a))
+			t.Errorf("the right attempt cookie: %s, want 200", portal.Summary(a))
 		}
 	})
 }

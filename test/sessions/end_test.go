@@ -1,6 +1,6 @@
 package sessions
 
-// E. Sessions: how they end.
+// How sessions end.
 
 import (
 	"context"
@@ -25,17 +25,17 @@ func TestAttack80SignOut(t *testing.T) {
 		tab.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
 			if a := b.Do(method, "/logout", nil, nil); !portal.OneOf(a.Status, http.StatusNotFound, http.StatusMethodNotAllowed) {
-				t.Errorf("%s /logout: %s", method, portal.Summary(a))
+				t.Errorf("%s /logout: %s, want 404 or 405", method, portal.Summary(a))
 			}
 		}
 		if !tab.SignedIn() {
-			t.Fatal("a GET signed out")
+			t.Fatal("a request other than POST ended the session")
 		}
 		if a := b.Post("/logout"); a.Location != "/login?notice=signed_out" || b.Cookie(portal.SessionCookie) != "" {
-			t.Errorf("sign-out: %s", portal.Summary(a))
+			t.Errorf("sign-out: %s, want the notice signed_out and no session cookie", portal.Summary(a))
 		}
 		if tab.SignedIn() {
-			t.Error("the cookie works after the sign-out")
+			t.Error("after the sign-out, a copy of the session cookie still works")
 		}
 		if !other.SignedIn() {
 			t.Error("the sign-out ended another session")
@@ -43,7 +43,8 @@ func TestAttack80SignOut(t *testing.T) {
 	})
 }
 
-// TestAttack80And81OnAnotherNode: what ends on one node has ended on all.
+// TestAttack80And81OnAnotherNode checks that a session that ends on one node has ended on the
+// other node too.
 func TestAttack80And81OnAnotherNode(t *testing.T) {
 	t.Parallel()
 	nodes := portal.StartNodes(t, 2)
@@ -52,7 +53,7 @@ func TestAttack80And81OnAnotherNode(t *testing.T) {
 		copied := nodes[1].Browser(t)
 		copied.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
 		if !copied.SignedIn() {
-			t.Fatal("the session doesn't count on the other node")
+			t.Fatal("the other node doesn't accept the session")
 		}
 		return copied
 	}
@@ -85,7 +86,7 @@ func TestAttack80And81OnAnotherNode(t *testing.T) {
 		copied := there(b)
 		end(b)
 		if copied.SignedIn() {
-			t.Errorf("%s: the session still counts on the other node", what)
+			t.Errorf("after %s, the other node still accepts the session", what)
 		}
 	}
 }
@@ -95,8 +96,8 @@ func TestAttack81WhatEnds(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
 		for what, c := range map[string]struct {
-			own, others bool // they live on
-			attempts    bool // and machine passes
+			own, others bool // whether these sessions stay open
+			attempts    bool // whether attempts and machine passes stay valid
 			do          func(b *portal.Browser, phone *portal.Phone, name string)
 		}{
 			"rename": {true, true, true, func(b *portal.Browser, phone *portal.Phone, _ string) {
@@ -143,34 +144,34 @@ func TestAttack81WhatEnds(t *testing.T) {
 			panels.OperatorsPass(t, p, account, panels.Radio, "/", "", "")
 			c.do(b, phone, name)
 			if b.Last.Status >= 400 {
-				t.Fatalf("%s: %s", what, portal.Summary(b.Last))
+				t.Fatalf("%s: %s, want success", what, portal.Summary(b.Last))
 			}
 			if got := b.SignedIn(); got != c.own {
-				t.Errorf("%s: own session lives %v, want %v", what, got, c.own)
+				t.Errorf("after %q, the session that made the change is open: %v, want %v", what, got, c.own)
 			}
 			for _, other := range others {
 				if got := other.SignedIn(); got != c.others {
-					t.Errorf("%s: another session lives %v, want %v", what, got, c.others)
+					t.Errorf("after %q, another session is open: %v, want %v", what, got, c.others)
 				}
 			}
-			// Where the others end, the own one has a new token.
+			// If the change ends other sessions, its own session gets a new token.
 			if got := copied.SignedIn(); got != (c.own && c.others) && what != "revoke others" {
-				t.Errorf("%s: a copy of the own cookie lives %v", what, got)
+				t.Errorf("after %q, a copy of the session cookie works: %v, want %v", what, got, !got)
 			}
 			if got := pending.Get("/login/code").Status == http.StatusOK; got != c.attempts {
-				t.Errorf("%s: an attempt of before lives %v, want %v", what, got, c.attempts)
+				t.Errorf("after %q, an earlier attempt is valid: %v, want %v", what, got, c.attempts)
 			}
 			left, err := pass.List(ctx, p.DB.Reader(), account.ID)
 			testkit.Check(t, err)
 			if got := len(left) > 0; got != c.attempts {
-				t.Errorf("%s: a machine pass lives %v, want %v", what, got, c.attempts)
+				t.Errorf("after %q, a machine pass is valid: %v, want %v", what, got, c.attempts)
 			}
 		}
 	})
 }
 
-// TestAttackR17Stamp: a session and an attempt of another stamp are dead, even
-// where their rows are there.
+// TestAttackR17Stamp checks that sessions and attempts with another security stamp than the
+// account's are refused, even while their rows exist.
 func TestAttackR17Stamp(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, phone := portal.WithTwoFactor(t, p, "ada")
@@ -179,7 +180,7 @@ func TestAttackR17Stamp(t *testing.T) {
 		testkit.Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT security_stamp FROM accounts`).Scan(&stamp))
 		portal.ChangeRows(t, p, `UPDATE accounts SET security_stamp = 'another'`)
 		if b.SignedIn() {
-			t.Error("a session of another stamp lives")
+			t.Error("a session with another stamp is accepted")
 		}
 		for _, r := range portal.Routes(t) {
 			if r.Needs == "Public" {
@@ -187,20 +188,20 @@ func TestAttackR17Stamp(t *testing.T) {
 			}
 			a := b.Do(r.Method, r.At(phone.ID), nil, http.Header{"Sec-Fetch-Site": {"same-origin"}})
 			if a.Status != http.StatusSeeOther || !strings.HasPrefix(a.Location, "/login?return=") {
-				t.Errorf("%s %s with a session of another stamp: %s", r.Method, r.Path, portal.Summary(a))
+				t.Errorf("%s %s in a session with another stamp: %s, want 303 to /login", r.Method, r.Path, portal.Summary(a))
 			}
 		}
-		for _, door := range []string{"/login/code", "/login/backup-code", "/login/new-password"} {
+		for _, form := range []string{"/login/code", "/login/backup-code", "/login/new-password"} {
 			one := p.Browser(t)
 			one.SetCookie(portal.AttemptCookie, pending.Cookie(portal.AttemptCookie))
-			a := one.Post(door, "code", phone.Code(0), "backup_code", phone.Codes[0], "new_password", "another long password")
+			a := one.Post(form, "code", phone.Code(0), "backup_code", phone.Codes[0], "new_password", "another long password")
 			if a.Location != "/login?notice=expired" {
-				t.Errorf("POST %s in an attempt of another stamp: %s", door, portal.Summary(a))
+				t.Errorf("POST %s in an attempt with another stamp: %s, want the notice expired", form, portal.Summary(a))
 			}
 		}
 		portal.ChangeRows(t, p, `UPDATE accounts SET security_stamp = $1`, stamp)
 		pending.Post("/login/code", "code", phone.Code(0))
-		portal.CheckSignedIn(t, pending, "the attempt under its own stamp", true)
+		portal.CheckSignedIn(t, pending, "code in the attempt once the stamp is its own again", true)
 	})
 }
 
@@ -210,7 +211,7 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 		idle, steady := p.Browser(t), p.Browser(t)
 		idle.SignIn("ada")
 		steady.SignIn("ada")
-		// Pages that ask for no session don't keep one alive.
+		// Pages that need no session don't keep one alive.
 		p.Clock.Move(11 * time.Hour)
 		idle.Get("/login")
 		if !steady.SignedIn() {
@@ -218,7 +219,7 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 		}
 		p.Clock.Move(time.Hour)
 		if idle.SignedIn() {
-			t.Error("a session outlives twelve hours without requests")
+			t.Error("after twelve hours without requests, a session is still open")
 		}
 		if !steady.SignedIn() {
 			t.Fatal("a session in use ended after twelve hours")
@@ -228,7 +229,7 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 			if !steady.SignedIn() {
 				t.Fatalf("a session in use ended after %d hours", hours+11)
 			}
-			// Proving again doesn't put the end off.
+			// A reauthentication doesn't postpone the end.
 			if a := steady.Post("/reauthenticate", "password", portal.Password, "return", "/"); a.Status != http.StatusSeeOther {
 				t.Fatalf("reauthenticate: %s", portal.Summary(a))
 			}
@@ -241,16 +242,17 @@ func TestAttack82IdleAndAbsoluteEnd(t *testing.T) {
 		}
 		p.Clock.Move(time.Second)
 		if steady.SignedIn() {
-			t.Error("a session outlives seven days")
+			t.Error("after seven days, a session is still open")
 		}
 		testkit.Check(t, p.Sweep(context.Background()))
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n != 0 {
-			t.Errorf("%d rows of ended sessions are kept", n)
+			t.Errorf("after the sweep, %d rows of ended sessions are left, want none", n)
 		}
 	})
 }
 
-// What can't be swept keeps nothing else.
+// TestSweepsFailByThemselves checks that a table that can't be swept doesn't prevent the sweep of
+// other tables.
 func TestSweepsFailByThemselves(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -268,19 +270,19 @@ func TestSweepsFailByThemselves(t *testing.T) {
 				return err
 			}))
 		}
-		swept := []string{"sessions", "ledger"} // before and after what is stuck
+		swept := []string{"sessions", "ledger"} // tables before and after devices in the sweep
 		for _, table := range swept {
 			if portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table) == 0 {
-				t.Fatalf("nothing in %s to sweep", table)
+				t.Fatalf("table %s has no rows to sweep", table)
 			}
 		}
 		p.Clock.Move(10 * 365 * 24 * time.Hour)
 		if err := p.Sweep(context.Background()); err == nil || !strings.Contains(err.Error(), "stuck") {
-			t.Errorf("swept: %v", err)
+			t.Errorf("sweep with a table that fails: got %v, want its error", err)
 		}
 		for _, table := range swept {
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table); n != 0 {
-				t.Errorf("%d rows of %s are kept", n, table)
+				t.Errorf("after the sweep, table %[2]s has %[1]d rows, want none", n, table)
 			}
 		}
 	})

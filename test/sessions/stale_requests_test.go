@@ -16,7 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// meOf returns what a request of the browser would read now.
+// meOf returns the session and the account that a request of the browser would read now.
 func meOf(t *testing.T, p *portal.Portal, b *portal.Browser) login.Me {
 	t.Helper()
 	token := b.Cookie(portal.SessionCookie)
@@ -25,8 +25,9 @@ func meOf(t *testing.T, p *portal.Portal, b *portal.Browser) login.Me {
 	return login.Me{Session: held, Token: token, Account: owner, From: login.Browser{Device: b.Cookie(portal.DeviceCookie)}}
 }
 
-// TestARequestOfAnOlderTokenChangesNothing: it was read before the owner changed the
-// password, and waited for its hashes or for the account's row.
+// TestARequestOfAnOlderTokenChangesNothing makes every change with a session that was read before
+// the owner changed the password. A request is in this state if it waited for a hash or for the
+// lock on the account's row meanwhile.
 func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
@@ -35,7 +36,7 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 		testkit.Check(t, p.DB.Reader().QueryRowContext(ctx, `SELECT id FROM devices`).Scan(&device))
 		stale := meOf(t, p, b)
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill"); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("the owner's change: %s", portal.Summary(a))
+			t.Fatalf("change of the password by the owner: %s", portal.Summary(a))
 		}
 		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		scope, err := access.NewScope("https://radio.example", "/", "GET", "")
@@ -68,21 +69,21 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 			},
 		} {
 			if err := change(); !errors.Is(err, login.ErrGone) {
-				t.Errorf("%s: %v, want ErrGone", what, err)
+				t.Errorf("%s with an older token: got %v, want ErrGone", what, err)
 			}
 			if !b.SignedIn() {
-				t.Fatalf("%s: the owner is signed out", what)
+				t.Fatalf("%s with an older token signed the owner out", what)
 			}
 		}
 		if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); after != before {
-			t.Errorf("%d events", after-before)
+			t.Errorf("refused changes left %d events, want none", after-before)
 		}
 	})
 }
 
-// TestOfChangesAtOnceOneIsMade: each gives the session a new token, so that the others
-// came with an older one.
-func TestOfChangesAtOnceOneIsMade(t *testing.T) {
+// TestOfConcurrentChangesOneSucceeds makes changes with one token at the same time. The first one
+// gives the session a new token, so the others have an older one.
+func TestOfConcurrentChangesOneSucceeds(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
 		b, _ := portal.WithTwoFactor(t, p, "ada")
@@ -97,7 +98,7 @@ func TestOfChangesAtOnceOneIsMade(t *testing.T) {
 			return testkit.Outcome(err)
 		})
 		if got["ok"] != 1 || got[login.ErrGone.Error()] != len(wizards)-1 {
-			t.Errorf("four wizards confirmed at once: %v", got)
+			t.Errorf("confirm four wizards at once: %v, want one success and ErrGone for the others", got)
 		}
 		for _, token := range tokens {
 			if token == "" {
@@ -105,7 +106,7 @@ func TestOfChangesAtOnceOneIsMade(t *testing.T) {
 			}
 			b.SetCookie(portal.SessionCookie, token)
 			if a := b.Get("/settings/security"); a.Status != http.StatusOK {
-				t.Errorf("the one that was made: %s", portal.Summary(a))
+				t.Errorf("security page with the token of the successful change: %s, want 200", portal.Summary(a))
 			}
 		}
 	})
