@@ -1,6 +1,6 @@
 package storage
 
-// J. Storage, on a disk that fails.
+// Storage on a failing disk.
 
 import (
 	"context"
@@ -22,10 +22,10 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// backupCodePace is how long the next backup code of an account waits.
+// backupCodePace is how long an account must wait between two backup codes.
 const backupCodePace = 5 * time.Second
 
-// newPassword is what the walk changes [portal.Password] to.
+// newPassword is the password to which a walk changes [portal.Password].
 const newPassword = "another horse, another battery"
 
 // startOn starts a portal whose data directory is on a disk that can fail.
@@ -36,18 +36,18 @@ func startOn(t *testing.T) (*portal.Portal, *disk.Disk) {
 	return portal.StartIn(t, dir, testkit.NewClock()), under
 }
 
-// harm does something to the disk before the n-th time that a form is sent, and
-// reports whether the form must be refused; if not, it may be.
+// harm makes the disk fail before a form is submitted for the n-th time. It reports whether the
+// form must be refused; otherwise it may be.
 type harm func(d *disk.Disk, n int) (refuses bool)
 
-// oneWrite makes the n-th write fail, the n-th time.
+// oneWrite makes the n-th write fail when the form is submitted for the n-th time.
 func oneWrite(d *disk.Disk, n int) bool {
 	d.FailAt(n)
 	return false
 }
 
-// all makes every write fail, the first time.
-func all(fail func(*disk.Disk)) harm {
+// everyWrite makes every write fail when the form is submitted for the first time.
+func everyWrite(fail func(*disk.Disk)) harm {
 	return func(d *disk.Disk, n int) bool {
 		if n == 1 {
 			fail(d)
@@ -56,20 +56,21 @@ func all(fail func(*disk.Disk)) harm {
 	}
 }
 
-func nothing(*disk.Disk, int) bool { return false }
+// noHarm leaves the disk healthy.
+func noHarm(*disk.Disk, int) bool { return false }
 
-// walk is an account whose owner does everything that writes.
+// walk is an account whose owner submits every form that writes.
 type walk struct {
 	t       *testing.T
 	p       *portal.Portal
 	disk    *disk.Disk
 	harm    harm
 	name    string
-	refused int // how often a form was
+	refused int // number of refusals so far
 }
 
-// post sends a form until it is answered as it should be; before, it is refused
-// with 503 and nothing is done, each time that the disk is harmed.
+// post submits a form until the answer is good. While the disk fails, the form must be refused
+// with 503 and change nothing.
 func (w *walk) post(b *portal.Browser, good func(portal.Answer) bool, path string, fields ...string) portal.Answer {
 	w.t.Helper()
 	for n := 1; ; n++ {
@@ -79,24 +80,24 @@ func (w *walk) post(b *portal.Browser, good func(portal.Answer) bool, path strin
 		failed := w.disk.Failed()
 		w.disk.Mend()
 		if good(a) && !must {
-			return a // no write failed, or one that wasn't the form's
+			return a // no write failed, or only one that the form doesn't depend on
 		}
 		if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || a.Header.Get("Set-Cookie") != "" {
-			w.t.Fatalf("%s, time %d: %s, want 503\n%s", path, n, portal.Summary(a), portal.VisibleText(a.Body))
+			w.t.Fatalf("post %s, time %d: %s, want 503 with Retry-After and no cookie\n%s", path, n, portal.Summary(a), portal.VisibleText(a.Body))
 		}
 		if !must && !failed {
-			w.t.Fatalf("%s, time %d: 503, but no write failed", path, n)
+			w.t.Fatalf("post %s, time %d: 503 although no write failed", path, n)
 		}
 		if diff := cmp.Diff(before, rowsOf(w.t, w.p, w.name)); diff != "" {
-			w.t.Fatalf("%s, time %d: refused, and changed:\n%s", path, n, diff)
+			w.t.Fatalf("post %s, time %d: the refused form changed rows (-before +after):\n%s", path, n, diff)
 		}
 		w.refused++
 		w.forgive()
 	}
 }
 
-// forgive empties the account's budgets: tries whose end wasn't written down
-// count, and a person would have to wait.
+// forgive empties the budgets of all accounts. Tries whose result couldn't be stored count, and
+// the walk doesn't wait until they expire.
 func (w *walk) forgive() {
 	w.t.Helper()
 	testkit.Check(w.t, w.p.DB.Write(context.Background(), func(tx *db.Tx) error {
@@ -105,7 +106,7 @@ func (w *walk) forgive() {
 	}))
 }
 
-// pending gives the password, for which a code is asked.
+// pending returns a browser that submitted the password and is at the code page.
 func (w *walk) pending(password string) *portal.Browser {
 	w.t.Helper()
 	b := w.p.Browser(w.t)
@@ -113,8 +114,8 @@ func (w *walk) pending(password string) *portal.Browser {
 	return b
 }
 
-// everything is a person's way through all that writes; what opened a door
-// opens none again.
+// everything submits every form that writes, and then checks that no used code, backup code or
+// old password is accepted a second time.
 func (w *walk) everything() {
 	w.t.Helper()
 	const security = "/settings/security"
@@ -134,11 +135,11 @@ func (w *walk) everything() {
 	w.p.Clock.Move(backupCodePace)
 	w.post(w.pending(newPassword), portal.LeadsTo("/"), "/login/backup-code", "backup_code", second[9])
 
-	w.harm = nothing
-	for what, used := range map[string]string{"confirming": confirming, "signing in": code} {
+	w.harm = noHarm
+	for what, used := range map[string]string{"the enrolment": confirming, "the sign-in": code} {
 		b := w.pending(newPassword)
 		b.Post("/login/code", "code", used)
-		portal.CheckSignedIn(w.t, b, "the code of "+what+" once more", false)
+		portal.CheckSignedIn(w.t, b, "the code of "+what+" a second time", false)
 	}
 	for what, used := range map[string]string{"used": second[9], "used, of the old set": first[0], "of the old set": first[1]} {
 		w.p.Clock.Move(backupCodePace)
@@ -149,10 +150,10 @@ func (w *walk) everything() {
 		portal.CheckSignedIn(w.t, b, "backup code "+what, false)
 	}
 	if a := w.p.Browser(w.t).Post("/login", "username", w.name, "password", portal.Password); a.Status != http.StatusUnprocessableEntity {
-		w.t.Errorf("the old password: %s, want 422", portal.Summary(a))
+		w.t.Errorf("sign-in with the old password: %s, want 422", portal.Summary(a))
 	}
 	if !own.SignedIn() {
-		w.t.Error("the session in which everything was changed has ended")
+		w.t.Error("the session that made the changes has ended")
 	}
 	w.p.Clock.Move(totp.Period)
 	b := w.pending(newPassword)
@@ -160,8 +161,7 @@ func (w *walk) everything() {
 	portal.CheckSignedIn(w.t, b, "a fresh code", true)
 }
 
-// rowsOf returns what is stored about an account, but for its budgets, which a
-// try that failed uses up.
+// rowsOf returns all rows of an account except those of its budgets, which failed tries change.
 func rowsOf(t *testing.T, p *portal.Portal, name string) []string {
 	t.Helper()
 	var all []string
@@ -188,17 +188,19 @@ func rowsOf(t *testing.T, p *portal.Portal, name string) []string {
 	return all
 }
 
-// leastRefusals of one walk: less means that the disk doesn't see every write.
+// leastRefusals is the least number of refusals in a walk with [oneWrite]. Fewer mean that the disk
+// doesn't see every write.
 const leastRefusals = 200
 
-// TestAttack140EveryWriteFails: each write of each form fails once, half done.
+// TestAttack140EveryWriteFails makes each write of each form fail once, after half of its bytes.
 func TestAttack140EveryWriteFails(t *testing.T) {
 	t.Parallel()
 	p, under := startOn(t)
 	walkTwice(t, p, under, oneWrite, leastRefusals)
 }
 
-// walkTwice walks on a disk that is harmed, and then on one that is well again.
+// walkTwice walks with one account on the failing disk, and then with another on the mended disk.
+// It fails the test if fewer forms than least are refused.
 func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, least int) {
 	t.Helper()
 	w := &walk{t: t, p: p, disk: under, harm: harm, name: "ada"}
@@ -206,17 +208,17 @@ func walkTwice(t *testing.T, p *portal.Portal, under *disk.Disk, harm harm, leas
 	w.everything()
 	portal.NothingHalfDone(t, p.DB)
 	if w.refused < least {
-		t.Errorf("%d forms were refused, want %d at least", w.refused, least)
+		t.Errorf("%d forms were refused, want at least %d", w.refused, least)
 	}
 	t.Logf("%d forms were refused", w.refused)
-	again := &walk{t: t, p: p, disk: under, harm: nothing, name: "bob"}
+	again := &walk{t: t, p: p, disk: under, harm: noHarm, name: "bob"}
 	p.AddAccount(t, again.name)
 	again.everything()
 	portal.NothingHalfDone(t, p.DB)
 }
 
-// TestAttack140FullOrReadOnlyDisk: every form is refused while the disk takes
-// nothing, pages aren't, /readyz says so, and afterwards all works without a
+// TestAttack140FullOrReadOnlyDisk checks that on a full or read-only disk every form is refused,
+// pages are served and /readyz reports the fault, and that everything works afterwards without a
 // restart.
 func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
 	t.Parallel()
@@ -226,18 +228,18 @@ func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
 			p, under := startOn(t)
 			ready := func(want int) {
 				t.Helper()
-				p.Clock.Move(2 * time.Second) // so long an answer stands
+				p.Clock.Move(2 * time.Second) // readyz caches its answer that long
 				if a := p.Browser(t).Get("/readyz"); a.Status != want || strings.Contains(a.Body, "ledger: ok") != (want == http.StatusOK) {
-					t.Errorf("readyz: %d %q, want %d", a.Status, a.Body, want)
+					t.Errorf("readyz: %d %q, want %d and the matching line about the ledger", a.Status, a.Body, want)
 				}
 			}
 			ready(http.StatusOK)
-			const forms = 11 // of a walk
-			walkTwice(t, p, under, all(func(d *disk.Disk) {
+			const forms = 11 // number of forms in a walk
+			walkTwice(t, p, under, everyWrite(func(d *disk.Disk) {
 				fail(d)
 				ready(http.StatusServiceUnavailable)
 				if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK {
-					t.Errorf("the sign-in page: %s", portal.Summary(a))
+					t.Errorf("sign-in page on the failing disk: %s, want 200", portal.Summary(a))
 				}
 			}), forms)
 			ready(http.StatusOK)
@@ -245,9 +247,10 @@ func TestAttack140FullOrReadOnlyDisk(t *testing.T) {
 	}
 }
 
-// A disk that takes no writes keeps a live visit going, through the gateway and for
-// other proxies, but lets nobody in or out.
-func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
+// TestAnOpenVisitContinuesOnAFullOrReadOnlyDisk checks that a visit that is open continues through
+// the gateway and with forward-auth while the disk accepts no writes, but that no sign-in and no
+// sign-out succeeds.
+func TestAnOpenVisitContinuesOnAFullOrReadOnlyDisk(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*disk.Disk){"full": (*disk.Disk).Fill, "read-only": (*disk.Disk).Protect} {
 		t.Run(name, func(t *testing.T) {
@@ -260,41 +263,43 @@ func TestALiveVisitOutlivesAFullOrReadOnlyDisk(t *testing.T) {
 			p.AddAccount(t, "ada")
 			b := panels.Visit(t, p, "ada", panels.Radio+"/")
 			panels.Received(t, b.Last)
-			// No proxy serves the other panel here: the way to a visit is walked by hand.
+			// No proxy serves the other panel in this test, so the test follows the redirects to a
+			// visit itself.
 			b.Get(panels.Video + "/.sallyport/start?return=/rack")
 			for !strings.HasPrefix(b.Last.Location, panels.Video+"/rack") {
 				if b.Last.Location == "" {
-					t.Fatalf("no way to the panel: %s", portal.Summary(b.Last))
+					t.Fatalf("the redirects to the panel end at %s, want %s/rack", portal.Summary(b.Last), panels.Video)
 				}
 				b.Get(b.Last.Location)
 			}
 			fail(under)
-			p.Clock.Move(2 * time.Minute) // what is kept in memory is read again
+			p.Clock.Move(2 * time.Minute) // cached sessions expire and are read again
 			panels.Received(t, b.Get(panels.Radio+"/"))
 			if a := panels.Ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
-				t.Errorf("forward-auth: %s", portal.Summary(a))
+				t.Errorf("forward-auth on the failing disk: %s, want 200", portal.Summary(a))
 			}
 			if a := b.Post("/logout"); a.Status != http.StatusServiceUnavailable {
-				t.Errorf("sign-out: %s", portal.Summary(a))
+				t.Errorf("sign-out on the failing disk: %s, want 503", portal.Summary(a))
 			}
 			if a := p.Browser(t).Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusServiceUnavailable {
-				t.Errorf("sign-in: %s", portal.Summary(a))
+				t.Errorf("sign-in on the failing disk: %s, want 503", portal.Summary(a))
 			}
 			p.Clock.Move(13 * time.Hour) // the visit ends as idle
 			if a, other := b.Get(panels.Radio+"/"), panels.Ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
-				t.Error("an idle visit goes on while nothing can be written")
+				t.Error("after 13 idle hours on the failing disk, the visit is still open")
 			}
 			under.Mend()
 		})
 	}
 }
 
-// TestAttack138PowerCut: what was answered is on the disk.
+// TestAttack138PowerCut checks that everything that an answer confirmed is on the disk after a
+// power cut.
 func TestAttack138PowerCut(t *testing.T) {
 	t.Parallel()
 	p, under := startOn(t)
 	_, phone := portal.WithTwoFactor(t, p, "ada")
-	// restart starts a portal on what a power cut now leaves.
+	// restart starts a portal on the files that a power cut would leave now.
 	restart := func(t *testing.T) *portal.Portal {
 		again := portal.StartIn(t, under.PowerCut(t), p.Clock)
 		portal.NothingHalfDone(t, again.DB)
@@ -303,7 +308,7 @@ func TestAttack138PowerCut(t *testing.T) {
 	t.Run("enrolment", func(t *testing.T) {
 		b := portal.PendingSignIn(t, restart(t), "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		portal.CheckSignedIn(t, b, "a code of the authenticator", true)
+		portal.CheckSignedIn(t, b, "a code of the new authenticator", true)
 	})
 	t.Run("code", func(t *testing.T) {
 		b := portal.PendingSignIn(t, p, "ada")
@@ -315,7 +320,7 @@ func TestAttack138PowerCut(t *testing.T) {
 		}
 		b = portal.PendingSignIn(t, after, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
-		portal.CheckSignedIn(t, b, "the code once more", false)
+		portal.CheckSignedIn(t, b, "the same code after the power cut", false)
 	})
 	t.Run("backup code", func(t *testing.T) {
 		b := portal.PendingSignIn(t, p, "ada")
@@ -325,14 +330,14 @@ func TestAttack138PowerCut(t *testing.T) {
 		p.Clock.Move(backupCodePace)
 		b = portal.PendingSignIn(t, after, "ada")
 		if a := b.Post("/login/backup-code", "backup_code", phone.Codes[0]); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("the backup code once more: %s, want 422", portal.Summary(a))
+			t.Errorf("the same backup code after the power cut: %s, want 422", portal.Summary(a))
 		}
 		p.Clock.Move(backupCodePace)
 		b.Post("/login/backup-code", "backup_code", phone.Codes[1])
 		portal.CheckSignedIn(t, b, "the next backup code", true)
 	})
 	t.Run("wrong code", func(t *testing.T) {
-		// A browser that nobody knows has five tries in a day.
+		// An unknown browser has five tries a day.
 		const budget = 5
 		p.AddAccount(t, "eve")
 		b := p.Browser(t)
@@ -341,11 +346,11 @@ func TestAttack138PowerCut(t *testing.T) {
 		for n := range budget {
 			guess := portal.PendingSignIn(t, p, "eve")
 			if a := guess.Post("/login/code", "code", portal.WrongCode(eve)); a.Status == http.StatusSeeOther && n < budget-1 {
-				t.Errorf("wrong code %d: %s", n+1, portal.Summary(a))
+				t.Errorf("wrong code %d: %s, want it to be compared", n+1, portal.Summary(a))
 			}
 			after := restart(t)
 			if got := portal.CountRows(t, after, `SELECT COUNT(*) FROM events WHERE kind = 'code_failed' AND account_id = $1`, portal.MustAccount(t, p, "eve").ID); got != n+1 {
-				t.Errorf("%d wrong codes are in the audit log, want %d", got, n+1)
+				t.Errorf("after a power cut, the audit log has %d wrong codes, want %d", got, n+1)
 			}
 			if n == budget-1 {
 				b := portal.PendingSignIn(t, after, "eve")
@@ -356,13 +361,13 @@ func TestAttack138PowerCut(t *testing.T) {
 	})
 }
 
-// TestAttack141DamagedLog: what is left of the log beside the database opens
-// as a whole, or nothing of it does, and nobody gets in by it.
+// TestAttack141DamagedLog damages SQLite's write-ahead log. The database must contain whole
+// transactions or not open, and no sign-in must skip a factor.
 func TestAttack141DamagedLog(t *testing.T) {
 	t.Parallel()
-	// crashed returns what a crash leaves of a portal where ada has
-	// two-factor authentication.
-	crashed := func(t *testing.T) string {
+	// directoryAfterCrash returns the data directory that a crash leaves of a portal on which
+	// ada has two-factor authentication.
+	directoryAfterCrash := func(t *testing.T) string {
 		p, under := startOn(t)
 		portal.WithTwoFactor(t, p, "ada")
 		return under.PowerCut(t)
@@ -371,9 +376,9 @@ func TestAttack141DamagedLog(t *testing.T) {
 		damage func(t *testing.T, log string)
 		opens  bool
 	}{
-		"nothing": {func(*testing.T, string) {}, true},
-		"gone":    {func(t *testing.T, log string) { testkit.Check(t, os.Remove(log)) }, true},
-		"half of it": {func(t *testing.T, log string) {
+		"undamaged": {func(*testing.T, string) {}, true},
+		"removed":   {func(t *testing.T, log string) { testkit.Check(t, os.Remove(log)) }, true},
+		"cut in half": {func(t *testing.T, log string) {
 			info, err := os.Stat(log)
 			testkit.Check(t, err)
 			testkit.Check(t, os.Truncate(log, info.Size()/2))
@@ -384,33 +389,33 @@ func TestAttack141DamagedLog(t *testing.T) {
 			overwrite(t, log, info.Size()/2, 10_000)
 		}, true},
 		"of another database": {func(t *testing.T, log string) {
-			testkit.MoveFile(t, filepath.Join(crashed(t), filepath.Base(log)), log)
+			testkit.MoveFile(t, filepath.Join(directoryAfterCrash(t), filepath.Base(log)), log)
 		}, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			dir := crashed(t)
+			dir := directoryAfterCrash(t)
 			c.damage(t, filepath.Join(dir, "sallyport.db-wal"))
 			p, err := portal.OpenFiles(t, dir)
 			if (err == nil) != c.opens {
-				t.Fatalf("got %v, want it to open: %v", err, c.opens)
+				t.Fatalf("open the portal: got %v, want it to open: %v", err, c.opens)
 			}
 			if err != nil {
 				if !strings.Contains(err.Error(), "key ring") {
-					t.Errorf("refused with %v, want one that says what is wrong", err)
+					t.Errorf("open the portal: got %v, want an error about the key ring", err)
 				}
 				return
 			}
 			var verdict string
 			testkit.Check(t, db.One(context.Background(), p.DB.Reader(), `PRAGMA integrity_check`, nil, &verdict))
 			if verdict != "ok" {
-				t.Errorf("integrity check: %s", verdict)
+				t.Errorf("integrity check: %s, want ok", verdict)
 			}
 			portal.NothingHalfDone(t, p.DB)
-			// As of before the log she had no second factor, or no account.
-			whole := what == "nothing"
+			// Without the log, ada has no second factor yet, or no account.
+			whole := what == "undamaged"
 			if w := signIn(p, "ada"); whole && !strings.HasSuffix(w.Result().Header.Get("Location"), "/login/code") {
-				t.Errorf("sign-in: %d", w.Code)
+				t.Errorf("sign-in with the whole log: %d to %q, want /login/code", w.Code, w.Result().Header.Get("Location"))
 			}
 		})
 	}

@@ -1,6 +1,6 @@
 package storage
 
-// J. What grows, and by how much.
+// The tables that grow, and by how many rows.
 
 import (
 	"context"
@@ -17,13 +17,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack7And150OtherNames: names that don't exist take nothing away that
-// was counted, and what is kept of them is gone a day later.
+// TestAttack7And150OtherNames checks that tries at names that don't exist remove no counted try of
+// an account, and that their rows are gone a day later.
 func TestAttack7And150OtherNames(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const (
 			names      = 1000
-			perNetwork = 10 // as many accounts as one may try in an hour
+			perNetwork = 10 // number of accounts that a network may try in an hour
 		)
 		_, phone := portal.WithTwoFactor(t, p, "ada")
 		portal.UseUp(t, p, phone)
@@ -31,31 +31,31 @@ func TestAttack7And150OtherNames(t *testing.T) {
 		b := p.Browser(t)
 		for n := range names {
 			if a := portal.FromNetwork(b, n/perNetwork).Post("/login", "username", fmt.Sprint("somebody", n), "password", "wrong"); a.Status != http.StatusUnprocessableEntity {
-				t.Fatalf("name %d: %s", n, portal.Summary(a))
+				t.Fatalf("wrong password for name %d: %s, want 422", n, portal.Summary(a))
 			}
 		}
 		portal.UsedUp(t, p, phone, "after a thousand names")
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger`) - before; n > names+names/perNetwork+1 {
-			t.Errorf("%d names left %d rows", names, n)
+			t.Errorf("tries at %d names left %d rows, want at most %d", names, n, names+names/perNetwork+1)
 		}
-		// Names are cut to two bytes of a MAC, so there are at most 2¹⁶ rows.
+		// A name is stored as two bytes of a MAC, so there are at most 2¹⁶ rows.
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger WHERE account_id LIKE 'nobody-%' AND LENGTH(account_id) = $1`, len("nobody-")+4); n < names*9/10 {
-			t.Errorf("%d rows of names", n)
+			t.Errorf("%d rows of names that don't exist, want at least %d", n, names*9/10)
 		}
 		p.Clock.Move(24 * time.Hour)
 		testkit.Check(t, p.Sweep(context.Background()))
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger WHERE account_id LIKE 'nobody-%' OR account_id = ''`); n != 0 {
-			t.Errorf("%d rows are left a day later", n)
+			t.Errorf("a day later, %d rows of these names are left, want none", n)
 		}
 		if got := portal.UnitsUsed(t, p, "ada", "code"); got != 5 {
-			t.Errorf("of ada's five wrong codes %d are left", got)
+			t.Errorf("a day later, the ledger has %d units of ada's wrong codes, want 5", got)
 		}
 	}, portal.BehindProxy)
 }
 
-// rowsBut counts the rows of every table that requests write but the audit log,
-// which has an age of its own (audit.keep).
-func rowsBut(t *testing.T, p *portal.Portal) int {
+// countRowsWithoutEvents counts the rows of every table that requests write, except those of the
+// audit log, which are kept for a configured time (audit.keep).
+func countRowsWithoutEvents(t *testing.T, p *portal.Portal) int {
 	t.Helper()
 	n := 0
 	for _, table := range []string{"accounts", "attempts", "authenticators", "backup_codes", "devices", "ledger", "passes", "passwords", "sessions", "tickets", "totp"} {
@@ -64,14 +64,14 @@ func rowsBut(t *testing.T, p *portal.Portal) int {
 	return n
 }
 
-// TestAttack150MadeUpCookies: cookies and links that nobody gave out leave
-// nothing at all, and take no turn of those who write.
+// TestAttack150MadeUpCookies checks that requests with forged cookies and links write no rows and
+// don't wait for the lock of writers.
 func TestAttack150MadeUpCookies(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		rows, events := rowsBut(t, p), portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
+		rows, events := countRowsWithoutEvents(t, p), portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		b := p.Browser(t)
-		b.Get("/login") // it serves: to begin it wrote
+		b.Get("/login") // waits until the server has written its first rows
 		writes, release := make(chan bool), make(chan bool)
 		go p.DB.Write(context.Background(), func(*db.Tx) error {
 			close(writes)
@@ -96,16 +96,16 @@ func TestAttack150MadeUpCookies(t *testing.T) {
 		if stuck.Stop() {
 			close(release)
 		} else {
-			t.Error("made-up cookies waited for their turn to write")
+			t.Error("a request with forged cookies waited for the lock of writers")
 		}
-		if r, e := rowsBut(t, p), portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); r != rows || e != events {
-			t.Errorf("made-up cookies left %d rows and %d events", r-rows, e-events)
+		if r, e := countRowsWithoutEvents(t, p), portal.CountRows(t, p, `SELECT COUNT(*) FROM events`); r != rows || e != events {
+			t.Errorf("requests with forged cookies left %d rows and %d events, want none", r-rows, e-events)
 		}
 	})
 }
 
-// TestAttack150RowsOfOneAccount: whoever has the password, or is signed in,
-// makes no more rows than the quotas allow, and those end by themselves.
+// TestAttack150RowsOfOneAccount checks that a client with the password or a session can create no
+// more rows than the quotas allow, and that these rows expire.
 func TestAttack150RowsOfOneAccount(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")
@@ -131,24 +131,25 @@ func TestAttack150RowsOfOneAccount(t *testing.T) {
 			"wizards":                 {`SELECT COUNT(*) FROM authenticators WHERE confirmed_at IS NULL`, 5},
 		} {
 			if n := portal.CountRows(t, p, c.query); n > c.most || n == 0 {
-				t.Errorf("%s: %d, want 1 to %d", what, n, c.most)
+				t.Errorf("number of %s: %d, want 1 to %d", what, n, c.most)
 			}
 		}
-		// The newest of each is the one that counts.
+		// A quota removes older rows, so the newest attempt is valid.
 		b := portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, b, "the newest attempt", true)
 		p.Clock.Move(400 * 24 * time.Hour)
 		testkit.Check(t, p.Sweep(context.Background()))
-		// Two accounts, their passwords, a phone with its secret, ten codes.
-		if n := rowsBut(t, p); n != 2+2+1+1+10 {
-			t.Errorf("%d rows are left after 400 days", n)
+		// These are two accounts, their passwords, an authenticator with its secret and ten backup
+		// codes.
+		if n := countRowsWithoutEvents(t, p); n != 2+2+1+1+10 {
+			t.Errorf("%d rows are left after 400 days, want 16", n)
 		}
 	}, panels.PanelRadio(t))
 }
 
-// TestAttack53LastCodeOnAnotherNode: the last backup code is used up on all
-// nodes, and the authenticator still opens on each.
+// TestAttack53LastCodeOnAnotherNode checks that the last backup code is used up on all nodes, and
+// that codes of the authenticator app are still accepted on each.
 func TestAttack53LastCodeOnAnotherNode(t *testing.T) {
 	t.Parallel()
 	nodes := portal.StartNodes(t, 2)
@@ -169,8 +170,8 @@ func TestAttack53LastCodeOnAnotherNode(t *testing.T) {
 		}
 		b := portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[9])
-		portal.CheckSignedIn(t, b, fmt.Sprint("last code again, node ", n), false)
+		portal.CheckSignedIn(t, b, fmt.Sprint("last code a second time, node ", n), false)
 		b.Post("/login/code", "code", phone.Code(0))
-		portal.CheckSignedIn(t, b, fmt.Sprint("code of the phone, node ", n), true)
+		portal.CheckSignedIn(t, b, fmt.Sprint("code of the app, node ", n), true)
 	}
 }

@@ -1,6 +1,6 @@
 package storage
 
-// J. Storage, when the program is killed.
+// Storage when the program is killed.
 
 import (
 	"fmt"
@@ -13,29 +13,29 @@ import (
 )
 
 const (
-	// killRounds is how often a program is killed; faultsVariable asks for
-	// another number.
+	// killRounds is the number of kills, unless the variable faultsVariable has another
+	// number.
 	killRounds     = 25
 	faultsVariable = "SALLYPORT_FAULTS"
 
-	// killLanes are programs that run beside each other, since a rotation of
-	// keys waits more than it works.
+	// killLanes is the number of programs that run at the same time, since a rotation of
+	// keys waits most of the time.
 	killLanes = 4
 
-	// killWithin is how long a program is used at most. A rotation that began
-	// with it seals its secrets anew within that time.
+	// killWithin is how long a program runs at most. A rotation that starts with the
+	// program is done within that time.
 	killWithin = 1800 * time.Millisecond
 
-	// ownersPerClient in a round are about as many as it gets through.
+	// ownersPerClient is about the number of owners that a client gets through in a round.
 	ownersPerClient = 4
 
-	// dropEvery so many rounds, each of which adds a key, old keys are dropped: a
-	// ring holds 32.
+	// dropEvery is the number of rounds after which old keys are dropped. Each round adds a
+	// key, and a ring holds 32.
 	dropEvery = 20
 )
 
-// TestAttack136Kills: the program is killed at any time while its keys rotate
-// and people sign in, enrol, mistype, use backup codes and make new ones.
+// TestAttack136Kills kills the program at random times while its keys rotate and users sign in,
+// enroll, mistype codes, use backup codes and create new ones.
 func TestAttack136Kills(t *testing.T) {
 	t.Parallel()
 	rounds, seed := sallyport.Series(t, faultsVariable, killRounds)
@@ -69,9 +69,9 @@ func TestAttack136Kills(t *testing.T) {
 				select {
 				case <-time.After(time.Duration(l.Below(int64(killWithin)))):
 				case <-server.Ended:
-					t.Fatalf("the server ended by itself:\n%s", server.Output())
+					t.Fatalf("the server ended before it was killed:\n%s", server.Output())
 				}
-				// The rotation dies with it, or goes on alone.
+				// In half of the rounds the rotation is killed too.
 				if l.Below(2) == 0 {
 					rotated.Kill()
 					killed++
@@ -79,19 +79,19 @@ func TestAttack136Kills(t *testing.T) {
 				server.Kill()
 				clients.Wait()
 				if err := rotated.Wait(); err != nil && !rotated.Killed {
-					t.Errorf("key rotate: %v\n%s", err, rotated.Output())
+					t.Errorf("key rotate, which wasn't killed: %v\n%s", err, rotated.Output())
 				}
 				if t.Failed() {
 					t.FailNow()
 				}
 			}
 			l.Serve()
-			// With --drop it ends well only if nothing is left under an old key.
+			// With --drop, the command succeeds only if no secret is left under an old key.
 			l.Command("key", "rotate", "--drop")
 			l.Examine(l.Owners[touched:l.Next.Load()])
 			t.Logf("%d owners, %d things done after enrolment, %d rotations killed", l.Next.Load(), l.Answers.Load(), killed)
 			if l.Answers.Load() == 0 {
-				t.Error("nobody got further than enrolment")
+				t.Error("no owner did anything after the enrolment")
 			}
 		})
 	}

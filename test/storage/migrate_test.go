@@ -1,8 +1,7 @@
 package storage
 
-// J. Storage, when the schema changes. That an older binary refuses a newer
-// schema, and that one of many steps that fails undoes them all, is tested in
-// internal/db.
+// Migrations. Package internal/db tests that an older program refuses a newer schema, and that
+// a failed step undoes all steps.
 
 import (
 	"context"
@@ -27,27 +26,28 @@ import (
 )
 
 const (
-	// oldEvents make an old database big enough that its copy and migration
-	// take a good part of a start.
+	// oldEvents is the number of events in an old database. They make it large enough that
+	// its copy and its migration take a good part of a start.
 	oldEvents = 3000
 
-	// migrationLanes start beside each other, each on files of its own.
+	// migrationLanes is the number of programs that start at the same time, each on its own
+	// files.
 	migrationLanes = 2
 )
 
-// migrationFiles are those of the product, in order.
+// migrationFiles returns the paths of the product's migrations, in order.
 func migrationFiles(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(testkit.Path("internal/db/migrations/*.sql"))
 	testkit.Check(t, err)
 	if len(files) < 2 {
-		t.Fatalf("%d migrations", len(files))
+		t.Fatalf("found %d migrations, want at least 2", len(files))
 	}
 	return files
 }
 
-// makeOld gives an empty database the schema of a version, an account ada
-// whose password is in the portal's, and events.
+// makeOld gives an empty database the schema of a version, the account and the password of the
+// portal from, and events.
 func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 	t.Helper()
 	exec := func(query string, args ...any) {
@@ -94,9 +94,9 @@ func columnsOf(t *testing.T, d *sql.DB, table string) []string {
 	return columns
 }
 
-// state is what can be told of a database from outside.
+// state is the state of a SQLite database file.
 type state struct {
-	version, rows, events int
+	version, rows, events int // rows are those of the table schema
 	tables                string
 	integrity             string
 }
@@ -112,8 +112,8 @@ func stateOf(t *testing.T, path string) (s state) {
 	return s
 }
 
-// TestAttack147KilledMigration: a start on an older schema is killed at any
-// time. The schema is the old one or the new one, and the next start serves.
+// TestAttack147KilledMigration kills the program at random times while it starts on an older
+// schema. Afterwards the schema is the old or the new one, and the next start succeeds.
 func TestAttack147KilledMigration(t *testing.T) {
 	t.Parallel()
 	rounds, seed := sallyport.Series(t, faultsVariable, killRounds)
@@ -123,7 +123,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 	p.AddAccount(t, "ada")
 	newest := len(migrationFiles(t))
 
-	// old is a directory for each older version, to copy.
+	// old has a data directory for each older version, to copy from.
 	old, before := make([]string, newest), make([]state, newest)
 	for version := 1; version < newest; version++ {
 		old[version] = t.TempDir()
@@ -135,7 +135,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 		testkit.CopyFile(t, filepath.Join(p.Dir, "keyring"), filepath.Join(old[version], "keyring"))
 		before[version] = stateOf(t, file)
 	}
-	// startOld starts the program on a copy.
+	// startOld returns a program, not yet started, on a copy of the directory of a version.
 	startOld := func(t *testing.T, version int) *sallyport.Program {
 		one := &sallyport.Program{T: t, Path: path, Dir: t.TempDir()}
 		for _, name := range []string{"sallyport.db", "keyring"} {
@@ -143,21 +143,22 @@ func TestAttack147KilledMigration(t *testing.T) {
 		}
 		return one
 	}
-	// How long a start takes from the copy on, and what it makes.
+	// Measure how long a start takes from its backup copy on, and keep the state that it
+	// leaves.
 	whole := startOld(t, 1)
 	server := whole.Begin()
-	copying(t, whole.Dir, server)
+	awaitCopy(t, whole.Dir, server)
 	begin := time.Now()
 	whole.Await(server)
 	took := time.Since(begin)
 	server.Kill()
 	after := stateOf(t, filepath.Join(whole.Dir, "sallyport.db"))
 	if after.version != newest || after.events < oldEvents {
-		t.Fatalf("without a kill: version %d, %d events", after.version, after.events)
+		t.Fatalf("start without a kill: version %d and %d events, want version %d and at least %d", after.version, after.events, newest, oldEvents)
 	}
 
 	found := map[string]int{}
-	var mu sync.Mutex // of rng and found
+	var mu sync.Mutex // protects rng and found
 	round := func(t *testing.T) {
 		mu.Lock()
 		version, delay := 1+rng.IntN(newest-1), time.Duration(rng.Int64N(int64(took)))
@@ -165,34 +166,34 @@ func TestAttack147KilledMigration(t *testing.T) {
 		one := startOld(t, version)
 		file := filepath.Join(one.Dir, "sallyport.db")
 		first := one.Begin()
-		copying(t, one.Dir, first)
+		awaitCopy(t, one.Dir, first)
 		select {
 		case <-time.After(delay):
 			first.Kill()
 		case <-first.Ended:
-			t.Fatalf("the server ended by itself: %v\n%s", first.Err, first.Output())
+			t.Fatalf("the server ended before it was killed: %v\n%s", first.Err, first.Output())
 		}
 
 		got, copies := stateOf(t, file), 0
 		switch {
 		case got.integrity != "ok" || got.rows != 1 || got.events < oldEvents:
-			t.Errorf("killed after %v: integrity %s, %d versions, %d events", delay, got.integrity, got.rows, got.events)
+			t.Errorf("killed after %v: integrity %s, %d rows in schema, %d events; want ok, one row and all events", delay, got.integrity, got.rows, got.events)
 		case got.version == version && got.tables != before[version].tables, got.version == newest && got.tables != after.tables:
-			t.Errorf("killed after %v: version %d with the tables\n%s", delay, got.version, got.tables)
+			t.Errorf("killed after %v: version %d with the tables of another version:\n%s", delay, got.version, got.tables)
 		case got.version != version && got.version != newest:
 			t.Errorf("killed after %v: version %d, which is neither %d nor %d", delay, got.version, version, newest)
 		}
-		// What has the name of a copy is a whole one.
+		// A file with the name of a backup copy must be complete.
 		names, err := filepath.Glob(file + ".before-*")
 		testkit.Check(t, err)
 		for _, name := range names {
 			if whole := stateOf(t, name); whole != before[version] {
-				t.Errorf("killed after %v: the copy of before has version %d, integrity %s, %d events", delay, whole.version, whole.integrity, whole.events)
+				t.Errorf("killed after %v: the backup copy has version %d, integrity %s and %d events, want the state before the start", delay, whole.version, whole.integrity, whole.events)
 			}
 			copies++
 		}
 		if got.version == newest && copies == 0 {
-			t.Errorf("killed after %v: migrated without a copy of before", delay)
+			t.Errorf("killed after %v: the schema is migrated, but there is no backup copy", delay)
 		}
 
 		one.Serve()
@@ -200,7 +201,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 			t.Errorf("sign-in after a kill at %v: %v\n%s", delay, err, portal.VisibleText(a.Body))
 		}
 		if got := stateOf(t, file); got.version != newest || got.tables != after.tables {
-			t.Errorf("the next start left version %d", got.version)
+			t.Errorf("the next start left version %d, want %d with its tables", got.version, newest)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -210,7 +211,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 		case copies > 0:
 			found["copied"]++
 		default:
-			found["as before"]++
+			found["unchanged"]++
 		}
 	}
 	var running sync.WaitGroup
@@ -222,12 +223,12 @@ func TestAttack147KilledMigration(t *testing.T) {
 		})
 	}
 	running.Wait()
-	t.Logf("a start takes %v from its copy on; found after kills: %v", took, found)
+	t.Logf("a start takes %v from its backup copy on; states after the kills: %v", took, found)
 }
 
-// copying waits until the process begins to copy the database, which comes
-// before its migration. What it does before changes nothing.
-func copying(t *testing.T, dir string, one *sallyport.Process) {
+// awaitCopy waits until the process begins to copy the database, which it does before the
+// migration. Until then it changes nothing.
+func awaitCopy(t *testing.T, dir string, one *sallyport.Process) {
 	t.Helper()
 	for begin := time.Now(); time.Since(begin) < sallyport.StartTime; {
 		names, err := filepath.Glob(filepath.Join(dir, "*before-*"))
@@ -237,15 +238,15 @@ func copying(t *testing.T, dir string, one *sallyport.Process) {
 		}
 		select {
 		case <-one.Ended:
-			t.Fatalf("the server ended: %v\n%s", one.Err, one.Output())
+			t.Fatalf("the server ended before it copied the database: %v\n%s", one.Err, one.Output())
 		case <-time.After(time.Millisecond / 4):
 		}
 	}
-	t.Fatal("no copy is made")
+	t.Fatalf("the server made no backup copy within %v", sallyport.StartTime)
 }
 
-// TestAttack147TwoNodesMigrate: of nodes that start together on an older
-// schema one migrates, and all serve.
+// TestAttack147TwoNodesMigrate checks that of two nodes that start on an older schema at the same
+// time one migrates, and both serve.
 func TestAttack147TwoNodesMigrate(t *testing.T) {
 	t.Parallel()
 	from := portal.Start(t, "postgres")
@@ -271,19 +272,19 @@ func TestAttack147TwoNodesMigrate(t *testing.T) {
 				return testkit.Outcome(err)
 			})
 			if got["ok"] != len(nodes) {
-				t.Fatalf("opened at once: %v", got)
+				t.Fatalf("open two nodes at once: %v, want both to succeed", got)
 			}
 			for i, p := range nodes {
 				defer p.Close()
 				p.Login.Passwords = testkit.Quick
 				if w := signIn(p, "ada"); w.Code != http.StatusSeeOther {
-					t.Errorf("sign-in at node %d: %d", i, w.Code)
+					t.Errorf("sign-in at node %d: %d, want 303", i, w.Code)
 				}
 			}
 			var rows, at, heads int
 			testkit.Check(t, d.QueryRow(`SELECT COUNT(*), MAX(version), (SELECT COUNT(*) FROM audit_head) FROM schema`).Scan(&rows, &at, &heads))
 			if !slices.Equal([]int{rows, at, heads}, []int{1, newest, 1}) {
-				t.Errorf("%d versions, the last %d, %d heads of the audit log; want 1, %d, 1", rows, at, heads, newest)
+				t.Errorf("%d rows in schema with version %d, %d heads of the audit log; want 1 with %d and 1", rows, at, heads, newest)
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package storage
 
-// J. Storage, crash, time, cluster: slow clients. That they are cut off, and
-// when, is tested in internal/server, in a time of its own.
+// Slow clients. Package internal/server tests when their connections are closed.
 
 import (
 	"bufio"
@@ -14,13 +13,12 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// idleConnections at once are more than a portal has people, and few enough
-// for the files that a process may open.
+// idleConnections is more than a portal has users, and few enough for the number of files that
+// a process may open.
 const idleConnections = 2000
 
-// TestAttack149IdleConnections: a person signs in while strangers hold
-// connections: some that never said anything, some in the middle of a request,
-// some after an answer.
+// TestAttack149IdleConnections signs in while other clients hold connections open: some before a
+// request, some in the middle of one, some after an answer.
 func TestAttack149IdleConnections(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
@@ -39,11 +37,11 @@ func TestAttack149IdleConnections(t *testing.T) {
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			testkit.Check(t, err)
 			if resp.StatusCode != http.StatusOK {
-				t.Fatalf("connection %d: healthz %d", i, resp.StatusCode)
+				t.Fatalf("connection %d: healthz answers %d, want 200", i, resp.StatusCode)
 			}
 		}
 	}
 	b := portal.PendingSignIn(t, p, "ada")
 	b.Post("/login/code", "code", phone.Code(0))
-	portal.CheckSignedIn(t, b, "beside so many connections", true)
+	portal.CheckSignedIn(t, b, "with so many idle connections", true)
 }

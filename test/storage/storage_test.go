@@ -1,6 +1,6 @@
 package storage
 
-// J. Storage.
+// Locked, damaged, manipulated and shared databases.
 
 import (
 	"bytes"
@@ -26,8 +26,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// otherProcess is another connection to a SQLite file, which knows nothing of
-// the portal's.
+// otherProcess returns a connection to a SQLite file that, like one of another process, shares
+// nothing with the portal's connections.
 func otherProcess(t *testing.T, path string) *sql.Conn {
 	t.Helper()
 	pool, err := sql.Open("sqlite", "file:"+path)
@@ -38,7 +38,7 @@ func otherProcess(t *testing.T, path string) *sql.Conn {
 	return conn
 }
 
-// TestAttack140LockedDatabase: a writer outside keeps the lock longer than a
+// TestAttack140LockedDatabase lets another writer hold the lock of the database for longer than a
 // request waits.
 func TestAttack140LockedDatabase(t *testing.T) {
 	t.Parallel()
@@ -52,29 +52,29 @@ func TestAttack140LockedDatabase(t *testing.T) {
 	code := phone.Code(0)
 	begin := time.Now()
 	if a := first.Post("/login/code", "code", code); a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || a.Header.Get("Set-Cookie") != "" {
-		t.Errorf("code while the database is locked: %s, Retry-After %q", portal.Summary(a), a.Header.Get("Retry-After"))
+		t.Errorf("code while the database is locked: %s, Retry-After %q; want 503 with Retry-After and no cookie", portal.Summary(a), a.Header.Get("Retry-After"))
 	}
 	if took := time.Since(begin); took > 20*time.Second {
-		t.Errorf("the refusal took %v", took)
+		t.Errorf("the refusal took %v, want at most 20s", took)
 	}
-	// Who only reads isn't kept waiting.
+	// Requests that only read don't wait.
 	begin = time.Now()
 	if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK || time.Since(begin) > 3*time.Second {
-		t.Errorf("the sign-in page while the database is locked: %s after %v", portal.Summary(a), time.Since(begin))
+		t.Errorf("sign-in page while the database is locked: %s after %v, want 200 within 3s", portal.Summary(a), time.Since(begin))
 	}
 	if a := b.Get("/settings/security"); a.Status != http.StatusOK {
-		t.Errorf("a page while the database is locked: %s", portal.Summary(a))
+		t.Errorf("security page while the database is locked: %s, want 200", portal.Summary(a))
 	}
 	_, err = other.ExecContext(context.Background(), "ROLLBACK")
 	testkit.Check(t, err)
 
 	first.Post("/login/code", "code", code)
-	portal.CheckSignedIn(t, first, "the same code afterwards", true)
+	portal.CheckSignedIn(t, first, "the same code once the lock is free", true)
 	second.Post("/login/code", "code", code)
-	portal.CheckSignedIn(t, second, "the same code once more", false)
+	portal.CheckSignedIn(t, second, "the same code a second time", false)
 }
 
-// signIn posts name and password to a portal without a listener.
+// signIn submits the name and [portal.Password] to a portal without a listener.
 func signIn(p *server.Portal, name string) *httptest.ResponseRecorder {
 	form := url.Values{"username": {name}, "password": {portal.Password}}.Encode()
 	r := httptest.NewRequest(http.MethodPost, p.URL("/login"), strings.NewReader(form))
@@ -88,14 +88,14 @@ func TestAttack141DamagedFile(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
 		damage func(t *testing.T, path string)
-		want   string // of the error; empty: it may open, but not let anybody in
+		want   string // text of the error, or "opens"; if empty, the portal may open, but no sign-in succeeds
 	}{
-		"nothing": {func(*testing.T, string) {}, "opens"},
+		"undamaged": {func(*testing.T, string) {}, "opens"},
 		"newer schema": {func(t *testing.T, path string) {
 			_, err := otherProcess(t, path).ExecContext(context.Background(), `UPDATE schema SET version = 999, usable_since = 999`)
 			testkit.Check(t, err)
 		}, "made by a newer sallyport"},
-		"newer schema that this one may use": {func(t *testing.T, path string) {
+		"newer schema that this program may use": {func(t *testing.T, path string) {
 			_, err := otherProcess(t, path).ExecContext(context.Background(), `UPDATE schema SET version = 999, usable_since = 1`)
 			testkit.Check(t, err)
 		}, "opens"},
@@ -108,7 +108,7 @@ func TestAttack141DamagedFile(t *testing.T) {
 			testkit.Check(t, err)
 		}, "migrate"},
 		"head overwritten": {func(t *testing.T, path string) { overwrite(t, path, 0, 100) }, "not a database"},
-		"half of it": {func(t *testing.T, path string) {
+		"cut in half": {func(t *testing.T, path string) {
 			info, err := os.Stat(path)
 			testkit.Check(t, err)
 			testkit.Check(t, os.Truncate(path, info.Size()/2))
@@ -137,24 +137,25 @@ func TestAttack141DamagedFile(t *testing.T) {
 			again, err := portal.OpenFiles(t, dir)
 			switch {
 			case c.want == "opens" && err != nil:
-				t.Fatalf("got %v, want it to open", err)
+				t.Fatalf("open the portal: got %v, want it to open", err)
 			case c.want == "opens":
 				if w := signIn(again, "ada"); w.Code != http.StatusSeeOther {
-					t.Errorf("sign-in: %d", w.Code)
+					t.Errorf("sign-in after the portal opened: %d, want 303", w.Code)
 				}
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-				t.Errorf("got %v, want %q", err, c.want)
+				t.Errorf("open the portal: got %v, want an error with %q", err, c.want)
 			case err == nil:
 				if w := signIn(again, "ada"); w.Code < 400 || len(w.Result().Cookies()) > 0 {
-					t.Errorf("sign-in: %d, cookies %v", w.Code, w.Result().Cookies())
+					t.Errorf("sign-in on the damaged file: %d, cookies %v; want an error and no cookie", w.Code, w.Result().Cookies())
 				}
 			case len(err.Error()) < 10 || strings.Contains(err.Error(), "panic"):
-				t.Errorf("refused with %q", err)
+				t.Errorf("open the portal: got %q, want an error that says what is wrong", err)
 			}
 		})
 	}
 }
 
+// overwrite overwrites n bytes of a file from the offset at on.
 func overwrite(t *testing.T, path string, at int64, n int) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -164,13 +165,13 @@ func overwrite(t *testing.T, path string, at int64, n int) {
 	testkit.Check(t, f.Close())
 }
 
-// TestAttack142SwappedRows: whoever writes the database still opens nothing
-// with a secret of another account.
+// TestAttack142SwappedRows lets an attacker with write access to the database copy and move the
+// rows of one account to another. No secret of the attacker's account must open the other one.
 func TestAttack142SwappedRows(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		n := 0
-		// Each case has an ada and an eve of its own; eve knows her own
-		// password, her phone and her backup codes, and ada's password.
+		// Each case has its own accounts ada and eve. Eve is the attacker: she has her own
+		// password, app and backup codes, and ada's password.
 		for what, statements := range map[string][]string{
 			"totp secret copied": {
 				`UPDATE totp SET secret = (SELECT secret FROM totp WHERE authenticator_id = '{eve phone}') WHERE authenticator_id = '{ada phone}'`},
@@ -193,7 +194,7 @@ func TestAttack142SwappedRows(t *testing.T) {
 			"unknown kind":      {`UPDATE authenticators SET kind = 'none' WHERE id = '{ada phone}'`},
 		} {
 			n++
-			p.Clock.Move(time.Hour) // failures on ten accounts in an hour would stop this network
+			p.Clock.Move(time.Hour) // failures at ten accounts in an hour would throttle this network
 			_, ada := portal.WithTwoFactor(t, p, fmt.Sprint("ada", n))
 			_, eve := portal.WithTwoFactor(t, p, fmt.Sprint("eve", n))
 			fill := strings.NewReplacer("{ada phone}", ada.ID, "{eve phone}", eve.ID,
@@ -204,13 +205,13 @@ func TestAttack142SwappedRows(t *testing.T) {
 			}
 			later := p.Browser(t)
 			if a := later.Post("/login", "username", fmt.Sprint("ada", n), "password", portal.Password); a.Location != "/login/code" && a.Status < 500 {
-				t.Errorf("%s: the password leads to %s", what, portal.Summary(a))
+				t.Errorf("%s: the password leads to %s, want /login/code or an error", what, portal.Summary(a))
 			}
 			for i, b := range []*portal.Browser{pending, later} {
 				for whose, phone := range map[string]*portal.Phone{"eve's": eve, "ada's": ada} {
 					a := b.Post("/login/code", "code", phone.Code(0))
 					if a.Status < 400 && !strings.HasPrefix(a.Location, "/login") {
-						t.Errorf("%s: %s code in attempt %d: %s", what, whose, i, portal.Summary(a))
+						t.Errorf("%s: %s code in attempt %d: %s, want a refusal", what, whose, i, portal.Summary(a))
 					}
 					portal.CheckSignedIn(t, b, what+": "+whose+" code", false)
 				}
@@ -218,16 +219,16 @@ func TestAttack142SwappedRows(t *testing.T) {
 				portal.CheckSignedIn(t, b, what+": two of eve's codes", false)
 			}
 		}
-		// So many wrong codes would ask everybody for two in a row.
+		// After so many wrong codes every account would need two codes in a row.
 		p.Clock.Move(24 * time.Hour)
 		testkit.Check(t, p.Measure(context.Background()))
 		for what, statements := range map[string][]string{
 			"hash and salt copied": {
 				`UPDATE backup_codes SET salt = (SELECT salt FROM backup_codes WHERE account_id = '{eve}' LIMIT 1), hash = (SELECT hash FROM backup_codes WHERE account_id = '{eve}' LIMIT 1) WHERE account_id = '{ada}'`},
-			"rows moved":          {`DELETE FROM backup_codes WHERE account_id = '{ada}'`, `UPDATE backup_codes SET account_id = '{ada}' WHERE account_id = '{eve}'`},
-			"rows added":          {`UPDATE backup_codes SET account_id = '{ada}' WHERE account_id = '{eve}'`},
-			"another cost":        {`UPDATE backup_codes SET memory_kib = 1, iterations = 0 WHERE account_id = '{ada}'`},
-			"a cost out of sight": {`UPDATE backup_codes SET memory_kib = 1000000000 WHERE account_id = '{ada}'`},
+			"rows moved":     {`DELETE FROM backup_codes WHERE account_id = '{ada}'`, `UPDATE backup_codes SET account_id = '{ada}' WHERE account_id = '{eve}'`},
+			"rows added":     {`UPDATE backup_codes SET account_id = '{ada}' WHERE account_id = '{eve}'`},
+			"another cost":   {`UPDATE backup_codes SET memory_kib = 1, iterations = 0 WHERE account_id = '{ada}'`},
+			"an absurd cost": {`UPDATE backup_codes SET memory_kib = 1000000000 WHERE account_id = '{ada}'`},
 		} {
 			n++
 			_, ada := portal.WithTwoFactor(t, p, fmt.Sprint("ada", n))
@@ -242,11 +243,11 @@ func TestAttack142SwappedRows(t *testing.T) {
 				portal.CheckSignedIn(t, b, what+": eve's backup code", false)
 				p.Clock.Move(5 * time.Second)
 			}
-			// The authenticator isn't harmed.
+			// The authenticator app isn't affected.
 			b.Post("/login/code", "code", ada.Code(0))
 			portal.CheckSignedIn(t, b, what+": ada's code", true)
 		}
-		// The password's hash: eve's sealed one in ada's row.
+		// The thief's sealed password hash in the victim's row.
 		ctx := context.Background()
 		const evesPassword = "known to eve alone"
 		for _, one := range []struct{ name, password string }{{"victim", portal.Password}, {"thief", evesPassword}} {
@@ -259,21 +260,21 @@ func TestAttack142SwappedRows(t *testing.T) {
 			b := p.Browser(t)
 			a := b.Post("/login", "username", "victim", "password", password)
 			if a.Status < 400 || b.Cookie(portal.SessionCookie) != "" || b.Cookie(portal.AttemptCookie) != "" {
-				t.Errorf("sign-in with a hash of another account: %s", portal.Summary(a))
+				t.Errorf("sign-in with the hash of another account in the row: %s, want an error and no cookies", portal.Summary(a))
 			}
 		}
 		if a := p.Browser(t).Post("/login", "username", "thief", "password", evesPassword); a.Status != http.StatusSeeOther {
-			t.Errorf("the row that was copied from: %s", portal.Summary(a))
+			t.Errorf("sign-in of the account whose hash was copied: %s, want 303", portal.Summary(a))
 		}
-		// A stored hash, typed in, is one more wrong password (R11).
+		// A stored hash that is typed as the password is a wrong password (R11).
 		if a := p.Browser(t).Post("/login", "username", "thief", "password", "$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("a PHC string as the password: %s", portal.Summary(a))
+			t.Errorf("sign-in with a PHC string as the password: %s, want 422", portal.Summary(a))
 		}
 	})
 }
 
-// TestAttack144TwoServersOnOneFile: the second refuses, and the commands
-// beside the first don't.
+// TestAttack144TwoServersOnOneFile checks that a second server on the same file refuses to start,
+// and that commands run while the first one serves.
 func TestAttack144TwoServersOnOneFile(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
@@ -287,19 +288,19 @@ func TestAttack144TwoServersOnOneFile(t *testing.T) {
 		case code := <-done:
 			return code, out.String()
 		case <-time.After(30 * time.Second):
-			t.Fatalf("sallyport %v still runs", args)
+			t.Fatalf("sallyport %v still runs after 30s", args)
 			return 0, ""
 		}
 	}
 	if code, out := run("serve"); code != 1 || !strings.Contains(out, "another sallyport serves this database") {
-		t.Errorf("second server: exit code %d\n%s", code, out)
+		t.Errorf("second server: exit code %d, want 1 and the reason:\n%s", code, out)
 	}
 	if code, out := run("account", "list"); code != 0 || !strings.Contains(out, "ada") {
-		t.Errorf("command beside the server: exit code %d\n%s", code, out)
+		t.Errorf("account list while the server runs: exit code %d, want 0 and ada:\n%s", code, out)
 	}
 	b := p.Browser(t)
 	b.SignIn("ada")
 	if !b.SignedIn() {
-		t.Error("the first server doesn't answer any more")
+		t.Error("after the second start, the first server doesn't accept a sign-in")
 	}
 }
