@@ -10,19 +10,20 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// Attacks 2, 30, 44 and 80, where a balancer hands each request to another node.
+// TestAttacksOnThreeNodes runs attacks 2, 30, 44 and 80 in docs/attacks.md against nodes behind a
+// load balancer that sends each request to another node.
 func TestAttacksOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	const rounds = 12
 	c := startCluster(t, 2*rounds+4)
-	p := c.at(t, c.Base)
+	p := c.portalAt(t, c.Base)
 	pending := func(o *sallyport.Owner) []*portal.Browser {
 		tabs := make([]*portal.Browser, sallyport.AtOnce)
 		for i := range tabs {
 			tabs[i] = p.Browser(t)
 			tabs[i].Header.Set("X-Forwarded-For", portal.NetworkAddress(i))
 			if a := tabs[i].SignIn(o.Name); a.Location != "/login/code" {
-				t.Fatalf("password of %s: %s", o.Name, portal.Summary(a))
+				t.Fatalf("submit the password of %s: %s, want /login/code", o.Name, portal.Summary(a))
 			}
 		}
 		return tabs
@@ -43,11 +44,11 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 				nodes[b.Last.Header.Get(nodeHeader)] = true
 			}
 			if got[portal.OutcomePassed] != 1 || portal.CountRows(t, p, portal.SessionsOfQuery, o.Name) != before+1 {
-				t.Errorf("%s: %v, want one session", path, got)
+				t.Errorf("the same code from %d browsers at once to %s: %v, want one session", sallyport.AtOnce, path, got)
 			}
 		}
 		if len(nodes) != len(c.nodes) {
-			t.Errorf("%v answered, want every node", nodes)
+			t.Errorf("only %v answered, want every node", nodes)
 		}
 	})
 	t.Run("one budget", func(t *testing.T) {
@@ -55,13 +56,13 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 		tabs, wrong := pending(o), sallyport.OtherThan(o.Secret)
 		got := testkit.Race(sallyport.AtOnce, func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
 		if n := portal.UnitsUsed(t, p, o.Name, "code"); n != 5 || got[portal.OutcomeWrong] > 5 || got[portal.OutcomePassed] > 0 {
-			t.Errorf("%v, and %d units; want 5 compared", got, n)
+			t.Errorf("%d wrong codes at once: %v, and %d units in the ledger; want 5 compared", sallyport.AtOnce, got, n)
 		}
 		for range c.nodes {
 			b := p.Browser(t)
 			b.SignIn(o.Name)
 			if got := portal.TryCode(b, "/login/code", "code", o.CodeNow()); got != portal.OutcomeTwoCodes {
-				t.Errorf("a right code afterwards: %s", got)
+				t.Errorf("right code past the budget: %s, want %s", got, portal.OutcomeTwoCodes)
 			}
 		}
 	})
@@ -71,20 +72,20 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 		session, entry := b.Cookie(portal.SessionCookie), b.CookieAt(panels.Radio, "sallyport-visit")
 		var there []*portal.Browser
 		for _, one := range c.nodes {
-			b := c.at(t, one.Base).Browser(t)
+			b := c.portalAt(t, one.Base).Browser(t)
 			b.SetCookie(portal.SessionCookie, session)
 			b.SetCookieAt(panels.Radio, "sallyport-visit", entry)
 			if panels.Received(t, panels.Navigate(b, page)); !b.SignedIn() {
-				t.Fatalf("%s doesn't know the session", one.Name)
+				t.Fatalf("%s doesn't accept the session", one.Name)
 			}
 			there = append(there, b)
 		}
 		if a := b.Post("/logout"); a.Status != http.StatusSeeOther {
-			t.Fatalf("sign-out: %s", portal.Summary(a))
+			t.Fatalf("sign-out: %s, want 303", portal.Summary(a))
 		}
 		for i, b := range there {
 			if b.SignedIn() {
-				t.Errorf("%s still opens the portal", c.nodes[i].Name)
+				t.Errorf("after the sign-out, %s still accepts the session", c.nodes[i].Name)
 			}
 			testkit.Until(t, "refusal by "+c.nodes[i].Name, func() bool {
 				return b.Do(http.MethodGet, page, nil, nil).Status == http.StatusUnauthorized

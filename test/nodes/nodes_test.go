@@ -1,7 +1,7 @@
 package nodes
 
-// Many nodes: any request to any of them. They are the built program on one
-// PostgreSQL, behind a real HAProxy.
+// Three nodes behind a real HAProxy that sends each request to another node. The nodes run the
+// built program on one PostgreSQL database.
 
 import (
 	"fmt"
@@ -26,32 +26,32 @@ import (
 )
 
 const (
-	// clusterDrain is many times as long as HAProxy takes to notice.
+	// clusterDrain is much longer than HAProxy takes to notice that a node drains.
 	clusterDrain = "SALLYPORT_DRAIN=2s"
 
-	// nodeHeader is where HAProxy says which node answered.
+	// nodeHeader is the header in which HAProxy names the node that answered.
 	nodeHeader = "X-Node"
 
-	// clusterOwners are more than get their turn while three nodes restart.
+	// clusterOwners is more than the clients get through while three nodes restart.
 	clusterOwners = 100
 )
 
-// cluster is three nodes behind an HAProxy that hands each request to the next.
+// cluster is three nodes behind an HAProxy that sends each request to the next node.
 type cluster struct {
-	*sallyport.Lane // of whoever comes through HAProxy
+	*sallyport.Lane // the clients, which connect to HAProxy
 	nodes           []*sallyport.Node
 	database        string
 }
 
-// startCluster starts the nodes on a database with so many owners, and with a
-// panel that asks for a session.
+// startCluster starts the nodes on a database with this number of owners, and with a panel that
+// requires a session.
 func startCluster(t *testing.T, owners int) *cluster {
 	t.Helper()
 	path := sallyport.BuildProgram(t)
 	c := &cluster{}
 	for i := range 3 {
-		// An address of their own: on 127.0.0.1 another connection could take
-		// the port of a node that is away.
+		// Nodes don't listen at 127.0.0.1: there another connection could take the port of
+		// a node that restarts.
 		free, err := net.Listen("tcp", "127.0.0.3:0")
 		testkit.Check(t, err)
 		free.Close()
@@ -67,7 +67,7 @@ func startCluster(t *testing.T, owners int) *cluster {
 	c.copyRing()
 	for _, one := range c.nodes {
 		one.Env = settings
-		t.Cleanup(func() { // after its end
+		t.Cleanup(func() { // runs after the process has ended
 			if t.Failed() {
 				t.Logf("%s: %s", one.Name, one.Output())
 			}
@@ -76,12 +76,12 @@ func startCluster(t *testing.T, owners int) *cluster {
 	}
 	for _, one := range c.nodes {
 		one.Await(one.Process)
-		c.awaitTurn(one)
+		c.awaitRequests(one)
 	}
 	return c
 }
 
-// copyRing gives every node the first one's key ring.
+// copyRing copies the first node's key ring to all other nodes.
 func (c *cluster) copyRing() {
 	c.T.Helper()
 	ring, err := os.ReadFile(filepath.Join(c.nodes[0].Dir, "keyring"))
@@ -93,7 +93,8 @@ func (c *cluster) copyRing() {
 	}
 }
 
-// haproxy has no second try for anybody, so what a node doesn't answer is seen.
+// haproxy returns a function that starts HAProxy in front of the nodes. HAProxy never repeats a
+// request, so that clients see every request that a node doesn't answer.
 func (c *cluster) haproxy(t *testing.T) func(dir, at string) *exec.Cmd {
 	return func(dir, at string) *exec.Cmd {
 		text := fmt.Sprintf(`defaults
@@ -121,8 +122,8 @@ backend sallyport
 	}
 }
 
-// awaitTurn waits until HAProxy hands a node requests.
-func (c *cluster) awaitTurn(one *sallyport.Node) {
+// awaitRequests waits until HAProxy sends requests to a node.
+func (c *cluster) awaitRequests(one *sallyport.Node) {
 	c.T.Helper()
 	testkit.Until(c.T, "requests to "+one.Name, func() bool {
 		resp, err := http.Get(c.Base + "/healthz")
@@ -134,39 +135,40 @@ func (c *cluster) awaitTurn(one *sallyport.Node) {
 	})
 }
 
-// restart stops a node as its service manager does, and starts it again.
+// restart stops a node as its service manager does, starts it again, and waits until HAProxy
+// uses it.
 func (c *cluster) restart(one *sallyport.Node) {
 	c.T.Helper()
 	testkit.Check(c.T, one.Cmd.Process.Signal(syscall.SIGTERM))
 	if err := one.Wait(); err != nil {
-		c.T.Errorf("%s: %v\n%s", one.Name, err, one.Output())
+		c.T.Errorf("stop %s: %v\n%s", one.Name, err, one.Output())
 	}
 	one.Process = one.Background("serve")
 	one.Await(one.Process)
-	c.awaitTurn(one)
+	c.awaitRequests(one)
 }
 
-// Attack 148. One node after the other restarts.
+// TestAttack148RollingRestart restarts one node after the other while clients use the cluster.
 func TestAttack148RollingRestart(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, clusterOwners)
 	stays := c.signedInOnEachNode()
-	c.unnoticed(func() {
+	c.useWhile(func() {
 		for _, one := range c.nodes {
 			c.restart(one)
 		}
 	})
 	if a, err := stays.Send(http.MethodGet, "/"); err != nil || a.Status != http.StatusOK {
-		t.Errorf("who was signed in before: %s, %v", portal.Summary(a), err)
+		t.Errorf("start page in a session from before the restarts: %s, %v; want 200", portal.Summary(a), err)
 	}
 }
 
-// Attack 117. The keys change on all nodes meanwhile.
+// TestAttack117RotationOnThreeNodes rotates the keys of all nodes while clients use the cluster.
 func TestAttack117RotationOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, clusterOwners)
 	first := c.nodes[0]
-	c.unnoticed(func() {
+	c.useWhile(func() {
 		first.Command("key", "add")
 		c.copyRing()
 		first.Command("key", "rotate")
@@ -179,35 +181,35 @@ func TestAttack117RotationOnThreeNodes(t *testing.T) {
 		one.Command("audit", "verify")
 	}
 	if ring, err := os.ReadFile(filepath.Join(first.Dir, "keyring")); err != nil || strings.Count(string(ring), "\nkey ") != 1 {
-		t.Errorf("the old key is still there, or %v", err)
+		t.Errorf("after the rotation, the key ring has another number of keys than one, or can't be read: %v", err)
 	}
 }
 
-// unnoticed has people enrol, sign in with codes and backup codes, and make new
-// ones while something happens, and fails the test where they notice.
-func (c *cluster) unnoticed(happen func()) {
+// useWhile lets clients enroll, sign in with codes and backup codes, and create new codes while
+// change runs. It fails the test if a client gets an unexpected answer.
+func (c *cluster) useWhile(change func()) {
 	c.T.Helper()
 	var clients sync.WaitGroup
 	for range sallyport.ClientsPerLane {
 		clients.Go(func() {
 			if err := c.Use(); err != nil {
-				c.T.Errorf("somebody noticed: %v", err)
+				c.T.Errorf("a client got an unexpected answer: %v", err)
 			}
 		})
 	}
-	happen()
+	change()
 	if c.Next.Swap(clusterOwners) >= clusterOwners {
-		c.T.Error("all owners had their turn before it was over; give it more of them")
+		c.T.Error("the clients got through all owners before the change was done; increase clusterOwners")
 	}
 	clients.Wait()
 	if c.Answers.Load() == 0 {
-		c.T.Error("nobody got further than enrolment")
+		c.T.Error("no owner did anything after the enrolment")
 	}
-	c.T.Logf("%d things were done", c.Answers.Load())
+	c.T.Logf("%d requests were answered after enrolments", c.Answers.Load())
 }
 
-// signedInOnEachNode signs the first owner in over several nodes, and shows
-// a page from each of them.
+// signedInOnEachNode signs the next owner in by requests to several nodes, and gets a page from
+// each node.
 func (c *cluster) signedInOnEachNode() *sallyport.Visitor {
 	c.T.Helper()
 	o, v, seen := c.Owners[c.Next.Add(1)-1], c.Visitor(), map[string]bool{}
@@ -223,18 +225,18 @@ func (c *cluster) signedInOnEachNode() *sallyport.Visitor {
 	} {
 		a, err := v.Send(step.method, step.path, step.fields...)
 		if err != nil || a.Status >= 400 || strings.HasPrefix(a.Location, "/login?") {
-			c.T.Fatalf("%s: %s, %v", step.path, portal.Summary(a), err)
+			c.T.Fatalf("%s %s: %s, %v; want the next step", step.method, step.path, portal.Summary(a), err)
 		}
 		seen[a.Header.Get(nodeHeader)] = true
 	}
 	if len(seen) < 2 {
-		c.T.Errorf("one sign-in was answered by %v, want several nodes", seen)
+		c.T.Errorf("the requests of one sign-in were answered by %v, want several nodes", seen)
 	}
-	// HAProxy's turns are uneven while its servers have only just come up.
+	// HAProxy doesn't distribute requests evenly right after its servers have come up.
 	testkit.Until(c.T, "a page from every node", func() bool {
 		a, err := v.Send(http.MethodGet, "/")
 		if err != nil || a.Status != http.StatusOK {
-			c.T.Fatalf("signed in, and then: %s, %v", portal.Summary(a), err)
+			c.T.Fatalf("start page after the sign-in: %s, %v; want 200", portal.Summary(a), err)
 		}
 		seen[a.Header.Get(nodeHeader)] = true
 		return len(seen) == len(c.nodes)
@@ -242,8 +244,8 @@ func (c *cluster) signedInOnEachNode() *sallyport.Visitor {
 	return v
 }
 
-// A server that was told to stop says so first, and answers as before; told
-// twice, it ends at once.
+// TestDrain checks that a server that gets SIGTERM first reports that it drains and serves on, and
+// that it stops at once when it gets a second one.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	p := &sallyport.Program{T: t, Path: sallyport.BuildProgram(t), Dir: t.TempDir(), Env: []string{"SALLYPORT_DRAIN=1m"}}
@@ -258,17 +260,17 @@ func TestDrain(t *testing.T) {
 	testkit.Check(t, err)
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || !resp.Close {
-		t.Errorf("while it drains: %d, and the connection is kept %v", resp.StatusCode, !resp.Close)
+		t.Errorf("sign-in page while the server drains: %d, connection kept: %v; want 200 and a closed connection", resp.StatusCode, !resp.Close)
 	}
 	begin := time.Now()
 	testkit.Check(t, server.Cmd.Process.Signal(syscall.SIGTERM))
 	if err := server.Wait(); err == nil || time.Since(begin) > sallyport.StartTime {
-		t.Errorf("told twice, it ended with %v after %v", err, time.Since(begin))
+		t.Errorf("after a second SIGTERM, the server ended with %v after %v, want an error at once", err, time.Since(begin))
 	}
 }
 
-// at is the portal as it answers at an address: HAProxy's, or a node's own.
-func (c *cluster) at(t *testing.T, address string) *portal.Portal {
+// portalAt returns a portal for the address of HAProxy or of a node.
+func (c *cluster) portalAt(t *testing.T, address string) *portal.Portal {
 	t.Helper()
 	return &portal.Portal{Portal: &server.Portal{DB: testkit.Open(t, c.database)}, Base: c.Base, At: strings.TrimPrefix(address, "http://")}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// behindPooler returns the settings of a portal behind a real PgBouncer in
-// transaction mode, and those without a way past it.
+// behindPooler returns the settings of a portal behind a real PgBouncer in transaction mode, with
+// and without the direct URL of the database.
 func behindPooler(t *testing.T) (all, pooled []string) {
 	t.Helper()
 	direct := testkit.DatabaseURL(t, "postgres")
@@ -33,7 +33,7 @@ func TestPoolerInTransactionMode(t *testing.T) {
 	settings = append(settings, "SALLYPORT_DATA_DIR="+p.Config.DataDir)
 	other := portal.StartIn(t, p.Config.DataDir, p.Clock, settings...)
 
-	_, phone := portal.WithTwoFactor(t, p, "ada") // the wizard
+	_, phone := portal.WithTwoFactor(t, p, "ada")
 	b := portal.PendingSignIn(t, other, "ada")
 	b.Post("/login/code", "code", phone.Code(0))
 	portal.CheckSignedIn(t, b, "code", true)
@@ -47,11 +47,11 @@ func TestPoolerInTransactionMode(t *testing.T) {
 		"sweep": p.Sweep, "seal": p.Seal, "measure": p.Measure, "clock": p.WatchClock, "prune": p.Prune,
 	} {
 		if err := job(t.Context()); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("job %s: %v", name, err)
 		}
 	}
 	if a := b.Get("/readyz"); a.Status != http.StatusOK {
-		t.Errorf("readyz: %d %s", a.Status, a.Body)
+		t.Errorf("readyz: %d, want 200:\n%s", a.Status, a.Body)
 	}
 
 	p.AddAccount(t, "bob")
@@ -70,7 +70,7 @@ func TestPoolerInTransactionMode(t *testing.T) {
 	_, err = keys.Add(t.Context())
 	testkit.Check(t, err)
 	if n, err := keys.Rotate(t.Context()); n == 0 || err != nil {
-		t.Errorf("key rotate: %d, %v", n, err)
+		t.Errorf("key rotate: %d secrets, %v; want some and no error", n, err)
 	}
 	p.Clock.Move(totp.Period)
 	b = portal.PendingSignIn(t, other, "ada")
@@ -78,25 +78,25 @@ func TestPoolerInTransactionMode(t *testing.T) {
 	portal.CheckSignedIn(t, b, "code under a new key", true)
 }
 
-// Without a way past the pooler nothing is heard of other nodes, so everything is
-// read anew; and no schema changes.
-func TestPoolerWithoutAWayPastIt(t *testing.T) {
+// TestPoolerWithoutADirectURL checks a portal without a direct connection to the database. It
+// can't listen for changes of other nodes, so it caches nothing, and it refuses to migrate.
+func TestPoolerWithoutADirectURL(t *testing.T) {
 	t.Parallel()
 	settings, pooled := behindPooler(t)
 	cfg, err := config.Load("", append(pooled, "SALLYPORT_DATA_DIR="+t.TempDir()))
 	testkit.Check(t, err)
 	if _, err := server.Open(t.Context(), cfg, testkit.NewClock().Now, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "database_direct") {
-		t.Fatalf("an empty database: %v, want what to set", err)
+		t.Fatalf("open an empty database: got %v, want an error that names database_direct", err)
 	}
 	dir := t.TempDir()
 	portal.StartIn(t, dir, testkit.NewClock(), settings...).Stop()
 	p := portal.StartIn(t, dir, testkit.NewClock(), pooled...)
 	b, _ := portal.WithTwoFactor(t, p, "ada")
 	if !b.SignedIn() {
-		t.Error("nobody is signed in")
+		t.Error("the browser isn't signed in after the enrolment")
 	}
 	testkit.Until(t, "the log", func() bool { return strings.Contains(p.Logs.String(), "database_direct isn't set") })
 	if p.DB.Current(p.Clock.Now()) {
-		t.Error("what was read before is believed")
+		t.Error("the portal uses cached rows although it can't listen for changes")
 	}
 }
