@@ -15,9 +15,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// What another process changes, such as the command line, ends what this one
-// keeps in memory. The clock stands still here, so nothing ends by its age.
-func TestAttack103ChangesByAnotherProcess(t *testing.T) {
+// A change that another process makes, such as the command line, ends the visits that
+// this process keeps in its cache. The clock stands still, so no entry expires.
+func TestAttack103ChangesByAnotherProcessEndVisits(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		other, err := server.Open(t.Context(), p.Config, p.Clock.Now, slog.New(slog.DiscardHandler))
 		if err != nil {
@@ -58,8 +58,8 @@ func TestAttack103ChangesByAnotherProcess(t *testing.T) {
 	})
 }
 
-// The other node is told who signed out.
-func TestAttack103SignOutOnAnotherNode(t *testing.T) {
+// A sign-out at one node ends the visit that another node keeps in its cache.
+func TestAttack103SignOutOnAnotherNodeEndsVisits(t *testing.T) {
 	t.Parallel()
 	one := panels.StartPanel(t, "radio")
 	nodes := portal.StartNodes(t, 2, "SALLYPORT_CONFIG="+panels.WriteConfig(t, "public_url: "+panels.PortalAt+"\npanels:\n  - url: "+panels.Radio+"\n    upstream: "+one.URL+"\n"))
@@ -70,16 +70,16 @@ func TestAttack103SignOutOnAnotherNode(t *testing.T) {
 	panels.KeepVisit(t, nodes[1], there, panels.Radio+"/page")
 	b.Post("/logout")
 	if a := b.Do(http.MethodGet, panels.Radio+"/page", nil, nil); a.Status == http.StatusOK {
-		t.Error("the node that ended the session still admits")
+		t.Error("the node where ada signed out still admits her visit")
 	}
 	testkit.Until(t, "refusal", func() bool {
 		return there.Do(http.MethodGet, panels.Radio+"/page", nil, nil).Status == http.StatusUnauthorized
 	})
 }
 
-// Where the database is away, what was read is believed for five seconds and
-// no longer (F1).
-func TestAttack140VisitsAreKeptForSecondsOnly(t *testing.T) {
+// While the database can't be reached, a visit counts for at most five seconds after the
+// last read (F1).
+func TestAttack140CachedVisitsEndAfterFiveSeconds(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		b := panels.Visit(t, p, "ada", panels.Radio+"/page")
@@ -90,7 +90,7 @@ func TestAttack140VisitsAreKeptForSecondsOnly(t *testing.T) {
 		panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/page", nil, nil))
 		p.Clock.Move(5 * time.Second)
 		if a := b.Do(http.MethodGet, panels.Radio+"/page", nil, nil); a.Status != http.StatusServiceUnavailable {
-			t.Errorf("five seconds later: %d", a.Status)
+			t.Errorf("a request five seconds after the database was closed: status %d, want 503", a.Status)
 		}
 	})
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack87PanelsReadTheTrueRequest: frameworks go by these headers rather
-// than by the request line, and so would serve what nobody asked the gate for.
-func TestAttack87PanelsReadTheTrueRequest(t *testing.T) {
+// Frameworks read the path from these headers instead of the request line. They would
+// serve a path that the gateway hasn't checked.
+func TestAttack87HeadersCannotReplaceTheRequestLine(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		for _, name := range []string{
 			"X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix",
@@ -28,7 +28,7 @@ func TestAttack87PanelsReadTheTrueRequest(t *testing.T) {
 		} {
 			s := panels.Received(t, p.Browser(t).Do(http.MethodGet, panels.Radio+"/status/", nil, http.Header{name: {"/ops/"}}))
 			if values := s.Header.Values(name); s.URI != "/status/" || len(values) != 0 {
-				t.Errorf("%s: the panel got %s and %q", name, s.URI, values)
+				t.Errorf("a request with %s: the panel got path %s and the header's values %q, want /status/ and none", name, s.URI, values)
 			}
 		}
 		s := panels.Received(t, p.Browser(t).Do(http.MethodGet, panels.Radio+"/status/", nil, http.Header{"X_Forwarded_For": {"9.9.9.9"}, "X_Forwarded_Proto": {"https"}}))
@@ -38,14 +38,14 @@ func TestAttack87PanelsReadTheTrueRequest(t *testing.T) {
 			}
 		}
 		if s := panels.Received(t, p.Browser(t).Get(panels.Radio+"/status/?p=a.git;a=log&x=%zz")); s.URI != "/status/?p=a.git;a=log&x=%zz" {
-			t.Errorf("the query was changed: %s", s.URI)
+			t.Errorf("the panel got %s, want the query as it was sent", s.URI)
 		}
 	})
 }
 
-// TestAttack90NamesThatPanelsReadAlike: CGI of some servers turns whatever is
-// no letter or digit into "_".
-func TestAttack90NamesThatPanelsReadAlike(t *testing.T) {
+// The CGI interface of some servers replaces each character that is neither a letter nor
+// a digit by "_", so that these names become one.
+func TestAttack90AliasesOfIdentityHeadersAreRefused(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		for _, sign := range "_.!#$%&'*+^`|~" {
 			name := "Remote" + string(sign) + "User"
@@ -56,15 +56,15 @@ func TestAttack90NamesThatPanelsReadAlike(t *testing.T) {
 				t.Fatal(err)
 			}
 			if resp.StatusCode != http.StatusForbidden {
-				t.Errorf("%s: %d, want 403", name, resp.StatusCode)
+				t.Errorf("a request with header %s: status %d, want 403", name, resp.StatusCode)
 			}
 		}
 	})
 }
 
-// TestAttack94OnlyWebSocketsLeaveHTTP: behind an upgrade to HTTP/2 a stranger
-// could ask for every path, with every name in the identity headers.
-func TestAttack94OnlyWebSocketsLeaveHTTP(t *testing.T) {
+// After an upgrade to HTTP/2 a stranger could request every path with forged identity
+// headers, since the gateway forwards the bytes unread.
+func TestAttack94OnlyWebSocketUpgradesReachPanels(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		for _, lines := range []string{
 			"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n",
@@ -80,19 +80,19 @@ func TestAttack94OnlyWebSocketsLeaveHTTP(t *testing.T) {
 				t.Fatal(err)
 			}
 			if resp.StatusCode != http.StatusOK {
-				t.Fatalf("%q: %d, want 200 as without it", lines, resp.StatusCode)
+				t.Fatalf("a request with %q: status %d, want 200 as without these lines", lines, resp.StatusCode)
 			}
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || strings.Contains(string(body), `"Upgrade"`) {
-				t.Errorf("%q: the panel got %s, %v", lines, body, err)
+				t.Errorf("a request with %q: the panel got %s (error %v), want no Upgrade", lines, body, err)
 			}
 		}
 	})
 }
 
-// TestNamedStreamsOnOpenPathsEndWithTheirVisit: the path goes on to admit, but
-// nobody of that name is there any more.
-func TestNamedStreamsOnOpenPathsEndWithTheirVisit(t *testing.T) {
+// The path still admits everyone, but the panel was given the name of a user who has
+// signed out.
+func TestWebSocketOnAnOpenPathEndsWithItsVisit(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "bob")
 		b := panels.Visit(t, p, "bob", panels.Radio+"/")
@@ -106,21 +106,20 @@ func TestNamedStreamsOnOpenPathsEndWithTheirVisit(t *testing.T) {
 		}
 		b.Post(panels.Radio + "/.sallyport/logout")
 		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
-			t.Errorf("the upgraded connection goes on: %v", err)
+			t.Errorf("the WebSocket is still open after the sign-out: %v", err)
 		}
 	})
 }
 
-// TestAChangedPasswordEndsTheVisitsOfItsOwnSession: somebody who copied the session's
-// cookie before may have opened them.
-func TestAChangedPasswordEndsTheVisitsOfItsOwnSession(t *testing.T) {
+// A thief who copied the session's cookie may have opened these visits.
+func TestPasswordChangeEndsTheVisitsOfItsSession(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
 		b := panels.Visit(t, p, "ada", panels.Radio+"/")
 		thief := p.Browser(t)
 		thief.SetCookie(portal.SessionCookie, b.Cookie(portal.SessionCookie))
 		if s := panels.Received(t, panels.Navigate(thief, panels.Radio+"/")); s.Header.Get("Remote-User") != "ada" {
-			t.Fatalf("the copied session opens nothing: %+v", s)
+			t.Fatalf("the copied session doesn't open the panel: %+v", s)
 		}
 		held, owner, err := session.ByToken(t.Context(), p.DB.Reader(), thief.Cookie(portal.SessionCookie), p.Login.Life, p.Clock.Now())
 		testkit.Check(t, err)
@@ -129,36 +128,35 @@ func TestAChangedPasswordEndsTheVisitsOfItsOwnSession(t *testing.T) {
 		state := strings.Repeat("s", 43)
 		handoff, err := p.Login.HandOff(t.Context(), me, at, state, "/")
 		testkit.Check(t, err)
-		// A reauthentication ends none.
+		// A reauthentication ends no visit.
 		b.Post("/reauthenticate", "password", portal.Password)
 		if a := thief.Get(panels.Radio + "/"); a.Status != http.StatusOK {
-			t.Errorf("a reauthentication ended a visit: %s", portal.Summary(a))
+			t.Errorf("the thief's visit after a reauthentication: %s, want 200", portal.Summary(a))
 		}
 		b.Post("/settings/security/password", "password", portal.Password, "new_password", "seven lamps on a sill")
 		if a := thief.Get(panels.Radio + "/"); a.Status == http.StatusOK {
-			t.Error("a visit of before the change is still open")
+			t.Error("a visit from before the change of the password still opens the panel")
 		}
 		if _, _, err := p.Login.Enter(t.Context(), at, handoff.Reveal(), state); !errors.Is(err, session.ErrHandoff) {
-			t.Errorf("a handoff of before the change: %v", err)
+			t.Errorf("a handoff from before the change of the password: %v, want ErrHandoff", err)
 		}
 		if _, err := p.Login.HandOff(t.Context(), me, at, state, "/"); !errors.Is(err, login.ErrGone) {
-			t.Errorf("a request that read the session before the change: %v", err)
+			t.Errorf("a new handoff by a request that read the session before the change: %v, want ErrGone", err)
 		}
-		// The owner comes back by redirects alone, and a sign-out at a panel that wasn't
-		// opened since ends the session all the same.
+		// The owner's next visit needs only redirects. A sign-out at a panel ends the session
+		// even if the change of the password has ended the visit there.
 		if s := panels.Received(t, panels.Navigate(b, panels.Radio+"/")); s.Header.Get("Remote-User") != ada.Name {
-			t.Errorf("the owner's own panel: %+v", s)
+			t.Errorf("the owner's panel after the change got %+v, want Remote-User %s", s, ada.Name)
 		}
 		b.Post("/settings/security/password", "password", "seven lamps on a sill", "new_password", portal.Password)
 		if b.Post(panels.Radio + "/.sallyport/logout"); b.SignedIn() {
-			t.Error("a sign-out by a visit that has ended left the session")
+			t.Error("a sign-out with a visit that had ended left the session open")
 		}
 	})
 }
 
-// TestNoHandoffOutlivesAChangeOfThePassword: handoffs that are made and spent while the
-// password changes leave no visit.
-func TestNoHandoffOutlivesAChangeOfThePassword(t *testing.T) {
+// Handoffs that are issued and redeemed while the password changes leave no visit.
+func TestNoHandoffOutlivesAPasswordChange(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		b := panels.Visit(t, p, "ada", panels.Radio+"/")

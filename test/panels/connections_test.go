@@ -18,8 +18,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// rawPanel starts a panel that reads the head of one request on each connection, sends it
-// to the channel, and answers with bytes. It returns its origin too.
+// rawPanel starts a panel that reads the head of one request on each connection, sends the
+// head to the channel, writes answer as it stands and closes the connection. It also
+// returns the panel's origin.
 func rawPanel(t *testing.T, answer string) (heads <-chan string, origin string) {
 	t.Helper()
 	return connectionPanel(t, func(conn net.Conn, heads chan<- string) {
@@ -33,7 +34,8 @@ func rawPanel(t *testing.T, answer string) (heads <-chan string, origin string) 
 	})
 }
 
-// connectionPanel starts a panel that serves each connection by a function.
+// connectionPanel starts a panel that calls serve for each connection, and returns the
+// channel that serve sends to and the panel's origin.
 func connectionPanel(t *testing.T, serve func(conn net.Conn, heads chan<- string)) (heads <-chan string, origin string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,7 +56,7 @@ func connectionPanel(t *testing.T, serve func(conn net.Conn, heads chan<- string
 	return all, "http://" + listener.Addr().String()
 }
 
-// readHead reads a request line and headers, and no body.
+// readHead reads a request line and headers, but no body.
 func readHead(r *bufio.Reader) (string, error) {
 	head := ""
 	for !strings.HasSuffix(head, "\r\n\r\n") {
@@ -67,9 +69,10 @@ func readHead(r *bufio.Reader) (string, error) {
 	return head, nil
 }
 
-// The panel keeps connections and doesn't read bodies, as small servers do: what a
-// stranger sends as a body must not become a request of its own, with an identity.
-func TestABodyThatAPanelDoesNotReadIsNoRequest(t *testing.T) {
+// Small servers keep connections open and don't read the bodies of requests. A body that a
+// stranger sends must not be read as the next request on the connection, with forged
+// identity headers.
+func TestUnreadBodyDoesNotBecomeARequest(t *testing.T) {
 	t.Parallel()
 	heads, at := connectionPanel(t, func(conn net.Conn, heads chan<- string) {
 		defer conn.Close()
@@ -91,36 +94,36 @@ func TestABodyThatAPanelDoesNotReadIsNoRequest(t *testing.T) {
 	ada := panels.Visit(t, p, "ada", panels.Radio+"/")
 	inner := "POST /admin/delete HTTP/1.1\r\nHost: radio.example\r\nRemote-User: root1\r\n\r\n"
 	for name, attack := range map[string]func(){
-		"a length": func() { p.Browser(t).Do("GET", panels.Radio+"/open/", strings.NewReader(inner), nil) },
-		"a form":   func() { p.Browser(t).Do("POST", panels.Radio+"/open/", strings.NewReader(inner), nil) },
+		"a GET with a body": func() { p.Browser(t).Do("GET", panels.Radio+"/open/", strings.NewReader(inner), nil) },
+		"a form":            func() { p.Browser(t).Do("POST", panels.Radio+"/open/", strings.NewReader(inner), nil) },
 		"chunks": func() {
 			portal.RawAnswer(t, p, fmt.Sprintf("PUT /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(inner), inner))
 		},
-		"a promise": func() {
+		"Expect: 100-continue": func() {
 			portal.RawAnswer(t, p, fmt.Sprintf("POST /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n%s", len(inner), inner))
 		},
-		"with NTLM": func() {
+		"a form with NTLM": func() {
 			p.Browser(t).Do("POST", panels.Radio+"/open/", strings.NewReader(inner), http.Header{"Authorization": {"NTLM x"}})
 		},
-		"a member's": func() { ada.Do("DELETE", panels.Radio+"/open/", strings.NewReader(inner), nil) },
+		"a signed-in user's body": func() { ada.Do("DELETE", panels.Radio+"/open/", strings.NewReader(inner), nil) },
 	} {
 		for range 3 {
 			attack()
 			if a := ada.Get(panels.Radio + "/mine"); a.Body != "GET /mine HTTP/1.1" {
-				t.Errorf("%s: ada gets the answer to %q", name, a.Body)
+				t.Errorf("%s: ada asked for /mine and got the answer to %q", name, a.Body)
 			}
 		}
 	}
 	for len(heads) > 0 {
 		if head := <-heads; strings.HasPrefix(head, "POST /admin/delete") {
-			t.Fatalf("the panel got\n%s", head)
+			t.Fatalf("the panel read a body as the request\n%s", head)
 		}
 	}
 }
 
-// A panel that speaks HTTP/2 keeps requests apart by itself, so a form costs it no new
-// connection.
-func TestAPanelOfHTTP2KeepsItsConnection(t *testing.T) {
+// HTTP/2 separates requests on a connection by itself, so the gateway opens no new
+// connection after a form.
+func TestHTTP2PanelKeepsItsConnection(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	connections := map[string]bool{}
@@ -140,16 +143,16 @@ func TestAPanelOfHTTP2KeepsItsConnection(t *testing.T) {
 	b.Get(panels.Radio + "/open/")
 	for i := range 10 {
 		if a := b.Do("POST", panels.Radio+"/open/", strings.NewReader("x"), nil); a.Status != http.StatusOK || a.Body != "x" {
-			t.Fatalf("form %d: %s %q", i, portal.Summary(a), a.Body)
+			t.Fatalf("form %d: %s %q, want 200 and its own body", i, portal.Summary(a), a.Body)
 		}
 	}
 	if len(connections) > 2 {
-		t.Errorf("ten forms took %d connections", len(connections))
+		t.Errorf("ten forms took %d connections, want at most 2", len(connections))
 	}
 }
 
-// mailbox is a panel that remembers on each connection who authenticated there, as NTLM
-// has it, in three messages.
+// mailbox is a panel that authenticates a connection instead of a request, with three
+// messages, as NTLM does.
 type mailbox struct{}
 
 type connKey struct{}
@@ -187,7 +190,7 @@ func (m *mailbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func auth(value string) http.Header { return http.Header{"Authorization": {value}} }
 
-func TestWhoAuthenticatedOnAConnectionIsNobodyElse(t *testing.T) {
+func TestNTLMConnectionServesOnlyItsUser(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"NTLM", "Negotiate", "ntlm"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -198,27 +201,27 @@ func TestWhoAuthenticatedOnAConnectionIsNobodyElse(t *testing.T) {
 			ada, bob := panels.Visit(t, p, "ada", panels.Radio+"/"), panels.Visit(t, p, "bob", panels.Radio+"/")
 			first := ada.Get(panels.Radio + "/mail")
 			if first.Status != http.StatusUnauthorized || first.Header.Get("Proxy-Support") != "Session-Based-Authentication" || len(first.Header.Values("WWW-Authenticate")) != 2 {
-				t.Errorf("the offer: %s %v", portal.Summary(first), first.Header)
+				t.Errorf("a request without credentials: %s %v, want 401 with the panel's challenges", portal.Summary(first), first.Header)
 			}
 			if a := ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" hello")); a.Header.Get("WWW-Authenticate") != scheme+" challenge" {
-				t.Fatalf("no challenge: %s %v", portal.Summary(a), a.Header)
+				t.Fatalf("the first message gets no challenge: %s %v", portal.Summary(a), a.Header)
 			}
 			if a := ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" proof-of-ada")); a.Body != "mail of ada, gate says ada" {
-				t.Fatalf("three messages don't do: %s %s", portal.Summary(a), a.Body)
+				t.Fatalf("the third message doesn't authenticate ada: %s %s", portal.Summary(a), a.Body)
 			}
 			if a := ada.Get(panels.Radio + "/mail"); a.Body != "mail of ada, gate says ada" {
-				t.Errorf("ada isn't known any more: %s %s", portal.Summary(a), a.Body)
+				t.Errorf("ada's next request on the connection isn't authenticated: %s %s", portal.Summary(a), a.Body)
 			}
-			// A form has the connection closed, whatever the panel does with it: ada's browser
-			// proves again who she is.
+			// The gateway closes the connection after a form, in case the panel left a part of
+			// the body unread. ada's browser then authenticates again.
 			if a := ada.Do("POST", panels.Radio+"/mail", strings.NewReader("x"), nil); a.Body != "mail of ada, gate says ada" {
-				t.Errorf("a form: %s %s", portal.Summary(a), a.Body)
+				t.Errorf("ada's form isn't authenticated: %s %s", portal.Summary(a), a.Body)
 			}
 			ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" hello"))
 			ada.Do("GET", panels.Radio+"/mail", nil, auth(scheme+" proof-of-ada"))
 			for range 20 {
 				if a := bob.Get(panels.Radio + "/mail"); a.Status != http.StatusUnauthorized {
-					t.Fatalf("bob gets %q", a.Body)
+					t.Fatalf("bob, who isn't authenticated, gets %q", a.Body)
 				}
 				if a := p.Browser(t).Get(panels.Radio + "/open/mail"); a.Status != http.StatusUnauthorized {
 					t.Fatalf("a stranger gets %q", a.Body)
@@ -228,8 +231,8 @@ func TestWhoAuthenticatedOnAConnectionIsNobodyElse(t *testing.T) {
 	}
 }
 
-// A proxy in front sends many people's requests over one connection.
-func TestWhoAuthenticatedBehindAProxyIsNobodyElse(t *testing.T) {
+// A proxy in front of the gateway sends the requests of several users over one connection.
+func TestNTLMConnectionBehindAProxyServesOnlyItsUser(t *testing.T) {
 	t.Parallel()
 	p := panels.GuardedAt(t, (&mailbox{}).start(t), "trusted_proxies: [127.0.0.1]", "    rules: [{path: /open/, require: nothing}]")
 	p.AddAccount(t, "ada")
@@ -260,9 +263,10 @@ func TestWhoAuthenticatedBehindAProxyIsNobodyElse(t *testing.T) {
 		t.Fatalf("ada gets %q", body)
 	}
 	if body := ask(bob, "/mail", ""); strings.Contains(body, "mail of") {
-		t.Errorf("bob gets %q", body)
+		t.Errorf("bob, who isn't authenticated, gets %q", body)
 	}
-	// Two strangers can't be told apart.
+	// The gateway can't distinguish two strangers, so neither keeps an authenticated
+	// connection.
 	ask(nil, "/open/mail", "NTLM hello")
 	ask(nil, "/open/mail", "NTLM proof-of-carl")
 	if body := ask(nil, "/open/mail", ""); strings.Contains(body, "mail of") {

@@ -13,37 +13,37 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-func TestAPanelGetsNoClientsWordOnWhoAndWhere(t *testing.T) {
+func TestPanelsGetNoProxyHeadersFromClients(t *testing.T) {
 	t.Parallel()
 	p := panels.Guarded(t, http.HandlerFunc(panels.AnswerWithRequest), "    rules: [{path: /open/, require: nothing}]")
-	ours := map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "radio.example", "X-Forwarded-Proto": "http"}
+	wantOwn := map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "radio.example", "X-Forwarded-Proto": "http"}
 	names := append(access.ProxyHeaders(), "X-Forwarded-Anything", "X-Original-Anything", "X-Webauth-Anything", "Remote-Anything")
 	for _, name := range names {
 		for _, spelled := range []string{name, strings.ReplaceAll(name, "-", "_"), strings.ToLower(strings.ReplaceAll(name, "-", "."))} {
 			a := p.Browser(t).Do("GET", panels.Radio+"/open/", nil, http.Header{spelled: {"forged"}})
 			if strings.Contains(a.Body, "forged") {
-				t.Errorf("%s reaches the panel", spelled)
+				t.Errorf("the panel gets the client's %s", spelled)
 			}
 			if a.Status != http.StatusOK {
-				t.Errorf("%s: %s", spelled, portal.Summary(a))
+				t.Errorf("a request with %s: %s, want 200", spelled, portal.Summary(a))
 			}
 		}
 	}
 	s := panels.Received(t, p.Browser(t).Get(panels.Radio+"/open/"))
-	for name, want := range ours {
+	for name, want := range wantOwn {
 		if values := s.Header.Values(name); len(values) != 1 || values[0] != want {
-			t.Errorf("%s is %q, want %q", name, values, want)
+			t.Errorf("the panel gets %s = %q, want %q", name, values, want)
 		}
 	}
-	// What isn't a proxy's passes.
+	// Headers that no proxy sets reach the panel.
 	for _, name := range []string{"X-Auth-Token", "X-Csrf-Token", "X-Client-Version", "X_Own_Header", "X-Request-Id", "If-Match", "X-Http-Method-Override"} {
 		if a := p.Browser(t).Do("GET", panels.Radio+"/open/", nil, http.Header{name: {"kept"}}); !strings.Contains(a.Body, "kept") {
-			t.Errorf("%s doesn't reach the panel", name)
+			t.Errorf("the panel doesn't get the client's %s", name)
 		}
 	}
 }
 
-func TestOnlyWebSocketsPassAndAreSpelledAsTheirRFC(t *testing.T) {
+func TestOnlyWebSocketUpgradesPassInTheSpellingOfTheRFC(t *testing.T) {
 	t.Parallel()
 	p := panels.Guarded(t, http.HandlerFunc(panels.AnswerWithRequest), "    rules: [{path: /open/, require: nothing}]")
 	for _, given := range []string{"WebSocket", "websocket", "h2c", "h2c, websocket", "TLS/1.0", "websocket\r\nUpgrade: h2c", "SPDY/3.1", "tcp"} {
@@ -51,25 +51,25 @@ func TestOnlyWebSocketsPassAndAreSpelledAsTheirRFC(t *testing.T) {
 			"Upgrade: "+given+"\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n\r\n")
 		upgraded := strings.Contains(answer, `"Upgrade"`)
 		if upgraded != strings.EqualFold(given, "websocket") {
-			t.Errorf("Upgrade: %q reaches the panel: %v", given, upgraded)
+			t.Errorf("a request with Upgrade: %q reaches the panel as an upgrade: %v, want %v", given, upgraded, !upgraded)
 		}
 		if strings.Contains(answer, "Http2-Settings") {
 			t.Errorf("Upgrade: %q: the panel gets HTTP2-Settings", given)
 		}
 	}
-	// Go's own server writes names its way, so a panel that looks at the bytes is asked.
-	bytes, at := rawPanel(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	// Go's HTTP server rewrites the names of headers, so this panel records the bytes.
+	heads, at := rawPanel(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 	p = panels.GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
 	portal.RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: x\r\n\r\n")
-	request := <-bytes
+	request := <-heads
 	for _, line := range []string{"\r\nSec-WebSocket-Key: a\r\n", "\r\nSec-WebSocket-Version: 13\r\n", "\r\nSec-WebSocket-Protocol: x\r\n"} {
 		if !strings.Contains(request, line) {
-			t.Errorf("the panel gets no %q:\n%s", line, request)
+			t.Errorf("the panel doesn't get the line %q:\n%s", line, request)
 		}
 	}
 }
 
-func TestAnswersReachNoFurtherThanTheirPanel(t *testing.T) {
+func TestPanelAnswersAffectNoOtherHostAndNoSharedCache(t *testing.T) {
 	t.Parallel()
 	answer := http.Header{}
 	p := panels.Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +82,7 @@ func TestAnswersReachNoFurtherThanTheirPanel(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		given    []string
-		want     string // behind the sign-in
+		want     string // on a path that requires a sign-in
 		wantOpen string // on an open path
 	}{
 		{"Clear-Site-Data", []string{`"cache", "cookies"`}, `"cache"`, `"cache"`},
@@ -107,27 +107,27 @@ func TestAnswersReachNoFurtherThanTheirPanel(t *testing.T) {
 	} {
 		answer = http.Header{http.CanonicalHeaderKey(test.name): test.given}
 		if got := strings.Join(ada.Get(panels.Radio+"/x").Header.Values(test.name), "|"); got != test.want {
-			t.Errorf("%s %q: %q, want %q", test.name, test.given, got, test.want)
+			t.Errorf("the panel sets %s %q: the browser gets %q, want %q", test.name, test.given, got, test.want)
 		}
 		if got := strings.Join(p.Browser(t).Get(panels.Radio+"/open/").Header.Values(test.name), "|"); got != test.wantOpen {
-			t.Errorf("%s %q on an open path: %q, want %q", test.name, test.given, got, test.wantOpen)
+			t.Errorf("the panel sets %s %q on an open path: the browser gets %q, want %q", test.name, test.given, got, test.wantOpen)
 		}
 	}
 }
 
-// What comes before the final answer is looked at by nobody else.
-func TestEarlyAnswersBringLinksOnly(t *testing.T) {
+// A 103 answer bypasses the filters of the final answer's headers, so it may carry only Link.
+func TestEarlyHintsCarryOnlyLinks(t *testing.T) {
 	t.Parallel()
 	_, at := rawPanel(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: sallyport-visit=planted\r\nClear-Site-Data: \"cookies\"\r\n\r\n"+
 		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 	p := panels.GuardedAt(t, at, "    rules: [{path: /open/, require: nothing}]")
 	answer := portal.RawAnswer(t, p, "GET /open/ HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n")
 	if !strings.Contains(answer, "HTTP/1.1 103") || !strings.Contains(answer, "a.css") || strings.Contains(answer, "planted") || strings.Contains(answer, "Clear-Site-Data") {
-		t.Errorf("the browser gets\n%s", answer)
+		t.Errorf("want a 103 with only its Link; the browser gets\n%s", answer)
 	}
 }
 
-func TestNamesThatAreNotASCIIReachAPanelAsItWants(t *testing.T) {
+func TestNonASCIINamesReachPanelsInTheConfiguredEncoding(t *testing.T) {
 	t.Parallel()
 	for encoding, want := range map[string][]string{
 		"":                               {"zoë", "Zoë Müller-Łuć", "größe,ops"},
@@ -145,7 +145,7 @@ func TestNamesThatAreNotASCIIReachAPanelAsItWants(t *testing.T) {
 		}
 		s := panels.Received(t, panels.Visit(t, p, "zoë", panels.Radio+"/").Last)
 		if values := []string{s.Header.Get("Remote-User"), s.Header.Get("Remote-Name"), s.Header.Get("Remote-Groups")}; !slices.Equal(values, want) {
-			t.Errorf("%q: %q, want %q", encoding, values, want)
+			t.Errorf("with setting %q the panel gets the names %q, want %q", encoding, values, want)
 		}
 	}
 }

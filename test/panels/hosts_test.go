@@ -16,7 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-func TestAHostIsReadInOneWayAtEveryDoor(t *testing.T) {
+func TestHostHeaderSelectsThePortalOrAPanel(t *testing.T) {
 	t.Parallel()
 	p := panels.Guarded(t, http.NotFoundHandler())
 	for host, want := range map[string]string{
@@ -29,22 +29,22 @@ func TestAHostIsReadInOneWayAtEveryDoor(t *testing.T) {
 		status, _, _ := strings.Cut(strings.TrimPrefix(answer, "HTTP/1.1 "), " ")
 		got := map[string]string{"200": "portal", "303": "panel", "308": "dot", "421": ""}[status]
 		if got != want || status == "" {
-			t.Errorf("Host %q: status %s, want %q", host, status, want)
+			t.Errorf("Host %q: status %s, want an answer by %q", host, status, want)
 		}
 		if want == "dot" && !strings.Contains(answer, "\r\nLocation: http://"+strings.TrimSuffix(strings.TrimSuffix(host, ":80"), ".")+"/login\r\n") {
-			t.Errorf("Host %q leads to\n%s", host, answer)
+			t.Errorf("Host %q: want a redirect to the host without its dot, got\n%s", host, answer)
 		}
 	}
-	// Without a person there is nobody to lead.
+	// Only navigations are redirected; a script gets a refusal.
 	if answer := portal.RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: radio.example.\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 421") {
-		t.Errorf("a script at a host with a dot: %.60s", answer)
+		t.Errorf("a script at a host with a trailing dot: %.60s, want 421", answer)
 	}
 	if !strings.Contains(p.Logs.String(), `\"other.test\"`) {
-		t.Error("the log doesn't name the host that isn't ours")
+		t.Error("the log doesn't name the unknown host other.test")
 	}
 }
 
-func TestVerifyIsAnsweredAtNoHostOfThePortal(t *testing.T) {
+func TestVerifyIsNotServedAtThePortalsHost(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf(`public_url: %s
 trusted_proxies: [127.0.0.1]
@@ -58,23 +58,25 @@ panels:
 		"auth.test": "404", "auth.test:80": "404", "auth.test:1": "404", "auth.test.": "421", "AUTH.test": "404", "127.0.0.1": "421", "sallyport.": "421", "other.test": "421",
 	} {
 		if answer := portal.RawAnswer(t, p, fmt.Sprintf(question, host)); !strings.HasPrefix(answer, "HTTP/1.1 "+want) {
-			t.Errorf("a question at host %q: %.40q, want %s", host, answer, want)
+			t.Errorf("a verify request at host %q: %.40q, want %s", host, answer, want)
 		}
 	}
-	// A proxy may resolve dot segments to choose its location, and pass them on as they are.
+	// A proxy may resolve dot segments to choose its location and still forward the path
+	// unresolved.
 	for _, path := range []string{"/verify/envoy/../../.sallyport/x", "/verify/envoy/%2e%2e/..%2f.sallyport/x", "/verify/envoy/./x", "/verify/envoy/.."} {
 		if answer := portal.RawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 403") {
-			t.Errorf("%s: %.40q", path, answer)
+			t.Errorf("GET %s: %.40q, want 403", path, answer)
 		}
 	}
 	if !strings.Contains(p.Logs.String(), "it must ask at host sallyport") {
-		t.Error("the log doesn't say where a proxy must ask")
+		t.Error("the log doesn't say which host a proxy must send verify requests to")
 	}
 }
 
-// A proxy that serves an https site by plain http too says so; one further out that ends
-// TLS may stand behind one that doesn't know.
-func TestPlainHTTPLeadsToHTTPSWithoutALoop(t *testing.T) {
+// X-Forwarded-Proto says when a proxy serves an https site over plain http too. Where an
+// outer proxy terminates TLS, the inner proxy may report http although the browser uses
+// https; a cookie that only https carries prevents the redirect loop.
+func TestPlainHTTPRedirectsToHTTPSWithoutALoop(t *testing.T) {
 	t.Parallel()
 	panel := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(panel.Close)
@@ -85,30 +87,30 @@ func TestPlainHTTPLeadsToHTTPSWithoutALoop(t *testing.T) {
 	for _, host := range []string{"auth.test", "radio.example"} {
 		answer := ask("GET", host, "/login?a=b", "X-Forwarded-Proto: http\r\n")
 		if !strings.HasPrefix(answer, "HTTP/1.1 307") || !strings.Contains(answer, "\r\nLocation: https://"+host+"/login?a=b\r\n") || strings.Contains(answer, "<form") {
-			t.Errorf("%s by http: %.200s", host, answer)
+			t.Errorf("%s over http: want a redirect to https, got %.200s", host, answer)
 		}
 		if !strings.Contains(answer, "\r\nSet-Cookie: __Host-sallyport-https=1;") {
-			t.Errorf("%s by http sets no proof:\n%s", host, answer)
+			t.Errorf("%s over http doesn't set the cookie that only https carries:\n%s", host, answer)
 		}
 	}
 	if answer := ask("POST", "auth.test", "/login", "X-Forwarded-Proto: https, http\r\nContent-Length: 0\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 403") || !strings.Contains(answer, "https://auth.test") {
-		t.Errorf("a form by http: %.200s", answer)
+		t.Errorf("a form over http: want 403 that names https://auth.test, got %.200s", answer)
 	}
 	if answer := portal.RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: auth.test\r\nConnection: close\r\nX-Forwarded-Proto: http\r\n\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 200") {
-		t.Errorf("a script: %.60s", answer)
+		t.Errorf("a script over http: %.60s, want 200", answer)
 	}
 	for name, more := range map[string]string{
-		"https": "X-Forwarded-Proto: https\r\n", "nothing said": "", "the outer proxy's word": "X-Forwarded-Proto: http, https\r\n",
+		"https": "X-Forwarded-Proto: https\r\n", "no X-Forwarded-Proto": "", "the last proxy reports https": "X-Forwarded-Proto: http, https\r\n",
 		"a cookie that only https carries": "X-Forwarded-Proto: http\r\nCookie: __Host-sallyport-https=1\r\n",
 	} {
 		if answer := ask("GET", "auth.test", "/login", more); !strings.HasPrefix(answer, "HTTP/1.1 200") {
-			t.Errorf("%s: %.60s", name, answer)
+			t.Errorf("%s: %.60s, want 200", name, answer)
 		}
 	}
 }
 
-// Azure, IIS and others write the client's port into X-Forwarded-For.
-func TestAForwardedAddressMayHaveAPort(t *testing.T) {
+// Azure, IIS and others append the client's port to the address in X-Forwarded-For.
+func TestForwardedAddressMayHaveAPort(t *testing.T) {
 	t.Parallel()
 	var from string
 	p := panels.Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { from = r.Header.Get("X-Forwarded-For") }),
@@ -127,20 +129,20 @@ func TestAForwardedAddressMayHaveAPort(t *testing.T) {
 		p.Browser(t).Do("GET", "/login", nil, http.Header{"X-Forwarded-For": {"unknown"}})
 	}
 	if n := strings.Count(p.Logs.String(), "in X-Forwarded-For that isn't an address"); n != 1 {
-		t.Errorf("the log says %d times that an address can't be read, want once", n)
+		t.Errorf("the log reports an unreadable address %d times, want once", n)
 	}
 }
 
-// Whoever is on another panel's list after a reload loses the streams of before.
-func TestAReloadEndsStreamsThatItForbids(t *testing.T) {
+// A reload ends the open streams that the new configuration doesn't permit.
+func TestReloadEndsStreamsThatItForbids(t *testing.T) {
 	t.Parallel()
 	panel := httptest.NewServer(http.HandlerFunc(panels.ServeEcho))
 	t.Cleanup(panel.Close)
 	text := fmt.Sprintf("public_url: %s\npanels:\n  - url: %s\n    upstream: %s\n", panels.PortalAt, panels.Radio, panel.URL)
 	for name, after := range map[string]string{
-		"another group":   text + "    groups: [ops]\n",
-		"the panel gone":  "public_url: " + panels.PortalAt + "\npanels: []\n",
-		"another gateway": strings.ReplaceAll(text, "upstream: "+panel.URL, "require: session") + "trusted_proxies: [127.0.0.1]\n",
+		"another group":     text + "    groups: [ops]\n",
+		"no such panel":     "public_url: " + panels.PortalAt + "\npanels: []\n",
+		"served by a proxy": strings.ReplaceAll(text, "upstream: "+panel.URL, "require: session") + "trusted_proxies: [127.0.0.1]\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,28 +152,28 @@ func TestAReloadEndsStreamsThatItForbids(t *testing.T) {
 			b := p.Browser(t)
 			panels.Navigate(b, panels.Radio+"/")
 			panels.SignInHere(t, b, "bob")
-			stream := socket(t, p, b, "/echo")
+			stream := openWebSocket(t, p, b, "/echo")
 			testkit.WriteFile(t, file, after)
 			if err := p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.Copy(io.Discard, stream); err != nil && testkit.IsTimeout(err) {
-				t.Error("the stream goes on")
+				t.Error("the stream is still open after the reload")
 			}
 		})
 	}
 }
 
-// socket opens a WebSocket at radio with the visit of a browser, and returns what comes
-// after its beginning.
-func socket(t *testing.T, p *portal.Portal, b *portal.Browser, path string) *bufio.Reader {
+// openWebSocket opens a WebSocket at radio with the visit of a browser and returns a
+// reader of the bytes after the upgrade.
+func openWebSocket(t *testing.T, p *portal.Portal, b *portal.Browser, path string) *bufio.Reader {
 	t.Helper()
-	_, reader := socketConn(t, p, b, path)
+	_, reader := dialWebSocket(t, p, b, path)
 	return reader
 }
 
-// socketConn is socket with the connection.
-func socketConn(t *testing.T, p *portal.Portal, b *portal.Browser, path string) (net.Conn, *bufio.Reader) {
+// dialWebSocket is openWebSocket and returns the connection too.
+func dialWebSocket(t *testing.T, p *portal.Portal, b *portal.Browser, path string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	conn := portal.Dial(t, p)
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: radio.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nCookie: sallyport-visit=%s\r\n\r\n", path, b.CookieAt(panels.Radio, "sallyport-visit"))

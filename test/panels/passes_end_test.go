@@ -1,6 +1,6 @@
 package panels
 
-// What a machine pass is held against, how long it counts, and where it doesn't.
+// Which rules a machine pass must satisfy, how long it is valid, and what ends it.
 
 import (
 	"bufio"
@@ -22,9 +22,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestPassesProveWhatTheirSessionDid: panels' max_age and two_factor hold for a
-// pass as for the session that made it; an operator's word stands for both.
-func TestPassesProveWhatTheirSessionDid(t *testing.T) {
+// max_age and two_factor of a panel apply to a pass as to the session that made it. A pass
+// that an operator makes satisfies both.
+func TestPassHasTheAssuranceOfItsSession(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		script := p.Browser(t)
 		ask := func(target, token string) portal.Answer {
@@ -35,36 +35,36 @@ func TestPassesProveWhatTheirSessionDid(t *testing.T) {
 		bob.SignIn("bob")
 		one, two := panels.MakePass(t, bob, "one"), panels.MakePass(t, bob, "two", "panel", panels.Video)
 		panels.Received(t, ask(panels.Radio+"/vault/", one))
-		if said := refusal(t, "one factor at video", ask(panels.Video+"/", two)); !strings.Contains(said, "newer or stronger sign-in") {
-			t.Errorf("one factor at video: says %q", said)
+		if reason := passRefusal(t, "one factor at video", ask(panels.Video+"/", two)); !strings.Contains(reason, "newer or stronger sign-in") {
+			t.Errorf("a pass with one factor at video: the answer says %q, want a newer or stronger sign-in", reason)
 		}
 		ada, _ := portal.WithTwoFactor(t, p, "ada")
 		hers := panels.MakePass(t, ada, "hers", "panel", panels.Video)
 		if s := panels.Received(t, ask(panels.Video+"/", hers)); s.Header.Get("Remote-User") != "ada" {
-			t.Errorf("two factors: %v", s.Header)
+			t.Errorf("a pass with two factors at video: the panel got %v, want Remote-User ada", s.Header)
 		}
 		mine := panels.OperatorsPass(t, p, portal.MustAccount(t, p, "bob"), panels.Video, "/", "", "")
 		panels.Received(t, ask(panels.Video+"/", mine))
 
 		p.Clock.Move(time.Hour + time.Second)
-		if said := refusal(t, "an hour later", ask(panels.Radio+"/vault/", one)); !strings.Contains(said, "newer or stronger sign-in") {
-			t.Errorf("an hour later: says %q", said)
+		if reason := passRefusal(t, "an hour later", ask(panels.Radio+"/vault/", one)); !strings.Contains(reason, "newer or stronger sign-in") {
+			t.Errorf("/vault/ an hour later: the answer says %q, want a newer or stronger sign-in", reason)
 		}
 		panels.Received(t, ask(panels.Radio+"/list", one))
-		if said := refusal(t, "the operator's, an hour later", ask(panels.Video+"/", mine)); said != "the pass has expired" {
-			t.Errorf("expired: says %q", said)
+		if reason := passRefusal(t, "the operator's, an hour later", ask(panels.Video+"/", mine)); reason != "the pass has expired" {
+			t.Errorf("the operator's pass after its hour: the answer says %q, want that the pass has expired", reason)
 		}
-		// Its session may end: the pass goes on, as long as it says.
+		// A pass outlives its session, until its own expiry.
 		bob.Post("/logout")
 		panels.Received(t, ask(panels.Radio+"/list", one))
 		p.Clock.Move(90 * 24 * time.Hour)
-		refusal(t, "90 days later", ask(panels.Radio+"/list", one))
+		passRefusal(t, "90 days later", ask(panels.Radio+"/list", one))
 	})
 }
 
-// TestVisitIsntWeakenedByAPass: what comes of a pass takes nothing from a visit
-// that came along, and adds to one that isn't enough.
-func TestVisitIsntWeakenedByAPass(t *testing.T) {
+// A request may carry a visit and a pass. Where the visit suffices, the pass changes
+// nothing; where the visit doesn't suffice, the pass counts.
+func TestPassDoesNotWeakenAVisit(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		bob := p.AddAccount(t, "bob")
@@ -72,28 +72,29 @@ func TestVisitIsntWeakenedByAPass(t *testing.T) {
 		valid := panels.OperatorsPass(t, p, bob, panels.Radio, "/", "", "")
 		for what, token := range map[string]string{"unknown": "spp_x", "valid": valid, "none": ""} {
 			if s := panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token))); s.Header.Get("Remote-User") != "ada" {
-				t.Errorf("with a pass that is %s the panel saw %q", what, s.Header.Get("Remote-User"))
+				t.Errorf("ada's visit with a pass that is %s: the panel got Remote-User %q, want ada", what, s.Header.Get("Remote-User"))
 			}
 		}
-		// Where the visit isn't enough, the pass counts, or the person is led on.
+		// Where the visit doesn't suffice, a valid pass counts; with an invalid one a
+		// navigation is redirected.
 		p.Clock.Move(2 * time.Hour)
 		stale := panels.AsHeader("spp_x")
 		stale.Set("Sec-Fetch-Mode", "navigate")
 		stale.Set("Sec-Fetch-Dest", "document")
 		if a := b.Do(http.MethodGet, panels.Radio+"/vault/", nil, stale); a.Status != http.StatusSeeOther {
-			t.Errorf("a person with an old proof and a pass of nobody: %s", portal.Summary(a))
+			t.Errorf("a navigation with an old proof and an unknown pass: %s, want a redirect", portal.Summary(a))
 		}
 		testkit.Check(t, p.Login.WithdrawPass(context.Background(), bob, panels.OnlyPass(t, p, "bob", "of the operator").ID))
 		valid = panels.OperatorsPass(t, p, bob, panels.Radio, "/", "", "")
 		if s := panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/vault/", nil, panels.AsHeader(valid))); s.Header.Get("Remote-User") != "bob" {
-			t.Errorf("the panel saw %q", s.Header.Get("Remote-User"))
+			t.Errorf("an old proof with bob's pass: the panel got Remote-User %q, want bob", s.Header.Get("Remote-User"))
 		}
 	})
 }
 
-// TestAttack103PassesEndedByAnotherProcess: as for visits, what is kept in memory
-// ends with what another process changes.
-func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
+// A change that another process makes ends the passes that this process keeps in its
+// cache, as with visits.
+func TestAttack103ChangesByAnotherProcessEndPasses(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		other, err := server.Open(t.Context(), p.Config, p.Clock.Now, slog.New(slog.DiscardHandler))
 		testkit.Check(t, err)
@@ -120,7 +121,7 @@ func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 				a := p.AddAccount(t, name)
 				testkit.Check(t, other.Login.Join(t.Context(), a, "ops"))
 				token := panels.OperatorsPass(t, p, a, panels.Radio, "/", "", "")
-				testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
+				testkit.Until(t, "the cache to be current", func() bool { return p.DB.Current(p.Clock.Now()) })
 				script := p.Browser(t)
 				for range 2 {
 					panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/ops/", nil, panels.AsHeader(token)))
@@ -134,31 +135,30 @@ func TestAttack103PassesEndedByAnotherProcess(t *testing.T) {
 	})
 }
 
-// TestAttack140PassesAreKeptForSecondsOnly: and what ends with time ends though
-// the database is away.
-func TestAttack140PassesAreKeptForSecondsOnly(t *testing.T) {
+// A pass expires on time even while the database can't be reached.
+func TestAttack140CachedPassesEndAfterFiveSeconds(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		token := panels.OperatorsPass(t, p, p.AddAccount(t, "ada"), panels.Radio, "/", "", "")
 		script := p.Browser(t)
 		ask := func() portal.Answer { return script.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token)) }
 		p.Clock.Move(time.Hour - 2*time.Second)
-		testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
+		testkit.Until(t, "the cache to be current", func() bool { return p.DB.Current(p.Clock.Now()) })
 		panels.Received(t, ask())
 		testkit.Check(t, p.DB.Close())
 		panels.Received(t, ask())
 		p.Clock.Move(2 * time.Second)
 		if a := ask(); a.Status != http.StatusUnauthorized || !strings.Contains(a.Body, "expired") {
-			t.Errorf("at its end: %s", portal.Summary(a))
+			t.Errorf("a pass at its expiry: %s, want 401 with expired", portal.Summary(a))
 		}
 		p.Clock.Move(3 * time.Second)
 		if a := ask(); a.Status != http.StatusServiceUnavailable {
-			t.Errorf("five seconds later: %s", portal.Summary(a))
+			t.Errorf("a pass five seconds after the database was closed: %s, want 503", portal.Summary(a))
 		}
 	})
 }
 
-// TestLastUseOfAPassIsNotedOnceAMinute: by whatever it is used.
-func TestLastUseOfAPassIsNotedOnceAMinute(t *testing.T) {
+// Only requests that were admitted count as a use.
+func TestLastUseOfAPassIsRecordedOnceAMinute(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		token := panels.OperatorsPass(t, p, p.AddAccount(t, "ada"), panels.Radio, "/a/", "", "")
 		used := func() time.Time {
@@ -168,25 +168,25 @@ func TestLastUseOfAPassIsNotedOnceAMinute(t *testing.T) {
 		script := p.Browser(t)
 		script.Do(http.MethodGet, panels.Radio+"/b/", nil, panels.AsHeader(token))
 		if at := used(); !at.IsZero() {
-			t.Errorf("refused, and used at %v", at)
+			t.Errorf("after a refused request the last use is %v, want none", at)
 		}
 		first := p.Clock.Now()
 		for range 5 {
 			panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/a/", nil, panels.AsHeader(token)))
 			if at := used(); !at.Equal(first) {
-				t.Errorf("at %v: last used at %v, want %v", p.Clock.Now(), at, first)
+				t.Errorf("after a request at %v the last use is %v, want %v", p.Clock.Now(), at, first)
 			}
 			p.Clock.Move(12*time.Second - 10*time.Millisecond)
 		}
 		p.Clock.Move(time.Second)
 		panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/a/", nil, panels.AsHeader(token)))
 		if at := used(); !at.Equal(p.Clock.Now()) {
-			t.Errorf("a minute later: last used at %v", at)
+			t.Errorf("after a request a minute later the last use is %v, want %v", at, p.Clock.Now())
 		}
 	})
 }
 
-// TestStreamsEndWithTheirPass: on paths that are open to all too.
+// A stream that began with a pass ends with it on an open path too.
 func TestStreamsEndWithTheirPass(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		ada := p.AddAccount(t, "ada")
@@ -200,13 +200,13 @@ func TestStreamsEndWithTheirPass(t *testing.T) {
 		}
 		testkit.Check(t, p.Login.WithdrawPass(context.Background(), ada, panels.OnlyPass(t, p, "ada", "of the operator").ID))
 		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
-			t.Errorf("the upgraded connection goes on: %v", err)
+			t.Errorf("the WebSocket is still open after the pass was revoked: %v", err)
 		}
 	})
 }
 
-// TestAttackR17PassOfAnotherStamp: even where its row is there.
-func TestAttackR17PassOfAnotherStamp(t *testing.T) {
+// A new stamp of the account ends its passes, though their rows are still there.
+func TestAttackR17PassWithAnOldStampIsRefused(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		token := panels.OperatorsPass(t, p, p.AddAccount(t, "ada"), panels.Radio, "/", "", "")
 		script := p.Browser(t)
@@ -215,13 +215,13 @@ func TestAttackR17PassOfAnotherStamp(t *testing.T) {
 			_, err := account.Restamp(t.Context(), tx, portal.MustAccount(t, p, "ada").ID)
 			return err
 		}))
-		refusal(t, "another stamp", script.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token)))
+		passRefusal(t, "a pass with an old stamp", script.Do(http.MethodGet, panels.Radio+"/x", nil, panels.AsHeader(token)))
 	})
 }
 
-// TestPassIsntMadeByASessionThatEnded: a change of how one signs in and the making
-// of a pass come one after the other.
-func TestPassIsntMadeByASessionThatEnded(t *testing.T) {
+// Disabling an account and creating a pass at the same time must run one after the other:
+// the pass either isn't created or ends with the account's sessions.
+func TestEndedSessionCreatesNoPass(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		for range 10 {
@@ -238,7 +238,7 @@ func TestPassIsntMadeByASessionThatEnded(t *testing.T) {
 			left, err := pass.List(t.Context(), p.DB.Reader(), a.ID)
 			testkit.Check(t, err)
 			if len(left) > 0 {
-				t.Fatalf("a pass was made by a session that had ended: %+v", left)
+				t.Fatalf("after the account was disabled it has the passes %+v, want none", left)
 			}
 			testkit.Check(t, p.Login.Enable(t.Context(), a))
 			p.Clock.Move(time.Minute)
@@ -246,24 +246,24 @@ func TestPassIsntMadeByASessionThatEnded(t *testing.T) {
 	})
 }
 
-// TestPassOnThePortalsOwnHost: it is made with password and code in its form, since
-// the panel's scripts share the origin, and opens the panel, not the portal beside it.
-func TestPassOnThePortalsOwnHost(t *testing.T) {
-	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+// The panel's scripts share the portal's origin, so the form for a new pass asks for
+// password and code. The pass opens the panel, but not the portal on the same host.
+func TestPassOnASharedHostOpensOnlyThePanel(t *testing.T) {
+	onSharedHost(t, "", func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		b := person(t, p)
+		b := htmlBrowser(t, p)
 		b.SignIn("ada")
 		fields := panels.PassFields("backup", "panel", sharedHost)
 		if a := b.Post("/settings/security/passes", fields...); a.Status != http.StatusOK || panels.ShownPass.MatchString(a.Body) || !strings.Contains(a.Body, `name="methods"`) {
-			t.Errorf("without a proof: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("a new pass without the password: %s, want the form again\n%s", portal.Summary(a), a.Body)
 		}
 		token := panels.ShownPass.FindString(b.Post("/settings/security/passes", append(fields, "password", portal.Password)...).Body)
 		script := p.Browser(t)
 		if s := panels.Received(t, script.Do(http.MethodGet, sharedHost+"/rack", nil, panels.AsBearer(token))); s.Header.Get("Remote-User") != "ada" || s.Header.Get("Authorization") != "" {
-			t.Errorf("the panel got %+v", s)
+			t.Errorf("with the pass the panel got %+v, want Remote-User ada and no Authorization", s)
 		}
 		for _, page := range []string{"/", "/settings/security", sharedHost + "/.sallyport/session?for=/"} {
-			if a := script.Do(http.MethodGet, page, nil, with(panels.AsHeader(token), "Accept", "text/html")); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
+			if a := script.Do(http.MethodGet, page, nil, withHeader(panels.AsHeader(token), "Accept", "text/html")); a.Status == http.StatusOK || a.Status == http.StatusNoContent {
 				t.Errorf("the pass opens %s: %s", page, portal.Summary(a))
 			}
 		}

@@ -11,10 +11,11 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// A panel of files, whose rules are walked around where only the path in the request line
-// is looked at: WebDAV copies into a folder that asks for a code, object stores copy out of
-// one.
-func TestNoSecondResourceGoesAroundARule(t *testing.T) {
+// Requests to a panel for files may name a second path: WebDAV copies to the Destination,
+// and object stores copy from a source in a header. If the rules applied only to the path
+// in the request line, such a request could write to or read from a folder that requires
+// two factors.
+func TestRulesApplyToASecondResource(t *testing.T) {
 	t.Parallel()
 	const rules = "    rules:\n      - {path: /admin/, require: two_factor}\n      - {path: /status/, require: nothing}\n"
 	panel := httptest.NewServer(http.HandlerFunc(panels.AnswerWithRequest))
@@ -22,21 +23,21 @@ func TestNoSecondResourceGoesAroundARule(t *testing.T) {
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s\n    upstream: %s\n%s  - url: %s\n%s", panels.PortalAt, panels.Radio, panel.URL, rules, panels.Video, rules)))
 	ada := p.AddAccount(t, "ada")
 	b := panels.Visit(t, p, "ada", panels.Radio+"/")
-	// Nobody serves video here: the way to its visit is walked by hand.
+	// No server answers for video, so the test follows the redirects to its visit itself.
 	b.Get(panels.Video + "/.sallyport/start?return=/")
 	for b.Last.Location != panels.Video+"/" {
 		if b.Last.Location == "" {
-			t.Fatalf("no visit to video: %s", portal.Summary(b.Last))
+			t.Fatalf("the redirects to a visit at video end at %s", portal.Summary(b.Last))
 		}
 		b.Get(b.Last.Location)
 	}
-	doors := map[string]func(b *portal.Browser, method, path string, h http.Header) portal.Answer{
+	clients := map[string]func(b *portal.Browser, method, path string, h http.Header) portal.Answer{
 		"gateway": func(b *portal.Browser, method, path string, h http.Header) portal.Answer {
 			return b.Do(method, panels.Radio+path, nil, h)
 		},
 	}
 	for _, proxy := range []string{"nginx", "caddy", "haproxy", "traefik"} {
-		doors[proxy] = func(b *portal.Browser, method, path string, h http.Header) portal.Answer {
+		clients[proxy] = func(b *portal.Browser, method, path string, h http.Header) portal.Answer {
 			address, question := panels.Asked(proxy, path)
 			for name, values := range h {
 				question[name] = []string{strings.ReplaceAll(values[0], panels.Radio, panels.Video)}
@@ -52,11 +53,11 @@ func TestNoSecondResourceGoesAroundARule(t *testing.T) {
 			return b.Do("GET", address, nil, question)
 		}
 	}
-	for door, ask := range doors {
+	for client, ask := range clients {
 		for _, test := range []struct {
 			method, path string
 			header       http.Header
-			in           bool
+			admitted     bool
 		}{
 			{"COPY", "/files/x", http.Header{"Destination": {panels.Radio + "/files/y"}}, true},
 			{"COPY", "/files/x", http.Header{"Destination": {panels.Radio + "/admin/y"}}, false},
@@ -73,23 +74,23 @@ func TestNoSecondResourceGoesAroundARule(t *testing.T) {
 			{"POST", "/bucket", nil, true},
 		} {
 			a := ask(b, test.method, test.path, test.header)
-			if in := a.Status == http.StatusOK; in != test.in {
-				t.Errorf("%s: %s %s %v by a session without a code: %s, want in: %v", door, test.method, test.path, test.header, portal.Summary(a), test.in)
+			if admitted := a.Status == http.StatusOK; admitted != test.admitted {
+				t.Errorf("%s: %s %s %v by a session with one factor: %s, want it admitted: %v", client, test.method, test.path, test.header, portal.Summary(a), test.admitted)
 			}
 		}
 	}
-	// A pass for a folder.
+	// The scope of a pass applies to the second path too.
 	token := panels.OperatorsPass(t, p, ada, panels.Radio, "/shared/", "", "")
-	for destination, in := range map[string]bool{panels.Radio + "/shared/y": true, "/shared/y": true, panels.Radio + "/private/y": false, "/shared/../private/y": false} {
-		a := p.Browser(t).Do("COPY", panels.Radio+"/shared/x", nil, with(panels.AsHeader(token), "Destination", destination))
-		if (a.Status == http.StatusOK) != in {
-			t.Errorf("a pass for /shared/ copies to %s: %s %s", destination, portal.Summary(a), a.Body)
+	for destination, admitted := range map[string]bool{panels.Radio + "/shared/y": true, "/shared/y": true, panels.Radio + "/private/y": false, "/shared/../private/y": false} {
+		a := p.Browser(t).Do("COPY", panels.Radio+"/shared/x", nil, withHeader(panels.AsHeader(token), "Destination", destination))
+		if (a.Status == http.StatusOK) != admitted {
+			t.Errorf("COPY to %s with a pass for /shared/: %s %s, want it admitted: %v", destination, portal.Summary(a), a.Body, admitted)
 		}
-		if !in && !strings.Contains(a.Body, "second path") {
-			t.Errorf("the refusal of %s says %s", destination, a.Body)
+		if !admitted && !strings.Contains(a.Body, "second path") {
+			t.Errorf("the refusal of %s says %s, want that it names a second path", destination, a.Body)
 		}
 	}
 	if a := b.Do("BIND", panels.Radio+"/files/", nil, panels.AsPerson()); !strings.Contains(portal.VisibleText(a.Body), "names a second address") {
-		t.Errorf("the page about BIND says %s", portal.VisibleText(a.Body))
+		t.Errorf("the refusal of BIND says %s, want that it names a second address", portal.VisibleText(a.Body))
 	}
 }

@@ -22,9 +22,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// A device behind the gate has a certificate that nobody signed, for a name that isn't its
-// address.
-func TestAPanelIsKnownByItsCertificate(t *testing.T) {
+// Devices often have a self-signed certificate for a name that isn't their address.
+func TestPanelsCertificateMustMatchItsSettings(t *testing.T) {
 	t.Parallel()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	testkit.Check(t, err)
@@ -46,13 +45,13 @@ func TestAPanelIsKnownByItsCertificate(t *testing.T) {
 		settings string
 		want     int
 	}{
-		"nothing said":          {"", http.StatusBadGateway},
-		"its fingerprint":       {"    upstream_fingerprint: \"" + right + "\"", http.StatusOK},
-		"another fingerprint":   {"    upstream_fingerprint: " + strings.Repeat("ab", 32), http.StatusBadGateway},
-		"its CA, its address":   {"    upstream_ca: " + ca, http.StatusBadGateway},
-		"its CA and name":       {"    upstream_ca: " + ca + "\n    upstream_name: device.internal", http.StatusOK},
-		"its CA, another name":  {"    upstream_ca: " + ca + "\n    upstream_name: other.internal", http.StatusBadGateway},
-		"its name, another CAs": {"    upstream_name: device.internal", http.StatusBadGateway},
+		"no setting":              {"", http.StatusBadGateway},
+		"its fingerprint":         {"    upstream_fingerprint: \"" + right + "\"", http.StatusOK},
+		"another fingerprint":     {"    upstream_fingerprint: " + strings.Repeat("ab", 32), http.StatusBadGateway},
+		"its CA without its name": {"    upstream_ca: " + ca, http.StatusBadGateway},
+		"its CA and its name":     {"    upstream_ca: " + ca + "\n    upstream_name: device.internal", http.StatusOK},
+		"its CA and another name": {"    upstream_ca: " + ca + "\n    upstream_name: other.internal", http.StatusBadGateway},
+		"its name without its CA": {"    upstream_name: device.internal", http.StatusBadGateway},
 	} {
 		p := panels.GuardedAt(t, panel.URL, test.settings, "    rules: [{path: /open/, require: nothing}]")
 		a := p.Browser(t).Get(panels.Radio + "/open/")
@@ -60,12 +59,12 @@ func TestAPanelIsKnownByItsCertificate(t *testing.T) {
 			t.Errorf("%s: %s, want %d", name, portal.Summary(a), test.want)
 		}
 		if test.want != http.StatusOK && (!strings.Contains(a.Body, "isn’t the expected one") || !strings.Contains(p.Logs.String(), "upstream_fingerprint")) {
-			t.Errorf("%s: the page or the log doesn't speak of the certificate:\n%s", name, portal.VisibleText(a.Body))
+			t.Errorf("%s: the page or the log doesn't mention the certificate:\n%s", name, portal.VisibleText(a.Body))
 		}
 	}
 }
 
-func TestAPanelMayTakeAsLongAsItsOperatorSays(t *testing.T) {
+func TestAnswerWithinLimitsHowLongAPanelMayTake(t *testing.T) {
 	t.Parallel()
 	ends := make(chan struct{})
 	t.Cleanup(func() { close(ends) })
@@ -76,14 +75,15 @@ func TestAPanelMayTakeAsLongAsItsOperatorSays(t *testing.T) {
 		}
 	}), "    answer_within: 1s", "    rules: [{path: /open/, require: nothing}]")
 	if a := p.Browser(t).Get(panels.Radio + "/open/"); a.Status != http.StatusGatewayTimeout {
-		t.Errorf("a panel that thinks for longer: %s", portal.Summary(a))
+		t.Errorf("a panel that doesn't answer within a second: %s, want 504", portal.Summary(a))
 	}
 }
 
-// Whoever works over a WebSocket alone is there.
-func TestDataOverAWebSocketIsAUseWhereItsOperatorSaysSo(t *testing.T) {
+// A user who works only over a WebSocket sends no other requests. By default the session
+// then counts as idle; websockets: use makes its data count.
+func TestWebSocketDataExtendsASessionOnlyIfConfigured(t *testing.T) {
 	t.Parallel()
-	for setting, stays := range map[string]bool{"": false, "    websockets: idle": false, "    websockets: use": true} {
+	for setting, signedIn := range map[string]bool{"": false, "    websockets: idle": false, "    websockets: use": true} {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
 			p := panels.Guarded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -93,9 +93,9 @@ func TestDataOverAWebSocketIsAUseWhereItsOperatorSaysSo(t *testing.T) {
 			}), "session: {idle: 1h}", setting)
 			p.AddAccount(t, "ada")
 			ada := panels.Visit(t, p, "ada", panels.Radio+"/")
-			conn, reader := socketConn(t, p, ada, "/echo")
-			// The clock of the sessions is moved past half of the idle time, twice; between,
-			// data flows for as long as the gateway takes to look.
+			conn, reader := dialWebSocket(t, p, ada, "/echo")
+			// The sessions' clock moves past half of the idle time, twice. After each move data
+			// flows until the gateway has checked the stream's visit.
 			for range 2 {
 				p.Clock.Move(40 * time.Minute)
 				for end := time.Now().Add(2 * portal.StreamTime / 5); time.Now().Before(end); {
@@ -108,8 +108,8 @@ func TestDataOverAWebSocketIsAUseWhereItsOperatorSaysSo(t *testing.T) {
 				}
 				testkit.Check(t, p.Login.WriteUses(t.Context()))
 			}
-			if a := ada.Get(panels.Radio + "/"); (a.Status == http.StatusOK) != stays {
-				t.Errorf("after 80 minutes at a WebSocket: %s, want in: %v", portal.Summary(a), stays)
+			if a := ada.Get(panels.Radio + "/"); (a.Status == http.StatusOK) != signedIn {
+				t.Errorf("after 80 minutes with only WebSocket data: %s, want still signed in: %v", portal.Summary(a), signedIn)
 			}
 		})
 	}

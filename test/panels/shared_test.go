@@ -13,27 +13,28 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// sharedHost is where a portal and its panel are together.
+// sharedHost is the origin that a portal shares with its panel.
 const sharedHost = "http://video.test"
 
-// onPanelsHost runs a test on a portal of each engine that is on its panel's
-// host; settings are lines of the panel.
-func onPanelsHost(t *testing.T, settings string, test func(t *testing.T, p *portal.Portal)) {
+// onSharedHost runs a test with each database engine on a portal that shares its host with
+// a panel. settings are further lines of the panel.
+func onSharedHost(t *testing.T, settings string, test func(t *testing.T, p *portal.Portal)) {
 	t.Helper()
 	panel := panels.StartPanel(t, "video")
 	file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\nshared_host: true\npanels:\n  - url: %s\n    upstream: %s\n%s", sharedHost, sharedHost, panel.URL, settings))
 	portal.OnBothEngines(t, test, "SALLYPORT_CONFIG="+file)
 }
 
-// person returns a browser that says what it opens.
-func person(t *testing.T, p *portal.Portal) *portal.Browser {
+// htmlBrowser returns a browser that asks for HTML, as it does for navigations.
+func htmlBrowser(t *testing.T, p *portal.Portal) *portal.Browser {
 	t.Helper()
 	b := p.Browser(t)
 	b.Header.Set("Accept", "text/html")
 	return b
 }
 
-// enrollShared enables two-factor authentication with the proof in the form.
+// enrollShared enables two-factor authentication on a shared host, where the forms carry
+// the password.
 func enrollShared(t *testing.T, p *portal.Portal, b *portal.Browser) *portal.Phone {
 	t.Helper()
 	begun := b.Post("/settings/security/authenticators", "password", portal.Password)
@@ -50,13 +51,13 @@ func enrollShared(t *testing.T, p *portal.Portal, b *portal.Browser) *portal.Pho
 	return phone
 }
 
-func TestPortalOnItsPanelsHost(t *testing.T) {
-	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+func TestPortalSharesAHostWithItsPanel(t *testing.T) {
+	onSharedHost(t, "", func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		b := person(t, p)
+		b := htmlBrowser(t, p)
 		page := panels.Navigate(b, sharedHost+"/rack?a=1")
 		if page.Status != http.StatusOK || !strings.Contains(page.Body, `action="/.sallyport/login"`) {
-			t.Fatalf("the panel leads to %s\n%s", portal.Summary(page), page.Body)
+			t.Fatalf("the panel leads to %s, want the sign-in below /.sallyport\n%s", portal.Summary(page), page.Body)
 		}
 		panels.SignInHere(t, b, "ada")
 		s := panels.Received(t, b.Last)
@@ -64,19 +65,19 @@ func TestPortalOnItsPanelsHost(t *testing.T) {
 			t.Errorf("the panel got %+v", s)
 		}
 		if home := b.Get("/"); home.Status != http.StatusOK || !strings.Contains(home.Body, `href="`+sharedHost+`/"`) {
-			t.Errorf("the portal's home: %s\n%s", portal.Summary(home), home.Body)
+			t.Errorf("the portal's first page: %s, want a link to the panel\n%s", portal.Summary(home), home.Body)
 		}
 		for _, link := range []string{"/settings/profile", "/settings/security", "/settings/sessions", "/settings/activity"} {
 			if a := b.Get(link); a.Status != http.StatusOK || strings.Contains(a.Body, `="/settings`) || strings.Contains(a.Body, `="/static`) {
-				t.Errorf("%s: %s, or a link out of the portal\n%s", link, portal.Summary(a), a.Body)
+				t.Errorf("%s: %s, want 200 without links that leave /.sallyport\n%s", link, portal.Summary(a), a.Body)
 			}
 		}
-		// Nothing of ours is where the panel is.
+		// Outside /.sallyport every path belongs to the panel.
 		if s := panels.Received(t, b.Get(sharedHost+"/login")); s.URI != "/login" {
-			t.Errorf("the panel's own sign-in: %+v", s)
+			t.Errorf("the panel's own /login: %+v", s)
 		}
 		if a := p.Browser(t).Get("/healthz"); a.Status != http.StatusOK {
-			t.Errorf("healthz: %d", a.Status)
+			t.Errorf("/healthz: status %d, want 200", a.Status)
 		}
 
 		session := b.Cookie("sallyport")
@@ -86,43 +87,43 @@ func TestPortalOnItsPanelsHost(t *testing.T) {
 		}
 		b.Get(sharedHost + "/.sallyport/logout")
 		if a := b.Post("/logout"); a.Location != "/login?notice=signed_out" {
-			t.Errorf("sign-out: %s", portal.Summary(a))
+			t.Errorf("the sign-out: %s, want a redirect to the sign-in", portal.Summary(a))
 		}
-		thief := person(t, p)
+		thief := htmlBrowser(t, p)
 		thief.SetCookieAt(sharedHost, "sallyport", session)
 		if a := thief.Get(sharedHost + "/"); a.Status != http.StatusSeeOther {
-			t.Errorf("open after the sign-out: %s", portal.Summary(a))
+			t.Errorf("the session's cookie after the sign-out: %s, want a redirect to the sign-in", portal.Summary(a))
 		}
 	})
 }
 
-func TestPortalOnItsPanelsHostLeadsThroughTheWizard(t *testing.T) {
-	onPanelsHost(t, "    require: two_factor\n", func(t *testing.T, p *portal.Portal) {
+func TestSharedHostLeadsThroughTheWizard(t *testing.T) {
+	onSharedHost(t, "    require: two_factor\n", func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		b := person(t, p)
+		b := htmlBrowser(t, p)
 		panels.Navigate(b, sharedHost+"/rack?a=1")
 		panels.SignInHere(t, b, "ada")
 		if !strings.Contains(b.Last.Body, "Enable two-factor authentication") {
-			t.Fatalf("no way to the wizard: %s\n%s", portal.Summary(b.Last), b.Last.Body)
+			t.Fatalf("the sign-in leads to %s, want the wizard\n%s", portal.Summary(b.Last), b.Last.Body)
 		}
 		enrollShared(t, p, b)
 		b.Get("/settings/security")
 		if s := panels.Received(t, b.Follow()); s.URI != "/rack?a=1" || s.Header.Get("Remote-User") != "ada" {
-			t.Errorf("after the wizard the panel got %+v", s)
+			t.Errorf("after the wizard the panel got %+v, want /rack?a=1 by ada", s)
 		}
 	})
 }
 
-// What a script of the panel sends has the session's cookie and the portal's own
+// A request by a script of the panel carries the session's cookie and has the portal's own
 // origin.
-func TestScriptsOfThePanelChangeNoSignIn(t *testing.T) {
-	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+func TestPanelScriptsCannotChangeTheAccount(t *testing.T) {
+	onSharedHost(t, "", func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		b := person(t, p)
+		b := htmlBrowser(t, p)
 		b.SignIn("ada")
 		phone := enrollShared(t, p, b)
 		if a := b.Post("/reauthenticate", "password", portal.Password, "code", phone.Code(0)); a.Status != http.StatusSeeOther {
-			t.Fatalf("fresh proof: %s", portal.Summary(a))
+			t.Fatalf("the reauthentication: %s, want a redirect", portal.Summary(a))
 		}
 		p.Clock.Move(30e9)
 		before := portal.CountRows(t, p, "SELECT COUNT(*) FROM events")
@@ -132,72 +133,72 @@ func TestScriptsOfThePanelChangeNoSignIn(t *testing.T) {
 			framed := http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"iframe"}, "Sec-Fetch-Site": {"same-origin"}}
 			for what, header := range map[string]http.Header{"fetched": fetched, "framed": framed} {
 				if a := b.Do(route.Method, path, nil, header); a.Status != http.StatusForbidden {
-					t.Errorf("%s %s, %s: %s", route.Method, path, what, portal.Summary(a))
+					t.Errorf("%s %s, %s by a script: %s, want 403", route.Method, path, what, portal.Summary(a))
 				}
 			}
 			if route.Method != http.MethodPost || route.Needs != "Fresh" || strings.HasSuffix(path, "/confirm") {
 				continue
 			}
-			// Forms can be sent by scripts, without the password and with guesses.
+			// A script can send a form too, but doesn't know the password or a code.
 			if a := b.Post(path, "name", "<Mine>"); a.Status != http.StatusOK || !strings.Contains(a.Body, `action="/.sallyport`+path+`"`) ||
 				!strings.Contains(a.Body, `name="name" value="&lt;Mine&gt;"`) {
-				t.Errorf("%s without a proof: %s\n%s", path, portal.Summary(a), a.Body)
+				t.Errorf("%s without the password: %s, want the form again\n%s", path, portal.Summary(a), a.Body)
 			}
 			if a := b.Post(path, "password", portal.Password); a.Status != http.StatusOK || !strings.Contains(a.Body, `name="code"`) {
-				t.Errorf("%s without a code: %s\n%s", path, portal.Summary(a), a.Body)
+				t.Errorf("%s without a code: %s, want the form again\n%s", path, portal.Summary(a), a.Body)
 			}
 		}
 		if n := portal.CountRows(t, p, "SELECT COUNT(*) FROM events"); n != before {
-			t.Errorf("%d events were written", n-before)
+			t.Errorf("the scripts' requests wrote %d events, want none", n-before)
 		}
 		if a := b.Post("/settings/security/disable", "password", "wrong", "code", phone.Code(0)); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("a wrong password: %s", portal.Summary(a))
+			t.Errorf("a wrong password: %s, want 422", portal.Summary(a))
 		}
 		if a := b.Post("/settings/security/disable", "password", portal.Password, "code", portal.WrongCode(phone)); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("a wrong code: %s", portal.Summary(a))
+			t.Errorf("a wrong code: %s, want 422", portal.Summary(a))
 		}
 		if n := portal.CountRows(t, p, "SELECT COUNT(*) FROM totp"); n != 1 {
-			t.Errorf("%d authenticators are left", n)
+			t.Errorf("%d authenticators are left, want 1", n)
 		}
 	})
 }
 
-func TestProofWithinTheForm(t *testing.T) {
-	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+func TestFormsOnASharedHostCarryTheirProof(t *testing.T) {
+	onSharedHost(t, "", func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
-		b := person(t, p)
+		b := htmlBrowser(t, p)
 		b.SignIn("ada")
 		phone := enrollShared(t, p, b)
 		rename := "/settings/security/authenticators/" + phone.ID + "/rename"
 		old := b.Cookie("sallyport")
 		if a := b.Post(rename, "name", "Work", "password", portal.Password, "code", phone.Code(0)); a.Location != "/settings/security?notice=renamed" {
-			t.Fatalf("rename: %s\n%s", portal.Summary(a), a.Body)
+			t.Fatalf("rename with password and code: %s\n%s", portal.Summary(a), a.Body)
 		}
 		if lines := b.Last.Header["Set-Cookie"]; len(lines) != 1 || b.Cookie("sallyport") == old {
-			t.Errorf("the proof's cookie: %v", lines)
+			t.Errorf("the proof in the form sets the cookies %v, want one new session cookie", lines)
 		}
 		if a := b.Get("/settings/security"); !strings.Contains(a.Body, "Work") {
-			t.Errorf("not renamed\n%s", portal.VisibleText(a.Body))
+			t.Errorf("the security page doesn't show the new name\n%s", portal.VisibleText(a.Body))
 		}
 		p.Clock.Move(30e9)
-		// Another way to prove it, and what the form holds stays.
+		// A backup code may replace the code; the form keeps its other fields.
 		a := b.Post(rename, "name", "Car", "ask", "backup")
 		if a.Status != http.StatusOK || !strings.Contains(a.Body, `name="backup_code"`) || !strings.Contains(a.Body, `value="Car"`) {
-			t.Errorf("with a backup code: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("the form that asks for a backup code: %s\n%s", portal.Summary(a), a.Body)
 		}
 		if a := b.Post(rename, "name", "Car", "password", portal.Password, "backup_code", phone.Codes[0]); a.Location != "/settings/security?notice=renamed" {
-			t.Errorf("rename by backup code: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("rename with a backup code: %s\n%s", portal.Summary(a), a.Body)
 		}
-		// The change of the password has a field for it already.
+		// The form for a new password already has a field for the current one.
 		changed := "a new and much longer one"
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", changed); a.Status != http.StatusOK || !strings.Contains(a.Body, `name="code"`) {
-			t.Errorf("no code is asked for: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("a new password without a code: %s, want the form with a field for it\n%s", portal.Summary(a), a.Body)
 		}
 		if a := b.Post("/settings/security/password", "password", portal.Password, "new_password", changed, "code", phone.Code(0)); a.Location != "/settings/security?notice=password_changed" {
-			t.Errorf("password: %s\n%s", portal.Summary(a), a.Body)
+			t.Errorf("a new password with a code: %s\n%s", portal.Summary(a), a.Body)
 		}
 		if lines := b.Last.Header["Set-Cookie"]; len(lines) != 1 || !b.SignedIn() {
-			t.Errorf("after the change: %v", lines)
+			t.Errorf("the new password sets the cookies %v, want one session cookie that is signed in", lines)
 		}
 		if s := panels.Received(t, b.Get(sharedHost+"/")); s.Header.Get("Remote-User") != "ada" {
 			t.Errorf("the panel got %+v", s)
@@ -205,47 +206,47 @@ func TestProofWithinTheForm(t *testing.T) {
 	})
 }
 
-func TestLinksLeadToThePortalOnItsPanelsHost(t *testing.T) {
-	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+func TestLinksOnASharedHostLeadToThePortal(t *testing.T) {
+	onSharedHost(t, "", func(t *testing.T, p *portal.Portal) {
 		link, err := p.SetupLink(t.Context())
 		if at, ok := strings.CutPrefix(link, sharedHost+"/.sallyport"); err != nil || !ok {
-			t.Errorf("link %s, %v", link, err)
-		} else if a := person(t, p).Get(at); a.Status != http.StatusOK || !strings.Contains(a.Body, `action="/.sallyport/setup"`) {
-			t.Errorf("%s: %s\n%s", at, portal.Summary(a), a.Body)
+			t.Errorf("the setup link is %s (error %v), want it below /.sallyport", link, err)
+		} else if a := htmlBrowser(t, p).Get(at); a.Status != http.StatusOK || !strings.Contains(a.Body, `action="/.sallyport/setup"`) {
+			t.Errorf("the setup page %s: %s\n%s", at, portal.Summary(a), a.Body)
 		}
-		// Out of the portal there is no way but to the panel.
+		// The portal redirects to no site but its panel.
 		p.AddAccount(t, "ada")
 		for _, back := range []string{"//evil.test", "https://evil.test", `/\evil.test`} {
-			b := person(t, p)
+			b := htmlBrowser(t, p)
 			b.SignIn("ada")
 			a := b.Get("/enter?" + url.Values{"panel": {sharedHost}, "return": {back}}.Encode())
 			if a.Header.Get("Location") != sharedHost+"/" {
-				t.Errorf("%s leads to %s", back, a.Header.Get("Location"))
+				t.Errorf("return %s leads to %s, want the panel", back, a.Header.Get("Location"))
 			}
 		}
 	})
 }
 
-// A panel that comes to the portal's host, or leaves it, takes the portal along:
-// beside requests under way that can't be.
-func TestReloadMovesNoPortal(t *testing.T) {
-	onPanelsHost(t, "", func(t *testing.T, p *portal.Portal) {
+// A configuration in which a panel joins or leaves the portal's host moves the portal's
+// paths. That can't happen while requests are in flight, so a reload refuses it.
+func TestReloadRefusesToMoveThePortal(t *testing.T) {
+	onSharedHost(t, "", func(t *testing.T, p *portal.Portal) {
 		for what, change := range map[string]func(*config.Config){
-			"apart":     func(c *config.Config) { c.SharedHost = false },
-			"elsewhere": func(c *config.Config) { c.PublicURL.Host, c.Panels[0].URL.Host = "other.test", "other.test" },
+			"no shared host": func(c *config.Config) { c.SharedHost = false },
+			"another host":   func(c *config.Config) { c.PublicURL.Host, c.Panels[0].URL.Host = "other.test", "other.test" },
 		} {
 			moved := p.Config
 			moved.Panels = slices.Clone(moved.Panels)
 			change(&moved)
 			if err := p.Reload(moved, nil); err == nil || !strings.Contains(err.Error(), "restart the server") {
-				t.Errorf("%s: %v", what, err)
+				t.Errorf("a reload with %s: %v, want an error that says to restart the server", what, err)
 			}
 		}
-		if a := panels.Navigate(person(t, p), sharedHost+"/"); !strings.Contains(a.Body, `action="/.sallyport/login"`) {
-			t.Errorf("the portal is gone: %s", portal.Summary(a))
+		if a := panels.Navigate(htmlBrowser(t, p), sharedHost+"/"); !strings.Contains(a.Body, `action="/.sallyport/login"`) {
+			t.Errorf("after the refused reloads: %s, want the sign-in", portal.Summary(a))
 		}
 		if err := p.Reload(p.Config, nil); err != nil {
-			t.Errorf("as it was: %v", err)
+			t.Errorf("a reload of the same configuration: %v", err)
 		}
 	})
 }
