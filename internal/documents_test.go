@@ -49,7 +49,7 @@ func TestNumbersInReturnsRulesAndAttacks(t *testing.T) {
 		"R1, R6 and F12":                       {"R1", "R6", "F12"},
 		"func TestAttackR1R6FiveWrongCodes(":   {"R1", "R6"},
 		"func TestR22CanonicalOrDenied(":       {"R22"},
-		"func TestAttack87And90RealProxies(":   {"87", "90"},
+		"func TestAttack87And90HeadersCannotMisleadRealProxies(":   {"87", "90"},
 		"(attack 142)":                         {"142"},
 		"Attacks 2, 30, 44 and 80, on 3 nodes": {"2", "30", "44", "80"},
 		"// which attack\n// 19 describes":     {"19"},

@@ -18,12 +18,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
-// askingProxies are those that serve a panel themselves and ask about each request.
-var askingProxies = []string{"nginx", "caddy", "haproxy"}
+// verifyingProxies are the proxies that serve a panel themselves and send a verify request
+// for each request.
+var verifyingProxies = []string{"nginx", "caddy", "haproxy"}
 
-// asOperator is a real proxy whose operator wrote what docs/proxies.md says beside our
-// files: the panel's connections are used once, and nginx takes large headers and makes
-// pages of the panel's errors.
+// asOperator returns a real proxy with the settings that docs/proxies.md recommends beside
+// the shipped files: each connection to the panel serves one request. nginx also accepts
+// large headers and replaces the panel's errors by pages.
 func asOperator(name string) proxies.RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
 		cmd := proxies.InOrder(proxies.Order{panels.Radio, panels.Video, panels.PortalAt})[name](t, dir, at, gate, one, two)
@@ -37,9 +38,9 @@ func asOperator(name string) proxies.RealProxy {
 	}
 }
 
-// answersOf runs a test on each of these proxies in front of a panel, whose /status/ is
-// open to everybody.
-func answersOf(t *testing.T, panel http.HandlerFunc, test func(t *testing.T, name, at string)) {
+// behindVerifyingProxies runs a test with each of verifyingProxies in front of a panel
+// whose /status/ is open to everyone.
+func behindVerifyingProxies(t *testing.T, panel http.HandlerFunc, test func(t *testing.T, name, at string)) {
 	t.Helper()
 	t.Parallel()
 	one, two := httptest.NewServer(panel), panels.StartPanel(t, "video")
@@ -53,15 +54,15 @@ panels:
         require: nothing
   - url: %s
 `, panels.PortalAt, panels.Radio, panels.Video)))
-	for _, name := range askingProxies {
+	for _, name := range verifyingProxies {
 		t.Run(name, func(t *testing.T) {
 			test(t, name, proxies.StartProxy(t, p.At, one, two, asOperator(name)))
 		})
 	}
 }
 
-// written sends a request as it is written and returns its answer and body.
-func written(t *testing.T, at, request string) (*http.Response, string) {
+// sendRaw sends the bytes of a request and returns the answer and its body.
+func sendRaw(t *testing.T, at, request string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", at)
 	if err != nil {
@@ -80,14 +81,15 @@ func written(t *testing.T, at, request string) (*http.Response, string) {
 	return answer, string(body)
 }
 
-func toRadio(target, more string) string {
+// radioRequest returns the bytes of a GET request to radio; more are further header lines.
+func radioRequest(target, more string) string {
 	return "GET " + target + " HTTP/1.1\r\nHost: radio.example\r\nConnection: close\r\n" + more + "\r\n"
 }
 
-// A header that no server takes is refused as the client's fault. Behind nginx, which
-// knows yes and no only, the page says which cookie it is.
-func TestWhatNoServerReadsIsRefusedInWords(t *testing.T) {
-	answersOf(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the panel") }, func(t *testing.T, name, at string) {
+// A header that servers can't read gets a 4xx answer. nginx's auth_request knows only yes
+// and no, so there a page names the cookie.
+func TestUnreadableHeadersGetARefusalThatNamesThem(t *testing.T) {
+	behindVerifyingProxies(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the panel") }, func(t *testing.T, name, at string) {
 		for more, says := range map[string]string{
 			"Cookie: a=b; theme=dark\x01; c=d\r\n":                 "The cookie theme ",
 			"Cookie: theme=\x1f\r\n":                               "The cookie theme ",
@@ -97,86 +99,86 @@ func TestWhatNoServerReadsIsRefusedInWords(t *testing.T) {
 			"Cookie: big=" + strings.Repeat("x", 100<<10) + "\r\n": "too large",
 		} {
 			for _, path := range []string{"/", "/status/x"} {
-				answer, body := written(t, at, toRadio(path, more))
+				answer, body := sendRaw(t, at, radioRequest(path, more))
 				if answer.StatusCode < 400 || answer.StatusCode >= 500 || strings.Contains(body, "the panel") {
-					t.Errorf("%.40q: %d\n%s", more, answer.StatusCode, body)
+					t.Errorf("a request with %.40q: status %d, want 4xx without the panel\n%s", more, answer.StatusCode, body)
 				}
 				if name == "nginx" && !strings.Contains(body, says) {
-					t.Errorf("%.40q: %d doesn't say %q:\n%s", more, answer.StatusCode, says, body)
+					t.Errorf("a request with %.40q: the page with status %d doesn't say %q:\n%s", more, answer.StatusCode, says, body)
 				}
 			}
 		}
 	})
 }
 
-// The panel's own errors stay its own where nginx makes pages of them.
-func TestNginxTakesNoErrorOfThePanelForTheGates(t *testing.T) {
-	answersOf(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, func(t *testing.T, name, at string) {
-		if answer, body := written(t, at, toRadio("/status/x", "")); answer.StatusCode != http.StatusInternalServerError || strings.Contains(body, "sign-in") {
-			t.Errorf("%d\n%s", answer.StatusCode, body)
+// Where nginx replaces the panel's errors by pages, it doesn't use the gate's pages for them.
+func TestNginxKeepsErrorsOfThePanel(t *testing.T) {
+	behindVerifyingProxies(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, func(t *testing.T, name, at string) {
+		if answer, body := sendRaw(t, at, radioRequest("/status/x", "")); answer.StatusCode != http.StatusInternalServerError || strings.Contains(body, "sign-in") {
+			t.Errorf("the panel answers 500: the browser gets %d, want 500 without a sign-in\n%s", answer.StatusCode, body)
 		}
 	})
 }
 
-// The panel refuses an admitted request, and nginx brings the refusal to Sallyport: the
-// answer says that, and is never a yes.
-func TestAPanelsOwnRefusalIsNoYes(t *testing.T) {
-	answersOf(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, func(t *testing.T, name, at string) {
-		answer, body := written(t, at, toRadio("/status/x", ""))
+// When the panel refuses an admitted request, nginx asks Sallyport for a page. Sallyport's
+// answer says that the panel refused, and must not be a 200.
+func TestPanelsOwnRefusalDoesNotAdmit(t *testing.T) {
+	behindVerifyingProxies(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, func(t *testing.T, name, at string) {
+		answer, body := sendRaw(t, at, radioRequest("/status/x", ""))
 		if answer.StatusCode != http.StatusForbidden || answer.Header.Get("Remote-Groups") != "" || len(answer.Header.Values("Remote-User")) > 0 {
-			t.Errorf("%d %v\n%s", answer.StatusCode, answer.Header, body)
+			t.Errorf("the panel answers 403: the browser gets %d %v, want 403 without an identity\n%s", answer.StatusCode, answer.Header, body)
 		}
 	})
 }
 
-// HTTP/3 has no Host header, and HTTP/1.0 needs none: nginx's first site is asked for, and
-// what it tells Sallyport and the panel is that site's own name.
+// HTTP/3 has no Host header, and HTTP/1.0 needs none. Such a request reaches nginx's first
+// site, which sends its own name to Sallyport and to the panel.
 func TestNginxNamesThePanelWithoutAHostHeader(t *testing.T) {
-	answersOf(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }, func(t *testing.T, name, at string) {
+	behindVerifyingProxies(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) }, func(t *testing.T, name, at string) {
 		if name != "nginx" {
-			return // the others' sites have no first
+			return // the other proxies have no default site
 		}
-		if answer, body := written(t, at, "GET /status/x HTTP/1.0\r\n\r\n"); answer.StatusCode != http.StatusOK || body != "radio.example" {
-			t.Errorf("the panel: %d %q", answer.StatusCode, body)
+		if answer, body := sendRaw(t, at, "GET /status/x HTTP/1.0\r\n\r\n"); answer.StatusCode != http.StatusOK || body != "radio.example" {
+			t.Errorf("a request without Host: the panel got %d %q, want 200 for radio.example", answer.StatusCode, body)
 		}
-		if answer, body := written(t, at, "GET /.sallyport/start HTTP/1.0\r\n\r\n"); answer.StatusCode != http.StatusSeeOther {
-			t.Errorf("the way to the sign-in: %d\n%s", answer.StatusCode, body)
+		if answer, body := sendRaw(t, at, "GET /.sallyport/start HTTP/1.0\r\n\r\n"); answer.StatusCode != http.StatusSeeOther {
+			t.Errorf("the start of a sign-in without Host: status %d, want 303\n%s", answer.StatusCode, body)
 		}
 	})
 }
 
-// A panel deletes no cookies of other hosts, and no cache before the gate keeps what is
-// guarded.
-func TestAnswersOfPanelsReachNeitherOtherHostsNorSharedCaches(t *testing.T) {
-	answersOf(t, func(w http.ResponseWriter, r *http.Request) {
+// Clear-Site-Data from a panel must not delete the cookies of other hosts. A shared cache in
+// front of the proxy must not store answers that require a sign-in.
+func TestPanelAnswersAffectNeitherOtherHostsNorSharedCaches(t *testing.T) {
+	behindVerifyingProxies(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Clear-Site-Data", r.URL.Query().Get("clear"))
 		w.Header().Set("Cache-Control", r.URL.Query().Get("cache"))
 	}, func(t *testing.T, name, at string) {
 		for _, clear := range []string{`"cookies"`, `"*"`, `"cache",%20"cookies"`, `"cookies","storage"`} {
-			answer, _ := written(t, at, toRadio("/status/x?clear="+clear, ""))
+			answer, _ := sendRaw(t, at, radioRequest("/status/x?clear="+clear, ""))
 			if got := strings.Join(answer.Header.Values("Clear-Site-Data"), ","); answer.StatusCode != http.StatusOK || strings.Contains(got, "cookies") || strings.Contains(got, "*") {
-				t.Errorf("%s: %d with %q", clear, answer.StatusCode, got)
+				t.Errorf("the panel sends Clear-Site-Data %s: the browser gets %d with %q, want no cookies in it", clear, answer.StatusCode, got)
 			}
 		}
 		if name == "nginx" {
-			return // can't change a part of a header; docs/proxies.md says so
+			return // it can't change a part of a header, as docs/proxies.md says
 		}
 		for cache, want := range map[string]string{
 			"public,%20max-age=600": "private, max-age=600", "s-maxage=60": "private", "max-age=1,s-maxage=60,Public": "max-age=1,private,private",
 			"no-store": "no-store", "max-age=5": "max-age=5",
 		} {
-			answer, _ := written(t, at, toRadio("/status/x?cache="+cache, ""))
+			answer, _ := sendRaw(t, at, radioRequest("/status/x?cache="+cache, ""))
 			if got := strings.Join(answer.Header.Values("Cache-Control"), ","); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
-				t.Errorf("%s: %q, want %q", cache, got, want)
+				t.Errorf("the panel sends Cache-Control %s: the browser gets %q, want %q", cache, got, want)
 			}
 		}
 	})
 }
 
-// What a panel leaves unread of one request becomes no other request: each has a
-// connection of its own, which the panel is told to close.
-func TestPanelsConnectionsAreUsedOnce(t *testing.T) {
-	answersOf(t, func(w http.ResponseWriter, r *http.Request) {
+// A panel may leave a part of a request's body unread, which must not become the next
+// request. So each request has its own connection to the panel, with Connection: close.
+func TestEachRequestHasItsOwnConnectionToThePanel(t *testing.T) {
+	behindVerifyingProxies(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %v", r.RemoteAddr, r.Close)
 	}, func(t *testing.T, name, at string) {
 		conn, err := net.Dial("tcp", at)
@@ -197,7 +199,7 @@ func TestPanelsConnectionsAreUsedOnce(t *testing.T) {
 				continue // no panel answered
 			}
 			if text := string(body); seen[text] || !strings.HasSuffix(text, " true") {
-				t.Errorf("the panel saw the connection %q, after %v", text, seen)
+				t.Errorf("the panel got a request on connection %q after %v, want a new one with Connection: close", text, seen)
 			} else {
 				seen[text] = true
 			}

@@ -25,11 +25,11 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
-// clientTime is how long a client may take, on a busy machine too.
-const clientTime = time.Minute
+// clientTimeout limits how long a client may run, even on a busy machine.
+const clientTimeout = time.Minute
 
-// relay listens at an address, and passes connections on to where the test says later:
-// what a panel is called must be known before the portal starts.
+// relay listens at an address and forwards connections to the address that the test
+// stores in to. The panel's origin must be known before the portal starts.
 func relay(t *testing.T) (at string, to *atomic.Value) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,8 +59,8 @@ func relay(t *testing.T) (at string, to *atomic.Value) {
 	return listener.Addr().String(), to
 }
 
-// davPanel is a panel that serves a folder by WebDAV: a file and a git repository. It
-// notes which client asked with which method in whose name.
+// davPanel is a panel that serves a folder over WebDAV, with a file and a git repository.
+// It records method, User-Agent and Remote-User of each request.
 type davPanel struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -80,21 +80,22 @@ func startDAVPanel(t *testing.T) *davPanel {
 	at := testkit.FreeAddress(t)
 	proxies.StartBeside(t, at, exec.Command("rclone", "serve", "webdav", folder, "--addr", at, "--config", filepath.Join(t.TempDir(), "rclone.conf")))
 	panel := &davPanel{}
-	pass := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: at})
+	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: at})
 	panel.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		panel.mu.Lock()
 		panel.seen = append(panel.seen, r.Method+" "+r.UserAgent()+" "+r.Header.Get("Remote-User"))
 		panel.mu.Unlock()
 		if r.Header.Get("Authorization") != "" {
-			t.Errorf("the panel saw the pass: %s %s", r.Method, r.URL)
+			t.Errorf("%s %s: the panel got an Authorization header, want the pass removed", r.Method, r.URL)
 		}
-		pass.ServeHTTP(w, r)
+		forward.ServeHTTP(w, r)
 	}))
 	t.Cleanup(panel.Close)
 	return panel
 }
 
-// saw reports whether a client asked with a method in a name.
+// saw reports whether the panel got a request with this method from this client, with this
+// Remote-User.
 func (p *davPanel) saw(method, client, name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,38 +107,39 @@ func (p *davPanel) saw(method, client, name string) bool {
 	return false
 }
 
-// run runs a client and returns what it prints. One that is missing fails the test.
+// run runs a client and returns its standard output. It fails the test if the client fails
+// or isn't installed.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	ctx, end := context.WithTimeout(context.Background(), clientTime)
+	ctx, end := context.WithTimeout(context.Background(), clientTimeout)
 	defer end()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0", "NO_PROXY=localhost", "no_proxy=localhost")
-	var said, complained bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &complained
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v (make deps installs what is missing)\n%s%s", name, err, said.String(), complained.String())
+		t.Fatalf("%s: %v (make deps installs what is missing)\n%s%s", name, err, stdout.String(), stderr.String())
 	}
-	return said.String()
+	return stdout.String()
 }
 
-// Clients that are no browsers sign in with a machine pass as a password, and wait to be
-// asked for it (RFC 9110, section 11.6.1).
-func TestClientsThatAreNoBrowsersSignInWithAPass(t *testing.T) {
+// Command-line clients send a machine pass as a password, and many do so only after a
+// challenge (RFC 9110, section 11.6.1).
+func TestCommandLineClientsSignInWithAPass(t *testing.T) {
 	t.Parallel()
-	for _, door := range []string{"gateway", "nginx"} {
-		t.Run(door, func(t *testing.T) {
+	for _, by := range []string{"gateway", "nginx"} {
+		t.Run(by, func(t *testing.T) {
 			t.Parallel()
 			panel := startDAVPanel(t)
 			at, to := relay(t)
 			_, port, _ := net.SplitHostPort(at)
 			origin, upstream := "http://localhost:"+port, ""
-			if door == "gateway" {
+			if by == "gateway" {
 				upstream = "\n    upstream: " + panel.URL
 			}
 			p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+panels.WriteConfig(t, fmt.Sprintf("public_url: %s\ntrusted_proxies: [127.0.0.1]\npanels:\n  - url: %s%s\n", panels.PortalAt, origin, upstream)))
 			to.Store(p.At)
-			if door == "nginx" {
+			if by == "nginx" {
 				to.Store(proxies.StartListener(t, func(dir, at string) *exec.Cmd {
 					return proxies.NginxCommand(t, dir, at, p.At, []proxies.ProxySite{{Origin: panels.PortalAt, Upstream: ""}, {Origin: "http://localhost", Upstream: panel.URL}})
 				}))
@@ -151,28 +153,28 @@ func TestClientsThatAreNoBrowsersSignInWithAPass(t *testing.T) {
 					"--webdav-user", "ci", "--webdav-pass", strings.TrimSpace(run(t, "rclone", "obscure", token))),
 			} {
 				if got != "hello from behind the gate" {
-					t.Errorf("%s read %q", name, got)
+					t.Errorf("%s with a pass read %q, want the file", name, got)
 				}
 			}
 			if got := run(t, "git", "ls-remote", known+"/repo.git"); !strings.Contains(got, "refs/heads/main") {
-				t.Errorf("git read %q", got)
+				t.Errorf("git ls-remote with a pass printed %q, want refs/heads/main", got)
 			}
-			asked := davfs2(t, origin, token)
+			sent := davfs2(t, origin, token)
 			for method, client := range map[string]string{"GET": "git/", "PROPFIND": "rclone/", "OPTIONS": "davfs2/"} {
-				if !panel.saw(method, client, "ci") && (asked || client != "davfs2/") {
-					t.Errorf("the panel saw no %s of %s in the pass's name: %q", method, client, panel.seen)
+				if !panel.saw(method, client, "ci") && (sent || client != "davfs2/") {
+					t.Errorf("the panel got no %s from %s with Remote-User ci; it got %q", method, client, panel.seen)
 				}
 			}
 		})
 	}
 }
 
-// davfs2 mounts the panel and reads a file of it. Without /dev/fuse no mount can succeed:
-// then davfs2 gets as far as its first questions to the panel. It returns false where it
-// doesn't get there, since it asks nothing for other users than root.
-func davfs2(t *testing.T, origin, token string) (asked bool) {
+// davfs2 mounts the panel and reads a file there. Without /dev/fuse no mount succeeds, but
+// davfs2 still sends its first requests to the panel, if it runs as root. davfs2 reports
+// whether requests were sent.
+func davfs2(t *testing.T, origin, token string) (sent bool) {
 	t.Helper()
-	// Not t.TempDir: davfs2 gives its rights up, and must still find its folders.
+	// davfs2 drops root and must still find its folders, which it can't below t.TempDir.
 	dir, err := os.MkdirTemp("", "sallyport-davfs2-")
 	if err != nil {
 		t.Fatal(err)
@@ -196,18 +198,18 @@ func davfs2(t *testing.T, origin, token string) (asked bool) {
 		if _, err := exec.LookPath("mount.davfs"); err != nil {
 			t.Fatalf("%v; the tests need it: make deps", err)
 		}
-		t.Logf("davfs2 can't mount here (%v, user %d): only its first questions are looked at", err, os.Getuid())
-		ctx, end := context.WithTimeout(context.Background(), clientTime)
+		t.Logf("davfs2 can't mount here (%v, user %d), so the test checks only its first requests", err, os.Getuid())
+		ctx, end := context.WithTimeout(context.Background(), clientTimeout)
 		defer end()
-		said, err := exec.CommandContext(ctx, "mount.davfs", args...).CombinedOutput()
-		t.Logf("davfs2: %v\n%s", err, said)
+		output, err := exec.CommandContext(ctx, "mount.davfs", args...).CombinedOutput()
+		t.Logf("davfs2: %v\n%s", err, output)
 		return os.Getuid() == 0
 	}
 	run(t, "mount.davfs", args...)
 	defer run(t, "umount.davfs", folder)
 	text, err := os.ReadFile(filepath.Join(folder, "hello.txt"))
 	if err != nil || string(text) != "hello from behind the gate" {
-		t.Errorf("davfs2 read %q: %v", text, err)
+		t.Errorf("davfs2 read %q (error %v), want the file", text, err)
 	}
 	return true
 }

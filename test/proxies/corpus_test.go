@@ -21,28 +21,28 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
-// audience is who must get what a request asks for.
+// audience says which clients must get the answer of a panel to a request.
 type audience int
 
 const (
-	unsaid    audience = iota // anybody or nobody, as long as the gate admitted the request
-	noPanel                   // no panel sees the request
-	members                   // who is signed in, and no stranger
-	everybody                 // strangers too
+	unspecified audience = iota // a panel may answer, but only a request that the gate admitted
+	noPanel                     // no panel may get the request
+	members                     // signed-in users, but no strangers
+	everyone                    // strangers too
 )
 
-// probe is one request, as a client writes it.
+// probe is the text of one request and the clients that must get an answer to it.
 type probe struct {
-	line string // method and target
-	host string
-	more []string // further header lines
-	whom audience
+	line     string // method and target
+	host     string
+	more     []string // further header lines
+	audience audience
 }
 
-// forged stands in every header that a client mustn't tell a panel.
+// forged is the value of every header that no panel may get from a client.
 const forged = "forged.invalid"
 
-// upgrade asks to speak another protocol.
+// upgrade returns the header lines of a request to upgrade to these protocols.
 func upgrade(protocols ...string) []string {
 	lines := []string{"Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
 	for _, p := range protocols {
@@ -51,47 +51,48 @@ func upgrade(protocols ...string) []string {
 	return lines
 }
 
-// probes are sent through every proxy, by a stranger and by eve, who has a visit of panel
-// radio. She may open radio, whose /status/ is open to everybody, and nothing of video.
+// probes returns the requests that the test sends through every proxy, as a stranger and
+// as eve. Eve has a visit at radio, whose /status/ is open to everyone, and may open no
+// path of video.
 func probes() []probe {
-	const ours, theirs = "radio.example", "video.test"
+	const allowed, forbidden = "radio.example", "video.test"
 	all := []probe{
-		{"GET /list", ours, nil, members},
-		{"GET /status/x", ours, nil, everybody},
-		{"GET /secret", theirs, nil, noPanel},
-		{"GET /status/x", theirs, nil, noPanel},
-		{"GET /list", ours + ":80", nil, members},
+		{"GET /list", allowed, nil, members},
+		{"GET /status/x", allowed, nil, everyone},
+		{"GET /secret", forbidden, nil, noPanel},
+		{"GET /status/x", forbidden, nil, noPanel},
+		{"GET /list", allowed + ":80", nil, members},
 		{"GET /list", "RADIO.example", nil, members},
-		{"GET /list", ours + ".", nil, unsaid},
+		{"GET /list", allowed + ".", nil, unspecified},
 
-		// What names a second resource, or another method.
-		{"COPY /status/x", ours, []string{"Destination: /secret"}, unsaid},
-		{"MOVE /status/x", ours, []string{"Destination: http://radio.example/secret", "Connection: Destination"}, unsaid},
-		{"PUT /status/x", ours, []string{"X-Amz-Copy-Source: /secret"}, unsaid},
-		{"PUT /status/x", ours, []string{"X-Copy-From: /secret"}, unsaid},
-		{"PUT /status/x", ours, []string{"X-Ms-Copy-Source: http://radio.example/secret"}, unsaid},
-		{"PUT /status/x", ours, []string{"X-Goog-Copy-Source: /secret"}, unsaid},
-		{"POST /status/x", ours, []string{"X-HTTP-Method-Override: COPY", "Destination: /secret"}, unsaid},
-		{"OPTIONS /list", ours, nil, members},
-		{"PROPFIND /list", ours, []string{"Depth: 1"}, members},
-		{"TRACE /list", ours, nil, unsaid},
-		{"get /list", ours, nil, unsaid},
-		{"GET /list", ours, []string{"X-HTTP-Method-Override: OPTIONS", "Origin: http://evil.test", "Access-Control-Request-Method: GET"}, members},
+		// Requests that name a second resource or override the method.
+		{"COPY /status/x", allowed, []string{"Destination: /secret"}, unspecified},
+		{"MOVE /status/x", allowed, []string{"Destination: http://radio.example/secret", "Connection: Destination"}, unspecified},
+		{"PUT /status/x", allowed, []string{"X-Amz-Copy-Source: /secret"}, unspecified},
+		{"PUT /status/x", allowed, []string{"X-Copy-From: /secret"}, unspecified},
+		{"PUT /status/x", allowed, []string{"X-Ms-Copy-Source: http://radio.example/secret"}, unspecified},
+		{"PUT /status/x", allowed, []string{"X-Goog-Copy-Source: /secret"}, unspecified},
+		{"POST /status/x", allowed, []string{"X-HTTP-Method-Override: COPY", "Destination: /secret"}, unspecified},
+		{"OPTIONS /list", allowed, nil, members},
+		{"PROPFIND /list", allowed, []string{"Depth: 1"}, members},
+		{"TRACE /list", allowed, nil, unspecified},
+		{"get /list", allowed, nil, unspecified},
+		{"GET /list", allowed, []string{"X-HTTP-Method-Override: OPTIONS", "Origin: http://evil.test", "Access-Control-Request-Method: GET"}, members},
 
-		// Only WebSockets pass, and real ones do.
-		{"GET /status/echo", ours, upgrade("websocket"), everybody},
-		{"GET /status/echo", ours, upgrade("WebSocket"), everybody},
-		{"GET /echo", ours, upgrade("websocket"), members},
-		{"GET /echo", theirs, upgrade("websocket"), noPanel},
+		// Upgrades to WebSocket pass.
+		{"GET /status/echo", allowed, upgrade("websocket"), everyone},
+		{"GET /status/echo", allowed, upgrade("WebSocket"), everyone},
+		{"GET /echo", allowed, upgrade("websocket"), members},
+		{"GET /echo", forbidden, upgrade("websocket"), noPanel},
 
-		// What a client says about the request changes nothing.
-		{"GET /secret", theirs, []string{"X-Forwarded-Host: radio.example"}, noPanel},
-		{"GET /status/x", theirs, []string{"X-Forwarded-Host: radio.example", "Connection: close, X-Forwarded-Host"}, noPanel},
-		{"GET /status/x", theirs, []string{"X-Original-URL: http://radio.example/status/x", "X-Original-Method: GET"}, noPanel},
-		{"GET /list", ours, []string{"X-Forwarded-Uri: /status/x", "X-Forwarded-Method: OPTIONS"}, members},
-		{"GET /list", ours, []string{"X-Forwarded-For: " + forged, "X-Forwarded-For: " + forged}, unsaid},
-		{"GET /list", ours, []string{"Remote-User: " + forged}, unsaid},
-		{"GET /status/x", ours, []string{"Remote-User: " + forged, "Connection: Remote-User"}, unsaid},
+		// A client's headers about the request have no effect.
+		{"GET /secret", forbidden, []string{"X-Forwarded-Host: radio.example"}, noPanel},
+		{"GET /status/x", forbidden, []string{"X-Forwarded-Host: radio.example", "Connection: close, X-Forwarded-Host"}, noPanel},
+		{"GET /status/x", forbidden, []string{"X-Original-URL: http://radio.example/status/x", "X-Original-Method: GET"}, noPanel},
+		{"GET /list", allowed, []string{"X-Forwarded-Uri: /status/x", "X-Forwarded-Method: OPTIONS"}, members},
+		{"GET /list", allowed, []string{"X-Forwarded-For: " + forged, "X-Forwarded-For: " + forged}, unspecified},
+		{"GET /list", allowed, []string{"Remote-User: " + forged}, unspecified},
+		{"GET /status/x", allowed, []string{"Remote-User: " + forged, "Connection: Remote-User"}, unspecified},
 	}
 	for _, host := range []string{
 		"video.test,radio.example", "radio.example,video.test", "auth.test,video.test", "video.test,auth.test", "auth.test,radio.example",
@@ -101,21 +102,21 @@ func probes() []probe {
 		"radio.example\r\nHost: video.test", "video.test\r\nHost: radio.example", "auth.test\r\nHost: video.test", "",
 	} {
 		for _, line := range []string{"GET /secret", "GET /status/x", "GET /open/x", "GET /.sallyport/../secret"} {
-			all = append(all, probe{line, host, nil, unsaid})
+			all = append(all, probe{line, host, nil, unspecified})
 		}
 	}
-	for _, host := range []string{ours, theirs, "auth.test"} {
+	for _, host := range []string{allowed, forbidden, "auth.test"} {
 		for _, target := range []string{"http://video.test/secret", "http://radio.example/list", "http://video.test,radio.example/status/x"} {
-			all = append(all, probe{"GET " + target, host, nil, unsaid})
+			all = append(all, probe{"GET " + target, host, nil, unspecified})
 		}
 	}
 	for _, protocols := range [][]string{
 		{"h2c"}, {"h2c, websocket"}, {"websocket, h2c"}, {"TLS/1.0"}, {"tcp"}, {"SPDY/3.1"}, {"HTTP/2.0"}, {"h2c", "websocket"}, {"websocket", "h2c"}, {"websockets"},
 	} {
-		all = append(all, probe{"GET /status/echo", ours, upgrade(protocols...), unsaid}, probe{"GET /echo", ours, upgrade(protocols...), unsaid})
+		all = append(all, probe{"GET /status/echo", allowed, upgrade(protocols...), unspecified}, probe{"GET /echo", allowed, upgrade(protocols...), unspecified})
 	}
-	for names := range slices.Chunk(access.ProxyHeaders(), 30) { // Apache takes 100 headers
-		p := probe{"GET /list", ours, nil, members}
+	for names := range slices.Chunk(access.ProxyHeaders(), 30) { // Apache accepts at most 100 headers
+		p := probe{"GET /list", allowed, nil, members}
 		for _, name := range names {
 			p.more = append(p.more, name+": "+forged)
 		}
@@ -126,19 +127,20 @@ func probes() []probe {
 		"X!Forwarded!For", "True_Client_Ip", "X_Remote_User", "X_Forwarded_User", "x~scheme", "HTTP_X", "Proxy_",
 	} {
 		value := forged
-		if alias == "HTTP_X" { // is nobody's alias
+		if alias == "HTTP_X" { // no header has this alias, so it may reach the panel
 			value = "theirs"
 		}
-		all = append(all, probe{"GET /list", ours, []string{alias + ": " + value}, unsaid}, probe{"GET /status/x", ours, []string{alias + ": " + value}, unsaid})
+		all = append(all, probe{"GET /list", allowed, []string{alias + ": " + value}, unspecified}, probe{"GET /status/x", allowed, []string{alias + ": " + value}, unspecified})
 	}
 	return all
 }
 
-// send sends the probe with a cookie, and fails the test where a panel got what it must
-// not get, or a client didn't get what it must.
+// send sends the probe with a cookie. It fails the test if a panel got a request or header
+// that it must not get, or if the client didn't get an answer that it must get. appends
+// says that the proxy appends to the client's X-Forwarded-For.
 func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 	t.Helper()
-	what := fmt.Sprintf("%s of %q with %q, signed in: %v", p.line, p.host, p.more, cookie != "")
+	what := fmt.Sprintf("%s at host %q with %q, signed in: %v", p.line, p.host, p.more, cookie != "")
 	conn, err := net.Dial("tcp", at)
 	if err != nil {
 		t.Fatal(err)
@@ -166,67 +168,68 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 		return
 	}
 	defer answer.Body.Close()
-	must := p.whom == everybody || p.whom == members && cookie != ""
+	must := p.audience == everyone || p.audience == members && cookie != ""
 	if answer.StatusCode == http.StatusSwitchingProtocols {
 		io.WriteString(conn, "ping")
-		heard := make([]byte, 4)
-		if _, err := io.ReadFull(reader, heard); string(heard) != "ping" {
-			t.Errorf("%s: the tunnel says %q: %v", what, heard, err)
+		echo := make([]byte, 4)
+		if _, err := io.ReadFull(reader, echo); string(echo) != "ping" {
+			t.Errorf("%s: the WebSocket echoes %q (error %v), want ping", what, echo, err)
 		}
-		if got := answer.Header.Values("Upgrade"); len(got) != 1 || !strings.EqualFold(got[0], "websocket") || p.whom == noPanel || p.whom == members && !must {
-			t.Errorf("%s: an upgrade to %q passed", what, got)
+		if got := answer.Header.Values("Upgrade"); len(got) != 1 || !strings.EqualFold(got[0], "websocket") || p.audience == noPanel || p.audience == members && !must {
+			t.Errorf("%s: the panel accepted an upgrade to %q, want a refusal", what, got)
 		}
 		return
 	}
 	body, err := io.ReadAll(answer.Body)
 	if err != nil {
-		t.Errorf("%s: %v", what, err)
+		t.Errorf("%s: read the answer: %v", what, err)
 	}
 	var s panels.Seen
 	if json.Unmarshal(body, &s); s.Panel == "" {
 		if must {
-			t.Errorf("%s: %d\n%s", what, answer.StatusCode, body)
+			t.Errorf("%s: status %d, want the panel's answer\n%s", what, answer.StatusCode, body)
 		}
 		return
 	}
 	path, _, _ := strings.Cut(s.URI, "?")
-	who := s.Header.Values("Remote-User")
+	names := s.Header.Values("Remote-User")
 	switch {
-	case len(who) > 1, len(who) == 1 && who[0] != "" && (who[0] != "eve" || cookie == ""):
-		t.Errorf("%s: the panel saw %q", what, who)
-	case s.Panel != "radio", p.whom == noPanel, !access.SameHost(s.Host, "radio.example"):
-		t.Errorf("%s: panel %s served it for host %s", what, s.Panel, s.Host)
-	case cookie == "" && (p.whom == members || !strings.HasPrefix(path, "/status/") || strings.Contains(path, "..") || namesAnother(s.Header)):
-		t.Errorf("%s: the panel served a stranger %s", what, s.URI)
+	case len(names) > 1, len(names) == 1 && names[0] != "" && (names[0] != "eve" || cookie == ""):
+		t.Errorf("%s: the panel got Remote-User %q", what, names)
+	case s.Panel != "radio", p.audience == noPanel, !access.SameHost(s.Host, "radio.example"):
+		t.Errorf("%s: panel %s answered for host %s", what, s.Panel, s.Host)
+	case cookie == "" && (p.audience == members || !strings.HasPrefix(path, "/status/") || strings.Contains(path, "..") || namesSecondResource(s.Header)):
+		t.Errorf("%s: the panel answered a stranger's request for %s", what, s.URI)
 	case s.Header.Get("X-Forwarded-Proto") != "http" || !access.SameHost(s.Header.Get("X-Forwarded-Host"), "radio.example"):
-		t.Errorf("%s: the panel was told %q", what, s.Header)
+		t.Errorf("%s: the panel got a wrong scheme or host in %q", what, s.Header)
 	case strings.Join(s.Header.Values("Upgrade"), "\n") != "":
-		t.Errorf("%s: the panel saw Upgrade %q", what, s.Header.Values("Upgrade"))
+		t.Errorf("%s: the panel got Upgrade %q", what, s.Header.Values("Upgrade"))
 	}
 	for name, values := range s.Header {
-		// Proxies that trust the one before them append to these.
+		// A proxy that trusts the proxy in front of it appends to X-Forwarded-For.
 		if strings.Contains(strings.Join(values, "\n"), forged) && !(appends && name == "X-Forwarded-For") {
-			t.Errorf("%s: the panel saw %s: %q", what, name, values)
+			t.Errorf("%s: the panel got the client's %s: %q", what, name, values)
 		}
 	}
 }
 
-func namesAnother(h http.Header) bool {
+// namesSecondResource reports whether a request names a second path in a header.
+func namesSecondResource(h http.Header) bool {
 	return slices.ContainsFunc([]string{"Destination", "X-Amz-Copy-Source", "X-Copy-From", "X-Ms-Copy-Source", "X-Goog-Copy-Source"}, func(name string) bool {
 		return h.Get(name) != ""
 	})
 }
 
-// orders are those in which an operator may write the sites.
+// orders holds orders in which an operator may write the sites.
 var orders = map[string]proxies.Order{
 	"portal, lax, strict": proxies.PortalFirst, "portal, strict, lax": {panels.PortalAt, panels.Video, panels.Radio},
 	"lax, strict, portal": {panels.Radio, panels.Video, panels.PortalAt}, "strict, lax, portal": {panels.Video, panels.Radio, panels.PortalAt},
 }
 
-// Wherever a panel served what isn't open, the gate admitted exactly that request, and no
-// panel saw a client's word about itself: through every proxy, in every order of its sites,
-// and behind another proxy that passes on what a client wrote.
-func TestProxiesServeOnlyWhatWasAdmitted(t *testing.T) {
+// A panel answers a request for a path that isn't open only if the gate admitted exactly
+// that request, and no panel gets a client's proxy headers. This holds with every proxy, in
+// every order of its sites, and behind another proxy that forwards the client's headers.
+func TestProxiesServeOnlyAdmittedRequests(t *testing.T) {
 	t.Parallel()
 	for name := range proxies.RealProxies {
 		t.Run(name, func(t *testing.T) {
@@ -253,22 +256,23 @@ panels:
 `, upstreams...)))
 			p.AddAccount(t, "eve")
 			gate, cookie := p.At, ""
-			for how, written := range orders {
+			for order, written := range orders {
 				at := proxies.StartProxy(t, gate, one, two, proxies.InOrder(written)[name])
 				if cookie == "" {
 					p.At = at
 					cookie = "sallyport-visit=" + panels.Visit(t, p, "eve", panels.Radio+"/").CookieAt(panels.Radio, "sallyport-visit")
 				}
-				t.Run(how, func(t *testing.T) { sendAll(t, at, cookie, false) })
+				t.Run(order, func(t *testing.T) { sendAll(t, at, cookie, false) })
 			}
-			inner := proxies.StartProxy(t, gate, one, two, behindAnother(name))
-			t.Run("behind another", func(t *testing.T) {
-				sendAll(t, proxies.StartListener(t, passesAllOn(t, inner)), cookie, name == "caddy")
+			inner := proxies.StartProxy(t, gate, one, two, behindForwardingProxy(name))
+			t.Run("behind a forwarding proxy", func(t *testing.T) {
+				sendAll(t, proxies.StartListener(t, forwardingProxy(t, inner)), cookie, name == "caddy")
 			})
 		})
 	}
 }
 
+// sendAll sends each probe as a stranger and with eve's cookie.
 func sendAll(t *testing.T, at, cookie string, appends bool) {
 	for _, p := range probes() {
 		p.send(t, at, "", appends)
@@ -276,8 +280,9 @@ func sendAll(t *testing.T, at, cookie string, appends bool) {
 	}
 }
 
-// passesAllOn is a proxy that stands before another, and tells it what the client wrote.
-func passesAllOn(t *testing.T, inner string) func(dir, at string) *exec.Cmd {
+// forwardingProxy returns the command of a proxy in front of another proxy. It forwards the
+// client's headers.
+func forwardingProxy(t *testing.T, inner string) func(dir, at string) *exec.Cmd {
 	return func(dir, at string) *exec.Cmd {
 		testkit.WriteFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr; worker_processes 1;
 events { worker_connections 256; }
@@ -291,9 +296,9 @@ http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; f
 	}
 }
 
-// behindAnother is a real proxy that trusts the proxy before it, where it has a word for
-// that. Caddy from 2.6.3 on has it for all sites at once.
-func behindAnother(name string) proxies.RealProxy {
+// behindForwardingProxy returns a real proxy that trusts the proxy in front of it, if it has
+// a setting for that. Caddy 2.6.3 and later have one setting for all sites.
+func behindForwardingProxy(name string) proxies.RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
 		cmd := proxies.InOrder(proxies.Order{panels.PortalAt, panels.Video, panels.Radio})[name](t, dir, at, gate, one, two)
 		if name == "caddy" {
