@@ -29,9 +29,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
-// liveOverTLS is a real proxy as operators run it: https, and at plain a redirect to it.
-// What is replaced is what RealProxies write for plain http.
-func liveOverTLS(name, plain string) proxies.RealProxy {
+// overTLS returns a real proxy as operators run it: it serves https, and redirects to it at
+// the address plain. It edits the files that RealProxies writes for plain http.
+func overTLS(name, plain string) proxies.RealProxy {
 	return func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
 		cmd := proxies.RealProxies[name](t, dir, at, gate, one, two)
 		certificates(t, dir)
@@ -51,7 +51,7 @@ func liveOverTLS(name, plain string) proxies.RealProxy {
 		case "haproxy":
 			testkit.EditFile(t, dir, "haproxy.cfg", "bind "+at, fmt.Sprintf("bind %s ssl crt %s/both.pem\n    bind %s\n    http-request redirect scheme https unless { ssl_fc }", at, dir, plain))
 		case "apache":
-			testkit.EditFile(t, dir, "httpd.conf", "Listen "+at+"\n", "Listen "+at+"\nListen "+plain+"\n"+modules)
+			testkit.EditFile(t, dir, "httpd.conf", "Listen "+at+"\n", "Listen "+at+"\nListen "+plain+"\n"+apacheModules)
 			testkit.EditFile(t, dir, "httpd.conf", "<VirtualHost *:*>", "<VirtualHost "+at+">\nSSLEngine on")
 			for _, host := range []string{"auth.test", "radio.example", "video.test"} {
 				testkit.EditFile(t, dir, "httpd.conf", "ServerName "+host+"\n", fmt.Sprintf("ServerName %s\nSSLCertificateFile %[2]s/cert.pem\nSSLCertificateKeyFile %[2]s/key.pem\n", host, dir))
@@ -62,14 +62,16 @@ func liveOverTLS(name, plain string) proxies.RealProxy {
 	}
 }
 
-// modules are those that Apache needs for what is around our file.
-const modules = `LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
+// apacheModules loads the modules that Apache needs for the configuration around
+// deploy/proxy/apache.conf.
+const apacheModules = `LoadModule ssl_module /usr/lib/apache2/modules/mod_ssl.so
 LoadModule alias_module /usr/lib/apache2/modules/mod_alias.so
 LoadModule headers_module /usr/lib/apache2/modules/mod_headers.so
 `
 
-// certificates writes cert.pem and key.pem for all hosts, both.pem with the two, and pairs
-// with one fault each: expired, early, others. Each signs itself, and ca.pem has them all.
+// certificates writes cert.pem and key.pem for all hosts, both.pem with the two, and a
+// certificate and key for each fault: expired, early (not valid yet) and others (for another
+// name). The certificates are self-signed; ca.pem contains them all.
 func certificates(t *testing.T, dir string) {
 	t.Helper()
 	hosts := []string{"auth.test", "radio.example", "video.test"}
@@ -92,7 +94,7 @@ func certificates(t *testing.T, dir string) {
 	}
 }
 
-// certificate returns a certificate that signs itself, and its key, in PEM.
+// certificate returns a self-signed certificate and its key, in PEM.
 func certificate(t *testing.T, hosts []string, from, until time.Time) (cert, private string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -130,6 +132,7 @@ type diagnosis struct {
 	Skipped []struct{ What, Why string }
 }
 
+// ids returns each finding's ID and place, sorted.
 func (d diagnosis) ids() []string {
 	ids := []string{}
 	for _, f := range d.Findings {
@@ -139,33 +142,33 @@ func (d diagnosis) ids() []string {
 	return ids
 }
 
-// consult runs doctor on a configuration and returns its exit code too.
-func consult(t *testing.T, environ []string, args ...string) (int, diagnosis) {
+// runDoctor runs the doctor command and returns its exit code and findings.
+func runDoctor(t *testing.T, environ []string, args ...string) (int, diagnosis) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	code := cli.Main(append([]string{"doctor", "--json"}, args...), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}, environ)
 	var d diagnosis
 	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
-		t.Fatalf("exit code %d, and no JSON: %v\n%s%s", code, err, out.String(), errs.String())
+		t.Fatalf("doctor ends with exit code %d and doesn't print JSON: %v\n%s%s", code, err, out.String(), errs.String())
 	}
 	if d.Bad != (code == 1) || code > 1 {
-		t.Errorf("exit code %d where bad is %v\n%s", code, d.Bad, errs.String())
+		t.Errorf("doctor ends with exit code %d, and its JSON has bad = %v\n%s", code, d.Bad, errs.String())
 	}
 	return code, d
 }
 
-// site is a set-up for doctor: a portal, two panels and a proxy, over TLS.
+// site is a set-up to run doctor on: a portal, two panels and a proxy with TLS.
 type site struct {
 	portal    *portal.Portal
-	dir       string // of the proxy
-	at, plain string // where it listens
+	dir       string // the proxy's directory
+	at, plain string // the proxy's addresses for https and http
 	args      []string
 	environ   []string
 }
 
-// titled starts a panel that names itself on every page, as panels do, and that
-// has few. Below /status/ it speaks every other protocol than WebSocket.
-func titled(t *testing.T, title string) *httptest.Server {
+// startTitledPanel starts a panel with few pages, whose titles name the panel. Below
+// /status/ it accepts an upgrade to every protocol but WebSocket.
+func startTitledPanel(t *testing.T, title string) *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if up := r.Header.Get("Upgrade"); up != "" && up != "websocket" && strings.HasPrefix(r.URL.Path, "/status/") {
 			w.Header().Set("Connection", "Upgrade")
@@ -187,7 +190,7 @@ func titled(t *testing.T, title string) *httptest.Server {
 	return s
 }
 
-// siteConfig is Sallyport's, where a proxy serves both panels.
+// siteConfig is Sallyport's configuration where the proxy serves both panels.
 const siteConfig = `public_url: https://auth.test
 trusted_proxies: [127.0.0.1]
 panels:
@@ -202,7 +205,7 @@ panels:
     require: two_factor
 `
 
-// gatewayConfig is Sallyport's, where its gateway serves both panels.
+// gatewayConfig is Sallyport's configuration where its gateway serves both panels.
 const gatewayConfig = `public_url: https://auth.test
 trusted_proxies: [127.0.0.1]
 panels:
@@ -213,19 +216,21 @@ panels:
     require: two_factor
 `
 
-// ported is a configuration whose hosts have the port that the proxy listens at.
-func ported(text string) string {
+// withPorts adds PORT, which startSite replaces by the proxy's port, to each host of a
+// configuration.
+func withPorts(text string) string {
 	for _, host := range []string{"auth.test", "radio.example", "video.test"} {
 		text = strings.ReplaceAll(text, "//"+host, "//"+host+":PORT")
 	}
 	return text
 }
 
-// startSite starts one behind a proxy, whose files are changed first. In its configuration
-// ONE and TWO are the panels' own servers, PORT is the proxy's.
+// startSite starts a site behind a proxy after applying changes to the proxy's files. In the
+// configuration text, ONE and TWO stand for the panels' servers and PORT for the proxy's
+// port.
 func startSite(t *testing.T, name, text string, changes ...change) *site {
 	t.Helper()
-	one, two := titled(t, "Radio"), titled(t, "Video")
+	one, two := startTitledPanel(t, "Radio"), startTitledPanel(t, "Video")
 	s := &site{at: testkit.FreeAddress(t), plain: testkit.FreeAddress(t)}
 	config := panels.WriteConfig(t, strings.NewReplacer("ONE", one.URL, "TWO", two.URL, "PORT", port(s.at)).Replace(text))
 	s.portal = portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
@@ -233,7 +238,7 @@ func startSite(t *testing.T, name, text string, changes ...change) *site {
 		t.Fatal(err)
 	}
 	proxies.StartListenerAt(t, s.at, func(dir, at string) *exec.Cmd {
-		cmd := liveOverTLS(name, s.plain)(t, dir, at, s.portal.At, one.URL, two.URL)
+		cmd := overTLS(name, s.plain)(t, dir, at, s.portal.At, one.URL, two.URL)
 		s.dir = dir
 		fill := strings.NewReplacer("ONE", proxies.HostOf(one.URL), "TWO", proxies.HostOf(two.URL), "GATE", s.portal.At, "AT", at, "PLAIN", s.plain, "DIR", dir)
 		for _, c := range changes {
@@ -252,46 +257,49 @@ func startSite(t *testing.T, name, text string, changes ...change) *site {
 	return s
 }
 
-// mostAsked is how many questions about two panels an operator's logs may be filled with.
-const mostAsked = 450
+// maxRequests is how many requests doctor may send for two panels, since each adds lines to
+// the operator's logs.
+const maxRequests = 450
 
 var tlsProxies = []string{"nginx", "caddy", "haproxy", "apache"}
 
-// The files as they are shipped, with what docs/proxies.md has around them.
+// With the shipped files and the configuration that docs/proxies.md shows around them,
+// doctor finds nothing.
 func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
 	t.Parallel()
 	for _, name := range tlsProxies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startSite(t, name, configOf(name))
-			_, d := consult(t, s.environ, s.args...)
-			t.Logf("asked %d times", d.Asked)
+			_, d := runDoctor(t, s.environ, s.args...)
+			t.Logf("doctor sent %d requests", d.Asked)
 			if len(d.Findings) > 0 || len(d.Skipped) > 0 {
-				t.Errorf("found %+v, skipped %+v", d.Findings, d.Skipped)
+				t.Errorf("doctor finds %+v and skips %+v, want neither", d.Findings, d.Skipped)
 			}
-			if d.Asked > mostAsked {
-				t.Errorf("asked %d times", d.Asked)
+			if d.Asked > maxRequests {
+				t.Errorf("doctor sent %d requests, want at most %d", d.Asked, maxRequests)
 			}
 			for _, p := range d.Proxies {
 				if p.Name != name {
-					t.Errorf("%s was taken for %s", p.At, p.Name)
+					t.Errorf("doctor recognizes the proxy at %s as %s, want %s", p.At, p.Name, name)
 				}
 			}
 			if len(d.Proxies) != 3 {
-				t.Errorf("recognised %+v", d.Proxies)
+				t.Errorf("doctor recognizes the proxies %+v, want three", d.Proxies)
 			}
 		})
 	}
-	t.Run("nginx, the panel's site takes all hosts", func(t *testing.T) { // the gate is asked about the panel
+	t.Run("nginx with a panel's site as default", func(t *testing.T) { // which includes the gate
 		t.Parallel()
 		s := startSite(t, "nginx", siteConfig,
-			change{"nginx.conf", nobody, ""}, change{"nginx.conf", "listen AT ssl; " + ownCertificate + " server_name radio.example", "listen AT ssl default_server; " + ownCertificate + " server_name radio.example"})
-		_, d := consult(t, s.environ, s.args...)
+			change{"nginx.conf", rejectSite, ""}, change{"nginx.conf", "listen AT ssl; " + ownCertificate + " server_name radio.example", "listen AT ssl default_server; " + ownCertificate + " server_name radio.example"})
+		_, d := runDoctor(t, s.environ, s.args...)
 		wantIDs(t, d)
 	})
 }
 
-// lines returns those that fix a set-up, for this test's ports, files and names.
+// lines returns the lines that doctor prints to fix a set-up, with the ports, files and
+// names of this test.
 func (d diagnosis) lines(b brokenSetup) string {
 	for _, f := range d.Findings {
 		if f.ID == b.lines && len(f.Fixes) == 1 && f.Fixes[0].For == b.proxy && slices.Contains(b.ids, f.ID+" "+f.At) {

@@ -21,7 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
-// wantIDs fails the test unless those are what doctor found, in order.
+// wantIDs fails the test unless doctor found exactly ids, in any order.
 func wantIDs(t *testing.T, d diagnosis, ids ...string) {
 	t.Helper()
 	slices.Sort(ids)
@@ -30,57 +30,57 @@ func wantIDs(t *testing.T, d diagnosis, ids ...string) {
 	}
 }
 
-// lone is a panel that is declared and has an open path, but that no site of the
-// proxy is for.
-const lone = `  - url: https://lone.test
+// unservedPanel declares a panel with an open path that no site of the proxy serves.
+const unservedPanel = `  - url: https://lone.test
     rules:
       - path: /open/
         require: nothing
 `
 
-// Its open path opens the panel that gets what no other site takes.
-func TestDoctorFindsThePanelUnderAnothersHost(t *testing.T) {
+// The default site of the proxy is another panel. A request for the unserved panel's open
+// path reaches that panel.
+func TestDoctorFindsAPanelAtTheHostOfAnother(t *testing.T) {
 	t.Parallel()
-	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // nobody is there
-	s := startSite(t, "haproxy", siteConfig+lone)
-	_, d := consult(t, s.environ, append(aside, s.args...)...)
+	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // no server listens there
+	s := startSite(t, "haproxy", siteConfig+unservedPanel)
+	_, d := runDoctor(t, s.environ, append(aside, s.args...)...)
 	wantIDs(t, d, "host.unreachable https://lone.test")
-	s = startSite(t, "haproxy", siteConfig+lone, change{"haproxy.cfg", asks, asks + "\n    default_backend radio"})
-	_, d = consult(t, s.environ, append(aside, s.args...)...)
+	s = startSite(t, "haproxy", siteConfig+unservedPanel, change{"haproxy.cfg", gateLine, gateLine + "\n    default_backend radio"})
+	_, d = runDoctor(t, s.environ, append(aside, s.args...)...)
 	wantIDs(t, d, "host.unreachable https://lone.test", "host.other"+atRadio)
 }
 
-// Who answers for hosts that nobody named is told from the panel by the panel's
-// own server only.
-func TestDoctorSaysWhatItCanNotTell(t *testing.T) {
+// Doctor can't decide whether a default site is a panel unless --upstream names the panel's
+// own server.
+func TestDoctorReportsWhatItCannotDecide(t *testing.T) {
 	t.Parallel()
-	s := startSite(t, "nginx", siteConfig, change{"nginx.conf", nobody, takeAll + "ONE; } }"})
-	code, d := consult(t, s.environ, s.args[:6]...) // without --upstream
+	s := startSite(t, "nginx", siteConfig, change{"nginx.conf", rejectSite, defaultSite + "ONE; } }"})
+	code, d := runDoctor(t, s.environ, s.args[:6]...) // without --upstream
 	wantIDs(t, d, "host.unknown"+atRadio, "host.unknown"+atVideo)
 	if len(d.Skipped) != 2 || !strings.Contains(d.Skipped[0].Why, "--upstream") || code != 1 {
-		t.Errorf("exit code %d, skipped %+v", code, d.Skipped)
+		t.Errorf("exit code %d, skipped %+v; want 1 and two checks that need --upstream", code, d.Skipped)
 	}
 }
 
-// A site of somebody else's takes hosts that nobody named: it isn't the panel, if
-// doctor may compare, and never the panel under its own name.
-func TestDoctorTellsADefaultSiteFromThePanel(t *testing.T) {
+// The proxy's default site isn't a panel. With --upstream doctor sees that; without it
+// doctor can't decide.
+func TestDoctorDistinguishesADefaultSiteFromThePanel(t *testing.T) {
 	t.Parallel()
-	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // nobody is there
-	s := startSite(t, "caddy", siteConfig+lone, change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\trespond <title>Welcome</title>\n}\nhttps://video.test {"})
-	_, d := consult(t, s.environ, append(aside, s.args...)...)
+	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // no server listens there
+	s := startSite(t, "caddy", siteConfig+unservedPanel, change{"Caddyfile", "https://video.test {", "https:// {\n\ttls DIR/cert.pem DIR/key.pem\n\trespond <title>Welcome</title>\n}\nhttps://video.test {"})
+	_, d := runDoctor(t, s.environ, append(aside, s.args...)...)
 	wantIDs(t, d, "host.unreachable https://lone.test")
-	_, d = consult(t, s.environ, append(aside, s.args[:6]...)...)
+	_, d = runDoctor(t, s.environ, append(aside, s.args[:6]...)...)
 	wantIDs(t, d, "host.unreachable https://lone.test", "host.unknown"+atRadio, "host.unknown"+atVideo)
 }
 
-// The panel's own server listens at an address that its name leads to.
-func TestDoctorReachesThePanelAroundTheProxy(t *testing.T) {
+// The panel's own server listens at an address to which the panel's name resolves.
+func TestDoctorFindsAPanelThatIsReachableAroundTheProxy(t *testing.T) {
 	t.Parallel()
 	second := "127.0.0.3:" + port(testkit.FreeAddress(t))
 	s := startSite(t, "haproxy", siteConfig, change{"haproxy.cfg", "bind PLAIN", "bind PLAIN\n    bind " + second + " ssl crt DIR/both.pem"})
 	args := append([]string{"--connect-to", "radio.example:443:" + second}, s.args...)
-	_, d := consult(t, s.environ, args...)
+	_, d := runDoctor(t, s.environ, args...)
 	wantIDs(t, d)
 	own := port(s.args[7])
 	listener, err := net.Listen("tcp", "127.0.0.3:"+own)
@@ -93,25 +93,26 @@ func TestDoctorReachesThePanelAroundTheProxy(t *testing.T) {
 	})}
 	t.Cleanup(func() { srv.Close() })
 	go srv.Serve(listener)
-	_, d = consult(t, s.environ, args...)
+	_, d = runDoctor(t, s.environ, args...)
 	wantIDs(t, d, "upstream.reachable"+atRadio)
 	if lines := strings.Join(d.Findings[0].Fixes[0].Lines, "\n"); !strings.Contains(lines, "--dport "+own) {
-		t.Errorf("lines:\n%s", lines)
+		t.Errorf("the lines of the fix don't name port %s:\n%s", own, lines)
 	}
 }
 
 func port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// Without --ca the test's certificates are nobody's.
-func TestDoctorReadsCertificates(t *testing.T) {
+// Without --ca no authority that doctor trusts has signed the test's certificates.
+func TestDoctorFindsCertificatesOfAnUnknownAuthority(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "nginx", siteConfig)
-	_, d := consult(t, s.environ, s.args[2:]...)
+	_, d := runDoctor(t, s.environ, s.args[2:]...)
 	wantIDs(t, d, "tls.unknown"+atPortal, "tls.unknown"+atRadio, "tls.unknown"+atVideo)
 }
 
-// What others on the machine may read or change, and how to fix it.
-func TestDoctorReadsFileModes(t *testing.T) {
+// Doctor finds files that other users of the machine may read or change, and its lines fix
+// the modes.
+func TestDoctorFindsFilesThatOthersMayReadOrChange(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "caddy", siteConfig)
 	ring, database := filepath.Join(s.portal.Dir, "keyring"), filepath.Join(s.portal.Dir, "sallyport.db")
@@ -121,38 +122,39 @@ func TestDoctorReadsFileModes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, d := consult(t, s.environ, s.args...)
+	_, d := runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d, "file.mode "+ring, "file.mode "+database, "file.mode "+s.portal.Dir, "file.mode "+config)
 	for _, f := range d.Findings {
 		if out, err := exec.Command("sh", "-c", f.Fixes[0].Lines[0]).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v %s", f.Fixes[0].Lines, err, out)
+			t.Fatalf("run the fix %s: %v %s", f.Fixes[0].Lines, err, out)
 		}
 	}
-	_, d = consult(t, s.environ, s.args...)
+	_, d = runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d)
 }
 
-// A proxy that isn't named gets nobody in; the line that names it is said.
-func TestDoctorReadsTheLineThatNamesTheProxy(t *testing.T) {
+// The proxy isn't in trusted_proxies, so verify requests are refused. The fix is the
+// setting with the proxy's address.
+func TestDoctorFindsAnUntrustedProxy(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "nginx", strings.Replace(siteConfig, "[127.0.0.1]", "[192.0.2.7]", 1))
-	_, d := consult(t, s.environ, s.args...)
+	_, d := runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d, "proxy.untrusted"+atPortal, "proxy.untrusted"+atRadio, "proxy.untrusted"+atVideo)
 	if line := d.Findings[0].Fixes[0].Lines[0]; line != "trusted_proxies: [127.0.0.1/32]" {
-		t.Errorf("line %q", line)
+		t.Errorf("the fix is %q, want trusted_proxies with 127.0.0.1/32", line)
 	}
 }
 
-// Where the server is down that is all that is said, and where another program has its
-// address.
-func TestDoctorAsksFirstWhetherTheServerRuns(t *testing.T) {
+// If the server doesn't run, or another program listens at its address, doctor reports only
+// that.
+func TestDoctorChecksFirstWhetherTheServerRuns(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "nginx", siteConfig)
 	s.portal.Stop()
-	_, d := consult(t, s.environ, s.args...)
+	_, d := runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d, "server.down "+s.portal.At)
 	if lines := d.Findings[0].Fixes[0].Lines; len(lines) != 1 || lines[0] != "sallyport serve --config "+strings.TrimPrefix(s.environ[0], "SALLYPORT_CONFIG=") {
-		t.Errorf("lines %q", lines)
+		t.Errorf("the fix has the lines %q", lines)
 	}
 	listener, err := net.Listen("tcp", s.portal.At)
 	if err != nil {
@@ -161,29 +163,30 @@ func TestDoctorAsksFirstWhetherTheServerRuns(t *testing.T) {
 	srv := &http.Server{Handler: http.NotFoundHandler()}
 	t.Cleanup(func() { srv.Close() })
 	go srv.Serve(listener)
-	_, d = consult(t, s.environ, s.args...)
+	_, d = runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d, "server.other "+s.portal.At)
 	if lines := d.Findings[0].Fixes[0].Lines; !strings.Contains(lines[0], "ss -ltnp 'sport = :"+port(s.portal.At)) {
-		t.Errorf("lines %q", lines)
+		t.Errorf("the fix has the lines %q", lines)
 	}
 }
 
-// On another machine than the server's nothing answers at listen, and all else is asked.
+// On a machine other than the server's, no server answers at listen. Doctor skips that check
+// and makes all others.
 func TestDoctorMayRunOnAnotherMachine(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, "caddy", siteConfig)
-	_, d := consult(t, append(s.environ, "SALLYPORT_LISTEN=127.0.0.9:1"), s.args...)
+	_, d := runDoctor(t, append(s.environ, "SALLYPORT_LISTEN=127.0.0.9:1"), s.args...)
 	wantIDs(t, d)
 	if len(d.Skipped) != 1 || !strings.Contains(d.Skipped[0].Why, "not to be the server's own machine") {
-		t.Errorf("skipped %+v", d.Skipped)
+		t.Errorf("doctor skips %+v, want only the check of the server's own machine", d.Skipped)
 	}
 }
 
-// The gateway serves the panels itself, by plain http: on names of this machine
-// that is nothing, as in the demo, on others it is said.
+// The gateway serves the panels over plain http. Doctor accepts that for names of this
+// machine, as in the demo, and reports it for others.
 func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 	t.Parallel()
-	one, two := titled(t, "Radio"), titled(t, "Video")
+	one, two := startTitledPanel(t, "Radio"), startTitledPanel(t, "Video")
 	start := func(origin, declared string) (*portal.Portal, []string) {
 		config := panels.WriteConfig(t, "public_url: "+origin+"\ntrusted_proxies: [127.0.0.1]\npanels:\n"+declared)
 		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+config)
@@ -193,23 +196,23 @@ func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 		return p, []string{"SALLYPORT_CONFIG=" + config, "SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir}
 	}
 	p, environ := start("http://127.0.0.1", "  - url: http://localhost\n    upstream: "+one.URL+"\n")
-	code, d := consult(t, environ, "--connect-to", ":80:"+p.At)
+	code, d := runDoctor(t, environ, "--connect-to", ":80:"+p.At)
 	wantIDs(t, d)
 	if code != 0 || len(d.Proxies) != 2 || d.Proxies[0].Name != "sallyport" {
-		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
+		t.Errorf("exit code %d, proxies %+v; want 0 and every proxy recognized", code, d.Proxies)
 	}
 
 	p, environ = start(panels.PortalAt, fmt.Sprintf("  - url: %s\n    upstream: %s\n  - url: %s\n    upstream: %s\n", panels.Radio, one.URL, panels.Video, two.URL))
 	at := proxies.StartProxy(t, p.At, one, two, proxies.RealProxies["apache"])
-	code, d = consult(t, environ, "--connect-to", ":80:"+at)
+	code, d = runDoctor(t, environ, "--connect-to", ":80:"+at)
 	wantIDs(t, d, "plain.http "+panels.PortalAt, "plain.http "+panels.Radio, "plain.http "+panels.Video)
 	if code != 0 || len(d.Proxies) != 3 || d.Proxies[0].Name != "apache" {
-		t.Errorf("exit code %d, proxies %+v", code, d.Proxies)
+		t.Errorf("exit code %d, proxies %+v; want 0 and every proxy recognized", code, d.Proxies)
 	}
 }
 
-// What reaches a panel changes nothing there: through the gate that is what a stranger may
-// send to an open path, and without a gate it is everything that doctor asks.
+// Doctor sends panels only requests that change nothing. With a gate the panel gets the
+// requests to its open path; without one it gets every request.
 func TestDoctorChangesNothingOnAPanel(t *testing.T) {
 	t.Parallel()
 	var reached []string
@@ -233,30 +236,30 @@ func TestDoctorChangesNothingOnAPanel(t *testing.T) {
 		}
 		reached = nil
 		environ := []string{"SALLYPORT_CONFIG=" + config, "SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir}
-		consult(t, environ, "--connect-to", "localhost:80:"+at, "--connect-to", ":80:"+p.At)
+		runDoctor(t, environ, "--connect-to", "localhost:80:"+at, "--connect-to", ":80:"+p.At)
 		if len(reached) == 0 {
-			t.Errorf("gate %v: nothing reached the panel", gate)
+			t.Errorf("with a gate %v: no request reached the panel", gate)
 		}
 		for _, one := range reached {
 			if method, _, _ := strings.Cut(one, " "); method != "GET" && method != "HEAD" && method != "OPTIONS" {
-				t.Errorf("gate %v: %s reached the panel", gate, one)
+				t.Errorf("with a gate %v: %s reached the panel, want only GET, HEAD and OPTIONS", gate, one)
 			}
 		}
 	}
 }
 
-// The metrics have a listener of their own, and a site of the proxy leads there.
-func TestDoctorReadsNoMetrics(t *testing.T) {
+// The metrics have their own listener. Doctor finds a site of the proxy that forwards to it.
+func TestDoctorFindsReachableMetrics(t *testing.T) {
 	t.Parallel()
 	metrics := testkit.FreeAddress(t)
 	config := "metrics_listen: " + metrics + "\n" + siteConfig
 	const portalSite = "server_name auth.test; "
 	s := startSite(t, "nginx", config)
-	_, d := consult(t, s.environ, s.args...)
+	_, d := runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d)
 	metrics = testkit.FreeAddress(t)
 	config = "metrics_listen: " + metrics + "\n" + siteConfig
 	s = startSite(t, "nginx", config, change{"nginx.conf", portalSite, portalSite + "location /metrics { proxy_pass http://" + metrics + "; } "})
-	_, d = consult(t, s.environ, s.args...)
+	_, d = runDoctor(t, s.environ, s.args...)
 	wantIDs(t, d, "metrics.reachable"+atPortal)
 }
