@@ -29,7 +29,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/proxies"
 )
 
-// composition is what compose.yaml declares, its anchors resolved.
+// composition is the content of a compose.yaml, with its anchors resolved.
 type composition struct {
 	Services map[string]struct {
 		Image       string
@@ -45,23 +45,24 @@ type composition struct {
 	}
 }
 
-// In the test everything is on loopback: what stands for the addresses of
-// compose.yaml.
-func onLoopback(t *testing.T, file string, pairs ...string) string {
+// withAddresses returns the text of a file of the repository with each old text in pairs
+// replaced by the new one after it: the tests run on loopback addresses. It fails the test
+// if the file lacks an old text.
+func withAddresses(t *testing.T, file string, pairs ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path(file))
 	testkit.Check(t, err)
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(string(text), pairs[i]) {
-			t.Fatalf("%s doesn't say %q", file, pairs[i])
+			t.Fatalf("%s doesn't contain %q", file, pairs[i])
 		}
 	}
 	return strings.NewReplacer(pairs...).Replace(string(text))
 }
 
-// The files of deploy/container as they stand, but for their addresses: two
-// nodes on one database, a key ring that is a secret, and a real nginx.
-func TestComposedNodesShareTheWork(t *testing.T) {
+// The files of deploy/container run with only their addresses changed: two nodes on one
+// database, a key ring from a secret, and a real nginx.
+func TestComposedNodesServeOneDatabase(t *testing.T) {
 	t.Parallel()
 	var compose composition
 	readYAML(t, "deploy/container/compose.yaml", &compose)
@@ -69,29 +70,29 @@ func TestComposedNodesShareTheWork(t *testing.T) {
 	for _, name := range []string{"node1", "node2"} {
 		node := compose.Services[name]
 		if !node.ReadOnly || len(node.CapDrop) != 1 || node.CapDrop[0] != "ALL" || len(node.Ports) > 0 || len(node.Tmpfs) != 1 {
-			t.Errorf("%s may do more than it needs: %+v", name, node)
+			t.Errorf("%s has more privileges than it needs: %+v", name, node)
 		}
 	}
 	for _, service := range compose.Services {
 		for _, port := range service.Ports {
 			if !strings.HasPrefix(port, "127.0.0.1:") {
-				t.Errorf("%s is open to the network at %s", service.Image, port)
+				t.Errorf("%s publishes port %s, want it at 127.0.0.1 only", service.Image, port)
 			}
 		}
 	}
 
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
-	testkit.WriteFile(t, file, onLoopback(t, "deploy/container/sallyport.yaml", address("nginx"), "127.0.0.1", "metrics_listen: 0.0.0.0:9092", "metrics_listen: ''"))
-	settings := append(secretRing(t, 0o400), "SALLYPORT_CONFIG="+file, "SALLYPORT_DATABASE="+testkit.DatabaseURL(t, "postgres"))
+	testkit.WriteFile(t, file, withAddresses(t, "deploy/container/sallyport.yaml", address("nginx"), "127.0.0.1", "metrics_listen: 0.0.0.0:9092", "metrics_listen: ''"))
+	settings := append(createRing(t, 0o400), "SALLYPORT_CONFIG="+file, "SALLYPORT_DATABASE="+testkit.DatabaseURL(t, "postgres"))
 	clock := testkit.NewClock()
 	one, two := portal.StartIn(t, t.TempDir(), clock, settings...), portal.StartIn(t, t.TempDir(), clock, settings...)
 	one.AddAccount(t, "ada")
 
-	nobody := httptest.NewTLSServer(nil)
-	defer nobody.Close()
-	at := proxies.StartProxy(t, one.At, nobody, nobody, func(t *testing.T, dir, at, _, _, _ string) *exec.Cmd {
-		writeCertificate(t, dir, nobody.TLS.Certificates[0])
-		text := onLoopback(t, "deploy/container/nginx.conf", address("node1")+":9091", one.At, address("node2")+":9091", two.At,
+	unused := httptest.NewTLSServer(nil) // its certificate serves nginx
+	defer unused.Close()
+	at := proxies.StartProxy(t, one.At, unused, unused, func(t *testing.T, dir, at, _, _, _ string) *exec.Cmd {
+		writeCertificate(t, dir, unused.TLS.Certificates[0])
+		text := withAddresses(t, "deploy/container/nginx.conf", address("node1")+":9091", one.At, address("node2")+":9091", two.At,
 			"listen 443", "listen "+at, "/etc/nginx/tls", dir,
 			"http {", "http { access_log off; client_body_temp_path "+dir+"/b; proxy_temp_path "+dir+"/p; fastcgi_temp_path "+dir+"/f; uwsgi_temp_path "+dir+"/u; scgi_temp_path "+dir+"/s;")
 		testkit.WriteFile(t, filepath.Join(dir, "nginx.conf"), text)
@@ -99,38 +100,39 @@ func TestComposedNodesShareTheWork(t *testing.T) {
 	})
 	b := httpsBrowser(t, at)
 	if status := b.post("/login", url.Values{"username": {"ada"}, "password": {portal.Password}}); status != http.StatusSeeOther {
-		t.Fatalf("sign-in through nginx: %d", status)
+		t.Fatalf("the sign-in through nginx: status %d, want 303", status)
 	}
-	for range 4 { // each node in turn
+	for range 4 { // nginx alternates between the nodes
 		if status := b.get("/settings/security"); status != http.StatusOK {
-			t.Errorf("signed in, with both nodes: %d", status)
+			t.Errorf("a page after the sign-in, with both nodes: status %d, want 200", status)
 		}
 	}
 	one.Stop()
 	for range 4 {
 		if status := b.get("/settings/security"); status != http.StatusOK {
-			t.Errorf("signed in, with one node stopped: %d", status)
+			t.Errorf("a page after the sign-in, with one node stopped: status %d, want 200", status)
 		}
 	}
 }
 
-// TestFiveMinutes runs what this file declares; that can't see what it keeps away.
-func TestComposedSingleNodeMayDoLittle(t *testing.T) {
+// TestFiveMinutes runs deploy/container/sqlite/compose.yaml, but can't see what the file
+// forbids.
+func TestComposedSingleNodeHasFewPrivileges(t *testing.T) {
 	t.Parallel()
 	var compose composition
 	readYAML(t, "deploy/container/sqlite/compose.yaml", &compose)
 	node := compose.Services["sallyport"]
 	if !node.ReadOnly || len(node.CapDrop) != 1 || node.CapDrop[0] != "ALL" {
-		t.Errorf("the node may do more than it needs: %+v", node)
+		t.Errorf("the node has more privileges than it needs: %+v", node)
 	}
 	if panel := compose.Services["panel"]; len(panel.Ports) > 0 || panel.Image == "" {
-		t.Errorf("the panel can be reached past Sallyport: %+v", panel)
+		t.Errorf("the panel publishes a port around Sallyport, or has no image: %+v", panel)
 	}
 }
 
-// secretRing makes a key ring as compose and Kubernetes hand it over, and returns
-// the variable that tells where.
-func secretRing(t *testing.T, mode fs.FileMode) []string {
+// createRing creates a key ring with the file mode that compose or Kubernetes uses for
+// secrets. It returns the environment variable that names the ring's directory.
+func createRing(t *testing.T, mode fs.FileMode) []string {
 	t.Helper()
 	dir := t.TempDir()
 	_, err := secret.CreateRing(filepath.Join(dir, "keyring"))
@@ -139,6 +141,7 @@ func secretRing(t *testing.T, mode fs.FileMode) []string {
 	return []string{"CREDENTIALS_DIRECTORY=" + dir}
 }
 
+// writeCertificate writes a certificate and its key to cert.pem and key.pem in dir.
 func writeCertificate(t *testing.T, dir string, pair tls.Certificate) {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
@@ -147,13 +150,15 @@ func writeCertificate(t *testing.T, dir string, pair tls.Certificate) {
 	testkit.WriteFile(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 }
 
-// secure is a browser at https://auth.example.com, wherever that is.
-type secure struct {
+// secureBrowser is a browser whose requests to https://auth.example.com reach another
+// address.
+type secureBrowser struct {
 	t      *testing.T
 	client *http.Client
 }
 
-func httpsBrowser(t *testing.T, at string) secure {
+// httpsBrowser returns a browser whose requests reach the server at an address.
+func httpsBrowser(t *testing.T, at string) secureBrowser {
 	jar, err := cookiejar.New(nil)
 	testkit.Check(t, err)
 	transport := &http.Transport{
@@ -162,14 +167,16 @@ func httpsBrowser(t *testing.T, at string) secure {
 			return (&net.Dialer{}).DialContext(ctx, network, at)
 		}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return secure{t, &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return secureBrowser{t, &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-func (s secure) get(path string) int { return s.do(http.MethodGet, path, nil) }
+func (s secureBrowser) get(path string) int { return s.do(http.MethodGet, path, nil) }
 
-func (s secure) post(path string, form url.Values) int { return s.do(http.MethodPost, path, form) }
+func (s secureBrowser) post(path string, form url.Values) int {
+	return s.do(http.MethodPost, path, form)
+}
 
-func (s secure) do(method, path string, form url.Values) int {
+func (s secureBrowser) do(method, path string, form url.Values) int {
 	s.t.Helper()
 	req, err := http.NewRequest(method, "https://auth.example.com"+path, strings.NewReader(form.Encode()))
 	testkit.Check(s.t, err)
@@ -183,7 +190,7 @@ func (s secure) do(method, path string, form url.Values) int {
 	return resp.StatusCode
 }
 
-// manifests are the documents of deploy/kubernetes by kind.
+// manifests returns the documents of deploy/kubernetes by kind.
 func manifests(t *testing.T) map[string]map[string]any {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path("deploy/kubernetes/sallyport.yaml"))
@@ -200,8 +207,8 @@ func manifests(t *testing.T) map[string]map[string]any {
 	}
 }
 
-// in follows keys, and the numbers of lists, into what YAML holds.
-func in(value any, keys ...any) any {
+// valueAt returns the value at a path of keys and list indexes in a decoded YAML document.
+func valueAt(value any, keys ...any) any {
 	for _, key := range keys {
 		switch key := key.(type) {
 		case string:
@@ -213,53 +220,53 @@ func in(value any, keys ...any) any {
 	return value
 }
 
-func TestKubernetesRunsWhatItDeclares(t *testing.T) {
+func TestKubernetesManifestsAreRestrictedAndStart(t *testing.T) {
 	t.Parallel()
 	all := manifests(t)
-	pod := in(all["Deployment"], "spec", "template", "spec")
-	container := in(pod, "containers", 0)
+	pod := valueAt(all["Deployment"], "spec", "template", "spec")
+	container := valueAt(pod, "containers", 0)
 	for _, one := range []struct {
 		got, want any
 	}{
 		// The Pod Security Standard "restricted", which the namespace enforces.
-		{in(all["Namespace"], "metadata", "labels", "pod-security.kubernetes.io/enforce"), "restricted"},
-		{in(pod, "securityContext", "runAsNonRoot"), true},
-		{in(pod, "securityContext", "seccompProfile", "type"), "RuntimeDefault"},
-		{in(container, "securityContext", "allowPrivilegeEscalation"), false},
-		{in(container, "securityContext", "capabilities", "drop", 0), "ALL"},
-		{in(container, "securityContext", "readOnlyRootFilesystem"), true},
-		{in(pod, "automountServiceAccountToken"), false},
-		// No variables of every Service of the namespace.
-		{in(pod, "enableServiceLinks"), false},
-		{in(pod, "securityContext", "fsGroup"), in(pod, "securityContext", "runAsGroup")},
-		// Who is meant.
-		{in(all["Service"], "spec", "selector", "app.kubernetes.io/name"), in(all["Deployment"], "spec", "template", "metadata", "labels", "app.kubernetes.io/name")},
-		{in(all["PodDisruptionBudget"], "spec", "selector", "matchLabels", "app.kubernetes.io/name"), "sallyport"},
-		{in(all["NetworkPolicy"], "spec", "podSelector", "matchLabels", "app.kubernetes.io/name"), "sallyport"},
-		{in(all["Service"], "spec", "ports", 0, "targetPort"), in(container, "ports", 0, "name")},
+		{valueAt(all["Namespace"], "metadata", "labels", "pod-security.kubernetes.io/enforce"), "restricted"},
+		{valueAt(pod, "securityContext", "runAsNonRoot"), true},
+		{valueAt(pod, "securityContext", "seccompProfile", "type"), "RuntimeDefault"},
+		{valueAt(container, "securityContext", "allowPrivilegeEscalation"), false},
+		{valueAt(container, "securityContext", "capabilities", "drop", 0), "ALL"},
+		{valueAt(container, "securityContext", "readOnlyRootFilesystem"), true},
+		{valueAt(pod, "automountServiceAccountToken"), false},
+		// No environment variables for the namespace's other Services.
+		{valueAt(pod, "enableServiceLinks"), false},
+		{valueAt(pod, "securityContext", "fsGroup"), valueAt(pod, "securityContext", "runAsGroup")},
+		// The selectors match the Deployment's pods.
+		{valueAt(all["Service"], "spec", "selector", "app.kubernetes.io/name"), valueAt(all["Deployment"], "spec", "template", "metadata", "labels", "app.kubernetes.io/name")},
+		{valueAt(all["PodDisruptionBudget"], "spec", "selector", "matchLabels", "app.kubernetes.io/name"), "sallyport"},
+		{valueAt(all["NetworkPolicy"], "spec", "podSelector", "matchLabels", "app.kubernetes.io/name"), "sallyport"},
+		{valueAt(all["Service"], "spec", "ports", 0, "targetPort"), valueAt(container, "ports", 0, "name")},
 	} {
 		if one.got != one.want {
-			t.Errorf("%v, want %v", one.got, one.want)
+			t.Errorf("a value of deploy/kubernetes/sallyport.yaml is %v, want %v", one.got, one.want)
 		}
 	}
 
-	// The declared configuration starts with the declared secrets, and answers
-	// the declared probes, which come from an address that isn't trusted.
+	// The server starts with the declared configuration and secrets, and answers the
+	// declared probes, which come from an address that isn't in trusted_proxies.
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
-	testkit.WriteFile(t, file, in(all["ConfigMap"], "data", "sallyport.yaml").(string))
-	mode := fs.FileMode(in(pod, "volumes", 1, "secret", "defaultMode").(int))
-	settings := append(secretRing(t, mode), "SALLYPORT_CONFIG="+file, "SALLYPORT_METRICS_LISTEN=", "SALLYPORT_DATABASE="+testkit.DatabaseURL(t, "postgres"))
+	testkit.WriteFile(t, file, valueAt(all["ConfigMap"], "data", "sallyport.yaml").(string))
+	mode := fs.FileMode(valueAt(pod, "volumes", 1, "secret", "defaultMode").(int))
+	settings := append(createRing(t, mode), "SALLYPORT_CONFIG="+file, "SALLYPORT_METRICS_LISTEN=", "SALLYPORT_DATABASE="+testkit.DatabaseURL(t, "postgres"))
 	p := portal.StartIn(t, t.TempDir(), testkit.NewClock(), settings...)
 	for _, probe := range []string{"livenessProbe", "readinessProbe"} {
-		path := in(container, probe, "httpGet", "path").(string)
+		path := valueAt(container, probe, "httpGet", "path").(string)
 		resp, err := http.Get("http://" + p.At + path)
 		testkit.Check(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s answers %d", probe, path, resp.StatusCode)
+			t.Errorf("%s at %s: status %d, want 200", probe, path, resp.StatusCode)
 		}
 	}
 	if _, err := config.Load(file, append(settings, "SALLYPORT_PORT=tcp://10.0.0.1:80")); err != nil {
-		t.Errorf("without enableServiceLinks: false: %v", err)
+		t.Errorf("load the configuration with a variable of a Service: %v", err)
 	}
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// mostExposed is what systemd-analyze may say of the unit: 0 can't do anything,
-// 10 is root.
-const mostExposed = 2.0
+// maxExposure is above every exposure level that systemd-analyze may report for the unit:
+// 0 is a process without privileges, 10 is root.
+const maxExposure = 2.0
 
 func TestUnitIsHardened(t *testing.T) {
 	t.Parallel()
@@ -29,13 +29,13 @@ func TestUnitIsHardened(t *testing.T) {
 	testkit.Check(t, err)
 	found := regexp.MustCompile(`Overall exposure level for sallyport.service: ([0-9.]+)`).FindSubmatch(out)
 	if found == nil {
-		t.Fatalf("no exposure level:\n%s", out)
+		t.Fatalf("systemd-analyze reports no exposure level:\n%s", out)
 	}
-	if level, err := strconv.ParseFloat(string(found[1]), 64); err != nil || level >= mostExposed {
-		t.Errorf("exposure level %s, want below %v:\n%s", found[1], mostExposed, out)
+	if level, err := strconv.ParseFloat(string(found[1]), 64); err != nil || level >= maxExposure {
+		t.Errorf("the unit has exposure level %s, want below %v:\n%s", found[1], maxExposure, out)
 	}
 
-	// A misspelt setting is only a warning to systemd.
+	// systemd only warns of a misspelled setting, so any output fails the test.
 	root := t.TempDir()
 	units := filepath.Join(root, "usr/lib/systemd/system")
 	testkit.Check(t, os.MkdirAll(units, 0o755))
@@ -47,19 +47,19 @@ func TestUnitIsHardened(t *testing.T) {
 	testkit.Check(t, os.WriteFile(filepath.Join(root, "usr/bin/sallyport"), nil, 0o755))
 	out, err = exec.Command("systemd-analyze", "verify", "--man=no", "--root="+root, "sallyport.service").CombinedOutput()
 	if err != nil || len(out) > 0 {
-		t.Errorf("verify: %v\n%s", err, out)
+		t.Errorf("systemd-analyze verify: %v, want no output\n%s", err, out)
 	}
 }
 
-// packaged is what nfpm.yaml declares of one file.
+// packaged is the entry of one file in nfpm.yaml.
 type packaged struct {
 	Src, Dst, Type string
 	FileInfo       struct{ Mode fs.FileMode } `yaml:"file_info"`
 }
 
-// make packages-test installs the packages; this finds at once what is gone or
-// readable to the wrong people.
-func TestPackagesHoldWhatExists(t *testing.T) {
+// make packages-test installs the packages. This test is faster and finds missing files and
+// unsafe modes.
+func TestPackagesContainExistingFilesWithSafeModes(t *testing.T) {
 	t.Parallel()
 	var declared struct {
 		Contents []packaged
@@ -74,7 +74,7 @@ func TestPackagesHoldWhatExists(t *testing.T) {
 			t.Error(err)
 		}
 		if mode := one.FileInfo.Mode; mode&0o022 != 0 || mode == 0 && one.Type != "tree" {
-			t.Errorf("%s has mode %o", one.Dst, mode)
+			t.Errorf("%s has mode %o, want one that isn't writable for group and others", one.Dst, mode)
 		}
 	}
 	for path, want := range map[string]packaged{
@@ -93,20 +93,20 @@ func TestPackagesHoldWhatExists(t *testing.T) {
 		"/usr/share/doc/sallyport/deploy/prometheus":          {Src: "deploy/prometheus", Type: "tree"},
 	} {
 		if got := found[path]; got.Src != want.Src || got.Type != want.Type {
-			t.Errorf("%s is %q of type %q", path, got.Src, got.Type)
+			t.Errorf("%s comes from %q with type %q, want %q with type %q", path, got.Src, got.Type, want.Src, want.Type)
 		}
 	}
 	if mode := found["/etc/sallyport/sallyport.yaml"].FileInfo.Mode; mode != 0o640 {
-		t.Errorf("the configuration has mode %o", mode)
+		t.Errorf("the configuration has mode %o, want 640", mode)
 	}
 	if len(declared.Scripts) != 3 {
-		t.Errorf("scripts: %v", declared.Scripts)
+		t.Errorf("nfpm.yaml declares the scripts %v, want three", declared.Scripts)
 	}
 	scripts, err := filepath.Glob(testkit.Path("deploy/packages/*.sh"))
 	testkit.Check(t, err)
 	for _, script := range declared.Scripts {
 		if !slices.Contains(scripts, testkit.Path(script)) {
-			t.Errorf("there is no %s", script)
+			t.Errorf("nfpm.yaml declares the script %s, which doesn't exist", script)
 		}
 	}
 	if out, err := exec.Command("shellcheck", scripts...).CombinedOutput(); err != nil {
@@ -114,24 +114,24 @@ func TestPackagesHoldWhatExists(t *testing.T) {
 	}
 }
 
-// The Makefile writes data_dir into the packaged configuration by such a line.
-func TestPackagedConfigurationIsFine(t *testing.T) {
+// The Makefile replaces this line to set data_dir in the packaged configuration.
+func TestPackagedConfigurationLoads(t *testing.T) {
 	t.Parallel()
 	text := config.DefaultYAML()
 	line := "data_dir: ./sallyport-data\n"
 	if strings.Count(text, "\n"+line) != 1 {
-		t.Fatalf("not one line %q", line)
+		t.Fatalf("the default configuration doesn't have exactly one line %q", line)
 	}
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
 	testkit.WriteFile(t, file, strings.Replace(text, line, "data_dir: /var/lib/sallyport\n", 1))
 	cfg, err := config.Load(file, nil)
 	testkit.Check(t, err)
 	if cfg.DataDir != "/var/lib/sallyport" {
-		t.Errorf("data_dir is %s", cfg.DataDir)
+		t.Errorf("data_dir is %s, want /var/lib/sallyport", cfg.DataDir)
 	}
 }
 
-// readYAML reads a file of the repository.
+// readYAML decodes a file of the repository.
 func readYAML(t *testing.T, file string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path(file))

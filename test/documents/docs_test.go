@@ -12,14 +12,14 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// ARCHITECTURE.md promises which test holds which invariant, and names files.
-func TestArchitectureNamesWhatExists(t *testing.T) {
+// ARCHITECTURE.md names the tests and flow scripts that check its invariants.
+func TestArchitectureNamesExistingTestsAndFlows(t *testing.T) {
 	page, err := os.ReadFile(testkit.Path("ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(page), "\n"); n > 200 {
-		t.Errorf("ARCHITECTURE.md has %d lines; 200 are what somebody reads", n)
+		t.Errorf("ARCHITECTURE.md has %d lines, want at most 200, which a newcomer still reads", n)
 	}
 	var code strings.Builder
 	err = filepath.WalkDir(testkit.Path("."), func(path string, entry fs.DirEntry, err error) error {
@@ -40,11 +40,11 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(page), -1)
 	if len(names) < 20 {
-		t.Fatalf("ARCHITECTURE.md names %d tests only", len(names))
+		t.Fatalf("ARCHITECTURE.md names only %d tests, want at least 20", len(names))
 	}
 	for _, name := range names {
 		if !strings.Contains(code.String(), "func "+name[1]+"(") {
-			t.Errorf("ARCHITECTURE.md names %s, which isn't there", name[1])
+			t.Errorf("ARCHITECTURE.md names %s, which doesn't exist", name[1])
 		}
 	}
 	for _, script := range regexp.MustCompile("`([0-9][0-9a-z-]+\\.txtar)`").FindAllStringSubmatch(string(page), -1) {
@@ -54,7 +54,7 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 }
 
-// documents are the pages that people read, by path.
+// documents returns the Markdown documents by path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	pages, tree := map[string]string{}, os.DirFS(testkit.Path("."))
@@ -70,7 +70,7 @@ func documents(t *testing.T) map[string]string {
 	return pages
 }
 
-func TestDocumentsLinkToWhatExists(t *testing.T) {
+func TestDocumentsLinkToExistingFilesAndHeadings(t *testing.T) {
 	t.Parallel()
 	pages := documents(t)
 	links := 0
@@ -88,16 +88,16 @@ func TestDocumentsLinkToWhatExists(t *testing.T) {
 			if _, err := os.Stat(testkit.Path(to)); err != nil {
 				t.Errorf("%s links to %s: %v", path, found[1], err)
 			} else if anchor != "" && !slices.Contains(anchors(pages[to]), anchor) {
-				t.Errorf("%s links to %s, and there is no such heading", path, found[1])
+				t.Errorf("%s links to %s, but that heading doesn't exist", path, found[1])
 			}
 		}
 	}
 	if links < 40 {
-		t.Errorf("found %d links only", links)
+		t.Errorf("found only %d links, want at least 40", links)
 	}
 }
 
-// anchors returns what the headings of a page are called in links.
+// anchors returns the names by which links refer to the headings of a page.
 func anchors(page string) (all []string) {
 	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
 		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
@@ -106,14 +106,15 @@ func anchors(page string) (all []string) {
 	return all
 }
 
-// othersSay are messages in docs/troubleshooting.md that other programs write.
-var othersSay = []string{
+// foreignMessages holds the messages in docs/troubleshooting.md that other programs write.
+var foreignMessages = []string{
 	"permission denied", "address already in use", "bind: permission denied", "unrecognized name",
 	"a duplicate default server for 0.0.0.0:80", "rules ignored for frontend", "as they require HTTP mode", "Invalid command 'SSLEngine'", "'ProxyPass'",
 }
 
-// The first column of the tables in docs/troubleshooting.md quotes messages: `those of
-// commands and logs` and "those of pages". Each must still be what Sallyport writes.
+// The first column of the tables in docs/troubleshooting.md quotes messages: those of
+// commands and logs in backquotes, and those of pages in double quotes. Each must occur in
+// Sallyport's source.
 func TestTroubleshootingQuotesRealMessages(t *testing.T) {
 	t.Parallel()
 	var sources strings.Builder
@@ -136,12 +137,12 @@ func TestTroubleshootingQuotesRealMessages(t *testing.T) {
 		for _, found := range regexp.MustCompile("`([^`]+)`|\"([^\"]+)\"").FindAllStringSubmatch(cells[1], -1) {
 			message := found[1] + found[2]
 			quoted++
-			if !strings.Contains(sources.String(), message) && !slices.Contains(othersSay, message) {
+			if !strings.Contains(sources.String(), message) && !slices.Contains(foreignMessages, message) {
 				t.Errorf("docs/troubleshooting.md quotes %q, which Sallyport doesn't write", message)
 			}
 		}
 	}
 	if quoted < 30 {
-		t.Errorf("found %d messages only", quoted)
+		t.Errorf("found only %d messages, want at least 30", quoted)
 	}
 }

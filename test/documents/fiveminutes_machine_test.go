@@ -29,12 +29,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// installation is what the machines of the pages get: Sallyport's package, and programs
-// in place of those that need a booted machine or a network.
+// installation holds the files for a page's machine: Sallyport's package, and stand-ins for
+// the programs that need a booted machine or a network.
 type installation struct {
-	dir string // with the program, the package and standins
+	dir string // the program, the package and the directory standins
 }
 
+// newInstallation builds the program, the package and the stand-ins.
 func newInstallation(t *testing.T) installation {
 	t.Helper()
 	program := sallyport.BuildProgram(t)
@@ -57,8 +58,8 @@ func newInstallation(t *testing.T) installation {
 	return installation{dir}
 }
 
-// buildPackage builds the .deb that nfpm.yaml declares, without licences, manual pages and
-// completion, which "make packages" writes into bin/package.
+// buildPackage builds the .deb file that nfpm.yaml declares, without licences, manual pages
+// and completion, which "make packages" writes to bin/package.
 func buildPackage(t *testing.T, program, to string) {
 	t.Helper()
 	var declared struct {
@@ -105,16 +106,16 @@ func buildPackage(t *testing.T, program, to string) {
 	}
 }
 
-// bootMachine makes a machine of new namespaces: every folder that the pages' commands
-// write to is laid over with memory, so that Debian's own files are there and stay as
-// they are. It lives until its standard input ends. Its arguments are the folder of an
-// [installation] and the clone.
+// bootMachine is a script that sets up a machine in new namespaces. An overlay in memory
+// covers every directory that the pages' commands write to, so they see Debian's files but
+// don't change them. The script ends when its standard input ends. Its arguments are the
+// directory of an [installation] and the clone of the repository.
 const bootMachine = `
 mount --make-rprivate /
 mount -t proc proc /proc
 ip link set lo up
 mount -t tmpfs -o mode=755 tmpfs /mnt
-over() { # what is at $1, laid over at $2
+over() { # mounts a writable overlay of $1 at $2
 	mkdir -p /mnt/over$2/upper /mnt/over$2/work $2
 	mount -t overlay -o lowerdir=$1,upperdir=/mnt/over$2/upper,workdir=/mnt/over$2/work overlay $2
 }
@@ -124,7 +125,7 @@ for folder in /etc /usr /var /root; do
 done
 cp "$1"/*.deb /root
 cp --no-dereference "$1"/standins/* /usr/local/bin
-cp "$1"/sallyport /usr/local/lib # for the image
+cp "$1"/sallyport /usr/local/lib # the image's program
 for folder in /run /srv /tmp; do
 	mount -t tmpfs -o mode=1777 tmpfs $folder
 done
@@ -135,11 +136,12 @@ echo up
 while read -r _; do :; done
 `
 
-// machine is one that is up, until its test ends.
+// machine is a running machine. It ends with its test.
 type machine struct {
-	pid int // of its first process
+	pid int // the process id of its first process
 }
 
+// boot starts a machine with the installation's files.
 func (i installation) boot(t *testing.T) *machine {
 	t.Helper()
 	clone, err := filepath.Abs(".")
@@ -157,10 +159,10 @@ func (i installation) boot(t *testing.T) *machine {
 	m := &machine{cmd.Process.Pid}
 	t.Cleanup(func() {
 		if t.Failed() {
-			m.tell(t)
+			m.logServices(t)
 		}
 		alive.Close()
-		cmd.Process.Kill() // with it all its processes end
+		cmd.Process.Kill() // it is process 1, so the machine's other processes end too
 		cmd.Wait()
 	})
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "up\n" {
@@ -169,12 +171,12 @@ func (i installation) boot(t *testing.T) *machine {
 	return m
 }
 
-// path is where a file of the machine is, seen from outside.
+// path returns the path by which this process opens a file of the machine.
 func (m *machine) path(file string) string { return fmt.Sprintf("/proc/%d/root%s", m.pid, file) }
 
-// run runs a command as root would who pastes it, in a folder of the machine; empty:
-// that of root.
-func (m *machine) run(dir, command string) (said string, err error) {
+// run runs a command in the machine as if root pasted it into a shell, and returns its
+// output. The command starts in dir, or in root's home directory if dir is empty.
+func (m *machine) run(dir, command string) (output string, err error) {
 	if dir == "" {
 		dir = "/root"
 	}
@@ -184,11 +186,12 @@ func (m *machine) run(dir, command string) (said string, err error) {
 	return string(out), err
 }
 
-// inside runs f on a thread in the machine's network. What f opens stays there.
+// inside runs f on a thread in the machine's network namespace. Connections and listeners
+// that f opens stay in that namespace.
 func (m *machine) inside(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this goroutine
+		runtime.LockOSThread() // without unlocking, so the thread ends with this goroutine
 		network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.pid))
 		if err == nil {
 			defer network.Close()
@@ -202,8 +205,8 @@ func (m *machine) inside(f func() error) error {
 	return <-done
 }
 
-// tell logs what the machine's services said.
-func (m *machine) tell(t *testing.T) {
+// logServices logs the output of the machine's services.
+func (m *machine) logServices(t *testing.T) {
 	logs, _ := fs.Glob(os.DirFS(m.path("/run/standins")), "*.log")
 	for _, name := range logs {
 		text, _ := os.ReadFile(m.path("/run/standins/" + name))
@@ -211,6 +214,7 @@ func (m *machine) tell(t *testing.T) {
 	}
 }
 
+// outsider returns a browser outside the machine that trusts the certificate in the file ca.
 func (m *machine) outsider(t *testing.T, ca string) *outsider {
 	t.Helper()
 	pem, err := os.ReadFile(m.path(ca))
@@ -226,7 +230,7 @@ func (m *machine) outsider(t *testing.T, ca string) *outsider {
 	return &outsider{t: t, client: &http.Client{Jar: jar, Transport: transport, Timeout: proxies.ProxyStarts, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// servePanel serves a panel in the machine, and counts the requests for its page.
+// servePanel serves a panel in the machine and returns the number of its requests.
 func (m *machine) servePanel(t *testing.T, at string) *atomic.Int32 {
 	reached := &atomic.Int32{}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -240,7 +244,7 @@ func (m *machine) servePanel(t *testing.T, at string) *atomic.Int32 {
 	return reached
 }
 
-// dial connects to a port of the machine, whatever the host is called.
+// dial connects to the machine at the address's port and ignores its host.
 func (m *machine) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -253,6 +257,7 @@ func (m *machine) dial(ctx context.Context, network, address string) (conn net.C
 	return conn, err
 }
 
+// listen opens a listener in the machine.
 func (m *machine) listen(t *testing.T, at string) (listener net.Listener) {
 	t.Helper()
 	testkit.Check(t, m.inside(func() (err error) {

@@ -17,41 +17,41 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// mostCommands is how many commands fit into five minutes.
-const mostCommands = 12
+// maxCommands is how many commands a reader can run in five minutes.
+const maxCommands = 12
 
-// trial is what the test of a page knows besides the page.
+// trial holds what the test of a page needs besides the page.
 type trial struct {
-	in    string                         // folder that its commands run in; empty: one with the package
+	in    string                         // directory in which its commands run; root's home with the package if empty
 	panel string                         // address of the panel's own server
 	ca    string                         // certificate that browsers trust
-	begin func(t *testing.T, m *machine) // what the page leaves to its reader
+	begin func(t *testing.T, m *machine) // does what the page leaves to its reader; may be nil
 }
 
-const beforeHand = "127.0.0.1:8082"
+const panelAddress = "127.0.0.1:8082"
 
 var trials = map[string]trial{
-	"gateway": {panel: beforeHand, ca: "/etc/sallyport/fullchain.pem"},
-	"nginx":   {panel: beforeHand, ca: "/etc/ssl/sallyport.pem"},
-	"caddy":   {panel: beforeHand, ca: "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"},
-	"haproxy": {panel: beforeHand, ca: "/etc/haproxy/certs/sallyport.pem"},
-	"apache":  {panel: beforeHand, ca: "/etc/ssl/sallyport.pem"},
-	"traefik": {panel: beforeHand, ca: "/etc/traefik/fullchain.pem", begin: beginTraefik},
-	// Where the panel's container is: internal/testkit/standins.
+	"gateway": {panel: panelAddress, ca: "/etc/sallyport/fullchain.pem"},
+	"nginx":   {panel: panelAddress, ca: "/etc/ssl/sallyport.pem"},
+	"caddy":   {panel: panelAddress, ca: "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"},
+	"haproxy": {panel: panelAddress, ca: "/etc/haproxy/certs/sallyport.pem"},
+	"apache":  {panel: panelAddress, ca: "/etc/ssl/sallyport.pem"},
+	"traefik": {panel: panelAddress, ca: "/etc/traefik/fullchain.pem", begin: beginTraefik},
+	// internal/testkit/standins chooses the address of the panel's container.
 	"compose": {in: "/srv/clone/deploy/container/sqlite", panel: "127.0.0.2:80", ca: "/srv/clone/deploy/container/sqlite/tls/fullchain.pem"},
 }
 
-// TestFiveMinutes runs every command of docs/five-minutes word for word, each page on a
-// machine of its own: Debian as it is here, in namespaces that nothing leaves. Of what
-// the commands call only systemctl, apt-get and docker are stand-ins, which refuse all
-// that they don't know. A stranger is sent to the sign-in, and the owner, who came by the
-// link that a command printed, gets the panel.
+// TestFiveMinutes runs every command of docs/five-minutes word for word. Each page has its
+// own machine: this Debian system in new namespaces, without access to the network. Only
+// systemctl, apt-get and docker are stand-ins, which refuse arguments that they don't know.
+// Afterwards a stranger is redirected to the sign-in, and the owner of the first account,
+// created with the link that a command printed, gets the panel.
 func TestFiveMinutes(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob(testkit.Path("docs/five-minutes/*.md"))
 	testkit.Check(t, err)
 	if len(pages) != len(trials) {
-		t.Errorf("there are %d pages, and trials of %d", len(pages), len(trials))
+		t.Errorf("docs/five-minutes has %d pages, but trials has %d", len(pages), len(trials))
 	}
 	install := newInstallation(t)
 	for _, page := range pages {
@@ -62,8 +62,8 @@ func TestFiveMinutes(t *testing.T) {
 			text, err := os.ReadFile(page)
 			testkit.Check(t, err)
 			commands := shellCommands(string(text))
-			if len(commands) < 4 || len(commands) > mostCommands {
-				t.Errorf("it has %d commands, want at most %d", len(commands), mostCommands)
+			if len(commands) < 4 || len(commands) > maxCommands {
+				t.Errorf("the page has %d commands, want 4 to %d", len(commands), maxCommands)
 			}
 			one := trials[name]
 			m := install.boot(t)
@@ -72,15 +72,15 @@ func TestFiveMinutes(t *testing.T) {
 			for _, command := range commands {
 				out, err := m.run(one.in, command)
 				if err != nil {
-					t.Fatalf("%s\n%v\n%s", command, err, out)
+					t.Fatalf("the command\n%s\nends with %v and prints\n%s", command, err, out)
 				}
-				// Here the page has its reader open a browser.
+				// The page now tells its reader to open a browser.
 				if strings.Contains(command, " setup-link") {
 					printed = out
 					if one.begin != nil {
 						one.begin(t, m)
 					}
-					visitPanel(t, m, one.ca, printed, reached)
+					testAccess(t, m, one.ca, printed, reached)
 				}
 			}
 			if printed == "" {
@@ -91,8 +91,8 @@ func TestFiveMinutes(t *testing.T) {
 	}
 }
 
-// shellCommands returns the commands of a page's blocks that are marked as sh: lines,
-// with those that continue them, and here-documents.
+// shellCommands returns the commands in a page's sh blocks. A command is a line with its
+// continuation lines and here-documents.
 func shellCommands(page string) (commands []string) {
 	command, until := "", ""
 	inside := false
@@ -128,10 +128,11 @@ const (
 	examplePanel = "https://panel.example.com"
 )
 
-// visitPanel opens the panel as a stranger, and then as the owner of the first account.
-func visitPanel(t *testing.T, m *machine, ca, printed string, reached *atomic.Int32) {
+// testAccess opens the panel as a stranger and then as the owner of the first account.
+// reached counts the panel's requests.
+func testAccess(t *testing.T, m *machine, ca, printed string, reached *atomic.Int32) {
 	stranger := m.outsider(t, ca)
-	// systemctl doesn't wait until Sallyport listens.
+	// systemctl may return before Sallyport listens.
 	testkit.Until(t, "the portal answers", func() bool {
 		resp, err := stranger.client.Get(exampleAuth + "/healthz")
 		if err != nil {
@@ -141,47 +142,47 @@ func visitPanel(t *testing.T, m *machine, ca, printed string, reached *atomic.In
 		return resp.StatusCode == http.StatusOK
 	})
 	if status, location, body := stranger.get(examplePanel + "/rack?a=b"); status != http.StatusSeeOther || location != examplePanel+"/.sallyport/start?return=%2Frack%3Fa%3Db" {
-		t.Fatalf("a stranger gets %d %s\n%s", status, location, body)
+		t.Fatalf("a stranger at the panel gets %d %s, want a redirect to the sign-in\n%s", status, location, body)
 	}
 	if reached.Load() > 0 {
 		t.Error("a stranger's request reached the panel")
 	}
 	if location := stranger.follow(examplePanel + "/rack"); !strings.HasPrefix(location, exampleAuth+"/login?") {
-		t.Errorf("a stranger is sent to %s", location)
+		t.Errorf("a stranger is redirected to %s, want the portal's sign-in", location)
 	}
 
 	link := setUpLink.FindStringSubmatch(printed)
 	if link == nil {
-		t.Fatalf("no set-up link was printed:\n%s", printed)
+		t.Fatalf("the command printed no set-up link:\n%s", printed)
 	}
 	const password = "seven lamps by the harbour door"
 	owner := m.outsider(t, ca)
 	if status, _, body := owner.get(link[0]); status != http.StatusOK {
-		t.Fatalf("the set-up link: %d\n%s", status, body)
+		t.Fatalf("open the set-up link: status %d, want 200\n%s", status, body)
 	}
 	if status, _, body := owner.post("/setup", url.Values{"ticket": {link[2]}, "username": {"ada"}, "new_password": {password}}); status != http.StatusSeeOther {
-		t.Fatalf("the first account: %d\n%s", status, body)
+		t.Fatalf("create the first account: status %d, want 303\n%s", status, body)
 	}
 	if status, _, body := owner.post("/login", url.Values{"username": {"ada"}, "password": {password}}); status != http.StatusSeeOther {
-		t.Fatalf("the first sign-in: %d\n%s", status, body)
+		t.Fatalf("sign in with the password: status %d, want 303\n%s", status, body)
 	}
 	status, wizard, body := owner.post("/settings/security/authenticators", url.Values{})
 	if status != http.StatusSeeOther {
-		t.Fatalf("the wizard: %d\n%s", status, body)
+		t.Fatalf("open the wizard: status %d, want 303\n%s", status, body)
 	}
 	wizard = strings.TrimPrefix(wizard, exampleAuth)
 	_, _, body = owner.get(exampleAuth + wizard)
 	key, err := portal.SecretOn(body)
 	testkit.Check(t, err)
 	if status, _, body := owner.post(wizard+"/confirm", url.Values{"code": {totp.CodeAt(key, time.Now())}, "name": {"Phone"}}); status != http.StatusOK {
-		t.Fatalf("the code: %d\n%s", status, body)
+		t.Fatalf("confirm the code: status %d, want 200\n%s", status, body)
 	}
 	if at := owner.follow(examplePanel + "/rack"); at != examplePanel+"/rack" || owner.status != http.StatusOK || owner.body != "the panel, for ada" {
-		t.Errorf("the owner gets %d at %s\n%s", owner.status, at, owner.body)
+		t.Errorf("the owner at the panel gets %d at %s, want the panel's page for ada\n%s", owner.status, at, owner.body)
 	}
 }
 
-// outsider is a browser on the outside of a machine, which knows its names and trusts its
+// outsider is a browser outside a machine that resolves the machine's names and trusts its
 // certificate.
 type outsider struct {
 	t      *testing.T
@@ -215,7 +216,7 @@ func (v *outsider) follow(address string) string {
 		testkit.Check(v.t, err)
 		address = to.String()
 	}
-	v.t.Fatalf("redirects without an end: %s", address)
+	v.t.Fatalf("more than 10 redirects, the last one to %s", address)
 	return ""
 }
 

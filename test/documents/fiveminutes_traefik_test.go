@@ -22,8 +22,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// traefikStatic and traefikDynamic are the documented keys of Traefik 3 that the page and
-// deploy/proxy/traefik.yml use. Any other key fails the test.
+// traefikStatic and traefikDynamic declare the documented keys of Traefik 3 that the page
+// and deploy/proxy/traefik.yml use. Any other key fails the test.
 type traefikStatic struct {
 	EntryPoints map[string]struct {
 		Address   string
@@ -83,12 +83,13 @@ type traefikRouter struct {
 	Service     string
 }
 
-// matches reads the rules that are used: matchers with && between them.
+// matches reports whether the router's rule matches a request. It supports the matchers
+// that the files use, joined by &&.
 func (r traefikRouter) matches(t *testing.T, req *http.Request) bool {
 	for matcher := range strings.SplitSeq(r.Rule, " && ") {
 		found := regexp.MustCompile("^(\\w+)\\(`([^`]+)`(?:, `([^`]+)`)?\\)$").FindStringSubmatch(matcher)
 		if found == nil {
-			t.Errorf("rule %s", r.Rule)
+			t.Errorf("the test doesn't support the rule %s", r.Rule)
 			return false
 		}
 		fits := false
@@ -100,7 +101,7 @@ func (r traefikRouter) matches(t *testing.T, req *http.Request) bool {
 		case "HeaderRegexp":
 			fits = regexp.MustCompile(found[3]).MatchString(req.Header.Get(found[2]))
 		default:
-			t.Errorf("matcher %s", matcher)
+			t.Errorf("the test doesn't support the matcher %s", matcher)
 		}
 		if !fits {
 			return false
@@ -109,14 +110,15 @@ func (r traefikRouter) matches(t *testing.T, req *http.Request) bool {
 	return true
 }
 
-// beginTraefik serves the machine as Traefik would by the files that the page wrote: it
-// picks a router, asks as pkg/middlewares/auth/forward.go does, and passes on.
+// beginTraefik serves the machine as Traefik does with the files that the page wrote: it
+// picks a router, sends a verify request as pkg/middlewares/auth/forward.go does, and
+// forwards the request.
 func beginTraefik(t *testing.T, m *machine) {
 	var static traefikStatic
 	readStrictly(t, m.path("/etc/traefik/traefik.yml"), &static)
 	web, secure := static.EntryPoints["web"], static.EntryPoints["websecure"]
 	if web.Address != ":80" || web.HTTP.Redirections.EntryPoint.To != "websecure" || web.HTTP.Redirections.EntryPoint.Scheme != "https" || !secure.AsDefault || secure.HTTP.TLS == nil {
-		t.Errorf("entry points: %+v", static.EntryPoints)
+		t.Errorf("the entry points are %+v, want :80 to redirect to websecure, which is the default and has TLS", static.EntryPoints)
 	}
 	var dynamic traefikDynamic
 	files, err := filepath.Glob(m.path(static.Providers.File.Directory + "/*.yml"))
@@ -128,7 +130,7 @@ func beginTraefik(t *testing.T, m *machine) {
 	pair, err := tls.LoadX509KeyPair(m.path(chosen.CertFile), m.path(chosen.KeyFile))
 	testkit.Check(t, err)
 	if hosts, err := os.ReadFile(m.path("/etc/hosts")); err != nil || !strings.Contains(string(hosts), "\n127.0.0.1 sallyport\n") {
-		t.Errorf("/etc/hosts: %v\n%s", err, hosts)
+		t.Errorf("/etc/hosts lacks 127.0.0.1 sallyport (error %v)\n%s", err, hosts)
 	}
 
 	transport := &http.Transport{DialContext: m.dial}
@@ -140,7 +142,7 @@ func beginTraefik(t *testing.T, m *machine) {
 	}
 	slices.SortFunc(routers, func(a, b traefikRouter) int { return b.Priority - a.Priority })
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name := range r.Header { // that its entry points take from nobody
+		for name := range r.Header { // its entry points trust no client's forwarded headers
 			if strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
 				r.Header.Del(name)
 			}
@@ -152,7 +154,7 @@ func beginTraefik(t *testing.T, m *machine) {
 		}
 		for _, name := range routers[i].Middlewares {
 			one := dynamic.HTTP.Middlewares[name]
-			if auth := one.ForwardAuth; auth != nil && !traefikAsks(t, transport, auth.Address, auth.AuthResponseHeaders, w, r) {
+			if auth := one.ForwardAuth; auth != nil && !traefikForwardAuth(t, transport, auth.Address, auth.AuthResponseHeaders, w, r) {
 				return
 			}
 			for header, value := range one.Headers.CustomRequestHeaders {
@@ -183,10 +185,11 @@ func beginTraefik(t *testing.T, m *machine) {
 	t.Cleanup(server.Close)
 }
 
-// traefikAsks asks about a request as Traefik's source does with trustForwardHeader off
-// and without authRequestHeaders. It reports whether the answer admits it; another
-// answer it has passed on.
-func traefikAsks(t *testing.T, transport http.RoundTripper, address string, takes []string, w http.ResponseWriter, r *http.Request) bool {
+// traefikForwardAuth sends a verify request as Traefik does with trustForwardHeader off and
+// without authRequestHeaders. It reports whether the answer admits the request, and
+// forwards any other answer to the client. takes names the answer's headers that it copies
+// to the request.
+func traefikForwardAuth(t *testing.T, transport http.RoundTripper, address string, takes []string, w http.ResponseWriter, r *http.Request) bool {
 	question, err := http.NewRequestWithContext(r.Context(), http.MethodGet, address, nil)
 	if err != nil {
 		t.Error(err)
@@ -223,7 +226,7 @@ func traefikAsks(t *testing.T, transport http.RoundTripper, address string, take
 	return true
 }
 
-// readStrictly adds what a YAML file says, and fails the test where into has no such key.
+// readStrictly decodes a YAML file into into, and fails the test for a key that into lacks.
 func readStrictly(t *testing.T, file string, into any) {
 	t.Helper()
 	text, err := os.ReadFile(file)

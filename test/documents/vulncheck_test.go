@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-func TestVulncheckFailsOnlyWhereAKnownVulnerabilityIsCalled(t *testing.T) {
-	// A database in which every version of Go has a vulnerable function.
+func TestVulncheckFailsOnlyForAVulnerabilityThatIsCalled(t *testing.T) {
+	// madeUp returns the URL of a database in which this function of crypto/rand is vulnerable.
 	madeUp := func(function string) string {
 		dir := t.TempDir()
 		for name, text := range map[string]string{
@@ -39,17 +39,17 @@ func TestVulncheckFailsOnlyWhereAKnownVulnerabilityIsCalled(t *testing.T) {
 		fails    bool
 		says     string
 	}{
-		"a vulnerable function that is called":     {madeUp("Read"), true, "GO-2026-9999"},
-		"a vulnerable function that nothing calls": {madeUp("Prime"), false, "No vulnerabilities found."},
-		// Nothing listens at port 1.
+		"a vulnerable function that is called":    {madeUp("Read"), true, "GO-2026-9999"},
+		"a vulnerable function that isn't called": {madeUp("Prime"), false, "No vulnerabilities found."},
+		// No server listens at port 1.
 		"no database": {"http://127.0.0.1:1", false, "Nothing was checked: the vulnerability database http://127.0.0.1:1 is not reachable."},
 	} {
-		// A busy machine takes longer than the seconds that it has by itself.
+		// The target's default timeout is too short for a busy machine.
 		vulncheck := exec.Command("make", "vulncheck", "VULNDB="+test.database, "VULNDB_SECONDS=60", "VULNCHECK=./internal/secret")
 		vulncheck.Dir = testkit.Path(".")
-		said, err := vulncheck.CombinedOutput()
-		if failed := err != nil; failed != test.fails || !strings.Contains(string(said), test.says) {
-			t.Errorf("%s: %v\n%s", name, err, said)
+		output, err := vulncheck.CombinedOutput()
+		if failed := err != nil; failed != test.fails || !strings.Contains(string(output), test.says) {
+			t.Errorf("make vulncheck with %s: %v, want a failure: %v, and %q in\n%s", name, err, test.fails, test.says, output)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // radioName is a name that would be markup if a page didn't escape it.
 const radioName = `Radio <b>"1"</b> & more`
 
-func TestPagesSayWhichPanelTheyAreFor(t *testing.T) {
+func TestPagesNameTheirPanel(t *testing.T) {
 	panel := panels.StartPanel(t, "radio")
 	file := panels.WriteConfig(t, fmt.Sprintf(`public_url: %s
 panels:
@@ -83,7 +83,7 @@ panels:
 }
 
 // A link that somebody else wrote says no more than the configuration does.
-func TestALinkCantNameAPanel(t *testing.T) {
+func TestLinkCannotNameAPanel(t *testing.T) {
 	file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, name: Grafana, upstream: 'http://127.0.0.1:9'}\n", panels.PortalAt, panels.Radio))
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
 	b := p.Browser(t)
@@ -109,7 +109,7 @@ func TestALinkCantNameAPanel(t *testing.T) {
 	}
 }
 
-func TestSignInAndErrorPagesSayWhomToAsk(t *testing.T) {
+func TestSignInAndErrorPagesShowTheContact(t *testing.T) {
 	for contact, link := range map[string]string{
 		"help@example.com":                      `href="mailto:help@example.com">help@example.com</a>`,
 		"a?subject=b&c@example.com":             `href="mailto:a%3Fsubject=b&c@example.com">a?subject=b&c@example.com</a>`,

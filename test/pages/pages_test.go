@@ -17,9 +17,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack131And132Injection sends hostile text through every field of
+// TestAttack131And132FormsCannotInject sends hostile text through every field of
 // every form, and looks for it on every page.
-func TestAttack131And132Injection(t *testing.T) {
+func TestAttack131And132FormsCannotInject(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		payloads := []string{
 			`<script>alert(1337)</script>`, `"><img src=x onerror=alert(1337)>`, `' onmouseover='alert(1337)`, `{{1337*1337}}`, `${1337*1337}`, `<%= 1337*1337 %>`, `#{1337*1337}`,
@@ -92,8 +92,8 @@ func printable(r rune) rune {
 	return r
 }
 
-// TestAttack131CursorOfActivity: what can't be read is the first page.
-func TestAttack131CursorOfActivity(t *testing.T) {
+// TestAttack131InvalidCursorShowsTheFirstPage: what can't be read is the first page.
+func TestAttack131InvalidCursorShowsTheFirstPage(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		b := p.Browser(t)
@@ -142,9 +142,9 @@ func checkHeaders(t *testing.T, where string, a portal.Answer) {
 	}
 }
 
-// TestAttack133And134HeadersOfEveryPage: no page with state is kept, framed or
+// TestAttack133And134EveryPageForbidsCachesAndFrames: no page with state is kept, framed or
 // held on to by another window.
-func TestAttack133And134HeadersOfEveryPage(t *testing.T) {
+func TestAttack133And134EveryPageForbidsCachesAndFrames(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	b, phone := portal.WithTwoFactor(t, p, "ada")
@@ -183,9 +183,9 @@ func TestAttack133And134HeadersOfEveryPage(t *testing.T) {
 	}
 }
 
-// TestAttack135WithoutScripts: every form is one that a browser without
+// TestAttack135FormsWorkWithoutScripts: every form is one that a browser without
 // scripts sends, and that a password manager fills in.
-func TestAttack135WithoutScripts(t *testing.T) {
+func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite", panels.PanelRadio(t))
 	b, phone := portal.WithTwoFactor(t, p, "ada")

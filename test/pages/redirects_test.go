@@ -15,8 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack99OpenRedirect: whatever the return URL says, the browser stays.
-func TestAttack99OpenRedirect(t *testing.T) {
+// TestAttack99ReturnURLStaysAtThePortal: whatever the return URL says, the browser stays.
+func TestAttack99ReturnURLStaysAtThePortal(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		host := strings.TrimPrefix(p.Base, "http://")
 		hostile := []string{
@@ -87,9 +87,9 @@ func TestAttack99OpenRedirect(t *testing.T) {
 	})
 }
 
-// TestAttackR20Redirects: every redirect is absolute and begins with the
+// TestAttackR20RedirectsUseTheConfiguredURL: every redirect is absolute and begins with the
 // configured URL, whatever the request says about its host.
-func TestAttackR20Redirects(t *testing.T) {
+func TestAttackR20RedirectsUseTheConfiguredURL(t *testing.T) {
 	t.Parallel()
 	const host = "auth.example.test"
 	p := portal.Start(t, "sqlite", "SALLYPORT_PUBLIC_URL=https://"+host, "SALLYPORT_TRUSTED_PROXIES=127.0.0.1/32")
@@ -173,9 +173,9 @@ func TestAttackR20Redirects(t *testing.T) {
 	}
 }
 
-// TestAttackR20TwoNamesOfThisMachine: the one redirect that looks at Host
+// TestAttackR20RedirectFromLocalhostUsesTheConfiguredURL: the one redirect that looks at Host
 // leads to the configured URL as well.
-func TestAttackR20TwoNamesOfThisMachine(t *testing.T) {
+func TestAttackR20RedirectFromLocalhostUsesTheConfiguredURL(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	port := p.Base[strings.LastIndex(p.Base, ":"):]
@@ -194,9 +194,9 @@ func TestAttackR20TwoNamesOfThisMachine(t *testing.T) {
 	}
 }
 
-// TestAttackR21ForwardedFor: only the trusted proxy's own header is believed,
+// TestAttackR21ForwardedForCountsOnlyFromTrustedProxies: only the trusted proxy's own header is believed,
 // and of that only what the proxy wrote.
-func TestAttackR21ForwardedFor(t *testing.T) {
+func TestAttackR21ForwardedForCountsOnlyFromTrustedProxies(t *testing.T) {
 	t.Parallel()
 	others := []string{
 		"X-Real-Ip", "Forwarded", "X_Forwarded_For", "X-Forwarded_For", "X-Forwarded.For", "X-Forwarded", "Forwarded-For", "X-Client-Ip", "Client-Ip", "True-Client-Ip",
@@ -270,9 +270,9 @@ func TestAttackR21ForwardedFor(t *testing.T) {
 	}
 }
 
-// TestAttack89AroundTheProxy: with https that isn't ours nobody comes in but
+// TestAttack89RequestsAroundTheProxyAreRefused: with https that isn't ours nobody comes in but
 // through a named proxy.
-func TestAttack89AroundTheProxy(t *testing.T) {
+func TestAttack89RequestsAroundTheProxyAreRefused(t *testing.T) {
 	t.Parallel()
 	const host = "auth.example.test"
 	p := portal.Start(t, "sqlite", "SALLYPORT_PUBLIC_URL=https://"+host)

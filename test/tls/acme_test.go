@@ -54,14 +54,14 @@ func buildPebble(t *testing.T) string {
 func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	t.Helper()
 	dir, ca := t.TempDir(), testkit.NewCA(t)
-	names, at, manage, namesManage := secondAddress(t), secondAddress(t), secondAddress(t), secondAddress(t)
+	names, at, manage, namesManage := freeSecondAddress(t), freeSecondAddress(t), freeSecondAddress(t), freeSecondAddress(t)
 	server := exec.Command(filepath.Join(programs, "pebble-challtestsrv"), "-dnsserver", names, "-management", namesManage, "-defaultIPv4", "127.0.0.2", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
 	proxies.StartBeside(t, namesManage, server)
 
 	cert, key := ca.IssueFor(dir, "pebble", time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "127.0.0.2")
 	settings, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": at, "managementListenAddress": manage, "certificate": cert, "privateKey": key,
-		"tlsPort": number(t, tlsPort), "httpPort": number(t, httpPort), "retryAfter": map[string]int{"authz": 1, "order": 1},
+		"tlsPort": parseNumber(t, tlsPort), "httpPort": parseNumber(t, httpPort), "retryAfter": map[string]int{"authz": 1, "order": 1},
 		"profiles": map[string]any{"default": map[string]any{"description": "as ever", "validityPeriod": 90 * 24 * 60 * 60}},
 	}})
 	testkit.Check(t, err)
@@ -100,16 +100,16 @@ func (p *pebble) roots(t *testing.T) *x509.CertPool {
 	return pool
 }
 
-func number(t *testing.T, text string) (n int) {
+func parseNumber(t *testing.T, text string) (n int) {
 	t.Helper()
 	_, err := fmt.Sscan(text, &n)
 	testkit.Check(t, err)
 	return n
 }
 
-// certified waits until the program at an address shows a certificate for a
+// waitForCertificate waits until the program at an address shows a certificate for a
 // host, and returns its number.
-func certified(t *testing.T, one *sallyport.Process, at, host string, roots *x509.CertPool) string {
+func waitForCertificate(t *testing.T, one *sallyport.Process, at, host string, roots *x509.CertPool) string {
 	t.Helper()
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := tls.Dial("tcp", at, &tls.Config{ServerName: host, RootCAs: roots})
@@ -137,7 +137,7 @@ func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 	for _, way := range []string{"tls-alpn-01", "http-01"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			listen, redirect, nowhere := secondAddress(t), secondAddress(t), secondAddress(t)
+			listen, redirect, nowhere := freeSecondAddress(t), freeSecondAddress(t), freeSecondAddress(t)
 			port := func(address string) string {
 				_, port, err := net.SplitHostPort(address)
 				testkit.Check(t, err)
@@ -163,7 +163,7 @@ panels:
 			roots := ca.roots(t)
 			first := map[string]string{}
 			for _, host := range []string{"auth.test", "radio.example"} {
-				first[host] = certified(t, server, listen, host, roots)
+				first[host] = waitForCertificate(t, server, listen, host, roots)
 			}
 			// Nobody else's name is asked for, whoever wants it.
 			for _, host := range []string{"elsewhere.test", "evil.test"} {
@@ -202,7 +202,7 @@ panels:
 			ca.cmd.Process.Kill()
 			server = p.Background("serve")
 			for host, want := range first {
-				if got := certified(t, server, listen, host, roots); got != want {
+				if got := waitForCertificate(t, server, listen, host, roots); got != want {
 					t.Errorf("%s has another certificate after a restart", host)
 				}
 			}

@@ -16,9 +16,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestCertificatesAreRenewedBesideOpenConnections: by a signal and without one.
-func TestCertificatesAreRenewedBesideOpenConnections(t *testing.T) {
-	overTLS(t, func(t *testing.T, s *secured) {
+// TestRenewedCertificatesLeaveConnectionsOpen: by a signal and without one.
+func TestRenewedCertificatesLeaveConnectionsOpen(t *testing.T) {
+	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		serial := func() string {
 			conn, err := s.dial(t, "radio.example")
 			testkit.Check(t, err)
@@ -58,27 +58,27 @@ func TestCertificatesAreRenewedBesideOpenConnections(t *testing.T) {
 	})
 }
 
-// TestFaultyCertificatesLeaveThoseBeforeInForce (F10).
-func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
+// TestFaultyCertificatesLeaveThePreviousOnesInUse (F10).
+func TestFaultyCertificatesLeaveThePreviousOnesInUse(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		harm func(t *testing.T, s *secured)
+		harm func(t *testing.T, s *tlsPortal)
 		want string // in the log
 	}{
-		"another's key":  {func(t *testing.T, s *secured) { testkit.MoveFile(t, s.dir+"/own.key", s.dir+"/radio.key") }, "don't belong together"},
-		"no key":         {func(t *testing.T, s *secured) { testkit.Check(t, os.Remove(s.dir+"/radio.key")) }, "radio.key: no such file"},
-		"half a file":    {func(t *testing.T, s *secured) { testkit.Check(t, os.Truncate(s.dir+"/radio.pem", 100)) }, "don't belong together"},
-		"a key for all":  {func(t *testing.T, s *secured) { testkit.Check(t, os.Chmod(s.dir+"/radio.key", 0o644)) }, "run: chmod 600"},
-		"another's name": {func(t *testing.T, s *secured) { s.ca.Issue(s.dir, "radio", "other.example") }, "no certificate is for radio.example"},
-		"an expired one": {func(t *testing.T, s *secured) {
+		"another's key":  {func(t *testing.T, s *tlsPortal) { testkit.MoveFile(t, s.dir+"/own.key", s.dir+"/radio.key") }, "don't belong together"},
+		"no key":         {func(t *testing.T, s *tlsPortal) { testkit.Check(t, os.Remove(s.dir+"/radio.key")) }, "radio.key: no such file"},
+		"half a file":    {func(t *testing.T, s *tlsPortal) { testkit.Check(t, os.Truncate(s.dir+"/radio.pem", 100)) }, "don't belong together"},
+		"a key for all":  {func(t *testing.T, s *tlsPortal) { testkit.Check(t, os.Chmod(s.dir+"/radio.key", 0o644)) }, "run: chmod 600"},
+		"another's name": {func(t *testing.T, s *tlsPortal) { s.ca.Issue(s.dir, "radio", "other.example") }, "no certificate is for radio.example"},
+		"an expired one": {func(t *testing.T, s *tlsPortal) {
 			s.ca.IssueFor(s.dir, "radio", testkit.Start.AddDate(-1, 0, 0), testkit.Start.AddDate(0, 0, -1), "radio.example")
 		}, "the certificate of radio.example expired on 2026-11-22"},
-		"one of tomorrow": {func(t *testing.T, s *secured) {
+		"one of tomorrow": {func(t *testing.T, s *tlsPortal) {
 			s.ca.IssueFor(s.dir, "radio", testkit.Start.AddDate(0, 0, 1), testkit.Start.AddDate(1, 0, 0), "radio.example")
 		}, "isn't valid before 2026-11-24"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			overTLS(t, func(t *testing.T, s *secured) {
+			withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 				gauge := func() string {
 					for line := range strings.Lines(portal.Scrape(t, s.Config.MetricsListen)) {
 						if value, ok := strings.CutPrefix(line, "sallyport_certificates_faulty "); ok {
@@ -120,9 +120,9 @@ func TestFaultyCertificatesLeaveThoseBeforeInForce(t *testing.T) {
 	}
 }
 
-// TestExpiryIsSaidTwoWeeksBefore in the log, by /readyz and by a metric.
-func TestExpiryIsSaidTwoWeeksBefore(t *testing.T) {
-	overTLS(t, func(t *testing.T, s *secured) {
+// TestExpiryIsReportedTwoWeeksBefore in the log, by /readyz and by a metric.
+func TestExpiryIsReportedTwoWeeksBefore(t *testing.T) {
+	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		end := testkit.Start.AddDate(0, 0, 20)
 		s.ca.IssueFor(s.dir, "radio", testkit.Start.AddDate(-1, 0, 0), end, "radio.example")
 		look := func(move time.Duration) (ready string, warnings int) {
@@ -152,10 +152,10 @@ func TestExpiryIsSaidTwoWeeksBefore(t *testing.T) {
 	})
 }
 
-// TestReloadMovesEveryListener: a panel that comes or goes does so in the
+// TestReloadAppliesToEveryListener: a panel that comes or goes does so in the
 // handshake, behind it, and where http is led to https.
-func TestReloadMovesEveryListener(t *testing.T) {
-	overTLS(t, func(t *testing.T, s *secured) {
+func TestReloadAppliesToEveryListener(t *testing.T) {
+	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		served := func(host string) (handshake, redirect bool) {
 			_, err := s.dial(t, host)
 			conn, dialed := net.Dial("tcp", s.Config.RedirectListen)

@@ -10,10 +10,10 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// TestAttack99RedirectListenerLeadsHomeOnly: what leads from http to https leads
+// TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts: what leads from http to https leads
 // to the hosts that are configured, shows nothing and sets no cookie.
-func TestAttack99RedirectListenerLeadsHomeOnly(t *testing.T) {
-	overTLS(t, func(t *testing.T, s *secured) {
+func TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts(t *testing.T) {
+	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		for _, test := range []struct {
 			lines  string
 			status int

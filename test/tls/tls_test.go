@@ -22,27 +22,27 @@ const (
 	secureVideo = "https://video.test"
 )
 
-// secured is a portal that ends TLS itself, with two panels behind its gateway.
-type secured struct {
+// tlsPortal is a portal that ends TLS itself, with two panels behind its gateway.
+type tlsPortal struct {
 	*portal.Portal
 	ca   *testkit.CA
 	dir  string // of the pairs: own, for the portal and video, and radio
 	file string // configuration
 }
 
-// overTLS runs a test on a secured portal of each engine.
-func overTLS(t *testing.T, test func(t *testing.T, s *secured)) {
+// withTLSPortal runs a test on a tlsPortal portal of each engine.
+func withTLSPortal(t *testing.T, test func(t *testing.T, s *tlsPortal)) {
 	t.Helper()
 	t.Parallel()
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			s := &secured{ca: testkit.NewCA(t), dir: t.TempDir()}
+			s := &tlsPortal{ca: testkit.NewCA(t), dir: t.TempDir()}
 			s.ca.Issue(s.dir, "own", "auth.test", "*.test")
 			s.ca.Issue(s.dir, "radio", "radio.example")
 			s.file = panels.WriteConfig(t, s.declare(panels.StartPanel(t, "radio").URL, panels.StartPanel(t, "video").URL))
 			s.Portal = portal.Start(t, engine, "SALLYPORT_CONFIG="+s.file,
-				"SALLYPORT_METRICS_LISTEN="+secondAddress(t), "SALLYPORT_REDIRECT_LISTEN="+secondAddress(t))
+				"SALLYPORT_METRICS_LISTEN="+freeSecondAddress(t), "SALLYPORT_REDIRECT_LISTEN="+freeSecondAddress(t))
 			s.Roots = s.ca.Roots
 			if a := s.Browser(t).Get("/healthz"); a.Status != http.StatusOK { // the others listen by then
 				t.Fatalf("healthz: %d", a.Status)
@@ -52,7 +52,7 @@ func overTLS(t *testing.T, test func(t *testing.T, s *secured)) {
 	}
 }
 
-func (s *secured) declare(one, two string) string {
+func (s *tlsPortal) declare(one, two string) string {
 	return fmt.Sprintf(`public_url: %[1]s
 tls:
   certificates:
@@ -66,7 +66,7 @@ panels:
 
 // dial begins a connection on which the client names a host; protocols may be
 // none.
-func (s *secured) dial(t *testing.T, host string, protocols ...string) (*tls.Conn, error) {
+func (s *tlsPortal) dial(t *testing.T, host string, protocols ...string) (*tls.Conn, error) {
 	t.Helper()
 	conn := tls.Client(portal.Dial(t, s.Portal), &tls.Config{
 		ServerName: host, RootCAs: s.ca.Roots, Time: s.Clock.Now, NextProtos: protocols,
@@ -84,10 +84,10 @@ func sendLines(t *testing.T, conn net.Conn, reader *bufio.Reader, lines ...strin
 	return resp
 }
 
-// TestTLSOfItsOwnFromThePasswordToThePanel walks a whole sign-in with a code
+// TestOwnTLSServesASignInFromPasswordToPanel walks a whole sign-in with a code
 // through our own TLS: no proxy is named, and no forwarded header is believed.
-func TestTLSOfItsOwnFromThePasswordToThePanel(t *testing.T) {
-	overTLS(t, func(t *testing.T, s *secured) {
+func TestOwnTLSServesASignInFromPasswordToPanel(t *testing.T) {
+	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		_, phone := portal.WithTwoFactor(t, s.Portal, "ada")
 		b := s.Browser(t)
 		b.Header.Set("X-Forwarded-For", "203.0.113.9")
@@ -136,10 +136,10 @@ func TestTLSOfItsOwnFromThePasswordToThePanel(t *testing.T) {
 	})
 }
 
-// TestTLSOfItsOwnSpeaksHTTP2 and lets WebSockets through beside it, over HTTP/1.1,
+// TestOwnTLSServesHTTP2AndWebSockets and lets WebSockets through beside it, over HTTP/1.1,
 // as browsers do.
-func TestTLSOfItsOwnSpeaksHTTP2(t *testing.T) {
-	overTLS(t, func(t *testing.T, s *secured) {
+func TestOwnTLSServesHTTP2AndWebSockets(t *testing.T) {
+	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		s.AddAccount(t, "bob")
 		b := panels.Visit(t, s.Portal, "bob", secureRadio+"/")
 		cookie := "__Host-sallyport-visit=" + b.CookieAt(secureRadio, "__Host-sallyport-visit")
@@ -190,10 +190,10 @@ func TestTLSOfItsOwnSpeaksHTTP2(t *testing.T) {
 	})
 }
 
-// TestTLSOfItsOwnShowsNobodyAnothersCertificate: a host that isn't ours gets an
+// TestOwnTLSServesOnlyConfiguredHosts: a host that isn't ours gets an
 // alert, and each of ours its own certificate.
-func TestTLSOfItsOwnShowsNobodyAnothersCertificate(t *testing.T) {
-	overTLS(t, func(t *testing.T, s *secured) {
+func TestOwnTLSServesOnlyConfiguredHosts(t *testing.T) {
+	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		for host, want := range map[string]string{"auth.test": "auth.test", "AUTH.test": "auth.test", "video.test": "auth.test", "radio.example": "radio.example"} {
 			conn, err := s.dial(t, host)
 			if err != nil {
@@ -251,9 +251,9 @@ func TestTLSOfItsOwnShowsNobodyAnothersCertificate(t *testing.T) {
 	})
 }
 
-// TestRequestsAroundTheProxyAreRefusedWhereTLSIsNotOurs: the refusal is lifted
+// TestPlainRequestsAreRefusedWhereAProxyTerminatesTLS: the refusal is lifted
 // by nothing but TLS that ends here.
-func TestRequestsAroundTheProxyAreRefusedWhereTLSIsNotOurs(t *testing.T) {
+func TestPlainRequestsAreRefusedWhereAProxyTerminatesTLS(t *testing.T) {
 	t.Parallel()
 	file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, upstream: '%s'}\n", secureAt, secureRadio, panels.StartPanel(t, "radio").URL))
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
@@ -268,9 +268,9 @@ func TestRequestsAroundTheProxyAreRefusedWhereTLSIsNotOurs(t *testing.T) {
 	}
 }
 
-// secondAddress returns an address that no portal of a test listens at: they are
+// freeSecondAddress returns an address that no portal of a test listens at: they are
 // at 127.0.0.1.
-func secondAddress(t *testing.T) string {
+func freeSecondAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	testkit.Check(t, err)
@@ -279,7 +279,7 @@ func secondAddress(t *testing.T) string {
 }
 
 // environ is what the portal was started with besides the file.
-func (s *secured) environ() []string {
+func (s *tlsPortal) environ() []string {
 	environ := []string{"SALLYPORT_LISTEN=" + s.Config.Listen, "SALLYPORT_DATA_DIR=" + s.Dir, "SALLYPORT_METRICS_LISTEN=" + s.Config.MetricsListen, "SALLYPORT_REDIRECT_LISTEN=" + s.Config.RedirectListen}
 	if url := s.Config.Database.Reveal(); url != "" {
 		environ = append(environ, "SALLYPORT_DATABASE="+url)
