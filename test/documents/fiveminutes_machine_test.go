@@ -144,9 +144,7 @@ type machine struct {
 // boot starts a machine with the installation's files.
 func (i installation) boot(t *testing.T) *machine {
 	t.Helper()
-	clone, err := filepath.Abs(".")
-	testkit.Check(t, err)
-	cmd := exec.Command("bash", "-euc", bootMachine, "boot", i.dir, clone)
+	cmd := exec.Command("bash", "-euc", bootMachine, "boot", i.dir, testkit.Path("."))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS}
 	alive, err := cmd.StdinPipe()
