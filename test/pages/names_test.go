@@ -39,11 +39,11 @@ panels:
 		says := func(when string, a portal.Answer, status int, sentences ...string) {
 			t.Helper()
 			if strings.Contains(a.Body, "<b>") {
-				t.Errorf("%s: the name is markup\n%s", when, a.Body)
+				t.Errorf("%s: the page contains the panel's name as markup\n%s", when, a.Body)
 			}
 			for _, sentence := range sentences {
 				if a.Status != status || !strings.Contains(html.UnescapeString(a.Body), sentence) {
-					t.Errorf("%s: %d, want %d and %q\n%s", when, a.Status, status, sentence, a.Body)
+					t.Errorf("%s: status %d, want %d and %q\n%s", when, a.Status, status, sentence, a.Body)
 				}
 			}
 		}
@@ -53,36 +53,36 @@ panels:
 		back := portal.FieldOf(b.Last.Body, "return")
 		says("a wrong password", b.Post("/login", "username", "ada", "password", "nope", "return", back), http.StatusUnprocessableEntity, "Sign in to "+radioName)
 		b.Post("/login", "username", "ada", "password", portal.Password, "return", back)
-		says("on the way", b.Get(b.Last.Location), http.StatusOK, radioName+" opens in a moment.")
+		says("the page after the sign-in", b.Get(b.Last.Location), http.StatusOK, radioName+" opens in a moment.")
 		panels.Received(t, panels.Navigate(b, panels.Radio+"/x"))
 
-		says("home", b.Get("/"), http.StatusOK, ">"+radioName+"</span></a>", ">Video</span></a>")
-		says("a new pass", b.Get("/settings/security/passes/new"), http.StatusOK, `value="`+panels.Radio+`">`+radioName+" ("+panels.Radio+")", "Video ("+panels.Video+")")
-		says("a pass", b.Post("/settings/security/passes", "name", "backup", "panel", panels.Radio, "path", "/api/", "methods", "GET", "addresses", "", "days", "7"),
+		says("the start page", b.Get("/"), http.StatusOK, ">"+radioName+"</span></a>", ">Video</span></a>")
+		says("the form for a new pass", b.Get("/settings/security/passes/new"), http.StatusOK, `value="`+panels.Radio+`">`+radioName+" ("+panels.Radio+")", "Video ("+panels.Video+")")
+		says("the page that shows a pass", b.Post("/settings/security/passes", "name", "backup", "panel", panels.Radio, "path", "/api/", "methods", "GET", "addresses", "", "days", "7"),
 			http.StatusOK, radioName+" ("+panels.Radio+"/api/)")
-		says("the passes", b.Get("/settings/security"), http.StatusOK, radioName+" ("+panels.Radio+"/api/)")
-		says("the way out", panels.Navigate(b, panels.Radio+"/.sallyport/logout"), http.StatusOK, "This signs you out of "+radioName)
+		says("the list of passes", b.Get("/settings/security"), http.StatusOK, radioName+" ("+panels.Radio+"/api/)")
+		says("the sign-out at the panel", panels.Navigate(b, panels.Radio+"/.sallyport/logout"), http.StatusOK, "This signs you out of "+radioName)
 
-		says("a group is missing", panels.Navigate(b, panels.Radio+"/ops/"), http.StatusForbidden, "You don’t have access to "+radioName, "You’re signed in as ada.", `action="/.sallyport/logout"`)
+		says("a path for a group without the account", panels.Navigate(b, panels.Radio+"/ops/"), http.StatusForbidden, "You don’t have access to "+radioName, "You’re signed in as ada.", `action="/.sallyport/logout"`)
 		other := p.Browser(t)
 		other.SignIn("ada")
-		says("a group is missing at the portal", panels.Navigate(other, panels.Radio+"/ops/"), http.StatusForbidden, "You don’t have access to "+radioName, "You’re signed in as ada.", `action="/logout"`)
-		says("the panel is down", panels.Navigate(b, panels.Video+"/a?b=c"), http.StatusBadGateway, "Video isn’t responding", `href="`+panels.Video+`/a?b=c"`, `href="`+panels.PortalAt+`/"`)
-		says("the panel is down for a form", b.Do(http.MethodPost, panels.Video+"/a?b=c", strings.NewReader(""), http.Header{"Sec-Fetch-Mode": {"navigate"}, "Origin": {panels.Video}}),
+		says("a path for a group, without a session at the panel", panels.Navigate(other, panels.Radio+"/ops/"), http.StatusForbidden, "You don’t have access to "+radioName, "You’re signed in as ada.", `action="/logout"`)
+		says("a panel that is down", panels.Navigate(b, panels.Video+"/a?b=c"), http.StatusBadGateway, "Video isn’t responding", `href="`+panels.Video+`/a?b=c"`, `href="`+panels.PortalAt+`/"`)
+		says("a form to a panel that is down", b.Do(http.MethodPost, panels.Video+"/a?b=c", strings.NewReader(""), http.Header{"Sec-Fetch-Mode": {"navigate"}, "Origin": {panels.Video}}),
 			http.StatusBadGateway, "Video isn’t responding", `href="`+panels.Video+`/"`)
 
-		says("no second factor", panels.Navigate(b, panels.Radio+"/two/"), http.StatusOK, radioName+" requires two-factor authentication. Set it up here, and you’ll be taken there.")
+		says("a path that requires a second factor", panels.Navigate(b, panels.Radio+"/two/"), http.StatusOK, radioName+" requires two-factor authentication. Set it up here, and you’ll be taken there.")
 		if !strings.Contains(b.Last.Body, "<h1>Enable two-factor authentication</h1>") {
-			t.Errorf("who needs a second factor isn't at the wizard:\n%s", b.Last.Body)
+			t.Errorf("a path that requires a second factor doesn't lead to the wizard:\n%s", b.Last.Body)
 		}
 
 		p.Clock.Move(2 * time.Hour)
-		says("an old sign-in", panels.Navigate(b, panels.Radio+"/vault/"), http.StatusOK, "Sign in again for "+radioName, radioName+" requires a more recent sign-in than yours. You’re signed in as ada.")
-		says("an old sign-in and a change", b.Get("/reauthenticate?return=/settings/security"), http.StatusOK, "Confirm that it’s you")
+		says("a path that requires a newer sign-in", panels.Navigate(b, panels.Radio+"/vault/"), http.StatusOK, "Sign in again for "+radioName, radioName+" requires a more recent sign-in than yours. You’re signed in as ada.")
+		says("a change that requires a newer sign-in", b.Get("/reauthenticate?return=/settings/security"), http.StatusOK, "Confirm that it’s you")
 	}, "SALLYPORT_CONFIG="+file)
 }
 
-// A link that somebody else wrote says no more than the configuration does.
+// The sign-in page takes a panel's name from the configuration, never from a link.
 func TestLinkCannotNameAPanel(t *testing.T) {
 	file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, name: Grafana, upstream: 'http://127.0.0.1:9'}\n", panels.PortalAt, panels.Radio))
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
@@ -90,7 +90,7 @@ func TestLinkCannotNameAPanel(t *testing.T) {
 	at := func(panel string) string { return "/enter?" + url.Values{"panel": {panel}, "return": {"/"}}.Encode() }
 	for back, want := range map[string]string{
 		at(panels.Radio):                       "Grafana",
-		"https://evil.test" + at(panels.Radio): "Sallyport", // no path of ours, so it leads home
+		"https://evil.test" + at(panels.Radio): "Sallyport", // it isn't a path, so the sign-in leads to the portal
 		at("Grafana"):                          "Sallyport",
 		at("http://evil.test"):                 "Sallyport",
 		at(panels.Radio + "/"):                 "Sallyport",
@@ -104,7 +104,7 @@ func TestLinkCannotNameAPanel(t *testing.T) {
 	} {
 		a := b.Get("/login?" + url.Values{"return": {back}, "panel": {"evil"}, "name": {"evil"}}.Encode())
 		if !strings.Contains(a.Body, "<h1>Sign in to "+want+"</h1>") {
-			t.Errorf("%s: want %s\n%s", back, want, a.Body)
+			t.Errorf("the sign-in with return %s: want the name %s\n%s", back, want, a.Body)
 		}
 	}
 }
@@ -120,11 +120,11 @@ func TestSignInAndErrorPagesShowTheContact(t *testing.T) {
 		b := p.Browser(t)
 		for _, page := range []string{"/login", "/nowhere", "/setup?ticket=none", panels.Radio + "/.sallyport/nowhere", panels.Radio + "/.sallyport/logout"} {
 			if a := b.Get(page); !strings.Contains(html.UnescapeString(a.Body), link) || strings.Contains(a.Body, "<b>") {
-				t.Errorf("%s, %s: no link %s\n%s", contact, page, link, a.Body)
+				t.Errorf("%s with contact %s lacks the link %s\n%s", page, contact, link, a.Body)
 			}
 		}
 	}
 	if a := portal.Start(t, "sqlite").Browser(t).Get("/login"); !strings.Contains(a.Body, "Forgot your password? Ask your administrator.") || strings.Contains(a.Body, "Need help?") {
-		t.Errorf("without a contact:\n%s", a.Body)
+		t.Errorf("the sign-in without a contact: want only the sentence about an administrator\n%s", a.Body)
 	}
 }

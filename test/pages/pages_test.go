@@ -1,6 +1,6 @@
 package pages
 
-// I. The front end.
+// Attacks on the pages themselves.
 
 import (
 	"context"
@@ -17,8 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack131And132FormsCannotInject sends hostile text through every field of
-// every form, and looks for it on every page.
+// The test sends hostile text in every field of every form, and checks every page for it.
 func TestAttack131And132FormsCannotInject(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		payloads := []string{
@@ -26,27 +25,27 @@ func TestAttack131And132FormsCannotInject(t *testing.T) {
 			"x\r\nX-Injected: yes\r\n\r\n<b>", "x\nSet-Cookie: injected=1", `' OR '1'='1`, `'; DROP TABLE accounts; --`, `1 UNION SELECT phc FROM passwords`, `%s%n%x`, `../../../../etc/passwd`, "a\x00b", "\xff\xfe", `$1`, `\`, `%`, `_`,
 		}
 		fields := []string{"username", "password", "return", "code", "next_code", "backup_code", "new_password", "name", "display_name", "ticket", "email"}
-		looked := 0
-		look := func(where, payload string, a portal.Answer) {
+		checked := 0
+		check := func(where, payload string, a portal.Answer) {
 			t.Helper()
-			looked++
+			checked++
 			if a.Status >= 500 {
-				t.Errorf("%s with %q: %s", where, payload, portal.Summary(a))
+				t.Errorf("%s with %q: %s, want no server error", where, payload, portal.Summary(a))
 			}
 			if a.Header.Get("X-Injected") != "" || strings.Contains(strings.Join(a.Header.Values("Set-Cookie"), "\n"), "injected") {
 				t.Errorf("%s with %q: a header was injected: %v", where, payload, a.Header)
 			}
 			if strings.Contains(a.Body, "1787569") {
-				t.Errorf("%s with %q: it was evaluated", where, payload)
+				t.Errorf("%s with %q: the page contains the value of the expression", where, payload)
 			}
 			if strings.ContainsAny(payload, `<>"`) && strings.Contains(a.Body, payload) {
-				t.Errorf("%s with %q: the page holds it as it was typed", where, payload)
+				t.Errorf("%s with %q: the page contains the text unescaped", where, payload)
 			}
 			checkHeaders(t, where, a)
 		}
 		for i, payload := range payloads {
 			name := "user" + string(rune('a'+i))
-			p.Clock.Move(time.Hour) // failures on ten accounts in an hour would stop this network
+			p.Clock.Move(time.Hour) // failures for ten accounts within an hour would block this network
 			p.AddAccount(t, name)
 			b := p.Browser(t)
 			if !strings.ContainsAny(payload, "\r\n\x00") {
@@ -62,29 +61,30 @@ func TestAttack131And132FormsCannotInject(t *testing.T) {
 					form = append(form, field, payload)
 				}
 				query := url.Values{"return": {payload}, "notice": {payload}, "before": {payload}, "ticket": {payload}, "two": {payload}, "error": {payload}}.Encode()
-				// What is no id is tried by TestAttack63ForeignIDs.
+				// TestAttack63ForeignIDs tests invalid ids.
 				path := r.At("x" + url.PathEscape(strings.Map(printable, payload)))
 				if r.Method == http.MethodGet {
-					look("GET "+r.Path, payload, b.Get(path+"?"+query))
+					check("GET "+r.Path, payload, b.Get(path+"?"+query))
 				} else {
-					look("POST "+r.Path, payload, b.Post(path+"?"+query, form...))
+					check("POST "+r.Path, payload, b.Post(path+"?"+query, form...))
 				}
 			}
 			b.SignIn(name)
 			for _, path := range []string{"/", "/settings/profile", "/settings/security", "/settings/sessions", "/settings/activity"} {
-				look("GET "+path+" afterwards", payload, b.Get(path))
+				check("GET "+path+" afterwards", payload, b.Get(path))
 			}
 		}
-		if looked < 500 {
-			t.Errorf("looked at %d answers only", looked)
+		if checked < 500 {
+			t.Errorf("checked only %d answers, want at least 500", checked)
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM accounts`); n != len(payloads) {
-			t.Errorf("%d accounts, want %d", n, len(payloads))
+			t.Errorf("after all forms there are %d accounts, want %d", n, len(payloads))
 		}
 	})
 }
 
-// printable drops what no path may hold.
+// printable returns -1 for a character that a path can't contain, so that strings.Map drops
+// it.
 func printable(r rune) rune {
 	if r < ' ' || r == '\uFFFD' {
 		return -1
@@ -92,7 +92,6 @@ func printable(r rune) rune {
 	return r
 }
 
-// TestAttack131InvalidCursorShowsTheFirstPage: what can't be read is the first page.
 func TestAttack131InvalidCursorShowsTheFirstPage(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
@@ -109,7 +108,7 @@ func TestAttack131InvalidCursorShowsTheFirstPage(t *testing.T) {
 	})
 }
 
-// checkHeaders holds the headers that every answer has.
+// checkHeaders checks the headers that every answer must have.
 func checkHeaders(t *testing.T, where string, a portal.Answer) {
 	t.Helper()
 	csp := map[string]string{}
@@ -125,7 +124,7 @@ func checkHeaders(t *testing.T, where string, a portal.Answer) {
 		}
 	}
 	if strings.Contains(a.Header.Get("Content-Security-Policy"), "unsafe") {
-		t.Errorf("%s: Content-Security-Policy allows what is unsafe", where)
+		t.Errorf("%s: Content-Security-Policy contains an unsafe source", where)
 	}
 	for name, want := range map[string]string{
 		"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Cross-Origin-Opener-Policy": "same-origin",
@@ -137,19 +136,19 @@ func checkHeaders(t *testing.T, where string, a portal.Answer) {
 	}
 	for _, name := range []string{"Server", "X-Powered-By", "Access-Control-Allow-Origin", "ETag", "Last-Modified"} {
 		if a.Header.Get(name) != "" {
-			t.Errorf("%s: header %s", where, name)
+			t.Errorf("%s: the answer has the header %s", where, name)
 		}
 	}
 }
 
-// TestAttack133And134EveryPageForbidsCachesAndFrames: no page with state is kept, framed or
-// held on to by another window.
+// A browser must not cache a page with an account's data, show it in a frame, or give
+// another window a reference to it.
 func TestAttack133And134EveryPageForbidsCachesAndFrames(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
 	b, phone := portal.WithTwoFactor(t, p, "ada")
 	pending := portal.PendingSignIn(t, p, "ada")
-	for who, one := range map[string]*portal.Browser{"signed in": b, "pending": pending, "nobody": p.Browser(t)} {
+	for who, one := range map[string]*portal.Browser{"signed in": b, "pending": pending, "stranger": p.Browser(t)} {
 		for _, r := range portal.Routes(t) {
 			path := r.At(phone.ID)
 			for _, path := range []string{path, path + ".css", path + "/x.css", path + "/x.js", path + "%2fx.css", path + ";x.css", path + "?x.css"} {
@@ -158,10 +157,10 @@ func TestAttack133And134EveryPageForbidsCachesAndFrames(t *testing.T) {
 				where := who + ": GET " + path
 				checkHeaders(t, where, a)
 				if portal.OneOf(a.Status, http.StatusNotModified, http.StatusPartialContent) {
-					t.Errorf("%s: %s", where, portal.Summary(a))
+					t.Errorf("%s with conditional headers: %s, want a whole answer", where, portal.Summary(a))
 				}
 				if strings.Contains(path, "x.css") && !strings.Contains(path, "?") && a.Status == http.StatusOK {
-					t.Errorf("%s: a page under the name of a static file", where)
+					t.Errorf("%s: the answer is a page at the address of a static file", where)
 				}
 			}
 		}
@@ -169,22 +168,21 @@ func TestAttack133And134EveryPageForbidsCachesAndFrames(t *testing.T) {
 	page := b.Get("/").Body
 	b.Post("/logout")
 	if a := b.Get("/"); a.Status == http.StatusOK {
-		t.Error("the start page opens after the sign-out")
+		t.Error("the start page answers 200 after the sign-out")
 	}
-	// What is the same for all may be kept.
+	// Static files are the same for every user, so caches may store them.
 	static := regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`).FindString(page)
 	if a := b.Get(static); a.Status != http.StatusOK || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") {
-		t.Errorf("%q: %s, %q", static, portal.Summary(a), a.Header.Get("Cache-Control"))
+		t.Errorf("%q: %s with Cache-Control %q, want 200 and immutable", static, portal.Summary(a), a.Header.Get("Cache-Control"))
 	}
 	for _, path := range []string{"/static/", "/static/../login", "/static/app.css", "/static/..%2f..%2fgo.mod", "/static/%2e%2e/routes.go", "/.git/config", "/debug/pprof/", "/metrics", "/robots.txt"} {
 		if a := b.Get(path); a.Status == http.StatusOK {
-			t.Errorf("GET %s: 200", path)
+			t.Errorf("GET %s: status 200, want a refusal", path)
 		}
 	}
 }
 
-// TestAttack135FormsWorkWithoutScripts: every form is one that a browser without
-// scripts sends, and that a password manager fills in.
+// A browser without scripts can send every form, and a password manager can fill it in.
 func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite", panels.PanelRadio(t))
@@ -225,7 +223,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 			open := opening.FindString(form)
 			action := regexp.MustCompile(`action="(/[^"]*)"`).FindStringSubmatch(open)
 			if action == nil || strings.HasPrefix(action[1], "//") || !strings.Contains(open, `method="`) {
-				t.Errorf("%s: form %s", where, open)
+				t.Errorf("%s: form %s lacks a method, or an action on this site", where, open)
 				continue
 			}
 			if strings.Contains(open, `method="post"`) {
@@ -252,8 +250,8 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 			t.Errorf("%s: inline handler or style %q", where, found)
 		}
 	}
-	// Every POST of the policy has a form, but for those whose page comes
-	// with more data.
+	// Every POST route has a form on one of these pages. Ids of sessions and known browsers
+	// aren't known here, so for them any form of the route counts.
 	for _, r := range portal.Routes(t) {
 		if r.Method != http.MethodPost {
 			continue
@@ -276,7 +274,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 			}
 		}
 		if !formPaths[path] {
-			t.Errorf("POST %s has no form", r.Path)
+			t.Errorf("no page has a form for POST %s", r.Path)
 		}
 	}
 	for where, want := range map[string][]string{

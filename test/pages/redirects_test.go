@@ -1,6 +1,7 @@
 package pages
 
-// F 99 and what else is built from configured origins and trusted addresses only.
+// Redirects use only configured origins, and client addresses come only from trusted
+// proxies.
 
 import (
 	"context"
@@ -15,7 +16,6 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestAttack99ReturnURLStaysAtThePortal: whatever the return URL says, the browser stays.
 func TestAttack99ReturnURLStaysAtThePortal(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		host := strings.TrimPrefix(p.Base, "http://")
@@ -31,9 +31,9 @@ func TestAttack99ReturnURLStaysAtThePortal(t *testing.T) {
 			"/login", "/login?return=//evil.test", "/login/code", "/logout",
 		}
 		if len(hostile) < 40 {
-			t.Fatalf("the corpus has %d values only", len(hostile))
+			t.Fatalf("the corpus has only %d values, want at least 40", len(hostile))
 		}
-		// These are paths of ours, whatever they look like.
+		// These look like other sites, but are paths of the portal.
 		kept := map[string]string{
 			"/settings/profile": "/settings/profile", "/settings/activity?before=1.x&y=z": "/settings/activity?before=1.x&y=z", "/a%2f%2fevil.test": "/a%2f%2fevil.test",
 			"/%0d%0aSet-Cookie:x=y": "/%0d%0aSet-Cookie:x=y", "/a//b": "/a//b", "/a:b@evil.test": "/a:b@evil.test", "/.evil.test": "/.evil.test",
@@ -44,18 +44,18 @@ func TestAttack99ReturnURLStaysAtThePortal(t *testing.T) {
 		hidden := regexp.MustCompile(`name="return" value="([^"]*)"`)
 		try := func(raw, want string) {
 			t.Helper()
-			// Judged by the header itself: the answer must be absolute.
+			// The test reads the header itself, since the redirect must be absolute.
 			a := p.Browser(t).Post("/login", "username", "ada", "password", portal.Password, "return", raw)
 			if got := a.Header.Get("Location"); a.Status != http.StatusSeeOther || got != p.Base+want {
 				t.Errorf("sign-in with return %.40q: %d %q, want %q", raw, a.Status, got, p.Base+want)
 			}
 			if len(a.Header.Values("Set-Cookie")) != 3 || a.Header.Get("X-Injected") != "" {
-				t.Errorf("sign-in with return %.40q: cookies %q", raw, a.Header.Values("Set-Cookie"))
+				t.Errorf("sign-in with return %.40q: cookies %q, want three and no injected header", raw, a.Header.Values("Set-Cookie"))
 			}
-			// The form carries the checked one only.
+			// The form contains only a return URL that was checked.
 			found := hidden.FindStringSubmatch(p.Browser(t).Get("/login?return=" + url.QueryEscape(raw)).Body)
 			if found == nil || portal.Unescape(found[1]) != want {
-				t.Errorf("form with return %.40q carries %q, want %q", raw, found, want)
+				t.Errorf("the form with return %.40q contains %q, want %q", raw, found, want)
 			}
 			a = signedIn.Post("/reauthenticate", "password", portal.Password, "return", raw)
 			u, err := url.Parse(a.Header.Get("Location"))
@@ -70,7 +70,7 @@ func TestAttack99ReturnURLStaysAtThePortal(t *testing.T) {
 		for raw, want := range kept {
 			try(raw, want)
 		}
-		// Over the attempt's row, too.
+		// The return URL that is stored with an attempt was checked too.
 		_, phone := portal.WithTwoFactor(t, p, "bob")
 		for i, raw := range []string{"//evil.test", "/\\evil.test", "https://evil.test", "/settings/profile"} {
 			b := p.Browser(t)
@@ -81,14 +81,14 @@ func TestAttack99ReturnURLStaysAtThePortal(t *testing.T) {
 				want = p.Base + "/settings/profile?notice=backup_code_used"
 			}
 			if got := a.Header.Get("Location"); got != want {
-				t.Errorf("code with return %q: %q, want %q", raw, got, want)
+				t.Errorf("a backup code after a password with return %q: redirect to %q, want %q", raw, got, want)
 			}
 		}
 	})
 }
 
-// TestAttackR20RedirectsUseTheConfiguredURL: every redirect is absolute and begins with the
-// configured URL, whatever the request says about its host.
+// Every redirect is absolute and begins with the configured URL, whichever host the request
+// names (R20).
 func TestAttackR20RedirectsUseTheConfiguredURL(t *testing.T) {
 	t.Parallel()
 	const host = "auth.example.test"
@@ -106,11 +106,11 @@ func TestAttackR20RedirectsUseTheConfiguredURL(t *testing.T) {
 	for _, r := range portal.Routes(t) {
 		paths = append(paths, r.At("x"))
 	}
-	asked, told := 0, map[string]bool{}
+	redirects, reported := 0, map[string]bool{}
 	wrong := func(path, format string, args ...any) {
 		t.Helper()
-		if !told[path] { // once for each path is enough to read
-			told[path] = true
+		if !reported[path] { // one report for each path is enough
+			reported[path] = true
 			t.Errorf(format, args...)
 		}
 	}
@@ -131,25 +131,25 @@ func TestAttackR20RedirectsUseTheConfiguredURL(t *testing.T) {
 					}
 					a := portal.ToListener(t, p, method, path, host, h, "username=ada&return=//evil.test")
 					if a.Status >= 300 && a.Status < 400 {
-						asked++
+						redirects++
 						if !strings.HasPrefix(a.Location, "https://"+host+"/") {
-							wrong(path, "%s %s with %v: %d to %q", method, path, header, a.Status, a.Location)
+							wrong(path, "%s %s with %v: %d to %q, want the configured URL", method, path, header, a.Status, a.Location)
 						}
 						if method == http.MethodPost && a.Status != http.StatusSeeOther {
-							wrong(path+" again", "POST %s: %d, want 303 and never the form again", path, a.Status)
+							wrong(path+" again", "POST %s: redirect with status %d, want 303, which doesn't repeat the form", path, a.Status)
 						}
 					}
 					if i > 0 && strings.Contains(a.Body, "evil.test") && !strings.Contains(path, "evil") {
-						t.Errorf("%s %s with %v: the page repeats it", method, path, header)
+						t.Errorf("%s %s with %v: the page contains the forged host", method, path, header)
 					}
 				}
 			}
 		}
 	}
-	if asked < 100 {
-		t.Errorf("only %d redirects were looked at", asked)
+	if redirects < 100 {
+		t.Errorf("checked only %d redirects, want at least 100", redirects)
 	}
-	// Another Host isn't served at all.
+	// A request with an unknown Host gets no page.
 	for _, other := range []string{"evil.test", "evil.test:443", host + ".evil.test", host + ".", host + ",evil.test", "evil.test," + host, "x." + host, "127.0.0.1", ""} {
 		for _, path := range []string{"/", "/login", "/settings/security"} {
 			answer := portal.RawAnswer(t, p, "GET "+path+" HTTP/1.1\r\nHost: "+other+"\r\nCookie: "+cookie+"\r\nConnection: close\r\n\r\n")
@@ -158,23 +158,22 @@ func TestAttackR20RedirectsUseTheConfiguredURL(t *testing.T) {
 			}
 		}
 	}
-	// Odd request lines, as only a raw client sends them.
+	// Malformed request lines, which no browser sends.
 	for _, line := range []string{
 		"GET http://evil.test/login HTTP/1.1", "GET https://evil.test/ HTTP/1.1", "GET x:@evil.test HTTP/1.1", "GET x:.evil.test HTTP/1.1", "GET //evil.test HTTP/1.1",
 		"GET /\\evil.test HTTP/1.1", "GET https:evil.test HTTP/1.1", "CONNECT evil.test:443 HTTP/1.1", "OPTIONS * HTTP/1.1", "GET * HTTP/1.1", "GET evil.test HTTP/1.1",
 	} {
 		answer := portal.RawAnswer(t, p, line+"\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
 		if location := regexp.MustCompile(`\r\nLocation: (.*)\r\n`).FindStringSubmatch(answer); location != nil && !strings.HasPrefix(location[1], "https://"+host+"/") {
-			t.Errorf("%s: Location %q", line, location[1])
+			t.Errorf("%s: redirect to %q, want the configured URL", line, location[1])
 		}
 		if strings.HasPrefix(answer, "HTTP/1.1 5") || strings.HasPrefix(answer, "HTTP/1.1 200") && strings.Contains(line, "evil.test/") {
-			t.Errorf("%s: %.60q", line, answer)
+			t.Errorf("%s: %.60q, want a refusal without a server error", line, answer)
 		}
 	}
 }
 
-// TestAttackR20RedirectFromLocalhostUsesTheConfiguredURL: the one redirect that looks at Host
-// leads to the configured URL as well.
+// Only the redirect from localhost reads Host. It leads to the configured URL too (R20).
 func TestAttackR20RedirectFromLocalhostUsesTheConfiguredURL(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
@@ -189,22 +188,22 @@ func TestAttackR20RedirectFromLocalhostUsesTheConfiguredURL(t *testing.T) {
 			continue
 		}
 		if !strings.HasPrefix(location[1], p.Base+"/") {
-			t.Errorf("%s: Location %q", line, location[1])
+			t.Errorf("%s: redirect to %q, want the configured URL", line, location[1])
 		}
 	}
 }
 
-// TestAttackR21ForwardedForCountsOnlyFromTrustedProxies: only the trusted proxy's own header is believed,
-// and of that only what the proxy wrote.
+// Only X-Forwarded-For of a trusted proxy counts, and in it only the address that the proxy
+// appended (R21).
 func TestAttackR21ForwardedForCountsOnlyFromTrustedProxies(t *testing.T) {
 	t.Parallel()
-	others := []string{
+	otherHeaders := []string{
 		"X-Real-Ip", "Forwarded", "X_Forwarded_For", "X-Forwarded_For", "X-Forwarded.For", "X-Forwarded", "Forwarded-For", "X-Client-Ip", "Client-Ip", "True-Client-Ip",
 		"Cf-Connecting-Ip", "X-Cluster-Client-Ip", "X-Original-Forwarded-For", "X-Remote-Addr", "Remote-Addr", "X-Originating-Ip", "Fastly-Client-Ip", "X-Azure-Clientip",
 	}
 	for _, trusted := range []bool{false, true} {
 		for _, engine := range []string{"sqlite", "postgres"} {
-			t.Run(engine+map[bool]string{true: " behind a trusted proxy", false: " trusting nobody"}[trusted], func(t *testing.T) {
+			t.Run(engine+map[bool]string{true: " behind a trusted proxy", false: " without trusted proxies"}[trusted], func(t *testing.T) {
 				t.Parallel()
 				var settings []string
 				if trusted {
@@ -223,7 +222,7 @@ func TestAttackR21ForwardedForCountsOnlyFromTrustedProxies(t *testing.T) {
 					var got string
 					testkit.Check(t, p.DB.Reader().QueryRowContext(context.Background(), `SELECT address FROM sessions`).Scan(&got))
 					if got != want {
-						t.Errorf("%s: address %q, want %q", what, got, want)
+						t.Errorf("%s: the session has address %q, want %q", what, got, want)
 					}
 					if page := portal.VisibleText(b.Get("/settings/sessions").Body); !strings.Contains(page, want) {
 						t.Errorf("%s: the sessions tab doesn't show %q", what, want)
@@ -234,31 +233,31 @@ func TestAttackR21ForwardedForCountsOnlyFromTrustedProxies(t *testing.T) {
 					values []string
 					want   string
 				}{
-					"one":                      {[]string{"203.0.113.9"}, "203.0.113.9"},
-					"spoofed first":            {[]string{"1.1.1.1, 203.0.113.9"}, "203.0.113.9"},
-					"two headers":              {[]string{"1.1.1.1", "203.0.113.9"}, "203.0.113.9"},
-					"through a second proxy":   {[]string{"1.1.1.1, 203.0.113.9, 198.51.100.7"}, "203.0.113.9"},
-					"spoofed trusted":          {[]string{"198.51.100.9, 203.0.113.9"}, "203.0.113.9"},
-					"only proxies":             {[]string{"198.51.100.9, 127.0.0.1"}, "198.51.100.9"},
-					"text":                     {[]string{"203.0.113.9, a"}, "127.0.0.1"},
-					"text behind a proxy":      {[]string{"203.0.113.9, a, 198.51.100.7"}, "198.51.100.7"},
-					"port":                     {[]string{"203.0.113.9:80"}, "203.0.113.9"},
-					"empty":                    {[]string{""}, "127.0.0.1"},
-					"empty last":               {[]string{"203.0.113.9,"}, "127.0.0.1"},
-					"mapped":                   {[]string{"::ffff:203.0.113.9"}, "203.0.113.9"},
-					"mapped proxy":             {[]string{"203.0.113.9, ::ffff:198.51.100.7"}, "203.0.113.9"},
-					"IPv6":                     {[]string{"2001:db8::9"}, "2001:db8::9"},
-					"IPv6 proxy":               {[]string{"2001:db8::9, 2001:db8:1::1"}, "2001:db8::9"},
-					"zone":                     {[]string{"fe80::9%eth0"}, "fe80::9"},
-					"leading zeros":            {[]string{"203.0.113.09"}, "127.0.0.1"},
-					"number":                   {[]string{"3405803785"}, "127.0.0.1"},
-					"quotes":                   {[]string{`"203.0.113.9"`}, "127.0.0.1"},
-					"long":                     {[]string{strings.Repeat("1.1.1.1, ", 1000) + "203.0.113.9"}, "203.0.113.9"},
-					"the peer named by itself": {[]string{"127.0.0.1"}, "127.0.0.1"},
+					"one address":                 {[]string{"203.0.113.9"}, "203.0.113.9"},
+					"a forged first address":      {[]string{"1.1.1.1, 203.0.113.9"}, "203.0.113.9"},
+					"two headers":                 {[]string{"1.1.1.1", "203.0.113.9"}, "203.0.113.9"},
+					"a second proxy":              {[]string{"1.1.1.1, 203.0.113.9, 198.51.100.7"}, "203.0.113.9"},
+					"a forged trusted address":    {[]string{"198.51.100.9, 203.0.113.9"}, "203.0.113.9"},
+					"only proxies":                {[]string{"198.51.100.9, 127.0.0.1"}, "198.51.100.9"},
+					"text in place of an address": {[]string{"203.0.113.9, a"}, "127.0.0.1"},
+					"text behind a proxy":         {[]string{"203.0.113.9, a, 198.51.100.7"}, "198.51.100.7"},
+					"port":                        {[]string{"203.0.113.9:80"}, "203.0.113.9"},
+					"empty":                       {[]string{""}, "127.0.0.1"},
+					"empty last":                  {[]string{"203.0.113.9,"}, "127.0.0.1"},
+					"mapped":                      {[]string{"::ffff:203.0.113.9"}, "203.0.113.9"},
+					"mapped proxy":                {[]string{"203.0.113.9, ::ffff:198.51.100.7"}, "203.0.113.9"},
+					"IPv6":                        {[]string{"2001:db8::9"}, "2001:db8::9"},
+					"IPv6 proxy":                  {[]string{"2001:db8::9, 2001:db8:1::1"}, "2001:db8::9"},
+					"zone":                        {[]string{"fe80::9%eth0"}, "fe80::9"},
+					"leading zeros":               {[]string{"203.0.113.09"}, "127.0.0.1"},
+					"number":                      {[]string{"3405803785"}, "127.0.0.1"},
+					"quotes":                      {[]string{`"203.0.113.9"`}, "127.0.0.1"},
+					"long":                        {[]string{strings.Repeat("1.1.1.1, ", 1000) + "203.0.113.9"}, "203.0.113.9"},
+					"the peer's own address":      {[]string{"127.0.0.1"}, "127.0.0.1"},
 				} {
 					address(what, http.Header{"X-Forwarded-For": one.values}, one.want)
 				}
-				for _, name := range others {
+				for _, name := range otherHeaders {
 					value := "203.0.113.9"
 					if name == "Forwarded" {
 						value = "for=203.0.113.9"
@@ -270,8 +269,8 @@ func TestAttackR21ForwardedForCountsOnlyFromTrustedProxies(t *testing.T) {
 	}
 }
 
-// TestAttack89RequestsAroundTheProxyAreRefused: with https that isn't ours nobody comes in but
-// through a named proxy.
+// With an https public_url and no TLS of its own, the server accepts only requests from
+// trusted proxies (attack 89).
 func TestAttack89RequestsAroundTheProxyAreRefused(t *testing.T) {
 	t.Parallel()
 	const host = "auth.example.test"
@@ -281,17 +280,17 @@ func TestAttack89RequestsAroundTheProxyAreRefused(t *testing.T) {
 		for _, r := range portal.Routes(t) {
 			a := portal.ToListener(t, p, r.Method, r.At("x"), host, header, "username=ada&password=correct+horse+battery")
 			if a.Status != http.StatusForbidden || a.Header.Get("Set-Cookie") != "" {
-				t.Errorf("%s %s: %s, want 403", r.Method, r.Path, portal.Summary(a))
+				t.Errorf("%s %s around the proxy: %s, want 403 without a cookie", r.Method, r.Path, portal.Summary(a))
 			}
 			if !strings.Contains(portal.VisibleText(a.Body), "trusted_proxies: [127.0.0.1/32]") {
-				t.Errorf("%s %s doesn't say which line to add", r.Method, r.Path)
+				t.Errorf("the refusal of %s %s doesn't show the line trusted_proxies", r.Method, r.Path)
 			}
 		}
 	}
 	if !strings.Contains(p.Logs.String(), "peer is not in trusted_proxies") {
-		t.Error("the log doesn't say why")
+		t.Error("the log doesn't give the reason of the refusals")
 	}
 	if a := portal.ToListener(t, p, http.MethodGet, "/healthz", "127.0.0.1", nil, ""); a.Status != http.StatusOK {
-		t.Errorf("/healthz: %s", portal.Summary(a))
+		t.Errorf("/healthz around the proxy: %s, want 200", portal.Summary(a))
 	}
 }

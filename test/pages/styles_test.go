@@ -12,7 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// Refusals are the first pages that a new operator meets, so everybody who gets one also
+// Refusals are often the first pages that a new operator sees. A client that gets one also
 // gets its style sheet: at every host, from every peer, and with too many cookies.
 func TestEveryPageHasItsStyleSheet(t *testing.T) {
 	file := panels.WriteConfig(t, fmt.Sprintf("public_url: https://auth.example.test\npanels: [{url: https://panel.example.test, upstream: '%s'}]\n", "http://127.0.0.1:9"))
@@ -41,17 +41,17 @@ func TestEveryPageHasItsStyleSheet(t *testing.T) {
 		page := ask(one.host, "/", one.header)
 		found := sheet.FindStringSubmatch(page.Body.String())
 		if page.Code < 400 || found == nil {
-			t.Errorf("%s: status %d and no style sheet", one.what, page.Code)
+			t.Errorf("%s: status %d, want a refusal that links a style sheet", one.what, page.Code)
 			continue
 		}
 		if css := ask(one.host, found[1], one.header); css.Code != http.StatusOK || css.Header().Get("Content-Type") != "text/css; charset=utf-8" || css.Header().Values("Set-Cookie") != nil {
-			t.Errorf("%s: %s: status %d, %v", one.what, found[1], css.Code, css.Header())
+			t.Errorf("%s: the style sheet %s has status %d and headers %v, want 200 without cookies", one.what, found[1], css.Code, css.Header())
 		}
 	}
-	// Other files below the folder are the panel's, which nobody reaches around the proxy.
+	// Other paths belong to the panel, which no client reaches around the proxy.
 	for _, path := range []string{"/static/app.css", "/.sallyport/static/none.css", "/.sallyport/static/../enter"} {
 		if a := ask("panel.example.test", path, browser); a.Code == http.StatusOK {
-			t.Errorf("%s: status 200", path)
+			t.Errorf("%s around the proxy: status 200, want a refusal", path)
 		}
 	}
 }
