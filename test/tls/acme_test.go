@@ -25,18 +25,18 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// pebble is Let's Encrypt's CA for tests, and a name server to whom every host
-// is 127.0.0.2.
+// pebble is Let's Encrypt's CA for tests, with a name server that resolves every host to
+// 127.0.0.2.
 type pebble struct {
 	directory string
-	client    *http.Client // that trusts its own certificate
+	client    *http.Client // trusts the certificate of the CA's server
 	manage    string
-	trust     string // file of whom to trust for its own certificate
+	trust     string // the file of the authority that signed the server's certificate
 	log       *portal.Log
 	cmd       *exec.Cmd
 }
 
-// buildPebble builds both programs and returns their folder.
+// buildPebble builds both programs and returns their directory.
 func buildPebble(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -49,8 +49,8 @@ func buildPebble(t *testing.T) string {
 	return dir
 }
 
-// startPebble starts one that asks back at these ports, as the real one does at
-// 443 and 80.
+// startPebble starts a CA that validates challenges at these ports, as the real one does
+// at 443 and 80.
 func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	t.Helper()
 	dir, ca := t.TempDir(), testkit.NewCA(t)
@@ -62,7 +62,7 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	settings, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": at, "managementListenAddress": manage, "certificate": cert, "privateKey": key,
 		"tlsPort": parseNumber(t, tlsPort), "httpPort": parseNumber(t, httpPort), "retryAfter": map[string]int{"authz": 1, "order": 1},
-		"profiles": map[string]any{"default": map[string]any{"description": "as ever", "validityPeriod": 90 * 24 * 60 * 60}},
+		"profiles": map[string]any{"default": map[string]any{"description": "the only profile", "validityPeriod": 90 * 24 * 60 * 60}},
 	}})
 	testkit.Check(t, err)
 	testkit.WriteFile(t, filepath.Join(dir, "pebble.json"), string(settings))
@@ -75,7 +75,7 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	}
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
 	p.log = proxies.StartBeside(t, at, p.cmd)
-	testkit.Until(t, "the CA's second listener", func() bool { // it comes after the first
+	testkit.Until(t, "the CA's second listener", func() bool { // it opens after the first
 		conn, err := net.Dial("tcp", manage)
 		if err == nil {
 			conn.Close()
@@ -85,7 +85,7 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	return p
 }
 
-// roots are whom browsers of this CA trust.
+// roots returns the CA's root certificates.
 func (p *pebble) roots(t *testing.T) *x509.CertPool {
 	t.Helper()
 	resp, err := p.client.Get(p.manage + "/roots/0")
@@ -95,11 +95,12 @@ func (p *pebble) roots(t *testing.T) *x509.CertPool {
 	testkit.Check(t, err)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		t.Fatalf("no root: %s", text)
+		t.Fatalf("the CA's answer contains no root certificate: %s", text)
 	}
 	return pool
 }
 
+// parseNumber parses a decimal number.
 func parseNumber(t *testing.T, text string) (n int) {
 	t.Helper()
 	_, err := fmt.Sscan(text, &n)
@@ -107,8 +108,8 @@ func parseNumber(t *testing.T, text string) (n int) {
 	return n
 }
 
-// waitForCertificate waits until the program at an address shows a certificate for a
-// host, and returns its number.
+// waitForCertificate waits until the server at an address has a valid certificate for a
+// host, and returns its serial number.
 func waitForCertificate(t *testing.T, one *sallyport.Process, at, host string, roots *x509.CertPool) string {
 	t.Helper()
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
@@ -124,20 +125,19 @@ func waitForCertificate(t *testing.T, one *sallyport.Process, at, host string, r
 		}
 		if time.Since(begin) > sallyport.StartTime {
 			one.Kill()
-			t.Fatalf("%s: %v\n%s", host, err, one.Output())
+			t.Fatalf("%s has no valid certificate: %v\n%s", host, err, one.Output())
 		}
 	}
 }
 
-// TestACMEObtainsACertificateForEachHost end to end, in both ways in which a CA
-// asks back; the real program, and a real CA.
+// The test runs the real program and a real CA with both types of challenge.
 func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 	t.Parallel()
 	path, programs := sallyport.BuildProgram(t), buildPebble(t)
-	for _, way := range []string{"tls-alpn-01", "http-01"} {
-		t.Run(way, func(t *testing.T) {
+	for _, challenge := range []string{"tls-alpn-01", "http-01"} {
+		t.Run(challenge, func(t *testing.T) {
 			t.Parallel()
-			listen, redirect, nowhere := freeSecondAddress(t), freeSecondAddress(t), freeSecondAddress(t)
+			listen, redirect, unused := freeSecondAddress(t), freeSecondAddress(t), freeSecondAddress(t)
 			port := func(address string) string {
 				_, port, err := net.SplitHostPort(address)
 				testkit.Check(t, err)
@@ -145,8 +145,8 @@ func TestACMEObtainsACertificateForEachHost(t *testing.T) {
 			}
 			p := &sallyport.Program{T: t, Path: path, Dir: t.TempDir(), File: filepath.Join(t.TempDir(), "sallyport.yaml")}
 			tlsPort, more := port(listen), ""
-			if way == "http-01" {
-				tlsPort, more = port(nowhere), "redirect_listen: "+redirect+"\n"
+			if challenge == "http-01" {
+				tlsPort, more = port(unused), "redirect_listen: "+redirect+"\n"
 			}
 			ca := startPebble(t, programs, tlsPort, port(redirect))
 			panel := panels.StartPanel(t, "radio")
@@ -165,40 +165,40 @@ panels:
 			for _, host := range []string{"auth.test", "radio.example"} {
 				first[host] = waitForCertificate(t, server, listen, host, roots)
 			}
-			// Nobody else's name is asked for, whoever wants it.
+			// The server requests no certificate for other hosts, whatever clients ask for.
 			for _, host := range []string{"elsewhere.test", "evil.test"} {
 				if _, err := tls.Dial("tcp", listen, &tls.Config{ServerName: host, RootCAs: roots}); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
-					t.Errorf("%s: %v", host, err)
+					t.Errorf("a handshake for %s: %v, want the alert for an unrecognized name", host, err)
 				}
 				if _, err := tls.Dial("tcp", listen, &tls.Config{ServerName: host, NextProtos: []string{"acme-tls/1"}, InsecureSkipVerify: true}); err == nil {
-					t.Errorf("%s: a challenge is answered", host)
+					t.Errorf("the server answers a challenge for %s", host)
 				}
 				if strings.Contains(ca.log.String(), host) {
-					t.Errorf("the CA was asked about %s", host)
+					t.Errorf("the server requested a certificate for %s", host)
 				}
 			}
-			if byHTTP := strings.Contains(ca.log.String(), "Attempting to validate w/ HTTP"); byHTTP != (way == "http-01") {
-				t.Errorf("the CA asked by http: %v", byHTTP)
+			if byHTTP := strings.Contains(ca.log.String(), "Attempting to validate w/ HTTP"); byHTTP != (challenge == "http-01") {
+				t.Errorf("the CA validated over http: %v, want %v", byHTTP, !byHTTP)
 			}
-			kept := map[string]fs.FileMode{}
+			stored := map[string]fs.FileMode{}
 			entries, err := os.ReadDir(filepath.Join(p.Dir, "acme"))
 			testkit.Check(t, err)
 			for _, entry := range entries {
 				info, err := entry.Info()
 				testkit.Check(t, err)
-				kept[entry.Name()] = info.Mode()
+				stored[entry.Name()] = info.Mode()
 			}
-			if diff := cmp.Diff(map[string]fs.FileMode{"acme_account+key": 0o600, "auth.test": 0o600, "radio.example": 0o600}, kept); diff != "" {
-				t.Errorf("in acme (-want +got):\n%s", diff)
+			if diff := cmp.Diff(map[string]fs.FileMode{"acme_account+key": 0o600, "auth.test": 0o600, "radio.example": 0o600}, stored); diff != "" {
+				t.Errorf("files and modes in acme (-want +got):\n%s", diff)
 			}
 			if info, err := os.Stat(filepath.Join(p.Dir, "acme")); err != nil || info.Mode().Perm() != 0o700 {
-				t.Errorf("acme: %v, %v", info.Mode(), err)
+				t.Errorf("the directory acme has mode %v (error %v), want 700", info.Mode(), err)
 			}
 			server.Kill()
 			if out := server.Output(); !strings.Contains(out, "terms of service are accepted") {
-				t.Errorf("the log doesn't name the terms:\n%s", out)
+				t.Errorf("the log doesn't mention the terms of service:\n%s", out)
 			}
-			// After a restart they are there, without the CA.
+			// After a restart the server uses the stored certificates without the CA.
 			ca.cmd.Process.Kill()
 			server = p.Background("serve")
 			for host, want := range first {

@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts: what leads from http to https leads
-// to the hosts that are configured, shows nothing and sets no cookie.
+// The listener that redirects http to https redirects only to configured hosts, serves no
+// page and sets no cookie (attack 99).
 func TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts(t *testing.T) {
 	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		for _, test := range []struct {
@@ -47,9 +47,9 @@ func TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts(t *testing.T) {
 			{"OPTIONS * HTTP/1.1\nHost: auth.test", 200, ""},
 			{"POST /login HTTP/1.1\nHost: auth.test\nContent-Length: 0", 405, ""},
 			{"TRACE / HTTP/1.1\nHost: auth.test", 405, ""},
-			// Nobody asked a CA for anything.
+			// No ACME challenge is pending.
 			{"GET /.well-known/acme-challenge/acme_account%2Bkey HTTP/1.1\nHost: auth.test", 308, secureAt + "/.well-known/acme-challenge/acme_account%2Bkey"},
-			// What the portal and the panels answer is not here.
+			// The listener has none of the portal's paths.
 			{"GET /healthz HTTP/1.1\nHost: auth.test", 308, secureAt + "/healthz"},
 			{"GET /verify/nginx HTTP/1.1\nHost: other.test", 421, ""},
 		} {
@@ -61,7 +61,7 @@ func TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts(t *testing.T) {
 				t.Errorf("%q: %d %s, want %d %s", test.lines, resp.StatusCode, location, test.status, test.want)
 			}
 			if set := resp.Header["Set-Cookie"]; set != nil {
-				t.Errorf("%q sets %q", test.lines, set)
+				t.Errorf("%q: the answer sets the cookies %q", test.lines, set)
 			}
 		}
 		conn, err := net.Dial("tcp", s.Config.RedirectListen)
@@ -69,7 +69,7 @@ func TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts(t *testing.T) {
 		defer conn.Close()
 		long := "GET / HTTP/1.1\r\nHost: auth.test\r\nX-Long: " + strings.Repeat("x", 64<<10)
 		if resp := sendLines(t, conn, bufio.NewReader(conn), long); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("64 KiB of headers: %s", resp.Status)
+			t.Errorf("a request with 64 KiB of headers: %s, want 431", resp.Status)
 		}
 	})
 }

@@ -22,15 +22,15 @@ const (
 	secureVideo = "https://video.test"
 )
 
-// tlsPortal is a portal that ends TLS itself, with two panels behind its gateway.
+// tlsPortal is a portal that terminates TLS itself, with two panels behind its gateway.
 type tlsPortal struct {
 	*portal.Portal
 	ca   *testkit.CA
-	dir  string // of the pairs: own, for the portal and video, and radio
-	file string // configuration
+	dir  string // holds certificates and keys: own for the portal and video, and radio
+	file string // the configuration file
 }
 
-// withTLSPortal runs a test on a tlsPortal portal of each engine.
+// withTLSPortal runs a test on a tlsPortal with each database engine.
 func withTLSPortal(t *testing.T, test func(t *testing.T, s *tlsPortal)) {
 	t.Helper()
 	t.Parallel()
@@ -44,14 +44,15 @@ func withTLSPortal(t *testing.T, test func(t *testing.T, s *tlsPortal)) {
 			s.Portal = portal.Start(t, engine, "SALLYPORT_CONFIG="+s.file,
 				"SALLYPORT_METRICS_LISTEN="+freeSecondAddress(t), "SALLYPORT_REDIRECT_LISTEN="+freeSecondAddress(t))
 			s.Roots = s.ca.Roots
-			if a := s.Browser(t).Get("/healthz"); a.Status != http.StatusOK { // the others listen by then
-				t.Fatalf("healthz: %d", a.Status)
+			if a := s.Browser(t).Get("/healthz"); a.Status != http.StatusOK { // then the other listeners are open too
+				t.Fatalf("/healthz: status %d, want 200", a.Status)
 			}
 			test(t, s)
 		})
 	}
 }
 
+// declare returns the configuration with the panels' upstreams.
 func (s *tlsPortal) declare(one, two string) string {
 	return fmt.Sprintf(`public_url: %[1]s
 tls:
@@ -64,8 +65,8 @@ panels:
 `, secureAt, s.dir, secureRadio, one, secureVideo, two)
 }
 
-// dial begins a connection on which the client names a host; protocols may be
-// none.
+// dial opens a TLS connection with host as the server name. protocols are those that the
+// client offers by ALPN.
 func (s *tlsPortal) dial(t *testing.T, host string, protocols ...string) (*tls.Conn, error) {
 	t.Helper()
 	conn := tls.Client(portal.Dial(t, s.Portal), &tls.Config{
@@ -74,7 +75,7 @@ func (s *tlsPortal) dial(t *testing.T, host string, protocols ...string) (*tls.C
 	return conn, conn.Handshake()
 }
 
-// sendLines writes a request as it stands and returns the answer.
+// sendLines sends the lines of a request unchanged and returns the answer.
 func sendLines(t *testing.T, conn net.Conn, reader *bufio.Reader, lines ...string) *http.Response {
 	t.Helper()
 	_, err := fmt.Fprint(conn, strings.Join(lines, "\r\n")+"\r\n\r\n")
@@ -84,8 +85,8 @@ func sendLines(t *testing.T, conn net.Conn, reader *bufio.Reader, lines ...strin
 	return resp
 }
 
-// TestOwnTLSServesASignInFromPasswordToPanel walks a whole sign-in with a code
-// through our own TLS: no proxy is named, and no forwarded header is believed.
+// The test signs in with password and code at a server that terminates TLS itself. It has
+// no trusted proxies, so forwarded headers have no effect.
 func TestOwnTLSServesASignInFromPasswordToPanel(t *testing.T) {
 	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		_, phone := portal.WithTwoFactor(t, s.Portal, "ada")
@@ -94,10 +95,10 @@ func TestOwnTLSServesASignInFromPasswordToPanel(t *testing.T) {
 		b.Header.Set("X-Forwarded-Proto", "http")
 		a := panels.Navigate(b, secureVideo+"/page?x=1")
 		if a.Status != http.StatusOK || !strings.Contains(a.Body, `name="return"`) {
-			t.Fatalf("the panel leads to %s\n%s", portal.Summary(a), a.Body)
+			t.Fatalf("the panel leads to %s, want the sign-in\n%s", portal.Summary(a), a.Body)
 		}
 		if got := a.Header.Get("Strict-Transport-Security"); got != "max-age=31536000" {
-			t.Errorf("HSTS of the portal: %q", got)
+			t.Errorf("the sign-in page has Strict-Transport-Security %q, want max-age=31536000", got)
 		}
 		b.Post("/login", "username", "ada", "password", portal.Password, "return", portal.FieldOf(a.Body, "return"))
 		b.Follow()
@@ -107,7 +108,7 @@ func TestOwnTLSServesASignInFromPasswordToPanel(t *testing.T) {
 			a = b.Get(a.Location)
 			own = append(own, a.Header.Values("Set-Cookie")...)
 			if a.Header.Get("Strict-Transport-Security") == "" {
-				t.Errorf("no HSTS on the way to %s", a.Location)
+				t.Errorf("the redirect to %s has no Strict-Transport-Security", a.Location)
 			}
 		}
 		found := map[string]bool{}
@@ -115,11 +116,11 @@ func TestOwnTLSServesASignInFromPasswordToPanel(t *testing.T) {
 			name, _, _ := strings.Cut(set, "=")
 			found[name] = true
 			if !strings.HasPrefix(name, "__Host-sallyport") || !strings.Contains(set, "; Secure") || !strings.Contains(set, "; HttpOnly") {
-				t.Errorf("cookie %s", set)
+				t.Errorf("the cookie %s lacks the prefix __Host-, Secure or HttpOnly", set)
 			}
 		}
 		if !found["__Host-sallyport"] || !found["__Host-sallyport-visit"] {
-			t.Errorf("cookies %v", found)
+			t.Errorf("the sign-in set the cookies %v, want those of session and visit", found)
 		}
 		seen := panels.Received(t, b.Follow())
 		for name, want := range map[string]string{"Remote-User": "ada", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "video.test"} {
@@ -128,16 +129,15 @@ func TestOwnTLSServesASignInFromPasswordToPanel(t *testing.T) {
 			}
 		}
 		if seen.URI != "/page?x=1" {
-			t.Errorf("it leads to %s", seen.URI)
+			t.Errorf("the sign-in leads to %s, want /page?x=1", seen.URI)
 		}
 		if body := b.Get("/settings/sessions").Body; !strings.Contains(body, "127.0.0.1") || strings.Contains(body, "203.0.113.9") {
-			t.Error("the session's address isn't the connection's")
+			t.Error("the session's address isn't that of the connection")
 		}
 	})
 }
 
-// TestOwnTLSServesHTTP2AndWebSockets and lets WebSockets through beside it, over HTTP/1.1,
-// as browsers do.
+// Browsers use HTTP/2 for requests and HTTP/1.1 for WebSockets.
 func TestOwnTLSServesHTTP2AndWebSockets(t *testing.T) {
 	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		s.AddAccount(t, "bob")
@@ -162,7 +162,7 @@ func TestOwnTLSServesHTTP2AndWebSockets(t *testing.T) {
 		}
 		for _, url := range []string{secureRadio + "/x", secureAt + "/login", secureAt + "/healthz", secureAt + "/readyz"} {
 			if resp := ask(http.MethodGet, url); resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
-				t.Errorf("%s: %s %s", url, resp.Proto, resp.Status)
+				t.Errorf("%s: %s %s, want HTTP/2 and 200", url, resp.Proto, resp.Status)
 			}
 		}
 		events := ask(http.MethodGet, secureRadio+"/events")
@@ -174,59 +174,59 @@ func TestOwnTLSServesHTTP2AndWebSockets(t *testing.T) {
 		testkit.Check(t, err)
 		reader := bufio.NewReader(conn)
 		if resp := sendLines(t, conn, reader, "GET /echo HTTP/1.1", "Host: radio.example", "Connection: Upgrade", "Upgrade: websocket", "Cookie: "+cookie); resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("upgrade: %s", resp.Status)
+			t.Fatalf("upgrade to WebSocket: %s, want 101", resp.Status)
 		}
 		fmt.Fprint(conn, "hello\n")
 		if line, err := reader.ReadString('\n'); line != "hello\n" || err != nil {
-			t.Fatalf("echo: %q, %v", line, err)
+			t.Fatalf("the WebSocket echoes %q (error %v), want hello", line, err)
 		}
 		b.Post(secureRadio + "/.sallyport/logout")
 		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
-			t.Errorf("the WebSocket outlives its session: %v", err)
+			t.Errorf("the WebSocket is still open after the sign-out: %v", err)
 		}
 		if _, err := io.Copy(io.Discard, events.Body); err == nil || testkit.IsTimeout(err) {
-			t.Errorf("the events outlive their session: %v", err)
+			t.Errorf("the server-sent events don't end at the sign-out: %v", err)
 		}
 	})
 }
 
-// TestOwnTLSServesOnlyConfiguredHosts: a host that isn't ours gets an
-// alert, and each of ours its own certificate.
+// A handshake for a configured host gets that host's certificate, and one for any other
+// host gets an alert.
 func TestOwnTLSServesOnlyConfiguredHosts(t *testing.T) {
 	withTLSPortal(t, func(t *testing.T, s *tlsPortal) {
 		for host, want := range map[string]string{"auth.test": "auth.test", "AUTH.test": "auth.test", "video.test": "auth.test", "radio.example": "radio.example"} {
 			conn, err := s.dial(t, host)
 			if err != nil {
-				t.Errorf("%s: %v", host, err)
+				t.Errorf("a handshake for %s: %v", host, err)
 				continue
 			}
 			state := conn.ConnectionState()
 			if got := state.PeerCertificates[0].Subject.CommonName; got != want || state.Version != tls.VersionTLS13 {
-				t.Errorf("%s: certificate of %s, version %x", host, got, state.Version)
+				t.Errorf("a handshake for %s: certificate of %s and version %x, want %s and TLS 1.3", host, got, state.Version, want)
 			}
 		}
 		for _, host := range []string{"other.test", "example", "radio.example.evil.test", "x.radio.example"} {
 			if _, err := s.dial(t, host); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
-				t.Errorf("%s: %v, want the alert for a name that isn't known", host, err)
+				t.Errorf("a handshake for %s: %v, want the alert for an unrecognized name", host, err)
 			}
 		}
-		// Whoever names no host, as a health check, gets the portal's.
+		// A client that sends no server name, as a health check does, gets the portal's certificate.
 		nameless := tls.Client(portal.Dial(t, s.Portal), &tls.Config{InsecureSkipVerify: true})
 		testkit.Check(t, nameless.Handshake())
 		if got := nameless.ConnectionState().PeerCertificates[0].Subject.CommonName; got != "auth.test" {
-			t.Errorf("without a name: certificate of %s", got)
+			t.Errorf("a handshake without a name: certificate of %s, want auth.test", got)
 		}
 		if resp := sendLines(t, nameless, bufio.NewReader(nameless), "GET /healthz HTTP/1.1", "Host: "+s.At); resp.StatusCode != http.StatusOK {
-			t.Errorf("healthz of a host without a name: %s", resp.Status)
+			t.Errorf("/healthz by address: %s, want 200", resp.Status)
 		}
 		old := tls.Client(portal.Dial(t, s.Portal), &tls.Config{ServerName: "auth.test", RootCAs: s.ca.Roots, Time: s.Clock.Now, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10})
 		if err := old.Handshake(); err == nil {
-			t.Error("TLS 1.1 is spoken")
+			t.Error("the server accepts TLS 1.1")
 		}
 		twelve := tls.Client(portal.Dial(t, s.Portal), &tls.Config{ServerName: "auth.test", RootCAs: s.ca.Roots, Time: s.Clock.Now, MaxVersion: tls.VersionTLS12})
 		testkit.Check(t, twelve.Handshake())
 
-		// The name in TLS opens no other host.
+		// The Host header selects the host, whatever the TLS server name is.
 		for _, test := range []struct {
 			lines []string
 			want  int
@@ -241,18 +241,18 @@ func TestOwnTLSServesOnlyConfiguredHosts(t *testing.T) {
 			conn, err := s.dial(t, "auth.test")
 			testkit.Check(t, err)
 			if resp := sendLines(t, conn, bufio.NewReader(conn), test.lines...); resp.StatusCode != test.want {
-				t.Errorf("%q: %s, want %d", test.lines, resp.Status, test.want)
+				t.Errorf("%q over TLS for auth.test: %s, want %d", test.lines, resp.Status, test.want)
 			}
 		}
 		plain := portal.Dial(t, s.Portal)
 		if resp := sendLines(t, plain, bufio.NewReader(plain), "GET /login HTTP/1.1", "Host: auth.test"); resp.StatusCode != http.StatusBadRequest || len(resp.Cookies()) > 0 {
-			t.Errorf("plain http: %s", resp.Status)
+			t.Errorf("a plain http request: %s, want 400 without cookies", resp.Status)
 		}
 	})
 }
 
-// TestPlainRequestsAreRefusedWhereAProxyTerminatesTLS: the refusal is lifted
-// by nothing but TLS that ends here.
+// Without its own TLS and trusted proxies the server refuses plain requests, whatever their
+// forwarded headers are.
 func TestPlainRequestsAreRefusedWhereAProxyTerminatesTLS(t *testing.T) {
 	t.Parallel()
 	file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\npanels:\n  - {url: %s, upstream: '%s'}\n", secureAt, secureRadio, panels.StartPanel(t, "radio").URL))
@@ -263,13 +263,13 @@ func TestPlainRequestsAreRefusedWhereAProxyTerminatesTLS(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		testkit.Check(t, err)
 		if resp.StatusCode != http.StatusForbidden || !strings.Contains(string(body), "trusted_proxies: [127.0.0.1/32]") {
-			t.Errorf("%s: %s\n%s", host, resp.Status, body)
+			t.Errorf("a plain request to %s: %s, want 403 that shows the line trusted_proxies\n%s", host, resp.Status, body)
 		}
 	}
 }
 
-// freeSecondAddress returns an address that no portal of a test listens at: they are
-// at 127.0.0.1.
+// freeSecondAddress returns a free address at 127.0.0.2. The tests' portals listen at
+// 127.0.0.1.
 func freeSecondAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
@@ -278,7 +278,8 @@ func freeSecondAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// environ is what the portal was started with besides the file.
+// environ returns the environment variables with which the portal was started, without the
+// configuration file.
 func (s *tlsPortal) environ() []string {
 	environ := []string{"SALLYPORT_LISTEN=" + s.Config.Listen, "SALLYPORT_DATA_DIR=" + s.Dir, "SALLYPORT_METRICS_LISTEN=" + s.Config.MetricsListen, "SALLYPORT_REDIRECT_LISTEN=" + s.Config.RedirectListen}
 	if url := s.Config.Database.Reveal(); url != "" {
