@@ -40,7 +40,7 @@ const (
 
 // ordeal is nodes and their database, under faults.
 type ordeal struct {
-	*sallyport.Lane
+	*sallyport.Workload
 	nodes            []*harmed
 	primary, standby *testkit.Postgres
 	faults           int     // so far
@@ -63,7 +63,7 @@ func startOrdeal(t *testing.T, owners int, seed uint64) *ordeal {
 	s := &ordeal{primary: testkit.NewPostgres(t)}
 	config := panels.WriteConfig(t, "panels:\n  - url: "+panels.Radio+"\n    upstream: "+panels.StartPanel(t, "radio").URL+"\n")
 	shared := []string{"SALLYPORT_PUBLIC_URL=" + panels.PortalAt, "SALLYPORT_CONFIG=" + config}
-	s.Lane = &sallyport.Lane{Program: &sallyport.Program{T: t, Path: path, Dir: t.TempDir(), Base: panels.PortalAt}, Rng: rand.New(rand.NewPCG(seed, 0))}
+	s.Workload = &sallyport.Workload{Program: &sallyport.Program{T: t, Path: path, Dir: t.TempDir(), Base: panels.PortalAt}, Rng: rand.New(rand.NewPCG(seed, 0))}
 	s.Through = func() http.RoundTripper { return balancer{s} }
 	database := "SALLYPORT_DATABASE=" + s.primary.URL("postgres")
 	t.Run("owners", func(t *testing.T) { s.AddOwners(t, owners, append(shared, database)...) })
@@ -404,9 +404,9 @@ func (s *ordeal) budgetsHold(owners []*sallyport.Owner) {
 	s.T.Helper()
 	for _, o := range owners {
 		f, h := s.nextFault(), newHistory()
-		wrong := sallyport.OtherThan(o.Secret)
+		wrong := sallyport.WrongCode(o.Secret)
 		var all []func()
-		for i := range sallyport.AtOnce {
+		for i := range sallyport.ConcurrentAttempts {
 			tab := s.waiting(s.nodes[i%len(s.nodes)], o)
 			all = append(all, func() { h.did(o.Name, aWrongOne, func() string { return tryAt(tab, wrong) }) })
 		}
@@ -526,7 +526,7 @@ func (s *ordeal) liveOn(o *sallyport.Owner, h *history) {
 	}
 	for _, c := range all {
 		for said := unknown; (said == unknown || said == accepted) && len(o.Unsure) < unansweredAtMost; {
-			v, err := s.Pending(o)
+			v, err := s.EnterPassword(o)
 			if err != nil {
 				s.excuse(err)
 				time.Sleep(askEvery)
@@ -567,8 +567,8 @@ func (s *ordeal) visitOnce(name string, h *history) {
 // excuse fails the test where an error isn't that of a node or database in trouble,
 // or of an account whose tries count as wrong, since it had no answer.
 func (s *ordeal) excuse(err error) {
-	answered, ok := err.(*sallyport.Unexpected)
-	if !sallyport.Died(err) && !(ok && (answered.Answer.Status >= http.StatusInternalServerError || answered.Answer.Status == http.StatusTooManyRequests)) {
+	answered, ok := err.(*sallyport.UnexpectedAnswer)
+	if !sallyport.ProgramDied(err) && !(ok && (answered.Answer.Status >= http.StatusInternalServerError || answered.Answer.Status == http.StatusTooManyRequests)) {
 		s.T.Errorf("soak: %v", err)
 	}
 }

@@ -38,7 +38,7 @@ func enterPanel(v *sallyport.Visitor, name string) error {
 		a, err = v.Walk(a.Location)
 	}
 	if err == nil && a.Status != http.StatusOK {
-		err = &sallyport.Unexpected{Path: thePage, Answer: a}
+		err = &sallyport.UnexpectedAnswer{Path: thePage, Answer: a}
 	}
 	return err
 }

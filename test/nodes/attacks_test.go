@@ -18,7 +18,7 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 	c := startCluster(t, 2*rounds+4)
 	p := c.portalAt(t, c.Base)
 	pending := func(o *sallyport.Owner) []*portal.Browser {
-		tabs := make([]*portal.Browser, sallyport.AtOnce)
+		tabs := make([]*portal.Browser, sallyport.ConcurrentAttempts)
 		for i := range tabs {
 			tabs[i] = p.Browser(t)
 			tabs[i].Header.Set("X-Forwarded-For", portal.NetworkAddress(i))
@@ -39,12 +39,12 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 				path, field, code = "/login/backup-code", "backup_code", o.Unused[0]
 			}
 			before := portal.CountRows(t, p, portal.SessionsOfQuery, o.Name)
-			got := testkit.Race(sallyport.AtOnce, func(i int) string { return portal.TryCode(tabs[i], path, field, code) })
+			got := testkit.Race(sallyport.ConcurrentAttempts, func(i int) string { return portal.TryCode(tabs[i], path, field, code) })
 			for _, b := range tabs {
 				nodes[b.Last.Header.Get(nodeHeader)] = true
 			}
 			if got[portal.OutcomePassed] != 1 || portal.CountRows(t, p, portal.SessionsOfQuery, o.Name) != before+1 {
-				t.Errorf("the same code from %d browsers at once to %s: %v, want one session", sallyport.AtOnce, path, got)
+				t.Errorf("the same code from %d browsers at once to %s: %v, want one session", sallyport.ConcurrentAttempts, path, got)
 			}
 		}
 		if len(nodes) != len(c.nodes) {
@@ -53,10 +53,10 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 	})
 	t.Run("one budget", func(t *testing.T) {
 		o := c.Owners[2*rounds]
-		tabs, wrong := pending(o), sallyport.OtherThan(o.Secret)
-		got := testkit.Race(sallyport.AtOnce, func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
+		tabs, wrong := pending(o), sallyport.WrongCode(o.Secret)
+		got := testkit.Race(sallyport.ConcurrentAttempts, func(i int) string { return portal.TryCode(tabs[i], "/login/code", "code", wrong) })
 		if n := portal.UnitsUsed(t, p, o.Name, "code"); n != 5 || got[portal.OutcomeWrong] > 5 || got[portal.OutcomePassed] > 0 {
-			t.Errorf("%d wrong codes at once: %v, and %d units in the ledger; want 5 compared", sallyport.AtOnce, got, n)
+			t.Errorf("%d wrong codes at once: %v, and %d units in the ledger; want 5 compared", sallyport.ConcurrentAttempts, got, n)
 		}
 		for range c.nodes {
 			b := p.Browser(t)

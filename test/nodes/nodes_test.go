@@ -38,9 +38,9 @@ const (
 
 // cluster is three nodes behind an HAProxy that sends each request to the next node.
 type cluster struct {
-	*sallyport.Lane // the clients, which connect to HAProxy
-	nodes           []*sallyport.Node
-	database        string
+	*sallyport.Workload // the clients, which connect to HAProxy
+	nodes               []*sallyport.Node
+	database            string
 }
 
 // startCluster starts the nodes on a database with this number of owners, and with a panel that
@@ -62,7 +62,7 @@ func startCluster(t *testing.T, owners int) *cluster {
 	c.database = testkit.DatabaseURL(t, "postgres")
 	config := panels.WriteConfig(t, "panels:\n  - url: "+panels.Radio+"\n    upstream: "+panels.StartPanel(t, "radio").URL+"\n")
 	settings := []string{"SALLYPORT_DATABASE=" + c.database, "SALLYPORT_PUBLIC_URL=http://" + at, "SALLYPORT_CONFIG=" + config, clusterDrain}
-	c.Lane = &sallyport.Lane{Program: &sallyport.Program{T: t, Path: path, Dir: c.nodes[0].Dir, Base: "http://" + at}, Rng: rand.New(rand.NewPCG(1, 2)), Exact: true}
+	c.Workload = &sallyport.Workload{Program: &sallyport.Program{T: t, Path: path, Dir: c.nodes[0].Dir, Base: "http://" + at}, Rng: rand.New(rand.NewPCG(1, 2)), Exact: true}
 	c.AddOwners(t, owners, settings...)
 	c.copyRing()
 	for _, one := range c.nodes {
@@ -190,9 +190,9 @@ func TestAttack117RotationOnThreeNodes(t *testing.T) {
 func (c *cluster) useWhile(change func()) {
 	c.T.Helper()
 	var clients sync.WaitGroup
-	for range sallyport.ClientsPerLane {
+	for range sallyport.ClientsPerWorkload {
 		clients.Go(func() {
-			if err := c.Use(); err != nil {
+			if err := c.RunClient(); err != nil {
 				c.T.Errorf("a client got an unexpected answer: %v", err)
 			}
 		})

@@ -151,7 +151,7 @@ func TestReloadEndsStreamsThatItForbids(t *testing.T) {
 			p.AddAccount(t, "bob")
 			b := p.Browser(t)
 			panels.Navigate(b, panels.Radio+"/")
-			panels.SignInHere(t, b, "bob")
+			panels.SignInAtPage(t, b, "bob")
 			stream := openWebSocket(t, p, b, "/echo")
 			testkit.WriteFile(t, file, after)
 			if err := p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})); err != nil {

@@ -145,7 +145,7 @@ func TestPassesInEveryDialect(t *testing.T) {
 				"basic":                       {panels.AsBasic(token), "", "Sallyport-Pass,Authorization"},
 				"header and a foreign bearer": {withHeader(panels.AsHeader(token), "Authorization", "Bearer eyJ"), "Bearer eyJ", "Sallyport-Pass"},
 			} {
-				a := panels.Ask(b, proxy, "/rack/7?a=b", test.header)
+				a := panels.SendVerify(b, proxy, "/rack/7?a=b", test.header)
 				if proxy == "nginx/refused" {
 					if a.Status != http.StatusForbidden || a.Header.Get("Remote-User") != "" || !strings.Contains(a.Body, "video.test refused your request") {
 						t.Errorf("%s, pass as %s: %s, want 403 with the page for a panel's refusal", proxy, name, portal.Summary(a))
@@ -161,9 +161,9 @@ func TestPassesInEveryDialect(t *testing.T) {
 				}
 			}
 			for name, a := range map[string]portal.Answer{
-				"another path":      panels.Ask(b, proxy, "/rack", panels.AsHeader(token)),
-				"a method override": panels.Ask(b, proxy, "/rack/7", withHeader(panels.AsHeader(token), "X-Http-Method", "DELETE")),
-				"an unknown pass":   panels.Ask(b, proxy, "/rack/7", panels.AsHeader("spp_x")),
+				"another path":      panels.SendVerify(b, proxy, "/rack", panels.AsHeader(token)),
+				"a method override": panels.SendVerify(b, proxy, "/rack/7", withHeader(panels.AsHeader(token), "X-Http-Method", "DELETE")),
+				"an unknown pass":   panels.SendVerify(b, proxy, "/rack/7", panels.AsHeader("spp_x")),
 			} {
 				if proxy != "nginx" {
 					passRefusal(t, proxy+", "+name, a)
@@ -182,7 +182,7 @@ func TestPassesInEveryDialect(t *testing.T) {
 				if proxy == "nginx/refused" {
 					admitted = http.StatusForbidden // the panel itself refused
 				}
-				if a := panels.Ask(b, proxy, "/rack/7", withHeader(panels.AsHeader(token), header, from)); (a.Status == admitted) != want {
+				if a := panels.SendVerify(b, proxy, "/rack/7", withHeader(panels.AsHeader(token), header, from)); (a.Status == admitted) != want {
 					t.Errorf("%s, a pass from %q: %s, want it admitted: %v", proxy, from, portal.Summary(a), want)
 				}
 			}
@@ -190,7 +190,7 @@ func TestPassesInEveryDialect(t *testing.T) {
 		whole := panels.OperatorsPass(t, p, p.AddAccount(t, "bob"), panels.Video, "/", "", "")
 		for _, proxy := range verifyDialects {
 			for _, target := range []string{"/.sallyport/x", "/.Sallyport/", "/%2esallyport/x"} {
-				if a := panels.Ask(b, proxy, target, panels.AsHeader(whole)); a.Status != http.StatusForbidden {
+				if a := panels.SendVerify(b, proxy, target, panels.AsHeader(whole)); a.Status != http.StatusForbidden {
 					t.Errorf("%s, a pass at %s: %s, want 403", proxy, target, portal.Summary(a))
 				}
 			}

@@ -109,7 +109,7 @@ func TestRefusalOfAnAmbiguousPathNamesThePath(t *testing.T) {
 	p.AddAccount(t, "ada")
 	ada := panels.Visit(t, p, "ada", panels.Radio+"/")
 	for path, want := range map[string]int{"/a//b": http.StatusBadGateway, "/a/b": http.StatusBadGateway, "/api/queues/%2F/jobs": 403, "/a;v=1/b": 403, "/a%252Fb": 403, "/ops/x": 403, "//ops/x": 403} {
-		a := ada.Do("GET", panels.Radio+path, nil, panels.AsPerson())
+		a := ada.Do("GET", panels.Radio+path, nil, panels.NavigationHeaders())
 		if a.Status != want {
 			t.Errorf("GET %s: %s, want %d", path, portal.Summary(a), want)
 		}

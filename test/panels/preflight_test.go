@@ -96,7 +96,7 @@ func TestAttack94PreflightsInEveryDialect(t *testing.T) {
 	withVideoBehindProxy(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
 		stranger := p.Browser(t)
 		askVerify := func(method, proxy, target string, h http.Header) portal.Answer {
-			address, header := panels.Asked(proxy, target)
+			address, header := panels.VerifyRequest(proxy, target)
 			for name := range header {
 				if strings.HasSuffix(name, "-Method") {
 					header.Set(name, method)

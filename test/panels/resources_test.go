@@ -38,7 +38,7 @@ func TestRulesApplyToASecondResource(t *testing.T) {
 	}
 	for _, proxy := range []string{"nginx", "caddy", "haproxy", "traefik"} {
 		clients[proxy] = func(b *portal.Browser, method, path string, h http.Header) portal.Answer {
-			address, question := panels.Asked(proxy, path)
+			address, question := panels.VerifyRequest(proxy, path)
 			for name, values := range h {
 				question[name] = []string{strings.ReplaceAll(values[0], panels.Radio, panels.Video)}
 			}
@@ -90,7 +90,7 @@ func TestRulesApplyToASecondResource(t *testing.T) {
 			t.Errorf("the refusal of %s says %s, want that it names a second path", destination, a.Body)
 		}
 	}
-	if a := b.Do("BIND", panels.Radio+"/files/", nil, panels.AsPerson()); !strings.Contains(portal.VisibleText(a.Body), "names a second address") {
+	if a := b.Do("BIND", panels.Radio+"/files/", nil, panels.NavigationHeaders()); !strings.Contains(portal.VisibleText(a.Body), "names a second address") {
 		t.Errorf("the refusal of BIND says %s, want that it names a second address", portal.VisibleText(a.Body))
 	}
 }

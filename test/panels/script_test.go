@@ -71,7 +71,7 @@ func TestSessionCheckAnswersForTheGivenPath(t *testing.T) {
 			t.Fatalf("the check without a visit: %d %s, want 401 with the sign-in", status, start)
 		}
 		panels.Navigate(b, start)
-		panels.SignInHere(t, b, "bob")
+		panels.SignInAtPage(t, b, "bob")
 		if a := b.Last; a.Status != http.StatusOK || !strings.Contains(a.Body, "close this tab") || !strings.Contains(a.Body, "/.sallyport/session.js") {
 			t.Fatalf("the sign-in ends with status %d, want the page that says to close the tab\n%s", a.Status, a.Body)
 		}

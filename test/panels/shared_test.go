@@ -59,7 +59,7 @@ func TestPortalSharesAHostWithItsPanel(t *testing.T) {
 		if page.Status != http.StatusOK || !strings.Contains(page.Body, `action="/.sallyport/login"`) {
 			t.Fatalf("the panel leads to %s, want the sign-in below /.sallyport\n%s", portal.Summary(page), page.Body)
 		}
-		panels.SignInHere(t, b, "ada")
+		panels.SignInAtPage(t, b, "ada")
 		s := panels.Received(t, b.Last)
 		if s.URI != "/rack?a=1" || s.Header.Get("Remote-User") != "ada" || s.Header.Get("Cookie") != "" {
 			t.Errorf("the panel got %+v", s)
@@ -102,7 +102,7 @@ func TestSharedHostLeadsThroughTheWizard(t *testing.T) {
 		p.AddAccount(t, "ada")
 		b := htmlBrowser(t, p)
 		panels.Navigate(b, sharedHost+"/rack?a=1")
-		panels.SignInHere(t, b, "ada")
+		panels.SignInAtPage(t, b, "ada")
 		if !strings.Contains(b.Last.Body, "Enable two-factor authentication") {
 			t.Fatalf("the sign-in leads to %s, want the wizard\n%s", portal.Summary(b.Last), b.Last.Body)
 		}

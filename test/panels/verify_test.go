@@ -48,8 +48,8 @@ func TestVerifyAdmitsVisitsAndRedirectsStrangers(t *testing.T) {
 		stranger := p.Browser(t)
 		page := http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
 		for _, proxy := range verifyDialects {
-			a := panels.Ask(b, proxy, "/rack?a=b", nil)
-			open := panels.Ask(stranger, proxy, "/status/x", nil)
+			a := panels.SendVerify(b, proxy, "/rack?a=b", nil)
+			open := panels.SendVerify(stranger, proxy, "/status/x", nil)
 			if proxy == "nginx/refused" {
 				// The gate admits both requests, so the panel itself refused. The answer must
 				// not be 200, since nginx would show it in place of the panel's page.
@@ -67,10 +67,10 @@ func TestVerifyAdmitsVisitsAndRedirectsStrangers(t *testing.T) {
 					t.Errorf("%s, an open path: %d %v, want 200 with an empty Remote-User", proxy, open.Status, open.Header)
 				}
 			}
-			if a := panels.Ask(b, proxy, "/.sallyport/x", nil); a.Status != http.StatusForbidden {
+			if a := panels.SendVerify(b, proxy, "/.sallyport/x", nil); a.Status != http.StatusForbidden {
 				t.Errorf("%s, a path below /.sallyport: status %d, want 403", proxy, a.Status)
 			}
-			navigation, script := panels.Ask(stranger, proxy, "/rack?a=b", page), panels.Ask(stranger, proxy, "/rack?a=b", nil)
+			navigation, script := panels.SendVerify(stranger, proxy, "/rack?a=b", page), panels.SendVerify(stranger, proxy, "/rack?a=b", nil)
 			if proxy == "nginx" { // its auth_request accepts only yes and no
 				if navigation.Status != http.StatusUnauthorized || script.Status != http.StatusUnauthorized {
 					t.Errorf("nginx, a stranger's navigation and script: statuses %d and %d, want 401", navigation.Status, script.Status)
@@ -94,7 +94,7 @@ func TestR21VerifyReadsOneFamilyOfHeaders(t *testing.T) {
 	withVideoBehindProxy(t, "127.0.0.1", func(t *testing.T, p *portal.Portal) {
 		b := p.Browser(t)
 		for _, proxy := range verifyDialects {
-			_, header := panels.Asked(proxy, "/status/")
+			_, header := panels.VerifyRequest(proxy, "/status/")
 			read := []string{"X-Original-Method", "X-Original-Url", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Uri"}
 			if strings.HasPrefix(proxy, "nginx") {
 				read = append(read, "X-Real-Ip")
@@ -107,18 +107,18 @@ func TestR21VerifyReadsOneFamilyOfHeaders(t *testing.T) {
 				for _, more := range []http.Header{
 					{name: nil}, {name: {""}}, {name: {values[0], values[0]}}, {strings.ReplaceAll(name, "-", "_"): values}, {strings.ReplaceAll(name, "-", "."): values},
 				} {
-					if a := panels.Ask(b, proxy, "/status/", more); a.Status != http.StatusForbidden {
+					if a := panels.SendVerify(b, proxy, "/status/", more); a.Status != http.StatusForbidden {
 						t.Errorf("%s, a request with %v: status %d, want 403", proxy, more, a.Status)
 					}
 				}
 			}
 			for _, name := range []string{"Remote-User", "Remote_User", "remote.groups"} {
-				if a := panels.Ask(b, proxy, "/status/", http.Header{name: {"root"}}); a.Status != http.StatusForbidden {
+				if a := panels.SendVerify(b, proxy, "/status/", http.Header{name: {"root"}}); a.Status != http.StatusForbidden {
 					t.Errorf("%s, a request with %s: status %d, want 403", proxy, name, a.Status)
 				}
 			}
 			for _, target := range []string{"/status/../rack", "/status/..%2frack", "/status/%00", "//status/", "/status/%2e%2e/rack"} {
-				if a := panels.Ask(b, proxy, target, nil); a.Status == http.StatusOK {
+				if a := panels.SendVerify(b, proxy, target, nil); a.Status == http.StatusOK {
 					t.Errorf("%s: a stranger is admitted to %s", proxy, target)
 				}
 			}
@@ -128,12 +128,12 @@ func TestR21VerifyReadsOneFamilyOfHeaders(t *testing.T) {
 			if host == "video.test." {
 				want = http.StatusMisdirectedRequest // the panel's name with a dot, where cookies differ
 			}
-			if a := panels.Ask(b, "caddy", "/status/", http.Header{"X-Forwarded-Host": {host}}); a.Status != want {
+			if a := panels.SendVerify(b, "caddy", "/status/", http.Header{"X-Forwarded-Host": {host}}); a.Status != want {
 				t.Errorf("X-Forwarded-Host %q: status %d, want %d", host, a.Status, want)
 			}
 		}
 		for _, address := range []string{panels.PortalAt + "/verify/caddy", panels.PortalAt + "/verify/envoy/status/"} {
-			if _, header := panels.Asked("caddy", "/status/"); b.Do(http.MethodGet, address, nil, header).Status == http.StatusOK {
+			if _, header := panels.VerifyRequest("caddy", "/status/"); b.Do(http.MethodGet, address, nil, header).Status == http.StatusOK {
 				t.Errorf("%s is answered at the portal's own host", address)
 			}
 		}
@@ -148,7 +148,7 @@ func TestAttack89UntrustedCallersAreRefused(t *testing.T) {
 	withVideoBehindProxy(t, "192.0.2.1", func(t *testing.T, p *portal.Portal) {
 		b := p.Browser(t)
 		for _, proxy := range verifyDialects {
-			if a := panels.Ask(b, proxy, "/status/", http.Header{"X-Forwarded-For": {"192.0.2.1"}}); a.Status != http.StatusForbidden {
+			if a := panels.SendVerify(b, proxy, "/status/", http.Header{"X-Forwarded-For": {"192.0.2.1"}}); a.Status != http.StatusForbidden {
 				t.Errorf("%s: status %d, want 403", proxy, a.Status)
 			}
 		}

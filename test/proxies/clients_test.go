@@ -78,7 +78,7 @@ func startDAVPanel(t *testing.T) *davPanel {
 	run(t, "git", "-C", git, "update-ref", "refs/heads/main", strings.TrimSpace(commit))
 	run(t, "git", "-C", git, "update-server-info")
 	at := testkit.FreeAddress(t)
-	proxies.StartBeside(t, at, exec.Command("rclone", "serve", "webdav", folder, "--addr", at, "--config", filepath.Join(t.TempDir(), "rclone.conf")))
+	proxies.StartServer(t, at, exec.Command("rclone", "serve", "webdav", folder, "--addr", at, "--config", filepath.Join(t.TempDir(), "rclone.conf")))
 	panel := &davPanel{}
 	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: at})
 	panel.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

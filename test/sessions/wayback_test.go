@@ -29,7 +29,7 @@ func TestLongAddressesComeBack(t *testing.T) {
 		}
 		b := p.Browser(t)
 		long := panels.Radio + "/deep/explore?left=" + strings.Repeat("x", 7480)
-		page := b.Do("GET", long, nil, panels.AsPerson())
+		page := b.Do("GET", long, nil, panels.NavigationHeaders())
 		links := keepLink.FindStringSubmatch(page.Body)
 		if page.Status != http.StatusUnauthorized || page.Header.Get("WWW-Authenticate") == "" || links == nil || !strings.Contains(portal.VisibleText(page.Body), "/deep/explore opens instead") {
 			t.Fatalf("request for a URL of 7,500 bytes: %s, want 401 and a page that says what opens instead:\n%s", portal.Summary(page), page.Body)
@@ -73,7 +73,7 @@ func TestTwoTabsWithLongAddresses(t *testing.T) {
 			t.Errorf("the sign-in in tab %d ends at %.40s…, want the URL of that tab", i, s.URI)
 		}
 	}
-	if a := p.Browser(t).Do("GET", panels.Radio+"/far/away?q="+strings.Repeat("x", 9000), nil, panels.AsPerson()); a.Status != http.StatusUnauthorized || !strings.Contains(portal.VisibleText(a.Body), "/far/away opens instead") {
+	if a := p.Browser(t).Do("GET", panels.Radio+"/far/away?q="+strings.Repeat("x", 9000), nil, panels.NavigationHeaders()); a.Status != http.StatusUnauthorized || !strings.Contains(portal.VisibleText(a.Body), "/far/away opens instead") {
 		t.Errorf("request for a URL of 9,000 bytes: %s, want 401 and a page that says what opens instead", portal.Summary(a))
 	}
 }

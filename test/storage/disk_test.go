@@ -275,7 +275,7 @@ func TestAnOpenVisitContinuesOnAFullOrReadOnlyDisk(t *testing.T) {
 			fail(under)
 			p.Clock.Move(2 * time.Minute) // cached sessions expire and are read again
 			panels.Received(t, b.Get(panels.Radio+"/"))
-			if a := panels.Ask(b, "caddy", "/", nil); a.Status != http.StatusOK {
+			if a := panels.SendVerify(b, "caddy", "/", nil); a.Status != http.StatusOK {
 				t.Errorf("forward-auth on the failing disk: %s, want 200", portal.Summary(a))
 			}
 			if a := b.Post("/logout"); a.Status != http.StatusServiceUnavailable {
@@ -285,7 +285,7 @@ func TestAnOpenVisitContinuesOnAFullOrReadOnlyDisk(t *testing.T) {
 				t.Errorf("sign-in on the failing disk: %s, want 503", portal.Summary(a))
 			}
 			p.Clock.Move(13 * time.Hour) // the visit ends as idle
-			if a, other := b.Get(panels.Radio+"/"), panels.Ask(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
+			if a, other := b.Get(panels.Radio+"/"), panels.SendVerify(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
 				t.Error("after 13 idle hours on the failing disk, the visit is still open")
 			}
 			under.Mend()

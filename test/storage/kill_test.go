@@ -44,9 +44,9 @@ func TestAttack136Kills(t *testing.T) {
 	defer running.Wait()
 	run := func(i int) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			l := &sallyport.Lane{Program: &sallyport.Program{T: t, Path: path, Dir: t.TempDir()}, Rng: rand.New(rand.NewPCG(seed, uint64(i)))}
+			l := &sallyport.Workload{Program: &sallyport.Program{T: t, Path: path, Dir: t.TempDir()}, Rng: rand.New(rand.NewPCG(seed, uint64(i)))}
 			mine := (rounds + killLanes - 1 - i) / killLanes
-			t.Run("owners", func(t *testing.T) { l.AddOwners(t, mine*sallyport.ClientsPerLane*ownersPerClient) })
+			t.Run("owners", func(t *testing.T) { l.AddOwners(t, mine*sallyport.ClientsPerWorkload*ownersPerClient) })
 			killed, touched := 0, 0
 			for round := range mine {
 				server := l.Serve()
@@ -54,13 +54,13 @@ func TestAttack136Kills(t *testing.T) {
 					l.Command("key", "rotate", "--drop")
 				}
 				rotated := l.Background("key", "rotate")
-				l.Examine(l.Owners[touched:l.Next.Load()])
+				l.CheckDatabase(l.Owners[touched:l.Next.Load()])
 				touched = int(l.Next.Load())
 
 				var clients sync.WaitGroup
-				for range sallyport.ClientsPerLane {
+				for range sallyport.ClientsPerWorkload {
 					clients.Go(func() {
-						if err := l.Use(); err != nil && !sallyport.Died(err) {
+						if err := l.RunClient(); err != nil && !sallyport.ProgramDied(err) {
 							t.Error(err)
 						}
 					})
@@ -88,7 +88,7 @@ func TestAttack136Kills(t *testing.T) {
 			l.Serve()
 			// With --drop, the command succeeds only if no secret is left under an old key.
 			l.Command("key", "rotate", "--drop")
-			l.Examine(l.Owners[touched:l.Next.Load()])
+			l.CheckDatabase(l.Owners[touched:l.Next.Load()])
 			t.Logf("%d owners, %d things done after enrolment, %d rotations killed", l.Next.Load(), l.Answers.Load(), killed)
 			if l.Answers.Load() == 0 {
 				t.Error("no owner did anything after the enrolment")

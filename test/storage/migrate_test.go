@@ -146,7 +146,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 	// Measure how long a start takes from its backup copy on, and keep the state that it
 	// leaves.
 	whole := startOld(t, 1)
-	server := whole.Begin()
+	server := whole.Start()
 	awaitCopy(t, whole.Dir, server)
 	begin := time.Now()
 	whole.Await(server)
@@ -165,7 +165,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 		mu.Unlock()
 		one := startOld(t, version)
 		file := filepath.Join(one.Dir, "sallyport.db")
-		first := one.Begin()
+		first := one.Start()
 		awaitCopy(t, one.Dir, first)
 		select {
 		case <-time.After(delay):

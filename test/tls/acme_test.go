@@ -56,7 +56,7 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 	dir, ca := t.TempDir(), testkit.NewCA(t)
 	names, at, manage, namesManage := freeSecondAddress(t), freeSecondAddress(t), freeSecondAddress(t), freeSecondAddress(t)
 	server := exec.Command(filepath.Join(programs, "pebble-challtestsrv"), "-dnsserver", names, "-management", namesManage, "-defaultIPv4", "127.0.0.2", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
-	proxies.StartBeside(t, namesManage, server)
+	proxies.StartServer(t, namesManage, server)
 
 	cert, key := ca.IssueFor(dir, "pebble", time.Now().Add(-time.Hour), time.Now().Add(time.Hour), "127.0.0.2")
 	settings, err := json.Marshal(map[string]any{"pebble": map[string]any{
@@ -74,7 +74,7 @@ func startPebble(t *testing.T, programs, tlsPort, httpPort string) *pebble {
 		cmd:    exec.Command(filepath.Join(programs, "pebble"), "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", names),
 	}
 	p.cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
-	p.log = proxies.StartBeside(t, at, p.cmd)
+	p.log = proxies.StartServer(t, at, p.cmd)
 	testkit.Until(t, "the CA's second listener", func() bool { // it opens after the first
 		conn, err := net.Dial("tcp", manage)
 		if err == nil {

@@ -18,15 +18,15 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// KeepVisit makes the portal cache the browser's visit.
+// KeepVisit makes the portal keep the browser's visit in its cache.
 func KeepVisit(t *testing.T, p *portal.Portal, b *portal.Browser, page string) {
 	t.Helper()
-	testkit.Until(t, "hearing of changes", func() bool { return p.DB.Current(p.Clock.Now()) })
+	testkit.Until(t, "the cache to be current", func() bool { return p.DB.Current(p.Clock.Now()) })
 	Received(t, Navigate(b, page))
 }
 
-// Guarded starts a portal whose gateway serves the host Radio from panel. settings are
-// further lines of the configuration: indented lines belong to that panel.
+// Guarded starts a portal whose gateway serves panel as radio. settings are further lines:
+// indented ones belong to the panel, others to the whole configuration.
 func Guarded(t *testing.T, panel http.Handler, settings ...string) *portal.Portal {
 	t.Helper()
 	s := httptest.NewServer(panel)
@@ -34,7 +34,7 @@ func Guarded(t *testing.T, panel http.Handler, settings ...string) *portal.Porta
 	return GuardedAt(t, s.URL, settings...)
 }
 
-// GuardedAt is [Guarded] for a panel that listens at an origin.
+// GuardedAt is [Guarded] for a panel that already listens at the origin upstream.
 func GuardedAt(t *testing.T, upstream string, settings ...string) *portal.Portal {
 	t.Helper()
 	whole, own := "", ""
@@ -48,25 +48,27 @@ func GuardedAt(t *testing.T, upstream string, settings ...string) *portal.Portal
 	return portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+WriteConfig(t, fmt.Sprintf("public_url: %s\n%spanels:\n  - url: %s\n    upstream: %s\n%s", PortalAt, whole, Radio, upstream, own)))
 }
 
-// AnswerWithRequest answers with the received request, as [StartPanel] does.
+// AnswerWithRequest answers with the request as a [Seen], without its body.
 func AnswerWithRequest(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(Seen{"radio", r.Method, r.RequestURI, r.Host, "", r.Header})
 }
 
-// The URLs of the portal and of two panels, on hosts without a common domain.
+// The origins of the portal and of two panels. The hosts share no parent domain.
 const (
 	PortalAt = "http://auth.test"
 	Radio    = "http://radio.example"
 	Video    = "http://video.test"
 )
 
-// Seen is the request that a panel received.
+// Seen is a request as a panel got it.
 type Seen struct {
 	Panel, Method, URI, Host, Body string
 	Header                         http.Header
 }
 
-// StartPanel starts a panel that answers with the received request.
+// StartPanel starts a panel that answers with the request as a [Seen]. /echo accepts a
+// WebSocket, /events sends server-sent events, /slow doesn't answer, and /plants also sets
+// cookies with Sallyport's names.
 func StartPanel(t *testing.T, name string) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -95,21 +97,21 @@ func StartPanel(t *testing.T, name string) *httptest.Server {
 	return s
 }
 
-// ServeEcho upgrades the connection and echoes what it receives.
+// ServeEcho accepts an upgrade and sends back every byte that it receives.
 func ServeEcho(w http.ResponseWriter, r *http.Request) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer conn.Close()
-	// HAProxy checks the Sec-WebSocket-Accept header (RFC 6455, section 4.2.2).
+	// HAProxy requires Sec-WebSocket-Accept (RFC 6455, section 4.2.2).
 	proof := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 		r.Header.Get("Upgrade"), base64.StdEncoding.EncodeToString(proof[:]))
 	io.Copy(conn, buffered)
 }
 
-// ServeEvents sends server-sent events until the client is gone.
+// ServeEvents sends server-sent events until the client disconnects.
 func ServeEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	for i := 0; r.Context().Err() == nil; i++ {
@@ -122,7 +124,7 @@ func ServeEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// WriteConfig writes a configuration into a file and returns its path.
+// WriteConfig writes a configuration to a new file and returns its path.
 func WriteConfig(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")

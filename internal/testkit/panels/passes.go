@@ -18,14 +18,15 @@ import (
 // ShownPass finds a machine pass in what a page or a command shows.
 var ShownPass = regexp.MustCompile(`spp_[A-Za-z0-9_-]{43}`)
 
-// PanelRadio returns a setting that declares the panel Radio, without a running server.
+// PanelRadio returns the setting of a configuration with one panel, radio, which doesn't
+// run.
 func PanelRadio(t *testing.T) string {
 	t.Helper()
 	return "SALLYPORT_CONFIG=" + WriteConfig(t, "panels: [{url: "+Radio+", upstream: 'http://127.0.0.1:9'}]\n")
 }
 
-// MakePass creates a pass in the browser and returns its token. more are fields, pairs of
-// name and value, that replace the usual ones.
+// MakePass creates a pass in the browser and returns its token. more replaces fields of
+// [PassFields].
 func MakePass(t *testing.T, b *portal.Browser, name string, more ...string) string {
 	t.Helper()
 	a := b.Post("/settings/security/passes", PassFields(name, more...)...)
@@ -36,8 +37,8 @@ func MakePass(t *testing.T, b *portal.Browser, name string, more ...string) stri
 	return token
 }
 
-// PassFields returns the fields of the form for a new pass; more are in place of the
-// usual ones.
+// PassFields returns the fields of the form for a new pass, in pairs of name and value.
+// more replaces fields or adds some.
 func PassFields(name string, more ...string) []string {
 	fields := map[string]string{"name": name, "panel": Radio, "path": "/", "methods": "", "addresses": "", "days": "90"}
 	for i := 0; i+1 < len(more); i += 2 {
@@ -50,7 +51,7 @@ func PassFields(name string, more ...string) []string {
 	return pairs
 }
 
-// OperatorsPass creates a pass as the command line does and returns its token.
+// OperatorsPass creates a pass for an hour, as the command line does, and returns its token.
 func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, path, methods, addresses string) string {
 	t.Helper()
 	scope, err := access.NewScope(panel, path, methods, addresses)
@@ -60,18 +61,18 @@ func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, pat
 	return token.Reveal()
 }
 
-// AsHeader returns the header of Sallyport's own that carries a pass.
+// AsHeader returns the header Sallyport-Pass with a pass.
 func AsHeader(token string) http.Header { return http.Header{"Sallyport-Pass": {token}} }
 
-// AsBearer returns the Authorization header that carries a pass as a bearer token.
+// AsBearer returns an Authorization header with a pass as a bearer token.
 func AsBearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
-// AsBasic returns the Authorization header that carries a pass as a password.
+// AsBasic returns an Authorization header with a pass as a password.
 func AsBasic(token string) http.Header {
 	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
 }
 
-// OnlyPass returns the account's pass with this name.
+// OnlyPass returns the account's pass with this name. The test fails if there is none.
 func OnlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
 	t.Helper()
 	all, err := pass.List(context.Background(), p.DB.Reader(), portal.MustAccount(t, p, owner).ID)

@@ -9,52 +9,53 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// AsPerson returns the headers of a browser that opens a page.
-func AsPerson() http.Header {
+// NavigationHeaders returns the headers of a browser that navigates to a page.
+func NavigationHeaders() http.Header {
 	return http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}, "Accept": {"text/html"}}
 }
 
-// Navigate opens a page as a browser does and follows every redirect.
+// Navigate requests a page as a navigation and follows every redirect.
 func Navigate(b *portal.Browser, page string) portal.Answer {
 	b.Do(http.MethodGet, page, nil, http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}})
 	return b.Follow()
 }
 
-// Received returns the request that a panel received. It fails the test unless a panel answered.
+// Received returns the request that a panel answered with. The test fails if the answer
+// isn't a panel's.
 func Received(t *testing.T, a portal.Answer) Seen {
 	t.Helper()
 	var s Seen
 	if err := json.Unmarshal([]byte(a.Body), &s); a.Status != http.StatusOK || err != nil {
-		t.Fatalf("no panel answered: %d %s\n%s", a.Status, a.Location, a.Body)
+		t.Fatalf("the answer isn't a panel's: %d %s\n%s", a.Status, a.Location, a.Body)
 	}
 	return s
 }
 
-// Visit signs a new browser in on the way to a page of a panel.
+// Visit opens a page of a panel in a new browser and signs in there.
 func Visit(t *testing.T, p *portal.Portal, name, page string) *portal.Browser {
 	t.Helper()
 	b := p.Browser(t)
 	a := Navigate(b, page)
 	if a.Status != http.StatusOK || !strings.Contains(a.Body, `name="return"`) {
-		t.Fatalf("%s leads to %d\n%s", page, a.Status, a.Body)
+		t.Fatalf("%s leads to a page with status %d, want the sign-in\n%s", page, a.Status, a.Body)
 	}
-	SignInHere(t, b, name)
+	SignInAtPage(t, b, name)
 	return b
 }
 
-// SignInHere submits the sign-in page that the browser shows.
-func SignInHere(t *testing.T, b *portal.Browser, name string) {
+// SignInAtPage submits the sign-in page that the browser shows, and follows the redirects.
+func SignInAtPage(t *testing.T, b *portal.Browser, name string) {
 	t.Helper()
 	back := portal.FieldOf(b.Last.Body, "return")
 	b.Post("/login", "username", name, "password", portal.Password, "return", back)
 	b.Follow()
 }
 
-// Asked returns the request that a proxy sends to ask about a page of Video: for Traefik
-// by pkg/middlewares/auth/forward.go, for Envoy by
-// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. Package proxies runs
-// the other three.
-func Asked(proxy, target string) (address string, header http.Header) {
+// VerifyRequest returns the URL and headers of a verify request for a page of video, as
+// each proxy sends it. Traefik's are those of pkg/middlewares/auth/forward.go, and Envoy's
+// those of source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. Package
+// proxies runs the other three.
+func VerifyRequest(proxy, target string) (address string, header http.Header) {
 	switch proxy {
 	case "nginx", "nginx/refused":
 		return "http://sallyport/verify/" + proxy, http.Header{"X-Original-Method": {"GET"}, "X-Original-Url": {Video + target}, "X-Real-Ip": {"192.0.2.7"}}
@@ -67,9 +68,10 @@ func Asked(proxy, target string) (address string, header http.Header) {
 	}
 }
 
-// Ask sends the request of [Asked] with the browser's visit and further headers.
-func Ask(b *portal.Browser, proxy, target string, more http.Header) portal.Answer {
-	address, header := Asked(proxy, target)
+// SendVerify sends a verify request for a page of video with the browser's visit. more
+// replaces headers or adds some.
+func SendVerify(b *portal.Browser, proxy, target string, more http.Header) portal.Answer {
+	address, header := VerifyRequest(proxy, target)
 	for name, values := range more {
 		header[name] = values
 	}

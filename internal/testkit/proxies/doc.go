@@ -1,2 +1,3 @@
-// Package proxies starts real proxies, each with its unchanged file of deploy/proxy.
+// Package proxies starts the real proxies that operators run, each with its unchanged file
+// of deploy/proxy.
 package proxies

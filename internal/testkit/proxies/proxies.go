@@ -17,22 +17,26 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// ProxyStarts is how long a proxy may take until it listens.
+// ProxyStarts limits how long a real proxy may take until it listens.
 const ProxyStarts = 20 * time.Second
 
-// RealProxy returns the command that starts a proxy.
+// RealProxy writes a proxy's configuration to dir and returns the command that starts it.
+// The proxy listens at the address at; gate is Sallyport's address, and radio and video are
+// the panels' origins.
 type RealProxy func(t *testing.T, dir, at, gate, radio, video string) *exec.Cmd
 
-// BeforeGateway names the proxies that serve no panel themselves, but forward to the gateway.
+// BeforeGateway contains the proxies that stand in front of the gateway and serve no panel
+// themselves.
 var BeforeGateway = map[string]bool{"apache": true}
 
-// ProxySite is a host that a proxy serves: a panel, or the portal if Upstream is "".
+// ProxySite is a host that a proxy serves. An empty Upstream stands for the portal.
 type ProxySite struct{ Origin, Upstream string }
 
-// Order is the order of the portal's and the panels' sites in a proxy's configuration.
+// Order is the order in which an operator wrote the sites of the portal and of both panels,
+// by their origins.
 type Order []string
 
-// PortalFirst is the order that the documents show.
+// PortalFirst is the order in the documents.
 var PortalFirst = Order{panels.PortalAt, panels.Radio, panels.Video}
 
 func (o Order) sites(one, two string) []ProxySite {
@@ -44,12 +48,12 @@ func (o Order) sites(one, two string) []ProxySite {
 	return all
 }
 
-// RealProxies are the supported proxies, each with its unchanged file of deploy/proxy.
+// RealProxies contains the proxies that operators run, each with its unchanged file of
+// deploy/proxy.
 var RealProxies = InOrder(PortalFirst)
 
-// InOrder returns the proxies with their sites in this order. It writes the configuration
-// that an operator would write around the files of deploy/proxy. at is the address of the
-// proxy, gate that of Sallyport.
+// InOrder returns [RealProxies] with their sites in the order written. The configuration
+// around the files of deploy/proxy is what an operator writes.
 func InOrder(written Order) map[string]RealProxy {
 	return map[string]RealProxy{
 		"nginx": func(t *testing.T, dir, at, gate, one, two string) *exec.Cmd {
@@ -67,7 +71,7 @@ func InOrder(written Order) map[string]RealProxy {
 	}
 }
 
-// NginxCommand returns the command that starts nginx before sites.
+// NginxCommand returns the command that starts nginx with these sites.
 func NginxCommand(t *testing.T, dir, at, gate string, sites []ProxySite) *exec.Cmd {
 	for _, file := range []string{"sallyport.conf", "sallyport-headers.conf", "sallyport-maps.conf"} {
 		testkit.CopyInto(t, testkit.Path("deploy/proxy/nginx/"+file), dir)
@@ -178,7 +182,7 @@ func HostOf(origin string) string {
 	return host
 }
 
-// BehindProxies runs a test with each proxy in front of the portal and both panels.
+// BehindProxies runs a test with each real proxy in front of both panels.
 func BehindProxies(t *testing.T, test func(t *testing.T, p *portal.Portal)) {
 	t.Helper()
 	t.Parallel()
@@ -218,15 +222,15 @@ panels:
 	}
 }
 
-// StartProxy starts a proxy in front of two panels until the test ends, and returns the
-// address at which it listens.
+// StartProxy starts a real proxy in front of two panels and returns the proxy's address.
+// The proxy ends with the test.
 func StartProxy(t *testing.T, gate string, one, two *httptest.Server, command RealProxy) string {
 	t.Helper()
 	return StartListener(t, func(dir, at string) *exec.Cmd { return command(t, dir, at, gate, one.URL, two.URL) })
 }
 
-// StartListener starts a program that listens at the address that command gets, until the
-// test ends. It returns the address.
+// StartListener starts a program that listens at a free address, and returns the address.
+// The program ends with the test.
 func StartListener(t *testing.T, command func(dir, at string) *exec.Cmd) string {
 	t.Helper()
 	at := testkit.FreeAddress(t)
@@ -242,16 +246,16 @@ func StartListenerAt(t *testing.T, at string, command func(dir, at string) *exec
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	// A proxy that drops its privileges must still find its directory.
+	// A proxy that drops root must still be able to read its directory.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	StartBeside(t, at, command(dir, at))
+	StartServer(t, at, command(dir, at))
 }
 
-// StartBeside starts another server until the test ends, and waits until it listens at an
-// address. It returns the server's log.
-func StartBeside(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
+// StartServer starts a server, waits until it listens at an address, and returns its log.
+// The server ends with the test.
+func StartServer(t *testing.T, at string, cmd *exec.Cmd) *portal.Log {
 	t.Helper()
 	log := &portal.Log{}
 	cmd.Stdout, cmd.Stderr = log, log

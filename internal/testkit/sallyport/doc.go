@@ -1,3 +1,3 @@
-// Package sallyport builds the program, runs it as a process, and simulates its users over
-// HTTP.
+// Package sallyport builds the program, starts it as a separate process, and acts as the
+// users who send it requests over HTTP.
 package sallyport

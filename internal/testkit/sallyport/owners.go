@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// ClientsPerLane is the number of clients, which keep two cores busy.
-	ClientsPerLane = 2
+	// ClientsPerWorkload is how many concurrent clients keep two cores busy.
+	ClientsPerWorkload = 2
 
-	// wrongAtMost is the most wrong codes of an account. After five, its password would
-	// be suspect.
-	wrongAtMost = 2
+	// maxWrong limits the wrong codes for an account: after five, its password would be
+	// suspect.
+	maxWrong = 2
 )
 
-// Series returns the number of rounds and the seed of the random numbers. An environment
-// variable with the value "500" or "500:SEED" sets others.
+// Series returns the number of rounds to run and the seed of random choices. The
+// environment variable overrides them with "500" (rounds) or "500:SEED".
 func Series(t *testing.T, variable string, rounds int) (n int, seed uint64) {
 	t.Helper()
 	n, seed = rounds, rand.Uint64()
@@ -40,13 +40,13 @@ func Series(t *testing.T, variable string, rounds int) (n int, seed uint64) {
 	return n, seed
 }
 
-// Credential is a code or a backup code.
+// Credential is a TOTP code or a backup code.
 type Credential struct {
 	Backup bool
 	Code   string
 }
 
-// Form returns the path and the field in which a credential is sent.
+// Form returns the path and the form field that accept the credential.
 func (c Credential) Form() (path, field string) {
 	if c.Backup {
 		return "/login/backup-code", "backup_code"
@@ -54,38 +54,40 @@ func (c Credential) Form() (path, field string) {
 	return "/login/code", "code"
 }
 
-// Owner is a simulated user with an account, who remembers the answers. It isn't safe for
+// Owner is the owner of an account. It remembers the server's answers. It isn't safe for
 // concurrent use.
 type Owner struct {
 	Name     string
 	Secret   []byte
-	on       bool         // the confirmation of the wizard was answered
-	Unused   []string     // valid backup codes; none if the answer with a new set was lost
-	dead     []string     // backup codes of earlier sets
-	spent    []Credential // accepted, with an answer
-	Unsure   []Credential // sent without an answer
-	wrong    int          // number of wrong codes with an answer
-	LastStep int64
+	on       bool         // the server answered that the wizard was confirmed
+	Unused   []string     // valid backup codes; none if a request for a new set got no answer
+	dead     []string     // backup codes of replaced sets
+	spent    []Credential // the server answered that they were accepted
+	Unsure   []Credential // sent, but without an answer
+	wrong    int          // wrong codes that the server answered
+	LastStep int64        // the last time step whose code was used
 }
 
-// CodeNow returns a code of an unused step, at the earliest the present one.
+// CodeNow returns the code of the current time step, or of the next one if the current
+// step is used.
 func (o *Owner) CodeNow() string {
 	o.LastStep = max(o.LastStep+1, totp.Step(time.Now()))
 	return totp.CodeAt(o.Secret, time.Unix(o.LastStep*int64(totp.Period/time.Second), 0))
 }
 
-// OtherThan returns a code that isn't right within half an hour.
-func OtherThan(key []byte) string {
-	right := map[string]bool{}
+// WrongCode returns a code that isn't valid at any time within half an hour of now.
+func WrongCode(key []byte) string {
+	valid := map[string]bool{}
 	for step := -60; step <= 60; step++ {
-		right[totp.CodeAt(key, time.Now().Add(time.Duration(step)*totp.Period))] = true
+		valid[totp.CodeAt(key, time.Now().Add(time.Duration(step)*totp.Period))] = true
 	}
 	for n := 100000; ; n++ {
-		if code := strconv.Itoa(n); !right[code] {
+		if code := strconv.Itoa(n); !valid[code] {
 			return code
 		}
 	}
 }
 
-// AtOnce is the number of concurrent sign-ins that fit into the budget of wrong passwords.
-const AtOnce = 9
+// ConcurrentAttempts is how many attempts at an account may run at once within the budget
+// for wrong passwords.
+const ConcurrentAttempts = 9

@@ -21,16 +21,15 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// StartTime is how long the program may take until it answers, on a machine
-// with other work.
+// StartTime limits how long the program may take until it answers, on a busy machine.
 const StartTime = 30 * time.Second
 
-// BinaryVariable names the environment variable with the absolute path of a program
-// that was built already, so that the tests of many packages share one build.
+// BinaryVariable is the environment variable that holds the absolute path of a built
+// program, so that the tests of many packages share one build.
 const BinaryVariable = "SALLYPORT_TEST_BINARY"
 
-// BuildProgram returns the path of the program as it ships: the one that
-// [BinaryVariable] names, or else one that is built for this test.
+// BuildProgram returns the path of the program, built as for a release: the one in
+// [BinaryVariable], or else one that it builds for this test.
 func BuildProgram(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv(BinaryVariable); path != "" {
@@ -46,14 +45,13 @@ func BuildProgram(t *testing.T) string {
 	return path
 }
 
-// Program is the built program with a data directory and an environment of its
-// own.
+// Program is the built program with its own data directory and environment.
 type Program struct {
 	T    *testing.T
 	Path string
 	Dir  string
-	Base string   // its URL: scheme, host and port
-	File string   // path of the configuration, or empty
+	Base string   // the server's origin; empty until it starts
+	File string   // the configuration file, or empty
 	Env  []string // further environment variables
 }
 
@@ -70,16 +68,16 @@ func (p *Program) environ() []string {
 	return append(environ, p.Env...)
 }
 
-// Process is a running command of the program. The end of the test kills it.
+// Process is a process of the program. It ends with the test at the latest.
 type Process struct {
 	Cmd    *exec.Cmd
 	Ended  chan struct{}
-	Err    error        // valid once Ended is closed
+	Err    error        // the result of Wait, once Ended is closed
 	out    bytes.Buffer // may be read once Ended is closed
 	Killed bool
 }
 
-// Background starts a command.
+// Background starts the program with these arguments and doesn't wait for its end.
 func (p *Program) Background(args ...string) *Process {
 	p.T.Helper()
 	one := &Process{Cmd: exec.Command(p.Path, args...), Ended: make(chan struct{})}
@@ -94,8 +92,8 @@ func (p *Program) Background(args ...string) *Process {
 	return one
 }
 
-// Begin starts the server at a new port, to which no earlier client connects.
-func (p *Program) Begin() *Process {
+// Start starts the server at a new port, so that no earlier client connects to it.
+func (p *Program) Start() *Process {
 	p.T.Helper()
 	p.Base = "http://" + testkit.FreeAddress(p.T)
 	return p.Background("serve")
@@ -104,7 +102,7 @@ func (p *Program) Begin() *Process {
 // Serve starts the server and waits until it answers.
 func (p *Program) Serve() *Process {
 	p.T.Helper()
-	one := p.Begin()
+	one := p.Start()
 	p.Await(one)
 	return one
 }
@@ -119,11 +117,11 @@ func (p *Program) Await(one *Process) {
 		}
 		select {
 		case <-one.Ended:
-			p.T.Fatalf("the server ended: %v\n%s", one.Err, one.Output())
+			p.T.Fatalf("the server ended before it answered: %v\n%s", one.Err, one.Output())
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-	p.T.Fatal("the server doesn't answer")
+	p.T.Fatalf("the server doesn't answer within %v", StartTime)
 }
 
 // Kill kills the process, unless it has ended, and waits for its end.
@@ -137,16 +135,16 @@ func (one *Process) Kill() {
 	}
 }
 
-// Wait waits until the process ended, and returns how it did.
+// Wait waits for the end of the process and returns its error, as [exec.Cmd.Wait] does.
 func (one *Process) Wait() error {
 	<-one.Ended
 	return one.Err
 }
 
-// Output returns what the process printed. Call it after its end.
+// Output returns the output of the process. Call it only after the process has ended.
 func (one *Process) Output() string { return one.out.String() }
 
-// Command runs a command, which must succeed.
+// Command runs the program with these arguments. The test fails if the command fails.
 func (p *Program) Command(args ...string) {
 	p.T.Helper()
 	one := p.Background(args...)
@@ -155,14 +153,14 @@ func (p *Program) Command(args ...string) {
 	}
 }
 
-// Visitor is a browser of a program that may be killed at any time.
+// Visitor is a browser whose server may die at any time, so its methods return errors.
 type Visitor struct {
 	base, from string
 	client     *http.Client
 }
 
-// NewVisitor returns a browser without cookies, for the program at base. Its requests
-// come from the address from, by X-Forwarded-For.
+// NewVisitor returns a browser without cookies for the program at base. It sends the
+// address from in X-Forwarded-For.
 func NewVisitor(t *testing.T, base, from string) *Visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -172,10 +170,11 @@ func NewVisitor(t *testing.T, base, from string) *Visitor {
 	}}
 }
 
-// Through returns the same browser, with the same cookies, that uses another transport.
-func (v *Visitor) Through(way http.RoundTripper) *Visitor {
+// Through returns a browser with the same cookies that sends its requests through another
+// transport.
+func (v *Visitor) Through(transport http.RoundTripper) *Visitor {
 	client := *v.client
-	client.Transport = way
+	client.Transport = transport
 	return &Visitor{base: v.base, from: v.from, client: &client}
 }
 
@@ -194,8 +193,8 @@ func (v *Visitor) CookieAt(origin, name string) string {
 	return ""
 }
 
-// Walk asks for a page as a person does and follows every redirect, the one of the page
-// that leads on after a form too.
+// Walk requests a page as a navigation and follows every redirect, including the Refresh
+// header of the page after a form.
 func (v *Visitor) Walk(page string) (a portal.Answer, err error) {
 	for range 10 {
 		if a, err = v.Send(http.MethodGet, page); err != nil {
@@ -206,25 +205,28 @@ func (v *Visitor) Walk(page string) (a portal.Answer, err error) {
 			return a, nil
 		}
 	}
-	return a, fmt.Errorf("redirects without an end: %s", page)
+	return a, fmt.Errorf("more than 10 redirects, the last one to %s", page)
 }
 
-// Unexpected is an answer that isn't the one that was due.
-type Unexpected struct {
+// UnexpectedAnswer is the error for an answer other than the expected one.
+type UnexpectedAnswer struct {
 	Path   string
 	Answer portal.Answer
 }
 
-func (e *Unexpected) Error() string { return fmt.Sprintf("%s: %s", e.Path, portal.Summary(e.Answer)) }
+func (e *UnexpectedAnswer) Error() string {
+	return fmt.Sprintf("%s: %s", e.Path, portal.Summary(e.Answer))
+}
 
-// Died reports whether err means that the program died before it answered.
-func Died(err error) bool {
-	var answered *Unexpected
+// ProgramDied reports whether err says that the program died before it answered.
+func ProgramDied(err error) bool {
+	var answered *UnexpectedAnswer
 	var died *url.Error
 	return err != nil && !errors.As(err, &answered) && (errors.As(err, &died) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
-// Send returns the whole answer, or an error.
+// Send sends a navigation, with form fields in pairs of name and value, and returns the
+// whole answer.
 func (v *Visitor) Send(method, path string, fields ...string) (portal.Answer, error) {
 	form := url.Values{}
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -237,7 +239,8 @@ func (v *Visitor) Send(method, path string, fields ...string) (portal.Answer, er
 	return v.Request(method, path, strings.NewReader(form.Encode()), header)
 }
 
-// Request sends a request. path is a path on the portal or a whole URL of a panel.
+// Request sends a request with these headers. The path may also be a whole URL, such as a
+// panel's.
 func (v *Visitor) Request(method, path string, body io.Reader, header http.Header) (portal.Answer, error) {
 	if strings.HasPrefix(path, "/") {
 		path = v.base + path
@@ -259,11 +262,11 @@ func (v *Visitor) Request(method, path string, body io.Reader, header http.Heade
 	}, err
 }
 
-// Post sends a form and returns an error unless the answer is good.
+// Post sends a form. It returns an [UnexpectedAnswer] unless good accepts the answer.
 func (v *Visitor) Post(good func(portal.Answer) bool, path string, fields ...string) (portal.Answer, error) {
 	a, err := v.Send(http.MethodPost, path, fields...)
 	if err == nil && !good(a) {
-		err = &Unexpected{path, a}
+		err = &UnexpectedAnswer{path, a}
 	}
 	return a, err
 }
