@@ -1,4 +1,5 @@
-// The gate in front of panels and browsers with special behaviour.
+// Panels and browsers that need special treatment: redirects to other sites, service workers,
+// frames and caches.
 import { once } from 'node:events';
 import http from 'node:http';
 import { test, expect } from '@playwright/test';

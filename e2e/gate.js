@@ -16,11 +16,11 @@ import { freePort, run, sallyport, serve } from './portal.js';
 const files = fileURLToPath(new URL('../deploy/proxy/nginx/', import.meta.url));
 const [portalHost, panelHost] = ['auth.localhost', 'panel.localhost'];
 
-// startGate starts a panel, a handler of node:http, behind door: 'gateway', 'tls' or
-// 'nginx'. rules are further lines of Sallyport's configuration, after the panel's first,
-// or a function that returns them for the door's port and the panel's own address. upgrade
-// handles upgraded connections.
-export async function startGate(door, panel, rules = '', upgrade = undefined) {
+// startGate starts a panel, a handler of node:http, behind frontend: 'gateway', 'tls' or
+// 'nginx'. rules are further lines of Sallyport's configuration after the panel's first
+// lines, or a function that returns them for the frontend's port and the panel's own
+// address. upgrade handles upgraded connections.
+export async function startGate(frontend, panel, rules = '', upgrade = undefined) {
 	const dir = await mkdtemp(join(tmpdir(), 'sallyport-gate-'));
 	await chmod(dir, 0o755); // nginx drops its privileges and must still find its directory
 	const upstream = http.createServer(panel).listen(0, '127.0.0.1');
@@ -28,14 +28,14 @@ export async function startGate(door, panel, rules = '', upgrade = undefined) {
 	await once(upstream, 'listening');
 	const own = `127.0.0.1:${upstream.address().port}`;
 	const gate = await freePort();
-	const port = door === 'nginx' ? await freePort() : gate;
-	const scheme = door === 'tls' ? 'https' : 'http';
+	const port = frontend === 'nginx' ? await freePort() : gate;
+	const scheme = frontend === 'tls' ? 'https' : 'http';
 	const [portal, origin] = [`${scheme}://${portalHost}:${port}`, `${scheme}://${panelHost}:${port}`];
 	await writeFile(join(dir, 'sallyport.yaml'), `public_url: ${portal}
-${door === 'tls' ? await certificates(dir) : 'trusted_proxies: [127.0.0.1]'}
+${frontend === 'tls' ? await certificates(dir) : 'trusted_proxies: [127.0.0.1]'}
 panels:
   - url: ${origin}
-    ${door === 'nginx' ? 'require: session' : `upstream: http://${own}`}
+    ${frontend === 'nginx' ? 'require: session' : `upstream: http://${own}`}
 ${typeof rules === 'function' ? rules(port, own) : rules}`);
 	const env = {
 		PATH: process.env.PATH,
@@ -44,7 +44,7 @@ ${typeof rules === 'function' ? rules(port, own) : rules}`);
 		SALLYPORT_LISTEN: `127.0.0.1:${gate}`,
 	};
 	const server = await serve(env, dir);
-	const proxy = door === 'nginx' ? await startNginx(dir, port, gate, own) : { stop: async () => {} };
+	const proxy = frontend === 'nginx' ? await startNginx(dir, port, gate, own) : { stop: async () => {} };
 	return {
 		portal,
 		panel: origin,

@@ -25,9 +25,9 @@ for (const [where, ...options] of [['separate hosts'], ['one host', '--shared-ho
 	const demo = await startDemo(...options);
 	const name = options.length ? new URL(demo.panel).host : 'Harbour Streams';
 	const context = await browser.newContext({ javaScriptEnabled });
-	const complaints = [];
+	const faults = [];
 	context.on('console', (message) => {
-		if (message.type() === 'error') complaints.push(message.text());
+		if (message.type() === 'error') faults.push(message.text());
 	});
 	try {
 		const page = await context.newPage();
@@ -58,7 +58,7 @@ for (const [where, ...options] of [['separate hosts'], ['one host', '--shared-ho
 		await expect(page.getByText('You’re signed out')).toBeVisible();
 		await page.goto(demo.panel);
 		await expect(page).toHaveURL(new RegExp(`^${demo.portal}login`));
-		expect(complaints).toEqual([]);
+		expect(faults).toEqual([]);
 	} finally {
 		await context.close();
 		demo.stop();

@@ -7,9 +7,9 @@ function panel(request, response) {
 	response.end(JSON.stringify({ url: request.url, headers: request.headers }));
 }
 
-for (const door of ['gateway', 'nginx']) {
-	test(`a program is admitted with a machine pass, behind ${door}, until the owner revokes it @one-engine`, async ({ browser, javaScriptEnabled }) => {
-		const gate = await startGate(door, panel);
+for (const frontend of ['gateway', 'nginx']) {
+	test(`a program is admitted with a machine pass, behind ${frontend}, until the owner revokes it @one-engine`, async ({ browser, javaScriptEnabled }) => {
+		const gate = await startGate(frontend, panel);
 		const context = await browser.newContext({ baseURL: gate.portal, javaScriptEnabled, permissions: ['clipboard-read', 'clipboard-write'] });
 		try {
 			const page = await context.newPage();

@@ -93,8 +93,8 @@ export class Phone {
 		return new Phone(found);
 	}
 
-	// shows returns the code that the app shows now.
-	async shows() {
+	// currentCode returns the code that the app shows now.
+	async currentCode() {
 		const code = await run('oathtool', ['--totp', '--base32', this.secret]);
 		this.lastStep = stepAt(Date.now());
 		return code;

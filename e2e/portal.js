@@ -24,42 +24,42 @@ export const test = base.extend({
 
 	baseURL: async ({ portal }, use) => use(portal.url),
 
-	// Every page of every test is watched for faults.
+	// A fault on any page of a test fails the test.
 	context: async ({ context, portal }, use) => {
-		const complaints = watch(context, portal.url);
+		const faults = watch(context, portal.url);
 		await use(context);
-		expect(complaints).toEqual([]);
+		expect(faults).toEqual([]);
 	},
 
 	// anotherBrowser() returns a page in a browser that shares nothing with the first.
 	anotherBrowser: async ({ browser, portal }, use) => {
-		const complaints = [];
+		const faults = [];
 		const opened = [];
 		await use(async () => {
 			const context = await browser.newContext();
 			opened.push(context);
-			complaints.push(watch(context, portal.url));
+			faults.push(watch(context, portal.url));
 			return context.newPage();
 		});
 		for (const context of opened) await context.close();
-		expect(complaints.flat()).toEqual([]);
+		expect(faults.flat()).toEqual([]);
 	},
 });
 
 // watch returns a list of faults, to which it adds whenever a page requests another host,
 // violates its content security policy, or fails in a script.
 export function watch(context, url) {
-	const complaints = [];
+	const faults = [];
 	context.on('request', (request) => {
-		if (!request.url().startsWith(url + '/') && !request.url().startsWith('data:')) complaints.push(`request to ${request.url()}`);
+		if (!request.url().startsWith(url + '/') && !request.url().startsWith('data:')) faults.push(`request to ${request.url()}`);
 	});
 	context.on('console', (message) => {
 		// The browser logs every answer with a status of 4xx, which the pages handle.
 		if (/^Failed to load resource: .* status of 4\d\d/.test(message.text())) return;
-		if (['error', 'warning'].includes(message.type())) complaints.push(`console: ${message.text()}`);
+		if (['error', 'warning'].includes(message.type())) faults.push(`console: ${message.text()}`);
 	});
-	context.on('weberror', (event) => complaints.push(`script: ${event.error()}`));
-	return complaints;
+	context.on('weberror', (event) => faults.push(`script: ${event.error()}`));
+	return faults;
 }
 
 // run runs a program with input on its standard input and returns its output.
@@ -108,7 +108,7 @@ async function startPortal(engine) {
 	const database = engine === 'postgres' ? await createDatabase() : { url: '', drop: async () => {} };
 	const dataDir = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
 	const port = await freePort();
-	const wire = await openWire(port);
+	const recorder = await startRecorder(port);
 	// A panel for machine passes. No server runs there.
 	const config = join(dataDir, 'sallyport.yaml');
 	await writeFile(config, 'panels: [{url: http://panel.localhost, upstream: http://127.0.0.1:9}]\n');
@@ -118,7 +118,7 @@ async function startPortal(engine) {
 		SALLYPORT_DATA_DIR: dataDir,
 		SALLYPORT_DATABASE: database.url,
 		SALLYPORT_LISTEN: `127.0.0.1:${port}`,
-		SALLYPORT_PUBLIC_URL: wire.url,
+		SALLYPORT_PUBLIC_URL: recorder.url,
 		SALLYPORT_SITE_NAME: 'Harbour Radio',
 		SALLYPORT_LOG_LEVEL: 'debug',
 	};
@@ -126,8 +126,8 @@ async function startPortal(engine) {
 	const server = await serve(env, dataDir);
 
 	return {
-		url: wire.url,
-		exchanges: wire.exchanges,
+		url: recorder.url,
+		exchanges: recorder.exchanges,
 		printed: server.printed,
 		log: server.log,
 
@@ -142,7 +142,7 @@ async function startPortal(engine) {
 
 		async stop() {
 			const status = await server.stop();
-			wire.close();
+			recorder.close();
 			await database.drop();
 			await rm(dataDir, { recursive: true });
 			expect(server.log(), 'the server logged no error').not.toContain('"level":"ERROR"');
@@ -184,11 +184,11 @@ export async function freePort() {
 	}
 }
 
-// openWire starts a proxy to which browsers connect. It forwards every request to the
-// portal and records the exchange.
-async function openWire(port) {
+// startRecorder starts the proxy to which browsers connect. It forwards every request to
+// the portal and records request and answer.
+async function startRecorder(port) {
 	const exchanges = [];
-	const wire = http.createServer(async (request, response) => {
+	const recorder = http.createServer(async (request, response) => {
 		const exchange = { method: request.method, url: request.url, headers: request.headers, sent: Buffer.of(), body: Buffer.of() };
 		exchanges.push(exchange);
 		try {
@@ -206,13 +206,13 @@ async function openWire(port) {
 			response.destroy(); // client or server closed the connection
 		}
 	}).listen(0, '127.0.0.1');
-	await once(wire, 'listening');
+	await once(recorder, 'listening');
 	return {
-		url: `http://127.0.0.1:${wire.address().port}`,
+		url: `http://127.0.0.1:${recorder.address().port}`,
 		exchanges,
 		close() {
-			wire.close();
-			wire.closeAllConnections();
+			recorder.close();
+			recorder.closeAllConnections();
 		},
 	};
 }

@@ -56,17 +56,17 @@ function panel(saved) {
 	};
 }
 
-for (const door of ['gateway', 'nginx']) {
-	test(`a half-filled form survives the end of the session behind ${door} @scripts @one-engine`, async ({ browser }) => {
+for (const frontend of ['gateway', 'nginx']) {
+	test(`a half-filled form survives the end of the session behind ${frontend} @scripts @one-engine`, async ({ browser }) => {
 		const saved = [];
-		const gate = await startGate(door, panel(saved));
+		const gate = await startGate(frontend, panel(saved));
 		const context = await browser.newContext();
-		const complaints = [];
+		const faults = [];
 		context.on('console', (message) => {
 			if (/^Failed to load resource: .* status of 401/.test(message.text())) return;
-			if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+			if (['error', 'warning'].includes(message.type())) faults.push(message.text());
 		});
-		context.on('weberror', (event) => complaints.push(String(event.error())));
+		context.on('weberror', (event) => faults.push(String(event.error())));
 		try {
 			const ada = await gate.addAccount('ada');
 			const signIn = async (page) => {
@@ -141,7 +141,7 @@ for (const door of ['gateway', 'nginx']) {
 			await page.getByRole('button', { name: 'Stop' }).click();
 			await expect(page.getByRole('heading', { name: 'Saved' })).toBeVisible();
 			expect(saved[1]).toEqual({ reason: 'storm' });
-			expect(complaints).toEqual([]);
+			expect(faults).toEqual([]);
 		} finally {
 			await context.close();
 			await gate.stop();

@@ -69,7 +69,7 @@ test('a new set of backup codes is shown once too', async ({ page, portal }) => 
 test('the back/forward cache shows neither the codes nor, after sign-out, the account', { tag: ['@scripts', '@one-engine'] }, async ({ portal, launchOptions }) => {
 	const browser = await chromium.launch({ ...launchOptions, ignoreDefaultArgs: ['--disable-back-forward-cache'] });
 	const context = await browser.newContext({ baseURL: portal.url });
-	const complaints = watch(context, portal.url);
+	const faults = watch(context, portal.url);
 	const page = await context.newPage();
 	const back = () => page.goBack({ timeout: 5_000 }).catch(() => {}); // Playwright doesn't notice a page from this cache
 	await signIn(page, await portal.addAccount('ada'));
@@ -86,6 +86,6 @@ test('the back/forward cache shows neither the codes nor, after sign-out, the ac
 	await back();
 	await expect(page).toHaveURL('/login?return=%2Fsettings%2Fprofile'); // the browser requested it from the server
 	await expect(page.getByRole('banner')).not.toContainText('ada');
-	expect(complaints).toEqual([]);
+	expect(faults).toEqual([]);
 	await browser.close();
 });

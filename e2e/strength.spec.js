@@ -17,7 +17,7 @@ test('the line under a new password describes its strength as the user types, an
 	await expect(line).toBeEmpty();
 	await expect(hint).toBeVisible();
 
-	for (const [typed, said] of [
+	for (const [typed, text] of [
 		['k', 'Too short: 1 of 15 characters.'],
 		['seven🙂🙃', 'Too short: 7 of 15 characters.'],
 		['e\u0301e\u0301e\u0301', 'Too short: 3 of 15 characters.'],
@@ -30,9 +30,9 @@ test('the line under a new password describes its strength as the user types, an
 	]) {
 		await field.pressSequentially(typed.slice(0, 1));
 		await field.fill(typed);
-		await expect(line).toHaveText(said);
+		await expect(line).toHaveText(text);
 		await expect(hint).toBeHidden();
-		await expect(field).toHaveAccessibleDescription(new RegExp(said.replaceAll('.', '\\.')));
+		await expect(field).toHaveAccessibleDescription(new RegExp(text.replaceAll('.', '\\.')));
 	}
 
 	// The other fields are considered at once.
@@ -45,8 +45,8 @@ test('the line under a new password describes its strength as the user types, an
 	await field.fill('');
 	await expect(line).toBeEmpty();
 	await expect(hint).toBeVisible();
-	const asked = portal.exchanges.slice(before).map(({ url }) => url);
-	expect(asked.filter((url) => !url.startsWith('/static/icon.'))).toEqual([]); // the browser may request the icon late
+	const requests = portal.exchanges.slice(before).map(({ url }) => url);
+	expect(requests.filter((url) => !url.startsWith('/static/icon.'))).toEqual([]); // the browser may request the icon late
 });
 
 test('the line passes axe with every text, light and dark', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {

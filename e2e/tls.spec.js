@@ -23,8 +23,8 @@ test('own TLS: sign-in with a code over HTTP/2, and a WebSocket @one-engine', as
 	try {
 		const ada = await gate.addAccount('ada');
 		const page = await context.newPage();
-		const complaints = [];
-		page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+		const faults = [];
+		page.on('console', (message) => { if (message.type() === 'error') faults.push(message.text()); });
 		const fillIn = async () => {
 			await page.getByLabel('Username or email').fill(ada.name);
 			await page.getByLabel('Password', { exact: true }).fill(ada.password);
@@ -57,7 +57,7 @@ test('own TLS: sign-in with a code over HTTP/2, and a WebSocket @one-engine', as
 			}));
 			expect(received).toBe('hello');
 		}
-		expect(complaints).toEqual([]);
+		expect(faults).toEqual([]);
 	} finally {
 		await context.close();
 		await gate.stop();

@@ -38,7 +38,7 @@ test('two-factor authentication from start to end: enable it, save the backup co
 		expect((await Phone.scan(page)).secret, 'the QR code after a wrong code').toBe(phone.secret);
 
 		await expect(page.getByLabel('Name of this authenticator')).toHaveValue('Phone');
-		await page.getByLabel('Code', { exact: true }).fill(used = await phone.shows());
+		await page.getByLabel('Code', { exact: true }).fill(used = await phone.currentCode());
 		await page.getByRole('button', { name: 'Enable' }).click();
 	});
 

@@ -171,7 +171,7 @@ export async function walk({ page, anotherBrowser, portal, onPage }) {
 	await page.getByRole('button', { name: 'Continue' }).click();
 	await onPage('home-on');
 
-	// Few backup codes are left, and there is a session in another browser.
+	// Only a few backup codes are left, and another browser has a session.
 	while (codes.length > 2) {
 		await page.goto('/reauthenticate?ask=backup&return=/settings/security');
 		if (codes.length === 9) await onPage('reauthenticate-backup-code');

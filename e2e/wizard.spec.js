@@ -16,7 +16,7 @@ test('wizards in two tabs have different secrets, and each accepts codes of its 
 	const phone = new Phone(await keyURI(page)), tablet = new Phone(await keyURI(tab));
 	expect(tablet.secret).not.toBe(phone.secret);
 
-	await confirm(page, await tablet.shows());
+	await confirm(page, await tablet.currentCode());
 	await expect(page.getByRole('alert')).toContainText('That code didn’t match.');
 	expect(await keyURI(page)).toBe(phone.keyURI.href);
 	await tab.reload();
