@@ -217,7 +217,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	)
 	for where, a := range pages {
 		if a.Status != http.StatusOK {
-			t.Fatalf("%s: %s", where, portal.Summary(a))
+			t.Fatalf("%s: %s, want 200", where, portal.Summary(a))
 		}
 		for _, form := range forms.FindAllString(a.Body, -1) {
 			open := opening.FindString(form)

@@ -164,7 +164,7 @@ func (p probe) send(t *testing.T, at, cookie string, appends bool) {
 	method, _, _ := strings.Cut(p.line, " ")
 	answer, err := http.ReadResponse(reader, &http.Request{Method: method})
 	if err != nil {
-		t.Errorf("%s: no answer: %v", what, err)
+		t.Errorf("%s: the proxy sends no answer: %v", what, err)
 		return
 	}
 	defer answer.Body.Close()
