@@ -45,16 +45,16 @@ func numbersIn(text string) (rules, attacks []string) {
 
 func TestNumbersInReturnsRulesAndAttacks(t *testing.T) {
 	for text, want := range map[string][]string{
-		"the step is used once (R7)":           {"R7"},
-		"R1, R6 and F12":                       {"R1", "R6", "F12"},
-		"func TestAttackR1R6FiveWrongCodes(":   {"R1", "R6"},
-		"func TestR22CanonicalOrDenied(":       {"R22"},
-		"func TestAttack87And90HeadersCannotMisleadRealProxies(":   {"87", "90"},
-		"(attack 142)":                         {"142"},
-		"Attacks 2, 30, 44 and 80, on 3 nodes": {"2", "30", "44", "80"},
-		"// which attack\n// 19 describes":     {"19"},
-		"attack case 9":                        {"9"},
-		"%F0%9F RFC4226 X9 attacks of 2 nodes": nil,
+		"the step is used once (R7)":                             {"R7"},
+		"R1, R6 and F12":                                         {"R1", "R6", "F12"},
+		"func TestAttackR1R6FiveWrongCodes(":                     {"R1", "R6"},
+		"func TestR22CanonicalOrDenied(":                         {"R22"},
+		"func TestAttack87And90HeadersCannotMisleadRealProxies(": {"87", "90"},
+		"(attack 142)":                                           {"142"},
+		"Attacks 2, 30, 44 and 80, on 3 nodes":                   {"2", "30", "44", "80"},
+		"// which attack\n// 19 describes":                       {"19"},
+		"attack case 9":                                          {"9"},
+		"%F0%9F RFC4226 X9 attacks of 2 nodes":                   nil,
 	} {
 		rules, attacks := numbersIn(text)
 		if diff := cmp.Diff(want, append(rules, attacks...)); diff != "" {
