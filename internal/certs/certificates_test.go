@@ -27,7 +27,7 @@ type answers func(*http.Request) (*http.Response, error)
 func (f answers) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // A CA that refused isn't asked again at each watch or connection, since it allows only
-// a few failures an hour. After a reload it is asked soon.
+// a few failures an hour. A reload shortens the pause.
 func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 	settings := Settings{
 		Hosts: []string{"auth.example.com"},

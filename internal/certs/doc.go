@@ -4,14 +4,14 @@
 //
 //   - pairs of PEM files, which are read again when they change (pairs.go);
 //     faulty files leave the earlier certificates in force;
-//   - a CA that speaks ACME (RFC 8555), which is asked for what is missing
-//     (authority.go), and whose answers are kept in a directory (kept.go).
+//   - a CA that speaks ACME (RFC 8555): authority.go asks it for missing
+//     certificates, and kept.go stores them in a directory.
 //
 // [New] takes plain settings. [Certificates.Begin] reads the files at a start,
 // [Certificates.Use] takes other settings at a reload, and a job calls
 // [Certificates.Watch] every [WatchEvery]. A client that names a host gets that
-// host's certificate, and a TLS alert where there is none: it never sees the
-// certificate of another host.
+// host's certificate, or a TLS alert if there is none, and never the certificate
+// of another host.
 //
 // Only that job asks the CA, never a connection: strangers could use up what the
 // CA grants.

@@ -8,11 +8,10 @@
 // with it. When the node dies, its lease ends after three pauses of the job and
 // another node takes over; a node that stops ends its leases at once.
 //
-// Leases save work and decide nothing: the clocks of nodes may differ, and a
-// node that froze may wake up when its lease has ended. Work that must happen
-// once needs a condition of its own in the database.
+// Leases only save work: the clocks of nodes may differ, and a node that froze may
+// wake up after its lease has ended. Work that must happen once needs a condition
+// of its own in the database.
 //
-// [Report] says that a node is alive, and which keys of the ring it has;
-// [Nodes] lists those that are. The rotation of keys asks before it seals under
-// a new one.
+// [Report] records that a node is alive and which keys its ring has; [Nodes] lists
+// the live nodes. A rotation of keys waits until all of them have the new key.
 package cluster

@@ -9,18 +9,19 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// leasePauses is how many pauses between two runs of a job its lease lasts: after so
-// many another node takes over from one that has died, and a slow node keeps it.
+// leasePauses is the length of a job's lease, in pauses between two runs of the job. It is
+// long enough for a slow node to renew the lease, and short enough for another node to take
+// over soon from a dead one.
 const leasePauses = 3
 
-// Cluster is the servers on one database, as one of them sees them. It is safe for
+// Cluster runs the jobs of one server among the servers on a database. It is safe for
 // concurrent use.
 type Cluster struct {
 	DB   *db.DB
 	Self string // the id of this server
 	Log  *slog.Logger
 
-	// Reference returns the time of the clock that all nodes share.
+	// Reference returns the time of the clock that all servers share.
 	Reference func(context.Context) (time.Time, error)
 }
 
@@ -29,8 +30,8 @@ type Job struct {
 	Name    string                      // in the log, and of its lease
 	Every   time.Duration               // the pause between two runs
 	Alone   bool                        // one node at a time runs it, for all
-	AtStart bool                        // the first run begins at once, not after a pause
-	Run     func(context.Context) error // the log gets its error
+	AtStart bool                        // the first run is at once, not after a pause
+	Run     func(context.Context) error // its error is logged
 }
 
 // Run runs all jobs side by side, each after its pause, until ctx ends and the
@@ -71,9 +72,9 @@ func (c *Cluster) once(ctx context.Context, job Job) {
 	}
 }
 
-// Alone does work under the lease of that name, or returns nil while another node
-// has it. every is the pause between two runs. It is for jobs that look first
-// whether there is work, since taking a lease is a write; others set [Job.Alone].
+// Alone calls work under the lease of that name. If another node has the lease, it returns
+// nil. every is the pause between two runs. It is for jobs that check first whether there
+// is work, since taking a lease is a write; other jobs set [Job.Alone].
 func (c *Cluster) Alone(ctx context.Context, lease string, every time.Duration, work func(context.Context) error) error {
 	now, err := c.Reference(ctx)
 	if err != nil {
@@ -86,6 +87,5 @@ func (c *Cluster) Alone(ctx context.Context, lease string, every time.Duration, 
 	return work(ctx)
 }
 
-// Leave ends this server's leases and its report, so that no other node waits for
-// them.
+// Leave removes this server's leases and its report, so that no other node waits for them.
 func (c *Cluster) Leave(ctx context.Context) error { return EndLeases(ctx, c.DB, c.Self) }

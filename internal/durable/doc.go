@@ -1,7 +1,7 @@
 // Package durable writes files that survive a power cut, and locks them.
 //
 // A file gets its content under a temporary name and its real name afterwards,
-// so that a reader finds the whole file or none:
+// so that no reader finds a half-written file:
 //
 //	file, err := durable.Create(dir) // a temporary name
 //	defer file.Discard()             // removes what didn't become a file
@@ -9,14 +9,14 @@
 //	err = file.Replace(path)         // or Publish, where the name must be new
 //
 // Replace and Publish sync the content before they give the file its name, and
-// sync the directory afterwards. Without the first a power cut may leave an
-// empty file under the name; without the second it may leave the earlier file,
-// or none, although the caller was told that the new one is there.
+// sync the directory afterwards. Without the first sync, a power cut could leave
+// an empty file under the name. Without the second, it could bring the earlier
+// file back after Replace has returned nil.
 //
 // A process that is killed leaves files with temporary names;
 // [RemoveLeftovers] removes them a day later.
 //
 // The locks are those of flock(2): the kernel releases them with the process,
-// however it ends, so that none is ever left over. They work between the
-// processes of one machine.
+// however it ends, so no lock is left over. They work between the processes of
+// one machine.
 package durable

@@ -21,8 +21,8 @@ type File struct {
 	calls calls
 }
 
-// calls are the system calls that decide what is there after a power cut. Tests
-// pass others, which record what would be.
+// calls are the system calls that decide which files a power cut leaves. Tests replace
+// them by functions that record it.
 type calls struct {
 	sync         func(*os.File) error
 	rename, link func(from, to string) error
@@ -30,8 +30,8 @@ type calls struct {
 
 func system() calls { return calls{(*os.File).Sync, os.Rename, os.Link} }
 
-// Create creates a file with a temporary name in dir, with mode 0600. Call
-// [File.Discard] in any case.
+// Create creates a file with a temporary name in dir, with mode 0600. The caller must call
+// [File.Discard] when it is done with the file, also after an error.
 func Create(dir string) (*File, error) { return system().create(dir) }
 
 func (c calls) create(dir string) (*File, error) {
@@ -42,8 +42,8 @@ func (c calls) create(dir string) (*File, error) {
 	return &File{f, c}, nil
 }
 
-// Discard closes the file and removes its temporary name, if it still has that,
-// and what SQLite put beside it. What [File.Replace] or [File.Publish] named stays.
+// Discard closes the file and removes its temporary name, with the files that SQLite keeps
+// beside it. A name that [File.Replace] or [File.Publish] gave the file stays.
 func (f *File) Discard() {
 	f.Close()
 	os.Remove(f.Name())
@@ -66,9 +66,9 @@ func (f *File) Replace(path string) error {
 	return f.calls.syncDir(filepath.Dir(path))
 }
 
-// Publish is [File.Replace] for a name that must be new. Otherwise the error is
-// [fs.ErrExist], and what has the name stays. On most file systems the file has
-// its temporary name as well until [File.Discard].
+// Publish is [File.Replace] for a name that must be new. If a file has the name already,
+// Publish leaves it and returns [fs.ErrExist]. On most file systems the new file has its
+// temporary name as well until [File.Discard].
 func (f *File) Publish(path string) error {
 	if err := f.calls.sync(f.File); err != nil {
 		return err
@@ -126,8 +126,8 @@ func (c calls) makeDir(path string) error {
 		return err
 	}
 	for _, dir := range missing {
-		// The directory above may be one that this user may write to and not read:
-		// then it can't be opened to sync it.
+		// This user may write to a directory that it can't read, and so can't open it to
+		// sync it.
 		if err := c.syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
@@ -135,8 +135,8 @@ func (c calls) makeDir(path string) error {
 	return nil
 }
 
-// syncDir makes the names in a directory durable. Some network file systems
-// can't sync a directory, and say EINVAL; PostgreSQL goes on after that too.
+// syncDir makes the names in a directory durable. Some network file systems can't sync a
+// directory and return EINVAL. PostgreSQL ignores that error too.
 func (c calls) syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -149,8 +149,8 @@ func (c calls) syncDir(path string) error {
 	return nil
 }
 
-// GiveToOwner makes the owner of a directory the owner of a file as well, which
-// chown changes: root may create a file for a server that runs as another user.
+// GiveToOwner calls chown with the owner of a directory, unless that is this process's
+// user. Root thus gives a new file to the user as whom the server runs.
 func GiveToOwner(dir string, chown func(uid, gid int) error) error {
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -115,9 +115,9 @@ func (p *platter) read(path string) (text string, there bool) {
 
 const earlierText, newText = "the earlier content", "the new content"
 
-// Whenever the power is cut, the file has all of its earlier content or all of the
-// new one, and the new one once the caller was told so. The last holds only since
-// the directory is synced too.
+// Whenever the power is cut, the file has the whole earlier content or the whole new one.
+// Once the write has returned nil it has the new one; that holds only because the directory
+// is synced too.
 func TestPowerCutLeavesAWholeFile(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -12,8 +12,8 @@ var ErrLocked = errors.New("another process holds the lock")
 // Lock locks an open file until it is closed, or returns [ErrLocked].
 func Lock(f *os.File) error { return tryLock(f, syscall.LOCK_EX) }
 
-// IsLocked reports whether another process has locked an open file. Close the
-// file soon: where nobody holds the lock, [Lock] fails until then.
+// IsLocked reports whether another process has locked an open file. If not, [Lock] fails in
+// other processes until the caller closes the file.
 func IsLocked(f *os.File) (bool, error) {
 	err := tryLock(f, syscall.LOCK_SH)
 	if errors.Is(err, ErrLocked) {
@@ -30,9 +30,9 @@ func tryLock(f *os.File, how int) error {
 	return err
 }
 
-// LockDir opens a directory and locks it until it is closed. It waits for the
-// process that holds the lock. A file that is replaced can't carry a lock: its
-// name stands for another file afterwards.
+// LockDir opens a directory and locks it until the caller closes it. It waits for a process
+// that holds the lock. Lock the directory of a file that will be replaced: the lock of the
+// file would stay with the earlier file.
 func LockDir(path string) (*os.File, error) {
 	dir, err := os.Open(path)
 	if err != nil {

@@ -1,17 +1,18 @@
 // Package maintenance is what operators do to a portal's database and key ring
-// as a whole: backup, restore, and rotation of the keys. It needs no server; the
-// commands run it beside one, or while none runs.
+// as a whole: backup, restore, and rotation of the keys. It needs no server:
+// commands call it while a server runs or doesn't.
 //
-//   - [Backup] writes a copy of an SQLite database to a new file, once every
-//     sealed secret in the copy was opened with the key ring: a backup that the
-//     ring doesn't open is none. [Schedule] makes backups for a server.
-//   - [Restore] makes a database of a backup. A backup has forgotten what was used
-//     or ended since, so [PurgeForgotten] ends all of it: sessions, passes, links
-//     and used codes (F13). After pg_restore it is called alone.
+//   - [Backup] writes a copy of an SQLite database to a new file after it has
+//     opened every sealed secret in the copy with the key ring: without its ring a
+//     backup is useless. [Schedule] makes backups for a server.
+//   - [Restore] creates a database from a backup. The backup doesn't know what was
+//     used or revoked since it was made, so [PurgeForgotten] removes all of that:
+//     sessions, passes, links and used codes (F13). After pg_restore, the command
+//     calls PurgeForgotten alone.
 //   - [Keys] adds a key to the ring, rotates to it, and drops old keys. A rotation
 //     waits until every live node has reported the new key ([Reporter]), hands the
-//     audit log over to it, and then seals every secret under it, in batches: a
-//     rotation that was killed goes on where it stopped.
+//     audit log over to it, and then seals every secret under it, in batches. A
+//     rotation that was killed continues where it stopped.
 //
 // The packages of the authenticators own the sealed columns; sealedColumns lists
 // them all.

@@ -12,17 +12,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What a killed command left is removed by the next one there; what another
-// process may still write, and what is the operator's, stays.
+// The next command in a directory removes the temporary files of a killed one. It keeps
+// files that another process may still be writing, and files of the operator.
 func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	old := []string{".sallyport-1234567.tmp", ".sallyport-1234567.tmp-wal", ".sallyport-1234567.tmp-shm", ".sallyport-1234567.tmp-journal", ".keyring-99", ".before-7"}
-	mine := []string{".keyring-", ".keyring-mine", ".keyring-99.bak", "keyring.copy", ".sallyport-1.tmp.gz", "sallyport.db.before-3-20260101-000000", ".before-link"}
-	litter := func(dir string) {
+	temporaries := []string{".sallyport-1234567.tmp", ".sallyport-1234567.tmp-wal", ".sallyport-1234567.tmp-shm", ".sallyport-1234567.tmp-journal", ".keyring-99", ".before-7"}
+	operators := []string{".keyring-", ".keyring-mine", ".keyring-99.bak", "keyring.copy", ".sallyport-1.tmp.gz", "sallyport.db.before-3-20260101-000000", ".before-link"}
+	fill := func(dir string) {
 		t.Helper()
 		aged := time.Now().Add(-25 * time.Hour)
-		for _, name := range append(slices.Clone(old), mine...) {
+		for _, name := range append(slices.Clone(temporaries), operators...) {
 			path := filepath.Join(dir, name)
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -31,7 +31,7 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, ".sallyport-22.tmp"), nil, 0o600); err != nil { // of this hour
+		if err := os.WriteFile(filepath.Join(dir, ".sallyport-22.tmp"), nil, 0o600); err != nil { // new: it may be in use
 			t.Fatal(err)
 		}
 		if err := os.Symlink("keyring.copy", filepath.Join(dir, ".keyring-5")); err != nil {
@@ -41,7 +41,7 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	left := func(dir string, besides ...string) {
+	wantCleaned := func(dir string, others ...string) {
 		t.Helper()
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -53,34 +53,34 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 				got = append(got, entry.Name())
 			}
 		}
-		want := append(append(besides, mine...), ".sallyport-22.tmp", ".keyring-5", ".before-6")
+		want := append(append(others, operators...), ".sallyport-22.tmp", ".keyring-5", ".before-6")
 		slices.Sort(want)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("in %s (-want +got):\n%s", dir, diff)
+			t.Errorf("files in %s (-want +got):\n%s", dir, diff)
 		}
 	}
 
 	keys, database := keysOf(t, "sqlite", 1)
 	data := filepath.Dir(keys.From.Path)
-	litter(data)
-	again, err := OpenKeys(ctx, database, keys.From, time.Now)
+	fill(data)
+	reopened, err := OpenKeys(ctx, database, keys.From, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
-	left(data, "keyring")
+	defer reopened.Close()
+	wantCleaned(data, "keyring")
 
 	to := t.TempDir()
-	litter(to)
+	fill(to)
 	if _, err := Backup(ctx, keys.DB, keys.Ring, filepath.Join(to, "backup.db"), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	left(to, "backup.db")
+	wantCleaned(to, "backup.db")
 
 	dir := t.TempDir()
-	litter(dir)
+	fill(dir)
 	if err := Restore(ctx, keys.Ring, filepath.Join(to, "backup.db"), filepath.Join(dir, "sallyport.db"), time.Now(), false); err != nil {
 		t.Fatal(err)
 	}
-	left(dir, "sallyport.db")
+	wantCleaned(dir, "sallyport.db")
 }

@@ -69,7 +69,7 @@ func (p *Portal) startJobs(ctx context.Context) (end func()) {
 	}
 }
 
-// jobs are the work that a server does again and again.
+// jobs returns the jobs of this server; see [cluster.Job].
 func (p *Portal) jobs() []cluster.Job {
 	jobs := []cluster.Job{
 		{Name: "report", Every: maintenance.RingEvery, Run: p.Report},

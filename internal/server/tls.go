@@ -5,9 +5,9 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// certificatesOf returns which certificates the configuration asks for: of the
-// portal and of the gateway's panels. Panels that another proxy serves get one where
-// a pair names them, since that proxy may ask here by TLS.
+// certificatesOf returns the settings of the certificates: for the portal and for the
+// gateway's panels. Panels that another proxy serves get one if a pair is for them, since
+// that proxy may ask here over TLS.
 func certificatesOf(cfg config.Config) certs.Settings {
 	s := certs.Settings{Hosts: []string{cfg.PublicURL.Hostname()}}
 	for _, p := range cfg.Panels {
