@@ -52,7 +52,7 @@ func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	for _, engine := range Engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			test(t, Open(t, DatabaseURL(t, engine)))
+			test(t, Open(t, MigratedURL(t, engine, t.TempDir())))
 		})
 	}
 }
@@ -75,6 +75,13 @@ func DatabaseURL(t testing.TB, engine string) string {
 	if engine == "sqlite" {
 		return "sqlite:" + filepath.Join(t.TempDir(), "sallyport.db")
 	}
+	return postgresURL(t, "template1")
+}
+
+// postgresURL returns the URL of a new PostgreSQL database, a copy of the one with the name
+// template. It is removed at the end of the test.
+func postgresURL(t testing.TB, template string) string {
+	t.Helper()
 	server := os.Getenv(PostgresVariable)
 	if server == "" {
 		t.Fatalf("%s is not set; run: go run ./internal/testkit/withpostgres -- go test ./...", PostgresVariable)
@@ -85,7 +92,7 @@ func DatabaseURL(t testing.TB, engine string) string {
 	}
 	defer admin.Close()
 	name := "t_" + strings.ToLower(strings.NewReplacer("-", "x", "_", "y").Replace(secret.NewID()))
-	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+	if _, err := admin.Exec("CREATE DATABASE " + name + " TEMPLATE " + template + " STRATEGY FILE_COPY"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -72,10 +72,11 @@ func (l *Log) String() string {
 // environment variable such as "SALLYPORT_SITE_NAME=Acme".
 func Start(t testing.TB, engine string, settings ...string) *Portal {
 	t.Helper()
-	if rawURL := testkit.DatabaseURL(t, engine); engine == "postgres" {
+	dir := t.TempDir()
+	if rawURL := testkit.MigratedURL(t, engine, dir); engine == "postgres" {
 		settings = append([]string{"SALLYPORT_DATABASE=" + rawURL}, settings...)
 	}
-	return StartIn(t, t.TempDir(), testkit.NewClock(), settings...)
+	return StartIn(t, dir, testkit.NewClock(), settings...)
 }
 
 // StartIn starts a portal on the data directory dir, which may hold the database and

@@ -1,0 +1,131 @@
+package testkit
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// MigratedURL returns the URL of a new database of the engine with today's schema. It copies
+// a database that was migrated before, since most of a short test's time would go to
+// migrating its own. SQLite's file is sallyport.db in dir. The database is removed at the end
+// of the test.
+func MigratedURL(t testing.TB, engine, dir string) string {
+	t.Helper()
+	if engine == "postgres" {
+		return postgresURL(t, postgresTemplate(t))
+	}
+	file, err := sqliteTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "sallyport.db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "sqlite:" + path
+}
+
+// sqliteTemplate returns the bytes of a migrated SQLite database.
+var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "sallyport-template")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "sallyport.db")
+	if err := migrate("sqlite:" + path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+func migrate(rawURL string) error {
+	d, err := db.Open(context.Background(), rawURL)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
+// postgresTemplate returns the name of a migrated PostgreSQL database to copy. Its name is a
+// hash of the migrations, so that all test processes on a server share it.
+func postgresTemplate(t testing.TB) string {
+	t.Helper()
+	name, err := findPostgresTemplate()
+	if err != nil {
+		t.Fatalf("make a migrated database: %v", err)
+	}
+	return name
+}
+
+// templateLock is the PostgreSQL advisory lock of the process that makes the template.
+const templateLock = 7_220_614
+
+var findPostgresTemplate = sync.OnceValues(func() (string, error) {
+	files, err := filepath.Glob(Path("internal/db/migrations/*.sql"))
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		hash.Write(text)
+	}
+	name := "migrated_" + hex.EncodeToString(hash.Sum(nil)[:8])
+
+	ctx, server := context.Background(), os.Getenv(PostgresVariable)
+	admin, err := sql.Open("pgx", server)
+	if err != nil {
+		return "", err
+	}
+	defer admin.Close()
+	conn, err := admin.Conn(ctx) // the lock belongs to one connection
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock($1)", templateLock); err != nil {
+		return "", err
+	}
+	defer conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", templateLock)
+	var exists bool
+	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)", name).Scan(&exists); err != nil || exists {
+		return name, err
+	}
+	unfinished := name + "_unfinished" // a killed process may have left it
+	for _, statement := range []string{"DROP DATABASE IF EXISTS " + unfinished, "CREATE DATABASE " + unfinished} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return "", err
+		}
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		return "", err
+	}
+	u.Path = "/" + unfinished
+	if err := migrate(u.String()); err != nil {
+		return "", err
+	}
+	// PostgreSQL notices a moment later that the connections have ended.
+	for range 100 {
+		if _, err = conn.ExecContext(ctx, fmt.Sprintf("ALTER DATABASE %s RENAME TO %s", unfinished, name)); err == nil {
+			return name, nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return "", err
+})
