@@ -1,5 +1,5 @@
-# make builds; make check test is what CI runs. Everything but deps needs Go
-# only, and what deps brings for the tests.
+# make builds; make check test and make interop are what CI runs. All targets but deps need
+# only Go, and the tests need what deps installs.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -8,17 +8,16 @@ SHELL := bash
 # What ships needs no C, so neither does anything but the race detector.
 export CGO_ENABLED := 0
 
-# A test that hangs fails, and not a machine that is busy: under the race detector the
-# tests from outside take ten minutes on two busy cores.
-TIMEOUT := 25m
+# How long the tests of one package may take: a test that hangs fails, and a busy machine
+# doesn't.
+TIMEOUT := 15m
 # Inputs for each fuzz target: some seconds, to notice that it broke; give more
 # for a real hunt. A count, since Go 1.26 may fail without a cause when a
 # duration ends (golang/go issue 75804).
 FUZZTIME := 10000x
-# Years of guessing, scripts and thousands of requests in a row, series of kills, and what
-# asks other programs: the race detector would make minutes of them, and what they run at
-# once others run under it.
-LONG := Test(Attack(11Years|117Rotation|14[A-Z]|136Kills|147Killed|148|4Many|7And150|8Aliases|21Notices|22Instance|24Spread|37Used|52Ways|69Names|74Attempt|129|131And132|142|150|157|R21Forwarded)|Flows|NoAccountFills|AttacksOnThreeNodes|ReadyzTellsOfStandbys|Faults|Drain|Pooler|Doctor|ACME|Composed|Kubernetes|Packages|Vulncheck|FiveMinutes)
+# The themes that run other programs beside ours: proxies, nodes with a standby and a
+# pooler, package tools, whole set-ups. They are make interop, without the race detector.
+INTEROP := ./test/doctor ./test/documents ./test/faults ./test/nodes ./test/proxies
 # SQLite is C that was translated to Go. The race detector makes it 20 times as slow, and
 # looks for faults that aren't ours there.
 UNRACED := -gcflags='modernc.org/sqlite/...=-race=false' -gcflags='modernc.org/libc/...=-race=false'
@@ -36,6 +35,9 @@ VULNDB := https://vuln.go.dev
 VULNDB_SECONDS := 10
 # What make vulncheck reads.
 VULNCHECK := ./...
+RACED = $$(go list ./... | grep -vxF -f <(go list $(INTEROP)))
+# Prints how much time a command took, and how much of the processors'.
+TIME := TIMEFORMAT='%R s, of the processors %U s and in the kernel %S s'; time
 # Starts a throw-away PostgreSQL around a command.
 POSTGRES := go run ./internal/testkit/withpostgres --
 
@@ -59,7 +61,7 @@ for format in deb rpm; do \
 done
 endef
 
-.PHONY: build check deps tools-installed vulncheck test-binary unit race fuzz faults e2e test bench packages packages-test demo clean
+.PHONY: build check deps tools-installed vulncheck test-binary unit race interop fuzz faults e2e test bench packages packages-test demo clean
 
 build:
 	go build -trimpath -ldflags '-s -w' -o bin/sallyport ./cmd/sallyport
@@ -110,25 +112,27 @@ e2e/node_modules/.package-lock.json: e2e/package-lock.json | tools-installed
 	touch $@
 
 # The program that the tests of test/ run.
-unit race faults: export SALLYPORT_TEST_BINARY := $(CURDIR)/bin/test/sallyport
-unit race faults: test-binary
+race interop faults: export SALLYPORT_TEST_BINARY := $(CURDIR)/bin/test/sallyport
+race interop faults: test-binary
 
 test-binary:
 	go build -trimpath -o bin/test/sallyport ./cmd/sallyport
 
 unit:
-	$(POSTGRES) go test -timeout $(TIMEOUT) ./...
+	$(TIME) $(POSTGRES) go test -timeout $(TIMEOUT) $$(go list ./... | grep -v /test/)
 
 race:
-	$(POSTGRES) env CGO_ENABLED=1 go test -race $(UNRACED) -skip '$(LONG)' -timeout $(TIMEOUT) ./...
-	$(POSTGRES) go test -p 1 -run '$(LONG)' -timeout $(TIMEOUT) ./test/...
+	$(TIME) $(POSTGRES) env CGO_ENABLED=1 go test -race $(UNRACED) -timeout $(TIMEOUT) $(RACED)
+
+interop: deps
+	$(TIME) $(POSTGRES) go test -timeout $(TIMEOUT) $(INTEROP)
 
 fuzz:
-	@targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal); \
+	@$(TIME) { targets=$$(grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' internal); \
 	while IFS=: read -r file func; do \
 		echo "$${func#func } in $${file%/*}"; \
 		go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x -timeout $(TIMEOUT) "./$${file%/*}" <&-; \
-	done <<< "$$targets"
+	done <<< "$$targets"; }
 
 # Long, so no part of test: once before a release.
 faults:
@@ -136,7 +140,7 @@ faults:
 	$(POSTGRES) env SALLYPORT_ROUNDS=$(ROUNDS) SALLYPORT_SOAK=$(SOAK) go test -run 'TestFaults' -v -timeout $(FAULTSTIME) ./test/faults
 
 e2e: build deps
-	$(POSTGRES) npm --prefix e2e test
+	$(TIME) $(POSTGRES) npm --prefix e2e test
 
 test: deps race fuzz e2e
 
