@@ -18,9 +18,10 @@ FUZZTIME := 10000x
 # The themes that run other programs beside ours: proxies, nodes with a standby and a
 # pooler, package tools, whole set-ups. They are make interop, without the race detector.
 INTEROP := ./test/doctor ./test/documents ./test/faults ./test/nodes ./test/proxies
-# SQLite is C that was translated to Go. The race detector makes it 20 times as slow, and
-# looks for faults that aren't ours there.
-UNRACED := -gcflags='modernc.org/sqlite/...=-race=false' -gcflags='modernc.org/libc/...=-race=false'
+# Series of years, scripts, kills and thousands of requests in a row: under the race
+# detector, which makes SQLite 20 times as slow, they would take minutes. What they do side by
+# side other tests do under it.
+SERIES := Test(Attack(11Years|136Kills|147Killed|14[A-Z]|4Many|7And150|8Aliases|21Notices|22Instance|24Spread|37Used|52Ways|69Names|74Attempt|129|131And132|142|150|157|R21Forwarded)|Flows|NoAccountFills|ReadyzTellsOfStandbys|ACME)
 # How often make faults kills the program, how many codes it gives to three nodes
 # while something breaks, and how long everything happens at once; go test does some
 # of each. A seed may follow: 500:12345.
@@ -35,6 +36,7 @@ VULNDB := https://vuln.go.dev
 VULNDB_SECONDS := 10
 # What make vulncheck reads.
 VULNCHECK := ./...
+SERIES_IN := ./test/enrolment ./test/flows ./test/guessing ./test/operating ./test/pages ./test/replay ./test/sessions ./test/storage ./test/tls
 RACED = $$(go list ./... | grep -vxF -f <(go list $(INTEROP)))
 # Prints how much time a command took, and how much of the processors'.
 TIME := TIMEFORMAT='%R s, of the processors %U s and in the kernel %S s'; time
@@ -122,7 +124,8 @@ unit:
 	$(TIME) $(POSTGRES) go test -timeout $(TIMEOUT) $$(go list ./... | grep -v /test/)
 
 race:
-	$(TIME) $(POSTGRES) env CGO_ENABLED=1 go test -race $(UNRACED) -timeout $(TIMEOUT) $(RACED)
+	$(TIME) $(POSTGRES) env CGO_ENABLED=1 go test -race -skip '$(SERIES)' -timeout $(TIMEOUT) $(RACED)
+	$(TIME) $(POSTGRES) go test -run '$(SERIES)' -timeout $(TIMEOUT) $(SERIES_IN)
 
 interop: deps
 	$(TIME) $(POSTGRES) go test -timeout $(TIMEOUT) $(INTEROP)
