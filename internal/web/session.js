@@ -5,9 +5,9 @@ const gate = "/.sallyport/";
 const fetch = window.fetch;
 const channel = new BroadcastChannel("sallyport");
 let missed = ""; // the path that needs a sign-in
-let bar, link, resubmitted, checked;
+let bar, link, resent, checked;
 
-// Returns the sign-in's URL for path: "" if it is open, undefined if unknown.
+// Returns the sign-in URL for path: "" if open, undefined if unknown.
 const ask = async (path) => {
 	try {
 		const answer = await fetch(`${gate}session?for=${encodeURIComponent(path)}`, { cache: "no-store" });
@@ -47,26 +47,26 @@ const check = async (path = location.pathname) => {
 	return !login;
 };
 
-const checkAnswer = (status, address) => {
+const examine = (status, address) => {
 	const url = new URL(address, location);
 	if (status === 401 && !missed && url.origin === location.origin) check(url.pathname);
 };
 
 window.fetch = function (...args) {
 	const answer = fetch.apply(this, args);
-	answer.then(({ status, url }) => checkAnswer(status, url), () => {});
+	answer.then(({ status, url }) => examine(status, url), () => {});
 	return answer;
 };
 const send = XMLHttpRequest.prototype.send;
 XMLHttpRequest.prototype.send = function (...args) {
-	this.addEventListener("load", () => checkAnswer(this.status, this.responseURL), { once: true });
+	this.addEventListener("load", () => examine(this.status, this.responseURL), { once: true });
 	return send.apply(this, args);
 };
 
-// Runs before the page's own listeners, so that they get one event per form.
+// Runs first, so that the page's listeners get one event per form.
 addEventListener("submit", async (event) => {
 	const form = event.target, by = event.submitter;
-	if (form === resubmitted) return;
+	if (form === resent) return;
 	const said = (name) => by?.getAttribute("form" + name) ?? form.getAttribute(name) ?? "";
 	const to = new URL(said("action") || location, document.baseURI);
 	if (said("method").toLowerCase() !== "post" || to.origin !== location.origin) return;
@@ -77,9 +77,9 @@ addEventListener("submit", async (event) => {
 	const open = await check(to.pathname);
 	checked = undefined;
 	if (!open) return link?.focus();
-	resubmitted = form;
+	resent = form;
 	HTMLFormElement.prototype.requestSubmit.call(form, by); // a field may be called requestSubmit
-	resubmitted = undefined;
+	resent = undefined;
 }, true);
 
 const recheck = async () => {

@@ -103,9 +103,10 @@ var webEvents = map[string][]struct {
 			w.owner.Post("/settings/security/password", "password", "wrong", "new_password", "another long password")
 		}, want: "sign_in_failed:refused"},
 	},
-	"/settings/security/disable":        {{do: func(w *auditWalk) { w.owner.Post("/settings/security/disable") }, want: "two_factor_disabled:done"}},
-	"/settings/security/backup-codes":   {{do: func(w *auditWalk) { w.owner.Post("/settings/security/backup-codes") }, want: "backup_codes_issued:done"}},
-	"/settings/security/authenticators": {{none: "a wizard that was only begun changes nothing"}},
+	"/settings/security/disable":                 {{do: func(w *auditWalk) { w.owner.Post("/settings/security/disable") }, want: "two_factor_disabled:done"}},
+	"/settings/security/backup-codes":            {{do: func(w *auditWalk) { w.owner.Post("/settings/security/backup-codes") }, want: "backup_codes_issued:done"}},
+	"/settings/security/backup-codes/{id}/saved": {{none: "it changes what the Security tab advises, and nothing about signing in"}},
+	"/settings/security/authenticators":          {{none: "a wizard that was only begun changes nothing"}},
 	"/settings/security/authenticators/{id}/confirm": {
 		{do: func(w *auditWalk) { w.phone = w.owner.Enroll("Tablet") }, want: "authenticator_added:done", id: true},
 		{do: func(w *auditWalk) {

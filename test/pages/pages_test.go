@@ -268,6 +268,11 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 		if strings.HasPrefix(r.Path, "/settings/security/passes/{id}") {
 			path = r.At(panels.OnlyPass(t, p, "ada", "backup").ID)
 		}
+		if strings.HasSuffix(r.Path, "/saved") {
+			if regexp.MustCompile(`action="/settings/security/backup-codes/[^"/]+/saved"`).MatchString(pages["/settings/security"].Body) {
+				continue
+			}
+		}
 		if strings.HasPrefix(r.Path, "/settings/devices/{id}") {
 			if regexp.MustCompile(`action="/settings/devices/[^"/]+/forget"`).MatchString(pages["/settings/sessions"].Body) {
 				continue
