@@ -7,7 +7,7 @@ const channel = new BroadcastChannel("sallyport");
 let missed = ""; // the path that needs a sign-in
 let bar, link, resent, checked;
 
-// Returns the sign-in URL for path: "" if open, undefined if unknown.
+// Returns the sign-in URL, "" if path is open, undefined if unknown.
 const ask = async (path) => {
 	try {
 		const answer = await fetch(`${gate}session?for=${encodeURIComponent(path)}`, { cache: "no-store" });
@@ -28,7 +28,7 @@ const show = (login, path) => {
 	box.append(make("p", { textContent: words.ended }), link, close);
 	bar = make("div", { lang: words.lang, popover: "manual" });
 	const root = bar.attachShadow({ mode: "open" });
-	const style = new CSSStyleSheet(); // allowed by every policy of a panel
+	const style = new CSSStyleSheet(); // any panel's policy allows it
 	style.replaceSync(`:host{all:initial!important;color-scheme:light dark!important}
 div{position:fixed;inset:auto 1rem 1rem;z-index:99999;display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;max-width:40rem;margin:auto;padding:.75rem 1rem;border:1px solid;border-radius:.5rem;font:1rem/1.5 system-ui;color:CanvasText;background:Canvas}
 p{flex:1 1 12rem;margin:0}
