@@ -38,7 +38,7 @@ var floors = [][]string{
 	{"internal/authenticator"},
 	{"internal/account", "internal/ticket", "internal/throttle", "internal/clock", "internal/audit", "internal/mail"},
 	{"internal/certs", "internal/cluster"},
-	{"internal/secret", "internal/db", "internal/label", "internal/health"},
+	{"internal/secret", "internal/db", "internal/label", "internal/health", "internal/locale"},
 	{"internal/durable"},
 }
 

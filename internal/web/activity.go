@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -20,7 +21,7 @@ func (s *server) getActivity(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := activityPage{frame: s.frameOf(req, say("activity.title"), "activity")}
+	page := activityPage{frame: s.frameOf(req, locale.Say("activity.title"), "activity")}
 	if len(events) > activityPageSize {
 		events = events[:activityPageSize]
 		last := events[len(events)-1]
@@ -28,9 +29,9 @@ func (s *server) getActivity(req *request) error {
 	}
 	for _, run := range groupTries(events) {
 		e := run.last
-		text := say("activity."+string(e.Kind), "how", signInMessage(e.Detail), "name", e.Detail, "n", e.Number)
+		text := locale.Say("activity."+string(e.Kind), "how", signInMessage(e.Detail), "name", e.Detail, "n", e.Number)
 		if run.tries > 1 {
-			text = say("activity.repeated", "what", text, "times", run.tries)
+			text = locale.Say("activity.repeated", "what", text, "times", run.tries)
 		}
 		page.Events = append(page.Events, activityRow{
 			Text: text, At: e.At, Address: e.Address, Browser: s.browser(e.Browser),
@@ -87,14 +88,14 @@ func triesOf(e audit.Event) int {
 }
 
 // signInMessage returns the text for a combination of proofs, such as "password + code".
-func signInMessage(name string) *message {
+func signInMessage(name string) *locale.Message {
 	switch name {
 	case "password_totp":
-		return say("how.password_totp")
+		return locale.Say("how.password_totp")
 	case "password_backup_code":
-		return say("how.password_backup_code")
+		return locale.Say("how.password_backup_code")
 	default:
-		return say("how.password")
+		return locale.Say("how.password")
 	}
 }
 

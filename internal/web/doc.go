@@ -8,8 +8,8 @@
 //   - routes.go lists the routes with their requirements. A handler reads a form, calls one
 //     function of login, and shows a page or redirects. login.go has the pages of a sign-in,
 //     settings.go, sessions.go, passes.go and wizard.go those of an account.
-//   - pages.go has the data of each page. render.go fills the templates with it, and
-//     catalogue.go adds the sentences.
+//   - pages.go has the data of each page. render.go fills the templates with it, and package
+//     locale adds the sentences.
 //   - fail.go answers every error with a page, and logs its reason.
 //
 // [NewPanelHost] returns the handler for the paths below /.sallyport/ on the hosts of panels

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/throttle"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -97,9 +98,9 @@ const retryBusy = 2 * time.Second
 func (s *server) fail(req *request, err error) {
 	var (
 		status          = http.StatusInternalServerError
-		heading, advice = say("error.internal.heading"), say("error.internal.advice")
+		heading, advice = locale.Say("error.internal.heading"), locale.Say("error.internal.advice")
 		linkURL         = "/"
-		linkText        = say("error.home")
+		linkText        = locale.Say("error.home")
 		homeURL         string
 		signOut         string
 		wait            *login.WaitError
@@ -116,7 +117,7 @@ func (s *server) fail(req *request, err error) {
 		s.redirect(req, stagePath(other.stage))
 		return
 	case errors.Is(err, login.ErrNoAttempt) && s.cookiesBlocked(req):
-		status, heading, advice = http.StatusBadRequest, say("error.no_cookies.heading"), say("error.no_cookies.advice")
+		status, heading, advice = http.StatusBadRequest, locale.Say("error.no_cookies.heading"), locale.Say("error.no_cookies.advice")
 		linkURL, linkText = "", nil
 	case errors.Is(err, login.ErrNoAttempt) && req.isSignedIn() && req.PostForm.Has("return"):
 		// The form was submitted twice, or another tab finished the sign-in.
@@ -131,73 +132,73 @@ func (s *server) fail(req *request, err error) {
 		s.redirect(req, "/login", "notice", "ended")
 		return
 	case errors.Is(err, errNotFound), errors.Is(err, login.ErrGone):
-		status, heading, advice = http.StatusNotFound, say("error.not_found.heading"), say("error.not_found.advice")
+		status, heading, advice = http.StatusNotFound, locale.Say("error.not_found.heading"), locale.Say("error.not_found.advice")
 	case errors.As(err, &refused) && errors.Is(err, access.ErrPath):
-		status, heading = http.StatusForbidden, say("error.path.heading")
-		advice = say("error.path.advice", "path", clean(refused.Target))
+		status, heading = http.StatusForbidden, locale.Say("error.path.heading")
+		advice = locale.Say("error.path.advice", "path", clean(refused.Target))
 	case errors.As(err, &refused):
-		status, heading = http.StatusForbidden, say("error.named.heading")
-		advice = say("error.named.advice", "path", clean(refused.Target))
+		status, heading = http.StatusForbidden, locale.Say("error.named.heading")
+		advice = locale.Say("error.named.advice", "path", clean(refused.Target))
 	case errors.As(err, &byPanel):
-		status, heading, advice = http.StatusForbidden, say("error.by_panel.heading", "panel", byPanel.panel.Name), say("error.by_panel.advice", "panel", byPanel.panel.Name)
-		linkURL, linkText = byPanel.address, say("error.reload")
+		status, heading, advice = http.StatusForbidden, locale.Say("error.by_panel.heading", "panel", byPanel.panel.Name), locale.Say("error.by_panel.advice", "panel", byPanel.panel.Name)
+		linkURL, linkText = byPanel.address, locale.Say("error.reload")
 	case errors.As(err, &plain):
-		status, heading, advice = http.StatusForbidden, say("error.plain_http.heading"), say("error.plain_http.advice", "url", plain.origin)
-		linkURL, linkText = plain.origin+"/", say("error.open")
+		status, heading, advice = http.StatusForbidden, locale.Say("error.plain_http.heading"), locale.Say("error.plain_http.advice", "url", plain.origin)
+		linkURL, linkText = plain.origin+"/", locale.Say("error.open")
 	case errors.As(err, &long):
-		status, heading = http.StatusRequestHeaderFieldsTooLarge, say("error.headers.heading")
-		advice = say("error.headers.advice", "cookies", long.cookies)
+		status, heading = http.StatusRequestHeaderFieldsTooLarge, locale.Say("error.headers.heading")
+		advice = locale.Say("error.headers.advice", "cookies", long.cookies)
 		linkURL = ""
 	case errors.As(err, &notAdmitted):
-		status, heading = http.StatusForbidden, say("error.not_admitted.heading", "panel", notAdmitted.Panel.Name)
-		advice = say("error.not_admitted.advice", "name", notAdmitted.Username)
-		linkText, signOut = say("home.panels"), s.views.base+"logout"
+		status, heading = http.StatusForbidden, locale.Say("error.not_admitted.heading", "panel", notAdmitted.Panel.Name)
+		advice = locale.Say("error.not_admitted.advice", "name", notAdmitted.Username)
+		linkText, signOut = locale.Say("home.panels"), s.views.base+"logout"
 	case errors.Is(err, errForbidden):
-		status, heading, advice = http.StatusForbidden, say("error.forbidden.heading"), say("error.forbidden.advice")
+		status, heading, advice = http.StatusForbidden, locale.Say("error.forbidden.heading"), locale.Say("error.forbidden.advice")
 	case errors.Is(err, errCrossOrigin):
-		status, heading, advice = http.StatusForbidden, say("error.cross_origin.heading"), say("error.cross_origin.advice")
+		status, heading, advice = http.StatusForbidden, locale.Say("error.cross_origin.heading"), locale.Say("error.cross_origin.advice")
 	case errors.Is(err, errNoDocument):
-		status, heading, advice = http.StatusForbidden, say("error.no_document.heading"), say("error.no_document.advice")
+		status, heading, advice = http.StatusForbidden, locale.Say("error.no_document.heading"), locale.Say("error.no_document.advice")
 	case errors.Is(err, errBadForm):
-		status, heading, advice = http.StatusBadRequest, say("error.bad_request.heading"), say("error.bad_request.advice")
+		status, heading, advice = http.StatusBadRequest, locale.Say("error.bad_request.heading"), locale.Say("error.bad_request.advice")
 	case isTooLarge(err):
-		status, heading, advice = http.StatusRequestEntityTooLarge, say("error.too_large.heading"), say("error.too_large.advice")
+		status, heading, advice = http.StatusRequestEntityTooLarge, locale.Say("error.too_large.heading"), locale.Say("error.too_large.advice")
 	case errors.Is(err, login.ErrSetupTicket):
-		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.setup_link.advice")
+		status, heading, advice = http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.setup_link.advice")
 	case errors.Is(err, ticket.ErrInvalid):
-		status, heading, advice = http.StatusNotFound, say("error.link_invalid.heading"), say("error.link_invalid.advice")
+		status, heading, advice = http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.link_invalid.advice")
 	case errors.Is(err, errMisdirected):
-		status, heading, advice = http.StatusMisdirectedRequest, say("error.misdirected.heading"), say("error.misdirected.advice", "url", s.PublicURL)
-		linkURL, linkText = s.PublicURL, say("error.open")
+		status, heading, advice = http.StatusMisdirectedRequest, locale.Say("error.misdirected.heading"), locale.Say("error.misdirected.advice", "url", s.PublicURL)
+		linkURL, linkText = s.PublicURL, locale.Say("error.open")
 	case errors.Is(err, errNoCookies):
-		status, heading, advice = http.StatusBadRequest, say("error.no_cookies.heading"), say("error.no_cookies.advice")
+		status, heading, advice = http.StatusBadRequest, locale.Say("error.no_cookies.heading"), locale.Say("error.no_cookies.advice")
 		linkURL, linkText = "", nil
 	case errors.Is(err, errPanelDown):
-		status, heading, advice = http.StatusBadGateway, say("error.panel_down.heading", "panel", s.panelName(req)), say("error.panel_down.advice")
-		linkURL, linkText, homeURL = s.retryURL(req), say("error.again"), s.PublicURL+"/"
+		status, heading, advice = http.StatusBadGateway, locale.Say("error.panel_down.heading", "panel", s.panelName(req)), locale.Say("error.panel_down.advice")
+		linkURL, linkText, homeURL = s.retryURL(req), locale.Say("error.again"), s.PublicURL+"/"
 	case errors.Is(err, errPanelUntrusted):
-		status, heading, advice = http.StatusBadGateway, say("error.panel_untrusted.heading", "panel", s.panelName(req)), say("error.panel_untrusted.advice", "panel", s.panelName(req))
-		linkText = say("home.panels")
+		status, heading, advice = http.StatusBadGateway, locale.Say("error.panel_untrusted.heading", "panel", s.panelName(req)), locale.Say("error.panel_untrusted.advice", "panel", s.panelName(req))
+		linkText = locale.Say("home.panels")
 	case errors.Is(err, errPanelSlow):
-		status, heading, advice = http.StatusGatewayTimeout, say("error.panel_slow.heading", "panel", s.panelName(req)), say("error.panel_slow.advice")
-		linkURL, linkText, homeURL = s.retryURL(req), say("error.again"), s.PublicURL+"/"
+		status, heading, advice = http.StatusGatewayTimeout, locale.Say("error.panel_slow.heading", "panel", s.panelName(req)), locale.Say("error.panel_slow.advice")
+		linkURL, linkText, homeURL = s.retryURL(req), locale.Say("error.again"), s.PublicURL+"/"
 	case errors.As(err, &proxy):
 		bits := netip.PrefixFrom(proxy.peer, proxy.peer.BitLen())
-		status, heading = http.StatusForbidden, say("error.untrusted_proxy.heading")
-		advice = say("error.untrusted_proxy.advice", "address", proxy.peer, "line", fmt.Sprintf("trusted_proxies: [%s]", bits))
+		status, heading = http.StatusForbidden, locale.Say("error.untrusted_proxy.heading")
+		advice = locale.Say("error.untrusted_proxy.advice", "address", proxy.peer, "line", fmt.Sprintf("trusted_proxies: [%s]", bits))
 		linkURL = ""
 	case errors.As(err, &wait):
 		n := seconds(wait.RetryAfter)
-		status, heading, advice = http.StatusTooManyRequests, say("error.too_many.heading"), say("error.too_many.advice", "n", n)
+		status, heading, advice = http.StatusTooManyRequests, locale.Say("error.too_many.heading"), locale.Say("error.too_many.advice", "n", n)
 		if wait.Change {
-			heading, advice = say("error.many_changes.heading"), say("error.many_changes.advice")
+			heading, advice = locale.Say("error.many_changes.heading"), locale.Say("error.many_changes.advice")
 		}
 		req.w.Header().Set("Retry-After", strconv.Itoa(n))
 	case errors.Is(err, throttle.ErrQueueFull), errors.Is(err, throttle.ErrBusy):
-		status, heading, advice = http.StatusServiceUnavailable, say("error.busy.heading"), say("error.busy.advice")
+		status, heading, advice = http.StatusServiceUnavailable, locale.Say("error.busy.heading"), locale.Say("error.busy.advice")
 		req.w.Header().Set("Retry-After", strconv.Itoa(seconds(retryBusy)))
 	case errors.Is(err, db.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		status, heading, advice = http.StatusServiceUnavailable, say("error.unavailable.heading"), say("error.unavailable.advice")
+		status, heading, advice = http.StatusServiceUnavailable, locale.Say("error.unavailable.heading"), locale.Say("error.unavailable.advice")
 		req.w.Header().Set("Retry-After", strconv.Itoa(seconds(retryBusy)))
 	}
 	level := s.Log.Warn

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -20,13 +21,13 @@ import (
 )
 
 func (s *server) getHome(req *request) error {
-	page := homePage{frame: s.frameOf(req, say("home.title"), ""), Name: req.me.Account.ShownName(), TwoFactor: req.twoFactor}
+	page := homePage{frame: s.frameOf(req, locale.Say("home.title"), ""), Name: req.me.Account.ShownName(), TwoFactor: req.twoFactor}
 	mine, err := s.myPanels(req)
 	if err != nil {
 		return err
 	}
 	for _, panel := range mine {
-		page.Title = say("home.panels")
+		page.Title = locale.Say("home.panels")
 		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.views.panelIcons[panel.Origin]})
 	}
 	return s.views.render(req.w, http.StatusOK, "home", page)
@@ -35,9 +36,9 @@ func (s *server) getHome(req *request) error {
 // loginPage returns the sign-in page for a return URL. Its title names the panel of the return
 // URL, so that users see what the password is for, or otherwise the site.
 func (s *server) loginPage(req *request, returnURL string) loginPage {
-	page := loginPage{frame: frame{Title: say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
+	page := loginPage{frame: frame{Title: locale.Say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
 	if panel := s.panelOfReturn(page.Return); panel != nil {
-		page.Title, page.ForPanel = say("login.title_panel", "panel", panel.Name), true
+		page.Title, page.ForPanel = locale.Say("login.title_panel", "panel", panel.Name), true
 	}
 	return page
 }
@@ -73,7 +74,7 @@ func (s *server) postPassword(req *request) error {
 	page := s.loginPage(req, returnURL)
 	page.Username = username
 	if strings.TrimSpace(username) == "" || typed == "" {
-		page.Error = say("login.empty")
+		page.Error = locale.Say("login.empty")
 		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
 	}
 	progress, err := s.Login.SubmitPassword(req.Context(), username, typed, returnURL, s.cookie(req.Request, sessionCookie), req.from)
@@ -81,16 +82,16 @@ func (s *server) postPassword(req *request) error {
 	var wait *login.WaitError
 	switch {
 	case errors.Is(err, login.ErrRejected):
-		page.Error = say("login.wrong")
+		page.Error = locale.Say("login.wrong")
 		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
 	case errors.As(err, &wait):
-		page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
+		page.Error = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
 		return s.showTooMany(req, wait, "login", page)
 	case errors.Is(err, login.ErrShielded):
-		page.Error = say("login.shielded")
+		page.Error = locale.Say("login.shielded")
 		return s.views.render(req.w, http.StatusTooManyRequests, "login", page)
 	case errors.Is(err, login.ErrPasswordEnded):
-		page.Error = say("login.password_ended")
+		page.Error = locale.Say("login.password_ended")
 		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
 	case err != nil:
 		return err
@@ -180,7 +181,7 @@ func (s *server) codePage(req *request, w login.Prompt, two bool) codePage {
 		names = strings.Join(w.Authenticators, ", ")
 	}
 	return codePage{
-		frame: frame{Title: say("code.title"), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
+		frame: frame{Title: locale.Say("code.title"), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
 		Two: two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0, Return: w.ReturnURL,
 	}
 }
@@ -247,36 +248,36 @@ func (s *server) logOutcome(req *request, step string, p login.Progress, returnU
 
 // codeMessage returns the message for a code that wasn't accepted, or nil if err has another
 // cause.
-func codeMessage(err error) *message {
+func codeMessage(err error) *locale.Message {
 	var code *login.CodeError
 	switch {
 	case errors.Is(err, login.ErrNeedTwoCodes):
-		return say("code.two_needed")
+		return locale.Say("code.two_needed")
 	case errors.Is(err, login.ErrClock):
-		return say("code.clock")
+		return locale.Say("code.clock")
 	case errors.Is(err, login.ErrNoMoreCodes):
-		return say("code.two_limit")
+		return locale.Say("code.two_limit")
 	case !errors.As(err, &code):
 		return nil
 	case code.Malformed:
-		return say("code.malformed")
+		return locale.Say("code.malformed")
 	}
 	switch code.Result {
 	case totp.Slow:
-		return say("code.slow", "n", code.Minutes)
+		return locale.Say("code.slow", "n", code.Minutes)
 	case totp.Fast:
-		return say("code.fast", "n", code.Minutes)
+		return locale.Say("code.fast", "n", code.Minutes)
 	case totp.Reused:
-		return say("code.reused")
+		return locale.Say("code.reused")
 	case totp.SetBack:
-		return say("code.set_back", "n", code.Minutes)
+		return locale.Say("code.set_back", "n", code.Minutes)
 	case totp.ClockChanged:
-		return say("code.clock_changed")
+		return locale.Say("code.clock_changed")
 	}
 	if code.Pair {
-		return say("code.two_wrong")
+		return locale.Say("code.two_wrong")
 	}
-	return say("code.wrong")
+	return locale.Say("code.wrong")
 }
 
 func (s *server) getBackupCode(req *request) error {
@@ -284,7 +285,7 @@ func (s *server) getBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
+	return s.views.render(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
 }
 
 func (s *server) postBackupCode(req *request) error {
@@ -307,7 +308,7 @@ func (s *server) postBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := backupCodePage{frame: frame{Title: say("backup_code.title")}, Left: attempt.CodesLeft, Return: returnURLOfForm(f[1], attempt), Error: refusal}
+	page := backupCodePage{frame: frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: returnURLOfForm(f[1], attempt), Error: refusal}
 	if wait != nil {
 		return s.showTooMany(req, wait, "backup-code", page)
 	}
@@ -316,15 +317,15 @@ func (s *server) postBackupCode(req *request) error {
 
 // backupCodeMessage returns the message for a backup code that wasn't accepted, or nil if err
 // has another cause, and the time to wait if there is one.
-func backupCodeMessage(err error) (*message, *login.WaitError) {
+func backupCodeMessage(err error) (*locale.Message, *login.WaitError) {
 	var wait *login.WaitError
 	switch {
 	case errors.As(err, &wait):
-		return say("throttle.backup_wait", "n", seconds(wait.RetryAfter)), wait
+		return locale.Say("throttle.backup_wait", "n", seconds(wait.RetryAfter)), wait
 	case errors.Is(err, login.ErrMalformedBackupCode):
-		return say("backup_code.malformed"), nil
+		return locale.Say("backup_code.malformed"), nil
 	case errors.Is(err, login.ErrRejected):
-		return say("backup_code.wrong"), nil
+		return locale.Say("backup_code.wrong"), nil
 	}
 	return nil, nil
 }
@@ -367,7 +368,7 @@ func (s *server) getSetup(req *request) error {
 	}
 	if opened.Kind == ticket.LetIn {
 		return s.views.render(req.w, http.StatusOK, "let-in", letInPage{
-			frame: frame{Title: say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
+			frame: frame{Title: locale.Say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
 		})
 	}
 	if opened.Kind == ticket.Enroll && !opened.NewPassword {
@@ -380,14 +381,14 @@ func (s *server) getSetup(req *request) error {
 
 func (s *server) setupPage(opened login.Opened, token string) setupPage {
 	page := setupPage{
-		frame: frame{Title: say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
+		frame: frame{Title: locale.Say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
 		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
 	}
 	switch opened.Kind {
 	case ticket.Setup:
-		page.Title, page.First = say("setup.title_first"), true
+		page.Title, page.First = locale.Say("setup.title_first"), true
 	case ticket.Enroll:
-		page.Title, page.Reset = say("new_password.title"), true
+		page.Title, page.Reset = locale.Say("new_password.title"), true
 	}
 	return page
 }
@@ -433,13 +434,13 @@ func (s *server) postSetup(req *request) error {
 		s.redirect(req, "/login", "notice", "account_created")
 		return nil
 	case errors.Is(err, account.ErrNameInvalid):
-		page.Error = say("setup.name_invalid")
+		page.Error = locale.Say("setup.name_invalid")
 	case errors.Is(err, account.ErrNameTaken):
-		page.Error = say("setup.name_taken")
+		page.Error = locale.Say("setup.name_taken")
 	case errors.Is(err, account.ErrEmailInvalid):
-		page.Error = say("setup.email_invalid")
+		page.Error = locale.Say("setup.email_invalid")
 	case errors.Is(err, account.ErrEmailTaken):
-		page.Error = say("setup.email_taken")
+		page.Error = locale.Say("setup.email_taken")
 	default:
 		if page.Error = s.passwordMessage(err); page.Error == nil {
 			return err

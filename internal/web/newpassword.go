@@ -7,11 +7,12 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 )
 
 func (s *server) newPasswordPage(w login.Prompt) newPasswordPage {
-	return newPasswordPage{frame: frame{Title: say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
+	return newPasswordPage{frame: frame{Title: locale.Say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
 }
 
 func (s *server) getNewPassword(req *request) error {
@@ -60,37 +61,37 @@ func (s *server) setWeakCookie(req *request, owner account.Account, typed string
 
 // weaknessMessage returns the text that says why a password is easy to guess and what to do, or
 // nil for an unknown reason.
-func weaknessMessage(reason password.Reason) *message {
+func weaknessMessage(reason password.Reason) *locale.Message {
 	switch reason {
 	case password.Common:
-		return say("strength.common")
+		return locale.Say("strength.common")
 	case password.Own:
-		return say("strength.own")
+		return locale.Say("strength.own")
 	case password.Run:
-		return say("strength.run")
+		return locale.Say("strength.run")
 	case password.Repeat:
-		return say("strength.repeat")
+		return locale.Say("strength.repeat")
 	case password.Few:
-		return say("strength.few")
+		return locale.Say("strength.few")
 	}
 	return nil
 }
 
 // passwordMessage returns the message for a new password that can't be used, or nil if err has
 // another cause.
-func (s *server) passwordMessage(err error) *message {
+func (s *server) passwordMessage(err error) *locale.Message {
 	var common *password.CommonError
 	switch {
 	case errors.Is(err, password.ErrShort):
-		return say("password.short", "n", s.Login.MinRunes)
+		return locale.Say("password.short", "n", s.Login.MinRunes)
 	case errors.Is(err, password.ErrLong):
-		return say("password.long", "n", password.MaxRunes)
+		return locale.Say("password.long", "n", password.MaxRunes)
 	case errors.Is(err, password.ErrInvalid):
-		return say("password.invalid")
+		return locale.Say("password.invalid")
 	case errors.As(err, &common):
-		return say("password.common", "why", weaknessMessage(common.Reason))
+		return locale.Say("password.common", "why", weaknessMessage(common.Reason))
 	case errors.Is(err, login.ErrSamePassword):
-		return say("password.same")
+		return locale.Say("password.same")
 	}
 	return nil
 }

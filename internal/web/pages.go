@@ -3,40 +3,32 @@ package web
 import (
 	"html/template"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/locale"
 )
 
 // Each page has its own struct, which is all that its template reads. Text comes from the
-// catalogue: a handler selects a sentence with [say], a template with the function t. The
+// catalogue: a handler selects a sentence with [locale.Say], a template with the function t. The
 // template function when shows a time.
-
-// message is a sentence of the catalogue with the values of its gaps.
-type message struct {
-	key  string
-	args []any // name, value, name, value, ...
-}
-
-// say returns a message with the sentence key of the catalogue. args are pairs of a gap's name
-// and its value.
-func say(key string, args ...any) *message { return &message{key, args} }
 
 // notice is the box at the top of a page. It confirms an action or asks for attention.
 type notice struct {
 	Kind     string // "ok", "info", "warn" or "error"
-	Text     *message
+	Text     *locale.Message
 	LinkURL  string // a path of the portal; may be empty
-	LinkText *message
+	LinkText *locale.Message
 }
 
 // frame is the data of the parts that surround the content of every page.
 type frame struct {
-	Title     *message // the page's title, without the site's name
-	Account   string   // name of the signed-in account; empty: not signed in
-	Tab       string   // "profile", "security", "sessions", "activity", or empty: no tabs
-	Notice    *notice  // may be nil
-	FewCodes  bool     // show the banner about the few backup codes that are left
-	CodesLeft int      // unused backup codes, if FewCodes is set or on the Security tab
-	Clock     *message // what is wrong with the server's clock, for operators; may be nil
-	Wrong     int      // wrong codes that others typed after the correct password; 0: no banner
+	Title     *locale.Message // the page's title, without the site's name
+	Account   string          // name of the signed-in account; empty: not signed in
+	Tab       string          // "profile", "security", "sessions", "activity", or empty: no tabs
+	Notice    *notice         // may be nil
+	FewCodes  bool            // show the banner about the few backup codes that are left
+	CodesLeft int             // unused backup codes, if FewCodes is set or on the Security tab
+	Clock     *locale.Message // what is wrong with the server's clock, for operators; may be nil
+	Wrong     int             // wrong codes that others typed after the correct password; 0: no banner
 }
 
 type homePage struct {
@@ -101,7 +93,7 @@ type loginPage struct {
 	ForPanel bool   // the title names a panel
 	Username string // as typed, after a wrong password
 	Return   string // return URL, in a hidden field
-	Error    *message
+	Error    *locale.Message
 }
 
 type codePage struct {
@@ -112,14 +104,14 @@ type codePage struct {
 	TwoOnly  bool   // both fields are required: a single code isn't accepted
 	HasCodes bool   // unused backup codes exist
 	Return   string
-	Error    *message
+	Error    *locale.Message
 }
 
 type backupCodePage struct {
 	frame
 	Left   int // unused backup codes
 	Return string
-	Error  *message
+	Error  *locale.Message
 }
 
 // newPassword is the data for the field of a new password and the hint below it.
@@ -134,7 +126,7 @@ type newPasswordPage struct {
 	newPassword
 	Username string // for password managers
 	Return   string
-	Error    *message
+	Error    *locale.Message
 }
 
 type reauthenticatePage struct {
@@ -149,13 +141,13 @@ type reauthenticatePage struct {
 	Two        bool           // the field next_code is shown
 	BackupCode bool           // a backup code is required instead of a code
 	Ways       []proofChoice  // other proofs that the form can require
-	Error      *message
+	Error      *locale.Message
 }
 
 // proofChoice is a button that changes which proof the form requires.
 type proofChoice struct {
 	Ask  string
-	Text *message
+	Text *locale.Message
 }
 
 type profilePage struct {
@@ -167,7 +159,7 @@ type profilePage struct {
 	Operator    bool
 	Groups      []string
 	CreatedAt   time.Time
-	Error       *message
+	Error       *locale.Message
 }
 
 type securityPage struct {
@@ -178,13 +170,13 @@ type securityPage struct {
 	TwoFactor         bool
 	TwoFactorSince    time.Time
 	Authenticators    []authenticatorRow
-	CodeSet           string   // id of the current set of backup codes
-	CodesUnconfirmed  bool     // the owner hasn't confirmed that the backup codes are saved
-	AtLimit           bool     // no further authenticator may be added
-	EnrollLocked      bool     // the wizard opens only through an operator's link
-	StepsDone         int      // how many of the three steps of the security check are done
-	PasswordAdvice    *message // why the password should be changed; nil: it needn't be
-	PasswordError     *message
+	CodeSet           string          // id of the current set of backup codes
+	CodesUnconfirmed  bool            // the owner hasn't confirmed that the backup codes are saved
+	AtLimit           bool            // no further authenticator may be added
+	EnrollLocked      bool            // the wizard opens only through an operator's link
+	StepsDone         int             // how many of the three steps of the security check are done
+	PasswordAdvice    *locale.Message // why the password should be changed; nil: it needn't be
+	PasswordError     *locale.Message
 	MaxName           int // maximum length of an authenticator's name, in code points
 	Passes            []passRow
 	SomePanel         bool // there is a panel for which passes can be issued
@@ -212,7 +204,7 @@ type newPassPage struct {
 	Addresses string
 	Days      int
 	Lives     []int // the choices for Days
-	Error     *message
+	Error     *locale.Message
 }
 
 // panelChoice is a panel for which a pass can be issued.
@@ -237,10 +229,10 @@ type authenticatorRow struct {
 	ID         string
 	Name       string
 	AddedAt    time.Time
-	LastUsedAt time.Time // zero: not used yet
-	Only       bool      // the account's only authenticator: removing it disables two-factor authentication
-	Typed      string    // a new name that was refused
-	Error      *message  // why the new name was refused
+	LastUsedAt time.Time       // zero: not used yet
+	Only       bool            // the account's only authenticator: removing it disables two-factor authentication
+	Typed      string          // a new name that was refused
+	Error      *locale.Message // why the new name was refused
 }
 
 type newAuthenticatorPage struct {
@@ -259,7 +251,7 @@ type wizardPage struct {
 	KeyURI template.URL  // otpauth://
 	Name   string        // value of the field for the authenticator's name
 	Max    int           // maximum length of a name, in code points
-	Error  *message
+	Error  *locale.Message
 }
 
 type backupCodesPage struct {
@@ -305,10 +297,10 @@ type letInLinkPage struct {
 
 type sessionRow struct {
 	ID         string
-	Phone      bool     // a phone or a tablet
-	Browser    string   // "Chrome on Linux"; may be empty
-	Address    string   //
-	How        *message // "password + code"
+	Phone      bool            // a phone or a tablet
+	Browser    string          // "Chrome on Linux"; may be empty
+	Address    string          //
+	How        *locale.Message // "password + code"
 	SignedInAt time.Time
 	LastSeenAt time.Time
 	Current    bool
@@ -321,7 +313,7 @@ type activityPage struct {
 }
 
 type activityRow struct {
-	Text    *message
+	Text    *locale.Message
 	At      time.Time
 	Address string
 	Browser string
@@ -337,15 +329,15 @@ type setupPage struct {
 	Reset    bool   // a new password in place of a suspect one; if neither is set: an invitation
 	Username string // as typed; for an invitation it is fixed
 	Email    string
-	Error    *message
+	Error    *locale.Message
 }
 
 // errorPage is the page for every error. Its title says what happened.
 type errorPage struct {
 	frame
-	Advice    *message // what the user can do
-	LinkURL   string   // may be empty
-	LinkText  *message
+	Advice    *locale.Message // what the user can do
+	LinkURL   string          // may be empty
+	LinkText  *locale.Message
 	HomeURL   string // URL of the list of panels, as a second link; may be empty
 	SignOut   string // path to which the sign-out form is submitted; empty: no form
 	Reference string // also in the log

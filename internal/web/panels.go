@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 )
@@ -28,7 +29,7 @@ const (
 func (s *server) getContinue(req *request) error {
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.w.Header().Set("Refresh", "0; url="+to)
-	page := continuePage{frame: frame{Title: say("continue.title")}, URL: to}
+	page := continuePage{frame: frame{Title: locale.Say("continue.title")}, URL: to}
 	if panel := s.panelOfReturn(req.URL.Query().Get("return")); panel != nil {
 		page.Panel = panel.Name
 	}

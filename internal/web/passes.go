@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/pass"
 )
 
@@ -74,7 +75,7 @@ func (s *server) myPanels(req *request) ([]*access.Panel, error) {
 }
 
 func (s *server) newPassPage(req *request) (newPassPage, error) {
-	page := newPassPage{frame: s.frameOf(req, say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
+	page := newPassPage{frame: s.frameOf(req, locale.Say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
 	mine, err := s.myPanels(req)
 	for _, panel := range mine {
 		page.Panels = append(page.Panels, panelChoice{panel.Origin, panelLabel(panel, panel.Origin)})
@@ -110,7 +111,7 @@ func (s *server) postPass(req *request) error {
 		token, made := s.Login.AddPass(req.Context(), req.me, p)
 		if made == nil {
 			return s.views.render(req.w, http.StatusOK, "pass", passPage{
-				frame: s.frameOf(req, say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
+				frame: s.frameOf(req, locale.Say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
 				Addresses: scope.AddressList(), ExpiresAt: p.ExpiresAt, Token: token.Reveal(), Example: example(scope, token.Reveal()),
 			})
 		}
@@ -146,22 +147,22 @@ func (p newPassPage) scope() (access.Scope, error) {
 
 // passMessage returns the message for a pass that couldn't be issued, or nil if err has another
 // cause.
-func passMessage(err error) *message {
+func passMessage(err error) *locale.Message {
 	switch {
 	case errors.Is(err, authenticator.ErrNameInvalid):
 		return nameMessage(err, authenticator.MaxNameRunes)
 	case errors.Is(err, pass.ErrNameTaken):
-		return say("passes.name_taken")
+		return locale.Say("passes.name_taken")
 	case errors.Is(err, pass.ErrLimit):
-		return say("passes.limit")
+		return locale.Say("passes.limit")
 	case errors.Is(err, errPanelUnknown):
-		return say("passes.panel_unknown")
+		return locale.Say("passes.panel_unknown")
 	case errors.Is(err, access.ErrScopePath):
-		return say("passes.path_invalid")
+		return locale.Say("passes.path_invalid")
 	case errors.Is(err, access.ErrScopeMethods):
-		return say("passes.methods_invalid")
+		return locale.Say("passes.methods_invalid")
 	case errors.Is(err, access.ErrScopeAddresses):
-		return say("passes.addresses_invalid")
+		return locale.Say("passes.addresses_invalid")
 	}
 	return nil
 }

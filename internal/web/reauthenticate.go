@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 )
 
@@ -27,7 +28,7 @@ type proofForm struct {
 
 func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticatePage, error) {
 	asked, err := s.Login.ReauthenticationPrompt(req.Context(), req.me.Account, req.from)
-	f := s.frameOf(req, say("reauthenticate.title"), "")
+	f := s.frameOf(req, locale.Say("reauthenticate.title"), "")
 	f.FewCodes = false
 	page := reauthenticatePage{
 		frame: f, Username: req.me.Account.Name, TwoFactor: req.twoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
@@ -35,23 +36,23 @@ func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticat
 		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: form.ask == askBackupCode && asked.CodesLeft > 0,
 	}
 	if panel := s.panelOfReturn(page.Return); panel != nil && !page.InForm {
-		page.Title, page.Panel = say("reauthenticate.title_panel", "panel", panel.Name), panel.Name
+		page.Title, page.Panel = locale.Say("reauthenticate.title_panel", "panel", panel.Name), panel.Name
 	}
 	if !req.twoFactor {
 		return page, err
 	}
 	switch {
 	case page.BackupCode:
-		page.Ways = []proofChoice{{"", say("backup_code.use_app")}}
+		page.Ways = []proofChoice{{"", locale.Say("backup_code.use_app")}}
 		return page, err
 	case asked.CodesLeft > 0:
-		page.Ways = []proofChoice{{askBackupCode, say("code.use_backup")}}
+		page.Ways = []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}
 	}
 	switch {
 	case !page.Two:
-		page.Ways = append(page.Ways, proofChoice{askTwoCodes, say("code.use_two")})
+		page.Ways = append(page.Ways, proofChoice{askTwoCodes, locale.Say("code.use_two")})
 	case !asked.TwoCodes:
-		page.Ways = append(page.Ways, proofChoice{"", say("code.use_one")})
+		page.Ways = append(page.Ways, proofChoice{"", locale.Say("code.use_one")})
 	}
 	return page, err
 }
@@ -113,18 +114,18 @@ func (s *server) submitProofs(req *request, form proofForm) (progress login.Prog
 	if page.Error = codeMessage(err); page.Error == nil {
 		switch {
 		case errors.As(err, &wait):
-			page.Error = say("throttle.wait", "n", seconds(wait.RetryAfter))
+			page.Error = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
 			return login.Progress{}, false, s.showTooMany(req, wait, "reauthenticate", page)
 		case errors.Is(err, login.ErrMalformedBackupCode):
-			page.Error = say("backup_code.malformed")
+			page.Error = locale.Say("backup_code.malformed")
 		case errors.Is(err, login.ErrShielded):
-			page.Error = say("login.shielded")
+			page.Error = locale.Say("login.shielded")
 		case errors.Is(err, login.ErrEnded):
-			page.Error = say("code.wrong") // the session doesn't end
+			page.Error = locale.Say("code.wrong") // the session doesn't end
 		case errors.Is(err, login.ErrWrongPassword):
-			page.Error = say("password.wrong")
+			page.Error = locale.Say("password.wrong")
 		case errors.Is(err, login.ErrRejected):
-			page.Error = say("backup_code.wrong")
+			page.Error = locale.Say("backup_code.wrong")
 		default:
 			return login.Progress{}, false, err
 		}

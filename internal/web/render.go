@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/locale"
 )
 
 //go:embed templates/*.html templates/icons/*.svg
@@ -45,7 +47,7 @@ type views struct {
 	portal    string // prefix of the paths of the portal's pages
 	contact   string // email address or URL for users who need help; may be empty
 	base      string // prefix of the paths of static files
-	catalogue *catalogue
+	catalogue *locale.Catalogue
 	pages     *template.Template       // by file name
 	icons     map[string]template.HTML // inline SVG by file name without .svg
 	assets    map[string]asset         // by URL path
@@ -123,7 +125,7 @@ type Picture struct {
 // the site's name, portal the prefix of the paths of the portal's pages ("" or "/.sallyport"),
 // and base the prefix of the paths of static files ("/" or "/.sallyport/").
 func newViews(site, portal, base string, look Look, pages ...string) (*views, error) {
-	c, err := loadCatalogue("en", site)
+	c, err := locale.Load("en", site)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +161,7 @@ func (v *views) render(w http.ResponseWriter, status int, name string, data any)
 }
 
 // sentence returns the text of m from the catalogue.
-func (v *views) sentence(m *message) string { return v.catalogue.sentence(m) }
+func (v *views) sentence(m *locale.Message) string { return v.catalogue.Sentence(m) }
 
 // static serves the static files at the URLs that asset returns, and 404 for any other URL. The
 // content at a URL never changes.
@@ -271,21 +273,21 @@ func (v *views) loadPages(named []string) error {
 // functions returns the functions that templates may call.
 func (v *views) functions() template.FuncMap {
 	return template.FuncMap{
-		"t":      v.catalogue.text,
-		"rich":   v.catalogue.rich,
-		"say":    v.catalogue.sentence,
+		"t":      v.catalogue.Text,
+		"rich":   v.catalogue.Rich,
+		"say":    v.catalogue.Sentence,
 		"title":  v.title,
-		"about":  (*message).concerns,
+		"about":  (*locale.Message).Concerns,
 		"when":   func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
 		"day":    func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
 		"icon":   v.icon,
 		"asset":  v.asset,
 		"logo":   func() string { return v.logo },
-		"site":   func() string { return v.catalogue.site },
+		"site":   func() string { return v.catalogue.Site },
 		"portal": func() string { return v.portal },
 		"help":   func() string { return v.contact },
 		"helpAt": func() string { return contactURL(v.contact) },
-		"lang":   func() string { return v.catalogue.lang },
+		"lang":   func() string { return v.catalogue.Lang },
 	}
 }
 
@@ -299,12 +301,12 @@ func contactURL(contact string) string {
 
 // title returns the title of a browser tab: the page's title, with the site's name if the title
 // doesn't contain it.
-func (v *views) title(m *message) string {
+func (v *views) title(m *locale.Message) string {
 	title := v.sentence(m)
-	if strings.Contains(title, v.catalogue.site) {
+	if strings.Contains(title, v.catalogue.Site) {
 		return title
 	}
-	return title + " · " + v.catalogue.site
+	return title + " · " + v.catalogue.Site
 }
 
 func (v *views) icon(name string) (template.HTML, error) {
@@ -321,20 +323,6 @@ func (v *views) asset(name string) (string, error) {
 		return "", fmt.Errorf("no asset %q", name)
 	}
 	return url, nil
-}
-
-// concerns reports whether m's key begins with one of prefixes. Templates use it to find the
-// field that an error message is about. For a nil message it is false.
-func (m *message) concerns(prefixes ...string) bool {
-	if m == nil {
-		return false
-	}
-	for _, prefix := range prefixes {
-		if strings.HasPrefix(m.key, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // timeElement returns a <time> with the exact time and zone in its title, or "" for the zero

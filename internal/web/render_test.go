@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/locale"
 )
 
 // The maximum sizes of all style sheets and of all scripts, in bytes. With them the first page
@@ -34,24 +36,24 @@ type sample struct {
 func samples(person string) []sample {
 	at := time.Date(2026, 11, 23, 15, 4, 5, 0, time.UTC)
 	chosen := newPassword{MinLength: 10, MaxLength: 256, Words: "Streaming panel " + person}
-	outside := func(title string) frame { return frame{Title: say(title)} }
+	outside := func(title string) frame { return frame{Title: locale.Say(title)} }
 	inside := func(title, tab string) frame {
-		return frame{Title: say(title), Account: person, Tab: tab}
+		return frame{Title: locale.Say(title), Account: person, Tab: tab}
 	}
 	few := inside("security.title", "security")
-	few.FewCodes, few.CodesLeft, few.Clock = true, 3, say("frame.clock_slow", "n", 30)
+	few.FewCodes, few.CodesLeft, few.Clock = true, 3, locale.Say("frame.clock_slow", "n", 30)
 	none := few
 	none.CodesLeft = 0
 	many := inside("security.title", "security")
 	many.CodesLeft = 10
-	many.Notice = &notice{Kind: "ok", Text: say("notice.added")}
-	toPanel := frame{Title: say("login.title_panel", "panel", person)}
+	many.Notice = &notice{Kind: "ok", Text: locale.Say("notice.added")}
+	toPanel := frame{Title: locale.Say("login.title_panel", "panel", person)}
 	signedOut := outside("login.title")
-	signedOut.Notice = &notice{Kind: "ok", Text: say("notice.signed_out")}
+	signedOut.Notice = &notice{Kind: "ok", Text: locale.Say("notice.signed_out")}
 	used := inside("home.title", "")
 	used.Notice = &notice{
-		Kind: "warn", Text: say("notice.backup_code_used", "n", 7),
-		LinkURL: "/settings/security#two-factor", LinkText: say("notice.new_phone"),
+		Kind: "warn", Text: locale.Say("notice.backup_code_used", "n", 7),
+		LinkURL: "/settings/security#two-factor", LinkText: locale.Say("notice.new_phone"),
 	}
 	// A stand-in as large as the QR code of a usual key URI.
 	qr := template.HTML(`<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 57 57"><rect width="57" height="57" fill="#fff"/></svg>`)
@@ -62,10 +64,10 @@ func samples(person string) []sample {
 	}
 	wizardMore := wizard
 	wizardMore.frame, wizardMore.First, wizardMore.Name = inside("wizard.title_more", "security"), false, person
-	wizardMore.Error = say("code.wrong")
-	wizard.Notice = &notice{Kind: "warn", Text: say("notice.required_panel", "panel", person)}
+	wizardMore.Error = locale.Say("code.wrong")
+	wizard.Notice = &notice{Kind: "warn", Text: locale.Say("notice.required_panel", "panel", person)}
 	wizardSlow := wizard
-	wizardSlow.Error = say("code.slow", "n", 3)
+	wizardSlow.Error = locale.Say("code.slow", "n", 3)
 	on := securityPage{
 		frame: few, newPassword: chosen, Username: person, PasswordChangedAt: at, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
 		Authenticators: []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at}, {ID: "a2", Name: "Tablet at home", AddedAt: at}},
@@ -79,35 +81,35 @@ func samples(person string) []sample {
 	only := on
 	only.frame, only.StepsDone, only.AtLimit, only.CodesUnconfirmed = many, 3, true, false
 	only.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at, Only: true}}
-	only.PasswordError = say("password.wrong")
+	only.PasswordError = locale.Say("password.wrong")
 	renamed := on
-	renamed.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, Typed: person, Error: say("name.character", "character", "U+202E")}}
+	renamed.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, Typed: person, Error: locale.Say("name.character", "character", "U+202E")}}
 	spent := on
 	spent.frame, spent.EnrollLocked = none, true
 	off := securityPage{frame: inside("security.title", "security"), newPassword: chosen, Username: person, PasswordChangedAt: at, StepsDone: 1}
 	weak := off
-	weak.Notice = &notice{Kind: "warn", Text: say("notice.weak", "done", say("notice.password_changed"), "why", say("strength.own")), LinkURL: "/settings/security#change-password", LinkText: say("frame.change_password")}
-	weak.PasswordAdvice, weak.StepsDone = say("security.password_weak"), 0
-	weak.PasswordError = say("password.common", "why", say("strength.run"))
+	weak.Notice = &notice{Kind: "warn", Text: locale.Say("notice.weak", "done", locale.Say("notice.password_changed"), "why", locale.Say("strength.own")), LinkURL: "/settings/security#change-password", LinkText: locale.Say("frame.change_password")}
+	weak.PasswordAdvice, weak.StepsDone = locale.Say("security.password_weak"), 0
+	weak.PasswordError = locale.Say("password.common", "why", locale.Say("strength.run"))
 	locked := off
 	locked.EnrollLocked, locked.PasswordChangedAt, locked.StepsDone = true, time.Time{}, 0
 	profile := profilePage{frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
 	profileWrong := profile
 	profileWrong.Email, profileWrong.Operator, profileWrong.Groups = person, true, []string{person, "ops"}
-	profileWrong.Error = say("name.long", "n", 80)
+	profileWrong.Error = locale.Say("name.long", "n", 80)
 	sessions := []sessionRow{
-		{"s1", false, "Chrome on Linux", "203.0.113.7", say("how.password_totp"), at, at, true},
-		{"s2", true, person, "2001:db8::7", say("how.password"), at, at, false},
-		{"s3", false, "", "198.51.100.4", say("how.password_backup_code"), at, at, false},
+		{"s1", false, "Chrome on Linux", "203.0.113.7", locale.Say("how.password_totp"), at, at, true},
+		{"s2", true, person, "2001:db8::7", locale.Say("how.password"), at, at, false},
+		{"s3", false, "", "198.51.100.4", locale.Say("how.password_backup_code"), at, at, false},
 	}
 	devices := []deviceRow{{"d1", false, "Chrome on Linux", "203.0.113.7", at, true}, {"d2", true, person, "2001:db8::7", at, false}, {"d3", false, "", "198.51.100.4", at, false}}
 	told := inside("sessions.title", "sessions")
 	told.Wrong = 4
 	events := []activityRow{
-		{say("activity.signed_in", "how", say("how.password_totp")), at, "203.0.113.7", "Chrome on Linux", false, false},
-		{say("activity.code_failed"), at, "2001:db8::7", person, true, false},
-		{say("activity.authenticator_added", "name", person), at, "", "", false, false},
-		{say("activity.backup_code_used", "n", 1), at, "203.0.113.7", "", false, true},
+		{locale.Say("activity.signed_in", "how", locale.Say("how.password_totp")), at, "203.0.113.7", "Chrome on Linux", false, false},
+		{locale.Say("activity.code_failed"), at, "2001:db8::7", person, true, false},
+		{locale.Say("activity.authenticator_added", "name", person), at, "", "", false, false},
+		{locale.Say("activity.backup_code_used", "n", 1), at, "203.0.113.7", "", false, true},
 	}
 	return []sample{
 		{"home", "off", homePage{inside("home.title", ""), person, false, nil}},
@@ -124,22 +126,22 @@ func samples(person string) []sample {
 		{"login", "first", loginPage{frame: outside("login.title"), Return: person}},
 		{"login", "signed-out", loginPage{frame: signedOut}},
 		{"login", "panel", loginPage{frame: toPanel, ForPanel: true, Return: person}},
-		{"login", "wrong", loginPage{outside("login.title"), false, person, "/x", say("login.wrong")}},
+		{"login", "wrong", loginPage{outside("login.title"), false, person, "/x", locale.Say("login.wrong")}},
 		{"code", "first", codePage{frame: outside("code.title"), Entry: person}},
-		{"code", "slow", codePage{frame: outside("code.title"), HasCodes: true, Error: say("code.slow", "n", 3)}},
+		{"code", "slow", codePage{frame: outside("code.title"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
 		{"code", "two", codePage{frame: outside("code.title"), Two: true, HasCodes: true}},
-		{"code", "two-only", codePage{outside("code.title"), person, person + ", Tablet", true, true, true, "/x", say("code.two_wrong")}},
+		{"code", "two-only", codePage{outside("code.title"), person, person + ", Tablet", true, true, true, "/x", locale.Say("code.two_wrong")}},
 		{"backup-code", "first", backupCodePage{outside("backup_code.title"), 7, "/x", nil}},
-		{"backup-code", "wrong", backupCodePage{outside("backup_code.title"), 1, "/x", say("backup_code.wrong")}},
+		{"backup-code", "wrong", backupCodePage{outside("backup_code.title"), 1, "/x", locale.Say("backup_code.wrong")}},
 		{"new-password", "first", newPasswordPage{outside("new_password.title"), chosen, person, "/x", nil}},
-		{"new-password", "short", newPasswordPage{outside("new_password.title"), chosen, person, "/x", say("password.short", "n", 10)}},
+		{"new-password", "short", newPasswordPage{outside("new_password.title"), chosen, person, "/x", locale.Say("password.short", "n", 10)}},
 		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
-		{"reauthenticate", "panel", reauthenticatePage{frame: frame{Title: say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
-		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, say("code.use_backup")}, {askTwoCodes, say("code.use_two")}}, Error: say("code.wrong")}},
-		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", say("code.use_one")}}, Error: say("password.wrong")}},
-		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, say("code.use_backup")}}}},
-		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", say("backup_code.use_app")}}, Error: say("backup_code.wrong")}},
-		{"reauthenticate", "in-form", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, say("code.use_two")}}}},
+		{"reauthenticate", "panel", reauthenticatePage{frame: frame{Title: locale.Say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
+		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}, {askTwoCodes, locale.Say("code.use_two")}}, Error: locale.Say("code.wrong")}},
+		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", locale.Say("code.use_one")}}, Error: locale.Say("password.wrong")}},
+		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}}},
+		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", locale.Say("backup_code.use_app")}}, Error: locale.Say("backup_code.wrong")}},
+		{"reauthenticate", "in-form", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
 		{"profile", "first", profile},
 		{"profile", "wrong", profileWrong},
 		{"security", "off", off},
@@ -163,7 +165,7 @@ func samples(person string) []sample {
 		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
 		{"new-pass", "first", newPassPage{frame: inside("passes.new", "security"), Panels: []panelChoice{{"https://panel.example.com", "https://panel.example.com"}, {"https://" + person, person}}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
 		{"new-pass", "wrong", newPassPage{
-			inside("passes.new", "security"), []panelChoice{{person, person}}, person, person, person, person, person, 7, passLives, say("passes.addresses_invalid"),
+			inside("passes.new", "security"), []panelChoice{{person, person}}, person, person, person, person, person, 7, passLives, locale.Say("passes.addresses_invalid"),
 		}},
 		{"new-pass", "none", newPassPage{frame: inside("passes.new", "security")}},
 		{"pass", "first", passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "GET", "192.0.2.7", at, "spp_" + strings.Repeat("x", 43), "curl -H 'Sallyport-Pass: spp_x' 'https://panel.example.com/api/'"}},
@@ -174,14 +176,14 @@ func samples(person string) []sample {
 		{"setup", "first", setupPage{frame: outside("setup.title_first"), Ticket: person, newPassword: chosen, First: true}},
 		{"setup", "invitation", setupPage{frame: outside("setup.title_invitation"), Username: person, newPassword: chosen, Email: person}},
 		{"setup", "reset", setupPage{frame: outside("new_password.title"), Username: person, newPassword: chosen, Reset: true}},
-		{"setup", "name", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("setup.name_taken")}},
-		{"setup", "email", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("setup.email_invalid")}},
-		{"setup", "short", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, say("password.short", "n", 10)}},
-		{"error", "outside", errorPage{frame: outside("error.link_invalid.heading"), Advice: say("error.link_invalid.advice"), Reference: person}},
-		{"error", "inside", errorPage{frame: frame{Title: say("error.not_found.heading"), Account: person}, Advice: say("error.not_found.advice"), LinkURL: "/", LinkText: say("error.home"), Reference: "7f3k2m"}},
-		{"error", "forbidden", errorPage{frame: frame{Title: say("error.not_admitted.heading", "panel", person)}, Advice: say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: say("home.panels"), SignOut: "/logout"}},
-		{"error", "down", errorPage{frame: frame{Title: say("error.panel_down.heading", "panel", person)}, Advice: say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: say("error.again"), HomeURL: "https://auth.example.com/"}},
-		{"error", "proxy", errorPage{frame: outside("error.untrusted_proxy.heading"), Advice: say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
+		{"setup", "name", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.name_taken")}},
+		{"setup", "email", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.email_invalid")}},
+		{"setup", "short", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("password.short", "n", 10)}},
+		{"error", "outside", errorPage{frame: outside("error.link_invalid.heading"), Advice: locale.Say("error.link_invalid.advice"), Reference: person}},
+		{"error", "inside", errorPage{frame: frame{Title: locale.Say("error.not_found.heading"), Account: person}, Advice: locale.Say("error.not_found.advice"), LinkURL: "/", LinkText: locale.Say("error.home"), Reference: "7f3k2m"}},
+		{"error", "forbidden", errorPage{frame: frame{Title: locale.Say("error.not_admitted.heading", "panel", person)}, Advice: locale.Say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: locale.Say("home.panels"), SignOut: "/logout"}},
+		{"error", "down", errorPage{frame: frame{Title: locale.Say("error.panel_down.heading", "panel", person)}, Advice: locale.Say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: locale.Say("error.again"), HomeURL: "https://auth.example.com/"}},
+		{"error", "proxy", errorPage{frame: outside("error.untrusted_proxy.heading"), Advice: locale.Say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
 	}
 }
 
@@ -504,7 +506,7 @@ func TestStaticFilesAreCompressedOnRequest(t *testing.T) {
 // that an attacker chooses.
 func TestPagesAreNotCompressed(t *testing.T) {
 	w := httptest.NewRecorder()
-	if err := testViews(t, "Streaming panel").render(w, http.StatusOK, "login", loginPage{frame: frame{Title: say("login.title")}}); err != nil {
+	if err := testViews(t, "Streaming panel").render(w, http.StatusOK, "login", loginPage{frame: frame{Title: locale.Say("login.title")}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.Header().Get("Content-Encoding"); got != "" || !strings.HasPrefix(w.Body.String(), "<!doctype html>") {
@@ -527,7 +529,7 @@ func TestPagesUseTheOperatorsLogoIconsAndColours(t *testing.T) {
 		v.static().ServeHTTP(w, httptest.NewRequest("GET", url, nil))
 		return w
 	}
-	html := rendered(t, v, sample{"login", "logo", loginPage{frame: frame{Title: say("login.title")}}})
+	html := rendered(t, v, sample{"login", "logo", loginPage{frame: frame{Title: locale.Say("login.title")}}})
 	logo := regexp.MustCompile(`<img class="logo" src="(/static/logo\.[0-9a-f]{12}\.svg)" alt="">`).FindStringSubmatch(html)
 	if logo == nil {
 		t.Fatalf("the page has no logo: %s", html)

@@ -6,6 +6,7 @@ import (
 	"github.com/mileusna/useragent"
 
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -15,7 +16,7 @@ func (s *server) getSessions(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := sessionsPage{frame: s.frameOf(req, say("sessions.title"), "sessions"), Others: len(all) - 1}
+	page := sessionsPage{frame: s.frameOf(req, locale.Say("sessions.title"), "sessions"), Others: len(all) - 1}
 	for _, one := range all {
 		row := sessionRow{
 			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: signInMessage(login.ProofsName(one.Proofs)),
@@ -50,7 +51,7 @@ func (s *server) postLetIn(req *request) error {
 		return err
 	}
 	return s.views.render(req.w, http.StatusOK, "let-in-link", letInLinkPage{
-		frame: s.frameOf(req, say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
+		frame: s.frameOf(req, locale.Say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
 	})
 }
 
@@ -76,7 +77,7 @@ func (s *server) browser(userAgent string) string {
 	ua := useragent.Parse(userAgent)
 	switch {
 	case ua.Name != "" && ua.OS != "":
-		return s.views.sentence(say("sessions.browser", "browser", ua.Name, "system", ua.OS))
+		return s.views.sentence(locale.Say("sessions.browser", "browser", ua.Name, "system", ua.OS))
 	default:
 		return ua.Name
 	}

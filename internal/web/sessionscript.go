@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 )
 
@@ -34,7 +35,7 @@ var sessionScript []byte
 func (s *server) getScript() func(*request, *access.Panel) error {
 	c := s.views.catalogue
 	words, _ := json.Marshal(map[string]string{
-		"lang": c.lang, "ended": c.text("panel_script.ended"), "sign_in": c.text("panel_script.sign_in"), "close": c.text("panel_script.close"),
+		"lang": c.Lang, "ended": c.Text("panel_script.ended"), "sign_in": c.Text("panel_script.sign_in"), "close": c.Text("panel_script.close"),
 	}) // no error for strings
 	script := fmt.Appendf(nil, "(words => {\n%s})(%s);\n", sessionScript, words)
 	sum := sha256.Sum256(script)
@@ -79,7 +80,7 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 		return nil
 	}
 	return s.views.render(req.w, http.StatusOK, "panel-signed-in", panelSignedInPage{
-		frame: frame{Title: say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
+		frame: frame{Title: locale.Say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
 	})
 }
 

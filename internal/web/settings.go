@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/label"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 )
 
@@ -26,7 +27,7 @@ func (s *server) profilePage(req *request) (profilePage, error) {
 	me := req.me.Account
 	groups, err := account.GroupsOf(req.Context(), s.Login.DB.Reader(), me.ID)
 	return profilePage{
-		frame: s.frameOf(req, say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
+		frame: s.frameOf(req, locale.Say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
 		Max: account.MaxDisplayNameRunes, Operator: me.Role == account.Operator, Groups: groups, CreatedAt: me.CreatedAt,
 	}, err
 }
@@ -62,7 +63,7 @@ func (s *server) postProfile(req *request) error {
 
 func (s *server) securityPage(req *request) (securityPage, error) {
 	ctx, q, me := req.Context(), s.Login.DB.Reader(), req.me.Account
-	page := securityPage{frame: s.frameOf(req, say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.twoFactor}
+	page := securityPage{frame: s.frameOf(req, locale.Say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.twoFactor}
 	var err error
 	if page.PasswordChangedAt, err = password.ChangedAt(ctx, q, me.ID); err != nil {
 		return page, err
@@ -85,9 +86,9 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	page.EnrollLocked = s.Login.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
 	switch {
 	case page.Wrong > 0:
-		page.PasswordAdvice = say("security.password_known")
-	case page.Notice != nil && page.Notice.Text.concerns("notice.weak"):
-		page.PasswordAdvice = say("security.password_weak") // shown once: the strength isn't stored
+		page.PasswordAdvice = locale.Say("security.password_known")
+	case page.Notice != nil && page.Notice.Text.Concerns("notice.weak"):
+		page.PasswordAdvice = locale.Say("security.password_weak") // shown once: the strength isn't stored
 	default:
 		page.StepsDone++
 	}
@@ -142,13 +143,13 @@ func (s *server) postPasswordChange(req *request) error {
 	var wait *login.WaitError
 	switch {
 	case errors.As(err, &wait):
-		page.PasswordError = say("throttle.wait", "n", seconds(wait.RetryAfter))
+		page.PasswordError = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
 		return s.showTooMany(req, wait, "security", page)
 	case errors.Is(err, login.ErrShielded):
-		page.PasswordError = say("login.shielded")
+		page.PasswordError = locale.Say("login.shielded")
 		return s.views.render(req.w, http.StatusTooManyRequests, "security", page)
 	case errors.Is(err, login.ErrRejected):
-		page.PasswordError = say("password.wrong")
+		page.PasswordError = locale.Say("password.wrong")
 	default:
 		if page.PasswordError = s.passwordMessage(err); page.PasswordError == nil {
 			return err
@@ -211,7 +212,7 @@ func (s *server) showCodes(req *request, set backupcode.Set, justEnabled bool) e
 	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(dayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
 	// The page has no menu and no tabs, since one click on them would lose the codes.
 	return s.views.render(req.w, http.StatusOK, "backup-codes", backupCodesPage{
-		frame: frame{Title: say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
+		frame: frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
 		URL: s.PublicURL, Username: req.me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
 	})
@@ -244,15 +245,15 @@ func (s *server) postRename(req *request) error {
 
 // nameMessage returns the message for a name that was refused with err. maxLength is the maximum
 // length of such a name, in code points.
-func nameMessage(err error, maxLength int) *message {
+func nameMessage(err error, maxLength int) *locale.Message {
 	var character *label.CharacterError
 	switch {
 	case errors.Is(err, label.ErrEmpty):
-		return say("name.empty")
+		return locale.Say("name.empty")
 	case errors.As(err, &character):
-		return say("name.character", "character", fmt.Sprintf("%U", character.Character))
+		return locale.Say("name.character", "character", fmt.Sprintf("%U", character.Character))
 	default:
-		return say("name.long", "n", maxLength)
+		return locale.Say("name.long", "n", maxLength)
 	}
 }
 

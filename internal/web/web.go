@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/health"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -371,7 +372,7 @@ func (s *server) redirectWithSession(req *request, session secret.Text, path str
 }
 
 // frameOf returns the frame of a page for the request's session.
-func (s *server) frameOf(req *request, title *message, tab string) frame {
+func (s *server) frameOf(req *request, title *locale.Message, tab string) frame {
 	f := frame{Title: title, Tab: tab, Notice: s.noticeOf(req)}
 	if req.isSignedIn() {
 		f.Account = req.me.Account.ShownName()
@@ -386,7 +387,7 @@ func (s *server) frameOf(req *request, title *message, tab string) frame {
 }
 
 // clockMessage returns a message for operators if the server's clock is wrong, or nil.
-func (s *server) clockMessage(req *request) *message {
+func (s *server) clockMessage(req *request) *locale.Message {
 	refused, err := s.Login.CodesRefused(req.Context())
 	if err != nil {
 		s.Log.Warn("the clock couldn't be checked", "request", reference(req.Request), "reason", err.Error()) // the page is useful without it
@@ -394,15 +395,15 @@ func (s *server) clockMessage(req *request) *message {
 	astray, apart, off := s.Login.Watch.Astray(), s.Login.Watch.Off(), s.Login.ClockOffset()
 	switch {
 	case astray != 0:
-		return say("frame.clock_astray", "n", int(astray.Abs().Seconds()))
+		return locale.Say("frame.clock_astray", "n", int(astray.Abs().Seconds()))
 	case refused:
-		return say("frame.clock_behind")
+		return locale.Say("frame.clock_behind")
 	case apart != 0:
-		return say("frame.clock_apart", "n", int(apart.Abs().Seconds()))
+		return locale.Say("frame.clock_apart", "n", int(apart.Abs().Seconds()))
 	case off > 0:
-		return say("frame.clock_slow", "n", int(off.Seconds()))
+		return locale.Say("frame.clock_slow", "n", int(off.Seconds()))
 	case off < 0:
-		return say("frame.clock_fast", "n", int(-off.Seconds()))
+		return locale.Say("frame.clock_fast", "n", int(-off.Seconds()))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 )
 
@@ -29,15 +30,15 @@ func (s *server) getNewAuthenticator(req *request) error {
 		s.redirect(req, "/settings/security#two-factor", "notice", "required")
 		return nil
 	}
-	page := newAuthenticatorPage{frame: s.frameOf(req, say("wizard.title_more"), "security"), First: !req.twoFactor}
+	page := newAuthenticatorPage{frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: !req.twoFactor}
 	if page.First {
-		page.Title = say("wizard.title_first")
+		page.Title = locale.Say("wizard.title_first")
 	}
 	switch panel := s.panelRequiringTwoFactor(req); {
 	case panel != nil:
 		page.Notice = requiredBy(panel)
 	case hasLink:
-		page.Notice = &notice{Kind: "ok", Text: say("notice.link")}
+		page.Notice = &notice{Kind: "ok", Text: locale.Say("notice.link")}
 	}
 	return s.views.render(req.w, http.StatusOK, "new-authenticator", page)
 }
@@ -63,17 +64,17 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 	if err != nil {
 		return wizardPage{}, err
 	}
-	svg, err := totp.QR(enrollment.KeyURI.Reveal(), s.views.sentence(say("wizard.qr")))
+	svg, err := totp.QR(enrollment.KeyURI.Reveal(), s.views.sentence(locale.Say("wizard.qr")))
 	if err != nil {
 		return wizardPage{}, err
 	}
 	page := wizardPage{
-		frame: s.frameOf(req, say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
+		frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
 		QR: template.HTML(svg), Key: enrollment.Key.Reveal(), KeyURI: template.URL(enrollment.KeyURI.Reveal()),
-		Name: s.views.sentence(say("wizard.default_name")), Max: authenticator.MaxNameRunes,
+		Name: s.views.sentence(locale.Say("wizard.default_name")), Max: authenticator.MaxNameRunes,
 	}
 	if page.First {
-		page.Title = say("wizard.title_first")
+		page.Title = locale.Say("wizard.title_first")
 		if panel := s.panelRequiringTwoFactor(req); panel != nil {
 			page.Notice = requiredBy(panel)
 		}

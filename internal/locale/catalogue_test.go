@@ -1,4 +1,4 @@
-package web
+package locale
 
 import (
 	"html/template"
@@ -11,7 +11,7 @@ import (
 )
 
 // families are the keys that Go code composes from a prefix and a variable part, as in
-// say("activity." + kind). The catalogue must have exactly these members.
+// Say("activity." + kind). The catalogue must have exactly these members.
 var families = map[string][]string{
 	"activity.": strings.Fields(`signed_in sign_in_failed code_failed code_reused reauthenticated
 		signed_out session_ended sessions_ended two_factor_enabled authenticator_added
@@ -44,7 +44,14 @@ func familyKeys() []string {
 	return keys
 }
 
-// sources returns the text of the files that match the pattern, except tests, by path.
+// Patterns of the files of all packages that may have keys of the catalogue.
+const (
+	goFiles   = "../*/*.go"
+	templates = "../*/templates/*.html"
+)
+
+// sources returns the text of the files that match the pattern, by path, without tests and
+// without Go files that don't import this package.
 func sources(t *testing.T, pattern string) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(pattern)
@@ -60,14 +67,20 @@ func sources(t *testing.T, pattern string) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.HasSuffix(path, ".go") && !strings.Contains(string(text), `/internal/locale"`) {
+			continue
+		}
 		texts[path] = string(text)
+	}
+	if len(texts) == 0 {
+		t.Fatalf("no files match %s", pattern)
 	}
 	return texts
 }
 
-func testCatalogue(t *testing.T) *catalogue {
+func testCatalogue(t *testing.T) *Catalogue {
 	t.Helper()
-	c, err := loadCatalogue("en", "Streaming panel")
+	c, err := Load("en", "Streaming panel")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +89,7 @@ func testCatalogue(t *testing.T) *catalogue {
 
 // hasSentence reports whether the catalogue has the sentence key, either without forms or with
 // both forms.
-func hasSentence(c *catalogue, key string) bool {
+func hasSentence(c *Catalogue, key string) bool {
 	_, plain := c.sentences[key]
 	_, one := c.sentences[key+".one"]
 	_, other := c.sentences[key+".other"]
@@ -96,15 +109,15 @@ func TestEverySentenceInTheCodeExists(t *testing.T) {
 		return hasSentence(c, key) && (plain || strings.Contains(args, `"n"`))
 	}
 	inTemplates := regexp.MustCompile(`\b(?:t|rich) "([^"]+)"([^})]*)`)
-	for path, text := range sources(t, "templates/*.html") {
+	for path, text := range sources(t, templates) {
 		for _, m := range inTemplates.FindAllStringSubmatch(text, -1) {
 			if !exists(m[1], m[2]) {
 				t.Errorf("%s: the catalogue has no sentence for %s, or n is missing", path, m[0])
 			}
 		}
 	}
-	inGo := regexp.MustCompile(`\bsay\("([^"]+)"([^)]*)`)
-	for path, text := range sources(t, "*.go") {
+	inGo := regexp.MustCompile(`\bSay\("([^"]+)"([^)]*)`)
+	for path, text := range sources(t, goFiles) {
 		for _, m := range inGo.FindAllStringSubmatch(text, -1) {
 			switch {
 			case strings.HasSuffix(m[1], "."):
@@ -121,7 +134,7 @@ func TestEverySentenceInTheCodeExists(t *testing.T) {
 func TestEverySentenceIsUsed(t *testing.T) {
 	used := familyKeys()
 	quoted := regexp.MustCompile(`"([a-z_0-9]+(?:\.[a-z_0-9]+)+)"`)
-	for _, pattern := range []string{"templates/*.html", "*.go"} {
+	for _, pattern := range []string{templates, goFiles} {
 		for _, text := range sources(t, pattern) {
 			for _, m := range quoted.FindAllStringSubmatch(text, -1) {
 				used = append(used, m[1])
@@ -162,24 +175,24 @@ func TestSentencesAreWellFormed(t *testing.T) {
 }
 
 func TestTextFillsGaps(t *testing.T) {
-	c := &catalogue{site: "Site", sentences: map[string]string{
+	c := &Catalogue{Site: "Site", sentences: map[string]string{
 		"plain":      "Hello {name} at {site}",
 		"many.one":   "{n} code",
 		"many.other": "{n} codes",
 	}}
 	for _, test := range []struct{ got, want string }{
-		{c.text("plain", "name", "Ada"), "Hello Ada at Site"},
-		{c.text("plain", "name", "{site}"), "Hello {site} at Site"},
-		{c.text("plain", "name", say("many", "n", 2)), "Hello 2 codes at Site"},
-		{c.text("plain"), "Hello {name} at Site"},
-		{c.text("many", "n", 1), "1 code"},
-		{c.text("many", "n", int64(1)), "1 code"},
-		{c.text("many", "n", 0), "0 codes"},
-		{c.text("many"), "⟦many⟧"},
-		{c.text("absent", "n", 1), "⟦absent⟧"},
-		{c.sentence(nil), ""},
-		{string(c.rich("plain", "name", "<b>")), "Hello &lt;b&gt; at Site"},
-		{string(c.rich("plain", "name", template.HTML("<i>"))), "Hello <i> at Site"},
+		{c.Text("plain", "name", "Ada"), "Hello Ada at Site"},
+		{c.Text("plain", "name", "{site}"), "Hello {site} at Site"},
+		{c.Text("plain", "name", Say("many", "n", 2)), "Hello 2 codes at Site"},
+		{c.Text("plain"), "Hello {name} at Site"},
+		{c.Text("many", "n", 1), "1 code"},
+		{c.Text("many", "n", int64(1)), "1 code"},
+		{c.Text("many", "n", 0), "0 codes"},
+		{c.Text("many"), "⟦many⟧"},
+		{c.Text("absent", "n", 1), "⟦absent⟧"},
+		{c.Sentence(nil), ""},
+		{string(c.Rich("plain", "name", "<b>")), "Hello &lt;b&gt; at Site"},
+		{string(c.Rich("plain", "name", template.HTML("<i>"))), "Hello <i> at Site"},
 	} {
 		if test.got != test.want {
 			t.Errorf("the filled sentence is %q, want %q", test.got, test.want)
