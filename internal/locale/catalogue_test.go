@@ -108,7 +108,7 @@ func TestEverySentenceInTheCodeExists(t *testing.T) {
 		_, plain := c.sentences[key]
 		return hasSentence(c, key) && (plain || strings.Contains(args, `"n"`))
 	}
-	inTemplates := regexp.MustCompile(`\b(?:t|rich) "([^"]+)"([^})]*)`)
+	inTemplates := regexp.MustCompile(`\$\.(?:T|Rich) "([^"]+)"([^})]*)`)
 	for path, text := range sources(t, templates) {
 		for _, m := range inTemplates.FindAllStringSubmatch(text, -1) {
 			if !exists(m[1], m[2]) {

@@ -38,7 +38,7 @@ func (s *server) getActivity(req *request) error {
 			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,
 		})
 	}
-	return s.views.render(req.w, http.StatusOK, "activity", page)
+	return s.views.render(req.w, http.StatusOK, "activity", &page)
 }
 
 // runTime is the maximum time between the first and the last try that one row shows.

@@ -120,7 +120,7 @@ var pageHeaders = []string{
 func (s *server) getBack(req *request, panel *access.Panel) error {
 	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
 	if req.PathValue("key") == keptKey {
-		return s.views.render(req.w, http.StatusOK, "panel-back", panelBackPage{frame: frame{Title: locale.Say("panel_back.title")}, Panel: panel.Name, URL: folder})
+		return s.views.render(req.w, http.StatusOK, "panel-back", &panelBackPage{frame: frame{Title: locale.Say("panel_back.title")}, Panel: panel.Name, URL: folder})
 	}
 	to := folder
 	if held := access.Cookie(req.Request, backCookie); held != "" {
@@ -143,7 +143,7 @@ func (s *server) showKeepPage(w http.ResponseWriter, r *http.Request, panel *acc
 		frame: frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)},
 		URL:   panel.StartURL(folderOf(address)), KeptURL: panel.StartURL(back), Folder: folderOf(address),
 	}
-	if err := s.views.render(w, http.StatusUnauthorized, "panel-keep", page); err != nil {
+	if err := s.views.render(w, http.StatusUnauthorized, "panel-keep", &page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
 }

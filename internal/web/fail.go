@@ -214,7 +214,7 @@ func (s *server) fail(req *request, err error) {
 		frame: frame{Title: heading}, Advice: advice,
 		LinkURL: linkURL, LinkText: linkText, HomeURL: homeURL, SignOut: signOut, Reference: reference(req.Request),
 	}
-	if err := s.views.render(req.w, status, "error", page); err != nil {
+	if err := s.views.render(req.w, status, "error", &page); err != nil {
 		s.Log.Error("error page", "request", reference(req.Request), "reason", err)
 		http.Error(req.w, http.StatusText(status), status)
 	}

@@ -30,7 +30,7 @@ func (s *server) getHome(req *request) error {
 		page.Title = locale.Say("home.panels")
 		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.views.panelIcons[panel.Origin]})
 	}
-	return s.views.render(req.w, http.StatusOK, "home", page)
+	return s.views.render(req.w, http.StatusOK, "home", &page)
 }
 
 // loginPage returns the sign-in page for a return URL. Its title names the panel of the return
@@ -53,7 +53,7 @@ func (s *server) getLogin(req *request) error {
 	if s.cookie(req.Request, cookiesCookie) == "" {
 		s.setCookie(req.w, cookiesCookie, "1", cookiesCookieLife)
 	}
-	return s.views.render(req.w, http.StatusOK, "login", page)
+	return s.views.render(req.w, http.StatusOK, "login", &page)
 }
 
 // linkedName returns the name of the account whose one-time link this browser just used, or "".
@@ -75,7 +75,7 @@ func (s *server) postPassword(req *request) error {
 	page.Username = username
 	if strings.TrimSpace(username) == "" || typed == "" {
 		page.Error = locale.Say("login.empty")
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", &page)
 	}
 	progress, err := s.Login.SubmitPassword(req.Context(), username, typed, returnURL, s.cookie(req.Request, sessionCookie), req.from)
 	s.logOutcome(req, "password", progress, returnURL, err)
@@ -83,16 +83,16 @@ func (s *server) postPassword(req *request) error {
 	switch {
 	case errors.Is(err, login.ErrRejected):
 		page.Error = locale.Say("login.wrong")
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", &page)
 	case errors.As(err, &wait):
 		page.Error = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
-		return s.showTooMany(req, wait, "login", page)
+		return s.showTooMany(req, wait, "login", &page)
 	case errors.Is(err, login.ErrShielded):
 		page.Error = locale.Say("login.shielded")
-		return s.views.render(req.w, http.StatusTooManyRequests, "login", page)
+		return s.views.render(req.w, http.StatusTooManyRequests, "login", &page)
 	case errors.Is(err, login.ErrPasswordEnded):
 		page.Error = locale.Say("login.password_ended")
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", &page)
 	case err != nil:
 		return err
 	}
@@ -100,7 +100,7 @@ func (s *server) postPassword(req *request) error {
 }
 
 // showTooMany shows the form again, with status 429 and the time after which it will be accepted.
-func (s *server) showTooMany(req *request, wait *login.WaitError, name string, page any) error {
+func (s *server) showTooMany(req *request, wait *login.WaitError, name string, page framed) error {
 	req.w.Header().Set("Retry-After", strconv.Itoa(seconds(wait.RetryAfter)))
 	return s.views.render(req.w, http.StatusTooManyRequests, name, page)
 }
@@ -191,7 +191,8 @@ func (s *server) getCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "code", s.codePage(req, attempt, req.URL.Query().Get("two") == "1"))
+	page := s.codePage(req, attempt, req.URL.Query().Get("two") == "1")
+	return s.views.render(req.w, http.StatusOK, "code", &page)
 }
 
 func (s *server) postCode(req *request) error {
@@ -215,7 +216,7 @@ func (s *server) postCode(req *request) error {
 	}
 	page := s.codePage(req, attempt, f[1] != "")
 	page.Return, page.Error = returnURLOfForm(f[2], attempt), refusal
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "code", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "code", &page)
 }
 
 // returnURLOfForm returns the return URL for a form that is shown again: that of the form's field,
@@ -285,7 +286,7 @@ func (s *server) getBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "backup-code", backupCodePage{frame: frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
+	return s.views.render(req.w, http.StatusOK, "backup-code", &backupCodePage{frame: frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
 }
 
 func (s *server) postBackupCode(req *request) error {
@@ -310,9 +311,9 @@ func (s *server) postBackupCode(req *request) error {
 	}
 	page := backupCodePage{frame: frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: returnURLOfForm(f[1], attempt), Error: refusal}
 	if wait != nil {
-		return s.showTooMany(req, wait, "backup-code", page)
+		return s.showTooMany(req, wait, "backup-code", &page)
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "backup-code", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "backup-code", &page)
 }
 
 // backupCodeMessage returns the message for a backup code that wasn't accepted, or nil if err
@@ -367,7 +368,7 @@ func (s *server) getSetup(req *request) error {
 		return err
 	}
 	if opened.Kind == ticket.LetIn {
-		return s.views.render(req.w, http.StatusOK, "let-in", letInPage{
+		return s.views.render(req.w, http.StatusOK, "let-in", &letInPage{
 			frame: frame{Title: locale.Say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
 		})
 	}
@@ -376,7 +377,8 @@ func (s *server) getSetup(req *request) error {
 		s.redirect(req, newAuthenticatorPath)
 		return nil
 	}
-	return s.views.render(req.w, http.StatusOK, "setup", s.setupPage(opened, token))
+	page := s.setupPage(opened, token)
+	return s.views.render(req.w, http.StatusOK, "setup", &page)
 }
 
 func (s *server) setupPage(opened login.Opened, token string) setupPage {
@@ -446,5 +448,5 @@ func (s *server) postSetup(req *request) error {
 			return err
 		}
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "setup", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "setup", &page)
 }

@@ -20,7 +20,8 @@ func (s *server) getNewPassword(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "new-password", s.newPasswordPage(attempt))
+	page := s.newPasswordPage(attempt)
+	return s.views.render(req.w, http.StatusOK, "new-password", &page)
 }
 
 func (s *server) postNewPassword(req *request) error {
@@ -43,7 +44,7 @@ func (s *server) postNewPassword(req *request) error {
 	if page.Error = s.passwordMessage(err); page.Error == nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-password", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-password", &page)
 }
 
 func (s *server) newPassword(owner account.Account) newPassword {

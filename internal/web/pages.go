@@ -2,14 +2,15 @@ package web
 
 import (
 	"html/template"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/locale"
 )
 
 // Each page has its own struct, which is all that its template reads. Text comes from the
-// catalogue: a handler selects a sentence with [locale.Say], a template with the function t. The
-// template function when shows a time.
+// catalogue: a handler selects a sentence with [locale.Say], a template with the method T of the
+// page's frame. The template function when shows a time.
 
 // notice is the box at the top of a page. It confirms an action or asks for attention.
 type notice struct {
@@ -29,6 +30,47 @@ type frame struct {
 	CodesLeft int             // unused backup codes, if FewCodes is set or on the Security tab
 	Clock     *locale.Message // what is wrong with the server's clock, for operators; may be nil
 	Wrong     int             // wrong codes that others typed after the correct password; 0: no banner
+
+	catalogue *locale.Catalogue // set by render
+}
+
+// framed is a pointer to the data of a page: a struct that embeds frame.
+type framed interface{ frameOfPage() *frame }
+
+func (f *frame) frameOfPage() *frame { return f }
+
+// The methods below are for templates, which call them as $.T, $.Say and so on. They belong to
+// the frame and not to the parsed templates, so that one set of templates serves all languages.
+
+// T returns the sentence key; see [locale.Catalogue.Text].
+func (f *frame) T(key string, args ...any) string { return f.catalogue.Text(key, args...) }
+
+// Rich returns the sentence key with markup in its gaps; see [locale.Catalogue.Rich].
+func (f *frame) Rich(key string, args ...any) template.HTML { return f.catalogue.Rich(key, args...) }
+
+// Say returns the text of m, or "" for nil.
+func (f *frame) Say(m *locale.Message) string { return f.catalogue.Sentence(m) }
+
+// Lang returns the language of the page's text (BCP 47).
+func (f *frame) Lang() string { return f.catalogue.Lang }
+
+// TabTitle returns the title of a browser tab: the page's title, with the site's name if the
+// title doesn't contain it.
+func (f *frame) TabTitle() string {
+	title := f.Say(f.Title)
+	if strings.Contains(title, f.catalogue.Site) {
+		return title
+	}
+	return title + " · " + f.catalogue.Site
+}
+
+// With returns the data for a template that a page calls with a value.
+func (f *frame) With(value any) part { return part{f, value} }
+
+// part is the data of a part of a page: the page's frame and a value.
+type part struct {
+	*frame
+	Value any
 }
 
 type homePage struct {

@@ -232,7 +232,7 @@ func (s *server) showSignInPage(w http.ResponseWriter, r *http.Request, panel *a
 	allowFrame(h)
 	access.Challenge(h, r.Header)
 	page := panelSignInPage{frame: frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
-	if err := s.views.render(w, http.StatusUnauthorized, "panel-sign-in", page); err != nil {
+	if err := s.views.render(w, http.StatusUnauthorized, "panel-sign-in", &page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
 }
@@ -310,7 +310,7 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 }
 
 func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
-	return s.views.render(req.w, http.StatusOK, "panel-logout", panelLogoutPage{
+	return s.views.render(req.w, http.StatusOK, "panel-logout", &panelLogoutPage{
 		frame: frame{Title: locale.Say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
 	})
 }
@@ -339,5 +339,5 @@ func (s *server) getPanelSignedOut(req *request, panel *access.Panel) error {
 	}
 	to := s.PublicURL + "/login?notice=signed_out"
 	req.w.Header().Set("Refresh", "0; url="+to)
-	return s.views.render(req.w, http.StatusOK, "panel-signed-out", continuePage{frame: frame{Title: locale.Say("panel_signed_out.title")}, URL: to})
+	return s.views.render(req.w, http.StatusOK, "panel-signed-out", &continuePage{frame: frame{Title: locale.Say("panel_signed_out.title")}, URL: to})
 }

@@ -33,7 +33,7 @@ func (s *server) getContinue(req *request) error {
 	if panel := s.panelOfReturn(req.URL.Query().Get("return")); panel != nil {
 		page.Panel = panel.Name
 	}
-	return s.views.render(req.w, http.StatusOK, "continue", page)
+	return s.views.render(req.w, http.StatusOK, "continue", &page)
 }
 
 // getEnter compares the session with the panel's demand. If it meets the demand, the browser

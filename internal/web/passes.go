@@ -88,7 +88,7 @@ func (s *server) getNewPass(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "new-pass", page)
+	return s.views.render(req.w, http.StatusOK, "new-pass", &page)
 }
 
 // postPass issues a machine pass and shows its token, which no other page shows.
@@ -110,7 +110,7 @@ func (s *server) postPass(req *request) error {
 		p := pass.Pass{Name: page.Name, Scope: scope, ExpiresAt: s.Login.Clock().AddDate(0, 0, page.Days)}
 		token, made := s.Login.AddPass(req.Context(), req.me, p)
 		if made == nil {
-			return s.views.render(req.w, http.StatusOK, "pass", passPage{
+			return s.views.render(req.w, http.StatusOK, "pass", &passPage{
 				frame: s.frameOf(req, locale.Say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
 				Addresses: scope.AddressList(), ExpiresAt: p.ExpiresAt, Token: token.Reveal(), Example: example(scope, token.Reveal()),
 			})
@@ -120,7 +120,7 @@ func (s *server) postPass(req *request) error {
 	if page.Error = passMessage(err); page.Error == nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-pass", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-pass", &page)
 }
 
 // example returns a shell command that uses a pass.

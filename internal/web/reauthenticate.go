@@ -63,7 +63,7 @@ func (s *server) getReauthenticate(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "reauthenticate", page)
+	return s.views.render(req.w, http.StatusOK, "reauthenticate", &page)
 }
 
 func (s *server) postReauthenticate(req *request) error {
@@ -115,7 +115,7 @@ func (s *server) submitProofs(req *request, form proofForm) (progress login.Prog
 		switch {
 		case errors.As(err, &wait):
 			page.Error = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
-			return login.Progress{}, false, s.showTooMany(req, wait, "reauthenticate", page)
+			return login.Progress{}, false, s.showTooMany(req, wait, "reauthenticate", &page)
 		case errors.Is(err, login.ErrMalformedBackupCode):
 			page.Error = locale.Say("backup_code.malformed")
 		case errors.Is(err, login.ErrShielded):
@@ -130,5 +130,5 @@ func (s *server) submitProofs(req *request, form proofForm) (progress login.Prog
 			return login.Progress{}, false, err
 		}
 	}
-	return login.Progress{}, false, s.views.render(req.w, http.StatusUnprocessableEntity, "reauthenticate", page)
+	return login.Progress{}, false, s.views.render(req.w, http.StatusUnprocessableEntity, "reauthenticate", &page)
 }

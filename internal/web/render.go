@@ -147,11 +147,12 @@ func newViews(site, portal, base string, look Look, pages ...string) (*views, er
 	return v, nil
 }
 
-// render writes the page name with data. After an error it has written nothing, so that the
+// render writes the page name with its data. After an error it has written nothing, so that the
 // caller can write an error page. A connection that the browser closed is no error.
-func (v *views) render(w http.ResponseWriter, status int, name string, data any) error {
+func (v *views) render(w http.ResponseWriter, status int, name string, page framed) error {
+	page.frameOfPage().catalogue = v.catalogue
 	var body bytes.Buffer
-	if err := v.pages.ExecuteTemplate(&body, name+".html", data); err != nil {
+	if err := v.pages.ExecuteTemplate(&body, name+".html", page); err != nil {
 		return fmt.Errorf("render page: %w", err)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -270,13 +271,10 @@ func (v *views) loadPages(named []string) error {
 	})
 }
 
-// functions returns the functions that templates may call.
+// functions returns the functions that templates may call, which don't depend on a language. The
+// methods of frame depend on one.
 func (v *views) functions() template.FuncMap {
 	return template.FuncMap{
-		"t":      v.catalogue.Text,
-		"rich":   v.catalogue.Rich,
-		"say":    v.catalogue.Sentence,
-		"title":  v.title,
 		"about":  (*locale.Message).Concerns,
 		"when":   func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
 		"day":    func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
@@ -287,7 +285,6 @@ func (v *views) functions() template.FuncMap {
 		"portal": func() string { return v.portal },
 		"help":   func() string { return v.contact },
 		"helpAt": func() string { return contactURL(v.contact) },
-		"lang":   func() string { return v.catalogue.Lang },
 	}
 }
 
@@ -297,16 +294,6 @@ func contactURL(contact string) string {
 		return contact
 	}
 	return "mailto:" + url.PathEscape(contact) // an address may contain a "?"
-}
-
-// title returns the title of a browser tab: the page's title, with the site's name if the title
-// doesn't contain it.
-func (v *views) title(m *locale.Message) string {
-	title := v.sentence(m)
-	if strings.Contains(title, v.catalogue.Site) {
-		return title
-	}
-	return title + " · " + v.catalogue.Site
 }
 
 func (v *views) icon(name string) (template.HTML, error) {

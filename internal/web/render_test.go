@@ -28,7 +28,7 @@ const (
 type sample struct {
 	name  string // the template's name
 	state string
-	data  any
+	data  framed
 }
 
 // samples returns every page in every state that changes its markup. person is used wherever a
@@ -112,78 +112,78 @@ func samples(person string) []sample {
 		{locale.Say("activity.backup_code_used", "n", 1), at, "203.0.113.7", "", false, true},
 	}
 	return []sample{
-		{"home", "off", homePage{inside("home.title", ""), person, false, nil}},
-		{"home", "on", homePage{used, person, true, []panelLink{{"https://panel.example.com/", person, ""}, {"https://wiki.example.com/", "Wiki", "/static/wiki.0123456789ab.svg"}}}},
-		{"panel-logout", "first", panelLogoutPage{outside("panel_logout.title"), person, "/.sallyport/logout", "/"}},
-		{"continue", "first", continuePage{outside("continue.title"), "", "https://auth.example.com/settings/security"}},
-		{"continue", "panel", continuePage{outside("continue.title"), person, "https://auth.example.com/enter?panel=x"}},
-		{"panel-keep", "first", panelKeepPage{toPanel, "https://panel.example.com/.sallyport/start?return=%2Fexplore", "https://panel.example.com/.sallyport/start?return=x", "/explore"}},
-		{"panel-back", "first", panelBackPage{outside("panel_back.title"), person, "https://panel.example.com/explore"}},
-		{"panel-sign-in", "form", panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", true}},
-		{"panel-sign-in", "frame", panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", false}},
-		{"panel-signed-out", "first", continuePage{outside("panel_signed_out.title"), "", "https://auth.example.com/login"}},
-		{"panel-signed-in", "first", panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", person, ""}, scriptPath}},
-		{"login", "first", loginPage{frame: outside("login.title"), Return: person}},
-		{"login", "signed-out", loginPage{frame: signedOut}},
-		{"login", "panel", loginPage{frame: toPanel, ForPanel: true, Return: person}},
-		{"login", "wrong", loginPage{outside("login.title"), false, person, "/x", locale.Say("login.wrong")}},
-		{"code", "first", codePage{frame: outside("code.title"), Entry: person}},
-		{"code", "slow", codePage{frame: outside("code.title"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
-		{"code", "two", codePage{frame: outside("code.title"), Two: true, HasCodes: true}},
-		{"code", "two-only", codePage{outside("code.title"), person, person + ", Tablet", true, true, true, "/x", locale.Say("code.two_wrong")}},
-		{"backup-code", "first", backupCodePage{outside("backup_code.title"), 7, "/x", nil}},
-		{"backup-code", "wrong", backupCodePage{outside("backup_code.title"), 1, "/x", locale.Say("backup_code.wrong")}},
-		{"new-password", "first", newPasswordPage{outside("new_password.title"), chosen, person, "/x", nil}},
-		{"new-password", "short", newPasswordPage{outside("new_password.title"), chosen, person, "/x", locale.Say("password.short", "n", 10)}},
-		{"reauthenticate", "password", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
-		{"reauthenticate", "panel", reauthenticatePage{frame: frame{Title: locale.Say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
-		{"reauthenticate", "code", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}, {askTwoCodes, locale.Say("code.use_two")}}, Error: locale.Say("code.wrong")}},
-		{"reauthenticate", "two", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", locale.Say("code.use_one")}}, Error: locale.Say("password.wrong")}},
-		{"reauthenticate", "two-only", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}}},
-		{"reauthenticate", "backup", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", locale.Say("backup_code.use_app")}}, Error: locale.Say("backup_code.wrong")}},
-		{"reauthenticate", "in-form", reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
-		{"profile", "first", profile},
-		{"profile", "wrong", profileWrong},
-		{"security", "off", off},
-		{"security", "weak", weak},
-		{"security", "locked", locked},
-		{"security", "on", on},
-		{"security", "only", only},
-		{"security", "spent", spent},
-		{"security", "renamed", renamed},
-		{"new-authenticator", "required", newAuthenticatorPage{frame: wizard.frame, First: true}},
-		{"new-authenticator", "more", newAuthenticatorPage{frame: inside("wizard.title_more", "security")}},
-		{"wizard", "first", wizard},
-		{"wizard", "more", wizardMore},
-		{"wizard", "slow", wizardSlow},
-		{"backup-codes", "first", backupCodesPage{
+		{"home", "off", &homePage{inside("home.title", ""), person, false, nil}},
+		{"home", "on", &homePage{used, person, true, []panelLink{{"https://panel.example.com/", person, ""}, {"https://wiki.example.com/", "Wiki", "/static/wiki.0123456789ab.svg"}}}},
+		{"panel-logout", "first", &panelLogoutPage{outside("panel_logout.title"), person, "/.sallyport/logout", "/"}},
+		{"continue", "first", &continuePage{outside("continue.title"), "", "https://auth.example.com/settings/security"}},
+		{"continue", "panel", &continuePage{outside("continue.title"), person, "https://auth.example.com/enter?panel=x"}},
+		{"panel-keep", "first", &panelKeepPage{toPanel, "https://panel.example.com/.sallyport/start?return=%2Fexplore", "https://panel.example.com/.sallyport/start?return=x", "/explore"}},
+		{"panel-back", "first", &panelBackPage{outside("panel_back.title"), person, "https://panel.example.com/explore"}},
+		{"panel-sign-in", "form", &panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", true}},
+		{"panel-sign-in", "frame", &panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", false}},
+		{"panel-signed-out", "first", &continuePage{outside("panel_signed_out.title"), "", "https://auth.example.com/login"}},
+		{"panel-signed-in", "first", &panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", person, ""}, scriptPath}},
+		{"login", "first", &loginPage{frame: outside("login.title"), Return: person}},
+		{"login", "signed-out", &loginPage{frame: signedOut}},
+		{"login", "panel", &loginPage{frame: toPanel, ForPanel: true, Return: person}},
+		{"login", "wrong", &loginPage{outside("login.title"), false, person, "/x", locale.Say("login.wrong")}},
+		{"code", "first", &codePage{frame: outside("code.title"), Entry: person}},
+		{"code", "slow", &codePage{frame: outside("code.title"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
+		{"code", "two", &codePage{frame: outside("code.title"), Two: true, HasCodes: true}},
+		{"code", "two-only", &codePage{outside("code.title"), person, person + ", Tablet", true, true, true, "/x", locale.Say("code.two_wrong")}},
+		{"backup-code", "first", &backupCodePage{outside("backup_code.title"), 7, "/x", nil}},
+		{"backup-code", "wrong", &backupCodePage{outside("backup_code.title"), 1, "/x", locale.Say("backup_code.wrong")}},
+		{"new-password", "first", &newPasswordPage{outside("new_password.title"), chosen, person, "/x", nil}},
+		{"new-password", "short", &newPasswordPage{outside("new_password.title"), chosen, person, "/x", locale.Say("password.short", "n", 10)}},
+		{"reauthenticate", "password", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
+		{"reauthenticate", "panel", &reauthenticatePage{frame: frame{Title: locale.Say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
+		{"reauthenticate", "code", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}, {askTwoCodes, locale.Say("code.use_two")}}, Error: locale.Say("code.wrong")}},
+		{"reauthenticate", "two", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", locale.Say("code.use_one")}}, Error: locale.Say("password.wrong")}},
+		{"reauthenticate", "two-only", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}}},
+		{"reauthenticate", "backup", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", locale.Say("backup_code.use_app")}}, Error: locale.Say("backup_code.wrong")}},
+		{"reauthenticate", "in-form", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
+		{"profile", "first", &profile},
+		{"profile", "wrong", &profileWrong},
+		{"security", "off", &off},
+		{"security", "weak", &weak},
+		{"security", "locked", &locked},
+		{"security", "on", &on},
+		{"security", "only", &only},
+		{"security", "spent", &spent},
+		{"security", "renamed", &renamed},
+		{"new-authenticator", "required", &newAuthenticatorPage{frame: wizard.frame, First: true}},
+		{"new-authenticator", "more", &newAuthenticatorPage{frame: inside("wizard.title_more", "security")}},
+		{"wizard", "first", &wizard},
+		{"wizard", "more", &wizardMore},
+		{"wizard", "slow", &wizardSlow},
+		{"backup-codes", "first", &backupCodesPage{
 			outside("backup_codes.title"), true, "c1",
 			strings.Fields("K7QP-3M9X-TW2D 0ZRC-8VHN-4BJE Q5XA-DG71-MKT9 9WFS-YE3H-2PNV 6CBT-RX0Q-J8DM MZ4K-7HVA-5GWE E1YN-Q9SB-XC3F 3TJD-KP6R-0HZA VB8G-2WME-7QXS H5RA-NC4T-9FKY"),
 			"https://auth.example.com", person, at, "data:text/plain;charset=utf-8,codes", "backup-codes-ada.txt",
 		}},
-		{"sessions", "several", sessionsPage{told, sessions, 2, devices}},
-		{"sessions", "one", sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
-		{"new-pass", "first", newPassPage{frame: inside("passes.new", "security"), Panels: []panelChoice{{"https://panel.example.com", "https://panel.example.com"}, {"https://" + person, person}}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
-		{"new-pass", "wrong", newPassPage{
+		{"sessions", "several", &sessionsPage{told, sessions, 2, devices}},
+		{"sessions", "one", &sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
+		{"new-pass", "first", &newPassPage{frame: inside("passes.new", "security"), Panels: []panelChoice{{"https://panel.example.com", "https://panel.example.com"}, {"https://" + person, person}}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
+		{"new-pass", "wrong", &newPassPage{
 			inside("passes.new", "security"), []panelChoice{{person, person}}, person, person, person, person, person, 7, passLives, locale.Say("passes.addresses_invalid"),
 		}},
-		{"new-pass", "none", newPassPage{frame: inside("passes.new", "security")}},
-		{"pass", "first", passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "GET", "192.0.2.7", at, "spp_" + strings.Repeat("x", 43), "curl -H 'Sallyport-Pass: spp_x' 'https://panel.example.com/api/'"}},
-		{"let-in", "first", letInPage{outside("let_in.title"), "t", person}},
-		{"let-in-link", "first", letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
-		{"activity", "several", activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
-		{"activity", "none", activityPage{inside("activity.title", "activity"), nil, ""}},
-		{"setup", "first", setupPage{frame: outside("setup.title_first"), Ticket: person, newPassword: chosen, First: true}},
-		{"setup", "invitation", setupPage{frame: outside("setup.title_invitation"), Username: person, newPassword: chosen, Email: person}},
-		{"setup", "reset", setupPage{frame: outside("new_password.title"), Username: person, newPassword: chosen, Reset: true}},
-		{"setup", "name", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.name_taken")}},
-		{"setup", "email", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.email_invalid")}},
-		{"setup", "short", setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("password.short", "n", 10)}},
-		{"error", "outside", errorPage{frame: outside("error.link_invalid.heading"), Advice: locale.Say("error.link_invalid.advice"), Reference: person}},
-		{"error", "inside", errorPage{frame: frame{Title: locale.Say("error.not_found.heading"), Account: person}, Advice: locale.Say("error.not_found.advice"), LinkURL: "/", LinkText: locale.Say("error.home"), Reference: "7f3k2m"}},
-		{"error", "forbidden", errorPage{frame: frame{Title: locale.Say("error.not_admitted.heading", "panel", person)}, Advice: locale.Say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: locale.Say("home.panels"), SignOut: "/logout"}},
-		{"error", "down", errorPage{frame: frame{Title: locale.Say("error.panel_down.heading", "panel", person)}, Advice: locale.Say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: locale.Say("error.again"), HomeURL: "https://auth.example.com/"}},
-		{"error", "proxy", errorPage{frame: outside("error.untrusted_proxy.heading"), Advice: locale.Say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
+		{"new-pass", "none", &newPassPage{frame: inside("passes.new", "security")}},
+		{"pass", "first", &passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "GET", "192.0.2.7", at, "spp_" + strings.Repeat("x", 43), "curl -H 'Sallyport-Pass: spp_x' 'https://panel.example.com/api/'"}},
+		{"let-in", "first", &letInPage{outside("let_in.title"), "t", person}},
+		{"let-in-link", "first", &letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
+		{"activity", "several", &activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
+		{"activity", "none", &activityPage{inside("activity.title", "activity"), nil, ""}},
+		{"setup", "first", &setupPage{frame: outside("setup.title_first"), Ticket: person, newPassword: chosen, First: true}},
+		{"setup", "invitation", &setupPage{frame: outside("setup.title_invitation"), Username: person, newPassword: chosen, Email: person}},
+		{"setup", "reset", &setupPage{frame: outside("new_password.title"), Username: person, newPassword: chosen, Reset: true}},
+		{"setup", "name", &setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.name_taken")}},
+		{"setup", "email", &setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.email_invalid")}},
+		{"setup", "short", &setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("password.short", "n", 10)}},
+		{"error", "outside", &errorPage{frame: outside("error.link_invalid.heading"), Advice: locale.Say("error.link_invalid.advice"), Reference: person}},
+		{"error", "inside", &errorPage{frame: frame{Title: locale.Say("error.not_found.heading"), Account: person}, Advice: locale.Say("error.not_found.advice"), LinkURL: "/", LinkText: locale.Say("error.home"), Reference: "7f3k2m"}},
+		{"error", "forbidden", &errorPage{frame: frame{Title: locale.Say("error.not_admitted.heading", "panel", person)}, Advice: locale.Say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: locale.Say("home.panels"), SignOut: "/logout"}},
+		{"error", "down", &errorPage{frame: frame{Title: locale.Say("error.panel_down.heading", "panel", person)}, Advice: locale.Say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: locale.Say("error.again"), HomeURL: "https://auth.example.com/"}},
+		{"error", "proxy", &errorPage{frame: outside("error.untrusted_proxy.heading"), Advice: locale.Say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
 	}
 }
 
@@ -379,7 +379,7 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 
 func TestAFaultyPageSendsNothing(t *testing.T) {
 	v := testViews(t, "Streaming panel")
-	for _, s := range []sample{{"code", "another page's data", errorPage{}}, {"nowhere", "no template", nil}} {
+	for _, s := range []sample{{"code", "another page's data", &errorPage{}}, {"nowhere", "no template", &errorPage{}}} {
 		w := httptest.NewRecorder()
 		if err := v.render(w, http.StatusOK, s.name, s.data); err == nil {
 			t.Errorf("%s: render returns no error", s.state)
@@ -506,7 +506,7 @@ func TestStaticFilesAreCompressedOnRequest(t *testing.T) {
 // that an attacker chooses.
 func TestPagesAreNotCompressed(t *testing.T) {
 	w := httptest.NewRecorder()
-	if err := testViews(t, "Streaming panel").render(w, http.StatusOK, "login", loginPage{frame: frame{Title: locale.Say("login.title")}}); err != nil {
+	if err := testViews(t, "Streaming panel").render(w, http.StatusOK, "login", &loginPage{frame: frame{Title: locale.Say("login.title")}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.Header().Get("Content-Encoding"); got != "" || !strings.HasPrefix(w.Body.String(), "<!doctype html>") {
@@ -529,7 +529,7 @@ func TestPagesUseTheOperatorsLogoIconsAndColours(t *testing.T) {
 		v.static().ServeHTTP(w, httptest.NewRequest("GET", url, nil))
 		return w
 	}
-	html := rendered(t, v, sample{"login", "logo", loginPage{frame: frame{Title: locale.Say("login.title")}}})
+	html := rendered(t, v, sample{"login", "logo", &loginPage{frame: frame{Title: locale.Say("login.title")}}})
 	logo := regexp.MustCompile(`<img class="logo" src="(/static/logo\.[0-9a-f]{12}\.svg)" alt="">`).FindStringSubmatch(html)
 	if logo == nil {
 		t.Fatalf("the page has no logo: %s", html)

@@ -41,7 +41,7 @@ func (s *server) getSessions(req *request) error {
 			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
 		})
 	}
-	return s.views.render(req.w, http.StatusOK, "sessions", page)
+	return s.views.render(req.w, http.StatusOK, "sessions", &page)
 }
 
 // postLetIn shows a new link that makes another browser known. No other page shows it.
@@ -50,7 +50,7 @@ func (s *server) postLetIn(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "let-in-link", letInLinkPage{
+	return s.views.render(req.w, http.StatusOK, "let-in-link", &letInLinkPage{
 		frame: s.frameOf(req, locale.Say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
 	})
 }

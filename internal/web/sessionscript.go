@@ -79,7 +79,7 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 		http.Redirect(req.w, req.Request, panel.StartURL(signedInURL(path)), http.StatusSeeOther)
 		return nil
 	}
-	return s.views.render(req.w, http.StatusOK, "panel-signed-in", panelSignedInPage{
+	return s.views.render(req.w, http.StatusOK, "panel-signed-in", &panelSignedInPage{
 		frame: frame{Title: locale.Say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
 	})
 }

@@ -37,7 +37,7 @@ func (s *server) getProfile(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "profile", page)
+	return s.views.render(req.w, http.StatusOK, "profile", &page)
 }
 
 func (s *server) postProfile(req *request) error {
@@ -52,7 +52,7 @@ func (s *server) postProfile(req *request) error {
 			return err
 		}
 		page.DisplayName, page.Error = name, nameMessage(err, account.MaxDisplayNameRunes)
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "profile", page)
+		return s.views.render(req.w, http.StatusUnprocessableEntity, "profile", &page)
 	}
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (s *server) getSecurity(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "security", page)
+	return s.views.render(req.w, http.StatusOK, "security", &page)
 }
 
 func (s *server) postPasswordChange(req *request) error {
@@ -144,10 +144,10 @@ func (s *server) postPasswordChange(req *request) error {
 	switch {
 	case errors.As(err, &wait):
 		page.PasswordError = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
-		return s.showTooMany(req, wait, "security", page)
+		return s.showTooMany(req, wait, "security", &page)
 	case errors.Is(err, login.ErrShielded):
 		page.PasswordError = locale.Say("login.shielded")
-		return s.views.render(req.w, http.StatusTooManyRequests, "security", page)
+		return s.views.render(req.w, http.StatusTooManyRequests, "security", &page)
 	case errors.Is(err, login.ErrRejected):
 		page.PasswordError = locale.Say("password.wrong")
 	default:
@@ -155,7 +155,7 @@ func (s *server) postPasswordChange(req *request) error {
 			return err
 		}
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", &page)
 }
 
 func (s *server) postDisable(req *request) error {
@@ -211,7 +211,7 @@ func (s *server) showCodes(req *request, set backupcode.Set, justEnabled bool) e
 	}, s.SiteName+" "+req.me.Account.Name+" backup codes.txt")
 	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(dayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
 	// The page has no menu and no tabs, since one click on them would lose the codes.
-	return s.views.render(req.w, http.StatusOK, "backup-codes", backupCodesPage{
+	return s.views.render(req.w, http.StatusOK, "backup-codes", &backupCodesPage{
 		frame: frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
 		URL: s.PublicURL, Username: req.me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
@@ -240,7 +240,7 @@ func (s *server) postRename(req *request) error {
 		return login.ErrGone
 	}
 	page.Authenticators[i].Typed, page.Authenticators[i].Error = name, nameMessage(err, authenticator.MaxNameRunes)
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", &page)
 }
 
 // nameMessage returns the message for a name that was refused with err. maxLength is the maximum

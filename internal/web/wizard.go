@@ -40,7 +40,7 @@ func (s *server) getNewAuthenticator(req *request) error {
 	case hasLink:
 		page.Notice = &notice{Kind: "ok", Text: locale.Say("notice.link")}
 	}
-	return s.views.render(req.w, http.StatusOK, "new-authenticator", page)
+	return s.views.render(req.w, http.StatusOK, "new-authenticator", &page)
 }
 
 func (s *server) postAuthenticator(req *request) error {
@@ -107,7 +107,7 @@ func (s *server) getAuthenticator(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "wizard", page)
+	return s.views.render(req.w, http.StatusOK, "wizard", &page)
 }
 
 func (s *server) postConfirm(req *request) error {
@@ -151,7 +151,7 @@ func (s *server) postConfirm(req *request) error {
 		}
 		page.Error = nameMessage(err, authenticator.MaxNameRunes)
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "wizard", page)
+	return s.views.render(req.w, http.StatusUnprocessableEntity, "wizard", &page)
 }
 
 func (s *server) postCancelEnrollment(req *request) error {
