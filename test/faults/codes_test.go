@@ -10,25 +10,26 @@ import (
 )
 
 const (
-	// roundsPerFault are under way while something happens.
+	// roundsPerFault is the number of rounds that run during a fault.
 	roundsPerFault = 4
 
-	// roundsPerBudget are for each account whose budget is used up.
+	// roundsPerBudget is the number of rounds for each account whose budget is used up.
 	roundsPerBudget = 26
 )
 
-// round is a code of somebody, that everybody who has the password gives at once.
+// round is a code of an owner, which is submitted in an attempt at every node at the same time.
 type round struct {
 	owner *sallyport.Owner
 	sallyport.Credential
-	tabs []*sallyport.Visitor
-	said []string
+	tabs     []*sallyport.Visitor // one for each node
+	outcomes []string             // by tab
 }
 
+// thing identifies the code in a [history].
 func (r *round) thing() string { return fmt.Sprint(r.owner.Name, " ", r.Code) }
 
-// give gives a code or backup code, and says what came of it.
-func give(v *sallyport.Visitor, c sallyport.Credential) string {
+// submit submits a code or a backup code and returns the outcome.
+func submit(v *sallyport.Visitor, c sallyport.Credential) string {
 	path, field := c.Form()
 	a, err := v.Send(http.MethodPost, path, field, c.Code)
 	switch {
@@ -42,8 +43,8 @@ func give(v *sallyport.Visitor, c sallyport.Credential) string {
 	return portal.Summary(a) + " " + portal.VisibleText(a.Body)
 }
 
-// tryAt gives a code, and says what became of it.
-func tryAt(v *sallyport.Visitor, code string) string {
+// submitCode submits a code and returns the outcome, one of [portal.Outcome]'s or unknown.
+func submitCode(v *sallyport.Visitor, code string) string {
 	a, err := v.Send(http.MethodPost, "/login/code", "code", code)
 	if err != nil || a.Status >= http.StatusInternalServerError {
 		return unknown

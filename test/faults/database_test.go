@@ -1,9 +1,10 @@
 package faults
 
 const (
-	// waitingAtOnce are more than a node has connections.
+	// waitingAtOnce is more than a node has connections.
 	waitingAtOnce = 24
 
-	// fullOf events fill more than a megabyte; see [testkit.Postgres.FillDisk].
+	// fullOf is a number of events that need more than a megabyte; see
+	// [testkit.Postgres.FillDisk].
 	fullOf = 10000
 )

@@ -1,3 +1,3 @@
-// Package faults tests three nodes on a PostgreSQL with a synchronous standby while nodes,
-// networks, disks and databases fail.
+// Package faults tests three nodes on a PostgreSQL database with a synchronous standby while
+// nodes, networks, disks and databases fail.
 package faults

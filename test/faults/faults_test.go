@@ -11,32 +11,32 @@ import (
 )
 
 const (
-	// codeRounds is how many codes are given to all nodes at once: enough for every
-	// fault. roundsVariable asks for another number.
+	// codeRounds is the number of codes that are submitted to all nodes at the same time,
+	// enough for every fault. The variable roundsVariable sets another number.
 	codeRounds     = 52
 	roundsVariable = "SALLYPORT_ROUNDS"
 
-	// soakTime is how long everything happens at once; soakVariable asks for
-	// another time.
+	// soakTime is how long the soak lasts, in which everything happens at the same time. The
+	// variable soakVariable sets another duration.
 	soakTime     = 10 * time.Second
 	soakVariable = "SALLYPORT_SOAK"
 
-	// soakOwners live through each second of it: who had no answer too often does
-	// no more.
+	// soakOwners is the number of owners for each second of the soak. An owner whose requests
+	// went unanswered too often submits no more codes.
 	soakOwners = 1
 
-	// harmedFor is how long a fault lasts at most; every longHarm-th lasts
-	// harmedForLong, which is longer than a node waits for the database.
-	harmedFor     = time.Second
-	harmedForLong = 12 * time.Second
-	longHarm      = 40
+	// faultTime is how long a fault lasts at most. Every longFaultEvery-th lasts longFaultTime,
+	// which is longer than a node waits for the database.
+	faultTime      = time.Second
+	longFaultTime  = 12 * time.Second
+	longFaultEvery = 40
 
-	// begunWithin: what is done during a fault begins while it does.
+	// begunWithin is how soon after the start of a fault the actions during it begin.
 	begunWithin = 100 * time.Millisecond
 )
 
-// What is promised of codes, budgets and visits, while nodes, their database and
-// all between them break.
+// TestFaults checks what the product promises about codes, budgets and visits while nodes, their
+// database and the connections between them fail.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	rounds, seed := sallyport.Series(t, roundsVariable, codeRounds)
@@ -55,7 +55,7 @@ func TestFaults(t *testing.T) {
 	s.budgetsHold(owners[:budgets])
 	s.codes(owners[budgets : budgets+forCodes])
 	s.visitsEnd(rounds > codeRounds)
-	s.doorsHaveSessions()
+	s.entriesHaveSessions()
 	s.everyConnectionWaits()
 	s.diskIsFull()
 	s.soak(owners[budgets+forCodes:], lasts)

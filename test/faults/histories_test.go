@@ -1,8 +1,8 @@
 package faults
 
-// What happened, as those outside saw it, is held against what may happen: a
-// history is right where there is an order in which each thing took effect
-// between its call and its answer. Porcupine looks for that order.
+// A history is a list of requests with their outcomes as clients saw them. It is linearizable if
+// there is an order in which every request took effect between its start and its answer, and in
+// which the outcomes follow the rules of a model. Porcupine searches for such an order.
 
 import (
 	"math"
@@ -15,17 +15,17 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// What may come of something that was done.
+// Outcomes of operations.
 const (
 	accepted = "accepted"
 	refused  = "refused"
-	unknown  = "unknown" // no answer, or that of a server in trouble: done or not
+	unknown  = "unknown" // no answer, or an error of the server: the operation may have taken effect or not
 )
 
-// codesADay are how many wrong codes of an account are compared (R1).
+// codesADay is the number of wrong codes of an account that are compared in a day (R1).
 const codesADay = 5
 
-// history is what was done and seen, from any goroutine.
+// history records operations. It is safe for concurrent use.
 type history struct {
 	mu    sync.Mutex
 	begin time.Time
@@ -34,8 +34,8 @@ type history struct {
 
 func newHistory() *history { return &history{begin: time.Now()} }
 
-// did adds what was done to a thing, and what came of it.
-func (h *history) did(thing, what string, do func() (outcome string)) string {
+// run runs an operation on a thing, records it, and returns its outcome.
+func (h *history) run(thing, what string, do func() (outcome string)) string {
 	call := time.Since(h.begin)
 	outcome := do()
 	h.add(thing, what, outcome, call, time.Since(h.begin))
@@ -44,44 +44,45 @@ func (h *history) did(thing, what string, do func() (outcome string)) string {
 
 func (h *history) add(thing, what, outcome string, call, end time.Duration) {
 	if outcome == unknown {
-		end = math.MaxInt64 // it may still be under way
+		end = math.MaxInt64 // it may take effect later
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.all = append(h.all, porcupine.Operation{ClientId: len(h.all), Input: deed{thing, what}, Output: outcome, Call: int64(call), Return: int64(end)})
+	h.all = append(h.all, porcupine.Operation{ClientId: len(h.all), Input: operation{thing, what}, Output: outcome, Call: int64(call), Return: int64(end)})
 }
 
-// deed is something that was done to a thing, such as an account.
-type deed struct{ thing, what string }
+// operation is an operation on a thing, such as an account or a code.
+type operation struct{ thing, what string }
 
-// wrong returns what of the history can't have happened, by thing.
-func (h *history) wrong(step func(state int, what, outcome string) []int) []string {
+// violations returns the things whose operations have no order that the model step allows. step
+// returns the states that may follow an operation with its outcome.
+func (h *history) violations(step func(state int, what, outcome string) []int) []string {
 	byThing := map[string][]porcupine.Operation{}
 	for _, one := range h.all {
-		thing := one.Input.(deed).thing
+		thing := one.Input.(operation).thing
 		byThing[thing] = append(byThing[thing], one)
 	}
 	model := (&porcupine.NondeterministicModel{
 		Init: func() []any { return []any{0} },
 		Step: func(state, input, output any) (next []any) {
-			for _, one := range step(state.(int), input.(deed).what, output.(string)) {
+			for _, one := range step(state.(int), input.(operation).what, output.(string)) {
 				next = append(next, one)
 			}
 			return next
 		},
 	}).ToModel()
-	var wrong []string
+	var violated []string
 	for thing, history := range byThing {
 		if !porcupine.CheckOperations(model, history) {
-			wrong = append(wrong, thing)
+			violated = append(violated, thing)
 		}
 	}
-	return wrong
+	return violated
 }
 
-// once is a code, or a backup code: it is accepted where it wasn't yet, and refused
-// where it was.
-func once(used int, _, outcome string) []int {
+// codeModel is the model of a code or a backup code. The first one that takes effect is accepted,
+// and all others are refused. The state is 1 once the code is used.
+func codeModel(used int, _, outcome string) []int {
 	switch {
 	case outcome == unknown:
 		return []int{used, 1}
@@ -91,51 +92,54 @@ func once(used int, _, outcome string) []int {
 	return nil
 }
 
-// What is given to a budget.
+// Operations on a budget.
 const (
-	aWrongOne = "wrong code"
-	aRightOne = "right code"
+	wrongCode = "wrong code"
+	rightCode = "right code"
 )
 
-// budget is an account's, of which so many are used: a wrong code is compared while
-// there are some left, and uses one up; no code is looked at afterwards.
-func budget(used int, what, outcome string) []int {
+// budgetModel is the model of an account's budget of codes. A wrong code is compared while the
+// budget isn't used up, and uses one unit. Afterwards no code is compared. The state is the number
+// of used units.
+func budgetModel(used int, what, outcome string) []int {
 	left := used < codesADay
 	switch {
 	case outcome == unknown && left:
-		return []int{used, used + 1} // a right one too, where it wasn't given back
+		return []int{used, used + 1} // also for a right code, if its unit wasn't given back
 	case outcome == unknown, outcome == portal.OutcomeTwoCodes && !left, outcome == portal.OutcomeEnded && !left:
 		return []int{used}
-	// The one that is ended may be of the five, when another of them ended all.
-	case what == aWrongOne && (outcome == portal.OutcomeWrong || outcome == portal.OutcomeEnded) && left:
+	// A code whose attempt has ended may be one of the five, if another of them ended all
+	// attempts.
+	case what == wrongCode && (outcome == portal.OutcomeWrong || outcome == portal.OutcomeEnded) && left:
 		return []int{used + 1}
-	case what == aRightOne && outcome == portal.OutcomePassed && left:
+	case what == rightCode && outcome == portal.OutcomePassed && left:
 		return []int{used}
 	}
 	return nil
 }
 
-// What is done to a visit.
+// Operations on a visit.
 const (
-	theEnd = "theEnd"
-	aVisit = "aVisit"
+	signOut = "sign out"
+	use     = "use"
 )
 
-// visited is a visit as one node knows it. Its revocation reaches the node no later
-// than the bound after its answer: it is added as if it had lasted so long.
-func visited(revoked int, what, outcome string) []int {
+// visitModel is the model of a visit at one node. A sign-out must reach the node within a bound
+// after its answer, so it is recorded as if its answer had come that much later. The state is 1
+// once the visit has ended.
+func visitModel(revoked int, what, outcome string) []int {
 	switch {
-	case what == theEnd && outcome == unknown:
+	case what == signOut && outcome == unknown:
 		return []int{revoked, 1}
-	case what == theEnd && outcome == accepted:
+	case what == signOut && outcome == accepted:
 		return []int{1}
-	case what == aVisit && outcome == unknown, what == aVisit && outcome == accepted && revoked == 0, what == aVisit && outcome == refused && revoked == 1:
+	case what == use && outcome == unknown, what == use && outcome == accepted && revoked == 0, what == use && outcome == refused && revoked == 1:
 		return []int{revoked}
 	}
 	return nil
 }
 
-// Each history here is wrong but for the first of its kind.
+// TestWrongHistoriesAreFound checks that the models allow right histories and refuse wrong ones.
 func TestWrongHistoriesAreFound(t *testing.T) {
 	t.Parallel()
 	type event struct {
@@ -147,38 +151,38 @@ func TestWrongHistoriesAreFound(t *testing.T) {
 		ok   bool
 		all  []event
 	}{
-		"one of three":             {once, true, []event{{0, 5, "", refused}, {1, 3, "", accepted}, {2, 9, "", unknown}, {10, 11, "", refused}}},
-		"no answer, and it was so": {once, true, []event{{0, 1, "", unknown}, {2, 3, "", refused}}},
-		"no answer, and it wasn't": {once, true, []event{{0, 1, "", unknown}, {2, 3, "", accepted}}},
-		"twice":                    {once, false, []event{{0, 5, "", accepted}, {1, 3, "", accepted}}},
-		"twice, late":              {once, false, []event{{0, 1, "", accepted}, {2, 3, "", unknown}, {4, 5, "", accepted}}},
-		"never, and refused":       {once, false, []event{{0, 1, "", refused}, {2, 3, "", refused}}},
-		"refused before":           {once, false, []event{{0, 1, "", refused}, {2, 3, "", accepted}}},
+		"one of three accepted":                 {codeModel, true, []event{{0, 5, "", refused}, {1, 3, "", accepted}, {2, 9, "", unknown}, {10, 11, "", refused}}},
+		"no answer, and it took effect":         {codeModel, true, []event{{0, 1, "", unknown}, {2, 3, "", refused}}},
+		"no answer, and no effect":              {codeModel, true, []event{{0, 1, "", unknown}, {2, 3, "", accepted}}},
+		"accepted twice":                        {codeModel, false, []event{{0, 5, "", accepted}, {1, 3, "", accepted}}},
+		"accepted twice, the second time later": {codeModel, false, []event{{0, 1, "", accepted}, {2, 3, "", unknown}, {4, 5, "", accepted}}},
+		"refused but never accepted":            {codeModel, false, []event{{0, 1, "", refused}, {2, 3, "", refused}}},
+		"refused before it was accepted":        {codeModel, false, []event{{0, 1, "", refused}, {2, 3, "", accepted}}},
 
-		"five of nine": {budget, true, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
-			{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeTwoCodes}, {0, 9, aWrongOne, portal.OutcomeEnded}, {10, 11, aRightOne, portal.OutcomeTwoCodes}}},
-		"four and no answer": {budget, true, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
-			{0, 9, aWrongOne, unknown}, {10, 11, aRightOne, portal.OutcomeTwoCodes}}},
-		"six of nine, one ended": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
-			{0, 9, aWrongOne, portal.OutcomeWrong}, {10, 11, aWrongOne, portal.OutcomeEnded}, {12, 13, aWrongOne, portal.OutcomeWrong}}},
-		"six of nine": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
-			{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}}},
-		"a right one after five": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong}, {0, 9, aWrongOne, portal.OutcomeWrong},
-			{0, 9, aWrongOne, portal.OutcomeWrong}, {10, 11, aRightOne, portal.OutcomePassed}}},
-		"closed too early": {budget, false, []event{{0, 9, aWrongOne, portal.OutcomeWrong}, {10, 11, aRightOne, portal.OutcomeTwoCodes}}},
+		"five wrong codes compared": {budgetModel, true, []event{{0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong},
+			{0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeTwoCodes}, {0, 9, wrongCode, portal.OutcomeEnded}, {10, 11, rightCode, portal.OutcomeTwoCodes}}},
+		"four wrong codes and one without an answer": {budgetModel, true, []event{{0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong},
+			{0, 9, wrongCode, unknown}, {10, 11, rightCode, portal.OutcomeTwoCodes}}},
+		"six wrong codes compared, and one whose attempt ended": {budgetModel, false, []event{{0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong},
+			{0, 9, wrongCode, portal.OutcomeWrong}, {10, 11, wrongCode, portal.OutcomeEnded}, {12, 13, wrongCode, portal.OutcomeWrong}}},
+		"six wrong codes compared": {budgetModel, false, []event{{0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong},
+			{0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}}},
+		"right code accepted after five wrong ones": {budgetModel, false, []event{{0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong}, {0, 9, wrongCode, portal.OutcomeWrong},
+			{0, 9, wrongCode, portal.OutcomeWrong}, {10, 11, rightCode, portal.OutcomePassed}}},
+		"refused before five wrong codes": {budgetModel, false, []event{{0, 9, wrongCode, portal.OutcomeWrong}, {10, 11, rightCode, portal.OutcomeTwoCodes}}},
 
-		"within the bound":     {visited, true, []event{{0, 1, aVisit, accepted}, {2, 9, theEnd, accepted}, {5, 6, aVisit, accepted}, {10, 11, aVisit, refused}}},
-		"no answer":            {visited, true, []event{{2, 9, theEnd, unknown}, {10, 11, aVisit, accepted}, {12, 13, aVisit, refused}}},
-		"past the bound":       {visited, false, []event{{2, 9, theEnd, accepted}, {10, 11, aVisit, accepted}}},
-		"refused, and not":     {visited, false, []event{{2, 9, theEnd, accepted}, {3, 4, aVisit, refused}, {5, 6, aVisit, accepted}}},
-		"refused, not revoked": {visited, false, []event{{0, 1, aVisit, refused}, {2, 9, theEnd, accepted}}},
+		"used within the bound":       {visitModel, true, []event{{0, 1, use, accepted}, {2, 9, signOut, accepted}, {5, 6, use, accepted}, {10, 11, use, refused}}},
+		"no answer to the sign-out":   {visitModel, true, []event{{2, 9, signOut, unknown}, {10, 11, use, accepted}, {12, 13, use, refused}}},
+		"used past the bound":         {visitModel, false, []event{{2, 9, signOut, accepted}, {10, 11, use, accepted}}},
+		"accepted after a refusal":    {visitModel, false, []event{{2, 9, signOut, accepted}, {3, 4, use, refused}, {5, 6, use, accepted}}},
+		"refused before the sign-out": {visitModel, false, []event{{0, 1, use, refused}, {2, 9, signOut, accepted}}},
 	} {
 		h := newHistory()
 		for _, one := range test.all {
 			h.add(name, one.what, one.outcome, one.call, one.end)
 		}
-		if wrong := h.wrong(test.step); (len(wrong) == 0) != test.ok {
-			t.Errorf("%s: found to be wrong: %q", name, wrong)
+		if violated := h.violations(test.step); (len(violated) == 0) != test.ok {
+			t.Errorf("history %q: violations %q, want none: %v", name, violated, test.ok)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 package faults
 
-// Three nodes, the built program, on a PostgreSQL with a synchronous standby, and
-// what may happen to any of them.
+// Three nodes of the built program on a PostgreSQL server with a synchronous standby, and the
+// faults of all of them.
 
 import (
 	"context"
@@ -29,34 +29,35 @@ import (
 )
 
 const (
-	// goesOnWithin is the promise: whatever was lost, people sign in again.
-	goesOnWithin = 30 * time.Second
+	// signInsWithin is how soon after a fault, or after its repair, users must be able to sign in
+	// again.
+	signInsWithin = 30 * time.Second
 
-	// strangers are accounts that make the site so big that tries which nobody
-	// could give back, since the database was away, don't count as an attack on
-	// all of it.
+	// strangers is the number of further accounts. They make the site so large that tries whose
+	// units couldn't be given back, since the database didn't answer, don't count as an attack
+	// on the whole site.
 	strangers = 20000
 )
 
-// ordeal is nodes and their database, under faults.
+// ordeal is the nodes and their database, and the faults that they get.
 type ordeal struct {
 	*sallyport.Workload
-	nodes            []*harmed
+	nodes            []*node
 	primary, standby *testkit.Postgres
-	faults           int     // so far
-	turn             []fault // those to come
+	faults           int     // number of faults so far
+	next             []fault // the order of the next faults
 }
 
-// harmed is a node. The first knows one address of the database, which moves, and
-// the others both hosts, as docs/nodes.md says.
-type harmed struct {
+// node is a node with faulty connections. The first node knows one address of the database, which
+// moves to another host at a failover. The others know both hosts (see docs/nodes.md).
+type node struct {
 	sallyport.Node
-	wires   []*testkit.Wire // to the database's hosts, the primary's first
-	way     *http.Transport // to the node, whatever a host is called
-	metrics string
+	wires   []*testkit.Wire // connections to the database's hosts, the primary's first
+	way     *http.Transport // connects to the node for every host name
+	metrics string          // address of the metrics listener
 }
 
-// startOrdeal starts everything, with so many owners.
+// startOrdeal starts the database with this number of owners, its standby and the nodes.
 func startOrdeal(t *testing.T, owners int, seed uint64) *ordeal {
 	t.Helper()
 	path := sallyport.BuildProgram(t)
@@ -78,7 +79,7 @@ func startOrdeal(t *testing.T, owners int, seed uint64) *ordeal {
 	return s
 }
 
-func (s *ordeal) startNode(t *testing.T, i int, settings []string) *harmed {
+func (s *ordeal) startNode(t *testing.T, i int, settings []string) *node {
 	t.Helper()
 	hosts := []*testkit.Wire{testkit.NewWire(t, s.primary.Address())}
 	if i > 0 {
@@ -88,8 +89,8 @@ func (s *ordeal) startNode(t *testing.T, i int, settings []string) *harmed {
 	for _, wire := range hosts {
 		at = append(at, wire.Address())
 	}
-	listen, metrics := free(t), free(t)
-	n := &harmed{wires: hosts, metrics: metrics, way: &http.Transport{
+	listen, metrics := freeAddress(t), freeAddress(t)
+	n := &node{wires: hosts, metrics: metrics, way: &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}).DialContext(ctx, network, listen)
 		},
@@ -99,7 +100,7 @@ func (s *ordeal) startNode(t *testing.T, i int, settings []string) *harmed {
 	n.Env = append([]string{"SALLYPORT_METRICS_LISTEN=" + metrics,
 		"SALLYPORT_DATABASE=postgres://postgres@" + strings.Join(at, ",") + "/postgres?sslmode=disable"}, settings...)
 	testkit.CopyFile(t, s.Dir+"/keyring", n.Dir+"/keyring")
-	t.Cleanup(func() { // after its end
+	t.Cleanup(func() { // runs after the process has ended
 		if t.Failed() {
 			t.Logf("%s: %s", n.Name, n.Output())
 		}
@@ -108,8 +109,9 @@ func (s *ordeal) startNode(t *testing.T, i int, settings []string) *harmed {
 	return n
 }
 
-// free is an address that nobody else binds; see [startCluster].
-func free(t *testing.T) string {
+// freeAddress returns an address that no outgoing connection can take, as one at 127.0.0.1 could
+// while a node is stopped.
+func freeAddress(t *testing.T) string {
 	t.Helper()
 	one, err := net.Listen("tcp", "127.0.0.3:0")
 	testkit.Check(t, err)
@@ -117,69 +119,73 @@ func free(t *testing.T) string {
 	return one.Addr().String()
 }
 
-func (n *harmed) start() {
+func (n *node) start() {
 	n.Process = n.Background("serve")
 	n.Await(n.Process)
 }
 
-// do harms every wire of the node.
-func (n *harmed) do(h testkit.Harm) {
+// setFault sets the fault of all connections between the node and the database.
+func (n *node) setFault(h testkit.Harm) {
 	for _, wire := range n.wires {
 		wire.Do(h)
 	}
 }
 
-func (n *harmed) doToWatching(h testkit.Harm) {
+// setWatchingFault sets the fault of the connections with which the node listens for changes.
+func (n *node) setWatchingFault(h testkit.Harm) {
 	for _, wire := range n.wires {
 		wire.DoToWatching(h)
 	}
 }
 
-// balancer hands each request to another node.
+// balancer sends each request to a random node.
 type balancer struct{ *ordeal }
 
-func (b balancer) RoundTrip(r *http.Request) (*http.Response, error) { return b.any().way.RoundTrip(r) }
+func (b balancer) RoundTrip(r *http.Request) (*http.Response, error) {
+	return b.randomNode().way.RoundTrip(r)
+}
 
-// any is a node.
-func (s *ordeal) any() *harmed { return s.nodes[s.Below(int64(len(s.nodes)))] }
+// randomNode returns a random node.
+func (s *ordeal) randomNode() *node { return s.nodes[s.Below(int64(len(s.nodes)))] }
 
-// fault is something that happens, and how it is mended.
+// fault is a fault and its repair.
 type fault struct {
-	name   string
-	goesOn bool // before it is mended
-	forAll bool // it isn't one node's
-	deaf   bool // the node goes on, and doesn't hear of changes
-	harm   func(s *ordeal, n *harmed) (mend func())
+	name      string
+	tolerated bool // users can sign in before the repair
+	deaf      bool // the node serves, but isn't notified of changes
+	harm      func(s *ordeal, n *node) (mend func())
 }
 
-// onWires is a fault of a node's way to the database.
+// onWires returns a fault of a node's connections to the database.
 func onWires(name string, h testkit.Harm) fault {
-	return fault{name: name, harm: func(_ *ordeal, n *harmed) func() {
-		n.do(h)
-		return func() { n.do(testkit.Whole) }
+	return fault{name: name, harm: func(_ *ordeal, n *node) func() {
+		n.setFault(h)
+		return func() { n.setFault(testkit.Whole) }
 	}}
 }
 
+// onWatching returns a fault of the connections with which a node listens for changes.
 func onWatching(name string, h testkit.Harm) fault {
-	return fault{name: name, deaf: true, harm: func(_ *ordeal, n *harmed) func() {
-		n.doToWatching(h)
-		return func() { n.doToWatching(testkit.Whole) }
+	return fault{name: name, deaf: true, harm: func(_ *ordeal, n *node) func() {
+		n.setWatchingFault(h)
+		return func() { n.setWatchingFault(testkit.Whole) }
 	}}
 }
 
-// Faults that somebody asks for.
+// Names of faults that tests choose.
 const (
 	nothingHappens = "nothing"
 	lostPrimary    = "a lost primary"
 )
 
-func faultCalled(name string) fault {
+// faultNamed returns the fault with this name.
+func faultNamed(name string) fault {
 	return everyFault[slices.IndexFunc(everyFault, func(f fault) bool { return f.name == name })]
 }
 
-// everyFault is what happens to nodes and to their database.
+// everyFault lists the faults of nodes and of their database.
 var everyFault = []fault{
-	{name: nothingHappens, goesOn: true, harm: func(*ordeal, *harmed) func() { return func() {} }},
+	{name: nothingHappens, tolerated: true, harm: func(*ordeal, *node) func() { return func() {} }},
 	onWires("a node cut off", testkit.Cut),
 	onWires("a node that nothing reaches", testkit.Held),
 	onWires("a slow network", testkit.Slow),
@@ -187,40 +193,40 @@ var everyFault = []fault{
 	onWires("commits on their way", testkit.Interrupted),
 	onWatching("a listener cut", testkit.Cut),
 	onWatching("a deaf listener", testkit.Held),
-	{name: "a frozen node", harm: func(_ *ordeal, n *harmed) func() {
+	{name: "a frozen node", harm: func(_ *ordeal, n *node) func() {
 		n.Cmd.Process.Signal(syscall.SIGSTOP)
 		return func() { n.Cmd.Process.Signal(syscall.SIGCONT) }
 	}},
-	{name: "a killed node", harm: func(_ *ordeal, n *harmed) func() {
+	{name: "a killed node", harm: func(_ *ordeal, n *node) func() {
 		n.Kill()
 		return n.start
 	}},
-	{name: "a frozen database", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
+	{name: "a frozen database", harm: func(s *ordeal, _ *node) func() {
 		s.primary.Freeze()
 		return s.primary.Thaw
 	}},
-	{name: "a killed database", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
+	{name: "a killed database", harm: func(s *ordeal, _ *node) func() {
 		s.primary.Kill()
 		return func() { s.primary.Restart(s.T) }
 	}},
-	{name: "a frozen standby", forAll: true, harm: func(s *ordeal, _ *harmed) func() {
+	{name: "a frozen standby", harm: func(s *ordeal, _ *node) func() {
 		s.standby.Freeze()
 		return s.standby.Thaw
 	}},
-	{name: lostPrimary, goesOn: true, forAll: true, harm: func(s *ordeal, _ *harmed) func() {
+	{name: lostPrimary, tolerated: true, harm: func(s *ordeal, _ *node) func() {
 		old := s.primary
 		old.Kill()
 		return s.failOver(old)
 	}},
-	{name: "a primary that vanished", goesOn: true, forAll: true, harm: func(s *ordeal, _ *harmed) func() {
+	{name: "a primary that vanished", tolerated: true, harm: func(s *ordeal, _ *node) func() {
 		old := s.primary
 		old.Freeze()
 		return s.failOver(old)
 	}},
 }
 
-// failOver makes the standby the primary, as an operator's tools do. To mend is to
-// start another standby.
+// failOver makes the standby the primary, as an operator's tools do. The repair starts another
+// standby.
 func (s *ordeal) failOver(old *testkit.Postgres) (mend func()) {
 	s.primary = s.standby
 	s.primary.Promote(s.T)
@@ -235,21 +241,22 @@ func (s *ordeal) failOver(old *testkit.Postgres) (mend func()) {
 	}
 }
 
-// goesOn waits until somebody can sign in at every node, within what is promised
-// since a fault began.
-func (s *ordeal) goesOn(begin time.Time, after string) {
+// awaitSignIns waits until owners can sign in at every node. It fails the test if that takes longer
+// than signInsWithin from begin on.
+func (s *ordeal) awaitSignIns(begin time.Time, after string) {
 	s.T.Helper()
 	var waiting sync.WaitGroup
 	for _, n := range s.nodes {
 		waiting.Go(func() {
 			for {
-				// Another each time: tries that nobody could give back pace an account.
-				_, err := s.Visitor().Through(n.way).Post(portal.LeadsTo("/"), "/login", "username", s.anybody().Name, "password", portal.Password)
+				// Use another owner each time, since tries whose units couldn't be given back slow
+				// an account down.
+				_, err := s.Visitor().Through(n.way).Post(portal.LeadsTo("/"), "/login", "username", s.randomOwner().Name, "password", portal.Password)
 				if err == nil {
 					return
 				}
-				if time.Since(begin) > goesOnWithin {
-					s.T.Errorf("%s: nobody signs in at %s within %v: %v", after, n.Name, goesOnWithin, err)
+				if time.Since(begin) > signInsWithin {
+					s.T.Errorf("after %s: no sign-in succeeds at %s within %v: %v", after, n.Name, signInsWithin, err)
 					return
 				}
 				time.Sleep(50 * time.Millisecond)
@@ -259,20 +266,20 @@ func (s *ordeal) goesOn(begin time.Time, after string) {
 	waiting.Wait()
 }
 
-// anybody is an owner without two-factor authentication.
-func (s *ordeal) anybody() *sallyport.Owner { return s.Owners[2*s.Below(int64(len(s.Owners)/2))+1] }
+// randomOwner returns a random owner without two-factor authentication.
+func (s *ordeal) randomOwner() *sallyport.Owner { return s.Owners[2*s.Below(int64(len(s.Owners)/2))+1] }
 
-// during has something happen to a node while others do something, which begins
-// within a moment, and returns once it is mended, they are done, and people sign in.
-func (s *ordeal) during(f fault, all ...func()) {
+// during runs actions while a node or the database has a fault. It returns once the fault is
+// repaired, the actions are done, and users can sign in.
+func (s *ordeal) during(f fault, actions ...func()) {
 	s.T.Helper()
-	lasts := time.Duration(s.Below(int64(harmedFor)))
-	if s.faults++; s.faults%longHarm == 0 {
-		lasts = harmedForLong
+	lasts := time.Duration(s.Below(int64(faultTime)))
+	if s.faults++; s.faults%longFaultEvery == 0 {
+		lasts = longFaultTime
 	}
-	n := s.any()
+	n := s.randomNode()
 	var doing sync.WaitGroup
-	for _, one := range all {
+	for _, one := range actions {
 		pause := time.Duration(s.Below(int64(begunWithin)))
 		doing.Go(func() {
 			time.Sleep(pause)
@@ -282,45 +289,45 @@ func (s *ordeal) during(f fault, all ...func()) {
 	begin := time.Now()
 	mend := f.harm(s, n)
 	time.Sleep(lasts)
-	if f.goesOn {
-		s.goesOn(begin, f.name)
+	if f.tolerated {
+		s.awaitSignIns(begin, f.name)
 	}
 	mend()
 	doing.Wait()
-	s.goesOn(time.Now(), f.name+", mended")
-	s.T.Logf("%s at %s for %v; all was well after %v", f.name, n.Name, lasts, time.Since(begin))
+	s.awaitSignIns(time.Now(), f.name+", mended")
+	s.T.Logf("%s at %s for %v; sign-ins work again after %v", f.name, n.Name, lasts, time.Since(begin))
 	if s.T.Failed() {
 		s.T.FailNow()
 	}
 }
 
-// nextFault returns every fault in turn, each turn in another order.
+// nextFault returns one fault after the other. Once it has returned all of them, it starts again in
+// another order.
 func (s *ordeal) nextFault() fault {
-	if len(s.turn) == 0 {
-		s.turn = slices.Clone(everyFault)
-		for i := range s.turn {
-			j := i + int(s.Below(int64(len(s.turn)-i)))
-			s.turn[i], s.turn[j] = s.turn[j], s.turn[i]
+	if len(s.next) == 0 {
+		s.next = slices.Clone(everyFault)
+		for i := range s.next {
+			j := i + int(s.Below(int64(len(s.next)-i)))
+			s.next[i], s.next[j] = s.next[j], s.next[i]
 		}
 	}
-	f := s.turn[0]
-	s.turn = s.turn[1:]
+	f := s.next[0]
+	s.next = s.next[1:]
 	return f
 }
 
-// waiting returns somebody at a node who gave the password, for which a code is
-// asked.
-func (s *ordeal) waiting(n *harmed, o *sallyport.Owner) *sallyport.Visitor {
+// pendingAt returns a client that submitted an owner's password at a node and is at the code page.
+func (s *ordeal) pendingAt(n *node, o *sallyport.Owner) *sallyport.Visitor {
 	s.T.Helper()
 	v := s.Visitor().Through(n.way)
 	if _, err := v.Post(portal.LeadsTo("/login/code"), "/login", "username", o.Name, "password", portal.Password); err != nil {
-		s.T.Fatalf("%s at %s: %v", o.Name, n.Name, err)
+		s.T.Fatalf("submit the password of %s at %s: %v", o.Name, n.Name, err)
 	}
 	return v
 }
 
-// codes has codes given to all nodes at once while something happens to them. Each
-// opens one session, or none where somebody had no answer.
+// codes submits codes to all nodes at the same time during faults. Each code must open one session,
+// or none if a request got no answer.
 func (s *ordeal) codes(owners []*sallyport.Owner) {
 	s.T.Helper()
 	count := map[string]int{}
@@ -331,34 +338,34 @@ func (s *ordeal) codes(owners []*sallyport.Owner) {
 		var all []func()
 		for _, r := range rounds {
 			for i, tab := range r.tabs {
-				all = append(all, func() { r.said[i] = h.did(r.thing(), "", func() string { return give(tab, r.Credential) }) })
+				all = append(all, func() { r.outcomes[i] = h.run(r.thing(), "", func() string { return submit(tab, r.Credential) }) })
 			}
 		}
 		s.during(f, all...)
 		for _, r := range rounds {
 			s.examineRound(f, r, h)
-			for _, said := range r.said {
-				count[said]++
+			for _, outcome := range r.outcomes {
+				count[outcome]++
 			}
 		}
-		if wrong := h.wrong(once); len(wrong) > 0 {
-			s.T.Errorf("%s: that can't be of a code that opens once: %q", f.name, wrong)
+		if violated := h.violations(codeModel); len(violated) > 0 {
+			s.T.Errorf("during %s, codes were accepted more than once or refused before: %q", f.name, violated)
 		}
 	}
-	s.T.Logf("codes given to all nodes at once, and what came of each try: %v", count)
+	s.T.Logf("outcomes of codes that were submitted to all nodes at once: %v", count)
 	if count[accepted] == 0 || count[unknown] == 0 || count[refused] == 0 {
-		s.T.Errorf("of all tries: %v; want some of each", count)
+		s.T.Errorf("outcomes of codes: %v, want some accepted, some refused and some unknown", count)
 	}
 }
 
-// rounds are one with a code and one with a backup code of each owner.
+// rounds returns a round with a code and one with a backup code for each owner.
 func (s *ordeal) rounds(owners []*sallyport.Owner) (all []*round) {
 	s.T.Helper()
 	for _, o := range owners {
 		for _, c := range []sallyport.Credential{{Code: o.CodeNow()}, {Backup: true, Code: o.Unused[0]}} {
-			r := &round{owner: o, Credential: c, said: make([]string, len(s.nodes))}
+			r := &round{owner: o, Credential: c, outcomes: make([]string, len(s.nodes))}
 			for _, n := range s.nodes {
-				r.tabs = append(r.tabs, s.waiting(n, o))
+				r.tabs = append(r.tabs, s.pendingAt(n, o))
 			}
 			all = append(all, r)
 		}
@@ -366,40 +373,41 @@ func (s *ordeal) rounds(owners []*sallyport.Owner) (all []*round) {
 	return all
 }
 
-// examineRound gives the code again, once all is well.
+// examineRound checks the outcomes of a round after the repair, and submits the code again.
 func (s *ordeal) examineRound(f fault, r *round, h *history) {
 	s.T.Helper()
 	count := map[string]int{}
-	for _, said := range r.said {
-		count[said]++
+	for _, outcome := range r.outcomes {
+		count[outcome]++
 	}
-	if count[accepted] > 1 || count[accepted] == 0 && count[unknown] == 0 || count[accepted]+count[unknown]+count[refused] < len(r.said) {
-		s.T.Errorf("%s: %s: %q, want one session, or none where somebody had no answer", f.name, r.thing(), r.said)
+	if count[accepted] > 1 || count[accepted] == 0 && count[unknown] == 0 || count[accepted]+count[unknown]+count[refused] < len(r.outcomes) {
+		s.T.Errorf("during %s, code %s: outcomes %q, want one accepted, or none if one is unknown", f.name, r.thing(), r.outcomes)
 	}
 	for i, tab := range r.tabs {
-		if r.said[i] != accepted {
+		if r.outcomes[i] != accepted {
 			continue
 		}
-		for _, n := range s.nodes { // what was answered is so, whichever database serves now
+		for _, n := range s.nodes { // the session must exist in the database that serves now
 			if a, err := tab.Through(n.way).Send(http.MethodGet, "/"); err != nil || a.Status != http.StatusOK {
-				s.T.Errorf("%s: %s is signed in, and at %s: %s, %v", f.name, r.owner.Name, n.Name, portal.Summary(a), err)
+				s.T.Errorf("after %s, start page in the session of %s at %s: %s, %v; want 200", f.name, r.owner.Name, n.Name, portal.Summary(a), err)
 			}
 		}
 	}
 	for range 2 {
-		tab := s.waiting(s.any(), r.owner)
-		said := h.did(r.thing(), "", func() string { return give(tab, r.Credential) })
-		if said == unknown {
-			s.T.Errorf("%s: all is well, and %s is unanswered", f.name, r.thing())
+		tab := s.pendingAt(s.randomNode(), r.owner)
+		outcome := h.run(r.thing(), "", func() string { return submit(tab, r.Credential) })
+		if outcome == unknown {
+			s.T.Errorf("after the repair of %s, code %s got no answer", f.name, r.thing())
 		}
-		count[said+" again"]++
+		count[outcome+" again"]++
 	}
 	if count["accepted again"] > 0 && count[accepted] > 0 || count["accepted again"] > 1 {
-		s.T.Errorf("%s: %s opens twice: %v", f.name, r.thing(), count)
+		s.T.Errorf("during and after %s, code %s was accepted twice: %v", f.name, r.thing(), count)
 	}
 }
 
-// budgetsHold has wrong codes given to all nodes at once while something happens.
+// budgetsHold submits wrong codes to all nodes at the same time during faults. No account may have
+// more of them compared than its budget allows.
 func (s *ordeal) budgetsHold(owners []*sallyport.Owner) {
 	s.T.Helper()
 	for _, o := range owners {
@@ -407,25 +415,24 @@ func (s *ordeal) budgetsHold(owners []*sallyport.Owner) {
 		wrong := sallyport.WrongCode(o.Secret)
 		var all []func()
 		for i := range sallyport.ConcurrentAttempts {
-			tab := s.waiting(s.nodes[i%len(s.nodes)], o)
-			all = append(all, func() { h.did(o.Name, aWrongOne, func() string { return tryAt(tab, wrong) }) })
+			tab := s.pendingAt(s.nodes[i%len(s.nodes)], o)
+			all = append(all, func() { h.run(o.Name, wrongCode, func() string { return submitCode(tab, wrong) }) })
 		}
 		s.during(f, all...)
-		for range codesADay { // one after the other, until none is left
-			tab := s.waiting(s.any(), o)
-			h.did(o.Name, aWrongOne, func() string { return tryAt(tab, wrong) })
+		for range codesADay { // use up the rest of the budget
+			tab := s.pendingAt(s.randomNode(), o)
+			h.run(o.Name, wrongCode, func() string { return submitCode(tab, wrong) })
 		}
-		tab := s.waiting(s.any(), o)
-		h.did(o.Name, aRightOne, func() string { return tryAt(tab, o.CodeNow()) })
-		if len(h.wrong(budget)) > 0 {
-			s.T.Errorf("%s: that can't be of a budget of %d: %+v", f.name, codesADay, h.all)
+		tab := s.pendingAt(s.randomNode(), o)
+		h.run(o.Name, rightCode, func() string { return submitCode(tab, o.CodeNow()) })
+		if len(h.violations(budgetModel)) > 0 {
+			s.T.Errorf("during %s, the outcomes don't fit a budget of %d wrong codes: %+v", f.name, codesADay, h.all)
 		}
 	}
 }
 
-// everyConnectionWaits has more people sign in at a node than it has connections,
-// each of which waits for a lock. They are refused, and soon after it is given up all
-// is well.
+// everyConnectionWaits sends more sign-ins to a node than it has connections, while each of them
+// waits for a lock. All must be refused, and once the lock is free users must be able to sign in.
 func (s *ordeal) everyConnectionWaits() {
 	s.T.Helper()
 	ctx := context.Background()
@@ -437,19 +444,19 @@ func (s *ordeal) everyConnectionWaits() {
 	var waiting sync.WaitGroup
 	for range waitingAtOnce {
 		waiting.Go(func() {
-			a, err := s.Visitor().Through(s.nodes[1].way).Send(http.MethodPost, "/login", "username", s.anybody().Name, "password", portal.Password)
+			a, err := s.Visitor().Through(s.nodes[1].way).Send(http.MethodPost, "/login", "username", s.randomOwner().Name, "password", portal.Password)
 			if err != nil || a.Status != http.StatusServiceUnavailable {
-				s.T.Errorf("while every connection waits: %s, %v", portal.Summary(a), err)
+				s.T.Errorf("sign-in while every connection waits for a lock: %s, %v; want 503", portal.Summary(a), err)
 			}
 		})
 	}
 	waiting.Wait()
 	testkit.Check(s.T, conn.Close(ctx))
-	s.goesOn(time.Now(), "every connection waited")
+	s.awaitSignIns(time.Now(), "all connections waited for a lock")
 }
 
-// diskIsFull fills the database's disk. Nobody signs in who would leave no trace, and
-// once there is room all goes on by itself.
+// diskIsFull fills the database's disk. Sign-ins must be refused, since they couldn't be recorded,
+// and must work again once there is room, without a restart.
 func (s *ordeal) diskIsFull() {
 	s.T.Helper()
 	s.primary.Exec(s.T, fmt.Sprintf(`
@@ -457,18 +464,18 @@ func (s *ordeal) diskIsFull() {
 		SELECT 'event' || i, 0, '', 'owner', 'signed_in', 'ok', '', 0, '10.1.1.1', 'Chrome on Linux' FROM generate_series(1, %d) AS i`, fullOf))
 	s.primary.FillDisk(s.T)
 	for _, n := range s.nodes {
-		testkit.Until(s.T, "a full disk at "+n.Name, func() bool {
-			a, err := s.Visitor().Through(n.way).Send(http.MethodPost, "/login", "username", s.anybody().Name, "password", portal.Password)
+		testkit.Until(s.T, "503 for the full disk by "+n.Name, func() bool {
+			a, err := s.Visitor().Through(n.way).Send(http.MethodPost, "/login", "username", s.randomOwner().Name, "password", portal.Password)
 			testkit.Check(s.T, err)
 			return a.Status == http.StatusServiceUnavailable
 		})
 	}
 	s.primary.MakeRoom(s.T)
-	s.goesOn(time.Now(), "a full disk")
+	s.awaitSignIns(time.Now(), "a full disk")
 }
 
-// soak has people do everything while anything happens, and then looks at what the
-// nodes have become.
+// soak lets clients submit codes and use panels during random faults, and then checks the nodes'
+// goroutines and memory.
 func (s *ordeal) soak(owners []*sallyport.Owner, lasts time.Duration) {
 	s.T.Helper()
 	before := s.vitals()
@@ -488,7 +495,7 @@ func (s *ordeal) soak(owners []*sallyport.Owner, lasts time.Duration) {
 					return
 				default:
 				}
-				s.liveOn(mine[n%len(mine)], h)
+				s.useCodes(mine[n%len(mine)], h)
 				s.visitOnce(fmt.Sprint(i, " ", n), visits)
 				done.Add(1)
 			}
@@ -500,22 +507,22 @@ func (s *ordeal) soak(owners []*sallyport.Owner, lasts time.Duration) {
 	}
 	close(over)
 	living.Wait()
-	s.goesOn(time.Now(), "the soak")
-	for thing, wrong := range map[string][]string{"a code that opens once": h.wrong(once), "a visit that ends": visits.wrong(visited)} {
-		if len(wrong) > 0 {
-			s.T.Errorf("soak: that can't be of %s: %q", thing, wrong)
+	s.awaitSignIns(time.Now(), "the soak")
+	for model, violated := range map[string][]string{"codes": h.violations(codeModel), "visits": visits.violations(visitModel)} {
+		if len(violated) > 0 {
+			s.T.Errorf("soak: outcomes that the model of %s doesn't allow: %q", model, violated)
 		}
 	}
-	s.T.Logf("soak: %d rounds of everything, %d codes were given, %d times a panel was asked for", done.Load(), len(h.all), len(visits.all))
+	s.T.Logf("soak: %d rounds, %d submitted codes, %d requests to a panel", done.Load(), len(h.all), len(visits.all))
 	if len(h.all) == 0 || len(visits.all) == 0 {
-		s.T.Error("soak: nothing was done")
+		s.T.Error("soak: no codes were submitted or no panel was used")
 	}
-	s.wellAgain(before)
+	s.checkVitals(before)
 }
 
-// liveOn gives a code and a backup code of an owner; whatever wasn't answered is given
-// again, and what was accepted is refused.
-func (s *ordeal) liveOn(o *sallyport.Owner, h *history) {
+// useCodes submits a code and a backup code of an owner until each is refused: again after an
+// unknown outcome, and once more after it was accepted.
+func (s *ordeal) useCodes(o *sallyport.Owner, h *history) {
 	var all []sallyport.Credential
 	if o.LastStep < totp.Step(time.Now()) {
 		all = append(all, sallyport.Credential{Code: o.CodeNow()})
@@ -525,66 +532,69 @@ func (s *ordeal) liveOn(o *sallyport.Owner, h *history) {
 		o.Unused = o.Unused[1:]
 	}
 	for _, c := range all {
-		for said := unknown; (said == unknown || said == accepted) && len(o.Unsure) < unansweredAtMost; {
+		for outcome := unknown; (outcome == unknown || outcome == accepted) && len(o.Unsure) < unansweredAtMost; {
 			v, err := s.EnterPassword(o)
 			if err != nil {
-				s.excuse(err)
+				s.checkError(err)
 				time.Sleep(askEvery)
 				continue
 			}
-			said = h.did(fmt.Sprint(o.Name, " ", c.Code), "", func() string { return give(v, c) })
-			if said == unknown {
+			outcome = h.run(fmt.Sprint(o.Name, " ", c.Code), "", func() string { return submit(v, c) })
+			if outcome == unknown {
 				o.Unsure = append(o.Unsure, c)
 			}
 		}
 	}
 }
 
-// visitOnce enters a panel, signs out, and asks until that is known.
+// visitOnce opens a panel, signs out, and requests the panel's page from every node before and
+// after.
 func (s *ordeal) visitOnce(name string, h *history) {
 	v := s.Visitor()
-	if err := enterPanel(v, s.anybody().Name); err != nil {
-		s.excuse(err)
+	if err := enterPanel(v, s.randomOwner().Name); err != nil {
+		s.checkError(err)
 		time.Sleep(askEvery)
 		return
 	}
 	for _, n := range s.nodes {
-		h.did(name+n.Name, aVisit, func() string { return askNode(v, n) })
+		h.run(name+n.Name, use, func() string { return askNode(v, n) })
 	}
 	call := time.Since(h.begin)
 	_, err := v.Post(signedOut, "/logout")
 	end, outcome := time.Since(h.begin), accepted
 	if err != nil {
-		s.excuse(err)
+		s.checkError(err)
 		outcome = unknown
 	}
 	for _, n := range s.nodes {
-		h.add(name+n.Name, theEnd, outcome, call, end+endsWithin)
-		h.did(name+n.Name, aVisit, func() string { return askNode(v, n) })
+		h.add(name+n.Name, signOut, outcome, call, end+endsWithin)
+		h.run(name+n.Name, use, func() string { return askNode(v, n) })
 	}
 }
 
-// excuse fails the test where an error isn't that of a node or database in trouble,
-// or of an account whose tries count as wrong, since it had no answer.
-func (s *ordeal) excuse(err error) {
+// checkError fails the test unless an error is one that a fault may cause: no answer, a server
+// error, or 429 for an account whose unanswered tries count as wrong.
+func (s *ordeal) checkError(err error) {
 	answered, ok := err.(*sallyport.UnexpectedAnswer)
 	if !sallyport.ProgramDied(err) && !(ok && (answered.Answer.Status >= http.StatusInternalServerError || answered.Answer.Status == http.StatusTooManyRequests)) {
-		s.T.Errorf("soak: %v", err)
+		s.T.Errorf("soak: unexpected answer: %v", err)
 	}
 }
 
+// vitals returns the figures of all nodes.
 func (s *ordeal) vitals() (all []vital) {
 	for _, n := range s.nodes {
 		n.way.CloseIdleConnections()
-		all = append(all, vital{reading(portal.Scrape(s.T, n.metrics), "go_goroutines"), reading(portal.Scrape(s.T, n.metrics), "process_resident_memory_bytes")})
+		all = append(all, vital{metric(portal.Scrape(s.T, n.metrics), "go_goroutines"), metric(portal.Scrape(s.T, n.metrics), "process_resident_memory_bytes")})
 	}
 	return all
 }
 
-// wellAgain waits until no node has become more than it was.
-func (s *ordeal) wellAgain(before []vital) {
+// checkVitals waits until no node has more goroutines than before, and fails the test if one has
+// more memory.
+func (s *ordeal) checkVitals(before []vital) {
 	s.T.Helper()
-	testkit.Until(s.T, "the end of what the soak began", func() bool {
+	testkit.Until(s.T, "end of the goroutines of the soak", func() bool {
 		for i, now := range s.vitals() {
 			if now.goroutines > before[i].goroutines+goroutinesMore {
 				return false
@@ -593,30 +603,31 @@ func (s *ordeal) wellAgain(before []vital) {
 		return true
 	})
 	for i, now := range s.vitals() {
-		s.T.Logf("%s: %v, and before: %v", s.nodes[i].Name, now, before[i])
+		s.T.Logf("%s has %v goroutines and bytes, had %v before the soak", s.nodes[i].Name, now, before[i])
 		if now.memory > before[i].memory+memoryMore {
-			s.T.Errorf("%s has %v bytes, and had %v", s.nodes[i].Name, now.memory, before[i].memory)
+			s.T.Errorf("after the soak, %s has %v bytes, want at most %v more than the %v before", s.nodes[i].Name, now.memory, memoryMore, before[i].memory)
 		}
 	}
 }
 
-// visitsEnd signs out at the first node while something happens to another, and asks
-// all of them all the time.
+// visitsEnd signs out at the first node while another one, or the database, has a fault, and
+// requests the panel's page from all nodes all the time. No node may accept the visit for longer
+// than endsWithin, or endsWithinWhole if quick is set and there is no fault.
 func (s *ordeal) visitsEnd(quick bool) {
 	s.T.Helper()
 	for _, name := range []string{nothingHappens, "a node cut off", "a node that nothing reaches", "a listener cut", "a deaf listener", "a frozen node", lostPrimary} {
-		f := faultCalled(name)
+		f := faultNamed(name)
 		within := endsWithin
 		if quick && f.name == nothingHappens {
 			within = endsWithinWhole
 		}
 		v := s.Visitor()
-		if err := enterPanel(v, s.anybody().Name); err != nil {
+		if err := enterPanel(v, s.randomOwner().Name); err != nil {
 			s.T.Fatal(err)
 		}
-		for _, n := range s.nodes { // they remember it now
-			if said := askNode(v, n); said != accepted {
-				s.T.Fatalf("%s: a visit is %s", n.Name, said)
+		for _, n := range s.nodes { // afterwards the node has the visit in its cache
+			if outcome := askNode(v, n); outcome != accepted {
+				s.T.Fatalf("visit at %s before the sign-out: %s, want %s", n.Name, outcome, accepted)
 			}
 		}
 		h, over := newHistory(), make(chan struct{})
@@ -624,7 +635,7 @@ func (s *ordeal) visitsEnd(quick bool) {
 		for _, n := range s.nodes {
 			asking.Go(func() {
 				for {
-					h.did(n.Name, aVisit, func() string { return askNode(v, n) })
+					h.run(n.Name, use, func() string { return askNode(v, n) })
 					select {
 					case <-over:
 						return
@@ -635,52 +646,53 @@ func (s *ordeal) visitsEnd(quick bool) {
 		}
 		begin, n := time.Now(), s.nodes[1+s.Below(2)]
 		mend := f.harm(s, n)
-		if f.goesOn {
-			s.goesOn(begin, f.name)
+		if f.tolerated {
+			s.awaitSignIns(begin, f.name)
 		}
 		call := time.Since(h.begin)
 		if _, err := v.Through(s.nodes[0].way).Post(signedOut, "/logout"); err != nil {
-			s.T.Errorf("%s: sign-out: %v", f.name, err)
+			s.T.Errorf("sign-out during %s: %v", f.name, err)
 		}
 		end := time.Since(h.begin)
 		for _, n := range s.nodes {
-			h.add(n.Name, theEnd, accepted, call, end+within)
+			h.add(n.Name, signOut, accepted, call, end+within)
 		}
 		spared := n
 		if f.deaf {
-			spared = nil // it refuses by itself, though nobody told it
+			spared = nil // without notifications the node reads every session again, so it refuses too
 		}
 		s.allRefuse(v, spared)
 		mend()
-		s.goesOn(time.Now(), f.name+", mended")
+		s.awaitSignIns(time.Now(), f.name+", mended")
 		s.allRefuse(v, nil)
 		close(over)
 		asking.Wait()
-		if wrong := h.wrong(visited); len(wrong) > 0 {
-			s.T.Errorf("%s at %s: a visit that ended was one for longer than %v at %v", f.name, n.Name, within, wrong)
+		if violated := h.violations(visitModel); len(violated) > 0 {
+			s.T.Errorf("during %s at %s, these nodes accepted a visit for longer than %v after the sign-out: %v", f.name, n.Name, within, violated)
 		}
 	}
 }
 
-// allRefuse waits until every node refuses a visit, but for the one that is spared.
-func (s *ordeal) allRefuse(v *sallyport.Visitor, spared *harmed) {
+// allRefuse waits until every node except spared refuses a visit.
+func (s *ordeal) allRefuse(v *sallyport.Visitor, spared *node) {
 	s.T.Helper()
 	for _, n := range s.nodes {
 		testkit.Until(s.T, "refusal by "+n.Name, func() bool { return n == spared || askNode(v, n) == refused })
 	}
 }
 
-// doorsHaveSessions has people enter a panel while the primary is lost. Whoever was
-// let in has a session in the database that serves now, and nobody else is let in.
-func (s *ordeal) doorsHaveSessions() {
+// entriesHaveSessions lets clients open a panel while the primary is lost. A client that got the
+// panel's page must have a visit in the database that serves now, and nodes must accept only such
+// visits.
+func (s *ordeal) entriesHaveSessions() {
 	s.T.Helper()
 	visitors, entered := make([]*sallyport.Visitor, entering), make([]error, entering)
 	var all []func()
 	for i := range entering {
 		visitors[i] = s.Visitor()
-		all = append(all, func() { entered[i] = enterPanel(visitors[i], s.anybody().Name) })
+		all = append(all, func() { entered[i] = enterPanel(visitors[i], s.randomOwner().Name) })
 	}
-	s.during(faultCalled(lostPrimary), all...)
+	s.during(faultNamed(lostPrimary), all...)
 	d := testkit.Open(s.T, s.primary.URL("postgres"))
 	for i, v := range visitors {
 		rows, token := 0, v.CookieAt(panels.Radio, "sallyport-visit")
@@ -691,11 +703,11 @@ func (s *ordeal) doorsHaveSessions() {
 			want = accepted
 		}
 		if entered[i] == nil && rows == 0 {
-			s.T.Error("somebody was let in, of whom the new primary doesn't know")
+			s.T.Error("a client got the panel's page, but the new primary doesn't have its visit")
 		}
 		for _, n := range s.nodes {
-			if said := askNode(v, n); said != want {
-				s.T.Errorf("with %d visits in the database one is %s at %s", rows, said, n.Name)
+			if outcome := askNode(v, n); outcome != want {
+				s.T.Errorf("visit with %d rows in the database at %s: %s, want %s", rows, n.Name, outcome, want)
 			}
 		}
 	}

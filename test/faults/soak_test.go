@@ -7,32 +7,32 @@ import (
 )
 
 const (
-	// soakers keep two cores busy.
+	// soakers is the number of clients, enough to keep two cores busy.
 	soakers = 4
 
-	// unansweredAtMost of an account: with five its password would count as known
-	// to somebody, since a try that nobody could give back counts as failed.
+	// unansweredAtMost is how many codes of an account may go unanswered. A try whose unit
+	// couldn't be given back counts as failed, and five would make the password suspect.
 	unansweredAtMost = 2
 
-	// restsAtMost is the pause between two faults.
+	// restsAtMost is the longest pause between two faults.
 	restsAtMost = 2 * time.Second
 
-	// goroutinesMore may run after the soak than before: connections that the
-	// pool opened since, and one that is being closed.
+	// goroutinesMore is how many goroutines more than before may run after the soak: for
+	// connections that the pool opened since, and for one that is being closed.
 	goroutinesMore = 8
 
-	// memoryMore is what the process may have more than before: two passwords that
-	// are hashed, of 19 MiB each, twice, since the collector lets the heap double
-	// before it looks; and stacks and connections. What kept four kilobytes of each
-	// sign-in would be more within ten minutes.
+	// memoryMore is how many bytes more than before a process may have: for hashing two
+	// passwords at 19 MiB each, twice that since the garbage collector lets the heap double,
+	// and for stacks and connections. A leak of four kilobytes in each sign-in would exceed
+	// it within ten minutes.
 	memoryMore = 96 << 20
 )
 
-// vital is what a node says about itself.
+// vital has figures of a node from its metrics.
 type vital struct{ goroutines, memory float64 }
 
-// reading returns what a metric says.
-func reading(text, name string) float64 {
+// metric returns the value of a metric in the text of a scrape.
+func metric(text, name string) float64 {
 	_, rest, _ := strings.Cut(text, "\n"+name+" ")
 	line, _, _ := strings.Cut(rest, "\n")
 	n, _ := strconv.ParseFloat(line, 64)

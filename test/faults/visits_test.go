@@ -12,21 +12,21 @@ import (
 var signedOut = portal.LeadsTo("/login?notice=signed_out")
 
 const (
-	// endsWithin is when the end of a visit is known to every node, and
-	// endsWithinWhole when those can talk to each other.
+	// endsWithin is how soon after its end every node refuses a visit, and endsWithinWhole
+	// how soon if no fault keeps nodes from hearing of it.
 	endsWithin      = 5 * time.Second
 	endsWithinWhole = time.Second
 
-	// askEvery is how often somebody asks whether a visit still is one.
+	// askEvery is the interval between two requests in a visit.
 	askEvery = 5 * time.Millisecond
 
-	// entering at once, while the primary is lost.
+	// entering is the number of clients that open a panel while the primary is lost.
 	entering = 8
 
 	thePage = panels.Radio + "/page"
 )
 
-// enterPanel signs in on the way to a page of the panel, and returns an error unless it
+// enterPanel opens a page of the panel, signs in on the way, and returns an error unless the page
 // is shown.
 func enterPanel(v *sallyport.Visitor, name string) error {
 	a, err := v.Walk(thePage)
@@ -43,8 +43,8 @@ func enterPanel(v *sallyport.Visitor, name string) error {
 	return err
 }
 
-// askNode asks a node for the page, as a script does.
-func askNode(v *sallyport.Visitor, n *harmed) string {
+// askNode requests the panel's page from a node, as a script does, and returns the outcome.
+func askNode(v *sallyport.Visitor, n *node) string {
 	a, err := v.Through(n.way).Request(http.MethodGet, thePage, nil, nil)
 	switch {
 	case err == nil && a.Status == http.StatusOK:
