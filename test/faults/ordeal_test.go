@@ -230,12 +230,12 @@ var everyFault = []fault{
 func (s *ordeal) failOver(old *testkit.Postgres) (mend func()) {
 	s.primary = s.standby
 	s.primary.Promote(s.T)
-	s.nodes[0].wires[0].Turn(s.primary.Address())
+	s.nodes[0].wires[0].MoveTo(s.primary.Address())
 	return func() {
 		old.Kill()
 		s.standby = s.primary.Standby(s.T)
 		for _, n := range s.nodes[1:] {
-			n.wires[0].Turn(s.standby.Address())
+			n.wires[0].MoveTo(s.standby.Address())
 			n.wires[0], n.wires[1] = n.wires[1], n.wires[0]
 		}
 	}

@@ -1,6 +1,6 @@
 package operating
 
-// L. The audit log's completeness.
+// The completeness of the audit log.
 
 import (
 	"bytes"
@@ -22,8 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// auditWalk is an account with two-factor authentication whose owner changes
-// something.
+// auditWalk is an account with two-factor authentication, for one case of [webEvents].
 type auditWalk struct {
 	t     *testing.T
 	p     *portal.Portal
@@ -32,7 +31,7 @@ type auditWalk struct {
 	phone *portal.Phone
 }
 
-// pending is a sign-in of the account in another browser of the same network.
+// pending returns another browser of the same network that submitted the account's password.
 func (w *auditWalk) pending() *portal.Browser {
 	b := w.p.Browser(w.t)
 	b.Header = w.owner.Header.Clone()
@@ -40,12 +39,12 @@ func (w *auditWalk) pending() *portal.Browser {
 	return b
 }
 
-// webEvents says for each POST route what its success, or refusal, leaves in
-// the audit log, or why it leaves nothing.
+// webEvents has for each POST route the events that its success and its refusals leave, or the
+// reason why it leaves none.
 var webEvents = map[string][]struct {
 	do   func(w *auditWalk)
 	want string // kind:outcome
-	id   bool   // the event names the phone
+	id   bool   // whether the event names the phone
 	none string // why there is no event
 }{
 	"/setup": {
@@ -71,7 +70,7 @@ var webEvents = map[string][]struct {
 			b.Post("/login/new-password", "new_password", "another long password")
 		}, want: "password_changed:done"},
 	},
-	"/login/cancel": {{none: "nobody was signed in, and nobody is now"}},
+	"/login/cancel": {{none: "cancelling an attempt changes no session"}},
 	"/logout":       {{do: func(w *auditWalk) { w.owner.Post("/logout") }, want: "signed_out:done"}},
 	"/reauthenticate": {
 		{do: func(w *auditWalk) {
@@ -106,7 +105,7 @@ var webEvents = map[string][]struct {
 	"/settings/security/disable":                 {{do: func(w *auditWalk) { w.owner.Post("/settings/security/disable") }, want: "two_factor_disabled:done"}},
 	"/settings/security/backup-codes":            {{do: func(w *auditWalk) { w.owner.Post("/settings/security/backup-codes") }, want: "backup_codes_issued:done"}},
 	"/settings/security/backup-codes/{id}/saved": {{none: "it changes what the Security tab advises, and nothing about signing in"}},
-	"/settings/security/authenticators":          {{none: "a wizard that was only begun changes nothing"}},
+	"/settings/security/authenticators":          {{none: "an enrolment that is only begun changes nothing"}},
 	"/settings/security/authenticators/{id}/confirm": {
 		{do: func(w *auditWalk) { w.phone = w.owner.Enroll("Tablet") }, want: "authenticator_added:done", id: true},
 		{do: func(w *auditWalk) {
@@ -114,7 +113,7 @@ var webEvents = map[string][]struct {
 			w.phone = w.owner.Enroll("Tablet")
 		}, want: "two_factor_enabled:done", id: true},
 	},
-	"/settings/security/authenticators/{id}/cancel": {{none: "nor one that was given up"}},
+	"/settings/security/authenticators/{id}/cancel": {{none: "an enrolment that is cancelled changes nothing"}},
 	"/settings/security/authenticators/{id}/rename": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/security/authenticators/"+w.phone.ID+"/rename", "name", "Old phone")
 	}, want: "authenticator_renamed:done", id: true}},
@@ -137,8 +136,8 @@ func idOf(w *auditWalk, table string) string {
 	return id
 }
 
-// eventsOf returns an account's events, newest first; an empty name stands for
-// those of no account.
+// eventsOf returns an account's events, newest first. For an empty name it returns the events
+// without an account.
 func eventsOf(t *testing.T, p *portal.Portal, name string) []audit.Event {
 	t.Helper()
 	id := ""
@@ -151,13 +150,14 @@ func eventsOf(t *testing.T, p *portal.Portal, name string) []audit.Event {
 	return events
 }
 
-// added returns the events that weren't there before.
-func added(before, after []audit.Event) []audit.Event {
+// newEvents returns the events in after that aren't in before.
+func newEvents(before, after []audit.Event) []audit.Event {
 	return slices.DeleteFunc(after, func(e audit.Event) bool {
 		return slices.ContainsFunc(before, func(old audit.Event) bool { return old.ID == e.ID })
 	})
 }
 
+// find returns the first event with a kind and an outcome, "kind:outcome".
 func find(events []audit.Event, want string) (audit.Event, bool) {
 	for _, e := range events {
 		if string(e.Kind)+":"+e.Outcome == want {
@@ -167,8 +167,8 @@ func find(events []audit.Event, want string) (audit.Event, bool) {
 	return audit.Event{}, false
 }
 
-// TestAttack159EveryFormLeavesAnEvent holds the route table against webEvents:
-// a new POST route without a line there fails.
+// TestAttack159EveryFormLeavesAnEvent checks the events of every POST route against webEvents. A
+// new route needs an entry there.
 func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		n := 0
@@ -177,7 +177,7 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 				continue
 			}
 			if len(webEvents[route.Path]) == 0 {
-				t.Errorf("POST %s: which event does it leave?", route.Path)
+				t.Errorf("POST %s has no entry in webEvents; add the events that it leaves", route.Path)
 			}
 			for _, c := range webEvents[route.Path] {
 				if c.none != "" {
@@ -190,67 +190,66 @@ func TestAttack159EveryFormLeavesAnEvent(t *testing.T) {
 				w.phone = w.owner.Enroll("Phone")
 				before, began := eventsOf(t, p, w.name), p.Clock.Now()
 				c.do(w)
-				e, found := find(added(before, eventsOf(t, p, w.name)), c.want)
+				e, found := find(newEvents(before, eventsOf(t, p, w.name)), c.want)
 				if !found {
-					t.Errorf("POST %s: no event %s", route.Path, c.want)
+					t.Errorf("POST %s left no event %s", route.Path, c.want)
 					continue
 				}
 				if e.Actor != audit.ByOwner || e.Address != portal.NetworkAddress(n) || !strings.Contains(e.Browser, "Chrome") || e.At.Before(began) || e.At.After(p.Clock.Now()) {
-					t.Errorf("POST %s: %+v, want who, where and when", route.Path, e)
+					t.Errorf("POST %s left the event %+v, want the owner, the address, the browser and the time in it", route.Path, e)
 				}
 				if c.id && e.AuthenticatorID != w.phone.ID {
-					t.Errorf("POST %s: authenticator %q, want %q", route.Path, e.AuthenticatorID, w.phone.ID)
+					t.Errorf("POST %s left an event with the authenticator %q, want %q", route.Path, e.AuthenticatorID, w.phone.ID)
 				}
 			}
 		}
-		// In the export each is one line, in UTC, with all that is asked of it.
+		// The export has one line for each event, with its time in UTC and all required fields.
 		lines := strings.Split(strings.TrimSpace(call(t, environOf(p), "", "audit", "export")), "\n")
 		for _, line := range lines {
 			var e struct{ At, Event, Outcome, Actor, Account string }
 			if err := json.Unmarshal([]byte(line), &e); err != nil || !strings.HasSuffix(e.At, "Z") || e.Event == "" || e.Outcome == "" || e.Actor == "" || e.Account == "" {
-				t.Errorf("line %.300s: %v", line, err)
+				t.Errorf("line of the export %.300s: %v, want a time in UTC, an event, an outcome, an actor and an account", line, err)
 			}
 		}
 		if len(lines) < 3*n {
-			t.Errorf("the export has %d lines of %d accounts", len(lines), n)
+			t.Errorf("the export has %d lines for %d accounts, want at least %d", len(lines), n, 3*n)
 		}
 	}, portal.BehindProxy, panels.PanelRadio(t))
 }
 
-// environOf is the environment of a command beside the portal.
+// environOf returns the environment of a command that uses the portal's files and database.
 func environOf(p *portal.Portal) []string {
 	return append(portal.DatabaseOf(p), "SALLYPORT_DATA_DIR="+p.Dir, "SALLYPORT_PUBLIC_URL="+p.Base, portal.NoConfig)
 }
 
-// call runs a command, fails the test unless it succeeds, and returns what it
-// printed.
+// call runs a command, fails the test unless it succeeds, and returns its output.
 func call(t *testing.T, environ []string, input string, args ...string) string {
 	t.Helper()
 	var out bytes.Buffer
 	if status := cli.Main(args, cli.Streams{In: strings.NewReader(input), Out: &out, Err: &out}, environ); status != 0 {
-		t.Errorf("sallyport %s: status %d\n%s", strings.Join(args, " "), status, out.String())
+		t.Errorf("sallyport %s: status %d, want 0\n%s", strings.Join(args, " "), status, out.String())
 	}
 	return out.String()
 }
 
-// TestAttack159FirstAccount: the first account and an invited one say who made
-// them.
+// TestAttack159FirstAccount checks that the events of the first account and of an invited one name
+// the actor who created them.
 func TestAttack159FirstAccount(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		token, needed, err := p.Login.SetupTicket(context.Background())
 		if err != nil || !needed {
-			t.Fatalf("set-up link: %v, %v", needed, err)
+			t.Fatalf("set-up ticket of an empty database: needed %v, %v; want true", needed, err)
 		}
 		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "username", "root1", "new_password", "a long pass phrase")
 		if e, found := find(eventsOf(t, p, "root1"), "account_created:done"); !found || e.Actor != audit.ByOwner {
-			t.Errorf("first account: %+v", e)
+			t.Errorf("event of the first account: %+v, want account_created by the owner", e)
 		}
 		token, _, err = p.Login.Invite(context.Background(), account.Account{Name: "bob"})
 		testkit.Check(t, err)
 		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "new_password", "another long pass phrase")
 		for want, actor := range map[string]string{"account_invited:done": audit.ByOperator, "password_changed:done": audit.ByOwner} {
 			if e, found := find(eventsOf(t, p, "bob"), want); !found || e.Actor != actor {
-				t.Errorf("%s: %+v", want, e)
+				t.Errorf("event %s of an invited account: %+v, want the actor %s", want, e, actor)
 			}
 		}
 	})

@@ -15,18 +15,18 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// fields are those of all forms, and those of queries.
+// fields lists the fields of all forms and queries.
 var fields = []string{"username", "password", "code", "next_code", "backup_code", "new_password", "return", "ticket", "email", "display_name", "name", "panel", "path", "methods", "addresses", "days"}
 
-// forms are the routes that read them.
+// forms lists the routes that read these fields.
 var forms = []string{"/login", "/login/code", "/login/backup-code", "/login/new-password", "/login/cancel", "/reauthenticate", "/setup",
 	"/settings/profile", "/settings/security/password", "/settings/security/disable", "/settings/security/backup-codes",
 	"/settings/security/authenticators", "/settings/security/authenticators/none/confirm", "/settings/security/authenticators/none/rename",
 	"/settings/security/passes", "/settings/security/passes/none/revoke", "/settings/sessions/let-in", "/settings/sessions/revoke-others", "/nowhere", "/logout"}
 
-// TestNoSecretReachesLogsOrMetrics types a marked secret into every field of
-// every form, into queries, cookies and headers, signed in and not, and walks
-// every way in with real ones.
+// TestNoSecretReachesLogsOrMetrics sends marked texts in every field of every form, in queries,
+// cookies and headers, with and without a session, and signs in in every way with real secrets.
+// Neither the log nor the metrics may contain any of them.
 func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 	t.Parallel()
 	for _, engine := range testkit.Engines {
@@ -62,7 +62,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 			for _, h := range []http.Header{panels.AsHeader(secrets["machine pass"]), panels.AsBearer(secrets["machine pass"]), panels.AsBasic(secrets["machine pass"])} {
 				p.Browser(t).Do(http.MethodGet, "/settings/security", nil, h)
 				if a := p.Browser(t).Do(http.MethodGet, panels.Radio+"/x", nil, h); a.Status != http.StatusBadGateway {
-					t.Errorf("the pass opens no panel: %d", a.Status)
+					t.Errorf("request to a panel with the machine pass: %d, want 502 from the gateway", a.Status)
 				}
 			}
 
@@ -95,7 +95,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 			for _, b := range []*portal.Browser{stranger, pending, owner} {
 				for _, path := range forms {
 					b.Post(path, pairs...)
-					b.Post(path+"?"+query.Encode(), append(pairs, pairs...)...) // each twice: refused
+					b.Post(path+"?"+query.Encode(), append(pairs, pairs...)...) // every field twice, which is refused
 					b.Get(path + "?" + query.Encode())
 					b.Do(http.MethodPost, path, strings.NewReader("canary=%zz;canary"), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Origin": {"https://canary.example"}})
 				}
@@ -105,21 +105,21 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 			for what, secret := range secrets {
 				for line := range strings.Lines(logs) {
 					if strings.Contains(line, secret) {
-						t.Errorf("%s in the log: %s", what, line)
+						t.Errorf("the log contains the %s: %s", what, line)
 					}
 				}
 				if strings.Contains(metrics, secret) {
-					t.Errorf("%s in the metrics", what)
+					t.Errorf("the metrics contain the %s", what)
 				}
 			}
-			outcomes(t, logs)
+			checkSignInLines(t, logs)
 		})
 	}
 }
 
-// outcomes holds that each step of a sign-in left one line, with the id that
-// the request's other lines have.
-func outcomes(t *testing.T, logs string) {
+// checkSignInLines checks that each step of a sign-in left a line in the log, with the id that the
+// other lines of its request have.
+func checkSignInLines(t *testing.T, logs string) {
 	t.Helper()
 	seen, requests := map[string]int{}, map[string]bool{}
 	var lines []map[string]any
@@ -139,13 +139,13 @@ func outcomes(t *testing.T, logs string) {
 		}
 		seen[entry["step"].(string)+" "+entry["outcome"].(string)]++
 		if id, _ := entry["request"].(string); !requests[id] {
-			t.Errorf("no request has the id of %v", entry)
+			t.Errorf("no line about a request has the id of the line %v", entry)
 		}
 	}
 	for _, want := range []string{"password accepted", "password rejected", "code rejected", "code expired", "backup_code accepted",
 		"backup_code rejected", "reauthenticate accepted", "reauthenticate rejected"} {
 		if seen[want] == 0 {
-			t.Errorf("no line says %q: %v", want, seen)
+			t.Errorf("no line of the log has the step and outcome %q; it has %v", want, seen)
 		}
 	}
 }

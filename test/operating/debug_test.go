@@ -1,6 +1,6 @@
 package operating
 
-// L. What a debugger would like to find.
+// Debugging pages, versions and other information that helps attackers.
 
 import (
 	"net/http"
@@ -23,9 +23,9 @@ func TestAttack162NothingToDebug(t *testing.T) {
 		"/swagger", "/swagger.json", "/openapi.json", "/api", "/api/", "/graphql", "/server-status", "/actuator", "/actuator/env", "/version", "/status", "/info",
 		"/static/", "/templates/", "/keyring", "/sallyport.db", "/backup", "/admin", "/console", "/phpinfo.php", "/.well-known/", "/robots.txt",
 	} {
-		for who, b := range map[string]*portal.Browser{"nobody": p.Browser(t), "ada": signedIn} {
+		for who, b := range map[string]*portal.Browser{"without a session": p.Browser(t), "in ada's session": signedIn} {
 			if a := b.Get(path); a.Status != http.StatusNotFound {
-				t.Errorf("GET %s, %s: %s, want 404", path, who, portal.Summary(a))
+				t.Errorf("GET %s %s: %s, want 404", path, who, portal.Summary(a))
 			}
 		}
 	}
@@ -34,7 +34,7 @@ func TestAttack162NothingToDebug(t *testing.T) {
 		for _, path := range []string{"/", "/login", "/healthz"} {
 			answer := portal.RawAnswer(t, p, method+" "+path+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(p.Base, "http://")+"\r\nX-Secret: "+secretHeader+"\r\nConnection: close\r\n\r\n")
 			if strings.Contains(answer, secretHeader) || strings.HasPrefix(answer, "HTTP/1.1 2") {
-				t.Errorf("%s %s: %.100s", method, path, answer)
+				t.Errorf("%s %s: %.100s, want a refusal without the secret header", method, path, answer)
 			}
 		}
 	}
@@ -43,11 +43,11 @@ func TestAttack162NothingToDebug(t *testing.T) {
 		a := p.Browser(t).Get(path)
 		for _, name := range []string{"Server", "X-Powered-By", "X-Version", "Via"} {
 			if value := a.Header.Get(name); value != "" {
-				t.Errorf("GET %s: %s: %s", path, name, value)
+				t.Errorf("GET %s: the answer has the header %s: %s, want none", path, name, value)
 			}
 		}
 		if found := version.FindString(portal.VisibleText(a.Body)); found != "" {
-			t.Errorf("GET %s names %q", path, found)
+			t.Errorf("GET %s: the page contains %q, want no names or versions of software", path, found)
 		}
 	}
 	// The listener for Prometheus has one page.
@@ -56,7 +56,7 @@ func TestAttack162NothingToDebug(t *testing.T) {
 		testkit.Check(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != want {
-			t.Errorf("metrics listener, %s: %d, want %d", path, resp.StatusCode, want)
+			t.Errorf("GET %s at the metrics listener: %d, want %d", path, resp.StatusCode, want)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func TestReadyzNamesWhatIsWrong(t *testing.T) {
 	const well = "database: ok\nkey_ring: ok\nledger: ok\nclock: ok\nclock_watch: ok\naudit: ok\n"
 	for name, test := range map[string]struct {
 		harm func(t *testing.T, p *portal.Portal)
-		want string // the body; empty where it is 200 and well
+		want string // the body of 503; if empty, the portal is ready
 	}{
 		"well": {func(*testing.T, *portal.Portal) {}, ""},
 		"database gone": {func(_ *testing.T, p *portal.Portal) { p.DB.Close() },
@@ -55,23 +55,23 @@ func TestReadyzNamesWhatIsWrong(t *testing.T) {
 				p.AddAccount(t, "ada")
 				b := p.Browser(t)
 				if got := b.Get("/readyz"); got.Status != 200 || got.Body != well {
-					t.Fatalf("before: %d %q", got.Status, got.Body)
+					t.Fatalf("readyz before the fault: %d %q, want 200 %q", got.Status, got.Body, well)
 				}
 				test.harm(t, p)
-				p.Clock.Move(2 * time.Second) // so long an answer stands
+				p.Clock.Move(2 * time.Second) // readyz caches its answer that long
 				status, want := 200, well
 				if test.want != "" {
 					status, want = 503, test.want
 				}
 				if got := b.Get("/readyz"); got.Status != status || got.Body != want {
-					t.Errorf("%d %q, want %d %q", got.Status, got.Body, status, want)
+					t.Errorf("readyz: %d %q, want %d %q", got.Status, got.Body, status, want)
 				}
 			})
 		}
 	}
 }
 
-func TestOperatorsHearOfTheClock(t *testing.T) {
+func TestOperatorsSeeThatTheClockIsWrong(t *testing.T) {
 	t.Parallel()
 	const slow, behind = "server’s clock is about 30 seconds slow", "server’s clock was set back"
 	for _, engine := range testkit.Engines {
@@ -84,30 +84,30 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 			}
 			operator, member := p.Browser(t), p.Browser(t)
 			operator.SignIn("op")
-			// Three phones agree that it is half a minute later.
+			// Three phones have clocks that are half a minute ahead of the server's.
 			for _, name := range []string{"ada", "bob", "eve"} {
 				p.AddAccount(t, name)
 				member = p.Browser(t)
 				member.SignIn(name)
 				phone := member.Enroll("phone")
 				if strings.Contains(operator.Get("/settings/profile").Body, slow) {
-					t.Fatal("two phones accuse the server")
+					t.Fatal("after fewer than three phones, the operator's page says that the server's clock is slow")
 				}
 				b := p.Browser(t)
 				b.SignIn(name)
 				b.Post("/login/code", "code", phone.Code(30*time.Second))
 				if !b.SignedIn() {
-					t.Fatalf("%s: %d %s", name, b.Last.Status, b.Last.Body)
+					t.Fatalf("sign-in of %s with a phone that is 30 s ahead: %d %s", name, b.Last.Status, b.Last.Body)
 				}
 			}
 			if !strings.Contains(operator.Get("/settings/profile").Body, slow) {
-				t.Error("the operator isn't told that the clock is slow")
+				t.Error("after three phones, the operator's page doesn't say that the clock is slow")
 			}
 			if strings.Contains(member.Get("/settings/profile").Body, slow) {
-				t.Error("a member is told of the clock")
+				t.Error("a member's page says that the clock is slow, want it on operators' pages only")
 			}
 			if got := operator.Get("/readyz"); got.Status != 200 || !strings.Contains(got.Body, "clock_watch: about 30s slow, compared with the phones that sign in\n") {
-				t.Errorf("readyz: %d %s", got.Status, got.Body)
+				t.Errorf("readyz with a slow clock: %d, want 200 and a line about it:\n%s", got.Status, got.Body)
 			}
 
 			if err := p.WatchClock(t.Context()); err != nil {
@@ -118,25 +118,27 @@ func TestOperatorsHearOfTheClock(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !strings.Contains(operator.Get("/settings/profile").Body, behind) {
-				t.Error("the operator isn't told that codes are refused")
+				t.Error("with the clock set back, the operator's page doesn't say so")
 			}
 			if !strings.Contains(p.Logs.String(), "it refuses codes from authenticator apps: correct the clock") {
-				t.Error("the log doesn't say that codes are refused")
+				t.Error("with the clock set back, the log doesn't say that codes are refused")
 			}
 			got := portal.Scrape(t, address)
 			for _, want := range []string{"\nsallyport_clock_offset_seconds 30\n", "\nsallyport_clock_set_back_total 1\n"} {
 				if !strings.Contains(got, want) {
-					t.Errorf("no %q", want)
+					t.Errorf("the metrics don't have %q", want)
 				}
 			}
 		})
 	}
 }
 
-// R7 outlives a failover only where the standby has every commit.
+// TestReadyzTellsOfStandbysThatLag checks that /readyz reports a standby that isn't synchronous.
+// The rule that a code opens one session (R7) holds through a failover only if the standby has
+// every commit.
 func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 	t.Parallel()
-	// A server of its own: all that use it have the standby.
+	// The test needs its own PostgreSQL server, since a standby is one of all databases.
 	dir, err := os.MkdirTemp("", "sallyport-postgres-")
 	testkit.Check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -160,10 +162,10 @@ func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 			"SALLYPORT_DATABASE="+strings.Replace(strings.Replace(super, "postgres@", role+"@", 1), "/postgres?", "/"+database+"?", 1))
 		lags := func(when string, want bool) {
 			t.Helper()
-			p.Clock.Move(2 * time.Second) // so long an answer stands
+			p.Clock.Move(2 * time.Second) // readyz caches its answer that long
 			a := p.Browser(t).Get("/readyz")
 			if got := strings.Contains(a.Body, "\nstandby: no standby is synchronous"); a.Status != http.StatusOK || got != want {
-				t.Errorf("%s, %s: %d %s", role, when, a.Status, a.Body)
+				t.Errorf("readyz as role %s with %s: %d, want 200, and a line about the standby: %v\n%s", role, when, a.Status, want, a.Body)
 			}
 		}
 		lags("no standby", false)
@@ -175,7 +177,7 @@ func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 		lags("a synchronous standby", false)
 		careless := testkit.Open(t, p.Config.Database.Reveal()+"&synchronous_commit=local")
 		if loses, err := careless.LosesCommits(t.Context()); err != nil || !loses {
-			t.Errorf("%s, whose commits don't wait for it: %v, %v", role, loses, err)
+			t.Errorf("LosesCommits as role %s with synchronous_commit=local: %v, %v; want true", role, loses, err)
 		}
 		p.Stop()
 		sqlAll("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
@@ -184,14 +186,15 @@ func TestReadyzTellsOfStandbysThatLag(t *testing.T) {
 	}
 }
 
+// standbys returns the number of streaming standbys for which a condition is true.
 func standbys(t *testing.T, admin *sql.DB, which string) (n int) {
 	t.Helper()
 	testkit.Check(t, admin.QueryRow("SELECT COUNT(*) FROM pg_stat_replication WHERE state = 'streaming' AND "+which).Scan(&n))
 	return n
 }
 
-// startStandby starts what takes every commit of a PostgreSQL over, and confirms
-// each, as a standby does.
+// startStandby starts a program that receives and confirms every commit of a PostgreSQL server,
+// as a standby does.
 func startStandby(t *testing.T, super, dir string) (end func()) {
 	t.Helper()
 	bin, err := testkit.PostgresPrograms()
@@ -211,12 +214,13 @@ func startStandby(t *testing.T, super, dir string) (end func()) {
 	return end
 }
 
-// F9.
+// TestPanicInATransactionHoldsNothing checks that a panic while a transaction is open releases its
+// lock and its connection (F9).
 func TestPanicInATransactionHoldsNothing(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, _ := portal.WithTwoFactor(t, p, "ada")
 		ring := p.Login.Ring
-		p.Login.Ring = nil // the first to seal or open with it panics
+		p.Login.Ring = nil // every request that seals or opens a secret panics
 		for _, form := range []struct {
 			path   string
 			fields []string
@@ -226,25 +230,25 @@ func TestPanicInATransactionHoldsNothing(t *testing.T) {
 			{"/settings/security/password", []string{"password", portal.Password, "new_password", "another horse, another battery"}},
 			{"/login", []string{"username", "ada", "password", portal.Password}},
 		} {
-			// More often than there are places to hash at, or connections.
+			// Repeat it more often than there are slots for hashing, or connections.
 			for range 5 {
 				if a := b.Post(form.path, form.fields...); a.Status != 500 && a.Status != 429 && a.Location != "/settings/security?notice=codes_limit" {
-					t.Errorf("%s: %s, want 500", form.path, portal.Summary(a))
+					t.Errorf("post to %s without a key ring: %s, want 500", form.path, portal.Summary(a))
 				}
 			}
 			if a := b.Get("/healthz"); a.Status != 200 {
-				t.Errorf("after %s: healthz %d", form.path, a.Status)
+				t.Errorf("healthz after posts to %s: %d, want 200", form.path, a.Status)
 			}
 		}
 		p.Login.Ring = ring
-		p.Clock.Move(time.Hour) // the tries that panicked count
+		p.Clock.Move(time.Hour) // since the tries that panicked count
 		portal.NothingHalfDone(t, p.DB)
 		if !strings.Contains(p.Logs.String(), `"msg":"panic"`) {
-			t.Error("no panic is in the log")
+			t.Error("the log has no line about a panic")
 		}
 		pending := portal.PendingSignIn(t, p, "ada")
 		if a := pending.Post("/login/cancel"); a.Status != 303 {
-			t.Errorf("a write afterwards: %s", portal.Summary(a))
+			t.Errorf("cancel an attempt after the panics: %s, want 303", portal.Summary(a))
 		}
 	})
 }

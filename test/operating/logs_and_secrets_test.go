@@ -1,6 +1,6 @@
 package operating
 
-// L. Logs, secrets, operation.
+// Forged log lines, secrets in logs and databases, and configurations that are refused.
 
 import (
 	"bytes"
@@ -26,13 +26,13 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// checkLog fails the test unless every line is one JSON object of bounded
-// length without a control character, and returns how many there are.
+// checkLog fails the test unless every line of the log is a JSON object of limited length without
+// control characters. It returns the number of lines.
 func checkLog(t *testing.T, p *portal.Portal) int {
 	t.Helper()
 	text := p.Logs.String()
 	if !strings.HasSuffix(text, "\n") {
-		t.Errorf("the log ends within a line")
+		t.Errorf("the log doesn't end with a line break")
 	}
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	for _, line := range lines {
@@ -45,14 +45,14 @@ func checkLog(t *testing.T, p *portal.Portal) int {
 			t.Errorf("line without time, level or msg: %.200q", line)
 		}
 		if len(line) > 2048 {
-			t.Errorf("line of %d bytes: %.200q", len(line), line)
+			t.Errorf("line of %d bytes, want at most 2048: %.200q", len(line), line)
 		}
 		if !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			t.Errorf("line that can't be printed as it is: %.200q", line)
+			t.Errorf("line with characters that can't be printed: %.200q", line)
 		}
 		for key, value := range event {
 			if s, ok := value.(string); ok && (len(s) > 512 || strings.ContainsFunc(s, unicode.IsControl)) {
-				t.Errorf("value of %s: %d bytes: %.200q", key, len(s), s)
+				t.Errorf("value of %s has %d bytes, want at most 512 without control characters: %.200q", key, len(s), s)
 			}
 		}
 	}
@@ -80,13 +80,13 @@ func TestAttack158LogInjection(t *testing.T) {
 			b.Get("/login?return=" + escaped + "&notice=" + escaped)
 			b.Get("/setup?ticket=" + escaped)
 			b.Do("POST", "/"+escaped, nil, http.Header{"Sec-Fetch-Site": {"cross-site"}})
-			// Raw: what no client would put into a header or a request line.
+			// Texts that no HTTP client would put into a header or a request line.
 			portal.RawAnswer(t, p, "GET /login HTTP/1.1\r\nHost: "+host+"\r\nUser-Agent: "+text+"\r\nX-Forwarded-For: "+text+"\r\nConnection: close\r\n\r\n")
 			portal.RawAnswer(t, p, "GET /"+text+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
 			portal.RawAnswer(t, p, text+" / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
 			portal.RawAnswer(t, p, "GET / HTTP/1.1\r\nHost: "+text+"\r\nConnection: close\r\n\r\n")
 		}
-		// Names that the log and the events keep.
+		// Names that the log and the events contain.
 		for _, text := range hostile {
 			b.Post("/settings/security/authenticators/"+phone.ID+"/rename", "name", text)
 			b.Post("/settings/profile", "display_name", text)
@@ -97,15 +97,15 @@ func TestAttack158LogInjection(t *testing.T) {
 			p.Clock.Move(time.Minute)
 			one.Post("/login", "username", "ada", "password", portal.Password)
 			one.Post("/login/code", "code", phone.Code(0))
-			portal.CheckSignedIn(t, one, "odd User-Agent", true)
+			portal.CheckSignedIn(t, one, "sign-in with a hostile User-Agent", true)
 		}
 		if n := checkLog(t, p); n < 150 {
-			t.Errorf("the log has %d lines only", n)
+			t.Errorf("the log has only %d lines, want at least 150", n)
 		}
 		if regexp.MustCompile(`(?m)^.{0,3}forged`).MatchString(p.Logs.String()) {
-			t.Error("a line was forged")
+			t.Error("a line of the log begins with forged text")
 		}
-		// What is kept in the database is as clean.
+		// The texts in the database are as clean.
 		rows, err := db.All(context.Background(), p.DB.Reader(), `SELECT browser, detail FROM events UNION ALL SELECT browser, '' FROM sessions`,
 			nil, func(scan db.Scan) (string, error) {
 				var browser, detail string
@@ -115,14 +115,14 @@ func TestAttack158LogInjection(t *testing.T) {
 		testkit.Check(t, err)
 		for _, row := range rows {
 			if len(row) > 500 || !utf8.ValidString(row) || strings.ContainsFunc(row, func(r rune) bool { return !unicode.IsPrint(r) }) {
-				t.Errorf("stored text %.100q of %d bytes", row, len(row))
+				t.Errorf("stored text %.100q of %d bytes, want at most 500 printable ones", row, len(row))
 			}
 		}
 	})
 }
 
-// TestAttack157Canaries: no secret reaches the log or, in the open, the
-// database.
+// TestAttack157Canaries checks that no secret is in the log, or unencrypted in the database, after
+// requests with secrets in every place.
 func TestAttack157Canaries(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const (
@@ -136,7 +136,7 @@ func TestAttack157Canaries(t *testing.T) {
 		keep := func(what, value string) {
 			t.Helper()
 			if value == "" {
-				t.Fatalf("no %s to look for", what)
+				t.Fatalf("the %s to search for is empty", what)
 			}
 			secrets[what] = value
 		}
@@ -182,7 +182,7 @@ func TestAttack157Canaries(t *testing.T) {
 		backup.Post("/reauthenticate", "password", wrong, "backup_code", phone.Codes[1], "return", "/")
 		backup.Post("/reauthenticate", "password", right, "backup_code", phone.Codes[1], "return", "/")
 		if a := backup.Post("/settings/security/password", "password", right, "new_password", newer); a.Location != "/settings/security?notice=password_changed" {
-			t.Fatalf("password: %s", portal.Summary(a))
+			t.Fatalf("change the password: %s", portal.Summary(a))
 		}
 		keep("last session", backup.Cookie(portal.SessionCookie))
 		token, err := p.Login.ResetTwoFactor(ctx, portal.MustAccount(t, p, "ada"), ticket.MinLife)
@@ -190,12 +190,12 @@ func TestAttack157Canaries(t *testing.T) {
 		keep("ticket", token.Reveal())
 		p.Browser(t).Get("/setup?ticket=" + token.Reveal())
 		p.Browser(t).Post("/setup?ticket="+token.Reveal(), "ticket", token.Reveal(), "username", "x", "new_password", newer)
-		// And through faults of every kind.
+		// Errors of every kind.
 		ring := p.Login.Ring
 		p.Login.Ring = nil
 		crashed := p.Browser(t)
 		if a := crashed.Post("/login", "username", "ada", "password", newer); a.Status != http.StatusInternalServerError {
-			t.Errorf("without a key ring: %s, want 500", portal.Summary(a))
+			t.Errorf("sign-in without a key ring: %s, want 500", portal.Summary(a))
 		}
 		p.Login.Ring = ring
 		b.Do(http.MethodPost, "/login?password="+wrong, strings.NewReader("username=ada&password="+right+"&x=%zz"), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
@@ -203,31 +203,31 @@ func TestAttack157Canaries(t *testing.T) {
 
 		log := p.Logs.String()
 		if !strings.Contains(log, `"msg":"panic"`) || !strings.Contains(log, "/login/backup-code") {
-			t.Error("the log doesn't tell of what was done")
+			t.Error("the log doesn't have the lines of the requests in this test")
 		}
 		stored := everyByte(t, p)
 		if !strings.Contains(stored, "two_factor_reset") || len(stored) < 2000 {
-			t.Error("the database's bytes weren't read")
+			t.Error("everyByte didn't return the database's content")
 		}
 		for what, value := range secrets {
 			if strings.Contains(log, value) {
-				t.Errorf("the log holds the %s", what)
+				t.Errorf("the log contains the %s", what)
 			}
 			if strings.Contains(stored, value) {
-				t.Errorf("the database holds the %s", what)
+				t.Errorf("the database contains the %s", what)
 			}
 		}
 		for _, code := range codes {
 			alone := regexp.MustCompile(`(^|[^0-9])` + code + `([^0-9]|$)`)
 			if alone.MatchString(log) || alone.MatchString(stored) {
-				t.Errorf("log or database hold the code %s", code)
+				t.Errorf("the log or the database contains the code %s", code)
 			}
 		}
 	})
 }
 
-// everyByte returns what the database keeps: SQLite's files as they are, or
-// every column of every table of PostgreSQL, bytes unfolded.
+// everyByte returns the content of the database: the bytes of SQLite's files, or every column of
+// every table of PostgreSQL, with BYTEA columns as bytes.
 func everyByte(t *testing.T, p *portal.Portal) string {
 	t.Helper()
 	var all bytes.Buffer
@@ -272,8 +272,8 @@ func everyByte(t *testing.T, p *portal.Portal) string {
 	return all.String()
 }
 
-// TestAttack157FilesAreTheirOwners: nobody else on the machine reads what the
-// portal writes.
+// TestAttack157FilesAreTheirOwners checks that no other user of the machine can read the portal's
+// files.
 func TestAttack157FilesAreTheirOwners(t *testing.T) {
 	t.Parallel()
 	p := portal.Start(t, "sqlite")
@@ -281,13 +281,13 @@ func TestAttack157FilesAreTheirOwners(t *testing.T) {
 	files, err := os.ReadDir(p.Config.DataDir)
 	testkit.Check(t, err)
 	if len(files) < 3 {
-		t.Fatalf("found %d files only", len(files))
+		t.Fatalf("found only %d files in the data directory, want at least 3", len(files))
 	}
 	for _, file := range files {
 		info, err := file.Info()
 		testkit.Check(t, err)
 		if info.Mode().Perm()&0o077 != 0 {
-			t.Errorf("%s has mode %v", file.Name(), info.Mode())
+			t.Errorf("%s has mode %v, want none for group and others", file.Name(), info.Mode())
 		}
 	}
 }
@@ -301,28 +301,28 @@ func TestAttack160RefusesToStart(t *testing.T) {
 		environ []string
 		ring    os.FileMode
 		code    int
-		want    []string // of what is printed
-		never   string
+		want    []string // texts in the output
+		never   string   // a text that isn't in the output
 	}{
-		"fine":                     {file: good, mode: 0o644, code: 0, want: []string{"The configuration is fine"}},
-		"password in an open file": {file: good + "database: postgres://ada:canary@db/x\n", mode: 0o644, code: 2, want: []string{":3", "database", "chmod 600"}, never: "canary"},
-		"password in a closed one": {file: good + "database: postgres://ada:canary@db/x\n", mode: 0o600, code: 0, never: "canary"},
-		"unknown key":              {file: good + "sitename: x\n", mode: 0o644, code: 2, want: []string{":3", "sitename", "did you mean site_name"}},
-		"key set twice":            {file: good + "site_name: x\n", mode: 0o644, code: 2, want: []string{":3", "set twice"}},
-		"typo in the scheme":       {file: "public_url: htp://auth.example.test\n", mode: 0o644, code: 2, want: []string{":1", "public_url", "http:// or https://"}},
-		"no scheme":                {file: "public_url: auth.example.test\n", mode: 0o644, code: 2, want: []string{":1", "public_url"}},
-		"path":                     {file: "public_url: https://example.test/auth\n", mode: 0o644, code: 2, want: []string{":1", "path"}},
-		"user in the URL":          {file: "public_url: https://ada:canary@example.test\n", mode: 0o644, code: 2, want: []string{":1", "public_url"}, never: "canary"},
-		"trusts the world":         {file: "site_name: x\n\ntrusted_proxies: [10.0.0.1, 0.0.0.0/0]\n", mode: 0o644, code: 2, want: []string{":3", "trusts every address"}},
-		"trusts the IPv6 world":    {environ: []string{"SALLYPORT_TRUSTED_PROXIES=::/0"}, code: 2, want: []string{"SALLYPORT_TRUSTED_PROXIES", "trusts every address"}},
-		"weak hash":                {file: "password:\n  memory_kib: 8\n", mode: 0o644, code: 2, want: []string{":2", "memory_kib"}},
-		"short passwords":          {file: "password:\n  min_length: 4\n", mode: 0o644, code: 2, want: []string{":2", "min_length"}},
-		"endless session":          {file: "session:\n  idle: 8d\n", mode: 0o644, code: 2, want: []string{":2", "idle"}},
-		"no YAML":                  {file: "a: [\n", mode: 0o644, code: 2, want: []string{"isn't YAML"}},
-		"binary":                   {file: "\x7fELF\x00\x01", mode: 0o644, code: 2, want: []string{"config.yaml"}},
-		"unknown variable":         {environ: []string{"SALLYPORT_SITENAME=x"}, code: 2, want: []string{"SALLYPORT_SITENAME", "SALLYPORT_SITE_NAME"}},
-		"open key ring":            {ring: 0o644, code: 2, want: []string{"key ring", "chmod 600"}},
-		"key ring of the group":    {ring: 0o640, code: 2, want: []string{"key ring", "chmod 600"}},
+		"fine":                           {file: good, mode: 0o644, code: 0, want: []string{"The configuration is fine"}},
+		"password in an open file":       {file: good + "database: postgres://ada:canary@db/x\n", mode: 0o644, code: 2, want: []string{":3", "database", "chmod 600"}, never: "canary"},
+		"password in a private file":     {file: good + "database: postgres://ada:canary@db/x\n", mode: 0o600, code: 0, never: "canary"},
+		"unknown key":                    {file: good + "sitename: x\n", mode: 0o644, code: 2, want: []string{":3", "sitename", "did you mean site_name"}},
+		"key set twice":                  {file: good + "site_name: x\n", mode: 0o644, code: 2, want: []string{":3", "set twice"}},
+		"typo in the scheme":             {file: "public_url: htp://auth.example.test\n", mode: 0o644, code: 2, want: []string{":1", "public_url", "http:// or https://"}},
+		"no scheme":                      {file: "public_url: auth.example.test\n", mode: 0o644, code: 2, want: []string{":1", "public_url"}},
+		"path":                           {file: "public_url: https://example.test/auth\n", mode: 0o644, code: 2, want: []string{":1", "path"}},
+		"user in the URL":                {file: "public_url: https://ada:canary@example.test\n", mode: 0o644, code: 2, want: []string{":1", "public_url"}, never: "canary"},
+		"trusts all addresses":           {file: "site_name: x\n\ntrusted_proxies: [10.0.0.1, 0.0.0.0/0]\n", mode: 0o644, code: 2, want: []string{":3", "trusts every address"}},
+		"trusts all IPv6 addresses":      {environ: []string{"SALLYPORT_TRUSTED_PROXIES=::/0"}, code: 2, want: []string{"SALLYPORT_TRUSTED_PROXIES", "trusts every address"}},
+		"weak hash":                      {file: "password:\n  memory_kib: 8\n", mode: 0o644, code: 2, want: []string{":2", "memory_kib"}},
+		"short passwords":                {file: "password:\n  min_length: 4\n", mode: 0o644, code: 2, want: []string{":2", "min_length"}},
+		"endless session":                {file: "session:\n  idle: 8d\n", mode: 0o644, code: 2, want: []string{":2", "idle"}},
+		"invalid YAML":                   {file: "a: [\n", mode: 0o644, code: 2, want: []string{"isn't YAML"}},
+		"binary":                         {file: "\x7fELF\x00\x01", mode: 0o644, code: 2, want: []string{"config.yaml"}},
+		"unknown variable":               {environ: []string{"SALLYPORT_SITENAME=x"}, code: 2, want: []string{"SALLYPORT_SITENAME", "SALLYPORT_SITE_NAME"}},
+		"key ring readable by all":       {ring: 0o644, code: 2, want: []string{"key ring", "chmod 600"}},
+		"key ring readable by the group": {ring: 0o640, code: 2, want: []string{"key ring", "chmod 600"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -358,16 +358,16 @@ func TestAttack160RefusesToStart(t *testing.T) {
 						t.Errorf("sallyport %v: exit code %d, want %d\n%s%s", command, code, c.code, out.String(), errs.String())
 					}
 				case <-time.After(30 * time.Second):
-					t.Fatalf("sallyport %v started", command)
+					t.Fatalf("sallyport %v still runs after 30s, want it to refuse to start", command)
 				}
 				said := out.String() + errs.String()
 				for _, want := range c.want {
 					if !strings.Contains(said, want) {
-						t.Errorf("sallyport %v doesn't say %q:\n%s", command, want, said)
+						t.Errorf("the output of sallyport %v doesn't have %q:\n%s", command, want, said)
 					}
 				}
 				if c.never != "" && strings.Contains(said, c.never) {
-					t.Errorf("sallyport %v repeats the password:\n%s", command, said)
+					t.Errorf("the output of sallyport %v has the password:\n%s", command, said)
 				}
 			}
 		})

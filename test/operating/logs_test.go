@@ -16,7 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// logged returns the lines of the log with that message, of each only what it is about.
+// logged returns the log's lines with a message, each reduced to the fields that say what it is
+// about.
 func logged(t *testing.T, p *portal.Portal, message string) []map[string]string {
 	t.Helper()
 	var all []map[string]string
@@ -39,8 +40,9 @@ func logged(t *testing.T, p *portal.Portal, message string) []map[string]string 
 	return all
 }
 
-// Each line about a request or a sign-in names the host, the panel that it is for, and the
-// account once it is known; never a query, nor what was typed.
+// TestLogLinesNamePanelAndAccount checks that each line about a request or a sign-in names the
+// host, the panel, and the account once it is known, but never a query or a text that a user
+// typed.
 func TestLogLinesNamePanelAndAccount(t *testing.T) {
 	t.Parallel()
 	down, err := net.Listen("tcp", "127.0.0.1:0")
@@ -64,7 +66,7 @@ panels:
 		got := logged(t, p, message)
 		got = got[len(got)-min(len(got), len(want)):]
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", message, diff)
+			t.Errorf("last lines with the message %q (-want +got):\n%s", message, diff)
 		}
 	}
 	do := func(b *http.Client, method, host, target string, header http.Header, body string) *http.Response {
@@ -114,6 +116,6 @@ panels:
 	do(client, "GET", "sallyport", "/verify/nginx/refused", question, "")
 	logs("refused", map[string]string{"host": "sallyport", "panel": "wiki.test", "account": "ada", "path": "/verify/nginx/refused", "reason": "forbidden: the panel doesn't admit the account"})
 	if strings.Contains(p.Logs.String(), "canary") {
-		t.Errorf("a query or what was typed is in the log:\n%s", p.Logs)
+		t.Errorf("the log contains a query or a text that was typed:\n%s", p.Logs)
 	}
 }

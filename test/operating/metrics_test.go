@@ -22,7 +22,7 @@ func TestMetricsCountSignIns(t *testing.T) {
 			b := p.Browser(t)
 			b.SignIn("ada")
 			phone := b.Enroll("phone")
-			for range 2 { // the second is told to wait
+			for range 2 { // the second one is refused, since it comes too early
 				b.Post("/login", "username", "ada", "password", "wrong")
 			}
 			b = p.Browser(t)
@@ -52,7 +52,7 @@ func TestMetricsCountSignIns(t *testing.T) {
 				`go_build_info{`,
 			} {
 				if !strings.Contains(got, want) {
-					t.Errorf("no %s", want)
+					t.Errorf("the metrics don't have %s", want)
 				}
 			}
 			if t.Failed() {
@@ -71,18 +71,19 @@ func TestMetricsCountSignIns(t *testing.T) {
 					t.Errorf("promlint: %s: %s", one.Metric, one.Text)
 				}
 			}
-			// Only the metrics are there, and they are only there.
+			// The metrics listener serves only the metrics, and the portal doesn't serve them.
 			if resp, err := http.Get("http://" + address + "/login"); err != nil || resp.StatusCode != http.StatusNotFound {
-				t.Errorf("the metrics' listener answers /login: %v", err)
+				t.Errorf("GET /login at the metrics listener isn't answered with 404 (%v)", err)
 			}
 			if got := b.Get("/metrics"); got.Status != http.StatusNotFound {
-				t.Errorf("the portal answers /metrics: %d", got.Status)
+				t.Errorf("GET /metrics at the portal: %d, want 404", got.Status)
 			}
 		})
 	}
 }
 
-// Panels are asked for by the gateway's way; forward-auth takes the same.
+// TestMetricsCountRequestsForPanels counts requests through the gateway; forward-auth uses the same
+// metric.
 func TestMetricsCountRequestsForPanels(t *testing.T) {
 	t.Parallel()
 	panel := panels.StartPanel(t, "radio")
@@ -92,7 +93,7 @@ func TestMetricsCountRequestsForPanels(t *testing.T) {
 			config := panels.WriteConfig(t, "panels:\n  - url: "+panels.Radio+"\n    upstream: "+panel.URL+"\n    rules:\n      - {path: /ops/, require: session, groups: [ops]}\n")
 			p, address := portal.StartMeasured(t, engine, "SALLYPORT_CONFIG="+config)
 			p.AddAccount(t, "ada")
-			b := panels.Visit(t, p, "ada", panels.Radio+"/") // is led to the sign-in, and comes back
+			b := panels.Visit(t, p, "ada", panels.Radio+"/") // redirected to the sign-in and back
 			b.Get(panels.Radio + "/ops/")
 			got := portal.Scrape(t, address)
 			for _, want := range []string{
@@ -102,7 +103,7 @@ func TestMetricsCountRequestsForPanels(t *testing.T) {
 				`sallyport_panel_checks_total{outcome="unavailable"} 0`,
 			} {
 				if !strings.Contains(got, want+"\n") {
-					t.Errorf("no %s", want)
+					t.Errorf("the metrics don't have %s", want)
 				}
 			}
 		})

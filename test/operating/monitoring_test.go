@@ -15,13 +15,13 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// query is what the dashboard or an alert asks Prometheus, and the labels that
-// its text names.
+// query is a Prometheus query of the dashboard or of an alert, with the text of its legend or its
+// annotations, which can name labels.
 type query struct {
 	where, expr, text string
 }
 
-// dashboardQueries are those of deploy/grafana.
+// dashboardQueries returns the queries of the dashboard in deploy/grafana.
 func dashboardQueries(t *testing.T) (all []query) {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path("deploy/grafana/dashboard.json"))
@@ -40,7 +40,7 @@ func dashboardQueries(t *testing.T) (all []query) {
 	ids := map[int]bool{}
 	for _, panel := range board.Panels {
 		if ids[panel.ID] {
-			t.Errorf("two panels are number %d", panel.ID)
+			t.Errorf("two panels have the id %d", panel.ID)
 		}
 		ids[panel.ID] = true
 		for _, target := range panel.Targets {
@@ -55,7 +55,8 @@ func dashboardQueries(t *testing.T) (all []query) {
 	return all
 }
 
-// alertQueries are those of deploy/prometheus; each alert says what to do.
+// alertQueries returns the queries of the alerts in deploy/prometheus. It fails the test unless
+// each alert says what to do.
 func alertQueries(t *testing.T) (all []query) {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Path("deploy/prometheus/rules.yaml"))
@@ -72,10 +73,10 @@ func alertQueries(t *testing.T) (all []query) {
 	for _, group := range file.Groups {
 		for _, rule := range group.Rules {
 			if level := rule.Labels["severity"]; level != "page" && level != "warn" {
-				t.Errorf("%s: severity is %q", rule.Alert, level)
+				t.Errorf("alert %s has the severity %q, want page or warn", rule.Alert, level)
 			}
 			if !strings.HasSuffix(rule.Annotations["summary"], ".") || !strings.HasSuffix(rule.Annotations["runbook"], ".") {
-				t.Errorf("%s doesn't say in whole sentences what is wrong and what to do", rule.Alert)
+				t.Errorf("alert %s doesn't say in whole sentences what is wrong and what to do", rule.Alert)
 			}
 			all = append(all, query{rule.Alert, rule.Expr, strings.Join(slices.Collect(maps.Values(rule.Annotations)), "\n")})
 		}
@@ -91,14 +92,15 @@ var (
 	usedGrouping = regexp.MustCompile(`by \(([^)]*)\)|label_values\([a-z_]+, ([a-z_]+)\)|\{\{ ?(?:\$labels\.)?([a-z_]+) ?\}\}`)
 )
 
-// exposed are the metrics of a scrape: by name, label and value.
+// exposed has the label values of the metrics in a scrape, by metric and label.
 type exposed map[string]map[string]map[string]bool
 
+// readExposed parses the text of a scrape.
 func readExposed(text string) exposed {
 	all := exposed{}
 	for _, line := range sampleLine.FindAllStringSubmatch(text, -1) {
 		if all[line[1]] == nil {
-			// Prometheus adds these two to whatever it scrapes.
+			// Prometheus adds these two labels to every metric.
 			all[line[1]] = map[string]map[string]bool{"job": {"sallyport": true}, "instance": {}}
 		}
 		labels := all[line[1]]
@@ -112,8 +114,9 @@ func readExposed(text string) exposed {
 	return all
 }
 
-// lacks returns what a query names that isn't there.
-func (e exposed) lacks(q query) (missing []string) {
+// missing returns the metrics, label values and labels that a query uses but the scrape doesn't
+// have.
+func (e exposed) missing(q query) (missing []string) {
 	labels := map[string]bool{}
 	for _, used := range usedMetric.FindAllStringSubmatch(q.expr, -1) {
 		metric, ok := e[used[1]]
@@ -127,7 +130,7 @@ func (e exposed) lacks(q query) (missing []string) {
 		for _, matcher := range usedMatcher.FindAllStringSubmatch(used[2], -1) {
 			label, operator, value := matcher[1], matcher[2], matcher[3]
 			if strings.HasPrefix(value, "$") && metric[label] != nil {
-				continue // a variable of the dashboard
+				continue // the value is a variable of the dashboard
 			}
 			pattern := regexp.QuoteMeta(value)
 			if strings.HasSuffix(operator, "~") {
@@ -149,7 +152,7 @@ func (e exposed) lacks(q query) (missing []string) {
 	return missing
 }
 
-func TestDashboardAndAlertsAskForWhatExists(t *testing.T) {
+func TestDashboardAndAlertsUseExistingMetrics(t *testing.T) {
 	t.Parallel()
 	p, address := portal.StartMeasured(t, "sqlite")
 	p.AddAccount(t, "ada")
@@ -157,27 +160,27 @@ func TestDashboardAndAlertsAskForWhatExists(t *testing.T) {
 	b.SignIn("ada")
 	p.DB.Close()
 	if a := b.Post("/login", "username", "ada", "password", portal.Password); a.Status != 503 {
-		t.Fatalf("sign-in without a database: %d", a.Status)
+		t.Fatalf("sign-in without a database: %d, want 503", a.Status)
 	}
-	there := readExposed(portal.Scrape(t, address))
+	scrape := readExposed(portal.Scrape(t, address))
 
 	queries := append(dashboardQueries(t), alertQueries(t)...)
 	if len(queries) < 20 {
-		t.Fatalf("only %d queries were found", len(queries))
+		t.Fatalf("found only %d queries, want at least 20", len(queries))
 	}
 	for _, q := range queries {
-		if missing := there.lacks(q); missing != nil {
-			t.Errorf("%s asks for what isn't there: %s", q.where, strings.Join(missing, ", "))
+		if missing := scrape.missing(q); missing != nil {
+			t.Errorf("the query of %q uses what the metrics don't have: %s", q.where, strings.Join(missing, ", "))
 		}
 	}
-	// What this test would find.
+	// Queries with faults, which the test must find.
 	for expr, want := range map[string]string{
 		`sallyport_sign_in_total`:                             "sallyport_sign_in_total",
 		`rate(sallyport_sign_ins_total{outcome="wrong"}[5m])`: `sallyport_sign_ins_totaloutcome="wrong"`,
 		`sum by (kind) (sallyport_refusals_total)`:            "the label kind",
 	} {
-		if got := there.lacks(query{"", expr, ""}); !slices.Equal(got, []string{want}) {
-			t.Errorf("%s: %q is missing, want %q", expr, got, want)
+		if got := scrape.missing(query{"", expr, ""}); !slices.Equal(got, []string{want}) {
+			t.Errorf("missing in the query %s: %q, want %q", expr, got, want)
 		}
 	}
 }

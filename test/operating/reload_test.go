@@ -16,9 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// TestAttack161Reload sends SIGHUP to the real program: a broken configuration
-// leaves the one before in force, and a whole one takes its place without an
-// end of the connection.
+// TestAttack161Reload sends SIGHUP to the built program. A faulty configuration leaves the earlier
+// one in force, and a valid one replaces it while the server answers requests.
 func TestAttack161Reload(t *testing.T) {
 	t.Parallel()
 	panel := panels.StartPanel(t, "radio")
@@ -41,18 +40,18 @@ func TestAttack161Reload(t *testing.T) {
 		testkit.Check(t, err)
 		return resp.StatusCode, string(text)
 	}
-	// A panel asks for a sign-in; other hosts are nobody's.
+	// served reports whether a host is a panel: requests to panels need a sign-in.
 	served := func(host string) bool {
 		status, _ := get(host, "/x")
 		return status == http.StatusUnauthorized
 	}
-	hangUp := func(text string, until func() bool) {
+	reload := func(text string, until func() bool) {
 		t.Helper()
 		write(text)
 		testkit.Check(t, server.Cmd.Process.Signal(syscall.SIGHUP))
 		for begin := time.Now(); !until(); time.Sleep(5 * time.Millisecond) {
 			if time.Since(begin) > sallyport.StartTime {
-				t.Fatalf("nothing came of:\n%s", text)
+				t.Fatalf("%v after the reload, the server doesn't use, or report, the configuration:\n%s", sallyport.StartTime, text)
 			}
 		}
 	}
@@ -62,48 +61,48 @@ func TestAttack161Reload(t *testing.T) {
 		return strings.Contains(body, "configuration: faulty")
 	}
 	if !served("one.test") || served("two.test") || faulty() {
-		t.Fatal("at the start: not what was declared")
+		t.Fatal("after the start, the server doesn't serve the declared panel alone")
 	}
 	for _, broken := range []string{"panels: [", "panles: []\n", "panels:\n  - {url: 'http://two.test', upstream: 'http://two.test'}\n", declared("two.test") + "site_name: ''\n"} {
-		hangUp(broken, faulty)
+		reload(broken, faulty)
 		if !served("one.test") || served("two.test") {
-			t.Errorf("a broken configuration is in force:\n%s", broken)
+			t.Errorf("after the reload of a faulty configuration, the earlier one isn't in force:\n%s", broken)
 		}
 		if status, _ := get(own, "/readyz"); status != http.StatusOK {
-			t.Errorf("/readyz: %d, and yet people can sign in", status)
+			t.Errorf("/readyz after the reload of a faulty configuration: %d, want 200, since users can sign in", status)
 		}
-		hangUp(declared("one.test"), func() bool { return !faulty() })
+		reload(declared("one.test"), func() bool { return !faulty() })
 	}
-	hangUp(declared("two.test"), func() bool { return served("two.test") })
+	reload(declared("two.test"), func() bool { return served("two.test") })
 	if served("one.test") || faulty() {
-		t.Error("the configuration of before is in force too")
+		t.Error("after the reload, the earlier panel is still served, or the configuration counts as faulty")
 	}
-	// The command tells the server too, and faults nobody's server: it says
-	// them itself.
+	// The command reloads the configuration too. If the file is faulty, the command reports the
+	// faults itself and doesn't signal the server.
 	write(declared("one.test"))
 	p.Command("reload")
 	for begin := time.Now(); !served("one.test"); time.Sleep(5 * time.Millisecond) {
 		if time.Since(begin) > sallyport.StartTime {
-			t.Fatal("nothing came of sallyport reload")
+			t.Fatalf("%v after the command reload, the server doesn't serve the new panel", sallyport.StartTime)
 		}
 	}
 	write("panles: []\n")
 	if one := p.Background("reload"); one.Wait() == nil || !strings.Contains(one.Output(), "panles") {
-		t.Errorf("reload of a faulty file: %v\n%s", one.Err, one.Output())
+		t.Errorf("command reload with a faulty file: %v, want an error that names the key\n%s", one.Err, one.Output())
 	}
 	write(declared("one.test"))
 	if faulty() {
-		t.Error("reload told the server of a faulty file")
+		t.Error("the command reload made the server load a faulty file")
 	}
 	server.Kill()
-	// Its number is there still, and may be another process's by now.
+	// The file with the server's process id still exists. Another process may have that id now.
 	if one := p.Background("reload"); one.Wait() == nil || !strings.Contains(one.Output(), "no server is running") {
-		t.Errorf("reload without a server: %v\n%s", one.Err, one.Output())
+		t.Errorf("command reload without a server: %v, want an error that says so\n%s", one.Err, one.Output())
 	}
 	out := server.Output()
 	for _, want := range []string{p.File + ":1: panles", "stays in force", "configuration reloaded"} {
 		if !strings.Contains(out, want) {
-			t.Errorf("the log doesn't say %q:\n%s", want, out)
+			t.Errorf("the log doesn't have %q:\n%s", want, out)
 		}
 	}
 }

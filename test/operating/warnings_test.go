@@ -13,10 +13,11 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// An https portal without a proxy that it trusts refuses every request: the log says so at
-// the start and at a reload, and /readyz, which stays ready, as long as it is so. A reload
-// names the settings that wait for the next start.
-func TestReadyzWarnsWhereEveryRequestIsRefused(t *testing.T) {
+// TestReadyzWarnsIfEveryRequestIsRefused checks the warning about a portal with an HTTPS URL but
+// without TLS or a trusted proxy, which refuses every request. The log has the warning after the
+// start and after a reload, and /readyz, which stays ready, has it all the time. A reload also logs
+// the settings that take effect at the next start.
+func TestReadyzWarnsIfEveryRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	const warning = "every request will be refused: name your proxy in trusted_proxies, or set tls"
 	file := panels.WriteConfig(t, "public_url: https://auth.test\n")
@@ -28,7 +29,7 @@ func TestReadyzWarnsWhereEveryRequestIsRefused(t *testing.T) {
 		text, err := io.ReadAll(resp.Body)
 		testkit.Check(t, err)
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("/readyz: %d %s", resp.StatusCode, text)
+			t.Errorf("/readyz: %d, want 200:\n%s", resp.StatusCode, text)
 		}
 		return string(text)
 	}
@@ -37,17 +38,17 @@ func TestReadyzWarnsWhereEveryRequestIsRefused(t *testing.T) {
 		testkit.Check(t, p.Reload(config.Load(file, []string{"SALLYPORT_LISTEN=" + p.At, "SALLYPORT_DATA_DIR=" + p.Dir})))
 	}
 	if text := ready(); !strings.Contains(text, "trusted_proxies: "+warning+"\n") || strings.Count(p.Logs.String(), warning) != 1 {
-		t.Errorf("at the start:\n%s%s", text, p.Logs)
+		t.Errorf("after the start: want the warning in /readyz, and once in the log:\n%s%s", text, p.Logs)
 	}
 	reload("public_url: https://auth.test\ntrusted_proxies: [127.0.0.1]\n")
 	if text := ready(); strings.Contains(text, warning) || strings.Count(p.Logs.String(), warning) != 1 {
-		t.Errorf("with a proxy:\n%s%s", text, p.Logs)
+		t.Errorf("with a trusted proxy: want no warning in /readyz, and no new one in the log:\n%s%s", text, p.Logs)
 	}
 	reload("public_url: https://auth.test\nsite_name: Acme\nsession:\n  idle: 1h\n")
 	if text := ready(); !strings.Contains(text, warning) || strings.Count(p.Logs.String(), warning) != 2 {
-		t.Errorf("without a proxy again:\n%s%s", text, p.Logs)
+		t.Errorf("without a trusted proxy again: want the warning in /readyz, and a second one in the log:\n%s%s", text, p.Logs)
 	}
 	if !strings.Contains(p.Logs.String(), `"settings":"session.idle, site_name"`) {
-		t.Errorf("no settings are named:\n%s", p.Logs)
+		t.Errorf("the log doesn't name the settings that take effect at the next start:\n%s", p.Logs)
 	}
 }
