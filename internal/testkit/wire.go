@@ -88,9 +88,9 @@ func (w *Wire) Do(h Harm) { w.set(func() { w.all = h }) }
 // DoToWatching sets the fault of the connections that listen for changes.
 func (w *Wire) DoToWatching(h Harm) { w.set(func() { w.watching = h }) }
 
-// Turn ends every connection and sends new ones to another server, as an address that
+// MoveTo ends every connection and sends new ones to another server, as an address that
 // moves to another machine does.
-func (w *Wire) Turn(to string) {
+func (w *Wire) MoveTo(to string) {
 	w.set(func() {
 		w.to = to
 		for l := range w.links {

@@ -1,3 +1,3 @@
-// Package flows runs scripts that show what the product does: each file of this folder
-// reads like the thing it describes.
+// Package flows runs the scripts in this folder, which show what the product does. [TestFlows]
+// lists their commands.
 package flows

@@ -24,36 +24,36 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// TestFlows runs every script of this folder against a whole server, on
-// both engines. A script reads like the thing it describes:
+// TestFlows runs every script of this folder against a whole server, on both engines. Scripts have
+// these commands beside those of package testscript:
 //
 //	account NAME              add an account with the password $PASSWORD
-//	sallyport ARG...          the command line beside the server; its input is "stdin"
-//	browser NAME              go on in this browser, a new one at first
-//	get PATH                  ask for a page
-//	post PATH FIELD=VALUE...  send a form
+//	sallyport ARG...          run the command line on the server's files; the file stdin is its input
+//	browser NAME              use this browser from now on; create it if it doesn't exist
+//	get PATH                  request a page
+//	post PATH FIELD=VALUE...  submit a form
 //	send METHOD URL HEADER=VALUE...  send any request
-//	follow                    go where the answers lead, until a page comes
-//	header TEXT               the answer has this header line
-//	sign-in NAME              post name and $PASSWORD to /login
-//	wizard PHONE              start the wizard and read its secret: $PHONE_ID is its id
-//	enroll PHONE              walk the whole wizard; $PHONE_1 to $PHONE_10 are the backup codes
+//	follow                    follow redirects to a page
+//	header TEXT               check that the answer has this header line
+//	sign-in NAME              submit NAME and $PASSWORD to /login
+//	wizard PHONE              open the wizard and read its secret; sets $PHONE_ID
+//	enroll PHONE              enroll the phone; sets $PHONE_ID, and $PHONE_1 to $PHONE_10 to backup codes
 //	saved                     press Done on the page of new backup codes
-//	code PHONE [OFFSET]       $CODE is what the phone shows, its clock off by so much
-//	clock DURATION            let time pass
-//	set-clock DURATION        set the clock ahead, or back
-//	tick                      the server looks at its clock, as it does every 10 s
-//	status N                  the answer's status
-//	goes PATTERN              the answer redirects to this path
-//	see TEXT, ! see TEXT      the page's text has it, or not
-//	wrong-passwords NAME N    type so many, as fast as they are taken
-//	seal                      seal what waits in the audit log
-//	head VARIABLE             the head of the audit log that was logged last
-//	cut-audit N               delete the audit events from the Nth on, as who has the database can
-//	restart                   stop the server and start another on its database; browsers are new
-//	link VARIABLE             the path of the one-time link that was printed last
-//	pass VARIABLE             the machine pass that was shown or printed last
-//	script METHOD URL PASS    a script asks a panel with a machine pass
+//	code PHONE [OFFSET]       set $CODE to the code that the phone shows if its clock is off by OFFSET
+//	clock DURATION            let this time pass
+//	set-clock DURATION        set the clock ahead, or back if DURATION is negative
+//	tick                      let the server check its clock, as it does every 10 s
+//	status N                  check the answer's status
+//	goes PATH                 check that the answer redirects to PATH with 303
+//	see TEXT, ! see TEXT      check that the page's text contains TEXT, or doesn't
+//	wrong-passwords NAME N    submit N wrong passwords, waiting as long as the portal demands
+//	seal                      seal the unsealed events of the audit log
+//	head VARIABLE             set it to the head of the audit log that was logged last
+//	cut-audit N               delete the audit events from the Nth on in the database
+//	restart                   stop the server and start another on its database, with new browsers
+//	link VARIABLE             set it to the ticket of the one-time link that was printed last
+//	pass VARIABLE             set it to the machine pass that was shown or printed last
+//	script METHOD URL PASS    send a request to a panel with a machine pass
 func TestFlows(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -74,20 +74,21 @@ func TestFlows(t *testing.T) {
 	}
 }
 
-// flow is what a script works on.
+// flow is the state of a script.
 type flow struct {
 	portal   *portal.Portal
 	environ  []string
 	browsers map[string]*portal.Browser
 	browser  *portal.Browser
 	phones   map[string]*portal.Phone
-	out      string // what the last command printed
+	out      string // output of the last sallyport command
 	script   *script
 	env      envTB
 	settings []string
 }
 
-// script ends the script, not the whole test, when a browser fails.
+// script is a [testing.TB] for browsers that ends the script, not the whole test, when a browser
+// fails.
 type script struct {
 	testing.TB
 	running *testscript.TestScript
@@ -112,7 +113,7 @@ func setUp(env *testscript.Env, t *testing.T, engine string) error {
 	return nil
 }
 
-// serve goes on with this server and new browsers.
+// serve lets the script continue with this server and new browsers.
 func (f *flow) serve(p *portal.Portal) {
 	f.portal, f.browsers = p, map[string]*portal.Browser{}
 	f.environ = append([]string{"SALLYPORT_DATA_DIR=" + p.Dir, "SALLYPORT_PUBLIC_URL=" + p.Base, portal.NoConfig}, f.settings...)
@@ -123,7 +124,7 @@ func (f *flow) serve(p *portal.Portal) {
 	f.browsers["first"] = f.browser
 }
 
-// envTB ends with its script, not with the whole test.
+// envTB is a [testing.TB] whose cleanups run at the end of its script, not of the whole test.
 type envTB struct {
 	*testing.T
 	env *testscript.Env
@@ -141,26 +142,28 @@ func mkdir(t *testing.T, in string) string {
 	return dir
 }
 
-func of(ts *testscript.TestScript) *flow {
+// flowOf returns the state of a running script.
+func flowOf(ts *testscript.TestScript) *flow {
 	f := ts.Value("flow").(*flow)
 	f.script.running = ts
 	return f
 }
 
-func need(ts *testscript.TestScript, neg bool, args []string, least int) {
+// checkUse ends the script if a command is negated or has fewer arguments than least.
+func checkUse(ts *testscript.TestScript, neg bool, args []string, least int) {
 	if neg || len(args) < least {
 		ts.Fatalf("wrong use of the command; see TestFlows")
 	}
 }
 
 func cmdAccount(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	_, err := of(ts).portal.Login.AddAccount(context.Background(), account.Account{Name: args[0]}, portal.Password)
+	checkUse(ts, neg, args, 1)
+	_, err := flowOf(ts).portal.Login.AddAccount(context.Background(), account.Account{Name: args[0]}, portal.Password)
 	ts.Check(err)
 }
 
 func cmdSallyport(ts *testscript.TestScript, neg bool, args []string) {
-	f := of(ts)
+	f := flowOf(ts)
 	var in []byte
 	if text, err := os.ReadFile(ts.MkAbs("stdin")); err == nil {
 		in = text
@@ -171,13 +174,13 @@ func cmdSallyport(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stderr(), errs.String())
 	f.out = out.String() + errs.String()
 	if neg == (status == 0) {
-		ts.Fatalf("sallyport %s: status %d\n%s%s", strings.Join(args, " "), status, out.String(), errs.String())
+		ts.Fatalf("sallyport %s: unexpected status %d\n%s%s", strings.Join(args, " "), status, out.String(), errs.String())
 	}
 }
 
 func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	if f.browsers[args[0]] == nil {
 		f.browsers[args[0]] = f.portal.Browser(f.script)
 	}
@@ -189,15 +192,15 @@ func (f *flow) show(ts *testscript.TestScript) {
 }
 
 func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	f.browser.Get(args[0])
 	f.show(ts)
 }
 
 func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	var fields []string
 	for _, arg := range args[1:] {
 		name, value, ok := strings.Cut(arg, "=")
@@ -211,8 +214,8 @@ func cmdPost(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2)
-	f := of(ts)
+	checkUse(ts, neg, args, 2)
+	f := flowOf(ts)
 	header := http.Header{}
 	for _, arg := range args[2:] {
 		name, value, _ := strings.Cut(arg, "=")
@@ -223,36 +226,36 @@ func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdFollow(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 0)
-	of(ts).browser.Follow()
-	of(ts).show(ts)
+	checkUse(ts, neg, args, 0)
+	flowOf(ts).browser.Follow()
+	flowOf(ts).show(ts)
 }
 
 func cmdHeader(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
+	checkUse(ts, neg, args, 1)
 	name, want, _ := strings.Cut(args[0], ": ")
-	if got := of(ts).browser.Last.Header.Values(name); !slices.Contains(got, want) {
+	if got := flowOf(ts).browser.Last.Header.Values(name); !slices.Contains(got, want) {
 		ts.Fatalf("%s is %q, want %q", name, got, want)
 	}
 }
 
 func cmdSignIn(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	f.browser.Post("/login", "username", args[0], "password", portal.Password)
 	f.show(ts)
 }
 
 func cmdWizard(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	f.phones[args[0]] = f.browser.BeginEnroll()
 	ts.Setenv(args[0]+"_ID", f.phones[args[0]].ID)
 }
 
 func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	phone := f.browser.Enroll(args[0])
 	f.phones[args[0]] = phone
 	ts.Setenv(args[0]+"_ID", phone.ID)
@@ -264,8 +267,8 @@ func cmdEnroll(ts *testscript.TestScript, neg bool, args []string) {
 var savedAction = regexp.MustCompile(`action="([^"]*/backup-codes/[^/"]+/saved)"`)
 
 func cmdSaved(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 0)
-	f := of(ts)
+	checkUse(ts, neg, args, 0)
+	f := flowOf(ts)
 	action := savedAction.FindStringSubmatch(f.browser.Last.Body)
 	if action == nil {
 		ts.Fatalf("the page has no form that confirms backup codes")
@@ -275,8 +278,8 @@ func cmdSaved(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	var off time.Duration
 	if len(args) > 1 {
 		var err error
@@ -285,40 +288,40 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	phone := f.phones[args[0]]
 	if phone == nil {
-		ts.Fatalf("no phone %s", args[0])
+		ts.Fatalf("the script has no phone %s", args[0])
 	}
 	ts.Setenv("CODE", phone.Code(off))
 }
 
 func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
+	checkUse(ts, neg, args, 1)
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
-	of(ts).portal.Clock.Move(d)
+	flowOf(ts).portal.Clock.Move(d)
 }
 
 func cmdSetClock(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
+	checkUse(ts, neg, args, 1)
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
-	of(ts).portal.Clock.Set(d)
+	flowOf(ts).portal.Clock.Set(d)
 }
 
 func cmdTick(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 0)
-	ts.Check(of(ts).portal.WatchClock(context.Background()))
+	checkUse(ts, neg, args, 0)
+	ts.Check(flowOf(ts).portal.WatchClock(context.Background()))
 }
 
 func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	if got := strconv.Itoa(of(ts).browser.Last.Status); got != args[0] {
-		ts.Fatalf("status %s, want %s\n%s", got, args[0], text(of(ts).browser.Last.Body))
+	checkUse(ts, neg, args, 1)
+	if got := strconv.Itoa(flowOf(ts).browser.Last.Status); got != args[0] {
+		ts.Fatalf("status %s, want %s\n%s", got, args[0], text(flowOf(ts).browser.Last.Body))
 	}
 }
 
 func cmdGoes(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	last := of(ts).browser.Last
+	checkUse(ts, neg, args, 1)
+	last := flowOf(ts).browser.Last
 	if last.Location != args[0] || last.Status != 303 {
 		ts.Fatalf("%d to %q, want 303 to %q\n%s", last.Status, last.Location, args[0], text(last.Body))
 	}
@@ -326,7 +329,7 @@ func cmdGoes(ts *testscript.TestScript, neg bool, args []string) {
 
 var markup = regexp.MustCompile(`(?s)<(script|style|svg).*?</(script|style|svg)>|<[^>]*>`)
 
-// text is what a person reads of a page.
+// text returns the text of a page that a browser shows, with single spaces.
 func text(page string) string {
 	return strings.Join(strings.Fields(html.UnescapeString(markup.ReplaceAllString(page, " "))), " ")
 }
@@ -335,48 +338,48 @@ func cmdSee(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("see takes one text")
 	}
-	page := text(of(ts).browser.Last.Body)
+	page := text(flowOf(ts).browser.Last.Body)
 	if strings.Contains(page, args[0]) == neg {
-		ts.Fatalf("see %q: %v\n%s", args[0], !neg, page)
+		ts.Fatalf("the page contains %q: %v, want %v\n%s", args[0], neg, !neg, page)
 	}
 }
 
 var ticketLink = regexp.MustCompile(`http\S+(/setup\?ticket=(\S+))`)
 
 func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	found := ticketLink.FindStringSubmatch(of(ts).out)
+	checkUse(ts, neg, args, 1)
+	found := ticketLink.FindStringSubmatch(flowOf(ts).out)
 	if found == nil {
-		ts.Fatalf("no link was printed")
+		ts.Fatalf("the last sallyport command printed no link")
 	}
 	ts.Setenv(args[0], found[2])
 }
 
 func cmdPass(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	f := of(ts)
+	checkUse(ts, neg, args, 1)
+	f := flowOf(ts)
 	token := panels.ShownPass.FindString(f.browser.Last.Body)
 	if printed := panels.ShownPass.FindString(f.out); printed != "" {
 		token = printed
 	}
 	f.out = ""
 	if token == "" {
-		ts.Fatalf("no pass was shown")
+		ts.Fatalf("no page showed, and no command printed, a machine pass")
 	}
 	ts.Setenv(args[0], token)
 }
 
 func cmdScript(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 3)
-	f := of(ts)
+	checkUse(ts, neg, args, 3)
+	f := flowOf(ts)
 	b := f.portal.Browser(f.script)
 	f.browser.Last = b.Do(args[0], args[1], nil, panels.AsHeader(args[2]))
 	f.show(ts)
 }
 
 func cmdRestart(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 0)
-	f := of(ts)
+	checkUse(ts, neg, args, 0)
+	f := flowOf(ts)
 	f.portal.Stop()
 	settings := f.settings
 	if url := f.portal.Config.Database.Reveal(); url != "" {
@@ -386,34 +389,34 @@ func cmdRestart(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdSeal(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 0)
-	ts.Check(of(ts).portal.Seal(context.Background()))
+	checkUse(ts, neg, args, 0)
+	ts.Check(flowOf(ts).portal.Seal(context.Background()))
 }
 
 var loggedHead = regexp.MustCompile(`"audit sealed".*"head":"([^"]+)"`)
 
 func cmdHead(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
-	found := loggedHead.FindAllStringSubmatch(of(ts).portal.Logs.String(), -1)
+	checkUse(ts, neg, args, 1)
+	found := loggedHead.FindAllStringSubmatch(flowOf(ts).portal.Logs.String(), -1)
 	if found == nil {
-		ts.Fatalf("no head was logged")
+		ts.Fatalf("the log has no head of the audit log")
 	}
 	ts.Setenv(args[0], found[len(found)-1][1])
 }
 
 func cmdCutAudit(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1)
+	checkUse(ts, neg, args, 1)
 	first, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	ts.Check(of(ts).portal.DB.Write(context.Background(), func(tx *db.Tx) error {
+	ts.Check(flowOf(ts).portal.DB.Write(context.Background(), func(tx *db.Tx) error {
 		_, err := db.Exec(context.Background(), tx, `DELETE FROM events WHERE seq >= $1`, first)
 		return err
 	}))
 }
 
 func cmdWrongPasswords(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2)
-	f := of(ts)
+	checkUse(ts, neg, args, 2)
+	f := flowOf(ts)
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	for i := 0; i < n; {
@@ -426,7 +429,7 @@ func cmdWrongPasswords(ts *testscript.TestScript, neg bool, args []string) {
 			f.portal.Clock.Move(time.Duration(wait) * time.Second)
 		default:
 			f.show(ts)
-			ts.Fatalf("unexpected answer")
+			ts.Fatalf("wrong password %d of %d: unexpected answer", i+1, n)
 		}
 	}
 }
