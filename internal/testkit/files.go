@@ -23,8 +23,8 @@ func CopyFile(t *testing.T, from, to string) {
 	Check(t, os.WriteFile(to, content, 0o600))
 }
 
-// EditFile replaces old by new in a file of the folder dir, and fails the test where the
-// file doesn't hold old.
+// EditFile replaces old by new in a file of the folder dir. It fails the test if the file
+// doesn't contain old.
 func EditFile(t *testing.T, dir, file, old, new string) {
 	t.Helper()
 	path := filepath.Join(dir, file)
@@ -33,7 +33,7 @@ func EditFile(t *testing.T, dir, file, old, new string) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), old) {
-		t.Fatalf("%s doesn't hold %q:\n%s", file, old, text)
+		t.Fatalf("%s doesn't contain %q:\n%s", file, old, text)
 	}
 	WriteFile(t, path, strings.ReplaceAll(string(text), old, new))
 }

@@ -84,7 +84,7 @@ default_pool_size = %d
 
 // Unprivileged returns the attributes with which to start PostgreSQL or PgBouncer in
 // dir. Both refuse to run as root; if the test does, they run as the user postgres,
-// who gets dir.
+// and dir gets this owner.
 func Unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	attributes := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach the server
 	if os.Getuid() != 0 {

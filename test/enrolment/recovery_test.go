@@ -171,7 +171,7 @@ func TestLetInLinksEndWithTheSessionThatMadeThem(t *testing.T) {
 		} {
 			name := strings.NewReplacer(" ", "-", "'", "").Replace(what)
 			b, phone := portal.WithTwoFactor(t, p, name)
-			ticket := portal.LinkFor(t, b)
+			ticket := portal.LetInTicket(t, b)
 			testkit.Check(t, end(b, phone, portal.MustAccount(t, p, name)))
 			if b.Last.Status >= http.StatusBadRequest {
 				t.Fatalf("%s: %s, want success", what, portal.Summary(b.Last))

@@ -67,7 +67,7 @@ func TestAttack14StrangersCannotLockOutTheOwner(t *testing.T) {
 			if round%rounds == 0 {
 				p.Clock.Move(30 * time.Second)
 				fresh := portal.FromNetwork(p.Browser(t), networks+2)
-				portal.OpenLetIn(t, fresh, portal.LinkFor(t, owner))
+				portal.OpenLetIn(t, fresh, portal.LetInTicket(t, owner))
 				signsIn(t, fresh, "let-in link", "ada", portal.Password, "code", phone.Code(0))
 				p.Clock.Move(30 * time.Second)
 				fresh = portal.FromNetwork(p.Browser(t), networks+3)

@@ -152,7 +152,7 @@ func TestAttack17PasswordThiefCannotLockOutTheOwner(t *testing.T) {
 		p.Clock.Move(time.Minute)
 		// The owner's open session can create a let-in link for another browser.
 		other := portal.FromNetwork(p.Browser(t), 4)
-		portal.OpenLetIn(t, other, portal.LinkFor(t, fresh))
+		portal.OpenLetIn(t, other, portal.LetInTicket(t, fresh))
 		signsIn(t, other, "let-in link", "ada", "one that no thief has", "code", phone.Code(0))
 	}, portal.BehindProxy)
 }

@@ -40,7 +40,7 @@ func TestAttack1SessionSpreading(t *testing.T) {
 				t.Errorf("wrong code in an attempt begun afterwards: %s, want %s", got, portal.OutcomeTwoCodes)
 			}
 		}
-		portal.UsedUp(t, p, phone, "after all attempts")
+		portal.CheckUsedUp(t, p, phone, "after all attempts")
 	})
 }
 
@@ -64,7 +64,7 @@ func overrun(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 	if failed := portal.EventCounts(t, nodes[0])["code_failed:refused"]; failed != 5 || got[portal.OutcomeWrong] > 5 || got[portal.OutcomePassed] > 0 {
 		t.Errorf("%d wrong codes at once: %v and %d events of a wrong code; want 5 compared", n, got, failed)
 	}
-	portal.UsedUp(t, nodes[0], phone, "afterwards")
+	portal.CheckUsedUp(t, nodes[0], phone, "afterwards")
 }
 
 func TestAttack2ParallelOverrun(t *testing.T) {
@@ -95,7 +95,7 @@ func TestAttack4ManyAddresses(t *testing.T) {
 		if got[portal.OutcomeWrong] != 5 || got[portal.OutcomeTwoCodes] != 995 {
 			t.Errorf("wrong codes from a thousand addresses: %v, want 5 compared and 995 refused", got)
 		}
-		portal.UsedUp(t, p, phone, "after all addresses")
+		portal.CheckUsedUp(t, p, phone, "after all addresses")
 	}, portal.BehindProxy)
 }
 
@@ -108,7 +108,7 @@ func TestAttack6RestartRefillsNoBudget(t *testing.T) {
 		portal.UseUp(t, p, phone)
 		p.Stop()
 		again := portal.StartIn(t, p.Dir, p.Clock, portal.DatabaseOf(p)...)
-		portal.UsedUp(t, again, phone, "after a stop")
+		portal.CheckUsedUp(t, again, phone, "after a stop")
 
 		dir := t.TempDir()
 		for _, name := range []string{"keyring", "sallyport.db", "sallyport.db-wal"} {
@@ -119,7 +119,7 @@ func TestAttack6RestartRefillsNoBudget(t *testing.T) {
 			testkit.Check(t, err)
 			testkit.Check(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 		}
-		portal.UsedUp(t, portal.StartIn(t, dir, p.Clock, portal.DatabaseOf(p)...), phone, "after a kill")
+		portal.CheckUsedUp(t, portal.StartIn(t, dir, p.Clock, portal.DatabaseOf(p)...), phone, "after a kill")
 	})
 }
 
@@ -175,7 +175,7 @@ func TestAttack10RightPasswordClearsNothing(t *testing.T) {
 		if got := portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone)); got != portal.OutcomeWrong {
 			t.Errorf("the fifth wrong code: %s, want %s", got, portal.OutcomeWrong)
 		}
-		portal.UsedUp(t, p, phone, "after the fifth wrong code")
+		portal.CheckUsedUp(t, p, phone, "after the fifth wrong code")
 	})
 }
 

@@ -48,7 +48,7 @@ var webEvents = map[string][]struct {
 	none string // why there is no event
 }{
 	"/setup": {
-		{do: func(w *auditWalk) { portal.OpenLetIn(w.t, w.owner, portal.LinkFor(w.t, w.owner)) }, want: "let_in_used:done"},
+		{do: func(w *auditWalk) { portal.OpenLetIn(w.t, w.owner, portal.LetInTicket(w.t, w.owner)) }, want: "let_in_used:done"},
 	},
 	"/login": {
 		{do: func(w *auditWalk) { w.owner.Post("/login", "username", w.name, "password", "wrong") }, want: "sign_in_failed:refused"},
@@ -89,7 +89,7 @@ var webEvents = map[string][]struct {
 		b.Post("/login/code", "code", w.phone.Code(0))
 		b.Post("/settings/sessions/revoke-others")
 	}, want: "sessions_ended:done"}},
-	"/settings/sessions/let-in": {{do: func(w *auditWalk) { portal.LinkFor(w.t, w.owner) }, want: "let_in_issued:done"}},
+	"/settings/sessions/let-in": {{do: func(w *auditWalk) { portal.LetInTicket(w.t, w.owner) }, want: "let_in_issued:done"}},
 	"/settings/devices/{id}/forget": {{do: func(w *auditWalk) {
 		w.owner.Post("/settings/devices/" + idOf(w, "devices") + "/forget")
 	}, want: "device_forgotten:done"}},

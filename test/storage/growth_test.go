@@ -34,7 +34,7 @@ func TestAttack7And150OtherNames(t *testing.T) {
 				t.Fatalf("wrong password for name %d: %s, want 422", n, portal.Summary(a))
 			}
 		}
-		portal.UsedUp(t, p, phone, "after a thousand names")
+		portal.CheckUsedUp(t, p, phone, "after a thousand names")
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger`) - before; n > names+names/perNetwork+1 {
 			t.Errorf("tries at %d names left %d rows, want at most %d", names, n, names+names/perNetwork+1)
 		}
@@ -115,7 +115,7 @@ func TestAttack150RowsOfOneAccount(t *testing.T) {
 			p.Browser(t).SignIn("bob")
 		}
 		for i := range 30 {
-			portal.LinkFor(t, owner)
+			portal.LetInTicket(t, owner)
 			owner.BeginEnroll()
 			owner.Post("/settings/security/passes", panels.PassFields(fmt.Sprint("pass ", i))...)
 		}

@@ -84,7 +84,7 @@ func TestEveryWriteCanFail(t *testing.T) {
 		}
 		if !under.Failed() {
 			if n < 4 {
-				t.Errorf("an insert has %d writes, want at least 3", n-1)
+				t.Errorf("an insert made %d writes, want at least 3", n-1)
 			}
 			break
 		}

@@ -16,6 +16,7 @@ import (
 const (
 	SessionCookie = "sallyport"
 	AttemptCookie = "sallyport-attempt"
+	DeviceCookie  = "sallyport-device" // marks a known browser
 )
 
 // BehindProxy is a setting that lets a test choose the client address of a request by
@@ -53,9 +54,6 @@ func MoveAll(nodes []*Portal, d time.Duration) {
 		p.Clock.Move(d)
 	}
 }
-
-// DeviceCookie is the cookie of known browsers on plain http.
-const DeviceCookie = "sallyport-device"
 
 // NetworkAddress returns an address in the n-th IPv4 /24 network.
 func NetworkAddress(n int) string { return fmt.Sprintf("10.%d.%d.%d", n/250, n%250, 1+n%200) }

@@ -17,7 +17,7 @@ func Scrape(t *testing.T, address string) string {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("scrape: %d, %v", resp.StatusCode, err)
+		t.Fatalf("scrape %s: %d, %v; want 200", address, resp.StatusCode, err)
 	}
 	return string(body)
 }

@@ -125,7 +125,7 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 	return p
 }
 
-// OpenKeys opens the database and the key ring as a command beside the server does.
+// OpenKeys opens the database and the key ring as a command does while the server runs.
 func (p *Portal) OpenKeys(ctx context.Context) (*maintenance.Keys, error) {
 	database := maintenance.Database{URL: p.Config.DatabaseURL(), Pooled: p.Config.Pooler, Direct: p.Config.DatabaseDirect.Reveal()}
 	return maintenance.OpenKeys(ctx, database, secret.Source{Path: p.Config.KeyRingPath()}, time.Now)
@@ -319,7 +319,7 @@ func (b *Browser) SignIn(name string) Answer {
 	b.t.Helper()
 	a := b.Post("/login", "username", name, "password", Password)
 	if a.Status != http.StatusSeeOther {
-		b.t.Fatalf("sign-in of %s: %d\n%s", name, a.Status, a.Body)
+		b.t.Fatalf("submit the password of %s: %d, want 303\n%s", name, a.Status, a.Body)
 	}
 	return a
 }
@@ -353,7 +353,7 @@ func (b *Browser) Enroll(name string) *Phone {
 	phone := b.BeginEnroll()
 	a := b.Post("/settings/security/authenticators/"+phone.ID+"/confirm", "code", phone.Code(0), "name", name)
 	if a.Status != http.StatusOK && a.Location != "/settings/security?notice=added" {
-		b.t.Fatalf("confirm: %d %s\n%s", a.Status, a.Location, a.Body)
+		b.t.Fatalf("confirm the enrolment: %d %s, want backup codes or the notice added\n%s", a.Status, a.Location, a.Body)
 	}
 	phone.Codes = codePattern.FindAllString(a.Body[max(0, strings.Index(a.Body, "<main")):], 10)
 	b.portal.Clock.Move(totp.Period)
@@ -366,7 +366,7 @@ func (b *Browser) BeginEnroll() *Phone {
 	a := b.Post("/settings/security/authenticators")
 	id, ok := strings.CutPrefix(a.Location, "/settings/security/authenticators/")
 	if a.Status != http.StatusSeeOther || !ok {
-		b.t.Fatalf("begin enrolment: %d %s\n%s", a.Status, a.Location, a.Body)
+		b.t.Fatalf("open the wizard: %d %s, want 303 to it\n%s", a.Status, a.Location, a.Body)
 	}
 	return b.Scan(id)
 }

@@ -61,8 +61,7 @@ func ToListener(t *testing.T, p *Portal, method, path, host string, header http.
 // StreamTime is much longer than the gateway takes to notice that a visit ended.
 const StreamTime = 30 * time.Second
 
-// Dial connects to where the portal listens. The connection times out after
-// [StreamTime].
+// Dial connects to the portal's listener. The connection times out after [StreamTime].
 func Dial(t *testing.T, p *Portal) net.Conn {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", p.At)

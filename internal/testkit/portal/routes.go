@@ -42,7 +42,7 @@ func Routes(t *testing.T) []Route {
 		return true
 	})
 	if len(all) < 30 {
-		t.Fatalf("found only %d routes in routes.go", len(all))
+		t.Fatalf("found only %d routes in routes.go, want at least 30", len(all))
 	}
 	return all
 }

@@ -29,7 +29,7 @@ func ChangeRows(t *testing.T, p *Portal, statement string, args ...any) {
 	err := p.DB.Write(context.Background(), func(tx *db.Tx) error {
 		n, err := db.Exec(context.Background(), tx, statement, args...)
 		if err == nil && n == 0 {
-			t.Fatalf("changed nothing: %s", statement)
+			t.Fatalf("the statement changed no rows: %s", statement)
 		}
 		return err
 	})
@@ -93,7 +93,7 @@ const halfDone = `
 	UNION ALL
 	SELECT 'authenticator without a secret: ' || id FROM authenticators WHERE id NOT IN (SELECT authenticator_id FROM totp)`
 
-// NothingHalfDone fails the test where [halfDone] finds something.
+// NothingHalfDone fails the test for each row that [halfDone] finds.
 func NothingHalfDone(t *testing.T, d *db.DB) {
 	t.Helper()
 	found, err := db.All(context.Background(), d.Reader(), halfDone,

@@ -20,7 +20,7 @@ func WithTwoFactor(t *testing.T, p *Portal, name string) (*Browser, *Phone) {
 	b.SignIn(name)
 	phone := b.Enroll("Phone")
 	if len(phone.Codes) != 10 {
-		t.Fatalf("got %d backup codes, want 10", len(phone.Codes))
+		t.Fatalf("the enrolment of %s gave %d backup codes, want 10", name, len(phone.Codes))
 	}
 	return b, phone
 }
@@ -42,7 +42,7 @@ func CheckSignedIn(t *testing.T, b *Browser, what string, want bool) {
 	t.Helper()
 	a := b.Last
 	if got := a.Status == http.StatusSeeOther && b.SignedIn(); got != want {
-		t.Errorf("%s: %d %s, signed in %v, want %v", what, a.Status, a.Location, got, want)
+		t.Errorf("%s: answered with %d %s, signed in: %v, want %v", what, a.Status, a.Location, got, want)
 	}
 }
 
@@ -96,15 +96,15 @@ func Outcome(a Answer) string {
 	return Summary(a)
 }
 
-// UsedUp fails the test unless the five single codes of the day are used up, so that even
+// CheckUsedUp fails the test unless the five single codes of the day are used up, so that even
 // a right one isn't compared.
-func UsedUp(t *testing.T, p *Portal, phone *Phone, when string) {
+func CheckUsedUp(t *testing.T, p *Portal, phone *Phone, when string) {
 	t.Helper()
 	if got := UnitsUsed(t, p, "ada", "code"); got != 5 {
-		t.Errorf("%s: the ledger has %d units, want 5", when, got)
+		t.Errorf("%s, the ledger has %d units of codes, want 5", when, got)
 	}
 	if got := TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", phone.Code(0)); got != OutcomeTwoCodes {
-		t.Errorf("%s: a right single code: %s, want %s", when, got, OutcomeTwoCodes)
+		t.Errorf("%s, a right single code gets %s, want %s", when, got, OutcomeTwoCodes)
 	}
 }
 
@@ -113,7 +113,7 @@ func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
 	t.Helper()
 	for range 5 {
 		if got := TryCode(PendingSignIn(t, p, "ada"), "/login/code", "code", WrongCode(phones...)); got != OutcomeWrong {
-			t.Fatalf("wrong code: %s", got)
+			t.Fatalf("wrong code: %s, want %s", got, OutcomeWrong)
 		}
 	}
 }
@@ -122,23 +122,24 @@ func UseUp(t *testing.T, p *Portal, phones ...*Phone) {
 func OpenLetIn(t *testing.T, b *Browser, ticket string) {
 	t.Helper()
 	if a := b.Post("/setup", "ticket", ticket); a.Location != "/login?notice=let_in" {
-		t.Fatalf("let-in link: %s", Summary(a))
+		t.Fatalf("open a let-in link: %s, want the notice let_in", Summary(a))
 	}
 }
 
 var shownTicket = regexp.MustCompile(`/setup\?ticket=([\w-]+)`)
 
-// LinkFor returns the ticket of the link that "Allow another browser" shows.
-func LinkFor(t *testing.T, b *Browser) string {
+// LetInTicket returns the ticket of the link that "Allow another browser" shows.
+func LetInTicket(t *testing.T, b *Browser) string {
 	t.Helper()
 	found := shownTicket.FindStringSubmatch(b.Post("/settings/sessions/let-in").Body)
 	if found == nil {
-		t.Fatalf("no let-in link: %s", Summary(b.Last))
+		t.Fatalf("the answer to a request for a let-in link has none: %s", Summary(b.Last))
 	}
 	return found[1]
 }
 
-// LeadsTo returns a function that reports whether an answer is a redirect to where path begins, but for /login when path isn't.
+// LeadsTo returns a function that reports whether an answer redirects to a location that begins
+// with path. For the path "/" it doesn't accept /login.
 func LeadsTo(path string) func(Answer) bool {
 	return func(a Answer) bool {
 		return a.Status == http.StatusSeeOther && strings.HasPrefix(a.Location, path) && (path != "/" || !strings.HasPrefix(a.Location, "/login"))
