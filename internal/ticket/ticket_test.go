@@ -70,7 +70,7 @@ func TestTicketIsValidOnceAndForItsLife(t *testing.T) {
 			for range 3 {
 				got, err := ByToken(ctx, d.Reader(), token, start.Add(test.life-time.Millisecond))
 				if err != nil || got.Kind != kind || got.AccountID != test.id || !got.ExpiresAt.Equal(start.Add(test.life)) {
-					t.Errorf("%s, opened: %+v, %v", kind, got, err)
+					t.Errorf("ByToken of a valid %s: %+v, %v; want the ticket that was issued", kind, got, err)
 				}
 			}
 			if _, err := ByToken(ctx, d.Reader(), token, start.Add(test.life)); !errors.Is(err, ErrInvalid) {
@@ -84,11 +84,11 @@ func TestTicketIsValidOnceAndForItsLife(t *testing.T) {
 			}
 			got := testkit.Race(32, func(int) string { return testkit.Outcome(redeem(d, token, start)) })
 			if got["ok"] != 1 || got[ErrInvalid.Error()] != 31 {
-				t.Errorf("32 callers redeem one %s = %v, want one ok", kind, got)
+				t.Errorf("32 callers redeem one %s at once: %v, want one success", kind, got)
 			}
 			// A ticket that was read before another caller redeemed it.
 			if err := write(d, func(ctx context.Context, tx *db.Tx) error { return Redeem(ctx, tx, ticket, start) }); !errors.Is(err, ErrInvalid) {
-				t.Errorf("%s redeemed again: %v, want ErrInvalid", kind, err)
+				t.Errorf("%s redeemed a second time: %v, want ErrInvalid", kind, err)
 			}
 			if _, err := ByToken(ctx, d.Reader(), token, start); !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s read after it was redeemed: %v, want ErrInvalid", kind, err)
@@ -124,7 +124,8 @@ func TestNewerTicketEndsTheOlder(t *testing.T) {
 	})
 }
 
-// Each node prints a setup link, and all of them are for one account.
+// TestOneSetUpLinkUsesUpTheOthers checks that the setup links that several nodes print create one
+// account.
 func TestOneSetUpLinkUsesUpTheOthers(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		tokens := make([]string, 8)
@@ -133,7 +134,7 @@ func TestOneSetUpLinkUsesUpTheOthers(t *testing.T) {
 		}
 		got := testkit.Race(32, func(i int) string { return testkit.Outcome(redeem(d, tokens[i%len(tokens)], testkit.Start)) })
 		if got["ok"] != 1 || got[ErrInvalid.Error()] != 31 {
-			t.Errorf("32 callers redeem 8 links = %v, want one ok", got)
+			t.Errorf("32 callers redeem 8 setup links at once: %v, want one success", got)
 		}
 		for _, token := range tokens {
 			if _, err := ByToken(context.Background(), d.Reader(), token, testkit.Start); !errors.Is(err, ErrInvalid) {
@@ -186,7 +187,7 @@ func TestExpireTicketsDeletesInvalidLinks(t *testing.T) {
 		var n int
 		must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM tickets`, nil, &n))
 		if _, err := ByToken(ctx, d.Reader(), invitation, start); err != nil || n != 1 {
-			t.Errorf("%d links left, want 1; the valid one: %v", n, err)
+			t.Errorf("after Expire, %d links are left, want the valid one alone; reading it: %v", n, err)
 		}
 	})
 }
