@@ -57,7 +57,7 @@ func TestAttack61ConfirmingCodeIsUsedUp(t *testing.T) {
 		phone := b.BeginEnroll()
 		code := phone.Code(0)
 		if a := b.Post("/settings/security/authenticators/"+phone.ID+"/confirm", "code", code, "name", "Phone"); len(portal.ShownCodes(a.Body)) != 10 {
-			t.Fatalf("confirm: %s", portal.Summary(a))
+			t.Fatalf("confirm the enrolment: %s, want backup codes", portal.Summary(a))
 		}
 		pending := portal.PendingSignIn(t, p, "ada")
 		pending.Post("/login/code", "code", code)
@@ -135,7 +135,7 @@ func checkWizard(t *testing.T, p *portal.Portal, name, issuer string) {
 		t.Errorf("account %q: issuer %q in the label and %q in the query, want %q or its beginning in both", name, gotIssuer, query.Get("issuer"), issuer)
 	}
 	if !strings.HasPrefix(name, gotName) || gotName == "" || len(name) < 40 && gotName != name {
-		t.Errorf("account %q: name %q in the label", name, gotName)
+		t.Errorf("account %q: name %q in the label, want the account's or its beginning", name, gotName)
 	}
 }
 

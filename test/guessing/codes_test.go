@@ -190,7 +190,7 @@ func TestAttack38RemovedDevice(t *testing.T) {
 		second := b.Enroll("Tablet")
 		before := portal.PendingSignIn(t, p, "ada")
 		if a := b.Post("/settings/security/authenticators/" + second.ID + "/remove"); a.Location != "/settings/security?notice=removed" {
-			t.Fatalf("remove: %s", portal.Summary(a))
+			t.Fatalf("remove the second authenticator: %s, want the notice removed", portal.Summary(a))
 		}
 		before.Post("/login/code", "code", second.Code(0))
 		portal.CheckSignedIn(t, before, "code of the removed authenticator in an attempt from before the removal", false)

@@ -25,7 +25,7 @@ func TestAttack127Enumeration(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
 		portal.WithTwoFactor(t, p, "ada1") // two-factor authentication
-		p.AddAccount(t, "ada2")            // none
+		p.AddAccount(t, "ada2")            // a password only
 		p.AddAccount(t, "ada3")            // disabled
 		testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, "ada3")))
 		_, _, err := p.Login.Invite(ctx, account.Account{Name: "ada4"}) // no password

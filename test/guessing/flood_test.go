@@ -26,7 +26,7 @@ func TestAttack14StrangersCannotLockOutTheOwner(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		const (
 			days     = 10
-			rounds   = 4 // a day
+			rounds   = 4 // in a day
 			networks = 500
 			tabs     = 2 // browsers that flood at the same time
 		)
@@ -133,7 +133,7 @@ func TestAttack25FullQueue(t *testing.T) {
 			testkit.Check(t, err)
 			leave = append(leave, one)
 		}
-		const places = 48 // for unknown browsers
+		const places = 48 // of the queue for unknown browsers
 		for n := range runtime.NumCPU() + places {
 			if n < runtime.NumCPU() {
 				continue // these have a slot already

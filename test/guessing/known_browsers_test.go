@@ -25,7 +25,7 @@ func knownBrowser(t *testing.T, p *portal.Portal, of *portal.Browser) *portal.Br
 	return b
 }
 
-// letIn opens the link of "sallyport account unlock" in the browser.
+// letIn opens a let-in link of the command "sallyport account unlock" in the browser.
 func letIn(t *testing.T, p *portal.Portal, b *portal.Browser, name string) {
 	t.Helper()
 	token, err := p.Login.Unlock(context.Background(), portal.MustAccount(t, p, name))

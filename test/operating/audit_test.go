@@ -43,7 +43,7 @@ func (w *auditWalk) pending() *portal.Browser {
 // reason why it leaves none.
 var webEvents = map[string][]struct {
 	do   func(w *auditWalk)
-	want string // kind:outcome
+	want string // kind and outcome, "kind:outcome"
 	id   bool   // whether the event names the phone
 	none string // why there is no event
 }{

@@ -55,7 +55,7 @@ func TestNoSecretReachesLogsOrMetrics(t *testing.T) {
 			if _, after, ok := strings.Cut(link, "ticket="); ok {
 				secrets["let-in link"] = after[:40]
 			} else {
-				t.Fatalf("no let-in link: %s", link)
+				t.Fatalf("the answer to a request for a let-in link has none: %s", link)
 			}
 
 			secrets["machine pass"] = panels.OperatorsPass(t, p, ada, panels.Radio, "/", "", "")
@@ -126,7 +126,7 @@ func checkSignInLines(t *testing.T, logs string) {
 	for line := range strings.Lines(logs) {
 		var entry map[string]any
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
-			t.Fatalf("%v: %s", err, line)
+			t.Fatalf("line of the log that isn't JSON: %v: %s", err, line)
 		}
 		if entry["msg"] == "request" {
 			requests[entry["request"].(string)] = true

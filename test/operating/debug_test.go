@@ -50,7 +50,7 @@ func TestAttack162NothingToDebug(t *testing.T) {
 			t.Errorf("GET %s: the page contains %q, want no names or versions of software", path, found)
 		}
 	}
-	// The listener for Prometheus has one page.
+	// The metrics listener serves one page.
 	for path, want := range map[string]int{"/metrics": http.StatusOK, "/": http.StatusNotFound, "/debug/pprof/": http.StatusNotFound, "/login": http.StatusNotFound} {
 		resp, err := http.Get("http://" + metrics + path)
 		testkit.Check(t, err)

@@ -38,7 +38,7 @@ func checkLog(t *testing.T, p *portal.Portal) int {
 	for _, line := range lines {
 		var event map[string]any
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
-			t.Errorf("line %.200q: %v", line, err)
+			t.Errorf("line %.200q isn't JSON: %v", line, err)
 			continue
 		}
 		if event["time"] == nil || event["level"] == nil || event["msg"] == nil {

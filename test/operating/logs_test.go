@@ -24,7 +24,7 @@ func logged(t *testing.T, p *portal.Portal, message string) []map[string]string 
 	for line := range strings.Lines(p.Logs.String()) {
 		var entry map[string]any
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
-			t.Fatalf("%v: %s", err, line)
+			t.Fatalf("line of the log that isn't JSON: %v: %s", err, line)
 		}
 		if entry["msg"] != message {
 			continue

@@ -138,7 +138,7 @@ func raceCode(t *testing.T, nodes []*portal.Portal, n int, sameAttempt bool) {
 	t.Helper()
 	_, phone := portal.WithTwoFactor(t, nodes[0], "ada")
 	for _, p := range nodes[1:] {
-		p.Clock.Move(totp.Period) // Enroll moved the first
+		p.Clock.Move(totp.Period) // Enroll moved the first node's clock
 	}
 	before := portal.CountRows(t, nodes[0], portal.SessionsOfQuery, "ada")
 	browsers := make([]*portal.Browser, n)

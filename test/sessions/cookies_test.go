@@ -74,7 +74,7 @@ func TestAttack73HostPrefix(t *testing.T) {
 	same := http.Header{"Sec-Fetch-Site": {"same-origin"}}
 	a := portal.ToListener(t, p, http.MethodPost, "/login", host, same, form)
 	if a.Status != http.StatusSeeOther || a.Location != "https://"+host+"/" {
-		t.Fatalf("sign-in: %s", portal.Summary(a))
+		t.Fatalf("sign-in on HTTPS: %s, want 303 to the start page", portal.Summary(a))
 	}
 	token := ""
 	for _, set := range a.Header.Values("Set-Cookie") {

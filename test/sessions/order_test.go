@@ -105,7 +105,7 @@ func TestAttack72NewPasswordOnce(t *testing.T) {
 		portal.ChangeRows(t, p, `UPDATE passwords SET suspect_at = 1`)
 		b := portal.PendingSignIn(t, p, "ada")
 		if a := b.Post("/login/code", "code", phone.Code(0)); a.Location != "/login/new-password" {
-			t.Fatalf("code: %s", portal.Summary(a))
+			t.Fatalf("right code with a suspect password: %s, want /login/new-password", portal.Summary(a))
 		}
 		browsers := make([]*portal.Browser, 8)
 		for i := range browsers {
@@ -137,7 +137,7 @@ func TestAttack72AttemptEndedWhileItsPasswordIsHashed(t *testing.T) {
 	portal.ChangeRows(t, p, `UPDATE passwords SET suspect_at = 1`)
 	b := portal.PendingSignIn(t, p, "ada")
 	if a := b.Post("/login/code", "code", phone.Code(0)); a.Location != "/login/new-password" {
-		t.Fatalf("code: %s", portal.Summary(a))
+		t.Fatalf("right code with a suspect password: %s, want /login/new-password", portal.Summary(a))
 	}
 	answer := make(chan portal.Answer, 1)
 	err := p.DB.Write(context.Background(), func(tx *db.Tx) error {

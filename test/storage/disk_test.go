@@ -284,7 +284,7 @@ func TestAnOpenVisitContinuesOnAFullOrReadOnlyDisk(t *testing.T) {
 			if a := p.Browser(t).Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusServiceUnavailable {
 				t.Errorf("sign-in on the failing disk: %s, want 503", portal.Summary(a))
 			}
-			p.Clock.Move(13 * time.Hour) // the visit ends as idle
+			p.Clock.Move(13 * time.Hour) // longer than an idle visit lasts
 			if a, other := b.Get(panels.Radio+"/"), panels.SendVerify(b, "caddy", "/", nil); a.Status == http.StatusOK || other.Status == http.StatusOK {
 				t.Error("after 13 idle hours on the failing disk, the visit is still open")
 			}

@@ -198,7 +198,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 
 		one.Serve()
 		if a, err := sallyport.NewVisitor(t, one.Base, "10.1.1.1").Post(portal.LeadsTo("/"), "/login", "username", "ada", "password", portal.Password); err != nil {
-			t.Errorf("sign-in after a kill at %v: %v\n%s", delay, err, portal.VisibleText(a.Body))
+			t.Errorf("killed after %v: sign-in after the next start: %v\n%s", delay, err, portal.VisibleText(a.Body))
 		}
 		if got := stateOf(t, file); got.version != newest || got.tables != after.tables {
 			t.Errorf("the next start left version %d, want %d with its tables", got.version, newest)
