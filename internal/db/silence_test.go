@@ -60,8 +60,8 @@ func versions(d *db.DB) error {
 func TestSilenceIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		harm testkit.Harm
-		ask  func(d *db.DB) error
+		fault testkit.Fault
+		ask   func(d *db.DB) error
 	}{
 		"read":    {testkit.Held, func(d *db.DB) error { return d.Ping(context.Background()) }},
 		"list":    {testkit.Held, versions},
@@ -74,11 +74,11 @@ func TestSilenceIsUnavailable(t *testing.T) {
 			t.Parallel()
 			d, _, wire := overWire(t)
 			must(t, rename(d))
-			wire.Do(test.harm)
+			wire.SetFault(test.fault)
 			ended := make(chan error, 1)
 			go func() { ended <- test.ask(d) }()
 			wantUnavailable(t, ended)
-			wire.Do(testkit.Whole)
+			wire.SetFault(testkit.Whole)
 			testkit.Until(t, "the server", func() bool { return test.ask(d) == nil })
 		})
 	}
@@ -87,15 +87,15 @@ func TestSilenceIsUnavailable(t *testing.T) {
 // Watch ends if its connection is silent, so that the caller can connect again.
 func TestWatchEndsOnASilentConnection(t *testing.T) {
 	t.Parallel()
-	for _, harm := range []testkit.Harm{testkit.Held, testkit.Cut} {
+	for _, fault := range []testkit.Fault{testkit.Held, testkit.Cut} {
 		d, _, wire := overWire(t)
 		ended := make(chan error, 1)
 		go func() { ended <- d.Watch(t.Context(), time.Now) }()
 		testkit.Until(t, "watching", func() bool { return d.Current(time.Now()) })
-		wire.DoToWatching(harm)
+		wire.SetListenFault(fault)
 		wantUnavailable(t, ended)
 		must(t, rename(d)) // the other connections work
-		wire.DoToWatching(testkit.Whole)
+		wire.SetListenFault(testkit.Whole)
 		go d.Watch(t.Context(), time.Now)
 		testkit.Until(t, "watching again", func() bool { return d.Current(time.Now()) })
 	}
@@ -106,7 +106,7 @@ func TestVanishedNodeHoldsNoLock(t *testing.T) {
 	t.Parallel()
 	d, past, wire := overWire(t)
 	mustExec(t, past, `INSERT INTO groups (name, created_at) VALUES ('ops', 1)`)
-	wire.Do(testkit.Interrupted)
+	wire.SetFault(testkit.Interrupted)
 	go rename(d)
 	testkit.Until(t, "the lock", func() bool { // on the row of the uncommitted change
 		return len(column(t, past, `SELECT mode FROM pg_locks WHERE relation = 'groups'::regclass AND mode = 'RowExclusiveLock'`)) > 0

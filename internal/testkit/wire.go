@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Harm is a fault of a [Wire].
-type Harm int
+// Fault is a fault of a [Wire].
+type Fault int
 
 // The faults of a wire.
 const (
-	Whole       Harm = iota // no fault: forward everything
-	Cut                     // end every connection and refuse new ones
-	Held                    // forward nothing, but keep connections open, as if the server vanished
-	Slow                    // forward everything, late
-	Forgetful               // forward commits, and end the connection instead of forwarding the answer
-	Interrupted             // forward everything up to a commit, then nothing more
+	Whole       Fault = iota // no fault: forward everything
+	Cut                      // end every connection and refuse new ones
+	Held                     // forward nothing, but keep connections open, as if the server vanished
+	Slow                     // forward everything, late
+	Forgetful                // forward commits, and end the connection instead of forwarding the answer
+	Interrupted              // forward everything up to a commit, then nothing more
 )
 
 // slowBy is how late a slow wire forwards.
@@ -28,7 +28,7 @@ const slowBy = 100 * time.Millisecond
 // a connection that listens for changes.
 var (
 	commit  = []byte("Q\x00\x00\x00\x0bcommit\x00")
-	watches = []byte("LISTEN ")
+	listens = []byte("LISTEN ")
 )
 
 // Wire is a network proxy in front of a PostgreSQL server, with faults that a test
@@ -36,18 +36,18 @@ var (
 type Wire struct {
 	listener net.Listener
 
-	mu       sync.Mutex
-	changed  *sync.Cond // with mu; signals a new fault or the end of a link
-	to       string
-	all      Harm
-	watching Harm // fault of the links that listen for changes, if all is Whole
-	links    map[*link]bool
+	mu        sync.Mutex
+	changed   *sync.Cond // with mu; signals a new fault or the end of a link
+	to        string
+	all       Fault
+	listening Fault // fault of the links that listen for changes, if all is Whole
+	links     map[*link]bool
 }
 
 // link is a connection through the wire.
 type link struct {
 	client, server net.Conn
-	watches        bool // it listens for changes
+	listens        bool // it listens for changes
 	commits        bool // it sent a commit that isn't answered yet
 	ended          bool
 }
@@ -65,7 +65,7 @@ func NewWire(t testing.TB, to string) *Wire {
 	w.changed = sync.NewCond(&w.mu)
 	t.Cleanup(func() {
 		listener.Close()
-		w.Do(Cut)
+		w.SetFault(Cut)
 	})
 	go func() {
 		for {
@@ -82,11 +82,11 @@ func NewWire(t testing.TB, to string) *Wire {
 // Address returns the host and port at which the wire listens.
 func (w *Wire) Address() string { return w.listener.Addr().String() }
 
-// Do sets the fault of every connection, present and future.
-func (w *Wire) Do(h Harm) { w.set(func() { w.all = h }) }
+// SetFault sets the fault of every connection, present and future.
+func (w *Wire) SetFault(f Fault) { w.set(func() { w.all = f }) }
 
-// DoToWatching sets the fault of the connections that listen for changes.
-func (w *Wire) DoToWatching(h Harm) { w.set(func() { w.watching = h }) }
+// SetListenFault sets the fault of the connections that listen for changes.
+func (w *Wire) SetListenFault(f Fault) { w.set(func() { w.listening = f }) }
 
 // MoveTo ends every connection and sends new ones to another server, as an address that
 // moves to another machine does.
@@ -104,16 +104,16 @@ func (w *Wire) set(change func()) {
 	defer w.mu.Unlock()
 	change()
 	for l := range w.links {
-		if w.harmOf(l) == Cut {
+		if w.faultOf(l) == Cut {
 			l.end()
 		}
 	}
 	w.changed.Broadcast()
 }
 
-func (w *Wire) harmOf(l *link) Harm {
-	if w.all == Whole && l.watches {
-		return w.watching
+func (w *Wire) faultOf(l *link) Fault {
+	if w.all == Whole && l.listens {
+		return w.listening
 	}
 	return w.all
 }
@@ -179,15 +179,15 @@ func (w *Wire) copy(l *link, to, from net.Conn, up bool) {
 func (w *Wire) mayForward(l *link, sent []byte) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l.watches = l.watches || bytes.Contains(sent, watches)
+	l.listens = l.listens || bytes.Contains(sent, listens)
 	l.commits = l.commits || bytes.Contains(sent, commit)
 	for !l.ended {
-		switch h := w.harmOf(l); {
-		case h == Held, h == Interrupted && l.commits:
+		switch f := w.faultOf(l); {
+		case f == Held, f == Interrupted && l.commits:
 			w.changed.Wait()
-		case h == Cut, h == Forgetful && l.commits && sent == nil:
+		case f == Cut, f == Forgetful && l.commits && sent == nil:
 			return false
-		case h == Slow:
+		case f == Slow:
 			w.mu.Unlock()
 			time.Sleep(slowBy)
 			w.mu.Lock()

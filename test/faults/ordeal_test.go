@@ -125,16 +125,16 @@ func (n *node) start() {
 }
 
 // setFault sets the fault of all connections between the node and the database.
-func (n *node) setFault(h testkit.Harm) {
+func (n *node) setFault(f testkit.Fault) {
 	for _, wire := range n.wires {
-		wire.Do(h)
+		wire.SetFault(f)
 	}
 }
 
-// setWatchingFault sets the fault of the connections with which the node listens for changes.
-func (n *node) setWatchingFault(h testkit.Harm) {
+// setListenFault sets the fault of the connections with which the node listens for changes.
+func (n *node) setListenFault(f testkit.Fault) {
 	for _, wire := range n.wires {
-		wire.DoToWatching(h)
+		wire.SetListenFault(f)
 	}
 }
 
@@ -157,18 +157,18 @@ type fault struct {
 }
 
 // onWires returns a fault of a node's connections to the database.
-func onWires(name string, h testkit.Harm) fault {
+func onWires(name string, f testkit.Fault) fault {
 	return fault{name: name, harm: func(_ *ordeal, n *node) func() {
-		n.setFault(h)
+		n.setFault(f)
 		return func() { n.setFault(testkit.Whole) }
 	}}
 }
 
-// onWatching returns a fault of the connections with which a node listens for changes.
-func onWatching(name string, h testkit.Harm) fault {
+// onListening returns a fault of the connections with which a node listens for changes.
+func onListening(name string, f testkit.Fault) fault {
 	return fault{name: name, deaf: true, harm: func(_ *ordeal, n *node) func() {
-		n.setWatchingFault(h)
-		return func() { n.setWatchingFault(testkit.Whole) }
+		n.setListenFault(f)
+		return func() { n.setListenFault(testkit.Whole) }
 	}}
 }
 
@@ -191,8 +191,8 @@ var everyFault = []fault{
 	onWires("a slow network", testkit.Slow),
 	onWires("answers to commits lost", testkit.Forgetful),
 	onWires("commits on their way", testkit.Interrupted),
-	onWatching("a listener cut", testkit.Cut),
-	onWatching("a deaf listener", testkit.Held),
+	onListening("a listener cut", testkit.Cut),
+	onListening("a deaf listener", testkit.Held),
 	{name: "a frozen node", harm: func(_ *ordeal, n *node) func() {
 		n.Cmd.Process.Signal(syscall.SIGSTOP)
 		return func() { n.Cmd.Process.Signal(syscall.SIGCONT) }
