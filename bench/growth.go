@@ -104,7 +104,7 @@ func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64) {
 			clock.Move(-behind)
 		}
 		p := &people{bench: t.bench, portal: portal.StartIn(t.stage, t.dir, clock), attempts: make([]string, t.size)}
-		defer p.portal.Login.WriteUses(context.WithoutCancel(t.ctx))
+		defer p.portal.Entry.WriteUses(context.WithoutCancel(t.ctx))
 		for i := range t.size {
 			from := networkOf(i)
 			from.Device = tokenOf("device", i)

@@ -31,6 +31,7 @@ var floors = [][]string{
 	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/doctor", "internal/api", "internal/oidc"},
 	{"internal/maintenance"},
 	{"internal/login"},
+	{"internal/entry"},
 	{"internal/pass"},
 	{"internal/access"},
 	{"internal/session", "internal/device"},
@@ -84,7 +85,7 @@ var owners = map[string]string{
 // sessionOpener is the only file that may open sessions (R13).
 const sessionOpener = "internal/login/finish.go"
 
-// cached lists the tables whose rows login.Admissions caches for seconds.
+// cached lists the tables whose rows entry.Admissions caches for seconds.
 var cached = []string{"accounts", "groups", "members", "sessions", "visits", "passes"}
 
 // silent lists the functions that may change rows of those tables without invalidating

@@ -19,7 +19,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
-	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/entry"
 )
 
 // Prefix is the prefix of the paths at which proxies ask.
@@ -71,7 +71,7 @@ func dialects() []dialect {
 
 // Options are the parameters of [New].
 type Options struct {
-	Login   *login.Service
+	Entry   *entry.Service
 	Panel   func(host string) *access.Panel // the panel at a canonical host, or nil
 	Proxies access.Proxies
 	// MaxHeader is the maximum size of all headers of a question, in bytes.
@@ -136,27 +136,27 @@ func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *diale
 		h.Denied(w, r, err)
 		return
 	}
-	var a login.Admission
+	var a entry.Admission
 	if panel.IsOpenPreflight(q.method, q.target, r.Header) { // whether the request has a body is unknown
-		a = login.AdmitPublic()
+		a = entry.AdmitPublic()
 	} else {
-		asked := login.Request{
+		asked := entry.Request{
 			Request: access.Request{Method: q.method, Target: q.target, Header: r.Header},
 			Visit:   panel.VisitToken(r), Pass: access.Pass(r.Header),
 		}
 		if asked.Pass != "" {
 			asked.From = h.Proxies.Client(l.address(r, h.Proxies))
 		}
-		a, err = h.Login.Admit(r.Context(), panel, asked)
+		a, err = h.Entry.Admit(r.Context(), panel, asked)
 	}
 	if err == nil && a.Verdict == access.Admit {
-		h.Login.NoteUse(a.Visitor)
+		h.Entry.NoteUse(a.Visitor)
 	}
 	answer := w.Header()
 	answer["Cache-Control"] = noStore
 	switch {
 	case err != nil:
-		h.Unavailable(w, r, &login.AboutError{Panel: panel, Err: err})
+		h.Unavailable(w, r, &entry.AboutError{Panel: panel, Err: err})
 	case a.Verdict == access.Admit && l.afterRefusal:
 		h.PanelRefused(w, r, panel, q.target)
 	case a.Verdict == access.Admit && !isOwnPath(q.target):
@@ -164,7 +164,7 @@ func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *diale
 		l.removePass(answer, r.Header)
 		w.WriteHeader(http.StatusOK)
 	case a.Verdict == access.Admit, a.Verdict == access.Deny:
-		h.Denied(w, r, &login.AboutError{Panel: panel, Username: a.Username(), Err: cmp.Or(a.Denied, errOwnPath)})
+		h.Denied(w, r, &entry.AboutError{Panel: panel, Username: a.Username(), Err: cmp.Or(a.Denied, errOwnPath)})
 	case l.forwardsAnswers:
 		h.StartSignIn(w, r, panel, q.method, q.target, a.Refused)
 	default:

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
-	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/entry"
 )
 
 const (
@@ -44,7 +44,7 @@ type Refusal func(w http.ResponseWriter, r *http.Request, reason error)
 
 // Options are the parameters of [New].
 type Options struct {
-	Login    *login.Service
+	Entry    *entry.Service
 	Panel    *access.Panel
 	Upstream *url.URL // scheme and host of the panel's own server
 	Trust    Trust    // how that server's certificate is verified, if Upstream is https
@@ -116,7 +116,7 @@ func (b *buffers) Put(piece []byte) { b.pool.Put((*[pieceSize]byte)(piece)) }
 
 // forwarded is the state of a request that the gateway forwards to its panel.
 type forwarded struct {
-	visitor     *login.Visitor
+	visitor     *entry.Visitor
 	bearer      string      // id of the visitor's visit or pass, or ""
 	open        bool        // the panel demands nothing for the path
 	conn        *clientConn // the connection of the request; nil if unknown
@@ -153,22 +153,22 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // admit applies a panel's rules to the request. A preflight is admitted without an identity.
-func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Request) (login.Admission, error) {
+func (g *gateway) admit(ctx context.Context, panel *access.Panel, r *http.Request) (entry.Admission, error) {
 	if r.ContentLength == 0 && panel.IsOpenPreflight(r.Method, r.RequestURI, r.Header) {
-		return login.AdmitPublic(), nil
+		return entry.AdmitPublic(), nil
 	}
-	asked := login.Request{
+	asked := entry.Request{
 		Request: access.Request{Method: r.Method, Target: r.RequestURI, Header: r.Header},
 		Visit:   panel.VisitToken(r), Pass: access.Pass(r.Header),
 	}
 	if asked.Pass != "" {
 		asked.From = g.Proxies.Client(g.Proxies.Address(r))
 	}
-	return g.Login.Admit(ctx, panel, asked)
+	return g.Entry.Admit(ctx, panel, asked)
 }
 
 // forward sends the request to the panel, and meanwhile watches its visit or machine pass.
-func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a login.Admission) {
+func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a entry.Admission) {
 	var err error
 	if a.BearerID() != "" {
 		err = liftTimeLimits(w)
@@ -183,7 +183,7 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a login.Admiss
 		conn: clientConnOf(r.Context()), multiplexed: r.ProtoMajor > 1, byProxy: g.Proxies.Contains(access.Peer(r)),
 	}))
 	defer end()
-	g.Login.NoteUse(a.Visitor)
+	g.Entry.NoteUse(a.Visitor)
 	w = finalAnswer{w}
 	var data *clientData
 	if g.SocketsAreUse && access.IsWebSocket(r.Header) {
@@ -222,7 +222,7 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 			return
 		}
 		if err == nil && data.hasArrived() {
-			g.Login.NoteUse(a.Visitor)
+			g.Entry.NoteUse(a.Visitor)
 		}
 		select {
 		case <-ctx.Done():
@@ -249,7 +249,7 @@ func (g *gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
 	)
-	about := &login.AboutError{Panel: g.Panel, Err: err}
+	about := &entry.AboutError{Panel: g.Panel, Err: err}
 	if fwd, ok := r.Context().Value(forwardedKey{}).(*forwarded); ok {
 		about.Username = fwd.visitor.Owner.Name
 	}

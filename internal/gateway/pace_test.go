@@ -12,7 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/db"
-	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
@@ -45,7 +45,7 @@ func TestAttack149StrangersStayLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	gate := New(Options{
-		Login: &login.Service{DB: &db.DB{}, Clock: func() time.Time { return testkit.Start }}, Upstream: to, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Entry: &entry.Service{DB: &db.DB{}, Clock: func() time.Time { return testkit.Start }}, Upstream: to, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Panel: &access.Panel{Origin: "http://panel.test", Demand: access.Demand{Requirement: access.Public}},
 	})
 	const size = 100 << 10

@@ -2,7 +2,9 @@ package login
 
 import (
 	"context"
+	"errors"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
@@ -115,4 +117,23 @@ func (s *Service) WrongCodes(ctx context.Context, owner account.Account) (int, e
 		return 0, err
 	}
 	return suspicion.Codes, nil
+}
+
+// LeavePanel signs out the session of a panel's visit, which ends its visits to all panels.
+// It returns nil if the visit has ended already.
+func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token string, from Browser) error {
+	err := s.DB.Write(ctx, func(tx *db.Tx) error {
+		v, err := s.Entry.VisitByToken(ctx, tx, panel, token)
+		if err != nil {
+			return err
+		}
+		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
+			return err
+		}
+		return s.revokeTx(ctx, tx, Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
+	})
+	if errors.Is(err, ErrGone) || errors.Is(err, db.ErrNotFound) {
+		return nil // it has ended already
+	}
+	return err
 }

@@ -16,31 +16,31 @@ import (
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
 // Service signs accounts in and changes their credentials. In memory it keeps only the
-// number of failures in the current hour and the last uses that aren't written yet. Callers
-// set every exported field; only Metrics may stay empty. It is safe for concurrent use.
+// number of failures in the current hour. Callers set every exported field; only Metrics may
+// stay empty. It is safe for concurrent use.
 type Service struct {
-	DB         *db.DB
-	Ring       *secret.Ring
-	Ledger     *throttle.Ledger
-	Queue      *throttle.Queue
-	Mark       *clock.Mark // high-water mark of time; codes are refused while the clock is behind it
-	Watch      *clock.Watch
-	Admissions *Admissions // cache of visits and passes
-	Clock      func() time.Time
-	Life       session.Life
-	Passwords  secret.Argon2id // cost parameters for passwords and backup codes
-	MinRunes   int             // minimum length of a new password
-	Issuer     string          // the site's name that authenticator apps show
+	DB        *db.DB
+	Ring      *secret.Ring
+	Ledger    *throttle.Ledger
+	Queue     *throttle.Queue
+	Mark      *clock.Mark // high-water mark of time; codes are refused while the clock is behind it
+	Watch     *clock.Watch
+	Entry     *entry.Service
+	Clock     func() time.Time
+	Life      session.Life
+	Passwords secret.Argon2id // cost parameters for passwords and backup codes
+	MinRunes  int             // minimum length of a new password
+	Issuer    string          // the site's name that authenticator apps show
 
 	Metrics Metrics // may be empty
 
-	lastUses lastUses
 	failures failures
 
 	// EnrollByTicket requires an operator's link for every account's first authenticator,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/device"
@@ -19,10 +18,6 @@ type Metrics struct {
 	SecondFactor func(authenticator.Kind, Outcome)
 	Refusal      func(throttle.Bucket)
 	Waited       func(time.Duration) // time spent in the hashing queue
-
-	// Checked is called for each request to a panel with the verdict. err is not nil if the
-	// database was unavailable.
-	Checked func(verdict access.Verdict, err error)
 }
 
 // Outcome is the result of a try.

@@ -56,7 +56,7 @@ func TestAnHourWithAWrongClock(t *testing.T) {
 				running.Add(int64(time.Minute))
 				p.Clock.Set(time.Minute)
 				for _, n := range nodes {
-					mustRun(t, n.WatchClock, n.Login.WriteUses, n.Seal, n.Sweep, n.Prune, n.Measure, n.Report)
+					mustRun(t, n.WatchClock, n.Entry.WriteUses, n.Seal, n.Sweep, n.Prune, n.Measure, n.Report)
 				}
 			}
 			minute()

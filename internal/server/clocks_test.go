@@ -582,7 +582,7 @@ func TestALastUseDuringALeapIsWrittenWithTheCorrectedTime(t *testing.T) {
 	mustRun(t, p.WatchClock)
 	b.Get("/")
 	p.Clock.Set(-time.Hour)
-	mustRun(t, p.WatchClock, p.Login.WriteUses)
+	mustRun(t, p.WatchClock, p.Entry.WriteUses)
 	var seen db.At
 	if err := db.One(t.Context(), p.DB.Reader(), `SELECT MAX(seen_at) FROM sessions`, nil, &seen); err != nil {
 		t.Fatal(err)

@@ -74,7 +74,7 @@ func (p *Portal) jobs() []cluster.Job {
 	jobs := []cluster.Job{
 		{Name: "report", Every: maintenance.RingEvery, Run: p.Report},
 		{Name: "sweep", Every: sweepEvery, Run: p.Sweep},
-		{Name: "seen", Every: writeUsesEvery, Run: p.Login.WriteUses},
+		{Name: "seen", Every: writeUsesEvery, Run: p.Entry.WriteUses},
 		{Name: "seal", Every: sealEvery, Run: p.Seal},
 		{Name: "prune", Every: pruneEvery, Run: p.Prune},
 		{Name: "measure", Every: throttle.MeasureEvery, Run: p.Measure},
@@ -120,7 +120,7 @@ func (p *Portal) rest(ctx context.Context) {
 	for err == nil && n > 0 {
 		n, err = p.sealBatch(ctx)
 	}
-	if err := errors.Join(err, p.Login.WriteUses(ctx), p.cluster.Leave(ctx)); err != nil {
+	if err := errors.Join(err, p.Entry.WriteUses(ctx), p.cluster.Leave(ctx)); err != nil {
 		p.Log.Warn("the last work before the stop failed", "reason", err.Error())
 	}
 }

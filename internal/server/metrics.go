@@ -144,23 +144,27 @@ func boolValue(b bool) float64 {
 	return 0
 }
 
-// loginHooks returns the functions by which package login reports events.
-func (m *metrics) loginHooks() login.Metrics {
-	// Every request to a panel is checked. Finding a counter by its label costs more than
-	// the check itself, so find each one once.
+// countCheck returns the function by which package entry reports the verdict on each request to
+// a panel.
+func (m *metrics) countCheck() func(verdict access.Verdict, err error) {
+	// Finding a counter by its label costs more than the check itself, so find each one once.
 	var counters [len(verdictLabels)]prometheus.Counter
 	for verdict, label := range verdictLabels {
 		counters[verdict] = m.checks.WithLabelValues(label)
 	}
 	failed := m.checks.WithLabelValues(unavailableLabel)
+	return func(verdict access.Verdict, err error) {
+		if err != nil {
+			failed.Inc()
+		} else {
+			counters[verdict].Inc()
+		}
+	}
+}
+
+// loginHooks returns the functions by which package login reports events.
+func (m *metrics) loginHooks() login.Metrics {
 	return login.Metrics{
-		Checked: func(verdict access.Verdict, err error) {
-			if err != nil {
-				failed.Inc()
-			} else {
-				counters[verdict].Inc()
-			}
-		},
 		SignIn: func(o login.Outcome) { m.signIns.WithLabelValues(string(o)).Inc() },
 		SecondFactor: func(kind authenticator.Kind, o login.Outcome) {
 			m.secondFactors.WithLabelValues(string(kind), string(o)).Inc()

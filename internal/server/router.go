@@ -59,7 +59,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 		return func(w http.ResponseWriter, r *http.Request, reason error) { host.Refuse(w, r, why, reason) }
 	}
 	rt.verify = forwardauth.New(forwardauth.Options{
-		Login: o.Login, Panel: rt.panelOfProxy, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
+		Entry: o.Entry, Panel: rt.panelOfProxy, Proxies: o.TrustedProxies, MaxHeader: l.maxHeader,
 		StartSignIn: host.StartSignIn, RedirectWithoutDot: host.RedirectWithoutDot, PanelRefused: host.PanelRefused,
 		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
@@ -74,7 +74,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 			continue
 		}
 		rt.panels[name] = panelRoute{panel, gateway.New(gateway.Options{
-			Login: o.Login, Panel: panel, Upstream: up.to, Trust: up.trust, AnswerWithin: up.answerWithin, SocketsAreUse: up.socketsAreUse,
+			Entry: o.Entry, Panel: panel, Upstream: up.to, Trust: up.trust, AnswerWithin: up.answerWithin, SocketsAreUse: up.socketsAreUse,
 			Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Stopping: l.ending,
 			CurrentPanel: func() *access.Panel { return inForce(panel.Origin) },
 			StartSignIn: func(w http.ResponseWriter, r *http.Request, refused error) {

@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/durable"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/gateway"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/maintenance"
@@ -62,6 +63,7 @@ const (
 type Portal struct {
 	Config  config.Config
 	Login   *login.Service
+	Entry   *entry.Service
 	DB      *db.DB
 	Handler *swapHandler
 	Metrics http.Handler // GET /metrics
@@ -136,14 +138,19 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	queue := throttle.NewQueue(runtime.GOMAXPROCS(0), now) // unlike NumCPU, it respects a container's CPU limit
 	watch := &clock.Watch{}
 	counts := newMetrics(queue, watch, func(ctx context.Context) (time.Time, error) { return audit.Waiting(ctx, d.Reader()) }, now)
+	reference := func() time.Time { return watch.Reference(now()) }
+	gate := &entry.Service{
+		DB: d, Admissions: entry.NewAdmissions(d), Clock: reference, Checked: counts.countCheck(),
+		Life: session.Life{Idle: time.Duration(cfg.Session.Idle), Absolute: time.Duration(cfg.Session.Absolute)},
+	}
 	service := &login.Service{
-		DB: d, Ring: ring, Admissions: login.NewAdmissions(d),
-		Clock:          func() time.Time { return watch.Reference(now()) },
+		DB: d, Ring: ring, Entry: gate,
+		Clock:          reference,
 		Ledger:         throttle.NewLedger(d, func() time.Time { return watch.Believed(now()) }),
 		Queue:          queue,
 		Watch:          watch,
 		Mark:           &clock.Mark{DB: d, Reference: func(ctx context.Context) (time.Time, error) { return d.Clock(ctx, now()) }},
-		Life:           session.Life{Idle: time.Duration(cfg.Session.Idle), Absolute: time.Duration(cfg.Session.Absolute)},
+		Life:           gate.Life,
 		Passwords:      secret.Argon2id{MemoryKiB: uint32(cfg.Password.MemoryKiB), Iterations: uint32(cfg.Password.Iterations)},
 		MinRunes:       cfg.Password.MinLength,
 		Issuer:         cfg.SiteName,
@@ -151,7 +158,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
 	}
 	service.Mark.WentBack = service.ClockWentBack
-	p := &Portal{Config: cfg, Login: service, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{})}
+	p := &Portal{Config: cfg, Login: service, Entry: gate, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{})}
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },
@@ -201,7 +208,7 @@ func (p *Portal) buildRouter(cfg config.Config) (*router, error) {
 		return nil, err
 	}
 	return newRouter(web.Options{
-		Login: p.Login, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
+		Login: p.Login, Entry: p.Entry, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Health: p.health, Vitals: p.vitals,
 	}, up, limits{p.maxHeader(), p.ending}, func(origin string) *access.Panel { return p.inForce.Load().panelOfGateway(origin) })
 }

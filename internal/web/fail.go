@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -107,7 +108,7 @@ func (s *server) fail(req *request, err error) {
 		proxy           *untrustedProxyError
 		other           *otherStageError
 		plain           *plainHTTPError
-		notAdmitted     *login.NotAdmittedError
+		notAdmitted     *entry.NotAdmittedError
 		refused         *access.RefusedError
 		byPanel         *panelRefusedError
 		long            *headersTooLongError
@@ -226,9 +227,9 @@ func (s *server) logContext(req *request, err error) []any {
 	var (
 		panel       = s.panelAtHost(req.Host)
 		username    = req.me.Account.Name
-		notAdmitted *login.NotAdmittedError
+		notAdmitted *entry.NotAdmittedError
 		byPanel     *panelRefusedError
-		more        *login.AboutError
+		more        *entry.AboutError
 	)
 	if panel == nil && req.URL.Path == s.origin.Path+enterPagePath {
 		panel = s.panelByOrigin(req.URL.Query().Get("panel"))

@@ -286,7 +286,7 @@ func (s *server) getStart(req *request, panel *access.Panel) error {
 // getPanelEnter redeems a handoff and starts a visit.
 func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	state := panel.Cookie(req.Request, access.StateCookie)
-	entry, back, err := s.Login.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
+	visit, back, err := s.Entry.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
 	switch {
 	case errors.Is(err, session.ErrHandoff):
 		back = "/" // used already, as after the back button, or expired: the gate decides again
@@ -302,8 +302,8 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	case err != nil:
 		return err
 	default:
-		setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, entry.Token.Reveal(), s.Login.Life.Absolute)
-		s.forgetPreviousAccount(req, panel, entry.Account)
+		setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, visit.Token.Reveal(), s.Login.Life.Absolute)
+		s.forgetPreviousAccount(req, panel, visit.Account)
 	}
 	http.Redirect(req.w, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -49,7 +50,7 @@ func (s *server) getEnter(req *request) error {
 	back := login.CheckPath(query.Get("return"))
 	again := query.Has("again")
 	self := enterPageFor(panel, back, state, again)
-	verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, demandPath(back))
+	verdict, err := s.Entry.MayEnter(req.Context(), req.me.Session, req.me.Account, panel, demandPath(back))
 	if err != nil {
 		return err
 	}
@@ -60,8 +61,8 @@ func (s *server) getEnter(req *request) error {
 			http.Redirect(req.w, req.Request, panel.Origin+back, http.StatusSeeOther)
 			return nil
 		}
-		token, err := s.Login.HandOff(req.Context(), req.me, panel, state, back)
-		if errors.Is(err, login.ErrGone) {
+		token, err := s.Entry.HandOff(req.Context(), req.me.Token, req.me.Account, entry.Destination{Panel: panel, State: state, ReturnURL: back})
+		if errors.Is(err, entry.ErrSessionEnded) {
 			s.redirect(req, self) // another tab may have renewed the session's token since
 			return nil
 		}
@@ -79,7 +80,7 @@ func (s *server) getEnter(req *request) error {
 		s.setCookie(req.w, returnCookie, self, returnCookieLife)
 		s.redirect(req, newAuthenticatorPath)
 	default:
-		return &login.NotAdmittedError{Panel: panel, Username: req.me.Account.Name}
+		return &entry.NotAdmittedError{Panel: panel, Username: req.me.Account.Name}
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func panelLabel(panel *access.Panel, address string) string {
 func (s *server) myPanels(req *request) ([]*access.Panel, error) {
 	var mine []*access.Panel
 	for _, panel := range s.Panels {
-		verdict, err := s.Login.MayEnter(req.Context(), req.me, panel, "/")
+		verdict, err := s.Entry.MayEnter(req.Context(), req.me.Session, req.me.Account, panel, "/")
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 )
@@ -86,9 +87,9 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 
 // admitPath returns the path in the query, and whether the visit meets the panel's demand for
 // it.
-func (s *server) admitPath(req *request, panel *access.Panel) (path string, a login.Admission, err error) {
+func (s *server) admitPath(req *request, panel *access.Panel) (path string, a entry.Admission, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
-	a, err = s.Login.Admit(req.Context(), panel, login.Request{Request: access.Request{Method: http.MethodGet, Target: path}, Visit: panel.VisitToken(req.Request)})
+	a, err = s.Entry.Admit(req.Context(), panel, entry.Request{Request: access.Request{Method: http.MethodGet, Target: path}, Visit: panel.VisitToken(req.Request)})
 	return path, a, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/health"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
@@ -37,6 +38,7 @@ const (
 // Options are the parameters of [New] and [NewPanelHost].
 type Options struct {
 	Login          *login.Service
+	Entry          *entry.Service
 	PublicURL      string // without a slash at its end; with a path if a panel shares the host
 	SiteName       string
 	Contact        string // email address or URL for users who need help; may be empty
@@ -336,7 +338,7 @@ func (s *server) identify(req *request, needs access.Requirement) error {
 	if needs == access.Public {
 		return nil
 	}
-	s.Login.NoteSessionUse(held)
+	s.Entry.NoteSessionUse(held)
 	if req.twoFactor, req.codesLeft, err = s.Login.SecondFactor(req.Context(), owner); err != nil || !req.twoFactor {
 		return err
 	}

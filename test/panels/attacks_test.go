@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/access"
-	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
@@ -121,12 +121,13 @@ func TestPasswordChangeEndsTheVisitsOfItsSession(t *testing.T) {
 		if s := panels.Received(t, panels.Navigate(thief, panels.Radio+"/")); s.Header.Get("Remote-User") != "ada" {
 			t.Fatalf("the copied session doesn't open the panel: %+v", s)
 		}
-		held, owner, err := session.ByToken(t.Context(), p.DB.Reader(), thief.Cookie(portal.SessionCookie), p.Login.Life, p.Clock.Now())
+		token := thief.Cookie(portal.SessionCookie)
+		_, owner, err := session.ByToken(t.Context(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
 		testkit.Check(t, err)
-		me := login.Me{Session: held, Token: thief.Cookie(portal.SessionCookie), Account: owner}
 		at := &access.Panel{Origin: panels.Radio}
 		state := strings.Repeat("s", 43)
-		handoff, err := p.Login.HandOff(t.Context(), me, at, state, "/")
+		to := entry.Destination{Panel: at, State: state, ReturnURL: "/"}
+		handoff, err := p.Entry.HandOff(t.Context(), token, owner, to)
 		testkit.Check(t, err)
 		// A reauthentication ends no visit.
 		b.Post("/reauthenticate", "password", portal.Password)
@@ -137,11 +138,11 @@ func TestPasswordChangeEndsTheVisitsOfItsSession(t *testing.T) {
 		if a := thief.Get(panels.Radio + "/"); a.Status == http.StatusOK {
 			t.Error("a visit from before the change of the password still opens the panel")
 		}
-		if _, _, err := p.Login.Enter(t.Context(), at, handoff.Reveal(), state); !errors.Is(err, session.ErrHandoff) {
+		if _, _, err := p.Entry.Enter(t.Context(), at, handoff.Reveal(), state); !errors.Is(err, session.ErrHandoff) {
 			t.Errorf("a handoff from before the change of the password: %v, want ErrHandoff", err)
 		}
-		if _, err := p.Login.HandOff(t.Context(), me, at, state, "/"); !errors.Is(err, login.ErrGone) {
-			t.Errorf("a new handoff by a request that read the session before the change: %v, want ErrGone", err)
+		if _, err := p.Entry.HandOff(t.Context(), token, owner, to); !errors.Is(err, entry.ErrSessionEnded) {
+			t.Errorf("a new handoff by a request that read the session before the change: %v, want ErrSessionEnded", err)
 		}
 		// The owner's next visit needs only redirects. A sign-out at a panel ends the session
 		// even if the change of the password has ended the visit there.
@@ -161,22 +162,22 @@ func TestNoHandoffOutlivesAPasswordChange(t *testing.T) {
 		p.AddAccount(t, "ada")
 		b := panels.Visit(t, p, "ada", panels.Radio+"/")
 		at, state := &access.Panel{Origin: panels.Radio}, strings.Repeat("s", 43)
+		to := entry.Destination{Panel: at, State: state, ReturnURL: "/"}
 		passwords := []string{portal.Password, "seven lamps on a sill"}
 		for round := range 6 {
 			token := b.Cookie(portal.SessionCookie)
-			held, owner, err := session.ByToken(t.Context(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
+			_, owner, err := session.ByToken(t.Context(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
 			testkit.Check(t, err)
-			me := login.Me{Session: held, Token: token, Account: owner}
 			testkit.Race(5, func(i int) string {
 				if i == 0 {
 					return portal.Summary(b.Post("/settings/security/password", "password", passwords[round%2], "new_password", passwords[1-round%2]))
 				}
 				for range 5 {
-					handoff, err := p.Login.HandOff(context.Background(), me, at, state, "/")
+					handoff, err := p.Entry.HandOff(context.Background(), token, owner, to)
 					if err == nil {
-						_, _, err = p.Login.Enter(context.Background(), at, handoff.Reveal(), state)
+						_, _, err = p.Entry.Enter(context.Background(), at, handoff.Reveal(), state)
 					}
-					if err != nil && !errors.Is(err, login.ErrGone) && !errors.Is(err, session.ErrHandoff) {
+					if err != nil && !errors.Is(err, entry.ErrSessionEnded) && !errors.Is(err, session.ErrHandoff) {
 						t.Error(err)
 					}
 				}

@@ -162,7 +162,7 @@ func TestLastUseOfAPassIsRecordedOnceAMinute(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		token := panels.OperatorsPass(t, p, p.AddAccount(t, "ada"), panels.Radio, "/a/", "", "")
 		used := func() time.Time {
-			testkit.Check(t, p.Login.WriteUses(t.Context()))
+			testkit.Check(t, p.Entry.WriteUses(t.Context()))
 			return panels.OnlyPass(t, p, "ada", "of the operator").SeenAt
 		}
 		script := p.Browser(t)

@@ -106,7 +106,7 @@ func TestWebSocketDataExtendsASessionOnlyIfConfigured(t *testing.T) {
 						break
 					}
 				}
-				testkit.Check(t, p.Login.WriteUses(t.Context()))
+				testkit.Check(t, p.Entry.WriteUses(t.Context()))
 			}
 			if a := ada.Get(panels.Radio + "/"); (a.Status == http.StatusOK) != signedIn {
 				t.Errorf("after 80 minutes with only WebSocket data: %s, want still signed in: %v", portal.Summary(a), signedIn)

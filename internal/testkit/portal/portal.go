@@ -109,7 +109,7 @@ func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string)
 		return p.Clock.Now().Add(-time.Duration(p.Ahead.Load())), nil
 	}
 	// The error is ignored, since some tests take the database away.
-	clock.BeforeMove(func() { p.Login.WriteUses(context.Background()) })
+	clock.BeforeMove(func() { p.Entry.WriteUses(context.Background()) })
 	clock.AfterMove(p.moveMarkAfter)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -1,4 +1,4 @@
-package login
+package entry
 
 import (
 	"context"
@@ -12,12 +12,31 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
+
+// Service decides on requests to panels. In memory it keeps only the visitors of the last
+// seconds and their last uses that aren't written yet. Callers set every exported field; only
+// Checked may be nil. It is safe for concurrent use.
+type Service struct {
+	DB         *db.DB
+	Admissions *Admissions // cache of visits and passes
+	Clock      func() time.Time
+	Life       session.Life
+
+	// Checked is called for each request to a panel with the verdict. err is not nil if the
+	// database was unavailable.
+	Checked func(verdict access.Verdict, err error)
+
+	lastUses lastUses
+}
+
+// ErrSessionEnded means that the session ended or got a new token before it could be handed to
+// a panel.
+var ErrSessionEnded = errors.New("the session has ended")
 
 // Request is a request to a panel, as the gateway or forward-auth read it.
 type Request struct {
@@ -132,8 +151,8 @@ func (v *Visitor) Identify(h http.Header) {
 // visit needs no pass, and an invalid pass doesn't harm a visit.
 func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
 	a, err := s.admit(ctx, panel, r)
-	if s.Metrics.Checked != nil {
-		s.Metrics.Checked(a.Verdict, err)
+	if s.Checked != nil {
+		s.Checked(a.Verdict, err)
 	}
 	return a, err
 }
@@ -193,8 +212,12 @@ func (s *Service) visitorByVisit(ctx context.Context, panel *access.Panel, token
 	return v, nil
 }
 
-// readVisit returns the visit with this token, or [db.ErrNotFound]. If the portal and the
-// panel share a host, the session serves as the visit.
+// VisitByToken returns the visit with this token to the panel, or [db.ErrNotFound]. If the
+// portal and the panel share a host, the session serves as the visit.
+func (s *Service) VisitByToken(ctx context.Context, q db.Querier, panel *access.Panel, token string) (session.Visit, error) {
+	return s.readVisit(ctx, q, panel, token, s.Clock())
+}
+
 func (s *Service) readVisit(ctx context.Context, q db.Querier, panel *access.Panel, token string, now time.Time) (session.Visit, error) {
 	if !panel.Shared {
 		return session.VisitByToken(ctx, q, token, panel.Origin, s.Life, now)
@@ -203,9 +226,9 @@ func (s *Service) readVisit(ctx context.Context, q db.Querier, panel *access.Pan
 	return session.Visit{ID: held.ID, Panel: panel.Origin, Session: held, Owner: owner}, err
 }
 
-// MayEnter decides for a session at the portal by what the panel demands for a path. An
-// empty me.Session gets access.SignIn.
-func (s *Service) MayEnter(ctx context.Context, me Me, panel *access.Panel, rawPath string) (access.Verdict, error) {
+// MayEnter decides for owner's session at the portal by what the panel demands for a path. An
+// empty session gets access.SignIn.
+func (s *Service) MayEnter(ctx context.Context, held session.Session, owner account.Account, panel *access.Panel, rawPath string) (access.Verdict, error) {
 	demand, ok := panel.DemandOf(rawPath)
 	if !ok {
 		return access.Deny, nil
@@ -213,42 +236,59 @@ func (s *Service) MayEnter(ctx context.Context, me Me, panel *access.Panel, rawP
 	if demand.Requirement == access.Public {
 		demand.Requirement = access.Session // a browser comes to the portal in order to sign in
 	}
-	if me.Session.ID == "" {
+	if held.ID == "" {
 		return access.SignIn, nil
 	}
-	groups, err := account.GroupsOf(ctx, s.DB.Reader(), me.Account.ID)
+	groups, err := account.GroupsOf(ctx, s.DB.Reader(), owner.ID)
 	if err != nil {
 		return access.Deny, err
 	}
 	bearer := access.Bearer{
-		SignedIn: true, Proofs: me.Session.Proofs, TwoFactor: !me.Account.TwoFactorAt.IsZero(), Groups: groups,
+		SignedIn: true, Proofs: held.Proofs, TwoFactor: !owner.TwoFactorAt.IsZero(), Groups: groups,
 	}
 	return access.Check(demand, bearer, s.Clock()), nil
 }
 
-// HandOff returns the token of a handoff that carries the owner's session to a panel. It is
-// valid only in the browser that holds state there, and leads to the path returnURL. If the
-// session ended or got a new token in between, HandOff returns [ErrGone].
-func (s *Service) HandOff(ctx context.Context, me Me, panel *access.Panel, state, returnURL string) (token secret.Text, err error) {
-	err = s.editAccount(ctx, &me, func(tx *db.Tx) (err error) {
-		token, err = session.HandOff(ctx, tx, me.Session, panel.Origin, state, returnURL, s.Clock())
+// Destination is where a handoff leads.
+type Destination struct {
+	Panel     *access.Panel
+	State     string // the value of the browser's state cookie at the panel
+	ReturnURL string // a path of the panel
+}
+
+// HandOff returns the token of a handoff that carries owner's session with this token to a
+// panel. It is valid only in the browser that holds to.State there. If the session ended or got
+// a new token in between, HandOff returns [ErrSessionEnded].
+func (s *Service) HandOff(ctx context.Context, sessionToken string, owner account.Account, to Destination) (token secret.Text, err error) {
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, owner.ID); err != nil {
+			return err
+		}
+		held, _, err := session.ByToken(ctx, tx, sessionToken, s.Life, s.Clock())
+		if err != nil {
+			return err
+		}
+		token, err = session.HandOff(ctx, tx, held, to.Panel.Origin, to.State, to.ReturnURL, s.Clock())
 		return err
 	})
+	if errors.Is(err, db.ErrNotFound) {
+		err = ErrSessionEnded
+	}
 	return token, err
 }
 
-// Entry is a visit to a panel that has just started.
-type Entry struct {
+// NewVisit is a visit to a panel that has just started.
+type NewVisit struct {
 	Token   secret.Text // of the visit
 	Account string      // id of the visiting account
 }
 
 // Enter redeems a handoff on the panel's host and starts a visit; see [session.Enter].
-func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (entry Entry, returnURL string, err error) {
+func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (visit NewVisit, returnURL string, err error) {
 	// Read it first, so that requests with invented handoffs don't wait for the write lock.
 	accountID, err := session.HandoffAccount(ctx, s.DB.Reader(), handoff)
 	if err != nil {
-		return Entry{}, "", err
+		return NewVisit{}, "", err
 	}
 	var outcome error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -259,7 +299,7 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 		} else if err != nil {
 			return err
 		}
-		entry.Token, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
+		visit.Token, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
 		if errors.Is(outcome, session.ErrHandoff) || errors.Is(outcome, session.ErrState) {
 			return nil // commit, since the handoff is used up
 		}
@@ -269,31 +309,12 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 		err = outcome
 	}
 	if err != nil {
-		return Entry{}, returnURL, err
+		return NewVisit{}, returnURL, err
 	}
-	v, err := s.visitorByVisit(ctx, panel, entry.Token.Reveal(), s.Clock())
+	v, err := s.visitorByVisit(ctx, panel, visit.Token.Reveal(), s.Clock())
 	if err != nil {
-		return Entry{}, "", err
+		return NewVisit{}, "", err
 	}
-	entry.Account = v.Owner.ID
-	return entry, returnURL, nil
-}
-
-// LeavePanel signs out the session of a panel's visit, which ends its visits to all panels.
-// It returns nil if the visit has ended already.
-func (s *Service) LeavePanel(ctx context.Context, panel *access.Panel, token string, from Browser) error {
-	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		v, err := s.readVisit(ctx, tx, panel, token, s.Clock())
-		if err != nil {
-			return err
-		}
-		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
-			return err
-		}
-		return s.revokeTx(ctx, tx, Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
-	})
-	if errors.Is(err, ErrGone) || errors.Is(err, db.ErrNotFound) {
-		return nil // it has ended already
-	}
-	return err
+	visit.Account = v.Owner.ID
+	return visit, returnURL, nil
 }

@@ -1,4 +1,4 @@
-package login
+package entry
 
 import (
 	"context"
