@@ -55,7 +55,7 @@ func (b *bench) oneByOne(known, right bool) side {
 	from := login.Browser{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "bench"}
 	submit := func(right bool) time.Duration {
 		p.Clock.Move(betweenRounds)
-		begun, err := p.Login.SubmitPassword(b.ctx, "alice", portal.Password, "/", "", from)
+		begun, err := p.Login.SubmitPassword(b.ctx, login.Credentials{Username: "alice", Password: portal.Password, ReturnURL: "/"}, from)
 		b.must(err)
 		b.must(p.Sweep(b.ctx)) // expires the sessions of earlier rounds
 		typed := phone.Code(0)
@@ -63,7 +63,7 @@ func (b *bench) oneByOne(known, right bool) side {
 			typed = phone.Code(-100 * betweenRounds)
 		}
 		start := time.Now()
-		done, err := p.Login.SubmitCode(b.ctx, begun.Attempt.Reveal(), typed, "", "", from)
+		done, err := p.Login.SubmitCode(b.ctx, begun.Attempt.Reveal(), typed, "", from)
 		took := time.Since(start)
 		if right && done.Stage != login.StageDone || !right && !errors.Is(err, login.ErrRejected) {
 			b.Fatal("unexpected result of a code: ", done.Stage, err)

@@ -59,7 +59,7 @@ func networkOf(i int) login.Browser {
 
 // submitPassword submits the password of user i and stores the attempt.
 func (p *people) submitPassword(i int) error {
-	begun, err := p.portal.Login.SubmitPassword(p.ctx, nameOf(i), portal.Password, "/", "", p.from[i])
+	begun, err := p.portal.Login.SubmitPassword(p.ctx, login.Credentials{Username: nameOf(i), Password: portal.Password, ReturnURL: "/"}, p.from[i])
 	p.attempts[i] = begun.Attempt.Reveal()
 	return err
 }
@@ -69,14 +69,14 @@ func (p *people) right(i int) error { return p.submitCode(i, p.phones[i].Code(0)
 
 // submitCode submits a code that must be right for user i.
 func (p *people) submitCode(i int, code string) error {
-	done, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], code, "", "", p.from[i])
+	done, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], code, "", p.from[i])
 	p.from[i].Device = done.Device.Reveal()
 	return err
 }
 
 // wrong submits a wrong code of user i.
 func (p *people) wrong(i int) error {
-	_, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], p.phones[i].Code(-100*betweenRounds), "", "", p.from[i])
+	_, err := p.portal.Login.SubmitCode(p.ctx, p.attempts[i], p.phones[i].Code(-100*betweenRounds), "", p.from[i])
 	if !errors.Is(err, login.ErrRejected) {
 		return fmt.Errorf("a wrong code was not rejected: %w", err)
 	}

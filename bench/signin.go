@@ -92,9 +92,9 @@ func (b *bench) steps(p *portal.Portal, phone *portal.Phone, known bool) func() 
 	from := login.Browser{Address: netip.MustParseAddr("127.0.0.1"), UserAgent: "bench"}
 	return func() {
 		p.Clock.Move(totp.Period) // each step gives one code
-		begun, err := p.Login.SubmitPassword(b.ctx, "alice", portal.Password, "/", "", from)
+		begun, err := p.Login.SubmitPassword(b.ctx, login.Credentials{Username: "alice", Password: portal.Password, ReturnURL: "/"}, from)
 		b.must(err)
-		done, err := p.Login.SubmitCode(b.ctx, begun.Attempt.Reveal(), phone.Code(0), "", "", from)
+		done, err := p.Login.SubmitCode(b.ctx, begun.Attempt.Reveal(), phone.Code(0), "", from)
 		b.must(err)
 		if done.Stage != login.StageDone {
 			b.Fatal("a right code was not enough: ", done.Stage)

@@ -11,22 +11,10 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
-	"github.com/sallyport/sallyport/internal/device"
-	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
-	"github.com/sallyport/sallyport/internal/ticket"
 )
-
-// Me is the owner who asks for a change: a live session with its token, its account and its
-// browser. The route's access check has already passed.
-type Me struct {
-	Session session.Session
-	Token   string
-	Account account.Account
-	From    Browser
-}
 
 // editAccount runs edit in a transaction that has locked the account's row, so that changes of
 // one account run one after the other. It reads session and account again, because the
@@ -37,7 +25,7 @@ func (s *Service) editAccount(ctx context.Context, me *Me, edit func(tx *db.Tx) 
 		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
 			return err
 		}
-		held, owner, err := session.ByToken(ctx, tx, me.Token, s.Life, s.Clock())
+		held, owner, err := session.ByToken(ctx, tx, me.From.Session, s.Life, s.Clock())
 		if err != nil {
 			return err
 		}
@@ -60,42 +48,11 @@ func (s *Service) editAccountPaced(ctx context.Context, me *Me, kind audit.Kind,
 		if err != nil {
 			return err
 		}
-		if err := s.refusalError(verdict); err != nil {
+		if err := s.RefusalError(verdict); err != nil {
 			return err
 		}
 		return edit(tx)
 	})
-}
-
-// endOthers ends everything that could still act for the account. It sets a new stamp, which
-// it returns. It deletes all attempts and machine passes, all sessions and their pending
-// enrolments except those of exceptSession, and all known browsers except the one with the
-// cookie exceptDevice. An empty exception spares none. It also revokes let-in links, since a
-// thief may have issued one in a session that ends now. The account's row stays locked until
-// tx ends.
-func (s *Service) endOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
-	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
-		return "", err
-	}
-	if err := revokeAttempts(ctx, tx, accountID); err != nil {
-		return "", err
-	}
-	if err := pass.RevokeAll(ctx, tx, accountID); err != nil {
-		return "", err
-	}
-	if err := authenticator.RemovePending(ctx, tx, accountID, exceptSession); err != nil {
-		return "", err
-	}
-	if _, err := session.RevokeOthers(ctx, tx, accountID, exceptSession); err != nil {
-		return "", err
-	}
-	// First the links, then the browsers that they made known: a link redeemed in between
-	// would leave a known browser behind.
-	if _, err := ticket.Revoke(ctx, tx, ticket.LetIn, accountID); err != nil {
-		return "", err
-	}
-	_, err = device.RemoveOthers(ctx, tx, accountID, exceptDevice)
-	return stamp, err
 }
 
 // editCredentials runs a change of the owner's credentials and returns the session's new token.
@@ -110,14 +67,14 @@ func (s *Service) editCredentials(ctx context.Context, me *Me, edit func(tx *db.
 		if err != nil {
 			return err
 		}
-		stamp, err := s.endOthers(ctx, tx, me.Account.ID, me.Session.ID, me.From.Device)
+		stamp, err := s.EndOthers(ctx, tx, me.Account.ID, me.Session.ID, me.From.Device)
 		if err != nil {
 			return err
 		}
 		if err := session.RevokeVisits(ctx, tx, me.Session.ID); err != nil {
 			return err
 		}
-		token, err = session.Renew(ctx, tx, me.Session, me.Token, stamp, proofs, time.Time{}, s.Clock())
+		token, err = session.Renew(ctx, tx, me.Session, me.From.Session, stamp, proofs, time.Time{}, s.Clock())
 		return err
 	})
 	return token, err
@@ -127,38 +84,30 @@ func (s *Service) editCredentials(ctx context.Context, me *Me, edit func(tx *db.
 // token. Tries count against the same budget as at sign-in. It returns [ErrWrongPassword],
 // [ErrSamePassword] or an error of password.Check.
 func (s *Service) ChangePassword(ctx context.Context, me Me, current, typed string) (secret.Text, error) {
-	if err := s.checkNew(me.Account, typed); err != nil {
+	if err := s.CheckNew(me.Account, typed); err != nil {
 		return secret.Text{}, err
 	}
-	v, err := s.tryPassword(ctx, me.Account.ID, me.Account, current, me.From)
+	reservation, err := s.VerifyPassword(ctx, me, current)
 	if err != nil {
 		return secret.Text{}, err
 	}
-	if !v.Match {
-		ctx, done := detached(ctx)
-		defer done()
-		if err := s.recordFailure(ctx, me.From.event(s.Clock(), me.Account.ID, audit.SignInFailed), v.known, me.From); err != nil {
-			return secret.Text{}, err
-		}
-		return secret.Text{}, ErrWrongPassword
-	}
-	phc, err := s.hashNew(ctx, me.Account, typed)
+	phc, err := s.HashNew(ctx, me.Account, typed)
 	if err != nil {
-		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
+		return secret.Text{}, errors.Join(err, s.GiveBack(ctx, reservation))
 	}
 	token, err := s.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
 		now := s.Clock()
-		if err := throttle.GiveBack(ctx, tx, v.reservation); err != nil {
+		if err := throttle.GiveBack(ctx, tx, reservation); err != nil {
 			return nil, err
 		}
 		if err := password.Set(ctx, tx, s.Ring, me.Account.ID, phc, now); err != nil {
 			return nil, err
 		}
 		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
-		return authenticator.Merge(me.Session.Proofs, fresh), audit.Append(ctx, tx, me.From.event(now, me.Account.ID, audit.PasswordChanged))
+		return authenticator.Merge(me.Session.Proofs, fresh), audit.Append(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
 	})
 	if err != nil {
-		return secret.Text{}, errors.Join(err, s.giveBack(ctx, v.reservation))
+		return secret.Text{}, errors.Join(err, s.GiveBack(ctx, reservation))
 	}
 	return token, nil
 }
@@ -177,7 +126,7 @@ func (s *Service) RenameAuthenticator(ctx context.Context, me Me, id, name strin
 		if err := authenticator.Rename(ctx, tx, me.Account.ID, id, name); err != nil {
 			return err
 		}
-		event := me.From.event(s.Clock(), me.Account.ID, audit.AuthenticatorRenamed)
+		event := me.From.Event(s.Clock(), me.Account.ID, audit.AuthenticatorRenamed)
 		event.Detail, event.AuthenticatorID = name, id
 		return audit.Append(ctx, tx, event)
 	})
@@ -199,7 +148,7 @@ func (s *Service) RemoveAuthenticator(ctx context.Context, me Me, id string) (se
 		if err != nil {
 			return nil, err
 		}
-		event := me.From.event(s.Clock(), me.Account.ID, audit.AuthenticatorRemoved)
+		event := me.From.Event(s.Clock(), me.Account.ID, audit.AuthenticatorRemoved)
 		event.Detail, event.AuthenticatorID = gone.Name, id
 		if err := audit.Append(ctx, tx, event); err != nil {
 			return nil, err
@@ -246,7 +195,7 @@ func (s *Service) endTwoFactor(ctx context.Context, tx *db.Tx, me Me) ([]authent
 		return nil, err
 	}
 	left := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.Kind != authenticator.Password })
-	return left, audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.TwoFactorDisabled))
+	return left, audit.Append(ctx, tx, me.From.Event(s.Clock(), me.Account.ID, audit.TwoFactorDisabled))
 }
 
 // IssueBackupCodes replaces the owner's backup codes and returns the new ones, which are
@@ -266,12 +215,12 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 	if err != nil {
 		return backupcode.Set{}, err
 	}
-	if err := s.refusalError(verdict); err != nil {
+	if err := s.RefusalError(verdict); err != nil {
 		return backupcode.Set{}, err
 	}
-	set, err := s.newBackupCodes(ctx, me.Account.ID)
+	set, err := s.NewBackupCodes(ctx, me.Account.ID)
 	if err != nil {
-		return backupcode.Set{}, errors.Join(err, s.giveBack(ctx, reservation))
+		return backupcode.Set{}, errors.Join(err, s.GiveBack(ctx, reservation))
 	}
 	err = s.editAccount(ctx, &me, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
@@ -289,10 +238,10 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 		if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, s.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.BackupCodesIssued))
+		return audit.Append(ctx, tx, me.From.Event(s.Clock(), me.Account.ID, audit.BackupCodesIssued))
 	})
 	if err != nil {
-		return backupcode.Set{}, errors.Join(err, s.giveBack(ctx, reservation))
+		return backupcode.Set{}, errors.Join(err, s.GiveBack(ctx, reservation))
 	}
 	return set, nil
 }
@@ -301,16 +250,6 @@ func (s *Service) IssueBackupCodes(ctx context.Context, me Me, replaces string) 
 // another set has replaced it, nothing changes.
 func (s *Service) ConfirmBackupCodes(ctx context.Context, me Me, set string) error {
 	return s.editAccount(ctx, &me, func(tx *db.Tx) error { return backupcode.Confirm(ctx, tx, me.Account.ID, set) })
-}
-
-// newBackupCodes makes a set of backup codes in a hashing slot, since it computes their hashes.
-func (s *Service) newBackupCodes(ctx context.Context, accountID string) (backupcode.Set, error) {
-	release, err := s.acquireSlot(ctx, throttle.Place{Account: accountID, Known: true})
-	if err != nil {
-		return backupcode.Set{}, err
-	}
-	defer release(true)
-	return backupcode.NewSet(s.Passwords), nil
 }
 
 // SetDisplayName changes the owner's display name. Past the limit of changes it returns a
@@ -324,7 +263,7 @@ func (s *Service) SetDisplayName(ctx context.Context, me Me, name string) error 
 		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.ProfileChanged))
+		return audit.Append(ctx, tx, me.From.Event(s.Clock(), me.Account.ID, audit.ProfileChanged))
 	})
 }
 
@@ -351,7 +290,7 @@ func (s *Service) revokeTx(ctx context.Context, tx *db.Tx, me Me, id string, kin
 	if !there {
 		return ErrGone
 	}
-	return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, kind))
+	return audit.Append(ctx, tx, me.From.Event(s.Clock(), me.Account.ID, kind))
 }
 
 // RevokeOtherSessions revokes all of the owner's sessions except the one in use and returns their
@@ -363,7 +302,7 @@ func (s *Service) RevokeOtherSessions(ctx context.Context, me Me) (int, error) {
 		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
 			return err
 		}
-		event := me.From.event(s.Clock(), me.Account.ID, audit.SessionsEnded)
+		event := me.From.Event(s.Clock(), me.Account.ID, audit.SessionsEnded)
 		event.Number = n
 		return audit.Append(ctx, tx, event)
 	})

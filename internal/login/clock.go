@@ -70,11 +70,11 @@ func revokeFutureAttempts(ctx context.Context, tx *db.Tx, latest time.Time) erro
 	return err
 }
 
-// checkClock returns [ErrClock] if the server's clock is so wrong that codes of another time
+// CheckClock returns [ErrClock] if the server's clock is so wrong that codes of another time
 // would be accepted. unsure reports that the clock may be ahead: at the start it was more
 // than ten minutes past the high-water mark, either because no server ran for that long or
 // because the machine's date is wrong.
-func (s *Service) checkClock(ctx context.Context, q db.Querier) (unsure bool, err error) {
+func (s *Service) CheckClock(ctx context.Context, q db.Querier) (unsure bool, err error) {
 	if off := s.Watch.Astray(); off != 0 {
 		return false, fmt.Errorf("%w: it is %s", ErrClock, clock.DescribeOffset(off))
 	}
@@ -95,7 +95,7 @@ func (s *Service) checkClock(ctx context.Context, q db.Querier) (unsure bool, er
 
 // CodesRefused reports whether codes are refused because the server's clock is wrong.
 func (s *Service) CodesRefused(ctx context.Context) (bool, error) {
-	_, err := s.checkClock(ctx, s.DB.Reader())
+	_, err := s.CheckClock(ctx, s.DB.Reader())
 	if errors.Is(err, ErrClock) {
 		return true, nil
 	}

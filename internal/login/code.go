@@ -20,26 +20,26 @@ import (
 // SubmitCode verifies a code of any of the account's TOTP authenticators, or two
 // consecutive codes; next is empty for a single code. It returns a [*CodeError],
 // [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock], [ErrEnded] or [ErrNoAttempt].
-func (s *Service) SubmitCode(ctx context.Context, token, code, next, sessionToken string, from Browser) (Progress, error) {
+func (s *Service) SubmitCode(ctx context.Context, token, code, next string, from Browser) (Progress, error) {
 	if err := s.checkAttempt(ctx, token); err != nil {
 		return Progress{}, err
 	}
 	progress, err := s.proveCode(ctx, func(q db.Querier) (Attempt, error) {
 		a, _, err := s.attempt(ctx, q, token)
 		return a, err
-	}, code, next, sessionToken, from)
+	}, code, next, from)
 	s.Metrics.countLaterStep(progress, err)
 	return progress, err
 }
 
 // proveCode verifies a code for the attempt that open reads, and advances the attempt.
-func (s *Service) proveCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next, sessionToken string, from Browser) (Progress, error) {
-	progress, err := s.tryCode(ctx, open, code, next, sessionToken, from)
+func (s *Service) proveCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next string, from Browser) (Progress, error) {
+	progress, err := s.tryCode(ctx, open, code, next, from)
 	s.Metrics.countSecondFactor(authenticator.TOTP, err)
 	return progress, err
 }
 
-func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next, sessionToken string, from Browser) (Progress, error) {
+func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, error), code, next string, from Browser) (Progress, error) {
 	first, err := totp.Normalize(code)
 	second := ""
 	if err == nil && next != "" {
@@ -64,13 +64,13 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			return nil, err
 		}
 		// First of all: a code that can't be verified must not cost anything.
-		if unsure, err = s.checkClock(ctx, tx); err != nil {
+		if unsure, err = s.CheckClock(ctx, tx); err != nil {
 			return nil, err
 		}
 		if loaded, err = s.loadTOTP(ctx, tx, a.AccountID); err != nil {
 			return nil, err
 		}
-		tries, known, err = s.codeTries(ctx, tx, a, a.AccountID, len(loaded), second != "", from)
+		tries, known, err = s.codeTries(ctx, tx, a, len(loaded), second != "", from)
 		return tries, err
 	})
 	if err != nil {
@@ -81,9 +81,9 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			return Progress{}, err
 		}
 		// Now it counts as an unknown browser.
-		return s.tryCode(ctx, open, code, next, sessionToken, from)
+		return s.tryCode(ctx, open, code, next, from)
 	}
-	if err := s.refusalError(verdict); err != nil {
+	if err := s.RefusalError(verdict); err != nil {
 		return Progress{}, err
 	}
 	by, check := compare(loaded, first, second, s.Clock())
@@ -93,7 +93,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 	if check.Result == totp.Accepted {
 		now := s.Clock()
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			if err := s.lockAccounts(ctx, tx, a.AccountID, sessionToken); err != nil {
+			if err := s.lockAccounts(ctx, tx, a.AccountID, from); err != nil {
 				return err
 			}
 			if err := totp.Claim(ctx, tx, by.ID, check, unsure); err != nil {
@@ -107,7 +107,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			}
 			proven := a
 			proven.Proofs = authenticator.Merge(a.Proofs, []authenticator.Proof{{Kind: authenticator.TOTP, ID: by.ID, At: now}})
-			progress, err = s.advance(ctx, tx, proven, sessionToken, from)
+			progress, err = s.advance(ctx, tx, proven, from)
 			return err
 		})
 		if err == nil {
@@ -123,16 +123,16 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 
 // codeTries returns the tries that a code counts as, and the id of the known browser that
 // sent it, or "".
-func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, accountID string, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
-	known, err := device.ByCookie(ctx, q, from.Device, accountID, s.Clock())
+func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
+	known, err := device.ByCookie(ctx, q, from.Device, a.AccountID, s.Clock())
 	if err != nil {
 		return nil, "", err
 	}
-	try := throttle.Try{Key: throttle.Key{Account: accountID, Subject: known.ID}, Units: authenticators, Tag: a.tag()}
+	try := throttle.Try{Key: throttle.Key{Account: a.AccountID, Subject: known.ID}, Units: authenticators, Tag: a.tag()}
 	switch {
 	case pair:
 		try.Bucket, try.Units = throttle.TwoCodes, 1
-		if try.PasswordSet, err = password.ChangedAt(ctx, q, accountID); err != nil {
+		if try.PasswordSet, err = password.ChangedAt(ctx, q, a.AccountID); err != nil {
 			return nil, "", err
 		}
 	case known.ID != "":
@@ -142,7 +142,7 @@ func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, accoun
 	}
 	tries := []throttle.Try{try}
 	if known.ID == "" {
-		tries = append(tries, throttle.PrefixTries(from.Address, accountID)...)
+		tries = append(tries, throttle.PrefixTries(from.Address, a.AccountID)...)
 	}
 	return tries, known.ID, nil
 }
@@ -154,7 +154,7 @@ func (s *Service) removeDevice(ctx context.Context, accountID, id string, from B
 		if _, err := device.Remove(ctx, tx, accountID, id); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, from.event(s.Clock(), accountID, audit.DeviceForgotten))
+		return audit.Append(ctx, tx, from.Event(s.Clock(), accountID, audit.DeviceForgotten))
 	})
 }
 
@@ -226,14 +226,14 @@ func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.R
 		if err := s.Ledger.GiveBack(ctx, r); err != nil {
 			return err
 		}
-		if err := s.recordFailure(ctx, from.event(now, accountID, audit.CodeReused), device.Device{}, from); err != nil {
+		if err := s.recordFailure(ctx, from.Event(now, accountID, audit.CodeReused), device.Device{}, from); err != nil {
 			return err
 		}
 		return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
 	}
 	ended := false
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := audit.Append(ctx, tx, asRefused(from.event(now, accountID, audit.CodeFailed))); err != nil {
+		if err := audit.Append(ctx, tx, asRefused(from.Event(now, accountID, audit.CodeFailed))); err != nil {
 			return err
 		}
 		var err error
@@ -268,7 +268,7 @@ func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID strin
 	if err := account.Lock(ctx, tx, accountID); err != nil {
 		return false, err
 	}
-	event := from.event(s.Clock(), accountID, audit.WrongCodesNoticed)
+	event := from.Event(s.Clock(), accountID, audit.WrongCodesNoticed)
 	event.Number = suspicion.Codes
 	notified, err := audit.Happened(ctx, tx, accountID, event.Kind,
 		later(changed, event.At.Add(-throttle.SuspectWithin)), event.At.Add(clock.Slack))
@@ -304,24 +304,24 @@ func later(a, b time.Time) time.Time {
 
 // SubmitBackupCode verifies a backup code for the attempt. It returns [ErrRejected],
 // [ErrMalformedBackupCode], a [*WaitError] or [ErrNoAttempt].
-func (s *Service) SubmitBackupCode(ctx context.Context, token, typed, sessionToken string, from Browser) (Progress, error) {
+func (s *Service) SubmitBackupCode(ctx context.Context, token, typed string, from Browser) (Progress, error) {
 	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
 	if err != nil {
 		return Progress{}, err
 	}
-	progress, err := s.proveBackupCode(ctx, a, owner, typed, sessionToken, from)
+	progress, err := s.proveBackupCode(ctx, a, owner, typed, from)
 	s.Metrics.countLaterStep(progress, err)
 	return progress, err
 }
 
 // proveBackupCode verifies a backup code for the attempt and advances the attempt.
-func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.Account, typed, sessionToken string, from Browser) (Progress, error) {
-	progress, err := s.tryBackupCode(ctx, a, owner, typed, sessionToken, from)
+func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.Account, typed string, from Browser) (Progress, error) {
+	progress, err := s.tryBackupCode(ctx, a, owner, typed, from)
 	s.Metrics.countSecondFactor(authenticator.BackupCode, err)
 	return progress, err
 }
 
-func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Account, typed, sessionToken string, from Browser) (Progress, error) {
+func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Account, typed string, from Browser) (Progress, error) {
 	code, err := backupcode.Normalize(typed)
 	if err != nil {
 		return Progress{}, ErrMalformedBackupCode
@@ -335,7 +335,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
 	if verdict, err := s.Ledger.Peek(ctx, try); err != nil {
 		return Progress{}, err
-	} else if err := s.refusalError(verdict); err != nil {
+	} else if err := s.RefusalError(verdict); err != nil {
 		return Progress{}, err
 	}
 	release, err := s.acquireSlotFor(ctx, owner.ID, known, from)
@@ -348,7 +348,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, err
 	}
-	if err := s.refusalError(verdict); err != nil {
+	if err := s.RefusalError(verdict); err != nil {
 		return Progress{}, err
 	}
 	id, err := backupcode.Match(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, code)
@@ -362,7 +362,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if matched {
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
 			now := s.Clock()
-			if err := s.lockAccounts(ctx, tx, owner.ID, sessionToken); err != nil {
+			if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
 				return err
 			}
 			if err := backupcode.Redeem(ctx, tx, owner.ID, id, now); err != nil {
@@ -375,14 +375,14 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 			if err != nil {
 				return err
 			}
-			event := from.event(now, owner.ID, audit.BackupCodeUsed)
+			event := from.Event(now, owner.ID, audit.BackupCodeUsed)
 			event.Number = left
 			if err := audit.Append(ctx, tx, event); err != nil {
 				return err
 			}
 			proven := a
 			proven.Proofs = authenticator.Merge(a.Proofs, []authenticator.Proof{{Kind: authenticator.BackupCode, At: now}})
-			progress, err = s.advance(ctx, tx, proven, sessionToken, from)
+			progress, err = s.advance(ctx, tx, proven, from)
 			progress.CodesLeft = left
 			return err
 		})
@@ -390,7 +390,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 			return progress, err
 		}
 	}
-	if err := s.recordFailure(ctx, from.event(s.Clock(), owner.ID, audit.BackupCodeFailed), known, from); err != nil {
+	if err := s.recordFailure(ctx, from.Event(s.Clock(), owner.ID, audit.BackupCodeFailed), known, from); err != nil {
 		return Progress{}, err
 	}
 	return Progress{}, ErrRejected

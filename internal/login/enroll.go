@@ -122,7 +122,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	if err != nil {
 		return Confirmed{}, &CodeError{Malformed: true}
 	}
-	unsure, err := s.checkClock(ctx, q)
+	unsure, err := s.CheckClock(ctx, q)
 	if err != nil {
 		return Confirmed{}, err
 	}
@@ -143,7 +143,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	var set backupcode.Set
 	if first {
 		// Ten slow hashes: compute them before the transaction, which holds the write lock.
-		if set, err = s.newBackupCodes(ctx, me.Account.ID); err != nil {
+		if set, err = s.NewBackupCodes(ctx, me.Account.ID); err != nil {
 			return Confirmed{}, err
 		}
 	}
@@ -175,7 +175,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 		if err := totp.Claim(ctx, tx, id, check, unsure); err != nil {
 			return nil, err
 		}
-		event := me.From.event(now, me.Account.ID, audit.AuthenticatorAdded)
+		event := me.From.Event(now, me.Account.ID, audit.AuthenticatorAdded)
 		event.Detail, event.AuthenticatorID = name, id
 		if first {
 			if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, now); err != nil {
@@ -189,7 +189,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 		if err := audit.Append(ctx, tx, event); err != nil {
 			return nil, err
 		}
-		if done.Device, err = device.Remember(ctx, tx, me.From.Device, me.Account.ID, me.From.device(), now); err != nil {
+		if done.Device, err = device.Remember(ctx, tx, me.From.Device, me.Account.ID, me.From.AsDevice(), now); err != nil {
 			return nil, err
 		}
 		me.From.Device = done.Device.Reveal() // editCredentials leaves this browser known

@@ -32,9 +32,9 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 }
 
-// giveBack is [throttle.Ledger.GiveBack] for a try that wasn't evaluated, even if the client
+// GiveBack is [throttle.Ledger.GiveBack] for a try that wasn't evaluated, even if the client
 // has disconnected.
-func (s *Service) giveBack(ctx context.Context, r throttle.Reservation) error {
+func (s *Service) GiveBack(ctx context.Context, r throttle.Reservation) error {
 	ctx, done := detached(ctx)
 	defer done()
 	return s.Ledger.GiveBack(ctx, r)

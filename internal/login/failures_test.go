@@ -64,7 +64,7 @@ func TestEventsOfAllAccountsNameNone(t *testing.T) {
 			s.failures.count(testkit.Start, failure{account: "bob", network: fmt.Sprint(s.failures.unknown)}, true)
 		}
 		for range 2 * maxUnknownEvents {
-			if err := s.recordFailure(ctx, from.event(testkit.Start, "ada", audit.SignInFailed), device.Device{}, from); err != nil {
+			if err := s.recordFailure(ctx, from.Event(testkit.Start, "ada", audit.SignInFailed), device.Device{}, from); err != nil {
 				t.Fatal(err)
 			}
 		}

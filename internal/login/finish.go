@@ -11,7 +11,6 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
-	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
@@ -20,9 +19,9 @@ import (
 // since finish may end that session. It locks in the order of ids, so that two browsers that
 // switch between the same accounts in opposite directions don't deadlock. It must be the
 // first statement of tx.
-func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID, sessionToken string) error {
+func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string, from Browser) error {
 	ids := []string{accountID}
-	_, holder, err := session.ByToken(ctx, tx, sessionToken, s.Life, s.Clock())
+	_, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, s.Clock())
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
 		return err
 	}
@@ -42,29 +41,28 @@ func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID, sessio
 	return nil
 }
 
-// finish ends an attempt at [StageDone]. It returns the token of the session and, for a
-// sign-in, the new value of the device cookie. It is the only function that creates a session
-// (R13). In one transaction it deletes the attempt, creates the session, makes the browser
-// known under a new token and writes the event. It returns [ErrNoAttempt] if the attempt is
-// gone or the account, as read in tx, changed since. tx must hold [Service.lockAccounts]: a
-// concurrent reset then either sees the new session and known browser or deletes the attempt
-// first.
-func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, sessionToken string, from Browser) (token, deviceToken secret.Text, err error) {
+// finish ends an attempt at [StageDone] and returns the browser's new cookies. It is the only
+// function that creates a session (R13). In one transaction it deletes the attempt, creates the
+// session, makes the browser known under a new token and writes the event. It returns
+// [ErrNoAttempt] if the attempt is gone or the account, as read in tx, changed since. tx must
+// hold [Service.lockAccounts]: a concurrent reset then either sees the new session and known
+// browser or deletes the attempt first.
+func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (opened Opened, err error) {
 	if err := a.consume(ctx, tx); err != nil {
-		return token, deviceToken, err
+		return opened, err
 	}
 	if owner.Disabled() || owner.Stamp != a.Stamp {
-		return token, deviceToken, ErrNoAttempt
+		return opened, ErrNoAttempt
 	}
 	now := s.Clock()
-	held, holder, err := session.ByToken(ctx, tx, sessionToken, s.Life, now)
+	held, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, now)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		return token, deviceToken, err
+		return opened, err
 	}
 	if err := throttle.MarkOwned(ctx, tx, owner.ID, a.tag()); err != nil {
-		return token, deviceToken, err
+		return opened, err
 	}
-	event := from.event(now, owner.ID, audit.SignedIn)
+	event := from.Event(now, owner.ID, audit.SignedIn)
 	event.Detail = ProofsName(a.Proofs)
 	for _, p := range a.Proofs {
 		if p.ID != "" {
@@ -74,34 +72,34 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	switch {
 	case a.Purpose == Reauthentication:
 		if held.ID == "" || held.ID != a.SessionID {
-			return token, deviceToken, ErrNoAttempt
+			return opened, ErrNoAttempt
 		}
 		event.Kind = audit.Reauthenticated
-		token, err = session.Renew(ctx, tx, held, sessionToken, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
+		opened.Session, err = session.Renew(ctx, tx, held, from.Session, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
 	case held.ID != "" && holder.ID == owner.ID:
 		// The browser was signed in to this account already: keep the row, change the token.
-		token, err = session.Renew(ctx, tx, held, sessionToken, owner.Stamp, a.Proofs, now.Add(s.Life.Absolute), now)
+		opened.Session, err = session.Renew(ctx, tx, held, from.Session, owner.Stamp, a.Proofs, now.Add(s.Life.Absolute), now)
 	default:
 		if held.ID != "" {
 			// The browser loses the cookie of this session, so nothing could use or end it.
 			if _, err := session.Revoke(ctx, tx, holder.ID, held.ID); err != nil {
-				return token, deviceToken, err
+				return opened, err
 			}
 		}
-		token, err = session.Create(ctx, tx, owner, a.Proofs, from.session(), s.Life, now)
+		opened.Session, err = session.Create(ctx, tx, owner, a.Proofs, from.session(), s.Life, now)
 	}
 	if errors.Is(err, db.ErrNotFound) {
 		err = ErrGone // the session ended or got another token in between
 	}
 	if err != nil {
-		return token, deviceToken, err
+		return opened, err
 	}
 	if a.Purpose == SignIn {
-		if deviceToken, err = device.Remember(ctx, tx, from.Device, owner.ID, from.device(), now); err != nil {
-			return token, deviceToken, err
+		if opened.Device, err = device.Remember(ctx, tx, from.Device, owner.ID, from.AsDevice(), now); err != nil {
+			return opened, err
 		}
 	}
-	return token, deviceToken, audit.Append(ctx, tx, event)
+	return opened, audit.Append(ctx, tx, event)
 }
 
 // ProofsName returns the name for a session's proofs that ends the message keys of the catalogue:

@@ -20,7 +20,7 @@ import (
 func (s *Service) LetIn(ctx context.Context, me Me) (secret.Text, error) {
 	var token secret.Text
 	err := s.editAccountPaced(ctx, &me, audit.LetInIssued, func(tx *db.Tx) (err error) {
-		token, err = letIn(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.LetInIssued))
+		token, err = letIn(ctx, tx, me.From.Event(s.Clock(), me.Account.ID, audit.LetInIssued))
 		return err
 	})
 	return token, err
@@ -67,10 +67,10 @@ func (s *Service) RedeemLetIn(ctx context.Context, token string, from Browser) (
 		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
 			return err
 		}
-		if deviceToken, err = device.Remember(ctx, tx, from.Device, link.AccountID, from.device(), now); err != nil {
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, link.AccountID, from.AsDevice(), now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, from.event(now, link.AccountID, audit.LetInUsed))
+		return audit.Append(ctx, tx, from.Event(now, link.AccountID, audit.LetInUsed))
 	})
 	return deviceToken, err
 }
@@ -85,7 +85,7 @@ func (s *Service) RemoveDevice(ctx context.Context, me Me, id string) error {
 		if !there {
 			return ErrGone
 		}
-		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.DeviceForgotten))
+		return audit.Append(ctx, tx, me.From.Event(s.Clock(), me.Account.ID, audit.DeviceForgotten))
 	})
 }
 
@@ -101,7 +101,7 @@ func (s *Service) RemoveDevices(ctx context.Context, me Me) error {
 		if err != nil || browsers+links == 0 {
 			return err
 		}
-		return audit.Append(ctx, tx, me.From.event(s.Clock(), me.Account.ID, audit.DevicesForgotten))
+		return audit.Append(ctx, tx, me.From.Event(s.Clock(), me.Account.ID, audit.DevicesForgotten))
 	})
 }
 

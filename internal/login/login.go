@@ -53,13 +53,15 @@ type Browser struct {
 	Address   netip.Addr
 	UserAgent string // printable text of limited length
 	Device    string // value of its device cookie (see package device), or empty
+	Session   string // token of the session that it holds, or empty
 }
 
 func (b Browser) session() session.Browser {
 	return session.Browser{Address: b.address(), UserAgent: b.UserAgent}
 }
 
-func (b Browser) device() device.Browser {
+// AsDevice returns what is stored about the browser when it becomes known.
+func (b Browser) AsDevice() device.Browser {
 	return device.Browser{Address: b.address(), UserAgent: b.UserAgent}
 }
 
@@ -70,9 +72,17 @@ func (b Browser) address() string {
 	return b.Address.String()
 }
 
-// event returns an audit event of the account's owner in this browser.
-func (b Browser) event(now time.Time, accountID string, kind audit.Kind) audit.Event {
+// Event returns an audit event of the account's owner in this browser.
+func (b Browser) Event(now time.Time, accountID string, kind audit.Kind) audit.Event {
 	return audit.Event{At: now, AccountID: accountID, Actor: audit.ByOwner, Kind: kind, Address: b.address(), Browser: b.UserAgent}
+}
+
+// Me is the owner who asks for a change: a live session, its account, and the browser that
+// holds the session's token. The route's access check has already passed.
+type Me struct {
+	Session session.Session
+	Account account.Account
+	From    Browser
 }
 
 // Errors that callers answer with a page. Any other error means that the request was not
@@ -194,7 +204,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	}
 	if verdict, err := s.Ledger.Peek(ctx, tries...); err != nil {
 		return passwordResult{}, err
-	} else if err := s.refusalError(verdict); err != nil {
+	} else if err := s.RefusalError(verdict); err != nil {
 		return passwordResult{}, err
 	}
 	release, err := s.acquireSlotFor(ctx, ledgerID, known, from)
@@ -207,7 +217,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	if err != nil {
 		return passwordResult{}, err
 	}
-	if err := s.refusalError(verdict); err != nil {
+	if err := s.RefusalError(verdict); err != nil {
 		return passwordResult{}, err
 	}
 	hashedAs := accountID
@@ -228,6 +238,31 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 		if v.rehashed, err = password.Hash(s.Passwords, typed); err != nil {
 			return passwordResult{}, err
 		}
+	}
+	return v, nil
+}
+
+// VerifyPassword compares typed with the password of a signed-in owner. Tries count against the
+// same budget as at sign-in. A wrong one is recorded and returns [ErrWrongPassword]. Callers
+// give the reservation back: in the transaction of the change that the password allows, or with
+// [Service.GiveBack] if the change fails.
+func (s *Service) VerifyPassword(ctx context.Context, me Me, typed string) (throttle.Reservation, error) {
+	v, err := s.verifyPassword(ctx, me, typed)
+	return v.reservation, err
+}
+
+func (s *Service) verifyPassword(ctx context.Context, me Me, typed string) (passwordResult, error) {
+	v, err := s.tryPassword(ctx, me.Account.ID, me.Account, typed, me.From)
+	if err != nil {
+		return passwordResult{}, err
+	}
+	if !v.Match {
+		ctx, done := detached(ctx)
+		defer done()
+		if err := s.recordFailure(ctx, me.From.Event(s.Clock(), me.Account.ID, audit.SignInFailed), v.known, me.From); err != nil {
+			return passwordResult{}, err
+		}
+		return passwordResult{}, ErrWrongPassword
 	}
 	return v, nil
 }
@@ -255,9 +290,9 @@ func (s *Service) settleDetached(ctx context.Context, accountID string, v passwo
 	})
 }
 
-// refusalError returns the error for a verdict of the ledger, or nil for [throttle.Allow]. It
+// RefusalError returns the error for a verdict of the ledger, or nil for [throttle.Allow]. It
 // counts the others in the metrics.
-func (s *Service) refusalError(v throttle.Verdict) error {
+func (s *Service) RefusalError(v throttle.Verdict) error {
 	if v.Answer != throttle.Allow {
 		s.Metrics.countRefusal(v.Bucket)
 	}

@@ -31,7 +31,7 @@ func (s *Service) byOperator(accountID string, kind audit.Kind, detail string) a
 // AddAccount creates an account with a password. It returns the errors of
 // account.Create and password.Check.
 func (s *Service) AddAccount(ctx context.Context, a account.Account, typed string) (account.Account, error) {
-	phc, err := s.hashNew(ctx, a, typed)
+	phc, err := s.HashNew(ctx, a, typed)
 	if err != nil {
 		return account.Account{}, err
 	}
@@ -85,15 +85,15 @@ func (s *Service) Invite(ctx context.Context, a account.Account) (token secret.T
 // SetPassword sets an account's password and ends all its sessions. The current password is
 // accepted too.
 func (s *Service) SetPassword(ctx context.Context, a account.Account, typed string) error {
-	if err := s.checkNew(a, typed); err != nil {
+	if err := s.CheckNew(a, typed); err != nil {
 		return err
 	}
-	phc, err := s.hashNew(ctx, account.Account{}, typed)
+	phc, err := s.HashNew(ctx, account.Account{}, typed)
 	if err != nil {
 		return err
 	}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := s.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		// The holder of an invitation could replace this password.
@@ -120,7 +120,7 @@ func (s *Service) SetEmail(ctx context.Context, a account.Account, email string)
 // Disable blocks all sign-ins of an account and ends its sessions and links.
 func (s *Service) Disable(ctx context.Context, a account.Account) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := s.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		for _, kind := range []ticket.Kind{ticket.Invitation, ticket.Enroll} {
@@ -169,7 +169,7 @@ func (s *Service) ResetTwoFactor(ctx context.Context, a account.Account, life ti
 		return token, ticket.ErrLife
 	}
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := s.endOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := s.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		if err := authenticator.RemoveAll(ctx, tx, a.ID); err != nil {
@@ -259,8 +259,8 @@ func (s *Service) SetupTicket(ctx context.Context) (secret.Text, bool, error) {
 	return token, err == nil, err
 }
 
-// Opened describes a one-time link that a browser opened. Opening doesn't redeem it.
-type Opened struct {
+// Link describes a one-time link that a browser opened. Opening doesn't redeem it.
+type Link struct {
 	Kind        ticket.Kind
 	Account     account.Account // zero for a setup link
 	NewPassword bool            // redeeming the link sets a password
@@ -272,7 +272,7 @@ var ErrSetupTicket = fmt.Errorf("%w, and there is no account yet", ticket.ErrInv
 
 // Open returns what the link with this token is for. It returns [ticket.ErrInvalid] or
 // [ErrSetupTicket] if the link isn't valid.
-func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
+func (s *Service) Open(ctx context.Context, token string) (Link, error) {
 	q := s.DB.Reader()
 	link, err := ticket.ByToken(ctx, q, token, s.Clock())
 	if errors.Is(err, ticket.ErrInvalid) {
@@ -280,21 +280,21 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 		if unread == nil && !some {
 			err = ErrSetupTicket
 		}
-		return Opened{}, errors.Join(err, unread)
+		return Link{}, errors.Join(err, unread)
 	}
 	if err != nil {
-		return Opened{}, err
+		return Link{}, err
 	}
-	opened := Opened{Kind: link.Kind}
+	opened := Link{Kind: link.Kind}
 	if link.Kind == ticket.Setup {
 		opened.NewPassword = true
 		if some, err := account.AnyExist(ctx, q); err != nil || some {
-			return Opened{}, errors.Join(ticket.ErrInvalid, err)
+			return Link{}, errors.Join(ticket.ErrInvalid, err)
 		}
 		return opened, nil
 	}
 	if opened.Account, err = account.ByID(ctx, q, link.AccountID); err != nil {
-		return Opened{}, err
+		return Link{}, err
 	}
 	switch link.Kind {
 	case ticket.Invitation:
@@ -302,7 +302,7 @@ func (s *Service) Open(ctx context.Context, token string) (Opened, error) {
 	case ticket.Enroll:
 		suspect, err := password.SuspectSince(ctx, q, link.AccountID)
 		if err != nil {
-			return Opened{}, err
+			return Link{}, err
 		}
 		opened.NewPassword = !suspect.IsZero()
 	}
@@ -332,7 +332,7 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 	if opened.Kind == ticket.Setup {
 		owner = account.Account{Name: name, Email: email, Role: account.Operator}
 	}
-	phc, err := s.hashNew(ctx, owner, typed)
+	phc, err := s.HashNew(ctx, owner, typed)
 	if err != nil {
 		return deviceToken, err
 	}
@@ -366,16 +366,16 @@ func (s *Service) Setup(ctx context.Context, token, name, email, typed string, f
 			if owner, err = account.Create(ctx, tx, owner, now); err != nil {
 				return err
 			}
-		} else if _, err := s.endOthers(ctx, tx, owner.ID, "", ""); err != nil {
+		} else if _, err := s.EndOthers(ctx, tx, owner.ID, "", ""); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {
 			return err
 		}
-		if deviceToken, err = device.Remember(ctx, tx, from.Device, owner.ID, from.device(), now); err != nil {
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, owner.ID, from.AsDevice(), now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, from.event(now, owner.ID, kind))
+		return audit.Append(ctx, tx, from.Event(now, owner.ID, kind))
 	})
 	return deviceToken, err
 }

@@ -18,7 +18,7 @@ import (
 func (s *Service) AddPass(ctx context.Context, me Me, p pass.Pass) (token secret.Text, err error) {
 	err = s.editAccountPaced(ctx, &me, audit.PassMade, func(tx *db.Tx) (err error) {
 		p.Proofs, p.ByOperator = me.Session.Proofs, false
-		token, err = addPass(ctx, tx, me.Account, p, me.From.event(s.Clock(), me.Account.ID, audit.PassMade))
+		token, err = addPass(ctx, tx, me.Account, p, me.From.Event(s.Clock(), me.Account.ID, audit.PassMade))
 		return err
 	})
 	return token, err
@@ -58,7 +58,7 @@ func addPass(ctx context.Context, tx *db.Tx, owner account.Account, p pass.Pass,
 // RevokePass revokes one of the owner's passes, or returns [ErrGone].
 func (s *Service) RevokePass(ctx context.Context, me Me, id string) error {
 	return s.editAccount(ctx, &me, func(tx *db.Tx) error {
-		return revokePass(ctx, tx, id, me.From.event(s.Clock(), me.Account.ID, audit.PassRevoked))
+		return revokePass(ctx, tx, id, me.From.Event(s.Clock(), me.Account.ID, audit.PassRevoked))
 	})
 }
 

@@ -4,11 +4,9 @@ import (
 	"context"
 
 	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/db"
-	"github.com/sallyport/sallyport/internal/session"
 )
 
 // Proofs holds the form fields of a reauthentication. Code, NextCode and BackupCode are used
@@ -23,18 +21,11 @@ type Proofs struct {
 // Reauthenticate verifies the credentials of a session's owner again. It verifies the code
 // only after a right password, and uses the budgets of a sign-in (R1). The session gets a
 // new token and the new proofs.
-func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owner account.Account, token string, given Proofs, returnURL string, from Browser) (Progress, error) {
-	v, err := s.tryPassword(ctx, owner.ID, owner, given.Password, from)
+func (s *Service) Reauthenticate(ctx context.Context, me Me, given Proofs, returnURL string) (Progress, error) {
+	owner, from := me.Account, me.From
+	v, err := s.verifyPassword(ctx, me, given.Password)
 	if err != nil {
 		return Progress{}, err
-	}
-	if !v.Match {
-		ctx, done := detached(ctx)
-		defer done()
-		if err := s.recordFailure(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from); err != nil {
-			return Progress{}, err
-		}
-		return Progress{}, ErrWrongPassword
 	}
 	// Give the reservation back now, before the code is verified: a wrong code doesn't make
 	// the password wrong.
@@ -42,7 +33,7 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 		return Progress{}, err
 	}
 	a := Attempt{
-		AccountID: owner.ID, Stamp: held.Stamp, Purpose: Reauthentication, SessionID: held.ID, ReturnURL: CheckReturn(returnURL),
+		AccountID: owner.ID, Stamp: me.Session.Stamp, Purpose: Reauthentication, SessionID: me.Session.ID, ReturnURL: CheckReturn(returnURL),
 		Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: s.Clock()}},
 	}
 	second, err := authenticator.List(ctx, s.DB.Reader(), owner.ID)
@@ -53,17 +44,17 @@ func (s *Service) Reauthenticate(ctx context.Context, held session.Session, owne
 	case len(second) == 0:
 		var progress Progress
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			if err := s.lockAccounts(ctx, tx, owner.ID, token); err != nil {
+			if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
 				return err
 			}
-			progress, err = s.advance(ctx, tx, a, token, from)
+			progress, err = s.advance(ctx, tx, a, from)
 			return err
 		})
 		return progress, err
 	case given.BackupCode != "":
-		return s.proveBackupCode(ctx, a, owner, given.BackupCode, token, from)
+		return s.proveBackupCode(ctx, a, owner, given.BackupCode, from)
 	default:
-		return s.proveCode(ctx, func(db.Querier) (Attempt, error) { return a, nil }, given.Code, given.NextCode, token, from)
+		return s.proveCode(ctx, func(db.Querier) (Attempt, error) { return a, nil }, given.Code, given.NextCode, from)
 	}
 }
 

@@ -15,36 +15,47 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
+// Opened holds the new values of a browser's cookies after a completed attempt.
+type Opened struct {
+	Session secret.Text // the session's token
+	Device  secret.Text // the device cookie's value; empty for a reauthentication
+}
+
 // Progress is the state of an attempt after an accepted credential.
 type Progress struct {
+	Opened    // at [StageDone]
 	Stage     Stage
 	Attempt   secret.Text // before [StageDone]: the attempt's new token
-	Session   secret.Text // at [StageDone]: the session's new token
-	Device    secret.Text // at [StageDone] of a sign-in: the device cookie's new value
 	ReturnURL string      // at [StageDone]: where to redirect, as CheckReturn returned it
 	CodesLeft int         // after a backup code: the number of unused ones; else -1
 	Username  string      // of the account, for the log
 }
 
+// Credentials are the fields of the sign-in form.
+type Credentials struct {
+	Username  string // a name or an email address
+	Password  string
+	ReturnURL string // unchecked
+}
+
 // SubmitPassword starts a sign-in. An unknown name, a disabled account and a wrong password
-// all return [ErrRejected] after the same work (R27). sessionToken is the token of the
-// session that the browser holds, or empty.
-func (s *Service) SubmitPassword(ctx context.Context, username, typed, returnURL, sessionToken string, from Browser) (Progress, error) {
-	progress, err := s.submitPassword(ctx, username, typed, returnURL, sessionToken, from)
+// all return [ErrRejected] after the same work (R27).
+func (s *Service) SubmitPassword(ctx context.Context, given Credentials, from Browser) (Progress, error) {
+	progress, err := s.submitPassword(ctx, given, from)
 	s.Metrics.countPassword(progress, err)
 	return progress, err
 }
 
-func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL, sessionToken string, from Browser) (Progress, error) {
-	owner, err := account.ByName(ctx, s.DB.Reader(), username)
+func (s *Service) submitPassword(ctx context.Context, given Credentials, from Browser) (Progress, error) {
+	owner, err := account.ByName(ctx, s.DB.Reader(), given.Username)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
 		return Progress{}, err
 	}
 	ledgerID := owner.ID
 	if owner.ID == "" {
-		ledgerID = s.unknownNameID(username)
+		ledgerID = s.unknownNameID(given.Username)
 	}
-	v, err := s.tryPassword(ctx, ledgerID, owner, typed, from)
+	v, err := s.tryPassword(ctx, ledgerID, owner, given.Password, from)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -53,33 +64,33 @@ func (s *Service) submitPassword(ctx context.Context, username, typed, returnURL
 	if !v.Match || owner.Disabled() {
 		// Unknown names get an event too: its commit takes longer than the rest of the
 		// difference, by which a client could otherwise tell them apart.
-		if err := s.recordFailure(ctx, from.event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
+		if err := s.recordFailure(ctx, from.Event(s.Clock(), ledgerID, audit.SignInFailed), v.known, from); err != nil {
 			return Progress{}, err
 		}
 		return Progress{}, ErrRejected
 	}
 	now := s.Clock()
 	attempt := Attempt{
-		AccountID: owner.ID, Stamp: owner.Stamp, Purpose: SignIn, Place: v.place, ReturnURL: CheckReturn(returnURL),
+		AccountID: owner.ID, Stamp: owner.Stamp, Purpose: SignIn, Place: v.place, ReturnURL: CheckReturn(given.ReturnURL),
 		Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: now}},
 	}
 	var progress Progress
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := s.lockAccounts(ctx, tx, owner.ID, sessionToken); err != nil {
+		if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
 			return err
 		}
 		if err := s.settle(ctx, tx, owner.ID, v); err != nil {
 			return err
 		}
-		progress, err = s.advance(ctx, tx, attempt, sessionToken, from)
+		progress, err = s.advance(ctx, tx, attempt, from)
 		return err
 	})
 	if err != nil {
 		// The rollback also undid the give-back, but the password was right.
-		err = errors.Join(err, s.giveBack(ctx, v.reservation))
+		err = errors.Join(err, s.GiveBack(ctx, v.reservation))
 	}
 	if errors.Is(err, ErrPasswordEnded) {
-		return Progress{}, errors.Join(err, s.recordFailure(ctx, from.event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from))
+		return Progress{}, errors.Join(err, s.recordFailure(ctx, from.Event(s.Clock(), owner.ID, audit.SignInFailed), v.known, from))
 	}
 	return progress, err
 }
@@ -110,7 +121,7 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner acco
 
 // advance stores the attempt at its next stage, or finishes it. tx must have locked the
 // accounts with [Service.lockAccounts] before its first change.
-func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToken string, from Browser) (Progress, error) {
+func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, from Browser) (Progress, error) {
 	owner, err := account.ByID(ctx, tx, a.AccountID)
 	if err != nil {
 		return Progress{}, err
@@ -125,7 +136,7 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, sessionToke
 	progress := Progress{Stage: stage, CodesLeft: -1, Username: owner.Name}
 	if stage == StageDone {
 		progress.ReturnURL = a.ReturnURL
-		progress.Session, progress.Device, err = s.finish(ctx, tx, a, owner, sessionToken, from)
+		progress.Opened, err = s.finish(ctx, tx, a, owner, from)
 		return progress, err
 	}
 	progress.Attempt, err = a.store(ctx, tx, s.Clock())
@@ -169,7 +180,7 @@ func (s *Service) prompt(ctx context.Context, accountID string, from Browser) (P
 	if err != nil {
 		return Prompt{}, err
 	}
-	tries, _, err := s.codeTries(ctx, q, Attempt{}, accountID, len(authenticators), false, from)
+	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: accountID}, len(authenticators), false, from)
 	if err != nil {
 		return Prompt{}, err
 	}
@@ -186,7 +197,7 @@ func (s *Service) prompt(ctx context.Context, accountID string, from Browser) (P
 
 // SubmitNewPassword replaces a suspect password at the end of a sign-in. It returns the
 // errors of password.Check, [ErrSamePassword] or [ErrNoAttempt].
-func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionToken string, from Browser) (Progress, error) {
+func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, from Browser) (Progress, error) {
 	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
 	if err != nil {
 		return Progress{}, err
@@ -198,7 +209,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 	if w.Stage != StageNewPassword {
 		return Progress{}, ErrNoAttempt
 	}
-	phc, err := s.hashNew(ctx, owner, typed)
+	phc, err := s.HashNew(ctx, owner, typed)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -206,7 +217,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
 		// Hashing took time: check that the attempt still exists and the account is unchanged.
-		if err := s.lockAccounts(ctx, tx, owner.ID, sessionToken); err != nil {
+		if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
 			return err
 		}
 		if owner, err = account.ByID(ctx, tx, owner.ID); err != nil {
@@ -218,25 +229,25 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed, sessionTo
 		if err := a.consume(ctx, tx); err != nil {
 			return err
 		}
-		if a.Stamp, err = s.endOthers(ctx, tx, owner.ID, "", from.Device); err != nil {
+		if a.Stamp, err = s.EndOthers(ctx, tx, owner.ID, "", from.Device); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {
 			return err
 		}
-		if err := audit.Append(ctx, tx, from.event(now, owner.ID, audit.PasswordChanged)); err != nil {
+		if err := audit.Append(ctx, tx, from.Event(now, owner.ID, audit.PasswordChanged)); err != nil {
 			return err
 		}
 		a.ID = "" // consume deleted its row
-		progress, err = s.advance(ctx, tx, a, sessionToken, from)
+		progress, err = s.advance(ctx, tx, a, from)
 		return err
 	})
 	s.Metrics.countLaterStep(progress, err)
 	return progress, err
 }
 
-// checkNew returns why typed can't become the account's password, or nil.
-func (s *Service) checkNew(owner account.Account, typed string) error {
+// CheckNew returns why typed can't become the account's password, or nil.
+func (s *Service) CheckNew(owner account.Account, typed string) error {
 	return password.Check(typed, s.MinRunes, s.GuessableWords(owner)...)
 }
 
@@ -246,10 +257,10 @@ func (s *Service) GuessableWords(owner account.Account) []string {
 	return []string{s.Issuer, owner.Name, owner.DisplayName, owner.Email}
 }
 
-// hashNew checks and hashes a new password. It returns [ErrSamePassword] if the account has
+// HashNew checks and hashes a new password. It returns [ErrSamePassword] if the account has
 // the same one.
-func (s *Service) hashNew(ctx context.Context, owner account.Account, typed string) (secret.Text, error) {
-	if err := s.checkNew(owner, typed); err != nil {
+func (s *Service) HashNew(ctx context.Context, owner account.Account, typed string) (secret.Text, error) {
+	if err := s.CheckNew(owner, typed); err != nil {
 		return secret.Text{}, err
 	}
 	// All callers are signed in or have a link or the command line, so they count as known.
@@ -274,4 +285,14 @@ func (s *Service) hashNew(ctx context.Context, owner account.Account, typed stri
 func asRefused(e audit.Event) audit.Event {
 	e.Outcome = audit.Refused
 	return e
+}
+
+// NewBackupCodes makes a set of backup codes in a hashing slot, since it computes their hashes.
+func (s *Service) NewBackupCodes(ctx context.Context, accountID string) (backupcode.Set, error) {
+	release, err := s.acquireSlot(ctx, throttle.Place{Account: accountID, Known: true})
+	if err != nil {
+		return backupcode.Set{}, err
+	}
+	defer release(true)
+	return backupcode.NewSet(s.Passwords), nil
 }

@@ -77,7 +77,7 @@ func (s *server) postPassword(req *request) error {
 		page.Error = locale.Say("login.empty")
 		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", &page)
 	}
-	progress, err := s.Login.SubmitPassword(req.Context(), username, typed, returnURL, s.cookie(req.Request, sessionCookie), req.from)
+	progress, err := s.Login.SubmitPassword(req.Context(), login.Credentials{Username: username, Password: typed, ReturnURL: returnURL}, req.from)
 	s.logOutcome(req, "password", progress, returnURL, err)
 	var wait *login.WaitError
 	switch {
@@ -201,7 +201,7 @@ func (s *server) postCode(req *request) error {
 		return err
 	}
 	token := s.cookie(req.Request, attemptCookie)
-	progress, err := s.Login.SubmitCode(req.Context(), token, f[0], f[1], s.cookie(req.Request, sessionCookie), req.from)
+	progress, err := s.Login.SubmitCode(req.Context(), token, f[0], f[1], req.from)
 	s.logOutcome(req, "code", progress, f[2], err)
 	if err == nil {
 		return s.advanceToReturn(req, progress, f[2])
@@ -296,7 +296,7 @@ func (s *server) postBackupCode(req *request) error {
 	}
 	typed := f[0]
 	token := s.cookie(req.Request, attemptCookie)
-	progress, err := s.Login.SubmitBackupCode(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
+	progress, err := s.Login.SubmitBackupCode(req.Context(), token, typed, req.from)
 	s.logOutcome(req, "backup_code", progress, f[1], err)
 	if err == nil {
 		return s.advanceToReturn(req, progress, f[1])
@@ -381,7 +381,7 @@ func (s *server) getSetup(req *request) error {
 	return s.views.render(req.w, http.StatusOK, "setup", &page)
 }
 
-func (s *server) setupPage(opened login.Opened, token string) setupPage {
+func (s *server) setupPage(opened login.Link, token string) setupPage {
 	page := setupPage{
 		frame: frame{Title: locale.Say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
 		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,

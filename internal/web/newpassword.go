@@ -34,7 +34,7 @@ func (s *server) postNewPassword(req *request) error {
 	if err != nil {
 		return err
 	}
-	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, s.cookie(req.Request, sessionCookie), req.from)
+	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, req.from)
 	s.logOutcome(req, "new_password", progress, f[1], err)
 	if err == nil {
 		s.setWeakCookie(req, attempt.Account, typed)

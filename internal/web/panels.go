@@ -61,7 +61,7 @@ func (s *server) getEnter(req *request) error {
 			http.Redirect(req.w, req.Request, panel.Origin+back, http.StatusSeeOther)
 			return nil
 		}
-		token, err := s.Entry.HandOff(req.Context(), req.me.Token, req.me.Account, entry.Destination{Panel: panel, State: state, ReturnURL: back})
+		token, err := s.Entry.HandOff(req.Context(), req.from.Session, req.me.Account, entry.Destination{Panel: panel, State: state, ReturnURL: back})
 		if errors.Is(err, entry.ErrSessionEnded) {
 			s.redirect(req, self) // another tab may have renewed the session's token since
 			return nil

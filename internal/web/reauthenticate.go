@@ -95,7 +95,7 @@ func (s *server) submitProofs(req *request, form proofForm) (progress login.Prog
 		return login.Progress{}, false, err
 	}
 	given := login.Proofs{Password: f[0], Code: f[1], NextCode: f[2], BackupCode: f[3]}
-	progress, err = s.Login.Reauthenticate(req.Context(), req.me.Session, req.me.Account, req.me.Token, given, form.returnURL, req.from)
+	progress, err = s.Login.Reauthenticate(req.Context(), req.me, given, form.returnURL)
 	s.logOutcome(req, "reauthenticate", progress, form.returnURL, err)
 	if err == nil {
 		return progress, true, nil

@@ -87,9 +87,9 @@ func (s *server) proveInForm(req *request) (bool, error) {
 	if err != nil || !proven {
 		return false, err
 	}
-	token := progress.Session.Reveal()
-	s.setCookie(req.w, sessionCookie, token, s.Login.Life.Absolute)
-	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), token, s.Login.Life, s.Login.Clock())
-	req.me = login.Me{Session: held, Token: token, Account: owner, From: req.from}
+	req.from.Session = progress.Session.Reveal()
+	s.setCookie(req.w, sessionCookie, req.from.Session, s.Login.Life.Absolute)
+	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.from.Session, s.Login.Life, s.Login.Clock())
+	req.me = login.Me{Session: held, Account: owner, From: req.from}
 	return err == nil, err
 }

@@ -281,7 +281,9 @@ func (s *server) newRequest(w http.ResponseWriter, r *http.Request) *request {
 				"proxy", address.String(), "value", clean(unreadable))
 		})
 	}
-	return &request{Request: r, w: w, from: login.Browser{Address: address, UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie)}}
+	return &request{Request: r, w: w, from: login.Browser{
+		Address: address, UserAgent: clean(r.UserAgent()), Device: s.cookie(r, deviceCookie), Session: s.cookie(r, sessionCookie),
+	}}
 }
 
 // serve calls the route's handler if the request meets the route's requirement.
@@ -326,15 +328,14 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 // identify reads the request's session. If the route requires a session, it also reads what the
 // pages show about the account.
 func (s *server) identify(req *request, needs access.Requirement) error {
-	token := s.cookie(req.Request, sessionCookie)
-	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), token, s.Login.Life, s.Login.Clock())
+	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.from.Session, s.Login.Life, s.Login.Clock())
 	if errors.Is(err, db.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	req.me = login.Me{Session: held, Token: token, Account: owner, From: req.from}
+	req.me = login.Me{Session: held, Account: owner, From: req.from}
 	if needs == access.Public {
 		return nil
 	}

@@ -35,7 +35,7 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 						t.Errorf("redeem a let-in link during the reset: %v", err)
 					}
 				default:
-					if _, err := p.Login.SubmitPassword(ctx, "ada", portal.Password, "/", "", from); err != nil && !errors.Is(err, login.ErrNoAttempt) {
+					if _, err := p.Login.SubmitPassword(ctx, login.Credentials{Username: "ada", Password: portal.Password, ReturnURL: "/"}, from); err != nil && !errors.Is(err, login.ErrNoAttempt) {
 						t.Errorf("submit the password during the reset: %v", err)
 					}
 				}

@@ -28,7 +28,7 @@ func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 		testkit.Check(t, err)
 		b.Post("/logout")
 		for range tries {
-			_, err := p.Login.ChangePassword(ctx, login.Me{Session: held, Token: token, Account: owner, From: from}, portal.Password, "seven lamps on a sill")
+			_, err := p.Login.ChangePassword(ctx, login.Me{Session: held, Account: owner, From: login.Browser{Address: from.Address, Session: token}}, portal.Password, "seven lamps on a sill")
 			if !errors.Is(err, login.ErrGone) {
 				t.Fatalf("change the password in a session that has ended: got %v, want %v", err, login.ErrGone)
 			}
@@ -38,7 +38,7 @@ func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 			return err
 		}))
 		for range tries {
-			if _, err := p.Login.SubmitPassword(ctx, "ada", portal.Password, "/", "", from); !errors.Is(err, login.ErrPasswordEnded) {
+			if _, err := p.Login.SubmitPassword(ctx, login.Credentials{Username: "ada", Password: portal.Password, ReturnURL: "/"}, from); !errors.Is(err, login.ErrPasswordEnded) {
 				t.Fatalf("submit a suspect password: got %v, want %v", err, login.ErrPasswordEnded)
 			}
 		}

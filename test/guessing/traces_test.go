@@ -33,7 +33,7 @@ func TestWrongCodesAreRecordedForClientsThatHangUp(t *testing.T) {
 				return clock()
 			}
 			before := portal.EventCounts(t, p)["code_failed:refused"]
-			p.Login.SubmitCode(ctx, pending.Cookie(portal.AttemptCookie), portal.WrongCode(phone), "", "", login.Browser{})
+			p.Login.SubmitCode(ctx, pending.Cookie(portal.AttemptCookie), portal.WrongCode(phone), "", login.Browser{})
 			p.Login.Clock = clock
 			hangUp()
 			if after := portal.EventCounts(t, p)["code_failed:refused"]; after != before+1 {

@@ -22,7 +22,7 @@ func meOf(t *testing.T, p *portal.Portal, b *portal.Browser) login.Me {
 	token := b.Cookie(portal.SessionCookie)
 	held, owner, err := session.ByToken(context.Background(), p.DB.Reader(), token, p.Login.Life, p.Clock.Now())
 	testkit.Check(t, err)
-	return login.Me{Session: held, Token: token, Account: owner, From: login.Browser{Device: b.Cookie(portal.DeviceCookie)}}
+	return login.Me{Session: held, Account: owner, From: login.Browser{Session: token, Device: b.Cookie(portal.DeviceCookie)}}
 }
 
 // TestARequestOfAnOlderTokenChangesNothing makes every change with a session that was read before
