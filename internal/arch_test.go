@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"internal/cli"},
 	{"internal/server"},
 	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/doctor", "internal/api", "internal/oidc"},
-	{"internal/maintenance"},
+	{"internal/manage", "internal/maintenance"},
 	{"internal/login"},
 	{"internal/entry"},
 	{"internal/pass"},

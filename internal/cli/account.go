@@ -82,7 +82,7 @@ func (c accountAdd) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	added, err := portal.Login.AddAccount(r, c.account(), typed)
+	added, err := portal.Manage.Accounts.Add(r, c.account(), typed)
 	if err != nil {
 		return explainPassword(portal, err)
 	}
@@ -103,7 +103,7 @@ func (c accountInvite) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	token, wasInvited, err := portal.Login.Invite(r, accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
+	token, wasInvited, err := portal.Manage.Accounts.Invite(r, accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
 	if err != nil {
 		return err
 	}
@@ -355,7 +355,7 @@ type accountDisable struct{ accountArg }
 
 func (c accountDisable) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Login.Disable(r, a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.Disable(r, a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
 	})
 }
 
@@ -363,7 +363,7 @@ type accountEnable struct{ accountArg }
 
 func (c accountEnable) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Login.Enable(r, a), "Account %s is enabled.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.Enable(r, a), "Account %s is enabled.\n", a.Name)
 	})
 }
 
@@ -377,7 +377,7 @@ func (c accountRemove) Run(r *run) error {
 		if err := c.confirm(r, a); err != nil {
 			return err
 		}
-		return printOnSuccess(r, portal.Login.Remove(r, a), "Account %s was removed.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.Remove(r, a), "Account %s was removed.\n", a.Name)
 	})
 }
 
@@ -417,7 +417,7 @@ func (c accountPassword) Run(r *run) error {
 		return err
 	}
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		if err := portal.Login.SetPassword(r, a, typed); err != nil {
+		if err := portal.Manage.Passwords.Set(r, a, typed); err != nil {
 			return explainPassword(portal, err)
 		}
 		warnIfWeak(r, portal, a, typed)
@@ -432,7 +432,7 @@ type accountEmail struct {
 
 func (c accountEmail) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Login.SetEmail(r, a, c.Email), "The email address of %s was changed.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.SetEmail(r, a, c.Email), "The email address of %s was changed.\n", a.Name)
 	})
 }
 
@@ -440,7 +440,7 @@ type accountUnlock struct{ accountArg }
 
 func (c accountUnlock) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		token, err := portal.Login.Unlock(r, a)
+		token, err := portal.Manage.Links.Unlock(r, a)
 		return printOnSuccess(r, err, "Give this link to %s, to open in the browser that should sign in. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
 	})
 }
@@ -452,7 +452,7 @@ type accountReset struct {
 
 func (c accountReset) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		token, err := portal.Login.ResetTwoFactor(r, a, c.LinkLife)
+		token, err := portal.Manage.Authenticators.ResetTwoFactor(r, a, c.LinkLife)
 		return printOnSuccess(r, err, "Two-factor authentication of %s is off, and the account's sessions have ended.\n"+
 			"Give this link to the owner, to sign in and turn it on again. It works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
 	})

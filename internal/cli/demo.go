@@ -60,7 +60,7 @@ func (c demoCommand) Run(r *run) error {
 	}
 	password := demoPassword()
 	demo := account.Account{Name: "demo", DisplayName: "Demo", Role: account.Operator}
-	if _, err := portal.Login.AddAccount(r, demo, password); err != nil {
+	if _, err := portal.Manage.Accounts.Add(r, demo, password); err != nil {
 		listener.Close()
 		return err
 	}

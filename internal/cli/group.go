@@ -27,7 +27,7 @@ func (c groupAdd) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	return printOnSuccess(r, portal.Login.AddGroup(r, c.Group), "Group %s was added.\n", c.Group)
+	return printOnSuccess(r, portal.Manage.Groups.Add(r, c.Group), "Group %s was added.\n", c.Group)
 }
 
 type groupRemove struct {
@@ -40,7 +40,7 @@ func (c groupRemove) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	err = portal.Login.RemoveGroup(r, c.Group)
+	err = portal.Manage.Groups.Remove(r, c.Group)
 	if errors.Is(err, login.ErrGone) {
 		err = noGroupError(c.Group)
 	}
@@ -86,7 +86,7 @@ type groupJoin struct {
 
 func (c groupJoin) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		err := portal.Login.Join(r, a, c.Group)
+		err := portal.Manage.Groups.Join(r, a, c.Group)
 		if errors.Is(err, login.ErrGone) {
 			err = noGroupError(c.Group)
 		}
@@ -101,6 +101,6 @@ type groupLeave struct {
 
 func (c groupLeave) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Login.Leave(r, a, c.Group), "%s is not in group %s.\n", a.Name, c.Group)
+		return printOnSuccess(r, portal.Manage.Groups.Leave(r, a, c.Group), "%s is not in group %s.\n", a.Name, c.Group)
 	})
 }

@@ -30,7 +30,7 @@ func (s *Service) AcceptClock(ctx context.Context) error {
 		if err := clock.Accept(ctx, tx); err != nil {
 			return err
 		}
-		event := s.byOperator("", audit.ClockAccepted, "")
+		event := audit.Event{At: s.Clock(), Actor: audit.ByOperator, Kind: audit.ClockAccepted}
 		if event.Number, err = s.correctFutureRows(ctx, tx, now); err != nil {
 			return err
 		}

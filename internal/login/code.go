@@ -395,3 +395,17 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	}
 	return Progress{}, ErrRejected
 }
+
+// WrongCodes returns the number of wrong codes after a right password of which the account's
+// owner must be notified, or 0.
+func (s *Service) WrongCodes(ctx context.Context, owner account.Account) (int, error) {
+	changed, err := password.ChangedAt(ctx, s.DB.Reader(), owner.ID)
+	if err != nil {
+		return 0, err
+	}
+	suspicion, err := s.Ledger.Suspect(ctx, s.DB.Reader(), owner.ID, changed)
+	if err != nil || !suspicion.Notice {
+		return 0, err
+	}
+	return suspicion.Codes, nil
+}

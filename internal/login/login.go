@@ -16,7 +16,6 @@ import (
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
-	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -32,7 +31,6 @@ type Service struct {
 	Queue     *throttle.Queue
 	Mark      *clock.Mark // high-water mark of time; codes are refused while the clock is behind it
 	Watch     *clock.Watch
-	Entry     *entry.Service
 	Clock     func() time.Time
 	Life      session.Life
 	Passwords secret.Argon2id // cost parameters for passwords and backup codes
@@ -42,10 +40,6 @@ type Service struct {
 	Metrics Metrics // may be empty
 
 	failures failures
-
-	// EnrollByTicket requires an operator's link for every account's first authenticator,
-	// not only after a reset.
-	EnrollByTicket bool
 }
 
 // Browser describes the client of a request.
@@ -115,16 +109,10 @@ var (
 	ErrGone = errors.New("there is nothing to change")
 	// ErrSamePassword means that the new password equals the current one.
 	ErrSamePassword = errors.New("new password is the old one")
-	// ErrReplaced means that the set of backup codes was replaced in between.
-	ErrReplaced = errors.New("backup codes were replaced already")
 	// ErrPasswordEnded means that the password was right but is suspect, and that the
 	// account has no second authenticator. The user needs a link from an operator to set a
 	// new one.
 	ErrPasswordEnded = errors.New("password is suspect and isn't enough by itself")
-	// ErrSuspect means that the owner must change the suspect password first.
-	ErrSuspect = errors.New("the suspect password must be changed first")
-	// ErrLocked means that the account can enrol only with an operator's link.
-	ErrLocked = errors.New("enrolment needs an administrator's link")
 )
 
 // WaitError means that nothing was verified or changed, and says when to try again.

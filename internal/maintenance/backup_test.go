@@ -50,7 +50,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			begun := p.Browser(t)
 			begun.SignIn("ada")
 			attempt := begun.Cookie("sallyport-attempt")
-			ticket, err := p.Login.Unlock(ctx, ada)
+			ticket, err := p.Manage.Links.Unlock(ctx, ada)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := p.Login.IssuePass(ctx, ada, pass.Pass{Name: "backup", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)}); err != nil {
+			if _, err := p.Manage.Passes.Issue(ctx, ada, pass.Pass{Name: "backup", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)}); err != nil {
 				t.Fatal(err)
 			}
 			session, device := known.Cookie("sallyport"), known.Cookie("sallyport-device")

@@ -47,7 +47,7 @@ func TestAnHourWithAWrongClock(t *testing.T) {
 				b.SignIn(name)
 				names, phones[name] = append(names, name), b.Enroll("phone")
 				p.Clock.Move(-30 * time.Second) // Enroll waits for the next code
-				if _, err := p.Login.Unlock(t.Context(), owner); err != nil {
+				if _, err := p.Manage.Links.Unlock(t.Context(), owner); err != nil {
 					t.Fatal(err)
 				}
 			}

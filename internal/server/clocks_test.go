@@ -106,7 +106,7 @@ func fillTables(t *testing.T, p *portal.Portal) account.Account {
 	b := p.Browser(t)
 	b.SignIn("ada")
 	b.Enroll("phone")
-	if _, err := p.Login.Unlock(t.Context(), ada); err != nil {
+	if _, err := p.Manage.Links.Unlock(t.Context(), ada); err != nil {
 		t.Fatal(err)
 	}
 	p.Browser(t).Post("/login", "username", "ada", "password", portal.Password)
@@ -341,7 +341,7 @@ func TestOwnersSignInAfterTheClockWasAccepted(t *testing.T) {
 			if duringLeap.Post("/login/code", "code", phone.Code(0)); !duringLeap.SignedIn() {
 				t.Fatal("not signed in")
 			}
-			link, err := p.Login.Unlock(t.Context(), ada)
+			link, err := p.Manage.Links.Unlock(t.Context(), ada)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -359,7 +359,7 @@ func TestOwnersSignInAfterTheClockWasAccepted(t *testing.T) {
 			if duringLeap.SignedIn() {
 				t.Error("a session that began during the leap is still valid")
 			}
-			if _, err := p.Login.Open(t.Context(), link.Reveal()); err == nil {
+			if _, err := p.Manage.Links.Open(t.Context(), link.Reveal()); err == nil {
 				t.Error("a link that was issued during the leap still works")
 			}
 			p.Clock.Move(24*time.Hour + 2*time.Minute)
@@ -522,7 +522,7 @@ func TestALeapLeavesNoTimesInTheFuture(t *testing.T) {
 			mustRun(t, p.WatchClock)
 			p.Clock.Set(leap)
 			mustRun(t, p.WatchClock)
-			if err := p.Login.SetPassword(t.Context(), ada, portal.Password); err != nil {
+			if err := p.Manage.Passwords.Set(t.Context(), ada, portal.Password); err != nil {
 				t.Fatal(err)
 			}
 			bob := p.Browser(t)

@@ -44,7 +44,7 @@ func TestGroupsWithoutAccountsAreLogged(t *testing.T) {
 				t.Fatalf("groups logged at the start: %q", got)
 			}
 			a := p.AddAccount(t, "ada")
-			for _, err := range []error{p.Login.AddGroup(t.Context(), "ops"), p.Login.Join(t.Context(), a, "ops"), p.Login.AddGroup(t.Context(), "dev")} {
+			for _, err := range []error{p.Manage.Groups.Add(t.Context(), "ops"), p.Manage.Groups.Join(t.Context(), a, "ops"), p.Manage.Groups.Add(t.Context(), "dev")} {
 				if err != nil {
 					t.Fatal(err)
 				}

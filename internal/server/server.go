@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport/sallyport/internal/gateway"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/maintenance"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -64,6 +65,7 @@ type Portal struct {
 	Config  config.Config
 	Login   *login.Service
 	Entry   *entry.Service
+	Manage  *manage.Service
 	DB      *db.DB
 	Handler *swapHandler
 	Metrics http.Handler // GET /metrics
@@ -144,21 +146,21 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Life: session.Life{Idle: time.Duration(cfg.Session.Idle), Absolute: time.Duration(cfg.Session.Absolute)},
 	}
 	service := &login.Service{
-		DB: d, Ring: ring, Entry: gate,
-		Clock:          reference,
-		Ledger:         throttle.NewLedger(d, func() time.Time { return watch.Believed(now()) }),
-		Queue:          queue,
-		Watch:          watch,
-		Mark:           &clock.Mark{DB: d, Reference: func(ctx context.Context) (time.Time, error) { return d.Clock(ctx, now()) }},
-		Life:           gate.Life,
-		Passwords:      secret.Argon2id{MemoryKiB: uint32(cfg.Password.MemoryKiB), Iterations: uint32(cfg.Password.Iterations)},
-		MinRunes:       cfg.Password.MinLength,
-		Issuer:         cfg.SiteName,
-		Metrics:        counts.loginHooks(),
-		EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket,
+		DB: d, Ring: ring,
+		Clock:     reference,
+		Ledger:    throttle.NewLedger(d, func() time.Time { return watch.Believed(now()) }),
+		Queue:     queue,
+		Watch:     watch,
+		Mark:      &clock.Mark{DB: d, Reference: func(ctx context.Context) (time.Time, error) { return d.Clock(ctx, now()) }},
+		Life:      gate.Life,
+		Passwords: secret.Argon2id{MemoryKiB: uint32(cfg.Password.MemoryKiB), Iterations: uint32(cfg.Password.Iterations)},
+		MinRunes:  cfg.Password.MinLength,
+		Issuer:    cfg.SiteName,
+		Metrics:   counts.loginHooks(),
 	}
 	service.Mark.WentBack = service.ClockWentBack
-	p := &Portal{Config: cfg, Login: service, Entry: gate, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{})}
+	changes := manage.New(manage.Options{Login: service, Entry: gate, EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket})
+	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{})}
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },
@@ -208,7 +210,7 @@ func (p *Portal) buildRouter(cfg config.Config) (*router, error) {
 		return nil, err
 	}
 	return newRouter(web.Options{
-		Login: p.Login, Entry: p.Entry, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
+		Login: p.Login, Entry: p.Entry, Manage: p.Manage, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Health: p.health, Vitals: p.vitals,
 	}, up, limits{p.maxHeader(), p.ending}, func(origin string) *access.Panel { return p.inForce.Load().panelOfGateway(origin) })
 }
@@ -280,7 +282,7 @@ func (p *Portal) URL(path string) string { return p.Config.PortalURL() + path }
 // SetupLink returns a new one-time link that creates the first account, or "" if there is
 // an account.
 func (p *Portal) SetupLink(ctx context.Context) (string, error) {
-	token, needed, err := p.Login.SetupTicket(ctx)
+	token, needed, err := p.Manage.Links.IssueSetup(ctx)
 	if err != nil || !needed {
 		return "", err
 	}

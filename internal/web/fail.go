@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/throttle"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
@@ -164,7 +165,7 @@ func (s *server) fail(req *request, err error) {
 		status, heading, advice = http.StatusBadRequest, locale.Say("error.bad_request.heading"), locale.Say("error.bad_request.advice")
 	case isTooLarge(err):
 		status, heading, advice = http.StatusRequestEntityTooLarge, locale.Say("error.too_large.heading"), locale.Say("error.too_large.advice")
-	case errors.Is(err, login.ErrSetupTicket):
+	case errors.Is(err, manage.ErrSetupTicket):
 		status, heading, advice = http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.setup_link.advice")
 	case errors.Is(err, ticket.ErrInvalid):
 		status, heading, advice = http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.link_invalid.advice")

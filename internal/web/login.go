@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -342,7 +343,7 @@ func (s *server) postCancel(req *request) error {
 
 func (s *server) postLogout(req *request) error {
 	if req.isSignedIn() {
-		if err := s.Login.SignOut(req.Context(), req.me); err != nil && !errors.Is(err, login.ErrGone) {
+		if err := s.Manage.Sessions.SignOut(req.Context(), req.me); err != nil && !errors.Is(err, login.ErrGone) {
 			return err
 		}
 	}
@@ -363,7 +364,7 @@ func (s *server) getChangePassword(req *request) error {
 // link for the wizard moves from the address into a cookie, until the wizard uses it.
 func (s *server) getSetup(req *request) error {
 	token := req.URL.Query().Get("ticket")
-	opened, err := s.Login.Open(req.Context(), token)
+	opened, err := s.Manage.Links.Open(req.Context(), token)
 	if err != nil {
 		return err
 	}
@@ -381,7 +382,7 @@ func (s *server) getSetup(req *request) error {
 	return s.views.render(req.w, http.StatusOK, "setup", &page)
 }
 
-func (s *server) setupPage(opened login.Link, token string) setupPage {
+func (s *server) setupPage(opened manage.Link, token string) setupPage {
 	page := setupPage{
 		frame: frame{Title: locale.Say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
 		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
@@ -400,12 +401,12 @@ func (s *server) postSetup(req *request) error {
 	if err != nil {
 		return err
 	}
-	opened, err := s.Login.Open(req.Context(), f[0])
+	opened, err := s.Manage.Links.Open(req.Context(), f[0])
 	if err != nil {
 		return err
 	}
 	if opened.Kind == ticket.LetIn {
-		token, err := s.Login.RedeemLetIn(req.Context(), f[0], req.from)
+		token, err := s.Manage.Links.RedeemLetIn(req.Context(), f[0], req.from)
 		if err != nil {
 			return err
 		}
@@ -418,7 +419,7 @@ func (s *server) postSetup(req *request) error {
 	if page.First {
 		page.Username, page.Email = f[1], f[2]
 	}
-	token, err := s.Login.Setup(req.Context(), f[0], f[1], f[2], f[3], req.from)
+	token, err := s.Manage.Links.Redeem(req.Context(), f[0], f[1], f[2], f[3], req.from)
 	switch {
 	case err == nil:
 		owner := opened.Account

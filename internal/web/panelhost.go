@@ -318,7 +318,7 @@ func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
 // postPanelLogout ends the session and redirects to a page of the panel's host, since a form
 // can't redirect to the portal's origin (see [access.PagePolicy]).
 func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
-	if err := s.Login.LeavePanel(req.Context(), panel, panel.VisitToken(req.Request), req.from); err != nil {
+	if err := s.Manage.Sessions.SignOutAtPanel(req.Context(), panel, panel.VisitToken(req.Request), req.from); err != nil {
 		return err
 	}
 	setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, "", 0)

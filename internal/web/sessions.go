@@ -46,7 +46,7 @@ func (s *server) getSessions(req *request) error {
 
 // postLetIn shows a new link that makes another browser known. No other page shows it.
 func (s *server) postLetIn(req *request) error {
-	token, err := s.Login.LetIn(req.Context(), req.me)
+	token, err := s.Manage.Links.LetIn(req.Context(), req.me)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (s *server) postLetIn(req *request) error {
 }
 
 func (s *server) postForget(req *request) error {
-	if err := s.Login.RemoveDevice(req.Context(), req.me, req.id()); err != nil {
+	if err := s.Manage.Devices.Remove(req.Context(), req.me, req.id()); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
@@ -64,7 +64,7 @@ func (s *server) postForget(req *request) error {
 }
 
 func (s *server) postForgetAll(req *request) error {
-	if err := s.Login.RemoveDevices(req.Context(), req.me); err != nil {
+	if err := s.Manage.Devices.RemoveAll(req.Context(), req.me); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
@@ -91,7 +91,7 @@ func isPhone(userAgent string) bool {
 
 func (s *server) postRevoke(req *request) error {
 	id := req.id()
-	if err := s.Login.RevokeSession(req.Context(), req.me, id); err != nil {
+	if err := s.Manage.Sessions.Revoke(req.Context(), req.me, id); err != nil {
 		return err
 	}
 	if id == req.me.Session.ID {
@@ -104,7 +104,7 @@ func (s *server) postRevoke(req *request) error {
 }
 
 func (s *server) postRevokeOthers(req *request) error {
-	if _, err := s.Login.RevokeOtherSessions(req.Context(), req.me); err != nil {
+	if _, err := s.Manage.Sessions.RevokeOthers(req.Context(), req.me); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "others_revoked")

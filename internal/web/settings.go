@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/label"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 )
 
 func (s *server) getSettings(req *request) error {
@@ -45,7 +46,7 @@ func (s *server) postProfile(req *request) error {
 	if err != nil {
 		return err
 	}
-	err = s.Login.SetDisplayName(req.Context(), req.me, name)
+	err = s.Manage.Accounts.SetDisplayName(req.Context(), req.me, name)
 	if errors.Is(err, account.ErrDisplayNameInvalid) {
 		page, err := s.profilePage(req)
 		if err != nil {
@@ -83,7 +84,7 @@ func (s *server) securityPage(req *request) (securityPage, error) {
 	}
 	page.MaxName = authenticator.MaxNameRunes
 	page.AtLimit = len(mine) >= authenticator.MaxPerAccount
-	page.EnrollLocked = s.Login.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
+	page.EnrollLocked = s.Manage.Authenticators.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
 	switch {
 	case page.Wrong > 0:
 		page.PasswordAdvice = locale.Say("security.password_known")
@@ -130,7 +131,7 @@ func (s *server) postPasswordChange(req *request) error {
 	if err != nil {
 		return err
 	}
-	token, err := s.Login.ChangePassword(req.Context(), req.me, f[0], f[1])
+	token, err := s.Manage.Passwords.Change(req.Context(), req.me, f[0], f[1])
 	if err == nil {
 		s.setWeakCookie(req, req.me.Account, f[1])
 		s.redirectWithSession(req, token, "/settings/security", "notice", "password_changed")
@@ -159,8 +160,8 @@ func (s *server) postPasswordChange(req *request) error {
 }
 
 func (s *server) postDisable(req *request) error {
-	token, err := s.Login.DisableTwoFactor(req.Context(), req.me)
-	if errors.Is(err, login.ErrSuspect) {
+	token, err := s.Manage.Authenticators.DisableTwoFactor(req.Context(), req.me)
+	if errors.Is(err, manage.ErrSuspect) {
 		s.redirect(req, "/settings/security", "notice", "suspect")
 		return nil
 	}
@@ -176,8 +177,8 @@ func (s *server) postBackupCodes(req *request) error {
 	if err != nil {
 		return err
 	}
-	set, err := s.Login.IssueBackupCodes(req.Context(), req.me, replaces)
-	if errors.Is(err, login.ErrReplaced) {
+	set, err := s.Manage.Authenticators.IssueBackupCodes(req.Context(), req.me, replaces)
+	if errors.Is(err, manage.ErrReplaced) {
 		return s.redirectToSecurity(req) // the answer was reloaded: the codes that it showed stay valid
 	}
 	var wait *login.WaitError
@@ -194,7 +195,7 @@ func (s *server) postBackupCodes(req *request) error {
 // postCodesSaved answers the form on the page of new backup codes, and the one on the
 // Security tab.
 func (s *server) postCodesSaved(req *request) error {
-	if err := s.Login.ConfirmBackupCodes(req.Context(), req.me, req.id()); err != nil {
+	if err := s.Manage.Authenticators.ConfirmBackupCodes(req.Context(), req.me, req.id()); err != nil {
 		return err
 	}
 	return s.redirectToSecurity(req)
@@ -223,7 +224,7 @@ func (s *server) postRename(req *request) error {
 	if err != nil {
 		return err
 	}
-	err = s.Login.RenameAuthenticator(req.Context(), req.me, req.id(), name)
+	err = s.Manage.Authenticators.Rename(req.Context(), req.me, req.id(), name)
 	if err == nil {
 		s.redirect(req, "/settings/security", "notice", "renamed")
 		return nil
@@ -258,8 +259,8 @@ func nameMessage(err error, maxLength int) *locale.Message {
 }
 
 func (s *server) postRemove(req *request) error {
-	token, err := s.Login.RemoveAuthenticator(req.Context(), req.me, req.id())
-	if errors.Is(err, login.ErrSuspect) {
+	token, err := s.Manage.Authenticators.Remove(req.Context(), req.me, req.id())
+	if errors.Is(err, manage.ErrSuspect) {
 		s.redirect(req, "/settings/security", "notice", "suspect")
 		return nil
 	}

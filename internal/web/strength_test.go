@@ -31,7 +31,7 @@ type passwordForm struct {
 
 var passwordForms = map[string]passwordForm{
 	"first account": {"first", func(t *testing.T, p *portal.Portal) (*portal.Browser, func(string) portal.Answer) {
-		token, ok, err := p.Login.SetupTicket(context.Background())
+		token, ok, err := p.Manage.Links.IssueSetup(context.Background())
 		if err != nil || !ok {
 			t.Fatalf("the portal has no link for the first account (error %v)", err)
 		}
@@ -41,7 +41,7 @@ var passwordForms = map[string]passwordForm{
 		}
 	}},
 	"invitation": {"grace", func(t *testing.T, p *portal.Portal) (*portal.Browser, func(string) portal.Answer) {
-		token, _, err := p.Login.Invite(context.Background(), account.Account{Name: "grace"})
+		token, _, err := p.Manage.Accounts.Invite(context.Background(), account.Account{Name: "grace"})
 		if err != nil {
 			t.Fatal(err)
 		}

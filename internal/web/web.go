@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/health"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -39,6 +40,7 @@ const (
 type Options struct {
 	Login          *login.Service
 	Entry          *entry.Service
+	Manage         *manage.Service
 	PublicURL      string // without a slash at its end; with a path if a panel shares the host
 	SiteName       string
 	Contact        string // email address or URL for users who need help; may be empty

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 )
 
 // newAuthenticatorPath is the page that starts a new wizard.
@@ -44,9 +45,9 @@ func (s *server) getNewAuthenticator(req *request) error {
 }
 
 func (s *server) postAuthenticator(req *request) error {
-	id, err := s.Login.BeginEnrollment(req.Context(), req.me, s.cookie(req.Request, ticketCookie))
+	id, err := s.Manage.Authenticators.BeginEnrollment(req.Context(), req.me, s.cookie(req.Request, ticketCookie))
 	switch {
-	case errors.Is(err, login.ErrLocked):
+	case errors.Is(err, manage.ErrLocked):
 		s.setCookie(req.w, ticketCookie, "", 0)
 		s.redirect(req, "/settings/security", "notice", "locked")
 	case errors.Is(err, authenticator.ErrLimit):
@@ -60,7 +61,7 @@ func (s *server) postAuthenticator(req *request) error {
 }
 
 func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
-	enrollment, err := s.Login.Enrollment(req.Context(), req.me, id)
+	enrollment, err := s.Manage.Authenticators.Enrollment(req.Context(), req.me, id)
 	if err != nil {
 		return wizardPage{}, err
 	}
@@ -116,7 +117,7 @@ func (s *server) postConfirm(req *request) error {
 		return err
 	}
 	id := req.id()
-	confirmed, err := s.Login.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
+	confirmed, err := s.Manage.Authenticators.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
 	if errors.Is(err, login.ErrClock) {
 		s.logOutcome(req, "confirm", login.Progress{}, "", err) // other outcomes aren't logged as sign-ins
 	}
@@ -132,7 +133,7 @@ func (s *server) postConfirm(req *request) error {
 		return nil
 	case errors.Is(err, login.ErrGone):
 		return s.answerClosedWizard(req, id)
-	case errors.Is(err, login.ErrLocked):
+	case errors.Is(err, manage.ErrLocked):
 		s.setCookie(req.w, ticketCookie, "", 0)
 		s.redirect(req, "/settings/security", "notice", "locked")
 		return nil
@@ -155,7 +156,7 @@ func (s *server) postConfirm(req *request) error {
 }
 
 func (s *server) postCancelEnrollment(req *request) error {
-	if err := s.Login.CancelEnrollment(req.Context(), req.me, req.id()); err != nil && !errors.Is(err, login.ErrGone) {
+	if err := s.Manage.Authenticators.CancelEnrollment(req.Context(), req.me, req.id()); err != nil && !errors.Is(err, login.ErrGone) {
 		return err
 	}
 	s.redirect(req, "/settings/security", "notice", "cancelled")

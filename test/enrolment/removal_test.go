@@ -73,7 +73,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		token, err := p.Login.ResetTwoFactor(context.Background(), ada, ticket.MinLife)
+		token, err := p.Manage.Authenticators.ResetTwoFactor(context.Background(), ada, ticket.MinLife)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 func TestAttack68InvitationEndsWithAnotherPassword(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
-		token, _, err := p.Login.Invite(ctx, account.Account{Name: "ada"})
+		token, _, err := p.Manage.Accounts.Invite(ctx, account.Account{Name: "ada"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestAttack68InvitationEndsWithAnotherPassword(t *testing.T) {
 		if a := b.Get(link); a.Status != http.StatusOK {
 			t.Fatalf("open the invitation: %s, want 200", portal.Summary(a))
 		}
-		if err := p.Login.SetPassword(ctx, ada, portal.Password); err != nil {
+		if err := p.Manage.Passwords.Set(ctx, ada, portal.Password); err != nil {
 			t.Fatal(err)
 		}
 		b.SignIn("ada")

@@ -158,7 +158,7 @@ func checkUse(ts *testscript.TestScript, neg bool, args []string, least int) {
 
 func cmdAccount(ts *testscript.TestScript, neg bool, args []string) {
 	checkUse(ts, neg, args, 1)
-	_, err := flowOf(ts).portal.Login.AddAccount(context.Background(), account.Account{Name: args[0]}, portal.Password)
+	_, err := flowOf(ts).portal.Manage.Accounts.Add(context.Background(), account.Account{Name: args[0]}, portal.Password)
 	ts.Check(err)
 }
 

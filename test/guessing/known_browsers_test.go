@@ -28,7 +28,7 @@ func knownBrowser(t *testing.T, p *portal.Portal, of *portal.Browser) *portal.Br
 // letIn opens a let-in link of the command "sallyport account unlock" in the browser.
 func letIn(t *testing.T, p *portal.Portal, b *portal.Browser, name string) {
 	t.Helper()
-	token, err := p.Login.Unlock(context.Background(), portal.MustAccount(t, p, name))
+	token, err := p.Manage.Links.Unlock(context.Background(), portal.MustAccount(t, p, name))
 	testkit.Check(t, err)
 	portal.OpenLetIn(t, b, token.Reveal())
 }

@@ -22,16 +22,16 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 		ctx := context.Background()
 		for round := range 15 {
 			ada := portal.MustAccount(t, p, "ada")
-			link, err := p.Login.Unlock(ctx, ada)
+			link, err := p.Manage.Links.Unlock(ctx, ada)
 			testkit.Check(t, err)
 			from := login.Browser{UserAgent: "racer"}
 			testkit.Race(4, func(i int) string {
 				switch i {
 				case 0:
-					_, err = p.Login.ResetTwoFactor(ctx, ada, time.Hour)
+					_, err = p.Manage.Authenticators.ResetTwoFactor(ctx, ada, time.Hour)
 					testkit.Check(t, err)
 				case 1:
-					if _, err := p.Login.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
+					if _, err := p.Manage.Links.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
 						t.Errorf("redeem a let-in link during the reset: %v", err)
 					}
 				default:
@@ -50,8 +50,8 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n > sessions {
 				t.Fatalf("round %d: %d sessions after the reset, want only the %d that began since", round, n, sessions)
 			}
-			testkit.Check(t, p.Login.Disable(ctx, portal.MustAccount(t, p, "ada")))
-			testkit.Check(t, p.Login.Enable(ctx, portal.MustAccount(t, p, "ada")))
+			testkit.Check(t, p.Manage.Accounts.Disable(ctx, portal.MustAccount(t, p, "ada")))
+			testkit.Check(t, p.Manage.Accounts.Enable(ctx, portal.MustAccount(t, p, "ada")))
 		}
 	})
 }

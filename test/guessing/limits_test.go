@@ -125,7 +125,7 @@ func TestAttack6RestartRefillsNoBudget(t *testing.T) {
 
 func TestAttack8AliasesShareOneBudget(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, err := p.Login.AddAccount(context.Background(), account.Account{Name: "zoë", Email: "zoe@example.test"}, portal.Password)
+		_, err := p.Manage.Accounts.Add(context.Background(), account.Account{Name: "zoë", Email: "zoe@example.test"}, portal.Password)
 		testkit.Check(t, err)
 		b := p.Browser(t)
 		b.SignIn("zoë")

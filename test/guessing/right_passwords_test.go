@@ -28,7 +28,7 @@ func TestARightPasswordCountsAsNoWrongOne(t *testing.T) {
 		testkit.Check(t, err)
 		b.Post("/logout")
 		for range tries {
-			_, err := p.Login.ChangePassword(ctx, login.Me{Session: held, Account: owner, From: login.Browser{Address: from.Address, Session: token}}, portal.Password, "seven lamps on a sill")
+			_, err := p.Manage.Passwords.Change(ctx, login.Me{Session: held, Account: owner, From: login.Browser{Address: from.Address, Session: token}}, portal.Password, "seven lamps on a sill")
 			if !errors.Is(err, login.ErrGone) {
 				t.Fatalf("change the password in a session that has ended: got %v, want %v", err, login.ErrGone)
 			}

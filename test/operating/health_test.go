@@ -78,7 +78,7 @@ func TestOperatorsSeeThatTheClockIsWrong(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p, address := portal.StartMeasured(t, engine)
-			_, err := p.Login.AddAccount(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			_, err := p.Manage.Accounts.Add(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
 			if err != nil {
 				t.Fatal(err)
 			}

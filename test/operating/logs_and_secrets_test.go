@@ -130,7 +130,7 @@ func TestAttack157Canaries(t *testing.T) {
 			asName              = "canary-password-typed-as-name"
 		)
 		ctx := context.Background()
-		_, err := p.Login.AddAccount(ctx, account.Account{Name: "ada"}, right)
+		_, err := p.Manage.Accounts.Add(ctx, account.Account{Name: "ada"}, right)
 		testkit.Check(t, err)
 		secrets := map[string]string{"password": right, "wrong password": wrong, "new password": newer, "password typed as the name": asName}
 		keep := func(what, value string) {
@@ -185,7 +185,7 @@ func TestAttack157Canaries(t *testing.T) {
 			t.Fatalf("change the password: %s", portal.Summary(a))
 		}
 		keep("last session", backup.Cookie(portal.SessionCookie))
-		token, err := p.Login.ResetTwoFactor(ctx, portal.MustAccount(t, p, "ada"), ticket.MinLife)
+		token, err := p.Manage.Authenticators.ResetTwoFactor(ctx, portal.MustAccount(t, p, "ada"), ticket.MinLife)
 		testkit.Check(t, err)
 		keep("ticket", token.Reveal())
 		p.Browser(t).Get("/setup?ticket=" + token.Reveal())

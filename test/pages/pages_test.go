@@ -189,7 +189,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	b, phone := portal.WithTwoFactor(t, p, "ada")
 	wizard := b.BeginEnroll()
 	shown := b.Post("/settings/security/passes", panels.PassFields("backup")...)
-	token, _, err := p.Login.Invite(context.Background(), account.Account{Name: "bob"})
+	token, _, err := p.Manage.Accounts.Invite(context.Background(), account.Account{Name: "bob"})
 	testkit.Check(t, err)
 	pending := portal.PendingSignIn(t, p, "ada")
 	other := portal.PendingSignIn(t, p, "ada")

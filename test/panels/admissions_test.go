@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
@@ -24,30 +24,38 @@ func TestAttack103ChangesByAnotherProcessEndVisits(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { other.Close() })
-		if err := other.Login.AddGroup(t.Context(), "ops"); err != nil {
+		if err := other.Manage.Groups.Add(t.Context(), "ops"); err != nil {
 			t.Fatal(err)
 		}
 		const page = panels.Radio + "/ops/x"
-		for name, change := range map[string]func(ctx context.Context, s *login.Service, a account.Account) error{
-			"bob": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Disable(ctx, a) },
-			"eve": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Leave(ctx, a, "ops") },
-			"joe": func(ctx context.Context, s *login.Service, a account.Account) error { return s.Remove(ctx, a) },
-			"kim": func(ctx context.Context, s *login.Service, a account.Account) error {
-				return s.SetPassword(ctx, a, "a longer password of kim's own")
+		for name, change := range map[string]func(ctx context.Context, s *manage.Service, a account.Account) error{
+			"bob": func(ctx context.Context, s *manage.Service, a account.Account) error {
+				return s.Accounts.Disable(ctx, a)
 			},
-			"zoe": func(ctx context.Context, s *login.Service, _ account.Account) error { return s.RemoveGroup(ctx, "ops") },
+			"eve": func(ctx context.Context, s *manage.Service, a account.Account) error {
+				return s.Groups.Leave(ctx, a, "ops")
+			},
+			"joe": func(ctx context.Context, s *manage.Service, a account.Account) error {
+				return s.Accounts.Remove(ctx, a)
+			},
+			"kim": func(ctx context.Context, s *manage.Service, a account.Account) error {
+				return s.Passwords.Set(ctx, a, "a longer password of kim's own")
+			},
+			"zoe": func(ctx context.Context, s *manage.Service, _ account.Account) error {
+				return s.Groups.Remove(ctx, "ops")
+			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				a := p.AddAccount(t, name)
-				if err := other.Login.AddGroup(t.Context(), "ops"); err != nil && err != account.ErrGroupTaken {
+				if err := other.Manage.Groups.Add(t.Context(), "ops"); err != nil && err != account.ErrGroupTaken {
 					t.Fatal(err)
 				}
-				if err := other.Login.Join(t.Context(), a, "ops"); err != nil {
+				if err := other.Manage.Groups.Join(t.Context(), a, "ops"); err != nil {
 					t.Fatal(err)
 				}
 				b := panels.Visit(t, p, name, page)
 				panels.KeepVisit(t, p, b, page)
-				if err := change(t.Context(), other.Login, a); err != nil {
+				if err := change(t.Context(), other.Manage, a); err != nil {
 					t.Fatal(err)
 				}
 				testkit.Until(t, "refusal", func() bool {

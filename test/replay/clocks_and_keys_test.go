@@ -80,7 +80,7 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p, metrics := portal.StartMeasured(t, engine)
-			_, err := p.Login.AddAccount(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			_, err := p.Manage.Accounts.Add(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
 			testkit.Check(t, err)
 			operator := p.Browser(t)
 			operator.SignIn("op")

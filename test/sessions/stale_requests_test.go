@@ -43,28 +43,28 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 		testkit.Check(t, err)
 		for what, change := range map[string]func() error{
 			"password": func() error {
-				_, err := p.Login.ChangePassword(ctx, stale, "seven lamps on a sill", "chosen by a thief")
+				_, err := p.Manage.Passwords.Change(ctx, stale, "seven lamps on a sill", "chosen by a thief")
 				return err
 			},
-			"rename":       func() error { return p.Login.RenameAuthenticator(ctx, stale, phone.ID, "Mine") },
-			"removal":      func() error { _, err := p.Login.RemoveAuthenticator(ctx, stale, phone.ID); return err },
-			"disable":      func() error { _, err := p.Login.DisableTwoFactor(ctx, stale); return err },
-			"backup codes": func() error { _, err := p.Login.IssueBackupCodes(ctx, stale, ""); return err },
-			"display name": func() error { return p.Login.SetDisplayName(ctx, stale, "Eve") },
-			"sign-out":     func() error { return p.Login.SignOut(ctx, stale) },
-			"session":      func() error { return p.Login.RevokeSession(ctx, stale, stale.Session.ID) },
-			"sessions":     func() error { _, err := p.Login.RevokeOtherSessions(ctx, stale); return err },
-			"let-in":       func() error { _, err := p.Login.LetIn(ctx, stale); return err },
-			"browser":      func() error { return p.Login.RemoveDevice(ctx, stale, device) },
-			"browsers":     func() error { return p.Login.RemoveDevices(ctx, stale) },
-			"wizard":       func() error { _, err := p.Login.BeginEnrollment(ctx, stale, ""); return err },
+			"rename":       func() error { return p.Manage.Authenticators.Rename(ctx, stale, phone.ID, "Mine") },
+			"removal":      func() error { _, err := p.Manage.Authenticators.Remove(ctx, stale, phone.ID); return err },
+			"disable":      func() error { _, err := p.Manage.Authenticators.DisableTwoFactor(ctx, stale); return err },
+			"backup codes": func() error { _, err := p.Manage.Authenticators.IssueBackupCodes(ctx, stale, ""); return err },
+			"display name": func() error { return p.Manage.Accounts.SetDisplayName(ctx, stale, "Eve") },
+			"sign-out":     func() error { return p.Manage.Sessions.SignOut(ctx, stale) },
+			"session":      func() error { return p.Manage.Sessions.Revoke(ctx, stale, stale.Session.ID) },
+			"sessions":     func() error { _, err := p.Manage.Sessions.RevokeOthers(ctx, stale); return err },
+			"let-in":       func() error { _, err := p.Manage.Links.LetIn(ctx, stale); return err },
+			"browser":      func() error { return p.Manage.Devices.Remove(ctx, stale, device) },
+			"browsers":     func() error { return p.Manage.Devices.RemoveAll(ctx, stale) },
+			"wizard":       func() error { _, err := p.Manage.Authenticators.BeginEnrollment(ctx, stale, ""); return err },
 			"confirm": func() error {
-				_, err := p.Login.ConfirmEnrollment(ctx, stale, wizard.ID, wizard.Code(0), "Tablet", "")
+				_, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, stale, wizard.ID, wizard.Code(0), "Tablet", "")
 				return err
 			},
-			"cancel": func() error { return p.Login.CancelEnrollment(ctx, stale, wizard.ID) },
+			"cancel": func() error { return p.Manage.Authenticators.CancelEnrollment(ctx, stale, wizard.ID) },
 			"pass": func() error {
-				_, err := p.Login.AddPass(ctx, stale, pass.Pass{Name: "x", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+				_, err := p.Manage.Passes.Add(ctx, stale, pass.Pass{Name: "x", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
 				return err
 			},
 		} {
@@ -93,7 +93,7 @@ func TestOfConcurrentChangesOneSucceeds(t *testing.T) {
 		}
 		me, tokens := meOf(t, p, b), make([]string, len(wizards))
 		got := testkit.Race(len(wizards), func(i int) string {
-			done, err := p.Login.ConfirmEnrollment(ctx, me, wizards[i].ID, wizards[i].Code(0), fmt.Sprint("Phone ", i), "")
+			done, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, me, wizards[i].ID, wizards[i].Code(0), fmt.Sprint("Phone ", i), "")
 			tokens[i] = done.Session.Reveal()
 			return testkit.Outcome(err)
 		})

@@ -56,7 +56,7 @@ func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, pat
 	t.Helper()
 	scope, err := access.NewScope(panel, path, methods, addresses)
 	testkit.Check(t, err)
-	token, err := p.Login.IssuePass(context.Background(), a, pass.Pass{Name: "of the operator", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+	token, err := p.Manage.Passes.Issue(context.Background(), a, pass.Pass{Name: "of the operator", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
 	testkit.Check(t, err)
 	return token.Reveal()
 }

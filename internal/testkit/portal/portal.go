@@ -163,7 +163,7 @@ const Password = "correct horse battery"
 // AddAccount adds an account with [Password].
 func (p *Portal) AddAccount(t testing.TB, name string) account.Account {
 	t.Helper()
-	a, err := p.Login.AddAccount(context.Background(), account.Account{Name: name}, Password)
+	a, err := p.Manage.Accounts.Add(context.Background(), account.Account{Name: name}, Password)
 	if err != nil {
 		t.Fatal(err)
 	}

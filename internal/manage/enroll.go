@@ -1,4 +1,4 @@
-package login
+package manage
 
 import (
 	"context"
@@ -11,20 +11,21 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // NeedsTicket reports whether the account can enrol its next authenticator only through an
-// operator's link: after a reset (F15), or because EnrollByTicket is set.
-func (s *Service) NeedsTicket(owner account.Account, twoFactor bool) bool {
-	return owner.EnrollLocked || s.EnrollByTicket && !twoFactor
+// operator's link: after a reset (F15), or because Options.EnrollByTicket is set.
+func (m Authenticators) NeedsTicket(owner account.Account, twoFactor bool) bool {
+	return owner.EnrollLocked || m.enrollByTicket && !twoFactor
 }
 
 // enrollTicket returns the valid ticket with which the account may open the wizard, or
 // [ErrLocked].
-func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.Account, token string) (ticket.Ticket, error) {
-	link, err := ticket.ByToken(ctx, q, token, s.Clock())
+func (m Authenticators) enrollTicket(ctx context.Context, q db.Querier, owner account.Account, token string) (ticket.Ticket, error) {
+	link, err := ticket.ByToken(ctx, q, token, m.login.Clock())
 	if errors.Is(err, ticket.ErrInvalid) || err == nil && (link.Kind != ticket.Enroll || link.AccountID != owner.ID) {
 		return ticket.Ticket{}, ErrLocked
 	}
@@ -34,10 +35,10 @@ func (s *Service) enrollTicket(ctx context.Context, q db.Querier, owner account.
 // BeginEnrollment starts an enrolment in the session and returns its id. link is the token
 // of the operator's link that the browser presented, or empty. It returns [ErrLocked] if a
 // link is needed, authenticator.ErrLimit if the account has as many authenticators as
-// allowed, and a [*WaitError] past the limit of changes.
-func (s *Service) BeginEnrollment(ctx context.Context, me Me, link string) (string, error) {
+// allowed, and a [*login.WaitError] past the limit of changes.
+func (m Authenticators) BeginEnrollment(ctx context.Context, me login.Me, link string) (string, error) {
 	var id string
-	err := s.editAccountPaced(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
+	err := m.editPaced(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -45,17 +46,17 @@ func (s *Service) BeginEnrollment(ctx context.Context, me Me, link string) (stri
 		if len(have) >= authenticator.MaxPerAccount {
 			return authenticator.ErrLimit
 		}
-		if s.NeedsTicket(me.Account, len(have) > 0) {
-			if _, err := s.enrollTicket(ctx, tx, me.Account, link); err != nil {
+		if m.NeedsTicket(me.Account, len(have) > 0) {
+			if _, err := m.enrollTicket(ctx, tx, me.Account, link); err != nil {
 				return err
 			}
 		}
-		pending, err := authenticator.CreatePending(ctx, tx, me.Account.ID, me.Session.ID, authenticator.TOTP, s.Clock())
+		pending, err := authenticator.CreatePending(ctx, tx, me.Account.ID, me.Session.ID, authenticator.TOTP, m.login.Clock())
 		if err != nil {
 			return err
 		}
 		id = pending.ID
-		return totp.Create(ctx, tx, s.Ring, pending)
+		return totp.Create(ctx, tx, m.login.Ring, pending)
 	})
 	return id, err
 }
@@ -70,17 +71,17 @@ type Enrollment struct {
 }
 
 // Enrollment returns the pending enrolment with this id if the session of me started it,
-// else [ErrGone].
-func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment, error) {
-	q := s.DB.Reader()
-	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
+// else [login.ErrGone].
+func (m Authenticators) Enrollment(ctx context.Context, me login.Me, id string) (Enrollment, error) {
+	q := m.login.DB.Reader()
+	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, m.login.Clock())
 	if errors.Is(err, db.ErrNotFound) {
-		return Enrollment{}, ErrGone
+		return Enrollment{}, login.ErrGone
 	}
 	if err != nil {
 		return Enrollment{}, err
 	}
-	state, err := totp.Load(ctx, q, s.Ring, pending)
+	state, err := totp.Load(ctx, q, m.login.Ring, pending)
 	if err != nil {
 		return Enrollment{}, err
 	}
@@ -91,7 +92,7 @@ func (s *Service) Enrollment(ctx context.Context, me Me, id string) (Enrollment,
 	return Enrollment{
 		ID: id, First: len(have) == 0,
 		Key:    secret.NewText(totp.Base32(state.Secret)),
-		KeyURI: secret.NewText(totp.KeyURI(s.Issuer, me.Account.Name, state.Secret)),
+		KeyURI: secret.NewText(totp.KeyURI(m.login.Issuer, me.Account.Name, state.Secret)),
 	}, nil
 }
 
@@ -104,13 +105,13 @@ type Confirmed struct {
 
 // ConfirmEnrollment completes an enrolment with a code of the new authenticator, which uses
 // up the code's time step. No budget applies, since the user of the wizard has the secret on
-// the screen and has nothing to guess. It returns a [*CodeError], [ErrGone], [ErrLocked],
-// [ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
-func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, link string) (Confirmed, error) {
-	q := s.DB.Reader()
-	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, s.Clock())
+// the screen and has nothing to guess. It returns a [*login.CodeError], [login.ErrGone], [ErrLocked],
+// [login.ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
+func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, id, code, name, link string) (Confirmed, error) {
+	q := m.login.DB.Reader()
+	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, m.login.Clock())
 	if errors.Is(err, db.ErrNotFound) {
-		return Confirmed{}, ErrGone
+		return Confirmed{}, login.ErrGone
 	}
 	if err != nil {
 		return Confirmed{}, err
@@ -120,20 +121,20 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	}
 	digits, err := totp.Normalize(code)
 	if err != nil {
-		return Confirmed{}, &CodeError{Malformed: true}
+		return Confirmed{}, &login.CodeError{Malformed: true}
 	}
-	unsure, err := s.CheckClock(ctx, q)
+	unsure, err := m.login.CheckClock(ctx, q)
 	if err != nil {
 		return Confirmed{}, err
 	}
-	state, err := totp.Load(ctx, q, s.Ring, pending)
+	state, err := totp.Load(ctx, q, m.login.Ring, pending)
 	if err != nil {
 		return Confirmed{}, err
 	}
-	check := state.Verify(digits, s.Clock())
+	check := state.Verify(digits, m.login.Clock())
 	if check.Result != totp.Accepted {
-		check = state.Explain(digits, s.Clock())
-		return Confirmed{}, &CodeError{Result: check.Result, Minutes: check.Minutes}
+		check = state.Explain(digits, m.login.Clock())
+		return Confirmed{}, &login.CodeError{Result: check.Result, Minutes: check.Minutes}
 	}
 	have, err := authenticator.List(ctx, q, me.Account.ID)
 	if err != nil {
@@ -143,22 +144,22 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 	var set backupcode.Set
 	if first {
 		// Ten slow hashes: compute them before the transaction, which holds the write lock.
-		if set, err = s.NewBackupCodes(ctx, me.Account.ID); err != nil {
+		if set, err = m.login.NewBackupCodes(ctx, me.Account.ID); err != nil {
 			return Confirmed{}, err
 		}
 	}
 	var done Confirmed
-	done.Session, err = s.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
-		now := s.Clock()
+	done.Session, err = m.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+		now := m.login.Clock()
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return nil, err
 		}
 		if first != (len(have) == 0) {
-			return nil, ErrGone // another enrolment was confirmed in between
+			return nil, login.ErrGone // another enrolment was confirmed in between
 		}
-		if s.NeedsTicket(me.Account, !first) {
-			opened, err := s.enrollTicket(ctx, tx, me.Account, link)
+		if m.NeedsTicket(me.Account, !first) {
+			opened, err := m.enrollTicket(ctx, tx, me.Account, link)
 			if err != nil {
 				return nil, err
 			}
@@ -178,7 +179,7 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 		event := me.From.Event(now, me.Account.ID, audit.AuthenticatorAdded)
 		event.Detail, event.AuthenticatorID = name, id
 		if first {
-			if err := backupcode.Issue(ctx, tx, s.Ring, me.Account.ID, set, now); err != nil {
+			if err := backupcode.Issue(ctx, tx, m.login.Ring, me.Account.ID, set, now); err != nil {
 				return nil, err
 			}
 			if err := account.SetTwoFactor(ctx, tx, me.Account.ID, now); err != nil {
@@ -200,6 +201,6 @@ func (s *Service) ConfirmEnrollment(ctx context.Context, me Me, id, code, name, 
 }
 
 // CancelEnrollment removes a pending enrolment of the session.
-func (s *Service) CancelEnrollment(ctx context.Context, me Me, id string) error {
-	return s.editAccount(ctx, &me, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
+func (m Authenticators) CancelEnrollment(ctx context.Context, me login.Me, id string) error {
+	return m.edit(ctx, &me, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
 }

@@ -1,0 +1,136 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
+)
+
+// SetDisplayName changes the owner's display name. Past the limit of changes it returns a
+// [*login.WaitError].
+func (m Accounts) SetDisplayName(ctx context.Context, me login.Me, name string) error {
+	name, err := account.NormalizeDisplayName(name)
+	if err != nil || name == me.Account.DisplayName {
+		return err
+	}
+	return m.editPaced(ctx, &me, audit.ProfileChanged, func(tx *db.Tx) error {
+		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.ProfileChanged))
+	})
+}
+
+// Add creates an account with a password. It returns the errors of
+// account.Create and password.Check.
+func (m Accounts) Add(ctx context.Context, a account.Account, typed string) (account.Account, error) {
+	phc, err := m.login.HashNew(ctx, a, typed)
+	if err != nil {
+		return account.Account{}, err
+	}
+	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		now := m.login.Clock()
+		if a, err = account.Create(ctx, tx, a, now); err != nil {
+			return err
+		}
+		if err := password.Set(ctx, tx, m.login.Ring, a.ID, phc, now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountCreated, ""))
+	})
+	return a, err
+}
+
+// Invite returns the token of a link with which the invited person chooses a password. It
+// creates the account. If the account exists without a password, it is invited again and
+// its earlier link ends; again reports that. If it has a password, Invite returns
+// account.ErrNameTaken.
+func (m Accounts) Invite(ctx context.Context, a account.Account) (token secret.Text, again bool, err error) {
+	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		now := m.login.Clock()
+		there, err := account.ByName(ctx, tx, a.Name)
+		again = err == nil
+		switch {
+		case errors.Is(err, db.ErrNotFound):
+			if there, err = account.Create(ctx, tx, a, now); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		default:
+			if err := account.Lock(ctx, tx, there.ID); err != nil {
+				return err
+			}
+			if since, err := password.ChangedAt(ctx, tx, there.ID); err != nil {
+				return err
+			} else if !since.IsZero() {
+				return account.ErrNameTaken
+			}
+		}
+		if token, err = ticket.Issue(ctx, tx, ticket.Invitation, there.ID, now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(there.ID, audit.AccountInvited, ""))
+	})
+	return token, again, err
+}
+
+// SetEmail changes an account's e-mail address. An empty one removes it.
+func (m Accounts) SetEmail(ctx context.Context, a account.Account, email string) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.EmailChanged, ""))
+	})
+}
+
+// Disable blocks all sign-ins of an account and ends its sessions and links.
+func (m Accounts) Disable(ctx context.Context, a account.Account) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := m.login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+			return err
+		}
+		for _, kind := range []ticket.Kind{ticket.Invitation, ticket.Enroll} {
+			if _, err := ticket.Revoke(ctx, tx, kind, a.ID); err != nil {
+				return err
+			}
+		}
+		if err := account.SetDisabled(ctx, tx, a.ID, m.login.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountDisabled, ""))
+	})
+}
+
+// Enable allows a disabled account to sign in again.
+func (m Accounts) Enable(ctx context.Context, a account.Account) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.SetDisabled(ctx, tx, a.ID, time.Time{}); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountEnabled, ""))
+	})
+}
+
+// Remove removes an account with everything that belongs to it except its audit events.
+func (m Accounts) Remove(ctx context.Context, a account.Account) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Remove(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := throttle.RemoveAccount(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountRemoved, a.Name))
+	})
+}

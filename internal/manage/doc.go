@@ -1,0 +1,22 @@
+// Package manage holds every change of an account: its password, authenticators, backup codes,
+// machine passes, links, sessions, known browsers and groups. The owner's pages and the command
+// line make a change through the same function; the [Actor] says who asks, for the audit log and
+// for the limits that apply.
+//
+//	an owner's page ──► edit, editPaced      lock the account's row, read the session again,
+//	                                         count the change against the owner's limit
+//	                ──► editCredentials      end everything that the old credentials opened
+//	the command line ─► edit                 lock the account's row
+//
+// A change is one transaction: the changed rows, what ends with them and the audit event are
+// written together or not at all. What ends when a credential changes is listed in one place,
+// login.Service.EndOthers. A changed password, a removed authenticator or an operator's reset
+// ends every other session, visit, known browser, sign-in under way and machine pass of the
+// account.
+//
+// The functions that take [login.Me] are for the account's owner alone. They don't ask for a
+// fresh proof: the route list of the pages does that before it calls them. An error other than
+// those that a function names means that nothing was changed.
+//
+// The package opens no session. It owns no table; the packages of the nouns do.
+package manage

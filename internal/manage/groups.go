@@ -1,0 +1,60 @@
+package manage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+)
+
+// Add creates a group. It returns the errors of account.AddGroup.
+func (m Groups) Add(ctx context.Context, group string) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.AddGroup(ctx, tx, group, m.login.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator("", audit.GroupAdded, group))
+	})
+}
+
+// Remove removes a group, or returns [login.ErrGone] if it doesn't exist.
+func (m Groups) Remove(ctx context.Context, group string) error {
+	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.RemoveGroup(ctx, tx, group); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator("", audit.GroupRemoved, group))
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return login.ErrGone
+	}
+	return err
+}
+
+// Join adds an account to a group, or returns [login.ErrGone] if the group doesn't exist.
+func (m Groups) Join(ctx context.Context, a account.Account, group string) error {
+	return m.member(ctx, a, group, audit.GroupJoined, account.Join)
+}
+
+// Leave removes an account from a group.
+func (m Groups) Leave(ctx context.Context, a account.Account, group string) error {
+	return m.member(ctx, a, group, audit.GroupLeft, account.Leave)
+}
+
+func (m Groups) member(ctx context.Context, a account.Account, group string, kind audit.Kind,
+	change func(context.Context, *db.Tx, string, string) (bool, error)) error {
+	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		changed, err := change(ctx, tx, group, a.ID)
+		if err != nil || !changed {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(a.ID, kind, group))
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return login.ErrGone
+	}
+	return err
+}

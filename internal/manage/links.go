@@ -1,0 +1,215 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/ticket"
+)
+
+// LetIn issues a let-in link and returns its token. The browser that opens the link becomes
+// known for the account. It must still give password and code, and no budget is reset. Past
+// the limit of changes it returns a [*login.WaitError].
+func (m Links) LetIn(ctx context.Context, me login.Me) (secret.Text, error) {
+	var token secret.Text
+	err := m.editPaced(ctx, &me, audit.LetInIssued, func(tx *db.Tx) (err error) {
+		token, err = letIn(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.LetInIssued))
+		return err
+	})
+	return token, err
+}
+
+// Unlock is [Links.LetIn] for an operator on the command line.
+func (m Links) Unlock(ctx context.Context, a account.Account) (secret.Text, error) {
+	var token secret.Text
+	err := m.login.DB.Write(ctx, func(tx *db.Tx) (err error) {
+		if err := account.Lock(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		token, err = letIn(ctx, tx, m.byOperator(a.ID, audit.LetInIssued, ""))
+		return err
+	})
+	return token, err
+}
+
+func letIn(ctx context.Context, tx *db.Tx, event audit.Event) (secret.Text, error) {
+	token, err := ticket.Issue(ctx, tx, ticket.LetIn, event.AccountID, event.At)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	return token, audit.Append(ctx, tx, event)
+}
+
+// RedeemLetIn redeems a let-in link and returns the device cookie's new value. It returns
+// ticket.ErrInvalid if the link isn't valid.
+func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser) (secret.Text, error) {
+	var deviceToken secret.Text
+	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		now := m.login.Clock()
+		link, err := ticket.ByToken(ctx, tx, token, now)
+		if err != nil {
+			return err
+		}
+		if link.Kind != ticket.LetIn {
+			return ticket.ErrInvalid
+		}
+		// With the lock, a concurrent reset revokes the link or sees the known browser.
+		if err := account.Lock(ctx, tx, link.AccountID); err != nil {
+			return err
+		}
+		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
+			return err
+		}
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, link.AccountID, from.AsDevice(), now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, from.Event(now, link.AccountID, audit.LetInUsed))
+	})
+	return deviceToken, err
+}
+
+// IssueSetup returns the token of a link that creates the first account. It returns false
+// if an account exists. Earlier setup links stay valid until the first account is created.
+func (m Links) IssueSetup(ctx context.Context) (secret.Text, bool, error) {
+	var token secret.Text
+	some, err := account.AnyExist(ctx, m.login.DB.Reader())
+	if err != nil || some {
+		return token, false, err
+	}
+	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if token, err = ticket.Issue(ctx, tx, ticket.Setup, "", m.login.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator("", audit.SetupLinkIssued, ""))
+	})
+	return token, err == nil, err
+}
+
+// Link describes a one-time link that a browser opened. Opening doesn't redeem it.
+type Link struct {
+	Kind        ticket.Kind
+	Account     account.Account // zero for a setup link
+	NewPassword bool            // redeeming the link sets a password
+}
+
+// ErrSetupTicket is [ticket.ErrInvalid] while no account exists. Then the user is the
+// operator, who can make a new setup link.
+var ErrSetupTicket = fmt.Errorf("%w, and there is no account yet", ticket.ErrInvalid)
+
+// Open returns what the link with this token is for. It returns [ticket.ErrInvalid] or
+// [ErrSetupTicket] if the link isn't valid.
+func (m Links) Open(ctx context.Context, token string) (Link, error) {
+	q := m.login.DB.Reader()
+	link, err := ticket.ByToken(ctx, q, token, m.login.Clock())
+	if errors.Is(err, ticket.ErrInvalid) {
+		some, unread := account.AnyExist(ctx, q)
+		if unread == nil && !some {
+			err = ErrSetupTicket
+		}
+		return Link{}, errors.Join(err, unread)
+	}
+	if err != nil {
+		return Link{}, err
+	}
+	opened := Link{Kind: link.Kind}
+	if link.Kind == ticket.Setup {
+		opened.NewPassword = true
+		if some, err := account.AnyExist(ctx, q); err != nil || some {
+			return Link{}, errors.Join(ticket.ErrInvalid, err)
+		}
+		return opened, nil
+	}
+	if opened.Account, err = account.ByID(ctx, q, link.AccountID); err != nil {
+		return Link{}, err
+	}
+	switch link.Kind {
+	case ticket.Invitation:
+		opened.NewPassword = true
+	case ticket.Enroll:
+		suspect, err := password.SuspectSince(ctx, q, link.AccountID)
+		if err != nil {
+			return Link{}, err
+		}
+		opened.NewPassword = !suspect.IsZero()
+	}
+	return opened, nil
+}
+
+// Redeem redeems a link. A setup link creates the first account, an operator. An invitation
+// sets the invited account's password. The link of a reset replaces a suspect password, and
+// stays valid for the wizard. Setup returns the device cookie's new value, since the browser
+// is known from now on. The user still has to sign in afterwards.
+func (m Links) Redeem(ctx context.Context, token, name, email, typed string, from login.Browser) (secret.Text, error) {
+	var deviceToken secret.Text
+	opened, err := m.Open(ctx, token)
+	if err != nil {
+		return deviceToken, err
+	}
+	if !opened.NewPassword {
+		return deviceToken, ticket.ErrInvalid
+	}
+	if opened.Kind == ticket.Setup {
+		// Check the name before the slow hash, for a quick answer.
+		if _, err := account.CheckNewName(name); err != nil {
+			return deviceToken, err
+		}
+	}
+	owner := opened.Account
+	if opened.Kind == ticket.Setup {
+		owner = account.Account{Name: name, Email: email, Role: account.Operator}
+	}
+	phc, err := m.login.HashNew(ctx, owner, typed)
+	if err != nil {
+		return deviceToken, err
+	}
+	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		now := m.login.Clock()
+		link, err := ticket.ByToken(ctx, tx, token, now)
+		if err != nil {
+			return err
+		}
+		if link.AccountID != "" {
+			if err := account.Lock(ctx, tx, link.AccountID); err != nil {
+				return err
+			}
+		}
+		if link.Kind == ticket.Enroll {
+			// Of several concurrent callers one succeeds. The link is redeemed by the wizard.
+			if there, err := password.ClearSuspect(ctx, tx, owner.ID); err != nil {
+				return err
+			} else if !there {
+				return ticket.ErrInvalid
+			}
+		} else if err := ticket.Redeem(ctx, tx, link, now); err != nil {
+			return err
+		}
+		kind := audit.PasswordChanged
+		if link.Kind == ticket.Setup {
+			if some, err := account.AnyExist(ctx, tx); err != nil || some {
+				return errors.Join(ticket.ErrInvalid, err)
+			}
+			kind = audit.AccountCreated
+			if owner, err = account.Create(ctx, tx, owner, now); err != nil {
+				return err
+			}
+		} else if _, err := m.login.EndOthers(ctx, tx, owner.ID, "", ""); err != nil {
+			return err
+		}
+		if err := password.Set(ctx, tx, m.login.Ring, owner.ID, phc, now); err != nil {
+			return err
+		}
+		if deviceToken, err = device.Remember(ctx, tx, from.Device, owner.ID, from.AsDevice(), now); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, from.Event(now, owner.ID, kind))
+	})
+	return deviceToken, err
+}

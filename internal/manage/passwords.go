@@ -1,0 +1,73 @@
+package manage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/throttle"
+	"github.com/sallyport/sallyport/internal/ticket"
+)
+
+// Change sets a new password if current is right, and returns the session's new
+// token. Tries count against the same budget as at sign-in. It returns [login.ErrWrongPassword],
+// [login.ErrSamePassword] or an error of password.Check.
+func (m Passwords) Change(ctx context.Context, me login.Me, current, typed string) (secret.Text, error) {
+	if err := m.login.CheckNew(me.Account, typed); err != nil {
+		return secret.Text{}, err
+	}
+	reservation, err := m.login.VerifyPassword(ctx, me, current)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	phc, err := m.login.HashNew(ctx, me.Account, typed)
+	if err != nil {
+		return secret.Text{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
+	}
+	token, err := m.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+		now := m.login.Clock()
+		if err := throttle.GiveBack(ctx, tx, reservation); err != nil {
+			return nil, err
+		}
+		if err := password.Set(ctx, tx, m.login.Ring, me.Account.ID, phc, now); err != nil {
+			return nil, err
+		}
+		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
+		return authenticator.Merge(me.Session.Proofs, fresh), audit.Append(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
+	})
+	if err != nil {
+		return secret.Text{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
+	}
+	return token, nil
+}
+
+// Set sets an account's password and ends all its sessions. The current password is
+// accepted too.
+func (m Passwords) Set(ctx context.Context, a account.Account, typed string) error {
+	if err := m.login.CheckNew(a, typed); err != nil {
+		return err
+	}
+	phc, err := m.login.HashNew(ctx, account.Account{}, typed)
+	if err != nil {
+		return err
+	}
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if _, err := m.login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+			return err
+		}
+		// The holder of an invitation could replace this password.
+		if _, err := ticket.Revoke(ctx, tx, ticket.Invitation, a.ID); err != nil {
+			return err
+		}
+		if err := password.Set(ctx, tx, m.login.Ring, a.ID, phc, m.login.Clock()); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.PasswordSet, ""))
+	})
+}

@@ -1,0 +1,74 @@
+package manage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// SignOut revokes the session that me uses.
+func (m Sessions) SignOut(ctx context.Context, me login.Me) error {
+	return m.revoke(ctx, me, me.Session.ID, audit.SignedOut)
+}
+
+// Revoke revokes one of the owner's sessions, or returns [login.ErrGone].
+func (m Sessions) Revoke(ctx context.Context, me login.Me, id string) error {
+	return m.revoke(ctx, me, id, audit.SessionEnded)
+}
+
+func (m Sessions) revoke(ctx context.Context, me login.Me, id string, kind audit.Kind) error {
+	return m.edit(ctx, &me, func(tx *db.Tx) error { return m.revokeTx(ctx, tx, me, id, kind) })
+}
+
+// revokeTx revokes one of the owner's sessions in tx, or returns [login.ErrGone].
+func (m Sessions) revokeTx(ctx context.Context, tx *db.Tx, me login.Me, id string, kind audit.Kind) error {
+	there, err := session.Revoke(ctx, tx, me.Account.ID, id)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return login.ErrGone
+	}
+	return audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, kind))
+}
+
+// RevokeOthers revokes all of the owner's sessions except the one in use and returns their
+// number.
+func (m Sessions) RevokeOthers(ctx context.Context, me login.Me) (int, error) {
+	var n int
+	err := m.edit(ctx, &me, func(tx *db.Tx) error {
+		var err error
+		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
+			return err
+		}
+		event := me.From.Event(m.login.Clock(), me.Account.ID, audit.SessionsEnded)
+		event.Number = n
+		return audit.Append(ctx, tx, event)
+	})
+	return n, err
+}
+
+// SignOutAtPanel signs out the session of a panel's visit, which ends its visits to all panels.
+// It returns nil if the visit has ended already.
+func (m Sessions) SignOutAtPanel(ctx context.Context, panel *access.Panel, token string, from login.Browser) error {
+	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		v, err := m.entry.VisitByToken(ctx, tx, panel, token)
+		if err != nil {
+			return err
+		}
+		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
+			return err
+		}
+		return m.revokeTx(ctx, tx, login.Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
+	})
+	if errors.Is(err, login.ErrGone) || errors.Is(err, db.ErrNotFound) {
+		return nil // it has ended already
+	}
+	return err
+}
