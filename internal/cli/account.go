@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -82,7 +83,7 @@ func (c accountAdd) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	added, err := portal.Manage.Accounts.Add(r, c.account(), typed)
+	added, err := portal.Manage.Accounts.Add(r, manage.CommandLine(), c.account(), typed)
 	if err != nil {
 		return explainPassword(portal, err)
 	}
@@ -103,7 +104,7 @@ func (c accountInvite) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	token, wasInvited, err := portal.Manage.Accounts.Invite(r, accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
+	token, wasInvited, err := portal.Manage.Accounts.Invite(r, manage.CommandLine(), accountAdd{Name: c.Name, Email: c.Email, Administrator: c.Administrator}.account())
 	if err != nil {
 		return err
 	}
@@ -355,7 +356,7 @@ type accountDisable struct{ accountArg }
 
 func (c accountDisable) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Manage.Accounts.Disable(r, a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.Disable(r, manage.CommandLine(), a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
 	})
 }
 
@@ -363,7 +364,7 @@ type accountEnable struct{ accountArg }
 
 func (c accountEnable) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Manage.Accounts.Enable(r, a), "Account %s is enabled.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.Enable(r, manage.CommandLine(), a), "Account %s is enabled.\n", a.Name)
 	})
 }
 
@@ -377,7 +378,7 @@ func (c accountRemove) Run(r *run) error {
 		if err := c.confirm(r, a); err != nil {
 			return err
 		}
-		return printOnSuccess(r, portal.Manage.Accounts.Remove(r, a), "Account %s was removed.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.Remove(r, manage.CommandLine(), a), "Account %s was removed.\n", a.Name)
 	})
 }
 
@@ -417,7 +418,7 @@ func (c accountPassword) Run(r *run) error {
 		return err
 	}
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		if err := portal.Manage.Passwords.Set(r, a, typed); err != nil {
+		if err := portal.Manage.Passwords.Set(r, manage.CommandLine(), a, typed); err != nil {
 			return explainPassword(portal, err)
 		}
 		warnIfWeak(r, portal, a, typed)
@@ -432,7 +433,7 @@ type accountEmail struct {
 
 func (c accountEmail) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Manage.Accounts.SetEmail(r, a, c.Email), "The email address of %s was changed.\n", a.Name)
+		return printOnSuccess(r, portal.Manage.Accounts.SetEmail(r, manage.CommandLine(), a, c.Email), "The email address of %s was changed.\n", a.Name)
 	})
 }
 
@@ -440,7 +441,7 @@ type accountUnlock struct{ accountArg }
 
 func (c accountUnlock) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		token, err := portal.Manage.Links.Unlock(r, a)
+		token, err := portal.Manage.Links.LetIn(r, manage.CommandLine(), a)
 		return printOnSuccess(r, err, "Give this link to %s, to open in the browser that should sign in. It works once, within 15 minutes:\n%s\n", a.Name, portal.TicketLink(token))
 	})
 }
@@ -452,7 +453,7 @@ type accountReset struct {
 
 func (c accountReset) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		token, err := portal.Manage.Authenticators.ResetTwoFactor(r, a, c.LinkLife)
+		token, err := portal.Manage.Authenticators.ResetTwoFactor(r, manage.CommandLine(), a, c.LinkLife)
 		return printOnSuccess(r, err, "Two-factor authentication of %s is off, and the account's sessions have ended.\n"+
 			"Give this link to the owner, to sign in and turn it on again. It works once, within %s:\n%s\n", a.Name, lifeInWords(c.LinkLife), portal.TicketLink(token))
 	})

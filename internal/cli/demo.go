@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -60,7 +61,7 @@ func (c demoCommand) Run(r *run) error {
 	}
 	password := demoPassword()
 	demo := account.Account{Name: "demo", DisplayName: "Demo", Role: account.Operator}
-	if _, err := portal.Manage.Accounts.Add(r, demo, password); err != nil {
+	if _, err := portal.Manage.Accounts.Add(r, manage.CommandLine(), demo, password); err != nil {
 		listener.Close()
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
@@ -27,7 +28,7 @@ func (c groupAdd) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	return printOnSuccess(r, portal.Manage.Groups.Add(r, c.Group), "Group %s was added.\n", c.Group)
+	return printOnSuccess(r, portal.Manage.Groups.Add(r, manage.CommandLine(), c.Group), "Group %s was added.\n", c.Group)
 }
 
 type groupRemove struct {
@@ -40,7 +41,7 @@ func (c groupRemove) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	err = portal.Manage.Groups.Remove(r, c.Group)
+	err = portal.Manage.Groups.Remove(r, manage.CommandLine(), c.Group)
 	if errors.Is(err, login.ErrGone) {
 		err = noGroupError(c.Group)
 	}
@@ -86,7 +87,7 @@ type groupJoin struct {
 
 func (c groupJoin) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		err := portal.Manage.Groups.Join(r, a, c.Group)
+		err := portal.Manage.Groups.Join(r, manage.CommandLine(), a, c.Group)
 		if errors.Is(err, login.ErrGone) {
 			err = noGroupError(c.Group)
 		}
@@ -101,6 +102,6 @@ type groupLeave struct {
 
 func (c groupLeave) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Manage.Groups.Leave(r, a, c.Group), "%s is not in group %s.\n", a.Name, c.Group)
+		return printOnSuccess(r, portal.Manage.Groups.Leave(r, manage.CommandLine(), a, c.Group), "%s is not in group %s.\n", a.Name, c.Group)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/server"
 )
@@ -42,7 +43,7 @@ func (c passAdd) Run(r *run) error {
 			return err
 		}
 		ends := portal.Login.Clock().Add(time.Duration(c.For))
-		token, err := portal.Manage.Passes.Issue(r, a, pass.Pass{Name: c.Pass, Scope: scope, ExpiresAt: ends})
+		token, err := portal.Manage.Passes.Create(r, manage.CommandLine(), a, pass.Pass{Name: c.Pass, Scope: scope, ExpiresAt: ends})
 		if err != nil {
 			return err
 		}
@@ -138,7 +139,7 @@ func (c passRevoke) Run(r *run) error {
 		}
 		for _, p := range all {
 			if p.Name == c.Pass {
-				return printOnSuccess(r, portal.Manage.Passes.Withdraw(r, a, p.ID), "Pass %s of %s is revoked.\n", p.Name, a.Name)
+				return printOnSuccess(r, portal.Manage.Passes.Revoke(r, manage.CommandLine(), a, p.ID), "Pass %s of %s is revoked.\n", p.Name, a.Name)
 			}
 		}
 		return fmt.Errorf("%s has no pass %q; see \"sallyport pass list %s\"", a.Name, c.Pass, a.Name)

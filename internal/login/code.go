@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
@@ -67,7 +68,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if unsure, err = s.CheckClock(ctx, tx); err != nil {
 			return nil, err
 		}
-		if loaded, err = s.loadTOTP(ctx, tx, a.AccountID); err != nil {
+		if loaded, err = loadTOTP(ctx, tx, s.Ring, a.AccountID); err != nil {
 			return nil, err
 		}
 		tries, known, err = s.codeTries(ctx, tx, a, len(loaded), second != "", from)
@@ -164,7 +165,7 @@ type loadedTOTP struct {
 	totp.State
 }
 
-func (s *Service) loadTOTP(ctx context.Context, q db.Querier, accountID string) ([]loadedTOTP, error) {
+func loadTOTP(ctx context.Context, q db.Querier, ring *secret.Ring, accountID string) ([]loadedTOTP, error) {
 	authenticators, err := authenticator.List(ctx, q, accountID)
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func (s *Service) loadTOTP(ctx context.Context, q db.Querier, accountID string) 
 	loaded := make([]loadedTOTP, len(authenticators))
 	for i, one := range authenticators {
 		loaded[i].Authenticator = one
-		if loaded[i].State, err = totp.Load(ctx, q, s.Ring, one); err != nil {
+		if loaded[i].State, err = totp.Load(ctx, q, ring, one); err != nil {
 			return nil, err
 		}
 	}
@@ -338,7 +339,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	} else if err := s.RefusalError(verdict); err != nil {
 		return Progress{}, err
 	}
-	release, err := s.acquireSlotFor(ctx, owner.ID, known, from)
+	release, err := s.acquireSlot(ctx, placeOf(owner.ID, known, from))
 	if err != nil {
 		return Progress{}, err
 	}

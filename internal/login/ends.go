@@ -18,7 +18,7 @@ import (
 // cookie exceptDevice. An empty exception spares none. It also revokes let-in links, since a
 // thief may have issued one in a session that ends now. The account's row stays locked until
 // tx ends.
-func (s *Service) EndOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
+func EndOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err
 	}

@@ -147,14 +147,14 @@ const unknownNameBits = 16
 
 // unknownNameID returns the account id under which the ledger counts tries for a name that doesn't
 // exist. Without the key ring, a client can't compute which names share a row.
-func (s *Service) unknownNameID(typed string) string {
+func unknownNameID(ring *secret.Ring, typed string) string {
 	name, err := account.NormalizeName(typed)
 	if err != nil {
 		if _, name, err = account.NormalizeEmail(typed); err != nil {
 			name = ""
 		}
 	}
-	return "nobody-" + hex.EncodeToString(s.Ring.MAC("name", name)[:unknownNameBits/8])
+	return "nobody-" + hex.EncodeToString(ring.MAC("name", name)[:unknownNameBits/8])
 }
 
 // passwordResult is the result of comparing a password.
@@ -169,9 +169,9 @@ type passwordResult struct {
 // decoyID returns an account id that doesn't exist, for the password query of an unknown
 // name. It is derived from the name, so that the query reads a stable, random place of the
 // index, as the query of a real account does.
-func (s *Service) decoyID(ledgerID string) string {
+func decoyID(ring *secret.Ring, ledgerID string) string {
 	const idBytes = 15 // as in [secret.NewID]
-	return base64.RawURLEncoding.EncodeToString(s.Ring.MAC("stand-in", ledgerID)[:idBytes])
+	return base64.RawURLEncoding.EncodeToString(ring.MAC("stand-in", ledgerID)[:idBytes])
 }
 
 // tryPassword compares typed with the password of owner. For an unknown name owner is the
@@ -195,7 +195,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	} else if err := s.RefusalError(verdict); err != nil {
 		return passwordResult{}, err
 	}
-	release, err := s.acquireSlotFor(ctx, ledgerID, known, from)
+	release, err := s.acquireSlot(ctx, placeOf(ledgerID, known, from))
 	if err != nil {
 		return passwordResult{}, err
 	}
@@ -210,7 +210,7 @@ func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner accoun
 	}
 	hashedAs := accountID
 	if hashedAs == "" {
-		hashedAs = s.decoyID(ledgerID)
+		hashedAs = decoyID(s.Ring, ledgerID)
 	}
 	outcome, err := password.Verify(ctx, s.DB.Reader(), s.Ring, s.Passwords, hashedAs, typed)
 	if err != nil {

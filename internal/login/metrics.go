@@ -86,13 +86,13 @@ func (m Metrics) countRefusal(bucket throttle.Bucket) {
 	}
 }
 
-// acquireSlotFor waits for a slot to hash a password or backup code of the account. known is the
-// known browser that sent it, or zero for an unknown one.
-func (s *Service) acquireSlotFor(ctx context.Context, accountID string, known device.Device, from Browser) (release func(matched bool), err error) {
+// placeOf returns the place in the hashing queue of a password or backup code of the account.
+// known is the known browser that sent it, or zero for an unknown one.
+func placeOf(accountID string, known device.Device, from Browser) throttle.Place {
 	if known.ID == "" {
-		return s.acquireSlot(ctx, throttle.Place{Account: accountID, Browser: throttle.PrefixOf(from.Address)})
+		return throttle.Place{Account: accountID, Browser: throttle.PrefixOf(from.Address)}
 	}
-	return s.acquireSlot(ctx, throttle.Place{Account: accountID, Known: true, Browser: known.ID})
+	return throttle.Place{Account: accountID, Known: true, Browser: known.ID}
 }
 
 // acquireSlot is [throttle.Queue.Acquire] that also measures the wait. Past the account's pace it

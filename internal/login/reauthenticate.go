@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/throttle"
 )
 
 // Proofs holds the form fields of a reauthentication. Code, NextCode and BackupCode are used
@@ -72,5 +73,26 @@ func (s *Service) SecondFactor(ctx context.Context, owner account.Account) (on b
 
 // ReauthenticationPrompt returns what the form of a reauthentication asks for.
 func (s *Service) ReauthenticationPrompt(ctx context.Context, owner account.Account, from Browser) (Prompt, error) {
-	return s.prompt(ctx, owner.ID, from)
+	q := s.DB.Reader()
+	left, err := backupcode.Left(ctx, q, owner.ID)
+	if err != nil {
+		return Prompt{}, err
+	}
+	authenticators, err := authenticator.List(ctx, q, owner.ID)
+	if err != nil {
+		return Prompt{}, err
+	}
+	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, len(authenticators), false, from)
+	if err != nil {
+		return Prompt{}, err
+	}
+	verdict, err := s.Ledger.Peek(ctx, tries[0])
+	if err != nil {
+		return Prompt{}, err
+	}
+	w := Prompt{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}
+	for _, a := range authenticators {
+		w.Authenticators = append(w.Authenticators, a.Name)
+	}
+	return w, nil
 }

@@ -53,7 +53,7 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	}
 	ledgerID := owner.ID
 	if owner.ID == "" {
-		ledgerID = s.unknownNameID(given.Username)
+		ledgerID = unknownNameID(s.Ring, given.Username)
 	}
 	v, err := s.tryPassword(ctx, ledgerID, owner, given.Password, from)
 	if err != nil {
@@ -161,38 +161,13 @@ func (s *Service) AttemptPrompt(ctx context.Context, token string, from Browser)
 	if err != nil {
 		return Prompt{}, err
 	}
-	w, err := s.prompt(ctx, owner.ID, from)
+	w, err := s.ReauthenticationPrompt(ctx, owner, from)
 	if err != nil {
 		return Prompt{}, err
 	}
 	w.Account, w.ReturnURL = owner, a.ReturnURL
 	w.Stage, err = s.stage(ctx, q, a, owner)
 	return w, err
-}
-
-func (s *Service) prompt(ctx context.Context, accountID string, from Browser) (Prompt, error) {
-	q := s.DB.Reader()
-	left, err := backupcode.Left(ctx, q, accountID)
-	if err != nil {
-		return Prompt{}, err
-	}
-	authenticators, err := authenticator.List(ctx, q, accountID)
-	if err != nil {
-		return Prompt{}, err
-	}
-	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: accountID}, len(authenticators), false, from)
-	if err != nil {
-		return Prompt{}, err
-	}
-	verdict, err := s.Ledger.Peek(ctx, tries[0])
-	if err != nil {
-		return Prompt{}, err
-	}
-	w := Prompt{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}
-	for _, a := range authenticators {
-		w.Authenticators = append(w.Authenticators, a.Name)
-	}
-	return w, nil
 }
 
 // SubmitNewPassword replaces a suspect password at the end of a sign-in. It returns the
@@ -229,7 +204,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, fr
 		if err := a.consume(ctx, tx); err != nil {
 			return err
 		}
-		if a.Stamp, err = s.EndOthers(ctx, tx, owner.ID, "", from.Device); err != nil {
+		if a.Stamp, err = EndOthers(ctx, tx, owner.ID, "", from.Device); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/maintenance"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -50,7 +51,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			begun := p.Browser(t)
 			begun.SignIn("ada")
 			attempt := begun.Cookie("sallyport-attempt")
-			ticket, err := p.Manage.Links.Unlock(ctx, ada)
+			ticket, err := p.Manage.Links.LetIn(ctx, manage.CommandLine(), ada)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +59,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := p.Manage.Passes.Issue(ctx, ada, pass.Pass{Name: "backup", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)}); err != nil {
+			if _, err := p.Manage.Passes.Create(ctx, manage.CommandLine(), ada, pass.Pass{Name: "backup", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)}); err != nil {
 				t.Fatal(err)
 			}
 			session, device := known.Cookie("sallyport"), known.Cookie("sallyport-device")

@@ -15,6 +15,9 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
+// Accounts changes accounts themselves: creates, invites, disables and removes them.
+type Accounts struct{ *base }
+
 // SetDisplayName changes the owner's display name. Past the limit of changes it returns a
 // [*login.WaitError].
 func (m Accounts) SetDisplayName(ctx context.Context, me login.Me, name string) error {
@@ -22,7 +25,7 @@ func (m Accounts) SetDisplayName(ctx context.Context, me login.Me, name string) 
 	if err != nil || name == me.Account.DisplayName {
 		return err
 	}
-	return m.editPaced(ctx, &me, audit.ProfileChanged, func(tx *db.Tx) error {
+	return m.editPaced(ctx, me, audit.ProfileChanged, func(tx *db.Tx, me login.Me) error {
 		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
 			return err
 		}
@@ -32,7 +35,7 @@ func (m Accounts) SetDisplayName(ctx context.Context, me login.Me, name string) 
 
 // Add creates an account with a password. It returns the errors of
 // account.Create and password.Check.
-func (m Accounts) Add(ctx context.Context, a account.Account, typed string) (account.Account, error) {
+func (m Accounts) Add(ctx context.Context, by Actor, a account.Account, typed string) (account.Account, error) {
 	phc, err := m.login.HashNew(ctx, a, typed)
 	if err != nil {
 		return account.Account{}, err
@@ -45,7 +48,7 @@ func (m Accounts) Add(ctx context.Context, a account.Account, typed string) (acc
 		if err := password.Set(ctx, tx, m.login.Ring, a.ID, phc, now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountCreated, ""))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountCreated, ""))
 	})
 	return a, err
 }
@@ -54,7 +57,7 @@ func (m Accounts) Add(ctx context.Context, a account.Account, typed string) (acc
 // creates the account. If the account exists without a password, it is invited again and
 // its earlier link ends; again reports that. If it has a password, Invite returns
 // account.ErrNameTaken.
-func (m Accounts) Invite(ctx context.Context, a account.Account) (token secret.Text, again bool, err error) {
+func (m Accounts) Invite(ctx context.Context, by Actor, a account.Account) (token secret.Text, again bool, err error) {
 	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := m.login.Clock()
 		there, err := account.ByName(ctx, tx, a.Name)
@@ -79,25 +82,25 @@ func (m Accounts) Invite(ctx context.Context, a account.Account) (token secret.T
 		if token, err = ticket.Issue(ctx, tx, ticket.Invitation, there.ID, now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(there.ID, audit.AccountInvited, ""))
+		return audit.Append(ctx, tx, m.event(by, there.ID, audit.AccountInvited, ""))
 	})
 	return token, again, err
 }
 
 // SetEmail changes an account's e-mail address. An empty one removes it.
-func (m Accounts) SetEmail(ctx context.Context, a account.Account, email string) error {
+func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, email string) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.EmailChanged, ""))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.EmailChanged, ""))
 	})
 }
 
 // Disable blocks all sign-ins of an account and ends its sessions and links.
-func (m Accounts) Disable(ctx context.Context, a account.Account) error {
+func (m Accounts) Disable(ctx context.Context, by Actor, a account.Account) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := m.login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		for _, kind := range []ticket.Kind{ticket.Invitation, ticket.Enroll} {
@@ -108,22 +111,22 @@ func (m Accounts) Disable(ctx context.Context, a account.Account) error {
 		if err := account.SetDisabled(ctx, tx, a.ID, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountDisabled, ""))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountDisabled, ""))
 	})
 }
 
 // Enable allows a disabled account to sign in again.
-func (m Accounts) Enable(ctx context.Context, a account.Account) error {
+func (m Accounts) Enable(ctx context.Context, by Actor, a account.Account) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.SetDisabled(ctx, tx, a.ID, time.Time{}); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountEnabled, ""))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountEnabled, ""))
 	})
 }
 
 // Remove removes an account with everything that belongs to it except its audit events.
-func (m Accounts) Remove(ctx context.Context, a account.Account) error {
+func (m Accounts) Remove(ctx context.Context, by Actor, a account.Account) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Remove(ctx, tx, a.ID); err != nil {
 			return err
@@ -131,6 +134,6 @@ func (m Accounts) Remove(ctx context.Context, a account.Account) error {
 		if err := throttle.RemoveAccount(ctx, tx, a.ID); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.AccountRemoved, a.Name))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountRemoved, a.Name))
 	})
 }

@@ -15,6 +15,10 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
+// Authenticators changes an account's second authenticators and backup codes, and runs the wizard of an
+// enrolment.
+type Authenticators struct{ *base }
+
 // Rename changes the name of one of the owner's authenticators. Past the limit of
 // changes it returns a [*login.WaitError].
 func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string) error {
@@ -25,7 +29,7 @@ func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string
 	if one, err := authenticator.ByID(ctx, m.login.DB.Reader(), me.Account.ID, id); err == nil && one.Name == name {
 		return nil
 	}
-	return m.editPaced(ctx, &me, audit.AuthenticatorRenamed, func(tx *db.Tx) error {
+	return m.editPaced(ctx, me, audit.AuthenticatorRenamed, func(tx *db.Tx, me login.Me) error {
 		if err := authenticator.Rename(ctx, tx, me.Account.ID, id, name); err != nil {
 			return err
 		}
@@ -39,66 +43,67 @@ func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string
 // new token. Removing the last one removes the backup codes too (R10), and returns
 // [ErrSuspect] while the password is suspect.
 func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (secret.Text, error) {
-	return m.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
 		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
 		if err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		if err := authenticator.Remove(ctx, tx, me.Account.ID, id); err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		left, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		event := me.From.Event(m.login.Clock(), me.Account.ID, audit.AuthenticatorRemoved)
 		event.Detail, event.AuthenticatorID = gone.Name, id
 		if err := audit.Append(ctx, tx, event); err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		if len(left) == 0 {
 			return m.endTwoFactor(ctx, tx, me)
 		}
-		return authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.ID == id }), nil
+		proofs := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.ID == id })
+		return kept{proofs, me.From.Device}, nil
 	})
 }
 
 // DisableTwoFactor removes all of the owner's authenticators and backup codes, and returns
 // the session's new token. While the password is suspect it returns [ErrSuspect].
 func (m Authenticators) DisableTwoFactor(ctx context.Context, me login.Me) (secret.Text, error) {
-	return m.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
 		left, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		if len(left) == 0 {
-			return nil, login.ErrGone
+			return kept{}, login.ErrGone
 		}
 		if err := authenticator.RemoveAll(ctx, tx, me.Account.ID); err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		return m.endTwoFactor(ctx, tx, me)
 	})
 }
 
-// endTwoFactor removes what can't exist without an authenticator and returns the proofs that the
-// session keeps.
-func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me) ([]authenticator.Proof, error) {
+// endTwoFactor removes what can't exist without an authenticator and returns what is
+// kept.
+func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me) (kept, error) {
 	// A suspect password without a second factor can't sign in at all, and only an operator
 	// could help. So the owner must change the password first.
 	if suspect, err := password.SuspectSince(ctx, tx, me.Account.ID); err != nil {
-		return nil, err
+		return kept{}, err
 	} else if !suspect.IsZero() {
-		return nil, ErrSuspect
+		return kept{}, ErrSuspect
 	}
 	if err := backupcode.RemoveAll(ctx, tx, me.Account.ID); err != nil {
-		return nil, err
+		return kept{}, err
 	}
 	if err := account.SetTwoFactor(ctx, tx, me.Account.ID, time.Time{}); err != nil {
-		return nil, err
+		return kept{}, err
 	}
 	left := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.Kind != authenticator.Password })
-	return left, audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.TwoFactorDisabled))
+	return kept{left, me.From.Device}, audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.TwoFactorDisabled))
 }
 
 // ResetTwoFactor removes an account's authenticators and backup codes and ends all its
@@ -106,13 +111,13 @@ func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me
 // only with it (F15). If the password is suspect, the owner can't sign in, and the link sets
 // a new one first. The link is valid for life, from [ticket.MinLife] to
 // [ticket.MaxLife]. The operator sees no secret of the account.
-func (m Authenticators) ResetTwoFactor(ctx context.Context, a account.Account, life time.Duration) (secret.Text, error) {
+func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.Account, life time.Duration) (secret.Text, error) {
 	var token secret.Text
 	if life < ticket.MinLife || life > ticket.MaxLife {
 		return token, ticket.ErrLife
 	}
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := m.login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		if err := authenticator.RemoveAll(ctx, tx, a.ID); err != nil {
@@ -131,7 +136,7 @@ func (m Authenticators) ResetTwoFactor(ctx context.Context, a account.Account, l
 		if token, err = ticket.IssueFor(ctx, tx, ticket.Enroll, a.ID, life, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.TwoFactorReset, ""))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.TwoFactorReset, ""))
 	})
 	return token, err
 }

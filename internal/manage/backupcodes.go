@@ -36,7 +36,7 @@ func (m Authenticators) IssueBackupCodes(ctx context.Context, me login.Me, repla
 	if err != nil {
 		return backupcode.Set{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
 	}
-	err = m.edit(ctx, &me, func(tx *db.Tx) error {
+	err = m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -63,5 +63,5 @@ func (m Authenticators) IssueBackupCodes(ctx context.Context, me login.Me, repla
 // ConfirmBackupCodes records that the owner has saved the codes of the set with that id. If
 // another set has replaced it, nothing changes.
 func (m Authenticators) ConfirmBackupCodes(ctx context.Context, me login.Me, set string) error {
-	return m.edit(ctx, &me, func(tx *db.Tx) error { return backupcode.Confirm(ctx, tx, me.Account.ID, set) })
+	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error { return backupcode.Confirm(ctx, tx, me.Account.ID, set) })
 }

@@ -10,9 +10,12 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
+// Devices makes known browsers unknown.
+type Devices struct{ *base }
+
 // Remove makes one of the owner's known browsers unknown, or returns [login.ErrGone].
 func (m Devices) Remove(ctx context.Context, me login.Me, id string) error {
-	return m.edit(ctx, &me, func(tx *db.Tx) error {
+	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		there, err := device.Remove(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return err
@@ -27,7 +30,7 @@ func (m Devices) Remove(ctx context.Context, me login.Me, id string) error {
 // RemoveAll makes all of the owner's known browsers unknown, including the one in use,
 // and revokes the account's let-in links.
 func (m Devices) RemoveAll(ctx context.Context, me login.Me) error {
-	return m.edit(ctx, &me, func(tx *db.Tx) error {
+	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		links, err := ticket.Revoke(ctx, tx, ticket.LetIn, me.Account.ID)
 		if err != nil {
 			return err

@@ -10,7 +10,7 @@
 //
 // A change is one transaction: the changed rows, what ends with them and the audit event are
 // written together or not at all. What ends when a credential changes is listed in one place,
-// login.Service.EndOthers. A changed password, a removed authenticator or an operator's reset
+// login.EndOthers. A changed password, a removed authenticator or an operator's reset
 // ends every other session, visit, known browser, sign-in under way and machine pass of the
 // account.
 //

@@ -38,7 +38,7 @@ func (m Authenticators) enrollTicket(ctx context.Context, q db.Querier, owner ac
 // allowed, and a [*login.WaitError] past the limit of changes.
 func (m Authenticators) BeginEnrollment(ctx context.Context, me login.Me, link string) (string, error) {
 	var id string
-	err := m.editPaced(ctx, &me, audit.AuthenticatorAdded, func(tx *db.Tx) error {
+	err := m.editPaced(ctx, me, audit.AuthenticatorAdded, func(tx *db.Tx, me login.Me) error {
 		have, err := authenticator.List(ctx, tx, me.Account.ID)
 		if err != nil {
 			return err
@@ -96,111 +96,149 @@ func (m Authenticators) Enrollment(ctx context.Context, me login.Me, id string) 
 	}, nil
 }
 
+// Confirmation is what completes an enrolment.
+type Confirmation struct {
+	ID     string // of the pending enrolment
+	Code   string // of the new authenticator
+	Name   string // for the authenticator
+	Ticket string // token of the operator's link that the browser presented, or empty
+}
+
 // Confirmed is the result of a completed enrolment.
 type Confirmed struct {
+	login.Opened
 	BackupCodes backupcode.Set // if this was the first authenticator; shown once
-	Session     secret.Text    // the session's new token
-	Device      secret.Text    // the device cookie's new value
+}
+
+// verifiedEnrollment is a pending enrolment whose code was right.
+type verifiedEnrollment struct {
+	pending authenticator.Authenticator
+	name    string
+	check   totp.Check
+	unsure  bool // the clock may be ahead
+	first   bool // it turns two-factor authentication on
+	ticket  string
+	codes   backupcode.Set // if first
 }
 
 // ConfirmEnrollment completes an enrolment with a code of the new authenticator, which uses
 // up the code's time step. No budget applies, since the user of the wizard has the secret on
-// the screen and has nothing to guess. It returns a [*login.CodeError], [login.ErrGone], [ErrLocked],
-// [login.ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
-func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, id, code, name, link string) (Confirmed, error) {
+// the screen and has nothing to guess. It returns a [*login.CodeError], [login.ErrGone],
+// [ErrLocked], [login.ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
+func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, given Confirmation) (Confirmed, error) {
+	e, err := m.verifyEnrollment(ctx, me, given)
+	if err != nil {
+		return Confirmed{}, err
+	}
+	var done Confirmed
+	done.Session, err = m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
+		if err := m.confirmEnrollment(ctx, tx, me, e); err != nil {
+			return kept{}, err
+		}
+		now := m.login.Clock()
+		if done.Device, err = device.Remember(ctx, tx, me.From.Device, me.Account.ID, me.From.AsDevice(), now); err != nil {
+			return kept{}, err
+		}
+		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: e.pending.ID, At: now}}
+		return kept{authenticator.Merge(me.Session.Proofs, proof), done.Device.Reveal()}, nil
+	})
+	if err == nil {
+		done.BackupCodes = e.codes
+	}
+	return done, err
+}
+
+// verifyEnrollment verifies the code before the transaction, which holds the write lock, and
+// computes the ten slow hashes of the first backup codes.
+func (m Authenticators) verifyEnrollment(ctx context.Context, me login.Me, given Confirmation) (verifiedEnrollment, error) {
 	q := m.login.DB.Reader()
-	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, m.login.Clock())
+	e := verifiedEnrollment{ticket: given.Ticket}
+	var err error
+	e.pending, err = authenticator.Pending(ctx, q, me.Session.ID, given.ID, m.login.Clock())
 	if errors.Is(err, db.ErrNotFound) {
-		return Confirmed{}, login.ErrGone
+		return e, login.ErrGone
 	}
 	if err != nil {
-		return Confirmed{}, err
+		return e, err
 	}
-	if name, err = authenticator.NormalizeName(name); err != nil {
-		return Confirmed{}, err
+	if e.name, err = authenticator.NormalizeName(given.Name); err != nil {
+		return e, err
 	}
-	digits, err := totp.Normalize(code)
+	digits, err := totp.Normalize(given.Code)
 	if err != nil {
-		return Confirmed{}, &login.CodeError{Malformed: true}
+		return e, &login.CodeError{Malformed: true}
 	}
-	unsure, err := m.login.CheckClock(ctx, q)
+	if e.unsure, err = m.login.CheckClock(ctx, q); err != nil {
+		return e, err
+	}
+	state, err := totp.Load(ctx, q, m.login.Ring, e.pending)
 	if err != nil {
-		return Confirmed{}, err
+		return e, err
 	}
-	state, err := totp.Load(ctx, q, m.login.Ring, pending)
-	if err != nil {
-		return Confirmed{}, err
-	}
-	check := state.Verify(digits, m.login.Clock())
-	if check.Result != totp.Accepted {
-		check = state.Explain(digits, m.login.Clock())
-		return Confirmed{}, &login.CodeError{Result: check.Result, Minutes: check.Minutes}
+	e.check = state.Verify(digits, m.login.Clock())
+	if e.check.Result != totp.Accepted {
+		why := state.Explain(digits, m.login.Clock())
+		return e, &login.CodeError{Result: why.Result, Minutes: why.Minutes}
 	}
 	have, err := authenticator.List(ctx, q, me.Account.ID)
 	if err != nil {
-		return Confirmed{}, err
+		return e, err
 	}
-	first := len(have) == 0
-	var set backupcode.Set
-	if first {
-		// Ten slow hashes: compute them before the transaction, which holds the write lock.
-		if set, err = m.login.NewBackupCodes(ctx, me.Account.ID); err != nil {
-			return Confirmed{}, err
+	if e.first = len(have) == 0; e.first {
+		e.codes, err = m.login.NewBackupCodes(ctx, me.Account.ID)
+	}
+	return e, err
+}
+
+// confirmEnrollment writes the rows of a verified enrolment and its event.
+func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me login.Me, e verifiedEnrollment) error {
+	now := m.login.Clock()
+	have, err := authenticator.List(ctx, tx, me.Account.ID)
+	if err != nil {
+		return err
+	}
+	if e.first != (len(have) == 0) {
+		return login.ErrGone // another enrolment was confirmed in between
+	}
+	if m.NeedsTicket(me.Account, !e.first) {
+		if err := m.redeemEnrollTicket(ctx, tx, me.Account, e.ticket); err != nil {
+			return err
 		}
 	}
-	var done Confirmed
-	done.Session, err = m.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
-		now := m.login.Clock()
-		have, err := authenticator.List(ctx, tx, me.Account.ID)
-		if err != nil {
-			return nil, err
+	if err := authenticator.Confirm(ctx, tx, me.Session.ID, e.pending, e.name, now); err != nil {
+		return err
+	}
+	if err := totp.Claim(ctx, tx, e.pending.ID, e.check, e.unsure); err != nil {
+		return err
+	}
+	event := me.From.Event(now, me.Account.ID, audit.AuthenticatorAdded)
+	event.Detail, event.AuthenticatorID = e.name, e.pending.ID
+	if e.first {
+		if err := backupcode.Issue(ctx, tx, m.login.Ring, me.Account.ID, e.codes, now); err != nil {
+			return err
 		}
-		if first != (len(have) == 0) {
-			return nil, login.ErrGone // another enrolment was confirmed in between
+		if err := account.SetTwoFactor(ctx, tx, me.Account.ID, now); err != nil {
+			return err
 		}
-		if m.NeedsTicket(me.Account, !first) {
-			opened, err := m.enrollTicket(ctx, tx, me.Account, link)
-			if err != nil {
-				return nil, err
-			}
-			if err := ticket.Redeem(ctx, tx, opened, now); err != nil {
-				return nil, ErrLocked
-			}
-			if err := account.SetEnrollLocked(ctx, tx, me.Account.ID, false); err != nil {
-				return nil, err
-			}
-		}
-		if err := authenticator.Confirm(ctx, tx, me.Session.ID, pending, name, now); err != nil {
-			return nil, err
-		}
-		if err := totp.Claim(ctx, tx, id, check, unsure); err != nil {
-			return nil, err
-		}
-		event := me.From.Event(now, me.Account.ID, audit.AuthenticatorAdded)
-		event.Detail, event.AuthenticatorID = name, id
-		if first {
-			if err := backupcode.Issue(ctx, tx, m.login.Ring, me.Account.ID, set, now); err != nil {
-				return nil, err
-			}
-			if err := account.SetTwoFactor(ctx, tx, me.Account.ID, now); err != nil {
-				return nil, err
-			}
-			event.Kind, done.BackupCodes = audit.TwoFactorEnabled, set
-		}
-		if err := audit.Append(ctx, tx, event); err != nil {
-			return nil, err
-		}
-		if done.Device, err = device.Remember(ctx, tx, me.From.Device, me.Account.ID, me.From.AsDevice(), now); err != nil {
-			return nil, err
-		}
-		me.From.Device = done.Device.Reveal() // editCredentials leaves this browser known
-		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: id, At: now}}
-		return authenticator.Merge(me.Session.Proofs, proof), nil
-	})
-	return done, err
+		event.Kind = audit.TwoFactorEnabled
+	}
+	return audit.Append(ctx, tx, event)
+}
+
+// redeemEnrollTicket redeems the ticket with which the account may open the wizard, or returns
+// [ErrLocked].
+func (m Authenticators) redeemEnrollTicket(ctx context.Context, tx *db.Tx, owner account.Account, token string) error {
+	opened, err := m.enrollTicket(ctx, tx, owner, token)
+	if err != nil {
+		return err
+	}
+	if err := ticket.Redeem(ctx, tx, opened, m.login.Clock()); err != nil {
+		return ErrLocked
+	}
+	return account.SetEnrollLocked(ctx, tx, owner.ID, false)
 }
 
 // CancelEnrollment removes a pending enrolment of the session.
 func (m Authenticators) CancelEnrollment(ctx context.Context, me login.Me, id string) error {
-	return m.edit(ctx, &me, func(tx *db.Tx) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
+	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error { return authenticator.Cancel(ctx, tx, me.Session.ID, id) })
 }

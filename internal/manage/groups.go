@@ -10,23 +10,26 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
+// Groups changes groups and their members.
+type Groups struct{ *base }
+
 // Add creates a group. It returns the errors of account.AddGroup.
-func (m Groups) Add(ctx context.Context, group string) error {
+func (m Groups) Add(ctx context.Context, by Actor, group string) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.AddGroup(ctx, tx, group, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator("", audit.GroupAdded, group))
+		return audit.Append(ctx, tx, m.event(by, "", audit.GroupAdded, group))
 	})
 }
 
 // Remove removes a group, or returns [login.ErrGone] if it doesn't exist.
-func (m Groups) Remove(ctx context.Context, group string) error {
+func (m Groups) Remove(ctx context.Context, by Actor, group string) error {
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.RemoveGroup(ctx, tx, group); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator("", audit.GroupRemoved, group))
+		return audit.Append(ctx, tx, m.event(by, "", audit.GroupRemoved, group))
 	})
 	if errors.Is(err, db.ErrNotFound) {
 		return login.ErrGone
@@ -35,23 +38,23 @@ func (m Groups) Remove(ctx context.Context, group string) error {
 }
 
 // Join adds an account to a group, or returns [login.ErrGone] if the group doesn't exist.
-func (m Groups) Join(ctx context.Context, a account.Account, group string) error {
-	return m.member(ctx, a, group, audit.GroupJoined, account.Join)
+func (m Groups) Join(ctx context.Context, by Actor, a account.Account, group string) error {
+	return m.member(ctx, by, a, group, audit.GroupJoined, account.Join)
 }
 
 // Leave removes an account from a group.
-func (m Groups) Leave(ctx context.Context, a account.Account, group string) error {
-	return m.member(ctx, a, group, audit.GroupLeft, account.Leave)
+func (m Groups) Leave(ctx context.Context, by Actor, a account.Account, group string) error {
+	return m.member(ctx, by, a, group, audit.GroupLeft, account.Leave)
 }
 
-func (m Groups) member(ctx context.Context, a account.Account, group string, kind audit.Kind,
+func (m Groups) member(ctx context.Context, by Actor, a account.Account, group string, kind audit.Kind,
 	change func(context.Context, *db.Tx, string, string) (bool, error)) error {
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		changed, err := change(ctx, tx, group, a.ID)
 		if err != nil || !changed {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, kind, group))
+		return audit.Append(ctx, tx, m.event(by, a.ID, kind, group))
 	})
 	if errors.Is(err, db.ErrNotFound) {
 		return login.ErrGone

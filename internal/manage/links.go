@@ -15,37 +15,24 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// LetIn issues a let-in link and returns its token. The browser that opens the link becomes
-// known for the account. It must still give password and code, and no budget is reset. Past
-// the limit of changes it returns a [*login.WaitError].
-func (m Links) LetIn(ctx context.Context, me login.Me) (secret.Text, error) {
-	var token secret.Text
-	err := m.editPaced(ctx, &me, audit.LetInIssued, func(tx *db.Tx) (err error) {
-		token, err = letIn(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.LetInIssued))
-		return err
-	})
-	return token, err
-}
+// Links issues and redeems one-time links: to set up, to invite, to let a browser in.
+type Links struct{ *base }
 
-// Unlock is [Links.LetIn] for an operator on the command line.
-func (m Links) Unlock(ctx context.Context, a account.Account) (secret.Text, error) {
-	var token secret.Text
-	err := m.login.DB.Write(ctx, func(tx *db.Tx) (err error) {
-		if err := account.Lock(ctx, tx, a.ID); err != nil {
+// LetIn issues a let-in link and returns its token. The browser that opens the link becomes
+// known for the account. It must still give password and code, and no budget is reset. Past an
+// owner's limit of changes it returns a [*login.WaitError].
+func (m Links) LetIn(ctx context.Context, by Actor, a account.Account) (token secret.Text, err error) {
+	err = m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+		if err := m.pace(ctx, tx, by, audit.LetInIssued); err != nil {
 			return err
 		}
-		token, err = letIn(ctx, tx, m.byOperator(a.ID, audit.LetInIssued, ""))
-		return err
+		event := m.event(by, a.ID, audit.LetInIssued, "")
+		if token, err = ticket.Issue(ctx, tx, ticket.LetIn, a.ID, event.At); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, event)
 	})
 	return token, err
-}
-
-func letIn(ctx context.Context, tx *db.Tx, event audit.Event) (secret.Text, error) {
-	token, err := ticket.Issue(ctx, tx, ticket.LetIn, event.AccountID, event.At)
-	if err != nil {
-		return secret.Text{}, err
-	}
-	return token, audit.Append(ctx, tx, event)
 }
 
 // RedeemLetIn redeems a let-in link and returns the device cookie's new value. It returns
@@ -78,7 +65,7 @@ func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser
 
 // IssueSetup returns the token of a link that creates the first account. It returns false
 // if an account exists. Earlier setup links stay valid until the first account is created.
-func (m Links) IssueSetup(ctx context.Context) (secret.Text, bool, error) {
+func (m Links) IssueSetup(ctx context.Context, by Actor) (secret.Text, bool, error) {
 	var token secret.Text
 	some, err := account.AnyExist(ctx, m.login.DB.Reader())
 	if err != nil || some {
@@ -88,7 +75,7 @@ func (m Links) IssueSetup(ctx context.Context) (secret.Text, bool, error) {
 		if token, err = ticket.Issue(ctx, tx, ticket.Setup, "", m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator("", audit.SetupLinkIssued, ""))
+		return audit.Append(ctx, tx, m.event(by, "", audit.SetupLinkIssued, ""))
 	})
 	return token, err == nil, err
 }
@@ -143,11 +130,18 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 	return opened, nil
 }
 
+// NewOwner is what a user chooses who redeems a link. Name and Email count only for a setup link.
+type NewOwner struct {
+	Name     string
+	Email    string
+	Password string
+}
+
 // Redeem redeems a link. A setup link creates the first account, an operator. An invitation
 // sets the invited account's password. The link of a reset replaces a suspect password, and
-// stays valid for the wizard. Setup returns the device cookie's new value, since the browser
+// stays valid for the wizard. Redeem returns the device cookie's new value, since the browser
 // is known from now on. The user still has to sign in afterwards.
-func (m Links) Redeem(ctx context.Context, token, name, email, typed string, from login.Browser) (secret.Text, error) {
+func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from login.Browser) (secret.Text, error) {
 	var deviceToken secret.Text
 	opened, err := m.Open(ctx, token)
 	if err != nil {
@@ -158,15 +152,15 @@ func (m Links) Redeem(ctx context.Context, token, name, email, typed string, fro
 	}
 	if opened.Kind == ticket.Setup {
 		// Check the name before the slow hash, for a quick answer.
-		if _, err := account.CheckNewName(name); err != nil {
+		if _, err := account.CheckNewName(given.Name); err != nil {
 			return deviceToken, err
 		}
 	}
 	owner := opened.Account
 	if opened.Kind == ticket.Setup {
-		owner = account.Account{Name: name, Email: email, Role: account.Operator}
+		owner = account.Account{Name: given.Name, Email: given.Email, Role: account.Operator}
 	}
-	phc, err := m.login.HashNew(ctx, owner, typed)
+	phc, err := m.login.HashNew(ctx, owner, given.Password)
 	if err != nil {
 		return deviceToken, err
 	}
@@ -200,7 +194,7 @@ func (m Links) Redeem(ctx context.Context, token, name, email, typed string, fro
 			if owner, err = account.Create(ctx, tx, owner, now); err != nil {
 				return err
 			}
-		} else if _, err := m.login.EndOthers(ctx, tx, owner.ID, "", ""); err != nil {
+		} else if _, err := login.EndOthers(ctx, tx, owner.ID, "", ""); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, m.login.Ring, owner.ID, phc, now); err != nil {

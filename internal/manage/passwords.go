@@ -15,6 +15,9 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
+// Passwords changes passwords.
+type Passwords struct{ *base }
+
 // Change sets a new password if current is right, and returns the session's new
 // token. Tries count against the same budget as at sign-in. It returns [login.ErrWrongPassword],
 // [login.ErrSamePassword] or an error of password.Check.
@@ -30,16 +33,17 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 	if err != nil {
 		return secret.Text{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
 	}
-	token, err := m.editCredentials(ctx, &me, func(tx *db.Tx) ([]authenticator.Proof, error) {
+	token, err := m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
 		now := m.login.Clock()
 		if err := throttle.GiveBack(ctx, tx, reservation); err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		if err := password.Set(ctx, tx, m.login.Ring, me.Account.ID, phc, now); err != nil {
-			return nil, err
+			return kept{}, err
 		}
 		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
-		return authenticator.Merge(me.Session.Proofs, fresh), audit.Append(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
+		keep := kept{authenticator.Merge(me.Session.Proofs, fresh), me.From.Device}
+		return keep, audit.Append(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
 	})
 	if err != nil {
 		return secret.Text{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
@@ -49,7 +53,7 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 
 // Set sets an account's password and ends all its sessions. The current password is
 // accepted too.
-func (m Passwords) Set(ctx context.Context, a account.Account, typed string) error {
+func (m Passwords) Set(ctx context.Context, by Actor, a account.Account, typed string) error {
 	if err := m.login.CheckNew(a, typed); err != nil {
 		return err
 	}
@@ -58,7 +62,7 @@ func (m Passwords) Set(ctx context.Context, a account.Account, typed string) err
 		return err
 	}
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := m.login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
 			return err
 		}
 		// The holder of an invitation could replace this password.
@@ -68,6 +72,6 @@ func (m Passwords) Set(ctx context.Context, a account.Account, typed string) err
 		if err := password.Set(ctx, tx, m.login.Ring, a.ID, phc, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.byOperator(a.ID, audit.PasswordSet, ""))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.PasswordSet, ""))
 	})
 }

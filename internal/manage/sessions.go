@@ -12,6 +12,9 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
+// Sessions signs out and revokes sessions.
+type Sessions struct{ *base }
+
 // SignOut revokes the session that me uses.
 func (m Sessions) SignOut(ctx context.Context, me login.Me) error {
 	return m.revoke(ctx, me, me.Session.ID, audit.SignedOut)
@@ -23,7 +26,7 @@ func (m Sessions) Revoke(ctx context.Context, me login.Me, id string) error {
 }
 
 func (m Sessions) revoke(ctx context.Context, me login.Me, id string, kind audit.Kind) error {
-	return m.edit(ctx, &me, func(tx *db.Tx) error { return m.revokeTx(ctx, tx, me, id, kind) })
+	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error { return m.revokeTx(ctx, tx, me, id, kind) })
 }
 
 // revokeTx revokes one of the owner's sessions in tx, or returns [login.ErrGone].
@@ -42,7 +45,7 @@ func (m Sessions) revokeTx(ctx context.Context, tx *db.Tx, me login.Me, id strin
 // number.
 func (m Sessions) RevokeOthers(ctx context.Context, me login.Me) (int, error) {
 	var n int
-	err := m.edit(ctx, &me, func(tx *db.Tx) error {
+	err := m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
 		var err error
 		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
 			return err

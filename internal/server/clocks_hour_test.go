@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -47,7 +48,7 @@ func TestAnHourWithAWrongClock(t *testing.T) {
 				b.SignIn(name)
 				names, phones[name] = append(names, name), b.Enroll("phone")
 				p.Clock.Move(-30 * time.Second) // Enroll waits for the next code
-				if _, err := p.Manage.Links.Unlock(t.Context(), owner); err != nil {
+				if _, err := p.Manage.Links.LetIn(t.Context(), manage.CommandLine(), owner); err != nil {
 					t.Fatal(err)
 				}
 			}

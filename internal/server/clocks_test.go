@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -106,7 +107,7 @@ func fillTables(t *testing.T, p *portal.Portal) account.Account {
 	b := p.Browser(t)
 	b.SignIn("ada")
 	b.Enroll("phone")
-	if _, err := p.Manage.Links.Unlock(t.Context(), ada); err != nil {
+	if _, err := p.Manage.Links.LetIn(t.Context(), manage.CommandLine(), ada); err != nil {
 		t.Fatal(err)
 	}
 	p.Browser(t).Post("/login", "username", "ada", "password", portal.Password)
@@ -341,7 +342,7 @@ func TestOwnersSignInAfterTheClockWasAccepted(t *testing.T) {
 			if duringLeap.Post("/login/code", "code", phone.Code(0)); !duringLeap.SignedIn() {
 				t.Fatal("not signed in")
 			}
-			link, err := p.Manage.Links.Unlock(t.Context(), ada)
+			link, err := p.Manage.Links.LetIn(t.Context(), manage.CommandLine(), ada)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -522,7 +523,7 @@ func TestALeapLeavesNoTimesInTheFuture(t *testing.T) {
 			mustRun(t, p.WatchClock)
 			p.Clock.Set(leap)
 			mustRun(t, p.WatchClock)
-			if err := p.Manage.Passwords.Set(t.Context(), ada, portal.Password); err != nil {
+			if err := p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), ada, portal.Password); err != nil {
 				t.Fatal(err)
 			}
 			bob := p.Browser(t)

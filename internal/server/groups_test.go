@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -44,7 +45,7 @@ func TestGroupsWithoutAccountsAreLogged(t *testing.T) {
 				t.Fatalf("groups logged at the start: %q", got)
 			}
 			a := p.AddAccount(t, "ada")
-			for _, err := range []error{p.Manage.Groups.Add(t.Context(), "ops"), p.Manage.Groups.Join(t.Context(), a, "ops"), p.Manage.Groups.Add(t.Context(), "dev")} {
+			for _, err := range []error{p.Manage.Groups.Add(t.Context(), manage.CommandLine(), "ops"), p.Manage.Groups.Join(t.Context(), manage.CommandLine(), a, "ops"), p.Manage.Groups.Add(t.Context(), manage.CommandLine(), "dev")} {
 				if err != nil {
 					t.Fatal(err)
 				}

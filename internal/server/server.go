@@ -282,7 +282,7 @@ func (p *Portal) URL(path string) string { return p.Config.PortalURL() + path }
 // SetupLink returns a new one-time link that creates the first account, or "" if there is
 // an account.
 func (p *Portal) SetupLink(ctx context.Context) (string, error) {
-	token, needed, err := p.Manage.Links.IssueSetup(ctx)
+	token, needed, err := p.Manage.Links.IssueSetup(ctx, manage.CommandLine())
 	if err != nil || !needed {
 		return "", err
 	}

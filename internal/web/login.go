@@ -419,7 +419,7 @@ func (s *server) postSetup(req *request) error {
 	if page.First {
 		page.Username, page.Email = f[1], f[2]
 	}
-	token, err := s.Manage.Links.Redeem(req.Context(), f[0], f[1], f[2], f[3], req.from)
+	token, err := s.Manage.Links.Redeem(req.Context(), f[0], manage.NewOwner{Name: f[1], Email: f[2], Password: f[3]}, req.from)
 	switch {
 	case err == nil:
 		owner := opened.Account

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/locale"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/pass"
 )
 
@@ -108,7 +109,7 @@ func (s *server) postPass(req *request) error {
 	scope, err := page.scope()
 	if err == nil {
 		p := pass.Pass{Name: page.Name, Scope: scope, ExpiresAt: s.Login.Clock().AddDate(0, 0, page.Days)}
-		token, made := s.Manage.Passes.Add(req.Context(), req.me, p)
+		token, made := s.Manage.Passes.Create(req.Context(), manage.Owner(req.me), req.me.Account, p)
 		if made == nil {
 			return s.views.render(req.w, http.StatusOK, "pass", &passPage{
 				frame: s.frameOf(req, locale.Say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
@@ -168,7 +169,7 @@ func passMessage(err error) *locale.Message {
 }
 
 func (s *server) postRevokePass(req *request) error {
-	if err := s.Manage.Passes.Revoke(req.Context(), req.me, req.id()); err != nil {
+	if err := s.Manage.Passes.Revoke(req.Context(), manage.Owner(req.me), req.me.Account, req.id()); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/security", "notice", "pass_revoked")

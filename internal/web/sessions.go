@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
@@ -46,7 +47,7 @@ func (s *server) getSessions(req *request) error {
 
 // postLetIn shows a new link that makes another browser known. No other page shows it.
 func (s *server) postLetIn(req *request) error {
-	token, err := s.Manage.Links.LetIn(req.Context(), req.me)
+	token, err := s.Manage.Links.LetIn(req.Context(), manage.Owner(req.me), req.me.Account)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -31,7 +32,7 @@ type passwordForm struct {
 
 var passwordForms = map[string]passwordForm{
 	"first account": {"first", func(t *testing.T, p *portal.Portal) (*portal.Browser, func(string) portal.Answer) {
-		token, ok, err := p.Manage.Links.IssueSetup(context.Background())
+		token, ok, err := p.Manage.Links.IssueSetup(context.Background(), manage.CommandLine())
 		if err != nil || !ok {
 			t.Fatalf("the portal has no link for the first account (error %v)", err)
 		}
@@ -41,7 +42,7 @@ var passwordForms = map[string]passwordForm{
 		}
 	}},
 	"invitation": {"grace", func(t *testing.T, p *portal.Portal) (*portal.Browser, func(string) portal.Answer) {
-		token, _, err := p.Manage.Accounts.Invite(context.Background(), account.Account{Name: "grace"})
+		token, _, err := p.Manage.Accounts.Invite(context.Background(), manage.CommandLine(), account.Account{Name: "grace"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -117,7 +117,7 @@ func (s *server) postConfirm(req *request) error {
 		return err
 	}
 	id := req.id()
-	confirmed, err := s.Manage.Authenticators.ConfirmEnrollment(req.Context(), req.me, id, f[0], f[1], s.cookie(req.Request, ticketCookie))
+	confirmed, err := s.Manage.Authenticators.ConfirmEnrollment(req.Context(), req.me, manage.Confirmation{ID: id, Code: f[0], Name: f[1], Ticket: s.cookie(req.Request, ticketCookie)})
 	if errors.Is(err, login.ErrClock) {
 		s.logOutcome(req, "confirm", login.Progress{}, "", err) // other outcomes aren't logged as sign-ins
 	}

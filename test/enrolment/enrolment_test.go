@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
@@ -74,7 +75,7 @@ func TestAttack69NamesInTheKeyURI(t *testing.T) {
 			"", " ", "@", "ada@example.test", "a b", "a\tb", "a\nb", "a\r\nSet-Cookie: x", "a\x00b", "a\x7fb", "\u202eada", "a\u200fb", "a\u2066b", "a\u200bb", "a\ufeffb", "a\u2028b",
 			"🙂", "ada🙂", strings.Repeat("a", 65), strings.Repeat("a", 200), strings.Repeat("é", 200), strings.Repeat("a", 100000), "a\xffb", "\xed\xa0\x80",
 		} {
-			_, err := p.Manage.Accounts.Add(context.Background(), account.Account{Name: name}, portal.Password)
+			_, err := p.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: name}, portal.Password)
 			if !errors.Is(err, account.ErrNameInvalid) {
 				t.Errorf("add an account named %.20q: got %v, want %v", name, err, account.ErrNameInvalid)
 			}
@@ -82,7 +83,7 @@ func TestAttack69NamesInTheKeyURI(t *testing.T) {
 		for _, name := range []string{
 			"a&secret=aaaa", "a?issuer=bank", "a:b", "a%26x", "a#b", "a/b", "a+b", "a\"b", "a'b", "a<b>c", "ａ", "مريم", "日本語", "é", strings.Repeat("語", 42), strings.Repeat("%", 63) + "a",
 		} {
-			added, err := p.Manage.Accounts.Add(context.Background(), account.Account{Name: name}, portal.Password)
+			added, err := p.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: name}, portal.Password)
 			if err != nil {
 				t.Errorf("add an account named %q: %v", name, err)
 				continue
@@ -225,13 +226,13 @@ func TestAttack71HostileNames(t *testing.T) {
 				if len(name) == 243 { // 81 letters are too long for a display name only
 					continue
 				}
-				if err := p.Manage.Accounts.SetEmail(context.Background(), portal.MustAccount(t, p, "ada"), email); !errors.Is(err, account.ErrEmailInvalid) {
+				if err := p.Manage.Accounts.SetEmail(context.Background(), manage.CommandLine(), portal.MustAccount(t, p, "ada"), email); !errors.Is(err, account.ErrEmailInvalid) {
 					t.Errorf("e-mail address %.30q: got %v, want %v", email, err, account.ErrEmailInvalid)
 				}
 			}
 		}
 		for _, email := range []string{"a", "@", "a@", "@b", "a@b@c", "a b@c", "<a@b>", "a@b, c@d", `"a"@b`, "a@b>c", "(x)a@b", "a:b@c", "a;b@c", `a\@b`, "a@[127.0.0.1]"} {
-			if err := p.Manage.Accounts.SetEmail(context.Background(), portal.MustAccount(t, p, "ada"), email); !errors.Is(err, account.ErrEmailInvalid) {
+			if err := p.Manage.Accounts.SetEmail(context.Background(), manage.CommandLine(), portal.MustAccount(t, p, "ada"), email); !errors.Is(err, account.ErrEmailInvalid) {
 				t.Errorf("e-mail address %q: got %v, want %v", email, err, account.ErrEmailInvalid)
 			}
 		}

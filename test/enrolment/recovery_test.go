@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -32,7 +33,7 @@ func withSuspectPassword(t *testing.T, p *portal.Portal, name string) (*portal.B
 func TestAResetEndsTheSuspectPassword(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		withSuspectPassword(t, p, "ada")
-		token, err := p.Manage.Authenticators.ResetTwoFactor(context.Background(), portal.MustAccount(t, p, "ada"), ticket.MaxLife)
+		token, err := p.Manage.Authenticators.ResetTwoFactor(context.Background(), manage.CommandLine(), portal.MustAccount(t, p, "ada"), ticket.MaxLife)
 		testkit.Check(t, err)
 		thief := p.Browser(t)
 		if a := thief.Post("/login", "username", "ada", "password", portal.Password); a.Status != http.StatusUnprocessableEntity || thief.SignedIn() {
@@ -109,7 +110,7 @@ func TestALinkOfAResetLivesAsLongAsTheOperatorSays(t *testing.T) {
 			0: ticket.ErrLife, 15*time.Minute - 1: ticket.ErrLife, 15 * time.Minute: nil,
 			7 * 24 * time.Hour: nil, 7*24*time.Hour + 1: ticket.ErrLife,
 		} {
-			token, err := p.Manage.Authenticators.ResetTwoFactor(ctx, ada, life)
+			token, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, life)
 			if err != want {
 				t.Errorf("reset with a link for %v: got %v, want %v", life, err, want)
 			}
@@ -156,17 +157,17 @@ func TestLetInLinksEndWithTheSessionThatMadeThem(t *testing.T) {
 				return nil
 			},
 			"operator's password": func(_ *portal.Browser, _ *portal.Phone, a account.Account) error {
-				return p.Manage.Passwords.Set(ctx, a, "set by the operator")
+				return p.Manage.Passwords.Set(ctx, manage.CommandLine(), a, "set by the operator")
 			},
 			"operator's reset": func(_ *portal.Browser, _ *portal.Phone, a account.Account) error {
-				_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, a, time.Hour)
+				_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), a, time.Hour)
 				return err
 			},
 			"operator's disable": func(_ *portal.Browser, _ *portal.Phone, a account.Account) error {
-				if err := p.Manage.Accounts.Disable(ctx, a); err != nil {
+				if err := p.Manage.Accounts.Disable(ctx, manage.CommandLine(), a); err != nil {
 					return err
 				}
-				return p.Manage.Accounts.Enable(ctx, a)
+				return p.Manage.Accounts.Enable(ctx, manage.CommandLine(), a)
 			},
 		} {
 			name := strings.NewReplacer(" ", "-", "'", "").Replace(what)

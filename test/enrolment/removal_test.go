@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
@@ -73,7 +74,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		token, err := p.Manage.Authenticators.ResetTwoFactor(context.Background(), ada, ticket.MinLife)
+		token, err := p.Manage.Authenticators.ResetTwoFactor(context.Background(), manage.CommandLine(), ada, ticket.MinLife)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +141,7 @@ func TestAttack65OperatorReset(t *testing.T) {
 func TestAttack68InvitationEndsWithAnotherPassword(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := context.Background()
-		token, _, err := p.Manage.Accounts.Invite(ctx, account.Account{Name: "ada"})
+		token, _, err := p.Manage.Accounts.Invite(ctx, manage.CommandLine(), account.Account{Name: "ada"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +154,7 @@ func TestAttack68InvitationEndsWithAnotherPassword(t *testing.T) {
 		if a := b.Get(link); a.Status != http.StatusOK {
 			t.Fatalf("open the invitation: %s, want 200", portal.Summary(a))
 		}
-		if err := p.Manage.Passwords.Set(ctx, ada, portal.Password); err != nil {
+		if err := p.Manage.Passwords.Set(ctx, manage.CommandLine(), ada, portal.Password); err != nil {
 			t.Fatal(err)
 		}
 		b.SignIn("ada")

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -158,7 +159,7 @@ func checkUse(ts *testscript.TestScript, neg bool, args []string, least int) {
 
 func cmdAccount(ts *testscript.TestScript, neg bool, args []string) {
 	checkUse(ts, neg, args, 1)
-	_, err := flowOf(ts).portal.Manage.Accounts.Add(context.Background(), account.Account{Name: args[0]}, portal.Password)
+	_, err := flowOf(ts).portal.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: args[0]}, portal.Password)
 	ts.Check(err)
 }
 

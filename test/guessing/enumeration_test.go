@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -27,10 +28,10 @@ func TestAttack127Enumeration(t *testing.T) {
 		portal.WithTwoFactor(t, p, "ada1") // two-factor authentication
 		p.AddAccount(t, "ada2")            // a password only
 		p.AddAccount(t, "ada3")            // disabled
-		testkit.Check(t, p.Manage.Accounts.Disable(ctx, portal.MustAccount(t, p, "ada3")))
-		_, _, err := p.Manage.Accounts.Invite(ctx, account.Account{Name: "ada4"}) // no password
+		testkit.Check(t, p.Manage.Accounts.Disable(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada3")))
+		_, _, err := p.Manage.Accounts.Invite(ctx, manage.CommandLine(), account.Account{Name: "ada4"}) // no password
 		testkit.Check(t, err)
-		testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, portal.MustAccount(t, p, "ada2"), "ada2@example.test"))
+		testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada2"), "ada2@example.test"))
 
 		type answer struct {
 			status int
@@ -121,7 +122,7 @@ func TestAttack129Passwords(t *testing.T) {
 			"wide digits":         {"１３５７９２４６８０２５８１４", nil, []string{"135792468025814"}},
 		} {
 			owner := name()
-			if _, err := p.Manage.Accounts.Add(ctx, account.Account{Name: owner}, one.password); err != nil {
+			if _, err := p.Manage.Accounts.Add(ctx, manage.CommandLine(), account.Account{Name: owner}, one.password); err != nil {
 				t.Errorf("add an account with the password %q: %v", what, err)
 				continue
 			}
@@ -141,7 +142,7 @@ func TestAttack129Passwords(t *testing.T) {
 			"": password.ErrShort, "fourteen chars": password.ErrShort, strings.Repeat("🙂", 14): password.ErrShort, strings.Repeat("a", 257): password.ErrLong, strings.Repeat("a", 1000000): password.ErrLong,
 			"a password with \x00 in it": password.ErrInvalid, "a password with \n in it": password.ErrInvalid, "a password with \xff in it": password.ErrInvalid,
 		} {
-			if _, err := p.Manage.Accounts.Add(ctx, account.Account{Name: name()}, typed); !errors.Is(err, want) {
+			if _, err := p.Manage.Accounts.Add(ctx, manage.CommandLine(), account.Account{Name: name()}, typed); !errors.Is(err, want) {
 				t.Errorf("add an account with the password %.20q: got %v, want %v", typed, err, want)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -28,7 +29,7 @@ func knownBrowser(t *testing.T, p *portal.Portal, of *portal.Browser) *portal.Br
 // letIn opens a let-in link of the command "sallyport account unlock" in the browser.
 func letIn(t *testing.T, p *portal.Portal, b *portal.Browser, name string) {
 	t.Helper()
-	token, err := p.Manage.Links.Unlock(context.Background(), portal.MustAccount(t, p, name))
+	token, err := p.Manage.Links.LetIn(context.Background(), manage.CommandLine(), portal.MustAccount(t, p, name))
 	testkit.Check(t, err)
 	portal.OpenLetIn(t, b, token.Reveal())
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -22,13 +23,13 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 		ctx := context.Background()
 		for round := range 15 {
 			ada := portal.MustAccount(t, p, "ada")
-			link, err := p.Manage.Links.Unlock(ctx, ada)
+			link, err := p.Manage.Links.LetIn(ctx, manage.CommandLine(), ada)
 			testkit.Check(t, err)
 			from := login.Browser{UserAgent: "racer"}
 			testkit.Race(4, func(i int) string {
 				switch i {
 				case 0:
-					_, err = p.Manage.Authenticators.ResetTwoFactor(ctx, ada, time.Hour)
+					_, err = p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, time.Hour)
 					testkit.Check(t, err)
 				case 1:
 					if _, err := p.Manage.Links.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
@@ -50,8 +51,8 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n > sessions {
 				t.Fatalf("round %d: %d sessions after the reset, want only the %d that began since", round, n, sessions)
 			}
-			testkit.Check(t, p.Manage.Accounts.Disable(ctx, portal.MustAccount(t, p, "ada")))
-			testkit.Check(t, p.Manage.Accounts.Enable(ctx, portal.MustAccount(t, p, "ada")))
+			testkit.Check(t, p.Manage.Accounts.Disable(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada")))
+			testkit.Check(t, p.Manage.Accounts.Enable(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada")))
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
@@ -125,7 +126,7 @@ func TestAttack6RestartRefillsNoBudget(t *testing.T) {
 
 func TestAttack8AliasesShareOneBudget(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		_, err := p.Manage.Accounts.Add(context.Background(), account.Account{Name: "zoë", Email: "zoe@example.test"}, portal.Password)
+		_, err := p.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: "zoë", Email: "zoe@example.test"}, portal.Password)
 		testkit.Check(t, err)
 		b := p.Browser(t)
 		b.SignIn("zoë")

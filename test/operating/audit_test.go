@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -236,7 +237,7 @@ func call(t *testing.T, environ []string, input string, args ...string) string {
 // the actor who created them.
 func TestAttack159FirstAccount(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
-		token, needed, err := p.Manage.Links.IssueSetup(context.Background())
+		token, needed, err := p.Manage.Links.IssueSetup(context.Background(), manage.CommandLine())
 		if err != nil || !needed {
 			t.Fatalf("set-up ticket of an empty database: needed %v, %v; want true", needed, err)
 		}
@@ -244,7 +245,7 @@ func TestAttack159FirstAccount(t *testing.T) {
 		if e, found := find(eventsOf(t, p, "root1"), "account_created:done"); !found || e.Actor != audit.ByOwner {
 			t.Errorf("event of the first account: %+v, want account_created by the owner", e)
 		}
-		token, _, err = p.Manage.Accounts.Invite(context.Background(), account.Account{Name: "bob"})
+		token, _, err = p.Manage.Accounts.Invite(context.Background(), manage.CommandLine(), account.Account{Name: "bob"})
 		testkit.Check(t, err)
 		p.Browser(t).Post("/setup", "ticket", token.Reveal(), "new_password", "another long pass phrase")
 		for want, actor := range map[string]string{"account_invited:done": audit.ByOperator, "password_changed:done": audit.ByOwner} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -78,7 +79,7 @@ func TestOperatorsSeeThatTheClockIsWrong(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p, address := portal.StartMeasured(t, engine)
-			_, err := p.Manage.Accounts.Add(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			_, err := p.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
 			if err != nil {
 				t.Fatal(err)
 			}

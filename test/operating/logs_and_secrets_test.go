@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/cli"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -130,7 +131,7 @@ func TestAttack157Canaries(t *testing.T) {
 			asName              = "canary-password-typed-as-name"
 		)
 		ctx := context.Background()
-		_, err := p.Manage.Accounts.Add(ctx, account.Account{Name: "ada"}, right)
+		_, err := p.Manage.Accounts.Add(ctx, manage.CommandLine(), account.Account{Name: "ada"}, right)
 		testkit.Check(t, err)
 		secrets := map[string]string{"password": right, "wrong password": wrong, "new password": newer, "password typed as the name": asName}
 		keep := func(what, value string) {
@@ -185,7 +186,7 @@ func TestAttack157Canaries(t *testing.T) {
 			t.Fatalf("change the password: %s", portal.Summary(a))
 		}
 		keep("last session", backup.Cookie(portal.SessionCookie))
-		token, err := p.Manage.Authenticators.ResetTwoFactor(ctx, portal.MustAccount(t, p, "ada"), ticket.MinLife)
+		token, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada"), ticket.MinLife)
 		testkit.Check(t, err)
 		keep("ticket", token.Reveal())
 		p.Browser(t).Get("/setup?ticket=" + token.Reveal())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -189,7 +190,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	b, phone := portal.WithTwoFactor(t, p, "ada")
 	wizard := b.BeginEnroll()
 	shown := b.Post("/settings/security/passes", panels.PassFields("backup")...)
-	token, _, err := p.Manage.Accounts.Invite(context.Background(), account.Account{Name: "bob"})
+	token, _, err := p.Manage.Accounts.Invite(context.Background(), manage.CommandLine(), account.Account{Name: "bob"})
 	testkit.Check(t, err)
 	pending := portal.PendingSignIn(t, p, "ada")
 	other := portal.PendingSignIn(t, p, "ada")

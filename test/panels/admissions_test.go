@@ -24,33 +24,33 @@ func TestAttack103ChangesByAnotherProcessEndVisits(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { other.Close() })
-		if err := other.Manage.Groups.Add(t.Context(), "ops"); err != nil {
+		if err := other.Manage.Groups.Add(t.Context(), manage.CommandLine(), "ops"); err != nil {
 			t.Fatal(err)
 		}
 		const page = panels.Radio + "/ops/x"
 		for name, change := range map[string]func(ctx context.Context, s *manage.Service, a account.Account) error{
 			"bob": func(ctx context.Context, s *manage.Service, a account.Account) error {
-				return s.Accounts.Disable(ctx, a)
+				return s.Accounts.Disable(ctx, manage.CommandLine(), a)
 			},
 			"eve": func(ctx context.Context, s *manage.Service, a account.Account) error {
-				return s.Groups.Leave(ctx, a, "ops")
+				return s.Groups.Leave(ctx, manage.CommandLine(), a, "ops")
 			},
 			"joe": func(ctx context.Context, s *manage.Service, a account.Account) error {
-				return s.Accounts.Remove(ctx, a)
+				return s.Accounts.Remove(ctx, manage.CommandLine(), a)
 			},
 			"kim": func(ctx context.Context, s *manage.Service, a account.Account) error {
-				return s.Passwords.Set(ctx, a, "a longer password of kim's own")
+				return s.Passwords.Set(ctx, manage.CommandLine(), a, "a longer password of kim's own")
 			},
 			"zoe": func(ctx context.Context, s *manage.Service, _ account.Account) error {
-				return s.Groups.Remove(ctx, "ops")
+				return s.Groups.Remove(ctx, manage.CommandLine(), "ops")
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				a := p.AddAccount(t, name)
-				if err := other.Manage.Groups.Add(t.Context(), "ops"); err != nil && err != account.ErrGroupTaken {
+				if err := other.Manage.Groups.Add(t.Context(), manage.CommandLine(), "ops"); err != nil && err != account.ErrGroupTaken {
 					t.Fatal(err)
 				}
-				if err := other.Manage.Groups.Join(t.Context(), a, "ops"); err != nil {
+				if err := other.Manage.Groups.Join(t.Context(), manage.CommandLine(), a, "ops"); err != nil {
 					t.Fatal(err)
 				}
 				b := panels.Visit(t, p, name, page)

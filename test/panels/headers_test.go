@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -135,13 +136,13 @@ func TestNonASCIINamesReachPanelsInTheConfiguredEncoding(t *testing.T) {
 		"    identity_encoding: percent": {"zo%C3%AB", "Zo%C3%AB%20M%C3%BCller-%C5%81u%C4%87", "gr%C3%B6%C3%9Fe,ops"},
 	} {
 		p := panels.Guarded(t, http.HandlerFunc(panels.AnswerWithRequest), encoding)
-		owner, err := p.Manage.Accounts.Add(t.Context(), account.Account{Name: "zoë", DisplayName: "Zoë Müller-Łuć"}, portal.Password)
+		owner, err := p.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "zoë", DisplayName: "Zoë Müller-Łuć"}, portal.Password)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, group := range []string{"größe", "ops"} {
-			testkit.Check(t, p.Manage.Groups.Add(t.Context(), group))
-			testkit.Check(t, p.Manage.Groups.Join(t.Context(), owner, group))
+			testkit.Check(t, p.Manage.Groups.Add(t.Context(), manage.CommandLine(), group))
+			testkit.Check(t, p.Manage.Groups.Join(t.Context(), manage.CommandLine(), owner, group))
 		}
 		s := panels.Received(t, panels.Visit(t, p, "zoë", panels.Radio+"/").Last)
 		if values := []string{s.Header.Get("Remote-User"), s.Header.Get("Remote-Name"), s.Header.Get("Remote-Groups")}; !slices.Equal(values, want) {

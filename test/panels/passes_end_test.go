@@ -84,7 +84,7 @@ func TestPassDoesNotWeakenAVisit(t *testing.T) {
 		if a := b.Do(http.MethodGet, panels.Radio+"/vault/", nil, stale); a.Status != http.StatusSeeOther {
 			t.Errorf("a navigation with an old proof and an unknown pass: %s, want a redirect", portal.Summary(a))
 		}
-		testkit.Check(t, p.Manage.Passes.Withdraw(context.Background(), bob, panels.OnlyPass(t, p, "bob", "of the operator").ID))
+		testkit.Check(t, p.Manage.Passes.Revoke(context.Background(), manage.CommandLine(), bob, panels.OnlyPass(t, p, "bob", "of the operator").ID))
 		valid = panels.OperatorsPass(t, p, bob, panels.Radio, "/", "", "")
 		if s := panels.Received(t, b.Do(http.MethodGet, panels.Radio+"/vault/", nil, panels.AsHeader(valid))); s.Header.Get("Remote-User") != "bob" {
 			t.Errorf("an old proof with bob's pass: the panel got Remote-User %q, want bob", s.Header.Get("Remote-User"))
@@ -99,27 +99,27 @@ func TestAttack103ChangesByAnotherProcessEndPasses(t *testing.T) {
 		other, err := server.Open(t.Context(), p.Config, p.Clock.Now, slog.New(slog.DiscardHandler))
 		testkit.Check(t, err)
 		t.Cleanup(func() { other.Close() })
-		testkit.Check(t, other.Manage.Groups.Add(t.Context(), "ops"))
+		testkit.Check(t, other.Manage.Groups.Add(t.Context(), manage.CommandLine(), "ops"))
 		for name, change := range map[string]func(ctx context.Context, s *manage.Service, a account.Account, id string) error{
 			"ann": func(ctx context.Context, s *manage.Service, a account.Account, id string) error {
-				return s.Passes.Withdraw(ctx, a, id)
+				return s.Passes.Revoke(ctx, manage.CommandLine(), a, id)
 			},
 			"bob": func(ctx context.Context, s *manage.Service, a account.Account, _ string) error {
-				return s.Accounts.Disable(ctx, a)
+				return s.Accounts.Disable(ctx, manage.CommandLine(), a)
 			},
 			"eve": func(ctx context.Context, s *manage.Service, a account.Account, _ string) error {
-				return s.Groups.Leave(ctx, a, "ops")
+				return s.Groups.Leave(ctx, manage.CommandLine(), a, "ops")
 			},
 			"joe": func(ctx context.Context, s *manage.Service, a account.Account, _ string) error {
-				return s.Accounts.Remove(ctx, a)
+				return s.Accounts.Remove(ctx, manage.CommandLine(), a)
 			},
 			"kim": func(ctx context.Context, s *manage.Service, a account.Account, _ string) error {
-				return s.Passwords.Set(ctx, a, "a longer password of kim's own")
+				return s.Passwords.Set(ctx, manage.CommandLine(), a, "a longer password of kim's own")
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				a := p.AddAccount(t, name)
-				testkit.Check(t, other.Manage.Groups.Join(t.Context(), a, "ops"))
+				testkit.Check(t, other.Manage.Groups.Join(t.Context(), manage.CommandLine(), a, "ops"))
 				token := panels.OperatorsPass(t, p, a, panels.Radio, "/", "", "")
 				testkit.Until(t, "the cache to be current", func() bool { return p.DB.Current(p.Clock.Now()) })
 				script := p.Browser(t)
@@ -198,7 +198,7 @@ func TestStreamsEndWithTheirPass(t *testing.T) {
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("upgrade: %v, %v", resp, err)
 		}
-		testkit.Check(t, p.Manage.Passes.Withdraw(context.Background(), ada, panels.OnlyPass(t, p, "ada", "of the operator").ID))
+		testkit.Check(t, p.Manage.Passes.Revoke(context.Background(), manage.CommandLine(), ada, panels.OnlyPass(t, p, "ada", "of the operator").ID))
 		if _, err := reader.ReadString('\n'); err == nil || testkit.IsTimeout(err) {
 			t.Errorf("the WebSocket is still open after the pass was revoked: %v", err)
 		}
@@ -232,7 +232,7 @@ func TestEndedSessionCreatesNoPass(t *testing.T) {
 				if i == 0 {
 					return portal.Summary(b.Post("/settings/security/passes", panels.PassFields("kept")...))
 				}
-				testkit.Check(t, p.Manage.Accounts.Disable(context.Background(), a))
+				testkit.Check(t, p.Manage.Accounts.Disable(context.Background(), manage.CommandLine(), a))
 				return "disabled"
 			})
 			left, err := pass.List(t.Context(), p.DB.Reader(), a.ID)
@@ -240,7 +240,7 @@ func TestEndedSessionCreatesNoPass(t *testing.T) {
 			if len(left) > 0 {
 				t.Fatalf("after the account was disabled it has the passes %+v, want none", left)
 			}
-			testkit.Check(t, p.Manage.Accounts.Enable(t.Context(), a))
+			testkit.Check(t, p.Manage.Accounts.Enable(t.Context(), manage.CommandLine(), a))
 			p.Clock.Move(time.Minute)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -104,11 +105,11 @@ func testPasses(t *testing.T, p *portal.Portal) {
 	// The rule's group admits the pass once its owner is a member.
 	ops := panels.OperatorsPass(t, p, p.AddAccount(t, "bob"), panels.Radio, "/", "", "")
 	ctx := context.Background()
-	testkit.Check(t, p.Manage.Groups.Add(ctx, "ops"))
+	testkit.Check(t, p.Manage.Groups.Add(ctx, manage.CommandLine(), "ops"))
 	if reason := passRefusal(t, "a pass of bob, who isn't in the group", script.Do(http.MethodGet, panels.Radio+"/ops/", nil, panels.AsHeader(ops))); !strings.Contains(reason, "has no access here") {
 		t.Errorf("a pass of bob, who isn't in the group: the answer says %q, want that bob has no access here", reason)
 	}
-	testkit.Check(t, p.Manage.Groups.Join(ctx, portal.MustAccount(t, p, "bob"), "ops"))
+	testkit.Check(t, p.Manage.Groups.Join(ctx, manage.CommandLine(), portal.MustAccount(t, p, "bob"), "ops"))
 	if s := panels.Received(t, script.Do(http.MethodGet, panels.Radio+"/ops/", nil, panels.AsHeader(ops))); s.Header.Get("Remote-User") != "bob" || s.Header.Get("Remote-Groups") != "ops" {
 		t.Errorf("a pass of bob, who is in the group: the panel got %v", s.Header)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -80,7 +81,7 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p, metrics := portal.StartMeasured(t, engine)
-			_, err := p.Manage.Accounts.Add(t.Context(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			_, err := p.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
 			testkit.Check(t, err)
 			operator := p.Browser(t)
 			operator.SignIn("op")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
@@ -73,10 +74,10 @@ func TestAttack80And81OnAnotherNode(t *testing.T) {
 		},
 		"disable": func(*portal.Browser) {
 			ada := portal.MustAccount(t, nodes[0], "ada")
-			if err := nodes[0].Manage.Accounts.Disable(ctx, ada); err != nil {
+			if err := nodes[0].Manage.Accounts.Disable(ctx, manage.CommandLine(), ada); err != nil {
 				t.Fatal(err)
 			}
-			if err := nodes[0].Manage.Accounts.Enable(ctx, ada); err != nil {
+			if err := nodes[0].Manage.Accounts.Enable(ctx, manage.CommandLine(), ada); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -114,17 +115,17 @@ func TestAttack81WhatEnds(t *testing.T) {
 			}},
 			"disable": {true, false, false, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/security/disable") }},
 			"operator's password": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				testkit.Check(t, p.Manage.Passwords.Set(ctx, portal.MustAccount(t, p, name), "set by the operator"))
+				testkit.Check(t, p.Manage.Passwords.Set(ctx, manage.CommandLine(), portal.MustAccount(t, p, name), "set by the operator"))
 			}},
 			"operator's reset": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, portal.MustAccount(t, p, name), time.Hour)
+				_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), portal.MustAccount(t, p, name), time.Hour)
 				testkit.Check(t, err)
 			}},
 			"operator's disable": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				testkit.Check(t, p.Manage.Accounts.Disable(ctx, portal.MustAccount(t, p, name)))
+				testkit.Check(t, p.Manage.Accounts.Disable(ctx, manage.CommandLine(), portal.MustAccount(t, p, name)))
 			}},
 			"operator's remove": {false, false, false, func(_ *portal.Browser, _ *portal.Phone, name string) {
-				testkit.Check(t, p.Manage.Accounts.Remove(ctx, portal.MustAccount(t, p, name)))
+				testkit.Check(t, p.Manage.Accounts.Remove(ctx, manage.CommandLine(), portal.MustAccount(t, p, name)))
 			}},
 			"sign-out":      {false, true, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/logout") }},
 			"revoke others": {true, false, true, func(b *portal.Browser, _ *portal.Phone, _ string) { b.Post("/settings/sessions/revoke-others") }},

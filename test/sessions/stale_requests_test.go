@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -54,17 +55,17 @@ func TestARequestOfAnOlderTokenChangesNothing(t *testing.T) {
 			"sign-out":     func() error { return p.Manage.Sessions.SignOut(ctx, stale) },
 			"session":      func() error { return p.Manage.Sessions.Revoke(ctx, stale, stale.Session.ID) },
 			"sessions":     func() error { _, err := p.Manage.Sessions.RevokeOthers(ctx, stale); return err },
-			"let-in":       func() error { _, err := p.Manage.Links.LetIn(ctx, stale); return err },
+			"let-in":       func() error { _, err := p.Manage.Links.LetIn(ctx, manage.Owner(stale), stale.Account); return err },
 			"browser":      func() error { return p.Manage.Devices.Remove(ctx, stale, device) },
 			"browsers":     func() error { return p.Manage.Devices.RemoveAll(ctx, stale) },
 			"wizard":       func() error { _, err := p.Manage.Authenticators.BeginEnrollment(ctx, stale, ""); return err },
 			"confirm": func() error {
-				_, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, stale, wizard.ID, wizard.Code(0), "Tablet", "")
+				_, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, stale, manage.Confirmation{ID: wizard.ID, Code: wizard.Code(0), Name: "Tablet"})
 				return err
 			},
 			"cancel": func() error { return p.Manage.Authenticators.CancelEnrollment(ctx, stale, wizard.ID) },
 			"pass": func() error {
-				_, err := p.Manage.Passes.Add(ctx, stale, pass.Pass{Name: "x", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+				_, err := p.Manage.Passes.Create(ctx, manage.Owner(stale), stale.Account, pass.Pass{Name: "x", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
 				return err
 			},
 		} {
@@ -93,7 +94,7 @@ func TestOfConcurrentChangesOneSucceeds(t *testing.T) {
 		}
 		me, tokens := meOf(t, p, b), make([]string, len(wizards))
 		got := testkit.Race(len(wizards), func(i int) string {
-			done, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, me, wizards[i].ID, wizards[i].Code(0), fmt.Sprint("Phone ", i), "")
+			done, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, me, manage.Confirmation{ID: wizards[i].ID, Code: wizards[i].Code(0), Name: fmt.Sprint("Phone ", i)})
 			tokens[i] = done.Session.Reveal()
 			return testkit.Outcome(err)
 		})

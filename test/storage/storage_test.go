@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/cli"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -129,7 +130,7 @@ func TestAttack141DamagedFile(t *testing.T) {
 			path := filepath.Join(dir, "sallyport.db")
 			p, err := portal.OpenFiles(t, dir)
 			testkit.Check(t, err)
-			_, err = p.Manage.Accounts.Add(context.Background(), account.Account{Name: "ada"}, portal.Password)
+			_, err = p.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: "ada"}, portal.Password)
 			testkit.Check(t, err)
 			testkit.Check(t, p.Close())
 			c.damage(t, path)
@@ -251,7 +252,7 @@ func TestAttack142SwappedRows(t *testing.T) {
 		ctx := context.Background()
 		const evesPassword = "known to eve alone"
 		for _, one := range []struct{ name, password string }{{"victim", portal.Password}, {"thief", evesPassword}} {
-			_, err := p.Manage.Accounts.Add(ctx, account.Account{Name: one.name}, one.password)
+			_, err := p.Manage.Accounts.Add(ctx, manage.CommandLine(), account.Account{Name: one.name}, one.password)
 			testkit.Check(t, err)
 		}
 		portal.ChangeRows(t, p, `UPDATE passwords SET phc = (SELECT phc FROM passwords WHERE account_id = $1) WHERE account_id = $2`,

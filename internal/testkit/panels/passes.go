@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -56,7 +57,7 @@ func OperatorsPass(t *testing.T, p *portal.Portal, a account.Account, panel, pat
 	t.Helper()
 	scope, err := access.NewScope(panel, path, methods, addresses)
 	testkit.Check(t, err)
-	token, err := p.Manage.Passes.Issue(context.Background(), a, pass.Pass{Name: "of the operator", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+	token, err := p.Manage.Passes.Create(context.Background(), manage.CommandLine(), a, pass.Pass{Name: "of the operator", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
 	testkit.Check(t, err)
 	return token.Reveal()
 }

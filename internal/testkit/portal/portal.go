@@ -26,6 +26,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/maintenance"
+	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -163,7 +164,7 @@ const Password = "correct horse battery"
 // AddAccount adds an account with [Password].
 func (p *Portal) AddAccount(t testing.TB, name string) account.Account {
 	t.Helper()
-	a, err := p.Manage.Accounts.Add(context.Background(), account.Account{Name: name}, Password)
+	a, err := p.Manage.Accounts.Add(context.Background(), manage.CommandLine(), account.Account{Name: name}, Password)
 	if err != nil {
 		t.Fatal(err)
 	}

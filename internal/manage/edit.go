@@ -1,0 +1,114 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// edit runs change in a transaction that has locked the account's row, so that changes of one
+// account run one after the other. It reads session and account again and hands them to change,
+// because the session may have ended or got a new token while the request waited. In that case,
+// or if change returns db.ErrNotFound, it returns [login.ErrGone].
+func (b *base) edit(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
+	err := b.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
+			return err
+		}
+		held, owner, err := session.ByToken(ctx, tx, me.From.Session, b.login.Life, b.login.Clock())
+		if err != nil {
+			return err
+		}
+		return change(tx, login.Me{Session: held, Account: owner, From: me.From})
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return login.ErrGone
+	}
+	return err
+}
+
+// editPaced is edit for changes that an owner may repeat; see pace.
+func (b *base) editPaced(ctx context.Context, me login.Me, kind audit.Kind, change func(tx *db.Tx, me login.Me) error) error {
+	return b.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
+		if err := b.pace(ctx, tx, Owner(me), kind); err != nil {
+			return err
+		}
+		return change(tx, me)
+	})
+}
+
+// editAs is edit for a change that the owner or an operator may ask for. It hands the actor and
+// the account, as read in the transaction, to change. An owner who asks for a change of another
+// account gets [login.ErrGone].
+func (b *base) editAs(ctx context.Context, by Actor, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
+	if by.as == audit.ByOwner {
+		if by.me.Account.ID != accountID {
+			return login.ErrGone
+		}
+		return b.edit(ctx, by.me, func(tx *db.Tx, me login.Me) error { return change(tx, Owner(me), me.Account) })
+	}
+	return b.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, accountID); err != nil {
+			return err
+		}
+		a, err := account.ByID(ctx, tx, accountID)
+		if err != nil {
+			return err
+		}
+		return change(tx, by, a)
+	})
+}
+
+// pace counts a change that writes an event or a row each time. A limit per account and kind of
+// change keeps owners from filling the disk; operators have none. Past the limit it returns a
+// [*login.WaitError], and the caller must change nothing.
+func (b *base) pace(ctx context.Context, tx *db.Tx, by Actor, kind audit.Kind) error {
+	if by.as != audit.ByOwner {
+		return nil
+	}
+	try := throttle.Try{Key: throttle.Key{Account: by.me.Account.ID, Bucket: throttle.Change, Subject: string(kind)}, Units: 1}
+	verdict, err := b.login.Ledger.Spend(ctx, tx, try)
+	if err != nil {
+		return err
+	}
+	return b.login.RefusalError(verdict)
+}
+
+// kept is what outlives a change of credentials.
+type kept struct {
+	proofs []authenticator.Proof // of the session that asked for it
+	device string                // cookie of the browser that stays known
+}
+
+// editCredentials runs a change of the owner's credentials and returns the session's new token.
+// change changes the rows and returns what is kept. Everything else of the account ends. The
+// session's visits to panels end too: a thief who copied the old session cookie may have started
+// them.
+func (b *base) editCredentials(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) (kept, error)) (secret.Text, error) {
+	var token secret.Text
+	err := b.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
+		keep, err := change(tx, me)
+		if err != nil {
+			return err
+		}
+		stamp, err := login.EndOthers(ctx, tx, me.Account.ID, me.Session.ID, keep.device)
+		if err != nil {
+			return err
+		}
+		if err := session.RevokeVisits(ctx, tx, me.Session.ID); err != nil {
+			return err
+		}
+		token, err = session.Renew(ctx, tx, me.Session, me.From.Session, stamp, keep.proofs, time.Time{}, b.login.Clock())
+		return err
+	})
+	return token, err
+}
