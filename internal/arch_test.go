@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"internal/cli"},
 	{"internal/server"},
 	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/doctor", "internal/api", "internal/oidc"},
-	{"internal/manage", "internal/maintenance"},
+	{"internal/manage", "internal/maintenance", "internal/recovery"},
 	{"internal/login"},
 	{"internal/entry"},
 	{"internal/pass"},
@@ -97,8 +97,13 @@ var silent = []string{
 	"internal/session/Expire", "internal/pass/Expire", // the expiry is checked at each use
 }
 
+// forChanges lists what login exports for the packages that change accounts, which are those of
+// the floor above it. The doors and the command line call these packages instead, so that a
+// change can't leave out what must end with it, or its audit event.
+var forChanges = []string{"CheckClock", "CheckNew", "EndOthers", "GiveBack", "HashNew", "NewBackupCodes", "RefusalError", "VerifyPassword"}
+
 // checks are the rules. Each returns the faults of one file.
-var checks = []func(source) []string{checkImports, checkClock, checkTables, checkCached, checkSessions, checkFiles, checkInit}
+var checks = []func(source) []string{checkImports, checkClock, checkTables, checkCached, checkSessions, checkChanges, checkFiles, checkInit}
 
 func TestTreeFollowsItsRules(t *testing.T) {
 	files := 0
@@ -276,6 +281,23 @@ func checkSessions(s source) []string {
 		}
 		if ok && name == "Create" {
 			faults = append(faults, s.fault(n, "only %s opens sessions", sessionOpener))
+		}
+		return true
+	})
+	return faults
+}
+
+// checkChanges checks that packages above those that change accounts don't do so by themselves.
+// It goes by the names of methods, since types are unknown here.
+func checkChanges(s source) []string {
+	from, known := floor(s.pkg)
+	if changing, _ := floor("internal/manage"); !known || from >= changing {
+		return nil
+	}
+	var faults []string
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if selector, ok := n.(*ast.SelectorExpr); ok && slices.Contains(forChanges, selector.Sel.Name) {
+			faults = append(faults, s.fault(n, "%s is for packages that change accounts; call manage", selector.Sel.Name))
 		}
 		return true
 	})
@@ -549,6 +571,9 @@ func TestChecksFindFaults(t *testing.T) {
 			[]string{"internal/server/a.go:2: only internal/login/finish.go opens sessions"}},
 		{"session by its own package", "internal/session/a.go", `func Renew() { Create() }; func Create() {}`,
 			[]string{"internal/session/a.go:2: only internal/login/finish.go opens sessions"}},
+		{"change in a door", "internal/web/a.go", importPrefix + `internal/login"; var a = login.EndOthers; var b = s.Login.HashNew()`,
+			[]string{"internal/web/a.go:2: EndOthers is for packages that change accounts; call manage", "internal/web/a.go:2: HashNew is for packages that change accounts; call manage"}},
+		{"change in manage", "internal/manage/a.go", `var a = m.login.HashNew()`, nil},
 		{"another Create", "internal/cli/a.go", importPrefix + `internal/account"; var a = account.Create()`, nil},
 
 		{"rename", "internal/db/a.go", `import "os"; var a = os.Rename`,

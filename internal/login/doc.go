@@ -1,5 +1,5 @@
-// Package login is the state machine of a sign-in, and of every change of the credentials
-// that an account signs in with. It owns the table attempts.
+// Package login is the state machine of a sign-in. It owns the table attempts. Package manage
+// changes what an account signs in with.
 //
 //	name and password ──► StagePassword
 //	                          │ right: an attempt row, with its first proof

@@ -21,9 +21,8 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Service signs accounts in and changes their credentials. In memory it keeps only the
-// number of failures in the current hour. Callers set every exported field; only Metrics may
-// stay empty. It is safe for concurrent use.
+// Service signs accounts in. In memory it keeps only the number of failures in the current hour.
+// Callers set every exported field; only Metrics may stay empty. It is safe for concurrent use.
 type Service struct {
 	DB        *db.DB
 	Ring      *secret.Ring
