@@ -161,10 +161,10 @@ func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, 
 	return a, nil
 }
 
-// Confirm completes a pending enrolment of the session. Of several concurrent callers one
+// Confirm completes a pending enrolment of the session and gives it the name a.Name. Of several concurrent callers one
 // succeeds; the others get [db.ErrNotFound]. With [MaxPerAccount] authenticators it returns
 // [ErrLimit]. The caller must have locked the account's row (account.Lock).
-func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, name string, now time.Time) error {
+func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, now time.Time) error {
 	var others int
 	if err := db.One(ctx, tx, `SELECT COUNT(*) FROM authenticators WHERE account_id = $1 AND confirmed_at IS NOT NULL`,
 		[]any{a.AccountID}, &others); err != nil {
@@ -176,7 +176,7 @@ func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, 
 	return changeOne(ctx, tx, `
 		UPDATE authenticators SET confirmed_at = $3, last_used_at = NULL, session_id = NULL, name = $4
 		WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL`,
-		a.ID, sessionID, db.At{Time: now}, name)
+		a.ID, sessionID, db.At{Time: now}, a.Name)
 }
 
 // Cancel removes a pending enrolment of the session.

@@ -70,7 +70,8 @@ func (f fixture) confirm(session string, a Authenticator, name string, now time.
 		if err := account.Lock(ctx, tx, a.AccountID); err != nil {
 			return err
 		}
-		return Confirm(ctx, tx, session, a, name, now)
+		a.Name = name
+		return Confirm(ctx, tx, session, a, now)
 	})
 }
 

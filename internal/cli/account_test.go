@@ -53,7 +53,8 @@ func TestAccountListNeedsNoStatementPerAccount(t *testing.T) {
 						continue // pending, so two-factor authentication is off
 					}
 					want[a.Name] = "on"
-					if err := authenticator.Confirm(ctx, tx, "session", pending, "phone", testkit.Start); err != nil {
+					pending.Name = "phone"
+					if err := authenticator.Confirm(ctx, tx, "session", pending, testkit.Start); err != nil {
 						return err
 					}
 				}

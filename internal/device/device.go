@@ -39,6 +39,7 @@ type Device struct {
 
 // Browser describes the client of a request.
 type Browser struct {
+	Cookie    string // value of its device cookie, or empty
 	Address   string
 	UserAgent string
 }
@@ -100,11 +101,12 @@ func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now t
 // earlier token stops working, so a copy of the cookie is useless after the owner's next
 // sign-in. No other account's row changes: a thief who signs in with a copied cookie takes
 // over no browser.
-func Remember(ctx context.Context, tx *db.Tx, cookie, accountID string, from Browser, now time.Time) (secret.Text, error) {
+func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
-	tokens := tokensIn(cookie)
+	tokens := tokensIn(from.Cookie)
+	from.Cookie = token.Reveal()
 	if len(tokens) == 0 {
-		return token, insert(ctx, tx, token, accountID, from, now)
+		return token, insert(ctx, tx, accountID, from, now)
 	}
 	// The subquery picks one row, in case the cookie was given two tokens of the account.
 	places, args := hashPlaceholders(tokens, 6, accountID, secret.Hash(token.Reveal()), db.At{Time: now}, from.Address, from.UserAgent)
@@ -116,7 +118,7 @@ func Remember(ctx context.Context, tx *db.Tx, cookie, accountID string, from Bro
 		return token, fmt.Errorf("renew known browser: %w", err)
 	}
 	if n == 0 {
-		if err := insert(ctx, tx, token, accountID, from, now); err != nil {
+		if err := insert(ctx, tx, accountID, from, now); err != nil {
 			return token, err
 		}
 	}
@@ -124,11 +126,11 @@ func Remember(ctx context.Context, tx *db.Tx, cookie, accountID string, from Bro
 	return secret.NewText(strings.Join(append([]string{token.Reveal()}, others...), separator)), err
 }
 
-// insert makes a browser known, and removes the account's longest unused one past the limit.
-func insert(ctx context.Context, tx *db.Tx, token secret.Text, accountID string, from Browser, now time.Time) error {
+// insert makes a browser with one token in its cookie known, and removes the account's longest unused one past the limit.
+func insert(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, $5, $6)`,
-		secret.NewID(), secret.Hash(token.Reveal()), accountID, db.At{Time: now}, from.Address, from.UserAgent)
+		secret.NewID(), secret.Hash(from.Cookie), accountID, db.At{Time: now}, from.Address, from.UserAgent)
 	if err != nil {
 		return fmt.Errorf("remember browser: %w", err)
 	}

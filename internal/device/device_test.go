@@ -40,7 +40,7 @@ func remember(t *testing.T, d *db.DB, cookie, accountID string, now time.Time) s
 	t.Helper()
 	var text secret.Text
 	must(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
-		text, err = Remember(ctx, tx, cookie, accountID, Browser{}, now)
+		text, err = Remember(ctx, tx, accountID, Browser{Cookie: cookie}, now)
 		return err
 	}))
 	return text.Reveal()
@@ -101,7 +101,7 @@ func TestOldCookiesAreReadUntilTheirRowsEnd(t *testing.T) {
 		now, ada, bob := testkit.Start, addAccount(t, d, "ada"), addAccount(t, d, "bob")
 		old := remember(t, d, "", ada, now)
 		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
-			return insert(ctx, tx, secret.NewText(old), bob, Browser{}, now)
+			return insert(ctx, tx, bob, Browser{Cookie: old}, now)
 		}))
 		if knownID(t, d, old, ada, now) == "" || knownID(t, d, old, bob, now) == "" {
 			t.Fatal("an old cookie isn't accepted")
@@ -160,7 +160,7 @@ func TestSignInsAtOnceInOneBrowserAllStayKnown(t *testing.T) {
 		cookies := make([]string, 8)
 		testkit.Race(len(cookies), func(i int) string {
 			return testkit.Outcome(write(d, func(ctx context.Context, tx *db.Tx) error {
-				text, err := Remember(ctx, tx, cookie, ada, Browser{}, now)
+				text, err := Remember(ctx, tx, ada, Browser{Cookie: cookie}, now)
 				cookies[i] = text.Reveal()
 				return err
 			}))

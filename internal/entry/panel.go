@@ -249,17 +249,10 @@ func (s *Service) MayEnter(ctx context.Context, held session.Session, owner acco
 	return access.Check(demand, bearer, s.Clock()), nil
 }
 
-// Destination is where a handoff leads.
-type Destination struct {
-	Panel     *access.Panel
-	State     string // the value of the browser's state cookie at the panel
-	ReturnURL string // a path of the panel
-}
-
 // HandOff returns the token of a handoff that carries owner's session with this token to a
 // panel. It is valid only in the browser that holds to.State there. If the session ended or got
 // a new token in between, HandOff returns [ErrSessionEnded].
-func (s *Service) HandOff(ctx context.Context, sessionToken string, owner account.Account, to Destination) (token secret.Text, err error) {
+func (s *Service) HandOff(ctx context.Context, sessionToken string, owner account.Account, to session.Destination) (token secret.Text, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		if err := account.Lock(ctx, tx, owner.ID); err != nil {
 			return err
@@ -268,7 +261,7 @@ func (s *Service) HandOff(ctx context.Context, sessionToken string, owner accoun
 		if err != nil {
 			return err
 		}
-		token, err = session.HandOff(ctx, tx, held, to.Panel.Origin, to.State, to.ReturnURL, s.Clock())
+		token, err = session.HandOff(ctx, tx, held, to, s.Clock())
 		return err
 	})
 	if errors.Is(err, db.ErrNotFound) {

@@ -22,7 +22,7 @@ func createSessions(t *testing.T, d *db.DB, n int) (owner account.Account, held 
 		}
 		proofs := []authenticator.Proof{{Kind: authenticator.Password, ID: owner.ID, At: testkit.Start}}
 		for range n {
-			if _, err := session.Create(t.Context(), tx, owner, proofs, session.Browser{}, life, testkit.Start); err != nil {
+			if _, err := session.Create(t.Context(), tx, owner, session.Opening{Proofs: proofs, Life: life}, testkit.Start); err != nil {
 				return err
 			}
 		}

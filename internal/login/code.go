@@ -71,7 +71,11 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if loaded, err = loadTOTP(ctx, tx, s.Ring, a.AccountID); err != nil {
 			return nil, err
 		}
-		tries, known, err = s.codeTries(ctx, tx, a, len(loaded), second != "", from)
+		units := len(loaded)
+		if second != "" {
+			units = twoCodes
+		}
+		tries, known, err = s.codeTries(ctx, tx, a, units, from)
 		return tries, err
 	})
 	if err != nil {
@@ -119,19 +123,23 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		}
 		check = totp.Check{Result: totp.Reused} // a concurrent request claimed the step first
 	}
-	return Progress{}, s.rejectCode(ctx, a.AccountID, reservation, check, second != "", from)
+	rejected := &CodeError{Pair: second != "", Result: check.Result, Minutes: check.Minutes}
+	return Progress{}, s.rejectCode(ctx, a.AccountID, reservation, rejected, from)
 }
 
+// twoCodes stands for two codes in a row, which cost one unit of another bucket.
+const twoCodes = -1
+
 // codeTries returns the tries that a code counts as, and the id of the known browser that
-// sent it, or "".
-func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, authenticators int, pair bool, from Browser) ([]throttle.Try, string, error) {
+// sent it, or "". units is how many authenticators a single code is compared with, or twoCodes.
+func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, units int, from Browser) ([]throttle.Try, string, error) {
 	known, err := device.ByCookie(ctx, q, from.Device, a.AccountID, s.Clock())
 	if err != nil {
 		return nil, "", err
 	}
-	try := throttle.Try{Key: throttle.Key{Account: a.AccountID, Subject: known.ID}, Units: authenticators, Tag: a.tag()}
+	try := throttle.Try{Key: throttle.Key{Account: a.AccountID, Subject: known.ID}, Units: units, Tag: a.tag()}
 	switch {
-	case pair:
+	case units == twoCodes:
 		try.Bucket, try.Units = throttle.TwoCodes, 1
 		if try.PasswordSet, err = password.ChangedAt(ctx, q, a.AccountID); err != nil {
 			return nil, "", err
@@ -204,7 +212,7 @@ func compare(loaded []loadedTOTP, first, second string, now time.Time) (by loade
 // rank ranks the results of several authenticators for one code.
 func rank(c totp.Check) int {
 	switch {
-	case isUsed(c):
+	case isUsed(c.Result):
 		return 3
 	case c.Result == totp.Accepted:
 		return 2
@@ -216,21 +224,21 @@ func rank(c totp.Check) int {
 }
 
 // isUsed reports whether the code was right, but for a step that is already used.
-func isUsed(c totp.Check) bool { return c.Result == totp.Reused || c.Result == totp.SetBack }
+func isUsed(r totp.Result) bool { return r == totp.Reused || r == totp.SetBack }
 
 // rejectCode completes the try of a code that wasn't accepted and returns its error. A right
 // but used code gives its reservation back. Any other keeps it, which counts the try as
 // wrong; too many of those mean that somebody else has the password.
-func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, check totp.Check, pair bool, from Browser) error {
+func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, rejected *CodeError, from Browser) error {
 	now := s.Clock()
-	if isUsed(check) {
+	if isUsed(rejected.Result) {
 		if err := s.Ledger.GiveBack(ctx, r); err != nil {
 			return err
 		}
 		if err := s.recordFailure(ctx, from.Event(now, accountID, audit.CodeReused), device.Device{}, from); err != nil {
 			return err
 		}
-		return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
+		return rejected
 	}
 	ended := false
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
@@ -247,7 +255,7 @@ func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.R
 	if ended {
 		return ErrEnded
 	}
-	return &CodeError{Pair: pair, Result: check.Result, Minutes: check.Minutes}
+	return rejected
 }
 
 // checkSuspicion evaluates the account's wrong codes after a further one. From the third on it

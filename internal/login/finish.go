@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
@@ -75,10 +74,10 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 			return opened, ErrNoAttempt
 		}
 		event.Kind = audit.Reauthenticated
-		opened.Session, err = session.Renew(ctx, tx, held, from.Session, owner.Stamp, authenticator.Merge(held.Proofs, a.Proofs), time.Time{}, now)
+		opened.Session, err = session.Renew(ctx, tx, held, session.Renewal{Old: from.Session, Stamp: owner.Stamp, Proofs: authenticator.Merge(held.Proofs, a.Proofs)}, now)
 	case held.ID != "" && holder.ID == owner.ID:
 		// The browser was signed in to this account already: keep the row, change the token.
-		opened.Session, err = session.Renew(ctx, tx, held, from.Session, owner.Stamp, a.Proofs, now.Add(s.Life.Absolute), now)
+		opened.Session, err = session.Renew(ctx, tx, held, session.Renewal{Old: from.Session, Stamp: owner.Stamp, Proofs: a.Proofs, Expires: now.Add(s.Life.Absolute)}, now)
 	default:
 		if held.ID != "" {
 			// The browser loses the cookie of this session, so nothing could use or end it.
@@ -86,7 +85,7 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 				return opened, err
 			}
 		}
-		opened.Session, err = session.Create(ctx, tx, owner, a.Proofs, from.session(), s.Life, now)
+		opened.Session, err = session.Create(ctx, tx, owner, session.Opening{Proofs: a.Proofs, Browser: from.session(), Life: s.Life}, now)
 	}
 	if errors.Is(err, db.ErrNotFound) {
 		err = ErrGone // the session ended or got another token in between
@@ -95,7 +94,7 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 		return opened, err
 	}
 	if a.Purpose == SignIn {
-		if opened.Device, err = device.Remember(ctx, tx, from.Device, owner.ID, from.AsDevice(), now); err != nil {
+		if opened.Device, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), now); err != nil {
 			return opened, err
 		}
 	}

@@ -55,7 +55,7 @@ func (b Browser) session() session.Browser {
 
 // AsDevice returns what is stored about the browser when it becomes known.
 func (b Browser) AsDevice() device.Browser {
-	return device.Browser{Address: b.address(), UserAgent: b.UserAgent}
+	return device.Browser{Cookie: b.Device, Address: b.address(), UserAgent: b.UserAgent}
 }
 
 func (b Browser) address() string {

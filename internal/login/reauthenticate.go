@@ -82,7 +82,7 @@ func (s *Service) ReauthenticationPrompt(ctx context.Context, owner account.Acco
 	if err != nil {
 		return Prompt{}, err
 	}
-	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, len(authenticators), false, from)
+	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, len(authenticators), from)
 	if err != nil {
 		return Prompt{}, err
 	}

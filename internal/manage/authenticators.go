@@ -132,8 +132,9 @@ func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.
 		if err := account.SetEnrollLocked(ctx, tx, a.ID, true); err != nil {
 			return err
 		}
+		now := m.login.Clock()
 		var err error
-		if token, err = ticket.IssueFor(ctx, tx, ticket.Enroll, a.ID, life, m.login.Clock()); err != nil {
+		if token, err = ticket.IssueUntil(ctx, tx, ticket.Ticket{Kind: ticket.Enroll, AccountID: a.ID, ExpiresAt: now.Add(life)}, now); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, m.event(by, a.ID, audit.TwoFactorReset, ""))

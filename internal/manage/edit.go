@@ -3,7 +3,6 @@ package manage
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
@@ -107,7 +106,7 @@ func (b *base) editCredentials(ctx context.Context, me login.Me, change func(tx 
 		if err := session.RevokeVisits(ctx, tx, me.Session.ID); err != nil {
 			return err
 		}
-		token, err = session.Renew(ctx, tx, me.Session, me.From.Session, stamp, keep.proofs, time.Time{}, b.login.Clock())
+		token, err = session.Renew(ctx, tx, me.Session, session.Renewal{Old: me.From.Session, Stamp: stamp, Proofs: keep.proofs}, b.login.Clock())
 		return err
 	})
 	return token, err

@@ -113,7 +113,6 @@ type Confirmed struct {
 // verifiedEnrollment is a pending enrolment whose code was right.
 type verifiedEnrollment struct {
 	pending authenticator.Authenticator
-	name    string
 	check   totp.Check
 	unsure  bool // the clock may be ahead
 	first   bool // it turns two-factor authentication on
@@ -136,7 +135,7 @@ func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, give
 			return kept{}, err
 		}
 		now := m.login.Clock()
-		if done.Device, err = device.Remember(ctx, tx, me.From.Device, me.Account.ID, me.From.AsDevice(), now); err != nil {
+		if done.Device, err = device.Remember(ctx, tx, me.Account.ID, me.From.AsDevice(), now); err != nil {
 			return kept{}, err
 		}
 		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: e.pending.ID, At: now}}
@@ -161,7 +160,7 @@ func (m Authenticators) verifyEnrollment(ctx context.Context, me login.Me, given
 	if err != nil {
 		return e, err
 	}
-	if e.name, err = authenticator.NormalizeName(given.Name); err != nil {
+	if e.pending.Name, err = authenticator.NormalizeName(given.Name); err != nil {
 		return e, err
 	}
 	digits, err := totp.Normalize(given.Code)
@@ -205,14 +204,14 @@ func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me log
 			return err
 		}
 	}
-	if err := authenticator.Confirm(ctx, tx, me.Session.ID, e.pending, e.name, now); err != nil {
+	if err := authenticator.Confirm(ctx, tx, me.Session.ID, e.pending, now); err != nil {
 		return err
 	}
 	if err := totp.Claim(ctx, tx, e.pending.ID, e.check, e.unsure); err != nil {
 		return err
 	}
 	event := me.From.Event(now, me.Account.ID, audit.AuthenticatorAdded)
-	event.Detail, event.AuthenticatorID = e.name, e.pending.ID
+	event.Detail, event.AuthenticatorID = e.pending.Name, e.pending.ID
 	if e.first {
 		if err := backupcode.Issue(ctx, tx, m.login.Ring, me.Account.ID, e.codes, now); err != nil {
 			return err

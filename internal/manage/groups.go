@@ -39,22 +39,23 @@ func (m Groups) Remove(ctx context.Context, by Actor, group string) error {
 
 // Join adds an account to a group, or returns [login.ErrGone] if the group doesn't exist.
 func (m Groups) Join(ctx context.Context, by Actor, a account.Account, group string) error {
-	return m.member(ctx, by, a, group, audit.GroupJoined, account.Join)
+	return m.changeMembers(ctx, m.event(by, a.ID, audit.GroupJoined, group), account.Join)
 }
 
 // Leave removes an account from a group.
 func (m Groups) Leave(ctx context.Context, by Actor, a account.Account, group string) error {
-	return m.member(ctx, by, a, group, audit.GroupLeft, account.Leave)
+	return m.changeMembers(ctx, m.event(by, a.ID, audit.GroupLeft, group), account.Leave)
 }
 
-func (m Groups) member(ctx context.Context, by Actor, a account.Account, group string, kind audit.Kind,
-	change func(context.Context, *db.Tx, string, string) (bool, error)) error {
+// changeMembers calls change with the group and the account that the event names.
+func (m Groups) changeMembers(ctx context.Context, event audit.Event, change func(context.Context, *db.Tx, string, string) (bool, error)) error {
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		changed, err := change(ctx, tx, group, a.ID)
+		changed, err := change(ctx, tx, event.Detail, event.AccountID)
 		if err != nil || !changed {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, kind, group))
+		event.At = m.login.Clock()
+		return audit.Append(ctx, tx, event)
 	})
 	if errors.Is(err, db.ErrNotFound) {
 		return login.ErrGone

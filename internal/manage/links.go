@@ -55,7 +55,7 @@ func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser
 		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
 			return err
 		}
-		if deviceToken, err = device.Remember(ctx, tx, from.Device, link.AccountID, from.AsDevice(), now); err != nil {
+		if deviceToken, err = device.Remember(ctx, tx, link.AccountID, from.AsDevice(), now); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, from.Event(now, link.AccountID, audit.LetInUsed))
@@ -200,7 +200,7 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 		if err := password.Set(ctx, tx, m.login.Ring, owner.ID, phc, now); err != nil {
 			return err
 		}
-		if deviceToken, err = device.Remember(ctx, tx, from.Device, owner.ID, from.AsDevice(), now); err != nil {
+		if deviceToken, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), now); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, from.Event(now, owner.ID, kind))

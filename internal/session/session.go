@@ -108,9 +108,16 @@ type Browser struct {
 	UserAgent string // printable text of limited length, cleaned by the caller
 }
 
+// Opening is what a new session starts with.
+type Opening struct {
+	Proofs  []authenticator.Proof
+	Browser Browser
+	Life    Life
+}
+
 // Create stores a new session and returns its token. At [maxPerAccount] it ends the longest
 // unused one. Only finish of package login calls it.
-func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []authenticator.Proof, from Browser, life Life, now time.Time) (secret.Text, error) {
+func Create(ctx context.Context, tx *db.Tx, owner account.Account, with Opening, now time.Time) (secret.Text, error) {
 	var n int
 	err := db.One(ctx, tx, `SELECT COUNT(*) FROM sessions WHERE account_id = $1`, []any{owner.ID}, &n)
 	if err == nil && n >= maxPerAccount { // counting is much cheaper, and rarely finds too many
@@ -126,25 +133,32 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, proofs []auth
 	_, err = db.Exec(ctx, tx, `
 		INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
 		VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9)`,
-		secret.NewID(), secret.Hash(token.Reveal()), owner.ID, owner.Stamp, authenticator.EncodeProofs(proofs),
-		db.At{Time: now}, db.At{Time: now.Add(life.Absolute)}, from.Address, from.UserAgent)
+		secret.NewID(), secret.Hash(token.Reveal()), owner.ID, owner.Stamp, authenticator.EncodeProofs(with.Proofs),
+		db.At{Time: now}, db.At{Time: now.Add(with.Life.Absolute)}, with.Browser.Address, with.Browser.UserAgent)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("open session: %w", err)
 	}
 	return token, nil
 }
 
+// Renewal is what a session gets with a new token.
+type Renewal struct {
+	Old     string // the token by which the session was read
+	Stamp   string // the account's
+	Proofs  []authenticator.Proof
+	Expires time.Time // the new absolute end after a sign-in; zero keeps the end
+}
+
 // Renew changes the token, proofs and stamp of a session and returns the new token. The
-// token old, by which s was read, stops working (R16). If the session was revoked or got
-// another token since, Renew changes nothing and returns [db.ErrNotFound]. expires is the
-// new absolute end after a sign-in; a reauthentication passes zero and keeps the end.
-func Renew(ctx context.Context, tx *db.Tx, s Session, old, stamp string, proofs []authenticator.Proof, expires time.Time, now time.Time) (secret.Text, error) {
+// token to.Old stops working (R16). If the session was revoked or got another token since,
+// Renew changes nothing and returns [db.ErrNotFound].
+func Renew(ctx context.Context, tx *db.Tx, s Session, to Renewal, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	tx.Changed(s.ID)
 	n, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET token_hash = $2, security_stamp = $3, proofs = $4, seen_at = $5, expires_at = COALESCE($6, expires_at)
 		WHERE id = $1 AND token_hash = $7`,
-		s.ID, secret.Hash(token.Reveal()), stamp, authenticator.EncodeProofs(proofs), db.At{Time: now}, db.At{Time: expires}, secret.Hash(old))
+		s.ID, secret.Hash(token.Reveal()), to.Stamp, authenticator.EncodeProofs(to.Proofs), db.At{Time: now}, db.At{Time: to.Expires}, secret.Hash(to.Old))
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("renew session: %w", err)
 	}

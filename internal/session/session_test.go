@@ -49,7 +49,7 @@ func open(t *testing.T, d *db.DB, owner account.Account, now time.Time) string {
 	t.Helper()
 	var token secret.Text
 	write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
-		token, err = Create(ctx, tx, owner, proofs, laptop, life, now)
+		token, err = Create(ctx, tx, owner, Opening{proofs, laptop, life}, now)
 		return err
 	})
 	return token.Reveal()
@@ -228,7 +228,7 @@ func TestRenewEndsTheOldToken(t *testing.T) {
 		renew := func(stamp string, proofs []authenticator.Proof, expires time.Time) string {
 			var token secret.Text
 			write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
-				token, err = Renew(ctx, tx, s, current, stamp, proofs, expires, later)
+				token, err = Renew(ctx, tx, s, Renewal{current, stamp, proofs, expires}, later)
 				return err
 			})
 			current = token.Reveal()
@@ -257,7 +257,7 @@ func TestRenewEndsTheOldToken(t *testing.T) {
 		}
 		// A session that got another token since it was read isn't renewed.
 		if err := d.Write(ctx, func(tx *db.Tx) error {
-			_, err := Renew(ctx, tx, s, old, ada.Stamp, proofs, time.Time{}, later)
+			_, err := Renew(ctx, tx, s, Renewal{Old: old, Stamp: ada.Stamp, Proofs: proofs}, later)
 			return err
 		}); !errors.Is(err, db.ErrNotFound) {
 			t.Errorf("renewing by a replaced token: %v, want ErrNotFound", err)
@@ -265,7 +265,7 @@ func TestRenewEndsTheOldToken(t *testing.T) {
 		// A revoked session isn't renewed.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error { _, err := Revoke(ctx, tx, ada.ID, s.ID); return err })
 		err := d.Write(ctx, func(tx *db.Tx) error {
-			token, err := Renew(ctx, tx, s, current, ada.Stamp, proofs, time.Time{}, later)
+			token, err := Renew(ctx, tx, s, Renewal{Old: current, Stamp: ada.Stamp, Proofs: proofs}, later)
 			if token.Reveal() != "" {
 				t.Error("Renew returned a token for a revoked session")
 			}

@@ -103,13 +103,20 @@ func (v *Visit) isSessionLive(life Life, now time.Time) bool {
 	return !v.Owner.Disabled() && v.Session.isLive(now, life, v.Owner.Stamp)
 }
 
+// Destination is where a handoff leads.
+type Destination struct {
+	Panel     string // its origin
+	State     string // value of the browser's state cookie at the panel
+	ReturnURL string // a path of the panel
+}
+
 // HandOff stores a handoff and returns its token. The token admits one browser, the one that
-// holds state, to the panel within a minute, and leads to returnURL there.
-func HandOff(ctx context.Context, tx *db.Tx, s Session, panel, state, returnURL string, now time.Time) (secret.Text, error) {
+// holds to.State, to the panel within a minute.
+func HandOff(ctx context.Context, tx *db.Tx, s Session, to Destination, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO handoffs (token_hash, session_id, panel, state_hash, return_url, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		secret.Hash(token.Reveal()), s.ID, panel, secret.Hash(state), returnURL, db.At{Time: now.Add(handoffLife)})
+		secret.Hash(token.Reveal()), s.ID, to.Panel, secret.Hash(to.State), to.ReturnURL, db.At{Time: now.Add(handoffLife)})
 	if err == nil {
 		_, err = db.Exec(ctx, tx, `
 			DELETE FROM handoffs WHERE session_id = $1 AND token_hash NOT IN (

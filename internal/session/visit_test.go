@@ -22,7 +22,7 @@ func handOff(t *testing.T, d *db.DB, s Session, now time.Time) string {
 	t.Helper()
 	var token secret.Text
 	write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
-		token, err = HandOff(ctx, tx, s, panel, state, "/there?x=1", now)
+		token, err = HandOff(ctx, tx, s, Destination{panel, state, "/there?x=1"}, now)
 		return err
 	})
 	return token.Reveal()
@@ -136,7 +136,7 @@ func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 		}
 		// A renewed session, as after a reauthentication, keeps its visits.
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
-			_, err := Renew(ctx, tx, s, token, ada.Stamp, proofs, time.Time{}, now)
+			_, err := Renew(ctx, tx, s, Renewal{Old: token, Stamp: ada.Stamp, Proofs: proofs}, now)
 			return err
 		})
 		if !isAdmitted(t, d, visit, panel, now) {

@@ -61,13 +61,13 @@ type Ticket struct {
 // same account become invalid. accountID is empty for [Setup]; those links stay valid
 // side by side, since each node prints one.
 func Issue(ctx context.Context, tx *db.Tx, kind Kind, accountID string, now time.Time) (secret.Text, error) {
-	return IssueFor(ctx, tx, kind, accountID, kind.life(), now)
+	return IssueUntil(ctx, tx, Ticket{Kind: kind, AccountID: accountID, ExpiresAt: now.Add(kind.life())}, now)
 }
 
-// IssueFor is [Issue] with a life that the caller chooses.
-func IssueFor(ctx context.Context, tx *db.Tx, kind Kind, accountID string, life time.Duration, now time.Time) (secret.Text, error) {
-	if accountID != "" {
-		if _, err := Revoke(ctx, tx, kind, accountID); err != nil {
+// IssueUntil is [Issue] with an end that the caller chooses.
+func IssueUntil(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) (secret.Text, error) {
+	if t.AccountID != "" {
+		if _, err := Revoke(ctx, tx, t.Kind, t.AccountID); err != nil {
 			return secret.Text{}, err
 		}
 	}
@@ -75,7 +75,7 @@ func IssueFor(ctx context.Context, tx *db.Tx, kind Kind, accountID string, life 
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO tickets (token_hash, kind, account_id, created_at, expires_at)
 		VALUES ($1, $2, NULLIF($3, ''), $4, $5)`,
-		secret.Hash(token.Reveal()), string(kind), accountID, db.At{Time: now}, db.At{Time: now.Add(life)})
+		secret.Hash(token.Reveal()), string(t.Kind), t.AccountID, db.At{Time: now}, db.At{Time: t.ExpiresAt})
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("issue link: %w", err)
 	}

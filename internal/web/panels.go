@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/session"
 )
 
 // returnCookieLife is the time within which a user must enable two-factor authentication to be
@@ -61,7 +62,7 @@ func (s *server) getEnter(req *request) error {
 			http.Redirect(req.w, req.Request, panel.Origin+back, http.StatusSeeOther)
 			return nil
 		}
-		token, err := s.Entry.HandOff(req.Context(), req.from.Session, req.me.Account, entry.Destination{Panel: panel, State: state, ReturnURL: back})
+		token, err := s.Entry.HandOff(req.Context(), req.from.Session, req.me.Account, session.Destination{Panel: panel.Origin, State: state, ReturnURL: back})
 		if errors.Is(err, entry.ErrSessionEnded) {
 			s.redirect(req, self) // another tab may have renewed the session's token since
 			return nil

@@ -126,7 +126,7 @@ func TestPasswordChangeEndsTheVisitsOfItsSession(t *testing.T) {
 		testkit.Check(t, err)
 		at := &access.Panel{Origin: panels.Radio}
 		state := strings.Repeat("s", 43)
-		to := entry.Destination{Panel: at, State: state, ReturnURL: "/"}
+		to := session.Destination{Panel: at.Origin, State: state, ReturnURL: "/"}
 		handoff, err := p.Entry.HandOff(t.Context(), token, owner, to)
 		testkit.Check(t, err)
 		// A reauthentication ends no visit.
@@ -162,7 +162,7 @@ func TestNoHandoffOutlivesAPasswordChange(t *testing.T) {
 		p.AddAccount(t, "ada")
 		b := panels.Visit(t, p, "ada", panels.Radio+"/")
 		at, state := &access.Panel{Origin: panels.Radio}, strings.Repeat("s", 43)
-		to := entry.Destination{Panel: at, State: state, ReturnURL: "/"}
+		to := session.Destination{Panel: at.Origin, State: state, ReturnURL: "/"}
 		passwords := []string{portal.Password, "seven lamps on a sill"}
 		for round := range 6 {
 			token := b.Cookie(portal.SessionCookie)
