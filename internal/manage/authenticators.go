@@ -15,12 +15,12 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// Authenticators changes an account's second authenticators and backup codes, and runs the wizard of an
-// enrolment.
+// Authenticators changes an account's second authenticators and backup codes, and runs the wizard
+// of an enrolment.
 type Authenticators struct{ *base }
 
-// Rename changes the name of one of the owner's authenticators. Past the limit of
-// changes it returns a [*login.WaitError].
+// Rename changes the name of one of the owner's authenticators. Past the limit of changes it
+// returns a [*login.WaitError].
 func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string) error {
 	name, err := authenticator.NormalizeName(name)
 	if err != nil {
@@ -39,9 +39,9 @@ func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string
 	})
 }
 
-// Remove removes one of the owner's authenticators and returns the session's
-// new token. Removing the last one removes the backup codes too (R10), and returns
-// [ErrSuspect] while the password is suspect.
+// Remove removes one of the owner's authenticators and returns the session's new token. Removing
+// the last one removes the backup codes too (R10), and returns [ErrSuspect] while the password is
+// suspect.
 func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (secret.Text, error) {
 	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
 		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
@@ -86,8 +86,7 @@ func (m Authenticators) DisableTwoFactor(ctx context.Context, me login.Me) (secr
 	})
 }
 
-// endTwoFactor removes what can't exist without an authenticator and returns what is
-// kept.
+// endTwoFactor removes what can't exist without an authenticator and returns what is kept.
 func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me) (kept, error) {
 	// A suspect password without a second factor can't sign in at all, and only an operator
 	// could help. So the owner must change the password first.
