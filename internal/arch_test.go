@@ -29,6 +29,7 @@ var floors = [][]string{
 	{"internal/cli"},
 	{"internal/server"},
 	{"internal/web", "internal/forwardauth", "internal/gateway", "internal/doctor", "internal/api", "internal/oidc"},
+	{"internal/page"},
 	{"internal/manage", "internal/maintenance", "internal/recovery"},
 	{"internal/login"},
 	{"internal/entry"},

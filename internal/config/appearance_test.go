@@ -85,7 +85,7 @@ func TestAccentsAreReadable(t *testing.T) {
 
 // checkAccent uses the background colours of the style sheet.
 func TestAccentsAreCheckedAgainstTheStyleSheet(t *testing.T) {
-	css, err := os.ReadFile("../web/static/app.css")
+	css, err := os.ReadFile("../page/static/app.css")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func (s *server) getActivity(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := activityPage{frame: s.frameOf(req, locale.Say("activity.title"), "activity")}
+	page := activityPage{Frame: s.frameOf(req, locale.Say("activity.title"), "activity")}
 	if len(events) > activityPageSize {
 		events = events[:activityPageSize]
 		last := events[len(events)-1]
@@ -38,7 +38,7 @@ func (s *server) getActivity(req *request) error {
 			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,
 		})
 	}
-	return s.views.render(req.w, http.StatusOK, "activity", &page)
+	return s.views.Render(req.w, http.StatusOK, "activity", &page)
 }
 
 // runTime is the maximum time between the first and the last try that one row shows.

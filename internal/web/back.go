@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -120,7 +121,7 @@ var pageHeaders = []string{
 func (s *server) getBack(req *request, panel *access.Panel) error {
 	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
 	if req.PathValue("key") == keptKey {
-		return s.views.render(req.w, http.StatusOK, "panel-back", &panelBackPage{frame: frame{Title: locale.Say("panel_back.title")}, Panel: panel.Name, URL: folder})
+		return s.views.Render(req.w, http.StatusOK, "panel-back", &panelBackPage{Frame: page.Frame{Title: locale.Say("panel_back.title")}, Panel: panel.Name, URL: folder})
 	}
 	to := folder
 	if held := access.Cookie(req.Request, backCookie); held != "" {
@@ -140,10 +141,10 @@ func (s *server) getBack(req *request, panel *access.Panel) error {
 func (s *server) showKeepPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
 	access.Challenge(w.Header(), r.Header)
 	page := panelKeepPage{
-		frame: frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)},
+		Frame: page.Frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)},
 		URL:   panel.StartURL(folderOf(address)), KeptURL: panel.StartURL(back), Folder: folderOf(address),
 	}
-	if err := s.views.render(w, http.StatusUnauthorized, "panel-keep", &page); err != nil {
+	if err := s.views.Render(w, http.StatusUnauthorized, "panel-keep", &page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/throttle"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
@@ -154,7 +155,7 @@ func (s *server) fail(req *request, err error) {
 	case errors.As(err, &notAdmitted):
 		status, heading = http.StatusForbidden, locale.Say("error.not_admitted.heading", "panel", notAdmitted.Panel.Name)
 		advice = locale.Say("error.not_admitted.advice", "name", notAdmitted.Username)
-		linkText, signOut = locale.Say("home.panels"), s.views.base+"logout"
+		linkText, signOut = locale.Say("home.panels"), s.base+"logout"
 	case errors.Is(err, errForbidden):
 		status, heading, advice = http.StatusForbidden, locale.Say("error.forbidden.heading"), locale.Say("error.forbidden.advice")
 	case errors.Is(err, errCrossOrigin):
@@ -212,11 +213,11 @@ func (s *server) fail(req *request, err error) {
 	if linkURL == "/" {
 		linkURL = s.PublicURL + "/"
 	}
-	page := errorPage{
-		frame: frame{Title: heading}, Advice: advice,
+	page := page.ErrorPage{
+		Frame: page.Frame{Title: heading}, Advice: advice,
 		LinkURL: linkURL, LinkText: linkText, HomeURL: homeURL, SignOut: signOut, Reference: reference(req.Request),
 	}
-	if err := s.views.render(req.w, status, "error", &page); err != nil {
+	if err := s.views.Render(req.w, status, "error", &page); err != nil {
 		s.Log.Error("error page", "request", reference(req.Request), "reason", err)
 		http.Error(req.w, http.StatusText(status), status)
 	}

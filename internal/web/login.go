@@ -16,28 +16,29 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 func (s *server) getHome(req *request) error {
-	page := homePage{frame: s.frameOf(req, locale.Say("home.title"), ""), Name: req.me.Account.ShownName(), TwoFactor: req.twoFactor}
+	page := homePage{Frame: s.frameOf(req, locale.Say("home.title"), ""), Name: req.me.Account.ShownName(), TwoFactor: req.twoFactor}
 	mine, err := s.myPanels(req)
 	if err != nil {
 		return err
 	}
 	for _, panel := range mine {
 		page.Title = locale.Say("home.panels")
-		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.views.panelIcons[panel.Origin]})
+		page.Panels = append(page.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.views.PanelIcon(panel.Origin)})
 	}
-	return s.views.render(req.w, http.StatusOK, "home", &page)
+	return s.views.Render(req.w, http.StatusOK, "home", &page)
 }
 
 // loginPage returns the sign-in page for a return URL. Its title names the panel of the return
 // URL, so that users see what the password is for, or otherwise the site.
 func (s *server) loginPage(req *request, returnURL string) loginPage {
-	page := loginPage{frame: frame{Title: locale.Say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
+	page := loginPage{Frame: page.Frame{Title: locale.Say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
 	if panel := s.panelOfReturn(page.Return); panel != nil {
 		page.Title, page.ForPanel = locale.Say("login.title_panel", "panel", panel.Name), true
 	}
@@ -54,7 +55,7 @@ func (s *server) getLogin(req *request) error {
 	if s.cookie(req.Request, cookiesCookie) == "" {
 		s.setCookie(req.w, cookiesCookie, "1", cookiesCookieLife)
 	}
-	return s.views.render(req.w, http.StatusOK, "login", &page)
+	return s.views.Render(req.w, http.StatusOK, "login", &page)
 }
 
 // linkedName returns the name of the account whose one-time link this browser just used, or "".
@@ -76,7 +77,7 @@ func (s *server) postPassword(req *request) error {
 	page.Username = username
 	if strings.TrimSpace(username) == "" || typed == "" {
 		page.Error = locale.Say("login.empty")
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", &page)
+		return s.views.Render(req.w, http.StatusUnprocessableEntity, "login", &page)
 	}
 	progress, err := s.Login.SubmitPassword(req.Context(), login.Credentials{Username: username, Password: typed, ReturnURL: returnURL}, req.from)
 	s.logOutcome(req, "password", progress, returnURL, err)
@@ -84,16 +85,16 @@ func (s *server) postPassword(req *request) error {
 	switch {
 	case errors.Is(err, login.ErrRejected):
 		page.Error = locale.Say("login.wrong")
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", &page)
+		return s.views.Render(req.w, http.StatusUnprocessableEntity, "login", &page)
 	case errors.As(err, &wait):
 		page.Error = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
 		return s.showTooMany(req, wait, "login", &page)
 	case errors.Is(err, login.ErrShielded):
 		page.Error = locale.Say("login.shielded")
-		return s.views.render(req.w, http.StatusTooManyRequests, "login", &page)
+		return s.views.Render(req.w, http.StatusTooManyRequests, "login", &page)
 	case errors.Is(err, login.ErrPasswordEnded):
 		page.Error = locale.Say("login.password_ended")
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "login", &page)
+		return s.views.Render(req.w, http.StatusUnprocessableEntity, "login", &page)
 	case err != nil:
 		return err
 	}
@@ -101,9 +102,9 @@ func (s *server) postPassword(req *request) error {
 }
 
 // showTooMany shows the form again, with status 429 and the time after which it will be accepted.
-func (s *server) showTooMany(req *request, wait *login.WaitError, name string, page framed) error {
+func (s *server) showTooMany(req *request, wait *login.WaitError, name string, page page.Page) error {
 	req.w.Header().Set("Retry-After", strconv.Itoa(seconds(wait.RetryAfter)))
-	return s.views.render(req.w, http.StatusTooManyRequests, name, page)
+	return s.views.Render(req.w, http.StatusTooManyRequests, name, page)
 }
 
 // advanceToReturn is like [server.advance], but uses the return URL of the form. In the
@@ -182,7 +183,7 @@ func (s *server) codePage(req *request, w login.Prompt, two bool) codePage {
 		names = strings.Join(w.Authenticators, ", ")
 	}
 	return codePage{
-		frame: frame{Title: locale.Say("code.title"), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
+		Frame: page.Frame{Title: locale.Say("code.title"), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
 		Two: two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0, Return: w.ReturnURL,
 	}
 }
@@ -193,7 +194,7 @@ func (s *server) getCode(req *request) error {
 		return err
 	}
 	page := s.codePage(req, attempt, req.URL.Query().Get("two") == "1")
-	return s.views.render(req.w, http.StatusOK, "code", &page)
+	return s.views.Render(req.w, http.StatusOK, "code", &page)
 }
 
 func (s *server) postCode(req *request) error {
@@ -217,7 +218,7 @@ func (s *server) postCode(req *request) error {
 	}
 	page := s.codePage(req, attempt, f[1] != "")
 	page.Return, page.Error = returnURLOfForm(f[2], attempt), refusal
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "code", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "code", &page)
 }
 
 // returnURLOfForm returns the return URL for a form that is shown again: that of the form's field,
@@ -287,7 +288,7 @@ func (s *server) getBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "backup-code", &backupCodePage{frame: frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
+	return s.views.Render(req.w, http.StatusOK, "backup-code", &backupCodePage{Frame: page.Frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
 }
 
 func (s *server) postBackupCode(req *request) error {
@@ -310,11 +311,11 @@ func (s *server) postBackupCode(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := backupCodePage{frame: frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: returnURLOfForm(f[1], attempt), Error: refusal}
+	page := backupCodePage{Frame: page.Frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: returnURLOfForm(f[1], attempt), Error: refusal}
 	if wait != nil {
 		return s.showTooMany(req, wait, "backup-code", &page)
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "backup-code", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "backup-code", &page)
 }
 
 // backupCodeMessage returns the message for a backup code that wasn't accepted, or nil if err
@@ -369,8 +370,8 @@ func (s *server) getSetup(req *request) error {
 		return err
 	}
 	if opened.Kind == ticket.LetIn {
-		return s.views.render(req.w, http.StatusOK, "let-in", &letInPage{
-			frame: frame{Title: locale.Say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
+		return s.views.Render(req.w, http.StatusOK, "let-in", &letInPage{
+			Frame: page.Frame{Title: locale.Say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
 		})
 	}
 	if opened.Kind == ticket.Enroll && !opened.NewPassword {
@@ -379,12 +380,12 @@ func (s *server) getSetup(req *request) error {
 		return nil
 	}
 	page := s.setupPage(opened, token)
-	return s.views.render(req.w, http.StatusOK, "setup", &page)
+	return s.views.Render(req.w, http.StatusOK, "setup", &page)
 }
 
 func (s *server) setupPage(opened manage.Link, token string) setupPage {
 	page := setupPage{
-		frame: frame{Title: locale.Say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
+		Frame: page.Frame{Title: locale.Say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
 		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
 	}
 	switch opened.Kind {
@@ -449,5 +450,5 @@ func (s *server) postSetup(req *request) error {
 			return err
 		}
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "setup", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "setup", &page)
 }

@@ -9,10 +9,11 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 func (s *server) newPasswordPage(w login.Prompt) newPasswordPage {
-	return newPasswordPage{frame: frame{Title: locale.Say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
+	return newPasswordPage{Frame: page.Frame{Title: locale.Say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
 }
 
 func (s *server) getNewPassword(req *request) error {
@@ -21,7 +22,7 @@ func (s *server) getNewPassword(req *request) error {
 		return err
 	}
 	page := s.newPasswordPage(attempt)
-	return s.views.render(req.w, http.StatusOK, "new-password", &page)
+	return s.views.Render(req.w, http.StatusOK, "new-password", &page)
 }
 
 func (s *server) postNewPassword(req *request) error {
@@ -44,7 +45,7 @@ func (s *server) postNewPassword(req *request) error {
 	if page.Error = s.passwordMessage(err); page.Error == nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-password", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "new-password", &page)
 }
 
 func (s *server) newPassword(owner account.Account) newPassword {

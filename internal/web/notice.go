@@ -4,6 +4,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/locale"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 // notices are the notices that a redirect may select by a name in its query. No other text of
@@ -42,10 +43,10 @@ var notices = map[string]struct {
 	"pass_revoked":      {"ok", locale.Say("notice.pass_revoked")},
 }
 
-func (s *server) noticeOf(req *request) *notice {
+func (s *server) noticeOf(req *request) *page.Notice {
 	name := req.URL.Query().Get("notice")
 	if name == "backup_code_used" && req.twoFactor {
-		return &notice{ // if few codes are left, a banner asks for new ones as well
+		return &page.Notice{ // if few codes are left, a banner asks for new ones as well
 			Kind: "info", Text: locale.Say("notice.backup_code_used", "n", req.codesLeft),
 			LinkURL: "/settings/security#two-factor", LinkText: locale.Say("notice.new_phone"),
 		}
@@ -59,16 +60,20 @@ func (s *server) noticeOf(req *request) *notice {
 	}
 	if reason := weaknessMessage(password.Reason(s.cookie(req.Request, weakCookie))); reason != nil {
 		s.setCookie(req.w, weakCookie, "", 0)
-		weak := &notice{Kind: "warn", Text: locale.Say("notice.weak", "done", n.text, "why", reason)}
+		weak := &page.Notice{Kind: "warn", Text: locale.Say("notice.weak", "done", n.text, "why", reason)}
 		if req.isSignedIn() {
 			weak.LinkURL, weak.LinkText = changePasswordForm, locale.Say("frame.change_password")
 		}
 		return weak
 	}
-	return &notice{Kind: n.kind, Text: n.text}
+	return &page.Notice{Kind: n.kind, Text: n.text}
 }
 
 // requiredBy returns the notice that the panel requires two-factor authentication.
-func requiredBy(panel *access.Panel) *notice {
-	return &notice{Kind: "warn", Text: locale.Say("notice.required_panel", "panel", panel.Name)}
+func requiredBy(panel *access.Panel) *page.Notice {
+	return &page.Notice{Kind: "warn", Text: locale.Say("notice.required_panel", "panel", panel.Name)}
 }
+
+// linkNotice returns the notice that an operator's link lets the user set up two-factor
+// authentication.
+func linkNotice() *page.Notice { return &page.Notice{Kind: "ok", Text: locale.Say("notice.link")} }

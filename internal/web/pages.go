@@ -1,80 +1,23 @@
 package web
 
 import (
+	"embed"
 	"html/template"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/locale"
+	"github.com/sallyport/sallyport/internal/page"
 )
+
+//go:embed templates/*.html
+var templates embed.FS
 
 // Each page has its own struct, which is all that its template reads. Text comes from the
 // catalogue: a handler selects a sentence with [locale.Say], a template with the method T of the
-// page's frame. The template function when shows a time.
-
-// notice is the box at the top of a page. It confirms an action or asks for attention.
-type notice struct {
-	Kind     string // "ok", "info", "warn" or "error"
-	Text     *locale.Message
-	LinkURL  string // a path of the portal; may be empty
-	LinkText *locale.Message
-}
-
-// frame is the data of the parts that surround the content of every page.
-type frame struct {
-	Title     *locale.Message // the page's title, without the site's name
-	Account   string          // name of the signed-in account; empty: not signed in
-	Tab       string          // "profile", "security", "sessions", "activity", or empty: no tabs
-	Notice    *notice         // may be nil
-	FewCodes  bool            // show the banner about the few backup codes that are left
-	CodesLeft int             // unused backup codes, if FewCodes is set or on the Security tab
-	Clock     *locale.Message // what is wrong with the server's clock, for operators; may be nil
-	Wrong     int             // wrong codes that others typed after the correct password; 0: no banner
-
-	catalogue *locale.Catalogue // set by render
-}
-
-// framed is a pointer to the data of a page: a struct that embeds frame.
-type framed interface{ frameOfPage() *frame }
-
-func (f *frame) frameOfPage() *frame { return f }
-
-// The methods below are for templates, which call them as $.T, $.Say and so on. They belong to
-// the frame and not to the parsed templates, so that one set of templates serves all languages.
-
-// T returns the sentence key; see [locale.Catalogue.Text].
-func (f *frame) T(key string, args ...any) string { return f.catalogue.Text(key, args...) }
-
-// Rich returns the sentence key with markup in its gaps; see [locale.Catalogue.Rich].
-func (f *frame) Rich(key string, args ...any) template.HTML { return f.catalogue.Rich(key, args...) }
-
-// Say returns the text of m, or "" for nil.
-func (f *frame) Say(m *locale.Message) string { return f.catalogue.Sentence(m) }
-
-// Lang returns the language of the page's text (BCP 47).
-func (f *frame) Lang() string { return f.catalogue.Lang }
-
-// TabTitle returns the title of a browser tab: the page's title, with the site's name if the
-// title doesn't contain it.
-func (f *frame) TabTitle() string {
-	title := f.Say(f.Title)
-	if strings.Contains(title, f.catalogue.Site) {
-		return title
-	}
-	return title + " · " + f.catalogue.Site
-}
-
-// With returns the data for a template that a page calls with a value.
-func (f *frame) With(value any) part { return part{f, value} }
-
-// part is the data of a part of a page: the page's frame and a value.
-type part struct {
-	*frame
-	Value any
-}
+// page's frame. See package page.
 
 type homePage struct {
-	frame
+	page.Frame
 	Name      string // the name by which the page addresses the user
 	TwoFactor bool   // two-factor authentication is on
 	Panels    []panelLink
@@ -88,7 +31,7 @@ type panelLink struct {
 }
 
 type panelLogoutPage struct {
-	frame
+	page.Frame
 	Panel  string // its name
 	Action string // path of the panel's host
 	Back   string // address of the panel
@@ -96,14 +39,14 @@ type panelLogoutPage struct {
 
 // continuePage redirects to a URL by itself, and has a link for browsers that don't.
 type continuePage struct {
-	frame
+	page.Frame
 	Panel string // name of the panel at the URL; empty: none
 	URL   string // absolute
 }
 
 // panelKeepPage is shown at a panel's address that is too long for a cookie.
 type panelKeepPage struct {
-	frame
+	page.Frame
 	URL     string // starts a sign-in that returns to the folder
 	KeptURL string // starts a sign-in that returns to the address which the script stored
 	Folder  string // the folder to which the sign-in returns without the script
@@ -111,27 +54,27 @@ type panelKeepPage struct {
 
 // panelBackPage redirects to the address that the script stored.
 type panelBackPage struct {
-	frame
+	page.Frame
 	Panel string // its name
 	URL   string // of the folder, in case no address is stored
 }
 
 // panelSignInPage answers a form, or a request of a frame, that has no session.
 type panelSignInPage struct {
-	frame
+	page.Frame
 	Panel string // its name
 	URL   string // starts the sign-in
 	Form  bool   // the request was a form, which wasn't forwarded to the panel
 }
 
 type panelSignedInPage struct {
-	frame
+	page.Frame
 	Panel  panelLink
 	Script string // path of the script that notifies the other tabs
 }
 
 type loginPage struct {
-	frame
+	page.Frame
 	ForPanel bool   // the title names a panel
 	Username string // as typed, after a wrong password
 	Return   string // return URL, in a hidden field
@@ -139,7 +82,7 @@ type loginPage struct {
 }
 
 type codePage struct {
-	frame
+	page.Frame
 	Entry    string // name of the account, as in the authenticator app
 	Names    string // names of the authenticators, if there are several
 	Two      bool   // both fields are shown
@@ -150,7 +93,7 @@ type codePage struct {
 }
 
 type backupCodePage struct {
-	frame
+	page.Frame
 	Left   int // unused backup codes
 	Return string
 	Error  *locale.Message
@@ -164,7 +107,7 @@ type newPassword struct {
 }
 
 type newPasswordPage struct {
-	frame
+	page.Frame
 	newPassword
 	Username string // for password managers
 	Return   string
@@ -172,7 +115,7 @@ type newPasswordPage struct {
 }
 
 type reauthenticatePage struct {
-	frame
+	page.Frame
 	Panel      string         // name of the panel that requires a recent sign-in; empty: a change requires it
 	Username   string         // for password managers, read-only
 	Action     string         // path of the portal to which the form is submitted
@@ -193,7 +136,7 @@ type proofChoice struct {
 }
 
 type profilePage struct {
-	frame
+	page.Frame
 	Name        string
 	DisplayName string
 	Max         int    // code points of a display name
@@ -205,7 +148,7 @@ type profilePage struct {
 }
 
 type securityPage struct {
-	frame
+	page.Frame
 	newPassword
 	Username          string    // for password managers
 	PasswordChangedAt time.Time //
@@ -237,7 +180,7 @@ type passRow struct {
 }
 
 type newPassPage struct {
-	frame
+	page.Frame
 	Panels    []panelChoice
 	Name      string
 	Panel     string // origin of the chosen panel
@@ -257,7 +200,7 @@ type panelChoice struct {
 
 // passPage shows the token of a new machine pass. No other page shows it.
 type passPage struct {
-	frame
+	page.Frame
 	Name      string
 	Opens     string // as in passRow
 	Methods   string // as in passRow
@@ -278,12 +221,12 @@ type authenticatorRow struct {
 }
 
 type newAuthenticatorPage struct {
-	frame
+	page.Frame
 	First bool // the enrolment enables two-factor authentication
 }
 
 type wizardPage struct {
-	frame
+	page.Frame
 	First  bool   // the enrolment enables two-factor authentication
 	Owner  string // name of the account, as in the authenticator app
 	ID     string
@@ -297,7 +240,7 @@ type wizardPage struct {
 }
 
 type backupCodesPage struct {
-	frame
+	page.Frame
 	JustEnabled bool // this step enabled two-factor authentication
 	CodeSet     string
 	Codes       []string
@@ -309,7 +252,7 @@ type backupCodesPage struct {
 }
 
 type sessionsPage struct {
-	frame
+	page.Frame
 	Sessions []sessionRow // this browser's first
 	Others   int          // number of other sessions
 	Devices  []deviceRow  // known browsers
@@ -326,14 +269,14 @@ type deviceRow struct {
 
 // letInPage is the page of a let-in link. Its button makes the browser known.
 type letInPage struct {
-	frame
+	page.Frame
 	Ticket   string
 	Username string
 }
 
 // letInLinkPage shows a new let-in link. No other page shows it.
 type letInLinkPage struct {
-	frame
+	page.Frame
 	Link string
 }
 
@@ -349,7 +292,7 @@ type sessionRow struct {
 }
 
 type activityPage struct {
-	frame
+	page.Frame
 	Events []activityRow // newest first
 	Older  string        // URL of the next page; empty on the last
 }
@@ -364,7 +307,7 @@ type activityRow struct {
 }
 
 type setupPage struct {
-	frame
+	page.Frame
 	newPassword
 	Ticket   string
 	First    bool   // the first account, an operator
@@ -372,15 +315,4 @@ type setupPage struct {
 	Username string // as typed; for an invitation it is fixed
 	Email    string
 	Error    *locale.Message
-}
-
-// errorPage is the page for every error. Its title says what happened.
-type errorPage struct {
-	frame
-	Advice    *locale.Message // what the user can do
-	LinkURL   string          // may be empty
-	LinkText  *locale.Message
-	HomeURL   string // URL of the list of panels, as a second link; may be empty
-	SignOut   string // path to which the sign-out form is submitted; empty: no form
-	Reference string // also in the log
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -93,7 +94,7 @@ func (s *server) servePanelHost(mux *http.ServeMux, routes map[string]panelHandl
 
 // Static serves the files of the pages on the panels' hosts.
 func (h *PanelHost) Static(w http.ResponseWriter, r *http.Request) {
-	h.server.wrap(h.server.views.static()).ServeHTTP(w, r)
+	h.server.wrap(h.server.views.Static()).ServeHTTP(w, r)
 }
 
 func (h *PanelHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.pages.ServeHTTP(w, r) }
@@ -153,7 +154,7 @@ func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
 	})).ServeHTTP(w, r)
 }
 
-// allowFrame allows an answer to be shown in a frame: a frame of the panel, or one of another
+// allowFrame allows an answer to be shown in a Frame: a frame of the panel, or one of another
 // page that shows the panel.
 func allowFrame(h http.Header) {
 	h.Set("Content-Security-Policy", access.FramedPolicy)
@@ -231,8 +232,8 @@ func (s *server) showSignInPage(w http.ResponseWriter, r *http.Request, panel *a
 	h := w.Header()
 	allowFrame(h)
 	access.Challenge(h, r.Header)
-	page := panelSignInPage{frame: frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
-	if err := s.views.render(w, http.StatusUnauthorized, "panel-sign-in", &page); err != nil {
+	page := panelSignInPage{Frame: page.Frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
+	if err := s.views.Render(w, http.StatusUnauthorized, "panel-sign-in", &page); err != nil {
 		s.fail(s.newRequest(w, r), err)
 	}
 }
@@ -310,8 +311,8 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 }
 
 func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
-	return s.views.render(req.w, http.StatusOK, "panel-logout", &panelLogoutPage{
-		frame: frame{Title: locale.Say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
+	return s.views.Render(req.w, http.StatusOK, "panel-logout", &panelLogoutPage{
+		Frame: page.Frame{Title: locale.Say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
 	})
 }
 
@@ -339,5 +340,5 @@ func (s *server) getPanelSignedOut(req *request, panel *access.Panel) error {
 	}
 	to := s.PublicURL + "/login?notice=signed_out"
 	req.w.Header().Set("Refresh", "0; url="+to)
-	return s.views.render(req.w, http.StatusOK, "panel-signed-out", &continuePage{frame: frame{Title: locale.Say("panel_signed_out.title")}, URL: to})
+	return s.views.Render(req.w, http.StatusOK, "panel-signed-out", &continuePage{Frame: page.Frame{Title: locale.Say("panel_signed_out.title")}, URL: to})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -31,11 +32,11 @@ const (
 func (s *server) getContinue(req *request) error {
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.w.Header().Set("Refresh", "0; url="+to)
-	page := continuePage{frame: frame{Title: locale.Say("continue.title")}, URL: to}
+	page := continuePage{Frame: page.Frame{Title: locale.Say("continue.title")}, URL: to}
 	if panel := s.panelOfReturn(req.URL.Query().Get("return")); panel != nil {
 		page.Panel = panel.Name
 	}
-	return s.views.render(req.w, http.StatusOK, "continue", &page)
+	return s.views.Render(req.w, http.StatusOK, "continue", &page)
 }
 
 // getEnter compares the session with the panel's demand. If it meets the demand, the browser

@@ -76,7 +76,7 @@ func (s *server) myPanels(req *request) ([]*access.Panel, error) {
 }
 
 func (s *server) newPassPage(req *request) (newPassPage, error) {
-	page := newPassPage{frame: s.frameOf(req, locale.Say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
+	page := newPassPage{Frame: s.frameOf(req, locale.Say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
 	mine, err := s.myPanels(req)
 	for _, panel := range mine {
 		page.Panels = append(page.Panels, panelChoice{panel.Origin, panelLabel(panel, panel.Origin)})
@@ -89,7 +89,7 @@ func (s *server) getNewPass(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "new-pass", &page)
+	return s.views.Render(req.w, http.StatusOK, "new-pass", &page)
 }
 
 // postPass issues a machine pass and shows its token, which no other page shows.
@@ -111,8 +111,8 @@ func (s *server) postPass(req *request) error {
 		p := pass.Pass{Name: page.Name, Scope: scope, ExpiresAt: s.Login.Clock().AddDate(0, 0, page.Days)}
 		token, made := s.Manage.Passes.Create(req.Context(), manage.Owner(req.me), req.me.Account, p)
 		if made == nil {
-			return s.views.render(req.w, http.StatusOK, "pass", &passPage{
-				frame: s.frameOf(req, locale.Say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
+			return s.views.Render(req.w, http.StatusOK, "pass", &passPage{
+				Frame: s.frameOf(req, locale.Say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
 				Addresses: scope.AddressList(), ExpiresAt: p.ExpiresAt, Token: token.Reveal(), Example: example(scope, token.Reveal()),
 			})
 		}
@@ -121,7 +121,7 @@ func (s *server) postPass(req *request) error {
 	if page.Error = passMessage(err); page.Error == nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "new-pass", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "new-pass", &page)
 }
 
 // example returns a shell command that uses a pass.

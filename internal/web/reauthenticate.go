@@ -31,7 +31,7 @@ func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticat
 	f := s.frameOf(req, locale.Say("reauthenticate.title"), "")
 	f.FewCodes = false
 	page := reauthenticatePage{
-		frame: f, Username: req.me.Account.Name, TwoFactor: req.twoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
+		Frame: f, Username: req.me.Account.Name, TwoFactor: req.twoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
 		Carried: form.carried, Return: login.CheckReturn(form.returnURL),
 		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: form.ask == askBackupCode && asked.CodesLeft > 0,
 	}
@@ -63,7 +63,7 @@ func (s *server) getReauthenticate(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "reauthenticate", &page)
+	return s.views.Render(req.w, http.StatusOK, "reauthenticate", &page)
 }
 
 func (s *server) postReauthenticate(req *request) error {
@@ -130,5 +130,5 @@ func (s *server) submitProofs(req *request, form proofForm) (progress login.Prog
 			return login.Progress{}, false, err
 		}
 	}
-	return login.Progress{}, false, s.views.render(req.w, http.StatusUnprocessableEntity, "reauthenticate", &page)
+	return login.Progress{}, false, s.views.Render(req.w, http.StatusUnprocessableEntity, "reauthenticate", &page)
 }

@@ -1,34 +1,25 @@
 package web
 
 import (
-	"compress/gzip"
 	"html/template"
-	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
+	"path"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/locale"
-)
-
-// The maximum sizes of all style sheets and of all scripts, in bytes. With them the first page
-// needs less than 40 KB.
-const (
-	maxStylesheet = 20_000
-	maxScript     = 10_000
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 // sample is a page in one state.
 type sample struct {
 	name  string // the template's name
 	state string
-	data  framed
+	data  page.Page
 }
 
 // samples returns every page in every state that changes its markup. person is used wherever a
@@ -36,9 +27,9 @@ type sample struct {
 func samples(person string) []sample {
 	at := time.Date(2026, 11, 23, 15, 4, 5, 0, time.UTC)
 	chosen := newPassword{MinLength: 10, MaxLength: 256, Words: "Streaming panel " + person}
-	outside := func(title string) frame { return frame{Title: locale.Say(title)} }
-	inside := func(title, tab string) frame {
-		return frame{Title: locale.Say(title), Account: person, Tab: tab}
+	outside := func(title string) page.Frame { return page.Frame{Title: locale.Say(title)} }
+	inside := func(title, tab string) page.Frame {
+		return page.Frame{Title: locale.Say(title), Account: person, Tab: tab}
 	}
 	few := inside("security.title", "security")
 	few.FewCodes, few.CodesLeft, few.Clock = true, 3, locale.Say("frame.clock_slow", "n", 30)
@@ -46,12 +37,12 @@ func samples(person string) []sample {
 	none.CodesLeft = 0
 	many := inside("security.title", "security")
 	many.CodesLeft = 10
-	many.Notice = &notice{Kind: "ok", Text: locale.Say("notice.added")}
-	toPanel := frame{Title: locale.Say("login.title_panel", "panel", person)}
+	many.Notice = &page.Notice{Kind: "ok", Text: locale.Say("notice.added")}
+	toPanel := page.Frame{Title: locale.Say("login.title_panel", "panel", person)}
 	signedOut := outside("login.title")
-	signedOut.Notice = &notice{Kind: "ok", Text: locale.Say("notice.signed_out")}
+	signedOut.Notice = &page.Notice{Kind: "ok", Text: locale.Say("notice.signed_out")}
 	used := inside("home.title", "")
-	used.Notice = &notice{
+	used.Notice = &page.Notice{
 		Kind: "warn", Text: locale.Say("notice.backup_code_used", "n", 7),
 		LinkURL: "/settings/security#two-factor", LinkText: locale.Say("notice.new_phone"),
 	}
@@ -59,17 +50,17 @@ func samples(person string) []sample {
 	qr := template.HTML(`<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 57 57"><rect width="57" height="57" fill="#fff"/></svg>`)
 	groups := strings.Fields("JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP")
 	wizard := wizardPage{
-		frame: inside("wizard.title_first", "security"), First: true, Owner: person, ID: "a1", QR: qr, Groups: groups,
+		Frame: inside("wizard.title_first", "security"), First: true, Owner: person, ID: "a1", QR: qr, Groups: groups,
 		Key: strings.Join(groups, ""), KeyURI: "otpauth://totp/a?secret=b", Name: "Phone",
 	}
 	wizardMore := wizard
-	wizardMore.frame, wizardMore.First, wizardMore.Name = inside("wizard.title_more", "security"), false, person
+	wizardMore.Frame, wizardMore.First, wizardMore.Name = inside("wizard.title_more", "security"), false, person
 	wizardMore.Error = locale.Say("code.wrong")
-	wizard.Notice = &notice{Kind: "warn", Text: locale.Say("notice.required_panel", "panel", person)}
+	wizard.Notice = &page.Notice{Kind: "warn", Text: locale.Say("notice.required_panel", "panel", person)}
 	wizardSlow := wizard
 	wizardSlow.Error = locale.Say("code.slow", "n", 3)
 	on := securityPage{
-		frame: few, newPassword: chosen, Username: person, PasswordChangedAt: at, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
+		Frame: few, newPassword: chosen, Username: person, PasswordChangedAt: at, TwoFactor: true, TwoFactorSince: at, StepsDone: 2,
 		Authenticators: []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at}, {ID: "a2", Name: "Tablet at home", AddedAt: at}},
 	}
 	on.CodeSet, on.CodesUnconfirmed = "c1", true
@@ -79,21 +70,21 @@ func samples(person string) []sample {
 		{"p2", "nightly backup", "https://panel.example.com/", "", "", at, time.Time{}, true, true},
 	}
 	only := on
-	only.frame, only.StepsDone, only.AtLimit, only.CodesUnconfirmed = many, 3, true, false
+	only.Frame, only.StepsDone, only.AtLimit, only.CodesUnconfirmed = many, 3, true, false
 	only.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, LastUsedAt: at, Only: true}}
 	only.PasswordError = locale.Say("password.wrong")
 	renamed := on
 	renamed.Authenticators = []authenticatorRow{{ID: "a1", Name: person, AddedAt: at, Typed: person, Error: locale.Say("name.character", "character", "U+202E")}}
 	spent := on
-	spent.frame, spent.EnrollLocked = none, true
-	off := securityPage{frame: inside("security.title", "security"), newPassword: chosen, Username: person, PasswordChangedAt: at, StepsDone: 1}
+	spent.Frame, spent.EnrollLocked = none, true
+	off := securityPage{Frame: inside("security.title", "security"), newPassword: chosen, Username: person, PasswordChangedAt: at, StepsDone: 1}
 	weak := off
-	weak.Notice = &notice{Kind: "warn", Text: locale.Say("notice.weak", "done", locale.Say("notice.password_changed"), "why", locale.Say("strength.own")), LinkURL: "/settings/security#change-password", LinkText: locale.Say("frame.change_password")}
+	weak.Notice = &page.Notice{Kind: "warn", Text: locale.Say("notice.weak", "done", locale.Say("notice.password_changed"), "why", locale.Say("strength.own")), LinkURL: "/settings/security#change-password", LinkText: locale.Say("frame.change_password")}
 	weak.PasswordAdvice, weak.StepsDone = locale.Say("security.password_weak"), 0
 	weak.PasswordError = locale.Say("password.common", "why", locale.Say("strength.run"))
 	locked := off
 	locked.EnrollLocked, locked.PasswordChangedAt, locked.StepsDone = true, time.Time{}, 0
-	profile := profilePage{frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
+	profile := profilePage{Frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
 	profileWrong := profile
 	profileWrong.Email, profileWrong.Operator, profileWrong.Groups = person, true, []string{person, "ops"}
 	profileWrong.Error = locale.Say("name.long", "n", 80)
@@ -123,25 +114,25 @@ func samples(person string) []sample {
 		{"panel-sign-in", "frame", &panelSignInPage{toPanel, person, "https://panel.example.com/.sallyport/start", false}},
 		{"panel-signed-out", "first", &continuePage{outside("panel_signed_out.title"), "", "https://auth.example.com/login"}},
 		{"panel-signed-in", "first", &panelSignedInPage{outside("panel_signed_in.title"), panelLink{"https://panel.example.com/", person, ""}, scriptPath}},
-		{"login", "first", &loginPage{frame: outside("login.title"), Return: person}},
-		{"login", "signed-out", &loginPage{frame: signedOut}},
-		{"login", "panel", &loginPage{frame: toPanel, ForPanel: true, Return: person}},
+		{"login", "first", &loginPage{Frame: outside("login.title"), Return: person}},
+		{"login", "signed-out", &loginPage{Frame: signedOut}},
+		{"login", "panel", &loginPage{Frame: toPanel, ForPanel: true, Return: person}},
 		{"login", "wrong", &loginPage{outside("login.title"), false, person, "/x", locale.Say("login.wrong")}},
-		{"code", "first", &codePage{frame: outside("code.title"), Entry: person}},
-		{"code", "slow", &codePage{frame: outside("code.title"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
-		{"code", "two", &codePage{frame: outside("code.title"), Two: true, HasCodes: true}},
+		{"code", "first", &codePage{Frame: outside("code.title"), Entry: person}},
+		{"code", "slow", &codePage{Frame: outside("code.title"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
+		{"code", "two", &codePage{Frame: outside("code.title"), Two: true, HasCodes: true}},
 		{"code", "two-only", &codePage{outside("code.title"), person, person + ", Tablet", true, true, true, "/x", locale.Say("code.two_wrong")}},
 		{"backup-code", "first", &backupCodePage{outside("backup_code.title"), 7, "/x", nil}},
 		{"backup-code", "wrong", &backupCodePage{outside("backup_code.title"), 1, "/x", locale.Say("backup_code.wrong")}},
 		{"new-password", "first", &newPasswordPage{outside("new_password.title"), chosen, person, "/x", nil}},
 		{"new-password", "short", &newPasswordPage{outside("new_password.title"), chosen, person, "/x", locale.Say("password.short", "n", 10)}},
-		{"reauthenticate", "password", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
-		{"reauthenticate", "panel", &reauthenticatePage{frame: frame{Title: locale.Say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
-		{"reauthenticate", "code", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}, {askTwoCodes, locale.Say("code.use_two")}}, Error: locale.Say("code.wrong")}},
-		{"reauthenticate", "two", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", locale.Say("code.use_one")}}, Error: locale.Say("password.wrong")}},
-		{"reauthenticate", "two-only", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}}},
-		{"reauthenticate", "backup", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", locale.Say("backup_code.use_app")}}, Error: locale.Say("backup_code.wrong")}},
-		{"reauthenticate", "in-form", &reauthenticatePage{frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
+		{"reauthenticate", "password", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
+		{"reauthenticate", "panel", &reauthenticatePage{Frame: page.Frame{Title: locale.Say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
+		{"reauthenticate", "code", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}, {askTwoCodes, locale.Say("code.use_two")}}, Error: locale.Say("code.wrong")}},
+		{"reauthenticate", "two", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", locale.Say("code.use_one")}}, Error: locale.Say("password.wrong")}},
+		{"reauthenticate", "two-only", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}}},
+		{"reauthenticate", "backup", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", locale.Say("backup_code.use_app")}}, Error: locale.Say("backup_code.wrong")}},
+		{"reauthenticate", "in-form", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
 		{"profile", "first", &profile},
 		{"profile", "wrong", &profileWrong},
 		{"security", "off", &off},
@@ -151,8 +142,8 @@ func samples(person string) []sample {
 		{"security", "only", &only},
 		{"security", "spent", &spent},
 		{"security", "renamed", &renamed},
-		{"new-authenticator", "required", &newAuthenticatorPage{frame: wizard.frame, First: true}},
-		{"new-authenticator", "more", &newAuthenticatorPage{frame: inside("wizard.title_more", "security")}},
+		{"new-authenticator", "required", &newAuthenticatorPage{Frame: wizard.Frame, First: true}},
+		{"new-authenticator", "more", &newAuthenticatorPage{Frame: inside("wizard.title_more", "security")}},
 		{"wizard", "first", &wizard},
 		{"wizard", "more", &wizardMore},
 		{"wizard", "slow", &wizardSlow},
@@ -163,35 +154,35 @@ func samples(person string) []sample {
 		}},
 		{"sessions", "several", &sessionsPage{told, sessions, 2, devices}},
 		{"sessions", "one", &sessionsPage{inside("sessions.title", "sessions"), sessions[:1], 0, nil}},
-		{"new-pass", "first", &newPassPage{frame: inside("passes.new", "security"), Panels: []panelChoice{{"https://panel.example.com", "https://panel.example.com"}, {"https://" + person, person}}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
+		{"new-pass", "first", &newPassPage{Frame: inside("passes.new", "security"), Panels: []panelChoice{{"https://panel.example.com", "https://panel.example.com"}, {"https://" + person, person}}, Path: "/", Methods: "GET", Days: 90, Lives: passLives}},
 		{"new-pass", "wrong", &newPassPage{
 			inside("passes.new", "security"), []panelChoice{{person, person}}, person, person, person, person, person, 7, passLives, locale.Say("passes.addresses_invalid"),
 		}},
-		{"new-pass", "none", &newPassPage{frame: inside("passes.new", "security")}},
+		{"new-pass", "none", &newPassPage{Frame: inside("passes.new", "security")}},
 		{"pass", "first", &passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "GET", "192.0.2.7", at, "spp_" + strings.Repeat("x", 43), "curl -H 'Sallyport-Pass: spp_x' 'https://panel.example.com/api/'"}},
 		{"let-in", "first", &letInPage{outside("let_in.title"), "t", person}},
 		{"let-in-link", "first", &letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
 		{"activity", "several", &activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
 		{"activity", "none", &activityPage{inside("activity.title", "activity"), nil, ""}},
-		{"setup", "first", &setupPage{frame: outside("setup.title_first"), Ticket: person, newPassword: chosen, First: true}},
-		{"setup", "invitation", &setupPage{frame: outside("setup.title_invitation"), Username: person, newPassword: chosen, Email: person}},
-		{"setup", "reset", &setupPage{frame: outside("new_password.title"), Username: person, newPassword: chosen, Reset: true}},
+		{"setup", "first", &setupPage{Frame: outside("setup.title_first"), Ticket: person, newPassword: chosen, First: true}},
+		{"setup", "invitation", &setupPage{Frame: outside("setup.title_invitation"), Username: person, newPassword: chosen, Email: person}},
+		{"setup", "reset", &setupPage{Frame: outside("new_password.title"), Username: person, newPassword: chosen, Reset: true}},
 		{"setup", "name", &setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.name_taken")}},
 		{"setup", "email", &setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("setup.email_invalid")}},
 		{"setup", "short", &setupPage{outside("setup.title_first"), chosen, "t", true, false, person, person, locale.Say("password.short", "n", 10)}},
-		{"error", "outside", &errorPage{frame: outside("error.link_invalid.heading"), Advice: locale.Say("error.link_invalid.advice"), Reference: person}},
-		{"error", "inside", &errorPage{frame: frame{Title: locale.Say("error.not_found.heading"), Account: person}, Advice: locale.Say("error.not_found.advice"), LinkURL: "/", LinkText: locale.Say("error.home"), Reference: "7f3k2m"}},
-		{"error", "forbidden", &errorPage{frame: frame{Title: locale.Say("error.not_admitted.heading", "panel", person)}, Advice: locale.Say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: locale.Say("home.panels"), SignOut: "/logout"}},
-		{"error", "down", &errorPage{frame: frame{Title: locale.Say("error.panel_down.heading", "panel", person)}, Advice: locale.Say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: locale.Say("error.again"), HomeURL: "https://auth.example.com/"}},
-		{"error", "proxy", &errorPage{frame: outside("error.untrusted_proxy.heading"), Advice: locale.Say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
+		{"error", "outside", &page.ErrorPage{Frame: outside("error.link_invalid.heading"), Advice: locale.Say("error.link_invalid.advice"), Reference: person}},
+		{"error", "inside", &page.ErrorPage{Frame: page.Frame{Title: locale.Say("error.not_found.heading"), Account: person}, Advice: locale.Say("error.not_found.advice"), LinkURL: "/", LinkText: locale.Say("error.home"), Reference: "7f3k2m"}},
+		{"error", "forbidden", &page.ErrorPage{Frame: page.Frame{Title: locale.Say("error.not_admitted.heading", "panel", person)}, Advice: locale.Say("error.not_admitted.advice", "name", person), LinkURL: "/", LinkText: locale.Say("home.panels"), SignOut: "/logout"}},
+		{"error", "down", &page.ErrorPage{Frame: page.Frame{Title: locale.Say("error.panel_down.heading", "panel", person)}, Advice: locale.Say("error.panel_down.advice"), LinkURL: "https://panel.example.com/a", LinkText: locale.Say("error.again"), HomeURL: "https://auth.example.com/"}},
+		{"error", "proxy", &page.ErrorPage{Frame: outside("error.untrusted_proxy.heading"), Advice: locale.Say("error.untrusted_proxy.advice", "address", person, "line", "trusted_proxies: [203.0.113.7/32]")}},
 	}
 }
 
 // rendered returns the HTML of s.
-func rendered(t *testing.T, v *views, s sample) string {
+func rendered(t *testing.T, v *page.Views, s sample) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	if err := v.render(w, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
+	if err := v.Render(w, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
 		t.Fatalf("%s, %s: %v", s.name, s.state, err)
 	}
 	if got, want := w.Code, http.StatusUnprocessableEntity; got != want {
@@ -203,9 +194,9 @@ func rendered(t *testing.T, v *views, s sample) string {
 	return w.Body.String()
 }
 
-func testViews(t *testing.T, site string) *views {
+func testViews(t *testing.T, site string) *page.Views {
 	t.Helper()
-	v, err := newViews(site, "", "/", Look{})
+	v, err := page.NewViews(page.Options{SiteName: site, Base: "/", Templates: templates})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,12 +246,15 @@ func TestPagesAreWholeAndKeepTheContentSecurityPolicy(t *testing.T) {
 			t.Errorf("%s, %s: more than one field has the attribute autofocus", s.name, s.state)
 		}
 	}
-	eachFile(templateFiles, "templates", func(file string, _ []byte) error {
-		if name := strings.TrimSuffix(file, ".html"); file != layoutFile && !seen[name] {
+	files, err := fs.Glob(templates, "templates/*.html")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no templates: %v", err)
+	}
+	for _, name := range append(files, "error.html") {
+		if name := strings.TrimSuffix(path.Base(name), ".html"); !seen[name] {
 			t.Errorf("the page %s has no sample", name)
 		}
-		return nil
-	})
+	}
 }
 
 func TestTitlesNameTheSiteOnce(t *testing.T) {
@@ -379,176 +373,13 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 
 func TestAFaultyPageSendsNothing(t *testing.T) {
 	v := testViews(t, "Streaming panel")
-	for _, s := range []sample{{"code", "another page's data", &errorPage{}}, {"nowhere", "no template", &errorPage{}}} {
+	for _, s := range []sample{{"code", "another page's data", &page.ErrorPage{}}, {"nowhere", "no template", &page.ErrorPage{}}} {
 		w := httptest.NewRecorder()
-		if err := v.render(w, http.StatusOK, s.name, s.data); err == nil {
+		if err := v.Render(w, http.StatusOK, s.name, s.data); err == nil {
 			t.Errorf("%s: render returns no error", s.state)
 		}
 		if w.Body.Len() != 0 || len(w.Header()) != 0 {
 			t.Errorf("%s: render returns an error, but has written %q", s.state, w.Body)
 		}
-	}
-}
-
-func TestTimesCarryTheExactTimeAndZone(t *testing.T) {
-	at := time.Date(2026, 11, 23, 16, 4, 5, 0, time.FixedZone("CET", 3600))
-	got := string(timeElement(at, timeLayout, ""))
-	want := `<time datetime="2026-11-23T15:04:05Z" title="23 Nov 2026, 15:04:05 UTC">23 Nov 2026, 15:04</time>`
-	if got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if got := timeElement(time.Time{}, timeLayout, ""); got != "" {
-		t.Errorf("zero time: got %s, want nothing", got)
-	}
-}
-
-func TestStaticServesHashedNamesOnly(t *testing.T) {
-	v := testViews(t, "Streaming panel")
-	get := func(path string) *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		v.static().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
-		return w
-	}
-	for name, wantType := range map[string]string{
-		"app.css":     "text/css; charset=utf-8",
-		"app.js":      "text/javascript; charset=utf-8",
-		"strength.js": "text/javascript; charset=utf-8",
-		"icon.svg":    "image/svg+xml",
-	} {
-		url, err := v.asset(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, err := os.ReadFile("static/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := get(url)
-		if w.Code != http.StatusOK || w.Body.String() != string(want) {
-			t.Errorf("%s: status %d and %d bytes, want 200 and %d", url, w.Code, w.Body.Len(), len(want))
-		}
-		if got := w.Header().Get("Content-Type"); got != wantType {
-			t.Errorf("%s: Content-Type %q, want %q", url, got, wantType)
-		}
-		if got, want := w.Header().Get("Cache-Control"), "public, max-age=31536000, immutable"; got != want {
-			t.Errorf("%s: Cache-Control %q, want %q", url, got, want)
-		}
-	}
-	for _, path := range []string{"/static/", "/static", "/static/app.css", "/static/ICONS.md", "/static/app.000000000000.css", "/static/../render.go"} {
-		if got := get(path).Code; got != http.StatusNotFound {
-			t.Errorf("%s: status %d, want 404", path, got)
-		}
-	}
-}
-
-func TestFirstViewIsSmall(t *testing.T) {
-	for pattern, limit := range map[string]int64{"static/*.css": maxStylesheet, "static/*.js": maxScript} {
-		names, err := filepath.Glob(pattern)
-		if err != nil || len(names) == 0 {
-			t.Fatalf("%s: %v, %v", pattern, names, err)
-		}
-		var size int64
-		for _, name := range names {
-			info, err := os.Stat(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			size += info.Size()
-		}
-		if size >= limit {
-			t.Errorf("the files %v have %d bytes, want less than %d", names, size, limit)
-		}
-	}
-}
-
-func TestStaticFilesAreCompressedOnRequest(t *testing.T) {
-	v := testViews(t, "Streaming panel")
-	url, err := v.asset("app.css")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := os.ReadFile("static/app.css")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for accept, compressed := range map[string]bool{
-		"gzip, deflate, br": true, "br;q=1.0, gzip;q=0.8": true, "GZIP": true, "gzip;q=0": false, "gzip; q=0.000": false, "deflate, br": false, "identity": false, "": false,
-	} {
-		r := httptest.NewRequest("GET", url, nil)
-		r.Header.Set("Accept-Encoding", accept)
-		w := httptest.NewRecorder()
-		v.static().ServeHTTP(w, r)
-		body := io.Reader(w.Body)
-		if got := w.Header().Get("Content-Encoding") == "gzip"; got != compressed {
-			t.Errorf("Accept-Encoding %q: compressed is %v, want %v", accept, got, compressed)
-		}
-		if got := w.Header().Get("Content-Length"); got != strconv.Itoa(w.Body.Len()) {
-			t.Errorf("Accept-Encoding %q: Content-Length %q, want %d", accept, got, w.Body.Len())
-		}
-		if compressed {
-			if 2*w.Body.Len() > len(want) {
-				t.Errorf("Accept-Encoding %q: %d of %d bytes, want at most half", accept, w.Body.Len(), len(want))
-			}
-			if body, err = gzip.NewReader(w.Body); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got, err := io.ReadAll(body); err != nil || string(got) != string(want) {
-			t.Errorf("Accept-Encoding %q: the content differs from the file's (error %v)", accept, err)
-		}
-		if got := w.Header().Get("Vary"); got != "Accept-Encoding" {
-			t.Errorf("Accept-Encoding %q: Vary %q, want Accept-Encoding", accept, got)
-		}
-	}
-}
-
-// TestPagesAreNotCompressed: the size of a compressed page would reveal secrets next to text
-// that an attacker chooses.
-func TestPagesAreNotCompressed(t *testing.T) {
-	w := httptest.NewRecorder()
-	if err := testViews(t, "Streaming panel").render(w, http.StatusOK, "login", &loginPage{frame: frame{Title: locale.Say("login.title")}}); err != nil {
-		t.Fatal(err)
-	}
-	if got := w.Header().Get("Content-Encoding"); got != "" || !strings.HasPrefix(w.Body.String(), "<!doctype html>") {
-		t.Errorf("Content-Encoding %q, want an uncompressed page", got)
-	}
-}
-
-func TestPagesUseTheOperatorsLogoIconsAndColours(t *testing.T) {
-	const script = `<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`
-	v, err := newViews("Streaming panel", "", "/", Look{
-		Logo:        Picture{"image/svg+xml", []byte(script)},
-		Icons:       map[string]Picture{"https://wiki.example.com": {"image/png", []byte("png")}},
-		AccentLight: "#007a3d", AccentDark: "#5fd3a0",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := func(url string) *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		v.static().ServeHTTP(w, httptest.NewRequest("GET", url, nil))
-		return w
-	}
-	html := rendered(t, v, sample{"login", "logo", &loginPage{frame: frame{Title: locale.Say("login.title")}}})
-	logo := regexp.MustCompile(`<img class="logo" src="(/static/logo\.[0-9a-f]{12}\.svg)" alt="">`).FindStringSubmatch(html)
-	if logo == nil {
-		t.Fatalf("the page has no logo: %s", html)
-	}
-	if w := get(logo[1]); w.Code != http.StatusOK || w.Body.String() != script || w.Header().Get("Content-Type") != "image/svg+xml" ||
-		w.Header().Get("Content-Security-Policy") != "default-src 'none'; sandbox" {
-		t.Errorf("logo: status %d, header %v; want 200 with the file and its policy", w.Code, w.Header())
-	}
-	if w := get(v.panelIcons["https://wiki.example.com"]); w.Code != http.StatusOK || w.Header().Get("Content-Type") != "image/png" {
-		t.Errorf("icon: status %d, header %v; want 200 with image/png", w.Code, w.Header())
-	}
-	css, err := v.asset("app.css")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body := get(css).Body.String(); !strings.HasSuffix(body, "\n:root { --accent: #007a3d; }\n@media (prefers-color-scheme: dark) { :root { --accent: #5fd3a0; } }\n") {
-		t.Errorf("app.css ends with %q, want the operator's colours", body[len(body)-120:])
-	}
-	if plain, err := testViews(t, "Streaming panel").asset("app.css"); err != nil || plain == css {
-		t.Errorf("style sheets with different colours have the same URL %s (error %v)", plain, err)
 	}
 }

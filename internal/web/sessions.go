@@ -17,7 +17,7 @@ func (s *server) getSessions(req *request) error {
 	if err != nil {
 		return err
 	}
-	page := sessionsPage{frame: s.frameOf(req, locale.Say("sessions.title"), "sessions"), Others: len(all) - 1}
+	page := sessionsPage{Frame: s.frameOf(req, locale.Say("sessions.title"), "sessions"), Others: len(all) - 1}
 	for _, one := range all {
 		row := sessionRow{
 			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: signInMessage(login.ProofsName(one.Proofs)),
@@ -42,7 +42,7 @@ func (s *server) getSessions(req *request) error {
 			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
 		})
 	}
-	return s.views.render(req.w, http.StatusOK, "sessions", &page)
+	return s.views.Render(req.w, http.StatusOK, "sessions", &page)
 }
 
 // postLetIn shows a new link that makes another browser known. No other page shows it.
@@ -51,8 +51,8 @@ func (s *server) postLetIn(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "let-in-link", &letInLinkPage{
-		frame: s.frameOf(req, locale.Say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
+	return s.views.Render(req.w, http.StatusOK, "let-in-link", &letInLinkPage{
+		Frame: s.frameOf(req, locale.Say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
 	})
 }
 
@@ -78,7 +78,7 @@ func (s *server) browser(userAgent string) string {
 	ua := useragent.Parse(userAgent)
 	switch {
 	case ua.Name != "" && ua.OS != "":
-		return s.views.sentence(locale.Say("sessions.browser", "browser", ua.Name, "system", ua.OS))
+		return s.views.Catalogue().Sentence(locale.Say("sessions.browser", "browser", ua.Name, "system", ua.OS))
 	default:
 		return ua.Name
 	}

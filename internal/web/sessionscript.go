@@ -2,9 +2,7 @@ package web
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 // Paths of the optional script that panels may include; see docs/proxies.md.
@@ -34,13 +33,12 @@ var sessionScript []byte
 // getScript serves the script with its texts from the catalogue. The script is one function, so
 // that it adds only one name to the panel's global names.
 func (s *server) getScript() func(*request, *access.Panel) error {
-	c := s.views.catalogue
+	c := s.views.Catalogue()
 	words, _ := json.Marshal(map[string]string{
 		"lang": c.Lang, "ended": c.Text("panel_script.ended"), "sign_in": c.Text("panel_script.sign_in"), "close": c.Text("panel_script.close"),
 	}) // no error for strings
 	script := fmt.Appendf(nil, "(words => {\n%s})(%s);\n", sessionScript, words)
-	sum := sha256.Sum256(script)
-	tag := `"` + hex.EncodeToString(sum[:assetHashBytes]) + `"`
+	tag := `"` + page.ContentHash(script) + `"`
 	return func(req *request, _ *access.Panel) error {
 		h := req.w.Header()
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
@@ -80,8 +78,8 @@ func (s *server) getSignedIn(req *request, panel *access.Panel) error {
 		http.Redirect(req.w, req.Request, panel.StartURL(signedInURL(path)), http.StatusSeeOther)
 		return nil
 	}
-	return s.views.render(req.w, http.StatusOK, "panel-signed-in", &panelSignedInPage{
-		frame: frame{Title: locale.Say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
+	return s.views.Render(req.w, http.StatusOK, "panel-signed-in", &panelSignedInPage{
+		Frame: page.Frame{Title: locale.Say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 func (s *server) getSettings(req *request) error {
@@ -28,7 +29,7 @@ func (s *server) profilePage(req *request) (profilePage, error) {
 	me := req.me.Account
 	groups, err := account.GroupsOf(req.Context(), s.Login.DB.Reader(), me.ID)
 	return profilePage{
-		frame: s.frameOf(req, locale.Say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
+		Frame: s.frameOf(req, locale.Say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
 		Max: account.MaxDisplayNameRunes, Operator: me.Role == account.Operator, Groups: groups, CreatedAt: me.CreatedAt,
 	}, err
 }
@@ -38,7 +39,7 @@ func (s *server) getProfile(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "profile", &page)
+	return s.views.Render(req.w, http.StatusOK, "profile", &page)
 }
 
 func (s *server) postProfile(req *request) error {
@@ -53,7 +54,7 @@ func (s *server) postProfile(req *request) error {
 			return err
 		}
 		page.DisplayName, page.Error = name, nameMessage(err, account.MaxDisplayNameRunes)
-		return s.views.render(req.w, http.StatusUnprocessableEntity, "profile", &page)
+		return s.views.Render(req.w, http.StatusUnprocessableEntity, "profile", &page)
 	}
 	if err != nil {
 		return err
@@ -64,7 +65,7 @@ func (s *server) postProfile(req *request) error {
 
 func (s *server) securityPage(req *request) (securityPage, error) {
 	ctx, q, me := req.Context(), s.Login.DB.Reader(), req.me.Account
-	page := securityPage{frame: s.frameOf(req, locale.Say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.twoFactor}
+	page := securityPage{Frame: s.frameOf(req, locale.Say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.twoFactor}
 	var err error
 	if page.PasswordChangedAt, err = password.ChangedAt(ctx, q, me.ID); err != nil {
 		return page, err
@@ -123,7 +124,7 @@ func (s *server) getSecurity(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "security", &page)
+	return s.views.Render(req.w, http.StatusOK, "security", &page)
 }
 
 func (s *server) postPasswordChange(req *request) error {
@@ -148,7 +149,7 @@ func (s *server) postPasswordChange(req *request) error {
 		return s.showTooMany(req, wait, "security", &page)
 	case errors.Is(err, login.ErrShielded):
 		page.PasswordError = locale.Say("login.shielded")
-		return s.views.render(req.w, http.StatusTooManyRequests, "security", &page)
+		return s.views.Render(req.w, http.StatusTooManyRequests, "security", &page)
 	case errors.Is(err, login.ErrRejected):
 		page.PasswordError = locale.Say("password.wrong")
 	default:
@@ -156,7 +157,7 @@ func (s *server) postPasswordChange(req *request) error {
 			return err
 		}
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "security", &page)
 }
 
 func (s *server) postDisable(req *request) error {
@@ -210,10 +211,10 @@ func (s *server) showCodes(req *request, set backupcode.Set, justEnabled bool) e
 		}
 		return r
 	}, s.SiteName+" "+req.me.Account.Name+" backup codes.txt")
-	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(dayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
+	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(page.DayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
 	// The page has no menu and no tabs, since one click on them would lose the codes.
-	return s.views.render(req.w, http.StatusOK, "backup-codes", &backupCodesPage{
-		frame: frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
+	return s.views.Render(req.w, http.StatusOK, "backup-codes", &backupCodesPage{
+		Frame: page.Frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
 		URL: s.PublicURL, Username: req.me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
 	})
@@ -241,7 +242,7 @@ func (s *server) postRename(req *request) error {
 		return login.ErrGone
 	}
 	page.Authenticators[i].Typed, page.Authenticators[i].Error = name, nameMessage(err, authenticator.MaxNameRunes)
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "security", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "security", &page)
 }
 
 // nameMessage returns the message for a name that was refused with err. maxLength is the maximum

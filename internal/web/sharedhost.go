@@ -81,7 +81,7 @@ func (s *server) proveInForm(req *request) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		return false, s.views.render(req.w, http.StatusOK, "reauthenticate", &page)
+		return false, s.views.Render(req.w, http.StatusOK, "reauthenticate", &page)
 	}
 	progress, proven, err := s.submitProofs(req, form)
 	if err != nil || !proven {

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -44,7 +45,7 @@ type Options struct {
 	PublicURL      string // without a slash at its end; with a path if a panel shares the host
 	SiteName       string
 	Contact        string // email address or URL for users who need help; may be empty
-	Look           Look
+	Look           page.Look
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
 	Log            *slog.Logger
@@ -60,7 +61,8 @@ type Options struct {
 
 type server struct {
 	Options
-	views  *views
+	views  *page.Views
+	base   string // prefix of the paths of static files, and of the path that signs out
 	origin *url.URL
 	https  bool
 	panels map[string]*access.Panel // by canonical host
@@ -80,13 +82,14 @@ func newServer(o Options, base string, pages ...string) (*server, error) {
 	if base == "" {
 		base = origin.Path + "/"
 	}
-	views, err := newViews(o.SiteName, origin.Path, base, o.Look, pages...)
+	views, err := page.NewViews(page.Options{
+		SiteName: o.SiteName, Contact: o.Contact, Portal: origin.Path, Base: base, Templates: templates, Pages: pages, Look: o.Look,
+	})
 	if err != nil {
 		return nil, err
 	}
-	views.contact = o.Contact
 	s := &server{
-		Options: o, views: views, origin: origin, https: origin.Scheme == "https", panels: map[string]*access.Panel{}, mux: http.NewServeMux(),
+		Options: o, views: views, base: base, origin: origin, https: origin.Scheme == "https", panels: map[string]*access.Panel{}, mux: http.NewServeMux(),
 	}
 	for _, panel := range o.Panels {
 		host, err := access.CanonicalHost(panel.Host())
@@ -137,7 +140,7 @@ func New(o Options) (http.Handler, error) {
 		outer.HandleFunc("GET "+path+"/readyz", s.getReady)
 	}
 	// Before the guard as well: the error pages that it writes need these files.
-	outer.Handle("GET "+at+"/static/", s.views.static())
+	outer.Handle("GET "+at+"/static/", s.views.Static())
 	outer.Handle("/", s.guard(foreign.Handler(pages)))
 	return s.wrap(s.canonicalOnly(outer)), nil
 }
@@ -377,8 +380,8 @@ func (s *server) redirectWithSession(req *request, session secret.Text, path str
 }
 
 // frameOf returns the frame of a page for the request's session.
-func (s *server) frameOf(req *request, title *locale.Message, tab string) frame {
-	f := frame{Title: title, Tab: tab, Notice: s.noticeOf(req)}
+func (s *server) frameOf(req *request, title *locale.Message, tab string) page.Frame {
+	f := page.Frame{Title: title, Tab: tab, Notice: s.noticeOf(req)}
 	if req.isSignedIn() {
 		f.Account = req.me.Account.ShownName()
 		f.CodesLeft = req.codesLeft

@@ -31,7 +31,7 @@ func (s *server) getNewAuthenticator(req *request) error {
 		s.redirect(req, "/settings/security#two-factor", "notice", "required")
 		return nil
 	}
-	page := newAuthenticatorPage{frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: !req.twoFactor}
+	page := newAuthenticatorPage{Frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: !req.twoFactor}
 	if page.First {
 		page.Title = locale.Say("wizard.title_first")
 	}
@@ -39,9 +39,9 @@ func (s *server) getNewAuthenticator(req *request) error {
 	case panel != nil:
 		page.Notice = requiredBy(panel)
 	case hasLink:
-		page.Notice = &notice{Kind: "ok", Text: locale.Say("notice.link")}
+		page.Notice = linkNotice()
 	}
-	return s.views.render(req.w, http.StatusOK, "new-authenticator", &page)
+	return s.views.Render(req.w, http.StatusOK, "new-authenticator", &page)
 }
 
 func (s *server) postAuthenticator(req *request) error {
@@ -65,14 +65,14 @@ func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
 	if err != nil {
 		return wizardPage{}, err
 	}
-	svg, err := totp.QR(enrollment.KeyURI.Reveal(), s.views.sentence(locale.Say("wizard.qr")))
+	svg, err := totp.QR(enrollment.KeyURI.Reveal(), s.views.Catalogue().Sentence(locale.Say("wizard.qr")))
 	if err != nil {
 		return wizardPage{}, err
 	}
 	page := wizardPage{
-		frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
+		Frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
 		QR: template.HTML(svg), Key: enrollment.Key.Reveal(), KeyURI: template.URL(enrollment.KeyURI.Reveal()),
-		Name: s.views.sentence(locale.Say("wizard.default_name")), Max: authenticator.MaxNameRunes,
+		Name: s.views.Catalogue().Sentence(locale.Say("wizard.default_name")), Max: authenticator.MaxNameRunes,
 	}
 	if page.First {
 		page.Title = locale.Say("wizard.title_first")
@@ -108,7 +108,7 @@ func (s *server) getAuthenticator(req *request) error {
 	if err != nil {
 		return err
 	}
-	return s.views.render(req.w, http.StatusOK, "wizard", &page)
+	return s.views.Render(req.w, http.StatusOK, "wizard", &page)
 }
 
 func (s *server) postConfirm(req *request) error {
@@ -152,7 +152,7 @@ func (s *server) postConfirm(req *request) error {
 		}
 		page.Error = nameMessage(err, authenticator.MaxNameRunes)
 	}
-	return s.views.render(req.w, http.StatusUnprocessableEntity, "wizard", &page)
+	return s.views.Render(req.w, http.StatusUnprocessableEntity, "wizard", &page)
 }
 
 func (s *server) postCancelEnrollment(req *request) error {

@@ -10,7 +10,7 @@
 // tries within the first million. It has no rules of composition (SP 800-63B, "Password
 // Verifiers"). Strength rates an allowed one for the page. Both divide the password into parts
 // such as common passwords, words of the site and account, rows of the keyboard and
-// repetitions, and add up the costs of the parts. web/static/strength.js does the same without
+// repetitions, and add up the costs of the parts. page/static/strength.js does the same without
 // the list of common passwords.
 //
 // A password that wrong codes after a right password show to be known to somebody else is

@@ -1,4 +1,4 @@
-package web
+package page
 
 import (
 	"bytes"
@@ -27,9 +27,6 @@ var templateFiles embed.FS
 //go:embed static/*.css static/*.js static/*.svg
 var staticFiles embed.FS
 
-// layoutFile has the templates of the parts that surround every page's content.
-const layoutFile = "layout.html"
-
 // assetHashBytes is the number of bytes of a file's SHA-256 in its URL. It distinguishes
 // versions of one file and protects nothing, so 48 bits are enough.
 const assetHashBytes = 6
@@ -38,15 +35,24 @@ const assetHashBytes = 6
 // the user's time zone.
 const (
 	timeLayout  = "2 Jan 2006, 15:04"
-	dayLayout   = "2 Jan 2006"
+	DayLayout   = "2 Jan 2006"
 	exactLayout = "2 Jan 2006, 15:04:05 MST"
 )
 
-// views renders pages and serves their files. Concurrent use is safe.
-type views struct {
-	portal    string // prefix of the paths of the portal's pages
-	contact   string // email address or URL for users who need help; may be empty
-	base      string // prefix of the paths of static files
+// Options are the parameters of [NewViews].
+type Options struct {
+	SiteName  string
+	Contact   string   // email address or URL for users who need help; may be empty
+	Portal    string   // prefix of the paths of the portal's pages: "" or "/.sallyport"
+	Base      string   // prefix of the paths of static files: "/" or "/.sallyport/"
+	Templates fs.FS    // has the templates of the pages in the folder templates; nil: only the error page
+	Pages     []string // names of the pages whose templates are parsed; empty: all
+	Look      Look
+}
+
+// Views renders pages and serves their files. Concurrent use is safe.
+type Views struct {
+	options   Options
 	catalogue *locale.Catalogue
 	pages     *template.Template       // by file name
 	icons     map[string]template.HTML // inline SVG by file name without .svg
@@ -121,17 +127,15 @@ type Picture struct {
 	Content []byte
 }
 
-// newViews parses the templates of the given pages, or of all pages if none is given. site is
-// the site's name, portal the prefix of the paths of the portal's pages ("" or "/.sallyport"),
-// and base the prefix of the paths of static files ("/" or "/.sallyport/").
-func newViews(site, portal, base string, look Look, pages ...string) (*views, error) {
-	c, err := locale.Load("en", site)
+// NewViews parses the templates of the pages, of the error page and of the parts that surround
+// every page.
+func NewViews(o Options) (*Views, error) {
+	c, err := locale.Load("en", o.SiteName)
 	if err != nil {
 		return nil, err
 	}
-	v := &views{
-		portal:    portal,
-		base:      base,
+	v := &Views{
+		options:   o,
 		catalogue: c,
 		icons:     make(map[string]template.HTML),
 		assets:    make(map[string]asset),
@@ -139,7 +143,7 @@ func newViews(site, portal, base string, look Look, pages ...string) (*views, er
 
 		panelIcons: make(map[string]string),
 	}
-	for _, load := range []func() error{func() error { return v.loadAssets(look) }, v.loadIcons, func() error { return v.loadPages(pages) }} {
+	for _, load := range []func() error{v.loadAssets, v.loadIcons, v.loadPages} {
 		if err := load(); err != nil {
 			return nil, fmt.Errorf("load views: %w", err)
 		}
@@ -147,10 +151,10 @@ func newViews(site, portal, base string, look Look, pages ...string) (*views, er
 	return v, nil
 }
 
-// render writes the page name with its data. After an error it has written nothing, so that the
+// Render writes the page name with its data. After an error it has written nothing, so that the
 // caller can write an error page. A connection that the browser closed is no error.
-func (v *views) render(w http.ResponseWriter, status int, name string, page framed) error {
-	page.frameOfPage().catalogue = v.catalogue
+func (v *Views) Render(w http.ResponseWriter, status int, name string, page Page) error {
+	page.frame().catalogue = v.catalogue
 	var body bytes.Buffer
 	if err := v.pages.ExecuteTemplate(&body, name+".html", page); err != nil {
 		return fmt.Errorf("render page: %w", err)
@@ -161,12 +165,15 @@ func (v *views) render(w http.ResponseWriter, status int, name string, page fram
 	return nil
 }
 
-// sentence returns the text of m from the catalogue.
-func (v *views) sentence(m *locale.Message) string { return v.catalogue.Sentence(m) }
+// Catalogue returns the sentences of the pages.
+func (v *Views) Catalogue() *locale.Catalogue { return v.catalogue }
 
-// static serves the static files at the URLs that asset returns, and 404 for any other URL. The
+// PanelIcon returns the URL path of the picture of a panel, or "" if the panel has none.
+func (v *Views) PanelIcon(origin string) string { return v.panelIcons[origin] }
+
+// Static serves the static files at the URLs that asset returns, and 404 for any other URL. The
 // content at a URL never changes.
-func (v *views) static() http.Handler {
+func (v *Views) Static() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, ok := v.assets[r.URL.Path]
 		if !ok {
@@ -216,7 +223,8 @@ func inverse(m map[string]string) map[string]string {
 // is opened in a tab: the operator's logo may be an SVG file with a script.
 const assetPolicy = "default-src 'none'; sandbox"
 
-func (v *views) loadAssets(look Look) error {
+func (v *Views) loadAssets() error {
+	look := v.options.Look
 	if len(look.Logo.Content) > 0 {
 		v.logo = v.addAsset("logo", look.Logo.Type, look.Logo.Content)
 	}
@@ -235,11 +243,16 @@ func (v *views) loadAssets(look Look) error {
 
 // addAsset adds a static file and returns its URL path, which contains its name and a hash of
 // its content.
-func (v *views) addAsset(name, contentType string, content []byte) string {
-	sum := sha256.Sum256(content)
-	url := v.base + "static/" + name + "." + hex.EncodeToString(sum[:assetHashBytes]) + extensions[contentType]
+func (v *Views) addAsset(name, contentType string, content []byte) string {
+	url := v.options.Base + "static/" + name + "." + ContentHash(content) + extensions[contentType]
 	v.assets[url] = newAsset(contentType, content)
 	return url
+}
+
+// ContentHash returns a short hash of a file's content, which distinguishes versions of the file.
+func ContentHash(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:assetHashBytes])
 }
 
 // accents returns the lines of the style sheet that set the operator's colours.
@@ -251,40 +264,49 @@ func (l Look) accents() string {
 		"@media (prefers-color-scheme: dark) { :root { --accent: " + l.AccentDark + "; } }\n"
 }
 
-func (v *views) loadIcons() error {
+func (v *Views) loadIcons() error {
 	return eachFile(templateFiles, "templates/icons", func(name string, content []byte) error {
 		v.icons[strings.TrimSuffix(name, ".svg")] = template.HTML(bytes.TrimSpace(content))
 		return nil
 	})
 }
 
-// loadPages parses the named pages, or all pages, and layoutFile as one set of templates. A copy
-// of layoutFile for each page would take most of the portal's memory.
-func (v *views) loadPages(named []string) error {
+// loadPages parses all templates as one set. A copy of layout.html for each page would take most
+// of the portal's memory.
+func (v *Views) loadPages() error {
 	v.pages = template.New("").Funcs(v.functions())
-	return eachFile(templateFiles, "templates", func(file string, content []byte) error {
-		if file != layoutFile && len(named) > 0 && !slices.Contains(named, strings.TrimSuffix(file, ".html")) {
-			return nil
-		}
+	parse := func(file string, content []byte) error {
 		_, err := v.pages.New(file).Parse(string(content))
 		return err
+	}
+	if err := eachFile(templateFiles, "templates", parse); err != nil {
+		return err
+	}
+	if v.options.Templates == nil {
+		return nil
+	}
+	return eachFile(v.options.Templates, "templates", func(file string, content []byte) error {
+		if named := v.options.Pages; len(named) > 0 && !slices.Contains(named, strings.TrimSuffix(file, ".html")) {
+			return nil
+		}
+		return parse(file, content)
 	})
 }
 
 // functions returns the functions that templates may call, which don't depend on a language. The
-// methods of frame depend on one.
-func (v *views) functions() template.FuncMap {
+// methods of [Frame] depend on one.
+func (v *Views) functions() template.FuncMap {
 	return template.FuncMap{
 		"about":  (*locale.Message).Concerns,
 		"when":   func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
-		"day":    func(at time.Time) template.HTML { return timeElement(at, dayLayout, " data-day") },
+		"day":    func(at time.Time) template.HTML { return timeElement(at, DayLayout, " data-day") },
 		"icon":   v.icon,
 		"asset":  v.asset,
 		"logo":   func() string { return v.logo },
-		"site":   func() string { return v.catalogue.Site },
-		"portal": func() string { return v.portal },
-		"help":   func() string { return v.contact },
-		"helpAt": func() string { return contactURL(v.contact) },
+		"site":   func() string { return v.options.SiteName },
+		"portal": func() string { return v.options.Portal },
+		"help":   func() string { return v.options.Contact },
+		"helpAt": func() string { return contactURL(v.options.Contact) },
 	}
 }
 
@@ -296,7 +318,7 @@ func contactURL(contact string) string {
 	return "mailto:" + url.PathEscape(contact) // an address may contain a "?"
 }
 
-func (v *views) icon(name string) (template.HTML, error) {
+func (v *Views) icon(name string) (template.HTML, error) {
 	svg, ok := v.icons[name]
 	if !ok {
 		return "", fmt.Errorf("no icon %q", name)
@@ -304,7 +326,7 @@ func (v *views) icon(name string) (template.HTML, error) {
 	return svg, nil
 }
 
-func (v *views) asset(name string) (string, error) {
+func (v *Views) asset(name string) (string, error) {
 	url, ok := v.assetURLs[name]
 	if !ok {
 		return "", fmt.Errorf("no asset %q", name)

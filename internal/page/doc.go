@@ -1,0 +1,2 @@
+// Package page has what the pages of every door have in common.
+package page

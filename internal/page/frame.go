@@ -1,0 +1,80 @@
+package page
+
+import (
+	"html/template"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/locale"
+)
+
+// Notice is the box at the top of a page. It confirms an action or asks for attention.
+type Notice struct {
+	Kind     string // "ok", "info", "warn" or "error"
+	Text     *locale.Message
+	LinkURL  string // a path of the portal; may be empty
+	LinkText *locale.Message
+}
+
+// Frame is the data of the parts that surround the content of every page.
+type Frame struct {
+	Title     *locale.Message // the page's title, without the site's name
+	Account   string          // name of the signed-in account; empty: not signed in
+	Tab       string          // "profile", "security", "sessions", "activity", or empty: no tabs
+	Notice    *Notice         // may be nil
+	FewCodes  bool            // show the banner about the few backup codes that are left
+	CodesLeft int             // unused backup codes, if FewCodes is set or on the Security tab
+	Clock     *locale.Message // what is wrong with the server's clock, for operators; may be nil
+	Wrong     int             // wrong codes that others typed after the correct password; 0: no banner
+
+	catalogue *locale.Catalogue // set by [Views.Render]
+}
+
+// Page is the data of a page: a pointer to a struct that embeds [Frame].
+type Page interface{ frame() *Frame }
+
+func (f *Frame) frame() *Frame { return f }
+
+// The methods below are for templates, which call them as $.T, $.Say and so on. They belong to
+// the frame and not to the parsed templates, so that one set of templates serves all languages.
+
+// T returns the sentence key; see [locale.Catalogue.Text].
+func (f *Frame) T(key string, args ...any) string { return f.catalogue.Text(key, args...) }
+
+// Rich returns the sentence key with markup in its gaps; see [locale.Catalogue.Rich].
+func (f *Frame) Rich(key string, args ...any) template.HTML { return f.catalogue.Rich(key, args...) }
+
+// Say returns the text of m, or "" for nil.
+func (f *Frame) Say(m *locale.Message) string { return f.catalogue.Sentence(m) }
+
+// Lang returns the language of the page's text (BCP 47).
+func (f *Frame) Lang() string { return f.catalogue.Lang }
+
+// TabTitle returns the title of a browser tab: the page's title, with the site's name if the
+// title doesn't contain it.
+func (f *Frame) TabTitle() string {
+	title := f.Say(f.Title)
+	if strings.Contains(title, f.catalogue.Site) {
+		return title
+	}
+	return title + " · " + f.catalogue.Site
+}
+
+// With returns the data for a template that a page calls with a value.
+func (f *Frame) With(value any) part { return part{f, value} }
+
+// part is the data of a part of a page: the page's frame and a value.
+type part struct {
+	*Frame
+	Value any
+}
+
+// ErrorPage is the page for every error. Its title says what happened.
+type ErrorPage struct {
+	Frame
+	Advice    *locale.Message // what the user can do
+	LinkURL   string          // may be empty
+	LinkText  *locale.Message
+	HomeURL   string // URL of the list of panels, as a second link; may be empty
+	SignOut   string // path to which the sign-out form is submitted; empty: no form
+	Reference string // also in the log
+}
