@@ -151,17 +151,17 @@ func NewViews(o Options) (*Views, error) {
 	return v, nil
 }
 
-// Render writes the page name with its data. After an error it has written nothing, so that the
+// Render answers a request with the page name, in the language of the request. After an error it has written nothing, so that the
 // caller can write an error page. A connection that the browser closed is no error.
-func (v *Views) Render(w http.ResponseWriter, status int, name string, page Page) error {
-	page.frame().catalogue = v.catalogue
+func (v *Views) Render(req *Request, status int, name string, page Page) error {
+	page.frame().catalogue = req.Catalogue
 	var body bytes.Buffer
 	if err := v.pages.ExecuteTemplate(&body, name+".html", page); err != nil {
 		return fmt.Errorf("render page: %w", err)
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = body.WriteTo(w)
+	req.W.Header().Set("Content-Type", "text/html; charset=utf-8")
+	req.W.WriteHeader(status)
+	_, _ = body.WriteTo(req.W)
 	return nil
 }
 

@@ -38,7 +38,7 @@ func errorPage(t *testing.T, v *Views) (html string, h http.Header) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	data := &ErrorPage{Frame: Frame{Title: locale.Say("error.not_found.heading")}, Advice: locale.Say("error.not_found.advice")}
-	if err := v.Render(w, http.StatusNotFound, "error", data); err != nil {
+	if err := v.Render(&Request{W: w, Catalogue: v.Catalogue()}, http.StatusNotFound, "error", data); err != nil {
 		t.Fatal(err)
 	}
 	return w.Body.String(), w.Header()
@@ -198,5 +198,24 @@ func TestPagesUseTheOperatorsLogoIconsAndColours(t *testing.T) {
 	}
 	if plain, err := testViews(t, Options{}).asset("app.css"); err != nil || plain == css {
 		t.Errorf("style sheets with different colours have the same URL %s (error %v)", plain, err)
+	}
+}
+
+// TestTemplatesServeEveryCatalogue: the text of a page is that of the request's catalogue.
+func TestTemplatesServeEveryCatalogue(t *testing.T) {
+	v := testViews(t, Options{})
+	other, err := locale.Load("en", "Other site")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*locale.Catalogue{v.Catalogue(), other, v.Catalogue()} {
+		w := httptest.NewRecorder()
+		data := &ErrorPage{Frame: Frame{Title: locale.Say("error.not_found.heading")}, Advice: locale.Say("error.not_found.advice")}
+		if err := v.Render(&Request{W: w, Catalogue: c}, http.StatusNotFound, "error", data); err != nil {
+			t.Fatal(err)
+		}
+		if want := " · " + c.Site + "</title>"; !strings.Contains(w.Body.String(), want) {
+			t.Errorf("the page has no title that ends with %q", want)
+		}
 	}
 }

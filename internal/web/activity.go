@@ -9,23 +9,24 @@ import (
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/locale"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // activityPageSize is the number of events on one page of the activity list.
 const activityPageSize = 30
 
-func (s *server) getActivity(req *request) error {
+func (s *server) getActivity(req *page.Request) error {
 	// One more event than fits shows whether there is an older page.
-	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, parseCursor(req.URL.Query().Get("before")), activityPageSize+1)
+	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, parseCursor(req.URL.Query().Get("before")), activityPageSize+1)
 	if err != nil {
 		return err
 	}
-	page := activityPage{Frame: s.frameOf(req, locale.Say("activity.title"), "activity")}
+	data := activityPage{Frame: s.frameOf(req, locale.Say("activity.title"), "activity")}
 	if len(events) > activityPageSize {
 		events = events[:activityPageSize]
 		last := events[len(events)-1]
-		page.Older = "/settings/activity?before=" + strconv.FormatInt(last.At.UnixMilli(), 10) + "." + url.QueryEscape(last.ID)
+		data.Older = "/settings/activity?before=" + strconv.FormatInt(last.At.UnixMilli(), 10) + "." + url.QueryEscape(last.ID)
 	}
 	for _, run := range groupTries(events) {
 		e := run.last
@@ -33,12 +34,12 @@ func (s *server) getActivity(req *request) error {
 		if run.tries > 1 {
 			text = locale.Say("activity.repeated", "what", text, "times", run.tries)
 		}
-		page.Events = append(page.Events, activityRow{
-			Text: text, At: e.At, Address: e.Address, Browser: s.browser(e.Browser),
+		data.Events = append(data.Events, activityRow{
+			Text: text, At: e.At, Address: e.Address, Browser: browserName(req, e.Browser),
 			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,
 		})
 	}
-	return s.views.Render(req.w, http.StatusOK, "activity", &page)
+	return s.Render(req, http.StatusOK, "activity", &data)
 }
 
 // runTime is the maximum time between the first and the last try that one row shows.

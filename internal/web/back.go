@@ -118,20 +118,20 @@ var pageHeaders = []string{
 }
 
 // getBack redirects to a stored address. If it is no longer stored, it redirects to its folder.
-func (s *server) getBack(req *request, panel *access.Panel) error {
+func (s *server) getBack(req *page.Request, panel *access.Panel) error {
 	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
 	if req.PathValue("key") == keptKey {
-		return s.views.Render(req.w, http.StatusOK, "panel-back", &panelBackPage{Frame: page.Frame{Title: locale.Say("panel_back.title")}, Panel: panel.Name, URL: folder})
+		return s.Render(req, http.StatusOK, "panel-back", &panelBackPage{Frame: page.Frame{Title: locale.Say("panel_back.title")}, Panel: panel.Name, URL: folder})
 	}
 	to := folder
 	if held := access.Cookie(req.Request, backCookie); held != "" {
 		to = panel.Origin + login.CheckAddress(decodeBack(held))
-		setBackCookie(req.w, panel, returnAddress{path: req.URL.Path}, 0)
+		setBackCookie(req.W, panel, returnAddress{path: req.URL.Path}, 0)
 	}
 	for _, name := range pageHeaders { // leaves room for a long Location within nginx's limit
-		req.w.Header().Del(name)
+		req.W.Header().Del(name)
 	}
-	http.Redirect(req.w, req.Request, to, http.StatusSeeOther)
+	http.Redirect(req.W, req.Request, to, http.StatusSeeOther)
 	return nil
 }
 
@@ -140,12 +140,12 @@ func (s *server) getBack(req *request, panel *access.Panel) error {
 // has a link and says to which folder the sign-in will return.
 func (s *server) showKeepPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
 	access.Challenge(w.Header(), r.Header)
-	page := panelKeepPage{
+	data := panelKeepPage{
 		Frame: page.Frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)},
 		URL:   panel.StartURL(folderOf(address)), KeptURL: panel.StartURL(back), Folder: folderOf(address),
 	}
-	if err := s.views.Render(w, http.StatusUnauthorized, "panel-keep", &page); err != nil {
-		s.fail(s.newRequest(w, r), err)
+	if err := s.Render(s.NewRequest(w, r), http.StatusUnauthorized, "panel-keep", &data); err != nil {
+		s.fail(s.NewRequest(w, r), err)
 	}
 }
 

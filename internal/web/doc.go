@@ -3,14 +3,14 @@
 //
 // The portal handles a request in these steps:
 //
-//   - [New] returns the portal's handler. web.go checks the request's host and that it came by
-//     TLS, reads its session, and compares the session with the requirement of the route.
+//   - [New] returns the portal's handler. guard.go checks the request's host and that it came
+//     by TLS. web.go reads its session, and compares the session with the requirement of the route.
 //   - routes.go lists the routes with their requirements. A handler reads a form, calls one
 //     function of login, and shows a page or redirects. login.go has the pages of a sign-in,
 //     settings.go, sessions.go, passes.go and wizard.go those of an account.
-//   - pages.go has the data of each page. render.go fills the templates with it, and package
-//     locale adds the sentences.
-//   - fail.go answers every error with a page, and logs its reason.
+//   - pages.go has the data of each page. Package page fills the templates with it, and adds what
+//     all pages share.
+//   - fail.go answers every error with a page or a redirect.
 //
 // [NewPanelHost] returns the handler for the paths below /.sallyport/ on the hosts of panels
 // (panelhost.go). There a sign-in for a panel starts, and returns with a handoff from the portal

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 // A panel's pages, cookies and stored data stay in the browser after a visit. The next user of
@@ -31,17 +32,17 @@ const (
 
 // forgetPreviousAccount makes the browser delete the panel's data if another account enters
 // than the last time.
-func (s *server) forgetPreviousAccount(req *request, panel *access.Panel, accountID string) {
+func (s *server) forgetPreviousAccount(req *page.Request, panel *access.Panel, accountID string) {
 	mac := s.Login.Ring.MAC("account at a panel", panel.Origin+"\n"+accountID)
 	value := base64.RawURLEncoding.EncodeToString(mac)
 	before := panel.Cookie(req.Request, accountCookie)
-	setHostCookie(req.w, panel.IsHTTPS(), accountCookie, value, accountCookieLife)
+	page.SetHostCookie(req.W, panel.IsHTTPS(), accountCookie, value, accountCookieLife)
 	switch {
 	case before == "" || before == value:
 	case panel.ForgetAtSignOut:
-		forgetPanel(req.w.Header(), req.Request)
+		forgetPanel(req.W.Header(), req.Request)
 	default:
-		req.w.Header().Set("Clear-Site-Data", `"cache"`)
+		req.W.Header().Set("Clear-Site-Data", `"cache"`)
 	}
 }
 

@@ -16,36 +16,36 @@ func (s *server) newPasswordPage(w login.Prompt) newPasswordPage {
 	return newPasswordPage{Frame: page.Frame{Title: locale.Say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
 }
 
-func (s *server) getNewPassword(req *request) error {
+func (s *server) getNewPassword(req *page.Request) error {
 	_, attempt, err := s.attemptAt(req, login.StageNewPassword)
 	if err != nil {
 		return err
 	}
-	page := s.newPasswordPage(attempt)
-	return s.views.Render(req.w, http.StatusOK, "new-password", &page)
+	data := s.newPasswordPage(attempt)
+	return s.Render(req, http.StatusOK, "new-password", &data)
 }
 
-func (s *server) postNewPassword(req *request) error {
-	f, err := req.fields("new_password", "return")
-	if err != nil {
+func (s *server) postNewPassword(req *page.Request) error {
+	form := req.ReadForm()
+	if err := form.Err(); err != nil {
 		return err
 	}
-	typed := f[0]
+	typed, returnURL := form.Value("new_password"), form.Value("return")
 	token, attempt, err := s.attemptAt(req, login.StageNewPassword)
 	if err != nil {
 		return err
 	}
-	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, req.from)
-	s.logOutcome(req, "new_password", progress, f[1], err)
+	progress, err := s.Login.SubmitNewPassword(req.Context(), token, typed, req.From)
+	s.logOutcome(req, "new_password", progress, returnURL, err)
 	if err == nil {
 		s.setWeakCookie(req, attempt.Account, typed)
-		return s.advanceToReturn(req, progress, f[1], "notice", "password_set")
+		return s.advanceToReturn(req, progress, returnURL, "notice", "password_set")
 	}
-	page := s.newPasswordPage(attempt)
-	if page.Error = s.passwordMessage(err); page.Error == nil {
+	data := s.newPasswordPage(attempt)
+	if data.Error = s.passwordMessage(err); data.Error == nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusUnprocessableEntity, "new-password", &page)
+	return s.Render(req, http.StatusUnprocessableEntity, "new-password", &data)
 }
 
 func (s *server) newPassword(owner account.Account) newPassword {
@@ -55,9 +55,9 @@ func (s *server) newPassword(owner account.Account) newPassword {
 
 // setWeakCookie makes the next page warn the user if the password that was just set is weak.
 // It uses a cookie, since an address would be in the logs of proxies.
-func (s *server) setWeakCookie(req *request, owner account.Account, typed string) {
+func (s *server) setWeakCookie(req *page.Request, owner account.Account, typed string) {
 	if got := password.Strength(typed, s.Login.GuessableWords(owner)...); got.Level == password.Weak {
-		s.setCookie(req.w, weakCookie, string(got.Reason), weakCookieLife)
+		s.SetCookie(req.W, weakCookie, string(got.Reason), weakCookieLife)
 	}
 }
 

@@ -43,11 +43,11 @@ var notices = map[string]struct {
 	"pass_revoked":      {"ok", locale.Say("notice.pass_revoked")},
 }
 
-func (s *server) noticeOf(req *request) *page.Notice {
+func (s *server) noticeOf(req *page.Request) *page.Notice {
 	name := req.URL.Query().Get("notice")
-	if name == "backup_code_used" && req.twoFactor {
+	if name == "backup_code_used" && req.TwoFactor {
 		return &page.Notice{ // if few codes are left, a banner asks for new ones as well
-			Kind: "info", Text: locale.Say("notice.backup_code_used", "n", req.codesLeft),
+			Kind: "info", Text: locale.Say("notice.backup_code_used", "n", req.CodesLeft),
 			LinkURL: "/settings/security#two-factor", LinkText: locale.Say("notice.new_phone"),
 		}
 	}
@@ -58,10 +58,10 @@ func (s *server) noticeOf(req *request) *page.Notice {
 	if !ok {
 		return nil
 	}
-	if reason := weaknessMessage(password.Reason(s.cookie(req.Request, weakCookie))); reason != nil {
-		s.setCookie(req.w, weakCookie, "", 0)
+	if reason := weaknessMessage(password.Reason(s.Cookie(req.Request, weakCookie))); reason != nil {
+		s.SetCookie(req.W, weakCookie, "", 0)
 		weak := &page.Notice{Kind: "warn", Text: locale.Say("notice.weak", "done", n.text, "why", reason)}
-		if req.isSignedIn() {
+		if req.IsSignedIn() {
 			weak.LinkURL, weak.LinkText = changePasswordForm, locale.Say("frame.change_password")
 		}
 		return weak

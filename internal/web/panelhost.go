@@ -56,15 +56,15 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 		"GET " + enterPath:     s.getPanelEnter,
 		"POST " + logoutPath:   s.postPanelLogout,
 		"GET " + signedOutPath: s.getPanelSignedOut,
-		"/":                    func(*request, *access.Panel) error { return errNotFound },
+		"/":                    func(*page.Request, *access.Panel) error { return page.ErrNotFound },
 	})
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(s.newRequest(w, r), errCrossOrigin)
+		s.fail(s.NewRequest(w, r), page.ErrCrossOrigin)
 	}))
-	return &PanelHost{server: s, pages: s.wrap(s.canonicalOnly(foreign.Handler(mux)))}, nil
+	return &PanelHost{server: s, pages: s.Wrap(s.canonicalOnly(foreign.Handler(mux)))}, nil
 }
 
-type panelHandler func(*request, *access.Panel) error
+type panelHandler func(*page.Request, *access.Panel) error
 
 // panelRoutes returns the routes of every panel's host, also of one that the portal shares.
 func (s *server) panelRoutes() map[string]panelHandler {
@@ -81,10 +81,10 @@ func (s *server) panelRoutes() map[string]panelHandler {
 func (s *server) servePanelHost(mux *http.ServeMux, routes map[string]panelHandler) {
 	for pattern, handle := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			req := s.newRequest(w, r)
+			req := s.NewRequest(w, r)
 			panel := s.panelAtHost(r.Host)
 			if panel == nil {
-				s.fail(req, errMisdirected)
+				s.fail(req, page.ErrMisdirected)
 			} else if err := handle(req, panel); err != nil {
 				s.fail(req, err)
 			}
@@ -94,7 +94,7 @@ func (s *server) servePanelHost(mux *http.ServeMux, routes map[string]panelHandl
 
 // Static serves the files of the pages on the panels' hosts.
 func (h *PanelHost) Static(w http.ResponseWriter, r *http.Request) {
-	h.server.wrap(h.server.views.Static()).ServeHTTP(w, r)
+	h.server.Wrap(h.server.Static()).ServeHTTP(w, r)
 }
 
 func (h *PanelHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.pages.ServeHTTP(w, r) }
@@ -119,11 +119,11 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, refusal Refus
 	var fault error
 	switch refusal {
 	case PanelDown:
-		fault = withReason(errPanelDown, reason)
+		fault = page.WithReason(errPanelDown, reason)
 	case PanelSlow:
-		fault = withReason(errPanelSlow, reason)
+		fault = page.WithReason(errPanelSlow, reason)
 	case PanelUntrusted:
-		fault = withReason(errPanelUntrusted, reason)
+		fault = page.WithReason(errPanelUntrusted, reason)
 	case Unavailable:
 		fault = reason
 	case UntrustedProxy:
@@ -131,9 +131,9 @@ func (h *PanelHost) Refuse(w http.ResponseWriter, r *http.Request, refusal Refus
 	case HeadersTooLong:
 		fault = &headersTooLongError{longestCookies(r)}
 	case Misdirected:
-		fault = withReason(errMisdirected, reason)
+		fault = page.WithReason(page.ErrMisdirected, reason)
 	default:
-		fault = withReason(errForbidden, reason)
+		fault = page.WithReason(page.ErrForbidden, reason)
 	}
 	h.fail(w, r, fault)
 }
@@ -146,11 +146,11 @@ func (h *PanelHost) PanelRefused(w http.ResponseWriter, r *http.Request, panel *
 }
 
 func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
-	h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if access.ClientKindOf(r.Method, r.Header) == access.Viewer {
 			allowFrame(w.Header())
 		}
-		h.server.fail(h.server.newRequest(w, r), fault)
+		h.server.fail(h.server.NewRequest(w, r), fault)
 	})).ServeHTTP(w, r)
 }
 
@@ -163,7 +163,7 @@ func allowFrame(h http.Header) {
 
 // RedirectToHTTPS redirects a browser that requested a panel by plain http to the same page by https.
 func (h *PanelHost) RedirectToHTTPS(w http.ResponseWriter, r *http.Request, panel *access.Panel) {
-	h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.server.redirectToHTTPS(w, r, panel.Origin)
 	})).ServeHTTP(w, r)
 }
@@ -196,7 +196,7 @@ func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *a
 	w.Header()["Cache-Control"] = noStore
 	switch kind := access.ClientKindOf(method, r.Header); {
 	case kind == access.Navigation && back.kept:
-		h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.server.showKeepPage(w, r, panel, address, back.path)
 		})).ServeHTTP(w, r)
 	case kind == access.Navigation:
@@ -209,7 +209,7 @@ func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *a
 		w.WriteHeader(http.StatusSeeOther)
 	case kind == access.Viewer:
 		start := startLink(panel, address, back)
-		h.server.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.server.showSignInPage(w, r, panel, start, method != http.MethodGet && method != http.MethodHead)
 		})).ServeHTTP(w, r)
 	default:
@@ -232,9 +232,9 @@ func (s *server) showSignInPage(w http.ResponseWriter, r *http.Request, panel *a
 	h := w.Header()
 	allowFrame(h)
 	access.Challenge(h, r.Header)
-	page := panelSignInPage{Frame: page.Frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
-	if err := s.views.Render(w, http.StatusUnauthorized, "panel-sign-in", &page); err != nil {
-		s.fail(s.newRequest(w, r), err)
+	data := panelSignInPage{Frame: page.Frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
+	if err := s.Render(s.NewRequest(w, r), http.StatusUnauthorized, "panel-sign-in", &data); err != nil {
+		s.fail(s.NewRequest(w, r), err)
 	}
 }
 
@@ -267,25 +267,25 @@ func (s *server) panelAtHost(host string) *access.Panel {
 // getStart stores a random state in a cookie of the panel's host, and redirects the browser to
 // the portal. The handoff will be valid only in the browser with this state. Otherwise an
 // attacker could sign a user in to the attacker's account with a prepared link.
-func (s *server) getStart(req *request, panel *access.Panel) error {
+func (s *server) getStart(req *page.Request, panel *access.Panel) error {
 	state := ""
 	if !panel.Shared { // a shared host needs no handoff
 		if state = panel.Cookie(req.Request, access.StateCookie); !secret.IsToken(state) {
 			state = secret.NewToken().Reveal() // shared by all tabs
 		}
-		setHostCookie(req.w, panel.IsHTTPS(), access.StateCookie, state, stateCookieLife)
+		page.SetHostCookie(req.W, panel.IsHTTPS(), access.StateCookie, state, stateCookieLife)
 	}
 	query := req.URL.Query()
 	enter := enterPageFor(panel, login.CheckPath(query.Get("return")), state, query.Has("again"))
 	if login.CheckReturn(enter) != enter {
 		enter = enterPageFor(panel, "/", state, query.Has("again")) // the return path was too long
 	}
-	http.Redirect(req.w, req.Request, s.PublicURL+enter, http.StatusSeeOther)
+	http.Redirect(req.W, req.Request, s.PublicURL+enter, http.StatusSeeOther)
 	return nil
 }
 
 // getPanelEnter redeems a handoff and starts a visit.
-func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
+func (s *server) getPanelEnter(req *page.Request, panel *access.Panel) error {
 	state := panel.Cookie(req.Request, access.StateCookie)
 	visit, back, err := s.Entry.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
 	switch {
@@ -296,49 +296,49 @@ func (s *server) getPanelEnter(req *request, panel *access.Panel) error {
 	case errors.Is(err, session.ErrState) && state == "":
 		// The state cookie expired during the sign-in, or the browser keeps no cookies. A
 		// second request without the cookie shows which.
-		http.Redirect(req.w, req.Request, panel.StartURL(login.CheckPath(back))+"&again=1", http.StatusSeeOther)
+		http.Redirect(req.W, req.Request, panel.StartURL(login.CheckPath(back))+"&again=1", http.StatusSeeOther)
 		return nil
 	case errors.Is(err, session.ErrState):
 		// A link from another browser: this browser starts its own sign-in.
 	case err != nil:
 		return err
 	default:
-		setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, visit.Token.Reveal(), s.Login.Life.Absolute)
+		page.SetHostCookie(req.W, panel.IsHTTPS(), access.VisitCookie, visit.Token.Reveal(), s.Login.Life.Absolute)
 		s.forgetPreviousAccount(req, panel, visit.Account)
 	}
-	http.Redirect(req.w, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
+	http.Redirect(req.W, req.Request, panel.Origin+login.CheckPath(back), http.StatusSeeOther)
 	return nil
 }
 
-func (s *server) getPanelLogout(req *request, panel *access.Panel) error {
-	return s.views.Render(req.w, http.StatusOK, "panel-logout", &panelLogoutPage{
+func (s *server) getPanelLogout(req *page.Request, panel *access.Panel) error {
+	return s.Render(req, http.StatusOK, "panel-logout", &panelLogoutPage{
 		Frame: page.Frame{Title: locale.Say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
 	})
 }
 
 // postPanelLogout ends the session and redirects to a page of the panel's host, since a form
 // can't redirect to the portal's origin (see [access.PagePolicy]).
-func (s *server) postPanelLogout(req *request, panel *access.Panel) error {
-	if err := s.Manage.Sessions.SignOutAtPanel(req.Context(), panel, panel.VisitToken(req.Request), req.from); err != nil {
+func (s *server) postPanelLogout(req *page.Request, panel *access.Panel) error {
+	if err := s.Manage.Sessions.SignOutAtPanel(req.Context(), panel, panel.VisitToken(req.Request), req.From); err != nil {
 		return err
 	}
-	setHostCookie(req.w, panel.IsHTTPS(), access.VisitCookie, "", 0)
+	page.SetHostCookie(req.W, panel.IsHTTPS(), access.VisitCookie, "", 0)
 	if panel.ForgetAtSignOut {
-		forgetPanel(req.w.Header(), req.Request)
+		forgetPanel(req.W.Header(), req.Request)
 	}
-	http.Redirect(req.w, req.Request, panel.Origin+signedOutPath, http.StatusSeeOther)
+	http.Redirect(req.W, req.Request, panel.Origin+signedOutPath, http.StatusSeeOther)
 	return nil
 }
 
 // getPanelSignedOut redirects to the portal. If the browser must delete the panel's cookies, and
 // has more of them than one answer can delete, it redirects to itself first.
-func (s *server) getPanelSignedOut(req *request, panel *access.Panel) error {
+func (s *server) getPanelSignedOut(req *page.Request, panel *access.Panel) error {
 	round, _ := strconv.Atoi(req.URL.Query().Get("round"))
-	if panel.ForgetAtSignOut && panel.VisitToken(req.Request) == "" && round < maxForgetRounds && forgetPanel(req.w.Header(), req.Request) {
-		http.Redirect(req.w, req.Request, panel.Origin+signedOutPath+"?round="+strconv.Itoa(round+1), http.StatusSeeOther)
+	if panel.ForgetAtSignOut && panel.VisitToken(req.Request) == "" && round < maxForgetRounds && forgetPanel(req.W.Header(), req.Request) {
+		http.Redirect(req.W, req.Request, panel.Origin+signedOutPath+"?round="+strconv.Itoa(round+1), http.StatusSeeOther)
 		return nil
 	}
 	to := s.PublicURL + "/login?notice=signed_out"
-	req.w.Header().Set("Refresh", "0; url="+to)
-	return s.views.Render(req.w, http.StatusOK, "panel-signed-out", &continuePage{Frame: page.Frame{Title: locale.Say("panel_signed_out.title")}, URL: to})
+	req.W.Header().Set("Refresh", "0; url="+to)
+	return s.Render(req, http.StatusOK, "panel-signed-out", &continuePage{Frame: page.Frame{Title: locale.Say("panel_signed_out.title")}, URL: to})
 }

@@ -29,41 +29,41 @@ const (
 
 // getContinue shows a page that continues to the return URL by itself. It ends the redirects
 // after a form, which may not lead to a panel's origin (see [access.PagePolicy]).
-func (s *server) getContinue(req *request) error {
+func (s *server) getContinue(req *page.Request) error {
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
-	req.w.Header().Set("Refresh", "0; url="+to)
-	page := continuePage{Frame: page.Frame{Title: locale.Say("continue.title")}, URL: to}
+	req.W.Header().Set("Refresh", "0; url="+to)
+	data := continuePage{Frame: page.Frame{Title: locale.Say("continue.title")}, URL: to}
 	if panel := s.panelOfReturn(req.URL.Query().Get("return")); panel != nil {
-		page.Panel = panel.Name
+		data.Panel = panel.Name
 	}
-	return s.views.Render(req.w, http.StatusOK, "continue", &page)
+	return s.Render(req, http.StatusOK, "continue", &data)
 }
 
 // getEnter compares the session with the panel's demand. If it meets the demand, the browser
 // gets a handoff and is redirected to the panel. Otherwise the browser is redirected to the
 // page of the proof that is missing, which redirects back to this page.
-func (s *server) getEnter(req *request) error {
+func (s *server) getEnter(req *page.Request) error {
 	query := req.URL.Query()
 	panel := s.panelByOrigin(query.Get("panel"))
 	state := query.Get("state")
 	if panel == nil || !panel.Shared && !secret.IsToken(state) {
-		return errNotFound
+		return page.ErrNotFound
 	}
 	back := login.CheckPath(query.Get("return"))
 	again := query.Has("again")
 	self := enterPageFor(panel, back, state, again)
-	verdict, err := s.Entry.MayEnter(req.Context(), req.me.Session, req.me.Account, panel, demandPath(back))
+	verdict, err := s.Entry.MayEnter(req.Context(), req.Me.Session, req.Me.Account, panel, demandPath(back))
 	if err != nil {
 		return err
 	}
 	switch verdict {
 	case access.Admit:
 		if panel.Shared {
-			s.forgetPreviousAccount(req, panel, req.me.Account.ID)
-			http.Redirect(req.w, req.Request, panel.Origin+back, http.StatusSeeOther)
+			s.forgetPreviousAccount(req, panel, req.Me.Account.ID)
+			http.Redirect(req.W, req.Request, panel.Origin+back, http.StatusSeeOther)
 			return nil
 		}
-		token, err := s.Entry.HandOff(req.Context(), req.from.Session, req.me.Account, session.Destination{Panel: panel.Origin, State: state, ReturnURL: back})
+		token, err := s.Entry.HandOff(req.Context(), req.From.Session, req.Me.Account, session.Destination{Panel: panel.Origin, State: state, ReturnURL: back})
 		if errors.Is(err, entry.ErrSessionEnded) {
 			s.redirect(req, self) // another tab may have renewed the session's token since
 			return nil
@@ -75,14 +75,14 @@ func (s *server) getEnter(req *request) error {
 		if again {
 			handoff.Set("again", "1")
 		}
-		http.Redirect(req.w, req.Request, panel.Origin+enterPath+"?"+handoff.Encode(), http.StatusSeeOther)
+		http.Redirect(req.W, req.Request, panel.Origin+enterPath+"?"+handoff.Encode(), http.StatusSeeOther)
 	case access.Reauthenticate:
 		s.redirect(req, "/reauthenticate", "return", self)
 	case access.Enroll:
-		s.setCookie(req.w, returnCookie, self, returnCookieLife)
+		s.SetCookie(req.W, returnCookie, self, returnCookieLife)
 		s.redirect(req, newAuthenticatorPath)
 	default:
-		return &entry.NotAdmittedError{Panel: panel, Username: req.me.Account.Name}
+		return &entry.NotAdmittedError{Panel: panel, Username: req.Me.Account.Name}
 	}
 	return nil
 }
@@ -118,18 +118,18 @@ func (s *server) panelOfReturn(returnURL string) *access.Panel {
 
 // panelRequiringTwoFactor returns the panel that redirected the browser to enable two-factor
 // authentication, or nil.
-func (s *server) panelRequiringTwoFactor(req *request) *access.Panel {
-	return s.panelOfReturn(s.cookie(req.Request, returnCookie))
+func (s *server) panelRequiringTwoFactor(req *page.Request) *access.Panel {
+	return s.panelOfReturn(s.Cookie(req.Request, returnCookie))
 }
 
 // redirectedToPanel redirects a user who has enabled two-factor authentication to the panel that
 // requires it, once. It reports whether it did.
-func (s *server) redirectedToPanel(req *request) bool {
-	path := s.cookie(req.Request, returnCookie)
-	if path == "" || !req.twoFactor {
+func (s *server) redirectedToPanel(req *page.Request) bool {
+	path := s.Cookie(req.Request, returnCookie)
+	if path == "" || !req.TwoFactor {
 		return false
 	}
-	s.setCookie(req.w, returnCookie, "", 0)
+	s.SetCookie(req.W, returnCookie, "", 0)
 	s.redirect(req, login.CheckReturn(path))
 	return true
 }

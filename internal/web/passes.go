@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/pass"
 )
 
@@ -27,8 +28,8 @@ var passLives = []int{7, 30, 90, 365}
 const usualPassLife = 90
 
 // passRows returns the signed-in account's machine passes for the Security tab.
-func (s *server) passRows(req *request) ([]passRow, error) {
-	all, err := pass.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID)
+func (s *server) passRows(req *page.Request) ([]passRow, error) {
+	all, err := pass.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +62,10 @@ func panelLabel(panel *access.Panel, address string) string {
 }
 
 // myPanels returns the panels that the signed-in account may enter.
-func (s *server) myPanels(req *request) ([]*access.Panel, error) {
+func (s *server) myPanels(req *page.Request) ([]*access.Panel, error) {
 	var mine []*access.Panel
 	for _, panel := range s.Panels {
-		verdict, err := s.Entry.MayEnter(req.Context(), req.me.Session, req.me.Account, panel, "/")
+		verdict, err := s.Entry.MayEnter(req.Context(), req.Me.Session, req.Me.Account, panel, "/")
 		if err != nil {
 			return nil, err
 		}
@@ -75,53 +76,54 @@ func (s *server) myPanels(req *request) ([]*access.Panel, error) {
 	return mine, nil
 }
 
-func (s *server) newPassPage(req *request) (newPassPage, error) {
-	page := newPassPage{Frame: s.frameOf(req, locale.Say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
+func (s *server) newPassPage(req *page.Request) (newPassPage, error) {
+	data := newPassPage{Frame: s.frameOf(req, locale.Say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
 	mine, err := s.myPanels(req)
 	for _, panel := range mine {
-		page.Panels = append(page.Panels, panelChoice{panel.Origin, panelLabel(panel, panel.Origin)})
+		data.Panels = append(data.Panels, panelChoice{panel.Origin, panelLabel(panel, panel.Origin)})
 	}
-	return page, err
+	return data, err
 }
 
-func (s *server) getNewPass(req *request) error {
-	page, err := s.newPassPage(req)
+func (s *server) getNewPass(req *page.Request) error {
+	data, err := s.newPassPage(req)
 	if err != nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusOK, "new-pass", &page)
+	return s.Render(req, http.StatusOK, "new-pass", &data)
 }
 
 // postPass issues a machine pass and shows its token, which no other page shows.
-func (s *server) postPass(req *request) error {
-	f, err := req.fields("name", "panel", "path", "methods", "addresses", "days")
+func (s *server) postPass(req *page.Request) error {
+	form := req.ReadForm()
+	if err := form.Err(); err != nil {
+		return err
+	}
+	data, err := s.newPassPage(req)
 	if err != nil {
 		return err
 	}
-	page, err := s.newPassPage(req)
-	if err != nil {
-		return err
+	data.Name, data.Panel, data.Path = form.Value("name"), form.Value("panel"), form.Value("path")
+	data.Methods, data.Addresses = form.Value("methods"), form.Value("addresses")
+	if data.Days, err = strconv.Atoi(form.Value("days")); err != nil || data.Days < 1 || data.Days > slices.Max(passLives) {
+		return page.ErrBadForm
 	}
-	page.Name, page.Panel, page.Path, page.Methods, page.Addresses = f[0], f[1], f[2], f[3], f[4]
-	if page.Days, err = strconv.Atoi(f[5]); err != nil || page.Days < 1 || page.Days > slices.Max(passLives) {
-		return errBadForm
-	}
-	scope, err := page.scope()
+	scope, err := data.scope()
 	if err == nil {
-		p := pass.Pass{Name: page.Name, Scope: scope, ExpiresAt: s.Login.Clock().AddDate(0, 0, page.Days)}
-		token, made := s.Manage.Passes.Create(req.Context(), manage.Owner(req.me), req.me.Account, p)
+		p := pass.Pass{Name: data.Name, Scope: scope, ExpiresAt: s.Login.Clock().AddDate(0, 0, data.Days)}
+		token, made := s.Manage.Passes.Create(req.Context(), manage.Owner(req.Me), req.Me.Account, p)
 		if made == nil {
-			return s.views.Render(req.w, http.StatusOK, "pass", &passPage{
+			return s.Render(req, http.StatusOK, "pass", &passPage{
 				Frame: s.frameOf(req, locale.Say("passes.made"), "security"), Name: p.Name, Opens: s.scopeText(scope), Methods: scope.MethodList(),
 				Addresses: scope.AddressList(), ExpiresAt: p.ExpiresAt, Token: token.Reveal(), Example: example(scope, token.Reveal()),
 			})
 		}
 		err = made
 	}
-	if page.Error = passMessage(err); page.Error == nil {
+	if data.Error = passMessage(err); data.Error == nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusUnprocessableEntity, "new-pass", &page)
+	return s.Render(req, http.StatusUnprocessableEntity, "new-pass", &data)
 }
 
 // example returns a shell command that uses a pass.
@@ -168,8 +170,8 @@ func passMessage(err error) *locale.Message {
 	return nil
 }
 
-func (s *server) postRevokePass(req *request) error {
-	if err := s.Manage.Passes.Revoke(req.Context(), manage.Owner(req.me), req.me.Account, req.id()); err != nil {
+func (s *server) postRevokePass(req *page.Request) error {
+	if err := s.Manage.Passes.Revoke(req.Context(), manage.Owner(req.Me), req.Me.Account, req.ID()); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/security", "notice", "pass_revoked")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/health"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 const (
@@ -53,7 +54,7 @@ func (s *server) getReady(w http.ResponseWriter, r *http.Request) {
 		} else if !v.Minor {
 			status = http.StatusServiceUnavailable
 			if v.Err != nil {
-				s.Log.Warn("not ready", "request", reference(r), "what", v.Name, "reason", cleanReason(v.Err))
+				s.Log.Warn("not ready", "request", page.Reference(r), "what", v.Name, "reason", page.CleanReason(v.Err))
 			}
 		}
 		lines += v.Name + ": " + fault + "\n"

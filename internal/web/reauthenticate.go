@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 const reauthenticatePath = "/reauthenticate"
@@ -26,56 +27,52 @@ type proofForm struct {
 	ask       string         // the proof to require; "": one code
 }
 
-func (s *server) reauthenticatePage(req *request, form proofForm) (reauthenticatePage, error) {
-	asked, err := s.Login.ReauthenticationPrompt(req.Context(), req.me.Account, req.from)
+func (s *server) reauthenticatePage(req *page.Request, form proofForm) (reauthenticatePage, error) {
+	asked, err := s.Login.ReauthenticationPrompt(req.Context(), req.Me.Account, req.From)
 	f := s.frameOf(req, locale.Say("reauthenticate.title"), "")
 	f.FewCodes = false
-	page := reauthenticatePage{
-		Frame: f, Username: req.me.Account.Name, TwoFactor: req.twoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
+	data := reauthenticatePage{
+		Frame: f, Username: req.Me.Account.Name, TwoFactor: req.TwoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
 		Carried: form.carried, Return: login.CheckReturn(form.returnURL),
 		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: form.ask == askBackupCode && asked.CodesLeft > 0,
 	}
-	if panel := s.panelOfReturn(page.Return); panel != nil && !page.InForm {
-		page.Title, page.Panel = locale.Say("reauthenticate.title_panel", "panel", panel.Name), panel.Name
+	if panel := s.panelOfReturn(data.Return); panel != nil && !data.InForm {
+		data.Title, data.Panel = locale.Say("reauthenticate.title_panel", "panel", panel.Name), panel.Name
 	}
-	if !req.twoFactor {
-		return page, err
+	if !req.TwoFactor {
+		return data, err
 	}
 	switch {
-	case page.BackupCode:
-		page.Ways = []proofChoice{{"", locale.Say("backup_code.use_app")}}
-		return page, err
+	case data.BackupCode:
+		data.Ways = []proofChoice{{"", locale.Say("backup_code.use_app")}}
+		return data, err
 	case asked.CodesLeft > 0:
-		page.Ways = []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}
+		data.Ways = []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}
 	}
 	switch {
-	case !page.Two:
-		page.Ways = append(page.Ways, proofChoice{askTwoCodes, locale.Say("code.use_two")})
+	case !data.Two:
+		data.Ways = append(data.Ways, proofChoice{askTwoCodes, locale.Say("code.use_two")})
 	case !asked.TwoCodes:
-		page.Ways = append(page.Ways, proofChoice{"", locale.Say("code.use_one")})
+		data.Ways = append(data.Ways, proofChoice{"", locale.Say("code.use_one")})
 	}
-	return page, err
+	return data, err
 }
 
-func (s *server) getReauthenticate(req *request) error {
+func (s *server) getReauthenticate(req *page.Request) error {
 	query := req.URL.Query()
-	page, err := s.reauthenticatePage(req, proofForm{action: reauthenticatePath, returnURL: query.Get("return"), ask: query.Get("ask")})
+	data, err := s.reauthenticatePage(req, proofForm{action: reauthenticatePath, returnURL: query.Get("return"), ask: query.Get("ask")})
 	if err != nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusOK, "reauthenticate", &page)
+	return s.Render(req, http.StatusOK, "reauthenticate", &data)
 }
 
-func (s *server) postReauthenticate(req *request) error {
-	back, err := req.field("return")
-	if err != nil {
-		return err
-	}
-	progress, proven, err := s.submitProofs(req, proofForm{action: reauthenticatePath, returnURL: back})
+func (s *server) postReauthenticate(req *page.Request) error {
+	progress, proven, err := s.submitProofs(req, proofForm{action: reauthenticatePath, returnURL: req.ReadForm().Value("return")})
 	if err != nil || !proven {
 		return err
 	}
-	back = login.CheckReturn(progress.ReturnURL)
+	back := login.CheckReturn(progress.ReturnURL)
 	switch tab, _, isForm := strings.Cut(back, "#"); {
 	case isForm:
 		s.redirectWithSession(req, progress.Session, back, "notice", "confirmed_form")
@@ -89,13 +86,15 @@ func (s *server) postReauthenticate(req *request) error {
 
 // submitProofs submits the proofs in the request's form, after which the session has a new
 // token. If proven is false and err is nil, it has shown the form again with the error.
-func (s *server) submitProofs(req *request, form proofForm) (progress login.Progress, proven bool, err error) {
-	f, err := req.fields("password", "code", "next_code", "backup_code")
-	if err != nil {
+func (s *server) submitProofs(req *page.Request, form proofForm) (progress login.Progress, proven bool, err error) {
+	typed := req.ReadForm()
+	if err := typed.Err(); err != nil {
 		return login.Progress{}, false, err
 	}
-	given := login.Proofs{Password: f[0], Code: f[1], NextCode: f[2], BackupCode: f[3]}
-	progress, err = s.Login.Reauthenticate(req.Context(), req.me, given, form.returnURL)
+	given := login.Proofs{
+		Password: typed.Value("password"), Code: typed.Value("code"), NextCode: typed.Value("next_code"), BackupCode: typed.Value("backup_code"),
+	}
+	progress, err = s.Login.Reauthenticate(req.Context(), req.Me, given, form.returnURL)
 	s.logOutcome(req, "reauthenticate", progress, form.returnURL, err)
 	if err == nil {
 		return progress, true, nil
@@ -106,29 +105,29 @@ func (s *server) submitProofs(req *request, form proofForm) (progress login.Prog
 	case given.BackupCode != "":
 		form.ask = askBackupCode
 	}
-	page, pageErr := s.reauthenticatePage(req, form)
+	data, pageErr := s.reauthenticatePage(req, form)
 	if pageErr != nil {
 		return login.Progress{}, false, pageErr
 	}
 	var wait *login.WaitError
-	if page.Error = codeMessage(err); page.Error == nil {
+	if data.Error = codeMessage(err); data.Error == nil {
 		switch {
 		case errors.As(err, &wait):
-			page.Error = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
-			return login.Progress{}, false, s.showTooMany(req, wait, "reauthenticate", &page)
+			data.Error = locale.Say("throttle.wait", "n", page.Seconds(wait.RetryAfter))
+			return login.Progress{}, false, s.showTooMany(req, wait, "reauthenticate", &data)
 		case errors.Is(err, login.ErrMalformedBackupCode):
-			page.Error = locale.Say("backup_code.malformed")
+			data.Error = locale.Say("backup_code.malformed")
 		case errors.Is(err, login.ErrShielded):
-			page.Error = locale.Say("login.shielded")
+			data.Error = locale.Say("login.shielded")
 		case errors.Is(err, login.ErrEnded):
-			page.Error = locale.Say("code.wrong") // the session doesn't end
+			data.Error = locale.Say("code.wrong") // the session doesn't end
 		case errors.Is(err, login.ErrWrongPassword):
-			page.Error = locale.Say("password.wrong")
+			data.Error = locale.Say("password.wrong")
 		case errors.Is(err, login.ErrRejected):
-			page.Error = locale.Say("backup_code.wrong")
+			data.Error = locale.Say("backup_code.wrong")
 		default:
 			return login.Progress{}, false, err
 		}
 	}
-	return login.Progress{}, false, s.views.Render(req.w, http.StatusUnprocessableEntity, "reauthenticate", &page)
+	return login.Progress{}, false, s.Render(req, http.StatusUnprocessableEntity, "reauthenticate", &data)
 }

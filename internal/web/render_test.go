@@ -182,7 +182,7 @@ func samples(person string) []sample {
 func rendered(t *testing.T, v *page.Views, s sample) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	if err := v.Render(w, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
+	if err := v.Render(&page.Request{W: w, Catalogue: v.Catalogue()}, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
 		t.Fatalf("%s, %s: %v", s.name, s.state, err)
 	}
 	if got, want := w.Code, http.StatusUnprocessableEntity; got != want {
@@ -375,7 +375,7 @@ func TestAFaultyPageSendsNothing(t *testing.T) {
 	v := testViews(t, "Streaming panel")
 	for _, s := range []sample{{"code", "another page's data", &page.ErrorPage{}}, {"nowhere", "no template", &page.ErrorPage{}}} {
 		w := httptest.NewRecorder()
-		if err := v.Render(w, http.StatusOK, s.name, s.data); err == nil {
+		if err := v.Render(&page.Request{W: w, Catalogue: v.Catalogue()}, http.StatusOK, s.name, s.data); err == nil {
 			t.Errorf("%s: render returns no error", s.state)
 		}
 		if w.Body.Len() != 0 || len(w.Header()) != 0 {

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 // route is one route of the portal, with the requirement that a request must meet before the
@@ -11,7 +12,7 @@ import (
 type route struct {
 	pattern string
 	needs   access.Requirement
-	handle  func(*request) error
+	handle  func(*page.Request) error
 }
 
 // changesSignIn reports whether the route changes how the account signs in. The route that

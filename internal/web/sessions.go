@@ -9,76 +9,77 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-func (s *server) getSessions(req *request) error {
-	all, err := session.List(req.Context(), s.Login.DB.Reader(), req.me.Account, s.Login.Life, s.Login.Clock())
+func (s *server) getSessions(req *page.Request) error {
+	all, err := session.List(req.Context(), s.Login.DB.Reader(), req.Me.Account, s.Login.Life, s.Login.Clock())
 	if err != nil {
 		return err
 	}
-	page := sessionsPage{Frame: s.frameOf(req, locale.Say("sessions.title"), "sessions"), Others: len(all) - 1}
+	data := sessionsPage{Frame: s.frameOf(req, locale.Say("sessions.title"), "sessions"), Others: len(all) - 1}
 	for _, one := range all {
 		row := sessionRow{
-			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, How: signInMessage(login.ProofsName(one.Proofs)),
-			SignedInAt: one.CreatedAt, LastSeenAt: one.SeenAt, Current: one.ID == req.me.Session.ID,
+			ID: one.ID, Phone: isPhone(one.Browser), Browser: browserName(req, one.Browser), Address: one.Address, How: signInMessage(login.ProofsName(one.Proofs)),
+			SignedInAt: one.CreatedAt, LastSeenAt: one.SeenAt, Current: one.ID == req.Me.Session.ID,
 		}
 		if row.Current {
-			page.Sessions = append([]sessionRow{row}, page.Sessions...)
+			data.Sessions = append([]sessionRow{row}, data.Sessions...)
 		} else {
-			page.Sessions = append(page.Sessions, row)
+			data.Sessions = append(data.Sessions, row)
 		}
 	}
-	devices, err := device.List(req.Context(), s.Login.DB.Reader(), req.me.Account.ID, s.Login.Clock())
+	devices, err := device.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, s.Login.Clock())
 	if err != nil {
 		return err
 	}
-	here, err := device.ByCookie(req.Context(), s.Login.DB.Reader(), req.from.Device, req.me.Account.ID, s.Login.Clock())
+	here, err := device.ByCookie(req.Context(), s.Login.DB.Reader(), req.From.Device, req.Me.Account.ID, s.Login.Clock())
 	if err != nil {
 		return err
 	}
 	for _, one := range devices {
-		page.Devices = append(page.Devices, deviceRow{
-			ID: one.ID, Phone: isPhone(one.Browser), Browser: s.browser(one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
+		data.Devices = append(data.Devices, deviceRow{
+			ID: one.ID, Phone: isPhone(one.Browser), Browser: browserName(req, one.Browser), Address: one.Address, UsedAt: one.UsedAt, Current: one.ID == here.ID,
 		})
 	}
-	return s.views.Render(req.w, http.StatusOK, "sessions", &page)
+	return s.Render(req, http.StatusOK, "sessions", &data)
 }
 
 // postLetIn shows a new link that makes another browser known. No other page shows it.
-func (s *server) postLetIn(req *request) error {
-	token, err := s.Manage.Links.LetIn(req.Context(), manage.Owner(req.me), req.me.Account)
+func (s *server) postLetIn(req *page.Request) error {
+	token, err := s.Manage.Links.LetIn(req.Context(), manage.Owner(req.Me), req.Me.Account)
 	if err != nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusOK, "let-in-link", &letInLinkPage{
+	return s.Render(req, http.StatusOK, "let-in-link", &letInLinkPage{
 		Frame: s.frameOf(req, locale.Say("let_in.link_title"), "sessions"), Link: s.PublicURL + "/setup?ticket=" + token.Reveal(),
 	})
 }
 
-func (s *server) postForget(req *request) error {
-	if err := s.Manage.Devices.Remove(req.Context(), req.me, req.id()); err != nil {
+func (s *server) postForget(req *page.Request) error {
+	if err := s.Manage.Devices.Remove(req.Context(), req.Me, req.ID()); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
 	return nil
 }
 
-func (s *server) postForgetAll(req *request) error {
-	if err := s.Manage.Devices.RemoveAll(req.Context(), req.me); err != nil {
+func (s *server) postForgetAll(req *page.Request) error {
+	if err := s.Manage.Devices.RemoveAll(req.Context(), req.Me); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "forgotten")
 	return nil
 }
 
-// browser returns a description of a User-Agent, such as "Chrome on Linux". An unknown system is
+// browserName returns a description of a User-Agent, such as "Chrome on Linux". An unknown system is
 // left out; for an unknown browser the result is "".
-func (s *server) browser(userAgent string) string {
+func browserName(req *page.Request, userAgent string) string {
 	ua := useragent.Parse(userAgent)
 	switch {
 	case ua.Name != "" && ua.OS != "":
-		return s.views.Catalogue().Sentence(locale.Say("sessions.browser", "browser", ua.Name, "system", ua.OS))
+		return req.Text(locale.Say("sessions.browser", "browser", ua.Name, "system", ua.OS))
 	default:
 		return ua.Name
 	}
@@ -90,13 +91,13 @@ func isPhone(userAgent string) bool {
 	return ua.Mobile || ua.Tablet
 }
 
-func (s *server) postRevoke(req *request) error {
-	id := req.id()
-	if err := s.Manage.Sessions.Revoke(req.Context(), req.me, id); err != nil {
+func (s *server) postRevoke(req *page.Request) error {
+	id := req.ID()
+	if err := s.Manage.Sessions.Revoke(req.Context(), req.Me, id); err != nil {
 		return err
 	}
-	if id == req.me.Session.ID {
-		s.setCookie(req.w, sessionCookie, "", 0)
+	if id == req.Me.Session.ID {
+		s.SetCookie(req.W, page.SessionCookie, "", 0)
 		s.redirect(req, "/login", "notice", "signed_out")
 		return nil
 	}
@@ -104,8 +105,8 @@ func (s *server) postRevoke(req *request) error {
 	return nil
 }
 
-func (s *server) postRevokeOthers(req *request) error {
-	if _, err := s.Manage.Sessions.RevokeOthers(req.Context(), req.me); err != nil {
+func (s *server) postRevokeOthers(req *page.Request) error {
+	if _, err := s.Manage.Sessions.RevokeOthers(req.Context(), req.Me); err != nil {
 		return err
 	}
 	s.redirect(req, "/settings/sessions", "notice", "others_revoked")

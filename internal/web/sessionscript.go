@@ -32,60 +32,60 @@ var sessionScript []byte
 
 // getScript serves the script with its texts from the catalogue. The script is one function, so
 // that it adds only one name to the panel's global names.
-func (s *server) getScript() func(*request, *access.Panel) error {
-	c := s.views.Catalogue()
+func (s *server) getScript() func(*page.Request, *access.Panel) error {
+	c := s.Catalogue()
 	words, _ := json.Marshal(map[string]string{
 		"lang": c.Lang, "ended": c.Text("panel_script.ended"), "sign_in": c.Text("panel_script.sign_in"), "close": c.Text("panel_script.close"),
 	}) // no error for strings
 	script := fmt.Appendf(nil, "(words => {\n%s})(%s);\n", sessionScript, words)
 	tag := `"` + page.ContentHash(script) + `"`
-	return func(req *request, _ *access.Panel) error {
-		h := req.w.Header()
+	return func(req *page.Request, _ *access.Panel) error {
+		h := req.W.Header()
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
 		h.Set("Cache-Control", scriptCaching)
 		h.Set("ETag", tag)
-		http.ServeContent(req.w, req.Request, "", time.Time{}, bytes.NewReader(script))
+		http.ServeContent(req.W, req.Request, "", time.Time{}, bytes.NewReader(script))
 		return nil
 	}
 }
 
 // getCheck answers whether the visit opens a path of the panel: 204, or 401 with the URL of a
 // sign-in that ends at signedInPath. It changes nothing.
-func (s *server) getCheck(req *request, panel *access.Panel) error {
+func (s *server) getCheck(req *page.Request, panel *access.Panel) error {
 	path, a, err := s.admitPath(req, panel)
 	switch {
 	case err != nil:
 		return err
 	case a.Verdict == access.Admit:
-		req.w.WriteHeader(http.StatusNoContent)
+		req.W.WriteHeader(http.StatusNoContent)
 		return nil
 	case a.Verdict == access.Deny:
-		return withReason(errForbidden, a.Denied)
+		return page.WithReason(page.ErrForbidden, a.Denied)
 	}
-	writeUnauthorized(req.w, req.Request, panel.StartURL(signedInURL(path)), nil)
+	writeUnauthorized(req.W, req.Request, panel.StartURL(signedInURL(path)), nil)
 	return nil
 }
 
 // getSignedIn shows the last page of a sign-in for which another tab waits.
-func (s *server) getSignedIn(req *request, panel *access.Panel) error {
+func (s *server) getSignedIn(req *page.Request, panel *access.Panel) error {
 	path, a, err := s.admitPath(req, panel)
 	switch {
 	case err != nil:
 		return err
 	case a.Verdict == access.Deny:
-		return withReason(errForbidden, a.Denied)
+		return page.WithReason(page.ErrForbidden, a.Denied)
 	case a.Verdict != access.Admit:
-		http.Redirect(req.w, req.Request, panel.StartURL(signedInURL(path)), http.StatusSeeOther)
+		http.Redirect(req.W, req.Request, panel.StartURL(signedInURL(path)), http.StatusSeeOther)
 		return nil
 	}
-	return s.views.Render(req.w, http.StatusOK, "panel-signed-in", &panelSignedInPage{
+	return s.Render(req, http.StatusOK, "panel-signed-in", &panelSignedInPage{
 		Frame: page.Frame{Title: locale.Say("panel_signed_in.title")}, Panel: panelLink{URL: panel.Origin + "/", Name: panel.Name}, Script: scriptPath,
 	})
 }
 
 // admitPath returns the path in the query, and whether the visit meets the panel's demand for
 // it.
-func (s *server) admitPath(req *request, panel *access.Panel) (path string, a entry.Admission, err error) {
+func (s *server) admitPath(req *page.Request, panel *access.Panel) (path string, a entry.Admission, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
 	a, err = s.Entry.Admit(req.Context(), panel, entry.Request{Request: access.Request{Method: http.MethodGet, Target: path}, Visit: panel.VisitToken(req.Request)})
 	return path, a, err

@@ -20,13 +20,13 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-func (s *server) getSettings(req *request) error {
+func (s *server) getSettings(req *page.Request) error {
 	s.redirect(req, "/settings/security")
 	return nil
 }
 
-func (s *server) profilePage(req *request) (profilePage, error) {
-	me := req.me.Account
+func (s *server) profilePage(req *page.Request) (profilePage, error) {
+	me := req.Me.Account
 	groups, err := account.GroupsOf(req.Context(), s.Login.DB.Reader(), me.ID)
 	return profilePage{
 		Frame: s.frameOf(req, locale.Say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
@@ -34,27 +34,28 @@ func (s *server) profilePage(req *request) (profilePage, error) {
 	}, err
 }
 
-func (s *server) getProfile(req *request) error {
-	page, err := s.profilePage(req)
+func (s *server) getProfile(req *page.Request) error {
+	data, err := s.profilePage(req)
 	if err != nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusOK, "profile", &page)
+	return s.Render(req, http.StatusOK, "profile", &data)
 }
 
-func (s *server) postProfile(req *request) error {
-	name, err := req.field("display_name")
-	if err != nil {
+func (s *server) postProfile(req *page.Request) error {
+	form := req.ReadForm()
+	if err := form.Err(); err != nil {
 		return err
 	}
-	err = s.Manage.Accounts.SetDisplayName(req.Context(), req.me, name)
+	name := form.Value("display_name")
+	err := s.Manage.Accounts.SetDisplayName(req.Context(), req.Me, name)
 	if errors.Is(err, account.ErrDisplayNameInvalid) {
-		page, err := s.profilePage(req)
+		data, err := s.profilePage(req)
 		if err != nil {
 			return err
 		}
-		page.DisplayName, page.Error = name, nameMessage(err, account.MaxDisplayNameRunes)
-		return s.views.Render(req.w, http.StatusUnprocessableEntity, "profile", &page)
+		data.DisplayName, data.Error = name, nameMessage(err, account.MaxDisplayNameRunes)
+		return s.Render(req, http.StatusUnprocessableEntity, "profile", &data)
 	}
 	if err != nil {
 		return err
@@ -63,105 +64,106 @@ func (s *server) postProfile(req *request) error {
 	return nil
 }
 
-func (s *server) securityPage(req *request) (securityPage, error) {
-	ctx, q, me := req.Context(), s.Login.DB.Reader(), req.me.Account
-	page := securityPage{Frame: s.frameOf(req, locale.Say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.twoFactor}
+func (s *server) securityPage(req *page.Request) (securityPage, error) {
+	ctx, q, me := req.Context(), s.Login.DB.Reader(), req.Me.Account
+	data := securityPage{Frame: s.frameOf(req, locale.Say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.TwoFactor}
 	var err error
-	if page.PasswordChangedAt, err = password.ChangedAt(ctx, q, me.ID); err != nil {
-		return page, err
+	if data.PasswordChangedAt, err = password.ChangedAt(ctx, q, me.ID); err != nil {
+		return data, err
 	}
 	mine, err := authenticator.List(ctx, q, me.ID)
 	if err != nil {
-		return page, err
+		return data, err
 	}
 	for _, a := range mine {
-		page.Authenticators = append(page.Authenticators, authenticatorRow{
+		data.Authenticators = append(data.Authenticators, authenticatorRow{
 			ID: a.ID, Name: a.Name, AddedAt: a.ConfirmedAt, LastUsedAt: a.LastUsedAt, Only: len(mine) == 1,
 		})
 	}
-	page.SomePanel = len(s.Panels) > 0
-	if page.Passes, err = s.passRows(req); err != nil {
-		return page, err
+	data.SomePanel = len(s.Panels) > 0
+	if data.Passes, err = s.passRows(req); err != nil {
+		return data, err
 	}
-	page.MaxName = authenticator.MaxNameRunes
-	page.AtLimit = len(mine) >= authenticator.MaxPerAccount
-	page.EnrollLocked = s.Manage.Authenticators.NeedsTicket(me, req.twoFactor) && s.cookie(req.Request, ticketCookie) == ""
+	data.MaxName = authenticator.MaxNameRunes
+	data.AtLimit = len(mine) >= authenticator.MaxPerAccount
+	data.EnrollLocked = s.Manage.Authenticators.NeedsTicket(me, req.TwoFactor) && s.Cookie(req.Request, ticketCookie) == ""
 	switch {
-	case page.Wrong > 0:
-		page.PasswordAdvice = locale.Say("security.password_known")
-	case page.Notice != nil && page.Notice.Text.Concerns("notice.weak"):
-		page.PasswordAdvice = locale.Say("security.password_weak") // shown once: the strength isn't stored
+	case data.Wrong > 0:
+		data.PasswordAdvice = locale.Say("security.password_known")
+	case data.Notice != nil && data.Notice.Text.Concerns("notice.weak"):
+		data.PasswordAdvice = locale.Say("security.password_weak") // shown once: the strength isn't stored
 	default:
-		page.StepsDone++
+		data.StepsDone++
 	}
 	if len(mine) > 0 {
-		page.TwoFactorSince = me.TwoFactorAt
+		data.TwoFactorSince = me.TwoFactorAt
 		var confirmed bool
-		if page.CodeSet, confirmed, err = backupcode.Current(ctx, q, me.ID); err != nil {
-			return page, err
+		if data.CodeSet, confirmed, err = backupcode.Current(ctx, q, me.ID); err != nil {
+			return data, err
 		}
-		page.CodesUnconfirmed = !confirmed
-		page.StepsDone++
-		if page.CodesLeft > fewCodes && confirmed {
-			page.StepsDone++
+		data.CodesUnconfirmed = !confirmed
+		data.StepsDone++
+		if !req.HasFewCodes() && confirmed {
+			data.StepsDone++
 		}
 	}
-	return page, nil
+	return data, nil
 }
 
 // redirectToSecurity redirects to the Security tab. Its routes are addresses of forms' answers, which a
 // browser may load again.
-func (s *server) redirectToSecurity(req *request) error {
+func (s *server) redirectToSecurity(req *page.Request) error {
 	s.redirect(req, "/settings/security")
 	return nil
 }
 
-func (s *server) getSecurity(req *request) error {
+func (s *server) getSecurity(req *page.Request) error {
 	if s.redirectedToPanel(req) {
 		return nil
 	}
-	page, err := s.securityPage(req)
+	data, err := s.securityPage(req)
 	if err != nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusOK, "security", &page)
+	return s.Render(req, http.StatusOK, "security", &data)
 }
 
-func (s *server) postPasswordChange(req *request) error {
-	f, err := req.fields("password", "new_password")
-	if err != nil {
+func (s *server) postPasswordChange(req *page.Request) error {
+	form := req.ReadForm()
+	if err := form.Err(); err != nil {
 		return err
 	}
-	token, err := s.Manage.Passwords.Change(req.Context(), req.me, f[0], f[1])
+	typed := form.Value("new_password")
+	token, err := s.Manage.Passwords.Change(req.Context(), req.Me, form.Value("password"), typed)
 	if err == nil {
-		s.setWeakCookie(req, req.me.Account, f[1])
+		s.setWeakCookie(req, req.Me.Account, typed)
 		s.redirectWithSession(req, token, "/settings/security", "notice", "password_changed")
 		return nil
 	}
-	page, pageErr := s.securityPage(req)
+	data, pageErr := s.securityPage(req)
 	if pageErr != nil {
 		return pageErr
 	}
 	var wait *login.WaitError
 	switch {
 	case errors.As(err, &wait):
-		page.PasswordError = locale.Say("throttle.wait", "n", seconds(wait.RetryAfter))
-		return s.showTooMany(req, wait, "security", &page)
+		data.PasswordError = locale.Say("throttle.wait", "n", page.Seconds(wait.RetryAfter))
+		return s.showTooMany(req, wait, "security", &data)
 	case errors.Is(err, login.ErrShielded):
-		page.PasswordError = locale.Say("login.shielded")
-		return s.views.Render(req.w, http.StatusTooManyRequests, "security", &page)
+		data.PasswordError = locale.Say("login.shielded")
+		return s.Render(req, http.StatusTooManyRequests, "security", &data)
 	case errors.Is(err, login.ErrRejected):
-		page.PasswordError = locale.Say("password.wrong")
+		data.PasswordError = locale.Say("password.wrong")
 	default:
-		if page.PasswordError = s.passwordMessage(err); page.PasswordError == nil {
+		if data.PasswordError = s.passwordMessage(err); data.PasswordError == nil {
 			return err
 		}
 	}
-	return s.views.Render(req.w, http.StatusUnprocessableEntity, "security", &page)
+	return s.Render(req, http.StatusUnprocessableEntity, "security", &data)
 }
 
-func (s *server) postDisable(req *request) error {
-	token, err := s.Manage.Authenticators.DisableTwoFactor(req.Context(), req.me)
+func (s *server) postDisable(req *page.Request) error {
+	token, err := s.Manage.Authenticators.DisableTwoFactor(req.Context(), req.Me)
 	if errors.Is(err, manage.ErrSuspect) {
 		s.redirect(req, "/settings/security", "notice", "suspect")
 		return nil
@@ -173,12 +175,12 @@ func (s *server) postDisable(req *request) error {
 	return nil
 }
 
-func (s *server) postBackupCodes(req *request) error {
-	replaces, err := req.field("replaces")
-	if err != nil {
+func (s *server) postBackupCodes(req *page.Request) error {
+	form := req.ReadForm()
+	if err := form.Err(); err != nil {
 		return err
 	}
-	set, err := s.Manage.Authenticators.IssueBackupCodes(req.Context(), req.me, replaces)
+	set, err := s.Manage.Authenticators.IssueBackupCodes(req.Context(), req.Me, form.Value("replaces"))
 	if errors.Is(err, manage.ErrReplaced) {
 		return s.redirectToSecurity(req) // the answer was reloaded: the codes that it showed stay valid
 	}
@@ -195,37 +197,38 @@ func (s *server) postBackupCodes(req *request) error {
 
 // postCodesSaved answers the form on the page of new backup codes, and the one on the
 // Security tab.
-func (s *server) postCodesSaved(req *request) error {
-	if err := s.Manage.Authenticators.ConfirmBackupCodes(req.Context(), req.me, req.id()); err != nil {
+func (s *server) postCodesSaved(req *page.Request) error {
+	if err := s.Manage.Authenticators.ConfirmBackupCodes(req.Context(), req.Me, req.ID()); err != nil {
 		return err
 	}
 	return s.redirectToSecurity(req)
 }
 
 // showCodes shows new backup codes. No other page shows them.
-func (s *server) showCodes(req *request, set backupcode.Set, justEnabled bool) error {
+func (s *server) showCodes(req *page.Request, set backupcode.Set, justEnabled bool) error {
 	now := s.Login.Clock()
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
 			return '-' // not allowed in file names on some systems
 		}
 		return r
-	}, s.SiteName+" "+req.me.Account.Name+" backup codes.txt")
-	text := s.SiteName + " " + s.PublicURL + "\n" + req.me.Account.Name + "\n" + now.UTC().Format(page.DayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
+	}, s.SiteName+" "+req.Me.Account.Name+" backup codes.txt")
+	text := s.SiteName + " " + s.PublicURL + "\n" + req.Me.Account.Name + "\n" + now.UTC().Format(page.DayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
 	// The page has no menu and no tabs, since one click on them would lose the codes.
-	return s.views.Render(req.w, http.StatusOK, "backup-codes", &backupCodesPage{
+	return s.Render(req, http.StatusOK, "backup-codes", &backupCodesPage{
 		Frame: page.Frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
-		URL: s.PublicURL, Username: req.me.Account.Name, At: now,
+		URL: s.PublicURL, Username: req.Me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
 	})
 }
 
-func (s *server) postRename(req *request) error {
-	name, err := req.field("name")
-	if err != nil {
+func (s *server) postRename(req *page.Request) error {
+	form := req.ReadForm()
+	if err := form.Err(); err != nil {
 		return err
 	}
-	err = s.Manage.Authenticators.Rename(req.Context(), req.me, req.id(), name)
+	name := form.Value("name")
+	err := s.Manage.Authenticators.Rename(req.Context(), req.Me, req.ID(), name)
 	if err == nil {
 		s.redirect(req, "/settings/security", "notice", "renamed")
 		return nil
@@ -233,16 +236,16 @@ func (s *server) postRename(req *request) error {
 	if !errors.Is(err, authenticator.ErrNameInvalid) {
 		return err
 	}
-	page, pageErr := s.securityPage(req)
+	data, pageErr := s.securityPage(req)
 	if pageErr != nil {
 		return pageErr
 	}
-	i := slices.IndexFunc(page.Authenticators, func(a authenticatorRow) bool { return a.ID == req.id() })
+	i := slices.IndexFunc(data.Authenticators, func(a authenticatorRow) bool { return a.ID == req.ID() })
 	if i < 0 {
 		return login.ErrGone
 	}
-	page.Authenticators[i].Typed, page.Authenticators[i].Error = name, nameMessage(err, authenticator.MaxNameRunes)
-	return s.views.Render(req.w, http.StatusUnprocessableEntity, "security", &page)
+	data.Authenticators[i].Typed, data.Authenticators[i].Error = name, nameMessage(err, authenticator.MaxNameRunes)
+	return s.Render(req, http.StatusUnprocessableEntity, "security", &data)
 }
 
 // nameMessage returns the message for a name that was refused with err. maxLength is the maximum
@@ -259,8 +262,8 @@ func nameMessage(err error, maxLength int) *locale.Message {
 	}
 }
 
-func (s *server) postRemove(req *request) error {
-	token, err := s.Manage.Authenticators.Remove(req.Context(), req.me, req.id())
+func (s *server) postRemove(req *page.Request) error {
+	token, err := s.Manage.Authenticators.Remove(req.Context(), req.Me, req.ID())
 	if errors.Is(err, manage.ErrSuspect) {
 		s.redirect(req, "/settings/security", "notice", "suspect")
 		return nil

@@ -3,11 +3,11 @@ package web
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
@@ -28,13 +28,13 @@ const (
 
 // isOwnDocument reports whether a request on the shared host is for a page in a tab. It also
 // makes the browser remove the panel's service workers.
-func (s *server) isOwnDocument(req *request) bool {
+func (s *server) isOwnDocument(req *page.Request) bool {
 	document := access.IsDocument(req.Header)
 	// A worker forwards the navigation, or requests the page itself as a script would.
 	worker := !document && (access.ClientKindOf(req.Method, req.Header) == access.Navigation || req.Header.Get("Sec-Fetch-Site") == "same-origin")
-	if worker || document && s.cookie(req.Request, clearedCookie) == "" {
-		req.w.Header().Set("Clear-Site-Data", `"storage"`)
-		s.setCookie(req.w, clearedCookie, "1", clearedCookieLife)
+	if worker || document && s.Cookie(req.Request, clearedCookie) == "" {
+		req.W.Header().Set("Clear-Site-Data", `"storage"`)
+		s.SetCookie(req.W, clearedCookie, "1", clearedCookieLife)
 	}
 	return document
 }
@@ -60,36 +60,31 @@ type carriedField struct{ Name, Value string }
 
 // proveInForm submits the proofs in the request's form, and gives the session a new token. If
 // it returns false without an error, it has shown the form again, with fields for the proofs.
-func (s *server) proveInForm(req *request) (bool, error) {
-	ask, err := req.field("ask")
-	if err != nil {
+func (s *server) proveInForm(req *page.Request) (bool, error) {
+	typed := req.ReadForm()
+	if err := typed.Err(); err != nil {
 		return false, err
 	}
-	form := proofForm{action: req.URL.Path, ask: ask}
-	for name := range req.PostForm {
-		value, err := req.field(name)
-		if err != nil {
-			return false, err
-		}
+	form := proofForm{action: req.URL.Path, ask: typed.Value("ask")}
+	for _, name := range typed.Names() {
 		if !slices.Contains(proofFields, name) {
-			form.carried = append(form.carried, carriedField{name, value})
+			form.carried = append(form.carried, carriedField{name, typed.Value(name)})
 		}
 	}
-	slices.SortFunc(form.carried, func(a, b carriedField) int { return strings.Compare(a.Name, b.Name) })
-	if req.PostForm.Has("ask") || !req.PostForm.Has("password") || req.twoFactor && !req.PostForm.Has("code") && !req.PostForm.Has("backup_code") {
-		page, err := s.reauthenticatePage(req, form)
+	if typed.Has("ask") || !typed.Has("password") || req.TwoFactor && !typed.Has("code") && !typed.Has("backup_code") {
+		data, err := s.reauthenticatePage(req, form)
 		if err != nil {
 			return false, err
 		}
-		return false, s.views.Render(req.w, http.StatusOK, "reauthenticate", &page)
+		return false, s.Render(req, http.StatusOK, "reauthenticate", &data)
 	}
 	progress, proven, err := s.submitProofs(req, form)
 	if err != nil || !proven {
 		return false, err
 	}
-	req.from.Session = progress.Session.Reveal()
-	s.setCookie(req.w, sessionCookie, req.from.Session, s.Login.Life.Absolute)
-	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.from.Session, s.Login.Life, s.Login.Clock())
-	req.me = login.Me{Session: held, Account: owner, From: req.from}
+	req.From.Session = progress.Session.Reveal()
+	s.SetCookie(req.W, page.SessionCookie, req.From.Session, s.Login.Life.Absolute)
+	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.From.Session, s.Login.Life, s.Login.Clock())
+	req.Me = login.Me{Session: held, Account: owner, From: req.From}
 	return err == nil, err
 }

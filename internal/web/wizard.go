@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/page"
 )
 
 // newAuthenticatorPath is the page that starts a new wizard.
@@ -19,8 +20,8 @@ const newAuthenticatorPath = "/settings/security/authenticators/new"
 // redirects a browser to set up two-factor authentication. The enrolment starts with a button of
 // the page rather than with the page, since another site can make a browser load any page. If a
 // panel shares the portal's host, the form of the Security tab starts it, with fields for proofs.
-func (s *server) getNewAuthenticator(req *request) error {
-	hasLink := s.cookie(req.Request, ticketCookie) != ""
+func (s *server) getNewAuthenticator(req *page.Request) error {
+	hasLink := s.Cookie(req.Request, ticketCookie) != ""
 	switch {
 	case s.redirectedToPanel(req):
 		return nil
@@ -31,24 +32,24 @@ func (s *server) getNewAuthenticator(req *request) error {
 		s.redirect(req, "/settings/security#two-factor", "notice", "required")
 		return nil
 	}
-	page := newAuthenticatorPage{Frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: !req.twoFactor}
-	if page.First {
-		page.Title = locale.Say("wizard.title_first")
+	data := newAuthenticatorPage{Frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: !req.TwoFactor}
+	if data.First {
+		data.Title = locale.Say("wizard.title_first")
 	}
 	switch panel := s.panelRequiringTwoFactor(req); {
 	case panel != nil:
-		page.Notice = requiredBy(panel)
+		data.Notice = requiredBy(panel)
 	case hasLink:
-		page.Notice = linkNotice()
+		data.Notice = linkNotice()
 	}
-	return s.views.Render(req.w, http.StatusOK, "new-authenticator", &page)
+	return s.Render(req, http.StatusOK, "new-authenticator", &data)
 }
 
-func (s *server) postAuthenticator(req *request) error {
-	id, err := s.Manage.Authenticators.BeginEnrollment(req.Context(), req.me, s.cookie(req.Request, ticketCookie))
+func (s *server) postAuthenticator(req *page.Request) error {
+	id, err := s.Manage.Authenticators.BeginEnrollment(req.Context(), req.Me, s.Cookie(req.Request, ticketCookie))
 	switch {
 	case errors.Is(err, manage.ErrLocked):
-		s.setCookie(req.w, ticketCookie, "", 0)
+		s.SetCookie(req.W, ticketCookie, "", 0)
 		s.redirect(req, "/settings/security", "notice", "locked")
 	case errors.Is(err, authenticator.ErrLimit):
 		s.redirect(req, "/settings/security", "notice", "wizard_limit")
@@ -60,37 +61,37 @@ func (s *server) postAuthenticator(req *request) error {
 	return nil
 }
 
-func (s *server) wizardPage(req *request, id string) (wizardPage, error) {
-	enrollment, err := s.Manage.Authenticators.Enrollment(req.Context(), req.me, id)
+func (s *server) wizardPage(req *page.Request, id string) (wizardPage, error) {
+	enrollment, err := s.Manage.Authenticators.Enrollment(req.Context(), req.Me, id)
 	if err != nil {
 		return wizardPage{}, err
 	}
-	svg, err := totp.QR(enrollment.KeyURI.Reveal(), s.views.Catalogue().Sentence(locale.Say("wizard.qr")))
+	svg, err := totp.QR(enrollment.KeyURI.Reveal(), req.Text(locale.Say("wizard.qr")))
 	if err != nil {
 		return wizardPage{}, err
 	}
-	page := wizardPage{
-		Frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.me.Account.Name,
+	data := wizardPage{
+		Frame: s.frameOf(req, locale.Say("wizard.title_more"), "security"), First: enrollment.First, ID: id, Owner: req.Me.Account.Name,
 		QR: template.HTML(svg), Key: enrollment.Key.Reveal(), KeyURI: template.URL(enrollment.KeyURI.Reveal()),
-		Name: s.views.Catalogue().Sentence(locale.Say("wizard.default_name")), Max: authenticator.MaxNameRunes,
+		Name: req.Text(locale.Say("wizard.default_name")), Max: authenticator.MaxNameRunes,
 	}
-	if page.First {
-		page.Title = locale.Say("wizard.title_first")
+	if data.First {
+		data.Title = locale.Say("wizard.title_first")
 		if panel := s.panelRequiringTwoFactor(req); panel != nil {
-			page.Notice = requiredBy(panel)
+			data.Notice = requiredBy(panel)
 		}
 	}
-	for key := page.Key; key != ""; {
+	for key := data.Key; key != ""; {
 		n := min(4, len(key))
-		page.Groups = append(page.Groups, key[:n])
+		data.Groups = append(data.Groups, key[:n])
 		key = key[n:]
 	}
-	return page, nil
+	return data, nil
 }
 
 // answerClosedWizard answers a request for an enrolment that isn't open in this session: it was
 // confirmed, has expired, or belongs to another session.
-func (s *server) answerClosedWizard(req *request, id string) error {
+func (s *server) answerClosedWizard(req *page.Request, id string) error {
 	if s.isConfirmedAuthenticator(req, id) {
 		s.redirect(req, "/settings/security", "notice", "already_confirmed")
 	} else {
@@ -99,33 +100,33 @@ func (s *server) answerClosedWizard(req *request, id string) error {
 	return nil
 }
 
-func (s *server) getAuthenticator(req *request) error {
-	id := req.id()
-	page, err := s.wizardPage(req, id)
+func (s *server) getAuthenticator(req *page.Request) error {
+	id := req.ID()
+	data, err := s.wizardPage(req, id)
 	if errors.Is(err, login.ErrGone) {
 		return s.answerClosedWizard(req, id)
 	}
 	if err != nil {
 		return err
 	}
-	return s.views.Render(req.w, http.StatusOK, "wizard", &page)
+	return s.Render(req, http.StatusOK, "wizard", &data)
 }
 
-func (s *server) postConfirm(req *request) error {
-	f, err := req.fields("code", "name")
-	if err != nil {
+func (s *server) postConfirm(req *page.Request) error {
+	form := req.ReadForm()
+	if err := form.Err(); err != nil {
 		return err
 	}
-	id := req.id()
-	confirmed, err := s.Manage.Authenticators.ConfirmEnrollment(req.Context(), req.me, manage.Confirmation{ID: id, Code: f[0], Name: f[1], Ticket: s.cookie(req.Request, ticketCookie)})
+	id := req.ID()
+	confirmed, err := s.Manage.Authenticators.ConfirmEnrollment(req.Context(), req.Me, manage.Confirmation{ID: id, Code: form.Value("code"), Name: form.Value("name"), Ticket: s.Cookie(req.Request, ticketCookie)})
 	if errors.Is(err, login.ErrClock) {
 		s.logOutcome(req, "confirm", login.Progress{}, "", err) // other outcomes aren't logged as sign-ins
 	}
 	switch {
 	case err == nil && len(confirmed.BackupCodes.Codes) > 0:
 		s.rememberDevice(req, confirmed.Device)
-		s.setCookie(req.w, sessionCookie, confirmed.Session.Reveal(), s.Login.Life.Absolute)
-		s.setCookie(req.w, ticketCookie, "", 0)
+		s.SetCookie(req.W, page.SessionCookie, confirmed.Session.Reveal(), s.Login.Life.Absolute)
+		s.SetCookie(req.W, ticketCookie, "", 0)
 		return s.showCodes(req, confirmed.BackupCodes, true)
 	case err == nil:
 		s.rememberDevice(req, confirmed.Device)
@@ -134,29 +135,29 @@ func (s *server) postConfirm(req *request) error {
 	case errors.Is(err, login.ErrGone):
 		return s.answerClosedWizard(req, id)
 	case errors.Is(err, manage.ErrLocked):
-		s.setCookie(req.w, ticketCookie, "", 0)
+		s.SetCookie(req.W, ticketCookie, "", 0)
 		s.redirect(req, "/settings/security", "notice", "locked")
 		return nil
 	case errors.Is(err, authenticator.ErrLimit):
 		s.redirect(req, "/settings/security", "notice", "wizard_limit")
 		return nil
 	}
-	page, pageErr := s.wizardPage(req, id)
+	data, pageErr := s.wizardPage(req, id)
 	if pageErr != nil {
 		return pageErr
 	}
-	page.Name = f[1]
-	if page.Error = codeMessage(err); page.Error == nil {
+	data.Name = form.Value("name")
+	if data.Error = codeMessage(err); data.Error == nil {
 		if !errors.Is(err, authenticator.ErrNameInvalid) {
 			return err
 		}
-		page.Error = nameMessage(err, authenticator.MaxNameRunes)
+		data.Error = nameMessage(err, authenticator.MaxNameRunes)
 	}
-	return s.views.Render(req.w, http.StatusUnprocessableEntity, "wizard", &page)
+	return s.Render(req, http.StatusUnprocessableEntity, "wizard", &data)
 }
 
-func (s *server) postCancelEnrollment(req *request) error {
-	if err := s.Manage.Authenticators.CancelEnrollment(req.Context(), req.me, req.id()); err != nil && !errors.Is(err, login.ErrGone) {
+func (s *server) postCancelEnrollment(req *page.Request) error {
+	if err := s.Manage.Authenticators.CancelEnrollment(req.Context(), req.Me, req.ID()); err != nil && !errors.Is(err, login.ErrGone) {
 		return err
 	}
 	s.redirect(req, "/settings/security", "notice", "cancelled")

@@ -1,0 +1,40 @@
+package page
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+)
+
+// The cookies that a [Request] is read from. Browsers send them to the portal's host only.
+const (
+	SessionCookie = access.SessionCookie
+	DeviceCookie  = "sallyport-device" // identifies a known browser; not an authentication factor
+)
+
+// Cookie returns the value of the portal's cookie with that name; see [access.Cookie].
+func (s *Site) Cookie(r *http.Request, name string) string {
+	return access.Cookie(r, access.CookieName(name, s.HTTPS))
+}
+
+// SetCookie sets a cookie of the portal's host, or deletes it if value is empty.
+func (s *Site) SetCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	SetHostCookie(w, s.HTTPS, name, value, life)
+}
+
+// SetHostCookie sets a cookie of the request's host alone, or deletes it if value is empty.
+func SetHostCookie(w http.ResponseWriter, https bool, name, value string, life time.Duration) {
+	c := &http.Cookie{
+		Name: access.CookieName(name, https), Value: value, Path: "/", MaxAge: int(life.Seconds()),
+		HttpOnly: true, Secure: https, SameSite: http.SameSiteLaxMode,
+	}
+	if value == "" {
+		c.MaxAge = -1
+	}
+	h := w.Header() // without an earlier Set-Cookie for the name, since browsers differ in which they use
+	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, c.Name+"=") })
+	http.SetCookie(w, c)
+}

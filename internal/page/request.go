@@ -1,0 +1,118 @@
+package page
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/locale"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Request is a request with its answer and its session.
+type Request struct {
+	*http.Request
+	W         http.ResponseWriter
+	From      login.Browser
+	Catalogue *locale.Catalogue // has the text of the answer
+
+	// Me is the signed-in account and its session, whose id is empty if there is none.
+	Me login.Me
+
+	// Set if the route requires a session:
+	TwoFactor bool // the account has a second authenticator
+	CodesLeft int  // unused backup codes
+	Wrong     int  // wrong codes that others typed after the correct password
+}
+
+// NewRequest returns a request without a session. Its address is the client's, as far as the
+// trusted proxies say.
+func (s *Site) NewRequest(w http.ResponseWriter, r *http.Request) *Request {
+	address, unreadable := s.TrustedProxies.ReadForwardedFor(r)
+	if unreadable != "" {
+		s.unreadable.Do(func() {
+			s.Log.Warn("a trusted proxy sends something in X-Forwarded-For that isn't an address, so all its clients count as one network; correct the proxy",
+				"proxy", address.String(), "value", Clean(unreadable))
+		})
+	}
+	from := login.Browser{
+		Address: address, UserAgent: Clean(r.UserAgent()), Device: s.Cookie(r, DeviceCookie), Session: s.Cookie(r, SessionCookie),
+	}
+	return &Request{Request: r, W: w, From: from, Catalogue: s.catalogue}
+}
+
+// IsSignedIn reports whether the request has a session.
+func (r *Request) IsSignedIn() bool { return r.Me.Session.ID != "" }
+
+// Text returns the text of m in the language of the answer.
+func (r *Request) Text(m *locale.Message) string { return r.Catalogue.Sentence(m) }
+
+// fewCodes is the number of unused backup codes at which pages remind the user to create new
+// ones.
+const fewCodes = 3
+
+// HasFewCodes reports whether pages should remind the user to create new backup codes.
+func (r *Request) HasFewCodes() bool { return r.TwoFactor && r.CodesLeft <= fewCodes }
+
+// Frame returns the frame of a page, with what the request says about the signed-in account. tab
+// is the tab of the page, or "".
+func (r *Request) Frame(title *locale.Message, tab string) Frame {
+	f := Frame{Title: title, Tab: tab}
+	if r.IsSignedIn() {
+		f.Account, f.CodesLeft, f.FewCodes, f.Wrong = r.Me.Account.ShownName(), r.CodesLeft, r.HasFewCodes(), r.Wrong
+	}
+	return f
+}
+
+// ID returns the id in the request's path, or "" if the path has no valid id. No row has the
+// id "".
+func (r *Request) ID() string {
+	if id := r.PathValue("id"); secret.IsID(id) {
+		return id
+	}
+	return ""
+}
+
+// maxLogged is the maximum length, in bytes, of text from requests that is stored or logged.
+const maxLogged = 300
+
+// Clean returns text from a request in a form that is safe to store and log; see [audit.Clean].
+func Clean(text string) string { return audit.Clean(text, maxLogged) }
+
+type referenceKey struct{}
+
+// withReference adds a random id to the context. The log and error pages contain it, so that an
+// operator can find the log line for an error page.
+func withReference(ctx context.Context) context.Context {
+	return context.WithValue(ctx, referenceKey{}, secret.NewID()[:12])
+}
+
+// Reference returns the random id of a request.
+func Reference(r *http.Request) string {
+	id, _ := r.Context().Value(referenceKey{}).(string)
+	return id
+}
+
+// statusRecorder records the status of an answer.
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusRecorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusRecorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap implements the interface of [http.ResponseController], which [http.MaxBytesReader] uses.
+func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

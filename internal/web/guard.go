@@ -1,0 +1,126 @@
+package web
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/page"
+)
+
+// canonicalOnly answers paths that aren't canonical with an error page; see isCanonical.
+func (s *server) canonicalOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isCanonical(r) {
+			s.fail(s.NewRequest(w, r), page.ErrNotFound)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guard refuses requests that didn't come through a trusted proxy or by TLS, requests for
+// another host, and requests by plain http.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case s.HTTPS && !s.TrustedProxies.IsPrivate(r):
+			s.fail(s.NewRequest(w, r), &untrustedProxyError{access.Peer(r)})
+		case !access.SameHost(r.Host, s.Origin.Host):
+			s.answerMisdirected(w, r)
+		case s.HTTPS && s.TrustedProxies.CameByHTTP(r):
+			s.redirectToHTTPS(w, r, originOf(s.Origin))
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// answerMisdirected answers a request for another host name than that of public_url, at which cookies
+// and links wouldn't work. Another name of this machine, and a known host with a dot at its end,
+// get a redirect. All others get an error page.
+func (s *server) answerMisdirected(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && isLoopback(r.Host) && isLoopback(s.Origin.Host) && port(r.Host) == s.Origin.Port() {
+		http.Redirect(w, r, originOf(s.Origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+		return
+	}
+	if origin := s.originWithoutDot(r.Host); origin != "" && access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
+		w.Header().Set("Location", origin+r.RequestURI)
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return
+	}
+	s.fail(s.NewRequest(w, r), page.WithReason(page.ErrMisdirected, fmt.Errorf("host %q", page.Clean(r.Host))))
+}
+
+// originWithoutDot returns the origin of the portal or of a panel for its host with a dot at the
+// end, and "" for any other host.
+func (s *server) originWithoutDot(host string) string {
+	name := access.WithoutLastDot(host)
+	switch {
+	case name == "":
+		return ""
+	case access.SameHost(name, s.Origin.Host):
+		return originOf(s.Origin)
+	case s.panels[name] != nil:
+		return s.panels[name].Origin
+	}
+	return ""
+}
+
+// httpsCookieLife is the lifetime of the cookie that proves https. It only has to outlive the
+// redirect.
+const httpsCookieLife = time.Minute
+
+// redirectToHTTPS redirects a navigation by plain http to the same page by https, and answers other
+// requests with an error page. It sets a cookie that a browser stores only if it does use https,
+// behind a proxy that says otherwise. With this cookie the redirect can't loop.
+func (s *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
+	page.SetHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
+	if access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {
+		w.Header().Set("Location", origin+r.RequestURI)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	s.fail(s.NewRequest(w, r), &plainHTTPError{origin})
+}
+
+// isCanonical reports whether the path has no dot segments and no doubled slashes, as routes
+// do. ServeMux would answer others with a redirect that makes browsers send a form again, with
+// its password.
+func isCanonical(r *http.Request) bool {
+	p := r.URL.Path
+	if p == "*" {
+		return true // OPTIONS *
+	}
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return strings.HasPrefix(p, "/") && p == clean
+}
+
+// isLoopback reports whether host, with or without a port, names this machine.
+func isLoopback(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	if name == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil && addr.IsLoopback()
+}
+
+func port(host string) string {
+	_, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return ""
+	}
+	return port
+}
