@@ -48,19 +48,19 @@ func (r *Request) IsSignedIn() bool { return r.Me.Session.ID != "" }
 // Text returns the text of m in the language of the answer.
 func (r *Request) Text(m *locale.Message) string { return r.Catalogue.Sentence(m) }
 
-// fewCodes is the number of unused backup codes at which pages remind the user to create new
+// FewCodes is the number of unused backup codes at which pages remind the user to create new
 // ones.
-const fewCodes = 3
-
-// HasFewCodes reports whether pages should remind the user to create new backup codes.
-func (r *Request) HasFewCodes() bool { return r.TwoFactor && r.CodesLeft <= fewCodes }
+const FewCodes = 3
 
 // Frame returns the frame of a page, with what the request says about the signed-in account. tab
 // is the tab of the page, or "".
 func (r *Request) Frame(title *locale.Message, tab string) Frame {
 	f := Frame{Title: title, Tab: tab}
 	if r.IsSignedIn() {
-		f.Account, f.CodesLeft, f.FewCodes, f.Wrong = r.Me.Account.ShownName(), r.CodesLeft, r.HasFewCodes(), r.Wrong
+		f.Account = r.Me.Account.ShownName()
+		f.CodesLeft = r.CodesLeft
+		f.FewCodes = r.TwoFactor && r.CodesLeft <= FewCodes
+		f.Wrong = r.Wrong
 	}
 	return f
 }

@@ -26,11 +26,11 @@ const (
 
 // SiteOptions are the parameters of [NewSite].
 type SiteOptions struct {
-	Options                         // of the pages, except for their paths
-	PublicURL      string           // of the portal, without a slash at its end
-	TrustedProxies access.Proxies   //
-	Log            *slog.Logger     //
-	Clock          func() time.Time //
+	Options               // of the pages; NewSite sets Portal
+	PublicURL      string // of the portal, without a slash at its end
+	TrustedProxies access.Proxies
+	Log            *slog.Logger
+	Clock          func() time.Time
 	// Measure is called after every answer; it may be nil. route is the pattern of a route,
 	// never the requested path.
 	Measure func(route string, status int, took time.Duration)

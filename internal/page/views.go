@@ -31,7 +31,7 @@ var staticFiles embed.FS
 // versions of one file and protects nothing, so 48 bits are enough.
 const assetHashBytes = 6
 
-// The formats of times on pages. Pages have times in UTC; the script app.js converts them to
+// DayLayout and the others are the formats of times on pages. Pages have times in UTC; the script app.js converts them to
 // the user's time zone.
 const (
 	timeLayout  = "2 Jan 2006, 15:04"
@@ -151,8 +151,9 @@ func NewViews(o Options) (*Views, error) {
 	return v, nil
 }
 
-// Render answers a request with the page name, in the language of the request. After an error it has written nothing, so that the
-// caller can write an error page. A connection that the browser closed is no error.
+// Render answers a request with the page name, in the language of the request. After an error it
+// has written nothing, so that the caller can write an error page. A connection that the browser
+// closed is no error.
 func (v *Views) Render(req *Request, status int, name string, page Page) error {
 	page.frame().catalogue = req.Catalogue
 	var body bytes.Buffer

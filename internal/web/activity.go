@@ -16,7 +16,7 @@ import (
 // activityPageSize is the number of events on one page of the activity list.
 const activityPageSize = 30
 
-func (s *server) getActivity(req *page.Request) error {
+func (s sessions) getActivity(req *page.Request) error {
 	// One more event than fits shows whether there is an older page.
 	events, err := audit.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, parseCursor(req.URL.Query().Get("before")), activityPageSize+1)
 	if err != nil {

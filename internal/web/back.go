@@ -118,7 +118,7 @@ var pageHeaders = []string{
 }
 
 // getBack redirects to a stored address. If it is no longer stored, it redirects to its folder.
-func (s *server) getBack(req *page.Request, panel *access.Panel) error {
+func (s panels) getBack(req *page.Request, panel *access.Panel) error {
 	folder := panel.Origin + login.CheckPath(req.URL.Query().Get("at"))
 	if req.PathValue("key") == keptKey {
 		return s.Render(req, http.StatusOK, "panel-back", &panelBackPage{Frame: page.Frame{Title: locale.Say("panel_back.title")}, Panel: panel.Name, URL: folder})
@@ -138,14 +138,15 @@ func (s *server) getBack(req *page.Request, panel *access.Panel) error {
 // showKeepPage shows a page that starts the sign-in for an address that is too long for a
 // cookie. Its script stores the address in the browser and continues. Without scripts, the page
 // has a link and says to which folder the sign-in will return.
-func (s *server) showKeepPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
+func (s panels) showKeepPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, address, back string) {
 	access.Challenge(w.Header(), r.Header)
 	data := panelKeepPage{
 		Frame: page.Frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)},
 		URL:   panel.StartURL(folderOf(address)), KeptURL: panel.StartURL(back), Folder: folderOf(address),
 	}
-	if err := s.Render(s.NewRequest(w, r), http.StatusUnauthorized, "panel-keep", &data); err != nil {
-		s.fail(s.NewRequest(w, r), err)
+	req := s.NewRequest(w, r)
+	if err := s.Render(req, http.StatusUnauthorized, "panel-keep", &data); err != nil {
+		s.fail(req, err)
 	}
 }
 

@@ -19,8 +19,7 @@ const (
 	cookiesCookie = "sallyport-cookies" // shows that the browser keeps cookies; see cookiesBlocked
 )
 
-// How long browsers keep them. The server enforces its own limits for the tokens
-// in them.
+// How long browsers keep them. The server enforces its own limits for the tokens in them.
 const (
 	attemptCookieLife = 10 * time.Minute
 	ticketCookieLife  = 15 * time.Minute

@@ -41,9 +41,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// answerMisdirected answers a request for another host name than that of public_url, at which cookies
-// and links wouldn't work. Another name of this machine, and a known host with a dot at its end,
-// get a redirect. All others get an error page.
+// answerMisdirected answers a request for another host name than that of public_url, at which
+// cookies and links wouldn't work. Another name of this machine, and a known host with a dot at its
+// end, get a redirect. All others get an error page.
 func (s *server) answerMisdirected(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && isLoopback(r.Host) && isLoopback(s.Origin.Host) && port(r.Host) == s.Origin.Port() {
 		http.Redirect(w, r, originOf(s.Origin)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
@@ -76,9 +76,9 @@ func (s *server) originWithoutDot(host string) string {
 // redirect.
 const httpsCookieLife = time.Minute
 
-// redirectToHTTPS redirects a navigation by plain http to the same page by https, and answers other
-// requests with an error page. It sets a cookie that a browser stores only if it does use https,
-// behind a proxy that says otherwise. With this cookie the redirect can't loop.
+// redirectToHTTPS redirects a navigation by plain http to the same page by https, and answers
+// other requests with an error page. It sets a cookie that a browser stores only if it does use
+// https, behind a proxy that says otherwise. With this cookie the redirect can't loop.
 func (s *server) redirectToHTTPS(w http.ResponseWriter, r *http.Request, origin string) {
 	page.SetHostCookie(w, true, access.HTTPSCookie, "1", httpsCookieLife)
 	if access.ClientKindOf(r.Method, r.Header) == access.Navigation && strings.HasPrefix(r.RequestURI, "/") {

@@ -10,34 +10,18 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
-	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
-	"github.com/sallyport/sallyport/internal/ticket"
 )
-
-func (s *server) getHome(req *page.Request) error {
-	data := homePage{Frame: s.frameOf(req, locale.Say("home.title"), ""), Name: req.Me.Account.ShownName(), TwoFactor: req.TwoFactor}
-	mine, err := s.myPanels(req)
-	if err != nil {
-		return err
-	}
-	for _, panel := range mine {
-		data.Title = locale.Say("home.panels")
-		data.Panels = append(data.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.PanelIcon(panel.Origin)})
-	}
-	return s.Render(req, http.StatusOK, "home", &data)
-}
 
 // loginPage returns the sign-in page for a return URL. Its title names the panel of the return
 // URL, so that users see what the password is for, or otherwise the site.
-func (s *server) loginPage(req *page.Request, returnURL string) loginPage {
+func (s signIn) loginPage(req *page.Request, returnURL string) loginPage {
 	data := loginPage{Frame: page.Frame{Title: locale.Say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
 	if panel := s.panelOfReturn(data.Return); panel != nil {
 		data.Title, data.ForPanel = locale.Say("login.title_panel", "panel", panel.Name), true
@@ -45,7 +29,7 @@ func (s *server) loginPage(req *page.Request, returnURL string) loginPage {
 	return data
 }
 
-func (s *server) getLogin(req *page.Request) error {
+func (s signIn) getLogin(req *page.Request) error {
 	data := s.loginPage(req, req.URL.Query().Get("return"))
 	if req.IsSignedIn() {
 		s.redirect(req, data.Return) // another tab finished the sign-in, or it was a double click
@@ -59,7 +43,7 @@ func (s *server) getLogin(req *page.Request) error {
 }
 
 // linkedName returns the name of the account whose one-time link this browser just used, or "".
-func (s *server) linkedName(req *page.Request) string {
+func (s signIn) linkedName(req *page.Request) string {
 	name, err := url.QueryUnescape(s.Cookie(req.Request, nameCookie))
 	if err != nil || !utf8.ValidString(name) {
 		return ""
@@ -67,7 +51,7 @@ func (s *server) linkedName(req *page.Request) string {
 	return name
 }
 
-func (s *server) postPassword(req *page.Request) error {
+func (s signIn) postPassword(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -107,10 +91,10 @@ func (s *server) showTooMany(req *page.Request, wait *login.WaitError, name stri
 	return s.Render(req, http.StatusTooManyRequests, name, data)
 }
 
-// advanceToReturn is like [server.advance], but uses the return URL of the form. In the
+// advanceToReturn is like [signIn.advance], but uses the return URL of the form. In the
 // meantime another tab may have started a sign-in with another return URL, to which the
 // browser's attempt cookie belongs.
-func (s *server) advanceToReturn(req *page.Request, p login.Progress, returnURL string, query ...string) error {
+func (s signIn) advanceToReturn(req *page.Request, p login.Progress, returnURL string, query ...string) error {
 	if checked := login.CheckReturn(returnURL); checked == returnURL {
 		p.ReturnURL = checked
 	}
@@ -119,7 +103,7 @@ func (s *server) advanceToReturn(req *page.Request, p login.Progress, returnURL 
 
 // advance redirects the browser to the page of its attempt's stage, or after the last stage to
 // the return URL, with the pairs of names and values in query.
-func (s *server) advance(req *page.Request, p login.Progress, query ...string) error {
+func (s signIn) advance(req *page.Request, p login.Progress, query ...string) error {
 	if p.Stage != login.StageDone {
 		s.SetCookie(req.W, attemptCookie, p.Attempt.Reveal(), attemptCookieLife)
 		s.redirect(req, stagePath(p.Stage))
@@ -168,7 +152,7 @@ func (e *otherStageError) Error() string { return "attempt is at another stage" 
 
 // attemptAt returns the token of the browser's attempt, and what the page of its stage shows.
 // The error is a [*otherStageError] if the attempt isn't at the given stage.
-func (s *server) attemptAt(req *page.Request, stage login.Stage) (string, login.Prompt, error) {
+func (s signIn) attemptAt(req *page.Request, stage login.Stage) (string, login.Prompt, error) {
 	token := s.Cookie(req.Request, attemptCookie)
 	attempt, err := s.Login.AttemptPrompt(req.Context(), token, req.From)
 	if err == nil && attempt.Stage != stage {
@@ -177,7 +161,7 @@ func (s *server) attemptAt(req *page.Request, stage login.Stage) (string, login.
 	return token, attempt, err
 }
 
-func (s *server) codePage(req *page.Request, w login.Prompt, two bool) codePage {
+func (s signIn) codePage(req *page.Request, w login.Prompt, two bool) codePage {
 	names := ""
 	if len(w.Authenticators) > 1 {
 		names = strings.Join(w.Authenticators, ", ")
@@ -188,7 +172,7 @@ func (s *server) codePage(req *page.Request, w login.Prompt, two bool) codePage 
 	}
 }
 
-func (s *server) getCode(req *page.Request) error {
+func (s signIn) getCode(req *page.Request) error {
 	_, attempt, err := s.attemptAt(req, login.StageCode)
 	if err != nil {
 		return err
@@ -197,7 +181,7 @@ func (s *server) getCode(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "code", &data)
 }
 
-func (s *server) postCode(req *page.Request) error {
+func (s signIn) postCode(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -284,7 +268,7 @@ func codeMessage(err error) *locale.Message {
 	return locale.Say("code.wrong")
 }
 
-func (s *server) getBackupCode(req *page.Request) error {
+func (s signIn) getBackupCode(req *page.Request) error {
 	_, attempt, err := s.attemptAt(req, login.StageCode)
 	if err != nil {
 		return err
@@ -292,7 +276,7 @@ func (s *server) getBackupCode(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "backup-code", &backupCodePage{Frame: page.Frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
 }
 
-func (s *server) postBackupCode(req *page.Request) error {
+func (s signIn) postBackupCode(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -334,7 +318,7 @@ func backupCodeMessage(err error) (*locale.Message, *login.WaitError) {
 	return nil, nil
 }
 
-func (s *server) postCancel(req *page.Request) error {
+func (s signIn) postCancel(req *page.Request) error {
 	if err := s.Login.Cancel(req.Context(), s.Cookie(req.Request, attemptCookie)); err != nil {
 		return err
 	}
@@ -343,7 +327,7 @@ func (s *server) postCancel(req *page.Request) error {
 	return nil
 }
 
-func (s *server) postLogout(req *page.Request) error {
+func (s signIn) postLogout(req *page.Request) error {
 	if req.IsSignedIn() {
 		if err := s.Manage.Sessions.SignOut(req.Context(), req.Me); err != nil && !errors.Is(err, login.ErrGone) {
 			return err
@@ -355,102 +339,4 @@ func (s *server) postLogout(req *page.Request) error {
 	}
 	s.redirect(req, "/login", "notice", "signed_out")
 	return nil
-}
-
-func (s *server) getChangePassword(req *page.Request) error {
-	http.Redirect(req.W, req.Request, s.PublicURL+changePasswordForm, http.StatusFound)
-	return nil
-}
-
-// getSetup shows the page of a one-time link, which stays unused. The token of an operator's
-// link for the wizard moves from the address into a cookie, until the wizard uses it.
-func (s *server) getSetup(req *page.Request) error {
-	token := req.URL.Query().Get("ticket")
-	opened, err := s.Manage.Links.Open(req.Context(), token)
-	if err != nil {
-		return err
-	}
-	if opened.Kind == ticket.LetIn {
-		return s.Render(req, http.StatusOK, "let-in", &letInPage{
-			Frame: page.Frame{Title: locale.Say("let_in.title")}, Ticket: token, Username: opened.Account.Name,
-		})
-	}
-	if opened.Kind == ticket.Enroll && !opened.NewPassword {
-		s.SetCookie(req.W, ticketCookie, token, ticketCookieLife)
-		s.redirect(req, newAuthenticatorPath)
-		return nil
-	}
-	data := s.setupPage(opened, token)
-	return s.Render(req, http.StatusOK, "setup", &data)
-}
-
-func (s *server) setupPage(opened manage.Link, token string) setupPage {
-	data := setupPage{
-		Frame: page.Frame{Title: locale.Say("setup.title_invitation")}, newPassword: s.newPassword(opened.Account),
-		Ticket: token, Username: opened.Account.Name, Email: opened.Account.Email,
-	}
-	switch opened.Kind {
-	case ticket.Setup:
-		data.Title, data.First = locale.Say("setup.title_first"), true
-	case ticket.Enroll:
-		data.Title, data.Reset = locale.Say("new_password.title"), true
-	}
-	return data
-}
-
-func (s *server) postSetup(req *page.Request) error {
-	form := req.ReadForm()
-	if err := form.Err(); err != nil {
-		return err
-	}
-	link, username, email, typed := form.Value("ticket"), form.Value("username"), form.Value("email"), form.Value("new_password")
-	opened, err := s.Manage.Links.Open(req.Context(), link)
-	if err != nil {
-		return err
-	}
-	if opened.Kind == ticket.LetIn {
-		token, err := s.Manage.Links.RedeemLetIn(req.Context(), link, req.From)
-		if err != nil {
-			return err
-		}
-		s.rememberDevice(req, token)
-		s.SetCookie(req.W, nameCookie, url.QueryEscape(opened.Account.Name), nameCookieLife)
-		s.redirect(req, "/login", "notice", "let_in")
-		return nil
-	}
-	data := s.setupPage(opened, link)
-	if data.First {
-		data.Username, data.Email = username, email
-	}
-	token, err := s.Manage.Links.Redeem(req.Context(), link, manage.NewOwner{Name: username, Email: email, Password: typed}, req.From)
-	switch {
-	case err == nil:
-		owner := opened.Account
-		if data.First {
-			owner = account.Account{Name: username, Email: email}
-		}
-		s.setWeakCookie(req, owner, typed)
-		s.rememberDevice(req, token)
-		s.SetCookie(req.W, nameCookie, url.QueryEscape(owner.Name), nameCookieLife)
-		if data.Reset {
-			s.SetCookie(req.W, ticketCookie, link, ticketCookieLife)
-			s.redirect(req, "/login", "return", newAuthenticatorPath, "notice", "password_set")
-			return nil
-		}
-		s.redirect(req, "/login", "notice", "account_created")
-		return nil
-	case errors.Is(err, account.ErrNameInvalid):
-		data.Error = locale.Say("setup.name_invalid")
-	case errors.Is(err, account.ErrNameTaken):
-		data.Error = locale.Say("setup.name_taken")
-	case errors.Is(err, account.ErrEmailInvalid):
-		data.Error = locale.Say("setup.email_invalid")
-	case errors.Is(err, account.ErrEmailTaken):
-		data.Error = locale.Say("setup.email_taken")
-	default:
-		if data.Error = s.passwordMessage(err); data.Error == nil {
-			return err
-		}
-	}
-	return s.Render(req, http.StatusUnprocessableEntity, "setup", &data)
 }

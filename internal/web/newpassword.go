@@ -12,11 +12,11 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-func (s *server) newPasswordPage(w login.Prompt) newPasswordPage {
+func (s signIn) newPasswordPage(w login.Prompt) newPasswordPage {
 	return newPasswordPage{Frame: page.Frame{Title: locale.Say("new_password.title")}, newPassword: s.newPassword(w.Account), Username: w.Account.Name, Return: w.ReturnURL}
 }
 
-func (s *server) getNewPassword(req *page.Request) error {
+func (s signIn) getNewPassword(req *page.Request) error {
 	_, attempt, err := s.attemptAt(req, login.StageNewPassword)
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func (s *server) getNewPassword(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "new-password", &data)
 }
 
-func (s *server) postNewPassword(req *page.Request) error {
+func (s signIn) postNewPassword(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err

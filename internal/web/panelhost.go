@@ -51,11 +51,11 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	s.servePanelHost(mux, s.panelRoutes())
+	s.servePanelHost(mux, panels{s}.panelRoutes())
 	s.servePanelHost(mux, map[string]panelHandler{
-		"GET " + enterPath:     s.getPanelEnter,
-		"POST " + logoutPath:   s.postPanelLogout,
-		"GET " + signedOutPath: s.getPanelSignedOut,
+		"GET " + enterPath:     panels{s}.getPanelEnter,
+		"POST " + logoutPath:   panels{s}.postPanelLogout,
+		"GET " + signedOutPath: panels{s}.getPanelSignedOut,
 		"/":                    func(*page.Request, *access.Panel) error { return page.ErrNotFound },
 	})
 	foreign.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +67,7 @@ func NewPanelHost(o Options) (*PanelHost, error) {
 type panelHandler func(*page.Request, *access.Panel) error
 
 // panelRoutes returns the routes of every panel's host, also of one that the portal shares.
-func (s *server) panelRoutes() map[string]panelHandler {
+func (s panels) panelRoutes() map[string]panelHandler {
 	return map[string]panelHandler{
 		"GET " + access.StartPath:   s.getStart,
 		"GET " + scriptPath:         s.getScript(),
@@ -154,22 +154,24 @@ func (h *PanelHost) fail(w http.ResponseWriter, r *http.Request, fault error) {
 	})).ServeHTTP(w, r)
 }
 
-// allowFrame allows an answer to be shown in a Frame: a frame of the panel, or one of another
+// allowFrame allows an answer to be shown in a frame: a frame of the panel, or one of another
 // page that shows the panel.
 func allowFrame(h http.Header) {
 	h.Set("Content-Security-Policy", access.FramedPolicy)
 	h.Del("X-Frame-Options")
 }
 
-// RedirectToHTTPS redirects a browser that requested a panel by plain http to the same page by https.
+// RedirectToHTTPS redirects a browser that requested a panel by plain http to the same page by
+// https.
 func (h *PanelHost) RedirectToHTTPS(w http.ResponseWriter, r *http.Request, panel *access.Panel) {
 	h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.server.redirectToHTTPS(w, r, panel.Origin)
 	})).ServeHTTP(w, r)
 }
 
-// RedirectWithoutDot answers a proxy's question about a panel's host with a dot at its end, to which browsers
-// don't send the panel's cookies. It redirects a navigation to the host without the dot.
+// RedirectWithoutDot answers a proxy's question about a panel's host with a dot at its end, to
+// which browsers don't send the panel's cookies. It redirects a navigation to the host without the
+// dot.
 func (h *PanelHost) RedirectWithoutDot(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string) {
 	w.Header()["Cache-Control"] = noStore
 	if access.ClientKindOf(method, r.Header) == access.Navigation {
@@ -197,7 +199,7 @@ func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *a
 	switch kind := access.ClientKindOf(method, r.Header); {
 	case kind == access.Navigation && back.kept:
 		h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.server.showKeepPage(w, r, panel, address, back.path)
+			panels{h.server}.showKeepPage(w, r, panel, address, back.path)
 		})).ServeHTTP(w, r)
 	case kind == access.Navigation:
 		if back.cookie != "" {
@@ -210,7 +212,7 @@ func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *a
 	case kind == access.Viewer:
 		start := startLink(panel, address, back)
 		h.server.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.server.showSignInPage(w, r, panel, start, method != http.MethodGet && method != http.MethodHead)
+			panels{h.server}.showSignInPage(w, r, panel, start, method != http.MethodGet && method != http.MethodHead)
 		})).ServeHTTP(w, r)
 	default:
 		writeUnauthorized(w, r, startLink(panel, address, back), refused)
@@ -228,13 +230,14 @@ func startLink(panel *access.Panel, address string, back returnAddress) string {
 
 // showSignInPage shows a page with a link to the sign-in, in a frame or as the answer to a
 // form, which isn't forwarded to the panel.
-func (s *server) showSignInPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, start string, form bool) {
+func (s panels) showSignInPage(w http.ResponseWriter, r *http.Request, panel *access.Panel, start string, form bool) {
 	h := w.Header()
 	allowFrame(h)
 	access.Challenge(h, r.Header)
 	data := panelSignInPage{Frame: page.Frame{Title: locale.Say("panel_sign_in.title", "panel", panel.Name)}, Panel: panel.Name, URL: start, Form: form}
-	if err := s.Render(s.NewRequest(w, r), http.StatusUnauthorized, "panel-sign-in", &data); err != nil {
-		s.fail(s.NewRequest(w, r), err)
+	req := s.NewRequest(w, r)
+	if err := s.Render(req, http.StatusUnauthorized, "panel-sign-in", &data); err != nil {
+		s.fail(req, err)
 	}
 }
 
@@ -267,7 +270,7 @@ func (s *server) panelAtHost(host string) *access.Panel {
 // getStart stores a random state in a cookie of the panel's host, and redirects the browser to
 // the portal. The handoff will be valid only in the browser with this state. Otherwise an
 // attacker could sign a user in to the attacker's account with a prepared link.
-func (s *server) getStart(req *page.Request, panel *access.Panel) error {
+func (s panels) getStart(req *page.Request, panel *access.Panel) error {
 	state := ""
 	if !panel.Shared { // a shared host needs no handoff
 		if state = panel.Cookie(req.Request, access.StateCookie); !secret.IsToken(state) {
@@ -285,7 +288,7 @@ func (s *server) getStart(req *page.Request, panel *access.Panel) error {
 }
 
 // getPanelEnter redeems a handoff and starts a visit.
-func (s *server) getPanelEnter(req *page.Request, panel *access.Panel) error {
+func (s panels) getPanelEnter(req *page.Request, panel *access.Panel) error {
 	state := panel.Cookie(req.Request, access.StateCookie)
 	visit, back, err := s.Entry.Enter(req.Context(), panel, req.URL.Query().Get("handoff"), state)
 	switch {
@@ -310,7 +313,7 @@ func (s *server) getPanelEnter(req *page.Request, panel *access.Panel) error {
 	return nil
 }
 
-func (s *server) getPanelLogout(req *page.Request, panel *access.Panel) error {
+func (s panels) getPanelLogout(req *page.Request, panel *access.Panel) error {
 	return s.Render(req, http.StatusOK, "panel-logout", &panelLogoutPage{
 		Frame: page.Frame{Title: locale.Say("panel_logout.title")}, Panel: panel.Name, Action: logoutPath, Back: panel.Origin + "/",
 	})
@@ -318,7 +321,7 @@ func (s *server) getPanelLogout(req *page.Request, panel *access.Panel) error {
 
 // postPanelLogout ends the session and redirects to a page of the panel's host, since a form
 // can't redirect to the portal's origin (see [access.PagePolicy]).
-func (s *server) postPanelLogout(req *page.Request, panel *access.Panel) error {
+func (s panels) postPanelLogout(req *page.Request, panel *access.Panel) error {
 	if err := s.Manage.Sessions.SignOutAtPanel(req.Context(), panel, panel.VisitToken(req.Request), req.From); err != nil {
 		return err
 	}
@@ -332,7 +335,7 @@ func (s *server) postPanelLogout(req *page.Request, panel *access.Panel) error {
 
 // getPanelSignedOut redirects to the portal. If the browser must delete the panel's cookies, and
 // has more of them than one answer can delete, it redirects to itself first.
-func (s *server) getPanelSignedOut(req *page.Request, panel *access.Panel) error {
+func (s panels) getPanelSignedOut(req *page.Request, panel *access.Panel) error {
 	round, _ := strconv.Atoi(req.URL.Query().Get("round"))
 	if panel.ForgetAtSignOut && panel.VisitToken(req.Request) == "" && round < maxForgetRounds && forgetPanel(req.W.Header(), req.Request) {
 		http.Redirect(req.W, req.Request, panel.Origin+signedOutPath+"?round="+strconv.Itoa(round+1), http.StatusSeeOther)

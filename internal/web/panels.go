@@ -27,9 +27,22 @@ const (
 	continuePath = "/continue"
 )
 
+func (s panels) getHome(req *page.Request) error {
+	data := homePage{Frame: s.frameOf(req, locale.Say("home.title"), ""), Name: req.Me.Account.ShownName(), TwoFactor: req.TwoFactor}
+	mine, err := s.myPanels(req)
+	if err != nil {
+		return err
+	}
+	for _, panel := range mine {
+		data.Title = locale.Say("home.panels")
+		data.Panels = append(data.Panels, panelLink{URL: panel.Origin + "/", Name: panel.Name, Icon: s.PanelIcon(panel.Origin)})
+	}
+	return s.Render(req, http.StatusOK, "home", &data)
+}
+
 // getContinue shows a page that continues to the return URL by itself. It ends the redirects
 // after a form, which may not lead to a panel's origin (see [access.PagePolicy]).
-func (s *server) getContinue(req *page.Request) error {
+func (s panels) getContinue(req *page.Request) error {
 	to := s.PublicURL + login.CheckReturn(req.URL.Query().Get("return"))
 	req.W.Header().Set("Refresh", "0; url="+to)
 	data := continuePage{Frame: page.Frame{Title: locale.Say("continue.title")}, URL: to}
@@ -42,7 +55,7 @@ func (s *server) getContinue(req *page.Request) error {
 // getEnter compares the session with the panel's demand. If it meets the demand, the browser
 // gets a handoff and is redirected to the panel. Otherwise the browser is redirected to the
 // page of the proof that is missing, which redirects back to this page.
-func (s *server) getEnter(req *page.Request) error {
+func (s panels) getEnter(req *page.Request) error {
 	query := req.URL.Query()
 	panel := s.panelByOrigin(query.Get("panel"))
 	state := query.Get("state")

@@ -28,7 +28,7 @@ var passLives = []int{7, 30, 90, 365}
 const usualPassLife = 90
 
 // passRows returns the signed-in account's machine passes for the Security tab.
-func (s *server) passRows(req *page.Request) ([]passRow, error) {
+func (s passes) passRows(req *page.Request) ([]passRow, error) {
 	all, err := pass.List(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (s *server) passRows(req *page.Request) ([]passRow, error) {
 }
 
 // scopeText returns a description of what a pass opens.
-func (s *server) scopeText(scope access.Scope) string {
+func (s passes) scopeText(scope access.Scope) string {
 	address := scope.Panel + scope.Path
 	if panel := s.panelByOrigin(scope.Panel); panel != nil {
 		return panelLabel(panel, address)
@@ -76,7 +76,7 @@ func (s *server) myPanels(req *page.Request) ([]*access.Panel, error) {
 	return mine, nil
 }
 
-func (s *server) newPassPage(req *page.Request) (newPassPage, error) {
+func (s passes) newPassPage(req *page.Request) (newPassPage, error) {
 	data := newPassPage{Frame: s.frameOf(req, locale.Say("passes.new"), "security"), Path: "/", Methods: http.MethodGet, Days: usualPassLife, Lives: passLives}
 	mine, err := s.myPanels(req)
 	for _, panel := range mine {
@@ -85,7 +85,7 @@ func (s *server) newPassPage(req *page.Request) (newPassPage, error) {
 	return data, err
 }
 
-func (s *server) getNewPass(req *page.Request) error {
+func (s passes) getNewPass(req *page.Request) error {
 	data, err := s.newPassPage(req)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (s *server) getNewPass(req *page.Request) error {
 }
 
 // postPass issues a machine pass and shows its token, which no other page shows.
-func (s *server) postPass(req *page.Request) error {
+func (s passes) postPass(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -170,7 +170,7 @@ func passMessage(err error) *locale.Message {
 	return nil
 }
 
-func (s *server) postRevokePass(req *page.Request) error {
+func (s passes) postRevokePass(req *page.Request) error {
 	if err := s.Manage.Passes.Revoke(req.Context(), manage.Owner(req.Me), req.Me.Account, req.ID()); err != nil {
 		return err
 	}

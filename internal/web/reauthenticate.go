@@ -27,7 +27,7 @@ type proofForm struct {
 	ask       string         // the proof to require; "": one code
 }
 
-func (s *server) reauthenticatePage(req *page.Request, form proofForm) (reauthenticatePage, error) {
+func (s signIn) reauthenticatePage(req *page.Request, form proofForm) (reauthenticatePage, error) {
 	asked, err := s.Login.ReauthenticationPrompt(req.Context(), req.Me.Account, req.From)
 	f := s.frameOf(req, locale.Say("reauthenticate.title"), "")
 	f.FewCodes = false
@@ -58,7 +58,7 @@ func (s *server) reauthenticatePage(req *page.Request, form proofForm) (reauthen
 	return data, err
 }
 
-func (s *server) getReauthenticate(req *page.Request) error {
+func (s signIn) getReauthenticate(req *page.Request) error {
 	query := req.URL.Query()
 	data, err := s.reauthenticatePage(req, proofForm{action: reauthenticatePath, returnURL: query.Get("return"), ask: query.Get("ask")})
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *server) getReauthenticate(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "reauthenticate", &data)
 }
 
-func (s *server) postReauthenticate(req *page.Request) error {
+func (s signIn) postReauthenticate(req *page.Request) error {
 	progress, proven, err := s.submitProofs(req, proofForm{action: reauthenticatePath, returnURL: req.ReadForm().Value("return")})
 	if err != nil || !proven {
 		return err
@@ -86,7 +86,7 @@ func (s *server) postReauthenticate(req *page.Request) error {
 
 // submitProofs submits the proofs in the request's form, after which the session has a new
 // token. If proven is false and err is nil, it has shown the form again with the error.
-func (s *server) submitProofs(req *page.Request, form proofForm) (progress login.Progress, proven bool, err error) {
+func (s signIn) submitProofs(req *page.Request, form proofForm) (progress login.Progress, proven bool, err error) {
 	typed := req.ReadForm()
 	if err := typed.Err(); err != nil {
 		return login.Progress{}, false, err

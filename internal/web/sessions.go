@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-func (s *server) getSessions(req *page.Request) error {
+func (s sessions) getSessions(req *page.Request) error {
 	all, err := session.List(req.Context(), s.Login.DB.Reader(), req.Me.Account, s.Login.Life, s.Login.Clock())
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (s *server) getSessions(req *page.Request) error {
 }
 
 // postLetIn shows a new link that makes another browser known. No other page shows it.
-func (s *server) postLetIn(req *page.Request) error {
+func (s sessions) postLetIn(req *page.Request) error {
 	token, err := s.Manage.Links.LetIn(req.Context(), manage.Owner(req.Me), req.Me.Account)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (s *server) postLetIn(req *page.Request) error {
 	})
 }
 
-func (s *server) postForget(req *page.Request) error {
+func (s sessions) postForget(req *page.Request) error {
 	if err := s.Manage.Devices.Remove(req.Context(), req.Me, req.ID()); err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (s *server) postForget(req *page.Request) error {
 	return nil
 }
 
-func (s *server) postForgetAll(req *page.Request) error {
+func (s sessions) postForgetAll(req *page.Request) error {
 	if err := s.Manage.Devices.RemoveAll(req.Context(), req.Me); err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func isPhone(userAgent string) bool {
 	return ua.Mobile || ua.Tablet
 }
 
-func (s *server) postRevoke(req *page.Request) error {
+func (s sessions) postRevoke(req *page.Request) error {
 	id := req.ID()
 	if err := s.Manage.Sessions.Revoke(req.Context(), req.Me, id); err != nil {
 		return err
@@ -105,7 +105,7 @@ func (s *server) postRevoke(req *page.Request) error {
 	return nil
 }
 
-func (s *server) postRevokeOthers(req *page.Request) error {
+func (s sessions) postRevokeOthers(req *page.Request) error {
 	if _, err := s.Manage.Sessions.RevokeOthers(req.Context(), req.Me); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ var sessionScript []byte
 
 // getScript serves the script with its texts from the catalogue. The script is one function, so
 // that it adds only one name to the panel's global names.
-func (s *server) getScript() func(*page.Request, *access.Panel) error {
+func (s panels) getScript() func(*page.Request, *access.Panel) error {
 	c := s.Catalogue()
 	words, _ := json.Marshal(map[string]string{
 		"lang": c.Lang, "ended": c.Text("panel_script.ended"), "sign_in": c.Text("panel_script.sign_in"), "close": c.Text("panel_script.close"),
@@ -51,7 +51,7 @@ func (s *server) getScript() func(*page.Request, *access.Panel) error {
 
 // getCheck answers whether the visit opens a path of the panel: 204, or 401 with the URL of a
 // sign-in that ends at signedInPath. It changes nothing.
-func (s *server) getCheck(req *page.Request, panel *access.Panel) error {
+func (s panels) getCheck(req *page.Request, panel *access.Panel) error {
 	path, a, err := s.admitPath(req, panel)
 	switch {
 	case err != nil:
@@ -67,7 +67,7 @@ func (s *server) getCheck(req *page.Request, panel *access.Panel) error {
 }
 
 // getSignedIn shows the last page of a sign-in for which another tab waits.
-func (s *server) getSignedIn(req *page.Request, panel *access.Panel) error {
+func (s panels) getSignedIn(req *page.Request, panel *access.Panel) error {
 	path, a, err := s.admitPath(req, panel)
 	switch {
 	case err != nil:
@@ -85,7 +85,7 @@ func (s *server) getSignedIn(req *page.Request, panel *access.Panel) error {
 
 // admitPath returns the path in the query, and whether the visit meets the panel's demand for
 // it.
-func (s *server) admitPath(req *page.Request, panel *access.Panel) (path string, a entry.Admission, err error) {
+func (s panels) admitPath(req *page.Request, panel *access.Panel) (path string, a entry.Admission, err error) {
 	path = login.CheckPath(req.URL.Query().Get("for"))
 	a, err = s.Entry.Admit(req.Context(), panel, entry.Request{Request: access.Request{Method: http.MethodGet, Target: path}, Visit: panel.VisitToken(req.Request)})
 	return path, a, err

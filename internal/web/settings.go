@@ -20,12 +20,12 @@ import (
 	"github.com/sallyport/sallyport/internal/page"
 )
 
-func (s *server) getSettings(req *page.Request) error {
+func (s security) getSettings(req *page.Request) error {
 	s.redirect(req, "/settings/security")
 	return nil
 }
 
-func (s *server) profilePage(req *page.Request) (profilePage, error) {
+func (s security) profilePage(req *page.Request) (profilePage, error) {
 	me := req.Me.Account
 	groups, err := account.GroupsOf(req.Context(), s.Login.DB.Reader(), me.ID)
 	return profilePage{
@@ -34,7 +34,7 @@ func (s *server) profilePage(req *page.Request) (profilePage, error) {
 	}, err
 }
 
-func (s *server) getProfile(req *page.Request) error {
+func (s security) getProfile(req *page.Request) error {
 	data, err := s.profilePage(req)
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (s *server) getProfile(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "profile", &data)
 }
 
-func (s *server) postProfile(req *page.Request) error {
+func (s security) postProfile(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (s *server) postProfile(req *page.Request) error {
 	return nil
 }
 
-func (s *server) securityPage(req *page.Request) (securityPage, error) {
+func (s security) securityPage(req *page.Request) (securityPage, error) {
 	ctx, q, me := req.Context(), s.Login.DB.Reader(), req.Me.Account
 	data := securityPage{Frame: s.frameOf(req, locale.Say("security.title"), "security"), newPassword: s.newPassword(me), Username: me.Name, TwoFactor: req.TwoFactor}
 	var err error
@@ -81,7 +81,8 @@ func (s *server) securityPage(req *page.Request) (securityPage, error) {
 		})
 	}
 	data.SomePanel = len(s.Panels) > 0
-	if data.Passes, err = s.passRows(req); err != nil {
+	data.Passes, err = passes{s.server}.passRows(req)
+	if err != nil {
 		return data, err
 	}
 	data.MaxName = authenticator.MaxNameRunes
@@ -103,21 +104,21 @@ func (s *server) securityPage(req *page.Request) (securityPage, error) {
 		}
 		data.CodesUnconfirmed = !confirmed
 		data.StepsDone++
-		if !req.HasFewCodes() && confirmed {
+		if data.CodesLeft > page.FewCodes && confirmed {
 			data.StepsDone++
 		}
 	}
 	return data, nil
 }
 
-// redirectToSecurity redirects to the Security tab. Its routes are addresses of forms' answers, which a
-// browser may load again.
-func (s *server) redirectToSecurity(req *page.Request) error {
+// redirectToSecurity redirects to the Security tab. Its routes are addresses of forms' answers,
+// which a browser may load again.
+func (s security) redirectToSecurity(req *page.Request) error {
 	s.redirect(req, "/settings/security")
 	return nil
 }
 
-func (s *server) getSecurity(req *page.Request) error {
+func (s security) getSecurity(req *page.Request) error {
 	if s.redirectedToPanel(req) {
 		return nil
 	}
@@ -128,7 +129,7 @@ func (s *server) getSecurity(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "security", &data)
 }
 
-func (s *server) postPasswordChange(req *page.Request) error {
+func (s security) postPasswordChange(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -162,7 +163,7 @@ func (s *server) postPasswordChange(req *page.Request) error {
 	return s.Render(req, http.StatusUnprocessableEntity, "security", &data)
 }
 
-func (s *server) postDisable(req *page.Request) error {
+func (s security) postDisable(req *page.Request) error {
 	token, err := s.Manage.Authenticators.DisableTwoFactor(req.Context(), req.Me)
 	if errors.Is(err, manage.ErrSuspect) {
 		s.redirect(req, "/settings/security", "notice", "suspect")
@@ -175,7 +176,7 @@ func (s *server) postDisable(req *page.Request) error {
 	return nil
 }
 
-func (s *server) postBackupCodes(req *page.Request) error {
+func (s security) postBackupCodes(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -197,7 +198,7 @@ func (s *server) postBackupCodes(req *page.Request) error {
 
 // postCodesSaved answers the form on the page of new backup codes, and the one on the
 // Security tab.
-func (s *server) postCodesSaved(req *page.Request) error {
+func (s security) postCodesSaved(req *page.Request) error {
 	if err := s.Manage.Authenticators.ConfirmBackupCodes(req.Context(), req.Me, req.ID()); err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (s *server) postCodesSaved(req *page.Request) error {
 }
 
 // showCodes shows new backup codes. No other page shows them.
-func (s *server) showCodes(req *page.Request, set backupcode.Set, justEnabled bool) error {
+func (s security) showCodes(req *page.Request, set backupcode.Set, justEnabled bool) error {
 	now := s.Login.Clock()
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
@@ -222,7 +223,7 @@ func (s *server) showCodes(req *page.Request, set backupcode.Set, justEnabled bo
 	})
 }
 
-func (s *server) postRename(req *page.Request) error {
+func (s security) postRename(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -262,7 +263,7 @@ func nameMessage(err error, maxLength int) *locale.Message {
 	}
 }
 
-func (s *server) postRemove(req *page.Request) error {
+func (s security) postRemove(req *page.Request) error {
 	token, err := s.Manage.Authenticators.Remove(req.Context(), req.Me, req.ID())
 	if errors.Is(err, manage.ErrSuspect) {
 		s.redirect(req, "/settings/security", "notice", "suspect")
@@ -272,5 +273,10 @@ func (s *server) postRemove(req *page.Request) error {
 		return err
 	}
 	s.redirectWithSession(req, token, "/settings/security", "notice", "removed")
+	return nil
+}
+
+func (s security) getChangePassword(req *page.Request) error {
+	http.Redirect(req.W, req.Request, s.PublicURL+changePasswordForm, http.StatusFound)
 	return nil
 }

@@ -60,7 +60,7 @@ type carriedField struct{ Name, Value string }
 
 // proveInForm submits the proofs in the request's form, and gives the session a new token. If
 // it returns false without an error, it has shown the form again, with fields for the proofs.
-func (s *server) proveInForm(req *page.Request) (bool, error) {
+func (s signIn) proveInForm(req *page.Request) (bool, error) {
 	typed := req.ReadForm()
 	if err := typed.Err(); err != nil {
 		return false, err

@@ -13,7 +13,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
-	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/entry"
 	"github.com/sallyport/sallyport/internal/health"
@@ -47,6 +46,7 @@ type Options struct {
 	Vitals func() []health.Vital
 }
 
+// server has what all areas of the pages share.
 type server struct {
 	*page.Site
 	Options
@@ -54,6 +54,17 @@ type server struct {
 	mux    *http.ServeMux
 	ready  readiness
 }
+
+// The areas of the pages. The methods of each type are the handlers of one area, with what only
+// they need.
+type (
+	signIn   struct{ *server } // sign-in, reauthentication and sign-out
+	setUp    struct{ *server } // one-time links
+	security struct{ *server } // the profile, the password and the authenticators
+	sessions struct{ *server } // sessions, known browsers and activity
+	passes   struct{ *server } // machine passes
+	panels   struct{ *server } // the way to a panel, on the portal and on the panel's host
+)
 
 // newServer returns a server with the given pages, or with all pages if none is given. base is
 // the prefix of the paths of static files, by default the path of the public URL.
@@ -99,7 +110,7 @@ func New(o Options) (http.Handler, error) {
 	pages := http.NewServeMux()
 	pages.Handle("/", withoutPrefix(at, s.mux))
 	if s.isShared() {
-		s.servePanelHost(pages, s.panelRoutes())
+		s.servePanelHost(pages, panels{s}.panelRoutes())
 	}
 
 	foreign := http.NewCrossOriginProtection()
@@ -134,7 +145,8 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, route route) {
 		return
 	}
 	if s.isShared() && route.changesSignIn() && req.IsSignedIn() {
-		if proven, err := s.proveInForm(req); err != nil || !proven {
+		proven, err := signIn{s}.proveInForm(req)
+		if err != nil || !proven {
 			if err != nil {
 				s.fail(req, err)
 			}
@@ -228,11 +240,4 @@ func (s *server) clockMessage(req *page.Request) *locale.Message {
 		return locale.Say("frame.clock_fast", "n", int(-off.Seconds()))
 	}
 	return nil
-}
-
-// isConfirmedAuthenticator reports whether id is a confirmed authenticator of the signed-in
-// account.
-func (s *server) isConfirmedAuthenticator(req *page.Request, id string) bool {
-	_, err := authenticator.ByID(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, id)
-	return err == nil
 }

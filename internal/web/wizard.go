@@ -20,7 +20,7 @@ const newAuthenticatorPath = "/settings/security/authenticators/new"
 // redirects a browser to set up two-factor authentication. The enrolment starts with a button of
 // the page rather than with the page, since another site can make a browser load any page. If a
 // panel shares the portal's host, the form of the Security tab starts it, with fields for proofs.
-func (s *server) getNewAuthenticator(req *page.Request) error {
+func (s security) getNewAuthenticator(req *page.Request) error {
 	hasLink := s.Cookie(req.Request, ticketCookie) != ""
 	switch {
 	case s.redirectedToPanel(req):
@@ -45,7 +45,7 @@ func (s *server) getNewAuthenticator(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "new-authenticator", &data)
 }
 
-func (s *server) postAuthenticator(req *page.Request) error {
+func (s security) postAuthenticator(req *page.Request) error {
 	id, err := s.Manage.Authenticators.BeginEnrollment(req.Context(), req.Me, s.Cookie(req.Request, ticketCookie))
 	switch {
 	case errors.Is(err, manage.ErrLocked):
@@ -61,7 +61,7 @@ func (s *server) postAuthenticator(req *page.Request) error {
 	return nil
 }
 
-func (s *server) wizardPage(req *page.Request, id string) (wizardPage, error) {
+func (s security) wizardPage(req *page.Request, id string) (wizardPage, error) {
 	enrollment, err := s.Manage.Authenticators.Enrollment(req.Context(), req.Me, id)
 	if err != nil {
 		return wizardPage{}, err
@@ -91,7 +91,7 @@ func (s *server) wizardPage(req *page.Request, id string) (wizardPage, error) {
 
 // answerClosedWizard answers a request for an enrolment that isn't open in this session: it was
 // confirmed, has expired, or belongs to another session.
-func (s *server) answerClosedWizard(req *page.Request, id string) error {
+func (s security) answerClosedWizard(req *page.Request, id string) error {
 	if s.isConfirmedAuthenticator(req, id) {
 		s.redirect(req, "/settings/security", "notice", "already_confirmed")
 	} else {
@@ -100,7 +100,7 @@ func (s *server) answerClosedWizard(req *page.Request, id string) error {
 	return nil
 }
 
-func (s *server) getAuthenticator(req *page.Request) error {
+func (s security) getAuthenticator(req *page.Request) error {
 	id := req.ID()
 	data, err := s.wizardPage(req, id)
 	if errors.Is(err, login.ErrGone) {
@@ -112,7 +112,7 @@ func (s *server) getAuthenticator(req *page.Request) error {
 	return s.Render(req, http.StatusOK, "wizard", &data)
 }
 
-func (s *server) postConfirm(req *page.Request) error {
+func (s security) postConfirm(req *page.Request) error {
 	form := req.ReadForm()
 	if err := form.Err(); err != nil {
 		return err
@@ -156,10 +156,17 @@ func (s *server) postConfirm(req *page.Request) error {
 	return s.Render(req, http.StatusUnprocessableEntity, "wizard", &data)
 }
 
-func (s *server) postCancelEnrollment(req *page.Request) error {
+func (s security) postCancelEnrollment(req *page.Request) error {
 	if err := s.Manage.Authenticators.CancelEnrollment(req.Context(), req.Me, req.ID()); err != nil && !errors.Is(err, login.ErrGone) {
 		return err
 	}
 	s.redirect(req, "/settings/security", "notice", "cancelled")
 	return nil
+}
+
+// isConfirmedAuthenticator reports whether id is a confirmed authenticator of the signed-in
+// account.
+func (s security) isConfirmedAuthenticator(req *page.Request, id string) bool {
+	_, err := authenticator.ByID(req.Context(), s.Login.DB.Reader(), req.Me.Account.ID, id)
+	return err == nil
 }
