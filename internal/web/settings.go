@@ -81,7 +81,7 @@ func (s security) securityPage(req *page.Request) (securityPage, error) {
 		})
 	}
 	data.SomePanel = len(s.Panels) > 0
-	data.Passes, err = passes{s.server}.passRows(req)
+	data.Passes, err = passes(s).passRows(req)
 	if err != nil {
 		return data, err
 	}
