@@ -1,4 +1,4 @@
-# make builds; make check test and make interop are what CI runs. All targets but deps need
+# make builds; make check test and make interop fuzz are what CI runs. All targets but deps need
 # only Go, and the tests need what deps installs.
 
 SHELL := bash
@@ -146,7 +146,7 @@ faults:
 e2e: build deps
 	$(TIME) $(POSTGRES) npm --prefix e2e test
 
-test: deps race fuzz e2e
+test: deps race e2e
 
 # Half an hour on a machine with nothing else to do; writes docs/performance.md.
 bench: tools-installed
