@@ -15,13 +15,15 @@ TIMEOUT := 15m
 # for a real hunt. A count, since Go 1.26 may fail without a cause when a
 # duration ends (golang/go issue 75804).
 FUZZTIME := 10000x
-# The themes that run other programs beside ours: proxies, nodes with a standby and a
-# pooler, package tools, whole set-ups. They are make interop, without the race detector.
-INTEROP := ./test/doctor ./test/documents ./test/faults ./test/nodes ./test/proxies
+# The themes that run many other programs beside ours: nodes with a standby and a pooler,
+# package tools, whole set-ups. They are make interop, without the race detector.
+INTEROP := ./test/doctor ./test/documents ./test/faults ./test/nodes
 # Series of years, scripts, kills and thousands of requests in a row: under the race
 # detector, which makes SQLite 20 times as slow, they would take minutes. What they do side by
 # side other tests do under it.
-SERIES := Test(Attack(11Years|136Kills|147Killed|14[A-Z]|4Many|7And150|8Aliases|21Notices|22Instance|24Spread|37Used|52Ways|69Names|74Attempt|129|131And132|142|150|157|R21Forwarded)|Flows|NoAccountFills|ReadyzTellsOfStandbys|ACME|R22NoReader|R22ScopeHolds)
+SERIES := Test(Attack(11Years|136Kills|147Killed|14[A-Z]|4Many|7And150|8Aliases|21Notices|22Instance|24Spread|37Used|52Ways|69Names|74Attempt|129|131And132|142|150|157|R21Forwarded)|Flows|NoAccountFills|ReadyzTellsOfStandbys|ACME)
+# The packages that have some.
+SERIES_IN = $$(grep -rlE --include='*_test.go' '^func $(SERIES)' bench internal test | xargs -n1 dirname | sort -u | sed 's|^|./|')
 # How often make faults kills the program, how many codes it gives to three nodes
 # while something breaks, and how long everything happens at once; go test does some
 # of each. A seed may follow: 500:12345.
@@ -36,7 +38,6 @@ VULNDB := https://vuln.go.dev
 VULNDB_SECONDS := 10
 # What make vulncheck reads.
 VULNCHECK := ./...
-SERIES_IN := ./internal/access ./test/enrolment ./test/flows ./test/guessing ./test/operating ./test/pages ./test/replay ./test/sessions ./test/storage ./test/tls
 # All others; internal itself, which only reads the tree, is a part of check.
 RACED = $$(go list ./... | grep -vxF -f <(go list ./internal $(INTEROP)))
 # Prints how much time a command took, and how much of the processors'.
