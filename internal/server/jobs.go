@@ -25,39 +25,39 @@ import (
 )
 
 const (
-	// sweepEvery is how often rows that mean nothing any more are deleted.
+	// sweepEvery is how often expired rows are deleted.
 	sweepEvery = time.Minute
 
-	// writeUsesEvery is how much of the last uses of sessions a server that is
-	// killed forgets at most.
+	// writeUsesEvery is how often the last uses of sessions and passes are written. A
+	// killed server loses at most that much of them.
 	writeUsesEvery = 5 * time.Second
 
-	// sealEvery is how long an event waits to be sealed; until then, who has
-	// the database could change it unnoticed.
+	// sealEvery is how often new audit events are sealed. Until then, an attacker with
+	// write access to the database could change them unnoticed.
 	sealEvery = 5 * time.Second
 
-	// pruneEvery is how often what is older than audit.keep is deleted. Each
-	// time that something is leaves a checkpoint for ever.
+	// pruneEvery is how often audit events older than audit.keep are deleted. Each
+	// deletion leaves a checkpoint, which stays.
 	pruneEvery = 6 * time.Hour
 
-	// scheduleEvery is how often is looked whether a backup is due: a server
-	// that is restarted often still makes its backups.
+	// scheduleEvery is how often the server checks whether a backup is due, so that one
+	// that restarts often still makes its backups.
 	scheduleEvery = time.Minute
 
-	// watchAgain is the pause before changes are listened for again, after the
-	// database was away.
+	// watchAgain is the pause before the server listens for changes again after it lost
+	// the database.
 	watchAgain = time.Second
 )
 
-// Names of leases that aren't those of a job: these jobs look first whether there is
-// work for this node.
+// Names of the leases that jobs take themselves, because they check first whether there
+// is work: taking a lease is a write.
 const (
 	sweepLease   = "sweep"
 	auditLease   = "audit" // of sealing and of pruning
 	measureLease = "measure"
 )
 
-// startJobs starts all jobs; end ends them and waits until they have ended.
+// startJobs starts all jobs. end stops them and waits for them.
 func (p *Portal) startJobs(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -89,13 +89,13 @@ func (p *Portal) jobs() []cluster.Job {
 	return jobs
 }
 
-// watchChanges hears what other processes change, so that what is kept of
-// visits in memory is true. While it can't, each is read anew.
+// watchChanges listens for changes by other processes, so that the cache of visits and
+// passes stays correct. While it can't listen, every check reads the database.
 func (p *Portal) watchChanges(ctx context.Context) {
 	for said := false; ctx.Err() == nil; {
 		err := p.DB.Watch(ctx, p.Login.Clock)
-		// Once for each time that they were heard before: a database may be away
-		// for hours, and a pooler never lets anybody listen.
+		// Log once for each loss: a database may be unavailable for hours, and a pooler
+		// never allows LISTEN.
 		said = said && !p.DB.Current(p.Login.Clock())
 		if ctx.Err() == nil && !said {
 			said = true
@@ -108,14 +108,14 @@ func (p *Portal) watchChanges(ctx context.Context) {
 	}
 }
 
-// rest is the end of the jobs. What the last requests did is sealed, since
-// nobody knows when a server starts again, and another node needn't wait for
-// this one's leases.
+// rest does the last work of the jobs. It seals the events of the last requests, since
+// the next start may be far away, writes the last uses, and gives back this node's leases,
+// so that other nodes needn't wait for their end.
 func (p *Portal) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
-	// Without asking for the lease: who holds it may be dead. Of two sealers
-	// one wins.
+	// Without the lease, since its holder may be dead. If two nodes seal at once, one
+	// succeeds.
 	n, err := p.sealBatch(ctx)
 	for err == nil && n > 0 {
 		n, err = p.sealBatch(ctx)
@@ -125,11 +125,11 @@ func (p *Portal) rest(ctx context.Context) {
 	}
 }
 
-// Report tells the commands which keys this node has.
+// Report stores which keys this node has, for the commands.
 func (p *Portal) Report(ctx context.Context) error { return p.reporter.Report(ctx) }
 
-// BackUp makes a scheduled backup if one is due, and removes the oldest past those
-// to keep. One node at a time calls it.
+// BackUp makes a scheduled backup if one is due, and removes the oldest ones beyond the
+// number to keep. One node at a time calls it.
 func (p *Portal) BackUp(ctx context.Context) error {
 	_, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
 	if err != nil {
@@ -149,8 +149,8 @@ func (p *Portal) BackUp(ctx context.Context) error {
 	return err
 }
 
-// Measure learns what the wrong codes of all accounts together say, once. One
-// node counts them, for all.
+// Measure updates this node's verdict on the wrong codes of all accounts together. One
+// node counts them for all nodes.
 func (p *Portal) Measure(ctx context.Context) error {
 	err := p.cluster.Alone(ctx, measureLease, throttle.MeasureEvery, func(ctx context.Context) error {
 		accounts, err := account.Count(ctx, p.DB.Reader())
@@ -168,8 +168,8 @@ func (p *Portal) Measure(ctx context.Context) error {
 	return errors.Join(err, heard)
 }
 
-// CompareClocks holds the clock against the reference, once, and changes nothing:
-// from then on Login.Clock goes by the reference. A server calls [Portal.WatchClock].
+// CompareClocks compares the clock with the reference clock, which Login.Clock follows
+// from then on. It changes no row. A server calls [Portal.WatchClock] instead.
 func (p *Portal) CompareClocks(ctx context.Context) error {
 	ahead, err := p.Login.Mark.Ahead(ctx, p.now)
 	if err != nil {
@@ -183,8 +183,8 @@ func (p *Portal) CompareClocks(ctx context.Context) error {
 	return nil
 }
 
-// WatchClock holds the clock against the database's and moves the high-water
-// mark, once, and says what is wrong (F7).
+// WatchClock compares the clock with the database's, moves the high-water mark, and logs
+// what is wrong (F7).
 func (p *Portal) WatchClock(ctx context.Context) error {
 	if by := p.Login.Watch.Observe(p.now()); by > 0 {
 		p.Log.Warn("the clock went back", "by", by.Round(time.Second).String())
@@ -195,7 +195,7 @@ func (p *Portal) WatchClock(ctx context.Context) error {
 	}
 	before, after, err := p.Login.Mark.Move(ctx)
 	if err != nil {
-		before = p.Login.Watch.Mark() // what is known of the clocks counts all the same
+		before = p.Login.Watch.Mark() // the comparison of the clocks is still of use
 		after = before
 	}
 	p.Login.Watch.Compared(p.now(), ahead, after)
@@ -217,9 +217,8 @@ func (p *Portal) WatchClock(ctx context.Context) error {
 	return err
 }
 
-// Sweep deletes what has expired, once, unless another node does or the time isn't
-// certain. Nothing waits for it: what has expired is refused whether its row is
-// there or not.
+// Sweep deletes expired rows, unless another node does or the time isn't certain. It is
+// never urgent, since expired rows are refused.
 func (p *Portal) Sweep(ctx context.Context) error {
 	now, trusted, err := p.Login.Mark.Trusted(ctx, p.now)
 	if err != nil || !trusted {
@@ -231,7 +230,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 			login.ExpireAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
 			pass.Expire, authenticator.ExpirePending, ticket.Expire, throttle.Expire,
 		} {
-			// By itself, so that one which takes too long takes nothing from the others.
+			// In its own transaction, so that a slow one doesn't delay or undo the others.
 			failed = append(failed, p.DB.Write(ctx, func(tx *db.Tx) error { return sweep(ctx, tx, now) }))
 		}
 		return errors.Join(failed...)
@@ -242,18 +241,17 @@ func (p *Portal) sweepSessions(ctx context.Context, tx *db.Tx, now time.Time) er
 	return session.Expire(ctx, tx, p.Login.Life, now)
 }
 
-// Seal puts the audit events that wait into the chain, unless another node
-// does, and logs each new head: only a log that the database's owner can't
-// change shows that the chain's end was cut off. Fewer lines would lose something: events
-// after the last head that was logged could be cut off unnoticed.
+// Seal adds new audit events to the chain, unless another node does, and logs each new
+// head. Only a log that the database's owner can't change shows that the chain's end was
+// cut off, and only up to the last head that was logged.
 func (p *Portal) Seal(ctx context.Context) error {
 	for more := true; more; {
-		// A look first: taking the lease is a write.
+		// Check first, since taking the lease is a write.
 		oldest, err := audit.Waiting(ctx, p.DB.Reader())
 		if err != nil || oldest.IsZero() {
 			return err
 		}
-		// Else a node without the newest key would keep the lease from others.
+		// A node without the newest key mustn't keep the lease from the others.
 		if err := audit.CanSeal(ctx, p.DB.Reader(), p.Login.Ring); err != nil {
 			return err
 		}
@@ -278,8 +276,8 @@ func (p *Portal) sealBatch(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// Prune deletes the audit events that are older than the configuration keeps
-// them, unless another node does or the time isn't certain.
+// Prune deletes the audit events that are older than audit.keep, unless another node does
+// or the time isn't certain.
 func (p *Portal) Prune(ctx context.Context) error {
 	if p.Config.Audit.Keep == 0 {
 		return nil
@@ -290,7 +288,7 @@ func (p *Portal) Prune(ctx context.Context) error {
 	}
 	for more := true; more; {
 		more = false
-		// The pause is that of sealing: both have one lease.
+		// The lease is that of sealing, so it has the same life.
 		err := p.cluster.Alone(ctx, auditLease, sealEvery, func(ctx context.Context) error {
 			head, n, err := audit.Prune(ctx, p.DB, p.Login.Ring, now.Add(-time.Duration(p.Config.Audit.Keep)), now)
 			if err == nil && n > 0 {

@@ -62,8 +62,8 @@ func TestClockIsHeldAgainstPostgres(t *testing.T) {
 	}
 }
 
-// The wrong codes of all accounts are counted by one node and known to each,
-// whichever dies.
+// One node counts the wrong codes of all accounts, and every node knows the result, even if
+// any one of them dies.
 func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -76,7 +76,7 @@ func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 	}
 	measure := func(want bool, nodes ...*Portal) {
 		t.Helper()
-		// The second time each hears what one counted the first time.
+		// At the second time each node reads what one of them counted the first time.
 		for range 2 {
 			testkit.Race(len(nodes), func(i int) string {
 				if err := nodes[i].Measure(ctx); err != nil {
@@ -108,7 +108,7 @@ func TestVerdictOnTheInstanceReachesEveryNode(t *testing.T) {
 	if len(others) != 2 {
 		t.Fatalf("%d nodes don't hold the lease, want 2", len(others))
 	}
-	// A day later the one that counted is dead.
+	// A day later the node that counted is dead.
 	clock.Move(24 * time.Hour)
 	measure(false, others...)
 }
