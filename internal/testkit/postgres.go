@@ -30,14 +30,16 @@ type Postgres struct {
 }
 
 // StartPostgres starts a PostgreSQL server with its files in dir, and returns a URL for
-// its superuser. settings are such as "fsync=on".
+// its superuser. settings are such as "fsync=on". Text is in the order of a language, as where
+// an operator runs createdb: it differs from the order of bytes, which Go and SQLite have.
 func StartPostgres(dir string, settings ...string) (url string, stop func(), err error) {
 	p, err := newPostgres(dir)
 	if err != nil {
 		return "", nil, err
 	}
 	p.settings = settings
-	if err := p.create("initdb", "-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"); err != nil {
+	if err := p.create("initdb", "-D", p.data(), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8",
+		"--locale=C", "--locale-provider=icu", "--icu-locale=en-US"); err != nil {
 		return "", nil, err
 	}
 	return p.URL("postgres"), p.stop, p.start()

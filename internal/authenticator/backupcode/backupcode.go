@@ -10,7 +10,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -75,12 +74,12 @@ type Set struct {
 	Codes  []string // in the form XXXX-XXXX-XXXX, to be shown once
 	params secret.Argon2id
 	salt   []byte
-	ids    []string // a row's id for each code
+	ids    []string // a row's id for each code; each of them identifies the set
 	hashes [][]byte
 }
 
-// ID returns the id that [Current] returns once the set is stored.
-func (s Set) ID() string { return slices.Min(s.ids) }
+// ID returns an id of the set for [Confirm]. It isn't secret.
+func (s Set) ID() string { return s.ids[0] }
 
 // NewSet returns a new random set. It computes ten password hashes, so the caller should hold
 // a hashing slot and must not be in a transaction.
@@ -147,7 +146,7 @@ func Current(ctx context.Context, q db.Querier, accountID string) (id string, co
 func Confirm(ctx context.Context, tx *db.Tx, accountID, id string) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE backup_codes SET unconfirmed = FALSE
-		WHERE  account_id = $1 AND $2 = (SELECT MIN(id) FROM backup_codes WHERE account_id = $1)`, accountID, id)
+		WHERE  account_id = $1 AND unconfirmed AND EXISTS (SELECT 1 FROM backup_codes WHERE account_id = $1 AND id = $2)`, accountID, id)
 	if err != nil {
 		return fmt.Errorf("confirm backup codes: %w", err)
 	}
