@@ -14,8 +14,17 @@ type Form struct {
 	err    error
 }
 
-// ReadForm reads the request's form. Its error is [Form.Err].
+// ReadForm reads the request's form. Its error is [Form.Err]. Each call returns the same form:
+// net/http reports a fault of the body only once.
 func (r *Request) ReadForm() Form {
+	if r.form == nil {
+		form := r.readForm()
+		r.form = &form
+	}
+	return *r.form
+}
+
+func (r *Request) readForm() Form {
 	err := r.ParseForm()
 	if err != nil && !isTooLarge(err) {
 		err = ErrBadForm

@@ -24,6 +24,8 @@ type Request struct {
 	TwoFactor bool // the account has a second authenticator
 	CodesLeft int  // unused backup codes
 	Wrong     int  // wrong codes that others typed after the correct password
+
+	form *Form // of the first ReadForm
 }
 
 // NewRequest returns a request without a session. Its address is the client's, as far as the

@@ -219,3 +219,28 @@ func TestTemplatesServeEveryCatalogue(t *testing.T) {
 		}
 	}
 }
+
+// A template that is called without data finds no frame, and its text is silently empty.
+func TestTemplatesAreCalledWithData(t *testing.T) {
+	call := regexp.MustCompile(`\{\{-? *template +"[^"]+" *-?\}\}`)
+	calls := 0
+	for _, pattern := range []string{"templates/*.html", "../web/templates/*.html"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls += strings.Count(string(text), "{{template ")
+			for _, found := range call.FindAllString(string(text), -1) {
+				t.Errorf("%s calls %s without data", file, found)
+			}
+		}
+	}
+	if calls < 50 {
+		t.Errorf("found only %d calls of templates", calls)
+	}
+}

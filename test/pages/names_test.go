@@ -119,8 +119,12 @@ func TestSignInAndErrorPagesShowTheContact(t *testing.T) {
 		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
 		b := p.Browser(t)
 		for _, page := range []string{"/login", "/nowhere", "/setup?ticket=none", panels.Radio + "/.sallyport/nowhere", panels.Radio + "/.sallyport/logout"} {
-			if a := b.Get(page); !strings.Contains(html.UnescapeString(a.Body), link) || strings.Contains(a.Body, "<b>") {
+			a := b.Get(page)
+			if !strings.Contains(html.UnescapeString(a.Body), link) || strings.Contains(a.Body, "<b>") {
 				t.Errorf("%s with contact %s lacks the link %s\n%s", page, contact, link, a.Body)
+			}
+			if !strings.Contains(a.Body, "Need help? Contact your administrator:") {
+				t.Errorf("%s with contact %s doesn't say what the link is for\n%s", page, contact, a.Body)
 			}
 		}
 	}
