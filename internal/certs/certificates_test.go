@@ -178,9 +178,15 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 func TestLeftOverCertificatesAreRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	left := filepath.Join(dir, ".sallyport-1234567.tmp")
-	if err := os.WriteFile(left, nil, 0o600); err != nil {
-		t.Fatal(err)
+	now := time.Now()
+	for name, at := range map[string]time.Time{".sallyport-1234567.tmp": now, ".keyring-mine": now, ".sallyport-22.tmp": now.Add(24 * time.Hour)} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
 	}
 	log := slog.New(slog.DiscardHandler)
 	if err := (keptCertificates{dir, log}).Put(t.Context(), "auth.test", []byte("secret")); err != nil {
@@ -191,7 +197,15 @@ func TestLeftOverCertificatesAreRemoved(t *testing.T) {
 	if err := New(settings, dayLater, log).Begin(); err != nil {
 		t.Fatal(err)
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != "auth.test" {
-		t.Errorf("in the directory: %v, %v; want the certificate alone", entries, err)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	if got, want := strings.Join(names, " "), ".keyring-mine .sallyport-22.tmp auth.test"; got != want {
+		t.Errorf("in the directory: %s, want %s", got, want)
 	}
 }

@@ -349,3 +349,28 @@ func TestScheduledBackupsAreEncryptedForTheRecipients(t *testing.T) {
 		t.Errorf("without an identity: %v", err)
 	}
 }
+
+// The believed time may differ from the machine's clock, by which files are dated.
+func TestScheduledBackupsRemoveOnlyAbandonedFiles(t *testing.T) {
+	t.Parallel()
+	p := portal.Start(t, "sqlite")
+	for _, off := range []time.Duration{-48 * time.Hour, 0, 48 * time.Hour} {
+		dir := t.TempDir()
+		written, abandoned := filepath.Join(dir, ".sallyport-1.tmp"), filepath.Join(dir, ".sallyport-2.tmp")
+		for path, age := range map[string]time.Duration{written: time.Hour, abandoned: 25 * time.Hour} {
+			testkit.Check(t, os.WriteFile(path, nil, 0o600))
+			at := time.Now().Add(-age)
+			testkit.Check(t, os.Chtimes(path, at, at))
+		}
+		schedule := maintenance.Schedule{Dir: dir, Every: time.Hour, Keep: 1, Clock: time.Now}
+		if _, err := schedule.BackUp(t.Context(), p.DB, p.Login.Ring, time.Now().Add(off), true); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(written); err != nil {
+			t.Errorf("believed time off by %v: a file that may still be written: %v", off, err)
+		}
+		if _, err := os.Lstat(abandoned); !os.IsNotExist(err) {
+			t.Errorf("believed time off by %v: an abandoned file: %v, want it removed", off, err)
+		}
+	}
+}

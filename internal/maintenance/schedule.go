@@ -36,6 +36,10 @@ type Schedule struct {
 	Every      time.Duration
 	Keep       int
 	Recipients []age.Recipient // whose keys decrypt the backups; empty for plain text
+
+	// Clock is the machine's clock, which dates files. The age of left-over files counts by
+	// it, and not by the believed time.
+	Clock func() time.Time
 }
 
 // Made is a backup that [Schedule.BackUp] made.
@@ -65,7 +69,7 @@ func (s Schedule) BackUp(ctx context.Context, d *db.DB, ring *secret.Ring, now t
 		next.name += encryptedEnd
 	}
 	made := &Made{File: filepath.Join(s.Dir, next.name)}
-	if made.Secrets, err = Backup(ctx, d, ring, made.File, now, s.Recipients...); err != nil {
+	if made.Secrets, err = Backup(ctx, d, ring, made.File, s.Clock(), s.Recipients...); err != nil {
 		return nil, fmt.Errorf("back up: %w", err)
 	}
 	// Remove only after a new backup succeeded, so that a fault never removes the last one.

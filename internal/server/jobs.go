@@ -140,7 +140,7 @@ func (p *Portal) BackUp(ctx context.Context) error {
 		return fmt.Errorf("backup.recipients: %w", err)
 	}
 	schedule := maintenance.Schedule{
-		Dir: p.Config.BackupDir(), Every: time.Duration(p.Config.Backup.Every), Keep: p.Config.Backup.Keep, Recipients: recipients,
+		Dir: p.Config.BackupDir(), Every: time.Duration(p.Config.Backup.Every), Keep: p.Config.Backup.Keep, Recipients: recipients, Clock: time.Now,
 	}
 	made, err := schedule.BackUp(ctx, p.DB, p.Login.Ring, p.Login.Watch.Believed(p.now()), trusted)
 	if made != nil {

@@ -20,12 +20,15 @@ func TestServerRemovesLeftOverFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := filepath.Join(cfg.DataDir, ".sallyport-1234567.tmp")
-	if err := os.WriteFile(left, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	dayAgo := time.Now().Add(-25 * time.Hour)
-	if err := os.Chtimes(left, dayAgo, dayAgo); err != nil {
-		t.Fatal(err)
+	kept := []string{filepath.Join(cfg.DataDir, ".keyring-mine"), filepath.Join(cfg.DataDir, ".sallyport-22.tmp")}
+	for path, age := range map[string]time.Duration{left: 25 * time.Hour, kept[0]: 25 * time.Hour, kept[1]: time.Hour} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
 	}
 	p, err := Open(t.Context(), cfg, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -43,5 +46,10 @@ func TestServerRemovesLeftOverFiles(t *testing.T) {
 	}
 	if _, err := os.Lstat(left); !os.IsNotExist(err) {
 		t.Errorf("the left-over file: %v", err)
+	}
+	for _, path := range kept {
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("a file that isn't left over: %v", err)
+		}
 	}
 }

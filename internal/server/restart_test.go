@@ -3,9 +3,11 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
@@ -65,6 +67,38 @@ func TestLastUseSurvivesARestart(t *testing.T) {
 			var seen db.At
 			if err := db.One(t.Context(), p.DB.Reader(), `SELECT seen_at FROM sessions`, nil, &seen); err != nil || !seen.Equal(p.Clock.Now()) {
 				t.Errorf("last used at %v, %v; want %v", seen, err, p.Clock.Now())
+			}
+		})
+	}
+}
+
+// Another node needn't wait until the leases of a stopped one end, and a rotation of keys
+// needn't wait for it.
+func TestAServerThatStopsLeavesNoLeaseAndNoReport(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p, ctx := portal.Start(t, engine), t.Context()
+			testkit.Check(t, p.Report(ctx))
+			testkit.Check(t, p.Measure(ctx)) // takes a lease
+			nodes, err := cluster.Nodes(ctx, p.DB, p.Clock.Now())
+			if host, _ := os.Hostname(); err != nil || len(nodes) != 1 || nodes[0].Name != host+" at "+p.At {
+				t.Errorf("the running nodes: %+v, %v; want this one, by its host and address", nodes, err)
+			}
+			count := func(d *db.DB, table string) (n int) {
+				t.Helper()
+				testkit.Check(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM `+table, nil, &n))
+				return n
+			}
+			if n := count(p.DB, "leases"); n == 0 {
+				t.Error("the running server has no lease")
+			}
+			p.Stop()
+			d := testkit.Open(t, p.Config.DatabaseURL())
+			for _, table := range []string{"leases", "nodes"} {
+				if n := count(d, table); n != 0 {
+					t.Errorf("the stopped server left %d rows in %s", n, table)
+				}
 			}
 		})
 	}
