@@ -26,8 +26,8 @@ fi
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
 	# A running server restarts with the new version. If that fails, the package stays
-	# installed.
-	systemctl try-restart sallyport.service || true
+	# installed. Don't wait: the start may migrate a large database.
+	systemctl --no-block try-restart sallyport.service || true
 fi
 
 if [ -n "$first" ]; then

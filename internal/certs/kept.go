@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -33,6 +34,9 @@ func (k keptCertificates) Get(_ context.Context, name string) ([]byte, error) {
 // Put writes a file. It logs the error too, since autocert ignores it.
 func (k keptCertificates) Put(_ context.Context, name string, text []byte) error {
 	err := durable.Write(k.path(name), text)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; %s must be a directory that you may write to", err, k.dir)
+	}
 	if err != nil {
 		k.log.Error("the CA's certificates can't be stored, so the next start asks the CA again; check the reason", "reason", err.Error())
 	}

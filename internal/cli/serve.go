@@ -66,7 +66,7 @@ func (r *run) announce(portal *server.Portal, listener net.Listener) error {
 		portal.Log.Warn("the panel is on the portal's host, so its pages can act in the portal as the person who is signed in; do this only with a panel that you trust with every account, or give the portal a host name of its own")
 	}
 	if err := notifyReady(); err != nil {
-		portal.Log.Warn("the service manager wasn't told that the server is ready", "reason", err.Error())
+		portal.Log.Warn("systemd couldn't be told that the server is ready, so it goes on waiting for the start; the server works", "reason", err.Error())
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package cluster is what the servers on one database know of each other, and
-// the work that one of them does for all. It owns the tables leases and nodes.
+// Package cluster lets the servers on one database know of each other, and
+// gives work for all of them to one. It owns the tables leases and nodes.
 //
 // A [Job] runs again and again on every node. A job that is to run on one node
 // at a time is Alone: before each run the node takes a lease, a row that names

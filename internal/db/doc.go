@@ -14,8 +14,8 @@
 // rows, in any order, never waits and can't deadlock. SQLite needs neither, and the
 // package removes both from its queries.
 //
-// What the engines do in different ways is in two files, sqlite.go and postgres.go,
-// behind one interface (engine.go). No caller asks which engine it has.
+// The operations that differ between the engines are in two files, sqlite.go and
+// postgres.go, behind one interface (engine.go). No caller asks which engine it has.
 //
 // No call waits without a limit. A database that doesn't answer in time gives
 // [ErrUnavailable], and callers then refuse the request (F1).

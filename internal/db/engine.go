@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// engine is what SQLite and PostgreSQL do in different ways, implemented by
-// sqliteEngine and postgresEngine. Everything else in this package, and every query
+// engine has the operations that SQLite and PostgreSQL do in different ways. sqliteEngine
+// and postgresEngine implement it. Everything else in this package, and every query
 // above it, is the same for both.
 type engine interface {
 	// text returns a query as the engine takes it. The queries are PostgreSQL's.
@@ -20,7 +20,8 @@ type engine interface {
 	statementContext(ctx context.Context) context.Context
 	// withAnswerTimeout limits how long to wait for an answer.
 	withAnswerTimeout(ctx context.Context) (context.Context, context.CancelFunc)
-	// mayRetry reports whether a read that failed may run once more.
+	// mayRetry reports whether a read that failed may run once more. It may close the
+	// pool's idle connections, which are dead then.
 	mayRetry(p *pool, err error) bool
 
 	// begin begins a transaction. The caller must call done after the transaction has

@@ -161,7 +161,7 @@ func isDead(err error) bool {
 // idle_session_timeout.
 var connectionEndCodes = []string{"57P01", "57P02", "57P05"}
 
-// postgresEngine implements [engine]. Its zero value can do all but watch, and
+// postgresEngine implements [engine]. Without direct it can't watch for changes, nor
 // migrate behind a pooler.
 type postgresEngine struct {
 	pooled bool            // see [OpenPooled]

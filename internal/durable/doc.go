@@ -4,7 +4,7 @@
 // so that no reader finds a half-written file:
 //
 //	file, err := durable.Create(dir) // a temporary name
-//	defer file.Discard()             // removes what didn't become a file
+//	defer file.Discard()             // removes the file if it hasn't got its name
 //	file.Write(content)              // and Chown, where another user reads it
 //	err = file.Replace(path)         // or Publish, where the name must be new
 //

@@ -36,8 +36,9 @@ var ErrClosed = errors.New("some sealed secrets don't open with the key ring")
 // encrypted for the recipients if there are any. The copy doesn't contain the key ring.
 // Backup opens every sealed secret of the copy with the ring and returns their number. It
 // returns [ErrClosed] if one can't be opened, [fs.ErrExist] if the file exists, and
-// [db.ErrNotSQLite] on PostgreSQL; after an error there is no new file. now is the time
-// of the machine's clock.
+// [db.ErrNotSQLite] on PostgreSQL. After an error there is no new file, unless the last step
+// failed, which makes the file's name survive a power cut. now is the time of the machine's
+// clock.
 func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now time.Time, recipients ...age.Recipient) (secrets int, err error) {
 	source, err := d.Path()
 	if err != nil {
@@ -133,7 +134,7 @@ var ErrEncrypted = errors.New("the backup is encrypted with age")
 // [PurgeForgotten] on it. identities decrypt an encrypted backup. It returns
 // [fs.ErrExist] if target exists, [ErrEncrypted] if an identity is missing, and
 // [ErrClosed] if a sealed secret can't be opened with the ring. After an error there is
-// no database.
+// no database, unless the last step failed, as in [Backup].
 func Restore(ctx context.Context, ring *secret.Ring, file, target string, now time.Time, keepBackupCodes bool, identities ...age.Identity) error {
 	for _, end := range []string{"", "-wal", "-shm"} {
 		if _, err := os.Lstat(target + end); err == nil {

@@ -1,6 +1,6 @@
-// Package maintenance is what operators do to a portal's database and key ring
-// as a whole: backup, restore, and rotation of the keys. It needs no server:
-// commands call it while a server runs or doesn't.
+// Package maintenance backs up and restores a portal's database, and rotates the
+// keys of its key ring. It needs no server: commands call it whether a server
+// runs or not.
 //
 //   - [Backup] writes a copy of an SQLite database to a new file after it has
 //     opened every sealed secret in the copy with the key ring: without its ring a
