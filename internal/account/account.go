@@ -288,7 +288,9 @@ func SetEnrollLocked(ctx context.Context, tx *db.Tx, id string, locked bool) err
 }
 
 // SetTwoFactor stores since when two-factor authentication is on; the zero time means that
-// it is off. It is for display: a sign-in asks for what the authenticators require.
+// it is off. The authenticators decide
+// what a sign-in asks for; this time decides what a panel's demand and a check for lost rows
+// expect of the account.
 func SetTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }

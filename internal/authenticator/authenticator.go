@@ -161,8 +161,8 @@ func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, 
 	return a, nil
 }
 
-// Confirm completes a pending enrolment of the session and gives it the name a.Name. Of several concurrent callers one
-// succeeds; the others get [db.ErrNotFound]. With [MaxPerAccount] authenticators it returns
+// Confirm completes a pending enrolment of the session and gives it the name a.Name. Of
+// several concurrent callers one succeeds; the others get [db.ErrNotFound]. With [MaxPerAccount] authenticators it returns
 // [ErrLimit]. The caller must have locked the account's row (account.Lock).
 func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, now time.Time) error {
 	var others int

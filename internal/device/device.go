@@ -81,7 +81,9 @@ func hashPlaceholders(tokens []string, first int, args ...any) (string, []any) {
 // from before that rule may name several.
 func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now time.Time) (Device, error) {
 	tokens := tokensIn(cookie)
-	if len(tokens) == 0 { // without a cookie, an unknown name costs what a known one does
+	// Don't return early for an empty accountID: an unknown name must cost the same query as a
+	// known one (R27).
+	if len(tokens) == 0 {
 		return Device{}, nil
 	}
 	places, args := hashPlaceholders(tokens, 3, accountID, db.At{Time: now.Add(-Life)})
@@ -126,7 +128,8 @@ func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, no
 	return secret.NewText(strings.Join(append([]string{token.Reveal()}, others...), separator)), err
 }
 
-// insert makes a browser with one token in its cookie known, and removes the account's longest unused one past the limit.
+// insert makes a browser with one token in its cookie known, and removes the account's
+// longest unused one past the limit.
 func insert(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, $5, $6)`,

@@ -147,7 +147,7 @@ func (v *Visitor) Identify(h http.Header) {
 }
 
 // Admit decides on a request by what the panel demands for its path. The path is checked
-// before the visitor, so that an ambiguous path is denied to everybody (R22). An admitted
+// before the visitor, so that an ambiguous path is denied to all visitors (R22). An admitted
 // visit needs no pass, and an invalid pass doesn't harm a visit.
 func (s *Service) Admit(ctx context.Context, panel *access.Panel, r Request) (Admission, error) {
 	a, err := s.admit(ctx, panel, r)

@@ -1,6 +1,6 @@
 // Package forwardauth answers proxies that forward requests to a panel themselves and ask
 // Sallyport about each request first. Each kind of proxy asks at its own path and in its own
-// dialect, which has its own file. The answer is that of package login, as for the gateway.
+// dialect, which has its own file. The answer is that of package entry, as for the gateway.
 // Only the status 200 admits a request. The package owns no table.
 //
 // A question is answered only if it comes from a trusted proxy and has each header of the

@@ -1,5 +1,5 @@
-// Package gateway is the built-in reverse proxy in front of panels. It asks package login about
-// each request, and forwards the request if login admits it. It owns no table.
+// Package gateway is the built-in reverse proxy in front of panels. It asks package entry about
+// each request, and forwards the request if entry admits it. It owns no table.
 //
 //   - The request that the panel gets (request.go): identity headers say who the user is.
 //     Sallyport's cookies, machine passes, and all headers that a panel would trust as written

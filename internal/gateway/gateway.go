@@ -29,7 +29,7 @@ const (
 
 	// watchEvery is the interval at which the visit of a stream or of a long transfer is
 	// checked. A stream outlives its visit by at most this interval and the time for which
-	// package login caches visits.
+	// package entry caches visits.
 	watchEvery = 5 * time.Second
 
 	// idleConns is the number of idle connections to one panel that are kept, since each

@@ -64,7 +64,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if a, err = open(tx); err != nil {
 			return nil, err
 		}
-		// First of all: a code that can't be verified must not cost anything.
+		// This comes first, since a code that can't be verified must not cost anything.
 		if unsure, err = s.CheckClock(ctx, tx); err != nil {
 			return nil, err
 		}
@@ -335,12 +335,12 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if err != nil {
 		return Progress{}, ErrMalformedBackupCode
 	}
-	// The budget is per account and network prefix, so that a thief elsewhere can't make the
-	// owner wait.
 	known, err := device.ByCookie(ctx, s.DB.Reader(), from.Device, owner.ID, s.Clock())
 	if err != nil {
 		return Progress{}, err
 	}
+	// The budget is per account and network prefix, so that a thief elsewhere can't make the
+	// owner wait.
 	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
 	if verdict, err := s.Ledger.Peek(ctx, try); err != nil {
 		return Progress{}, err

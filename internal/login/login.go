@@ -70,7 +70,7 @@ func (b Browser) Event(now time.Time, accountID string, kind audit.Kind) audit.E
 	return audit.Event{At: now, AccountID: accountID, Actor: audit.ByOwner, Kind: kind, Address: b.address(), Browser: b.UserAgent}
 }
 
-// Me is the owner who asks for a change: a live session, its account, and the browser that
+// Me is the owner behind a change: a live session, its account, and the browser that
 // holds the session's token. The route's access check has already passed.
 type Me struct {
 	Session session.Session
@@ -101,10 +101,11 @@ var (
 	// ErrShielded means that after many wrong passwords only known browsers may try one. A
 	// let-in link makes a browser known.
 	ErrShielded = errors.New("only known browsers may try passwords of this account now")
-	// ErrEnded means that this wrong code was one too many: somebody else has the password,
+	// ErrEnded means that this wrong code was one too many: another person has the password,
 	// and all attempts of the account were ended.
 	ErrEnded = errors.New("too many wrong codes ended every sign-in under way")
-	// ErrGone means that the thing to change doesn't exist or belongs to another account.
+	// ErrGone means that the thing to change doesn't exist or belongs to another account, or
+	// that the session has ended or got a new token.
 	ErrGone = errors.New("there is nothing to change")
 	// ErrSamePassword means that the new password equals the current one.
 	ErrSamePassword = errors.New("new password is the old one")
@@ -176,7 +177,7 @@ func decoyID(ring *secret.Ring, ledgerID string) string {
 // tryPassword compares typed with the password of owner. For an unknown name owner is the
 // zero account, and ledgerID names the budget. The order is: check the ledger, wait in the
 // hashing queue, reserve, verify. A known browser of the account has its own budget, so that
-// nobody else can use up the owner's.
+// tries elsewhere can't use up the owner's.
 func (s *Service) tryPassword(ctx context.Context, ledgerID string, owner account.Account, typed string, from Browser) (passwordResult, error) {
 	accountID := owner.ID
 

@@ -5,7 +5,7 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
-// Actor is who asks for a change. Audit events name it, and limits for owners don't apply to
+// Actor is the party behind a change. Audit events name it, and limits for owners don't apply to
 // operators. It permits nothing: callers have checked that the actor may make the change.
 type Actor struct {
 	as string   // as in [audit.Event]

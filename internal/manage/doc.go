@@ -6,7 +6,7 @@
 //	an owner's page ──► edit, editPaced      lock the account's row, read the session again,
 //	                                         count the change against the owner's limit
 //	                ──► editCredentials      end everything that the old credentials opened
-//	the command line ─► edit                 lock the account's row
+//	the command line ─► editAs               lock the account's row and read it again
 //
 // A change is one transaction: the changed rows, what ends with them and the audit event are
 // written together or not at all. What ends when a credential changes is listed in one place,

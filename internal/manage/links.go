@@ -15,7 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// Links issues and redeems one-time links: to set up, to invite, to let a browser in.
+// Links redeems all one-time links, and issues those for the first account and for letting a
+// browser in. [Accounts.Invite] and [Authenticators.ResetTwoFactor] issue the others.
 type Links struct{ *base }
 
 // LetIn issues a let-in link and returns its token. The browser that opens the link becomes
@@ -130,7 +131,7 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 	return opened, nil
 }
 
-// NewOwner is what a user chooses who redeems a link. Name and Email count only for a setup link.
+// NewOwner has the choices of a user with a link. Name and Email count only for a setup link.
 type NewOwner struct {
 	Name     string
 	Email    string

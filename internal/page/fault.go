@@ -82,7 +82,7 @@ func (s *Site) FaultOf(err error) Fault {
 		if wait.Change {
 			f.Heading, f.Advice = locale.Say("error.many_changes.heading"), locale.Say("error.many_changes.advice")
 		}
-		f.Retry = wait.RetryAfter
+		f.Retry = max(wait.RetryAfter, 1) // every 429 has the header
 		return f
 	case errors.Is(err, throttle.ErrQueueFull), errors.Is(err, throttle.ErrBusy):
 		f := NewFault(http.StatusServiceUnavailable, locale.Say("error.busy.heading"), locale.Say("error.busy.advice"))

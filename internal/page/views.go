@@ -31,8 +31,8 @@ var staticFiles embed.FS
 // versions of one file and protects nothing, so 48 bits are enough.
 const assetHashBytes = 6
 
-// DayLayout and the others are the formats of times on pages. Pages have times in UTC; the script app.js converts them to
-// the user's time zone.
+// DayLayout and the others are the formats of times on pages. Pages have times in UTC; the
+// script app.js converts them to the user's time zone.
 const (
 	timeLayout  = "2 Jan 2006, 15:04"
 	DayLayout   = "2 Jan 2006"

@@ -1,7 +1,7 @@
 // Package pass owns machine passes and the table passes. A script sends a pass to one panel
 // in place of a session's cookie. A pass belongs to an account and ends with every change of
 // the account's credentials. The database has only hashes of the tokens. access.Scope decides
-// which requests a pass covers, and package login whether its proofs suffice.
+// which requests a pass covers, and package entry whether its proofs suffice.
 package pass
 
 import (

@@ -1,12 +1,12 @@
-// Package web serves the pages of the portal to browsers. It calls package login for every
-// decision about a credential, and owns no table.
+// Package web serves the pages of the portal to browsers. Packages login, entry
+// and manage make its decisions about credentials, panels and changes. It owns no table.
 //
 // The portal handles a request in these steps:
 //
 //   - [New] returns the portal's handler. guard.go checks the request's host and that it came
 //     by TLS. web.go reads its session, and compares the session with the requirement of the route.
 //   - routes.go lists the routes with their requirements. A handler reads a form, calls one
-//     function of login, and shows a page or redirects. Each area of the pages has a type:
+//     function of login, entry or manage, and shows a page or redirects. Each area of the pages has a type:
 //     [signIn] (login.go, newpassword.go, reauthenticate.go), [setUp] (setup.go), [security]
 //     (settings.go, wizard.go), [sessions], [passes] and [panels]. They share [server].
 //   - pages.go has the data of each page. Package page fills the templates with it, and adds what

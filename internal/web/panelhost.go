@@ -35,7 +35,7 @@ type PanelHost struct {
 
 // panelPages are the pages of the panels' hosts. Only these are loaded, since each page takes
 // about 70 kB of memory.
-var panelPages = []string{"error", "panel-back", "panel-keep", "panel-logout", "panel-sign-in", "panel-signed-in", "panel-signed-out"}
+var panelPages = []string{"panel-back", "panel-keep", "panel-logout", "panel-sign-in", "panel-signed-in", "panel-signed-out"}
 
 // NewPanelHost returns the handler for all panels.
 func NewPanelHost(o Options) (*PanelHost, error) {

@@ -211,7 +211,7 @@ func (s State) VerifyPair(first, second string, now time.Time) Check {
 	}
 	switch {
 	case !found, matched-1 == s.LastStep, matched-1 == s.StepAhead:
-		// The first code is used and the second is not. Saying so would tell somebody who
+		// The first code is used and the second is not. Saying so would tell a thief who
 		// saw the first code that the second is right.
 		return Check{}
 	case s.usedBy(matched) > 0, s.usedBy(matched-1) > 0:
