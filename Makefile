@@ -46,7 +46,7 @@ TIME := TIMEFORMAT='%R s, of the processors %U s and in the kernel %S s'; time
 POSTGRES := go run ./internal/testkit/withpostgres --
 
 # command:Debian package
-NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium:chromium \
+NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium-headless-shell:chromium-headless-shell \
 	fc-list:fontconfig oathtool:oathtool zbarimg:zbar-tools \
 	keepassxc-cli:keepassxc pg_ctlcluster:postgresql pgbouncer:pgbouncer \
 	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
