@@ -35,7 +35,7 @@ type Key struct {
 // Try describes a try at a credential or a limited change.
 type Try struct {
 	Key
-	Units       int
+	Units       int       // what the try costs; at least 1
 	Tag         string    // what it belongs to: an attempt's id or, for a prefix, the account's
 	PasswordSet time.Time // for [TwoCodes]: when the password was set
 }
@@ -65,8 +65,14 @@ type Ledger struct {
 // NewLedger returns a ledger stored in d.
 func NewLedger(d *db.DB, clock func() time.Time) *Ledger { return &Ledger{db: d, clock: clock} }
 
+// errNoUnits means that a caller would try for nothing. No limit would ever refuse such a try.
+var errNoUnits = errors.New("a try must cost at least one unit")
+
 // decideTry decides on one try from the entries of its row.
 func (l *Ledger) decideTry(ctx context.Context, q db.Querier, now time.Time, row []entry, try Try) (Verdict, error) {
+	if try.Units <= 0 {
+		return Verdict{}, fmt.Errorf("bucket %s: %w", try.Bucket, errNoUnits)
+	}
 	hot := l.hot.Load()
 	if !hot && try.Bucket == CodeUnknownDevice {
 		var err error

@@ -505,3 +505,36 @@ func TestClampTimesSkipsUnreadableRows(t *testing.T) {
 		}
 	})
 }
+
+// A try that costs nothing would never be refused, so it is an error of the program and the
+// caller must not verify anything.
+func TestATryForNothingIsAnError(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ledger, ctx := NewLedger(d, testkit.NewClock().Now), t.Context()
+		for bucket := range rules {
+			for _, units := range []int{0, -1, -1 << 16} {
+				free := Try{Key: Key{Account: "ada", Bucket: bucket}, Units: units}
+				if v, err := ledger.Peek(ctx, free); !errors.Is(err, errNoUnits) || v.Answer == Allow {
+					t.Errorf("%s, %d units: Peek = %v, %v; want an error", bucket, units, v, err)
+				}
+				for _, tries := range [][]Try{{free}, {{Key: codeKey, Units: 1}, free}} {
+					r, v, err := ledger.Reserve(ctx, tries...)
+					if !errors.Is(err, errNoUnits) || v.Answer == Allow || len(r.rows) > 0 {
+						t.Errorf("%s, %d units: Reserve = %v, %v; want an error", bucket, units, v, err)
+					}
+				}
+				err := d.Write(ctx, func(tx *db.Tx) error {
+					_, err := ledger.Spend(ctx, tx, free)
+					return err
+				})
+				if !errors.Is(err, errNoUnits) {
+					t.Errorf("%s, %d units: Spend: %v, want an error", bucket, units, err)
+				}
+			}
+		}
+		var rows int
+		if err := db.One(ctx, d.Reader(), `SELECT COUNT(*) FROM ledger`, nil, &rows); err != nil || rows != 0 {
+			t.Errorf("%d rows were written, %v", rows, err)
+		}
+	})
+}
