@@ -62,8 +62,8 @@ type Bearer struct {
 }
 
 // Check returns whether the bearer meets the demand at the time now, and if not, what would
-// help. A demand with a maximum age applies to the password, and to the code as well if the
-// account has two-factor authentication.
+// help. A demand with a maximum age applies to the password or passkey, and to the second
+// factor as well if the account has two-factor authentication.
 func Check(d Demand, b Bearer, now time.Time) Verdict {
 	switch {
 	case d.Requirement == Public:
@@ -89,11 +89,11 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	return Reauthenticate
 }
 
-// isProven reports whether the bearer proved the password between first and last, and the
-// second factor too if the account has one.
+// isProven reports whether the bearer proved between first and last what a sign-in to the
+// account takes: a password or a passkey, and two factors if the account has two-factor
+// authentication.
 func isProven(b Bearer, first, last time.Time) bool {
 	since := authenticator.Without(authenticator.Since(b.Proofs, first),
 		func(p authenticator.Proof) bool { return p.At.After(last) })
-	return slices.ContainsFunc(since, func(p authenticator.Proof) bool { return p.Kind == authenticator.Password }) &&
-		(!b.TwoFactor || authenticator.AAL(since) >= 2)
+	return authenticator.HasFirst(since) && (!b.TwoFactor || authenticator.AAL(since) >= 2)
 }

@@ -11,19 +11,52 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Kind is a kind of authenticator (SP 800-63B, "Authenticator Types").
+// Kind is a kind of authenticator (SP 800-63B, "Authenticator Types"), and so of the proofs
+// that it gives.
 type Kind string
 
 // The kinds. Reading any other kind is an error (F3).
 const (
 	Password   Kind = "password"    // something you know
-	TOTP       Kind = "totp"        // something you have: RFC 6238
+	TOTP       Kind = "totp"        // something you have: a code of an authenticator app (RFC 6238)
 	BackupCode Kind = "backup_code" // something you have: a look-up secret
+
+	// WebAuthn is something you have. As a proof it means that the user touched a WebAuthn
+	// authenticator, which signed a challenge. This version reads such rows, but verifies no
+	// assertion, so it makes no such proof.
+	WebAuthn Kind = "webauthn"
+
+	// Passkey is a kind of proof only: the ceremony of a WebAuthn proof in which the
+	// authenticator also verified the user, with a PIN or a biometric. That is two factors. It
+	// is no kind of authenticator, because one that verified the user once need not do so
+	// the next time.
+	Passkey Kind = "passkey"
 )
 
-// MaxPerAccount limits an account's authenticators. A guessed code is compared with each of
-// them, so each one raises the chance of a guess.
-const MaxPerAccount = 5
+// Kinds lists every kind.
+var Kinds = []Kind{Password, TOTP, BackupCode, WebAuthn, Passkey}
+
+// Limits on an account's confirmed authenticators.
+const (
+	// MaxTOTP is low because a guessed code is compared with each of them, so each one raises
+	// the chance of a guess.
+	MaxTOTP = 5
+	// MaxWebAuthn limits a list that its owner can read. There is nothing to guess.
+	MaxWebAuthn = 10
+)
+
+// limitOf returns how many authenticators of the kind an account may have. It returns 0 for
+// a kind of which the table authenticators has no rows.
+func limitOf(k Kind) int {
+	switch k {
+	case TOTP:
+		return MaxTOTP
+	case WebAuthn:
+		return MaxWebAuthn
+	default:
+		return 0
+	}
+}
 
 // PendingLife is the time to complete an enrolment. Its secret is deleted afterwards.
 const PendingLife = 15 * time.Minute
@@ -70,14 +103,14 @@ func scanAuthenticator(scan db.Scan) (Authenticator, error) {
 	if err := scan(&a.ID, &a.AccountID, &a.Kind, &a.Name, &created, &confirmed, &used); err != nil {
 		return Authenticator{}, err
 	}
-	if a.Kind != TOTP {
+	if limitOf(a.Kind) == 0 {
 		return Authenticator{}, fmt.Errorf("authenticator %s has the unknown kind %q", a.ID, a.Kind)
 	}
 	a.CreatedAt, a.ConfirmedAt, a.LastUsedAt = created.Time, confirmed.Time, used.Time
 	return a, nil
 }
 
-// List returns the account's confirmed authenticators, oldest first.
+// List returns the account's confirmed authenticators of all kinds, oldest first.
 func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator, error) {
 	all, err := db.All(ctx, q, `
 		SELECT `+columns+` FROM authenticators
@@ -86,6 +119,17 @@ func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator,
 		return nil, fmt.Errorf("list authenticators: %w", err)
 	}
 	return all, nil
+}
+
+// OfKind returns the authenticators of one kind, in the same order.
+func OfKind(all []Authenticator, kind Kind) []Authenticator {
+	var some []Authenticator
+	for _, a := range all {
+		if a.Kind == kind {
+			some = append(some, a)
+		}
+	}
+	return some
 }
 
 // Owners returns the ids of all accounts with a confirmed authenticator, in one statement.
@@ -142,8 +186,11 @@ func readOne(ctx context.Context, q db.Querier, query string, args ...any) (Auth
 }
 
 // CreatePending starts an enrolment in a session. Past the limit it removes the session's
-// oldest pending ones.
+// oldest pending ones. The kind is [TOTP] or [WebAuthn].
 func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, kind Kind, now time.Time) (Authenticator, error) {
+	if limitOf(kind) == 0 {
+		return Authenticator{}, fmt.Errorf("an account can't enrol an authenticator of kind %q", kind)
+	}
 	if _, err := db.Exec(ctx, tx, `
 		DELETE FROM authenticators
 		WHERE session_id = $1 AND confirmed_at IS NULL AND id NOT IN (
@@ -162,15 +209,16 @@ func CreatePending(ctx context.Context, tx *db.Tx, accountID, sessionID string, 
 }
 
 // Confirm completes a pending enrolment of the session and gives it the name a.Name. Of
-// several concurrent callers one succeeds; the others get [db.ErrNotFound]. With [MaxPerAccount] authenticators it returns
-// [ErrLimit]. The caller must have locked the account's row (account.Lock).
+// several concurrent callers one succeeds; the others get [db.ErrNotFound]. If the account has
+// as many authenticators of a.Kind as it may, Confirm returns [ErrLimit]. The caller must have
+// locked the account's row (account.Lock).
 func Confirm(ctx context.Context, tx *db.Tx, sessionID string, a Authenticator, now time.Time) error {
 	var others int
-	if err := db.One(ctx, tx, `SELECT COUNT(*) FROM authenticators WHERE account_id = $1 AND confirmed_at IS NOT NULL`,
-		[]any{a.AccountID}, &others); err != nil {
+	if err := db.One(ctx, tx, `SELECT COUNT(*) FROM authenticators WHERE account_id = $1 AND kind = $2 AND confirmed_at IS NOT NULL`,
+		[]any{a.AccountID, string(a.Kind)}, &others); err != nil {
 		return fmt.Errorf("count authenticators: %w", err)
 	}
-	if others >= MaxPerAccount {
+	if others >= limitOf(a.Kind) {
 		return ErrLimit
 	}
 	return changeOne(ctx, tx, `

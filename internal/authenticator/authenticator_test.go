@@ -170,9 +170,9 @@ func TestConfirmEndsAnEnrolmentOnce(t *testing.T) {
 	})
 }
 
-func TestAccountHasFiveAuthenticatorsAtMost(t *testing.T) {
+func TestAccountHasFivePhonesAtMost(t *testing.T) {
 	each(t, func(t *testing.T, f fixture) {
-		pending := make([]Authenticator, MaxPerAccount+3)
+		pending := make([]Authenticator, MaxTOTP+3)
 		sessions := make([]string, len(pending))
 		for i := range pending {
 			sessions[i] = adasSession + strings.Repeat("'", i)
@@ -181,7 +181,7 @@ func TestAccountHasFiveAuthenticatorsAtMost(t *testing.T) {
 		got := testkit.Race(len(pending), func(i int) string {
 			return testkit.Outcome(f.confirm(sessions[i], pending[i], "Phone", testkit.Start))
 		})
-		if MaxPerAccount != 5 || got["ok"] != 5 || got[ErrLimit.Error()] != 3 || len(f.list(f.ada)) != 5 {
+		if MaxTOTP != 5 || got["ok"] != 5 || got[ErrLimit.Error()] != 3 || len(f.list(f.ada)) != 5 {
 			t.Errorf("8 confirmed at once = %v, %d stored; want 5 ok and 3 ErrLimit", got, len(f.list(f.ada)))
 		}
 		f.confirmed(f.eve, "eve's session", "Phone", testkit.Start) // the limit is per account
@@ -286,16 +286,27 @@ func TestUnknownKindIsDenied(t *testing.T) {
 	each(t, func(t *testing.T, f fixture) {
 		ctx := context.Background()
 		a := f.confirmed(f.ada, adasSession, "Phone", testkit.Start)
-		f.do(func(ctx context.Context, tx *db.Tx) error {
-			_, err := db.Exec(ctx, tx, `UPDATE authenticators SET kind = 'webauthn'`)
-			return err
-		})
-		// If List left it out, the account would seem to have no second factor (F3, F4).
-		if got, err := List(ctx, f.d.Reader(), f.ada); err == nil {
-			t.Errorf("List = %v, want an error", got)
+		become := func(kind Kind) {
+			f.do(func(ctx context.Context, tx *db.Tx) error {
+				_, err := db.Exec(ctx, tx, `UPDATE authenticators SET kind = $1`, string(kind))
+				return err
+			})
 		}
-		if got, err := ByID(ctx, f.d.Reader(), f.ada, a.ID); err == nil || errors.Is(err, db.ErrNotFound) {
-			t.Errorf("ByID = %v, %v; want an error", got, err)
+		// If List left one out, the account would seem to have no second factor (F3, F4). A
+		// password, a backup code or a passkey is no row of this table.
+		for _, kind := range []Kind{"smartcard", "", "TOTP", Password, BackupCode, Passkey} {
+			become(kind)
+			if got, err := List(ctx, f.d.Reader(), f.ada); err == nil {
+				t.Errorf("List of kind %q = %v, want an error", kind, got)
+			}
+			if got, err := ByID(ctx, f.d.Reader(), f.ada, a.ID); err == nil || errors.Is(err, db.ErrNotFound) {
+				t.Errorf("ByID of kind %q = %v, %v; want an error", kind, got, err)
+			}
+		}
+		// A later version adds such rows. They are a second factor of the account.
+		become(WebAuthn)
+		if got := f.list(f.ada); len(got) != 1 || got[0].Kind != WebAuthn {
+			t.Errorf("List of a WebAuthn authenticator = %v", got)
 		}
 	})
 }

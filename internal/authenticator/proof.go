@@ -3,6 +3,7 @@ package authenticator
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,15 +18,17 @@ type Proof struct {
 
 // AAL returns the authentication assurance level of the proofs: 0 for none, 1 for one
 // factor, 2 for something you know and something you have (SP 800-63B, "Authentication
-// Assurance Levels").
+// Assurance Levels"). A [Passkey] proof is both. Unknown kinds count as nothing.
 func AAL(proofs []Proof) int {
 	var known, owned bool
 	for _, p := range proofs {
 		switch p.Kind {
 		case Password:
 			known = true
-		case TOTP, BackupCode:
+		case TOTP, BackupCode, WebAuthn:
 			owned = true
+		case Passkey:
+			known, owned = true, true
 		}
 	}
 	switch {
@@ -36,6 +39,21 @@ func AAL(proofs []Proof) int {
 	default:
 		return 0
 	}
+}
+
+// HasFirst reports whether the proofs contain one that a sign-in can begin with: a password
+// or a passkey.
+func HasFirst(proofs []Proof) bool { return has(proofs, Password) || has(proofs, Passkey) }
+
+// PhishingResistant reports whether the proofs are two factors of which one is bound to this
+// site's name, so that a site under another name can't relay it: a passkey, or a password and
+// a WebAuthn authenticator.
+func PhishingResistant(proofs []Proof) bool {
+	return has(proofs, Passkey) || has(proofs, Password) && has(proofs, WebAuthn)
+}
+
+func has(proofs []Proof, kind Kind) bool {
+	return slices.ContainsFunc(proofs, func(p Proof) bool { return p.Kind == kind })
 }
 
 // Since returns the proofs made at or after t.
@@ -50,13 +68,14 @@ func Since(proofs []Proof, t time.Time) []Proof {
 }
 
 // Merge returns the proofs of old and newer. A newer proof replaces the old one of the same
-// authenticator. Its arguments stay unchanged.
+// authenticator, also a [WebAuthn] proof a [Passkey] proof: what an authenticator proved last
+// counts. Its arguments stay unchanged.
 func Merge(old, newer []Proof) []Proof {
 	merged := make([]Proof, 0, len(old)+len(newer))
 	for _, p := range old {
 		replaced := false
 		for _, n := range newer {
-			replaced = replaced || n.Kind == p.Kind && n.ID == p.ID
+			replaced = replaced || n.ID == p.ID && (n.ID != "" || n.Kind == p.Kind)
 		}
 		if !replaced {
 			merged = append(merged, p)
@@ -76,8 +95,9 @@ func Without(proofs []Proof, drop func(Proof) bool) []Proof {
 	return left
 }
 
-// maxProofs limits a stored list: at most one proof of each authenticator is kept.
-const maxProofs = 2 + MaxPerAccount
+// maxProofs limits a stored list. At most one proof of each authenticator is kept, one of the
+// password and one of a backup code.
+const maxProofs = 2 + MaxTOTP + MaxWebAuthn
 
 // EncodeProofs returns proofs as stored text: "kind:id:ms", joined by commas. Kinds and ids
 // come from this program, so the text contains nothing that a user typed (R19).
@@ -109,12 +129,11 @@ func ParseProofs(text string) ([]Proof, error) {
 		if err != nil || strconv.FormatInt(ms, 10) != fields[2] {
 			return nil, errors.New("stored proofs: time is not a number")
 		}
-		switch kind := Kind(fields[0]); kind {
-		case Password, TOTP, BackupCode:
-			proofs[i] = Proof{Kind: kind, ID: fields[1], At: time.UnixMilli(ms).UTC()}
-		default:
+		kind := Kind(fields[0])
+		if !slices.Contains(Kinds, kind) {
 			return nil, errors.New("stored proofs: unknown kind")
 		}
+		proofs[i] = Proof{Kind: kind, ID: fields[1], At: time.UnixMilli(ms).UTC()}
 	}
 	return proofs, nil
 }

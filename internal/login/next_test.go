@@ -76,15 +76,15 @@ func TestMoreProofsNeverLeadBack(t *testing.T) {
 func TestUnknownKindsOpenNothing(t *testing.T) {
 	// An unknown kind, from a newer version, counts as an authenticator of the account, but
 	// never as a proof (F3, F4).
-	const webauthn = authenticator.Kind("webauthn")
+	const smartcard = authenticator.Kind("smartcard")
 	password := authenticator.Proof{Kind: authenticator.Password}
-	if got := Next([]authenticator.Proof{password}, []authenticator.Kind{webauthn}, false); got != StageCode {
+	if got := Next([]authenticator.Proof{password}, []authenticator.Kind{smartcard}, false); got != StageCode {
 		t.Errorf("account with an authenticator of an unknown kind: stage %d, want %d", got, StageCode)
 	}
-	if got := Next([]authenticator.Proof{password, {Kind: webauthn}}, []authenticator.Kind{authenticator.TOTP}, false); got != StageCode {
+	if got := Next([]authenticator.Proof{password, {Kind: smartcard}}, []authenticator.Kind{authenticator.TOTP}, false); got != StageCode {
 		t.Errorf("password and a proof of an unknown kind: stage %d, want %d", got, StageCode)
 	}
-	if got := Next([]authenticator.Proof{{Kind: webauthn}}, nil, false); got != StagePassword {
+	if got := Next([]authenticator.Proof{{Kind: smartcard}}, nil, false); got != StagePassword {
 		t.Errorf("only a proof of an unknown kind: stage %d, want %d", got, StagePassword)
 	}
 	if got := Next([]authenticator.Proof{{}}, nil, false); got != StagePassword {

@@ -34,7 +34,7 @@ func (m Authenticators) enrollTicket(ctx context.Context, q db.Querier, owner ac
 
 // BeginEnrollment starts an enrolment in the session and returns its id. link is the token
 // of the operator's link that the browser presented, or empty. It returns [ErrLocked] if a
-// link is needed, authenticator.ErrLimit if the account has as many authenticators as
+// link is needed, authenticator.ErrLimit if the account has as many TOTP authenticators as
 // allowed, and a [*login.WaitError] past the limit of changes.
 func (m Authenticators) BeginEnrollment(ctx context.Context, me login.Me, link string) (string, error) {
 	var id string
@@ -43,7 +43,7 @@ func (m Authenticators) BeginEnrollment(ctx context.Context, me login.Me, link s
 		if err != nil {
 			return err
 		}
-		if len(have) >= authenticator.MaxPerAccount {
+		if len(authenticator.OfKind(have, authenticator.TOTP)) >= authenticator.MaxTOTP {
 			return authenticator.ErrLimit
 		}
 		if m.NeedsTicket(me.Account, len(have) > 0) {

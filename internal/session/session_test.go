@@ -364,7 +364,7 @@ func TestUnreadableSessionsAreDenied(t *testing.T) {
 		ctx, ada := context.Background(), add(t, d, "ada")
 		token := open(t, d, ada, testkit.Start)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
-			_, err := db.Exec(ctx, tx, `UPDATE sessions SET proofs = 'webauthn:x:1'`)
+			_, err := db.Exec(ctx, tx, `UPDATE sessions SET proofs = 'smartcard:x:1'`)
 			return err
 		})
 		if s, _, err := ByToken(ctx, d.Reader(), token, life, testkit.Start); err == nil || s.ID != "" {

@@ -86,7 +86,7 @@ func (s security) securityPage(req *page.Request) (securityPage, error) {
 		return data, err
 	}
 	data.MaxName = authenticator.MaxNameRunes
-	data.AtLimit = len(mine) >= authenticator.MaxPerAccount
+	data.AtLimit = len(authenticator.OfKind(mine, authenticator.TOTP)) >= authenticator.MaxTOTP
 	data.EnrollLocked = s.Manage.Authenticators.NeedsTicket(me, req.TwoFactor) && s.Cookie(req.Request, ticketCookie) == ""
 	switch {
 	case data.Wrong > 0:
