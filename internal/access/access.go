@@ -24,12 +24,6 @@ const (
 // fresh proofs, so it is only as long as a user needs for such a change.
 const FreshFor = 10 * time.Minute
 
-// maxClockDifference is the greatest difference between the clocks of two nodes that both
-// accept codes: each may differ from the database's clock by 30 s, and a code is valid for
-// one more step of 30 s. A proof further in the future was written by a clock that ran
-// ahead. It would stay fresh for as long as that clock was ahead, so it doesn't count.
-const maxClockDifference = 90 * time.Second
-
 // Demand is a requirement together with the conditions that a panel may add to it.
 type Demand struct {
 	Requirement Requirement
@@ -77,7 +71,7 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	case b.Vouched:
 		return Admit
 	}
-	if age := maxAge(d); age > 0 && !isProven(b, now.Add(-age), now.Add(maxClockDifference)) {
+	if age := maxAge(d); age > 0 && !isProvenSince(b, now.Add(-age), now) {
 		return Reauthenticate
 	}
 	if d.Requirement != TwoFactor || authenticator.AAL(b.Proofs) >= 2 {
@@ -89,11 +83,10 @@ func Check(d Demand, b Bearer, now time.Time) Verdict {
 	return Reauthenticate
 }
 
-// isProven reports whether the bearer proved between first and last what a sign-in to the
-// account takes: a password or a passkey, and two factors if the account has two-factor
-// authentication.
-func isProven(b Bearer, first, last time.Time) bool {
-	since := authenticator.Without(authenticator.Since(b.Proofs, first),
-		func(p authenticator.Proof) bool { return p.At.After(last) })
+// isProvenSince reports whether the bearer proved since then what a sign-in to the account
+// takes: a password or a passkey, and two factors if the account has two-factor
+// authentication. Proofs of the future don't count; see [authenticator.Since].
+func isProvenSince(b Bearer, then, now time.Time) bool {
+	since := authenticator.Since(b.Proofs, then, now)
 	return authenticator.HasFirst(since) && (!b.TwoFactor || authenticator.AAL(since) >= 2)
 }

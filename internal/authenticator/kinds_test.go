@@ -118,6 +118,27 @@ func TestEveryKindIsKnownEverywhere(t *testing.T) {
 	}
 }
 
+func TestSinceHasAnEarliestAndALatestTime(t *testing.T) {
+	const window, ahead = 10 * time.Minute, 90 * time.Second
+	now := testkit.Start
+	for age, want := range map[time.Duration]bool{
+		365 * 24 * time.Hour: false, window + time.Millisecond: false, window: true, window - 1: true, time.Second: true, 0: true,
+		-time.Second: true, -ahead: true, -ahead - time.Millisecond: false, -time.Hour: false, -400 * 24 * time.Hour: false,
+	} {
+		for _, k := range Kinds {
+			proof := Proof{Kind: k, At: now.Add(-age)}
+			if got := len(Since([]Proof{proof}, now.Add(-window), now)) == 1; got != want {
+				t.Errorf("a proof of kind %s that is %v old counts: %t, want %t", k, age, got, want)
+			}
+		}
+	}
+	// A proof counts only after the clock has come to within 90 s of its date, and then as one of
+	// that date.
+	if got := Since([]Proof{{Kind: Password, At: now}}, now.Add(time.Hour), now.Add(time.Hour)); len(got) != 0 {
+		t.Errorf("Since a later time = %v, want none", got)
+	}
+}
+
 func TestAnAuthenticatorHasOneProof(t *testing.T) {
 	key := func(k Kind, after time.Duration) []Proof { return []Proof{proofAt(k, "key", after)} }
 	for _, first := range []Kind{WebAuthn, Passkey} {

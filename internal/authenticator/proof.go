@@ -7,13 +7,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/clock"
 )
 
 // Proof is one successful verification.
 type Proof struct {
 	Kind Kind
-	ID   string // id of the authenticator; empty for a password or a backup code
-	At   time.Time
+	ID   string    // id of the authenticator; empty for a password or a backup code
+	At   time.Time // by the reference clock
 }
 
 // AAL returns the authentication assurance level of the proofs: 0 for none, 1 for one
@@ -56,11 +58,18 @@ func has(proofs []Proof, kind Kind) bool {
 	return slices.ContainsFunc(proofs, func(p Proof) bool { return p.Kind == kind })
 }
 
-// Since returns the proofs made at or after t.
-func Since(proofs []Proof, t time.Time) []Proof {
+// maxAhead is how far in the future a proof may be dated. The reference clock dates proofs and
+// judges their age, so they differ by the nodes' errors in knowing it, which are smaller. A
+// proof further ahead was dated by a clock that was wrong. It would stay fresh until the right
+// clock passes its date, so it proves nothing.
+const maxAhead = clock.Slack
+
+// Since returns the proofs made at or after then, as seen at now. It drops those that are
+// dated more than 90 s after now. Callers that ask for the age of a proof must use it.
+func Since(proofs []Proof, then, now time.Time) []Proof {
 	var fresh []Proof
 	for _, p := range proofs {
-		if !p.At.Before(t) {
+		if !p.At.Before(then) && !p.At.After(now.Add(maxAhead)) {
 			fresh = append(fresh, p)
 		}
 	}

@@ -18,16 +18,6 @@ func proofAt(k Kind, id string, after time.Duration) Proof {
 	return Proof{Kind: k, ID: id, At: testkit.Start.Add(after)}
 }
 
-func TestSinceKeepsFreshProofs(t *testing.T) {
-	proofs := []Proof{proofAt(Password, "", -time.Millisecond), proofAt(TOTP, "a", 0), proofAt(BackupCode, "", time.Hour)}
-	if diff := cmp.Diff(proofs[1:], Since(proofs, testkit.Start)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	if got := Since(proofs, testkit.Start.Add(2*time.Hour)); len(got) != 0 {
-		t.Errorf("Since a later time = %v, want none", got)
-	}
-}
-
 func TestMergeReplacesOlderProofs(t *testing.T) {
 	old := []Proof{proofAt(Password, "", 0), proofAt(TOTP, "a", 0)}
 	for name, test := range map[string]struct{ newer, want []Proof }{

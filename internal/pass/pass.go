@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
@@ -91,7 +92,7 @@ func (p Pass) Expired(now time.Time) bool { return !now.Before(p.ExpiresAt) }
 
 // Create stores a pass for the account and returns its token, which can't be read again. Of
 // p it uses Name, normalized by authenticator.NormalizeName, Scope, Proofs, ByOperator and
-// ExpiresAt. The caller must have locked the account's row, so that concurrent calls don't
+// ExpiresAt. It drops proofs of the future; see [authenticator.Since]. The caller must have locked the account's row, so that concurrent calls don't
 // exceed the limit. It returns [ErrLimit], [ErrNameTaken] or [ErrLife].
 func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now time.Time) (secret.Text, error) {
 	if life := p.ExpiresAt.Sub(now); life <= 0 || life > MaxLife {
@@ -109,7 +110,7 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now t
 		INSERT INTO passes (id, token_hash, account_id, security_stamp, name, panel, path, methods, addresses, proofs, by_operator, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		secret.NewID(), secret.Hash(token.Reveal()), owner.ID, owner.Stamp, p.Name, p.Scope.Panel, p.Scope.Path, p.Scope.MethodList(), p.Scope.AddressList(),
-		authenticator.EncodeProofs(p.Proofs), p.ByOperator, db.At{Time: now}, db.At{Time: p.ExpiresAt})
+		authenticator.EncodeProofs(authenticator.Since(p.Proofs, time.Time{}, now)), p.ByOperator, db.At{Time: now}, db.At{Time: p.ExpiresAt})
 	if errors.Is(err, db.ErrConflict) {
 		return secret.Text{}, ErrNameTaken
 	}
@@ -205,12 +206,46 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 }
 
 // ClampTimes corrects what a clock that was ahead dated after latest: it sets last uses back
-// to latest, and ends of passes to [MaxLife] after latest.
+// to latest, ends of passes to [MaxLife] after latest, and dates proofs as [datedAsOld] does.
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
 	if _, err := db.Exec(ctx, tx, `UPDATE passes SET seen_at = $1 WHERE seen_at > $1`, db.At{Time: latest}); err != nil {
 		return err
 	}
-	_, err := db.Exec(ctx, tx, `UPDATE passes SET expires_at = $1 WHERE expires_at > $1`, db.At{Time: latest.Add(MaxLife)})
-	return err
+	if _, err := db.Exec(ctx, tx, `UPDATE passes SET expires_at = $1 WHERE expires_at > $1`, db.At{Time: latest.Add(MaxLife)}); err != nil {
+		return err
+	}
+	type row struct{ id, proofs string }
+	all, err := db.All(ctx, tx, `SELECT id, proofs FROM passes WHERE NOT by_operator`, nil,
+		func(scan db.Scan) (r row, err error) { return r, scan(&r.id, &r.proofs) })
+	if err != nil {
+		return fmt.Errorf("read the proofs of passes: %w", err)
+	}
+	for _, r := range all {
+		proofs, err := authenticator.ParseProofs(r.proofs)
+		if err != nil {
+			continue // a pass that can't be read opens nothing
+		}
+		dated := authenticator.EncodeProofs(datedAsOld(proofs, latest))
+		if dated == r.proofs {
+			continue
+		}
+		if _, err := db.Exec(ctx, tx, `UPDATE passes SET proofs = $2 WHERE id = $1`, r.id, dated); err != nil {
+			return fmt.Errorf("date the proofs of a pass: %w", err)
+		}
+	}
+	return nil
+}
+
+// datedAsOld returns the proofs with the epoch as the date of those made after latest. Their
+// real dates are unknown. They go on counting towards a level, but never as recent: without
+// this they would be fresh once more when the right clock passes their dates.
+func datedAsOld(proofs []authenticator.Proof, latest time.Time) []authenticator.Proof {
+	dated := slices.Clone(proofs)
+	for i := range dated {
+		if dated[i].At.After(latest) {
+			dated[i].At = time.UnixMilli(0)
+		}
+	}
+	return dated
 }

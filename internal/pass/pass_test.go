@@ -255,3 +255,56 @@ func TestCorruptPassesAreDenied(t *testing.T) {
 		}
 	})
 }
+
+// A pass that was made while the clock was ahead keeps its level, but its proofs are never
+// fresh: not now, and not when the right clock comes to the dates that they had.
+func TestClampTimesMakesProofsOfTheFutureOld(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		const leap = 30 * 24 * time.Hour
+		ada, now := newOwner(t, d, "ada"), testkit.Start
+		latest := now.Add(90 * time.Second)
+		madeAt := func(name string, at time.Time) string {
+			p := samplePass(t, name)
+			p.Proofs = []authenticator.Proof{{Kind: authenticator.Password, At: at}, {Kind: authenticator.TOTP, ID: "phone", At: now.Add(-time.Hour)}}
+			p.ExpiresAt = at.Add(MaxLife)
+			var token secret.Text
+			write(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
+				token, err = Create(ctx, tx, ada, p, at)
+				return err
+			})
+			return token.Reveal()
+		}
+		future, edge, past := madeAt("future", now.Add(leap)), madeAt("edge", latest), madeAt("past", now.Add(-time.Minute))
+		madeAt("unreadable", now.Add(leap))
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			_, err := db.Exec(ctx, tx, `UPDATE passes SET proofs = 'smartcard::1' WHERE name = 'unreadable'`)
+			return err
+		})
+		for range 2 {
+			write(t, d, func(ctx context.Context, tx *db.Tx) error { return ClampTimes(ctx, tx, latest) })
+		}
+		proofs := func(token string) []authenticator.Proof {
+			p, _, err := ByToken(t.Context(), d.Reader(), token, panel)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.Proofs
+		}
+		got := proofs(future)
+		if authenticator.AAL(got) != 2 || !got[1].At.Equal(now.Add(-time.Hour)) {
+			t.Errorf("proofs of the future are now %v: a level or another date changed", got)
+		}
+		for _, at := range []time.Time{now, now.Add(leap), now.Add(leap + time.Minute), now.Add(MaxLife)} {
+			b := access.Bearer{SignedIn: true, Proofs: got}
+			if v := access.Check(access.Demand{Requirement: access.Session, MaxAge: 9 * time.Hour}, b, at); v != access.Reauthenticate {
+				t.Errorf("at %v the pass admits where a recent proof is demanded: verdict %d", at, v)
+			}
+		}
+		if at := proofs(edge)[0].At; !at.Equal(latest) {
+			t.Errorf("a proof of the latest time is now of %v", at)
+		}
+		if at := proofs(past)[0].At; !at.Equal(now.Add(-time.Minute)) {
+			t.Errorf("a proof of the past is now of %v", at)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -149,8 +150,8 @@ type Renewal struct {
 	Expires time.Time // the new absolute end after a sign-in; zero keeps the end
 }
 
-// Renew changes the token, proofs and stamp of a session and returns the new token. The
-// token to.Old stops working (R16). If the session was revoked or got another token since,
+// Renew changes the token, proofs and stamp of a session and returns the new token. It drops
+// proofs of the future, which a wrong clock dated; see [authenticator.Since]. The token to.Old stops working (R16). If the session was revoked or got another token since,
 // Renew changes nothing and returns [db.ErrNotFound].
 func Renew(ctx context.Context, tx *db.Tx, s Session, to Renewal, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
@@ -158,7 +159,7 @@ func Renew(ctx context.Context, tx *db.Tx, s Session, to Renewal, now time.Time)
 	n, err := db.Exec(ctx, tx, `
 		UPDATE sessions SET token_hash = $2, security_stamp = $3, proofs = $4, seen_at = $5, expires_at = COALESCE($6, expires_at)
 		WHERE id = $1 AND token_hash = $7`,
-		s.ID, secret.Hash(token.Reveal()), to.Stamp, authenticator.EncodeProofs(to.Proofs), db.At{Time: now}, db.At{Time: to.Expires}, secret.Hash(to.Old))
+		s.ID, secret.Hash(token.Reveal()), to.Stamp, authenticator.EncodeProofs(authenticator.Since(to.Proofs, time.Time{}, now)), db.At{Time: now}, db.At{Time: to.Expires}, secret.Hash(to.Old))
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("renew session: %w", err)
 	}
@@ -221,7 +222,8 @@ func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 		return fmt.Errorf("find sessions of the future: %w", err)
 	}
 	for _, s := range all {
-		if s.CreatedAt.After(latest) || len(authenticator.Since(s.Proofs, latest)) > 0 {
+		isFuture := func(p authenticator.Proof) bool { return p.At.After(latest) }
+		if s.CreatedAt.After(latest) || slices.ContainsFunc(s.Proofs, isFuture) {
 			_, err = db.Exec(ctx, tx, `DELETE FROM sessions WHERE id = $1`, s.ID)
 		} else {
 			_, err = db.Exec(ctx, tx, `UPDATE sessions SET seen_at = $2 WHERE id = $1`, s.ID, db.At{Time: latest})
