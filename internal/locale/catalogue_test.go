@@ -22,7 +22,7 @@ var families = map[string][]string{
 		let_in_used pass_made pass_revoked wrong_codes_noticed password_suspected`),
 	"error.": strings.Fields(`not_found forbidden cross_origin busy unavailable internal too_many
 		too_large bad_request link_invalid setup_done misdirected untrusted_proxy`),
-	"how.": strings.Fields(`password password_totp password_backup_code`),
+	"how.": strings.Fields(`password password_totp password_backup_code password_webauthn passkey`),
 	"notice.": strings.Fields(`account_created password_set signed_out confirmed added renamed
 		removed disabled password_changed profile_saved revoked revoked_others backup_code_used
 		already_confirmed locked cancelled let_in forgotten weak pass_revoked`),

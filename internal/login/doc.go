@@ -1,14 +1,14 @@
 // Package login is the state machine of a sign-in. It owns the table attempts. Package manage
 // changes what an account signs in with.
 //
-//	name and password ──► StagePassword
+//	name and password ──► StageFirst
 //	                          │ right: an attempt row, with its first proof
 //	                          ▼
 //	                        Next ◄───────────────────────────┐
 //	                          │                              │
 //	          ┌───────────────┼──────────────┐               │
 //	          ▼               ▼              ▼               │
-//	      StageCode    StageNewPassword   StageDone          │
+//	      StageSecond  StageNewPassword   StageDone          │
 //	      code, pair   a suspect          finish: attempt    │
 //	      or backup    password is        gone, session open │
 //	      code         changed                               │

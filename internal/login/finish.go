@@ -101,17 +101,23 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	return opened, audit.Append(ctx, tx, event)
 }
 
-// ProofsName returns the name for a session's proofs that ends the message keys of the catalogue:
-// "password", "password_totp" or "password_backup_code".
+// ProofsName returns the name for a session's proofs that ends the message keys of the catalogue
+// (how.password, how.password_totp and so on). It names the strongest of the proofs.
 func ProofsName(proofs []authenticator.Proof) string {
-	how := "password"
+	proven := map[authenticator.Kind]bool{}
 	for _, p := range proofs {
-		switch p.Kind {
-		case authenticator.TOTP:
-			return "password_totp"
-		case authenticator.BackupCode:
-			how = "password_backup_code"
-		}
+		proven[p.Kind] = true
 	}
-	return how
+	switch {
+	case proven[authenticator.Passkey]:
+		return "passkey"
+	case proven[authenticator.WebAuthn]:
+		return "password_webauthn"
+	case proven[authenticator.TOTP]:
+		return "password_totp"
+	case proven[authenticator.BackupCode]:
+		return "password_backup_code"
+	default:
+		return "password"
+	}
 }

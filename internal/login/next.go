@@ -7,26 +7,23 @@ type Stage int
 
 // The stages. The zero value is the first one: nothing is proven yet.
 const (
-	StagePassword    Stage = iota
-	StageCode              // needs a code or backup code
-	StageLink              // the password is suspect and the only proof: an operator's link is needed
-	StageNewPassword       // the password is suspect and must be changed
+	StageFirst       Stage = iota // needs a password or a passkey
+	StageSecond                   // needs a second factor: a code or backup code
+	StageLink                     // the password is suspect and the only factor: an operator's link is needed
+	StageNewPassword              // the password is suspect and must be changed
 	StageDone
 )
 
 // Next returns the stage an attempt is at, given what was proven, which
 // second authenticators the account has, and whether its password is suspect.
 func Next(proven []authenticator.Proof, has []authenticator.Kind, suspect bool) Stage {
-	known := false
-	for _, p := range proven {
-		known = known || p.Kind == authenticator.Password
-	}
+	level := authenticator.AAL(proven)
 	switch {
-	case !known:
-		return StagePassword
-	case len(has) > 0 && authenticator.AAL(proven) < 2:
-		return StageCode
-	case suspect && authenticator.AAL(proven) < 2:
+	case !authenticator.HasFirst(proven):
+		return StageFirst
+	case len(has) > 0 && level < 2:
+		return StageSecond
+	case suspect && level < 2:
 		// A thief knows the same password and must not choose the new one.
 		return StageLink
 	case suspect:

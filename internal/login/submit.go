@@ -99,12 +99,12 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner account.Account) (Stage, error) {
 	authenticators, err := authenticator.List(ctx, q, owner.ID)
 	if err != nil {
-		return StagePassword, err
+		return StageFirst, err
 	}
 	if len(authenticators) == 0 && !owner.TwoFactorAt.IsZero() {
 		// The rows were lost or deleted. That must not turn the account into one without a
 		// second factor.
-		return StagePassword, fmt.Errorf("account %s has two-factor authentication on, but no authenticator", owner.ID)
+		return StageFirst, fmt.Errorf("account %s has two-factor authentication on, but no authenticator", owner.ID)
 	}
 	var kinds []authenticator.Kind
 	for _, one := range authenticators {
@@ -112,7 +112,7 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner acco
 	}
 	suspect, err := password.SuspectSince(ctx, q, owner.ID)
 	if err != nil {
-		return StagePassword, err
+		return StageFirst, err
 	}
 	// A reauthentication can't change the password: its session is open already.
 	mustChange := !suspect.IsZero() && a.Purpose == SignIn
@@ -130,16 +130,18 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, from Browse
 	if err != nil {
 		return Progress{}, err
 	}
-	if stage == StageLink {
-		return Progress{}, ErrPasswordEnded
-	}
 	progress := Progress{Stage: stage, CodesLeft: -1, Username: owner.Name}
-	if stage == StageDone {
+	switch stage {
+	case StageSecond, StageNewPassword:
+		progress.Attempt, err = a.store(ctx, tx, s.Clock())
+	case StageDone:
 		progress.ReturnURL = a.ReturnURL
 		progress.Opened, err = s.finish(ctx, tx, a, owner, from)
-		return progress, err
+	case StageLink:
+		return Progress{}, ErrPasswordEnded
+	default: // StageFirst too, since an attempt begins with a right password
+		return Progress{}, fmt.Errorf("an attempt of account %s is at stage %d after a proof", owner.ID, stage)
 	}
-	progress.Attempt, err = a.store(ctx, tx, s.Clock())
 	return progress, err
 }
 

@@ -91,6 +91,10 @@ func triesOf(e audit.Event) int {
 // signInMessage returns the text for a combination of proofs, such as "password + code".
 func signInMessage(name string) *locale.Message {
 	switch name {
+	case "passkey":
+		return locale.Say("how.passkey")
+	case "password_webauthn":
+		return locale.Say("how.password_webauthn")
 	case "password_totp":
 		return locale.Say("how.password_totp")
 	case "password_backup_code":

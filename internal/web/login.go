@@ -136,12 +136,12 @@ func (s *server) rememberDevice(req *page.Request, token secret.Text) {
 // stagePath returns the path of the page for a stage other than [login.StageDone].
 func stagePath(stage login.Stage) string {
 	switch stage {
-	case login.StageCode:
+	case login.StageSecond:
 		return "/login/code"
 	case login.StageNewPassword:
 		return "/login/new-password"
-	default:
-		return "/login"
+	default: // StageFirst, StageLink
+		return "/login" // the form that grants the least
 	}
 }
 
@@ -173,7 +173,7 @@ func (s signIn) codePage(req *page.Request, w login.Prompt, two bool) codePage {
 }
 
 func (s signIn) getCode(req *page.Request) error {
-	_, attempt, err := s.attemptAt(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageSecond)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (s signIn) postCode(req *page.Request) error {
 	if refusal == nil {
 		return err
 	}
-	_, attempt, err := s.attemptAt(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageSecond)
 	if err != nil {
 		return err
 	}
@@ -269,7 +269,7 @@ func codeMessage(err error) *locale.Message {
 }
 
 func (s signIn) getBackupCode(req *page.Request) error {
-	_, attempt, err := s.attemptAt(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageSecond)
 	if err != nil {
 		return err
 	}
@@ -292,7 +292,7 @@ func (s signIn) postBackupCode(req *page.Request) error {
 	if refusal == nil {
 		return err
 	}
-	_, attempt, err := s.attemptAt(req, login.StageCode)
+	_, attempt, err := s.attemptAt(req, login.StageSecond)
 	if err != nil {
 		return err
 	}
