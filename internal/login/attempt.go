@@ -43,6 +43,11 @@ type Attempt struct {
 	ExpiresAt time.Time
 }
 
+// unknownPurpose returns the error for an attempt whose purpose this version doesn't know.
+func (a Attempt) unknownPurpose() error {
+	return fmt.Errorf("attempt %s has the unknown purpose %q", a.ID, a.Purpose)
+}
+
 // tag returns the name under which the ledger groups the tries of this attempt.
 func (a Attempt) tag() string {
 	if a.ID == "" {
@@ -76,8 +81,8 @@ func (s *Service) attempt(ctx context.Context, q db.Querier, token string) (Atte
 	if a.Proofs, err = authenticator.ParseProofs(proofs); err != nil {
 		return Attempt{}, account.Account{}, err
 	}
-	if a.Purpose != SignIn {
-		return Attempt{}, account.Account{}, fmt.Errorf("attempt %s has the unknown purpose %q", a.ID, a.Purpose)
+	if a.Purpose != SignIn { // no other attempt is stored
+		return Attempt{}, account.Account{}, a.unknownPurpose()
 	}
 	owner, err := account.ByID(ctx, q, a.AccountID)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
@@ -53,52 +54,75 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	if owner.Disabled() || owner.Stamp != a.Stamp {
 		return opened, ErrNoAttempt
 	}
-	now := s.Clock()
-	held, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, now)
-	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		return opened, err
-	}
 	if err := throttle.MarkOwned(ctx, tx, owner.ID, a.tag()); err != nil {
 		return opened, err
 	}
-	event := from.Event(now, owner.ID, audit.SignedIn)
+	event := from.Event(s.Clock(), owner.ID, audit.SignedIn)
 	event.Detail = ProofsName(a.Proofs)
 	for _, p := range a.Proofs {
 		if p.ID != "" {
 			event.AuthenticatorID = p.ID
 		}
 	}
-	switch {
-	case a.Purpose == Reauthentication:
-		if held.ID == "" || held.ID != a.SessionID {
-			return opened, ErrNoAttempt
+	switch a.Purpose {
+	case SignIn:
+		if opened.Session, err = s.openSession(ctx, tx, a, owner, from); err == nil {
+			opened.Device, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), event.At)
 		}
+	case Reauthentication:
 		event.Kind = audit.Reauthenticated
-		opened.Session, err = session.Renew(ctx, tx, held, session.Renewal{Old: from.Session, Stamp: owner.Stamp, Proofs: authenticator.Merge(held.Proofs, a.Proofs)}, now)
-	case held.ID != "" && holder.ID == owner.ID:
-		// The browser was signed in to this account already: keep the row, change the token.
-		opened.Session, err = session.Renew(ctx, tx, held, session.Renewal{Old: from.Session, Stamp: owner.Stamp, Proofs: a.Proofs, Expires: now.Add(s.Life.Absolute)}, now)
+		opened.Session, err = s.renewSession(ctx, tx, a, owner, from)
 	default:
-		if held.ID != "" {
-			// The browser loses the cookie of this session, so nothing could use or end it.
-			if _, err := session.Revoke(ctx, tx, holder.ID, held.ID); err != nil {
-				return opened, err
-			}
-		}
-		opened.Session, err = session.Create(ctx, tx, owner, session.Opening{Proofs: a.Proofs, Browser: from.session(), Life: s.Life}, now)
-	}
-	if errors.Is(err, db.ErrNotFound) {
-		err = ErrGone // the session ended or got another token in between
+		err = a.unknownPurpose()
 	}
 	if err != nil {
-		return opened, err
-	}
-	if a.Purpose == SignIn {
-		if opened.Device, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), now); err != nil {
-			return opened, err
-		}
+		return Opened{}, err
 	}
 	return opened, audit.Append(ctx, tx, event)
+}
+
+// openSession opens the session of a completed sign-in and returns its token. A session of
+// the same account that the browser holds stays, with a new token; one of another account
+// ends.
+func (s *Service) openSession(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (secret.Text, error) {
+	now := s.Clock()
+	held, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, now)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return secret.Text{}, err
+	}
+	if held.ID != "" && holder.ID == owner.ID {
+		return renewed(session.Renew(ctx, tx, held, session.Renewal{Old: from.Session, Stamp: owner.Stamp, Proofs: a.Proofs, Expires: now.Add(s.Life.Absolute)}, now))
+	}
+	if held.ID != "" {
+		// The browser loses the cookie of this session, so nothing could use or end it.
+		if _, err := session.Revoke(ctx, tx, holder.ID, held.ID); err != nil {
+			return secret.Text{}, err
+		}
+	}
+	return session.Create(ctx, tx, owner, session.Opening{Proofs: a.Proofs, Browser: from.session(), Life: s.Life}, now)
+}
+
+// renewSession adds the proofs of a reauthentication to the session that it is for, and returns
+// the session's new token. It returns [ErrNoAttempt] if the browser holds another session.
+func (s *Service) renewSession(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (secret.Text, error) {
+	now := s.Clock()
+	held, _, err := session.ByToken(ctx, tx, from.Session, s.Life, now)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return secret.Text{}, err
+	}
+	if held.ID == "" || held.ID != a.SessionID {
+		return secret.Text{}, ErrNoAttempt
+	}
+	return renewed(session.Renew(ctx, tx, held, session.Renewal{Old: from.Session, Stamp: owner.Stamp, Proofs: authenticator.Merge(held.Proofs, a.Proofs)}, now))
+}
+
+// renewed returns the results of session.Renew, with [ErrGone] if the session ended or got
+// another token in between.
+func renewed(token secret.Text, err error) (secret.Text, error) {
+	if errors.Is(err, db.ErrNotFound) {
+		err = ErrGone
+	}
+	return token, err
 }
 
 // ProofsName returns the name for a session's proofs that ends the message keys of the catalogue

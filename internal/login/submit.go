@@ -114,8 +114,14 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner acco
 	if err != nil {
 		return StageFirst, err
 	}
-	// A reauthentication can't change the password: its session is open already.
-	mustChange := !suspect.IsZero() && a.Purpose == SignIn
+	mustChange := !suspect.IsZero()
+	switch a.Purpose {
+	case SignIn:
+	case Reauthentication:
+		mustChange = false // its session is open already
+	default:
+		return StageFirst, a.unknownPurpose()
+	}
 	return Next(a.Proofs, kinds, mustChange), nil
 }
 
