@@ -20,7 +20,7 @@ import (
 
 // SubmitCode verifies a code of any of the account's TOTP authenticators, or two
 // consecutive codes; next is empty for a single code. It returns a [*CodeError],
-// [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrClock], [ErrEnded] or [ErrNoAttempt].
+// [ErrNeedTwoCodes], [ErrNoMoreCodes], [ErrNoTOTP], [ErrClock], [ErrEnded] or [ErrNoAttempt].
 func (s *Service) SubmitCode(ctx context.Context, token, code, next string, from Browser) (Progress, error) {
 	if err := s.checkAttempt(ctx, token); err != nil {
 		return Progress{}, err
@@ -70,6 +70,9 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		}
 		if loaded, err = loadTOTP(ctx, tx, s.Ring, a.AccountID); err != nil {
 			return nil, err
+		}
+		if len(loaded) == 0 {
+			return nil, ErrNoTOTP // the ledger would count nothing
 		}
 		units := len(loaded)
 		if second != "" {
@@ -173,11 +176,14 @@ type loadedTOTP struct {
 	totp.State
 }
 
+// loadTOTP loads the account's confirmed TOTP authenticators. Those of other kinds have no
+// codes.
 func loadTOTP(ctx context.Context, q db.Querier, ring *secret.Ring, accountID string) ([]loadedTOTP, error) {
-	authenticators, err := authenticator.List(ctx, q, accountID)
+	all, err := authenticator.List(ctx, q, accountID)
 	if err != nil {
 		return nil, err
 	}
+	authenticators := authenticator.OfKind(all, authenticator.TOTP)
 	loaded := make([]loadedTOTP, len(authenticators))
 	for i, one := range authenticators {
 		loaded[i].Authenticator = one

@@ -95,6 +95,9 @@ var (
 	// ErrNoMoreCodes means that no codes are verified now. The user can use a backup code
 	// or ask the operator.
 	ErrNoMoreCodes = errors.New("no more codes are accepted for now")
+	// ErrNoTOTP means that the account has no TOTP authenticator, so no code is verified. It
+	// cost nothing. A backup code still works.
+	ErrNoTOTP = errors.New("account has no authenticator that shows codes")
 	// ErrClock means that no code is verified, because the server's clock is behind an
 	// earlier time or far from the database's (F7). A backup code still works.
 	ErrClock = errors.New("this server's clock is wrong")

@@ -27,7 +27,7 @@ type Outcome string
 const (
 	OutcomeAccepted Outcome = "accepted"
 	OutcomeRejected Outcome = "rejected" // the credential was wrong, or the new password unfit
-	OutcomeRefused  Outcome = "refused"  // not verified: a budget is used up
+	OutcomeRefused  Outcome = "refused"  // not verified: a budget is used up, or there is nothing to compare with
 	OutcomeClock    Outcome = "clock"    // not verified: the server's clock is wrong
 	OutcomeExpired  Outcome = "expired"  // the attempt doesn't exist any more
 	OutcomeBusy     Outcome = "busy"     // the hashing queue is full, or the ledger row contended
@@ -46,7 +46,7 @@ func OutcomeOf(err error) Outcome {
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrEnded), errors.Is(err, ErrPasswordEnded), errors.Is(err, ErrSamePassword),
 		errors.Is(err, password.ErrShort), errors.Is(err, password.ErrLong), errors.Is(err, password.ErrInvalid), errors.Is(err, password.ErrCommon):
 		return OutcomeRejected
-	case errors.As(err, &wait), errors.Is(err, ErrNeedTwoCodes), errors.Is(err, ErrNoMoreCodes), errors.Is(err, ErrShielded):
+	case errors.As(err, &wait), errors.Is(err, ErrNeedTwoCodes), errors.Is(err, ErrNoMoreCodes), errors.Is(err, ErrNoTOTP), errors.Is(err, ErrShielded):
 		return OutcomeRefused
 	case errors.Is(err, ErrClock):
 		return OutcomeClock

@@ -78,21 +78,22 @@ func (s *Service) ReauthenticationPrompt(ctx context.Context, owner account.Acco
 	if err != nil {
 		return Prompt{}, err
 	}
-	authenticators, err := authenticator.List(ctx, q, owner.ID)
+	all, err := authenticator.List(ctx, q, owner.ID)
 	if err != nil {
 		return Prompt{}, err
 	}
-	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, len(authenticators), from)
+	w := Prompt{CodesLeft: left}
+	for _, a := range authenticator.OfKind(all, authenticator.TOTP) {
+		w.Authenticators = append(w.Authenticators, a.Name)
+	}
+	if len(w.Authenticators) == 0 {
+		return w, nil
+	}
+	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, len(w.Authenticators), from)
 	if err != nil {
 		return Prompt{}, err
 	}
 	verdict, err := s.Ledger.Peek(ctx, tries[0])
-	if err != nil {
-		return Prompt{}, err
-	}
-	w := Prompt{CodesLeft: left, TwoCodes: verdict.Answer == throttle.NeedTwoCodes}
-	for _, a := range authenticators {
-		w.Authenticators = append(w.Authenticators, a.Name)
-	}
-	return w, nil
+	w.TwoCodes = verdict.Answer == throttle.NeedTwoCodes
+	return w, err
 }

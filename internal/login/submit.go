@@ -157,10 +157,14 @@ type Prompt struct {
 	Account   account.Account
 	CodesLeft int  // number of unused backup codes
 	TwoCodes  bool // single codes aren't verified now, only two in a row
-	// Authenticators are the names of the account's authenticators, oldest first.
+	// Authenticators are the names of the account's TOTP authenticators, oldest first.
 	Authenticators []string
 	ReturnURL      string // where the attempt leads, as CheckReturn returned it
 }
+
+// HasTOTP reports whether the account has a TOTP authenticator. Without one the page has no
+// form for a code.
+func (p Prompt) HasTOTP() bool { return len(p.Authenticators) > 0 }
 
 // AttemptPrompt returns what to ask for in the attempt with this token, or [ErrNoAttempt].
 func (s *Service) AttemptPrompt(ctx context.Context, token string, from Browser) (Prompt, error) {

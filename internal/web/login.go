@@ -177,6 +177,10 @@ func (s signIn) getCode(req *page.Request) error {
 	if err != nil {
 		return err
 	}
+	if !attempt.HasTOTP() {
+		s.redirect(req, "/login/backup-code")
+		return nil
+	}
 	data := s.codePage(req, attempt, req.URL.Query().Get("two") == "1")
 	return s.Render(req, http.StatusOK, "code", &data)
 }
@@ -200,6 +204,11 @@ func (s signIn) postCode(req *page.Request) error {
 	_, attempt, err := s.attemptAt(req, login.StageSecond)
 	if err != nil {
 		return err
+	}
+	if !attempt.HasTOTP() {
+		data := newBackupCodePage(attempt)
+		data.Return, data.Error = returnURLOfForm(returnURL, attempt), locale.Say("code.none")
+		return s.Render(req, http.StatusUnprocessableEntity, "backup-code", &data)
 	}
 	data := s.codePage(req, attempt, form.Value("next_code") != "")
 	data.Return, data.Error = returnURLOfForm(returnURL, attempt), refusal
@@ -241,6 +250,8 @@ func codeMessage(err error) *locale.Message {
 	switch {
 	case errors.Is(err, login.ErrNeedTwoCodes):
 		return locale.Say("code.two_needed")
+	case errors.Is(err, login.ErrNoTOTP):
+		return locale.Say("code.none")
 	case errors.Is(err, login.ErrClock):
 		return locale.Say("code.clock")
 	case errors.Is(err, login.ErrNoMoreCodes):
@@ -268,12 +279,17 @@ func codeMessage(err error) *locale.Message {
 	return locale.Say("code.wrong")
 }
 
+func newBackupCodePage(w login.Prompt) backupCodePage {
+	return backupCodePage{Frame: page.Frame{Title: locale.Say("backup_code.title")}, Left: w.CodesLeft, NoTOTP: !w.HasTOTP(), Return: w.ReturnURL}
+}
+
 func (s signIn) getBackupCode(req *page.Request) error {
 	_, attempt, err := s.attemptAt(req, login.StageSecond)
 	if err != nil {
 		return err
 	}
-	return s.Render(req, http.StatusOK, "backup-code", &backupCodePage{Frame: page.Frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: attempt.ReturnURL})
+	data := newBackupCodePage(attempt)
+	return s.Render(req, http.StatusOK, "backup-code", &data)
 }
 
 func (s signIn) postBackupCode(req *page.Request) error {
@@ -296,7 +312,8 @@ func (s signIn) postBackupCode(req *page.Request) error {
 	if err != nil {
 		return err
 	}
-	data := backupCodePage{Frame: page.Frame{Title: locale.Say("backup_code.title")}, Left: attempt.CodesLeft, Return: returnURLOfForm(returnURL, attempt), Error: refusal}
+	data := newBackupCodePage(attempt)
+	data.Return, data.Error = returnURLOfForm(returnURL, attempt), refusal
 	if wait != nil {
 		return s.showTooMany(req, wait, "backup-code", &data)
 	}

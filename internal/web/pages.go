@@ -94,7 +94,8 @@ type codePage struct {
 
 type backupCodePage struct {
 	page.Frame
-	Left   int // unused backup codes
+	Left   int  // unused backup codes
+	NoTOTP bool // the account has no authenticator that shows codes
 	Return string
 	Error  *locale.Message
 }

@@ -29,12 +29,13 @@ type proofForm struct {
 
 func (s signIn) reauthenticatePage(req *page.Request, form proofForm) (reauthenticatePage, error) {
 	asked, err := s.Login.ReauthenticationPrompt(req.Context(), req.Me.Account, req.From)
+	onlyBackupCode := req.TwoFactor && !asked.HasTOTP()
 	f := s.frameOf(req, locale.Say("reauthenticate.title"), "")
 	f.FewCodes = false
 	data := reauthenticatePage{
 		Frame: f, Username: req.Me.Account.Name, TwoFactor: req.TwoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
 		Carried: form.carried, Return: login.CheckReturn(form.returnURL),
-		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: form.ask == askBackupCode && asked.CodesLeft > 0,
+		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: onlyBackupCode || form.ask == askBackupCode && asked.CodesLeft > 0,
 	}
 	if panel := s.panelOfReturn(data.Return); panel != nil && !data.InForm {
 		data.Title, data.Panel = locale.Say("reauthenticate.title_panel", "panel", panel.Name), panel.Name
@@ -43,6 +44,8 @@ func (s signIn) reauthenticatePage(req *page.Request, form proofForm) (reauthent
 		return data, err
 	}
 	switch {
+	case onlyBackupCode:
+		return data, err
 	case data.BackupCode:
 		data.Ways = []proofChoice{{"", locale.Say("backup_code.use_app")}}
 		return data, err
