@@ -109,14 +109,21 @@ func runSteps(ctx context.Context, tx *Tx, steps []migration, check func(version
 				return fmt.Errorf("migrate to version %d: %w", step.version, err)
 			}
 		}
-		if _, err := Exec(ctx, tx, `DELETE FROM schema`); err != nil {
-			return err
-		}
-		if _, err := Exec(ctx, tx, `INSERT INTO schema (version, usable_since) VALUES ($1, $2)`, step.version, step.since); err != nil {
-			return err
-		}
+		version, since = step.version, max(since, step.since)
 	}
-	return nil
+	return storeVersion(ctx, tx, version, since)
+}
+
+// storeVersion stores the schema's version after a migration. It never lowers usable_since,
+// which [Require] may have raised, also while the migration ran.
+func storeVersion(ctx context.Context, tx *Tx, version, since int64) error {
+	n, err := Exec(ctx, tx, `
+		UPDATE schema
+		SET    version = $1, usable_since = CASE WHEN usable_since < $2 THEN $2 ELSE usable_since END`, version, since)
+	if err == nil && n == 0 {
+		_, err = Exec(ctx, tx, `INSERT INTO schema (version, usable_since) VALUES ($1, $2)`, version, since)
+	}
+	return err
 }
 
 // postgresDenied is PostgreSQL's code insufficient_privilege.
@@ -126,15 +133,6 @@ const postgresDenied = "42501"
 func execWithoutTimeout(ctx context.Context, tx *Tx, statement string, args ...any) error {
 	_, err := tx.ExecContext(ctx, statement, args...)
 	return translate(err)
-}
-
-// checkUsable returns an error if a binary whose newest version is newest can't
-// use a schema of this version, which is usable since another.
-func checkUsable(version, since, newest int64) error {
-	if version > newest && since > newest {
-		return fmt.Errorf("the database has schema version %d, made by a newer sallyport; this one knows versions up to %d: start the newer one, or restore a backup from before the upgrade", version, newest)
-	}
-	return nil
 }
 
 // schemaVersion returns the version in the table schema and the oldest version

@@ -1,0 +1,52 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrTooOld means that only a newer version of the program can use the database.
+var ErrTooOld = errors.New("made by a newer sallyport")
+
+// checkUsable returns an error that wraps [ErrTooOld] if a binary whose newest version is
+// newest can't use a schema of this version, which is usable since another.
+func checkUsable(version, since, newest int64) error {
+	if version > newest && since > newest {
+		return fmt.Errorf("the database has schema version %d, %w; this one knows versions up to %d: start the newer one, or restore a backup from before the upgrade", version, ErrTooOld, newest)
+	}
+	return nil
+}
+
+// CheckUsable returns an error that wraps [ErrTooOld] if this program can't use the database
+// any more: a newer one has called [Require] since this one opened it. Until tx ends, no other
+// transaction can call Require, so what tx stores was allowed when it was committed.
+func CheckUsable(ctx context.Context, tx *Tx) error {
+	var version, since int64
+	err := One(ctx, tx, `SELECT version, usable_since FROM schema FOR NO KEY UPDATE`, nil, &version, &since)
+	if err != nil {
+		return fmt.Errorf("lock schema version: %w", err)
+	}
+	steps := migrations()
+	return checkUsable(version, since, steps[len(steps)-1].version)
+}
+
+// UsableSince returns the oldest schema version whose program can use the database.
+func UsableSince(ctx context.Context, q Querier) (int64, error) {
+	_, since, err := schemaVersion(ctx, q)
+	if err != nil {
+		return 0, fmt.Errorf("read schema version: %w", err)
+	}
+	return since, nil
+}
+
+// Require makes the database unusable for programs whose newest schema version is lower than
+// version. The transaction that first stores what they can't read calls it, so that an upgrade
+// can be taken back until then. A program that is running learns of it from [CheckUsable], one
+// that starts refuses. The requirement is never lowered.
+func Require(ctx context.Context, tx *Tx, version int64) error {
+	if _, err := Exec(ctx, tx, `UPDATE schema SET usable_since = $1 WHERE usable_since < $1`, version); err != nil {
+		return fmt.Errorf("require schema version %d: %w", version, err)
+	}
+	return nil
+}
