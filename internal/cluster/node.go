@@ -16,16 +16,20 @@ type Node struct {
 	Keys []string // the ids of the keys in its ring; ids contain no spaces
 }
 
-// Report records that a node is alive and has these keys. The report is valid for life
-// by the database's clock, which nodes and commands share. SQLite has no clock; there,
-// own is used.
+// Report records that a node is alive, has these keys and knows the words of this program. The
+// report is valid for life by the database's clock, which nodes and commands share. SQLite has
+// no clock; there, own is used. If the database has become one for newer programs only, Report
+// records nothing and returns an error that wraps [db.ErrTooOld]; the node must stop then.
 func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.Time) error {
 	now, err := d.Clock(ctx, own)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	err = d.Write(ctx, func(tx *db.Tx) error {
-		var err error
+		err := db.CheckUsable(ctx, tx)
+		if err != nil {
+			return err
+		}
 		if d.ServesOne() { // every other node is dead
 			_, err = db.Exec(ctx, tx, `DELETE FROM nodes WHERE id <> $1`, n.ID)
 		} else {
@@ -35,11 +39,11 @@ func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.
 			return err
 		}
 		_, err = db.Exec(ctx, tx, `
-			INSERT INTO nodes (id, name, ring_keys, expires_at)
-			VALUES ($1, $2, $3, $4)
+			INSERT INTO nodes (id, name, ring_keys, knows, expires_at)
+			VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (id) DO UPDATE
-			SET    name = excluded.name, ring_keys = excluded.ring_keys, expires_at = excluded.expires_at`,
-			n.ID, n.Name, strings.Join(n.Keys, " "), db.At{Time: now.Add(life)})
+			SET    name = excluded.name, ring_keys = excluded.ring_keys, knows = excluded.knows, expires_at = excluded.expires_at`,
+			n.ID, n.Name, strings.Join(n.Keys, " "), known(), db.At{Time: now.Add(life)})
 		return err
 	})
 	if err != nil {

@@ -105,7 +105,7 @@ CREATE TABLE events (
 	number     BIGINT NOT NULL,
 	address    TEXT NOT NULL,
 	browser    TEXT NOT NULL
-, authenticator_id TEXT, seq BIGINT, mac BYTEA);
+, authenticator_id TEXT, seq BIGINT, mac BYTEA, actor_id TEXT, client_id TEXT, reason TEXT);
 
 CREATE INDEX events_account ON events (account_id, at);
 
@@ -162,7 +162,7 @@ CREATE TABLE nodes (
 	name       TEXT NOT NULL,
 	ring_keys  TEXT NOT NULL,
 	expires_at BIGINT NOT NULL
-);
+, knows TEXT NOT NULL DEFAULT '');
 
 CREATE TABLE passes (
 	id             TEXT PRIMARY KEY,

@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// Word names something that programs of earlier versions can't read. Each node reports the
+// words that it knows. See [Use].
+type Word struct {
+	Name    string // without spaces
+	Version int64  // of the schema: the lowest of a program that knows the word
+}
+
+// Audit2: audit events have an actor's id, a client's id and a reason, which their seals cover.
+var Audit2 = Word{"audit2", 13}
+
+// words are all that this program knows, sorted by name.
+var words = []Word{Audit2}
+
+// ErrNotYet means that a node runs an earlier version, which couldn't read what the caller is
+// about to store. Errors that wrap it name the nodes.
+var ErrNotYet = errors.New("some nodes run an earlier version, which doesn't know this yet; nothing was changed: upgrade all nodes, and try again")
+
+// Use permits tx to store what only programs that know the word can read. If a node has
+// reported without the word, Use returns an error that wraps [ErrNotYet] and changes nothing;
+// the caller may go on without it. Otherwise it calls [db.Require], so that an older program
+// can't become a node any more once tx is committed.
+//
+// A node counts until its report is removed, which is when it stops, or, if it was killed, when
+// another node reports after the life of that report. So does a server on SQLite: a command of
+// a newer version may run beside it.
+func Use(ctx context.Context, tx *db.Tx, w Word) error {
+	since, err := db.UsableSince(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if since < w.Version {
+		// An older node that reports meanwhile waits for the end of tx, and then learns that it
+		// is too old; or it has reported before, and tx finds its report.
+		if err := db.CheckUsable(ctx, tx); err != nil {
+			return err
+		}
+	}
+	// Also look if older nodes can't start any more: version 12 and earlier didn't check the
+	// schema when they reported, so one that was frozen may have become live again.
+	names, err := lacking(ctx, tx, w)
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%w: %s", ErrNotYet, strings.Join(names, ", "))
+	}
+	return db.Require(ctx, tx, w.Version)
+}
+
+// lacking returns the names of the nodes that have reported without the word.
+func lacking(ctx context.Context, tx *db.Tx, w Word) ([]string, error) {
+	type report struct{ name, knows string }
+	reports, err := db.All(ctx, tx, `SELECT name, knows FROM nodes ORDER BY name, id`, nil, func(scan db.Scan) (r report, err error) {
+		err = scan(&r.name, &r.knows)
+		return r, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list what nodes know: %w", err)
+	}
+	var names []string
+	for _, r := range reports {
+		if !slices.Contains(strings.Fields(r.knows), w.Name) {
+			names = append(names, r.name)
+		}
+	}
+	return names, nil
+}
+
+// known returns the names of all words of this program, as a report has them.
+func known() string {
+	var names []string
+	for _, w := range words {
+		names = append(names, w.Name)
+	}
+	return strings.Join(names, " ")
+}
