@@ -63,6 +63,9 @@ func (p *Portal) vitals() []health.Vital {
 	if p.hasWarnings.Load() {
 		all = append(all, health.Vital{Name: "trusted_proxies", Fault: refusesAll, Minor: true})
 	}
+	if p.isTooOld.Load() {
+		all = append(all, health.Vital{Name: "version", Fault: "too old for the database; this server stops"})
+	}
 	if p.Handler.draining.Load() {
 		all = append(all, health.Vital{Name: "server", Fault: "draining"})
 	}

@@ -125,8 +125,16 @@ func (p *Portal) rest(ctx context.Context) {
 	}
 }
 
-// Report stores which keys this node has, for the commands.
-func (p *Portal) Report(ctx context.Context) error { return p.reporter.Report(ctx) }
+// Report stores which keys this node has, for the commands. If this version is too old for the
+// database by now, which happens to a node that was frozen while the others were upgraded, it
+// makes Serve end: this node would refuse what the others store, and they don't count on it.
+func (p *Portal) Report(ctx context.Context) error {
+	err := p.reporter.Report(ctx)
+	if errors.Is(err, db.ErrTooOld) && p.isTooOld.CompareAndSwap(false, true) {
+		p.tooOld <- err
+	}
+	return err
+}
 
 // BackUp makes a scheduled backup if one is due, and removes the oldest ones beyond the
 // number to keep. One node at a time calls it.

@@ -85,6 +85,8 @@ type Portal struct {
 	faulty      atomic.Bool      // the configuration that was read last is not in force
 	hasWarnings atomic.Bool      // [Warnings] of the configuration in force aren't empty
 	ending      chan struct{}    // closed when the server stops: streams must end
+	tooOld      chan error       // gets the error with which the server must stop; see Report
+	isTooOld    atomic.Bool
 
 	reporter maintenance.Reporter
 	count    func(route string, status int, took time.Duration)
@@ -160,7 +162,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	}
 	service.Mark.WentBack = service.ClockWentBack
 	changes := manage.New(manage.Options{Login: service, Entry: gate, EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket})
-	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{})}
+	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },
@@ -342,7 +344,9 @@ func (p *Portal) httpServer(handler http.Handler) *http.Server {
 }
 
 // Serve answers requests on the listener until ctx ends, then drains the server and lets
-// requests in progress finish. It closes the listener. It may be called once.
+// requests in progress finish. It does the same, and returns an error that wraps
+// [db.ErrTooOld], when the database needs a newer version of the program. It closes the
+// listener. It may be called once.
 func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	unlock, err := p.DB.LockServer()
 	if err != nil {
@@ -387,7 +391,10 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	if _, err := p.Login.Ledger.Refresh(ctx); err != nil {
 		p.Log.Warn("the rate limits couldn't be measured and will be measured again", "reason", err.Error())
 	}
-	if err := p.Report(ctx); err != nil {
+	if err := p.Report(ctx); errors.Is(err, db.ErrTooOld) {
+		listener.Close()
+		return err
+	} else if err != nil {
 		p.Log.Warn("this node couldn't report its keys and will try again", "reason", err.Error())
 	}
 	p.warnOfEmptyGroups(ctx, p.Config)
@@ -410,6 +417,9 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	case err = <-served:
 	case <-ctx.Done():
 		err = p.drain(srv, served)
+	case err = <-p.tooOld:
+		p.Log.Error("this server stops, since another node stored what only a newer version can read: upgrade this one", "reason", err.Error())
+		p.drain(srv, served)
 	}
 	endJobs()
 	p.rest(context.WithoutCancel(ctx))
