@@ -2,12 +2,14 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/secret"
 )
@@ -112,9 +114,21 @@ type Event struct {
 	// accepted; empty for a password, a backup code or none.
 	AuthenticatorID string
 
+	// The following say more about the actor. [Append] may have to leave them out.
+	ActorID  string // the account of the administrator who acted; empty for other actors
+	ClientID string // the configured client through which the actor acted; empty if none
+	Reason   string // why, in the actor's words, cut to 200 bytes; empty if unknown
+
 	Seq int64  // the place in the chain, from 1; 0 until the event is sealed
 	MAC []byte // the signature that seals the event; see [Seal]
+
+	// notCanonical means that ActorID, ClientID or Reason is stored as an empty text. Append
+	// stores NULL instead, so somebody else changed the row.
+	notCanonical bool
 }
+
+// isExtended reports whether the event has a field that events of the first form lack.
+func (e Event) isExtended() bool { return e.ActorID != "" || e.ClientID != "" || e.Reason != "" }
 
 // Limits in bytes on text that users and clients wrote.
 const (
@@ -123,16 +137,27 @@ const (
 )
 
 // Append adds the event in tx, so that the event is stored if and only if the change
-// that it reports is. It sets ID, and ignores Seq and MAC.
+// that it reports is. It sets ID, and ignores Seq and MAC. It leaves out ActorID, ClientID
+// and Reason while a node runs a version that would seal the event without them; that must
+// not keep anybody from making the change.
 func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	if e.Outcome == "" {
 		e.Outcome = Done
 	}
+	e.Reason = Clean(e.Reason, maxDetail)
+	if e.isExtended() {
+		err := cluster.Use(ctx, tx, cluster.Audit2)
+		if errors.Is(err, cluster.ErrNotYet) {
+			e.ActorID, e.ClientID, e.Reason = "", "", ""
+		} else if err != nil {
+			return fmt.Errorf("append audit event: %w", err)
+		}
+	}
 	_, err := db.Exec(ctx, tx, `
-		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULLIF($11, ''))`,
+		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id, actor_id, client_id, reason)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULLIF($11, ''), NULLIF($12, ''), NULLIF($13, ''), NULLIF($14, ''))`,
 		secret.NewID(), db.At{Time: e.At}, e.AccountID, e.Actor, string(e.Kind), e.Outcome,
-		Clean(e.Detail, maxDetail), e.Number, e.Address, Clean(e.Browser, maxBrowser), e.AuthenticatorID)
+		Clean(e.Detail, maxDetail), e.Number, e.Address, Clean(e.Browser, maxBrowser), e.AuthenticatorID, e.ActorID, e.ClientID, e.Reason)
 	if err != nil {
 		return fmt.Errorf("append audit event: %w", err)
 	}
@@ -179,14 +204,17 @@ type Cursor struct {
 	ID string
 }
 
-const columns = `id, at, account_id, actor, kind, outcome, detail, number, address, browser, COALESCE(authenticator_id, ''), COALESCE(seq, 0), mac`
+const columns = `id, at, account_id, actor, kind, outcome, detail, number, address, browser, COALESCE(authenticator_id, ''),
+	COALESCE(actor_id, ''), COALESCE(client_id, ''), COALESCE(reason, ''), COALESCE(seq, 0), mac,
+	COALESCE(actor_id = '' OR client_id = '' OR reason = '', FALSE)`
 
 func read(scan db.Scan) (Event, error) {
 	var (
 		e  Event
 		at db.At
 	)
-	err := scan(&e.ID, &at, &e.AccountID, &e.Actor, &e.Kind, &e.Outcome, &e.Detail, &e.Number, &e.Address, &e.Browser, &e.AuthenticatorID, &e.Seq, &e.MAC)
+	err := scan(&e.ID, &at, &e.AccountID, &e.Actor, &e.Kind, &e.Outcome, &e.Detail, &e.Number, &e.Address, &e.Browser, &e.AuthenticatorID,
+		&e.ActorID, &e.ClientID, &e.Reason, &e.Seq, &e.MAC, &e.notCanonical)
 	e.At = at.Time
 	return e, err
 }

@@ -52,7 +52,7 @@ func TestEventsReadBack(t *testing.T) {
 		unset := want[0]
 		unset.Outcome = "" // means done
 		write(t, d, unset)
-		if diff := cmp.Diff(want, list(t, d, "ada", Cursor{}, 10), cmpopts.IgnoreFields(Event{}, "ID")); diff != "" {
+		if diff := cmp.Diff(want, list(t, d, "ada", Cursor{}, 10), cmpopts.IgnoreFields(Event{}, "ID"), cmpopts.IgnoreUnexported(Event{})); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		if got := list(t, d, "nobody", Cursor{}, 10); len(got) != 0 {

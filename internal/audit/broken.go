@@ -115,7 +115,7 @@ func (b *breach) fault() *Fault {
 		return deleted(place, place+b.shortfall()-1)
 	default:
 		text := describe(found, place) + " was changed"
-		switch err := b.ring.VerifyAt(forEvent, link(b.prev, found), Head{Seq: place, MAC: found.MAC}); {
+		switch err := b.ring.VerifyAt(found.purpose(), link(b.prev, found), Head{Seq: place, MAC: found.MAC}); {
 		case errors.Is(err, secret.ErrUnknownKey):
 			text += ", or sealed under a key that is not in the key ring"
 		case errors.Is(err, secret.ErrEnded):

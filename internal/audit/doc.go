@@ -7,6 +7,10 @@
 // audit_head), which [Verify] walks (verify.go, broken.go). [Prune] deletes the
 // oldest events and leaves a signed checkpoint (prune.go, table audit_checkpoints).
 //
+// The columns actor_id, client_id and reason came later. Events that have one of them
+// are signed for another purpose, with the three appended, so that older logs verify
+// and no event can be taken for one of the other form.
+//
 // Each key of the key ring has a MAC key of its own. The last event of the chain
 // decides which key seals the next one, on all nodes and whatever their rings hold.
 // Only [HandOver], at a key rotation, changes it. The ring records that place, and

@@ -15,9 +15,10 @@ import (
 // writer, and a sign-in must not wait for it longer than a few milliseconds.
 const Batch = 200
 
-// Purposes of signatures. A signature for one purpose doesn't verify for the other.
+// Purposes of signatures. A signature for one purpose doesn't verify for another.
 const (
-	forEvent      = "audit event v1"
+	forEvent      = "audit event v1" // of one without ActorID, ClientID and Reason
+	forExtended   = "audit event v2" // of one with at least one of them
 	forCheckpoint = "audit checkpoint v1"
 )
 
@@ -55,6 +56,11 @@ func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, e
 }
 
 func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) {
+	// A newer program's events may have more to sign than this one knows. Verify would find
+	// them changed for ever.
+	if err := db.CheckUsable(ctx, tx); err != nil {
+		return Head{}, 0, err
+	}
 	old, err := readHead(ctx, tx)
 	if err != nil {
 		return Head{}, 0, err
@@ -95,6 +101,9 @@ func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
 // unsealed, the rest is sealed later.
 func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, e Event) (head Head, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
+		if err := db.CheckUsable(ctx, tx); err != nil { // before the head is locked, as in seal
+			return err
+		}
 		old, err := lockHead(ctx, tx)
 		if err != nil {
 			return err
@@ -127,7 +136,7 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 	head := old
 	for i := range events {
 		events[i].Seq = head.Seq + 1
-		events[i].MAC = signer.Sign(forEvent, link(head, events[i]))
+		events[i].MAC = signer.Sign(events[i].purpose(), link(head, events[i]))
 		head = headOf(events[i])
 	}
 	// Of concurrent sealers one updates the head; the others seal nothing.
@@ -192,7 +201,21 @@ func link(prev Head, e Event) []byte {
 	for _, text := range []string{e.Address, e.Browser, e.AuthenticatorID} {
 		b = appendBytes(b, []byte(text))
 	}
+	if e.isExtended() {
+		for _, text := range []string{e.ActorID, e.ClientID, e.Reason} {
+			b = appendBytes(b, []byte(text))
+		}
+	}
 	return b
+}
+
+// purpose returns the purpose of the signature over the event. Events that lack the fields of
+// the second form are signed as they always were, so that old logs verify.
+func (e Event) purpose() string {
+	if e.isExtended() {
+		return forExtended
+	}
+	return forEvent
 }
 
 func appendBytes(b, part []byte) []byte {
@@ -202,7 +225,7 @@ func appendBytes(b, part []byte) []byte {
 func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
 
 // follows reports whether e was sealed directly after prev, wherever it is now, with a
-// key that counted at that place.
+// key that counted at that place, and is stored as [Append] stores it.
 func follows(ring *secret.Ring, prev Head, e Event) bool {
-	return ring.VerifyAt(forEvent, link(prev, e), Head{Seq: prev.Seq + 1, MAC: e.MAC}) == nil
+	return !e.notCanonical && ring.VerifyAt(e.purpose(), link(prev, e), Head{Seq: prev.Seq + 1, MAC: e.MAC}) == nil
 }

@@ -59,17 +59,25 @@ func (c auditList) Run(r *run) error {
 }
 
 func (e exportedEvent) cells() []string {
-	name, detail, seq := e.Account, e.Detail, "unsealed"
+	name, by, detail, seq := e.Account, e.Actor, e.Detail, "unsealed"
 	if name == "" {
 		name = e.AccountID
 	}
 	if e.Number != 0 {
 		detail = strings.TrimSpace(fmt.Sprint(e.Detail, " ", e.Number))
 	}
+	for _, id := range []string{e.ActorID, e.ClientID} {
+		if id != "" {
+			by += " " + id
+		}
+	}
+	if e.Reason != "" {
+		detail = strings.TrimSpace(detail + " (" + e.Reason + ")")
+	}
 	if e.Seq != 0 {
 		seq = fmt.Sprint(e.Seq)
 	}
-	return []string{formatTime(e.At), name, e.Actor, e.Event, e.Outcome, detail, e.Address, seq}
+	return []string{formatTime(e.At), name, by, e.Event, e.Outcome, detail, e.Address, seq}
 }
 
 func (c auditList) events(r *run, portal *server.Portal) ([]audit.Event, error) {
@@ -135,6 +143,9 @@ type exportedEvent struct {
 	Number          int       `json:"number,omitempty"`
 	Address         string    `json:"address,omitempty"`
 	Browser         string    `json:"browser,omitempty"`
+	ActorID         string    `json:"actor_id,omitempty"`
+	ClientID        string    `json:"client_id,omitempty"`
+	Reason          string    `json:"reason,omitempty"`
 	MAC             string    `json:"mac,omitempty"` // hexadecimal
 }
 
@@ -162,7 +173,8 @@ func newExportedEvent(e audit.Event, name string) exportedEvent {
 	return exportedEvent{
 		Seq: e.Seq, ID: e.ID, At: e.At.UTC(), Event: string(e.Kind), Outcome: e.Outcome, Actor: e.Actor,
 		AccountID: e.AccountID, Account: name, AuthenticatorID: e.AuthenticatorID,
-		Detail: e.Detail, Number: e.Number, Address: e.Address, Browser: e.Browser, MAC: hex.EncodeToString(e.MAC),
+		Detail: e.Detail, Number: e.Number, Address: e.Address, Browser: e.Browser,
+		ActorID: e.ActorID, ClientID: e.ClientID, Reason: e.Reason, MAC: hex.EncodeToString(e.MAC),
 	}
 }
 

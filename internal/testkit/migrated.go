@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,6 +50,54 @@ var sqliteTemplate = sync.OnceValues(func() ([]byte, error) {
 	}
 	return os.ReadFile(path)
 })
+
+// MakeSchema gives an empty database the schema that a program of this version made. d is
+// [database/sql]'s, since package db would migrate it to today's.
+func MakeSchema(t testing.TB, d *sql.DB, version int) {
+	t.Helper()
+	files, err := filepath.Glob(Path("internal/db/migrations/*.sql"))
+	if err != nil || len(files) < version {
+		t.Fatalf("found %d migrations, %v; want at least %d", len(files), err, version)
+	}
+	statements := []string{
+		`CREATE TABLE schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL)`,
+		fmt.Sprintf(`INSERT INTO schema (version, usable_since) VALUES (%[1]d, %[1]d)`, version),
+	}
+	for _, file := range files[:version] {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		statements = append(statements, strings.Split(string(text), ";\n")...)
+	}
+	for _, statement := range statements {
+		if strings.TrimSpace(statement) == "" {
+			continue
+		}
+		if _, err := d.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+// OldDatabase returns the URL of a new database of the engine as a program of this version
+// made it, after fill has filled it. It is removed at the end of the test.
+func OldDatabase(t testing.TB, engine string, version int, fill func(d *sql.DB)) string {
+	t.Helper()
+	rawURL := DatabaseURL(t, engine)
+	driver, name := "pgx", rawURL
+	if path, ok := strings.CutPrefix(rawURL, "sqlite:"); ok {
+		driver, name = "sqlite", "file:"+path
+	}
+	d, err := sql.Open(driver, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	MakeSchema(t, d, version)
+	fill(d)
+	return rawURL
+}
 
 func migrate(rawURL string) error {
 	d, err := db.Open(context.Background(), rawURL)

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,17 +55,7 @@ func makeOld(t *testing.T, d *sql.DB, version int, from *portal.Portal) {
 			t.Fatalf("%s: %v", query, err)
 		}
 	}
-	exec(`CREATE TABLE schema (version BIGINT NOT NULL, usable_since BIGINT NOT NULL)`)
-	exec(`INSERT INTO schema (version, usable_since) VALUES ($1, $1)`, version)
-	for _, file := range migrationFiles(t)[:version] {
-		text, err := os.ReadFile(file)
-		testkit.Check(t, err)
-		for statement := range strings.SplitSeq(string(text), ";\n") {
-			if strings.TrimSpace(statement) != "" {
-				exec(statement)
-			}
-		}
-	}
+	testkit.MakeSchema(t, d, version)
 	for _, table := range []string{"accounts", "passwords"} {
 		columns := columnsOf(t, d, table)
 		row, places := make([]any, len(columns)), make([]string, len(columns))

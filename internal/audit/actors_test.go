@@ -1,0 +1,349 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/sallyport/sallyport/internal/cluster"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// byAdministrator returns an event that has all three fields of the second form.
+func byAdministrator(at time.Time) Event {
+	return Event{At: at, AccountID: "ada", Actor: "administrator", Kind: AccountDisabled, Outcome: Done, ActorID: "eve", ClientID: "radio", Reason: "left the company"}
+}
+
+// reportOld reports a node as version 12 did, which knew nothing of the three fields.
+const reportOld = `INSERT INTO nodes (id, name, ring_keys, expires_at) VALUES ('old', 'old node', 'key', 9999999999999)`
+
+func TestActorsReadBack(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		want := []Event{byAdministrator(testkit.Start.Add(time.Second)), {At: testkit.Start, AccountID: "ada", Actor: ByOperator, Kind: PasswordSet, Outcome: Done, Reason: "asked by phone"}}
+		write(t, d, want[1], want[0])
+		if diff := cmp.Diff(want, list(t, d, "ada", Cursor{}, 10), cmpopts.IgnoreFields(Event{}, "ID"), cmpopts.IgnoreUnexported(Event{})); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		long := Event{At: testkit.Start.Add(time.Minute), AccountID: "ada", Reason: "a\r\n\x1b[31m" + strings.Repeat("ü", 1000)}
+		write(t, d, long)
+		if got := list(t, d, "ada", Cursor{}, 1)[0].Reason; got != "a[31m"+strings.Repeat("ü", 97) {
+			t.Errorf("reason of %d bytes: %q", len(got), got)
+		}
+	})
+}
+
+// A node of an earlier version would seal the event without the fields, and Verify would find
+// it changed for ever.
+func TestActorsAreLeftOutWhileAnOlderNodeRuns(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		without := byAdministrator(testkit.Start)
+		without.ActorID, without.ClientID, without.Reason = "", "", ""
+		check := func(when string, want Event) {
+			t.Helper()
+			write(t, d, byAdministrator(testkit.Start))
+			got := list(t, d, "ada", Cursor{}, 1)[0]
+			exec(t, d, `DELETE FROM events`)
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Event{}, "ID"), cmpopts.IgnoreUnexported(Event{})); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		since := func() int64 {
+			since, err := db.UsableSince(t.Context(), d.Reader())
+			testkit.Check(t, err)
+			return since
+		}
+		before := since()
+		exec(t, d, reportOld)
+		check("beside an older node", without)
+		write(t, d, Event{At: testkit.Start, AccountID: "ada", Reason: "\n"}) // nothing is left of it
+		if got := since(); got != before {
+			t.Errorf("the database is usable since %d, want %d as before", got, before)
+		}
+		exec(t, d, `DELETE FROM nodes`, `DELETE FROM events`)
+		write(t, d, without)
+		if got := since(); got != before {
+			t.Errorf("after an event of the first form: usable since %d, want %d as before", got, before)
+		}
+		exec(t, d, `DELETE FROM events`)
+		check("when it has stopped", byAdministrator(testkit.Start))
+		if got := since(); got != cluster.Audit2.Version {
+			t.Errorf("the database is usable since %d, want %d", got, cluster.Audit2.Version)
+		}
+		exec(t, d, reportOld)
+		check("when it was only frozen", without)
+	})
+}
+
+// The first uses come together, from many nodes.
+func TestFirstActorsAtOnce(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		const writers, each = 8, 5
+		ring := secret.NewRing()
+		outcomes := testkit.Race(writers, func(i int) string {
+			for n := range each {
+				err := d.Write(context.Background(), func(tx *db.Tx) error {
+					return Append(context.Background(), tx, byAdministrator(testkit.Start.Add(time.Duration(i*each+n))))
+				})
+				if err == nil {
+					_, _, err = Seal(context.Background(), d, ring)
+				}
+				if err != nil {
+					return err.Error()
+				}
+			}
+			return "ok"
+		})
+		if outcomes["ok"] != writers {
+			t.Errorf("writers ended with %v", outcomes)
+		}
+		sealAll(t, d, ring)
+		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != writers*each {
+			t.Errorf("Verify returns %+v, %v; want %d events", report, err, writers*each)
+		}
+	})
+}
+
+// addBoth appends n events, the second and every other one with fields of the second form.
+func addBoth(t *testing.T, d *db.DB, from time.Time, n int) {
+	t.Helper()
+	for i := range n {
+		at := from.Add(time.Duration(i) * time.Minute)
+		if i%2 == 0 {
+			add(t, d, at, 1)
+		} else {
+			write(t, d, byAdministrator(at))
+		}
+	}
+}
+
+func TestLogOfBothFormsVerifies(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		r := newRings(t, d)
+		addBoth(t, d, testkit.Start, 6)
+		sealAll(t, d, r.copied(t))
+		addBoth(t, d, testkit.Start.Add(6*time.Minute), 4) // unsealed while the keys rotate
+		r.add(t)
+		r.rotate(t)
+		ring := r.copied(t)
+		addBoth(t, d, testkit.Start.Add(10*time.Minute), 7)
+		head := sealAll(t, d, ring)
+		verify := func(events, pruned int64) {
+			t.Helper()
+			report, err := Verify(t.Context(), d.Reader(), ring, head)
+			if err != nil || report.Events != events || report.Pruned.Seq != pruned {
+				t.Errorf("Verify returns %+v, %v; want %d events, pruned up to %d", report, err, events, pruned)
+			}
+		}
+		verify(18, 0)
+		for minutes := 1; minutes <= 4; minutes++ { // the event of the hand-over is as old as the first
+			if _, _, err := Prune(t.Context(), d, ring, testkit.Start.Add(time.Duration(minutes)*time.Minute), testkit.Start); err != nil {
+				t.Fatal(err)
+			}
+			verify(18-int64(minutes), int64(minutes))
+		}
+		if _, n, err := Prune(t.Context(), d, ring, testkit.Start.Add(time.Hour), testkit.Start); err != nil || n != 14 {
+			t.Errorf("pruned %d, %v; want 14", n, err)
+		}
+		if report, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil || report.Events != 0 {
+			t.Errorf("when all is pruned Verify returns %+v, %v", report, err)
+		}
+	})
+}
+
+// Verify finds every change of the three columns, also between an empty text and NULL, which
+// read the same (attack 159).
+func TestVerifyFindsChangedActors(t *testing.T) {
+	columns := []string{"actor_id", "client_id", "reason"}
+	tests := map[string]int64{ // statement to the event that is changed
+		// Events 1, 3 and 5 have the first form, 2, 4 and 6 the second.
+		`UPDATE events SET actor_id = NULL, client_id = NULL, reason = NULL WHERE seq = 2`:                   2,
+		`UPDATE events SET actor_id = '', client_id = '', reason = '' WHERE seq = 2`:                         2,
+		`UPDATE events SET actor_id = 'eve', client_id = 'radio', reason = 'left the company' WHERE seq = 3`: 3,
+		`UPDATE events SET actor_id = '', client_id = '', reason = '' WHERE seq = 3`:                         3,
+		`UPDATE events SET actor_id = client_id, client_id = actor_id WHERE seq = 4`:                         4,
+		`UPDATE events SET actor_id = 'ever', client_id = 'adio' WHERE seq = 4`:                              4,
+		`UPDATE events SET actor_id = 'everadio', client_id = NULL WHERE seq = 4`:                            4,
+		`UPDATE events SET actor_id = NULL, reason = NULL WHERE seq = 6`:                                     6,
+		`UPDATE events SET authenticator_id = 'eve', actor_id = NULL WHERE seq = 6`:                          6,
+		`UPDATE events SET actor_id = authenticator_id, authenticator_id = NULL WHERE seq = 5`:               5,
+		`UPDATE events SET authenticator_id = reason, reason = NULL WHERE seq = 2`:                           2,
+	}
+	for _, column := range columns {
+		tests[`UPDATE events SET `+column+` = 'x' WHERE seq = 1`] = 1
+		tests[`UPDATE events SET `+column+` = '' WHERE seq = 1`] = 1
+		tests[`UPDATE events SET `+column+` = ' ' WHERE seq = 1`] = 1
+		tests[`UPDATE events SET `+column+` = '' WHERE seq = 5`] = 5
+		tests[`UPDATE events SET `+column+` = 'x' WHERE seq = 4`] = 4
+		tests[`UPDATE events SET `+column+` = '' WHERE seq = 4`] = 4
+		tests[`UPDATE events SET `+column+` = NULL WHERE seq = 4`] = 4
+		tests[`UPDATE events SET `+column+` = NULL WHERE seq = 6`] = 6
+		// The last two events have one field only.
+		tests[`UPDATE events SET `+column+` = COALESCE(`+column+`, '') WHERE seq = 7`] = 7
+		tests[`UPDATE events SET `+column+` = COALESCE(`+column+`, '') WHERE seq = 8`] = 8
+	}
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		addBoth(t, d, testkit.Start, 6)
+		write(t, d, Event{At: testkit.Start.Add(time.Hour), Actor: ByOperator, Reason: "x"}, Event{At: testkit.Start.Add(2 * time.Hour), Actor: ByOwner, ClientID: "radio"})
+		sealAll(t, d, ring)
+		events := all(t, d)
+		// Of a column that holds a text, COALESCE changes nothing.
+		for _, same := range []string{"reason = COALESCE(reason, '') WHERE seq = 7", "client_id = COALESCE(client_id, '') WHERE seq = 8"} {
+			delete(tests, `UPDATE events SET `+same)
+		}
+		for statement, seq := range tests {
+			undo := errors.New("undo")
+			err := d.Write(t.Context(), func(tx *db.Tx) error {
+				if n, err := db.Exec(t.Context(), tx, statement); err != nil || n == 0 {
+					t.Errorf("%s: changed %d rows, %v", statement, n, err)
+				}
+				_, err := Verify(t.Context(), tx, ring, Head{})
+				var fault *Fault
+				if !errors.As(err, &fault) || fault.Kind != Changed || fault.Seq != seq || fault.ID != events[seq-1].ID {
+					t.Errorf("%s: %v, want that event %d was changed", statement, err, seq)
+				}
+				if _, n, err := prune(t.Context(), tx, ring, testkit.Start.Add(24*time.Hour), testkit.Start); err == nil {
+					t.Errorf("%s: Prune deletes %d events and signs a checkpoint", statement, n)
+				}
+				return undo
+			})
+			if !errors.Is(err, undo) {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); err != nil {
+			t.Errorf("all changes were rolled back, but Verify returns %v", err)
+		}
+	})
+}
+
+// What is signed for an event of one form is no signature of an event of the other, whatever
+// texts the two hold.
+func TestFormsCannotBeExchanged(t *testing.T) {
+	ring, prev := secret.NewRing(), Head{Seq: 4, MAC: []byte("mac")}
+	first := Event{ID: "id", Actor: ByOwner, Kind: SignedIn, Outcome: Done, AuthenticatorID: "phone"}
+	second := first
+	second.ActorID = "x"
+	for _, e := range []Event{first, second} {
+		for _, purpose := range []string{forEvent, forExtended} {
+			e.MAC = ring.Signer().Sign(purpose, link(prev, e))
+			if got, want := follows(ring, prev, e), purpose == e.purpose(); got != want {
+				t.Errorf("an event with the actor %q that is signed as %q follows: %v, want %v", e.ActorID, purpose, got, want)
+			}
+		}
+	}
+}
+
+// log12 is the log of a program of version 12. The file has the rows of its three tables, with
+// binary values as "hex:…", and the key ring.
+type log12 struct {
+	Ring        string
+	Last        Head // the newest head in the server's log
+	Events      [][]any
+	Head        [][]any
+	Checkpoints [][]any
+}
+
+func (l log12) store(t *testing.T, d *sql.DB) {
+	t.Helper()
+	exec := func(statement string, args ...any) {
+		t.Helper()
+		if _, err := d.Exec(statement, args...); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	insert := func(table string, columns int, rows [][]any, into string) {
+		t.Helper()
+		for _, row := range rows {
+			args, places := make([]any, columns), make([]string, columns)
+			for i, value := range row {
+				args[i], places[i] = value, fmt.Sprint("$", i+1)
+				if n, ok := value.(float64); ok {
+					args[i] = int64(n)
+				}
+				if text, ok := value.(string); ok && strings.HasPrefix(text, "hex:") {
+					mac, err := hex.DecodeString(text[len("hex:"):])
+					testkit.Check(t, err)
+					args[i] = mac
+				}
+			}
+			exec(`INSERT INTO `+table+` (`+into+`) VALUES (`+strings.Join(places, ", ")+`)`, args...)
+		}
+	}
+	exec(`DELETE FROM audit_head`)
+	insert("audit_head", 2, l.Head, "seq, mac")
+	insert("events", 13, l.Events, "id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id, seq, mac")
+	insert("audit_checkpoints", 5, l.Checkpoints, "seq, head, events, made_at, mac")
+}
+
+// The log was pruned, its keys were rotated, and two events aren't sealed yet.
+func TestLogOfVersion12Verifies(t *testing.T) {
+	text, err := os.ReadFile("testdata/version12.json")
+	testkit.Check(t, err)
+	var log log12
+	testkit.Check(t, json.Unmarshal(text, &log))
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "keyring")
+			testkit.Check(t, os.WriteFile(path, []byte(log.Ring), 0o600))
+			ring, err := secret.ReadRing(path)
+			testkit.Check(t, err)
+			d := testkit.Open(t, testkit.OldDatabase(t, engine, 12, func(d *sql.DB) { log.store(t, d) }))
+			report, err := Verify(t.Context(), d.Reader(), ring, log.Last)
+			if err != nil || report.Events < 10 || report.Pruned.Seq == 0 {
+				t.Fatalf("after the migration Verify returns %+v, %v; want at least 10 events, and some pruned", report, err)
+			}
+			if len(ring.Handovers()) == 0 {
+				t.Error("the old log has no key rotation")
+			}
+			sealed := report.Events
+			addBoth(t, d, testkit.Start.Add(24*time.Hour), 5)
+			head := sealAll(t, d, ring)
+			if report, err := Verify(t.Context(), d.Reader(), ring, log.Last); err != nil || report.Events != sealed+2+5 || !report.Head.Equal(head) {
+				t.Errorf("with newer events Verify returns %+v, %v; want %d events", report, err, sealed+7)
+			}
+			exec(t, d, `UPDATE events SET reason = 'x' WHERE seq = `+fmt.Sprint(log.Last.Seq))
+			var fault *Fault
+			if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); !errors.As(err, &fault) || fault.Kind != Changed || fault.Seq != log.Last.Seq {
+				t.Errorf("an old event got a reason: %v, want that event %d was changed", err, log.Last.Seq)
+			}
+		})
+	}
+}
+
+// A program that is too old for the database may not know all that there is to sign.
+func TestTooOldProgramSealsNothing(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		r := newRings(t, d)
+		add(t, d, testkit.Start, 2)
+		r.add(t)
+		exec(t, d, `UPDATE schema SET version = version + 1, usable_since = version + 1`)
+		for what, do := range map[string]func() error{
+			"Seal":     func() error { _, _, err := Seal(t.Context(), d, r.copied(t)); return err },
+			"HandOver": func() error { _, err := HandOver(t.Context(), d, r.copied(t), Event{At: testkit.Start}); return err },
+		} {
+			if err := do(); !errors.Is(err, db.ErrTooOld) {
+				t.Errorf("%s: %v, want ErrTooOld", what, err)
+			}
+		}
+		for _, e := range all(t, d) {
+			if e.Seq != 0 {
+				t.Errorf("event %s was sealed", e.ID)
+			}
+		}
+	})
+}
