@@ -12,26 +12,43 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// EndOthers ends everything that could still act for the account. It sets a new stamp, which
-// it returns. It deletes all attempts and machine passes, all sessions and their pending
-// enrolments except those of exceptSession, and all known browsers except the one with the
-// cookie exceptDevice. An empty exception spares none. It also revokes let-in links, since a
-// thief may have issued one in a session that ends now. The account's row stays locked until
-// tx ends.
-func EndOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptDevice string) (stamp string, err error) {
+// Spared is what [EndOthers] doesn't end. The zero value spares nothing.
+type Spared struct {
+	Session      string // id of a session, which keeps its pending enrolments
+	Device       string // the cookie of a known browser
+	StrongPasses bool   // machine passes for which pass.Pass.IsStrong
+}
+
+// EndOthers ends everything that could still act for the account, except what is spared. It
+// sets a new stamp, which it returns and gives to the machine passes that it spares. It deletes
+// attempts, the other machine passes, sessions, pending enrolments and known browsers. It also
+// revokes let-in links, since a thief may have issued one in a session that ends now. The
+// account's row stays locked until tx ends.
+func EndOthers(ctx context.Context, tx *db.Tx, accountID string, spared Spared) (stamp string, err error) {
+	var before account.Account
+	if spared.StrongPasses {
+		if before, err = account.ByID(ctx, tx, accountID); err != nil {
+			return "", err
+		}
+	}
 	if stamp, err = account.Restamp(ctx, tx, accountID); err != nil {
 		return "", err
 	}
 	if err := revokeAttempts(ctx, tx, accountID); err != nil {
 		return "", err
 	}
-	if err := pass.RevokeAll(ctx, tx, accountID); err != nil {
+	if spared.StrongPasses {
+		err = pass.RevokeWeak(ctx, tx, before, stamp)
+	} else {
+		err = pass.RevokeAll(ctx, tx, accountID)
+	}
+	if err != nil {
 		return "", err
 	}
-	if err := authenticator.RemovePending(ctx, tx, accountID, exceptSession); err != nil {
+	if err := authenticator.RemovePending(ctx, tx, accountID, spared.Session); err != nil {
 		return "", err
 	}
-	if _, err := session.RevokeOthers(ctx, tx, accountID, exceptSession); err != nil {
+	if _, err := session.RevokeOthers(ctx, tx, accountID, spared.Session); err != nil {
 		return "", err
 	}
 	// First the links, then the browsers that they made known: a link redeemed in between
@@ -39,6 +56,6 @@ func EndOthers(ctx context.Context, tx *db.Tx, accountID, exceptSession, exceptD
 	if _, err := ticket.Revoke(ctx, tx, ticket.LetIn, accountID); err != nil {
 		return "", err
 	}
-	_, err = device.RemoveOthers(ctx, tx, accountID, exceptDevice)
+	_, err = device.RemoveOthers(ctx, tx, accountID, spared.Device)
 	return stamp, err
 }

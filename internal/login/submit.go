@@ -216,7 +216,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, fr
 		if err := a.consume(ctx, tx); err != nil {
 			return err
 		}
-		if a.Stamp, err = EndOthers(ctx, tx, owner.ID, "", from.Device); err != nil {
+		if a.Stamp, err = EndOthers(ctx, tx, owner.ID, Spared{Device: from.Device}); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {

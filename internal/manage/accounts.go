@@ -100,7 +100,7 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 // Disable blocks all sign-ins of an account and ends its sessions and links.
 func (m Accounts) Disable(ctx context.Context, by Actor, a account.Account) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}
 		for _, kind := range []ticket.Kind{ticket.Invitation, ticket.Enroll} {

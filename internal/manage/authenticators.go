@@ -64,7 +64,7 @@ func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (sec
 			return m.endTwoFactor(ctx, tx, me)
 		}
 		proofs := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.ID == id })
-		return kept{proofs, me.From.Device}, nil
+		return kept{proofs: proofs, device: me.From.Device}, nil
 	})
 }
 
@@ -102,7 +102,7 @@ func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me
 		return kept{}, err
 	}
 	left := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.Kind != authenticator.Password })
-	return kept{left, me.From.Device}, audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.TwoFactorDisabled))
+	return kept{proofs: left, device: me.From.Device}, audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.TwoFactorDisabled))
 }
 
 // ResetTwoFactor removes an account's authenticators and backup codes and ends all its
@@ -116,7 +116,7 @@ func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.
 		return token, ticket.ErrLife
 	}
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}
 		if err := authenticator.RemoveAll(ctx, tx, a.ID); err != nil {

@@ -12,7 +12,8 @@
 // written together or not at all. What ends when a credential changes is listed in one place,
 // login.EndOthers. A changed password, a removed authenticator or an operator's reset
 // ends every other session, visit, known browser, sign-in under way and machine pass of the
-// account.
+// account. An added authenticator spares machine passes that were made with two factors or on
+// the command line.
 //
 // The functions that take [login.Me] are for the account's owner alone. They don't ask for a
 // fresh proof: the route list of the pages does that before it calls them. An error other than

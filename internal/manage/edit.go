@@ -86,6 +86,8 @@ func (b *base) pace(ctx context.Context, tx *db.Tx, by Actor, kind audit.Kind) e
 type kept struct {
 	proofs []authenticator.Proof // of the session that asked for it
 	device string                // cookie of the browser that stays known
+	// strongPasses keeps the machine passes for which pass.Pass.IsStrong.
+	strongPasses bool
 }
 
 // editCredentials runs a change of the owner's credentials and returns the session's new token.
@@ -99,7 +101,7 @@ func (b *base) editCredentials(ctx context.Context, me login.Me, change func(tx 
 		if err != nil {
 			return err
 		}
-		stamp, err := login.EndOthers(ctx, tx, me.Account.ID, me.Session.ID, keep.device)
+		stamp, err := login.EndOthers(ctx, tx, me.Account.ID, login.Spared{Session: me.Session.ID, Device: keep.device, StrongPasses: keep.strongPasses})
 		if err != nil {
 			return err
 		}

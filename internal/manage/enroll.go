@@ -139,7 +139,9 @@ func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, give
 			return kept{}, err
 		}
 		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: e.pending.ID, At: now}}
-		return kept{authenticator.Merge(me.Session.Proofs, proof), done.Device.Reveal()}, nil
+		// Another authenticator weakens nothing, so strong machine passes stay. The first one ends
+		// those that were made with the password alone.
+		return kept{proofs: authenticator.Merge(me.Session.Proofs, proof), device: done.Device.Reveal(), strongPasses: true}, nil
 	})
 	if err == nil {
 		done.BackupCodes = e.codes

@@ -195,7 +195,7 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 			if owner, err = account.Create(ctx, tx, owner, now); err != nil {
 				return err
 			}
-		} else if _, err := login.EndOthers(ctx, tx, owner.ID, "", ""); err != nil {
+		} else if _, err := login.EndOthers(ctx, tx, owner.ID, login.Spared{}); err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, m.login.Ring, owner.ID, phc, now); err != nil {

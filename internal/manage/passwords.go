@@ -42,7 +42,7 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 			return kept{}, err
 		}
 		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
-		keep := kept{authenticator.Merge(me.Session.Proofs, fresh), me.From.Device}
+		keep := kept{proofs: authenticator.Merge(me.Session.Proofs, fresh), device: me.From.Device}
 		return keep, audit.Append(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func (m Passwords) Set(ctx context.Context, by Actor, a account.Account, typed s
 		return err
 	}
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		if _, err := login.EndOthers(ctx, tx, a.ID, "", ""); err != nil {
+		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err
 		}
 		// The holder of an invitation could replace this password.

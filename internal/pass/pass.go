@@ -1,6 +1,7 @@
 // Package pass owns machine passes and the table passes. A script sends a pass to one panel
-// in place of a session's cookie. A pass belongs to an account and ends with every change of
-// the account's credentials. The database has only hashes of the tokens. access.Scope decides
+// in place of a session's cookie. A pass belongs to an account and ends with the account's
+// credentials: a change of the account's stamp ends it, unless the change adds an authenticator
+// and the pass is strong. The database has only hashes of the tokens. access.Scope decides
 // which requests a pass covers, and package entry whether its proofs suffice.
 package pass
 
@@ -87,6 +88,10 @@ func (p Pass) IsValidFor(owner account.Account) bool {
 	return !owner.Disabled() && p.Stamp == owner.Stamp
 }
 
+// IsStrong reports whether the pass was made with no less than a sign-in with two factors: in
+// such a session or on the command line.
+func (p Pass) IsStrong() bool { return p.ByOperator || authenticator.AAL(p.Proofs) >= 2 }
+
 // Expired reports whether the pass is past its end at now.
 func (p Pass) Expired(now time.Time) bool { return !now.Before(p.ExpiresAt) }
 
@@ -124,6 +129,22 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now t
 // account. It returns [db.ErrNotFound] for an unknown token, a pass to another panel and a
 // pass that isn't valid for its account any more. The pass may have expired.
 func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, account.Account, error) {
+	p, owner, err := readByToken(ctx, q, token, panel)
+	if err == nil && !p.IsValidFor(owner) {
+		// [RevokeWeak] may have given both a new stamp after the pass was read.
+		p, owner, err = readByToken(ctx, q, token, panel)
+	}
+	if err == nil && !p.IsValidFor(owner) {
+		err = db.ErrNotFound
+	}
+	if err != nil {
+		return Pass{}, account.Account{}, err
+	}
+	return p, owner, nil
+}
+
+// readByToken reads the pass and then its account, whether or not the pass is valid for it.
+func readByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, account.Account, error) {
 	all, err := db.All(ctx, q, `SELECT `+columns+` FROM passes WHERE token_hash = $1 AND panel = $2`,
 		[]any{secret.Hash(token), panel}, scanPass)
 	if err != nil {
@@ -133,13 +154,7 @@ func ByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, acco
 		return Pass{}, account.Account{}, db.ErrNotFound
 	}
 	owner, err := account.ByID(ctx, q, all[0].AccountID)
-	if err != nil {
-		return Pass{}, account.Account{}, err
-	}
-	if !all[0].IsValidFor(owner) {
-		return Pass{}, account.Account{}, db.ErrNotFound
-	}
-	return all[0], owner, nil
+	return all[0], owner, err
 }
 
 // ByID returns the account's pass with this id, or [db.ErrNotFound].
@@ -177,6 +192,28 @@ func RevokeAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	tx.Changed(accountID)
 	_, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE account_id = $1`, accountID)
 	return err
+}
+
+// RevokeWeak gives the account's valid passes that are strong the account's new stamp, and
+// deletes all others. before is the account as it was before it got the stamp.
+func RevokeWeak(ctx context.Context, tx *db.Tx, before account.Account, stamp string) error {
+	tx.Changed(before.ID)
+	all, err := List(ctx, tx, before.ID)
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		if !p.IsStrong() || !p.IsValidFor(before) {
+			continue
+		}
+		if _, err := db.Exec(ctx, tx, `UPDATE passes SET security_stamp = $2 WHERE id = $1`, p.ID, stamp); err != nil {
+			return fmt.Errorf("renew pass: %w", err)
+		}
+	}
+	if _, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE account_id = $1 AND security_stamp <> $2`, before.ID, stamp); err != nil {
+		return fmt.Errorf("revoke passes: %w", err)
+	}
+	return nil
 }
 
 // SeenIsOld reports whether a use at now must be written.

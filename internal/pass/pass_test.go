@@ -2,6 +2,7 @@ package pass
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -153,6 +154,114 @@ func TestPassEndsWithItsAccountsStampAndItsAccount(t *testing.T) {
 		var n int
 		if err := db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM passes`, nil, &n); err != nil || n != 0 {
 			t.Errorf("%d passes left after Purge, %v; want none", n, err)
+		}
+	})
+}
+
+// An added authenticator changes the stamp of an account and of its strong passes. A pass that
+// was made with less, that has another stamp already or that is another account's doesn't get it.
+func TestOnlyStrongPassesGetTheNewStamp(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada, bob := newOwner(t, d, "ada"), newOwner(t, d, "bob")
+		proof := func(kind authenticator.Kind) authenticator.Proof {
+			return authenticator.Proof{Kind: kind, At: testkit.Start}
+		}
+		old := ada
+		old.Stamp = "an older stamp"
+		tests := []struct {
+			name       string
+			owner      account.Account
+			proofs     []authenticator.Proof
+			byOperator bool
+			want       bool
+		}{
+			{"password", ada, []authenticator.Proof{proof(authenticator.Password)}, false, false},
+			{"code", ada, []authenticator.Proof{proof(authenticator.TOTP)}, false, false},
+			{"nothing", ada, nil, false, false},
+			{"both", ada, []authenticator.Proof{proof(authenticator.Password), proof(authenticator.TOTP)}, false, true},
+			{"backup code", ada, []authenticator.Proof{proof(authenticator.Password), proof(authenticator.BackupCode)}, false, true},
+			{"operator", ada, nil, true, true},
+			{"older stamp", old, nil, true, false},
+			{"of bob", bob, []authenticator.Proof{proof(authenticator.Password)}, false, true},
+		}
+		tokens := make([]string, len(tests))
+		for i, test := range tests {
+			p := samplePass(t, test.name)
+			p.Proofs, p.ByOperator = test.proofs, test.byOperator
+			var err error
+			if tokens[i], err = create(d, test.owner, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			stamp, err := account.Restamp(ctx, tx, ada.ID)
+			if err != nil {
+				return err
+			}
+			return RevokeWeak(ctx, tx, ada, stamp)
+		})
+		for i, test := range tests {
+			if got := isFound(t, d, tokens[i], panel); got != test.want {
+				t.Errorf("the pass %q is valid: %v, want %v", test.name, got, test.want)
+			}
+		}
+		var n int
+		if err := db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM passes WHERE account_id = $1`, []any{ada.ID}, &n); err != nil || n != 3 {
+			t.Errorf("%d passes of ada are left, %v; want 3", n, err)
+		}
+	})
+}
+
+// beforeSecondRead calls do before the second query.
+type beforeSecondRead struct {
+	db.Querier
+	queries int
+	do      func()
+}
+
+func (q *beforeSecondRead) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if q.queries++; q.queries == 2 {
+		q.do()
+	}
+	return q.Querier.QueryContext(ctx, query, args...)
+}
+
+// A pass and its account are read one after the other. A new stamp in between must not refuse a
+// pass that got it too, and must refuse one that didn't.
+func TestNewStampWhileAPassIsRead(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		for name, test := range map[string]struct {
+			revoke func(ctx context.Context, tx *db.Tx, before account.Account, stamp string) error
+			want   error
+		}{
+			"kept": {RevokeWeak, nil},
+			"revoked": {func(ctx context.Context, tx *db.Tx, a account.Account, _ string) error {
+				return RevokeAll(ctx, tx, a.ID)
+			}, db.ErrNotFound},
+			"forgotten": {func(context.Context, *db.Tx, account.Account, string) error { return nil }, db.ErrNotFound},
+		} {
+			a := newOwner(t, d, name)
+			p := samplePass(t, "one")
+			p.ByOperator = true
+			token, err := create(d, a, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := &beforeSecondRead{Querier: d.Reader(), do: func() {
+				write(t, d, func(ctx context.Context, tx *db.Tx) error {
+					stamp, err := account.Restamp(ctx, tx, a.ID)
+					if err != nil {
+						return err
+					}
+					return test.revoke(ctx, tx, a, stamp)
+				})
+			}}
+			if _, _, err := ByToken(context.Background(), q, token, panel); !errors.Is(err, test.want) {
+				t.Errorf("a pass that is %s while it is read: %v, want %v", name, err, test.want)
+			}
+			if q.queries < 2 {
+				t.Errorf("%s: %d queries, want at least 2", name, q.queries)
+			}
 		}
 	})
 }

@@ -242,7 +242,8 @@ type wizardPage struct {
 
 type backupCodesPage struct {
 	page.Frame
-	JustEnabled bool // this step enabled two-factor authentication
+	JustEnabled bool      // this step enabled two-factor authentication
+	Passes      []passRow // machine passes that still work
 	CodeSet     string
 	Codes       []string
 	URL         string // of the portal

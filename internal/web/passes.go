@@ -43,6 +43,17 @@ func (s passes) passRows(req *page.Request) ([]passRow, error) {
 	return rows, nil
 }
 
+// passesInForce returns the signed-in account's machine passes that haven't expired, for the page
+// of the first backup codes. That page can't be shown again, so an error is only logged: the
+// Security tab lists the passes too.
+func (s security) passesInForce(req *page.Request) []passRow {
+	all, err := passes(s).passRows(req)
+	if err != nil {
+		s.Log.Warn("the machine passes couldn't be read", "request", page.Reference(req.Request), "reason", err.Error())
+	}
+	return slices.DeleteFunc(all, func(p passRow) bool { return p.Expired })
+}
+
 // scopeText returns a description of what a pass opens.
 func (s passes) scopeText(scope access.Scope) string {
 	address := scope.Panel + scope.Path

@@ -149,7 +149,7 @@ func samples(person string) []sample {
 		{"wizard", "more", &wizardMore},
 		{"wizard", "slow", &wizardSlow},
 		{"backup-codes", "first", &backupCodesPage{
-			outside("backup_codes.title"), true, "c1",
+			outside("backup_codes.title"), true, on.Passes, "c1",
 			strings.Fields("K7QP-3M9X-TW2D 0ZRC-8VHN-4BJE Q5XA-DG71-MKT9 9WFS-YE3H-2PNV 6CBT-RX0Q-J8DM MZ4K-7HVA-5GWE E1YN-Q9SB-XC3F 3TJD-KP6R-0HZA VB8G-2WME-7QXS H5RA-NC4T-9FKY"),
 			"https://auth.example.com", person, at, "data:text/plain;charset=utf-8,codes", "backup-codes-ada.txt",
 		}},

@@ -193,7 +193,7 @@ func (s security) postBackupCodes(req *page.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.showCodes(req, set, false)
+	return s.showCodes(req, set, false, nil)
 }
 
 // postCodesSaved answers the form on the page of new backup codes, and the one on the
@@ -205,8 +205,8 @@ func (s security) postCodesSaved(req *page.Request) error {
 	return s.redirectToSecurity(req)
 }
 
-// showCodes shows new backup codes. No other page shows them.
-func (s security) showCodes(req *page.Request, set backupcode.Set, justEnabled bool) error {
+// showCodes shows new backup codes, which no other page shows, and machine passes that still work.
+func (s security) showCodes(req *page.Request, set backupcode.Set, justEnabled bool, inForce []passRow) error {
 	now := s.Login.Clock()
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
@@ -217,7 +217,7 @@ func (s security) showCodes(req *page.Request, set backupcode.Set, justEnabled b
 	text := s.SiteName + " " + s.PublicURL + "\n" + req.Me.Account.Name + "\n" + now.UTC().Format(page.DayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
 	// The page has no menu and no tabs, since one click on them would lose the codes.
 	return s.Render(req, http.StatusOK, "backup-codes", &backupCodesPage{
-		Frame: page.Frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, CodeSet: set.ID(), Codes: set.Codes,
+		Frame: page.Frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, Passes: inForce, CodeSet: set.ID(), Codes: set.Codes,
 		URL: s.PublicURL, Username: req.Me.Account.Name, At: now,
 		Download: template.URL("data:text/plain;charset=utf-8," + url.PathEscape(text)), FileName: name,
 	})

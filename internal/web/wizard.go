@@ -127,7 +127,7 @@ func (s security) postConfirm(req *page.Request) error {
 		s.rememberDevice(req, confirmed.Device)
 		s.SetCookie(req.W, page.SessionCookie, confirmed.Session.Reveal(), s.Login.Life.Absolute)
 		s.SetCookie(req.W, ticketCookie, "", 0)
-		return s.showCodes(req, confirmed.BackupCodes, true)
+		return s.showCodes(req, confirmed.BackupCodes, true, s.passesInForce(req))
 	case err == nil:
 		s.rememberDevice(req, confirmed.Device)
 		s.redirectWithSession(req, confirmed.Session, "/settings/security", "notice", "added")

@@ -89,7 +89,7 @@ func TestEveryTableOfAccountsHasADecision(t *testing.T) {
 		other := newOwnedRows(t, p, "bob")
 		ended := newOwnedRows(t, p, "ada")
 		testkit.Check(t, p.DB.Write(ctx, func(tx *db.Tx) error {
-			_, err := login.EndOthers(ctx, tx, ended.account.ID, "", "")
+			_, err := login.EndOthers(ctx, tx, ended.account.ID, login.Spared{})
 			return err
 		}))
 		ended.check(t, p, "EndOthers", func(l left) bool { return l.ended })
