@@ -108,13 +108,10 @@ func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me
 // ResetTwoFactor removes an account's authenticators and backup codes and ends all its
 // sessions. It returns the token of a link: after signing in, the owner can open the wizard
 // only with it (F15). If the password is suspect, the owner can't sign in, and the link sets
-// a new one first. The link is valid for life, from [ticket.MinLife] to
-// [ticket.MaxLife]. The operator sees no secret of the account.
+// a new one first. The link is valid for life; outside the limits of package ticket,
+// ResetTwoFactor returns [ticket.ErrLife]. The operator sees no secret of the account.
 func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.Account, life time.Duration) (secret.Text, error) {
 	var token secret.Text
-	if life < ticket.MinLife || life > ticket.MaxLife {
-		return token, ticket.ErrLife
-	}
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		if _, err := login.EndOthers(ctx, tx, a.ID, login.Spared{}); err != nil {
 			return err

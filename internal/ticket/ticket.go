@@ -36,10 +36,13 @@ func (k Kind) life() time.Duration {
 	return MinLife
 }
 
-// Limits for the life of a reset's link, which an operator may hand over on the spot or send
-// in a letter.
+// Limits for the life of a link that its issuer chooses.
 const (
+	// MinLife is enough for a user who is on the phone with an operator.
 	MinLife = 15 * time.Minute
+
+	// MaxLife is enough for a link in a letter or in a mail that is read after a holiday. An
+	// unused link must not stay valid for longer in a mailbox that others may open.
 	MaxLife = 7 * 24 * time.Hour
 )
 
@@ -64,8 +67,12 @@ func Issue(ctx context.Context, tx *db.Tx, kind Kind, accountID string, now time
 	return IssueUntil(ctx, tx, Ticket{Kind: kind, AccountID: accountID, ExpiresAt: now.Add(kind.life())}, now)
 }
 
-// IssueUntil is [Issue] with an end that the caller chooses.
+// IssueUntil is [Issue] with an end that the caller chooses. It returns [ErrLife] if the end is
+// nearer than [MinLife] or farther than [MaxLife].
 func IssueUntil(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) (secret.Text, error) {
+	if life := t.ExpiresAt.Sub(now); life < MinLife || life > MaxLife {
+		return secret.Text{}, ErrLife
+	}
 	if t.AccountID != "" {
 		if _, err := Revoke(ctx, tx, t.Kind, t.AccountID); err != nil {
 			return secret.Text{}, err

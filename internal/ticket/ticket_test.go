@@ -97,6 +97,36 @@ func TestTicketIsValidOnceAndForItsLife(t *testing.T) {
 	})
 }
 
+func TestChosenLifeHasLimits(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada := add(t, d, "ada")
+		earlier := issue(t, d, Enroll, ada.ID, testkit.Start)
+		for _, test := range []struct {
+			life time.Duration
+			want error
+		}{
+			{-time.Hour, ErrLife}, {0, ErrLife}, {MinLife - 1, ErrLife}, {MaxLife + 1, ErrLife}, {MinLife, nil}, {MaxLife, nil},
+		} {
+			var token secret.Text
+			err := write(d, func(ctx context.Context, tx *db.Tx) (err error) {
+				token, err = IssueUntil(ctx, tx, Ticket{Kind: Enroll, AccountID: ada.ID, ExpiresAt: testkit.Start.Add(test.life)}, testkit.Start)
+				return err
+			})
+			if !errors.Is(err, test.want) {
+				t.Errorf("a link for %v: %v, want %v", test.life, err, test.want)
+			}
+			// A refused link doesn't end the earlier one.
+			valid := token.Reveal()
+			if test.want != nil {
+				valid = earlier
+			}
+			if _, err := ByToken(context.Background(), d.Reader(), valid, testkit.Start); err != nil {
+				t.Errorf("after a link for %v: %v, want a valid link", test.life, err)
+			}
+		}
+	})
+}
+
 func TestNewerTicketEndsTheOlder(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ctx, start := context.Background(), testkit.Start
