@@ -157,7 +157,7 @@ func (g *postgres) script(p *people, i int, submit func(int) error) string {
 	variables := map[string]string{
 		"'" + account + "'": ":person", "'" + phone + "'": ":person", "'" + device + "'": ":person", "'" + attempt + "'": ":person",
 		hash(p.attempts[i]): ":person", hash(oldDevice): ":held",
-		fmt.Sprintf("'%d'", totp.Step(p.portal.Clock.Now())): ":round",
+		fmt.Sprintf("'%d'", totp.Step(p.portal.Clock.Now(), totp.Period)): ":round",
 	}
 	all := g.statements(func() { g.must(submit(i)) })
 	if p.from[i].Device != oldDevice {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// tolerance is how far behind the mark a clock may be: the three steps for
-	// which a code is right. A clock that is set back by less makes no code right
+	// tolerance is how far behind the mark a clock may be: the three steps, of 30 s
+	// or more, for which a code is right. A clock that is set back by less makes no code right
 	// that isn't right anyway, and the clocks of nodes differ by less.
 	tolerance = 90 * time.Second
 

@@ -20,8 +20,8 @@ const (
 	// Time servers keep both much closer.
 	noticed = 5 * time.Second
 
-	// astray is how far they may differ before the node refuses codes: one step of a
-	// code. Past it, one node would accept codes that all others refuse.
+	// astray is how far they may differ before the node refuses codes: the shortest step
+	// of a code. Past it, one node would accept codes that all others refuse.
 	astray = 30 * time.Second
 
 	// minStep is how far a clock must go back between two observations to count as
@@ -80,37 +80,38 @@ type comparison struct {
 
 type offset struct {
 	authenticator string
-	steps         int64
+	ahead         time.Duration
 }
 
-// Accepted records that an accepted code of an authenticator was for a time step so
-// many steps ahead of the server's.
-func (w *Watch) Accepted(authenticator string, steps int64) {
+// Accepted records that an accepted code of an authenticator was for a time so far
+// ahead of the server's, in whole steps of a code.
+func (w *Watch) Accepted(authenticator string, ahead time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// Keep one offset for each authenticator, so that a phone with a wrong clock that
 	// signs in often counts once.
 	w.offsets = slices.DeleteFunc(w.offsets, func(o offset) bool { return o.authenticator == authenticator })
-	w.offsets = append(w.offsets, offset{authenticator, steps})
+	w.offsets = append(w.offsets, offset{authenticator, ahead})
 	if over := len(w.offsets) - maxOffsets; over > 0 {
 		w.offsets = slices.Delete(w.offsets, 0, over)
 	}
 }
 
-// Offset returns the median of the steps by which phones are ahead of the server; 0
-// with fewer than three phones.
-func (w *Watch) Offset() int64 {
+// Offset returns the median of the times by which phones are ahead of the server; 0
+// with fewer than three phones. Times can be compared where steps can't: those of two
+// authenticators may differ in length.
+func (w *Watch) Offset() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.offsets) < minOffsets {
 		return 0
 	}
-	steps := make([]int64, 0, maxOffsets)
+	ahead := make([]time.Duration, 0, maxOffsets)
 	for _, o := range w.offsets {
-		steps = append(steps, o.steps)
+		ahead = append(ahead, o.ahead)
 	}
-	slices.Sort(steps)
-	return steps[len(steps)/2]
+	slices.Sort(ahead)
+	return ahead[len(ahead)/2]
 }
 
 // Observe records the time that the clock shows. It returns how far the clock was set

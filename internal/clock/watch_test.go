@@ -9,21 +9,22 @@ import (
 func TestOffsetIsTheMedianOfPhones(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		steps []int64
-		want  int64
+		ahead []time.Duration // in seconds
+		want  time.Duration
 	}{
 		{"no phone", nil, 0},
-		{"two phones", []int64{4, 4}, 0},
-		{"three phones", []int64{4, 4, 4}, 4},
-		{"one phone is wrong", []int64{0, -1, 0, 10, 0}, 0},
-		{"the server is ahead", []int64{-3, -2, -2, 0}, -2},
+		{"two phones", []time.Duration{120, 120}, 0},
+		{"three phones", []time.Duration{120, 120, 120}, 120},
+		{"one phone is wrong", []time.Duration{0, -30, 0, 300, 0}, 0},
+		{"the server is ahead", []time.Duration{-90, -60, -60, 0}, -60},
+		{"periods of 30 s and 60 s", []time.Duration{60, 30, 60, 30, 60}, 60},
 	} {
 		var w Watch
-		for i, steps := range test.steps {
-			w.Accepted(fmt.Sprint(i), steps)
+		for i, ahead := range test.ahead {
+			w.Accepted(fmt.Sprint(i), ahead*time.Second)
 		}
-		if got := w.Offset(); got != test.want {
-			t.Errorf("%s: offset %d, want %d", test.name, got, test.want)
+		if got := w.Offset(); got != test.want*time.Second {
+			t.Errorf("%s: offset %v, want %v", test.name, got, test.want*time.Second)
 		}
 	}
 }
@@ -34,16 +35,16 @@ func TestEachPhoneCountsOnce(t *testing.T) {
 		w.Accepted(fmt.Sprint(i), 0)
 	}
 	for range 500 {
-		w.Accepted("wrong", 9)
+		w.Accepted("wrong", 9*time.Minute)
 	}
 	if got := w.Offset(); got != 0 {
-		t.Errorf("after 500 codes of one phone: offset %d, want 0", got)
+		t.Errorf("after 500 codes of one phone: offset %v, want 0", got)
 	}
 	for i := range 2 * maxOffsets {
-		w.Accepted(fmt.Sprint("new ", i), 2)
+		w.Accepted(fmt.Sprint("new ", i), time.Minute)
 	}
-	if got := w.Offset(); got != 2 || len(w.offsets) != maxOffsets {
-		t.Errorf("offset %d from %d phones, want 2 from %d", got, len(w.offsets), maxOffsets)
+	if got := w.Offset(); got != time.Minute || len(w.offsets) != maxOffsets {
+		t.Errorf("offset %v from %d phones, want 1m from %d", got, len(w.offsets), maxOffsets)
 	}
 }
 

@@ -191,7 +191,7 @@ func navigationHeader() http.Header {
 }
 
 // maxClockOffset is how much the server's clock may differ from this machine's. A code is
-// accepted for 90 seconds.
+// accepted for 90 seconds or more.
 const maxClockOffset = 30 * time.Second
 
 func (d *doctor) testClock(ctx context.Context) {

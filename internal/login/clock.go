@@ -101,9 +101,3 @@ func (s *Service) CodesRefused(ctx context.Context) (bool, error) {
 	}
 	return false, err
 }
-
-// ClockOffset returns how far the server's clock is behind those of the phones that sign in,
-// in whole steps; it is negative if the server's clock is ahead.
-func (s *Service) ClockOffset() time.Duration {
-	return time.Duration(s.Watch.Offset()) * totp.Period
-}

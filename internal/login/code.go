@@ -47,14 +47,16 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		second, err = totp.Normalize(next)
 	}
 	if err != nil {
-		if _, err := open(s.DB.Reader()); err != nil {
+		a, err := open(s.DB.Reader())
+		if err != nil {
 			return Progress{}, err
 		}
-		return Progress{}, &CodeError{Malformed: true, Pair: next != ""}
+		return Progress{}, s.malformed(ctx, a.AccountID, next != "")
 	}
 	var (
 		a      Attempt
 		loaded []loadedTOTP
+		format CodeFormat
 		known  string
 		unsure bool // the clock may be ahead
 	)
@@ -74,7 +76,12 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if len(loaded) == 0 {
 			return nil, ErrNoTOTP // the ledger would count nothing
 		}
-		units := len(loaded)
+		all := parametersOf(loaded)
+		format = formatOf(all)
+		if !format.accepts(first, second) {
+			return nil, &CodeError{Malformed: true, Pair: second != "", Format: format}
+		}
+		units := unitsOf(all, len(first))
 		if second != "" {
 			units = twoCodes
 		}
@@ -119,14 +126,14 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			return err
 		})
 		if err == nil {
-			s.Watch.Accepted(by.ID, check.Step-totp.Step(now))
+			s.Watch.Accepted(by.ID, time.Duration(check.Step-totp.Step(now, by.Period))*by.Period)
 		}
 		if !errors.Is(err, totp.ErrReused) {
 			return progress, err
 		}
 		check = totp.Check{Result: totp.Reused} // a concurrent request claimed the step first
 	}
-	rejected := &CodeError{Pair: second != "", Result: check.Result, Minutes: check.Minutes}
+	rejected := &CodeError{Pair: second != "", Result: check.Result, Minutes: check.Minutes, Format: format}
 	return Progress{}, s.rejectCode(ctx, a.AccountID, reservation, rejected, from)
 }
 
@@ -134,7 +141,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 const twoCodes = -1
 
 // codeTries returns the tries that a code counts as, and the id of the known browser that
-// sent it, or "". units is how many authenticators a single code is compared with, or twoCodes.
+// sent it, or "". units is what a single code costs, or twoCodes.
 func (s *Service) codeTries(ctx context.Context, q db.Querier, a Attempt, units int, from Browser) ([]throttle.Try, string, error) {
 	known, err := device.ByCookie(ctx, q, from.Device, a.AccountID, s.Clock())
 	if err != nil {
@@ -194,17 +201,29 @@ func loadTOTP(ctx context.Context, q db.Querier, ring *secret.Ring, accountID st
 	return loaded, nil
 }
 
+// parametersOf returns the parameters of the authenticators, in their order.
+func parametersOf(loaded []loadedTOTP) []totp.Parameters {
+	all := make([]totp.Parameters, len(loaded))
+	for i, one := range loaded {
+		all[i] = one.Parameters
+	}
+	return all
+}
+
 // compare verifies the codes against each authenticator and returns the best result with the
 // authenticator that gave it.
 func compare(loaded []loadedTOTP, first, second string, now time.Time) (by loadedTOTP, best totp.Check) {
 	for _, one := range loaded {
-		var check totp.Check
-		if second == "" {
-			check = one.Verify(first, now)
-		} else {
-			check = one.VerifyPair(first, second, now)
-		}
 		// Compare with all of them, so that the time taken doesn't tell which one matched.
+		var check totp.Check
+		switch {
+		case second != "":
+			check = one.VerifyPair(first, second, now)
+		case len(loaded) > 1:
+			check = one.VerifyOneOf(first, now)
+		default:
+			check = one.Verify(first, now)
+		}
 		// A used code wins, since it costs nothing: the answer must not reveal that the code
 		// is right for another authenticator as well. Next comes an accepted code, then the
 		// first result with an explanation.

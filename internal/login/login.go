@@ -129,10 +129,11 @@ func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.Ret
 // CodeError is a rejected code with its reason. Only a user who has given the right password
 // gets one. It wraps [ErrRejected].
 type CodeError struct {
-	Malformed bool // it isn't six digits; it was not compared and cost nothing
+	Malformed bool // no authenticator has such codes; it was not compared and cost nothing
 	Pair      bool // the user gave two consecutive codes
 	Result    totp.Result
-	Minutes   int // see [totp.Result]
+	Minutes   int        // see [totp.Result]
+	Format    CodeFormat // of the account's codes
 }
 
 func (e *CodeError) Error() string { return "code rejected" }

@@ -83,13 +83,24 @@ func (s *Service) ReauthenticationPrompt(ctx context.Context, owner account.Acco
 		return Prompt{}, err
 	}
 	w := Prompt{CodesLeft: left}
-	for _, a := range authenticator.OfKind(all, authenticator.TOTP) {
+	phones := authenticator.OfKind(all, authenticator.TOTP)
+	for _, a := range phones {
 		w.Authenticators = append(w.Authenticators, a.Name)
 	}
-	if len(w.Authenticators) == 0 {
-		return w, nil
+	parameters, err := readParameters(ctx, q, phones)
+	if err != nil {
+		return Prompt{}, err
 	}
-	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, len(w.Authenticators), from)
+	w.Format = formatOf(parameters)
+	if len(w.Format.Digits) == 0 {
+		return w, nil // nothing shows codes
+	}
+	units := 0
+	for _, digits := range w.Format.Digits {
+		// The form is for codes of every length, so the dearest must be possible.
+		units = max(units, unitsOf(parameters, digits))
+	}
+	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, units, from)
 	if err != nil {
 		return Prompt{}, err
 	}

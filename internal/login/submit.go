@@ -159,6 +159,7 @@ type Prompt struct {
 	TwoCodes  bool // single codes aren't verified now, only two in a row
 	// Authenticators are the names of the account's TOTP authenticators, oldest first.
 	Authenticators []string
+	Format         CodeFormat
 	ReturnURL      string // where the attempt leads, as CheckReturn returned it
 }
 

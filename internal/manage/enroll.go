@@ -92,7 +92,7 @@ func (m Authenticators) Enrollment(ctx context.Context, me login.Me, id string) 
 	return Enrollment{
 		ID: id, First: len(have) == 0,
 		Key:    secret.NewText(totp.Base32(state.Secret)),
-		KeyURI: secret.NewText(totp.KeyURI(m.login.Issuer, me.Account.Name, state.Secret)),
+		KeyURI: secret.NewText(totp.KeyURI(m.login.Issuer, me.Account.Name, state.Secret, state.Parameters)),
 	}, nil
 }
 
@@ -166,8 +166,8 @@ func (m Authenticators) verifyEnrollment(ctx context.Context, me login.Me, given
 		return e, err
 	}
 	digits, err := totp.Normalize(given.Code)
-	if err != nil {
-		return e, &login.CodeError{Malformed: true}
+	if err != nil || len(digits) != totp.Digits {
+		return e, &login.CodeError{Malformed: true, Format: login.StandardFormat()}
 	}
 	if e.unsure, err = m.login.CheckClock(ctx, q); err != nil {
 		return e, err
@@ -179,7 +179,7 @@ func (m Authenticators) verifyEnrollment(ctx context.Context, me login.Me, given
 	e.check = state.Verify(digits, m.login.Clock())
 	if e.check.Result != totp.Accepted {
 		why := state.Explain(digits, m.login.Clock())
-		return e, &login.CodeError{Result: why.Result, Minutes: why.Minutes}
+		return e, &login.CodeError{Result: why.Result, Minutes: why.Minutes, Format: login.StandardFormat()}
 	}
 	have, err := authenticator.List(ctx, q, me.Account.ID)
 	if err != nil {

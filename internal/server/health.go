@@ -40,7 +40,7 @@ func (p *Portal) health(ctx context.Context) []health.Vital {
 	}
 	if off := s.Watch.Off(); off != 0 {
 		watch.Fault = clock.DescribeOffset(off)
-	} else if off := s.ClockOffset(); off > 0 {
+	} else if off := s.Watch.Offset(); off > 0 {
 		watch.Fault = fmt.Sprintf("about %v slow, compared with the phones that sign in", off)
 	} else if off < 0 {
 		watch.Fault = fmt.Sprintf("about %v fast, compared with the phones that sign in", -off)

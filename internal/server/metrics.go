@@ -14,7 +14,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
-	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/login"
@@ -73,7 +72,7 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 			Name: "sallyport_hashing_queue_length", Help: "How many passwords and backup codes wait to be hashed."}, func() float64 { return float64(queue.Len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_clock_offset_seconds", Help: "How far the clocks of the phones that sign in are ahead of this server's: the median."},
-			func() float64 { return float64(watch.Offset()) * totp.Period.Seconds() }),
+			func() float64 { return watch.Offset().Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sallyport_clock_ahead_of_database_seconds", Help: "How far this server's clock is ahead of PostgreSQL's."},
 			func() float64 { return watch.Ahead().Seconds() }),

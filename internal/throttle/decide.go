@@ -12,7 +12,8 @@ type Bucket string
 // The buckets; their limits are in rules.
 const (
 	// CodeUnknownDevice counts units of wrong codes after a right password, from unknown
-	// browsers. A try costs one unit for each authenticator that the code is compared with.
+	// browsers. A unit is a chance of 3·10⁻⁶ that the code is right: that of six digits and
+	// one authenticator. A try costs at least one unit.
 	CodeUnknownDevice Bucket = "code"
 	// CodeKnownDevice counts the same for one known browser.
 	CodeKnownDevice Bucket = "code-known"

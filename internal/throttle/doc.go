@@ -2,8 +2,9 @@
 // the table ledger, and the queue in front of the password hash. It knows accounts by id only
 // and decides nothing but whether a try is allowed now.
 //
-// A six-digit code with three acceptable steps is guessed with p = 3·10⁻⁶ a try, so an unknown
-// browser gets 25 tries a year (SP 800-63B, "Rate Limiting (Throttling)"). A limit could lock
+// A six-digit code with three acceptable steps is guessed with p = 3·10⁻⁶ a try, so unknown
+// browsers get 25 tries a year (SP 800-63B, "Rate Limiting (Throttling)"). A code of seven or eight
+// digits is guessed less often, and costs as much. A limit could lock
 // the owner out. So only somebody with the password can use up the limits on codes, unknown
 // browsers can't use up those of known ones, and past a limit a harder way to sign in remains,
 // such as two codes in a row. A success gives no tries back; windows only slide.

@@ -226,7 +226,7 @@ func (s *server) clockMessage(req *page.Request) *locale.Message {
 	if err != nil {
 		s.Log.Warn("the clock couldn't be checked", "request", page.Reference(req.Request), "reason", err.Error()) // the page is useful without it
 	}
-	astray, apart, off := s.Login.Watch.Astray(), s.Login.Watch.Off(), s.Login.ClockOffset()
+	astray, apart, off := s.Login.Watch.Astray(), s.Login.Watch.Off(), s.Login.Watch.Offset()
 	switch {
 	case astray != 0:
 		return locale.Say("frame.clock_astray", "n", int(astray.Abs().Seconds()))

@@ -524,7 +524,7 @@ func (s *ordeal) soak(owners []*sallyport.Owner, lasts time.Duration) {
 // unknown outcome, and once more after it was accepted.
 func (s *ordeal) useCodes(o *sallyport.Owner, h *history) {
 	var all []sallyport.Credential
-	if o.LastStep < totp.Step(time.Now()) {
+	if o.LastStep < totp.Step(time.Now(), totp.Period) {
 		all = append(all, sallyport.Credential{Code: o.CodeNow()})
 	}
 	if len(o.Unused) > 1 {

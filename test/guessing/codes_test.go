@@ -14,7 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-func TestAttack32OnlySixDigits(t *testing.T) {
+func TestAttack32OnlyDigits(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")
 		p.Clock.Move(5 * time.Minute)

@@ -28,6 +28,29 @@ func TestAttack27OnlyThreeStepsOpen(t *testing.T) {
 	})
 }
 
+// TestAttack27StepsAreAsLongAsThePeriod is the same for an authenticator with a period of 60 s.
+func TestAttack27StepsAreAsLongAsThePeriod(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		_, phone := portal.WithTwoFactor(t, p, "ada")
+		portal.SetParameters(t, p, phone, totp.Parameters{Algorithm: totp.SHA512, Digits: 8, Period: time.Minute})
+		for off, want := range map[time.Duration]bool{
+			-3 * time.Minute: false, -2 * time.Minute: false, -time.Minute: true, -30 * time.Second: true,
+			0: true, 30 * time.Second: true, time.Minute: true, 2 * time.Minute: false, 3 * time.Minute: false,
+		} {
+			p.Clock.Move(20 * time.Minute)
+			code := phone.Code(off)
+			b := portal.PendingSignIn(t, p, "ada")
+			b.Post("/login/code", "code", code)
+			portal.CheckSignedIn(t, b, "code of "+off.String(), want)
+			if want {
+				again := portal.PendingSignIn(t, p, "ada")
+				again.Post("/login/code", "code", code)
+				portal.CheckSignedIn(t, again, "code of "+off.String()+", again", false)
+			}
+		}
+	})
+}
+
 func TestAttack27WindowFollowsTheLearnedDrift(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")

@@ -4,7 +4,6 @@ package totp
 
 import (
 	"crypto/hmac"
-	"crypto/sha1"
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
@@ -14,20 +13,16 @@ import (
 	"unicode"
 )
 
-// The parameters that every authenticator app supports, and so the only ones used.
-const (
-	SecretBytes = 20 // size of K, the output of HMAC-SHA-1 (RFC 4226, section 4, requirement 6)
-	Digits      = 6
-	Period      = 30 * time.Second // X
-)
-
+// All limits are counted in steps of the authenticator's own period, since the number of codes
+// that are compared is what a guesser can win. With a period of 60 s they are twice as long in
+// time as with 30 s.
 const (
 	// window is the number of steps accepted on each side of the expected one. RFC 6238,
 	// section 5.2, recommends one, for the delay of typing.
 	window = 1
 
-	// maxDrift is the maximum offset of a phone's clock, in steps, that two codes in a row can
-	// teach.
+	// maxDrift is the maximum offset of a phone's clock that two codes in a row can teach: 5
+	// minutes with a period of 30 s.
 	maxDrift = 10
 
 	// reach is how many steps before a used one may be acceptable at the same time: the full
@@ -40,11 +35,12 @@ const (
 	lookBack = 20
 )
 
-// ErrMalformed means that the text isn't six ASCII digits.
-var ErrMalformed = errors.New("code is not six digits")
+// ErrMalformed means that the text isn't six to eight ASCII digits.
+var ErrMalformed = errors.New("code is not six to eight digits")
 
-// Normalize returns the six digits of the typed text without spaces and dashes ("123 456",
-// "123-456"). Any other text is [ErrMalformed], and so is never compared with a code (R8).
+// Normalize returns the digits of the typed text without spaces and dashes ("123 456",
+// "1234-5678"): six to eight, since the account's authenticators aren't known yet. Any other
+// text is [ErrMalformed], and so is never compared with a code (R8).
 func Normalize(typed string) (string, error) {
 	typed = strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Zs, unicode.Pd) {
@@ -52,7 +48,7 @@ func Normalize(typed string) (string, error) {
 		}
 		return r
 	}, typed)
-	if len(typed) != Digits {
+	if len(typed) < minDigits || len(typed) > maxDigits {
 		return "", ErrMalformed
 	}
 	for i := range len(typed) {
@@ -63,8 +59,8 @@ func Normalize(typed string) (string, error) {
 	return typed, nil
 }
 
-// Step returns the time step T of t (RFC 6238, section 4.2).
-func Step(t time.Time) int64 { return t.Unix() / int64(Period/time.Second) }
+// Step returns the time step T of t for a period of at least a second (RFC 6238, section 4.2).
+func Step(t time.Time, period time.Duration) int64 { return t.Unix() / int64(period/time.Second) }
 
 // generator computes the codes of one key. It reuses the keyed hash. It is not safe for
 // concurrent use.
@@ -78,8 +74,10 @@ func newGenerator(h func() hash.Hash, key []byte, digits int) *generator {
 	return &generator{mac: hmac.New(h, key), digits: digits}
 }
 
-// code returns HOTP(K, C) for counter c (RFC 4226, section 5.3) as ASCII digits.
-func (g *generator) code(c int64) [8]byte {
+// code returns HOTP(K, C) for counter c (RFC 4226, section 5.3) as ASCII digits. HMAC-SHA-256
+// and HMAC-SHA-512 are truncated like HMAC-SHA-1, by the low bits of their own last byte (RFC
+// 6238, section 1.2 and appendix A).
+func (g *generator) code(c int64) [maxDigits]byte {
 	var counter [8]byte
 	binary.BigEndian.PutUint64(counter[:], uint64(c))
 	g.mac.Reset()
@@ -88,7 +86,7 @@ func (g *generator) code(c int64) [8]byte {
 	// Dynamic truncation: the low four bits of the last byte are an offset.
 	offset := sum[len(sum)-1] & 0x0f
 	value := binary.BigEndian.Uint32(sum[offset:]) & 0x7fffffff
-	var digits [8]byte
+	var digits [maxDigits]byte
 	for i := g.digits - 1; i >= 0; i-- {
 		digits[i] = byte('0' + value%10)
 		value /= 10
@@ -125,9 +123,11 @@ type Check struct {
 	from    int64 // the first step that the code or pair uses up
 }
 
-// State is what verification needs of an authenticator.
+// State is what verification needs of an authenticator. Its steps are counted in its own
+// period. With an empty secret or parameters that aren't supported no code is right.
 type State struct {
-	Secret   []byte
+	Secret []byte
+	Parameters
 	LastStep int64 // the newest used step, or 0
 
 	// StepAhead is the newest step that was used while the clock may have been ahead, or 0.
@@ -135,6 +135,14 @@ type State struct {
 	StepAhead int64
 
 	Drift int64 // by how many steps the phone's clock is ahead
+}
+
+// generator returns the generator of the authenticator's codes, or nil if it has none.
+func (s State) generator() *generator {
+	if len(s.Secret) == 0 || !s.isSupported() {
+		return nil
+	}
+	return newGenerator(s.Algorithm.hash(), s.Secret, s.Digits)
 }
 
 // usedBy returns the used step that makes step unusable, itself or a later one, or 0.
@@ -149,11 +157,36 @@ func (s State) usedBy(step int64) int64 {
 	}
 }
 
-// Verify compares a normalized code with the steps acceptable at now. It is pure; an accepted
-// step proves something only after [Claim] succeeds.
+// Verify compares a normalized code with the steps acceptable at now. A code of another length
+// is wrong. It is pure; an accepted step proves something only after [Claim] succeeds.
 func (s State) Verify(code string, now time.Time) Check {
-	g := newGenerator(sha1.New, s.Secret, Digits)
-	middle := Step(now) + s.Drift
+	g := s.generator()
+	if g == nil {
+		return Check{}
+	}
+	if check := s.verifyWindow(g, code, now); check.Result != Wrong {
+		return check
+	}
+	return s.recognize(g, code, now)
+}
+
+// VerifyOneOf is Verify for an account with several authenticators. It computes the same codes
+// for each result, so that the time for all authenticators doesn't tell which one matched.
+func (s State) VerifyOneOf(code string, now time.Time) Check {
+	g := s.generator()
+	if g == nil {
+		return Check{}
+	}
+	check, past := s.verifyWindow(g, code, now), s.recognize(g, code, now)
+	if check.Result != Wrong {
+		return check
+	}
+	return past
+}
+
+// verifyWindow compares the code with the acceptable steps.
+func (s State) verifyWindow(g *generator, code string, now time.Time) Check {
+	middle := Step(now, s.Period) + s.Drift
 	// Newest first. All three are computed even after a match.
 	var matched int64
 	for step := middle + window; step >= middle-window; step-- {
@@ -162,25 +195,35 @@ func (s State) Verify(code string, now time.Time) Check {
 		}
 	}
 	switch {
-	case matched > 0 && s.usedBy(matched) == 0:
-		return Check{Result: Accepted, Step: matched, Drift: s.Drift, from: matched}
-	case matched > 0:
+	case matched <= 0:
+		return Check{}
+	case s.usedBy(matched) > 0:
 		return s.used(matched)
+	default:
+		return Check{Result: Accepted, Step: matched, Drift: s.Drift, from: matched}
 	}
-	for step := middle - window - 1; step >= Step(now)-lookBack; step-- {
-		if !g.is(step, code) {
-			continue
-		}
-		switch {
-		case s.usedBy(step) > 0:
-			return s.used(step)
-		case step >= Step(now)-window:
-			return Check{Result: ClockChanged}
-		default:
-			return Check{Result: Slow, Minutes: minutes(Step(now) - step)}
+}
+
+// recognize compares the code with the steps before the acceptable ones. All are computed even
+// after a match.
+func (s State) recognize(g *generator, code string, now time.Time) Check {
+	here := Step(now, s.Period)
+	var matched int64
+	for step := here + s.Drift - window - 1; step >= here-lookBack; step-- {
+		if g.is(step, code) && matched == 0 {
+			matched = step
 		}
 	}
-	return Check{}
+	switch {
+	case matched <= 0:
+		return Check{}
+	case s.usedBy(matched) > 0:
+		return s.used(matched)
+	case matched >= here-window:
+		return Check{Result: ClockChanged}
+	default:
+		return Check{Result: Slow, Minutes: s.minutes(here - matched)}
+	}
 }
 
 // used returns the result for a right code whose step is used.
@@ -189,14 +232,18 @@ func (s State) used(step int64) Check {
 	if until-step <= 2*window {
 		return Check{Result: Reused}
 	}
-	return Check{Result: SetBack, Minutes: minutes(until + 1 - step)}
+	return Check{Result: SetBack, Minutes: s.minutes(until + 1 - step)}
 }
 
 // VerifyPair compares two codes with all pairs of consecutive steps that a phone up to ten
-// steps off may show. A random pair is right with p = 21·10⁻¹².
+// steps off may show. A random pair of six digits each is right with p = 21·10⁻¹², of eight
+// digits with p = 21·10⁻¹⁶.
 func (s State) VerifyPair(first, second string, now time.Time) Check {
-	g := newGenerator(sha1.New, s.Secret, Digits)
-	here := Step(now)
+	g := s.generator()
+	if g == nil {
+		return Check{}
+	}
+	here := Step(now, s.Period)
 	var matched int64
 	found := false
 	before := g.is(here-maxDrift-1, first)
@@ -224,29 +271,26 @@ func (s State) VerifyPair(first, second string, now time.Time) Check {
 	return Check{Result: Accepted, Step: matched, Drift: drift, from: matched - 1}
 }
 
-// Explain returns [Slow] or [Fast] for a wrong code that a clock up to ten minutes off would
-// show. It is for the wizard only, where the user has the secret on the screen.
+// Explain returns [Slow] or [Fast] for a wrong code that a clock up to 20 steps off would show.
+// It is for the wizard only, where the user has the secret on the screen.
 func (s State) Explain(code string, now time.Time) Check {
-	g := newGenerator(sha1.New, s.Secret, Digits)
-	here := Step(now)
+	g := s.generator()
+	if g == nil {
+		return Check{}
+	}
+	here := Step(now, s.Period)
 	for off := int64(window + 1); off <= lookBack; off++ {
 		if g.is(here-off, code) {
-			return Check{Result: Slow, Minutes: minutes(off)}
+			return Check{Result: Slow, Minutes: s.minutes(off)}
 		}
 		if g.is(here+off, code) {
-			return Check{Result: Fast, Minutes: minutes(off)}
+			return Check{Result: Fast, Minutes: s.minutes(off)}
 		}
 	}
 	return Check{}
 }
 
 // minutes converts steps to whole minutes, rounded up.
-func minutes(steps int64) int {
-	return int((steps*int64(Period/time.Second) + 59) / 60)
-}
-
-// CodeAt returns the code that an app shows at t. It is for tests and the demo.
-func CodeAt(key []byte, t time.Time) string {
-	digits := newGenerator(sha1.New, key, Digits).code(Step(t))
-	return string(digits[:Digits])
+func (s State) minutes(steps int64) int {
+	return int((steps*int64(s.Period/time.Second) + 59) / 60)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base32"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"rsc.io/qr"
@@ -16,22 +17,23 @@ const (
 	maxIssuerBytes = 96
 )
 
-// Base32 returns the secret in the form that a person types: 32 letters and digits (RFC 4648,
-// section 6) without padding.
+// Base32 returns the secret in the form that a person types (RFC 4648, section 6) without
+// padding: 32 letters and digits for 20 bytes.
 func Base32(key []byte) string {
 	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(key)
 }
 
-// KeyURI returns the otpauth:// text of the QR code, at most 400 bytes. It escapes all bytes
-// except letters, digits and "-._~", so that no name can add a parameter. A colon in the
-// issuer would end it within the label, so it becomes a space. Long names are cut at a
-// character boundary; the secret never is.
+// KeyURI returns the otpauth:// text of the QR code, at most 400 bytes with a secret of up to 64
+// bytes. It escapes all bytes except letters, digits and "-._~", so that no name can add a
+// parameter. A colon in the issuer would end it within the label, so it becomes a space. Long
+// names are cut at a character boundary; the secret never is.
 //
 // Source: Google Authenticator wiki, "Key Uri Format".
-func KeyURI(issuer, account string, key []byte) string {
+func KeyURI(issuer, account string, key []byte, p Parameters) string {
 	issuer = escape(strings.ReplaceAll(issuer, ":", " "), maxIssuerBytes)
 	head := "otpauth://totp/" + issuer + ":"
-	tail := "?secret=" + Base32(key) + "&issuer=" + issuer + "&algorithm=SHA1&digits=6&period=30"
+	tail := "?secret=" + Base32(key) + "&issuer=" + issuer + "&algorithm=" + string(p.Algorithm) +
+		"&digits=" + strconv.Itoa(p.Digits) + "&period=" + strconv.FormatInt(int64(p.Period/time.Second), 10)
 	return head + escape(account, maxURIBytes-len(head)-len(tail)) + tail
 }
 

@@ -31,8 +31,8 @@ var hostile = []string{
 }
 
 // checkKeyURI fails unless the URI has the parameters it was made of, for any names.
-func checkKeyURI(t rapid.TB, issuer, account string, key []byte) {
-	uri := KeyURI(issuer, account, key)
+func checkKeyURI(t rapid.TB, issuer, account string, key []byte, p Parameters) {
+	uri := KeyURI(issuer, account, key, p)
 	if len(uri) > 400 {
 		t.Fatalf("%d bytes: %s", len(uri), uri)
 	}
@@ -47,7 +47,9 @@ func checkKeyURI(t rapid.TB, issuer, account string, key []byte) {
 	if err != nil {
 		t.Fatalf("%s: %v", uri, err)
 	}
-	for name, want := range map[string]string{"secret": Base32(key), "algorithm": "SHA1", "digits": "6", "period": "30"} {
+	for name, want := range map[string]string{
+		"secret": Base32(key), "algorithm": string(p.Algorithm), "digits": strconv.Itoa(p.Digits), "period": strconv.Itoa(int(p.Period.Seconds())),
+	} {
 		if got := query[name]; len(got) != 1 || got[0] != want {
 			t.Fatalf("%s: %s = %q, want one %q", uri, name, got, want)
 		}
@@ -61,7 +63,7 @@ func checkKeyURI(t rapid.TB, issuer, account string, key []byte) {
 		t.Fatalf("%s: issuer %q of %q", uri, shown, issuer)
 	}
 	name, ok := strings.CutPrefix(u.Path, "/"+shown+":")
-	if whole := string([]rune(account)); !ok || !strings.HasPrefix(whole, name) || len(whole) <= 36 && name != whole {
+	if whole := string([]rune(account)); !ok || !strings.HasPrefix(whole, name) || len(whole) <= 36 && len(key) <= 20 && name != whole {
 		t.Fatalf("%s: label %q for issuer %q, account %q", uri, u.Path, shown, account)
 	}
 }
@@ -69,7 +71,7 @@ func checkKeyURI(t rapid.TB, issuer, account string, key []byte) {
 func TestKeyURISaysWhatItWasMadeOf(t *testing.T) {
 	for _, issuer := range hostile {
 		for _, account := range hostile {
-			checkKeyURI(t, issuer, account, rfcKey)
+			checkKeyURI(t, issuer, account, rfcKey, Standard())
 		}
 	}
 }
@@ -77,7 +79,8 @@ func TestKeyURISaysWhatItWasMadeOf(t *testing.T) {
 func TestKeyURIOfAnyNames(t *testing.T) {
 	name := rapid.OneOf(rapid.String(), rapid.SampledFrom(hostile), rapid.StringN(100, 300, -1), rapid.StringMatching(`[&?:%=#/+ a-z]{0,40}`))
 	rapid.Check(t, func(t *rapid.T) {
-		checkKeyURI(t, name.Draw(t, "issuer"), name.Draw(t, "account"), rapid.SliceOfN(rapid.Byte(), 20, 20).Draw(t, "key"))
+		checkKeyURI(t, name.Draw(t, "issuer"), name.Draw(t, "account"), rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "key"),
+			rapid.SampledFrom(everyParameters()).Draw(t, "parameters"))
 	})
 }
 
@@ -85,7 +88,7 @@ func FuzzKeyURI(f *testing.F) {
 	for i, issuer := range hostile {
 		f.Add(issuer, hostile[len(hostile)-1-i])
 	}
-	f.Fuzz(func(t *testing.T, issuer, account string) { checkKeyURI(t, issuer, account, rfcKey) })
+	f.Fuzz(func(t *testing.T, issuer, account string) { checkKeyURI(t, issuer, account, rfcKey, Standard()) })
 }
 
 func TestKeyURIIsExact(t *testing.T) {
@@ -95,11 +98,19 @@ func TestKeyURIIsExact(t *testing.T) {
 		{"A:B", "a:b", "otpauth://totp/A%20B:a%3Ab?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=A%20B&algorithm=SHA1&digits=6&period=30"},
 		{"ü", "🔐", "otpauth://totp/%C3%BC:%F0%9F%94%90?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=%C3%BC&algorithm=SHA1&digits=6&period=30"},
 	} {
-		if got := KeyURI(test.issuer, test.account, rfcKey); got != test.want {
+		if got := KeyURI(test.issuer, test.account, rfcKey, Standard()); got != test.want {
 			t.Errorf("KeyURI(%q, %q) =\n%s, want\n%s", test.issuer, test.account, got, test.want)
 		}
 	}
-	if got := KeyURI(strings.Repeat("i", 300), strings.Repeat("a", 300), rfcKey); len(got) != 400 {
+	for p, want := range map[Parameters]string{
+		{SHA256, 8, 60 * time.Second}: "&algorithm=SHA256&digits=8&period=60",
+		{SHA512, 7, 30 * time.Second}: "&algorithm=SHA512&digits=7&period=30",
+	} {
+		if got := KeyURI("Acme", "ada", rfcKey, p); got != "otpauth://totp/Acme:ada?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Acme"+want {
+			t.Errorf("KeyURI with %v = %s, want it to end in %s", p, got, want)
+		}
+	}
+	if got := KeyURI(strings.Repeat("i", 300), strings.Repeat("a", 300), rfcKey, Standard()); len(got) != 400 {
 		t.Errorf("the longest URI has %d bytes, want 400: names are cut too early", len(got))
 	}
 }
@@ -123,19 +134,23 @@ func TestBase32ReadsBack(t *testing.T) {
 }
 
 // scanned are key URIs that three other implementations read.
-var scanned = []struct{ issuer, account string }{
-	{"Acme", "ada"},
-	{"Acme & Söhne: Ops", "ada+test@example.test"},
-	{"100% ?safe#", "a&secret=AAAA"},
-	{"🔐 Bank", "李小龙"},
-	{strings.Repeat("i", 300), strings.Repeat("a", 300)},
+var scanned = []struct {
+	issuer, account string
+	Parameters
+}{
+	{"Acme", "ada", Standard()},
+	{"Acme & Söhne: Ops", "ada+test@example.test", Parameters{SHA256, 8, 60 * time.Second}},
+	{"100% ?safe#", "a&secret=AAAA", Parameters{SHA512, 6, 60 * time.Second}},
+	{"🔐 Bank", "李小龙", Parameters{SHA256, 7, 30 * time.Second}},
+	{"Acme", "ada", Parameters{SHA1, 8, 30 * time.Second}},
+	{strings.Repeat("i", 300), strings.Repeat("a", 300), Standard()},
 }
 
 func TestForeignAuthenticatorsShowOurCodes(t *testing.T) {
 	dir := t.TempDir()
 	var entries strings.Builder
 	for i, names := range scanned {
-		uri := KeyURI(names.issuer, names.account, rfcKey)
+		uri := KeyURI(names.issuer, names.account, rfcKey, names.Parameters)
 		key, err := otp.NewKeyFromURL(uri)
 		if err != nil {
 			t.Fatal(err)
@@ -147,7 +162,8 @@ func TestForeignAuthenticatorsShowOurCodes(t *testing.T) {
 		if want := names.account; whole && key.AccountName() != want || !strings.HasPrefix(want, key.AccountName()) {
 			t.Errorf("pquerna/otp reads the account %q, want %q", key.AccountName(), want)
 		}
-		if key.Type() != "totp" || key.Secret() != Base32(rfcKey) || key.Period() != 30 || key.Digits() != otp.DigitsSix || key.Algorithm() != otp.AlgorithmSHA1 {
+		if key.Type() != "totp" || key.Secret() != Base32(rfcKey) || key.Period() != uint64(names.Period.Seconds()) ||
+			key.Digits() != otp.Digits(names.Digits) || key.Algorithm().String() != string(names.Algorithm) {
 			t.Errorf("pquerna/otp reads %s %s %d %d %v", key.Type(), key.Secret(), key.Period(), key.Digits(), key.Algorithm())
 		}
 		u, err := url.Parse(uri)
@@ -155,7 +171,7 @@ func TestForeignAuthenticatorsShowOurCodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := time.Now()
-		if got, want := oathtool(t, u.Query().Get("secret"), now), CodeAt(rfcKey, now); got != want {
+		if got, want := oathtool(t, names.Parameters, u.Query().Get("secret"), now, 1)[0], names.CodeAt(rfcKey, now); got != want {
 			t.Errorf("oathtool shows %s, want %s", got, want)
 		}
 		var escaped bytes.Buffer
@@ -172,9 +188,9 @@ func TestForeignAuthenticatorsShowOurCodes(t *testing.T) {
 	}
 	keepassxc(t, "p\np\n", "import", "--quiet", "--decryption-time", "100", "--set-password", export, base)
 	for i, names := range scanned {
-		before := CodeAt(rfcKey, time.Now())
+		before := names.CodeAt(rfcKey, time.Now())
 		got := keepassxc(t, "p\n", "show", "--quiet", "--totp", base, fmt.Sprintf("/e%d", i))
-		if after := CodeAt(rfcKey, time.Now()); got != before && got != after {
+		if after := names.CodeAt(rfcKey, time.Now()); got != before && got != after {
 			t.Errorf("KeePassXC shows %q for %q, %q; want %s or %s", got, names.issuer, names.account, before, after)
 		}
 	}
@@ -194,7 +210,7 @@ func keepassxc(t *testing.T, input string, args ...string) string {
 
 func TestQRCodeHoldsTheKeyURI(t *testing.T) {
 	for _, names := range scanned {
-		uri := KeyURI(names.issuer, names.account, rfcKey)
+		uri := KeyURI(names.issuer, names.account, rfcKey, names.Parameters)
 		svg, err := QR(uri, "QR code")
 		if err != nil {
 			t.Fatal(err)
@@ -297,7 +313,7 @@ func rasterise(t *testing.T, svg string) image.Image {
 }
 
 func TestQRCodeHasItsMargin(t *testing.T) {
-	svg, err := QR(KeyURI("Acme", "ada", rfcKey), "QR code")
+	svg, err := QR(KeyURI("Acme", "ada", rfcKey, Standard()), "QR code")
 	if err != nil {
 		t.Fatal(err)
 	}

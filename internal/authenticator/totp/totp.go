@@ -12,9 +12,6 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// algorithm is the only one that all apps support.
-const algorithm = "SHA1"
-
 // ErrReused means that a concurrent request used the step, or a later one, first.
 var ErrReused = errors.New("time step was used already")
 
@@ -24,14 +21,15 @@ func place(a authenticator.Authenticator) secret.Place {
 	return secret.Place{Table: "totp", Column: "secret", Row: a.AccountID + "/" + a.ID}
 }
 
-// Create stores a new random secret for a pending authenticator.
+// Create stores a new random secret with the standard parameters for a pending authenticator.
 func Create(ctx context.Context, tx *db.Tx, ring *secret.Ring, a authenticator.Authenticator) error {
 	key := make([]byte, SecretBytes)
 	rand.Read(key)
+	p := Standard()
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO totp (authenticator_id, secret, algorithm, digits, period, last_step, drift_steps)
 		VALUES ($1, $2, $3, $4, $5, 0, 0)`,
-		a.ID, ring.Seal(place(a), key), algorithm, Digits, int64(Period.Seconds()))
+		a.ID, ring.Seal(place(a), key), string(p.Algorithm), p.Digits, int64(p.Period/time.Second))
 	if err != nil {
 		return fmt.Errorf("store secret: %w", err)
 	}
@@ -39,26 +37,41 @@ func Create(ctx context.Context, tx *db.Tx, ring *secret.Ring, a authenticator.A
 }
 
 // Load returns the state of an authenticator. It returns an error if the secret doesn't open
-// or a parameter is unknown; callers must then deny (F3, F4).
+// or a parameter isn't supported; callers must then deny (F3, F4).
 func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.Authenticator) (State, error) {
 	var (
-		s              State
-		sealed         []byte
-		alg            string
-		digits, period int64
+		s               State
+		sealed          []byte
+		algorithm       string
+		digits, seconds int64
 	)
 	err := db.One(ctx, q, `SELECT secret, algorithm, digits, period, last_step, step_ahead, drift_steps FROM totp WHERE authenticator_id = $1`,
-		[]any{a.ID}, &sealed, &alg, &digits, &period, &s.LastStep, &s.StepAhead, &s.Drift)
+		[]any{a.ID}, &sealed, &algorithm, &digits, &seconds, &s.LastStep, &s.StepAhead, &s.Drift)
 	if err != nil {
 		return State{}, fmt.Errorf("read secret of authenticator %s: %w", a.ID, err)
 	}
-	if alg != algorithm || digits != Digits || period != int64(Period.Seconds()) {
-		return State{}, fmt.Errorf("authenticator %s has an unknown algorithm, number of digits or period", a.ID)
+	if s.Parameters, err = parametersOf(algorithm, digits, seconds); err != nil {
+		return State{}, fmt.Errorf("authenticator %s: %w", a.ID, err)
 	}
 	if s.Secret, err = ring.Open(place(a), sealed); err != nil {
 		return State{}, fmt.Errorf("secret of authenticator %s: %w", a.ID, err)
 	}
 	return s, nil
+}
+
+// ReadParameters returns the parameters of the authenticator id without its secret, for pages
+// that say what its codes look like. If one isn't supported, it returns the zero Parameters.
+func ReadParameters(ctx context.Context, q db.Querier, id string) (Parameters, error) {
+	var (
+		algorithm       string
+		digits, seconds int64
+	)
+	err := db.One(ctx, q, `SELECT algorithm, digits, period FROM totp WHERE authenticator_id = $1`, []any{id}, &algorithm, &digits, &seconds)
+	if err != nil {
+		return Parameters{}, fmt.Errorf("read parameters of authenticator %s: %w", id, err)
+	}
+	p, _ := parametersOf(algorithm, digits, seconds) // zero with an error
+	return p, nil
 }
 
 // Claim marks the step or pair of steps of an accepted check as used and stores its drift. Of
@@ -71,8 +84,8 @@ func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.
 // [BringBack] can lower.
 //
 // A row holds two steps. So of several steps that are used while the clock is unsure, only the
-// latest and those within 11 minutes before it stay used if the clock goes back. The code of
-// an earlier one would be accepted once more when its time comes.
+// latest and those within 22 steps before it (11 minutes with a period of 30 s) stay used if the
+// clock goes back. The code of an earlier one would be accepted once more when its time comes.
 func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) error {
 	if c.Result != Accepted {
 		return errors.New("claim of a code that was not accepted")
@@ -131,28 +144,39 @@ func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (boo
 // sure, that clock may be ahead, so its steps are marked as in an unsure [Claim] and don't
 // block the codes of the time before it.
 func EndSteps(ctx context.Context, tx *db.Tx, sure, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `
-		UPDATE totp SET last_step = $1 + drift_steps
-		WHERE  last_step < $1 + drift_steps`, Step(sure)+window)
-	if err == nil && now.After(sure) {
-		_, err = db.Exec(ctx, tx, `
-			UPDATE totp SET step_ahead = $1 + drift_steps
-			WHERE  step_ahead < $1 + drift_steps`, Step(now)+window)
+	// A row with any other period isn't supported, so no code of it is right.
+	for _, period := range periods {
+		seconds := int64(period / time.Second)
+		_, err := db.Exec(ctx, tx, `
+			UPDATE totp SET last_step = $1 + drift_steps
+			WHERE  period = $2 AND last_step < $1 + drift_steps`, Step(sure, period)+window, seconds)
+		if err == nil && now.After(sure) {
+			_, err = db.Exec(ctx, tx, `
+				UPDATE totp SET step_ahead = $1 + drift_steps
+				WHERE  period = $2 AND step_ahead < $1 + drift_steps`, Step(now, period)+window, seconds)
+		}
+		if err != nil {
+			return fmt.Errorf("end steps: %w", err)
+		}
 	}
-	return err
+	return nil
 }
 
 // BringBack lowers the newest used step of each authenticator to now after the clock was found
 // to have been ahead, and returns how many it lowered. The steps that were used stay used
 // until their time has passed.
 func BringBack(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
-	n, err := db.Exec(ctx, tx, `
-		UPDATE totp SET
-			step_ahead = CASE WHEN step_ahead > last_step THEN step_ahead ELSE last_step END,
-			last_step = drift_steps + $1
-		WHERE  last_step > drift_steps + $1`, Step(now)+window)
-	if err != nil {
-		return 0, fmt.Errorf("bring used steps back: %w", err)
+	lowered := 0
+	for _, period := range periods {
+		n, err := db.Exec(ctx, tx, `
+			UPDATE totp SET
+				step_ahead = CASE WHEN step_ahead > last_step THEN step_ahead ELSE last_step END,
+				last_step = drift_steps + $1
+			WHERE  period = $2 AND last_step > drift_steps + $1`, Step(now, period)+window, int64(period/time.Second))
+		if err != nil {
+			return 0, fmt.Errorf("bring used steps back: %w", err)
+		}
+		lowered += int(n)
 	}
-	return int(n), nil
+	return lowered, nil
 }

@@ -341,11 +341,14 @@ type Phone struct {
 	ID     string
 	Secret []byte
 	Codes  []string // backup codes, if this was the account's first authenticator
-	clock  *testkit.Clock
+	totp.Parameters
+	clock *testkit.Clock
 }
 
 // Code returns the code that the phone shows if its clock is off by this duration.
-func (p *Phone) Code(off time.Duration) string { return totp.CodeAt(p.Secret, p.clock.Now().Add(off)) }
+func (p *Phone) Code(off time.Duration) string {
+	return p.CodeAt(p.Secret, p.clock.Now().Add(off))
+}
 
 // Enroll enrolls a phone in the wizard, and fails the test unless that succeeds. It then
 // moves the clock by one step, so that the next code is unused.
@@ -380,7 +383,7 @@ func (b *Browser) Scan(id string) *Phone {
 	if err != nil {
 		b.t.Fatalf("%v:\n%s", err, b.Last.Body)
 	}
-	return &Phone{ID: id, Secret: key, clock: b.portal.Clock}
+	return &Phone{ID: id, Secret: key, Parameters: totp.Standard(), clock: b.portal.Clock}
 }
 
 // SecretOn returns the secret that a wizard's page shows.

@@ -46,7 +46,17 @@ func CheckSignedIn(t *testing.T, b *Browser, what string, want bool) {
 	}
 }
 
-// WrongCode returns a code that none of the phones shows within half an hour.
+// SetParameters changes the parameters of a phone and of its row, as if the authenticator had
+// been imported with them, unused.
+func SetParameters(t *testing.T, p *Portal, phone *Phone, to totp.Parameters) {
+	t.Helper()
+	ChangeRows(t, p, `UPDATE totp SET algorithm = $2, digits = $3, period = $4, last_step = 0, step_ahead = 0, drift_steps = 0 WHERE authenticator_id = $1`,
+		phone.ID, string(to.Algorithm), to.Digits, int64(to.Period/time.Second))
+	phone.Parameters = to
+}
+
+// WrongCode returns a code that none of the phones shows within half an hour. It has as many
+// digits as those of the first phone.
 func WrongCode(phones ...*Phone) string {
 	shown := map[string]bool{}
 	for _, phone := range phones {
@@ -54,7 +64,11 @@ func WrongCode(phones ...*Phone) string {
 			shown[phone.Code(time.Duration(step)*totp.Period)] = true
 		}
 	}
-	for n := 100000; ; n++ {
+	least := 1
+	for range phones[0].Digits - 1 {
+		least *= 10
+	}
+	for n := least; ; n++ {
 		if code := strconv.Itoa(n); !shown[code] {
 			return code
 		}

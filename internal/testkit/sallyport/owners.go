@@ -71,7 +71,7 @@ type Owner struct {
 // CodeNow returns the code of the current time step, or of the next one if the current
 // step is used.
 func (o *Owner) CodeNow() string {
-	o.LastStep = max(o.LastStep+1, totp.Step(time.Now()))
+	o.LastStep = max(o.LastStep+1, totp.Step(time.Now(), totp.Period))
 	return totp.CodeAt(o.Secret, time.Unix(o.LastStep*int64(totp.Period/time.Second), 0))
 }
 

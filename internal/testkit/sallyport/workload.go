@@ -52,7 +52,7 @@ func (w *Workload) AddOwners(t *testing.T, n int, settings ...string) {
 		if i%2 == 0 {
 			_, phone := portal.WithTwoFactor(t, p, o.Name)
 			clock.Move(-totp.Period) // WithTwoFactor moved it forward
-			o.Secret, o.on, o.Unused, o.LastStep = phone.Secret, true, phone.Codes, totp.Step(clock.Now())
+			o.Secret, o.on, o.Unused, o.LastStep = phone.Secret, true, phone.Codes, totp.Step(clock.Now(), totp.Period)
 		} else {
 			p.AddAccount(t, o.Name)
 		}
@@ -127,7 +127,7 @@ func (w *Workload) enroll(o *Owner) error {
 		return err
 	}
 	now := time.Now()
-	o.LastStep = totp.Step(now)
+	o.LastStep = totp.Step(now, totp.Period)
 	code := totp.CodeAt(o.Secret, now)
 	page, err = v.Post(portal.ShowsCodes, a.Location+"/confirm", "code", code, "name", "Phone")
 	if err != nil {

@@ -1,0 +1,79 @@
+package login
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/authenticator"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// CodeFormat is what the codes of an account's authenticators look like. Only a user who has
+// given the right password learns it.
+type CodeFormat struct {
+	Digits []int         // the lengths of codes, ascending, each once
+	Period time.Duration // the longest time until an app shows a new code
+}
+
+// StandardFormat returns the format of the codes of new authenticators.
+func StandardFormat() CodeFormat { return formatOf([]totp.Parameters{totp.Standard()}) }
+
+// formatOf returns the format of several authenticators. It leaves out those whose parameters
+// aren't supported, which have no right codes.
+func formatOf(all []totp.Parameters) CodeFormat {
+	f := CodeFormat{Period: totp.Period}
+	for _, p := range all {
+		if p == (totp.Parameters{}) {
+			continue
+		}
+		f.Digits, f.Period = append(f.Digits, p.Digits), max(f.Period, p.Period)
+	}
+	slices.Sort(f.Digits)
+	f.Digits = slices.Compact(f.Digits)
+	return f
+}
+
+// accepts reports whether the normalized codes can be compared: one of the authenticators has
+// codes of that length. second is empty for a single code.
+func (f CodeFormat) accepts(first, second string) bool {
+	return slices.Contains(f.Digits, len(first)) && (second == "" || len(second) == len(first))
+}
+
+// unitsOf returns what a single code of this length costs.
+func unitsOf(all []totp.Parameters, digits int) int {
+	n := 0
+	for _, p := range all {
+		if p.Digits == digits {
+			n++
+		}
+	}
+	return totp.Units(n, digits)
+}
+
+// readParameters returns the parameters of TOTP authenticators, in their order.
+func readParameters(ctx context.Context, q db.Querier, authenticators []authenticator.Authenticator) ([]totp.Parameters, error) {
+	all := make([]totp.Parameters, len(authenticators))
+	for i, one := range authenticators {
+		var err error
+		if all[i], err = totp.ReadParameters(ctx, q, one.ID); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// malformed returns the error for text that can't be a code of the account. It was not compared
+// and cost nothing.
+func (s *Service) malformed(ctx context.Context, accountID string, pair bool) error {
+	authenticators, err := authenticator.List(ctx, s.DB.Reader(), accountID)
+	if err != nil {
+		return err
+	}
+	all, err := readParameters(ctx, s.DB.Reader(), authenticator.OfKind(authenticators, authenticator.TOTP))
+	if err != nil {
+		return err
+	}
+	return &CodeError{Malformed: true, Pair: pair, Format: formatOf(all)}
+}
