@@ -167,10 +167,22 @@ func (s signIn) codePage(req *page.Request, w login.Prompt, two bool) codePage {
 		names = strings.Join(w.Authenticators, ", ")
 	}
 	return codePage{
-		Frame: page.Frame{Title: locale.Say("code.title"), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
-		Two: two || w.TwoCodes, TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0, Return: w.ReturnURL,
+		Frame: page.Frame{Title: codeTitle(w.Format), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
+		Two: two || w.TwoCodes, Seconds: secondsOf(w.Format), TwoOnly: w.TwoCodes, HasCodes: w.CodesLeft > 0, Return: w.ReturnURL,
 	}
 }
+
+// codeTitle returns the title of the form for a code. It names the number of digits unless the
+// account has codes of several lengths.
+func codeTitle(f login.CodeFormat) *locale.Message {
+	if len(f.Digits) != 1 {
+		return locale.Say("code.title_any")
+	}
+	return locale.Say("code.title", "digits", f.Digits[0])
+}
+
+// secondsOf returns the longest time in seconds until an app of the account shows the next code.
+func secondsOf(f login.CodeFormat) int { return int(f.Period.Seconds()) }
 
 func (s signIn) getCode(req *page.Request) error {
 	_, attempt, err := s.attemptAt(req, login.StageSecond)
@@ -258,8 +270,10 @@ func codeMessage(err error) *locale.Message {
 		return locale.Say("code.two_limit")
 	case !errors.As(err, &code):
 		return nil
+	case code.Malformed && len(code.Format.Digits) == 1:
+		return locale.Say("code.malformed", "digits", code.Format.Digits[0])
 	case code.Malformed:
-		return locale.Say("code.malformed")
+		return locale.Say("code.malformed_any")
 	}
 	switch code.Result {
 	case totp.Slow:
@@ -274,7 +288,7 @@ func codeMessage(err error) *locale.Message {
 		return locale.Say("code.clock_changed")
 	}
 	if code.Pair {
-		return locale.Say("code.two_wrong")
+		return locale.Say("code.two_wrong", "seconds", secondsOf(code.Format))
 	}
 	return locale.Say("code.wrong")
 }

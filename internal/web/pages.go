@@ -86,6 +86,7 @@ type codePage struct {
 	Entry    string // name of the account, as in the authenticator app
 	Names    string // names of the authenticators, if there are several
 	Two      bool   // both fields are shown
+	Seconds  int    // the longest time until an app shows the next code
 	TwoOnly  bool   // both fields are required: a single code isn't accepted
 	HasCodes bool   // unused backup codes exist
 	Return   string
@@ -117,16 +118,18 @@ type newPasswordPage struct {
 
 type reauthenticatePage struct {
 	page.Frame
-	Panel      string         // name of the panel that requires a recent sign-in; empty: a change requires it
-	Username   string         // for password managers, read-only
-	Action     string         // path of the portal to which the form is submitted
-	InForm     bool           // the proofs are submitted together with another form
-	Carried    []carriedField // the other form's fields
-	Return     string         // path of the portal, in a hidden field
-	TwoFactor  bool           // a code is required too
-	Two        bool           // the field next_code is shown
-	BackupCode bool           // a backup code is required instead of a code
-	Ways       []proofChoice  // other proofs that the form can require
+	Panel      string          // name of the panel that requires a recent sign-in; empty: a change requires it
+	Username   string          // for password managers, read-only
+	Action     string          // path of the portal to which the form is submitted
+	InForm     bool            // the proofs are submitted together with another form
+	Carried    []carriedField  // the other form's fields
+	Return     string          // path of the portal, in a hidden field
+	TwoFactor  bool            // a code is required too
+	CodeLabel  *locale.Message // label of the field for a single code
+	Two        bool            // the field next_code is shown
+	Seconds    int             // the longest time until an app shows the next code
+	BackupCode bool            // a backup code is required instead of a code
+	Ways       []proofChoice   // other proofs that the form can require
 	Error      *locale.Message
 }
 

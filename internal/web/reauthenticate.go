@@ -35,6 +35,7 @@ func (s signIn) reauthenticatePage(req *page.Request, form proofForm) (reauthent
 	data := reauthenticatePage{
 		Frame: f, Username: req.Me.Account.Name, TwoFactor: req.TwoFactor, Action: form.action, InForm: form.action != reauthenticatePath,
 		Carried: form.carried, Return: login.CheckReturn(form.returnURL),
+		CodeLabel: codeLabel(asked.Format), Seconds: secondsOf(asked.Format),
 		Two: form.ask == askTwoCodes || asked.TwoCodes, BackupCode: onlyBackupCode || form.ask == askBackupCode && asked.CodesLeft > 0,
 	}
 	if panel := s.panelOfReturn(data.Return); panel != nil && !data.InForm {
@@ -59,6 +60,14 @@ func (s signIn) reauthenticatePage(req *page.Request, form proofForm) (reauthent
 		data.Ways = append(data.Ways, proofChoice{"", locale.Say("code.use_one")})
 	}
 	return data, err
+}
+
+// codeLabel returns the label of the field for a code, as [codeTitle].
+func codeLabel(f login.CodeFormat) *locale.Message {
+	if len(f.Digits) != 1 {
+		return locale.Say("code.code")
+	}
+	return locale.Say("reauthenticate.code", "digits", f.Digits[0])
 }
 
 func (s signIn) getReauthenticate(req *page.Request) error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/locale"
+	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/page"
 )
 
@@ -118,10 +119,10 @@ func samples(person string) []sample {
 		{"login", "signed-out", &loginPage{Frame: signedOut}},
 		{"login", "panel", &loginPage{Frame: toPanel, ForPanel: true, Return: person}},
 		{"login", "wrong", &loginPage{outside("login.title"), false, person, "/x", locale.Say("login.wrong")}},
-		{"code", "first", &codePage{Frame: outside("code.title"), Entry: person}},
-		{"code", "slow", &codePage{Frame: outside("code.title"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
-		{"code", "two", &codePage{Frame: outside("code.title"), Two: true, HasCodes: true}},
-		{"code", "two-only", &codePage{outside("code.title"), person, person + ", Tablet", true, true, true, "/x", locale.Say("code.two_wrong")}},
+		{"code", "first", &codePage{Frame: page.Frame{Title: codeTitle(login.StandardFormat())}, Entry: person}},
+		{"code", "slow", &codePage{Frame: outside("code.title_any"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
+		{"code", "two", &codePage{Frame: outside("code.title_any"), Two: true, Seconds: 60, HasCodes: true}},
+		{"code", "two-only", &codePage{outside("code.title_any"), person, person + ", Tablet", true, 30, true, true, "/x", locale.Say("code.two_wrong", "seconds", 30)}},
 		{"backup-code", "first", &backupCodePage{outside("backup_code.title"), 7, false, "/x", nil}},
 		{"backup-code", "only", &backupCodePage{outside("backup_code.title"), 7, true, "/x", nil}},
 		{"backup-code", "wrong", &backupCodePage{outside("backup_code.title"), 1, false, "/x", locale.Say("backup_code.wrong")}},
@@ -129,11 +130,11 @@ func samples(person string) []sample {
 		{"new-password", "short", &newPasswordPage{outside("new_password.title"), chosen, person, "/x", locale.Say("password.short", "n", 10)}},
 		{"reauthenticate", "password", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: "/settings/security"}},
 		{"reauthenticate", "panel", &reauthenticatePage{Frame: page.Frame{Title: locale.Say("reauthenticate.title_panel", "panel", person)}, Panel: person, Username: person, Action: reauthenticatePath, Return: person}},
-		{"reauthenticate", "code", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}, {askTwoCodes, locale.Say("code.use_two")}}, Error: locale.Say("code.wrong")}},
-		{"reauthenticate", "two", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Ways: []proofChoice{{"", locale.Say("code.use_one")}}, Error: locale.Say("password.wrong")}},
-		{"reauthenticate", "two-only", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}}},
+		{"reauthenticate", "code", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, CodeLabel: codeLabel(login.StandardFormat()), Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}, {askTwoCodes, locale.Say("code.use_two")}}, Error: locale.Say("code.wrong")}},
+		{"reauthenticate", "two", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, Two: true, Seconds: 60, Ways: []proofChoice{{"", locale.Say("code.use_one")}}, Error: locale.Say("password.wrong")}},
+		{"reauthenticate", "two-only", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, TwoFactor: true, Two: true, Seconds: 30, Ways: []proofChoice{{askBackupCode, locale.Say("code.use_backup")}}}},
 		{"reauthenticate", "backup", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: reauthenticatePath, Return: person, TwoFactor: true, BackupCode: true, Ways: []proofChoice{{"", locale.Say("backup_code.use_app")}}, Error: locale.Say("backup_code.wrong")}},
-		{"reauthenticate", "in-form", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
+		{"reauthenticate", "in-form", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, CodeLabel: codeLabel(login.CodeFormat{}), Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
 		{"profile", "first", &profile},
 		{"profile", "wrong", &profileWrong},
 		{"security", "off", &off},

@@ -30,6 +30,7 @@ type siege struct {
 	password string // the current one, which the thief knows too
 	began    time.Time
 	networks int // number of networks that the thief has used
+	rounds   int // of guesses, to use codes of each length in turn
 
 	compared int                     // number of codes that pages called wrong at the clock's time
 	codes    []portal.Try            // ledger entries of single codes from unknown browsers
@@ -80,7 +81,8 @@ func (s *siege) guess(tabs int) {
 		for i := range browsers {
 			browsers[i] = s.tab()
 		}
-		wrong := portal.WrongCode(s.phones...)
+		s.rounds++
+		wrong := portal.WrongCode(append([]*portal.Phone{s.phones[s.rounds%len(s.phones)]}, s.phones...)...)
 		got := testkit.Race(tabs, func(i int) string { return portal.TryCode(browsers[i], "/login/code", "code", wrong) })
 		if got[portal.OutcomePassed] > 0 {
 			s.t.Fatal("a wrong code opened a session")
@@ -119,7 +121,7 @@ func (s *siege) ownerSignsIn(b *portal.Browser) {
 	s.t.Helper()
 	phone := s.phones[0]
 	for _, fields := range [][]string{
-		{"code", phone.Code(0)}, {"code", phone.Code(0), "next_code", phone.Code(totp.Period)}, nil, {"code", phone.Code(0)},
+		{"code", phone.Code(0)}, {"code", phone.Code(0), "next_code", phone.Code(phone.Period)}, nil, {"code", phone.Code(0)},
 	} {
 		if fields == nil {
 			letIn(s.t, s.p, b, "ada")
@@ -211,20 +213,27 @@ func most(tries []portal.Try, within time.Duration) int {
 }
 
 // TestAttack11YearsOfGuessing runs the best attack on one account for three years, on PostgreSQL
-// for one. The thief knows the password and each new one, has a network for every try, uses
+// for one, and on an authenticator with eight digits and a period of 60 s for two. The thief knows the password and each new one, has a network for every try, uses
 // several tabs at once, every spelling of the name and fresh copies of the owner's cookies, and
 // tries again as soon as a window slides. The owner signs in now and then, has a second
 // authenticator for a while, and must always be able to sign in.
 func TestAttack11YearsOfGuessing(t *testing.T) {
 	t.Parallel()
-	for engine, years := range map[string]int{"sqlite": 3, "postgres": 1} {
-		t.Run(engine, func(t *testing.T) {
+	for name, of := range map[string]struct {
+		engine     string
+		years      int
+		parameters totp.Parameters
+	}{
+		"sqlite": {"sqlite", 3, totp.Standard()}, "postgres": {"postgres", 1, totp.Standard()}, "eight digits": {"sqlite", 2, eightDigits},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := portal.Start(t, engine, portal.BehindProxy)
+			p := portal.Start(t, of.engine, portal.BehindProxy)
 			owner, phone := portal.WithTwoFactor(t, p, "ada")
+			portal.SetParameters(t, p, phone, of.parameters)
 			s := &siege{t: t, p: p, owner: owner, phones: []*portal.Phone{phone}, password: portal.Password, began: p.Clock.Now(), known: map[string][]portal.Try{}}
-			s.run(years)
-			s.judge(years)
+			s.run(of.years)
+			s.judge(of.years)
 		})
 	}
 }
@@ -264,11 +273,11 @@ func (s *siege) run(years int) {
 			continue
 		}
 		lastSignIn = s.p.Clock.Now()
-		s.p.Clock.Move(time.Minute)
+		s.p.Clock.Move(2 * s.phones[0].Period)
 		signIns++
 		if signIns%newBrowser == 0 {
 			s.ownerSignsIn(portal.FromNetwork(s.p.Browser(s.t), 10000+signIns))
-			s.p.Clock.Move(time.Minute)
+			s.p.Clock.Move(2 * s.phones[0].Period)
 		}
 		s.ownerSignsIn(s.owner)
 		switch {
@@ -316,7 +325,7 @@ func (s *siege) judge(years int) {
 		s.t.Errorf("%d pairs were compared within a day, want at most 10", got)
 	}
 	const (
-		code  = 3e-6     // three steps of a million codes
+		code  = 3e-6     // a unit: three steps of a million codes
 		pair  = 21e-12   // 21 places of two codes in a row
 		aYear = 10 * 365 // pairs, if all ten are tried every day
 		bound = 1e-4     // for a thief without a known browser

@@ -35,7 +35,7 @@ for (const input of document.querySelectorAll(".secret > input")) {
 // Finds the code in pasted text such as "Your code: 123 456".
 document.addEventListener("paste", (event) => {
 	const digits = event.clipboardData.getData("text").replace(/\D/g, "");
-	if (event.target.inputMode !== "numeric" || digits.length !== 6) return;
+	if (event.target.inputMode !== "numeric" || digits.length < 6 || digits.length > 8) return;
 	event.preventDefault();
 	event.target.value = digits;
 });
