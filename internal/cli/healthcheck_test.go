@@ -32,7 +32,7 @@ func TestHealthcheckQueriesTheRunningServer(t *testing.T) {
 }
 
 func TestHealthcheckFailsWhileTheServerDrains(t *testing.T) {
-	environ := append(environFor(t, "sqlite"), "SALLYPORT_DRAIN=1m")
+	environ := append(environFor(t, "sqlite"), "SALLYPORT_DRAIN=10s")
 	c := start(t, environ, "serve")
 	c.waitFor(t, "Sallyport is at")
 	if code, _, errs := call(environ, "", "healthcheck"); code != 0 {
