@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/panels"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/proxies"
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
@@ -41,7 +42,7 @@ func TestAttacksOnThreeNodes(t *testing.T) {
 			before := portal.CountRows(t, p, portal.SessionsOfQuery, o.Name)
 			got := testkit.Race(sallyport.ConcurrentAttempts, func(i int) string { return portal.TryCode(tabs[i], path, field, code) })
 			for _, b := range tabs {
-				nodes[b.Last.Header.Get(nodeHeader)] = true
+				nodes[b.Last.Header.Get(proxies.NodeHeader)] = true
 			}
 			if got[portal.OutcomePassed] != 1 || portal.CountRows(t, p, portal.SessionsOfQuery, o.Name) != before+1 {
 				t.Errorf("the same code from %d browsers at once to %s: %v, want one session", sallyport.ConcurrentAttempts, path, got)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -28,9 +27,6 @@ import (
 const (
 	// clusterDrain is much longer than HAProxy takes to notice that a node drains.
 	clusterDrain = "SALLYPORT_DRAIN=2s"
-
-	// nodeHeader is the header in which HAProxy names the node that answered.
-	nodeHeader = "X-Node"
 
 	// clusterOwners is more than the clients get through while three nodes restart.
 	clusterOwners = 100
@@ -58,7 +54,7 @@ func startCluster(t *testing.T, owners int) *cluster {
 		c.nodes = append(c.nodes, &sallyport.Node{Name: fmt.Sprint("node", i+1),
 			Program: &sallyport.Program{T: t, Path: path, Dir: t.TempDir(), Base: "http://" + free.Addr().String()}})
 	}
-	at := proxies.StartListener(t, c.haproxy(t))
+	at := proxies.StartBalancer(t, c.nodes)
 	c.database = testkit.DatabaseURL(t, "postgres")
 	config := panels.WriteConfig(t, "panels:\n  - url: "+panels.Radio+"\n    upstream: "+panels.StartPanel(t, "radio").URL+"\n")
 	settings := []string{"SALLYPORT_DATABASE=" + c.database, "SALLYPORT_PUBLIC_URL=http://" + at, "SALLYPORT_CONFIG=" + config, clusterDrain}
@@ -76,7 +72,7 @@ func startCluster(t *testing.T, owners int) *cluster {
 	}
 	for _, one := range c.nodes {
 		one.Await(one.Process)
-		c.awaitRequests(one)
+		proxies.AwaitRequests(t, c.Base, one)
 	}
 	return c
 }
@@ -93,48 +89,6 @@ func (c *cluster) copyRing() {
 	}
 }
 
-// haproxy returns a function that starts HAProxy in front of the nodes. HAProxy never repeats a
-// request, so that clients see every request that a node doesn't answer.
-func (c *cluster) haproxy(t *testing.T) func(dir, at string) *exec.Cmd {
-	return func(dir, at string) *exec.Cmd {
-		text := fmt.Sprintf(`defaults
-    mode http
-    timeout connect 5s
-    timeout client 30s
-    timeout server 30s
-    timeout check 5s
-    retries 0
-frontend all
-    bind %s
-    default_backend sallyport
-backend sallyport
-    balance roundrobin
-    option httpchk GET /readyz
-    option forwardfor
-    http-response set-header %s %%s
-    default-server check inter 100ms fall 1 rise 1 source 127.0.0.1
-`, at, nodeHeader)
-		for _, one := range c.nodes {
-			text += "    server " + one.Name + " " + strings.TrimPrefix(one.Base, "http://") + "\n"
-		}
-		testkit.WriteFile(t, filepath.Join(dir, "haproxy.cfg"), text)
-		return exec.Command("haproxy", "-db", "-f", filepath.Join(dir, "haproxy.cfg"))
-	}
-}
-
-// awaitRequests waits until HAProxy sends requests to a node.
-func (c *cluster) awaitRequests(one *sallyport.Node) {
-	c.T.Helper()
-	testkit.Until(c.T, "requests to "+one.Name, func() bool {
-		resp, err := http.Get(c.Base + "/healthz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.Header.Get(nodeHeader) == one.Name
-	})
-}
-
 // restart stops a node as its service manager does, starts it again, and waits until HAProxy
 // uses it.
 func (c *cluster) restart(one *sallyport.Node) {
@@ -145,7 +99,7 @@ func (c *cluster) restart(one *sallyport.Node) {
 	}
 	one.Process = one.Background("serve")
 	one.Await(one.Process)
-	c.awaitRequests(one)
+	proxies.AwaitRequests(c.T, c.Base, one)
 }
 
 // TestAttack148RollingRestart restarts one node after the other while clients use the cluster.
@@ -227,7 +181,7 @@ func (c *cluster) signedInOnEachNode() *sallyport.Visitor {
 		if err != nil || a.Status >= 400 || strings.HasPrefix(a.Location, "/login?") {
 			c.T.Fatalf("%s %s: %s, %v; want the next step", step.method, step.path, portal.Summary(a), err)
 		}
-		seen[a.Header.Get(nodeHeader)] = true
+		seen[a.Header.Get(proxies.NodeHeader)] = true
 	}
 	if len(seen) < 2 {
 		c.T.Errorf("the requests of one sign-in were answered by %v, want several nodes", seen)
@@ -238,7 +192,7 @@ func (c *cluster) signedInOnEachNode() *sallyport.Visitor {
 		if err != nil || a.Status != http.StatusOK {
 			c.T.Fatalf("start page after the sign-in: %s, %v; want 200", portal.Summary(a), err)
 		}
-		seen[a.Header.Get(nodeHeader)] = true
+		seen[a.Header.Get(proxies.NodeHeader)] = true
 		return len(seen) == len(c.nodes)
 	})
 	return v

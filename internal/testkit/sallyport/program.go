@@ -159,6 +159,19 @@ func (p *Program) Command(args ...string) {
 	}
 }
 
+// Run runs the program with this standard input and these arguments, and returns what it
+// prints. It may run in any goroutine, since it returns an error where [Program.Command] fails
+// the test.
+func (p *Program) Run(input string, args ...string) (output string, err error) {
+	cmd := exec.Command(p.Path, args...)
+	cmd.Env, cmd.Dir, cmd.Stdin = p.environ(), p.Dir, strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("sallyport %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
 // Visitor is a browser whose server may die at any time, so its methods return errors.
 type Visitor struct {
 	base, from string

@@ -110,11 +110,16 @@ func (w *Workload) RunClient() error {
 
 // enroll enables two-factor authentication for an owner.
 func (w *Workload) enroll(o *Owner) error {
-	const wizards = "/settings/security/authenticators"
 	v := w.Visitor()
 	if _, err := v.Post(portal.LeadsTo("/"), "/login", "username", o.Name, "password", portal.Password); err != nil {
 		return err
 	}
+	return v.Enroll(o)
+}
+
+// Enroll enables two-factor authentication for an owner who is signed in and has none yet.
+func (v *Visitor) Enroll(o *Owner) error {
+	const wizards = "/settings/security/authenticators"
 	a, err := v.Post(portal.LeadsTo(wizards+"/"), wizards)
 	if err != nil {
 		return err
