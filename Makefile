@@ -16,8 +16,9 @@ TIMEOUT := 15m
 # duration ends (golang/go issue 75804).
 FUZZTIME := 10000x
 # The themes that run many other programs beside ours: nodes with a standby and a pooler,
-# package tools, whole set-ups. They are make interop, without the race detector.
-INTEROP := ./test/doctor ./test/documents ./test/faults ./test/nodes
+# package tools, whole set-ups, the previous release. They are make interop, without the race
+# detector.
+INTEROP := ./test/doctor ./test/documents ./test/faults ./test/nodes ./test/upgrade
 # Series of years, scripts, kills and thousands of requests in a row: under the race
 # detector, which makes SQLite 20 times as slow, they would take minutes. What they do side by
 # side other tests do under it.
