@@ -55,6 +55,9 @@ ${typeof rules === 'function' ? rules(port, own) : rules}`);
 			return { name, password };
 		},
 
+		// addPass makes a machine pass to the panel on the command line.
+		addPass: (owner, name) => run(sallyport, ['pass', 'add', owner, name, '--panel', origin], { env, cwd: dir }),
+
 		// ask requests a page of the panel, without a browser.
 		async ask(target, headers = {}) {
 			const request = http.get({ host: '127.0.0.1', port, path: target, headers: { Host: new URL(origin).host, ...headers } });

@@ -1,7 +1,7 @@
 // Machine passes: created and revoked in a browser, and used by a program.
 import { test, expect } from '@playwright/test';
 import { startGate } from './gate.js';
-import { enable, openForm, signIn } from './person.js';
+import { Phone, backupCodes, enable, openForm, openWizard, path, signIn } from './person.js';
 
 function panel(request, response) {
 	response.end(JSON.stringify({ url: request.url, headers: request.headers }));
@@ -76,3 +76,36 @@ for (const frontend of ['gateway', 'nginx']) {
 		}
 	});
 }
+
+test('the page of the first backup codes lists passes that still work, and another tab revokes them @one-engine', async ({ browser, javaScriptEnabled }) => {
+	const gate = await startGate('gateway', panel);
+	const context = await browser.newContext({ baseURL: gate.portal, javaScriptEnabled });
+	try {
+		const page = await context.newPage();
+		await signIn(page, await gate.addAccount('ada'));
+		const token = await gate.addPass('ada', 'deploy');
+		await openWizard(page);
+		const phone = await Phone.scan(page);
+		await page.getByLabel('Code', { exact: true }).fill(await phone.code());
+		await page.getByRole('button', { name: 'Enable' }).click();
+		const codes = await backupCodes(page);
+		await expect(page.getByText('1 machine pass still works:')).toBeVisible();
+		await expect(page.getByText(`deploy: ${gate.panel}/`)).toBeVisible();
+		expect((await gate.ask('/', { 'Sallyport-Pass': token })).status).toBe(200);
+
+		const [tab] = await Promise.all([context.waitForEvent('page'), page.getByRole('link', { name: 'Revoke machine passes' }).click()]);
+		await expect(tab).toHaveURL(path('/settings/security'));
+		const form = await openForm(tab, 'Revoke');
+		await form.getByRole('button', { name: 'Revoke deploy' }).click();
+		await expect(tab.getByRole('status')).toHaveText('Pass revoked.');
+		expect((await gate.ask('/', { 'Sallyport-Pass': token })).status).toBe(401);
+
+		expect(await backupCodes(page)).toEqual(codes); // the first tab still shows them
+		await page.getByLabel('I have saved these codes').check();
+		await page.getByRole('button', { name: 'Done' }).click();
+		await expect(page).toHaveURL(path('/settings/security'));
+	} finally {
+		await context.close();
+		await gate.stop();
+	}
+});
