@@ -86,6 +86,10 @@ var owners = map[string]string{
 // sessionOpener is the only file that may open sessions (R13).
 const sessionOpener = "internal/login/finish.go"
 
+// sweeper is the only file above manage that writes transactions: its jobs delete what has
+// expired.
+const sweeper = "internal/server/jobs.go"
+
 // cached lists the tables whose rows entry.Admissions caches for seconds.
 var cached = []string{"accounts", "groups", "members", "sessions", "visits", "passes"}
 
@@ -288,8 +292,10 @@ func checkSessions(s source) []string {
 	return faults
 }
 
-// checkChanges checks that packages above those that change accounts don't do so by themselves.
-// It goes by the names of methods, since types are unknown here.
+// checkChanges checks that packages above those that change accounts don't do so by themselves:
+// they call none of forChanges, and write no transaction, which every function that changes a row
+// needs. Only the jobs of server do, which delete what has expired. It goes by the names of
+// methods, since types are unknown here.
 func checkChanges(s source) []string {
 	from, known := floor(s.pkg)
 	if changing, _ := floor("internal/manage"); !known || from >= changing {
@@ -300,6 +306,9 @@ func checkChanges(s source) []string {
 		if selector, ok := n.(*ast.SelectorExpr); ok && slices.Contains(forChanges, selector.Sel.Name) {
 			faults = append(faults, s.fault(n, "%s is for packages that change accounts; call manage", selector.Sel.Name))
 		}
+		if holder, name := selection(n); s.path != sweeper && strings.EqualFold(holder, "db") && (name == "Write" || name == "Tx") {
+			faults = append(faults, s.fault(n, "a transaction that changes rows; call manage"))
+		}
 		return true
 	})
 	return faults
@@ -309,18 +318,24 @@ func checkChanges(s source) []string {
 // session or sessions, as in s.sessions.Create. It goes by the name, since types are
 // unknown here.
 func methodOfSessions(n ast.Node) (string, bool) {
+	holder, name := selection(n)
+	return name, strings.EqualFold(holder, "session") || strings.EqualFold(holder, "sessions")
+}
+
+// selection returns the name of the variable or field that n selects from, and the selected
+// name; both are empty if n is anything else.
+func selection(n ast.Node) (holder, name string) {
 	selector, ok := n.(*ast.SelectorExpr)
 	if !ok {
-		return "", false
+		return "", ""
 	}
-	holder := ""
 	switch x := selector.X.(type) {
 	case *ast.Ident:
 		holder = x.Name
 	case *ast.SelectorExpr:
 		holder = x.Sel.Name
 	}
-	return selector.Sel.Name, strings.EqualFold(holder, "session") || strings.EqualFold(holder, "sessions")
+	return holder, selector.Sel.Name
 }
 
 // checkFiles checks that only durable renames, makes and locks files: its writes
@@ -574,6 +589,9 @@ func TestChecksFindFaults(t *testing.T) {
 			[]string{"internal/session/a.go:2: only internal/login/finish.go opens sessions"}},
 		{"change in a door", "internal/web/a.go", importPrefix + `internal/login"; var a = login.EndOthers; var b = s.Login.HashNew()`,
 			[]string{"internal/web/a.go:2: EndOthers is for packages that change accounts; call manage", "internal/web/a.go:2: HashNew is for packages that change accounts; call manage"}},
+		{"a transaction in a door", "internal/web/a.go", `var a = s.Login.DB.Write(ctx, func(tx *db.Tx) error { return nil })`,
+			[]string{"internal/web/a.go:2: a transaction that changes rows; call manage", "internal/web/a.go:2: a transaction that changes rows; call manage"}},
+		{"a transaction of a job", "internal/server/jobs.go", `var a = p.DB.Write(ctx, f)`, nil},
 		{"change in manage", "internal/manage/a.go", `var a = m.login.HashNew()`, nil},
 		{"another Create", "internal/cli/a.go", importPrefix + `internal/account"; var a = account.Create()`, nil},
 
