@@ -365,6 +365,26 @@ func TestCorruptPassesAreDenied(t *testing.T) {
 	})
 }
 
+// A session may still have proofs that a wrong clock dated. A pass that it makes doesn't get
+// them.
+func TestPassGetsNoProofsOfTheFuture(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		p := samplePass(t, "backup")
+		p.Proofs = nil
+		for _, ahead := range []time.Duration{-time.Hour, 90 * time.Second, 91 * time.Second, 400 * 24 * time.Hour} {
+			p.Proofs = append(p.Proofs, authenticator.Proof{Kind: authenticator.TOTP, ID: "phone", At: testkit.Start.Add(ahead).UTC()})
+		}
+		token, err := create(d, newOwner(t, d, "ada"), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := ByToken(t.Context(), d.Reader(), token, panel)
+		if diff := cmp.Diff(p.Proofs[:2], got.Proofs); err != nil || diff != "" {
+			t.Errorf("%v, -want +got:\n%s", err, diff)
+		}
+	})
+}
+
 // A pass that was made while the clock was ahead keeps its level, but its proofs are never
 // fresh: not now, and not when the right clock comes to the dates that they had.
 func TestClampTimesMakesProofsOfTheFutureOld(t *testing.T) {
