@@ -9,8 +9,8 @@
 //     error page, the icons, the style sheet and the scripts are in this package. A door hands in
 //     the templates of its own pages.
 //   - [Frame] (frame.go) is the part of every page's data that the layout shows. Its methods give
-//     templates their text in the language of the request, so that all languages share one set of
-//     parsed templates.
+//     templates their text and dates in the language of the request, so that all languages share
+//     one set of parsed templates.
 //   - [Fault] (fault.go) is what an error page says. [Site.FaultOf] knows the errors that every
 //     door may have. A door adds its own and then calls [Site.ShowFault], which also logs the
 //     reason.

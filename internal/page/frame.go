@@ -1,8 +1,10 @@
 package page
 
 import (
+	"fmt"
 	"html/template"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/locale"
 )
@@ -48,6 +50,53 @@ func (f *Frame) Say(m *locale.Message) string { return f.catalogue.Sentence(m) }
 
 // Lang returns the language of the page's text (BCP 47).
 func (f *Frame) Lang() string { return f.catalogue.Lang }
+
+// Dir returns the direction of the page's text, "ltr" or "rtl".
+func (f *Frame) Dir() string { return f.catalogue.Dir }
+
+// List returns the items of a list as one text.
+func (f *Frame) List(items []string) string { return f.catalogue.List(items) }
+
+// LinkTo returns a link whose text is the sentence key, for a gap of [Frame.Rich].
+func (f *Frame) LinkTo(url, key string) template.HTML {
+	return template.HTML(`<a href="` + template.HTMLEscapeString(url) + `">` + template.HTMLEscapeString(f.T(key)) + `</a>`)
+}
+
+// When returns a <time> that shows a date and the time of day, or "" for the zero time.
+func (f *Frame) When(at time.Time) template.HTML {
+	return f.timeElement(at, "", func(at time.Time) string { return f.catalogue.DayAndTime(at, minuteLayout) })
+}
+
+// Day returns a <time> that shows a date, or "" for the zero time.
+func (f *Frame) Day(at time.Time) template.HTML {
+	return f.timeElement(at, " data-day", f.catalogue.Day)
+}
+
+// Formats of the time of day. Pages have times in UTC; the script app.js converts them to the
+// user's time zone.
+const (
+	minuteLayout = "15:04"
+	exactLayout  = "15:04:05 MST"
+)
+
+// timeElement returns a <time> with the exact time and zone in its title.
+func (f *Frame) timeElement(at time.Time, attribute string, text func(time.Time) string) template.HTML {
+	if at.IsZero() {
+		return ""
+	}
+	at = at.UTC()
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s"%s>%s</time>`, at.Format(time.RFC3339),
+		template.HTMLEscapeString(f.catalogue.DayAndTime(at, exactLayout)), attribute, template.HTMLEscapeString(text(at))))
+}
+
+// Months returns the short names of the months, separated by "|", for app.js.
+func (f *Frame) Months() string {
+	names := make([]string, 0, 12)
+	for m := time.January; m <= time.December; m++ {
+		names = append(names, f.catalogue.Month(m))
+	}
+	return strings.Join(names, "|")
+}
 
 // TabTitle returns the title of a browser tab: the page's title, with the site's name if the
 // title doesn't contain it.

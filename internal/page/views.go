@@ -31,14 +31,6 @@ var staticFiles embed.FS
 // versions of one file and protects nothing, so 48 bits are enough.
 const assetHashBytes = 6
 
-// DayLayout and the others are the formats of times on pages. Pages have times in UTC; the
-// script app.js converts them to the user's time zone.
-const (
-	timeLayout  = "2 Jan 2006, 15:04"
-	DayLayout   = "2 Jan 2006"
-	exactLayout = "2 Jan 2006, 15:04:05 MST"
-)
-
 // Options are the parameters of [NewViews].
 type Options struct {
 	SiteName  string
@@ -299,8 +291,6 @@ func (v *Views) loadPages() error {
 func (v *Views) functions() template.FuncMap {
 	return template.FuncMap{
 		"about":  (*locale.Message).Concerns,
-		"when":   func(at time.Time) template.HTML { return timeElement(at, timeLayout, "") },
-		"day":    func(at time.Time) template.HTML { return timeElement(at, DayLayout, " data-day") },
 		"icon":   v.icon,
 		"asset":  v.asset,
 		"logo":   func() string { return v.logo },
@@ -333,17 +323,6 @@ func (v *Views) asset(name string) (string, error) {
 		return "", fmt.Errorf("no asset %q", name)
 	}
 	return url, nil
-}
-
-// timeElement returns a <time> with the exact time and zone in its title, or "" for the zero
-// time. The formatted times contain no markup, so they need no escaping.
-func timeElement(at time.Time, layout, attribute string) template.HTML {
-	if at.IsZero() {
-		return ""
-	}
-	at = at.UTC()
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s"%s>%s</time>`,
-		at.Format(time.RFC3339), at.Format(exactLayout), attribute, at.Format(layout)))
 }
 
 // eachFile calls use with the name and content of every file in folder, without subfolders.

@@ -2,6 +2,7 @@ package page
 
 import (
 	"compress/gzip"
+	"html/template"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -46,13 +47,19 @@ func errorPage(t *testing.T, v *Views) (html string, h http.Header) {
 
 func TestTimesCarryTheExactTimeAndZone(t *testing.T) {
 	at := time.Date(2026, 11, 23, 16, 4, 5, 0, time.FixedZone("CET", 3600))
-	got := string(timeElement(at, timeLayout, ""))
-	want := `<time datetime="2026-11-23T15:04:05Z" title="23 Nov 2026, 15:04:05 UTC">23 Nov 2026, 15:04</time>`
-	if got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if got := timeElement(time.Time{}, timeLayout, ""); got != "" {
-		t.Errorf("zero time: got %s, want nothing", got)
+	f := Frame{catalogue: testViews(t, Options{}).Catalogue()}
+	for _, test := range []struct {
+		got  template.HTML
+		want string
+	}{
+		{f.When(at), `<time datetime="2026-11-23T15:04:05Z" title="23 Nov 2026, 15:04:05 UTC">23 Nov 2026, 15:04</time>`},
+		{f.Day(at), `<time datetime="2026-11-23T15:04:05Z" title="23 Nov 2026, 15:04:05 UTC" data-day>23 Nov 2026</time>`},
+		{f.When(time.Time{}), ""},
+		{f.Day(time.Time{}), ""},
+	} {
+		if string(test.got) != test.want {
+			t.Errorf("got %s, want %s", test.got, test.want)
+		}
 	}
 }
 

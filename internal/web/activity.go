@@ -32,7 +32,7 @@ func (s sessions) getActivity(req *page.Request) error {
 		e := run.last
 		text := locale.Say("activity."+string(e.Kind), "how", signInMessage(e.Detail), "name", e.Detail, "n", e.Number)
 		if run.tries > 1 {
-			text = locale.Say("activity.repeated", "what", text, "times", run.tries)
+			text = locale.Say("activity.repeated", "what", text, "n", run.tries)
 		}
 		data.Events = append(data.Events, activityRow{
 			Text: text, At: e.At, Address: e.Address, Browser: browserName(req, e.Browser),

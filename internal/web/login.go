@@ -162,9 +162,9 @@ func (s signIn) attemptAt(req *page.Request, stage login.Stage) (string, login.P
 }
 
 func (s signIn) codePage(req *page.Request, w login.Prompt, two bool) codePage {
-	names := ""
+	var names []string
 	if len(w.Authenticators) > 1 {
-		names = strings.Join(w.Authenticators, ", ")
+		names = w.Authenticators
 	}
 	return codePage{
 		Frame: page.Frame{Title: codeTitle(w.Format), Notice: s.noticeOf(req)}, Entry: w.Account.Name, Names: names,
@@ -178,7 +178,7 @@ func codeTitle(f login.CodeFormat) *locale.Message {
 	if len(f.Digits) != 1 {
 		return locale.Say("code.title_any")
 	}
-	return locale.Say("code.title", "digits", f.Digits[0])
+	return locale.Say("code.title", "n", f.Digits[0])
 }
 
 // secondsOf returns the longest time in seconds until an app of the account shows the next code.
@@ -271,7 +271,7 @@ func codeMessage(err error) *locale.Message {
 	case !errors.As(err, &code):
 		return nil
 	case code.Malformed && len(code.Format.Digits) == 1:
-		return locale.Say("code.malformed", "digits", code.Format.Digits[0])
+		return locale.Say("code.malformed", "n", code.Format.Digits[0])
 	case code.Malformed:
 		return locale.Say("code.malformed_any")
 	}
@@ -288,7 +288,7 @@ func codeMessage(err error) *locale.Message {
 		return locale.Say("code.clock_changed")
 	}
 	if code.Pair {
-		return locale.Say("code.two_wrong", "seconds", secondsOf(code.Format))
+		return locale.Say("code.two_wrong", "n", secondsOf(code.Format))
 	}
 	return locale.Say("code.wrong")
 }

@@ -74,7 +74,7 @@ func weaknessMessage(reason password.Reason) *locale.Message {
 	case password.Repeat:
 		return locale.Say("strength.repeat")
 	case password.Few:
-		return locale.Say("strength.few")
+		return locale.Say("strength.more")
 	}
 	return nil
 }

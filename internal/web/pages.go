@@ -83,12 +83,12 @@ type loginPage struct {
 
 type codePage struct {
 	page.Frame
-	Entry    string // name of the account, as in the authenticator app
-	Names    string // names of the authenticators, if there are several
-	Two      bool   // both fields are shown
-	Seconds  int    // the longest time until an app shows the next code
-	TwoOnly  bool   // both fields are required: a single code isn't accepted
-	HasCodes bool   // unused backup codes exist
+	Entry    string   // name of the account, as in the authenticator app
+	Names    []string // names of the authenticators, if there are several
+	Two      bool     // both fields are shown
+	Seconds  int      // the longest time until an app shows the next code
+	TwoOnly  bool     // both fields are required: a single code isn't accepted
+	HasCodes bool     // unused backup codes exist
 	Return   string
 	Error    *locale.Message
 }

@@ -67,7 +67,7 @@ func codeLabel(f login.CodeFormat) *locale.Message {
 	if len(f.Digits) != 1 {
 		return locale.Say("code.code")
 	}
-	return locale.Say("reauthenticate.code", "digits", f.Digits[0])
+	return locale.Say("reauthenticate.code", "n", f.Digits[0])
 }
 
 func (s signIn) getReauthenticate(req *page.Request) error {

@@ -122,7 +122,8 @@ func samples(person string) []sample {
 		{"code", "first", &codePage{Frame: page.Frame{Title: codeTitle(login.StandardFormat())}, Entry: person}},
 		{"code", "slow", &codePage{Frame: outside("code.title_any"), HasCodes: true, Error: locale.Say("code.slow", "n", 3)}},
 		{"code", "two", &codePage{Frame: outside("code.title_any"), Two: true, Seconds: 60, HasCodes: true}},
-		{"code", "two-only", &codePage{outside("code.title_any"), person, person + ", Tablet", true, 30, true, true, "/x", locale.Say("code.two_wrong", "seconds", 30)}},
+		{"code", "several", &codePage{Frame: outside("code.title_any"), Entry: person, Names: []string{person, "Tablet"}}},
+		{"code", "two-only", &codePage{outside("code.title_any"), person, []string{person, "Tablet"}, true, 30, true, true, "/x", locale.Say("code.two_wrong", "n", 30)}},
 		{"backup-code", "first", &backupCodePage{outside("backup_code.title"), 7, false, "/x", nil}},
 		{"backup-code", "only", &backupCodePage{outside("backup_code.title"), 7, true, "/x", nil}},
 		{"backup-code", "wrong", &backupCodePage{outside("backup_code.title"), 1, false, "/x", locale.Say("backup_code.wrong")}},
@@ -183,8 +184,14 @@ func samples(person string) []sample {
 // rendered returns the HTML of s.
 func rendered(t *testing.T, v *page.Views, s sample) string {
 	t.Helper()
+	return renderedIn(t, v, v.Catalogue(), s)
+}
+
+// renderedIn returns the HTML of s with the sentences of c.
+func renderedIn(t *testing.T, v *page.Views, c *locale.Catalogue, s sample) string {
+	t.Helper()
 	w := httptest.NewRecorder()
-	if err := v.Render(&page.Request{W: w, Catalogue: v.Catalogue()}, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
+	if err := v.Render(&page.Request{W: w, Catalogue: c}, http.StatusUnprocessableEntity, s.name, s.data); err != nil {
 		t.Fatalf("%s, %s: %v", s.name, s.state, err)
 	}
 	if got, want := w.Code, http.StatusUnprocessableEntity; got != want {
@@ -382,6 +389,23 @@ func TestAFaultyPageSendsNothing(t *testing.T) {
 		}
 		if w.Body.Len() != 0 || len(w.Header()) != 0 {
 			t.Errorf("%s: render returns an error, but has written %q", s.state, w.Body)
+		}
+	}
+}
+
+// BenchmarkPages renders every sample page.
+func BenchmarkPages(b *testing.B) {
+	v, err := page.NewViews(page.Options{SiteName: "Streaming panel", Base: "/", Templates: templates})
+	if err != nil {
+		b.Fatal(err)
+	}
+	all := samples("ada")
+	for b.Loop() {
+		for _, s := range all {
+			req := &page.Request{W: httptest.NewRecorder(), Catalogue: v.Catalogue()}
+			if err := v.Render(req, http.StatusOK, s.name, s.data); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 }

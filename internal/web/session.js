@@ -26,7 +26,7 @@ const show = (login, path) => {
 	const close = make("button", { textContent: words.close, onclick: () => bar.remove() });
 	const box = make("div", { role: "alert" });
 	box.append(make("p", { textContent: words.ended }), link, close);
-	bar = make("div", { lang: words.lang, popover: "manual" });
+	bar = make("div", { lang: words.lang, dir: words.dir, popover: "manual" });
 	const root = bar.attachShadow({ mode: "open" });
 	const style = new CSSStyleSheet(); // any panel's policy allows it
 	style.replaceSync(`:host{all:initial!important;color-scheme:light dark!important}

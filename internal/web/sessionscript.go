@@ -35,7 +35,7 @@ var sessionScript []byte
 func (s panels) getScript() func(*page.Request, *access.Panel) error {
 	c := s.Catalogue()
 	words, _ := json.Marshal(map[string]string{
-		"lang": c.Lang, "ended": c.Text("panel_script.ended"), "sign_in": c.Text("panel_script.sign_in"), "close": c.Text("panel_script.close"),
+		"lang": c.Lang, "dir": c.Dir, "ended": c.Text("panel_script.ended"), "sign_in": c.Text("panel_script.sign_in"), "close": c.Text("panel_script.close"),
 	}) // no error for strings
 	script := fmt.Appendf(nil, "(words => {\n%s})(%s);\n", sessionScript, words)
 	tag := `"` + page.ContentHash(script) + `"`

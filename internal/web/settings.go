@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
@@ -209,12 +210,15 @@ func (s security) postCodesSaved(req *page.Request) error {
 func (s security) showCodes(req *page.Request, set backupcode.Set, justEnabled bool, inForce []passRow) error {
 	now := s.Login.Clock()
 	name := strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1 // marks for the direction of text
+		}
 		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) {
 			return '-' // not allowed in file names on some systems
 		}
 		return r
-	}, s.SiteName+" "+req.Me.Account.Name+" backup codes.txt")
-	text := s.SiteName + " " + s.PublicURL + "\n" + req.Me.Account.Name + "\n" + now.UTC().Format(page.DayLayout) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
+	}, req.Text(locale.Say("backup_codes.file", "name", req.Me.Account.Name))+".txt")
+	text := s.SiteName + " " + s.PublicURL + "\n" + req.Me.Account.Name + "\n" + req.Catalogue.Day(now.UTC()) + "\n\n" + strings.Join(set.Codes, "\n") + "\n"
 	// The page has no menu and no tabs, since one click on them would lose the codes.
 	return s.Render(req, http.StatusOK, "backup-codes", &backupCodesPage{
 		Frame: page.Frame{Title: locale.Say("backup_codes.title")}, JustEnabled: justEnabled, Passes: inForce, CodeSet: set.ID(), Codes: set.Codes,

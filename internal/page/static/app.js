@@ -2,17 +2,17 @@
 "use strict";
 
 const words = document.body.dataset;
-const lang = document.documentElement.lang;
 
 // Shows times, which are in UTC, in the user's time zone.
-const two = (n) => String(n).padStart(2, "0");
 for (const element of document.querySelectorAll("time[datetime]")) {
 	const date = new Date(element.dateTime);
-	const part = (options) => date.toLocaleString(lang, options);
-	const day = `${date.getDate()} ${part({ month: "short" })} ${date.getFullYear()}`;
-	const minute = `${day}, ${two(date.getHours())}:${two(date.getMinutes())}`;
-	element.textContent = "day" in element.dataset ? day : minute;
-	element.title = `${minute}:${two(date.getSeconds())} ${part({ timeZoneName: "short" }).split(" ").at(-1)}`;
+	const clock = date.toTimeString(); // "15:04:05 GMT+0100 (...)"
+	const zone = date.toLocaleString("en", { timeZoneName: "short" }).split(" ").at(-1);
+	const month = words.months.split("|")[date.getMonth()];
+	const day = words.day.replace("#d", date.getDate()).replace("#m", month).replace("#y", date.getFullYear());
+	const at = (time) => words.minute.replace("#d", day).replace("#t", time);
+	element.textContent = "day" in element.dataset ? day : at(clock.slice(0, 5));
+	element.title = at(`${clock.slice(0, 8)} ${zone}`);
 }
 
 // Adds a button that shows the password.
