@@ -186,6 +186,9 @@ func upgradeServer(t *testing.T, old, this release) {
 		if want := min(1, this.version-old.version); len(copies) != want {
 			t.Errorf("%s from schema version %d to %d: the copies before migrations are %v, want %d", by.what, old.version, this.version, copies, want)
 		}
+		for _, name := range copies {
+			restoreCopy(one, name, old)
+		}
 		verifyAudit(one, old, this)
 	}
 	stopLoad()
@@ -193,4 +196,16 @@ func upgradeServer(t *testing.T, old, this release) {
 	verifyAudit(one, old, this)
 	portal.NothingHalfDone(t, testkit.Open(t, "sqlite:"+file))
 	stop(one)
+}
+
+// restoreCopy restores the copy from before a migration with the previous release's program, as
+// docs/operating.md says, into a new data directory.
+func restoreCopy(one *sallyport.Node, file string, old release) {
+	one.T.Helper()
+	restored := &sallyport.Node{Name: "restored server", Program: &sallyport.Program{T: one.T, Path: old.path, Dir: one.T.TempDir(), Env: one.Env}}
+	testkit.CopyFile(one.T, filepath.Join(one.Dir, "keyring"), filepath.Join(restored.Dir, "keyring"))
+	if _, err := restored.Run("", "restore", file); err != nil {
+		one.T.Errorf("restore the copy from before the migration: %v", err)
+	}
+	verifyAudit(restored, old)
 }
