@@ -190,11 +190,11 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, fr
 	if err != nil {
 		return Progress{}, err
 	}
-	w, err := s.AttemptPrompt(ctx, token, from)
+	stage, err := s.stage(ctx, s.DB.Reader(), a, owner)
 	if err != nil {
 		return Progress{}, err
 	}
-	if w.Stage != StageNewPassword {
+	if stage != StageNewPassword {
 		return Progress{}, ErrNoAttempt
 	}
 	phc, err := s.HashNew(ctx, owner, typed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
@@ -171,31 +172,14 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 		if err != nil {
 			return err
 		}
-		if link.AccountID != "" {
-			if err := account.Lock(ctx, tx, link.AccountID); err != nil {
-				return err
-			}
-		}
-		if link.Kind == ticket.Enroll {
-			// Of several concurrent callers one succeeds. The link is redeemed by the wizard.
-			if there, err := password.ClearSuspect(ctx, tx, owner.ID); err != nil {
-				return err
-			} else if !there {
-				return ticket.ErrInvalid
-			}
-		} else if err := ticket.Redeem(ctx, tx, link, now); err != nil {
-			return err
-		}
 		kind := audit.PasswordChanged
 		if link.Kind == ticket.Setup {
-			if some, err := account.AnyExist(ctx, tx); err != nil || some {
-				return errors.Join(ticket.ErrInvalid, err)
-			}
 			kind = audit.AccountCreated
-			if owner, err = account.Create(ctx, tx, owner, now); err != nil {
-				return err
-			}
-		} else if _, err := login.EndOthers(ctx, tx, owner.ID, login.Spared{}); err != nil {
+			owner, err = createFirst(ctx, tx, link, owner, now)
+		} else {
+			err = admitNewPassword(ctx, tx, link, now)
+		}
+		if err != nil {
 			return err
 		}
 		if err := password.Set(ctx, tx, m.login.Ring, owner.ID, phc, now); err != nil {
@@ -207,4 +191,37 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 		return audit.Append(ctx, tx, from.Event(now, owner.ID, kind))
 	})
 	return deviceToken, err
+}
+
+// createFirst redeems a setup link and creates the first account. It returns
+// [ticket.ErrInvalid] if there is an account already.
+func createFirst(ctx context.Context, tx *db.Tx, link ticket.Ticket, owner account.Account, now time.Time) (account.Account, error) {
+	if err := ticket.Redeem(ctx, tx, link, now); err != nil {
+		return owner, err
+	}
+	if some, err := account.AnyExist(ctx, tx); err != nil || some {
+		return owner, errors.Join(ticket.ErrInvalid, err)
+	}
+	return account.Create(ctx, tx, owner, now)
+}
+
+// admitNewPassword redeems a link to an account that exists, for a new password, and ends
+// everything that could still act for the account. An enrolment link stays valid: the wizard
+// redeems it.
+func admitNewPassword(ctx context.Context, tx *db.Tx, link ticket.Ticket, now time.Time) error {
+	if err := account.Lock(ctx, tx, link.AccountID); err != nil {
+		return err
+	}
+	if link.Kind == ticket.Enroll {
+		// Of several concurrent callers one succeeds.
+		if there, err := password.ClearSuspect(ctx, tx, link.AccountID); err != nil {
+			return err
+		} else if !there {
+			return ticket.ErrInvalid
+		}
+	} else if err := ticket.Redeem(ctx, tx, link, now); err != nil {
+		return err
+	}
+	_, err := login.EndOthers(ctx, tx, link.AccountID, login.Spared{})
+	return err
 }
