@@ -190,9 +190,13 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 		tests[`UPDATE events SET `+column+` = '' WHERE seq = 4`] = 4
 		tests[`UPDATE events SET `+column+` = NULL WHERE seq = 4`] = 4
 		tests[`UPDATE events SET `+column+` = NULL WHERE seq = 6`] = 6
-		// The last two events have one field only.
-		tests[`UPDATE events SET `+column+` = COALESCE(`+column+`, '') WHERE seq = 7`] = 7
-		tests[`UPDATE events SET `+column+` = COALESCE(`+column+`, '') WHERE seq = 8`] = 8
+		// The last two events have one of the fields.
+		if column != "reason" {
+			tests[`UPDATE events SET `+column+` = '' WHERE seq = 7`] = 7
+		}
+		if column != "client_id" {
+			tests[`UPDATE events SET `+column+` = '' WHERE seq = 8`] = 8
+		}
 	}
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()
@@ -200,10 +204,6 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 		write(t, d, Event{At: testkit.Start.Add(time.Hour), Actor: ByOperator, Reason: "x"}, Event{At: testkit.Start.Add(2 * time.Hour), Actor: ByOwner, ClientID: "radio"})
 		sealAll(t, d, ring)
 		events := all(t, d)
-		// Of a column that holds a text, COALESCE changes nothing.
-		for _, same := range []string{"reason = COALESCE(reason, '') WHERE seq = 7", "client_id = COALESCE(client_id, '') WHERE seq = 8"} {
-			delete(tests, `UPDATE events SET `+same)
-		}
 		for statement, seq := range tests {
 			undo := errors.New("undo")
 			err := d.Write(t.Context(), func(tx *db.Tx) error {
@@ -230,19 +230,21 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 	})
 }
 
-// What is signed for an event of one form is no signature of an event of the other, whatever
-// texts the two hold.
+// What is signed for an event of one form is no signature of an event of the other, even if the
+// same bytes are signed.
 func TestFormsCannotBeExchanged(t *testing.T) {
 	ring, prev := secret.NewRing(), Head{Seq: 4, MAC: []byte("mac")}
 	first := Event{ID: "id", Actor: ByOwner, Kind: SignedIn, Outcome: Done, AuthenticatorID: "phone"}
 	second := first
 	second.ActorID = "x"
-	for _, e := range []Event{first, second} {
-		for _, purpose := range []string{forEvent, forExtended} {
-			e.MAC = ring.Signer().Sign(purpose, link(prev, e))
-			if got, want := follows(ring, prev, e), purpose == e.purpose(); got != want {
-				t.Errorf("an event with the actor %q that is signed as %q follows: %v, want %v", e.ActorID, purpose, got, want)
-			}
+	for _, test := range []struct {
+		e       Event
+		purpose string
+		want    bool
+	}{{first, forEvent, true}, {first, forExtended, false}, {second, forExtended, true}, {second, forEvent, false}} {
+		test.e.MAC = ring.Signer().Sign(test.purpose, link(prev, test.e))
+		if got := follows(ring, prev, test.e); got != test.want {
+			t.Errorf("an event with the actor %q that is signed as %q follows: %v, want %v", test.e.ActorID, test.purpose, got, test.want)
 		}
 	}
 }

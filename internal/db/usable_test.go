@@ -45,7 +45,7 @@ func TestRequirementIsNeverLowered(t *testing.T) {
 		if version, since, err := d.Version(t.Context()); err != nil || version != own+1 || since != own {
 			t.Errorf("after a migration: version %d, usable since %d, %v; want %d and %d", version, since, err, own+1, own)
 		}
-		must(t, db.Migrate(t.Context(), d, append(db.Migrations(), db.Step(own+1, before), db.Step(own+2, own+2, `CREATE TABLE last (a BIGINT)`))))
+		must(t, db.Migrate(t.Context(), d, append(db.Migrations(), db.Step(own+1, before), db.Step(own+2, own+2, `CREATE TABLE next (a BIGINT)`), db.Step(own+3, before))))
 		if got := usableSince(t, d); got != own+2 {
 			t.Errorf("after a migration that older programs can't use: usable since %d, want %d", got, own+2)
 		}
