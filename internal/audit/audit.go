@@ -123,7 +123,7 @@ type Event struct {
 	MAC []byte // the signature that seals the event; see [Seal]
 
 	// notCanonical means that ActorID, ClientID or Reason is stored as an empty text. Append
-	// stores NULL instead, so somebody else changed the row.
+	// stores NULL instead, so the row was changed.
 	notCanonical bool
 }
 
@@ -138,8 +138,8 @@ const (
 
 // Append adds the event in tx, so that the event is stored if and only if the change
 // that it reports is. It sets ID, and ignores Seq and MAC. It leaves out ActorID, ClientID
-// and Reason while a node runs a version that would seal the event without them; that must
-// not keep anybody from making the change.
+// and Reason while a node runs a version that would seal the event without them: the change
+// must not fail for that reason.
 func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	if e.Outcome == "" {
 		e.Outcome = Done

@@ -56,8 +56,8 @@ func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, e
 }
 
 func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) {
-	// A newer program's events may have more to sign than this one knows. Verify would find
-	// them changed for ever.
+	// A newer program's events may have fields that this one wouldn't sign. Verify would then
+	// always report the events as changed.
 	if err := db.CheckUsable(ctx, tx); err != nil {
 		return Head{}, 0, err
 	}
