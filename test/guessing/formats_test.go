@@ -160,3 +160,20 @@ func TestUnsupportedAuthenticatorAdmitsNobody(t *testing.T) {
 		portal.CheckSignedIn(t, b, "backup code", true)
 	})
 }
+
+// TestOffsetOfPhonesIsATime checks that the offset of a phone counts in time, not in steps, by
+// which the server's own clock is judged.
+func TestOffsetOfPhonesIsATime(t *testing.T) {
+	t.Parallel()
+	p := portal.Start(t, "sqlite")
+	for _, name := range []string{"ada", "bob", "eve"} {
+		_, phone := portal.WithTwoFactor(t, p, name)
+		portal.SetParameters(t, p, phone, eightDigits)
+		b := portal.PendingSignIn(t, p, name)
+		b.Post("/login/code", "code", phone.Code(time.Minute))
+		portal.CheckSignedIn(t, b, "code of a phone that is a step ahead", true)
+	}
+	if got := p.Login.Watch.Offset(); got != time.Minute {
+		t.Errorf("three phones are a step of 60 s ahead: offset %v, want 1m", got)
+	}
+}
