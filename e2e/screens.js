@@ -1,4 +1,6 @@
+import { test as withoutPortal } from '@playwright/test';
 import { test } from './portal.js';
+import { eachSample } from './samples.js';
 import { walk } from './walk.js';
 
 test('take a picture of every page, at the widths of a phone and a desktop, light and dark', async ({ page, anotherBrowser, portal }) => {
@@ -14,4 +16,14 @@ test('take a picture of every page, at the widths of a phone and a desktop, ligh
 			for (const colorScheme of ['light', 'dark']) await shoot(`screens/${name}-${width}-${colorScheme}.png`, width, colorScheme);
 		}
 	} });
+});
+
+withoutPortal('take a picture of every sample page in the pseudo-locales', async ({ browser }) => {
+	test.setTimeout(0);
+	await eachSample(browser, async (page, lang, name) => {
+		for (const width of [360, 1280]) {
+			await page.setViewportSize({ width, height: 800 });
+			await page.screenshot({ path: `screens/${lang}/${name}-${width}.png`, fullPage: true });
+		}
+	});
 });
