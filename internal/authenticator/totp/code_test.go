@@ -343,8 +343,8 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte{1}, "MD5", 0, int64(0), "", int64(59), int64(1), int64(1))
 	f.Fuzz(func(t *testing.T, key []byte, algorithm string, digits int, seconds int64, code string, unix, drift, last int64) {
 		drift = drift % (maxDrift + 1)
-		last = max(0, last)
 		// The range of clocks, and steps from 1 on.
+		last = max(0, last) % (1 << 40)
 		now := time.Unix(1_000_000+int64(uint64(unix)%(1<<40)), 0)
 		p := Parameters{Algorithm(algorithm), digits, time.Duration(seconds) * time.Second}
 		s := State{Secret: key, Parameters: p, Drift: drift, LastStep: last}
