@@ -25,6 +25,37 @@ test('a browser that another one signed out gets the sign-in page at its next cl
 	await expect(events.nth(2)).toContainText(/Signed in with password.*Chrome on Linux · 127\.0\.0\.1/s);
 });
 
+test.describe('in New York', () => {
+	test.use({ timezoneId: 'America/New_York' });
+	test('events are grouped by the days of the user’s time zone @scripts', async ({ page, portal }) => {
+		const ada = await portal.addAccount('ada');
+		await signIn(page, ada);
+		await signOut(page);
+		await signIn(page, ada);
+		// Three events of one day in UTC; there midnight is at 05:00 UTC.
+		const times = ['2026-11-24T05:30:00Z', '2026-11-24T04:30:00Z', '2026-11-24T00:10:00Z'];
+		await page.route('**/settings/activity', async (route) => {
+			const answer = await route.fetch();
+			let n = 0;
+			const body = (await answer.text()).replace(/(<time datetime=")[^"]*("[^>]* data-clock)/g, (_, before, after) => before + times[Math.min(n++, 2)] + after);
+			await route.fulfill({ response: answer, body });
+		});
+		await page.goto('/settings/activity');
+		const main = page.getByRole('main');
+		await expect(main.getByRole('heading', { level: 2 })).toHaveText(['24 Nov 2026', '23 Nov 2026']);
+		await expect(main.getByRole('list', { name: '24 Nov 2026' }).getByRole('listitem')).toHaveText([/Signed in with password\s*00:30 · .*Chrome on Linux/]);
+		await expect(main.getByRole('list', { name: '23 Nov 2026' }).getByRole('listitem').first()).toContainText(/Signed out\s*23:30/);
+	});
+});
+
+test('without scripts, events are grouped by days in UTC @no-scripts', async ({ page, portal }) => {
+	const ada = await portal.addAccount('ada');
+	await signIn(page, ada);
+	await page.goto('/settings/activity');
+	const day = new Date().toLocaleDateString('en-GB', { timeZone: 'UTC', day: 'numeric', month: 'short', year: 'numeric' });
+	await expect(page.getByRole('main').getByRole('heading', { level: 2 }).first()).toHaveText(`${day} UTC`);
+});
+
 test('Sign out everywhere else ends every session but this one', async ({ page, anotherBrowser, portal }) => {
 	const ada = await portal.addAccount('ada');
 	const others = [await anotherBrowser(), await anotherBrowser()];

@@ -72,6 +72,13 @@ func (f *Frame) Day(at time.Time) template.HTML {
 	return f.timeElement(at, " data-day", f.catalogue.Day)
 }
 
+// TimeOfDay returns a <time> that shows the time of day, for a list below a date.
+func (f *Frame) TimeOfDay(at time.Time) template.HTML {
+	return f.timeElement(at, " data-clock", func(at time.Time) string {
+		return f.catalogue.Text("time.clock", "time", at.Format(minuteLayout))
+	})
+}
+
 // Formats of the time of day. Pages have times in UTC; the script app.js converts them to the
 // user's time zone.
 const (

@@ -28,18 +28,39 @@ func (s sessions) getActivity(req *page.Request) error {
 		last := events[len(events)-1]
 		data.Older = "/settings/activity?before=" + strconv.FormatInt(last.At.UnixMilli(), 10) + "." + url.QueryEscape(last.ID)
 	}
+	var rows []activityRow
 	for _, run := range groupTries(events) {
 		e := run.last
 		text := locale.Say("activity."+string(e.Kind), "how", signInMessage(e.Detail), "name", e.Detail, "n", e.Number)
 		if run.tries > 1 {
 			text = locale.Say("activity.repeated", "what", text, "n", run.tries)
 		}
-		data.Events = append(data.Events, activityRow{
+		rows = append(rows, activityRow{
 			Text: text, At: e.At, Address: e.Address, Browser: browserName(req, e.Browser),
 			Alarm: e.Kind.IsAlarming(), Backup: e.Kind == audit.BackupCodeUsed,
 		})
 	}
+	data.Days = groupByDay(rows)
 	return s.Render(req, http.StatusOK, "activity", &data)
+}
+
+// groupByDay returns the rows, newest first, by days in UTC. The script app.js groups them anew by
+// the days of the user's time zone, which the server doesn't know.
+func groupByDay(rows []activityRow) []activityDay {
+	var days []activityDay
+	for _, row := range rows {
+		if n := len(days); n == 0 || !sameDay(days[n-1].At, row.At) {
+			days = append(days, activityDay{At: row.At})
+		}
+		last := &days[len(days)-1]
+		last.Events = append(last.Events, row)
+	}
+	return days
+}
+
+// sameDay reports whether two times are on the same day in UTC.
+func sameDay(a, b time.Time) bool {
+	return a.UTC().Format(time.DateOnly) == b.UTC().Format(time.DateOnly)
 }
 
 // runTime is the maximum time between the first and the last try that one row shows.

@@ -298,8 +298,14 @@ type sessionRow struct {
 
 type activityPage struct {
 	page.Frame
-	Events []activityRow // newest first
-	Older  string        // URL of the next page; empty on the last
+	Days  []activityDay // newest first
+	Older string        // URL of the next page; empty on the last
+}
+
+// activityDay is the events of one day in UTC.
+type activityDay struct {
+	At     time.Time     // of the newest event
+	Events []activityRow // newest first, at least one
 }
 
 type activityRow struct {

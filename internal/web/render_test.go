@@ -103,6 +103,7 @@ func samples(person string) []sample {
 		{locale.Say("activity.authenticator_added", "name", person), at, "", "", false, false},
 		{locale.Say("activity.backup_code_used", "n", 1), at, "203.0.113.7", "", false, true},
 	}
+	days := []activityDay{{at, events}, {at.AddDate(0, 0, -1), events[:1]}}
 	return []sample{
 		{"home", "off", &homePage{inside("home.title", ""), person, false, nil}},
 		{"home", "on", &homePage{used, person, true, []panelLink{{"https://panel.example.com/", person, ""}, {"https://wiki.example.com/", "Wiki", "/static/wiki.0123456789ab.svg"}}}},
@@ -165,7 +166,7 @@ func samples(person string) []sample {
 		{"pass", "first", &passPage{inside("passes.made", "security"), person, "https://panel.example.com/api/", "GET", "192.0.2.7", at, "spp_" + strings.Repeat("x", 43), "curl -H 'Sallyport-Pass: spp_x' 'https://panel.example.com/api/'"}},
 		{"let-in", "first", &letInPage{outside("let_in.title"), "t", person}},
 		{"let-in-link", "first", &letInLinkPage{inside("let_in.link_title", "sessions"), "https://auth.example.com/setup?ticket=" + strings.Repeat("x", 43)}},
-		{"activity", "several", &activityPage{inside("activity.title", "activity"), events, "/settings/activity?before=7"}},
+		{"activity", "several", &activityPage{inside("activity.title", "activity"), days, "/settings/activity?before=7"}},
 		{"activity", "none", &activityPage{inside("activity.title", "activity"), nil, ""}},
 		{"setup", "first", &setupPage{Frame: outside("setup.title_first"), Ticket: person, newPassword: chosen, First: true}},
 		{"setup", "invitation", &setupPage{Frame: outside("setup.title_invitation"), Username: person, newPassword: chosen, Email: person}},

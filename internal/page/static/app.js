@@ -11,8 +11,29 @@ for (const element of document.querySelectorAll("time[datetime]")) {
 	const month = words.months.split("|")[date.getMonth()];
 	const day = words.day.replace("#d", date.getDate()).replace("#m", month).replace("#y", date.getFullYear());
 	const at = (time) => words.minute.replace("#d", day).replace("#t", time);
-	element.textContent = "day" in element.dataset ? day : at(clock.slice(0, 5));
+	const minute = clock.slice(0, 5);
+	element.textContent = "day" in element.dataset ? day : "clock" in element.dataset ? words.clock.replace("#t", minute) : at(minute);
 	element.title = at(`${clock.slice(0, 8)} ${zone}`);
+	element.dataset.localDay = day;
+}
+
+// Groups events, which the server grouped by days in UTC, by days in the user's time zone.
+const days = document.querySelector(".days");
+if (days) {
+	const events = days.querySelectorAll(".row");
+	const [heading, list] = days.children;
+	days.replaceChildren();
+	let day;
+	for (const event of events) {
+		const { localDay } = event.querySelector("time").dataset;
+		if (day !== localDay) {
+			day = localDay;
+			const id = `day-${days.childElementCount / 2}`;
+			days.append(Object.assign(heading.cloneNode(), { id, textContent: day }), list.cloneNode());
+			days.lastChild.setAttribute("aria-labelledby", id);
+		}
+		days.lastChild.append(event);
+	}
 }
 
 // Adds a button that shows the password.
