@@ -306,6 +306,16 @@ func (c *client) addresses(ctx context.Context, origin string) []netip.Addr {
 	return found
 }
 
+// listeners returns the IP addresses of an origin with the port to which connections go.
+func (c *client) listeners(ctx context.Context, origin string) []string {
+	_, port, _ := net.SplitHostPort(c.dialAddress(hostPort(origin)))
+	var all []string
+	for _, addr := range c.addresses(ctx, origin) {
+		all = append(all, net.JoinHostPort(addr.String(), port))
+	}
+	return all
+}
+
 // addressList returns the IP addresses of an origin as text, for a finding.
 func (c *client) addressList(ctx context.Context, origin string) string {
 	var all []string

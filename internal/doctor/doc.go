@@ -16,6 +16,7 @@
 //	files.go      modes of files that hold secrets
 //	running.go    is the server running, and does it use the scheme of the configuration
 //	doctor.go     the portal, its clock and its readiness
+//	dns.go        names without an address or with a wrong one
 //	panel.go      each panel: paths, methods, headers (their lists are in probes.go)
 //	hosts.go      other host names, and the paths that only proxies may query
 //	upgrade.go    upgrades to other protocols, and headers that name a second resource

@@ -69,10 +69,11 @@ func (r Report) HasFaults() bool {
 // doctor is the state of a run.
 type doctor struct {
 	Options
-	client        *client  // connects to the addresses of names, or to those of Connect
-	listenClient  *client  // connects to the server's own address
-	serverUp      bool     // the server answers at its own address
-	deadAddresses []string // addresses with ports that don't answer
+	client        *client           // connects to the addresses of names, or to those of Connect
+	listenClient  *client           // connects to the server's own address
+	serverUp      bool              // the server answers at its own address
+	deadAddresses []string          // addresses with ports that don't answer
+	records       map[string]string // DNS records that lead to the right address, by origin
 	report        Report
 	marker        string // random part of the names of pages and hosts that don't exist
 }
@@ -88,7 +89,7 @@ func Run(ctx context.Context, o Options) Report {
 	var random [8]byte
 	rand.Read(random[:])
 	d := &doctor{Options: o, client: newClient(o.Connect), listenClient: newClient(nil), marker: "sallyport-doctor-" + hex.EncodeToString(random[:])}
-	d.report.Proxies = map[string]string{}
+	d.report.Proxies, d.records = map[string]string{}, map[string]string{}
 	d.testFiles()
 	if d.testServer(ctx) {
 		d.testFromOutside(ctx)
@@ -124,7 +125,7 @@ func (d *doctor) testPortal(ctx context.Context) (answers bool) {
 	r := request{origin: d.PublicURL, path: d.Base + "/login", header: navigationHeader()}
 	a := d.client.send(ctx, r)
 	switch {
-	case d.hasWrongScheme(ctx, r, a):
+	case d.hasWrongScheme(ctx, r, a), d.isPortalElsewhere(ctx, r, a):
 		return false
 	case a.err != nil:
 		d.addUnreachable(r, a)
@@ -144,16 +145,6 @@ func (d *doctor) testPortal(ctx context.Context) (answers bool) {
 		d.testWithoutHost(ctx, d.PublicURL, r.path)
 	}
 	return d.isSallyport(a)
-}
-
-// addUnreachable adds a finding for a request without an answer.
-func (d *doctor) addUnreachable(r request, a answer) {
-	id := "host.unreachable"
-	var missing *net.DNSError
-	if errors.As(a.err, &missing) && missing.IsNotFound {
-		id = "dns.missing"
-	}
-	d.add(id, r.origin, r, a)
 }
 
 // isGatewayError reports whether an answer is that of a proxy that doesn't reach its server.

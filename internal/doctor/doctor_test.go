@@ -61,7 +61,7 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 				continue
 			}
 			text := all[0].Where + strings.Join(all[0].Lines, "\n")
-			for _, placeholder := range []string{"{host}", "{portal}", "{origin}", "{path}", "{location}", "{sallyport}", "{upstream}", "{upport}", "{port}", "{portalurl}"} {
+			for _, placeholder := range []string{"{host}", "{portal}", "{origin}", "{path}", "{location}", "{sallyport}", "{upstream}", "{upport}", "{port}", "{portalurl}", "{record}"} {
 				if strings.Contains(text, placeholder) {
 					t.Errorf("%s behind %s: the fix contains %s", id, proxy, placeholder)
 				}
@@ -207,6 +207,7 @@ func TestADeadAddressIsFound(t *testing.T) {
 func TestANameWithoutAnAddressIsFound(t *testing.T) {
 	for want, err := range map[string]error{
 		"dns.missing":      &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "auth.test", IsNotFound: true}},
+		"dns.failed":       &net.OpError{Op: "dial", Err: &net.DNSError{Err: "server misbehaving", Name: "auth.test"}},
 		"host.unreachable": &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
 	} {
 		d := &doctor{report: Report{Proxies: map[string]string{}}}

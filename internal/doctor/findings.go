@@ -73,11 +73,13 @@ var kinds = map[string]findingKind{
 	"host.other":         {Open, "The proxy serves the panel under the host of another panel too, so that panel's open paths open this one."},
 	"host.joined":        {Open, "The proxy accepts a request that names two hosts: it may serve one and ask Sallyport about the other."},
 	"host.lost":          {Broken, "nginx sends Sallyport no host if the request has no Host line, so sign-ins over HTTP/3 fail."},
-	"host.unreachable":   {Broken, "Nothing answers there."},
+	"host.unreachable":   {Broken, "Nothing answers at the address of this name."},
 	"dns.missing":        {Broken, "DNS has no address for this name."},
+	"dns.wrong":          {Broken, "DNS leads this name to an address where Sallyport doesn't answer, but it answers at another. doctor tested nothing else there."},
+	"dns.failed":         {Unclear, "This machine couldn't look up the name: its resolver or the name's DNS servers don't answer, or answer with an error."},
 	"address.dead":       {Broken, "DNS has several addresses for this name, and one of them doesn't answer: some browsers try that one."},
 	"verify.reachable":   {Open, "The proxy passes /verify/ on to Sallyport, so clients can ask what only the proxy should."},
-	"portal.unrouted":    {Broken, "Something other than Sallyport answers at public_url."},
+	"portal.unrouted":    {Broken, "Something other than Sallyport answers at public_url: the proxy has no site for this name, or DNS leads to another server."},
 	"sallyport.unrouted": {Broken, "Requests below /.sallyport/ on the panel's host don't reach Sallyport, so sign-ins fail there."},
 	"proxy.untrusted":    {Broken, "Sallyport refuses the proxy's requests: trusted_proxies doesn't name it."},
 	"gate.refuses":       {Broken, "The gate answers, but doesn't lead to the sign-in: the proxy asks it about something else."},
@@ -96,6 +98,7 @@ var kinds = map[string]findingKind{
 	"plain.http":   {Advice, "Browsers reach this host over plain http, so anybody on the way can read passwords and cookies."},
 	"cookie.scope": {Open, "The proxy changes or drops Sallyport's cookies on the panel's host."},
 
+	"upstream.loop":      {Broken, "The panel's upstream is Sallyport itself, or a proxy that asks it, so nobody gets to the panel."},
 	"upstream.reachable": {Open, "Clients can reach the panel's own server without the proxy, so every such client has access."},
 	"metrics.reachable":  {Open, "Anybody can read the metrics."},
 	"clock.off":          {Broken, "The server's clock and this machine's differ. If the server's is wrong, it refuses right codes."},
@@ -106,7 +109,7 @@ var kinds = map[string]findingKind{
 
 // causes are the findings that may cause others, so that fixing them may fix the others too.
 // Reports show them first, even before worse findings.
-var causes = []string{"server.down", "server.other", "url.scheme", "tls.absent", "proxy.untrusted", "sallyport.unreached", "portal.unrouted"}
+var causes = []string{"server.down", "server.other", "dns.missing", "dns.wrong", "url.scheme", "tls.absent", "proxy.untrusted", "sallyport.unreached", "portal.unrouted"}
 
 // rank returns a number by which findings are sorted in a report.
 func (f Finding) rank() int {

@@ -83,9 +83,13 @@ func (d *doctor) placeholders(at, path string) *strings.Replacer {
 	}
 	_, upstreamPort, _ := net.SplitHostPort(hostPort(upstream))
 	_, port, _ := net.SplitHostPort(hostPort(at))
+	record, known := d.records[at]
+	if !known {
+		record = exampleRecord
+	}
 	return strings.NewReplacer(
 		"{host}", nameOf(at), "{origin}", at, "{portal}", nameOf(d.PublicURL), "{portalurl}", d.PublicURL,
-		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", upstreamPort, "{port}", port, "{path}", d.configuredPath(path), "{location}", d.nginxLocation(path),
+		"{sallyport}", d.Listen, "{upstream}", upstream, "{upport}", upstreamPort, "{port}", port, "{record}", record, "{path}", d.configuredPath(path), "{location}", d.nginxLocation(path),
 	)
 }
 

@@ -26,7 +26,7 @@ func (d *doctor) testPanel(ctx context.Context, panel *Panel) {
 	}
 	own := request{origin: p.Origin, path: access.OwnPrefix + "session.js"}
 	a := d.client.send(ctx, own)
-	if d.hasWrongScheme(ctx, own, a) {
+	if d.hasWrongScheme(ctx, own, a) || p.isElsewhere(ctx, a) {
 		return
 	}
 	if a.err != nil {

@@ -27,6 +27,11 @@ func (p *panelTest) testUpstream(ctx context.Context) {
 		p.skip("whether "+p.Origin+" can be reached around the proxy", "its own server doesn't answer here: "+own.String())
 		return
 	}
+	if at, _, refused := parseRefusal(own); refused && at == p.Origin {
+		r.description = "at " + p.Upstream
+		p.add("upstream.loop", p.Origin, r, own)
+		return
+	}
 	for _, origin := range p.otherAddresses(ctx, p.Upstream) {
 		r := r
 		r.origin, r.description = origin, "at "+hostOf(origin)

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,10 +47,10 @@ func TestDoctorFindsAPanelAtTheHostOfAnother(t *testing.T) {
 	aside := []string{"--connect-to", "lone.test::127.0.0.9:1"} // no server listens there
 	s := startSite(t, "haproxy", siteConfig+unservedPanel)
 	_, d := runDoctor(t, s.environ, append(aside, s.args...)...)
-	wantIDs(t, d, "host.unreachable https://lone.test")
+	wantIDs(t, d, "dns.wrong https://lone.test")
 	s = startSite(t, "haproxy", siteConfig+unservedPanel, change{"haproxy.cfg", gateLine, gateLine + "\n    default_backend radio"})
 	_, d = runDoctor(t, s.environ, append(aside, s.args...)...)
-	wantIDs(t, d, "host.unreachable https://lone.test", "host.other"+atRadio)
+	wantIDs(t, d, "dns.wrong https://lone.test", "host.other"+atRadio)
 }
 
 // Doctor can't decide whether a default site is a panel unless --upstream names the panel's
@@ -72,6 +75,39 @@ func TestDoctorDistinguishesADefaultSiteFromThePanel(t *testing.T) {
 	wantIDs(t, d, "host.unreachable https://lone.test")
 	_, d = runDoctor(t, s.environ, append(aside, s.args[:6]...)...)
 	wantIDs(t, d, "host.unreachable https://lone.test", "host.unknown"+atRadio, "host.unknown"+atVideo)
+}
+
+// At the address to which DNS leads a name, no server listens, or another one does. Doctor finds
+// the right address: that of another name, or this machine's. It sends the wrong one few requests.
+func TestDoctorFindsANameWithAWrongAddress(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	other := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		fmt.Fprint(w, "<title>Welcome to another site</title>")
+	}))
+	other.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(other.Close)
+	for _, name := range []string{"nginx", "apache"} {
+		s := startSite(t, name, configOf(name))
+		for _, address := range []string{"127.0.0.9:1", proxies.HostOf(other.URL)} {
+			requests.Store(0)
+			for _, at := range []string{atPortal, atVideo} {
+				_, d := runDoctor(t, s.environ, append([]string{"--connect-to", proxies.HostOf(at) + ":443:" + address}, s.args...)...)
+				wantIDs(t, d, "dns.wrong"+at)
+				f := d.Findings[0]
+				if len(f.Seen) != 2 || !strings.Contains(f.Seen[0].Asked, "at 127.0.0.") || !strings.Contains(f.Seen[1].Asked, "at "+s.at) {
+					t.Errorf("%s: doctor saw %+v, want the wrong address and %s", at, f.Seen, s.at)
+				}
+			}
+			if got := requests.Load(); got > 60 {
+				t.Errorf("the other server got %d requests", got)
+			}
+		}
+	}
+	s := startSite(t, "nginx", siteConfig)
+	_, d := runDoctor(t, s.environ, append([]string{"--connect-to", ":443:127.0.0.9:" + port(s.at)}, s.args...)...)
+	wantIDs(t, d, "dns.wrong"+atPortal, "dns.wrong"+atRadio, "dns.wrong"+atVideo)
 }
 
 // The panel's own server listens at an address to which the panel's name resolves.

@@ -1,0 +1,130 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// addUnreachable adds a finding for a request without an answer.
+func (d *doctor) addUnreachable(r request, a answer) {
+	id := "host.unreachable"
+	var lookup *net.DNSError
+	switch {
+	case hasNoAddress(a):
+		id = "dns.missing"
+	case errors.As(a.err, &lookup):
+		id = "dns.failed"
+	}
+	d.add(id, r.origin, r, a)
+}
+
+// hasNoAddress reports whether a request wasn't sent because DNS has no address for the name.
+func hasNoAddress(a answer) bool {
+	var lookup *net.DNSError
+	return errors.As(a.err, &lookup) && lookup.IsNotFound
+}
+
+// isPortalElsewhere reports whether the portal doesn't answer r at the address of its name, but
+// at another address, and adds the finding. a is the answer at the name's address.
+func (d *doctor) isPortalElsewhere(ctx context.Context, r request, a answer) bool {
+	return !d.isSallyport(a) && d.findElsewhere(ctx, r, a, func(there answer) bool {
+		return there.status == http.StatusOK && d.isSallyport(there)
+	})
+}
+
+// isElsewhere is isPortalElsewhere for a panel; a is the answer to any request. The server at the name's address may be a proxy
+// that asks Sallyport, or the panel itself; then the address is right, and something else is
+// wrong.
+func (p *panelTest) isElsewhere(ctx context.Context, a answer) bool {
+	r := request{origin: p.Origin, path: p.missingPage()}
+	if p.isSallyport(a) || r.path == "" {
+		return false
+	}
+	if a.err == nil {
+		a = p.client.send(ctx, r)
+		_, _, refused := parseRefusal(a)
+		if _, same := p.fromUpstream(ctx, r, a); same || refused || isNginx401(a) || p.isSallyport(a) {
+			return false
+		}
+	}
+	return p.findElsewhere(ctx, r, a, func(there answer) bool {
+		origin, _, refused := parseRefusal(there)
+		return refused && origin == p.Origin
+	})
+}
+
+// findElsewhere reports whether r has a right answer at an address other than those of its name,
+// and adds a finding. a is the answer at the name's address. The gateway error of a proxy isn't
+// the fault of DNS.
+func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight func(answer) bool) bool {
+	if isGatewayError(a) {
+		return false
+	}
+	scheme, _, _ := strings.Cut(r.origin, "://")
+	for _, address := range d.otherListeners(ctx, r.origin) {
+		there := r
+		there.via, there.description = scheme+"://"+address, "at "+address
+		b := d.client.send(ctx, there)
+		if !isRight(b) {
+			continue
+		}
+		id := "dns.wrong"
+		if hasNoAddress(a) {
+			id = "dns.missing"
+		} else {
+			r.description = "at " + d.client.addressList(ctx, r.origin) + ", to which DNS leads"
+		}
+		d.records[r.origin] = record(address, d.client.addresses(ctx, r.origin))
+		d.add(id, r.origin, r, a)
+		d.addObservation(id, r.origin, there.String(), "Sallyport's answer")
+		return true
+	}
+	return false
+}
+
+// otherListeners returns addresses with ports, other than those of an origin, where its proxy may
+// listen: those of the portal and the panels and, if the server is on this machine, this
+// machine's.
+func (d *doctor) otherListeners(ctx context.Context, origin string) []string {
+	scheme, _, _ := strings.Cut(origin, "://")
+	_, port, _ := net.SplitHostPort(hostPort(origin))
+	var all []string
+	for _, other := range append([]string{d.PublicURL}, d.panelOrigins()...) {
+		if _, otherPort, _ := net.SplitHostPort(hostPort(other)); strings.HasPrefix(other, scheme+"://") && otherPort == port {
+			all = append(all, d.client.listeners(ctx, other)...)
+		}
+	}
+	if d.serverUp {
+		_, port, _ := net.SplitHostPort(d.client.dialAddress(hostPort(origin)))
+		for _, addr := range append(interfaceAddresses(), netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
+			all = append(all, net.JoinHostPort(addr.String(), port))
+		}
+	}
+	own := d.client.listeners(ctx, origin)
+	all = slices.DeleteFunc(all, func(address string) bool { return slices.Contains(own, address) })
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// record returns the DNS record that leads to address, which has a port, instead of to wrong. If
+// clients elsewhere can't use that address, it returns an example.
+func record(address string, wrong []netip.Addr) string {
+	to, err := netip.ParseAddrPort(address)
+	isPublic := func(a netip.Addr) bool { return !a.IsPrivate() && !a.IsLoopback() }
+	switch addr := to.Addr(); {
+	case err != nil, addr.IsLoopback(), addr.IsPrivate() && slices.ContainsFunc(wrong, isPublic):
+		return exampleRecord
+	case addr.Is6():
+		return "AAAA " + addr.String()
+	default:
+		return "A " + addr.String()
+	}
+}
+
+// exampleRecord is a DNS record with an address for documentation (RFC 5737).
+const exampleRecord = "A 192.0.2.1"
