@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -248,6 +249,7 @@ func (g *gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
 	)
 	about := &entry.AboutError{Panel: g.Panel, Err: err}
 	if fwd, ok := r.Context().Value(forwardedKey{}).(*forwarded); ok {
@@ -261,6 +263,9 @@ func (g *gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 	case errors.Is(err, errFingerprint), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
 		about.Err = fmt.Errorf("%w: set upstream_ca, upstream_name or upstream_fingerprint of the panel", err)
 		g.Untrusted(w, r, about)
+	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
+		about.Err = fmt.Errorf("%w: write http:// in upstream of the panel", err)
+		g.Down(w, r, about)
 	default:
 		g.Down(w, r, about)
 	}

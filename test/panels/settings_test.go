@@ -13,7 +13,9 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +62,29 @@ func TestPanelsCertificateMustMatchItsSettings(t *testing.T) {
 		}
 		if test.want != http.StatusOK && (!strings.Contains(a.Body, "isn’t the expected one") || !strings.Contains(p.Logs.String(), "upstream_fingerprint")) {
 			t.Errorf("%s: the page or the log doesn't mention the certificate:\n%s", name, portal.VisibleText(a.Body))
+		}
+	}
+}
+
+// upstream names the proxy in front of Sallyport, or a server that speaks no TLS. The page is that
+// of a panel that is down, and the log says what to write.
+func TestWrongUpstreamsAreExplainedInTheLog(t *testing.T) {
+	t.Parallel()
+	var gate atomic.Value
+	front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", gate.Load().(string), r.In.Host
+	}})
+	t.Cleanup(front.Close)
+	for upstream, want := range map[string]string{
+		front.URL: "upstream leads back to Sallyport: name the panel's own server",
+		strings.Replace(front.URL, "http://", "https://", 1): "write http:// in upstream",
+	} {
+		p := panels.GuardedAt(t, upstream)
+		gate.Store(p.At)
+		p.AddAccount(t, "bob")
+		a := panels.Navigate(panels.Visit(t, p, "bob", panels.Radio+"/"), panels.Radio+"/")
+		if a.Status != http.StatusBadGateway || !strings.Contains(a.Body, "radio.example isn’t responding") || !strings.Contains(p.Logs.String(), want) {
+			t.Errorf("%s: %s, want 502 and a line in the log with %q\n%s", upstream, portal.Summary(a), want, p.Logs)
 		}
 	}
 }
