@@ -110,6 +110,18 @@ func TestDoctorFindsANameWithAWrongAddress(t *testing.T) {
 	wantIDs(t, d, "dns.wrong"+atPortal, "dns.wrong"+atRadio, "dns.wrong"+atVideo)
 }
 
+// upstream names the proxy, which leads back to Sallyport. The gate refuses strangers as it should,
+// so only the address of upstream shows it.
+func TestDoctorFindsAnUpstreamThatIsTheGate(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, "apache", strings.Replace(gatewayConfig, "upstream: ONE", "upstream: https://127.0.0.1:PORT", 1))
+	code, d := runDoctor(t, s.environ, s.args[:6]...) // without --upstream
+	wantIDs(t, d, "upstream.loop"+atRadio)
+	if code != 1 || d.Findings[0].Fixes[0].Lines[0] != "upstream: http://127.0.0.1:8082" {
+		t.Errorf("exit code %d, fixes %+v", code, d.Findings[0].Fixes)
+	}
+}
+
 // The panel's own server listens at an address to which the panel's name resolves.
 func TestDoctorFindsAPanelThatIsReachableAroundTheProxy(t *testing.T) {
 	t.Parallel()
