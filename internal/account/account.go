@@ -72,7 +72,7 @@ const (
 var (
 	ErrNameInvalid        = errors.New("name is not usable: use 1 to 64 letters, digits or symbols, with at least one letter or digit, no spaces, no @, and no dash in front")
 	ErrNameTaken          = errors.New("name is taken")
-	ErrEmailInvalid       = errors.New("e-mail address is not usable")
+	ErrEmailInvalid       = errors.New("e-mail address is not usable: use the address alone, such as ada@example.com")
 	ErrEmailTaken         = errors.New("e-mail address is taken")
 	ErrDisplayNameInvalid = errors.New("display name is not usable: use at most 80 printable characters")
 )

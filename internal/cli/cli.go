@@ -157,7 +157,11 @@ func explainUsage(out io.Writer, parser *kong.Kong, err error) {
 			return
 		}
 	}
-	fmt.Fprintf(out, "sallyport: %v\nUsage: %s\nRun \"%s --help\" for more.\n", err, usageLine(node), commandPath(node))
+	hint := usageHint(node, err.Error())
+	if hint != "" {
+		hint += "\n"
+	}
+	fmt.Fprintf(out, "sallyport: %v\n%sUsage: %s\nRun \"%s --help\" for more.\n", err, hint, usageLine(node), commandPath(node))
 }
 
 // environValue returns the value of an environment variable, or "". If environ has the

@@ -49,7 +49,7 @@ func (c groupRemove) Run(r *run) error {
 }
 
 func noGroupError(name string) error {
-	return fmt.Errorf("there is no group %q; see \"sallyport group list\"", name)
+	return fmt.Errorf("there is no group %q; see \"sallyport group list\", or add it: sallyport group add NAME", name)
 }
 
 type groupList struct{ listFlags }

@@ -105,6 +105,12 @@ func TestUsageErrorsNameTheCommand(t *testing.T) {
 		{"pass add ada nightly", []string{"--panel=URL", "Usage: sallyport pass add <name> <pass> --panel=URL [flags]\n"}},
 		{"account", []string{"give a command", "Usage: sallyport account <command>\n", "reset-two-factor"}},
 		{"", []string{"give a command", "Usage: sallyport <command> [flags]\n"}},
+		{"account create ada", []string{"unexpected argument create\nDid you mean \"sallyport account add\"?\nUsage: "}},
+		{"start", []string{"Did you mean \"sallyport serve\"?"}},
+		{"user add ada", []string{"Did you mean \"sallyport account\"?"}},
+		{"validate", []string{"Did you mean \"sallyport config check\"?"}},
+		{"serve sallyport.yaml", []string{"write: --config sallyport.yaml\n"}},
+		{"serve --listen 127.0.0.1:1", []string{"listen is a setting: write it in the configuration, or set SALLYPORT_LISTEN.\n"}},
 		{"frobnicate", []string{"frobnicate", `Run "sallyport --help"`}},
 		{"completion tcsh", []string{"bash", "Usage: sallyport completion <shell>\n"}},
 	} {

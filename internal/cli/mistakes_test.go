@@ -76,6 +76,18 @@ var mistakes = []mistake{
 	{"a key of a group at the top", "idle: 12h\n", 1, "idle", "belongs below session:"},
 	{"the end of a quote is missing", "site_name: \"Radio\nlisten: 127.0.0.1:9091\n", 0, "", "isn't YAML"},
 	{"the panel's host is the portal's", "public_url: http://auth.test\nupstream: http://127.0.0.1:1\npanels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:2\n", 2, "upstream", "shared_host: true"},
+	{"a path of the shell", "data_dir: ~/sallyport\n", 1, "data_dir", "write the whole path"},
+	{"a variable of the shell", "backup:\n  dir: $HOME/backups\n", 2, "backup.dir", "write the whole path"},
+	{"a certificate in the home folder", pair("~/auth.pem", "DIR/good.key"), 4, "tls.certificates[0].cert", "write the whole path"},
+	{"all hosts of a domain", "panels:\n  - url: https://*.example.com\n", 2, "panels[0].url", "write each host in an entry of its own"},
+	{"a colon in a name", "site_name: Radio: Harbour\n", 1, "", "in quotes"},
+	{"a name that begins with a sign of YAML", "site_name: @home\n", 1, "", "in quotes"},
+	{"no space after a colon", "listen:127.0.0.1:9091\nsite_name: A\n", 1, "listen", "needs a space after the colon"},
+	{"no space after the only colon", "listen:127.0.0.1:9091\n", 1, "", "with a space after the colon"},
+	{"a key that is indented less than its group", "panels:\n  - url: http://panel.test\n   upstream: http://127.0.0.1:1\n", 0, "", "in the same column"},
+	{"an open bracket", "trusted_proxies: [127.0.0.1, 10.0.0.0/8\nsite_name: A\n", 0, "", "close the bracket"},
+	{"a dash before a panel's second key", "panels:\n  - url: http://panel.test\n  - upstream: http://127.0.0.1:1\n", 3, "panels[1]", "remove its dash"},
+	{"another product's keys", "panels:\n  - url: http://panel.test\n    target: http://127.0.0.1:1\n", 3, "panels[0].target", "the keys here are "},
 	{"a backup every minute", "backup:\n  every: 1m\n", 2, "backup.every", "write 0s for no backups"},
 }
 
@@ -113,6 +125,24 @@ func TestMessagesOnMistakesSayWhatToWrite(t *testing.T) {
 		if !found || code != exitUsage || out != "" {
 			t.Errorf("%s: exit code %d, want %s…%s, got\n%s", m.name, code, prefix, m.says, errs)
 		}
+	}
+}
+
+func TestMessagesOnMistakesInVariablesSayWhatToWrite(t *testing.T) {
+	for variable, want := range map[string]string{
+		"SALLYPORT_PUBLIC_URL='http://auth.test'":          "has quotes around its value, which no shell removed; delete them",
+		`SALLYPORT_SITE_NAME="Radio"`:                      "has quotes around its value, which no shell removed; delete them",
+		"SALLYPORT_TRUSTED_PROXIES=127.0.0.1 10.0.0.0/8":   "separate several by commas",
+		"SALLYPORT_TRUSTED_PROXIES='127.0.0.1,10.0.0.0/8'": "delete them",
+	} {
+		name, _, _ := strings.Cut(variable, "=")
+		code, out, errs := call([]string{variable}, "", "config", "check")
+		if !strings.HasPrefix(errs, "environment: "+name+": ") || !strings.Contains(errs, want) || code != exitUsage || out != "" {
+			t.Errorf("%s: exit code %d, want %s, got\n%s", variable, code, want, errs)
+		}
+	}
+	if code, _, errs := call(nil, "", "config", "check", "--config", t.TempDir()); !strings.Contains(errs, "is a directory; name the file") || code != exitUsage {
+		t.Errorf("a directory: exit code %d, got\n%s", code, errs)
 	}
 }
 

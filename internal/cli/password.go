@@ -55,8 +55,12 @@ func explainPassword(portal *server.Portal, err error) error {
 	return err
 }
 
-// warnIfWeak prints a warning if a password that was just set is weak.
+// warnIfWeak prints a warning if a password that was just set is weak, or has a space at an end,
+// which was probably added by mistake.
 func warnIfWeak(r *run, portal *server.Portal, owner account.Account, typed string) {
+	if strings.Trim(typed, " ") != typed {
+		fmt.Fprintln(r.streams.Err, "That password begins or ends with a space, which is a part of it.")
+	}
 	if got := password.Strength(typed, portal.Login.GuessableWords(owner)...); got.Level == password.Weak {
 		fmt.Fprintf(r.streams.Err, "That password is weak: %s.\n", passwordAdvice(got.Reason))
 	}

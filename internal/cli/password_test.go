@@ -55,6 +55,9 @@ func TestAttack129And130PasswordsOnTheCommandLine(t *testing.T) {
 					}
 				}
 			}
+			if code, _, errs := call(environ, "seven lamps by the door \n", "account", "add", "eve", "--password-stdin"); code != 0 || errs != "That password begins or ends with a space, which is a part of it.\n" {
+				t.Errorf("a space at the end: %d, %q, want a warning", code, errs)
+			}
 			if code, _, errs := call(environ, "", "account", "show", "adam"); code != exitFailed || !strings.Contains(errs, "there is no account") {
 				t.Errorf("an account was added with a refused password: %d, %s", code, errs)
 			}

@@ -226,6 +226,9 @@ func checkPicture(path string) error {
 	if path == "" {
 		return nil
 	}
+	if err := checkExpanded(path); err != nil {
+		return err
+	}
 	_, err := ReadPicture(path)
 	return err
 }

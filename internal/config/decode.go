@@ -85,7 +85,10 @@ func (s schema) hint(prefix, name string) string {
 	for _, below := range s.below(prefix) {
 		names[below] = ""
 	}
-	return didYouMean(name, names)
+	if meant := didYouMean(name, names); meant != "" || prefix == "" {
+		return meant
+	}
+	return "; the keys here are " + strings.Join(s.below(prefix), ", ")
 }
 
 // didYouMean returns a question with the most similar of names, or "" without a similar one.

@@ -7,10 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -47,6 +48,9 @@ func Read(path string, environ []string) (Config, Places, error) {
 		var inner *fs.PathError
 		if errors.As(err, &inner) {
 			err = inner.Err
+		}
+		if errors.Is(err, syscall.EISDIR) {
+			err = errors.New("is a directory; name the file, such as " + filepath.Join(path, "sallyport.yaml"))
 		}
 		return Config{}, Places{}, Faults{{Source: path, Text: err.Error()}}
 	}
@@ -208,7 +212,7 @@ func (l *loader) readYAML() {
 	case root.Kind == yaml.MappingNode:
 		l.readMapping(l.keys, root, "")
 	case root.ShortTag() != "!!null":
-		l.fault(Fault{Source: l.file.path, Line: root.Line}, "the file must consist of lines such as key: value")
+		l.fault(Fault{Source: l.file.path, Line: root.Line}, "the file must consist of lines such as key: value, with a space after the colon")
 	}
 	switch err := documents.Decode(&second); {
 	case errors.Is(err, io.EOF):
@@ -217,44 +221,6 @@ func (l *loader) readYAML() {
 	default:
 		l.fault(Fault{Source: l.file.path, Line: second.Line}, "a second document begins here; keep only one, without ---")
 	}
-}
-
-// syntaxFault adds the fault for an error of the YAML parser, such as
-// "yaml: line 3: did not find expected key".
-func (l *loader) syntaxFault(err error) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 1 // for errors in the first line, the parser gives no number
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if number, message, ok := strings.Cut(rest, ": "); ok {
-			if n, err := strconv.Atoi(number); err == nil {
-				line, text = n, message
-			}
-		}
-	}
-	if tab := l.file.lineWithTab(line); tab > 0 && (strings.Contains(text, "cannot start any token") || strings.Contains(text, "tab")) {
-		l.fault(Fault{Source: l.file.path, Line: tab}, "is indented by a tab, which YAML doesn't allow; write spaces in its place, two for each level")
-		return
-	}
-	if strings.HasPrefix(text, "unknown anchor") {
-		text = noAlias // the parser's text contains the value, which may be a secret
-	}
-	l.fault(Fault{Source: l.file.path, Line: line}, "isn't YAML: %s", text)
-}
-
-// lineWithTab returns the number of a line with a tab that YAML doesn't allow: line itself,
-// which the parser named, or a line next to it. It returns 0 if these lines have no such tab.
-func (f file) lineWithTab(line int) int {
-	lines := strings.Split(string(f.text), "\n")
-	for _, n := range []int{line, line + 1, line - 1} {
-		if n < 1 || n > len(lines) {
-			continue
-		}
-		text := strings.TrimLeft(lines[n-1], " -")
-		if strings.HasPrefix(text, "\t") || strings.Contains(lines[n-1], ":\t") {
-			return n
-		}
-	}
-	return 0
 }
 
 // readMapping assigns the keys of a mapping. Their whole names begin with prefix and must
@@ -378,6 +344,11 @@ func variableName(key string) string {
 // assignVariable sets key to the value of its environment variable.
 func (l *loader) assignVariable(key string, place Fault, text string) {
 	field := l.keys.field[key]
+	if n := len(text); n > 1 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
+		// Files for docker and podman (--env-file) are read without a shell.
+		l.recordAssignment(key, place, errors.New("has quotes around its value, which no shell removed; delete them"))
+		return
+	}
 	if field.Kind() != reflect.Slice {
 		l.recordAssignment(key, place, assign(field, text))
 		return
@@ -387,6 +358,11 @@ func (l *loader) assignVariable(key string, place Fault, text string) {
 		elements = strings.Split(text, ",")
 	}
 	assignList(field, len(elements), func(element reflect.Value, i int) {
-		l.recordAssignment(key, place, assign(element, strings.TrimSpace(elements[i])))
+		one := strings.TrimSpace(elements[i])
+		err := assign(element, one)
+		if err != nil && strings.Contains(one, " ") {
+			err = fmt.Errorf("%w; separate several by commas", err)
+		}
+		l.recordAssignment(key, place, err)
 	})
 }

@@ -274,7 +274,7 @@ func TestUnreadableFileIsAFault(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "missing.yaml"): "no such file or directory",
-		dir:                                "is a directory",
+		dir:                                "is a directory; name the file, such as " + filepath.Join(dir, "sallyport.yaml"),
 		big:                                "is larger than 1048576 bytes, so it can't be a configuration; name the right file",
 	} {
 		_, err := Load(path, nil)

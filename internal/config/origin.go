@@ -118,6 +118,9 @@ func canonicalHost(host string) (string, error) {
 		return addr.String(), nil
 	}
 	host = strings.ToLower(host)
+	if strings.Contains(host, "*") {
+		return "", fmt.Errorf("%s isn't one host, and a * isn't a wildcard here; write each host in an entry of its own", quote(host))
+	}
 	if !isHostName(host) {
 		return "", fmt.Errorf("%s isn't a host name; write names with letters beyond a to z in their xn-- form", quote(host))
 	}

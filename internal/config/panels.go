@@ -53,7 +53,7 @@ func checkPanels(c Config, isSet func(key string) bool, fault func(err error, ke
 	for i := range c.Panels {
 		p, key := &c.Panels[i], fmt.Sprintf("panels[%d]", i)
 		if p.URL == (Origin{}) {
-			fault(errors.New("url must be set, such as https://panel.example.com"), key+".url", key)
+			fault(errors.New("url must be set, such as https://panel.example.com; if this line belongs to the panel above, remove its dash"), key+".url", key)
 		} else {
 			checkURL(c, i, fault)
 		}

@@ -162,18 +162,18 @@ sallyport.yaml:15: panels[0].rules[0].path: "status" doesn't begin with /
 sallyport.yaml:16: panels[0].rules[0].require: "everything" isn't one of nothing, session, two_factor
 sallyport.yaml:19: panels[0].rules[1].groups: has no effect beside require: nothing; delete the line, or write session there
 sallyport.yaml:20: panels[0].rules[1].max_age: has no effect beside require: nothing; delete the line, or write session there
-sallyport.yaml:21: panels[0].rules[1].url: unknown key
+sallyport.yaml:21: panels[0].rules[1].url: unknown key; the keys here are groups, max_age, path, preflight, require
 sallyport.yaml:22: panels[0].rules[2]: needs keys below it: groups, max_age, path, preflight, require
 sallyport.yaml:23: panels[0].rules[3].require: is a list, not text; put it in quotes
 sallyport.yaml:23: panels[0].rules[3]: path must be set, such as /status/
 sallyport.yaml:24: panels[0].rules[4].path: is a number, not text; put it in quotes
 sallyport.yaml:26: panels[0].rules[4].max_age: 59s is shorter than a minute
 sallyport.yaml:27: panels[1].upstream: must not contain a user name or password; write it like http://127.0.0.1:8082
-sallyport.yaml:27: panels[1]: url must be set, such as https://panel.example.com
+sallyport.yaml:27: panels[1]: url must be set, such as https://panel.example.com; if this line belongs to the panel above, remove its dash
 sallyport.yaml:28: panels[1].path: unknown key; path belongs below rules:
 sallyport.yaml:29: panels[2]: needs keys below it: answer_within, forget_at_sign_out, groups, icon, identity_encoding, max_age, name, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets
 sallyport.yaml:30: panels[3].url: https://auth.example.com:8443 has the host name of public_url (https://auth.example.com), and cookies ignore ports and schemes, so each would get the other's; give it a host name of its own
-sallyport.yaml:31: panels[3].listen: unknown key
+sallyport.yaml:31: panels[3].listen: unknown key; the keys here are answer_within, forget_at_sign_out, groups, icon, identity_encoding, max_age, name, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets
 sallyport.yaml:32: panels[3].rules: is a group of keys; write a list of groups of keys, each after a dash, or [] for none
 environment: SALLYPORT_PANELS: can't be set by a variable, since it is a list of groups of keys; write it in the file
 environment: SALLYPORT_PANELS_0_URL: can't be set by a variable, since it is a list of groups of keys; write it in the file`
@@ -206,7 +206,7 @@ func TestFaultsOfPanels(t *testing.T) {
 		{"alias", places + "  - &a\n    url: https://panel.example.com\n  - *a\n", "sallyport.yaml:5: panels[1]: anchors and aliases aren't supported"},
 		{"merge key", places + "  - url: https://panel.example.com\n    <<: {}\n", "sallyport.yaml:4: this isn't a key; write lines such as key: value"},
 		{"dotted key", places + "  - url: https://panel.example.com\n    rules.path: /\n", "sallyport.yaml:4: panels[0].rules.path: unknown key; path belongs below rules:"},
-		{"key of the whole", places + "  - url: https://panel.example.com\n    panels: []\n", "sallyport.yaml:4: panels[0].panels: unknown key"},
+		{"key of the whole", places + "  - url: https://panel.example.com\n    panels: []\n", "sallyport.yaml:4: panels[0].panels: unknown key; the keys here are answer_within, forget_at_sign_out, groups, icon, identity_encoding, max_age, name, require, rules, upstream, upstream_ca, upstream_fingerprint, upstream_name, url, websockets"},
 		{"too many panels", places + many.String(), "sallyport.yaml:2: panels: has 65 items; at most 64 are allowed"},
 
 		{"empty name", places + "  - url: https://a.example.com\n    name: ''\n", "sallyport.yaml:4: panels[0].name: must be 1 to 40 characters, not 0"},

@@ -54,7 +54,7 @@ func TestFaultsOfTLS(t *testing.T) {
 		{"plain http", "public_url: http://auth.example.com\ntls: {acme: {accept_terms: true}}", "sallyport.yaml:1: public_url: must begin with https://"},
 		{"no key", "public_url: https://a.example\ntls:\n  certificates:\n    - cert: a.pem\n", "sallyport.yaml:4: tls.certificates[0]: must name a file; a pair has cert and key"},
 		{"no file", "public_url: https://a.example\ntls:\n  certificates:\n    - cert: a.pem\n      key: ''\n", "sallyport.yaml:5: tls.certificates[0].key: must name a file"},
-		{"one file for both, as a key of its own", "public_url: https://a.example\ntls: {certificates: [{file: a.pem, cert: a, key: b}]}", "sallyport.yaml:2: tls.certificates[0].file: unknown key"},
+		{"one file for both, as a key of its own", "public_url: https://a.example\ntls: {certificates: [{file: a.pem, cert: a, key: b}]}", "sallyport.yaml:2: tls.certificates[0].file: unknown key; the keys here are cert, key"},
 		{"pair as text", "public_url: https://a.example\ntls: {certificates: a.pem}", "sallyport.yaml:2: tls.certificates: is text; write a list of groups of keys"},
 		{"both", "public_url: https://a.example\ntls:\n  certificates: [{cert: a, key: b}]\n  acme:\n    accept_terms: true\n", "sallyport.yaml:5: tls.acme.accept_terms: gets certificates from a CA, and tls.certificates reads them from files; keep only one"},
 		{"email without accepted terms", "tls:\n  acme:\n    email: ops@example.com\n", "sallyport.yaml:3: tls.acme.email: has no effect until tls.acme.accept_terms is true"},
