@@ -167,6 +167,24 @@ test('the secret appears in no URL, header or log, and on no page but the wizard
 	for (const hidden of [secret, phone.secret, ada.password, ...codes]) expect(portal.log()).not.toContain(hidden);
 });
 
+test('text with a code of six to eight digits can be pasted', { tag: ['@scripts', '@one-engine'] }, async ({ page, portal }) => {
+	await signIn(page, await portal.addAccount('ada'));
+	await openWizard(page);
+	const code = page.getByLabel('Code', { exact: true });
+	for (const [text, want] of [
+		['Your code: 123 456', '123456'], ['1234 567.', '1234567'], ['code 1234-5678', '12345678'],
+		['12345', 'typed'], ['call 123456789', 'typed'], ['no digits', 'typed'],
+	]) {
+		await code.fill('typed');
+		await code.evaluate((field, text) => {
+			const clipboardData = new DataTransfer();
+			clipboardData.setData('text', text);
+			field.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+		}, text);
+		await expect(code, text).toHaveValue(want);
+	}
+});
+
 test('backup codes can be printed and copied', { tag: ['@scripts', '@one-engine'] }, async ({ page, context, portal }) => {
 	await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: portal.url });
 	await page.addInitScript(() => { window.print = () => { document.title = 'printed'; }; });
