@@ -90,7 +90,7 @@ test('the page of the first backup codes lists passes that still work, and anoth
 		await page.getByRole('button', { name: 'Enable' }).click();
 		const codes = await backupCodes(page);
 		await expect(page.getByText('1 machine pass still works:')).toBeVisible();
-		await expect(page.getByText(`deploy: ${gate.panel}/`)).toBeVisible();
+		await expect(page.getByText(`deploy · ${gate.panel}/`)).toBeVisible();
 		expect((await gate.ask('/', { 'Sallyport-Pass': token })).status).toBe(200);
 
 		const [tab] = await Promise.all([context.waitForEvent('page'), page.getByRole('link', { name: 'Revoke machine passes' }).click()]);
