@@ -13,11 +13,10 @@ import (
 // addUnreachable adds a finding for a request without an answer.
 func (d *doctor) addUnreachable(r request, a answer) {
 	id := "host.unreachable"
-	var lookup *net.DNSError
 	switch {
 	case hasNoAddress(a):
 		id = "dns.missing"
-	case errors.As(a.err, &lookup):
+	case isLookupError(a):
 		id = "dns.failed"
 	}
 	d.add(id, r.origin, r, a)
@@ -28,6 +27,10 @@ func hasNoAddress(a answer) bool {
 	var lookup *net.DNSError
 	return errors.As(a.err, &lookup) && lookup.IsNotFound
 }
+
+// isLookupError reports whether a request wasn't sent because the lookup of the name gave an
+// error. Whether DNS has an address for the name is then unknown, unless [hasNoAddress].
+func isLookupError(a answer) bool { return errors.As(a.err, new(*net.DNSError)) }
 
 // isPortalElsewhere reports whether the portal doesn't answer r at the address of its name, but
 // at another address, and adds the finding. a is the answer at the name's address.
@@ -60,9 +63,9 @@ func (p *panelTest) isElsewhere(ctx context.Context, a answer) bool {
 
 // findElsewhere reports whether r has a right answer at an address other than those of its name,
 // and adds a finding. a is the answer at the name's address. The gateway error of a proxy isn't
-// the fault of DNS.
+// the fault of DNS, and a failed lookup doesn't tell what DNS has.
 func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight func(answer) bool) bool {
-	if isGatewayError(a) {
+	if isGatewayError(a) || isLookupError(a) && !hasNoAddress(a) {
 		return false
 	}
 	scheme, _, _ := strings.Cut(r.origin, "://")

@@ -217,6 +217,55 @@ func TestANameWithoutAnAddressIsFound(t *testing.T) {
 	}
 }
 
+// Sallyport answers for the panel at the portal's address. Whether that is a fault of DNS depends on
+// the answer at the panel's own address.
+func TestSallyportIsFoundAtAnotherAddress(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+	t.Cleanup(srv.Close)
+	lookupError := func(notFound bool) error {
+		return &net.OpError{Op: "dial", Err: &net.DNSError{Name: "panel.test", IsNotFound: notFound}}
+	}
+	for _, test := range []struct {
+		a    answer
+		want string
+	}{
+		{answer{err: lookupError(true)}, "dns.missing"},
+		{answer{err: lookupError(false)}, ""},
+		{answer{err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, "dns.wrong"},
+		{answer{status: http.StatusNotFound}, "dns.wrong"},
+		{answer{status: http.StatusBadGateway}, ""},
+	} {
+		d := &doctor{Options: Options{PublicURL: srv.URL}, client: newClient(nil), records: map[string]string{}, report: Report{Proxies: map[string]string{}}}
+		d.client.lookup = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+			if host == "panel.test" {
+				return []netip.Addr{netip.MustParseAddr("127.0.0.9")}, nil
+			}
+			return []netip.Addr{netip.MustParseAddr(host)}, nil
+		}
+		_, port, _ := net.SplitHostPort(hostOf(srv.URL))
+		r := request{origin: "http://panel.test:" + port, path: "/"}
+		found := d.findElsewhere(context.Background(), r, test.a, func(there answer) bool { return there.status == http.StatusOK })
+		if found != (test.want != "") || found && !d.hasFinding(test.want, r.origin) {
+			t.Errorf("%+v: findings %+v, want %q", test.a, d.report.Findings, test.want)
+		}
+	}
+}
+
+// A private address is no advice where DNS leads to a public one: clients elsewhere can't use it.
+func TestTheAdvisedRecordLeadsEveryClientToTheProxy(t *testing.T) {
+	for _, test := range []struct{ address, wrong, want string }{
+		{"203.0.113.7:443", "198.51.100.4", "A 203.0.113.7"},
+		{"[2001:db8::7]:443", "198.51.100.4", "AAAA 2001:db8::7"},
+		{"192.168.1.5:443", "192.168.1.9", "A 192.168.1.5"},
+		{"192.168.1.5:443", "198.51.100.4", exampleRecord},
+		{"127.0.0.1:443", "192.168.1.9", exampleRecord},
+	} {
+		if got := record(test.address, []netip.Addr{netip.MustParseAddr(test.wrong)}); got != test.want {
+			t.Errorf("%s in place of %s: %s, want %s", test.address, test.wrong, got, test.want)
+		}
+	}
+}
+
 // If the server is down, that is the only finding. Its fix is to look at systemd's unit or,
 // without a unit, the command that starts the server.
 func TestAServerThatIsDownIsTheOnlyFinding(t *testing.T) {
