@@ -320,7 +320,8 @@ func SetEmail(ctx context.Context, tx *db.Tx, id, email string) error {
 	return err
 }
 
-// Remove deletes the account with everything that belongs to it except its audit events.
+// Remove deletes the account and all rows that refer to it. The caller deletes its ledger rows;
+// audit events stay.
 func Remove(ctx context.Context, tx *db.Tx, id string) error {
 	return changeOne(ctx, tx, id, `DELETE FROM accounts WHERE id = $1`, id)
 }

@@ -26,10 +26,9 @@ const (
 	// assertion, so it makes no such proof.
 	WebAuthn Kind = "webauthn"
 
-	// Passkey is a kind of proof only: the ceremony of a WebAuthn proof in which the
-	// authenticator also verified the user, with a PIN or a biometric. That is two factors. It
-	// is no kind of authenticator, because one that verified the user once need not do so
-	// the next time.
+	// Passkey is a kind of proof, never of authenticator: in its ceremony the WebAuthn
+	// authenticator also verified the user, with a PIN or a biometric, so it proves two
+	// factors. The same authenticator may skip that verification the next time.
 	Passkey Kind = "passkey"
 )
 

@@ -76,9 +76,9 @@ func Since(proofs []Proof, then, now time.Time) []Proof {
 	return fresh
 }
 
-// Merge returns the proofs of old and newer. A newer proof replaces the old one of the same
-// authenticator, also a [WebAuthn] proof a [Passkey] proof: what an authenticator proved last
-// counts. Its arguments stay unchanged.
+// Merge returns the proofs of old and newer. A newer proof replaces an old one of the same
+// authenticator, even if one is a [WebAuthn] proof and the other a [Passkey] proof: what an
+// authenticator proved last counts. Its arguments stay unchanged.
 func Merge(old, newer []Proof) []Proof {
 	merged := make([]Proof, 0, len(old)+len(newer))
 	for _, p := range old {

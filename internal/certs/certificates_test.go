@@ -135,7 +135,7 @@ func TestKeptCertificatesStayInTheirFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := kept.Get(t.Context(), "auth.test"); err != autocert.ErrCacheMiss {
-		t.Errorf("what isn't there: %v", err)
+		t.Errorf("Get of a certificate that isn't stored: %v, want autocert.ErrCacheMiss", err)
 	}
 	for _, text := range []string{"first", "second"} {
 		if err := kept.Put(t.Context(), "auth.test", []byte(text)); err != nil {

@@ -24,7 +24,7 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code, out, errs := call(environ, "", "backup", "--recipient", identity.Recipient().String(), file); code != 0 || !strings.Contains(out, "The one sealed secret in it opens") {
-		t.Fatalf("backup: %d\n%s%s", code, out, errs)
+		t.Fatalf("backup: exit code %d, want 0\n%s%s", code, out, errs)
 	}
 
 	ring, err := os.ReadFile(filepath.Join(strings.TrimPrefix(environ[1], "SALLYPORT_DATA_DIR="), "keyring"))

@@ -137,7 +137,7 @@ func TestRemovingAnAccountAsksOnATerminal(t *testing.T) {
 		var errs strings.Builder
 		code := mainContext(t.Context(), []string{"account", "remove", "ada"}, Streams{In: program, Out: &strings.Builder{}, Err: &errs}, environ)
 		if code != step.code || !strings.Contains(errs.String(), step.says) || !strings.Contains(errs.String(), "Remove account ada") {
-			t.Errorf("%q: %d\n%s", step.typed, code, errs.String())
+			t.Errorf("account remove, answered %q: exit code %d, want %d; stderr:\n%s", step.typed, code, step.code, errs.String())
 		}
 	}
 	if code, _, _ := call(environ, "", "account", "show", "ada"); code == 0 {

@@ -130,8 +130,8 @@ type Picture struct {
 	Content []byte
 }
 
-// ReadPicture reads and checks an SVG or PNG file. The error says what is wrong and what to
-// do.
+// ReadPicture reads and checks an SVG or PNG file. The error says what is wrong and, for
+// a file that can be read, what to do.
 func ReadPicture(path string) (Picture, error) {
 	f, err := os.Open(path)
 	if err != nil {

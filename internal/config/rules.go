@@ -23,7 +23,7 @@ const (
 	// seconds after which systemd kills a service that it stops.
 	longestDrain = Duration(time.Minute)
 
-	// shortestAudit prevents that a mistake, such as 400s for 400d, deletes nearly all
+	// shortestAudit keeps a mistake, such as 400s for 400d, from deleting nearly all
 	// events.
 	shortestAudit = Duration(day)
 
@@ -33,13 +33,13 @@ const (
 	mostMinLength  = 64
 
 	// minMemoryKiB, 19 MiB, is the least memory that OWASP recommends for Argon2id with
-	// two iterations. maxMemoryKiB, 1 GiB, and maxIterations prevent that one sign-in
-	// exhausts a small machine.
+	// two iterations. maxMemoryKiB, 1 GiB, and maxIterations keep one sign-in from
+	// exhausting a small machine.
 	minMemoryKiB  = 19456
 	maxMemoryKiB  = 1 << 20
 	maxIterations = 10
 
-	// leastBackup and mostBackups prevent that a mistake in the unit of time fills the disk
+	// leastBackup and mostBackups keep a mistake in the unit of time from filling the disk
 	// with copies of the database.
 	leastBackup = Duration(time.Hour)
 	mostBackups = 1000

@@ -9,8 +9,9 @@ import (
 // ErrTooOld means that only a newer version of the program can use the database.
 var ErrTooOld = errors.New("made by a newer sallyport")
 
-// checkUsable returns an error that wraps [ErrTooOld] if a binary whose newest version is
-// newest can't use a schema of this version, which is usable since another.
+// checkUsable returns an error that wraps [ErrTooOld] unless a program whose newest schema
+// version is newest can use a schema of this version. since is the lowest newest version of a
+// program that can.
 func checkUsable(version, since, newest int64) error {
 	if version > newest && since > newest {
 		return fmt.Errorf("the database has schema version %d, %w; this one knows versions up to %d: start the newer one, or restore a backup from before the upgrade", version, ErrTooOld, newest)

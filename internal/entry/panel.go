@@ -278,7 +278,8 @@ type NewVisit struct {
 
 // Enter redeems a handoff on the panel's host and starts a visit; see [session.Enter].
 func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state string) (visit NewVisit, returnURL string, err error) {
-	// Read it first, so that requests with invented handoffs don't wait for the write lock.
+	// Read the handoff's account before the transaction, so that requests with invented handoffs
+	// don't wait for the write lock.
 	accountID, err := session.HandoffAccount(ctx, s.DB.Reader(), handoff)
 	if err != nil {
 		return NewVisit{}, "", err

@@ -208,7 +208,8 @@ func (s *ClientConns) ConnContext(ctx context.Context, conn net.Conn) context.Co
 	return context.WithValue(ctx, clientConnKey{}, state)
 }
 
-// ConnState closes the connections to panels that belong to a client connection that ends.
+// ConnState closes a client connection's own connections to panels when the client connection
+// ends or is hijacked.
 func (s *ClientConns) ConnState(conn net.Conn, state http.ConnState) {
 	if state != http.StateClosed && state != http.StateHijacked {
 		return

@@ -97,7 +97,7 @@ func (s *Service) ReauthenticationPrompt(ctx context.Context, owner account.Acco
 	}
 	units := 0
 	for _, digits := range w.Format.Digits {
-		// The form is for codes of every length, so the dearest must be possible.
+		// The form accepts codes of every length, so the budget must allow the one that costs most.
 		units = max(units, unitsOf(parameters, digits))
 	}
 	tries, _, err := s.codeTries(ctx, q, Attempt{AccountID: owner.ID}, units, from)

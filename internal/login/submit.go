@@ -145,7 +145,7 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, from Browse
 		progress.Opened, err = s.finish(ctx, tx, a, owner, from)
 	case StageLink:
 		return Progress{}, ErrPasswordEnded
-	default: // StageFirst too, since an attempt begins with a right password
+	default: // StageFirst is an error too: every attempt begins with a right password
 		return Progress{}, fmt.Errorf("an attempt of account %s is at stage %d after a proof", owner.ID, stage)
 	}
 	return progress, err

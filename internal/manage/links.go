@@ -205,9 +205,9 @@ func createFirst(ctx context.Context, tx *db.Tx, link ticket.Ticket, owner accou
 	return account.Create(ctx, tx, owner, now)
 }
 
-// admitNewPassword redeems a link to an account that exists, for a new password, and ends
-// everything that could still act for the account. An enrolment link stays valid: the wizard
-// redeems it.
+// admitNewPassword lets the holder of a link set a new password of an account that exists, and
+// ends everything that could still act for the account. It redeems the link, except an enrolment
+// link, which the wizard redeems later.
 func admitNewPassword(ctx context.Context, tx *db.Tx, link ticket.Ticket, now time.Time) error {
 	if err := account.Lock(ctx, tx, link.AccountID); err != nil {
 		return err

@@ -105,7 +105,7 @@ func TestPanelsMayNameExactlyTheGroupsThatCanExist(t *testing.T) {
 				return account.AddGroup(context.Background(), tx, name, testkit.Start)
 			})
 			if (declared == nil) != (added == nil) {
-				t.Errorf("group %q: config says %v, account says %v", name, declared, added)
+				t.Errorf("group %q: error of config %v, of account %v; want both to accept it, or both to refuse it", name, declared, added)
 			}
 		}
 	})

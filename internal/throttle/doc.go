@@ -3,11 +3,11 @@
 // and decides nothing but whether a try is allowed now.
 //
 // A six-digit code with three acceptable steps is guessed with p = 3·10⁻⁶ a try, so unknown
-// browsers get 25 tries a year (SP 800-63B, "Rate Limiting (Throttling)"). A code of seven or eight
-// digits is guessed less often, and costs as much. A limit could lock
-// the owner out. So only somebody with the password can use up the limits on codes, unknown
-// browsers can't use up those of known ones, and past a limit a harder way to sign in remains,
-// such as two codes in a row. A success gives no tries back; windows only slide.
+// browsers get 25 tries a year (SP 800-63B, "Rate Limiting (Throttling)"). A code of seven or
+// eight digits is guessed less often, but costs at least one unit too. A limit could lock the owner
+// out. So only a client that has the password can use up the limits on codes, unknown browsers
+// can't use up those of known ones, and past a limit a harder way to sign in remains, such as two
+// codes in a row. A success gives no tries back; windows only slide.
 //
 // A try is reserved, committed, and only then verified. The reservation is given back if the
 // credential was right. Whatever else happens, including a crash, it stays and counts as a

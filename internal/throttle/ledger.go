@@ -59,13 +59,13 @@ type reservedRow struct {
 type Ledger struct {
 	db    *db.DB
 	clock func() time.Time
-	hot   atomic.Bool // state of the instance; see [Ledger.Measure]
+	hot   atomic.Bool // whether the instance is hot; see [Ledger.Measure]
 }
 
 // NewLedger returns a ledger stored in d.
 func NewLedger(d *db.DB, clock func() time.Time) *Ledger { return &Ledger{db: d, clock: clock} }
 
-// errNoUnits means that a caller would try for nothing. No limit would ever refuse such a try.
+// errNoUnits means that a try would cost nothing, so that no limit would ever refuse it.
 var errNoUnits = errors.New("a try must cost at least one unit")
 
 // decideTry decides on one try from the entries of its row.

@@ -255,7 +255,7 @@ func TestOneAccountDelaysOthersBriefly(t *testing.T) {
 			"same office": {{Account: "eve", Browser: "office"}},
 			"both":        {{Account: "eve", Known: true, Browser: "hers"}, {Account: "eve", Browser: "office"}},
 		} {
-			t.Run(fmt.Sprint(what, ", ", slots), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, %d slots", what, slots), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					const hash = 50 * time.Millisecond
 					begun := time.Now()

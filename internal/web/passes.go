@@ -159,8 +159,8 @@ func (p newPassPage) scope() (access.Scope, error) {
 	return access.Scope{}, errPanelUnknown
 }
 
-// passMessage returns the message for a pass that couldn't be issued, or nil if err has another
-// cause.
+// passMessage returns the message for a pass that couldn't be issued, or nil if err isn't one
+// that the form can show.
 func passMessage(err error) *locale.Message {
 	switch {
 	case errors.Is(err, authenticator.ErrNameInvalid):

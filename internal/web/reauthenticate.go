@@ -96,8 +96,9 @@ func (s signIn) postReauthenticate(req *page.Request) error {
 	return nil
 }
 
-// submitProofs submits the proofs in the request's form, after which the session has a new
-// token. If proven is false and err is nil, it has shown the form again with the error.
+// submitProofs submits the proofs in the request's form. If they are right, the session gets a
+// new token and proven is true. If they are wrong, it shows the form again with a message and
+// returns false and no error.
 func (s signIn) submitProofs(req *page.Request, form proofForm) (progress login.Progress, proven bool, err error) {
 	typed := req.ReadForm()
 	if err := typed.Err(); err != nil {

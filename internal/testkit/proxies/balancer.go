@@ -47,7 +47,7 @@ backend sallyport
 	})
 }
 
-// AwaitRequests waits until the HAProxy at the origin base sends requests to a node.
+// AwaitRequests waits until the HAProxy whose origin is base sends requests to a node.
 func AwaitRequests(t *testing.T, base string, one *sallyport.Node) {
 	t.Helper()
 	testkit.Until(t, "requests to "+one.Name, func() bool {
