@@ -37,8 +37,8 @@ var Kinds = []Kind{Password, TOTP, BackupCode, WebAuthn, Passkey}
 
 // Limits on an account's confirmed authenticators.
 const (
-	// MaxTOTP is low because a guessed code is compared with each of them, so each one raises
-	// the chance of a guess.
+	// MaxTOTP is low because a guessed code is compared with all of them whose codes have its
+	// length, so each one raises the chance of a guess.
 	MaxTOTP = 5
 	// MaxWebAuthn limits a list that its owner can read. There is nothing to guess.
 	MaxWebAuthn = 10

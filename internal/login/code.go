@@ -74,7 +74,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			return nil, err
 		}
 		if len(loaded) == 0 {
-			return nil, ErrNoTOTP // the ledger would count nothing
+			return nil, ErrNoTOTP // no authenticator shows codes, so there is nothing to compare
 		}
 		all := parametersOf(loaded)
 		format = formatOf(all)
@@ -216,13 +216,10 @@ func compare(loaded []loadedTOTP, first, second string, now time.Time) (by loade
 	for _, one := range loaded {
 		// Compare with all of them, so that the time taken doesn't tell which one matched.
 		var check totp.Check
-		switch {
-		case second != "":
-			check = one.VerifyPair(first, second, now)
-		case len(loaded) > 1:
-			check = one.VerifyOneOf(first, now)
-		default:
+		if second == "" {
 			check = one.Verify(first, now)
+		} else {
+			check = one.VerifyPair(first, second, now)
 		}
 		// A used code wins, since it costs nothing: the answer must not reveal that the code
 		// is right for another authenticator as well. Next comes an accepted code, then the

@@ -90,3 +90,36 @@ func TestAnAttemptWithoutAFirstProofFails(t *testing.T) {
 		}
 	})
 }
+
+// If two-factor authentication is turned on while the password of a reauthentication is verified,
+// the password alone proves too little. Nothing is stored, and nothing of the session changes.
+func TestAReauthenticationThatProvesTooLittleFails(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		s := &Service{DB: d, Clock: func() time.Time { return testkit.Start }}
+		err := d.Write(t.Context(), func(tx *db.Tx) error {
+			ctx := t.Context()
+			ada, err := account.Create(ctx, tx, account.Account{Name: "ada"}, testkit.Start)
+			if err != nil {
+				return err
+			}
+			phone, err := authenticator.CreatePending(ctx, tx, ada.ID, "session", authenticator.TOTP, testkit.Start)
+			if err != nil {
+				return err
+			}
+			if err := authenticator.Confirm(ctx, tx, "session", phone, testkit.Start); err != nil {
+				return err
+			}
+			progress, err := s.advance(ctx, tx, Attempt{
+				AccountID: ada.ID, Stamp: ada.Stamp, Purpose: Reauthentication, SessionID: "session",
+				Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: testkit.Start}},
+			}, Browser{})
+			if !errors.Is(err, ErrNoAttempt) || progress.Attempt.Reveal() != "" {
+				t.Errorf("advance = %+v, %v; want ErrNoAttempt", progress, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}

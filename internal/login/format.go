@@ -21,7 +21,7 @@ type CodeFormat struct {
 func StandardFormat() CodeFormat { return formatOf([]totp.Parameters{totp.Standard()}) }
 
 // formatOf returns the format of several authenticators. It leaves out those whose parameters
-// aren't supported, which have no right codes.
+// aren't supported. While an account has such a one, no code of it is compared: loadTOTP fails.
 func formatOf(all []totp.Parameters) CodeFormat {
 	f := CodeFormat{Period: totp.Period}
 	for _, p := range all {

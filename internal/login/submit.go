@@ -139,6 +139,11 @@ func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, from Browse
 	progress := Progress{Stage: stage, CodesLeft: -1, Username: owner.Name}
 	switch stage {
 	case StageSecond, StageNewPassword:
+		if a.Purpose != SignIn {
+			// The proofs were enough when they were given, and the account changed since: two-factor
+			// authentication was turned on. Only sign-ins are stored.
+			return Progress{}, ErrNoAttempt
+		}
 		progress.Attempt, err = a.store(ctx, tx, s.Clock())
 	case StageDone:
 		progress.ReturnURL = a.ReturnURL

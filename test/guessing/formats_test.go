@@ -161,6 +161,23 @@ func TestUnsupportedAuthenticatorAdmitsNobody(t *testing.T) {
 	})
 }
 
+// TestUnsupportedAuthenticatorBesideAnother checks that no code of an account is compared while one
+// of its rows is damaged: a row that can't be read denies.
+func TestUnsupportedAuthenticatorBesideAnother(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		b, first := portal.WithTwoFactor(t, p, "ada")
+		second := b.Enroll("Tablet")
+		portal.ChangeRows(t, p, `UPDATE totp SET period = 45 WHERE authenticator_id = $1`, first.ID)
+		other := portal.PendingSignIn(t, p, "ada")
+		if a := other.Post("/login/code", "code", second.Code(0)); a.Status != http.StatusInternalServerError {
+			t.Errorf("the code of the other authenticator: %s, want 500", portal.Summary(a))
+		}
+		portal.CheckSignedIn(t, other, "code beside a damaged row", false)
+		other.Post("/login/backup-code", "backup_code", first.Codes[0])
+		portal.CheckSignedIn(t, other, "backup code", true)
+	})
+}
+
 // TestOffsetOfPhonesIsATime checks that the offset of a phone counts in time, not in steps, by
 // which the server's own clock is judged.
 func TestOffsetOfPhonesIsATime(t *testing.T) {

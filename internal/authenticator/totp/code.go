@@ -157,26 +157,18 @@ func (s State) usedBy(step int64) int64 {
 	}
 }
 
-// Verify compares a normalized code with the steps acceptable at now. A code of another length
-// is wrong. It is pure; an accepted step proves something only after [Claim] succeeds.
+// Verify compares a normalized code with the steps acceptable at now, and with those before them,
+// to say why it is wrong. A code of another length is wrong. It computes the same codes for each
+// result, so that the time taken for several authenticators doesn't tell which one matched. It is
+// pure; an accepted step proves something only after [Claim] succeeds.
 func (s State) Verify(code string, now time.Time) Check {
-	g := s.generator()
-	if g == nil {
-		return Check{}
+	if g := s.generator(); g != nil {
+		return s.verify(g, code, now)
 	}
-	if check := s.verifyWindow(g, code, now); check.Result != Wrong {
-		return check
-	}
-	return s.recognize(g, code, now)
+	return Check{}
 }
 
-// VerifyOneOf is Verify for an account with several authenticators. It computes the same codes
-// for each result, so that the time for all authenticators doesn't tell which one matched.
-func (s State) VerifyOneOf(code string, now time.Time) Check {
-	g := s.generator()
-	if g == nil {
-		return Check{}
-	}
+func (s State) verify(g *generator, code string, now time.Time) Check {
 	check, past := s.verifyWindow(g, code, now), s.recognize(g, code, now)
 	if check.Result != Wrong {
 		return check

@@ -509,7 +509,7 @@ func TestEachPeriodCountsItsOwnSteps(t *testing.T) {
 			expect("a code of now", load(t, d, ring, a).Verify(own, now), Accepted)
 			expect("the code of a year later, in its time", load(t, d, ring, a).Verify(code, later.Add(-5*p.Period)), Reused)
 
-			// Steps of a later round are counted in another period.
+			// The next round has another period: its EndSteps and BringBack mustn't find this row.
 			if err := write(d, func(ctx context.Context, tx *db.Tx) error { return authenticator.RemoveAll(ctx, tx, a.AccountID) }); err != nil {
 				t.Fatal(err)
 			}
