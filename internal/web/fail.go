@@ -51,27 +51,39 @@ func (e *panelRefusedError) Error() string { return "the panel itself refused th
 
 // headersTooLongError means that the request's headers exceed the limit, usually because of
 // large cookies.
-type headersTooLongError struct{ cookies string }
+type headersTooLongError struct{ longest []*http.Cookie }
 
 func (e *headersTooLongError) Error() string {
-	return "the request's headers are too long: " + e.cookies
+	if len(e.longest) == 0 {
+		return "the request's headers are too long: no cookies"
+	}
+	var named []string
+	for _, c := range e.longest {
+		named = append(named, fmt.Sprintf("%s (%d bytes)", page.Clean(c.Name), len(c.Value)))
+	}
+	return "the request's headers are too long: " + strings.Join(named, ", ")
+}
+
+// list returns the names and sizes of the cookies in the language of the answer.
+func (e *headersTooLongError) list(req *page.Request) []string {
+	if len(e.longest) == 0 {
+		return []string{req.Text(locale.Say("error.headers.no_cookies"))}
+	}
+	var named []string
+	for _, c := range e.longest {
+		named = append(named, req.Text(locale.Say("error.headers.cookie", "name", page.Clean(c.Name), "n", len(c.Value))))
+	}
+	return named
 }
 
 // longestNamed is the number of cookies that the error page names.
 const longestNamed = 5
 
-// longestCookies returns the names and sizes of a request's longest cookies, as text.
-func longestCookies(r *http.Request) string {
+// longestCookies returns a request's longest cookies.
+func longestCookies(r *http.Request) []*http.Cookie {
 	all := r.Cookies()
 	slices.SortStableFunc(all, func(a, b *http.Cookie) int { return len(b.Value) - len(a.Value) })
-	var named []string
-	for _, c := range all[:min(longestNamed, len(all))] {
-		named = append(named, fmt.Sprintf("%s (%d bytes)", page.Clean(c.Name), len(c.Value)))
-	}
-	if len(named) == 0 {
-		return "no cookies"
-	}
-	return strings.Join(named, ", ")
+	return all[:min(longestNamed, len(all))]
 }
 
 // fail answers a request that failed with err: with a redirect if the browser can go on
@@ -128,7 +140,7 @@ func (s *server) faultOf(req *page.Request, err error) page.Fault {
 		f := page.NewFault(http.StatusForbidden, locale.Say("error.plain_http.heading"), locale.Say("error.plain_http.advice", "url", plain.origin))
 		return f.WithLink(plain.origin+"/", locale.Say("error.open"))
 	case errors.As(err, &long):
-		f := page.NewFault(http.StatusRequestHeaderFieldsTooLarge, locale.Say("error.headers.heading"), locale.Say("error.headers.advice", "cookies", long.cookies))
+		f := page.NewFault(http.StatusRequestHeaderFieldsTooLarge, locale.Say("error.headers.heading"), locale.Say("error.headers.advice", "cookies", long.list(req)))
 		return f.WithLink("", nil)
 	case errors.As(err, &notAdmitted):
 		f := page.NewFault(http.StatusForbidden,
