@@ -43,16 +43,13 @@ func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser
 	var deviceToken secret.Text
 	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := m.login.Clock()
-		link, err := ticket.ByToken(ctx, tx, token, now)
+		// With the lock, a concurrent reset revokes the link or sees the known browser.
+		link, err := lockedTicket(ctx, tx, token, now)
 		if err != nil {
 			return err
 		}
 		if link.Kind != ticket.LetIn {
 			return ticket.ErrInvalid
-		}
-		// With the lock, a concurrent reset revokes the link or sees the known browser.
-		if err := account.Lock(ctx, tx, link.AccountID); err != nil {
-			return err
 		}
 		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
 			return err
@@ -63,6 +60,30 @@ func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser
 		return audit.Append(ctx, tx, from.Event(now, link.AccountID, audit.LetInUsed))
 	})
 	return deviceToken, err
+}
+
+// lockedTicket returns the valid ticket with this token, and locks its account's row until tx
+// ends. It returns [ticket.ErrInvalid] if the link isn't valid, also while the account is
+// disabled. A setup link has no account to lock.
+func lockedTicket(ctx context.Context, tx *db.Tx, token string, now time.Time) (ticket.Ticket, error) {
+	link, err := ticket.ByToken(ctx, tx, token, now)
+	if err != nil || link.AccountID == "" {
+		return link, err
+	}
+	if err := account.Lock(ctx, tx, link.AccountID); errors.Is(err, db.ErrNotFound) {
+		return ticket.Ticket{}, ticket.ErrInvalid // the account was removed, and its links with it
+	} else if err != nil {
+		return ticket.Ticket{}, err
+	}
+	owner, err := account.ByID(ctx, tx, link.AccountID)
+	if err != nil {
+		return ticket.Ticket{}, err
+	}
+	if owner.Disabled() {
+		return ticket.Ticket{}, ticket.ErrInvalid
+	}
+	// The holder of the lock may have revoked the link.
+	return ticket.ByToken(ctx, tx, token, now)
 }
 
 // IssueSetup returns the token of a link that creates the first account. It returns false
@@ -119,6 +140,9 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 	if opened.Account, err = account.ByID(ctx, q, link.AccountID); err != nil {
 		return Link{}, err
 	}
+	if opened.Account.Disabled() {
+		return Link{}, ticket.ErrInvalid
+	}
 	switch link.Kind {
 	case ticket.Invitation:
 		opened.NewPassword = true
@@ -168,7 +192,7 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 	}
 	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := m.login.Clock()
-		link, err := ticket.ByToken(ctx, tx, token, now)
+		link, err := lockedTicket(ctx, tx, token, now)
 		if err != nil {
 			return err
 		}
@@ -207,11 +231,8 @@ func createFirst(ctx context.Context, tx *db.Tx, link ticket.Ticket, owner accou
 
 // admitNewPassword lets the holder of a link set a new password of an account that exists, and
 // ends everything that could still act for the account. It redeems the link, except an enrolment
-// link, which the wizard redeems later.
+// link, which the wizard redeems later. The link is from [lockedTicket].
 func admitNewPassword(ctx context.Context, tx *db.Tx, link ticket.Ticket, now time.Time) error {
-	if err := account.Lock(ctx, tx, link.AccountID); err != nil {
-		return err
-	}
 	if link.Kind == ticket.Enroll {
 		// Of several concurrent callers one succeeds.
 		if there, err := password.ClearSuspect(ctx, tx, link.AccountID); err != nil {

@@ -1,0 +1,146 @@
+package sessions
+
+// Requests that wait for the lock on an account's row while a change holds it: what they read
+// before they waited may no longer be true.
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/ticket"
+)
+
+// inOrder runs change and then request, both of which lock the account's row, so that request
+// begins before change and waits until change has committed. It returns request's error.
+// SQLite has one writer at a time, so the portal must use PostgreSQL.
+func inOrder(t *testing.T, p *portal.Portal, accountID string, change, request func() error) error {
+	t.Helper()
+	changed, requested := make(chan error, 1), make(chan error, 1)
+	waiting := func(n int) {
+		testkit.Until(t, fmt.Sprint(n, " transactions wait for the lock"), func() bool {
+			return portal.CountRows(t, p, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == n
+		})
+	}
+	testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
+		if err := account.Lock(t.Context(), tx, accountID); err != nil {
+			return err
+		}
+		go func() { changed <- change() }()
+		waiting(1)
+		go func() { requested <- request() }()
+		waiting(2)
+		return nil
+	}))
+	testkit.Check(t, <-changed)
+	return <-requested
+}
+
+// markSuspect marks the account's password as suspect.
+func markSuspect(t *testing.T, p *portal.Portal, a account.Account) {
+	t.Helper()
+	testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
+		_, err := password.MarkSuspect(t.Context(), tx, a.ID, p.Clock.Now())
+		return err
+	}))
+}
+
+// TestALinkThatIsRevokedWhileItsRedemptionWaitsDoesNothing redeems a link of each kind while a
+// change that revokes it holds the account's lock.
+func TestALinkThatIsRevokedWhileItsRedemptionWaitsDoesNothing(t *testing.T) {
+	t.Parallel()
+	p, operator := portal.Start(t, "postgres"), manage.CommandLine()
+	links := map[ticket.Kind]func(a account.Account) (link string, err error){
+		ticket.Enroll: func(a account.Account) (string, error) {
+			testkit.Check(t, p.Manage.Passwords.Set(t.Context(), operator, a, portal.Password))
+			markSuspect(t, p, a)
+			link, err := p.Manage.Authenticators.ResetTwoFactor(t.Context(), operator, a, ticket.MaxLife)
+			return link.Reveal(), err
+		},
+		ticket.LetIn: func(a account.Account) (string, error) {
+			link, err := p.Manage.Links.LetIn(t.Context(), operator, a)
+			return link.Reveal(), err
+		},
+		ticket.Invitation: func(a account.Account) (string, error) {
+			link, _, err := p.Manage.Accounts.Invite(t.Context(), operator, a)
+			return link.Reveal(), err
+		},
+	}
+	changes := map[string]func(a account.Account) error{
+		"disable": func(a account.Account) error { return p.Manage.Accounts.Disable(t.Context(), operator, a) },
+		"remove":  func(a account.Account) error { return p.Manage.Accounts.Remove(t.Context(), operator, a) },
+		"password": func(a account.Account) error {
+			return p.Manage.Passwords.Set(t.Context(), operator, a, "chosen by the operator 4")
+		},
+		"again": func(a account.Account) error { // a newer link of either kind
+			if since, err := password.ChangedAt(t.Context(), p.DB.Reader(), a.ID); err != nil || since.IsZero() {
+				_, _, err = p.Manage.Accounts.Invite(t.Context(), operator, a)
+				return err
+			}
+			_, err := p.Manage.Authenticators.ResetTwoFactor(t.Context(), operator, a, ticket.MaxLife)
+			return err
+		},
+	}
+	for kind, issue := range links {
+		for what, change := range changes {
+			if kind == ticket.LetIn && what == "again" {
+				continue // for an account without a password that is an invitation
+			}
+			name := string(kind) + "." + what
+			_, _, err := p.Manage.Accounts.Invite(t.Context(), operator, account.Account{Name: name})
+			testkit.Check(t, err)
+			a := portal.MustAccount(t, p, name)
+			link, err := issue(a)
+			testkit.Check(t, err)
+			err = inOrder(t, p, a.ID, func() error { return change(a) }, func() error {
+				if kind == ticket.LetIn {
+					_, err := p.Manage.Links.RedeemLetIn(t.Context(), link, login.Browser{})
+					return err
+				}
+				_, err := p.Manage.Links.Redeem(t.Context(), link, manage.NewOwner{Password: "chosen by the thief 77"}, login.Browser{})
+				return err
+			})
+			if !errors.Is(err, ticket.ErrInvalid) {
+				t.Errorf("link of kind %s that waited for the change %q: got %v, want ErrInvalid", kind, what, err)
+			}
+			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM devices WHERE account_id = $1`, a.ID); n != 0 {
+				t.Errorf("link of kind %s that waited for the change %q made a browser known", kind, what)
+			}
+		}
+	}
+}
+
+// TestLinksDoNothingWhileTheirAccountIsDisabled checks that a link that was issued after the
+// disabling works only once the account is enabled.
+func TestLinksDoNothingWhileTheirAccountIsDisabled(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx, operator, ada := t.Context(), manage.CommandLine(), p.AddAccount(t, "ada")
+		markSuspect(t, p, ada)
+		testkit.Check(t, p.Manage.Accounts.Disable(ctx, operator, ada))
+		reset, err := p.Manage.Authenticators.ResetTwoFactor(ctx, operator, ada, ticket.MaxLife)
+		testkit.Check(t, err)
+		letIn, err := p.Manage.Links.LetIn(ctx, operator, ada)
+		testkit.Check(t, err)
+		use := func(want error) {
+			t.Helper()
+			for what, redeem := range map[string]func() error{
+				"open":   func() error { _, err := p.Manage.Links.Open(ctx, reset.Reveal()); return err },
+				"let in": func() error { _, err := p.Manage.Links.RedeemLetIn(ctx, letIn.Reveal(), login.Browser{}); return err },
+			} {
+				if err := redeem(); !errors.Is(err, want) {
+					t.Errorf("%s: got %v, want %v", what, err, want)
+				}
+			}
+		}
+		use(ticket.ErrInvalid)
+		testkit.Check(t, p.Manage.Accounts.Enable(ctx, operator, ada))
+		use(nil)
+	})
+}
