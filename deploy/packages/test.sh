@@ -26,6 +26,17 @@ expect() {
 expect_running() { expect active systemctl is-active sallyport; }
 main_pid() { inside systemctl show --property MainPID --value sallyport; }
 
+# wait_until_restarted waits until the server has another main process than the given one, and has
+# reported that it runs: an upgrade doesn't wait for that.
+wait_until_restarted() {
+	for _ in $(seq 50); do
+		if [ "$(main_pid)" != "$1" ] && [ "$(inside systemctl is-active sallyport || true)" = active ]; then
+			return
+		fi
+		sleep 0.2
+	done
+}
+
 # wait_until_ready waits until /readyz reports that the key ring is fine.
 wait_until_ready() {
 	for _ in $(seq 50); do
@@ -69,6 +80,7 @@ test_format() {
 	echo "$format: upgraded"
 	output=$(inside sh -c "$install /packages/new.$format" 2>&1)
 	if grep -q 'enable --now' <<< "$output"; then echo "the upgrade prints the advice of a first installation"; exit 1; fi
+	wait_until_restarted "$before"
 	expect_running
 	wait_until_ready
 	[ "$(main_pid)" != "$before" ] || { echo "the old version still runs"; exit 1; }
