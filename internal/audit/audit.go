@@ -139,25 +139,26 @@ const (
 // Append adds the event in tx, so that the event is stored if and only if the change
 // that it reports is. It sets ID, and ignores Seq and MAC. It leaves out ActorID, ClientID
 // and Reason while a node runs a version that would seal the event without them: the change
-// must not fail for that reason.
+// must not fail for that reason. For an event with one of them the rule of [cluster.Use] on
+// tables holds.
 func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	if e.Outcome == "" {
 		e.Outcome = Done
 	}
 	e.Reason = Clean(e.Reason, maxDetail)
-	if e.isExtended() {
-		err := cluster.Use(ctx, tx, cluster.Audit2)
-		if errors.Is(err, cluster.ErrNotYet) {
-			e.ActorID, e.ClientID, e.Reason = "", "", ""
-		} else if err != nil {
-			return fmt.Errorf("append audit event: %w", err)
-		}
-	}
+	e.ID = secret.NewID()
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id, actor_id, client_id, reason)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULLIF($11, ''), NULLIF($12, ''), NULLIF($13, ''), NULLIF($14, ''))`,
-		secret.NewID(), db.At{Time: e.At}, e.AccountID, e.Actor, string(e.Kind), e.Outcome,
+		e.ID, db.At{Time: e.At}, e.AccountID, e.Actor, string(e.Kind), e.Outcome,
 		Clean(e.Detail, maxDetail), e.Number, e.Address, Clean(e.Browser, maxBrowser), e.AuthenticatorID, e.ActorID, e.ClientID, e.Reason)
+	if err == nil && e.isExtended() {
+		// After the insert, because of the order of locks; see [cluster.Use].
+		err = cluster.Use(ctx, tx, cluster.Audit2)
+		if errors.Is(err, cluster.ErrNotYet) {
+			_, err = db.Exec(ctx, tx, `UPDATE events SET actor_id = NULL, client_id = NULL, reason = NULL WHERE id = $1`, e.ID)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("append audit event: %w", err)
 	}

@@ -56,11 +56,6 @@ func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, e
 }
 
 func seal(ctx context.Context, tx *db.Tx, ring *secret.Ring) (Head, int, error) {
-	// A newer program's events may have fields that this one wouldn't sign. Verify would then
-	// always report the events as changed.
-	if err := db.CheckUsable(ctx, tx); err != nil {
-		return Head{}, 0, err
-	}
 	old, err := readHead(ctx, tx)
 	if err != nil {
 		return Head{}, 0, err
@@ -101,9 +96,6 @@ func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
 // unsealed, the rest is sealed later.
 func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, e Event) (head Head, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
-		if err := db.CheckUsable(ctx, tx); err != nil { // before the head is locked, as in seal
-			return err
-		}
 		old, err := lockHead(ctx, tx)
 		if err != nil {
 			return err
@@ -132,6 +124,12 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 	events, err := waiting(ctx, tx, Event{}, Batch)
 	if err != nil || len(events) == 0 {
 		return old, 0, err
+	}
+	// A newer program's events may have fields that this one wouldn't sign. Verify would then
+	// always report the events as changed. What was required after they were read is no
+	// concern of theirs.
+	if err := db.CheckUsable(ctx, tx); err != nil {
+		return Head{}, 0, err
 	}
 	head := old
 	for i := range events {

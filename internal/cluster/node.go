@@ -26,7 +26,12 @@ func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.
 		return fmt.Errorf("report: %w", err)
 	}
 	err = d.Write(ctx, func(tx *db.Tx) error {
-		err := db.CheckUsable(ctx, tx)
+		// Read the table before the schema is locked; see [db.LockUsable].
+		var some bool
+		if err := db.One(ctx, tx, `SELECT EXISTS (SELECT 1 FROM nodes)`, nil, &some); err != nil {
+			return err
+		}
+		err := db.LockUsable(ctx, tx)
 		if err != nil {
 			return err
 		}

@@ -33,41 +33,41 @@ var ErrNotYet = errors.New("some nodes run an earlier version, which doesn't kno
 // can't become a node any more once tx is committed.
 //
 // A node counts until its report is removed, which is when it stops, or, if it was killed, when
-// another node reports after the life of that report. So does a server on SQLite: a command of
-// a newer version may run beside it.
+// another node reports after the life of that report. A server on SQLite counts in the same
+// way, since a command of a newer version may run beside it.
+//
+// Use may lock the row of the table schema: before, tx must have read or changed every table
+// that it uses afterwards, see [db.LockUsable].
 func Use(ctx context.Context, tx *db.Tx, w Word) error {
+	// Check also if older programs can't start any more: version 12 and earlier didn't check
+	// the schema when they reported, so a node that was frozen may have become live again.
+	if err := checkAllKnow(ctx, tx, w); err != nil {
+		return err
+	}
 	since, err := db.UsableSince(ctx, tx)
-	if err != nil {
+	if err != nil || since >= w.Version {
 		return err
 	}
-	if since < w.Version {
-		// An older node that reports meanwhile waits for the end of tx, and then learns that it
-		// is too old; or it has reported before, and tx finds its report.
-		if err := db.CheckUsable(ctx, tx); err != nil {
-			return err
-		}
-	}
-	// Also look if older nodes can't start any more: version 12 and earlier didn't check the
-	// schema when they reported, so one that was frozen may have become live again.
-	names, err := lacking(ctx, tx, w)
-	if err != nil {
+	// An older node that reports meanwhile waits for the end of tx, and then learns that it is
+	// too old; or it reported before tx had the lock, and tx now finds its report.
+	if err := db.LockUsable(ctx, tx); err != nil {
 		return err
 	}
-	if len(names) > 0 {
-		return fmt.Errorf("%w: %s", ErrNotYet, strings.Join(names, ", "))
+	if err := checkAllKnow(ctx, tx, w); err != nil {
+		return err
 	}
 	return db.Require(ctx, tx, w.Version)
 }
 
-// lacking returns the names of the nodes that have reported without the word.
-func lacking(ctx context.Context, tx *db.Tx, w Word) ([]string, error) {
+// checkAllKnow returns an error that wraps [ErrNotYet] if a node has reported without the word.
+func checkAllKnow(ctx context.Context, tx *db.Tx, w Word) error {
 	type report struct{ name, knows string }
 	reports, err := db.All(ctx, tx, `SELECT name, knows FROM nodes ORDER BY name, id`, nil, func(scan db.Scan) (r report, err error) {
 		err = scan(&r.name, &r.knows)
 		return r, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list what nodes know: %w", err)
+		return fmt.Errorf("list what nodes know: %w", err)
 	}
 	var names []string
 	for _, r := range reports {
@@ -75,7 +75,10 @@ func lacking(ctx context.Context, tx *db.Tx, w Word) ([]string, error) {
 			names = append(names, r.name)
 		}
 	}
-	return names, nil
+	if len(names) > 0 {
+		return fmt.Errorf("%w: %s", ErrNotYet, strings.Join(names, ", "))
+	}
+	return nil
 }
 
 // known returns the names of all words of this program, as a report has them.

@@ -20,13 +20,31 @@ func checkUsable(version, since, newest int64) error {
 }
 
 // CheckUsable returns an error that wraps [ErrTooOld] if this program can't use the database
-// any more: a newer one has called [Require] since this one opened it. Until tx ends, no other
-// transaction can call Require, so what tx stores was allowed when it was committed.
+// any more: a newer one has called [Require] since this one opened it. It locks nothing. What
+// tx has read before was stored before a Require that CheckUsable doesn't see.
 func CheckUsable(ctx context.Context, tx *Tx) error {
+	return queryUsable(ctx, tx, selectUsable)
+}
+
+// LockUsable is like [CheckUsable], and until tx ends, no other transaction can call [Require].
+// So what tx stores was allowed when it was committed.
+//
+// On PostgreSQL, locks are taken in this order: first tables, then the row of the table schema.
+// A migration alters tables first, and stores its version last. So tx must have read or
+// changed, before it calls LockUsable or Require, every table that it uses afterwards.
+// Otherwise tx could hold the row and wait for a table while a migration holds the table and
+// waits for the row. A read suffices, since it makes the migration wait for the end of tx, and
+// is better than a change where two transactions may change the same rows in another order.
+func LockUsable(ctx context.Context, tx *Tx) error {
+	return queryUsable(ctx, tx, selectUsable+` FOR NO KEY UPDATE`)
+}
+
+const selectUsable = `SELECT version, usable_since FROM schema`
+
+func queryUsable(ctx context.Context, tx *Tx, query string) error {
 	var version, since int64
-	err := One(ctx, tx, `SELECT version, usable_since FROM schema FOR NO KEY UPDATE`, nil, &version, &since)
-	if err != nil {
-		return fmt.Errorf("lock schema version: %w", err)
+	if err := One(ctx, tx, query, nil, &version, &since); err != nil {
+		return fmt.Errorf("read schema version: %w", err)
 	}
 	steps := migrations()
 	return checkUsable(version, since, steps[len(steps)-1].version)
@@ -44,7 +62,7 @@ func UsableSince(ctx context.Context, q Querier) (int64, error) {
 // Require makes the database unusable for programs whose newest schema version is lower than
 // version. The transaction that first stores what they can't read calls it, so that an upgrade
 // can be taken back until then. A program that is running learns of it from [CheckUsable], one
-// that starts refuses. The requirement is never lowered.
+// that starts refuses. The requirement is never lowered. For the order of locks see [LockUsable].
 func Require(ctx context.Context, tx *Tx, version int64) error {
 	if _, err := Exec(ctx, tx, `UPDATE schema SET usable_since = $1 WHERE usable_since < $1`, version); err != nil {
 		return fmt.Errorf("require schema version %d: %w", version, err)

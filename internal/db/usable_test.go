@@ -83,22 +83,24 @@ func TestProgramThatIsTooOldIsToldSo(t *testing.T) {
 			{own, 2, true}, {own, own, true}, {own + 1, own, true}, {own + 1, own + 1, false}, {own + 9, own + 5, false},
 		} {
 			mustExec(t, d, `UPDATE schema SET version = $1, usable_since = $2`, test.version, test.since)
-			err := d.Write(t.Context(), func(tx *db.Tx) error { return db.CheckUsable(t.Context(), tx) })
-			if test.usable && err != nil || !test.usable && !errors.Is(err, db.ErrTooOld) {
-				t.Errorf("schema %d, usable since %d, program %d: %v", test.version, test.since, own, err)
+			for _, check := range []func(context.Context, *db.Tx) error{db.CheckUsable, db.LockUsable} {
+				err := d.Write(t.Context(), func(tx *db.Tx) error { return check(t.Context(), tx) })
+				if test.usable && err != nil || !test.usable && !errors.Is(err, db.ErrTooOld) {
+					t.Errorf("schema %d, usable since %d, program %d: %v", test.version, test.since, own, err)
+				}
 			}
 		}
 	})
 }
 
-// What a transaction stores after CheckUsable is committed before an older program is shut out.
+// What a transaction stores after LockUsable is committed before an older program is shut out.
 func TestRequireWaitsForThoseThatChecked(t *testing.T) {
 	t.Parallel()
 	d := testkit.Open(t, testkit.MigratedURL(t, "postgres", ""))
 	own := int64(len(db.Migrations()))
 	required := make(chan error, 1)
 	must(t, d.Write(t.Context(), func(tx *db.Tx) error {
-		if err := db.CheckUsable(t.Context(), tx); err != nil {
+		if err := db.LockUsable(t.Context(), tx); err != nil {
 			return err
 		}
 		go func() { required <- require(d, own) }()

@@ -1,0 +1,90 @@
+package db_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/cluster"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+)
+
+// What locks the row of the table schema meets a migration that has altered the tables and
+// has yet to store its version there. Whichever order the two lock in, it must be the same.
+func TestMigrationBesideThoseThatLockTheSchema(t *testing.T) {
+	ctx := context.Background()
+	extended := audit.Event{At: testkit.Start, Actor: audit.ByOperator, Reason: "asked by phone"}
+	for _, test := range []struct {
+		name   string
+		do     func(d *db.DB) error
+		tables []string // that it uses
+	}{
+		{"Report", func(d *db.DB) error {
+			return cluster.Report(ctx, d, cluster.Node{ID: "id", Name: "node"}, time.Minute, testkit.Start)
+		}, []string{"nodes"}},
+		{"Use", func(d *db.DB) error {
+			return d.Write(ctx, func(tx *db.Tx) error { return cluster.Use(ctx, tx, cluster.Audit2) })
+		}, []string{"nodes"}},
+		{"Append", func(d *db.DB) error {
+			return d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, extended) })
+		}, []string{"nodes", "events"}},
+		{"Seal", func(d *db.DB) error {
+			_, _, err := audit.Seal(ctx, d, secret.NewRing())
+			return err
+		}, []string{"events", "audit_head"}},
+		{"HandOver", func(d *db.DB) error {
+			_, err := audit.HandOver(ctx, d, secret.NewRing(), audit.Event{At: testkit.Start})
+			return err
+		}, []string{"events", "audit_head", "audit_checkpoints"}},
+	} {
+		for _, table := range test.tables {
+			t.Run(test.name+" and "+table, func(t *testing.T) {
+				t.Parallel()
+				url := testkit.MigratedURL(t, "postgres", "")
+				d, other := testkit.Open(t, url), testkit.Open(t, url)
+				must(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
+				own := int64(len(db.Migrations()))
+				// Shorter than PostgreSQL's deadlock_timeout, so that a deadlock ends do.
+				const sleep = `SELECT pg_sleep(0.5)`
+				step := db.Step(own+1, 2, `ALTER TABLE `+table+` ADD COLUMN later TEXT`, sleep)
+				migrated := make(chan error, 1)
+				go func() { migrated <- db.Migrate(ctx, other, append(db.Migrations(), step)) }()
+				testkit.Until(t, "the migration sleeps", func() bool {
+					return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND query = '`+sleep+`' AND state = 'active'`)) == 1
+				})
+				if err := test.do(d); err != nil {
+					t.Errorf("%s: %v", test.name, err)
+				}
+				must(t, <-migrated)
+			})
+		}
+	}
+}
+
+// The row of the table schema is locked last, so a migration that begins meanwhile waits for
+// the table at first, and then gets both.
+func TestMigrationWaitsForThoseThatReadTheTable(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := testkit.MigratedURL(t, "postgres", "")
+	d, other := testkit.Open(t, url), testkit.Open(t, url)
+	own := int64(len(db.Migrations()))
+	migrated := make(chan error, 1)
+	must(t, d.Write(ctx, func(tx *db.Tx) error {
+		var n int
+		must(t, db.One(ctx, tx, `SELECT COUNT(*) FROM nodes`, nil, &n))
+		must(t, db.LockUsable(ctx, tx))
+		go func() {
+			migrated <- db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, `ALTER TABLE nodes ADD COLUMN later TEXT`)))
+		}()
+		testkit.Until(t, "the migration waits", func() bool {
+			return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) == 1
+		})
+		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // passes the migration in the queue
+		return err
+	}))
+	must(t, <-migrated)
+}
