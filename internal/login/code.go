@@ -284,19 +284,17 @@ func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.R
 // notifies the owner, once. From the fifth on it marks the password as suspect, so that the
 // next sign-in must change it, and ends all attempts; ended reports that.
 func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
-	changed, err := password.ChangedAt(ctx, tx, accountID)
-	if err != nil {
+	suspicion, _, err := s.suspicionOf(ctx, tx, accountID)
+	if err != nil || !suspicion.Notice {
 		return false, err
 	}
-	suspicion, err := s.Ledger.Suspect(ctx, tx, accountID, changed)
-	if err != nil {
-		return false, err
-	}
-	if !suspicion.Notice {
-		return false, nil
-	}
-	// Under the lock, one of several concurrent wrong codes writes the notice.
+	// Under the lock, one of several concurrent wrong codes writes the notice. Another password
+	// may have been set before the lock was free; the wrong codes say nothing about that one.
 	if err := account.Lock(ctx, tx, accountID); err != nil {
+		return false, err
+	}
+	suspicion, changed, err := s.suspicionOf(ctx, tx, accountID)
+	if err != nil || !suspicion.Notice {
 		return false, err
 	}
 	event := from.Event(s.Clock(), accountID, audit.WrongCodesNoticed)
@@ -323,6 +321,17 @@ func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID strin
 		return false, err
 	}
 	return true, revokeAttempts(ctx, tx, accountID)
+}
+
+// suspicionOf returns what the wrong codes since the account's password was set mean, and when
+// that was.
+func (s *Service) suspicionOf(ctx context.Context, q db.Querier, accountID string) (throttle.Suspicion, time.Time, error) {
+	changed, err := password.ChangedAt(ctx, q, accountID)
+	if err != nil {
+		return throttle.Suspicion{}, changed, err
+	}
+	suspicion, err := s.Ledger.Suspect(ctx, q, accountID, changed)
+	return suspicion, changed, err
 }
 
 // later returns the later of two times.
@@ -430,11 +439,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 // WrongCodes returns the number of wrong codes after a right password of which the account's
 // owner must be notified, or 0.
 func (s *Service) WrongCodes(ctx context.Context, owner account.Account) (int, error) {
-	changed, err := password.ChangedAt(ctx, s.DB.Reader(), owner.ID)
-	if err != nil {
-		return 0, err
-	}
-	suspicion, err := s.Ledger.Suspect(ctx, s.DB.Reader(), owner.ID, changed)
+	suspicion, _, err := s.suspicionOf(ctx, s.DB.Reader(), owner.ID)
 	if err != nil || !suspicion.Notice {
 		return 0, err
 	}
