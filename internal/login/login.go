@@ -263,7 +263,7 @@ func (s *Service) verifyPassword(ctx context.Context, me Me, typed string) (pass
 // there is one.
 func (s *Service) settle(ctx context.Context, tx *db.Tx, accountID string, v passwordResult) error {
 	if v.Weak {
-		if err := password.Rehash(ctx, tx, s.Ring, accountID, v.rehashed); err != nil {
+		if err := password.Rehash(ctx, tx, s.Ring, accountID, v.Outcome, v.rehashed); err != nil {
 			return err
 		}
 	}

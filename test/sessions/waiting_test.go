@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
@@ -143,4 +144,64 @@ func TestLinksDoNothingWhileTheirAccountIsDisabled(t *testing.T) {
 		testkit.Check(t, p.Manage.Accounts.Enable(ctx, operator, ada))
 		use(nil)
 	})
+}
+
+// TestASignInThatWaitsDoesNotBringBackTheOldPassword signs in, and confirms a sign-in, with a
+// password that is replaced before its stronger hash is stored.
+func TestASignInThatWaitsDoesNotBringBackTheOldPassword(t *testing.T) {
+	t.Parallel()
+	p := portal.Start(t, "postgres")
+	const chosen = "chosen by the operator 4"
+	for name, request := range map[string]func(me login.Me) error{
+		"ada": func(me login.Me) error {
+			_, err := p.Login.SubmitPassword(t.Context(), login.Credentials{Username: "ada", Password: portal.Password}, login.Browser{})
+			return err
+		},
+		"bob": func(me login.Me) error {
+			_, err := p.Login.Reauthenticate(t.Context(), me, login.Proofs{Password: portal.Password}, "/")
+			if !errors.Is(err, login.ErrNoTOTP) && !errors.Is(err, login.ErrRejected) {
+				return err
+			}
+			return nil // the code is missing
+		},
+	} {
+		p.Login.Passwords = testkit.Quick
+		b, _ := portal.WithTwoFactor(t, p, name)
+		me := meOf(t, p, b)
+		p.Login.Passwords.MemoryKiB *= 2
+		err := inOrder(t, p, me.Account.ID, func() error {
+			return p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), me.Account, chosen)
+		}, func() error { return request(me) })
+		if err != nil && !errors.Is(err, login.ErrNoAttempt) {
+			t.Errorf("%s, with the old password: %v", name, err)
+		}
+		for typed, want := range map[string]bool{portal.Password: false, chosen: true} {
+			got, err := password.Verify(t.Context(), p.DB.Reader(), p.Login.Ring, p.Login.Passwords, me.Account.ID, typed)
+			if err != nil || got.Match != want {
+				t.Errorf("%s, after the operator set another password: %q matches: %v (%v), want %v", name, typed, got.Match, err, want)
+			}
+		}
+	}
+}
+
+// TestWrongCodesThatWaitDoNotSuspectANewPassword enters the fifth wrong code, which makes the
+// password suspect, while another password is being set.
+func TestWrongCodesThatWaitDoNotSuspectANewPassword(t *testing.T) {
+	t.Parallel()
+	p := portal.Start(t, "postgres")
+	_, phone := portal.WithTwoFactor(t, p, "ada")
+	for range 4 {
+		portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone))
+	}
+	last, ada := portal.PendingSignIn(t, p, "ada"), portal.MustAccount(t, p, "ada")
+	p.Clock.Move(time.Second)
+	testkit.Check(t, inOrder(t, p, ada.ID, func() error {
+		return p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), ada, "chosen by the operator 4")
+	}, func() error {
+		portal.TryCode(last, "/login/code", "code", portal.WrongCode(phone))
+		return nil
+	}))
+	if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM passwords WHERE suspect_at IS NOT NULL`); n != 0 {
+		t.Error("wrong codes from before made the new password suspect")
+	}
 }

@@ -131,6 +131,8 @@ type Outcome struct {
 	Match   bool
 	Weak    bool      // it matched, but its hash has a lower cost: the caller should store a new one
 	Suspect time.Time // since when somebody else is assumed to know the password; zero if not
+
+	sealed string // the stored bytes that were compared, after a match
 }
 
 // Verify compares typed with the account's password. If the account has no password or
@@ -139,7 +141,7 @@ type Outcome struct {
 // was raised: the share of unknown names that take the old cost equals that of accounts.
 // After an error the caller must deny (F4).
 func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, typed string) (Outcome, error) {
-	known, suspect, stored, salt, want, err := loadForVerify(ctx, q, ring, p, accountID)
+	known, suspect, sealed, stored, salt, want, err := loadForVerify(ctx, q, ring, p, accountID)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -153,31 +155,31 @@ func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon
 		Match:   true,
 		Weak:    stored.MemoryKiB < p.MemoryKiB || stored.Iterations < p.Iterations,
 		Suspect: suspect,
+		sealed:  string(sealed),
 	}, nil
 }
 
 // loadForVerify returns the hash and parameters to verify with: those of the account's
 // password, or, with known false, those of the next account that has one.
 func loadForVerify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID string) (
-	known bool, suspect time.Time, cost secret.Argon2id, salt, want []byte, err error) {
+	known bool, suspect time.Time, sealed []byte, cost secret.Argon2id, salt, want []byte, err error) {
 	var (
-		id     string
-		sealed []byte
-		at     db.At
+		id string
+		at db.At
 	)
 	// One statement, so that an id past the last one takes no longer.
 	err = db.One(ctx, q, `
 		SELECT account_id, phc, suspect_at FROM passwords WHERE account_id = COALESCE(
 			(SELECT MIN(account_id) FROM passwords WHERE account_id >= $1), (SELECT MIN(account_id) FROM passwords))`,
 		[]any{accountID}, &id, &sealed, &at)
-	noPassword := func() (bool, time.Time, secret.Argon2id, []byte, []byte, error) {
-		return false, time.Time{}, p, make([]byte, saltBytes), make([]byte, secret.Argon2HashBytes), nil
+	noPassword := func() (bool, time.Time, []byte, secret.Argon2id, []byte, []byte, error) {
+		return false, time.Time{}, nil, p, make([]byte, saltBytes), make([]byte, secret.Argon2HashBytes), nil
 	}
 	if errors.Is(err, db.ErrNotFound) {
 		return noPassword() // the table is empty
 	}
 	if err != nil {
-		return false, time.Time{}, p, nil, nil, fmt.Errorf("read password: %w", err)
+		return false, time.Time{}, nil, p, nil, nil, fmt.Errorf("read password: %w", err)
 	}
 	known = id == accountID
 	text, err := ring.Open(place(id), sealed)
@@ -186,11 +188,11 @@ func loadForVerify(ctx context.Context, q db.Querier, ring *secret.Ring, p secre
 	}
 	switch {
 	case err != nil && known:
-		return false, time.Time{}, p, nil, nil, fmt.Errorf("password of account %s: %w", id, err)
+		return false, time.Time{}, nil, p, nil, nil, fmt.Errorf("password of account %s: %w", id, err)
 	case err != nil:
 		return noPassword() // another account's broken row must not fail this account's sign-in
 	}
-	return known, at.Time, cost, salt, want, nil
+	return known, at.Time, sealed, cost, salt, want, nil
 }
 
 func place(accountID string) secret.Place {
@@ -209,9 +211,11 @@ func Set(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, ph
 	return nil
 }
 
-// Rehash stores the same password hashed at a higher cost.
-func Rehash(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, phc secret.Text) error {
-	_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $2 WHERE account_id = $1`, accountID, ring.Seal(place(accountID), []byte(phc.Reveal())))
+// Rehash stores the same password hashed at a higher cost. was is the match of [Verify]. If the
+// password was changed or sealed again since, Rehash changes nothing: the hash may be that of
+// an earlier password.
+func Rehash(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, was Outcome, phc secret.Text) error {
+	_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, accountID, []byte(was.sealed), ring.Seal(place(accountID), []byte(phc.Reveal())))
 	return err
 }
 

@@ -172,7 +172,9 @@ func TestVerifyMatchesOnlyTheAccountsPassword(t *testing.T) {
 			{"no account", "", good, Outcome{}},
 			{"no account, empty", "", "", Outcome{}},
 		} {
-			if got := verify(t, d, ring, test.id, test.typed); got != test.want {
+			got := verify(t, d, ring, test.id, test.typed)
+			got.sealed = ""
+			if got != test.want {
 				t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 			}
 		}
@@ -212,6 +214,7 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 			{"less", secret.Argon2id{MemoryKiB: q.MemoryKiB - 1, Iterations: q.Iterations}, false},
 		} {
 			got, err := Verify(ctx, d.Reader(), ring, test.p, ada, good)
+			got.sealed = ""
 			if err != nil || got != (Outcome{Match: true, Weak: test.weak}) {
 				t.Errorf("%s: %+v, %v; want weak %v", test.name, got, err, test.weak)
 			}
@@ -223,13 +226,22 @@ func TestWeakHashIsRaisedAtSignIn(t *testing.T) {
 		markSuspect(t, d, ada)
 		phc, err := Hash(stronger, good)
 		must(t, err)
-		must(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, phc) }))
+		was := verify(t, d, ring, ada, good)
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, was, phc) }))
 		got, err := Verify(ctx, d.Reader(), ring, stronger, ada, good)
+		got.sealed = ""
 		if err != nil || got != (Outcome{Match: true, Suspect: testkit.Start}) {
 			t.Errorf("after the rehash: %+v, %v; want a match with the same suspect mark", got, err)
 		}
 		if changed, err := ChangedAt(ctx, d.Reader(), ada); err != nil || !changed.Equal(testkit.Start) {
 			t.Errorf("changed at %v, %v; want a rehash to leave that time", changed, err)
+		}
+		// The row was written since it was compared, so a rehash doesn't bring back the old one.
+		old, err := Hash(stronger, "an earlier password")
+		must(t, err)
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return Rehash(ctx, tx, ring, ada, was, old) }))
+		if !verify(t, d, ring, ada, good).Match {
+			t.Error("a rehash replaced a password that was written after the comparison")
 		}
 	})
 }
@@ -410,11 +422,11 @@ func TestARaisedCostDoesNotShowWhichNamesExist(t *testing.T) {
 		const names = 400
 		for range names {
 			id := secret.NewID()
-			known, _, cost, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id)
+			known, _, _, cost, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id)
 			if err != nil || known {
 				t.Fatalf("an unknown id: known %v, %v", known, err)
 			}
-			if _, _, again, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id); err != nil || again != cost {
+			if _, _, _, again, _, _, err := loadForVerify(ctx, d.Reader(), ring, raised, id); err != nil || again != cost {
 				t.Errorf("the same name takes cost %v, then %v", cost, again)
 			}
 			costs[cost]++
