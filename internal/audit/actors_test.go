@@ -87,6 +87,52 @@ func TestActorsAreLeftOutWhileAnOlderNodeRuns(t *testing.T) {
 	})
 }
 
+// A node of version 12 that came back after the first use, or didn't report yet, seals as it
+// always did.
+func TestVersion12CannotSealTheSecondForm(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ctx, ring := t.Context(), secret.NewRing()
+		// seal12 does what Seal of version 12 did.
+		seal12 := func() error {
+			return d.Write(ctx, func(tx *db.Tx) error {
+				head, err := readHead(ctx, tx)
+				testkit.Check(t, err)
+				events, err := waiting(ctx, tx, Event{}, Batch)
+				testkit.Check(t, err)
+				for _, e := range events {
+					e.ActorID, e.ClientID, e.Reason = "", "", ""
+					mac := ring.Signer().Sign(forEvent, link(head, e))
+					head = Head{Seq: head.Seq + 1, MAC: mac}
+					if _, err := db.Exec(ctx, tx, `UPDATE events SET seq = $2, mac = $3 WHERE id = $1 AND seq IS NULL`, e.ID, head.Seq, head.MAC); err != nil {
+						return err
+					}
+				}
+				_, err = db.Exec(ctx, tx, `UPDATE audit_head SET seq = $1, mac = $2`, head.Seq, head.MAC)
+				return err
+			})
+		}
+		verify := func(want int64) {
+			t.Helper()
+			if report, err := Verify(ctx, d.Reader(), ring, Head{}); err != nil || report.Events != want {
+				t.Errorf("Verify returns %+v, %v; want %d events", report, err, want)
+			}
+		}
+		add(t, d, testkit.Start, 2)
+		testkit.Check(t, seal12())
+		verify(2)
+		addBoth(t, d, testkit.Start.Add(time.Hour), 4)
+		if err := seal12(); err == nil {
+			t.Error("version 12 sealed events of the second form")
+		}
+		verify(2)
+		sealAll(t, d, ring)
+		verify(6)
+		add(t, d, testkit.Start.Add(2*time.Hour), 1)
+		testkit.Check(t, seal12())
+		verify(7)
+	})
+}
+
 // The first uses come together, from many nodes.
 func TestFirstActorsAtOnce(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
@@ -163,9 +209,9 @@ func TestLogOfBothFormsVerifies(t *testing.T) {
 	})
 }
 
-// Verify finds every change of the three columns, also between an empty text and NULL, which
-// read the same (attack 159).
-func TestVerifyFindsChangedActors(t *testing.T) {
+// changesOfActors returns statements that change one event of the log in
+// [TestVerifyFindsChangedActors], with the event's place.
+func changesOfActors(engine string) map[string]int64 {
 	columns := []string{"actor_id", "client_id", "reason"}
 	tests := map[string]int64{ // statement to the event that is changed
 		// Events 1, 3 and 5 have the first form, 2, 4 and 6 the second.
@@ -180,6 +226,14 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 		`UPDATE events SET authenticator_id = 'eve', actor_id = NULL WHERE seq = 6`:                          6,
 		`UPDATE events SET actor_id = authenticator_id, authenticator_id = NULL WHERE seq = 5`:               5,
 		`UPDATE events SET authenticator_id = reason, reason = NULL WHERE seq = 2`:                           2,
+		`UPDATE events SET authenticator_id = '' WHERE seq = 2`:                                              2,
+		`UPDATE events SET authenticator_id = '' WHERE seq = 7`:                                              7,
+	}
+	if engine == "sqlite" { // which stores values of any type in any column
+		for _, column := range append(columns, "authenticator_id") {
+			tests[`UPDATE events SET `+column+` = x'' WHERE seq = 1`] = 1
+			tests[`UPDATE events SET `+column+` = x'' WHERE seq = 2`] = 2
+		}
 	}
 	for _, column := range columns {
 		tests[`UPDATE events SET `+column+` = 'x' WHERE seq = 1`] = 1
@@ -198,19 +252,32 @@ func TestVerifyFindsChangedActors(t *testing.T) {
 			tests[`UPDATE events SET `+column+` = '' WHERE seq = 8`] = 8
 		}
 	}
+	return tests
+}
+
+// Verify finds every change of the three columns, also between an empty text and NULL, which
+// read the same (attack 159).
+func TestVerifyFindsChangedActors(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		engine := "postgres"
+		if d.ServesOne() {
+			engine = "sqlite"
+		}
 		ring := secret.NewRing()
 		addBoth(t, d, testkit.Start, 6)
 		write(t, d, Event{At: testkit.Start.Add(time.Hour), Actor: ByOperator, Reason: "x"}, Event{At: testkit.Start.Add(2 * time.Hour), Actor: ByOwner, ClientID: "radio"})
 		sealAll(t, d, ring)
 		events := all(t, d)
-		for statement, seq := range tests {
+		for statement, seq := range changesOfActors(engine) {
 			undo := errors.New("undo")
 			err := d.Write(t.Context(), func(tx *db.Tx) error {
+				// An attacker can satisfy the condition of the table.
+				_, err := db.Exec(t.Context(), tx, `UPDATE events SET sealed_form = 2`)
+				testkit.Check(t, err)
 				if n, err := db.Exec(t.Context(), tx, statement); err != nil || n == 0 {
 					t.Errorf("%s: changed %d rows, %v", statement, n, err)
 				}
-				_, err := Verify(t.Context(), tx, ring, Head{})
+				_, err = Verify(t.Context(), tx, ring, Head{})
 				var fault *Fault
 				if !errors.As(err, &fault) || fault.Kind != Changed || fault.Seq != seq || fault.ID != events[seq-1].ID {
 					t.Errorf("%s: %v, want that event %d was changed", statement, err, seq)
@@ -318,7 +385,7 @@ func TestLogOfVersion12Verifies(t *testing.T) {
 			if report, err := Verify(t.Context(), d.Reader(), ring, log.Last); err != nil || report.Events != sealed+2+5 || !report.Head.Equal(head) {
 				t.Errorf("with newer events Verify returns %+v, %v; want %d events", report, err, sealed+7)
 			}
-			exec(t, d, `UPDATE events SET reason = 'x' WHERE seq = `+fmt.Sprint(log.Last.Seq))
+			exec(t, d, `UPDATE events SET reason = 'x', sealed_form = 2 WHERE seq = `+fmt.Sprint(log.Last.Seq))
 			var fault *Fault
 			if _, err := Verify(t.Context(), d.Reader(), ring, Head{}); !errors.As(err, &fault) || fault.Kind != Changed || fault.Seq != log.Last.Seq {
 				t.Errorf("an old event got a reason: %v, want that event %d was changed", err, log.Last.Seq)

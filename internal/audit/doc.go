@@ -9,7 +9,8 @@
 //
 // The columns actor_id, client_id and reason came later. Events that have one of them
 // are signed for another purpose, with the three appended, so that older logs verify
-// and no event can be taken for one of the other form.
+// and no event can be taken for one of the other form. The column sealed_form stops
+// earlier versions from sealing such an event without the three.
 //
 // Each key of the key ring has a MAC key of its own. The last event of the chain
 // decides which key seals the next one, on all nodes and whatever their rings hold.

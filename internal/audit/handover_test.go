@@ -89,7 +89,7 @@ func (f thief) store(ctx context.Context, tx *db.Tx, chain []Event) error {
 	for _, e := range chain {
 		_, err := db.Exec(ctx, tx, `
 			INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id, seq, mac)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULLIF($11, ''), $12, $13)`,
 			e.ID, db.At{Time: e.At}, e.AccountID, e.Actor, string(e.Kind), e.Outcome, e.Detail, e.Number, e.Address, e.Browser, e.AuthenticatorID, e.Seq, e.MAC)
 		if err != nil {
 			return err

@@ -143,7 +143,7 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 		return Head{}, 0, err
 	}
 	for _, e := range events {
-		n, err := db.Exec(ctx, tx, `UPDATE events SET seq = $2, mac = $3 WHERE id = $1 AND seq IS NULL`, e.ID, e.Seq, e.MAC)
+		n, err := db.Exec(ctx, tx, `UPDATE events SET seq = $2, mac = $3, sealed_form = $4 WHERE id = $1 AND seq IS NULL`, e.ID, e.Seq, e.MAC, e.sealedForm())
 		if err != nil {
 			return Head{}, 0, err
 		}
@@ -214,6 +214,16 @@ func (e Event) purpose() string {
 		return forExtended
 	}
 	return forEvent
+}
+
+// sealedForm returns the value of the column sealed_form: NULL for an event of the first form.
+// A condition of the table demands a value of others. So the seal of an earlier version, which
+// would sign them in the first form, fails. Nothing reads the column.
+func (e Event) sealedForm() any {
+	if e.isExtended() {
+		return 2
+	}
+	return nil
 }
 
 func appendBytes(b, part []byte) []byte {

@@ -105,7 +105,8 @@ CREATE TABLE events (
 	number     BIGINT NOT NULL,
 	address    TEXT NOT NULL,
 	browser    TEXT NOT NULL
-, authenticator_id TEXT, seq BIGINT, mac BYTEA, actor_id TEXT, client_id TEXT, reason TEXT);
+, authenticator_id TEXT, seq BIGINT, mac BYTEA, actor_id TEXT, client_id TEXT, reason TEXT, sealed_form BIGINT
+	CHECK (seq IS NULL OR actor_id IS NULL AND client_id IS NULL AND reason IS NULL OR sealed_form IS NOT NULL));
 
 CREATE INDEX events_account ON events (account_id, at);
 

@@ -57,7 +57,7 @@ func TestEventsAreSealedBeforeTheServerStops(t *testing.T) {
 			ctx := context.Background()
 			p := portal.Start(t, engine)
 			// A node that died a moment ago still holds the lease.
-			if held, err := cluster.Lease(ctx, p.DB, "audit", "a dead node", 15*time.Second, p.Clock.Now()); err != nil || !held {
+			if held, err := cluster.Lease(ctx, p.DB, "audit2", "a dead node", 15*time.Second, p.Clock.Now()); err != nil || !held {
 				t.Fatalf("lease: %v, %v", held, err)
 			}
 			p.AddAccount(t, "ada")
@@ -100,7 +100,7 @@ func TestUnsealedEventsAreReported(t *testing.T) {
 			}
 			wantReported("0", "ok")
 			// The node that holds the lease doesn't seal.
-			if held, err := cluster.Lease(t.Context(), p.DB, "audit", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
+			if held, err := cluster.Lease(t.Context(), p.DB, "audit2", "a sick node", 24*time.Hour, p.Clock.Now()); err != nil || !held {
 				t.Fatalf("lease: %v, %v", held, err)
 			}
 			p.AddAccount(t, "ada")
@@ -110,5 +110,18 @@ func TestUnsealedEventsAreReported(t *testing.T) {
 			p.AddAccount(t, "bob")
 			wantReported("90", "some events have been unsealed for 1m30s")
 		})
+	}
+}
+
+// A node of version 12 that still runs keeps its lease, but can't seal every event.
+func TestOlderNodesLeaseDoesNotKeepThisVersionFromSealing(t *testing.T) {
+	p := portal.Start(t, "sqlite")
+	if held, err := cluster.Lease(t.Context(), p.DB, "audit", "an older node", 15*time.Second, p.Clock.Now()); err != nil || !held {
+		t.Fatalf("lease: %v, %v", held, err)
+	}
+	p.AddAccount(t, "ada")
+	testkit.Check(t, p.Seal(t.Context()))
+	if report, err := audit.Verify(t.Context(), p.DB.Reader(), p.Login.Ring, audit.Head{}); err != nil || report.Events != 1 {
+		t.Errorf("verify: %+v, %v; want one sealed event", report, err)
 	}
 }

@@ -53,8 +53,11 @@ const (
 // is work: taking a lease is a write.
 const (
 	sweepLease   = "sweep"
-	auditLease   = "audit" // of sealing and of pruning
 	measureLease = "measure"
+
+	// auditLease is of sealing and of pruning. Earlier versions have another one, "audit": they
+	// can't seal every event, and one that still runs mustn't keep this version from it.
+	auditLease = "audit2"
 )
 
 // startJobs starts all jobs. end stops them and waits for them.
