@@ -7,33 +7,43 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/pass"
+	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// TestAResetLeavesNoBrowserKnown redeems let-in links and finishes sign-ins while an operator
-// resets the account. Afterwards no browser that was known and no session that began before
-// the reset is left, and nothing deadlocks.
+// TestAResetLeavesNoBrowserKnown redeems let-in links, finishes sign-ins and adds an authenticator
+// while an operator resets the account. Afterwards no browser that was known, no session that
+// began before the reset, no authenticator and no machine pass is left, and nothing deadlocks.
 func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")
 		ctx := context.Background()
 		for round := range 15 {
 			ada := portal.MustAccount(t, p, "ada")
+			confirm := pendingEnrollment(t, p, ada)
 			link, err := p.Manage.Links.LetIn(ctx, manage.CommandLine(), ada)
 			testkit.Check(t, err)
 			from := login.Browser{UserAgent: "racer"}
-			testkit.Race(4, func(i int) string {
+			testkit.Race(5, func(i int) string {
 				switch i {
 				case 0:
-					_, err = p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, time.Hour)
+					_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, time.Hour)
 					testkit.Check(t, err)
 				case 1:
 					if _, err := p.Manage.Links.RedeemLetIn(ctx, link.Reveal(), from); err != nil && !errors.Is(err, ticket.ErrInvalid) {
 						t.Errorf("redeem a let-in link during the reset: %v", err)
+					}
+				case 2:
+					if err := confirm(); err != nil && !errors.Is(err, login.ErrGone) {
+						t.Errorf("add an authenticator during the reset: %v", err)
 					}
 				default:
 					if _, err := p.Login.SubmitPassword(ctx, login.Credentials{Username: "ada", Password: portal.Password, ReturnURL: "/"}, from); err != nil && !errors.Is(err, login.ErrNoAttempt) {
@@ -51,10 +61,48 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM sessions`); n > sessions {
 				t.Fatalf("round %d: %d sessions after the reset, want only the %d that began since", round, n, sessions)
 			}
+			for _, table := range []string{"authenticators", "backup_codes", "passes"} {
+				if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table); n > 0 {
+					t.Fatalf("round %d: %d rows of %s after the reset, want none", round, n, table)
+				}
+			}
+			if after := portal.MustAccount(t, p, "ada"); !after.TwoFactorAt.IsZero() || !after.EnrollLocked {
+				t.Fatalf("round %d: after the reset two-factor authentication is on: %v, enrolment is locked: %v; want off and locked", round, !after.TwoFactorAt.IsZero(), after.EnrollLocked)
+			}
 			testkit.Check(t, p.Manage.Accounts.Disable(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada")))
 			testkit.Check(t, p.Manage.Accounts.Enable(ctx, manage.CommandLine(), portal.MustAccount(t, p, "ada")))
 		}
 	})
+}
+
+// pendingEnrollment signs in, makes a strong machine pass and begins an enrolment with a link of
+// an operator. It returns the function that completes the enrolment.
+func pendingEnrollment(t *testing.T, p *portal.Portal, a account.Account) (confirm func() error) {
+	t.Helper()
+	ctx := context.Background()
+	link, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), a, time.Hour)
+	testkit.Check(t, err)
+	opened, err := p.Login.SubmitPassword(ctx, login.Credentials{Username: a.Name, Password: portal.Password, ReturnURL: "/"}, login.Browser{})
+	testkit.Check(t, err)
+	from := login.Browser{Session: opened.Session.Reveal(), Device: opened.Device.Reveal()}
+	held, owner, err := session.ByToken(ctx, p.DB.Reader(), from.Session, p.Login.Life, p.Clock.Now())
+	testkit.Check(t, err)
+	me := login.Me{Session: held, Account: owner, From: from}
+	scope, err := access.NewScope("https://radio.example", "/", "GET", "")
+	testkit.Check(t, err)
+	_, err = p.Manage.Passes.Create(ctx, manage.CommandLine(), owner, pass.Pass{Name: "script", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+	testkit.Check(t, err)
+	id, err := p.Manage.Authenticators.BeginEnrollment(ctx, me, link.Reveal())
+	testkit.Check(t, err)
+	pending, err := p.Manage.Authenticators.Enrollment(ctx, me, id)
+	testkit.Check(t, err)
+	key, err := totp.ParseBase32(pending.Key.Reveal())
+	testkit.Check(t, err)
+	code := totp.Standard().CodeAt(key, p.Clock.Now())
+	return func() error {
+		_, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, me, manage.Confirmation{ID: id, Code: code, Name: "Phone", Ticket: link.Reveal()})
+		return err
+	}
 }
 
 // TestBrowsersThatSwapAccountsDontDeadlock signs browsers in to each other's accounts at the
