@@ -14,9 +14,13 @@ import (
 
 // Spared is what [EndOthers] doesn't end. The zero value spares nothing.
 type Spared struct {
-	Session      string // id of a session, which keeps its pending enrolments
-	Device       string // the cookie of a known browser
-	StrongPasses bool   // machine passes for which pass.Pass.IsStrong
+	Session string // id of a session, which keeps its pending enrolments
+	Device  string // the cookie of a known browser
+
+	// StrongPasses spares the machine passes for which pass.Pass.IsStrong returns true. The
+	// caller must have locked the account's row: EndOthers compares the passes' stamps with the
+	// account's, which it reads before it locks the row itself.
+	StrongPasses bool
 }
 
 // EndOthers ends everything that could still act for the account, except what is spared. It

@@ -86,7 +86,7 @@ func (b *base) pace(ctx context.Context, tx *db.Tx, by Actor, kind audit.Kind) e
 type kept struct {
 	proofs []authenticator.Proof // of the session that asked for it
 	device string                // cookie of the browser that stays known
-	// strongPasses keeps the machine passes for which pass.Pass.IsStrong.
+	// strongPasses keeps the machine passes for which pass.Pass.IsStrong returns true.
 	strongPasses bool
 }
 
