@@ -120,6 +120,20 @@ func List(ctx context.Context, q db.Querier, accountID string) ([]Authenticator,
 	return all, nil
 }
 
+// Count returns the number of the account's confirmed authenticators, including those of kinds
+// that [List] can't read.
+func Count(ctx context.Context, q db.Querier, accountID string) (n int, err error) {
+	err = db.One(ctx, q, `SELECT COUNT(*) FROM authenticators WHERE account_id = $1 AND confirmed_at IS NOT NULL`, []any{accountID}, &n)
+	return n, err
+}
+
+// NameOf returns the name of the account's confirmed authenticator with this id, of any kind, or
+// [db.ErrNotFound].
+func NameOf(ctx context.Context, q db.Querier, accountID, id string) (name string, err error) {
+	err = db.One(ctx, q, `SELECT name FROM authenticators WHERE id = $1 AND account_id = $2 AND confirmed_at IS NOT NULL`, []any{id, accountID}, &name)
+	return name, err
+}
+
 // OfKind returns the authenticators of one kind, in the same order.
 func OfKind(all []Authenticator, kind Kind) []Authenticator {
 	var some []Authenticator

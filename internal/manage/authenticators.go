@@ -44,23 +44,23 @@ func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string
 // suspect.
 func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (secret.Text, error) {
 	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
-		gone, err := authenticator.ByID(ctx, tx, me.Account.ID, id)
+		name, err := authenticator.NameOf(ctx, tx, me.Account.ID, id)
 		if err != nil {
 			return kept{}, err
 		}
 		if err := authenticator.Remove(ctx, tx, me.Account.ID, id); err != nil {
 			return kept{}, err
 		}
-		left, err := authenticator.List(ctx, tx, me.Account.ID)
+		left, err := authenticator.Count(ctx, tx, me.Account.ID)
 		if err != nil {
 			return kept{}, err
 		}
 		event := me.From.Event(m.login.Clock(), me.Account.ID, audit.AuthenticatorRemoved)
-		event.Detail, event.AuthenticatorID = gone.Name, id
+		event.Detail, event.AuthenticatorID = name, id
 		if err := audit.Append(ctx, tx, event); err != nil {
 			return kept{}, err
 		}
-		if len(left) == 0 {
+		if left == 0 {
 			return m.endTwoFactor(ctx, tx, me)
 		}
 		proofs := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.ID == id })
@@ -72,11 +72,11 @@ func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (sec
 // the session's new token. While the password is suspect it returns [ErrSuspect].
 func (m Authenticators) DisableTwoFactor(ctx context.Context, me login.Me) (secret.Text, error) {
 	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
-		left, err := authenticator.List(ctx, tx, me.Account.ID)
+		left, err := authenticator.Count(ctx, tx, me.Account.ID)
 		if err != nil {
 			return kept{}, err
 		}
-		if len(left) == 0 {
+		if left == 0 {
 			return kept{}, login.ErrGone
 		}
 		if err := authenticator.RemoveAll(ctx, tx, me.Account.ID); err != nil {

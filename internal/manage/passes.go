@@ -41,7 +41,7 @@ func (m Passes) Create(ctx context.Context, by Actor, a account.Account, p pass.
 // Revoke revokes one of the account's passes, or returns [login.ErrGone].
 func (m Passes) Revoke(ctx context.Context, by Actor, a account.Account, id string) error {
 	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
-		p, err := pass.ByID(ctx, tx, a.ID, id)
+		name, err := pass.NameOf(ctx, tx, a.ID, id)
 		if errors.Is(err, db.ErrNotFound) {
 			return login.ErrGone
 		}
@@ -55,6 +55,6 @@ func (m Passes) Revoke(ctx context.Context, by Actor, a account.Account, id stri
 		if !there {
 			return login.ErrGone
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.PassRevoked, p.Name))
+		return audit.Append(ctx, tx, m.event(by, a.ID, audit.PassRevoked, name))
 	})
 }

@@ -97,8 +97,9 @@ func (p Pass) Expired(now time.Time) bool { return !now.Before(p.ExpiresAt) }
 
 // Create stores a pass for the account and returns its token, which can't be read again. Of
 // p it uses Name, normalized by authenticator.NormalizeName, Scope, Proofs, ByOperator and
-// ExpiresAt. It drops proofs of the future; see [authenticator.Since]. The caller must have locked the account's row, so that concurrent calls don't
-// exceed the limit. It returns [ErrLimit], [ErrNameTaken] or [ErrLife].
+// ExpiresAt. It drops proofs of the future; see [authenticator.Since]. The caller must have
+// locked the account's row, so that concurrent calls don't exceed the limit. It returns
+// [ErrLimit], [ErrNameTaken] or [ErrLife].
 func Create(ctx context.Context, tx *db.Tx, owner account.Account, p Pass, now time.Time) (secret.Text, error) {
 	if life := p.ExpiresAt.Sub(now); life <= 0 || life > MaxLife {
 		return secret.Text{}, ErrLife
@@ -157,17 +158,11 @@ func readByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, 
 	return all[0], owner, err
 }
 
-// ByID returns the account's pass with this id, or [db.ErrNotFound].
-func ByID(ctx context.Context, q db.Querier, accountID, id string) (Pass, error) {
-	all, err := db.All(ctx, q, `SELECT `+columns+` FROM passes WHERE account_id = $1 AND id = $2`,
-		[]any{accountID, id}, scanPass)
-	if err != nil {
-		return Pass{}, fmt.Errorf("read pass: %w", err)
-	}
-	if len(all) == 0 {
-		return Pass{}, db.ErrNotFound
-	}
-	return all[0], nil
+// NameOf returns the name of the account's pass with this id, or [db.ErrNotFound]. It reads
+// nothing else, so that a pass can be revoked that can't be read.
+func NameOf(ctx context.Context, q db.Querier, accountID, id string) (name string, err error) {
+	err = db.One(ctx, q, `SELECT name FROM passes WHERE account_id = $1 AND id = $2`, []any{accountID, id}, &name)
+	return name, err
 }
 
 // List returns the account's passes ordered by name, including recently expired ones.
@@ -195,12 +190,19 @@ func RevokeAll(ctx context.Context, tx *db.Tx, accountID string) error {
 }
 
 // RevokeWeak gives the account's valid passes that are strong the account's new stamp, and
-// deletes all others. before is the account as it was before it got the stamp.
+// deletes all others, which include those that can't be read. before is the account as it was
+// before it got the stamp.
 func RevokeWeak(ctx context.Context, tx *db.Tx, before account.Account, stamp string) error {
 	tx.Changed(before.ID)
-	all, err := List(ctx, tx, before.ID)
+	all, err := db.All(ctx, tx, `SELECT `+columns+` FROM passes WHERE account_id = $1`, []any{before.ID}, func(scan db.Scan) (Pass, error) {
+		p, err := scanPass(scan)
+		if err != nil {
+			return Pass{}, nil // not strong; an error of the connection ends the transaction anyway
+		}
+		return p, nil
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("read passes: %w", err)
 	}
 	for _, p := range all {
 		if !p.IsStrong() || !p.IsValidFor(before) {

@@ -365,6 +365,47 @@ func TestCorruptPassesAreDenied(t *testing.T) {
 	})
 }
 
+// A pass that can't be read doesn't keep an authenticator from being added, and can be revoked.
+func TestCorruptPassesCanBeRevoked(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada := newOwner(t, d, "ada")
+		for name, change := range map[string]string{
+			"proofs": `proofs = 'smartcard::1'`, "path": `path = 'api'`, "operator's": `proofs = 'smartcard::1', by_operator = TRUE`,
+		} {
+			if _, err := create(d, ada, samplePass(t, name)); err != nil {
+				t.Fatal(err)
+			}
+			write(t, d, func(ctx context.Context, tx *db.Tx) error {
+				_, err := db.Exec(ctx, tx, `UPDATE passes SET `+change+` WHERE name = $1`, name)
+				return err
+			})
+		}
+		strong := samplePass(t, "strong")
+		strong.ByOperator = true
+		if _, err := create(d, ada, strong); err != nil {
+			t.Fatal(err)
+		}
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			stamp, err := account.Restamp(ctx, tx, ada.ID)
+			if err != nil {
+				return err
+			}
+			return RevokeWeak(ctx, tx, ada, stamp)
+		})
+		left, err := List(context.Background(), d.Reader(), ada.ID)
+		if err != nil || len(left) != 1 || left[0].Name != "strong" {
+			t.Fatalf("after an added authenticator the passes are %v, %v; want strong alone", left, err)
+		}
+		write(t, d, func(ctx context.Context, tx *db.Tx) error {
+			_, err := db.Exec(ctx, tx, `UPDATE passes SET path = 'api'`)
+			return err
+		})
+		if name, err := NameOf(context.Background(), d.Reader(), ada.ID, left[0].ID); err != nil || name != "strong" {
+			t.Errorf("name of a pass that can't be read: %q, %v; want strong", name, err)
+		}
+	})
+}
+
 // A session may still have proofs that a wrong clock dated. A pass that it makes doesn't get
 // them.
 func TestPassGetsNoProofsOfTheFuture(t *testing.T) {

@@ -151,8 +151,9 @@ type Renewal struct {
 }
 
 // Renew changes the token, proofs and stamp of a session and returns the new token. It drops
-// proofs of the future, which a wrong clock dated; see [authenticator.Since]. The token to.Old stops working (R16). If the session was revoked or got another token since,
-// Renew changes nothing and returns [db.ErrNotFound].
+// proofs of the future, which a wrong clock dated; see [authenticator.Since]. The token to.Old
+// stops working (R16). If the session was revoked or got another token since, Renew changes
+// nothing and returns [db.ErrNotFound].
 func Renew(ctx context.Context, tx *db.Tx, s Session, to Renewal, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	tx.Changed(s.ID)
@@ -212,21 +213,27 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 
 // RevokeFuture corrects what a clock that was ahead dated after latest. It deletes sessions
 // created or renewed then and handoffs made then, and sets the last use of other sessions
-// back to latest.
+// back to latest. Of the sessions last used then it deletes those that can't be read.
 func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
-	// A sign-in can renew an older session; then only the proofs have the later time.
-	all, err := db.All(ctx, tx, `SELECT `+columns+` FROM sessions WHERE created_at > $1 OR seen_at > $1`,
-		[]any{db.At{Time: latest}}, scanSession)
+	// A sign-in can renew an older session; then only the proofs have the later time. A session
+	// whose proofs can't be read may be such a one.
+	type row struct {
+		id, proofs string
+		created    db.At
+	}
+	all, err := db.All(ctx, tx, `SELECT id, proofs, created_at FROM sessions WHERE created_at > $1 OR seen_at > $1`,
+		[]any{db.At{Time: latest}}, func(scan db.Scan) (r row, err error) { return r, scan(&r.id, &r.proofs, &r.created) })
 	if err != nil {
 		return fmt.Errorf("find sessions of the future: %w", err)
 	}
-	for _, s := range all {
+	for _, r := range all {
+		proofs, unreadable := authenticator.ParseProofs(r.proofs)
 		isFuture := func(p authenticator.Proof) bool { return p.At.After(latest) }
-		if s.CreatedAt.After(latest) || slices.ContainsFunc(s.Proofs, isFuture) {
-			_, err = db.Exec(ctx, tx, `DELETE FROM sessions WHERE id = $1`, s.ID)
+		if unreadable != nil || r.created.After(latest) || slices.ContainsFunc(proofs, isFuture) {
+			_, err = db.Exec(ctx, tx, `DELETE FROM sessions WHERE id = $1`, r.id)
 		} else {
-			_, err = db.Exec(ctx, tx, `UPDATE sessions SET seen_at = $2 WHERE id = $1`, s.ID, db.At{Time: latest})
+			_, err = db.Exec(ctx, tx, `UPDATE sessions SET seen_at = $2 WHERE id = $1`, r.id, db.At{Time: latest})
 		}
 		if err != nil {
 			return fmt.Errorf("end a session of the future: %w", err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/pass"
@@ -286,6 +287,40 @@ func TestSweepsFailByThemselves(t *testing.T) {
 			if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM `+table); n != 0 {
 				t.Errorf("after the sweep, table %[2]s has %[1]d rows, want none", n, table)
 			}
+		}
+	})
+}
+
+// TestWhatCannotBeReadCanBeEnded removes authenticators of a kind that this version doesn't know,
+// and revokes a pass whose proofs can't be read.
+func TestWhatCannotBeReadCanBeEnded(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := t.Context()
+		b, phone := portal.WithTwoFactor(t, p, "ada")
+		b.Enroll("Tablet")
+		b.Enroll("Watch")
+		scope, err := access.NewScope("https://radio.example", "/", "GET", "")
+		testkit.Check(t, err)
+		me := meOf(t, p, b)
+		_, err = p.Manage.Passes.Create(ctx, manage.CommandLine(), me.Account, pass.Pass{Name: "script", Scope: scope, ExpiresAt: p.Clock.Now().Add(time.Hour)})
+		testkit.Check(t, err)
+		all, err := pass.List(ctx, p.DB.Reader(), me.Account.ID)
+		testkit.Check(t, err)
+		portal.ChangeRows(t, p, `UPDATE passes SET proofs = 'smartcard::1'`)
+		portal.ChangeRows(t, p, `UPDATE authenticators SET kind = 'smartcard'`)
+		if err := p.Manage.Passes.Revoke(ctx, manage.Owner(me), me.Account, all[0].ID); err != nil {
+			t.Errorf("revoke a pass that can't be read: %v", err)
+		}
+		token, err := p.Manage.Authenticators.Remove(ctx, me, phone.ID)
+		if err != nil {
+			t.Fatalf("remove an authenticator of an unknown kind: %v", err)
+		}
+		b.SetCookie(portal.SessionCookie, token.Reveal())
+		if _, err := p.Manage.Authenticators.DisableTwoFactor(ctx, meOf(t, p, b)); err != nil {
+			t.Errorf("disable two-factor authentication with authenticators of an unknown kind: %v", err)
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM authenticators`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM passes`); n != 0 {
+			t.Errorf("%d authenticators and passes are left, want none", n)
 		}
 	})
 }
