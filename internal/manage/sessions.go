@@ -68,6 +68,10 @@ func (m Sessions) SignOutAtPanel(ctx context.Context, panel *access.Panel, token
 		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
 			return err
 		}
+		// A change that held the lock may have ended the visit and given its session a new token.
+		if v, err = m.entry.VisitByToken(ctx, tx, panel, token); err != nil {
+			return err
+		}
 		return m.revokeTx(ctx, tx, login.Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
 	})
 	if errors.Is(err, login.ErrGone) || errors.Is(err, db.ErrNotFound) {

@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -204,4 +206,24 @@ func TestWrongCodesThatWaitDoNotSuspectANewPassword(t *testing.T) {
 	if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM passwords WHERE suspect_at IS NOT NULL`); n != 0 {
 		t.Error("wrong codes from before made the new password suspect")
 	}
+}
+
+// TestASignOutThatWaitsSparesARenewedSession signs out at a panel with a token that the owner's
+// change of the password replaces, as that of a thief's copy.
+func TestASignOutThatWaitsSparesARenewedSession(t *testing.T) {
+	t.Parallel()
+	p := portal.Start(t, "postgres")
+	p.AddAccount(t, "ada")
+	b := p.Browser(t)
+	b.SignIn("ada")
+	me := meOf(t, p, b)
+	var renewed secret.Text
+	testkit.Check(t, inOrder(t, p, me.Account.ID, func() (err error) {
+		renewed, err = p.Manage.Passwords.Change(t.Context(), me, portal.Password, "seven lamps on a sill")
+		return err
+	}, func() error {
+		return p.Manage.Sessions.SignOutAtPanel(t.Context(), &access.Panel{Shared: true}, me.From.Session, login.Browser{})
+	}))
+	b.SetCookie(portal.SessionCookie, renewed.Reveal())
+	portal.CheckSignedIn(t, b, "after a sign-out with the earlier token", true)
 }
