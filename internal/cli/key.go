@@ -95,7 +95,10 @@ func withKeys(r *run, use func(*maintenance.Keys) error) error {
 		return err
 	}
 	database := maintenance.Database{URL: cfg.DatabaseURL(), Pooled: cfg.Pooler, Direct: cfg.DatabaseDirect.Reveal()}
-	keys, err := maintenance.OpenKeys(r, database, ringSource(cfg), time.Now)
+	ctx := db.OnWait(r, func(reason error) {
+		fmt.Fprintln(r.streams.Err, "The upgrade of the database's schema waits for other transactions, such as a dump:", reason)
+	})
+	keys, err := maintenance.OpenKeys(ctx, database, ringSource(cfg), time.Now)
 	if db.IsMisconfigured(err) {
 		return config.Faults{{Key: "database", Text: err.Error()}}
 	}

@@ -2,6 +2,8 @@ package db_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,4 +89,73 @@ func TestMigrationWaitsForThoseThatReadTheTable(t *testing.T) {
 		return err
 	}))
 	must(t, <-migrated)
+}
+
+// A dump reads the tables for as long as it runs. Statements that begin while a migration waits
+// for it must not wait too.
+func TestMigrationBesideADumpStopsNoOther(t *testing.T) {
+	t.Parallel()
+	url := testkit.MigratedURL(t, "postgres", "")
+	d, other := testkit.Open(t, url), testkit.Open(t, url)
+	own := int64(len(db.Migrations()))
+	waits, migrated := make(chan error, 10), make(chan error, 1)
+	ctx := db.OnWait(context.Background(), func(reason error) { waits <- reason })
+	alter := "-- a comment\nALTER TABLE events ADD COLUMN later TEXT"
+	must(t, d.Write(ctx, func(dump *db.Tx) error {
+		var n int
+		must(t, db.One(ctx, dump, `SELECT COUNT(*) FROM events`, nil, &n))
+		go func() { migrated <- db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, alter))) }()
+		testkit.Until(t, "the migration waits", func() bool {
+			return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) == 1
+		})
+		must(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
+		return nil
+	}))
+	must(t, <-migrated)
+	if len(waits) != 1 {
+		t.Fatalf("%d waits were reported, want one", len(waits))
+	}
+	if reason := <-waits; !strings.Contains(reason.Error(), "ALTER TABLE events ADD COLUMN later TEXT") {
+		t.Errorf("the wait is reported as %v", reason)
+	}
+}
+
+// PostgreSQL ends the migration, since it has waited for longer.
+func TestMigrationIsTriedAgainAfterADeadlock(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := testkit.MigratedURL(t, "postgres", "")
+	d, other := testkit.Open(t, url), testkit.Open(t, url)
+	own := int64(len(db.Migrations()))
+	migrated := make(chan error, 1)
+	must(t, d.Write(ctx, func(tx *db.Tx) error {
+		must(t, db.LockUsable(ctx, tx))
+		go func() {
+			migrated <- db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, `ALTER TABLE nodes ADD COLUMN later TEXT`)))
+		}()
+		testkit.Until(t, "the migration waits for the schema", func() bool {
+			return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) == 1
+		})
+		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // in the wrong order
+		return err
+	}))
+	must(t, <-migrated)
+}
+
+func TestMigrationThatWaitsEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	url := testkit.MigratedURL(t, "postgres", "")
+	d, other := testkit.Open(t, url), testkit.Open(t, url)
+	own := int64(len(db.Migrations()))
+	ctx, cancel := context.WithCancel(context.Background())
+	ctx = db.OnWait(ctx, func(error) { cancel() })
+	must(t, d.Write(t.Context(), func(tx *db.Tx) error {
+		var n int
+		must(t, db.One(t.Context(), tx, `SELECT COUNT(*) FROM events`, nil, &n))
+		err := db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, `ALTER TABLE events ADD COLUMN later TEXT`)))
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("the migration ended with %v, want context.Canceled", err)
+		}
+		return nil
+	}))
 }

@@ -106,12 +106,38 @@ func runSteps(ctx context.Context, tx *Tx, steps []migration, check func(version
 		}
 		for _, statement := range step.statements {
 			if err := execWithoutTimeout(ctx, tx, statement); err != nil {
-				return fmt.Errorf("migrate to version %d: %w", step.version, err)
+				return fmt.Errorf("migrate to version %d, %s: %w", step.version, firstLine(statement), err)
 			}
 		}
 		version, since = step.version, max(since, step.since)
 	}
 	return storeVersion(ctx, tx, version, since)
+}
+
+// firstLine returns the first line of a statement that isn't a comment.
+func firstLine(statement string) string {
+	for line := range strings.Lines(statement) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "--") {
+			return line
+		}
+	}
+	return ""
+}
+
+// waitKey is the key of the function of [OnWait] in a context.
+type waitKey struct{}
+
+// OnWait returns a context in which [Open] and [OpenPooled] call report when a migration waits
+// for other transactions, with the statement that can't run yet. They go on waiting, until the
+// context ends.
+func OnWait(ctx context.Context, report func(reason error)) context.Context {
+	return context.WithValue(ctx, waitKey{}, report)
+}
+
+func reportWait(ctx context.Context, reason error) {
+	if report, ok := ctx.Value(waitKey{}).(func(error)); ok {
+		report(reason)
+	}
 }
 
 // storeVersion stores the schema's version after a migration. It never lowers usable_since,
@@ -123,7 +149,10 @@ func storeVersion(ctx context.Context, tx *Tx, version, since int64) error {
 	if err == nil && n == 0 {
 		_, err = Exec(ctx, tx, `INSERT INTO schema (version, usable_since) VALUES ($1, $2)`, version, since)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("store schema version %d: %w", version, err)
+	}
+	return nil
 }
 
 // postgresDenied is PostgreSQL's code insufficient_privilege.

@@ -31,6 +31,13 @@ const (
 	// locks of a node that froze or vanished.
 	answerTime = 2 * statementTimeout
 
+	// migrationLockTimeout is how long a statement of a migration waits for a lock. All later
+	// statements on that table queue behind it: if it waited for the end of a dump, no sign-in
+	// would succeed until then. It is shorter than statementTimeout, so that those in the
+	// queue succeed, and the migration is tried again after migrationPause.
+	migrationLockTimeout = 2 * time.Second
+	migrationPause       = 3 * time.Second
+
 	// postgresConns is the most connections of one node. PostgreSQL's default
 	// limit of 100 connections is then enough for six nodes.
 	postgresConns = 16
@@ -288,15 +295,42 @@ func (e postgresEngine) migrate(ctx context.Context, d *DB, steps []migration, _
 		defer direct.Close()
 		return migrate(ctx, direct, steps)
 	}
-	return d.Write(ctx, func(tx *Tx) error {
-		if err := execWithoutTimeout(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
+	for reported := ""; ; {
+		err := d.Write(ctx, func(tx *Tx) error { return migratePostgres(ctx, tx, steps) })
+		if !lostLock(err) {
 			return err
 		}
-		if err := execWithoutTimeout(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
-			return fmt.Errorf("wait for another node's migration: %w", err)
+		if err.Error() != reported {
+			reported = err.Error()
+			reportWait(ctx, err)
 		}
-		return runSteps(ctx, tx, steps, nil)
-	})
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(migrationPause):
+		}
+	}
+}
+
+func migratePostgres(ctx context.Context, tx *Tx, steps []migration) error {
+	if err := execWithoutTimeout(ctx, tx, `SET LOCAL statement_timeout = 0`); err != nil {
+		return err
+	}
+	// No statement but another migration queues behind this one, so it needs no timeout.
+	if err := execWithoutTimeout(ctx, tx, `SELECT pg_advisory_xact_lock($1)`, migrationLock); err != nil {
+		return fmt.Errorf("wait for another node's migration: %w", err)
+	}
+	if err := execWithoutTimeout(ctx, tx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, migrationLockTimeout.Milliseconds())); err != nil {
+		return err
+	}
+	return runSteps(ctx, tx, steps, nil)
+}
+
+// lostLock reports whether err means that a statement got no lock in time, or that PostgreSQL
+// ended it because of a deadlock. The transaction may succeed later.
+func lostLock(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && (answer.Code == "55P03" || answer.Code == "40P01")
 }
 
 // watch receives the changes of the other nodes. Notifications arrive

@@ -125,7 +125,9 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 			return nil, fmt.Errorf("there is no key ring at %s, but there is a database: put the database's key ring there (on another node: a copy of the first node's)", cfg.KeyRingPath())
 		}
 	}
-	d, err := databaseOf(cfg).Open(ctx)
+	d, err := databaseOf(cfg).Open(db.OnWait(ctx, func(reason error) {
+		log.Warn("the upgrade of the database's schema waits for other transactions, such as a dump; this start goes on when they have ended", "reason", reason.Error())
+	}))
 	if err != nil {
 		return nil, withCause(databaseFault(cfg, err), err)
 	}
