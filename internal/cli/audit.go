@@ -66,10 +66,11 @@ func (e exportedEvent) cells() []string {
 	if e.Number != 0 {
 		detail = strings.TrimSpace(fmt.Sprint(e.Detail, " ", e.Number))
 	}
-	for _, id := range []string{e.ActorID, e.ClientID} {
-		if id != "" {
-			by += " " + id
-		}
+	if e.ActorID != "" {
+		by += " account:" + e.ActorID
+	}
+	if e.ClientID != "" {
+		by += " client:" + e.ClientID
 	}
 	if e.Reason != "" {
 		detail = strings.TrimSpace(detail + " (" + e.Reason + ")")

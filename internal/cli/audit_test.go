@@ -52,7 +52,7 @@ func TestAuditShowsWhoActedAndWhy(t *testing.T) {
 				}
 			}
 			_, out, _ := call(environ, "", "audit", "list", "--account", "gone")
-			for _, pattern := range []string{` command line eve radio +account_disabled +done +\(left <the company>\) `, ` command line +account_disabled +done +unsealed`} {
+			for _, pattern := range []string{` command line account:eve client:radio +account_disabled +done +\(left <the company>\) `, ` command line +account_disabled +done +unsealed`} {
 				if n := len(regexp.MustCompile(pattern).FindAllString(out, -1)); n != 1 {
 					t.Errorf("audit list has %q %d times, want once:\n%s", pattern, n, out)
 				}
