@@ -128,9 +128,10 @@ func (p *Portal) rest(ctx context.Context) {
 	}
 }
 
-// Report stores which keys this node has, for the commands. If this version is too old for the
-// database by now, which happens to a node that was frozen while the others were upgraded, it
-// makes Serve end: this node would refuse what the others store, and they don't count on it.
+// Report stores that this node is alive, which keys it has, and which words it knows; see
+// [cluster.Report]. If this version is too old for the database by now, which happens to a node
+// that was frozen while the others were upgraded, it makes Serve end: this node would refuse
+// what the others store, and they don't count on it.
 func (p *Portal) Report(ctx context.Context) error {
 	err := p.reporter.Report(ctx)
 	if errors.Is(err, db.ErrTooOld) && p.isTooOld.CompareAndSwap(false, true) {
