@@ -26,8 +26,13 @@ fi
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload
 	# A running server restarts with the new version. If that fails, the package stays
-	# installed. Don't wait: the start may migrate a large database.
-	systemctl --no-block try-restart sallyport.service || true
+	# installed. Don't wait: the start may migrate a large database. A server that stopped
+	# because it was too old for the database has failed, so it needs a start.
+	verb=try-restart
+	if systemctl --quiet is-failed sallyport.service; then
+		verb=start
+	fi
+	systemctl --no-block "$verb" sallyport.service || true
 fi
 
 if [ -n "$first" ]; then

@@ -15,13 +15,14 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/server"
 )
 
 // Exit codes.
 const (
 	exitFailed = 1 // the command failed
-	exitUsage  = 2 // the command line or the configuration has a fault; nothing was done
+	exitUsage  = 2 // the command line, the configuration or this version is wrong; a restart won't help
 )
 
 // Streams are the standard streams of a command.
@@ -126,7 +127,7 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 		}
 		fmt.Fprintln(streams.Err, "sallyport:", err)
 		r.adviseOnOwner(err)
-		if errors.As(err, new(usageError)) {
+		if errors.As(err, new(usageError)) || errors.Is(err, db.ErrTooOld) {
 			return exitUsage
 		}
 		return exitFailed

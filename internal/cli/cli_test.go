@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
@@ -325,6 +327,29 @@ func TestFaultyConfigurationIsExitCode2WithEveryFault(t *testing.T) {
 	code, out, errs := call([]string{"SALLYPORT_PUBLIC_URL=https://auth.example.com"}, "", "config", "check")
 	if code != 0 || !strings.Contains(out, "https://auth.example.com") {
 		t.Errorf("config check: %d\n%s%s", code, out, errs)
+	}
+}
+
+// Service managers don't restart a server after exit code 2: only a newer version can help.
+func TestDatabaseOfANewerVersionIsExitCode2(t *testing.T) {
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			environ := environWithPortal(t, engine)
+			cfg, err := config.Load("", environ)
+			must(t, err)
+			d := testkit.Open(t, cfg.DatabaseURL())
+			must(t, d.Write(t.Context(), func(tx *db.Tx) error {
+				_, err := db.Exec(t.Context(), tx, `UPDATE schema SET version = version + 1, usable_since = version + 1`)
+				return err
+			}))
+			for _, command := range []string{"serve", "account list", "audit verify"} {
+				code, _, errs := call(environ, "", strings.Fields(command)...)
+				if code != exitUsage || !strings.Contains(errs, "install the newer version here") {
+					t.Errorf("%s: %d\n%s", command, code, errs)
+				}
+			}
+		})
 	}
 }
 

@@ -17,5 +17,6 @@
 // input, never from arguments.
 //
 // The exit code is 0 after success, 1 if the command failed, and 2 if the command line or
-// the configuration has a fault and nothing was done.
+// the configuration has a fault and nothing was done, or if the database needs a newer version.
+// Service managers don't restart a server after 2.
 package cli

@@ -14,7 +14,7 @@ var ErrTooOld = errors.New("made by a newer sallyport")
 // program that can.
 func checkUsable(version, since, newest int64) error {
 	if version > newest && since > newest {
-		return fmt.Errorf("the database has schema version %d, %w; this one knows versions up to %d: start the newer one, or restore a backup from before the upgrade", version, ErrTooOld, newest)
+		return fmt.Errorf("the database has schema version %d, %w; this one knows versions up to %d: install the newer version here", version, ErrTooOld, newest)
 	}
 	return nil
 }

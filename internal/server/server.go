@@ -420,7 +420,7 @@ func (p *Portal) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 		err = p.drain(srv, served)
 	case err = <-p.tooOld:
-		p.Log.Error("this server stops, since another node stored what only a newer version can read: upgrade this one", "reason", err.Error())
+		p.Log.Error("this server stops, since a newer version uses the database now: install that version here, and start it", "reason", err.Error())
 		p.drain(srv, served)
 	}
 	endJobs()

@@ -77,7 +77,7 @@ func TestServerThatIsTooOldStops(t *testing.T) {
 			if err := <-served; !errors.Is(err, db.ErrTooOld) {
 				t.Errorf("the server ends with %v, want ErrTooOld", err)
 			}
-			if !strings.Contains(logs.String(), "this server stops") || !strings.Contains(logs.String(), "made by a newer sallyport") {
+			if !strings.Contains(logs.String(), "this server stops") || !strings.Contains(logs.String(), "install that version here") {
 				t.Errorf("the log:\n%s", logs)
 			}
 			if nodes, err := cluster.Nodes(t.Context(), p.DB, time.Now()); err != nil || len(nodes) != 0 {
