@@ -234,6 +234,10 @@ func changesOfActors(engine string) map[string]int64 {
 			tests[`UPDATE events SET `+column+` = x'' WHERE seq = 1`] = 1
 			tests[`UPDATE events SET `+column+` = x'' WHERE seq = 2`] = 2
 		}
+		for _, column := range []string{"id", "account_id", "kind"} {
+			tests[`UPDATE events SET `+column+` = CAST(`+column+` AS BLOB) WHERE seq = 1`] = 1
+			tests[`UPDATE events SET `+column+` = CAST(`+column+` AS BLOB) WHERE seq = 2`] = 2
+		}
 	}
 	for _, column := range columns {
 		tests[`UPDATE events SET `+column+` = 'x' WHERE seq = 1`] = 1

@@ -122,8 +122,9 @@ type Event struct {
 	Seq int64  // the place in the chain, from 1; 0 until the event is sealed
 	MAC []byte // the signature that seals the event; see [Seal]
 
-	// notCanonical means that AuthenticatorID, ActorID, ClientID or Reason is stored as an empty
-	// text or, on SQLite, an empty BLOB. Append stores NULL instead, so the row was changed.
+	// notCanonical means that the row was changed to one that reads the same: AuthenticatorID,
+	// ActorID, ClientID or Reason is empty instead of NULL, or ID, AccountID or Kind is, on
+	// SQLite, a BLOB. A BLOB isn't equal to any text, so a search wouldn't find the event.
 	notCanonical bool
 }
 
@@ -207,7 +208,8 @@ type Cursor struct {
 
 const columns = `id, at, account_id, actor, kind, outcome, detail, number, address, browser, COALESCE(authenticator_id, ''),
 	COALESCE(actor_id, ''), COALESCE(client_id, ''), COALESCE(reason, ''), COALESCE(seq, 0), mac,
-	COALESCE(length(authenticator_id) = 0 OR length(actor_id) = 0 OR length(client_id) = 0 OR length(reason) = 0, FALSE)`
+	COALESCE(length(authenticator_id) = 0 OR length(actor_id) = 0 OR length(client_id) = 0 OR length(reason) = 0
+		OR id || '' <> id OR account_id || '' <> account_id OR kind || '' <> kind, FALSE)`
 
 func read(scan db.Scan) (Event, error) {
 	var (
