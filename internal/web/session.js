@@ -23,9 +23,9 @@ const show = (login, path) => {
 	bar = link = undefined;
 	if (!document.dispatchEvent(new CustomEvent("sallyport:ended", { cancelable: true, detail: { login } }))) return;
 	link = make("a", { textContent: words.sign_in, href: login, target: "_blank", rel: "noopener" });
-	const close = make("button", { textContent: words.close, onclick: () => bar.remove() });
 	const box = make("div", { role: "alert" });
-	box.append(make("p", { textContent: words.ended }), link, close);
+	box.append(make("p", { textContent: words.ended }), link,
+		make("button", { textContent: words.close, onclick: () => bar.remove() }));
 	bar = make("div", { lang: words.lang, dir: words.dir, popover: "manual" });
 	const root = bar.attachShadow({ mode: "open" });
 	const style = new CSSStyleSheet(); // any panel's policy allows it
@@ -63,7 +63,7 @@ XMLHttpRequest.prototype.send = function (...args) {
 	return send.apply(this, args);
 };
 
-// Runs first, so that the page's listeners get one event per form.
+// Runs first: the page's listeners get one event per form.
 addEventListener("submit", async (event) => {
 	const form = event.target, by = event.submitter;
 	if (form === resent) return;

@@ -56,8 +56,8 @@ panels:
 		says("the page after the sign-in", b.Get(b.Last.Location), http.StatusOK, radioName+" opens in a moment.")
 		panels.Received(t, panels.Navigate(b, panels.Radio+"/x"))
 
-		says("the start page", b.Get("/"), http.StatusOK, ">"+radioName+"</span></a>", ">Video</span></a>")
-		says("the form for a new pass", b.Get("/settings/security/passes/new"), http.StatusOK, `value="`+panels.Radio+`">`+radioName+" ("+panels.Radio+")", "Video ("+panels.Video+")")
+		says("the start page", b.Get("/"), http.StatusOK, "<bdi>"+radioName+"</bdi></span></a>", "<bdi>Video</bdi></span></a>")
+		says("the form for a new pass", b.Get("/settings/security/passes/new"), http.StatusOK, `value="`+panels.Radio+`" dir="auto">`+radioName+" ("+panels.Radio+")", "Video ("+panels.Video+")")
 		says("the page that shows a pass", b.Post("/settings/security/passes", "name", "backup", "panel", panels.Radio, "path", "/api/", "methods", "GET", "addresses", "", "days", "7"),
 			http.StatusOK, radioName+" ("+panels.Radio+"/api/)")
 		says("the list of passes", b.Get("/settings/security"), http.StatusOK, radioName+" ("+panels.Radio+"/api/)")
@@ -111,9 +111,9 @@ func TestLinkCannotNameAPanel(t *testing.T) {
 
 func TestSignInAndErrorPagesShowTheContact(t *testing.T) {
 	for contact, link := range map[string]string{
-		"help@example.com":                      `href="mailto:help@example.com">help@example.com</a>`,
-		"a?subject=b&c@example.com":             `href="mailto:a%3Fsubject=b&c@example.com">a?subject=b&c@example.com</a>`,
-		"https://chat.example.com/?a=<b>&c='d'": `href="https://chat.example.com/?a=%3cb%3e&c=%27d%27">https://chat.example.com/?a=<b>&c='d'</a>`,
+		"help@example.com":                      `href="mailto:help@example.com"><bdi>help@example.com</bdi></a>`,
+		"a?subject=b&c@example.com":             `href="mailto:a%3Fsubject=b&c@example.com"><bdi>a?subject=b&c@example.com</bdi></a>`,
+		"https://chat.example.com/?a=<b>&c='d'": `href="https://chat.example.com/?a=%3cb%3e&c=%27d%27"><bdi>https://chat.example.com/?a=<b>&c='d'</bdi></a>`,
 	} {
 		file := panels.WriteConfig(t, fmt.Sprintf("public_url: %s\noperator_contact: %q\npanels: [{url: %s, upstream: 'http://127.0.0.1:9'}]\n", panels.PortalAt, contact, panels.Radio))
 		p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
