@@ -1,25 +1,16 @@
 package gateway
 
 import (
-	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/sallyport/sallyport/internal/access"
 )
 
 // cleanAnswer removes from a panel's answer the headers that affect more than the panel, such
 // as cookies of Sallyport. It also forbids shared caches to store the answer: a panel without
 // a gate may allow that for all its pages.
-//
-// The error is errLoop if the answer is the gate's own.
 func (g *gateway) cleanAnswer(resp *http.Response) error {
 	h := resp.Header
-	if g.isOwnRefusal(resp) {
-		return errLoop
-	}
 	removeSallyportSetCookies(h)
 	for _, name := range removedAnswerHeaders {
 		h.Del(name)
@@ -39,21 +30,6 @@ func (g *gateway) cleanAnswer(resp *http.Response) error {
 	}
 	cleanChallenges(resp)
 	return nil
-}
-
-// errLoop means that upstream names the proxy in front of Sallyport, or Sallyport itself. Without it
-// a browser would be led from the panel to the sign-in and back without end.
-var errLoop = errors.New("upstream leads back to Sallyport: name the panel's own server there, not the proxy")
-
-// isOwnRefusal reports whether an answer redirects to this panel's sign-in and from there to the
-// requested URL. The user is signed in, so a browser would request that URL again at once.
-func (g *gateway) isOwnRefusal(resp *http.Response) bool {
-	if resp.StatusCode != http.StatusSeeOther {
-		return false
-	}
-	query, found := strings.CutPrefix(resp.Header.Get("Location"), g.Panel.Origin+access.StartPath+"?")
-	values, err := url.ParseQuery(query)
-	return found && err == nil && values.Get("return") == resp.Request.URL.RequestURI()
 }
 
 // removedAnswerHeaders are headers of an answer that direct browsers past the gate (Alt-Svc),

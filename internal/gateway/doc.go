@@ -3,7 +3,8 @@
 //
 //   - The request that the panel gets (request.go): identity headers say who the user is.
 //     Sallyport's cookies, machine passes, and all headers that a panel would trust as written
-//     by a proxy are removed first.
+//     by a proxy are removed first. A header of its own shows the gateway requests that come
+//     back to it.
 //   - The answer that the client gets (answer.go): a panel can't set Sallyport's cookies, clear
 //     the cookies of other hosts, or let shared caches store pages that require a sign-in.
 //   - Connections to the panel (connections.go): users share them, except where a panel would

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +51,7 @@ type Options struct {
 	Upstream *url.URL // scheme and host of the panel's own server
 	Trust    Trust    // how that server's certificate is verified, if Upstream is https
 	Proxies  access.Proxies
+	LoopKey  string // the same on all nodes and unknown to clients; see loopHeader
 	Log      *slog.Logger
 	Now      func() time.Time // the machine's clock, for the time limits of connections
 
@@ -78,13 +80,14 @@ type Options struct {
 // gateway is the handler for one panel.
 type gateway struct {
 	Options
-	proxy *httputil.ReverseProxy
+	proxy    *httputil.ReverseProxy
+	loopMark []string // value of loopHeader; all requests share it
 }
 
 // New returns the handler for all paths of the panel's host except those below /.sallyport/.
 // It must not be behind a [http.ServeMux], which would redirect some paths.
 func New(o Options) http.Handler {
-	g := &gateway{Options: o}
+	g := &gateway{Options: o, loopMark: []string{o.LoopKey + " " + o.Panel.Origin}}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
 		ModifyResponse: g.cleanAnswer,
@@ -128,6 +131,10 @@ type forwarded struct {
 type forwardedKey struct{}
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if slices.Contains(g.loopMarks(r.Header), g.loopMark[0]) {
+		g.Down(w, r, &entry.AboutError{Panel: g.Panel, Err: errLoop})
+		return
+	}
 	if alias := access.IdentityAlias(r.Header); alias != "" {
 		g.Denied(w, r, errors.New("header "+alias+" would be read as an identity header"))
 		return

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -11,7 +12,7 @@ import (
 // rewrite makes the request for the panel from the client's. The path and the query are
 // unchanged. Sallyport's cookies, machine passes, upgrades other than to WebSocket, and headers
 // that panels trust as a proxy's are removed. The headers that give the user and the origin of
-// the request are then set by the gateway.
+// the request, and loopHeader, are then set by the gateway.
 func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	fwd := p.In.Context().Value(forwardedKey{}).(*forwarded)
 	p.Out.URL.Scheme, p.Out.URL.Host = g.Upstream.Scheme, g.Upstream.Host
@@ -21,7 +22,7 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	p.Out.Trailer = nil // some servers read trailers as headers
 	h := p.Out.Header
 	for name := range h {
-		if plain := access.PlainHeader(name); access.IsProxyHeader(plain) || plain == access.PassHeader {
+		if plain := access.PlainHeader(name); access.IsProxyHeader(plain) || plain == access.PassHeader || plain == loopHeader {
 			delete(h, name)
 		}
 	}
@@ -40,8 +41,39 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	h["X-Forwarded-For"] = []string{g.Proxies.Address(p.In).String()}
 	h["X-Forwarded-Host"] = []string{host}
 	h["X-Forwarded-Proto"] = []string{proto}
+	if marks := g.loopMarks(p.In.Header); marks == nil {
+		h[loopHeader] = g.loopMark
+	} else {
+		h[loopHeader] = append(marks, g.loopMark...)
+	}
 	removeSallyportCookies(h)
 	fwd.visitor.Identify(h)
+}
+
+// loopHeader names the panels whose gateway forwarded a request, each with [Options].LoopKey. If
+// a panel's upstream is the proxy in front of Sallyport, or Sallyport itself, the request comes
+// back with the panel's name. Without it, one request to an open path would return until the
+// server has no more connections.
+//
+// Panels learn the key. With it they can only have requests refused that they send themselves.
+const loopHeader = "Sallyport-Loop"
+
+// errLoop means that the panel's gateway has forwarded the same request before.
+var errLoop = errors.New("upstream leads back to Sallyport: name the panel's own server there, not the proxy")
+
+// loopMarks returns the values of loopHeader that a gateway of this server, or of another node,
+// wrote: those with the key. A proxy may have joined them to one line. The result is nil if
+// there are none.
+func (g *gateway) loopMarks(h http.Header) []string {
+	var marks []string
+	for _, line := range h[loopHeader] {
+		for mark := range strings.SplitSeq(line, ",") {
+			if mark = strings.TrimSpace(mark); strings.HasPrefix(mark, g.LoopKey+" ") {
+				marks = append(marks, mark)
+			}
+		}
+	}
+	return marks
 }
 
 // socketHeaders maps Go's canonical names to the spelling of RFC 6455, which is the only one

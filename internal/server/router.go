@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -63,6 +64,8 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 		StartSignIn: host.StartSignIn, RedirectWithoutDot: host.RedirectWithoutDot, PanelRefused: host.PanelRefused,
 		Denied: refuse(web.Denied), HeadersTooLong: refuse(web.HeadersTooLong), Unavailable: refuse(web.Unavailable),
 	})
+	// Every node derives the same key from the ring.
+	loopKey := hex.EncodeToString(o.Login.Ring.MAC("loop of the gateway", "")[:16])
 	for i, panel := range o.Panels {
 		name, err := access.CanonicalHost(panel.Host())
 		if err != nil {
@@ -75,7 +78,7 @@ func newRouter(o web.Options, upstreams []upstream, l limits, inForce func(origi
 		}
 		rt.panels[name] = panelRoute{panel, gateway.New(gateway.Options{
 			Entry: o.Entry, Panel: panel, Upstream: up.to, Trust: up.trust, AnswerWithin: up.answerWithin, SocketsAreUse: up.socketsAreUse,
-			Proxies: o.TrustedProxies, Log: o.Log, Now: time.Now, Stopping: l.ending,
+			Proxies: o.TrustedProxies, LoopKey: loopKey, Log: o.Log, Now: time.Now, Stopping: l.ending,
 			CurrentPanel: func() *access.Panel { return inForce(panel.Origin) },
 			StartSignIn: func(w http.ResponseWriter, r *http.Request, refused error) {
 				host.StartSignIn(w, r, panel, r.Method, r.RequestURI, refused)

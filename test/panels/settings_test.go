@@ -10,6 +10,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -62,6 +64,64 @@ func TestPanelsCertificateMustMatchItsSettings(t *testing.T) {
 		}
 		if test.want != http.StatusOK && (!strings.Contains(a.Body, "isn’t the expected one") || !strings.Contains(p.Logs.String(), "upstream_fingerprint")) {
 			t.Errorf("%s: the page or the log doesn't mention the certificate:\n%s", name, portal.VisibleText(a.Body))
+		}
+	}
+}
+
+// A request that comes back to the gate of a panel is refused at once, also where the gate asks
+// for nothing. The proxy that leads it back may join header lines, or send it to another panel
+// first.
+func TestARequestThatComesBackIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, hosts := range map[string]map[string]string{
+		"one panel":  {"radio.example": "radio.example"},
+		"two panels": {"radio.example": "video.test", "video.test": "radio.example"},
+	} {
+		var gate atomic.Value
+		var passed atomic.Int32
+		front := httptest.NewServer(&httputil.ReverseProxy{
+			Rewrite: func(r *httputil.ProxyRequest) {
+				r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", gate.Load().(string), hosts[r.In.Host]
+				r.Out.Header.Set("Sallyport-Loop", strings.Join(r.In.Header["Sallyport-Loop"], ","))
+				if passed.Add(1) > 20 {
+					r.Out.URL.Host = "127.0.0.1:1" // end the loop
+				}
+			},
+			ErrorLog: log.New(io.Discard, "", 0),
+		})
+		t.Cleanup(front.Close)
+		open := "    rules: [{path: /open/, require: nothing}]"
+		p := panels.GuardedAt(t, front.URL, open, "  - url: "+panels.Video, "    upstream: "+front.URL, open)
+		gate.Store(p.At)
+		a := p.Browser(t).Get(panels.Radio + "/open/x")
+		if a.Status != http.StatusBadGateway || int(passed.Load()) != len(hosts) || !strings.Contains(p.Logs.String(), "upstream leads back to Sallyport") {
+			t.Errorf("%s: %s after %d requests, want 502 after %d and a line in the log\n%s", name, portal.Summary(a), passed.Load(), len(hosts), p.Logs)
+		}
+	}
+}
+
+// A panel may send requests to another panel with the headers that it got. The header by which the
+// gateway knows its requests again is no client's to set.
+func TestOnlyTheGatewayMarksRequests(t *testing.T) {
+	t.Parallel()
+	var gate atomic.Value
+	forwards := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", gate.Load().(string), "video.test"
+	}})
+	t.Cleanup(forwards.Close)
+	open := "    rules: [{path: /open/, require: nothing}]"
+	p := panels.GuardedAt(t, forwards.URL, open, "  - url: "+panels.Video, "    upstream: "+panels.StartPanel(t, "video").URL, open)
+	gate.Store(p.At)
+	got := panels.Received(t, p.Browser(t).Get(panels.Radio+"/open/x")).Header["Sallyport-Loop"]
+	if len(got) != 2 || !strings.HasSuffix(got[0], " "+panels.Radio) || !strings.HasSuffix(got[1], " "+panels.Video) {
+		t.Fatalf("the second panel gets the marks %q, want one of each panel", got)
+	}
+	for _, name := range []string{"Sallyport-Loop", "sallyport_loop", "Sallyport.Loop"} {
+		for _, value := range []string{panels.Video, " " + panels.Video, strings.Repeat("0", 32) + " " + panels.Video} {
+			a := p.Browser(t).Do("GET", panels.Video+"/open/x", nil, http.Header{name: {value}})
+			if h := panels.Received(t, a).Header; len(h["Sallyport-Loop"]) != 1 || h["Sallyport-Loop"][0] != got[1] || h["Sallyport_loop"] != nil || h["Sallyport.loop"] != nil {
+				t.Errorf("%s: %q: the panel gets %q", name, value, h)
+			}
 		}
 	}
 }
