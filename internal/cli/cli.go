@@ -158,11 +158,13 @@ func explainUsage(out io.Writer, parser *kong.Kong, err error) {
 			return
 		}
 	}
-	hint := usageHint(node, err.Error())
+	message := err.Error()
+	hint := usageHint(node, message)
 	if hint != "" {
+		message, _, _ = strings.Cut(message, guess)
 		hint += "\n"
 	}
-	fmt.Fprintf(out, "sallyport: %v\n%sUsage: %s\nRun \"%s --help\" for more.\n", err, hint, usageLine(node), commandPath(node))
+	fmt.Fprintf(out, "sallyport: %s\n%sUsage: %s\nRun \"%s --help\" for more.\n", message, hint, usageLine(node), commandPath(node))
 }
 
 // environValue returns the value of an environment variable, or "". If environ has the

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,6 +125,35 @@ func TestUsageErrorsNameTheCommand(t *testing.T) {
 				t.Errorf("%q doesn't say %q:\n%s", test.args, want, errs)
 			}
 		}
+	}
+}
+
+func TestEverySynonymLeadsToItsCommand(t *testing.T) {
+	untested := maps.Clone(synonyms)
+	for synonym, wants := range map[string][]string{
+		"create":   {"account add", "group add", "pass add", "key add"},
+		"new":      {"account add", "group add", "pass add"}, // "key new" exists
+		"delete":   {"account remove", "group remove", "pass revoke"},
+		"rm":       {"account remove", "group remove", "pass revoke"},
+		"ls":       {"account list", "group list", "pass list", "key list", "audit list"},
+		"password": {"account set-password"}, "passwd": {"account set-password"}, "email": {"account set-email"},
+		"start": {"serve"}, "run": {"serve"}, "validate": {"config check"},
+		"user": {"account"}, "users": {"account"}, "accounts": {"account"}, "groups": {"group"},
+	} {
+		for _, want := range wants {
+			args := []string{synonym}
+			if group, _, ok := strings.Cut(want, " "); ok && synonym != "validate" {
+				args = []string{group, synonym}
+			}
+			code, _, errs := call(nil, "", args...)
+			if begin := fmt.Sprintf("sallyport: unexpected argument %s\nDid you mean \"sallyport %s\"?\nUsage: ", synonym, want); code != exitUsage || !strings.HasPrefix(errs, begin) {
+				t.Errorf("%v: exit code %d, want %s\ngot\n%s", args, code, begin, errs)
+			}
+		}
+		delete(untested, synonym)
+	}
+	if len(untested) > 0 {
+		t.Errorf("these synonyms aren't tested: %v", untested)
 	}
 }
 

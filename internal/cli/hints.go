@@ -10,20 +10,27 @@ import (
 )
 
 // synonyms are the names of commands in other programs, by which operators look for ours.
-var synonyms = map[string]string{
-	"create": "add", "new": "add", "delete": "remove", "rm": "remove", "ls": "list",
-	"password": "set-password", "passwd": "set-password", "email": "set-email",
-	"start": "serve", "run": "serve", "user": "account", "users": "account", "accounts": "account", "groups": "group",
-	"validate": "config check",
+// Where several are listed, the first that exists is meant.
+var synonyms = map[string][]string{
+	"create": {"add"}, "new": {"add"}, "delete": {"remove", "revoke"}, "rm": {"remove", "revoke"}, "ls": {"list"},
+	"password": {"set-password"}, "passwd": {"set-password"}, "email": {"set-email"},
+	"start": {"serve"}, "run": {"serve"}, "user": {"account"}, "users": {"account"}, "accounts": {"account"}, "groups": {"group"},
+	"validate": {"config check"},
 }
+
+// guess begins what the parser appends to its error: commands or flags with similar names.
+const guess = ", did you mean "
 
 // usageHint returns what an operator probably meant by a faulty command line, as one line, or "".
 // node is the command, and message the parser's error.
 func usageHint(node *kong.Node, message string) string {
+	message, _, _ = strings.Cut(message, guess)
 	if argument, ok := strings.CutPrefix(message, "unexpected argument "); ok {
-		for _, child := range node.Children {
-			if meant := synonyms[argument]; meant != "" && strings.HasPrefix(meant+" ", child.Name+" ") {
-				return fmt.Sprintf("Did you mean \"%s %s\"?", commandPath(node), meant)
+		for _, meant := range synonyms[argument] {
+			for _, child := range node.Children {
+				if strings.HasPrefix(meant+" ", child.Name+" ") {
+					return fmt.Sprintf("Did you mean \"%s %s\"?", commandPath(node), meant)
+				}
 			}
 		}
 		if strings.HasSuffix(argument, ".yaml") || strings.HasSuffix(argument, ".yml") {
