@@ -75,7 +75,7 @@ func readPair(pair Pair) (one *tls.Certificate, name string, err error) {
 // Unreadable adds to err, of reading a PEM file, what the operator can do.
 func Unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; write the path of a PEM file", err)
+		return fmt.Errorf("%w; write the path of a PEM file, in which ~ and $ aren't expanded", err)
 	}
 	return fmt.Errorf("%w; make the file readable by the user that runs Sallyport", err)
 }

@@ -78,7 +78,7 @@ var mistakes = []mistake{
 	{"the panel's host is the portal's", "public_url: http://auth.test\nupstream: http://127.0.0.1:1\npanels:\n  - url: http://panel.test\n    upstream: http://127.0.0.1:2\n", 2, "upstream", "shared_host: true"},
 	{"a path of the shell", "data_dir: ~/sallyport\n", 1, "data_dir", "write the whole path"},
 	{"a variable of the shell", "backup:\n  dir: $HOME/backups\n", 2, "backup.dir", "write the whole path"},
-	{"a certificate in the home folder", pair("~/auth.pem", "DIR/good.key"), 4, "tls.certificates[0].cert", "write the whole path"},
+	{"a certificate in the home folder", pair("~/auth.pem", "DIR/good.key"), 4, "tls.certificates[0].cert", "~ and $ aren't expanded"},
 	{"all hosts of a domain", "panels:\n  - url: https://*.example.com\n", 2, "panels[0].url", "write each host in an entry of its own"},
 	{"a colon in a name", "site_name: Radio: Harbour\n", 1, "", "in quotes"},
 	{"a name that begins with a sign of YAML", "site_name: @home\n", 1, "", "in quotes"},
@@ -130,10 +130,12 @@ func TestMessagesOnMistakesSayWhatToWrite(t *testing.T) {
 
 func TestMessagesOnMistakesInVariablesSayWhatToWrite(t *testing.T) {
 	for variable, want := range map[string]string{
-		"SALLYPORT_PUBLIC_URL='http://auth.test'":          "has quotes around its value, which no shell removed; delete them",
-		`SALLYPORT_SITE_NAME="Radio"`:                      "has quotes around its value, which no shell removed; delete them",
-		"SALLYPORT_TRUSTED_PROXIES=127.0.0.1 10.0.0.0/8":   "separate several by commas",
-		"SALLYPORT_TRUSTED_PROXIES='127.0.0.1,10.0.0.0/8'": "delete them",
+		"SALLYPORT_PUBLIC_URL='http://auth.test'":               "has quotes around it, which no shell removed: delete them",
+		`SALLYPORT_DATABASE="postgres://db/x"`:                  "has quotes around it, which no shell removed: delete them",
+		`SALLYPORT_DATA_DIR="/d"`:                               "has quotes around it, which no shell removed, and there is no ",
+		`SALLYPORT_SITE_NAME='` + strings.Repeat("n", 40) + "'": "has quotes around it, which no shell removed: delete them",
+		"SALLYPORT_TRUSTED_PROXIES=127.0.0.1 10.0.0.0/8":        "separate several by commas",
+		"SALLYPORT_TRUSTED_PROXIES='127.0.0.1,10.0.0.0/8'":      "delete them",
 	} {
 		name, _, _ := strings.Cut(variable, "=")
 		code, out, errs := call([]string{variable}, "", "config", "check")
@@ -144,6 +146,58 @@ func TestMessagesOnMistakesInVariablesSayWhatToWrite(t *testing.T) {
 	if code, _, errs := call(nil, "", "config", "check", "--config", t.TempDir()); !strings.Contains(errs, "is a directory; name the file") || code != exitUsage {
 		t.Errorf("a directory: exit code %d, got\n%s", code, errs)
 	}
+}
+
+// A value that an earlier version accepted goes on working: data may be where it leads to.
+// Config check and the start print a warning.
+func TestValuesThatLookLikeAShellsGoOnWorking(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, made := range []string{"~/sallyport", "$HOME/b", `"/d"`, "${x}"} {
+		must(t, os.MkdirAll(made, 0o700))
+	}
+	absolute := filepath.Join(dir, "${x}")
+	for _, test := range []struct{ variable, warning string }{
+		{"SALLYPORT_DATA_DIR=~/sallyport", `"~/sallyport" is the notation of a shell, which isn't expanded here, so it is ` + dir + "/~/sallyport; write ./~/sallyport to keep it, or move it"},
+		{"SALLYPORT_DATA_DIR=" + absolute, " is the notation of a shell, which isn't expanded here, so it is " + absolute + "; move it to a path without $"},
+		{`SALLYPORT_DATA_DIR="/d"`, `"\"/d\"" has quotes around it, which no shell removed, so it is ` + dir + `/"/d"; write ./"/d" to keep it, or move it`},
+		{"SALLYPORT_DATA_DIR=./~/sallyport", ""},
+		{"SALLYPORT_DATA_DIR=./${x}", ""},
+		{"SALLYPORT_DATA_DIR=./${new}", ""},
+		{"SALLYPORT_BACKUP_DIR=$HOME/b", `"$HOME/b" is the notation of a shell, which isn't expanded here, so it is ` + dir + "/$HOME/b; write ./$HOME/b to keep it, or move it"},
+		{`SALLYPORT_SITE_NAME="Radio"`, `"\"Radio\"" has quotes around it, which no shell removed, so pages show them; delete them`},
+		{"SALLYPORT_SITE_NAME='n' Roll 'n'", ""},
+	} {
+		name, _, _ := strings.Cut(test.variable, "=")
+		code, out, errs := call([]string{test.variable}, "", "config", "check")
+		right := errs == ""
+		if test.warning != "" {
+			right = strings.HasPrefix(errs, "Warning: environment: "+name+": ") && strings.HasSuffix(errs, test.warning+"\n") && strings.Count(errs, "\n") == 1
+		}
+		if code != 0 || out == "" || !right {
+			t.Errorf("%s: exit code %d, got\n%swant\n%s", test.variable, code, errs, test.warning)
+		}
+	}
+}
+
+// A portal with its database in data_dir goes on working with a backup.dir that doesn't exist
+// yet. One with PostgreSQL and the key ring elsewhere keeps nothing in data_dir.
+func TestOnlyAFirstStartRefusesAFolderThatDoesNotExist(t *testing.T) {
+	t.Chdir(t.TempDir())
+	must(t, os.MkdirAll("data", 0o700))
+	check := func(want int, environ ...string) {
+		t.Helper()
+		if code, _, errs := call(environ, "", "config", "check"); code != want || errs == "" {
+			t.Errorf("%s: exit code %d, want %d, got\n%s", environ, code, want, errs)
+		}
+	}
+	check(exitUsage, "SALLYPORT_DATA_DIR=data", "SALLYPORT_BACKUP_DIR=~/b")
+	must(t, os.WriteFile("data/sallyport.db", nil, 0o600))
+	check(0, "SALLYPORT_DATA_DIR=data", "SALLYPORT_BACKUP_DIR=~/b")
+	check(0, "SALLYPORT_DATA_DIR=data", "SALLYPORT_DATABASE=postgres://db/x", "SALLYPORT_BACKUP_DIR=~/b")
+	check(exitUsage, "SALLYPORT_DATA_DIR=~/d", "SALLYPORT_DATABASE=postgres://db/x")
+	check(0, "SALLYPORT_DATA_DIR=~/d", "SALLYPORT_DATABASE=postgres://db/x", "SALLYPORT_KEY_RING=credential:ring")
+	check(exitUsage, "SALLYPORT_DATA_DIR=~/d", "SALLYPORT_KEY_RING=credential:ring")
 }
 
 // The same for mistakes that only the start finds, in the data directory, the key ring, the

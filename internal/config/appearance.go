@@ -226,7 +226,7 @@ func checkPicture(path string) error {
 	if path == "" {
 		return nil
 	}
-	if err := checkExpanded(path); err != nil {
+	if err := checkLiteral(path); err != nil {
 		return err
 	}
 	_, err := ReadPicture(path)

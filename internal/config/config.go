@@ -360,9 +360,5 @@ func (c Config) BackupDir() string {
 }
 
 func (c Config) inDataDir(name string) string {
-	path := filepath.Join(c.DataDir, name)
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path // the working directory was removed; the relative path is all there is
+	return absolute(filepath.Join(c.DataDir, name))
 }

@@ -123,6 +123,7 @@ type loader struct {
 	file   file
 	places map[string]Fault // source of each key and item of a list; Text is empty
 	faulty map[string]bool  // keys without a usable value; rules about them aren't checked
+	quoted map[string]bool  // variables whose values are in quotes
 	faults Faults
 }
 
@@ -134,6 +135,7 @@ func load(f file, environ []string) (Config, Places, error) {
 		file:   f,
 		places: map[string]Fault{},
 		faulty: map[string]bool{},
+		quoted: map[string]bool{},
 	}
 	l.readYAML()
 	l.readEnvironment(environ)
@@ -173,6 +175,9 @@ func compareFaults(a, b Fault) int {
 
 func (l *loader) fault(place Fault, format string, args ...any) {
 	place.Text = fmt.Sprintf(format, args...)
+	if l.quoted[place.Key] && !strings.Contains(place.Text, inQuotes) {
+		place.Text += "; the value " + inQuotes + ": delete them"
+	}
 	l.faults = append(l.faults, place)
 }
 
@@ -344,11 +349,7 @@ func variableName(key string) string {
 // assignVariable sets key to the value of its environment variable.
 func (l *loader) assignVariable(key string, place Fault, text string) {
 	field := l.keys.field[key]
-	if n := len(text); n > 1 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
-		// Files for docker and podman (--env-file) are read without a shell.
-		l.recordAssignment(key, place, errors.New("has quotes around its value, which no shell removed; delete them"))
-		return
-	}
+	l.quoted[place.Key] = isQuoted(text)
 	if field.Kind() != reflect.Slice {
 		l.recordAssignment(key, place, assign(field, text))
 		return

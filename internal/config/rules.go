@@ -85,7 +85,7 @@ func resolve(c Config, isSet func(key string) bool) (Config, []brokenRule) {
 	if c.DataDir == "" || strings.ContainsRune(c.DataDir, 0) {
 		fault(errors.New("must name a directory"), "data_dir")
 	}
-	fault(checkExpanded(c.DataDir), "data_dir")
+	checkDirectories(c, fault)
 	if len(c.KeyRingCommand) > 0 {
 		fault(checkCommand(c.KeyRingCommand), "key_ring_command")
 		if c.KeyRing.Credential != "" {
@@ -130,7 +130,6 @@ func resolve(c Config, isSet func(key string) bool) (Config, []brokenRule) {
 	if strings.ContainsRune(c.Backup.Dir, 0) {
 		fault(errors.New("must name a directory"), "backup.dir")
 	}
-	fault(checkExpanded(c.Backup.Dir), "backup.dir")
 	fault(checkRange(c.MaxHeaderKiB, leastHeaderKiB, mostHeaderKiB), "max_header_kib")
 	c = withUpstream(c, fault)
 	checkPanels(c, isSet, fault)
@@ -141,15 +140,6 @@ func resolve(c Config, isSet func(key string) bool) (Config, []brokenRule) {
 func checkRange(n, low, high int) error {
 	if n < low || n > high {
 		return fmt.Errorf("%d is outside %d to %d", n, low, high)
-	}
-	return nil
-}
-
-// checkExpanded returns an error for a path in the notation of a shell. Sallyport would take ~ or
-// $HOME for the name of a folder.
-func checkExpanded(path string) error {
-	if path == "~" || strings.HasPrefix(path, "~/") || strings.HasPrefix(path, "$") || strings.Contains(path, "${") {
-		return fmt.Errorf("%s is the notation of a shell, which isn't expanded here; write the whole path, from / on", quote(path))
 	}
 	return nil
 }

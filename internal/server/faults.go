@@ -64,14 +64,19 @@ func CheckAll(cfg config.Config, now time.Time) error {
 
 // Warnings returns what is probably a mistake in a configuration without faults.
 func Warnings(cfg config.Config) config.Faults {
-	if cfg.PublicURL.Scheme == "https" && !cfg.TerminatesTLS() && len(cfg.TrustedProxies) == 0 {
-		return faultAt("public_url", "%s is https, but neither tls nor trusted_proxies is set, so %s", cfg.PublicURL, refusesAll)
+	warnings := cfg.Warnings()
+	if refusesEveryRequest(cfg) {
+		warnings = append(warnings, faultAt("public_url", "%s is https, but neither tls nor trusted_proxies is set, so %s", cfg.PublicURL, refusesAll)...)
 	}
-	return nil
+	return warnings
 }
 
-// refusesAll says what happens, and what to do, if neither Sallyport nor a trusted proxy
-// terminates TLS.
+// refusesEveryRequest reports whether neither Sallyport nor a trusted proxy terminates TLS.
+func refusesEveryRequest(cfg config.Config) bool {
+	return cfg.PublicURL.Scheme == "https" && !cfg.TerminatesTLS() && len(cfg.TrustedProxies) == 0
+}
+
+// refusesAll says what happens, and what to do, in the case of [refusesEveryRequest].
 const refusesAll = "every request will be refused: name your proxy in trusted_proxies, or set tls"
 
 // ownerAdvice says what to do about a directory of another user.

@@ -60,7 +60,7 @@ func (p *Portal) vitals() []health.Vital {
 	if p.faulty.Load() {
 		all = append(all, health.Vital{Name: "configuration", Fault: "faulty; the previous one is in force", Minor: true})
 	}
-	if p.hasWarnings.Load() {
+	if p.refusesAll.Load() {
 		all = append(all, health.Vital{Name: "trusted_proxies", Fault: refusesAll, Minor: true})
 	}
 	if p.isTooOld.Load() {

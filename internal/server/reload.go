@@ -57,7 +57,7 @@ func (p *Portal) Reload(cfg config.Config, err error) error {
 	p.redirect.set(newRedirect(next, p.certificates))
 	p.faulty.Store(false)
 	p.Log.Info("configuration reloaded")
-	p.hasWarnings.Store(len(Warnings(next)) > 0)
+	p.refusesAll.Store(refusesEveryRequest(next))
 	p.logWarnings(next)
 	p.warnOfEmptyGroups(context.Background(), next)
 	if changed := config.ChangedKeys(next, cfg); len(changed) > 0 {

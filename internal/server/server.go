@@ -80,13 +80,13 @@ type Portal struct {
 	certificates *certs.Certificates    // nil unless Sallyport itself terminates TLS
 	redirect     *swapHandler           // answers redirect_listen
 
-	now         func() time.Time // this machine's clock; everything else uses Login.Clock
-	cluster     cluster.Cluster  // the servers on the database
-	faulty      atomic.Bool      // the configuration that was read last is not in force
-	hasWarnings atomic.Bool      // [Warnings] of the configuration in force aren't empty
-	ending      chan struct{}    // closed when the server stops: streams must end
-	tooOld      chan error       // gets the error with which the server must stop; see Report
-	isTooOld    atomic.Bool
+	now        func() time.Time // this machine's clock; everything else uses Login.Clock
+	cluster    cluster.Cluster  // the servers on the database
+	faulty     atomic.Bool      // the configuration that was read last is not in force
+	refusesAll atomic.Bool      // [refusesEveryRequest] of the configuration in force
+	ending     chan struct{}    // closed when the server stops: streams must end
+	tooOld     chan error       // gets the error with which the server must stop; see Report
+	isTooOld   atomic.Bool
 
 	reporter maintenance.Reporter
 	count    func(route string, status int, took time.Duration)
@@ -182,7 +182,7 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		return nil, err
 	}
 	p.setRouter(next)
-	p.hasWarnings.Store(len(Warnings(cfg)) > 0)
+	p.refusesAll.Store(refusesEveryRequest(cfg))
 	p.redirect.set(newRedirect(cfg, p.certificates))
 	return p, nil
 }

@@ -16,11 +16,11 @@ import (
 // TestReadyzWarnsIfEveryRequestIsRefused checks the warning about a portal with an HTTPS URL but
 // without TLS or a trusted proxy, which refuses every request. The log has the warning after the
 // start and after a reload, and /readyz, which stays ready, has it all the time. A reload also logs
-// the settings that take effect at the next start.
+// the settings that take effect at the next start. Another warning isn't in /readyz.
 func TestReadyzWarnsIfEveryRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	const warning = "every request will be refused: name your proxy in trusted_proxies, or set tls"
-	file := panels.WriteConfig(t, "public_url: https://auth.test\n")
+	file := panels.WriteConfig(t, "public_url: https://auth.test\nsite_name: '\"Radio\"'\n")
 	p := portal.Start(t, "sqlite", "SALLYPORT_CONFIG="+file)
 	ready := func() string {
 		resp, err := http.Get("http://" + p.At + "/readyz")
@@ -40,8 +40,11 @@ func TestReadyzWarnsIfEveryRequestIsRefused(t *testing.T) {
 	if text := ready(); !strings.Contains(text, "trusted_proxies: "+warning+"\n") || strings.Count(p.Logs.String(), warning) != 1 {
 		t.Errorf("after the start: want the warning in /readyz, and once in the log:\n%s%s", text, p.Logs)
 	}
+	if !strings.Contains(p.Logs.String(), "has quotes around it") {
+		t.Errorf("after the start: want the warning about site_name in the log:\n%s", p.Logs)
+	}
 	reload("public_url: https://auth.test\ntrusted_proxies: [127.0.0.1]\n")
-	if text := ready(); strings.Contains(text, warning) || strings.Count(p.Logs.String(), warning) != 1 {
+	if text := ready(); strings.Contains(text, "trusted_proxies") || strings.Count(p.Logs.String(), warning) != 1 {
 		t.Errorf("with a trusted proxy: want no warning in /readyz, and no new one in the log:\n%s%s", text, p.Logs)
 	}
 	reload("public_url: https://auth.test\nsite_name: Acme\nsession:\n  idle: 1h\n")
