@@ -56,6 +56,20 @@ func (s schema) has(key string) bool {
 	return ok
 }
 
+// hasPart reports whether name is a part of a key, such as "session" and "idle" of
+// "session.idle", also of the keys of a list's items.
+func (s schema) hasPart(name string) bool {
+	for key, field := range s.field {
+		if slices.Contains(strings.Split(key, "."), name) {
+			return true
+		}
+		if t := field.Type(); isGroups(t) && schemaOf(reflect.New(t.Elem()).Elem(), "").hasPart(name) {
+			return true
+		}
+	}
+	return false
+}
+
 // below returns the names of the keys and groups directly below prefix, sorted.
 func (s schema) below(prefix string) []string {
 	names := map[string]bool{}

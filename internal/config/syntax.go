@@ -22,7 +22,7 @@ func (l *loader) syntaxFault(err error) {
 		l.fault(Fault{Source: l.file.path, Line: tab}, "is indented by a tab, which YAML doesn't allow; write spaces in its place, two for each level")
 		return
 	}
-	if n, key := l.file.lineWithoutSpace(line); n > 0 {
+	if n, key := l.lineWithoutSpace(line); n > 0 {
 		l.fault(Fault{Source: l.file.path, Line: n, Key: key}, "needs a space after the colon")
 		return
 	}
@@ -40,8 +40,8 @@ func syntaxHint(text string) string {
 		{"cannot start any token", "put a value that begins with this character in quotes"},
 		{"did not find expected ',' or ", "close the bracket that begins here"},
 		{"could not find expected ':'", "write lines such as key: value"},
-		{"did not find expected", "begin all keys of a group, and all dashes of a list, in the same column"},
-		{"unexpected end of stream", "close the quote or bracket that begins above"},
+		{"did not find expected", "begin all keys of a group, and all dashes of a list, in the same column; if a value goes on after its closing quote, put the whole value in quotes of the other kind"},
+		{"unexpected end of stream", "close the quote that begins here or above"},
 	} {
 		if strings.Contains(text, one.says) {
 			return "; " + one.hint
@@ -66,19 +66,20 @@ func (f file) lineWithTab(line int) int {
 	return 0
 }
 
-// keyWithoutSpace matches the beginning of a line such as listen:127.0.0.1:9091.
+// keyWithoutSpace matches the beginning of a line such as listen:127.0.0.1:9091, or such as
+// "- http://127.0.0.1", which has no key.
 var keyWithoutSpace = regexp.MustCompile(`^[ -]*([a-z_]{1,40}):[^\s:]`)
 
 // lineWithoutSpace returns the number and the key of a line without a space after the key's
 // colon: line itself, which the parser named, or the line before it. It returns 0 if neither is
 // such a line.
-func (f file) lineWithoutSpace(line int) (n int, key string) {
-	lines := strings.Split(string(f.text), "\n")
+func (l *loader) lineWithoutSpace(line int) (n int, key string) {
+	lines := strings.Split(string(l.file.text), "\n")
 	for n := line; n >= line-1 && n >= 1; n-- {
 		if n > len(lines) {
 			continue
 		}
-		if found := keyWithoutSpace.FindStringSubmatch(lines[n-1]); found != nil {
+		if found := keyWithoutSpace.FindStringSubmatch(lines[n-1]); found != nil && l.keys.hasPart(found[1]) {
 			return n, found[1]
 		}
 	}
