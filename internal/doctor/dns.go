@@ -40,25 +40,31 @@ func (d *doctor) isPortalElsewhere(ctx context.Context, r request, a answer) boo
 	})
 }
 
-// isElsewhere is isPortalElsewhere for a panel; a is the answer to any request. The server at the name's address may be a proxy
-// that asks Sallyport, or the panel itself; then the address is right, and something else is
-// wrong.
+// isElsewhere is isPortalElsewhere for a panel; a is the answer to any request. If the server at
+// the name's address is a proxy that asks Sallyport, or is known to be the panel itself, the
+// address is right, and something else is wrong. If it isn't known, that server may be the panel
+// without a gate, and isElsewhere adds the finding for that as well.
 func (p *panelTest) isElsewhere(ctx context.Context, a answer) bool {
 	r := request{origin: p.Origin, path: p.missingPage()}
 	if p.isSallyport(a) || r.path == "" {
 		return false
 	}
+	known, same := false, false
 	if a.err == nil {
 		a = p.client.send(ctx, r)
 		_, _, refused := parseRefusal(a)
-		if _, same := p.fromUpstream(ctx, r, a); same || refused || isNginx401(a) || p.isSallyport(a) {
+		if known, same = p.fromUpstream(ctx, r, a); same || refused || isNginx401(a) || p.isSallyport(a) {
 			return false
 		}
 	}
-	return p.findElsewhere(ctx, r, a, func(there answer) bool {
+	found := p.findElsewhere(ctx, r, a, func(there answer) bool {
 		origin, _, refused := parseRefusal(there)
 		return refused && origin == p.Origin
 	})
+	if found && a.err == nil && !known && p.classifyAnswer(ctx, r, a) == resultExposed {
+		p.add("gate.absent", p.Origin, r, a)
+	}
+	return found
 }
 
 // findElsewhere reports whether r has a right answer at an address other than those of its name,

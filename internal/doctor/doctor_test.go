@@ -251,6 +251,38 @@ func TestSallyportIsFoundAtAnotherAddress(t *testing.T) {
 	}
 }
 
+// DNS leads the panel's name past the proxy. Unless the panel's own server is known, another server
+// there may be the panel, which is worse than a wrong address.
+func TestAPanelAtAWrongAddressIsOpen(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		page := "<title>Radio</title>"
+		p := newPanelTest(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, page) }, false)
+		origin := p.Origin
+		_, port, _ := net.SplitHostPort(hostOf(origin))
+		p.PublicURL = "http://127.0.0.2:" + port
+		gate, err := net.Listen("tcp", "127.0.0.2:"+port)
+		if err != nil {
+			t.Skip(err) // this system has 127.0.0.1 alone, or the port is in use
+		}
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", origin+access.StartPath+"?return="+url.QueryEscape(r.URL.RequestURI()))
+			w.WriteHeader(http.StatusSeeOther)
+		})}
+		t.Cleanup(func() { srv.Close() })
+		go srv.Serve(gate)
+		want := []string{"dns.wrong", "gate.absent"}
+		if known {
+			own := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<title>Another</title>") }))
+			t.Cleanup(own.Close)
+			p.Upstream, want = own.URL, want[:1]
+		}
+		p.records = map[string]string{}
+		if found := p.isElsewhere(t.Context(), answer{status: http.StatusNotFound}); !found || !slices.Equal(p.ids(), want) {
+			t.Errorf("the panel's own server is known: %v: found %v, findings %+v, want %q", known, found, p.report.Findings, want)
+		}
+	}
+}
+
 // A private address is no advice where DNS leads to a public one: clients elsewhere can't use it.
 func TestTheAdvisedRecordLeadsEveryClientToTheProxy(t *testing.T) {
 	for _, test := range []struct{ address, wrong, want string }{

@@ -68,30 +68,35 @@ const (
 	resultExposed        // the panel answered
 )
 
-// classify sends a request that Sallyport must refuse. An answer that isn't Sallyport's is
-// taken for the panel's, unless the proxy refuses such requests everywhere: it then gives
-// the same answer on a path that leads to Sallyport.
+// classify sends a request that Sallyport must refuse. See [panelTest.classifyAnswer].
 func (p *panelTest) classify(ctx context.Context, r request) (result, answer) {
 	a := p.client.send(ctx, r)
+	return p.classifyAnswer(ctx, r, a), a
+}
+
+// classifyAnswer returns what a shows about r. An answer that isn't Sallyport's is taken for the
+// panel's, unless the proxy refuses such requests everywhere: it then gives the same answer on a
+// path that leads to Sallyport.
+func (p *panelTest) classifyAnswer(ctx context.Context, r request, a answer) result {
 	_, _, refused := parseRefusal(a)
 	switch {
 	case a.isTimeout():
-		return resultUnclear, a
+		return resultUnclear
 	case a.err != nil: // the proxy closed the connection
-		return resultRefused, a
+		return resultRefused
 	case refused, p.isSallyport(a):
-		return resultRefused, a
+		return resultRefused
 	case isNginx401(a):
 		if _, same := p.fromUpstream(ctx, r, a); same {
-			return resultExposed, a
+			return resultExposed
 		}
-		return resultRefused, a
+		return resultRefused
 	case isFailure(a): // from the proxy, or from a panel that is down
-		return resultUnclear, a
+		return resultUnclear
 	case (a.status >= 400 || a.status == http.StatusSwitchingProtocols) && p.isRefusedEverywhere(ctx, r, a):
-		return resultRefused, a
+		return resultRefused
 	}
-	return resultExposed, a
+	return resultExposed
 }
 
 // isFailure reports whether an answer is a limit on requests or a failure of a server.
