@@ -68,10 +68,10 @@ func (p *panelTest) isElsewhere(ctx context.Context, a answer) bool {
 }
 
 // findElsewhere reports whether r has a right answer at an address other than those of its name,
-// and adds a finding. a is the answer at the name's address. The gateway error of a proxy isn't
-// the fault of DNS, and a failed lookup doesn't tell what DNS has.
+// and adds a finding. a is the answer at the name's address. A failed lookup doesn't tell what
+// DNS has, and an answer that a CDN or a proxy may have made isn't the fault of DNS.
 func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight func(answer) bool) bool {
-	if isGatewayError(a) || isLookupError(a) && !hasNoAddress(a) {
+	if mayBeProxysOwn(a) || isLookupError(a) && !hasNoAddress(a) {
 		return false
 	}
 	scheme, _, _ := strings.Cut(r.origin, "://")
@@ -88,7 +88,7 @@ func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight
 		} else {
 			r.description = "at " + d.client.addressList(ctx, r.origin) + ", to which DNS leads"
 		}
-		d.records[r.origin] = record(address, d.client.addresses(ctx, r.origin))
+		d.records[r.origin] = record(address, d.client.addresses(ctx, d.PublicURL))
 		d.add(id, r.origin, r, a)
 		d.addObservation(id, r.origin, there.String(), "Sallyport's answer")
 		return true
@@ -96,9 +96,16 @@ func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight
 	return false
 }
 
+// mayBeProxysOwn reports whether an answer may be that of a CDN or a proxy to a request that
+// it refuses, or whose server it doesn't reach: CDNs use statuses up to 530 for that.
+func mayBeProxysOwn(a answer) bool {
+	return a.status == http.StatusForbidden || a.status == http.StatusTooManyRequests || a.status >= 500
+}
+
 // otherListeners returns addresses with ports, other than those of an origin, where its proxy may
 // listen: those of the portal and the panels and, if the server is on this machine, this
-// machine's.
+// machine's. The first that is right is advised, so those that DNS has come first, and loopback
+// comes last.
 func (d *doctor) otherListeners(ctx context.Context, origin string) []string {
 	scheme, _, _ := strings.Cut(origin, "://")
 	_, port, _ := net.SplitHostPort(hostPort(origin))
@@ -116,23 +123,37 @@ func (d *doctor) otherListeners(ctx context.Context, origin string) []string {
 	}
 	own := d.client.listeners(ctx, origin)
 	all = slices.DeleteFunc(all, func(address string) bool { return slices.Contains(own, address) })
-	slices.Sort(all)
-	return slices.Compact(all)
+	var once []string
+	for _, address := range all {
+		if !slices.Contains(once, address) {
+			once = append(once, address)
+		}
+	}
+	return once
 }
 
-// record returns the DNS record that leads to address, which has a port, instead of to wrong. If
-// clients elsewhere can't use that address, it returns an example.
-func record(address string, wrong []netip.Addr) string {
+// record returns the DNS record that leads to address, which has a port. If clients elsewhere may
+// be unable to use that address, it returns an example: DNS of the portal, whose addresses portal
+// are, must have a local address too before a local one is advised.
+func record(address string, portal []netip.Addr) string {
 	to, err := netip.ParseAddrPort(address)
-	isPublic := func(a netip.Addr) bool { return !a.IsPrivate() && !a.IsLoopback() }
 	switch addr := to.Addr(); {
-	case err != nil, addr.IsLoopback(), addr.IsPrivate() && slices.ContainsFunc(wrong, isPublic):
+	case err != nil, addr.IsLoopback(), isLocal(addr) && !slices.ContainsFunc(portal, isLocal):
 		return exampleRecord
 	case addr.Is6():
 		return "AAAA " + addr.String()
 	default:
 		return "A " + addr.String()
 	}
+}
+
+// sharedAddresses are those of carriers' networks and of some VPNs (RFC 6598).
+var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
+
+// isLocal reports whether only the machines of some networks reach an address. Loopback, which
+// other machines never reach, isn't local.
+func isLocal(addr netip.Addr) bool {
+	return !addr.IsLoopback() && (addr.IsPrivate() || addr.IsLinkLocalUnicast() || sharedAddresses.Contains(addr))
 }
 
 // exampleRecord is a DNS record with an address for documentation (RFC 5737).

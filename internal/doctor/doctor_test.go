@@ -234,6 +234,11 @@ func TestSallyportIsFoundAtAnotherAddress(t *testing.T) {
 		{answer{err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, "dns.wrong"},
 		{answer{status: http.StatusNotFound}, "dns.wrong"},
 		{answer{status: http.StatusBadGateway}, ""},
+		{answer{status: http.StatusForbidden}, ""}, // a CDN refuses doctor
+		{answer{status: http.StatusTooManyRequests}, ""},
+		{answer{status: http.StatusInternalServerError}, ""},
+		{answer{status: 521}, ""}, // a CDN doesn't reach its server
+		{answer{status: 526}, ""},
 	} {
 		d := &doctor{Options: Options{PublicURL: srv.URL}, client: newClient(nil), records: map[string]string{}, report: Report{Proxies: map[string]string{}}}
 		d.client.lookup = func(_ context.Context, _, host string) ([]netip.Addr, error) {
@@ -283,18 +288,45 @@ func TestAPanelAtAWrongAddressIsOpen(t *testing.T) {
 	}
 }
 
-// A private address is no advice where DNS leads to a public one: clients elsewhere can't use it.
+// A local address is no advice unless the portal's own name has one: clients elsewhere can't use it.
 func TestTheAdvisedRecordLeadsEveryClientToTheProxy(t *testing.T) {
-	for _, test := range []struct{ address, wrong, want string }{
+	for _, test := range []struct{ address, portal, want string }{
 		{"203.0.113.7:443", "198.51.100.4", "A 203.0.113.7"},
+		{"203.0.113.7:443", "", "A 203.0.113.7"},
 		{"[2001:db8::7]:443", "198.51.100.4", "AAAA 2001:db8::7"},
 		{"192.168.1.5:443", "192.168.1.9", "A 192.168.1.5"},
 		{"192.168.1.5:443", "198.51.100.4", exampleRecord},
+		{"10.0.0.5:443", "", exampleRecord},
+		{"172.17.0.1:443", "127.0.0.1", exampleRecord},
+		{"[fd00::1]:443", "2001:db8::7", exampleRecord},
+		{"[fd00::1]:443", "fd00::1", "AAAA fd00::1"},
+		{"100.64.0.5:443", "198.51.100.4", exampleRecord},
+		{"100.64.0.5:443", "100.64.0.9", "A 100.64.0.5"},
 		{"127.0.0.1:443", "192.168.1.9", exampleRecord},
 	} {
-		if got := record(test.address, []netip.Addr{netip.MustParseAddr(test.wrong)}); got != test.want {
-			t.Errorf("%s in place of %s: %s, want %s", test.address, test.wrong, got, test.want)
+		var portal []netip.Addr
+		if test.portal != "" {
+			portal = append(portal, netip.MustParseAddr(test.portal))
 		}
+		if got := record(test.address, portal); got != test.want {
+			t.Errorf("%s, where the portal is at %q: %s, want %s", test.address, test.portal, got, test.want)
+		}
+	}
+}
+
+// The first address that is right is the one to advise, so what DNS has for the portal comes first.
+func TestAddressesOfThePortalAreTriedFirst(t *testing.T) {
+	d := &doctor{
+		Options: Options{PublicURL: "https://auth.test", Panels: []Panel{{Panel: &access.Panel{Origin: "https://panel.test"}}, {Panel: &access.Panel{Origin: "https://other.test"}}}},
+		client:  newClient(nil), serverUp: true,
+	}
+	addresses := map[string]string{"auth.test": "203.0.113.7", "panel.test": "198.51.100.4", "other.test": "192.0.2.9"}
+	d.client.lookup = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr(addresses[host])}, nil
+	}
+	got := d.otherListeners(t.Context(), "https://panel.test")
+	if len(got) < 3 || got[0] != "203.0.113.7:443" || got[1] != "192.0.2.9:443" || got[len(got)-1] != "127.0.0.1:443" {
+		t.Errorf("%q, want the portal's address first, then the other panel's, and loopback last", got)
 	}
 }
 
