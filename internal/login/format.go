@@ -64,8 +64,8 @@ func readParameters(ctx context.Context, q db.Querier, authenticators []authenti
 	return all, nil
 }
 
-// malformed returns the error for text that can't be a code of the account. It was not compared
-// and cost nothing.
+// malformed returns the error for text that can't be a code of the account: a [*CodeError], or
+// [ErrNoTOTP]. The text was not compared and cost nothing.
 func (s *Service) malformed(ctx context.Context, accountID string, pair bool) error {
 	authenticators, err := authenticator.List(ctx, s.DB.Reader(), accountID)
 	if err != nil {
@@ -74,6 +74,9 @@ func (s *Service) malformed(ctx context.Context, accountID string, pair bool) er
 	all, err := readParameters(ctx, s.DB.Reader(), authenticator.OfKind(authenticators, authenticator.TOTP))
 	if err != nil {
 		return err
+	}
+	if len(all) == 0 {
+		return ErrNoTOTP
 	}
 	return &CodeError{Malformed: true, Pair: pair, Format: formatOf(all)}
 }

@@ -52,8 +52,10 @@ func TestACodeIsRefusedWhereNothingShowsCodes(t *testing.T) {
 		if a := owner.Get("/reauthenticate"); strings.Contains(a.Body, `name="code"`) || !strings.Contains(a.Body, `name="backup_code"`) {
 			t.Errorf("the form of a reauthentication doesn't ask for a backup code: %s", portal.Summary(a))
 		}
-		if a := owner.Post("/reauthenticate", "password", portal.Password, "code", phone.Code(0)); a.Status != http.StatusUnprocessableEntity || !strings.Contains(portal.VisibleText(a.Body), none) {
-			t.Errorf("reauthentication with a code: %s, want 422 and %q", portal.Summary(a), none)
+		for _, code := range []string{phone.Code(0), "12", ""} {
+			if a := owner.Post("/reauthenticate", "password", portal.Password, "code", code); a.Status != http.StatusUnprocessableEntity || !strings.Contains(portal.VisibleText(a.Body), none) {
+				t.Errorf("reauthentication with the code %q: %s, want 422 and %q", code, portal.Summary(a), none)
+			}
 		}
 		if a := owner.Post("/reauthenticate", "password", portal.Password, "backup_code", phone.Codes[0]); a.Status != http.StatusSeeOther {
 			t.Errorf("reauthentication with a backup code: %s", portal.Summary(a))
