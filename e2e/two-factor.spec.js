@@ -174,6 +174,7 @@ test('text with a code of six to eight digits can be pasted', { tag: ['@scripts'
 	for (const [text, want] of [
 		['Your code: 123 456', '123456'], ['1234 567.', '1234567'], ['code 1234-5678', '12345678'],
 		['12345', 'typed'], ['call 123456789', 'typed'], ['no digits', 'typed'],
+		['Your code 123456 expires in 30 s', 'typed'], ['123456\n(2 of 3)', 'typed'],
 	]) {
 		await code.fill('typed');
 		await code.evaluate((field, text) => {

@@ -53,12 +53,12 @@ for (const input of document.querySelectorAll(".secret > input")) {
 	input.after(button);
 }
 
-// Finds the code in pasted text such as "Your code: 123 456".
+// Finds the code in pasted text such as "Your code: 123 456", which has no other digits.
 document.addEventListener("paste", (event) => {
-	const digits = event.clipboardData.getData("text").replace(/\D/g, "");
-	if (event.target.inputMode !== "numeric" || digits.length < 6 || digits.length > 8) return;
+	const text = event.clipboardData.getData("text");
+	if (event.target.inputMode !== "numeric" || !/^\D*\d([ -]?\d){5,7}\D*$/.test(text)) return;
 	event.preventDefault();
-	event.target.value = digits;
+	event.target.value = text.replace(/\D/g, "");
 });
 
 const print = document.querySelector("[data-print]");
