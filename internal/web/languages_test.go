@@ -181,7 +181,6 @@ func TestSamplesAreWritten(t *testing.T) {
 	if dir == "" {
 		t.Skip("SALLYPORT_SAMPLES names no directory")
 	}
-	v := testViews(t, "Streaming panel")
 	write := func(name, content string) {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -192,11 +191,11 @@ func TestSamplesAreWritten(t *testing.T) {
 		}
 	}
 	static := regexp.MustCompile(`"(/static/[^"]+)"`)
-	for lang := range pseudo.Catalogues {
-		c := pseudoLocale(t, lang, "Streaming panel")
-		for _, s := range samples("ada") {
+	writeAll := func(lang, suffix, site, person string) {
+		v, c := testViews(t, site), pseudoLocale(t, lang, site)
+		for _, s := range samples(person) {
 			page := renderedIn(t, v, c, s)
-			write(lang+"/"+s.name+"-"+s.state+".html", page)
+			write(lang+"/"+s.name+"-"+s.state+suffix+".html", page)
 			for _, m := range static.FindAllStringSubmatch(page, -1) {
 				w := httptest.NewRecorder()
 				v.Static().ServeHTTP(w, httptest.NewRequest("GET", m[1], nil))
@@ -204,4 +203,9 @@ func TestSamplesAreWritten(t *testing.T) {
 			}
 		}
 	}
+	for lang := range pseudo.Catalogues {
+		writeAll(lang, "", "Streaming panel", "ada")
+	}
+	long := strings.Repeat("m", 64) // the longest name of a panel, which has no place for a line to break
+	writeAll("en-XA", "-long", long, long)
 }
