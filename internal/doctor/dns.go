@@ -96,6 +96,9 @@ func (d *doctor) findElsewhere(ctx context.Context, r request, a answer, isRight
 	return false
 }
 
+// hasWrongAddress reports whether DNS was found to lead an origin to another server.
+func (d *doctor) hasWrongAddress(origin string) bool { return d.hasFinding("dns.wrong", origin) }
+
 // mayBeProxysOwn reports whether an answer may be that of a CDN or a proxy to a request that
 // it refuses, or whose server it doesn't reach: CDNs use statuses up to 530 for that.
 func mayBeProxysOwn(a answer) bool {

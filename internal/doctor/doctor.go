@@ -111,6 +111,10 @@ func (d *doctor) testFromOutside(ctx context.Context) {
 	for i := range d.Panels {
 		d.testPanel(ctx, &d.Panels[i])
 	}
+	if d.hasWrongAddress(d.PublicURL) {
+		d.skip("/metrics, and the panels at the address of "+hostOf(d.PublicURL), "DNS leads that name to another server")
+		return
+	}
 	d.testPortalAddress(ctx)
 	d.testMetrics(ctx)
 }

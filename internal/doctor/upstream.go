@@ -54,7 +54,9 @@ func (d *doctor) otherAddresses(ctx context.Context, origin string) []string {
 		all = append(all, own[0])
 	}
 	for _, origin := range append([]string{d.PublicURL}, d.panelOrigins()...) {
-		all = append(all, d.client.addresses(ctx, origin)...)
+		if !d.hasWrongAddress(origin) {
+			all = append(all, d.client.addresses(ctx, origin)...)
+		}
 	}
 	if len(own) == 0 || own[0].IsLoopback() || own[0].IsUnspecified() {
 		all = append(all, interfaceAddresses()...)
