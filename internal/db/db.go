@@ -136,8 +136,12 @@ func poolOf(q Querier) *pool {
 	return nil
 }
 
+// retries is how often a read runs again if its connection was dead. When all connections
+// end at once, the second one may be dead too: it was being opened at that moment.
+const retries = 2
+
 // mayRetry reports whether err means that a connection of the pool q was dead, and
-// the caller may run a statement that changes nothing once more. A statement inside
+// the caller may run a statement that changes nothing again. A statement inside
 // a transaction may not run again: for a [*Tx], mayRetry returns false.
 func mayRetry(q Querier, err error) bool {
 	p, ok := q.(*pool)
@@ -166,7 +170,10 @@ func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error)
 // is none.
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
 	err := one(ctx, q, query, args, dest...)
-	if mayRetry(q, err) {
+	for range retries {
+		if !mayRetry(q, err) {
+			break
+		}
 		err = one(ctx, q, query, args, dest...)
 	}
 	return err
@@ -182,10 +189,13 @@ func one(ctx context.Context, q Querier, query string, args []any, dest ...any) 
 type Scan func(dest ...any) error
 
 // All returns every row of a query, each converted by read. All may run the query
-// twice, so read must have no side effects.
+// again, so read must have no side effects.
 func All[T any](ctx context.Context, q Querier, query string, args []any, read func(Scan) (T, error)) ([]T, error) {
 	rows, err := all(ctx, q, query, args, read)
-	if mayRetry(q, err) {
+	for range retries {
+		if !mayRetry(q, err) {
+			break
+		}
 		rows, err = all(ctx, q, query, args, read)
 	}
 	return rows, err

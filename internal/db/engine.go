@@ -20,7 +20,7 @@ type engine interface {
 	statementContext(ctx context.Context) context.Context
 	// withAnswerTimeout limits how long to wait for an answer.
 	withAnswerTimeout(ctx context.Context) (context.Context, context.CancelFunc)
-	// mayRetry reports whether a read that failed may run once more. It may close the
+	// mayRetry reports whether a read that failed may run again. It may close the
 	// pool's idle connections, which are dead then.
 	mayRetry(p *pool, err error) bool
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"sync"
+	"sync/atomic"
 )
 
 // pool is a database/sql pool of one engine.
@@ -11,6 +12,10 @@ type pool struct {
 	*sql.DB
 	engine   engine
 	prepared sync.Map // query text to *sql.Stmt; query texts are constants, so there are few
+
+	// epoch is raised when a connection was dead. The pool uses no idle connection of an
+	// earlier epoch.
+	epoch atomic.Int64
 }
 
 // QueryContext is like [sql.DB.QueryContext], but uses a prepared statement.

@@ -130,8 +130,22 @@ func withTimeouts(cfg *pgx.ConnConfig) {
 	}
 }
 
+// epochKey is the key of a connection's epoch in the data that pgx keeps with it.
+const epochKey = "epoch"
+
 func connect(cfg *pgx.ConnConfig, e postgresEngine) *DB {
-	both := &pool{DB: stdlib.OpenDB(*cfg), engine: e}
+	both := &pool{engine: e}
+	both.DB = stdlib.OpenDB(*cfg,
+		stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
+			conn.PgConn().CustomData()[epochKey] = both.epoch.Load()
+			return nil
+		}),
+		stdlib.OptionResetSession(func(_ context.Context, conn *pgx.Conn) error {
+			if conn.PgConn().CustomData()[epochKey] != both.epoch.Load() {
+				return driver.ErrBadConn // database/sql closes it and takes another one
+			}
+			return nil
+		}))
 	both.SetMaxOpenConns(postgresConns)
 	both.SetMaxIdleConns(postgresConns)
 	return &DB{write: both, read: both, engine: e}
@@ -204,13 +218,13 @@ func (e postgresEngine) begin(ctx context.Context, p *pool) (tx *Tx, done func()
 
 // mayRetry reports whether err means that a connection was dead, as every
 // connection is after a failover. If so, it discards the idle connections: they are
-// dead too, and would fail one after the other.
+// dead too, and would fail one after the other. It doesn't call SetMaxIdleConns for that,
+// which in Go 1.26 races with connections that come back to the pool.
 func (postgresEngine) mayRetry(p *pool, err error) bool {
 	if !isDead(err) {
 		return false
 	}
-	p.SetMaxIdleConns(0)
-	p.SetMaxIdleConns(postgresConns)
+	p.epoch.Add(1)
 	return true
 }
 
@@ -222,7 +236,10 @@ func (e postgresEngine) write(ctx context.Context, d *DB, change func(tx *Tx) er
 	timer := time.AfterFunc(answerTime, cancel)
 	defer timer.Stop()
 	tx, done, err := e.begin(ctx, d.write)
-	if mayRetry(d.write, err) {
+	for range retries {
+		if !mayRetry(d.write, err) {
+			break
+		}
 		tx, done, err = e.begin(ctx, d.write)
 	}
 	if err != nil {

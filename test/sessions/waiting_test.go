@@ -33,7 +33,10 @@ func inOrder(t *testing.T, p *portal.Portal, accountID string, change, request f
 		})
 	}
 	testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
-		if err := account.Lock(t.Context(), tx, accountID); err != nil {
+		// Not account.Lock, which makes a new version of the row: PostgreSQL serves those that
+		// wait for a row in order only while its version stays.
+		var id string
+		if err := db.One(t.Context(), tx, `SELECT id FROM accounts WHERE id = $1 FOR UPDATE`, []any{accountID}, &id); err != nil {
 			return err
 		}
 		go func() { changed <- change() }()
