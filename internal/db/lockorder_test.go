@@ -73,18 +73,12 @@ func TestMigrationWaitsForThoseThatReadTheTable(t *testing.T) {
 	ctx := context.Background()
 	url := testkit.MigratedURL(t, "postgres", "")
 	d, other := testkit.Open(t, url), testkit.Open(t, url)
-	own := int64(len(db.Migrations()))
-	migrated := make(chan error, 1)
+	var migrated chan error
 	must(t, d.Write(ctx, func(tx *db.Tx) error {
 		var n int
 		must(t, db.One(ctx, tx, `SELECT COUNT(*) FROM nodes`, nil, &n))
 		must(t, db.LockUsable(ctx, tx))
-		go func() {
-			migrated <- db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, `ALTER TABLE nodes ADD COLUMN later TEXT`)))
-		}()
-		testkit.Until(t, "the migration waits", func() bool {
-			return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) == 1
-		})
+		migrated = beginMigration(ctx, t, other, `ALTER TABLE nodes ADD COLUMN later TEXT`)
 		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // passes the migration in the queue
 		return err
 	}))
@@ -97,17 +91,14 @@ func TestMigrationBesideADumpStopsNoOther(t *testing.T) {
 	t.Parallel()
 	url := testkit.MigratedURL(t, "postgres", "")
 	d, other := testkit.Open(t, url), testkit.Open(t, url)
-	own := int64(len(db.Migrations()))
-	waits, migrated := make(chan error, 10), make(chan error, 1)
+	waits := make(chan error, 10)
+	var migrated chan error
 	ctx := db.OnWait(context.Background(), func(reason error) { waits <- reason })
 	alter := "-- a comment\nALTER TABLE events ADD COLUMN later TEXT"
 	must(t, d.Write(ctx, func(dump *db.Tx) error {
 		var n int
 		must(t, db.One(ctx, dump, `SELECT COUNT(*) FROM events`, nil, &n))
-		go func() { migrated <- db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, alter))) }()
-		testkit.Until(t, "the migration waits", func() bool {
-			return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) == 1
-		})
+		migrated = beginMigration(ctx, t, other, alter)
 		must(t, d.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) }))
 		return nil
 	}))
@@ -126,16 +117,10 @@ func TestMigrationIsTriedAgainAfterADeadlock(t *testing.T) {
 	ctx := context.Background()
 	url := testkit.MigratedURL(t, "postgres", "")
 	d, other := testkit.Open(t, url), testkit.Open(t, url)
-	own := int64(len(db.Migrations()))
-	migrated := make(chan error, 1)
+	var migrated chan error
 	must(t, d.Write(ctx, func(tx *db.Tx) error {
 		must(t, db.LockUsable(ctx, tx))
-		go func() {
-			migrated <- db.Migrate(ctx, other, append(db.Migrations(), db.Step(own+1, 2, `ALTER TABLE nodes ADD COLUMN later TEXT`)))
-		}()
-		testkit.Until(t, "the migration waits for the schema", func() bool {
-			return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) == 1
-		})
+		migrated = beginMigration(ctx, t, other, `ALTER TABLE nodes ADD COLUMN later TEXT`)
 		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // in the wrong order
 		return err
 	}))
@@ -158,4 +143,17 @@ func TestMigrationThatWaitsEndsWithItsContext(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// beginMigration begins a migration with one more statement, and returns once the migration waits
+// for a lock. Its error comes through the channel.
+func beginMigration(ctx context.Context, t *testing.T, d *db.DB, statement string) (migrated chan error) {
+	t.Helper()
+	migrated = make(chan error, 1)
+	steps := append(db.Migrations(), db.Step(int64(len(db.Migrations()))+1, 2, statement))
+	go func() { migrated <- db.Migrate(ctx, d, steps) }()
+	testkit.Until(t, "the migration waits", func() bool {
+		return len(column(t, d, `SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`)) == 1
+	})
+	return migrated
 }

@@ -100,6 +100,17 @@ func (g *generator) is(step int64, code string) bool {
 	return subtle.ConstantTimeCompare(want[:g.digits], []byte(code)) == 1
 }
 
+// find returns the newest step from newest down to oldest whose code is code, or 0. It computes
+// the codes of all these steps, even after a match.
+func (g *generator) find(code string, newest, oldest int64) (matched int64) {
+	for step := newest; step >= oldest; step-- {
+		if g.is(step, code) && matched == 0 {
+			matched = step
+		}
+	}
+	return matched
+}
+
 // Result is the result of comparing a code with one authenticator.
 type Result int
 
@@ -179,13 +190,7 @@ func (s State) verify(g *generator, code string, now time.Time) Check {
 // verifyWindow compares the code with the acceptable steps.
 func (s State) verifyWindow(g *generator, code string, now time.Time) Check {
 	middle := Step(now, s.Period) + s.Drift
-	// Newest first. All three are computed even after a match.
-	var matched int64
-	for step := middle + window; step >= middle-window; step-- {
-		if g.is(step, code) && matched == 0 {
-			matched = step
-		}
-	}
+	matched := g.find(code, middle+window, middle-window)
 	switch {
 	case matched <= 0:
 		return Check{}
@@ -196,16 +201,10 @@ func (s State) verifyWindow(g *generator, code string, now time.Time) Check {
 	}
 }
 
-// recognize compares the code with the steps before the acceptable ones. All are computed even
-// after a match.
+// recognize compares the code with the steps before the acceptable ones.
 func (s State) recognize(g *generator, code string, now time.Time) Check {
 	here := Step(now, s.Period)
-	var matched int64
-	for step := here + s.Drift - window - 1; step >= here-lookBack; step-- {
-		if g.is(step, code) && matched == 0 {
-			matched = step
-		}
-	}
+	matched := g.find(code, here+s.Drift-window-1, here-lookBack)
 	switch {
 	case matched <= 0:
 		return Check{}
