@@ -85,6 +85,9 @@ func (s *Service) attempt(ctx context.Context, q db.Querier, token string) (Atte
 		return Attempt{}, account.Account{}, a.unknownPurpose()
 	}
 	owner, err := account.ByID(ctx, q, a.AccountID)
+	if errors.Is(err, db.ErrNotFound) { // it was removed after the first read
+		return Attempt{}, account.Account{}, ErrNoAttempt
+	}
 	if err != nil {
 		return Attempt{}, account.Account{}, err
 	}

@@ -183,20 +183,23 @@ type loadedTOTP struct {
 	totp.State
 }
 
-// loadTOTP loads the account's confirmed TOTP authenticators. Those of other kinds have no
-// codes.
+// loadTOTP loads the account's confirmed TOTP authenticators, without those that are removed
+// meanwhile. Those of other kinds have no codes.
 func loadTOTP(ctx context.Context, q db.Querier, ring *secret.Ring, accountID string) ([]loadedTOTP, error) {
 	all, err := authenticator.List(ctx, q, accountID)
 	if err != nil {
 		return nil, err
 	}
-	authenticators := authenticator.OfKind(all, authenticator.TOTP)
-	loaded := make([]loadedTOTP, len(authenticators))
-	for i, one := range authenticators {
-		loaded[i].Authenticator = one
-		if loaded[i].State, err = totp.Load(ctx, q, ring, one); err != nil {
+	var loaded []loadedTOTP
+	for _, one := range authenticator.OfKind(all, authenticator.TOTP) {
+		state, err := totp.Load(ctx, q, ring, one)
+		if errors.Is(err, db.ErrNotFound) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		loaded = append(loaded, loadedTOTP{one, state})
 	}
 	return loaded, nil
 }

@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -52,14 +53,19 @@ func unitsOf(all []totp.Parameters, digits int) int {
 	return totp.Units(n, digits)
 }
 
-// readParameters returns the parameters of TOTP authenticators, in their order.
+// readParameters returns the parameters of TOTP authenticators, in their order and without
+// those that were removed since they were listed.
 func readParameters(ctx context.Context, q db.Querier, authenticators []authenticator.Authenticator) ([]totp.Parameters, error) {
-	all := make([]totp.Parameters, len(authenticators))
-	for i, one := range authenticators {
-		var err error
-		if all[i], err = totp.ReadParameters(ctx, q, one.ID); err != nil {
+	var all []totp.Parameters
+	for _, one := range authenticators {
+		p, err := totp.ReadParameters(ctx, q, one.ID)
+		if errors.Is(err, db.ErrNotFound) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		all = append(all, p)
 	}
 	return all, nil
 }

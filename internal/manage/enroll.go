@@ -74,14 +74,7 @@ type Enrollment struct {
 // else [login.ErrGone].
 func (m Authenticators) Enrollment(ctx context.Context, me login.Me, id string) (Enrollment, error) {
 	q := m.login.DB.Reader()
-	pending, err := authenticator.Pending(ctx, q, me.Session.ID, id, m.login.Clock())
-	if errors.Is(err, db.ErrNotFound) {
-		return Enrollment{}, login.ErrGone
-	}
-	if err != nil {
-		return Enrollment{}, err
-	}
-	state, err := totp.Load(ctx, q, m.login.Ring, pending)
+	_, state, err := m.pending(ctx, q, me.Session.ID, id)
 	if err != nil {
 		return Enrollment{}, err
 	}
@@ -94,6 +87,20 @@ func (m Authenticators) Enrollment(ctx context.Context, me login.Me, id string) 
 		Key:    secret.NewText(totp.Base32(state.Secret)),
 		KeyURI: secret.NewText(totp.KeyURI(m.login.Issuer, me.Account.Name, state.Secret, state.Parameters)),
 	}, nil
+}
+
+// pending returns a pending enrolment of the session and its secret, or [login.ErrGone]. A
+// reset may remove the enrolment between the two reads.
+func (m Authenticators) pending(ctx context.Context, q db.Querier, sessionID, id string) (authenticator.Authenticator, totp.State, error) {
+	pending, err := authenticator.Pending(ctx, q, sessionID, id, m.login.Clock())
+	var state totp.State
+	if err == nil {
+		state, err = totp.Load(ctx, q, m.login.Ring, pending)
+	}
+	if errors.Is(err, db.ErrNotFound) {
+		err = login.ErrGone
+	}
+	return pending, state, err
 }
 
 // Confirmation is what completes an enrolment.
@@ -154,12 +161,11 @@ func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, give
 func (m Authenticators) verifyEnrollment(ctx context.Context, me login.Me, given Confirmation) (verifiedEnrollment, error) {
 	q := m.login.DB.Reader()
 	e := verifiedEnrollment{ticket: given.Ticket}
-	var err error
-	e.pending, err = authenticator.Pending(ctx, q, me.Session.ID, given.ID, m.login.Clock())
-	if errors.Is(err, db.ErrNotFound) {
-		return e, login.ErrGone
-	}
-	if err != nil {
+	var (
+		state totp.State
+		err   error
+	)
+	if e.pending, state, err = m.pending(ctx, q, me.Session.ID, given.ID); err != nil {
 		return e, err
 	}
 	if e.pending.Name, err = authenticator.NormalizeName(given.Name); err != nil {
@@ -170,10 +176,6 @@ func (m Authenticators) verifyEnrollment(ctx context.Context, me login.Me, given
 		return e, &login.CodeError{Malformed: true, Format: login.StandardFormat()}
 	}
 	if e.unsure, err = m.login.CheckClock(ctx, q); err != nil {
-		return e, err
-	}
-	state, err := totp.Load(ctx, q, m.login.Ring, e.pending)
-	if err != nil {
 		return e, err
 	}
 	e.check = state.Verify(digits, m.login.Clock())

@@ -137,7 +137,11 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 		}
 		return opened, nil
 	}
-	if opened.Account, err = account.ByID(ctx, q, link.AccountID); err != nil {
+	opened.Account, err = account.ByID(ctx, q, link.AccountID)
+	if errors.Is(err, db.ErrNotFound) { // it was removed after the first read
+		return Link{}, ticket.ErrInvalid
+	}
+	if err != nil {
 		return Link{}, err
 	}
 	if opened.Account.Disabled() {

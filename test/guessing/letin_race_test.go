@@ -19,8 +19,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// TestAResetLeavesNoBrowserKnown redeems let-in links, finishes sign-ins and adds an authenticator
-// while an operator resets the account. Afterwards no browser that was known, no session that
+// TestAResetLeavesNoBrowserKnown redeems let-in links, finishes sign-ins, opens the wizard and
+// adds an authenticator while an operator resets the account. Afterwards no browser that was known, no session that
 // began before the reset, no authenticator and no machine pass is left, and nothing deadlocks.
 func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
@@ -28,11 +28,11 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 		ctx := context.Background()
 		for round := range 15 {
 			ada := portal.MustAccount(t, p, "ada")
-			confirm := pendingEnrollment(t, p, ada)
+			open, confirm := pendingEnrollment(t, p, ada)
 			link, err := p.Manage.Links.LetIn(ctx, manage.CommandLine(), ada)
 			testkit.Check(t, err)
 			from := login.Browser{UserAgent: "racer"}
-			testkit.Race(5, func(i int) string {
+			testkit.Race(6, func(i int) string {
 				switch i {
 				case 0:
 					_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, time.Hour)
@@ -44,6 +44,10 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 				case 2:
 					if err := confirm(); err != nil && !errors.Is(err, login.ErrGone) {
 						t.Errorf("add an authenticator during the reset: %v", err)
+					}
+				case 3:
+					if err := open(); err != nil && !errors.Is(err, login.ErrGone) {
+						t.Errorf("open the wizard during the reset: %v", err)
 					}
 				default:
 					if _, err := p.Login.SubmitPassword(ctx, login.Credentials{Username: "ada", Password: portal.Password, ReturnURL: "/"}, from); err != nil && !errors.Is(err, login.ErrNoAttempt) {
@@ -76,8 +80,8 @@ func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 }
 
 // pendingEnrollment signs in, makes a strong machine pass and begins an enrolment with a link of
-// an operator. It returns the function that completes the enrolment.
-func pendingEnrollment(t *testing.T, p *portal.Portal, a account.Account) (confirm func() error) {
+// an operator. It returns the functions that read the enrolment and complete it.
+func pendingEnrollment(t *testing.T, p *portal.Portal, a account.Account) (open, confirm func() error) {
 	t.Helper()
 	ctx := context.Background()
 	link, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), a, time.Hour)
@@ -99,10 +103,15 @@ func pendingEnrollment(t *testing.T, p *portal.Portal, a account.Account) (confi
 	key, err := totp.ParseBase32(pending.Key.Reveal())
 	testkit.Check(t, err)
 	code := totp.Standard().CodeAt(key, p.Clock.Now())
-	return func() error {
+	open = func() error {
+		_, err := p.Manage.Authenticators.Enrollment(ctx, me, id)
+		return err
+	}
+	confirm = func() error {
 		_, err := p.Manage.Authenticators.ConfirmEnrollment(ctx, me, manage.Confirmation{ID: id, Code: code, Name: "Phone", Ticket: link.Reveal()})
 		return err
 	}
+	return open, confirm
 }
 
 // TestBrowsersThatSwapAccountsDontDeadlock signs browsers in to each other's accounts at the

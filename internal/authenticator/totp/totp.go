@@ -36,8 +36,9 @@ func Create(ctx context.Context, tx *db.Tx, ring *secret.Ring, a authenticator.A
 	return nil
 }
 
-// Load returns the state of an authenticator. It returns an error if the secret doesn't open
-// or a parameter isn't supported; callers must then deny (F3, F4).
+// Load returns the state of an authenticator. It returns [db.ErrNotFound] if the authenticator
+// was removed, and another error if the secret doesn't open or a parameter isn't supported;
+// callers must deny on each (F3, F4).
 func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.Authenticator) (State, error) {
 	var (
 		s               State
@@ -60,7 +61,8 @@ func Load(ctx context.Context, q db.Querier, ring *secret.Ring, a authenticator.
 }
 
 // ReadParameters returns the parameters of the authenticator id without its secret, for pages
-// that say what its codes look like. If one isn't supported, it returns the zero Parameters.
+// that say what its codes look like. If one isn't supported, it returns the zero Parameters. It
+// returns [db.ErrNotFound] if the authenticator was removed.
 func ReadParameters(ctx context.Context, q db.Querier, id string) (Parameters, error) {
 	var (
 		algorithm       string
