@@ -38,6 +38,7 @@ var floors = [][]string{
 	{"internal/session", "internal/device"},
 	{"internal/authenticator/password", "internal/authenticator/totp", "internal/authenticator/backupcode", "internal/authenticator/webauthn"},
 	{"internal/authenticator"},
+	{"internal/journal"},
 	{"internal/account", "internal/ticket", "internal/throttle", "internal/clock", "internal/audit", "internal/mail"},
 	{"internal/certs", "internal/cluster"},
 	{"internal/secret", "internal/db", "internal/label", "internal/health", "internal/locale"},
@@ -107,8 +108,11 @@ var silent = []string{
 // change can't leave out what must end with it, or its audit event.
 var forChanges = []string{"CheckClock", "CheckNew", "EndOthers", "GiveBack", "HashNew", "NewBackupCodes", "RefusalError", "VerifyPassword"}
 
+// recorder is the only package that appends audit events.
+const recorder = "internal/journal"
+
 // checks are the rules. Each returns the faults of one file.
-var checks = []func(source) []string{checkImports, checkClock, checkTables, checkCached, checkSessions, checkChanges, checkFiles, checkInit}
+var checks = []func(source) []string{checkImports, checkClock, checkTables, checkCached, checkSessions, checkEvents, checkChanges, checkFiles, checkInit}
 
 func TestTreeFollowsItsRules(t *testing.T) {
 	files := 0
@@ -286,6 +290,27 @@ func checkSessions(s source) []string {
 		}
 		if ok && name == "Create" {
 			faults = append(faults, s.fault(n, "only %s opens sessions", sessionOpener))
+		}
+		return true
+	})
+	return faults
+}
+
+// checkEvents checks that only one package appends audit events, so that no event can pass it.
+func checkEvents(s source) []string {
+	if s.pkg == recorder || isForTests(s.pkg) {
+		return nil
+	}
+	var faults []string
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		name, ok := s.selects(n, module+"internal/audit")
+		if call, is := n.(*ast.CallExpr); is && s.pkg == "internal/audit" {
+			if f, is := call.Fun.(*ast.Ident); is {
+				name, ok = f.Name, true
+			}
+		}
+		if ok && name == "Append" {
+			faults = append(faults, s.fault(n, "only %s appends audit events; call Record of a Journal", recorder))
 		}
 		return true
 	})
@@ -587,6 +612,11 @@ func TestChecksFindFaults(t *testing.T) {
 			[]string{"internal/server/a.go:2: only internal/login/finish.go opens sessions"}},
 		{"session by its own package", "internal/session/a.go", `func Renew() { Create() }; func Create() {}`,
 			[]string{"internal/session/a.go:2: only internal/login/finish.go opens sessions"}},
+		{"event in journal", "internal/journal/a.go", importPrefix + `internal/audit"; var a = audit.Append()`, nil},
+		{"event elsewhere", "internal/login/a.go", importPrefix[:7] + `a "` + module + `internal/audit"; var record = a.Append`,
+			[]string{"internal/login/a.go:2: only internal/journal appends audit events; call Record of a Journal"}},
+		{"event by its own package", "internal/audit/a.go", `func HandOver() { Append() }; func Append() {}`,
+			[]string{"internal/audit/a.go:2: only internal/journal appends audit events; call Record of a Journal"}},
 		{"change in a door", "internal/web/a.go", importPrefix + `internal/login"; var a = login.EndOthers; var b = s.Login.HashNew()`,
 			[]string{"internal/web/a.go:2: EndOthers is for packages that change accounts; call manage", "internal/web/a.go:2: HashNew is for packages that change accounts; call manage"}},
 		{"a transaction in a door", "internal/web/a.go", `var a = s.Login.DB.Write(ctx, func(tx *db.Tx) error { return nil })`,

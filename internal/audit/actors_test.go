@@ -406,8 +406,11 @@ func TestTooOldProgramSealsNothing(t *testing.T) {
 		r.add(t)
 		exec(t, d, `UPDATE schema SET version = version + 1, usable_since = version + 1`)
 		for what, do := range map[string]func() error{
-			"Seal":     func() error { _, _, err := Seal(t.Context(), d, r.copied(t)); return err },
-			"HandOver": func() error { _, err := HandOver(t.Context(), d, r.copied(t), Event{At: testkit.Start}); return err },
+			"Seal": func() error { _, _, err := Seal(t.Context(), d, r.copied(t)); return err },
+			"HandOver": func() error {
+				_, err := HandOver(t.Context(), d, r.copied(t), appending(t.Context(), Event{At: testkit.Start}))
+				return err
+			},
 		} {
 			if err := do(); !errors.Is(err, db.ErrTooOld) {
 				t.Errorf("%s: %v, want ErrTooOld", what, err)

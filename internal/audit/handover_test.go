@@ -47,6 +47,11 @@ func (r rings) add(t *testing.T) {
 	}
 }
 
+// appending returns a function that appends the event of a rotation, as [HandOver] wants it.
+func appending(ctx context.Context, e Event) func(*db.Tx) error {
+	return func(tx *db.Tx) error { return Append(ctx, tx, e) }
+}
+
 // rotate makes the newest key seal and drops the others. It returns the head at the
 // hand-over.
 func (r rings) rotate(t *testing.T) Head {
@@ -56,7 +61,7 @@ func (r rings) rotate(t *testing.T) Head {
 	var head Head
 	_, err := secret.RotateKeys(t.Context(), r.from, newest, func(ring *secret.Ring) Head {
 		var err error
-		if head, err = HandOver(t.Context(), r.d, ring, Event{At: testkit.Start, Actor: ByOperator, Kind: KeyRotated, Detail: newest}); err != nil {
+		if head, err = HandOver(t.Context(), r.d, ring, appending(t.Context(), Event{At: testkit.Start, Actor: ByOperator, Kind: KeyRotated, Detail: newest})); err != nil {
 			t.Fatal(err)
 		}
 		return head
@@ -361,7 +366,7 @@ func TestInterruptedHandOverIsRepeated(t *testing.T) {
 		var lost Head
 		_, err := secret.RotateKeys(t.Context(), r.from, r.copied(t).Keys()[1].ID, func(ring *secret.Ring) Head {
 			var err error
-			if lost, err = HandOver(t.Context(), d, ring, Event{At: testkit.Start, Actor: ByOperator, Kind: KeyRotated}); err != nil {
+			if lost, err = HandOver(t.Context(), d, ring, appending(t.Context(), Event{At: testkit.Start, Actor: ByOperator, Kind: KeyRotated})); err != nil {
 				t.Fatal(err)
 			}
 			return Head{}

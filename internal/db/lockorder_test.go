@@ -38,7 +38,7 @@ func TestMigrationBesideThoseThatLockTheSchema(t *testing.T) {
 			return err
 		}, []string{"events", "audit_head"}},
 		{"HandOver", func(d *db.DB) error {
-			_, err := audit.HandOver(ctx, d, secret.NewRing(), audit.Event{At: testkit.Start})
+			_, err := audit.HandOver(ctx, d, secret.NewRing(), func(tx *db.Tx) error { return audit.Append(ctx, tx, audit.Event{At: testkit.Start}) })
 			return err
 		}, []string{"events", "audit_head", "audit_checkpoints"}},
 	} {

@@ -34,7 +34,7 @@ func (s *Service) AcceptClock(ctx context.Context) error {
 		if event.Number, err = s.correctFutureRows(ctx, tx, now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, event)
+		return s.Journal.Record(ctx, tx, event)
 	})
 }
 
@@ -45,7 +45,7 @@ func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) e
 	if err != nil {
 		return err
 	}
-	return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByServer, Kind: audit.ClockWentBack, Number: n})
+	return s.Journal.Record(ctx, tx, audit.Event{At: now, Actor: audit.ByServer, Kind: audit.ClockWentBack, Number: n})
 }
 
 // correctFutureRows corrects rows that a clock which was ahead dated later than now. Otherwise they

@@ -173,7 +173,7 @@ func (s *Service) removeDevice(ctx context.Context, accountID, id string, from B
 		if _, err := device.Remove(ctx, tx, accountID, id); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, from.Event(s.Clock(), accountID, audit.DeviceForgotten))
+		return s.Journal.Record(ctx, tx, from.Event(s.Clock(), accountID, audit.DeviceForgotten))
 	})
 }
 
@@ -267,7 +267,7 @@ func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.R
 	}
 	ended := false
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := audit.Append(ctx, tx, asRefused(from.Event(now, accountID, audit.CodeFailed))); err != nil {
+		if err := s.Journal.Record(ctx, tx, asRefused(from.Event(now, accountID, audit.CodeFailed))); err != nil {
 			return err
 		}
 		var err error
@@ -308,7 +308,7 @@ func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID strin
 		return false, err
 	}
 	if !notified {
-		if err := audit.Append(ctx, tx, event); err != nil {
+		if err := s.Journal.Record(ctx, tx, event); err != nil {
 			return false, err
 		}
 	}
@@ -320,7 +320,7 @@ func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID strin
 		return false, err
 	}
 	event.Kind = audit.PasswordSuspected
-	if err := audit.Append(ctx, tx, event); err != nil {
+	if err := s.Journal.Record(ctx, tx, event); err != nil {
 		return false, err
 	}
 	return true, revokeAttempts(ctx, tx, accountID)
@@ -420,7 +420,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 			}
 			event := from.Event(now, owner.ID, audit.BackupCodeUsed)
 			event.Number = left
-			if err := audit.Append(ctx, tx, event); err != nil {
+			if err := s.Journal.Record(ctx, tx, event); err != nil {
 				return err
 			}
 			proven := a

@@ -108,5 +108,5 @@ func (s *Service) recordFailure(ctx context.Context, e audit.Event, known device
 	if ofAll {
 		e.AccountID, e.Actor, e.Address, e.Browser = "", audit.ByServer, "", ""
 	}
-	return s.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return s.Journal.Record(ctx, tx, e) })
 }

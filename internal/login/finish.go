@@ -78,7 +78,7 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	if err != nil {
 		return Opened{}, err
 	}
-	return opened, audit.Append(ctx, tx, event)
+	return opened, s.Journal.Record(ctx, tx, event)
 }
 
 // openSession opens the session of a completed sign-in and returns its token. A session of

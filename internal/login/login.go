@@ -16,13 +16,15 @@ import (
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/journal"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
 // Service signs accounts in. In memory it keeps only the number of failures in the current hour.
-// Callers set every exported field; only Metrics may stay empty. It is safe for concurrent use.
+// Callers set every exported field; only Journal and Metrics may stay
+// empty. It is safe for concurrent use.
 type Service struct {
 	DB        *db.DB
 	Ring      *secret.Ring
@@ -36,6 +38,7 @@ type Service struct {
 	MinRunes  int             // minimum length of a new password
 	Issuer    string          // the site's name that authenticator apps show
 
+	Journal journal.Journal
 	Metrics Metrics // may be empty
 
 	failures failures

@@ -228,7 +228,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, fr
 		if err := password.Set(ctx, tx, s.Ring, owner.ID, phc, now); err != nil {
 			return err
 		}
-		if err := audit.Append(ctx, tx, from.Event(now, owner.ID, audit.PasswordChanged)); err != nil {
+		if err := s.Journal.Record(ctx, tx, from.Event(now, owner.ID, audit.PasswordChanged)); err != nil {
 			return err
 		}
 		a.ID = "" // consume deleted its row

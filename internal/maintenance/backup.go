@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/durable"
+	"github.com/sallyport/sallyport/internal/journal"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -218,6 +219,6 @@ func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, k
 		if err := throttle.MarkRestored(ctx, tx, now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, audit.Event{At: now, Actor: audit.ByOperator, Kind: audit.Restored, Detail: from})
+		return journal.Journal{}.Record(ctx, tx, audit.Event{At: now, Actor: audit.ByOperator, Kind: audit.Restored, Detail: from})
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/durable"
+	"github.com/sallyport/sallyport/internal/journal"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -159,7 +160,7 @@ func (k *Keys) Note(ctx context.Context, kind audit.Kind, detail string, number 
 	ctx = context.WithoutCancel(ctx)
 	e, err := k.event(ctx, kind, detail, number)
 	if err == nil {
-		err = k.DB.Write(ctx, func(tx *db.Tx) error { return audit.Append(ctx, tx, e) })
+		err = k.DB.Write(ctx, func(tx *db.Tx) error { return journal.Journal{}.Record(ctx, tx, e) })
 	}
 	if err != nil {
 		return fmt.Errorf("the command succeeded, but couldn't be recorded in the audit log: %w", err)
@@ -180,7 +181,7 @@ func (k *Keys) handOver(ctx context.Context, ring *secret.Ring) (audit.Head, err
 	if err != nil {
 		return audit.Head{}, err
 	}
-	return audit.HandOver(ctx, k.DB, ring, e)
+	return audit.HandOver(ctx, k.DB, ring, func(tx *db.Tx) error { return journal.Journal{}.Record(ctx, tx, e) })
 }
 
 // Add appends a spare key to the ring and returns its id.

@@ -29,7 +29,7 @@ func (m Accounts) SetDisplayName(ctx context.Context, me login.Me, name string) 
 		if err := account.SetDisplayName(ctx, tx, me.Account.ID, name); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.ProfileChanged))
+		return m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.ProfileChanged))
 	})
 }
 
@@ -48,7 +48,7 @@ func (m Accounts) Add(ctx context.Context, by Actor, a account.Account, typed st
 		if err := password.Set(ctx, tx, m.login.Ring, a.ID, phc, now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountCreated, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.AccountCreated, ""))
 	})
 	return a, err
 }
@@ -82,7 +82,7 @@ func (m Accounts) Invite(ctx context.Context, by Actor, a account.Account) (toke
 		if token, err = ticket.Issue(ctx, tx, ticket.Invitation, there.ID, now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, there.ID, audit.AccountInvited, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, there.ID, audit.AccountInvited, ""))
 	})
 	return token, again, err
 }
@@ -93,7 +93,7 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.EmailChanged, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.EmailChanged, ""))
 	})
 }
 
@@ -111,7 +111,7 @@ func (m Accounts) Disable(ctx context.Context, by Actor, a account.Account) erro
 		if err := account.SetDisabled(ctx, tx, a.ID, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountDisabled, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.AccountDisabled, ""))
 	})
 }
 
@@ -121,7 +121,7 @@ func (m Accounts) Enable(ctx context.Context, by Actor, a account.Account) error
 		if err := account.SetDisabled(ctx, tx, a.ID, time.Time{}); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountEnabled, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.AccountEnabled, ""))
 	})
 }
 
@@ -134,6 +134,6 @@ func (m Accounts) Remove(ctx context.Context, by Actor, a account.Account) error
 		if err := throttle.RemoveAccount(ctx, tx, a.ID); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.AccountRemoved, a.Name))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.AccountRemoved, a.Name))
 	})
 }

@@ -35,7 +35,7 @@ func (m Authenticators) Rename(ctx context.Context, me login.Me, id, name string
 		}
 		event := me.From.Event(m.login.Clock(), me.Account.ID, audit.AuthenticatorRenamed)
 		event.Detail, event.AuthenticatorID = name, id
-		return audit.Append(ctx, tx, event)
+		return m.login.Journal.Record(ctx, tx, event)
 	})
 }
 
@@ -57,7 +57,7 @@ func (m Authenticators) Remove(ctx context.Context, me login.Me, id string) (sec
 		}
 		event := me.From.Event(m.login.Clock(), me.Account.ID, audit.AuthenticatorRemoved)
 		event.Detail, event.AuthenticatorID = name, id
-		if err := audit.Append(ctx, tx, event); err != nil {
+		if err := m.login.Journal.Record(ctx, tx, event); err != nil {
 			return kept{}, err
 		}
 		if left == 0 {
@@ -102,7 +102,7 @@ func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me
 		return kept{}, err
 	}
 	left := authenticator.Without(me.Session.Proofs, func(p authenticator.Proof) bool { return p.Kind != authenticator.Password })
-	return kept{proofs: left, device: me.From.Device}, audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.TwoFactorDisabled))
+	return kept{proofs: left, device: me.From.Device}, m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.TwoFactorDisabled))
 }
 
 // ResetTwoFactor removes an account's authenticators and backup codes and ends all its
@@ -133,7 +133,7 @@ func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.
 		if token, err = ticket.IssueUntil(ctx, tx, ticket.Ticket{Kind: ticket.Enroll, AccountID: a.ID, ExpiresAt: now.Add(life)}, now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.TwoFactorReset, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.TwoFactorReset, ""))
 	})
 	return token, err
 }

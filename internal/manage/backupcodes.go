@@ -52,7 +52,7 @@ func (m Authenticators) IssueBackupCodes(ctx context.Context, me login.Me, repla
 		if err := backupcode.Issue(ctx, tx, m.login.Ring, me.Account.ID, set, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.BackupCodesIssued))
+		return m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.BackupCodesIssued))
 	})
 	if err != nil {
 		return backupcode.Set{}, errors.Join(err, m.login.GiveBack(ctx, reservation))

@@ -23,7 +23,7 @@ func (m Devices) Remove(ctx context.Context, me login.Me, id string) error {
 		if !there {
 			return login.ErrGone
 		}
-		return audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.DeviceForgotten))
+		return m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.DeviceForgotten))
 	})
 }
 
@@ -39,6 +39,6 @@ func (m Devices) RemoveAll(ctx context.Context, me login.Me) error {
 		if err != nil || browsers+links == 0 {
 			return err
 		}
-		return audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.DevicesForgotten))
+		return m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.DevicesForgotten))
 	})
 }

@@ -225,7 +225,7 @@ func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me log
 		}
 		event.Kind = audit.TwoFactorEnabled
 	}
-	return audit.Append(ctx, tx, event)
+	return m.login.Journal.Record(ctx, tx, event)
 }
 
 // redeemEnrollTicket redeems the ticket with which the account may open the wizard, or returns

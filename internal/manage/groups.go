@@ -19,7 +19,7 @@ func (m Groups) Add(ctx context.Context, by Actor, group string) error {
 		if err := account.AddGroup(ctx, tx, group, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, "", audit.GroupAdded, group))
+		return m.login.Journal.Record(ctx, tx, m.event(by, "", audit.GroupAdded, group))
 	})
 }
 
@@ -29,7 +29,7 @@ func (m Groups) Remove(ctx context.Context, by Actor, group string) error {
 		if err := account.RemoveGroup(ctx, tx, group); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, "", audit.GroupRemoved, group))
+		return m.login.Journal.Record(ctx, tx, m.event(by, "", audit.GroupRemoved, group))
 	})
 	if errors.Is(err, db.ErrNotFound) {
 		return login.ErrGone
@@ -55,7 +55,7 @@ func (m Groups) changeMembers(ctx context.Context, event audit.Event, change fun
 			return err
 		}
 		event.At = m.login.Clock()
-		return audit.Append(ctx, tx, event)
+		return m.login.Journal.Record(ctx, tx, event)
 	})
 	if errors.Is(err, db.ErrNotFound) {
 		return login.ErrGone

@@ -32,7 +32,7 @@ func (m Links) LetIn(ctx context.Context, by Actor, a account.Account) (token se
 		if token, err = ticket.Issue(ctx, tx, ticket.LetIn, a.ID, event.At); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, event)
+		return m.login.Journal.Record(ctx, tx, event)
 	})
 	return token, err
 }
@@ -57,7 +57,7 @@ func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser
 		if deviceToken, err = device.Remember(ctx, tx, link.AccountID, from.AsDevice(), now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, from.Event(now, link.AccountID, audit.LetInUsed))
+		return m.login.Journal.Record(ctx, tx, from.Event(now, link.AccountID, audit.LetInUsed))
 	})
 	return deviceToken, err
 }
@@ -98,7 +98,7 @@ func (m Links) IssueSetup(ctx context.Context, by Actor) (secret.Text, bool, err
 		if token, err = ticket.Issue(ctx, tx, ticket.Setup, "", m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, "", audit.SetupLinkIssued, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, "", audit.SetupLinkIssued, ""))
 	})
 	return token, err == nil, err
 }
@@ -216,7 +216,7 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 		if deviceToken, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), now); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, from.Event(now, owner.ID, kind))
+		return m.login.Journal.Record(ctx, tx, from.Event(now, owner.ID, kind))
 	})
 	return deviceToken, err
 }

@@ -33,7 +33,7 @@ func (m Passes) Create(ctx context.Context, by Actor, a account.Account, p pass.
 		if token, err = pass.Create(ctx, tx, a, p, event.At); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, event)
+		return m.login.Journal.Record(ctx, tx, event)
 	})
 	return token, err
 }
@@ -55,6 +55,6 @@ func (m Passes) Revoke(ctx context.Context, by Actor, a account.Account, id stri
 		if !there {
 			return login.ErrGone
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.PassRevoked, name))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.PassRevoked, name))
 	})
 }

@@ -43,7 +43,7 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 		}
 		fresh := []authenticator.Proof{{Kind: authenticator.Password, At: now}}
 		keep := kept{proofs: authenticator.Merge(me.Session.Proofs, fresh), device: me.From.Device}
-		return keep, audit.Append(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
+		return keep, m.login.Journal.Record(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
 	})
 	if err != nil {
 		return secret.Text{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
@@ -72,6 +72,6 @@ func (m Passwords) Set(ctx context.Context, by Actor, a account.Account, typed s
 		if err := password.Set(ctx, tx, m.login.Ring, a.ID, phc, m.login.Clock()); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, m.event(by, a.ID, audit.PasswordSet, ""))
+		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.PasswordSet, ""))
 	})
 }

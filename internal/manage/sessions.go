@@ -38,7 +38,7 @@ func (m Sessions) revokeTx(ctx context.Context, tx *db.Tx, me login.Me, id strin
 	if !there {
 		return login.ErrGone
 	}
-	return audit.Append(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, kind))
+	return m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, kind))
 }
 
 // RevokeOthers revokes all of the owner's sessions except the one in use and returns their
@@ -52,7 +52,7 @@ func (m Sessions) RevokeOthers(ctx context.Context, me login.Me) (int, error) {
 		}
 		event := me.From.Event(m.login.Clock(), me.Account.ID, audit.SessionsEnded)
 		event.Number = n
-		return audit.Append(ctx, tx, event)
+		return m.login.Journal.Record(ctx, tx, event)
 	})
 	return n, err
 }
