@@ -52,10 +52,18 @@ func (b *bench) saturate(connections int, all ...endpoint) [][]sample {
 	return alternate(b.rounds, sides...)
 }
 
+// compareCPU measures a program and its bare side with the most connections, and adds the
+// row.
+func (b *bench) compareCPU(what string, target *target, ours, bare endpoint) {
+	got := b.saturate(b.maxConnections(), ours, bare)
+	b.add(row{what: what + ", " + counted(b.maxConnections(), "connection"), unit: "µs CPU",
+		got: medianOf(got[0], cpuOf), bare: medianOf(got[1], cpuOf), ratio: medianRatio(got[0], got[1], cpuOf), target: target})
+}
+
 // overConnections measures pairs of a program and its bare side with 1 to 64 connections.
-// target applies to the first pair with the most connections. It adds a table, and plots
-// of processor time and of latency in files whose names begin with prefix.
-func (b *bench) overConnections(what, prefix string, target *target, all ...endpoint) {
+// targets has the targets of the first pair by the number of connections. It adds a
+// table, and plots of processor time and of latency in files whose names begin with prefix.
+func (b *bench) overConnections(what, prefix string, targets map[int]*target, all ...endpoint) {
 	table := detail{header: []string{"connections", "who", "CPU µs/request", "requests/s", "p50 µs", "p99 µs"}}
 	cpu := plot{file: prefix + "cpu", title: what + ": processor time", x: "connections", y: "CPU, µs per request", logX: true}
 	latency := plot{file: prefix + "latency", title: what + ": latency as fast as answers come", x: "connections", y: "µs", logX: true, logY: true}
@@ -80,8 +88,8 @@ func (b *bench) overConnections(what, prefix string, target *target, all ...endp
 			ours, bare := got[i], got[i+1]
 			r := row{what: fmt.Sprintf("%s, %s: %s", what, counted(n, "connection"), all[i].name), unit: "µs CPU",
 				got: medianOf(ours, cpuOf), bare: medianOf(bare, cpuOf), ratio: medianRatio(ours, bare, cpuOf)}
-			if i == 0 && n == b.maxConnections() {
-				r.target = target
+			if i == 0 {
+				r.target = targets[n]
 			}
 			b.add(r)
 		}

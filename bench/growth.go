@@ -11,15 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-const (
-	// visitors is how many visits the requests use in turn, from accounts all over the
-	// population. With this many, the cached state of each visit is stale at its next
-	// request and is read from the database once more.
-	visitors = 1000
-
-	// startsCount is how often a start is measured. The report shows the median.
-	startsCount = 5
-)
+// startsCount is how often a start is measured. The report shows the median.
+const startsCount = 5
 
 // measureGrowth measures how forward-auth, codes, memory and the start depend on the
 // number of accounts and sessions.
@@ -78,10 +71,7 @@ func (t *population) visited() (v visited) {
 		v.start = median(append(took, g.took))
 		time.Sleep(t.idle)
 		v.started = g.resident()
-		requests := make([][]byte, visitors)
-		for i := range requests {
-			requests[i] = forwardAuthRequest("Cookie", visitCookie+"="+tokenOf("visit", i*t.size/visitors))
-		}
+		requests := visitsOf(visitors, t.size)
 		next := func(i int) []byte { return requests[i%visitors] }
 		answer := t.answerOf(g.at, requests[visitors-1])
 		if answer.Status != http.StatusOK {

@@ -56,17 +56,53 @@ func idOf(kind string, i int) string { return tokenOf(kind, i)[:len(secret.NewID
 
 func secretOf(i int) []byte { return []byte(tokenOf("secret", i))[:totp.SecretBytes] }
 
+const (
+	insertAccount = `INSERT INTO accounts (id, name, email, email_folded, display_name, locale, role, security_stamp, enroll_locked, two_factor_at, created_at)
+		VALUES ($1, $2, $3, $3, $2, '', '` + string(account.Member) + `', $4, FALSE, $5, $5)`
+	insertSession = `INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
+		VALUES ($1, $2, $3, $4, $5, $6, $6, $7, '192.0.2.7', 'bench')`
+	insertVisit = `INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`
+)
+
 // accountStatements insert one account. growTo passes their parameters in this order.
 var accountStatements = []string{
-	`INSERT INTO accounts (id, name, email, email_folded, display_name, locale, role, security_stamp, enroll_locked, two_factor_at, created_at)
-		VALUES ($1, $2, $3, $3, $2, '', '` + string(account.Member) + `', $4, FALSE, $5, $5)`,
+	insertAccount,
 	`INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)`,
 	`INSERT INTO authenticators (id, account_id, kind, name, created_at, confirmed_at) VALUES ($1, $2, 'totp', 'Phone', $3, $3)`,
 	`INSERT INTO totp (authenticator_id, secret, algorithm, digits, period, last_step, drift_steps) VALUES ($1, $2, 'SHA1', 6, 30, 1, 0)`,
 	`INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, '192.0.2.7', 'bench')`,
-	`INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
-		VALUES ($1, $2, $3, $4, $5, $6, $6, $7, '192.0.2.7', 'bench')`,
-	`INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`,
+	insertSession,
+	insertVisit,
+}
+
+// addVisitors adds accounts with a session and a visit each to the database of a running
+// binary in dir. The binary may be an older one: it created the tables itself, and nothing
+// here is sealed with its keys.
+func (b *bench) addVisitors(dir string) {
+	lite, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sallyport.db")+"?_pragma=busy_timeout(5000)")
+	b.must(err)
+	defer lite.Close()
+	tx, err := lite.BeginTx(b.ctx, nil)
+	b.must(err)
+	defer tx.Rollback()
+	now := time.Now()
+	at, end := db.At{Time: now}, db.At{Time: now.Add(time.Hour)}
+	proofs := authenticator.EncodeProofs([]authenticator.Proof{{Kind: authenticator.Password, At: now}})
+	for i := range visitors {
+		id, session, stamp, name := idOf("account", i), idOf("session", i), idOf("stamp", i), nameOf(i)
+		for _, one := range []struct {
+			query  string
+			values []any
+		}{
+			{insertAccount, []any{id, name, name + "@example.org", stamp, at}},
+			{insertSession, []any{session, secret.Hash(tokenOf("session", i)), id, stamp, proofs, at, end}},
+			{insertVisit, []any{idOf("visit", i), secret.Hash(tokenOf("visit", i)), session, forwardAuthPanel, at}},
+		} {
+			_, err := tx.ExecContext(b.ctx, one.query, one.values...)
+			b.must(err)
+		}
+	}
+	b.must(tx.Commit())
 }
 
 // growTo adds accounts until there are size, in one transaction. It syncs nothing, since

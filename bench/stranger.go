@@ -16,7 +16,7 @@ func measureStranger(b *bench) {
 		peer, bare := b.withBare(p.name, p.process(b), p.at, p.stranger)
 		all = append(all, peer, bare)
 	}
-	b.overConnections("Without a cookie", "", atMost(1.10), all...)
+	b.overConnections("Without a cookie", "", map[int]*target{64: atMost(1.08)}, all...)
 	b.within(b.floodOfStrangers)
 }
 
