@@ -1,0 +1,131 @@
+// Package notice decides which events an account's owner is told of, and what a notice says.
+// It is pure: it renders nothing, sends nothing and owns no table.
+package notice
+
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/audit"
+)
+
+// Kind says what a notice reports.
+type Kind string
+
+// The kinds of notices that report an event. Their comments name the fields of a [Notice] that
+// are set besides Account, At, By and, where a browser acted, Address and Browser.
+const (
+	TwoFactorEnabled     Kind = "two_factor_enabled" // Name: of the authenticator
+	TwoFactorDisabled    Kind = "two_factor_disabled"
+	TwoFactorReset       Kind = "two_factor_reset"      // by an operator
+	AuthenticatorAdded   Kind = "authenticator_added"   // Name
+	AuthenticatorRemoved Kind = "authenticator_removed" // Name
+	BackupCodesIssued    Kind = "backup_codes_issued"
+	BackupCodeUsed       Kind = "backup_code_used" // Number: how many are left
+	PasswordChanged      Kind = "password_changed" // by the owner, in a session or with a link
+	PasswordSet          Kind = "password_set"     // by an operator
+	EmailChanged         Kind = "email_changed"    // Former: to the former address, else to the new one
+	NewBrowser           Kind = "new_browser"      // a sign-in from a browser that wasn't known
+	WrongCodes           Kind = "wrong_codes"      // after a right password; Number: how many
+	PasswordSuspected    Kind = "password_suspected"
+	PassMade             Kind = "pass_made"        // Name: of the machine pass
+	SessionsRevoked      Kind = "sessions_revoked" // by an operator
+)
+
+// kinds are all of them, in the order in which an operator reads about them.
+var kinds = []Kind{
+	TwoFactorEnabled, TwoFactorDisabled, TwoFactorReset, AuthenticatorAdded, AuthenticatorRemoved,
+	BackupCodesIssued, BackupCodeUsed, PasswordChanged, PasswordSet, EmailChanged, NewBrowser,
+	WrongCodes, PasswordSuspected, PassMade, SessionsRevoked,
+}
+
+// Kinds returns all kinds.
+func Kinds() []Kind { return append([]Kind(nil), kinds...) }
+
+// Notice is what an owner is told. The outbox stores it, and it is rendered when it is sent.
+type Notice struct {
+	Kind    Kind
+	Event   string    // the id of the audit event
+	Account string    // the id of the account that it concerns
+	At      time.Time // when it happened
+	By      string    // as [audit.Event.Actor]
+	Address string    // IP address of the client; empty for the command line
+	Browser string    // User-Agent of the client; empty for the command line
+	Name    string    // see the kinds
+	Number  int       // see the kinds
+	Reason  string    // the operator's, or empty
+
+	// Former means that the recipient is an address that the account no longer has.
+	Former bool
+	// Token is the secret of a link in the notice, for kinds that have one.
+	Token string
+	// More is how many notices of the same kind were not sent for lack of quota, so that this
+	// one stands for them too. It isn't stored with the notice.
+	More int
+}
+
+// Facts are what a caller knows about an event that the audit log doesn't store.
+type Facts struct {
+	// NewBrowser: the sign-in was in a browser that the account didn't know.
+	NewBrowser bool
+	// FormerEmail is the address that the account had before the event changed it.
+	FormerEmail string
+}
+
+// reported maps kinds of events to the notices that report them. The other conditions are in
+// [Of].
+var reported = map[audit.Kind]Kind{
+	audit.TwoFactorEnabled:     TwoFactorEnabled,
+	audit.TwoFactorDisabled:    TwoFactorDisabled,
+	audit.TwoFactorReset:       TwoFactorReset,
+	audit.AuthenticatorAdded:   AuthenticatorAdded,
+	audit.AuthenticatorRemoved: AuthenticatorRemoved,
+	audit.BackupCodesIssued:    BackupCodesIssued,
+	audit.BackupCodeUsed:       BackupCodeUsed,
+	audit.PasswordChanged:      PasswordChanged,
+	audit.PasswordSet:          PasswordSet,
+	audit.EmailChanged:         EmailChanged,
+	audit.SignedIn:             NewBrowser,
+	audit.WrongCodesNoticed:    WrongCodes,
+	audit.PasswordSuspected:    PasswordSuspected,
+	audit.PassMade:             PassMade,
+	audit.SessionEnded:         SessionsRevoked,
+	audit.SessionsEnded:        SessionsRevoked,
+}
+
+// Of returns the notice that reports the event; ok is false if no owner is told of it.
+func Of(e audit.Event, f Facts) (n Notice, ok bool) {
+	kind, ok := reported[e.Kind]
+	switch {
+	case !ok || e.AccountID == "" || e.Outcome == audit.Refused:
+		return Notice{}, false
+	case kind == NewBrowser && !f.NewBrowser:
+		return Notice{}, false
+	case kind == SessionsRevoked && e.Actor == audit.ByOwner:
+		return Notice{}, false
+	}
+	return Notice{
+		Kind: kind, Event: e.ID, Account: e.AccountID, At: e.At, By: e.Actor, Address: e.Address, Browser: e.Browser,
+		Name: nameIn(e, kind), Number: e.Number, Reason: e.Reason,
+	}, true
+}
+
+// nameIn returns the name of the thing that the event is about. Details of other kinds are
+// words of the audit log.
+func nameIn(e audit.Event, kind Kind) string {
+	switch kind {
+	case TwoFactorEnabled, AuthenticatorAdded, AuthenticatorRemoved, PassMade:
+		return e.Detail
+	}
+	return ""
+}
+
+// IsDefence reports whether a notice of this kind may be the only sign that a thief takes the
+// account over: it says that what protected the account is gone. Quotas neither delay it nor
+// fold it into another one.
+func (k Kind) IsDefence() bool {
+	switch k {
+	case AuthenticatorRemoved, TwoFactorDisabled, TwoFactorReset, PasswordChanged, PasswordSet, EmailChanged:
+		return true
+	}
+	return false
+}
