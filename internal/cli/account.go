@@ -41,7 +41,8 @@ type accountArg struct {
 	Name string `arg:"" help:"The account's name or email address."`
 }
 
-// withAccount opens the portal and calls change with the account.
+// withAccount opens the portal and calls change with the account. If change returns
+// [db.ErrNotFound], another command removed the account after it was read.
 func (n accountArg) withAccount(r *run, change func(*server.Portal, account.Account) error) error {
 	portal, err := r.openPortal()
 	if err != nil {
@@ -49,13 +50,13 @@ func (n accountArg) withAccount(r *run, change func(*server.Portal, account.Acco
 	}
 	defer portal.Close()
 	found, err := account.ByName(r, portal.DB.Reader(), n.Name)
+	if err == nil {
+		err = change(portal, found)
+	}
 	if errors.Is(err, db.ErrNotFound) {
 		return fmt.Errorf("there is no account %q; see \"sallyport account list\"", n.Name)
 	}
-	if err != nil {
-		return err
-	}
-	return change(portal, found)
+	return err
 }
 
 type accountAdd struct {

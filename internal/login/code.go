@@ -293,7 +293,9 @@ func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID strin
 	}
 	// Under the lock, one of several concurrent wrong codes writes the notice. Another password
 	// may have been set before the lock was free; the wrong codes say nothing about that one.
-	if err := account.Lock(ctx, tx, accountID); err != nil {
+	if err := account.Lock(ctx, tx, accountID); errors.Is(err, db.ErrNotFound) {
+		return false, nil // the account was removed, and its password with it
+	} else if err != nil {
 		return false, err
 	}
 	suspicion, changed, err := s.suspicionOf(ctx, tx, accountID)

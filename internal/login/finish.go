@@ -18,7 +18,7 @@ import (
 // lockAccounts locks the account's row, and that of the account whose session the browser holds,
 // since finish may end that session. It locks in the order of ids, so that two browsers that
 // switch between the same accounts in opposite directions don't deadlock. It must be the
-// first statement of tx.
+// first statement of tx. It returns [ErrNoAttempt] if the account was removed.
 func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string, from Browser) error {
 	ids := []string{accountID}
 	_, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, s.Clock())
@@ -30,8 +30,8 @@ func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string,
 		slices.Sort(ids)
 	}
 	for _, id := range ids {
-		err := account.Lock(ctx, tx, id)
-		if id != accountID && errors.Is(err, db.ErrNotFound) {
+		err := lockAccount(ctx, tx, id)
+		if id != accountID && errors.Is(err, ErrNoAttempt) {
 			continue // the account was removed, and its sessions with it
 		}
 		if err != nil {
@@ -39,6 +39,16 @@ func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string,
 		}
 	}
 	return nil
+}
+
+// lockAccount locks the account's row until tx ends. It returns [ErrNoAttempt] if the account
+// was removed, and its attempts with it.
+func lockAccount(ctx context.Context, tx *db.Tx, id string) error {
+	err := account.Lock(ctx, tx, id)
+	if errors.Is(err, db.ErrNotFound) {
+		err = ErrNoAttempt
+	}
+	return err
 }
 
 // finish ends an attempt at [StageDone] and returns the browser's new cookies. It is the only

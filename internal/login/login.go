@@ -278,7 +278,7 @@ func (s *Service) settleDetached(ctx context.Context, accountID string, v passwo
 	ctx, done := detached(ctx)
 	defer done()
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := account.Lock(ctx, tx, accountID); err != nil {
+		if err := lockAccount(ctx, tx, accountID); err != nil {
 			return err
 		}
 		return s.settle(ctx, tx, accountID, v)

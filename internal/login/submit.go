@@ -95,15 +95,24 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	return progress, err
 }
 
-// stage returns the stage of owner's attempt, from what q reads now.
+// stage returns the stage of owner's attempt, from what q reads now. It returns [ErrNoAttempt]
+// if the account changed since owner was read.
 func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner account.Account) (Stage, error) {
 	authenticators, err := authenticator.List(ctx, q, owner.ID)
 	if err != nil {
 		return StageFirst, err
 	}
 	if len(authenticators) == 0 && !owner.TwoFactorAt.IsZero() {
-		// The rows were lost or deleted. That must not turn the account into one without a
-		// second factor.
+		// A reset or a removal of the account may have removed them since owner was read.
+		now, err := account.ByID(ctx, q, owner.ID)
+		if errors.Is(err, db.ErrNotFound) || err == nil && now.Stamp != owner.Stamp {
+			return StageFirst, ErrNoAttempt
+		}
+		if err != nil {
+			return StageFirst, err
+		}
+		// Otherwise the rows were lost or deleted. That must not turn the account into one
+		// without a second factor.
 		return StageFirst, fmt.Errorf("account %s has two-factor authentication on, but no authenticator", owner.ID)
 	}
 	var kinds []authenticator.Kind

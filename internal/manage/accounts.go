@@ -61,18 +61,18 @@ func (m Accounts) Invite(ctx context.Context, by Actor, a account.Account) (toke
 	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		now := m.login.Clock()
 		there, err := account.ByName(ctx, tx, a.Name)
+		if err == nil {
+			err = account.Lock(ctx, tx, there.ID)
+		}
 		again = err == nil
 		switch {
-		case errors.Is(err, db.ErrNotFound):
+		case errors.Is(err, db.ErrNotFound): // also if it was removed before the lock
 			if there, err = account.Create(ctx, tx, a, now); err != nil {
 				return err
 			}
 		case err != nil:
 			return err
 		default:
-			if err := account.Lock(ctx, tx, there.ID); err != nil {
-				return err
-			}
 			if since, err := password.ChangedAt(ctx, tx, there.ID); err != nil {
 				return err
 			} else if !since.IsZero() {

@@ -47,7 +47,7 @@ func (b *base) editPaced(ctx context.Context, me login.Me, kind audit.Kind, chan
 
 // editAs is edit for a change that the owner or an operator may ask for. It hands the actor and
 // the account, as read in the transaction, to change. An owner who asks for a change of another
-// account gets [login.ErrGone].
+// account gets [login.ErrGone], and an operator [db.ErrNotFound] if the account was removed.
 func (b *base) editAs(ctx context.Context, by Actor, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
 	if by.as == audit.ByOwner {
 		if by.me.Account.ID != accountID {

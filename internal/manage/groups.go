@@ -37,28 +37,31 @@ func (m Groups) Remove(ctx context.Context, by Actor, group string) error {
 	return err
 }
 
-// Join adds an account to a group, or returns [login.ErrGone] if the group doesn't exist.
+// Join adds an account to a group. It returns [login.ErrGone] if the group doesn't exist, and
+// [db.ErrNotFound] if the account was removed.
 func (m Groups) Join(ctx context.Context, by Actor, a account.Account, group string) error {
 	return m.changeMembers(ctx, m.event(by, a.ID, audit.GroupJoined, group), account.Join)
 }
 
-// Leave removes an account from a group.
+// Leave removes an account from a group. It returns [db.ErrNotFound] if the account was removed.
 func (m Groups) Leave(ctx context.Context, by Actor, a account.Account, group string) error {
 	return m.changeMembers(ctx, m.event(by, a.ID, audit.GroupLeft, group), account.Leave)
 }
 
 // changeMembers calls change with the group and the account that the event names.
 func (m Groups) changeMembers(ctx context.Context, event audit.Event, change func(context.Context, *db.Tx, string, string) (bool, error)) error {
-	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, event.AccountID); err != nil {
+			return err
+		}
 		changed, err := change(ctx, tx, event.Detail, event.AccountID)
+		if errors.Is(err, db.ErrNotFound) {
+			return login.ErrGone
+		}
 		if err != nil || !changed {
 			return err
 		}
 		event.At = m.login.Clock()
 		return m.login.Journal.Record(ctx, tx, event)
 	})
-	if errors.Is(err, db.ErrNotFound) {
-		return login.ErrGone
-	}
-	return err
 }

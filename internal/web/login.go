@@ -16,7 +16,6 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/page"
 	"github.com/sallyport/sallyport/internal/secret"
-	"github.com/sallyport/sallyport/internal/session"
 )
 
 // loginPage returns the sign-in page for a return URL. Its title names the panel of the return
@@ -115,11 +114,11 @@ func (s signIn) advance(req *page.Request, p login.Progress, query ...string) er
 	}
 	s.rememberDevice(req, p.Device)
 	if s.isShared() {
-		_, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), p.Session.Reveal(), s.Login.Life, s.Login.Clock())
+		me, err := s.meWith(req, p.Session)
 		if err != nil {
 			return err
 		}
-		s.forgetPreviousAccount(req, s.Panels[0], owner.ID)
+		s.forgetPreviousAccount(req, s.Panels[0], me.Account.ID)
 	}
 	if p.CodesLeft >= 0 {
 		query = []string{"notice", "backup_code_used"}

@@ -1,13 +1,16 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/access"
+	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/page"
+	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
@@ -84,7 +87,16 @@ func (s signIn) proveInForm(req *page.Request) (bool, error) {
 	}
 	req.From.Session = progress.Session.Reveal()
 	s.SetCookie(req.W, page.SessionCookie, req.From.Session, s.Login.Life.Absolute)
-	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), req.From.Session, s.Login.Life, s.Login.Clock())
-	req.Me = login.Me{Session: held, Account: owner, From: req.From}
+	req.Me, err = s.meWith(req, progress.Session)
 	return err == nil, err
+}
+
+// meWith returns what the request's session is with the token that a sign-in or a
+// reauthentication just gave it. It returns [login.ErrNoAttempt] if the session has ended since.
+func (s *server) meWith(req *page.Request, token secret.Text) (login.Me, error) {
+	held, owner, err := session.ByToken(req.Context(), s.Login.DB.Reader(), token.Reveal(), s.Login.Life, s.Login.Clock())
+	if errors.Is(err, db.ErrNotFound) {
+		err = login.ErrNoAttempt
+	}
+	return login.Me{Session: held, Account: owner, From: req.From}, err
 }

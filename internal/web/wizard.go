@@ -143,6 +143,9 @@ func (s security) postConfirm(req *page.Request) error {
 		return nil
 	}
 	data, pageErr := s.wizardPage(req, id)
+	if errors.Is(pageErr, login.ErrGone) {
+		return s.answerClosedWizard(req, id)
+	}
 	if pageErr != nil {
 		return pageErr
 	}
