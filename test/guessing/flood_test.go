@@ -117,6 +117,10 @@ func TestAttack14ShieldedPasswordIsntChanged(t *testing.T) {
 	}, portal.BehindProxy)
 }
 
+// hashingSlots returns the number of slots of a portal's queue. In a container it may be less than
+// the number of the machine's processors.
+func hashingSlots() int { return runtime.GOMAXPROCS(0) }
+
 // TestAttack25FullQueue checks a hashing queue without a free slot or place: an unknown
 // browser gets 503 with Retry-After before anything is hashed or counted, and a known browser
 // still gets a place, ahead of the others.
@@ -128,26 +132,22 @@ func TestAttack25FullQueue(t *testing.T) {
 		ctx, giveUp := context.WithCancel(context.Background())
 		defer giveUp()
 		var leave []func(bool)
-		for n := range runtime.NumCPU() {
+		slots := hashingSlots()
+		for n := range slots {
 			one, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)})
 			testkit.Check(t, err)
 			leave = append(leave, one)
 		}
 		const places = 48 // of the queue for unknown browsers
-		for n := range runtime.NumCPU() + places {
-			if n < runtime.NumCPU() {
-				continue // these have a slot already
-			}
+		for n := range places {
 			flood.Go(func() {
-				if leave, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", n)}); err == nil {
+				if leave, err := p.Login.Queue.Acquire(ctx, throttle.Place{Browser: "flood", Account: fmt.Sprint("flood ", slots+n)}); err == nil {
 					<-ctx.Done()
 					leave(true)
 				}
 			})
 		}
-		for p.Login.Queue.Len() < places {
-			runtime.Gosched()
-		}
+		testkit.Until(t, "a full queue", func() bool { return p.Login.Queue.Len() >= places })
 		before := portal.CountRows(t, p, `SELECT COUNT(*) FROM ledger`) + portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
 		for _, name := range []string{"ada", "nobody"} {
 			a := p.Browser(t).Post("/login", "username", name, "password", portal.Password)
@@ -160,9 +160,7 @@ func TestAttack25FullQueue(t *testing.T) {
 		}
 		done := make(chan portal.Answer, 1)
 		go func() { done <- known.Post("/login", "username", "ada", "password", portal.Password) }()
-		for p.Login.Queue.Len() < places+1 {
-			runtime.Gosched()
-		}
+		testkit.Until(t, "the known browser in the queue", func() bool { return p.Login.Queue.Len() > places })
 		leave[0](true) // frees one slot, for which 49 wait
 		if a := <-done; a.Location != "/login/code" {
 			t.Errorf("sign-in in the known browser: %s, want /login/code", portal.Summary(a))
@@ -208,7 +206,7 @@ func TestAttack25OneAccountCannotFillTheQueue(t *testing.T) {
 		tabs[i] = knownBrowser(t, p, eve)
 	}
 	var leave []func(bool)
-	for range runtime.NumCPU() {
+	for range hashingSlots() {
 		one, err := p.Login.Queue.Acquire(context.Background(), throttle.Place{Browser: "flood"})
 		testkit.Check(t, err)
 		leave = append(leave, one)
@@ -220,9 +218,7 @@ func TestAttack25OneAccountCannotFillTheQueue(t *testing.T) {
 		flood.Go(func() { answers <- tab.Post("/login", "username", "eve", "password", portal.Password).Status })
 	}
 	const perAccount = 4
-	for len(answers)+p.Login.Queue.Len() < len(tabs) {
-		runtime.Gosched()
-	}
+	testkit.Until(t, "every request of eve's to wait or to be answered", func() bool { return len(answers)+p.Login.Queue.Len() >= len(tabs) })
 	waiting := p.Login.Queue.Len()
 	if waiting != perAccount {
 		t.Errorf("%d of eve's requests wait, want %d", waiting, perAccount)
@@ -234,9 +230,7 @@ func TestAttack25OneAccountCannotFillTheQueue(t *testing.T) {
 	}
 	done := make(chan portal.Answer, 1)
 	go func() { done <- ada.Post("/login", "username", "ada", "password", portal.Password) }()
-	for p.Login.Queue.Len() == waiting {
-		runtime.Gosched()
-	}
+	testkit.Until(t, "ada's request in the queue", func() bool { return p.Login.Queue.Len() != waiting })
 	for _, one := range leave {
 		one(true)
 	}
