@@ -42,7 +42,7 @@ var floors = [][]string{
 	{"internal/notice"},
 	{"internal/account", "internal/ticket", "internal/throttle", "internal/clock", "internal/audit", "internal/outbox"},
 	{"internal/certs", "internal/cluster"},
-	{"internal/secret", "internal/db", "internal/label", "internal/health", "internal/locale"},
+	{"internal/secret", "internal/db", "internal/label", "internal/health", "internal/locale", "internal/metric"},
 	{"internal/durable"},
 }
 

@@ -8,15 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"github.com/sallyport/sallyport/internal/access"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/certs"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/metric"
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
@@ -30,13 +27,13 @@ var (
 // metrics counts events for Prometheus. Labels are constants and route patterns, never
 // input of a client: their number is bounded, and none holds a secret.
 type metrics struct {
-	registry      *prometheus.Registry
-	signIns       *prometheus.CounterVec
-	secondFactors *prometheus.CounterVec
-	refusals      *prometheus.CounterVec
-	waits         prometheus.Histogram
-	requests      *prometheus.HistogramVec
-	checks        *prometheus.CounterVec
+	registry      metric.Registry
+	signIns       *metric.Vector[*metric.Counter]
+	secondFactors *metric.Vector[*metric.Counter]
+	refusals      *metric.Vector[*metric.Counter]
+	waits         *metric.Histogram
+	requests      *metric.Vector[*metric.Histogram]
+	checks        *metric.Vector[*metric.Counter]
 }
 
 // verdictLabels are the outcome labels of sallyport_panel_checks_total, by [access.Verdict].
@@ -50,50 +47,37 @@ const unavailableLabel = "unavailable"
 const scrapeTime = 5 * time.Second
 
 func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context.Context) (time.Time, error), now func() time.Time) *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_sign_ins_total", Help: "Sign-ins that ended, by outcome."}, []string{"outcome"}),
-		secondFactors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_second_factors_total", Help: "Codes and backup codes that people entered, by kind and outcome."}, []string{"kind", "outcome"}),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_refusals_total", Help: "Tries that the rate limits refused, by the limit that was reached."}, []string{"bucket"}),
-		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "sallyport_hashing_wait_seconds", Help: "How long a password or backup code waited to be hashed.", Buckets: waitBuckets}),
-		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "sallyport_http_request_duration_seconds", Help: "How long a request took, by route and status.", Buckets: requestBuckets},
-			[]string{"route", "status"}),
-		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_panel_checks_total", Help: "Checks of requests against their panel's demands, by outcome. A long-lived request is checked every few seconds."}, []string{"outcome"}),
-	}
+	m := &metrics{}
+	r := &m.registry
+	m.signIns = r.AddCounters("sallyport_sign_ins_total", "Sign-ins that ended, by outcome.", "outcome")
+	m.secondFactors = r.AddCounters("sallyport_second_factors_total", "Codes and backup codes that people entered, by kind and outcome.", "kind", "outcome")
+	m.refusals = r.AddCounters("sallyport_refusals_total", "Tries that the rate limits refused, by the limit that was reached.", "bucket")
+	m.waits = r.AddHistograms("sallyport_hashing_wait_seconds", "How long a password or backup code waited to be hashed.", waitBuckets).With()
+	m.requests = r.AddHistograms("sallyport_http_request_duration_seconds", "How long a request took, by route and status.", requestBuckets, "route", "status")
+	m.checks = r.AddCounters("sallyport_panel_checks_total", "Checks of requests against their panel's demands, by outcome. A long-lived request is checked every few seconds.", "outcome")
 	m.initialiseLabels()
-	m.registry.MustRegister(m.signIns, m.secondFactors, m.refusals, m.waits, m.requests, m.checks,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_hashing_queue_length", Help: "How many passwords and backup codes wait to be hashed."}, func() float64 { return float64(queue.Len()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_clock_offset_seconds", Help: "How far the clocks of the phones that sign in are ahead of this server's: the median."},
-			func() float64 { return watch.Offset().Seconds() }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_clock_ahead_of_database_seconds", Help: "How far this server's clock is ahead of PostgreSQL's."},
-			func() float64 { return watch.Ahead().Seconds() }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "sallyport_clock_set_back_total", Help: "How often this server's clock went back."},
-			func() float64 { return float64(watch.SetsBack()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_audit_unsealed_seconds", Help: "How long the oldest unsealed audit event has waited; 0: all events are sealed."},
-			func() float64 {
-				ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
-				defer cancel()
-				oldest, err := unsealed(ctx)
-				switch {
-				case err != nil:
-					return math.NaN() // unknown
-				case oldest.IsZero():
-					return 0
-				}
-				return max(0, now().Sub(oldest).Seconds())
-			}),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	r.AddGauge("sallyport_hashing_queue_length", "How many passwords and backup codes wait to be hashed.",
+		func() float64 { return float64(queue.Len()) })
+	r.AddGauge("sallyport_clock_offset_seconds", "How far the clocks of the phones that sign in are ahead of this server's: the median.",
+		func() float64 { return watch.Offset().Seconds() })
+	r.AddGauge("sallyport_clock_ahead_of_database_seconds", "How far this server's clock is ahead of PostgreSQL's.",
+		func() float64 { return watch.Ahead().Seconds() })
+	r.AddCounter("sallyport_clock_set_back_total", "How often this server's clock went back.",
+		func() float64 { return float64(watch.SetsBack()) })
+	r.AddGauge("sallyport_audit_unsealed_seconds", "How long the oldest unsealed audit event has waited; 0: all events are sealed.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+		defer cancel()
+		oldest, err := unsealed(ctx)
+		switch {
+		case err != nil:
+			return math.NaN() // unknown
+		case oldest.IsZero():
+			return 0
+		}
+		return max(0, now().Sub(oldest).Seconds())
+	})
+	r.AddRuntime()
+	r.AddProcess(now())
 	return m
 }
 
@@ -101,39 +85,34 @@ func newMetrics(queue *throttle.Queue, watch *clock.Watch, unsealed func(context
 // event of a series that doesn't exist before it.
 func (m *metrics) initialiseLabels() {
 	for _, outcome := range login.Outcomes {
-		m.signIns.WithLabelValues(string(outcome))
+		m.signIns.With(string(outcome))
 		for _, kind := range []authenticator.Kind{authenticator.TOTP, authenticator.BackupCode} {
-			m.secondFactors.WithLabelValues(string(kind), string(outcome))
+			m.secondFactors.With(string(kind), string(outcome))
 		}
 	}
 	for _, bucket := range throttle.Buckets() {
-		m.refusals.WithLabelValues(string(bucket))
+		m.refusals.With(string(bucket))
 	}
 }
 
 // registerReload adds a gauge that shows whether the configuration that was read last is
 // faulty.
 func (m *metrics) registerReload(faulty *atomic.Bool) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "sallyport_configuration_faulty", Help: "1 if the configuration that was read last is faulty, so the previous one is in force."},
-		func() float64 { return boolValue(faulty.Load()) }))
+	m.registry.AddGauge("sallyport_configuration_faulty", "1 if the configuration that was read last is faulty, so the previous one is in force.",
+		func() float64 { return boolValue(faulty.Load()) })
 }
 
 // registerCertificates adds the gauges of Sallyport's own certificates.
 func (m *metrics) registerCertificates(c *certs.Certificates) {
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_certificates_faulty", Help: "1 if the certificates that were read last are faulty, or the CA issued none for a host."},
-			func() float64 { return boolValue(c.Faulty()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "sallyport_certificate_end_timestamp_seconds", Help: "When the first of the certificates in use expires; 0: there is none."},
-			func() float64 {
-				first := c.FirstEnd()
-				if first.IsZero() {
-					return 0
-				}
-				return float64(first.Unix())
-			}))
+	m.registry.AddGauge("sallyport_certificates_faulty", "1 if the certificates that were read last are faulty, or the CA issued none for a host.",
+		func() float64 { return boolValue(c.Faulty()) })
+	m.registry.AddGauge("sallyport_certificate_end_timestamp_seconds", "When the first of the certificates in use expires; 0: there is none.", func() float64 {
+		first := c.FirstEnd()
+		if first.IsZero() {
+			return 0
+		}
+		return float64(first.Unix())
+	})
 }
 
 func boolValue(b bool) float64 {
@@ -147,11 +126,11 @@ func boolValue(b bool) float64 {
 // a panel.
 func (m *metrics) countCheck() func(verdict access.Verdict, err error) {
 	// Finding a counter by its label costs more than the check itself, so find each one once.
-	var counters [len(verdictLabels)]prometheus.Counter
+	var counters [len(verdictLabels)]*metric.Counter
 	for verdict, label := range verdictLabels {
-		counters[verdict] = m.checks.WithLabelValues(label)
+		counters[verdict] = m.checks.With(label)
 	}
-	failed := m.checks.WithLabelValues(unavailableLabel)
+	failed := m.checks.With(unavailableLabel)
 	return func(verdict access.Verdict, err error) {
 		if err != nil {
 			failed.Inc()
@@ -164,22 +143,25 @@ func (m *metrics) countCheck() func(verdict access.Verdict, err error) {
 // loginHooks returns the functions by which package login reports events.
 func (m *metrics) loginHooks() login.Metrics {
 	return login.Metrics{
-		SignIn: func(o login.Outcome) { m.signIns.WithLabelValues(string(o)).Inc() },
+		SignIn: func(o login.Outcome) { m.signIns.With(string(o)).Inc() },
 		SecondFactor: func(kind authenticator.Kind, o login.Outcome) {
-			m.secondFactors.WithLabelValues(string(kind), string(o)).Inc()
+			m.secondFactors.With(string(kind), string(o)).Inc()
 		},
-		Refusal: func(bucket throttle.Bucket) { m.refusals.WithLabelValues(string(bucket)).Inc() },
+		Refusal: func(bucket throttle.Bucket) { m.refusals.With(string(bucket)).Inc() },
 		Waited:  func(d time.Duration) { m.waits.Observe(d.Seconds()) },
 	}
 }
 
 func (m *metrics) observeRequest(route string, status int, took time.Duration) {
-	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
+	m.requests.With(route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
 // handler returns a handler of GET /metrics only.
 func (m *metrics) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", metric.ContentType)
+		w.Write(m.registry.Append(nil))
+	})
 	return mux
 }

@@ -2,9 +2,11 @@ package operating
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/sallyport/sallyport/internal/testkit"
@@ -79,6 +81,30 @@ func TestMetricsCountSignIns(t *testing.T) {
 				t.Errorf("GET /metrics at the portal: %d, want 404", got.Status)
 			}
 		})
+	}
+}
+
+// TestMetricsAreTheGoldenOnes compares names, types, help texts, labels and buckets. Operators'
+// dashboards and alerts depend on them, so a difference belongs in the changelog.
+func TestMetricsAreTheGoldenOnes(t *testing.T) {
+	t.Parallel()
+	p, address := portal.StartMeasured(t, "sqlite")
+	p.Browser(t).Get("/login")
+	var got strings.Builder
+	for line := range strings.Lines(portal.Scrape(t, address)) {
+		switch {
+		case strings.Contains(line, "{route=") && !strings.Contains(line, `{route="GET /login",status="200"`):
+			// The start of the portal made this request.
+		case strings.HasPrefix(line, "# ") && strings.Contains(line, " sallyport_"):
+			got.WriteString(line)
+		case strings.HasPrefix(line, "sallyport_"):
+			got.WriteString(line[:strings.LastIndexByte(line, ' ')] + "\n") // without the value
+		}
+	}
+	want, err := os.ReadFile("testdata/metrics.txt")
+	testkit.Check(t, err)
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Error(diff)
 	}
 }
 
