@@ -60,7 +60,7 @@ func (c doctorCommand) options(r *run, cfg config.Config) (doctor.Options, error
 	o := doctor.Options{
 		PublicURL: cfg.PublicURL.String(), Base: strings.TrimPrefix(cfg.PortalURL(), cfg.PublicURL.String()), Metrics: cfg.MetricsListen,
 		Listen: cfg.Listen, OwnTLS: cfg.TerminatesTLS(), TrustsProxies: len(cfg.TrustedProxies) > 0,
-		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, Files: filesToCheck(r.configFile, cfg),
+		Paths: c.Path, Connect: c.Connect, Proxy: c.Proxy, Now: time.Now, MailFrom: cfg.Mail.From.Address, Files: filesToCheck(r.configFile, cfg),
 	}
 	if c.Proxy != "" && !slices.Contains(doctor.Proxies(), c.Proxy) {
 		return o, fmt.Errorf("--proxy %s is unknown; use one of %s", c.Proxy, strings.Join(doctor.Proxies(), ", "))

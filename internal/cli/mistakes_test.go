@@ -93,7 +93,20 @@ var mistakes = []mistake{
 	{"an open bracket", "trusted_proxies: [127.0.0.1, 10.0.0.0/8\nsite_name: A\n", 0, "", "close the bracket"},
 	{"a dash before a panel's second key", "panels:\n  - url: http://panel.test\n  - upstream: http://127.0.0.1:1\n", 3, "panels[1]", "remove its dash"},
 	{"another product's keys", "panels:\n  - url: http://panel.test\n    target: http://127.0.0.1:1\n", 3, "panels[0].target", "the keys here are "},
+	{"no file with the mail server's password", mailSettings("DIR/none.txt"), 3, "mail.password_file", "write the path of a file that contains the password"},
+	{"a password that others may read", mailSettings("DIR/good.pem"), 3, "mail.password_file", "run: chmod 600"},
+	{"an empty password", mailSettings("DIR/empty.txt"), 3, "mail.password_file", "write the password of the mail server's user into it"},
+	{"a folder as password", mailSettings("DIR"), 3, "mail.password_file", "name the file that contains the password"},
+	{"a key as password", mailSettings("DIR/good.key"), 3, "mail.password_file", "write only the password into it"},
+	{"no CA of the mail server", "mail:\n  url: smtps://mail.test\n  ca: DIR/none.pem\n  from: a@mail.test\n", 3, "mail.ca", "write the path of a PEM file"},
+	{"a key as CA of the mail server", "mail:\n  url: smtps://mail.test\n  ca: DIR/good.key\n  from: a@mail.test\n", 3, "mail.ca", "-----BEGIN CERTIFICATE-----"},
+	{"a mail server's password in its URL", "mail:\n  url: smtps://a:hunter2@mail.test\n", 2, "mail.url", "name that file in mail.password_file"},
+	{"a mail server without scheme", "mail:\n  url: mail.test\n", 2, "mail.url", "write it like smtps://user@mail.example.com:465"},
 	{"a backup every minute", "backup:\n  every: 1m\n", 2, "backup.every", "write 0s for no backups"},
+}
+
+func mailSettings(passwordFile string) string {
+	return "mail:\n  url: smtps://a@mail.test\n  password_file: " + passwordFile + "\n  from: a@mail.test\n"
 }
 
 func pair(cert, key string) string {
@@ -112,6 +125,7 @@ func TestMessagesOnMistakesSayWhatToWrite(t *testing.T) {
 	ca.IssueFor(dir, "old", now.Add(-90*24*time.Hour), now.Add(-24*time.Hour), "auth.test")
 	must(t, os.Chmod(dir+"/open.key", 0o644))
 	must(t, os.Chmod(dir+"/good.pem", 0o644))
+	must(t, os.WriteFile(dir+"/empty.txt", []byte("\n"), 0o600))
 	file := filepath.Join(dir, "sallyport.yaml")
 	for _, m := range mistakes {
 		must(t, os.WriteFile(file, []byte(strings.ReplaceAll(m.text, "DIR", dir)), 0o600))

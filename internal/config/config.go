@@ -148,6 +148,25 @@ type Config struct {
 		Enroll Enroll `yaml:"enroll"`
 	} `yaml:"two_factor"`
 
+	// SiteTimeZone is the time zone of dates in mails.
+	SiteTimeZone TimeZone `yaml:"site_time_zone"`
+
+	// Mail is how mails to the owners of accounts are sent. Nothing else needs mail.
+	Mail struct {
+		// URL is where mails go: a mail server or a directory. Empty: no mails are sent.
+		URL MailServer `yaml:"url"`
+		// PasswordFile is a file with the password of the user in URL. Others must not be able
+		// to read it, and the group only if root owns it. It is read at the start.
+		PasswordFile string `yaml:"password_file"`
+		// CA is a PEM file with the certificates of the CAs that may have issued the mail
+		// server's certificate. It replaces this machine's CAs and is read at the start.
+		CA string `yaml:"ca"`
+		// From is the sender of all mails. It must be set if URL is.
+		From MailAddress `yaml:"from"`
+		// Notices says whether owners are told by mail of changes to their accounts.
+		Notices bool `yaml:"notices"`
+	} `yaml:"mail"`
+
 	Audit struct {
 		// Keep is how long audit events are kept: at least a day, or 0 for no limit. A
 		// signed checkpoint replaces deleted events.
@@ -295,6 +314,8 @@ func Default() Config {
 	c.Password.MemoryKiB = minMemoryKiB
 	c.Password.Iterations = 2
 	c.TwoFactor.Enroll = EnrollAnyone
+	c.SiteTimeZone = "UTC"
+	c.Mail.Notices = true
 	c.Audit.Keep = Duration(400 * day)
 	c.Backup.Keep = 7
 	c.MaxHeaderKiB = 64

@@ -86,14 +86,18 @@ func (s schema) below(prefix string) []string {
 // text, or "".
 func (s schema) hint(prefix, name string) string {
 	last := name[strings.LastIndexByte(name, '.')+1:]
+	var groups []string
 	for _, key := range slices.Sorted(maps.Keys(s.field)) {
 		group, leaf, nested := strings.Cut(strings.TrimPrefix(key, s.base), ".")
 		if t := s.field[key].Type(); isGroups(t) {
 			leaf, nested = last, schemaOf(reflect.New(t.Elem()).Elem(), "").has(last)
 		}
 		if nested && leaf == last {
-			return fmt.Sprintf("; %s belongs below %s:", leaf, group)
+			groups = append(groups, group+":")
 		}
+	}
+	if len(groups) > 0 {
+		return fmt.Sprintf("; %s belongs below %s", last, strings.Join(groups, " or "))
 	}
 	names := map[string]string{}
 	for _, below := range s.below(prefix) {

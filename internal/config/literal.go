@@ -75,6 +75,9 @@ func (c Config) Warnings() Faults {
 	check("data_dir", c.DataDir)
 	check("backup.dir", c.Backup.Dir)
 	check("logo", c.Logo)
+	check("mail.url", c.Mail.URL.Dir)
+	check("mail.password_file", c.Mail.PasswordFile)
+	check("mail.ca", c.Mail.CA)
 	for i, pair := range c.TLS.Certificates {
 		check(fmt.Sprintf("tls.certificates[%d].cert", i), pair.Cert)
 		check(fmt.Sprintf("tls.certificates[%d].key", i), pair.Key)

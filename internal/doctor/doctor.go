@@ -26,6 +26,7 @@ type Options struct {
 	TrustsProxies bool    // trusted_proxies isn't empty
 	Metrics       string  // address of /metrics; empty: off
 	Panels        []Panel // as in the configuration
+	MailFrom      string  // address that mails come from; empty: no mail
 	Files         Files
 
 	Paths   []string       // paths of the panels to test besides the usual ones
@@ -91,6 +92,7 @@ func Run(ctx context.Context, o Options) Report {
 	d := &doctor{Options: o, client: newClient(o.Connect), listenClient: newClient(nil), marker: "sallyport-doctor-" + hex.EncodeToString(random[:])}
 	d.report.Proxies, d.records = map[string]string{}, map[string]string{}
 	d.testFiles()
+	d.compareMailDomain()
 	if d.testServer(ctx) {
 		d.testFromOutside(ctx)
 	}
@@ -117,6 +119,16 @@ func (d *doctor) testFromOutside(ctx context.Context) {
 	}
 	d.testPortalAddress(ctx)
 	d.testMetrics(ctx)
+}
+
+// compareMailDomain adds a finding unless the portal's host is the domain of mail.from, or a host
+// below that domain.
+func (d *doctor) compareMailDomain() {
+	_, domain, found := strings.Cut(strings.ToLower(d.MailFrom), "@")
+	host, _, _ := strings.Cut(hostOf(d.PublicURL), ":")
+	if found && host != domain && !strings.HasSuffix(host, "."+domain) {
+		d.addSeen("mail.domain", d.PublicURL, "mail.from", d.MailFrom)
+	}
 }
 
 func (d *doctor) skip(what, why string) {

@@ -70,6 +70,20 @@ func TestEveryFindingIsFixedForEveryProxy(t *testing.T) {
 	}
 }
 
+func TestSendersBelongToThePortalsDomain(t *testing.T) {
+	for from, want := range map[string]bool{
+		"": false, "noreply@example.com": false, "noreply@Auth.Example.com": false, "noreply@com": false,
+		"noreply@example.org": true, "noreply@ple.com": true, "noreply@mail.example.com": true, "noreply@auth.example.com.evil.test": true,
+	} {
+		d := &doctor{Options: Options{PublicURL: "https://auth.example.com:8443", MailFrom: from}}
+		d.report.Proxies = map[string]string{}
+		d.compareMailDomain()
+		if got := d.hasFinding("mail.domain", d.PublicURL); got != want {
+			t.Errorf("%q: %v, want %v", from, got, want)
+		}
+	}
+}
+
 func TestConnectChangesTheAddressOfConnections(t *testing.T) {
 	c := newClient(nil)
 	for _, text := range []string{"panel.test:443:127.0.0.1:8443", ":80:[::1]:8080", "[2001:db8::1]:443::444"} {

@@ -104,6 +104,7 @@ var kinds = map[string]findingKind{
 	"clock.off":          {Broken, "The server's clock and this machine's differ. If the server's is wrong, it refuses right codes."},
 	"server.unready":     {Broken, "The server reports a fault that keeps people from signing in."},
 	"server.notes":       {Advice, "The server reports a fault that doesn't keep people from signing in."},
+	"mail.domain":        {Advice, "The sender of the mails has another domain than the portal, so people may take the mails for forged."},
 	"file.mode":          {Open, "Others on this machine may read or change a file."},
 }
 

@@ -104,7 +104,8 @@ func Check(cfg config.Config) error {
 	}
 	_, upstreamErr := upstreams(cfg)
 	_, panelErr := Panels(cfg)
-	return joinFaults(faults, upstreamErr, panelErr)
+	_, mailErr := Mailer(cfg)
+	return joinFaults(faults, upstreamErr, panelErr, mailErr)
 }
 
 // upstream is the address of a panel's own server, and how the gateway connects to it.

@@ -1,0 +1,121 @@
+package mail
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/textproto"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// Class says what a caller can do about a mail that wasn't sent.
+type Class int
+
+const (
+	// Temporary: the server can't be reached, or doesn't accept the mail now. A later try may
+	// succeed.
+	Temporary Class = iota
+	// Unanswered: the whole mail was sent, but the server didn't answer. It may have accepted the
+	// mail, so another try may deliver a second copy, with the same Message-ID.
+	Unanswered
+	// BadAddress: no mail will reach this address: the server says so, or the address is unusable.
+	BadAddress
+	// Rejected: the server will never accept this mail. Mails to others may succeed.
+	Rejected
+	// Setup: no mail can be sent until the operator, or the server's, changes something: the
+	// server refuses the password or the sender, or can't be trusted with them.
+	Setup
+)
+
+// Error is the error of [Mailer.Send].
+type Error struct {
+	Class  Class
+	Code   int    // of the server's answer, such as 550; 0 if it isn't an answer that failed
+	Status string // enhanced status code of the answer (RFC 3463), such as "5.1.1"; may be empty
+	text   string
+	err    error
+}
+
+// Error returns one line. It quotes what the server said with its special characters escaped.
+func (e *Error) Error() string { return e.text }
+
+// Unwrap returns the cause, or nil.
+func (e *Error) Unwrap() error { return e.err }
+
+// maxAnswer is how many bytes of a server's answer an error quotes.
+const maxAnswer = 200
+
+// failure returns err, which happened while doing what the words say, as an [*Error]. permanent is
+// the class of an answer 5xx.
+func failure(doing string, err error, permanent Class) *Error {
+	if known := (*Error)(nil); errors.As(err, &known) {
+		return known
+	}
+	e := &Error{Class: Temporary, err: err}
+	var answer *textproto.Error
+	switch {
+	case errors.As(err, &answer):
+		e.Code, e.Status = answer.Code, statusIn(answer.Msg)
+		if answer.Code >= 500 {
+			e.Class = permanent
+		}
+		e.text = fmt.Sprintf("%s: the mail server answered %d %q", doing, answer.Code, printable(answer.Msg))
+	case isDistrust(err):
+		e.Class = Setup
+		e.text = fmt.Sprintf("%s: the mail server can't be trusted: %v", doing, err)
+	default:
+		e.text = fmt.Sprintf("%s: %v", doing, err)
+	}
+	return e
+}
+
+// isDistrust reports whether err says that the server isn't the configured one, or that it doesn't
+// speak TLS: more tries change nothing.
+func isDistrust(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var noTLS tls.RecordHeaderError
+	return errors.As(err, &certificate) || errors.As(err, &alert) || errors.As(err, &noTLS)
+}
+
+var statusPattern = regexp.MustCompile(`(?m)^[245]\.\d{1,3}\.\d{1,3}\b`)
+
+// statusIn returns the enhanced status code at the beginning of a line of an answer, or "".
+func statusIn(message string) string { return statusPattern.FindString(message) }
+
+// refusal returns the class of an answer 5xx to RCPT TO. Without an enhanced status code, 550, 551
+// and 553 are about the mailbox (RFC 5321, section 4.2.3). Status codes 5.1.x are about the
+// address, and 5.2.1 says that the mailbox is disabled (RFC 3463, section 3).
+func refusal(code int, status string) Class {
+	switch {
+	case code == 530: // authentication required (RFC 4954, section 6)
+		return Setup
+	case strings.HasPrefix(status, "5.1.") && status != "5.1.7" && status != "5.1.8": // which are about the sender
+		return BadAddress
+	case status == "5.2.1":
+		return BadAddress
+	case status == "" && (code == 550 || code == 551 || code == 553):
+		return BadAddress
+	}
+	return Rejected
+}
+
+// printable returns one line of at most maxAnswer bytes without control characters and without
+// characters that change the direction of text.
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
+	if len(text) > maxAnswer {
+		text = strings.ToValidUTF8(text[:maxAnswer], "") + "…"
+	}
+	return strings.TrimSpace(text)
+}

@@ -1,0 +1,109 @@
+package mail
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"mime/multipart"
+	"mime/quotedprintable"
+	netmail "net/mail"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Message is one mail to one address.
+type Message struct {
+	ID      string    // the left part of the Message-ID; it stays the same when the mail is sent again
+	To      string    // an address without a name
+	At      time.Time // the Date
+	Lang    string    // language of the texts (BCP 47); empty if unknown
+	Subject string    // one line
+	Text    string    // plain text, lines end with "\n"
+	HTML    string    // the same as HTML; empty for none
+}
+
+// compose returns the mail in the form of RFC 5322, with line ends CRLF. All of it is ASCII but an
+// address that isn't. from and domain are those of the [Mailer].
+func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
+	var b bytes.Buffer
+	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
+	header("Date", m.At.Format(time.RFC1123Z))
+	header("From", from.String())
+	header("To", m.To)
+	header("Message-ID", "<"+m.ID+"@"+idDomain(domain)+">")
+	header("Subject", headerText(m.Subject))
+	// Programs that answer mails, such as for holidays, must not answer (RFC 3834, section 5).
+	header("Auto-Submitted", "auto-generated")
+	if m.Lang != "" {
+		header("Content-Language", m.Lang)
+	}
+	header("MIME-Version", "1.0")
+	parts := multipart.NewWriter(&b)
+	header("Content-Type", "multipart/alternative; boundary="+parts.Boundary())
+	b.WriteString("\r\n")
+	for _, part := range []struct{ kind, text string }{{"text/plain", m.Text}, {"text/html", m.HTML}} {
+		if part.text == "" {
+			continue
+		}
+		w, err := parts.CreatePart(textproto.MIMEHeader{
+			"Content-Type":              {part.kind + "; charset=utf-8"},
+			"Content-Transfer-Encoding": {"quoted-printable"},
+		})
+		if err != nil {
+			return nil, err
+		}
+		encoder := quotedprintable.NewWriter(w)
+		if _, err := encoder.Write([]byte(part.text)); err != nil {
+			return nil, err
+		}
+		if err := encoder.Close(); err != nil {
+			return nil, err
+		}
+	}
+	if err := parts.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// idDomain returns the right part of a Message-ID: a host name, or an address literal.
+func idDomain(host string) string {
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() {
+		return "[IPv6:" + host + "]"
+	}
+	return host
+}
+
+const (
+	// maxLine is the length that a line of a header should not exceed (RFC 5322, section 2.1.1).
+	maxLine = 78
+	// maxEncoded is how many bytes of text an encoded word of 75 characters has room for:
+	// =?utf-8?b?…?= around base64 (RFC 2047, section 2).
+	maxEncoded = 45
+)
+
+// headerText returns text as the value of a header. Text that a mail program might take for
+// something else is encoded as a whole (RFC 2047): characters beyond ASCII, control characters,
+// and what looks like encoded words already. So a line break can't begin another header.
+func headerText(text string) string {
+	isPlain := !strings.Contains(text, "=?") && len(text) <= maxLine-len("Subject: ")
+	for _, r := range text {
+		isPlain = isPlain && r >= ' ' && r <= '~'
+	}
+	if isPlain {
+		return text
+	}
+	var words []string
+	for text = strings.ToValidUTF8(text, "\ufffd"); text != ""; {
+		end := min(maxEncoded, len(text))
+		for end < len(text) && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		words = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString([]byte(text[:end]))+"?=")
+		text = text[end:]
+	}
+	return strings.Join(words, "\r\n ")
+}

@@ -1,0 +1,226 @@
+package mail
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"github.com/wneessen/go-mail/smtp"
+)
+
+const (
+	// connectTimeout is how long a server may take to accept a connection. A server that is up
+	// takes a second at most, and while one is down, mails must not occupy a sender for long.
+	connectTimeout = 10 * time.Second
+
+	// sendTimeout is how long sending one mail may take, from the connection to the answer to its
+	// last line. RFC 5321, section 4.5.3.2, allows servers longer. But one that hangs occupies a
+	// sender, and shutting down waits for it.
+	sendTimeout = time.Minute
+
+	// quitTimeout is how long to wait for the answer to QUIT, which changes nothing.
+	quitTimeout = 2 * time.Second
+)
+
+var (
+	errNoSTARTTLS = errors.New("the mail server doesn't offer STARTTLS, so nothing was sent: anybody on the way could read it, or may have removed the offer")
+	errNoAuth     = errors.New("the mail server offers neither AUTH PLAIN nor AUTH LOGIN")
+	errNotTLS     = errors.New("the connection isn't encrypted, so the password wasn't sent")
+	errNotLocal   = errors.New("the address of the mail server isn't on this machine, so nothing was sent without TLS")
+	errNoUTF8     = errors.New("the mail server doesn't accept addresses with characters beyond ASCII (SMTPUTF8)")
+)
+
+// sendSMTP sends a mail in a connection of its own.
+func (m *Mailer) sendSMTP(ctx context.Context, to string, text []byte) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, sendTimeout, fmt.Errorf("the mail server took longer than %v", sendTimeout))
+	defer cancel()
+	conn, err := m.dial(ctx)
+	if err != nil {
+		return failure("connect to the mail server", err, Temporary)
+	}
+	defer conn.Close()
+	// The connection ends with ctx, so that a server that hangs can't hold a call.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	err = m.converse(conn, to, text)
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		var failed *Error
+		if errors.As(err, &failed) {
+			failed.text += ": " + cause.Error()
+		}
+	}
+	return err
+}
+
+// dial connects, with TLS if that begins at once.
+func (m *Mailer) dial(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(m.Host, m.Port))
+	if err != nil {
+		return nil, err
+	}
+	if m.Plain && !isThisMachine(conn.RemoteAddr()) {
+		// The name localhost may lead elsewhere.
+		conn.Close()
+		return nil, &Error{Class: Setup, text: errNotLocal.Error(), err: errNotLocal}
+	}
+	m.trace("* Connected to " + conn.RemoteAddr().String())
+	if !m.TLS {
+		return conn, nil
+	}
+	encrypted := tls.Client(conn, m.tlsConfig())
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	m.trace("* " + tls.VersionName(encrypted.ConnectionState().Version))
+	return encrypted, nil
+}
+
+func isThisMachine(address net.Addr) bool {
+	remote, err := netip.ParseAddrPort(address.String())
+	return err == nil && remote.Addr().Unmap().IsLoopback()
+}
+
+func (m *Mailer) tlsConfig() *tls.Config {
+	return &tls.Config{ServerName: m.Host, RootCAs: m.Roots, MinVersion: tls.VersionTLS12}
+}
+
+// converse sends the mail over a connection.
+func (m *Mailer) converse(conn net.Conn, to string, text []byte) error {
+	client, err := smtp.NewClient(conn, m.Host)
+	if err != nil {
+		return m.refused("greeting", err, Setup)
+	}
+	t := m.startTrace(client)
+	if err := client.Hello(ehloName(m.Domain)); err != nil {
+		return m.refused("EHLO", err, Setup)
+	}
+	if !m.TLS && !m.Plain {
+		if err := m.startTLS(client); err != nil {
+			return err
+		}
+	}
+	if m.User != "" {
+		if err := m.authenticate(client, t); err != nil {
+			return err
+		}
+	}
+	if strings.ContainsFunc(to, func(r rune) bool { return r > '~' }) {
+		if ok, _ := client.Extension("SMTPUTF8"); !ok {
+			return &Error{Class: BadAddress, text: errNoUTF8.Error(), err: errNoUTF8}
+		}
+	}
+	// All mails have the same sender, so that it is refused concerns all of them.
+	if err := client.Mail("<" + m.From.Address + ">"); err != nil {
+		return m.refused("MAIL FROM", err, Setup)
+	}
+	if err := client.Rcpt("<" + to + ">"); err != nil {
+		failed := m.refused("RCPT TO", err, Rejected)
+		if failed.Class == Rejected {
+			failed.Class = refusal(failed.Code, failed.Status)
+		}
+		return failed
+	}
+	return m.sendData(client, conn, text)
+}
+
+func (m *Mailer) startTLS(client *smtp.Client) error {
+	if ok, _ := client.Extension("STARTTLS"); !ok {
+		return &Error{Class: Setup, text: errNoSTARTTLS.Error(), err: errNoSTARTTLS}
+	}
+	if err := client.StartTLS(m.tlsConfig()); err != nil {
+		return m.refused("STARTTLS", err, Setup)
+	}
+	if state, ok := client.TLSConnectionState(); ok {
+		m.trace("* " + tls.VersionName(state.Version))
+	}
+	return nil
+}
+
+// authenticate proves the user to the server. Any refusal concerns all mails.
+func (m *Mailer) authenticate(client *smtp.Client, t *tracer) error {
+	if _, ok := client.TLSConnectionState(); !ok {
+		// The configuration doesn't allow it, and the client would send a password in plain to
+		// a host that is called localhost.
+		return &Error{Class: Setup, text: errNotTLS.Error(), err: errNotTLS}
+	}
+	_, mechanisms := client.Extension("AUTH")
+	offered := strings.Fields(strings.ToUpper(mechanisms))
+	for _, one := range []struct {
+		name string
+		auth smtp.Auth
+	}{
+		{"PLAIN", smtp.PlainAuth("", m.User, m.Password.Reveal(), m.Host, false)},
+		{"LOGIN", smtp.LoginAuth(m.User, m.Password.Reveal(), m.Host, false)},
+	} {
+		for _, name := range offered {
+			if name != one.name {
+				continue
+			}
+			t.mechanism = name
+			if err := client.Auth(one.auth); err != nil {
+				return failure("AUTH", err, Setup)
+			}
+			return nil
+		}
+	}
+	return &Error{Class: Setup, text: errNoAuth.Error(), err: errNoAuth}
+}
+
+// sendData sends the text and ends the conversation.
+func (m *Mailer) sendData(client *smtp.Client, conn net.Conn, text []byte) error {
+	w, err := client.Data()
+	if err != nil {
+		return m.refused("DATA", err, Rejected)
+	}
+	if _, err := w.Write(text); err != nil {
+		// The end of the mail wasn't sent, so the server can't have accepted it.
+		return failure("send the mail", err, Rejected)
+	}
+	m.trace(fmt.Sprintf("-> (%d bytes)", len(text)))
+	if err := w.Close(); err != nil {
+		failed := m.refused("after the mail", err, Rejected)
+		if failed.Code == 0 {
+			failed.Class = Unanswered
+		}
+		return failed
+	}
+	if closed, ok := w.(*smtp.DataCloser); ok {
+		m.trace("<- 250 " + closed.ServerResponse())
+	}
+	// The server has accepted the mail. Whatever happens from now on, it must not be sent again.
+	defer time.AfterFunc(quitTimeout, func() { conn.Close() }).Stop()
+	_ = client.Quit()
+	return nil
+}
+
+// refused is [failure], and traces the answer: the client logs only answers that it expects.
+func (m *Mailer) refused(doing string, err error, permanent Class) *Error {
+	var answer *textproto.Error
+	if errors.As(err, &answer) {
+		for line := range strings.SplitSeq(answer.Msg, "\n") {
+			m.trace(fmt.Sprintf("<- %d %s", answer.Code, line))
+		}
+	}
+	return failure(doing, err, permanent)
+}
+
+// ehloName returns what the client calls itself: a host name, or an address literal (RFC 5321,
+// section 4.1.3).
+func ehloName(host string) string {
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return host
+	case addr.Is6():
+		return "[IPv6:" + host + "]"
+	}
+	return "[" + host + "]"
+}

@@ -1,0 +1,356 @@
+package mail
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	netmail "net/mail"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/smtpd"
+)
+
+const (
+	user     = "portal@example.com"
+	password = "correct-horse-battery"
+)
+
+var sender = netmail.Address{Name: "Sallyport", Address: "noreply@example.com"}
+
+func message() Message {
+	return Message{
+		ID: "mBm2nGZ5ZL8xgJ-4wS_a", To: "ada@example.com", At: time.Date(2026, 11, 30, 15, 4, 5, 0, time.UTC), Lang: "en",
+		Subject: "Your password was changed", Text: "Hello\n.\nGood bye\n", HTML: "<p>Hello</p>\n",
+	}
+}
+
+// mailerTo returns a mailer that sends to server with STARTTLS and AUTH.
+func mailerTo(server *smtpd.Server, ca *testkit.CA) *Mailer {
+	m := &Mailer{Host: server.Host, Port: server.Port, User: user, Password: secret.NewText(password), From: sender, Domain: "auth.example.com"}
+	if ca != nil {
+		m.Roots = ca.Roots
+	}
+	return m
+}
+
+func classOf(t *testing.T, err error) Class {
+	t.Helper()
+	var failed *Error
+	if !errors.As(err, &failed) {
+		t.Fatalf("the error is a %T: %v", err, err)
+	}
+	return failed.Class
+}
+
+func TestMailsAreSubmitted(t *testing.T) {
+	ca := testkit.NewCA(t)
+	certificate := smtpd.Certificate(t, ca, "127.0.0.1")
+	for name, options := range map[string]smtpd.Options{
+		"STARTTLS":           {Certificate: certificate, User: user, Password: password},
+		"TLS":                {Certificate: certificate, Implicit: true, User: user, Password: password},
+		"AUTH LOGIN only":    {Certificate: certificate, User: user, Password: password, Mechanisms: []string{"CRAM-MD5", "LOGIN"}},
+		"no AUTH":            {Certificate: certificate},
+		"plain on this host": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := smtpd.Start(t, options)
+			m := mailerTo(server, ca)
+			m.User, m.TLS, m.Plain = options.User, options.Implicit, options.Certificate == nil
+			if err := m.Send(t.Context(), message()); err != nil {
+				t.Fatal(err)
+			}
+			mails := server.Mails()
+			if len(mails) != 1 || mails[0].From != sender.Address || mails[0].To != "ada@example.com" {
+				t.Fatalf("the server got %+v", mails)
+			}
+			got := parse(t, mails[0].Content)
+			if got.header.Get("Message-Id") != "<mBm2nGZ5ZL8xgJ-4wS_a@auth.example.com>" || got.text != "Hello\r\n.\r\nGood bye\r\n" {
+				t.Errorf("the mail is\n%s", mails[0].Content)
+			}
+			if options.Certificate != nil {
+				checkNothingInClear(t, server)
+			}
+		})
+	}
+}
+
+// checkNothingInClear fails if the server got the password without TLS, or the mail.
+func checkNothingInClear(t *testing.T, server *smtpd.Server) {
+	t.Helper()
+	raw := server.Raw()
+	for _, text := range []string{
+		password, base64.StdEncoding.EncodeToString([]byte(password)), base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password)),
+		"AUTH", "MAIL FROM", "Hello",
+	} {
+		if bytes.Contains(raw, []byte(text)) {
+			t.Errorf("%q was sent in clear text:\n%s", text, raw)
+		}
+	}
+}
+
+// A server that doesn't prove who it is gets neither the password nor a mail.
+func TestServersThatCantBeTrustedGetNothing(t *testing.T) {
+	ca, other := testkit.NewCA(t), testkit.NewCA(t)
+	right, foreign := smtpd.Certificate(t, ca, "127.0.0.1"), smtpd.Certificate(t, ca, "mail.example.net")
+	unknown := smtpd.Certificate(t, other, "127.0.0.1")
+	for name, test := range map[string]struct {
+		options smtpd.Options
+		tls     bool
+		want    string
+	}{
+		"no STARTTLS":                        {options: smtpd.Options{}, want: "doesn't offer STARTTLS"},
+		"certificate of another CA":          {options: smtpd.Options{Certificate: unknown}, want: "can't be trusted"},
+		"certificate of another host":        {options: smtpd.Options{Certificate: foreign}, want: "can't be trusted"},
+		"certificate of another CA, smtps":   {options: smtpd.Options{Certificate: unknown, Implicit: true}, tls: true, want: "can't be trusted"},
+		"certificate of another host, smtps": {options: smtpd.Options{Certificate: foreign, Implicit: true}, tls: true, want: "can't be trusted"},
+		"smtps to a port for STARTTLS":       {options: smtpd.Options{Certificate: right}, tls: true, want: "can't be trusted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.options.User, test.options.Password = user, password
+			server := smtpd.Start(t, test.options)
+			m := mailerTo(server, ca)
+			m.TLS = test.tls
+			err := m.Send(t.Context(), message())
+			if err == nil || classOf(t, err) != Setup || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error is %v", err)
+			}
+			if len(server.Mails()) > 0 {
+				t.Error("the server got the mail")
+			}
+			checkNothingInClear(t, server)
+		})
+	}
+}
+
+// The configuration allows mail without TLS to this machine only. The second check is by the
+// address, since a name may lead anywhere.
+func TestPlainMailsStayOnThisMachine(t *testing.T) {
+	for address, want := range map[string]bool{
+		"127.0.0.1:25": true, "127.1.2.3:25": true, "[::1]:25": true, "[::ffff:127.0.0.1]:25": true,
+		"192.0.2.7:25": false, "10.0.0.1:25": false, "169.254.169.254:25": false, "[2001:db8::7]:25": false, "[fe80::1%eth0]:25": false,
+	} {
+		to, err := net.ResolveTCPAddr("tcp", address)
+		if err != nil {
+			to = &net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}
+		}
+		if got := isThisMachine(to); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+}
+
+// A user is never authenticated without TLS, whatever the settings say.
+func TestPasswordsNeedTLS(t *testing.T) {
+	server := smtpd.Start(t, smtpd.Options{User: user, Password: password})
+	m := mailerTo(server, nil)
+	m.Plain = true
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		m.Host = host
+		if err := m.Send(t.Context(), message()); !errors.Is(err, errNotTLS) || classOf(t, err) != Setup {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	checkNothingInClear(t, server)
+}
+
+// answer returns an answer with an enhanced status code, such as 5.1.1, or without one.
+func answer(code int, status, text string) *smtp.SMTPError {
+	e := &smtp.SMTPError{Code: code, EnhancedCode: smtp.NoEnhancedCode, Message: text}
+	if status != "" {
+		fmt.Sscanf(status, "%d.%d.%d", &e.EnhancedCode[0], &e.EnhancedCode[1], &e.EnhancedCode[2])
+	}
+	return e
+}
+
+func TestErrorsAreClassified(t *testing.T) {
+	server := smtpd.Start(t, smtpd.Options{})
+	m := mailerTo(server, nil)
+	m.User, m.Plain = "", true
+	for name, test := range map[string]struct {
+		script smtpd.Script
+		want   Class
+		code   int
+		status string
+	}{
+		"greylisting":                   {smtpd.Script{Rcpt: answer(451, "4.7.7", "greylisted")}, Temporary, 451, "4.7.7"},
+		"mailbox busy":                  {smtpd.Script{Rcpt: answer(450, "", "busy")}, Temporary, 450, ""},
+		"too many mails":                {smtpd.Script{Mail: answer(421, "4.7.7", "slow down")}, Temporary, 421, "4.7.7"},
+		"disk full":                     {smtpd.Script{Data: answer(452, "4.3.3", "full")}, Temporary, 452, "4.3.3"},
+		"no such user":                  {smtpd.Script{Rcpt: answer(550, "5.1.1", "no such user")}, BadAddress, 550, "5.1.1"},
+		"no such user, without status":  {smtpd.Script{Rcpt: answer(550, "", "no such user")}, BadAddress, 550, ""},
+		"no such domain":                {smtpd.Script{Rcpt: answer(550, "5.1.2", "no such domain")}, BadAddress, 550, "5.1.2"},
+		"mailbox disabled":              {smtpd.Script{Rcpt: answer(550, "5.2.1", "disabled")}, BadAddress, 550, "5.2.1"},
+		"mailbox full":                  {smtpd.Script{Rcpt: answer(552, "5.2.2", "full")}, Rejected, 552, "5.2.2"},
+		"relaying denied":               {smtpd.Script{Rcpt: answer(554, "5.7.1", "relaying denied")}, Rejected, 554, "5.7.1"},
+		"AUTH required":                 {smtpd.Script{Rcpt: answer(530, "5.7.0", "authenticate")}, Setup, 530, "5.7.0"},
+		"sender refused":                {smtpd.Script{Mail: answer(550, "5.7.1", "not your address")}, Setup, 550, "5.7.1"},
+		"sender's address, at RCPT":     {smtpd.Script{Rcpt: answer(553, "5.1.8", "bad sender")}, Rejected, 553, "5.1.8"},
+		"content refused":               {smtpd.Script{Data: answer(554, "5.7.1", "spam")}, Rejected, 554, "5.7.1"},
+		"ended in place of the answer":  {smtpd.Script{Drop: true}, Unanswered, 0, ""},
+		"an answer with control bytes":  {smtpd.Script{Rcpt: answer(550, "5.1.1", "\x1b[2J\u202ecba")}, BadAddress, 550, "5.1.1"},
+		"an answer with several lines":  {smtpd.Script{Rcpt: answer(550, "5.1.1", "no\nsuch\nuser")}, BadAddress, 550, "5.1.1"},
+		"an answer of a thousand bytes": {smtpd.Script{Rcpt: answer(550, "5.1.1", strings.Repeat("no ", 300))}, BadAddress, 550, "5.1.1"},
+	} {
+		server.Answer(test.script)
+		err := m.Send(t.Context(), message())
+		var failed *Error
+		if !errors.As(err, &failed) || failed.Class != test.want || failed.Code != test.code || failed.Status != test.status {
+			t.Errorf("%s: %#v, want class %v", name, err, test.want)
+			continue
+		}
+		if text := failed.Error(); strings.ContainsAny(text, "\x1b\n\u202e") || len(text) > maxAnswer+100 {
+			t.Errorf("%s: the error is %q", name, text)
+		}
+	}
+}
+
+func TestServersThatRefuseTheUserAreASetupFault(t *testing.T) {
+	ca := testkit.NewCA(t)
+	certificate := smtpd.Certificate(t, ca, "127.0.0.1")
+	for name, test := range map[string]struct {
+		mechanisms []string
+		want       int
+	}{
+		"PLAIN": {[]string{"PLAIN"}, 535}, "LOGIN": {[]string{"LOGIN"}, 535}, "neither": {[]string{"CRAM-MD5"}, 0},
+	} {
+		server := smtpd.Start(t, smtpd.Options{Certificate: certificate, User: user, Password: "another", Mechanisms: test.mechanisms})
+		err := mailerTo(server, ca).Send(t.Context(), message())
+		var failed *Error
+		if !errors.As(err, &failed) || failed.Class != Setup || failed.Code != test.want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if text := err.Error(); strings.Contains(text, password) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(password))) {
+			t.Errorf("%s: the error shows the password: %s", name, text)
+		}
+		checkNothingInClear(t, server)
+	}
+}
+
+// A server that hangs after the mail holds a call no longer than its context, and may have
+// accepted the mail.
+func TestAServerThatHangsIsLeft(t *testing.T) {
+	server := smtpd.Start(t, smtpd.Options{})
+	server.Answer(smtpd.Script{Hang: true})
+	m := mailerTo(server, nil)
+	m.User, m.Plain = "", true
+	ctx, cancel := context.WithCancelCause(t.Context())
+	result := make(chan error, 1)
+	go func() { result <- m.Send(ctx, message()) }()
+	testkit.Until(t, "the server has the mail", func() bool { return len(server.Mails()) == 1 })
+	cancel(errors.New("the test is over"))
+	err := <-result
+	if classOf(t, err) != Unanswered || !strings.Contains(err.Error(), "the test is over") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// A server that hangs earlier can't have accepted the mail.
+func TestAServerThatHangsEarlierIsTriedAgain(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &Mailer{Plain: true, From: sender, Domain: "auth.example.com"}
+	m.Host, m.Port, _ = net.SplitHostPort(listener.Addr().String())
+	for _, answers := range []string{"", "220 mail.test\r\n", "220 mail.test\r\n250 mail.test\r\n250 ok\r\n"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			conn, err := listener.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			conn.Write([]byte(answers))
+			cancel()
+			io.Copy(io.Discard, conn) // until the client ends the connection
+		}()
+		if err := m.Send(ctx, message()); classOf(t, err) != Temporary {
+			t.Errorf("%q: %v", answers, err)
+		}
+		<-left
+	}
+	listener.Close()
+	if err := m.Send(t.Context(), message()); classOf(t, err) != Temporary {
+		t.Errorf("nothing listens: %v", err)
+	}
+}
+
+// The answer to QUIT doesn't matter: the mail is accepted and must not be sent again.
+func TestAnAcceptedMailIsSent(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		conn.Write([]byte("220 mail.test\r\n250 mail.test\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 accepted\r\n451 why?\r\n"))
+		for buffer := make([]byte, 1<<10); err == nil; _, err = conn.Read(buffer) {
+		}
+		conn.Close()
+	}()
+	m := &Mailer{Plain: true, From: sender, Domain: "auth.example.com"}
+	m.Host, m.Port, _ = net.SplitHostPort(listener.Addr().String())
+	if err := m.Send(t.Context(), message()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheTraceHidesThePassword(t *testing.T) {
+	ca := testkit.NewCA(t)
+	certificate := smtpd.Certificate(t, ca, "127.0.0.1")
+	for _, mechanism := range []string{"PLAIN", "LOGIN"} {
+		server := smtpd.Start(t, smtpd.Options{Certificate: certificate, User: user, Password: password, Mechanisms: []string{mechanism}})
+		m := mailerTo(server, ca)
+		var lines []string
+		m.Trace = func(line string) { lines = append(lines, line) }
+		if err := m.Send(t.Context(), message()); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(lines, "\n")
+		for _, want := range []string{"-> EHLO auth.example.com", "-> STARTTLS", "* TLS 1.3", "-> AUTH " + mechanism + " ********", "<- 235 ", "-> MAIL FROM:<noreply@example.com>", "-> RCPT TO:<ada@example.com>", "-> DATA", "<- 354 ", "<- 250 ", "-> QUIT"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: the dialogue lacks %q:\n%s", mechanism, want, text)
+			}
+		}
+		for _, secret := range []string{password, user, base64.StdEncoding.EncodeToString([]byte(password)), base64.StdEncoding.EncodeToString([]byte(user)), base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s: the dialogue shows %q:\n%s", mechanism, secret, text)
+			}
+		}
+	}
+}
+
+func TestAddressesBeyondASCIINeedAServerForThem(t *testing.T) {
+	for _, utf8 := range []bool{false, true} {
+		server := smtpd.Start(t, smtpd.Options{UTF8: utf8})
+		m := mailerTo(server, nil)
+		m.User, m.Plain = "", true
+		one := message()
+		one.To = "zoë@exämple.com"
+		switch err := m.Send(t.Context(), one); {
+		case utf8 && (err != nil || server.Mails()[0].To != one.To):
+			t.Errorf("with SMTPUTF8: %v, %+v", err, server.Mails())
+		case !utf8 && (!errors.Is(err, errNoUTF8) || classOf(t, err) != BadAddress):
+			t.Errorf("without SMTPUTF8: %v", err)
+		}
+	}
+}

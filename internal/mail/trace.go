@@ -1,0 +1,61 @@
+package mail
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/wneessen/go-mail/log"
+	"github.com/wneessen/go-mail/smtp"
+)
+
+// stars stand for a user and a password.
+const stars = "********"
+
+// trace passes a line on, in a form that a terminal can show.
+func (m *Mailer) trace(line string) {
+	if m.Trace != nil {
+		m.Trace(printable(line))
+	}
+}
+
+// tracer passes on what the client logs. It is a [log.Logger].
+type tracer struct {
+	mailer    *Mailer
+	mechanism string // of the AUTH command that comes next, or "" after it
+}
+
+// startTrace makes the client log to a tracer if the mailer has a Trace.
+func (m *Mailer) startTrace(client *smtp.Client) *tracer {
+	t := &tracer{mailer: m}
+	if m.Trace != nil {
+		client.SetLogger(t)
+		client.SetDebugLog(true)
+	}
+	return t
+}
+
+// redacted is what the client logs in place of a line of AUTH.
+const redacted = "<SMTP auth data redacted>"
+
+// Debugf passes a command or an answer on.
+func (t *tracer) Debugf(entry log.Log) {
+	text := fmt.Sprintf(entry.Format, entry.Messages...)
+	if entry.Direction != log.DirClientToServer {
+		for line := range strings.SplitSeq(strings.ReplaceAll(text, redacted, stars), "\n") {
+			t.mailer.trace("<- " + line)
+		}
+		return
+	}
+	if text == redacted {
+		text = stars
+		if t.mechanism != "" {
+			text, t.mechanism = "AUTH "+t.mechanism+" "+stars, ""
+		}
+	}
+	t.mailer.trace("-> " + text)
+}
+
+// Infof, Warnf and Errorf are never called by the client.
+func (t *tracer) Infof(entry log.Log)  { t.Debugf(entry) }
+func (t *tracer) Warnf(entry log.Log)  { t.Debugf(entry) }
+func (t *tracer) Errorf(entry log.Log) { t.Debugf(entry) }
