@@ -44,7 +44,7 @@ var groups = []group{
 	{"e", "Second-factor verifications", measureCodes, false},
 	{"f", "As accounts and sessions grow", measureGrowth, false},
 	{"g", "Latency at fixed rates", measureOpenLoop, false},
-	{"h", "Memory, size and start", measureSize, false},
+	{"h", "Memory, size, compilation and start", measureSize, false},
 }
 
 // bench is one run of the measurements.

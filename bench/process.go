@@ -36,13 +36,18 @@ type process struct {
 // build builds the binary in the way of "make build".
 func (b *bench) build() {
 	b.binary = filepath.Join(b.TempDir(), "sallyport")
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-	b.must(err)
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "./cmd/sallyport")
-	build.Dir, build.Env = strings.TrimSpace(string(root)), append(os.Environ(), "CGO_ENABLED=0")
+	build.Dir, build.Env = b.root(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("go build: %v\n%s", err, out)
 	}
+}
+
+// root returns the directory of this module.
+func (b *bench) root() string {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	b.must(err)
+	return strings.TrimSpace(string(root))
 }
 
 // start runs a program on the cores in on until the stage ends.

@@ -12,9 +12,12 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// measureSize measures the size of the binary, its memory and its start.
+// measureSize measures the size of the binary, its compilation, its memory and its start.
 func measureSize(b *bench) {
 	b.file()
+	if !b.quick { // it takes two minutes
+		b.firstCompilation()
+	}
 	b.coldStart()
 	b.within(b.atRest)
 	b.within(b.passwordsAtOnce)
