@@ -210,14 +210,22 @@ func plainText(t *testing.T, page string) string {
 	return string(plain)
 }
 
-// buildProgram builds the program, which the completion scripts run, in a new folder.
-func buildProgram(t *testing.T) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "sallyport"), "../../cmd/sallyport")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+// TestMain runs the program instead of the tests if it is called by the program's name. The
+// completion scripts call it so, and the program needn't be built for them.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "sallyport" {
+		os.Exit(Main(os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Environ()))
 	}
+	os.Exit(m.Run())
+}
+
+// programFolder returns a new folder with the program.
+func programFolder(t *testing.T) (dir string) {
+	t.Helper()
+	own, err := os.Executable()
+	must(t, err)
+	dir = t.TempDir()
+	must(t, os.Symlink(own, filepath.Join(dir, "sallyport")))
 	return dir
 }
 
@@ -256,7 +264,7 @@ var completions = []struct {
 }
 
 func TestCompletionWorksInBash(t *testing.T) {
-	dir := buildProgram(t)
+	dir := programFolder(t)
 	for _, test := range completions {
 		// Call the function as readline does.
 		script := `source <(sallyport completion bash)
@@ -272,27 +280,38 @@ complete -p sallyport >/dev/null`
 }
 
 func TestCompletionWorksInFish(t *testing.T) {
-	dir := buildProgram(t)
+	dir := programFolder(t)
 	for _, test := range completions {
 		checkCompletion(t, "fish", test.line, inShell(t, dir, "fish", "--no-config", "-c", "sallyport completion fish | source; complete -C $argv[1]", test.line), test.want, test.not)
 	}
 }
 
 func TestCompletionWorksInZsh(t *testing.T) {
-	dir := buildProgram(t)
-	for _, test := range completions {
-		// zsh completes only at a terminal, so zpty creates one. ^D lists the candidates.
-		script := `zmodload zsh/zpty
+	// zsh completes only at a terminal, so zpty creates one. ^D lists the candidates. One
+	// terminal gets all lines, since compinit takes a second.
+	script := `zmodload zsh/zpty
 zpty terminal zsh -f -i
-zpty -w terminal 'fpath=('"$2"' $fpath); autoload -Uz compinit; compinit -D -u; LISTMAX=1000; bindkey "^D" list-choices; PS1="GO""ON>"'
-zpty -r -m terminal line '*GOON>*'
-zpty -n -w terminal "$1"$'\x04\x15'"print -r -- DO"'""'"NE:"$'\n'
-zpty -r -m terminal line '*DONE:*'
-print -r -- "$line"`
-		functions := t.TempDir()
-		_, text, _ := call(nil, "", "completion", "zsh")
-		write(t, filepath.Join(functions, "_sallyport"), text)
-		checkCompletion(t, "zsh", test.line, inShell(t, dir, "zsh", "-f", "-c", script, "zsh", test.line, functions), test.want, test.not)
+zpty -w terminal 'fpath=('"$1"' $fpath); autoload -Uz compinit; compinit -D -u; LISTMAX=1000; bindkey "^D" list-choices; PS1="GO""ON>"'
+shift
+for typed; do
+	zpty -r -m terminal line '*GOON>*'
+	zpty -n -w terminal "$typed"$'\x04\x15'"print -r -- DO"'""'"NE:"$'\n'
+	zpty -r -m terminal line '*DONE:*'
+	print -rN -- "$line"
+done`
+	functions := t.TempDir()
+	_, text, _ := call(nil, "", "completion", "zsh")
+	write(t, filepath.Join(functions, "_sallyport"), text)
+	args := []string{"-f", "-c", script, "zsh", functions}
+	for _, test := range completions {
+		args = append(args, test.line)
+	}
+	answers := strings.Split(strings.TrimSuffix(inShell(t, programFolder(t), "zsh", args...), "\x00"), "\x00")
+	if len(answers) != len(completions) {
+		t.Fatalf("zsh answered %d of %d lines", len(answers), len(completions))
+	}
+	for i, test := range completions {
+		checkCompletion(t, "zsh", test.line, answers[i], test.want, test.not)
 	}
 }
 
