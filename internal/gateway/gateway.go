@@ -34,6 +34,11 @@ const (
 	// package entry caches visits.
 	watchEvery = 5 * time.Second
 
+	// flushEvery is how long a piece of an answer may wait to be sent together with the next
+	// one. It applies only to answers whose length is known: httputil sends each piece of
+	// all others at once, such as server-sent events.
+	flushEvery = 100 * time.Millisecond
+
 	// idleConns is the number of idle connections to one panel that are kept, since each
 	// browser sends several requests at once.
 	idleConns = 64
@@ -91,7 +96,7 @@ func New(o Options) http.Handler {
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
 		ModifyResponse: g.cleanAnswer,
-		FlushInterval:  -1, // send events without delay
+		FlushInterval:  flushEvery,
 		BufferPool:     &buffers{},
 		ErrorHandler:   g.answerError,
 		ErrorLog:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
