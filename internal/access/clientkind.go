@@ -2,6 +2,7 @@ package access
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -58,25 +59,29 @@ func IsDocument(h http.Header) bool {
 // has the User-Agent of a browser. Browsers show a dialog of their own for the Basic
 // challenge (RFC 7617), so they don't get that challenge.
 func mayBeBrowser(h http.Header) bool {
-	if strings.HasPrefix(firstValue(h["User-Agent"]), "Mozilla/") || len(h["Origin"]) > 0 || len(h["Referer"]) > 0 || len(h["X-Requested-With"]) > 0 {
-		return true
-	}
-	for _, line := range h["Accept"] {
-		if strings.Contains(line, "text/html") {
-			return true
+	for name, values := range h {
+		found := false
+		switch name {
+		case "Origin", "Referer", "X-Requested-With":
+			found = len(values) > 0
+		case "User-Agent":
+			found = strings.HasPrefix(firstValue(values), "Mozilla/")
+		case "Accept":
+			found = anyContains(values, "text/html")
+		case "Cookie":
+			found = anyContains(values, SessionCookie) // part of the name of each Sallyport cookie
+		default:
+			found = strings.HasPrefix(name, "Sec-")
 		}
-	}
-	for _, line := range h["Cookie"] {
-		if strings.Contains(line, SessionCookie) { // part of the name of each Sallyport cookie
-			return true
-		}
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "Sec-") {
+		if found {
 			return true
 		}
 	}
 	return false
+}
+
+func anyContains(values []string, part string) bool {
+	return slices.ContainsFunc(values, func(value string) bool { return strings.Contains(value, part) })
 }
 
 // The values are shared by all answers, so that a refusal allocates nothing for them.

@@ -195,16 +195,14 @@ func (p Proxies) Address(r *http.Request) netip.Addr {
 func (p Proxies) ReadForwardedFor(r *http.Request) (addr netip.Addr, unreadable string) {
 	addr = Peer(r)
 	given := r.Header["X-Forwarded-For"]
-	if len(given) == 0 {
-		return addr, ""
-	}
-	hops := strings.Split(strings.Join(given, ","), ",")
-	for i := len(hops) - 1; i >= 0 && p.Contains(addr); i-- {
-		next := HopAddress(hops[i])
+	hops := strings.Join(given, ",")
+	for end := len(hops); len(given) > 0 && end >= 0 && p.Contains(addr); {
+		start := strings.LastIndexByte(hops[:end], ',') + 1
+		next := HopAddress(hops[start:end])
 		if !next.IsValid() {
-			return addr, strings.TrimSpace(hops[i])
+			return addr, strings.TrimSpace(hops[start:end])
 		}
-		addr = next
+		addr, end = next, start-1
 	}
 	return addr, ""
 }

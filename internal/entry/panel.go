@@ -53,6 +53,8 @@ type Admission struct {
 	Open    bool  // the panel's rules make this path public
 	Denied  error // the reason if Verdict is access.Deny, else nil
 	Refused error // why the given pass wasn't accepted; its holder may read it
+
+	at time.Time // of the decision; zero if it needed no visitor
 }
 
 // Username returns the name of the account that sent the request, or "".
@@ -168,7 +170,7 @@ func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 	if err != nil {
 		return Admission{}, err
 	}
-	a := Admission{Verdict: access.Check(demand, v.accessBearer(), now), Visitor: v, Open: open}
+	a := Admission{Verdict: access.Check(demand, v.accessBearer(), now), Visitor: v, Open: open, at: now}
 	if a.Verdict == access.Deny {
 		a.Denied = &NotAdmittedError{panel, v.Owner.Name}
 	}
@@ -183,7 +185,7 @@ func (s *Service) admit(ctx context.Context, panel *access.Panel, r Request) (Ad
 		a.Refused = refused
 		return a, nil
 	default:
-		return Admission{Verdict: access.Admit, Visitor: by, Open: open}, nil
+		return Admission{Verdict: access.Admit, Visitor: by, Open: open, at: now}, nil
 	}
 }
 

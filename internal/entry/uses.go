@@ -41,10 +41,10 @@ func (u *lastUses) note(of *map[string]time.Time, id string, now time.Time) {
 	}
 }
 
-// NoteUse records that a visit was used, so that its session doesn't end as idle, or a pass, so
-// that its owner sees which ones are in use. [Service.WriteUses] writes it later.
-func (s *Service) NoteUse(v *Visitor) {
-	now := s.Clock()
+// NoteUse records that the admitted visit was used, so that its session doesn't end as idle, or
+// the pass, so that its owner sees which ones are in use. [Service.WriteUses] writes it later.
+func (s *Service) NoteUse(a Admission) {
+	v, now := a.Visitor, a.at
 	switch {
 	case v.Visit.ID != "" && v.Visit.Session.SeenIsOld(now) && s.Admissions.claimUse(v, now):
 		s.lastUses.note(&s.lastUses.sessions, v.Visit.Session.ID, now)

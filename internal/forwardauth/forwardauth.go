@@ -150,7 +150,7 @@ func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *diale
 		a, err = h.Entry.Admit(r.Context(), panel, asked)
 	}
 	if err == nil && a.Verdict == access.Admit {
-		h.Entry.NoteUse(a.Visitor)
+		h.Entry.NoteUse(a)
 	}
 	answer := w.Header()
 	answer["Cache-Control"] = noStore

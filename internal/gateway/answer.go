@@ -13,7 +13,7 @@ func (g *gateway) cleanAnswer(resp *http.Response) error {
 	h := resp.Header
 	removeSallyportSetCookies(h)
 	for _, name := range removedAnswerHeaders {
-		h.Del(name)
+		delete(h, name)
 	}
 	restrictClearSiteData(h)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
@@ -32,7 +32,7 @@ func (g *gateway) cleanAnswer(resp *http.Response) error {
 	return nil
 }
 
-// removedAnswerHeaders are headers of an answer that direct browsers past the gate (Alt-Svc),
+// removedAnswerHeaders are canonical names of headers of an answer that direct browsers past the gate (Alt-Svc),
 // or that give commands to a proxy in front of Sallyport: for instance to fetch another
 // address, or to cache the answer for all clients.
 var removedAnswerHeaders = []string{

@@ -85,14 +85,21 @@ type Options struct {
 // gateway is the handler for one panel.
 type gateway struct {
 	Options
-	proxy    *httputil.ReverseProxy
-	loopMark []string // value of loopHeader; all requests share it
+	proxy *httputil.ReverseProxy
+	host  string // the panel's host, with a port if its origin has one
+
+	// Values of loopHeader, X-Forwarded-Host and X-Forwarded-Proto, which all requests share.
+	loopMark, forwardedHost, forwardedProto []string
 }
 
 // New returns the handler for all paths of the panel's host except those below /.sallyport/.
 // It must not be behind a [http.ServeMux], which would redirect some paths.
 func New(o Options) http.Handler {
-	g := &gateway{Options: o, loopMark: []string{o.LoopKey + " " + o.Panel.Origin}}
+	proto, host, _ := strings.Cut(o.Panel.Origin, "://")
+	g := &gateway{
+		Options: o, host: host,
+		loopMark: []string{o.LoopKey + " " + o.Panel.Origin}, forwardedHost: []string{host}, forwardedProto: []string{proto},
+	}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
 		ModifyResponse: g.cleanAnswer,
@@ -196,7 +203,7 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a entry.Admiss
 		conn: clientConnOf(r.Context()), multiplexed: r.ProtoMajor > 1, byProxy: g.Proxies.Contains(access.Peer(r)),
 	}))
 	defer end()
-	g.Entry.NoteUse(a.Visitor)
+	g.Entry.NoteUse(a)
 	w = finalAnswer{w}
 	var data *clientData
 	if g.SocketsAreUse && access.IsWebSocket(r.Header) {
@@ -235,7 +242,7 @@ func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer
 			return
 		}
 		if err == nil && data.hasArrived() {
-			g.Entry.NoteUse(a.Visitor)
+			g.Entry.NoteUse(a)
 		}
 		select {
 		case <-ctx.Done():

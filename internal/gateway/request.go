@@ -17,8 +17,7 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	fwd := p.In.Context().Value(forwardedKey{}).(*forwarded)
 	p.Out.URL.Scheme, p.Out.URL.Host = g.Upstream.Scheme, g.Upstream.Host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // unchanged, also if it has a ";"
-	proto, host, _ := strings.Cut(g.Panel.Origin, "://")
-	p.Out.Host = host
+	p.Out.Host = g.host
 	p.Out.Trailer = nil // some servers read trailers as headers
 	h := p.Out.Header
 	for name := range h {
@@ -34,13 +33,13 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	if access.IsWebSocket(p.In.Header) && p.In.ContentLength == 0 {
 		restoreSocketHeaderCase(h)
 	} else {
-		h.Del("Upgrade")
-		h.Del("Connection")
-		h.Del("HTTP2-Settings")
+		delete(h, "Upgrade")
+		delete(h, "Connection")
+		delete(h, "Http2-Settings")
 	}
 	h["X-Forwarded-For"] = []string{g.Proxies.Address(p.In).String()}
-	h["X-Forwarded-Host"] = []string{host}
-	h["X-Forwarded-Proto"] = []string{proto}
+	h["X-Forwarded-Host"] = g.forwardedHost
+	h["X-Forwarded-Proto"] = g.forwardedProto
 	if marks := g.loopMarks(p.In.Header); marks == nil {
 		h[loopHeader] = g.loopMark
 	} else {

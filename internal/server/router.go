@@ -111,7 +111,7 @@ func (rt *router) panelOfProxy(host string) *access.Panel {
 
 // hostOf returns the canonical host of a request, or "" if its host is malformed.
 func (rt *router) hostOf(r *http.Request) string {
-	if _, ok := rt.panels[r.Host]; ok {
+	if _, ok := rt.panels[r.Host]; ok || r.Host == forwardauth.Host {
 		return r.Host // the common case: it is canonical already
 	}
 	host, err := access.CanonicalHost(r.Host)
