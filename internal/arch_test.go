@@ -83,6 +83,8 @@ var owners = map[string]string{
 	"leases":            "internal/cluster",
 	"nodes":             "internal/cluster",
 	"clock":             "internal/clock",
+	"outbox":            "internal/outbox",
+	"outbox_quotas":     "internal/outbox",
 }
 
 // sessionOpener is the only file that may open sessions (R13).

@@ -58,6 +58,8 @@ const (
 	PassRevoked          Kind = "pass_revoked"        // Detail: its name
 	WrongCodesNoticed    Kind = "wrong_codes_noticed" // Number: how many
 	PasswordSuspected    Kind = "password_suspected"  // Number: after how many wrong codes
+	MailGivenUp          Kind = "mail_given_up"       // Detail: the notice's kind; Number: after how many tries
+	MailDropped          Kind = "mail_dropped"        // Detail: the notice's kind
 )
 
 // The kinds that concern no account: changes that an operator makes to the portal,
@@ -70,6 +72,9 @@ const (
 	KeysDropped     Kind = "keys_dropped"      // Number: how many
 	BackedUp        Kind = "backed_up"         // Detail: the file; Number: how many sealed secrets
 	Restored        Kind = "restored"          // Detail: the backup's file
+	WebhookGivenUp  Kind = "webhook_given_up"  // Detail: the notice's kind; Number: after how many tries
+	WebhookDropped  Kind = "webhook_dropped"   // Detail: the notice's kind
+	MessagesRetried Kind = "messages_retried"  // Number: how many messages
 	ClockAccepted   Kind = "clock_accepted"    // Number: how many authenticators accept codes again
 	ClockWentBack   Kind = "clock_went_back"   // from a time that was never believed; Number: as of ClockAccepted
 )
@@ -138,7 +143,7 @@ const (
 )
 
 // Append adds the event in tx, so that the event is stored if and only if the change
-// that it reports is. It sets ID, and ignores Seq and MAC. It leaves out ActorID, ClientID
+// that it reports is. It sets ID if it is empty, and ignores Seq and MAC. It leaves out ActorID, ClientID
 // and Reason while a node runs a version that would seal the event without them: the change
 // must not fail for that reason. For an event with one of them the rule of [cluster.Use] on
 // tables holds.
@@ -146,13 +151,15 @@ func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	if e.Outcome == "" {
 		e.Outcome = Done
 	}
-	e.Reason = Clean(e.Reason, maxDetail)
-	e.ID = secret.NewID()
+	e = e.Cleaned()
+	if e.ID == "" {
+		e.ID = secret.NewID()
+	}
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id, actor_id, client_id, reason)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NULLIF($11, ''), NULLIF($12, ''), NULLIF($13, ''), NULLIF($14, ''))`,
 		e.ID, db.At{Time: e.At}, e.AccountID, e.Actor, string(e.Kind), e.Outcome,
-		Clean(e.Detail, maxDetail), e.Number, e.Address, Clean(e.Browser, maxBrowser), e.AuthenticatorID, e.ActorID, e.ClientID, e.Reason)
+		e.Detail, e.Number, e.Address, e.Browser, e.AuthenticatorID, e.ActorID, e.ClientID, e.Reason)
 	if err == nil && e.isExtended() {
 		// After the insert, because of the order of locks; see [cluster.Use].
 		err = cluster.Use(ctx, tx, cluster.Audit2)
@@ -164,6 +171,12 @@ func Append(ctx context.Context, tx *db.Tx, e Event) error {
 		return fmt.Errorf("append audit event: %w", err)
 	}
 	return nil
+}
+
+// Cleaned returns the event with the texts of users and clients as [Append] stores them.
+func (e Event) Cleaned() Event {
+	e.Detail, e.Reason, e.Browser = Clean(e.Detail, maxDetail), Clean(e.Reason, maxDetail), Clean(e.Browser, maxBrowser)
+	return e
 }
 
 // Clean makes text that users or clients wrote safe for a log and a page: it returns

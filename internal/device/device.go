@@ -102,13 +102,13 @@ func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now t
 // a new token for the account, followed by the valid tokens of other accounts. The account's
 // earlier token stops working, so a copy of the cookie is useless after the owner's next
 // sign-in. No other account's row changes: a thief who signs in with a copied cookie takes
-// over no browser.
-func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) (secret.Text, error) {
+// over no browser. known reports whether the account knew the browser before.
+func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) (cookie secret.Text, known bool, err error) {
 	token := secret.NewToken()
 	tokens := tokensIn(from.Cookie)
 	from.Cookie = token.Reveal()
 	if len(tokens) == 0 {
-		return token, insert(ctx, tx, accountID, from, now)
+		return token, false, insert(ctx, tx, accountID, from, now)
 	}
 	// The subquery picks one row, in case the cookie was given two tokens of the account.
 	places, args := hashPlaceholders(tokens, 6, accountID, secret.Hash(token.Reveal()), db.At{Time: now}, from.Address, from.UserAgent)
@@ -117,15 +117,15 @@ func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, no
 		WHERE account_id = $1 AND token_hash IN (`+places+`) AND id = (
 			SELECT id FROM devices WHERE account_id = $1 AND token_hash IN (`+places+`) ORDER BY used_at DESC, id LIMIT 1)`, args...)
 	if err != nil {
-		return token, fmt.Errorf("renew known browser: %w", err)
+		return token, false, fmt.Errorf("renew known browser: %w", err)
 	}
 	if n == 0 {
 		if err := insert(ctx, tx, accountID, from, now); err != nil {
-			return token, err
+			return token, false, err
 		}
 	}
 	others, err := tokensOfOthers(ctx, tx, tokens, accountID, now)
-	return secret.NewText(strings.Join(append([]string{token.Reveal()}, others...), separator)), err
+	return secret.NewText(strings.Join(append([]string{token.Reveal()}, others...), separator)), n > 0, err
 }
 
 // insert makes a browser with one token in its cookie known, and removes the account's

@@ -40,7 +40,7 @@ func remember(t *testing.T, d *db.DB, cookie, accountID string, now time.Time) s
 	t.Helper()
 	var text secret.Text
 	must(t, write(d, func(ctx context.Context, tx *db.Tx) (err error) {
-		text, err = Remember(ctx, tx, accountID, Browser{Cookie: cookie}, now)
+		text, _, err = Remember(ctx, tx, accountID, Browser{Cookie: cookie}, now)
 		return err
 	}))
 	return text.Reveal()
@@ -160,7 +160,7 @@ func TestSignInsAtOnceInOneBrowserAllStayKnown(t *testing.T) {
 		cookies := make([]string, 8)
 		testkit.Race(len(cookies), func(i int) string {
 			return testkit.Outcome(write(d, func(ctx context.Context, tx *db.Tx) error {
-				text, err := Remember(ctx, tx, ada, Browser{Cookie: cookie}, now)
+				text, _, err := Remember(ctx, tx, ada, Browser{Cookie: cookie}, now)
 				cookies[i] = text.Reveal()
 				return err
 			}))

@@ -1,20 +1,98 @@
-// Package journal records what happens to accounts and to the portal. It is the only caller of
-// [audit.Append], so that a change can't write an event past it. It owns no table.
+// Package journal records what happens to accounts and to the portal, and tells their owners of
+// it. It is the only caller of [audit.Append], so that no change can write an event past it. It
+// owns no table.
 package journal
 
 import (
 	"context"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/notice"
+	"github.com/sallyport/sallyport/internal/outbox"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Journal records events. Its zero value is ready to use. It is safe for concurrent use.
-type Journal struct{}
+// Journal records events. Its zero value records them and tells nobody. It is safe for concurrent
+// use.
+type Journal struct {
+	Ring *secret.Ring // seals what is to be sent; needed only with Tells
+
+	// Tells reports whether the notices of a kind are sent in this way, as configured now. It
+	// may be nil: none are.
+	Tells func(by outbox.Kind, k notice.Kind) bool
+}
 
 // Record adds the event to the audit log in tx, so that the event is stored if and only if the
-// change that it reports is. See [audit.Append] for the fields that it sets and leaves out, and
-// for the order in which tx must use its tables.
+// change that it reports is; and likewise the message to the account's owner, if the event has a
+// notice and a way to send it is configured. See [audit.Append] for the fields that it sets and
+// leaves out, and for the order in which tx must use its tables.
 func (j Journal) Record(ctx context.Context, tx *db.Tx, e audit.Event) error {
+	return j.RecordWith(ctx, tx, e, notice.Facts{})
+}
+
+// RecordWith is [Journal.Record] for an event with facts that the audit log doesn't store.
+func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f notice.Facts) error {
+	e = e.Cleaned()
+	e.ID = secret.NewID() // that of the notice too
+	if e.Kind == audit.EmailChanged {
+		// Whether or not mail is configured now: it may have been when they were written.
+		if err := outbox.PinAddress(ctx, tx, e.AccountID, f.FormerEmail); err != nil {
+			return err
+		}
+	}
+	if n, ok := notice.Of(e, f); ok && j.Tells != nil {
+		// Before the event, because of the order of locks; see [audit.Append].
+		if err := j.tell(ctx, tx, n, f); err != nil {
+			return err
+		}
+	}
 	return audit.Append(ctx, tx, e)
+}
+
+// tell stores the messages that carry the notice.
+func (j Journal) tell(ctx context.Context, tx *db.Tx, n notice.Notice, f notice.Facts) error {
+	message := outbox.Message{Kind: outbox.Mail, AccountID: n.Account, Topic: string(n.Kind), Body: n.Encode(), Urgent: n.Kind.IsDefence()}
+	if j.Tells(outbox.Mail, n.Kind) {
+		if err := outbox.Add(ctx, tx, j.Ring, message, n.At); err != nil {
+			return err
+		}
+		if f.FormerEmail != "" {
+			n.Former = true
+			former := message
+			former.Address, former.Body = f.FormerEmail, n.Encode()
+			if err := outbox.Add(ctx, tx, j.Ring, former, n.At); err != nil {
+				return err
+			}
+			n.Former = false
+		}
+	}
+	if !j.Tells(outbox.Webhook, n.Kind) {
+		return nil
+	}
+	message.Kind, message.AccountID = outbox.Webhook, ""
+	return outbox.Add(ctx, tx, j.Ring, message, n.At)
+}
+
+// GaveUp records that the server gave a message up.
+func (j Journal) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, _ error, now time.Time) error {
+	return j.RecordUnsent(ctx, tx, m, audit.Event{At: now, Actor: audit.ByServer, Outcome: audit.Refused})
+}
+
+// RecordUnsent records that a message was given up or, by an operator, dropped. It is for the
+// transaction that deletes the message.
+func (j Journal) RecordUnsent(ctx context.Context, tx *db.Tx, m outbox.Message, e audit.Event) error {
+	e.Detail, e.Number = m.Topic, m.Tries
+	switch {
+	case m.Kind == outbox.Mail && e.Actor == audit.ByServer:
+		e.Kind, e.AccountID = audit.MailGivenUp, m.AccountID
+	case m.Kind == outbox.Mail:
+		e.Kind, e.AccountID = audit.MailDropped, m.AccountID
+	case e.Actor == audit.ByServer:
+		e.Kind = audit.WebhookGivenUp
+	default:
+		e.Kind = audit.WebhookDropped
+	}
+	return j.Record(ctx, tx, e)
 }

@@ -24,7 +24,8 @@ var families = map[string][]string{
 		backup_code_used backup_code_failed password_changed password_set two_factor_reset
 		account_created account_invited account_enabled account_disabled account_removed email_changed
 		profile_changed group_joined group_left device_forgotten devices_forgotten let_in_issued
-		let_in_used pass_made pass_revoked wrong_codes_noticed password_suspected`),
+		let_in_used pass_made pass_revoked wrong_codes_noticed password_suspected
+		mail_given_up mail_dropped`),
 	"month.": strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12"),
 	"error.": strings.Fields(`not_found forbidden cross_origin busy unavailable internal too_many
 		too_large bad_request link_invalid setup_done misdirected untrusted_proxy`),

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
+	"github.com/sallyport/sallyport/internal/notice"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -74,10 +75,11 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 			event.AuthenticatorID = p.ID
 		}
 	}
+	known := true
 	switch a.Purpose {
 	case SignIn:
 		if opened.Session, err = s.openSession(ctx, tx, a, owner, from); err == nil {
-			opened.Device, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), event.At)
+			opened.Device, known, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), event.At)
 		}
 	case Reauthentication:
 		event.Kind = audit.Reauthenticated
@@ -88,7 +90,7 @@ func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner accoun
 	if err != nil {
 		return Opened{}, err
 	}
-	return opened, s.Journal.Record(ctx, tx, event)
+	return opened, s.Journal.RecordWith(ctx, tx, event, notice.Facts{NewBrowser: !known})
 }
 
 // openSession opens the session of a completed sign-in and returns its token. A session of

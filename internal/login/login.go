@@ -38,8 +38,8 @@ type Service struct {
 	MinRunes  int             // minimum length of a new password
 	Issuer    string          // the site's name that authenticator apps show
 
-	Journal journal.Journal
-	Metrics Metrics // may be empty
+	Journal journal.Journal // the zero Journal tells nobody
+	Metrics Metrics         // may be empty
 
 	failures failures
 }

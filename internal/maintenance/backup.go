@@ -23,6 +23,7 @@ import (
 	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/journal"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/outbox"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
@@ -191,14 +192,14 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 
 // PurgeForgotten removes, in one transaction, what may have been used or revoked since the
 // backup was made, because the restored database doesn't know of it (F13): sessions,
-// machine passes, known browsers, attempts, pending enrolments, links, codes of authenticator
+// machine passes, known browsers, attempts, pending enrolments, links, unsent mails, codes of authenticator
 // apps that may have been used and, unless keepBackupCodes, backup codes. For 24 hours,
 // unknown browsers need two codes in a row; after the restore every browser is unknown.
 // from names the backup in the audit log.
 func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
 		for _, end := range []func(context.Context, *db.Tx) error{
-			login.PurgeAttempts, session.Purge, device.Purge, authenticator.PurgePending, ticket.Purge, pass.Purge,
+			login.PurgeAttempts, session.Purge, device.Purge, authenticator.PurgePending, ticket.Purge, pass.Purge, outbox.Purge,
 		} {
 			if err := end(ctx, tx); err != nil {
 				return err

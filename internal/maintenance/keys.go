@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/durable"
 	"github.com/sallyport/sallyport/internal/journal"
+	"github.com/sallyport/sallyport/internal/outbox"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -34,6 +35,7 @@ var sealedColumns = []sealedColumn{
 	{"passwords.phc", password.Sealed, password.Reseal},
 	{"totp.secret", totp.Sealed, totp.Reseal},
 	{"backup_codes.hash", backupcode.Sealed, backupcode.Reseal},
+	{"outbox.body", outbox.Sealed, outbox.Reseal},
 }
 
 // Keys is an open database with its key ring. The commands use it to check and to rotate

@@ -10,6 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/notice"
+	"github.com/sallyport/sallyport/internal/outbox"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/throttle"
 	"github.com/sallyport/sallyport/internal/ticket"
@@ -90,10 +92,17 @@ func (m Accounts) Invite(ctx context.Context, by Actor, a account.Account) (toke
 // SetEmail changes an account's e-mail address. An empty one removes it.
 func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, email string) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		before, err := account.ByID(ctx, tx, a.ID)
+		if err != nil {
+			return err
+		}
 		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
 			return err
 		}
-		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.EmailChanged, ""))
+		return m.login.Journal.RecordWith(ctx, tx, m.event(by, a.ID, audit.EmailChanged, ""), notice.Facts{FormerEmail: before.Email})
 	})
 }
 
@@ -132,6 +141,9 @@ func (m Accounts) Remove(ctx context.Context, by Actor, a account.Account) error
 			return err
 		}
 		if err := throttle.RemoveAccount(ctx, tx, a.ID); err != nil {
+			return err
+		}
+		if err := outbox.RemoveAccount(ctx, tx, a.ID); err != nil {
 			return err
 		}
 		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.AccountRemoved, a.Name))

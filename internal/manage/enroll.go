@@ -142,7 +142,7 @@ func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, give
 			return kept{}, err
 		}
 		now := m.login.Clock()
-		if done.Device, err = device.Remember(ctx, tx, me.Account.ID, me.From.AsDevice(), now); err != nil {
+		if done.Device, _, err = device.Remember(ctx, tx, me.Account.ID, me.From.AsDevice(), now); err != nil {
 			return kept{}, err
 		}
 		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: e.pending.ID, At: now}}

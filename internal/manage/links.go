@@ -54,7 +54,7 @@ func (m Links) RedeemLetIn(ctx context.Context, token string, from login.Browser
 		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
 			return err
 		}
-		if deviceToken, err = device.Remember(ctx, tx, link.AccountID, from.AsDevice(), now); err != nil {
+		if deviceToken, _, err = device.Remember(ctx, tx, link.AccountID, from.AsDevice(), now); err != nil {
 			return err
 		}
 		return m.login.Journal.Record(ctx, tx, from.Event(now, link.AccountID, audit.LetInUsed))
@@ -213,7 +213,7 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 		if err := password.Set(ctx, tx, m.login.Ring, owner.ID, phc, now); err != nil {
 			return err
 		}
-		if deviceToken, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), now); err != nil {
+		if deviceToken, _, err = device.Remember(ctx, tx, owner.ID, from.AsDevice(), now); err != nil {
 			return err
 		}
 		return m.login.Journal.Record(ctx, tx, from.Event(now, owner.ID, kind))

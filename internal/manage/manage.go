@@ -14,6 +14,7 @@ type Service struct {
 	Devices        Devices
 	Groups         Groups
 	Links          Links
+	Messages       Messages
 	Passes         Passes
 	Passwords      Passwords
 	Sessions       Sessions
@@ -32,7 +33,7 @@ type Options struct {
 func New(o Options) *Service {
 	b := &base{o.Login, o.Entry, o.EnrollByTicket}
 	return &Service{
-		Accounts{b}, Authenticators{b}, Devices{b}, Groups{b}, Links{b}, Passes{b}, Passwords{b}, Sessions{b},
+		Accounts{b}, Authenticators{b}, Devices{b}, Groups{b}, Links{b}, Messages{b}, Passes{b}, Passwords{b}, Sessions{b},
 	}
 }
 

@@ -48,6 +48,7 @@ func (p *Portal) health(ctx context.Context) []health.Vital {
 		watch.Fault = fmt.Sprintf("times set back since the start: %d", n)
 	}
 	vitals = append(vitals, mark, watch, p.auditVital(ctx))
+	vitals = append(vitals, p.outboxVitals(ctx)...)
 	if loses, err := s.DB.LosesCommits(ctx); loses && err == nil {
 		vitals = append(vitals, health.Vital{Name: "standby", Minor: true, Fault: "no standby is synchronous; one that takes over may accept used codes again"})
 	}

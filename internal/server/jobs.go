@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/maintenance"
+	"github.com/sallyport/sallyport/internal/outbox"
 	"github.com/sallyport/sallyport/internal/pass"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -82,6 +83,7 @@ func (p *Portal) jobs() []cluster.Job {
 		{Name: "prune", Every: pruneEvery, Run: p.Prune},
 		{Name: "measure", Every: throttle.MeasureEvery, Run: p.Measure},
 		{Name: "clock", Every: clock.MoveEvery, Run: p.WatchClock},
+		{Name: "send", Every: outbox.Every, Run: p.Outbox.Run},
 	}
 	if p.Config.Backup.Every > 0 {
 		jobs = append(jobs, cluster.Job{Name: "backup", Every: scheduleEvery, Alone: true, Run: p.BackUp})
@@ -117,6 +119,7 @@ func (p *Portal) watchChanges(ctx context.Context) {
 func (p *Portal) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
+	p.stopSending(ctx)
 	// Without the lease, since its holder may be dead. If two nodes seal at once, one
 	// succeeds.
 	n, err := p.sealBatch(ctx)
@@ -126,6 +129,16 @@ func (p *Portal) rest(ctx context.Context) {
 	if err := errors.Join(err, p.Entry.WriteUses(ctx), p.cluster.Leave(ctx)); err != nil {
 		p.Log.Warn("the last work before the stop failed", "reason", err.Error())
 	}
+}
+
+// sendTime is how much of the last work's time messages that are under way may take. One that is
+// cut off is sent again.
+const sendTime = restTime - 2*time.Second
+
+func (p *Portal) stopSending(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, sendTime)
+	defer cancel()
+	p.Outbox.Stop(ctx)
 }
 
 // Report stores that this node is alive, which keys it has, and which words it knows; see
@@ -240,7 +253,7 @@ func (p *Portal) Sweep(ctx context.Context) error {
 		var failed []error
 		for _, sweep := range []func(context.Context, *db.Tx, time.Time) error{
 			login.ExpireAttempts, p.sweepSessions, session.ExpireHandoffs, device.Expire,
-			pass.Expire, authenticator.ExpirePending, ticket.Expire, throttle.Expire,
+			pass.Expire, authenticator.ExpirePending, ticket.Expire, throttle.Expire, p.Outbox.Expire,
 		} {
 			// In its own transaction, so that a slow one doesn't delay or undo the others.
 			failed = append(failed, p.DB.Write(ctx, func(tx *db.Tx) error { return sweep(ctx, tx, now) }))

@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/outbox"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -66,6 +67,7 @@ type Portal struct {
 	Login   *login.Service
 	Entry   *entry.Service
 	Manage  *manage.Service
+	Outbox  *outbox.Pump
 	DB      *db.DB
 	Handler *swapHandler
 	Metrics http.Handler // GET /metrics
@@ -163,8 +165,11 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		Metrics:   counts.loginHooks(),
 	}
 	service.Mark.WentBack = service.ClockWentBack
+	pump := &outbox.Pump{DB: d, Ring: ring, Clock: reference, Log: log}
+	service.Journal = newJournal(ring, pump)
 	changes := manage.New(manage.Options{Login: service, Entry: gate, EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket})
-	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
+	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, Outbox: pump, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
+	pump.GaveUp, pump.Count = service.Journal.GaveUp, func(outbox.Kind, outbox.Class) {}
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },

@@ -36,8 +36,9 @@ type ownedRow struct {
 }
 
 var (
-	nothing   = left{}
-	untilGone = left{ended: true, restored: true} // only the removal deletes it
+	nothing     = left{}
+	untilGone   = left{ended: true, restored: true} // only the removal deletes it
+	untilPurged = left{ended: true}                 // the removal and the restore delete it
 )
 
 // ownedRows has a decision about every table with rows of accounts. A row's parents come first.
@@ -60,6 +61,8 @@ var ownedRows = []ownedRow{
 	{"devices", "", nil, nothing, ""},
 	{"passes", "", nil, nothing, ""},
 	{"ledger", "", nil, untilGone, "a new password must not give a guesser new tries"},
+	{"outbox", "", map[string]any{"kind": "mail"}, untilPurged, "the owner must learn of the change; most were sent before the restore"},
+	{"outbox_quotas", "", map[string]any{"kind": "mail"}, untilPurged, "a change must not give a flood new quotas"},
 	{"events", "", nil, left{true, true, true}, "the audit log keeps what happened"},
 }
 

@@ -1,0 +1,41 @@
+package manage
+
+import (
+	"context"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/outbox"
+)
+
+// Messages changes what waits to be sent.
+type Messages struct{ *base }
+
+// Retry lets the servers try messages again at once that wait after a failure, or only the one
+// with the id unless it is empty. It returns how many.
+func (m Messages) Retry(ctx context.Context, by Actor, id string) (n int, err error) {
+	err = m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		if n, err = outbox.Retry(ctx, tx, id, m.login.Clock()); err != nil || n == 0 {
+			return err
+		}
+		event := m.event(by, "", audit.MessagesRetried, "")
+		event.Number = n
+		return m.login.Journal.Record(ctx, tx, event)
+	})
+	return n, err
+}
+
+// Drop deletes a message unsent. Its event belongs to the account that the message was for. It
+// returns [db.ErrNotFound] if there is none, and [outbox.ErrClaimed] while a server sends it.
+func (m Messages) Drop(ctx context.Context, by Actor, id string) error {
+	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
+		message, err := outbox.ByID(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := outbox.Drop(ctx, tx, message, m.login.Clock()); err != nil {
+			return err
+		}
+		return m.login.Journal.RecordUnsent(ctx, tx, message, m.event(by, "", "", ""))
+	})
+}

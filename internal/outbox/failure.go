@@ -1,0 +1,77 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Class says what happens after a failed try.
+type Class string
+
+// The classes.
+const (
+	// Temporary: the message is tried again by plan.
+	Temporary Class = "temporary"
+	// Permanent: the other side will never accept the message, so it is given up.
+	Permanent Class = "permanent"
+	// Paused: the other side refuses the sender, whatever the message. The message doesn't
+	// lose a try, and this node sends nothing of its kind for 15 minutes.
+	Paused Class = "paused"
+	// Unsure: the answer to the whole message was lost, so that it may have arrived. It is
+	// sent once more, after 15 minutes.
+	Unsure Class = "unsure"
+	// Elsewhere: this node can't send it but another one may, such as one with a newer
+	// version or key ring. The message doesn't lose a try.
+	Elsewhere Class = "elsewhere"
+)
+
+// Classes returns all classes.
+func Classes() []Class { return []Class{Temporary, Permanent, Paused, Unsure, Elsewhere} }
+
+// Failure is a failed try with its class. An error without a Failure counts as Temporary.
+type Failure struct {
+	Class Class
+	Err   error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap returns the error.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Fail returns err with a class.
+func Fail(class Class, err error) error { return &Failure{Class: class, Err: err} }
+
+// classOf returns the class of an error.
+func classOf(err error) Class {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Class
+	}
+	return Temporary
+}
+
+// StatusError is the answer of an HTTP server that didn't accept a message.
+type StatusError int
+
+func (s StatusError) Error() string { return fmt.Sprintf("the receiver answered %d", int(s)) }
+
+// IsRefusal reports whether the receiver doesn't accept the sender's signature or address, so
+// that an operator has to mend something.
+func (s StatusError) IsRefusal() bool {
+	return s == http.StatusUnauthorized || s == http.StatusForbidden
+}
+
+// OfStatus returns the error for the status of an HTTP answer, nil for 2xx. Only 410 Gone is
+// permanent. A receiver may answer any other while it is deployed anew, so these are retried;
+// redirects are not followed. See Standard Webhooks, "Deliverability and reliability".
+func OfStatus(status int) error {
+	switch {
+	case status/100 == 2:
+		return nil
+	case status == http.StatusGone:
+		return Fail(Permanent, StatusError(status))
+	}
+	return Fail(Temporary, StatusError(status))
+}

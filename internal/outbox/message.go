@@ -1,0 +1,199 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Kind says how a message is sent.
+type Kind string
+
+// The kinds.
+const (
+	Mail    Kind = "mail"
+	Webhook Kind = "webhook"
+)
+
+// Kinds returns all kinds.
+func Kinds() []Kind { return []Kind{Mail, Webhook} }
+
+// Message is something to send.
+type Message struct {
+	ID        string // constant over all tries; 20 characters of base64url
+	Kind      Kind
+	AccountID string // the account that a mail is for; empty for the site's webhook
+	Address   string // the mail's recipient; empty means the account's address when it is sent
+	Topic     string // what it is about: quotas count messages with the same one together
+	Body      []byte // for the [Sender]; stored sealed
+
+	// Urgent messages are sent first, and quotas don't apply to them.
+	Urgent bool
+	// Brief messages are worth nothing after half an hour: they are retried at short intervals
+	// and then given up. Others are retried for three days.
+	Brief bool
+
+	// The following are set by this package.
+	More         int  // how many messages were folded into this one
+	Tries        int  // including one under way
+	Unsure       bool // an earlier try may have succeeded
+	DueAt        time.Time
+	CreatedAt    time.Time
+	GivesUpAt    time.Time
+	ClaimedUntil time.Time // while a node sends it, else zero; that node may have died
+	LastError    string    // of the last try
+
+	sealed   []byte
+	admitted bool // quotas allow it
+}
+
+// Priorities, in the order of sending.
+const (
+	urgent = 0
+	normal = 1
+)
+
+func (m Message) priority() int {
+	if m.Urgent {
+		return urgent
+	}
+	return normal
+}
+
+// maxError limits the text about a failure, in bytes.
+const maxError = 300
+
+// place binds a sealed body to its row and the account that it is for.
+func place(m Message) secret.Place {
+	return secret.Place{Table: "outbox", Column: "body", Row: m.ID + "/" + string(m.Kind) + "/" + m.AccountID}
+}
+
+// Add stores a message in tx, to be sent once tx is committed. It takes Kind, AccountID, Address,
+// Topic, Body, Urgent and Brief from m. now is the time of the reference clock.
+func Add(ctx context.Context, tx *db.Tx, ring *secret.Ring, m Message, now time.Time) error {
+	m.ID = secret.NewID()
+	_, err := db.Exec(ctx, tx, `
+		INSERT INTO outbox (id, kind, account_id, address, topic, body, priority, brief, admitted, more, tries, unsure, due_at, created_at, gives_up_at, last_error)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, FALSE, $10, $10, $11, '')`,
+		m.ID, string(m.Kind), m.AccountID, m.Address, m.Topic, ring.Seal(place(m), m.Body), m.priority(), m.Brief, m.Urgent,
+		db.At{Time: now}, db.At{Time: now.Add(lifeOf(m.Brief))})
+	if err != nil {
+		return fmt.Errorf("store message: %w", err)
+	}
+	return nil
+}
+
+const columns = `id, kind, account_id, address, topic, body, priority, brief, admitted, more, tries, unsure, due_at, claimed_until, created_at, gives_up_at, last_error`
+
+func read(scan db.Scan) (m Message, err error) {
+	var (
+		priority                     int
+		due, claimed, created, until db.At
+	)
+	err = scan(&m.ID, &m.Kind, &m.AccountID, &m.Address, &m.Topic, &m.sealed, &priority, &m.Brief, &m.admitted, &m.More, &m.Tries, &m.Unsure, &due, &claimed, &created, &until, &m.LastError)
+	m.Urgent, m.DueAt, m.ClaimedUntil, m.CreatedAt, m.GivesUpAt = priority == urgent, due.Time, claimed.Time, created.Time, until.Time
+	return m, err
+}
+
+// List returns up to n messages without their bodies, in the order of their ids and starting
+// after the given one.
+func List(ctx context.Context, q db.Querier, after string, n int) ([]Message, error) {
+	all, err := db.All(ctx, q, `SELECT `+columns+` FROM outbox WHERE id > $1 ORDER BY id LIMIT $2`, []any{after, n}, read)
+	if err != nil {
+		return nil, fmt.Errorf("list messages: %w", err)
+	}
+	return all, nil
+}
+
+// PinAddress makes the waiting mails of an account go to the address that the account had when
+// they were written, after it got another one: a thief who changes the address must not receive
+// them. Without a former address they are deleted.
+func PinAddress(ctx context.Context, tx *db.Tx, accountID, former string) error {
+	statement, args := `UPDATE outbox SET address = $3 WHERE account_id = $1 AND kind = $2 AND address = ''`, []any{accountID, string(Mail), former}
+	if former == "" {
+		statement, args = `DELETE FROM outbox WHERE account_id = $1 AND kind = $2 AND address = ''`, args[:2]
+	}
+	if _, err := db.Exec(ctx, tx, statement, args...); err != nil {
+		return fmt.Errorf("keep the address of waiting mails: %w", err)
+	}
+	return nil
+}
+
+// RemoveAccount deletes the mails to an account that is removed.
+func RemoveAccount(ctx context.Context, tx *db.Tx, accountID string) error {
+	for _, statement := range []string{`DELETE FROM outbox WHERE account_id = $1 AND kind = $2`, `DELETE FROM outbox_quotas WHERE account_id = $1 AND kind = $2`} {
+		if _, err := db.Exec(ctx, tx, statement, accountID, string(Mail)); err != nil {
+			return fmt.Errorf("remove an account's mails: %w", err)
+		}
+	}
+	return nil
+}
+
+// Purge deletes all messages after the database was restored from a backup: most of them were
+// sent since the backup was made, and links in them don't work any more.
+func Purge(ctx context.Context, tx *db.Tx) error {
+	for _, statement := range []string{`DELETE FROM outbox`, `DELETE FROM outbox_quotas`} {
+		if _, err := db.Exec(ctx, tx, statement); err != nil {
+			return fmt.Errorf("purge messages: %w", err)
+		}
+	}
+	return nil
+}
+
+// Sealed returns the sealed bodies of all messages in the order of ids, starting after the given
+// one: at most [secret.SealedBatch], and none at the end.
+func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
+	return db.All(ctx, q, `SELECT `+columns+` FROM outbox WHERE id > $1 ORDER BY id LIMIT $2`, []any{after, secret.SealedBatch}, func(scan db.Scan) (secret.Sealed, error) {
+		m, err := read(scan)
+		return secret.Sealed{ID: m.ID, Place: place(m), Bytes: m.sealed}, err
+	})
+}
+
+// Reseal replaces the sealed bytes of a body by anew, which holds the same body. It reports
+// false, and changes nothing, if the row changed since it was read.
+func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
+	n, err := db.Exec(ctx, tx, `UPDATE outbox SET body = $3 WHERE id = $1 AND body = $2`, was.ID, was.Bytes, anew)
+	return n == 1, err
+}
+
+// Waiting is the state of the messages of one kind.
+type Waiting struct {
+	Kind   Kind
+	N      int
+	Oldest time.Time // when the oldest one was created
+}
+
+// Count returns how many messages of each kind wait; kinds without any are missing.
+func Count(ctx context.Context, q db.Querier) ([]Waiting, error) {
+	all, err := db.All(ctx, q, `SELECT kind, count(*), MIN(created_at) FROM outbox GROUP BY kind ORDER BY kind`, nil, func(scan db.Scan) (w Waiting, err error) {
+		var oldest db.At
+		err = scan(&w.Kind, &w.N, &oldest)
+		w.Oldest = oldest.Time
+		return w, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count messages: %w", err)
+	}
+	return all, nil
+}
+
+// clean returns text of the other side in a form that is safe for a log and a terminal: printable
+// characters, at most [maxError] bytes.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	for cut := min(len(text), maxError); ; cut-- {
+		if cut == len(text) || text[cut]&0xc0 != 0x80 { // not within a character
+			return text[:cut]
+		}
+	}
+}

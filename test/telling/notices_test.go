@@ -1,0 +1,294 @@
+package telling
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/maintenance"
+	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/notice"
+	"github.com/sallyport/sallyport/internal/outbox"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+)
+
+// mailbox is what a portal sent.
+type mailbox struct {
+	mu   sync.Mutex
+	all  []sentNotice
+	fail error // answer to every message; nil: accepted
+}
+
+type sentNotice struct {
+	notice.Notice
+	to string // the address that the message is pinned to; empty: the account's
+}
+
+// open makes the portal send mails to the mailbox, with the quotas of the product or without any.
+func open(p *portal.Portal, quotas bool) *mailbox {
+	m := &mailbox{}
+	sender := outbox.Sender{Timeout: time.Minute, Send: func(_ context.Context, message outbox.Message) error {
+		n, err := notice.Decode(message.Body)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if err := errors.Join(err, m.fail); err != nil {
+			return err
+		}
+		n.More = message.More
+		m.all = append(m.all, sentNotice{n, message.Address})
+		return nil
+	}}
+	if quotas {
+		sender.Limits, sender.Rate = notice.Limits, notice.SiteRate()
+	}
+	p.Outbox.Set(outbox.Mail, &sender)
+	return m
+}
+
+// take sends what is due and returns what arrived since the last call, sorted by kind.
+func (m *mailbox) take(t *testing.T, p *portal.Portal) []sentNotice {
+	t.Helper()
+	testkit.Check(t, p.Outbox.Run(t.Context()))
+	p.Outbox.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := m.all
+	m.all = nil
+	slices.SortFunc(all, func(a, b sentNotice) int { return strings.Compare(string(a.Kind)+a.to, string(b.Kind)+b.to) })
+	return all
+}
+
+// kinds returns the kinds of the notices that arrived since the last call.
+func (m *mailbox) kinds(t *testing.T, p *portal.Portal) string {
+	t.Helper()
+	var kinds []string
+	for _, n := range m.take(t, p) {
+		kinds = append(kinds, string(n.Kind))
+	}
+	return strings.Join(kinds, " ")
+}
+
+func TestOwnersAreToldOfChanges(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := t.Context()
+		mails := open(p, false)
+		ada := p.AddAccount(t, "ada")
+		told := func(act, want string) {
+			t.Helper()
+			if got := mails.kinds(t, p); got != want {
+				t.Errorf("%s: told %q, want %q", act, got, want)
+			}
+		}
+		told("an account was created", "")
+		b := p.Browser(t)
+		b.SignIn("ada")
+		told("a sign-in from a new browser", "new_browser")
+		b.SignIn("ada")
+		told("another one from it", "")
+		phone := b.Enroll("phone")
+		told("a first authenticator", "two_factor_enabled")
+		for range 3 {
+			portal.TryCode(portal.PendingSignIn(t, p, "ada"), "/login/code", "code", portal.WrongCode(phone))
+		}
+		told("wrong codes", "wrong_codes")
+		b.Enroll("tablet")
+		told("another authenticator", "authenticator_added")
+		testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, manage.CommandLine(), ada, "ada@example.com"))
+		told("a first email address", "email_changed")
+		testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, manage.CommandLine(), ada, "ada@example.org"))
+		told("another email address", "email_changed email_changed")
+		other := p.Browser(t)
+		other.SignIn("ada")
+		if a := other.Post("/login/backup-code", "backup_code", phone.Codes[0]); !strings.HasPrefix(a.Location, "/") {
+			t.Fatalf("backup code: %d\n%s", a.Status, a.Body)
+		}
+		told("a backup code in a new browser", "backup_code_used new_browser")
+		_, err := p.Manage.Authenticators.ResetTwoFactor(ctx, manage.CommandLine(), ada, time.Hour)
+		testkit.Check(t, err)
+		told("a reset", "two_factor_reset")
+		testkit.Check(t, p.Manage.Passwords.Set(ctx, manage.CommandLine(), ada, "another long password"))
+		told("a new password of an operator", "password_set")
+		testkit.Check(t, p.Manage.Accounts.Disable(ctx, manage.CommandLine(), ada))
+		told("a disabled account", "")
+	})
+}
+
+// A notice has the facts of its event, and the same id.
+func TestNoticeHasTheFactsOfItsEvent(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		mails := open(p, false)
+		ada := p.AddAccount(t, "ada")
+		b := p.BrowserAt(t, "127.0.0.2")
+		b.SignIn("ada")
+		mails.take(t, p)
+		p.Clock.Move(time.Second)
+		b.Enroll("phone")
+		events, err := audit.List(t.Context(), p.DB.Reader(), ada.ID, audit.Cursor{}, 1)
+		if err != nil || len(events) != 1 || events[0].Kind != audit.TwoFactorEnabled {
+			t.Fatalf("events %+v, %v", events, err)
+		}
+		want := []sentNotice{{Notice: notice.Notice{
+			Kind: notice.TwoFactorEnabled, Event: events[0].ID, Account: ada.ID, At: events[0].At, By: audit.ByOwner,
+			Address: "127.0.0.2", Browser: events[0].Browser, Name: "phone",
+		}}}
+		if diff := cmp.Diff(want, mails.take(t, p), cmp.AllowUnexported(sentNotice{})); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+// A thief changes the address. What happened before goes to the owner's, and both learn of it.
+func TestFormerAddressIsTold(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := t.Context()
+		mails := open(p, false)
+		ada := p.AddAccount(t, "ada")
+		testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, manage.CommandLine(), ada, "ada@example.com"))
+		mails.take(t, p)
+		mails.mu.Lock()
+		mails.fail = errors.New("the mail server is down")
+		mails.mu.Unlock()
+		testkit.Check(t, p.Manage.Passwords.Set(ctx, manage.CommandLine(), ada, "the thief's password"))
+		testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, manage.CommandLine(), ada, "eve@example.com"))
+		mails.take(t, p)
+		mails.mu.Lock()
+		mails.fail = nil
+		mails.mu.Unlock()
+		p.Clock.Move(time.Minute)
+		var got []string
+		for _, n := range mails.take(t, p) {
+			got = append(got, string(n.Kind)+" to "+n.to)
+			if n.Former != (n.Kind == notice.EmailChanged && n.to != "") {
+				t.Errorf("%s to %q is for a former address: %v", n.Kind, n.to, n.Former)
+			}
+		}
+		want := []string{"email_changed to ", "email_changed to ada@example.com", "password_set to ada@example.com"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
+
+func TestChangeThatFailsTellsNobody(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		open(p, false)
+		ada := p.AddAccount(t, "ada")
+		undone := errors.New("undone")
+		err := p.DB.Write(t.Context(), func(tx *db.Tx) error {
+			testkit.Check(t, p.Login.Journal.Record(t.Context(), tx, audit.Event{At: p.Clock.Now(), AccountID: ada.ID, Kind: audit.PasswordSet, Actor: audit.ByOperator}))
+			return undone
+		})
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); !errors.Is(err, undone) || n != 0 {
+			t.Errorf("%v; %d messages wait", err, n)
+		}
+	})
+}
+
+// A mail that is given up leaves an event in the owner's activity and a line in the log; it is no
+// notice itself.
+func TestMailsThatAreGivenUpAreRecorded(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		mails := open(p, false)
+		ada := p.AddAccount(t, "ada")
+		mails.fail = outbox.Fail(outbox.Permanent, errors.New("550 no such user\r\nx"))
+		b := p.Browser(t)
+		b.SignIn("ada")
+		p.Clock.Move(time.Second)
+		mails.take(t, p)
+		events, err := audit.List(t.Context(), p.DB.Reader(), ada.ID, audit.Cursor{}, 1)
+		want := []audit.Event{{At: p.Clock.Now(), AccountID: ada.ID, Actor: audit.ByServer, Kind: audit.MailGivenUp, Outcome: audit.Refused, Detail: "new_browser", Number: 1}}
+		if diff := cmp.Diff(want, events, cmpopts.IgnoreFields(audit.Event{}, "ID", "Seq", "MAC"), cmpopts.IgnoreUnexported(audit.Event{})); err != nil || diff != "" {
+			t.Errorf("%v; -want +got:\n%s", err, diff)
+		}
+		if !strings.Contains(p.Logs.String(), `"reason":"550 no such user  x"`) {
+			t.Error("the log has no line")
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 0 {
+			t.Errorf("%d messages wait", n)
+		}
+		if a := b.Get("/settings/activity"); !strings.Contains(portal.VisibleText(a.Body), "A mail to you could not be delivered") {
+			t.Errorf("the activity doesn't show it:\n%s", portal.VisibleText(a.Body))
+		}
+	})
+}
+
+// Keys are rotated while mails wait, and a restore brings none back.
+func TestWaitingMailsAreResealedAndPurged(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		ctx := t.Context()
+		ada := p.AddAccount(t, "ada")
+		set := func() {
+			t.Helper()
+			testkit.Check(t, p.Manage.Passwords.Set(ctx, manage.CommandLine(), ada, "another long password"))
+		}
+		// The sender refuses for now, so that the mail waits.
+		mails := open(p, false)
+		mails.fail = errors.New("busy")
+		set()
+		keys, err := p.OpenKeys(ctx)
+		testkit.Check(t, err)
+		defer keys.Close()
+		_, err = keys.Add(ctx)
+		testkit.Check(t, err)
+		_, err = keys.Rotate(ctx)
+		testkit.Check(t, err)
+		found, err := keys.Check(ctx)
+		testkit.Check(t, err)
+		if len(found.Closed) != 0 || found.ByKey[keys.Sealing()] != 2 {
+			t.Errorf("sealed secrets: %+v; want the password and the mail under the new key", found)
+		}
+		testkit.Check(t, maintenance.PurgeForgotten(ctx, p.DB, "a backup", p.Clock.Now(), false))
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 0 {
+			t.Errorf("after a restore %d messages wait", n)
+		}
+	})
+}
+
+// An attacker who has the password causes wrong codes for a day.
+func TestAttack21FloodIsFolded(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		mails := open(p, true)
+		ada := p.AddAccount(t, "ada")
+		flood := func(n int) {
+			t.Helper()
+			testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error {
+				for range n {
+					for _, kind := range []audit.Kind{audit.WrongCodesNoticed, audit.PassMade} {
+						if err := p.Login.Journal.Record(t.Context(), tx, audit.Event{At: p.Clock.Now(), AccountID: ada.ID, Kind: kind, Actor: audit.ByOwner}); err != nil {
+							return err
+						}
+					}
+				}
+				return p.Login.Journal.Record(t.Context(), tx, audit.Event{At: p.Clock.Now(), AccountID: ada.ID, Kind: audit.PasswordChanged, Actor: audit.ByOwner})
+			}))
+		}
+		flood(50)
+		if got := mails.kinds(t, p); got != "pass_made pass_made pass_made password_changed wrong_codes" {
+			t.Errorf("sent %q", got)
+		}
+		p.Clock.Move(2 * time.Hour)
+		flood(50)
+		got := mails.take(t, p)
+		if len(got) != 2 || got[0].Kind != notice.PasswordChanged || got[1].Kind != notice.WrongCodes {
+			t.Fatalf("sent %+v; want the password, and one about wrong codes", got)
+		}
+		// None is forgotten: each was sent, or one that was sent or waits stands for it.
+		waiting := portal.CountRows(t, p, `SELECT COALESCE(SUM(1 + more), 0) FROM outbox WHERE topic = 'wrong_codes'`)
+		if told := 1 + 1 + got[1].More; told+waiting != 100 {
+			t.Errorf("%d notices were sent and %d wait, of 100", told, waiting)
+		}
+		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 2 {
+			t.Errorf("%d messages wait, want one of each kind", n)
+		}
+	})
+}
