@@ -290,9 +290,10 @@ func NoteUse(ctx context.Context, tx *db.Tx, id string, now time.Time) error {
 	return changeOne(ctx, tx, `UPDATE authenticators SET last_used_at = $2 WHERE id = $1`, id, db.At{Time: now})
 }
 
-// ExpirePending deletes expired pending enrolments.
+// ExpirePending deletes expired pending enrolments. It skips locked rows, as session.Expire does.
 func ExpirePending(ctx context.Context, tx *db.Tx, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE confirmed_at IS NULL AND created_at <= $1`, db.At{Time: now.Add(-PendingLife)})
+	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE id IN (
+		SELECT id FROM authenticators WHERE confirmed_at IS NULL AND created_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now.Add(-PendingLife)})
 	return err
 }
 

@@ -202,9 +202,11 @@ func RemoveOthers(ctx context.Context, tx *db.Tx, accountID, cookie string) (int
 	return int(n), err
 }
 
-// Expire deletes browsers without a sign-in within [Life].
+// Expire deletes browsers without a sign-in within [Life]. It skips locked rows, as
+// session.Expire does.
 func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM devices WHERE used_at <= $1`, db.At{Time: now.Add(-Life)})
+	_, err := db.Exec(ctx, tx, `DELETE FROM devices WHERE id IN (
+		SELECT id FROM devices WHERE used_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now.Add(-Life)})
 	return err
 }
 

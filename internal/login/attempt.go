@@ -173,9 +173,10 @@ func (s *Service) Cancel(ctx context.Context, token string) error {
 	})
 }
 
-// ExpireAttempts deletes expired attempts.
+// ExpireAttempts deletes expired attempts. It skips locked rows, as session.Expire does.
 func ExpireAttempts(ctx context.Context, tx *db.Tx, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE expires_at <= $1`, db.At{Time: now})
+	_, err := db.Exec(ctx, tx, `DELETE FROM attempts WHERE id IN (
+		SELECT id FROM attempts WHERE expires_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now})
 	return err
 }
 

@@ -230,9 +230,10 @@ func NoteUse(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return err
 }
 
-// Expire deletes passes that expired some time ago.
+// Expire deletes passes that expired some time ago. It skips locked rows, as session.Expire does.
 func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE expires_at <= $1`, db.At{Time: now.Add(-listedAfterEnd)})
+	_, err := db.Exec(ctx, tx, `DELETE FROM passes WHERE id IN (
+		SELECT id FROM passes WHERE expires_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now.Add(-listedAfterEnd)})
 	return err
 }
 

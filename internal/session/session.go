@@ -197,9 +197,12 @@ func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, except string) (int
 	return int(n), err
 }
 
-// Expire deletes sessions past their idle or absolute end.
+// Expire deletes sessions past their idle or absolute end. It skips locked rows, as all sweeps
+// do whose rows other transactions change in another order: so it never waits, and can't be
+// part of a deadlock.
 func Expire(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE expires_at <= $1 OR seen_at <= $2`, db.At{Time: now}, db.At{Time: now.Add(-life.Idle)})
+	_, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE id IN (
+		SELECT id FROM sessions WHERE expires_at <= $1 OR seen_at <= $2 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now}, db.At{Time: now.Add(-life.Idle)})
 	return err
 }
 

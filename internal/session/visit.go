@@ -183,8 +183,9 @@ func Enter(ctx context.Context, tx *db.Tx, token, panel, state string, now time.
 	return visit, returnURL, err
 }
 
-// ExpireHandoffs deletes expired handoffs.
+// ExpireHandoffs deletes expired handoffs. It skips locked rows; see [Expire].
 func ExpireHandoffs(ctx context.Context, tx *db.Tx, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE expires_at <= $1`, db.At{Time: now})
+	_, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE token_hash IN (
+		SELECT token_hash FROM handoffs WHERE expires_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now})
 	return err
 }

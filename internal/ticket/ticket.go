@@ -162,9 +162,10 @@ func Redeem(ctx context.Context, tx *db.Tx, t Ticket, now time.Time) error {
 	return nil
 }
 
-// Expire deletes expired and redeemed links.
+// Expire deletes expired and redeemed links. It skips locked rows, as session.Expire does.
 func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
-	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE expires_at <= $1 OR used_at IS NOT NULL`, db.At{Time: now})
+	_, err := db.Exec(ctx, tx, `DELETE FROM tickets WHERE token_hash IN (
+		SELECT token_hash FROM tickets WHERE expires_at <= $1 OR used_at IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now})
 	return err
 }
 
