@@ -339,18 +339,3 @@ func changeOne(ctx context.Context, tx *db.Tx, id, query string, args ...any) er
 	}
 	return nil
 }
-
-// Lock locks the account's row until tx ends, so that changes of an account run one after
-// the other. It must come before every other statement that writes rows of the account,
-// since transactions that lock rows in different orders deadlock. It returns
-// [db.ErrNotFound] if the account doesn't exist.
-func Lock(ctx context.Context, tx *db.Tx, id string) error {
-	n, err := db.Exec(ctx, tx, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
-	if err != nil {
-		return fmt.Errorf("lock account: %w", err)
-	}
-	if n == 0 {
-		return db.ErrNotFound
-	}
-	return nil
-}

@@ -8,30 +8,42 @@ import (
 	"time"
 )
 
-const (
-	// batchSize is the most changes that share one commit. At this size the
-	// commit is a small part of what each change costs.
-	batchSize = 64
+// batching is how an engine's writers share transactions, since most of a commit's
+// time is a wait: for the disk, on PostgreSQL also for a standby and for other
+// transactions with NOTIFY. The writer that holds the write lock runs its change in
+// the batch, on its own goroutine, and hands lock and batch to the next writer in the
+// queue. A writer that finds the queue empty commits, and so does one that finds the
+// batch full or late. Writers that come while a batch commits queue for the next one,
+// so that no writer waits for others to come.
+type batching struct {
+	writeLock writeLock
 
-	// batchTime is the age past which a batch accepts no more changes. The first
-	// writer of a batch waits this long at most, plus the time of the change
-	// that runs then, so it never waits for two slow changes.
-	batchTime = 10 * time.Millisecond
-)
+	size int           // the most changes that share one commit
+	time time.Duration // the age past which a batch accepts no more changes
 
-// errUnfinished is the error of a batch that ended without a commit.
-var errUnfinished = fmt.Errorf("%w: the transaction did not end", ErrUnavailable)
+	// slow is the time past which a change no longer makes other writers wait: they
+	// begin another batch. Zero means never, since SQLite has one writer.
+	slow time.Duration
+	// queueTime is the longest wait for the write lock. Zero sets no limit.
+	queueTime time.Duration
 
-// batch is an SQLite transaction that several writers share, since most of a
-// commit's time is a wait for the disk. The writer that holds the write lock
-// runs its change in the batch, on its own goroutine, and hands lock and batch
-// to the next writer in the queue. A writer that finds the queue empty commits.
-//
-// A savepoint undoes a change that fails, and that change alone. Later changes
-// see the earlier ones as if each had been committed. If the commit fails, every
-// writer of the batch gets its error, even one whose change was refused because
-// of what an earlier change wrote.
+	begin  func(ctx context.Context, p *pool) (tx *Tx, done func(), err error)
+	commit func(tx *Tx) error
+
+	// enter, keep and undo are the statements before a change, after one that
+	// succeeded, and after one that failed.
+	enter, keep, undo []string
+}
+
+// errUndone is the error of a batch that ended before its commit. It changed nothing.
+var errUndone = fmt.Errorf("%w: the transaction was undone", ErrUnavailable)
+
+// batch is a transaction that several writers share. A savepoint undoes a change that
+// fails, and that change alone. Later changes see the earlier ones as if each had been
+// committed. If the commit fails, every writer of the batch gets its error, even one
+// whose change was refused because of what an earlier change wrote.
 type batch struct {
+	*batching
 	tx     *Tx // collects the unprepared queries and the changed ids of all changes
 	done   func()
 	size   int  // the number of changes in it
@@ -43,12 +55,17 @@ type batch struct {
 
 // write runs change in a batch. ctx can cancel the wait for the write lock; after
 // that, write returns the outcome of the change.
-func (e *sqliteEngine) write(ctx context.Context, d *DB, change func(tx *Tx) error) error {
-	b, err := e.writeLock.acquire(ctx)
+func (g *batching) write(ctx context.Context, d *DB, change func(tx *Tx) error) error {
+	queued, stop := ctx, func() {}
+	if g.queueTime > 0 {
+		queued, stop = context.WithTimeout(ctx, g.queueTime)
+	}
+	b, err := g.writeLock.acquire(queued)
+	stop()
 	if err != nil {
 		return translate(err)
 	}
-	b, err = e.runInBatch(ctx, d, b, change)
+	b, err = g.runInBatch(ctx, d, b, change)
 	if b == nil {
 		return err
 	}
@@ -61,22 +78,28 @@ func (e *sqliteEngine) write(ctx context.Context, d *DB, change func(tx *Tx) err
 
 // runInBatch runs change in the batch b, or in a new one if b is nil, and
 // releases the write lock.
-func (e *sqliteEngine) runInBatch(ctx context.Context, d *DB, b *batch, change func(tx *Tx) error) (*batch, error) {
+func (g *batching) runInBatch(ctx context.Context, d *DB, b *batch, change func(tx *Tx) error) (*batch, error) {
 	if b == nil {
-		tx, done, err := e.begin(ctx, d.write)
+		tx, done, err := g.begin(ctx, d.write)
 		if err != nil {
-			e.writeLock.handOver(nil)
+			g.writeLock.handOver(nil)
 			return nil, translate(err)
 		}
-		b = &batch{tx: tx, done: done, late: time.NewTimer(batchTime), ended: make(chan struct{}), err: errUnfinished}
+		b = &batch{batching: g, tx: tx, done: done, late: time.NewTimer(g.time), ended: make(chan struct{}), err: errUndone}
+	}
+	holdsLock := func() bool { return true }
+	if g.slow > 0 {
+		holdsLock = time.AfterFunc(g.slow, func() { g.writeLock.handOver(nil) }).Stop
 	}
 	// This runs after a panic too: the panic goes to the caller of this change,
 	// and the other writers still get their answer.
 	defer func() {
-		if b.isOpen() && e.writeLock.handOver(b) {
-			return
+		if holdsLock() {
+			if b.isOpen() && g.writeLock.handOver(b) {
+				return
+			}
+			defer g.writeLock.handOver(nil)
 		}
-		defer e.writeLock.handOver(nil)
 		d.commit(b)
 	}()
 	return b, b.run(ctx, change)
@@ -87,20 +110,23 @@ func (b *batch) run(ctx context.Context, change func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return translate(err)
 	}
-	if err := b.savepoint(`SAVEPOINT change`); err != nil {
-		return err
+	if err := b.savepoint(b.enter); err != nil {
+		return b.fail(err)
 	}
-	tx, kept := &Tx{Tx: b.tx.Tx, pool: b.tx.pool}, false
+	tx, kept := &Tx{Tx: b.tx.Tx, pool: b.tx.pool, shared: b.tx.shared}, false
 	defer func() {
 		b.tx.unprepared = append(b.tx.unprepared, tx.unprepared...)
-		if !kept && b.savepoint(`ROLLBACK TO change`) == nil {
-			b.savepoint(`RELEASE change`)
+		if kept {
+			return
+		}
+		if err := b.savepoint(b.undo); err != nil {
+			b.fail(err)
 		}
 	}()
 	if err := change(tx); err != nil {
 		return err
 	}
-	if err := b.savepoint(`RELEASE change`); err != nil {
+	if err := b.savepoint(b.keep); err != nil {
 		return err
 	}
 	b.tx.changed = append(b.tx.changed, tx.changed...)
@@ -109,19 +135,26 @@ func (b *batch) run(ctx context.Context, change func(tx *Tx) error) error {
 	return nil
 }
 
-// savepoint runs a statement that sets, releases or rolls back to a savepoint.
-// It fails if SQLite has rolled back the whole transaction by itself, as it may
-// on a full or faulty disk. The first change needs no savepoint: if that change
-// fails, the batch ends with it.
-func (b *batch) savepoint(statement string) error {
+// savepoint runs statements that set, release or roll back to a savepoint. The first
+// change needs no savepoint: if that change fails, the batch ends with it.
+func (b *batch) savepoint(statements []string) error {
 	if b.size == 0 {
 		return nil
 	}
-	_, err := b.tx.ExecContext(context.Background(), statement)
-	if err != nil {
-		b.err, b.broken = translate(err), true
+	for _, statement := range statements {
+		if _, err := Exec(context.Background(), b.tx, statement); err != nil {
+			return err
+		}
 	}
-	return translate(err)
+	return nil
+}
+
+// fail notes that the batch can't be committed, because of err: the connection is
+// lost, or SQLite has rolled back the whole transaction by itself, as it may on a full
+// or faulty disk.
+func (b *batch) fail(err error) error {
+	b.err, b.broken = fmt.Errorf("%w: %w", errUndone, err), true
+	return b.err
 }
 
 // isOpen reports whether the batch accepts another change.
@@ -130,7 +163,7 @@ func (b *batch) isOpen() bool {
 	case <-b.late.C:
 		return false
 	default:
-		return !b.broken && b.size > 0 && b.size < batchSize
+		return !b.broken && b.size > 0 && b.size < b.batching.size
 	}
 }
 
@@ -138,13 +171,12 @@ func (b *batch) isOpen() bool {
 func (d *DB) commit(b *batch) {
 	defer close(b.ended)
 	defer b.done()
-	defer b.tx.Rollback() // no effect after Commit
 	b.late.Stop()
 	switch {
 	case b.size == 0:
 		b.err = nil // there is nothing to commit
 	case !b.broken:
-		b.err = translate(b.tx.Commit())
+		b.err = b.batching.commit(b.tx)
 		d.changes.report(b.tx.changed...) // after an error too: the commit may have gone through
 	}
 }

@@ -46,7 +46,7 @@ func OpenCopy(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, translate(err)
 	}
-	e := &sqliteEngine{path: path}
+	e := newSQLiteEngine(path, false)
 	both := &pool{DB: lite, engine: e}
 	d := &DB{write: both, read: both, engine: e}
 	var check string

@@ -111,6 +111,31 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	return d.engine.write(ctx, d, change)
 }
 
+// ErrWouldWait is what the change of [DB.WriteTogether] returns if it may not wait for a
+// lock that another transaction has.
+var ErrWouldWait = errors.New("another transaction has the lock")
+
+// WriteTogether is [DB.Write] for a change that other nodes are told of ([Tx.Changed]) and
+// that is frequent. On PostgreSQL, transactions that tell other nodes commit one after the
+// other, each with its wait for a standby. So the changes of those who wait share the next
+// transaction of this node, as all changes do on SQLite. A change that fails undoes itself
+// alone, and the end of its context ends no other.
+//
+// A shared transaction holds the locks of all its changes until it ends. So that it can't
+// deadlock, change must first lock what all changes of the same rows lock first. If mayWait
+// is false and another transaction has that lock, it must return [ErrWouldWait], and then
+// runs again, with mayWait true, in a transaction of its own. After that lock, it may
+// change only rows that no transaction changes without the lock; statements that change
+// such rows in any order, as a sweep does, must skip locked ones. In particular change
+// must use no row that several accounts share: no network's row of the ledger, and not the
+// row of the table schema ([LockUsable]).
+//
+// change may run several times: also if PostgreSQL chose it to end a deadlock, or if the
+// connection was lost before the commit. Only its last run counts.
+func (d *DB) WriteTogether(ctx context.Context, change func(tx *Tx, mayWait bool) error) error {
+	return d.engine.writeTogether(ctx, d, change)
+}
+
 // RowsPerWrite returns how many of n rows one transaction may change if other
 // transactions change them in another order: n on SQLite, which has one writer;
 // 1 on PostgreSQL, where two transactions could deadlock.
@@ -119,6 +144,9 @@ func (d *DB) RowsPerWrite(n int) int { return d.engine.rowsPerWrite(n) }
 // withAnswerTimeout limits how long to wait for PostgreSQL's answer. SQLite runs
 // in process and needs no limit.
 func withAnswerTimeout(ctx context.Context, q Querier) (context.Context, context.CancelFunc) {
+	if tx, ok := q.(*Tx); ok && tx.shared && ctx.Err() == nil {
+		ctx = context.WithoutCancel(ctx)
+	}
 	if p := poolOf(q); p != nil {
 		return p.engine.withAnswerTimeout(ctx)
 	}

@@ -5,17 +5,19 @@
 // Both engines run the same SQL text: parameters $1, $2, …; the types TEXT,
 // BIGINT, BOOLEAN and BYTEA; times as Unix milliseconds ([At]).
 //
-// [DB.Write] is the only way to change rows. It runs a function in a transaction
+// [DB.Write] is the way to change rows. It runs a function in a transaction
 // and returns nil only after a durable commit. SQLite has one writer, so writers
-// queue in Go and share commits (batch.go). PostgreSQL runs them concurrently. A
+// queue in Go and share commits (batch.go). PostgreSQL runs them concurrently, except
+// that transactions with NOTIFY commit one after the other. The frequent ones of them,
+// such as sign-outs, use [DB.WriteTogether], and share transactions there too. A
 // SELECT that ends with FOR NO KEY UPDATE locks its rows there: no other transaction
 // can change them until this one ends. With SKIP LOCKED after it, the SELECT skips
 // rows that another transaction has locked, so that a transaction that changes many
 // rows, in any order, never waits and can't deadlock. SQLite needs neither, and the
 // package removes both from its queries.
 //
-// The operations that differ between the engines are in two files, sqlite.go and
-// postgres.go, behind one interface (engine.go). No caller asks which engine it has.
+// The operations that differ between the engines are in sqlite.go, postgres.go and
+// postgres_write.go, behind one interface (engine.go). No caller asks which engine it has.
 //
 // No call waits without a limit. A database that doesn't answer in time gives
 // [ErrUnavailable], and callers then refuse the request (F1).

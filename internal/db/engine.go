@@ -33,6 +33,7 @@ type engine interface {
 
 	// The methods of [DB] by these names.
 	write(ctx context.Context, d *DB, change func(tx *Tx) error) error
+	writeTogether(ctx context.Context, d *DB, change func(tx *Tx, mayWait bool) error) error
 	clock(ctx context.Context, d *DB, own time.Time) (time.Time, error)
 	watch(ctx context.Context, d *DB, now func() time.Time) error
 	rowsPerWrite(n int) int

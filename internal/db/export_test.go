@@ -1,6 +1,12 @@
 package db
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
 
 // Migrate exports migrate to the tests in package db_test, which may import
 // testkit.
@@ -24,8 +30,8 @@ func (d *DB) Version(ctx context.Context) (version, since int64, err error) {
 
 // Limits of a batch.
 const (
-	BatchSize = batchSize
-	BatchTime = batchTime
+	BatchSize = sqliteBatch
+	BatchTime = sqliteBatchTime
 )
 
 // Conns is the most PostgreSQL connections of a node.
@@ -33,3 +39,47 @@ const Conns = postgresConns
 
 // AnswerTime is how long a node waits for PostgreSQL's answer.
 const AnswerTime = answerTime
+
+// together returns how the changes of WriteTogether share transactions.
+func (d *DB) together() *batching {
+	if e, ok := d.engine.(*sqliteEngine); ok {
+		return &e.batching
+	}
+	return d.engine.(postgresEngine).batching
+}
+
+// NeverLate makes WriteTogether wait for slow changes and late batches, so that tests decide
+// which changes share a transaction. Call it before the first change.
+func (d *DB) NeverLate() { d.together().slow, d.together().time = 0, time.Minute }
+
+// Queued returns the number of changes that wait for a transaction.
+func (d *DB) Queued() int {
+	l := &d.together().writeLock
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
+// PostgresBatch is the most changes in one transaction on PostgreSQL.
+const PostgresBatch = postgresBatch
+
+// countStatements counts the messages with a statement to PostgreSQL, each of which waits for
+// an answer.
+type countStatements struct{ n *atomic.Int64 }
+
+func (c countStatements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.n.Add(1)
+	return ctx
+}
+
+func (countStatements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// OpenCounted opens a PostgreSQL database and counts its statements in n.
+func OpenCounted(rawURL string, n *atomic.Int64) (*DB, error) {
+	cfg, err := parsePostgres("database", rawURL)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Tracer = countStatements{n}
+	return connect(cfg, postgresEngine{direct: cfg}), nil
+}

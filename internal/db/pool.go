@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // pool is a database/sql pool of one engine.
@@ -41,8 +42,10 @@ func (p *pool) QueryRowContext(ctx context.Context, query string, args ...any) *
 type Tx struct {
 	*sql.Tx
 	pool       *pool
-	unprepared []string // queries to prepare once the transaction has ended
-	changed    []string // see [Tx.Changed]
+	unprepared []string    // queries to prepare once the transaction has ended
+	changed    []string    // see [Tx.Changed]
+	limit      *time.Timer // ends the wait for the end of a PostgreSQL transaction
+	shared     bool        // changes of several writers are in it, so no context of one of them may end it
 }
 
 // QueryContext is like [sql.Tx.QueryContext], but uses a prepared statement.

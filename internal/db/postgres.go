@@ -134,6 +134,7 @@ func withTimeouts(cfg *pgx.ConnConfig) {
 const epochKey = "epoch"
 
 func connect(cfg *pgx.ConnConfig, e postgresEngine) *DB {
+	e.batching = e.newBatching()
 	both := &pool{engine: e}
 	both.DB = stdlib.OpenDB(*cfg,
 		stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
@@ -185,8 +186,9 @@ var connectionEndCodes = []string{"57P01", "57P02", "57P05"}
 // postgresEngine implements [engine]. Without direct it can't watch for changes, nor
 // migrate behind a pooler.
 type postgresEngine struct {
-	pooled bool            // see [OpenPooled]
-	direct *pgx.ConnConfig // for connections past a pooler; nil if none is set
+	pooled   bool            // see [OpenPooled]
+	direct   *pgx.ConnConfig // for connections past a pooler; nil if none is set
+	batching *batching       // of writeTogether; connect sets it
 }
 
 // text returns the query: the queries of this program are PostgreSQL's.
@@ -226,51 +228,6 @@ func (postgresEngine) mayRetry(p *pool, err error) bool {
 	}
 	p.epoch.Add(1)
 	return true
-}
-
-func (e postgresEngine) write(ctx context.Context, d *DB, change func(tx *Tx) error) error {
-	// The timer limits the waits to begin and to commit. Statements have limits
-	// of their own, so a long change isn't cut off while the server answers.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	timer := time.AfterFunc(answerTime, cancel)
-	defer timer.Stop()
-	tx, done, err := e.begin(ctx, d.write)
-	for range retries {
-		if !mayRetry(d.write, err) {
-			break
-		}
-		tx, done, err = e.begin(ctx, d.write)
-	}
-	if err != nil {
-		return translate(err)
-	}
-	defer done()
-	timer.Stop()
-	defer func() {
-		timer.Reset(answerTime)
-		tx.Rollback() // no effect after Commit
-	}()
-	if err := change(tx); err != nil {
-		return err
-	}
-	if err := announce(ctx, tx); err != nil {
-		return err
-	}
-	timer.Reset(answerTime)
-	err = tx.Commit()
-	d.changes.report(tx.changed...) // after an error too: the commit may have gone through
-	return translate(err)
-}
-
-// announce makes PostgreSQL notify the other nodes when tx commits.
-func announce(ctx context.Context, tx *Tx) error {
-	for _, id := range tx.changed {
-		if _, err := Exec(ctx, tx, `SELECT pg_notify($1, $2)`, channel, id); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (postgresEngine) clock(ctx context.Context, d *DB, _ time.Time) (time.Time, error) {

@@ -23,15 +23,38 @@ const (
 	// sqliteReaders is the number of reading connections beside the writing one.
 	// More would only cost memory: reads are short, and the system caches pages.
 	sqliteReaders = 4
+
+	// sqliteBatch is the most changes that share one commit. At this size the
+	// commit is a small part of what each change costs.
+	sqliteBatch = 64
+
+	// sqliteBatchTime is the age past which a batch accepts no more changes. The
+	// first writer of a batch waits this long at most, plus the time of the change
+	// that runs then, so it never waits for two slow changes.
+	sqliteBatchTime = 10 * time.Millisecond
 )
 
 // sqliteEngine implements [engine]. It prepares each statement once and doesn't watch
 // the caller's context while a statement runs: preparing each time or watching would
 // cost a sign-in more than the statement itself.
 type sqliteEngine struct {
-	path      string // of the file
-	backedUp  bool   // a migration needs no copy of the file
-	writeLock writeLock
+	path     string // of the file
+	backedUp bool   // a migration needs no copy of the file
+	batching batching
+}
+
+// newSQLiteEngine returns an engine for the file at path.
+func newSQLiteEngine(path string, backedUp bool) *sqliteEngine {
+	e := &sqliteEngine{path: path, backedUp: backedUp}
+	e.batching = batching{
+		size: sqliteBatch, time: sqliteBatchTime,
+		begin:  e.begin,
+		commit: func(tx *Tx) error { return translate(tx.Commit()) },
+		enter:  []string{`SAVEPOINT change`},
+		keep:   []string{`RELEASE change`},
+		undo:   []string{`ROLLBACK TO change`, `RELEASE change`},
+	}
+	return e
 }
 
 // openSQLite opens the file at path, which it creates if it doesn't exist. backedUp
@@ -48,7 +71,7 @@ func openSQLite(path string, backedUp bool) (*DB, error) {
 	}
 	f.Close()
 
-	e := &sqliteEngine{path: path, backedUp: backedUp}
+	e := newSQLiteEngine(path, backedUp)
 	open := func(conns int, more ...string) (*pool, error) {
 		values := url.Values{"_pragma": append([]string{
 			fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
@@ -148,6 +171,7 @@ func (e *sqliteEngine) begin(ctx context.Context, p *pool) (tx *Tx, done func(),
 	}
 	tx = &Tx{Tx: plain, pool: p}
 	return tx, func() {
+		plain.Rollback() // no effect after Commit
 		conn.Close()
 		// During the transaction the only connection is taken, so statements can
 		// be prepared only now.
@@ -155,6 +179,15 @@ func (e *sqliteEngine) begin(ctx context.Context, p *pool) (tx *Tx, done func(),
 			e.prepare(context.WithoutCancel(ctx), p, query)
 		}
 	}, nil
+}
+
+func (e *sqliteEngine) write(ctx context.Context, d *DB, change func(tx *Tx) error) error {
+	return e.batching.write(ctx, d, change)
+}
+
+// One writer never waits for a lock of another transaction.
+func (e *sqliteEngine) writeTogether(ctx context.Context, d *DB, change func(tx *Tx, mayWait bool) error) error {
+	return e.batching.write(ctx, d, func(tx *Tx) error { return change(tx, true) })
 }
 
 func (*sqliteEngine) mayRetry(*pool, error) bool { return false }

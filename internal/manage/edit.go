@@ -23,12 +23,29 @@ func (b *base) edit(ctx context.Context, me login.Me, change func(tx *db.Tx, me 
 		if err := account.Lock(ctx, tx, me.Account.ID); err != nil {
 			return err
 		}
-		held, owner, err := session.ByToken(ctx, tx, me.From.Session, b.login.Life, b.login.Clock())
-		if err != nil {
-			return err
-		}
-		return change(tx, login.Me{Session: held, Account: owner, From: me.From})
+		return b.editLocked(ctx, tx, me, change)
 	})
+	return orGone(err)
+}
+
+// editTogether is edit for a change that ends sessions or visits, so that other nodes are told.
+// change must follow the rules of [db.DB.WriteTogether].
+func (b *base) editTogether(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
+	err := account.Change(ctx, b.login.DB, me.Account.ID, func(tx *db.Tx) error { return b.editLocked(ctx, tx, me, change) })
+	return orGone(err)
+}
+
+// editLocked is the part of edit that follows the lock.
+func (b *base) editLocked(ctx context.Context, tx *db.Tx, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
+	held, owner, err := session.ByToken(ctx, tx, me.From.Session, b.login.Life, b.login.Clock())
+	if err != nil {
+		return err
+	}
+	return change(tx, login.Me{Session: held, Account: owner, From: me.From})
+}
+
+// orGone returns err, or [login.ErrGone] instead of [db.ErrNotFound].
+func orGone(err error) error {
 	if errors.Is(err, db.ErrNotFound) {
 		return login.ErrGone
 	}
@@ -93,10 +110,10 @@ type kept struct {
 // editCredentials runs a change of the owner's credentials and returns the session's new token.
 // change changes the rows and returns what is kept. Everything else of the account ends. The
 // session's visits to panels end too: a thief who copied the old session cookie may have started
-// them.
+// them. change must follow the rules of [db.DB.WriteTogether].
 func (b *base) editCredentials(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) (kept, error)) (secret.Text, error) {
 	var token secret.Text
-	err := b.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
+	err := b.editTogether(ctx, me, func(tx *db.Tx, me login.Me) error {
 		keep, err := change(tx, me)
 		if err != nil {
 			return err

@@ -11,7 +11,6 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/secret"
-	"github.com/sallyport/sallyport/internal/throttle"
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
@@ -30,14 +29,13 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 		return secret.Text{}, err
 	}
 	phc, err := m.login.HashNew(ctx, me.Account, typed)
-	if err != nil {
-		return secret.Text{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
+	// The current password was right, whatever follows. The transaction below may change no
+	// network's row of the ledger, see [db.DB.WriteTogether].
+	if err := errors.Join(err, m.login.GiveBack(ctx, reservation)); err != nil {
+		return secret.Text{}, err
 	}
-	token, err := m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
+	return m.editCredentials(ctx, me, func(tx *db.Tx, me login.Me) (kept, error) {
 		now := m.login.Clock()
-		if err := throttle.GiveBack(ctx, tx, reservation); err != nil {
-			return kept{}, err
-		}
 		if err := password.Set(ctx, tx, m.login.Ring, me.Account.ID, phc, now); err != nil {
 			return kept{}, err
 		}
@@ -45,10 +43,6 @@ func (m Passwords) Change(ctx context.Context, me login.Me, current, typed strin
 		keep := kept{proofs: authenticator.Merge(me.Session.Proofs, fresh), device: me.From.Device}
 		return keep, m.login.Journal.Record(ctx, tx, me.From.Event(now, me.Account.ID, audit.PasswordChanged))
 	})
-	if err != nil {
-		return secret.Text{}, errors.Join(err, m.login.GiveBack(ctx, reservation))
-	}
-	return token, nil
 }
 
 // Set sets an account's password and ends all its sessions. The current password is

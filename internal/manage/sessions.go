@@ -26,7 +26,7 @@ func (m Sessions) Revoke(ctx context.Context, me login.Me, id string) error {
 }
 
 func (m Sessions) revoke(ctx context.Context, me login.Me, id string, kind audit.Kind) error {
-	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error { return m.revokeTx(ctx, tx, me, id, kind) })
+	return m.editTogether(ctx, me, func(tx *db.Tx, me login.Me) error { return m.revokeTx(ctx, tx, me, id, kind) })
 }
 
 // revokeTx revokes one of the owner's sessions in tx, or returns [login.ErrGone].
@@ -45,7 +45,7 @@ func (m Sessions) revokeTx(ctx context.Context, tx *db.Tx, me login.Me, id strin
 // number.
 func (m Sessions) RevokeOthers(ctx context.Context, me login.Me) (int, error) {
 	var n int
-	err := m.edit(ctx, me, func(tx *db.Tx, me login.Me) error {
+	err := m.editTogether(ctx, me, func(tx *db.Tx, me login.Me) error {
 		var err error
 		if n, err = session.RevokeOthers(ctx, tx, me.Account.ID, me.Session.ID); err != nil || n == 0 {
 			return err
@@ -60,20 +60,17 @@ func (m Sessions) RevokeOthers(ctx context.Context, me login.Me) (int, error) {
 // SignOutAtPanel signs out the session of a panel's visit, which ends its visits to all panels.
 // It returns nil if the visit has ended already.
 func (m Sessions) SignOutAtPanel(ctx context.Context, panel *access.Panel, token string, from login.Browser) error {
-	err := m.login.DB.Write(ctx, func(tx *db.Tx) error {
-		v, err := m.entry.VisitByToken(ctx, tx, panel, token)
-		if err != nil {
-			return err
-		}
-		if err := account.Lock(ctx, tx, v.Owner.ID); err != nil {
-			return err
-		}
-		// A change that held the lock may have ended the visit and given its session a new token.
-		if v, err = m.entry.VisitByToken(ctx, tx, panel, token); err != nil {
-			return err
-		}
-		return m.revokeTx(ctx, tx, login.Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
-	})
+	v, err := m.entry.VisitByToken(ctx, m.login.DB.Reader(), panel, token)
+	if err == nil {
+		err = account.Change(ctx, m.login.DB, v.Owner.ID, func(tx *db.Tx) error {
+			// A change that held the lock may have ended the visit and given its session a new token.
+			v, err := m.entry.VisitByToken(ctx, tx, panel, token)
+			if err != nil {
+				return err
+			}
+			return m.revokeTx(ctx, tx, login.Me{Session: v.Session, Account: v.Owner, From: from}, v.Session.ID, audit.SignedOut)
+		})
+	}
 	if errors.Is(err, login.ErrGone) || errors.Is(err, db.ErrNotFound) {
 		return nil // it has ended already
 	}

@@ -1,0 +1,56 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// Lock locks the account's row until tx ends, so that changes of an account run one after
+// the other. It must come before every other statement that writes rows of the account,
+// since transactions that lock rows in different orders deadlock. It returns
+// [db.ErrNotFound] if the account doesn't exist.
+func Lock(ctx context.Context, tx *db.Tx, id string) error {
+	n, err := db.Exec(ctx, tx, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
+	if err != nil {
+		return fmt.Errorf("lock account: %w", err)
+	}
+	if n == 0 {
+		return db.ErrNotFound
+	}
+	return nil
+}
+
+// Change is for the frequent changes of an account that other nodes are told of, such as a
+// sign-out: it runs change in a transaction that has locked the account's row, and that may
+// contain such changes of other accounts, see [db.DB.WriteTogether] for what change may do.
+// It returns [db.ErrNotFound] if the account doesn't exist.
+func Change(ctx context.Context, d *db.DB, id string, change func(tx *db.Tx) error) error {
+	return d.WriteTogether(ctx, func(tx *db.Tx, mayWait bool) error {
+		lock := Lock
+		if !mayWait {
+			lock = lockAtOnce
+		}
+		if err := lock(ctx, tx, id); err != nil {
+			return err
+		}
+		return change(tx)
+	})
+}
+
+// lockAtOnce is [Lock], but returns [db.ErrWouldWait] if another transaction has locked the row,
+// or if there is no such row. A transaction that changes several accounts so never waits for an
+// account while it has another, and can't be part of a deadlock.
+func lockAtOnce(ctx context.Context, tx *db.Tx, id string) error {
+	var locked string
+	err := db.One(ctx, tx, `SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED`, []any{id}, &locked)
+	if errors.Is(err, db.ErrNotFound) {
+		return db.ErrWouldWait
+	}
+	if err != nil {
+		return fmt.Errorf("lock account: %w", err)
+	}
+	return nil
+}
