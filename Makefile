@@ -160,7 +160,7 @@ test: deps race e2e
 
 # Half an hour on a machine with nothing else to do; writes docs/performance.md.
 bench: tools-installed
-	go run ./bench -out docs
+	go run ./bench -runs 5 -out docs
 
 # Builds bin/*.deb and bin/*.rpm.
 packages: build

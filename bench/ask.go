@@ -43,9 +43,13 @@ func (b *bench) saturate(connections int, all ...endpoint) [][]sample {
 		defer c.close()
 		sides[i] = func() sample {
 			before := a.spent()
+			kernelBefore, totalBefore := a.kernelTicks()
 			s, err := c.saturate(b.round)
 			b.must(err)
 			s.cpu = microseconds(a.spent()-before) / float64(s.n)
+			if kernel, total := a.kernelTicks(); total > totalBefore {
+				s.kernel = s.cpu * (kernel - kernelBefore) / (total - totalBefore)
+			}
 			return s
 		}
 	}
@@ -64,7 +68,7 @@ func (b *bench) compareCPU(what string, target *target, ours, bare endpoint) {
 // targets has the targets of the first pair by the number of connections. It adds a
 // table, and plots of processor time and of latency in files whose names begin with prefix.
 func (b *bench) overConnections(what, prefix string, targets map[int]*target, all ...endpoint) {
-	table := detail{header: []string{"connections", "who", "CPU µs/request", "requests/s", "p50 µs", "p99 µs"}}
+	table := detail{title: what, header: []string{"connections", "who", "CPU µs/request", "of these in the kernel", "requests/s", "p50 µs", "p99 µs"}}
 	cpu := plot{file: prefix + "cpu", title: what + ": processor time", x: "connections", y: "CPU, µs per request", logX: true}
 	latency := plot{file: prefix + "latency", title: what + ": latency as fast as answers come", x: "connections", y: "µs", logX: true, logY: true}
 	for _, a := range all {
@@ -74,15 +78,11 @@ func (b *bench) overConnections(what, prefix string, targets map[int]*target, al
 	for _, n := range b.connections {
 		got := b.saturate(n, all...)
 		for i, a := range all {
-			values := []float64{medianOf(got[i], cpuOf), medianOf(got[i], rateOf), medianOf(got[i], p50Of), medianOf(got[i], p99Of)}
-			row := []string{fmt.Sprint(n), a.name}
-			for _, value := range values {
-				row = append(row, number(value))
-			}
-			table.rows = append(table.rows, row)
-			cpu.lines[i].add(float64(n), values[0])
-			latency.lines[2*i].add(float64(n), values[2])
-			latency.lines[2*i+1].add(float64(n), values[3])
+			cpuTime, p50, p99 := medianOf(got[i], cpuOf), medianOf(got[i], p50Of), medianOf(got[i], p99Of)
+			table.rows = append(table.rows, []any{n, a.name, cpuTime, medianOf(got[i], kernelOf), medianOf(got[i], rateOf), p50, p99})
+			cpu.lines[i].add(float64(n), cpuTime)
+			latency.lines[2*i].add(float64(n), p50)
+			latency.lines[2*i+1].add(float64(n), p99)
 		}
 		for i := 0; i < len(all); i += 2 {
 			ours, bare := got[i], got[i+1]

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -74,7 +75,7 @@ func TestQuickRunGivesFiniteRatios(t *testing.T) {
 }
 
 func TestGatewayIsMeasuredWithPostsToo(t *testing.T) {
-	r, err := run(t.Context(), options{only: []string{"c"}, quick: true})
+	r, err := run(t.Context(), options{only: []string{"c"}, quick: true, runs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +99,39 @@ func TestGatewayIsMeasuredWithPostsToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkPage(t, dir, string(page))
-	for _, want := range []string{"`POST` of a form of 1 kB", "](performance/c-cpu.svg)", "](performance/c-post-cpu.svg)"} {
+	for _, want := range []string{"`POST` of a form of 1 kB", "](performance/c-cpu.svg)", "](performance/c-post-cpu.svg)",
+		"## At the limit", "was measured 2 times", "Through the gateway, POST of 1 kB:\n"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page doesn't show %s", want)
 		}
+	}
+}
+
+func TestMixedLoadAndStartsAreMeasured(t *testing.T) {
+	b, err := newBench(t.Context(), options{quick: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.steady = 200 * time.Millisecond
+	err = b.perform(func() {
+		b.build()
+		b.coldStart()
+		measureMixed(b)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, one := range b.rows {
+		if !isFinite(one.result()) || one.result() <= 0 && !strings.HasPrefix(one.what, "Longest wait") {
+			t.Errorf("%s: %v was measured", one.what, one.result())
+		}
+		if one.bare > 0 {
+			compared++
+		}
+	}
+	if want := 3 * len(mixture); compared != want {
+		t.Errorf("%d latencies were compared with those of one kind alone, want %d", compared, want)
 	}
 }
 
@@ -266,11 +296,15 @@ func TestRowsShowWhetherTheTargetIsMet(t *testing.T) {
 		row  row
 		want []string
 	}{
-		{row{what: "a", unit: "MB", got: 24.96, target: atMost(25)}, []string{"a", "25.0 MB", "", "", "≤ 25 MB", "met"}},
-		{row{what: "b", unit: "µs", got: 12.34, bare: 10, ratio: 1.234, target: atMost(1.15)}, []string{"b", "12.3 µs", "10 µs", "1.23", "≤ 1.15", "missed"}},
-		{row{what: "c", unit: "/s", got: 1234.5, bare: 2000, ratio: 0.617, target: atLeast(0.5)}, []string{"c", "1234 /s", "2000 /s", "0.62", "≥ 0.5", "met"}},
-		{row{what: "d", got: 1, bare: 3, ratio: 0.33, target: atLeast(0.5)}, []string{"d", "1", "3", "0.33", "≥ 0.5", "missed"}},
-		{row{what: "e", unit: "ms", got: 0.5}, []string{"e", "0.50 ms", "", "", "", ""}},
+		{row{what: "a", unit: "MB", got: 24.96, target: atMost(25)}, []string{"a", "25.0 MB", "", "", "", "≤ 25 MB", "met"}},
+		{row{what: "b", unit: "µs", got: 12.34, bare: 10, ratio: 1.234, target: atMost(1.15)}, []string{"b", "12.3 µs", "10 µs", "1.23", "", "≤ 1.15", "missed"}},
+		{row{what: "c", unit: "/s", got: 1234.5, bare: 2000, ratio: 0.617, target: atLeast(0.5)}, []string{"c", "1234 /s", "2000 /s", "0.62", "", "≥ 0.5", "met"}},
+		{row{what: "d", got: 1, bare: 3, ratio: 0.33, target: atLeast(0.5)}, []string{"d", "1", "3", "0.33", "", "≥ 0.5", "missed"}},
+		{row{what: "e", unit: "ms", got: 0.5}, []string{"e", "0.50 ms", "", "", "", "", ""}},
+		{row{what: "f", unit: "ms", got: 1.25, bare: 1, byDifference: true, target: atMost(0.3)}, []string{"f", "1.25 ms", "1 ms", "+0.25 ms", "", "≤ +0.3 ms", "met"}},
+		{row{what: "g", got: 1, bare: 1, ratio: 1, spread: spread{1, 0.9, 1.2}, runs: 5, met: 4, target: atMost(1.1)}, []string{"g", "1", "1", "1.00", "0.90 to 1.20", "≤ 1.1", "met in 4 of 5"}},
+		{row{what: "h", got: 1, runs: 5, met: 5, spread: spread{1, 1, 1}, target: atMost(1)}, []string{"h", "1", "", "", "1 to 1", "≤ 1", "met"}},
+		{row{what: "i", got: 2, runs: 5, spread: spread{2, 2, 2}, target: atMost(1)}, []string{"i", "2", "", "", "2 to 2", "≤ 1", "missed"}},
 	}
 	for _, test := range tests {
 		if diff := cmp.Diff(test.want, test.row.cells()); diff != "" {

@@ -7,6 +7,7 @@ import "fmt"
 func measureCodes(b *bench) {
 	b.onAllCores(b.codesOnSQLite)
 	b.within(b.codesOnPostgres)
+	b.onAllCores(b.syncs)
 	b.onAllCores(b.commits)
 	b.onAllCores(b.latencyOfCodes)
 }
@@ -30,7 +31,7 @@ func (b *bench) codesOnSQLite() {
 // overClients measures codes of 1 to 64 concurrent clients against the side that bare
 // returns, and adds a table and a plot.
 func (b *bench) overClients(file, engine, bareName string, p *people, bare func(kind string, clients int) side) {
-	table := detail{header: []string{"clients", "code", "verifications/s", "p50 ms", "p99 ms", "bare/s"}}
+	table := detail{title: engine, header: []string{"clients", "code", "verifications/s", "p50 ms", "p99 ms", "bare/s"}}
 	rates := plot{file: file, title: "Second-factor verifications on " + engine, x: "clients", y: "per second", logX: true}
 	for _, kind := range codeKinds {
 		ours, least := curve{name: kind + " codes"}, curve{name: bareName + ", beside " + kind}
@@ -44,8 +45,7 @@ func (b *bench) overClients(file, engine, bareName string, p *people, bare func(
 			b.add(r)
 			ours.add(float64(n), r.got)
 			least.add(float64(n), r.bare)
-			table.rows = append(table.rows, []string{fmt.Sprint(n), kind, number(r.got),
-				number(medianOf(got[0], p50Of) / 1000), number(medianOf(got[0], p99Of) / 1000), number(r.bare)})
+			table.rows = append(table.rows, []any{n, kind, r.got, medianOf(got[0], p50Of) / 1000, medianOf(got[0], p99Of) / 1000, r.bare})
 		}
 		rates.lines = append(rates.lines, ours, least)
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -30,6 +32,24 @@ func (b *bench) bareCommits() side {
 			return err
 		})
 	}
+}
+
+// syncs measures how long the disk takes to sync a page that was appended to a file, which
+// is the least that a commit costs.
+func (b *bench) syncs() {
+	file, err := os.Create(filepath.Join(b.TempDir(), "page"))
+	b.must(err)
+	b.Cleanup(func() { file.Close() })
+	page := make([]byte, 4096)
+	got := alternate(b.rounds, func() sample {
+		return b.concurrently(1, func(int) error {
+			if _, err := file.Write(page); err != nil {
+				return err
+			}
+			return syscall.Fdatasync(int(file.Fd()))
+		})
+	})
+	b.add(row{what: "Appending a page to a file and syncing it", unit: "µs", got: medianOf(got[0], p50Of)})
 }
 
 // commits measures transactions of package db that insert one row, with several writers

@@ -44,18 +44,6 @@ type comparedRow struct {
 	medians      string // medians of the measured values behind a ratio, as text
 }
 
-// spread summarizes the values of several runs for one row.
-type spread struct{ median, min, max float64 }
-
-// spreadOf returns the spread of value in row i of the runs.
-func spreadOf(runs [][]row, i int, value func(row) float64) spread {
-	var values []float64
-	for _, rows := range runs {
-		values = append(values, value(rows[i]))
-	}
-	return spread{median: median(values), min: slices.Min(values), max: slices.Max(values)}
-}
-
 // isWorse reports whether the median of newer is worse than that of older by more than
 // the tolerance and by more than the range of older's runs. moreIsBetter is true for
 // rates.
@@ -67,25 +55,33 @@ func isWorse(older, newer spread, moreIsBetter bool) bool {
 	return loss > tolerance*math.Abs(older.median) && loss > older.max-older.min
 }
 
-// compareRows compares runs of the old and the new binary, each a list of the
-// same rows in the same order.
-func compareRows(older, newer [][]row) ([]comparedRow, error) {
+// compareReports compares runs of the old and the new binary. All must have the same rows
+// in the same order.
+func compareReports(older, newer []*report) ([]comparedRow, error) {
+	before, err := mergeReports(older)
+	if err != nil {
+		return nil, err
+	}
+	after, err := mergeReports(newer)
+	if err != nil {
+		return nil, err
+	}
+	if len(before.rows) != len(after.rows) {
+		return nil, errors.New("the two binaries have other rows")
+	}
 	var all []comparedRow
-	for i, first := range older[0] {
-		for _, rows := range slices.Concat(older, newer) {
-			if len(rows) != len(older[0]) || rows[i].what != first.what {
-				return nil, fmt.Errorf("%s: some runs have other rows", first.what)
-			}
-			if !isFinite(rows[i].result()) {
-				return nil, fmt.Errorf("%s: %v was measured", first.what, rows[i].result())
-			}
+	for i, first := range before.rows {
+		second := after.rows[i]
+		if second.what != first.what || first.runs != len(older) || second.runs != len(newer) {
+			return nil, fmt.Errorf("%s: some runs have other rows", first.what)
 		}
-		one := comparedRow{group: first.group, what: first.what, unit: first.unit,
-			older: spreadOf(older, i, row.result), newer: spreadOf(newer, i, row.result)}
+		one := comparedRow{group: first.group, what: first.what, unit: first.unit, older: first.spread, newer: second.spread}
 		if first.bare != 0 {
-			measured := func(r row) float64 { return r.got }
+			one.medians = fmt.Sprintf("%s, %s %s", number(first.got), number(second.got), first.unit)
 			one.unit = ""
-			one.medians = fmt.Sprintf("%s, %s %s", number(spreadOf(older, i, measured).median), number(spreadOf(newer, i, measured).median), first.unit)
+		}
+		if first.byDifference {
+			one.unit = first.unit + " over bare"
 		}
 		one.worse = isWorse(one.older, one.newer, first.unit == "/s")
 		all = append(all, one)
@@ -138,19 +134,18 @@ func compare(ctx context.Context, o options) (*comparison, error) {
 	err = b.perform(func() {
 		b.build()
 		built := b.binary
-		measure := func(binary string) []row {
-			b.binary, b.report = binary, newReport(o)
-			b.measureGroups()
-			return b.rows
+		measure := func(binary string) *report {
+			b.binary = binary
+			return b.measureGroups()
 		}
 		c.oldBuild, c.newBuild = b.versionOf(against), b.versionOf(built)
-		var older, newer [][]row
+		var older, newer []*report
 		for i := range o.pairs {
 			fmt.Fprintf(os.Stderr, "pair %d of %d, the old binary first\n", i+1, o.pairs)
 			older = append(older, measure(against))
 			newer = append(newer, measure(built))
 		}
-		rows, err := compareRows(older, newer)
+		rows, err := compareReports(older, newer)
 		b.must(err)
 		c.rows = rows
 	})

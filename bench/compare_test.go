@@ -43,18 +43,19 @@ func TestWorseMeansBeyondTheToleranceAndTheOldSpread(t *testing.T) {
 }
 
 func TestRunsAreComparedRowByRow(t *testing.T) {
-	runsOf := func(times, rates []float64) (runs [][]row) {
+	runsOf := func(times, rates []float64) (runs []*report) {
 		for i := range times {
-			runs = append(runs, []row{
+			runs = append(runs, &report{rows: []row{
 				{group: "a", what: "a visit", unit: "µs CPU", got: 10 * times[i], bare: 10, ratio: times[i]},
 				{group: "b", what: "codes", unit: "/s", got: rates[i]},
-			})
+				{group: "g", what: "p99", unit: "ms", got: 1 + times[i], bare: 1, byDifference: true},
+			}})
 		}
 		return runs
 	}
 	older := runsOf([]float64{1, 1.2, 1.1, 1.05, 1.15}, []float64{100, 100, 101, 99, 100})
 	newer := runsOf([]float64{1.2, 1.3, 1.25, 4, 1.22}, []float64{90, 91, 89, 90, 200})
-	got, err := compareRows(older, newer)
+	got, err := compareReports(older, newer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,27 +63,28 @@ func TestRunsAreComparedRowByRow(t *testing.T) {
 	want := [][]string{
 		{"a", "a visit", "1.10 (1..1.20)", "1.25 (1.20..4)", "+13.6 %", "", "11, 12.5 µs CPU"},
 		{"b", "codes", "100 /s (99..101)", "90 /s (89..200)", "-10.0 %", "worse", ""},
+		{"g", "p99", "1.10 ms over bare (1..1.20)", "1.25 ms over bare (1.20..4)", "+13.6 %", "", "2.10, 2.25 ms"},
 	}
 	for i, one := range got {
 		if diff := cmp.Diff(want[i], one.cells()); diff != "" {
 			t.Error(diff)
 		}
 	}
-	if err := c.worseError(); err == nil || err.Error() != "the new binary is worse in 1 of 2 rows" {
+	if err := c.worseError(); err == nil || err.Error() != "the new binary is worse in 1 of 3 rows" {
 		t.Errorf("worseError returns %v", err)
 	}
-	if same, err := compareRows(older, older); err != nil || (&comparison{rows: same}).worseError() != nil {
+	if same, err := compareReports(older, older); err != nil || (&comparison{rows: same}).worseError() != nil {
 		t.Errorf("comparing runs with themselves gives %v, %v; want no worse row", same, err)
 	}
 
 	renamed := runsOf([]float64{10}, []float64{100})
-	renamed[0][1].what = "other codes"
+	renamed[0].rows[1].what = "other codes"
 	shorter := runsOf([]float64{10}, []float64{100})
-	shorter[0] = shorter[0][:1]
+	shorter[0].rows = shorter[0].rows[:1]
 	odd := runsOf([]float64{10}, []float64{0})
-	odd[0][0].ratio /= odd[0][1].got
-	for name, runs := range map[string][][]row{"renamed": renamed, "shorter": shorter, "infinite": odd} {
-		if _, err := compareRows(older, runs); err == nil {
+	odd[0].rows[0].ratio /= odd[0].rows[1].got
+	for name, runs := range map[string][]*report{"renamed": renamed, "shorter": shorter, "infinite": odd} {
+		if _, err := compareReports(older, runs); err == nil {
 			t.Errorf("%s rows were compared", name)
 		}
 	}

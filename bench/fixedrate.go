@@ -3,39 +3,55 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"slices"
 )
 
-// measureOpenLoop sends requests at fixed rates, whether answers arrive or not. The rates
-// go from a tenth of the bare server's maximum to more than the maximum.
+// delayedRates are the rates, in percent of what the bare server can answer, at which a
+// gate should add no delay that a person could notice.
+var delayedRates = []int{25, 50, 75}
+
+// mostDelay is how much more than the bare server's p99 that of a gate may be, in ms.
+const mostDelay = 0.3
+
+// measureOpenLoop sends requests at fixed rates, whether answers arrive or not.
 func measureOpenLoop(b *bench) {
 	g, _ := b.withAda("")
 	ours, bare := b.withBare("Sallyport", g.process, g.at, forwardAuthRequest("Cookie", g.visit(forwardAuthPanel)))
+	b.mustAnswer(ours, http.StatusOK)
 	bare.name = "bare"
 	saturated := medianOf(b.saturate(b.maxConnections(), bare)[0], rateOf)
-	table := detail{header: []string{"asked/s", "who", "answered/s", "p50 ms", "p99 ms"}}
+	table := detail{title: "A valid visit at fixed rates", header: []string{"% of bare's rate", "asked/s", "who", "answered/s", "p50 ms", "p99 ms", "p99.9 ms"}}
 	latency := plot{file: "latency", title: "Latency at fixed rates, a valid visit", x: "questions per second", y: "ms", logY: true}
 	for _, a := range []endpoint{ours, bare} {
-		latency.lines = append(latency.lines, curve{name: a.name + ", p50"}, curve{name: a.name + ", p99"})
+		latency.lines = append(latency.lines, curve{name: a.name + ", p50"}, curve{name: a.name + ", p99"}, curve{name: a.name + ", p99.9"})
 	}
-	for step := range b.rates {
-		rate := saturated * float64(step+1) / float64(b.rates-1)
-		got := alternate(fixedRateRounds, b.atRate(ours, rate), b.atRate(bare, rate))
+	for _, percent := range b.rates {
+		rate := saturated * float64(percent) / 100
+		rounds := 1 // above a server's maximum each round leaves a long queue
+		if slices.Contains(delayedRates, percent) {
+			rounds = fixedRateRounds
+		}
+		got := alternate(rounds, b.atRate(ours, rate), b.atRate(bare, rate))
 		for i, a := range []endpoint{ours, bare} {
-			s := sample{rate: medianOf(got[i], rateOf), p50: medianOf(got[i], p50Of), p99: medianOf(got[i], p99Of)}
-			table.rows = append(table.rows, []string{number(rate), a.name, number(s.rate), number(s.p50 / 1000), number(s.p99 / 1000)})
-			latency.lines[2*i].add(rate, s.p50/1000)
-			latency.lines[2*i+1].add(rate, s.p99/1000)
-			// A gate should serve half of the bare server's maximum without delay.
-			if a.name == ours.name && step == (b.rates-1)/2-1 {
-				b.add(row{what: fmt.Sprintf("A valid visit at half the bare server's rate, %s/s: p99", number(rate)), unit: "ms", got: s.p99 / 1000})
+			p50, p99, p999 := medianOf(got[i], p50Of)/1000, medianOf(got[i], p99Of)/1000, medianOf(got[i], p999Of)/1000
+			table.rows = append(table.rows, []any{percent, rate, a.name, medianOf(got[i], rateOf), p50, p99, p999})
+			for n, value := range []float64{p50, p99, p999} {
+				latency.lines[3*i+n].add(rate, value)
 			}
 		}
+		if !slices.Contains(delayedRates, percent) {
+			continue
+		}
+		what := fmt.Sprintf("A valid visit at %d %% of the bare server's rate", percent)
+		b.add(row{what: what + ": p99", unit: "ms", got: medianOf(got[0], p99Of) / 1000, bare: medianOf(got[1], p99Of) / 1000,
+			byDifference: true, target: atMost(mostDelay)})
+		b.add(row{what: what + ": p99.9", unit: "ms", got: medianOf(got[0], p999Of) / 1000, bare: medianOf(got[1], p999Of) / 1000, byDifference: true})
 	}
 	b.detail(table)
 	b.plot(latency)
 }
 
-// fixedRateRounds is small: above a server's maximum each round leaves a long queue.
+// fixedRateRounds is the number of rounds at each of the [delayedRates].
 const fixedRateRounds = 3
 
 // atRate returns a side that sends requests at a fixed rate.

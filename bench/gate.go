@@ -29,6 +29,10 @@ const (
 
 	portalHost  = "auth.test"
 	visitCookie = "sallyport-visit"
+
+	sessionCookie = "sallyport"
+	attemptCookie = "sallyport-attempt"
+	deviceCookie  = "sallyport-device"
 )
 
 // gate is a running binary with both panels.
@@ -57,7 +61,7 @@ func (b *bench) configure(dir, upstream string) []string {
 func (b *bench) startGate(dir, upstream string) *gate {
 	g := &gate{at: testkit.FreeAddress(b.stage)}
 	g.process = b.start(b.cores.server, append(b.configure(dir, upstream), "SALLYPORT_LISTEN="+g.at), b.binary, "serve")
-	g.took = g.await(func() bool { return answers("http://" + g.at + "/healthz") })
+	g.took = g.await(func() bool { return answers("http://"+g.at+"/healthz", "") })
 	return g
 }
 
@@ -166,9 +170,10 @@ func requestWith(method, path, host, body string, headers ...string) []byte {
 // the size of a body is the size that was sent.
 var uncachedClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 
-// answers reports whether a GET request for url is answered with status 200.
-func answers(url string) bool {
-	_, err := get(url, "")
+// answers reports whether a GET request for url is answered with status 200. host is the
+// Host header, unless it is empty.
+func answers(url, host string) bool {
+	_, err := get(url, host)
 	return err == nil
 }
 

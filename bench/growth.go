@@ -19,7 +19,7 @@ const startsCount = 5
 func measureGrowth(b *bench) {
 	t := b.newPopulation()
 	clock := testkit.NewClock()
-	table := detail{header: []string{"accounts and sessions", "forward-auth CPU µs/request", "bare", "ratio", "right codes/s, 64 clients", "memory after the start, MB", "memory under load, MB", "start ms"}}
+	table := detail{title: "Figures by size", header: []string{"accounts and sessions", "forward-auth CPU µs/request", "bare", "ratio", "right codes/s, 64 clients", "memory after the start, MB", "memory under load, MB", "start ms"}}
 	cpu := plot{file: "cpu", title: "Forward-auth, 1,000 visitors in turn", x: "accounts, and sessions", y: "CPU, µs per request", logX: true, lines: []curve{{name: "Sallyport"}, {name: "bare"}}}
 	codes := plot{file: "codes", title: "Right codes of 64 clients, SQLite", x: "accounts, and sessions", y: "per second", logX: true, lines: []curve{{name: "Sallyport"}, {name: "bare commits"}}}
 	memory := plot{file: "memory", title: "Memory", x: "accounts, and sessions", y: "resident, MB", logX: true, lines: []curve{{name: "after the start"}, {name: "after questions of 64 connections"}}}
@@ -40,7 +40,7 @@ func measureGrowth(b *bench) {
 		memory.lines[0].add(x, v.started/MB)
 		memory.lines[1].add(x, v.loaded/MB)
 		start.lines[0].add(x, milliseconds(v.start))
-		table.rows = append(table.rows, []string{fmt.Sprint(size), number(v.cpu), number(v.bare), number(v.ratio), number(perSecond), number(v.started / MB), number(v.loaded / MB), number(milliseconds(v.start))})
+		table.rows = append(table.rows, []any{size, v.cpu, v.bare, v.ratio, perSecond, v.started / MB, v.loaded / MB, milliseconds(v.start)})
 		if size == b.populations[len(b.populations)-1] {
 			b.add(row{what: fmt.Sprintf("Forward-auth with %d sessions, against %d: both in ratio to bare", size, b.populations[0]),
 				got: v.ratio, bare: first, ratio: v.ratio / first, target: atMost(1.1)})

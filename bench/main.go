@@ -1,7 +1,7 @@
 // Command bench measures how fast Sallyport is, as ratios to the least work that any
 // implementation must do, and how small the binary and its memory are:
 //
-//	go run ./bench -out docs
+//	go run ./bench -runs 5 -out docs
 //
 // It builds the binary, starts everything on loopback and prints a table. With -out
 // it writes performance.md and its plots to that directory. performance.md.tmpl
@@ -34,17 +34,19 @@ type group struct {
 	// can measure an older binary too. The others call functions of this tree, fill
 	// a database with its tables, or put measured figures into the names of rows.
 	comparable bool
+	once       bool // whether only the first of several runs measures it, since it takes minutes
 }
 
 var groups = []group{
-	{"a", "Forward-auth with a valid visit", measureVisit, true},
-	{"b", "Forward-auth without a cookie", measureStranger, true},
-	{"c", "The gateway", measureGateway, true},
-	{"d", "Signing in with a code", measureSignIn, false},
-	{"e", "Second-factor verifications", measureCodes, false},
-	{"f", "As accounts and sessions grow", measureGrowth, false},
-	{"g", "Latency at fixed rates", measureOpenLoop, false},
-	{"h", "Memory, size, compilation and start", measureSize, false},
+	{"a", "Forward-auth with a valid visit", measureVisit, true, false},
+	{"b", "Forward-auth without a cookie", measureStranger, true, false},
+	{"c", "The gateway", measureGateway, true, false},
+	{"d", "Signing in with a code", measureSignIn, false, false},
+	{"e", "Second-factor verifications", measureCodes, false, false},
+	{"f", "As accounts and sessions grow", measureGrowth, false, true},
+	{"g", "Latency at fixed rates", measureOpenLoop, true, false},
+	{"h", "Memory, size, compilation and start", measureSize, false, false},
+	{"i", "A mixed load", measureMixed, false, false},
 }
 
 // bench is one run of the measurements.
@@ -53,6 +55,10 @@ type bench struct {
 	*report
 	sizes
 	binary string
+
+	whole  *stage      // of the whole program, while parts have stages of their own
+	hashed *population // of the mixed load, for all runs
+	again  bool        // whether this isn't the first run
 }
 
 // sizes says how much a run does.
@@ -66,9 +72,13 @@ type sizes struct {
 	turns       int           // transactions of each of pgbench's clients in a round
 	populations []int         // numbers of accounts, each with a session
 	idle        time.Duration // wait before memory is measured
-	rates       int           // number of fixed rates, the last of which is too high
+	rates       []int         // fixed rates, in percent of what the bare server can answer
 	paced       time.Duration // time at each fixed rate
 	strangers   int           // sign-ins with a wrong password at once
+	steady      time.Duration // time of a mixed load
+	// mixedAccounts is the number of accounts in the mixed load's database. In all runs
+	// together, each is used once, since a time step gives one code.
+	mixedAccounts int
 }
 
 // maxConnections returns the largest number of connections.
@@ -76,20 +86,21 @@ func (s sizes) maxConnections() int { return s.connections[len(s.connections)-1]
 
 var (
 	fullSizes = sizes{
-		rounds: 9, round: time.Second, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
-		hashes: 20, clients: []int{1, 16, 64}, turns: 64, populations: []int{1000, 10_000, 100_000, 1_000_000}, idle: 3 * time.Second,
-		rates: 11, paced: 1500 * time.Millisecond, strangers: 2000,
+		rounds: 5, round: 300 * time.Millisecond, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
+		hashes: 20, clients: []int{1, 16, 64}, turns: 16, populations: []int{1000, 10_000, 100_000, 1_000_000}, idle: time.Second,
+		rates: []int{10, 25, 50, 75, 90, 100, 110}, paced: time.Second, strangers: 2000, steady: 5 * time.Second, mixedAccounts: 20_000,
 	}
-	// comparisonSizes is for -against, which makes more and shorter runs: ten of
-	// them take a quarter of an hour in groups a, b and c.
+	// comparisonSizes is for -against: ten runs of groups a, b, c and g take a quarter of
+	// an hour.
 	comparisonSizes = sizes{
 		rounds: 5, round: 500 * time.Millisecond, connections: fullSizes.connections, warm: 50_000, flood: 200_000,
+		rates: delayedRates, paced: 500 * time.Millisecond,
 	}
 	// quickSizes is for work on this program. Its figures mean little.
 	quickSizes = sizes{
 		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, warm: 1000, flood: 10_000,
 		hashes: 2, clients: []int{1, 64}, turns: 4, populations: []int{1000, 5000}, idle: 100 * time.Millisecond,
-		rates: 3, paced: 200 * time.Millisecond, strangers: 100,
+		rates: []int{50, 110}, paced: 200 * time.Millisecond, strangers: 100, steady: time.Second, mixedAccounts: 2000,
 	}
 )
 
@@ -108,6 +119,7 @@ func main() {
 		return nil
 	})
 	flag.StringVar(&o.against, "against", "", "compare this tree's binary with an older `binary`, in the groups "+comparableNames())
+	flag.IntVar(&o.runs, "runs", 1, "the number of `runs`, whose medians and spreads are shown")
 	flag.IntVar(&o.pairs, "pairs", comparedPairs, "the number of `runs` of each binary in a comparison")
 	flag.IntVar(&o.rounds, "rounds", 0, "the number of `rounds` of each measurement, if not the usual")
 	flag.IntVar(&o.largest, "largest", 0, "the largest `number` of accounts and sessions, if not a million")
@@ -153,6 +165,7 @@ type options struct {
 	only  []string // the groups to measure; all if empty
 	quick bool
 	out   string
+	runs  int // 0 means one
 
 	rounds, largest int // 0 means the usual number
 
@@ -170,11 +183,25 @@ func run(ctx context.Context, o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
+	var merged *report
 	err = b.perform(func() {
 		b.build()
-		b.measureGroups()
+		var runs []*report
+		for i := range max(1, o.runs) {
+			if o.runs > 1 {
+				fmt.Fprintf(os.Stderr, "run %d of %d\n", i+1, o.runs)
+			}
+			runs = append(runs, b.measureGroups())
+			b.again = true
+		}
+		if len(runs) == 1 {
+			merged = runs[0]
+			return
+		}
+		merged, err = mergeReports(runs)
+		b.must(err)
 	})
-	return b.report, err
+	return merged, err
 }
 
 // newBench returns a bench with the sizes that the options choose.
@@ -184,7 +211,8 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 			return nil, fmt.Errorf("there is no group %q", name)
 		}
 	}
-	b := &bench{stage: &stage{ctx: ctx}, report: newReport(o), sizes: fullSizes}
+	whole := &stage{ctx: ctx}
+	b := &bench{stage: whole, report: newReport(o), sizes: fullSizes, whole: whole}
 	switch {
 	case o.quick:
 		b.sizes = quickSizes
@@ -219,10 +247,11 @@ func (b *bench) perform(all func()) (err error) {
 	return nil
 }
 
-// measureGroups measures the chosen groups and adds the figures to the report.
-func (b *bench) measureGroups() {
+// measureGroups measures the chosen groups once and returns the figures.
+func (b *bench) measureGroups() *report {
+	b.report = newReport(b.options)
 	for _, g := range groups {
-		if len(b.only) > 0 && !slices.Contains(b.only, g.name) {
+		if len(b.only) > 0 && !slices.Contains(b.only, g.name) || g.once && b.again {
 			continue
 		}
 		start := time.Now()
@@ -230,4 +259,5 @@ func (b *bench) measureGroups() {
 		b.within(func() { g.measure(b) })
 		fmt.Fprintf(os.Stderr, "%s: %s, %.0f s\n", g.name, g.title, time.Since(start).Seconds())
 	}
+	return b.report
 }

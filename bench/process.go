@@ -109,6 +109,21 @@ func (p *process) spent() time.Duration {
 	return time.Duration(t.Nano())
 }
 
+// kernelTicks returns the processor time that the program spent in the kernel, and all of
+// it, in hundredths of a second.
+func (p *process) kernelTicks() (kernel, all float64) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.id))
+	p.stage.must(err)
+	// The second field, the program's name in brackets, may contain spaces.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const utime, stime = 14 - 3, 15 - 3 // see proc_pid_stat(5)
+	user, err := strconv.ParseFloat(fields[utime], 64)
+	p.stage.must(err)
+	kernel, err = strconv.ParseFloat(fields[stime], 64)
+	p.stage.must(err)
+	return kernel, user + kernel
+}
+
 var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
 // resident returns the resident memory of the program in bytes, which includes the pages

@@ -26,16 +26,22 @@ type report struct {
 
 // row is one figure: a measured value and, if there is one, that of the bare side.
 type row struct {
-	group  string
-	what   string
-	unit   string
-	got    float64
-	bare   float64 // 0 if there is no bare side
-	ratio  float64 // of got to bare, if there is a bare side
-	target *target
+	group string
+	what  string
+	unit  string
+	got   float64
+	bare  float64 // 0 if there is no bare side
+	ratio float64 // of got to bare, if there is a bare side
+	// byDifference means that got is compared with bare by their difference, not by
+	// their ratio.
+	byDifference bool
+	target       *target
+
+	spread    spread // of the results of several runs
+	runs, met int    // the number of runs, and of those that met the target; 0 in a single run
 }
 
-// target is a limit for the ratio or, without a bare side, for the measured value.
+// target is a limit for the result of a row.
 type target struct {
 	limit     float64
 	isMinimum bool
@@ -47,9 +53,9 @@ func atLeast(limit float64) *target { return &target{limit: limit, isMinimum: tr
 
 // detail is an additional table below the figures of a group.
 type detail struct {
-	group  string
-	header []string
-	rows   [][]string
+	group, title string
+	header       []string
+	rows         [][]any // of string, int and float64
 }
 
 func newReport(o options) *report { return &report{options: o} }
@@ -69,46 +75,86 @@ func (r *report) plot(one plot) {
 	r.plots = append(r.plots, one)
 }
 
-// result returns the number that the target limits.
+// result returns the number that the target limits: the ratio to bare or the difference
+// from it or, without a bare side, the measured value.
 func (r row) result() float64 {
-	if r.bare != 0 {
+	switch {
+	case r.byDifference:
+		return r.got - r.bare
+	case r.bare != 0:
 		return r.ratio
+	default:
+		return r.got
 	}
-	return r.got
 }
 
-// outcome returns "met" or "missed", or "" without a target.
+// meetsTarget reports whether there is a target and the result meets it.
+func (r row) meetsTarget() bool {
+	if r.target == nil {
+		return false
+	}
+	if r.target.isMinimum {
+		return r.result() >= r.target.limit
+	}
+	return r.result() <= r.target.limit
+}
+
+// isAtLimit reports whether some of several runs met the target and others missed it.
+func (r row) isAtLimit() bool { return r.met > 0 && r.met < r.runs }
+
+// outcome returns "met" or "missed", or in how many runs the target was met if it wasn't
+// in all, or "" without a target.
 func (r row) outcome() string {
 	switch {
 	case r.target == nil:
 		return ""
-	case r.target.isMinimum && r.result() >= r.target.limit, !r.target.isMinimum && r.result() <= r.target.limit:
+	case r.isAtLimit():
+		return fmt.Sprintf("met in %d of %d", r.met, r.runs)
+	case r.met > 0 || r.runs == 0 && r.meetsTarget():
 		return "met"
 	default:
 		return "missed"
 	}
 }
 
-// cells returns the row as text: what, measured, bare, ratio, target, outcome.
+// cells returns the row as text: what, measured, bare, result, spread, target, outcome.
 func (r row) cells() []string {
-	cells := []string{r.what, strings.TrimSpace(number(r.got) + " " + r.unit), "", "", "", r.outcome()}
+	cells := []string{r.what, strings.TrimSpace(number(r.got) + " " + r.unit), "", "", "", "", r.outcome()}
 	if r.bare != 0 {
 		cells[2], cells[3] = strings.TrimSpace(number(r.bare)+" "+r.unit), fmt.Sprintf("%.2f", r.ratio)
 	}
+	sign, unit := "", strings.TrimRight(" "+r.unit, " ")
+	switch {
+	case r.byDifference:
+		cells[3] = signed(r.got-r.bare) + unit
+		sign = "+"
+	case r.bare != 0:
+		unit = ""
+	}
+	if r.runs > 1 {
+		cells[4] = r.spread.String()
+	}
 	if r.target != nil {
-		sign, unit := "≤ ", " "+r.unit
+		limit := "≤ "
 		if r.target.isMinimum {
-			sign = "≥ "
+			limit = "≥ "
 		}
-		if r.bare != 0 {
-			unit = ""
-		}
-		cells[4] = strings.TrimSpace(sign + strconv.FormatFloat(r.target.limit, 'g', -1, 64) + unit)
+		cells[5] = limit + sign + strconv.FormatFloat(r.target.limit, 'g', -1, 64) + unit
 	}
 	return cells
 }
 
-var columns = []string{"what", "measured", "bare", "ratio", "target", ""}
+var columns = []string{"what", "measured", "bare", "to bare", "lowest to highest", "target", ""}
+
+func (s spread) String() string { return number(s.min) + " to " + number(s.max) }
+
+// signed formats a number as [number] does, with its sign.
+func signed(x float64) string {
+	if x >= 0 {
+		return "+" + number(x)
+	}
+	return number(x)
+}
 
 // number formats a number with three significant digits, and whole numbers as they are.
 func number(x float64) string {
@@ -175,6 +221,8 @@ func (r *report) page() (string, error) {
 		"details": r.detailsOf,
 		"plots":   r.plotsOf,
 		"machine": r.machine,
+		"limits":  r.limits,
+		"runs":    func() int { return max(1, r.runs) },
 		"quick":   func() bool { return r.quick },
 		"has":     func(group string) bool { return r.table(func(one row) bool { return one.group == group }) != "" },
 	}).Parse(pageText)
@@ -199,14 +247,35 @@ func (r *report) table(which func(row) bool) string {
 	return markdown(append([]string{""}, columns...), rows)
 }
 
+// limits lists the figures that met their target in some of the runs only.
+func (r *report) limits() string {
+	return r.table(row.isAtLimit)
+}
+
 func (r *report) detailsOf(group string) string {
 	var b strings.Builder
 	for _, one := range r.details {
 		if one.group == group {
-			b.WriteString(markdown(one.header, one.rows) + "\n")
+			b.WriteString(one.title + ":\n\n" + markdown(one.header, one.texts()) + "\n")
 		}
 	}
 	return b.String()
+}
+
+// texts returns the cells as text.
+func (d detail) texts() [][]string {
+	var rows [][]string
+	for _, cells := range d.rows {
+		var row []string
+		for _, cell := range cells {
+			if x, isNumber := cell.(float64); isNumber {
+				cell = number(x)
+			}
+			row = append(row, fmt.Sprint(cell))
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 func (r *report) plotsOf(group string) string {

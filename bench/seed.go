@@ -28,6 +28,7 @@ type population struct {
 	*bench
 	dir  string
 	size int
+	used int // accounts that the mixed load has used
 }
 
 // newPopulation creates a population without accounts.
@@ -37,12 +38,30 @@ func (b *bench) newPopulation() *population {
 	return t
 }
 
+// hashedPopulation returns the population of the mixed load, whose passwords are hashed at
+// the default costs. The first run creates it for all runs.
+func (b *bench) hashedPopulation() *population {
+	if b.hashed == nil {
+		of := *b
+		of.stage = b.whole
+		b.hashed = of.newPopulation()
+		b.hashed.bench = b
+		cfg := b.hashed.config()
+		b.hashed.fill(b.mixedAccounts, secret.Argon2id{MemoryKiB: uint32(cfg.Password.MemoryKiB), Iterations: uint32(cfg.Password.Iterations)})
+	}
+	return b.hashed
+}
+
 func (t *population) open() *server.Portal {
-	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.dir})
-	t.must(err)
-	p, err := server.Open(t.ctx, cfg, time.Now, slog.New(slog.DiscardHandler))
+	p, err := server.Open(t.ctx, t.config(), time.Now, slog.New(slog.DiscardHandler))
 	t.must(err)
 	return p
+}
+
+func (t *population) config() config.Config {
+	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.dir})
+	t.must(err)
+	return cfg
 }
 
 // tokenOf returns the token of a kind of account i. Tokens, ids and secrets of an account
@@ -105,14 +124,17 @@ func (b *bench) addVisitors(dir string) {
 	b.must(tx.Commit())
 }
 
-// growTo adds accounts until there are size, in one transaction. It syncs nothing, since
-// the population is temporary.
-func (t *population) growTo(size int) {
+// growTo adds accounts until there are size, with passwords that are quick to check.
+func (t *population) growTo(size int) { t.fill(size, testkit.Quick) }
+
+// fill adds accounts until there are size, in one transaction. It syncs nothing, since the
+// population is temporary. All passwords have the same hash, at this cost.
+func (t *population) fill(size int, cost secret.Argon2id) {
 	p := t.open()
 	ring := p.Login.Ring
 	absolute := p.Login.Life.Absolute
 	p.Close()
-	phc, err := password.Hash(testkit.Quick, portal.Password)
+	phc, err := password.Hash(cost, portal.Password)
 	t.must(err)
 	lite, err := sql.Open("sqlite", "file:"+filepath.Join(t.dir, "sallyport.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=cache_size(-1000000)")
 	t.must(err)

@@ -24,10 +24,10 @@ import (
 func measureSignIn(b *bench) {
 	// A known browser, the usual case, has budgets of its own. An unknown one counts
 	// against the budget of its network too.
-	b.signIn("Sign-in with code, known browser", atMost(1.10), func(p *portal.Portal, phone *portal.Phone) func() {
+	b.signIn("Sign-in with code, known browser", atMost(1.08), func(p *portal.Portal, phone *portal.Phone) func() {
 		return b.steps(p, phone, true)
 	})
-	b.signIn("Sign-in with code, unknown browser", atMost(1.10), func(p *portal.Portal, phone *portal.Phone) func() {
+	b.signIn("Sign-in with code, unknown browser", atMost(1.08), func(p *portal.Portal, phone *portal.Phone) func() {
 		return b.steps(p, phone, false)
 	})
 	b.signIn("Sign-in with code over HTTP, the browser's part too", nil, b.browse)

@@ -13,12 +13,18 @@ type sample struct {
 	rate float64 // operations per second
 	p50  float64 // µs
 	p99  float64
+	p999 float64
+
+	kernel float64 // µs of processor time in the kernel, for each operation
 }
 
 func cpuOf(s sample) float64  { return s.cpu }
 func rateOf(s sample) float64 { return s.rate }
 func p50Of(s sample) float64  { return s.p50 }
 func p99Of(s sample) float64  { return s.p99 }
+func p999Of(s sample) float64 { return s.p999 }
+
+func kernelOf(s sample) float64 { return s.kernel }
 
 // side runs one round of one of the sides of a comparison.
 type side func() sample
@@ -77,7 +83,7 @@ func timed(took []time.Duration, total time.Duration) sample {
 	slices.Sort(took)
 	return sample{
 		n: len(took), rate: float64(len(took)) / total.Seconds(),
-		p50: microseconds(quantile(took, 0.5)), p99: microseconds(quantile(took, 0.99)),
+		p50: microseconds(quantile(took, 0.5)), p99: microseconds(quantile(took, 0.99)), p999: microseconds(quantile(took, 0.999)),
 	}
 }
 
