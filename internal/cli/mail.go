@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/mail"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/server"
@@ -32,13 +33,20 @@ func (c mailTest) Run(r *run) error {
 		return usageError{errors.New("mail.url isn't set, so no mails are sent; write there where mails go, such as smtps://user@mail.example.com:465, and run \"sallyport config default\" to see the other settings of mail")}
 	}
 	mailer.Trace = func(line string) { fmt.Fprintln(r.streams.Out, line) }
-	now := time.Now()
-	message := mail.Message{
-		ID: secret.NewID(), To: c.Address, At: now.In(cfg.SiteTimeZone.Location()), Lang: "en",
-		Subject: "Test mail of " + cfg.SiteName,
-		Text: fmt.Sprintf("This is a test mail of %s at %s.\n\nAn administrator sent it with the command \"sallyport mail test\". Mail works.\n",
-			cfg.SiteName, cfg.PortalURL()),
+	renderer, err := server.MailRenderer(cfg)
+	if err != nil {
+		return err
 	}
+	english, err := locale.Load("en", cfg.SiteName)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	rendered, err := renderer.Test(english, now)
+	if err != nil {
+		return err
+	}
+	message := rendered.Message(secret.NewID(), c.Address, now.In(cfg.SiteTimeZone.Location()))
 	if err := mailer.Send(r, message); err != nil {
 		return fmt.Errorf("the mail wasn't sent: %w%s", err, mailAdvice(err))
 	}

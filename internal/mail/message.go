@@ -48,18 +48,15 @@ func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
 		if part.text == "" {
 			continue
 		}
+		encoding, body := encodeBody(part.text)
 		w, err := parts.CreatePart(textproto.MIMEHeader{
 			"Content-Type":              {part.kind + "; charset=utf-8"},
-			"Content-Transfer-Encoding": {"quoted-printable"},
+			"Content-Transfer-Encoding": {encoding},
 		})
 		if err != nil {
 			return nil, err
 		}
-		encoder := quotedprintable.NewWriter(w)
-		if _, err := encoder.Write([]byte(part.text)); err != nil {
-			return nil, err
-		}
-		if err := encoder.Close(); err != nil {
+		if _, err := w.Write(body); err != nil {
 			return nil, err
 		}
 	}
@@ -67,6 +64,24 @@ func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// encodeBody returns the name of a transfer encoding and the text in it (RFC 2045, section 6): the
+// shorter one of quoted-printable, which people can read, and base64.
+func encodeBody(text string) (encoding string, body []byte) {
+	var quoted bytes.Buffer
+	w := quotedprintable.NewWriter(&quoted)
+	w.Write([]byte(text)) // a buffer takes everything
+	w.Close()
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\n", "\r\n")
+	if size := base64.StdEncoding.EncodedLen(len(text)); quoted.Len() <= size+size/maxBase64*len("\r\n") {
+		return "quoted-printable", quoted.Bytes()
+	}
+	all := base64.StdEncoding.EncodeToString([]byte(text))
+	for ; len(all) > maxBase64; all = all[maxBase64:] {
+		body = append(body, all[:maxBase64]+"\r\n"...)
+	}
+	return "base64", append(body, all...)
 }
 
 // idDomain returns the right part of a Message-ID: a host name, or an address literal.
@@ -80,6 +95,8 @@ func idDomain(host string) string {
 const (
 	// maxLine is the length that a line of a header should not exceed (RFC 5322, section 2.1.1).
 	maxLine = 78
+	// maxBase64 is the greatest length of a line of base64 (RFC 2045, section 6.8).
+	maxBase64 = 76
 	// maxEncoded is how many bytes of text an encoded word of 75 characters has room for:
 	// =?utf-8?b?…?= around base64 (RFC 2047, section 2).
 	maxEncoded = 45

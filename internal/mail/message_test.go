@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"encoding/base64"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -52,7 +53,11 @@ func parse(t *testing.T, content string) parsed {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := io.ReadAll(quotedprintable.NewReader(part))
+		var decoded io.Reader = quotedprintable.NewReader(part)
+		if part.Header.Get("Content-Transfer-Encoding") == "base64" {
+			decoded = base64.NewDecoder(base64.StdEncoding, part)
+		}
+		body, err := io.ReadAll(decoded)
 		if err != nil {
 			t.Fatal(err)
 		}

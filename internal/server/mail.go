@@ -53,6 +53,11 @@ func Mailer(cfg config.Config) (*mail.Mailer, error) {
 	return m, nil
 }
 
+// MailRenderer returns what writes the portal's mails.
+func MailRenderer(cfg config.Config) (*mail.Renderer, error) {
+	return mail.NewRenderer(mail.Site{URL: cfg.PortalURL() + "/", Contact: string(cfg.OperatorContact), Zone: cfg.SiteTimeZone.Location()})
+}
+
 // readPassword returns the content of a file without the line end after it. It refuses a file
 // that other users of this machine may read. If root owns the file, its group may read it, as that
 // of a systemd credential.
