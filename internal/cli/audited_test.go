@@ -17,7 +17,7 @@ import (
 )
 
 // unaudited are the commands that change no portal, or only create one.
-var unaudited = strings.Fields(`init healthcheck config_show completion man help demo doctor config_check config_default account_list account_show group_list mail_test
+var unaudited = strings.Fields(`init healthcheck config_show completion man help demo doctor config_check config_default account_list account_show group_list mail_test queue_list
 	pass_list audit_list audit_export audit_verify clock_show key_new key_list key_check reload version`)
 
 // audited are the other commands, in an order in which they can be run, each with the
@@ -42,6 +42,7 @@ var audited = []struct {
 	{"group_join", []string{"group", "join", "ops", "ada"}, []string{"group_joined ada ops 0"}},
 	{"group_leave", []string{"group", "leave", "ops", "ada"}, []string{"group_left ada ops 0"}},
 	{"group_remove", []string{"group", "remove", "ops"}, []string{"group_removed - ops 0"}},
+	{"queue_retry", []string{"mail", "queue", "retry"}, nil}, // nothing waits
 	{"clock_accept", []string{"clock", "accept"}, []string{"clock_accepted - - 0"}},
 	{"key_add", []string{"key", "add"}, []string{"key_added - KEY 0"}},
 	{"key_rotate", []string{"key", "rotate", "--drop"}, []string{"key_rotated - KEY 0", "secrets_resealed - KEY 1", "keys_dropped - - 1"}},
@@ -62,7 +63,7 @@ func TestAttack159EveryCommandThatChangesSomethingIsAudited(t *testing.T) {
 		if leaf.Parent.Type == kong.CommandNode {
 			name = leaf.Parent.Name + "_" + name
 		}
-		known := name == "serve" || slices.Contains(unaudited, name)
+		known := name == "serve" || name == "queue_drop" || slices.Contains(unaudited, name) // see TestMailQueue
 		for _, one := range audited {
 			known = known || one.command == name
 		}

@@ -12,7 +12,8 @@ import (
 )
 
 type mailCommands struct {
-	Test mailTest `cmd:"" help:"Send a test mail, and print the dialogue with the mail server without the password." example:"sallyport mail test ada@example.com"`
+	Test  mailTest          `cmd:"" help:"Send a test mail, and print the dialogue with the mail server without the password." example:"sallyport mail test ada@example.com"`
+	Queue mailQueueCommands `cmd:"" help:"See and change what waits to be sent: mails, and requests to webhooks."`
 }
 
 type mailTest struct {

@@ -322,7 +322,8 @@ func (p *Pump) note(l *lane, class Class, result error) {
 			l.pausedUntil = now.Add(pauseTime)
 			p.Log.Error("the other side refuses this server; nothing of this kind is sent for 15 minutes", "kind", string(l.kind), "reason", clean(result.Error()))
 		}
-		l.fault = clean(result.Error()) + "; paused for 15 minutes"
+		// Without the reason: /readyz is public.
+		l.fault = "this server is refused, so nothing is sent for 15 minutes; see the log"
 	case errors.As(result, &status) && status.IsRefusal():
 		l.fault = clean(result.Error()) + "; check its secret"
 	}

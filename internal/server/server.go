@@ -169,7 +169,8 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	service.Journal = newJournal(ring, pump)
 	changes := manage.New(manage.Options{Login: service, Entry: gate, EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket})
 	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, Outbox: pump, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
-	pump.GaveUp, pump.Count = service.Journal.GaveUp, func(outbox.Kind, outbox.Class) {}
+	pump.GaveUp = service.Journal.GaveUp
+	pump.Count = counts.registerOutbox(func(ctx context.Context) ([]outbox.Waiting, error) { return outbox.Count(ctx, d.Reader()) }, reference)
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },

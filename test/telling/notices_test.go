@@ -292,3 +292,28 @@ func TestAttack21FloodIsFolded(t *testing.T) {
 		}
 	})
 }
+
+// Operators see that the mail server refuses the password, and that a mail waits for long. People
+// can sign in all the same.
+func TestReadyzNamesMailThatIsNotSent(t *testing.T) {
+	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		mails := open(p, false)
+		ada := p.AddAccount(t, "ada")
+		check := func(when, want string) {
+			t.Helper()
+			a := p.Browser(t).Get("/readyz")
+			if a.Status != 200 || !strings.Contains(a.Body, want) {
+				t.Errorf("%s: %d\n%s\nwant %q", when, a.Status, a.Body, want)
+			}
+		}
+		check("at first", "mail: ok")
+		p.Clock.Move(2 * time.Second) // readyz caches its answer that long
+		mails.fail = outbox.Fail(outbox.Paused, errors.New("535 wrong password"))
+		testkit.Check(t, p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), ada, "another long password"))
+		mails.take(t, p)
+		check("after a refusal", "mail: this server is refused, so nothing is sent for 15 minutes; see the log\n")
+		p.Outbox.Set(outbox.Mail, nil)
+		p.Clock.Move(2 * time.Hour)
+		check("two hours later, without a sender", `mail: 1 unsent, the oldest for 2h0m0s; see "sallyport mail queue list"`)
+	})
+}
