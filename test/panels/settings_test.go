@@ -179,6 +179,7 @@ func TestWebSocketDataExtendsASessionOnlyIfConfigured(t *testing.T) {
 			p.AddAccount(t, "ada")
 			ada := panels.Visit(t, p, "ada", panels.Radio+"/")
 			conn, reader := dialWebSocket(t, p, ada, "/echo")
+			testkit.Check(t, conn.SetDeadline(time.Now().Add(3*portal.StreamTime)))
 			// The sessions' clock moves past half of the idle time, twice. After each move data
 			// flows until the gateway has checked the stream's visit.
 			for range 2 {

