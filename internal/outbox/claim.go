@@ -47,11 +47,13 @@ func next(ctx context.Context, tx *db.Tx, kind Kind, lowest int, life time.Durat
 }
 
 // claim gives this node the message for life. Of many callers, on any number of nodes, one
-// succeeds; the others get [errLost].
+// succeeds; the others get [errLost]. If the node dies, others take the message over after those
+// that were due before its claim ended: it may have been sent, or its sending may have killed the
+// node.
 func claim(ctx context.Context, tx *db.Tx, m *Message, life time.Duration, now time.Time) error {
 	until := now.Add(life).Truncate(time.Millisecond)
 	n, err := db.Exec(ctx, tx, `
-		UPDATE outbox SET claimed_until = $3, tries = tries + 1
+		UPDATE outbox SET claimed_until = $3, due_at = $3, tries = tries + 1
 		WHERE  id = $1 AND `+claimable, m.ID, db.At{Time: now}, db.At{Time: until})
 	if err != nil {
 		return fmt.Errorf("claim message: %w", err)

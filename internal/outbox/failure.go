@@ -24,10 +24,12 @@ const (
 	// Elsewhere: this node can't send it but another one may, such as one with a newer
 	// version or key ring. The message doesn't lose a try.
 	Elsewhere Class = "elsewhere"
+	// Needless: nobody is to be told any more, so the message is deleted as if it was sent.
+	Needless Class = "needless"
 )
 
 // Classes returns all classes.
-func Classes() []Class { return []Class{Temporary, Permanent, Paused, Unsure, Elsewhere} }
+func Classes() []Class { return []Class{Temporary, Permanent, Paused, Unsure, Elsewhere, Needless} }
 
 // Failure is a failed try with its class. An error without a Failure counts as Temporary.
 type Failure struct {

@@ -240,6 +240,7 @@ func TestFailuresAreRetriedByPlan(t *testing.T) {
 		"permanent": {class: Permanent, ends: true},
 		"unsure":    {class: Unsure, due: []time.Duration{15 * time.Minute}, ends: true},
 		"paused":    {class: Paused, due: []time.Duration{15 * time.Minute, 15 * time.Minute}},
+		"needless":  {class: Needless},
 		"elsewhere": {class: Elsewhere, due: []time.Duration{time.Minute, time.Minute}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -267,7 +268,7 @@ func TestFailuresAreRetriedByPlan(t *testing.T) {
 						t.Fatalf("tried %d times, want %d", n.total(), tries)
 					}
 				}
-				if left := len(stored(t, d)); (left == 0) != test.ends || (len(n.gaveUp) == 1) != test.ends {
+				if left := len(stored(t, d)); (left == 0) != (test.ends || test.class == Needless) || (len(n.gaveUp) == 1) != test.ends {
 					t.Errorf("left %d, gave up %q; given up: %v", left, n.gaveUp, test.ends)
 				}
 			})

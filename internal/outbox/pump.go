@@ -332,9 +332,9 @@ func (p *Pump) note(l *lane, class Class, result error) {
 // record writes the result of a try. class is empty if the message was sent.
 func (p *Pump) record(ctx context.Context, tx *db.Tx, l *lane, m Message, class Class, result error) error {
 	now := p.Clock()
-	if class == "" {
+	if class == "" || class == Needless {
 		there, err := sent(ctx, tx, m)
-		if err != nil || !there || l.sender.Sent == nil {
+		if err != nil || !there || class == Needless || l.sender.Sent == nil {
 			return err
 		}
 		return l.sender.Sent(ctx, tx, m)

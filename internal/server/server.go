@@ -171,6 +171,12 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, Outbox: pump, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
 	pump.GaveUp = service.Journal.GaveUp
 	pump.Count = counts.registerOutbox(func(ctx context.Context) ([]outbox.Waiting, error) { return outbox.Count(ctx, d.Reader()) }, reference)
+	sender, err := mailSender(cfg, d)
+	if err != nil && create { // a command sends no mail
+		d.Close()
+		return nil, err
+	}
+	pump.Set(outbox.Mail, sender)
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/locale"
+	"github.com/sallyport/sallyport/internal/mail"
+	"github.com/sallyport/sallyport/internal/notice"
+	"github.com/sallyport/sallyport/internal/outbox"
+)
+
+// mailTime limits the sending of one mail. Some mail servers look into a mail before they answer.
+const mailTime = time.Minute
+
+// noticeMails sends the notices that the outbox holds as mails.
+type noticeMails struct {
+	db     *db.DB
+	mailer *mail.Mailer
+	writer *mail.Renderer
+	words  *locale.Catalogue
+	zone   *time.Location
+}
+
+// mailSender returns what sends notices as mails, or nil if the configuration has no mail or no
+// notices. The second result isn't nil if mail is configured but can't be sent; a command, which
+// sends none, still has its messages stored with the sender.
+func mailSender(cfg config.Config, d *db.DB) (*outbox.Sender, error) {
+	if cfg.Mail.URL == (config.MailServer{}) || !cfg.Mail.Notices {
+		return nil, nil
+	}
+	s := noticeMails{db: d, zone: cfg.SiteTimeZone.Location()}
+	var failed [3]error
+	s.mailer, failed[0] = Mailer(cfg)
+	s.writer, failed[1] = MailRenderer(cfg)
+	s.words, failed[2] = locale.Load("en", cfg.SiteName)
+	return &outbox.Sender{Send: s.send, Timeout: mailTime, Limits: notice.Limits, Rate: notice.SiteRate()}, errors.Join(failed[:]...)
+}
+
+// send sends one message to its address, or to the account's, in its newest state.
+func (s noticeMails) send(ctx context.Context, m outbox.Message) error {
+	n, err := notice.Decode(m.Body)
+	if errors.Is(err, notice.ErrUnknown) {
+		return outbox.Fail(outbox.Elsewhere, err)
+	} else if err != nil {
+		return outbox.Fail(outbox.Permanent, err)
+	}
+	n.More = m.More
+	owner, err := account.ByID(ctx, s.db.Reader(), n.Account)
+	if errors.Is(err, db.ErrNotFound) {
+		return outbox.Fail(outbox.Needless, errors.New("the account was removed"))
+	} else if err != nil {
+		return err
+	}
+	to := m.Address
+	if to == "" {
+		to = owner.Email
+	}
+	if to == "" {
+		return outbox.Fail(outbox.Needless, errors.New("the account has no email address"))
+	}
+	text, err := s.writer.Notice(s.words, n, owner.Name)
+	if err != nil {
+		return outbox.Fail(outbox.Permanent, err)
+	}
+	return classified(s.mailer.Send(ctx, text.Message(m.ID, to, m.CreatedAt.In(s.zone))))
+}
+
+// classes says what follows from the class of a mail's error.
+var classes = map[mail.Class]outbox.Class{
+	mail.Temporary:  outbox.Temporary,
+	mail.Unanswered: outbox.Unsure,
+	mail.BadAddress: outbox.Permanent,
+	mail.Rejected:   outbox.Permanent,
+	mail.Setup:      outbox.Paused,
+}
+
+// classified returns the error of [mail.Mailer.Send] with the class that the outbox goes by.
+func classified(err error) error {
+	var failed *mail.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	return outbox.Fail(classes[failed.Class], failed)
+}
