@@ -153,7 +153,7 @@ func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	}
 	e = e.Cleaned()
 	if e.ID == "" {
-		e.ID = secret.NewID()
+		e.ID = secret.NewTimedID(e.At)
 	}
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, authenticator_id, actor_id, client_id, reason)

@@ -133,7 +133,7 @@ func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, no
 func insert(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `
 		INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, $5, $6)`,
-		secret.NewID(), secret.Hash(from.Cookie), accountID, db.At{Time: now}, from.Address, from.UserAgent)
+		secret.NewTimedID(now), secret.Hash(from.Cookie), accountID, db.At{Time: now}, from.Address, from.UserAgent)
 	if err != nil {
 		return fmt.Errorf("remember browser: %w", err)
 	}

@@ -35,7 +35,7 @@ func (j Journal) Record(ctx context.Context, tx *db.Tx, e audit.Event) error {
 // RecordWith is [Journal.Record] for an event with facts that the audit log doesn't store.
 func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f notice.Facts) error {
 	e = e.Cleaned()
-	e.ID = secret.NewID() // that of the notice too
+	e.ID = secret.NewTimedID(e.At) // that of the notice too
 	if e.Kind == audit.EmailChanged {
 		// Whether or not mail is configured now: it may have been when they were written.
 		if err := outbox.PinAddress(ctx, tx, e.AccountID, f.FormerEmail); err != nil {

@@ -120,7 +120,7 @@ func (a *Attempt) store(ctx context.Context, tx *db.Tx, now time.Time) (secret.T
 		}
 		return token, err
 	}
-	a.ID, a.ExpiresAt = secret.NewID(), now.Add(attemptLife)
+	a.ID, a.ExpiresAt = secret.NewTimedID(now), now.Add(attemptLife)
 	if _, err := db.Exec(ctx, tx, `
 		DELETE FROM attempts WHERE account_id = $1 AND place = $2 AND id NOT IN (
 			SELECT id FROM attempts WHERE account_id = $1 AND place = $2 ORDER BY created_at DESC LIMIT $3)`,

@@ -134,7 +134,7 @@ func Create(ctx context.Context, tx *db.Tx, owner account.Account, with Opening,
 	_, err = db.Exec(ctx, tx, `
 		INSERT INTO sessions (id, token_hash, account_id, security_stamp, proofs, created_at, seen_at, expires_at, address, browser)
 		VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9)`,
-		secret.NewID(), secret.Hash(token.Reveal()), owner.ID, owner.Stamp, authenticator.EncodeProofs(with.Proofs),
+		secret.NewTimedID(now), secret.Hash(token.Reveal()), owner.ID, owner.Stamp, authenticator.EncodeProofs(with.Proofs),
 		db.At{Time: now}, db.At{Time: now.Add(with.Life.Absolute)}, with.Browser.Address, with.Browser.UserAgent)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("open session: %w", err)

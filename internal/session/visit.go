@@ -168,7 +168,7 @@ func Enter(ctx context.Context, tx *db.Tx, token, panel, state string, now time.
 		return visit, returnURL, ErrState
 	}
 	visit = secret.NewToken()
-	id := secret.NewID()
+	id := secret.NewTimedID(now)
 	if _, err := db.Exec(ctx, tx, `INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`,
 		id, secret.Hash(visit.Reveal()), sessionID, panel, db.At{Time: now}); err != nil {
 		return visit, "", fmt.Errorf("begin visit: %w", err)
