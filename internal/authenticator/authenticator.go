@@ -80,7 +80,7 @@ type Authenticator struct {
 	Name        string // chosen by the owner
 	CreatedAt   time.Time
 	ConfirmedAt time.Time // zero while the enrolment is pending
-	LastUsedAt  time.Time // zero if never used
+	LastUsedAt  time.Time // as earlier versions stored it; see totp.UsedAt
 }
 
 // NormalizeName returns name as [label.Normalize] does, or [ErrNameInvalid] with its reason.
@@ -283,11 +283,6 @@ func Remove(ctx context.Context, tx *db.Tx, accountID, id string) error {
 func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE account_id = $1`, accountID)
 	return err
-}
-
-// NoteUse records the time at which the authenticator was last used.
-func NoteUse(ctx context.Context, tx *db.Tx, id string, now time.Time) error {
-	return changeOne(ctx, tx, `UPDATE authenticators SET last_used_at = $2 WHERE id = $1`, id, db.At{Time: now})
 }
 
 // ExpirePending deletes expired pending enrolments. It skips locked rows, as session.Expire does.

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/server"
@@ -308,7 +309,11 @@ func detailOf(ctx context.Context, portal *server.Portal, a account.Account) (ac
 		Sessions: len(sessions), Authenticators: []authenticatorDetail{}, BackupCodesLeft: codes, EnrollLocked: a.EnrollLocked,
 	}
 	for _, h := range have {
-		one.Authenticators = append(one.Authenticators, authenticatorDetail{h.Name, h.ConfirmedAt.UTC(), timeOrNone(h.LastUsedAt)})
+		used, err := totp.UsedAt(ctx, q, h)
+		if err != nil {
+			return accountDetail{}, err
+		}
+		one.Authenticators = append(one.Authenticators, authenticatorDetail{h.Name, h.ConfirmedAt.UTC(), timeOrNone(used)})
 	}
 	return one, nil
 }

@@ -263,7 +263,7 @@ CREATE TABLE totp (
 	period           BIGINT NOT NULL,
 	last_step        BIGINT NOT NULL,
 	drift_steps      BIGINT NOT NULL
-, step_ahead BIGINT NOT NULL DEFAULT 0);
+, step_ahead BIGINT NOT NULL DEFAULT 0, used_at BIGINT);
 
 CREATE TABLE visits (
 	id         TEXT PRIMARY KEY,

@@ -111,10 +111,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			if err := s.lockAccounts(ctx, tx, a.AccountID, from); err != nil {
 				return err
 			}
-			if err := totp.Claim(ctx, tx, by.ID, check, unsure); err != nil {
-				return err
-			}
-			if err := authenticator.NoteUse(ctx, tx, by.ID, now); err != nil {
+			if err := totp.Claim(ctx, tx, by.ID, check, unsure, now); err != nil {
 				return err
 			}
 			if err := throttle.GiveBack(ctx, tx, reservation); err != nil {

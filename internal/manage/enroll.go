@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
@@ -211,7 +212,7 @@ func (m Authenticators) confirmEnrollment(ctx context.Context, tx *db.Tx, me log
 	if err := authenticator.Confirm(ctx, tx, me.Session.ID, e.pending, now); err != nil {
 		return err
 	}
-	if err := totp.Claim(ctx, tx, e.pending.ID, e.check, e.unsure); err != nil {
+	if err := totp.Claim(ctx, tx, e.pending.ID, e.check, e.unsure, time.Time{}); err != nil {
 		return err
 	}
 	event := me.From.Event(now, me.Account.ID, audit.AuthenticatorAdded)

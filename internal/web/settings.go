@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/authenticator"
 	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/authenticator/totp"
 	"github.com/sallyport/sallyport/internal/label"
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
@@ -77,8 +78,12 @@ func (s security) securityPage(req *page.Request) (securityPage, error) {
 		return data, err
 	}
 	for _, a := range mine {
+		used, err := totp.UsedAt(ctx, q, a)
+		if err != nil {
+			return data, err
+		}
 		data.Authenticators = append(data.Authenticators, authenticatorRow{
-			ID: a.ID, Name: a.Name, AddedAt: a.ConfirmedAt, LastUsedAt: a.LastUsedAt, Only: len(mine) == 1,
+			ID: a.ID, Name: a.Name, AddedAt: a.ConfirmedAt, LastUsedAt: used, Only: len(mine) == 1,
 		})
 	}
 	data.SomePanel = len(s.Panels) > 0

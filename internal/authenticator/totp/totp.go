@@ -88,7 +88,10 @@ func ReadParameters(ctx context.Context, q db.Querier, id string) (Parameters, e
 // A row holds two steps. So of several steps that are used while the clock is unsure, only the
 // latest and those within 22 steps before it (11 minutes with a period of 30 s) stay used if the
 // clock goes back. The code of an earlier one would be accepted once more when its time comes.
-func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) error {
+//
+// Claim also stores now as the time of the last use. The zero time leaves the earlier one, for
+// the code that confirms an enrolment.
+func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool, now time.Time) error {
 	if c.Result != Accepted {
 		return errors.New("claim of a code that was not accepted")
 	}
@@ -99,9 +102,9 @@ func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) erro
 			last_step = CASE WHEN step_ahead > $2 THEN $2 ELSE last_step END`
 	}
 	n, err := db.Exec(ctx, tx, `
-		UPDATE totp SET `+set+`, drift_steps = $3
+		UPDATE totp SET `+set+`, drift_steps = $3, used_at = COALESCE($6, used_at)
 		WHERE  authenticator_id = $1 AND last_step < $4 AND (step_ahead < $4 OR step_ahead > $5)`,
-		id, c.Step, c.Drift, c.from, c.Step+reach)
+		id, c.Step, c.Drift, c.from, c.Step+reach, db.At{Time: now})
 	if err != nil {
 		return fmt.Errorf("claim time step: %w", err)
 	}
@@ -109,6 +112,21 @@ func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool) erro
 		return ErrReused
 	}
 	return nil
+}
+
+// UsedAt returns when a code of the authenticator was last used to sign in, or the zero time if
+// none was or the authenticator was removed.
+func UsedAt(ctx context.Context, q db.Querier, a authenticator.Authenticator) (time.Time, error) {
+	var used db.At
+	err := db.One(ctx, q, `SELECT used_at FROM totp WHERE authenticator_id = $1`, []any{a.ID}, &used)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return time.Time{}, fmt.Errorf("read last use of authenticator %s: %w", a.ID, err)
+	}
+	// Earlier versions store it with the authenticator.
+	if a.LastUsedAt.After(used.Time) {
+		return a.LastUsedAt, nil
+	}
+	return used.Time, nil
 }
 
 // Sealed returns the sealed secrets of all authenticators, including pending ones, in the

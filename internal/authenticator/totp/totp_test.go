@@ -50,12 +50,53 @@ func load(t *testing.T, d *db.DB, ring *secret.Ring, a authenticator.Authenticat
 }
 
 func claim(d *db.DB, id string, c Check) error {
-	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, false) })
+	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, false, testkit.Start) })
 }
 
 // claimUnsure is claim with a clock that may be ahead.
 func claimUnsure(d *db.DB, id string, c Check) error {
-	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, true) })
+	return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, id, c, true, testkit.Start) })
+}
+
+func TestClaimStoresTheLastUse(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ring := secret.NewRing()
+		a := enroll(t, d, ring, "ada")
+		used := func() time.Time {
+			t.Helper()
+			at, err := UsedAt(context.Background(), d.Reader(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		claimAt := func(step int64, at time.Time) error {
+			c := Check{Result: Accepted, Step: step, from: step}
+			return write(d, func(ctx context.Context, tx *db.Tx) error { return Claim(ctx, tx, a.ID, c, false, at) })
+		}
+		if err := claimAt(1, time.Time{}); err != nil || !used().IsZero() {
+			t.Errorf("after the enrolment: %v, last used at %v, want never", err, used())
+		}
+		if err := claimAt(2, testkit.Start); err != nil || !used().Equal(testkit.Start) {
+			t.Errorf("after a code: %v, last used at %v, want %v", err, used(), testkit.Start)
+		}
+		if err := claimAt(2, testkit.Start.Add(time.Hour)); !errors.Is(err, ErrReused) || !used().Equal(testkit.Start) {
+			t.Errorf("after a used code: %v, last used at %v, want %v", err, used(), testkit.Start)
+		}
+		// A node with an earlier version stores it with the authenticator.
+		a.LastUsedAt = testkit.Start.Add(time.Minute)
+		if !used().Equal(a.LastUsedAt) {
+			t.Errorf("last used at %v, want %v", used(), a.LastUsedAt)
+		}
+		a.LastUsedAt = testkit.Start.Add(-time.Minute)
+		if !used().Equal(testkit.Start) {
+			t.Errorf("last used at %v, want %v", used(), testkit.Start)
+		}
+		a.ID = "gone"
+		if !used().Equal(a.LastUsedAt) {
+			t.Errorf("a removed authenticator was last used at %v, want %v", used(), a.LastUsedAt)
+		}
+	})
 }
 
 // Some requests run while the clock is unsure, and some after it was found right.
