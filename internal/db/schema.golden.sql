@@ -92,8 +92,6 @@ CREATE TABLE devices (
 
 CREATE INDEX devices_account ON devices (account_id);
 
-CREATE INDEX devices_used ON devices (used_at);
-
 CREATE TABLE events (
 	id         TEXT PRIMARY KEY,
 	at         BIGINT NOT NULL,
@@ -148,7 +146,7 @@ CREATE TABLE ledger (
 	PRIMARY KEY (account_id, bucket, subject)
 );
 
-CREATE INDEX ledger_changed ON ledger (changed_at);
+CREATE INDEX ledger_counted ON ledger (changed_at) WHERE LENGTH(times) > 0;
 
 CREATE TABLE members (
 	group_name TEXT NOT NULL REFERENCES groups (name) ON DELETE CASCADE,

@@ -71,7 +71,7 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 // those of a year, since there can be as many rows as accounts. That count may include older
 // entries of rows that changed within the year.
 func wrongCodes(ctx context.Context, q db.Querier, now time.Time) (lastDay, lastYear int, err error) {
-	err = db.One(ctx, q, `SELECT COALESCE(SUM(LENGTH(times)), 0) FROM ledger WHERE bucket = $1 AND changed_at > $2`,
+	err = db.One(ctx, q, `SELECT COALESCE(SUM(LENGTH(times)), 0) FROM ledger WHERE bucket = $1 AND changed_at > $2 AND LENGTH(times) > 0`,
 		[]any{string(CodeUnknownDevice), db.At{Time: now.Add(-year)}}, &lastYear)
 	if err != nil {
 		return 0, 0, err
