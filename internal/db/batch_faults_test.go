@@ -20,7 +20,7 @@ import (
 
 // big is larger than SQLite's page cache, so that the change writes to the disk
 // before the commit.
-var big = strings.Repeat("x", 4<<20)
+var big = strings.Repeat("x", 20<<20)
 
 // Every writer of a batch that the disk loses gets an error, and no other writer
 // does: without the database there is no sign-in (F1; attacks 138 and 140).
