@@ -19,7 +19,7 @@ const startsCount = 5
 func measureGrowth(b *bench) {
 	t := b.newPopulation()
 	clock := testkit.NewClock()
-	table := detail{title: "Figures by size", header: []string{"accounts and sessions", "forward-auth CPU µs/request", "bare", "ratio", "right codes/s, 64 clients", "memory after the start, MB", "memory under load, MB", "start ms"}}
+	table := detail{title: "Figures by size", header: []string{"accounts and sessions", "forward-auth CPU µs/request", "bare", "ratio", "right codes/s, 64 clients", "WAL kB a code", "page reads a code", "memory after the start, MB", "memory under load, MB", "start ms"}}
 	cpu := plot{file: "cpu", title: "Forward-auth, 1,000 visitors in turn", x: "accounts, and sessions", y: "CPU, µs per request", logX: true, lines: []curve{{name: "Sallyport"}, {name: "bare"}}}
 	codes := plot{file: "codes", title: "Right codes of 64 clients, SQLite", x: "accounts, and sessions", y: "per second", logX: true, lines: []curve{{name: "Sallyport"}, {name: "bare commits"}}}
 	memory := plot{file: "memory", title: "Memory", x: "accounts, and sessions", y: "resident, MB", logX: true, lines: []curve{{name: "after the start"}, {name: "after questions of 64 connections"}}}
@@ -31,7 +31,7 @@ func measureGrowth(b *bench) {
 		if first == 0 {
 			first = v.ratio
 		}
-		perSecond, commits := t.codes(clock)
+		perSecond, commits, cost := t.codes(clock)
 		x := float64(size)
 		cpu.lines[0].add(x, v.cpu)
 		cpu.lines[1].add(x, v.bare)
@@ -40,11 +40,16 @@ func measureGrowth(b *bench) {
 		memory.lines[0].add(x, v.started/MB)
 		memory.lines[1].add(x, v.loaded/MB)
 		start.lines[0].add(x, milliseconds(v.start))
-		table.rows = append(table.rows, []any{size, v.cpu, v.bare, v.ratio, perSecond, v.started / MB, v.loaded / MB, milliseconds(v.start)})
+		table.rows = append(table.rows, []any{size, v.cpu, v.bare, v.ratio, perSecond, cost.kilobytes, cost.reads, v.started / MB, v.loaded / MB, milliseconds(v.start)})
 		if size == b.populations[len(b.populations)-1] {
 			b.add(row{what: fmt.Sprintf("Forward-auth with %d sessions, against %d: both in ratio to bare", size, b.populations[0]),
 				got: v.ratio, bare: first, ratio: v.ratio / first, target: atMost(1.1)})
 			b.add(row{what: fmt.Sprintf("Memory with %d sessions in the database, under load", size), unit: "MB", got: v.loaded / MB, target: atMost(80)})
+			b.add(row{what: fmt.Sprintf("Write-ahead log of a right code with %d accounts, SQLite", size), unit: "kB", got: cost.kilobytes, target: atMost(45)})
+			b.add(row{what: fmt.Sprintf("Pages that a right code reads with %d accounts, SQLite", size), unit: "pages", got: cost.reads, target: atMost(10)})
+			codes := fmt.Sprintf("Right codes of 64 clients with %d accounts, SQLite, against ", size)
+			b.add(row{what: codes + "one writer of the same rows", unit: "/s", got: perSecond, bare: cost.bare, ratio: cost.ratio, target: atLeast(0.85)})
+			b.add(row{what: codes + "64 writers of the same rows", unit: "/s", got: perSecond, bare: cost.bareTogether, ratio: cost.together})
 		}
 	}
 	b.detail(table)
@@ -88,31 +93,48 @@ func (t *population) visited() (v visited) {
 // codes measures right codes from known browsers, of other accounts in each round. The
 // clock is never far ahead of the machine's, so that the population's sessions don't
 // expire.
-func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64) {
+func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64, cost codeCost) {
 	t.onAllCores(func() {
 		if behind := time.Until(clock.Now()); behind < 0 {
 			clock.Move(-behind)
 		}
-		p := &people{bench: t.bench, portal: portal.StartIn(t.stage, t.dir, clock), attempts: make([]string, t.size)}
+		p := &people{bench: t.bench, attempts: make([]string, t.size)}
+		counter := t.watchPages(t.dir, func() { p.portal = portal.StartIn(t.stage, t.dir, clock) })
 		defer p.portal.Entry.WriteUses(context.WithoutCancel(t.ctx))
 		for i := range t.size {
 			from := networkOf(i)
 			from.Device = tokenOf("device", i)
 			p.from = append(p.from, from)
 		}
-		round := 0
-		ours := func() sample {
+		clients, round := t.clients[len(t.clients)-1], 0
+		// Sallyport and the bare writer change rows of different accounts.
+		member := func(i int) int { return (round*inARound + i) * scattered % t.size }
+		var counts pageCounts
+		ours := func() (s sample) {
 			clock.Move(totp.Period)
-			member := func(i int) int { return (round*inARound + i) % t.size }
 			t.concurrently(signingIn, func(i int) error { return p.submitPassword(member(i)) })
-			s := t.concurrently(t.clients[len(t.clients)-1], func(i int) error {
-				return p.submitCode(member(i), totp.CodeAt(secretOf(member(i)), clock.Now()))
+			one := counter.count(func() {
+				s = t.concurrently(clients, func(i int) error {
+					return p.submitCode(member(i), totp.CodeAt(secretOf(member(i)), clock.Now()))
+				})
 			})
+			counts = one // of the last round: the first ones fill the cache
 			round++
 			return s
 		}
-		got := alternate(t.rounds, ours, t.bareCommits())
+		bare := func(writers int) side {
+			return func() sample {
+				now := clock.Now()
+				s := t.concurrently(writers, func(i int) error { return t.changeRows(p.portal.DB, member(i), now) })
+				round++
+				return s
+			}
+		}
+		got := alternate(t.rounds, ours, t.bareCommits(), bare(1), bare(clients))
 		perSecond, commits = medianOf(got[0], rateOf), medianOf(got[1], rateOf)
+		cost = codeCost{kilobytes: counts.kilobytes(inARound), reads: float64(counts.reads) / inARound,
+			bare: medianOf(got[2], rateOf), ratio: medianRatio(got[0], got[2], rateOf),
+			bareTogether: medianOf(got[3], rateOf), together: medianRatio(got[0], got[3], rateOf)}
 	})
-	return perSecond, commits
+	return perSecond, commits, cost
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/server"
 	"github.com/sallyport/sallyport/internal/testkit"
 	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/throttle"
 )
 
 // population is a data directory with many accounts. Each has a password, an
@@ -88,8 +89,10 @@ var accountStatements = []string{
 	insertAccount,
 	`INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)`,
 	`INSERT INTO authenticators (id, account_id, kind, name, created_at, confirmed_at) VALUES ($1, $2, 'totp', 'Phone', $3, $3)`,
-	`INSERT INTO totp (authenticator_id, secret, algorithm, digits, period, last_step, drift_steps) VALUES ($1, $2, 'SHA1', 6, 30, 1, 0)`,
+	// With a smaller step than a real one, the row would grow at its next code and need another page.
+	`INSERT INTO totp (authenticator_id, secret, algorithm, digits, period, last_step, drift_steps, used_at) VALUES ($1, $2, 'SHA1', 6, 30, 50000000, 0, $3)`,
 	`INSERT INTO devices (id, token_hash, account_id, created_at, used_at, address, browser) VALUES ($1, $2, $3, $4, $4, '192.0.2.7', 'bench')`,
+	`INSERT INTO ledger (account_id, bucket, subject, times, version, changed_at) VALUES ($1, '` + string(throttle.CodeKnownDevice) + `', $2, $3, 2, $4)`,
 	insertSession,
 	insertVisit,
 }
@@ -158,8 +161,9 @@ func (t *population) fill(size int, cost secret.Argon2id) {
 			{id, name, name + "@example.org", stamp, at},
 			{id, ring.Seal(secret.Place{Table: "passwords", Column: "phc", Row: id}, []byte(phc.Reveal())), at},
 			{phone, id, at},
-			{phone, ring.Seal(secret.Place{Table: "totp", Column: "secret", Row: id + "/" + phone}, secretOf(i))},
+			{phone, ring.Seal(secret.Place{Table: "totp", Column: "secret", Row: id + "/" + phone}, secretOf(i)), at},
 			{idOf("device", i), secret.Hash(tokenOf("device", i)), id, at},
+			{id, idOf("device", i), []byte{}, at},
 			{session, secret.Hash(tokenOf("session", i)), id, stamp, proofs, at, end},
 			{idOf("visit", i), secret.Hash(tokenOf("visit", i)), session, forwardAuthPanel, at},
 		} {
