@@ -36,7 +36,7 @@ func (b *bench) overClients(file, engine, bareName string, p *people, bare func(
 	for _, kind := range codeKinds {
 		ours, least := curve{name: kind + " codes"}, curve{name: bareName + ", beside " + kind}
 		for _, n := range b.clients {
-			got := alternate(b.rounds, p.codes(n, p.submitter(kind)), bare(kind, n))
+			got := alternate(b.codeRounds, p.codes(n, p.submitter(kind)), bare(kind, n))
 			r := row{what: fmt.Sprintf("%s, %s codes of %s", engine, kind, counted(n, "client")), unit: "/s",
 				got: medianOf(got[0], rateOf), bare: medianOf(got[1], rateOf), ratio: medianRatio(got[0], got[1], rateOf)}
 			if n == b.clients[len(b.clients)-1] {

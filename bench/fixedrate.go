@@ -25,7 +25,11 @@ func measureOpenLoop(b *bench) {
 	for _, a := range []endpoint{ours, bare} {
 		latency.lines = append(latency.lines, curve{name: a.name + ", p50"}, curve{name: a.name + ", p99"}, curve{name: a.name + ", p99.9"})
 	}
-	for _, percent := range b.rates {
+	rates := b.rates
+	if b.again { // the other rates are for the table and the plot of the first run
+		rates = slices.DeleteFunc(slices.Clone(rates), func(percent int) bool { return !slices.Contains(delayedRates, percent) })
+	}
+	for _, percent := range rates {
 		rate := saturated * float64(percent) / 100
 		rounds := 1 // above a server's maximum each round leaves a long queue
 		if slices.Contains(delayedRates, percent) {
@@ -47,8 +51,10 @@ func measureOpenLoop(b *bench) {
 			byDifference: true, target: atMost(mostDelay)})
 		b.add(row{what: what + ": p99.9", unit: "ms", got: medianOf(got[0], p999Of) / 1000, bare: medianOf(got[1], p999Of) / 1000, byDifference: true})
 	}
-	b.detail(table)
-	b.plot(latency)
+	if !b.again {
+		b.detail(table)
+		b.plot(latency)
+	}
 }
 
 // fixedRateRounds is the number of rounds at each of the [delayedRates].

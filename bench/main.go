@@ -69,6 +69,7 @@ type sizes struct {
 	warm, flood int           // requests without a cookie, before and during the measurement of memory
 	hashes      int           // password hashes in a round
 	clients     []int         // numbers of concurrent clients that verify codes
+	codeRounds  int           // rounds of each number of clients, fewer than rounds, since each is long
 	turns       int           // transactions of each of pgbench's clients in a round
 	populations []int         // numbers of accounts, each with a session
 	idle        time.Duration // wait before memory is measured
@@ -87,7 +88,7 @@ func (s sizes) maxConnections() int { return s.connections[len(s.connections)-1]
 var (
 	fullSizes = sizes{
 		rounds: 5, round: 300 * time.Millisecond, connections: []int{1, 16, 64}, warm: 100_000, flood: 1_000_000,
-		hashes: 20, clients: []int{1, 16, 64}, turns: 16, populations: []int{1000, 10_000, 100_000, 1_000_000}, idle: time.Second,
+		hashes: 20, clients: []int{1, 16, 64}, codeRounds: 2, turns: 16, populations: []int{1000, 10_000, 100_000, 1_000_000}, idle: time.Second,
 		rates: []int{10, 25, 50, 75, 90, 100, 110}, paced: time.Second, strangers: 2000, steady: 5 * time.Second, mixedAccounts: 20_000,
 	}
 	// comparisonSizes is for -against: ten runs of groups a, b, c and g take a quarter of
@@ -99,7 +100,7 @@ var (
 	// quickSizes is for work on this program. Its figures mean little.
 	quickSizes = sizes{
 		rounds: 3, round: 50 * time.Millisecond, connections: []int{1, 64}, warm: 1000, flood: 10_000,
-		hashes: 2, clients: []int{1, 64}, turns: 4, populations: []int{1000, 5000}, idle: 100 * time.Millisecond,
+		hashes: 2, clients: []int{1, 64}, codeRounds: 1, turns: 4, populations: []int{1000, 5000}, idle: 100 * time.Millisecond,
 		rates: []int{50, 110}, paced: 200 * time.Millisecond, strangers: 100, steady: time.Second, mixedAccounts: 2000,
 	}
 )
@@ -220,7 +221,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 		b.sizes = comparisonSizes
 	}
 	if o.rounds > 0 {
-		b.rounds = o.rounds
+		b.rounds, b.codeRounds = o.rounds, o.rounds
 	}
 	if o.largest > 0 {
 		b.populations = slices.DeleteFunc(slices.Clone(b.populations), func(size int) bool { return size > o.largest })
