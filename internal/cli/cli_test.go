@@ -294,7 +294,7 @@ func TestDemoPrintsItsURLsAndLeavesNoFiles(t *testing.T) {
 		temporary := t.TempDir()
 		t.Setenv("TMPDIR", temporary)
 		demo := start(t, nil, append(args, "--listen", testkit.FreeAddress(t))...)
-		found := demo.waitFor(t, `Panel +(http://\S+/) .*\s+Portal +(http://\S+/)\s+Name +(\S+)\s+Password +(\S+)`)
+		found := demo.waitFor(t, `Panel +(http://\S+/) .*\s+Portal +(http://\S+/)\s+Name +(\S+)\s+Password +(\S+)\s+Mails +file://(\S+)/ `)
 		b := browser(t)
 		status, body := fetch(t, b, found[2]+"login", url.Values{"username": {found[3]}, "password": {found[4]}})
 		if status != 200 || !strings.Contains(body, "Your panels") {
@@ -303,6 +303,16 @@ func TestDemoPrintsItsURLsAndLeavesNoFiles(t *testing.T) {
 		if status, body := fetch(t, b, found[1]+".sallyport/start?return=/", nil); status != 200 || !strings.Contains(body, "Harbour Streams") || !strings.Contains(body, "Hello, Demo") {
 			t.Errorf("%v: the sample panel: %d\n%s", args, status, body)
 		}
+		testkit.Until(t, "the sign-in from a new browser is mailed", func() bool {
+			mails, err := filepath.Glob(found[5] + "/*.eml")
+			must(t, err)
+			for _, name := range mails {
+				if text, err := os.ReadFile(name); err == nil && strings.Contains(string(text), "Sign-in to your Sallyport demo account from a new browser") {
+					return true
+				}
+			}
+			return false
+		})
 		if code := demo.end(); code != 0 {
 			t.Errorf("%v ended with %d\n%s", args, code, demo.err)
 		}

@@ -38,6 +38,9 @@ func (c demoCommand) Run(r *run) error {
 		return fmt.Errorf("make a temporary directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Mkdir(demoMails(dir), 0o700); err != nil {
+		return fmt.Errorf("make a directory for mails: %w", err)
+	}
 	panel, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("start the sample panel: %w", err)
@@ -60,7 +63,7 @@ func (c demoCommand) Run(r *run) error {
 		return err
 	}
 	password := demoPassword()
-	demo := account.Account{Name: "demo", DisplayName: "Demo", Role: account.Operator}
+	demo := account.Account{Name: "demo", Email: "demo@" + demoPortal, DisplayName: "Demo", Role: account.Operator}
 	if _, err := portal.Manage.Accounts.Add(r, manage.CommandLine(), demo, password); err != nil {
 		listener.Close()
 		return err
@@ -75,11 +78,12 @@ func (c demoCommand) announce(r *run, portal *server.Portal, password string) er
   Portal    %s
   Name      demo
   Password  %s
+  Mails     file://%s/   (each mail is a file)
 
 Open the panel and sign in. Then turn on two-factor authentication at the portal.
 Everything is gone when you press Ctrl-C.
 
-`, portal.Config.Panels[0].URL, portal.URL("/"), password)
+`, portal.Config.Panels[0].URL, portal.URL("/"), password, portal.Config.Mail.URL.Dir)
 	if err != nil || c.SharedHost {
 		return err
 	}
@@ -96,7 +100,8 @@ browser doesn't, add this line to /etc/hosts, or run the demo with --shared-host
 // address. It ignores the environment and the operator's configuration: a demo must not
 // touch the data of a real portal.
 func (c demoCommand) config(dir, panel string) (config.Config, error) {
-	environ := []string{"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo"}
+	environ := []string{"SALLYPORT_LISTEN=" + c.Listen, "SALLYPORT_DATA_DIR=" + dir, "SALLYPORT_SITE_NAME=Sallyport demo",
+		"SALLYPORT_MAIL_URL=file:" + demoMails(dir), "SALLYPORT_MAIL_FROM=demo@" + demoPortal}
 	if c.SharedHost {
 		return config.Load("", append(environ, "SALLYPORT_UPSTREAM=http://"+panel))
 	}
@@ -114,6 +119,10 @@ func (c demoCommand) config(dir, panel string) (config.Config, error) {
 	}
 	return config.Load(file, environ)
 }
+
+// demoMails returns the directory into which the demo writes mails. It exists before the first one,
+// so that the link to it works.
+func demoMails(dir string) string { return filepath.Join(dir, "mails") }
 
 // demoPassword returns a random password of 80 bits that is easy to type.
 func demoPassword() string {
