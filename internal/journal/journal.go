@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Journal records events. Its zero value records them and tells nobody. It is safe for concurrent
-// use.
+// Journal records events. Its zero value records them and sends no notices. It is safe for
+// concurrent use.
 type Journal struct {
 	Ring *secret.Ring // seals what is to be sent; needed only with Tells
 
@@ -53,8 +53,12 @@ func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f not
 
 // tell stores the messages that carry the notice.
 func (j Journal) tell(ctx context.Context, tx *db.Tx, n notice.Notice, f notice.Facts) error {
+	byMail, byWebhook := j.Tells(outbox.Mail, n.Kind), j.Tells(outbox.Webhook, n.Kind)
+	if !byMail && !byWebhook {
+		return nil
+	}
 	message := outbox.Message{Kind: outbox.Mail, AccountID: n.Account, Topic: string(n.Kind), Body: n.Encode(), Urgent: n.Kind.IsDefence()}
-	if j.Tells(outbox.Mail, n.Kind) {
+	if byMail {
 		if err := outbox.Add(ctx, tx, j.Ring, message, n.At); err != nil {
 			return err
 		}
@@ -68,7 +72,7 @@ func (j Journal) tell(ctx context.Context, tx *db.Tx, n notice.Notice, f notice.
 			n.Former = false
 		}
 	}
-	if !j.Tells(outbox.Webhook, n.Kind) {
+	if !byWebhook {
 		return nil
 	}
 	message.Kind, message.AccountID = outbox.Webhook, ""

@@ -38,7 +38,7 @@ type Service struct {
 	MinRunes  int             // minimum length of a new password
 	Issuer    string          // the site's name that authenticator apps show
 
-	Journal journal.Journal // the zero Journal tells nobody
+	Journal journal.Journal // the zero Journal sends no notices
 	Metrics Metrics         // may be empty
 
 	failures failures

@@ -99,6 +99,9 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 		if err != nil {
 			return err
 		}
+		if before.Email == email {
+			return nil // a notice would say that the address is no longer the account's
+		}
 		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
 			return err
 		}

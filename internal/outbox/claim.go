@@ -16,9 +16,15 @@ const claimSlack = time.Minute
 // errLost means that another node has claimed the message, or that it is gone.
 var errLost = errors.New("claimed elsewhere")
 
+// clockMargin is by how much the reference clocks of two nodes may differ, or the length of their
+// claims, before one takes a time that the other stored for that of a clock which has been set
+// back. They differ by milliseconds at least. Without the margin, the node that is behind would
+// take over what the other one has just claimed, and use its quotas again.
+const clockMargin = 10 * time.Minute
+
 // claimable is the condition on a message that no node has claimed, or whose node died. A claim
 // that ends later than any claim could was made by a clock that has been set back since. $2 is
-// now, $3 the latest end of a claim that is made now.
+// now, $3 the latest end of a claim, by any node's clock.
 const claimable = `(claimed_until IS NULL OR claimed_until <= $2 OR claimed_until > $3)`
 
 // ready is the condition on a message of the kind $1 that can be claimed now. $4 is the lowest
@@ -27,7 +33,7 @@ const ready = `kind = $1 AND priority <= $4 AND (due_at <= $2 OR due_at > $5) AN
 
 // readyArgs returns the arguments of [ready].
 func readyArgs(kind Kind, lowest int, life time.Duration, now time.Time) []any {
-	return []any{string(kind), db.At{Time: now}, db.At{Time: now.Add(life)}, lowest, db.At{Time: now.Add(longestPause)}}
+	return []any{string(kind), db.At{Time: now}, db.At{Time: now.Add(life + clockMargin)}, lowest, db.At{Time: now.Add(longestPause)}}
 }
 
 // next returns the message that is to be sent first, or [db.ErrNotFound]. Messages after
@@ -53,8 +59,8 @@ func next(ctx context.Context, tx *db.Tx, kind Kind, lowest int, life time.Durat
 func claim(ctx context.Context, tx *db.Tx, m *Message, life time.Duration, now time.Time) error {
 	until := now.Add(life).Truncate(time.Millisecond)
 	n, err := db.Exec(ctx, tx, `
-		UPDATE outbox SET claimed_until = $3, due_at = $3, tries = tries + 1
-		WHERE  id = $1 AND `+claimable, m.ID, db.At{Time: now}, db.At{Time: until})
+		UPDATE outbox SET claimed_until = $4, due_at = $4, tries = tries + 1
+		WHERE  id = $1 AND `+claimable, m.ID, db.At{Time: now}, db.At{Time: now.Add(life + clockMargin)}, db.At{Time: until})
 	if err != nil {
 		return fmt.Errorf("claim message: %w", err)
 	}
@@ -66,8 +72,8 @@ func claim(ctx context.Context, tx *db.Tx, m *Message, life time.Duration, now t
 	return nil
 }
 
-// sent deletes the message. It does so whoever has the claim: a node that took the message over
-// must not repeat it once more. It reports whether the message was still there.
+// sent deletes the message, also if another node has claimed it meanwhile: that node must not
+// repeat it once more. It reports whether the message was still there.
 func sent(ctx context.Context, tx *db.Tx, m Message) (bool, error) {
 	n, err := db.Exec(ctx, tx, `DELETE FROM outbox WHERE id = $1`, m.ID)
 	if err != nil {
@@ -144,11 +150,12 @@ func ByID(ctx context.Context, q db.Querier, id string) (Message, error) {
 }
 
 // Retry makes messages due now that wait for another try, or only the one with the id unless it
-// is empty. It returns how many. Messages that wait for quota are not among them.
+// is empty. It returns how many. Messages that wait for quota are not among them. The pause of a
+// node that the other side refused goes on.
 func Retry(ctx context.Context, tx *db.Tx, id string, now time.Time) (int, error) {
 	n, err := db.Exec(ctx, tx, `
 		UPDATE outbox SET due_at = $2
-		WHERE  (id = $1 OR $1 = '') AND tries > 0 AND due_at > $2 AND (claimed_until IS NULL OR claimed_until <= $2)`, id, db.At{Time: now})
+		WHERE  (id = $1 OR $1 = '') AND (tries > 0 OR last_error <> '') AND due_at > $2 AND (claimed_until IS NULL OR claimed_until <= $2)`, id, db.At{Time: now})
 	if err != nil {
 		return 0, fmt.Errorf("retry messages: %w", err)
 	}

@@ -24,7 +24,7 @@ const (
 	// Elsewhere: this node can't send it but another one may, such as one with a newer
 	// version or key ring. The message doesn't lose a try.
 	Elsewhere Class = "elsewhere"
-	// Needless: nobody is to be told any more, so the message is deleted as if it was sent.
+	// Needless: the message has no recipient any more, so it is deleted as if it was sent.
 	Needless Class = "needless"
 )
 

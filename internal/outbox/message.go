@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -122,6 +123,17 @@ func PinAddress(ctx context.Context, tx *db.Tx, accountID, former string) error 
 		return fmt.Errorf("keep the address of waiting mails: %w", err)
 	}
 	return nil
+}
+
+// AddressOf returns the address that a waiting mail goes to; empty means its account's. It returns
+// [db.ErrNotFound] if the mail was deleted. A sender that has read the account's address calls it
+// afterwards: if it is still empty, the address hasn't changed since the mail was written.
+func AddressOf(ctx context.Context, q db.Querier, id string) (address string, err error) {
+	err = db.One(ctx, q, `SELECT address FROM outbox WHERE id = $1`, []any{id}, &address)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return "", fmt.Errorf("read a mail's address: %w", err)
+	}
+	return address, err
 }
 
 // RemoveAccount deletes the mails to an account that is removed.

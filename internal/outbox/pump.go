@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -261,9 +262,15 @@ func (p *Pump) giveUp(ctx context.Context, tx *db.Tx, m Message, why error, now 
 	return p.GaveUp(ctx, tx, m, why, now)
 }
 
-// send opens the message's body and sends it.
-func (p *Pump) send(l *lane, m Message) error {
-	var err error
+// send opens the message's body and sends it. A panic counts as a failed try: the server must not
+// end because of one message, and each node after the other with it.
+func (p *Pump) send(l *lane, m Message) (err error) {
+	defer func() {
+		if crash := recover(); crash != nil {
+			p.Log.Error("panic", "kind", string(m.Kind), "id", m.ID, "panic", fmt.Sprint(crash), "stack", string(debug.Stack()))
+			err = errors.New("sending it panicked; see the log")
+		}
+	}()
 	if m.Body, err = p.Ring.Open(place(m), m.sealed); errors.Is(err, secret.ErrUnknownKey) {
 		return Fail(Elsewhere, err)
 	} else if err != nil {
@@ -322,8 +329,6 @@ func (p *Pump) note(l *lane, class Class, result error) {
 			l.pausedUntil = now.Add(pauseTime)
 			p.Log.Error("the other side refuses this server; nothing of this kind is sent for 15 minutes", "kind", string(l.kind), "reason", clean(result.Error()))
 		}
-		// Without the reason: /readyz is public.
-		l.fault = "this server is refused, so nothing is sent for 15 minutes; see the log"
 	case errors.As(result, &status) && status.IsRefusal():
 		l.fault = clean(result.Error()) + "; check its secret"
 	}
@@ -365,9 +370,13 @@ func (p *Pump) record(ctx context.Context, tx *db.Tx, l *lane, m Message, class 
 func (p *Pump) Faults() map[Kind]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	faults := map[Kind]string{}
+	faults, now := map[Kind]string{}, p.Clock()
 	for kind, l := range p.lanes {
-		if l.fault != "" {
+		switch {
+		case l.isPaused(now):
+			// Without the reason: /readyz is public.
+			faults[kind] = "this server is refused, so nothing is sent for 15 minutes; see the log"
+		case l.fault != "":
 			faults[kind] = l.fault
 		}
 	}

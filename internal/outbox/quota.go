@@ -39,12 +39,13 @@ func reserve(ctx context.Context, tx *db.Tx, m Message, l Limit, now time.Time) 
 		topic = m.Topic
 	}
 	for slot := range l.N {
-		// A slot that is used later than now was taken by a clock that has been set back since.
+		// A slot that was used much later than now was taken by a clock that has been set back
+		// since.
 		n, err := db.Exec(ctx, tx, `
 			INSERT INTO outbox_quotas (kind, account_id, topic, slot, used_at) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (kind, account_id, topic, slot) DO UPDATE SET used_at = excluded.used_at
-			WHERE outbox_quotas.used_at <= $6 OR outbox_quotas.used_at > $5`,
-			string(m.Kind), m.AccountID, topic, slot, db.At{Time: now}, db.At{Time: now.Add(-l.Per)})
+			WHERE outbox_quotas.used_at <= $6 OR outbox_quotas.used_at > $7`,
+			string(m.Kind), m.AccountID, topic, slot, db.At{Time: now}, db.At{Time: now.Add(-l.Per)}, db.At{Time: now.Add(clockMargin)})
 		if err != nil {
 			return fmt.Errorf("use quota: %w", err)
 		}
@@ -72,7 +73,7 @@ func take(ctx context.Context, tx *db.Tx, kind Kind, r Rate, now time.Time) erro
 		ON CONFLICT (kind, account_id, topic, slot) DO UPDATE
 		SET   used_at = CASE WHEN outbox_quotas.used_at < $3 OR outbox_quotas.used_at > $4 THEN $2 ELSE outbox_quotas.used_at + $5 END
 		WHERE outbox_quotas.used_at <= $6 OR outbox_quotas.used_at > $4`,
-		string(kind), db.At{Time: behind.Add(r.Every)}, db.At{Time: behind}, db.At{Time: now.Add(r.Every)}, r.Every.Milliseconds(), db.At{Time: now.Add(-r.Every)})
+		string(kind), db.At{Time: behind.Add(r.Every)}, db.At{Time: behind}, db.At{Time: now.Add(clockMargin)}, r.Every.Milliseconds(), db.At{Time: now.Add(-r.Every)})
 	if err != nil {
 		return fmt.Errorf("use the rate up: %w", err)
 	}

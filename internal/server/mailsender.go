@@ -56,7 +56,12 @@ func (s noticeMails) send(ctx context.Context, m outbox.Message) error {
 	} else if err != nil {
 		return err
 	}
-	to := m.Address
+	to, err := outbox.AddressOf(ctx, s.db.Reader(), m.ID) // the address may have changed since the claim
+	if errors.Is(err, db.ErrNotFound) {
+		return outbox.Fail(outbox.Needless, errors.New("it was deleted while it was being sent"))
+	} else if err != nil {
+		return err
+	}
 	if to == "" {
 		to = owner.Email
 	}

@@ -1,6 +1,6 @@
 -- usable since: 2
 -- What the server still has to send to others; see package outbox. Earlier versions neither
--- write nor read it: what they record while they run beside this version is told to nobody.
+-- write nor read it: events that they record while they run beside this version have no notices.
 CREATE TABLE outbox (
 	id            TEXT PRIMARY KEY,
 	kind          TEXT NOT NULL,
