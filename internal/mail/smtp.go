@@ -28,11 +28,17 @@ const (
 	quitTimeout = 2 * time.Second
 )
 
+// maxAnswers is how many bytes a server may send in one conversation, with those of TLS. Servers
+// send a few kilobytes, most of them certificates. Without a limit, a line without an end would use
+// up the memory.
+const maxAnswers = 256 << 10
+
 var (
 	errNoSTARTTLS = errors.New("the mail server doesn't offer STARTTLS, so nothing was sent: anybody on the way could read it, or may have removed the offer")
 	errNoAuth     = errors.New("the mail server offers neither AUTH PLAIN nor AUTH LOGIN")
 	errNotTLS     = errors.New("the connection isn't encrypted, so the password wasn't sent")
 	errNotLocal   = errors.New("the address of the mail server isn't on this machine, so nothing was sent without TLS")
+	errTooLong    = errors.New("the mail server sent too much")
 	errNoUTF8     = errors.New("the mail server doesn't accept addresses with characters beyond ASCII (SMTPUTF8)")
 )
 
@@ -71,6 +77,7 @@ func (m *Mailer) dial(ctx context.Context) (net.Conn, error) {
 		return nil, &Error{Class: Setup, text: errNotLocal.Error(), err: errNotLocal}
 	}
 	m.trace("* Connected to " + conn.RemoteAddr().String())
+	conn = &limitedConn{Conn: conn, left: maxAnswers}
 	if !m.TLS {
 		return conn, nil
 	}
@@ -81,6 +88,21 @@ func (m *Mailer) dial(ctx context.Context) (net.Conn, error) {
 	}
 	m.trace("* " + tls.VersionName(encrypted.ConnectionState().Version))
 	return encrypted, nil
+}
+
+// limitedConn is a connection from which so many bytes can be read. It is for one reader.
+type limitedConn struct {
+	net.Conn
+	left int
+}
+
+func (c *limitedConn) Read(into []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := c.Conn.Read(into[:min(len(into), c.left)])
+	c.left -= n
+	return n, err
 }
 
 func isThisMachine(address net.Addr) bool {

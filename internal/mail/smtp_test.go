@@ -354,3 +354,33 @@ func TestAddressesBeyondASCIINeedAServerForThem(t *testing.T) {
 		}
 	}
 }
+
+// A server, or who stands in its place, can't use up the memory.
+func TestALineWithoutAnEndIsLeft(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	testkit.Check(t, err)
+	defer listener.Close()
+	sent := make(chan int, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		line, all := bytes.Repeat([]byte("220"), 10<<10), 0
+		for err == nil && all < 1<<30 {
+			var n int
+			n, err = conn.Write(line)
+			all += n
+		}
+		sent <- all
+	}()
+	m := &Mailer{Plain: true, From: sender, Domain: "auth.example.com"}
+	m.Host, m.Port, _ = net.SplitHostPort(listener.Addr().String())
+	if err := m.Send(t.Context(), message()); classOf(t, err) != Temporary || !strings.Contains(err.Error(), "sent too much") {
+		t.Errorf("the error is %v", err)
+	}
+	if n := <-sent; n == 1<<30 {
+		t.Errorf("it read %d bytes", n)
+	}
+}
