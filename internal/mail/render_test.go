@@ -211,10 +211,10 @@ If this was you, there’s nothing to do.
 
 If it wasn’t you, someone else can use your account. Sign in at https://auth.example.com, open “Settings → Security”, change your password, and generate new backup codes. If you can’t sign in, ask your administrator to reset your account.
 
-Contact of your administrator: help@example.com
+Contact your administrator: help@example.com
 
 -- 
-You get this message because this is the email address of the account ada at Harbour Radio. Nobody reads replies to it.
+You get this message because this is the email address of the account ada at Harbour Radio. Replies to it aren’t read.
 `
 	if err != nil || one.Text != want || one.Subject != "A backup code was used for your Harbour Radio account" {
 		t.Errorf("%v, %q\n%s", err, one.Subject, one.Text)
@@ -231,10 +231,10 @@ Reason: asked by phone
 
 If you didn’t expect this, ask your administrator.
 
-Contact of your administrator: help@example.com
+Contact your administrator: help@example.com
 
 -- 
-You get this message because this is the email address of the account ada at Harbour Radio. Nobody reads replies to it.
+You get this message because this is the email address of the account ada at Harbour Radio. Replies to it aren’t read.
 `
 	if err != nil || one.Text != want {
 		t.Errorf("%v\n%s", err, one.Text)

@@ -85,7 +85,7 @@ type Link struct {
 type linkWording struct {
 	subject, lead string
 	button        string // the link's text
-	after         string // what to do if nobody asked; may be empty
+	after         string // what to do if the owner didn't ask; may be empty
 	footer        string
 }
 
