@@ -111,7 +111,8 @@ func TestMigrationBesideADumpStopsNoOther(t *testing.T) {
 	}
 }
 
-// PostgreSQL ends the migration, since it has waited for longer.
+// PostgreSQL ends the transaction that first notices the deadlock, after its deadlock_timeout.
+// That is the migration, since the other one would notice it later than it may wait.
 func TestMigrationIsTriedAgainAfterADeadlock(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -119,9 +120,11 @@ func TestMigrationIsTriedAgainAfterADeadlock(t *testing.T) {
 	d, other := testkit.Open(t, url), testkit.Open(t, url)
 	var migrated chan error
 	must(t, d.Write(ctx, func(tx *db.Tx) error {
+		_, err := db.Exec(ctx, tx, `SET LOCAL deadlock_timeout = '1min'`)
+		must(t, err)
 		must(t, db.LockUsable(ctx, tx))
 		migrated = beginMigration(ctx, t, other, `ALTER TABLE nodes ADD COLUMN later TEXT`)
-		_, err := db.Exec(ctx, tx, `DELETE FROM nodes`) // in the wrong order
+		_, err = db.Exec(ctx, tx, `DELETE FROM nodes`) // in the wrong order
 		return err
 	}))
 	must(t, <-migrated)
