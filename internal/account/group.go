@@ -83,12 +83,10 @@ func GroupsOf(ctx context.Context, q db.Querier, accountID string) ([]string, er
 // Join adds the account to a group and reports whether that changed anything. It returns
 // [db.ErrNotFound] if the group doesn't exist.
 func Join(ctx context.Context, tx *db.Tx, group, accountID string) (bool, error) {
-	var there bool
-	if err := db.One(ctx, tx, `SELECT EXISTS (SELECT 1 FROM groups WHERE name = $1)`, []any{group}, &there); err != nil {
+	// The lock keeps the group from being removed before tx ends.
+	var name string
+	if err := db.One(ctx, tx, `SELECT name FROM groups WHERE name = $1 FOR NO KEY UPDATE`, []any{group}, &name); err != nil {
 		return false, err
-	}
-	if !there {
-		return false, db.ErrNotFound
 	}
 	tx.Changed(accountID)
 	n, err := db.Exec(ctx, tx, `INSERT INTO members (group_name, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, group, accountID)

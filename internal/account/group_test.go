@@ -86,3 +86,32 @@ func TestGroups(t *testing.T) {
 		}
 	})
 }
+
+// Both begin while the group exists.
+func TestJoinBesideTheRemovalOfTheGroup(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, d *db.DB) {
+		ada := mustAdd(t, d, Account{Name: "ada"})
+		joined := make(chan error, 1)
+		must(t, write(d, func(ctx context.Context, tx *db.Tx) error { return AddGroup(ctx, tx, "ops", testkit.Start) }))
+		must(t, write(d, func(ctx context.Context, tx *db.Tx) error {
+			must(t, RemoveGroup(ctx, tx, "ops"))
+			go func() {
+				joined <- write(d, func(ctx context.Context, tx *db.Tx) error {
+					_, err := Join(ctx, tx, "ops", ada.ID)
+					return err
+				})
+			}()
+			if d.ServesOne() {
+				return nil // SQLite runs the transactions one after the other
+			}
+			testkit.Until(t, "the join waits for the removal", func() (waits bool) {
+				must(t, db.One(ctx, d.Reader(), `SELECT COUNT(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`, nil, &waits))
+				return waits
+			})
+			return nil
+		}))
+		if err := <-joined; !errors.Is(err, db.ErrNotFound) {
+			t.Errorf("Join of a group that was removed meanwhile: %v, want ErrNotFound", err)
+		}
+	})
+}
