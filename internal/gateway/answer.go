@@ -32,9 +32,9 @@ func (g *gateway) cleanAnswer(resp *http.Response) error {
 	return nil
 }
 
-// removedAnswerHeaders are canonical names of headers of an answer that direct browsers past the gate (Alt-Svc),
-// or that give commands to a proxy in front of Sallyport: for instance to fetch another
-// address, or to cache the answer for all clients.
+// removedAnswerHeaders are the canonical names of headers of an answer that direct browsers past
+// the gate (Alt-Svc), or that give commands to a proxy in front of Sallyport: for instance to
+// fetch another address, or to cache the answer for all clients.
 var removedAnswerHeaders = []string{
 	"Alt-Svc", "X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Limit-Rate", "X-Accel-Charset", "X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url",
 }
@@ -175,10 +175,14 @@ func cleanChallenges(resp *http.Response) {
 
 // finalAnswer removes all headers but Link from the answers before the final one (103 Early
 // Hints), since [gateway.cleanAnswer] doesn't get those.
-type finalAnswer struct{ http.ResponseWriter }
+type finalAnswer struct {
+	http.ResponseWriter
+	begun bool // the head of the final answer was written
+}
 
 // WriteHeader is called for each answer of the panel, also for those before the final one.
-func (a finalAnswer) WriteHeader(status int) {
+func (a *finalAnswer) WriteHeader(status int) {
+	a.begun = status >= 200
 	if status < 200 && status != http.StatusSwitchingProtocols {
 		for name := range a.Header() {
 			if name != "Link" {
@@ -189,5 +193,13 @@ func (a finalAnswer) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
+// flushIfBegun sends what waits of an answer that the panel didn't finish. If the connection ended
+// without a byte of an answer, the browser would send the request again, even a POST.
+func (a *finalAnswer) flushIfBegun() {
+	if a.begun {
+		http.NewResponseController(a.ResponseWriter).Flush() // an error means that the client left
+	}
+}
+
 // Unwrap implements the interface of [http.ResponseController].
-func (a finalAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *finalAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -204,7 +204,8 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a entry.Admiss
 	}))
 	defer end()
 	g.Entry.NoteUse(a)
-	w = finalAnswer{w}
+	final := &finalAnswer{ResponseWriter: w}
+	w = final
 	var data *clientData
 	if g.SocketsAreUse && access.IsWebSocket(r.Header) {
 		w, data = watchClientData(w)
@@ -215,7 +216,14 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a entry.Admiss
 	} else {
 		defer time.AfterFunc(watchEvery, watch).Stop() // most requests have ended by then
 	}
+	finished := false
+	defer func() {
+		if !finished { // httputil panics if the panel's answer breaks off
+			final.flushIfBegun()
+		}
+	}()
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
+	finished = true
 }
 
 // watch ends a long request when its visit or pass (the bearer) has ended, or when the panel as
