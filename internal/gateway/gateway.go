@@ -193,7 +193,10 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a entry.Admiss
 	if a.BearerID() != "" {
 		err = liftTimeLimits(w)
 	} else {
-		w, r, err = withPace(w, r, g.Now)
+		var paced *pacedAnswer
+		paced, r, err = withPace(w, r, g.Now)
+		defer paced.end()
+		w = paced
 	}
 	if err != nil {
 		g.Log.Debug("gateway", "reason", err.Error())

@@ -26,9 +26,9 @@ func liftTimeLimits(w http.ResponseWriter) error {
 
 // withPace limits the transfers of a client without a visit: they may take any time, but not
 // stall. Otherwise a client could hold many connections without an account (attack 149).
-func withPace(w http.ResponseWriter, r *http.Request, now func() time.Time) (http.ResponseWriter, *http.Request, error) {
+func withPace(w http.ResponseWriter, r *http.Request, now func() time.Time) (*pacedAnswer, *http.Request, error) {
 	control := http.NewResponseController(w)
-	answer := &pacedAnswer{w, control, now}
+	answer := &pacedAnswer{w, control, now, r.ProtoMajor > 1}
 	if r.Body == nil || r.Body == http.NoBody {
 		return answer, r, control.SetReadDeadline(time.Time{})
 	}
@@ -70,16 +70,47 @@ type pacedAnswer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	now     func() time.Time
+
+	// multiplexed is true in HTTP/2, where a deadline ends the answer also while there is nothing
+	// to send. A deadline of HTTP/1.1 ends only writes.
+	multiplexed bool
 }
 
 func (a *pacedAnswer) WriteHeader(status int) {
-	a.control.SetWriteDeadline(a.now().Add(stallTime))
+	a.extendDeadline()
 	a.ResponseWriter.WriteHeader(status)
+	if status < 200 {
+		a.pause() // it was sent, and the final answer may take any time
+	}
 }
 
 func (a *pacedAnswer) Write(p []byte) (int, error) {
-	a.control.SetWriteDeadline(a.now().Add(stallTime))
+	a.extendDeadline()
 	return a.ResponseWriter.Write(p)
+}
+
+// FlushError implements the interface of [http.ResponseController].
+func (a *pacedAnswer) FlushError() error {
+	a.extendDeadline()
+	err := a.control.Flush()
+	a.pause()
+	return err
+}
+
+func (a *pacedAnswer) extendDeadline() { a.control.SetWriteDeadline(a.now().Add(stallTime)) }
+
+// pause removes the deadline in HTTP/2. All of the answer so far must have been sent.
+func (a *pacedAnswer) pause() {
+	if a.multiplexed {
+		a.control.SetWriteDeadline(time.Time{})
+	}
+}
+
+// end must be called when the answer is complete. The server sends the rest of it after that.
+func (a *pacedAnswer) end() {
+	if a.multiplexed {
+		a.extendDeadline()
+	}
 }
 
 // Unwrap implements the interface of [http.ResponseController].

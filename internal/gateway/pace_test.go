@@ -88,3 +88,33 @@ func TestStrangersWithoutABodyWaitForTheAnswer(t *testing.T) {
 		t.Errorf("read deadlines %v, write deadlines %v; want one read deadline that is zero", w.read, w.write)
 	}
 }
+
+// TestPausesOfMultiplexedAnswersHaveNoLimit: in HTTP/2 the deadline of a piece would end the
+// answer while the panel has nothing to send.
+func TestPausesOfMultiplexedAnswersHaveNoLimit(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "http://panel.test/events", nil)
+	r.ProtoMajor = 2
+	w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
+	answer, _, err := withPace(w, r, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name     string
+		do       func()
+		deadline bool
+	}{
+		{"early hints", func() { answer.WriteHeader(http.StatusEarlyHints) }, false},
+		{"the head", func() { answer.WriteHeader(http.StatusOK) }, true},
+		{"a piece", func() { io.WriteString(answer, "a") }, true},
+		{"a flush", func() { http.NewResponseController(&finalAnswer{ResponseWriter: answer}).Flush() }, false},
+		{"another piece", func() { io.WriteString(answer, "b") }, true},
+		{"another flush", func() { http.NewResponseController(answer).Flush() }, false},
+		{"the end", answer.end, true},
+	} {
+		step.do()
+		if got := !w.write[len(w.write)-1].IsZero(); got != step.deadline {
+			t.Errorf("after %s there is a deadline: %v, want %v", step.name, got, step.deadline)
+		}
+	}
+}
