@@ -109,7 +109,7 @@ var silent = []string{
 // forChanges lists what login exports for the packages that change accounts, which are those of
 // the floor above it. The doors and the command line call these packages instead, so that a
 // change can't leave out what must end with it, or its audit event.
-var forChanges = []string{"CheckClock", "CheckNew", "EndOthers", "GiveBack", "HashNew", "NewBackupCodes", "RefusalError", "VerifyPassword"}
+var forChanges = []string{"CheckClock", "CheckNew", "EndMailedLinks", "EndOthers", "GiveBack", "HashNew", "NewBackupCodes", "RefusalError", "VerifyPassword"}
 
 // recorder is the only package that appends audit events.
 const recorder = "internal/journal"

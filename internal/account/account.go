@@ -42,6 +42,16 @@ type Account struct {
 	// passes made under another stamp are invalid (R17).
 	Stamp string
 
+	// EmailVerifiedAt is when Email was last known to reach the owner; zero if it never was.
+	EmailVerifiedAt time.Time
+	// EmailRefusedAt is when a mail server last said that there is no mailbox Email; zero if it
+	// didn't.
+	EmailRefusedAt time.Time
+
+	// PasswordMailedAt and FactorMailedAt are when a mailed link last replaced the password, and
+	// the second factor. See [Account.MailMayReplace].
+	PasswordMailedAt, FactorMailedAt time.Time
+
 	// EnrollLocked is set when an operator removes the account's authenticators. The next
 	// one can then be enrolled only with a one-time link (F15).
 	EnrollLocked bool
@@ -137,20 +147,25 @@ func isNewName(name string) bool {
 	return !strings.HasPrefix(name, "-") && strings.ContainsFunc(name, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
 }
 
-const columns = `id, name, COALESCE(email, ''), display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at, two_factor_at`
+const columns = `id, name, COALESCE(email, ''), display_name, locale, role, security_stamp, enroll_locked, created_at, disabled_at, two_factor_at,
+	CASE WHEN verified_email = email_folded THEN email_verified_at END, CASE WHEN refused_email = email_folded THEN email_refused_at END,
+	password_mailed_at, factor_mailed_at`
 
 func scanAccount(scan db.Scan) (Account, error) {
 	var (
 		a                            Account
 		created, disabled, twoFactor db.At
+		verified, refused            db.At
+		password, factor             db.At
 	)
-	if err := scan(&a.ID, &a.Name, &a.Email, &a.DisplayName, &a.Locale, &a.Role, &a.Stamp, &a.EnrollLocked, &created, &disabled, &twoFactor); err != nil {
+	if err := scan(&a.ID, &a.Name, &a.Email, &a.DisplayName, &a.Locale, &a.Role, &a.Stamp, &a.EnrollLocked, &created, &disabled, &twoFactor, &verified, &refused, &password, &factor); err != nil {
 		return Account{}, err
 	}
 	if a.Role != Member && a.Role != Operator {
 		return Account{}, fmt.Errorf("account %s has the unknown role %q", a.ID, a.Role)
 	}
 	a.CreatedAt, a.DisabledAt, a.TwoFactorAt = created.Time, disabled.Time, twoFactor.Time
+	a.EmailVerifiedAt, a.EmailRefusedAt, a.PasswordMailedAt, a.FactorMailedAt = verified.Time, refused.Time, password.Time, factor.Time
 	return a, nil
 }
 

@@ -38,6 +38,9 @@ const (
 	BackupCodeFailed     Kind = "backup_code_failed" // Number: as of SignInFailed
 	PasswordChanged      Kind = "password_changed"
 	PasswordSet          Kind = "password_set"
+	PasswordReset        Kind = "password_reset" // with a mailed link
+	ResetAsked           Kind = "reset_asked"    // a link for a new password, by mail
+	EmailVerified        Kind = "email_verified" // by a link in a mail, or the word of an operator
 	TwoFactorReset       Kind = "two_factor_reset"
 	AccountCreated       Kind = "account_created"
 	AccountInvited       Kind = "account_invited"

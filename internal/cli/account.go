@@ -33,6 +33,7 @@ type accounts struct {
 	Remove   accountRemove   `cmd:"" help:"Delete an account and everything that belongs to it." example:"sallyport account remove bob"`
 	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password. Ends its sessions and machine passes." example:"sallyport account set-password bob --password-stdin < password.txt"`
 	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's email address. An empty one (\"\") removes it." example:"sallyport account set-email ada ada@example.com"`
+	Verify   accountVerify   `cmd:"" name:"verify-email" help:"Confirm by your word that an account's email address reaches its owner, who then can choose a new password by mail." example:"sallyport account verify-email ada"`
 	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets an account's owner sign in with a new browser, even after too many wrong passwords." example:"sallyport account unlock ada"`
 	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the only link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
 }
@@ -440,6 +441,17 @@ type accountEmail struct {
 func (c accountEmail) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
 		return printOnSuccess(r, portal.Manage.Accounts.SetEmail(r, manage.CommandLine(), a, c.Email), "The email address of %s was changed.\n", a.Name)
+	})
+}
+
+type accountVerify struct{ accountArg }
+
+func (c accountVerify) Run(r *run) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
+		if a.Email == "" {
+			return fmt.Errorf("account %s has no email address; see \"sallyport account set-email\"", a.Name)
+		}
+		return printOnSuccess(r, portal.Manage.Accounts.VerifyEmail(r, manage.CommandLine(), a), "The email address %s of %s is confirmed.\n", a.Email, a.Name)
 	})
 }
 

@@ -32,6 +32,7 @@ var audited = []struct {
 	{"account_invite", []string{"account", "invite", "bob"}, []string{"account_invited bob - 0"}},
 	{"account_set-password", []string{"account", "set-password", "ada", "--password-stdin"}, []string{"password_set ada - 0"}},
 	{"account_set-email", []string{"account", "set-email", "ada", "ada@example.com"}, []string{"email_changed ada - 0"}},
+	{"account_verify-email", []string{"account", "verify-email", "ada"}, []string{"email_verified ada - 0"}},
 	{"account_unlock", []string{"account", "unlock", "ada"}, []string{"let_in_issued ada - 0"}},
 	{"account_reset-two-factor", []string{"account", "reset-two-factor", "ada"}, []string{"two_factor_reset ada - 0"}},
 	{"account_disable", []string{"account", "disable", "ada"}, []string{"account_disabled ada - 0"}},

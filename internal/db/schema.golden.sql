@@ -11,7 +11,7 @@ CREATE TABLE accounts (
 	two_factor_at  BIGINT,
 	created_at     BIGINT NOT NULL,
 	disabled_at    BIGINT
-);
+, verified_email TEXT, email_verified_at BIGINT, refused_email TEXT, email_refused_at BIGINT, password_mailed_at BIGINT, factor_mailed_at BIGINT);
 
 CREATE TABLE attempts (
 	id             TEXT PRIMARY KEY,
@@ -249,7 +249,7 @@ CREATE TABLE tickets (
 	created_at BIGINT NOT NULL,
 	expires_at BIGINT NOT NULL,
 	used_at    BIGINT
-);
+, data BYTEA, browser_hash BYTEA);
 
 CREATE INDEX tickets_account ON tickets (account_id);
 

@@ -26,8 +26,10 @@ type Spared struct {
 // EndOthers ends everything that could still act for the account, except what is spared. It
 // sets a new stamp, which it returns and gives to the machine passes that it spares. It deletes
 // attempts, the other machine passes, sessions, pending enrolments and known browsers. It also
-// revokes let-in links, since a thief may have issued one in a session that ends now. The
-// account's row stays locked until tx ends.
+// revokes let-in links and links to confirm an address, since a thief may have issued one in a
+// session that ends now, and mailed links that set a password or make a browser known. A link
+// that restores a former address stays: it is the owner's only answer to a thief who changes
+// the password too. The account's row stays locked until tx ends.
 func EndOthers(ctx context.Context, tx *db.Tx, accountID string, spared Spared) (stamp string, err error) {
 	var before account.Account
 	if spared.StrongPasses {
@@ -60,6 +62,20 @@ func EndOthers(ctx context.Context, tx *db.Tx, accountID string, spared Spared) 
 	if _, err := ticket.Revoke(ctx, tx, ticket.LetIn, accountID); err != nil {
 		return "", err
 	}
+	if err := EndMailedLinks(ctx, tx, accountID); err != nil {
+		return "", err
+	}
 	_, err = device.RemoveOthers(ctx, tx, accountID, spared.Device)
 	return stamp, err
+}
+
+// EndMailedLinks ends the links that were mailed to the account's address, when that changes or
+// what they would replace has changed. A link that restores a former address stays.
+func EndMailedLinks(ctx context.Context, tx *db.Tx, accountID string) error {
+	for _, kind := range []ticket.Kind{ticket.Reset, ticket.Unlock, ticket.VerifyEmail} {
+		if _, err := ticket.Revoke(ctx, tx, kind, accountID); err != nil {
+			return err
+		}
+	}
+	return nil
 }

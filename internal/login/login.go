@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/account"
@@ -152,6 +153,24 @@ var ErrMalformedBackupCode = fmt.Errorf("%w: not the shape of a backup code", Er
 // names share 2¹⁶ rows, so that they can't fill the table.
 const unknownNameBits = 16
 
+// LedgerID returns the account id under which the ledger counts what is tried for a name: that of
+// owner, or one that the name determines if owner is the zero account.
+func (s *Service) LedgerID(owner account.Account, typed string) string {
+	if owner.ID != "" {
+		return owner.ID
+	}
+	return unknownNameID(s.Ring, typed)
+}
+
+// unknownPrefix begins the ids that stand for unknown names. No account's id begins so: its
+// length is another.
+const unknownPrefix = "nobody-"
+
+// IsUnknownName reports whether [Service.LedgerID] returned the id for a name that doesn't exist.
+func (s *Service) IsUnknownName(ledgerID string) bool {
+	return len(ledgerID) == len(unknownPrefix)+unknownNameBits/4 && strings.HasPrefix(ledgerID, unknownPrefix)
+}
+
 // unknownNameID returns the account id under which the ledger counts tries for a name that doesn't
 // exist. Without the key ring, a client can't compute which names share a row.
 func unknownNameID(ring *secret.Ring, typed string) string {
@@ -161,7 +180,7 @@ func unknownNameID(ring *secret.Ring, typed string) string {
 			name = ""
 		}
 	}
-	return "nobody-" + hex.EncodeToString(ring.MAC("name", name)[:unknownNameBits/8])
+	return unknownPrefix + hex.EncodeToString(ring.MAC("name", name)[:unknownNameBits/8])
 }
 
 // passwordResult is the result of comparing a password.

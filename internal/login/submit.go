@@ -51,10 +51,7 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
 		return Progress{}, err
 	}
-	ledgerID := owner.ID
-	if owner.ID == "" {
-		ledgerID = unknownNameID(s.Ring, given.Username)
-	}
+	ledgerID := s.LedgerID(owner, given.Username)
 	v, err := s.tryPassword(ctx, ledgerID, owner, given.Password, from)
 	if err != nil {
 		return Progress{}, err

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/journal"
 	"github.com/sallyport/sallyport/internal/outbox"
 	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 // RingEvery is the shortest interval at which a server checks the key ring's file for
@@ -36,6 +37,7 @@ var sealedColumns = []sealedColumn{
 	{"totp.secret", totp.Sealed, totp.Reseal},
 	{"backup_codes.hash", backupcode.Sealed, backupcode.Reseal},
 	{"outbox.body", outbox.Sealed, outbox.Reseal},
+	{"tickets.data", ticket.Sealed, ticket.Reseal},
 }
 
 // Keys is an open database with its key ring. The commands use it to check and to rotate

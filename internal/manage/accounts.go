@@ -105,6 +105,9 @@ func (m Accounts) SetEmail(ctx context.Context, by Actor, a account.Account, ema
 		if err := account.SetEmail(ctx, tx, a.ID, email); err != nil {
 			return err
 		}
+		if err := login.EndMailedLinks(ctx, tx, a.ID); err != nil {
+			return err
+		}
 		return m.login.Journal.RecordWith(ctx, tx, m.event(by, a.ID, audit.EmailChanged, ""), notice.Facts{FormerEmail: before.Email})
 	})
 }
@@ -134,6 +137,21 @@ func (m Accounts) Enable(ctx context.Context, by Actor, a account.Account) error
 			return err
 		}
 		return m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.AccountEnabled, ""))
+	})
+}
+
+// VerifyEmail stores, by the word of an operator, that the account's address reaches its owner. It
+// returns [account.ErrEmailInvalid] if the account has no address.
+func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) error {
+	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+		if a.Email == "" {
+			return account.ErrEmailInvalid
+		}
+		event := m.event(by, a.ID, audit.EmailVerified, "")
+		if err := account.SetEmailVerified(ctx, tx, a.ID, event.At); err != nil {
+			return err
+		}
+		return m.login.Journal.Record(ctx, tx, event)
 	})
 }
 

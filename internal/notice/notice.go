@@ -82,6 +82,7 @@ var reported = map[audit.Kind]Kind{
 	audit.BackupCodesIssued:    BackupCodesIssued,
 	audit.BackupCodeUsed:       BackupCodeUsed,
 	audit.PasswordChanged:      PasswordChanged,
+	audit.PasswordReset:        PasswordChanged,
 	audit.PasswordSet:          PasswordSet,
 	audit.EmailChanged:         EmailChanged,
 	audit.SignedIn:             NewBrowser,

@@ -12,37 +12,63 @@ import (
 	"github.com/sallyport/sallyport/internal/mail"
 	"github.com/sallyport/sallyport/internal/notice"
 	"github.com/sallyport/sallyport/internal/outbox"
+	"github.com/sallyport/sallyport/internal/recovery"
 )
 
 // mailTime limits the sending of one mail. Some mail servers look into a mail before they answer.
 const mailTime = time.Minute
 
-// noticeMails sends the notices that the outbox holds as mails.
-type noticeMails struct {
+// mails sends the mails that the outbox holds: notices and links.
+type mails struct {
 	db     *db.DB
+	links  *recovery.Service
 	mailer *mail.Mailer
 	writer *mail.Renderer
 	words  *locale.Catalogue
 	zone   *time.Location
 }
 
-// mailSender returns what sends notices as mails, or nil if the configuration has no mail or no
-// notices. The second result isn't nil if mail is configured but can't be sent; a command, which
+// mailSender returns what sends mails, or nil if the configuration has no mail. Without
+// mail.notices it sends only mails that were asked for. The second result isn't nil if mail is configured but can't be sent; a command, which
 // sends none, still has its messages stored with the sender.
-func mailSender(cfg config.Config, d *db.DB) (*outbox.Sender, error) {
-	if cfg.Mail.URL == (config.MailServer{}) || !cfg.Mail.Notices {
+func mailSender(cfg config.Config, d *db.DB, links *recovery.Service) (*outbox.Sender, error) {
+	if cfg.Mail.URL == (config.MailServer{}) {
 		return nil, nil
 	}
-	s := noticeMails{db: d, zone: cfg.SiteTimeZone.Location()}
+	s := mails{db: d, links: links, zone: cfg.SiteTimeZone.Location()}
 	var failed [3]error
 	s.mailer, failed[0] = Mailer(cfg)
 	s.writer, failed[1] = MailRenderer(cfg)
 	s.words, failed[2] = locale.Load("en", cfg.SiteName)
-	return &outbox.Sender{Send: s.send, Timeout: mailTime, Limits: notice.Limits, Rate: notice.SiteRate()}, errors.Join(failed[:]...)
+	wants := func(topic string) bool { return cfg.Mail.Notices || recovery.IsLink(topic) }
+	return &outbox.Sender{Send: s.send, Timeout: mailTime, Wants: wants, Limits: notice.Limits, Rate: notice.SiteRate()}, errors.Join(failed[:]...)
 }
 
-// send sends one message to its address, or to the account's, in its newest state.
-func (s noticeMails) send(ctx context.Context, m outbox.Message) error {
+// send sends one message.
+func (s mails) send(ctx context.Context, m outbox.Message) error {
+	if recovery.IsLink(m.Topic) {
+		return s.sendLink(ctx, m)
+	}
+	return s.sendNotice(ctx, m)
+}
+
+// sendLink sends a mail with a link, if it is still to be sent.
+func (s mails) sendLink(ctx context.Context, m outbox.Message) error {
+	letter, err := s.links.Prepare(ctx, m)
+	if errors.Is(err, recovery.ErrMoot) {
+		return outbox.Fail(outbox.Needless, err)
+	} else if err != nil {
+		return err
+	}
+	text, err := s.writer.Link(s.words, letter.Link, letter.Owner.Name)
+	if err != nil {
+		return outbox.Fail(outbox.Permanent, err)
+	}
+	return classified(s.mailer.Send(ctx, text.Message(m.ID, letter.To, m.CreatedAt.In(s.zone))))
+}
+
+// sendNotice sends a notice to its address, or to the account's, in its newest state.
+func (s mails) sendNotice(ctx context.Context, m outbox.Message) error {
 	n, err := notice.Decode(m.Body)
 	if errors.Is(err, notice.ErrUnknown) {
 		return outbox.Fail(outbox.Elsewhere, err)

@@ -43,7 +43,7 @@ func TestMailUnderWayGoesToTheFormerAddress(t *testing.T) {
 			claimed := all[0]
 			claimed.Body = []byte(`{"kind":"password_set","account":"` + ada.ID + `","at":1}`)
 			testkit.Check(t, p.Manage.Accounts.SetEmail(t.Context(), manage.CommandLine(), ada, "mallory@example.com"))
-			s, err := mailSender(cfg, p.DB)
+			s, err := mailSender(cfg, p.DB, p.Recovery)
 			testkit.Check(t, err)
 			testkit.Check(t, s.Send(t.Context(), claimed))
 			testkit.Check(t, p.DB.Write(t.Context(), func(tx *db.Tx) error { return outbox.RemoveAccount(t.Context(), tx, ada.ID) }))

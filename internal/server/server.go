@@ -30,6 +30,7 @@ import (
 	"github.com/sallyport/sallyport/internal/maintenance"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/outbox"
+	"github.com/sallyport/sallyport/internal/recovery"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/throttle"
@@ -63,15 +64,16 @@ const (
 // Portal is an open portal: its database, key ring and services. A command opens a Portal
 // of its own while a server runs on the same database.
 type Portal struct {
-	Config  config.Config
-	Login   *login.Service
-	Entry   *entry.Service
-	Manage  *manage.Service
-	Outbox  *outbox.Pump
-	DB      *db.DB
-	Handler *swapHandler
-	Metrics http.Handler // GET /metrics
-	Log     *slog.Logger
+	Config   config.Config
+	Login    *login.Service
+	Entry    *entry.Service
+	Manage   *manage.Service
+	Outbox   *outbox.Pump
+	Recovery *recovery.Service
+	DB       *db.DB
+	Handler  *swapHandler
+	Metrics  http.Handler // GET /metrics
+	Log      *slog.Logger
 
 	// OnReady, unless it is nil, is called by Serve when every address is bound and the
 	// database is locked, before the first request is answered. Its error ends Serve.
@@ -169,9 +171,10 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 	service.Journal = newJournal(ring, pump)
 	changes := manage.New(manage.Options{Login: service, Entry: gate, EnrollByTicket: cfg.TwoFactor.Enroll == config.EnrollTicket})
 	p := &Portal{Config: cfg, Login: service, Entry: gate, Manage: changes, Outbox: pump, DB: d, now: now, Handler: &swapHandler{}, redirect: &swapHandler{}, Log: log, count: counts.observeRequest, ending: make(chan struct{}), tooOld: make(chan error, 1)}
-	pump.GaveUp = service.Journal.GaveUp
+	p.Recovery = &recovery.Service{Login: service, PublicURL: cfg.PortalURL(), HasMail: func() bool { return pump.Has(outbox.Mail) }}
+	pump.GaveUp = p.Recovery.GaveUp
 	pump.Count = counts.registerOutbox(func(ctx context.Context) ([]outbox.Waiting, error) { return outbox.Count(ctx, d.Reader()) }, reference)
-	sender, err := mailSender(cfg, d)
+	sender, err := mailSender(cfg, d, p.Recovery)
 	if err != nil && create { // a command sends no mail
 		d.Close()
 		return nil, err
@@ -226,7 +229,7 @@ func (p *Portal) buildRouter(cfg config.Config) (*router, error) {
 		return nil, err
 	}
 	return newRouter(web.Options{
-		Login: p.Login, Entry: p.Entry, Manage: p.Manage, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
+		Login: p.Login, Entry: p.Entry, Manage: p.Manage, Recovery: p.Recovery, PublicURL: p.Config.PortalURL(), SiteName: p.Config.SiteName, Contact: string(p.Config.OperatorContact), Look: look, TrustedProxies: cfg.TrustedProxies, Log: p.Log,
 		Panels: declared, Measure: p.count, Health: p.health, Vitals: p.vitals,
 	}, up, limits{p.maxHeader(), p.ending}, func(origin string) *access.Panel { return p.inForce.Load().panelOfGateway(origin) })
 }

@@ -31,6 +31,9 @@ const (
 	// an event or a row, and they must not fill the disk. Changes that end a thief's access
 	// have no limit, since the thief could use it up.
 	Change Bucket = "change"
+	// Recovery counts the mails with which the owner of an account that can't sign in asks for
+	// help. Each is a mail in a mailbox that a stranger may want to fill.
+	Recovery Bucket = "recovery"
 	// Prefix counts failures of unknown browsers from one IPv4 /24 or IPv6 /56.
 	Prefix Bucket = "prefix"
 	// WidePrefix counts those from one IPv6 /48.
@@ -99,6 +102,7 @@ var rules = map[Bucket]rule{
 	PasswordUnknownDevice: {limits: []limit{{100, day}}, full: Shielded, free: limit{5, 15 * minute}, pace: 5 * time.Second},
 	PasswordKnownDevice:   {free: limit{10, 15 * minute}, pace: 30 * time.Second, slowest: 15 * minute},
 	Change:                {limits: []limit{{60, time.Hour}, {240, day}}, full: Wait},
+	Recovery:              {limits: []limit{{3, day}}, full: Wait},
 	Prefix:                {limits: []limit{{30, 10 * minute}}, full: Wait, accounts: limit{10, time.Hour}},
 	WidePrefix:            {limits: []limit{{120, 10 * minute}}, full: Wait, accounts: limit{40, time.Hour}},
 	restored:              {limits: []limit{{1, day}}, full: NeedTwoCodes},

@@ -242,7 +242,7 @@ func TestExpireDeletesOnlyWhatNoRuleReaches(t *testing.T) {
 		}
 		keep := map[Bucket]time.Duration{
 			CodeUnknownDevice: 365 * day, CodeKnownDevice: 365 * day, TwoCodes: 365 * day, BackupCode: 5 * time.Second, BackupCodeIssue: time.Hour,
-			PasswordUnknownDevice: day, PasswordKnownDevice: 15 * time.Minute, Prefix: time.Hour, WidePrefix: time.Hour, restored: day, Change: day,
+			PasswordUnknownDevice: day, PasswordKnownDevice: 15 * time.Minute, Prefix: time.Hour, WidePrefix: time.Hour, restored: day, Change: day, Recovery: day,
 		}
 		if len(keep) != len(rules) {
 			t.Fatalf("%d buckets, want %d", len(rules), len(keep))

@@ -1,7 +1,7 @@
 // Package ticket issues one-time links and redeems them: the setup link of the first
-// account, invitations, the link of a reset, and the link with which an owner makes
-// another browser known. It owns the table tickets, which holds only the SHA-256 of a
-// link's token. Reading a ticket doesn't redeem it; of several concurrent requests one
+// account, invitations, the link of a reset, the link with which an owner makes
+// another browser known, and mailed links (mailed.go). It owns the table tickets, which
+// holds only the SHA-256 of a link's token. Reading a ticket doesn't redeem it; of several concurrent requests one
 // redeems it. The callers decide what a redeemed link permits.
 package ticket
 
@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/db"
@@ -24,7 +25,16 @@ const (
 	Invitation Kind = "invitation" // sets the password of a new account
 	Enroll     Kind = "enroll"     // opens the wizard of an account that an operator reset
 	LetIn      Kind = "let_in"     // makes a browser known
+
+	// The following are mailed, and package recovery decides what they permit.
+	Reset       Kind = "reset"        // sets a new password
+	Unlock      Kind = "unlock"       // makes the browser that asked known
+	VerifyEmail Kind = "verify_email" // confirms an address
+	UndoEmail   Kind = "undo_email"   // restores the former address
 )
+
+// kinds are all kinds.
+var kinds = []Kind{Setup, Invitation, Enroll, LetIn, Reset, Unlock, VerifyEmail, UndoEmail}
 
 // life returns how long a link of this kind is valid. Fifteen minutes suffice to walk to a
 // browser, and are too short for a thief who finds the link in an old log. An invitation
@@ -58,6 +68,10 @@ type Ticket struct {
 	AccountID string // empty for [Setup]
 	ExpiresAt time.Time
 	hash      []byte
+
+	// Browser is the SHA-256 of the cookie of the browser that asked for an [Unlock], else empty.
+	Browser []byte
+	sealed  []byte // see [Ticket.Data]
 }
 
 // Issue stores a new link and returns its token. Unused links of the same kind for the
@@ -124,8 +138,8 @@ func Invitations(ctx context.Context, q db.Querier, now time.Time) (map[string]t
 func ByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ticket, error) {
 	t := Ticket{hash: secret.Hash(token)}
 	var expires, used db.At
-	err := db.One(ctx, q, `SELECT kind, COALESCE(account_id, ''), expires_at, used_at FROM tickets WHERE token_hash = $1`,
-		[]any{t.hash}, &t.Kind, &t.AccountID, &expires, &used)
+	err := db.One(ctx, q, `SELECT kind, COALESCE(account_id, ''), expires_at, used_at, data, browser_hash FROM tickets WHERE token_hash = $1`,
+		[]any{t.hash}, &t.Kind, &t.AccountID, &expires, &used, &t.sealed, &t.Browser)
 	switch {
 	case errors.Is(err, db.ErrNotFound):
 		return Ticket{}, ErrInvalid
@@ -134,9 +148,7 @@ func ByToken(ctx context.Context, q db.Querier, token string, now time.Time) (Ti
 	case !used.IsZero() || !now.Before(expires.Time):
 		return Ticket{}, ErrInvalid
 	}
-	switch t.Kind {
-	case Setup, Invitation, Enroll, LetIn:
-	default:
+	if !slices.Contains(kinds, t.Kind) {
 		return Ticket{}, ErrInvalid
 	}
 	t.ExpiresAt = expires.Time

@@ -21,7 +21,7 @@ import (
 // loginPage returns the sign-in page for a return URL. Its title names the panel of the return
 // URL, so that users see what the password is for, or otherwise the site.
 func (s signIn) loginPage(req *page.Request, returnURL string) loginPage {
-	data := loginPage{Frame: page.Frame{Title: locale.Say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL)}
+	data := loginPage{Frame: page.Frame{Title: locale.Say("login.title"), Notice: s.noticeOf(req)}, Return: login.CheckReturn(returnURL), HasMail: s.Recovery.HasMail()}
 	if panel := s.panelOfReturn(data.Return); panel != nil {
 		data.Title, data.ForPanel = locale.Say("login.title_panel", "panel", panel.Name), true
 	}

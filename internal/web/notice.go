@@ -15,6 +15,7 @@ var notices = map[string]struct {
 }{
 	"account_created":   {"ok", locale.Say("notice.account_created")},
 	"password_set":      {"ok", locale.Say("notice.password_set")},
+	"mail_sent":         {"ok", locale.Say("notice.mail_sent")},
 	"signed_out":        {"ok", locale.Say("notice.signed_out")},
 	"expired":           {"warn", locale.Say("login.expired")},
 	"confirmed":         {"ok", locale.Say("notice.confirmed")},

@@ -79,6 +79,23 @@ type loginPage struct {
 	Username string // as typed, after a wrong password
 	Return   string // return URL, in a hidden field
 	Error    *locale.Message
+	HasMail  bool // a mail can help with a forgotten password
+}
+
+// forgotPage asks for a mail with a link to a new password.
+type forgotPage struct {
+	page.Frame
+	Username string // as typed
+	Error    *locale.Message
+}
+
+// resetPage is the page of such a link.
+type resetPage struct {
+	page.Frame
+	newPassword
+	Ticket   string
+	Username string
+	Error    *locale.Message
 }
 
 type codePage struct {

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/manage"
 	"github.com/sallyport/sallyport/internal/page"
+	"github.com/sallyport/sallyport/internal/recovery"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/internal/session"
 )
@@ -29,6 +30,7 @@ type Options struct {
 	Login          *login.Service
 	Entry          *entry.Service
 	Manage         *manage.Service
+	Recovery       *recovery.Service
 	PublicURL      string // without a slash at its end; with a path if a panel shares the host
 	SiteName       string
 	Contact        string // email address or URL for users who need help; may be empty
@@ -58,12 +60,13 @@ type server struct {
 // The areas of the pages. The methods of each type are the handlers of one area, with what only
 // they need.
 type (
-	signIn   struct{ *server } // sign-in, reauthentication and sign-out
-	setUp    struct{ *server } // one-time links
-	security struct{ *server } // the profile, the password and the authenticators
-	sessions struct{ *server } // sessions, known browsers and activity
-	passes   struct{ *server } // machine passes
-	panels   struct{ *server } // the way to a panel, on the portal and on the panel's host
+	signIn     struct{ *server } // sign-in, reauthentication and sign-out
+	setUp      struct{ *server } // one-time links
+	recoveries struct{ *server } // mailed links
+	security   struct{ *server } // the profile, the password and the authenticators
+	sessions   struct{ *server } // sessions, known browsers and activity
+	passes     struct{ *server } // machine passes
+	panels     struct{ *server } // the way to a panel, on the portal and on the panel's host
 )
 
 // newServer returns a server with the given pages, or with all pages if none is given. base is

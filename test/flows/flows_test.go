@@ -53,6 +53,8 @@ import (
 //	cut-audit N               delete the audit events from the Nth on in the database
 //	restart                   stop the server and start another on its database, with new browsers
 //	link VARIABLE             set it to the ticket of the one-time link that was printed last
+//	mail ADDRESS VARIABLE     send what is due, and set VARIABLE to the ticket of the last mail with a link to ADDRESS
+//	mails N ADDRESS SUBJECT   send what is due, and check how many mails with SUBJECT ADDRESS has got
 //	pass VARIABLE             set it to the machine pass that was shown or printed last
 //	script METHOD URL PASS    send a request to a panel with a machine pass
 func TestFlows(t *testing.T) {
@@ -66,7 +68,7 @@ func TestFlows(t *testing.T) {
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"account": cmdAccount, "sallyport": cmdSallyport, "browser": cmdBrowser, "get": cmdGet, "post": cmdPost,
 					"sign-in": cmdSignIn, "wizard": cmdWizard, "enroll": cmdEnroll, "saved": cmdSaved, "code": cmdCode, "clock": cmdClock, "set-clock": cmdSetClock, "tick": cmdTick,
-					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
+					"status": cmdStatus, "goes": cmdGoes, "see": cmdSee, "link": cmdLink, "mail": cmdMail, "mails": cmdMails, "pass": cmdPass, "script": cmdScript, "restart": cmdRestart,
 					"wrong-passwords": cmdWrongPasswords, "send": cmdSend, "header": cmdHeader, "follow": cmdFollow,
 					"seal": cmdSeal, "head": cmdHead, "cut-audit": cmdCutAudit,
 				},
@@ -354,6 +356,34 @@ func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the last sallyport command printed no link")
 	}
 	ts.Setenv(args[0], found[2])
+}
+
+func cmdMail(ts *testscript.TestScript, neg bool, args []string) {
+	checkUse(ts, neg, args, 2)
+	f := flowOf(ts)
+	mail := portal.LastMail(f.script, f.portal, args[0])
+	ts.Logf("%s", mail.Text)
+	_, _, ticket := mail.Link()
+	ts.Setenv(args[1], ticket)
+}
+
+func cmdMails(ts *testscript.TestScript, neg bool, args []string) {
+	checkUse(ts, neg, args, 3)
+	f := flowOf(ts)
+	n := 0
+	var subjects []string
+	for _, mail := range portal.Mails(f.script, f.portal) {
+		if mail.To != args[1] {
+			continue
+		}
+		subjects = append(subjects, mail.Subject)
+		if mail.Subject == args[2] {
+			n++
+		}
+	}
+	if strconv.Itoa(n) != args[0] {
+		ts.Fatalf("%s has got %d mails, want %s: %q", args[1], n, args[0], subjects)
+	}
 }
 
 func cmdPass(ts *testscript.TestScript, neg bool, args []string) {

@@ -186,12 +186,13 @@ func TestAttack133And134EveryPageForbidsCachesAndFrames(t *testing.T) {
 // A browser without scripts can send every form, and a password manager can fill it in.
 func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	t.Parallel()
-	p := portal.Start(t, "sqlite", panels.PanelRadio(t))
+	p := portal.Start(t, "sqlite", append([]string{panels.PanelRadio(t)}, portal.WithMail...)...)
 	b, phone := portal.WithTwoFactor(t, p, "ada")
 	wizard := b.BeginEnroll()
 	shown := b.Post("/settings/security/passes", panels.PassFields("backup")...)
 	token, _, err := p.Manage.Accounts.Invite(context.Background(), manage.CommandLine(), account.Account{Name: "bob"})
 	testkit.Check(t, err)
+	p.AddAccount(t, "carol")
 	pending := portal.PendingSignIn(t, p, "ada")
 	other := portal.PendingSignIn(t, p, "ada")
 	other.Post("/login/backup-code", "backup_code", phone.Codes[0])
@@ -202,6 +203,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	pages := map[string]portal.Answer{
 		"/login": p.Browser(t).Get("/login"), "/login/code": pending.Get("/login/code"), "/login/code?two=1": pending.Get("/login/code?two=1"),
 		"/login/backup-code": pending.Get("/login/backup-code"), "/login/new-password": suspect.Get("/login/new-password"),
+		"/forgot": p.Browser(t).Get("/forgot"), "/reset": p.Browser(t).Get("/reset?ticket=" + portal.MailedReset(t, p, p.Browser(t), "carol")),
 		"/setup": p.Browser(t).Get("/setup?ticket=" + token.Reveal()), "wizard": b.Get("/settings/security/authenticators/" + wizard.ID),
 		"new codes": b.Post("/settings/security/backup-codes"), "pass": shown, "/settings/security/passes/new": b.Get("/settings/security/passes/new"),
 	}
@@ -287,6 +289,8 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 		"/login":              {`name="username"`, `autocomplete="username"`, `name="password"`, `autocomplete="current-password"`},
 		"/login/code":         {`name="code"`, `autocomplete="one-time-code"`, `inputmode="numeric"`},
 		"/login/new-password": {`name="new_password"`, `autocomplete="new-password"`, `autocomplete="username"`},
+		"/forgot":             {`name="username"`, `autocomplete="username"`},
+		"/reset":              {`name="new_password"`, `autocomplete="new-password"`, `autocomplete="username"`},
 		"/setup":              {`name="new_password"`, `autocomplete="new-password"`},
 		"/reauthenticate":     {`autocomplete="current-password"`, `autocomplete="one-time-code"`, `autocomplete="username"`},
 		"wizard":              {`href="otpauth://totp/`, `autocomplete="one-time-code"`, `<svg`},

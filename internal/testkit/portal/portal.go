@@ -15,6 +15,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,13 +82,17 @@ func Start(t testing.TB, engine string, settings ...string) *Portal {
 }
 
 // StartIn starts a portal on the data directory dir, which may hold the database and
-// the key ring of an earlier one. The setting "SALLYPORT_CONFIG=FILE" names a
+// the key ring of an earlier one. "{dir}" in a setting stands for dir. The setting "SALLYPORT_CONFIG=FILE" names a
 // configuration file.
 func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string) *Portal {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	settings = slices.Clone(settings)
+	for i := range settings {
+		settings[i] = strings.ReplaceAll(settings[i], "{dir}", dir)
 	}
 	file := ""
 	for _, one := range settings {

@@ -1,0 +1,106 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/mail"
+	"github.com/sallyport/sallyport/internal/outbox"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/ticket"
+)
+
+// Letter is a mail with a link that is to be sent now.
+type Letter struct {
+	To    string
+	Owner account.Account
+	Link  mail.Link
+}
+
+// ResetLife is how long the link to a new password works once its mail is sent: enough to fetch
+// the mail on another device.
+const ResetLife = 30 * time.Minute
+
+// Prepare stores the link of a message, whose topic is one of [IsLink], and returns its mail. It
+// may be called again for the same message; each call renews the link's life, which so begins
+// with the try that succeeds. It returns [ErrMoot] if the message is not to be sent.
+func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error) {
+	l, err := decode(m.Body)
+	if err != nil {
+		return Letter{}, err
+	}
+	var (
+		letter Letter
+		isDue  bool
+	)
+	err = s.Login.DB.Write(ctx, func(tx *db.Tx) error {
+		owner, err := locked(ctx, tx, m.AccountID)
+		if err != nil {
+			return err
+		}
+		letter = Letter{To: m.Address, Owner: owner, Link: mail.Link{
+			Kind: mail.LinkKind(m.Topic), At: time.UnixMilli(l.At).UTC(), Address: l.Address, Browser: l.Browser,
+		}}
+		switch letter.Link.Kind {
+		case mail.Reset:
+			letter.Link.Life, letter.Link.URL = ResetLife, s.url("/reset", l.Token)
+			isDue, err = s.storeReset(ctx, tx, m, l, owner)
+			return err
+		}
+		return fmt.Errorf("no mail is sent for a link of the kind %q", m.Topic)
+	})
+	if err == nil && !isDue {
+		err = ErrMoot
+	}
+	return letter, err
+}
+
+// url returns the address of a page for the holder of a token.
+func (s *Service) url(path, token string) string { return s.PublicURL + path + "?ticket=" + token }
+
+// locked returns the account and locks its row until tx ends. It returns [ErrMoot] if there is
+// none.
+func locked(ctx context.Context, tx *db.Tx, id string) (account.Account, error) {
+	err := account.Lock(ctx, tx, id)
+	var owner account.Account
+	if err == nil {
+		owner, err = account.ByID(ctx, tx, id)
+	}
+	if errors.Is(err, db.ErrNotFound) {
+		err = ErrMoot
+	}
+	return owner, err
+}
+
+// mayGet reports whether the owner still has the address and the credentials of the time when the
+// mail was asked for, and may recover the account by mail.
+func mayGet(m outbox.Message, l letter, owner account.Account) bool {
+	return owner.MayRecover() && owner.Email == m.Address && owner.Stamp == l.Stamp
+}
+
+// storeReset stores the link to a new password and reports whether its mail is to be sent.
+func (s *Service) storeReset(ctx context.Context, tx *db.Tx, m outbox.Message, l letter, owner account.Account) (bool, error) {
+	now := s.Login.Clock()
+	changed, err := password.ChangedAt(ctx, tx, owner.ID)
+	// An invited account has no password to replace.
+	if err != nil || !mayGet(m, l, owner) || changed.IsZero() {
+		return false, err
+	}
+	event := audit.Event{At: now, AccountID: owner.ID, Actor: audit.ByOwner, Kind: audit.ResetAsked, Address: l.Address, Browser: l.Browser}
+	if !owner.MailMayReplacePassword(now) {
+		event.Outcome = audit.Refused
+		return false, s.Login.Journal.Record(ctx, tx, event)
+	}
+	link := ticket.Ticket{Kind: ticket.Reset, AccountID: owner.ID, ExpiresAt: now.Add(ResetLife + sendTime)}
+	isNew, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), []byte(l.Stamp), now)
+	if err != nil || !isNew {
+		return err == nil, err
+	}
+	return true, s.Login.Journal.Record(ctx, tx, event)
+}

@@ -1,0 +1,117 @@
+package recovery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/mail"
+	"github.com/sallyport/sallyport/internal/outbox"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/internal/throttle"
+)
+
+// Service answers requests for help. Callers set every field. It is safe for concurrent use.
+type Service struct {
+	Login     *login.Service
+	PublicURL string // without a slash at its end; all links begin with it
+	// HasMail reports whether mails are sent, as configured now.
+	HasMail func() bool
+}
+
+// Errors that callers answer with a page, besides those of packages login, password and ticket.
+var (
+	// ErrNoMail means that no mail is configured.
+	ErrNoMail = errors.New("no mail is configured")
+	// ErrMoot means that a message must not be sent: there is no such account, or it may not
+	// get it, or what it is about has changed since.
+	ErrMoot = errors.New("the mail is not to be sent")
+)
+
+// sendTime is how long a mail server may take to accept a mail. Links are stored before that.
+const sendTime = time.Minute
+
+// letter is what the outbox stores of a mail with a link.
+type letter struct {
+	Token   string `json:"token"`
+	Stamp   string `json:"stamp"` // of the account when it was asked for; the link dies with it
+	At      int64  `json:"at"`    // Unix milliseconds
+	Address string `json:"address,omitempty"`
+	Browser string `json:"browser,omitempty"`
+}
+
+func (l letter) encode() []byte {
+	text, err := json.Marshal(l)
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	return text
+}
+
+func decode(body []byte) (l letter, err error) {
+	if err := json.Unmarshal(body, &l); err != nil {
+		return l, fmt.Errorf("read a mail with a link: %w", err)
+	}
+	return l, nil
+}
+
+// IsLink reports whether messages with this topic are mails with a link, for [Service.Prepare].
+func IsLink(topic string) bool {
+	for _, k := range mail.LinkKinds() {
+		if topic == string(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// GaveUp records that the server gave a message up, unless it was stored for a name that doesn't
+// exist, only so that it takes the same time as another.
+func (s *Service) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, why error, now time.Time) error {
+	if IsLink(m.Topic) && s.Login.IsUnknownName(m.AccountID) {
+		return nil
+	}
+	return s.Login.Journal.GaveUp(ctx, tx, m, why, now)
+}
+
+// reserve counts a request for a mail to the account that ledgerID stands for. admitted is false
+// if that account has had its mails of the day; nothing is counted then. It returns a
+// [*login.WaitError] if too many requests came from the browser's network.
+func (s *Service) reserve(ctx context.Context, ledgerID string, from login.Browser) (admitted bool, err error) {
+	own := throttle.Try{Key: throttle.Key{Account: ledgerID, Bucket: throttle.Recovery}, Units: 1}
+	_, verdict, err := s.Login.Ledger.Reserve(ctx, append([]throttle.Try{own}, throttle.PrefixTries(from.Address, ledgerID)...)...)
+	if err != nil {
+		return false, err
+	}
+	if verdict.Bucket == throttle.Recovery && verdict.Answer != throttle.Allow {
+		return false, nil
+	}
+	return true, s.Login.RefusalError(verdict)
+}
+
+// ask stores a mail with a link to the owner of an account. It does the same work for the zero
+// account, which stands for a name that doesn't exist.
+func (s *Service) ask(ctx context.Context, kind mail.LinkKind, ledgerID string, owner account.Account, from login.Browser) error {
+	event := from.Event(s.Login.Clock(), ledgerID, "")
+	stamp := owner.Stamp
+	if stamp == "" {
+		stamp = secret.NewID()
+	}
+	l := letter{Token: secret.NewToken().Reveal(), Stamp: stamp, At: event.At.UnixMilli(), Address: event.Address, Browser: event.Browser}
+	m := outbox.Message{Kind: outbox.Mail, AccountID: ledgerID, Address: owner.Email, Topic: string(kind), Body: l.encode(), Urgent: true, Brief: true}
+	return s.Login.DB.Write(ctx, func(tx *db.Tx) error { return outbox.Add(ctx, tx, s.Login.Ring, m, event.At) })
+}
+
+// byName returns the account with a name or address, or the zero account.
+func (s *Service) byName(ctx context.Context, typed string) (account.Account, error) {
+	owner, err := account.ByName(ctx, s.Login.DB.Reader(), typed)
+	if errors.Is(err, db.ErrNotFound) {
+		err = nil
+	}
+	return owner, err
+}

@@ -1,0 +1,108 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/login"
+	"github.com/sallyport/sallyport/internal/mail"
+	"github.com/sallyport/sallyport/internal/ticket"
+)
+
+// AskReset asks for a mail with a link to a new password, for the account with a name or address
+// that a stranger typed. Whether there is such an account shows neither in its result nor in its
+// time. An account gets three mails a day; for further requests AskReset does nothing. It returns
+// [ErrNoMail], or a [*login.WaitError] after too many requests from the browser's network.
+func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser) error {
+	if !s.HasMail() {
+		return ErrNoMail
+	}
+	owner, err := s.byName(ctx, typed)
+	if err != nil {
+		return err
+	}
+	ledgerID := s.Login.LedgerID(owner, typed)
+	admitted, err := s.reserve(ctx, ledgerID, from)
+	if err != nil || !admitted {
+		return err
+	}
+	return s.ask(ctx, mail.Reset, ledgerID, owner, from)
+}
+
+// OpenReset returns the account whose password the link with this token sets. It changes nothing.
+// It returns [ticket.ErrInvalid] if the link isn't valid.
+func (s *Service) OpenReset(ctx context.Context, token string) (account.Account, error) {
+	_, owner, err := s.open(ctx, s.Login.DB.Reader(), token, ticket.Reset)
+	return owner, err
+}
+
+// open returns the valid link of a kind, and its account. It returns [ticket.ErrInvalid] if the
+// link isn't valid, also if the account changed its credentials since it was asked for.
+func (s *Service) open(ctx context.Context, q db.Querier, token string, kind ticket.Kind) (ticket.Ticket, account.Account, error) {
+	link, err := ticket.ByToken(ctx, q, token, s.Login.Clock())
+	if err == nil && link.Kind != kind {
+		err = ticket.ErrInvalid
+	}
+	if err != nil {
+		return link, account.Account{}, err
+	}
+	owner, err := account.ByID(ctx, q, link.AccountID)
+	if errors.Is(err, db.ErrNotFound) { // it was removed after the first read
+		err = ticket.ErrInvalid
+	}
+	if err != nil {
+		return link, owner, err
+	}
+	data, err := link.Data(s.Login.Ring)
+	if err != nil {
+		return link, owner, err
+	}
+	if !owner.MayRecover() || string(data) != owner.Stamp || kind == ticket.Reset && !owner.MailMayReplacePassword(s.Login.Clock()) {
+		return link, owner, ticket.ErrInvalid
+	}
+	return link, owner, nil
+}
+
+// Reset redeems the link with this token: it sets the password that the owner typed, and ends
+// everything that could still act for the account. It opens no session, and the browser doesn't
+// become known. It returns [ticket.ErrInvalid] if the link isn't valid, or an error of
+// password.Check or [login.ErrSamePassword].
+func (s *Service) Reset(ctx context.Context, token, typed string, from login.Browser) error {
+	owner, err := s.OpenReset(ctx, token)
+	if err != nil {
+		return err
+	}
+	phc, err := s.Login.HashNew(ctx, owner, typed)
+	if err != nil {
+		return err
+	}
+	return s.Login.DB.Write(ctx, func(tx *db.Tx) error {
+		if err := account.Lock(ctx, tx, owner.ID); errors.Is(err, db.ErrNotFound) {
+			return ticket.ErrInvalid
+		} else if err != nil {
+			return err
+		}
+		link, owner, err := s.open(ctx, tx, token, ticket.Reset)
+		if err != nil {
+			return err
+		}
+		now := s.Login.Clock()
+		if err := ticket.Redeem(ctx, tx, link, now); err != nil {
+			return err
+		}
+		if _, err := login.EndOthers(ctx, tx, owner.ID, login.Spared{}); err != nil {
+			return err
+		}
+		if err := account.SetPasswordMailed(ctx, tx, owner.ID, now); err != nil {
+			return err
+		}
+		if err := password.Set(ctx, tx, s.Login.Ring, owner.ID, phc, now); err != nil {
+			return err
+		}
+		return s.Login.Journal.Record(ctx, tx, from.Event(now, owner.ID, audit.PasswordReset))
+	})
+}

@@ -1,0 +1,132 @@
+package portal
+
+import (
+	"context"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	netmail "net/mail"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/manage"
+)
+
+// WithMail are the settings of a portal that writes its mails into its data directory.
+var WithMail = []string{"SALLYPORT_MAIL_URL=file:{dir}/mails", "SALLYPORT_MAIL_FROM=noreply@example.com"}
+
+// Mail is a mail that a portal wrote into a directory.
+type Mail struct {
+	To, Subject string
+	Text, HTML  string
+	Raw         string
+}
+
+var mailedLink = regexp.MustCompile(`(https?://\S*?)(/[a-z-]+)\?ticket=([A-Za-z0-9_-]{20,})`)
+
+// Link returns the path and the ticket of the link in the mail, empty if it has none.
+func (m Mail) Link() (origin, path, ticket string) {
+	if found := mailedLink.FindStringSubmatch(m.Text); found != nil {
+		return found[1], found[2], found[3]
+	}
+	return "", "", ""
+}
+
+// Mails lets the portal send what is due, and returns all mails that it has written, the oldest
+// first.
+func Mails(t testing.TB, p *Portal) []Mail {
+	t.Helper()
+	for range 2 { // one that another run has claimed is sent by then
+		must(t, p.Outbox.Run(context.Background()))
+		p.Outbox.Wait()
+	}
+	files, err := filepath.Glob(filepath.Join(p.Config.Mail.URL.Dir, "*.eml"))
+	must(t, err)
+	slices.Sort(files)
+	var all []Mail
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		all = append(all, readMail(t, string(text)))
+	}
+	return all
+}
+
+func readMail(t testing.TB, raw string) Mail {
+	t.Helper()
+	parsed, err := netmail.ReadMessage(strings.NewReader(raw))
+	must(t, err)
+	subject, err := new(mime.WordDecoder).DecodeHeader(parsed.Header.Get("Subject"))
+	must(t, err)
+	m := Mail{To: parsed.Header.Get("To"), Subject: subject, Raw: raw}
+	_, params, err := mime.ParseMediaType(parsed.Header.Get("Content-Type"))
+	must(t, err)
+	parts := multipart.NewReader(parsed.Body, params["boundary"])
+	for {
+		part, err := parts.NextRawPart()
+		if err == io.EOF {
+			return m
+		}
+		must(t, err)
+		var body io.Reader = part
+		if part.Header.Get("Content-Transfer-Encoding") == "quoted-printable" {
+			body = quotedprintable.NewReader(part)
+		}
+		text, err := io.ReadAll(body)
+		must(t, err)
+		if strings.HasPrefix(part.Header.Get("Content-Type"), "text/html") {
+			m.HTML = string(text)
+		} else {
+			m.Text = strings.ReplaceAll(string(text), "\r\n", "\n")
+		}
+	}
+}
+
+// LastMail returns the newest mail with a link to an address. It fails the test if there is none.
+func LastMail(t testing.TB, p *Portal, to string) Mail {
+	t.Helper()
+	all := Mails(t, p)
+	for _, m := range slices.Backward(all) {
+		if _, _, ticket := m.Link(); m.To == to && ticket != "" {
+			return m
+		}
+	}
+	t.Fatalf("of %d mails none to %s has a link", len(all), to)
+	return Mail{}
+}
+
+// VerifyEmail gives the account an address that is known to reach its owner, and returns it.
+func VerifyEmail(t testing.TB, p *Portal, name string) string {
+	t.Helper()
+	ctx, by := context.Background(), manage.CommandLine()
+	a, err := account.ByName(ctx, p.DB.Reader(), name)
+	must(t, err)
+	a.Email = name + "@example.com"
+	must(t, p.Manage.Accounts.SetEmail(ctx, by, a, a.Email))
+	must(t, p.Manage.Accounts.VerifyEmail(ctx, by, a))
+	return a.Email
+}
+
+// MailedReset asks in the browser for a link to a new password, at a confirmed address, and
+// returns the link's ticket.
+func MailedReset(t testing.TB, p *Portal, b *Browser, name string) string {
+	t.Helper()
+	to := VerifyEmail(t, p, name)
+	b.Post("/forgot", "username", name)
+	_, _, ticket := LastMail(t, p, to).Link()
+	return ticket
+}
+
+// must is [testkit.Check] for flow scripts too.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

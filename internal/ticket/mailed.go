@@ -1,0 +1,76 @@
+package ticket
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// place binds a ticket's data to its row, its kind and its account.
+func (t Ticket) place() secret.Place {
+	return secret.Place{Table: "tickets", Column: "data", Row: hex.EncodeToString(t.hash) + "/" + string(t.Kind) + "/" + t.AccountID}
+}
+
+// Data returns what [Mail] stored with the ticket, or nothing if it stored nothing.
+func (t Ticket) Data(ring *secret.Ring) ([]byte, error) {
+	if len(t.sealed) == 0 {
+		return nil, nil
+	}
+	data, err := ring.Open(t.place(), t.sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open the data of a link: %w", err)
+	}
+	return data, nil
+}
+
+// Mail stores a link whose token the caller has made, since the token is in a mail already, and
+// reports whether it is new. It takes Kind, AccountID, ExpiresAt and Browser from t. If the link
+// is there already and unused, only its end changes: each try to send a mail calls Mail. Other
+// links of the account stay valid, so that a stranger who asks for another link doesn't end the
+// owner's.
+func Mail(ctx context.Context, tx *db.Tx, ring *secret.Ring, t Ticket, token secret.Text, data []byte, now time.Time) (bool, error) {
+	t.hash = secret.Hash(token.Reveal())
+	n, err := db.Exec(ctx, tx, `
+		INSERT INTO tickets (token_hash, kind, account_id, created_at, expires_at, data, browser_hash)
+		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (token_hash) DO NOTHING`,
+		t.hash, string(t.Kind), t.AccountID, db.At{Time: now}, db.At{Time: t.ExpiresAt}, ring.Seal(t.place(), data), t.Browser)
+	if err == nil && n == 0 {
+		_, err = db.Exec(ctx, tx, `UPDATE tickets SET expires_at = $2 WHERE token_hash = $1 AND used_at IS NULL`, t.hash, db.At{Time: t.ExpiresAt})
+	}
+	if err != nil {
+		return false, fmt.Errorf("store a mailed link: %w", err)
+	}
+	return n == 1, nil
+}
+
+// Sealed returns the sealed data of tickets in the order of their ids, starting after the given
+// one: at most [secret.SealedBatch], and none at the end. An id is the hash of a token in
+// hexadecimal digits.
+func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
+	from, err := hex.DecodeString(after)
+	if err != nil {
+		return nil, fmt.Errorf("read the hash of a link: %w", err)
+	}
+	return db.All(ctx, q, `
+		SELECT token_hash, kind, COALESCE(account_id, ''), data FROM tickets
+		WHERE  data IS NOT NULL AND token_hash > $1 ORDER BY token_hash LIMIT $2`, []any{from, secret.SealedBatch}, func(scan db.Scan) (secret.Sealed, error) {
+		var t Ticket
+		err := scan(&t.hash, &t.Kind, &t.AccountID, &t.sealed)
+		return secret.Sealed{ID: hex.EncodeToString(t.hash), Place: t.place(), Bytes: t.sealed}, err
+	})
+}
+
+// Reseal replaces the sealed bytes of a ticket by anew, which holds the same data. It reports
+// false, and changes nothing, if the row changed since it was read.
+func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
+	hash, err := hex.DecodeString(was.ID)
+	if err != nil {
+		return false, fmt.Errorf("read the hash of a link: %w", err)
+	}
+	n, err := db.Exec(ctx, tx, `UPDATE tickets SET data = $3 WHERE token_hash = $1 AND data = $2`, hash, was.Bytes, anew)
+	return n == 1, err
+}
