@@ -41,8 +41,8 @@ func Change(ctx context.Context, d *db.DB, id string, change func(tx *db.Tx) err
 }
 
 // lockAtOnce is [Lock], but returns [db.ErrWouldWait] if another transaction has locked the row,
-// or if there is no such row. A transaction that changes several accounts so never waits for an
-// account while it has another, and can't be part of a deadlock.
+// or if there is no such row. So a transaction that changes several accounts never waits for one
+// while it holds the lock of another, and can't be part of a deadlock over accounts.
 func lockAtOnce(ctx context.Context, tx *db.Tx, id string) error {
 	var locked string
 	err := db.One(ctx, tx, `SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED`, []any{id}, &locked)

@@ -117,7 +117,7 @@ var ErrWouldWait = errors.New("another transaction has the lock")
 
 // WriteTogether is [DB.Write] for a change that other nodes are told of ([Tx.Changed]) and
 // that is frequent. On PostgreSQL, transactions that tell other nodes commit one after the
-// other, each with its wait for a standby. So the changes of those who wait share the next
+// other, each with its wait for a standby. So the changes that wait share the next
 // transaction of this node, as all changes do on SQLite. A change that fails undoes itself
 // alone, and the end of its context ends no other.
 //

@@ -15,7 +15,7 @@ const (
 	postgresBatch = 32
 
 	// postgresBatchTime is the age past which a batch accepts no more changes, so that the
-	// first ones, and whoever wants their locks, don't wait for long.
+	// first ones, and transactions that need their locks, don't wait for long.
 	postgresBatchTime = 50 * time.Millisecond
 
 	// slowChange is the time past which a change no longer makes others wait for their batch.

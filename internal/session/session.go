@@ -198,8 +198,8 @@ func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, except string) (int
 }
 
 // Expire deletes sessions past their idle or absolute end. It skips locked rows, as all sweeps
-// do whose rows other transactions change in another order: so it never waits, and can't be
-// part of a deadlock.
+// do whose rows other transactions change in another order, so that they don't deadlock. It still
+// waits for a transaction that has locked a visit or handoff of such a session.
 func Expire(ctx context.Context, tx *db.Tx, life Life, now time.Time) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE id IN (
 		SELECT id FROM sessions WHERE expires_at <= $1 OR seen_at <= $2 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now}, db.At{Time: now.Add(-life.Idle)})
