@@ -1,0 +1,317 @@
+package telling
+
+import (
+	"encoding/base64"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/testkit"
+	"github.com/sallyport/sallyport/internal/testkit/portal"
+	"github.com/sallyport/sallyport/internal/testkit/smtpd"
+)
+
+const (
+	mailUser     = "portal@example.com"
+	mailPassword = "canary-password-of-the-mail-server"
+)
+
+// inClear are forms of the password, and beginnings of what only a server that proved who it is may
+// receive.
+var inClear = []string{
+	mailPassword, base64.StdEncoding.EncodeToString([]byte(mailPassword)), base64.StdEncoding.EncodeToString([]byte("\x00" + mailUser + "\x00" + mailPassword)),
+	"AUTH", "MAIL FROM", "Subject:",
+}
+
+// relay forwards connections at one address to the mail server that a test chooses.
+type relay struct {
+	address string
+	mu      sync.Mutex
+	server  *smtpd.Server
+	conns   []net.Conn
+}
+
+// listen begins to accept connections. Until then they are refused.
+func (r *relay) listen(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", r.address)
+	testkit.Check(t, err)
+	t.Cleanup(func() { listener.Close(); r.cut() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			r.mu.Lock()
+			server, err := net.Dial("tcp", net.JoinHostPort(r.server.Host, r.server.Port))
+			if err != nil {
+				client.Close()
+			} else {
+				r.conns = append(r.conns, client, server)
+				for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+					go func() { io.Copy(pair[0], pair[1]); pair[0].Close(); pair[1].Close() }()
+				}
+			}
+			r.mu.Unlock()
+		}
+	}()
+}
+
+func (r *relay) to(server *smtpd.Server) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.server = server
+}
+
+// cut ends all connections.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, conn := range r.conns {
+		conn.Close()
+	}
+	r.conns = nil
+}
+
+// hostileServers is a portal with mail, behind whose address the mail servers change.
+type hostileServers struct {
+	*portal.Portal
+	relay *relay
+	good  *smtpd.Server
+	ada   account.Account
+}
+
+// change changes ada's password, which is told at once, in one urgent mail.
+func (h *hostileServers) change(t *testing.T) {
+	t.Helper()
+	testkit.Check(t, h.Manage.Passwords.Set(t.Context(), manage.CommandLine(), h.ada, "another long password"))
+}
+
+// send sends what is due after the duration passed.
+func (h *hostileServers) send(t *testing.T, after time.Duration) {
+	t.Helper()
+	h.Clock.Move(after)
+	testkit.Check(t, h.Outbox.Run(t.Context()))
+	h.Outbox.Wait()
+}
+
+func (h *hostileServers) waiting(t *testing.T) int {
+	t.Helper()
+	return portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox`)
+}
+
+// accepted checks that the queue is empty, that of the mails which the server read in full since it
+// had the first n the last one was accepted, that there are as many as copies says, and that all
+// have one Message-ID and one content.
+func (h *hostileServers) accepted(t *testing.T, n, copies int) {
+	t.Helper()
+	mails := h.good.Mails()[n:]
+	if waiting := h.waiting(t); len(mails) != copies || waiting != 0 || !mails[len(mails)-1].Accepted {
+		t.Fatalf("the server has %d copies and %d wait; want %d and none:\n%+v", len(mails), waiting, copies, mails)
+	}
+	id := func(m smtpd.Mail) string {
+		_, after, _ := strings.Cut(m.Content, "\r\nMessage-ID: ")
+		line, _, _ := strings.Cut(after, "\r\n")
+		return line
+	}
+	for _, one := range mails {
+		if one.To != "ada@example.com" || id(one) == "" || id(one) != id(mails[0]) {
+			t.Errorf("to %s, Message-ID %q and %q of one notice", one.To, id(one), id(mails[0]))
+		}
+	}
+}
+
+// D-1: mail servers that fail in every way, met by a whole portal. No notice is lost: each arrives,
+// or its end is an event of the account. At most one second copy arrives, and no server gets the
+// password without TLS and a right certificate.
+func TestD1MailServersThatFail(t *testing.T) {
+	t.Parallel()
+	for _, engine := range testkit.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			ca, other := testkit.NewCA(t), testkit.NewCA(t)
+			files := map[string][]byte{"ca.pem": ca.PEM, "password": []byte(mailPassword + "\n")}
+			for name, content := range files {
+				testkit.Check(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
+			}
+			options := smtpd.Options{Certificate: smtpd.Certificate(t, ca, "127.0.0.1"), User: mailUser, Password: mailPassword}
+			r := &relay{address: testkit.FreeAddress(t)}
+			at := url.URL{Scheme: "smtp", User: url.User(mailUser), Host: r.address}
+			h := &hostileServers{relay: r, good: smtpd.Start(t, options), Portal: portal.Start(t, engine,
+				"SALLYPORT_MAIL_URL="+at.String(), "SALLYPORT_MAIL_FROM=Portal <portal@example.com>",
+				"SALLYPORT_MAIL_PASSWORD_FILE="+filepath.Join(dir, "password"), "SALLYPORT_MAIL_CA="+filepath.Join(dir, "ca.pem"))}
+			var err error
+			h.ada, err = h.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "ada", Email: "ada@example.com"}, portal.Password)
+			testkit.Check(t, err)
+
+			// Nothing listens; the mail arrives once something does.
+			h.change(t)
+			h.send(t, 0)
+			r.to(h.good)
+			r.listen(t)
+			h.send(t, time.Minute)
+			h.accepted(t, 0, 1)
+
+			h.refusals(t)
+			h.lostAnswers(t)
+
+			foreign, distrusted := options, options
+			foreign.Certificate = smtpd.Certificate(t, ca, "mail.example.net")
+			distrusted.Certificate = smtpd.Certificate(t, other, "127.0.0.1")
+			wrong := options
+			wrong.Password = "another"
+			stripped := options
+			stripped.Certificate = nil
+			for name, options := range map[string]smtpd.Options{
+				"stripped STARTTLS": stripped, "a certificate of another host": foreign, "a certificate of another CA": distrusted, "535": wrong,
+			} {
+				h.untrusted(t, name, smtpd.Start(t, options))
+			}
+			for _, text := range inClear[:3] {
+				if strings.Contains(h.Logs.String(), text) {
+					t.Errorf("the log contains the password of the mail server, as %q", text)
+				}
+			}
+		})
+	}
+}
+
+// refusals is about answers to the sender, the recipient and the mail.
+func (h *hostileServers) refusals(t *testing.T) {
+	t.Helper()
+	answer := func(code int) *smtp.SMTPError {
+		return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{code / 100, 7, 1}, Message: "canary answer"}
+	}
+	for _, script := range []smtpd.Script{{Mail: answer(421)}, {Rcpt: answer(450)}, {Data: answer(452)}} {
+		before := len(h.good.Mails())
+		h.good.Answer(script)
+		h.change(t)
+		h.send(t, 0)
+		h.good.Answer(smtpd.Script{})
+		h.send(t, time.Minute)
+		// A mail that was read before it was refused isn't a copy: its recipient never sees it.
+		refused := 0
+		if script.Data != nil {
+			refused = 1
+		}
+		h.accepted(t, before+refused, 1)
+	}
+
+	// Greylisting: the first ten minutes after the first try are refused.
+	before, first := len(h.good.Mails()), h.Clock.Now()
+	h.good.Answer(smtpd.Script{Rcpt: answer(451)})
+	h.change(t)
+	for h.Clock.Now().Sub(first) < 30*time.Minute {
+		h.send(t, 0)
+		if h.Clock.Now().Sub(first) == 10*time.Minute {
+			h.good.Answer(smtpd.Script{})
+		}
+		h.Clock.Move(time.Minute)
+	}
+	h.accepted(t, before, 1)
+
+	// 5xx to the recipient or the mail ends it, which the owner reads in their activity.
+	for _, script := range []smtpd.Script{{Rcpt: answer(550)}, {Data: answer(554)}} {
+		given := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]
+		h.good.Answer(script)
+		h.change(t)
+		h.send(t, 0)
+		if got := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]; got != given+1 || h.waiting(t) != 0 {
+			t.Errorf("after %+v: %d events more, and %d wait; want 1 and none", script, got-given, h.waiting(t))
+		}
+		h.good.Answer(smtpd.Script{})
+	}
+	if strings.Count(h.Logs.String(), `"msg":"a message was given up"`) != 2 {
+		t.Error("the log has no line for each mail that was given up")
+	}
+}
+
+// lostAnswers is about servers that take the mail and don't answer. Whether they accepted it nobody
+// knows, so that it is sent once more, after 15 minutes.
+func (h *hostileServers) lostAnswers(t *testing.T) {
+	t.Helper()
+	for name, script := range map[string]smtpd.Script{"hangs after DATA": {Hang: true}, "ends before 250": {Drop: true}} {
+		for _, ends := range []bool{true, false} {
+			before := len(h.good.Mails())
+			given := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]
+			try := func(n int) {
+				testkit.Check(t, h.Outbox.Run(t.Context()))
+				testkit.Until(t, "the server has read the mail", func() bool { return len(h.good.Mails()) == before+n })
+				h.relay.cut() // or a server that hangs would be left after a minute
+				h.Outbox.Wait()
+			}
+			h.good.Answer(script)
+			h.change(t)
+			try(1)
+			h.send(t, 14*time.Minute)
+			if got := len(h.good.Mails()) - before; got != 1 || h.waiting(t) != 1 {
+				t.Fatalf("a server that %s has %d copies after 14 minutes, and %d wait; want one each", name, got, h.waiting(t))
+			}
+			if ends { // the fault does
+				h.good.Answer(smtpd.Script{})
+				h.send(t, 2*time.Minute)
+				h.accepted(t, before, 2)
+				continue
+			}
+			h.Clock.Move(2 * time.Minute)
+			try(2)
+			h.good.Answer(smtpd.Script{})
+			h.send(t, 24*time.Hour)
+			events := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"] - given
+			if got := len(h.good.Mails()) - before; got != 2 || h.waiting(t) != 0 || events != 1 {
+				t.Errorf("a server that always %s has %d copies, %d wait, %d were given up; want 2, none and 1", name, got, h.waiting(t), events)
+			}
+		}
+	}
+}
+
+// untrusted is about a server that can't be trusted with the password, or refuses it. The queue
+// pauses, which operators see, and all of it is sent afterwards.
+func (h *hostileServers) untrusted(t *testing.T, name string, server *smtpd.Server) {
+	t.Helper()
+	before := len(h.good.Mails())
+	h.relay.to(server)
+	h.change(t)
+	h.send(t, 0)
+	opened := server.Connections()
+	h.change(t)
+	h.send(t, 14*time.Minute)
+	if got := server.Connections(); opened != 1 || got != 1 {
+		t.Errorf("%s: %d connections, and %d after 14 minutes; want one", name, opened, got)
+	}
+	const paused = "mail: this server is refused, so nothing is sent for 15 minutes; see the log\n"
+	if a := h.Browser(t).Get("/readyz"); a.Status != 200 || !strings.Contains(a.Body, paused) {
+		t.Errorf("%s: /readyz answers %d\n%s", name, a.Status, a.Body)
+	}
+	raw := string(server.Raw())
+	for _, text := range inClear {
+		if len(server.Mails()) > 0 || strings.Contains(raw, text) {
+			t.Errorf("%s: the server read %q in clear text:\n%s", name, text, raw)
+		}
+	}
+	stored := portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox WHERE last_error LIKE '%canary%'`)
+	if n := h.waiting(t); n != 2 || stored != 0 {
+		t.Errorf("%s: %d wait, want 2; %d have the password in their error", name, n, stored)
+	}
+	h.relay.to(h.good)
+	h.send(t, 2*time.Minute)
+	if got := len(h.good.Mails()) - before; got != 2 || h.waiting(t) != 0 {
+		t.Errorf("%s: %d of 2 arrived afterwards, and %d wait", name, got, h.waiting(t))
+	}
+	if a := h.Browser(t).Get("/readyz"); !strings.Contains(a.Body, "mail: ok\n") {
+		t.Errorf("%s: /readyz doesn't show that mail is sent again:\n%s", name, a.Body)
+	}
+}
