@@ -11,8 +11,8 @@ import (
 // from ignoring the mails.
 const (
 	perKind    = 3  // a day, of one kind
-	perAccount = 20 // a day, of all kinds
-	perHour    = 1  // an hour, of wrong codes: a guesser causes them at will
+	perAccount = 20 // a day, of all kinds but wrong codes
+	perHour    = 1  // an hour, of wrong codes
 	day        = 24 * time.Hour
 	siteEvery  = 3600 * time.Millisecond // 1,000 mails an hour for all accounts together
 	siteAtOnce = 1000                    // after an hour without mail
@@ -20,11 +20,12 @@ const (
 
 // Limits returns the quotas of mails with this topic, which is a [Kind]. Urgent ones have none.
 func Limits(topic string) []outbox.Limit {
-	limits := []outbox.Limit{{N: perKind, Per: day, Topic: true}, {N: perAccount, Per: day}}
 	if Kind(topic) == WrongCodes {
-		limits[0] = outbox.Limit{N: perHour, Per: time.Hour, Topic: true}
+		// A guesser causes these at will. They must not use up what all kinds share, since the
+		// notice of the guesser's sign-in would wait for hours then.
+		return []outbox.Limit{{N: perHour, Per: time.Hour, Topic: true}}
 	}
-	return limits
+	return []outbox.Limit{{N: perKind, Per: day, Topic: true}, {N: perAccount, Per: day}}
 }
 
 // SiteRate returns the rate of mails to all accounts together. Beyond it mails wait. Mail

@@ -155,7 +155,10 @@ func ByID(ctx context.Context, q db.Querier, id string) (Message, error) {
 func Retry(ctx context.Context, tx *db.Tx, id string, now time.Time) (int, error) {
 	n, err := db.Exec(ctx, tx, `
 		UPDATE outbox SET due_at = $2
-		WHERE  (id = $1 OR $1 = '') AND (tries > 0 OR last_error <> '') AND due_at > $2 AND (claimed_until IS NULL OR claimed_until <= $2)`, id, db.At{Time: now})
+		WHERE  id IN (
+			SELECT id FROM outbox
+			WHERE  (id = $1 OR $1 = '') AND (tries > 0 OR last_error <> '') AND due_at > $2 AND (claimed_until IS NULL OR claimed_until <= $2)
+			ORDER  BY created_at, id FOR NO KEY UPDATE)`, id, db.At{Time: now})
 	if err != nil {
 		return 0, fmt.Errorf("retry messages: %w", err)
 	}

@@ -115,9 +115,11 @@ func List(ctx context.Context, q db.Querier, after string, n int) ([]Message, er
 // they were written, after it got another one: a thief who changes the address must not receive
 // them. Without a former address they are deleted.
 func PinAddress(ctx context.Context, tx *db.Tx, accountID, former string) error {
-	statement, args := `UPDATE outbox SET address = $3 WHERE account_id = $1 AND kind = $2 AND address = ''`, []any{accountID, string(Mail), former}
+	// In the order of [fold], so that the two can't deadlock.
+	const unpinned = ` WHERE id IN (SELECT id FROM outbox WHERE account_id = $1 AND kind = $2 AND address = '' ORDER BY created_at, id FOR NO KEY UPDATE)`
+	statement, args := `UPDATE outbox SET address = $3`+unpinned, []any{accountID, string(Mail), former}
 	if former == "" {
-		statement, args = `DELETE FROM outbox WHERE account_id = $1 AND kind = $2 AND address = ''`, args[:2]
+		statement, args = `DELETE FROM outbox`+unpinned, args[:2]
 	}
 	if _, err := db.Exec(ctx, tx, statement, args...); err != nil {
 		return fmt.Errorf("keep the address of waiting mails: %w", err)
@@ -138,7 +140,7 @@ func AddressOf(ctx context.Context, q db.Querier, id string) (address string, er
 
 // RemoveAccount deletes the mails to an account that is removed.
 func RemoveAccount(ctx context.Context, tx *db.Tx, accountID string) error {
-	for _, statement := range []string{`DELETE FROM outbox WHERE account_id = $1 AND kind = $2`, `DELETE FROM outbox_quotas WHERE account_id = $1 AND kind = $2`} {
+	for _, statement := range []string{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE account_id = $1 AND kind = $2 ORDER BY created_at, id FOR NO KEY UPDATE)`, `DELETE FROM outbox_quotas WHERE account_id = $1 AND kind = $2`} {
 		if _, err := db.Exec(ctx, tx, statement, accountID, string(Mail)); err != nil {
 			return fmt.Errorf("remove an account's mails: %w", err)
 		}

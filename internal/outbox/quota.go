@@ -123,7 +123,9 @@ func fold(ctx context.Context, tx *db.Tx, like Message, due time.Time) error {
 const quotaTime = 24 * time.Hour
 
 func expireQuotas(ctx context.Context, tx *db.Tx, now time.Time) error {
-	if _, err := db.Exec(ctx, tx, `DELETE FROM outbox_quotas WHERE used_at <= $1`, db.At{Time: now.Add(-quotaTime)}); err != nil {
+	if _, err := db.Exec(ctx, tx, `
+		DELETE FROM outbox_quotas WHERE (kind, account_id, topic, slot) IN (
+			SELECT kind, account_id, topic, slot FROM outbox_quotas WHERE used_at <= $1 FOR NO KEY UPDATE SKIP LOCKED)`, db.At{Time: now.Add(-quotaTime)}); err != nil {
 		return fmt.Errorf("delete free quotas: %w", err)
 	}
 	return nil
