@@ -19,6 +19,15 @@ var proxyFamilies = []string{
 	"X-Webauth-",
 }
 
+// familiesByLetter are the proxyFamilies by their first letter. Every header of a request to a
+// panel is compared with them, and most families begin with an X.
+var familiesByLetter = func() (all [256][]string) {
+	for _, family := range proxyFamilies {
+		all[family[0]] = append(all[family[0]], family)
+	}
+	return all
+}()
+
 // proxyHeaders are the plain names of headers that known products read. The configuration
 // files in deploy/proxy delete each of them, since most proxies can't delete a whole family.
 var proxyHeaders = []string{
@@ -74,7 +83,12 @@ func IsProxyHeader(plain string) bool {
 		return false // most headers
 	case "A", "C", "D", "F", "H", "I", "O", "P", "R", "S", "T", "W", "X":
 	}
-	return isProxyHeader[plain] || slices.ContainsFunc(proxyFamilies, func(family string) bool { return strings.HasPrefix(plain, family) })
+	for _, family := range familiesByLetter[plain[0]] {
+		if strings.HasPrefix(plain, family) {
+			return true
+		}
+	}
+	return isProxyHeader[plain]
 }
 
 // IsProxyAlias reports whether CGI, WSGI or PHP would read a header as one that proxies write
