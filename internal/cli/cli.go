@@ -119,7 +119,10 @@ func mainContext(ctx context.Context, args []string, streams Streams, environ []
 		return exitUsage
 	}
 	r := &run{Context: ctx, streams: streams, environ: environ, configPaths: configPaths, configFile: findConfig(c.Config, environ, configPaths)}
-	if err := parsed.Run(r); err != nil {
+	// The command isn't run through the parser, whose model of all commands would then stay in
+	// the memory of a server for as long as it runs.
+	command := parsed.Selected().Target.Interface().(interface{ Run(*run) error })
+	if err := command.Run(r); err != nil {
 		var faults config.Faults
 		if errors.As(err, &faults) {
 			fmt.Fprintln(streams.Err, r.places.Complete(faults).Error())
