@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/language"
@@ -32,13 +33,26 @@ type Catalogue struct {
 // dirKey is the key of the direction in a catalogue's file.
 const dirKey = "dir"
 
+// loaded has a [*Catalogue] without a site's name for each language that was loaded. The portal,
+// the panels' hosts and mails have a catalogue each and share its sentences, which take 80 kB.
+var loaded sync.Map
+
 // Load returns the catalogue of a language that this package has. site is the site's name.
 func Load(lang, site string) (*Catalogue, error) {
-	file, err := files.ReadFile(lang + ".json")
-	if err != nil {
-		return nil, fmt.Errorf("read catalogue: %w", err)
+	shared, ok := loaded.Load(lang)
+	if !ok {
+		file, err := files.ReadFile(lang + ".json")
+		if err != nil {
+			return nil, fmt.Errorf("read catalogue: %w", err)
+		}
+		if shared, err = Parse(lang, "", file); err != nil {
+			return nil, err
+		}
+		loaded.Store(lang, shared)
 	}
-	return Parse(lang, site, file)
+	c := *shared.(*Catalogue)
+	c.Site = site
+	return &c, nil
 }
 
 // Parse returns the catalogue of a language (BCP 47) from a file: a JSON object with the sentences
