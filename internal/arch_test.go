@@ -100,7 +100,6 @@ var cached = []string{"accounts", "groups", "members", "sessions", "visits", "pa
 // silent lists the functions that may change rows of those tables without invalidating
 // the cache, since a stale row grants nothing more.
 var silent = []string{
-	"internal/account/Lock",                                                        // it locks a row and changes nothing
 	"internal/account/AddGroup", "internal/account/Create", "internal/pass/Create", // a new row is in no cache
 	"internal/session/NoteUse", "internal/pass/NoteUse", // the caller caches the time
 	"internal/session/Expire", "internal/pass/Expire", // the expiry is checked at each use

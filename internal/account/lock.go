@@ -13,14 +13,17 @@ import (
 // since transactions that lock rows in different orders deadlock. It returns
 // [db.ErrNotFound] if the account doesn't exist.
 func Lock(ctx context.Context, tx *db.Tx, id string) error {
-	n, err := db.Exec(ctx, tx, `UPDATE accounts SET security_stamp = security_stamp WHERE id = $1`, id)
-	if err != nil {
-		return fmt.Errorf("lock account: %w", err)
+	var locked string
+	err := db.One(ctx, tx, `SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE`, []any{id}, &locked)
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		err = fmt.Errorf("lock account: %w", err)
 	}
-	if n == 0 {
-		return db.ErrNotFound
-	}
-	return nil
+	return err
+}
+
+// LockAndRead is [Lock], and returns the account as it is while tx holds the lock.
+func LockAndRead(ctx context.Context, tx *db.Tx, id string) (Account, error) {
+	return readOne(ctx, tx, `SELECT `+columns+` FROM accounts WHERE id = $1 FOR NO KEY UPDATE`, id)
 }
 
 // Change is for the frequent changes of an account that other nodes are told of, such as a

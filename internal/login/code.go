@@ -108,7 +108,8 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 	if check.Result == totp.Accepted {
 		now := s.Clock()
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			if err := s.lockAccounts(ctx, tx, a.AccountID, from); err != nil {
+			owner, err := s.lockAccounts(ctx, tx, a.AccountID, from)
+			if err != nil {
 				return err
 			}
 			if err := totp.Claim(ctx, tx, by.ID, check, unsure, now); err != nil {
@@ -119,7 +120,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			}
 			proven := a
 			proven.Proofs = authenticator.Merge(a.Proofs, []authenticator.Proof{{Kind: authenticator.TOTP, ID: by.ID, At: now}})
-			progress, err = s.advance(ctx, tx, proven, from)
+			progress, err = s.advance(ctx, tx, proven, owner, from)
 			return err
 		})
 		if err == nil {
@@ -404,7 +405,8 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 	if matched {
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
 			now := s.Clock()
-			if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
+			locked, err := s.lockAccounts(ctx, tx, owner.ID, from)
+			if err != nil {
 				return err
 			}
 			if err := backupcode.Redeem(ctx, tx, owner.ID, id, now); err != nil {
@@ -424,7 +426,7 @@ func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Ac
 			}
 			proven := a
 			proven.Proofs = authenticator.Merge(a.Proofs, []authenticator.Proof{{Kind: authenticator.BackupCode, At: now}})
-			progress, err = s.advance(ctx, tx, proven, from)
+			progress, err = s.advance(ctx, tx, proven, locked, from)
 			progress.CodesLeft = left
 			return err
 		})

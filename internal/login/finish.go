@@ -19,44 +19,46 @@ import (
 // lockAccounts locks the account's row, and that of the account whose session the browser holds,
 // since finish may end that session. It locks in the order of ids, so that two browsers that
 // switch between the same accounts in opposite directions don't deadlock. It must be the
-// first statement of tx. It returns [ErrNoAttempt] if the account was removed.
-func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string, from Browser) error {
+// first statement of tx. It returns the account as it is under the lock, or [ErrNoAttempt] if
+// it was removed.
+func (s *Service) lockAccounts(ctx context.Context, tx *db.Tx, accountID string, from Browser) (owner account.Account, err error) {
 	ids := []string{accountID}
 	_, holder, err := session.ByToken(ctx, tx, from.Session, s.Life, s.Clock())
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		return err
+		return account.Account{}, err
 	}
 	if holder.ID != "" && holder.ID != accountID {
 		ids = append(ids, holder.ID)
 		slices.Sort(ids)
 	}
 	for _, id := range ids {
-		err := lockAccount(ctx, tx, id)
-		if id != accountID && errors.Is(err, ErrNoAttempt) {
-			continue // the account was removed, and its sessions with it
+		if id == accountID {
+			owner, err = lockAccount(ctx, tx, id)
+		} else if err = account.Lock(ctx, tx, id); errors.Is(err, db.ErrNotFound) {
+			err = nil // the account was removed, and its sessions with it
 		}
 		if err != nil {
-			return err
+			return account.Account{}, err
 		}
 	}
-	return nil
+	return owner, nil
 }
 
-// lockAccount locks the account's row until tx ends. It returns [ErrNoAttempt] if the account
-// was removed, and its attempts with it.
-func lockAccount(ctx context.Context, tx *db.Tx, id string) error {
-	err := account.Lock(ctx, tx, id)
+// lockAccount locks the account's row until tx ends and returns the account. It returns
+// [ErrNoAttempt] if the account was removed, and its attempts with it.
+func lockAccount(ctx context.Context, tx *db.Tx, id string) (account.Account, error) {
+	owner, err := account.LockAndRead(ctx, tx, id)
 	if errors.Is(err, db.ErrNotFound) {
 		err = ErrNoAttempt
 	}
-	return err
+	return owner, err
 }
 
 // finish ends an attempt at [StageDone] and returns the browser's new cookies. It is the only
 // function that creates a session (R13). In one transaction it deletes the attempt, creates the
 // session, makes the browser known under a new token and writes the event. It returns
-// [ErrNoAttempt] if the attempt is gone or the account, as read in tx, changed since. tx must
-// hold [Service.lockAccounts]: a concurrent reset then either sees the new session and known
+// [ErrNoAttempt] if the attempt is gone or the account changed since. owner is the account under
+// the lock of [Service.lockAccounts], which tx must hold: a concurrent reset then either sees the new session and known
 // browser or deletes the attempt first.
 func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (opened Opened, err error) {
 	if err := a.consume(ctx, tx); err != nil {

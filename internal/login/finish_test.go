@@ -41,7 +41,7 @@ func TestOnlyKnownPurposesOpenASession(t *testing.T) {
 					return s.finish(ctx, tx, a, ada, Browser{})
 				},
 				"advance": func(ctx context.Context, tx *db.Tx, a Attempt) (Opened, error) {
-					progress, err := s.advance(ctx, tx, a, Browser{})
+					progress, err := s.advance(ctx, tx, a, ada, Browser{})
 					return progress.Opened, err
 				},
 			} {
@@ -79,7 +79,7 @@ func TestAnAttemptWithoutAFirstProofFails(t *testing.T) {
 			progress, err := s.advance(t.Context(), tx, Attempt{
 				AccountID: ada.ID, Stamp: ada.Stamp, Purpose: SignIn,
 				Proofs: []authenticator.Proof{{Kind: authenticator.WebAuthn, ID: "a", At: testkit.Start}},
-			}, Browser{})
+			}, ada, Browser{})
 			if err == nil || progress.Attempt.Reveal() != "" {
 				t.Errorf("advance = %+v, %v; want an error", progress, err)
 			}
@@ -112,7 +112,7 @@ func TestAReauthenticationThatProvesTooLittleFails(t *testing.T) {
 			progress, err := s.advance(ctx, tx, Attempt{
 				AccountID: ada.ID, Stamp: ada.Stamp, Purpose: Reauthentication, SessionID: "session",
 				Proofs: []authenticator.Proof{{Kind: authenticator.Password, At: testkit.Start}},
-			}, Browser{})
+			}, ada, Browser{})
 			if !errors.Is(err, ErrNoAttempt) || progress.Attempt.Reveal() != "" {
 				t.Errorf("advance = %+v, %v; want ErrNoAttempt", progress, err)
 			}

@@ -297,7 +297,7 @@ func (s *Service) settleDetached(ctx context.Context, accountID string, v passwo
 	ctx, done := detached(ctx)
 	defer done()
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := lockAccount(ctx, tx, accountID); err != nil {
+		if _, err := lockAccount(ctx, tx, accountID); err != nil {
 			return err
 		}
 		return s.settle(ctx, tx, accountID, v)

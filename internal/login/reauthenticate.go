@@ -45,10 +45,11 @@ func (s *Service) Reauthenticate(ctx context.Context, me Me, given Proofs, retur
 	case len(second) == 0:
 		var progress Progress
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
+			locked, err := s.lockAccounts(ctx, tx, owner.ID, from)
+			if err != nil {
 				return err
 			}
-			progress, err = s.advance(ctx, tx, a, from)
+			progress, err = s.advance(ctx, tx, a, locked, from)
 			return err
 		})
 		return progress, err

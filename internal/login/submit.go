@@ -73,13 +73,14 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	}
 	var progress Progress
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
+		locked, err := s.lockAccounts(ctx, tx, owner.ID, from)
+		if err != nil {
 			return err
 		}
 		if err := s.settle(ctx, tx, owner.ID, v); err != nil {
 			return err
 		}
-		progress, err = s.advance(ctx, tx, attempt, from)
+		progress, err = s.advance(ctx, tx, attempt, locked, from)
 		return err
 	})
 	if err != nil {
@@ -132,12 +133,8 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner acco
 }
 
 // advance stores the attempt at its next stage, or finishes it. tx must have locked the
-// accounts with [Service.lockAccounts] before its first change.
-func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, from Browser) (Progress, error) {
-	owner, err := account.ByID(ctx, tx, a.AccountID)
-	if err != nil {
-		return Progress{}, err
-	}
+// accounts with [Service.lockAccounts] before its first change; owner is what that returned.
+func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (Progress, error) {
 	stage, err := s.stage(ctx, tx, a, owner)
 	if err != nil {
 		return Progress{}, err
@@ -216,10 +213,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, fr
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock()
 		// Hashing took time: check that the attempt still exists and the account is unchanged.
-		if err := s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
-			return err
-		}
-		if owner, err = account.ByID(ctx, tx, owner.ID); err != nil {
+		if owner, err = s.lockAccounts(ctx, tx, owner.ID, from); err != nil {
 			return err
 		}
 		if owner.Disabled() || owner.Stamp != a.Stamp {
@@ -238,7 +232,8 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, fr
 			return err
 		}
 		a.ID = "" // consume deleted its row
-		progress, err = s.advance(ctx, tx, a, from)
+		owner.Stamp = a.Stamp
+		progress, err = s.advance(ctx, tx, a, owner, from)
 		return err
 	})
 	s.Metrics.countLaterStep(progress, err)
