@@ -141,8 +141,7 @@ func (w *bareCode) code(right bool) time.Duration {
 	w.write(w.count)
 	w.write(func(tx *db.Tx) {
 		if right {
-			w.exec(tx, `UPDATE totp SET last_step = $2 WHERE authenticator_id = $1`, w.authenticator, now)
-			w.exec(tx, `UPDATE authenticators SET last_used_at = $2 WHERE id = $1`, w.authenticator, now)
+			w.exec(tx, `UPDATE totp SET last_step = $2, used_at = $2 WHERE authenticator_id = $1`, w.authenticator, now)
 			w.count(tx) // a right code is removed from the ledger
 			w.exec(tx, `DELETE FROM attempts WHERE id = $1`, w.account)
 			id := secret.NewID()
