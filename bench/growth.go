@@ -56,6 +56,7 @@ func measureGrowth(b *bench) {
 	for _, p := range []plot{cpu, codes, memory, start} {
 		b.plot(p)
 	}
+	b.within(b.growthOnPostgres)
 }
 
 // visited holds the costs of a start and of requests with visits.
@@ -98,38 +99,14 @@ func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64, co
 		if behind := time.Until(clock.Now()); behind < 0 {
 			clock.Move(-behind)
 		}
-		p := &people{bench: t.bench, attempts: make([]string, t.size)}
-		counter := t.watchPages(t.dir, func() { p.portal = portal.StartIn(t.stage, t.dir, clock) })
+		var p *people
+		counter := t.watchPages(t.dir, func() { p = t.peopleOf(portal.StartIn(t.stage, t.dir, clock)) })
 		defer p.portal.Entry.WriteUses(context.WithoutCancel(t.ctx))
-		for i := range t.size {
-			from := networkOf(i)
-			from.Device = tokenOf("device", i)
-			p.from = append(p.from, from)
-		}
-		clients, round := t.clients[len(t.clients)-1], 0
-		// Sallyport and the bare writer change rows of different accounts.
-		member := func(i int) int { return (round*inARound + i) * scattered % t.size }
+		clients := t.clients[len(t.clients)-1]
 		var counts pageCounts
-		ours := func() (s sample) {
-			clock.Move(totp.Period)
-			t.concurrently(signingIn, func(i int) error { return p.submitPassword(member(i)) })
-			one := counter.count(func() {
-				s = t.concurrently(clients, func(i int) error {
-					return p.submitCode(member(i), totp.CodeAt(secretOf(member(i)), clock.Now()))
-				})
-			})
-			counts = one // of the last round: the first ones fill the cache
-			round++
-			return s
-		}
-		bare := func(writers int) side {
-			return func() sample {
-				now := clock.Now()
-				s := t.concurrently(writers, func(i int) error { return t.changeRows(p.portal.DB, member(i), now) })
-				round++
-				return s
-			}
-		}
+		ours, bare := t.rightCodes(p, clock, clients, func(codes func()) {
+			counts = counter.count(codes) // of the last round: the first ones fill the cache
+		})
 		got := alternate(t.rounds, ours, t.bareCommits(), bare(1), bare(clients))
 		perSecond, commits = medianOf(got[0], rateOf), medianOf(got[1], rateOf)
 		cost = codeCost{kilobytes: counts.kilobytes(inARound), reads: float64(counts.reads) / inARound,
@@ -137,4 +114,43 @@ func (t *population) codes(clock *testkit.Clock) (perSecond, commits float64, co
 			bareTogether: medianOf(got[3], rateOf), together: medianRatio(got[0], got[3], rateOf)}
 	})
 	return perSecond, commits, cost
+}
+
+// peopleOf returns the population's people in their known browsers, who sign in to a portal
+// of this process.
+func (t *population) peopleOf(of *portal.Portal) *people {
+	p := &people{bench: t.bench, attempts: make([]string, t.size), portal: of}
+	for i := range t.size {
+		from := networkOf(i)
+		from.Device = tokenOf("device", i)
+		p.from = append(p.from, from)
+	}
+	return p
+}
+
+// rightCodes returns a side in which this many clients submit right codes, within a call of
+// around, and a function that returns the side of so many writers of the same rows. Each
+// round of either is of other accounts.
+func (t *population) rightCodes(p *people, clock *testkit.Clock, clients int, around func(codes func())) (ours side, bare func(writers int) side) {
+	round := 0
+	member := func(i int) int { return (round*inARound + i) * scattered % t.size }
+	ours = func() (s sample) {
+		clock.Move(totp.Period)
+		t.concurrently(signingIn, func(i int) error { return p.submitPassword(member(i)) })
+		around(func() {
+			s = t.concurrently(clients, func(i int) error {
+				return p.submitCode(member(i), totp.CodeAt(secretOf(member(i)), clock.Now()))
+			})
+		})
+		round++
+		return s
+	}
+	return ours, func(writers int) side {
+		return func() sample {
+			now := clock.Now()
+			s := t.concurrently(writers, func(i int) error { return t.changeRows(p.portal.DB, member(i), now) })
+			round++
+			return s
+		}
+	}
 }

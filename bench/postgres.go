@@ -28,8 +28,9 @@ type postgres struct {
 	round int64  // number of pgbench's rounds so far
 }
 
-// startPostgres starts the server and sets the variable with its URL for testkit.
-func (b *bench) startPostgres() *postgres {
+// startPostgres starts the server with further settings, and sets the variable with its URL
+// for testkit.
+func (b *bench) startPostgres(settings ...string) *postgres {
 	dir := b.TempDir()
 	g := &postgres{bench: b, log: filepath.Join(dir, "data", "log", "statements.json")}
 	var (
@@ -37,8 +38,8 @@ func (b *bench) startPostgres() *postgres {
 		stop func()
 	)
 	b.must(b.cores.start(b.cores.server, func() (err error) {
-		url, stop, err = testkit.StartPostgres(dir, "fsync=on",
-			"logging_collector=on", "log_destination=jsonlog", "log_directory=log", "log_filename=statements")
+		url, stop, err = testkit.StartPostgres(dir, append([]string{"fsync=on",
+			"logging_collector=on", "log_destination=jsonlog", "log_directory=log", "log_filename=statements"}, settings...)...)
 		return err
 	}))
 	b.Cleanup(stop)

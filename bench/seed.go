@@ -30,6 +30,8 @@ type population struct {
 	dir  string
 	size int
 	used int // accounts that the mixed load has used
+
+	settings []string // environment variables of the portal, if not only its directory
 }
 
 // newPopulation creates a population without accounts.
@@ -60,7 +62,7 @@ func (t *population) open() *server.Portal {
 }
 
 func (t *population) config() config.Config {
-	cfg, err := config.Load("", []string{"SALLYPORT_DATA_DIR=" + t.dir})
+	cfg, err := config.Load("", append([]string{"SALLYPORT_DATA_DIR=" + t.dir}, t.settings...))
 	t.must(err)
 	return cfg
 }
@@ -84,7 +86,7 @@ const (
 	insertVisit = `INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`
 )
 
-// accountStatements insert one account. growTo passes their parameters in this order.
+// accountStatements insert one account. values returns their parameters in this order.
 var accountStatements = []string{
 	insertAccount,
 	`INSERT INTO passwords (account_id, phc, changed_at) VALUES ($1, $2, $3)`,
@@ -133,12 +135,7 @@ func (t *population) growTo(size int) { t.fill(size, testkit.Quick) }
 // fill adds accounts until there are size, in one transaction. It syncs nothing, since the
 // population is temporary. All passwords have the same hash, at this cost.
 func (t *population) fill(size int, cost secret.Argon2id) {
-	p := t.open()
-	ring := p.Login.Ring
-	absolute := p.Login.Life.Absolute
-	p.Close()
-	phc, err := password.Hash(cost, portal.Password)
-	t.must(err)
+	values := t.values(cost)
 	lite, err := sql.Open("sqlite", "file:"+filepath.Join(t.dir, "sallyport.db")+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=cache_size(-1000000)")
 	t.must(err)
 	defer lite.Close()
@@ -151,13 +148,32 @@ func (t *population) fill(size int, cost secret.Argon2id) {
 		t.must(err)
 		insert = append(insert, statement)
 	}
+	for i := t.size; i < size; i++ {
+		for n, one := range values(i) {
+			if _, err := insert[n].ExecContext(t.ctx, one...); err != nil {
+				t.Fatal(accountStatements[n], err)
+			}
+		}
+	}
+	t.must(tx.Commit())
+	t.size = size
+}
+
+// values returns a function that returns the parameters of accountStatements for account i.
+func (t *population) values(cost secret.Argon2id) func(i int) [][]any {
+	p := t.open()
+	ring := p.Login.Ring
+	absolute := p.Login.Life.Absolute
+	p.Close()
+	phc, err := password.Hash(cost, portal.Password)
+	t.must(err)
 	now := time.Now()
 	at, end := db.At{Time: now}, db.At{Time: now.Add(absolute)}
-	for i := t.size; i < size; i++ {
+	return func(i int) [][]any {
 		id, phone, session, name := idOf("account", i), idOf("phone", i), idOf("session", i), nameOf(i)
 		stamp := idOf("stamp", i)
 		proofs := authenticator.EncodeProofs([]authenticator.Proof{{Kind: authenticator.Password, At: now}, {Kind: authenticator.TOTP, ID: phone, At: now}})
-		for n, values := range [][]any{
+		return [][]any{
 			{id, name, name + "@example.org", stamp, at},
 			{id, ring.Seal(secret.Place{Table: "passwords", Column: "phc", Row: id}, []byte(phc.Reveal())), at},
 			{phone, id, at},
@@ -166,12 +182,6 @@ func (t *population) fill(size int, cost secret.Argon2id) {
 			{id, idOf("device", i), []byte{}, at},
 			{session, secret.Hash(tokenOf("session", i)), id, stamp, proofs, at, end},
 			{idOf("visit", i), secret.Hash(tokenOf("visit", i)), session, forwardAuthPanel, at},
-		} {
-			if _, err := insert[n].ExecContext(t.ctx, values...); err != nil {
-				t.Fatal(accountStatements[n], err)
-			}
 		}
 	}
-	t.must(tx.Commit())
-	t.size = size
 }
