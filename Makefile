@@ -20,10 +20,10 @@ TIMEOUT := 15m
 FUZZTIME := 10000x
 # make check vets the tests, and go test would do it once more for each kind of build.
 TEST := go test -vet=off
-# The themes that run many other programs beside ours: nodes with a standby and a pooler,
-# package tools, whole set-ups, the previous release. They are make interop, without the race
-# detector.
-INTEROP := ./test/doctor ./test/documents ./test/faults ./test/nodes ./test/upgrade
+# The themes that run many other programs beside ours: nodes with a standby and a pooler, a mail
+# server, package tools, whole set-ups, the previous release. They are make interop, without the
+# race detector.
+INTEROP := ./test/doctor ./test/documents ./test/faults ./test/mailserver ./test/nodes ./test/upgrade
 # Series of years, scripts, kills and thousands of requests in a row: under the race
 # detector, which makes SQLite 20 times as slow, they would take minutes. What they do side by
 # side other tests do under it.
@@ -61,7 +61,8 @@ NEEDS := gcc:gcc make:make curl:curl node:nodejs npm:npm chromium-headless-shell
 	nginx:nginx caddy:caddy haproxy:haproxy apache2:apache2 \
 	bash:bash zsh:zsh fish:fish mandoc:mandoc \
 	git:git wget:wget rclone:rclone mount.davfs:davfs2 \
-	systemd-analyze:systemd shellcheck:shellcheck openssl:openssl ip:iproute2
+	systemd-analyze:systemd shellcheck:shellcheck openssl:openssl ip:iproute2 \
+	exim4:exim4-daemon-light python3:python3
 
 # What packages are called: the tag that is built, or so many commits after it,
 # which sorts above it.

@@ -134,11 +134,13 @@ func (m *Mailer) converse(conn net.Conn, to string, text []byte) error {
 			return err
 		}
 	}
-	if strings.ContainsFunc(to, func(r rune) bool { return r > '~' }) {
-		if ok, _ := client.Extension("SMTPUTF8"); !ok {
-			return &Error{Class: BadAddress, text: errNoUTF8.Error(), err: errNoUTF8}
-		}
+	isUTF8 := strings.ContainsFunc(to, func(r rune) bool { return r > '~' })
+	if ok, _ := client.Extension("SMTPUTF8"); !ok && isUTF8 {
+		return &Error{Class: BadAddress, text: errNoUTF8.Error(), err: errNoUTF8}
 	}
+	// A mail that asks for SMTPUTF8 is returned by servers on its way whose next server lacks it
+	// (RFC 6531, section 3.2), so only mails that need it ask for it.
+	client.SkipSMTPUTF8(!isUTF8)
 	// All mails have the same sender, so that it is refused concerns all of them.
 	if err := client.Mail("<" + m.From.Address + ">"); err != nil {
 		return m.refused("MAIL FROM", err, Setup)

@@ -384,3 +384,20 @@ func TestALineWithoutAnEndIsLeft(t *testing.T) {
 		t.Errorf("it read %d bytes", n)
 	}
 }
+
+// A mail that asks for SMTPUTF8 would be returned by servers on its way that lack it.
+func TestOnlyAddressesBeyondASCIIAskForSMTPUTF8(t *testing.T) {
+	server := smtpd.Start(t, smtpd.Options{UTF8: true})
+	m := mailerTo(server, nil)
+	m.User, m.Plain = "", true
+	for _, to := range []string{"ada@example.com", "zoë@exämple.com"} {
+		one := message()
+		one.To = to
+		if err := m.Send(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if mails := server.Mails(); len(mails) != 2 || mails[0].UTF8 || !mails[1].UTF8 {
+		t.Errorf("the server got %+v; want SMTPUTF8 for the second one only", mails)
+	}
+}

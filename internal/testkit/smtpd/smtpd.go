@@ -41,6 +41,7 @@ type Mail struct {
 	From, To string
 	Content  string // with line ends CRLF
 	Accepted bool
+	UTF8     bool // the client asked for SMTPUTF8
 }
 
 // Server is a running mail server. It is safe for concurrent use.
@@ -169,6 +170,7 @@ type session struct {
 	conn     *smtp.Conn
 	from, to string
 	known    bool // the client has authenticated
+	utf8     bool
 }
 
 func (s *session) script() Script {
@@ -226,8 +228,8 @@ func (l *login) Next(answer []byte) (challenge []byte, done bool, err error) {
 	return nil, true, l.check(l.user, string(answer))
 }
 
-func (s *session) Mail(from string, _ *smtp.MailOptions) error {
-	s.from = from
+func (s *session) Mail(from string, options *smtp.MailOptions) error {
+	s.from, s.utf8 = from, options.UTF8
 	if s.server.options.User != "" && !s.known {
 		return &smtp.SMTPError{Code: 530, EnhancedCode: smtp.EnhancedCode{5, 7, 0}, Message: "Authentication required"}
 	}
@@ -247,7 +249,7 @@ func (s *session) Data(r io.Reader) error {
 	script := s.script()
 	isAccepted := script.Data == nil && !script.Hang && !script.Drop
 	s.server.mu.Lock()
-	s.server.mails = append(s.server.mails, Mail{s.from, s.to, string(content), isAccepted})
+	s.server.mails = append(s.server.mails, Mail{s.from, s.to, string(content), isAccepted, s.utf8})
 	s.server.mu.Unlock()
 	switch {
 	case script.Hang:

@@ -1,0 +1,2 @@
+// Package mailserver tests mails as Debian's mail server delivers them and Python reads them.
+package mailserver
