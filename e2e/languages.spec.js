@@ -1,5 +1,6 @@
 // Pages in languages that take more room than English, or that are written from right to left.
 import { expect, test } from '@playwright/test';
+import { overflowing } from './checks.js';
 import { eachSample } from './samples.js';
 
 test('every page has room for longer text and for text from right to left', { tag: ['@scripts', '@one-engine'] }, async ({ browser }) => {
@@ -12,22 +13,6 @@ test('every page has room for longer text and for text from right to left', { ta
 		expect.soft(await page.evaluate(turned), `${name} in ${lang}: codes from right to left`).toEqual([]);
 	});
 });
-
-// overflowing returns "the page" if it is wider than the window, and the elements with text that is
-// wider than they are, or that are outside their card.
-function overflowing() {
-	const found = [];
-	const describe = (element) => `${element.localName}.${element.className}: ${element.textContent.trim().slice(0, 60)}`;
-	if (document.scrollingElement.scrollWidth > innerWidth) found.push('the page');
-	for (const element of document.querySelectorAll('main :is(h1, h2, h3, p, label, dt, dd, code, a, button, summary, .button, .pill, .box)')) {
-		if (element.matches('.hidden') || !element.checkVisibility()) continue;
-		if (element.clientWidth && element.scrollWidth > element.clientWidth + 1) found.push(describe(element));
-		const card = element.closest('.card')?.getBoundingClientRect();
-		const box = element.getBoundingClientRect();
-		if (card && (box.left < card.left - 1 || box.right > card.right + 1)) found.push(`outside: ${describe(element)}`);
-	}
-	return found;
-}
 
 // turned returns the codes, and fields for codes, that aren't from left to right.
 function turned() {

@@ -1,20 +1,12 @@
-import { AxeBuilder } from '@axe-core/playwright';
+import { axeFaults } from './checks.js';
 import { test, expect } from './portal.js';
 import { walk } from './walk.js';
-
-const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
 test('every page passes axe, light and dark, fits a phone, has all its texts, requests no other host and violates no policy', { tag: ['@scripts', '@one-engine'] }, async ({ page, anotherBrowser, portal }) => {
 	test.slow();
 	await walk({ page, anotherBrowser, portal, onPage: async (name) => {
 		for (const colorScheme of ['light', 'dark']) {
-			await page.emulateMedia({ colorScheme });
-			const axe = new AxeBuilder({ page }).setLegacyMode(); // in this tab, since there are no frames
-			if (colorScheme === 'light') axe.withTags(rules);
-			else axe.withRules('color-contrast'); // nothing else differs in the dark
-			const { violations } = await axe.analyze();
-			const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`);
-			expect.soft(found, `${name}, ${colorScheme}`).toEqual([]);
+			expect.soft(await axeFaults(page, colorScheme), `${name}, ${colorScheme}`).toEqual([]);
 		}
 		await page.setViewportSize({ width: 320, height: 640 });
 		expect.soft(await page.evaluate(() => document.scrollingElement.scrollWidth), `width of ${name}`).toBe(320);
