@@ -38,7 +38,7 @@ var floors = [][]string{
 	{"internal/session", "internal/device"},
 	{"internal/authenticator/password", "internal/authenticator/totp", "internal/authenticator/backupcode", "internal/authenticator/webauthn"},
 	{"internal/authenticator"},
-	{"internal/journal", "internal/mail"},
+	{"internal/journal", "internal/mail", "internal/webhook"},
 	{"internal/notice"},
 	{"internal/account", "internal/ticket", "internal/throttle", "internal/clock", "internal/audit", "internal/outbox"},
 	{"internal/certs", "internal/cluster"},

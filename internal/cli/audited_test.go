@@ -17,7 +17,7 @@ import (
 )
 
 // unaudited are the commands that change no portal, or only create one.
-var unaudited = strings.Fields(`init healthcheck config_show completion man help demo doctor config_check config_default account_list account_show group_list mail_test queue_list
+var unaudited = strings.Fields(`init healthcheck config_show completion man help demo doctor config_check config_default account_list account_show group_list mail_test webhook_test queue_list
 	pass_list audit_list audit_export audit_verify clock_show key_new key_list key_check reload version`)
 
 // audited are the other commands, in an order in which they can be run, each with the

@@ -50,7 +50,8 @@ type commands struct {
 	Group   groups   `cmd:"" group:"Accounts" help:"See and change groups of accounts."`
 	Pass    passes   `cmd:"" group:"Accounts" help:"See, make and revoke machine passes, which let scripts into panels."`
 
-	Mail mailCommands `cmd:"" group:"Mail" help:"Test how mails are sent."`
+	Mail    mailCommands    `cmd:"" group:"Mail and webhook" help:"Test how mails are sent, and see what waits to be sent."`
+	Webhook webhookCommands `cmd:"" group:"Mail and webhook" help:"Test the webhook."`
 
 	Audit auditCommands `cmd:"" group:"Audit log and clock" help:"See, export and verify the audit log."`
 	Clock clockCommands `cmd:"" group:"Audit log and clock" help:"See how the clock compares with the latest time that was seen, and accept the clock."`

@@ -61,7 +61,7 @@ func TestHelpIsGroupedAndFitsTheWidth(t *testing.T) {
 	root := newTestParser(t).Model.Node
 	for _, width := range []int{40, 80, 100} {
 		text := helpText(root, width)
-		for _, title := range []string{"Running", "Configuration", "Accounts", "Mail", "Audit log and clock", "Keys and backups", "More"} {
+		for _, title := range []string{"Running", "Configuration", "Accounts", "Mail and webhook", "Audit log and clock", "Keys and backups", "More"} {
 			if !strings.Contains(text, "\n"+title+":\n") {
 				t.Errorf("no group %s at %d:\n%s", title, width, text)
 			}

@@ -167,6 +167,21 @@ type Config struct {
 		Notices bool `yaml:"notices"`
 	} `yaml:"mail"`
 
+	// Webhook is another server that is told of the events that owners are told of.
+	Webhook struct {
+		// URL is where each event is sent by a POST request. Empty: none is sent.
+		URL WebhookURL `yaml:"url"`
+		// SecretFile is a file with the secret that signs requests: one line, or two while the
+		// receiver changes to another secret. Others must not be able to read it, and the group
+		// only if root owns it. It is read at the start.
+		SecretFile string `yaml:"secret_file"`
+		// Events are the types of events that are sent. Empty: all.
+		Events []string `yaml:"events"`
+		// Networks are those in which the receiver may be besides the Internet: private,
+		// loopback or link-local. To them alone the URL may be http.
+		Networks []Network `yaml:"networks"`
+	} `yaml:"webhook"`
+
 	Audit struct {
 		// Keep is how long audit events are kept: at least a day, or 0 for no limit. A
 		// signed checkpoint replaces deleted events.

@@ -78,6 +78,7 @@ func (c Config) Warnings() Faults {
 	check("mail.url", c.Mail.URL.Dir)
 	check("mail.password_file", c.Mail.PasswordFile)
 	check("mail.ca", c.Mail.CA)
+	check("webhook.secret_file", c.Webhook.SecretFile)
 	for i, pair := range c.TLS.Certificates {
 		check(fmt.Sprintf("tls.certificates[%d].cert", i), pair.Cert)
 		check(fmt.Sprintf("tls.certificates[%d].key", i), pair.Key)

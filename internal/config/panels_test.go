@@ -149,7 +149,7 @@ panels:
     listen: :1
     rules: {path: /}
 `, "SALLYPORT_PANELS=https://panel.example.com", "SALLYPORT_PANELS_0_URL=x")
-	want := `sallyport.yaml:2: url: unknown key; url belongs below mail: or panels:
+	want := `sallyport.yaml:2: url: unknown key; url belongs below mail: or panels: or webhook:
 sallyport.yaml:4: panels[0].url: "https://panel.example.com/app" has a path, and neither a portal nor a panel can be under one; give it a host name of its own
 sallyport.yaml:5: panels[0].upstream: "127.0.0.1:8082" must be http:// or https://, a host, a port if needed, and nothing else; write it like http://127.0.0.1:8082
 sallyport.yaml:6: panels[0].require: "password" isn't one of nothing, session, two_factor

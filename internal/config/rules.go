@@ -118,6 +118,7 @@ func resolve(c Config, isSet func(key string) bool) (Config, []brokenRule) {
 	fault(checkRange(c.Password.MemoryKiB, minMemoryKiB, maxMemoryKiB), "password.memory_kib")
 	fault(checkRange(c.Password.Iterations, 1, maxIterations), "password.iterations")
 	checkMail(c, fault)
+	checkWebhook(c, fault)
 	if c.Audit.Keep != 0 && c.Audit.Keep < shortestAudit {
 		fault(fmt.Errorf("%s is shorter than a day; write 0 to keep events for ever", c.Audit.Keep), "audit.keep")
 	}

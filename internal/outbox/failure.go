@@ -59,10 +59,16 @@ type StatusError int
 
 func (s StatusError) Error() string { return fmt.Sprintf("the receiver answered %d", int(s)) }
 
-// IsRefusal reports whether the receiver doesn't accept the sender's signature or address, so
-// that an operator has to mend something.
-func (s StatusError) IsRefusal() bool {
-	return s == http.StatusUnauthorized || s == http.StatusForbidden
+// advice returns what an operator has to do, or "": the receiver doesn't accept the sender's
+// signature or address, or doesn't want any more messages.
+func (s StatusError) advice() string {
+	switch s {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return "check its secret"
+	case http.StatusGone:
+		return "it wants no more messages: correct or remove its URL"
+	}
+	return ""
 }
 
 // OfStatus returns the error for the status of an HTTP answer, nil for 2xx. Only 410 Gone is

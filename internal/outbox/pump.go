@@ -329,8 +329,8 @@ func (p *Pump) note(l *lane, class Class, result error) {
 			l.pausedUntil = now.Add(pauseTime)
 			p.Log.Error("the other side refuses this server; nothing of this kind is sent for 15 minutes", "kind", string(l.kind), "reason", clean(result.Error()))
 		}
-	case errors.As(result, &status) && status.IsRefusal():
-		l.fault = clean(result.Error()) + "; check its secret"
+	case errors.As(result, &status) && status.advice() != "":
+		l.fault = status.Error() + "; " + status.advice()
 	}
 }
 

@@ -105,7 +105,8 @@ func Check(cfg config.Config) error {
 	_, upstreamErr := upstreams(cfg)
 	_, panelErr := Panels(cfg)
 	_, mailErr := Mailer(cfg)
-	return joinFaults(faults, upstreamErr, panelErr, mailErr)
+	_, webhookErr := Webhook(cfg)
+	return joinFaults(faults, upstreamErr, panelErr, mailErr, webhookErr)
 }
 
 // upstream is the address of a panel's own server, and how the gateway connects to it.

@@ -180,6 +180,12 @@ func open(ctx context.Context, cfg config.Config, now func() time.Time, log *slo
 		return nil, err
 	}
 	pump.Set(outbox.Mail, sender)
+	sender, err = webhookSender(cfg, d, reference)
+	if err != nil && create { // nor a request
+		d.Close()
+		return nil, err
+	}
+	pump.Set(outbox.Webhook, sender)
 	p.cluster = cluster.Cluster{
 		DB: d, Self: secret.NewID(), Log: log,
 		Reference: func(ctx context.Context) (time.Time, error) { return service.Mark.Reference(ctx) },

@@ -1,8 +1,8 @@
 package guessing
 
 // How wrong codes are reported. The owner sees a banner on every settings page and entries
-// in the activity; the operator sees a log line. There are no mails yet, which attacks 20 and
-// 21 in docs/attacks.md also mention.
+// in the activity; the operator sees a log line. test/telling has the mails that attacks 20 and 21 in
+// docs/attacks.md also mention.
 
 import (
 	"context"

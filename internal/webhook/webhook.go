@@ -1,0 +1,161 @@
+// Package webhook tells another server of events by HTTP requests with signatures as Standard
+// Webhooks 1.0.0 describes them. It owns no table: the outbox stores what waits, repeats what
+// failed, and decides from the status of an answer what happens next.
+//
+// Where a request goes is the operator's setting, but the address behind a host name is what DNS
+// says at that moment. So that nobody who answers for the name can make the server send requests
+// into the networks behind it, each address is checked when a connection is made to it.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Timeout limits one request, from the look-up of the name to the end of the answer. Standard
+// Webhooks recommends 15 to 30 seconds.
+const Timeout = 15 * time.Second
+
+const (
+	// maxAnswer is how much of an answer's body is read, in bytes. Only the status counts; a
+	// short body is read so that the connection ends properly.
+	maxAnswer = 4 << 10
+
+	// maxHeader is how long the headers of an answer may be, in bytes. A receiver behind a proxy
+	// may set some kilobytes of cookies and policies, which are not kept.
+	maxHeader = 16 << 10
+)
+
+// Names of the headers (Standard Webhooks, "Webhook Headers").
+const (
+	idHeader        = "webhook-id"
+	timestampHeader = "webhook-timestamp"
+	signatureHeader = "webhook-signature"
+)
+
+// Client sends requests to one receiver. It is safe for concurrent use.
+type Client struct {
+	URL *url.URL // http or https
+	// Keys sign each request, one signature each. There is one, or two while the receiver's key
+	// is being changed; see [ParseSecrets].
+	Keys []secret.Text
+	// Networks are those with receivers that may be private and may be reached without TLS.
+	Networks []netip.Prefix
+	// Roots are the CAs that may have issued the receiver's certificate; nil: this machine's.
+	Roots *x509.CertPool
+	// Trace, unless it is nil, gets lines about each request, without keys.
+	Trace func(line string)
+
+	resolver *net.Resolver // nil: this machine's
+}
+
+// errSlow is the error of a receiver that doesn't answer in time.
+var errSlow = fmt.Errorf("the receiver took longer than %v", Timeout)
+
+// Send sends one request and returns the status of the answer, which may be any. It follows no
+// redirect and uses no proxy. id is that of the event, the same in each try; the receiver goes by
+// it to ignore repetitions. now is the time of this try.
+func (c *Client) Send(ctx context.Context, id string, now time.Time, body []byte) (status int, err error) {
+	if id == "" || strings.Contains(id, ".") {
+		return 0, fmt.Errorf("the id %q can't be signed", id) // the signed text would be ambiguous
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeout, errSlow)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL.String(), bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	var signatures []string
+	for _, key := range c.Keys {
+		signatures = append(signatures, Sign(key, id, now, body))
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "Sallyport")
+	r.Header.Set(idHeader, id)
+	r.Header.Set(timestampHeader, strconv.FormatInt(now.Unix(), 10))
+	r.Header.Set(signatureHeader, strings.Join(signatures, " "))
+	c.traceRequest(r, body)
+
+	// A transport follows no redirects and has no cookies; those are the work of [http.Client]. It
+	// keeps no connection, since each is checked when it is made and requests are rare.
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: Timeout, Resolver: c.resolver, ControlContext: c.check}).DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    Timeout,
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		return 0, cause(ctx, err)
+	}
+	defer answer.Body.Close()
+	// After "101 Switching Protocols" the transport leaves the connection to its caller.
+	defer context.AfterFunc(ctx, func() { answer.Body.Close() })()
+	start, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	c.traceAnswer(answer, start)
+	return answer.StatusCode, nil
+}
+
+// cause returns the error by which operators understand why there is no answer.
+func cause(ctx context.Context, err error) error {
+	var forbidden *AddressError
+	switch {
+	case errors.As(err, &forbidden):
+		return forbidden
+	case context.Cause(ctx) == errSlow:
+		return errSlow
+	}
+	return err
+}
+
+// check refuses an address before a connection is made to it. The dialer calls it with the
+// address that it connects to, after the look-up of the name, so that no second look-up can give
+// another one.
+func (c *Client) check(_ context.Context, _, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	return CheckAddress(c.URL.Scheme, to.Addr(), c.Networks)
+}
+
+func (c *Client) trace(format string, args ...any) {
+	if c.Trace != nil {
+		c.Trace(fmt.Sprintf(format, args...))
+	}
+}
+
+// traceRequest traces the request in the form of HTTP. A signature tells nothing about the key.
+func (c *Client) traceRequest(r *http.Request, body []byte) {
+	c.trace("-> POST %s", r.URL.RequestURI())
+	c.trace("-> Host: %s", r.URL.Host)
+	for _, name := range []string{"Content-Type", idHeader, timestampHeader, signatureHeader} {
+		c.trace("-> %s: %s", strings.ToLower(name), r.Header.Get(name))
+	}
+	c.trace("-> %s", body)
+}
+
+// traceAnswer traces the status of the answer and the beginning of its body.
+func (c *Client) traceAnswer(answer *http.Response, start []byte) {
+	c.trace("<- %s", strconv.Quote(answer.Status))
+	if len(start) > 0 {
+		c.trace("<- %s", strconv.Quote(string(start)))
+	}
+}
