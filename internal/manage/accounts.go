@@ -140,12 +140,21 @@ func (m Accounts) Enable(ctx context.Context, by Actor, a account.Account) error
 	})
 }
 
+// ErrEmailMeanwhile means that the account got another address while an operator confirmed one.
+var ErrEmailMeanwhile = errors.New("the email address has just changed, so nothing was confirmed")
+
 // VerifyEmail stores, by the word of an operator, that the account's address reaches its owner. It
-// returns [account.ErrEmailInvalid] if the account has no address.
+// returns [account.ErrEmailInvalid] if the account has no address, and [ErrEmailMeanwhile] if it
+// has another one than a: the word was for that.
 func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) error {
+	word := a.Email
 	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
-		if a.Email == "" {
+		switch a.Email {
+		case "":
 			return account.ErrEmailInvalid
+		case word:
+		default:
+			return ErrEmailMeanwhile
 		}
 		event := m.event(by, a.ID, audit.EmailVerified, "")
 		if err := account.SetEmailVerified(ctx, tx, a.ID, event.At); err != nil {

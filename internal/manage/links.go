@@ -156,6 +156,9 @@ func (m Links) Open(ctx context.Context, token string) (Link, error) {
 			return Link{}, err
 		}
 		opened.NewPassword = !suspect.IsZero()
+	case ticket.LetIn:
+	default: // mailed links have pages of their own, which ask for more
+		return Link{}, ticket.ErrInvalid
 	}
 	return opened, nil
 }

@@ -94,6 +94,9 @@ func (s *Service) storeReset(ctx context.Context, tx *db.Tx, m outbox.Message, l
 	}
 	event := audit.Event{At: now, AccountID: owner.ID, Actor: audit.ByOwner, Kind: audit.ResetAsked, Address: l.Address, Browser: l.Browser}
 	if !owner.MailMayReplacePassword(now) {
+		if may, err := s.spend(ctx, tx, owner, l); err != nil || !may {
+			return false, err
+		}
 		event.Outcome = audit.Refused
 		return false, s.Login.Journal.Record(ctx, tx, event)
 	}
@@ -101,6 +104,11 @@ func (s *Service) storeReset(ctx context.Context, tx *db.Tx, m outbox.Message, l
 	isNew, err := ticket.Mail(ctx, tx, s.Login.Ring, link, secret.NewText(l.Token), []byte(l.Stamp), now)
 	if err != nil || !isNew {
 		return err == nil, err
+	}
+	if may, err := s.spend(ctx, tx, owner, l); err != nil {
+		return false, err
+	} else if !may {
+		return false, ErrMoot // the link isn't stored
 	}
 	return true, s.Login.Journal.Record(ctx, tx, event)
 }

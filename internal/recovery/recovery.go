@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/db"
+	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/mail"
 	"github.com/sallyport/sallyport/internal/outbox"
@@ -43,6 +44,7 @@ type letter struct {
 	At      int64  `json:"at"`    // Unix milliseconds
 	Address string `json:"address,omitempty"`
 	Browser string `json:"browser,omitempty"`
+	Known   string `json:"known,omitempty"` // the id of the browser, if the account knows it
 }
 
 func (l letter) encode() []byte {
@@ -79,30 +81,44 @@ func (s *Service) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, why e
 	return s.Login.Journal.GaveUp(ctx, tx, m, why, now)
 }
 
-// reserve counts a request for a mail to the account that ledgerID stands for. admitted is false
-// if that account has had its mails of the day; nothing is counted then. It returns a
-// [*login.WaitError] if too many requests came from the browser's network.
-func (s *Service) reserve(ctx context.Context, ledgerID string, from login.Browser) (admitted bool, err error) {
-	own := throttle.Try{Key: throttle.Key{Account: ledgerID, Bucket: throttle.Recovery}, Units: 1}
-	_, verdict, err := s.Login.Ledger.Reserve(ctx, append([]throttle.Try{own}, throttle.PrefixTries(from.Address, ledgerID)...)...)
+// admit counts a request for a mail against the browser's network. What it counts depends on the
+// text that was typed and not on the accounts that exist: otherwise a stranger could learn from
+// the limits which name and which address belong to one account. It returns a [*login.WaitError]
+// if too many requests came from the network.
+func (s *Service) admit(ctx context.Context, typed string, from login.Browser) error {
+	tries := throttle.PrefixTries(from.Address, s.Login.LedgerID(account.Account{}, typed))
+	if len(tries) == 0 {
+		return nil
+	}
+	_, verdict, err := s.Login.Ledger.Reserve(ctx, tries...)
 	if err != nil {
-		return false, err
+		return err
 	}
-	if verdict.Bucket == throttle.Recovery && verdict.Answer != throttle.Allow {
-		return false, nil
-	}
-	return true, s.Login.RefusalError(verdict)
+	return s.Login.RefusalError(verdict)
+}
+
+// spend counts a mail against those that the account gets in a day, and reports whether it may be
+// sent. A browser that the account knows has mails of its own, so that strangers can't use up the
+// owner's. The account's row is locked.
+func (s *Service) spend(ctx context.Context, tx *db.Tx, owner account.Account, l letter) (bool, error) {
+	key := throttle.Key{Account: owner.ID, Bucket: throttle.Recovery, Subject: l.Known}
+	verdict, err := s.Login.Ledger.Spend(ctx, tx, throttle.Try{Key: key, Units: 1})
+	return err == nil && s.Login.RefusalError(verdict) == nil, err
 }
 
 // ask stores a mail with a link to the owner of an account. It does the same work for the zero
 // account, which stands for a name that doesn't exist.
 func (s *Service) ask(ctx context.Context, kind mail.LinkKind, ledgerID string, owner account.Account, from login.Browser) error {
 	event := from.Event(s.Login.Clock(), ledgerID, "")
+	known, err := device.ByCookie(ctx, s.Login.DB.Reader(), from.Device, owner.ID, event.At)
+	if err != nil {
+		return err
+	}
 	stamp := owner.Stamp
 	if stamp == "" {
 		stamp = secret.NewID()
 	}
-	l := letter{Token: secret.NewToken().Reveal(), Stamp: stamp, At: event.At.UnixMilli(), Address: event.Address, Browser: event.Browser}
+	l := letter{Token: secret.NewToken().Reveal(), Stamp: stamp, At: event.At.UnixMilli(), Address: event.Address, Browser: event.Browser, Known: known.ID}
 	m := outbox.Message{Kind: outbox.Mail, AccountID: ledgerID, Address: owner.Email, Topic: string(kind), Body: l.encode(), Urgent: true, Brief: true}
 	return s.Login.DB.Write(ctx, func(tx *db.Tx) error { return outbox.Add(ctx, tx, s.Login.Ring, m, event.At) })
 }

@@ -15,7 +15,8 @@ import (
 
 // AskReset asks for a mail with a link to a new password, for the account with a name or address
 // that a stranger typed. Whether there is such an account shows neither in its result nor in its
-// time. An account gets three mails a day; for further requests AskReset does nothing. It returns
+// time. An account gets three mails a day, and each browser
+// that it knows gets three of its own; [Service.Prepare] sends no others. AskReset returns
 // [ErrNoMail], or a [*login.WaitError] after too many requests from the browser's network.
 func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser) error {
 	if !s.HasMail() {
@@ -25,12 +26,10 @@ func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser
 	if err != nil {
 		return err
 	}
-	ledgerID := s.Login.LedgerID(owner, typed)
-	admitted, err := s.reserve(ctx, ledgerID, from)
-	if err != nil || !admitted {
+	if err := s.admit(ctx, typed, from); err != nil {
 		return err
 	}
-	return s.ask(ctx, mail.Reset, ledgerID, owner, from)
+	return s.ask(ctx, mail.Reset, s.Login.LedgerID(owner, typed), owner, from)
 }
 
 // OpenReset returns the account whose password the link with this token sets. It changes nothing.

@@ -41,6 +41,16 @@ func isUsed(t *testing.T, p *portal.Portal, what, ticket string) {
 	}
 }
 
+// isForResetsOnly fails the test if other pages accept the ticket of a mailed link.
+func isForResetsOnly(t *testing.T, b *portal.Browser, ticket string) {
+	t.Helper()
+	for _, a := range []portal.Answer{b.Get("/setup?ticket=" + ticket), b.Post("/setup", "ticket", ticket, "new_password", chosen)} {
+		if a.Status != http.StatusNotFound {
+			t.Errorf("the page of other links accepts the ticket: %s", portal.Summary(a))
+		}
+	}
+}
+
 // TestAttackD5OneLinkSetsOnePassword submits one link in many browsers at once.
 func TestAttackD5OneLinkSetsOnePassword(t *testing.T) {
 	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
@@ -87,8 +97,16 @@ func TestAttackD5OlderLinksDie(t *testing.T) {
 			"password": func(a account.Account) error { return p.Manage.Passwords.Set(ctx, by, a, chosen) },
 			"address":  func(a account.Account) error { return p.Manage.Accounts.SetEmail(ctx, by, a, "new@example.org") },
 			"disabled": func(a account.Account) error { return p.Manage.Accounts.Disable(ctx, by, a) },
-			"removed":  func(a account.Account) error { return p.Manage.Accounts.Remove(ctx, by, a) },
-			"used":     func(a account.Account) error { reset(p.Browser(t), lastTicket(t, p, a.Email), chosen); return nil },
+			"enabled-again": func(a account.Account) error {
+				testkit.Check(t, p.Manage.Accounts.Disable(ctx, by, a))
+				return p.Manage.Accounts.Enable(ctx, by, a)
+			},
+			"address-back": func(a account.Account) error {
+				testkit.Check(t, p.Manage.Accounts.SetEmail(ctx, by, a, "elsewhere@example.org"))
+				return p.Manage.Accounts.SetEmail(ctx, by, a, a.Email)
+			},
+			"removed": func(a account.Account) error { return p.Manage.Accounts.Remove(ctx, by, a) },
+			"used":    func(a account.Account) error { reset(p.Browser(t), lastTicket(t, p, a.Email), chosen); return nil },
 		} {
 			name := strings.ReplaceAll(what, " ", "-")
 			p.AddAccount(t, name)
@@ -161,6 +179,7 @@ func TestAttackD7NobodyLearnsWhichNamesExist(t *testing.T) {
 				n++
 				b := portal.FromNetwork(p.Browser(t), n)
 				before := portal.CountRows(t, p, `SELECT COUNT(*) FROM events`)
+				waiting := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`)
 				a := b.Post("/forgot", "username", typed)
 				var header []string
 				for name, values := range a.Header {
@@ -179,6 +198,9 @@ func TestAttackD7NobodyLearnsWhichNamesExist(t *testing.T) {
 				// The mails of the account itself are written later, by the sender.
 				if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM events WHERE kind <> 'reset_asked'`); after > before {
 					t.Errorf("round %d, %q: the request wrote an event", round, typed)
+				}
+				if after := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); after != waiting+1 {
+					t.Errorf("round %d, %q: %d messages after %d, want one more, as for the others", round, typed, after, waiting)
 				}
 			}
 		}
@@ -215,6 +237,65 @@ func TestOneNetworkAsksSlowly(t *testing.T) {
 	}, portal.BehindProxy)
 }
 
+// TestAttackD7LimitsDontJoinNameAndAddress asks from one network for a name and for an address. If
+// both counted as one account, the limit of the network would tell.
+func TestAttackD7LimitsDontJoinNameAndAddress(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "known")
+		portal.VerifyEmail(t, p, "known")
+		for i, name := range []string{"known", "nobody"} {
+			b := portal.FromNetwork(p.Browser(t), i+1)
+			for range 4 { // past the limit of the day
+				b.Post("/forgot", "username", name)
+			}
+			b.Post("/forgot", "username", name+"@example.com")
+			admitted := 0
+			for b.Post("/forgot", "username", fmt.Sprint("other", admitted)).Status == http.StatusSeeOther && admitted < 20 {
+				admitted++
+			}
+			if admitted != 8 {
+				t.Errorf("%s: %d other names are admitted, want 8", name, admitted)
+			}
+		}
+	}, portal.BehindProxy)
+}
+
+// TestStrangersCantUseUpTheOwnersMails asks for another's account all day.
+func TestStrangersCantUseUpTheOwnersMails(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, p *portal.Portal) {
+		p.AddAccount(t, "ada")
+		p.AddAccount(t, "bob")
+		owner, other := portal.FromNetwork(p.Browser(t), 1), portal.FromNetwork(p.Browser(t), 2)
+		owner.SignIn("ada")
+		other.SignIn("bob")
+		to := portal.VerifyEmail(t, p, "ada")
+		sent := func(b *portal.Browser) int {
+			before := len(portal.Mails(t, p))
+			b.Post("/forgot", "username", "ada")
+			return len(portal.Mails(t, p)) - before
+		}
+		strangers := 0
+		for range 5 {
+			strangers += sent(other) // it is known to another account
+		}
+		owners := 0
+		for range 5 {
+			owners += sent(owner)
+		}
+		if strangers != 3 || owners != 3 {
+			t.Errorf("%d mails for a stranger and %d for the owner's browser, want three each", strangers, owners)
+		}
+		// The link works in a browser that another account uses, which stays signed in.
+		if a := reset(other, lastTicket(t, p, to), chosen); a.Location != "/login?notice=password_set" {
+			t.Errorf("in another account's browser: %s", portal.Summary(a))
+		}
+		if a := other.Get("/settings/profile"); !strings.Contains(a.Body, "bob") || strings.Contains(a.Body, to) {
+			t.Errorf("another account's browser, afterwards: %s", portal.Summary(a))
+		}
+		portal.CheckSignedIn(t, owner, "the owner's old session", false)
+	}, portal.BehindProxy)
+}
+
 // TestARobotGainsAndSpoilsNothing opens the link and submits its form as programs of mail servers
 // do before the person.
 func TestARobotGainsAndSpoilsNothing(t *testing.T) {
@@ -227,6 +308,7 @@ func TestARobotGainsAndSpoilsNothing(t *testing.T) {
 		for _, method := range []string{"HEAD", "GET", "OPTIONS", "GET"} {
 			robot.Do(method, "/reset?ticket="+ticket, nil, nil)
 		}
+		isForResetsOnly(t, robot, ticket)
 		robot.Post("/reset", "ticket", ticket)
 		robot.Post("/reset", "ticket", ticket, "new_password", "", "username", "ada")
 		robot.Post("/reset", "ticket", ticket, "new_password", "ada")
