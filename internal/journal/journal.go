@@ -36,7 +36,7 @@ func (j Journal) Record(ctx context.Context, tx *db.Tx, e audit.Event) error {
 func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f notice.Facts) error {
 	e = e.Cleaned()
 	e.ID = secret.NewTimedID(e.At) // that of the notice too
-	if e.Kind == audit.EmailChanged {
+	if e.Kind == audit.EmailChanged || e.Kind == audit.EmailRestored {
 		// Whether or not mail is configured now: it may have been when they were written.
 		if err := outbox.PinAddress(ctx, tx, e.AccountID, f.FormerEmail); err != nil {
 			return err

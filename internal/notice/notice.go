@@ -85,6 +85,7 @@ var reported = map[audit.Kind]Kind{
 	audit.PasswordReset:        PasswordChanged,
 	audit.PasswordSet:          PasswordSet,
 	audit.EmailChanged:         EmailChanged,
+	audit.EmailRestored:        EmailChanged,
 	audit.SignedIn:             NewBrowser,
 	audit.WrongCodesNoticed:    WrongCodes,
 	audit.PasswordSuspected:    PasswordSuspected,

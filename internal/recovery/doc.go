@@ -1,6 +1,7 @@
 // Package recovery helps owners who can't sign in, by mails to the address of their account: a
-// link to choose a new password. It decides who gets such a mail and what its link permits. It
-// owns no table: links are in package ticket, mails in package outbox.
+// link to choose a new password, and links about the address itself. It decides who gets such a
+// mail and what its link permits. It owns no table: links are in package ticket, mails in package
+// outbox.
 //
 //	asked ──outbox──► due ──Prepare──► link stored ──► mail sent ──► link opened ──► form posted
 //

@@ -52,6 +52,16 @@ func (s *Service) Prepare(ctx context.Context, m outbox.Message) (Letter, error)
 			letter.Link.Life, letter.Link.URL = ResetLife, s.url("/reset", l.Token)
 			isDue, err = s.storeReset(ctx, tx, m, l, owner)
 			return err
+		case mail.VerifyEmail:
+			letter.Link.Life, letter.Link.URL = VerifyLife, s.url("/settings/profile/email/confirm", l.Token)
+			isDue, err = s.storeVerification(ctx, tx, m, l, owner)
+			return err
+		case mail.UndoEmail:
+			letter.Link.Life, letter.Link.URL = UndoLife, s.url("/undo-email", l.Token)
+			if isDue, err = ticket.Holds(ctx, tx, secret.NewText(l.Token)); err == nil && isDue {
+				isDue, err = s.storeUndo(ctx, tx, m, l)
+			}
+			return err
 		}
 		return fmt.Errorf("no mail is sent for a link of the kind %q", m.Topic)
 	})

@@ -29,8 +29,9 @@ type mails struct {
 }
 
 // mailSender returns what sends mails, or nil if the configuration has no mail. Without
-// mail.notices it sends only mails that were asked for. The second result isn't nil if mail is configured but can't be sent; a command, which
-// sends none, still has its messages stored with the sender.
+// mail.notices it sends only mails that were asked for. The second result isn't nil if mail is
+// configured but can't be sent; a command, which sends none, still has its messages stored with
+// the sender.
 func mailSender(cfg config.Config, d *db.DB, links *recovery.Service) (*outbox.Sender, error) {
 	if cfg.Mail.URL == (config.MailServer{}) {
 		return nil, nil

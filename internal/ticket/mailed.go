@@ -47,6 +47,27 @@ func Mail(ctx context.Context, tx *db.Tx, ring *secret.Ring, t Ticket, token sec
 	return n == 1, nil
 }
 
+// Exists reports whether the account has a valid link of a kind.
+func Exists(ctx context.Context, q db.Querier, kind Kind, accountID string, now time.Time) (bool, error) {
+	var some bool
+	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM tickets WHERE kind = $1 AND account_id = $2 AND used_at IS NULL AND expires_at > $3)`,
+		[]any{string(kind), accountID, db.At{Time: now}}, &some)
+	if err != nil {
+		return false, fmt.Errorf("look for a link: %w", err)
+	}
+	return some, nil
+}
+
+// Holds reports whether the link with this token is stored and unused.
+func Holds(ctx context.Context, q db.Querier, token secret.Text) (bool, error) {
+	var some bool
+	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM tickets WHERE token_hash = $1 AND used_at IS NULL)`, []any{secret.Hash(token.Reveal())}, &some)
+	if err != nil {
+		return false, fmt.Errorf("look for a link: %w", err)
+	}
+	return some, nil
+}
+
 // Sealed returns the sealed data of tickets in the order of their ids, starting after the given
 // one: at most [secret.SealedBatch], and none at the end. An id is the hash of a token in
 // hexadecimal digits.

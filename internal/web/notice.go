@@ -15,6 +15,9 @@ var notices = map[string]struct {
 }{
 	"account_created":   {"ok", locale.Say("notice.account_created")},
 	"password_set":      {"ok", locale.Say("notice.password_set")},
+	"email_asked":       {"ok", locale.Say("notice.email_asked")},
+	"email_confirmed":   {"ok", locale.Say("notice.email_confirmed")},
+	"email_restored":    {"ok", locale.Say("notice.email_restored")},
 	"mail_sent":         {"ok", locale.Say("notice.mail_sent")},
 	"signed_out":        {"ok", locale.Say("notice.signed_out")},
 	"expired":           {"warn", locale.Say("login.expired")},

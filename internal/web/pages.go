@@ -89,6 +89,31 @@ type forgotPage struct {
 	Error    *locale.Message
 }
 
+// emailPage asks for a new address.
+type emailPage struct {
+	page.Frame
+	Present string // may be empty
+	Email   string // as typed
+	Error   *locale.Message
+}
+
+// confirmEmailPage is the page of a link that confirms an address.
+type confirmEmailPage struct {
+	page.Frame
+	Ticket   string
+	Email    string
+	Username string
+}
+
+// undoEmailPage is the page of a link that restores a former address.
+type undoEmailPage struct {
+	page.Frame
+	Ticket   string
+	Username string
+	Email    string // as typed
+	Error    *locale.Message
+}
+
 // resetPage is the page of such a link.
 type resetPage struct {
 	page.Frame
@@ -162,6 +187,8 @@ type profilePage struct {
 	DisplayName string
 	Max         int    // code points of a display name
 	Email       string // may be empty
+	Verified    bool   // Email is known to reach the owner
+	HasMail     bool   // the owner can change Email
 	Operator    bool
 	Groups      []string
 	CreatedAt   time.Time

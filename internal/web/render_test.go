@@ -87,6 +87,7 @@ func samples(person string) []sample {
 	locked.EnrollLocked, locked.PasswordChangedAt, locked.StepsDone = true, time.Time{}, 0
 	profile := profilePage{Frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
 	profileWrong := profile
+	profileWrong.HasMail, profileWrong.Verified = true, true
 	profileWrong.Email, profileWrong.Operator, profileWrong.Groups = person, true, []string{person, "ops"}
 	profileWrong.Error = locale.Say("name.long", "n", 80)
 	sessions := []sessionRow{
@@ -123,6 +124,11 @@ func samples(person string) []sample {
 		{"login", "mail", &loginPage{Frame: outside("login.title"), HasMail: true}},
 		{"forgot", "first", &forgotPage{outside("forgot.title"), "", nil}},
 		{"forgot", "wait", &forgotPage{outside("forgot.title"), person, locale.Say("throttle.wait", "n", 30)}},
+		{"email", "first", &emailPage{inside("email.title", "profile"), person, "", nil}},
+		{"email", "wrong", &emailPage{inside("email.title", "profile"), person, person, locale.Say("email.invalid")}},
+		{"confirm-email", "first", &confirmEmailPage{outside("confirm_email.title"), "t", person, person}},
+		{"undo-email", "first", &undoEmailPage{outside("undo_email.title"), "t", person, "", nil}},
+		{"undo-email", "other", &undoEmailPage{outside("undo_email.title"), "t", person, person, locale.Say("undo_email.wrong")}},
 		{"reset", "first", &resetPage{outside("new_password.title"), chosen, "t", person, nil}},
 		{"reset", "short", &resetPage{outside("new_password.title"), chosen, "t", person, locale.Say("password.short", "n", 10)}},
 		{"code", "first", &codePage{Frame: page.Frame{Title: codeTitle(login.StandardFormat())}, Entry: person}},
@@ -339,6 +345,9 @@ func TestFormsPostWhatTheHandlersRead(t *testing.T) {
 		"/login/new-password":                      "username new_password return",
 		"/login/cancel":                            "",
 		"/forgot":                                  "username",
+		"/undo-email":                              "ticket email",
+		"/settings/profile/email":                  "email",
+		"/settings/profile/email/confirm":          "ticket",
 		"/reset":                                   "ticket username new_password",
 		"/logout":                                  "",
 		"/.sallyport/logout":                       "",

@@ -55,6 +55,14 @@ var webEvents = map[string][]struct {
 	"/reset": {{do: func(w *auditWalk) {
 		w.owner.Post("/reset", "ticket", portal.MailedReset(w.t, w.p, w.owner, w.name), "new_password", "another long password")
 	}, want: "password_reset:done"}},
+	"/settings/profile/email":         {{do: func(w *auditWalk) { portal.MailedVerification(w.t, w.p, w.owner, w.name+"@example.org") }, want: "email_asked:done"}},
+	"/settings/profile/email/confirm": {{do: func(w *auditWalk) { portal.ChangeEmail(w.t, w.p, w.owner, w.name+"@example.org") }, want: "email_changed:done"}},
+	"/undo-email": {{do: func(w *auditWalk) {
+		former := portal.VerifyEmail(w.t, w.p, w.name)
+		portal.ChangeEmail(w.t, w.p, w.owner, w.name+"@example.org")
+		_, _, link := portal.LastMail(w.t, w.p, former).Link()
+		w.owner.Post("/undo-email", "ticket", link, "email", former)
+	}, want: "email_restored:done"}},
 	"/login": {
 		{do: func(w *auditWalk) { w.owner.Post("/login", "username", w.name, "password", "wrong") }, want: "sign_in_failed:refused"},
 	},

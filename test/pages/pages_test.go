@@ -193,6 +193,13 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	token, _, err := p.Manage.Accounts.Invite(context.Background(), manage.CommandLine(), account.Account{Name: "bob"})
 	testkit.Check(t, err)
 	p.AddAccount(t, "carol")
+	p.AddAccount(t, "dora")
+	former, dora := portal.VerifyEmail(t, p, "dora"), p.Browser(t)
+	dora.SignIn("dora")
+	confirm := dora.Get("/settings/profile/email/confirm?ticket=" + portal.MailedVerification(t, p, dora, "dora@example.net"))
+	portal.ChangeEmail(t, p, dora, "dora@example.org")
+	_, _, link := portal.LastMail(t, p, former).Link()
+	undo := p.Browser(t).Get("/undo-email?ticket=" + link)
 	pending := portal.PendingSignIn(t, p, "ada")
 	other := portal.PendingSignIn(t, p, "ada")
 	other.Post("/login/backup-code", "backup_code", phone.Codes[0])
@@ -203,6 +210,7 @@ func TestAttack135FormsWorkWithoutScripts(t *testing.T) {
 	pages := map[string]portal.Answer{
 		"/login": p.Browser(t).Get("/login"), "/login/code": pending.Get("/login/code"), "/login/code?two=1": pending.Get("/login/code?two=1"),
 		"/login/backup-code": pending.Get("/login/backup-code"), "/login/new-password": suspect.Get("/login/new-password"),
+		"/settings/profile/email": b.Get("/settings/profile/email"), "/undo-email": undo, "/settings/profile/email/confirm": confirm,
 		"/forgot": p.Browser(t).Get("/forgot"), "/reset": p.Browser(t).Get("/reset?ticket=" + portal.MailedReset(t, p, p.Browser(t), "carol")),
 		"/setup": p.Browser(t).Get("/setup?ticket=" + token.Reveal()), "wizard": b.Get("/settings/security/authenticators/" + wizard.ID),
 		"new codes": b.Post("/settings/security/backup-codes"), "pass": shown, "/settings/security/passes/new": b.Get("/settings/security/passes/new"),

@@ -72,8 +72,8 @@ func TestAttackD5OneLinkSetsOnePassword(t *testing.T) {
 			switch {
 			case a.Status == http.StatusSeeOther && winner < 0:
 				winner = i
-			case a.Status != http.StatusNotFound:
-				t.Errorf("answer %d: %s, want one 303 and 404 else", i, portal.Summary(a))
+			case !portal.OneOf(a.Status, http.StatusNotFound, http.StatusServiceUnavailable): // too many wait to hash
+				t.Errorf("answer %d: %s, want one 303, and 404 or 503 else", i, portal.Summary(a))
 			}
 		}
 		if winner < 0 {

@@ -123,6 +123,22 @@ func MailedReset(t testing.TB, p *Portal, b *Browser, name string) string {
 	return ticket
 }
 
+// MailedVerification asks in a session for a link that confirms an address, and returns its ticket.
+func MailedVerification(t testing.TB, p *Portal, b *Browser, address string) string {
+	t.Helper()
+	b.Post("/settings/profile/email", "email", address)
+	_, _, ticket := LastMail(t, p, address).Link()
+	return ticket
+}
+
+// ChangeEmail changes the address of the account that is signed in.
+func ChangeEmail(t testing.TB, p *Portal, b *Browser, address string) {
+	t.Helper()
+	if a := b.Post("/settings/profile/email/confirm", "ticket", MailedVerification(t, p, b, address)); a.Location != "/settings/profile?notice=email_confirmed" {
+		t.Fatalf("change the address: %s", Summary(a))
+	}
+}
+
 // must is [testkit.Check] for flow scripts too.
 func must(t testing.TB, err error) {
 	t.Helper()
