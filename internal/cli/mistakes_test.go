@@ -99,6 +99,13 @@ var mistakes = []mistake{
 	{"a folder as password", mailSettings("DIR"), 3, "mail.password_file", "name the file that contains the password"},
 	{"a key as password", mailSettings("DIR/good.key"), 3, "mail.password_file", "write only the password into it"},
 	{"no CA of the mail server", "mail:\n  url: smtps://mail.test\n  ca: DIR/none.pem\n  from: a@mail.test\n", 3, "mail.ca", "write the path of a PEM file"},
+	{"no file with the webhook's secret", webhookSettings("DIR/none.txt"), 3, "webhook.secret_file", "write the path of a file that contains the secret"},
+	{"a secret that others may read", webhookSettings("DIR/good.pem"), 3, "webhook.secret_file", "run: chmod 600"},
+	{"no secret", webhookSettings("DIR/empty.txt"), 3, "webhook.secret_file", "contains no secret; write a line such as the output of: echo"},
+	{"a key as secret", webhookSettings("DIR/good.key"), 3, "webhook.secret_file", "line 1 doesn't begin with whsec_; write a line such as"},
+	{"an event that doesn't exist", webhookSettings("DIR/empty.txt") + "  events:\n    - new_browser\n    - password\n", 6, "webhook.events[1]", "write some of two_factor_enabled, "},
+	{"a webhook in a private network", "webhook:\n  url: https://10.0.0.1/hook\n  secret_file: DIR/empty.txt\n", 2, "webhook.url", "name its network in webhook.networks"},
+	{"a webhook without TLS", "webhook:\n  url: http://hooks.test/hook\n  secret_file: DIR/empty.txt\n", 2, "webhook.url", "write https://"},
 	{"a key as CA of the mail server", "mail:\n  url: smtps://mail.test\n  ca: DIR/good.key\n  from: a@mail.test\n", 3, "mail.ca", "-----BEGIN CERTIFICATE-----"},
 	{"a mail server's password in its URL", "mail:\n  url: smtps://a:hunter2@mail.test\n", 2, "mail.url", "name that file in mail.password_file"},
 	{"a mail server without scheme", "mail:\n  url: mail.test\n", 2, "mail.url", "write it like smtps://user@mail.example.com:465"},
@@ -107,6 +114,10 @@ var mistakes = []mistake{
 
 func mailSettings(passwordFile string) string {
 	return "mail:\n  url: smtps://a@mail.test\n  password_file: " + passwordFile + "\n  from: a@mail.test\n"
+}
+
+func webhookSettings(secretFile string) string {
+	return "webhook:\n  url: https://hooks.test/hook\n  secret_file: " + secretFile + "\n"
 }
 
 func pair(cert, key string) string {

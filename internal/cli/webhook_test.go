@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestWebhookTestPrintsTheRequest(t *testing.T) {
+	status := 204
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status == 302 {
+			w.Header().Set("Location", "http://"+r.Host+"/elsewhere")
+		}
+		w.WriteHeader(status)
+	}))
+	defer s.Close()
+	dir := t.TempDir()
+	secrets := filepath.Join(dir, "secrets")
+	must(t, os.WriteFile(secrets, []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\nwhsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), 0o600))
+	environ := []string{"SALLYPORT_DATA_DIR=" + dir}
+	if code, out, errs := call(environ, "", "webhook", "test"); code != exitUsage || out != "" || !strings.Contains(errs, "webhook.url isn't set") {
+		t.Errorf("no webhook: exit code %d\n%s%s", code, out, errs)
+	}
+	environ = append(environ, "SALLYPORT_WEBHOOK_URL="+s.URL+"/hook", "SALLYPORT_WEBHOOK_SECRET_FILE="+secrets)
+	if code, out, errs := call(environ, "", "webhook", "test"); code != exitUsage || out != "" || !strings.Contains(errs, "webhook.networks") {
+		t.Errorf("a network that isn't named: exit code %d\n%s%s", code, out, errs)
+	}
+	environ = append(environ, "SALLYPORT_WEBHOOK_NETWORKS=127.0.0.1")
+	for _, test := range []struct {
+		status, code int
+		says         string
+	}{
+		{204, 0, "The receiver accepted the request.\n"},
+		{302, exitFailed, "never followed"},
+		{401, exitFailed, "Compare the secret"},
+		{404, exitFailed, "Correct the path"},
+		{500, exitFailed, "Look into the receiver's log"},
+	} {
+		status = test.status
+		code, out, errs := call(environ, "", "webhook", "test")
+		if code != test.code || !strings.Contains(out+errs, test.says) || strings.Count(out, "* Signed with whsec_********\n") != 2 ||
+			!strings.Contains(out, "-> POST /hook\n") || !strings.Contains(out, `-> {"type":"test",`) || strings.Contains(out+errs, "MfKQ") || strings.Contains(out+errs, "AAEC") {
+			t.Errorf("%d: exit code %d\n%s%s", test.status, code, out, errs)
+		}
+	}
+	s.Close()
+	if code, out, errs := call(environ, "", "webhook", "test"); code != exitFailed || !strings.Contains(errs, "connection refused") {
+		t.Errorf("no receiver: exit code %d\n%s%s", code, out, errs)
+	}
+}
