@@ -103,16 +103,16 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	var requests atomic.Int32
 	s := receive(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL, "http://"))
-	send := func(networks string, answers ...string) (error, int32) {
+	send := func(networks string, answers ...string) (int32, error) {
 		c := newClient(t, "http://hooks.example.com:"+port)
 		c.Networks = prefixes(networks)
 		var queries *atomic.Int32
 		c.resolver, queries = dns(t, answers...)
 		_, err := c.Send(t.Context(), "e1", now, nil)
-		return err, queries.Load()
+		return queries.Load(), err
 	}
 	for _, address := range []string{"127.0.0.1", "0.0.0.0", "169.254.169.254", "10.0.0.1"} {
-		err, _ := send("192.0.2.0/24", address)
+		_, err := send("192.0.2.0/24", address)
 		var refused *AddressError
 		if !errors.As(err, &refused) || refused.Addr.String() != address {
 			t.Errorf("%s: %v", address, err)
@@ -122,7 +122,7 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 		t.Errorf("%d requests arrived", n)
 	}
 	// The first answer is allowed, and is the one that is used; nothing asks a second time.
-	err, queries := send("127.0.0.1/32", "127.0.0.1", "127.0.0.2")
+	queries, err := send("127.0.0.1/32", "127.0.0.1", "127.0.0.2")
 	if err != nil || requests.Load() != 1 || queries != 1 {
 		t.Errorf("a name that changes: %v, %d requests, %d queries", err, requests.Load(), queries)
 	}
