@@ -64,7 +64,11 @@ func (c demoCommand) Run(r *run) error {
 	}
 	password := demoPassword()
 	demo := account.Account{Name: "demo", Email: "demo@" + demoPortal, DisplayName: "Demo", Role: account.Operator}
-	if _, err := portal.Manage.Accounts.Add(r, manage.CommandLine(), demo, password); err != nil {
+	demo, err = portal.Manage.Accounts.Add(r, manage.CommandLine(), demo, password)
+	if err == nil {
+		err = portal.Manage.Accounts.VerifyEmail(r, manage.CommandLine(), demo) // for "Forgot your password?"
+	}
+	if err != nil {
 		listener.Close()
 		return err
 	}

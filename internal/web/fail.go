@@ -151,6 +151,9 @@ func (s *server) faultOf(req *page.Request, err error) page.Fault {
 		return page.NewFault(http.StatusForbidden, locale.Say("error.no_document.heading"), locale.Say("error.no_document.advice"))
 	case errors.Is(err, manage.ErrSetupTicket):
 		return page.NewFault(http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.setup_link.advice"))
+	case errors.Is(err, errResetLink):
+		f := page.NewFault(http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.reset_link.advice"))
+		return f.WithLink(s.Base+"forgot", locale.Say("login.forgot_link"))
 	case errors.Is(err, ticket.ErrInvalid):
 		return page.NewFault(http.StatusNotFound, locale.Say("error.link_invalid.heading"), locale.Say("error.link_invalid.advice"))
 	case errors.Is(err, errNoCookies):

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/locale"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/page"
+	"github.com/sallyport/sallyport/internal/ticket"
 )
 
 func (s recoveries) forgotPage() forgotPage {
@@ -59,10 +61,22 @@ func (s recoveries) resetPage(owner account.Account, token string) resetPage {
 	}
 }
 
+// errResetLink means that a link to a new password isn't valid. Its owner can ask for another.
+var errResetLink = fmt.Errorf("link to a new password: %w", ticket.ErrInvalid)
+
+// openReset returns the account whose password the mailed link sets, or [errResetLink].
+func (s recoveries) openReset(req *page.Request, token string) (account.Account, error) {
+	owner, err := s.Recovery.OpenReset(req.Context(), token)
+	if errors.Is(err, ticket.ErrInvalid) && s.Recovery.HasMail() {
+		err = errResetLink
+	}
+	return owner, err
+}
+
 // getReset shows the form for a new password to the holder of a mailed link, which stays unused.
 func (s recoveries) getReset(req *page.Request) error {
 	token := req.URL.Query().Get("ticket")
-	owner, err := s.Recovery.OpenReset(req.Context(), token)
+	owner, err := s.openReset(req, token)
 	if err != nil {
 		return err
 	}
@@ -76,7 +90,7 @@ func (s recoveries) postReset(req *page.Request) error {
 		return err
 	}
 	token, typed := form.Value("ticket"), form.Value("new_password")
-	owner, err := s.Recovery.OpenReset(req.Context(), token)
+	owner, err := s.openReset(req, token)
 	if err != nil {
 		return err
 	}
