@@ -297,7 +297,22 @@ func migratePostgres(ctx context.Context, tx *Tx, steps []migration) error {
 	if err := execWithoutTimeout(ctx, tx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, migrationLockTimeout.Milliseconds())); err != nil {
 		return err
 	}
-	return runSteps(ctx, tx, steps, nil)
+	return runSteps(ctx, tx, steps, func(int64) error { return lockAccounts(ctx, tx) })
+}
+
+// lockAccounts locks the table accounts, if there is one. Other nodes go on changing accounts, and
+// lock them before they use other tables. A migration that changed such a table first and
+// accounts later would deadlock with them, and PostgreSQL might end their transaction.
+func lockAccounts(ctx context.Context, tx *Tx) error {
+	var exists bool
+	err := One(ctx, tx, `SELECT to_regclass('accounts') IS NOT NULL`, nil, &exists)
+	if err == nil && exists {
+		err = execWithoutTimeout(ctx, tx, `LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE`)
+	}
+	if err != nil {
+		return fmt.Errorf("migrate: lock the table accounts: %w", err)
+	}
+	return nil
 }
 
 // lostLock reports whether err means that a statement got no lock in time, or that PostgreSQL
