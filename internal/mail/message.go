@@ -104,9 +104,10 @@ const (
 
 // headerText returns text as the value of a header. Text that a mail program might take for
 // something else is encoded as a whole (RFC 2047): characters beyond ASCII, control characters,
-// and what looks like encoded words already. So a line break can't begin another header.
+// spaces at either end, which are not a part of a header's value, and what looks like encoded words
+// already. So a line break can't begin another header.
 func headerText(text string) string {
-	isPlain := !strings.Contains(text, "=?") && len(text) <= maxLine-len("Subject: ")
+	isPlain := !strings.Contains(text, "=?") && strings.Trim(text, " ") == text && len(text) <= maxLine-len("Subject: ")
 	for _, r := range text {
 		isPlain = isPlain && r >= ' ' && r <= '~'
 	}

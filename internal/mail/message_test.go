@@ -186,6 +186,7 @@ func TestAddressesStandForHosts(t *testing.T) {
 // FuzzCompose: any text is read back as it was, from a mail with the same headers.
 func FuzzCompose(f *testing.F) {
 	f.Add("Password changed\r\nBcc: eve@example.com", "text", "<p>html</p>")
+	f.Add(" ", "text", "<p>html</p>")
 	f.Add("=?utf-8?q?a?=", ".\n..\n", "--boundary--")
 	f.Fuzz(func(t *testing.T, subject, text, html string) {
 		m := message()
