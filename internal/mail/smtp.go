@@ -190,6 +190,7 @@ func (m *Mailer) authenticate(client *smtp.Client, t *tracer) error {
 			}
 			t.mechanism = name
 			if err := client.Auth(one.auth); err != nil {
+				m.hideSecrets(err)
 				return failure("AUTH", err, Setup)
 			}
 			return nil
@@ -227,6 +228,7 @@ func (m *Mailer) sendData(client *smtp.Client, conn net.Conn, text []byte) error
 
 // refused is [failure], and traces the answer: the client logs only answers that it expects.
 func (m *Mailer) refused(doing string, err error, permanent Class) *Error {
+	m.hideSecrets(err)
 	var answer *textproto.Error
 	if errors.As(err, &answer) {
 		for line := range strings.SplitSeq(answer.Msg, "\n") {

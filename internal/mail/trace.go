@@ -1,7 +1,11 @@
 package mail
 
 import (
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"net/textproto"
+	"regexp"
 	"strings"
 
 	"github.com/wneessen/go-mail/log"
@@ -10,6 +14,26 @@ import (
 
 // stars stand for a user and a password.
 const stars = "********"
+
+// longWord matches what may be the token of a link, which has 43 characters.
+var longWord = regexp.MustCompile(`[A-Za-z0-9+/=_-]{40,}`)
+
+// hideSecrets puts stars into the answer in err, in place of the password, in each form in which
+// it is sent, and of words that may be tokens. A server may repeat what it gets, and errors are
+// stored and logged.
+func (m *Mailer) hideSecrets(err error) {
+	var answer *textproto.Error
+	if !errors.As(err, &answer) {
+		return
+	}
+	if password := m.Password.Reveal(); password != "" {
+		for _, secret := range []string{"\x00" + m.User + "\x00" + password, password} {
+			answer.Msg = strings.ReplaceAll(answer.Msg, base64.StdEncoding.EncodeToString([]byte(secret)), stars)
+		}
+		answer.Msg = strings.ReplaceAll(answer.Msg, password, stars)
+	}
+	answer.Msg = longWord.ReplaceAllString(answer.Msg, stars)
+}
 
 // trace passes a line on, in a form that a terminal can show.
 func (m *Mailer) trace(line string) {
