@@ -15,9 +15,9 @@ import (
 
 // AskReset asks for a mail with a link to a new password, for the account with a name or address
 // that a stranger typed. Whether there is such an account shows neither in its result nor in its
-// time. An account gets three mails a day, and each browser
-// that it knows gets three of its own; [Service.Prepare] sends no others. AskReset returns
-// [ErrNoMail], or a [*login.WaitError] after too many requests from the browser's network.
+// time. An account gets three mails a day, and each browser that it knows gets three of its own;
+// [Service.Prepare] sends no others. AskReset returns [ErrNoMail], or a [*login.WaitError] after
+// too many requests from the browser's network.
 func (s *Service) AskReset(ctx context.Context, typed string, from login.Browser) error {
 	if !s.HasMail() {
 		return ErrNoMail

@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/account"
+	"github.com/sallyport/sallyport/internal/manage"
+	"github.com/sallyport/sallyport/internal/recovery"
+	"github.com/sallyport/sallyport/internal/server"
+)
+
+type accountVerify struct {
+	accountArg
+	Send bool `help:"Don't confirm it, but mail a link with which the owner does."`
+}
+
+func (c accountVerify) Run(r *run) error {
+	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
+		if a.Email == "" {
+			return fmt.Errorf("account %s has no email address; see \"sallyport account set-email\"", a.Name)
+		}
+		if c.Send {
+			err := portal.Recovery.SendVerification(r, a)
+			if errors.Is(err, recovery.ErrNoMail) {
+				err = errors.New("no mail is configured; see mail.url in \"sallyport config default\"")
+			}
+			return printOnSuccess(r, err, "A running server mails a link to %s. It works once, for 24 hours, in a browser where %s is signed in.\n", a.Email, a.Name)
+		}
+		return printOnSuccess(r, portal.Manage.Accounts.VerifyEmail(r, manage.CommandLine(), a), "The email address %s of %s is confirmed.\n", a.Email, a.Name)
+	})
+}
