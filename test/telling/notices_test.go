@@ -216,7 +216,7 @@ func TestMailsThatAreGivenUpAreRecorded(t *testing.T) {
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`); n != 0 {
 			t.Errorf("%d messages wait", n)
 		}
-		if a := b.Get("/settings/activity"); !strings.Contains(portal.VisibleText(a.Body), "A mail to you could not be delivered") {
+		if a := b.Get("/settings/activity"); !strings.Contains(portal.VisibleText(a.Body), "An email to you couldn’t be delivered") {
 			t.Errorf("the activity doesn't show it:\n%s", portal.VisibleText(a.Body))
 		}
 	})

@@ -104,6 +104,7 @@ func TestChangesBecomeRequests(t *testing.T) {
 			ada := p.AddAccount(t, "ada")
 			set := func() {
 				t.Helper()
+				p.Clock.Move(time.Second) // the newest event is that of the last call
 				testkit.Check(t, p.Manage.Passwords.Set(t.Context(), manage.CommandLine(), ada, "another long password"))
 			}
 			waiting := func() int { return portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox`) }
