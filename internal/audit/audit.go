@@ -111,7 +111,7 @@ const (
 type Event struct {
 	ID        string
 	At        time.Time
-	AccountID string // the account that it concerns; empty if none
+	AccountID string // the account that it concerns; may be empty
 	Actor     string // [ByOwner], [ByOperator] or [ByServer]
 	Kind      Kind
 	Outcome   string // [Done] or [Refused]; empty means Done
@@ -120,13 +120,13 @@ type Event struct {
 	Address   string // IP address of the client; empty for the command line
 	Browser   string // User-Agent of the client, cut to 300 bytes
 
-	// AuthenticatorID is the id of the authenticator that was added, changed or
-	// accepted; empty for a password, a backup code or none.
+	// AuthenticatorID is the id of the authenticator that was added, changed or accepted; empty
+	// for a password or a backup code, and for events without an authenticator.
 	AuthenticatorID string
 
 	// The following say more about the actor. [Append] may have to leave them out.
 	ActorID  string // the account of the administrator who acted; empty for other actors
-	ClientID string // the configured client through which the actor acted; empty if none
+	ClientID string // the configured client through which the actor acted; may be empty
 	Reason   string // why, in the actor's words, cut to 200 bytes; empty if unknown
 
 	Seq int64  // the place in the chain, from 1; 0 until the event is sealed
@@ -298,7 +298,7 @@ func Each(ctx context.Context, q db.Querier, since time.Time, visit func(Event) 
 		return err
 	}
 	for after := (Event{At: since}); ; {
-		all, err := waiting(ctx, q, after, page)
+		all, err := unsealedEvents(ctx, q, after, page)
 		if err != nil {
 			return err
 		}
@@ -329,9 +329,9 @@ func sealedAfter(ctx context.Context, q db.Querier, after Event, n int) ([]Event
 	return all, nil
 }
 
-// waiting returns up to n events that are not sealed yet and come after one in time,
+// unsealedEvents returns up to n events that are not sealed yet and come after one in time,
 // oldest first.
-func waiting(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
+func unsealedEvents(ctx context.Context, q db.Querier, after Event, n int) ([]Event, error) {
 	at := db.At{Time: after.At}
 	if at.IsZero() {
 		at.Time = time.UnixMilli(math.MinInt64)

@@ -45,8 +45,8 @@ func checkpoints(ctx context.Context, q db.Querier, ring *secret.Ring) ([]checkp
 	return all, prev.checkCurrent(ring)
 }
 
-// lastCheckpoint returns the newest checkpoint and the one before; each is zero if
-// there is none. It returns a [*Fault] if the newest isn't as it was signed.
+// lastCheckpoint returns the newest checkpoint and the one before; each is zero if it doesn't
+// exist. It returns a [*Fault] if the newest isn't as it was signed.
 func lastCheckpoint(ctx context.Context, q db.Querier, ring *secret.Ring) (last, prev checkpoint, err error) {
 	newest, err := readCheckpoints(ctx, q, `ORDER BY seq DESC LIMIT 2`)
 	if err != nil || len(newest) == 0 {
@@ -115,11 +115,10 @@ func resignCheckpoint(ctx context.Context, tx *db.Tx, ring *secret.Ring) error {
 	return err
 }
 
-// Prune deletes up to [Batch] of the oldest sealed events, if they are older than
-// cutoff, and leaves a signed checkpoint in their place. It returns the checkpoint's
-// head and the number of deleted events. Prune verifies before it signs: it returns an
-// error if one of these events or the last checkpoint was changed, and deletes
-// nothing, so that the evidence stays.
+// Prune deletes up to [Batch] of the oldest sealed events, if they are older than cutoff, and
+// leaves a signed checkpoint in their place. It returns the checkpoint's head and the number of
+// deleted events. Prune verifies before it signs: if one of these events or the last checkpoint
+// was changed, it returns an error and deletes no event, so that the evidence stays.
 func Prune(ctx context.Context, d *db.DB, ring *secret.Ring, cutoff, now time.Time) (head Head, n int, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		head, n, err = prune(ctx, tx, ring, cutoff, now)

@@ -29,8 +29,8 @@ type Head = secret.Head
 // headOf returns the place and the MAC of a sealed event.
 func headOf(e Event) Head { return Head{Seq: e.Seq, MAC: e.MAC} }
 
-// Waiting returns the time of the oldest event that is not sealed yet; the zero time
-// if there is none.
+// Waiting returns the time of the oldest event that is not sealed yet, or the zero time if all
+// are sealed.
 func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
 	var oldest db.At
 	if err := db.One(ctx, q, `SELECT MIN(at) FROM events WHERE seq IS NULL`, nil, &oldest); err != nil {
@@ -39,11 +39,11 @@ func Waiting(ctx context.Context, q db.Querier) (time.Time, error) {
 	return oldest.Time, nil
 }
 
-// Seal seals up to [Batch] events, oldest first, in one transaction. Each event gets
-// the next number, and a signature of the previous MAC, that number and the whole
-// content of the event. The key is the one that signed the head. It stays the same on
-// all nodes, whatever their rings hold, until [HandOver]. Seal returns the new head
-// and how many events it sealed: none if another node sealed at the same time.
+// Seal seals up to [Batch] events, oldest first, in one transaction. Each event gets the next
+// number, and a signature of the previous MAC, that number and the whole content of the event.
+// The key is the one that signed the head. It stays the same on all nodes, whatever their rings
+// hold, until [HandOver]. Seal returns the new head and how many events it sealed, which is 0 if
+// another node sealed at the same time.
 func Seal(ctx context.Context, d *db.DB, ring *secret.Ring) (head Head, n int, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		head, n, err = seal(ctx, tx, ring)
@@ -121,13 +121,13 @@ func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, record func(*db.
 func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) (Head, int, error) {
 	// Read the events after the head. If another node sealed some in between, the
 	// head has changed, and the update below matches no row.
-	events, err := waiting(ctx, tx, Event{}, Batch)
+	events, err := unsealedEvents(ctx, tx, Event{}, Batch)
 	if err != nil || len(events) == 0 {
 		return old, 0, err
 	}
 	// A newer program's events may have fields that this one wouldn't sign. Verify would then
-	// always report the events as changed. What was required after they were read is no
-	// concern of theirs.
+	// always report the events as changed. A requirement that was set after the events were read
+	// doesn't concern them.
 	if err := db.CheckUsable(ctx, tx); err != nil {
 		return Head{}, 0, err
 	}
@@ -137,7 +137,7 @@ func sealBehind(ctx context.Context, tx *db.Tx, old Head, signer secret.Signer) 
 		events[i].MAC = signer.Sign(events[i].purpose(), link(head, events[i]))
 		head = headOf(events[i])
 	}
-	// Of concurrent sealers one updates the head; the others seal nothing.
+	// Of concurrent sealers one updates the head; the others don't seal.
 	moved, err := db.Exec(ctx, tx, `UPDATE audit_head SET seq = $2, mac = $3 WHERE seq = $1`, old.Seq, head.Seq, head.MAC)
 	if err != nil || moved == 0 {
 		return Head{}, 0, err
@@ -216,9 +216,9 @@ func (e Event) purpose() string {
 	return forEvent
 }
 
-// sealedForm returns the value of the column sealed_form: NULL for an event of the first form.
-// A condition of the table demands a value of others. So the seal of an earlier version, which
-// would sign them in the first form, fails. Nothing reads the column.
+// sealedForm returns the value of the column sealed_form: NULL for an event of the first form. A
+// condition of the table demands a value of others. So the seal of an earlier version, which
+// would sign them in the first form, fails. The column is never read.
 func (e Event) sealedForm() any {
 	if e.isExtended() {
 		return 2

@@ -44,7 +44,7 @@ func sealAll(t *testing.T, d *db.DB, ring *secret.Ring) Head {
 	}
 }
 
-// exec runs statements as an attacker does who has the database but no key.
+// exec runs statements as an attacker with the database but without a key.
 func exec(t *testing.T, d *db.DB, statements ...string) {
 	t.Helper()
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
@@ -115,7 +115,7 @@ func TestSealedLogVerifies(t *testing.T) {
 // Verify finds every change to a row and names the row (attack 159).
 func TestVerifyNamesWhatWasDone(t *testing.T) {
 	const n = 9
-	// An attacker who owns the database can drop the unique index.
+	// An attacker with full access to the database can drop the unique index.
 	const noIndex = `DROP INDEX events_seq`
 	insert := func(id string, seq int) string {
 		return fmt.Sprintf(`INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser, seq, mac)
@@ -126,7 +126,7 @@ func TestVerifyNamesWhatWasDone(t *testing.T) {
 		statements []string
 		kind       FaultKind
 		seq        int64
-		event      int // the event whose id the fault names; 0 if none, or a forged one
+		event      int // the event whose id the fault names; 0 for a forged event or no id
 	}{
 		{"text changed", []string{`UPDATE events SET address = '203.0.113.9' WHERE seq = 5`}, Changed, 5, 5},
 		{"time changed", []string{`UPDATE events SET at = at - 1 WHERE seq = 5`}, Changed, 5, 5},
@@ -273,7 +273,7 @@ func TestNoNumberIsGivenTwice(t *testing.T) {
 	})
 }
 
-// A sealer that is killed before its commit seals nothing.
+// A sealer that is killed before its commit has no effect.
 func TestKilledSealerLeavesNothingHalfDone(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring := secret.NewRing()

@@ -40,7 +40,8 @@ const (
 	// MaxTOTP is low because a guessed code is compared with all of them whose codes have its
 	// length, so each one raises the chance of a guess.
 	MaxTOTP = 5
-	// MaxWebAuthn limits a list that its owner can read. There is nothing to guess.
+	// MaxWebAuthn keeps the list readable for its owner. It isn't a limit on guessing, since a
+	// WebAuthn credential can't be guessed.
 	MaxWebAuthn = 10
 )
 
@@ -245,8 +246,8 @@ func Cancel(ctx context.Context, tx *db.Tx, sessionID, id string) error {
 	return changeOne(ctx, tx, `DELETE FROM authenticators WHERE id = $1 AND session_id = $2 AND confirmed_at IS NULL`, id, sessionID)
 }
 
-// RemovePending removes the account's pending enrolments except those of one session. An empty
-// exceptSession spares none.
+// RemovePending removes the account's pending enrolments except those of one session. With an
+// empty exceptSession it removes all.
 func RemovePending(ctx context.Context, tx *db.Tx, accountID, exceptSession string) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM authenticators WHERE account_id = $1 AND confirmed_at IS NULL AND session_id <> $2`, accountID, exceptSession)
 	return err

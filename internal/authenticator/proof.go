@@ -18,9 +18,9 @@ type Proof struct {
 	At   time.Time // by the reference clock
 }
 
-// AAL returns the authentication assurance level of the proofs: 0 for none, 1 for one
-// factor, 2 for something you know and something you have (SP 800-63B, "Authentication
-// Assurance Levels"). A [Passkey] proof is both. Unknown kinds count as nothing.
+// AAL returns the authentication assurance level of the proofs: 0 for none, 1 for one factor, 2
+// for something you know and something you have (SP 800-63B, "Authentication Assurance Levels").
+// A [Passkey] proof is both. Unknown kinds don't count.
 func AAL(proofs []Proof) int {
 	var known, owned bool
 	for _, p := range proofs {
@@ -59,9 +59,9 @@ func has(proofs []Proof, kind Kind) bool {
 }
 
 // maxAhead is how far in the future a proof may be dated. The reference clock dates proofs and
-// judges their age, so they differ by the nodes' errors in knowing it, which are smaller. A
-// proof further ahead was dated by a clock that was wrong. It would stay fresh until the right
-// clock passes its date, so it proves nothing.
+// judges their age, so they differ by the nodes' errors in knowing it, which are smaller. A proof
+// further ahead was dated by a clock that was wrong. It would stay fresh until the right clock
+// passes its date, so it doesn't count.
 const maxAhead = clock.Slack
 
 // Since returns the proofs made at or after then, as seen at now. It drops those that are
@@ -108,8 +108,8 @@ func Without(proofs []Proof, drop func(Proof) bool) []Proof {
 // password and one of a backup code.
 const maxProofs = 2 + MaxTOTP + MaxWebAuthn
 
-// EncodeProofs returns proofs as stored text: "kind:id:ms", joined by commas. Kinds and ids
-// come from this program, so the text contains nothing that a user typed (R19).
+// EncodeProofs returns proofs as stored text: "kind:id:ms", joined by commas. Kinds and ids come
+// from this program, so the text never contains a user's input (R19).
 func EncodeProofs(proofs []Proof) string {
 	parts := make([]string, len(proofs))
 	for i, p := range proofs {

@@ -87,7 +87,7 @@ func TestProofsReadBack(t *testing.T) {
 }
 
 func TestMalformedProofsAreDenied(t *testing.T) {
-	// What can't be parsed is denied (F3).
+	// Text that can't be parsed is an error (F3).
 	for _, text := range []string{
 		",", ":", "::", "password", "password:", "password::", "password::x", "password::1.5", "password::+1", "password::01", "password:: 1", "password::1 ", "password::0x1", "password::-0",
 		"PASSWORD::1", " password::1", "smartcard:id:1", ":id:1", "totp:a:b:1", "password::1,", ",password::1", "password::1,,totp:a:1", "password::1;totp:a:1",

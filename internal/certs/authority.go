@@ -68,8 +68,8 @@ func newAuthority(ca CA, serves func(host string) bool, now func() time.Time, lo
 	return a
 }
 
-// again shortens the pauses after refusals, since a reload may have removed their cause.
-func (a *authority) again() {
+// shortenPauses shortens the pauses after refusals, since a reload may have removed their cause.
+func (a *authority) shortenPauses() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for host, last := range a.refused {
@@ -78,8 +78,8 @@ func (a *authority) again() {
 	}
 }
 
-// certificate returns the certificate of a host, from the CA if none is stored. autocert
-// renews it when a third of its life is left.
+// certificate returns the stored certificate of a host, or asks the CA for one. autocert renews
+// it when a third of its life is left.
 func (a *authority) certificate(ctx context.Context, host string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	last := a.refused[host]

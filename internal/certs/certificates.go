@@ -116,17 +116,17 @@ func New(settings Settings, now func() time.Time, log *slog.Logger) *Certificate
 // TLS returns the configuration of the listener. Cipher suites and curves are the
 // defaults of crypto/tls.
 func (c *Certificates) TLS() *tls.Config {
-	own := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.of}
+	own := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.certificateFor}
 	if c.ca != nil {
 		own.NextProtos = []string{"h2", "http/1.1", acme.ALPNProto}
 	}
 	return own
 }
 
-// of returns the certificate of the host that a client names. If there is none, it
-// returns nil and [tls] sends the alert unrecognized_name (RFC 6066, section 3), so
-// that no client gets the certificate of another host.
-func (c *Certificates) of(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+// certificateFor returns the certificate of the host that a client names. If the host has no
+// certificate, it returns nil and [tls] sends the alert unrecognized_name (RFC 6066, section 3),
+// so that no client gets the certificate of another host.
+func (c *Certificates) certificateFor(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	host := strings.ToLower(hello.ServerName)
 	if c.ca != nil && slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) && c.serves(host) {
 		return c.ca.manager.GetCertificate(hello) // the CA validates the host (RFC 8737)
@@ -154,7 +154,7 @@ func (c *Certificates) Begin() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seen = look(c.settings.Pairs)
+	c.seen = statFiles(c.settings.Pairs)
 	read, err := readPairs(c.settings)
 	if err != nil {
 		return err
@@ -168,16 +168,17 @@ func (c *Certificates) Begin() error {
 func (c *Certificates) Use(settings Settings) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.put(settings)
+	return c.install(settings)
 }
 
-func (c *Certificates) put(settings Settings) error {
+// install puts settings in force. c.mu must be locked.
+func (c *Certificates) install(settings Settings) error {
 	if c.ca != nil {
 		c.settings = settings
-		c.ca.again()
+		c.ca.shortenPauses()
 		return nil
 	}
-	seen := look(settings.Pairs)
+	seen := statFiles(settings.Pairs)
 	read, err := readCurrent(settings, c.now())
 	if err != nil {
 		return err
@@ -215,12 +216,12 @@ func (c *Certificates) Watch(ctx context.Context) {
 func (c *Certificates) reread() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seen := look(c.settings.Pairs)
+	seen := statFiles(c.settings.Pairs)
 	if slices.EqualFunc(c.seen, seen, sameFile) {
 		return
 	}
 	c.seen = seen
-	if err := c.put(c.settings); err != nil {
+	if err := c.install(c.settings); err != nil {
 		c.faulty.Store(true)
 		c.log.Error("the certificates are faulty, so the previous ones stay in use; correct the files", "reason", err.Error())
 		return
@@ -228,7 +229,8 @@ func (c *Certificates) reread() {
 	c.log.Info("the certificates changed and were read again")
 }
 
-func look(pairs []Pair) []os.FileInfo {
+// statFiles returns the state of each pair's files, or nil for a file that can't be examined.
+func statFiles(pairs []Pair) []os.FileInfo {
 	var all []os.FileInfo
 	for _, pair := range pairs {
 		for _, path := range []string{pair.Cert, pair.Key} {
@@ -278,8 +280,8 @@ func (c *Certificates) obtain(ctx context.Context) {
 	c.faulty.Store(missing)
 }
 
-// FirstEnd returns when the first certificate in force expires, or the zero time if
-// there is none.
+// FirstEnd returns when the first certificate in force expires, or the zero time if no
+// certificate is in force.
 func (c *Certificates) FirstEnd() time.Time {
 	var first time.Time
 	for _, one := range *c.inForce.Load() {
@@ -294,7 +296,7 @@ func (c *Certificates) FirstEnd() time.Time {
 // issued no certificate for some host.
 func (c *Certificates) Faulty() bool { return c.faulty.Load() }
 
-// Fault returns a public text about the most serious fault, or "" if there is none.
+// Fault returns a public text about the most serious fault, or "" if all is well.
 func (c *Certificates) Fault() string {
 	switch {
 	case c.Faulty() && c.ca != nil:

@@ -48,7 +48,7 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 			t.Helper()
 			for want += more; time.Since(begin) < end; time.Sleep(WatchEvery) {
 				c.Watch(t.Context())
-				if one, err := c.of(modern("auth.example.com")); one != nil || err != nil {
+				if one, err := c.certificateFor(modern("auth.example.com")); one != nil || err != nil {
 					t.Errorf("a handshake gets %v, %v", one, err)
 				}
 			}
@@ -66,7 +66,7 @@ func TestCAThatRefusesIsLeftAlone(t *testing.T) {
 		until(4*time.Minute, 1)
 		until(30*time.Minute, 0)
 		until(40*time.Minute, 1)
-		if one, err := c.of(&tls.ClientHelloInfo{ServerName: "evil.example.com", SupportedProtos: []string{"acme-tls/1"}}); one != nil || err != nil {
+		if one, err := c.certificateFor(&tls.ClientHelloInfo{ServerName: "evil.example.com", SupportedProtos: []string{"acme-tls/1"}}); one != nil || err != nil {
 			t.Errorf("another host's challenge: %v, %v", one, err)
 		}
 	})

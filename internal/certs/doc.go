@@ -7,11 +7,10 @@
 //   - a CA that speaks ACME (RFC 8555): authority.go asks it for missing
 //     certificates, and kept.go stores them in a directory.
 //
-// [New] takes plain settings. [Certificates.Begin] reads the files at a start,
-// [Certificates.Use] takes other settings at a reload, and a job calls
-// [Certificates.Watch] every [WatchEvery]. A client that names a host gets that
-// host's certificate, or a TLS alert if there is none, and never the certificate
-// of another host.
+// [New] takes plain settings. [Certificates.Begin] reads the files at a start, [Certificates.Use]
+// takes other settings at a reload, and a job calls [Certificates.Watch] every [WatchEvery]. A
+// client that names a host gets that host's certificate, or a TLS alert if the host has no
+// certificate, and never the certificate of another host.
 //
 // Only that job asks the CA, never a connection: strangers could use up what the
 // CA grants.

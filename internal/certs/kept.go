@@ -43,7 +43,7 @@ func (k keptCertificates) Put(_ context.Context, name string, text []byte) error
 	return err
 }
 
-// Delete removes a file. It returns nil if there is none.
+// Delete removes a file. It returns nil if the file doesn't exist.
 func (k keptCertificates) Delete(_ context.Context, name string) error {
 	err := os.Remove(k.path(name))
 	if errors.Is(err, fs.ErrNotExist) {

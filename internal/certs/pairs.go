@@ -86,7 +86,7 @@ func readPEM(path string) ([]byte, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the open file: another one may have its name by now
+	info, err := f.Stat() // of the open file, since the name may belong to another file by now
 	if err != nil {
 		return nil, nil, err
 	}

@@ -43,7 +43,7 @@ var audited = []struct {
 	{"group_join", []string{"group", "join", "ops", "ada"}, []string{"group_joined ada ops 0"}},
 	{"group_leave", []string{"group", "leave", "ops", "ada"}, []string{"group_left ada ops 0"}},
 	{"group_remove", []string{"group", "remove", "ops"}, []string{"group_removed - ops 0"}},
-	{"queue_retry", []string{"mail", "queue", "retry"}, nil}, // nothing waits
+	{"queue_retry", []string{"mail", "queue", "retry"}, nil}, // the queue is empty
 	{"clock_accept", []string{"clock", "accept"}, []string{"clock_accepted - - 0"}},
 	{"key_add", []string{"key", "add"}, []string{"key_added - KEY 0"}},
 	{"key_rotate", []string{"key", "rotate", "--drop"}, []string{"key_rotated - KEY 0", "secrets_resealed - KEY 1", "keys_dropped - - 1"}},

@@ -106,7 +106,7 @@ func (c restoreCommand) Run(r *run) error {
 		}
 	}
 	target := strings.TrimPrefix(cfg.DatabaseURL(), "sqlite:")
-	err = maintenance.Restore(r, ring, c.File, target, time.Now(), c.KeepBackupCodes, identities...)
+	err = maintenance.Restore(r, ring, maintenance.Restoration{File: c.File, Target: target, KeepBackupCodes: c.KeepBackupCodes, Identities: identities}, time.Now())
 	switch {
 	case errors.Is(err, maintenance.ErrEncrypted):
 		return fmt.Errorf("%w: add --identity FILE, the file that \"age-keygen\" wrote", err)

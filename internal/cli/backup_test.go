@@ -62,8 +62,8 @@ func TestRestoreSaysWhatIsMissing(t *testing.T) {
 	wantFailure("there is a database in "+other, "restore", file, "--identity", identities)
 }
 
-// A key ring without the key that sealed the database's secrets opens none of them. key check
-// says which ones, and how to mend it (F4).
+// A key ring without the key that sealed the database's secrets can't open them. key check lists
+// these secrets and says what to do (F4).
 func TestKeyCheckNamesWhatDoesNotOpen(t *testing.T) {
 	environ := environWithPortal(t, "sqlite")
 	if code, _, errs := call(environ, "a long password of ada\n", "account", "add", "ada", "--password-stdin"); code != 0 {

@@ -184,7 +184,7 @@ func (c keyRotate) Run(r *run) error {
 		var dropped int
 		switch {
 		case c.Drop:
-			if dropped, err = keys.Drop(r); errors.Is(err, maintenance.ErrUnstored) {
+			if dropped, err = keys.RemoveOldKeys(r); errors.Is(err, maintenance.ErrUnstored) {
 				break // the error says what to do
 			}
 			if err != nil {

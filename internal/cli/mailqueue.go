@@ -20,7 +20,7 @@ type mailQueueCommands struct {
 
 type mailQueueList struct{ listFlags }
 
-// queuedMessage is a line of "mail queue list". It holds nothing of the message's content.
+// queuedMessage is a line of "mail queue list". It doesn't have the message's content.
 type queuedMessage struct {
 	ID        string    `json:"id"`
 	Kind      string    `json:"kind"`              // mail, webhook
@@ -137,7 +137,7 @@ func (c mailQueueDrop) Run(r *run) error {
 		return err
 	}
 	defer portal.Close()
-	err = portal.Manage.Messages.Drop(r, manage.CommandLine(), c.ID)
+	err = portal.Manage.Messages.Remove(r, manage.CommandLine(), c.ID)
 	switch {
 	case errors.Is(err, db.ErrNotFound):
 		err = fmt.Errorf("there is no message %q; it was sent or given up; see \"sallyport mail queue list\"", c.ID)

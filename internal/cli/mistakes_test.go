@@ -211,7 +211,7 @@ func TestValuesThatLookLikeAShellsGoOnWorking(t *testing.T) {
 }
 
 // A portal with its database in data_dir goes on working with a backup.dir that doesn't exist
-// yet. One with PostgreSQL and the key ring elsewhere keeps nothing in data_dir.
+// yet. One with PostgreSQL and the key ring elsewhere has no files in data_dir.
 func TestOnlyAFirstStartRefusesAFolderThatDoesNotExist(t *testing.T) {
 	t.Chdir(t.TempDir())
 	must(t, os.MkdirAll("data", 0o700))

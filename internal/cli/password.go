@@ -21,8 +21,8 @@ type passwordInput struct {
 // cut off, and [password.Check] still refuses it as too long.
 const maxPasswordInput = 16 << 10
 
-// read returns the whole input without one newline at its end. A second line is an error:
-// if read ignored it, the password would be another than the one that was given.
+// read returns the whole input without one newline at its end. A second line is an error: if read
+// ignored it, the stored password would differ from the typed one.
 func (p passwordInput) read(r *run) (string, error) {
 	if !p.PasswordStdin {
 		return "", errors.New("add --password-stdin and give the password on standard input, or let the account's owner choose one: sallyport account invite NAME")

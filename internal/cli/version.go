@@ -43,9 +43,9 @@ func printVersion(out io.Writer) error {
 	return err
 }
 
-// buildRevision returns the revision that the binary was built from, followed by
-// ", changed" if the working tree differed from it. It returns "" if Go recorded none, as
-// in a container, whose build has no repository.
+// buildRevision returns the revision that the binary was built from, followed by ", changed" if
+// the working tree differed from it. It returns "" if Go recorded no revision, as in a container,
+// whose build has no repository.
 func buildRevision(info *debug.BuildInfo, ok bool) string {
 	if !ok {
 		return ""

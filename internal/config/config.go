@@ -9,10 +9,8 @@ package config
 import (
 	_ "embed"
 	"net/netip"
-	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -151,7 +149,7 @@ type Config struct {
 	// SiteTimeZone is the time zone of dates in mails.
 	SiteTimeZone TimeZone `yaml:"site_time_zone"`
 
-	// Mail is how mails to the owners of accounts are sent. Nothing else needs mail.
+	// Mail is how mails are sent. All mails go to owners of accounts.
 	Mail struct {
 		// URL is where mails go: a mail server or a directory. Empty: no mails are sent.
 		URL MailServer `yaml:"url"`
@@ -163,13 +161,13 @@ type Config struct {
 		CA string `yaml:"ca"`
 		// From is the sender of all mails. It must be set if URL is.
 		From MailAddress `yaml:"from"`
-		// Notices says whether owners are told by mail of changes to their accounts.
+		// Notices says whether owners get mails about changes to their accounts.
 		Notices bool `yaml:"notices"`
 	} `yaml:"mail"`
 
-	// Webhook is another server that is told of the events that owners are told of.
+	// Webhook is a server that receives the events that are also reported to owners.
 	Webhook struct {
-		// URL is where each event is sent by a POST request. Empty: none is sent.
+		// URL is where each event is sent by a POST request. Empty: events aren't sent.
 		URL WebhookURL `yaml:"url"`
 		// SecretFile is a file with the secret that signs requests: one line, or two while the
 		// receiver changes to another secret. Others must not be able to read it, and the group
@@ -356,45 +354,3 @@ var defaultYAML string
 // DefaultYAML returns the text that `sallyport config default` prints: every key with its
 // default and an explanation. Loading it gives [Default].
 func DefaultYAML() string { return defaultYAML }
-
-// DatabaseURL returns "sqlite:" and the absolute path of sallyport.db in the
-// data directory, or the PostgreSQL URL. It may hold a password.
-func (c Config) DatabaseURL() string {
-	if url := c.Database.Reveal(); url != "" {
-		return url
-	}
-	return "sqlite:" + c.inDataDir("sallyport.db")
-}
-
-// PortalURL returns the URL of the portal's home page, without a slash at the end.
-func (c Config) PortalURL() string {
-	if c.SharedHost {
-		return c.PublicURL.String() + strings.TrimSuffix(gatePath, "/")
-	}
-	return c.PublicURL.String()
-}
-
-// KeyRingPath returns the path of the key ring's file or credential. It returns "" for a
-// credential if systemd has passed no directory of credentials.
-func (c Config) KeyRingPath() string {
-	switch {
-	case c.KeyRing.Credential == "":
-		return c.inDataDir("keyring")
-	case c.KeyRing.Directory == "":
-		return ""
-	default:
-		return filepath.Join(c.KeyRing.Directory, c.KeyRing.Credential)
-	}
-}
-
-// BackupDir returns the directory of scheduled backups.
-func (c Config) BackupDir() string {
-	if c.Backup.Dir != "" {
-		return c.Backup.Dir
-	}
-	return c.inDataDir("backups")
-}
-
-func (c Config) inDataDir(name string) string {
-	return absolute(filepath.Join(c.DataDir, name))
-}

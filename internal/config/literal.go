@@ -33,9 +33,9 @@ func shellNotation(path string) (what, advice string) {
 	return "", ""
 }
 
-// checkLiteral returns an error for a path in the notation of a shell if nothing is there. If
-// something is there, the path works, and another path would lead to other data:
-// [Config.Warnings] reports it.
+// checkLiteral returns an error for a path in the notation of a shell, such as "~/data", unless a
+// file or directory with this literal name exists. Such a path works, and a corrected one would
+// lead to other data; [Config.Warnings] reports it.
 func checkLiteral(path string) error {
 	what, advice := shellNotation(path)
 	if _, err := os.Stat(path); what == "" || !errors.Is(err, fs.ErrNotExist) {

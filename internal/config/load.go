@@ -103,7 +103,7 @@ func readFile(path string) (file, error) {
 		return file{}, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the open file: the path may name another file meanwhile
+	info, err := f.Stat() // of the open file, since the path may name another file by now
 	if err != nil {
 		return file{}, err
 	}

@@ -23,7 +23,7 @@ type MailServer struct {
 	TLS  bool   // smtps: TLS from the first byte; otherwise STARTTLS, or neither: see Plain
 	Host string // host name in lower case, or IP address without brackets
 	Port string
-	User string // for AUTH; empty for none
+	User string // for AUTH; empty: without AUTH
 }
 
 // Default ports of submission (RFC 8314, section 3.3; RFC 6409, section 3.1).

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// WebhookURL is where events are sent. Its zero value means that none are.
+// WebhookURL is where events are sent. Its zero value means that they aren't sent.
 type WebhookURL struct {
 	Origin Origin
 	Rest   string // path and query as written; empty or begins with "/" or "?". It may hold a token.

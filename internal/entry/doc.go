@@ -16,6 +16,6 @@
 // them evicts it on all nodes, and a node that can't be sure of that reads the database. Last
 // uses of sessions and passes are collected in memory and written together.
 //
-// The package changes nothing about accounts and credentials: that is the work of package
-// manage. Packages session and pass own the tables.
+// The package doesn't change accounts and credentials, which is the work of package manage.
+// Packages session and pass own the tables.
 package entry

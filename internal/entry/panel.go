@@ -286,31 +286,27 @@ func (s *Service) Enter(ctx context.Context, panel *access.Panel, handoff, state
 	if err != nil {
 		return NewVisit{}, "", err
 	}
-	var outcome error
+	var entered session.Entered
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		// With the lock, a concurrent change of the account ends the visit or the handoff.
 		if err := account.Lock(ctx, tx, accountID); errors.Is(err, db.ErrNotFound) {
-			outcome = session.ErrHandoff
+			entered.Refused = session.ErrHandoff
 			return nil
 		} else if err != nil {
 			return err
 		}
-		visit.Token, returnURL, outcome = session.Enter(ctx, tx, handoff, panel.Origin, state, s.Clock())
-		if errors.Is(outcome, session.ErrHandoff) || errors.Is(outcome, session.ErrState) {
-			return nil // commit, since the handoff is used up
-		}
-		return outcome
+		entered, err = session.Enter(ctx, tx, session.Arrival{Handoff: handoff, Panel: panel.Origin, State: state}, s.Clock())
+		return err
 	})
 	if err == nil {
-		err = outcome
+		err = entered.Refused
 	}
 	if err != nil {
-		return NewVisit{}, returnURL, err
+		return NewVisit{}, entered.ReturnURL, err
 	}
-	v, err := s.visitorByVisit(ctx, panel, visit.Token.Reveal(), s.Clock())
+	v, err := s.visitorByVisit(ctx, panel, entered.Visit.Reveal(), s.Clock())
 	if err != nil {
 		return NewVisit{}, "", err
 	}
-	visit.Account = v.Owner.ID
-	return visit, returnURL, nil
+	return NewVisit{Token: entered.Visit, Account: v.Owner.ID}, entered.ReturnURL, nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Reasons why a pass is not accepted, besides the errors of access.Scope.Check. They may be
-// shown to the client that sent the pass, since they say nothing about anything else.
+// Reasons why a pass is not accepted, besides the errors of access.Scope.Check. They may be shown
+// to the client that sent the pass, since they concern only that pass.
 var (
 	errPassUnknown = errors.New("there is no such pass for this panel, or it was revoked")
 	errPassExpired = errors.New("the pass has expired")

@@ -31,7 +31,7 @@ func (s *Service) AcceptClock(ctx context.Context) error {
 			return err
 		}
 		event := audit.Event{At: s.Clock(), Actor: audit.ByOperator, Kind: audit.ClockAccepted}
-		if event.Number, err = s.correctFutureRows(ctx, tx, now); err != nil {
+		if event.Number, err = correctFutureRows(ctx, tx, now); err != nil {
 			return err
 		}
 		return s.Journal.Record(ctx, tx, event)
@@ -41,7 +41,7 @@ func (s *Service) AcceptClock(ctx context.Context) error {
 // ClockWentBack corrects what was written while the clock was ahead; see
 // clock.Mark.WentBack.
 func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) error {
-	n, err := s.correctFutureRows(ctx, tx, now)
+	n, err := correctFutureRows(ctx, tx, now)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) e
 // would live longer than allowed, or lock an owner out. It deletes sessions, links,
 // handoffs, attempts and pending enrolments, and sets used steps, tries, last uses and the
 // times of passwords back to now. It returns how many authenticators accept codes again.
-func (s *Service) correctFutureRows(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
+func correctFutureRows(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	latest := now.Add(clock.Slack)
 	for _, end := range []func(context.Context, *db.Tx, time.Time) error{
 		revokeFutureAttempts, ticket.RevokeFuture, authenticator.RemoveFuturePending, session.RevokeFuture,

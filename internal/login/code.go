@@ -5,13 +5,10 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator"
-	"github.com/sallyport/sallyport/internal/authenticator/backupcode"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
 	"github.com/sallyport/sallyport/internal/authenticator/totp"
-	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/device"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -51,7 +48,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 		if err != nil {
 			return Progress{}, err
 		}
-		return Progress{}, s.malformed(ctx, a.AccountID, next != "")
+		return Progress{}, malformed(ctx, s.DB.Reader(), a.AccountID, next != "")
 	}
 	var (
 		a      Attempt
@@ -74,7 +71,7 @@ func (s *Service) tryCode(ctx context.Context, open func(db.Querier) (Attempt, e
 			return nil, err
 		}
 		if len(loaded) == 0 {
-			return nil, ErrNoTOTP // no authenticator shows codes, so there is nothing to compare
+			return nil, ErrNoTOTP // no authenticator shows codes that could be compared
 		}
 		all := parametersOf(loaded)
 		format = formatOf(all)
@@ -222,8 +219,8 @@ func compare(loaded []loadedTOTP, first, second string, now time.Time) (by loade
 		} else {
 			check = one.VerifyPair(first, second, now)
 		}
-		// A used code wins, since it costs nothing: the answer must not reveal that the code
-		// is right for another authenticator as well. Next comes an accepted code, then the
+		// A used code comes first, since it costs no try: the answer must not reveal that the
+		// code is right for another authenticator as well. Next comes an accepted code, then the
 		// first result with an explanation.
 		if rank(check) > rank(best) {
 			by, best = one, check
@@ -249,9 +246,9 @@ func rank(c totp.Check) int {
 // isUsed reports whether the code was right, but for a step that is already used.
 func isUsed(r totp.Result) bool { return r == totp.Reused || r == totp.SetBack }
 
-// rejectCode completes the try of a code that wasn't accepted and returns its error. A right
-// but used code gives its reservation back. Any other keeps it, which counts the try as
-// wrong; too many of those mean that somebody else has the password.
+// rejectCode completes the try of a code that wasn't accepted and returns its error. A right but
+// used code gives its reservation back. Any other keeps it, which counts the try as wrong; too
+// many wrong tries mean that another person has the password.
 func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.Reservation, rejected *CodeError, from Browser) error {
 	now := s.Clock()
 	if isUsed(rejected.Result) {
@@ -279,173 +276,4 @@ func (s *Service) rejectCode(ctx context.Context, accountID string, r throttle.R
 		return ErrEnded
 	}
 	return rejected
-}
-
-// checkSuspicion evaluates the account's wrong codes after a further one. From the third on it
-// notifies the owner, once. From the fifth on it marks the password as suspect, so that the
-// next sign-in must change it, and ends all attempts; ended reports that.
-func (s *Service) checkSuspicion(ctx context.Context, tx *db.Tx, accountID string, from Browser) (ended bool, err error) {
-	suspicion, _, err := s.suspicionOf(ctx, tx, accountID)
-	if err != nil || !suspicion.Notice {
-		return false, err
-	}
-	// Under the lock, one of several concurrent wrong codes writes the notice. Another password
-	// may have been set before the lock was free; the wrong codes say nothing about that one.
-	if err := account.Lock(ctx, tx, accountID); errors.Is(err, db.ErrNotFound) {
-		return false, nil // the account was removed, and its password with it
-	} else if err != nil {
-		return false, err
-	}
-	suspicion, changed, err := s.suspicionOf(ctx, tx, accountID)
-	if err != nil || !suspicion.Notice {
-		return false, err
-	}
-	event := from.Event(s.Clock(), accountID, audit.WrongCodesNoticed)
-	event.Number = suspicion.Codes
-	notified, err := audit.Happened(ctx, tx, accountID, event.Kind,
-		later(changed, event.At.Add(-throttle.SuspectWithin)), event.At.Add(clock.Slack))
-	if err != nil {
-		return false, err
-	}
-	if !notified {
-		if err := s.Journal.Record(ctx, tx, event); err != nil {
-			return false, err
-		}
-	}
-	if !suspicion.Suspect {
-		return false, nil
-	}
-	marked, err := password.MarkSuspect(ctx, tx, accountID, s.Clock())
-	if err != nil || !marked {
-		return false, err
-	}
-	event.Kind = audit.PasswordSuspected
-	if err := s.Journal.Record(ctx, tx, event); err != nil {
-		return false, err
-	}
-	return true, revokeAttempts(ctx, tx, accountID)
-}
-
-// suspicionOf returns what the wrong codes since the account's password was set mean, and when
-// that was.
-func (s *Service) suspicionOf(ctx context.Context, q db.Querier, accountID string) (throttle.Suspicion, time.Time, error) {
-	changed, err := password.ChangedAt(ctx, q, accountID)
-	if err != nil {
-		return throttle.Suspicion{}, changed, err
-	}
-	suspicion, err := s.Ledger.Suspect(ctx, q, accountID, changed)
-	return suspicion, changed, err
-}
-
-// later returns the later of two times.
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// SubmitBackupCode verifies a backup code for the attempt. It returns [ErrRejected],
-// [ErrMalformedBackupCode], a [*WaitError] or [ErrNoAttempt].
-func (s *Service) SubmitBackupCode(ctx context.Context, token, typed string, from Browser) (Progress, error) {
-	a, owner, err := s.attempt(ctx, s.DB.Reader(), token)
-	if err != nil {
-		return Progress{}, err
-	}
-	progress, err := s.proveBackupCode(ctx, a, owner, typed, from)
-	s.Metrics.countLaterStep(progress, err)
-	return progress, err
-}
-
-// proveBackupCode verifies a backup code for the attempt and advances the attempt.
-func (s *Service) proveBackupCode(ctx context.Context, a Attempt, owner account.Account, typed string, from Browser) (Progress, error) {
-	progress, err := s.tryBackupCode(ctx, a, owner, typed, from)
-	s.Metrics.countSecondFactor(authenticator.BackupCode, err)
-	return progress, err
-}
-
-func (s *Service) tryBackupCode(ctx context.Context, a Attempt, owner account.Account, typed string, from Browser) (Progress, error) {
-	code, err := backupcode.Normalize(typed)
-	if err != nil {
-		return Progress{}, ErrMalformedBackupCode
-	}
-	known, err := device.ByCookie(ctx, s.DB.Reader(), from.Device, owner.ID, s.Clock())
-	if err != nil {
-		return Progress{}, err
-	}
-	// The budget is per account and network prefix, so that a thief elsewhere can't make the
-	// owner wait.
-	try := throttle.Try{Key: throttle.Key{Account: owner.ID, Bucket: throttle.BackupCode, Subject: throttle.WidePrefixOf(from.Address)}, Units: 1}
-	if verdict, err := s.Ledger.Peek(ctx, try); err != nil {
-		return Progress{}, err
-	} else if err := s.RefusalError(verdict); err != nil {
-		return Progress{}, err
-	}
-	release, err := s.acquireSlot(ctx, placeOf(owner.ID, known, from))
-	if err != nil {
-		return Progress{}, err
-	}
-	matched := false
-	defer func() { release(matched) }()
-	reservation, verdict, err := s.Ledger.Reserve(ctx, try)
-	if err != nil {
-		return Progress{}, err
-	}
-	if err := s.RefusalError(verdict); err != nil {
-		return Progress{}, err
-	}
-	id, err := backupcode.Match(ctx, s.DB.Reader(), s.Ring, s.Passwords, owner.ID, code)
-	if err != nil {
-		return Progress{}, err
-	}
-	matched = id != ""
-	ctx, done := detached(ctx)
-	defer done()
-	var progress Progress
-	if matched {
-		err = s.DB.Write(ctx, func(tx *db.Tx) error {
-			now := s.Clock()
-			locked, err := s.lockAccounts(ctx, tx, owner.ID, from)
-			if err != nil {
-				return err
-			}
-			if err := backupcode.Redeem(ctx, tx, owner.ID, id, now); err != nil {
-				return err
-			}
-			if err := throttle.GiveBack(ctx, tx, reservation); err != nil {
-				return err
-			}
-			left, err := backupcode.Left(ctx, tx, owner.ID)
-			if err != nil {
-				return err
-			}
-			event := from.Event(now, owner.ID, audit.BackupCodeUsed)
-			event.Number = left
-			if err := s.Journal.Record(ctx, tx, event); err != nil {
-				return err
-			}
-			proven := a
-			proven.Proofs = authenticator.Merge(a.Proofs, []authenticator.Proof{{Kind: authenticator.BackupCode, At: now}})
-			progress, err = s.advance(ctx, tx, proven, locked, from)
-			progress.CodesLeft = left
-			return err
-		})
-		if !errors.Is(err, backupcode.ErrUsed) {
-			return progress, err
-		}
-	}
-	if err := s.recordFailure(ctx, from.Event(s.Clock(), owner.ID, audit.BackupCodeFailed), known, from); err != nil {
-		return Progress{}, err
-	}
-	return Progress{}, ErrRejected
-}
-
-// WrongCodes returns the number of wrong codes after a right password of which the account's
-// owner must be notified, or 0.
-func (s *Service) WrongCodes(ctx context.Context, owner account.Account) (int, error) {
-	suspicion, _, err := s.suspicionOf(ctx, s.DB.Reader(), owner.ID)
-	if err != nil || !suspicion.Notice {
-		return 0, err
-	}
-	return suspicion.Codes, nil
 }

@@ -15,8 +15,8 @@
 //	          │ right: one more proof        │               │
 //	          └───────────────┴── new token ─┴───────────────┘
 //
-// At StageLink, which isn't drawn, the password is suspect and nothing else was proven. The
-// attempt ends there; the user needs a link from an operator to set a new password.
+// At StageLink, which isn't drawn, the password is suspect and is the only proof. The attempt
+// ends there; the user needs a link from an operator to set a new password.
 //
 // An attempt is not a session. It has its own table, token and cookie, and neither is ever
 // accepted in place of the other (R12). Next alone decides which stage follows, and finish
@@ -25,7 +25,7 @@
 //
 // Every try at a password or code takes the same steps (R1 to R3): check the budget in the
 // ledger, wait in the hashing queue if a hash is needed, reserve the try in the ledger and
-// commit, verify, and give the reservation back if the credential was right. A try that
-// stays reserved counts as wrong, so a crash or a client that disconnects never makes a
-// guess free.
+// commit, verify, and give the reservation back if the credential was right. A try that stays
+// reserved counts as wrong, so that a crash or a client that disconnects doesn't save a guesser a
+// try.
 package login

@@ -12,7 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/ticket"
 )
 
-// Spared is what [EndOthers] doesn't end. The zero value spares nothing.
+// Spared is what [EndOthers] doesn't end. With the zero value it ends everything.
 type Spared struct {
 	Session string // id of a session, which keeps its pending enrolments
 	Device  string // the cookie of a known browser

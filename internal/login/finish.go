@@ -108,7 +108,7 @@ func (s *Service) openSession(ctx context.Context, tx *db.Tx, a Attempt, owner a
 		return renewed(session.Renew(ctx, tx, held, session.Renewal{Old: from.Session, Stamp: owner.Stamp, Proofs: a.Proofs, Expires: now.Add(s.Life.Absolute)}, now))
 	}
 	if held.ID != "" {
-		// The browser loses the cookie of this session, so nothing could use or end it.
+		// The browser loses the cookie of this session, so it could neither use nor end it.
 		if _, err := session.Revoke(ctx, tx, holder.ID, held.ID); err != nil {
 			return secret.Text{}, err
 		}

@@ -92,7 +92,7 @@ func TestAnAttemptWithoutAFirstProofFails(t *testing.T) {
 }
 
 // If two-factor authentication is turned on while the password of a reauthentication is verified,
-// the password alone proves too little. Nothing is stored, and nothing of the session changes.
+// the password alone proves too little. No attempt is stored, and the session stays as it is.
 func TestAReauthenticationThatProvesTooLittleFails(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		s := &Service{DB: d, Clock: func() time.Time { return testkit.Start }}

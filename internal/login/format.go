@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// CodeFormat is what the codes of an account's authenticators look like. Only a user who has
-// given the right password learns it.
+// CodeFormat is the format of the codes of an account's authenticators. It is shown only after a
+// right password.
 type CodeFormat struct {
 	Digits []int         // the lengths of codes, ascending, each once
 	Period time.Duration // the longest time until an app shows a new code
@@ -22,7 +22,8 @@ type CodeFormat struct {
 func StandardFormat() CodeFormat { return formatOf([]totp.Parameters{totp.Standard()}) }
 
 // formatOf returns the format of several authenticators. It leaves out those whose parameters
-// aren't supported. While an account has such a one, no code of it is compared: loadTOTP fails.
+// aren't supported. While an account has such an authenticator, its codes aren't compared:
+// loadTOTP fails.
 func formatOf(all []totp.Parameters) CodeFormat {
 	f := CodeFormat{Period: totp.Period}
 	for _, p := range all {
@@ -71,13 +72,13 @@ func readParameters(ctx context.Context, q db.Querier, authenticators []authenti
 }
 
 // malformed returns the error for text that can't be a code of the account: a [*CodeError], or
-// [ErrNoTOTP]. The text was not compared and cost nothing.
-func (s *Service) malformed(ctx context.Context, accountID string, pair bool) error {
-	authenticators, err := authenticator.List(ctx, s.DB.Reader(), accountID)
+// [ErrNoTOTP]. The text was not compared and cost no try.
+func malformed(ctx context.Context, q db.Querier, accountID string, pair bool) error {
+	authenticators, err := authenticator.List(ctx, q, accountID)
 	if err != nil {
 		return err
 	}
-	all, err := readParameters(ctx, s.DB.Reader(), authenticator.OfKind(authenticators, authenticator.TOTP))
+	all, err := readParameters(ctx, q, authenticator.OfKind(authenticators, authenticator.TOTP))
 	if err != nil {
 		return err
 	}

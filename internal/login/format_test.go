@@ -34,7 +34,8 @@ func TestFormatHasEveryLengthAndTheLongestPeriod(t *testing.T) {
 			if got := unitsOf(test.all, digits); got != want {
 				t.Errorf("%v: a guess with %d digits costs %d units, want %d", test.all, digits, got, want)
 			}
-			// What is accepted has a price: to the ledger a try of 0 units is an error.
+			// Every format that is accepted costs at least one unit: for the ledger, a try of 0
+			// units is an error.
 			if got := f.accepts(fmt.Sprintf("%0*d", digits, 0), ""); got != (want > 0) {
 				t.Errorf("%v: %d digits accepted: %v, price %d", test.all, digits, got, want)
 			}

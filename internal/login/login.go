@@ -99,8 +99,8 @@ var (
 	// ErrNoMoreCodes means that no codes are verified now. The user can use a backup code
 	// or ask the operator.
 	ErrNoMoreCodes = errors.New("no more codes are accepted for now")
-	// ErrNoTOTP means that the account has no TOTP authenticator, so no code is verified. It
-	// cost nothing. A backup code still works.
+	// ErrNoTOTP means that the account has no TOTP authenticator. The code was not verified and
+	// cost no try. A backup code still works.
 	ErrNoTOTP = errors.New("account has no authenticator that shows codes")
 	// ErrClock means that no code is verified, because the server's clock is behind an
 	// earlier time or far from the database's (F7). A backup code still works.
@@ -122,7 +122,8 @@ var (
 	ErrPasswordEnded = errors.New("password is suspect and isn't enough by itself")
 )
 
-// WaitError means that nothing was verified or changed, and says when to try again.
+// WaitError means that the request was not carried out because of a limit, and says when to try
+// again.
 type WaitError struct {
 	RetryAfter time.Duration
 	Change     bool // the limit is one of changes; otherwise of tries
@@ -130,10 +131,10 @@ type WaitError struct {
 
 func (e *WaitError) Error() string { return fmt.Sprintf("try again in %v", e.RetryAfter) }
 
-// CodeError is a rejected code with its reason. Only a user who has given the right password
-// gets one. It wraps [ErrRejected].
+// CodeError is a rejected code with its reason, which is shown only after a right password. It
+// wraps [ErrRejected].
 type CodeError struct {
-	Malformed bool // no authenticator has such codes; it was not compared and cost nothing
+	Malformed bool // no authenticator has such codes; it was not compared and cost no try
 	Pair      bool // the user gave two consecutive codes
 	Result    totp.Result
 	Minutes   int        // see [totp.Result]
@@ -145,8 +146,8 @@ func (e *CodeError) Error() string { return "code rejected" }
 // Unwrap returns [ErrRejected].
 func (e *CodeError) Unwrap() error { return ErrRejected }
 
-// ErrMalformedBackupCode means that the text can't be a backup code. It was not compared and
-// cost nothing. It wraps [ErrRejected].
+// ErrMalformedBackupCode means that the text can't be a backup code. It was not compared and cost
+// no try. It wraps [ErrRejected].
 var ErrMalformedBackupCode = fmt.Errorf("%w: not the shape of a backup code", ErrRejected)
 
 // unknownNameBits is how many bits of the HMAC of an unknown name choose its ledger row. All such
@@ -167,7 +168,7 @@ func (s *Service) LedgerID(owner account.Account, typed string) string {
 const unknownPrefix = "nobody-"
 
 // IsUnknownName reports whether [Service.LedgerID] returned the id for a name that doesn't exist.
-func (s *Service) IsUnknownName(ledgerID string) bool {
+func IsUnknownName(ledgerID string) bool {
 	return len(ledgerID) == len(unknownPrefix)+unknownNameBits/4 && strings.HasPrefix(ledgerID, unknownPrefix)
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// Metrics holds callbacks that count what happens; any of them may be nil. None receives
+// Metrics holds callbacks that count what happens; any of them may be nil. They don't receive
 // data about an account or client.
 type Metrics struct {
 	SignIn       func(Outcome)
@@ -27,7 +27,7 @@ type Outcome string
 const (
 	OutcomeAccepted Outcome = "accepted"
 	OutcomeRejected Outcome = "rejected" // the credential was wrong, or the new password unfit
-	OutcomeRefused  Outcome = "refused"  // not verified: a budget is used up, or there is nothing to compare with
+	OutcomeRefused  Outcome = "refused"  // not verified: a budget is used up, or the account has no such authenticator
 	OutcomeClock    Outcome = "clock"    // not verified: the server's clock is wrong
 	OutcomeExpired  Outcome = "expired"  // the attempt doesn't exist any more
 	OutcomeBusy     Outcome = "busy"     // the hashing queue is full, or the ledger row contended

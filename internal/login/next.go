@@ -5,7 +5,7 @@ import "github.com/sallyport/sallyport/internal/authenticator"
 // Stage is the step that an attempt waits for.
 type Stage int
 
-// The stages. The zero value is the first one: nothing is proven yet.
+// The stages. The zero value is the first one, without a proof.
 const (
 	StageFirst       Stage = iota // needs a password or a passkey
 	StageSecond                   // needs a second factor: a code or backup code

@@ -94,7 +94,7 @@ func (s *Service) ReauthenticationPrompt(ctx context.Context, owner account.Acco
 	}
 	w.Format = formatOf(parameters)
 	if len(w.Format.Digits) == 0 {
-		return w, nil // nothing shows codes
+		return w, nil // the account has no authenticator that shows codes
 	}
 	units := 0
 	for _, digits := range w.Format.Digits {

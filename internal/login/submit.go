@@ -93,9 +93,9 @@ func (s *Service) submitPassword(ctx context.Context, given Credentials, from Br
 	return progress, err
 }
 
-// stage returns the stage of owner's attempt, from what q reads now. It returns [ErrNoAttempt]
+// stageOf returns the stage of owner's attempt, from what q reads now. It returns [ErrNoAttempt]
 // if the account changed since owner was read.
-func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner account.Account) (Stage, error) {
+func stageOf(ctx context.Context, q db.Querier, a Attempt, owner account.Account) (Stage, error) {
 	authenticators, err := authenticator.List(ctx, q, owner.ID)
 	if err != nil {
 		return StageFirst, err
@@ -135,7 +135,7 @@ func (s *Service) stage(ctx context.Context, q db.Querier, a Attempt, owner acco
 // advance stores the attempt at its next stage, or finishes it. tx must have locked the
 // accounts with [Service.lockAccounts] before its first change; owner is what that returned.
 func (s *Service) advance(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (Progress, error) {
-	stage, err := s.stage(ctx, tx, a, owner)
+	stage, err := stageOf(ctx, tx, a, owner)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -187,7 +187,7 @@ func (s *Service) AttemptPrompt(ctx context.Context, token string, from Browser)
 		return Prompt{}, err
 	}
 	w.Account, w.ReturnURL = owner, a.ReturnURL
-	w.Stage, err = s.stage(ctx, q, a, owner)
+	w.Stage, err = stageOf(ctx, q, a, owner)
 	return w, err
 }
 
@@ -198,7 +198,7 @@ func (s *Service) SubmitNewPassword(ctx context.Context, token, typed string, fr
 	if err != nil {
 		return Progress{}, err
 	}
-	stage, err := s.stage(ctx, s.DB.Reader(), a, owner)
+	stage, err := stageOf(ctx, s.DB.Reader(), a, owner)
 	if err != nil {
 		return Progress{}, err
 	}

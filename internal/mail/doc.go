@@ -3,6 +3,6 @@
 // table. Which mails are sent, and when a mail that failed is sent again, is for its callers to
 // decide, from the [Class] of the error.
 //
-// A password is sent over TLS only, and mails are sent without TLS to this machine only. If a mail
-// server doesn't offer STARTTLS, or its certificate isn't valid, nothing is sent.
+// A password is sent over TLS only, and mails are sent without TLS to this machine only. If a
+// mail server doesn't offer STARTTLS, or its certificate isn't valid, neither is sent.
 package mail

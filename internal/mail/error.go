@@ -24,21 +24,21 @@ const (
 	BadAddress
 	// Rejected: the server will never accept this mail. Mails to others may succeed.
 	Rejected
-	// Setup: no mail can be sent until the operator, or the server's, changes something: the
-	// server refuses the password or the sender, or can't be trusted with them.
+	// Setup: no mail can be sent until the operator of Sallyport or of the mail server changes a
+	// setting: the server refuses the password or the sender, or isn't trusted.
 	Setup
 )
 
 // Error is the error of [Mailer.Send].
 type Error struct {
 	Class  Class
-	Code   int    // of the server's answer, such as 550; 0 if it isn't an answer that failed
+	Code   int    // of the server's answer, such as 550; 0 if the error isn't an answer
 	Status string // enhanced status code of the answer (RFC 3463), such as "5.1.1"; may be empty
 	text   string
 	err    error
 }
 
-// Error returns one line. It quotes what the server said with its special characters escaped.
+// Error returns one line. Special characters of the server's answer are escaped.
 func (e *Error) Error() string { return e.text }
 
 // Unwrap returns the cause, or nil.
@@ -47,8 +47,8 @@ func (e *Error) Unwrap() error { return e.err }
 // maxAnswer is how many bytes of a server's answer an error quotes.
 const maxAnswer = 200
 
-// failure returns err, which happened while doing what the words say, as an [*Error]. permanent is
-// the class of an answer 5xx.
+// failure returns err as an [*Error]. doing says in words what failed, such as "connect";
+// permanent is the class of an answer 5xx.
 func failure(doing string, err error, permanent Class) *Error {
 	if known := (*Error)(nil); errors.As(err, &known) {
 		return known
@@ -71,8 +71,8 @@ func failure(doing string, err error, permanent Class) *Error {
 	return e
 }
 
-// isDistrust reports whether err says that the server isn't the configured one, or that it doesn't
-// speak TLS: more tries change nothing.
+// isDistrust reports whether err says that the server isn't the configured one, or that it
+// doesn't speak TLS. More tries are useless then.
 func isDistrust(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var alert tls.AlertError

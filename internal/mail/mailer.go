@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Mailer sends mails to one mail server or into one directory. It is safe for concurrent use if
-// Trace is.
+// Mailer sends mails to one mail server or writes them into one directory. It is safe for
+// concurrent use if Trace is.
 type Mailer struct {
 	// Dir is the directory into which mails are written. If it is set, the fields of the server
 	// are not used.

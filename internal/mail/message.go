@@ -22,11 +22,11 @@ type Message struct {
 	Lang    string    // language of the texts (BCP 47); empty if unknown
 	Subject string    // one line
 	Text    string    // plain text, lines end with "\n"
-	HTML    string    // the same as HTML; empty for none
+	HTML    string    // the same as HTML; may be empty
 }
 
-// compose returns the mail in the form of RFC 5322, with line ends CRLF. All of it is ASCII but an
-// address that isn't. from and domain are those of the [Mailer].
+// compose returns the mail in the form of RFC 5322, with line ends CRLF. It is ASCII, except for
+// an address that isn't. from and domain are those of the [Mailer].
 func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
 	var b bytes.Buffer
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
@@ -35,7 +35,8 @@ func compose(m Message, from netmail.Address, domain string) ([]byte, error) {
 	header("To", m.To)
 	header("Message-ID", "<"+m.ID+"@"+idDomain(domain)+">")
 	header("Subject", headerText(m.Subject))
-	// Programs that answer mails, such as for holidays, must not answer (RFC 3834, section 5).
+	// Programs that answer mails automatically, such as while their user is on holiday, must not
+	// answer this one (RFC 3834, section 5).
 	header("Auto-Submitted", "auto-generated")
 	if m.Lang != "" {
 		header("Content-Language", m.Lang)
@@ -102,10 +103,10 @@ const (
 	maxEncoded = 45
 )
 
-// headerText returns text as the value of a header. Text that a mail program might take for
-// something else is encoded as a whole (RFC 2047): characters beyond ASCII, control characters,
-// spaces at either end, which are not a part of a header's value, and what looks like encoded words
-// already. So a line break can't begin another header.
+// headerText returns text as the value of a header. Text that a mail program would not show as it
+// is gets encoded as a whole (RFC 2047): text with characters beyond ASCII, with control
+// characters, with spaces at either end, or with words that look encoded. So a line break can't
+// begin another header.
 func headerText(text string) string {
 	isPlain := !strings.Contains(text, "=?") && strings.Trim(text, " ") == text && len(text) <= maxLine-len("Subject: ")
 	for _, r := range text {

@@ -183,7 +183,8 @@ func TestAddressesStandForHosts(t *testing.T) {
 	}
 }
 
-// FuzzCompose: any text is read back as it was, from a mail with the same headers.
+// FuzzCompose checks that any text is read back unchanged, and that the mail has no other
+// headers.
 func FuzzCompose(f *testing.F) {
 	f.Add("Password changed\r\nBcc: eve@example.com", "text", "<p>html</p>")
 	f.Add(" ", "text", "<p>html</p>")

@@ -66,7 +66,7 @@ type layout struct {
 	Lang, Dir, Site, Subject string
 	Lead                     sentence
 	Facts                    []fact
-	Button                   string // text of the link; empty for none
+	Button                   string // text of the link; empty without a link
 	URL                      template.URL
 	Then                     []sentence
 	Foot                     sentence

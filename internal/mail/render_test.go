@@ -103,8 +103,8 @@ func every(t *testing.T, r *Renderer, c *locale.Catalogue, name, thing string) (
 // allowed are the only URLs that mails contain.
 var allowed = regexp.MustCompile(`https://auth\.example\.com(/reset\?ticket=[\w-]{43})?`)
 
-// Every mail is complete in every language: no sentence is missing, nothing is loaded from
-// anywhere, the size is bounded, and the subject tells a passer-by nothing about the account.
+// Every mail is complete in every language: no sentence is missing, it loads no files from
+// servers, its size is bounded, and the subject doesn't have the account's name.
 func TestEveryMailIsComplete(t *testing.T) {
 	r := newRenderer(t)
 	for _, c := range catalogues(t, "Harbour Radio") {
@@ -142,8 +142,8 @@ func TestEveryMailIsComplete(t *testing.T) {
 	}
 }
 
-// Longest names keep the limit too, except in the pseudo-locale whose sentences are longer than
-// those of any language.
+// Mails with the longest names are within the limit too, except in the pseudo-locale with
+// lengthened sentences.
 func TestMailsStaySmall(t *testing.T) {
 	r := newRenderer(t)
 	for _, long := range []string{strings.Repeat("W", 4000), strings.Repeat("👩‍🚀", 2000), strings.Repeat("م", 4000), strings.Repeat("<", 4000)} {
@@ -162,7 +162,8 @@ func TestMailsStaySmall(t *testing.T) {
 	}
 }
 
-// Attack 71: names are shown as text, whatever they contain, and change no text beside them.
+// Attack 71: names are shown as text, whatever they contain, and don't affect the text beside
+// them.
 func TestAttack71NamesInMailsAreText(t *testing.T) {
 	r := newRenderer(t)
 	english := catalogues(t, "Harbour Radio")["en"]
@@ -247,7 +248,7 @@ You get this message because this is the email address of the account ada at Har
 	}
 }
 
-// Links are the given ones, and no notice has any that changes something.
+// Mails have the given links, and those of notices lead to pages that change nothing.
 func TestTextOfALink(t *testing.T) {
 	r := newRenderer(t)
 	english := catalogues(t, "Harbour Radio")["en"]

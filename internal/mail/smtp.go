@@ -16,7 +16,7 @@ import (
 
 const (
 	// connectTimeout is how long a server may take to accept a connection. A server that is up
-	// takes a second at most, and while one is down, mails must not occupy a sender for long.
+	// takes a second at most, and mails to one that is down must not occupy a sender for long.
 	connectTimeout = 10 * time.Second
 
 	// sendTimeout is how long sending one mail may take, from the connection to the answer to its
@@ -24,7 +24,7 @@ const (
 	// sender, and shutting down waits for it.
 	sendTimeout = time.Minute
 
-	// quitTimeout is how long to wait for the answer to QUIT, which changes nothing.
+	// quitTimeout is how long to wait for the answer to QUIT, which doesn't affect the mail.
 	quitTimeout = 2 * time.Second
 )
 
@@ -72,7 +72,7 @@ func (m *Mailer) dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	if m.Plain && !isThisMachine(conn.RemoteAddr()) {
-		// The name localhost may lead elsewhere.
+		// The name localhost may resolve to another machine.
 		conn.Close()
 		return nil, &Error{Class: Setup, text: errNotLocal.Error(), err: errNotLocal}
 	}
@@ -90,7 +90,8 @@ func (m *Mailer) dial(ctx context.Context) (net.Conn, error) {
 	return encrypted, nil
 }
 
-// limitedConn is a connection from which so many bytes can be read. It is for one reader.
+// limitedConn is a connection from which a limited number of bytes can be read. It is for one
+// reader.
 type limitedConn struct {
 	net.Conn
 	left int
@@ -138,10 +139,10 @@ func (m *Mailer) converse(conn net.Conn, to string, text []byte) error {
 	if ok, _ := client.Extension("SMTPUTF8"); !ok && isUTF8 {
 		return &Error{Class: BadAddress, text: errNoUTF8.Error(), err: errNoUTF8}
 	}
-	// A mail that asks for SMTPUTF8 is returned by servers on its way whose next server lacks it
-	// (RFC 6531, section 3.2), so only mails that need it ask for it.
+	// If a mail asks for SMTPUTF8, servers on its way return it when the next server lacks the
+	// extension (RFC 6531, section 3.2). So only mails that need it ask for it.
 	client.SkipSMTPUTF8(!isUTF8)
-	// All mails have the same sender, so that it is refused concerns all of them.
+	// All mails have the same sender, so a refusal of it concerns all of them.
 	if err := client.Mail("<" + m.From.Address + ">"); err != nil {
 		return m.refused("MAIL FROM", err, Setup)
 	}
@@ -168,7 +169,7 @@ func (m *Mailer) startTLS(client *smtp.Client) error {
 	return nil
 }
 
-// authenticate proves the user to the server. Any refusal concerns all mails.
+// authenticate logs in to the server. Any refusal concerns all mails.
 func (m *Mailer) authenticate(client *smtp.Client, t *tracer) error {
 	if _, ok := client.TLSConnectionState(); !ok {
 		// The configuration doesn't allow it, and the client would send a password in plain to
@@ -220,13 +221,13 @@ func (m *Mailer) sendData(client *smtp.Client, conn net.Conn, text []byte) error
 	if closed, ok := w.(*smtp.DataCloser); ok {
 		m.trace("<- 250 " + closed.ServerResponse())
 	}
-	// The server has accepted the mail. Whatever happens from now on, it must not be sent again.
+	// The server has accepted the mail, so an error from now on must not cause another try.
 	defer time.AfterFunc(quitTimeout, func() { conn.Close() }).Stop()
 	_ = client.Quit()
 	return nil
 }
 
-// refused is [failure], and traces the answer: the client logs only answers that it expects.
+// refused is [failure] and traces the answer, since the client logs only answers that it expects.
 func (m *Mailer) refused(doing string, err error, permanent Class) *Error {
 	m.hideSecrets(err)
 	var answer *textproto.Error

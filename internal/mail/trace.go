@@ -18,8 +18,8 @@ const stars = "********"
 // longWord matches what may be the token of a link, which has 43 characters.
 var longWord = regexp.MustCompile(`[A-Za-z0-9+/=_-]{40,}`)
 
-// hideSecrets puts stars into the answer in err, in place of the password, in each form in which
-// it is sent, and of words that may be tokens. A server may repeat what it gets, and errors are
+// hideSecrets replaces the password, in each form in which it is sent, and words that may be
+// tokens by stars in the answer that err quotes. A server may repeat what it gets, and errors are
 // stored and logged.
 func (m *Mailer) hideSecrets(err error) {
 	var answer *textproto.Error
@@ -35,17 +35,17 @@ func (m *Mailer) hideSecrets(err error) {
 	answer.Msg = longWord.ReplaceAllString(answer.Msg, stars)
 }
 
-// trace passes a line on, in a form that a terminal can show.
+// trace passes a line to Trace, in a form that is safe for a terminal.
 func (m *Mailer) trace(line string) {
 	if m.Trace != nil {
 		m.Trace(printable(line))
 	}
 }
 
-// tracer passes on what the client logs. It is a [log.Logger].
+// tracer passes the client's log entries to [Mailer.trace]. It is a [log.Logger].
 type tracer struct {
 	mailer    *Mailer
-	mechanism string // of the AUTH command that comes next, or "" after it
+	mechanism string // of the AUTH command that is sent next; "" at other times
 }
 
 // startTrace makes the client log to a tracer if the mailer has a Trace.
@@ -61,7 +61,7 @@ func (m *Mailer) startTrace(client *smtp.Client) *tracer {
 // redacted is what the client logs in place of a line of AUTH.
 const redacted = "<SMTP auth data redacted>"
 
-// Debugf passes a command or an answer on.
+// Debugf traces a command or an answer.
 func (t *tracer) Debugf(entry log.Log) {
 	text := fmt.Sprintf(entry.Format, entry.Messages...)
 	if entry.Direction != log.DirClientToServer {

@@ -12,7 +12,7 @@ import (
 type wording struct {
 	subject, lead string
 	advice        string // what to do if it wasn't the owner; gap url
-	isOfOperator  bool   // only an operator causes it, so "If this was you" would be wrong
+	isOfOperator  bool   // only operators cause it, so the mail doesn't say "If this was you"
 }
 
 // wordings are those of the notices.
@@ -59,7 +59,7 @@ const (
 	Reset       LinkKind = "reset"        // chooses a new password
 	Unlock      LinkKind = "unlock"       // makes the browser that asked known
 	VerifyEmail LinkKind = "verify_email" // confirms the address that the mail goes to
-	UndoEmail   LinkKind = "undo_email"   // at the former address: gets it back
+	UndoEmail   LinkKind = "undo_email"   // sent to the former address: restores it
 	Invitation  LinkKind = "invitation"   // chooses the first password
 	Enrollment  LinkKind = "enrollment"   // opens the wizard
 )
@@ -69,15 +69,15 @@ func LinkKinds() []LinkKind {
 	return []LinkKind{Reset, Unlock, VerifyEmail, UndoEmail, Invitation, Enrollment}
 }
 
-// Link is a mail with a link. Opening the link changes nothing: the page there asks for what a
-// robot that opens every link doesn't have.
+// Link is a mail with a link. Opening the link changes nothing, since programs of mail servers
+// open every link: its page has a form that needs more than the link.
 type Link struct {
 	Kind LinkKind
 	URL  string
 	Life time.Duration // of the link, from when the mail is sent
-	At   time.Time     // when it was asked for
+	At   time.Time     // when the link was requested
 
-	// Address and Browser are those of the client that asked; empty for operators.
+	// Address and Browser are those of the client that asked; empty if an operator did.
 	Address, Browser string
 }
 

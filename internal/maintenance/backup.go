@@ -132,18 +132,26 @@ const ageHeader = "age-encryption.org/"
 // ErrEncrypted means that the backup is encrypted and no identity was given.
 var ErrEncrypted = errors.New("the backup is encrypted with age")
 
-// Restore creates the SQLite database at target from a file that [Backup] wrote, and calls
-// [PurgeForgotten] on it. identities decrypt an encrypted backup. It returns
-// [fs.ErrExist] if target exists, [ErrEncrypted] if an identity is missing, and
+// Restoration says what [Restore] restores.
+type Restoration struct {
+	File            string         // that [Backup] wrote
+	Target          string         // the SQLite database to create
+	KeepBackupCodes bool           // see [PurgeForgotten]
+	Identities      []age.Identity // decrypt an encrypted backup
+}
+
+// Restore creates the database at r.Target from the backup and calls [PurgeForgotten] on it. It
+// returns [fs.ErrExist] if the target exists, [ErrEncrypted] if an identity is missing, and
 // [ErrClosed] if a sealed secret can't be opened with the ring. After an error there is
 // no database, unless the last step failed, as in [Backup].
-func Restore(ctx context.Context, ring *secret.Ring, file, target string, now time.Time, keepBackupCodes bool, identities ...age.Identity) error {
+func Restore(ctx context.Context, ring *secret.Ring, r Restoration, now time.Time) error {
+	target := r.Target
 	for _, end := range []string{"", "-wal", "-shm"} {
 		if _, err := os.Lstat(target + end); err == nil {
 			return fmt.Errorf("%s: %w", target+end, fs.ErrExist)
 		}
 	}
-	from, err := os.Open(file)
+	from, err := os.Open(r.File)
 	if err != nil {
 		return err
 	}
@@ -160,10 +168,10 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	in := bufio.NewReader(from)
 	var plain io.Reader = in
 	if head, _ := in.Peek(len(ageHeader)); string(head) == ageHeader {
-		if len(identities) == 0 {
+		if len(r.Identities) == 0 {
 			return ErrEncrypted
 		}
-		if plain, err = age.Decrypt(in, identities...); err != nil {
+		if plain, err = age.Decrypt(in, r.Identities...); err != nil {
 			return err
 		}
 	}
@@ -177,7 +185,7 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 	if err != nil {
 		return err
 	}
-	if err := PurgeForgotten(ctx, d, file, now, keepBackupCodes); err != nil {
+	if err := PurgeForgotten(ctx, d, r.File, now, r.KeepBackupCodes); err != nil {
 		d.Close()
 		return err
 	}
@@ -192,9 +200,9 @@ func Restore(ctx context.Context, ring *secret.Ring, file, target string, now ti
 
 // PurgeForgotten removes, in one transaction, what may have been used or revoked since the
 // backup was made, because the restored database doesn't know of it (F13): sessions,
-// machine passes, known browsers, attempts, pending enrolments, links, unsent mails, codes of authenticator
-// apps that may have been used and, unless keepBackupCodes, backup codes. For 24 hours,
-// unknown browsers need two codes in a row; after the restore every browser is unknown.
+// machine passes, known browsers, attempts, pending enrolments, links, unsent mails, codes of
+// authenticator apps that may have been used and, unless keepBackupCodes, backup codes. For 24
+// hours, unknown browsers need two codes in a row; after the restore every browser is unknown.
 // from names the backup in the audit log.
 func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, keepBackupCodes bool) error {
 	return d.Write(ctx, func(tx *db.Tx) error {
@@ -206,7 +214,7 @@ func PurgeForgotten(ctx context.Context, d *db.DB, from string, now time.Time, k
 			}
 		}
 		if !keepBackupCodes {
-			if err := backupcode.EndAll(ctx, tx); err != nil {
+			if err := backupcode.Purge(ctx, tx); err != nil {
 				return err
 			}
 		}

@@ -73,7 +73,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 					t.Fatalf("backup: %d, %v; want 13 sealed secrets", n, err)
 				}
 			}
-			// What is used up after the backup: a code and a backup code.
+			// After the backup, a code and a backup code are used.
 			other := p.Browser(t)
 			other.SignIn("ada")
 			if a := other.Post("/login/code", "code", phone.Code(0)); a.Location != "/" {
@@ -81,7 +81,7 @@ func TestAttack143RestoredDatabaseBringsNothingBack(t *testing.T) {
 			}
 			if engine == "sqlite" {
 				dir := dirWith(t, p)
-				if err := maintenance.Restore(ctx, p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now(), false); err != nil {
+				if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: file, Target: filepath.Join(dir, "sallyport.db")}, p.Clock.Now()); err != nil {
 					t.Fatal(err)
 				}
 				if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
@@ -162,7 +162,7 @@ func TestRestoreByAClockAheadLocksNobodyOut(t *testing.T) {
 	if _, err := maintenance.Backup(t.Context(), p.DB, p.Login.Ring, file, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := maintenance.Restore(t.Context(), p.Login.Ring, file, filepath.Join(dir, "sallyport.db"), p.Clock.Now().Add(400*24*time.Hour), false); err != nil {
+	if err := maintenance.Restore(t.Context(), p.Login.Ring, maintenance.Restoration{File: file, Target: filepath.Join(dir, "sallyport.db")}, p.Clock.Now().Add(400*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	after := portal.StartIn(t, dir, p.Clock)
@@ -203,7 +203,7 @@ func TestBackupRefusesWhatCouldNotBeRestored(t *testing.T) {
 
 	to := filepath.Join(t.TempDir(), "sallyport.db")
 	restore := func(ring *secret.Ring, file string) error {
-		return maintenance.Restore(ctx, ring, file, to, p.Clock.Now(), false)
+		return maintenance.Restore(ctx, ring, maintenance.Restoration{File: file, Target: to}, p.Clock.Now())
 	}
 	if err := restore(secret.NewRing(), file); !errors.Is(err, maintenance.ErrClosed) {
 		t.Errorf("foreign ring: %v", err)
@@ -253,13 +253,13 @@ func TestEncryptedBackup(t *testing.T) {
 		t.Errorf("the file is plain: %v", err)
 	}
 	to := filepath.Join(t.TempDir(), "sallyport.db")
-	if err := maintenance.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false); !errors.Is(err, maintenance.ErrEncrypted) {
+	if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: file, Target: to}, p.Clock.Now()); !errors.Is(err, maintenance.ErrEncrypted) {
 		t.Errorf("without identity: %v", err)
 	}
-	if err := maintenance.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, other); err == nil {
+	if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: file, Target: to, Identities: []age.Identity{other}}, p.Clock.Now()); err == nil {
 		t.Error("restored with another identity")
 	}
-	if err := maintenance.Restore(ctx, p.Login.Ring, file, to, p.Clock.Now(), false, mine); err != nil {
+	if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: file, Target: to, Identities: []age.Identity{mine}}, p.Clock.Now()); err != nil {
 		t.Error(err)
 	}
 }
@@ -341,11 +341,11 @@ func TestScheduledBackupsAreEncryptedForTheRecipients(t *testing.T) {
 	}
 	for i, identity := range identities {
 		to := filepath.Join(t.TempDir(), "sallyport.db")
-		if err := maintenance.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), to, p.Clock.Now(), false, identity); err != nil {
+		if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: filepath.Join(dir, made), Target: to, Identities: []age.Identity{identity}}, p.Clock.Now()); err != nil {
 			t.Errorf("identity %d: %v", i, err)
 		}
 	}
-	if err := maintenance.Restore(ctx, p.Login.Ring, filepath.Join(dir, made), filepath.Join(t.TempDir(), "sallyport.db"), p.Clock.Now(), false); !errors.Is(err, maintenance.ErrEncrypted) {
+	if err := maintenance.Restore(ctx, p.Login.Ring, maintenance.Restoration{File: filepath.Join(dir, made), Target: filepath.Join(t.TempDir(), "sallyport.db")}, p.Clock.Now()); !errors.Is(err, maintenance.ErrEncrypted) {
 		t.Errorf("without an identity: %v", err)
 	}
 }

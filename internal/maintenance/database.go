@@ -31,8 +31,8 @@ func (d Database) Open(ctx context.Context) (*db.DB, error) {
 // ErrNoPortal means that the database doesn't exist.
 var ErrNoPortal = errors.New("there is no portal")
 
-// Exists returns an error that says what to do if the database doesn't exist or can't be
-// reached. In the first case the error wraps [ErrNoPortal]. It creates nothing.
+// Exists returns an error that says what to do if the database doesn't exist or can't be reached.
+// In the first case the error wraps [ErrNoPortal]. It never creates a database.
 func (d Database) Exists(ctx context.Context) error {
 	path, sqlite := strings.CutPrefix(d.URL, "sqlite:")
 	if !sqlite {

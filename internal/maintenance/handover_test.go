@@ -48,7 +48,7 @@ func TestStolenRingSealsNothingAfterItsKeysWereDropped(t *testing.T) {
 			if _, err := keys.Rotate(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if n, err := keys.Drop(ctx); err != nil || n != 1 {
+			if n, err := keys.RemoveOldKeys(ctx); err != nil || n != 1 {
 				t.Fatalf("dropped %d keys, %v", n, err)
 			}
 			after := note(t, keys.DB, keys.Ring, 2)
@@ -116,7 +116,7 @@ func TestNodesWithDifferentRingsSealOneChain(t *testing.T) {
 			if _, err := keys.Rotate(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if n, err := keys.Drop(ctx); err != nil || n != 1 {
+			if n, err := keys.RemoveOldKeys(ctx); err != nil || n != 1 {
 				t.Fatalf("dropped %d keys, %v", n, err)
 			}
 			note(t, keys.DB, keys.Ring, 1)

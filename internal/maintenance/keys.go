@@ -208,20 +208,20 @@ func (k *Keys) Rewind(ctx context.Context) (rewound bool, err error) {
 		return false, err
 	}
 	before := k.Ring
-	if k.Ring, err = secret.ForgetHandovers(ctx, k.From, end.Seq); err != nil {
+	if k.Ring, err = secret.RemoveHandovers(ctx, k.From, end.Seq); err != nil {
 		k.Ring = before
 		return false, err
 	}
 	return k.Ring.Text() != before.Text(), nil
 }
 
-// Rotate makes the newest key the sealing key and seals every secret again under it.
-// Servers may run meanwhile; if one of them doesn't have the key, Rotate changes nothing
-// and returns [ErrNotSpread]. It returns the number of secrets that it sealed. A rotation
-// that was killed continues when Rotate is called again. Secrets that can't be opened stay
-// unchanged. The audit log is handed over to the new key first, so that every database
-// whose secrets are all under that key has the hand-over. If the hand-over fails, Rotate
-// seals the secrets all the same and returns the error.
+// Rotate makes the newest key the sealing key and seals every secret again under it. Servers may
+// run meanwhile; if one of them doesn't have the key, Rotate returns [ErrNotSpread] and has no
+// effect. It returns the number of secrets that it sealed. A rotation that was killed continues
+// when Rotate is called again. Secrets that can't be opened stay unchanged. The audit log is
+// handed over to the new key first, so that every database whose secrets are all under that key
+// has the hand-over. If the hand-over fails, Rotate seals the secrets all the same and returns
+// the error.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 	n, err := k.rotate(ctx, sealedColumns)
 	if n > 0 {
@@ -312,10 +312,10 @@ var ErrInUse = errors.New("old keys are still needed, or a secret doesn't open; 
 // that starts now would seal under an old key.
 var ErrUnstored = errors.New("nothing was dropped: store the ring first, restart every server, then run this command again")
 
-// Drop removes the old keys from the ring and returns their number. It returns [ErrInUse]
+// RemoveOldKeys removes the old keys from the ring and returns their number. It returns [ErrInUse]
 // if a secret is still sealed under one of them or can't be opened, and [ErrUnstored].
 // Call it after [Keys.Rotate].
-func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
+func (k *Keys) RemoveOldKeys(ctx context.Context) (dropped int, err error) {
 	sealing := k.Sealing()
 	if k.Unstored() != nil {
 		return 0, ErrUnstored
@@ -329,7 +329,7 @@ func (k *Keys) Drop(ctx context.Context) (dropped int, err error) {
 		return 0, ErrInUse
 	}
 	before := len(k.Ring.Keys())
-	ring, err := secret.DropOldKeys(ctx, k.From, sealing)
+	ring, err := secret.RemoveOldKeys(ctx, k.From, sealing)
 	if err != nil {
 		return 0, err
 	}

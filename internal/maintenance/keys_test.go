@@ -88,7 +88,7 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 				t.Fatalf("killed run: %d, %v; want %d and an error", sealed, err, want)
 			}
 			ctx = context.Background()
-			if _, err := keys.Drop(ctx); !errors.Is(err, ErrInUse) {
+			if _, err := keys.RemoveOldKeys(ctx); !errors.Is(err, ErrInUse) {
 				t.Fatalf("dropped keys that are in use: %v", err)
 			}
 			if n, err := keys.Rotate(ctx); err != nil || n != accounts-sealed {
@@ -97,7 +97,7 @@ func TestRotationThatWasKilledGoesOn(t *testing.T) {
 			if n, err := keys.Rotate(ctx); err != nil || n != 0 {
 				t.Errorf("third run: %d, %v; want nothing to do", n, err)
 			}
-			if n, err := keys.Drop(ctx); err != nil || n != 1 {
+			if n, err := keys.RemoveOldKeys(ctx); err != nil || n != 1 {
 				t.Errorf("drop: %d, %v", n, err)
 			}
 			found, err := keys.Check(ctx)
@@ -166,7 +166,8 @@ func TestRotationAndOwnersDontWaitForEachOther(t *testing.T) {
 	owning.Wait()
 }
 
-// F4: what doesn't open stays, is named, and keeps the old keys.
+// F4: a secret that can't be opened stays in the database, is reported, and prevents the removal
+// of old keys.
 func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -204,7 +205,7 @@ func TestSecretThatDoesNotOpenIsNamedAndKept(t *testing.T) {
 					t.Errorf("%+v, want row %s: %v", got, all[i+1].ID, want)
 				}
 			}
-			if _, err := keys.Drop(ctx); !errors.Is(err, ErrInUse) {
+			if _, err := keys.RemoveOldKeys(ctx); !errors.Is(err, ErrInUse) {
 				t.Errorf("drop: %v, want ErrInUse", err)
 			}
 		})

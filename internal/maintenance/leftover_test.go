@@ -79,7 +79,7 @@ func TestLeftOverFilesOfKilledCommandsAreRemoved(t *testing.T) {
 
 	dir := t.TempDir()
 	fill(dir)
-	if err := Restore(ctx, keys.Ring, filepath.Join(to, "backup.db"), filepath.Join(dir, "sallyport.db"), time.Now(), false); err != nil {
+	if err := Restore(ctx, keys.Ring, Restoration{File: filepath.Join(to, "backup.db"), Target: filepath.Join(dir, "sallyport.db")}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	wantCleaned(dir, "sallyport.db")

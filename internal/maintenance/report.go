@@ -32,7 +32,7 @@ type Reporter struct {
 	Name  string // for operators
 	Ring  *secret.Ring
 	Now   func() time.Time // the machine's clock
-	Clock func() time.Time // the clock of a node whose database has none
+	Clock func() time.Time // used for a database without a clock
 
 	reported []string // the keys of the last report
 	at       time.Time

@@ -25,15 +25,16 @@ func (m Messages) Retry(ctx context.Context, by Actor, id string) (n int, err er
 	return n, err
 }
 
-// Drop deletes a message unsent. Its event belongs to the account that the message was for. It
-// returns [db.ErrNotFound] if there is none, and [outbox.ErrClaimed] while a server sends it.
-func (m Messages) Drop(ctx context.Context, by Actor, id string) error {
+// Remove deletes a message that was not sent, and records that for the account that the message
+// was for. It returns [db.ErrNotFound] if there is no such message, and [outbox.ErrClaimed] while
+// a server sends it.
+func (m Messages) Remove(ctx context.Context, by Actor, id string) error {
 	return m.login.DB.Write(ctx, func(tx *db.Tx) error {
 		message, err := outbox.ByID(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		if err := outbox.Drop(ctx, tx, message, m.login.Clock()); err != nil {
+		if err := outbox.Remove(ctx, tx, message, m.login.Clock()); err != nil {
 			return err
 		}
 		return m.login.Journal.RecordUnsent(ctx, tx, message, m.event(by, "", "", ""))

@@ -9,26 +9,28 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// claimSlack is by how much a claim outlives the time that the sender may take. It covers the
-// recording of the result, also while the database fails over.
+// claimSlack is how much longer a claim lasts than the sender may take. In this time the result
+// is recorded, also while the database fails over.
 const claimSlack = time.Minute
 
-// errLost means that another node has claimed the message, or that it is gone.
+// errLost means that another node has claimed or deleted the message.
 var errLost = errors.New("claimed elsewhere")
 
-// clockMargin is by how much the reference clocks of two nodes may differ, or the length of their
-// claims, before one takes a time that the other stored for that of a clock which has been set
-// back. They differ by milliseconds at least. Without the margin, the node that is behind would
-// take over what the other one has just claimed, and use its quotas again.
+// clockMargin is how far in the future a stored time may be before a node assumes that it comes
+// from a clock that has been set back since. The reference clocks of two nodes differ by
+// milliseconds, and their claims may differ in length. Without the margin, the node whose clock
+// is behind would take over a message that another node has just claimed, and use its quotas
+// again.
 const clockMargin = 10 * time.Minute
 
-// claimable is the condition on a message that no node has claimed, or whose node died. A claim
-// that ends later than any claim could was made by a clock that has been set back since. $2 is
-// now, $3 the latest end of a claim, by any node's clock.
+// claimable is the SQL condition for a message without a claim that is in force: no node has
+// claimed it, the claim has ended, or its end is so late that a clock that has been set back
+// since must have set it. $2 is now, $3 the latest possible end of a claim by any node's clock.
 const claimable = `(claimed_until IS NULL OR claimed_until <= $2 OR claimed_until > $3)`
 
-// ready is the condition on a message of the kind $1 that can be claimed now. $4 is the lowest
-// priority, $5 a time after which no message is due, unless that clock was set back.
+// ready is the SQL condition for a message of the kind $1 that can be claimed now. $4 is the
+// lowest priority. $5 is the latest time at which a message can be due; a later one comes from a
+// clock that has been set back since.
 const ready = `kind = $1 AND priority <= $4 AND (due_at <= $2 OR due_at > $5) AND ` + claimable
 
 // readyArgs returns the arguments of [ready].
@@ -36,8 +38,8 @@ func readyArgs(kind Kind, lowest int, life time.Duration, now time.Time) []any {
 	return []any{string(kind), db.At{Time: now}, db.At{Time: now.Add(life + clockMargin)}, lowest, db.At{Time: now.Add(longestPause)}}
 }
 
-// next returns the message that is to be sent first, or [db.ErrNotFound]. Messages after
-// lowest, in the order of priorities, are left alone.
+// next returns the message that is to be sent first, or [db.ErrNotFound]. It ignores messages
+// with a priority lower than lowest, which are those with a greater number.
 func next(ctx context.Context, tx *db.Tx, kind Kind, lowest int, life time.Duration, now time.Time) (Message, error) {
 	all, err := db.All(ctx, tx, `
 		SELECT `+columns+` FROM outbox
@@ -52,10 +54,10 @@ func next(ctx context.Context, tx *db.Tx, kind Kind, lowest int, life time.Durat
 	return all[0], nil
 }
 
-// claim gives this node the message for life. Of many callers, on any number of nodes, one
-// succeeds; the others get [errLost]. If the node dies, others take the message over after those
-// that were due before its claim ended: it may have been sent, or its sending may have killed the
-// node.
+// claim gives this node the message for the time life. Of many callers, on any number of nodes,
+// one succeeds; the others get [errLost]. If the node dies, the message becomes due again when
+// the claim ends, and so comes after the messages that were due before: it may have been sent
+// already, or it may be what killed the node.
 func claim(ctx context.Context, tx *db.Tx, m *Message, life time.Duration, now time.Time) error {
 	until := now.Add(life).Truncate(time.Millisecond)
 	n, err := db.Exec(ctx, tx, `
@@ -72,8 +74,8 @@ func claim(ctx context.Context, tx *db.Tx, m *Message, life time.Duration, now t
 	return nil
 }
 
-// sent deletes the message, also if another node has claimed it meanwhile: that node must not
-// repeat it once more. It reports whether the message was still there.
+// sent deletes a message that was sent, even if another node has claimed it in the meantime,
+// since that node would only repeat it. It reports whether the message still existed.
 func sent(ctx context.Context, tx *db.Tx, m Message) (bool, error) {
 	n, err := db.Exec(ctx, tx, `DELETE FROM outbox WHERE id = $1`, m.ID)
 	if err != nil {
@@ -110,8 +112,9 @@ func release(ctx context.Context, tx *db.Tx, m Message, due time.Time) error {
 // expireBatch is how many messages one transaction of [Pump.Expire] gives up.
 const expireBatch = 50
 
-// Expire gives up messages past their time that no node sends, for example because no sender is
-// configured for their kind any more, and deletes quotas that are free again. It is for a sweep.
+// Expire gives up messages that are too old, such as those of a kind for which no sender is
+// configured any more, and deletes rows of quotas that no longer count. It is a part of the
+// sweep.
 func (p *Pump) Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	all, err := db.All(ctx, tx, `
 		SELECT `+columns+` FROM outbox
@@ -134,7 +137,7 @@ func (p *Pump) Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return expireQuotas(ctx, tx, now)
 }
 
-// errTooLate is the reason for which a message is given up that wasn't sent in its time.
+// errTooLate is the reason why a message that is too old is given up.
 var errTooLate = errors.New("it couldn't be sent in time")
 
 // ByID returns a message without its body, or [db.ErrNotFound].
@@ -149,9 +152,9 @@ func ByID(ctx context.Context, q db.Querier, id string) (Message, error) {
 	return all[0], nil
 }
 
-// Retry makes messages due now that wait for another try, or only the one with the id unless it
-// is empty. It returns how many. Messages that wait for quota are not among them. The pause of a
-// node that the other side refused goes on.
+// Retry makes messages due now that wait for another try: the one with the id, or all if the id
+// is empty. It returns their number. It doesn't affect messages that wait because of a quota, nor
+// a pause after a [Paused] failure.
 func Retry(ctx context.Context, tx *db.Tx, id string, now time.Time) (int, error) {
 	n, err := db.Exec(ctx, tx, `
 		UPDATE outbox SET due_at = $2
@@ -168,8 +171,8 @@ func Retry(ctx context.Context, tx *db.Tx, id string, now time.Time) (int, error
 // ErrClaimed means that a node is sending the message.
 var ErrClaimed = errors.New("it is being sent")
 
-// Drop deletes a message that no node is sending. It returns [ErrClaimed] if one is.
-func Drop(ctx context.Context, tx *db.Tx, m Message, now time.Time) error {
+// Remove deletes a message. It returns [ErrClaimed] while a node is sending it.
+func Remove(ctx context.Context, tx *db.Tx, m Message, now time.Time) error {
 	n, err := db.Exec(ctx, tx, `DELETE FROM outbox WHERE id = $1 AND (claimed_until IS NULL OR claimed_until <= $2)`, m.ID, db.At{Time: now})
 	if err != nil {
 		return fmt.Errorf("drop message: %w", err)

@@ -15,14 +15,14 @@ const (
 	Temporary Class = "temporary"
 	// Permanent: the other side will never accept the message, so it is given up.
 	Permanent Class = "permanent"
-	// Paused: the other side refuses the sender, whatever the message. The message doesn't
-	// lose a try, and this node sends nothing of its kind for 15 minutes.
+	// Paused: the other side refuses the sender, whatever the message. The try doesn't count, and
+	// this node sends no messages of the kind for 15 minutes.
 	Paused Class = "paused"
-	// Unsure: the answer to the whole message was lost, so that it may have arrived. It is
-	// sent once more, after 15 minutes.
+	// Unsure: the whole message was sent but the answer was lost, so that the message may have
+	// arrived. It is sent once more, after 15 minutes.
 	Unsure Class = "unsure"
-	// Elsewhere: this node can't send it but another one may, such as one with a newer
-	// version or key ring. The message doesn't lose a try.
+	// Elsewhere: this node can't send the message but another one may, such as one with a newer
+	// version or key ring. The try doesn't count.
 	Elsewhere Class = "elsewhere"
 	// Needless: the message has no recipient any more, so it is deleted as if it was sent.
 	Needless Class = "needless"
@@ -72,8 +72,9 @@ func (s StatusError) advice() string {
 }
 
 // OfStatus returns the error for the status of an HTTP answer, nil for 2xx. Only 410 Gone is
-// permanent. A receiver may answer any other while it is deployed anew, so these are retried;
-// redirects are not followed. See Standard Webhooks, "Deliverability and reliability".
+// permanent. A receiver may answer with any other status while it is being deployed, so after
+// these the message is retried; redirects are not followed. See Standard Webhooks,
+// "Deliverability and reliability".
 func OfStatus(status int) error {
 	switch {
 	case status/100 == 2:

@@ -27,8 +27,8 @@ const (
 	nodeRound = "OUTBOX_TEST_ROUND"
 )
 
-// TestNodeThatIsKilled is a node in a process of its own: it writes the id of each message that
-// it sends, and ends when none is left. Without the variables it does nothing.
+// TestNodeThatIsKilled is a node in a process of its own. It prints the id of each message that
+// it sends, and ends after the last one. Without the variables it has no effect.
 func TestNodeThatIsKilled(t *testing.T) {
 	if os.Getenv(nodeURL) == "" {
 		return
@@ -51,8 +51,8 @@ func TestNodeThatIsKilled(t *testing.T) {
 	p.Wait()
 }
 
-// A node is killed again and again, at any point between claim and deletion. Every message is
-// sent; those that were under way at a kill may be sent twice.
+// A node is killed again and again, at random points between claim and deletion. Every message is
+// sent; one that was being sent when its node was killed may be sent twice.
 func TestKilledNodesLoseNothing(t *testing.T) {
 	for _, engine := range testkit.Engines {
 		t.Run(engine, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestKilledNodesLoseNothing(t *testing.T) {
 			d, clock := testkit.Open(t, rawURL), testkit.NewClock()
 			ring, err := secret.CreateRing(filepath.Join(dir, "keyring"))
 			testkit.Check(t, err)
-			n := *kills * 40 // so many that nodes which are killed send only new ones
+			n := *kills * 40 // so many that each node is killed while it sends messages of its own
 			for i := range n {
 				add(t, d, ring, clock, mail(fmt.Sprint("account ", i), "test", "hello"))
 			}

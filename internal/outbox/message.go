@@ -30,13 +30,13 @@ type Message struct {
 	Kind      Kind
 	AccountID string // the account that a mail is for; empty for the site's webhook
 	Address   string // the mail's recipient; empty means the account's address when it is sent
-	Topic     string // what it is about: quotas count messages with the same one together
+	Topic     string // what it is about: quotas count messages of one topic together
 	Body      []byte // for the [Sender]; stored sealed
 
 	// Urgent messages are sent first, and quotas don't apply to them.
 	Urgent bool
-	// Brief messages are worth nothing after half an hour: they are retried at short intervals
-	// and then given up. Others are retried for three days.
+	// Brief messages are useless after half an hour: they are retried at short intervals and then
+	// given up. Others are retried for three days.
 	Brief bool
 
 	// The following are set by this package.
@@ -69,7 +69,8 @@ func (m Message) priority() int {
 // maxError limits the text about a failure, in bytes.
 const maxError = 300
 
-// place binds a sealed body to its row and the account that it is for.
+// place returns the place of the message's sealed body, which binds the body to its row and
+// account.
 func place(m Message) secret.Place {
 	return secret.Place{Table: "outbox", Column: "body", Row: m.ID + "/" + string(m.Kind) + "/" + m.AccountID}
 }
@@ -111,9 +112,9 @@ func List(ctx context.Context, q db.Querier, after string, n int) ([]Message, er
 	return all, nil
 }
 
-// PinAddress makes the waiting mails of an account go to the address that the account had when
-// they were written, after it got another one: a thief who changes the address must not receive
-// them. Without a former address they are deleted.
+// PinAddress stores former, the address that the account had before it was changed, as the
+// recipient of the account's waiting mails. Otherwise a thief who changes the address would
+// receive them. If former is empty, they are deleted.
 func PinAddress(ctx context.Context, tx *db.Tx, accountID, former string) error {
 	// In the order of [fold], so that the two can't deadlock.
 	const unpinned = ` WHERE id IN (SELECT id FROM outbox WHERE account_id = $1 AND kind = $2 AND address = '' ORDER BY created_at, id FOR NO KEY UPDATE)`
@@ -127,9 +128,10 @@ func PinAddress(ctx context.Context, tx *db.Tx, accountID, former string) error 
 	return nil
 }
 
-// AddressOf returns the address that a waiting mail goes to; empty means its account's. It returns
-// [db.ErrNotFound] if the mail was deleted. A sender that has read the account's address calls it
-// afterwards: if it is still empty, the address hasn't changed since the mail was written.
+// AddressOf returns the recipient that is stored with a waiting mail; empty means its account's
+// address. It returns [db.ErrNotFound] if the mail was deleted. A sender that has read the
+// account's address calls AddressOf afterwards: if the result is empty, the account has had that
+// address since the mail was stored.
 func AddressOf(ctx context.Context, q db.Querier, id string) (address string, err error) {
 	err = db.One(ctx, q, `SELECT address FROM outbox WHERE id = $1`, []any{id}, &address)
 	if err != nil && !errors.Is(err, db.ErrNotFound) {
@@ -160,7 +162,7 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 }
 
 // Sealed returns the sealed bodies of all messages in the order of ids, starting after the given
-// one: at most [secret.SealedBatch], and none at the end.
+// one: at most [secret.SealedBatch], so that the result is empty after the last one.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, `SELECT `+columns+` FROM outbox WHERE id > $1 ORDER BY id LIMIT $2`, []any{after, secret.SealedBatch}, func(scan db.Scan) (secret.Sealed, error) {
 		m, err := read(scan)
@@ -168,8 +170,8 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	})
 }
 
-// Reseal replaces the sealed bytes of a body by anew, which holds the same body. It reports
-// false, and changes nothing, if the row changed since it was read.
+// Reseal replaces the sealed bytes of a body by anew, which holds the same body. If the row
+// changed since it was read, it stays as it is and Reseal reports false.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE outbox SET body = $3 WHERE id = $1 AND body = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err
@@ -182,7 +184,7 @@ type Waiting struct {
 	Oldest time.Time // when the oldest one was created
 }
 
-// Count returns how many messages of each kind wait; kinds without any are missing.
+// Count returns how many messages of each kind wait. It leaves out kinds without messages.
 func Count(ctx context.Context, q db.Querier) ([]Waiting, error) {
 	all, err := db.All(ctx, q, `SELECT kind, count(*), MIN(created_at) FROM outbox GROUP BY kind ORDER BY kind`, nil, func(scan db.Scan) (w Waiting, err error) {
 		var oldest db.At

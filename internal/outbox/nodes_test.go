@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// Reference clocks agree to some milliseconds only. The node that is behind must not take what
-// the other one stored for the work of a clock which has been set back.
+// Reference clocks differ by some milliseconds. The node whose clock is behind must not conclude
+// from times that the other node stored that a clock has been set back.
 func TestClaimsHoldBetweenClocksThatDiffer(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, clock := secret.NewRing(), testkit.NewClock()
@@ -56,8 +56,8 @@ func TestPanicIsAFailedTry(t *testing.T) {
 	})
 }
 
-// After an operator mended what the other side refused, nothing waits for the rest of the pause
-// on a node that was started anew, and another node's fault isn't shown for ever.
+// After an operator has corrected the setting that the other side refused, a node that was
+// restarted sends at once, and another node stops reporting the fault when its pause has ended.
 func TestPauseEnds(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, clock := secret.NewRing(), testkit.NewClock()

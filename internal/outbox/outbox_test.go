@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// node is a pump with what it sent and gave up.
+// node is a pump that records the messages which it sent and gave up.
 type node struct {
 	*Pump
 	mu     sync.Mutex
@@ -28,7 +27,8 @@ type node struct {
 	counts map[Class]int
 }
 
-// newNode returns a node that sends mails with answer, which may be nil: all are accepted.
+// newNode returns a node whose mails get the result of answer. If answer is nil, all are
+// accepted.
 func newNode(t *testing.T, d *db.DB, ring *secret.Ring, clock *testkit.Clock, s Sender, answer func(Message) error) *node {
 	t.Helper()
 	n := &node{counts: map[Class]int{}}
@@ -162,7 +162,7 @@ func TestChangeThatIsUndoneSendsNothing(t *testing.T) {
 	})
 }
 
-// Ten nodes race for each message.
+// Ten nodes claim each message at the same time.
 func TestClaimIsGivenOnce(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, clock := secret.NewRing(), testkit.NewClock()
@@ -228,193 +228,6 @@ func TestThreeNodesSendEachMessageOnce(t *testing.T) {
 	})
 }
 
-func TestFailuresAreRetriedByPlan(t *testing.T) {
-	for name, test := range map[string]struct {
-		brief bool
-		class Class
-		due   []time.Duration // of each next try, after the one before
-		ends  bool            // and then it is given up
-	}{
-		"temporary": {class: Temporary, due: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, time.Hour}},
-		"brief":     {class: Temporary, brief: true, due: []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 8 * time.Minute}, ends: true},
-		"permanent": {class: Permanent, ends: true},
-		"unsure":    {class: Unsure, due: []time.Duration{15 * time.Minute}, ends: true},
-		"paused":    {class: Paused, due: []time.Duration{15 * time.Minute, 15 * time.Minute}},
-		"needless":  {class: Needless},
-		"elsewhere": {class: Elsewhere, due: []time.Duration{time.Minute, time.Minute}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			testkit.Each(t, func(t *testing.T, d *db.DB) {
-				ring, clock := secret.NewRing(), testkit.NewClock()
-				n := newNode(t, d, ring, clock, Sender{}, func(Message) error { return Fail(test.class, errors.New("no\x1b[31m")) })
-				m := mail("ada", "test", "hello")
-				m.Brief = test.brief
-				add(t, d, ring, clock, m)
-				n.drive(t)
-				tries := 1
-				for _, pause := range test.due {
-					all := stored(t, d)
-					if len(all) != 1 || all[0].DueAt.Sub(clock.Now()) != pause || !all[0].ClaimedUntil.IsZero() || all[0].LastError != "no [31m" {
-						t.Fatalf("after %d tries: %+v; want it due in %v", tries, all, pause)
-					}
-					clock.Move(pause - time.Second)
-					n.drive(t)
-					if n.total() != tries {
-						t.Fatalf("tried %d times before it was due, want %d", n.total(), tries)
-					}
-					clock.Move(time.Second)
-					n.drive(t)
-					if tries++; n.total() != tries {
-						t.Fatalf("tried %d times, want %d", n.total(), tries)
-					}
-				}
-				if left := len(stored(t, d)); (left == 0) != (test.ends || test.class == Needless) || (len(n.gaveUp) == 1) != test.ends {
-					t.Errorf("left %d, gave up %q; given up: %v", left, n.gaveUp, test.ends)
-				}
-			})
-		})
-	}
-}
-
-// total returns how many tries were counted.
-func (n *node) total() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	all := 0
-	for _, count := range n.counts {
-		all += count
-	}
-	return all
-}
-
-func TestOthersAreSentWhileOneFails(t *testing.T) {
-	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ring, clock := secret.NewRing(), testkit.NewClock()
-		n := newNode(t, d, ring, clock, Sender{}, func(m Message) error {
-			if m.AccountID == "eve" {
-				return errors.New("mailbox full")
-			}
-			return nil
-		})
-		add(t, d, ring, clock, mail("eve", "test", "1"), mail("ada", "test", "2"), mail("bob", "test", "3"))
-		n.drive(t)
-		if got := strings.Join(sorted(n.take()), " "); got != "2 3" {
-			t.Errorf("sent %s", got)
-		}
-	})
-}
-
-// A refused password pauses everything, and ends with a new sender.
-func TestRefusedSenderPausesItsKind(t *testing.T) {
-	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ring, clock := secret.NewRing(), testkit.NewClock()
-		n := newNode(t, d, ring, clock, Sender{}, func(Message) error { return Fail(Paused, errors.New("535 wrong password")) })
-		for i := range 10 {
-			add(t, d, ring, clock, mail(fmt.Sprint(i), "test", "hello"))
-		}
-		n.drive(t)
-		if n.total() > atOnce || !strings.Contains(n.Faults()[Mail], "is refused") {
-			t.Errorf("tried %d times, fault %q; want at most %d", n.total(), n.Faults()[Mail], atOnce)
-		}
-		before := n.total()
-		clock.Move(14 * time.Minute)
-		n.drive(t)
-		if n.total() != before {
-			t.Errorf("tried %d times in the pause", n.total()-before)
-		}
-		n.Set(Mail, &Sender{Timeout: time.Minute, Send: func(context.Context, Message) error { return nil }})
-		clock.Move(time.Minute)
-		n.drive(t)
-		if left := stored(t, d); len(left) != 0 || n.Faults()[Mail] != "" {
-			t.Errorf("left %d, fault %q", len(left), n.Faults()[Mail])
-		}
-	})
-}
-
-func TestFloodIsFolded(t *testing.T) {
-	limits := func(topic string) []Limit {
-		return []Limit{{N: 3, Per: 24 * time.Hour, Topic: true}, {N: 5, Per: 24 * time.Hour}}
-	}
-	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ring, clock := secret.NewRing(), testkit.NewClock()
-		nodes := []*node{newNode(t, d, ring, clock, Sender{Limits: limits}, nil), newNode(t, d, ring, clock, Sender{Limits: limits}, nil)}
-		drive := func() (all []string) {
-			for _, n := range nodes {
-				testkit.Check(t, n.Run(t.Context()))
-			}
-			for _, n := range nodes {
-				n.Wait()
-				all = append(all, n.take()...)
-			}
-			return sorted(all)
-		}
-		for i := range 20 {
-			add(t, d, ring, clock, mail("ada", "codes", fmt.Sprintf("code %02d", i)))
-			clock.Move(time.Second)
-		}
-		add(t, d, ring, clock, mail("bob", "codes", "bob's"))
-		urgent := mail("ada", "codes", "password")
-		urgent.Urgent = true
-		add(t, d, ring, clock, urgent, urgent, urgent, urgent)
-		if got := drive(); len(got) != 8 {
-			t.Errorf("sent %q; want three of ada's, bob's and the urgent ones", got)
-		}
-		if left := stored(t, d); len(left) != 1 || left[0].More != 16 {
-			t.Errorf("left %+v; want one that stands for 17", left)
-		}
-		add(t, d, ring, clock, mail("ada", "passes", "pass 1"), mail("ada", "passes", "pass 2"), mail("ada", "passes", "pass 3"))
-		if got := drive(); len(got) != 2 {
-			t.Errorf("sent %q; want two, which are the last of the day", got)
-		}
-		add(t, d, ring, clock, mail("ada", "codes", "code 21"))
-		if got := drive(); len(got) != 0 {
-			t.Errorf("sent %q of the flood that goes on", got)
-		}
-		clock.Move(24*time.Hour - time.Minute)
-		if got := drive(); len(got) != 0 {
-			t.Errorf("sent %q before the day was over", got)
-		}
-		clock.Move(2 * time.Minute)
-		if got := drive(); len(got) != 2 || !strings.HasSuffix(got[0], " and 17 more") || !strings.HasPrefix(got[1], "pass") {
-			t.Errorf("sent %q; want one code that stands for 18, and a pass", got)
-		}
-	})
-}
-
-func TestRateHoldsAllButUrgentMessages(t *testing.T) {
-	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ring, clock := secret.NewRing(), testkit.NewClock()
-		n := newNode(t, d, ring, clock, Sender{Rate: Rate{Every: 10 * time.Second, Burst: 5}}, nil)
-		for i := range 12 {
-			add(t, d, ring, clock, mail(fmt.Sprint(i), "test", "hello"))
-		}
-		n.drive(t)
-		if got := n.take(); len(got) != 5 {
-			t.Errorf("sent %d at once, want 5", len(got))
-		}
-		urgent := mail("ada", "test", "urgent")
-		urgent.Urgent = true
-		add(t, d, ring, clock, urgent)
-		n.drive(t)
-		if got := n.take(); len(got) != 1 || got[0] != "urgent" {
-			t.Errorf("sent %q, want the urgent one", got)
-		}
-		for range 4 {
-			clock.Move(10 * time.Second)
-			n.drive(t)
-		}
-		if got := n.take(); len(got) != 4 {
-			t.Errorf("sent %d in 40 s, want 4", len(got))
-		}
-		clock.Set(-48 * time.Hour) // it had been ahead
-		add(t, d, ring, clock, mail("eve", "test", "hello"))
-		n.drive(t)
-		if got := n.take(); len(got) != 4 {
-			t.Errorf("sent %d after the clock was set back, want it and the 3 that waited", len(got))
-		}
-	})
-}
-
 // One node has a key ring that lacks the newest key, or a body was changed.
 func TestBodiesThatDoNotOpen(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
@@ -468,34 +281,6 @@ func TestAddressesStayThoseOfTheirTime(t *testing.T) {
 		testkit.Check(t, d.Write(t.Context(), func(tx *db.Tx) error { return RemoveAccount(t.Context(), tx, "bob") }))
 		if diff := cmp.Diff([]string{"ada first@example.com", "ada second@example.com"}, addresses()); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
-		}
-	})
-}
-
-func TestStatusOfWebhooks(t *testing.T) {
-	for status, want := range map[int]Class{200: "", 204: "", 301: Temporary, 400: Temporary, 401: Temporary, 403: Temporary, 404: Temporary, 408: Temporary, 410: Permanent, 429: Temporary, 500: Temporary, 503: Temporary} {
-		err := OfStatus(status)
-		if got := classOf(err); err != nil && got != want || (err == nil) != (want == "") {
-			t.Errorf("%d: %v, class %q, want %q", status, err, got, want)
-		}
-	}
-}
-
-func TestRefusalsOfWebhooksAreShown(t *testing.T) {
-	testkit.Each(t, func(t *testing.T, d *db.DB) {
-		ring, clock := secret.NewRing(), testkit.NewClock()
-		status := 401
-		n := newNode(t, d, ring, clock, Sender{}, func(Message) error { return OfStatus(status) })
-		add(t, d, ring, clock, mail("", "test", "hello"))
-		n.drive(t)
-		if got := n.Faults()[Mail]; got != "the receiver answered 401; check its secret" {
-			t.Errorf("fault %q", got)
-		}
-		status = 200
-		clock.Move(time.Minute)
-		n.drive(t)
-		if got := n.Faults()[Mail]; got != "" {
-			t.Errorf("fault %q when all is well", got)
 		}
 	})
 }

@@ -9,26 +9,27 @@ const (
 	// briefTime is how long a brief message is tried: as long as the link in it works.
 	briefTime = 30 * time.Minute
 
-	// maxTries is more than a message is tried in that time. It ends one whose times were
-	// stored by a clock far ahead.
+	// maxTries is more than the tries in that time. It ends the tries of a message whose times
+	// were stored by a clock that was far ahead.
 	maxTries = 100
 
-	// longestPause is the longest time from the storing of a message, or from a try, to the
-	// next try: a day, for one that waits for quota, and some more.
+	// longestPause is the longest time until a message is due, from when it was stored or last
+	// tried: a day, because of a quota, and a margin.
 	longestPause = 25 * time.Hour
 
-	// pauseTime is how long nothing of a kind is sent after the other side refused the
-	// credentials: more tries would only lock the account there.
+	// pauseTime is the pause of a kind after the other side refused the credentials: with more
+	// tries it might lock the server's account.
 	pauseTime = 15 * time.Minute
 
-	// unsureTime is the wait before the only repetition of a message that may have arrived.
+	// unsureTime is the pause after which a message that may have arrived is repeated, once.
 	unsureTime = 15 * time.Minute
 
-	// leaveTime is how long a node leaves a message alone that only another node can send.
+	// leaveTime is the pause after which a message that only another node can send is due again.
 	leaveTime = time.Minute
 )
 
-// pauses and briefPauses are the pauses after each failed try; the last one repeats.
+// pauses and briefPauses are the pauses after the first, second and later failed tries; the last
+// one repeats.
 var (
 	pauses      = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 	briefPauses = []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute}
@@ -42,7 +43,7 @@ func lifeOf(brief bool) time.Duration {
 	return keepTime
 }
 
-// pauseAfter returns the pause after so many tries, at least one.
+// pauseAfter returns the pause after this many tries, which are at least one.
 func pauseAfter(tries int, brief bool) time.Duration {
 	all := pauses
 	if brief {

@@ -16,22 +16,22 @@ import (
 // Every is the pause between two runs of [Pump.Run].
 const Every = time.Second
 
-// atOnce is how many messages of a kind a node sends side by side: enough that one slow server
-// doesn't hold the others up, few enough for a mail server's limit on connections.
+// atOnce is how many messages of a kind a node sends concurrently: enough that one slow message
+// doesn't delay the others, and few enough for a mail server's limit on connections.
 const atOnce = 4
 
 // Sender sends messages of one kind.
 type Sender struct {
-	// Send sends one message. Its error may be a [*Failure]. It returns soon after ctx ends. Of
-	// two calls with one message ID the other side should notice the repetition.
+	// Send sends one message. Its error may be a [*Failure]. It returns soon after ctx ends. The
+	// message has the same ID in each try, by which the other side can recognize a repetition.
 	Send func(ctx context.Context, m Message) error
 	// Timeout limits one call of Send.
 	Timeout time.Duration
 	// Sent, unless it is nil, is called in the transaction that deletes a sent message.
 	Sent func(ctx context.Context, tx *db.Tx, m Message) error
-	// Wants reports whether messages with a topic are stored at all. It may be nil: all are.
+	// Wants reports whether messages with a topic are stored at all. If it is nil, all are.
 	Wants func(topic string) bool
-	// Limits returns the quotas of a topic. It may be nil: there are none.
+	// Limits returns the quotas of a topic. If it is nil, topics have no quotas.
 	Limits func(topic string) []Limit
 	// Rate limits all messages together.
 	Rate Rate
@@ -47,30 +47,30 @@ type Pump struct {
 	// GaveUp is called in the transaction that deletes a message which won't be sent. now is the
 	// time of the reference clock.
 	GaveUp func(ctx context.Context, tx *db.Tx, m Message, why error, now time.Time) error
-	// Count is called after each try: class is empty if the message was sent.
+	// Count is called after each try. class is empty if the message was sent.
 	Count func(kind Kind, class Class)
 
 	mu       sync.Mutex
 	lanes    map[Kind]*lane
-	sending  context.Context // ends when what is under way must end
+	sending  context.Context // cancels the calls of Send that are in progress
 	end      context.CancelFunc
 	stopped  bool
 	underWay sync.WaitGroup
 }
 
-// lane is what sends messages of one kind. The pump's mutex protects its fields, except sender,
-// which doesn't change.
+// lane is the part of a pump that sends messages of one kind. The pump's mutex protects its
+// fields, except sender, which doesn't change.
 type lane struct {
 	kind        Kind
 	sender      Sender
 	workers     int
 	pausedUntil time.Time // [Paused]
 	heldUntil   time.Time // only urgent messages are sent until then
-	fault       string    // for operators; empty if the last try was all right
+	fault       string    // for operators; empty if the last try succeeded
 }
 
-// Set makes the pump send messages of a kind with the sender, or not at all if it is nil. A pause
-// of an earlier sender ends.
+// Set makes the pump send messages of a kind with the sender, or not at all if the sender is nil.
+// It ends a pause of the kind.
 func (p *Pump) Set(kind Kind, s *Sender) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,11 +135,11 @@ func (p *Pump) due(ctx context.Context, l *lane, now time.Time) (n int, err erro
 // life returns how long a claim of the lane lasts.
 func (l *lane) life() time.Duration { return l.sender.Timeout + claimSlack }
 
-// isPaused reports whether nothing of the kind is sent now.
+// isPaused reports whether the lane sends no messages now because of a [Paused] failure.
 func (l *lane) isPaused(now time.Time) bool { return lasts(l.pausedUntil, pauseTime, now) }
 
-// lasts reports whether a wait of the given length that ends at until lasts on. One that would
-// last longer began by a clock that has been set back since.
+// lasts reports whether a wait of the given length that ends at until is still in force. A wait
+// with more than its length ahead began by a clock that has been set back since, and isn't.
 func lasts(until time.Time, length time.Duration, now time.Time) bool {
 	return now.Before(until) && !until.After(now.Add(length))
 }
@@ -175,10 +175,11 @@ func (p *Pump) start(l *lane) {
 	})
 }
 
-// Wait waits until nothing is under way.
+// Wait waits until no message is being sent.
 func (p *Pump) Wait() { p.underWay.Wait() }
 
-// Stop lets what is under way finish until ctx ends, then ends it. Nothing is sent afterwards.
+// Stop waits for the messages that are being sent until ctx ends, and then cancels them.
+// Afterwards the pump sends no messages.
 func (p *Pump) Stop(ctx context.Context) {
 	p.mu.Lock()
 	p.stopped = true
@@ -198,7 +199,7 @@ func (p *Pump) Stop(ctx context.Context) {
 	}
 }
 
-// work sends messages of the lane as long as some are due.
+// work sends messages of the lane until no message is due.
 func (p *Pump) work(l *lane) {
 	for {
 		p.mu.Lock()
@@ -222,7 +223,7 @@ func (p *Pump) work(l *lane) {
 }
 
 // claim claims the message that is to be sent first. It returns the zero Message if it gave that
-// message up or folded it, and [db.ErrNotFound] if none is due.
+// message up or folded it, and [db.ErrNotFound] if no message is due.
 func (p *Pump) claim(ctx context.Context, l *lane) (m Message, err error) {
 	now := p.Clock()
 	late := false
@@ -262,8 +263,8 @@ func (p *Pump) giveUp(ctx context.Context, tx *db.Tx, m Message, why error, now 
 	return p.GaveUp(ctx, tx, m, why, now)
 }
 
-// send opens the message's body and sends it. A panic counts as a failed try: the server must not
-// end because of one message, and each node after the other with it.
+// send opens the message's body and sends it. A panic counts as a failed try. Otherwise one
+// message could end the server, and then each node that takes the message over.
 func (p *Pump) send(l *lane, m Message) (err error) {
 	defer func() {
 		if crash := recover(); crash != nil {
@@ -284,8 +285,8 @@ func (p *Pump) send(l *lane, m Message) (err error) {
 const (
 	// settleTime limits one attempt to record the result of a try.
 	settleTime = 10 * time.Second
-	// settleTries is how often that is attempted. A result that isn't recorded repeats the
-	// message, so this covers a failover of the database.
+	// settleTries is the number of attempts. They last as long as a failover of the database,
+	// since a message whose result isn't recorded is sent again.
 	settleTries = 4
 )
 
@@ -316,7 +317,8 @@ func (p *Pump) settle(l *lane, m Message, result error) {
 	p.Log.Warn("the result of sending a message couldn't be recorded, so it may be sent again", "kind", string(l.kind), "id", m.ID, "reason", err.Error())
 }
 
-// note keeps the state of the lane for operators, and pauses it if the sender was refused.
+// note stores the result in the lane, for [Pump.Faults], and pauses the lane if the sender was
+// refused.
 func (p *Pump) note(l *lane, class Class, result error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -325,7 +327,7 @@ func (p *Pump) note(l *lane, class Class, result error) {
 	case result == nil:
 		l.fault = ""
 	case class == Paused:
-		if now := p.Clock(); !l.isPaused(now) { // log once for those that were under way together
+		if now := p.Clock(); !l.isPaused(now) { // log once for messages that were sent concurrently
 			l.pausedUntil = now.Add(pauseTime)
 			p.Log.Error("the other side refuses this server; nothing of this kind is sent for 15 minutes", "kind", string(l.kind), "reason", clean(result.Error()))
 		}
@@ -365,8 +367,8 @@ func (p *Pump) record(ctx context.Context, tx *db.Tx, l *lane, m Message, class 
 	return release(ctx, tx, m, due)
 }
 
-// Faults returns, by kind, why the last try failed in a way that an operator has to mend; none if
-// all is well.
+// Faults returns the kinds whose last try failed for a reason that an operator has to correct,
+// with the reason.
 func (p *Pump) Faults() map[Kind]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -374,7 +376,7 @@ func (p *Pump) Faults() map[Kind]string {
 	for kind, l := range p.lanes {
 		switch {
 		case l.isPaused(now):
-			// Without the reason: /readyz is public.
+			// This text leaves the other side's answer out, since /readyz is public.
 			faults[kind] = "this server is refused, so nothing is sent for 15 minutes; see the log"
 		case l.fault != "":
 			faults[kind] = l.fault

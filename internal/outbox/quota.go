@@ -9,15 +9,15 @@ import (
 	"github.com/sallyport/sallyport/internal/db"
 )
 
-// Limit is how many messages of one kind to one account are sent in a time.
+// Limit is a limit on the messages of one kind that are sent to one account in a period.
 type Limit struct {
 	N     int
 	Per   time.Duration // at most a day
 	Topic bool          // counts each topic by itself
 }
 
-// Rate is how many messages of one kind are sent to all accounts together. After a pause, Burst
-// of them may follow each other at once.
+// Rate limits the messages of one kind to all accounts together. After a pause, up to Burst of
+// them may be sent at once.
 type Rate struct {
 	Every time.Duration // one message; 0: no limit
 	Burst int
@@ -31,8 +31,8 @@ type fullError struct {
 
 func (e *fullError) Error() string { return fmt.Sprintf("quota used up until %v", e.until) }
 
-// reserve uses one of the limit's slots up, or returns a [*fullError]. Each slot is a row that
-// one statement takes, so that concurrent callers never exceed the limit.
+// reserve takes one of the limit's slots, or returns a [*fullError]. Each slot is a row that one
+// statement takes, so that concurrent callers never exceed the limit.
 func reserve(ctx context.Context, tx *db.Tx, m Message, l Limit, now time.Time) error {
 	topic := ""
 	if l.Topic {
@@ -61,8 +61,9 @@ func reserve(ctx context.Context, tx *db.Tx, m Message, l Limit, now time.Time) 
 	return &fullError{until: oldest.Add(l.Per)}
 }
 
-// take counts a message against the rate, or returns a [*fullError]. The row has the time up to
-// which the rate is used up; it is at most Burst messages behind now (the algorithm GCRA).
+// take counts a message against the rate, or returns a [*fullError]. It uses the algorithm GCRA:
+// the row has the time up to which the rate is used up, and counts as at most Burst messages
+// before now.
 func take(ctx context.Context, tx *db.Tx, kind Kind, r Rate, now time.Time) error {
 	if r.Every == 0 {
 		return nil
@@ -87,8 +88,8 @@ func take(ctx context.Context, tx *db.Tx, kind Kind, r Rate, now time.Time) erro
 // must not wait for it longer than a few milliseconds.
 const foldBatch = 200
 
-// fold makes one message of those of the same kind, account and topic that wait for quota: the
-// oldest stays, stands for the others too, and is due at the given time.
+// fold folds the waiting messages of the same kind, account and topic into one: the oldest stays,
+// its More counts the others, and it is due at the given time.
 func fold(ctx context.Context, tx *db.Tx, like Message, due time.Time) error {
 	all, err := db.All(ctx, tx, `
 		SELECT `+columns+` FROM outbox
@@ -99,7 +100,7 @@ func fold(ctx context.Context, tx *db.Tx, like Message, due time.Time) error {
 	}
 	keep := all[0]
 	for _, m := range all[1:] {
-		if m.Address != keep.Address { // one of them is for an address that the account no longer has
+		if m.Address != keep.Address { // one of them goes to the account's former address
 			continue
 		}
 		keep.More += 1 + m.More
@@ -110,7 +111,7 @@ func fold(ctx context.Context, tx *db.Tx, like Message, due time.Time) error {
 	_, err = db.Exec(ctx, tx, `UPDATE outbox SET more = $2, due_at = $3, gives_up_at = $4 WHERE id = $1`,
 		keep.ID, keep.More, db.At{Time: due}, db.At{Time: due.Add(lifeOf(keep.Brief))})
 	if err == nil && like.ID != keep.ID {
-		// It has another address, and waits too.
+		// The message itself has another address, and stays too.
 		_, err = db.Exec(ctx, tx, `UPDATE outbox SET due_at = $2 WHERE id = $1 AND due_at < $2`, like.ID, db.At{Time: due})
 	}
 	if err != nil {
@@ -119,7 +120,7 @@ func fold(ctx context.Context, tx *db.Tx, like Message, due time.Time) error {
 	return nil
 }
 
-// quotaTime is how long the use of a slot matters: the longest [Limit.Per].
+// quotaTime is how long a used slot counts: the longest [Limit.Per].
 const quotaTime = 24 * time.Hour
 
 func expireQuotas(ctx context.Context, tx *db.Tx, now time.Time) error {

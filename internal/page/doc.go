@@ -1,5 +1,5 @@
-// Package page has what the pages of all doors have in common. It stands between the doors and the
-// packages that decide, and decides nothing itself.
+// Package page has what the pages of all doors have in common. It is between the doors and the
+// packages that decide, and makes no decisions itself.
 //
 //   - [Site] (site.go) has what a door needs to answer requests. [Site.Wrap] adds to every answer
 //     the security headers, limits and a line in the log.

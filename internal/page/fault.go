@@ -42,7 +42,7 @@ type Fault struct {
 	LinkText *locale.Message
 	HomeURL  string        // URL of the list of panels, as a second link; may be empty
 	SignOut  string        // path to which the sign-out form is submitted; empty: no form
-	Retry    time.Duration // for the header Retry-After; 0: none
+	Retry    time.Duration // for the header Retry-After; 0: no header
 }
 
 // NewFault returns a fault whose page has a heading, advice and a link to the portal's first page.
@@ -50,7 +50,7 @@ func NewFault(status int, heading, advice *locale.Message) Fault {
 	return Fault{Status: status, Heading: heading, Advice: advice, LinkURL: "/", LinkText: locale.Say("error.home")}
 }
 
-// WithLink returns the fault with another link. If url is empty, the page has none.
+// WithLink returns the fault with another link. If url is empty, the page has no link.
 func (f Fault) WithLink(url string, text *locale.Message) Fault {
 	f.LinkURL, f.LinkText = url, text
 	return f

@@ -17,7 +17,7 @@ type Request struct {
 	From      login.Browser
 	Catalogue *locale.Catalogue // has the text of the answer
 
-	// Me is the signed-in account and its session, whose id is empty if there is none.
+	// Me is the signed-in account and its session, whose id is empty without a session.
 	Me login.Me
 
 	// Set if the route requires a session:

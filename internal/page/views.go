@@ -27,14 +27,14 @@ var templateFiles embed.FS
 //go:embed static/*.css static/*.js static/*.svg
 var staticFiles embed.FS
 
-// assetHashBytes is the number of bytes of a file's SHA-256 in its URL. It distinguishes
-// versions of one file and protects nothing, so 48 bits are enough.
+// assetHashBytes is the number of bytes of a file's SHA-256 in its URL. It only distinguishes
+// versions of one file, so 48 bits are enough.
 const assetHashBytes = 6
 
 // Options are the parameters of [NewViews].
 type Options struct {
 	SiteName  string
-	Contact   string   // email address or URL for users who need help; may be empty
+	Contact   string   // email address or URL for users' questions; may be empty
 	Portal    string   // prefix of the paths of the portal's pages: "" or "/.sallyport"
 	Base      string   // prefix of the paths of static files: "/" or "/.sallyport/"
 	Templates fs.FS    // has the templates of the pages in the folder templates; nil: only the error page
@@ -143,9 +143,9 @@ func NewViews(o Options) (*Views, error) {
 	return v, nil
 }
 
-// Render answers a request with the page name, in the language of the request. After an error it
-// has written nothing, so that the caller can write an error page. A connection that the browser
-// closed is no error.
+// Render answers a request with the page name, in the language of the request. If it returns an
+// error, it hasn't written to the answer, so that the caller can write an error page. A
+// connection that the browser closed is no error.
 func (v *Views) Render(req *Request, status int, name string, page Page) error {
 	page.frame().catalogue = req.Catalogue
 	var body bytes.Buffer
@@ -161,7 +161,7 @@ func (v *Views) Render(req *Request, status int, name string, page Page) error {
 // Catalogue returns the sentences of the pages.
 func (v *Views) Catalogue() *locale.Catalogue { return v.catalogue }
 
-// PanelIcon returns the URL path of the picture of a panel, or "" if the panel has none.
+// PanelIcon returns the URL path of the picture of a panel, or "" if the panel has no picture.
 func (v *Views) PanelIcon(origin string) string { return v.panelIcons[origin] }
 
 // Static serves the static files at the URLs that asset returns, and 404 for any other URL. The
@@ -184,7 +184,7 @@ func (v *Views) Static() http.Handler {
 			// uncompressed file.
 			if zip := a.compressed(); acceptsGzip(r.Header) && r.Header.Get("Range") == "" && len(zip) > 0 && len(zip) < len(content) {
 				h.Set("Content-Encoding", "gzip")
-				h.Set("Content-Length", strconv.Itoa(len(zip))) // ServeContent sets none with Content-Encoding
+				h.Set("Content-Length", strconv.Itoa(len(zip))) // with Content-Encoding, ServeContent doesn't set it
 				content = zip
 			}
 		}

@@ -158,8 +158,8 @@ func readByToken(ctx context.Context, q db.Querier, token, panel string) (Pass, 
 	return all[0], owner, err
 }
 
-// NameOf returns the name of the account's pass with this id, or [db.ErrNotFound]. It reads
-// nothing else, so that a pass can be revoked that can't be read.
+// NameOf returns the name of the account's pass with this id, or [db.ErrNotFound]. It doesn't
+// read the other columns, so that a pass with unreadable ones can be revoked.
 func NameOf(ctx context.Context, q db.Querier, accountID, id string) (name string, err error) {
 	err = db.One(ctx, q, `SELECT name FROM passes WHERE account_id = $1 AND id = $2`, []any{accountID, id}, &name)
 	return name, err
@@ -264,7 +264,7 @@ func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	for _, r := range all {
 		proofs, err := authenticator.ParseProofs(r.proofs)
 		if err != nil {
-			continue // a pass that can't be read opens nothing
+			continue // a pass that can't be read isn't valid
 		}
 		dated := authenticator.EncodeProofs(datedAsOld(proofs, latest))
 		if dated == r.proofs {

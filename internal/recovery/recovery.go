@@ -75,7 +75,7 @@ func IsLink(topic string) bool {
 // GaveUp records that the server gave a message up, unless it was stored for a name that doesn't
 // exist, only so that it takes the same time as another.
 func (s *Service) GaveUp(ctx context.Context, tx *db.Tx, m outbox.Message, why error, now time.Time) error {
-	if IsLink(m.Topic) && s.Login.IsUnknownName(m.AccountID) {
+	if IsLink(m.Topic) && login.IsUnknownName(m.AccountID) {
 		return nil
 	}
 	return s.Login.Journal.GaveUp(ctx, tx, m, why, now)

@@ -14,7 +14,7 @@ type Argon2id struct {
 // Argon2HashBytes is the length of a hash in bytes.
 const Argon2HashBytes = 32
 
-// Limits on the costs of a stored hash. An attacker who changes a row must not be
+// Limits on the costs of a stored hash. An attacker with write access to the database must not be
 // able to make one verification exhaust the machine.
 const (
 	leastMemoryKiB = 8 // RFC 9106, section 3.1

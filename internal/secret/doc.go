@@ -6,17 +6,16 @@
 // elsewhere the sealed bytes don't open. [Ring.MAC] computes a value that stays
 // the same whatever happens to the keys, for look-ups.
 //
-// Each key has a [Signer], which signs the audit log. A signer stays in the ring
-// when its key is dropped, so that old signatures verify. Its own signatures
-// count only up to the place in the log where the next signer took over, so that
-// a stolen copy of an old ring forges nothing later (sign.go).
+// Each key has a [Signer], which signs the audit log. A signer stays in the ring when its key is
+// dropped, so that old signatures verify. Its own signatures count only up to the place in the
+// log where the next signer took over, so that a stolen copy of an old ring can't forge later
+// events (sign.go).
 //
 // A key starts as a spare ([AddKey]), then seals ([RotateKeys]), then only opens,
-// and is dropped in the end ([DropOldKeys]). A running server takes over a
+// and is dropped in the end ([RemoveOldKeys]). A running server takes over a
 // changed ring by itself ([Ring.Follow]). The ring comes from a [Source]: a file
 // that these functions write, a systemd credential or a program.
 //
-// A token ([NewToken]) is shown once, and the database keeps its [Hash]. [Text]
-// keeps secrets out of logs, errors and pages. [Argon2id] hashes what people
-// choose or type.
+// A token ([NewToken]) is shown once, and the database keeps its [Hash]. [Text] keeps secrets out
+// of logs, errors and pages. [Argon2id] hashes passwords and backup codes.
 package secret

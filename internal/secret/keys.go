@@ -20,7 +20,7 @@ type KeyState string
 
 // The states of a key, in the order in which it has them.
 const (
-	KeySpare KeyState = "spare" // in the ring, but seals nothing yet
+	KeySpare KeyState = "spare" // in the ring, but not used to seal yet
 	KeySeals KeyState = "seals"
 	KeyOld   KeyState = "old" // only opens what it sealed
 )
@@ -67,15 +67,14 @@ type Sealed struct {
 	Bytes []byte
 }
 
-// Follow makes the ring take over the keys of the ring that reread returns. The
-// ring calls reread whenever it seals and whenever it meets an unknown key. reread
-// returns nil if nothing is new. It is called often and from many goroutines, so
-// it must limit how often it reads the file. Call Follow before the ring is shared.
+// Follow makes the ring take over the keys of the ring that reread returns. The ring calls reread
+// whenever it seals and whenever it meets an unknown key. reread returns nil if the ring is
+// unchanged. It is called often and from many goroutines, so it must limit how often it reads the
+// file. Call Follow before the ring is shared.
 func (r *Ring) Follow(reread func() *Ring) { r.reread = reread }
 
-// Refresh takes over the keys of a newer ring, if there is one; see [Ring.Follow].
-// It ignores a ring whose key for [Ring.MAC] differs: that is the file of another
-// portal, put in the wrong place.
+// Refresh takes over the keys of a newer ring, if there is one; see [Ring.Follow]. It ignores a
+// ring with another key for [Ring.MAC], which is the ring of another portal.
 func (r *Ring) Refresh() {
 	if r.reread == nil {
 		return
@@ -119,7 +118,7 @@ const (
 
 // AddKey appends a spare key and returns the changed ring. If the source isn't
 // writable ([Source.IsWritable]), the operator must store the returned ring; the
-// same holds for [RotateKeys] and [DropOldKeys].
+// same holds for [RotateKeys] and [RemoveOldKeys].
 func AddKey(ctx context.Context, from Source) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		if len(s.keys) >= maxKeys {
@@ -159,10 +158,10 @@ func (s *keySet) handedOver() bool {
 	return signer == 0 || s.signers[signer].since.Seq > 0
 }
 
-// ForgetHandovers removes the hand-overs that come after the place end in the audit
+// RemoveHandovers removes the hand-overs that come after the place end in the audit
 // log, and returns the ring. A restored database ends there and has lost the later
 // ones. The next [RotateKeys] hands over again.
-func ForgetHandovers(ctx context.Context, from Source, end int64) (*Ring, error) {
+func RemoveHandovers(ctx context.Context, from Source, end int64) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		next, changed := s.with(s.keys, s.seals), false
 		for i := range next.signers {
@@ -177,11 +176,11 @@ func ForgetHandovers(ctx context.Context, from Source, end int64) (*Ring, error)
 	})
 }
 
-// DropOldKeys removes every old key from the ring, but keeps its signer, and
-// returns the ring. The caller must have checked that nothing is sealed under an
-// old key: such a secret is lost. sealing is the id of the sealing key that the
-// caller saw; if the keys were rotated since, DropOldKeys returns an error.
-func DropOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
+// RemoveOldKeys removes every old key from the ring, but keeps its signer, and returns the ring.
+// The caller must have checked that no secret is sealed under an old key, since such a secret
+// would be lost. sealing is the id of the sealing key that the caller saw; if the keys were
+// rotated since, RemoveOldKeys returns an error.
+func RemoveOldKeys(ctx context.Context, from Source, sealing string) (*Ring, error) {
 	return updateRing(ctx, from, func(s *keySet) (*keySet, error) {
 		switch {
 		case s.keys[s.seals].id.String() != sealing:

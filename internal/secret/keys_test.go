@@ -40,7 +40,7 @@ func TestKeyGoesFromSpareToOldAndMACStays(t *testing.T) {
 		{func() (*Ring, error) { return rotate(t, Source{Path: path}) }, "old seals"},
 		{func() (*Ring, error) { return rotate(t, Source{Path: path}) }, "old seals"},
 		{func() (*Ring, error) { return AddKey(t.Context(), Source{Path: path}) }, "old seals spare"},
-		{func() (*Ring, error) { return DropOldKeys(t.Context(), Source{Path: path}, ring.Keys()[1].ID) }, "seals spare"},
+		{func() (*Ring, error) { return RemoveOldKeys(t.Context(), Source{Path: path}, ring.Keys()[1].ID) }, "seals spare"},
 		{func() (*Ring, error) { return rotate(t, Source{Path: path}) }, "old seals"},
 	} {
 		made, err := step.do()
@@ -65,7 +65,7 @@ func TestKeyGoesFromSpareToOldAndMACStays(t *testing.T) {
 	if _, err := ring.Open(place, first); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("opening with a dropped key: got %v, want ErrUnknownKey", err)
 	}
-	if _, err := DropOldKeys(t.Context(), Source{Path: path}, ring.Keys()[0].ID); err == nil || states(ring) != "old seals" {
+	if _, err := RemoveOldKeys(t.Context(), Source{Path: path}, ring.Keys()[0].ID); err == nil || states(ring) != "old seals" {
 		t.Error("keys were dropped although another command had rotated")
 	}
 	left, err := os.ReadDir(filepath.Dir(path))

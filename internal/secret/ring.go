@@ -31,8 +31,8 @@ const (
 		"# Keep a copy apart from the database: without it nobody can sign in.\n"
 )
 
-// Errors of a key ring. On each of them callers must deny access; none means that
-// there is no secret.
+// Errors of a key ring. On each of them callers must deny access, and must not act as if there
+// were no secret.
 var (
 	// ErrUnknownKey: the secret was sealed under a key that isn't in the ring.
 	ErrUnknownKey = errors.New("sealed under a key that is not in the key ring")

@@ -67,8 +67,8 @@ func TestSealedSecretOpensOnlyInItsPlace(t *testing.T) {
 	}
 }
 
-// Of processes that start together in one directory one creates the ring, and none
-// reads an incomplete file.
+// If several processes start in one directory at once, one creates the ring, and the others never
+// read an incomplete file.
 func TestRingIsCreatedOnceAndRead(t *testing.T) {
 	for range 50 {
 		path := filepath.Join(t.TempDir(), "keyring")

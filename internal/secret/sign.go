@@ -157,8 +157,8 @@ func (s *keySet) signer(signature []byte) int {
 	return slices.IndexFunc(s.signers, func(one Signer) bool { return bytes.HasPrefix(signature, one.id[:]) })
 }
 
-// end returns the place in the chain from which on the signer's signatures don't
-// count; [math.MaxInt64] if there is none.
+// end returns the place in the chain from which on the signer's signatures don't count;
+// [math.MaxInt64] if all count.
 func (s *keySet) end(signer int) int64 {
 	end := int64(math.MaxInt64)
 	for _, later := range s.signers[signer+1:] {

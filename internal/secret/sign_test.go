@@ -68,7 +68,7 @@ func TestSignerEndsWhereTheNextTakesOver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stolen[i+1], err = DropOldKeys(t.Context(), from, keys[len(keys)-1].ID); err != nil {
+		if stolen[i+1], err = RemoveOldKeys(t.Context(), from, keys[len(keys)-1].ID); err != nil {
 			t.Fatal(err)
 		}
 		if got := stolen[i+1].Handovers(); len(got) != i+1 || !got[i].Equal(ring.Handovers()[i]) {
@@ -158,13 +158,13 @@ func TestKeysAreDroppedOnlyAfterTheHandOver(t *testing.T) {
 	if _, err := RotateKeys(t.Context(), from, newest, func(*Ring) Head { return Head{} }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := DropOldKeys(t.Context(), from, newest); err == nil {
+	if _, err := RemoveOldKeys(t.Context(), from, newest); err == nil {
 		t.Error("a key was dropped that still signs the log")
 	}
 	if ring, err := rotate(t, from); err != nil || len(ring.Handovers()) != 1 {
 		t.Errorf("the next rotation didn't hand over: %v", err)
 	}
-	if _, err := DropOldKeys(t.Context(), from, newest); err != nil {
+	if _, err := RemoveOldKeys(t.Context(), from, newest); err != nil {
 		t.Error(err)
 	}
 }

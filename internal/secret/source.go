@@ -104,7 +104,7 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 		return nil, 0, err
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the opened file, since the name may point elsewhere by now
+	info, err := f.Stat() // of the open file, since the name may belong to another file by now
 	if err != nil {
 		return nil, 0, err
 	}

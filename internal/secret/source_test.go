@@ -171,8 +171,8 @@ func TestCredentialIsReadAsSystemdMakesIt(t *testing.T) {
 	refused("a pipe", "isn't a file", Source{Path: pipe, Credential: "pipe"})
 }
 
-// If the source isn't writable, the functions return the new ring for the operator to
-// store, and write nothing.
+// If the source isn't writable, the functions return the new ring for the operator to store, and
+// don't write files.
 func TestRingThatIsNotWritableIsReturnedOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ring")
 	source := Source{Path: path, Credential: "ring"}
@@ -195,7 +195,7 @@ func TestRingThatIsNotWritableIsReturnedOnly(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return DropOldKeys(t.Context(), source, ring.Keys()[1].ID)
+			return RemoveOldKeys(t.Context(), source, ring.Keys()[1].ID)
 		}, "seals"},
 	} {
 		ring, err := step.change()

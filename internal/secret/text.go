@@ -44,9 +44,9 @@ func NewToken() Text {
 	return Text{base64.RawURLEncoding.EncodeToString(b[:])}
 }
 
-// Hash returns the SHA-256 of a token, 32 bytes, which the database stores in place
-// of the token. Rows are looked up by the whole hash, so a shortened or lengthened
-// token finds none, and the time of the look-up reveals nothing about stored tokens.
+// Hash returns the SHA-256 of a token, 32 bytes, which the database stores in place of the token.
+// Rows are looked up by the whole hash, so a shortened or lengthened token isn't found, and the
+// time of the look-up doesn't depend on stored tokens.
 func Hash(presented string) []byte {
 	sum := sha256.Sum256([]byte(presented))
 	return sum[:]

@@ -26,9 +26,9 @@ type Part struct {
 	New  bool   // it was created just now
 }
 
-// CreateMissing creates the missing parts of a portal and returns all parts. If root runs
-// it and the data directory belongs to another user, the new files are given to that user,
-// who runs the server.
+// CreateMissing creates the missing parts of a portal and returns all parts. If root runs it and
+// the data directory belongs to another user, the new files get that owner, since the server runs
+// as that user.
 func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time, log *slog.Logger) ([]Part, error) {
 	var parts []Part
 	add := func(what, path string) {
@@ -61,8 +61,8 @@ func CreateMissing(ctx context.Context, cfg config.Config, now func() time.Time,
 	}
 	for _, part := range parts[1:] {
 		if part.New && part.Path != "" {
-			// Lchown follows no symbolic link: the directory's owner may have put one there
-			// meanwhile, to be given a file of root's.
+			// Lchown follows no symbolic link: the directory's owner may have put one there in
+			// the meantime, and so get a file of root's.
 			chown := func(uid, gid int) error { return os.Lchown(part.Path, uid, gid) }
 			if err := durable.GiveToOwner(absolute(cfg.DataDir), chown); err != nil {
 				return nil, err

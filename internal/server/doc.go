@@ -1,12 +1,11 @@
 // Package server builds a portal from the configuration, serves it, and runs its
 // background jobs. It hands the clock to every other package. It owns no table.
 //
-// [Open] reads the key ring, opens the database and builds the services that web, the
-// gateways and forward-auth share; it creates the portal if there is none. [OpenExisting]
-// does the same for commands that must not create one. [Portal.Serve] locks an SQLite
-// database, binds the addresses, starts the jobs and answers requests until its context
-// ends. Then it drains. [Portal.Reload] replaces panels, trusted proxies and certificates
-// while requests are being answered.
+// [Open] reads the key ring, opens the database and builds the services that web, the gateways
+// and forward-auth share; it creates a missing portal. [OpenExisting] does the same for commands
+// that must not create one. [Portal.Serve] locks an SQLite database, binds the addresses, starts
+// the jobs and answers requests until its context ends. Then it drains. [Portal.Reload] replaces
+// panels, trusted proxies and certificates while requests are being answered.
 //
 // A request takes this path:
 //

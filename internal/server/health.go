@@ -55,7 +55,7 @@ func (p *Portal) health(ctx context.Context) []health.Vital {
 	return vitals
 }
 
-// vitals returns the faults of this process, for /readyz; none if all is well.
+// vitals returns the faults of this process, for /readyz.
 func (p *Portal) vitals() []health.Vital {
 	var all []health.Vital
 	if p.faulty.Load() {

@@ -36,7 +36,7 @@ func openNodes(t *testing.T, n int) ([]*Portal, *testkit.Clock, *strings.Builder
 	return nodes, clock, logs
 }
 
-// On PostgreSQL the database's clock is the reference; SQLite has none.
+// On PostgreSQL the database's clock is the reference; SQLite has no clock.
 func TestClockIsHeldAgainstPostgres(t *testing.T) {
 	t.Parallel()
 	for engine, want := range map[string]time.Duration{"sqlite": 0, "postgres": time.Hour} {

@@ -50,8 +50,8 @@ func MailRenderer(cfg config.Config) (*mail.Renderer, error) {
 	return mail.NewRenderer(mail.Site{URL: cfg.PortalURL() + "/", Contact: string(cfg.OperatorContact), Zone: cfg.SiteTimeZone.Location()})
 }
 
-// readPassword returns the content of a file without the line end after it. See
-// [readSecretFile] for who may read the file.
+// readPassword returns the content of a file without the line end after it. See [readSecretFile]
+// for the permissions that the file may have.
 func readPassword(path string) (secret.Text, error) {
 	text, err := readSecretFile(path, "the password")
 	if err != nil {

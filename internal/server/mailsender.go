@@ -28,10 +28,9 @@ type mails struct {
 	zone   *time.Location
 }
 
-// mailSender returns what sends mails, or nil if the configuration has no mail. Without
-// mail.notices it sends only mails that were asked for. The second result isn't nil if mail is
-// configured but can't be sent; a command, which sends none, still has its messages stored with
-// the sender.
+// mailSender returns the sender of mails, or nil if the configuration has no mail. Without
+// mail.notices it doesn't send notices. The error means that mail is configured but can't be
+// sent. The sender is valid then too, since commands don't send mails but need it to store them.
 func mailSender(cfg config.Config, d *db.DB, links *recovery.Service) (*outbox.Sender, error) {
 	if cfg.Mail.URL == (config.MailServer{}) {
 		return nil, nil

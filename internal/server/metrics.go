@@ -24,8 +24,8 @@ var (
 	requestBuckets = []float64{.001, .005, .025, .1, .25, .5, 1, 2.5, 10}
 )
 
-// metrics counts events for Prometheus. Labels are constants and route patterns, never
-// input of a client: their number is bounded, and none holds a secret.
+// metrics counts events for Prometheus. Labels are constants and route patterns, never input of a
+// client. So their number is bounded, and they have no secrets.
 type metrics struct {
 	registry      metric.Registry
 	signIns       *metric.Vector[*metric.Counter]

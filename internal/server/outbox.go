@@ -58,12 +58,11 @@ func (m *metrics) registerOutbox(count func(context.Context) ([]outbox.Waiting, 
 // sentLabel is the outcome label of a message that was sent.
 const sentLabel = "sent"
 
-// maxWait is the age of an unsent message at which operators are told: by then it was tried four
-// times.
+// maxWait is the age from which an unsent message is reported to operators: by then it was tried
+// four times.
 const maxWait = time.Hour
 
-// outboxVitals returns what keeps messages from being sent; none if all is well. They don't keep
-// anybody from signing in.
+// outboxVitals returns the faults that keep messages from being sent. They don't affect sign-ins.
 func (p *Portal) outboxVitals(ctx context.Context) []health.Vital {
 	var all []health.Vital
 	faults := p.Outbox.Faults()

@@ -88,8 +88,8 @@ func (p *Portal) warnOfEmptyGroups(ctx context.Context, cfg config.Config) {
 	}
 }
 
-// Check returns the faults of a configuration that [config.Load] can't find, because they
-// concern several settings or the files of panels. It returns nil if there are none.
+// Check returns the faults of a configuration that [config.Load] can't find, because they concern
+// several settings or the files of panels.
 func Check(cfg config.Config) error {
 	var faults config.Faults
 	servedByProxy := func(p config.Panel) bool { return p.Upstream == (config.Upstream{}) }

@@ -14,9 +14,10 @@ import (
 // another file.
 const maxSecretFile = 1 << 10
 
-// readSecretFile returns the content of a file, or one byte more than [maxSecretFile] of it. It
-// refuses a file that other users of this machine may read. If root owns it, its group may read
-// it, as that of a systemd credential. what names the content in errors, such as "the password".
+// readSecretFile returns the content of a file, of which it reads at most one byte more than
+// [maxSecretFile]. It returns an error if other users of this machine may read the file. Its
+// group may read it if root owns it, as is the case for a systemd credential. what names the
+// content in errors, such as "the password".
 func readSecretFile(path, what string) (string, error) {
 	// O_NONBLOCK, since opening a named pipe would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -27,7 +28,7 @@ func readSecretFile(path, what string) (string, error) {
 		return "", fmt.Errorf("%w; make the file readable by the user that runs Sallyport", err)
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the open file: another one may have its name by now
+	info, err := f.Stat() // of the open file, since the name may belong to another file by now
 	if err != nil {
 		return "", err
 	}

@@ -20,8 +20,8 @@ import (
 // newSecret says how to make a secret for the webhook.
 const newSecret = `write a line such as the output of: echo "whsec_$(openssl rand -base64 32)"`
 
-// Webhook returns what sends requests to the webhook, or nil if the configuration has none. It
-// reads the file of the secrets.
+// Webhook returns the client for the webhook, or nil if none is configured. It reads the file of
+// the secrets.
 func Webhook(cfg config.Config) (*webhook.Client, error) {
 	c := cfg.Webhook
 	if c.URL == (config.WebhookURL{}) {
@@ -73,9 +73,9 @@ type noticeRequests struct {
 	clock  func() time.Time
 }
 
-// webhookSender returns what sends notices to the webhook, or nil if the configuration has none.
-// Its errors are those of [Webhook]; a command, which sends none, still has its messages stored
-// with the sender. clock is the reference clock.
+// webhookSender returns the sender of notices to the webhook, or nil if no webhook is configured.
+// Its errors are those of [Webhook]. The sender is valid after an error too, since commands don't
+// send notices but need it to store them. clock is the reference clock.
 func webhookSender(cfg config.Config, d *db.DB, clock func() time.Time) (*outbox.Sender, error) {
 	client, err := Webhook(cfg)
 	if client == nil {

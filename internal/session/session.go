@@ -152,8 +152,8 @@ type Renewal struct {
 
 // Renew changes the token, proofs and stamp of a session and returns the new token. It drops
 // proofs of the future, which a wrong clock dated; see [authenticator.Since]. The token to.Old
-// stops working (R16). If the session was revoked or got another token since, Renew changes
-// nothing and returns [db.ErrNotFound].
+// stops working (R16). If the session was revoked or got another token since, Renew returns
+// [db.ErrNotFound] and has no effect.
 func Renew(ctx context.Context, tx *db.Tx, s Session, to Renewal, now time.Time) (secret.Text, error) {
 	token := secret.NewToken()
 	tx.Changed(s.ID)
@@ -189,8 +189,8 @@ func Revoke(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) 
 	return n == 1, err
 }
 
-// RevokeOthers ends all sessions of the account except one and returns their number. An
-// empty except spares none.
+// RevokeOthers ends all sessions of the account except one and returns their number. With an
+// empty except it ends all.
 func RevokeOthers(ctx context.Context, tx *db.Tx, accountID, except string) (int, error) {
 	tx.Changed(accountID)
 	n, err := db.Exec(ctx, tx, `DELETE FROM sessions WHERE account_id = $1 AND id <> $2`, accountID, except)
@@ -220,7 +220,7 @@ func Purge(ctx context.Context, tx *db.Tx) error {
 func RevokeFuture(ctx context.Context, tx *db.Tx, latest time.Time) error {
 	tx.Changed("")
 	// A sign-in can renew an older session; then only the proofs have the later time. A session
-	// whose proofs can't be read may be such a one.
+	// with unreadable proofs counts as such a session.
 	type row struct {
 		id, proofs string
 		created    db.At

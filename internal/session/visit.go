@@ -128,8 +128,8 @@ func HandOff(ctx context.Context, tx *db.Tx, s Session, to Destination, now time
 	return token, nil
 }
 
-// HandoffAccount returns the id of the account whose session made the handoff with this
-// token, or [ErrHandoff]. It changes nothing.
+// HandoffAccount returns the id of the account whose session made the handoff with this token, or
+// [ErrHandoff]. It only reads.
 func HandoffAccount(ctx context.Context, q db.Querier, token string) (accountID string, err error) {
 	err = db.One(ctx, q, `SELECT s.account_id FROM handoffs h JOIN sessions s ON s.id = h.session_id WHERE h.token_hash = $1`,
 		[]any{secret.Hash(token)}, &accountID)
@@ -139,48 +139,64 @@ func HandoffAccount(ctx context.Context, q db.Querier, token string) (accountID 
 	return accountID, err
 }
 
-// Enter redeems a handoff and creates a visit. It returns the visit's token and the return
-// URL. The handoff is used up in any case: the caller must commit even after [ErrHandoff] or
-// [ErrState]. With [ErrState] the return URL is valid too.
-func Enter(ctx context.Context, tx *db.Tx, token, panel, state string, now time.Time) (visit secret.Text, returnURL string, err error) {
+// Arrival is what a browser brings to a panel's host to redeem a handoff.
+type Arrival struct {
+	Handoff string // the handoff's token
+	Panel   string // the panel's origin
+	State   string // value of the browser's state cookie at the panel
+}
+
+// Entered is the result of a redemption.
+type Entered struct {
+	Visit     secret.Text // the visit's token
+	ReturnURL string      // valid after [ErrState] too
+	Refused   error       // [ErrHandoff] or [ErrState] if no visit was created, else nil
+}
+
+// Enter redeems a handoff and creates a visit. A refusal uses the handoff up too, so it is a part
+// of the result and not an error: a transaction rolls back after an error.
+func Enter(ctx context.Context, tx *db.Tx, a Arrival, now time.Time) (Entered, error) {
 	var (
-		sessionID, handoffPanel string
-		stateHash               []byte
-		expires                 db.At
+		sessionID, handoffPanel, returnURL string
+		stateHash                          []byte
+		expires                            db.At
 	)
-	hash := secret.Hash(token)
-	err = db.One(ctx, tx, `SELECT session_id, panel, state_hash, return_url, expires_at FROM handoffs WHERE token_hash = $1`, []any{hash},
+	hash := secret.Hash(a.Handoff)
+	err := db.One(ctx, tx, `SELECT session_id, panel, state_hash, return_url, expires_at FROM handoffs WHERE token_hash = $1`, []any{hash},
 		&sessionID, &handoffPanel, &stateHash, &returnURL, &expires)
 	if errors.Is(err, db.ErrNotFound) {
-		return visit, "", ErrHandoff
+		return Entered{Refused: ErrHandoff}, nil
 	}
 	if err != nil {
-		return visit, "", fmt.Errorf("read handoff: %w", err)
+		return Entered{}, fmt.Errorf("read handoff: %w", err)
 	}
 	// Of several concurrent requests, the one whose DELETE removes the row redeems it.
 	n, err := db.Exec(ctx, tx, `DELETE FROM handoffs WHERE token_hash = $1`, hash)
 	switch {
 	case err != nil:
-		return visit, "", fmt.Errorf("spend handoff: %w", err)
-	case n == 0 || handoffPanel != panel || !now.Before(expires.Time):
-		return visit, "", ErrHandoff
-	case subtle.ConstantTimeCompare(stateHash, secret.Hash(state)) != 1:
-		return visit, returnURL, ErrState
+		return Entered{}, fmt.Errorf("redeem handoff: %w", err)
+	case n == 0 || handoffPanel != a.Panel || !now.Before(expires.Time):
+		return Entered{Refused: ErrHandoff}, nil
+	case subtle.ConstantTimeCompare(stateHash, secret.Hash(a.State)) != 1:
+		return Entered{ReturnURL: returnURL, Refused: ErrState}, nil
 	}
-	visit = secret.NewToken()
+	visit := secret.NewToken()
 	id := secret.NewTimedID(now)
 	if _, err := db.Exec(ctx, tx, `INSERT INTO visits (id, token_hash, session_id, panel, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		id, secret.Hash(visit.Reveal()), sessionID, panel, db.At{Time: now}); err != nil {
-		return visit, "", fmt.Errorf("begin visit: %w", err)
+		id, secret.Hash(visit.Reveal()), sessionID, a.Panel, db.At{Time: now}); err != nil {
+		return Entered{}, fmt.Errorf("create visit: %w", err)
 	}
 	n, err = db.Exec(ctx, tx, `
 		DELETE FROM visits WHERE session_id = $1 AND panel = $2 AND id <> $3 AND id NOT IN (
 			SELECT id FROM visits WHERE session_id = $1 AND panel = $2 ORDER BY created_at DESC, id LIMIT $4)`,
-		sessionID, panel, id, maxVisits)
+		sessionID, a.Panel, id, maxVisits)
+	if err != nil {
+		return Entered{}, fmt.Errorf("delete the oldest visits: %w", err)
+	}
 	if n > 0 {
 		tx.Changed(sessionID)
 	}
-	return visit, returnURL, err
+	return Entered{Visit: visit, ReturnURL: returnURL}, nil
 }
 
 // ExpireHandoffs deletes expired handoffs. It skips locked rows; see [Expire].

@@ -28,18 +28,15 @@ func handOff(t *testing.T, d *db.DB, s Session, now time.Time) string {
 	return token.Reveal()
 }
 
-// enter redeems a handoff and commits even if it is refused.
-func enter(d *db.DB, token, panel, state string, now time.Time) (visit, returnURL string, err error) {
+// redeem redeems a handoff in a transaction of its own.
+func redeem(d *db.DB, token, panel, state string, now time.Time) (visit, returnURL string, err error) {
 	ctx := context.Background()
-	var text secret.Text
-	failed := d.Write(ctx, func(tx *db.Tx) error {
-		text, returnURL, err = Enter(ctx, tx, token, panel, state, now)
-		if errors.Is(err, ErrHandoff) || errors.Is(err, ErrState) {
-			return nil
-		}
+	var entered Entered
+	err = d.Write(ctx, func(tx *db.Tx) (err error) {
+		entered, err = Enter(ctx, tx, Arrival{Handoff: token, Panel: panel, State: state}, now)
 		return err
 	})
-	return text.Reveal(), returnURL, errors.Join(err, failed)
+	return entered.Visit.Reveal(), entered.ReturnURL, errors.Join(err, entered.Refused)
 }
 
 // isAdmitted reports whether the token is that of a valid visit to the panel.
@@ -81,15 +78,15 @@ func TestHandoffAdmitsOneBrowserOnce(t *testing.T) {
 			{"too late", panel, state, handoffLife, ErrHandoff, ""},
 		} {
 			token := handOff(t, d, s, now)
-			visit, back, err := enter(d, token, test.panel, test.state, now.Add(test.after))
+			visit, back, err := redeem(d, token, test.panel, test.state, now.Add(test.after))
 			if !errors.Is(err, test.want) || back != test.back || (visit != "") != (test.want == nil) {
 				t.Errorf("%s: got a visit %v, return URL %q, error %v", test.name, visit != "", back, err)
 			}
-			if _, _, err := enter(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
+			if _, _, err := redeem(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
 				t.Errorf("%s, a second time: %v, want ErrHandoff", test.name, err)
 			}
 		}
-		if _, _, err := enter(d, "", panel, state, now); !errors.Is(err, ErrHandoff) {
+		if _, _, err := redeem(d, "", panel, state, now); !errors.Is(err, ErrHandoff) {
 			t.Errorf("empty token: %v, want ErrHandoff", err)
 		}
 	})
@@ -100,7 +97,7 @@ func TestOfManyConcurrentRequestsOneRedeemsAHandoff(t *testing.T) {
 		_, s := signedIn(t, d)
 		token := handOff(t, d, s, testkit.Start)
 		got := testkit.Race(32, func(int) string {
-			_, _, err := enter(d, token, panel, state, testkit.Start)
+			_, _, err := redeem(d, token, panel, state, testkit.Start)
 			return testkit.Outcome(err)
 		})
 		if got["ok"] != 1 {
@@ -115,7 +112,7 @@ func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 		token := open(t, d, ada, now)
 		s := *sessionOf(t, d, token, now)
 		begin := func() string {
-			visit, _, err := enter(d, handOff(t, d, s, now), panel, state, now)
+			visit, _, err := redeem(d, handOff(t, d, s, now), panel, state, now)
 			must(t, err)
 			return visit
 		}
@@ -170,7 +167,7 @@ func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 		if isAdmitted(t, d, last, panel, now) {
 			t.Error("admitted though the session was revoked")
 		}
-		if _, _, err := enter(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
+		if _, _, err := redeem(d, token, panel, state, now); !errors.Is(err, ErrHandoff) {
 			t.Errorf("handoff of a revoked session: %v, want ErrHandoff", err)
 		}
 	})
@@ -179,7 +176,7 @@ func TestVisitAdmitsToItsPanelWhileItsSessionIsValid(t *testing.T) {
 func TestStampEndsVisits(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ada, s := signedIn(t, d)
-		visit, _, err := enter(d, handOff(t, d, s, testkit.Start), panel, state, testkit.Start)
+		visit, _, err := redeem(d, handOff(t, d, s, testkit.Start), panel, state, testkit.Start)
 		must(t, err)
 		write(t, d, func(ctx context.Context, tx *db.Tx) error {
 			_, err := account.Restamp(ctx, tx, ada.ID)
@@ -201,7 +198,7 @@ func TestExpireHandoffsDeletesUnusedOnes(t *testing.T) {
 		})
 		var n int
 		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
-		if _, _, err := enter(d, young, panel, state, testkit.Start.Add(handoffLife)); n != 1 || err != nil {
+		if _, _, err := redeem(d, young, panel, state, testkit.Start.Add(handoffLife)); n != 1 || err != nil {
 			t.Errorf("%d handoffs left, want 1; the newer one: %v", n, err)
 		}
 	})
@@ -216,7 +213,7 @@ func TestHandoffsOfASessionAreBounded(t *testing.T) {
 		}
 		var n int
 		must(t, db.One(context.Background(), d.Reader(), `SELECT COUNT(*) FROM handoffs`, nil, &n))
-		if _, _, err := enter(d, last, panel, state, testkit.Start); n != maxHandoffs || err != nil {
+		if _, _, err := redeem(d, last, panel, state, testkit.Start); n != maxHandoffs || err != nil {
 			t.Errorf("%d handoffs, want %d; the newest: %v", n, maxHandoffs, err)
 		}
 	})

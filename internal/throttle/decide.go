@@ -151,7 +151,7 @@ func decide(now time.Time, row []entry, r rule, q question) Verdict {
 		now = row[len(row)-1].at // a clock that goes back must not reopen a window
 	}
 	if len(r.limits) == 0 && r.pace == 0 {
-		return Verdict{} // a bucket without a rule allows nothing (F5)
+		return Verdict{} // a bucket without a rule allows no try (F5)
 	}
 	for _, l := range r.limits {
 		wait, full := l.full(now, row, q.units)

@@ -1,6 +1,6 @@
 // Package throttle owns the ledger, which is the durable record of tries that limits guessing,
-// the table ledger, and the queue in front of the password hash. It knows accounts by id only
-// and decides nothing but whether a try is allowed now.
+// the table ledger, and the queue in front of the password hash. It knows accounts by id only,
+// and its only decision is whether a try is allowed now.
 //
 // A six-digit code with three acceptable steps is guessed with p = 3·10⁻⁶ a try, so unknown
 // browsers get 25 tries a year (SP 800-63B, "Rate Limiting (Throttling)"). A code of seven or
@@ -10,9 +10,9 @@
 // codes in a row. A success gives no tries back; windows only slide.
 //
 // A try is reserved, committed, and only then verified. The reservation is given back if the
-// credential was right. Whatever else happens, including a crash, it stays and counts as a
-// wrong try. A row has a version, and a write succeeds only if the version is unchanged, so
-// that concurrent requests on any number of nodes can't exceed a limit together.
+// credential was right. In every other case, including a crash, it stays and counts as a wrong
+// try. A row has a version, and a write succeeds only if the version is unchanged, so that
+// concurrent requests on any number of nodes can't exceed a limit together.
 //
 // decide.go has the rules and the pure decision; ledger.go reads and writes rows; row.go
 // encodes them; suspect.go says when wrong codes show that a password is stolen; instance.go

@@ -43,7 +43,7 @@ func (l *Ledger) Measure(ctx context.Context, accounts int) (bool, error) {
 	}
 	hot := instanceHot(lastDay, lastYear, accounts)
 	if known, err := l.Refresh(ctx); err != nil || known == hot {
-		return known, err // the common case: nothing to write
+		return known, err // the common case: the state is unchanged
 	}
 	err = l.db.Write(ctx, func(tx *db.Tx) error {
 		row, version, err := readRow(ctx, tx, instanceKey)

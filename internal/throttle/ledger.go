@@ -21,7 +21,7 @@ import (
 // the same row.
 const reserveTries = 8
 
-// ErrBusy means that too many requests changed the row at once. Nothing was verified.
+// ErrBusy means that too many requests changed the row at once. The credential was not verified.
 var ErrBusy = errors.New("ledger row is contended")
 
 // Key identifies a row of the ledger.
@@ -89,8 +89,8 @@ func (l *Ledger) decideTry(ctx context.Context, q db.Querier, now time.Time, row
 	return v, nil
 }
 
-// Peek returns whether all of the tries would be allowed now. It changes nothing. Callers use
-// it to refuse a try before it enters the hashing queue.
+// Peek returns whether all of the tries would be allowed now. It only reads. Callers use it to
+// refuse a try before it enters the hashing queue.
 func (l *Ledger) Peek(ctx context.Context, tries ...Try) (Verdict, error) {
 	for _, try := range tries {
 		row, _, err := readRow(ctx, l.db.Reader(), try.Key)
@@ -107,15 +107,15 @@ func (l *Ledger) Peek(ctx context.Context, tries ...Try) (Verdict, error) {
 // errContended means that a concurrent request changed a row first.
 var errContended = errors.New("ledger row was changed by a concurrent request")
 
-// Reserve writes the tries to the ledger and commits, before anything is verified (R3). It
+// Reserve writes the tries to the ledger and commits, before a credential is verified (R3). It
 // writes all of them or none. The reservation is valid only with the answer [Allow]. After an
-// error the caller must not verify anything (F2).
+// error the caller must not verify the credential (F2).
 func (l *Ledger) Reserve(ctx context.Context, tries ...Try) (Reservation, Verdict, error) {
 	return l.ReserveFunc(ctx, func(*db.Tx) ([]Try, error) { return tries, nil })
 }
 
-// ReserveFunc is [Ledger.Reserve] for tries that find reads in the same transaction. find may
-// run several times. If it returns an error, nothing is reserved and the error is returned.
+// ReserveFunc is [Ledger.Reserve] for tries that find reads in the same transaction. find may run
+// several times. If it returns an error, ReserveFunc returns that error and reserves no tries.
 func (l *Ledger) ReserveFunc(ctx context.Context, find func(tx *db.Tx) ([]Try, error)) (Reservation, Verdict, error) {
 	var random [4]byte
 	rand.Read(random[:])
@@ -192,8 +192,8 @@ func (l *Ledger) Spend(ctx context.Context, tx *db.Tx, try Try) (Verdict, error)
 // errRefused rolls back reservations in other rows.
 var errRefused = errors.New("refused")
 
-// GiveBack removes a reservation in tx, because the try was right or nothing was compared. It
-// leaves all other entries, so that a success never refills a budget (R6).
+// GiveBack removes a reservation in tx, because the try was right or was not compared. It leaves
+// all other entries, so that a success never refills a budget (R6).
 func GiveBack(ctx context.Context, tx *db.Tx, r Reservation) error {
 	for _, one := range r.rows {
 		// First try the common case: the row hasn't changed since.

@@ -47,8 +47,7 @@ const (
 	paceForEach = 10
 )
 
-// ErrQueueFull means that too many hashes are waiting. Callers answer 503 with Retry-After;
-// nothing was hashed.
+// ErrQueueFull means that too many hashes are waiting. Callers answer 503 with Retry-After.
 var ErrQueueFull = errors.New("hashing queue is full")
 
 // PaceError means that too many passwords of the account matched from the same browser or
@@ -259,7 +258,7 @@ func (p Place) paceKeys() (own, all paceKey) {
 func isOld(at, now time.Time) bool { return now.Sub(at) >= paceWithin || at.After(now) }
 
 // checkPace returns a [*PaceError] if p must wait before it hashes another password, or nil. It
-// counts nothing.
+// doesn't count p.
 func (q *Queue) checkPace(p Place) error {
 	if p.Account == "" {
 		return nil

@@ -2,7 +2,7 @@ package throttle
 
 import "time"
 
-// How many wrong codes after a right password are a sign that somebody else has the password.
+// How many wrong codes after a right password are a sign that another person has the password.
 const (
 	// noticeCodes is the number from which on the owner is notified.
 	noticeCodes = 3

@@ -180,8 +180,8 @@ func (s *server) mayRetry(req *page.Request, f page.Fault) page.Fault {
 	return f.WithLink(s.retryURL(req), locale.Say("error.again"))
 }
 
-// logContext returns the attributes for a failed request's log line: its host, and the panel
-// and the account if they are known. It has nothing that a user typed, and no query.
+// logContext returns the attributes for a failed request's log line: its host, and the panel and
+// the account if they are known. It has no input of the user, and no query.
 func (s *server) logContext(req *page.Request, err error) []any {
 	var (
 		panel       = s.panelAtHost(req.Host)

@@ -40,7 +40,7 @@ type panelLogoutPage struct {
 // continuePage redirects to a URL by itself, and has a link for browsers that don't.
 type continuePage struct {
 	page.Frame
-	Panel string // name of the panel at the URL; empty: none
+	Panel string // name of the panel at the URL; may be empty
 	URL   string // absolute
 }
 

@@ -241,7 +241,7 @@ func (s panels) showSignInPage(w http.ResponseWriter, r *http.Request, panel *ac
 	}
 }
 
-// The values are shared by all answers, so that an answer allocates nothing for them.
+// All answers share the values, so that an answer doesn't allocate them.
 var noStore, contentJSON = []string{"no-store"}, []string{"application/json"}
 
 // writeUnauthorized answers 401 with JSON: the URL that starts a sign-in, and the reason why a

@@ -50,7 +50,7 @@ func (s panels) getScript() func(*page.Request, *access.Panel) error {
 }
 
 // getCheck answers whether the visit opens a path of the panel: 204, or 401 with the URL of a
-// sign-in that ends at signedInPath. It changes nothing.
+// sign-in that ends at signedInPath. It only reads.
 func (s panels) getCheck(req *page.Request, panel *access.Panel) error {
 	path, a, err := s.admitPath(req, panel)
 	switch {

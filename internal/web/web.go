@@ -33,7 +33,7 @@ type Options struct {
 	Recovery       *recovery.Service
 	PublicURL      string // without a slash at its end; with a path if a panel shares the host
 	SiteName       string
-	Contact        string // email address or URL for users who need help; may be empty
+	Contact        string // email address or URL for users' questions; may be empty
 	Look           page.Look
 	TrustedProxies access.Proxies
 	Panels         []*access.Panel
@@ -69,8 +69,8 @@ type (
 	panels     struct{ *server } // the way to a panel, on the portal and on the panel's host
 )
 
-// newServer returns a server with the given pages, or with all pages if none is given. base is
-// the prefix of the paths of static files, by default the path of the public URL.
+// newServer returns a server with the given pages, or with all pages by default. base is the
+// prefix of the paths of static files, by default the path of the public URL.
 func newServer(o Options, base string, pages ...string) (*server, error) {
 	s := &server{Options: o, panels: map[string]*access.Panel{}, mux: http.NewServeMux()}
 	var err error

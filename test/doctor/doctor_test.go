@@ -263,8 +263,8 @@ const maxRequests = 450
 
 var tlsProxies = []string{"nginx", "caddy", "haproxy", "apache"}
 
-// With the shipped files and the configuration that docs/proxies.md shows around them,
-// doctor finds nothing.
+// With the shipped files and the configuration that docs/proxies.md shows around them, doctor has
+// no findings.
 func TestDoctorFindsNothingBehindTheShippedFiles(t *testing.T) {
 	t.Parallel()
 	for _, name := range tlsProxies {

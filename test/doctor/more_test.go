@@ -267,8 +267,8 @@ func TestDoctorFindsNothingAtTheGateway(t *testing.T) {
 	}
 }
 
-// Doctor sends panels only requests that change nothing. With a gate the panel gets the
-// requests to its open path; without one it gets every request.
+// Doctor sends panels only harmless requests. With a gate the panel gets the requests to its open
+// path; without one it gets every request.
 func TestDoctorChangesNothingOnAPanel(t *testing.T) {
 	t.Parallel()
 	var reached []string

@@ -138,8 +138,8 @@ func TestAttack58SignInOfAnotherSite(t *testing.T) {
 		if a.Status != http.StatusForbidden || victim.Cookie(portal.SessionCookie) != "" {
 			t.Errorf("cross-site sign-in: %s, session cookie %q; want 403 and none", portal.Summary(a), victim.Cookie(portal.SessionCookie))
 		}
-		// If such a sign-in succeeded nevertheless, the wizard would say whose account it is,
-		// by the name, which the account's owner can't choose.
+		// If such a sign-in succeeded nevertheless, the wizard would show the name of the
+		// account, which its owner can't choose.
 		victim.SignIn("eve")
 		if a := victim.Post("/settings/profile", "display_name", "ada"); a.Status != http.StatusSeeOther {
 			t.Fatalf("change the display name: %s", portal.Summary(a))

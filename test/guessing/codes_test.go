@@ -62,8 +62,8 @@ func TestAttack32OnlyDigits(t *testing.T) {
 			}
 			portal.CheckSignedIn(t, b, one.what, false)
 		}
-		// None of these inputs was compared, so none was counted, and the code is still
-		// valid. One space inside a code is allowed.
+		// These inputs were neither compared nor counted, and the code is still valid. One space
+		// inside a code is allowed.
 		b.Post("/login/code", "code", code[:3]+" "+code[3:])
 		portal.CheckSignedIn(t, b, "code with an inner space", true)
 		// Codes are marked as used in their canonical form.
@@ -225,11 +225,11 @@ func TestAttackR1R6FiveWrongCodes(t *testing.T) {
 		portal.CheckSignedIn(t, b, "right code after two wrong ones", true)
 		// A third wrong code, in another attempt.
 		wrong(portal.PendingSignIn(t, p, "ada"))
-		// Right passwords in between change nothing, with any spelling of the name.
+		// Right passwords in between don't refill the budget, with any spelling of the name.
 		for _, name := range []string{"ada", "ADA", " ada ", "Ada", "ａｄａ"} {
 			portal.PendingSignIn(t, p, name)
 		}
-		// A right backup code changes nothing either.
+		// A right backup code doesn't either.
 		b = portal.PendingSignIn(t, p, "ADA")
 		b.Post("/login/backup-code", "backup_code", phone.Codes[0])
 		portal.CheckSignedIn(t, b, "backup code", true)
@@ -252,7 +252,7 @@ func TestAttackR1R6FiveWrongCodes(t *testing.T) {
 		// The single code wasn't compared, so it isn't used up either.
 		last.Post("/login/code", "code", phone.Code(0), "next_code", phone.Code(totp.Period))
 		portal.CheckSignedIn(t, last, "two codes in a row", true)
-		// This success refills nothing either.
+		// This success doesn't refill a budget either.
 		p.Clock.Move(2 * time.Minute)
 		b = portal.PendingSignIn(t, p, "ada")
 		b.Post("/login/code", "code", phone.Code(0))

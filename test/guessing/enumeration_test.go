@@ -1,6 +1,7 @@
 package guessing
 
-// What an answer reveals about accounts, and which passwords are accepted.
+// The tests in this file check that answers don't reveal which accounts exist, and which
+// passwords are accepted.
 
 import (
 	"context"

@@ -42,7 +42,7 @@ func TestAttack37CodesOfSeveralLengths(t *testing.T) {
 		if page := portal.VisibleText(one.Get("/login/code?two=1").Body); !strings.Contains(page, "up to 60 seconds") {
 			t.Errorf("with a period of 60 s, the page for two codes says:\n%s", page)
 		}
-		// None of these can be a code of the account, so none is compared or counted.
+		// These can't be codes of the account, so they are neither compared nor counted.
 		for _, code := range []string{"1234567", "000000000", "12345", phone.Code(0) + "0"} {
 			typeCode(t, one, code, "A code has 6 to 8 digits.")
 		}
@@ -140,8 +140,8 @@ func TestAttack32StrangersLearnNoLength(t *testing.T) {
 	})
 }
 
-// TestUnsupportedAuthenticatorAdmitsNobody checks that a row with parameters of which the program
-// knows nothing admits no code. The page and the backup codes still work.
+// TestUnsupportedAuthenticatorAdmitsNobody checks that no code is accepted for a row with
+// parameters that the program doesn't know. The page and the backup codes still work.
 func TestUnsupportedAuthenticatorAdmitsNobody(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")

@@ -20,8 +20,9 @@ import (
 )
 
 // TestAResetLeavesNoBrowserKnown redeems let-in links, finishes sign-ins, opens the wizard and
-// adds an authenticator while an operator resets the account. Afterwards no browser that was known, no session that
-// began before the reset, no authenticator and no machine pass is left, and nothing deadlocks.
+// adds an authenticator while an operator resets the account. Afterwards no browser that was
+// known, no session that began before the reset, no authenticator and no machine pass is left.
+// There are no deadlocks.
 func TestAResetLeavesNoBrowserKnown(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "ada")

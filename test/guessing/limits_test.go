@@ -230,7 +230,7 @@ func TestAttack16StrangerSpendsNoCodes(t *testing.T) {
 }
 
 // TestAttack37UsedCodeIsNoFreeTry checks that a code that was used with one authenticator isn't
-// compared with another. A used code costs nothing, so it would be a free guess.
+// compared with another. A used code costs no try, so it would be a free guess.
 func TestAttack37UsedCodeIsNoFreeTry(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		b, phone := portal.WithTwoFactor(t, p, "ada")

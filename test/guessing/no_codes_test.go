@@ -1,7 +1,7 @@
 package guessing
 
 // Accounts whose second factor shows no codes. A later version adds WebAuthn authenticators; this
-// one reads their rows but verifies none of them.
+// one reads their rows but can't verify them.
 
 import (
 	"net/http"
@@ -19,8 +19,8 @@ func becomeKey(t *testing.T, p *portal.Portal, phone *portal.Phone) {
 	portal.ChangeRows(t, p, `UPDATE authenticators SET kind = 'webauthn' WHERE id = $1`, phone.ID)
 }
 
-// Without an authenticator that shows codes there is nothing to compare a code with. If such a
-// try were free, it would never be refused.
+// Without an authenticator that shows codes, a code can't be compared. If such a try were free,
+// it would never be refused.
 func TestACodeIsRefusedWhereNothingShowsCodes(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		owner, phone := portal.WithTwoFactor(t, p, "ada")

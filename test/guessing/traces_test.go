@@ -47,8 +47,8 @@ func TestWrongCodesAreRecordedForClientsThatHangUp(t *testing.T) {
 	})
 }
 
-// TestManyWrongCodesAtOnceLeadToOneNotice checks the notice if several codes are compared at the
-// same time, so that none of them has to count as the third.
+// TestManyWrongCodesAtOnceLeadToOneNotice checks that the notice is sent even if several codes
+// are compared at the same time, so that no try finds exactly three wrong codes.
 func TestManyWrongCodesAtOnceLeadToOneNotice(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		_, phone := portal.WithTwoFactor(t, p, "ada")

@@ -74,7 +74,8 @@ func (s *siege) tab() *portal.Browser {
 	return b
 }
 
-// guess submits wrong codes, in this many tabs at the same time, until none is compared.
+// guess submits wrong codes, in this many tabs at the same time, until codes are no longer
+// compared.
 func (s *siege) guess(tabs int) {
 	for {
 		browsers := make([]*portal.Browser, tabs)

@@ -79,7 +79,7 @@ func TestPoolerInTransactionMode(t *testing.T) {
 }
 
 // TestPoolerWithoutADirectURL checks a portal without a direct connection to the database. It
-// can't listen for changes of other nodes, so it caches nothing, and it refuses to migrate.
+// can't listen for changes of other nodes, so it has no cache, and it refuses to migrate.
 func TestPoolerWithoutADirectURL(t *testing.T) {
 	t.Parallel()
 	settings, pooled := behindPooler(t)

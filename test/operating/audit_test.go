@@ -41,7 +41,7 @@ func (w *auditWalk) pending() *portal.Browser {
 }
 
 // webEvents has for each POST route the events that its success and its refusals leave, or the
-// reason why it leaves none.
+// reason why there are no events.
 var webEvents = map[string][]struct {
 	do   func(w *auditWalk)
 	want string // kind and outcome, "kind:outcome"

@@ -1,5 +1,5 @@
 // Package operating tests what operators rely on: health, logs, metrics, the audit log and
-// reloads, and that none of them reveals a secret.
+// reloads, and that they don't reveal secrets.
 //
-// A test whose name has a number, as in TestAttack142, is that attack in docs/attacks.md.
+// A number in the name of a test, as in TestAttack142, is that of an attack in docs/attacks.md.
 package operating

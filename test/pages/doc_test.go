@@ -1,5 +1,5 @@
 // Package pages tests what every page has: headers, escaped text, links and redirects to
 // configured origins only.
 //
-// A test whose name has a number, as in TestAttack142, is that attack in docs/attacks.md.
+// A number in the name of a test, as in TestAttack142, is that of an attack in docs/attacks.md.
 package pages

@@ -90,8 +90,7 @@ func TestAttack94OnlyWebSocketUpgradesReachPanels(t *testing.T) {
 	})
 }
 
-// The path still admits everyone, but the panel was given the name of a user who has
-// signed out.
+// The path is still open, but the panel got the name of a user after the sign-out.
 func TestWebSocketOnAnOpenPathEndsWithItsVisit(t *testing.T) {
 	behindGate(t, func(t *testing.T, p *portal.Portal) {
 		p.AddAccount(t, "bob")

@@ -1,5 +1,5 @@
 // Package panels tests panels behind the gateway and behind each dialect: who is
 // admitted, what a panel receives, and machine passes.
 //
-// A test whose name has a number, as in TestAttack142, is that attack in docs/attacks.md.
+// A number in the name of a test, as in TestAttack142, is that of an attack in docs/attacks.md.
 package panels

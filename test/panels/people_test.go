@@ -158,7 +158,7 @@ func TestFormsRedirectToPanelsThroughAPage(t *testing.T) {
 	}
 }
 
-// What a panel stored in the browser must not reach the next user of that browser.
+// Data that a panel stored in the browser must not be visible to the next user of that browser.
 func TestPanelStorageIsClearedForTheNextUser(t *testing.T) {
 	t.Parallel()
 	enter := func(b *portal.Browser, name string) (clear string) {

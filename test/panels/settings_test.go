@@ -68,9 +68,8 @@ func TestPanelsCertificateMustMatchItsSettings(t *testing.T) {
 	}
 }
 
-// A request that comes back to the gate of a panel is refused at once, also where the gate asks
-// for nothing. The proxy that leads it back may join header lines, or send it to another panel
-// first.
+// A request that comes back to the gate of a panel is refused at once, even on open paths. The
+// proxy that leads it back may join header lines, or send it to another panel first.
 func TestARequestThatComesBackIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, hosts := range map[string]map[string]string{

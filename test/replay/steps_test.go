@@ -116,7 +116,7 @@ func TestAttack28ReplayOfTheSameStep(t *testing.T) {
 		if !strings.Contains(portal.VisibleText(b.Get("/settings/activity").Body), "a code that was already used") {
 			t.Error("the owner's activity doesn't mention the replays")
 		}
-		// Replays cost nothing, so a fresh code is still compared.
+		// Replays cost no try, so a fresh code is still compared.
 		again := portal.PendingSignIn(t, p, "ada")
 		again.Post("/login/code", "code", phone.Code(0))
 		portal.CheckSignedIn(t, again, "fresh code after the replays", true)

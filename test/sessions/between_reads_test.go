@@ -31,7 +31,7 @@ var operatorChanges = map[string]func(p *portal.Portal, a account.Account) error
 
 // checkNoFault makes the requests of an account's owner, while an operator removes or resets the
 // account before each of their statements. No answer is an internal error or says that the
-// database is unavailable, and only a change answers that there is nothing to change.
+// database is unavailable, and only changes are answered with [login.ErrGone].
 func checkNoFault(t *testing.T, settings []string, owner string, doors func(t *testing.T, p *portal.Portal) map[string]door) {
 	t.Helper()
 	t.Parallel()

@@ -1,5 +1,5 @@
 // Package sessions tests the order of the steps of a sign-in, cookies, how sessions end, and
 // how a browser returns to the page that it asked for.
 //
-// A test whose name has a number, as in TestAttack142, is that attack in docs/attacks.md.
+// A number in the name of a test, as in TestAttack142, is that of an attack in docs/attacks.md.
 package sessions

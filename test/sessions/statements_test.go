@@ -19,7 +19,7 @@ import (
 type interrupter struct {
 	mu    sync.Mutex
 	after int    // number of messages to forward first
-	run   func() // nil: none
+	run   func() // may be nil
 }
 
 // interrupted returns a portal on the database and the key ring of p, which must be on

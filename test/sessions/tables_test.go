@@ -1,6 +1,7 @@
 package sessions
 
-// What a change, a removal and a restore leave of an account, in every table of the schema.
+// The tests in this file check for every table of the schema which rows of an account remain
+// after a change, a removal and a restore.
 
 import (
 	"context"
@@ -227,7 +228,7 @@ type ownedRowsOf struct {
 
 // newOwnedRows creates an account and stores each of ownedRows for it. Values of text and bytes
 // say which row of which account they are for, as "sessions of ID"; a column such as session_id
-// has the id of that row. Times are an hour ahead, so that nothing expires.
+// has the id of that row. Times are an hour ahead, so that no row expires.
 func newOwnedRows(t *testing.T, p *portal.Portal, name string) (rows ownedRowsOf) {
 	t.Helper()
 	ctx, all := t.Context(), columnsOf(t, p)

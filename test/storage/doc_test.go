@@ -1,5 +1,5 @@
 // Package storage tests failing disks, killed processes, migrations, damaged files, and how
 // much the database grows.
 //
-// A test whose name has a number, as in TestAttack142, is that attack in docs/attacks.md.
+// A number in the name of a test, as in TestAttack142, is that of an attack in docs/attacks.md.
 package storage

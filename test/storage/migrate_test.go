@@ -216,7 +216,7 @@ func TestAttack147KilledMigration(t *testing.T) {
 }
 
 // awaitCopy waits until the process begins to copy the database, which it does before the
-// migration. Until then it changes nothing.
+// migration. Until then it doesn't change the file.
 func awaitCopy(t *testing.T, dir string, one *sallyport.Process) {
 	t.Helper()
 	for begin := time.Now(); time.Since(begin) < sallyport.StartTime; {

@@ -27,8 +27,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/portal"
 )
 
-// otherProcess returns a connection to a SQLite file that, like one of another process, shares
-// nothing with the portal's connections.
+// otherProcess returns a connection to a SQLite file that is independent of the portal's
+// connections, like one of another process.
 func otherProcess(t *testing.T, path string) *sql.Conn {
 	t.Helper()
 	pool, err := sql.Open("sqlite", "file:"+path)

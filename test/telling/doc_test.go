@@ -1,2 +1,2 @@
-// Package telling tests that owners are told of what happens to their accounts.
+// Package telling tests the notices to owners about events of their accounts.
 package telling

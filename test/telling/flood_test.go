@@ -15,9 +15,9 @@ import (
 )
 
 // D-3: an attack on a hundred accounts causes ten thousand notices, and the mail server takes one
-// mail a second. While it takes none, people sign in, so no sign-in waits for a mail. The notices
-// that are an owner's only defence come first although they were written last, and the others are
-// folded. None is lost.
+// mail a second. While it takes no mails, people can sign in, so no sign-in waits for a mail. The
+// notices that are an owner's only defence are sent first although they were stored last, and the
+// others are folded. No notice is lost.
 func TestD3FloodOfNoticesWhileTheServerIsSlow(t *testing.T) {
 	const accounts, each = 100, 100
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
@@ -62,7 +62,7 @@ func TestD3FloodOfNoticesWhileTheServerIsSlow(t *testing.T) {
 		claimed := `SELECT COUNT(*) FROM outbox WHERE claimed_until IS NOT NULL`
 		testkit.Until(t, "the queue waits for the server", func() bool { return portal.CountRows(t, p, claimed) == 4 })
 		for range 5 {
-			p.Browser(t).SignIn("ada") // in a new browser, which is told too
+			p.Browser(t).SignIn("ada") // in a new browser, which causes a notice too
 		}
 		if n := portal.CountRows(t, p, `SELECT COUNT(*) FROM outbox WHERE topic = 'new_browser'`); n != 5 || len(sent) > 0 {
 			t.Errorf("%d sign-ins are in the queue, %d mails were sent; want 5 and none", n, len(sent))

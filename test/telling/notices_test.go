@@ -147,7 +147,8 @@ func TestNoticeHasTheFactsOfItsEvent(t *testing.T) {
 	})
 }
 
-// A thief changes the address. What happened before goes to the owner's, and both learn of it.
+// A thief changes the address. Notices of earlier events still go to the owner's address, and
+// both addresses get a notice of the change.
 func TestFormerAddressIsTold(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := t.Context()
@@ -222,7 +223,7 @@ func TestMailsThatAreGivenUpAreRecorded(t *testing.T) {
 	})
 }
 
-// Keys are rotated while mails wait, and a restore brings none back.
+// Keys are rotated while mails wait. A restored database has no mails.
 func TestWaitingMailsAreResealedAndPurged(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		ctx := t.Context()
@@ -254,7 +255,7 @@ func TestWaitingMailsAreResealedAndPurged(t *testing.T) {
 	})
 }
 
-// An attacker who has the password causes wrong codes for a day.
+// An attacker with the password enters wrong codes for a day.
 func TestAttack21FloodIsFolded(t *testing.T) {
 	portal.OnBothEngines(t, func(t *testing.T, p *portal.Portal) {
 		mails := open(p, true)
@@ -282,7 +283,7 @@ func TestAttack21FloodIsFolded(t *testing.T) {
 		if len(got) != 2 || got[0].Kind != notice.PasswordChanged || got[1].Kind != notice.WrongCodes {
 			t.Fatalf("sent %+v; want the password, and one about wrong codes", got)
 		}
-		// None is forgotten: each was sent, or one that was sent or waits stands for it.
+		// Each notice was sent, or was folded into one that was sent or waits.
 		waiting := portal.CountRows(t, p, `SELECT COALESCE(SUM(1 + more), 0) FROM outbox WHERE topic = 'wrong_codes'`)
 		if told := 1 + 1 + got[1].More; told+waiting != 100 {
 			t.Errorf("%d notices were sent and %d wait, of 100", told, waiting)

@@ -27,8 +27,8 @@ const (
 	mailPassword = "canary-password-of-the-mail-server"
 )
 
-// inClear are forms of the password, and beginnings of what only a server that proved who it is may
-// receive.
+// inClear are forms of the password, and beginnings of lines that only a server with a valid
+// certificate may receive.
 var inClear = []string{
 	mailPassword, base64.StdEncoding.EncodeToString([]byte(mailPassword)), base64.StdEncoding.EncodeToString([]byte("\x00" + mailUser + "\x00" + mailPassword)),
 	"AUTH", "MAIL FROM", "Subject:",
@@ -85,7 +85,7 @@ func (r *relay) cut() {
 	r.conns = nil
 }
 
-// hostileServers is a portal with mail, behind whose address the mail servers change.
+// hostileServers is a portal with mail and a mail server whose behaviour the test changes.
 type hostileServers struct {
 	*portal.Portal
 	relay *relay
@@ -93,7 +93,7 @@ type hostileServers struct {
 	ada   account.Account
 }
 
-// change changes ada's password, which is told at once, in one urgent mail.
+// change changes ada's password, which causes one urgent mail.
 func (h *hostileServers) change(t *testing.T) {
 	t.Helper()
 	testkit.Check(t, h.Manage.Passwords.Set(t.Context(), manage.CommandLine(), h.ada, "another long password"))
@@ -107,7 +107,8 @@ func (h *hostileServers) send(t *testing.T, after time.Duration) {
 	h.Outbox.Wait()
 }
 
-func (h *hostileServers) waiting(t *testing.T) int {
+// unsent returns the number of messages in the outbox.
+func (h *hostileServers) unsent(t *testing.T) int {
 	t.Helper()
 	return portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox`)
 }
@@ -118,8 +119,8 @@ func (h *hostileServers) waiting(t *testing.T) int {
 func (h *hostileServers) accepted(t *testing.T, n, copies int) {
 	t.Helper()
 	mails := h.good.Mails()[n:]
-	if waiting := h.waiting(t); len(mails) != copies || waiting != 0 || !mails[len(mails)-1].Accepted {
-		t.Fatalf("the server has %d copies and %d wait; want %d and none:\n%+v", len(mails), waiting, copies, mails)
+	if unsent := h.unsent(t); len(mails) != copies || unsent != 0 || !mails[len(mails)-1].Accepted {
+		t.Fatalf("the server has %d copies and %d wait; want %d and none:\n%+v", len(mails), unsent, copies, mails)
 	}
 	id := func(m smtpd.Mail) string {
 		_, after, _ := strings.Cut(m.Content, "\r\nMessage-ID: ")
@@ -157,7 +158,7 @@ func TestD1MailServersThatFail(t *testing.T) {
 			h.ada, err = h.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "ada", Email: "ada@example.com"}, portal.Password)
 			testkit.Check(t, err)
 
-			// Nothing listens; the mail arrives once something does.
+			// First no server listens; the mail arrives once one does.
 			h.change(t)
 			h.send(t, 0)
 			r.to(h.good)
@@ -229,8 +230,8 @@ func (h *hostileServers) refusals(t *testing.T) {
 		h.good.Answer(script)
 		h.change(t)
 		h.send(t, 0)
-		if got := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]; got != given+1 || h.waiting(t) != 0 {
-			t.Errorf("after %+v: %d events more, and %d wait; want 1 and none", script, got-given, h.waiting(t))
+		if got := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"]; got != given+1 || h.unsent(t) != 0 {
+			t.Errorf("after %+v: %d events more, and %d wait; want 1 and none", script, got-given, h.unsent(t))
 		}
 		h.good.Answer(smtpd.Script{})
 	}
@@ -239,8 +240,8 @@ func (h *hostileServers) refusals(t *testing.T) {
 	}
 }
 
-// lostAnswers is about servers that take the mail and don't answer. Whether they accepted it nobody
-// knows, so that it is sent once more, after 15 minutes.
+// lostAnswers tests servers that read the mail and don't answer. They may have accepted it, so it
+// is sent once more, after 15 minutes.
 func (h *hostileServers) lostAnswers(t *testing.T) {
 	t.Helper()
 	for name, script := range map[string]smtpd.Script{"hangs after DATA": {Hang: true}, "ends before 250": {Drop: true}} {
@@ -257,8 +258,8 @@ func (h *hostileServers) lostAnswers(t *testing.T) {
 			h.change(t)
 			try(1)
 			h.send(t, 14*time.Minute)
-			if got := len(h.good.Mails()) - before; got != 1 || h.waiting(t) != 1 {
-				t.Fatalf("a server that %s has %d copies after 14 minutes, and %d wait; want one each", name, got, h.waiting(t))
+			if got := len(h.good.Mails()) - before; got != 1 || h.unsent(t) != 1 {
+				t.Fatalf("a server that %s has %d copies after 14 minutes, and %d wait; want one each", name, got, h.unsent(t))
 			}
 			if ends { // the fault does
 				h.good.Answer(smtpd.Script{})
@@ -271,8 +272,8 @@ func (h *hostileServers) lostAnswers(t *testing.T) {
 			h.good.Answer(smtpd.Script{})
 			h.send(t, 24*time.Hour)
 			events := portal.EventCounts(t, h.Portal)[string(audit.MailGivenUp)+":refused"] - given
-			if got := len(h.good.Mails()) - before; got != 2 || h.waiting(t) != 0 || events != 1 {
-				t.Errorf("a server that always %s has %d copies, %d wait, %d were given up; want 2, none and 1", name, got, h.waiting(t), events)
+			if got := len(h.good.Mails()) - before; got != 2 || h.unsent(t) != 0 || events != 1 {
+				t.Errorf("a server that always %s has %d copies, %d wait, %d were given up; want 2, none and 1", name, got, h.unsent(t), events)
 			}
 		}
 	}
@@ -303,13 +304,13 @@ func (h *hostileServers) untrusted(t *testing.T, name string, server *smtpd.Serv
 		}
 	}
 	stored := portal.CountRows(t, h.Portal, `SELECT COUNT(*) FROM outbox WHERE last_error LIKE '%canary%'`)
-	if n := h.waiting(t); n != 2 || stored != 0 {
+	if n := h.unsent(t); n != 2 || stored != 0 {
 		t.Errorf("%s: %d wait, want 2; %d have the password in their error", name, n, stored)
 	}
 	h.relay.to(h.good)
 	h.send(t, 2*time.Minute)
-	if got := len(h.good.Mails()) - before; got != 2 || h.waiting(t) != 0 {
-		t.Errorf("%s: %d of 2 arrived afterwards, and %d wait", name, got, h.waiting(t))
+	if got := len(h.good.Mails()) - before; got != 2 || h.unsent(t) != 0 {
+		t.Errorf("%s: %d of 2 arrived afterwards, and %d wait", name, got, h.unsent(t))
 	}
 	if a := h.Browser(t).Get("/readyz"); !strings.Contains(a.Body, "mail: ok\n") {
 		t.Errorf("%s: /readyz doesn't show that mail is sent again:\n%s", name, a.Body)

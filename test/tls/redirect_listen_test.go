@@ -49,7 +49,7 @@ func TestAttack99RedirectListenerLeadsOnlyToConfiguredHosts(t *testing.T) {
 			{"TRACE / HTTP/1.1\nHost: auth.test", 405, ""},
 			// No ACME challenge is pending.
 			{"GET /.well-known/acme-challenge/acme_account%2Bkey HTTP/1.1\nHost: auth.test", 308, secureAt + "/.well-known/acme-challenge/acme_account%2Bkey"},
-			// The listener has none of the portal's paths.
+			// The listener doesn't serve the portal's paths.
 			{"GET /healthz HTTP/1.1\nHost: auth.test", 308, secureAt + "/healthz"},
 			{"GET /verify/nginx HTTP/1.1\nHost: other.test", 421, ""},
 		} {

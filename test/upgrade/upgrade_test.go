@@ -17,9 +17,9 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit/sallyport"
 )
 
-// TestAttack148UpgradeAndWayBack replaces the previous release's program by this tree's while clients use
-// the portal, and this tree's by the previous release's again, as an operator does who doesn't
-// like the new one. No request fails, no session ends, each code is accepted once, and both
+// TestAttack148UpgradeAndWayBack replaces the previous release's program by this tree's while
+// clients use the portal, and then this tree's by the previous release's, as an operator may do
+// after an upgrade. No request fails, no session ends, each code is accepted once, and both
 // programs verify the audit log.
 func TestAttack148UpgradeAndWayBack(t *testing.T) {
 	t.Parallel()

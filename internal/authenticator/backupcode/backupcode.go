@@ -131,7 +131,7 @@ func RemoveAll(ctx context.Context, tx *db.Tx, accountID string) error {
 	return nil
 }
 
-// Current returns the id of the account's set of codes, or "" if it has none, and whether the
+// Current returns the id of the account's set of codes, or "" if it has no set, and whether the
 // owner has confirmed that the codes are saved. The id isn't secret.
 func Current(ctx context.Context, q db.Querier, accountID string) (id string, confirmed bool, err error) {
 	var unconfirmed int
@@ -141,8 +141,8 @@ func Current(ctx context.Context, q db.Querier, accountID string) (id string, co
 	return id, unconfirmed == 0, err
 }
 
-// Confirm records that the owner has saved the codes of the set with that id. If another set
-// has replaced it, Confirm changes nothing.
+// Confirm records that the owner has saved the codes of the set with that id. If another set has
+// replaced it, Confirm has no effect.
 func Confirm(ctx context.Context, tx *db.Tx, accountID, id string) error {
 	_, err := db.Exec(ctx, tx, `
 		UPDATE backup_codes SET unconfirmed = FALSE
@@ -160,10 +160,9 @@ func Left(ctx context.Context, q db.Querier, accountID string) (int, error) {
 	return n, err
 }
 
-// Match returns the id of the account's unused code that equals the normalized code, or "" if
-// there is none. It always computes one password hash, so the caller should hold a hashing
-// slot. Only the typed text is hashed: typing a value from the database is a wrong code
-// (R9, R11).
+// Match returns the id of the account's unused code that equals the normalized code, or "" if no
+// code does. It always computes one password hash, so the caller should hold a hashing slot. Only
+// the typed text is hashed: typing a value from the database is a wrong code (R9, R11).
 func Match(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, code string) (string, error) {
 	type stored struct {
 		id         string
@@ -212,8 +211,9 @@ func Redeem(ctx context.Context, tx *db.Tx, accountID, id string, now time.Time)
 	return nil
 }
 
-// Sealed returns the sealed codes of all accounts, including used ones, in the order of ids
-// and starting after the given id: at most [secret.SealedBatch], and none at the end.
+// Sealed returns the sealed codes of all accounts, including used ones, in the order of ids and
+// starting after the given id: at most [secret.SealedBatch], so that the result is empty after
+// the last one.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, `SELECT id, account_id, hash FROM backup_codes WHERE id > $1 ORDER BY id LIMIT $2`,
 		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
@@ -224,16 +224,16 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 		})
 }
 
-// Reseal replaces the sealed bytes of a code by anew, which holds the same code. It reports
-// false, and changes nothing, if the row changed since it was read.
+// Reseal replaces the sealed bytes of a code by anew, which holds the same code. If the row
+// changed since it was read, it stays as it is and Reseal reports false.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE backup_codes SET hash = $3 WHERE id = $1 AND hash = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err
 }
 
-// EndAll deletes all codes of all accounts, after the database was restored from a backup:
+// Purge deletes all codes of all accounts, after the database was restored from a backup:
 // some of them may have been used since it was made (F13).
-func EndAll(ctx context.Context, tx *db.Tx) error {
+func Purge(ctx context.Context, tx *db.Tx) error {
 	_, err := db.Exec(ctx, tx, `DELETE FROM backup_codes`)
 	return err
 }

@@ -6,13 +6,13 @@
 // configured. Hash and Verify use a core and about 19 MiB for tens of milliseconds, so callers
 // hold a slot of throttle.Queue.
 //
-// Check decides which new passwords are allowed: a minimum length, and none that a guesser
-// tries within the first million. It has no rules of composition (SP 800-63B, "Password
+// Check decides which new passwords are allowed: those of a minimum length that aren't among the
+// first million guesses of an attacker. It has no rules of composition (SP 800-63B, "Password
 // Verifiers"). Strength rates an allowed one for the page. Both divide the password into parts
-// such as common passwords, words of the site and account, rows of the keyboard and
-// repetitions, and add up the costs of the parts. page/static/strength.js does the same without
-// the list of common passwords.
+// such as common passwords, words of the site and account, rows of the keyboard and repetitions,
+// and add up the costs of the parts. page/static/strength.js does the same without the list of
+// common passwords.
 //
-// A password that wrong codes after a right password show to be known to somebody else is
-// marked as suspect. A sign-in must then change it.
+// Several wrong codes after a right password show that another person knows the password. It is
+// then marked as suspect, and the next sign-in must change it.
 package password

@@ -41,7 +41,7 @@ var (
 // CommonError is [ErrCommon] with the reason.
 type CommonError struct{ Reason Reason }
 
-// Error returns the text of [ErrCommon], so that logs say nothing about the password.
+// Error returns the text of [ErrCommon], so that logs don't describe the password.
 func (e *CommonError) Error() string { return ErrCommon.Error() }
 
 // Unwrap returns [ErrCommon].
@@ -100,7 +100,7 @@ func phc(p secret.Argon2id, salt, hash []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, p.MemoryKiB, p.Iterations, b64.EncodeToString(salt), b64.EncodeToString(hash))
 }
 
-// parsePHC parses the output of phc, and nothing else.
+// parsePHC parses the output of phc. Any other text is an error.
 func parsePHC(text string) (p secret.Argon2id, salt, hash []byte, err error) {
 	bad := errors.New("stored password hash is not an Argon2id PHC string")
 	fields := strings.Split(text, "$")
@@ -130,7 +130,7 @@ func parsePHC(text string) (p secret.Argon2id, salt, hash []byte, err error) {
 type Outcome struct {
 	Match   bool
 	Weak    bool      // it matched, but its hash has a lower cost: the caller should store a new one
-	Suspect time.Time // since when somebody else is assumed to know the password; zero if not
+	Suspect time.Time // since when another person is assumed to know the password; zero if not suspect
 
 	sealed string // the stored bytes that were compared, after a match
 }
@@ -212,15 +212,15 @@ func Set(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, ph
 }
 
 // Rehash stores the same password hashed at a higher cost. was is the match of [Verify]. If the
-// password was changed or sealed again since, Rehash changes nothing: the hash may be that of
-// an earlier password.
+// password was changed or sealed again since, Rehash has no effect: the hash may be that of an
+// earlier password.
 func Rehash(ctx context.Context, tx *db.Tx, ring *secret.Ring, accountID string, was Outcome, phc secret.Text) error {
 	_, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, accountID, []byte(was.sealed), ring.Seal(place(accountID), []byte(phc.Reveal())))
 	return err
 }
 
-// ChangedAt returns when the account's password was last set, or the zero time if it has
-// none.
+// ChangedAt returns when the account's password was last set, or the zero time if it has no
+// password.
 func ChangedAt(ctx context.Context, q db.Querier, accountID string) (time.Time, error) {
 	var changed db.At
 	err := db.One(ctx, q, `SELECT changed_at FROM passwords WHERE account_id = $1`, []any{accountID}, &changed)
@@ -258,8 +258,8 @@ func CheckRing(ctx context.Context, q db.Querier, ring *secret.Ring) error {
 	return err
 }
 
-// SuspectSince returns since when somebody else is assumed to know the account's password, or
-// the zero time.
+// SuspectSince returns since when the account's password is suspect, which means that another
+// person is assumed to know it. It returns the zero time if the password isn't suspect.
 func SuspectSince(ctx context.Context, q db.Querier, accountID string) (time.Time, error) {
 	var suspect db.At
 	err := db.One(ctx, q, `SELECT suspect_at FROM passwords WHERE account_id = $1`, []any{accountID}, &suspect)
@@ -269,8 +269,8 @@ func SuspectSince(ctx context.Context, q db.Querier, accountID string) (time.Tim
 	return suspect.Time, err
 }
 
-// MarkSuspect marks the account's password as known to somebody else. It reports whether it
-// wasn't marked before.
+// MarkSuspect marks the account's password as suspect. It reports whether it wasn't marked
+// before.
 func MarkSuspect(ctx context.Context, tx *db.Tx, accountID string, now time.Time) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET suspect_at = $2 WHERE account_id = $1 AND suspect_at IS NULL`, accountID, db.At{Time: now})
 	return n == 1, err
@@ -284,8 +284,8 @@ func ClearSuspect(ctx context.Context, tx *db.Tx, accountID string) (bool, error
 	return n == 1, err
 }
 
-// Sealed returns the sealed passwords of all accounts in the order of account ids, starting
-// after the given one: at most [secret.SealedBatch], and none at the end.
+// Sealed returns the sealed passwords of all accounts in the order of account ids, starting after
+// the given one: at most [secret.SealedBatch], so that the result is empty after the last one.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	return db.All(ctx, q, `SELECT account_id, phc FROM passwords WHERE account_id > $1 ORDER BY account_id LIMIT $2`,
 		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
@@ -295,8 +295,8 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 		})
 }
 
-// Reseal replaces the sealed bytes of a password by anew, which holds the same password. It
-// reports false, and changes nothing, if the row changed since it was read.
+// Reseal replaces the sealed bytes of a password by anew, which holds the same password. If the
+// row changed since it was read, it stays as it is and Reseal reports false.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE passwords SET phc = $3 WHERE account_id = $1 AND phc = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err

@@ -148,7 +148,8 @@ type State struct {
 	Drift int64 // by how many steps the phone's clock is ahead
 }
 
-// generator returns the generator of the authenticator's codes, or nil if it has none.
+// generator returns the generator of the authenticator's codes, or nil if its parameters aren't
+// supported.
 func (s State) generator() *generator {
 	if len(s.Secret) == 0 || !s.isSupported() {
 		return nil

@@ -120,7 +120,7 @@ func TestWindowIsOneStepEachSide(t *testing.T) {
 func TestVerifySaysWhatIsWrong(t *testing.T) {
 	for _, test := range []struct {
 		name        string
-		last, drift int64 // last is relative to here; 0 for none
+		last, drift int64 // last is relative to here; 0: no step is used
 		used        bool
 		code        int64 // its step, relative to here
 		want        Check
@@ -158,7 +158,7 @@ func TestVerifySaysWhatIsWrong(t *testing.T) {
 }
 
 func TestVerifyNeverExplainsTheFuture(t *testing.T) {
-	// A guesser who learns that a guess will be right in a minute just waits for it.
+	// If a guesser learned that a guess will be right in a minute, they would just wait.
 	for _, drift := range []int64{0, 2, 10, -2, -10} {
 		for _, last := range []int64{0, here - 30, here - 1, here, here + 12} {
 			for ahead := int64(window + 1); ahead <= 3*lookBack; ahead++ {

@@ -115,7 +115,7 @@ func Claim(ctx context.Context, tx *db.Tx, id string, c Check, unsure bool, now 
 }
 
 // UsedAt returns when a code of the authenticator was last used to sign in, or the zero time if
-// none was or the authenticator was removed.
+// no code was used or the authenticator was removed.
 func UsedAt(ctx context.Context, q db.Querier, a authenticator.Authenticator) (time.Time, error) {
 	var used db.At
 	err := db.One(ctx, q, `SELECT used_at FROM totp WHERE authenticator_id = $1`, []any{a.ID}, &used)
@@ -129,9 +129,9 @@ func UsedAt(ctx context.Context, q db.Querier, a authenticator.Authenticator) (t
 	return used.Time, nil
 }
 
-// Sealed returns the sealed secrets of all authenticators, including pending ones, in the
-// order of ids and starting after the given id: at most [secret.SealedBatch], and none at the
-// end.
+// Sealed returns the sealed secrets of all authenticators, including pending ones, in the order
+// of ids and starting after the given id: at most [secret.SealedBatch], so that the result is
+// empty after the last one.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	all, err := db.All(ctx, q, `SELECT authenticator_id, secret FROM totp WHERE authenticator_id > $1 ORDER BY authenticator_id LIMIT $2`,
 		[]any{after, secret.SealedBatch}, func(scan db.Scan) (s secret.Sealed, err error) {
@@ -152,8 +152,8 @@ func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, e
 	return all, nil
 }
 
-// Reseal replaces the sealed bytes of a secret by anew, which holds the same secret. It
-// reports false, and changes nothing, if the row changed since it was read.
+// Reseal replaces the sealed bytes of a secret by anew, which holds the same secret. If the row
+// changed since it was read, it stays as it is and Reseal reports false.
 func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (bool, error) {
 	n, err := db.Exec(ctx, tx, `UPDATE totp SET secret = $3 WHERE authenticator_id = $1 AND secret = $2`, was.ID, was.Bytes, anew)
 	return n == 1, err

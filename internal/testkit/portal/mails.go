@@ -30,7 +30,8 @@ type Mail struct {
 
 var mailedLink = regexp.MustCompile(`(https?://\S*?)(/[a-z-]+)\?ticket=([A-Za-z0-9_-]{20,})`)
 
-// Link returns the path and the ticket of the link in the mail, empty if it has none.
+// Link returns the path and the ticket of the link in the mail. They are empty if the mail has no
+// link.
 func (m Mail) Link() (origin, path, ticket string) {
 	if found := mailedLink.FindStringSubmatch(m.Text); found != nil {
 		return found[1], found[2], found[3]
@@ -88,7 +89,8 @@ func readMail(t testing.TB, raw string) Mail {
 	}
 }
 
-// LastMail returns the newest mail with a link to an address. It fails the test if there is none.
+// LastMail returns the newest mail with a link to an address. It fails the test if no such mail
+// arrived.
 func LastMail(t testing.TB, p *Portal, to string) Mail {
 	t.Helper()
 	all := Mails(t, p)
