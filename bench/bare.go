@@ -19,7 +19,7 @@ import (
 // Its value is a [bareServer] in JSON.
 const bareVariable = "SALLYPORT_BENCH_BARE"
 
-// bareServer is a server that decides nothing.
+// bareServer is a server without checks.
 type bareServer struct {
 	At string // host and port at which it listens
 

@@ -15,8 +15,8 @@ import (
 const oneRow = `INSERT INTO events (id, at, account_id, actor, kind, outcome, detail, number, address, browser)
 	VALUES ($1, $2, '', 'owner', 'signed_in', 'ok', 'password_totp', 0, '127.0.0.1', 'bench')`
 
-// bareCommits returns a side that commits one row after the other to an SQLite file
-// through one prepared statement, as durably as package db, and does nothing else.
+// bareCommits returns a side that commits one row after the other to an SQLite file through one
+// prepared statement, as durably as package db.
 func (b *bench) bareCommits() side {
 	path := filepath.Join(b.TempDir(), "sallyport.db")
 	testkit.Open(b.stage, "sqlite:"+path).Close() // creates the tables

@@ -34,8 +34,8 @@ func (s cpuSet) split() (first, others cpuSet) {
 	return first, others
 }
 
-// cores says on which cores the parts of a measurement run: the measured server on one,
-// the load on the others. With a single core nothing is pinned.
+// cores says on which cores the parts of a measurement run: the measured server on one, the load
+// on the others. With a single core they aren't pinned.
 type cores struct {
 	all, server, load cpuSet
 	pinned            bool

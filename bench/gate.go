@@ -166,8 +166,8 @@ func requestWith(method, path, host, body string, headers ...string) []byte {
 	return text.Bytes()
 }
 
-// uncachedClient uses a new connection for each request. It decompresses nothing, so that
-// the size of a body is the size that was sent.
+// uncachedClient uses a new connection for each request. It doesn't decompress, so that the size
+// of a body is the size that was sent.
 var uncachedClient = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 
 // answers reports whether a GET request for url is answered with status 200. host is the

@@ -15,9 +15,9 @@ import (
 // codesInARound is the number of codes in a round, one after the other.
 const codesInARound = 20
 
-// latencyOfCodes measures a code, including the ledger, on SQLite against the two commits
-// that it needs: one before the code is compared, one with the outcome. The bare side
-// writes the same rows in as many durable transactions, but reads and decides nothing.
+// latencyOfCodes measures a code, including the ledger, on SQLite against the two commits that it
+// needs: one before the code is compared, one with the outcome. The bare side only writes the
+// same rows in as many durable transactions.
 func (b *bench) latencyOfCodes() {
 	targets := map[string]*target{"right": atMost(1.3), "wrong": atMost(1.5)}
 	for _, kind := range codeKinds {

@@ -165,7 +165,7 @@ func (c *loadClient) saturate(during time.Duration) (sample, error) {
 	return timed(c.times(), time.Since(start)), err
 }
 
-// send sends n requests as fast as answers arrive, and measures nothing.
+// send sends n requests as fast as answers arrive, without measuring.
 func (c *loadClient) send(n int) error {
 	return c.each(func(i int, l *connection) error {
 		for ; i < n; i += len(c.connections) {

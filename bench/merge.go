@@ -12,9 +12,9 @@ func spreadOf(values []float64) spread {
 	return spread{median: median(values), min: slices.Min(values), max: slices.Max(values)}
 }
 
-// mergeReports returns a report of several runs, whose figures are the medians of theirs.
-// What only the first run measured is as in that run. It returns an error if a value isn't
-// finite or if tables or plots have other sizes in some runs.
+// mergeReports returns a report of several runs, whose figures are the medians of theirs. Figures
+// that only the first run has are taken from it. It returns an error if a value isn't finite or
+// if tables or plots have other sizes in some runs.
 func mergeReports(runs []*report) (*report, error) {
 	merged := newReport(runs[0].options)
 	var err error

@@ -89,8 +89,8 @@ func measureMixed(b *bench) {
 	m.sealing()
 }
 
-// operations returns the operations of a number of units at a rate, in the order in which
-// they are due, of one kind or, if only is negative, of all. What they need is prepared.
+// operations returns the operations of a number of units at a rate, in the order in which they
+// are due, of one kind or, if only is negative, of all. The data that they need is prepared.
 func (m *mixed) operations(units int, perSecond float64, only int) []*operation {
 	var all []*operation
 	for i, k := range mixture {
@@ -115,8 +115,8 @@ func (m *mixed) operations(units int, perSecond float64, only int) []*operation 
 	return all
 }
 
-// nextAccount returns an account that nothing has used. Accounts whose visits are clicked
-// aren't used, or a click of an account that signed out would be refused.
+// nextAccount returns an account that no operation has used. It leaves out accounts whose visits
+// are used for clicks, since a sign-out would end these visits.
 func (m *mixed) nextAccount() int {
 	for {
 		n := m.used
@@ -139,8 +139,8 @@ func (m *mixed) perform(o *operation, start time.Time) error {
 	return nil
 }
 
-// saturatingRate returns the units a second that clients get who send the next operation as
-// soon as the last is answered.
+// saturatingRate returns the units a second for clients that send the next operation as soon as
+// the last is answered.
 func (m *mixed) saturatingRate() float64 {
 	all := m.operations(int(mostUnits*m.steady.Seconds()/2)+1, mostUnits, -1)
 	var next atomic.Int64

@@ -104,8 +104,8 @@ type codeCost struct {
 // differ. So their rows lie on different pages.
 const scattered = 7919
 
-// changeRows changes the rows that a right code of account i changes, in as many
-// transactions. It reads and decides nothing.
+// changeRows changes the rows that a right code of account i changes, in as many transactions. It
+// doesn't read rows.
 func (t *population) changeRows(d *db.DB, i int, at time.Time) error {
 	var (
 		now             = db.At{Time: at}

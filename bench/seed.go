@@ -99,9 +99,9 @@ var accountStatements = []string{
 	insertVisit,
 }
 
-// addVisitors adds accounts with a session and a visit each to the database of a running
-// binary in dir. The binary may be an older one: it created the tables itself, and nothing
-// here is sealed with its keys.
+// addVisitors adds accounts with a session and a visit each to the database of a running binary
+// in dir. The binary may be an older one: it created the tables itself, and the rows added here
+// aren't sealed with its keys.
 func (b *bench) addVisitors(dir string) {
 	lite, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "sallyport.db")+"?_pragma=busy_timeout(5000)")
 	b.must(err)
@@ -132,7 +132,7 @@ func (b *bench) addVisitors(dir string) {
 // growTo adds accounts until there are size, with passwords that are quick to check.
 func (t *population) growTo(size int) { t.fill(size, testkit.Quick) }
 
-// fill adds accounts until there are size, in one transaction. It syncs nothing, since the
+// fill adds accounts until there are size, in one transaction. It doesn't sync, since the
 // population is temporary. All passwords have the same hash, at this cost.
 func (t *population) fill(size int, cost secret.Argon2id) {
 	values := t.values(cost)

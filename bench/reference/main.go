@@ -1,6 +1,6 @@
-// Command reference is the smallest program of the same kind as Sallyport: a server with a page, a
-// log and a database. The bench compares the processor time to compile both, and nothing runs this
-// program.
+// Command reference is the smallest program of the same kind as Sallyport: a server with a page,
+// a log and a database. The bench compares the processor time to compile both. This program is
+// never run.
 package main
 
 import (

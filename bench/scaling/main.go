@@ -4,7 +4,7 @@
 //	go run ./bench/scaling
 //
 // The time of each step is measured; docs/scaling.md says how. With -standby 5ms it measures
-// changes on a PostgreSQL server with a synchronous standby, and simulates nothing.
+// changes on a PostgreSQL server with a synchronous standby, and doesn't simulate.
 package main
 
 import (

@@ -14,7 +14,7 @@ type Requirement int
 // a route without a requirement is closed (F5).
 const (
 	Closed    Requirement = iota // no session meets it
-	Public                       // no session is required: "nothing" in a panel's rules
+	Public                       // no session is required; "nothing" in a panel's rules
 	Session                      // a session
 	TwoFactor                    // a session for which two factors were proven
 	Fresh                        // a session whose proofs are at most [FreshFor] old

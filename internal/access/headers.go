@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// proxyFamilies are prefixes of plain header names. Panels trust a header with such a name
-// as written by the proxy in front of them: it gives the address that the request comes from,
-// its scheme, host or path, or the user who sent it. Some panels serve the path in
-// X-Original-URL instead of the one in the request line, which is the one that was checked.
+// proxyFamilies are prefixes of plain header names. Panels trust a header with such a name as
+// written by the proxy in front of them: it gives the address that the request comes from, its
+// scheme, host or path, or its user. Some panels serve the path in X-Original-URL instead of the
+// one in the request line, which is the one that was checked.
 var proxyFamilies = []string{
 	"Cf-Connecting-", "Client-Cert", "Cloudfront-Viewer-", "Fastly-Client-", "Fly-", "Forwarded", "Iv-", "Oidc-", "Proxy", "Remote-",
 	"Shib-", "Sm-User", "Ssl-Client-", "Tailscale-User-", "Wl-Proxy-",
@@ -99,10 +99,9 @@ func IsProxyAlias(name string) bool { return !isPlainName(name) && IsProxyHeader
 // HeaderLine returns the number of bytes that a header takes in a request, with its line end.
 func HeaderLine(name, value string) int { return len(name) + len(value) + len(": \r\n") }
 
-// IsWebSocket reports whether a request asks for an upgrade to WebSocket and to nothing else
-// (RFC 6455, section 4.2.1). Every other upgrade must be refused: the client could send
-// requests through the upgraded connection that no rule sees, such as those of HTTP/2 after
-// "h2c".
+// IsWebSocket reports whether a request asks for an upgrade to WebSocket alone (RFC 6455, section
+// 4.2.1). Every other upgrade must be refused: the client could send requests through the
+// upgraded connection that no rule sees, such as those of HTTP/2 after "h2c".
 func IsWebSocket(h http.Header) bool {
 	given := h["Upgrade"]
 	return len(given) == 1 && strings.EqualFold(given[0], "websocket")

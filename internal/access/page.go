@@ -6,7 +6,7 @@ package access
 // of Sallyport that continues to the panel.
 const (
 	PagePolicy = pagePolicy + "frame-ancestors 'none'"
-	// FramedPolicy is for a page that has nothing but a link, and may be shown in a frame.
+	// FramedPolicy is for a page that consists of a link and may be shown in a frame.
 	FramedPolicy = pagePolicy + "frame-ancestors *"
 
 	pagePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; " +

@@ -14,8 +14,8 @@ type Panel struct {
 	Name   string // the name on pages; see [NewPanel]
 	Demand Demand // the demand for paths that no rule matches
 
-	// Preflights has the same paths with the demands for CORS preflights: a path is open to
-	// a preflight if it demands nothing here. nil: preflights are like other requests.
+	// Preflights has the same paths with the demands for CORS preflights: a path is open to a
+	// preflight if its demand here is [Public]. nil: preflights are like other requests.
 	Preflights *Panel
 
 	// Shared means that the portal is on this panel's host, so that its session serves as

@@ -41,8 +41,8 @@ func demandOf(p *Panel, path string) answer {
 	return answer{d, ok}
 }
 
-// TestR22CanonicalOrDenied sends the paths of attack 91 and others to two panels: one
-// requires two factors only below /admin/, the other requires nothing only below /public/.
+// TestR22CanonicalOrDenied sends the paths of attack 91 and others to two panels: one requires
+// two factors only below /admin/, the other is open only below /public/.
 func TestR22CanonicalOrDenied(t *testing.T) {
 	guarded := panel(t, session, Rule{"/admin/", twoFactor}, Rule{"/kit", twoFactor})
 	opened := panel(t, twoFactor, Rule{"/public/", nothing}, Rule{"/health", nothing})

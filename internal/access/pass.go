@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// PassHeader is the header for a machine pass and nothing else.
+// PassHeader is the header that carries only a machine pass.
 const PassHeader = "Sallyport-Pass"
 
 // PassPrefix is the prefix of every machine pass. It distinguishes a pass from the tokens of
 // other systems, and lets secret scanners find a pass that was published.
 const PassPrefix = "spp_"
 
-// Pass returns the machine pass of a request, or "" if it has none: the value of [PassHeader],
-// otherwise a bearer token or the password of HTTP Basic if it has the prefix [PassPrefix].
-// Any other Authorization is for the panel. If the header occurs more than once, the result
-// is "".
+// Pass returns the machine pass of a request, or "" if the request has no pass. It is the value
+// of [PassHeader], otherwise a bearer token or the password of HTTP Basic with the prefix
+// [PassPrefix]. Any other Authorization is for the panel. If the header occurs more than once,
+// the result is "".
 func Pass(h http.Header) string {
 	if given, ok := h[PassHeader]; ok {
 		if len(given) != 1 {
@@ -140,7 +140,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	if strings.Contains(text, "/") {
 		prefix, err := netip.ParsePrefix(text)
 		if err == nil && prefix.Addr().Is4In6() {
-			err = ErrScopeAddresses // clients' addresses are never in this form, so it would match none
+			err = ErrScopeAddresses // clients' addresses are never in this form, so it wouldn't match any
 		}
 		return prefix.Masked(), err
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxPathLength is the maximum length, in bytes, of a path whose readings are listed.
-	// Links that people follow are shorter. With maxReadings it limits the work for one
-	// request to 1 or 2 ms. Plain paths have no limit.
+	// maxPathLength is the maximum length, in bytes, of a path whose readings are listed. Links
+	// in pages are shorter. With maxReadings it limits the work for one request to 1 or 2 ms.
+	// Plain paths have no limit.
 	maxPathLength = 4 << 10
 	// maxReadings is the maximum number of readings of a path. Unusual paths in real links
 	// have fewer than ten.
@@ -158,10 +158,9 @@ func dropQuery(path string) string {
 }
 
 // fold returns the path in the form that the laxest file systems and routers compare: without
-// case, accents, invisible characters, and dots and spaces at the end of a segment (Windows
-// drops them), and with wide letters and ligatures replaced by plain ones. ok is false if
-// nothing is left of a segment, or if a character becomes a separator, as "／" becomes a
-// slash.
+// case, accents, invisible characters, and dots and spaces at the end of a segment (Windows drops
+// them), and with wide letters and ligatures replaced by plain ones. ok is false if a segment
+// becomes empty, or if a character becomes a separator, as "／" becomes a slash.
 func fold(path string) (folded string, ok bool) {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {

@@ -2,11 +2,11 @@ package access
 
 import "net/http"
 
-// IsOpenPreflight reports whether a request is a CORS preflight that the panel answers without
-// a session: the OPTIONS request that browsers send before the request of a script from
-// another origin (Fetch, "CORS-preflight fetch"), for a path that [Panel.Preflights] leaves
-// open. rawPath is written as in the request line. Browsers send no cookies with a preflight,
-// so none are read. The caller must check that the request has no body.
+// IsOpenPreflight reports whether a request is a CORS preflight that the panel answers without a
+// session: the OPTIONS request that browsers send before the request of a script from another
+// origin (Fetch, "CORS-preflight fetch"), for a path that [Panel.Preflights] leaves open. rawPath
+// is written as in the request line. Browsers send no cookies with a preflight, so cookies aren't
+// read. The caller must check that the request has no body.
 func (p *Panel) IsOpenPreflight(method, rawPath string, h http.Header) bool {
 	if p.Preflights == nil || method != http.MethodOptions || !hasOneValue(h, "Origin") || !hasOneValue(h, "Access-Control-Request-Method") || hasOverride(h) {
 		return false

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The identity headers tell a panel who the user is. All four are set in every request to a
-// panel, after those of the client are removed.
+// The identity headers name the user to a panel. All four are set in every request to a panel,
+// after those of the client are removed.
 const (
 	UserHeader   = "Remote-User"
 	NameHeader   = "Remote-Name"
@@ -30,8 +30,8 @@ func IsIdentityHeader(name string) bool {
 }
 
 // IdentityAlias returns the name of a header that CGI, WSGI or PHP would read as an identity
-// header although it is spelled differently, or "" if there is none. No client sends such a
-// header by accident.
+// header although it is spelled differently, or "" if the request has no such header. Clients
+// don't send such a header by accident.
 func IdentityAlias(h http.Header) string {
 	for name := range h {
 		if plain := PlainHeader(name); IsIdentityHeader(plain) && plain != http.CanonicalHeaderKey(name) {
@@ -104,8 +104,8 @@ const (
 )
 
 // CookieName returns the name of a cookie with the prefix "__Host-", which prevents a sibling
-// host from setting the cookie (RFC 6265bis, section 4.1.3). Without https, as on a LAN,
-// browsers don't accept the prefix, so the name has none.
+// host from setting the cookie (RFC 6265bis, section 4.1.3). Without https, as on a LAN, browsers
+// don't accept the prefix, so the name is without it.
 func CookieName(name string, https bool) string {
 	if https {
 		return "__Host-" + name
@@ -122,9 +122,9 @@ func (p *Panel) Host() string {
 	return host
 }
 
-// Cookie returns the value of the only cookie with that name. If there are several, another
-// host or script may have set one of them, so it returns "" (attack 73). It parses as net/http
-// does, but allocates nothing, since it runs for every request.
+// Cookie returns the value of the only cookie with that name. If there are several, another host
+// or script may have set one of them, so it returns "" (attack 73). It parses as net/http does,
+// but without allocations, since it runs for every request.
 func Cookie(r *http.Request, name string) string {
 	value, found := "", false
 	for _, line := range r.Header["Cookie"] {
@@ -151,7 +151,7 @@ func (p *Panel) Cookie(r *http.Request, name string) string {
 }
 
 // VisitToken returns the token of the visit, or that of the session if the portal is on the
-// panel's host. It is "" if there is none.
+// panel's host. It returns "" if the request has no such cookie.
 func (p *Panel) VisitToken(r *http.Request) string {
 	if p.Shared {
 		return p.Cookie(r, SessionCookie)

@@ -26,7 +26,7 @@ const (
 	Operator Role = "operator"
 )
 
-// Account is a person's account. The zero value stands for none.
+// Account is a person's account. The zero value stands for no account.
 type Account struct {
 	ID          string
 	Name        string // unique, lower case, no "@"
@@ -57,7 +57,7 @@ type Account struct {
 	EnrollLocked bool
 }
 
-// ShownName returns the display name, or the name if there is none.
+// ShownName returns the display name, or the name if the account has no display name.
 func (a Account) ShownName() string {
 	if a.DisplayName != "" {
 		return a.DisplayName
@@ -192,7 +192,7 @@ func ByName(ctx context.Context, q db.Querier, typed string) (Account, error) {
 	if strings.Contains(typed, "@") {
 		_, folded, err := NormalizeEmail(typed)
 		if err != nil {
-			folded = "" // matches nothing, but costs the same query (R27)
+			folded = "" // matches no account, but costs the same query (R27)
 		}
 		return readOne(ctx, q, `SELECT `+columns+` FROM accounts WHERE email_folded = $1`, folded)
 	}

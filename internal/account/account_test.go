@@ -158,7 +158,8 @@ func TestDisplayNames(t *testing.T) {
 			t.Errorf("NormalizeDisplayName(%q) = %q, %v; want %q", in, got, err, want)
 		}
 	}
-	// Nothing that reorders the text beside it (attack 69) or breaks a header (attack 71).
+	// No characters that reorder the text beside the name (attack 69) or break a header (attack
+	// 71).
 	for _, in := range []string{
 		"Ada\u202e", "\u202dAda", "\u2066Ada", "Ada\u2069", "Ada\u200f", "\u061cAda", "Ada\u200b", "Ada\ufeff", "Ada\r\nX: y", "Ada\n", "a\x00", "a\tb", "\x1b[31m", "a\u2028b", "\xff", strings.Repeat("x", 81), strings.Repeat("x", 1<<20),
 	} {

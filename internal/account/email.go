@@ -36,7 +36,7 @@ func SetEmailVerified(ctx context.Context, tx *db.Tx, id string, at time.Time) e
 }
 
 // SetEmailRefused stores that a mail server has no mailbox with this address, and reports whether
-// that is news. It changes nothing if the account has another address by now.
+// that is news. It has no effect if the account has another address by now.
 func SetEmailRefused(ctx context.Context, tx *db.Tx, id, address string, at time.Time) (bool, error) {
 	_, folded, err := NormalizeEmail(address)
 	if err != nil {

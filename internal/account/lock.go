@@ -26,10 +26,10 @@ func LockAndRead(ctx context.Context, tx *db.Tx, id string) (Account, error) {
 	return readOne(ctx, tx, `SELECT `+columns+` FROM accounts WHERE id = $1 FOR NO KEY UPDATE`, id)
 }
 
-// Change is for the frequent changes of an account that other nodes are told of, such as a
+// Change is for the frequent changes of an account of which other nodes are notified, such as a
 // sign-out: it runs change in a transaction that has locked the account's row, and that may
-// contain such changes of other accounts, see [db.DB.WriteTogether] for what change may do.
-// It returns [db.ErrNotFound] if the account doesn't exist.
+// contain such changes of other accounts, see [db.DB.WriteTogether] for what change may do. It
+// returns [db.ErrNotFound] if the account doesn't exist.
 func Change(ctx context.Context, d *db.DB, id string, change func(tx *db.Tx) error) error {
 	return d.WriteTogether(ctx, func(tx *db.Tx, mayWait bool) error {
 		lock := Lock

@@ -1,8 +1,8 @@
-// Package clock owns the high-water mark of time, table clock, and decides which
-// time to believe. A server whose clock was set back behind the mark accepts no
-// codes, since used codes would be right once more (F7). Budgets, ends and deletions
-// go by the reference clock, so that no node's own clock decides for the others. The
-// decisions are pure: the caller passes the time.
+// Package clock owns the high-water mark of time, table clock, and decides which time to believe.
+// A server whose clock was set back behind the mark accepts no codes, since used codes would be
+// right once more (F7). Budgets, ends and deletions use the reference clock, so that a node whose
+// own clock is wrong doesn't affect the others. The decisions are pure: the caller passes the
+// time.
 package clock
 
 import (
@@ -40,7 +40,7 @@ const (
 
 // State is what the database knows about the time.
 type State struct {
-	HighWater time.Time // the latest time that was believed; zero if nothing is known yet
+	HighWater time.Time // the latest time that was believed; zero if none was stored yet
 	LeaptAt   time.Time // the time to which the clock leapt, while it isn't believed; else zero
 	seenAt    time.Time // the latest time since that leap
 	version   int64
@@ -183,7 +183,7 @@ func (m *Mark) Ahead(ctx context.Context, own func() time.Time) (time.Duration, 
 	return asked.Add(own().Sub(asked) / 2).Sub(reference), nil
 }
 
-// Read returns the stored state, or the zero State if there is none.
+// Read returns the stored state, or the zero State if none was stored.
 func Read(ctx context.Context, q db.Querier) (State, error) {
 	var (
 		s                      State

@@ -15,8 +15,8 @@
 // [Report] records that a node is alive and which keys its ring has; [Nodes] lists
 // the live nodes. A rotation of keys waits until all of them have the new key.
 //
-// While nodes are upgraded one after the other, nothing may be stored that the older
-// ones can't read. Each report has the words that the node knows, and [Use] permits
-// what a [Word] stands for only when every node knows it. From then on older programs
-// can't start on the database, nor report; until then the upgrade can be taken back.
+// While nodes are upgraded one after the other, a newer node must not store what the older ones
+// can't read. Each report has the words that the node knows, and [Use] permits what a [Word]
+// stands for only when every node knows it. From then on older programs can't start on the
+// database, nor report; until then the upgrade can be taken back.
 package cluster

@@ -17,9 +17,9 @@ type Node struct {
 }
 
 // Report records that a node is alive, has these keys and knows the words of this program. The
-// report is valid for life by the database's clock, which nodes and commands share. SQLite has
-// no clock; there, own is used. If the database has become one for newer programs only, Report
-// records nothing and returns an error that wraps [db.ErrTooOld]; the node must stop then.
+// report is valid for life by the database's clock, which nodes and commands share. SQLite has no
+// clock; there, own is used. If the database has become one for newer programs only, Report
+// returns an error that wraps [db.ErrTooOld] and makes no record; the node must stop then.
 func Report(ctx context.Context, d *db.DB, n Node, life time.Duration, own time.Time) error {
 	now, err := d.Clock(ctx, own)
 	if err != nil {

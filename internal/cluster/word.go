@@ -27,10 +27,10 @@ var words = []Word{Audit2}
 // about to store. Errors that wrap it name the nodes.
 var ErrNotYet = errors.New("some nodes run an earlier version, which doesn't know this yet; nothing was changed: upgrade all nodes, and try again")
 
-// Use permits tx to store what only programs that know the word can read. If a node has
-// reported without the word, Use returns an error that wraps [ErrNotYet] and changes nothing;
-// the caller may go on without it. Otherwise it calls [db.Require], so that an older program
-// can't become a node any more once tx is committed.
+// Use permits tx to store what only programs that know the word can read. If a node has reported
+// without the word, Use returns an error that wraps [ErrNotYet] and has no effect; the caller may
+// go on without it. Otherwise it calls [db.Require], so that an older program can't become a node
+// any more once tx is committed.
 //
 // A node counts until its report is removed, which is when it stops, or, if it was killed, when
 // another node reports after the life of that report. A server on SQLite counts in the same

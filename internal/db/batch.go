@@ -35,7 +35,7 @@ type batching struct {
 	enter, keep, undo []string
 }
 
-// errUndone is the error of a batch that ended before its commit. It changed nothing.
+// errUndone is the error of a batch that was rolled back before its commit.
 var errUndone = fmt.Errorf("%w: the transaction was undone", ErrUnavailable)
 
 // batch is a transaction that several writers share. A savepoint undoes a change that
@@ -174,7 +174,7 @@ func (d *DB) commit(b *batch) {
 	b.late.Stop()
 	switch {
 	case b.size == 0:
-		b.err = nil // there is nothing to commit
+		b.err = nil // the batch is empty
 	case !b.broken:
 		b.err = b.batching.commit(b.tx)
 		d.changes.report(b.tx.changed...) // after an error too: the commit may have gone through
@@ -189,8 +189,7 @@ type writeLock struct {
 	queue []chan *batch
 }
 
-// acquire waits for the lock. It returns the open batch that the last holder
-// handed over, or nil if there is none.
+// acquire waits for the lock. It returns the open batch that the last holder handed over, or nil.
 func (l *writeLock) acquire(ctx context.Context) (*batch, error) {
 	l.mu.Lock()
 	if !l.held {

@@ -82,7 +82,7 @@ func TestWritersOfALostBatchGetAnError(t *testing.T) {
 // process that the test kills.
 const killedVariable = "SALLYPORT_TEST_KILLED"
 
-// What a write confirmed survives the death of the process (F11, attack 136).
+// A confirmed write survives the death of the process (F11, attack 136).
 func TestConfirmedWritesSurviveAKill(t *testing.T) {
 	if rawURL := os.Getenv(killedVariable); rawURL != "" {
 		writeUntilKilled(t, rawURL)

@@ -39,7 +39,7 @@ func TestMigrationLeavesACopyOfTheFile(t *testing.T) {
 		t.Fatalf("a new database was copied to %v", got)
 	}
 
-	for range 2 { // the second start has nothing to migrate
+	for range 2 { // the second start finds the schema up to date
 		d, err := Open(ctx, "sqlite:"+path)
 		if err != nil {
 			t.Fatal(err)

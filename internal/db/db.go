@@ -101,12 +101,11 @@ func (d *DB) Clock(ctx context.Context, own time.Time) (time.Time, error) {
 	return d.engine.clock(ctx, d, own)
 }
 
-// Write runs change in a transaction and commits it durably if change returns
-// nil. It returns the error of change as it is; every other error means that the
-// outcome is unknown or that nothing was changed. Inside change use tx only:
-// SQLite has one writing connection, so a nested Write would never get it. The
-// commit may fail after change has returned, so act on the result only once
-// Write has returned nil.
+// Write runs change in a transaction and commits it durably if change returns nil. It returns the
+// error of change as it is; every other error means that the transaction was rolled back or that
+// its outcome is unknown. Inside change use tx only: SQLite has one writing connection, so a
+// nested Write would never get it. The commit may fail after change has returned, so act on the
+// result only once Write has returned nil.
 func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 	return d.engine.write(ctx, d, change)
 }
@@ -115,11 +114,11 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 // lock that another transaction has.
 var ErrWouldWait = errors.New("another transaction has the lock")
 
-// WriteTogether is [DB.Write] for a change that other nodes are told of ([Tx.Changed]) and
-// that is frequent. On PostgreSQL, transactions that tell other nodes commit one after the
-// other, each with its wait for a standby. So the changes that wait share the next
-// transaction of this node, as all changes do on SQLite. A change that fails undoes itself
-// alone, and the end of its context ends no other.
+// WriteTogether is [DB.Write] for a change of which other nodes are notified ([Tx.Changed]) and
+// that is frequent. On PostgreSQL, transactions that tell other nodes commit one after the other,
+// each with its wait for a standby. So the changes that wait share the next transaction of this
+// node, as all changes do on SQLite. A change that fails undoes itself alone, and the end of its
+// context ends no other.
 //
 // A shared transaction holds the locks of all its changes until it ends. So that it can't
 // deadlock, change must first lock what all changes of the same rows lock first. If mayWait
@@ -176,10 +175,10 @@ func mayRetry(q Querier, err error) bool {
 	return ok && p.engine.mayRetry(p, err)
 }
 
-// LosesCommits reports whether PostgreSQL has standbys, but none that confirms a
-// commit before it is answered. A standby that takes over may then lack the record
-// that a code was used, and the code would work a second time (R7). A role without
-// pg_monitor can't see the state of standbys; for it, the settings decide.
+// LosesCommits reports whether PostgreSQL has standbys, of which no one confirms a commit before
+// it is answered. A standby that takes over may then lack the record that a code was used, and
+// the code would work a second time (R7). A role without pg_monitor can't see the state of
+// standbys; for it, the settings decide.
 func (d *DB) LosesCommits(ctx context.Context) (bool, error) { return d.engine.losesCommits(ctx, d) }
 
 // Exec runs a statement in tx and returns the number of rows it changed.
@@ -194,8 +193,7 @@ func Exec(ctx context.Context, tx *Tx, query string, args ...any) (int64, error)
 	return n, translate(err)
 }
 
-// One reads the first row of a query into dest. It returns [ErrNotFound] if there
-// is none.
+// One reads the first row of a query into dest. It returns [ErrNotFound] if the query has no row.
 func One(ctx context.Context, q Querier, query string, args []any, dest ...any) error {
 	err := one(ctx, q, query, args, dest...)
 	for range retries {

@@ -27,8 +27,8 @@ type engine interface {
 	// begin begins a transaction. The caller must call done after the transaction has
 	// ended. ctx can cancel the wait for a connection.
 	begin(ctx context.Context, p *pool) (tx *Tx, done func(), err error)
-	// migrate runs the steps that the schema lacks. version is the schema's, or 0 if it
-	// has none or it couldn't be read.
+	// migrate runs the steps that the schema lacks. version is the schema's, or 0 if it has no
+	// version or it couldn't be read.
 	migrate(ctx context.Context, d *DB, steps []migration, version int64) error
 
 	// The methods of [DB] by these names.

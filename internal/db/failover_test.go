@@ -111,8 +111,8 @@ func terminate(t *testing.T, admin *db.DB) {
 	})
 }
 
-// The error tells the operator which server failed and why. It shows nothing else of
-// the URL, since any part of a mistyped URL may be the password.
+// The error tells the operator which server failed and why. It leaves out the rest of the URL,
+// since any part of a mistyped URL may be the password.
 func TestConnectErrorsNameTheServerAlone(t *testing.T) {
 	t.Parallel()
 	at, err := url.Parse(testkit.DatabaseURL(t, "postgres"))

@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/testkit"
 )
 
-// What locks the row of the table schema meets a migration that has altered the tables and
-// has yet to store its version there. Whichever order the two lock in, it must be the same.
+// Some transactions lock the row of the table schema. They must take their locks in the same
+// order as a migration, which first alters tables and then stores its version in that row.
 func TestMigrationBesideThoseThatLockTheSchema(t *testing.T) {
 	ctx := context.Background()
 	extended := audit.Event{At: testkit.Start, Actor: audit.ByOperator, Reason: "asked by phone"}

@@ -43,7 +43,7 @@ const (
 	postgresConns = 16
 )
 
-// errNoDirect: the operation needs a connection past the pooler, and none is set.
+// errNoDirect: the operation needs a connection past the pooler, which isn't configured.
 var errNoDirect = errors.New("a pooler is in front of the database, and database_direct isn't set")
 
 // OpenPooled opens the PostgreSQL database at rawURL, where a pooler gives a
@@ -74,8 +74,8 @@ func OpenPooled(ctx context.Context, rawURL, direct string) (*DB, error) {
 	return d, nil
 }
 
-// HasSchema reports whether the PostgreSQL database at rawURL has the table schema,
-// which [Open] creates. It creates nothing, and works through a pooler too.
+// HasSchema reports whether the PostgreSQL database at rawURL has the table schema, which [Open]
+// creates. It only reads, and works through a pooler too.
 func HasSchema(ctx context.Context, rawURL string) (bool, error) {
 	cfg, err := parsePostgres("database", rawURL)
 	if err != nil {
@@ -187,7 +187,7 @@ var connectionEndCodes = []string{"57P01", "57P02", "57P05"}
 // migrate behind a pooler.
 type postgresEngine struct {
 	pooled   bool            // see [OpenPooled]
-	direct   *pgx.ConnConfig // for connections past a pooler; nil if none is set
+	direct   *pgx.ConnConfig // for connections past a pooler; nil if not configured
 	batching *batching       // of writeTogether; connect sets it
 }
 

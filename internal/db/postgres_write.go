@@ -71,7 +71,7 @@ func (e postgresEngine) writeTogether(ctx context.Context, d *DB, change func(tx
 	return err
 }
 
-// mayRunAgain reports whether a change of writeTogether changed nothing, and may succeed in a
+// mayRunAgain reports whether a change of writeTogether was rolled back and may succeed in a
 // transaction of its own.
 func mayRunAgain(err error) bool {
 	var answer *pgconn.PgError
@@ -126,8 +126,8 @@ func (e postgresEngine) beginWithLimit(ctx context.Context, p *pool) (tx *Tx, do
 	}, nil
 }
 
-// commit notifies the other nodes and commits. An error that wraps errUndone means that nothing
-// was changed.
+// commit notifies the other nodes and commits. An error that wraps errUndone means that the
+// transaction was rolled back.
 func (e postgresEngine) commit(ctx context.Context, tx *Tx) error {
 	if err := announce(ctx, tx); err != nil {
 		return fmt.Errorf("%w: %w", errUndone, err)

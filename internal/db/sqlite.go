@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// busyTimeout is how long a statement waits for another process that holds
-	// SQLite's write lock, such as a command or a backup. Past it the browser
-	// gets status 503, and nothing was changed.
+	// busyTimeout is how long a statement waits for another process that holds SQLite's write
+	// lock, such as a command or a backup. Past it the browser gets status 503, and the change
+	// was not made.
 	busyTimeout = 5 * time.Second
 
 	// sqliteReaders is the number of reading connections beside the writing one.
@@ -69,8 +69,8 @@ func openSQLite(path string, backedUp bool) (*DB, error) {
 	if err := durable.MakeDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}
-	// SQLite would create the file readable by everybody. The log and index
-	// files beside it get the mode of this file.
+	// SQLite would create the file readable by all users of the machine. The log and index files
+	// beside it get the mode of this file.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)

@@ -194,7 +194,8 @@ func TestTransactionsOfTwoNodesDoNotDeadlock(t *testing.T) {
 	wantEqual(t, "afterwards", column(t, nodes[0], `SELECT created_at FROM groups`), "2", "2")
 }
 
-// If the connection is lost before the commit, nothing was changed, and each change runs again.
+// If the connection is lost before the commit, the transaction has no effect, and each change
+// runs again.
 func TestLostConnectionBeforeTheCommitLosesNoChange(t *testing.T) {
 	d := openPostgres(t)
 	cut := false

@@ -19,9 +19,9 @@ func checkUsable(version, since, newest int64) error {
 	return nil
 }
 
-// CheckUsable returns an error that wraps [ErrTooOld] if this program can't use the database
-// any more: a newer one has called [Require] since this one opened it. It locks nothing. What
-// tx has read before was stored before a Require that CheckUsable doesn't see.
+// CheckUsable returns an error that wraps [ErrTooOld] if this program can't use the database any
+// more: a newer one has called [Require] since this one opened it. It takes no lock. If
+// CheckUsable succeeds, the rows that tx has read before were stored before any Require.
 func CheckUsable(ctx context.Context, tx *Tx) error {
 	return queryUsable(ctx, tx, selectUsable)
 }

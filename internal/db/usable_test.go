@@ -93,7 +93,8 @@ func TestProgramThatIsTooOldIsToldSo(t *testing.T) {
 	})
 }
 
-// What a transaction stores after LockUsable is committed before an older program is shut out.
+// Rows that a transaction stores after LockUsable are committed before the database becomes
+// unusable for older programs.
 func TestRequireWaitsForThoseThatChecked(t *testing.T) {
 	t.Parallel()
 	d := testkit.Open(t, testkit.MigratedURL(t, "postgres", ""))

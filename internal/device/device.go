@@ -77,8 +77,8 @@ func hashPlaceholders(tokens []string, first int, args ...any) (string, []any) {
 }
 
 // ByCookie returns the account's known browser that a token in the cookie names, or the zero
-// Device if there is none. A token is valid for one account only (attack 19); only a cookie
-// from before that rule may name several.
+// Device if the account doesn't know it. A token is valid for one account only (attack 19); only
+// a cookie from before that rule may name several.
 func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now time.Time) (Device, error) {
 	tokens := tokensIn(cookie)
 	// Don't return early for an empty accountID: an unknown name must cost the same query as a
@@ -98,11 +98,11 @@ func ByCookie(ctx context.Context, q db.Querier, cookie, accountID string, now t
 	return all[0], nil
 }
 
-// Remember makes the browser known for the account and returns the new value of its cookie:
-// a new token for the account, followed by the valid tokens of other accounts. The account's
-// earlier token stops working, so a copy of the cookie is useless after the owner's next
-// sign-in. No other account's row changes: a thief who signs in with a copied cookie takes
-// over no browser. known reports whether the account knew the browser before.
+// Remember makes the browser known for the account and returns the new value of its cookie: a new
+// token for the account, followed by the valid tokens of other accounts. The account's earlier
+// token stops working, so a copy of the cookie is useless after the owner's next sign-in. Rows of
+// other accounts don't change, so that a thief who signs in with a copied cookie takes over no
+// browser. known reports whether the account knew the browser before.
 func Remember(ctx context.Context, tx *db.Tx, accountID string, from Browser, now time.Time) (cookie secret.Text, known bool, err error) {
 	token := secret.NewToken()
 	tokens := tokensIn(from.Cookie)
@@ -189,8 +189,8 @@ func Remove(ctx context.Context, tx *db.Tx, accountID, id string) (bool, error) 
 	return n == 1, err
 }
 
-// RemoveOthers makes all of the account's browsers unknown except the one with this cookie,
-// and returns their number. An empty cookie spares none.
+// RemoveOthers makes all of the account's browsers unknown except the one with this cookie, and
+// returns their number. With an empty cookie it makes all unknown.
 func RemoveOthers(ctx context.Context, tx *db.Tx, accountID, cookie string) (int, error) {
 	query, args := `DELETE FROM devices WHERE account_id = $1`, []any{accountID}
 	if tokens := tokensIn(cookie); len(tokens) > 0 {

@@ -110,8 +110,8 @@ func (c calls) write(path string, content []byte) error {
 	return f.Replace(path)
 }
 
-// MakeDir makes the directory at path, and those above it that are missing, with
-// mode 0700, durably. It does nothing where path is a directory.
+// MakeDir makes the directory at path, and those above it that are missing, with mode 0700,
+// durably. It has no effect where path is a directory.
 func MakeDir(path string) error { return system().makeDir(path) }
 
 func (c calls) makeDir(path string) error {

@@ -120,7 +120,7 @@ func (l *dialect) isAskedAt(path string) bool {
 	return path == l.path
 }
 
-// The values are shared by all answers, so that an answer allocates nothing for them.
+// All answers share the values, so that an answer doesn't allocate them.
 var noStore, empty = []string{"no-store"}, []string{""}
 
 func (h *handler) serveQuestion(w http.ResponseWriter, r *http.Request, l *dialect) {

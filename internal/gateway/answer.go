@@ -85,7 +85,7 @@ func restrictClearSiteData(h http.Header) {
 var sharedCaching = []string{"Surrogate-Control", "Cdn-Cache-Control", "Edge-Control", "X-Litespeed-Cache-Control"}
 
 // forbidSharedCaching forbids shared caches to store an answer that required a sign-in, since
-// they would send it to users who aren't signed in (RFC 9111, section 5.2.2.7). The user's own
+// they would send it to users without a session (RFC 9111, section 5.2.2.7). The user's own
 // browser may cache the same answers as before.
 func forbidSharedCaching(h http.Header) {
 	for name := range h {

@@ -134,7 +134,7 @@ func (b *buffers) Put(piece []byte) { b.pool.Put((*[pieceSize]byte)(piece)) }
 type forwarded struct {
 	visitor     *entry.Visitor
 	bearer      string      // id of the visitor's visit or pass, or ""
-	open        bool        // the panel demands nothing for the path
+	open        bool        // the path is open to clients without a session
 	conn        *clientConn // the connection of the request; nil if unknown
 	multiplexed bool        // the connection carries several requests at once
 	byProxy     bool        // the connection is a trusted proxy's, and may carry requests of several users

@@ -71,8 +71,8 @@ type pacedAnswer struct {
 	control *http.ResponseController
 	now     func() time.Time
 
-	// multiplexed is true in HTTP/2, where a deadline ends the answer also while there is nothing
-	// to send. A deadline of HTTP/1.1 ends only writes.
+	// multiplexed is true in HTTP/2, where a deadline ends the answer also while the panel
+	// pauses. A deadline of HTTP/1.1 ends only writes.
 	multiplexed bool
 }
 

@@ -90,7 +90,7 @@ func TestStrangersWithoutABodyWaitForTheAnswer(t *testing.T) {
 }
 
 // TestPausesOfMultiplexedAnswersHaveNoLimit: in HTTP/2 the deadline of a piece would end the
-// answer while the panel has nothing to send.
+// answer while the panel pauses.
 func TestPausesOfMultiplexedAnswersHaveNoLimit(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://panel.test/events", nil)
 	r.ProtoMajor = 2

@@ -6,6 +6,6 @@ package health
 type Vital struct {
 	Name  string
 	Fault string // public text; empty if there is no fault
-	Err   error  // the cause, to be logged; nil if it was logged elsewhere or there is none
+	Err   error  // the cause, to be logged; nil if it was logged elsewhere or is unknown
 	Minor bool   // sign-ins work in spite of the fault
 }

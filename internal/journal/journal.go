@@ -1,6 +1,6 @@
-// Package journal records what happens to accounts and to the portal, and tells their owners of
-// it. It is the only caller of [audit.Append], so that no change can write an event past it. It
-// owns no table.
+// Package journal records what happens to accounts and to the portal in the audit log, and stores
+// the notices to the owners of accounts in the outbox. It is the only caller of [audit.Append],
+// so that an event can't be recorded without its notice. It owns no table.
 package journal
 
 import (
@@ -19,15 +19,15 @@ import (
 type Journal struct {
 	Ring *secret.Ring // seals what is to be sent; needed only with Tells
 
-	// Tells reports whether the notices of a kind are sent in this way, as configured now. It
-	// may be nil: none are.
+	// Tells reports whether the notices of a kind are sent in this way, as configured now. If it
+	// is nil, they aren't.
 	Tells func(by outbox.Kind, k notice.Kind) bool
 }
 
 // Record adds the event to the audit log in tx, so that the event is stored if and only if the
-// change that it reports is; and likewise the message to the account's owner, if the event has a
-// notice and a way to send it is configured. See [audit.Append] for the fields that it sets and
-// leaves out, and for the order in which tx must use its tables.
+// change that it reports is. If the event has a notice and a way to send it is configured, Record
+// stores the message to the account's owner in tx too. See [audit.Append] for the fields that it
+// sets and leaves out, and for the order in which tx must use its tables.
 func (j Journal) Record(ctx context.Context, tx *db.Tx, e audit.Event) error {
 	return j.RecordWith(ctx, tx, e, notice.Facts{})
 }
@@ -37,7 +37,7 @@ func (j Journal) RecordWith(ctx context.Context, tx *db.Tx, e audit.Event, f not
 	e = e.Cleaned()
 	e.ID = secret.NewTimedID(e.At) // that of the notice too
 	if e.Kind == audit.EmailChanged || e.Kind == audit.EmailRestored {
-		// Whether or not mail is configured now: it may have been when they were written.
+		// Do this even if mail isn't configured now: it may have been when the mails were stored.
 		if err := outbox.PinAddress(ctx, tx, e.AccountID, f.FormerEmail); err != nil {
 			return err
 		}

@@ -5,14 +5,14 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
-// Actor is the party behind a change. Audit events name it, and limits for owners don't apply to
-// operators. It permits nothing: callers have checked that the actor may make the change.
+// Actor is the party that makes a change. Audit events name it, and limits for owners don't apply
+// to operators. It isn't a permission: callers have checked that the actor may make the change.
 type Actor struct {
 	as string   // as in [audit.Event]
 	me login.Me // of an owner
 }
 
-// Owner returns the account's owner, who asks in a session.
+// Owner returns the account's owner, acting in a session.
 func Owner(me login.Me) Actor { return Actor{as: audit.ByOwner, me: me} }
 
 // CommandLine returns an operator on the command line.

@@ -12,11 +12,11 @@ import (
 	"github.com/sallyport/sallyport/internal/throttle"
 )
 
-// IssueBackupCodes replaces the owner's backup codes and returns the new ones, which are
-// stored only as hashes. replaces is the id of the set that the page showed. If another set
-// is in force, as after a reload of the answer, it returns [ErrReplaced] and changes
-// nothing; an empty replaces matches any set. Without two-factor authentication it returns
-// [login.ErrGone] (R10), after three sets in an hour a [*login.WaitError].
+// IssueBackupCodes replaces the owner's backup codes and returns the new ones, which are stored
+// only as hashes. replaces is the id of the set that the page showed. If another set is in force,
+// as after a reload of the answer, it returns [ErrReplaced] and the set stays; an empty replaces
+// matches any set. Without two-factor authentication it returns [login.ErrGone] (R10), after
+// three sets in an hour a [*login.WaitError].
 func (m Authenticators) IssueBackupCodes(ctx context.Context, me login.Me, replaces string) (backupcode.Set, error) {
 	have, err := authenticator.List(ctx, m.login.DB.Reader(), me.Account.ID)
 	if err != nil {
@@ -61,7 +61,7 @@ func (m Authenticators) IssueBackupCodes(ctx context.Context, me login.Me, repla
 }
 
 // ConfirmBackupCodes records that the owner has saved the codes of the set with that id. If
-// another set has replaced it, nothing changes.
+// another set has replaced it, the call has no effect.
 func (m Authenticators) ConfirmBackupCodes(ctx context.Context, me login.Me, set string) error {
 	return m.edit(ctx, me, func(tx *db.Tx, me login.Me) error { return backupcode.Confirm(ctx, tx, me.Account.ID, set) })
 }

@@ -1,7 +1,7 @@
 // Package manage holds every change of an account: its password, authenticators, backup codes,
 // machine passes, links, sessions, known browsers and groups. The owner's pages and the command
-// line make a change through the same function; the [Actor] says who asks, for the audit log and
-// for the limits that apply.
+// line make a change through the same function; its [Actor] appears in the audit log and decides
+// which limits apply.
 //
 //	an owner's page ──► edit, editPaced      lock the account's row, read the session again,
 //	                                         count the change against the owner's limit
@@ -9,15 +9,15 @@
 //	the command line ─► editAs               lock the account's row and read it again
 //
 // A change is one transaction: the changed rows, what ends with them and the audit event are
-// written together or not at all. What ends when a credential changes is listed in one place,
-// login.EndOthers. A changed password, a removed authenticator or an operator's reset
-// ends every other session, visit, known browser, sign-in under way and machine pass of the
-// account. An added authenticator spares machine passes that were made with two factors or on
-// the command line.
+// written together or not at all. One function, login.EndOthers, decides what ends when a
+// credential changes. A changed password, a removed authenticator or an operator's reset ends
+// every other session, visit, known browser, sign-in under way and machine pass of the account.
+// An added authenticator spares machine passes that were made with two factors or on the command
+// line.
 //
 // The functions that take [login.Me] are for the account's owner alone. They don't ask for a
-// fresh proof: the route list of the pages does that before it calls them. An error other than
-// those that a function names means that nothing was changed.
+// fresh proof: the route list of the pages does that before it calls them. Any error that a
+// function doesn't name means that the change was not made.
 //
 // The package opens no session. It owns no table; the packages of the nouns do.
 package manage

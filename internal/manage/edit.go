@@ -28,8 +28,8 @@ func (b *base) edit(ctx context.Context, me login.Me, change func(tx *db.Tx, me 
 	return orGone(err)
 }
 
-// editTogether is edit for a change that ends sessions or visits, so that other nodes are told.
-// change must follow the rules of [db.DB.WriteTogether].
+// editTogether is edit for a change that ends sessions or visits, of which other nodes must be
+// notified. change must follow the rules of [db.DB.WriteTogether].
 func (b *base) editTogether(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
 	err := account.Change(ctx, b.login.DB, me.Account.ID, func(tx *db.Tx) error { return b.editLocked(ctx, tx, me, change) })
 	return orGone(err)
@@ -62,9 +62,9 @@ func (b *base) editPaced(ctx context.Context, me login.Me, kind audit.Kind, chan
 	})
 }
 
-// editAs is edit for a change that the owner or an operator may ask for. It hands the actor and
-// the account, as read in the transaction, to change. An owner who asks for a change of another
-// account gets [login.ErrGone], and an operator [db.ErrNotFound] if the account was removed.
+// editAs is edit for a change that the owner or an operator may make. It passes the actor and the
+// account, as read in the transaction, to change. It returns [login.ErrGone] if an owner acts on
+// another account, and [db.ErrNotFound] if an operator acts on an account that was removed.
 func (b *base) editAs(ctx context.Context, by Actor, accountID string, change func(tx *db.Tx, by Actor, a account.Account) error) error {
 	if by.as == audit.ByOwner {
 		if by.me.Account.ID != accountID {
@@ -85,8 +85,8 @@ func (b *base) editAs(ctx context.Context, by Actor, accountID string, change fu
 }
 
 // pace counts a change that writes an event or a row each time. A limit per account and kind of
-// change keeps owners from filling the disk; operators have none. Past the limit it returns a
-// [*login.WaitError], and the caller must change nothing.
+// change keeps owners from filling the disk; it doesn't apply to operators. Past the limit it
+// returns a [*login.WaitError], and the caller must not make the change.
 func (b *base) pace(ctx context.Context, tx *db.Tx, by Actor, kind audit.Kind) error {
 	if by.as != audit.ByOwner {
 		return nil

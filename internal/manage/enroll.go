@@ -128,10 +128,10 @@ type verifiedEnrollment struct {
 	codes   backupcode.Set // if first
 }
 
-// ConfirmEnrollment completes an enrolment with a code of the new authenticator, which uses
-// up the code's time step. No budget applies, since the user of the wizard has the secret on
-// the screen and has nothing to guess. It returns a [*login.CodeError], [login.ErrGone],
-// [ErrLocked], [login.ErrClock], or authenticator.ErrNameInvalid and ErrLimit.
+// ConfirmEnrollment completes an enrolment with a code of the new authenticator, which uses up
+// the code's time step. No budget applies, since the wizard shows the secret, so that there is no
+// need to guess. It returns a [*login.CodeError], [login.ErrGone], [ErrLocked], [login.ErrClock],
+// or authenticator.ErrNameInvalid and ErrLimit.
 func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, given Confirmation) (Confirmed, error) {
 	e, err := m.verifyEnrollment(ctx, me, given)
 	if err != nil {
@@ -147,8 +147,8 @@ func (m Authenticators) ConfirmEnrollment(ctx context.Context, me login.Me, give
 			return kept{}, err
 		}
 		proof := []authenticator.Proof{{Kind: authenticator.TOTP, ID: e.pending.ID, At: now}}
-		// Another authenticator weakens nothing, so strong machine passes stay. The first one ends
-		// those that were made with the password alone.
+		// Another authenticator weakens no proof, so strong machine passes stay. The first one
+		// ends those that were made with the password alone.
 		return kept{proofs: authenticator.Merge(me.Session.Proofs, proof), device: done.Device.Reveal(), strongPasses: true}, nil
 	})
 	if err == nil {

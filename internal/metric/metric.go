@@ -17,8 +17,8 @@ import (
 // ContentType is the media type of the text format.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// maxLabels is the largest number of labels of a metric. Their values are a map's key, so an
-// array, which needs no allocation at a look-up.
+// maxLabels is the largest number of labels of a metric. The label values of a series are the key
+// of a map. They are stored in an array of this size, so that a look-up needs no allocation.
 const maxLabels = 2
 
 // Registry has the metrics of a program. The zero value is empty. All metrics must be added
@@ -108,7 +108,7 @@ func addVector[S series](r *Registry, f family, create func() S, labels []string
 // values is wrong.
 func (v *Vector[S]) With(values ...string) S {
 	if len(values) != len(v.labels) {
-		panic("as many label values are needed as there are labels") // values in the text would make each call allocate
+		panic("as many label values are needed as there are labels") // a text with the values would make each call allocate
 	}
 	var key [maxLabels]string
 	copy(key[:], values)

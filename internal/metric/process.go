@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// AddProcess adds the metrics of this process, which started at the given time. What comes from
-// /proc is NaN where there is none.
+// AddProcess adds the metrics of this process, which started at the given time. Values from /proc
+// are NaN on systems without it.
 func (r *Registry) AddProcess(started time.Time) {
 	r.AddGauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
 		func() float64 { return float64(started.UnixMilli()) / 1000 })
@@ -50,7 +50,8 @@ func memory() (virtual, resident float64) {
 	return virtual * page, resident * page
 }
 
-// limit returns the soft limit of a resource. No limit is the largest number of 64 bits.
+// limit returns the soft limit of a resource. If the resource has no limit, it returns the
+// largest number of 64 bits.
 func limit(resource int) float64 {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(resource, &l) != nil {

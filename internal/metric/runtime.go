@@ -74,8 +74,8 @@ func (r *Registry) AddRuntime() {
 	}
 }
 
-// addInfo adds a metric whose value is always 1 and whose labels, given as names and values, say
-// something.
+// addInfo adds a metric whose value is always 1 and whose labels, given as names and values,
+// carry the information.
 func (r *Registry) addInfo(name, help string, pairs ...string) {
 	r.add(family{name, help, "gauge", func(b []byte) []byte { return appendSample(b, name, 1, pairs...) }})
 }

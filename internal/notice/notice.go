@@ -1,5 +1,6 @@
-// Package notice decides which events an account's owner is told of, and what a notice says.
-// It is pure: it renders nothing, sends nothing and owns no table.
+// Package notice decides which events are reported to an account's owner, and which facts a
+// notice has. It consists of pure functions; other packages render and send notices. It owns no
+// table.
 package notice
 
 import (
@@ -41,7 +42,8 @@ var kinds = []Kind{
 // Kinds returns all kinds.
 func Kinds() []Kind { return append([]Kind(nil), kinds...) }
 
-// Notice is what an owner is told. The outbox stores it, and it is rendered when it is sent.
+// Notice is a report to an account's owner. The outbox stores it, and it is rendered when it is
+// sent.
 type Notice struct {
 	Kind    Kind
 	Event   string    // the id of the audit event
@@ -94,7 +96,8 @@ var reported = map[audit.Kind]Kind{
 	audit.SessionsEnded:        SessionsRevoked,
 }
 
-// Of returns the notice that reports the event; ok is false if no owner is told of it.
+// Of returns the notice that reports the event; ok is false if the event is not reported to an
+// owner.
 func Of(e audit.Event, f Facts) (n Notice, ok bool) {
 	kind, ok := reported[e.Kind]
 	switch {

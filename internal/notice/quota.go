@@ -6,9 +6,9 @@ import (
 	"github.com/sallyport/sallyport/internal/outbox"
 )
 
-// Quotas of mails to one account. What exceeds them is folded into the next mail of its kind,
-// which says how many it stands for. They keep an attacker from filling a mailbox, and an owner
-// from ignoring the mails.
+// Quotas of mails to one account. Mails beyond them are folded into the next mail of their kind,
+// which says how many it stands for. So an attacker can't fill a mailbox, nor cause so many mails
+// that the owner ignores them.
 const (
 	perKind    = 3  // a day, of one kind
 	perAccount = 20 // a day, of all kinds but wrong codes
@@ -18,16 +18,17 @@ const (
 	siteAtOnce = 1000                    // after an hour without mail
 )
 
-// Limits returns the quotas of mails with this topic, which is a [Kind]. Urgent ones have none.
+// Limits returns the quotas of mails with this topic, which is a [Kind]. Quotas don't apply to
+// urgent mails.
 func Limits(topic string) []outbox.Limit {
 	if Kind(topic) == WrongCodes {
-		// A guesser causes these at will. They must not use up what all kinds share, since the
-		// notice of the guesser's sign-in would wait for hours then.
+		// An attacker can cause these at will. If they counted against the quota that all kinds
+		// share, the notice of the attacker's sign-in would wait for hours.
 		return []outbox.Limit{{N: perHour, Per: time.Hour, Topic: true}}
 	}
 	return []outbox.Limit{{N: perKind, Per: day, Topic: true}, {N: perAccount, Per: day}}
 }
 
 // SiteRate returns the rate of mails to all accounts together. Beyond it mails wait. Mail
-// providers block senders whose mails suddenly come in thousands.
+// providers block senders that suddenly send thousands of mails.
 func SiteRate() outbox.Rate { return outbox.Rate{Every: siteEvery, Burst: siteAtOnce} }

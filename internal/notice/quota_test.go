@@ -2,7 +2,7 @@ package notice
 
 import "testing"
 
-// Who guesses codes must not use up the mails that say that the guesses succeeded.
+// The notices of wrong codes don't use up the quota of the notice that a guess succeeded.
 func TestWrongCodesLeaveTheQuotaOfOtherKinds(t *testing.T) {
 	for _, kind := range Kinds() {
 		shared := false

@@ -18,7 +18,7 @@ func TestFreePortIsReserved(t *testing.T) {
 			t.Fatalf("port %s was returned twice", port)
 		}
 		seen[port] = true
-		// What another process would do:
+		// Do as another process would:
 		if socket, err := net.Listen("unix", "@sallyport-test-port-"+port); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Fatalf("port %s isn't reserved: %v, %v", port, socket, err)
 		}

@@ -18,8 +18,8 @@ import (
 // startTimeout is how long a server may take to answer on a busy machine.
 const startTimeout = time.Minute
 
-// Postgres is a PostgreSQL server on loopback. It asks for no password and, unless the
-// settings say otherwise, syncs nothing to the disk.
+// Postgres is a PostgreSQL server on loopback. It asks for no password and, unless the settings
+// say otherwise, doesn't sync to the disk.
 type Postgres struct {
 	dir    string // its files are in dir/data
 	port   string

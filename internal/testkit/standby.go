@@ -114,8 +114,8 @@ func (p *Postgres) Restart(t testing.TB) {
 	must(t, p.start())
 }
 
-// Freeze stops the server's processes, so that it accepts connections but answers
-// nothing, until [Postgres.Thaw].
+// Freeze stops the server's processes, so that it accepts connections but doesn't answer, until
+// [Postgres.Thaw].
 func (p *Postgres) Freeze() { p.signal(syscall.SIGSTOP) }
 
 // Thaw lets a frozen server run on.

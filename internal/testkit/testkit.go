@@ -32,8 +32,8 @@ var Engines = []string{"sqlite", "postgres"}
 // untilTimeout is long enough for a busy machine to do what usually takes a moment.
 const untilTimeout = 20 * time.Second
 
-// Until waits until done returns true: until another goroutine or process has done
-// what is expected. It fails the test after 20 s; what says what was missing.
+// Until waits until done returns true, because of the work of another goroutine or process. After
+// 20 s it fails the test; what describes what it waited for.
 func Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for start := time.Now(); !done(); time.Sleep(time.Millisecond) {

@@ -18,7 +18,7 @@ const (
 	Held                     // forward nothing, but keep connections open, as if the server vanished
 	Slow                     // forward everything, late
 	Forgetful                // forward commits, and end the connection instead of forwarding the answer
-	Interrupted              // forward everything up to a commit, then nothing more
+	Interrupted              // forward everything up to a commit, then stop
 )
 
 // slowBy is how late a slow wire forwards.

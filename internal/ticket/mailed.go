@@ -15,7 +15,7 @@ func (t Ticket) place() secret.Place {
 	return secret.Place{Table: "tickets", Column: "data", Row: hex.EncodeToString(t.hash) + "/" + string(t.Kind) + "/" + t.AccountID}
 }
 
-// Data returns what [Mail] stored with the ticket, or nothing if it stored nothing.
+// Data returns what [Mail] stored with the ticket, or nil if it stored no data.
 func (t Ticket) Data(ring *secret.Ring) ([]byte, error) {
 	if len(t.sealed) == 0 {
 		return nil, nil
@@ -69,7 +69,7 @@ func Holds(ctx context.Context, q db.Querier, token secret.Text) (bool, error) {
 }
 
 // Sealed returns the sealed data of tickets in the order of their ids, starting after the given
-// one: at most [secret.SealedBatch], and none at the end. An id is the hash of a token in
+// one: at most [secret.SealedBatch], so that the result is empty after the last one. An id is the hash of a token in
 // hexadecimal digits.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	from, err := hex.DecodeString(after)

@@ -9,7 +9,7 @@ import (
 // AddressError means that no request is sent to an address.
 type AddressError struct {
 	Addr    netip.Addr
-	Private bool // it isn't public; otherwise it is, and the URL is http
+	Private bool // the address isn't public; if false, it is public but the URL is http
 }
 
 func (e *AddressError) Error() string {
@@ -19,8 +19,8 @@ func (e *AddressError) Error() string {
 	return fmt.Sprintf("the receiver's address %v is public, so webhook.url must begin with https://; or name its network in webhook.networks", e.Addr)
 }
 
-// CheckAddress returns an [*AddressError] unless requests may be sent to the address: to one in
-// the networks in any way, to another one if it is public and scheme is https.
+// CheckAddress returns an [*AddressError] unless requests may be sent to the address. That is the
+// case if it is in one of the networks, or if it is public and scheme is https.
 func CheckAddress(scheme string, addr netip.Addr, networks []netip.Prefix) error {
 	addr = addr.Unmap()
 	isNamed := slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) })
@@ -56,11 +56,13 @@ var notPublic4 = prefixes(
 )
 
 // globalUnicast is the only block of IPv6 that is assigned to hosts on the Internet. Loopback,
-// unique local, link-local, site-local, multicast and IPv4-compatible addresses are outside.
+// unique local, link-local, site-local, multicast and IPv4-compatible addresses are outside of
+// it.
 var globalUnicast = netip.MustParsePrefix("2000::/3")
 
 // notPublic6 are the blocks within it that are not globally reachable, by the IANA IPv6
-// Special-Purpose Address Registry, or that lead to an IPv4 address which stands in them.
+// Special-Purpose Address Registry, or whose addresses contain an IPv4 address to which they
+// lead.
 var notPublic6 = prefixes(
 	"2001::/23",     // protocol assignments, with Teredo
 	"2001:db8::/32", // documentation

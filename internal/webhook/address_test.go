@@ -97,8 +97,9 @@ func dns(t *testing.T, addresses ...string) (*net.Resolver, *atomic.Int32) {
 	}}, queries
 }
 
-// A name leads to this machine, to the metadata of a cloud, or first to an allowed address and then
-// to a private one. Only what is looked up for the connection counts, and it is checked.
+// A name resolves to this machine, to the metadata service of a cloud, or first to an allowed
+// address and then to a private one. The address that is checked is the one to which the
+// connection is made.
 func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	var requests atomic.Int32
 	s := receive(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
@@ -121,12 +122,12 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	if n := requests.Load(); n != 0 {
 		t.Errorf("%d requests arrived", n)
 	}
-	// The first answer is allowed, and is the one that is used; nothing asks a second time.
+	// The first answer is allowed and is used: there is no second query.
 	queries, err := send("127.0.0.1/32", "127.0.0.1", "127.0.0.2")
 	if err != nil || requests.Load() != 1 || queries != 1 {
 		t.Errorf("a name that changes: %v, %d requests, %d queries", err, requests.Load(), queries)
 	}
-	// The same connection is never used for a later request, whose address is checked again.
+	// A later request makes a new connection, whose address is checked again.
 	c := newClient(t, "http://hooks.example.com:"+port)
 	c.Networks = prefixes("127.0.0.1/32")
 	c.resolver, _ = dns(t, "127.0.0.1", "127.0.0.2")
@@ -137,7 +138,8 @@ func TestAttack163NamesThatLeadToPrivateAddresses(t *testing.T) {
 	}
 }
 
-// Spellings that some resolvers read as an address are refused like it, or not found.
+// Unusual spellings of an address, which some resolvers accept, are refused like the address, or
+// not found.
 func TestSpellingsOfLoopback(t *testing.T) {
 	s := receive(t, func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL, "http://"))

@@ -8,7 +8,7 @@ import (
 )
 
 // event is the body of a request (Standard Webhooks, "Payload structure"). docs/webhooks.md
-// describes it to receivers: fields may be added, but don't change.
+// describes it to receivers: fields may be added, but existing ones must not change.
 type event struct {
 	Type      string    `json:"type"` // a [notice.Kind]
 	Timestamp string    `json:"timestamp"`

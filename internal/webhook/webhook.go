@@ -1,10 +1,10 @@
-// Package webhook tells another server of events by HTTP requests with signatures as Standard
-// Webhooks 1.0.0 describes them. It owns no table: the outbox stores what waits, repeats what
-// failed, and decides from the status of an answer what happens next.
+// Package webhook reports events to another server by signed HTTP requests, in the form of
+// Standard Webhooks 1.0.0. It owns no table: the outbox stores requests until they are sent,
+// repeats those that failed, and decides from the status of an answer what happens next.
 //
-// Where a request goes is the operator's setting, but the address behind a host name is what DNS
-// says at that moment. So that nobody who answers for the name can make the server send requests
-// into the networks behind it, each address is checked when a connection is made to it.
+// The operator configures the URL, but the address of its host comes from DNS and can change. The
+// owner of the name must not be able to make the server send requests into its internal network,
+// so each address is checked when a connection is made to it.
 package webhook
 
 import (
@@ -68,8 +68,8 @@ type Client struct {
 var errSlow = fmt.Errorf("the receiver took longer than %v", Timeout)
 
 // Send sends one request and returns the status of the answer, which may be any. It follows no
-// redirect and uses no proxy. id is that of the event, the same in each try; the receiver goes by
-// it to ignore repetitions. now is the time of this try.
+// redirect and uses no proxy. id is the id of the event, which is the same in each try, so that
+// the receiver can ignore repetitions. now is the time of this try.
 func (c *Client) Send(ctx context.Context, id string, now time.Time, body []byte) (status int, err error) {
 	if id == "" || strings.Contains(id, ".") {
 		return 0, fmt.Errorf("the id %q can't be signed", id) // the signed text would be ambiguous
@@ -91,8 +91,9 @@ func (c *Client) Send(ctx context.Context, id string, now time.Time, body []byte
 	r.Header.Set(signatureHeader, strings.Join(signatures, " "))
 	c.traceRequest(r, body)
 
-	// A transport follows no redirects and has no cookies; those are the work of [http.Client]. It
-	// keeps no connection, since each is checked when it is made and requests are rare.
+	// Unlike an [http.Client], a transport follows no redirects and has no cookies. This one
+	// doesn't reuse connections, since requests are rare and an address is checked only when a
+	// connection is made.
 	transport := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: Timeout, Resolver: c.resolver, ControlContext: c.check}).DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
@@ -113,7 +114,7 @@ func (c *Client) Send(ctx context.Context, id string, now time.Time, body []byte
 	return answer.StatusCode, nil
 }
 
-// cause returns the error by which operators understand why there is no answer.
+// cause returns an error that tells the operator why there is no answer.
 func cause(ctx context.Context, err error) error {
 	var forbidden *AddressError
 	switch {
@@ -142,7 +143,8 @@ func (c *Client) trace(format string, args ...any) {
 	}
 }
 
-// traceRequest traces the request in the form of HTTP. A signature tells nothing about the key.
+// traceRequest traces the request in the form of HTTP, with its signature, which doesn't reveal
+// the key.
 func (c *Client) traceRequest(r *http.Request, body []byte) {
 	c.trace("-> POST %s", r.URL.RequestURI())
 	c.trace("-> Host: %s", r.URL.Host)

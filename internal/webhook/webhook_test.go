@@ -56,7 +56,7 @@ func receive(t *testing.T, answer http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// verify checks a request as the specification tells receivers, by one secret.
+// verify checks a request with one secret, as the specification tells receivers to.
 func verify(r *http.Request, body []byte, secretText string, now time.Time) error {
 	id, at := r.Header.Get("Webhook-Id"), r.Header.Get("Webhook-Timestamp")
 	seconds, err := strconv.ParseInt(at, 10, 64)
@@ -104,7 +104,7 @@ func TestRequestsAreSigned(t *testing.T) {
 	}
 }
 
-// The vector of the libraries of Standard Webhooks.
+// The test vector of the libraries of Standard Webhooks.
 func TestSignatureIsThatOfTheSpecification(t *testing.T) {
 	keys, err := ParseSecrets(key1)
 	testkit.Check(t, err)
@@ -149,7 +149,7 @@ func TestProxiesOfTheEnvironmentAreNotUsed(t *testing.T) {
 	}
 }
 
-// A receiver that answers without end, or with headers without end, costs a few kilobytes.
+// An answer with an endless body or endless headers takes a few kilobytes of memory.
 func TestHugeAnswersAreCutOff(t *testing.T) {
 	const huge = 1 << 30
 	written := make(chan int64, 1)
@@ -163,7 +163,7 @@ func TestHugeAnswersAreCutOff(t *testing.T) {
 	if status, err := c.Send(t.Context(), "e1", now, nil); status != 200 || err != nil {
 		t.Errorf("body: %d, %v", status, err)
 	}
-	if n := <-written; n >= huge/8 { // what the buffers of both kernels hold
+	if n := <-written; n >= huge/8 { // the size of the socket buffers on both sides
 		t.Errorf("%d bytes were written before the connection ended", n)
 	}
 	if last := lines[len(lines)-1]; len(last) > 4*maxAnswer+10 { // \x00 in quotes
@@ -219,8 +219,8 @@ func listen(t *testing.T, answer func(net.Conn)) (rawURL string) {
 	return "http://" + l.Addr().String()
 }
 
-// A receiver that hangs at any point ends with the time of the request. The status counts if it
-// came.
+// A receiver that hangs delays Send by at most the request's time limit. If the status has
+// arrived, it counts.
 func TestReceiversThatHang(t *testing.T) {
 	hang := func(text string) func(net.Conn) {
 		return func(conn net.Conn) {

@@ -30,7 +30,7 @@ type Disk struct {
 	mu     sync.Mutex
 	mode   mode
 	writes int // number of writes, truncations and syncs so far
-	failAt int // number of the write that fails; 0 if none
+	failAt int // number of the write that fails; 0: no write fails
 	failed bool
 	files  map[string]*image // SQLite's files, by path
 }
@@ -106,8 +106,8 @@ func (d *Disk) setMode(m mode) {
 	d.mode, d.failAt = m, 0
 }
 
-// PowerCut returns a new directory with what the disk would hold after a power cut now.
-// What SQLite hasn't synced is lost; all other files are there.
+// PowerCut returns a new directory with what the disk would hold after a power cut now. Writes
+// that SQLite hasn't synced are lost; all other files are kept.
 func (d *Disk) PowerCut(t testing.TB) string {
 	t.Helper()
 	d.mu.Lock()

@@ -73,7 +73,7 @@ func AsBasic(token string) http.Header {
 	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("script:"+token))}}
 }
 
-// OnlyPass returns the account's pass with this name. The test fails if there is none.
+// OnlyPass returns the account's pass with this name. The test fails without such a pass.
 func OnlyPass(t *testing.T, p *portal.Portal, owner, name string) pass.Pass {
 	t.Helper()
 	all, err := pass.List(context.Background(), p.DB.Reader(), portal.MustAccount(t, p, owner).ID)

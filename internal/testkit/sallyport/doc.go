@@ -1,3 +1,3 @@
-// Package sallyport builds the program, starts it as a separate process, and acts as the
-// users who send it requests over HTTP.
+// Package sallyport builds the program, starts it as a separate process, and sends it the
+// requests of users over HTTP.
 package sallyport

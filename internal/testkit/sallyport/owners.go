@@ -60,7 +60,7 @@ type Owner struct {
 	Name     string
 	Secret   []byte
 	on       bool         // the server answered that the wizard was confirmed
-	Unused   []string     // valid backup codes; none if a request for a new set got no answer
+	Unused   []string     // valid backup codes; empty if a request for a new set got no answer
 	dead     []string     // backup codes of replaced sets
 	spent    []Credential // the server answered that they were accepted
 	Unsure   []Credential // sent, but without an answer

@@ -117,7 +117,7 @@ func (w *Workload) enroll(o *Owner) error {
 	return v.Enroll(o)
 }
 
-// Enroll enables two-factor authentication for an owner who is signed in and has none yet.
+// Enroll enables two-factor authentication for a signed-in owner without it.
 func (v *Visitor) Enroll(o *Owner) error {
 	const wizards = "/settings/security/authenticators"
 	a, err := v.Post(portal.LeadsTo(wizards+"/"), wizards)
