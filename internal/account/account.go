@@ -44,8 +44,8 @@ type Account struct {
 
 	// EmailVerifiedAt is when Email was last known to reach the owner; zero if it never was.
 	EmailVerifiedAt time.Time
-	// EmailRefusedAt is when a mail server last said that there is no mailbox Email; zero if it
-	// didn't.
+	// EmailRefusedAt is when the mail server refused Email, since there is no such mailbox; zero if
+	// it didn't, or if Email was verified afterwards.
 	EmailRefusedAt time.Time
 
 	// PasswordMailedAt and FactorMailedAt are when a mailed link last replaced the password, and

@@ -23,8 +23,12 @@ func (a Account) MailMayReplaceFactor(now time.Time) bool {
 
 // MayRecover reports whether mails may help the owner to sign in again: the address is known to
 // reach the owner, and the account isn't disabled.
-func (a Account) MayRecover() bool {
-	return !a.Disabled() && a.Email != "" && !a.EmailVerifiedAt.IsZero()
+func (a Account) MayRecover() bool { return !a.Disabled() && a.EmailReachesOwner() }
+
+// EmailReachesOwner reports whether the address was verified, and wasn't refused since. A mailbox
+// that was gone for a time may belong to another person afterwards.
+func (a Account) EmailReachesOwner() bool {
+	return a.Email != "" && !a.EmailVerifiedAt.IsZero() && a.EmailRefusedAt.IsZero()
 }
 
 // SetEmailVerified stores that the account's present address reaches its owner. A mark of
@@ -35,8 +39,8 @@ func SetEmailVerified(ctx context.Context, tx *db.Tx, id string, at time.Time) e
 		WHERE  id = $1`, id, db.At{Time: at})
 }
 
-// SetEmailRefused stores that a mail server has no mailbox with this address, and reports whether
-// that is news. It has no effect if the account has another address by now.
+// SetEmailRefused stores that the mail server refuses this address, and reports whether that is
+// news. It has no effect if the account has another address by now.
 func SetEmailRefused(ctx context.Context, tx *db.Tx, id, address string, at time.Time) (bool, error) {
 	_, folded, err := NormalizeEmail(address)
 	if err != nil {

@@ -43,6 +43,7 @@ const (
 	EmailAsked           Kind = "email_asked"    // a link to confirm an address
 	EmailRestored        Kind = "email_restored" // by the owner of the former one
 	EmailVerified        Kind = "email_verified" // by a link in a mail, or the word of an operator
+	EmailRefused         Kind = "email_refused"  // by the mail server
 	TwoFactorReset       Kind = "two_factor_reset"
 	AccountCreated       Kind = "account_created"
 	AccountInvited       Kind = "account_invited"

@@ -41,6 +41,7 @@ func (c accountList) Run(r *run) error {
 type accountRow struct {
 	Name         string     `json:"name"`
 	Email        string     `json:"email,omitempty"`
+	EmailState   string     `json:"email_state,omitempty"`   // confirmed, unconfirmed, refused
 	Role         string     `json:"role"`                    // member, administrator
 	State        string     `json:"state"`                   // enabled, disabled, invited
 	InvitedUntil *time.Time `json:"invited_until,omitempty"` // nil: the invitation's link has expired
@@ -48,7 +49,7 @@ type accountRow struct {
 }
 
 func (a accountRow) cells() []string {
-	return []string{a.Name, a.Email, a.Role, a.stateInWords(), onOff(a.TwoFactor)}
+	return []string{a.Name, a.emailInWords(), a.Role, a.stateInWords(), onOff(a.TwoFactor)}
 }
 
 func (a accountRow) stateInWords() string {
@@ -96,7 +97,7 @@ func listAccounts(ctx context.Context, q db.Querier, to *listWriter, now time.Ti
 }
 
 func newAccountRow(a account.Account, hasPassword bool, invitedUntil time.Time, twoFactor bool) accountRow {
-	one := accountRow{Name: a.Name, Email: a.Email, Role: roleName(a), State: stateEnabled, TwoFactor: twoFactor}
+	one := accountRow{Name: a.Name, Email: a.Email, EmailState: emailStateOf(a), Role: roleName(a), State: stateEnabled, TwoFactor: twoFactor}
 	switch {
 	case a.Disabled():
 		one.State = stateDisabled
@@ -134,6 +135,7 @@ type accountShow struct {
 type accountDetail struct {
 	accountRow
 	DisplayName     string                `json:"display_name,omitempty"`
+	EmailRefusedAt  *time.Time            `json:"email_refused_at,omitempty"` // by the mail server
 	CreatedAt       time.Time             `json:"created_at"`
 	PasswordSetAt   *time.Time            `json:"password_set_at,omitempty"`
 	Groups          []string              `json:"groups"`
@@ -192,7 +194,7 @@ func detailOf(ctx context.Context, portal *server.Portal, a account.Account) (ac
 	}
 	one := accountDetail{
 		accountRow:  newAccountRow(a, !changed.IsZero(), invited[a.ID], len(have) > 0),
-		DisplayName: a.DisplayName, CreatedAt: a.CreatedAt.UTC(), PasswordSetAt: timeOrNone(changed), Groups: append([]string{}, groups...),
+		DisplayName: a.DisplayName, EmailRefusedAt: timeOrNone(a.EmailRefusedAt), CreatedAt: a.CreatedAt.UTC(), PasswordSetAt: timeOrNone(changed), Groups: append([]string{}, groups...),
 		Sessions: len(sessions), Authenticators: []authenticatorDetail{}, BackupCodesLeft: codes, EnrollLocked: a.EnrollLocked,
 	}
 	for _, h := range have {
@@ -207,7 +209,7 @@ func detailOf(ctx context.Context, portal *server.Portal, a account.Account) (ac
 
 func (one accountDetail) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "Name\t%s\nDisplay name\t%s\nEmail\t%s\nRole\t%s\nState\t%s\n", one.Name, one.DisplayName, one.Email, one.Role, one.stateInWords())
+	fmt.Fprintf(table, "Name\t%s\nDisplay name\t%s\nEmail\t%s\nRole\t%s\nState\t%s\n", one.Name, one.DisplayName, one.emailInDetail(), one.Role, one.stateInWords())
 	fmt.Fprintf(table, "Created\t%s\nPassword set\t%s\nGroups\t%s\n", formatTime(one.CreatedAt), timeOrNever(one.PasswordSetAt), strings.Join(one.Groups, ", "))
 	fmt.Fprintf(table, "Sessions\t%d\nTwo-factor\t%s\n", one.Sessions, onOff(one.TwoFactor))
 	for _, a := range one.Authenticators {

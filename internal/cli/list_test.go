@@ -43,7 +43,7 @@ func TestEveryListIsJSONLinesToo(t *testing.T) {
 				}
 			}
 			lists := map[string][]string{ // command to its objects, printed with variable values replaced
-				"account list":         {"map[email: name:ada role:administrator state:enabled two_factor:false]", "map[email:bob@example.com invited_until:UNTIL name:bob role:member state:invited two_factor:false]", "map[email: name:eve role:member state:disabled two_factor:false]"},
+				"account list":         {"map[email: name:ada role:administrator state:enabled two_factor:false]", "map[email:bob@example.com email_state:unconfirmed invited_until:UNTIL name:bob role:member state:invited two_factor:false]", "map[email: name:eve role:member state:disabled two_factor:false]"},
 				"group list":           {"map[accounts:1 name:ops]"},
 				"pass list ada":        {"map[from: made_by:command line methods: name:nightly panel:http://panel.test path:/api/ until:UNTIL]"},
 				"key list":             {"map[id:ID state:seals]"},

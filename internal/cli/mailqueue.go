@@ -26,6 +26,7 @@ type queuedMessage struct {
 	Kind      string    `json:"kind"`              // mail, webhook
 	Account   string    `json:"account,omitempty"` // name, or id if the account is gone
 	Address   string    `json:"address,omitempty"` // missing: the account's
+	Refused   bool      `json:"refused,omitempty"` // the mail server refused the account's address before
 	Topic     string    `json:"topic"`
 	State     string    `json:"state"` // waiting, sending
 	More      int       `json:"more"`  // how many others it stands for
@@ -40,6 +41,9 @@ func (m queuedMessage) cells() []string {
 	to := m.Account
 	if m.Address != "" {
 		to += " at " + m.Address
+	}
+	if m.Refused {
+		to += " (refused)"
 	}
 	when := formatTime(m.Due)
 	if m.State != waitingState {
@@ -64,7 +68,7 @@ func (c mailQueueList) Run(r *run) error {
 	}
 	defer portal.Close()
 	to := c.newWriter(r.streams.Out, "ID", "KIND", "TOPIC", "FOR", "CREATED", "TRIES", "NEXT TRY", "LAST ERROR")
-	names := map[string]string{}
+	known := map[string]account.Account{}
 	for after := ""; ; {
 		page, err := outbox.List(r, portal.DB.Reader(), after, queuePage)
 		if err != nil {
@@ -74,11 +78,11 @@ func (c mailQueueList) Run(r *run) error {
 			return to.end()
 		}
 		for _, m := range page {
-			name, err := nameOfAccount(r, portal, names, m.AccountID)
+			owner, err := accountOf(r, portal, known, m.AccountID)
 			if err != nil {
 				return err
 			}
-			if err := to.add(rowOfMessage(m, name, portal.Login.Clock())); err != nil {
+			if err := to.add(rowOfMessage(m, owner, portal.Login.Clock())); err != nil {
 				return err
 			}
 		}
@@ -86,28 +90,30 @@ func (c mailQueueList) Run(r *run) error {
 	}
 }
 
-func rowOfMessage(m outbox.Message, name string, now time.Time) queuedMessage {
+func rowOfMessage(m outbox.Message, owner account.Account, now time.Time) queuedMessage {
 	row := queuedMessage{
-		ID: m.ID, Kind: string(m.Kind), Account: name, Address: m.Address, Topic: m.Topic, State: waitingState, More: m.More,
+		ID: m.ID, Kind: string(m.Kind), Account: owner.Name, Address: m.Address, Topic: m.Topic, State: waitingState, More: m.More,
 		Created: m.CreatedAt, Due: m.DueAt, GivesUp: m.GivesUpAt, Tries: m.Tries, LastError: m.LastError,
 	}
+	row.Refused = !owner.EmailRefusedAt.IsZero() && (m.Address == "" || m.Address == owner.Email)
 	if now.Before(m.ClaimedUntil) {
 		row.State = sendingState
 	}
 	return row
 }
 
-// nameOfAccount returns the account's name, or its id if it is gone. It keeps the names in known.
-func nameOfAccount(r *run, portal *server.Portal, known map[string]string, id string) (string, error) {
-	if name, ok := known[id]; ok || id == "" {
-		return name, nil
+// accountOf returns the account with an id. If it is gone, its name is the id. It keeps the accounts
+// in known.
+func accountOf(r *run, portal *server.Portal, known map[string]account.Account, id string) (account.Account, error) {
+	if a, ok := known[id]; ok || id == "" {
+		return a, nil
 	}
 	a, err := account.ByID(r, portal.DB.Reader(), id)
 	if errors.Is(err, db.ErrNotFound) {
 		a.Name, err = id, nil
 	}
-	known[id] = a.Name
-	return a.Name, err
+	known[id] = a
+	return a, err
 }
 
 type mailQueueRetry struct {

@@ -43,6 +43,21 @@ func TestMailQueue(t *testing.T) {
 				_, err := db.Exec(t.Context(), tx, `UPDATE outbox SET tries = 2, due_at = 9999999999999, last_error = 'no route'`)
 				return err
 			}))
+			if got := run(0, "list"); strings.Contains(got, "refused") {
+				t.Errorf("an address that nothing is known of is refused:\n%s", got)
+			}
+			testkit.Check(t, d.Write(t.Context(), func(tx *db.Tx) error {
+				_, err := db.Exec(t.Context(), tx, `UPDATE accounts SET email = 'Ada@example.com', email_folded = 'ada@example.com', refused_email = 'ada@example.com', email_refused_at = 1000`)
+				return err
+			}))
+			for command, want := range map[string]string{
+				"mail queue list": "ada (refused)", "mail queue list --json": `"refused":true`, "account list": "Ada@example.com (refused)", "account list --json": `"email_state":"refused"`,
+				"account show ada": "Ada@example.com, refused by the mail server 1970-01-01T00:00:01Z", "account show ada --json": `"email_refused_at":"1970-01-01T00:00:01Z"`,
+			} {
+				if code, out, _ := call(environ, "", strings.Fields(command)...); code != 0 || !strings.Contains(out, want) {
+					t.Errorf("%s: %d, want %q in\n%s", command, code, want, out)
+				}
+			}
 			listed := run(0, "list", "--json")
 			var m queuedMessage
 			if err := json.Unmarshal([]byte(listed), &m); err != nil || m.Account != "ada" || m.Topic != "password_set" || m.Tries != 2 || m.LastError != "no route" || strings.Contains(listed, "canary") {

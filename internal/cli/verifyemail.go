@@ -30,3 +30,42 @@ func (c accountVerify) Run(r *run) error {
 		return printOnSuccess(r, portal.Manage.Accounts.VerifyEmail(r, manage.CommandLine(), a), "The email address %s of %s is confirmed.\n", a.Email, a.Name)
 	})
 }
+
+// States of an email address. Mails reach the owner at a confirmed one; the mail server refuses mails
+// to a refused one.
+const (
+	emailConfirmed   = "confirmed"
+	emailUnconfirmed = "unconfirmed"
+	emailRefused     = "refused"
+)
+
+func emailStateOf(a account.Account) string {
+	switch {
+	case a.Email == "":
+		return ""
+	case !a.EmailRefusedAt.IsZero():
+		return emailRefused
+	case a.EmailReachesOwner():
+		return emailConfirmed
+	}
+	return emailUnconfirmed
+}
+
+// emailInWords returns the address, with its state if mails don't reach the owner.
+func (a accountRow) emailInWords() string {
+	if a.EmailState == emailRefused {
+		return a.Email + " (refused)"
+	}
+	return a.Email
+}
+
+// emailInDetail returns the address with its state.
+func (one accountDetail) emailInDetail() string {
+	switch {
+	case one.Email == "":
+		return ""
+	case one.EmailRefusedAt != nil:
+		return fmt.Sprintf("%s, refused by the mail server %s", one.Email, formatTime(*one.EmailRefusedAt))
+	}
+	return one.Email + ", " + one.EmailState
+}

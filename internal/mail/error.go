@@ -20,7 +20,8 @@ const (
 	// Unanswered: the whole mail was sent, but the server didn't answer. It may have accepted the
 	// mail, so another try may deliver a second copy, with the same Message-ID.
 	Unanswered
-	// BadAddress: no mail will reach this address: the server says so, or the address is unusable.
+	// BadAddress: no mail will reach this address: the server has no such mailbox, or the address
+	// is unusable.
 	BadAddress
 	// Rejected: the server will never accept this mail. Mails to others may succeed.
 	Rejected
@@ -34,6 +35,7 @@ type Error struct {
 	Class  Class
 	Code   int    // of the server's answer, such as 550; 0 if the error isn't an answer
 	Status string // enhanced status code of the answer (RFC 3463), such as "5.1.1"; may be empty
+	words  string // of the answer
 	text   string
 	err    error
 }
@@ -57,7 +59,7 @@ func failure(doing string, err error, permanent Class) *Error {
 	var answer *textproto.Error
 	switch {
 	case errors.As(err, &answer):
-		e.Code, e.Status = answer.Code, statusIn(answer.Msg)
+		e.Code, e.Status, e.words = answer.Code, statusIn(answer.Msg), answer.Msg
 		if answer.Code >= 500 {
 			e.Class = permanent
 		}
@@ -85,18 +87,29 @@ var statusPattern = regexp.MustCompile(`(?m)^[245]\.\d{1,3}\.\d{1,3}\b`)
 // statusIn returns the enhanced status code at the beginning of a line of an answer, or "".
 func statusIn(message string) string { return statusPattern.FindString(message) }
 
-// refusal returns the class of an answer 5xx to RCPT TO. Without an enhanced status code, 550, 551
-// and 553 are about the mailbox (RFC 5321, section 4.2.3). Status codes 5.1.x are about the
-// address, and 5.2.1 says that the mailbox is disabled (RFC 3463, section 3).
-func refusal(code int, status string) Class {
+// Servers that send no enhanced status code say in words what 550 means: that there is no such
+// mailbox (Exim: "Unrouteable address", "Unknown user"; Exchange: "User unknown"; OpenSMTPD:
+// "Invalid recipient"), or that their policy refuses the mail (Exim: "relay not permitted",
+// "Sender verify failed"; qmail: "that domain isn't in my list of allowed rcpthosts (#5.7.1)").
+var (
+	saysNoMailbox = regexp.MustCompile(`(?i)unrouteable|unknown|no such|invalid|not found|not exist|n[o']t a (valid|known)|no mailbox`)
+	saysPolicy    = regexp.MustCompile(`(?i)relay|sender|client|host|authenticat|polic|spam|block|denied|permi(tted|ssion)|allowed|quota|full|5\.[2-7]\.`)
+)
+
+// refusal returns the class of an answer 5xx to RCPT TO. An enhanced status code decides: 5.1.x are
+// about the address, and 5.2.1 says that the mailbox is disabled (RFC 3463, section 3; 5.1.10 is of
+// RFC 7505). Without one, 550, 551 and 553 may be about the mailbox or the server's policy (RFC
+// 5321, section 4.2.3), so the words decide. In doubt the class is Rejected: an address that isn't
+// marked costs some mails that are refused, but a wrong mark keeps an owner uninformed.
+func refusal(code int, status, words string) Class {
+	switch status {
+	case "5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10", "5.2.1":
+		return BadAddress
+	}
 	switch {
 	case code == 530: // authentication required (RFC 4954, section 6)
 		return Setup
-	case strings.HasPrefix(status, "5.1.") && status != "5.1.7" && status != "5.1.8": // which are about the sender
-		return BadAddress
-	case status == "5.2.1":
-		return BadAddress
-	case status == "" && (code == 550 || code == 551 || code == 553):
+	case status == "" && (code == 550 || code == 551 || code == 553) && saysNoMailbox.MatchString(words) && !saysPolicy.MatchString(words):
 		return BadAddress
 	}
 	return Rejected

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/textproto"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,6 +40,7 @@ func TestErrorsAreClassified(t *testing.T) {
 		"disk full":                     {smtpd.Script{Data: answer(452, "4.3.3", "full")}, Temporary, 452, "4.3.3"},
 		"no such user":                  {smtpd.Script{Rcpt: answer(550, "5.1.1", "no such user")}, BadAddress, 550, "5.1.1"},
 		"no such user, without status":  {smtpd.Script{Rcpt: answer(550, "", "no such user")}, BadAddress, 550, ""},
+		"relaying, without status":      {smtpd.Script{Rcpt: answer(550, "", "relay not permitted")}, Rejected, 550, ""},
 		"no such domain":                {smtpd.Script{Rcpt: answer(550, "5.1.2", "no such domain")}, BadAddress, 550, "5.1.2"},
 		"mailbox disabled":              {smtpd.Script{Rcpt: answer(550, "5.2.1", "disabled")}, BadAddress, 550, "5.2.1"},
 		"mailbox full":                  {smtpd.Script{Rcpt: answer(552, "5.2.2", "full")}, Rejected, 552, "5.2.2"},
@@ -84,4 +87,60 @@ func TestServersThatRefuseTheUserAreASetupFault(t *testing.T) {
 		}
 		checkNothingInClear(t, server)
 	}
+}
+
+// TestWhatServersSayOfAnAddress has answers to RCPT TO as servers and providers send them.
+func TestWhatServersSayOfAnAddress(t *testing.T) {
+	for answer, want := range map[string]Class{
+		"550 5.1.1 <x@example.com>: Recipient address rejected: User unknown in local recipient table":        BadAddress, // Postfix
+		"550-5.1.1 The email account that you tried to reach does not exist. Please try":                      BadAddress, // Gmail
+		"550 5.1.2 <x@nowhere.example>: Recipient address rejected: Domain not found":                         BadAddress, // Postfix
+		"550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient x@example.com not found by SMTP address lookup": BadAddress, // Exchange
+		"553 5.1.3 <x@example.com>... User address required":                                                  BadAddress, // sendmail
+		"550 5.2.1 The email account that you tried to reach is disabled.":                                    BadAddress, // Gmail
+		"550 Unrouteable address":                             BadAddress, // Exim
+		"550 Unknown user":                                    BadAddress, // Exim
+		"550 Invalid recipient: <x@example.com>":              BadAddress, // OpenSMTPD
+		"550 No such user here":                               BadAddress, // cPanel
+		"550 Requested action not taken: mailbox unavailable": Rejected,   // words of RFC 5321, for policy too
+		"551 User does not exist":                             BadAddress,
+		"550 relay not permitted":                             Rejected, // Exim
+		"550-Verification failed for <noreply@example.com> 550-Unrouteable address 550 Sender verify failed": Rejected, // Exim, about the sender
+		"550 Administrative prohibition": Rejected, // Exim
+		"550 authenticate first":         Rejected, // Exim
+		"553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)": Rejected, // qmail
+		"550 5.7.1 Unable to relay":                      Rejected, // Exchange
+		"554 5.7.1 <x@example.com>: Relay access denied": Rejected, // Postfix
+		"550 5.7.1 Our system has detected that this message is likely unsolicited mail; unknown sender": Rejected, // Gmail
+		"550 5.4.1 Recipient address rejected: Access denied. AS(201806281)":                             Rejected, // Exchange Online: a policy, or no such user
+		"552 5.2.2 The email account that you tried to reach is over quota":                              Rejected, // Gmail
+		"550 Mailbox full, unknown when there will be room":                                              Rejected,
+		"550 Client host [192.0.2.1] blocked using dnsbl.example.com; unknown reputation":                Rejected,
+		"553 5.1.8 <noreply@example.com>... Domain of sender address does not exist":                     Rejected, // sendmail
+		"554 No such user": Rejected,
+		"530 5.7.0 Must issue a STARTTLS command first": Setup,
+		"530 Authentication required":                   Setup,
+	} {
+		code, err := strconv.Atoi(answer[:3])
+		testkit.Check(t, err)
+		e := failure("RCPT TO", &textproto.Error{Code: code, Msg: answer[4:]}, Rejected)
+		if got := refusal(e.Code, e.Status, e.words); got != want {
+			t.Errorf("%q: class %v, want %v", answer, got, want)
+		}
+	}
+}
+
+// FuzzRefusal checks that no words make an answer about policy, or about a full mailbox, one about
+// the address.
+func FuzzRefusal(f *testing.F) {
+	f.Add(550, "5.7.1", "no such user")
+	f.Add(550, "", "Unknown user\n5.7.1 spam")
+	f.Fuzz(func(t *testing.T, code int, status, words string) {
+		class := refusal(code, status, words)
+		isPolicy := strings.HasPrefix(status, "5.7.") || status == "5.2.2" || status == "" && strings.Contains(words, "5.7.")
+		if isPolicy && class == BadAddress {
+			t.Errorf("%d %q %q marks the address", code, status, words)
+		}
+		statusIn(words)
+	})
 }

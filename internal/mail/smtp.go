@@ -149,7 +149,7 @@ func (m *Mailer) converse(conn net.Conn, to string, text []byte) error {
 	if err := client.Rcpt("<" + to + ">"); err != nil {
 		failed := m.refused("RCPT TO", err, Rejected)
 		if failed.Class == Rejected {
-			failed.Class = refusal(failed.Code, failed.Status)
+			failed.Class = refusal(failed.Code, failed.Status, failed.words)
 		}
 		return failed
 	}

@@ -116,6 +116,19 @@ func (s *Service) mailVerification(ctx context.Context, tx *db.Tx, owner account
 	return s.Login.Journal.Record(ctx, tx, e)
 }
 
+// AddressRefused stores that the mail server refused the address of a mail to an owner, and the
+// event, unless that is known or the account has another address by now.
+func (s *Service) AddressRefused(ctx context.Context, accountID, address string) error {
+	return s.Login.DB.Write(ctx, func(tx *db.Tx) error {
+		now := s.Login.Clock()
+		isNews, err := account.SetEmailRefused(ctx, tx, accountID, address, now)
+		if err != nil || !isNews {
+			return err
+		}
+		return s.Login.Journal.Record(ctx, tx, audit.Event{At: now, AccountID: accountID, Actor: audit.ByServer, Kind: audit.EmailRefused})
+	})
+}
+
 // withOwner runs change in a transaction that has locked the account's row, with session and
 // account as they are then. It returns [login.ErrGone] if the session has ended.
 func (s *Service) withOwner(ctx context.Context, me login.Me, change func(tx *db.Tx, me login.Me) error) error {
@@ -206,7 +219,7 @@ func (s *Service) Verify(ctx context.Context, me login.Me, token string) error {
 
 // offerUndo stores the link with which the owner of the former address restores it, and its mail.
 func (s *Service) offerUndo(ctx context.Context, tx *db.Tx, before account.Account, e audit.Event) error {
-	if before.EmailVerifiedAt.IsZero() {
+	if !before.EmailReachesOwner() {
 		return nil
 	}
 	offered, err := ticket.Exists(ctx, tx, ticket.UndoEmail, before.ID, e.At)

@@ -64,7 +64,7 @@ func (s mails) sendLink(ctx context.Context, m outbox.Message) error {
 	if err != nil {
 		return outbox.Fail(outbox.Permanent, err)
 	}
-	return classified(s.mailer.Send(ctx, text.Message(m.ID, letter.To, m.CreatedAt.In(s.zone))))
+	return s.deliver(ctx, m, letter.To, text)
 }
 
 // sendNotice sends a notice to its address, or to the account's, in its newest state.
@@ -91,14 +91,17 @@ func (s mails) sendNotice(ctx context.Context, m outbox.Message) error {
 	if to == "" {
 		to = owner.Email
 	}
-	if to == "" {
+	switch {
+	case to == "":
 		return outbox.Fail(outbox.Needless, errors.New("the account has no email address"))
+	case to == owner.Email && !owner.EmailRefusedAt.IsZero() && !n.Kind.IsDefence():
+		return outbox.Fail(outbox.Needless, errors.New("the mail server refuses the account's email address"))
 	}
 	text, err := s.writer.Notice(s.words, n, owner.Name)
 	if err != nil {
 		return outbox.Fail(outbox.Permanent, err)
 	}
-	return classified(s.mailer.Send(ctx, text.Message(m.ID, to, m.CreatedAt.In(s.zone))))
+	return s.deliver(ctx, m, to, text)
 }
 
 // classes says what follows from the class of a mail's error.
@@ -110,11 +113,18 @@ var classes = map[mail.Class]outbox.Class{
 	mail.Setup:      outbox.Paused,
 }
 
-// classified returns the error of [mail.Mailer.Send] with the class that the outbox goes by.
-func classified(err error) error {
+// deliver sends a mail. Its error has the class that the outbox goes by. An address that the server
+// refuses is marked before the message is given up, so that no failure loses the mark.
+func (s mails) deliver(ctx context.Context, m outbox.Message, to string, text mail.Rendered) error {
+	err := s.mailer.Send(ctx, text.Message(m.ID, to, m.CreatedAt.In(s.zone)))
 	var failed *mail.Error
 	if !errors.As(err, &failed) {
 		return err
+	}
+	if failed.Class == mail.BadAddress {
+		if err := s.links.AddressRefused(ctx, m.AccountID, to); err != nil {
+			return err
+		}
 	}
 	return outbox.Fail(classes[failed.Class], failed)
 }

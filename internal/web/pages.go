@@ -188,7 +188,8 @@ type profilePage struct {
 	Max         int    // code points of a display name
 	Email       string // may be empty
 	Verified    bool   // Email is known to reach the owner
-	HasMail     bool   // the owner can change Email
+	RefusedAt   time.Time
+	HasMail     bool // the owner can change Email
 	Operator    bool
 	Groups      []string
 	CreatedAt   time.Time

@@ -84,6 +84,8 @@ func samples(person string) []sample {
 	profileWrong.HasMail, profileWrong.Verified = true, true
 	profileWrong.Email, profileWrong.Operator, profileWrong.Groups = person, true, []string{person, "ops"}
 	profileWrong.Error = locale.Say("name.long", "n", 80)
+	profileRefused := profileWrong
+	profileRefused.RefusedAt, profileRefused.Error = at, nil
 	sessions := []sessionRow{
 		{"s1", false, "Chrome on Linux", "203.0.113.7", locale.Say("how.password_totp"), at, at, true},
 		{"s2", true, person, "2001:db8::7", locale.Say("how.password"), at, at, false},
@@ -144,6 +146,7 @@ func samples(person string) []sample {
 		{"reauthenticate", "in-form", &reauthenticatePage{Frame: outside("reauthenticate.title"), Username: person, Action: "/settings/security/proven", InForm: true, Carried: []carriedField{{"name", person}}, TwoFactor: true, CodeLabel: codeLabel(login.CodeFormat{}), Ways: []proofChoice{{askTwoCodes, locale.Say("code.use_two")}}}},
 		{"profile", "first", &profile},
 		{"profile", "wrong", &profileWrong},
+		{"profile", "refused", &profileRefused},
 		{"security", "off", &off},
 		{"security", "weak", &weak},
 		{"security", "locked", &locked},

@@ -33,7 +33,7 @@ func (s security) profilePage(req *page.Request) (profilePage, error) {
 	return profilePage{
 		Frame: s.frameOf(req, locale.Say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
 		Max: account.MaxDisplayNameRunes, Operator: me.Role == account.Operator, Groups: groups, CreatedAt: me.CreatedAt,
-		Verified: !me.EmailVerifiedAt.IsZero(), HasMail: s.Recovery.HasMail(),
+		Verified: me.EmailReachesOwner(), RefusedAt: me.EmailRefusedAt, HasMail: s.Recovery.HasMail(),
 	}, err
 }
 

@@ -54,12 +54,13 @@ func Mails(t testing.TB, p *Portal) []Mail {
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		must(t, err)
-		all = append(all, readMail(t, string(text)))
+		all = append(all, ReadMail(t, string(text)))
 	}
 	return all
 }
 
-func readMail(t testing.TB, raw string) Mail {
+// ReadMail reads the text of a mail.
+func ReadMail(t testing.TB, raw string) Mail {
 	t.Helper()
 	parsed, err := netmail.ReadMessage(strings.NewReader(raw))
 	must(t, err)
