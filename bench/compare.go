@@ -32,9 +32,9 @@ type comparison struct {
 	rows               []comparedRow
 }
 
-// comparedRow is one figure of both binaries. If there is a bare side, it is the ratio to
-// it: a slow machine slows the bare side of the same run too, so the ratio varies less
-// than the time itself. But the bare side sends the bytes that the measured binary sends,
+// comparedRow is one figure of both binaries. For a measurement with a bare side, the figure is
+// the ratio to that side. It varies less than the time itself, since a slow machine slows the
+// bare side of the same run too. But the bare side sends the same bytes as the measured binary,
 // so only the medians of the time show the cost of a longer answer.
 type comparedRow struct {
 	group, what  string

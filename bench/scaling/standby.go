@@ -26,10 +26,10 @@ type site struct {
 	stops []func()
 }
 
-// startSite starts a PostgreSQL server that syncs each commit, a standby whose answers take
-// the round-trip time away longer, and nodes with cheap password hashes in this process. The
-// standby is pg_receivewal: it syncs and confirms the log, but doesn't apply it, which it
-// would do on a machine of its own. fill is called before the standby begins.
+// startSite starts a PostgreSQL server that syncs each commit, a standby whose answers are
+// delayed by the round-trip time away, and nodes with cheap password hashes in this process. The
+// standby is pg_receivewal: it syncs and confirms the log, but doesn't apply it, which it would
+// do on a machine of its own. fill is called before the standby begins.
 func startSite(ctx context.Context, dir string, away time.Duration, nodes int, fill func(*server.Portal) error) (s *site, err error) {
 	s = &site{}
 	defer func() {

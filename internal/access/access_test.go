@@ -82,10 +82,10 @@ func TestMaxAgeDoesNotLengthenFresh(t *testing.T) {
 	}
 }
 
-// TestEveryCombinationOfProofsAndAges compares Check for every kind of proof at every kind of age
-// with the rule in words: a demand for recent proofs is met by a password or passkey that is
-// recent, together with a second factor that is recent if the account has one. Proofs too far in
-// the future don't count.
+// TestEveryCombinationOfProofsAndAges compares the results of Check, for every kind of proof at
+// every kind of age, with this rule: a demand for recent proofs is met by a recent password or
+// passkey and, if the account has a second factor, a recent proof of it. Proofs too far in the
+// future don't count.
 func TestEveryCombinationOfProofsAndAges(t *testing.T) {
 	const age = 5 * time.Minute
 	recent := map[time.Duration]bool{ // by how long ago

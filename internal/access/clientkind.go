@@ -22,10 +22,10 @@ const (
 	Viewer
 )
 
-// ClientKindOf returns the kind of client that sent a request with this method and these
-// headers. It reads the Fetch Metadata Request Headers, and without them the Accept header.
-// A service worker that forwards a navigation sends the mode "navigate" with an empty
-// destination; a script in a page can't.
+// ClientKindOf returns the kind of client that sent a request with this method and these headers.
+// It reads the Fetch Metadata Request Headers, and without them the Accept header. A service
+// worker that forwards a navigation sends the mode "navigate" with an empty destination; a script
+// in a page can't send that mode.
 func ClientKindOf(method string, h http.Header) ClientKind {
 	mode, dest := firstValue(h["Sec-Fetch-Mode"]), firstValue(h["Sec-Fetch-Dest"])
 	switch {
@@ -54,10 +54,10 @@ func IsDocument(h http.Header) bool {
 	return strings.Contains(firstValue(h["Accept"]), "text/html")
 }
 
-// mayBeBrowser reports whether a browser may have sent a request, also one by a script: the
-// request has headers that browsers add, accepts HTML, carries one of Sallyport's cookies, or
-// has the User-Agent of a browser. Browsers show a dialog of their own for the Basic
-// challenge (RFC 7617), so they don't get that challenge.
+// mayBeBrowser reports whether a browser may have sent a request, by itself or for a script: the
+// request has headers that browsers add, accepts HTML, carries one of Sallyport's cookies, or has
+// the User-Agent of a browser. Browsers show a dialog of their own for the Basic challenge (RFC
+// 7617), so they don't get that challenge.
 func mayBeBrowser(h http.Header) bool {
 	for name, values := range h {
 		found := false

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// covers reports whether a is at least as strict as b: every bearer that meets a meets b, at
-// any time. It may be that neither of two demands covers the other, for instance if they
-// name different groups. A rule that covers its panel's demand is safe to apply to too many
-// paths: a user may have to give one proof more. A rule that doesn't could open a path.
+// covers reports whether a is at least as strict as b: every bearer that meets a also meets b, at
+// any time. It can happen that neither of two demands covers the other, for instance if they name
+// different groups. A rule whose demand covers the panel's can be applied to too many paths
+// without risk: at worst a user has to give one more proof. Any other rule could open a path.
 func covers(a, b Demand) bool {
 	switch {
 	case b.Requirement == Public || !isMeetable(a):

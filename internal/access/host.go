@@ -14,12 +14,12 @@ const (
 	maxLabelLength = 63
 )
 
-// CanonicalHost returns the host of a Host header or an authority in the form by which panels
-// are found: a name in lower case, an IPv4 address, or an IPv6 address in brackets, without
-// the port. The error says why some software might read another host. A trailing dot is an
-// error, since a browser keeps the cookies of that host apart from those of the name without
-// the dot, so that no sign-in there would succeed. Characters beyond ASCII are an error too,
-// since browsers send names in Punycode.
+// CanonicalHost returns the host of a Host header or an authority in its canonical form: a name
+// in lower case, an IPv4 address, or an IPv6 address in brackets, without the port. The error
+// says why some software might read another host. A trailing dot is an error, since a browser
+// keeps the cookies of that host apart from those of the name without the dot, so that no sign-in
+// there would succeed. Characters beyond ASCII are an error too, since browsers send names in
+// Punycode.
 func CanonicalHost(host string) (string, error) {
 	name, port, err := splitPort(host)
 	if err == nil && port != "" {

@@ -1,9 +1,9 @@
 package access
 
-// The Content-Security-Policy of every page of Sallyport. Package doctor recognizes the pages
-// by it. No form may lead to another origin: Chromium applies form-action to the redirects
-// after a form as well, and a panel may redirect anywhere. So the answer to a form is a page
-// of Sallyport that continues to the panel.
+// The Content-Security-Policy of every page of Sallyport. Package doctor recognizes the pages by
+// it. It restricts forms to the portal's origin. Chromium applies this restriction to redirects
+// after a form as well, and a panel may redirect anywhere. So the answer to a form is a page of
+// Sallyport that continues to the panel.
 const (
 	PagePolicy = pagePolicy + "frame-ancestors 'none'"
 	// FramedPolicy is for a page that consists of a link and may be shown in a frame.

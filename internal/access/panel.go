@@ -49,10 +49,10 @@ type rule struct {
 	weaker bool // its demand asks for less than the panel's
 }
 
-// NewPanel returns a panel with rules, the first match of which applies. The panel's name is
-// its host. The error lists each rule whose path isn't in the one accepted form: absolute, not
-// percent-encoded, without dot segments, doubled slashes and the characters that no path may
-// have if rules differ. In any other form the path would match no request, and the resource
+// NewPanel returns a panel with rules, of which the first that matches a request applies. The
+// panel's name is its host. The error lists each rule whose path isn't canonical: absolute, not
+// percent-encoded, and without dot segments, doubled slashes and characters that aren't allowed
+// in paths if rules differ. A path in any other form would match no request, and the resource
 // that the rule protects would be open.
 func NewPanel(origin string, d Demand, rules []Rule) (*Panel, error) {
 	p := &Panel{Origin: origin, Demand: d}
@@ -136,11 +136,11 @@ func (p *Panel) DemandOf(rawPath string) (d Demand, ok bool) {
 // demandOfReading returns the demand for one reading of a path. only means that the path has
 // no other reading.
 //
-// Panels may ignore case or not, and neither kind may be open further than its rules say. So
-// the result is the strictest demand of the rules that one of them may apply. The search ends
-// at the first rule that matches with regard to case, since a panel that respects case
-// applies that one. Before it, the search collects rules that match without regard to case,
-// up to the first that doesn't ask for less than the panel.
+// It is unknown whether the panel ignores case, so the result is the strictest demand of the
+// rules that apply in either case. The search ends at the first rule that matches with regard to
+// case, since that rule applies if the panel respects case. Among the rules before it, the search
+// also considers those that match without regard to case, up to the first one that demands at
+// least as much as the panel.
 func (p *Panel) demandOfReading(path, folded string, only bool) (d Demand, ok bool) {
 	found := Demand{Requirement: Public} // every demand covers it
 	settled := false                     // the rule of panels that ignore case is found

@@ -42,13 +42,13 @@ func isPlainPath(path string) bool {
 	return path[len(path)-1] != '.'
 }
 
-// readings returns the paths as which proxies and panels may read a raw path, without
-// duplicates and the raw path first. A server may decode the path, resolve its dot segments,
+// readings returns all paths that a proxy or a panel may understand a raw path as, without
+// duplicates and with the raw path first. A server may decode the path, resolve its dot segments,
 // merge doubled slashes (before resolving, as nginx does, or after it, as RFC 3986, section
 // 5.2.4, requires), read the segment after "//" as a host, and read a decoded "?" as the
 // beginning of a query, in any order and repeatedly. The canonical form (decoded, merged and
-// resolved) is among the readings. ok is false if a server may read the path in a way that
-// can't be predicted, or if there are more than maxReadings.
+// resolved) is among the readings. ok is false if a server may read the path in a way that can't
+// be predicted, or if there are more than maxReadings.
 func readings(raw string) (all []string, ok bool) {
 	if !isReadable(raw) {
 		return nil, false

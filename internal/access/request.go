@@ -181,10 +181,10 @@ func Peer(r *http.Request) netip.Addr {
 	return at.Addr().Unmap().WithZone("")
 }
 
-// Address returns the address that the request comes from: the peer, or if the peer is a
-// trusted proxy, the last address in X-Forwarded-For that isn't a trusted proxy's. The client
-// may have written the addresses further left (R21). The search ends at a value that isn't an
-// address, with the proxy to its right as the result.
+// Address returns the client's address: the peer, or if the peer is a trusted proxy, the last
+// address in X-Forwarded-For that isn't a trusted proxy's. The client may have written the
+// addresses further left (R21). If the search comes to a value that isn't an address, the result
+// is the proxy to its right.
 func (p Proxies) Address(r *http.Request) netip.Addr {
 	addr, _ := p.ReadForwardedFor(r)
 	return addr

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Some requests concern more than the path in their request line: COPY and MOVE of WebDAV have
-// a Destination (RFC 4918, sections 9.8 and 9.9), object stores copy from a resource that a
-// header names, and some methods name resources in their body. If a panel's rules differ, or a
-// pass opens only a part of a panel, the gate checks every resource that a request names, and
-// refuses the request if it can't know them all.
+// Some requests concern more than the path in their request line: COPY and MOVE of WebDAV have a
+// Destination (RFC 4918, sections 9.8 and 9.9), object stores copy from a resource that a header
+// names, and some methods name resources in their body. If a panel's rules differ, or a pass
+// opens only a part of a panel, Sallyport checks every resource that a request names, and refuses
+// the request if some names may be in its body.
 
 // Reasons why the gate refuses a request regardless of its sender. They are shown to users and
 // to clients with a machine pass.

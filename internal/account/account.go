@@ -302,10 +302,9 @@ func SetEnrollLocked(ctx context.Context, tx *db.Tx, id string, locked bool) err
 	return changeOne(ctx, tx, id, `UPDATE accounts SET enroll_locked = $2 WHERE id = $1`, id, locked)
 }
 
-// SetTwoFactor stores since when two-factor authentication is on; the zero time means that
-// it is off. The authenticators decide
-// what a sign-in asks for; this time decides what a panel's demand and a check for lost rows
-// expect of the account.
+// SetTwoFactor stores since when two-factor authentication is on; the zero time means that it is
+// off. A sign-in asks for a code if the account has authenticators. This time is used for the
+// demands of panels, and to detect lost rows of authenticators.
 func SetTwoFactor(ctx context.Context, tx *db.Tx, id string, at time.Time) error {
 	return changeOne(ctx, tx, id, `UPDATE accounts SET two_factor_at = $2 WHERE id = $1`, id, db.At{Time: at})
 }

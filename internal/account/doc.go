@@ -1,12 +1,12 @@
 // Package account owns accounts and groups, and the tables accounts, groups and members.
 // Credentials belong to the packages below authenticator.
 //
-// An account has a name and possibly an e-mail address. Both have a normal form, which is
-// unique and by which accounts are found, so that no spelling leads to a second account or a
-// second budget (R5). Its security stamp changes with every change of the credentials, and
-// whatever was made under an earlier stamp is invalid (R17). Lock locks the account's row;
-// every transaction that changes an account begins with it, so that such changes run one
-// after the other and don't deadlock.
+// An account has a name and possibly an e-mail address. Both are stored in a normal form, which
+// is unique and is used for look-ups, so that another spelling doesn't lead to a second account
+// or a second budget (R5). The account's security stamp changes with every change of the
+// credentials. Sessions, attempts and passes with an earlier stamp are invalid (R17). Lock locks
+// the account's row; every transaction that changes an account begins with it, so that such
+// changes run one after the other and don't deadlock.
 //
 // A group is a named set of accounts that the rules of panels refer to.
 //

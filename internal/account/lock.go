@@ -27,8 +27,8 @@ func LockAndRead(ctx context.Context, tx *db.Tx, id string) (Account, error) {
 }
 
 // Change is for the frequent changes of an account of which other nodes are notified, such as a
-// sign-out: it runs change in a transaction that has locked the account's row, and that may
-// contain such changes of other accounts, see [db.DB.WriteTogether] for what change may do. It
+// sign-out: it runs change in a transaction that has locked the account's row. Changes of other
+// accounts may share the transaction; see [db.DB.WriteTogether] for the rules of change. It
 // returns [db.ErrNotFound] if the account doesn't exist.
 func Change(ctx context.Context, d *db.DB, id string, change func(tx *db.Tx) error) error {
 	return d.WriteTogether(ctx, func(tx *db.Tx, mayWait bool) error {

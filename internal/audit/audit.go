@@ -148,11 +148,11 @@ const (
 	maxBrowser = 300
 )
 
-// Append adds the event in tx, so that the event is stored if and only if the change
-// that it reports is. It sets ID if it is empty, and ignores Seq and MAC. It leaves out ActorID, ClientID
-// and Reason while a node runs a version that would seal the event without them: the change
-// must not fail for that reason. For an event with one of them the rule of [cluster.Use] on
-// tables holds.
+// Append adds the event in tx, so that the event is stored if and only if the change that it
+// reports is. It sets ID if it is empty, and ignores Seq and MAC. While a node runs a version
+// that would seal the event without ActorID, ClientID and Reason, it leaves these fields out, so
+// that the change doesn't fail. For an event with one of them, tx must use its tables in the
+// order that [cluster.Use] demands.
 func Append(ctx context.Context, tx *db.Tx, e Event) error {
 	if e.Outcome == "" {
 		e.Outcome = Done

@@ -88,12 +88,12 @@ func signerAfter(ring *secret.Ring, head Head) (secret.Signer, error) {
 	return signer, nil
 }
 
-// HandOver calls record, which appends the event of the rotation, and continues the chain
-// under the signer of the key that seals in ring. It does so in one transaction that locks
-// the head, so no other node can seal in between; afterwards all nodes seal with that signer. It returns a head that the
-// new signer signed, for [secret.RotateKeys] to store in the ring. A ring with that
-// head accepts no later signature of an older key. If more than [Batch] events are
-// unsealed, the rest is sealed later.
+// HandOver calls record, which appends the event of the rotation, and continues the chain under
+// the signer of the key that seals in ring. It does so in one transaction that locks the head, so
+// that no other node can seal in between; afterwards all nodes seal with that signer. It returns
+// a head that the new signer signed, for [secret.RotateKeys] to store in the ring. A ring with
+// that head accepts no later signature of an older key. If more than [Batch] events are unsealed,
+// the rest is sealed later.
 func HandOver(ctx context.Context, d *db.DB, ring *secret.Ring, record func(*db.Tx) error) (head Head, err error) {
 	err = d.Write(ctx, func(tx *db.Tx) error {
 		old, err := lockHead(ctx, tx)

@@ -58,10 +58,10 @@ func has(proofs []Proof, kind Kind) bool {
 	return slices.ContainsFunc(proofs, func(p Proof) bool { return p.Kind == kind })
 }
 
-// maxAhead is how far in the future a proof may be dated. The reference clock dates proofs and
-// judges their age, so they differ by the nodes' errors in knowing it, which are smaller. A proof
-// further ahead was dated by a clock that was wrong. It would stay fresh until the right clock
-// passes its date, so it doesn't count.
+// maxAhead is how far in the future the time of a proof may be. Every node uses its estimate of
+// the reference clock, and the errors of these estimates are smaller. A time further ahead comes
+// from a clock that was wrong. It would stay fresh until the right clock passes its date, so it
+// doesn't count.
 const maxAhead = clock.Slack
 
 // Since returns the proofs made at or after then, as seen at now. It drops those that are

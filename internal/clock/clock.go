@@ -1,8 +1,8 @@
 // Package clock owns the high-water mark of time, table clock, and decides which time to believe.
-// A server whose clock was set back behind the mark accepts no codes, since used codes would be
-// right once more (F7). Budgets, ends and deletions use the reference clock, so that a node whose
-// own clock is wrong doesn't affect the others. The decisions are pure: the caller passes the
-// time.
+// A server whose clock was set back behind the mark accepts no codes, since used codes would
+// become right again (F7). Budgets, ends and deletions use the reference clock, so that a node
+// whose own clock is wrong doesn't affect the others. The decisions are pure: the caller passes
+// the time.
 package clock
 
 import (
@@ -69,10 +69,10 @@ func (s State) Capped(now time.Time) time.Time {
 	return now
 }
 
-// Believed returns the time to use for budgets when the clock shows now. It is now
-// unless the mark contradicts: a leap must neither end a window early nor record an
-// attempt in the future. After a leap that isn't believed yet, it is the mark plus the
-// time since the leap, so that short waits end.
+// Believed returns the time to use for budgets when the clock shows now. It is now unless now is
+// too far from the mark: a leap must neither end a window early nor record an attempt in the
+// future. After a leap that isn't believed yet, it is the mark plus the time since the leap, so
+// that short waits end.
 func (s State) Believed(now time.Time) time.Time {
 	if s.Behind(now) > 0 {
 		return s.HighWater
@@ -145,11 +145,10 @@ type Mark struct {
 	// Reference returns the time that moves the mark: the database's on PostgreSQL,
 	// so that nodes agree, else the server's own.
 	Reference func(context.Context) (time.Time, error)
-	// WentBack, unless it is nil, is called when the reference clock went back from a
-	// leap that was never believed, at least in part. [Mark.Move] calls it in its
-	// transaction, on one node only, each time the clock goes back. now is the clock's
-	// time, or the mark if the clock is behind it. Times after now that are stored were
-	// written during the leap.
+	// WentBack, unless it is nil, is called when the reference clock went back from a leap that
+	// was never believed, at least in part. [Mark.Move] calls it in its transaction, on one node
+	// only, each time the clock goes back. now is the clock's time, or the mark if the clock is
+	// behind it. Stored times after now were written during the leap.
 	WentBack func(ctx context.Context, tx *db.Tx, now time.Time) error
 }
 

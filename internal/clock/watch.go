@@ -39,10 +39,10 @@ const (
 	maxDrift = 10 * time.Millisecond
 )
 
-// Watch compares this process's clock with the clocks of the phones that sign in,
-// which the telephone network sets, with the database's clock, and with a clock that
-// can't be set. It asks no time server. Its zero value is ready to use, and it is safe
-// for concurrent use.
+// Watch compares this process's clock with three others: those of the phones of users, which the
+// telephone network sets and codes reveal; the database's; and the machine's monotonic clock,
+// which can't be set. It doesn't query time servers. Its zero value is ready to use, and it is
+// safe for concurrent use.
 type Watch struct {
 	// running returns how long the machine has run; see [Watch.SetRunning].
 	running  atomic.Pointer[func() time.Duration]

@@ -27,17 +27,17 @@ var words = []Word{Audit2}
 // about to store. Errors that wrap it name the nodes.
 var ErrNotYet = errors.New("some nodes run an earlier version, which doesn't know this yet; nothing was changed: upgrade all nodes, and try again")
 
-// Use permits tx to store what only programs that know the word can read. If a node has reported
-// without the word, Use returns an error that wraps [ErrNotYet] and has no effect; the caller may
-// go on without it. Otherwise it calls [db.Require], so that an older program can't become a node
-// any more once tx is committed.
+// Use must be called before tx stores data that only programs with the word w can read. If a live
+// node runs a program without the word, Use returns an error that wraps [ErrNotYet], and the
+// caller must not store such data. Otherwise it calls [db.Require], so that once tx is committed,
+// an older program can't become a node any more.
 //
-// A node counts until its report is removed, which is when it stops, or, if it was killed, when
-// another node reports after the life of that report. A server on SQLite counts in the same
-// way, since a command of a newer version may run beside it.
+// A node counts as live until its report is removed. That happens when the node stops. If it was
+// killed, it happens when another node reports after the report has expired. A server on SQLite
+// counts too, since a command of a newer version may run beside it.
 //
-// Use may lock the row of the table schema: before, tx must have read or changed every table
-// that it uses afterwards, see [db.LockUsable].
+// Use may lock the row of the table schema. Before the call, tx must have read or changed every
+// table that it uses afterwards; see [db.LockUsable].
 func Use(ctx context.Context, tx *db.Tx, w Word) error {
 	// Check also if older programs can't start any more: version 12 and earlier didn't check
 	// the schema when they reported, so a node that was frozen may have become live again.

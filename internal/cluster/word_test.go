@@ -114,9 +114,9 @@ func TestWordsAreComparedWhole(t *testing.T) {
 }
 
 // later returns a word of the next version, and gives the database that version's schema, which
-// this program can use until the word is used. For the tests with such a word, this program is
-// the older one: their old nodes report with today's Report, which checks the schema. Version
-// 12 doesn't; [reportOld] reports as it did.
+// this program can use until the word is used. In tests with such a word, this program is the
+// older one, so the nodes of the older version report with Report, which checks the schema.
+// Version 12 didn't check it; [reportOld] reports as that version did.
 func later(t *testing.T, d *db.DB) cluster.Word {
 	t.Helper()
 	var own int64

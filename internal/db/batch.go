@@ -8,13 +8,12 @@ import (
 	"time"
 )
 
-// batching is how an engine's writers share transactions, since most of a commit's
-// time is a wait: for the disk, on PostgreSQL also for a standby and for other
-// transactions with NOTIFY. The writer that holds the write lock runs its change in
-// the batch, on its own goroutine, and hands lock and batch to the next writer in the
-// queue. A writer that finds the queue empty commits, and so does one that finds the
-// batch full or late. Writers that come while a batch commits queue for the next one,
-// so that no writer waits for others to come.
+// batching lets writers share a transaction, called a batch, since a commit spends most of its
+// time waiting: for the disk, and on PostgreSQL also for a standby and for other transactions
+// with NOTIFY. The writer that holds the write lock runs its change in the batch, on its own
+// goroutine, and passes the lock and the batch to the next writer in the queue. A writer commits
+// the batch if the queue is empty or the batch is full or too old. Writers that arrive during the
+// commit queue for the next batch. So a writer never waits for others to arrive.
 type batching struct {
 	writeLock writeLock
 

@@ -114,23 +114,23 @@ func (d *DB) Write(ctx context.Context, change func(tx *Tx) error) error {
 // lock that another transaction has.
 var ErrWouldWait = errors.New("another transaction has the lock")
 
-// WriteTogether is [DB.Write] for a change of which other nodes are notified ([Tx.Changed]) and
-// that is frequent. On PostgreSQL, transactions that tell other nodes commit one after the other,
-// each with its wait for a standby. So the changes that wait share the next transaction of this
-// node, as all changes do on SQLite. A change that fails undoes itself alone, and the end of its
-// context ends no other.
+// WriteTogether is [DB.Write] for frequent changes of which other nodes are notified
+// ([Tx.Changed]). On PostgreSQL, transactions with notifications commit one after the other, each
+// after its wait for a standby. So the changes of this node that wait share its next transaction,
+// as all changes do on SQLite. If one change fails or its context ends, only that change is
+// undone.
 //
-// A shared transaction holds the locks of all its changes until it ends. So that it can't
-// deadlock, change must first lock what all changes of the same rows lock first. If mayWait
-// is false and another transaction has that lock, it must return [ErrWouldWait], and then
-// runs again, with mayWait true, in a transaction of its own. After that lock, it may
-// change only rows that no transaction changes without the lock; statements that change
-// such rows in any order, as a sweep does, must skip locked ones. In particular change
-// must use no row that several accounts share: no network's row of the ledger, and not the
-// row of the table schema ([LockUsable]).
+// A shared transaction holds the locks of all its changes until it ends. To prevent deadlocks,
+// change must follow these rules. It must begin with one lock that protects all rows that it
+// changes, such as that of the account's row. If mayWait is false and another transaction has
+// this lock, change must return [ErrWouldWait]; it then runs again, with mayWait true, in a
+// transaction of its own. After the lock, it may change only rows that other transactions change
+// under the same lock, or with statements that skip locked rows, as a sweep does. So it must not
+// use rows that several accounts share, such as a network's row of the ledger or the row of the
+// table schema ([LockUsable]).
 //
-// change may run several times: also if PostgreSQL chose it to end a deadlock, or if the
-// connection was lost before the commit. Only its last run counts.
+// change may run several times: also if PostgreSQL ended the transaction because of a deadlock,
+// or if the connection was lost before the commit. Only its last run takes effect.
 func (d *DB) WriteTogether(ctx context.Context, change func(tx *Tx, mayWait bool) error) error {
 	return d.engine.writeTogether(ctx, d, change)
 }
@@ -175,8 +175,8 @@ func mayRetry(q Querier, err error) bool {
 	return ok && p.engine.mayRetry(p, err)
 }
 
-// LosesCommits reports whether PostgreSQL has standbys, of which no one confirms a commit before
-// it is answered. A standby that takes over may then lack the record that a code was used, and
+// LosesCommits reports whether PostgreSQL has standbys but doesn't wait for one of them to
+// confirm a commit. A standby that takes over may then lack the record that a code was used, and
 // the code would work a second time (R7). A role without pg_monitor can't see the state of
 // standbys; for it, the settings decide.
 func (d *DB) LosesCommits(ctx context.Context) (bool, error) { return d.engine.losesCommits(ctx, d) }

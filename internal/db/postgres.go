@@ -33,8 +33,8 @@ const (
 
 	// migrationLockTimeout is how long a statement of a migration waits for a lock. All later
 	// statements on that table queue behind it: if it waited for the end of a dump, no sign-in
-	// would succeed until then. It is shorter than statementTimeout, so that those in the
-	// queue succeed, and the migration is tried again after migrationPause.
+	// would succeed until then. It is shorter than statementTimeout, so that the statements in
+	// the queue succeed. The migration is tried again after migrationPause.
 	migrationLockTimeout = 2 * time.Second
 	migrationPause       = 3 * time.Second
 
@@ -46,10 +46,10 @@ const (
 // errNoDirect: the operation needs a connection past the pooler, which isn't configured.
 var errNoDirect = errors.New("a pooler is in front of the database, and database_direct isn't set")
 
-// OpenPooled opens the PostgreSQL database at rawURL, where a pooler gives a
-// connection to one transaction at a time. [DB.Watch] and migrations need a
-// connection of their own and use the URL direct, past the pooler. If direct is
-// empty, Watch fails and OpenPooled refuses an old schema.
+// OpenPooled opens the PostgreSQL database at rawURL, the URL of a pooler that assigns a
+// connection to a client for one transaction at a time. [DB.Watch] and migrations need a
+// connection of their own and use the URL direct, past the pooler. If direct is empty, Watch
+// fails and OpenPooled refuses an old schema.
 func OpenPooled(ctx context.Context, rawURL, direct string) (*DB, error) {
 	cfg, err := parsePostgres("database", rawURL)
 	if err != nil {

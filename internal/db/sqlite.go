@@ -33,10 +33,10 @@ const (
 	// that runs then, so it never waits for two slow changes.
 	sqliteBatchTime = 10 * time.Millisecond
 
-	// writerCacheKiB limits the page cache of the writing connection. SQLite's default, 2 MB,
-	// is less than what a batch of sign-ins changes in a database of a million accounts: pages
-	// would be written to the log before the commit, read again and written again. The cache
-	// grows only as far as a database's pages are used.
+	// writerCacheKiB limits the page cache of the writing connection. SQLite's default, 2 MB, is
+	// less than what a batch of sign-ins changes in a database of a million accounts: pages would
+	// be written to the log before the commit, read again and written again. The cache uses
+	// memory only for pages that it holds.
 	writerCacheKiB = 16_000
 )
 

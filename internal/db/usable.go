@@ -27,14 +27,13 @@ func CheckUsable(ctx context.Context, tx *Tx) error {
 }
 
 // LockUsable is like [CheckUsable], and until tx ends, no other transaction can call [Require].
-// So what tx stores was allowed when it was committed.
+// So the database is still usable for this program when tx is committed.
 //
-// On PostgreSQL, locks are taken in this order: first tables, then the row of the table schema.
-// A migration alters tables first, and stores its version last. So tx must have read or
-// changed, before it calls LockUsable or Require, every table that it uses afterwards.
-// Otherwise tx could hold the row and wait for a table while a migration holds the table and
-// waits for the row. A read suffices, since it makes the migration wait for the end of tx, and
-// is better than a change where two transactions may change the same rows in another order.
+// On PostgreSQL, locks are taken in this order: first tables, then the row of the table schema. A
+// migration alters tables first, and stores its version last. So tx must have read or changed,
+// before it calls LockUsable or Require, every table that it uses afterwards. Otherwise tx could
+// hold the row and wait for a table while a migration holds the table and waits for the row. A
+// read of a table suffices, since it makes the migration wait for the end of tx.
 func LockUsable(ctx context.Context, tx *Tx) error {
 	return queryUsable(ctx, tx, selectUsable+` FOR NO KEY UPDATE`)
 }
@@ -60,9 +59,10 @@ func UsableSince(ctx context.Context, q Querier) (int64, error) {
 }
 
 // Require makes the database unusable for programs whose newest schema version is lower than
-// version. The transaction that first stores what they can't read calls it, so that an upgrade
-// can be taken back until then. A program that is running learns of it from [CheckUsable], one
-// that starts refuses. The requirement is never lowered. For the order of locks see [LockUsable].
+// version. The transaction that first stores data which they can't read calls it, so that an
+// upgrade can be taken back until then. A running program finds out by [CheckUsable]; one that
+// starts after the call fails to open the database. The requirement is never lowered. For the
+// order of locks see [LockUsable].
 func Require(ctx context.Context, tx *Tx, version int64) error {
 	if _, err := Exec(ctx, tx, `UPDATE schema SET usable_since = $1 WHERE usable_since < $1`, version); err != nil {
 		return fmt.Errorf("require schema version %d: %w", version, err)

@@ -42,8 +42,8 @@ func (d *doctor) isPortalElsewhere(ctx context.Context, r request, a answer) boo
 
 // isElsewhere is isPortalElsewhere for a panel; a is the answer to any request. If the server at
 // the name's address is a proxy that asks Sallyport, or is known to be the panel itself, the
-// address is right, and something else is wrong. If it isn't known, that server may be the panel
-// without a gate, and isElsewhere adds the finding for that as well.
+// address is right and the fault is another one. If it is unknown what that server is, it may be
+// the panel without a gate, and isElsewhere adds the finding for that as well.
 func (p *panelTest) isElsewhere(ctx context.Context, a answer) bool {
 	r := request{origin: p.Origin, path: p.missingPage()}
 	if p.isSallyport(a) || r.path == "" {
@@ -107,8 +107,8 @@ func mayBeProxysOwn(a answer) bool {
 
 // otherListeners returns addresses with ports, other than those of an origin, where its proxy may
 // listen: those of the portal and the panels and, if the server is on this machine, this
-// machine's. The first that is right is advised, so those that DNS has come first, and loopback
-// comes last.
+// machine's. The first address that works is advised. So those that DNS has come first, and
+// loopback comes last.
 func (d *doctor) otherListeners(ctx context.Context, origin string) []string {
 	scheme, _, _ := strings.Cut(origin, "://")
 	_, port, _ := net.SplitHostPort(hostPort(origin))

@@ -16,7 +16,6 @@
 // A process that is killed leaves files with temporary names;
 // [RemoveLeftovers] removes them a day later.
 //
-// The locks are those of flock(2): the kernel releases them with the process,
-// however it ends, so no lock is left over. They work between the processes of
-// one machine.
+// The locks are those of flock(2). The kernel releases them when the process ends in any way, so
+// a killed process leaves no lock. They work between the processes of one machine.
 package durable

@@ -52,10 +52,9 @@ func (f *File) Discard() {
 	}
 }
 
-// Replace gives the file the name path, which must be on the same file system,
-// in place of the file that may have it. After an error the earlier file has the
-// name, or the new one with all of its content; after nil it is the new one, and
-// stays so after a power cut.
+// Replace gives the file the name path, which must be on the same file system, in place of the
+// file that may have it. After an error, the name belongs to the earlier file, or to the new one
+// with all of its content. After nil, it belongs to the new file, even after a power cut.
 func (f *File) Replace(path string) error {
 	if err := f.calls.sync(f.File); err != nil {
 		return err

@@ -18,11 +18,11 @@ const (
 // tokenHash is the SHA-256 of a visit's or a pass's token, the key of the cache.
 type tokenHash [32]byte
 
-// Admissions is a cache of visits and passes, since every request to a panel needs one. It
-// never decides by itself. A transaction on any node that ends or changes a visit, its
-// session, a pass or the account evicts the entry, and expiry is checked on every use. While
-// the node can't be sure that it receives every such notification, all lookups miss and
-// callers read the database. It is safe for concurrent use.
+// Admissions is a cache of visits and passes, one of which every request to a panel needs. It
+// makes no decisions. A transaction on any node that ends or changes a visit, its session, a pass
+// or the account evicts the entry, and expiry is checked on every use. While the node can't be
+// sure that it receives every such notification, all lookups miss and callers read the database.
+// It is safe for concurrent use.
 type Admissions struct {
 	db *db.DB
 

@@ -1,11 +1,11 @@
-// Package forwardauth answers proxies that forward requests to a panel themselves and ask
-// Sallyport about each request first. Each kind of proxy asks at its own path and in its own
-// dialect, which has its own file. The answer is that of package entry, as for the gateway.
-// Only the status 200 admits a request. The package owns no table.
+// Package forwardauth answers proxies that forward requests to a panel themselves, and first ask
+// Sallyport about each request (forward authentication). Each kind of proxy has its own path and
+// its own dialect, in a file of its own. As for the gateway, package entry decides. Only the
+// status 200 admits a request. The package owns no table.
 //
-// A question is answered only if it comes from a trusted proxy and has each header of the
-// dialect exactly once, under its plain name (R21). A proxy whose configuration doesn't set
-// one of them would forward the header that the client wrote.
+// A proxy gets an answer only if its address is trusted and its request has each header of the
+// dialect exactly once, spelled as in the dialect (R21). A proxy whose configuration doesn't set
+// one of these headers would forward the client's.
 package forwardauth
 
 import (
@@ -222,11 +222,11 @@ func (h *handler) readQuestion(r *http.Request, l *dialect) (question, *access.P
 	return q, panel, nil
 }
 
-// checkHeaders returns an error if a header of the dialect doesn't occur exactly once, and if
-// there is an identity header, an upgrade other than to WebSocket, or a header that the panel's
-// server might read as one that proxies write. Sallyport can't remove these headers from the
-// request that the proxy forwards, and a proxy with an incomplete configuration would forward
-// them as the client wrote them, so the request is refused.
+// checkHeaders returns an error unless each header of the dialect occurs exactly once. It also
+// returns an error if there is an identity header, an upgrade other than to WebSocket, or a
+// header that the panel's server might take for one of a proxy. Sallyport can't remove these
+// headers from the request that the proxy forwards, and a proxy with an incomplete configuration
+// would forward them as the client wrote them, so the request is refused.
 func (l *dialect) checkHeaders(h http.Header, maxHeader int) error {
 	if strings.Join(h["Upgrade"], "") != "" && !access.IsWebSocket(h) {
 		return errors.New("the client asks for an upgrade to something else than WebSocket")

@@ -229,11 +229,11 @@ func (g *gateway) forward(w http.ResponseWriter, r *http.Request, a entry.Admiss
 	finished = true
 }
 
-// watch ends a long request when its visit or pass (the bearer) has ended, or when the panel as
-// it is declared now doesn't admit it. It does so for open paths as well, since the panel got
-// the user's name. If the database doesn't answer, the request continues until a later check
-// says no. When the server stops, watch ends streams; other requests end by themselves. Data
-// over a WebSocket counts as a use of the session.
+// watch ends a long request when its visit or pass (the bearer) has ended, or when the panel's
+// current rules don't admit it. It does so on open paths as well, since the panel got the user's
+// name. If the database doesn't answer, the request continues until a later check refuses it.
+// When the server stops, watch ends streams; other requests end by themselves. Data over a
+// WebSocket counts as a use of the session.
 func (g *gateway) watch(ctx context.Context, end func(), r *http.Request, bearer string, data *clientData) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()

@@ -11,8 +11,8 @@ import (
 
 // rewrite makes the request for the panel from the client's. The path and the query are
 // unchanged. Sallyport's cookies, machine passes, upgrades other than to WebSocket, and headers
-// that panels trust as a proxy's are removed. The headers that give the user and the origin of
-// the request, and loopHeader, are then set by the gateway.
+// that panels trust as a proxy's are removed. Then it sets loopHeader and the headers that give
+// the user and the origin of the request.
 func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 	fwd := p.In.Context().Value(forwardedKey{}).(*forwarded)
 	p.Out.URL.Scheme, p.Out.URL.Host = g.Upstream.Scheme, g.Upstream.Host
@@ -51,10 +51,10 @@ func (g *gateway) rewrite(p *httputil.ProxyRequest) {
 
 // loopHeader names the panels whose gateway forwarded a request, each with [Options].LoopKey. If
 // a panel's upstream is the proxy in front of Sallyport, or Sallyport itself, the request comes
-// back with the panel's name. Without it, one request to an open path would return until the
-// server has no more connections.
+// back with the panel's name. Without this header, one request to an open path would go round
+// until the server has no more connections.
 //
-// Panels learn the key. With it they can only have requests refused that they send themselves.
+// Panels see the key. A panel that misuses it can only cause the refusal of its own requests.
 const loopHeader = "Sallyport-Loop"
 
 // errLoop means that the panel's gateway has forwarded the same request before.

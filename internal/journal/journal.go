@@ -27,7 +27,7 @@ type Journal struct {
 // Record adds the event to the audit log in tx, so that the event is stored if and only if the
 // change that it reports is. If the event has a notice and a way to send it is configured, Record
 // stores the message to the account's owner in tx too. See [audit.Append] for the fields that it
-// sets and leaves out, and for the order in which tx must use its tables.
+// sets or leaves out, and for the order in which tx must use its tables.
 func (j Journal) Record(ctx context.Context, tx *db.Tx, e audit.Event) error {
 	return j.RecordWith(ctx, tx, e, notice.Facts{})
 }

@@ -35,10 +35,10 @@ const (
 	zeroWidthJoiner    = '\u200d'
 )
 
-// Normalize returns name in NFC (Unicode Standard Annex #15) without white space around it.
-// The name must have 1 to maxLength code points, all of them printable or joiners. Marks that
-// change the direction of text aren't: a name must not rearrange the text beside it (attacks
-// 69 and 71). The error is [ErrEmpty], [ErrLong] or a [*CharacterError].
+// Normalize returns name in NFC (Unicode Standard Annex #15) without white space around it. The
+// name must have 1 to maxLength code points, all of them printable or joiners. Marks that change
+// the direction of text are not allowed, so that a name can't rearrange the text beside it
+// (attacks 69 and 71). The error is [ErrEmpty], [ErrLong] or a [*CharacterError].
 func Normalize(name string, maxLength int) (string, error) {
 	if !utf8.ValidString(name) {
 		return "", &CharacterError{utf8.RuneError}

@@ -80,8 +80,8 @@ func Parse(lang, site string, file []byte) (*Catalogue, error) {
 
 // Text returns the sentence key as plain text. args are pairs of a gap's name and its value,
 // which may also be a [*Message], or a []string for [Catalogue.List]. The value of the gap n must
-// be an int if the sentence has plural forms. For a key that doesn't exist Text returns the key in
-// the brackets ⟦ and ⟧, for which tests search the pages.
+// be an int if the sentence has plural forms. For a key that doesn't exist, Text returns the key
+// in the brackets ⟦ and ⟧; tests search the pages for them.
 func (c *Catalogue) Text(key string, args ...any) string {
 	return c.fill(c.form(key, args), args, c.text)
 }

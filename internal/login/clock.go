@@ -48,9 +48,9 @@ func (s *Service) ClockWentBack(ctx context.Context, tx *db.Tx, now time.Time) e
 	return s.Journal.Record(ctx, tx, audit.Event{At: now, Actor: audit.ByServer, Kind: audit.ClockWentBack, Number: n})
 }
 
-// correctFutureRows corrects rows that a clock which was ahead dated later than now. Otherwise they
-// would live longer than allowed, or lock an owner out. It deletes sessions, links,
-// handoffs, attempts and pending enrolments, and sets used steps, tries, last uses and the
+// correctFutureRows corrects rows with times after now, which come from a clock that was ahead.
+// Otherwise they would live longer than allowed, or lock an owner out. It deletes sessions,
+// links, handoffs, attempts and pending enrolments, and sets used steps, tries, last uses and the
 // times of passwords back to now. It returns how many authenticators accept codes again.
 func correctFutureRows(ctx context.Context, tx *db.Tx, now time.Time) (int, error) {
 	latest := now.Add(clock.Slack)

@@ -57,9 +57,9 @@ func lockAccount(ctx context.Context, tx *db.Tx, id string) (account.Account, er
 // finish ends an attempt at [StageDone] and returns the browser's new cookies. It is the only
 // function that creates a session (R13). In one transaction it deletes the attempt, creates the
 // session, makes the browser known under a new token and writes the event. It returns
-// [ErrNoAttempt] if the attempt is gone or the account changed since. owner is the account under
-// the lock of [Service.lockAccounts], which tx must hold: a concurrent reset then either sees the new session and known
-// browser or deletes the attempt first.
+// [ErrNoAttempt] if the attempt is gone or the account changed since. owner is the account as
+// read under the lock of [Service.lockAccounts], which tx must hold. So a concurrent reset either
+// ends the new session and known browser, or deletes the attempt before they are made.
 func (s *Service) finish(ctx context.Context, tx *db.Tx, a Attempt, owner account.Account, from Browser) (opened Opened, err error) {
 	if err := a.consume(ctx, tx); err != nil {
 		return opened, err

@@ -280,8 +280,8 @@ const (
 	maxReason = 200
 )
 
-// clean returns one line of at most limit printable characters. Characters that change the direction of text are
-// removed, but not the joiners within emoji and in some scripts.
+// clean returns one line of at most limit printable characters. Characters that change the
+// direction of text are removed, but not the joiners within emoji and in some scripts.
 func clean(text string, limit int) string {
 	const zeroWidthNonJoiner, zeroWidthJoiner = '\u200c', '\u200d'
 	text = strings.Map(func(r rune) rune {

@@ -164,7 +164,7 @@ func TestPasswordsNeedTLS(t *testing.T) {
 
 // A server that hangs after the mail delays the call until its context ends, and may have
 // accepted the mail.
-func TestAServerThatHangsIsLeft(t *testing.T) {
+func TestServerThatHangsIsAbandoned(t *testing.T) {
 	server := smtpd.Start(t, smtpd.Options{})
 	server.Answer(smtpd.Script{Hang: true})
 	m := mailerTo(server, nil)
@@ -181,7 +181,7 @@ func TestAServerThatHangsIsLeft(t *testing.T) {
 }
 
 // A server that hangs earlier can't have accepted the mail.
-func TestAServerThatHangsEarlierIsTriedAgain(t *testing.T) {
+func TestMailIsRetriedIfTheServerHangsBeforeItsEnd(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +280,7 @@ func TestAddressesBeyondASCIINeedAServerForThem(t *testing.T) {
 }
 
 // A server, or an attacker in its place, can't use up the memory.
-func TestALineWithoutAnEndIsLeft(t *testing.T) {
+func TestEndlessLineIsCutOff(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	testkit.Check(t, err)
 	defer listener.Close()

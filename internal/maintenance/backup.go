@@ -34,13 +34,12 @@ import (
 // ErrClosed means that a sealed secret can't be opened with the key ring.
 var ErrClosed = errors.New("some sealed secrets don't open with the key ring")
 
-// Backup writes a consistent copy of the SQLite database to a new file of mode 0600,
-// encrypted for the recipients if there are any. The copy doesn't contain the key ring.
-// Backup opens every sealed secret of the copy with the ring and returns their number. It
-// returns [ErrClosed] if one can't be opened, [fs.ErrExist] if the file exists, and
-// [db.ErrNotSQLite] on PostgreSQL. After an error there is no new file, unless the last step
-// failed, which makes the file's name survive a power cut. now is the time of the machine's
-// clock.
+// Backup writes a consistent copy of the SQLite database to a new file of mode 0600, encrypted
+// for the recipients if there are any. The copy doesn't contain the key ring. Backup opens every
+// sealed secret of the copy with the ring and returns their number. It returns [ErrClosed] if one
+// can't be opened, [fs.ErrExist] if the file exists, and [db.ErrNotSQLite] on PostgreSQL. After
+// an error there is no new file, unless the last step failed, which syncs the directory. now is
+// the time of the machine's clock.
 func Backup(ctx context.Context, d *db.DB, ring *secret.Ring, file string, now time.Time, recipients ...age.Recipient) (secrets int, err error) {
 	source, err := d.Path()
 	if err != nil {
@@ -142,8 +141,8 @@ type Restoration struct {
 
 // Restore creates the database at r.Target from the backup and calls [PurgeForgotten] on it. It
 // returns [fs.ErrExist] if the target exists, [ErrEncrypted] if an identity is missing, and
-// [ErrClosed] if a sealed secret can't be opened with the ring. After an error there is
-// no database, unless the last step failed, as in [Backup].
+// [ErrClosed] if a sealed secret can't be opened with the ring. After an error there is no
+// database, with the same exception as in [Backup].
 func Restore(ctx context.Context, ring *secret.Ring, r Restoration, now time.Time) error {
 	target := r.Target
 	for _, end := range []string{"", "-wal", "-shm"} {

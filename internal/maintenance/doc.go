@@ -2,9 +2,9 @@
 // keys of its key ring. It needs no server: commands call it whether a server
 // runs or not.
 //
-//   - [Backup] writes a copy of an SQLite database to a new file after it has
-//     opened every sealed secret in the copy with the key ring: without its ring a
-//     backup is useless. [Schedule] makes backups for a server.
+//   - [Backup] writes a copy of an SQLite database to a new file after it has opened every sealed
+//     secret in the copy with the key ring, since a backup is useless without its ring.
+//     [Schedule] makes backups for a server.
 //   - [Restore] creates a database from a backup. The backup doesn't know what was
 //     used or revoked since it was made, so [PurgeForgotten] removes all of that:
 //     sessions, passes, links and used codes (F13). After pg_restore, the command

@@ -219,9 +219,9 @@ func (k *Keys) Rewind(ctx context.Context) (rewound bool, err error) {
 // run meanwhile; if one of them doesn't have the key, Rotate returns [ErrNotSpread] and has no
 // effect. It returns the number of secrets that it sealed. A rotation that was killed continues
 // when Rotate is called again. Secrets that can't be opened stay unchanged. The audit log is
-// handed over to the new key first, so that every database whose secrets are all under that key
-// has the hand-over. If the hand-over fails, Rotate seals the secrets all the same and returns
-// the error.
+// handed over to the new key first. So if all secrets of a database are under that key, its audit
+// log is too. If the hand-over fails, Rotate seals the secrets all the same and returns the
+// error.
 func (k *Keys) Rotate(ctx context.Context) (resealed int, err error) {
 	n, err := k.rotate(ctx, sealedColumns)
 	if n > 0 {

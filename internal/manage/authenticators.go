@@ -105,10 +105,10 @@ func (m Authenticators) endTwoFactor(ctx context.Context, tx *db.Tx, me login.Me
 	return kept{proofs: left, device: me.From.Device}, m.login.Journal.Record(ctx, tx, me.From.Event(m.login.Clock(), me.Account.ID, audit.TwoFactorDisabled))
 }
 
-// ResetTwoFactor removes an account's authenticators and backup codes and ends all its
-// sessions. It returns the token of a link: after signing in, the owner can open the wizard
-// only with it (F15). If the password is suspect, the owner can't sign in, and the link sets
-// a new one first. The link is valid for life; outside the limits of package ticket,
+// ResetTwoFactor removes an account's authenticators and backup codes and ends all its sessions.
+// It returns the token of a link: after signing in, the owner can open the wizard only with it
+// (F15). If the password is suspect, the owner can't sign in, and the link first sets a new one.
+// The parameter life is how long the link is valid; outside the limits of package ticket,
 // ResetTwoFactor returns [ticket.ErrLife]. The operator sees no secret of the account.
 func (m Authenticators) ResetTwoFactor(ctx context.Context, by Actor, a account.Account, life time.Duration) (secret.Text, error) {
 	var token secret.Text

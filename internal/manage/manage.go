@@ -7,7 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/login"
 )
 
-// Service gives access to the changes; each kind of thing has its type. It is safe for concurrent use.
+// Service gives access to the changes; each kind of thing has its type. It is safe for concurrent
+// use.
 type Service struct {
 	Accounts       Accounts
 	Authenticators Authenticators

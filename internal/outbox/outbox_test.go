@@ -256,7 +256,7 @@ func TestBodiesThatDoNotOpen(t *testing.T) {
 	})
 }
 
-func TestAddressesStayThoseOfTheirTime(t *testing.T) {
+func TestWaitingMailsKeepTheFormerAddress(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, d *db.DB) {
 		ring, clock := secret.NewRing(), testkit.NewClock()
 		pin := func(former string) {

@@ -312,11 +312,11 @@ func (r *Ring) Open(place Place, sealed []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// MAC returns the HMAC-SHA-256 of text for purpose under a key of the ring: 32
-// bytes that can't be computed without the ring. The key comes from the first key
-// that the ring ever had, so the result stays the same when keys are added, rotated
-// or dropped, and a copy of an old ring computes it too. Use it only to look things
-// up or to hide names. Sign what must not be forged; see [Signer].
+// MAC returns the HMAC-SHA-256 of text for purpose under a key of the ring: 32 bytes that can't
+// be computed without the ring. Its key is derived from the first key that the ring ever had. So
+// the result stays the same when keys are added, rotated or dropped, and can be computed with a
+// copy of an old ring too. Use it only for look-ups and to hide names. For data that must not be
+// forged use a [Signer].
 func (r *Ring) MAC(purpose, text string) []byte {
 	return sum(r.set.Load().signers[0].key, purpose, []byte(text))
 }

@@ -62,11 +62,10 @@ func (r *Ring) Signer() Signer {
 	return set.signers[set.dropped()+set.seals]
 }
 
-// SignerAfter returns the signer that signs next in a chain whose last signature is
-// signature. It is the signer of that signature, so that nodes whose rings differ
-// for a while use the same one. It is [Ring.Signer] if the chain is empty, or if a
-// later signer had taken over. SignerAfter returns [ErrUnknownKey] if the ring lacks
-// the signer.
+// SignerAfter returns the signer that signs next in a chain whose last signature is signature.
+// Usually it is the signer of that signature, so that nodes whose rings differ for a while use
+// the same one. If the chain is empty, or if a later signer has already taken over, it is
+// [Ring.Signer]. SignerAfter returns [ErrUnknownKey] if the ring lacks the signer.
 func (r *Ring) SignerAfter(signature []byte) (Signer, error) {
 	if len(signature) == 0 {
 		return r.Signer(), nil

@@ -16,7 +16,7 @@
 //	  ├─ forwardauth       the paths that other proxies query
 //	  └─ gateway           a panel that Sallyport itself proxies
 //
-// panels.go translates the panels of the configuration into those of access and gateway.
-// faults.go turns errors that only the use of a configuration shows into faults of its
-// keys. process.go lets another process find this one and make it reload.
+// panels.go translates the panels of the configuration into those of access and gateway. Some
+// faults of a configuration show only when the server uses it; faults.go reports their errors as
+// faults of configuration keys. process.go lets another process find this one and make it reload.
 package server

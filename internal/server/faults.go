@@ -14,10 +14,10 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Some faults of a configuration show only when it is used: those of files, addresses and
-// the database. The functions below return them as [config.Faults], which name the key.
-// The command line adds the line, and exits with the code after which service managers
-// don't restart it.
+// Some faults of a configuration show only when it is used: those of files, addresses and the
+// database. The functions below return them as [config.Faults], which name the key. The command
+// line adds the number of the key's line in the file, and exits with the code after which service
+// managers don't restart it.
 
 // faultAt returns one fault of the configuration, at a key.
 func faultAt(key, format string, args ...any) config.Faults {

@@ -142,9 +142,9 @@ func (p *Portal) stopSending(ctx context.Context) {
 }
 
 // Report stores that this node is alive, which keys it has, and which words it knows; see
-// [cluster.Report]. If this version is too old for the database by now, which happens to a node
-// that was frozen while the others were upgraded, it makes Serve end: this node would refuse
-// what the others store, and they don't count on it.
+// [cluster.Report]. If this version has become too old for the database, it makes Serve end. This
+// happens to a node that was frozen while the others were upgraded: it couldn't read the rows
+// that they store since.
 func (p *Portal) Report(ctx context.Context) error {
 	err := p.reporter.Report(ctx)
 	if errors.Is(err, db.ErrTooOld) && p.isTooOld.CompareAndSwap(false, true) {

@@ -12,9 +12,9 @@
 // gets a new visit by redirects.
 //
 // A handoff carries a session from the portal to a panel's host: the portal stores one with
-// HandOff and redirects, and the panel's host redeems it with Enter. It is valid for a minute
-// and once, and only in the browser that holds the matching state cookie, so that a thief
-// can't sign a victim in to the thief's own account.
+// HandOff and redirects, and the panel's host redeems it with Enter. It is valid once, within a
+// minute, and only in the browser that holds the matching state cookie, so that a thief can't
+// sign a victim in to the thief's own account.
 //
 // Tokens are 32 random bytes and exist only in cookies and redirects; the database has their
 // SHA-256.

@@ -339,8 +339,8 @@ func Expire(ctx context.Context, tx *db.Tx, now time.Time) error {
 	return nil
 }
 
-// ClampTimes sets tries that a clock which was ahead dated after latest back to latest. They
-// still count, but neither end earlier windows nor prolong their own. It logs a row that
+// ClampTimes sets the times of tries that are after latest to latest; a clock that was ahead
+// wrote them. The tries still count, but don't change when a window ends. It logs a row that
 // can't be read and leaves it unchanged; such a row refuses all tries anyway. It locks rows in
 // the order in which [Ledger.Reserve] locks those of an account.
 func ClampTimes(ctx context.Context, tx *db.Tx, latest time.Time) error {

@@ -30,10 +30,10 @@ const (
 	// browser, while both kinds wait.
 	maxKnownInARow = 3
 
-	// paceMatches limits the passwords of one account that may match within paceWithin from
-	// one known browser or network: eight a minute on average, and all of a browser's tabs at
-	// once. Wrong passwords don't count, since the ledger counts them, and strangers must not
-	// use up the owner's pace.
+	// paceMatches limits the right passwords of one account within paceWithin from one known
+	// browser or network: eight a minute on average, and enough for all tabs of a browser at
+	// once. Wrong passwords don't count here, since the ledger counts them, and a stranger must
+	// not use up the owner's limit.
 	paceMatches = 240
 	paceWithin  = 30 * time.Minute
 
@@ -75,10 +75,10 @@ func (p Place) names() (outer, inner string) {
 }
 
 // Queue limits the password hashes that run at once, each of which uses 19 MiB and a core, and
-// those that wait. An account has at most one running hash of known browsers and one of
-// unknown ones. While both kinds wait, three hashes of known browsers start, then one of an
-// unknown one. Known browsers are served in round-robin order of accounts, and within an
-// account of browsers; unknown ones in that of networks, and within a network of accounts. It
+// those that wait. An account has at most one running hash of known browsers and one of unknown
+// ones. While both kinds wait, three hashes of known browsers start for each one of an unknown
+// browser. Accounts take turns among the known browsers, and so do the browsers of one account.
+// Networks take turns among the unknown browsers, and so do the accounts of one network. A Queue
 // is safe for concurrent use.
 type Queue struct {
 	clock func() time.Time
@@ -199,7 +199,7 @@ func NewQueue(slots int, clock func() time.Time) *Queue {
 }
 
 // Acquire waits for a slot and returns the function that frees it. The argument of that function
-// says whether the password or code matched, or was set, which counts for the pace. Acquire
+// says whether the password or code matched or was set, which counts for [paceMatches]. Acquire
 // returns a [*PaceError] if too many matched, [ErrQueueFull] at once if too many wait, and the
 // context's error if ctx ends first.
 func (q *Queue) Acquire(ctx context.Context, p Place) (release func(matched bool), err error) {

@@ -69,8 +69,8 @@ func Holds(ctx context.Context, q db.Querier, token secret.Text) (bool, error) {
 }
 
 // Sealed returns the sealed data of tickets in the order of their ids, starting after the given
-// one: at most [secret.SealedBatch], so that the result is empty after the last one. An id is the hash of a token in
-// hexadecimal digits.
+// one: at most [secret.SealedBatch], so that the result is empty after the last one. An id is the
+// hash of a token in hexadecimal digits.
 func Sealed(ctx context.Context, q db.Querier, after string) ([]secret.Sealed, error) {
 	from, err := hex.DecodeString(after)
 	if err != nil {

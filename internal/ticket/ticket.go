@@ -1,8 +1,8 @@
-// Package ticket issues one-time links and redeems them: the setup link of the first
-// account, invitations, the link of a reset, the link with which an owner makes
-// another browser known, and mailed links (mailed.go). It owns the table tickets, which
-// holds only the SHA-256 of a link's token. Reading a ticket doesn't redeem it; of several concurrent requests one
-// redeems it. The callers decide what a redeemed link permits.
+// Package ticket issues one-time links and redeems them: the setup link of the first account,
+// invitations, the link of a reset, the link with which an owner makes another browser known, and
+// mailed links (mailed.go). It owns the table tickets, which holds only the SHA-256 of a link's
+// token. Reading a ticket doesn't redeem it; of several concurrent requests one redeems it. The
+// callers decide what a redeemed link permits.
 package ticket
 
 import (

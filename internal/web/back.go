@@ -16,8 +16,8 @@ import (
 // After a sign-in, the browser returns to the address that it requested on a panel. A short
 // address is part of the URLs of the sign-in, escaped twice. A longer one is stored in a cookie
 // on the panel's host. One that doesn't fit into a cookie is stored in the browser's session
-// storage by a script. The URLs of the sign-in then have backPath and the folder of the address,
-// from which the panel's demand follows.
+// storage by a script. The URLs of the sign-in then contain backPath and the folder of the
+// address, which is enough to find the panel's demand.
 
 const (
 	// backPath, with a key after it, is the path that redirects to a stored address.

@@ -47,10 +47,10 @@ func (s *server) forgetPreviousAccount(req *page.Request, panel *access.Panel, a
 }
 
 // forgetPanel adds headers to an answer that make the browser delete the panel's data for this
-// host: cached pages, stored data and workers, and as many of the panel's cookies in the
-// request as one answer can delete. It reports whether there were any cookies. They are deleted
-// one by one, since Clear-Site-Data's "cookies" would delete those of every host of the
-// registrable domain, among them the portal's cookies for known browsers.
+// host: cached pages, stored data and workers, and as many of the panel's cookies in the request
+// as one answer can delete. It reports whether the request had such cookies. They are deleted one
+// by one, since Clear-Site-Data's "cookies" would delete those of every host of the registrable
+// domain, among them the portal's cookies for known browsers.
 func forgetPanel(h http.Header, r *http.Request) (hadCookies bool) {
 	h.Set("Clear-Site-Data", `"cache", "storage"`)
 	domains := append([]string{""}, parents(r.Host)...)

@@ -184,8 +184,8 @@ func (h *PanelHost) RedirectWithoutDot(w http.ResponseWriter, r *http.Request, p
 
 // StartSignIn answers a request for target on a panel that requires a sign-in. It redirects a
 // navigation to the sign-in. It shows a page with a link to a browser that can't be redirected.
-// Other clients get the sign-in's address as JSON, with the reason why the request's machine
-// pass doesn't open the panel, if it has one: refused, which may be nil.
+// Other clients get the sign-in's address as JSON. If the request has a machine pass that isn't
+// accepted, refused is the reason, which the JSON contains too; otherwise refused is nil.
 func (h *PanelHost) StartSignIn(w http.ResponseWriter, r *http.Request, panel *access.Panel, method, target string, refused error) {
 	address := panel.ReturnPath(method, target, r.Header)
 	back := newReturnAddress(login.CheckAddress(address))

@@ -106,8 +106,8 @@ func buildPackage(t *testing.T, program, to string) {
 	}
 }
 
-// bootMachine is a script that sets up a machine in new namespaces. An overlay in memory
-// covers every directory that the pages' commands write to, so they see Debian's files but
+// bootMachine is a script that sets up a machine in new namespaces. An overlay in memory covers
+// every directory that the pages' commands write to, so that the commands see Debian's files but
 // don't change them. The script ends when its standard input ends. Its arguments are the
 // directory of an [installation] and the clone of the repository.
 const bootMachine = `

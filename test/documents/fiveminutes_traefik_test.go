@@ -186,9 +186,9 @@ func beginTraefik(t *testing.T, m *machine) {
 }
 
 // traefikForwardAuth sends a verify request as Traefik does with trustForwardHeader off and
-// without authRequestHeaders. It reports whether the answer admits the request, and
-// forwards any other answer to the client. takes names the answer's headers that it copies
-// to the request.
+// without authRequestHeaders. It reports whether the answer admits the request, and otherwise
+// forwards the answer to the client. takes lists the headers of the answer that it copies to the
+// request.
 func traefikForwardAuth(t *testing.T, transport http.RoundTripper, address string, takes []string, w http.ResponseWriter, r *http.Request) bool {
 	question, err := http.NewRequestWithContext(r.Context(), http.MethodGet, address, nil)
 	if err != nil {

@@ -21,10 +21,10 @@ const (
 	// connections that the pool opened since, and for one that is being closed.
 	goroutinesMore = 8
 
-	// memoryMore is how many bytes more than before a process may have: for hashing two
-	// passwords at 19 MiB each, twice that since the garbage collector lets the heap double,
-	// and for stacks and connections. A leak of four kilobytes in each sign-in would exceed
-	// it within ten minutes.
+	// memoryMore is by how many bytes the memory of a process may grow. Two hashes of passwords
+	// take 19 MiB each, the garbage collector lets the heap double, and the rest is for stacks
+	// and connections. A leak of four kilobytes in each sign-in would exceed it within ten
+	// minutes.
 	memoryMore = 96 << 20
 )
 

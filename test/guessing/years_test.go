@@ -214,11 +214,11 @@ func most(tries []portal.Try, within time.Duration) int {
 }
 
 // TestAttack11YearsOfGuessing runs the best attack on one account for three years, on PostgreSQL
-// for one, and on an authenticator with eight digits and a period of 60 s for one. The thief knows
-// the password and each new one, has a network for every try, uses several tabs at once, every
-// spelling of the name and fresh copies of the owner's cookies, and tries again as soon as a
-// window slides. The owner signs in now and then, has a second
-// authenticator for a while, and must always be able to sign in.
+// for one, and on an authenticator with eight digits and a period of 60 s for one. The thief
+// knows the password and each new one, has a network for every try, uses several tabs at once,
+// every spelling of the name and fresh copies of the owner's cookies, and tries again as soon as
+// the limits allow it. The owner signs in now and then, has a second authenticator for a while,
+// and must always be able to sign in.
 func TestAttack11YearsOfGuessing(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]struct {

@@ -125,10 +125,10 @@ func (l *load) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// wasNotHandled reports whether err is one that clients of a stopping server get. No server
-// accepted the connection, so that it was refused or reset. Or net/http closed it without an
-// answer, as it does with requests that it reads after the shutdown began. If the server did
-// handle such a request, a client that repeats it notices: its code is used.
+// wasNotHandled reports whether err is one that clients of a stopping server get: the connection
+// was refused or reset, or net/http closed it without an answer, as it does with requests that it
+// reads after the shutdown began. If the server did handle such a request, the repetition fails,
+// because the code is used.
 func wasNotHandled(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 }

@@ -10,9 +10,9 @@ import (
 )
 
 // previous is the commit of the release before this tree, which operators upgrade from. No
-// release is tagged yet, so it is the last commit before the packages were moved and the
-// schema's version 12 came. Once v0.1.0 is tagged, it is that tag's commit, and each release
-// moves it on.
+// release is tagged yet, so it is the last commit before the packages were moved and version 12
+// of the schema was added. Once v0.1.0 is tagged, change it to that commit, and at each later
+// release to that of the release before.
 const previous = "7199a4bc1077ee16556905ea9d3fc081c9dc209f"
 
 // release is a program and the number of migrations in its sources.

@@ -10,9 +10,9 @@ import (
 )
 
 // common holds the first five bytes of the SHA-256 of 49,000 common passwords in lower case,
-// sorted. The list is that of @zxcvbn-ts/language-common 4.1.3, MIT, © 2012-2016 Dan Wheeler
-// and Dropbox, Inc., © 2021 @zxcvbn-ts; tools/commonpasswords writes the file. One word in
-// 2·10⁷ is found by mistake.
+// sorted. The list is that of @zxcvbn-ts/language-common 4.1.3, MIT, © 2012-2016 Dan Wheeler and
+// Dropbox, Inc., © 2021 @zxcvbn-ts; tools/commonpasswords writes the file. The probability that
+// another word has the same five bytes as one of the list is 1 in 2·10⁷.
 //
 //go:embed common.bin
 var common []byte
@@ -43,11 +43,10 @@ const (
 // separators stand between words and add no strength.
 const separators = " .,@-_!?"
 
-// guessableReason returns why a guesser would try typed, a prepared password, early, or "". The
-// reasons are: it is a common password with little added, it consists of words of the site
-// or account, it has few different characters, or [Strength] puts it within the first
-// million tries. SP 800-63B ("Password Verifiers") requires such a list, and no rules of
-// composition.
+// guessableReason returns the reason why the prepared password typed is easy to guess, or "". The
+// reasons are: it is a common password with little added, it consists of words of the site or
+// account, it has few different characters, or [Strength] puts it within the first million tries.
+// SP 800-63B ("Password Verifiers") requires such a list, and no rules of composition.
 func guessableReason(typed string, words []string) Reason {
 	own := Parts(words...)
 	bits, reason := measure([]rune(typed), own, isCommon)

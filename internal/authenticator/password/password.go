@@ -135,11 +135,11 @@ type Outcome struct {
 	sealed string // the stored bytes that were compared, after a match
 }
 
-// Verify compares typed with the account's password. If the account has no password or
-// doesn't exist, Verify does the work for another account's password, always the same one,
-// and never matches (R27). So the time doesn't show which names exist even after the cost
-// was raised: the share of unknown names that take the old cost equals that of accounts.
-// After an error the caller must deny (F4).
+// Verify compares typed with the account's password. If the account has no password or doesn't
+// exist, Verify does the work for another account's password, always the same one, and never
+// matches (R27). So the time doesn't reveal which names exist, even after the cost was raised:
+// the share of unknown names that take the time of the old cost equals the share of accounts with
+// a hash of that cost. After an error the caller must deny (F4).
 func Verify(ctx context.Context, q db.Querier, ring *secret.Ring, p secret.Argon2id, accountID, typed string) (Outcome, error) {
 	known, suspect, sealed, stored, salt, want, err := loadForVerify(ctx, q, ring, p, accountID)
 	if err != nil {

@@ -169,10 +169,10 @@ func (s State) usedBy(step int64) int64 {
 	}
 }
 
-// Verify compares a normalized code with the steps acceptable at now, and with those before them,
-// to say why it is wrong. A code of another length is wrong. It computes the same codes for each
-// result, so that the time taken for several authenticators doesn't tell which one matched. It is
-// pure; an accepted step proves something only after [Claim] succeeds.
+// Verify compares a normalized code with the codes of the steps acceptable at now, and with those
+// of earlier steps, to find out why it is wrong. A code of another length is wrong. It computes
+// the same codes for each result, so that the time taken for several authenticators doesn't tell
+// which one matched. It is pure; an accepted step proves something only after [Claim] succeeds.
 func (s State) Verify(code string, now time.Time) Check {
 	if g := s.generator(); g != nil {
 		return s.verify(g, code, now)

@@ -100,9 +100,9 @@ func (p Parameters) CodeAt(secret []byte, t time.Time) string {
 // CodeAt returns the code that an app with the standard parameters shows at t. It is for tests.
 func CodeAt(secret []byte, t time.Time) string { return Standard().CodeAt(secret, t) }
 
-// Units returns what a guess at a code of this length costs, if that many of the account's
-// authenticators have codes of that length. A unit is the chance of a guess at one code of six
-// digits, of which three are right at any moment: 3·10⁻⁶. The chance is the same for every
+// Units returns the units that a guess at a code of this length costs, if this many of the
+// account's authenticators have codes of that length. A unit is the chance of a guess at one code
+// of six digits, of which three are right at any moment: 3·10⁻⁶. The chance is the same for every
 // period, since the window is counted in codes. It is 3·10⁻⁷ for seven digits and 3·10⁻⁸ for
 // eight, so n authenticators cost n/10 and n/100 units, rounded up. So the 25 units of a year
 // never win more than 25 · 3·10⁻⁶ = 7.5·10⁻⁵.

@@ -159,9 +159,9 @@ func Reseal(ctx context.Context, tx *db.Tx, was secret.Sealed, anew []byte) (boo
 	return n == 1, err
 }
 
-// EndSteps marks all steps up to the window of sure as used, after the database was restored
-// from a backup: codes may have been used since it was made (F13, R7). If now is later than
-// sure, that clock may be ahead, so its steps are marked as in an unsure [Claim] and don't
+// EndSteps marks all steps up to the window of the time sure as used, after the database was
+// restored from a backup: codes may have been used since it was made (F13, R7). If now is later
+// than sure, that clock may be ahead, so its steps are marked as in an unsure [Claim] and don't
 // block the codes of the time before it.
 func EndSteps(ctx context.Context, tx *db.Tx, sure, now time.Time) error {
 	// A row with any other period isn't supported, so no code of it is right.

@@ -51,10 +51,10 @@ func SignInAtPage(t *testing.T, b *portal.Browser, name string) {
 	b.Follow()
 }
 
-// VerifyRequest returns the URL and headers of a verify request for a page of video, as
-// each proxy sends it. Traefik's are those of pkg/middlewares/auth/forward.go, and Envoy's
-// those of source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. Package
-// proxies runs the other three.
+// VerifyRequest returns the URL and headers of a verify request for a page of video, as the proxy
+// sends it. For Traefik they are taken from its pkg/middlewares/auth/forward.go, for Envoy from
+// source/extensions/filters/common/ext_authz/ext_authz_http_impl.cc. Package proxies runs the
+// other three proxies.
 func VerifyRequest(proxy, target string) (address string, header http.Header) {
 	switch proxy {
 	case "nginx", "nginx/refused":

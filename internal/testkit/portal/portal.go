@@ -74,9 +74,9 @@ func Start(t testing.TB, engine string, settings ...string) *Portal {
 	return StartIn(t, dir, testkit.NewClock(), settings...)
 }
 
-// StartIn starts a portal on the data directory dir, which may hold the database and
-// the key ring of an earlier one. "{dir}" in a setting stands for dir. The setting "SALLYPORT_CONFIG=FILE" names a
-// configuration file.
+// StartIn starts a portal on the data directory dir, which may hold the database and the key ring
+// of an earlier one. "{dir}" in a setting stands for dir. The setting "SALLYPORT_CONFIG=FILE"
+// names a configuration file.
 func StartIn(t testing.TB, dir string, clock *testkit.Clock, settings ...string) *Portal {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -2,8 +2,8 @@
 // it is called, on a machine without systemd and network. The test of docs/five-minutes
 // runs the commands of the pages word for word and replaces only these three.
 //
-// Each stand-in does what the pages need of the real program and fails for everything
-// else, so that a page can't rely on what a stand-in leaves out.
+// Each stand-in implements the part of the real program that the pages use. It fails for anything
+// else, so that a page can't use a part that the stand-in lacks.
 package main
 
 import (
