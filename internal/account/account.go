@@ -17,15 +17,6 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Role is what an account may do in Sallyport itself.
-type Role string
-
-// The roles. Reading an account with any other role is an error (F3).
-const (
-	Member   Role = "member"
-	Operator Role = "operator"
-)
-
 // Account is a person's account. The zero value stands for no account.
 type Account struct {
 	ID          string
@@ -161,9 +152,6 @@ func scanAccount(scan db.Scan) (Account, error) {
 	if err := scan(&a.ID, &a.Name, &a.Email, &a.DisplayName, &a.Locale, &a.Role, &a.Stamp, &a.EnrollLocked, &created, &disabled, &twoFactor, &verified, &refused, &password, &factor); err != nil {
 		return Account{}, err
 	}
-	if a.Role != Member && a.Role != Operator {
-		return Account{}, fmt.Errorf("account %s has the unknown role %q", a.ID, a.Role)
-	}
 	a.CreatedAt, a.DisabledAt, a.TwoFactorAt = created.Time, disabled.Time, twoFactor.Time
 	a.EmailVerifiedAt, a.EmailRefusedAt, a.PasswordMailedAt, a.FactorMailedAt = verified.Time, refused.Time, password.Time, factor.Time
 	return a, nil
@@ -176,6 +164,9 @@ func readOne(ctx context.Context, q db.Querier, query string, args ...any) (Acco
 	}
 	if len(all) == 0 {
 		return Account{}, db.ErrNotFound
+	}
+	if a := all[0]; !a.Role.isKnown() {
+		return Account{}, fmt.Errorf("account %s has the unknown role %q", a.ID, a.Role)
 	}
 	return all[0], nil
 }
@@ -206,7 +197,8 @@ func ByName(ctx context.Context, q db.Querier, typed string) (Account, error) {
 // listPage is the number of accounts that one statement reads.
 const listPage = 1000
 
-// List returns up to 1,000 accounts ordered by name, starting after the given name.
+// List returns up to 1,000 accounts ordered by name, starting after the given name. Unlike the
+// functions that return one account, it also returns accounts with an unknown role.
 func List(ctx context.Context, q db.Querier, after string) ([]Account, error) {
 	all, err := db.All(ctx, q, `SELECT `+columns+` FROM accounts WHERE name > $1 ORDER BY name LIMIT $2`,
 		[]any{after, listPage}, scanAccount)

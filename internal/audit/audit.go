@@ -52,6 +52,7 @@ const (
 	AccountRemoved       Kind = "account_removed"
 	EmailChanged         Kind = "email_changed"
 	ProfileChanged       Kind = "profile_changed"
+	RoleChanged          Kind = "role_changed"  // Detail: the new role's name
 	GroupJoined          Kind = "group_joined"  // Detail: the group
 	GroupLeft            Kind = "group_left"    // Detail: the group
 	GroupAdded           Kind = "group_added"   // Detail: the group; no account

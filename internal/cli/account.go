@@ -26,6 +26,7 @@ type accounts struct {
 	Password accountPassword `cmd:"" name:"set-password" help:"Set an account's password. Ends its sessions and machine passes." example:"sallyport account set-password bob --password-stdin < password.txt"`
 	Email    accountEmail    `cmd:"" name:"set-email" help:"Set an account's email address. An empty one (\"\") removes it." example:"sallyport account set-email ada ada@example.com"`
 	Verify   accountVerify   `cmd:"" name:"verify-email" help:"Confirm by your word that an account's email address reaches its owner, who then can choose a new password by mail." example:"sallyport account verify-email ada"`
+	Role     accountRole     `cmd:"" name:"set-role" help:"Set what an account may do with other accounts." example:"sallyport account set-role ada helpdesk"`
 	Unlock   accountUnlock   `cmd:"" help:"Print a link that lets an account's owner sign in with a new browser, even after too many wrong passwords." example:"sallyport account unlock ada"`
 	Reset    accountReset    `cmd:"" name:"reset-two-factor" help:"Turn an account's two-factor authentication off, and print the only link that lets its owner turn it on again." example:"sallyport account reset-two-factor ada --link-life 168h"`
 }
@@ -63,7 +64,7 @@ type accountAdd struct {
 func (c accountAdd) account() account.Account {
 	a := account.Account{Name: c.Name, Email: c.Email}
 	if c.Administrator {
-		a.Role = account.Operator
+		a.Role = account.Administrator
 	}
 	return a
 }
@@ -129,7 +130,10 @@ type accountDisable struct{ accountArg }
 
 func (c accountDisable) Run(r *run) error {
 	return c.withAccount(r, func(portal *server.Portal, a account.Account) error {
-		return printOnSuccess(r, portal.Manage.Accounts.Disable(r, manage.CommandLine(), a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
+		if err := portal.Manage.Accounts.Disable(r, manage.CommandLine(), a); err != nil {
+			return err
+		}
+		return printOnSuccess(r, warnIfNoAdministrator(r, portal, a), "Account %s is disabled, and its sessions have ended.\n", a.Name)
 	})
 }
 
@@ -151,7 +155,10 @@ func (c accountRemove) Run(r *run) error {
 		if err := c.confirm(r, a); err != nil {
 			return err
 		}
-		return printOnSuccess(r, portal.Manage.Accounts.Remove(r, manage.CommandLine(), a), "Account %s was removed.\n", a.Name)
+		if err := portal.Manage.Accounts.Remove(r, manage.CommandLine(), a); err != nil {
+			return err
+		}
+		return printOnSuccess(r, warnIfNoAdministrator(r, portal, a), "Account %s was removed.\n", a.Name)
 	})
 }
 

@@ -42,7 +42,7 @@ type accountRow struct {
 	Name         string     `json:"name"`
 	Email        string     `json:"email,omitempty"`
 	EmailState   string     `json:"email_state,omitempty"`   // confirmed, unconfirmed, refused
-	Role         string     `json:"role"`                    // member, administrator
+	Role         string     `json:"role"`                    // as [account.Role.Name] returns it
 	State        string     `json:"state"`                   // enabled, disabled, invited
 	InvitedUntil *time.Time `json:"invited_until,omitempty"` // nil: the invitation's link has expired
 	TwoFactor    bool       `json:"two_factor"`
@@ -97,7 +97,7 @@ func listAccounts(ctx context.Context, q db.Querier, to *listWriter, now time.Ti
 }
 
 func newAccountRow(a account.Account, hasPassword bool, invitedUntil time.Time, twoFactor bool) accountRow {
-	one := accountRow{Name: a.Name, Email: a.Email, EmailState: emailStateOf(a), Role: roleName(a), State: stateEnabled, TwoFactor: twoFactor}
+	one := accountRow{Name: a.Name, Email: a.Email, EmailState: emailStateOf(a), Role: a.Role.Name(), State: stateEnabled, TwoFactor: twoFactor}
 	switch {
 	case a.Disabled():
 		one.State = stateDisabled
@@ -109,14 +109,6 @@ func newAccountRow(a account.Account, hasPassword bool, invitedUntil time.Time, 
 		}
 	}
 	return one
-}
-
-// roleName returns the name of an account's role as the command line shows it.
-func roleName(a account.Account) string {
-	if a.Role == account.Operator {
-		return "administrator"
-	}
-	return string(a.Role)
 }
 
 func onOff(on bool) string {

@@ -33,6 +33,7 @@ var audited = []struct {
 	{"account_set-password", []string{"account", "set-password", "ada", "--password-stdin"}, []string{"password_set ada - 0"}},
 	{"account_set-email", []string{"account", "set-email", "ada", "ada@example.com"}, []string{"email_changed ada - 0"}},
 	{"account_verify-email", []string{"account", "verify-email", "ada"}, []string{"email_verified ada - 0"}},
+	{"account_set-role", []string{"account", "set-role", "ada", "helpdesk"}, []string{"role_changed ada helpdesk 0"}},
 	{"account_unlock", []string{"account", "unlock", "ada"}, []string{"let_in_issued ada - 0"}},
 	{"account_reset-two-factor", []string{"account", "reset-two-factor", "ada"}, []string{"two_factor_reset ada - 0"}},
 	{"account_disable", []string{"account", "disable", "ada"}, []string{"account_disabled ada - 0"}},

@@ -63,7 +63,7 @@ func (c demoCommand) Run(r *run) error {
 		return err
 	}
 	password := demoPassword()
-	demo := account.Account{Name: "demo", Email: "demo@" + demoPortal, DisplayName: "Demo", Role: account.Operator}
+	demo := account.Account{Name: "demo", Email: "demo@" + demoPortal, DisplayName: "Demo", Role: account.Administrator}
 	demo, err = portal.Manage.Accounts.Add(r, manage.CommandLine(), demo, password)
 	if err == nil {
 		err = portal.Manage.Accounts.VerifyEmail(r, manage.CommandLine(), demo) // for "Forgot your password?"

@@ -20,8 +20,11 @@ type Word struct {
 // Audit2: audit events have an actor's id, a client's id and a reason, which their seals cover.
 var Audit2 = Word{"audit2", 13}
 
+// Roles: accounts have the roles auditor and helpdesk.
+var Roles = Word{"roles", 18}
+
 // words are all that this program knows, sorted by name.
-var words = []Word{Audit2}
+var words = []Word{Audit2, Roles}
 
 // ErrNotYet means that a node runs an earlier version, which couldn't read what the caller is
 // about to store. Errors that wrap it name the nodes.

@@ -13,6 +13,8 @@ CREATE TABLE accounts (
 	disabled_at    BIGINT
 , verified_email TEXT, email_verified_at BIGINT, refused_email TEXT, email_refused_at BIGINT, password_mailed_at BIGINT, factor_mailed_at BIGINT);
 
+CREATE INDEX accounts_with_role_by_name ON accounts (name) WHERE role <> 'member';
+
 CREATE TABLE attempts (
 	id             TEXT PRIMARY KEY,
 	token_hash     BYTEA NOT NULL UNIQUE,

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/account"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/authenticator/password"
+	"github.com/sallyport/sallyport/internal/cluster"
 	"github.com/sallyport/sallyport/internal/db"
 	"github.com/sallyport/sallyport/internal/login"
 	"github.com/sallyport/sallyport/internal/notice"
@@ -161,6 +162,26 @@ func (m Accounts) VerifyEmail(ctx context.Context, by Actor, a account.Account) 
 			return err
 		}
 		return m.login.Journal.Record(ctx, tx, event)
+	})
+}
+
+// SetRole gives an account another role. If a node runs a version that can't read that role, it
+// returns an error that wraps [cluster.ErrNotYet], and changes nothing.
+func (m Accounts) SetRole(ctx context.Context, by Actor, a account.Account, role account.Role) error {
+	return m.editAs(ctx, by, a.ID, func(tx *db.Tx, by Actor, a account.Account) error {
+		if a.Role == role {
+			return nil
+		}
+		if err := account.SetRole(ctx, tx, a.ID, role); err != nil {
+			return err
+		}
+		if err := m.login.Journal.Record(ctx, tx, m.event(by, a.ID, audit.RoleChanged, role.Name())); err != nil {
+			return err
+		}
+		if role.IsNew() {
+			return cluster.Use(ctx, tx, cluster.Roles)
+		}
+		return nil
 	})
 }
 

@@ -191,7 +191,7 @@ func (m Links) Redeem(ctx context.Context, token string, given NewOwner, from lo
 	}
 	owner := opened.Account
 	if opened.Kind == ticket.Setup {
-		owner = account.Account{Name: given.Name, Email: given.Email, Role: account.Operator}
+		owner = account.Account{Name: given.Name, Email: given.Email, Role: account.Administrator}
 	}
 	phc, err := m.login.HashNew(ctx, owner, given.Password)
 	if err != nil {

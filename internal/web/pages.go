@@ -183,17 +183,18 @@ type proofChoice struct {
 
 type profilePage struct {
 	page.Frame
-	Name        string
-	DisplayName string
-	Max         int    // code points of a display name
-	Email       string // may be empty
-	Verified    bool   // Email is known to reach the owner
-	RefusedAt   time.Time
-	HasMail     bool // the owner can change Email
-	Operator    bool
-	Groups      []string
-	CreatedAt   time.Time
-	Error       *locale.Message
+	Name          string
+	DisplayName   string
+	Max           int    // code points of a display name
+	Email         string // may be empty
+	Verified      bool   // Email is known to reach the owner
+	RefusedAt     time.Time
+	HasMail       bool // the owner can change Email
+	Role          *locale.Message
+	Administrator bool
+	Groups        []string
+	CreatedAt     time.Time
+	Error         *locale.Message
 }
 
 type securityPage struct {

@@ -79,10 +79,10 @@ func samples(person string) []sample {
 	weak.PasswordError = locale.Say("password.common", "why", locale.Say("strength.run"))
 	locked := off
 	locked.EnrollLocked, locked.PasswordChangedAt, locked.StepsDone = true, time.Time{}, 0
-	profile := profilePage{Frame: inside("profile.title", "profile"), Name: person, DisplayName: person, CreatedAt: at}
+	profile := profilePage{Frame: inside("profile.title", "profile"), Name: person, DisplayName: person, Role: locale.Say("role.member"), CreatedAt: at}
 	profileWrong := profile
-	profileWrong.HasMail, profileWrong.Verified = true, true
-	profileWrong.Email, profileWrong.Operator, profileWrong.Groups = person, true, []string{person, "ops"}
+	profileWrong.HasMail, profileWrong.Verified, profileWrong.Role = true, true, locale.Say("role.administrator")
+	profileWrong.Email, profileWrong.Administrator, profileWrong.Groups = person, true, []string{person, "ops"}
 	profileWrong.Error = locale.Say("name.long", "n", 80)
 	profileRefused := profileWrong
 	profileRefused.RefusedAt, profileRefused.Error = at, nil

@@ -32,7 +32,7 @@ func (s security) profilePage(req *page.Request) (profilePage, error) {
 	groups, err := account.GroupsOf(req.Context(), s.Login.DB.Reader(), me.ID)
 	return profilePage{
 		Frame: s.frameOf(req, locale.Say("profile.title"), "profile"), Name: me.Name, DisplayName: me.DisplayName, Email: me.Email,
-		Max: account.MaxDisplayNameRunes, Operator: me.Role == account.Operator, Groups: groups, CreatedAt: me.CreatedAt,
+		Max: account.MaxDisplayNameRunes, Role: page.RoleMessage(me.Role), Administrator: me.Role == account.Administrator, Groups: groups, CreatedAt: me.CreatedAt,
 		Verified: me.EmailReachesOwner(), RefusedAt: me.EmailRefusedAt, HasMail: s.Recovery.HasMail(),
 	}, err
 }

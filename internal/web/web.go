@@ -212,12 +212,12 @@ func (s *server) redirectWithSession(req *page.Request, session secret.Text, pat
 	s.redirect(req, path, query...)
 }
 
-// frameOf returns the frame of a page with a notice, and for operators with what is wrong with
+// frameOf returns the frame of a page with a notice, and for those who run the portal with what is wrong with
 // the clock.
 func (s *server) frameOf(req *page.Request, title *locale.Message, tab string) page.Frame {
 	f := req.Frame(title, tab)
 	f.Notice = s.noticeOf(req)
-	if tab != "" && req.IsSignedIn() && req.Me.Account.Role == account.Operator {
+	if tab != "" && req.IsSignedIn() && req.Me.Account.Role != account.Member {
 		f.Clock = s.clockMessage(req)
 	}
 	return f

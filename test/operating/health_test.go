@@ -79,7 +79,7 @@ func TestOperatorsSeeThatTheClockIsWrong(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p, address := portal.StartMeasured(t, engine)
-			_, err := p.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			_, err := p.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "op", Role: account.Administrator}, portal.Password)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -81,7 +81,7 @@ func TestAttack41FarFromTheDatabasesClock(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			p, metrics := portal.StartMeasured(t, engine)
-			_, err := p.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "op", Role: account.Operator}, portal.Password)
+			_, err := p.Manage.Accounts.Add(t.Context(), manage.CommandLine(), account.Account{Name: "op", Role: account.Administrator}, portal.Password)
 			testkit.Check(t, err)
 			operator := p.Browser(t)
 			operator.SignIn("op")

@@ -1,0 +1,66 @@
+package account
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/db"
+)
+
+// Role is what an account may do with other accounts, as it is stored. access.May decides what
+// that is.
+type Role string
+
+// The roles. Reading an account with any other role is an error (F3).
+const (
+	Member        Role = "member"
+	Auditor       Role = "auditor"
+	HelpDesk      Role = "helpdesk"
+	Administrator Role = "operator" // the word of version 0.1, whose operators become administrators
+)
+
+// Roles returns all roles; each has the rights of those before it.
+func Roles() []Role { return []Role{Member, Auditor, HelpDesk, Administrator} }
+
+// Name returns the name of the role as commands and programs know it.
+func (r Role) Name() string {
+	if r == Administrator {
+		return "administrator"
+	}
+	return string(r)
+}
+
+// RoleNamed returns the role with that name; ok is false if there is none.
+func RoleNamed(name string) (role Role, ok bool) {
+	for _, r := range Roles() {
+		if r.Name() == name {
+			return r, true
+		}
+	}
+	return "", false
+}
+
+// isKnown reports whether r is one of the roles.
+func (r Role) isKnown() bool {
+	_, ok := RoleNamed(r.Name())
+	return ok
+}
+
+// IsNew reports whether programs of schema version 17 and earlier can't read the role.
+func (r Role) IsNew() bool { return r == Auditor || r == HelpDesk }
+
+// SetRole changes the account's role. For a role that [Role.IsNew], the caller calls cluster.Use
+// afterwards, in the same transaction.
+func SetRole(ctx context.Context, tx *db.Tx, id string, role Role) error {
+	if !role.isKnown() {
+		return fmt.Errorf("there is no role %q", string(role))
+	}
+	return changeOne(ctx, tx, id, `UPDATE accounts SET role = $2 WHERE id = $1`, id, string(role))
+}
+
+// AnyAdministrator reports whether an enabled administrator exists.
+func AnyAdministrator(ctx context.Context, q db.Querier) (bool, error) {
+	var some bool
+	err := db.One(ctx, q, `SELECT EXISTS (SELECT 1 FROM accounts WHERE role <> 'member' AND role = 'operator' AND disabled_at IS NULL)`, nil, &some)
+	return some, err
+}
